@@ -1,0 +1,78 @@
+package backend
+
+import (
+	"errors"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// A Backend publishes to and subscribes from named topics.
+//
+// The two halves keep Watermill's contract. Close releases both and may be
+// called more than once, also concurrently.
+type Backend interface {
+	message.Publisher
+	message.Subscriber
+
+	// Features reports the promises this backend keeps. The answer must not
+	// change during the life of the backend.
+	Features() Features
+}
+
+// Features lists promises that differ between backends. The zero value
+// promises nothing beyond at-least-once delivery: it is the value of every
+// Watermill Pub/Sub that does not say otherwise.
+type Features struct {
+	// Delay: a message published with a delay is delivered no sooner.
+	Delay bool
+
+	// Redelay: a message nacked with a delay is redelivered no sooner.
+	Redelay bool
+
+	// Attempts: each delivery knows its number, counting from 1.
+	Attempts bool
+
+	// Progress: the failures recorded by [Nack] are known to the next delivery.
+	Progress bool
+
+	// Ordered: one subscriber with one message in flight receives messages in
+	// the order of their publishing, as long as none of them is nacked.
+	Ordered bool
+
+	// Lease: a message is with one consumer at a time. The lease is renewed
+	// while the message is being handled; if it is lost, the context of the
+	// message ends with the cause [ErrLeaseLost], and a later ack or nack
+	// changes nothing for whoever has the message then.
+	Lease bool
+
+	// Drain: the subscription honours [Consumer]. In particular the contexts
+	// of delivered messages stay alive while their consumer drains.
+	Drain bool
+
+	// Tick is the finest difference between two delays that the backend can
+	// keep apart. 0 means a millisecond or finer.
+	Tick time.Duration
+}
+
+// FeaturesOf reports the features of v, which may be any Watermill Publisher
+// or Subscriber. A value that has no Features method promises nothing.
+func FeaturesOf(v any) Features {
+	if f, ok := v.(interface{ Features() Features }); ok {
+		return f.Features()
+	}
+	return Features{}
+}
+
+var (
+	// ErrClosed is returned by a backend that has been closed.
+	ErrClosed = errors.New("ezq: backend is closed")
+
+	// ErrInterrupted is the cause with which the context of a message ends
+	// when its consumer stops waiting for it.
+	ErrInterrupted = errors.New("ezq: interrupted")
+
+	// ErrLeaseLost is the cause with which the context of a message ends when
+	// another consumer may receive it: the lease ran out, or was taken away.
+	ErrLeaseLost = errors.New("ezq: lease lost")
+)
