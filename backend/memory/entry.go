@@ -1,0 +1,97 @@
+package memory
+
+import (
+	"bytes"
+	"maps"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// entry is one stored message. Its topic's mutex guards it.
+type entry struct {
+	id        int64
+	uuid      string
+	metadata  message.Metadata
+	payload   []byte
+	published time.Time
+
+	visible  time.Time // may be claimed from then on
+	number   int       // of the last lease
+	leased   time.Time // when that was given; zero once it was given back
+	failures int
+	index    int // in entries
+}
+
+// newEntry copies msg, so that neither its publisher nor a consumer can change
+// what is stored.
+func newEntry(msg *message.Message, now time.Time) (*entry, error) {
+	delay, at, err := backend.DelayOf(msg)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{
+		uuid:      msg.UUID,
+		metadata:  maps.Clone(msg.Metadata),
+		payload:   bytes.Clone(msg.Payload),
+		published: now,
+		visible:   now.Add(delay),
+	}
+	if at.After(now) {
+		e.visible = at
+	}
+	backend.ClearDelay(e.metadata)
+	return e, nil
+}
+
+func (e *entry) holds(token subscription.Token) bool {
+	return e.number == token.Number && e.leased.Equal(token.At)
+}
+
+func (e *entry) lease() subscription.Lease {
+	msg := message.NewMessage(e.uuid, bytes.Clone(e.payload))
+	maps.Copy(msg.Metadata, e.metadata)
+	return subscription.Lease{
+		Token:   subscription.Token{ID: e.id, Number: e.number, At: e.leased},
+		Message: msg,
+		Delivery: &backend.Delivery{
+			Number:      e.number,
+			Failures:    e.failures,
+			PublishedAt: e.published,
+		},
+	}
+}
+
+// entries is a heap: the message to claim next is first.
+type entries []*entry
+
+func (es entries) Len() int { return len(es) }
+
+func (es entries) Less(i, j int) bool {
+	if !es[i].visible.Equal(es[j].visible) {
+		return es[i].visible.Before(es[j].visible)
+	}
+	return es[i].id < es[j].id
+}
+
+func (es entries) Swap(i, j int) {
+	es[i], es[j] = es[j], es[i]
+	es[i].index, es[j].index = i, j
+}
+
+func (es *entries) Push(x any) {
+	e := x.(*entry) //nolint:forcetypeassert // container/heap passes on what topic.add gave it
+	e.index = len(*es)
+	*es = append(*es, e)
+}
+
+func (es *entries) Pop() any {
+	old := *es
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*es = old[:len(old)-1]
+	return e
+}

@@ -1,0 +1,155 @@
+// Package memory is an ezq backend that keeps events in the process: for tests,
+// for examples, and wherever losing events on exit is fine.
+//
+// It is a queue, not a channel. A message goes to one of the consumers of its
+// topic and stays in the queue, leased, until it is acked. It comes back if it
+// is nacked, after the delay that the nack asks for, and if its handler takes
+// too long. Deliveries and failures are counted. This is the behaviour of
+// backend/pgmq, by the same engine, so a handler that works here works there.
+//
+// Nothing in it sleeps or polls, and all its waiting is by channels and timers:
+// inside a testing/synctest bubble its delays and leases pass in virtual time.
+package memory
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// Config adjusts a [Queue]. The zero value is what [New] uses.
+type Config struct {
+	// MaxInFlight is how many messages one subscription hands over before one
+	// of them must be settled. Defaults to 100. A consumer that says how many it
+	// handles at a time, as ezq's Router does, gets no more than those. With 1
+	// and a single subscription, messages arrive in order.
+	MaxInFlight int
+
+	// NackDelay is how long a message stays invisible after a nack that does not
+	// say. Defaults to 0: it is redelivered at once.
+	NackDelay time.Duration
+
+	// MaxExtension is how long a handler may keep a message. After that its
+	// context ends with [backend.ErrLeaseLost], and another consumer receives the
+	// message within the 30 seconds of a lease. Defaults to 1 hour.
+	MaxExtension time.Duration
+
+	// DrainTimeout is how long Close, and the end of a subscription's context,
+	// wait for messages that have been handed over. Defaults to 10 seconds. It
+	// does not apply to consumers that say how long they wait, like ezq's Router.
+	DrainTimeout time.Duration
+
+	// Logger receives what nobody else is told. Defaults to [slog.Default].
+	Logger *slog.Logger
+}
+
+// lease is how long a claim or a renewal lasts.
+const lease = 30 * time.Second
+
+// Queue is an in-process backend. Create it with [New]. Its methods may be
+// called concurrently.
+type Queue struct {
+	config        Config
+	topics        *topics
+	subscriptions *subscription.Set
+	closed        atomic.Bool
+}
+
+var (
+	_ backend.Backend              = (*Queue)(nil)
+	_ message.SubscribeInitializer = (*Queue)(nil)
+)
+
+// New returns an empty queue.
+func New() *Queue { return NewWith(Config{}) }
+
+// NewWith returns an empty queue that is adjusted by config. It panics if a
+// number or a duration is negative.
+func NewWith(config Config) *Queue {
+	if config.MaxInFlight < 0 || min(config.NackDelay, config.MaxExtension, config.DrainTimeout) < 0 {
+		panic("memory: Config has a negative value")
+	}
+	config.MaxInFlight = cmp.Or(config.MaxInFlight, 100)
+	config.MaxExtension = cmp.Or(config.MaxExtension, time.Hour)
+	config.DrainTimeout = cmp.Or(config.DrainTimeout, 10*time.Second)
+	config.Logger = cmp.Or(config.Logger, slog.Default())
+	return &Queue{config: config, topics: &topics{byName: map[string]*topic{}}, subscriptions: subscription.NewSet()}
+}
+
+// Features implements [backend.Backend]: a memory queue keeps every promise.
+func (q *Queue) Features() backend.Features {
+	return backend.Features{
+		Delay: true, Redelay: true, Attempts: true, Progress: true,
+		Ordered: true, Lease: true, Drain: true,
+	}
+}
+
+// Publish stores copies of the messages, all of them or, with an error, none.
+// It honours the delays of [backend.SetDelay] and [backend.SetTime]. A topic
+// exists as soon as it is named. The message's context is not used.
+func (q *Queue) Publish(topicName string, msgs ...*message.Message) error {
+	t, err := q.topic(topicName)
+	if err != nil {
+		return err
+	}
+	entries := make([]*entry, len(msgs))
+	now := time.Now()
+	for i, msg := range msgs {
+		if entries[i], err = newEntry(msg, now); err != nil {
+			return fmt.Errorf("memory: publish to %q: %w", topicName, err)
+		}
+	}
+	t.add(entries)
+	return nil
+}
+
+// Subscribe starts a subscription, which competes with all others of the same
+// topic. It ends with ctx or with Close: it then takes no more messages, waits
+// up to Config.DrainTimeout for those that it has handed over, and closes the
+// channel.
+func (q *Queue) Subscribe(ctx context.Context, topicName string) (<-chan *message.Message, error) {
+	t, err := q.topic(topicName)
+	if err != nil {
+		return nil, err
+	}
+	return q.subscriptions.Start(ctx, t, subscription.Config{
+		Topic:            topicName,
+		Lease:            lease,
+		MaxExtension:     q.config.MaxExtension,
+		MaxInFlight:      q.config.MaxInFlight,
+		NackDelay:        q.config.NackDelay,
+		DrainTimeout:     q.config.DrainTimeout,
+		OperationTimeout: lease,
+		Logger:           q.config.Logger,
+	})
+}
+
+// SubscribeInitialize implements [message.SubscribeInitializer]. There is
+// nothing to initialize.
+func (q *Queue) SubscribeInitialize(topicName string) error {
+	_, err := q.topic(topicName)
+	return err
+}
+
+// Close ends every subscription and waits for them. What is still queued is
+// lost with the queue.
+func (q *Queue) Close() error {
+	q.closed.Store(true)
+	q.subscriptions.Close()
+	return nil
+}
+
+func (q *Queue) topic(name string) (*topic, error) {
+	if q.closed.Load() {
+		return nil, backend.ErrClosed
+	}
+	return q.topics.named(name), nil
+}

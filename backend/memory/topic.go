@@ -1,0 +1,157 @@
+package memory
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// topics are the topics of a queue, each there as soon as it is named.
+type topics struct {
+	mu     sync.Mutex
+	byName map[string]*topic
+}
+
+func (ts *topics) named(name string) *topic {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	t, ok := ts.byName[name]
+	if !ok {
+		t = newTopic()
+		ts.byName[name] = t
+	}
+	return t
+}
+
+// topic is the messages of one topic, ordered by when they become visible. A
+// leased message is one that becomes visible when its lease runs out.
+type topic struct {
+	mu        sync.Mutex
+	entries   entries
+	byID      map[int64]*entry
+	lastID    int64
+	lastLease time.Time
+	changed   chan struct{} // closed, and replaced, when a message may have become visible
+}
+
+var _ subscription.Store = (*topic)(nil)
+
+func newTopic() *topic {
+	return &topic{byID: map[int64]*entry{}, changed: make(chan struct{})}
+}
+
+func (t *topic) add(added []*entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range added {
+		t.lastID++
+		e.id = t.lastID
+		t.byID[e.id] = e
+		heap.Push(&t.entries, e)
+	}
+	t.change()
+}
+
+func (t *topic) change() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// Changed implements [subscription.Store].
+func (t *topic) Changed() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.changed
+}
+
+// Claim implements [subscription.Store].
+func (t *topic) Claim(_ context.Context, settle []subscription.Settlement, limit int, d time.Duration) (subscription.Claim, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	claim := subscription.Claim{Lost: t.settle(settle), Next: -1}
+	now := time.Now()
+	for len(claim.Leases) < limit && len(t.entries) > 0 && !t.entries[0].visible.After(now) {
+		e := t.entries[0]
+		e.number++
+		e.leased = t.leaseTime(now)
+		t.setVisible(e, now.Add(d))
+		claim.Leases = append(claim.Leases, e.lease())
+	}
+	if len(t.entries) > 0 {
+		claim.Next = max(t.entries[0].visible.Sub(now), 0)
+	}
+	return claim, nil
+}
+
+// leaseTime returns a time that no lease has been given before: with the number
+// of the lease it is the fence that keeps a late settlement out.
+func (t *topic) leaseTime(now time.Time) time.Time {
+	if !now.After(t.lastLease) {
+		now = t.lastLease.Add(1)
+	}
+	t.lastLease = now
+	return now
+}
+
+// Settle implements [subscription.Store].
+func (t *topic) Settle(_ context.Context, settle []subscription.Settlement) ([]subscription.Token, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.settle(settle), nil
+}
+
+func (t *topic) settle(settle []subscription.Settlement) (lost []subscription.Token) {
+	now := time.Now()
+	for _, s := range settle {
+		e, ok := t.byID[s.ID]
+		if !ok {
+			continue // gone
+		}
+		if !e.holds(s.Token) {
+			lost = append(lost, s.Token)
+			continue
+		}
+		switch s.Action {
+		case subscription.Ack:
+			heap.Remove(&t.entries, e.index)
+			delete(t.byID, e.id)
+		case subscription.Nack:
+			e.failures = s.Failures
+			t.expose(e, now.Add(s.Delay))
+		case subscription.Release:
+			e.number--
+			t.expose(e, now)
+		}
+	}
+	return lost
+}
+
+// expose ends a lease: the message becomes visible at the given time.
+func (t *topic) expose(e *entry, at time.Time) {
+	e.leased = time.Time{}
+	t.setVisible(e, at)
+	t.change()
+}
+
+func (t *topic) setVisible(e *entry, at time.Time) {
+	e.visible = at
+	heap.Fix(&t.entries, e.index)
+}
+
+// Extend implements [subscription.Store].
+func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Duration) (lost []subscription.Token, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	until := time.Now().Add(d)
+	for _, token := range tokens {
+		if e, ok := t.byID[token.ID]; ok && e.holds(token) {
+			t.setVisible(e, until)
+			continue
+		}
+		lost = append(lost, token)
+	}
+	return lost, nil
+}

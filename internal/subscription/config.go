@@ -1,0 +1,45 @@
+package subscription
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config describes one subscription. Every field must be set, except where its
+// zero value is said to mean something. All durations are positive.
+type Config struct {
+	Topic string // for the log
+
+	Lease        time.Duration // how long a claim or an extension lasts
+	MaxExtension time.Duration // how long a handed-over message may stay leased
+
+	MaxInFlight int // messages handed over and not settled
+	MaxPrefetch int // messages claimed beyond those; 0: claim no more than there are slots
+
+	NackDelay    time.Duration // before redelivery, unless the nack says; 0: at once
+	DrainTimeout time.Duration // how long a stopping subscription waits for its messages
+
+	PollMin time.Duration // between claims that find nothing, at first,
+	PollMax time.Duration // and at last; 0: no polling, Store.Changed tells all
+
+	Linger           time.Duration // how long an outcome may wait for others to be stored with; 0: not at all
+	OperationTimeout time.Duration // of one call to the store
+
+	Logger *slog.Logger
+}
+
+const (
+	// grace is how long messages may still be settled after their contexts ended.
+	grace = 5 * time.Second
+
+	// flushTimeout is how long the end of a subscription may take to store the
+	// outcomes that it knows.
+	flushTimeout = 5 * time.Second
+
+	// settleBatch is how many outcomes one call to the store carries.
+	settleBatch = 500
+
+	// retryMin and retryMax bound the pause after a call to the store has failed.
+	retryMin = 50 * time.Millisecond
+	retryMax = 5 * time.Second
+)

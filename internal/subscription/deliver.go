@@ -1,0 +1,61 @@
+package subscription
+
+import (
+	"context"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// handOut sends the claimed messages to the channel, oldest claim first, as
+// slots allow, until ctx ends.
+func (s *subscription) handOut(ctx context.Context) {
+	for {
+		l, ok := s.leases.next(ctx)
+		if !ok {
+			return
+		}
+		select {
+		case s.out <- l.Message:
+			s.leases.handedOver(l)
+			s.watchers.Go(func() { s.watch(l) })
+		case <-l.ctx.Done(): // lost before anybody was there to receive it
+		case <-ctx.Done():
+			s.leases.putBack(l)
+			return
+		}
+	}
+}
+
+// watch waits for the outcome of a message that was handed over.
+//
+// A message whose context has ended may still be acked: its handler may have
+// been just about to finish. The store decides whether the ack comes too late.
+func (s *subscription) watch(l *lease) {
+	defer l.cancel(nil) // Watermill: the context ends with ack and nack
+	msg := l.Message
+	select {
+	case <-msg.Acked():
+		s.settle(l, Settlement{Token: l.Token, Action: Ack})
+	case <-msg.Nacked():
+		s.settle(l, s.nack(l))
+	case <-s.abandoned:
+	}
+}
+
+// nack says how a nacked message comes back: as the nack itself asked, or else
+// after the delay in its metadata, or else after NackDelay. A nack that does
+// not say otherwise is a failure.
+func (s *subscription) nack(l *lease) Settlement {
+	settlement := Settlement{
+		Token:    l.Token,
+		Action:   Nack,
+		Delay:    s.config.NackDelay,
+		Failures: l.Delivery.Failures + 1,
+	}
+	if r, ok := l.Delivery.Redelivery(); ok {
+		settlement.Delay, settlement.Failures = max(r.Delay, 0), r.Failures
+	} else if d, _, err := backend.DelayOf(l.Message); err == nil && d > 0 {
+		settlement.Delay = d
+	}
+	return settlement
+}

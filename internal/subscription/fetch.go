@@ -1,0 +1,92 @@
+package subscription
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// fetch claims messages while there is room for them, until ctx ends. A claim
+// that has begun is finished: what a broken-off claim had leased would be
+// invisible to everybody until its lease runs out.
+func (s *subscription) fetch(ctx context.Context) {
+	idle := backoff{min: s.config.PollMin, max: s.config.PollMax}
+	failing := backoff{min: retryMin, max: retryMax}
+	for {
+		limit, ok := s.leases.room(ctx)
+		if !ok {
+			return
+		}
+		changed := s.store.Changed() // before the claim, so that no change is missed
+		claim, err := s.claim(limit)
+		if err != nil {
+			wait := failing.next()
+			s.config.Logger.Error("ezq: cannot fetch messages; will try again",
+				"topic", s.config.Topic, "wait", wait, "error", err)
+			pause(ctx, wait, nil)
+			continue
+		}
+		failing.reset()
+		if len(claim.Leases) > 0 {
+			idle.reset()
+		}
+		if len(claim.Leases) == limit {
+			continue
+		}
+		wait := idle.next()
+		if claim.Next >= 0 && (wait < 0 || claim.Next < wait) {
+			wait = claim.Next
+		}
+		pause(ctx, wait, changed)
+	}
+}
+
+func (s *subscription) claim(limit int) (Claim, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.OperationTimeout)
+	defer cancel()
+	batch := s.pending.take(settleBatch)
+	sent := time.Now()
+	claim, err := s.store.Claim(ctx, batch, limit, s.config.Lease)
+	if err != nil {
+		s.pending.restore(batch)
+		return Claim{}, err
+	}
+	s.stored(batch, claim.Lost)
+	for _, l := range claim.Leases {
+		s.leases.add(s.parent, l, sent)
+	}
+	return claim, nil
+}
+
+// pause waits for d, or for ever if d is negative, or until woken or ctx ends.
+func pause(ctx context.Context, d time.Duration, woken <-chan struct{}) {
+	var elapsed <-chan time.Time
+	if d >= 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		elapsed = timer.C
+	}
+	select {
+	case <-elapsed:
+	case <-woken:
+	case <-ctx.Done():
+	}
+}
+
+// backoff is a growing pause, from min to max, spread by ±20 % so that
+// consumers do not move in step. Where max is 0, the pause is endless (-1).
+type backoff struct {
+	min, max time.Duration
+	last     time.Duration
+}
+
+func (b *backoff) reset() { b.last = 0 }
+
+func (b *backoff) next() time.Duration {
+	if b.max == 0 {
+		return -1
+	}
+	b.last = min(max(2*b.last, b.min), b.max)
+	spread := b.last / 5
+	return b.last - spread + rand.N(2*spread+1)
+}

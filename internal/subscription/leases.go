@@ -1,0 +1,219 @@
+package subscription
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// lease is a message that this subscription has leased. The mutex of its
+// leases guards what is below it.
+type lease struct {
+	Lease
+	ctx    context.Context // the message's
+	cancel context.CancelCauseFunc
+
+	phase  phase
+	since  time.Time // when the phase began
+	renew  time.Time // when to extend it
+	expiry time.Time // when it runs out, by our own clock at the latest
+}
+
+type phase uint8
+
+const (
+	waiting   phase = iota // for a slot
+	handing                // has a slot, is being sent to the channel
+	delivered              // is with the consumer
+)
+
+// leases is the list of what a subscription holds: claimed, and neither settled
+// nor lost.
+type leases struct {
+	config Config
+
+	ready  chan struct{} // holds a token when next should look again,
+	freed  chan struct{} // when room should,
+	gained chan struct{} // when renew should
+
+	mu      sync.Mutex
+	byID    map[int64]*lease
+	queue   []*lease // the waiting ones, oldest claim first
+	slots   int      // taken by messages that are handing or delivered
+	speed   rate
+	drained chan struct{} // closed when byID is empty; nil until asked for
+}
+
+func newLeases(config Config) *leases {
+	return &leases{
+		config: config,
+		ready:  make(chan struct{}, 1),
+		freed:  make(chan struct{}, 1),
+		gained: make(chan struct{}, 1),
+		byID:   map[int64]*lease{},
+	}
+}
+
+// room waits until there is enough room to claim more, and returns for how many
+// messages. ok is false if ctx ended.
+func (ls *leases) room(ctx context.Context) (n int, ok bool) {
+	for ctx.Err() == nil {
+		ls.mu.Lock()
+		prefetch := ls.speed.prefetch(ls.config.MaxPrefetch)
+		n = ls.config.MaxInFlight + prefetch - len(ls.byID)
+		enough := n > 0 && len(ls.queue) <= prefetch/2
+		ls.mu.Unlock()
+		if enough {
+			return n, true
+		}
+		select {
+		case <-ls.freed:
+		case <-ctx.Done():
+		}
+	}
+	return 0, false
+}
+
+// add takes a lease that was asked for at sent. Its message's context gets its
+// values from parent.
+func (ls *leases) add(parent context.Context, claimed Lease, sent time.Time) {
+	ctx, cancel := context.WithCancelCause(backend.WithDelivery(parent, claimed.Delivery))
+	claimed.Message.SetContext(ctx)
+	l := &lease{Lease: claimed, ctx: ctx, cancel: cancel, since: sent}
+	l.extended(sent, ls.config.Lease)
+
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if old := ls.byID[l.ID]; old != nil {
+		ls.lose(old) // the store says that it had run out
+	}
+	ls.byID[l.ID] = l
+	ls.queue = append(ls.queue, l)
+	signal(ls.ready)
+	signal(ls.gained)
+}
+
+// extended notes that the store was asked at sent to lease for d, and did.
+func (l *lease) extended(sent time.Time, d time.Duration) {
+	l.renew = sent.Add(d / 3)
+	l.expiry = sent.Add(d)
+}
+
+// next waits for a message and a slot for it.
+func (ls *leases) next(ctx context.Context) (*lease, bool) {
+	for ctx.Err() == nil {
+		ls.mu.Lock()
+		if len(ls.queue) > 0 && ls.slots < ls.config.MaxInFlight {
+			l := ls.queue[0]
+			ls.queue[0] = nil
+			ls.queue = ls.queue[1:]
+			ls.slots++
+			l.phase = handing
+			ls.mu.Unlock()
+			signal(ls.freed)
+			return l, true
+		}
+		ls.mu.Unlock()
+		select {
+		case <-ls.ready:
+		case <-ctx.Done():
+		}
+	}
+	return nil, false
+}
+
+// putBack undoes next.
+func (ls *leases) putBack(l *lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.byID[l.ID] != l {
+		return // lost meanwhile
+	}
+	ls.slots--
+	l.phase = waiting
+	ls.queue = slices.Insert(ls.queue, 0, l)
+}
+
+func (ls *leases) handedOver(l *lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l.phase, l.since = delivered, time.Now()
+}
+
+// remove forgets a lease, which frees its slot. It does nothing if the lease is
+// lost already.
+func (ls *leases) remove(l *lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.drop(l)
+}
+
+func (ls *leases) drop(l *lease) bool {
+	if ls.byID[l.ID] != l {
+		return false
+	}
+	delete(ls.byID, l.ID)
+	if l.phase == waiting {
+		ls.queue = slices.DeleteFunc(ls.queue, func(x *lease) bool { return x == l })
+	} else {
+		ls.slots--
+	}
+	if len(ls.byID) == 0 && ls.drained != nil {
+		close(ls.drained)
+		ls.drained = nil
+	}
+	signal(ls.ready)
+	signal(ls.freed)
+	return true
+}
+
+// lose drops a lease that another consumer may get, or has got.
+func (ls *leases) lose(l *lease) {
+	if ls.drop(l) {
+		l.cancel(backend.ErrLeaseLost)
+	}
+}
+
+// takeWaiting returns the messages that wait for a slot; they wait no longer.
+func (ls *leases) takeWaiting() []*lease {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return slices.Clone(ls.queue)
+}
+
+// interrupt ends the contexts of all messages.
+func (ls *leases) interrupt(cause error) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range ls.byID {
+		l.cancel(cause)
+	}
+}
+
+// empty returns a channel that is closed once nothing is held. Nothing may be
+// added any more.
+func (ls *leases) empty() <-chan struct{} {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if len(ls.byID) == 0 {
+		return closedChannel()
+	}
+	ls.drained = make(chan struct{})
+	return ls.drained
+}
+
+func (ls *leases) held() int {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return len(ls.byID)
+}
+
+// settled notes that the outcomes of n messages have been stored.
+func (ls *leases) settled(n int) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.speed.add(n, time.Now())
+}

@@ -1,0 +1,37 @@
+package subscription
+
+import "time"
+
+// prefetchWindow is how long a message may expect to wait between claim and
+// hand-over: long enough for the next claim to arrive in time, and short enough
+// not to keep messages from an idle consumer elsewhere.
+const prefetchWindow = 50 * time.Millisecond
+
+// rate follows how many messages per second are being settled.
+type rate struct {
+	perSecond float64
+	count     int
+	since     time.Time
+}
+
+// add counts n messages settled at now.
+func (r *rate) add(n int, now time.Time) {
+	r.count += n
+	if r.since.IsZero() {
+		r.since = now
+		return
+	}
+	elapsed := now.Sub(r.since)
+	if elapsed < prefetchWindow/10 {
+		return
+	}
+	current := float64(r.count) / elapsed.Seconds()
+	r.perSecond = (r.perSecond + current) / 2
+	r.count, r.since = 0, now
+}
+
+// prefetch is how many messages will be settled within the prefetchWindow, at
+// most limit.
+func (r *rate) prefetch(limit int) int {
+	return min(int(r.perSecond*prefetchWindow.Seconds()), limit)
+}

@@ -1,0 +1,136 @@
+package subscription
+
+import (
+	"context"
+	"time"
+)
+
+// renew keeps the leases of all messages that this subscription holds, until
+// ctx ends: one call to the store for all that are about due.
+//
+// Three things end a lease before that: the store says that another consumer
+// has the message; it cannot be reached until the lease has run out by our own
+// clock; or the message has been handled for longer than MaxExtension. The
+// message's context then ends with [backend.ErrLeaseLost].
+func (s *subscription) renew(ctx context.Context) {
+	for ctx.Err() == nil {
+		pause(ctx, s.leases.untilDue(time.Now()), s.leases.gained)
+		due, undelivered := s.leases.due(time.Now())
+		for _, l := range undelivered {
+			s.release(l)
+		}
+		if len(due) > 0 {
+			s.extend(due)
+		}
+	}
+}
+
+func (s *subscription) extend(due []*lease) {
+	timeout := min(s.config.OperationTimeout, s.config.Lease/3) // leave time to try again
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	tokens := make([]Token, len(due))
+	for i, l := range due {
+		tokens[i] = l.Token
+	}
+	sent := time.Now()
+	lost, err := s.store.Extend(ctx, tokens, s.config.Lease)
+	if err != nil {
+		s.config.Logger.Error("ezq: cannot extend leases; will try again until they run out",
+			"topic", s.config.Topic, "messages", len(due), "error", err)
+		s.leases.notExtended(due, sent)
+		return
+	}
+	if n := s.leases.extended(due, lost, sent); n > 0 {
+		s.config.Logger.Warn("ezq: leases were lost; other consumers have the messages",
+			"topic", s.config.Topic, "messages", n)
+	}
+}
+
+// untilDue returns how long until the first lease needs attention, or -1 if
+// nothing is held.
+func (ls *leases) untilDue(now time.Time) time.Duration {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	wait := time.Duration(-1)
+	for _, l := range ls.byID {
+		until := max(ls.attention(l).Sub(now), 0)
+		if wait < 0 || until < wait {
+			wait = until
+		}
+	}
+	return wait
+}
+
+// attention is when l must be extended or given up.
+func (ls *leases) attention(l *lease) time.Time {
+	if end := ls.end(l); end.Before(l.renew) {
+		return end
+	}
+	return l.renew
+}
+
+// end is when l is no longer extended: a handler has had it for MaxExtension,
+// or nobody was there to receive it for as long as a lease lasts.
+func (ls *leases) end(l *lease) time.Time {
+	if l.phase == delivered {
+		return l.since.Add(ls.config.MaxExtension)
+	}
+	return l.since.Add(ls.config.Lease)
+}
+
+// due drops the leases that have ended, and returns those to extend now and
+// those to give back because nobody received them. What is due within a sixth
+// of a lease is extended in the same go.
+func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	soon := now.Add(ls.config.Lease / 6)
+	for _, l := range ls.byID {
+		switch {
+		case !now.Before(l.expiry):
+			ls.lose(l)
+		case now.Before(ls.end(l)):
+			if l.renew.Before(soon) {
+				extend = append(extend, l)
+			}
+		case l.phase == delivered:
+			ls.config.Logger.Error("ezq: message is being handled for too long; its lease is not extended any more",
+				"topic", ls.config.Topic, "id", l.Message.UUID, "limit", ls.config.MaxExtension)
+			ls.lose(l)
+		default:
+			ls.lose(l)
+			undelivered = append(undelivered, l)
+		}
+	}
+	return extend, undelivered
+}
+
+// extended notes that the leases were extended at sent, except the lost ones,
+// and returns how many of those were not settled in the meantime.
+func (ls *leases) extended(due []*lease, lost []Token, sent time.Time) (n int) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range due {
+		l.extended(sent, ls.config.Lease)
+	}
+	for _, token := range lost {
+		if l := ls.byID[token.ID]; l != nil && l.Number == token.Number {
+			ls.lose(l)
+			n++
+		}
+	}
+	return n
+}
+
+// notExtended plans the next attempt.
+func (ls *leases) notExtended(due []*lease, now time.Time) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range due {
+		l.renew = now.Add(min(time.Second, ls.config.Lease/10))
+		if l.expiry.Before(l.renew) {
+			l.renew = l.expiry
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package subscription
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// settle notes the outcome of a message and frees its slot. The outcome is
+// noted first: once all slots are free, all outcomes are known.
+func (s *subscription) settle(l *lease, outcome Settlement) {
+	s.pending.add(outcome)
+	s.leases.remove(l)
+}
+
+// release gives back a message that was never handed over.
+func (s *subscription) release(l *lease) {
+	s.settle(l, Settlement{Token: l.Token, Action: Release})
+	l.cancel(nil)
+}
+
+// flush stores outcomes until ctx ends. They wait for each other for as long
+// as Linger allows, and for as long as the previous batch takes.
+func (s *subscription) flush(ctx context.Context) {
+	failing := backoff{min: retryMin, max: retryMax}
+	for {
+		select {
+		case <-s.pending.added:
+		case <-ctx.Done():
+			return
+		}
+		if s.config.Linger > 0 {
+			pause(ctx, s.config.Linger, nil)
+		}
+		err := s.storeBatch(context.Background()) // what has begun is finished
+		if err == nil {
+			failing.reset()
+			continue
+		}
+		wait := failing.next()
+		s.config.Logger.Error("ezq: cannot store which messages are done; will try again",
+			"topic", s.config.Topic, "wait", wait, "error", err)
+		pause(ctx, wait, nil)
+	}
+}
+
+// flushAll stores what is left when the subscription ends.
+func (s *subscription) flushAll() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	failing := backoff{min: retryMin, max: retryMax}
+	for {
+		left := s.pending.len()
+		if left == 0 {
+			return
+		}
+		err := s.storeBatch(ctx)
+		if ctx.Err() != nil {
+			s.config.Logger.Error("ezq: could not store which messages are done; they will be delivered again",
+				"topic", s.config.Topic, "messages", left, "error", err)
+			return
+		}
+		if err != nil {
+			pause(ctx, failing.next(), nil)
+		}
+	}
+}
+
+// storeBatch stores one batch of outcomes.
+func (s *subscription) storeBatch(ctx context.Context) error {
+	batch := s.pending.take(settleBatch)
+	if len(batch) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.config.OperationTimeout)
+	defer cancel()
+	lost, err := s.store.Settle(ctx, batch)
+	if err != nil {
+		s.pending.restore(batch)
+		return err
+	}
+	s.stored(batch, lost)
+	return nil
+}
+
+func (s *subscription) stored(batch []Settlement, lost []Token) {
+	s.leases.settled(len(batch))
+	if len(lost) > 0 {
+		s.config.Logger.Warn("ezq: messages were settled after their leases were lost; they are delivered again",
+			"topic", s.config.Topic, "messages", len(lost))
+	}
+}
+
+// pending is the outcomes that are not stored yet.
+type pending struct {
+	added chan struct{} // holds a token when there may be something to store
+
+	mu    sync.Mutex
+	queue []Settlement
+}
+
+func newPending() *pending {
+	return &pending{added: make(chan struct{}, 1)}
+}
+
+func (p *pending) add(s Settlement) {
+	p.mu.Lock()
+	p.queue = append(p.queue, s)
+	p.mu.Unlock()
+	signal(p.added)
+}
+
+// take removes up to n outcomes, oldest first.
+func (p *pending) take(n int) []Settlement {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n = min(n, len(p.queue))
+	batch := slices.Clone(p.queue[:n])
+	p.queue = append(p.queue[:0], p.queue[n:]...)
+	if len(p.queue) > 0 {
+		signal(p.added)
+	}
+	return batch
+}
+
+// restore puts back what could not be stored.
+func (p *pending) restore(batch []Settlement) {
+	if len(batch) == 0 {
+		return
+	}
+	p.mu.Lock()
+	p.queue = append(batch, p.queue...)
+	p.mu.Unlock()
+	signal(p.added)
+}
+
+func (p *pending) len() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue)
+}
+
+// signal leaves a token in c, which has room for one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

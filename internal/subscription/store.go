@@ -1,0 +1,84 @@
+package subscription
+
+import (
+	"context"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// Store keeps the messages of one topic and leases them. Its methods may be
+// called concurrently. None of them may block beyond the end of its context.
+type Store interface {
+	// Claim carries out settle as Settle does, and then leases up to limit
+	// visible messages. If it returns an error, any part of it may have happened.
+	Claim(ctx context.Context, settle []Settlement, limit int, lease time.Duration) (Claim, error)
+
+	// Settle carries out each settlement whose token is still the latest of its
+	// message, and returns the tokens of those that another consumer has, or has
+	// had, since. A message that is gone counts as settled: repeating a
+	// settlement is harmless, and the way to find out whether it was stored.
+	Settle(ctx context.Context, settle []Settlement) (lost []Token, err error)
+
+	// Extend renews the leases of tokens to end after lease from now, and
+	// returns those which it could not renew because they are no longer valid.
+	Extend(ctx context.Context, tokens []Token, lease time.Duration) (lost []Token, err error)
+
+	// Changed returns a channel that is closed when a message may have become
+	// visible since the call. It is a hint; nil means that there are none.
+	Changed() <-chan struct{}
+}
+
+// Token proves one lease of one message. A store accepts it until the message
+// is leased again.
+type Token struct {
+	ID     int64     // the message; earlier messages have smaller ones
+	Number int       // how often the message has been leased
+	At     time.Time // when it was leased, by the clock of the store
+}
+
+// Lease is one claimed message.
+type Lease struct {
+	Token
+	Message  *message.Message
+	Delivery *backend.Delivery
+}
+
+// Claim is what a claim brought.
+type Claim struct {
+	Leases []Lease // in the order in which to hand them over
+
+	// Next is how long until another message becomes visible, as far as known
+	// now. It is negative if there is none. It counts only when fewer messages
+	// were leased than asked for.
+	Next time.Duration
+
+	Lost []Token // as returned by Settle
+}
+
+// Action is what becomes of a message.
+type Action uint8
+
+// The actions.
+const (
+	// Ack removes the message.
+	Ack Action = iota
+
+	// Nack makes the message visible again after its delay and records its
+	// failures.
+	Nack
+
+	// Release makes the message visible at once, as if it had not been leased:
+	// it was never handed over.
+	Release
+)
+
+// Settlement is an action on a leased message.
+type Settlement struct {
+	Token
+	Action   Action
+	Delay    time.Duration // of a Nack
+	Failures int           // of a Nack
+}
