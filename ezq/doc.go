@@ -1,0 +1,48 @@
+// Package ezq routes typed events over a queue.
+//
+// An event is a plain Go type. A handler is a plain function. A router takes
+// events from a queue and calls the handlers:
+//
+//	type UserCreated struct{ Email string }
+//
+//	func welcome(ctx context.Context, e UserCreated) error {
+//		fmt.Println("welcome,", e.Email)
+//		return nil
+//	}
+//
+//	func main() {
+//		ctx := context.Background()
+//		queue := memory.New() // or: queue, err := pgmq.Open(ctx, databaseURL, pgmq.Config{})
+//		router := ezq.NewRouter(queue, ezq.Config{})
+//		ezq.Handle(router, welcome)
+//
+//		ezq.Publish(ctx, queue, UserCreated{Email: "ada@example.com"})
+//		ezq.Publish(ctx, queue, ezq.EndEvent{})
+//		if err := router.Run(ctx); err != nil {
+//			log.Fatal(err)
+//		}
+//	}
+//
+// Events travel as JSON under the name of their type ([NameOf]), so programs in
+// other languages can publish and handle them too.
+//
+// # Delivery
+//
+// Every event is delivered at least once, so a handler must cope with seeing
+// one twice. What it returns decides what becomes of its event: nil, an error,
+// [Permanent] or [RetryAfter]. An event that fails comes back later; nothing is
+// dropped because it failed.
+//
+// # Stopping
+//
+// A router stops when its context is cancelled or an [EndEvent] arrives. It then
+// takes no more events, lets running handlers finish, and interrupts those that
+// take too long. An [InterruptEvent] does not wait for them. An event whose
+// handler was interrupted goes back to the queue, and has not failed.
+//
+// # Queues
+//
+// The queue may be any Watermill Publisher and Subscriber. The backends in this
+// module also say which promises they keep, so that an option the queue cannot
+// honour is an error and never a silent no-op.
+package ezq

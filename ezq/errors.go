@@ -1,0 +1,107 @@
+package ezq
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+var (
+	// ErrUnsupported is wrapped when a backend cannot keep what an option
+	// promises. It is the standard library's errors.ErrUnsupported.
+	ErrUnsupported = errors.ErrUnsupported
+
+	// ErrInterrupted is the cause with which a handler's context ends once its
+	// router does not wait for it any longer. [Router.Run] returns it if
+	// [InterruptEvent] was the reason.
+	ErrInterrupted = backend.ErrInterrupted
+
+	// ErrLeaseLost is the cause with which a handler's context ends when another
+	// consumer may receive its event. What the handler returns then changes
+	// nothing.
+	ErrLeaseLost = backend.ErrLeaseLost
+
+	// ErrDrainTimeout is returned by [Router.Run] when handlers were still busy
+	// after Config.DrainTimeout and had to be interrupted.
+	ErrDrainTimeout = errors.New("ezq: handlers did not finish in time")
+)
+
+// SubscriptionError is returned by [Router.Run] when a topic cannot be
+// subscribed to, or stops delivering although nobody asked it to.
+type SubscriptionError struct {
+	Topic string
+
+	// Err is why. It is nil if the subscription ended by itself.
+	Err error
+}
+
+func (e *SubscriptionError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("ezq: the subscription to %q ended by itself: was the queue closed?", e.Topic)
+	}
+	return fmt.Sprintf("ezq: subscribe to %q: %v", e.Topic, e.Err)
+}
+
+// Unwrap returns e.Err.
+func (e *SubscriptionError) Unwrap() error { return e.Err }
+
+// DecodeError is a payload that is not a valid event of the type that its
+// handler takes. No retry cures it.
+type DecodeError struct {
+	Event string // the name of the event
+	Err   error
+}
+
+func (e *DecodeError) Error() string { return fmt.Sprintf("ezq: decode %s: %v", e.Event, e.Err) }
+
+// Unwrap returns e.Err.
+func (e *DecodeError) Unwrap() error { return e.Err }
+
+// UnknownEventError is an event that arrived on a topic where no handler takes
+// it. No retry by the same program cures it.
+type UnknownEventError struct {
+	Topic string
+
+	// Event is the name of the event. It is "" if the message names none, and
+	// the topic's handlers are not exactly one.
+	Event string
+}
+
+func (e *UnknownEventError) Error() string {
+	const remedy = "add one with Handle, or set Config.IgnoreUnknown"
+	if e.Event == "" {
+		return fmt.Sprintf("ezq: a message on topic %q names no event, so there is no handler for it: %s", e.Topic, remedy)
+	}
+	return fmt.Sprintf("ezq: no handler for event %q on topic %q: %s", e.Event, e.Topic, remedy)
+}
+
+// PanicError is what a handler that panics fails with.
+type PanicError struct {
+	// Value is what was given to panic.
+	Value any
+
+	// Stack is the stack of the goroutine that panicked, as debug.Stack
+	// formats it. It is not part of the error's text.
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("ezq: handler panicked: %v", e.Value) }
+
+// Unwrap returns e.Value if it is an error, and nil otherwise.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// EventTypeError is a type that cannot be an event: it has no name to travel
+// under, or no wire form that could carry one.
+type EventTypeError struct {
+	Type   string // as Go writes it
+	Reason string // what is wrong with it
+	Remedy string // what to do
+}
+
+func (e *EventTypeError) Error() string {
+	return fmt.Sprintf("event type %s %s: %s", e.Type, e.Reason, e.Remedy)
+}

@@ -1,0 +1,107 @@
+package ezq
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// DefaultTopic carries every event that [Topic] does not send elsewhere.
+const DefaultTopic = "ezq"
+
+// Named is implemented by event types that choose their own name.
+//
+// The name is a wire contract: it travels with every event, is stored in the
+// queue, and programs in other languages use it too. A type without an EventName
+// method goes by its own Go name, without the package: UserCreated is
+// "UserCreated". Add the method before renaming a type that is in use, or
+// accept the former name with [Alias].
+//
+// EventName is called on a zero value and must not depend on its fields. A name
+// is UTF-8, not empty, and has no control characters.
+type Named interface {
+	EventName() string
+}
+
+// NameOf returns the name under which events of type E travel. E and *E have
+// the same name.
+//
+// NameOf panics if E cannot have one: E is an interface, has no name of its own
+// or a generic one, or its EventName is not a valid name.
+func NameOf[E any]() string {
+	name, err := nameOf(reflect.TypeFor[E]())
+	if err != nil {
+		panic("ezq: " + err.Error())
+	}
+	return name
+}
+
+// nameOfEvent returns the name of event, or an *[EventTypeError].
+func nameOfEvent(event any) (string, error) {
+	t := reflect.TypeOf(event)
+	if t == nil {
+		return "", &EventTypeError{Type: "nil", Reason: "is not an event", Remedy: "publish a value"}
+	}
+	if t.Kind() == reflect.Pointer && reflect.ValueOf(event).IsNil() {
+		return "", &EventTypeError{Type: t.String(), Reason: "is nil", Remedy: "publish a value"}
+	}
+	return nameOf(t)
+}
+
+// nameOf returns the name of events of type t, or an *[EventTypeError].
+func nameOf(t reflect.Type) (string, error) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() == reflect.Interface {
+		return "", &EventTypeError{t.String(), "is an interface", "use a concrete type"}
+	}
+	if name, declared, err := declaredName(t); declared {
+		return name, err
+	}
+	if t.Name() == "" || t.PkgPath() == "" {
+		return "", &EventTypeError{t.String(), "has no name of its own", "declare a type for the event"}
+	}
+	if strings.Contains(t.Name(), "[") {
+		return "", &EventTypeError{t.String(), "is generic, and Go's names of generic types are not stable", "give it an EventName method"}
+	}
+	return t.Name(), nil
+}
+
+// declaredName asks the zero value of t for its name, so that publishers and
+// handlers cannot come to different answers.
+func declaredName(t reflect.Type) (name string, declared bool, err error) {
+	named, declared := reflect.Zero(t).Interface().(Named)
+	if !declared && reflect.PointerTo(t).Implements(reflect.TypeFor[Named]()) {
+		named, declared = reflect.New(t).Interface().(Named)
+	}
+	if !declared {
+		return "", false, nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = &EventTypeError{t.String(), fmt.Sprintf("has an EventName method that panics on a zero value (%v)", v), "return a constant"}
+		}
+	}()
+	name = named.EventName()
+	if flaw := nameFlaw(name); flaw != "" {
+		err = &EventTypeError{t.String(), fmt.Sprintf("has the EventName %q, which %s", name, flaw), "return another name"}
+		return "", true, err
+	}
+	return name, true, nil
+}
+
+// nameFlaw says what is wrong with name, or "" if it may name an event.
+func nameFlaw(name string) string {
+	switch {
+	case name == "":
+		return "is empty"
+	case !utf8.ValidString(name):
+		return "is not valid UTF-8"
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return "has control characters"
+	}
+	return ""
+}

@@ -1,0 +1,112 @@
+package ezq
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/ThreeDotsLabs/watermill/components/delay"
+)
+
+// A PublishOption changes how events are published.
+type PublishOption interface{ applyToPublish(*outgoing) error }
+
+// A HandleOption changes how one handler is attached to a router.
+type HandleOption interface{ applyToHandle(*route) }
+
+// An Option is both a [PublishOption] and a [HandleOption].
+type Option interface {
+	PublishOption
+	HandleOption
+}
+
+// Topic sends events to, or receives them from, the named topic instead of
+// [DefaultTopic]. Which names there can be is up to the backend, but none is
+// empty.
+func Topic(name string) Option { return topicOption(name) }
+
+type topicOption string
+
+func (t topicOption) applyToPublish(o *outgoing) error {
+	if o.topic = string(t); o.topic == "" {
+		return errors.New("the topic is empty")
+	}
+	return nil
+}
+
+func (t topicOption) applyToHandle(rt *route) { rt.topic = string(t) }
+
+// Delay hides events from every handler until d has passed, by the clock and in
+// the ticks of the backend. It must not be negative, and excludes [At].
+func Delay(d time.Duration) PublishOption {
+	return publishOption(func(o *outgoing) error {
+		if d < 0 {
+			return fmt.Errorf("the delay %v is negative", d)
+		}
+		o.delay, o.delayed = d, true
+		return nil
+	})
+}
+
+// At hides events from every handler until t. If t has passed, they are
+// delivered at once. It must not be the zero Time, nor later than the year 9999,
+// and excludes [Delay].
+func At(t time.Time) PublishOption {
+	return publishOption(func(o *outgoing) error {
+		if t.IsZero() {
+			return errors.New("the time to deliver at is zero")
+		}
+		if y := t.UTC().Year(); y < 0 || y > 9999 { // RFC 3339 cannot say it
+			return fmt.Errorf("the year %d to deliver in cannot be written", y)
+		}
+		o.at = t
+		return nil
+	})
+}
+
+// Header attaches a header, which handlers read from [Meta]. A second one of
+// the same name replaces the first.
+//
+// Name and value are UTF-8 without NUL, and the name is not empty. Names
+// beginning with "ezq_", "content-type" and Watermill's delay keys are taken.
+func Header(name, value string) PublishOption {
+	return publishOption(func(o *outgoing) error {
+		if err := checkHeader(name, value); err != nil {
+			return err
+		}
+		o.headers = append(o.headers, header{name, value})
+		return nil
+	})
+}
+
+const (
+	contentType    = "content-type"
+	reservedPrefix = "ezq_"
+)
+
+func checkHeader(name, value string) error {
+	switch {
+	case name == "":
+		return errors.New("a header has no name")
+	case !isText(name):
+		return fmt.Errorf("the header name %q is not UTF-8 without NUL", name)
+	case !isText(value):
+		return fmt.Errorf("header %q: the value is not UTF-8 without NUL: encode it", name)
+	case strings.HasPrefix(name, reservedPrefix), name == contentType:
+		return fmt.Errorf("header %q: the name is reserved for ezq", name)
+	case name == delay.DelayedForKey, name == delay.DelayedUntilKey:
+		return fmt.Errorf("header %q: use Delay or At", name)
+	}
+	return nil
+}
+
+// isText reports whether a database can hold s as text.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
+
+type publishOption func(*outgoing) error
+
+func (f publishOption) applyToPublish(o *outgoing) error { return f(o) }
+
+type header struct{ name, value string }

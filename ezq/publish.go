@@ -1,0 +1,132 @@
+package ezq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// Publish sends event through p, which is a backend, a transaction of one, or
+// any other Watermill Publisher. The event becomes JSON as encoding/json writes
+// it, under its name ([NameOf]).
+//
+// nil means that p has accepted the event. Publish sends nothing and returns an
+// error if ctx has ended, if event cannot be encoded or named (a
+// *[EventTypeError]), or if an option is invalid or cannot be kept by p (it
+// matches [errors.ErrUnsupported]). Whatever p itself returns is wrapped.
+//
+// Publish may be called concurrently if p may.
+func Publish(ctx context.Context, p message.Publisher, event any, opts ...PublishOption) error {
+	return publish(ctx, p, []any{event}, opts)
+}
+
+// PublishBatch sends all events in one call of p's Publish, in their order, with
+// the same options. They need not be of one type: []any will do. If there are
+// none, it does nothing.
+//
+// It checks and encodes every event before it sends the first one, and fails as
+// [Publish] does. Whether p stores a batch as a whole is up to p: the backends
+// of this module do.
+func PublishBatch[E any](ctx context.Context, p message.Publisher, events []E, opts ...PublishOption) error {
+	return publish(ctx, p, events, opts)
+}
+
+func publish[E any](ctx context.Context, p message.Publisher, events []E, opts []PublishOption) error {
+	if len(events) == 0 {
+		return nil
+	}
+	out := outgoing{topic: DefaultTopic}
+	if err := send(ctx, p, &out, events, opts); err != nil {
+		return fmt.Errorf("ezq: publish %s to %q: %w", describe(events), out.topic, err)
+	}
+	return nil
+}
+
+func send[E any](ctx context.Context, p message.Publisher, out *outgoing, events []E, opts []PublishOption) error {
+	if err := out.prepare(ctx, p, opts); err != nil {
+		return err
+	}
+	msgs := make([]*message.Message, len(events))
+	for i, event := range events {
+		name, wire, err := encode(event)
+		if err != nil && len(events) > 1 {
+			return fmt.Errorf("event %d of %d %s: %w", i+1, len(events), name, err)
+		}
+		if err != nil {
+			return err
+		}
+		msgs[i] = out.message(ctx, wire)
+	}
+	return p.Publish(out.topic, msgs...)
+}
+
+func describe[E any](events []E) string {
+	if len(events) > 1 {
+		return fmt.Sprintf("%d events", len(events))
+	}
+	name, err := nameOfEvent(events[0])
+	if err != nil {
+		return "an event"
+	}
+	return name
+}
+
+// outgoing is what the options of one call ask for.
+type outgoing struct {
+	topic   string
+	delay   time.Duration
+	delayed bool // also by 0
+	at      time.Time
+	headers []header
+}
+
+// prepare applies opts and makes sure that p can be asked for the result.
+func (o *outgoing) prepare(ctx context.Context, p message.Publisher, opts []PublishOption) error {
+	if p == nil {
+		return errors.New("the publisher is nil")
+	}
+	for _, opt := range opts {
+		if err := opt.applyToPublish(o); err != nil {
+			return err
+		}
+	}
+	if o.delayed && !o.at.IsZero() {
+		return errors.New("Delay and At exclude each other")
+	}
+	if (o.delay > 0 || !o.at.IsZero()) && !backend.FeaturesOf(p).Delay {
+		return fmt.Errorf("%T cannot delay events: %w", p, ErrUnsupported)
+	}
+	return ended(ctx)
+}
+
+// message returns a message with payload as o describes it.
+func (o *outgoing) message(ctx context.Context, payload []byte) *message.Message {
+	msg := message.NewMessageWithContext(ctx, watermill.NewUUID(), payload)
+	msg.Metadata.Set(contentType, "application/json")
+	for _, h := range o.headers {
+		msg.Metadata.Set(h.name, h.value)
+	}
+	switch {
+	case o.delay > 0:
+		backend.SetDelay(msg, o.delay)
+	case !o.at.IsZero():
+		backend.SetTime(msg, o.at)
+	}
+	return msg
+}
+
+// ended returns an error that matches both why ctx ended and how, or nil if it
+// has not.
+func ended(ctx context.Context) error {
+	err := ctx.Err()
+	if cause := context.Cause(ctx); cause != err {
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
+}
