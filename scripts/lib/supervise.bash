@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+# Part of scripts/pgmq: running a command and staying in charge of it.
+
+child= # the running command, as kill wants it: a process, or with a minus its process group
+
+stop_on() {
+	local signal
+	for signal in "$@"; do
+		# shellcheck disable=SC2064 # the signal's name is meant to be filled in now
+		trap "stopped_by $signal" "$signal"
+	done
+}
+
+stopped_by() {
+	trap '' INT QUIT TERM HUP
+	[ -z "$child" ] || end_child "$1"
+	exit $((128 + $(kill -l "$1")))
+}
+
+# At a terminal the command may read what is typed, and a Ctrl-C is for the command to answer.
+# Elsewhere it gets a process group of its own: a signal to this script then ends the command
+# together with everything that it has started.
+supervise() {
+	local status
+	if [ -t 0 ]; then
+		trap : INT QUIT
+		(trap - INT QUIT && exec "$@") <&0 &
+		child=$!
+	else
+		set -m
+		"$@" <&0 &
+		set +m
+		child=-$!
+	fi
+	while true; do
+		wait "${child#-}" && status=0 || status=$?
+		kill -0 "${child#-}" 2>/dev/null || return "$status" # else a signal has interrupted the waiting
+	done
+}
+
+end_child() {
+	kill -s "$1" -- "$child" 2>/dev/null || true
+	for _ in $(seq 100); do
+		kill -0 -- "$child" 2>/dev/null || return 0
+		sleep 0.1
+	done
+	say "the command does not react to SIG$1: killing it"
+	kill -s KILL -- "$child" 2>/dev/null || true
+}
