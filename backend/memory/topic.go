@@ -131,7 +131,6 @@ func (t *topic) settle(settle []subscription.Settlement) (lost []subscription.To
 
 // expose ends a lease: the message becomes visible at the given time.
 func (t *topic) expose(e *entry, at time.Time) {
-	e.leased = time.Time{}
 	t.setVisible(e, at)
 	t.change()
 }

@@ -16,7 +16,8 @@ type Config struct {
 	MaxInFlight int // messages handed over and not settled
 	MaxPrefetch int // messages claimed beyond those; 0: claim no more than there are slots
 
-	NackDelay    time.Duration // before redelivery, unless the nack says; 0: at once
+	NackDelay    time.Duration // before redelivery, unless the nack says; doubles with each failure; 0: at once
+	MaxNackDelay time.Duration // what it doubles up to; 0: it does not double
 	DrainTimeout time.Duration // how long a stopping subscription waits for its messages
 
 	PollMin time.Duration // between claims that find nothing, at first,

@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"context"
+	"time"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -43,13 +44,13 @@ func (s *subscription) watch(l *lease) {
 }
 
 // nack says how a nacked message comes back: as the nack itself asked, or else
-// after the delay in its metadata, or else after NackDelay. A nack that does
-// not say otherwise is a failure.
+// after the delay in its metadata, or else after NackDelay and more. A nack that
+// does not say otherwise is a failure.
 func (s *subscription) nack(l *lease) Settlement {
 	settlement := Settlement{
 		Token:    l.Token,
 		Action:   Nack,
-		Delay:    s.config.NackDelay,
+		Delay:    s.nackDelay(l.Delivery.Failures),
 		Failures: l.Delivery.Failures + 1,
 	}
 	if r, ok := l.Delivery.Redelivery(); ok {
@@ -58,4 +59,13 @@ func (s *subscription) nack(l *lease) Settlement {
 		settlement.Delay = d
 	}
 	return settlement
+}
+
+// nackDelay is how long a message waits that had failed so many times before.
+func (s *subscription) nackDelay(failures int) time.Duration {
+	delay := s.config.NackDelay
+	for ; failures > 0 && delay < s.config.MaxNackDelay; failures-- {
+		delay = min(2*delay, s.config.MaxNackDelay)
+	}
+	return delay
 }

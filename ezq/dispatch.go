@@ -1,0 +1,64 @@
+package ezq
+
+import (
+	"errors"
+	"runtime/debug"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// handler builds what handles the events of one topic, from the outside in: the
+// router's middleware, the choice of the route, the route's own middleware, the
+// function.
+func (r *Router) handler(topic string, routes routes) message.HandlerFunc {
+	calls := make(map[*route]message.HandlerFunc, len(routes))
+	for _, rt := range routes {
+		calls[rt] = chain(rt.middleware, interruptible(rt.call))
+	}
+	choose := func(msg *message.Message) ([]*message.Message, error) {
+		rt, event := routes.find(msg.Payload)
+		if rt == nil {
+			return nil, Permanent(&UnknownEventError{Topic: topic, Event: event})
+		}
+		return calls[rt](msg)
+	}
+	return chain(r.middleware, choose)
+}
+
+// interruptible gives an interrupted handler's event back. It is the innermost
+// link, so that no middleware, ours or Watermill's, takes a shutdown for a
+// failure.
+func interruptible(call message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		ctx := msg.Context()
+		out, err := safely(call, msg)
+		if err != nil && interrupted(ctx) {
+			release(msg) // the first of ack and nack counts
+			return nil, nil
+		}
+		return out, err
+	}
+}
+
+// safely calls h and turns a panic into an error.
+func safely(h message.HandlerFunc, msg *message.Message) (out []*message.Message, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			out, err = nil, &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return h(msg)
+}
+
+// chain wraps h in middleware, the first outermost.
+func chain(middleware []message.HandlerMiddleware, h message.HandlerFunc) message.HandlerFunc {
+	for i := len(middleware) - 1; i >= 0; i-- {
+		h = middleware[i](h)
+	}
+	return h
+}
+
+var (
+	errProduced = errors.New("ezq: a middleware returned messages, and nothing publishes them: call Publish instead")
+	errGoexit   = errors.New("ezq: the handler ended its goroutine instead of returning")
+)

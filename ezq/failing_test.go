@@ -1,0 +1,234 @@
+package ezq_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+var errBoom = errors.New("boom")
+
+func TestVerdicts(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		verdict func() error
+		again   time.Duration // until the second delivery; 0: there is none
+	}{
+		{"nil is done", func() error { return nil }, 0},
+		{"an error is tried again after a second", func() error { return errBoom }, time.Second},
+		{"a permanent error is not lost either", func() error { return ezq.Permanent(errBoom) }, time.Second},
+		{"RetryAfter decides when", func() error { return ezq.RetryAfter(time.Hour, errBoom) }, time.Hour},
+		{"RetryAfter at once", func() error { return ezq.RetryAfter(0, errBoom) }, time.Nanosecond},
+		{"a panic is an error", func() error { panic("boom") }, time.Second},
+		{"a nil panic is an error", func() error { panic(nil) }, time.Second},
+		{"leaving the goroutine is an error", func() error { runtime.Goexit(); return nil }, time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				ctx, stop := context.WithTimeout(t.Context(), 24*time.Hour)
+				defer stop()
+				router := newRouter(queue, ezq.Config{})
+				start := time.Now()
+				var again time.Duration
+				ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+					if ezq.MetaFrom(ctx).Failures == 0 {
+						return test.verdict()
+					}
+					again = max(time.Since(start), 1)
+					return nil
+				})
+				publish(t, queue, orderPlaced{1})
+				require.NoError(t, router.Run(ctx))
+				require.LessOrEqual(t, again, test.again)
+				require.GreaterOrEqual(t, again, test.again*4/5, "jitter takes up to a fifth off")
+			})
+		})
+	}
+}
+
+func TestAFailingEventWaitsLongerEachTime(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+		defer stop()
+		router := newRouter(queue, ezq.Config{})
+		var last time.Time
+		var waits []time.Duration
+		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+			require.Equal(t, len(waits), ezq.MetaFrom(ctx).Failures)
+			require.Equal(t, len(waits)+1, ezq.MetaFrom(ctx).Delivery)
+			waits = append(waits, time.Since(last))
+			last = time.Now()
+			return errBoom
+		})
+		publish(t, queue, orderPlaced{1})
+		require.NoError(t, router.Run(ctx))
+		for i, wait := range waits[1:] {
+			want := min(time.Second<<i, 5*time.Minute)
+			require.LessOrEqual(t, wait, want)
+			require.GreaterOrEqual(t, wait, want*4/5)
+		}
+		require.Greater(t, len(waits), 15)
+	})
+}
+
+func TestOtherEventsFlowWhileOneFails(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		handled := 0
+		ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
+			if e.ID == 0 {
+				return errBoom
+			}
+			handled++
+			return nil
+		})
+		for i := range 10 {
+			publish(t, queue, orderPlaced{i})
+		}
+		publish(t, queue, ezq.EndEvent{})
+		start := time.Now()
+		require.NoError(t, router.Run(t.Context()))
+		require.Equal(t, 9, handled)
+		require.Zero(t, time.Since(start), "nobody waited for the failing one")
+	})
+}
+
+func TestWhatCannotBeHandledStaysInTheQueue(t *testing.T) {
+	for _, test := range []struct {
+		name, payload string
+		log           string
+	}{
+		{"an unknown event", `{"_type":"Nobody"}`, `no handler for event \"Nobody\" on topic \"ezq\"`},
+		{"an event of another shape", `{"_type":"OrderPlaced","ID":"seven"}`, "decode OrderPlaced"},
+		{"no JSON at all", "\x00\xff", "decode OrderPlaced"},
+		{"nothing", "", "decode OrderPlaced"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+				defer stop()
+				var log bytes.Buffer
+				router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				ezq.Handle(router, func(context.Context, orderPlaced) error {
+					t.Error("the handler was called")
+					return nil
+				})
+				require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(test.payload))))
+				require.NoError(t, router.Run(ctx))
+				require.Contains(t, log.String(), test.log)
+				require.InDelta(t, 6.5, bytes.Count(log.Bytes(), []byte("event failed")), 0.5, "paced, not spinning")
+
+				events, err := queue.Subscribe(t.Context(), "ezq")
+				require.NoError(t, err)
+				msg := <-events
+				require.Equal(t, test.payload, string(msg.Payload))
+				msg.Ack()
+			})
+		})
+	}
+}
+
+func TestUnknownEventsCanBeIgnored(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{IgnoreUnknown: true})
+		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
+		type nobody struct{}
+		publish(t, queue, nobody{}, ezq.EndEvent{})
+		require.NoError(t, router.Run(t.Context()))
+		require.Empty(t, left(t, queue))
+	})
+}
+
+func TestAMessageWithoutANameIsForTheOnlyHandler(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		var got ezq.Meta
+		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+			require.Equal(t, 7, e.ID)
+			got = ezq.MetaFrom(ctx)
+			return nil
+		}, ezq.Alias("OldName"))
+		ezq.Handle(router, func(context.Context, ezq.EndEvent) error { return nil })
+		require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(`{"ID":7}`))))
+		publish(t, queue, ezq.EndEvent{})
+		require.NoError(t, router.Run(t.Context()))
+		require.Equal(t, "OrderPlaced", got.Event)
+	})
+}
+
+func TestAnAliasIsHandledToo(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		handled := 0
+		ezq.Handle(router, func(context.Context, orderPlaced) error { handled++; return nil }, ezq.Alias("order.placed"))
+		require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"order.placed"}`))))
+		publish(t, queue, orderPlaced{1}, ezq.EndEvent{})
+		require.NoError(t, router.Run(t.Context()))
+		require.Equal(t, 2, handled)
+	})
+}
+
+func TestWiringMistakesPanicAtOnce(t *testing.T) {
+	t.Parallel()
+	handler := func(context.Context, orderPlaced) error { return nil }
+	router := ezq.NewRouter(memory.New(), ezq.Config{})
+	ezq.Handle(router, handler)
+	require.PanicsWithValue(t, `ezq: Handle: event "OrderPlaced" on topic "ezq" already has a handler`, func() { ezq.Handle(router, handler) })
+	require.NotPanics(t, func() { ezq.Handle(router, handler, ezq.Topic("other")) })
+	require.Panics(t, func() { ezq.Handle(router, handler, ezq.Topic("")) })
+	require.Panics(t, func() { ezq.Handle(router, func(context.Context, any) error { return nil }) })
+	require.Panics(t, func() { ezq.NewRouter(nil, ezq.Config{}) })
+	require.Panics(t, func() { ezq.NewRouter(memory.New(), ezq.Config{Concurrency: -1}) })
+}
+
+func TestMiddlewareRunsFromTheOutsideIn(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		var order []string
+		log := func(name string) message.HandlerMiddleware {
+			return func(next message.HandlerFunc) message.HandlerFunc {
+				return func(msg *message.Message) ([]*message.Message, error) {
+					order = append(order, name+" sees "+ezq.MetaFrom(msg.Context()).Event)
+					return next(msg)
+				}
+			}
+		}
+		router := newRouter(queue, ezq.Config{})
+		router.Use(log("first"), log("second"))
+		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil }, ezq.With(log("own")))
+		publish(t, queue, orderPlaced{1}, ezq.EndEvent{})
+		require.NoError(t, router.Run(t.Context()))
+		require.Equal(t, []string{"first sees OrderPlaced", "second sees OrderPlaced", "own sees OrderPlaced"}, order)
+	})
+}
+
+func TestAnyWatermillPubSubWillDo(t *testing.T) {
+	t.Parallel()
+	queue := gochannel.NewGoChannel(gochannel.Config{Persistent: true}, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	router := newRouter(queue, ezq.Config{})
+	failed := false
+	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+		require.NotNil(t, ezq.Stopping(ctx))
+		if !failed {
+			failed = true
+			return ezq.RetryAfter(time.Millisecond, errBoom)
+		}
+		stop()
+		return nil
+	})
+	publish(t, queue, orderPlaced{1})
+	require.ErrorIs(t, ezq.Publish(ctx, queue, orderPlaced{1}, ezq.Delay(time.Second)), ezq.ErrUnsupported)
+	require.NoError(t, router.Run(ctx))
+	require.NoError(t, queue.Close())
+}

@@ -1,0 +1,73 @@
+package ezq
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// Meta is what is known about an event beside the event itself.
+type Meta struct {
+	ID    string // the same for every delivery of the event
+	Event string // the name that the event's handler is for
+	Topic string
+
+	// Delivery counts the deliveries of the event, from 1, however they ended.
+	// It is 0 if the backend does not count.
+	Delivery int
+
+	// Failures counts the deliveries that ended with an error of the handler. It
+	// is 0 if the backend does not keep it.
+	Failures int
+
+	// PublishedAt is when the event was stored, by the clock of the backend. It
+	// is the zero Time if the backend does not say.
+	PublishedAt time.Time
+
+	// Headers are what [Header] has attached, and other metadata. They are a copy.
+	Headers map[string]string
+}
+
+// MetaFrom returns the Meta of the event that is being handled in ctx. Outside
+// of a handler and its middleware it returns the zero Meta.
+func MetaFrom(ctx context.Context) Meta {
+	m, ok := ctx.Value(metaKey{}).(*handling)
+	if !ok {
+		return Meta{}
+	}
+	meta := m.meta
+	meta.Headers = maps.Clone(m.headers)
+	return meta
+}
+
+// Stopping returns a channel that is closed when the router whose handler runs
+// in ctx has been told to stop. A handler that takes long can look at it and
+// finish early: its context itself ends only when the router does not wait any
+// longer. Outside of a handler the channel is nil.
+func Stopping(ctx context.Context) <-chan struct{} {
+	return backend.ConsumerFrom(ctx).Stopping
+}
+
+type metaKey struct{}
+
+// handling is an event being handled. Copying the headers is left to those who
+// ask for them.
+type handling struct {
+	meta    Meta
+	headers message.Metadata
+}
+
+func withMeta(ctx context.Context, topic, event string, msg *message.Message) (context.Context, *handling) {
+	h := &handling{
+		meta:    Meta{ID: msg.UUID, Event: event, Topic: topic},
+		headers: msg.Metadata,
+	}
+	if d := backend.DeliveryFrom(ctx); d != nil {
+		h.meta.Delivery, h.meta.Failures, h.meta.PublishedAt = d.Number, d.Failures, d.PublishedAt
+	}
+	return context.WithValue(ctx, metaKey{}, h), h
+}

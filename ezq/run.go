@@ -1,0 +1,186 @@
+package ezq
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+const (
+	// grace is how long Run waits for handlers that it has interrupted.
+	grace = 5 * time.Second
+
+	// closeTimeout is how long Run waits for the backend to store the outcomes
+	// and to end its subscriptions.
+	closeTimeout = 15 * time.Second
+)
+
+// Run delivers events until ctx ends or an [EndEvent] arrives.
+//
+// It then takes no more events. Those that the backend has fetched and no
+// handler has begun go back at once. Handlers that run may go on, with living
+// contexts, for Config.DrainTimeout, or EndEvent.Timeout if that is set; a
+// handler that takes long can look at [Stopping]. When they are done and the
+// outcomes are stored, Run returns nil: that ctx ended is no error.
+//
+// If they take longer, their contexts end with the cause [ErrInterrupted]. What
+// a handler then returns still counts: nil is done; an error gives the event
+// back as if it had not been delivered. Run returns a [StopError], which matches
+// [ErrDrainTimeout], after all have returned, or after 5 more seconds; it names
+// the handlers that still run. Their events come back when their leases run out.
+//
+// An [InterruptEvent] does the same without waiting, and the error matches
+// [ErrInterrupted].
+//
+// If a topic cannot be subscribed to, or stops delivering, Run stops in the same
+// way and returns a [SubscriptionError].
+//
+// Run does not close the subscriber. A second Run returns an error.
+func (r *Router) Run(ctx context.Context) error {
+	if err := r.start(); err != nil {
+		return err
+	}
+	rn := newRun(ctx, r)
+	rn.subscribe()
+	rn.takers.Wait()
+	return rn.finish()
+}
+
+// run is one Run of a router. It has two contexts for two questions: may we
+// take more events, and may the handlers go on?
+type run struct {
+	*Router
+	taking    context.Context
+	stop      context.CancelCauseFunc // with a *stopReason
+	working   context.Context
+	interrupt context.CancelCauseFunc
+
+	takers        sync.WaitGroup // a goroutine for each topic
+	handlers      sync.WaitGroup // a goroutine for each event
+	subscriptions []<-chan *message.Message
+
+	mu     sync.Mutex
+	active map[*handling]struct{} // what handlers work on
+}
+
+// stopReason is why a router takes no more events. The first reason counts.
+type stopReason struct {
+	err     error         // what Run returns
+	timeout time.Duration // how long the handlers may go on
+}
+
+func (s *stopReason) Error() string { return "ezq: stopping" }
+
+func newRun(ctx context.Context, r *Router) *run {
+	rn := &run{Router: r, active: map[*handling]struct{}{}}
+	rn.taking, rn.stop = context.WithCancelCause(ctx)
+	rn.working, rn.interrupt = context.WithCancelCause(context.WithoutCancel(ctx))
+	rn.working = backend.WithConsumer(rn.working, backend.Consumer{
+		Stopping:    rn.taking.Done(),
+		Concurrency: r.config.Concurrency,
+	})
+	return rn
+}
+
+// subscribe starts a taker for each topic.
+func (rn *run) subscribe() {
+	for topic, routes := range rn.topics {
+		if rn.taking.Err() != nil {
+			return
+		}
+		events, err := rn.subscriber.Subscribe(rn.working, topic)
+		if err != nil {
+			rn.fail(&SubscriptionError{Topic: topic, Err: err})
+			return
+		}
+		rn.subscriptions = append(rn.subscriptions, events)
+		t := &taker{run: rn, topic: topic, routes: routes, handle: rn.handler(topic, routes)}
+		rn.takers.Go(func() { t.take(events) })
+	}
+}
+
+// fail stops the run because of err.
+func (rn *run) fail(err error) {
+	rn.stop(&stopReason{err: err, timeout: rn.config.DrainTimeout})
+}
+
+// finish goes through the phases of stopping. Nothing is taken any more.
+func (rn *run) finish() error {
+	reason := rn.reason()
+	idle := make(chan struct{})
+	go func() {
+		rn.handlers.Wait()
+		close(idle)
+	}()
+
+	err := reason.err
+	if !closedWithin(reason.timeout, idle) {
+		if !errors.Is(err, ErrInterrupted) {
+			err = errors.Join(err, ErrDrainTimeout)
+		}
+		rn.interrupt(ErrInterrupted)
+		closedWithin(grace, idle)
+		err = &StopError{Reason: err, Running: rn.running()}
+	}
+	rn.interrupt(nil)
+	rn.awaitEnd()
+	return err
+}
+
+// reason returns why the run stops. If its context has ended, that is all.
+func (rn *run) reason() *stopReason {
+	var reason *stopReason
+	if errors.As(context.Cause(rn.taking), &reason) {
+		return reason
+	}
+	return &stopReason{timeout: rn.config.DrainTimeout}
+}
+
+// awaitEnd waits for the ends of the subscriptions, which come when the
+// outcomes are stored. What a backend has sent too late goes back.
+func (rn *run) awaitEnd() {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for _, events := range rn.subscriptions {
+			for msg := range events {
+				release(msg)
+			}
+		}
+	}()
+	if !closedWithin(closeTimeout, ended) {
+		rn.config.Logger.Error("ezq: the backend did not end its subscriptions in time", "waited", closeTimeout)
+	}
+}
+
+// running returns what handlers are working on.
+func (rn *run) running() []Meta {
+	rn.mu.Lock()
+	defer rn.mu.Unlock()
+	var metas []Meta
+	for h := range rn.active {
+		metas = append(metas, h.meta)
+	}
+	return metas
+}
+
+func closedWithin(d time.Duration, c <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-c:
+		return true
+	case <-timer.C:
+		select {
+		case <-c: // both at once
+			return true
+		default:
+			return false
+		}
+	}
+}

@@ -1,0 +1,379 @@
+package ezq_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+type orderPlaced struct{ ID int }
+
+func (orderPlaced) EventName() string { return "OrderPlaced" }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// bubble runs f with a memory queue in virtual time. It fails if f leaves a
+// goroutine behind.
+func bubble(t *testing.T, f func(t *testing.T, queue *memory.Queue)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		queue := memory.NewWith(memory.Config{Logger: quiet()})
+		f(t, queue)
+		require.NoError(t, queue.Close())
+	})
+}
+
+func publish(t *testing.T, queue message.Publisher, events ...any) {
+	t.Helper()
+	require.NoError(t, ezq.PublishBatch(t.Context(), queue, events))
+}
+
+func newRouter(queue message.Subscriber, config ezq.Config) *ezq.Router {
+	config.Logger = quiet()
+	return ezq.NewRouter(queue, config)
+}
+
+// left runs a router until nothing more is delivered, and returns what was.
+func left(t *testing.T, queue *memory.Queue) (metas []ezq.Meta) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+	defer stop()
+	router := newRouter(queue, ezq.Config{Concurrency: 1})
+	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+		metas = append(metas, ezq.MetaFrom(ctx))
+		return nil
+	})
+	require.NoError(t, router.Run(ctx))
+	return metas
+}
+
+func TestEveryEventReachesTheHandlerOfItsType(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		type userCreated struct{ Email string }
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		var got []string
+		ezq.Handle(router, func(_ context.Context, e userCreated) error {
+			got = append(got, e.Email)
+			return nil
+		})
+		ezq.Handle(router, func(_ context.Context, e *orderPlaced) error {
+			got = append(got, fmt.Sprint(e.ID))
+			return nil
+		})
+		publish(t, queue, userCreated{"ada"}, orderPlaced{7}, &userCreated{"grace"}, ezq.EndEvent{})
+		require.NoError(t, router.Run(t.Context()))
+		require.Equal(t, []string{"ada", "7", "grace"}, got)
+	})
+}
+
+func TestEndEventFinishesWhatCameBeforeItAndNothingElse(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{Concurrency: 3})
+		var handled atomic.Int32
+		ezq.Handle(router, func(context.Context, orderPlaced) error {
+			time.Sleep(time.Second)
+			handled.Add(1)
+			return nil
+		})
+		publish(t, queue, orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{}, orderPlaced{3}, orderPlaced{4})
+		require.NoError(t, router.Run(t.Context()))
+		require.EqualValues(t, 2, handled.Load())
+		rest := left(t, queue)
+		require.Len(t, rest, 2, "the marker is gone, what stood behind it is not")
+		require.Equal(t, 1, rest[0].Delivery, "giving back what was only fetched is no delivery")
+	})
+}
+
+func TestEndEventStopsOneRouter(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		var ended atomic.Int32
+		var running sync.WaitGroup
+		ctx, stop := context.WithCancel(t.Context())
+		for range 2 {
+			running.Go(func() {
+				router := newRouter(queue, ezq.Config{})
+				ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
+				assert(t, router.Run(ctx) == nil)
+				ended.Add(1)
+			})
+		}
+		publish(t, queue, ezq.EndEvent{})
+		synctest.Wait()
+		require.EqualValues(t, 1, ended.Load())
+		stop()
+		running.Wait()
+	})
+}
+
+func assert(t *testing.T, ok bool) {
+	t.Helper()
+	if !ok {
+		t.Error("assertion failed")
+	}
+}
+
+func TestStopping(t *testing.T) {
+	const hour = time.Hour
+	for _, test := range []struct {
+		name    string
+		config  ezq.Config
+		trigger func(t *testing.T, queue message.Publisher, cancel func())
+		works   time.Duration // how long the handler goes on after the trigger
+		obeys   bool          // whether it returns when its context ends
+
+		runs        time.Duration // how long Run goes on after the trigger
+		fails       error
+		interrupted bool
+		redelivered bool
+	}{
+		{
+			name: "a cancelled context lets handlers finish", trigger: cancel,
+			works: 9 * time.Second, obeys: true,
+			runs: 9 * time.Second,
+		},
+		{
+			name: "an EndEvent lets handlers finish", trigger: send(ezq.EndEvent{}),
+			works: 9 * time.Second, obeys: true,
+			runs: 9 * time.Second,
+		},
+		{
+			name: "a handler that takes longer than DrainTimeout is interrupted", trigger: cancel,
+			config: ezq.Config{DrainTimeout: 2 * time.Second}, works: hour, obeys: true,
+			runs: 2 * time.Second, fails: ezq.ErrDrainTimeout, interrupted: true, redelivered: true,
+		},
+		{
+			name: "EndEvent.Timeout takes the place of DrainTimeout", trigger: send(ezq.EndEvent{Timeout: 20 * time.Second}),
+			config: ezq.Config{DrainTimeout: 2 * time.Second}, works: 15 * time.Second, obeys: true,
+			runs: 15 * time.Second,
+		},
+		{
+			name: "a handler that takes longer than EndEvent.Timeout is interrupted", trigger: send(ezq.EndEvent{Timeout: 3 * time.Second}),
+			works: hour, obeys: true,
+			runs: 3 * time.Second, fails: ezq.ErrDrainTimeout, interrupted: true, redelivered: true,
+		},
+		{
+			name: "an InterruptEvent does not wait", trigger: send(ezq.InterruptEvent{}),
+			works: hour, obeys: true,
+			runs: 0, fails: ezq.ErrInterrupted, interrupted: true, redelivered: true,
+		},
+		{
+			name: "a handler that succeeds although it is interrupted has succeeded", trigger: send(ezq.InterruptEvent{}),
+			works: 3 * time.Second, obeys: false,
+			runs: 3 * time.Second, fails: ezq.ErrInterrupted, interrupted: true,
+		},
+		{
+			name: "a handler that does not return is left behind after 5 seconds", trigger: send(ezq.InterruptEvent{}),
+			works: hour, obeys: false,
+			runs: 5 * time.Second, fails: ezq.ErrInterrupted, interrupted: true, redelivered: true,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				router := newRouter(queue, test.config)
+				var cause error
+				ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+					defer func() { cause = context.Cause(ctx) }()
+					done := time.After(time.Second + test.works)
+					select {
+					case <-done:
+					case <-ctx.Done():
+						if test.obeys {
+							return ctx.Err()
+						}
+						<-done
+					}
+					return nil
+				})
+				ezq.Handle(router, func(context.Context, orderPlaced) error { return nil }, ezq.Topic("control"))
+				publish(t, queue, orderPlaced{1})
+
+				var stopped time.Time
+				time.AfterFunc(time.Second, func() {
+					stopped = time.Now()
+					test.trigger(t, queue, cancel)
+				})
+				err := router.Run(ctx)
+				require.ErrorIs(t, err, test.fails)
+				require.NotErrorIs(t, err, context.Canceled)
+				require.Equal(t, test.runs, time.Since(stopped))
+				if test.works == hour && !test.obeys {
+					require.ErrorContains(t, err, `still running: OrderPlaced`)
+					time.Sleep(hour) // let it end, to see how its context did
+					synctest.Wait()
+				}
+				if test.interrupted {
+					require.ErrorIs(t, cause, ezq.ErrInterrupted)
+				} else {
+					require.NoError(t, cause)
+				}
+				rest := left(t, queue)
+				if !test.redelivered {
+					require.Empty(t, rest)
+					return
+				}
+				require.Len(t, rest, 1)
+				require.Zero(t, rest[0].Failures, "an interrupted event has not failed")
+				require.Equal(t, 2, rest[0].Delivery)
+			})
+		})
+	}
+}
+
+func cancel(_ *testing.T, _ message.Publisher, cancel func()) { cancel() }
+
+func send(event any) func(*testing.T, message.Publisher, func()) {
+	return func(t *testing.T, queue message.Publisher, _ func()) {
+		assert(t, ezq.Publish(t.Context(), queue, event, ezq.Topic("control")) == nil)
+	}
+}
+
+func TestALongHandlerLearnsThatTheRouterStops(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		ctx, stop := context.WithCancel(t.Context())
+		router := newRouter(queue, ezq.Config{})
+		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+			<-ezq.Stopping(ctx)
+			require.NoError(t, ctx.Err(), "it may still work")
+			return nil
+		})
+		publish(t, queue, orderPlaced{1})
+		time.AfterFunc(time.Minute, stop)
+		require.NoError(t, router.Run(ctx))
+		require.Empty(t, left(t, queue))
+	})
+}
+
+func TestAHandlerMayStopItsOwnRouter(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		ctx, stop := context.WithCancel(t.Context())
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		ezq.Handle(router, func(context.Context, orderPlaced) error {
+			stop()
+			return nil
+		})
+		publish(t, queue, orderPlaced{1}, orderPlaced{2})
+		require.NoError(t, router.Run(ctx))
+		require.Len(t, left(t, queue), 1)
+	})
+}
+
+func TestControlEventsCanBeObserved(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		var observed ezq.EndEvent
+		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
+		ezq.Handle(router, func(ctx context.Context, e ezq.EndEvent) error {
+			require.NoError(t, ctx.Err())
+			require.Equal(t, "EZQEndEvent", ezq.MetaFrom(ctx).Event)
+			observed = e
+			return errors.New("an observer cannot prevent the end")
+		})
+		publish(t, queue, ezq.EndEvent{Timeout: time.Minute})
+		require.NoError(t, router.Run(t.Context()))
+		require.Equal(t, time.Minute, observed.Timeout)
+	})
+}
+
+func TestControlEventsCanBeIgnored(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		ctx, stop := context.WithCancel(t.Context())
+		router := newRouter(queue, ezq.Config{IgnoreControl: true, IgnoreUnknown: true, Concurrency: 1})
+		handled := false
+		ezq.Handle(router, func(context.Context, orderPlaced) error {
+			handled = true
+			stop()
+			return nil
+		})
+		publish(t, queue, ezq.EndEvent{}, ezq.InterruptEvent{}, orderPlaced{1})
+		require.NoError(t, router.Run(ctx))
+		require.True(t, handled)
+	})
+}
+
+func TestASlowTopicDoesNotHoldUpAnother(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		ctx, stop := context.WithCancel(t.Context())
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		ezq.Handle(router, func(context.Context, orderPlaced) error { time.Sleep(9 * time.Second); return nil }, ezq.Topic("slow"))
+		ezq.Handle(router, func(context.Context, orderPlaced) error { stop(); return nil }, ezq.Topic("fast"))
+		require.NoError(t, ezq.Publish(ctx, queue, orderPlaced{1}, ezq.Topic("slow")))
+		time.AfterFunc(time.Second, func() { assert(t, ezq.Publish(ctx, queue, orderPlaced{2}, ezq.Topic("fast")) == nil) })
+		start := time.Now()
+		require.NoError(t, router.Run(ctx))
+		require.Equal(t, 9*time.Second, time.Since(start), "stopped after a second, then drained the slow one")
+	})
+}
+
+func TestConcurrencyIsBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{Concurrency: 3})
+		var now, most atomic.Int32
+		ezq.Handle(router, func(context.Context, orderPlaced) error {
+			most.Store(max(most.Load(), now.Add(1)))
+			time.Sleep(time.Second)
+			now.Add(-1)
+			return nil
+		})
+		for i := range 9 {
+			publish(t, queue, orderPlaced{i})
+		}
+		publish(t, queue, ezq.EndEvent{})
+		start := time.Now()
+		require.NoError(t, router.Run(t.Context()))
+		require.EqualValues(t, 3, most.Load())
+		require.Equal(t, 3*time.Second, time.Since(start))
+	})
+}
+
+func TestRunReportsASubscriptionThatEnds(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
+		time.AfterFunc(time.Second, func() { _ = queue.Close() })
+		var ended *ezq.SubscriptionError
+		require.ErrorAs(t, router.Run(t.Context()), &ended)
+		require.Equal(t, "ezq", ended.Topic)
+	})
+}
+
+func TestRunReportsATopicThatCannotBeSubscribedTo(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		require.NoError(t, queue.Close())
+		router := newRouter(queue, ezq.Config{})
+		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
+		var ended *ezq.SubscriptionError
+		err := router.Run(t.Context())
+		require.ErrorAs(t, err, &ended)
+		require.ErrorContains(t, err, "closed")
+	})
+}
+
+func TestARouterRunsOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		require.ErrorContains(t, router.Run(t.Context()), "no handlers")
+		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
+		publish(t, queue, ezq.EndEvent{})
+		require.NoError(t, router.Run(t.Context()))
+		require.ErrorContains(t, router.Run(t.Context()), "started already")
+		require.PanicsWithValue(t, "ezq: Handle: the router has been started", func() {
+			ezq.Handle(router, func(context.Context, orderPlaced) error { return nil }, ezq.Topic("other"))
+		})
+		require.Panics(t, func() { router.Use() })
+	})
+}

@@ -1,0 +1,31 @@
+package ezq
+
+import (
+	"fmt"
+	"strings"
+)
+
+// StopError is returned by [Router.Run] when it had to interrupt handlers. It
+// matches what is in Reason: [ErrDrainTimeout] or [ErrInterrupted].
+type StopError struct {
+	Reason error
+
+	// Running is what handlers still work on although their contexts have ended.
+	// Such events come back when their leases run out, unless the handlers return
+	// before that.
+	Running []Meta
+}
+
+func (e *StopError) Error() string {
+	if len(e.Running) == 0 {
+		return e.Reason.Error()
+	}
+	names := make([]string, len(e.Running))
+	for i, m := range e.Running {
+		names[i] = fmt.Sprintf("%s %s on %q", m.Event, m.ID, m.Topic)
+	}
+	return fmt.Sprintf("%v; still running: %s", e.Reason, strings.Join(names, ", "))
+}
+
+// Unwrap returns e.Reason.
+func (e *StopError) Unwrap() error { return e.Reason }
