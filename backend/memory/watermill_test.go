@@ -2,6 +2,7 @@ package memory_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
@@ -14,7 +15,7 @@ import (
 
 func TestWatermillOrdered(t *testing.T) {
 	t.Parallel()
-	suite(t, memory.Config{MaxInFlight: 1}, tests.Features{
+	suite(t, memory.Config{MaxInFlight: 1, DrainTimeout: time.Second}, tests.Features{
 		Persistent:                          true,
 		GuaranteedOrder:                     true,
 		GuaranteedOrderWithSingleSubscriber: true,
@@ -23,7 +24,7 @@ func TestWatermillOrdered(t *testing.T) {
 
 func TestWatermillConcurrent(t *testing.T) {
 	t.Parallel()
-	suite(t, memory.Config{MaxInFlight: 100}, tests.Features{Persistent: true})
+	suite(t, memory.Config{MaxInFlight: 100, DrainTimeout: time.Second}, tests.Features{Persistent: true})
 }
 
 func suite(t *testing.T, config memory.Config, features tests.Features) {

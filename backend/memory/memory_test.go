@@ -1,0 +1,343 @@
+package memory_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+)
+
+func Example() {
+	queue := memory.New()
+	ctx, stop := context.WithCancel(context.Background())
+	messages, _ := queue.Subscribe(ctx, "greetings")
+
+	_ = queue.Publish("greetings", message.NewMessage("1", []byte("hello")))
+	msg := <-messages
+	fmt.Println(string(msg.Payload))
+	msg.Ack()
+
+	stop()
+	_ = queue.Close()
+	// Output: hello
+}
+
+// bubble runs f with a queue in virtual time, and fails if a goroutine is left.
+func bubble(t *testing.T, config memory.Config, f func(t *testing.T, queue *memory.Queue)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		config.Logger = slog.New(slog.DiscardHandler)
+		queue := memory.NewWith(config)
+		f(t, queue)
+		require.NoError(t, queue.Close())
+	})
+}
+
+func publish(t *testing.T, queue message.Publisher, payloads ...string) {
+	t.Helper()
+	for _, p := range payloads {
+		require.NoError(t, queue.Publish("t", message.NewMessage(p, []byte(p))))
+	}
+}
+
+func subscribe(t *testing.T, queue message.Subscriber) <-chan *message.Message {
+	t.Helper()
+	messages, err := queue.Subscribe(t.Context(), "t")
+	require.NoError(t, err)
+	return messages
+}
+
+// receive returns the next message. In a bubble it cannot wait in vain: that is
+// a deadlock, which ends the test.
+func receive(t *testing.T, messages <-chan *message.Message) *message.Message {
+	t.Helper()
+	msg, ok := <-messages
+	require.True(t, ok, "the subscription has ended")
+	return msg
+}
+
+func requireNone(t *testing.T, messages <-chan *message.Message) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case msg := <-messages:
+		t.Fatalf("received %q", msg.Payload)
+	default:
+	}
+}
+
+func delivery(msg *message.Message) *backend.Delivery {
+	return backend.DeliveryFrom(msg.Context())
+}
+
+func TestAnAckedMessageIsGone(t *testing.T) {
+	bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, "a")
+		messages := subscribe(t, queue)
+		require.True(t, receive(t, messages).Ack())
+		time.Sleep(24 * time.Hour)
+		requireNone(t, messages)
+	})
+}
+
+func TestANackedMessageComesBack(t *testing.T) {
+	bubble(t, memory.Config{NackDelay: time.Minute}, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, "a")
+		messages := subscribe(t, queue)
+		start := time.Now()
+
+		first := receive(t, messages)
+		require.Equal(t, 1, delivery(first).Number)
+		require.Equal(t, start, delivery(first).PublishedAt)
+		first.Nack()
+		second := receive(t, messages)
+		require.Equal(t, time.Minute, time.Since(start), "after NackDelay")
+		require.Equal(t, first.UUID, second.UUID)
+		require.Equal(t, 2, delivery(second).Number)
+		require.Equal(t, 1, delivery(second).Failures)
+
+		backend.Nack(second, backend.Redelivery{Delay: time.Hour, Failures: 7})
+		third := receive(t, messages)
+		require.Equal(t, time.Hour+time.Minute, time.Since(start), "or as the nack asked")
+		require.Equal(t, 3, delivery(third).Number)
+		require.Equal(t, 7, delivery(third).Failures)
+
+		backend.SetDelay(third, time.Second)
+		third.Nack()
+		fourth := receive(t, messages)
+		require.Equal(t, time.Hour+time.Minute+time.Second, time.Since(start), "or as its metadata did")
+		fourth.Ack()
+	})
+}
+
+func TestADelayedMessageWaits(t *testing.T) {
+	bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
+		start := time.Now()
+		messages := subscribe(t, queue)
+		after, at := message.NewMessage("after", nil), message.NewMessage("at", nil)
+		backend.SetDelay(after, 90*time.Second)
+		backend.SetTime(at, start.Add(1500*time.Millisecond))
+		require.NoError(t, queue.Publish("t", after, at))
+		publish(t, queue, "now")
+
+		for _, want := range []struct {
+			uuid string
+			at   time.Duration
+		}{{"now", 0}, {"at", 1500 * time.Millisecond}, {"after", 90 * time.Second}} {
+			msg := receive(t, messages)
+			require.Equal(t, want.uuid, msg.UUID)
+			require.Equal(t, want.at, time.Since(start))
+			require.Empty(t, msg.Metadata, "the delay is not passed on")
+			msg.Ack()
+		}
+	})
+}
+
+func TestADelayThatIsNoneIsRefused(t *testing.T) {
+	t.Parallel()
+	queue := memory.New()
+	good, bad := message.NewMessage("good", nil), message.NewMessage("bad", nil)
+	bad.Metadata.Set("_watermill_delayed_for", "soon")
+	require.ErrorContains(t, queue.Publish("t", good, bad), `"soon" is not a duration`)
+	requireNoMessages(t, queue)
+}
+
+func requireNoMessages(t *testing.T, queue *memory.Queue) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	messages, err := queue.Subscribe(ctx, "t")
+	require.NoError(t, err)
+	stop()
+	for msg := range messages {
+		t.Fatalf("received %q", msg.UUID)
+	}
+}
+
+func TestConsumersCompete(t *testing.T) {
+	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, queue *memory.Queue) {
+		one, two := subscribe(t, queue), subscribe(t, queue)
+		publish(t, queue, "a", "b")
+		a, b := receive(t, one), receive(t, two)
+		require.NotEqual(t, a.UUID, b.UUID)
+		a.Ack()
+		b.Ack()
+		requireNone(t, one)
+		requireNone(t, two)
+	})
+}
+
+func TestOneInFlightIsInOrder(t *testing.T) {
+	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, queue *memory.Queue) {
+		messages := subscribe(t, queue)
+		for i := range 100 {
+			publish(t, queue, fmt.Sprint(i))
+		}
+		for i := range 100 {
+			msg := receive(t, messages)
+			require.Equal(t, fmt.Sprint(i), msg.UUID)
+			requireNone(t, messages)
+			msg.Ack()
+		}
+	})
+}
+
+func TestNobodyCanChangeWhatIsStored(t *testing.T) {
+	bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
+		published := message.NewMessage("a", []byte("payload"))
+		published.Metadata.Set("k", "v")
+		require.NoError(t, queue.Publish("t", published))
+		change := func(msg *message.Message) {
+			msg.Payload[0] = 'X'
+			msg.Metadata.Set("k", "changed")
+		}
+		change(published)
+		messages := subscribe(t, queue)
+		for range 2 {
+			msg := receive(t, messages)
+			require.Equal(t, "payload", string(msg.Payload))
+			require.Equal(t, message.Metadata{"k": "v"}, msg.Metadata)
+			change(msg)
+			msg.Nack()
+		}
+		receive(t, messages).Ack()
+	})
+}
+
+func TestAHandlerKeepsItsMessageForLongerThanALease(t *testing.T) {
+	bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, "a")
+		messages := subscribe(t, queue)
+		msg := receive(t, messages)
+		time.Sleep(59 * time.Minute)
+		require.NoError(t, msg.Context().Err())
+		requireNone(t, messages)
+		msg.Ack()
+	})
+}
+
+func TestAHandlerThatTakesTooLongLosesItsMessage(t *testing.T) {
+	bubble(t, memory.Config{MaxExtension: time.Minute}, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, "a")
+		messages := subscribe(t, queue)
+		start := time.Now()
+		zombie := receive(t, messages)
+		<-zombie.Context().Done()
+		require.Equal(t, time.Minute, time.Since(start))
+		require.ErrorIs(t, context.Cause(zombie.Context()), backend.ErrLeaseLost)
+
+		msg := receive(t, messages)
+		require.LessOrEqual(t, time.Since(start), time.Minute+30*time.Second)
+		require.Equal(t, 2, delivery(msg).Number)
+		require.Zero(t, delivery(msg).Failures)
+		zombie.Ack()
+		synctest.Wait()
+		msg.Nack()
+		last := receive(t, messages)
+		require.Equal(t, 3, delivery(last).Number, "the late ack removed nothing")
+		last.Ack()
+	})
+}
+
+func TestClosing(t *testing.T) {
+	t.Run("gives back what was not handed over", func(t *testing.T) {
+		bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
+			beside := queue.Beside()
+			publish(t, queue, "a", "b")
+			subscribe(t, beside)
+			synctest.Wait()
+			require.NoError(t, beside.Close())
+			messages := subscribe(t, queue)
+			for range 2 {
+				msg := receive(t, messages)
+				require.Equal(t, 1, delivery(msg).Number, "it was never delivered")
+				msg.Ack()
+			}
+		})
+	})
+	t.Run("waits for handlers, whose contexts stay alive", func(t *testing.T) {
+		bubble(t, memory.Config{DrainTimeout: time.Minute}, func(t *testing.T, queue *memory.Queue) {
+			publish(t, queue, "a")
+			messages := subscribe(t, queue)
+			msg := receive(t, messages)
+			start := time.Now()
+			time.AfterFunc(30*time.Second, func() {
+				if msg.Context().Err() != nil {
+					t.Error("the context ended while draining")
+				}
+				msg.Ack()
+			})
+			require.NoError(t, queue.Close())
+			require.Equal(t, 30*time.Second, time.Since(start))
+			_, open := <-messages
+			require.False(t, open)
+		})
+	})
+	t.Run("interrupts handlers that take longer than DrainTimeout", func(t *testing.T) {
+		bubble(t, memory.Config{DrainTimeout: time.Minute}, func(t *testing.T, queue *memory.Queue) {
+			publish(t, queue, "a")
+			msg := receive(t, subscribe(t, queue))
+			start := time.Now()
+			require.NoError(t, queue.Close())
+			require.Equal(t, time.Minute+5*time.Second, time.Since(start))
+			require.ErrorIs(t, context.Cause(msg.Context()), backend.ErrInterrupted)
+		})
+	})
+	t.Run("is the same twice, at once, and with nobody reading", func(t *testing.T) {
+		bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
+			publish(t, queue, "a")
+			subscribe(t, queue)
+			var closers sync.WaitGroup
+			for range 10 {
+				closers.Go(func() { _ = queue.Close() })
+			}
+			closers.Wait()
+			_, err := queue.Subscribe(t.Context(), "t")
+			require.ErrorIs(t, err, backend.ErrClosed)
+			require.ErrorIs(t, queue.Publish("t"), backend.ErrClosed)
+			require.ErrorIs(t, queue.SubscribeInitialize("t"), backend.ErrClosed)
+		})
+	})
+}
+
+func TestTheEndOfASubscriptionLeavesTheOthersAlone(t *testing.T) {
+	bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
+		ctx, stop := context.WithCancel(t.Context())
+		ending, err := queue.Subscribe(ctx, "t")
+		require.NoError(t, err)
+		messages := subscribe(t, queue)
+		stop()
+		_, open := <-ending
+		require.False(t, open)
+		publish(t, queue, "a")
+		receive(t, messages).Ack()
+	})
+}
+
+func TestAWrongConfigPanics(t *testing.T) {
+	t.Parallel()
+	require.Panics(t, func() { memory.NewWith(memory.Config{MaxInFlight: -1}) })
+	require.Panics(t, func() { memory.NewWith(memory.Config{DrainTimeout: -1}) })
+}
+
+func BenchmarkPublishAndReceive(b *testing.B) {
+	queue := memory.New()
+	messages, err := queue.Subscribe(b.Context(), "t")
+	require.NoError(b, err)
+	payload := make([]byte, 256)
+	b.ReportAllocs()
+	for range b.N {
+		_ = queue.Publish("t", message.NewMessage("1", payload))
+		(<-messages).Ack()
+	}
+	require.NoError(b, queue.Close())
+}
