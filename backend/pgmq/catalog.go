@@ -1,0 +1,172 @@
+package pgmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// DB is what publishing needs from PostgreSQL. A *pgxpool.Pool, a *pgx.Conn and
+// a pgx.Tx all have it.
+type DB interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// catalog remembers the queues that are known to exist, and how to speak to them.
+type catalog struct {
+	mu    sync.Mutex
+	known map[string]statements // by queue
+}
+
+func newCatalog() *catalog {
+	return &catalog{known: map[string]statements{}}
+}
+
+// find returns the statements for queue. Where it does not exist, it is created,
+// unless noCreate.
+func (c *catalog) find(ctx context.Context, db DB, queue string, noCreate bool) (statements, error) {
+	c.mu.Lock()
+	found, ok := c.known[queue]
+	c.mu.Unlock()
+	if ok {
+		return found, nil
+	}
+	layout, err := probe(ctx, db, queue)
+	if err != nil {
+		return statements{}, err
+	}
+	if !layout.exists() {
+		if noCreate {
+			return statements{}, queueNotFound(queue)
+		}
+		if layout, err = create(ctx, db, queue); err != nil {
+			return statements{}, err
+		}
+	}
+	found = newStatements(tableName(queue), layout.has("last_read_at"))
+	c.mu.Lock()
+	c.known[queue] = found
+	c.mu.Unlock()
+	return found, nil
+}
+
+// forget is for a queue that turned out to be gone.
+func (c *catalog) forget(queue string) {
+	c.mu.Lock()
+	delete(c.known, queue)
+	c.mu.Unlock()
+}
+
+// layout is what the catalog of PostgreSQL says about PGMQ and one queue. It is
+// asked for what there is, never for a version: PGMQ that was installed as plain
+// SQL has none, and a queue keeps the columns it was created with.
+type layout struct {
+	Installed bool // the function that creates queues
+	Headers   bool // the functions of PGMQ 1.5 and later
+	Columns   []string
+	Consume   bool // the privileges that consuming needs
+}
+
+const probeSQL = `
+select to_regprocedure('pgmq.create(text)') is not null,
+	to_regprocedure('pgmq.send(text,jsonb,jsonb,timestamptz)') is not null,
+	array(select attname::text from pg_attribute
+		where attrelid = to_regclass($1) and attnum > 0 and not attisdropped),
+	coalesce(has_table_privilege(to_regclass($1), 'select')
+		and has_table_privilege(to_regclass($1), 'update')
+		and has_table_privilege(to_regclass($1), 'delete'), false)`
+
+func probe(ctx context.Context, db DB, queue string) (layout, error) {
+	rows, err := db.Query(ctx, probeSQL, pgx.QueryExecModeCacheDescribe, tableName(queue))
+	if err != nil {
+		return layout{}, err
+	}
+	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[layout])
+	if err != nil {
+		return layout{}, err
+	}
+	return found, found.check()
+}
+
+func (l layout) check() error {
+	if !l.Installed {
+		return &Error{
+			Kind: ErrNotInstalled, Cause: errors.New("this database has no function pgmq.create"),
+			Remedy: "run CREATE EXTENSION pgmq in this database, or install PGMQ's SQL; docs: https://github.com/pgmq/pgmq",
+		}
+	}
+	if !l.Headers || l.exists() && !l.has("headers") {
+		return &Error{
+			Kind: ErrTooOld, Cause: errors.New("its queues have no headers"),
+			Remedy: "update PGMQ to 1.5 or later: ALTER EXTENSION pgmq UPDATE",
+		}
+	}
+	return nil
+}
+
+func (l layout) exists() bool           { return len(l.Columns) > 0 }
+func (l layout) has(column string) bool { return slices.Contains(l.Columns, column) }
+
+// create creates queue. Two that create the same queue at once can get in each
+// other's way (before PGMQ 1.6, which takes a lock); what counts is that the
+// queue is there afterwards.
+func create(ctx context.Context, db DB, queue string) (layout, error) {
+	_, failed := db.Exec(ctx, "select pgmq.create($1::text)", pgx.QueryExecModeCacheDescribe, queue)
+	if failed != nil && !isCode(failed, "23505", "42P07", "40P01", "XX000") {
+		return layout{}, failed
+	}
+	found, err := probe(ctx, db, queue)
+	if err != nil {
+		return layout{}, err
+	}
+	if !found.exists() {
+		return layout{}, cmpError(failed, queueNotFound(queue))
+	}
+	return found, nil
+}
+
+// checkInstalled returns an error if PGMQ cannot be used in the database of db.
+func checkInstalled(ctx context.Context, db DB) error {
+	_, err := probe(ctx, db, "ezq")
+	return classify("open", "", err)
+}
+
+func queueNotFound(queue string) error {
+	return &Error{
+		Kind: ErrQueueNotFound, Cause: fmt.Errorf("there is no queue %q", queue),
+		Remedy: fmt.Sprintf("create it with select pgmq.create('%s'), or leave NoCreate unset", queue),
+	}
+}
+
+func isCode(err error, codes ...string) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && slices.Contains(codes, pg.Code)
+}
+
+func cmpError(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
+
+// checkConsumer returns an error if consuming from queue would be denied.
+func checkConsumer(ctx context.Context, db DB, queue string) error {
+	layout, err := probe(ctx, db, queue)
+	if err != nil {
+		return err
+	}
+	if !layout.Consume {
+		return &Error{
+			Kind: ErrPermission, Cause: fmt.Errorf("the role may not consume from %s", tableName(queue)),
+			Remedy: fmt.Sprintf("grant select, update, delete on %s to the role", tableName(queue)),
+		}
+	}
+	return nil
+}

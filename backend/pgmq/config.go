@@ -1,0 +1,144 @@
+package pgmq
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Config adjusts a [Queue]. The zero value is ready for production.
+type Config struct {
+	Publisher  PublisherConfig
+	Subscriber SubscriberConfig
+
+	// Logger receives what nobody else is told. Defaults to [slog.Default].
+	Logger *slog.Logger
+}
+
+// PublisherConfig adjusts how messages are published. The zero value is ready
+// for production.
+type PublisherConfig struct {
+	// MaxPayload is the largest payload in bytes. A larger one is refused with
+	// [ErrTooLarge]. Defaults to 1 MiB.
+	MaxPayload int
+
+	// NoCreate refuses to publish to a topic that does not exist, with
+	// [ErrQueueNotFound], instead of creating its queue.
+	NoCreate bool
+}
+
+// SubscriberConfig adjusts how messages are received. The zero value is ready
+// for production.
+type SubscriberConfig struct {
+	// Lease is how long a message stays with a consumer that is not heard of any
+	// more. While the consumer lives, leases are renewed at a third of that.
+	// Defaults to 30 seconds; the least is 1 second.
+	Lease time.Duration
+
+	// MaxExtension is how long a handler may keep a message. After that its
+	// context ends with [backend.ErrLeaseLost] and the lease is not renewed any
+	// more. Defaults to 1 hour.
+	MaxExtension time.Duration
+
+	// MaxInFlight is how many messages one subscription hands over before one of
+	// them must be settled. Defaults to 100. A consumer that says how many it
+	// handles at a time, as ezq's Router does, gets no more than those. With 1
+	// and a single subscription, messages arrive in order.
+	MaxInFlight int
+
+	// NackDelay is how long a message stays invisible after the first nack that
+	// does not say how long; it doubles with each further failure of that
+	// message, up to 1 minute. Defaults to 100 milliseconds.
+	NackDelay time.Duration
+
+	// DrainTimeout is how long Close, and the end of a subscription's context,
+	// wait for messages that have been handed over. Defaults to 10 seconds. It
+	// does not apply to consumers that say how long they wait, like ezq's Router.
+	DrainTimeout time.Duration
+
+	// PollInterval is the longest pause between two looks at an empty queue. The
+	// shortest is 10 milliseconds, or PollInterval if that is less; messages that
+	// are published through the same Queue are noticed at once. Defaults to 1 second.
+	PollInterval time.Duration
+
+	// Connections is how many connections the subscriptions share. They are not
+	// taken from the pool of the application, which therefore cannot keep leases
+	// from being renewed. Defaults to 4; the least is 2, of which one is kept
+	// for settling and renewing.
+	Connections int
+
+	// NoCreate refuses to subscribe to a topic that does not exist, with
+	// [ErrQueueNotFound], instead of creating its queue.
+	NoCreate bool
+}
+
+const (
+	pollMin      = 10 * time.Millisecond
+	maxNackDelay = time.Minute
+
+	// maxPrefetch is how many messages a busy subscription claims ahead.
+	maxPrefetch = 500
+
+	// linger is how long an ack may wait for others to be stored with.
+	linger = 3 * time.Millisecond
+
+	// operationTimeout bounds every statement of a subscription.
+	operationTimeout = 5 * time.Second
+)
+
+func (c Config) withDefaults() (Config, error) {
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	var err error
+	if c.Publisher, err = c.Publisher.withDefaults(); err != nil {
+		return c, err
+	}
+	c.Subscriber, err = c.Subscriber.withDefaults()
+	return c, err
+}
+
+func (c PublisherConfig) withDefaults() (PublisherConfig, error) {
+	if c.MaxPayload < 0 {
+		return c, invalidConfig("MaxPayload", c.MaxPayload, "0 for the default, or more")
+	}
+	c.MaxPayload = cmp.Or(c.MaxPayload, 1<<20)
+	return c, nil
+}
+
+func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
+	for _, d := range []struct {
+		name      string
+		value     *time.Duration
+		byDefault time.Duration
+		least     time.Duration
+	}{
+		{"Lease", &c.Lease, 30 * time.Second, time.Second},
+		{"MaxExtension", &c.MaxExtension, time.Hour, time.Second},
+		{"NackDelay", &c.NackDelay, 100 * time.Millisecond, time.Millisecond},
+		{"DrainTimeout", &c.DrainTimeout, 10 * time.Second, time.Millisecond},
+		{"PollInterval", &c.PollInterval, time.Second, time.Millisecond},
+	} {
+		*d.value = cmp.Or(*d.value, d.byDefault)
+		if *d.value < d.least {
+			return c, invalidConfig(d.name, *d.value, fmt.Sprintf("0 for the default, or at least %v", d.least))
+		}
+	}
+	c.MaxInFlight = cmp.Or(c.MaxInFlight, 100)
+	if c.MaxInFlight < 1 {
+		return c, invalidConfig("MaxInFlight", c.MaxInFlight, "0 for the default, or at least 1")
+	}
+	c.Connections = cmp.Or(c.Connections, 4)
+	if c.Connections < 2 {
+		return c, invalidConfig("Connections", c.Connections, "0 for the default, or at least 2")
+	}
+	return c, nil
+}
+
+func invalidConfig(field string, value any, allowed string) error {
+	return &Error{
+		Op:     "configure",
+		Kind:   ErrInvalidConfig,
+		Cause:  fmt.Errorf("%s is %v", field, value),
+		Remedy: "set it to " + allowed,
+	}
+}

@@ -1,0 +1,60 @@
+package pgmq
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// connectTimeout bounds a connection attempt to one host where the URL does not
+// say: pgx has no bound, and the operating system's is about two minutes.
+const connectTimeout = 5 * time.Second
+
+func openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// pgx's error can contain the password.
+		return nil, &Error{
+			Op: "open", Kind: ErrInvalidConfig,
+			Cause:  errors.New("the database URL cannot be parsed"),
+			Remedy: "write it as postgres://user:password@host:5432/database?sslmode=require",
+		}
+	}
+	setDefaults(config)
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, classify("open", "", err)
+	}
+	return pool, nil
+}
+
+// consumerPool returns a pool that connects as pool does.
+//
+// Statements are planned at each execution: a plan that was cached while the
+// queue was empty scans the whole table once it is full. They do not stay
+// prepared, which works behind a pooler.
+func consumerPool(pool *pgxpool.Pool, connections int) (*pgxpool.Pool, error) {
+	config := pool.Config()
+	config.MaxConns = int32(connections) //nolint:gosec // a small number, checked in withDefaults
+	config.MinConns = 0
+	config.MinIdleConns = 0
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	setDefaults(config)
+	own, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		return nil, classify("subscribe", "", err)
+	}
+	return own, nil
+}
+
+func setDefaults(config *pgxpool.Config) {
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = "ezq"
+	}
+}

@@ -1,0 +1,45 @@
+// Package pgmq is an ezq backend, and a Watermill Pub/Sub, on PGMQ: message
+// queues in PostgreSQL.
+//
+// A service opens a [Queue] and uses it with ezq, or wherever Watermill takes a
+// Publisher or a Subscriber:
+//
+//	queue, err := pgmq.Open(ctx, "postgres://…", pgmq.Config{})
+//	defer queue.Close()
+//
+// A program that has a pool passes it to [New], and a program that is written
+// for Watermill's constructors calls [NewPublisher] and [NewSubscriber].
+//
+// # Topics and queues
+//
+// A topic is a PGMQ queue. A topic whose name is a lower-case identifier of up
+// to 47 letters, digits and underscores is the queue of that name; [QueueName]
+// tells the queue of any other. Queues are created when they are first used,
+// unless NoCreate is set. They are ordinary PGMQ queues: any PGMQ client, and
+// any SQL session, can send to them and read from them.
+//
+// # Publishing
+//
+// Publish returns nil when PostgreSQL has committed the messages; all messages
+// of one call are stored, or none. An error that matches [ErrRejected] means
+// that nothing was stored, one that matches [ErrUnknownOutcome] that the answer
+// was lost and they may be. [Queue.In] publishes in a transaction of the caller.
+//
+// # Delivery
+//
+// Delivery is at least once. A message is leased to one consumer, whose lease is
+// renewed for as long as the message is being handled. Acks, nacks and renewals
+// carry the proof of their lease and change nothing once another consumer has
+// the message. Acks are stored in batches, within milliseconds: a consumer that
+// is killed may see the last messages that it acked once more.
+//
+// A message is delivered again when it was nacked, when its consumer died or was
+// out of reach of PostgreSQL for longer than a lease, or when its handler took
+// longer than MaxExtension.
+//
+// # What is needed
+//
+// PGMQ 1.5 or later, installed as an extension or as plain SQL, and pgx. The
+// transactions of this package state their isolation level, and none of its
+// statements needs a session: it works behind a pooler in transaction mode.
+package pgmq

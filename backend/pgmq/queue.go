@@ -1,0 +1,135 @@
+package pgmq
+
+import (
+	"context"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// Queue is an ezq backend, and a Watermill Publisher and Subscriber, on the
+// queues of one database. Open it with [Open] or [New]. Its methods may be
+// called concurrently.
+type Queue struct {
+	publisher  *Publisher
+	subscriber *Subscriber
+	own        *pgxpool.Pool // closed with the queue; nil if the pool is the caller's
+}
+
+var (
+	_ backend.Backend              = (*Queue)(nil)
+	_ message.SubscribeInitializer = (*Queue)(nil)
+)
+
+// Open connects to the database at url, which is anything that pgx takes, and
+// checks that PGMQ is there.
+//
+// The queue opens connections as it needs them: for publishing up to the
+// pool_max_conns of the URL (pgx's default: 4, or the number of CPUs), for
+// subscriptions up to SubscriberConfig.Connections. Close closes them all.
+//
+// An error is an [*Error] of the kind [ErrInvalidConfig], [ErrUnreachable],
+// [ErrAuthentication], [ErrPermission], [ErrNotInstalled] or [ErrTooOld]. It
+// never contains the URL or the password.
+func Open(ctx context.Context, url string, config Config) (*Queue, error) {
+	pool, err := openPool(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	queue, err := New(pool, config)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	queue.own = pool
+	if err := checkInstalled(ctx, pool); err != nil {
+		_ = queue.Close()
+		return nil, err
+	}
+	return queue, nil
+}
+
+// New returns a queue that publishes through pool, which stays the caller's.
+// Subscriptions connect as pool does, but on connections of their own: see
+// SubscriberConfig.Connections. New does not connect: a server that lacks
+// something is reported by the first Publish or Subscribe.
+func New(pool *pgxpool.Pool, config Config) (*Queue, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	hints := newHints()
+	return &Queue{
+		publisher:  newPublisher(pool, pool, config.Publisher, hints),
+		subscriber: newSubscriber(pool, config.Subscriber, config.Logger, hints),
+	}, nil
+}
+
+// Features implements [backend.Backend].
+func (q *Queue) Features() backend.Features { return features() }
+
+// features is what both halves of the backend promise.
+func features() backend.Features {
+	return backend.Features{
+		Delay: true, Redelay: true, Attempts: true, Progress: true,
+		Ordered: true, Lease: true, Drain: true,
+	}
+}
+
+// Publish implements [message.Publisher]: see [Publisher.Publish].
+func (q *Queue) Publish(topic string, msgs ...*message.Message) error {
+	return q.publisher.Publish(topic, msgs...)
+}
+
+// Subscribe implements [message.Subscriber]: see [Subscriber.Subscribe].
+func (q *Queue) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	return q.subscriber.Subscribe(ctx, topic)
+}
+
+// SubscribeInitialize implements [message.SubscribeInitializer]: it creates the
+// queue of topic, if there is none, without subscribing.
+func (q *Queue) SubscribeInitialize(topic string) error {
+	return q.subscriber.SubscribeInitialize(topic)
+}
+
+// In returns a publisher whose messages become visible when tx commits, and
+// vanish if it rolls back. It is as good as tx: nobody needs to close it. Like
+// every statement that fails, a publish that fails aborts tx.
+//
+// A queue that does not exist yet is created at once, outside of tx.
+func (q *Queue) In(tx pgx.Tx) *Publisher {
+	return q.publisher.in(tx)
+}
+
+// Close ends all subscriptions as [Subscriber.Close] does, and then closes the
+// connections that the queue has opened. It may be called more than once.
+func (q *Queue) Close() error {
+	err := q.subscriber.Close()
+	_ = q.publisher.Close() // has nothing to fail
+	if q.own != nil {
+		closePool(q.own)
+	}
+	return err
+}
+
+// closeTimeout is how long closing a pool may take. A connection whose peer does
+// not answer any more would hold it up for pgx's own 15 seconds.
+const closeTimeout = 5 * time.Second
+
+func closePool(pool *pgxpool.Pool) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		pool.Close()
+	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}

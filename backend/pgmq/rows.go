@@ -1,0 +1,105 @@
+package pgmq
+
+import (
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// rows is messages as the columns of an insert.
+type rows struct {
+	messages []string
+	headers  []string
+	delays   []int64 // µs
+	times    []*time.Time
+}
+
+// encode turns messages into rows. It refuses what could not be stored, or not
+// be received as it was sent, before anything is sent.
+func encode(msgs []*message.Message, maxPayload int) (rows, error) {
+	r := rows{
+		messages: make([]string, len(msgs)),
+		headers:  make([]string, len(msgs)),
+		delays:   make([]int64, len(msgs)),
+		times:    make([]*time.Time, len(msgs)),
+	}
+	for i, msg := range msgs {
+		if err := r.set(i, msg, maxPayload); err != nil {
+			return rows{}, err
+		}
+	}
+	return r, nil
+}
+
+func (r *rows) set(i int, msg *message.Message, maxPayload int) error {
+	if len(msg.Payload) > maxPayload {
+		return tooLarge(len(msg.Payload), maxPayload)
+	}
+	delay, at, err := backend.DelayOf(msg)
+	if err != nil {
+		return &Error{Kind: ErrInvalidMessage, Cause: err, Remedy: "set it with ezq.Delay or backend.SetDelay"}
+	}
+	r.delays[i] = delay.Microseconds()
+	metadata := msg.Metadata
+	if delay > 0 || !at.IsZero() {
+		metadata = maps.Clone(metadata)
+		backend.ClearDelay(metadata)
+	}
+	if !at.IsZero() {
+		r.times[i] = &at
+	}
+	var encoding string
+	r.messages[i], encoding = encodePayload(metadata, msg.Payload)
+	r.headers[i], err = encodeHeaders(msg.UUID, metadata, encoding)
+	return err
+}
+
+func tooLarge(size, limit int) error {
+	return &Error{
+		Kind:   ErrTooLarge,
+		Cause:  fmt.Errorf("the payload has %d bytes, and the limit is %d", size, limit),
+		Remedy: "store it elsewhere and send a reference, or raise MaxPayload",
+	}
+}
+
+// row is a claimed message as it comes from the table.
+type row struct {
+	ID          int64
+	Number      int32
+	ReadAt      time.Time
+	PublishedAt time.Time
+	Message     []byte // null only if somebody else wrote it
+	Headers     []byte // null if somebody else wrote it
+}
+
+// lease turns a row into a message. It reads whatever others have written: what
+// is not in ezq's form is passed on as it is.
+func (r row) lease(queue string) subscription.Lease {
+	uuid, metadata, encoding, failures, err := decodeHeaders(r.Headers)
+	if err != nil || metadata == nil {
+		metadata = message.Metadata{}
+	}
+	payload, err := decodePayload(r.Message, encoding)
+	if err != nil {
+		payload = r.Message
+	}
+	if uuid == "" {
+		uuid = fmt.Sprintf("%s/%d", queue, r.ID)
+	}
+	msg := message.NewMessage(uuid, payload)
+	msg.Metadata = metadata
+	return subscription.Lease{
+		Token:   subscription.Token{ID: r.ID, Number: int(r.Number), At: r.ReadAt},
+		Message: msg,
+		Delivery: &backend.Delivery{
+			Number:      int(r.Number),
+			Failures:    failures,
+			PublishedAt: r.PublishedAt,
+		},
+	}
+}

@@ -1,0 +1,106 @@
+package pgmq
+
+import "strings"
+
+// statements is the SQL for one queue. It works on the tables that PGMQ
+// creates and not through its functions, for four reasons: pgmq.read walks past
+// every leased and delayed message; pgmq.delete and pgmq.set_vt do not ask who
+// holds the lease; and the functions differ between versions of PGMQ, which the
+// columns used here do not.
+//
+// The parameters of settling statements are arrays of the same length.
+type statements struct {
+	insert string // messages, headers, delays in µs, times
+	claim  string // limit, lease in µs
+	next   string
+	ack    string // ids, read counts, read times
+	nack   string // ids, read counts, read times, delays in µs, headers to merge, reads to take back
+	extend string // ids, read counts, read times, lease in µs
+	exist  string // ids
+}
+
+// newStatements returns the statements for a table. A table from before PGMQ
+// 1.10 has no last_read_at; the read count alone is then the fence. It can
+// collide after a failover to a server that had not received the last lease.
+func newStatements(table string, lastReadAt bool) statements {
+	replace := []string{"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{mark}", "", "{uncount}", "m.read_ct"}
+	if lastReadAt {
+		replace = []string{
+			"{table}", table,
+			"{same}", "m.read_ct = t.number and m.last_read_at = t.at",
+			"{read}", "m.last_read_at",
+			"{mark}", ", last_read_at = clock_timestamp()",
+			"{uncount}", "m.read_ct - l.uncount",
+		}
+	}
+	sql := strings.NewReplacer(replace...).Replace
+	return statements{
+		insert: sql(insertSQL), claim: sql(claimSQL), next: sql(nextSQL), ack: sql(ackSQL),
+		nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL),
+	}
+}
+
+// clock_timestamp is taken for each row, so that vt rises within a batch as it
+// does between batches, and messages are claimed in the order of publishing.
+const insertSQL = `
+insert into {table} (vt, message, headers)
+select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond'), t.message::jsonb, t.headers::jsonb
+from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)`
+
+// The comparison is with statement_timestamp and not, as in pgmq.read, with the
+// volatile clock_timestamp, which no index can serve.
+const claimSQL = `
+with due as (
+	select msg_id from {table}
+	where vt <= statement_timestamp()
+	order by vt, msg_id
+	limit $1
+	for update skip locked)
+update {table} m
+set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = m.read_ct + 1{mark}
+from due
+where m.msg_id = due.msg_id
+returning m.msg_id, m.read_ct, {read}, m.enqueued_at, m.message::text, m.headers::text`
+
+const nextSQL = `
+select (extract(epoch from min(vt) - clock_timestamp()) * 1000000)::bigint from {table}`
+
+// Rows are locked in the order of their ids, whatever the order of the arrays:
+// two batches that overlap would deadlock otherwise.
+const ackSQL = `
+with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at)),
+l as (
+	select m.msg_id from {table} m join t on m.msg_id = t.id and {same}
+	order by m.msg_id
+	for update of m)
+delete from {table} m using l where m.msg_id = l.msg_id returning m.msg_id`
+
+// Headers that are not an object are somebody else's and stay as they are.
+const nackSQL = `
+with t as (
+	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::bigint[], $5::text[], $6::int[])
+	as t(id, number, at, delay, headers, uncount)),
+l as (
+	select m.msg_id, t.delay, t.headers, t.uncount from {table} m join t on m.msg_id = t.id and {same}
+	order by m.msg_id
+	for update of m)
+update {table} m
+set vt = clock_timestamp() + l.delay * interval '1 microsecond',
+	read_ct = {uncount},
+	headers = case
+		when l.headers is null then m.headers
+		when m.headers is null then l.headers::jsonb
+		when jsonb_typeof(m.headers) = 'object' then m.headers || l.headers::jsonb
+		else m.headers end
+from l where m.msg_id = l.msg_id returning m.msg_id`
+
+const extendSQL = `
+with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at)),
+l as (
+	select m.msg_id from {table} m join t on m.msg_id = t.id and {same}
+	order by m.msg_id
+	for update of m)
+update {table} m set vt = clock_timestamp() + $4::bigint * interval '1 microsecond'
+from l where m.msg_id = l.msg_id returning m.msg_id`
+
+const existSQL = `select msg_id from {table} where msg_id = any($1::bigint[])`

@@ -1,0 +1,152 @@
+package pgmq
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// Subscriber is a Watermill Subscriber on PGMQ. Create it with [NewSubscriber],
+// or take a [Queue], which is one. Its methods may be called concurrently.
+type Subscriber struct {
+	pool    *pgxpool.Pool // the caller's; its settings are used, not its connections
+	config  SubscriberConfig
+	logger  *slog.Logger
+	hints   *hints
+	catalog *catalog
+	running *subscription.Set
+
+	mu     sync.Mutex
+	own    *pgxpool.Pool // connected to when first needed
+	claims chan struct{} // a token for each claim at work
+	closed bool
+}
+
+var (
+	_ message.Subscriber           = (*Subscriber)(nil)
+	_ message.SubscribeInitializer = (*Subscriber)(nil)
+)
+
+// NewSubscriber returns a subscriber that connects as pool does, but on
+// connections of its own: see SubscriberConfig.Connections. Where logger is nil,
+// nothing is logged.
+func NewSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger watermill.LoggerAdapter) (*Subscriber, error) {
+	if pool == nil {
+		return nil, &Error{Op: "configure", Kind: ErrInvalidConfig, Cause: errors.New("pool is nil"), Remedy: "pass a *pgxpool.Pool"}
+	}
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return newSubscriber(pool, config, slogOf(logger), newHints()), nil
+}
+
+func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Logger, hints *hints) *Subscriber {
+	return &Subscriber{
+		pool: pool, config: config, logger: logger, hints: hints,
+		catalog: newCatalog(), running: subscription.NewSet(),
+		claims: make(chan struct{}, config.Connections-1),
+	}
+}
+
+// Features reports the promises of this backend: see [backend.Features].
+func (s *Subscriber) Features() backend.Features { return features() }
+
+// Subscribe starts a subscription to the queue of topic, which competes with all
+// others of that queue, in this process and elsewhere. It ends with ctx or with
+// Close. It then claims no more messages, gives back those that it has not
+// handed over, waits up to DrainTimeout for the others, whose contexts stay
+// alive until then, and closes the channel.
+//
+// A server that cannot be reached, lacks PGMQ, or denies a privilege is an
+// [*Error] here. What fails later is logged and tried again, for as long as the
+// subscription lasts.
+func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	store, err := s.open(ctx, topic)
+	if err != nil {
+		return nil, classify("subscribe", topic, err)
+	}
+	return s.running.Start(ctx, store, subscription.Config{
+		Topic:            topic,
+		Lease:            s.config.Lease,
+		MaxExtension:     s.config.MaxExtension,
+		MaxInFlight:      s.config.MaxInFlight,
+		MaxPrefetch:      maxPrefetch,
+		NackDelay:        s.config.NackDelay,
+		MaxNackDelay:     maxNackDelay,
+		DrainTimeout:     s.config.DrainTimeout,
+		PollMin:          min(pollMin, s.config.PollInterval),
+		PollMax:          s.config.PollInterval,
+		Linger:           linger,
+		OperationTimeout: operationTimeout,
+		Logger:           s.logger,
+	})
+}
+
+// SubscribeInitialize creates the queue of topic, if there is none.
+func (s *Subscriber) SubscribeInitialize(topic string) error {
+	_, err := s.open(context.Background(), topic)
+	return classify("subscribe", topic, err)
+}
+
+// open makes sure that the queue of topic can be consumed.
+func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
+	queue, err := queueName(topic)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := s.connect()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	sql, err := s.catalog.find(ctx, pool, queue, s.config.NoCreate)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkConsumer(ctx, pool, queue); err != nil {
+		return nil, err
+	}
+	return &store{queue: queue, sql: sql, pool: pool, claims: s.claims, hints: s.hints}, nil
+}
+
+func (s *Subscriber) connect() (*pgxpool.Pool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, backend.ErrClosed
+	}
+	if s.own == nil {
+		own, err := consumerPool(s.pool, s.config.Connections)
+		if err != nil {
+			return nil, err
+		}
+		s.own = own
+	}
+	return s.own, nil
+}
+
+// Close ends all subscriptions, each as Subscribe says, waits for them, and
+// closes the connections. It takes at most DrainTimeout and 5 seconds for
+// handlers, and 15 for a server that does not answer. It may be called more than
+// once, also concurrently; each call waits.
+func (s *Subscriber) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	own := s.own
+	s.mu.Unlock()
+	s.running.Close()
+	if own != nil {
+		closePool(own)
+	}
+	return nil
+}

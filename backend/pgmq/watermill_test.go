@@ -1,0 +1,46 @@
+package pgmq_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// Watermill's own suite, through the constructors that its users call.
+
+func TestWatermillOrdered(t *testing.T) {
+	t.Parallel()
+	suite(t, 1, tests.Features{
+		Persistent:                          true,
+		GuaranteedOrder:                     true,
+		GuaranteedOrderWithSingleSubscriber: true,
+	})
+}
+
+func TestWatermillConcurrent(t *testing.T) {
+	t.Parallel()
+	suite(t, 100, tests.Features{Persistent: true})
+}
+
+func suite(t *testing.T, maxInFlight int, features tests.Features) {
+	pool := pgtest.Pool(t, pgtest.Database(t))
+	open := func(t *testing.T) (message.Publisher, message.Subscriber) {
+		publisher, err := pgmq.NewPublisher(pool, pgmq.PublisherConfig{}, watermill.NopLogger{})
+		require.NoError(t, err)
+		subscriber, err := pgmq.NewSubscriber(pool, pgmq.SubscriberConfig{
+			MaxInFlight:  maxInFlight,
+			DrainTimeout: time.Second,
+			Connections:  2,
+		}, watermill.NopLogger{})
+		require.NoError(t, err)
+		return publisher, subscriber
+	}
+	tests.TestPubSub(t, features, open, nil)
+}

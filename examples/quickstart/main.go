@@ -1,0 +1,62 @@
+// Quickstart publishes a few events, handles them, and stops by itself.
+//
+// It runs on the memory backend, or on PGMQ if EZQ_DATABASE_URL is set.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// UserCreated is an event: a plain type, sent as JSON under its own name.
+type UserCreated struct{ Email string }
+
+func welcome(_ context.Context, e UserCreated) error {
+	fmt.Println("welcome,", e.Email)
+	return nil
+}
+
+func main() {
+	if err := run(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context) error {
+	queue, err := open(ctx, os.Getenv("EZQ_DATABASE_URL"))
+	if err != nil {
+		return err
+	}
+	defer queue.Close()
+
+	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1})
+	ezq.Handle(router, welcome)
+
+	users := []UserCreated{{Email: "ada@example.com"}, {Email: "grace@example.com"}}
+	if err := ezq.PublishBatch(ctx, queue, users); err != nil {
+		return err
+	}
+	if err := ezq.Publish(ctx, queue, ezq.EndEvent{}); err != nil {
+		return err
+	}
+	if err := router.Run(ctx); err != nil {
+		return err
+	}
+	fmt.Println("all events are handled")
+	return nil
+}
+
+// open is the only part that knows which backend it is.
+func open(ctx context.Context, databaseURL string) (backend.Backend, error) {
+	if databaseURL == "" {
+		return memory.New(), nil
+	}
+	return pgmq.Open(ctx, databaseURL, pgmq.Config{})
+}
