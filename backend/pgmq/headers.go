@@ -1,0 +1,217 @@
+package pgmq
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// The headers of a message are a flat JSON object. It contains the metadata under
+// its own names, and what ezq adds under names with a prefix, which metadata
+// cannot have.
+const (
+	reservedPrefix = "ezq_"
+
+	uuidKey     = reservedPrefix + "uuid"
+	encodingKey = reservedPrefix + "enc"
+	failuresKey = reservedPrefix + "failures" // written by a nack
+)
+
+// maxFailures keeps a number that somebody else has written harmless.
+const maxFailures = math.MaxInt32
+
+var errBadHeaders = errors.New("the headers are not JSON")
+
+// encodeHeaders returns the text of the jsonb in the column headers.
+//
+// An error is an *Error of the kind ErrInvalidMessage: a name that is reserved,
+// or text that PostgreSQL cannot hold.
+func encodeHeaders(uuid string, metadata message.Metadata, encoding string) (string, error) {
+	size := len(`{"":"","":""}`) + len(uuidKey) + len(uuid) + len(encodingKey) + len(encoding)
+	for key, value := range metadata {
+		if err := checkMetadata(key, value); err != nil {
+			return "", err
+		}
+		size += len(key) + len(value) + len(`"":"",`)
+	}
+	if !isText(uuid) {
+		return "", &Error{Kind: ErrInvalidMessage, Cause: fmt.Errorf("the UUID %q is not UTF-8, or contains a NUL", uuid)}
+	}
+	headers := append(make([]byte, 0, size), '{')
+	if uuid != "" {
+		headers = appendHeader(headers, uuidKey, uuid)
+	}
+	if encoding != encodingNative {
+		headers = appendHeader(headers, encodingKey, encoding)
+	}
+	for key, value := range metadata {
+		headers = appendHeader(headers, key, value)
+	}
+	return string(append(headers, '}')), nil
+}
+
+func appendHeader(headers []byte, key, value string) []byte {
+	if len(headers) > 1 {
+		headers = append(headers, ',')
+	}
+	headers = append(appendQuoted(headers, key), ':')
+	return appendQuoted(headers, value)
+}
+
+func checkMetadata(key, value string) error {
+	switch {
+	case strings.HasPrefix(key, reservedPrefix):
+		return &Error{
+			Kind:   ErrInvalidMessage,
+			Cause:  fmt.Errorf("the metadata key %q is reserved", key),
+			Remedy: fmt.Sprintf("choose a key that does not begin with %q", reservedPrefix),
+		}
+	case !isText(key):
+		return &Error{
+			Kind:   ErrInvalidMessage,
+			Cause:  fmt.Errorf("the metadata key %q is not UTF-8, or contains a NUL", key),
+			Remedy: "choose a key that PostgreSQL can hold",
+		}
+	case !isText(value):
+		return &Error{
+			Kind:   ErrInvalidMessage,
+			Cause:  fmt.Errorf("the metadata %q is not UTF-8, or contains a NUL", key),
+			Remedy: "encode the value, for example as base64, or put it into the payload",
+		}
+	}
+	return nil
+}
+
+// isText reports whether PostgreSQL can hold s.
+func isText(s string) bool {
+	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+}
+
+// decodeHeaders reads what encodeHeaders has written, and what others have: text
+// is the text of any jsonb, or nil for SQL's NULL.
+//
+// A foreign header that is not a string becomes its compact JSON text. Headers
+// that are not an object say nothing and are ignored, as are reserved names that
+// are unknown or do not have the value that they should. The metadata is never
+// nil. An error means that text is not JSON.
+func decodeHeaders(text []byte) (uuid string, metadata message.Metadata, encoding string, failures int, err error) {
+	metadata = message.Metadata{}
+	r := headerReader{text: text, all: string(text)}
+	for r.next() {
+		switch {
+		case !strings.HasPrefix(r.key, reservedPrefix):
+			metadata[r.key] = r.value
+		case r.key == uuidKey && r.isString:
+			uuid = r.value
+		case r.key == encodingKey && r.isString:
+			encoding = r.value
+		case r.key == failuresKey && !r.isString:
+			failures = parseFailures(r.value)
+		}
+	}
+	return uuid, metadata, encoding, failures, r.err
+}
+
+func parseFailures(number string) int {
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0
+	}
+	return int(min(max(n, 0), maxFailures))
+}
+
+// headerReader walks over the members of an object as PostgreSQL writes it.
+// Strings share the memory of one copy of the text.
+type headerReader struct {
+	text []byte
+	all  string
+	at   int
+
+	key      string
+	value    string
+	isString bool
+	err      error
+}
+
+// next goes to the next member. It returns false at the end, or with an error.
+func (r *headerReader) next() bool {
+	first := r.at == 0
+	c := r.space()
+	switch {
+	case first && c != '{':
+		return false
+	case !first && c == '}':
+		return false
+	case !first && c != ',':
+		return r.fail()
+	}
+	r.at++
+	if r.space() == '}' && first {
+		return false
+	}
+	var ok bool
+	if r.key, ok = r.string(); !ok || r.space() != ':' {
+		return r.fail()
+	}
+	r.at++
+	if r.isString = r.space() == '"'; r.isString {
+		r.value, ok = r.string()
+	} else {
+		r.value, ok = r.other()
+	}
+	return ok || r.fail()
+}
+
+func (r *headerReader) fail() bool {
+	r.err = errBadHeaders
+	return false
+}
+
+// space skips white space and returns the byte after it, or 0 at the end.
+func (r *headerReader) space() byte {
+	for ; r.at < len(r.text); r.at++ {
+		if c := r.text[r.at]; c > ' ' {
+			return c
+		}
+	}
+	return 0
+}
+
+func (r *headerReader) string() (string, bool) {
+	if r.at >= len(r.text) || r.text[r.at] != '"' {
+		return "", false
+	}
+	from := r.at + 1
+	r.at += tokenLength(r.text[r.at:])
+	to := r.at - 1
+	if to < from || r.text[to] != '"' {
+		return "", false
+	}
+	if strings.IndexByte(r.all[from:to], '\\') < 0 {
+		return r.all[from:to], true
+	}
+	text, ok := unquote(r.text[from:to])
+	return string(text), ok
+}
+
+// other returns a value that is not a string.
+func (r *headerReader) other() (string, bool) {
+	from, depth := r.at, 0
+	for r.at < len(r.text) {
+		switch c := r.text[r.at]; {
+		case c == '{' || c == '[':
+			depth++
+		case depth > 0 && (c == '}' || c == ']'):
+			depth--
+		case depth == 0 && (c == ',' || c == '}'):
+			return string(compact(r.text[from:r.at])), r.at > from
+		}
+		r.at += tokenLength(r.text[r.at:])
+	}
+	return "", false
+}
