@@ -1,0 +1,158 @@
+package pgmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// classify returns err as a new *Error that says what was to be done, what went
+// wrong and what to do about it, and that contains no password. An *Error stays
+// what it is and is only completed. Nil stays nil.
+func classify(op, topic string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var known *Error
+	if errors.As(err, &known) {
+		e := *known
+		if e.Op == "" {
+			e.Op = op
+		}
+		if e.Topic == "" {
+			e.Topic = topic
+		}
+		return &e
+	}
+	e := &Error{Op: op, Topic: topic, Cause: withoutSecrets(err)}
+	e.Kind, e.Remedy = diagnose(op, topic, err)
+	return e
+}
+
+// publishOutcome tells what became of a statement that failed with err and was
+// sent on its own, outside of a transaction: ErrRejected or ErrUnknownOutcome.
+//
+// Only PostgreSQL can know that a statement has failed: it says ERROR, having
+// rolled back. FATAL and PANIC can strike after the commit. Whatever the client
+// has noticed by itself says nothing about the server, except that it could not
+// connect at all. In particular [pgconn.SafeToRetry] is not asked: up to pgx
+// 5.12 it is true for some statements that were committed.
+func publishOutcome(err error) error {
+	if err == nil {
+		return nil
+	}
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		return ErrRejected
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && severity(pg) == "ERROR" && !isUnsettled(pg.Code) {
+		return ErrRejected
+	}
+	return ErrUnknownOutcome
+}
+
+func severity(pg *pgconn.PgError) string {
+	if pg.SeverityUnlocalized != "" {
+		return pg.SeverityUnlocalized
+	}
+	return pg.Severity
+}
+
+// isUnsettled reports whether code is 40003, statement completion unknown, or of
+// the class 08, with which a pooler reports that it has lost its server.
+func isUnsettled(code string) bool {
+	return code == "40003" || strings.HasPrefix(code, "08")
+}
+
+// diagnose returns the kind of err, or nil, and what to do, or nothing.
+func diagnose(op, topic string, err error) (kind error, remedy string) {
+	var parse *pgconn.ParseConfigError
+	var connect *pgconn.ConnectError
+	var pg *pgconn.PgError
+	var network net.Error
+	switch {
+	case errors.As(err, &parse):
+		return ErrInvalidConfig, "write it as postgres://user:password@host:5432/database, with special characters percent-encoded"
+	case errors.As(err, &pg):
+		return diagnoseServer(op, topic, pg)
+	case errors.Is(err, context.Canceled):
+		return nil, ""
+	case errors.As(err, &connect):
+		return ErrUnreachable, "check that PostgreSQL is running and that host, port and sslmode are right"
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, "look for locks in pg_stat_activity, and for a pool with too few connections"
+	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, net.ErrClosed), errors.Is(err, pgconn.ErrConnClosed):
+		return ErrUnreachable, ""
+	}
+	return nil, ""
+}
+
+// diagnoseServer goes by the SQLSTATE: messages are translated.
+func diagnoseServer(op, topic string, pg *pgconn.PgError) (kind error, remedy string) {
+	switch pg.Code {
+	case "28P01", "28000": // invalid_password, invalid_authorization_specification
+		return ErrAuthentication, "check user and password in the database URL, and pg_hba.conf"
+	case "3D000": // invalid_catalog_name
+		return ErrInvalidConfig, "check the database name in the database URL"
+	case "42501": // insufficient_privilege
+		return ErrPermission, grants(op, topic)
+	case "3F000", "42883": // invalid_schema_name, undefined_function
+		return ErrNotInstalled, "run CREATE EXTENSION pgmq in this database, or ALTER EXTENSION pgmq UPDATE"
+	case "42P01": // undefined_table
+		if queue, err := queueName(topic); err == nil {
+			return ErrQueueNotFound, fmt.Sprintf("create it with SELECT pgmq.create('%s'), or leave NoCreate unset", queue)
+		}
+		return ErrNotInstalled, "run CREATE EXTENSION pgmq in this database"
+	case "42703": // undefined_column
+		return ErrTooOld, "update PGMQ to 1.5 or later: ALTER EXTENSION pgmq UPDATE"
+	case "54000": // program_limit_exceeded
+		return ErrTooLarge, "store it elsewhere and send a reference"
+	case "22P02", "22P05", "22003", "22021": // what jsonb cannot hold
+		return ErrInvalidMessage, ""
+	case "53300": // too_many_connections
+		return ErrUnreachable, "make pools smaller, raise max_connections, or put a pooler in front"
+	case "57P01", "57P02", "57P03", "57P05", "25P03", "08000", "08003", "08006": // shutdown, start-up, broken
+		return ErrUnreachable, ""
+	}
+	return nil, otherRemedy(pg.Code)
+}
+
+func otherRemedy(code string) string {
+	switch code {
+	case "25006": // read_only_sql_transaction
+		return "this is a standby: connect to the primary, or add target_session_attrs=read-write to the database URL"
+	case "25P02": // in_failed_sql_transaction
+		return "an earlier statement of this transaction has failed: roll it back"
+	case "26000", "42P05": // invalid_sql_statement_name, duplicate_prepared_statement
+		return "behind a pooler in transaction mode set default_query_exec_mode=cache_describe in the database URL"
+	case "40001", "40P01": // serialization_failure, deadlock_detected
+		return "repeat the transaction"
+	case "53100": // disk_full
+		return "free disk space on the database server"
+	case "57014": // query_canceled
+		return "look for locks in pg_stat_activity, and at statement_timeout"
+	}
+	return ""
+}
+
+// grants returns what the owner of the queue has to run. The role is the
+// reader's to fill in: the server does not say which one it was.
+func grants(op, topic string) string {
+	queue, err := queueName(topic)
+	if err != nil {
+		return "let its owner run GRANT USAGE ON SCHEMA pgmq TO the role"
+	}
+	privileges := "SELECT, UPDATE, DELETE"
+	if op == "publish" {
+		privileges = "SELECT, INSERT"
+	}
+	return fmt.Sprintf("let its owner run GRANT USAGE ON SCHEMA pgmq TO the role; GRANT %s ON %s TO the role;"+
+		" and SELECT pgmq.create('%s') if the queue does not exist", privileges, tableName(queue), queue)
+}

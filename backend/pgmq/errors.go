@@ -1,0 +1,151 @@
+package pgmq
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// What went wrong. An [*Error] matches at most one of these.
+var (
+	// ErrUnreachable: there is no connection to PostgreSQL, or it broke. It may
+	// come back by itself.
+	ErrUnreachable = errors.New("pgmq: no connection to PostgreSQL")
+
+	// ErrAuthentication: PostgreSQL does not let the role in.
+	ErrAuthentication = errors.New("pgmq: PostgreSQL refuses the login")
+
+	// ErrNotInstalled: the database has no PGMQ.
+	ErrNotInstalled = errors.New("pgmq: PGMQ is not installed in this database")
+
+	// ErrTooOld: PGMQ is older than 1.5.
+	ErrTooOld = errors.New("pgmq: PGMQ is too old")
+
+	// ErrPermission: the role lacks a privilege. The error names the GRANT.
+	ErrPermission = errors.New("pgmq: permission denied")
+
+	// ErrQueueNotFound: the topic's queue has not been created, or was dropped.
+	ErrQueueNotFound = errors.New("pgmq: queue does not exist")
+
+	// ErrInvalidTopic: no queue can have the topic's name. See [QueueName].
+	ErrInvalidTopic = errors.New("pgmq: invalid topic")
+
+	// ErrInvalidMessage: PostgreSQL could not hold the message, or its receiver
+	// would not get what was sent.
+	ErrInvalidMessage = errors.New("pgmq: invalid message")
+
+	// ErrTooLarge: the payload is larger than MaxPayload.
+	ErrTooLarge = errors.New("pgmq: message too large")
+
+	// ErrInvalidConfig: a configuration or the database URL makes no sense.
+	ErrInvalidConfig = errors.New("pgmq: invalid configuration")
+)
+
+// What became of the messages of a publish that failed. Its [*Error] matches one
+// of these, besides what went wrong.
+var (
+	// ErrRejected: certainly none of the messages is stored.
+	ErrRejected = errors.New("pgmq: nothing was stored")
+
+	// ErrUnknownOutcome: all messages are stored, or none, and PostgreSQL's
+	// answer is lost. Publishing again may store them twice.
+	ErrUnknownOutcome = errors.New("pgmq: it is unknown whether anything was stored")
+)
+
+// Error is what functions of this package return when something outside of the
+// program, or its configuration, is wrong. It matches Kind, Outcome and Cause
+// with [errors.Is]. It never contains a password.
+type Error struct {
+	// Op is what was to be done: "open", "configure", "publish" or "subscribe".
+	Op string
+
+	// Topic is empty if the error does not concern a single one.
+	Topic string
+
+	// Kind is one of the errors of this package, or nil if none says it.
+	Kind error
+
+	// Remedy tells an operator what to do. It is empty if Cause says it all.
+	Remedy string
+
+	// Outcome is [ErrRejected] or [ErrUnknownOutcome] if a publish failed.
+	Outcome error
+
+	// Cause is the error of PostgreSQL, a [*pgconn.PgError], or of the network.
+	Cause error
+}
+
+// Error returns one line: what failed, why, what became of the messages, and
+// what to do.
+func (e *Error) Error() string {
+	var line strings.Builder
+	line.WriteString("pgmq: ")
+	line.WriteString(e.subject())
+	if reason := e.reason(); reason != "" {
+		line.WriteString(": " + reason)
+	}
+	if e.Outcome != nil {
+		line.WriteString("; " + bare(e.Outcome))
+	}
+	if e.Remedy != "" {
+		line.WriteString("; " + e.Remedy)
+	}
+	return strings.ReplaceAll(line.String(), "\n", " ")
+}
+
+func (e *Error) subject() string {
+	const longest = 100
+	topic := fmt.Sprintf("%q", e.Topic)
+	if len(e.Topic) > longest {
+		topic = fmt.Sprintf("%q…", e.Topic[:longest])
+	}
+	switch {
+	case e.Topic == "" && e.Op == "":
+		return "failed"
+	case e.Topic == "":
+		return e.Op
+	case e.Op == "":
+		return "topic " + topic
+	default:
+		return e.Op + " to " + topic
+	}
+}
+
+func (e *Error) reason() string {
+	reasons := make([]string, 0, 2)
+	if e.Kind != nil {
+		reasons = append(reasons, bare(e.Kind))
+	}
+	if pg := (*pgconn.PgError)(nil); errors.As(e.Cause, &pg) && e.Cause == error(pg) {
+		reasons = append(reasons, serverText(pg))
+	} else if e.Cause != nil {
+		reasons = append(reasons, bare(e.Cause))
+	}
+	if len(reasons) == 2 && strings.HasPrefix(reasons[1], reasons[0]) {
+		reasons = reasons[1:]
+	}
+	return strings.Join(reasons, ": ")
+}
+
+// Unwrap returns Kind, Outcome and Cause, as far as they are set.
+func (e *Error) Unwrap() []error {
+	all := make([]error, 0, 3)
+	for _, err := range []error{e.Kind, e.Outcome, e.Cause} {
+		if err != nil {
+			all = append(all, err)
+		}
+	}
+	return all
+}
+
+// bare returns the text of an error of this package without its first word,
+// which the line it goes into has already.
+func bare(err error) string {
+	return strings.TrimPrefix(err.Error(), "pgmq: ")
+}
+
+func serverText(pg *pgconn.PgError) string {
+	return fmt.Sprintf("%s (SQLSTATE %s)", pg.Message, pg.Code)
+}

@@ -1,0 +1,109 @@
+package pgmq
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// withoutSecrets returns err, or what may be shown of it. The errors of pgx for
+// a connection string and for a failed connection carry the password in exported
+// fields, where a logger that prints structures finds it, and sometimes in
+// their text.
+func withoutSecrets(err error) error {
+	var parse *pgconn.ParseConfigError
+	if errors.As(err, &parse) {
+		return errors.New("the database URL cannot be parsed")
+	}
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		return newConnectError(connect)
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg
+	}
+	return err
+}
+
+// connectError is a pgconn.ConnectError without the configuration.
+type connectError struct {
+	text    string
+	visible []error
+}
+
+func (e *connectError) Error() string   { return e.text }
+func (e *connectError) Unwrap() []error { return e.visible }
+
+// newConnectError keeps what [errors.Is] and [errors.As] are used for: the end of
+// a context, the number of a system error, and the SQLSTATE.
+func newConnectError(err *pgconn.ConnectError) *connectError {
+	e := &connectError{}
+	for _, target := range []error{context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, target) {
+			e.visible = append(e.visible, target)
+		}
+	}
+	if number := syscall.Errno(0); errors.As(err, &number) {
+		e.visible = append(e.visible, number)
+	}
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		e.visible = append(e.visible, pg)
+	}
+
+	_, address := pgconn.NetworkAddress(err.Config.Host, err.Config.Port)
+	reasons := make([]string, 0, 2)
+	for _, attempt := range attempts(err.Unwrap()) {
+		if text := attemptText(attempt); !slices.Contains(reasons, text) {
+			reasons = append(reasons, text)
+		}
+	}
+	e.text = redactHost(address+" ("+strings.Join(reasons, "; ")+")", err.Config)
+	return e
+}
+
+// attempts returns the errors of the single attempts that pgx has made: one for
+// each address, with TLS and without.
+func attempts(err error) []error {
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		return []error{err}
+	}
+	var all []error
+	for _, attempt := range joined.Unwrap() {
+		all = append(all, attempts(attempt)...)
+	}
+	return all
+}
+
+func attemptText(err error) string {
+	var operation *net.OpError
+	if errors.As(err, &operation) && operation.Addr != nil {
+		return operation.Addr.String() + ": " + operation.Err.Error()
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return serverText(pg)
+	}
+	return err.Error()
+}
+
+// redactHost removes the end of a password from text. In a URL with an @ in its
+// password, that is where the host begins.
+func redactHost(text string, config *pgconn.Config) string {
+	hosts := []string{config.Host}
+	for _, fallback := range config.Fallbacks {
+		hosts = append(hosts, fallback.Host)
+	}
+	for _, host := range hosts {
+		if i := strings.LastIndexByte(host, '@'); i >= 0 {
+			text = strings.ReplaceAll(text, host, "…"+host[i:])
+		}
+	}
+	return text
+}
