@@ -1,0 +1,223 @@
+package pgmq_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+const canary = "s3cr3t-canary"
+
+// requireNoSecret fails if err shows the password in any of the ways in which
+// errors end up in logs.
+func requireNoSecret(t *testing.T, err error) {
+	t.Helper()
+	asJSON, _ := json.Marshal(err) //nolint:errchkjson // whatever it yields is what a log would show
+	for _, shown := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err), string(asJSON)} {
+		require.NotContains(t, shown, canary)
+	}
+}
+
+func withPassword(t *testing.T, database, password string) string {
+	t.Helper()
+	u, err := url.Parse(database)
+	require.NoError(t, err)
+	u.User = url.UserPassword(u.User.Username(), password)
+	return u.String()
+}
+
+// closedPort returns an address at which nobody listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+func TestOpenSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		url    func(t *testing.T) string
+		kind   error
+		remedy string
+	}{
+		{
+			"a URL that is none",
+			func(*testing.T) string { return "postgres://user:" + canary + "@host:port/db" },
+			pgmq.ErrInvalidConfig, "postgres://user:password@host:5432/database",
+		},
+		{
+			"keywords that make no sense",
+			func(*testing.T) string { return "host=h password = " + canary + " port=x" },
+			pgmq.ErrInvalidConfig, "postgres://user:password@host:5432/database",
+		},
+		{
+			"nobody listens",
+			func(t *testing.T) string { return "postgres://user:" + canary + "@" + closedPort(t) + "/db" },
+			pgmq.ErrUnreachable, "check that PostgreSQL is running",
+		},
+		{
+			"no such database",
+			func(t *testing.T) string { return pgtest.EmptyDatabase(t) + "&database=nowhere" },
+			pgmq.ErrInvalidConfig, "check the database name",
+		},
+		{
+			"PGMQ is not installed",
+			func(t *testing.T) string { return pgtest.EmptyDatabase(t) },
+			pgmq.ErrNotInstalled, "CREATE EXTENSION pgmq",
+		},
+		{
+			"a role without rights",
+			func(t *testing.T) string { return pgtest.Role(t, pgtest.Database(t)) },
+			pgmq.ErrPermission, "GRANT USAGE ON SCHEMA pgmq",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			start := time.Now()
+			_, err := pgmq.Open(t.Context(), test.url(t), pgmq.Config{})
+			require.ErrorIs(t, err, test.kind)
+			require.ErrorContains(t, err, test.remedy)
+			require.ErrorContains(t, err, "pgmq: open")
+			requireNoSecret(t, err)
+			require.Less(t, time.Since(start), patience, "it does not hang")
+			var typed *pgmq.Error
+			require.ErrorAs(t, err, &typed)
+		})
+	}
+}
+
+func TestAWrongPasswordIsRefusedAndNotShown(t *testing.T) {
+	t.Parallel()
+	database := withPassword(t, pgtest.Role(t, pgtest.Database(t)), canary)
+	_, err := pgmq.Open(t.Context(), database, pgmq.Config{})
+	if pgErr := (*pgmq.Error)(nil); err == nil || errors.As(err, &pgErr) && pgErr.Kind == pgmq.ErrPermission {
+		t.Skip("this server lets everybody in without a password")
+	}
+	require.ErrorIs(t, err, pgmq.ErrAuthentication)
+	require.ErrorContains(t, err, "check user and password")
+	requireNoSecret(t, err)
+}
+
+func TestARoleNeedsNoMoreThanTheGrantsNamed(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	admin := openAt(t, database, pgmq.Config{})
+	require.NoError(t, admin.SubscribeInitialize("t"))
+	const usage = "grant usage on schema pgmq to {role}"
+	noCreate := pgmq.Config{
+		Publisher:  pgmq.PublisherConfig{NoCreate: true},
+		Subscriber: pgmq.SubscriberConfig{NoCreate: true},
+	}
+
+	stranger := openAt(t, pgtest.Role(t, database, usage), noCreate)
+	err := stranger.Publish("t", message.NewMessage("1", nil))
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+	require.ErrorIs(t, err, pgmq.ErrRejected)
+	require.ErrorContains(t, err, `GRANT SELECT, INSERT ON "pgmq"."q_t"`)
+	_, err = stranger.Subscribe(t.Context(), "t")
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+	require.ErrorContains(t, err, `"pgmq"."q_t"`)
+
+	publisher := openAt(t, pgtest.Role(t, database, usage, "grant insert on pgmq.q_t to {role}"), noCreate)
+	publish(t, publisher, "a")
+	_, err = publisher.Subscribe(t.Context(), "t")
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+
+	consumer := openAt(t, pgtest.Role(t, database, usage, "grant select, update, delete on pgmq.q_t to {role}"), noCreate)
+	receive(t, subscribe(t, consumer)).Ack()
+	require.ErrorIs(t, consumer.Publish("t", message.NewMessage("1", nil)), pgmq.ErrPermission)
+
+	creator := openAt(t, pgtest.Role(t, database, usage), pgmq.Config{})
+	require.ErrorIs(t, creator.Publish("new", message.NewMessage("1", nil)), pgmq.ErrPermission)
+}
+
+func TestATopicThatCannotBeIsRefused(t *testing.T) {
+	t.Parallel()
+	queue, _ := open(t, pgmq.Config{})
+	for _, topic := range []string{"", "\x00", "\xff"} {
+		err := queue.Publish(topic, message.NewMessage("1", nil))
+		require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
+		require.ErrorIs(t, err, pgmq.ErrRejected)
+		_, err = queue.Subscribe(t.Context(), topic)
+		require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
+	}
+}
+
+func TestNoCreateRefusesATopicThatDoesNotExist(t *testing.T) {
+	t.Parallel()
+	queue, _ := open(t, pgmq.Config{
+		Publisher:  pgmq.PublisherConfig{NoCreate: true},
+		Subscriber: pgmq.SubscriberConfig{NoCreate: true},
+	})
+	err := queue.Publish("t", message.NewMessage("1", nil))
+	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+	require.ErrorIs(t, err, pgmq.ErrRejected)
+	_, err = queue.Subscribe(t.Context(), "t")
+	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+	require.ErrorContains(t, err, "pgmq.create('t')")
+}
+
+func TestAQueueThatWasDroppedIsCreatedAnewByThePublisher(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	publish(t, queue, "a")
+	execute(t, pool, "select pgmq.drop_queue('t')")
+	publish(t, queue, "b")
+	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_t"))
+}
+
+func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
+	t.Parallel()
+	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	for field, config := range map[string]pgmq.Config{
+		"MaxPayload":   {Publisher: pgmq.PublisherConfig{MaxPayload: -1}},
+		"Lease":        {Subscriber: pgmq.SubscriberConfig{Lease: time.Millisecond}},
+		"MaxExtension": {Subscriber: pgmq.SubscriberConfig{MaxExtension: -1}},
+		"NackDelay":    {Subscriber: pgmq.SubscriberConfig{NackDelay: -1}},
+		"DrainTimeout": {Subscriber: pgmq.SubscriberConfig{DrainTimeout: -1}},
+		"PollInterval": {Subscriber: pgmq.SubscriberConfig{PollInterval: -1}},
+		"MaxInFlight":  {Subscriber: pgmq.SubscriberConfig{MaxInFlight: -1}},
+		"Connections":  {Subscriber: pgmq.SubscriberConfig{Connections: 1}},
+	} {
+		_, err := pgmq.New(pool, config)
+		require.ErrorIs(t, err, pgmq.ErrInvalidConfig, field)
+		require.ErrorContains(t, err, field)
+	}
+	_, err = pgmq.NewPublisher(nil, pgmq.PublisherConfig{}, nil)
+	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+	_, err = pgmq.NewSubscriber(nil, pgmq.SubscriberConfig{}, nil)
+	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+}
+
+func TestAServerThatCannotBeReachedIsReportedByTheFirstUse(t *testing.T) {
+	t.Parallel()
+	pool, err := pgxpool.New(t.Context(), "postgres://user:"+canary+"@"+closedPort(t)+"/db")
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	queue, err := pgmq.New(pool, pgmq.Config{})
+	require.NoError(t, err)
+	err = queue.Publish("t", message.NewMessage("1", nil))
+	require.ErrorIs(t, err, pgmq.ErrUnreachable)
+	require.ErrorIs(t, err, pgmq.ErrRejected)
+	requireNoSecret(t, err)
+	_, err = queue.Subscribe(t.Context(), "t")
+	require.ErrorIs(t, err, pgmq.ErrUnreachable)
+	requireNoSecret(t, err)
+	require.NoError(t, queue.Close())
+}

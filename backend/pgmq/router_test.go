@@ -1,0 +1,156 @@
+package pgmq_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// The router on PGMQ. What it does with time is tested in package ezq.
+
+type userCreated struct{ Email string }
+
+func (userCreated) EventName() string { return "UserCreated" }
+
+func newRouter(queue *pgmq.Queue, config ezq.Config) *ezq.Router {
+	config.Logger = slog.New(slog.DiscardHandler)
+	return ezq.NewRouter(queue, config)
+}
+
+func TestAnEventThatSQLHasSentIsHandled(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	router := newRouter(queue, ezq.Config{Concurrency: 1})
+	var got []string
+	ezq.Handle(router, func(_ context.Context, e userCreated) error {
+		got = append(got, e.Email)
+		return nil
+	})
+	execute(t, pool, `select pgmq.create('ezq')`)
+	execute(t, pool, `select pgmq.send('ezq', '{"_type":"UserCreated","Email":"x@example.com"}')`)
+	execute(t, pool, `select pgmq.send('ezq', '{"Email": "y@example.com", "_type": "UserCreated", "more": [1]}')`)
+	execute(t, pool, `select pgmq.send('ezq', '{"_type":"EZQEndEvent","timeout":10.0}')`)
+	require.NoError(t, router.Run(t.Context()))
+	require.Equal(t, []string{"x@example.com", "y@example.com"}, got)
+	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_ezq"), "the outcomes are stored when Run returns")
+}
+
+func TestAnEventReadsAsAnObjectInSQL(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	require.NoError(t, ezq.Publish(t.Context(), queue, userCreated{"ada@example.com"}, ezq.Header("tenant", "a")))
+	require.Equal(t, `{"Email": "ada@example.com", "_type": "UserCreated"}`, get[string](t, pool, "select message::text from pgmq.q_ezq"))
+	require.Equal(t, "a", get[string](t, pool, "select headers->>'tenant' from pgmq.q_ezq"))
+}
+
+func TestAnEventPublishedInATransactionIsHandledAfterItsCommit(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	ctx, stop := context.WithCancel(t.Context())
+	router := newRouter(queue, ezq.Config{})
+	var committed atomic.Bool
+	ezq.Handle(router, func(_ context.Context, _ userCreated) error {
+		defer stop()
+		if !committed.Load() {
+			return errors.New("handled before the commit")
+		}
+		return nil
+	})
+	tx, err := pool.Begin(ctx)
+	require.NoError(t, err)
+	require.NoError(t, ezq.Publish(ctx, queue.In(tx), userCreated{"ada"}, ezq.Delay(time.Millisecond)))
+	time.AfterFunc(100*time.Millisecond, func() {
+		committed.Store(true)
+		if err := tx.Commit(context.Background()); err != nil {
+			t.Error(err)
+			stop()
+		}
+	})
+	require.NoError(t, router.Run(ctx))
+	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_ezq"))
+}
+
+func TestAFailedEventComesBackWithItsFailuresCounted(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	ctx, stop := context.WithCancel(t.Context())
+	router := newRouter(queue, ezq.Config{})
+	ezq.Handle(router, func(ctx context.Context, _ userCreated) error {
+		meta := ezq.MetaFrom(ctx)
+		if meta.Failures < 3 {
+			return ezq.RetryAfter(time.Millisecond, errors.New("not yet"))
+		}
+		require.Equal(t, 4, meta.Delivery)
+		stop()
+		return nil
+	})
+	require.NoError(t, ezq.Publish(ctx, queue, userCreated{"ada"}))
+	require.NoError(t, router.Run(ctx))
+	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_ezq"))
+}
+
+func TestAnInterruptedEventIsFreeAtOnceAndHasNotFailed(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Hour}})
+	router := newRouter(queue, ezq.Config{})
+	ezq.Handle(router, func(ctx context.Context, _ userCreated) error {
+		require.NoError(t, ezq.Publish(ctx, queue, ezq.InterruptEvent{}))
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	require.NoError(t, ezq.Publish(t.Context(), queue, userCreated{"ada"}))
+	require.ErrorIs(t, router.Run(t.Context()), ezq.ErrInterrupted)
+	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_ezq where vt <= clock_timestamp()"))
+	require.Equal(t, 0, get[int](t, pool, "select coalesce((headers->>'ezq_failures')::int, 0) from pgmq.q_ezq"))
+}
+
+func TestTwoRoutersShareAQueue(t *testing.T) {
+	t.Parallel()
+	const events = 500
+	database := pgtest.Database(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var handled atomic.Int32
+	results := make(chan error)
+	for range 2 {
+		queue := openAt(t, database, pgmq.Config{})
+		router := newRouter(queue, ezq.Config{})
+		ezq.Handle(router, func(context.Context, userCreated) error {
+			if handled.Add(1) == events {
+				stop()
+			}
+			return nil
+		})
+		go func() { results <- router.Run(ctx) }()
+	}
+	queue := openAt(t, database, pgmq.Config{})
+	require.NoError(t, ezq.PublishBatch(ctx, queue, make([]userCreated, events)))
+	require.NoError(t, <-results)
+	require.NoError(t, <-results)
+	require.EqualValues(t, events, handled.Load(), "each exactly once, as nothing failed")
+	require.Zero(t, get[int](t, pgtest.Pool(t, database), "select count(*) from pgmq.q_ezq"))
+}
+
+func TestRunReportsWhatIsWrongWithTheServer(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	admin := openAt(t, database, pgmq.Config{})
+	require.NoError(t, admin.SubscribeInitialize("ezq"))
+	queue := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}"), pgmq.Config{})
+	router := newRouter(queue, ezq.Config{})
+	ezq.Handle(router, func(context.Context, userCreated) error { return nil })
+	err := router.Run(t.Context())
+	var failed *ezq.SubscriptionError
+	require.ErrorAs(t, err, &failed)
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+	t.Log(err)
+}
