@@ -1,0 +1,134 @@
+package arch
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	module    = "github.com/ezq-go/ezq/"
+	watermill = "github.com/ThreeDotsLabs/watermill/..."
+	pgx       = "github.com/jackc/..."
+	testify   = "github.com/stretchr/testify/..."
+	standard  = "std"
+
+	backends    = module + "backend/memory/... " + module + "backend/pgmq/..."
+	router      = module + "ezq/..."
+	middleware  = module + "middleware/..."
+	conformance = module + "conformance/..."
+)
+
+// A layer is a rule about some packages. Patterns are import paths, separated by spaces, in which
+// /... stands for the package itself and all below it, and std for the standard library.
+type layer struct {
+	says      string
+	of        string // the packages that the rule is about
+	except    string // and those of them that it is not about
+	never     string // what they must not depend on, not even indirectly
+	imports   string // if set: all that they may import themselves
+	justTests bool   // only tests may import them
+}
+
+var layers = []layer{
+	{
+		says:    "backend is the contract: it needs nothing but Watermill",
+		of:      module + "backend",
+		imports: standard + " " + watermill,
+	},
+	{
+		says:  "the memory backend brings nothing along, and does not know who uses it",
+		of:    module + "backend/memory/...",
+		never: strings.Join([]string{router, middleware, conformance, module + "backend/pgmq/...", pgx, testify}, " "),
+	},
+	{
+		says:  "the PGMQ backend is for any Watermill program: it does not know ezq",
+		of:    module + "backend/pgmq/...",
+		never: strings.Join([]string{router, middleware, conformance, module + "backend/memory/...", testify}, " "),
+	},
+	{
+		says:  "ezq works on any backend, so it knows none",
+		of:    module + "ezq",
+		never: strings.Join([]string{backends, middleware, conformance, pgx, testify}, " "),
+	},
+	{
+		says:  "middleware works on any backend, so it knows none",
+		of:    middleware,
+		never: strings.Join([]string{backends, conformance, pgx, testify}, " "),
+	},
+	{
+		says:  "conformance judges backends by the contract alone, so it knows none",
+		of:    conformance,
+		never: strings.Join([]string{backends, pgx}, " "),
+	},
+	{
+		says:   "a program that uses ezq does not get testify with it",
+		of:     module + "...",
+		except: conformance,
+		never:  testify,
+	},
+	{
+		says:      "test helpers stay in tests",
+		of:        module + "internal/pgtest/... " + conformance,
+		justTests: true,
+	},
+}
+
+func TestEveryPackageKeepsToItsLayer(t *testing.T) {
+	imports := listPackages(t)
+	if len(imports[module+"backend"]) == 0 {
+		t.Fatal("the packages of the module were not found")
+	}
+	for _, rule := range layers {
+		t.Run(rule.says, func(t *testing.T) {
+			for _, broken := range rule.check(imports) {
+				t.Error(broken)
+			}
+		})
+	}
+}
+
+func TestEveryLayerRuleCanBeBroken(t *testing.T) {
+	for _, rule := range layers {
+		t.Run(rule.says, func(t *testing.T) {
+			for _, forbidden := range rule.breaches() {
+				if len(rule.check(forbidden)) == 0 {
+					t.Errorf("not noticed: %v", forbidden)
+				}
+			}
+		})
+	}
+}
+
+func TestAnIndirectImportIsNamedWithItsPath(t *testing.T) {
+	rule := layer{of: "m/a", never: "m/z/..."}
+	got := rule.check(graph{
+		"m/a":   {"fmt", "m/b"},
+		"m/b":   {"m/a2", "m/c"},
+		"m/a2":  {"m/z2"},
+		"m/c":   {"m/z/y"},
+		"m/z/y": {"m/z"},
+	})
+	want := []string{"m/a → m/b → m/c → m/z/y", "m/a → m/b → m/c → m/z/y → m/z"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestAPackageThatKeepsToItsLayerIsLeftAlone(t *testing.T) {
+	imports := graph{
+		module + "backend":              {"context", "github.com/ThreeDotsLabs/watermill/message"},
+		module + "backend/memory":       {"sync", module + "backend"},
+		module + "backend/pgmq":         {module + "backend", "github.com/jackc/pgx/v5"},
+		module + "ezq":                  {module + "backend"},
+		module + "ezqother":             {module + "backend/pgmq"},
+		module + "conformance":          {module + "ezq", "github.com/stretchr/testify/require"},
+		"github.com/jackc/pgx/v5":       {"context"},
+		"github.com/stretchr/testifyed": {"context"},
+	}
+	for _, rule := range layers {
+		for _, broken := range rule.check(imports) {
+			t.Errorf("%s: %s", rule.says, broken)
+		}
+	}
+}
