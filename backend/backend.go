@@ -33,8 +33,12 @@ type Features struct {
 	// Attempts: each delivery knows its number, counting from 1.
 	Attempts bool
 
-	// Progress: the failures recorded by [Nack] are known to the next delivery.
+	// Progress: what [Nack] has recorded, failures and handlers that are done, is
+	// known to the next delivery.
 	Progress bool
+
+	// DeadLetter: [DeadLetter] moves a message to another topic in one step.
+	DeadLetter bool
 
 	// Ordered: one subscriber with one message in flight receives messages in
 	// the order of their publishing, as long as none of them is nacked.

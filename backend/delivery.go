@@ -19,11 +19,21 @@ type Delivery struct {
 	// Deliveries that ended in a shutdown, a crash or a lost lease are not in it.
 	Failures int
 
+	// Done is what the last [Nack] recorded: the names of the handlers, of several
+	// for one message, that have succeeded and need not run again.
+	Done []string
+
 	// PublishedAt is when the message was stored, by the clock of the backend.
 	// It is the zero Time if the backend does not know.
 	PublishedAt time.Time
 
-	redelivery atomic.Pointer[Redelivery]
+	verdict atomic.Pointer[Verdict]
+}
+
+// Verdict is what becomes of a message that was not acked: either of the two.
+type Verdict struct {
+	Redelivery
+	Letter *Letter
 }
 
 // Redelivery says how a nacked message shall come back.
@@ -31,8 +41,18 @@ type Redelivery struct {
 	// Delay is how long the message stays invisible. 0 means at once.
 	Delay time.Duration
 
-	// Failures replaces [Delivery.Failures].
+	// Failures and Done replace those of [Delivery].
 	Failures int
+	Done     []string
+}
+
+// Letter says where a message goes that is given up.
+type Letter struct {
+	// Topic is where the message is stored instead.
+	Topic string
+
+	// Metadata is added to the message's own.
+	Metadata message.Metadata
 }
 
 type deliveryKey struct{}
@@ -54,17 +74,27 @@ func DeliveryFrom(ctx context.Context) *Delivery {
 // returns false if msg has been acked. The first of several nacks counts.
 func Nack(msg *message.Message, r Redelivery) bool {
 	if d := DeliveryFrom(msg.Context()); d != nil {
-		d.redelivery.CompareAndSwap(nil, &r)
+		d.verdict.CompareAndSwap(nil, &Verdict{Redelivery: r})
 	}
 	return msg.Nack()
 }
 
-// Redelivery returns what [Nack] asked for. Backends call it once the message
-// has been nacked; ok is false if that was done with the message's own Nack.
-func (d *Delivery) Redelivery() (r Redelivery, ok bool) {
-	p := d.redelivery.Load()
+// DeadLetter gives msg up: a backend that promises DeadLetter moves it to the
+// topic of letter, in one step and only if the lease is still valid. Its id stays
+// the same, its failures start anew. DeadLetter returns false, and does nothing,
+// if msg has been acked or nacked, or if its backend does not promise that.
+func DeadLetter(msg *message.Message, letter Letter) bool {
+	d := DeliveryFrom(msg.Context())
+	return d != nil && d.verdict.CompareAndSwap(nil, &Verdict{Letter: &letter}) && msg.Nack()
+}
+
+// Verdict returns what [Nack] or [DeadLetter] asked for. Backends call it once
+// the message has been nacked; ok is false if that was done with the message's
+// own Nack.
+func (d *Delivery) Verdict() (v Verdict, ok bool) {
+	p := d.verdict.Load()
 	if p == nil {
-		return Redelivery{}, false
+		return Verdict{}, false
 	}
 	return *p, true
 }

@@ -107,11 +107,11 @@ func (t *taker) observe(ctx context.Context, event string, msg *message.Message)
 
 // release gives msg back as if it had not been delivered.
 func release(msg *message.Message) {
-	failures := 0
+	var unchanged backend.Redelivery
 	if d := backend.DeliveryFrom(msg.Context()); d != nil {
-		failures = d.Failures
+		unchanged.Failures, unchanged.Done = d.Failures, d.Done
 	}
-	backend.Nack(msg, backend.Redelivery{Failures: failures})
+	backend.Nack(msg, unchanged)
 }
 
 // interrupted reports whether the context of an event ended because its consumer

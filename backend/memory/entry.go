@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -23,6 +24,7 @@ type entry struct {
 	number   int       // of the last lease
 	leased   time.Time // when that was given; zero once it was given back
 	failures int
+	done     []string
 	index    int // in entries
 }
 
@@ -35,7 +37,7 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 	}
 	e := &entry{
 		uuid:      msg.UUID,
-		metadata:  maps.Clone(msg.Metadata),
+		metadata:  make(message.Metadata, len(msg.Metadata)),
 		payload:   bytes.Clone(msg.Payload),
 		published: now,
 		visible:   now.Add(delay),
@@ -43,6 +45,7 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 	if at.After(now) {
 		e.visible = at
 	}
+	maps.Copy(e.metadata, msg.Metadata)
 	backend.ClearDelay(e.metadata)
 	return e, nil
 }
@@ -60,9 +63,17 @@ func (e *entry) lease() subscription.Lease {
 		Delivery: &backend.Delivery{
 			Number:      e.number,
 			Failures:    e.failures,
+			Done:        slices.Clone(e.done),
 			PublishedAt: e.published,
 		},
 	}
+}
+
+// deadLetter returns e as it goes to another topic.
+func (e *entry) deadLetter(letter *backend.Letter, now time.Time) *entry {
+	dead := &entry{uuid: e.uuid, metadata: e.metadata, payload: e.payload, published: now, visible: now}
+	maps.Copy(dead.metadata, letter.Metadata)
+	return dead
 }
 
 // entries is a heap: the message to claim next is first.

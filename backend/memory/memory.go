@@ -81,13 +81,13 @@ func NewWith(config Config) *Queue {
 	config.MaxExtension = cmp.Or(config.MaxExtension, time.Hour)
 	config.DrainTimeout = cmp.Or(config.DrainTimeout, 10*time.Second)
 	config.Logger = cmp.Or(config.Logger, slog.Default())
-	return &Queue{config: config, topics: &topics{byName: map[string]*topic{}}, subscriptions: subscription.NewSet()}
+	return &Queue{config: config, topics: newTopics(), subscriptions: subscription.NewSet()}
 }
 
 // Features implements [backend.Backend]: a memory queue keeps every promise.
 func (q *Queue) Features() backend.Features {
 	return backend.Features{
-		Delay: true, Redelay: true, Attempts: true, Progress: true,
+		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
 		Ordered: true, Lease: true, Drain: true,
 	}
 }
@@ -107,7 +107,7 @@ func (q *Queue) Publish(topicName string, msgs ...*message.Message) error {
 			return fmt.Errorf("memory: publish to %q: %w", topicName, err)
 		}
 	}
-	t.add(entries)
+	t.publish(entries)
 	return nil
 }
 

@@ -106,17 +106,41 @@ func TestANackedMessageComesBack(t *testing.T) {
 		require.Equal(t, 2, delivery(second).Number)
 		require.Equal(t, 1, delivery(second).Failures)
 
-		backend.Nack(second, backend.Redelivery{Delay: time.Hour, Failures: 7})
+		backend.Nack(second, backend.Redelivery{Delay: time.Hour, Failures: 7, Done: []string{"one"}})
 		third := receive(t, messages)
 		require.Equal(t, time.Hour+time.Minute, time.Since(start), "or as the nack asked")
 		require.Equal(t, 3, delivery(third).Number)
 		require.Equal(t, 7, delivery(third).Failures)
+		require.Equal(t, []string{"one"}, delivery(third).Done)
 
 		backend.SetDelay(third, time.Second)
 		third.Nack()
 		fourth := receive(t, messages)
 		require.Equal(t, time.Hour+time.Minute+time.Second, time.Since(start), "or as its metadata did")
 		fourth.Ack()
+	})
+}
+
+func TestADeadLetterMovesInOneStep(t *testing.T) {
+	bubble(t, memory.Config{MaxExtension: time.Minute}, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, "a")
+		zombie := receive(t, subscribe(t, queue))
+		time.Sleep(2 * time.Minute)
+		letter := backend.Letter{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterReason: "boom"}}
+		require.True(t, backend.DeadLetter(zombie, letter))
+		dead, err := queue.Subscribe(t.Context(), "dead")
+		require.NoError(t, err)
+		requireNone(t, dead) // the lease was lost
+
+		msg := receive(t, subscribe(t, queue))
+		require.True(t, backend.DeadLetter(msg, letter))
+		require.False(t, msg.Ack())
+		moved := receive(t, dead)
+		require.Equal(t, "a", moved.UUID)
+		require.Equal(t, "a", string(moved.Payload))
+		require.Equal(t, letter.Metadata, moved.Metadata)
+		require.Equal(t, 1, delivery(moved).Number)
+		moved.Ack()
 	})
 }
 

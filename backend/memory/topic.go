@@ -9,18 +9,27 @@ import (
 	"github.com/ezq-go/ezq/internal/subscription"
 )
 
-// topics are the topics of a queue, each there as soon as it is named.
+// topics are the topics of a queue, each there as soon as it is named. One mutex
+// guards them all, so that a message moves from one to another in one step.
 type topics struct {
 	mu     sync.Mutex
 	byName map[string]*topic
 }
 
+func newTopics() *topics {
+	return &topics{byName: map[string]*topic{}}
+}
+
 func (ts *topics) named(name string) *topic {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
+	return ts.find(name)
+}
+
+func (ts *topics) find(name string) *topic {
 	t, ok := ts.byName[name]
 	if !ok {
-		t = newTopic()
+		t = &topic{all: ts, byID: map[int64]*entry{}, changed: make(chan struct{})}
 		ts.byName[name] = t
 	}
 	return t
@@ -29,7 +38,7 @@ func (ts *topics) named(name string) *topic {
 // topic is the messages of one topic, ordered by when they become visible. A
 // leased message is one that becomes visible when its lease runs out.
 type topic struct {
-	mu        sync.Mutex
+	all       *topics
 	entries   entries
 	byID      map[int64]*entry
 	lastID    int64
@@ -39,13 +48,13 @@ type topic struct {
 
 var _ subscription.Store = (*topic)(nil)
 
-func newTopic() *topic {
-	return &topic{byID: map[int64]*entry{}, changed: make(chan struct{})}
+func (t *topic) publish(entries []*entry) {
+	t.all.mu.Lock()
+	defer t.all.mu.Unlock()
+	t.add(entries...)
 }
 
-func (t *topic) add(added []*entry) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (t *topic) add(added ...*entry) {
 	for _, e := range added {
 		t.lastID++
 		e.id = t.lastID
@@ -62,15 +71,15 @@ func (t *topic) change() {
 
 // Changed implements [subscription.Store].
 func (t *topic) Changed() <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.all.mu.Lock()
+	defer t.all.mu.Unlock()
 	return t.changed
 }
 
 // Claim implements [subscription.Store].
 func (t *topic) Claim(_ context.Context, settle []subscription.Settlement, limit int, d time.Duration) (subscription.Claim, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.all.mu.Lock()
+	defer t.all.mu.Unlock()
 	claim := subscription.Claim{Lost: t.settle(settle), Next: -1}
 	now := time.Now()
 	for len(claim.Leases) < limit && len(t.entries) > 0 && !t.entries[0].visible.After(now) {
@@ -98,8 +107,8 @@ func (t *topic) leaseTime(now time.Time) time.Time {
 
 // Settle implements [subscription.Store].
 func (t *topic) Settle(_ context.Context, settle []subscription.Settlement) ([]subscription.Token, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.all.mu.Lock()
+	defer t.all.mu.Unlock()
 	return t.settle(settle), nil
 }
 
@@ -116,17 +125,24 @@ func (t *topic) settle(settle []subscription.Settlement) (lost []subscription.To
 		}
 		switch s.Action {
 		case subscription.Ack:
-			heap.Remove(&t.entries, e.index)
-			delete(t.byID, e.id)
+			t.remove(e)
 		case subscription.Nack:
-			e.failures = s.Failures
-			t.expose(e, now.Add(s.Delay))
+			e.failures, e.done = s.Verdict.Failures, s.Verdict.Done
+			t.expose(e, now.Add(s.Verdict.Delay))
+		case subscription.DeadLetter:
+			t.remove(e)
+			t.all.find(s.Verdict.Letter.Topic).add(e.deadLetter(s.Verdict.Letter, now))
 		case subscription.Release:
 			e.number--
 			t.expose(e, now)
 		}
 	}
 	return lost
+}
+
+func (t *topic) remove(e *entry) {
+	heap.Remove(&t.entries, e.index)
+	delete(t.byID, e.id)
 }
 
 // expose ends a lease: the message becomes visible at the given time.
@@ -142,8 +158,8 @@ func (t *topic) setVisible(e *entry, at time.Time) {
 
 // Extend implements [subscription.Store].
 func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Duration) (lost []subscription.Token, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.all.mu.Lock()
+	defer t.all.mu.Unlock()
 	until := time.Now().Add(d)
 	for _, token := range tokens {
 		if e, ok := t.byID[token.ID]; ok && e.holds(token) {

@@ -43,22 +43,24 @@ func (s *subscription) watch(l *lease) {
 	}
 }
 
-// nack says how a nacked message comes back: as the nack itself asked, or else
-// after the delay in its metadata, or else after NackDelay and more. A nack that
-// does not say otherwise is a failure.
+// nack says what becomes of a nacked message: what the nack itself asked for, or
+// else redelivery after the delay in its metadata, or else after NackDelay and
+// more. A nack that does not say otherwise is a failure.
 func (s *subscription) nack(l *lease) Settlement {
-	settlement := Settlement{
-		Token:    l.Token,
-		Action:   Nack,
-		Delay:    s.nackDelay(l.Delivery.Failures),
-		Failures: l.Delivery.Failures + 1,
+	verdict, ok := l.Delivery.Verdict()
+	switch {
+	case ok && verdict.Letter != nil:
+		return Settlement{Token: l.Token, Action: DeadLetter, UUID: l.Message.UUID, Verdict: verdict}
+	case !ok:
+		verdict.Failures = l.Delivery.Failures + 1
+		verdict.Done = l.Delivery.Done
+		verdict.Delay = s.nackDelay(l.Delivery.Failures)
+		if d, _, err := backend.DelayOf(l.Message); err == nil && d > 0 {
+			verdict.Delay = d
+		}
 	}
-	if r, ok := l.Delivery.Redelivery(); ok {
-		settlement.Delay, settlement.Failures = max(r.Delay, 0), r.Failures
-	} else if d, _, err := backend.DelayOf(l.Message); err == nil && d > 0 {
-		settlement.Delay = d
-	}
-	return settlement
+	verdict.Delay = max(verdict.Delay, 0)
+	return Settlement{Token: l.Token, Action: Nack, Verdict: verdict}
 }
 
 // nackDelay is how long a message waits that had failed so many times before.

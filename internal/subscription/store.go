@@ -67,18 +67,21 @@ const (
 	Ack Action = iota
 
 	// Nack makes the message visible again after its delay and records its
-	// failures.
+	// failures and what is done.
 	Nack
 
 	// Release makes the message visible at once, as if it had not been leased:
 	// it was never handed over.
 	Release
+
+	// DeadLetter moves the message to another topic.
+	DeadLetter
 )
 
 // Settlement is an action on a leased message.
 type Settlement struct {
 	Token
-	Action   Action
-	Delay    time.Duration // of a Nack
-	Failures int           // of a Nack
+	Action  Action
+	UUID    string          // of a DeadLetter
+	Verdict backend.Verdict // of a Nack or a DeadLetter
 }
