@@ -193,6 +193,51 @@ func TestANackedMessageComesBackWhenItShould(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
+func TestADeadLetterMovesInOneStep(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
+	execute(t, pool, `select pgmq.create('t')`)
+	execute(t, pool, `select pgmq.send('t', '{"n":1}', '{"tenant":"a"}'::jsonb)`)
+	messages := subscribe(t, queue)
+	receive(t, messages).Nack()
+	msg := receive(t, messages)
+	letter := backend.Letter{Topic: "t.dead", Metadata: message.Metadata{backend.DeadLetterReason: "boom \x00\xff"}}
+	require.True(t, backend.DeadLetter(msg, letter))
+	requireCount(t, pool, "pgmq.q_t", 0)
+
+	dead, err := queue.Subscribe(t.Context(), "t.dead")
+	require.NoError(t, err)
+	moved := receive(t, dead)
+	require.Equal(t, "t/1", moved.UUID, "it keeps its id")
+	require.JSONEq(t, `{"n":1}`, string(moved.Payload))
+	require.Equal(t, message.Metadata{"tenant": "a", backend.DeadLetterReason: "boom \uFFFD\uFFFD"}, moved.Metadata)
+	require.Zero(t, delivery(moved).Failures)
+	moved.Ack()
+}
+
+func TestADeadLetterOfAZombieIsNotMoved(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	publish(t, queue, "a")
+	zombie := receive(t, subscribe(t, queue))
+	execute(t, pool, "update pgmq.q_t set read_ct = 2, last_read_at = now()")
+	backend.DeadLetter(zombie, backend.Letter{Topic: "dead"})
+	require.NoError(t, queue.Close())
+	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_t"))
+	require.Equal(t, 0, get[int](t, pool, "select count(*) from pgmq.q_dead"))
+}
+
+func TestADeadLetterThatCannotBeMovedIsNotLost(t *testing.T) {
+	t.Parallel()
+	queue, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
+	publish(t, queue, "a")
+	messages := subscribe(t, queue)
+	backend.DeadLetter(receive(t, messages), backend.Letter{Topic: ""})
+	msg := receive(t, messages)
+	require.Equal(t, 1, delivery(msg).Failures)
+	msg.Ack()
+}
+
 func TestADelayedMessageWaits(t *testing.T) {
 	t.Parallel()
 	queue, _ := open(t, pgmq.Config{})

@@ -75,7 +75,7 @@ func (q *Queue) Features() backend.Features { return features() }
 // features is what both halves of the backend promise.
 func features() backend.Features {
 	return backend.Features{
-		Delay: true, Redelay: true, Attempts: true, Progress: true,
+		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
 		Ordered: true, Lease: true, Drain: true,
 	}
 }

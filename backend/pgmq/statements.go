@@ -17,6 +17,8 @@ type statements struct {
 	nack   string // ids, read counts, read times, delays in µs, headers to merge, reads to take back
 	extend string // ids, read counts, read times, lease in µs
 	exist  string // ids
+
+	fences *strings.Replacer // for deadLetter
 }
 
 // newStatements returns the statements for a table. A table from before PGMQ
@@ -33,11 +35,18 @@ func newStatements(table string, lastReadAt bool) statements {
 			"{uncount}", "m.read_ct - l.uncount",
 		}
 	}
-	sql := strings.NewReplacer(replace...).Replace
+	fences := strings.NewReplacer(replace...)
+	sql := fences.Replace
 	return statements{
 		insert: sql(insertSQL), claim: sql(claimSQL), next: sql(nextSQL), ack: sql(ackSQL),
-		nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL),
+		nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), fences: fences,
 	}
+}
+
+// deadLetter moves messages to another table. Its parameters are ids, read
+// counts, read times, headers to merge.
+func (s statements) deadLetter(target string) string {
+	return strings.ReplaceAll(s.fences.Replace(deadLetterSQL), "{target}", target)
 }
 
 // clock_timestamp is taken for each row, so that vt rises within a batch as it
@@ -93,6 +102,24 @@ set vt = clock_timestamp() + l.delay * interval '1 microsecond',
 		when jsonb_typeof(m.headers) = 'object' then m.headers || l.headers::jsonb
 		else m.headers end
 from l where m.msg_id = l.msg_id returning m.msg_id`
+
+// One statement: a message is in one of the tables at any time.
+const deadLetterSQL = `
+with t as (
+	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::text[]) as t(id, number, at, headers)),
+l as (
+	select m.msg_id, t.headers from {table} m join t on m.msg_id = t.id and {same}
+	order by m.msg_id
+	for update of m),
+d as (
+	delete from {table} m using l where m.msg_id = l.msg_id
+	returning m.msg_id, m.message, m.headers, l.headers as added),
+i as (
+	insert into {target} (vt, message, headers)
+	select clock_timestamp(), d.message,
+		case when jsonb_typeof(d.headers) = 'object' then d.headers - array['ezq_failures', 'ezq_done'] else '{}' end || d.added::jsonb
+	from d order by d.msg_id)
+select msg_id from d`
 
 const extendSQL = `
 with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at)),

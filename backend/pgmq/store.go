@@ -3,7 +3,7 @@ package pgmq
 import (
 	"cmp"
 	"context"
-	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -20,6 +20,8 @@ type store struct {
 	pool   *pgxpool.Pool
 	claims chan struct{} // has room for one claim less than pool has connections
 	hints  *hints
+	open   func(ctx context.Context, topic string) (table string, err error) // of dead letters
+	logger *slog.Logger
 }
 
 var _ subscription.Store = (*store)(nil)
@@ -40,7 +42,7 @@ func (s *store) Claim(ctx context.Context, settle []subscription.Settlement, lim
 	}
 	claim := subscription.Claim{Next: -1}
 	batch := newTransaction()
-	settled := s.queueSettlements(batch, settle)
+	settled := s.settle(ctx, batch, settle)
 	batch.Queue(s.sql.claim, limit, lease.Microseconds()).Query(func(rows pgx.Rows) error {
 		var err error
 		claim.Leases, err = s.leases(rows)
@@ -57,7 +59,7 @@ func (s *store) Claim(ctx context.Context, settle []subscription.Settlement, lim
 	if err := batch.run(ctx, s.pool); err != nil {
 		return subscription.Claim{}, err
 	}
-	claim.Lost = s.lost(ctx, settle, *settled)
+	claim.Lost = s.lost(ctx, settle, settled)
 	return claim, nil
 }
 
@@ -79,41 +81,47 @@ func (s *store) leases(rows pgx.Rows) ([]subscription.Lease, error) {
 // Settle implements [subscription.Store].
 func (s *store) Settle(ctx context.Context, settle []subscription.Settlement) ([]subscription.Token, error) {
 	batch := newTransaction()
-	settled := s.queueSettlements(batch, settle)
+	settled := s.settle(ctx, batch, settle)
 	if err := batch.run(ctx, s.pool); err != nil {
 		return nil, err
 	}
-	return s.lost(ctx, settle, *settled), nil
+	return s.lost(ctx, settle, settled), nil
 }
 
-// queueSettlements adds the statements for settle to batch, and returns where
-// the ids of the messages will be that they found.
-func (s *store) queueSettlements(batch *transaction, settle []subscription.Settlement) *map[int64]bool {
-	settled := make(map[int64]bool, len(settle))
-	collect := func(rows pgx.Rows) error {
-		var id int64
-		_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
-			settled[id] = true
-			return nil
-		})
-		return err
-	}
+// settle adds the statements for settlements to batch, and returns where the ids
+// will be of the messages that they found.
+func (s *store) settle(ctx context.Context, batch *transaction, settle []subscription.Settlement) ids {
+	settled := make(ids, len(settle))
 	var acks tokens
 	var nacks nacks
+	letters := map[string]*letters{} // by table
 	for _, settlement := range settle {
-		if settlement.Action == subscription.Ack {
+		switch settlement.Action {
+		case subscription.Ack:
 			acks.add(settlement.Token)
-		} else {
+		case subscription.DeadLetter:
+			table, err := s.open(ctx, settlement.Verdict.Letter.Topic)
+			if err != nil {
+				s.logger.Error("ezq: a dead letter cannot be moved; its message will be delivered again",
+					"queue", s.queue, "id", settlement.UUID, "error", err)
+				nacks.add(settlement)
+				continue
+			}
+			addLetter(letters, table, settlement)
+		default:
 			nacks.add(settlement)
 		}
 	}
 	if len(acks.ids) > 0 {
-		batch.Queue(s.sql.ack, acks.ids, acks.numbers, acks.times).Query(collect)
+		batch.Queue(s.sql.ack, acks.ids, acks.numbers, acks.times).Query(settled.collect)
 	}
 	if len(nacks.ids) > 0 {
-		batch.Queue(s.sql.nack, nacks.ids, nacks.numbers, nacks.times, nacks.delays, nacks.headers, nacks.uncounts).Query(collect)
+		batch.Queue(s.sql.nack, nacks.ids, nacks.numbers, nacks.times, nacks.delays, nacks.headers, nacks.uncounts).Query(settled.collect)
 	}
-	return &settled
+	for table, l := range letters {
+		batch.Queue(s.sql.deadLetter(table), l.ids, l.numbers, l.times, l.headers).Query(settled.collect)
+	}
+	return settled
 }
 
 // lost returns the tokens of the messages that were not found under them and
@@ -121,7 +129,7 @@ func (s *store) queueSettlements(batch *transaction, settle []subscription.Settl
 // message that another consumer has from one that was deleted beside it.
 //
 // If the second look fails, nothing is reported; everything is settled anyway.
-func (s *store) lost(ctx context.Context, settle []subscription.Settlement, settled map[int64]bool) []subscription.Token {
+func (s *store) lost(ctx context.Context, settle []subscription.Settlement, settled ids) (lost []subscription.Token) {
 	var missing []int64
 	for _, settlement := range settle {
 		if !settled[settlement.ID] {
@@ -131,11 +139,11 @@ func (s *store) lost(ctx context.Context, settle []subscription.Settlement, sett
 	if len(missing) == 0 {
 		return nil
 	}
+	there := ids{}
 	rows, _ := s.pool.Query(ctx, s.sql.exist, missing) // the error is in rows
-	there, _ := pgx.CollectRows(rows, pgx.RowTo[int64])
-	var lost []subscription.Token
+	_ = there.collect(rows)
 	for _, settlement := range settle {
-		if slices.Contains(there, settlement.ID) && !settled[settlement.ID] {
+		if there[settlement.ID] && !settled[settlement.ID] {
 			lost = append(lost, settlement.Token)
 		}
 	}
@@ -148,16 +156,9 @@ func (s *store) Extend(ctx context.Context, leases []subscription.Token, lease t
 	for _, token := range leases {
 		held.add(token)
 	}
-	extended := map[int64]bool{}
+	extended := make(ids, len(leases))
 	batch := newTransaction()
-	batch.Queue(s.sql.extend, held.ids, held.numbers, held.times, lease.Microseconds()).Query(func(rows pgx.Rows) error {
-		var id int64
-		_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
-			extended[id] = true
-			return nil
-		})
-		return err
-	})
+	batch.Queue(s.sql.extend, held.ids, held.numbers, held.times, lease.Microseconds()).Query(extended.collect)
 	if err := batch.run(ctx, s.pool); err != nil {
 		return nil, err
 	}
@@ -167,38 +168,4 @@ func (s *store) Extend(ctx context.Context, leases []subscription.Token, lease t
 		}
 	}
 	return lost, nil
-}
-
-// tokens is tokens as the columns of a statement.
-type tokens struct {
-	ids     []int64
-	numbers []int32
-	times   []time.Time
-}
-
-func (t *tokens) add(token subscription.Token) {
-	t.ids = append(t.ids, token.ID)
-	t.numbers = append(t.numbers, int32(token.Number)) //nolint:gosec // it came from an integer column
-	t.times = append(t.times, token.At)
-}
-
-// nacks is nacks and releases as the columns of a statement.
-type nacks struct {
-	tokens
-	delays   []int64   // µs
-	headers  []*string // to merge
-	uncounts []int32   // reads to take back
-}
-
-func (n *nacks) add(s subscription.Settlement) {
-	n.tokens.add(s.Token)
-	n.delays = append(n.delays, s.Delay.Microseconds())
-	if s.Action == subscription.Release {
-		n.headers = append(n.headers, nil)
-		n.uncounts = append(n.uncounts, 1)
-		return
-	}
-	headers := fmt.Sprintf(`{%q:%d}`, failuresKey, s.Failures)
-	n.headers = append(n.headers, &headers)
-	n.uncounts = append(n.uncounts, 0)
 }

@@ -103,6 +103,12 @@ func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		return nil, backend.ErrClosed
+	}
 	pool, err := s.connect()
 	if err != nil {
 		return nil, err
@@ -116,16 +122,35 @@ func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
 	if err := checkConsumer(ctx, pool, queue); err != nil {
 		return nil, err
 	}
-	return &store{queue: queue, sql: sql, pool: pool, claims: s.claims, hints: s.hints}, nil
+	return &store{
+		queue: queue, sql: sql, pool: pool, claims: s.claims,
+		hints: s.hints, open: s.letterTable, logger: s.logger,
+	}, nil
+}
+
+// letterTable makes sure that dead letters can go to topic, and returns its table.
+func (s *Subscriber) letterTable(ctx context.Context, topic string) (string, error) {
+	queue, err := queueName(topic)
+	if err != nil {
+		return "", err
+	}
+	pool, err := s.connect()
+	if err != nil {
+		return "", err
+	}
+	if _, err := s.catalog.find(ctx, pool, queue, s.config.NoCreate); err != nil {
+		return "", classify("dead-letter", topic, err)
+	}
+	return tableName(queue), nil
 }
 
 func (s *Subscriber) connect() (*pgxpool.Pool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return nil, backend.ErrClosed
-	}
 	if s.own == nil {
+		if s.closed {
+			return nil, backend.ErrClosed
+		}
 		own, err := consumerPool(s.pool, s.config.Connections)
 		if err != nil {
 			return nil, err

@@ -45,22 +45,29 @@ func (s *subscription) watch(l *lease) {
 
 // nack says what becomes of a nacked message: what the nack itself asked for, or
 // else redelivery after the delay in its metadata, or else after NackDelay and
-// more. A nack that does not say otherwise is a failure.
+// more. A nack that does not say otherwise is a failure, as is a dead letter that
+// cannot be moved.
 func (s *subscription) nack(l *lease) Settlement {
+	settlement := Settlement{Token: l.Token, Action: Nack, UUID: l.Message.UUID}
 	verdict, ok := l.Delivery.Verdict()
-	switch {
-	case ok && verdict.Letter != nil:
-		return Settlement{Token: l.Token, Action: DeadLetter, UUID: l.Message.UUID, Verdict: verdict}
-	case !ok:
-		verdict.Failures = l.Delivery.Failures + 1
-		verdict.Done = l.Delivery.Done
-		verdict.Delay = s.nackDelay(l.Delivery.Failures)
-		if d, _, err := backend.DelayOf(l.Message); err == nil && d > 0 {
-			verdict.Delay = d
-		}
+	if ok && verdict.Letter == nil {
+		verdict.Delay = max(verdict.Delay, 0)
+		settlement.Verdict = verdict
+		return settlement
 	}
-	verdict.Delay = max(verdict.Delay, 0)
-	return Settlement{Token: l.Token, Action: Nack, Verdict: verdict}
+	if verdict.Letter != nil {
+		settlement.Action = DeadLetter
+	}
+	verdict.Redelivery = backend.Redelivery{
+		Delay:    s.nackDelay(l.Delivery.Failures),
+		Failures: l.Delivery.Failures + 1,
+		Done:     l.Delivery.Done,
+	}
+	if d, _, err := backend.DelayOf(l.Message); err == nil && d > 0 {
+		verdict.Delay = d
+	}
+	settlement.Verdict = verdict
+	return settlement
 }
 
 // nackDelay is how long a message waits that had failed so many times before.

@@ -1,0 +1,100 @@
+package pgmq
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// ids is the messages that a statement has found.
+type ids map[int64]bool
+
+func (found ids) collect(rows pgx.Rows) error {
+	var id int64
+	_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
+		found[id] = true
+		return nil
+	})
+	return err
+}
+
+// tokens is leases as the columns of a statement.
+type tokens struct {
+	ids     []int64
+	numbers []int32
+	times   []time.Time
+}
+
+func (t *tokens) add(token subscription.Token) {
+	t.ids = append(t.ids, token.ID)
+	t.numbers = append(t.numbers, int32(token.Number)) //nolint:gosec // it came from an integer column
+	t.times = append(t.times, token.At)
+}
+
+// nacks is nacks and releases as the columns of a statement.
+type nacks struct {
+	tokens
+	delays   []int64   // µs
+	headers  []*string // to merge
+	uncounts []int32   // reads to take back
+}
+
+func (n *nacks) add(s subscription.Settlement) {
+	n.tokens.add(s.Token)
+	n.delays = append(n.delays, s.Verdict.Delay.Microseconds())
+	if s.Action == subscription.Release {
+		n.headers = append(n.headers, nil)
+		n.uncounts = append(n.uncounts, 1)
+		return
+	}
+	headers := progress(s.Verdict.Failures, s.Verdict.Done)
+	n.headers = append(n.headers, &headers)
+	n.uncounts = append(n.uncounts, 0)
+}
+
+// letters is dead letters for one table as the columns of a statement.
+type letters struct {
+	tokens
+	headers []string // to merge
+}
+
+func addLetter(all map[string]*letters, table string, s subscription.Settlement) {
+	l := all[table]
+	if l == nil {
+		l = &letters{}
+		all[table] = l
+	}
+	l.tokens.add(s.Token)
+	l.headers = append(l.headers, letterHeaders(s.UUID, s.Verdict.Letter.Metadata))
+}
+
+// progress returns the headers that record how far handling a message has come.
+func progress(failures int, done []string) string {
+	text, _ := json.Marshal(struct { // an int and strings: it cannot fail
+		Failures int      `json:"ezq_failures"`
+		Done     []string `json:"ezq_done"`
+	}{failures, done})
+	return string(text)
+}
+
+// letterHeaders returns the headers that a message gets as a dead letter. It
+// keeps its id, also if that was made from a row number which is another one in
+// the new table. What PostgreSQL cannot hold of an error's text is replaced.
+func letterHeaders(uuid string, metadata map[string]string) string {
+	headers := make(map[string]string, len(metadata)+1)
+	for key, value := range metadata {
+		headers[storable(key)] = storable(value)
+	}
+	headers[uuidKey] = storable(uuid)
+	text, _ := json.Marshal(headers) // strings: it cannot fail
+	return string(text)
+}
+
+// storable returns text without what a jsonb string cannot hold.
+func storable(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}
