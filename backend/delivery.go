@@ -27,6 +27,9 @@ type Delivery struct {
 	// It is the zero Time if the backend does not know.
 	PublishedAt time.Time
 
+	// DeadLetters says that the backend promises DeadLetter.
+	DeadLetters bool
+
 	verdict atomic.Pointer[Verdict]
 }
 
@@ -85,7 +88,7 @@ func Nack(msg *message.Message, r Redelivery) bool {
 // if msg has been acked or nacked, or if its backend does not promise that.
 func DeadLetter(msg *message.Message, letter Letter) bool {
 	d := DeliveryFrom(msg.Context())
-	return d != nil && d.verdict.CompareAndSwap(nil, &Verdict{Letter: &letter}) && msg.Nack()
+	return d != nil && d.DeadLetters && d.verdict.CompareAndSwap(nil, &Verdict{Letter: &letter}) && msg.Nack()
 }
 
 // Verdict returns what [Nack] or [DeadLetter] asked for. Backends call it once

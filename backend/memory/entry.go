@@ -62,6 +62,7 @@ func (e *entry) lease() subscription.Lease {
 		Message: msg,
 		Delivery: &backend.Delivery{
 			Number:      e.number,
+			DeadLetters: true,
 			Failures:    e.failures,
 			Done:        slices.Clone(e.done),
 			PublishedAt: e.published,

@@ -98,6 +98,7 @@ func (r row) lease(queue string) subscription.Lease {
 		Message: msg,
 		Delivery: &backend.Delivery{
 			Number:      int(r.Number),
+			DeadLetters: true,
 			Failures:    failures,
 			PublishedAt: r.PublishedAt,
 		},
