@@ -84,17 +84,18 @@ func parseSeconds(text string) (time.Duration, error) {
 	}
 	seconds, err := strconv.ParseFloat(text, 64)
 	switch {
-	case errors.Is(err, strconv.ErrRange), seconds > math.MaxInt64/1e9:
-		return 0, errors.New("is too long")
-	case err != nil:
+	case err != nil && !errors.Is(err, strconv.ErrRange):
 		return 0, errors.New("is not a number of seconds")
 	case seconds < 0:
 		return 0, errors.New("is negative")
 	}
-	// A float holds nanoseconds for some months; plain decimals need not pass
-	// through one.
+	// A float of seconds holds nanoseconds for some months only, so plain
+	// decimals do not pass through one.
 	if d, err := time.ParseDuration(text + "s"); err == nil {
 		return d, nil
+	}
+	if !(seconds*1e9 < math.MaxInt64) { // nor NaN
+		return 0, errors.New("is longer than 292 years")
 	}
 	return time.Duration(seconds * 1e9), nil
 }

@@ -55,19 +55,26 @@ func nameOf(t reflect.Type) (string, error) {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if t.Kind() == reflect.Interface {
+	switch t.Kind() {
+	case reflect.Interface:
 		return "", &EventTypeError{t.String(), "is an interface", "use a concrete type"}
+	case reflect.Pointer:
+		return "", &EventTypeError{t.String(), "is a pointer to a pointer", "use the type it points to"}
 	}
 	if name, declared, err := declaredName(t); declared {
 		return name, err
 	}
-	if t.Name() == "" || t.PkgPath() == "" {
+	name := t.Name()
+	if t.Kind() == reflect.Slice && name == "" {
+		return "", &EventTypeError{t.String(), "is several events", "use PublishBatch"}
+	}
+	if name == "" || t.PkgPath() == "" {
 		return "", &EventTypeError{t.String(), "has no name of its own", "declare a type for the event"}
 	}
-	if strings.Contains(t.Name(), "[") {
+	if strings.Contains(name, "[") {
 		return "", &EventTypeError{t.String(), "is generic, and Go's names of generic types are not stable", "give it an EventName method"}
 	}
-	return t.Name(), nil
+	return name, nil
 }
 
 // declaredName asks the zero value of t for its name, so that publishers and

@@ -51,15 +51,15 @@ func Delay(d time.Duration) PublishOption {
 }
 
 // At hides events from every handler until t. If t has passed, they are
-// delivered at once. It must not be the zero Time, nor later than the year 9999,
-// and excludes [Delay].
+// delivered at once. It must not be the zero Time, its year is 0 to 9999, and it
+// excludes [Delay].
 func At(t time.Time) PublishOption {
 	return publishOption(func(o *outgoing) error {
 		if t.IsZero() {
-			return errors.New("the time to deliver at is zero")
+			return errors.New("At wants a time, not the zero Time")
 		}
 		if y := t.UTC().Year(); y < 0 || y > 9999 { // RFC 3339 cannot say it
-			return fmt.Errorf("the year %d to deliver in cannot be written", y)
+			return fmt.Errorf("At cannot be told the year %d", y)
 		}
 		o.at = t
 		return nil

@@ -28,11 +28,11 @@ func peek(wire []byte) (name []byte, ok bool) {
 
 // isTypeKey reports whether the JSON string key reads _type.
 func isTypeKey(key []byte) bool {
-	const longest = len(`"\u005f\u0074\u0079\u0070\u0065"`)
-	if len(key) > longest {
-		return false
+	if string(key) == `"`+typeKey+`"` {
+		return true
 	}
-	return string(unquoted(key)) == typeKey
+	const longest = len(`"\u005f\u0074\u0079\u0070\u0065"`)
+	return len(key) <= longest && bytes.IndexByte(key, '\\') >= 0 && string(unquoted(key)) == typeKey
 }
 
 // unquoted returns what the well-formed JSON string quoted says.

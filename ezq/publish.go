@@ -55,15 +55,23 @@ func send[E any](ctx context.Context, p message.Publisher, out *outgoing, events
 	msgs := make([]*message.Message, len(events))
 	for i, event := range events {
 		name, wire, err := encode(event)
-		if err != nil && len(events) > 1 {
-			return fmt.Errorf("event %d of %d %s: %w", i+1, len(events), name, err)
-		}
 		if err != nil {
-			return err
+			return inBatch(err, name, i, len(events))
 		}
 		msgs[i] = out.message(ctx, wire)
 	}
 	return p.Publish(out.topic, msgs...)
+}
+
+// inBatch says which of several events err is about.
+func inBatch(err error, name string, i, total int) error {
+	switch {
+	case total == 1:
+		return err
+	case name == "":
+		return fmt.Errorf("event %d of %d: %w", i+1, total, err)
+	}
+	return fmt.Errorf("event %d of %d, %s: %w", i+1, total, name, err)
 }
 
 func describe[E any](events []E) string {

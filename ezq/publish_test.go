@@ -1,0 +1,223 @@
+package ezq_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/components/delay"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// tape is a publisher that remembers what it was asked to send. It promises to
+// delay messages.
+type tape struct {
+	calls []call
+	err   error
+}
+
+type call struct {
+	topic string
+	msgs  []*message.Message
+}
+
+func (p *tape) Publish(topic string, msgs ...*message.Message) error {
+	p.calls = append(p.calls, call{topic, msgs})
+	return p.err
+}
+
+func (p *tape) Close() error               { return nil }
+func (p *tape) Features() backend.Features { return backend.Features{Delay: true} }
+
+// sent returns the one message of the one call.
+func (p *tape) sent(t *testing.T) (topic string, msg *message.Message) {
+	t.Helper()
+	require.Len(t, p.calls, 1)
+	require.Len(t, p.calls[0].msgs, 1)
+	return p.calls[0].topic, p.calls[0].msgs[0]
+}
+
+// plainPublisher promises nothing.
+type plainPublisher struct{ message.Publisher }
+
+type UserDeleted struct{ ID int }
+
+func TestPublishSendsOneMessage(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	ctx := context.WithValue(t.Context(), key{}, "value")
+	var p tape
+	require.NoError(t, ezq.Publish(ctx, &p, UserDeleted{ID: 7}))
+	topic, msg := p.sent(t)
+	require.Equal(t, ezq.DefaultTopic, topic)
+	require.Equal(t, `{"_type":"UserDeleted","ID":7}`, string(msg.Payload))
+	require.Equal(t, message.Metadata{"content-type": "application/json"}, msg.Metadata)
+	require.NoError(t, uuid.Validate(msg.UUID))
+	require.Equal(t, "value", msg.Context().Value(key{}))
+}
+
+func TestPublishOptionsApplyToEveryEvent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var p tape
+		require.NoError(t, ezq.PublishBatch(t.Context(), &p, []UserDeleted{{1}, {2}},
+			ezq.Topic("users"), ezq.Delay(90*time.Second), ezq.Header("tenant", "a"), ezq.Header("tenant", "b"), ezq.Header("empty", "")))
+		require.Len(t, p.calls, 1)
+		require.Equal(t, "users", p.calls[0].topic)
+		for _, msg := range p.calls[0].msgs {
+			d, _, err := backend.DelayOf(msg)
+			require.NoError(t, err)
+			require.Equal(t, 90*time.Second, d)
+			require.Equal(t, "b", msg.Metadata["tenant"])
+			require.Contains(t, msg.Metadata, "empty")
+		}
+		msgs := p.calls[0].msgs
+		require.NotEqual(t, msgs[0].UUID, msgs[1].UUID)
+		msgs[0].Metadata["tenant"] = "c"
+		require.Equal(t, "b", msgs[1].Metadata["tenant"], "messages share nothing")
+	})
+}
+
+func TestAtIsAnAbsoluteTime(t *testing.T) {
+	t.Parallel()
+	for _, at := range []time.Time{
+		time.Date(2031, 1, 2, 3, 4, 5, 678901234, time.FixedZone("", -5*3600)),
+		time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC),
+		time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
+	} {
+		var p tape
+		require.NoError(t, ezq.Publish(t.Context(), &p, UserDeleted{}, ezq.At(at)))
+		_, msg := p.sent(t)
+		d, got, err := backend.DelayOf(msg)
+		require.NoError(t, err)
+		require.Zero(t, d)
+		require.True(t, at.Equal(got))
+	}
+}
+
+func TestNoDelayIsADelayThatEveryPublisherKeeps(t *testing.T) {
+	t.Parallel()
+	var p tape
+	require.NoError(t, ezq.Publish(t.Context(), plainPublisher{&p}, UserDeleted{}, ezq.Delay(0)))
+	_, msg := p.sent(t)
+	require.Equal(t, message.Metadata{"content-type": "application/json"}, msg.Metadata)
+}
+
+func TestADelayThatAPublisherCannotKeepIsUnsupported(t *testing.T) {
+	t.Parallel()
+	for _, opt := range []ezq.PublishOption{ezq.Delay(1), ezq.At(time.Unix(0, 0))} {
+		var p tape
+		err := ezq.Publish(t.Context(), plainPublisher{&p}, UserDeleted{}, opt)
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		require.EqualError(t, err, `ezq: publish UserDeleted to "ezq": ezq_test.plainPublisher cannot delay events: unsupported operation`)
+		require.Empty(t, p.calls)
+	}
+}
+
+func TestAnInvalidOptionSendsNothing(t *testing.T) {
+	t.Parallel()
+	for why, opts := range map[string][]ezq.PublishOption{
+		`to "": the topic is empty`:                                 {ezq.Topic("")},
+		`to "users": the delay -1ns is negative`:                    {ezq.Topic("users"), ezq.Delay(-1)},
+		`Delay and At exclude each other`:                           {ezq.Delay(0), ezq.At(time.Unix(1, 0))},
+		`At wants a time, not the zero Time`:                        {ezq.At(time.Time{})},
+		`At cannot be told the year 10000`:                          {ezq.At(time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -3600)))},
+		`At cannot be told the year -1`:                             {ezq.At(time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC))},
+		`a header has no name`:                                      {ezq.Header("", "value")},
+		`the header name "a\x00" is not UTF-8 without NUL`:          {ezq.Header("a\x00", "value")},
+		`the header name "\xff" is not UTF-8 without NUL`:           {ezq.Header("\xff", "value")},
+		`header "a": the value is not UTF-8 without NUL: encode it`: {ezq.Header("a", "\x00")},
+		`header "b": the value is not UTF-8 without NUL: encode it`: {ezq.Header("a", ""), ezq.Header("b", "\xff")},
+		`header "ezq_id": the name is reserved for ezq`:             {ezq.Header("ezq_id", "1")},
+		`header "content-type": the name is reserved for ezq`:       {ezq.Header("content-type", "text/plain")},
+		`header "_watermill_delayed_for": use Delay or At`:          {ezq.Header(delay.DelayedForKey, "1s")},
+		`header "_watermill_delayed_until": use Delay or At`:        {ezq.Header(delay.DelayedUntilKey, "now")},
+	} {
+		var p tape
+		err := ezq.Publish(t.Context(), &p, UserDeleted{}, opts...)
+		require.ErrorContains(t, err, "ezq: publish UserDeleted to ")
+		require.ErrorContains(t, err, why)
+		require.Empty(t, p.calls)
+	}
+}
+
+func TestABatchIsOneCall(t *testing.T) {
+	t.Parallel()
+	var p tape
+	require.NoError(t, ezq.PublishBatch(t.Context(), &p, []any{UserDeleted{1}, &UserDeleted{2}, ezq.EndEvent{Timeout: time.Second}}))
+	require.Len(t, p.calls, 1)
+	var wire []string
+	for _, msg := range p.calls[0].msgs {
+		wire = append(wire, string(msg.Payload))
+	}
+	require.Equal(t, []string{`{"_type":"UserDeleted","ID":1}`, `{"_type":"UserDeleted","ID":2}`, `{"_type":"EZQEndEvent","timeout":1.0}`}, wire)
+}
+
+func TestAnEmptyBatchIsNoCall(t *testing.T) {
+	t.Parallel()
+	var p tape
+	require.NoError(t, ezq.PublishBatch(t.Context(), &p, []UserDeleted{}))
+	require.NoError(t, ezq.PublishBatch[any](t.Context(), &p, nil))
+	require.Empty(t, p.calls)
+}
+
+func TestABatchWithOneBadEventSendsNothing(t *testing.T) {
+	t.Parallel()
+	type Reading struct{ Value float64 }
+	for want, events := range map[string][]any{
+		`ezq: publish 3 events to "ezq": event 3 of 3: event type nil is not an event: publish a value`:         {UserDeleted{}, UserDeleted{}, nil},
+		`ezq: publish 2 events to "ezq": event 1 of 2, Reading: json: unsupported value: NaN`:                   {Reading{math.NaN()}, UserDeleted{}},
+		`ezq: publish Reading to "ezq": json: unsupported value: NaN`:                                           {Reading{math.NaN()}},
+		`ezq: publish an event to "ezq": event type *ezq_test.UserDeleted is nil: publish a value`:              {(*UserDeleted)(nil)},
+		`ezq: publish an event to "ezq": event type []ezq_test.UserDeleted is several events: use PublishBatch`: {[]UserDeleted{{1}}},
+	} {
+		var p tape
+		require.EqualError(t, ezq.PublishBatch(t.Context(), &p, events), want)
+		require.Empty(t, p.calls)
+	}
+	var refused *ezq.EventTypeError
+	require.ErrorAs(t, ezq.Publish(t.Context(), &tape{}, struct{}{}), &refused)
+	require.Equal(t, "struct {}", refused.Type)
+}
+
+func TestAContextThatHasEndedSendsNothing(t *testing.T) {
+	t.Parallel()
+	var p tape
+	why := errors.New("shutting down")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	err := ezq.Publish(ctx, &p, UserDeleted{})
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, why)
+	require.EqualError(t, err, `ezq: publish UserDeleted to "ezq": context canceled: shutting down`)
+
+	ctx, stop := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer stop()
+	err = ezq.PublishBatch(ctx, &p, []any{1})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Empty(t, p.calls)
+}
+
+func TestThePublishersOwnErrorIsWrappedOnce(t *testing.T) {
+	t.Parallel()
+	p := &tape{err: io.ErrClosedPipe}
+	err := ezq.Publish(t.Context(), p, UserDeleted{}, ezq.Topic("users"))
+	require.EqualError(t, err, `ezq: publish UserDeleted to "users": io: read/write on closed pipe`)
+	require.ErrorIs(t, err, io.ErrClosedPipe)
+	err = ezq.PublishBatch(t.Context(), p, []UserDeleted{{}, {}}, ezq.Topic("users"))
+	require.EqualError(t, err, `ezq: publish 2 events to "users": io: read/write on closed pipe`)
+}
+
+func TestANilPublisherIsAnError(t *testing.T) {
+	t.Parallel()
+	require.EqualError(t, ezq.Publish(t.Context(), nil, UserDeleted{}), `ezq: publish UserDeleted to "ezq": the publisher is nil`)
+}
