@@ -23,6 +23,7 @@ type Publisher struct {
 	config  PublisherConfig
 	catalog *catalog
 	hints   *hints
+	commits *groupCommit
 	closed  *atomic.Bool
 }
 
@@ -48,7 +49,7 @@ func NewPublisher(db DB, config PublisherConfig, _ watermill.LoggerAdapter) (*Pu
 func newPublisher(db, outside DB, config PublisherConfig, hints *hints) *Publisher {
 	return &Publisher{
 		db: db, outside: outside, config: config,
-		catalog: newCatalog(), hints: hints, closed: new(atomic.Bool),
+		catalog: newCatalog(), hints: hints, commits: newGroupCommit(), closed: new(atomic.Bool),
 	}
 }
 
@@ -103,7 +104,7 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 	if err != nil {
 		return err
 	}
-	rows, err := encode(msgs, p.config.MaxPayload)
+	encoded, err := encode(msgs, p.config.MaxPayload)
 	if err != nil {
 		return err
 	}
@@ -113,12 +114,18 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
 	}
-	err = p.send(ctx, queue, rows)
-	if isCode(err, "42P01") && !p.inTx { // dropped since we last saw it, so nothing was stored
-		p.catalog.forget(queue)
-		err = p.send(ctx, queue, rows)
+	if p.inTx {
+		return p.send(ctx, queue, encoded)
 	}
-	if err == nil && !p.inTx {
+	err = p.commits.write(ctx, queue, encoded, func(ctx context.Context, batch rows) error {
+		err := p.send(ctx, queue, batch)
+		if isCode(err, "42P01") { // dropped since we last saw it, so nothing was stored
+			p.catalog.forget(queue)
+			err = p.send(ctx, queue, batch)
+		}
+		return err
+	})
+	if err == nil {
 		p.hints.give(queue)
 	}
 	return err

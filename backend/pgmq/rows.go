@@ -36,6 +36,15 @@ func encode(msgs []*message.Message, maxPayload int) (rows, error) {
 	return r, nil
 }
 
+func (r *rows) len() int { return len(r.messages) }
+
+func (r *rows) append(other rows) {
+	r.messages = append(r.messages, other.messages...)
+	r.headers = append(r.headers, other.headers...)
+	r.delays = append(r.delays, other.delays...)
+	r.times = append(r.times, other.times...)
+}
+
 func (r *rows) set(i int, msg *message.Message, maxPayload int) error {
 	if len(msg.Payload) > maxPayload {
 		return tooLarge(len(msg.Payload), maxPayload)

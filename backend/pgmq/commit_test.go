@@ -1,0 +1,165 @@
+package pgmq
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+)
+
+// recording is a writer that takes a second for each statement.
+type recording struct {
+	mu         sync.Mutex
+	statements [][]string
+	fail       func(messages []string) error
+}
+
+func (r *recording) write(ctx context.Context, batch rows) error {
+	select {
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+		return &sendError{context.Cause(ctx)}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.statements = append(r.statements, batch.messages)
+	if r.fail != nil {
+		if err := r.fail(batch.messages); err != nil {
+			return &sendError{err}
+		}
+	}
+	return nil
+}
+
+func oneRow(message string) rows {
+	return rows{messages: []string{message}, headers: []string{""}, delays: []int64{0}, times: []*time.Time{nil}}
+}
+
+func TestConcurrentPublishesShareAStatement(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log recording
+		commits := newGroupCommit()
+		var calls sync.WaitGroup
+		start := time.Now()
+		calls.Go(func() { _ = commits.write(t.Context(), "q", oneRow("first"), log.write) })
+		synctest.Wait()
+		for range 99 {
+			calls.Go(func() { _ = commits.write(t.Context(), "q", oneRow("other"), log.write) })
+		}
+		calls.Wait()
+		require.Len(t, log.statements, 2)
+		require.Equal(t, []string{"first"}, log.statements[0], "the first does not wait for others")
+		require.Len(t, log.statements[1], 99)
+		require.Equal(t, 2*time.Second, time.Since(start))
+		require.False(t, commits.lanes["q"].busy)
+	})
+}
+
+func TestQueuesDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log recording
+		commits := newGroupCommit()
+		var calls sync.WaitGroup
+		start := time.Now()
+		for _, queue := range []string{"a", "b", "c"} {
+			calls.Go(func() { _ = commits.write(t.Context(), queue, oneRow(queue), log.write) })
+		}
+		calls.Wait()
+		require.Equal(t, time.Second, time.Since(start))
+	})
+}
+
+func TestOneRefusedMessageDoesNotConcernTheOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		refused := &pgconn.PgError{Severity: "ERROR", Code: "22P05"}
+		log := recording{fail: func(messages []string) error {
+			for _, m := range messages {
+				if m == "bad" {
+					return refused
+				}
+			}
+			return nil
+		}}
+		commits := newGroupCommit()
+		var calls sync.WaitGroup
+		var stored, failed atomic.Int32
+		for _, message := range []string{"first", "good", "bad", "good"} {
+			calls.Go(func() {
+				if err := commits.write(t.Context(), "q", oneRow(message), log.write); errors.Is(err, refused) {
+					failed.Add(1)
+				} else {
+					stored.Add(1)
+				}
+			})
+			synctest.Wait()
+		}
+		calls.Wait()
+		require.EqualValues(t, 3, stored.Load())
+		require.EqualValues(t, 1, failed.Load())
+	})
+}
+
+func TestALostAnswerConcernsAllThatShareTheStatement(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		lost := errors.New("connection reset")
+		log := recording{fail: func([]string) error { return lost }}
+		commits := newGroupCommit()
+		var calls sync.WaitGroup
+		for range 3 {
+			calls.Go(func() {
+				if err := commits.write(t.Context(), "q", oneRow("m"), log.write); !errors.Is(err, lost) {
+					t.Error("an unknown outcome was reported as", err)
+				}
+			})
+			synctest.Wait()
+		}
+		calls.Wait()
+		require.Len(t, log.statements, 2, "and nothing is sent again")
+	})
+}
+
+func TestACallerWhoseContextEndsLeaves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log recording
+		commits := newGroupCommit()
+		var calls sync.WaitGroup
+		calls.Go(func() { _ = commits.write(t.Context(), "q", oneRow("first"), log.write) })
+		synctest.Wait()
+
+		waiting, stop := context.WithCancel(t.Context())
+		calls.Go(func() {
+			var sent *sendError
+			err := commits.write(waiting, "q", oneRow("waiting"), log.write)
+			if !errors.Is(err, context.Canceled) || errors.As(err, &sent) {
+				t.Error("it was never sent, but the error is", err)
+			}
+		})
+		synctest.Wait()
+		stop()
+
+		written, late := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+		defer late()
+		calls.Go(func() { _ = commits.write(t.Context(), "q", oneRow("leader"), log.write) })
+		synctest.Wait()
+		calls.Go(func() {
+			var sent *sendError
+			err := commits.write(written, "q", oneRow("written"), log.write)
+			if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &sent) {
+				t.Error("somebody is writing it, but the error is", err)
+			}
+		})
+		calls.Wait()
+		require.Equal(t, [][]string{{"first"}, {"leader", "written"}}, log.statements)
+	})
+}
