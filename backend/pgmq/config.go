@@ -26,6 +26,10 @@ type PublisherConfig struct {
 	// NoCreate refuses to publish to a topic that does not exist, with
 	// [ErrQueueNotFound], instead of creating its queue.
 	NoCreate bool
+
+	// NoNotify publishes without NOTIFY. Consumers in other processes then notice
+	// new messages by looking, at their PollInterval at the latest.
+	NoNotify bool
 }
 
 // SubscriberConfig adjusts how messages are received. The zero value is ready
@@ -58,9 +62,15 @@ type SubscriberConfig struct {
 	DrainTimeout time.Duration
 
 	// PollInterval is the longest pause between two looks at an empty queue. The
-	// shortest is 10 milliseconds, or PollInterval if that is less; messages that
-	// are published through the same Queue are noticed at once. Defaults to 1 second.
+	// shortest is 10 milliseconds, or PollInterval if that is less. What ezq
+	// publishes is noticed at once, by notifications; the looks are for what others
+	// send, and for notifications that do not arrive. Defaults to 1 second.
 	PollInterval time.Duration
+
+	// NoListen does without the connection that listens for notifications. Behind
+	// a pooler in transaction mode, which does not pass them on, a subscriber
+	// finds that out by itself, and says so.
+	NoListen bool
 
 	// Connections is how many connections the subscriptions share. They are not
 	// taken from the pool of the application, which therefore cannot keep leases

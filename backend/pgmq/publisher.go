@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -25,6 +26,9 @@ type Publisher struct {
 	hints   *hints
 	commits *groupCommit
 	closed  *atomic.Bool
+
+	notifier *notifier // nil without a pool, or with NoNotify
+	throttle *throttle // of notifications in transactions
 }
 
 var _ message.Publisher = (*Publisher)(nil)
@@ -41,16 +45,23 @@ func NewPublisher(db DB, config PublisherConfig, _ watermill.LoggerAdapter) (*Pu
 	if err != nil {
 		return nil, err
 	}
-	p := newPublisher(db, db, config, newHints())
+	pool, _ := db.(*pgxpool.Pool)
+	p := newPublisher(db, pool, config, newHints())
 	_, p.inTx = db.(pgx.Tx)
 	return p, nil
 }
 
-func newPublisher(db, outside DB, config PublisherConfig, hints *hints) *Publisher {
-	return &Publisher{
-		db: db, outside: outside, config: config,
-		catalog: newCatalog(), hints: hints, commits: newGroupCommit(), closed: new(atomic.Bool),
+// newPublisher returns a publisher that sends through db. pool is the same, or
+// nil if db is something else.
+func newPublisher(db DB, pool *pgxpool.Pool, config PublisherConfig, hints *hints) *Publisher {
+	p := &Publisher{
+		db: db, outside: db, config: config, catalog: newCatalog(), hints: hints,
+		commits: newGroupCommit(), closed: new(atomic.Bool), throttle: newThrottle(),
 	}
+	if pool != nil && !config.NoNotify {
+		p.notifier = newNotifier(pool)
+	}
+	return p
 }
 
 func (p *Publisher) in(tx pgx.Tx) *Publisher {
@@ -127,6 +138,9 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 	})
 	if err == nil {
 		p.hints.give(queue)
+		if p.notifier != nil {
+			p.notifier.notify(queue)
+		}
 	}
 	return err
 }
@@ -139,8 +153,13 @@ func (p *Publisher) send(ctx context.Context, queue string, rows rows) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.db.Exec(ctx, sql.insert, pgx.QueryExecModeCacheDescribe, rows.messages, rows.headers, rows.delays, rows.times)
-	if err != nil {
+	args := []any{pgx.QueryExecModeCacheDescribe, rows.messages, rows.headers, rows.delays, rows.times}
+	statement := sql.insert
+	if p.inTx && !p.config.NoNotify && p.throttle.allow(queue) {
+		statement = sql.insertAndNotify
+		args = append(args, channel, queue)
+	}
+	if _, err = p.db.Exec(ctx, statement, args...); err != nil {
 		return &sendError{err}
 	}
 	return nil
@@ -156,5 +175,8 @@ func (e *sendError) Unwrap() error { return e.error }
 // not close the database handle, which is the caller's.
 func (p *Publisher) Close() error {
 	p.closed.Store(true)
+	if p.notifier != nil {
+		p.notifier.close()
+	}
 	return nil
 }

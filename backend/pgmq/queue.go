@@ -2,6 +2,7 @@ package pgmq
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -108,8 +109,7 @@ func (q *Queue) In(tx pgx.Tx) *Publisher {
 // Close ends all subscriptions as [Subscriber.Close] does, and then closes the
 // connections that the queue has opened. It may be called more than once.
 func (q *Queue) Close() error {
-	err := q.subscriber.Close()
-	_ = q.publisher.Close() // has nothing to fail
+	err := errors.Join(q.subscriber.Close(), q.publisher.Close())
 	if q.own != nil {
 		closePool(q.own)
 	}

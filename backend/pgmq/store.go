@@ -22,12 +22,25 @@ type store struct {
 	hints  *hints
 	open   func(ctx context.Context, topic string) (table string, err error) // of dead letters
 	logger *slog.Logger
+
+	// Of the one goroutine that claims:
+	changed <-chan struct{}
+	hinted  bool // since the last claim
+	quiet   bool // the last claim found nothing
 }
 
 var _ subscription.Store = (*store)(nil)
 
 // Changed implements [subscription.Store].
-func (s *store) Changed() <-chan struct{} { return s.hints.of(s.queue) }
+func (s *store) Changed() <-chan struct{} {
+	select {
+	case <-s.changed:
+		s.hinted = true
+	default:
+	}
+	s.changed = s.hints.of(s.queue)
+	return s.changed
+}
 
 // Claim implements [subscription.Store] in one round trip and one transaction.
 // The settlements come first: a claim that skips locked rows can lock others in
@@ -40,27 +53,44 @@ func (s *store) Claim(ctx context.Context, settle []subscription.Settlement, lim
 	case <-ctx.Done():
 		return subscription.Claim{}, ctx.Err()
 	}
-	claim := subscription.Claim{Next: -1}
+	if s.quiet && !s.hinted && len(settle) == 0 {
+		// An idle subscription asks one cheap question, and not for a lease.
+		next, err := scanNext(s.pool.QueryRow(ctx, s.sql.next))
+		if err != nil || next != 0 {
+			return subscription.Claim{Next: next}, err
+		}
+	}
+	claim, settled, err := s.claim(ctx, settle, limit, lease)
+	if err != nil {
+		return subscription.Claim{}, err
+	}
+	s.hinted, s.quiet = false, len(claim.Leases) == 0
+	claim.Lost = s.lost(ctx, settle, settled)
+	return claim, nil
+}
+
+func (s *store) claim(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled ids, err error) {
 	batch := newTransaction()
-	settled := s.settle(ctx, batch, settle)
-	batch.Queue(s.sql.claim, limit, lease.Microseconds()).Query(func(rows pgx.Rows) error {
-		var err error
+	settled = s.settle(ctx, batch, settle)
+	batch.Queue(s.sql.claim, limit, lease.Microseconds()).Query(func(rows pgx.Rows) (err error) {
 		claim.Leases, err = s.leases(rows)
 		return err
 	})
-	batch.Queue(s.sql.next).QueryRow(func(r pgx.Row) error {
-		var next *int64
-		if err := r.Scan(&next); err != nil || next == nil {
-			return err
-		}
-		claim.Next = max(time.Duration(*next)*time.Microsecond, 0)
-		return nil
+	batch.Queue(s.sql.next).QueryRow(func(r pgx.Row) (err error) {
+		claim.Next, err = scanNext(r)
+		return err
 	})
-	if err := batch.run(ctx, s.pool); err != nil {
-		return subscription.Claim{}, err
+	return claim, settled, batch.run(ctx, s.pool)
+}
+
+// scanNext returns how long until the next message becomes visible: 0 if one is,
+// -1 if there is none.
+func scanNext(r pgx.Row) (time.Duration, error) {
+	var next *int64
+	if err := r.Scan(&next); err != nil || next == nil {
+		return -1, err
 	}
-	claim.Lost = s.lost(ctx, settle, settled)
-	return claim, nil
+	return max(time.Duration(*next)*time.Microsecond, 0), nil
 }
 
 func (s *store) leases(rows pgx.Rows) ([]subscription.Lease, error) {

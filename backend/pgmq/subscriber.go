@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -23,11 +24,13 @@ type Subscriber struct {
 	hints   *hints
 	catalog *catalog
 	running *subscription.Set
+	pollMin time.Duration
 
-	mu     sync.Mutex
-	own    *pgxpool.Pool // connected to when first needed
-	claims chan struct{} // a token for each claim at work
-	closed bool
+	mu       sync.Mutex
+	own      *pgxpool.Pool // opened when first needed
+	listener *listener     // likewise; nil with NoListen
+	claims   chan struct{} // a token for each claim at work
+	closed   bool
 }
 
 var (
@@ -52,7 +55,7 @@ func NewSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger watermill
 func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Logger, hints *hints) *Subscriber {
 	return &Subscriber{
 		pool: pool, config: config, logger: logger, hints: hints,
-		catalog: newCatalog(), running: subscription.NewSet(),
+		catalog: newCatalog(), running: subscription.NewSet(), pollMin: min(pollMin, config.PollInterval),
 		claims: make(chan struct{}, config.Connections-1),
 	}
 }
@@ -74,6 +77,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	if err != nil {
 		return nil, classify("subscribe", topic, err)
 	}
+	s.listen(store.queue)
 	return s.running.Start(ctx, store, subscription.Config{
 		Topic:            topic,
 		Lease:            s.config.Lease,
@@ -83,7 +87,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		NackDelay:        s.config.NackDelay,
 		MaxNackDelay:     maxNackDelay,
 		DrainTimeout:     s.config.DrainTimeout,
-		PollMin:          min(pollMin, s.config.PollInterval),
+		PollMin:          s.pollMin,
 		PollMax:          s.config.PollInterval,
 		Linger:           linger,
 		OperationTimeout: operationTimeout,
@@ -128,6 +132,14 @@ func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
 	}, nil
 }
 
+func (s *Subscriber) listen(queue string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener != nil {
+		s.listener.add(queue)
+	}
+}
+
 // letterTable makes sure that dead letters can go to topic, and returns its table.
 func (s *Subscriber) letterTable(ctx context.Context, topic string) (string, error) {
 	queue, err := queueName(topic)
@@ -156,6 +168,9 @@ func (s *Subscriber) connect() (*pgxpool.Pool, error) {
 			return nil, err
 		}
 		s.own = own
+		if !s.config.NoListen {
+			s.listener = newListener(own.Config(), s.hints, s.logger)
+		}
 	}
 	return s.own, nil
 }
@@ -167,9 +182,12 @@ func (s *Subscriber) connect() (*pgxpool.Pool, error) {
 func (s *Subscriber) Close() error {
 	s.mu.Lock()
 	s.closed = true
-	own := s.own
+	own, listener := s.own, s.listener
 	s.mu.Unlock()
 	s.running.Close()
+	if listener != nil {
+		listener.close()
+	}
 	if own != nil {
 		closePool(own)
 	}

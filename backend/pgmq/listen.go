@@ -1,0 +1,213 @@
+package pgmq
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	listenTimeout = 5 * time.Second        // of a statement, and of the self-test
+	listenPing    = 5 * time.Second        // between two pings of a silent connection
+	relistenMin   = 100 * time.Millisecond // before connecting again,
+	relistenMax   = 5 * time.Second        // and at most
+)
+
+// listener turns notifications into hints. It has a connection of its own, which
+// it tests: a connection that is cut off says nothing, and one that goes through
+// a pooler in transaction mode accepts LISTEN and then hears nothing. Whatever it
+// misses, subscriptions find by looking.
+type listener struct {
+	pool   *pgxpool.Config
+	hints  *hints
+	logger *slog.Logger
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu     sync.Mutex
+	queues map[string]bool
+	more   chan struct{} // holds a token when queues has grown
+}
+
+func newListener(pool *pgxpool.Config, hints *hints, logger *slog.Logger) *listener {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &listener{
+		pool: pool, hints: hints, logger: logger, cancel: cancel,
+		queues: map[string]bool{}, more: make(chan struct{}, 1),
+	}
+	l.done.Go(func() { l.run(ctx) })
+	return l
+}
+
+// add listens for queue too.
+func (l *listener) add(queue string) {
+	l.mu.Lock()
+	l.queues[queue] = true
+	l.mu.Unlock()
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+}
+
+func (l *listener) close() {
+	l.cancel()
+	l.done.Wait()
+}
+
+// errDeaf is a connection on which notifications do not arrive.
+var errDeaf = errors.New("notifications do not arrive on this connection, as behind a pooler in transaction mode")
+
+func (l *listener) run(ctx context.Context) {
+	wait := relistenMin
+	for ctx.Err() == nil {
+		heard, err := l.session(ctx)
+		if errors.Is(err, errDeaf) {
+			l.logger.Warn("ezq: cannot listen for notifications; looking for messages at intervals instead", "error", err)
+			return
+		}
+		if heard {
+			wait = relistenMin
+		}
+		l.logger.Debug("ezq: the listening connection ended; connecting again", "wait", wait, "error", withoutSecrets(err))
+		timer := time.NewTimer(wait/2 + rand.N(wait/2))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		wait = min(2*wait, relistenMax)
+	}
+}
+
+// session listens until its connection fails. heard says whether it worked.
+func (l *listener) session(ctx context.Context) (heard bool, err error) {
+	conn, err := l.connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), listenTimeout)
+		defer cancel()
+		_ = conn.Close(bounded)
+	}()
+	if err := l.test(ctx, conn); err != nil {
+		return false, err
+	}
+	listening := map[string]bool{}
+	for {
+		if err := l.listen(ctx, conn, listening); err != nil {
+			return true, err
+		}
+		notification, err := l.wait(ctx, conn)
+		if err != nil {
+			return true, err
+		}
+		if notification != nil {
+			l.hints.give(queueOf(notification))
+		}
+	}
+}
+
+func (l *listener) connect(ctx context.Context) (*pgx.Conn, error) {
+	config := l.pool.ConnConfig.Copy()
+	if l.pool.BeforeConnect != nil {
+		if err := l.pool.BeforeConnect(ctx, config); err != nil {
+			return nil, err
+		}
+	}
+	return pgx.ConnectConfig(ctx, config)
+}
+
+// test listens, and sees whether its own notification comes back.
+func (l *listener) test(ctx context.Context, conn *pgx.Conn) error {
+	bounded, cancel := context.WithTimeout(ctx, listenTimeout)
+	defer cancel()
+	if _, err := conn.Exec(bounded, "listen "+channel); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(bounded, "select pg_notify($1, '')", pgx.QueryExecModeExec, channel); err != nil {
+		return err
+	}
+	for {
+		notification, err := conn.WaitForNotification(bounded)
+		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+			return errDeaf
+		}
+		if err != nil {
+			return err
+		}
+		if notification.PID == conn.PgConn().PID() || notification.Payload == "" {
+			return nil
+		}
+	}
+}
+
+// listen listens to the channels that PGMQ's own triggers use, for clients that
+// have enabled them, and lets all new subscriptions look once.
+func (l *listener) listen(ctx context.Context, conn *pgx.Conn, listening map[string]bool) error {
+	bounded, cancel := context.WithTimeout(ctx, listenTimeout)
+	defer cancel()
+	l.mu.Lock()
+	var added []string
+	for queue := range l.queues {
+		if !listening[queue] {
+			added = append(added, queue)
+		}
+	}
+	l.mu.Unlock()
+	for _, queue := range added {
+		if _, err := conn.Exec(bounded, "listen "+pgx.Identifier{triggerPrefix + queue + triggerSuffix}.Sanitize()); err != nil {
+			return err
+		}
+		listening[queue] = true
+		l.hints.give(queue)
+	}
+	return nil
+}
+
+// The channel of PGMQ's trigger: notify_queue_listeners in PGMQ 1.11.1.
+const (
+	triggerPrefix = "pgmq.q_"
+	triggerSuffix = ".INSERT"
+)
+
+func queueOf(n *pgconn.Notification) string {
+	if n.Channel == channel {
+		return n.Payload
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(n.Channel, triggerPrefix), triggerSuffix)
+}
+
+// wait waits for a notification, or for another queue to listen to. It pings
+// the server if it hears nothing.
+func (l *listener) wait(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
+	waiting, cancel := context.WithTimeout(ctx, listenPing)
+	defer cancel()
+	stop := make(chan struct{})
+	var waker sync.WaitGroup
+	waker.Go(func() {
+		select {
+		case <-l.more:
+			cancel()
+		case <-stop:
+		}
+	})
+	notification, err := conn.WaitForNotification(waiting)
+	close(stop)
+	waker.Wait()
+	if err == nil || ctx.Err() != nil || waiting.Err() == nil {
+		return notification, err
+	}
+	bounded, cancelPing := context.WithTimeout(ctx, listenTimeout)
+	defer cancelPing()
+	return nil, conn.Ping(bounded)
+}

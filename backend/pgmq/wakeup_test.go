@@ -1,0 +1,127 @@
+package pgmq_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// deaf returns a queue whose subscriptions find nothing unless they are told.
+func deaf(t *testing.T, database string) *pgmq.Queue {
+	t.Helper()
+	queue := openAt(t, database, pgmq.Config{})
+	queue.LookOnce()
+	return queue
+}
+
+// requireListening waits until somebody listens for messages of the topic t.
+func requireListening(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	pgtest.Eventually(t, patience, "somebody listens", func() bool {
+		return get[int](t, pool, `select count(*) from pg_stat_activity
+			where datname = current_database() and query ilike 'listen "pgmq.q_t%' and state = 'idle'`) > 0
+	})
+}
+
+func TestASubscriberIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, publish := range map[string]func(t *testing.T, database string){
+		"by another process": func(t *testing.T, database string) {
+			publish(t, openAt(t, database, pgmq.Config{}), "a")
+		},
+		"by a transaction when it commits": func(t *testing.T, database string) {
+			queue := openAt(t, database, pgmq.Config{})
+			require.NoError(t, pgx.BeginFunc(t.Context(), pgtest.Pool(t, database), func(tx pgx.Tx) error {
+				return queue.In(tx).Publish("t", message.NewMessage("a", nil))
+			}))
+		},
+		"by PGMQ's own trigger, where somebody has enabled it": func(t *testing.T, database string) {
+			execute(t, pgtest.Pool(t, database), "select pgmq.enable_notify_insert('t', 0)")
+			execute(t, pgtest.Pool(t, database), "select pgmq.send('t', '1')")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database := pgtest.Database(t)
+			messages := subscribe(t, deaf(t, database))
+			requireListening(t, pgtest.Pool(t, database))
+			publish(t, database)
+			receive(t, messages).Ack()
+		})
+	}
+}
+
+func TestASubscriberHearsAgainAfterItsConnectionWasCut(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	messages := subscribe(t, deaf(t, database))
+	requireListening(t, pool)
+	execute(t, pool, `select pg_terminate_backend(pid) from pg_stat_activity
+		where datname = current_database() and query ilike 'listen%'`)
+	execute(t, pool, "select pgmq.send('t', '1')") // nobody hears of this one
+	receive(t, messages).Ack()                     // but the subscription looks when it listens again
+	requireListening(t, pool)
+	publish(t, openAt(t, database, pgmq.Config{}), "a")
+	receive(t, messages).Ack()
+}
+
+func TestASubscriberThatDoesNotListenLooks(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoListen: true, PollInterval: 20 * time.Millisecond}})
+	messages := subscribe(t, queue)
+	execute(t, pool, "select pgmq.send('t', '1')")
+	receive(t, messages).Ack()
+	require.Zero(t, get[int](t, pool, `select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%'`))
+}
+
+func TestADelayedMessageWakesAnIdleSubscriber(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool, queue := pgtest.Pool(t, database), deaf(t, database)
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	execute(t, pool, "select pgmq.send('t', '1', 1)")
+	start := time.Now()
+	receive(t, subscribe(t, queue)).Ack()
+	require.Greater(t, time.Since(start), 500*time.Millisecond)
+}
+
+// What an idle subscription costs is part of what it promises. Statements are
+// counted by a tracer, where the client sends them.
+func TestAnIdleSubscriptionAsksLessThanTwiceASecond(t *testing.T) {
+	t.Parallel()
+	config, err := pgxpool.ParseConfig(pgtest.Database(t))
+	require.NoError(t, err)
+	var statements counter
+	config.ConnConfig.Tracer = &statements
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	queue, err := pgmq.New(pool, pgmq.Config{Subscriber: pgmq.SubscriberConfig{PollInterval: 100 * time.Millisecond}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, queue.Close()) })
+	subscribe(t, queue)
+	requireListening(t, pool)
+	before, start := statements.Load(), time.Now()
+	pgtest.Eventually(t, patience, "20 looks", func() bool { return statements.Load()-before >= 20 })
+	looks := float64(time.Since(start)) / float64(100*time.Millisecond)
+	require.Greater(t, looks, 10.0, "2 statements a look are 2 a second at the default PollInterval")
+}
+
+type counter struct{ atomic.Int64 }
+
+func (c *counter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	c.Add(1)
+	return ctx
+}
+
+func (c *counter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
