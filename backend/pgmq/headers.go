@@ -98,7 +98,7 @@ func isText(s string) bool {
 // A foreign header that is not a string becomes its compact JSON text. Headers
 // that are not an object say nothing and are ignored, as are reserved names that
 // are unknown or do not have the value that they should. The metadata is never
-// nil. An error means that text is not JSON.
+// nil. An error means that text begins an object which is not JSON.
 func decodeHeaders(text []byte) (uuid string, metadata message.Metadata, encoding string, failures int, err error) {
 	metadata = message.Metadata{}
 	r := headerReader{text: text, all: string(text)}
@@ -119,10 +119,10 @@ func decodeHeaders(text []byte) (uuid string, metadata message.Metadata, encodin
 
 func parseFailures(number string) int {
 	n, err := strconv.ParseFloat(number, 64)
-	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return 0
+	if n > 0 && (err == nil || errors.Is(err, strconv.ErrRange)) {
+		return int(min(n, maxFailures))
 	}
-	return int(min(max(n, 0), maxFailures))
+	return 0
 }
 
 // headerReader walks over the members of an object as PostgreSQL writes it.

@@ -101,14 +101,17 @@ func decodePayload(json []byte, encoding string) ([]byte, error) {
 // compact returns JSON without white space between its tokens.
 func compact(json []byte) []byte {
 	short := make([]byte, 0, len(json))
-	for i := 0; i < len(json); {
-		n := tokenLength(json[i:])
-		if c := json[i]; c > ' ' {
-			short = append(short, json[i:i+n]...)
+	done := 0
+	for i := 0; i < len(json); i++ {
+		switch c := json[i]; {
+		case c == '"':
+			i += tokenLength(json[i:]) - 1
+		case c <= ' ':
+			short = append(short, json[done:i]...)
+			done = i + 1
 		}
-		i += n
 	}
-	return short
+	return append(short, json[done:]...)
 }
 
 // tokenLength returns the length of the string that json begins with, or 1 if it

@@ -1,0 +1,208 @@
+package pgmq
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+)
+
+func TestHeadersAreAFlatObject(t *testing.T) {
+	t.Parallel()
+	headers, err := encodeHeaders("id", message.Metadata{
+		"tenant": "a", "x-pgmq-group": "7", "traceparent": "00-4bf9", "": "no name", "quoted\"": "ü\n",
+	}, encodingText)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"ezq_uuid": "id", "ezq_enc": "text", "tenant": "a", "x-pgmq-group": "7",
+		"traceparent": "00-4bf9", "": "no name", "quoted\"": "ü\n"}`, headers)
+}
+
+func TestHeadersSayNoMoreThanThereIsToSay(t *testing.T) {
+	t.Parallel()
+	headers, err := encodeHeaders("", nil, encodingNative)
+	require.NoError(t, err)
+	require.Equal(t, `{}`, headers)
+
+	headers, err = encodeHeaders("", message.Metadata{"a": "b"}, encodingNative)
+	require.NoError(t, err)
+	require.Equal(t, `{"a":"b"}`, headers)
+}
+
+func TestMetadataThatCannotBeKeptIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, uuid, key, value, message string
+	}{
+		{"a reserved name", "", "ezq_uuid", "", `the metadata key "ezq_uuid" is reserved; choose a key that does not begin with "ezq_"`},
+		{"a name that may become one", "", "ezq_", "", `the metadata key "ezq_" is reserved; choose a key that does not begin with "ezq_"`},
+		{"a NUL in a key", "", "a\x00", "", `the metadata key "a\x00" is not UTF-8, or contains a NUL; choose a key that PostgreSQL can hold`},
+		{"a key that is not UTF-8", "", "\xff", "", `the metadata key "\xff" is not UTF-8, or contains a NUL; choose a key that PostgreSQL can hold`},
+		{"a NUL in a value", "", "a", "\x00", `the metadata "a" is not UTF-8, or contains a NUL; encode the value, for example as base64, or put it into the payload`},
+		{"a value that is not UTF-8", "", "a", "\xff", `the metadata "a" is not UTF-8, or contains a NUL; encode the value, for example as base64, or put it into the payload`},
+		{"a NUL in the UUID", "\x00", "a", "", `the UUID "\x00" is not UTF-8, or contains a NUL`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := encodeHeaders(c.uuid, message.Metadata{c.key: c.value}, "")
+			require.ErrorIs(t, err, ErrInvalidMessage)
+			require.EqualError(t, err, "pgmq: invalid message: "+c.message)
+		})
+	}
+}
+
+func TestForeignHeadersAreTolerated(t *testing.T) {
+	t.Parallel()
+	type headers struct {
+		uuid     string
+		metadata message.Metadata
+		encoding string
+		failures int
+	}
+	none := message.Metadata{}
+	for _, c := range []struct {
+		name, text string
+		want       headers
+	}{
+		{"an object of strings is metadata", `{"a": "b", "c": ""}`, headers{metadata: message.Metadata{"a": "b", "c": ""}}},
+		{"escapes are resolved", `{"\"\\": "\u00e9\n"}`, headers{metadata: message.Metadata{`"\`: "é\n"}}},
+		{
+			"other values are compact JSON", `{"n": 1.50, "t": true, "z": null, "o": {"a": [1, " }"]}, "l": [], "s": "b"}`,
+			headers{metadata: message.Metadata{"n": "1.50", "t": "true", "z": "null", "o": `{"a":[1," }"]}`, "l": "[]", "s": "b"}},
+		},
+		{"an empty object is nothing", `{}`, headers{metadata: none}},
+		{"an array is nothing", `["a", {"b": "c"}]`, headers{metadata: none}},
+		{"a string is nothing", `"a"`, headers{metadata: none}},
+		{"null is nothing", `null`, headers{metadata: none}},
+		{"what ezq writes is not metadata", `{"ezq_enc": "text", "ezq_uuid": "id", "ezq_failures": 3}`, headers{"id", none, "text", 3}},
+		{"what a later ezq writes is not metadata", `{"ezq_new": "a", "ezq_": {}}`, headers{metadata: none}},
+		{"reserved names with other values are nothing", `{"ezq_enc": 1, "ezq_uuid": {}, "ezq_failures": "3"}`, headers{metadata: none}},
+		{"many failures are many", `{"ezq_failures": 1` + strings.Repeat("0", 400) + `}`, headers{metadata: none, failures: maxFailures}},
+		{"a negative number of failures is none", `{"ezq_failures": -5}`, headers{metadata: none}},
+		{"a boolean number of failures is none", `{"ezq_failures": true}`, headers{metadata: none}},
+		{"a fraction of a failure does not count", `{"ezq_failures": 2.9}`, headers{metadata: none, failures: 2}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var got headers
+			var err error
+			got.uuid, got.metadata, got.encoding, got.failures, err = decodeHeaders([]byte(c.text))
+			require.NoError(t, err)
+			require.Equal(t, c.want, got)
+		})
+	}
+}
+
+func TestNoHeadersAreNoMetadata(t *testing.T) {
+	t.Parallel()
+	_, metadata, _, _, err := decodeHeaders(nil)
+	require.NoError(t, err)
+	require.NotNil(t, metadata)
+	require.Empty(t, metadata)
+}
+
+func TestHeadersThatAreNotJSONAreAnError(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		`{`, `{"`, `{"a`, `{"a"`, `{"a":`, `{"a":"`, `{"a":"\"`, `{"a":"b"`, `{"a":"b",`, `{"a":"b",}`, `{"a":1`, `{"a":[1}`,
+		`{a:1}`, `{"a" "b"}`, `{"a":"b" "c":"d"}`, `{"a":"\x"}`, `{,}`, `{"a":}`, `{"a":,"b":"c"}`,
+	} {
+		_, metadata, _, _, err := decodeHeaders([]byte(text))
+		require.ErrorIs(t, err, errBadHeaders, text)
+		require.NotNil(t, metadata)
+	}
+}
+
+func FuzzHeaders(f *testing.F) {
+	f.Add("id", "key", "value", "other", "\n\"\\", "text")
+	f.Add("", "", "", "ezq_uuid", "", "")
+	f.Add("\x00", "\xff", "ü", "a", "\u2028<", "base64")
+	f.Fuzz(func(t *testing.T, uuid, key, value, other, otherValue, encoding string) {
+		if !isText(encoding) {
+			return // it is never the user's
+		}
+		metadata := message.Metadata{key: value, other: otherValue}
+		text, err := encodeHeaders(uuid, metadata, encoding)
+		if err != nil {
+			require.ErrorIs(t, err, ErrInvalidMessage)
+			return
+		}
+		require.True(t, fitsJSONB([]byte(text)), "whatever is stored, PostgreSQL can hold")
+
+		var object map[string]string // as another writer would write it
+		require.NoError(t, json.Unmarshal([]byte(text), &object))
+		for _, text := range [][]byte{[]byte(text), marshal(t, object)} {
+			gotUUID, got, gotEncoding, failures, err := decodeHeaders(text)
+			require.NoError(t, err)
+			require.Equal(t, uuid, gotUUID)
+			require.Equal(t, metadata, got)
+			require.Equal(t, encoding, gotEncoding)
+			require.Zero(t, failures)
+		}
+	})
+}
+
+func FuzzForeignHeaders(f *testing.F) {
+	for _, text := range []string{
+		`{"a": "b", "n": 1, "o": {"a": [1]}, "ezq_failures": 3}`, `null`, `[]`, `{"a`, `{"a":[{]}`, `{"ezq_failures":nan}`, `{"a":"\ud83d"}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		_, metadata, _, failures, err := decodeHeaders(text)
+		require.NotNil(t, metadata)
+		require.GreaterOrEqual(t, failures, 0)
+		require.LessOrEqual(t, failures, maxFailures)
+		for key := range metadata {
+			require.False(t, strings.HasPrefix(key, reservedPrefix))
+		}
+		if !fitsJSONB(text) {
+			return // PostgreSQL would not have written it
+		}
+		require.NoError(t, err)
+		var object map[string]any
+		if json.Unmarshal(text, &object) != nil {
+			require.Empty(t, metadata)
+			return
+		}
+		maps.DeleteFunc(object, func(key string, _ any) bool { return strings.HasPrefix(key, reservedPrefix) })
+		require.Len(t, metadata, len(object))
+		for key, value := range object {
+			if text, ok := value.(string); ok {
+				require.Equal(t, text, metadata[key])
+			}
+		}
+	})
+}
+
+func TestAMessageIsReadAsItWasWritten(t *testing.T) {
+	t.Parallel()
+	for i, payload := range []string{"", "text", `{"a":1}`, "\x00"} {
+		metadata := message.Metadata{contentTypeKey: "application/json", "tenant": "a"}
+		stored, encoding := encodePayload(metadata, []byte(payload))
+		headers, err := encodeHeaders(fmt.Sprint(i), metadata, encoding)
+		require.NoError(t, err)
+
+		uuid, gotMetadata, encoding, _, err := decodeHeaders([]byte(headers))
+		require.NoError(t, err)
+		got, err := decodePayload([]byte(stored), encoding)
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprint(i), uuid)
+		require.Equal(t, metadata, gotMetadata)
+		require.Equal(t, payload, string(got))
+	}
+}
+
+func TestARefusedMessageCanBeToldApart(t *testing.T) {
+	t.Parallel()
+	_, err := encodeHeaders("", message.Metadata{"ezq_enc": "text"}, "")
+	var e *Error
+	require.True(t, errors.As(classify("publish", "orders", err), &e))
+	require.Equal(t, "publish", e.Op)
+	require.Equal(t, "orders", e.Topic)
+	require.Equal(t, ErrInvalidMessage, e.Kind)
+}
