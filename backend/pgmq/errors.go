@@ -73,26 +73,27 @@ type Error struct {
 	// Outcome is [ErrRejected] or [ErrUnknownOutcome] if a publish failed.
 	Outcome error
 
-	// Cause is the error of PostgreSQL, a [*pgconn.PgError], or of the network.
+	// Cause is the error as it came. What PostgreSQL says is a [*pgconn.PgError]
+	// for [errors.As]. Errors of pgx that contain the password are not kept.
 	Cause error
 }
 
 // Error returns one line: what failed, why, what became of the messages, and
 // what to do.
 func (e *Error) Error() string {
-	var line strings.Builder
-	line.WriteString("pgmq: ")
-	line.WriteString(e.subject())
-	if reason := e.reason(); reason != "" {
-		line.WriteString(": " + reason)
+	line := "pgmq"
+	for _, part := range []string{e.subject(), e.reason()} {
+		if part != "" {
+			line += ": " + part
+		}
 	}
 	if e.Outcome != nil {
-		line.WriteString("; " + bare(e.Outcome))
+		line += "; " + bare(e.Outcome)
 	}
 	if e.Remedy != "" {
-		line.WriteString("; " + e.Remedy)
+		line += "; " + e.Remedy
 	}
-	return strings.ReplaceAll(line.String(), "\n", " ")
+	return strings.ReplaceAll(line, "\n", " ")
 }
 
 func (e *Error) subject() string {
@@ -102,31 +103,31 @@ func (e *Error) subject() string {
 		topic = fmt.Sprintf("%q…", e.Topic[:longest])
 	}
 	switch {
-	case e.Topic == "" && e.Op == "":
-		return "failed"
 	case e.Topic == "":
 		return e.Op
 	case e.Op == "":
 		return "topic " + topic
-	default:
+	case e.Op == "publish", e.Op == "subscribe":
 		return e.Op + " to " + topic
+	default:
+		return e.Op + " for " + topic
 	}
 }
 
 func (e *Error) reason() string {
-	reasons := make([]string, 0, 2)
-	if e.Kind != nil {
-		reasons = append(reasons, bare(e.Kind))
+	switch {
+	case e.Kind == nil && e.Cause == nil:
+		return ""
+	case e.Kind == nil:
+		return causeText(e.Cause)
+	case e.Cause == nil:
+		return bare(e.Kind)
 	}
-	if pg := (*pgconn.PgError)(nil); errors.As(e.Cause, &pg) && e.Cause == error(pg) {
-		reasons = append(reasons, serverText(pg))
-	} else if e.Cause != nil {
-		reasons = append(reasons, bare(e.Cause))
+	kind, cause := bare(e.Kind), causeText(e.Cause)
+	if strings.HasPrefix(cause, kind) { // PostgreSQL says "permission denied" itself
+		return cause
 	}
-	if len(reasons) == 2 && strings.HasPrefix(reasons[1], reasons[0]) {
-		reasons = reasons[1:]
-	}
-	return strings.Join(reasons, ": ")
+	return kind + ": " + cause
 }
 
 // Unwrap returns Kind, Outcome and Cause, as far as they are set.
@@ -144,6 +145,15 @@ func (e *Error) Unwrap() []error {
 // which the line it goes into has already.
 func bare(err error) string {
 	return strings.TrimPrefix(err.Error(), "pgmq: ")
+}
+
+// causeText leaves out what is said elsewhere in the line, or to machines.
+func causeText(cause error) string {
+	text := bare(cause)
+	if pg := (*pgconn.PgError)(nil); errors.As(cause, &pg) {
+		text = strings.Replace(text, pg.Error(), serverText(pg), 1)
+	}
+	return text
 }
 
 func serverText(pg *pgconn.PgError) string {

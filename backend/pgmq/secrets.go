@@ -24,10 +24,6 @@ func withoutSecrets(err error) error {
 	if errors.As(err, &connect) {
 		return newConnectError(connect)
 	}
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return pg
-	}
 	return err
 }
 
@@ -44,7 +40,7 @@ func (e *connectError) Unwrap() []error { return e.visible }
 // a context, the number of a system error, and the SQLSTATE.
 func newConnectError(err *pgconn.ConnectError) *connectError {
 	e := &connectError{}
-	for _, target := range []error{context.Canceled, context.DeadlineExceeded} {
+	for _, target := range [...]error{context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, target) {
 			e.visible = append(e.visible, target)
 		}
@@ -63,7 +59,11 @@ func newConnectError(err *pgconn.ConnectError) *connectError {
 			reasons = append(reasons, text)
 		}
 	}
-	e.text = redactHost(address+" ("+strings.Join(reasons, "; ")+")", err.Config)
+	e.text = strings.Join(reasons, "; ")
+	if !strings.HasPrefix(e.text, address) {
+		e.text = address + " (" + e.text + ")"
+	}
+	e.text = redactHost(e.text, err.Config)
 	return e
 }
 

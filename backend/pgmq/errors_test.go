@@ -1,0 +1,196 @@
+package pgmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAnErrorIsOneLineThatSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		err  *Error
+		line string
+	}{
+		{
+			"of PostgreSQL", &Error{
+				Op: "publish", Topic: "orders", Kind: ErrPermission, Outcome: ErrRejected, Remedy: "grant it",
+				Cause: serverError("42501", "permission denied for table q_orders"),
+			},
+			`pgmq: publish to "orders": permission denied for table q_orders (SQLSTATE 42501); nothing was stored; grant it`,
+		},
+		{
+			"of the network", &Error{Op: "subscribe", Topic: "orders", Kind: ErrUnreachable, Cause: io.ErrUnexpectedEOF},
+			`pgmq: subscribe to "orders": no connection to PostgreSQL: unexpected EOF`,
+		},
+		{
+			"with an unknown outcome", &Error{Op: "publish", Topic: "orders", Outcome: ErrUnknownOutcome, Cause: context.DeadlineExceeded},
+			`pgmq: publish to "orders": context deadline exceeded; it is unknown whether anything was stored`,
+		},
+		{"of another operation", &Error{Op: "redrive", Topic: "orders", Kind: ErrQueueNotFound}, `pgmq: redrive for "orders": queue does not exist`},
+		{"without a topic", &Error{Op: "open", Kind: ErrNotInstalled}, `pgmq: open: PGMQ is not installed in this database`},
+		{"without an operation", &Error{Topic: "A\n", Kind: ErrInvalidTopic}, `pgmq: topic "A\n": invalid topic`},
+		{"with the cause of a lower layer", &Error{Op: "open", Cause: &Error{Kind: ErrTooOld}}, `pgmq: open: PGMQ is too old`},
+		{"of several lines", &Error{Op: "open", Cause: errors.Join(io.EOF, io.ErrClosedPipe)}, `pgmq: open: EOF io: read/write on closed pipe`},
+		{"that wraps one of PostgreSQL", &Error{Op: "open", Cause: fmt.Errorf("probing: %w", serverError("XX000", "boom"))}, `pgmq: open: probing: boom (SQLSTATE XX000)`},
+		{"about nothing", &Error{}, `pgmq`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			require.EqualError(t, c.err, c.line)
+		})
+	}
+}
+
+func TestAnErrorMatchesKindOutcomeAndCause(t *testing.T) {
+	t.Parallel()
+	err := fmt.Errorf("placing the order: %w", &Error{
+		Kind: ErrPermission, Outcome: ErrRejected, Cause: serverError("42501", "permission denied"),
+	})
+	require.ErrorIs(t, err, ErrPermission)
+	require.ErrorIs(t, err, ErrRejected)
+	require.NotErrorIs(t, err, ErrUnknownOutcome)
+	var pg *pgconn.PgError
+	require.True(t, errors.As(err, &pg))
+	require.Equal(t, "42501", pg.Code)
+	require.Empty(t, (&Error{}).Unwrap())
+}
+
+func TestTheSQLSTATETellsKindAndRemedy(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		code, op, topic string
+		kind            error
+		remedy          string
+	}{
+		{"28P01", "open", "", ErrAuthentication, "check user and password"},
+		{"28000", "open", "", ErrAuthentication, "pg_hba.conf"},
+		{"3D000", "open", "", ErrInvalidConfig, "database name"},
+		{"53300", "open", "", ErrUnreachable, "max_connections"},
+		{"57P03", "open", "", ErrUnreachable, ""},
+		{"57P01", "publish", "orders", ErrUnreachable, ""},
+		{"3F000", "publish", "orders", ErrNotInstalled, "CREATE EXTENSION pgmq"},
+		{"42883", "open", "", ErrNotInstalled, "CREATE EXTENSION pgmq"},
+		{"42P01", "publish", "Orders", ErrQueueNotFound, "SELECT pgmq.create('orders_hb7e8acdd522e6190ac95')"},
+		{"42P01", "open", "", ErrNotInstalled, "CREATE EXTENSION pgmq"},
+		{"42703", "publish", "orders", ErrTooOld, "ALTER EXTENSION pgmq UPDATE"},
+		{"42501", "publish", "orders", ErrPermission, `GRANT SELECT, INSERT ON "pgmq"."q_orders" TO`},
+		{"42501", "subscribe", "orders", ErrPermission, `GRANT SELECT, UPDATE, DELETE ON "pgmq"."q_orders" TO`},
+		{"42501", "open", "", ErrPermission, "GRANT USAGE ON SCHEMA pgmq TO"},
+		{"54000", "publish", "orders", ErrTooLarge, "send a reference"},
+		{"22P05", "publish", "orders", ErrInvalidMessage, ""},
+		{"25006", "publish", "orders", nil, "target_session_attrs=read-write"},
+		{"25P02", "publish", "orders", nil, "roll it back"},
+		{"26000", "publish", "orders", nil, "default_query_exec_mode=cache_describe"},
+		{"40001", "publish", "orders", nil, "repeat the transaction"},
+		{"53100", "publish", "orders", nil, "disk space"},
+		{"57014", "publish", "orders", nil, "statement_timeout"},
+		{"XX000", "publish", "orders", nil, ""},
+	} {
+		t.Run(c.code+" on "+c.op, func(t *testing.T) {
+			t.Parallel()
+			err := classify(c.op, c.topic, fmt.Errorf("wrapped: %w", serverError(c.code, "…")))
+			var e *Error
+			require.True(t, errors.As(err, &e))
+			require.Equal(t, c.op, e.Op)
+			require.Equal(t, c.topic, e.Topic)
+			require.Equal(t, c.kind, e.Kind)
+			require.Contains(t, e.Remedy, c.remedy)
+			require.Equal(t, c.remedy == "", e.Remedy == "")
+			require.NotContains(t, err.Error(), "\n")
+		})
+	}
+}
+
+func TestWhatTheClientNoticesIsClassified(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ err, kind error }{
+		{io.EOF, ErrUnreachable},
+		{fmt.Errorf("write failed: %w", io.ErrUnexpectedEOF), ErrUnreachable},
+		{pgconn.ErrConnClosed, ErrUnreachable},
+		{context.Canceled, nil},
+		{context.DeadlineExceeded, nil},
+		{errors.New("anything"), nil},
+	} {
+		err := classify("publish", "orders", c.err)
+		require.ErrorIs(t, err, c.err)
+		var e *Error
+		require.True(t, errors.As(err, &e))
+		require.Equal(t, c.kind, e.Kind)
+	}
+}
+
+func TestAnErrorIsClassifiedOnce(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, classify("publish", "orders", nil))
+
+	inner := &Error{Kind: ErrNotInstalled, Remedy: "install it"}
+	outer := classify("publish", "orders", fmt.Errorf("wrapped: %w", inner))
+	require.EqualError(t, outer, `pgmq: publish to "orders": PGMQ is not installed in this database; install it`)
+	require.Empty(t, inner.Op, "errors may be shared")
+	require.Equal(t, outer, classify("open", "another", outer))
+}
+
+func TestOnlyWhatPostgreSQLSaysIsCertain(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		err     error
+		outcome error
+	}{
+		{"no error is no outcome", nil, nil},
+		{"a statement that failed stored nothing", serverError("23505", "…"), ErrRejected},
+		{"nor did one that was cancelled", serverError("57014", "…"), ErrRejected},
+		{"nor did one that failed while being prepared", fmt.Errorf("prepare: %w", serverError("42P01", "…")), ErrRejected},
+		{"a server that writes in another language is understood", &pgconn.PgError{Severity: "FEHLER", SeverityUnlocalized: "ERROR"}, ErrRejected},
+		{"a server before 9.6 is understood", &pgconn.PgError{Severity: "ERROR"}, ErrRejected},
+		{"without a connection nothing was sent", connectionRefused(t), ErrRejected},
+
+		{"a backend that was terminated may have committed", fatal("57P01"), ErrUnknownOutcome},
+		{"so may one that crashed", &pgconn.PgError{Severity: "PANIC", SeverityUnlocalized: "PANIC", Code: "57P02"}, ErrUnknownOutcome},
+		{"the server may not know itself", serverError("40003", "…"), ErrUnknownOutcome},
+		{"a pooler that lost its server does not know", serverError("08006", "…"), ErrUnknownOutcome},
+		{"a lost answer says nothing", io.ErrUnexpectedEOF, ErrUnknownOutcome},
+		{"a timeout says nothing", context.DeadlineExceeded, ErrUnknownOutcome},
+		{"a cancelled context says nothing", fmt.Errorf("timeout: %w", context.Canceled), ErrUnknownOutcome},
+		{"pgx's own opinion says nothing", safeToRetry{pgconn.ErrConnClosed}, ErrUnknownOutcome},
+		{"anything else says nothing", errors.New("?"), ErrUnknownOutcome},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, c.outcome, publishOutcome(c.err))
+		})
+	}
+}
+
+// safeToRetry is what pgx up to 5.12 returns when the answer to a statement
+// without arguments is lost, although it was committed.
+type safeToRetry struct{ error }
+
+func (e safeToRetry) Unwrap() error     { return e.error }
+func (e safeToRetry) SafeToRetry() bool { return true }
+
+func serverError(code, text string) *pgconn.PgError {
+	return &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: code, Message: text}
+}
+
+func fatal(code string) *pgconn.PgError {
+	return &pgconn.PgError{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code}
+}
+
+func TestTheSentinelsSayWhoseTheyAre(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{
+		ErrUnreachable, ErrAuthentication, ErrNotInstalled, ErrTooOld, ErrPermission, ErrQueueNotFound,
+		ErrInvalidTopic, ErrInvalidMessage, ErrTooLarge, ErrInvalidConfig, ErrRejected, ErrUnknownOutcome,
+	} {
+		require.True(t, strings.HasPrefix(err.Error(), "pgmq: "), err)
+	}
+}
