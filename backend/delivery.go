@@ -30,6 +30,9 @@ type Delivery struct {
 	// DeadLetters says that the backend promises DeadLetter.
 	DeadLetters bool
 
+	// Receipt is what the backend itself needs to recognize the delivery.
+	Receipt any
+
 	verdict atomic.Pointer[Verdict]
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // DB is what publishing needs from PostgreSQL. A *pgxpool.Pool, a *pgx.Conn and
@@ -28,9 +29,9 @@ func newCatalog() *catalog {
 	return &catalog{known: map[string]statements{}}
 }
 
-// find returns the statements for queue. Where it does not exist, it is created,
-// unless noCreate.
-func (c *catalog) find(ctx context.Context, db DB, queue string, noCreate bool) (statements, error) {
+// find returns the statements for queue, which it looks up through db. A queue
+// that does not exist is created with create, unless that is nil.
+func (c *catalog) find(ctx context.Context, db DB, queue string, create creator) (statements, error) {
 	c.mu.Lock()
 	found, ok := c.known[queue]
 	c.mu.Unlock()
@@ -42,10 +43,10 @@ func (c *catalog) find(ctx context.Context, db DB, queue string, noCreate bool) 
 		return statements{}, err
 	}
 	if !layout.exists() {
-		if noCreate {
+		if create == nil {
 			return statements{}, queueNotFound(queue)
 		}
-		if layout, err = create(ctx, db, queue); err != nil {
+		if layout, err = create(ctx, queue); err != nil {
 			return statements{}, err
 		}
 	}
@@ -113,22 +114,41 @@ func (l layout) check() error {
 func (l layout) exists() bool           { return len(l.Columns) > 0 }
 func (l layout) has(column string) bool { return slices.Contains(l.Columns, column) }
 
-// create creates queue. Two that create the same queue at once can get in each
-// other's way (before PGMQ 1.6, which takes a lock); what counts is that the
-// queue is there afterwards.
-func create(ctx context.Context, db DB, queue string) (layout, error) {
-	_, failed := db.Exec(ctx, "select pgmq.create($1::text)", pgx.QueryExecModeCacheDescribe, queue)
-	if failed != nil && !isCode(failed, "23505", "42P07", "40P01", "XX000") {
-		return layout{}, failed
+// creator creates a queue and returns what it looks like.
+type creator func(ctx context.Context, queue string) (layout, error)
+
+// createThrough creates queues through db. Two that create the same queue at once
+// can get in each other's way (before PGMQ 1.6, which takes a lock); what counts
+// is that the queue is there afterwards.
+func createThrough(db DB) creator {
+	return func(ctx context.Context, queue string) (layout, error) {
+		_, failed := db.Exec(ctx, "select pgmq.create($1::text)", pgx.QueryExecModeCacheDescribe, queue)
+		if failed != nil && !isCode(failed, "23505", "42P07", "40P01", "XX000") {
+			return layout{}, failed
+		}
+		found, err := probe(ctx, db, queue)
+		if err != nil {
+			return layout{}, err
+		}
+		if !found.exists() {
+			return layout{}, cmpError(failed, queueNotFound(queue))
+		}
+		return found, nil
 	}
-	found, err := probe(ctx, db, queue)
-	if err != nil {
-		return layout{}, err
+}
+
+// createBeside creates queues on a connection of its own, for publishers in a
+// transaction. The queue is there whatever becomes of the transaction, and a pool
+// whose connections are all in transactions is not waited for.
+func createBeside(pool *pgxpool.Pool) creator {
+	return func(ctx context.Context, queue string) (layout, error) {
+		conn, err := connect(ctx, pool.Config())
+		if err != nil {
+			return layout{}, err
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		return createThrough(conn)(ctx, queue)
 	}
-	if !found.exists() {
-		return layout{}, cmpError(failed, queueNotFound(queue))
-	}
-	return found, nil
 }
 
 // checkInstalled returns an error if PGMQ cannot be used in the database of db.

@@ -50,6 +50,17 @@ func consumerPool(pool *pgxpool.Pool, connections int) (*pgxpool.Pool, error) {
 	return own, nil
 }
 
+// connect returns a connection that is in no pool.
+func connect(ctx context.Context, config *pgxpool.Config) (*pgx.Conn, error) {
+	single := config.ConnConfig.Copy()
+	if config.BeforeConnect != nil {
+		if err := config.BeforeConnect(ctx, single); err != nil {
+			return nil, err
+		}
+	}
+	return pgx.ConnectConfig(ctx, single)
+}
+
 func setDefaults(config *pgxpool.Config) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout

@@ -90,7 +90,7 @@ func (l *listener) run(ctx context.Context) {
 
 // session listens until its connection fails. heard says whether it worked.
 func (l *listener) session(ctx context.Context) (heard bool, err error) {
-	conn, err := l.connect(ctx)
+	conn, err := connect(ctx, l.pool)
 	if err != nil {
 		return false, err
 	}
@@ -115,16 +115,6 @@ func (l *listener) session(ctx context.Context) (heard bool, err error) {
 			l.hints.give(queueOf(notification))
 		}
 	}
-}
-
-func (l *listener) connect(ctx context.Context) (*pgx.Conn, error) {
-	config := l.pool.ConnConfig.Copy()
-	if l.pool.BeforeConnect != nil {
-		if err := l.pool.BeforeConnect(ctx, config); err != nil {
-			return nil, err
-		}
-	}
-	return pgx.ConnectConfig(ctx, config)
 }
 
 // test listens, and sees whether its own notification comes back.

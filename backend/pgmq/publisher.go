@@ -18,8 +18,9 @@ import (
 // take a [Queue], which is one. Its methods may be called concurrently, as far
 // as its database handle allows that: a pool does, a transaction does not.
 type Publisher struct {
-	db      DB // of the messages
-	outside DB // of queues that have to be created
+	db      DB
+	create  creator       // nil with NoCreate
+	pool    *pgxpool.Pool // nil if db is something else
 	inTx    bool
 	config  PublisherConfig
 	catalog *catalog
@@ -55,8 +56,11 @@ func NewPublisher(db DB, config PublisherConfig, _ watermill.LoggerAdapter) (*Pu
 // nil if db is something else.
 func newPublisher(db DB, pool *pgxpool.Pool, config PublisherConfig, hints *hints) *Publisher {
 	p := &Publisher{
-		db: db, outside: db, config: config, catalog: newCatalog(), hints: hints,
+		db: db, pool: pool, config: config, catalog: newCatalog(), hints: hints,
 		commits: newGroupCommit(), closed: new(atomic.Bool), throttle: newThrottle(),
+	}
+	if !config.NoCreate {
+		p.create = createThrough(db)
 	}
 	if pool != nil && !config.NoNotify {
 		p.notifier = newNotifier(pool)
@@ -64,9 +68,12 @@ func newPublisher(db DB, pool *pgxpool.Pool, config PublisherConfig, hints *hint
 	return p
 }
 
-func (p *Publisher) in(tx pgx.Tx) *Publisher {
+func (p *Publisher) in(tx DB) *Publisher {
 	inside := *p
 	inside.db, inside.inTx = tx, true
+	if p.create != nil {
+		inside.create = createBeside(p.pool)
+	}
 	return &inside
 }
 
@@ -149,7 +156,7 @@ func (p *Publisher) send(ctx context.Context, queue string, rows rows) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	sql, err := p.catalog.find(ctx, p.outside, queue, p.config.NoCreate)
+	sql, err := p.catalog.find(ctx, p.db, queue, p.create)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,8 @@ import (
 type Queue struct {
 	publisher  *Publisher
 	subscriber *Subscriber
-	own        *pgxpool.Pool // closed with the queue; nil if the pool is the caller's
+	pool       *pgxpool.Pool
+	owned      bool // the pool is closed with the queue
 }
 
 var (
@@ -46,7 +47,7 @@ func Open(ctx context.Context, url string, config Config) (*Queue, error) {
 		pool.Close()
 		return nil, err
 	}
-	queue.own = pool
+	queue.owned = true
 	if err := checkInstalled(ctx, pool); err != nil {
 		_ = queue.Close()
 		return nil, err
@@ -65,6 +66,7 @@ func New(pool *pgxpool.Pool, config Config) (*Queue, error) {
 	}
 	hints := newHints()
 	return &Queue{
+		pool:       pool,
 		publisher:  newPublisher(pool, pool, config.Publisher, hints),
 		subscriber: newSubscriber(pool, config.Subscriber, config.Logger, hints),
 	}, nil
@@ -110,8 +112,8 @@ func (q *Queue) In(tx pgx.Tx) *Publisher {
 // connections that the queue has opened. It may be called more than once.
 func (q *Queue) Close() error {
 	err := errors.Join(q.subscriber.Close(), q.publisher.Close())
-	if q.own != nil {
-		closePool(q.own)
+	if q.owned {
+		closePool(q.pool)
 	}
 	return err
 }

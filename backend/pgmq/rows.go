@@ -88,7 +88,7 @@ type row struct {
 
 // lease turns a row into a message. It reads whatever others have written: what
 // is not in ezq's form is passed on as it is.
-func (r row) lease(queue string) subscription.Lease {
+func (r row) lease(queue string, sql *statements) subscription.Lease {
 	uuid, metadata, encoding, failures, err := decodeHeaders(r.Headers)
 	if err != nil || metadata == nil {
 		metadata = message.Metadata{}
@@ -102,14 +102,16 @@ func (r row) lease(queue string) subscription.Lease {
 	}
 	msg := message.NewMessage(uuid, payload)
 	msg.Metadata = metadata
+	token := subscription.Token{ID: r.ID, Number: int(r.Number), At: r.ReadAt}
 	return subscription.Lease{
-		Token:   subscription.Token{ID: r.ID, Number: int(r.Number), At: r.ReadAt},
+		Token:   token,
 		Message: msg,
 		Delivery: &backend.Delivery{
 			Number:      int(r.Number),
 			DeadLetters: true,
 			Failures:    failures,
 			PublishedAt: r.PublishedAt,
+			Receipt:     &receipt{sql: sql, token: token},
 		},
 	}
 }

@@ -101,7 +101,7 @@ func (s *store) leases(rows pgx.Rows) ([]subscription.Lease, error) {
 		if err := rows.Scan(&r.ID, &r.Number, &r.ReadAt, &r.PublishedAt, &r.Message, &r.Headers); err != nil {
 			return nil, err
 		}
-		leases = append(leases, r.lease(s.queue))
+		leases = append(leases, r.lease(s.queue, &s.sql))
 	}
 	// UPDATE … RETURNING has no order.
 	slices.SortFunc(leases, func(a, b subscription.Lease) int { return cmp.Compare(a.ID, b.ID) })

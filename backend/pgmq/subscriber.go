@@ -119,7 +119,7 @@ func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	sql, err := s.catalog.find(ctx, pool, queue, s.config.NoCreate)
+	sql, err := s.catalog.find(ctx, pool, queue, s.creator(pool))
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +130,14 @@ func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
 		queue: queue, sql: sql, pool: pool, claims: s.claims,
 		hints: s.hints, open: s.letterTable, logger: s.logger,
 	}, nil
+}
+
+// creator creates the queues of this subscriber, unless it must not.
+func (s *Subscriber) creator(pool *pgxpool.Pool) creator {
+	if s.config.NoCreate {
+		return nil
+	}
+	return createThrough(pool)
 }
 
 func (s *Subscriber) listen(queue string) {
@@ -150,7 +158,7 @@ func (s *Subscriber) letterTable(ctx context.Context, topic string) (string, err
 	if err != nil {
 		return "", err
 	}
-	if _, err := s.catalog.find(ctx, pool, queue, s.config.NoCreate); err != nil {
+	if _, err := s.catalog.find(ctx, pool, queue, s.creator(pool)); err != nil {
 		return "", classify("dead-letter", topic, err)
 	}
 	return tableName(queue), nil

@@ -1,0 +1,116 @@
+package pgmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// receipt is what a transaction needs to ack a message.
+type receipt struct {
+	sql   *statements
+	token subscription.Token
+}
+
+// InTx returns middleware that runs a handler in a transaction on the queue's
+// pool. What the handler does through [Tx], what it publishes through
+// queue.In(pgmq.Tx(ctx)), and the removal of the message from its queue commit
+// together, or none of them does:
+//
+//	ezq.Handle(router, pay, ezq.With(queue.InTx()))
+//
+// The transaction is rolled back if the handler fails or is interrupted, and if
+// the message's lease was lost: however often a message is delivered, its effect
+// happens once. The error then matches [backend.ErrLeaseLost].
+//
+// If the server's answer to the commit is lost, the message counts as failed. If
+// it was committed after all, the message is gone and does not come back.
+//
+// The transaction is open for as long as the handler runs, which keeps a
+// connection, and VACUUM from removing rows: it is for handlers that work in this
+// database and are done soon. The messages must come from a [Queue], or a
+// Subscriber, on the same database.
+func (q *Queue) InTx() message.HandlerMiddleware {
+	return func(next message.HandlerFunc) message.HandlerFunc {
+		return func(msg *message.Message) ([]*message.Message, error) {
+			return inTx(q.pool, next, msg)
+		}
+	}
+}
+
+type txKey struct{}
+
+// Tx returns the transaction that [Queue.InTx] runs the handler in, or nil
+// outside of such a handler. The handler must neither commit nor roll it back.
+func Tx(ctx context.Context) pgx.Tx {
+	tx, _ := ctx.Value(txKey{}).(pgx.Tx)
+	return tx
+}
+
+var errForeign = errors.New("pgmq: InTx: the message was not received from PGMQ")
+
+func inTx(pool *pgxpool.Pool, next message.HandlerFunc, msg *message.Message) (out []*message.Message, err error) {
+	outer := msg.Context()
+	delivery := backend.DeliveryFrom(outer)
+	if delivery == nil {
+		return nil, errForeign
+	}
+	proof, ok := delivery.Receipt.(*receipt)
+	if !ok {
+		return nil, errForeign
+	}
+	tx, err := pool.BeginTx(outer, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	if err != nil {
+		return nil, classify("begin transaction", "", err)
+	}
+	// Rolling back after the commit does nothing. The handler's context may have
+	// ended, and the connection is to be used again.
+	defer func() { _ = tx.Rollback(context.WithoutCancel(outer)) }()
+
+	msg.SetContext(context.WithValue(outer, txKey{}, tx))
+	out, err = next(msg)
+	msg.SetContext(outer)
+	if err != nil || given(msg) {
+		return out, err
+	}
+	if err := proof.ack(outer, tx); err != nil {
+		return nil, err
+	}
+	if err := tx.Commit(outer); err != nil {
+		return nil, classify("commit", "", err)
+	}
+	return out, nil
+}
+
+// given reports whether msg has gone back to its backend already, as ezq's router
+// does with an event whose handler was interrupted.
+func given(msg *message.Message) bool {
+	select {
+	case <-msg.Nacked():
+		return true
+	default:
+		return false
+	}
+}
+
+// ack removes the message in tx, if its lease is still valid. It waits for
+// whoever is about to renew that, or to take it away.
+func (r *receipt) ack(ctx context.Context, tx pgx.Tx) error {
+	var one tokens
+	one.add(r.token)
+	tag, err := tx.Exec(ctx, r.sql.ack, pgx.QueryExecModeCacheDescribe, one.ids, one.numbers, one.times)
+	if err != nil {
+		return classify("ack", "", err)
+	}
+	if tag.RowsAffected() != 1 {
+		return fmt.Errorf("pgmq: message %d was handled in vain, and its transaction rolled back: %w", r.token.ID, backend.ErrLeaseLost)
+	}
+	return nil
+}

@@ -1,0 +1,179 @@
+package pgmq_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx" of database/sql
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+type transfer struct{ From, To, Amount int }
+
+type transferred struct{ From, To, Amount int }
+
+// pay moves money. What it does, and the event that says so, is one transaction.
+func pay(queue *pgmq.Queue) func(ctx context.Context, e transfer) error {
+	return func(ctx context.Context, e transfer) error {
+		tx := pgmq.Tx(ctx)
+		if _, err := tx.Exec(ctx, "select from accounts where id in ($1, $2) order by id for update", e.From, e.To); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `update accounts set balance = balance + case id when $1 then -$3::int else $3::int end
+			where id in ($1, $2)`, e.From, e.To, e.Amount); err != nil {
+			return err
+		}
+		return ezq.Publish(ctx, queue.In(tx), transferred(e), ezq.Topic("done"))
+	}
+}
+
+// A bank with handlers that fail, panic and lose their leases, two consumers, and
+// an interruption: money is neither made nor lost, and every transfer happens once.
+func TestEffectsInATransactionHappenExactlyOnce(t *testing.T) {
+	t.Parallel()
+	const transfers, accounts = 200, 5
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "create table accounts as select id, 1000 as balance from generate_series(0, 4) as id")
+	execute(t, pool, "create table runs (id bigint generated always as identity)")
+	queue := openAt(t, database, pgmq.Config{})
+	var events []transfer
+	for i := range transfers {
+		events = append(events, transfer{i % accounts, (i + 1) % accounts, i})
+	}
+	require.NoError(t, ezq.PublishBatch(t.Context(), queue, events))
+
+	var calls atomic.Int32
+	consume := func(ctx context.Context) error {
+		queue := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Second}})
+		router := newRouter(queue, ezq.Config{Concurrency: 4})
+		work := pay(queue)
+		ezq.Handle(router, func(ctx context.Context, e transfer) error {
+			if err := work(ctx, e); err != nil {
+				return ezq.RetryAfter(time.Millisecond, err)
+			}
+			switch n := calls.Add(1); {
+			case n%7 == 0:
+				return ezq.RetryAfter(time.Millisecond, errors.New("failed after the effect"))
+			case n%11 == 0: // its lease is taken away while it works
+				_, err := pool.Exec(ctx, "update pgmq.q_ezq set vt = now(), read_ct = read_ct + 1 where read_ct > 0 and vt > now()")
+				return err
+			case n%13 == 0:
+				panic("after the effect")
+			}
+			return nil
+		}, ezq.With(queue.InTx()))
+		return router.Run(ctx)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	results := make(chan error, 2)
+	go func() { results <- consume(ctx) }()
+	go func() { results <- consume(ctx) }()
+	requireCount(t, pool, "pgmq.q_ezq", 0)
+	stop()
+	require.NoError(t, <-results)
+	require.NoError(t, <-results)
+
+	require.Equal(t, accounts*1000, get[int](t, pool, "select sum(balance) from accounts"))
+	expected := [accounts]int{}
+	for _, e := range events {
+		expected[e.From] -= e.Amount
+		expected[e.To] += e.Amount
+	}
+	for account, change := range expected {
+		require.Equal(t, 1000+change, get[int](t, pool, "select balance from accounts where id = $1", account), fmt.Sprint("account ", account))
+	}
+	require.Equal(t, transfers, get[int](t, pool, "select count(*) from pgmq.q_done"), "and every transfer is announced once")
+	require.Greater(t, int(calls.Load()), transfers, "although some ran more than once")
+}
+
+func TestAStaleRunIsRolledBack(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1}})
+	execute(t, pool, "create table effects (run int)")
+	publish(t, queue, "a")
+	msg := receive(t, subscribe(t, queue))
+	run := queue.InTx()(func(msg *message.Message) ([]*message.Message, error) {
+		_, err := pgmq.Tx(msg.Context()).Exec(msg.Context(), "insert into effects values (1)")
+		execute(t, pool, "update pgmq.q_t set read_ct = 2, last_read_at = now()") // a second run begins
+		return nil, err
+	})
+	_, err := run(msg)
+	require.ErrorIs(t, err, backend.ErrLeaseLost)
+	require.Equal(t, 0, get[int](t, pool, "select count(*) from effects"))
+	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_t"))
+}
+
+func TestAnInterruptedTransactionIsRolledBack(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	execute(t, pool, "create table effects (run int)")
+	router := newRouter(queue, ezq.Config{})
+	ezq.Handle(router, func(ctx context.Context, _ transfer) error {
+		if _, err := pgmq.Tx(ctx).Exec(ctx, "insert into effects values (1)"); err != nil {
+			return err
+		}
+		if err := ezq.Publish(ctx, queue, ezq.InterruptEvent{}); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}, ezq.With(queue.InTx()))
+	require.NoError(t, ezq.Publish(t.Context(), queue, transfer{}))
+	require.ErrorIs(t, router.Run(t.Context()), ezq.ErrInterrupted)
+	require.Equal(t, 0, get[int](t, pool, "select count(*) from effects"))
+	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_ezq where vt <= clock_timestamp()"))
+}
+
+func TestInTxRefusesMessagesFromElsewhere(t *testing.T) {
+	t.Parallel()
+	queue, _ := open(t, pgmq.Config{})
+	_, err := queue.InTx()(nil)(message.NewMessage("1", nil))
+	require.ErrorContains(t, err, "not received from PGMQ")
+	require.Nil(t, pgmq.Tx(t.Context()))
+}
+
+func TestATransactionOfDatabaseSQLPublishesToo(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	queue := openAt(t, database, pgmq.Config{})
+	db, err := sql.Open("pgx", database)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	for _, commit := range []bool{false, true} {
+		tx, err := db.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		now, later := message.NewMessage(fmt.Sprint(commit), []byte(`{"quoted\"": [1, "two"]}`)), message.NewMessage("later", nil)
+		now.Metadata.Set("comma, brace}", `back\slash`)
+		backend.SetTime(later, time.Now().Add(time.Hour))
+		require.NoError(t, queue.InSQL(tx).Publish("t", now, later))
+		if commit {
+			require.NoError(t, tx.Commit())
+		} else {
+			require.NoError(t, tx.Rollback())
+		}
+	}
+	msg := receive(t, subscribe(t, queue))
+	require.Equal(t, "true", msg.UUID)
+	require.Equal(t, `{"quoted\"": [1, "two"]}`, string(msg.Payload))
+	require.Equal(t, `back\slash`, msg.Metadata.Get("comma, brace}"))
+	msg.Ack()
+	pool := pgtest.Pool(t, database)
+	requireCount(t, pool, "pgmq.q_t where vt > now() + interval '59 minutes'", 1)
+	requireCount(t, pool, "pgmq.q_t", 1)
+}
+
+var _ pgmq.DB = pgx.Tx(nil)

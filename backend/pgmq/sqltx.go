@@ -1,0 +1,65 @@
+package pgmq
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// InSQL is [Queue.In] for a transaction of database/sql, with any driver for
+// PostgreSQL.
+func (q *Queue) InSQL(tx *sql.Tx) *Publisher {
+	return q.publisher.in(sqlTx{tx, q.pool})
+}
+
+// sqlTx is a *sql.Tx as far as publishing needs it. Parameters go as text, which
+// all drivers can send.
+type sqlTx struct {
+	tx   *sql.Tx
+	pool *pgxpool.Pool
+}
+
+// Query looks up a queue, for which any connection will do.
+func (t sqlTx) Query(ctx context.Context, statement string, args ...any) (pgx.Rows, error) {
+	return t.pool.Query(ctx, statement, args...)
+}
+
+func (t sqlTx) Exec(ctx context.Context, statement string, args ...any) (pgconn.CommandTag, error) {
+	var texts []any
+	for _, arg := range args {
+		if _, isMode := arg.(pgx.QueryExecMode); isMode {
+			continue
+		}
+		text, err := asText(arg)
+		if err != nil {
+			return pgconn.CommandTag{}, fmt.Errorf("pgmq: encode a parameter: %w", err)
+		}
+		texts = append(texts, text)
+	}
+	_, err := t.tx.ExecContext(ctx, statement, texts...)
+	return pgconn.CommandTag{}, err
+}
+
+func asText(arg any) (string, error) {
+	var oid uint32
+	switch value := arg.(type) {
+	case string:
+		return value, nil
+	case []string:
+		oid = pgtype.TextArrayOID
+	case []int64:
+		oid = pgtype.Int8ArrayOID
+	case []*time.Time:
+		oid = pgtype.TimestamptzArrayOID
+	default:
+		return "", fmt.Errorf("unexpected %T", arg)
+	}
+	text, err := pgtype.NewMap().Encode(oid, pgtype.TextFormatCode, arg, nil)
+	return string(text), err
+}
