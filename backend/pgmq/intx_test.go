@@ -43,7 +43,7 @@ func pay(queue *pgmq.Queue) func(ctx context.Context, e transfer) error {
 // an interruption: money is neither made nor lost, and every transfer happens once.
 func TestEffectsInATransactionHappenExactlyOnce(t *testing.T) {
 	t.Parallel()
-	const transfers, accounts = 200, 5
+	const transfers, accounts = 100, 5
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
 	execute(t, pool, "create table accounts as select id, 1000 as balance from generate_series(0, 4) as id")
@@ -70,7 +70,7 @@ func TestEffectsInATransactionHappenExactlyOnce(t *testing.T) {
 			case n%11 == 0: // its lease is taken away while it works
 				_, err := pool.Exec(ctx, "update pgmq.q_ezq set vt = now(), read_ct = read_ct + 1 where read_ct > 0 and vt > now()")
 				return err
-			case n%13 == 0:
+			case n%29 == 0:
 				panic("after the effect")
 			}
 			return nil
@@ -115,6 +115,7 @@ func TestAStaleRunIsRolledBack(t *testing.T) {
 	require.ErrorIs(t, err, backend.ErrLeaseLost)
 	require.Equal(t, 0, get[int](t, pool, "select count(*) from effects"))
 	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_t"))
+	msg.Nack()
 }
 
 func TestAnInterruptedTransactionIsRolledBack(t *testing.T) {
