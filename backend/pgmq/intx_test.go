@@ -67,7 +67,7 @@ func TestEffectsInATransactionHappenExactlyOnce(t *testing.T) {
 			switch n := calls.Add(1); {
 			case n%7 == 0:
 				return ezq.RetryAfter(time.Millisecond, errors.New("failed after the effect"))
-			case n%11 == 0: // its lease is taken away while it works
+			case n%31 == 0: // its lease is taken away while it works
 				_, err := pool.Exec(ctx, "update pgmq.q_ezq set vt = now(), read_ct = read_ct + 1 where read_ct > 0 and vt > now()")
 				return err
 			case n%29 == 0:
