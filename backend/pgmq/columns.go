@@ -68,7 +68,7 @@ func addLetter(all map[string]*letters, table string, s subscription.Settlement)
 		l = &letters{}
 		all[table] = l
 	}
-	l.tokens.add(s.Token)
+	l.add(s.Token)
 	l.headers = append(l.headers, letterHeaders(s.UUID, s.Verdict.Letter.Metadata))
 }
 

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,10 +83,8 @@ func TestOneRefusedMessageDoesNotConcernTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused := &pgconn.PgError{Severity: "ERROR", Code: "22P05"}
 		log := recording{fail: func(messages []string) error {
-			for _, m := range messages {
-				if m == "bad" {
-					return refused
-				}
+			if slices.Contains(messages, "bad") {
+				return refused
 			}
 			return nil
 		}}

@@ -80,9 +80,9 @@ func get[T any](t *testing.T, pool *pgxpool.Pool, sql string, args ...any) (valu
 	return value
 }
 
-func execute(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) {
+func execute(t *testing.T, pool *pgxpool.Pool, sql string) {
 	t.Helper()
-	_, err := pool.Exec(t.Context(), sql, args...)
+	_, err := pool.Exec(t.Context(), sql)
 	require.NoError(t, err, sql)
 }
 
