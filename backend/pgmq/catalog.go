@@ -72,6 +72,7 @@ type layout struct {
 	Headers   bool // the functions of PGMQ 1.5 and later
 	Columns   []string
 	Consume   bool // the privileges that consuming needs
+	Groups    bool // the table of bindings of PGMQ 1.11 and later
 }
 
 const probeSQL = `
@@ -81,7 +82,8 @@ select to_regprocedure('pgmq.create(text)') is not null,
 		where attrelid = to_regclass($1) and attnum > 0 and not attisdropped),
 	coalesce(has_table_privilege(to_regclass($1), 'select')
 		and has_table_privilege(to_regclass($1), 'update')
-		and has_table_privilege(to_regclass($1), 'delete'), false)`
+		and has_table_privilege(to_regclass($1), 'delete'), false),
+	to_regclass('pgmq.topic_bindings') is not null`
 
 func probe(ctx context.Context, db DB, queue string) (layout, error) {
 	rows, err := db.Query(ctx, probeSQL, pgx.QueryExecModeCacheDescribe, tableName(queue))
@@ -176,17 +178,9 @@ func cmpError(err, otherwise error) error {
 	return otherwise
 }
 
-// checkConsumer returns an error if consuming from queue would be denied.
-func checkConsumer(ctx context.Context, db DB, queue string) error {
-	layout, err := probe(ctx, db, queue)
-	if err != nil {
-		return err
+func notAConsumer(queue string) error {
+	return &Error{
+		Kind: ErrPermission, Cause: fmt.Errorf("the role may not consume from %s", tableName(queue)),
+		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, UPDATE, DELETE ON %s TO the role", tableName(queue)),
 	}
-	if !layout.Consume {
-		return &Error{
-			Kind: ErrPermission, Cause: fmt.Errorf("the role may not consume from %s", tableName(queue)),
-			Remedy: fmt.Sprintf("grant select, update, delete on %s to the role", tableName(queue)),
-		}
-	}
-	return nil
 }

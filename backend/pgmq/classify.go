@@ -151,7 +151,7 @@ func grants(op, topic string) string {
 	}
 	privileges := "SELECT, UPDATE, DELETE"
 	if op == "publish" {
-		privileges = "SELECT, INSERT"
+		privileges = "INSERT"
 	}
 	return fmt.Sprintf("let its owner run GRANT USAGE ON SCHEMA pgmq TO the role; GRANT %s ON %s TO the role;"+
 		" and SELECT pgmq.create('%s') if the queue does not exist", privileges, tableName(queue), queue)

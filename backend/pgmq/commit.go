@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// groupCommit lets concurrent publishes to one queue share a statement, and so a
+// groupCommit lets concurrent publishes to one topic share a statement, and so a
 // commit, which is most of what a publish costs.
 //
 // There is no timer. A call that finds nobody writing writes at once. Calls that
@@ -15,10 +15,10 @@ import (
 // messages: if a shared statement is refused, each call is tried on its own.
 type groupCommit struct {
 	mu    sync.Mutex
-	lanes map[string]*lane // by queue
+	lanes map[string]*lane // by topic
 }
 
-// lane is the publishes to one queue. The mutex of its groupCommit guards it.
+// lane is the publishes to one topic. The mutex of its groupCommit guards it.
 type lane struct {
 	busy    bool
 	waiting []*call
@@ -43,12 +43,12 @@ func newGroupCommit() *groupCommit {
 type writer func(ctx context.Context, rows rows) error
 
 // write stores rows with write, alone or together with those of others.
-func (g *groupCommit) write(ctx context.Context, queue string, rows rows, write writer) error {
+func (g *groupCommit) write(ctx context.Context, topic string, rows rows, write writer) error {
 	g.mu.Lock()
-	l := g.lanes[queue]
+	l := g.lanes[topic]
 	if l == nil {
 		l = &lane{}
-		g.lanes[queue] = l
+		g.lanes[topic] = l
 	}
 	if !l.busy {
 		l.busy = true

@@ -35,6 +35,16 @@ type PublisherConfig struct {
 // SubscriberConfig adjusts how messages are received. The zero value is ready
 // for production.
 type SubscriberConfig struct {
+	// Group names the consumers that share the messages of a topic. Each group
+	// gets a copy of every message that is published after the group's first
+	// Subscribe or SubscribeInitialize; consumers of one group compete. It is a
+	// queue of its own, bound to the topic as pgmq.bind_topic does, which needs
+	// PGMQ 1.11. Defaults to no group: the consumers of the topic's own queue.
+	//
+	// A topic that has groups does not fill its own queue, unless that existed
+	// before the first group or has been subscribed to: then it counts as a group.
+	Group string
+
 	// Lease is how long a message stays with a consumer that is not heard of any
 	// more. While the consumer lives, leases are renewed at a third of that.
 	// Defaults to 30 seconds; the least is 1 second.

@@ -23,7 +23,7 @@ type Publisher struct {
 	pool    *pgxpool.Pool // nil if db is something else
 	inTx    bool
 	config  PublisherConfig
-	catalog *catalog
+	routes  *routes
 	hints   *hints
 	commits *groupCommit
 	closed  *atomic.Bool
@@ -56,7 +56,7 @@ func NewPublisher(db DB, config PublisherConfig, _ watermill.LoggerAdapter) (*Pu
 // nil if db is something else.
 func newPublisher(db DB, pool *pgxpool.Pool, config PublisherConfig, hints *hints) *Publisher {
 	p := &Publisher{
-		db: db, pool: pool, config: config, catalog: newCatalog(), hints: hints,
+		db: db, pool: pool, config: config, routes: newRoutes(newCatalog()), hints: hints,
 		commits: newGroupCommit(), closed: new(atomic.Bool), throttle: newThrottle(),
 	}
 	if !config.NoCreate {
@@ -83,8 +83,8 @@ func (p *Publisher) Features() backend.Features { return features() }
 // publishTimeout bounds a publish whose context has no deadline of its own.
 const publishTimeout = 30 * time.Second
 
-// Publish stores the messages in the queue of topic with one statement: all of
-// them or none. It honours the delays of [backend.SetDelay], [backend.SetTime]
+// Publish stores the messages in the queue of topic, or in the queue of each of
+// its groups, with one statement: all of them or none. It honours the delays of [backend.SetDelay], [backend.SetTime]
 // and Watermill's components/delay, to the microsecond and by the clock of
 // PostgreSQL.
 //
@@ -118,8 +118,7 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 }
 
 func (p *Publisher) publish(topic string, msgs []*message.Message) error {
-	queue, err := queueName(topic)
-	if err != nil {
+	if err := checkTopic(topic); err != nil {
 		return err
 	}
 	encoded, err := encode(msgs, p.config.MaxPayload)
@@ -132,44 +131,66 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
 	}
+	send := func(ctx context.Context, batch rows) error { return p.send(ctx, topic, batch) }
 	if p.inTx {
-		return p.send(ctx, queue, encoded)
+		return send(ctx, encoded)
 	}
-	err = p.commits.write(ctx, queue, encoded, func(ctx context.Context, batch rows) error {
-		err := p.send(ctx, queue, batch)
-		if isCode(err, "42P01") { // dropped since we last saw it, so nothing was stored
-			p.catalog.forget(queue)
-			err = p.send(ctx, queue, batch)
+	return p.commits.write(ctx, topic, encoded, send)
+}
+
+// send stores rows. If the topic's queues are not those that we know of, which
+// the server tells without storing anything, it looks again.
+func (p *Publisher) send(ctx context.Context, topic string, rows rows) error {
+	const attempts = 5
+	for attempt := 1; ; attempt++ {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-		return err
-	})
-	if err == nil {
+		route, err := p.routes.find(ctx, p.db, topic, p.create)
+		if err != nil {
+			return err
+		}
+		stored, err := p.store(ctx, route, rows)
+		if err == nil && stored {
+			p.tell(route)
+			return nil
+		}
+		gone := isCode(err, "42P01") && !p.inTx // a queue was dropped; a transaction has failed with it
+		if attempt == attempts || err != nil && !gone {
+			return cmpError(err, errBindings)
+		}
+		p.routes.forget(topic, route)
+	}
+}
+
+var errBindings = errors.New("the groups of the topic change faster than messages can be published")
+
+// store reports whether the rows are stored; they are not if the route is old.
+func (p *Publisher) store(ctx context.Context, route *route, rows rows) (stored bool, err error) {
+	args := []any{pgx.QueryExecModeCacheDescribe, rows.messages, rows.headers, rows.delays, rows.times, route.version}
+	statement := route.insert
+	if p.inTx && !p.config.NoNotify && p.throttle.allow(route.queues[0]) {
+		statement = route.insertAndNotify
+		args = append(args, channel)
+	}
+	tag, err := p.db.Exec(ctx, statement, args...)
+	if err != nil {
+		return false, &sendError{err}
+	}
+	return tag.RowsAffected() > 0, nil
+}
+
+// tell wakes the consumers, unless the messages are not visible yet.
+func (p *Publisher) tell(route *route) {
+	if p.inTx {
+		return
+	}
+	for _, queue := range route.queues {
 		p.hints.give(queue)
 		if p.notifier != nil {
 			p.notifier.notify(queue)
 		}
 	}
-	return err
-}
-
-func (p *Publisher) send(ctx context.Context, queue string, rows rows) error {
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
-	sql, err := p.catalog.find(ctx, p.db, queue, p.create)
-	if err != nil {
-		return err
-	}
-	args := []any{pgx.QueryExecModeCacheDescribe, rows.messages, rows.headers, rows.delays, rows.times}
-	statement := sql.insert
-	if p.inTx && !p.config.NoNotify && p.throttle.allow(queue) {
-		statement = sql.insertAndNotify
-		args = append(args, channel, queue)
-	}
-	if _, err = p.db.Exec(ctx, statement, args...); err != nil {
-		return &sendError{err}
-	}
-	return nil
 }
 
 // sendError marks an error of the statement that stores the messages. Any other

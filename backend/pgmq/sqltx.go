@@ -42,8 +42,12 @@ func (t sqlTx) Exec(ctx context.Context, statement string, args ...any) (pgconn.
 		}
 		texts = append(texts, text)
 	}
-	_, err := t.tx.ExecContext(ctx, statement, texts...)
-	return pgconn.CommandTag{}, err
+	result, err := t.tx.ExecContext(ctx, statement, texts...)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	n, err := result.RowsAffected()
+	return pgconn.NewCommandTag(fmt.Sprintf("SELECT %d", n)), err
 }
 
 func asText(arg any) (string, error) {

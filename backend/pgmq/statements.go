@@ -10,14 +10,12 @@ import "strings"
 //
 // The parameters of settling statements are arrays of the same length.
 type statements struct {
-	insert          string // messages, headers, delays in µs, times
-	insertAndNotify string // the same, channel, payload
-	claim           string // limit, lease in µs
-	next            string
-	ack             string // ids, read counts, read times
-	nack            string // ids, read counts, read times, delays in µs, headers to merge, reads to take back
-	extend          string // ids, read counts, read times, lease in µs
-	exist           string // ids
+	claim  string // limit, lease in µs
+	next   string
+	ack    string // ids, read counts, read times
+	nack   string // ids, read counts, read times, delays in µs, headers to merge, reads to take back
+	extend string // ids, read counts, read times, lease in µs
+	exist  string // ids
 
 	fences *strings.Replacer // for deadLetter
 }
@@ -39,7 +37,7 @@ func newStatements(table string, lastReadAt bool) statements {
 	fences := strings.NewReplacer(replace...)
 	sql := fences.Replace
 	return statements{
-		insert: sql(insertSQL), insertAndNotify: sql(insertAndNotifySQL), claim: sql(claimSQL), next: sql(nextSQL), ack: sql(ackSQL),
+		claim: sql(claimSQL), next: sql(nextSQL), ack: sql(ackSQL),
 		nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), fences: fences,
 	}
 }
@@ -49,17 +47,6 @@ func newStatements(table string, lastReadAt bool) statements {
 func (s statements) deadLetter(target string) string {
 	return strings.ReplaceAll(s.fences.Replace(deadLetterSQL), "{target}", target)
 }
-
-// clock_timestamp is taken for each row, so that vt rises within a batch as it
-// does between batches, and messages are claimed in the order of publishing.
-const insertSQL = `
-insert into {table} (vt, message, headers)
-select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond'), t.message::jsonb, t.headers::jsonb
-from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)`
-
-const insertAndNotifySQL = `
-with i as (` + insertSQL + `)
-select pg_notify($5, $6)`
 
 // The comparison is with statement_timestamp and not, as in pgmq.read, with the
 // volatile clock_timestamp, which no index can serve.

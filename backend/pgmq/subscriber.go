@@ -103,7 +103,7 @@ func (s *Subscriber) SubscribeInitialize(topic string) error {
 
 // open makes sure that the queue of topic can be consumed.
 func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
-	queue, err := queueName(topic)
+	queue, err := s.queueOf(topic)
 	if err != nil {
 		return nil, err
 	}
@@ -123,13 +123,38 @@ func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkConsumer(ctx, pool, queue); err != nil {
+	if err := s.check(ctx, pool, topic, queue); err != nil {
 		return nil, err
 	}
 	return &store{
 		queue: queue, sql: sql, pool: pool, claims: s.claims,
 		hints: s.hints, open: s.letterTable, logger: s.logger,
 	}, nil
+}
+
+func (s *Subscriber) queueOf(topic string) (string, error) {
+	if s.config.Group == "" {
+		return queueName(topic)
+	}
+	return groupQueue(topic, s.config.Group)
+}
+
+// check makes sure that queue may be consumed, and gets what is published.
+func (s *Subscriber) check(ctx context.Context, db DB, topic, queue string) error {
+	layout, err := probe(ctx, db, queue)
+	switch {
+	case err != nil:
+		return err
+	case !layout.Consume:
+		return notAConsumer(queue)
+	case s.config.Group != "" && !layout.Groups:
+		return groupsUnsupported()
+	case s.config.Group != "":
+		return bind(ctx, db, topic, queue)
+	case layout.Groups:
+		return join(ctx, db, topic, queue)
+	}
+	return nil
 }
 
 // creator creates the queues of this subscriber, unless it must not.

@@ -18,6 +18,7 @@ import (
 func TestWatermillOrdered(t *testing.T) {
 	t.Parallel()
 	suite(t, 1, tests.Features{
+		ConsumerGroups:                      true,
 		Persistent:                          true,
 		GuaranteedOrder:                     true,
 		GuaranteedOrderWithSingleSubscriber: true,
@@ -26,15 +27,16 @@ func TestWatermillOrdered(t *testing.T) {
 
 func TestWatermillConcurrent(t *testing.T) {
 	t.Parallel()
-	suite(t, 100, tests.Features{Persistent: true})
+	suite(t, 100, tests.Features{Persistent: true, ConsumerGroups: true})
 }
 
 func suite(t *testing.T, maxInFlight int, features tests.Features) {
 	pool := pgtest.Pool(t, pgtest.Database(t))
-	open := func(t *testing.T) (message.Publisher, message.Subscriber) {
+	open := func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
 		publisher, err := pgmq.NewPublisher(pool, pgmq.PublisherConfig{}, watermill.NopLogger{})
 		require.NoError(t, err)
 		subscriber, err := pgmq.NewSubscriber(pool, pgmq.SubscriberConfig{
+			Group:        group,
 			MaxInFlight:  maxInFlight,
 			DrainTimeout: time.Second,
 			Connections:  2,
@@ -42,5 +44,6 @@ func suite(t *testing.T, maxInFlight int, features tests.Features) {
 		require.NoError(t, err)
 		return publisher, subscriber
 	}
-	tests.TestPubSub(t, features, open, nil)
+	plain := func(t *testing.T) (message.Publisher, message.Subscriber) { return open(t, "") }
+	tests.TestPubSub(t, features, plain, open)
 }

@@ -1,0 +1,126 @@
+package pgmq_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+func group(t *testing.T, database, name string) *pgmq.Queue {
+	t.Helper()
+	return openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: name}})
+}
+
+func requireReceives(t *testing.T, messages <-chan *message.Message, uuids ...string) {
+	t.Helper()
+	for _, uuid := range uuids {
+		msg := receive(t, messages)
+		require.Equal(t, uuid, msg.UUID)
+		msg.Ack()
+	}
+}
+
+func TestEachGroupGetsEveryMessageOnce(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	mail, bills := group(t, database, "mail"), group(t, database, "Bills & more")
+	require.NoError(t, mail.SubscribeInitialize("t"))
+	require.NoError(t, bills.SubscribeInitialize("t"))
+	publisher := openAt(t, database, pgmq.Config{})
+	publish(t, publisher, "a", "b")
+
+	pool := pgtest.Pool(t, database)
+	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		return publisher.In(tx).Publish("t", message.NewMessage("in a transaction", nil))
+	}))
+	execute(t, pool, `select pgmq.send_topic('t', '"by PGMQ"', '{"ezq_uuid":"by PGMQ"}', 0)`)
+	for _, queue := range []*pgmq.Queue{mail, bills} {
+		requireReceives(t, subscribe(t, queue), "a", "b", "in a transaction", "by PGMQ")
+	}
+	require.False(t, get[bool](t, pool, "select to_regclass('pgmq.q_t') is not null"), "nobody fills a queue that nobody reads")
+}
+
+func TestAGroupThatComesLaterIsNoticedAtOnce(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	publisher := openAt(t, database, pgmq.Config{})
+	one := group(t, database, "one")
+	messages := subscribe(t, one)
+	publish(t, publisher, "for one")
+	two := group(t, database, "two")
+	require.NoError(t, two.SubscribeInitialize("t"))
+	publish(t, publisher, "for both") // although it knew of one only
+	requireReceives(t, messages, "for one", "for both")
+	requireReceives(t, subscribe(t, two), "for both")
+}
+
+func TestConsumersWithoutAGroupAreOneMoreGroup(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]bool{"if they were there first": true, "if they come later": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database := pgtest.Database(t)
+			plain, grouped := openAt(t, database, pgmq.Config{}), group(t, database, "g")
+			queues := []*pgmq.Queue{grouped, plain}
+			if first {
+				queues = []*pgmq.Queue{plain, grouped}
+			}
+			for _, queue := range queues {
+				require.NoError(t, queue.SubscribeInitialize("t"))
+				if queue == plain {
+					messages := subscribe(t, queue)
+					defer requireReceives(t, messages, "a")
+				}
+			}
+			publish(t, openAt(t, database, pgmq.Config{}), "a")
+			requireReceives(t, subscribe(t, grouped), "a")
+		})
+	}
+}
+
+func TestConsumersOfOneGroupCompete(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	ctx, stop := context.WithCancel(t.Context())
+	received := make(chan string, 100)
+	for range 3 {
+		messages, err := group(t, database, "g").Subscribe(ctx, "t")
+		require.NoError(t, err)
+		go func() {
+			for msg := range messages {
+				received <- msg.UUID
+				msg.Ack()
+			}
+		}()
+	}
+	publisher := openAt(t, database, pgmq.Config{})
+	for i := range 50 {
+		publish(t, publisher, fmt.Sprint(i))
+	}
+	seen := map[string]bool{}
+	for range 50 {
+		uuid := <-received
+		require.False(t, seen[uuid])
+		seen[uuid] = true
+	}
+	stop()
+}
+
+func TestAGroupNeedsPGMQ111(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	execute(t, pgtest.Pool(t, database), "drop table pgmq.topic_bindings cascade")
+	_, err := group(t, database, "g").Subscribe(t.Context(), "t")
+	require.ErrorIs(t, err, pgmq.ErrTooOld)
+	require.ErrorContains(t, err, "1.11")
+	queue := openAt(t, database, pgmq.Config{})
+	publish(t, queue, "a")
+	requireReceives(t, subscribe(t, queue), "a")
+}
