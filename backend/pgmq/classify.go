@@ -18,8 +18,7 @@ func classify(op, topic string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var known *Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*Error](err); ok {
 		e := *known
 		if e.Op == "" {
 			e.Op = op
@@ -46,8 +45,7 @@ func publishOutcome(err error) error {
 	if err == nil {
 		return nil
 	}
-	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return ErrRejected
 	}
 	var pg *pgconn.PgError

@@ -81,19 +81,20 @@ type Error struct {
 // Error returns one line: what failed, why, what became of the messages, and
 // what to do.
 func (e *Error) Error() string {
-	line := "pgmq"
+	var line strings.Builder
+	line.WriteString("pgmq")
 	for _, part := range []string{e.subject(), e.reason()} {
 		if part != "" {
-			line += ": " + part
+			line.WriteString(": " + part)
 		}
 	}
 	if e.Outcome != nil {
-		line += "; " + bare(e.Outcome)
+		line.WriteString("; " + bare(e.Outcome))
 	}
 	if e.Remedy != "" {
-		line += "; " + e.Remedy
+		line.WriteString("; " + e.Remedy)
 	}
-	return strings.ReplaceAll(line, "\n", " ")
+	return strings.ReplaceAll(line.String(), "\n", " ")
 }
 
 func (e *Error) subject() string {

@@ -16,12 +16,10 @@ import (
 // fields, where a logger that prints structures finds it, and sometimes in
 // their text.
 func withoutSecrets(err error) error {
-	var parse *pgconn.ParseConfigError
-	if errors.As(err, &parse) {
+	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
 		return errors.New("the database URL cannot be parsed")
 	}
-	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) {
+	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return newConnectError(connect)
 	}
 	return err
@@ -86,8 +84,7 @@ func attemptText(err error) string {
 	if errors.As(err, &operation) && operation.Addr != nil {
 		return operation.Addr.String() + ": " + operation.Err.Error()
 	}
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return serverText(pg)
 	}
 	return err.Error()

@@ -163,7 +163,7 @@ func refusing(t *testing.T, code string) string {
 		if err != nil {
 			return
 		}
-		defer connection.Close()
+		defer func() { _ = connection.Close() }()
 		server := pgproto3.NewBackend(connection, connection)
 		if _, err := server.ReceiveStartupMessage(); err != nil {
 			return
