@@ -22,7 +22,7 @@ stopped_by() {
 # together with everything that it has started.
 supervise() {
 	local status
-	: 2>/dev/null <&0 || exec </dev/null # standard input may be closed
+	[ -e /dev/fd/0 ] || exec </dev/null # it may have been closed
 	if [ -t 0 ]; then
 		trap : INT QUIT
 		(trap - INT QUIT && exec "$@") <&0 &
