@@ -106,7 +106,7 @@ func TestAWrongPasswordIsRefusedAndNotShown(t *testing.T) {
 	database := withPassword(t, pgtest.Role(t, pgtest.Database(t)), canary)
 	_, err := pgmq.Open(t.Context(), database, pgmq.Config{})
 	if errors.Is(err, pgmq.ErrPermission) {
-		t.Skip("this server lets everybody in without a password")
+		t.Skip("EZQ_TEST_DATABASE is a server that lets everybody in without a password")
 	}
 	require.ErrorIs(t, err, pgmq.ErrAuthentication)
 	require.ErrorContains(t, err, "check user and password")
