@@ -3,6 +3,7 @@ package ezq
 import (
 	"errors"
 	"runtime/debug"
+	"slices"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -52,8 +53,8 @@ func safely(h message.HandlerFunc, msg *message.Message) (out []*message.Message
 
 // chain wraps h in middleware, the first outermost.
 func chain(middleware []message.HandlerMiddleware, h message.HandlerFunc) message.HandlerFunc {
-	for i := len(middleware) - 1; i >= 0; i-- {
-		h = middleware[i](h)
+	for _, wrap := range slices.Backward(middleware) {
+		h = wrap(h)
 	}
 	return h
 }

@@ -80,9 +80,9 @@ func nameOf(t reflect.Type) (string, error) {
 // declaredName asks the zero value of t for its name, so that publishers and
 // handlers cannot come to different answers.
 func declaredName(t reflect.Type) (name string, declared bool, err error) {
-	named, declared := reflect.Zero(t).Interface().(Named)
+	named, declared := reflect.TypeAssert[Named](reflect.Zero(t))
 	if !declared && reflect.PointerTo(t).Implements(reflect.TypeFor[Named]()) {
-		named, declared = reflect.New(t).Interface().(Named)
+		named, declared = reflect.TypeAssert[Named](reflect.New(t))
 	}
 	if !declared {
 		return "", false, nil

@@ -31,7 +31,7 @@ func TestVerdicts(t *testing.T) {
 		{"RetryAfter decides when", func() error { return ezq.RetryAfter(time.Hour, errBoom) }, time.Hour},
 		{"RetryAfter at once", func() error { return ezq.RetryAfter(0, errBoom) }, time.Nanosecond},
 		{"a panic is an error", func() error { panic("boom") }, time.Second},
-		{"a nil panic is an error", func() error { panic(nil) }, time.Second},
+		{"an error as a panic is an error", func() error { panic(errBoom) }, time.Second},
 		{"leaving the goroutine is an error", func() error { runtime.Goexit(); return nil }, time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -133,7 +133,7 @@ func (o *outgoing) message(ctx context.Context, payload []byte) *message.Message
 // has not.
 func ended(ctx context.Context) error {
 	err := ctx.Err()
-	if cause := context.Cause(ctx); cause != err {
+	if cause := context.Cause(ctx); !errors.Is(err, cause) {
 		return fmt.Errorf("%w: %w", err, cause)
 	}
 	return err

@@ -134,8 +134,7 @@ func (rn *run) finish() error {
 
 // reason returns why the run stops. If its context has ended, that is all.
 func (rn *run) reason() *stopReason {
-	var reason *stopReason
-	if errors.As(context.Cause(rn.taking), &reason) {
+	if reason, ok := errors.AsType[*stopReason](context.Cause(rn.taking)); ok {
 		return reason
 	}
 	return &stopReason{timeout: rn.config.DrainTimeout}
