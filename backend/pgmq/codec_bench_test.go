@@ -46,11 +46,11 @@ func BenchmarkDecode(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(payload)))
 			for b.Loop() {
-				_, _, encoding, _, err := decodeHeaders(rowHeaders)
+				decoded, err := decodeHeaders(rowHeaders)
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := decodePayload(row, encoding); err != nil {
+				if _, err := decodePayload(row, decoded.encoding); err != nil {
 					b.Fatal(err)
 				}
 			}

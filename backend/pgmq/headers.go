@@ -1,6 +1,7 @@
 package pgmq
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -19,7 +20,8 @@ const (
 
 	uuidKey     = reservedPrefix + "uuid"
 	encodingKey = reservedPrefix + "enc"
-	failuresKey = reservedPrefix + "failures" // written by a nack
+	failuresKey = reservedPrefix + "failures" // written by a nack,
+	doneKey     = reservedPrefix + "done"     // as is this
 )
 
 // maxFailures keeps a number that somebody else has written harmless.
@@ -99,22 +101,41 @@ func isText(s string) bool {
 // that are not an object say nothing and are ignored, as are reserved names that
 // are unknown or do not have the value that they should. The metadata is never
 // nil. An error means that text begins an object which is not JSON.
-func decodeHeaders(text []byte) (uuid string, metadata message.Metadata, encoding string, failures int, err error) {
-	metadata = message.Metadata{}
+func decodeHeaders(text []byte) (headers, error) {
+	h := headers{metadata: message.Metadata{}}
 	r := headerReader{text: text, all: string(text)}
 	for r.next() {
 		switch {
 		case !strings.HasPrefix(r.key, reservedPrefix):
-			metadata[r.key] = r.value
+			h.metadata[r.key] = r.value
 		case r.key == uuidKey && r.isString:
-			uuid = r.value
+			h.uuid = r.value
 		case r.key == encodingKey && r.isString:
-			encoding = r.value
+			h.encoding = r.value
 		case r.key == failuresKey && !r.isString:
-			failures = parseFailures(r.value)
+			h.failures = parseFailures(r.value)
+		case r.key == doneKey && !r.isString:
+			h.done = parseDone(r.value)
 		}
 	}
-	return uuid, metadata, encoding, failures, r.err
+	return h, r.err
+}
+
+// headers is what the column headers says.
+type headers struct {
+	uuid     string
+	metadata message.Metadata
+	encoding string
+	failures int
+	done     []string
+}
+
+func parseDone(array string) []string {
+	var done []string
+	if json.Unmarshal([]byte(array), &done) != nil {
+		return nil // somebody else has written it
+	}
+	return done
 }
 
 func parseFailures(number string) int {

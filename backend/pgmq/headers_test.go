@@ -57,12 +57,6 @@ func TestMetadataThatCannotBeKeptIsRefused(t *testing.T) {
 
 func TestForeignHeadersAreTolerated(t *testing.T) {
 	t.Parallel()
-	type headers struct {
-		uuid     string
-		metadata message.Metadata
-		encoding string
-		failures int
-	}
 	none := message.Metadata{}
 	for _, c := range []struct {
 		name, text string
@@ -78,7 +72,9 @@ func TestForeignHeadersAreTolerated(t *testing.T) {
 		{"an array is nothing", `["a", {"b": "c"}]`, headers{metadata: none}},
 		{"a string is nothing", `"a"`, headers{metadata: none}},
 		{"null is nothing", `null`, headers{metadata: none}},
-		{"what ezq writes is not metadata", `{"ezq_enc": "text", "ezq_uuid": "id", "ezq_failures": 3}`, headers{"id", none, "text", 3}},
+		{"what ezq writes is not metadata", `{"ezq_enc": "text", "ezq_uuid": "id", "ezq_failures": 3}`, headers{"id", none, "text", 3, nil}},
+		{"what is done is known", `{"ezq_done": ["a", "b\""]}`, headers{metadata: none, done: []string{"a", `b"`}}},
+		{"what is done is names", `{"ezq_done": [1]}`, headers{metadata: none}},
 		{"what a later ezq writes is not metadata", `{"ezq_new": "a", "ezq_": {}}`, headers{metadata: none}},
 		{"reserved names with other values are nothing", `{"ezq_enc": 1, "ezq_uuid": {}, "ezq_failures": "3"}`, headers{metadata: none}},
 		{"many failures are many", `{"ezq_failures": 1` + strings.Repeat("0", 400) + `}`, headers{metadata: none, failures: maxFailures}},
@@ -88,9 +84,7 @@ func TestForeignHeadersAreTolerated(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var got headers
-			var err error
-			got.uuid, got.metadata, got.encoding, got.failures, err = decodeHeaders([]byte(c.text))
+			got, err := decodeHeaders([]byte(c.text))
 			require.NoError(t, err)
 			require.Equal(t, c.want, got)
 		})
@@ -99,10 +93,10 @@ func TestForeignHeadersAreTolerated(t *testing.T) {
 
 func TestNoHeadersAreNoMetadata(t *testing.T) {
 	t.Parallel()
-	_, metadata, _, _, err := decodeHeaders(nil)
+	got, err := decodeHeaders(nil)
 	require.NoError(t, err)
-	require.NotNil(t, metadata)
-	require.Empty(t, metadata)
+	require.NotNil(t, got.metadata)
+	require.Empty(t, got.metadata)
 }
 
 func TestHeadersThatAreNotJSONAreAnError(t *testing.T) {
@@ -111,9 +105,9 @@ func TestHeadersThatAreNotJSONAreAnError(t *testing.T) {
 		`{`, `{"`, `{"a`, `{"a"`, `{"a":`, `{"a":"`, `{"a":"\"`, `{"a":"b"`, `{"a":"b",`, `{"a":"b",}`, `{"a":1`, `{"a":[1}`,
 		`{a:1}`, `{"a" "b"}`, `{"a":"b" "c":"d"}`, `{"a":"\x"}`, `{,}`, `{"a":}`, `{"a":,"b":"c"}`,
 	} {
-		_, metadata, _, _, err := decodeHeaders([]byte(text))
+		got, err := decodeHeaders([]byte(text))
 		require.ErrorIs(t, err, errBadHeaders, text)
-		require.NotNil(t, metadata)
+		require.NotNil(t, got.metadata)
 	}
 }
 
@@ -136,12 +130,9 @@ func FuzzHeaders(f *testing.F) {
 		var object map[string]string // as another writer would write it
 		require.NoError(t, json.Unmarshal([]byte(text), &object))
 		for _, text := range [][]byte{[]byte(text), marshal(t, object)} {
-			gotUUID, got, gotEncoding, failures, err := decodeHeaders(text)
+			got, err := decodeHeaders(text)
 			require.NoError(t, err)
-			require.Equal(t, uuid, gotUUID)
-			require.Equal(t, metadata, got)
-			require.Equal(t, encoding, gotEncoding)
-			require.Zero(t, failures)
+			require.Equal(t, headers{uuid: uuid, metadata: metadata, encoding: encoding}, got)
 		}
 	})
 }
@@ -153,10 +144,11 @@ func FuzzForeignHeaders(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		_, metadata, _, failures, err := decodeHeaders(text)
+		got, err := decodeHeaders(text)
+		metadata := got.metadata
 		require.NotNil(t, metadata)
-		require.GreaterOrEqual(t, failures, 0)
-		require.LessOrEqual(t, failures, maxFailures)
+		require.GreaterOrEqual(t, got.failures, 0)
+		require.LessOrEqual(t, got.failures, maxFailures)
 		for key := range metadata {
 			require.False(t, strings.HasPrefix(key, reservedPrefix))
 		}
@@ -184,15 +176,15 @@ func TestAMessageIsReadAsItWasWritten(t *testing.T) {
 	for i, payload := range []string{"", "text", `{"a":1}`, "\x00"} {
 		metadata := message.Metadata{contentTypeKey: "application/json", "tenant": "a"}
 		stored, encoding := encodePayload(metadata, []byte(payload))
-		headers, err := encodeHeaders(fmt.Sprint(i), metadata, encoding)
+		text, err := encodeHeaders(fmt.Sprint(i), metadata, encoding)
 		require.NoError(t, err)
 
-		uuid, gotMetadata, encoding, _, err := decodeHeaders([]byte(headers))
+		headers, err := decodeHeaders([]byte(text))
 		require.NoError(t, err)
-		got, err := decodePayload([]byte(stored), encoding)
+		got, err := decodePayload([]byte(stored), headers.encoding)
 		require.NoError(t, err)
-		require.Equal(t, fmt.Sprint(i), uuid)
-		require.Equal(t, metadata, gotMetadata)
+		require.Equal(t, fmt.Sprint(i), headers.uuid)
+		require.Equal(t, metadata, headers.metadata)
 		require.Equal(t, payload, string(got))
 	}
 }

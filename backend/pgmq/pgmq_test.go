@@ -182,11 +182,12 @@ func TestANackedMessageComesBackWhenItShould(t *testing.T) {
 	require.Equal(t, 2, delivery(second).Number)
 	require.Equal(t, 1, delivery(second).Failures, "a plain nack is a failure")
 
-	backend.Nack(second, backend.Redelivery{Delay: 300 * time.Millisecond, Failures: 9})
+	backend.Nack(second, backend.Redelivery{Delay: 300 * time.Millisecond, Failures: 9, Done: []string{"one"}})
 	start := time.Now()
 	third := receive(t, messages)
 	require.Greater(t, time.Since(start), 290*time.Millisecond)
 	require.Equal(t, 9, delivery(third).Failures)
+	require.Equal(t, []string{"one"}, delivery(third).Done)
 	require.Equal(t, 9, get[int](t, pool, "select (headers->>'ezq_failures')::int from pgmq.q_t"))
 	require.Empty(t, third.Metadata, "what ezq notes is not metadata")
 	third.Ack()

@@ -89,19 +89,16 @@ type row struct {
 // lease turns a row into a message. It reads whatever others have written: what
 // is not in ezq's form is passed on as it is.
 func (r row) lease(queue string, sql *statements) subscription.Lease {
-	uuid, metadata, encoding, failures, err := decodeHeaders(r.Headers)
-	if err != nil || metadata == nil {
-		metadata = message.Metadata{}
-	}
-	payload, err := decodePayload(r.Message, encoding)
+	headers, _ := decodeHeaders(r.Headers) // of what is not headers, nothing is known
+	payload, err := decodePayload(r.Message, headers.encoding)
 	if err != nil {
 		payload = r.Message
 	}
-	if uuid == "" {
-		uuid = fmt.Sprintf("%s/%d", queue, r.ID)
+	if headers.uuid == "" {
+		headers.uuid = fmt.Sprintf("%s/%d", queue, r.ID)
 	}
-	msg := message.NewMessage(uuid, payload)
-	msg.Metadata = metadata
+	msg := message.NewMessage(headers.uuid, payload)
+	msg.Metadata = headers.metadata
 	token := subscription.Token{ID: r.ID, Number: int(r.Number), At: r.ReadAt}
 	return subscription.Lease{
 		Token:   token,
@@ -109,7 +106,8 @@ func (r row) lease(queue string, sql *statements) subscription.Lease {
 		Delivery: &backend.Delivery{
 			Number:      int(r.Number),
 			DeadLetters: true,
-			Failures:    failures,
+			Failures:    headers.failures,
+			Done:        headers.done,
 			PublishedAt: r.PublishedAt,
 			Receipt:     &receipt{sql: sql, token: token},
 		},
