@@ -62,10 +62,16 @@ install_postgres() {
 
 can_apt() { [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; }
 
+# What apt-get says is long, and of interest only if it fails.
 apt_install() {
-	export DEBIAN_FRONTEND=noninteractive
-	apt-get -qq update >&2 && apt-get -qq install -y --no-install-recommends "$@" >&2 </dev/null
+	local log
+	log=$(apt_get update && apt_get install -y --no-install-recommends "$@") || {
+		echo "$log" >&2
+		return 1
+	}
 }
+
+apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -q "$@" 2>&1 </dev/null; }
 
 fetch_pgmq_sql() (
 	if ! command -v npm >/dev/null; then
@@ -78,7 +84,7 @@ fetch_pgmq_sql() (
 	trap 'rm -rf "$work"' EXIT
 	cd "$work"
 	say "fetching PGMQ $pgmq_version"
-	npm pack --silent --cache "$work/npm" "$npm_package" >/dev/null || missing "npm could not fetch $npm_package: is there a network?"
+	npm pack --loglevel=error --cache "$work/npm" "$npm_package" >/dev/null || missing "npm could not fetch $npm_package: is there a network?"
 	has_sha256 ./*.tgz "$npm_package_sha256" || fail "$npm_package does not have the expected checksum"
 	tar -xzf ./*.tgz package/dist/pgmq.tar.gz
 	tar -xzf package/dist/pgmq.tar.gz
