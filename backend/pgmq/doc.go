@@ -39,7 +39,10 @@
 //
 // # What is needed
 //
-// PGMQ 1.5 or later, installed as an extension or as plain SQL, and pgx. The
-// transactions of this package state their isolation level, and none of its
-// statements needs a session: it works behind a pooler in transaction mode.
+// PGMQ 1.5 or later, installed as an extension or as plain SQL. The transactions
+// of this package state their isolation level, and none of its statements needs a
+// session. Behind a pooler in transaction mode that does not know prepared
+// statements (PgBouncer before 1.21, or without max_prepared_statements), add
+// default_query_exec_mode=cache_describe to the URL, for publishing; consumers
+// find out by themselves that notifications do not arrive there.
 package pgmq

@@ -17,8 +17,9 @@ import (
 const channel = "ezq"
 
 const (
-	// notifyPause is the least time between two notifications of a queue.
-	notifyPause = 20 * time.Millisecond
+	// notifyPause is the least time between two notifications of a queue. A
+	// consumer that has been told looks again within less.
+	notifyPause = 50 * time.Millisecond
 
 	notifyTimeout = 5 * time.Second
 )

@@ -166,8 +166,12 @@ func (p *Publisher) send(ctx context.Context, topic string, rows rows) error {
 var errBindings = errors.New("the groups of the topic change faster than messages can be published")
 
 // store reports whether the rows are stored; they are not if the route is old.
+//
+// Unlike other statements it may stay prepared, as far as the handle is set up
+// for that: it looks at no table whose plan could go stale, and planning it costs
+// as much as running it.
 func (p *Publisher) store(ctx context.Context, route *route, rows rows) (stored bool, err error) {
-	args := []any{pgx.QueryExecModeCacheDescribe, rows.messages, rows.headers, rows.delays, rows.times, route.version}
+	args := []any{rows.messages, rows.headers, rows.delays, rows.times, route.version}
 	statement := route.insert
 	if p.inTx && !p.config.NoNotify && p.throttle.allow(route.queues[0]) {
 		statement = route.insertAndNotify

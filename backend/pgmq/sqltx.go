@@ -33,9 +33,6 @@ func (t sqlTx) Query(ctx context.Context, statement string, args ...any) (pgx.Ro
 func (t sqlTx) Exec(ctx context.Context, statement string, args ...any) (pgconn.CommandTag, error) {
 	var texts []any
 	for _, arg := range args {
-		if _, isMode := arg.(pgx.QueryExecMode); isMode {
-			continue
-		}
 		text, err := asText(arg)
 		if err != nil {
 			return pgconn.CommandTag{}, fmt.Errorf("pgmq: encode a parameter: %w", err)
