@@ -24,13 +24,13 @@ func welcome(_ context.Context, e UserCreated) error {
 }
 
 func main() {
-	if err := run(context.Background()); err != nil {
+	if err := run(context.Background(), os.Getenv("EZQ_DATABASE_URL")); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context) error {
-	queue, err := open(ctx, os.Getenv("EZQ_DATABASE_URL"))
+func run(ctx context.Context, databaseURL string) error {
+	queue, err := open(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
