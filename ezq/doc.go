@@ -29,9 +29,16 @@
 // # Delivery
 //
 // Every event is delivered at least once, so a handler must cope with seeing
-// one twice. What it returns decides what becomes of its event: nil, an error,
-// [Permanent] or [RetryAfter]. An event that fails comes back later; nothing is
-// dropped because it failed.
+// one twice. What it returns decides what becomes of its event:
+//
+//	nil                  it is done
+//	an error             it failed, and may be tried again
+//	Permanent(err)       it failed, and no retry can cure it
+//	RetryAfter(d, err)   it failed, and waits d before it is tried again
+//
+// There is nothing else to return, and a panic counts as an error. An event that
+// failed comes back later; none is dropped because it failed. An error that a
+// handler returns because it was interrupted is no failure.
 //
 // # Stopping
 //

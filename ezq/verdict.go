@@ -5,22 +5,11 @@ import (
 	"time"
 )
 
-// A handler decides what becomes of its event by what it returns:
-//
-//	nil                  the event is done
-//	an error             it failed, and may be tried again
-//	Permanent(err)       it failed, and no retry can cure it
-//	RetryAfter(d, err)   it failed, and should wait d before its next try
-//
-// There is nothing else to return. A panic counts as an error. An error
-// returned after the handler's context ended with [ErrInterrupted] is no
-// failure: the event goes back as if it had never been delivered.
-//
 // Verdicts are found wherever they are in the tree of wrapped and joined
-// errors. An error that is permanent is not tried again, whatever delay it
-// carries too.
+// errors, so that a handler may add context to them.
 
-// Permanent marks err as one that no retry can cure. Permanent(nil) is nil.
+// Permanent marks err as one that no retry can cure. It is not tried again,
+// whatever delay it carries too. Permanent(nil) is nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil

@@ -33,12 +33,22 @@ func pinned(t *testing.T, file string, event any) []byte {
 	return want
 }
 
-// golden also holds those bytes to event.
+// golden also holds those bytes to event, and what PostgreSQL made of them, if
+// its jsonb can hold them: testdata/wire/<file>.jsonb.
 func golden[E any](t *testing.T, file string, event E) {
 	t.Helper()
-	back, err := decode[E](NameOf[E](), pinned(t, file, event))
-	require.NoError(t, err)
-	require.Equal(t, event, back)
+	forms := [][]byte{pinned(t, file, event)}
+	if stored, err := os.ReadFile(filepath.Join("testdata", "wire", file+".jsonb")); err == nil {
+		forms = append(forms, stored)
+	}
+	for _, wire := range forms {
+		name, ok := peek(wire)
+		require.True(t, ok)
+		require.Equal(t, NameOf[E](), string(name))
+		back, err := decode[E](string(name), wire)
+		require.NoError(t, err)
+		require.Equal(t, event, back)
+	}
 }
 
 type Address struct {
