@@ -1,0 +1,125 @@
+package cluster
+
+import (
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// programs is the directory of PostgreSQL's programs, and who may run them.
+type programs struct {
+	bin    string
+	prefix []string   // changes to the server's user; empty if that is ours
+	server *user.User // nil if that is ours
+}
+
+func findPrograms(tb testing.TB) programs {
+	tb.Helper()
+	for _, bin := range candidates() {
+		if complete(bin) {
+			p := programs{bin: bin}
+			if os.Geteuid() == 0 {
+				p.becomePostgres(tb)
+			}
+			return p
+		}
+	}
+	unavailable(tb, "PostgreSQL's server programs were not found: install them, or name their directory in EZQ_POSTGRES_BIN")
+	return programs{}
+}
+
+// unavailable skips the test for lack of something, or fails it if CI is set.
+func unavailable(tb testing.TB, reason string) {
+	tb.Helper()
+	if os.Getenv("CI") != "" {
+		tb.Fatal(reason)
+	}
+	tb.Skip(reason)
+}
+
+// candidates is where scripts/pgmq looks too.
+func candidates() []string {
+	if bin := os.Getenv("EZQ_POSTGRES_BIN"); bin != "" {
+		return []string{bin}
+	}
+	var found []string
+	for _, pattern := range []string{
+		"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin",
+		"/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin",
+	} {
+		matches, _ := filepath.Glob(pattern) // it errs on bad patterns only
+		found = append(found, matches...)
+	}
+	slices.SortFunc(found, func(a, b string) int { return strings.Compare(b, a) })
+	if bin, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
+		found = slices.Insert(found, 0, strings.TrimSpace(string(bin)))
+	}
+	if initdb, err := exec.LookPath("initdb"); err == nil {
+		found = slices.Insert(found, 0, filepath.Dir(initdb))
+	}
+	return found
+}
+
+func complete(bin string) bool {
+	for _, program := range []string{"initdb", "pg_ctl", "postgres", "pg_basebackup"} {
+		if _, err := exec.LookPath(filepath.Join(bin, program)); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// becomePostgres is for root, whom PostgreSQL refuses.
+func (p *programs) becomePostgres(tb testing.TB) {
+	tb.Helper()
+	var err error
+	if p.server, err = user.Lookup("postgres"); err != nil {
+		unavailable(tb, "PostgreSQL refuses to run as root, and there is no user named postgres")
+	}
+	if _, err := exec.LookPath("setpriv"); err == nil {
+		p.prefix = []string{"setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"}
+	} else {
+		p.prefix = []string{"runuser", "-u", "postgres", "--"}
+	}
+}
+
+// command returns the command line that runs a program as the server's user.
+func (p programs) command(program string, args ...string) []string {
+	return slices.Concat(p.prefix, []string{filepath.Join(p.bin, program)}, args)
+}
+
+func (p programs) output(program string, args ...string) ([]byte, error) {
+	line := p.command(program, args...)
+	command := exec.Command(line[0], line[1:]...)
+	command.Dir = "/" // the server's user may not be allowed to be where we are
+	command.Env = append(os.Environ(), "LC_ALL=C")
+	return command.CombinedOutput()
+}
+
+func (p programs) children(pid int) (children []int) {
+	out, _ := exec.Command("pgrep", "-P", strconv.Itoa(pid)).Output() // it fails if there are none
+	for line := range strings.FieldsSeq(string(out)) {
+		if child, err := strconv.Atoi(line); err == nil {
+			children = append(children, child)
+		}
+	}
+	return children
+}
+
+// give makes path the property of the server's user.
+func (c *Cluster) give(path string) {
+	c.tb.Helper()
+	if c.programs.server == nil {
+		return
+	}
+	uid, err := strconv.Atoi(c.programs.server.Uid)
+	c.check(err)
+	gid, err := strconv.Atoi(c.programs.server.Gid)
+	c.check(err)
+	c.check(os.Chown(path, uid, gid))
+}

@@ -1,0 +1,88 @@
+package cluster
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// StopFast stops the server in order: sessions are ended, and their transactions rolled back.
+func (c *Cluster) StopFast() {
+	c.tb.Helper()
+	c.stop("fast")
+}
+
+// StopImmediate stops the server without a checkpoint. It recovers when it starts again.
+func (c *Cluster) StopImmediate() {
+	c.tb.Helper()
+	c.stop("immediate")
+}
+
+func (c *Cluster) stop(mode string) {
+	c.tb.Helper()
+	c.run("pg_ctl", "stop", "-w", "-s", "-m", mode, "-D", c.path("data"))
+}
+
+// Kill9 kills the server and all of its processes with SIGKILL, and returns when they are gone.
+func (c *Cluster) Kill9() {
+	c.tb.Helper()
+	first, _, _ := strings.Cut(c.read(c.path("data/postmaster.pid")), "\n")
+	postmaster, err := strconv.Atoi(first)
+	c.check(err)
+	c.check(syscall.Kill(postmaster, syscall.SIGSTOP)) // so that it starts no more
+	pids := append(c.programs.children(postmaster), postmaster)
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have ended
+	}
+	for deadline := time.Now().Add(patience); anyAlive(pids); {
+		if time.Now().After(deadline) {
+			c.tb.Fatal("processes of the server survive SIGKILL: ", pids)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func anyAlive(pids []int) bool {
+	for _, pid := range pids {
+		if !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			return true
+		}
+	}
+	return false
+}
+
+// StartAgain starts the server after it was stopped or killed, and returns when it has recovered.
+func (c *Cluster) StartAgain() {
+	c.tb.Helper()
+	c.start()
+}
+
+func (c *Cluster) start() {
+	c.tb.Helper()
+	out, err := c.programs.output("pg_ctl", "start", "-w", "-t", "60", "-s", "-D", c.path("data"), "-l", c.path("data/server.log"))
+	if err != nil {
+		log, _ := os.ReadFile(c.path("data/server.log"))
+		c.tb.Fatalf("the server did not start: %v\n%s\n%s", err, out, log)
+	}
+}
+
+// RestartCommand returns a command that stops the server, in the mode fast or immediate, and
+// starts it again.
+func (c *Cluster) RestartCommand(mode string) []string {
+	return c.programs.command("pg_ctl", "restart", "-w", "-s", "-m", mode, "-D", c.path("data"), "-l", c.path("data/server.log"))
+}
+
+func (c *Cluster) running() bool {
+	_, err := c.programs.output("pg_ctl", "status", "-D", c.path("data"))
+	return err == nil
+}
+
+func (c *Cluster) run(program string, args ...string) {
+	c.tb.Helper()
+	if out, err := c.programs.output(program, args...); err != nil {
+		c.tb.Fatalf("%s: %v\n%s", program, err, out)
+	}
+}
