@@ -62,14 +62,14 @@ type letters struct {
 	headers []string // to merge
 }
 
-func addLetter(all map[string]*letters, table string, s subscription.Settlement) {
+func addLetter(all map[string]*letters, table, from string, s subscription.Settlement) {
 	l := all[table]
 	if l == nil {
 		l = &letters{}
 		all[table] = l
 	}
 	l.add(s.Token)
-	l.headers = append(l.headers, letterHeaders(s.UUID, s.Verdict.Letter.Metadata))
+	l.headers = append(l.headers, letterHeaders(s.UUID, from, s.Verdict.Letter.Metadata))
 }
 
 // progress returns the headers that record how far handling a message has come.
@@ -83,13 +83,16 @@ func progress(failures int, done []string) string {
 
 // letterHeaders returns the headers that a message gets as a dead letter. It
 // keeps its id, also if that was made from a row number which is another one in
-// the new table. What PostgreSQL cannot hold of an error's text is replaced.
-func letterHeaders(uuid string, metadata map[string]string) string {
-	headers := make(map[string]string, len(metadata)+1)
+// the new table, and the name of the queue it comes from: of the queues that a
+// topic with groups has, [Queue.Redrive] is to fill only that one. What PostgreSQL
+// cannot hold of an error's text is replaced.
+func letterHeaders(uuid, from string, metadata map[string]string) string {
+	headers := make(map[string]string, len(metadata)+2)
 	for key, value := range metadata {
 		headers[storable(key)] = storable(value)
 	}
 	headers[uuidKey] = storable(uuid)
+	headers[originKey] = from
 	text, _ := json.Marshal(headers) // strings: it cannot fail
 	return string(text)
 }

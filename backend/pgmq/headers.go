@@ -22,6 +22,7 @@ const (
 	encodingKey = reservedPrefix + "enc"
 	failuresKey = reservedPrefix + "failures" // written by a nack,
 	doneKey     = reservedPrefix + "done"     // as is this
+	originKey   = reservedPrefix + "queue"    // of a dead letter: where it was
 )
 
 // maxFailures keeps a number that somebody else has written harmless.

@@ -137,7 +137,7 @@ func (s *store) settle(ctx context.Context, batch *transaction, settle []subscri
 				nacks.add(settlement)
 				continue
 			}
-			addLetter(letters, table, settlement)
+			addLetter(letters, table, s.queue, settlement)
 		default:
 			nacks.add(settlement)
 		}

@@ -1,0 +1,272 @@
+package pgmq_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// giveUp receives a message and makes it a dead letter in the topic "dead".
+func giveUp(t *testing.T, msg *message.Message, topic string) {
+	t.Helper()
+	require.True(t, backend.DeadLetter(msg, backend.Letter{Topic: "dead", Metadata: message.Metadata{
+		backend.DeadLetterTopic:    topic,
+		backend.DeadLetterReason:   "no such user",
+		backend.DeadLetterHandler:  "mail",
+		backend.DeadLetterFailures: "3",
+		backend.DeadLetterAt:       "2026-01-02T03:04:05Z",
+	}}))
+}
+
+// insertLetters writes n dead letters of the topic "t", as the store does.
+func insertLetters(t *testing.T, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	execute(t, pool, "select pgmq.create('dead')")
+	execute(t, pool, fmt.Sprintf(`insert into pgmq.q_dead (vt, message, headers)
+		select now(), '{}', jsonb_build_object('ezq_uuid', 'm' || n, 'topic_poisoned', 't') from generate_series(1, %d) as n`, n))
+}
+
+func uuids(letters []pgmq.DeadLetter) (uuids []string) {
+	for _, letter := range letters {
+		uuids = append(uuids, letter.UUID)
+	}
+	return uuids
+}
+
+func TestDeadLettersSayWhyAndCanGoBack(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	messages := subscribe(t, queue)
+	sent := message.NewMessage("id-1", []byte("\x00bytes"))
+	sent.Metadata.Set("tenant", "a")
+	require.NoError(t, queue.Publish("t", sent))
+	first := receive(t, messages)
+	backend.Nack(first, backend.Redelivery{Failures: 2, Done: []string{"audit"}})
+	giveUp(t, receive(t, messages), "t")
+	requireDead(t, pool, 1)
+
+	letters, err := queue.DeadLetters(t.Context(), "dead", 10)
+	require.NoError(t, err)
+	require.Equal(t, []pgmq.DeadLetter{{
+		ID: 1, UUID: "id-1", Topic: "t", Handler: "mail", Reason: "no such user", Failures: 3,
+		At:      time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Payload: []byte("\x00bytes"), Metadata: message.Metadata{"tenant": "a"},
+	}}, letters)
+	require.Zero(t, get[int](t, pool, "select read_ct from pgmq.q_dead"), "looking is not receiving")
+
+	moved, err := queue.Redrive(t.Context(), "dead", 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, moved)
+	back := receive(t, messages)
+	require.Equal(t, "id-1", back.UUID)
+	require.Equal(t, "\x00bytes", string(back.Payload))
+	require.Equal(t, message.Metadata{"tenant": "a"}, back.Metadata)
+	require.Zero(t, delivery(back).Failures)
+	require.Empty(t, delivery(back).Done)
+	back.Ack()
+	requireCount(t, pool, "pgmq.q_dead", 0)
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
+func TestDeadLettersComeOldestFirstUpToTheLimit(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	insertLetters(t, pool, 3)
+	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 1")
+	letters, err := queue.DeadLetters(t.Context(), "dead", 2)
+	require.NoError(t, err)
+	require.Equal(t, []string{"m1", "m2"}, uuids(letters), "those that are leased are listed too")
+	for _, limit := range []int{0, -1} {
+		_, err = queue.DeadLetters(t.Context(), "dead", limit)
+		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+		_, err = queue.Redrive(t.Context(), "dead", limit)
+		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+	}
+}
+
+func TestWhatIsNoDeadLetterIsListedToo(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	execute(t, pool, `select pgmq.create('dead')`)
+	execute(t, pool, `insert into pgmq.q_dead (vt, message, headers) values
+		(now(), null, null), (now(), '{"a": 1}', '[]'), (now(), '"x"', '{"failures_poisoned":"many","poisoned_at":"now"}')`)
+	letters, err := queue.DeadLetters(t.Context(), "dead", 10)
+	require.NoError(t, err)
+	require.Equal(t, []string{"dead/1", "dead/2", "dead/3"}, uuids(letters))
+	require.Equal(t, `{"a":1}`, string(letters[1].Payload))
+	require.WithinRange(t, letters[2].At, time.Now().Add(-time.Minute), time.Now().Add(time.Minute))
+}
+
+func TestRedriveStopsAtTheLimit(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	insertLetters(t, pool, 2500)
+	for _, want := range []int{1, 1001, 1498, 0} {
+		moved, err := queue.Redrive(t.Context(), "dead", max(want, 1))
+		require.NoError(t, err)
+		require.Equal(t, want, moved)
+	}
+	require.Equal(t, "m1 m2 m3", get[string](t, pool,
+		`select string_agg(headers->>'ezq_uuid', ' ' order by vt) from pgmq.q_t where msg_id <= 3`), "oldest first")
+}
+
+func TestRedriveLeavesWhatIsLeasedAndWhatIsNoDeadLetter(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	insertLetters(t, pool, 3)
+	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 2")
+	execute(t, pool, "update pgmq.q_dead set headers = null where msg_id = 1")
+	moved, err := queue.Redrive(t.Context(), "dead", math.MaxInt)
+	require.Equal(t, 1, moved)
+	require.ErrorIs(t, err, pgmq.ErrInvalidMessage)
+	require.ErrorContains(t, err, "1 messages do not say where they came from")
+	require.Equal(t, "m3", get[string](t, pool, "select headers->>'ezq_uuid' from pgmq.q_t"))
+	requireCount(t, pool, "pgmq.q_dead", 2)
+}
+
+func TestConcurrentRedrivesMoveEachDeadLetterOnce(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	const n = 3000
+	insertLetters(t, pool, n)
+	total := 0
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for range 4 {
+		queue := openAt(t, database, pgmq.Config{})
+		all.Go(func() {
+			moved, err := queue.Redrive(t.Context(), "dead", math.MaxInt)
+			mu.Lock()
+			defer mu.Unlock()
+			total += moved
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, n, total)
+	require.Equal(t, n, get[int](t, pool, "select count(distinct headers->>'ezq_uuid') from pgmq.q_t"))
+	requireCount(t, pool, "pgmq.q_t", n)
+	requireCount(t, pool, "pgmq.q_dead", 0)
+}
+
+func TestADeadLetterGoesBackToItsGroupOnly(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	mail, bills := group(t, database, "mail"), group(t, database, "bills")
+	letters, posted := subscribe(t, mail), subscribe(t, bills)
+	publish(t, mail, "a")
+	requireReceives(t, posted, "a")
+	giveUp(t, receive(t, letters), "t")
+	pool := pgtest.Pool(t, database)
+	requireDead(t, pool, 1)
+
+	moved, err := bills.Redrive(t.Context(), "dead", 1)
+	require.NoError(t, err)
+	require.Equal(t, 1, moved)
+	requireReceives(t, letters, "a")
+	publish(t, mail, "b")
+	requireReceives(t, posted, "b")
+}
+
+// requireDead waits for n messages in the queue "dead", which may not exist yet.
+func requireDead(t *testing.T, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	pgtest.Eventually(t, patience, "dead letters", func() bool {
+		return get[bool](t, pool, "select to_regclass('pgmq.q_dead') is not null") &&
+			get[int](t, pool, "select count(*) from pgmq.q_dead") == n
+	})
+}
+
+func TestALetterOfWatermillsPoisonQueueGoesToAllGroups(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	mail, bills := group(t, database, "mail"), group(t, database, "bills")
+	require.NoError(t, mail.SubscribeInitialize("t"))
+	require.NoError(t, bills.SubscribeInitialize("t"))
+	insertLetters(t, pgtest.Pool(t, database), 1)
+	moved, err := mail.Redrive(t.Context(), "dead", 1)
+	require.NoError(t, err)
+	require.Equal(t, 1, moved)
+	requireReceives(t, subscribe(t, mail), "m1")
+	requireReceives(t, subscribe(t, bills), "m1")
+}
+
+func TestRedriveCreatesTheQueueUnlessItMustNot(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	insertLetters(t, pool, 1)
+	careful := openAt(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	moved, err := careful.Redrive(t.Context(), "dead", 1)
+	require.Zero(t, moved)
+	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+	requireCount(t, pool, "pgmq.q_dead", 1)
+
+	queue := openAt(t, database, pgmq.Config{})
+	publish(t, queue, "known")
+	execute(t, pool, "select pgmq.drop_queue('t')") // behind its back
+	moved, err = queue.Redrive(t.Context(), "dead", 1)
+	require.NoError(t, err)
+	require.Equal(t, 1, moved)
+	requireCount(t, pool, "pgmq.q_t", 1)
+}
+
+func TestOneOriginThatCannotBeFilledDoesNotHoldUpTheOthers(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	insertLetters(t, pool, 2)
+	execute(t, pool, `update pgmq.q_dead set headers = headers || '{"topic_poisoned":"gone"}' where msg_id = 1`)
+	execute(t, pool, "select pgmq.create('t')")
+	queue := openAt(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	moved, err := queue.Redrive(t.Context(), "dead", 10)
+	require.Equal(t, 1, moved)
+	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+	require.ErrorContains(t, err, `"gone"`)
+}
+
+func TestPurgedDeadLettersAreGone(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	insertLetters(t, pool, 2001)
+	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 7")
+	deleted, err := queue.PurgeDeadLetters(t.Context(), "dead")
+	require.NoError(t, err)
+	require.Equal(t, 2001, deleted)
+	requireCount(t, pool, "pgmq.q_dead", 0)
+}
+
+func TestQueuesThatDoNotExistHaveNoDeadLetters(t *testing.T) {
+	t.Parallel()
+	queue, _ := open(t, pgmq.Config{})
+	_, err := queue.DeadLetters(t.Context(), "dead", 1)
+	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+	_, err = queue.Redrive(t.Context(), "dead", 1)
+	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+	_, err = queue.PurgeDeadLetters(t.Context(), "dead")
+	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+	_, err = queue.PurgeDeadLetters(t.Context(), "\x00")
+	require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
+
+	ended, stop := context.WithCancel(t.Context())
+	stop()
+	_, err = queue.Redrive(ended, "dead", 1)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NoError(t, queue.Close())
+	_, err = queue.Redrive(t.Context(), "dead", 1)
+	require.ErrorIs(t, err, backend.ErrClosed)
+}
