@@ -1,0 +1,109 @@
+package pgmq_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/cluster"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// recovery is how long after a fault has ended the next message may take.
+const recovery = 2 * time.Second
+
+// shortLease is for tests in which leases are lost: what a server has leased to
+// a client that never heard of it comes back within a lease.
+func shortLease(maxInFlight int) pgmq.Config {
+	return pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: 3 * time.Second, MaxInFlight: maxInFlight}}
+}
+
+func TestNothingIsLostWhenTheServerGoesAndComesBack(t *testing.T) {
+	t.Parallel()
+	server := cluster.Start(t)
+	for _, fault := range []struct {
+		name string
+		stop func()
+	}{
+		{"stopped fast", server.StopFast},
+		{"stopped immediate", server.StopImmediate},
+		{"killed", server.Kill9},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			server.Execute("select pgmq.drop_queue(queue_name) from pgmq.meta")
+			requireNothingLost(t, server.URL(), func() {
+				fault.stop()
+				server.StartAgain()
+			})
+		})
+	}
+}
+
+// requireNothingLost publishes and consumes while something happens to the
+// server, and afterwards, without any help.
+func requireNothingLost(t *testing.T, database string, happen func()) {
+	t.Helper()
+	const consumers, inFlight = 2, 20
+	l, pool := newLedger(), pgtest.Pool(t, database)
+	var running []*pgmq.Queue
+	for range consumers {
+		consumer := openAt(t, database, shortLease(inFlight))
+		l.consuming(t, consumer)
+		running = append(running, consumer)
+	}
+	told := subscribeTo(t, deaf(t, database), "told")
+	requireListening(t, pool)
+	publisher := openAt(t, database, pgmq.Config{})
+	endPublishing := l.publishing("m", publisher)
+	defer endPublishing()
+	pgtest.Eventually(t, patience, "messages flow", func() bool { return l.count() > 100 })
+
+	happen()
+	healed := time.Now()
+	pgtest.Eventually(t, patience, "messages flow again", func() bool { return l.deliveredSince(healed) })
+	took, before := time.Since(healed), l.count()
+	pgtest.Eventually(t, patience, "and go on", func() bool { return l.count() > before+100 })
+	endPublishing()
+	requireDrained(t, pool)
+	requireListening(t, pool)
+	require.NoError(t, publisher.Publish("told", message.NewMessage("a", nil)))
+	receive(t, told).Ack()
+
+	closing := time.Now()
+	for _, consumer := range running {
+		require.NoError(t, consumer.Close())
+	}
+	t.Logf("first delivery after %v, closed in %v", took, time.Since(closing))
+	l.require(t, consumers*inFlight)
+	require.Less(t, took, recovery)
+	require.Less(t, time.Since(closing), closeBound)
+}
+
+func subscribeTo(t *testing.T, queue message.Subscriber, topic string) <-chan *message.Message {
+	t.Helper()
+	messages, err := queue.Subscribe(t.Context(), topic)
+	require.NoError(t, err)
+	return messages
+}
+
+// closeBound is how long Close may take where no handler holds it up and the
+// server may not answer: see [pgmq.Subscriber.Close].
+const closeBound = 16 * time.Second
+
+func TestCloseDoesNotWaitForAServerThatIsGone(t *testing.T) {
+	t.Parallel()
+	server := cluster.Start(t)
+	queue := openAt(t, server.URL(), pgmq.Config{})
+	publish(t, queue, "a", "b")
+	messages := subscribe(t, queue)
+	receive(t, messages).Ack()
+	receive(t, messages) // and is not settled
+	server.Kill9()
+	start := time.Now()
+	require.NoError(t, queue.Close())
+	t.Log("closed in", time.Since(start))
+	require.Less(t, time.Since(start), closeBound)
+}
