@@ -2,82 +2,273 @@ package pgmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/ezq-go/ezq/backend"
 )
 
-// PurgeQueue deletes the messages that topic has now, also those that are leased
-// or delayed, and returns how many. Of a Queue with a Group, it purges that
-// group's. A handler that is at work on one of them may finish; its ack is void.
+// QueueKind is how PostgreSQL keeps the messages of a queue.
+type QueueKind uint8
+
+const (
+	// Plain: messages survive a crash of the server, and are on its standbys.
+	Plain QueueKind = iota
+
+	// Unlogged: after a crash, or on a standby that takes over, the queue is
+	// empty. Publishing writes no WAL. The archive is logged all the same.
+	Unlogged
+
+	// Partitioned: messages are in tables of PartitionInterval each, of which
+	// pg_partman drops the old ones. It also drops messages that nobody has
+	// handled: this is for those that are worthless after a while.
+	Partitioned
+)
+
+// String returns the name of the kind in lower case.
+func (k QueueKind) String() string {
+	switch k {
+	case Plain:
+		return "plain"
+	case Unlogged:
+		return "unlogged"
+	case Partitioned:
+		return "partitioned"
+	}
+	return fmt.Sprintf("QueueKind(%d)", uint8(k))
+}
+
+// QueueOptions says what queue to create. The zero value is what Publish and
+// Subscribe create.
+type QueueOptions struct {
+	Kind QueueKind
+
+	// PartitionInterval is how many messages are in a partition: each has those
+	// with so many consecutive ids. Defaults to "10000".
+	//
+	// A length of time, which PGMQ takes too, is refused. The partitions have no
+	// common index of ids then, and settling a message looks at all of them.
+	PartitionInterval string
+
+	// RetentionInterval is how many ids behind the latest a message may be before
+	// its partition is dropped. Defaults to "100000".
+	RetentionInterval string
+}
+
+// CreateQueue creates the queue that subscriptions to topic read: the topic's, or
+// that of the Group. If it exists and is of that kind, it does nothing. A queue of
+// another kind is an error of the kind [ErrInvalidConfig]; it stays as it is.
 //
-// It deletes in batches, of which those that are done stay done if it fails, and
-// needs the privileges of a consumer. The TRUNCATE of pgmq.purge_queue needs
-// another one, waits for every transaction that uses the queue, and keeps all
-// publishers and consumers waiting meanwhile.
-func (q *Queue) PurgeQueue(ctx context.Context, topic string) (int, error) {
-	const op = "purge"
+// The role needs what pgmq.create needs: CREATE on the schema pgmq, and SELECT and
+// INSERT on pgmq.meta. A partitioned queue also needs the extension pg_partman,
+// without which the error matches [errors.ErrUnsupported].
+func (q *Queue) CreateQueue(ctx context.Context, topic string, options QueueOptions) error {
+	const op = "create queue"
 	queue, err := q.consumed(topic)
 	if err != nil {
-		return 0, classify(op, topic, err)
+		return classify(op, topic, err)
 	}
-	deleted, err := q.purge(ctx, queue)
-	return deleted, classify(op, topic, err)
-}
-
-// purgeSQL deletes a batch of what is between two ids. Rows are locked in the
-// order of their ids, as all statements do that lock several.
-const purgeSQL = `
-with doomed as (
-	select msg_id from %[1]s
-	where msg_id > $1 and msg_id <= $2
-	order by msg_id
-	limit 1000
-	for update),
-d as (delete from %[1]s m using doomed where m.msg_id = doomed.msg_id)
-select count(*)::int, coalesce(max(msg_id), 0) from doomed`
-
-func (q *Queue) purge(ctx context.Context, queue string) (deleted int, err error) {
-	last, err := one[int64](ctx, q, fmt.Sprintf("select coalesce(max(msg_id), 0) from %s", tableName(queue)))
-	if err != nil {
-		return 0, err
+	if err := options.check(); err != nil {
+		return classify(op, topic, err)
 	}
-	for after := int64(0); ; {
-		var n int
-		err := q.inTransaction(ctx, func(tx pgx.Tx) error {
-			return tx.QueryRow(ctx, fmt.Sprintf(purgeSQL, tableName(queue)),
-				pgx.QueryExecModeCacheDescribe, after, last).Scan(&n, &after)
-		})
-		if err != nil || n == 0 {
-			return deleted, err
+	if _, err := probe(ctx, q.pool, queue); err != nil { // is PGMQ there?
+		return classify(op, topic, err)
+	}
+	found, err := q.kindOf(ctx, queue)
+	if errors.Is(err, pgx.ErrNoRows) {
+		failed := q.create(ctx, queue, options)
+		// Another client may have been faster, which is as good.
+		if found, err = q.kindOf(ctx, queue); err != nil {
+			err = createDenied(cmpError(failed, err))
 		}
-		deleted += n
+	}
+	if err == nil && found != options.Kind {
+		err = &Error{
+			Kind: ErrInvalidConfig, Cause: fmt.Errorf("the queue %q exists, and is %v", queue, found),
+			Remedy: "drop it first, which loses its messages and its archive",
+		}
+	}
+	return classify(op, topic, err)
+}
+
+func (o *QueueOptions) check() error {
+	for _, interval := range []struct {
+		name      string
+		value     *string
+		byDefault string
+	}{
+		{"PartitionInterval", &o.PartitionInterval, "10000"},
+		{"RetentionInterval", &o.RetentionInterval, "100000"},
+	} {
+		if *interval.value == "" {
+			*interval.value = interval.byDefault
+		}
+		digits := strings.Trim(*interval.value, "0123456789") == ""
+		if !digits || len(*interval.value) > 9 || strings.Trim(*interval.value, "0") == "" {
+			return &Error{
+				Kind: ErrInvalidConfig, Cause: fmt.Errorf("%s is %q", interval.name, *interval.value),
+				Remedy: `set it to a number of messages, like "` + interval.byDefault + `"`,
+			}
+		}
+	}
+	if o.Kind > Partitioned {
+		return &Error{Kind: ErrInvalidConfig, Cause: fmt.Errorf("Kind is %v", o.Kind), Remedy: "set it to Plain, Unlogged or Partitioned"}
+	}
+	return nil
+}
+
+// create creates a queue with PGMQ's own function.
+//
+// A partitioned queue gets the index on vt that all others have and PGMQ 1.13 does
+// not create: without it, each claim sorts all messages.
+func (q *Queue) create(ctx context.Context, queue string, options QueueOptions) error {
+	switch options.Kind {
+	case Plain:
+		_, err := createThrough(q.pool)(ctx, queue)
+		return err
+	case Unlogged:
+		_, err := q.pool.Exec(ctx, "select pgmq.create_unlogged($1::text)", pgx.QueryExecModeCacheDescribe, queue)
+		return err
+	}
+	if err := q.requirePartman(ctx); err != nil {
+		return err
+	}
+	return q.inTransaction(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "select pgmq.create_partitioned($1::text, $2::text, $3::text)",
+			pgx.QueryExecModeCacheDescribe, queue, options.PartitionInterval, options.RetentionInterval)
+		if err != nil {
+			return err
+		}
+		index := pgx.Identifier{"q_" + queue + "_vt_idx"}.Sanitize()
+		_, err = tx.Exec(ctx, fmt.Sprintf("create index if not exists %s on %s (vt)", index, tableName(queue)),
+			pgx.QueryExecModeExec)
+		return err
+	})
+}
+
+func (q *Queue) requirePartman(ctx context.Context) error {
+	installed, err := one[bool](ctx, q, "select exists (select from pg_extension where extname = 'pg_partman')")
+	if err != nil || installed {
+		return err
+	}
+	return &Error{
+		Cause:  fmt.Errorf("partitioned queues need the extension pg_partman, which this database does not have: %w", errors.ErrUnsupported),
+		Remedy: "install it and run CREATE EXTENSION pg_partman, or create a plain queue",
 	}
 }
 
-func invalidLimit(limit int) error {
-	return &Error{Kind: ErrInvalidConfig, Cause: fmt.Errorf("limit is %d", limit), Remedy: "set it to 1 or more"}
-}
-
-// consumed returns the queue that subscriptions to topic read: the topic's own,
-// or that of the group.
-func (q *Queue) consumed(topic string) (string, error) {
-	if q.publisher.closed.Load() {
-		return "", backend.ErrClosed
+func createDenied(err error) error {
+	if !isCode(err, "42501") {
+		return err
 	}
-	return q.subscriber.queueOf(topic)
+	return &Error{
+		Kind: ErrPermission, Cause: withoutSecrets(err),
+		Remedy: "let its owner run GRANT USAGE, CREATE ON SCHEMA pgmq TO the role; GRANT SELECT, INSERT ON pgmq.meta TO the role",
+	}
 }
 
-// inTransaction runs statements that take effect together. It states the
-// isolation level: under any other, statements that compete for rows fail.
-func (q *Queue) inTransaction(ctx context.Context, run func(tx pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, q.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, run)
+// kindSQL is an expression on pg_class c.
+const kindSQL = "case when c.relkind = 'p' then 2 when c.relpersistence = 'u' then 1 else 0 end"
+
+// kindOf returns [pgx.ErrNoRows] if there is no such queue.
+func (q *Queue) kindOf(ctx context.Context, queue string) (QueueKind, error) {
+	kind, err := one[int32](ctx, q, "select "+kindSQL+" from pg_class c where c.oid = to_regclass($1)", tableName(queue))
+	return QueueKind(kind), err //nolint:gosec // 0 to 2
 }
 
-// one returns the only column of the only row of a query.
-func one[T any](ctx context.Context, q *Queue, sql string, args ...any) (value T, err error) {
-	args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
-	return value, q.pool.QueryRow(ctx, sql, args...).Scan(&value)
+// DropQueue deletes the queue that subscriptions to topic read, the topic's or
+// that of the Group, with all its messages and, as PGMQ does, with its archive.
+// It reports whether there was one.
+//
+// Subscriptions to it go on, log that the queue is gone, and continue if it comes
+// back; a publish creates it anew, unless NoCreate is set. A group whose queue is
+// dropped gets no copies any more, until it subscribes again.
+//
+// The role must own the queue and may DELETE from pgmq.meta. Transactions that
+// have used the queue are waited for up to 5 seconds, because everybody else who
+// wants the queue waits meanwhile.
+func (q *Queue) DropQueue(ctx context.Context, topic string) (existed bool, err error) {
+	const op = "drop queue"
+	queue, err := q.consumed(topic)
+	if err != nil {
+		return false, classify(op, topic, err)
+	}
+	if _, err = q.kindOf(ctx, queue); err == nil {
+		err = q.inTransaction(ctx, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "select set_config('lock_timeout', $1, true)", pgx.QueryExecModeCacheDescribe, "5s"); err != nil {
+				return err
+			}
+			return tx.QueryRow(ctx, "select pgmq.drop_queue($1::text)", pgx.QueryExecModeCacheDescribe, queue).Scan(&existed)
+		})
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = nil
+	}
+	q.forget(topic, queue)
+	return existed && err == nil, classify(op, topic, dropFailed(err, queue))
 }
+
+func dropFailed(err error, queue string) error {
+	switch {
+	case isCode(err, "55P03"): // lock_not_available
+		return &Error{Cause: withoutSecrets(err), Remedy: "stop the transactions that use the queue: see pg_stat_activity"}
+	case isCode(err, "42501"):
+		return &Error{
+			Kind: ErrPermission, Cause: withoutSecrets(err),
+			Remedy: fmt.Sprintf("connect as the owner of %s, with DELETE on pgmq.meta", tableName(queue)),
+		}
+	}
+	return err
+}
+
+// forget is for a queue that has been dropped.
+func (q *Queue) forget(topic, queue string) {
+	routes := q.publisher.routes
+	routes.mu.Lock()
+	known := routes.byTopic[topic]
+	routes.mu.Unlock()
+	if known != nil {
+		routes.forget(topic, known)
+	}
+	routes.catalog.forget(queue)
+	q.subscriber.catalog.forget(queue)
+}
+
+// QueueInfo is a queue of PGMQ.
+type QueueInfo struct {
+	Name      string // as in [QueueName]; its table is pgmq.q_<Name>
+	Kind      QueueKind
+	CreatedAt time.Time
+}
+
+// Queues returns all queues of PGMQ in this database, in the order of their
+// names, whoever has created them. The role needs SELECT on pgmq.meta.
+func (q *Queue) Queues(ctx context.Context) ([]QueueInfo, error) {
+	const op = "list queues"
+	if _, err := q.consumed("ezq"); err != nil { // is it closed?
+		return nil, classify(op, "", err)
+	}
+	rows, err := q.pool.Query(ctx, queuesSQL, pgx.QueryExecModeCacheDescribe)
+	if err != nil {
+		return nil, classify(op, "", err)
+	}
+	queues, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (info QueueInfo, err error) {
+		var kind int32
+		err = r.Scan(&info.Name, &kind, &info.CreatedAt)
+		info.Kind = QueueKind(kind) //nolint:gosec // 0 to 2
+		return info, err
+	})
+	return queues, classify(op, "", err)
+}
+
+// PGMQ writes a queue's name in lower case where it names its table, but not in
+// meta. There, Orders and orders are two; and if one is dropped, the other is left
+// without a table (PGMQ 1.11.1). The cast cuts a name as PostgreSQL does.
+const queuesSQL = `
+select distinct on (c.relname) substr(c.relname, 3), ` + kindSQL + `, m.created_at
+from pgmq.meta m
+join pg_class c on c.relname = ('q_' || lower(m.queue_name))::name
+where c.relnamespace = 'pgmq'::regnamespace and c.relkind in ('r', 'p')
+order by c.relname, m.created_at`

@@ -1,0 +1,83 @@
+package pgmq
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// PurgeQueue deletes the messages that topic has now, also those that are leased
+// or delayed, and returns how many. Of a Queue with a Group, it purges that
+// group's. A handler that is at work on one of them may finish; its ack is void.
+//
+// It deletes in batches, of which those that are done stay done if it fails, and
+// needs the privileges of a consumer. The TRUNCATE of pgmq.purge_queue needs
+// another one, waits for every transaction that uses the queue, and keeps all
+// publishers and consumers waiting meanwhile.
+func (q *Queue) PurgeQueue(ctx context.Context, topic string) (int, error) {
+	const op = "purge"
+	queue, err := q.consumed(topic)
+	if err != nil {
+		return 0, classify(op, topic, err)
+	}
+	deleted, err := q.purge(ctx, queue)
+	return deleted, classify(op, topic, err)
+}
+
+// purgeSQL deletes a batch of what is between two ids. Rows are locked in the
+// order of their ids, as all statements do that lock several.
+const purgeSQL = `
+with doomed as (
+	select msg_id from %[1]s
+	where msg_id > $1 and msg_id <= $2
+	order by msg_id
+	limit 1000
+	for update),
+d as (delete from %[1]s m using doomed where m.msg_id = doomed.msg_id)
+select count(*)::int, coalesce(max(msg_id), 0) from doomed`
+
+func (q *Queue) purge(ctx context.Context, queue string) (deleted int, err error) {
+	last, err := one[int64](ctx, q, fmt.Sprintf("select coalesce(max(msg_id), 0) from %s", tableName(queue)))
+	if err != nil {
+		return 0, err
+	}
+	for after := int64(0); ; {
+		var n int
+		err := q.inTransaction(ctx, func(tx pgx.Tx) error {
+			return tx.QueryRow(ctx, fmt.Sprintf(purgeSQL, tableName(queue)),
+				pgx.QueryExecModeCacheDescribe, after, last).Scan(&n, &after)
+		})
+		if err != nil || n == 0 {
+			return deleted, err
+		}
+		deleted += n
+	}
+}
+
+func invalidLimit(limit int) error {
+	return &Error{Kind: ErrInvalidConfig, Cause: fmt.Errorf("limit is %d", limit), Remedy: "set it to 1 or more"}
+}
+
+// consumed returns the queue that subscriptions to topic read: the topic's own,
+// or that of the group.
+func (q *Queue) consumed(topic string) (string, error) {
+	if q.publisher.closed.Load() {
+		return "", backend.ErrClosed
+	}
+	return q.subscriber.queueOf(topic)
+}
+
+// inTransaction runs statements that take effect together. It states the
+// isolation level: under any other, statements that compete for rows fail.
+func (q *Queue) inTransaction(ctx context.Context, run func(tx pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, q.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, run)
+}
+
+// one returns the only column of the only row of a query.
+func one[T any](ctx context.Context, q *Queue, sql string, args ...any) (value T, err error) {
+	args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
+	return value, q.pool.QueryRow(ctx, sql, args...).Scan(&value)
+}
