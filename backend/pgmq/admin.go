@@ -14,14 +14,14 @@ import (
 type QueueKind uint8
 
 const (
-	// Plain: messages survive a crash of the server, and are on its standbys.
+	// Plain messages survive a crash of the server, and are on its standbys.
 	Plain QueueKind = iota
 
-	// Unlogged: after a crash, or on a standby that takes over, the queue is
-	// empty. Publishing writes no WAL. The archive is logged all the same.
+	// Unlogged messages are lost in a crash, and when a standby takes over.
+	// Publishing writes no WAL. The archive is logged all the same.
 	Unlogged
 
-	// Partitioned: messages are in tables of PartitionInterval each, of which
+	// Partitioned messages are in tables of PartitionInterval each, of which
 	// pg_partman drops the old ones. It also drops messages that nobody has
 	// handled: this is for those that are worthless after a while.
 	Partitioned
@@ -114,7 +114,7 @@ func (o *QueueOptions) check() error {
 		}
 	}
 	if o.Kind > Partitioned {
-		return &Error{Kind: ErrInvalidConfig, Cause: fmt.Errorf("Kind is %v", o.Kind), Remedy: "set it to Plain, Unlogged or Partitioned"}
+		return &Error{Kind: ErrInvalidConfig, Cause: fmt.Errorf("the Kind is %v", o.Kind), Remedy: "set it to Plain, Unlogged or Partitioned"}
 	}
 	return nil
 }

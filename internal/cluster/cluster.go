@@ -67,7 +67,7 @@ func newCluster(tb testing.TB) *Cluster {
 	tb.Helper()
 	c := &Cluster{tb: tb, programs: findPrograms(tb), port: freePort(tb), password: rand.Text()}
 	var err error
-	if c.dir, err = os.MkdirTemp("/tmp", "ezq-pgmq.*"); err != nil {
+	if c.dir, err = os.MkdirTemp("/tmp", "ezq-pgmq.*"); err != nil { //nolint:usetesting // the server's user has no way into TempDir
 		tb.Fatal(err)
 	}
 	tb.Cleanup(c.remove)
