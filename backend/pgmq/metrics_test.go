@@ -1,0 +1,124 @@
+package pgmq
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+func measured(tb testing.TB) (*Queue, *pgxpool.Pool) {
+	tb.Helper()
+	pool := pgtest.Pool(tb, pgtest.Database(tb))
+	queue, err := New(pool, Config{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, queue.Close()) })
+	exec(tb, pool, "select pgmq.create('t')")
+	return queue, pool
+}
+
+// fill adds n messages that become visible, or did, an interval from now.
+func fill(tb testing.TB, pool *pgxpool.Pool, n int, interval string) {
+	tb.Helper()
+	exec(tb, pool, fmt.Sprintf("insert into pgmq.q_t (vt, message) select now() + interval '%s', '{}' from generate_series(1, %d)", interval, n))
+}
+
+func TestMetricsTellHowAQueueIsDoing(t *testing.T) {
+	t.Parallel()
+	queue, pool := measured(t)
+	empty, err := queue.Metrics(t.Context(), "t")
+	require.NoError(t, err)
+	require.Equal(t, QueueMetrics{Queue: "t"}, empty)
+
+	fill(t, pool, 2, "-1 hour")
+	fill(t, pool, 3, "1 hour")
+	exec(t, pool, "insert into pgmq.q_t (vt, message) values ('infinity', '{}'), ('-infinity', '{}')")
+	found, err := queue.Metrics(t.Context(), "t")
+	require.NoError(t, err)
+	require.Equal(t, 3, found.Visible)
+	require.Equal(t, 4, found.Invisible)
+	require.False(t, found.VisibleCapped || found.InvisibleCapped)
+	require.InDelta(t, time.Hour, found.OldestVisible, float64(time.Minute))
+	require.WithinDuration(t, time.Now().Add(time.Hour), found.NextDue, time.Minute)
+
+	exec(t, pool, "delete from pgmq.q_t where vt < now()")
+	pgtest.Eventually(t, time.Minute, "statistics", func() bool {
+		found, err := queue.Metrics(t.Context(), "t")
+		require.NoError(t, err)
+		return found.Estimate == 4 && found.DeadRows == 3
+	})
+	exec(t, pool, "vacuum pgmq.q_t")
+	pgtest.Eventually(t, time.Minute, "the vacuum", func() bool {
+		found, err := queue.Metrics(t.Context(), "t")
+		require.NoError(t, err)
+		return found.DeadRows == 0 && !found.VacuumedAt.IsZero()
+	})
+}
+
+func TestMetricsStopCounting(t *testing.T) {
+	t.Parallel()
+	queue, pool := measured(t)
+	for _, test := range []struct {
+		add    int
+		capped bool
+	}{{countLimit, false}, {1, true}} {
+		fill(t, pool, test.add, "-1 hour")
+		fill(t, pool, test.add, "1 hour")
+		found, err := queue.Metrics(t.Context(), "t")
+		require.NoError(t, err)
+		require.Equal(t, countLimit, found.Visible)
+		require.Equal(t, countLimit, found.Invisible)
+		require.Equal(t, test.capped, found.VisibleCapped)
+		require.Equal(t, test.capped, found.InvisibleCapped)
+	}
+}
+
+// Also when the planner thinks that everything is visible, and nothing is.
+func TestMetricsNeverScanTheTable(t *testing.T) {
+	t.Parallel()
+	_, pool := measured(t)
+	fill(t, pool, 50_000, "-1 hour")
+	exec(t, pool, "analyze pgmq.q_t")
+	exec(t, pool, "update pgmq.q_t set vt = now() + interval '1 day'")
+	sql := strings.ReplaceAll(metricsSQL, "{table}", tableName("t"))
+	sql = strings.NewReplacer("$1", fmt.Sprint(countLimit+1), "$2", "'"+tableName("t")+"'").Replace(sql)
+	rows, err := pool.Query(t.Context(), "explain (costs off) "+sql)
+	require.NoError(t, err)
+	plan := ""
+	for rows.Next() {
+		var line string
+		require.NoError(t, rows.Scan(&line))
+		plan += line + "\n"
+	}
+	require.NoError(t, rows.Err())
+	require.Equal(t, 4, strings.Count(plan, "using q_t_vt_idx"), plan)
+	require.NotContains(t, plan, "Seq Scan on q_t", plan)
+}
+
+// What looking at a queue of 100,000 messages costs, beside pgmq.metrics.
+func BenchmarkMetrics(b *testing.B) {
+	for _, visible := range []bool{true, false} {
+		b.Run(fmt.Sprintf("visible=%v", visible), func(b *testing.B) {
+			queue, pool := measured(b)
+			fill(b, pool, 100_000, map[bool]string{true: "-1 hour", false: "1 hour"}[visible])
+			exec(b, pool, "vacuum analyze pgmq.q_t")
+			b.Run("ezq", func(b *testing.B) {
+				for b.Loop() {
+					_, err := queue.Metrics(b.Context(), "t")
+					require.NoError(b, err)
+				}
+			})
+			b.Run("pgmq.metrics", func(b *testing.B) {
+				for b.Loop() {
+					exec(b, pool, "select pgmq.metrics('t')")
+				}
+			})
+		})
+	}
+}
