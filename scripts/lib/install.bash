@@ -84,7 +84,7 @@ fetch_pgmq_sql() (
 	trap 'rm -rf "$work"' EXIT
 	cd "$work"
 	say "fetching PGMQ $pgmq_version"
-	npm pack --loglevel=error --cache "$work/npm" "$npm_package" >/dev/null || missing "npm could not fetch $npm_package: is there a network?"
+	npm pack --loglevel=error --no-update-notifier --cache "$work/npm" "$npm_package" >/dev/null || missing "npm could not fetch $npm_package: is there a network?"
 	has_sha256 ./*.tgz "$npm_package_sha256" || fail "$npm_package does not have the expected checksum"
 	tar -xzf ./*.tgz package/dist/pgmq.tar.gz
 	tar -xzf package/dist/pgmq.tar.gz
