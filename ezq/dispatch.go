@@ -8,24 +8,6 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// handler builds what handles the events of one topic, from the outside in: the
-// router's middleware, the choice of the route, the route's own middleware, the
-// function.
-func (r *Router) handler(topic string, routes routes) message.HandlerFunc {
-	calls := make(map[*route]message.HandlerFunc, len(routes))
-	for _, rt := range routes {
-		calls[rt] = chain(rt.middleware, interruptible(rt.call))
-	}
-	choose := func(msg *message.Message) ([]*message.Message, error) {
-		rt, event := routes.find(msg.Payload)
-		if rt == nil {
-			return nil, Permanent(&UnknownEventError{Topic: topic, Event: event})
-		}
-		return calls[rt](msg)
-	}
-	return chain(r.middleware, choose)
-}
-
 // interruptible gives an interrupted handler's event back. It is the innermost
 // link, so that no middleware, ours or Watermill's, takes a shutdown for a
 // failure.

@@ -2,6 +2,7 @@ package ezq
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -16,11 +17,20 @@ import (
 // A handler of [EndEvent] or [InterruptEvent] observes it: fn is called as the
 // router stops, and what it returns is only logged.
 //
-// Handle panics if E cannot have a name, if r already has a handler for E on the
-// same topic, or if r has been started: all three are mistakes in the program,
-// not conditions to recover from.
+// One event may have several handlers, if each has a [Name] of its own. They run
+// concurrently, and each succeeds or fails on its own. The event is done when all
+// of them have succeeded. If one fails, the event comes back, and only those run
+// again that have not succeeded; on a backend that does not promise Progress, all
+// do.
+//
+// Handle panics if E cannot have a name, if r has another handler for E on the
+// same topic and not both have names, if fn is nil, or if r has been started: all
+// are mistakes in the program, not conditions to recover from.
 func Handle[E any](r *Router, fn func(ctx context.Context, event E) error, opts ...HandleOption) {
 	name := NameOf[E]()
+	if fn == nil {
+		panic("ezq: Handle: the handler of " + name + " is nil")
+	}
 	rt := &route{events: []string{name}, topic: DefaultTopic}
 	rt.call = func(msg *message.Message) ([]*message.Message, error) {
 		event, err := decode[E](name, msg.Payload)
@@ -41,6 +51,19 @@ func With(middleware ...message.HandlerMiddleware) HandleOption {
 	return handleOption(func(rt *route) { rt.middleware = append(rt.middleware, middleware...) })
 }
 
+// Name names a handler: in [Meta], in the log, and in the queue, where a failed
+// event carries the names of the handlers that have succeeded. So a name must not
+// change while events are queued. A handler without one goes by the name of its
+// event, and is the only one that its event may have.
+func Name(name string) HandleOption {
+	return handleOption(func(rt *route) {
+		if flaw := nameFlaw(name); flaw != "" {
+			panic(fmt.Sprintf("ezq: Name: %q %s: use another name", name, flaw))
+		}
+		rt.name = name
+	})
+}
+
 // Alias makes a handler take events under former names too. Rename an event
 // type by giving its handlers the old name as an alias, and remove that when
 // no event of the old name is left in any queue.
@@ -56,6 +79,23 @@ func (f handleOption) applyToHandle(rt *route) { f(rt) }
 type route struct {
 	events     []string // the names it goes by; the first is its own
 	topic      string
+	name       string // or ""
 	call       message.HandlerFunc
 	middleware []message.HandlerMiddleware
+
+	handle message.HandlerFunc // call within all middleware; see build
+}
+
+// build makes what handles an event, from the outside in: the router's
+// middleware, the handler's own, the function.
+func (rt *route) build(middleware []message.HandlerMiddleware) {
+	rt.handle = chain(middleware, chain(rt.middleware, interruptible(rt.call)))
+}
+
+// label is the handler's name, or else that of its event.
+func (rt *route) label() string {
+	if rt.name == "" && len(rt.events) > 0 {
+		return rt.events[0]
+	}
+	return rt.name
 }

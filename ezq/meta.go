@@ -16,6 +16,9 @@ type Meta struct {
 	Event string // the name that the event's handler is for
 	Topic string
 
+	// Handler is the [Name] of the handler, or else that of its event.
+	Handler string
+
 	// Delivery counts the deliveries of the event, from 1, however they ended.
 	// It is 0 if the backend does not count.
 	Delivery int
@@ -54,20 +57,17 @@ func Stopping(ctx context.Context) <-chan struct{} {
 
 type metaKey struct{}
 
-// handling is an event being handled. Copying the headers is left to those who
-// ask for them.
+// handling is an event being handled by one handler. Copying the headers is left
+// to those who ask for them.
 type handling struct {
 	meta    Meta
 	headers message.Metadata
 }
 
-func withMeta(ctx context.Context, topic, event string, msg *message.Message) (context.Context, *handling) {
-	h := &handling{
-		meta:    Meta{ID: msg.UUID, Event: event, Topic: topic},
-		headers: msg.Metadata,
-	}
-	if d := backend.DeliveryFrom(ctx); d != nil {
+// describe fills in what is known about msg.
+func (h *handling) describe(topic string, msg *message.Message) {
+	h.meta.ID, h.meta.Topic, h.headers = msg.UUID, topic, msg.Metadata
+	if d := backend.DeliveryFrom(msg.Context()); d != nil {
 		h.meta.Delivery, h.meta.Failures, h.meta.PublishedAt = d.Number, d.Failures, d.PublishedAt
 	}
-	return context.WithValue(ctx, metaKey{}, h), h
 }

@@ -3,7 +3,6 @@ package ezq
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -44,12 +43,9 @@ type Router struct {
 	features   backend.Features
 	config     Config
 	middleware []message.HandlerMiddleware
-	topics     map[string]routes
+	topics     map[string]*topic
 	started    atomic.Bool
 }
-
-// routes are the handlers of one topic, by the names of their events.
-type routes map[string]*route
 
 // NewRouter returns a router that takes its events from subscriber, which is a
 // backend or any other Watermill Subscriber. The router does not close it.
@@ -69,12 +65,14 @@ func NewRouter(subscriber message.Subscriber, config Config) *Router {
 		subscriber: subscriber,
 		features:   backend.FeaturesOf(subscriber),
 		config:     config,
-		topics:     map[string]routes{},
+		topics:     map[string]*topic{},
 	}
 }
 
-// Use wraps every handler in middleware, which may be any of Watermill's. The
-// first one is the outermost. Use panics if the router has been started.
+// Use wraps every handler in middleware, each on its own, also where one event has
+// several. It may be any of Watermill's; the first one is the outermost. What
+// becomes of unknown events passes through it too. Use panics if the router has
+// been started.
 func (r *Router) Use(middleware ...message.HandlerMiddleware) {
 	r.mustNotRun("Use")
 	r.middleware = append(r.middleware, middleware...)
@@ -85,17 +83,12 @@ func (r *Router) add(rt *route) {
 	if rt.topic == "" {
 		panic("ezq: Handle: the topic is empty")
 	}
-	if r.topics[rt.topic] == nil {
-		r.topics[rt.topic] = routes{}
+	tp := r.topics[rt.topic]
+	if tp == nil {
+		tp = &topic{name: rt.topic, events: map[string][]*route{}}
 	}
-	for _, event := range rt.events {
-		if _, taken := r.topics[rt.topic][event]; taken {
-			panic(fmt.Sprintf("ezq: Handle: event %q on topic %q already has a handler", event, rt.topic))
-		}
-	}
-	for _, event := range rt.events {
-		r.topics[rt.topic][event] = rt
-	}
+	tp.add(rt)
+	r.topics[rt.topic] = tp
 }
 
 func (r *Router) mustNotRun(method string) {
@@ -116,34 +109,8 @@ func (r *Router) start() error {
 	if r.started.Swap(true) {
 		return errStarted
 	}
+	for _, tp := range r.topics {
+		tp.build(r.middleware)
+	}
 	return nil
-}
-
-// find returns the handler of an event, and the name that the event goes by. A
-// message that names no event is for the topic's handler, if there is only one.
-func (rs routes) find(wire []byte) (rt *route, event string) {
-	name, ok := peek(wire)
-	if ok {
-		if rt := rs[string(name)]; rt != nil {
-			return rt, rt.events[0]
-		}
-		return nil, string(name)
-	}
-	for name, candidate := range rs {
-		if isControl(name) || candidate == rt {
-			continue
-		}
-		if rt != nil {
-			return nil, ""
-		}
-		rt = candidate
-	}
-	if rt == nil {
-		return nil, ""
-	}
-	return rt, rt.events[0]
-}
-
-func isControl(event string) bool {
-	return event == EndEvent{}.EventName() || event == InterruptEvent{}.EventName()
 }

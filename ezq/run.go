@@ -89,17 +89,17 @@ func newRun(ctx context.Context, r *Router) *run {
 
 // subscribe starts a taker for each topic.
 func (rn *run) subscribe() {
-	for topic, routes := range rn.topics {
+	for name, topic := range rn.topics {
 		if rn.taking.Err() != nil {
 			return
 		}
-		events, err := rn.subscriber.Subscribe(rn.working, topic)
+		events, err := rn.subscriber.Subscribe(rn.working, name)
 		if err != nil {
-			rn.fail(&SubscriptionError{Topic: topic, Err: err})
+			rn.fail(&SubscriptionError{Topic: name, Err: err})
 			return
 		}
 		rn.subscriptions = append(rn.subscriptions, events)
-		t := &taker{run: rn, topic: topic, routes: routes, handle: rn.handler(topic, routes)}
+		t := &taker{run: rn, topic: topic}
 		rn.takers.Go(func() { t.take(events) })
 	}
 }

@@ -11,75 +11,122 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// settle handles msg and acks or nacks it.
-func (t *taker) settle(msg *message.Message) {
-	ctx, finish := t.workContext(msg.Context())
-	defer finish()
-	_, event := t.routes.find(msg.Payload)
-	ctx, h := withMeta(ctx, t.topic, event, msg)
-	msg.SetContext(ctx)
-	t.begin(h)
-	defer t.end(h)
-
-	err := errGoexit
-	defer func() { t.conclude(ctx, h.meta, msg, err) }() // deferred for runtime.Goexit
-	out, failure := safely(t.handle, msg)
-	if failure == nil && len(out) > 0 {
-		failure = errProduced
-	}
-	err = failure
+// outcome is what became of an event with one of its handlers.
+type outcome struct {
+	route   *route
+	fate    fate
+	err     error           // if it failed
+	verdict backend.Verdict // if it was given up or back
 }
 
-// workContext makes sure that ctx, the context of a message, ends when the run
-// is interrupted. A Watermill backend lets it descend from the context of its
-// subscription, as ezq's own do; not all do.
-func (t *taker) workContext(ctx context.Context) (_ context.Context, finish func()) {
-	consumer := backend.ConsumerFrom(t.working)
-	if backend.ConsumerFrom(ctx).Stopping == consumer.Stopping {
-		return ctx, func() {}
+// fate is the kind of an outcome. Of several the highest decides: no event is
+// given up while a handler has tries left.
+type fate uint8
+
+const (
+	succeeded fate = iota
+	givenUp        // a middleware moved it to the dead letters
+	givenBack      // it was interrupted, or not begun
+	failed
+)
+
+// judge says what became of msg, which a handler has returned from with err.
+func (k *task) judge(ctx context.Context, rt *route, msg *message.Message, err error) outcome {
+	o := outcome{route: rt, err: err}
+	unknown := (*UnknownEventError)(nil)
+	switch {
+	case isClosed(msg.Nacked()): // by a middleware, or because it was interrupted
+		o.fate = givenBack
+		if d := backend.DeliveryFrom(ctx); d != nil {
+			o.verdict, _ = d.Verdict()
+		}
+		if o.verdict.Letter != nil {
+			o.fate = givenUp
+		}
+	case err == nil, isClosed(msg.Acked()):
+		o.fate = succeeded
+	case interrupted(ctx):
+		o.fate = givenBack
+	case k.config.IgnoreUnknown && errors.As(err, &unknown):
+		k.config.Logger.DebugContext(ctx, "ezq: unknown event ignored", "event", k.event, "topic", k.topic.name, "id", msg.UUID)
+		o.fate = succeeded
+	default:
+		o.fate = failed
 	}
-	ctx, cancel := context.WithCancelCause(backend.WithConsumer(ctx, consumer))
-	stop := context.AfterFunc(t.working, func() { cancel(context.Cause(t.working)) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
+	return o
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
-func (rn *run) begin(h *handling) {
-	rn.mu.Lock()
-	rn.active[h] = struct{}{}
-	rn.mu.Unlock()
+// conclude tells the backend what became of the event.
+func (k *task) conclude(ctx context.Context, outcomes []outcome) {
+	var worst fate
+	back := unchanged(ctx)
+	earlier := back.Failures
+	var letter *backend.Letter
+	for _, o := range outcomes {
+		worst = max(worst, o.fate)
+		switch o.fate {
+		case succeeded:
+			if o.route.name != "" && len(k.routes) > 1 {
+				back.Done = append(back.Done[:len(back.Done):len(back.Done)], o.route.name)
+			}
+		case givenUp:
+			letter = o.verdict.Letter
+		case givenBack:
+			back.Delay = max(back.Delay, o.verdict.Delay)
+			back.Failures = max(back.Failures, o.verdict.Failures)
+		case failed: // once for them all
+			wait := pace(earlier+1, o.err)
+			back.Delay = max(back.Delay, wait)
+			back.Failures = earlier + 1
+			k.logFailure(ctx, o, back.Failures, wait)
+		}
+	}
+	k.tell(worst, back, letter)
 }
 
-func (rn *run) end(h *handling) {
-	rn.mu.Lock()
-	delete(rn.active, h)
-	rn.mu.Unlock()
+// tell is where the backend learns it. An event that has been acked or nacked
+// already stays so.
+func (k *task) tell(worst fate, back backend.Redelivery, letter *backend.Letter) {
+	switch worst {
+	case succeeded:
+		k.msg.Ack()
+	case givenUp:
+		backend.DeadLetter(k.msg, *letter)
+	case givenBack:
+		backend.Nack(k.msg, back)
+	case failed:
+		if !k.features.Redelay {
+			closedWithin(back.Delay, k.taking.Done()) // the backend cannot wait, so we do
+		}
+		backend.Nack(k.msg, back)
+	}
 }
 
-// conclude tells the backend what became of msg.
-func (t *taker) conclude(ctx context.Context, meta Meta, msg *message.Message, err error) {
-	if err == nil {
-		msg.Ack() // does nothing if the event was given back
-		return
+// release gives msg back as if it had not been delivered.
+func release(msg *message.Message) { backend.Nack(msg, unchanged(msg.Context())) }
+
+// unchanged is the redelivery of an event that nothing has happened to.
+func unchanged(ctx context.Context) (r backend.Redelivery) {
+	if d := backend.DeliveryFrom(ctx); d != nil {
+		r.Failures, r.Done = d.Failures, d.Done
 	}
-	if interrupted(ctx) {
-		release(msg)
-		return
-	}
-	if unknown := (*UnknownEventError)(nil); t.config.IgnoreUnknown && errors.As(err, &unknown) {
-		t.config.Logger.DebugContext(ctx, "ezq: unknown event ignored", "event", meta.Event, "topic", meta.Topic, "id", meta.ID)
-		msg.Ack()
-		return
-	}
-	wait := pace(meta.Failures+1, err)
-	t.logFailure(ctx, meta, wait, err)
-	msg.SetContext(ctx) // a middleware may have left another one behind
-	if !t.features.Redelay {
-		closedWithin(wait, t.taking.Done()) // the backend cannot wait, so we do
-	}
-	backend.Nack(msg, backend.Redelivery{Delay: wait, Failures: meta.Failures + 1})
+	return r
+}
+
+// interrupted reports whether the context of an event ended because its consumer
+// no longer counts: it has stopped, or lost the event.
+func interrupted(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	return errors.Is(cause, ErrInterrupted) || errors.Is(cause, ErrLeaseLost)
 }
 
 const (
@@ -99,13 +146,17 @@ func pace(failures int, err error) time.Duration {
 	return wait - rand.N(wait/5)
 }
 
-func (t *taker) logFailure(ctx context.Context, meta Meta, wait time.Duration, err error) {
-	attrs := []any{
-		"event", meta.Event, "topic", meta.Topic, "id", meta.ID,
-		"failures", meta.Failures + 1, "retry_in", wait, "error", err,
+func (k *task) logFailure(ctx context.Context, o outcome, failures int, wait time.Duration) {
+	event := k.event
+	if len(o.route.events) > 0 {
+		event = o.route.events[0]
 	}
-	if p := (*PanicError)(nil); errors.As(err, &p) {
+	attrs := []any{
+		"event", event, "topic", k.topic.name, "handler", o.route.label(), "id", k.msg.UUID,
+		"failures", failures, "retry_in", wait, "error", o.err,
+	}
+	if p := (*PanicError)(nil); errors.As(o.err, &p) {
 		attrs = append(attrs, "stack", string(p.Stack))
 	}
-	t.config.Logger.ErrorContext(ctx, "ezq: event failed", attrs...)
+	k.config.Logger.ErrorContext(ctx, "ezq: event failed", attrs...)
 }

@@ -2,19 +2,14 @@ package ezq
 
 import (
 	"context"
-	"errors"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-
-	"github.com/ezq-go/ezq/backend"
 )
 
 // taker takes the events of one topic and starts a handler for each.
 type taker struct {
 	*run
-	topic  string
-	routes routes
-	handle message.HandlerFunc
+	topic *topic
 }
 
 // take takes events, as many at a time as Config.Concurrency allows, until the
@@ -28,12 +23,17 @@ func (t *taker) take(events <-chan *message.Message) {
 			return
 		}
 		msg, ok := t.next(events)
-		if !ok || t.control(msg) {
+		if !ok {
 			return
 		}
+		routes, event := t.topic.find(msg)
+		if t.control(msg, event) {
+			return
+		}
+		k := &task{taker: t, msg: msg, routes: routes, event: event}
 		t.handlers.Go(func() {
 			defer func() { <-slots }()
-			t.settle(msg)
+			k.run()
 		})
 	}
 }
@@ -46,7 +46,7 @@ func (t *taker) next(events <-chan *message.Message) (msg *message.Message, ok b
 	case msg, ok = <-events:
 	}
 	if !ok {
-		t.fail(&SubscriptionError{Topic: t.topic})
+		t.fail(&SubscriptionError{Topic: t.topic.name})
 		return nil, false
 	}
 	if t.taking.Err() != nil { // both at once
@@ -59,15 +59,14 @@ func (t *taker) next(events <-chan *message.Message) (msg *message.Message, ok b
 // control stops the run if msg is a control event, and reports whether it is.
 //
 // The ack comes first: a marker that came back would stop the next router too.
-func (t *taker) control(msg *message.Message) bool {
-	if t.config.IgnoreControl {
+func (t *taker) control(msg *message.Message, event string) bool {
+	if t.config.IgnoreControl || !isControl(event) {
 		return false
 	}
-	name, _ := peek(msg.Payload)
 	reason := &stopReason{timeout: t.config.DrainTimeout}
-	switch string(name) {
+	switch event {
 	case EndEvent{}.EventName():
-		end, err := decode[EndEvent](string(name), msg.Payload)
+		end, err := decode[EndEvent](event, msg.Payload)
 		if err != nil {
 			t.config.Logger.Warn("ezq: an EndEvent has no valid timeout; stopping with the router's own", "error", err)
 		} else if end.Timeout > 0 {
@@ -75,48 +74,32 @@ func (t *taker) control(msg *message.Message) bool {
 		}
 	case InterruptEvent{}.EventName():
 		reason = &stopReason{err: ErrInterrupted}
-	default:
-		return false
 	}
-	ctx, _ := withMeta(context.WithoutCancel(msg.Context()), t.topic, string(name), msg)
 	msg.Ack()
-	t.config.Logger.Info("ezq: stopping", "event", string(name), "topic", t.topic, "id", msg.UUID)
+	t.config.Logger.Info("ezq: stopping", "event", event, "topic", t.topic.name, "id", msg.UUID)
 	t.stop(reason)
-	t.observe(ctx, string(name), msg)
+	for _, rt := range t.topic.events[event] {
+		t.observe(rt, msg)
+	}
 	return true
 }
 
-// observe calls the handler of a control event, if there is one.
-func (t *taker) observe(ctx context.Context, event string, msg *message.Message) {
-	rt := t.routes[event]
-	if rt == nil {
-		return
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
+// observe calls a handler of a control event, outside of all middleware.
+func (t *taker) observe(rt *route, msg *message.Message) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(msg.Context()))
 	stop := context.AfterFunc(t.working, func() { cancel(context.Cause(t.working)) })
 	observed := msg.Copy()
 	observed.SetContext(ctx)
+	h := &handling{}
+	h.describe(t.topic.name, observed)
+	h.meta.Event, h.meta.Handler = rt.events[0], rt.label()
+	observed.SetContext(context.WithValue(ctx, metaKey{}, h))
 	t.handlers.Go(func() {
 		defer stop()
 		defer cancel(nil)
 		if _, err := safely(rt.call, observed); err != nil {
-			t.config.Logger.Error("ezq: the handler of a control event failed", "event", event, "topic", t.topic, "error", err)
+			t.config.Logger.Error("ezq: the handler of a control event failed",
+				"event", h.meta.Event, "topic", t.topic.name, "handler", h.meta.Handler, "error", err)
 		}
 	})
-}
-
-// release gives msg back as if it had not been delivered.
-func release(msg *message.Message) {
-	var unchanged backend.Redelivery
-	if d := backend.DeliveryFrom(msg.Context()); d != nil {
-		unchanged.Failures, unchanged.Done = d.Failures, d.Done
-	}
-	backend.Nack(msg, unchanged)
-}
-
-// interrupted reports whether the context of an event ended because its consumer
-// no longer counts: it has stopped, or lost the event.
-func interrupted(ctx context.Context) bool {
-	cause := context.Cause(ctx)
-	return errors.Is(cause, ErrInterrupted) || errors.Is(cause, ErrLeaseLost)
 }

@@ -1,0 +1,204 @@
+package ezq_test
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// journal counts what ran, by name.
+type journal struct {
+	mu    sync.Mutex
+	calls map[string]int
+}
+
+func (j *journal) note(name string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.calls == nil {
+		j.calls = map[string]int{}
+	}
+	j.calls[name]++
+	return j.calls[name]
+}
+
+func (j *journal) read() map[string]int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return maps.Clone(j.calls)
+}
+
+// runFor runs router for so long, and stops it.
+func runFor(t *testing.T, router *ezq.Router, d time.Duration) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), d)
+	defer stop()
+	require.NoError(t, router.Run(ctx))
+}
+
+func TestSeveralHandlersOfOneEventRunAtTheSameTime(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		var calls journal
+		for _, name := range []string{"mail", "bill"} {
+			ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+				assert(t, e.ID == 7 && ezq.MetaFrom(ctx).Handler == name && ezq.MetaFrom(ctx).Event == "OrderPlaced")
+				time.Sleep(time.Second)
+				calls.note(name)
+				return nil
+			}, ezq.Name(name))
+		}
+		publish(t, queue, orderPlaced{7}, ezq.EndEvent{})
+		start := time.Now()
+		require.NoError(t, router.Run(t.Context()))
+		require.Equal(t, time.Second, time.Since(start))
+		require.Equal(t, map[string]int{"mail": 1, "bill": 1}, calls.read())
+		require.Empty(t, left(t, queue))
+	})
+}
+
+func TestARedeliveryRunsOnlyTheHandlersThatHaveNotSucceeded(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		var calls journal
+		handle := func(name string, failures int) {
+			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+				n := calls.note(name)
+				assert(t, ezq.MetaFrom(ctx).Failures == n-1)
+				if n <= failures {
+					return errBoom
+				}
+				return nil
+			}, ezq.Name(name))
+		}
+		handle("mail", 0)
+		handle("bill", 1)
+		handle("ship", 3)
+		publish(t, queue, orderPlaced{1})
+		runFor(t, router, time.Hour)
+		require.Equal(t, map[string]int{"mail": 1, "bill": 2, "ship": 4}, calls.read(),
+			"failures count once for each delivery, however many handlers fail")
+		require.Empty(t, left(t, queue))
+	})
+}
+
+func TestTheLongestRetryDelayOfSeveralHandlersCounts(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		var again []time.Duration
+		start := time.Now()
+		ezq.Handle(router, func(context.Context, orderPlaced) error { return ezq.RetryAfter(time.Minute, errBoom) }, ezq.Name("a"))
+		ezq.Handle(router, func(context.Context, orderPlaced) error {
+			again = append(again, time.Since(start))
+			return ezq.RetryAfter(time.Second, errBoom)
+		}, ezq.Name("b"))
+		publish(t, queue, orderPlaced{1})
+		runFor(t, router, 150*time.Second)
+		require.Equal(t, []time.Duration{0, time.Minute, 2 * time.Minute}, again, "RetryAfter says not before")
+	})
+}
+
+func TestAnInterruptedHandlerRunsAgainAndItsSiblingsDoNot(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		var calls journal
+		run := func(slow time.Duration) error {
+			router := newRouter(queue, ezq.Config{})
+			ezq.Handle(router, func(context.Context, orderPlaced) error { calls.note("fast"); return nil }, ezq.Name("fast"))
+			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+				assert(t, ezq.MetaFrom(ctx).Failures == 0)
+				calls.note("slow")
+				select {
+				case <-time.After(slow):
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}, ezq.Name("slow"))
+			ctx, stop := context.WithTimeout(t.Context(), time.Second)
+			defer stop()
+			return router.Run(ctx)
+		}
+		publish(t, queue, orderPlaced{1})
+		require.ErrorIs(t, run(time.Hour), ezq.ErrDrainTimeout)
+		require.NoError(t, run(0))
+		require.Equal(t, map[string]int{"fast": 1, "slow": 2}, calls.read())
+		require.Empty(t, left(t, queue))
+	})
+}
+
+// giveUp is the least of a dead-letter policy.
+func giveUp(next message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		out, err := next(msg)
+		if ezq.IsPermanent(err) && backend.DeadLetter(msg, backend.Letter{Topic: "dead"}) {
+			return nil, nil
+		}
+		return out, err
+	}
+}
+
+func TestAnEventIsGivenUpWhenNoHandlerHasTriesLeft(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		router.Use(giveUp)
+		var calls journal
+		ezq.Handle(router, func(context.Context, orderPlaced) error {
+			calls.note("hopeless")
+			return ezq.Permanent(errBoom)
+		}, ezq.Name("hopeless"))
+		ezq.Handle(router, func(context.Context, orderPlaced) error {
+			if calls.note("shaky") < 3 {
+				return errBoom
+			}
+			return nil
+		}, ezq.Name("shaky"))
+		publish(t, queue, orderPlaced{1})
+		runFor(t, router, time.Hour)
+		require.Equal(t, map[string]int{"hopeless": 3, "shaky": 3}, calls.read())
+		require.Empty(t, left(t, queue))
+		dead, err := queue.Subscribe(t.Context(), "dead")
+		require.NoError(t, err)
+		(<-dead).Ack()
+	})
+}
+
+func TestAPanicAndALostGoroutineLeaveTheOtherHandlersAlone(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		var calls journal
+		ezq.Handle(router, func(context.Context, orderPlaced) error {
+			if calls.note("bad") == 1 {
+				panic(errBoom)
+			}
+			return nil
+		}, ezq.Name("bad"))
+		ezq.Handle(router, func(context.Context, orderPlaced) error { calls.note("good"); return nil }, ezq.Name("good"))
+		publish(t, queue, orderPlaced{1})
+		runFor(t, router, time.Hour)
+		require.Equal(t, map[string]int{"bad": 2, "good": 1}, calls.read())
+	})
+}
+
+func TestAHandlerThatIsNoLongerThereIsNotMissed(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		before := newRouter(queue, ezq.Config{})
+		ezq.Handle(before, func(context.Context, orderPlaced) error { return nil }, ezq.Name("done"))
+		ezq.Handle(before, func(context.Context, orderPlaced) error { return errBoom }, ezq.Name("removed"))
+		publish(t, queue, orderPlaced{1})
+		runFor(t, before, time.Nanosecond)
+
+		after := newRouter(queue, ezq.Config{})
+		ezq.Handle(after, func(context.Context, orderPlaced) error { t.Error("called twice"); return nil }, ezq.Name("done"))
+		runFor(t, after, time.Hour)
+		require.Empty(t, left(t, queue))
+	})
+}

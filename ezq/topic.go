@@ -1,0 +1,104 @@
+package ezq
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// topic is the handlers of one topic.
+type topic struct {
+	name   string
+	events map[string][]*route // by the names of the events
+
+	// What follows is built when the router starts.
+	only    []*route // of messages that name no event
+	unknown *route   // of events that nobody handles
+}
+
+// add attaches rt, or panics if it and another handler of the same event could
+// not be told apart.
+func (tp *topic) add(rt *route) {
+	for _, event := range rt.events {
+		for _, other := range tp.events[event] {
+			mustDiffer(rt, other, event)
+		}
+	}
+	for _, event := range rt.events {
+		if !slices.Contains(tp.events[event], rt) {
+			tp.events[event] = append(tp.events[event], rt)
+		}
+	}
+}
+
+func mustDiffer(rt, other *route, event string) {
+	const remedy = "give each handler a name of its own with Name, and keep the names"
+	if rt.name == "" || other.name == "" {
+		panic(fmt.Sprintf("ezq: Handle: event %q on topic %q has several handlers, and one is without a name: %s", event, rt.topic, remedy))
+	}
+	if rt.name == other.name {
+		panic(fmt.Sprintf("ezq: Handle: event %q on topic %q has two handlers named %q: %s", event, rt.topic, rt.name, remedy))
+	}
+}
+
+// find returns the handlers of the event in msg, and the name that the message
+// gives it. A message that names no event is for the topic's only event.
+func (tp *topic) find(msg *message.Message) (routes []*route, event string) {
+	name, ok := peek(msg.Payload)
+	if !ok {
+		return tp.only, ""
+	}
+	routes = tp.events[string(name)]
+	if len(routes) > 0 {
+		for _, known := range routes[0].events {
+			if known == string(name) {
+				return routes, known // which costs no allocation
+			}
+		}
+	}
+	return routes, string(name)
+}
+
+// build makes what handles the topic's events, each handler within middleware.
+func (tp *topic) build(middleware []message.HandlerMiddleware) {
+	tp.only = tp.onlyEvent()
+	for _, rt := range tp.handlers() {
+		rt.build(middleware)
+	}
+	tp.unknown = &route{topic: tp.name, call: func(msg *message.Message) ([]*message.Message, error) {
+		return nil, Permanent(&UnknownEventError{Topic: tp.name, Event: MetaFrom(msg.Context()).Event})
+	}}
+	tp.unknown.build(middleware)
+}
+
+// onlyEvent returns the handlers of the topic's only event, control events
+// aside, or none if there are more events or none.
+func (tp *topic) onlyEvent() (only []*route) {
+	for name, routes := range tp.events {
+		if isControl(name) {
+			continue
+		}
+		if only != nil && !slices.Equal(only, routes) {
+			return nil
+		}
+		only = routes
+	}
+	return only
+}
+
+// handlers returns each handler once.
+func (tp *topic) handlers() (handlers []*route) {
+	for _, routes := range tp.events {
+		for _, rt := range routes {
+			if !slices.Contains(handlers, rt) {
+				handlers = append(handlers, rt)
+			}
+		}
+	}
+	return handlers
+}
+
+func isControl(event string) bool {
+	return event == EndEvent{}.EventName() || event == InterruptEvent{}.EventName()
+}
