@@ -52,7 +52,7 @@ func TestSeveralHandlersOfOneEventRunAtTheSameTime(t *testing.T) {
 		for _, name := range []string{"mail", "bill"} {
 			ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
 				assert(t, e.ID == 7 && ezq.MetaFrom(ctx).Handler == name && ezq.MetaFrom(ctx).Event == "OrderPlaced")
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				calls.note(name)
 				return nil
 			}, ezq.Name(name))
