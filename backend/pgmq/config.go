@@ -88,6 +88,12 @@ type SubscriberConfig struct {
 	// for settling and renewing.
 	Connections int
 
+	// Archive keeps messages that are acked: they move to the queue's archive,
+	// PGMQ's table pgmq.a_<queue>, from which [Queue.Replay] can publish them again.
+	// Nothing leaves the archive by itself: see [Queue.PurgeArchive]. An ack costs
+	// about twice as much. Defaults to false: acked messages are deleted.
+	Archive bool
+
 	// NoCreate refuses to subscribe to a topic that does not exist, with
 	// [ErrQueueNotFound], instead of creating its queue.
 	NoCreate bool

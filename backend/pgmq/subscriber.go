@@ -126,6 +126,11 @@ func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
 	if err := s.check(ctx, pool, topic, queue); err != nil {
 		return nil, err
 	}
+	if s.config.Archive {
+		if sql, err = archiving(ctx, pool, queue, sql); err != nil {
+			return nil, err
+		}
+	}
 	return &store{
 		queue: queue, sql: sql, pool: pool, claims: s.claims,
 		hints: s.hints, open: s.letterTable, logger: s.logger,

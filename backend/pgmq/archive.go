@@ -1,0 +1,243 @@
+package pgmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// archiveName returns the quoted name of a queue's archive.
+func archiveName(queue string) string {
+	return pgx.Identifier{"pgmq", "a_" + queue}.Sanitize()
+}
+
+// archiving returns sql with acks that move messages to the archive of queue.
+func archiving(ctx context.Context, db DB, queue string, sql statements) (statements, error) {
+	columns, err := archiveColumns(ctx, db, queue)
+	if err != nil {
+		return statements{}, err
+	}
+	also := []string{"{also}", "", "{m.also}", ""}
+	if slices.Contains(columns, "last_read_at") { // PGMQ 1.10
+		also = []string{"{also}", ", last_read_at", "{m.also}", ", m.last_read_at"}
+	}
+	text := strings.NewReplacer("{archive}", archiveName(queue), "{queue}", queue).Replace(archiveSQL)
+	sql.ack = sql.fences.Replace(strings.NewReplacer(also...).Replace(text))
+	return sql, nil
+}
+
+// One statement: a message is in one of the tables at any time.
+//
+// The archive can have a message with the same msg_id already: an unlogged queue
+// counts from 1 again after a crash, and its archive, which is logged, still has
+// what was there before (with PGMQ's own function archiving then fails, until the
+// ids are past that). The message gets a negative number there, at random so that
+// concurrent acks do not choose the same, and keeps the id made of its own.
+const archiveSQL = `
+with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at)),
+l as (
+	select m.msg_id from {table} m join t on m.msg_id = t.id and {same}
+	order by m.msg_id
+	for update of m),
+d as (
+	delete from {table} m using l where m.msg_id = l.msg_id
+	returning m.msg_id, m.read_ct, m.enqueued_at, m.vt, m.message, m.headers{m.also}),
+a as (
+	insert into {archive} (msg_id, read_ct, enqueued_at, vt, message, headers{also})
+	select msg_id, read_ct, enqueued_at, vt, message, headers{also} from d
+	on conflict do nothing
+	returning msg_id),
+b as (
+	insert into {archive} (msg_id, read_ct, enqueued_at, vt, message, headers{also})
+	select -1 - floor(random() * 9e18)::bigint, read_ct, enqueued_at, vt, message,
+		jsonb_build_object('` + uuidKey + `', '{queue}/' || msg_id) ||
+			case when jsonb_typeof(headers) = 'object' then headers else '{}' end{also}
+	from d where msg_id not in (select msg_id from a))
+select msg_id from d`
+
+// A table keeps the columns it was created with: those of the archive are asked
+// for as those of the queue are.
+const archiveColumnsSQL = `
+select array(
+		select attname::text from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped
+		intersect
+		select attname::text from pg_attribute where attrelid = to_regclass($2) and attnum > 0 and not attisdropped),
+	coalesce(has_table_privilege(to_regclass($2), 'select') and has_table_privilege(to_regclass($2), 'insert'), false)`
+
+// archiveColumns returns the columns that a queue and its archive both have, if
+// messages can be moved between them.
+func archiveColumns(ctx context.Context, db DB, queue string) ([]string, error) {
+	rows, err := db.Query(ctx, archiveColumnsSQL, pgx.QueryExecModeCacheDescribe, tableName(queue), archiveName(queue))
+	if err != nil {
+		return nil, err
+	}
+	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[struct {
+		Columns []string
+		Allowed bool
+	}])
+	switch {
+	case err != nil:
+		return nil, err
+	case len(found.Columns) == 0:
+		return nil, &Error{
+			Kind: ErrQueueNotFound, Cause: fmt.Errorf("the queue %q has no archive", queue),
+			Remedy: fmt.Sprintf("let its owner run SELECT pgmq.create('%s'), which creates what is missing", queue),
+		}
+	case !slices.Contains(found.Columns, "headers"):
+		return nil, &Error{
+			Kind: ErrTooOld, Cause: fmt.Errorf("%s has no headers", archiveName(queue)),
+			Remedy: fmt.Sprintf("let its owner run ALTER TABLE %s ADD COLUMN headers jsonb", archiveName(queue)),
+		}
+	case !found.Allowed:
+		return nil, &Error{
+			Kind: ErrPermission, Cause: fmt.Errorf("the role may not archive to %s", archiveName(queue)),
+			Remedy: fmt.Sprintf("let its owner run GRANT SELECT, INSERT ON %s TO the role", archiveName(queue)),
+		}
+	}
+	return found.Columns, nil
+}
+
+// ReplayFilter chooses archived messages. The zero value chooses all.
+type ReplayFilter struct {
+	// From and To choose those that were archived at From or later, and before To,
+	// by the clock of PostgreSQL. The zero Time does not limit. What is archived
+	// after Replay was called is not chosen.
+	From, To time.Time
+
+	// Limit is how many messages to replay at most. 0 does not limit.
+	Limit int
+}
+
+// Replay publishes archived messages again, in the order in which they were
+// archived, and returns how many. They keep their ids and begin with no failures;
+// in PGMQ they are new messages, with a new msg_id. The archive keeps its copies,
+// so replaying twice delivers twice.
+//
+// It replays the archive of the queue that subscriptions to topic read, the
+// topic's or that of the Group, into that queue, in batches: if it fails, those
+// that it has counted are published. The role needs SELECT on the archive and
+// INSERT on the queue.
+func (q *Queue) Replay(ctx context.Context, topic string, filter ReplayFilter) (replayed int, err error) {
+	const op = "replay"
+	queue, err := q.consumed(topic)
+	if err != nil {
+		return 0, classify(op, topic, err)
+	}
+	if filter.Limit < 0 {
+		return 0, classify(op, topic, &Error{
+			Kind: ErrInvalidConfig, Cause: fmt.Errorf("Limit is %d", filter.Limit), Remedy: "set it to 0 for no limit, or more",
+		})
+	}
+	if filter.Limit == 0 {
+		filter.Limit = math.MaxInt
+	}
+	replayed, err = q.replay(ctx, queue, filter)
+	if replayed > 0 {
+		q.publisher.tell(&route{queues: []string{queue}})
+	}
+	return replayed, classify(op, topic, replayDenied(err, queue))
+}
+
+// Headers that are not an object are somebody else's and mean nothing to PGMQ.
+const replaySQL = `
+with r as materialized (
+	select msg_id, archived_at, message, headers from {archive}
+	where (archived_at, msg_id) > ($1::timestamptz, $2::bigint) and archived_at < $3::timestamptz
+	order by archived_at, msg_id
+	limit $4),
+i as (
+	insert into {table} (vt, message, headers)
+	select clock_timestamp(), message, jsonb_build_object('` + uuidKey + `', '{queue}/' || msg_id) ||
+		case when jsonb_typeof(headers) = 'object' then headers - $5::text[] else '{}' end
+	from r order by archived_at, msg_id)
+select archived_at, msg_id, (select count(*) from r)::int from r order by archived_at desc, msg_id desc limit 1`
+
+func (q *Queue) replay(ctx context.Context, queue string, filter ReplayFilter) (replayed int, err error) {
+	until, err := one[time.Time](ctx, q, "select least($1::timestamptz, clock_timestamp())", timeOr(filter.To, pgtype.Infinity))
+	if err != nil {
+		return 0, err
+	}
+	sql := archiveNames(queue).Replace(replaySQL)
+	after, id := timeOr(filter.From, pgtype.NegativeInfinity), int64(math.MinInt64)
+	for replayed < filter.Limit {
+		var n int
+		err := q.inTransaction(ctx, func(tx pgx.Tx) error {
+			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe,
+				after, id, until, min(filter.Limit-replayed, 1000), []string{failuresKey, doneKey}).Scan(&after, &id, &n)
+		})
+		if errors.Is(err, pgx.ErrNoRows) {
+			break
+		}
+		if err != nil {
+			return replayed, err
+		}
+		replayed += n
+	}
+	return replayed, nil
+}
+
+// PurgeArchive deletes the messages that were archived before olderThan, by the
+// clock of PostgreSQL, from the archive of the queue that subscriptions to topic
+// read, and returns how many. It does so in batches, as [Queue.PurgeQueue] does.
+// The role needs SELECT, UPDATE and DELETE on the archive.
+func (q *Queue) PurgeArchive(ctx context.Context, topic string, olderThan time.Time) (deleted int, err error) {
+	const op = "purge the archive"
+	queue, err := q.consumed(topic)
+	if err != nil {
+		return 0, classify(op, topic, err)
+	}
+	sql := archiveNames(queue).Replace(purgeArchiveSQL)
+	after := timeOr(time.Time{}, pgtype.NegativeInfinity)
+	for {
+		var n int
+		err := q.inTransaction(ctx, func(tx pgx.Tx) error {
+			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, olderThan).Scan(&n, &after)
+		})
+		if err != nil || n == 0 {
+			return deleted, classify(op, topic, replayDenied(err, queue))
+		}
+		deleted += n
+	}
+}
+
+// There is an index on archived_at, and in a partitioned archive no other one.
+const purgeArchiveSQL = `
+with doomed as (
+	select msg_id, archived_at from {archive}
+	where archived_at >= $1 and archived_at < $2
+	order by archived_at, msg_id
+	limit 1000
+	for update),
+d as (
+	delete from {archive} a using doomed
+	where a.archived_at = doomed.archived_at and a.msg_id = doomed.msg_id)
+select count(*)::int, max(archived_at) from doomed`
+
+func archiveNames(queue string) *strings.Replacer {
+	return strings.NewReplacer("{archive}", archiveName(queue), "{table}", tableName(queue), "{queue}", queue)
+}
+
+func timeOr(t time.Time, otherwise pgtype.InfinityModifier) pgtype.Timestamptz {
+	if t.IsZero() {
+		return pgtype.Timestamptz{InfinityModifier: otherwise, Valid: true}
+	}
+	return pgtype.Timestamptz{Time: t, Valid: true}
+}
+
+func replayDenied(err error, queue string) error {
+	if !isCode(err, "42501") {
+		return err
+	}
+	return &Error{
+		Kind: ErrPermission, Cause: withoutSecrets(err),
+		Remedy: fmt.Sprintf("let their owner run GRANT SELECT, UPDATE, DELETE ON %s TO the role; GRANT INSERT ON %s TO the role",
+			archiveName(queue), tableName(queue)),
+	}
+}
