@@ -15,7 +15,7 @@ func ExampleName() {
 	queue := memory.New()
 	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
 
-	bill := func(ctx context.Context, e orderPlaced) error {
+	bill := func(_ context.Context, e orderPlaced) error {
 		fmt.Println("bill order", e.ID)
 		return nil
 	}

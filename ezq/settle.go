@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -76,7 +77,7 @@ func (k *task) conclude(ctx context.Context, outcomes []outcome) {
 		switch o.fate {
 		case succeeded:
 			if o.route.name != "" && len(k.routes) > 1 {
-				back.Done = append(back.Done[:len(back.Done):len(back.Done)], o.route.name)
+				back.Done = append(slices.Clip(back.Done), o.route.name)
 			}
 		case givenUp:
 			letter = o.verdict.Letter
