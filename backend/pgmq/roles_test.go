@@ -1,0 +1,191 @@
+package pgmq_test
+
+import (
+	"errors"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+const operations = "../../docs/postgres.md"
+
+// grantsOf returns the grants that docs/postgres.md gives a role.
+func grantsOf(t *testing.T, role string) (grants []string) {
+	t.Helper()
+	text, err := os.ReadFile(operations)
+	require.NoError(t, err)
+	for _, line := range strings.Split(string(text), "\n") {
+		if strings.HasPrefix(line, "grant ") && strings.HasSuffix(line, " to "+role+";") {
+			grants = append(grants, strings.TrimSuffix(line, role+";")+"{role}")
+		}
+	}
+	require.NotEmpty(t, grants, role)
+	return grants
+}
+
+// documented is what docs/postgres.md says that roles can do, with queues "orders"
+// and "orders_dead" that exist and have a message each.
+func documented() map[string]func(t *testing.T, database string) error {
+	return map[string]func(t *testing.T, database string) error{
+		"ezq_owner": own, "ezq_publisher": publishOrder, "ezq_consumer": consumeOrders, "ezq_operator": operate,
+	}
+}
+
+func own(t *testing.T, database string) error {
+	queue, err := openAs(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mine"}})
+	if err != nil {
+		return err
+	}
+	_, err = queue.DropQueue(t.Context(), "new")
+	return errors.Join(queue.CreateQueue(t.Context(), "new", pgmq.QueueOptions{}), queue.SubscribeInitialize("new"),
+		queue.Tune(t.Context(), "new", pgmq.TuneOptions{}), err, drop(t, queue))
+}
+
+func drop(t *testing.T, queue *pgmq.Queue) error {
+	_, err := queue.DropQueue(t.Context(), "new")
+	return err
+}
+
+func publishOrder(t *testing.T, database string) error {
+	queue, err := openAs(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	if err != nil {
+		return err
+	}
+	return queue.Publish("orders", message.NewMessage("1", nil))
+}
+
+func consumeOrders(t *testing.T, database string) error {
+	queue, err := openAs(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoCreate: true, Archive: true}})
+	if err != nil {
+		return err
+	}
+	messages, err := queue.Subscribe(t.Context(), "orders")
+	if err != nil {
+		return err
+	}
+	backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "orders_dead"})
+	select {
+	case <-messages:
+		return errors.New("the message came back, and is no dead letter")
+	case <-time.After(time.Second):
+	}
+	if err := queue.Close(); err != nil {
+		return err
+	}
+	if get[int](t, pgtest.Pool(t, database), "select count(*) from pgmq.q_orders") > 0 {
+		return errors.New("the message is still there, and is no dead letter")
+	}
+	return nil
+}
+
+func operate(t *testing.T, database string) error {
+	queue, err := openAs(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	if err != nil {
+		return err
+	}
+	_, listed := queue.Queues(t.Context())
+	_, measured := queue.Metrics(t.Context(), "orders")
+	_, shown := queue.DeadLetters(t.Context(), "orders_dead", 1)
+	_, redriven := queue.Redrive(t.Context(), "orders_dead", 1)
+	_, purged := queue.PurgeDeadLetters(t.Context(), "orders_dead")
+	_, replayed := queue.Replay(t.Context(), "orders", pgmq.ReplayFilter{})
+	_, emptied := queue.PurgeArchive(t.Context(), "orders", time.Now())
+	return errors.Join(listed, measured, shown, redriven, purged, replayed, emptied)
+}
+
+func openAs(t *testing.T, database string, config pgmq.Config) (*pgmq.Queue, error) {
+	queue, err := pgmq.Open(t.Context(), database, config)
+	if err == nil {
+		t.Cleanup(func() { require.NoError(t, queue.Close()) })
+	}
+	return queue, err
+}
+
+// ordersDatabase returns a database as docs/postgres.md has it.
+func ordersDatabase(t *testing.T) string {
+	t.Helper()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead')")
+	execute(t, pool, `insert into pgmq.q_orders (vt, message) values (now(), '{}')`)
+	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
+		values (now(), '{}', '{"ezq_queue":"orders","topic_poisoned":"orders"}')`)
+	return database
+}
+
+func TestTheGrantsThatAreDocumentedAreEnough(t *testing.T) {
+	t.Parallel()
+	for role, use := range documented() {
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			database := ordersDatabase(t)
+			require.NoError(t, use(t, pgtest.Role(t, database, grantsOf(t, role)...)))
+		})
+	}
+}
+
+func TestEveryGrantThatIsDocumentedIsNeeded(t *testing.T) {
+	t.Parallel()
+	for role, use := range documented() {
+		grants := grantsOf(t, role)
+		for i, grant := range grants {
+			t.Run(grant, func(t *testing.T) {
+				t.Parallel()
+				database := ordersDatabase(t)
+				without := slices.Delete(slices.Clone(grants), i, i+1)
+				require.Error(t, use(t, pgtest.Role(t, database, without...)))
+			})
+		}
+	}
+}
+
+func TestAConsumerWithAGroupNeedsToSeeItsBinding(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	require.NoError(t, group(t, database, "mail").SubscribeInitialize("t"))
+	const tables = "grant usage on schema pgmq to {role}; grant select, update, delete on all tables in schema pgmq to {role};"
+	config := pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mail", NoCreate: true}}
+	may := openAt(t, pgtest.Role(t, database, tables), config)
+	require.NoError(t, may.SubscribeInitialize("t"))
+	mayNot := openAt(t, pgtest.Role(t, database, tables, "revoke select on pgmq.topic_bindings from {role}"), config)
+	require.ErrorIs(t, mayNot.SubscribeInitialize("t"), pgmq.ErrPermission)
+}
+
+func TestTheSQLThatIsDocumentedRuns(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(operations)
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllSubmatch(text, -1)
+	require.NotEmpty(t, blocks)
+	conn, err := pgx.Connect(t.Context(), ordersDatabase(t))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close(t.Context())) }()
+	run := func(sql string) {
+		_, err := conn.PgConn().Exec(t.Context(), sql).ReadAll()
+		require.NoError(t, err, sql)
+	}
+	run("begin")
+	// The roles are there from the start: some statements come before their section.
+	for _, block := range blocks {
+		if sql := string(block[1]); strings.HasPrefix(sql, "create role") {
+			run(sql)
+		}
+	}
+	for _, block := range blocks {
+		if sql := string(block[1]); !strings.HasPrefix(sql, "create role") {
+			run("savepoint s;" + sql + "; rollback to s")
+		}
+	}
+	run("rollback") // roles belong to the whole server
+}
