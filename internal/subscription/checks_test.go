@@ -1,0 +1,128 @@
+package subscription_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// broken returns a line for each promise that the story does not keep.
+func (s *story) broken() (complaints []string) {
+	for promise, check := range promises() {
+		for _, what := range check(s) {
+			complaints = append(complaints, promise+": "+what)
+		}
+	}
+	slices.Sort(complaints)
+	return complaints
+}
+
+// which returns the deliveries that were handed over and are as f says.
+func (s *story) which(f func(d *delivery) bool) (found []string) {
+	for _, d := range s.deliveries {
+		if d.handed != nil && f(d) {
+			found = append(found, d.String())
+		}
+	}
+	return found
+}
+
+func (s *story) repeatedAfterAck() (found []string) {
+	s.pairs(func(first, second *delivery, _ bool) {
+		if first.settled != nil && first.settled.action == subscription.Ack {
+			found = append(found, second.String())
+		}
+	})
+	return found
+}
+
+func (s *story) releasedAndDelivered() []string {
+	return s.which(func(d *delivery) bool { return d.released })
+}
+
+func (s *story) overlaps() (found []string) {
+	s.pairs(func(first, second *delivery, _ bool) {
+		at := second.handed.at
+		if !first.answered.by(at) && !first.ended.by(at) && !first.expired.by(at) {
+			found = append(found, fmt.Sprintf("%v while it was %v", second, first))
+		}
+	})
+	return found
+}
+
+func (s *story) repeatedForNothing() (found []string) {
+	s.pairs(func(first, second *delivery, next bool) {
+		at := second.handed.at
+		nacked := first.settled.by(at) && first.settled.action == subscription.Nack
+		if next && !nacked && !first.expired.by(at) && !first.interrupted(at) && !s.troubled(first, at) {
+			found = append(found, second.String())
+		}
+	})
+	return found
+}
+
+func (s *story) lostForNothing() []string {
+	return s.which(func(d *delivery) bool {
+		if d.ended == nil || !errors.Is(d.ended.cause, backend.ErrLeaseLost) {
+			return false
+		}
+		tooLong := d.ended.at.Sub(d.handed.at) >= s.maxExtension
+		return !tooLong && !d.expired.by(d.ended.at) && !s.troubled(d, d.ended.at)
+	})
+}
+
+func (s *story) tooSoon() (found []string) {
+	s.pairs(func(first, second *delivery, next bool) {
+		if !next || first.expired != nil || first.settled == nil || first.settled.action != subscription.Nack {
+			return
+		}
+		if wait := second.handed.at.Sub(first.answered.at); wait < first.answered.delay {
+			found = append(found, fmt.Sprintf("%v came after %v, not %v", second, wait, first.answered.delay))
+		}
+	})
+	return found
+}
+
+func (s *story) extendedWhenOver() []string {
+	return s.which(func(d *delivery) bool { return d.revived })
+}
+
+func (s *story) misquoted() []string {
+	return s.which(func(d *delivery) bool {
+		if d.settled == nil {
+			return false
+		}
+		return !d.answered.by(d.settled.at) || d.answered.action != d.settled.action || d.answered.delay != d.settled.delay
+	})
+}
+
+// forgotten excuses what was said to a subscription that did not need to wait
+// for it any more, or whose store was out of order when it ended.
+func (s *story) forgotten() []string {
+	const end = 15 * time.Second // what the last calls may take
+	return s.which(func(d *delivery) bool {
+		if d.answered == nil || d.told {
+			return false
+		}
+		deadline, ending := s.abandons[d.who]
+		lost := d.ended.by(d.answered.at) && errors.Is(d.ended.cause, backend.ErrLeaseLost)
+		if ending && (lost || !d.answered.at.Before(deadline)) {
+			return false
+		}
+		at := s.closed[d.who]
+		return !s.disturbed(d.who, at.Add(-end), at)
+	})
+}
+
+func (s *story) undead() (found []string) {
+	for _, e := range s.calls {
+		if at, ok := s.closed[e.who]; ok && e.at.After(at) {
+			found = append(found, e.String())
+		}
+	}
+	return found
+}

@@ -1,0 +1,296 @@
+package subscription_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// fakeStore is a store that keeps every rule of [subscription.Store], by the
+// clock of its bubble, and writes down what happens to it. What it does wrong,
+// it has been told to do: see fault.
+//
+// A subscription sees it through a view, so that the store knows who calls.
+type fakeStore struct {
+	ledger
+
+	mu        sync.Mutex
+	messages  map[int64]*stored
+	lastID    int64
+	lastLease time.Time
+	changed   chan struct{} // closed, and replaced, when a message may have become visible
+	tokens    map[*message.Message]subscription.Token
+}
+
+// stored is one message, and the lease that it had last.
+type stored struct {
+	id        int64
+	number    int
+	leased    time.Time
+	visible   time.Time
+	failures  int
+	published time.Time
+}
+
+func newFakeStore() *fakeStore {
+	return &fakeStore{
+		messages: map[int64]*stored{},
+		changed:  make(chan struct{}),
+		tokens:   map[*message.Message]subscription.Token{},
+	}
+}
+
+// publish stores n messages. Their ids count from 1.
+func (s *fakeStore) publish(n int) { s.publishDelayed(n, 0) }
+
+func (s *fakeStore) publishDelayed(n int, delay time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for range n {
+		s.lastID++
+		s.messages[s.lastID] = &stored{id: s.lastID, published: now, visible: now.Add(delay)}
+		s.note(event{kind: published, token: subscription.Token{ID: s.lastID}})
+	}
+	s.change()
+}
+
+// expire ends the lease of a message by the clock of the store: whoever holds it
+// does not know.
+func (s *fakeStore) expire(id int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.messages[id]; m != nil {
+		s.note(event{kind: expired, token: m.token()})
+		s.expose(m, time.Now())
+	}
+}
+
+// steal leases a message to another consumer, whoever holds it. The competitor
+// keeps it for d, unless it settles the token.
+func (s *fakeStore) steal(id int64, d time.Duration) subscription.Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.messages[id]
+	if m == nil {
+		return subscription.Token{}
+	}
+	s.note(event{kind: expired, token: m.token()})
+	s.lease("competitor", m, d)
+	return m.token()
+}
+
+// remove deletes a message, as an operator does.
+func (s *fakeStore) remove(id int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.messages[id]; m != nil {
+		s.note(event{kind: removed, token: m.token()})
+		delete(s.messages, id)
+	}
+}
+
+func (s *fakeStore) ids() []int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.messages))
+}
+
+func (s *fakeStore) tokenOf(msg *message.Message) subscription.Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tokens[msg]
+}
+
+func (s *fakeStore) onChange() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+func (s *fakeStore) change() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *fakeStore) expose(m *stored, at time.Time) {
+	m.visible = at
+	s.change()
+}
+
+func (m *stored) token() subscription.Token {
+	return subscription.Token{ID: m.id, Number: m.number, At: m.leased}
+}
+
+func (s *fakeStore) claim(who string, settle []subscription.Settlement, limit int, d time.Duration) subscription.Claim {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	claim := subscription.Claim{Lost: s.settleAll(who, settle), Next: -1}
+	now := time.Now()
+	for _, m := range s.byVisibility() {
+		if m.visible.After(now) || len(claim.Leases) == limit {
+			break
+		}
+		s.lease(who, m, d)
+		claim.Leases = append(claim.Leases, s.handOut(m))
+	}
+	if left := s.byVisibility(); len(left) > 0 {
+		claim.Next = max(left[0].visible.Sub(now), 0)
+	}
+	return claim
+}
+
+func (s *fakeStore) byVisibility() []*stored {
+	return slices.SortedFunc(maps.Values(s.messages), func(a, b *stored) int {
+		return cmp.Or(a.visible.Compare(b.visible), cmp.Compare(a.id, b.id))
+	})
+}
+
+// lease gives m to who, with a time that no lease has had before.
+func (s *fakeStore) lease(who string, m *stored, d time.Duration) {
+	now := time.Now()
+	m.leased = now
+	if !now.After(s.lastLease) {
+		m.leased = s.lastLease.Add(1)
+	}
+	s.lastLease = m.leased
+	m.number++
+	m.visible = now.Add(d)
+	s.note(event{kind: claimed, who: who, token: m.token()})
+}
+
+func (s *fakeStore) handOut(m *stored) subscription.Lease {
+	msg := message.NewMessage(fmt.Sprint(m.id), nil)
+	s.tokens[msg] = m.token()
+	return subscription.Lease{
+		Token: m.token(), Message: msg,
+		Delivery: &backend.Delivery{Number: m.number, Failures: m.failures, PublishedAt: m.published},
+	}
+}
+
+func (s *fakeStore) settle(who string, settle ...subscription.Settlement) []subscription.Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.settleAll(who, settle)
+}
+
+func (s *fakeStore) settleAll(who string, settle []subscription.Settlement) (lost []subscription.Token) {
+	for _, outcome := range settle {
+		e := event{kind: settled, who: who, token: outcome.Token, action: outcome.Action, delay: outcome.Verdict.Delay}
+		switch m := s.messages[outcome.ID]; {
+		case m == nil:
+			e.result = gone
+		case m.token() != outcome.Token:
+			e.result = fenced
+			lost = append(lost, outcome.Token)
+		default:
+			e.result = accepted
+			s.apply(m, outcome)
+		}
+		s.note(e)
+	}
+	return lost
+}
+
+func (s *fakeStore) apply(m *stored, outcome subscription.Settlement) {
+	switch outcome.Action {
+	case subscription.Ack, subscription.DeadLetter:
+		delete(s.messages, m.id)
+		if len(s.messages) == 0 {
+			s.change()
+		}
+	case subscription.Nack:
+		m.failures = outcome.Verdict.Failures
+		s.expose(m, time.Now().Add(outcome.Verdict.Delay))
+	case subscription.Release:
+		m.number--
+		s.expose(m, time.Now())
+	}
+}
+
+func (s *fakeStore) extend(who string, tokens []subscription.Token, d time.Duration) (lost []subscription.Token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, token := range tokens {
+		e := event{kind: extended, who: who, token: token, result: accepted}
+		if m := s.messages[token.ID]; m != nil && m.token() == token {
+			m.visible = time.Now().Add(d)
+		} else {
+			e.result = fenced
+			lost = append(lost, token)
+		}
+		s.note(e)
+	}
+	return lost
+}
+
+// view is the store as one subscription sees it.
+type view struct {
+	*fakeStore
+	who string
+
+	polled bool        // does not tell when something changes, nor what comes next
+	locked atomic.Bool // leases nothing, although it sees what is there
+
+	plan    func(call) fault // for the calls that are not scripted; may be nil
+	mu      sync.Mutex
+	scripts map[method][]fault // for the next calls
+	calls   map[method][]*call
+}
+
+var _ subscription.Store = (*view)(nil)
+
+func (s *fakeStore) viewOf(who string) *view {
+	return &view{fakeStore: s, who: who, scripts: map[method][]fault{}, calls: map[method][]*call{}}
+}
+
+// Changed implements [subscription.Store].
+func (v *view) Changed() <-chan struct{} {
+	if v.polled {
+		return nil
+	}
+	return v.onChange()
+}
+
+// Claim implements [subscription.Store].
+func (v *view) Claim(ctx context.Context, settle []subscription.Settlement, limit int, d time.Duration) (claim subscription.Claim, err error) {
+	err = v.suffer(ctx, &call{method: claiming, settle: slices.Clone(settle), limit: limit}, func() {
+		if v.locked.Load() {
+			limit = 0
+		}
+		claim = v.claim(v.who, settle, limit, d)
+	})
+	if err != nil {
+		return subscription.Claim{}, err
+	}
+	if v.polled {
+		claim.Next = -1
+	}
+	return claim, nil
+}
+
+// Settle implements [subscription.Store].
+func (v *view) Settle(ctx context.Context, settle []subscription.Settlement) (lost []subscription.Token, err error) {
+	err = v.suffer(ctx, &call{method: settling, settle: slices.Clone(settle)}, func() {
+		lost = v.settle(v.who, settle...)
+	})
+	return lost, err
+}
+
+// Extend implements [subscription.Store].
+func (v *view) Extend(ctx context.Context, tokens []subscription.Token, d time.Duration) (lost []subscription.Token, err error) {
+	err = v.suffer(ctx, &call{method: extending, tokens: slices.Clone(tokens)}, func() {
+		lost = v.extend(v.who, tokens, d)
+	})
+	return lost, err
+}

@@ -1,0 +1,171 @@
+package subscription_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+func TestMessagesAreHandedOver(t *testing.T) {
+	t.Run("in the order of their claims", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.MaxInFlight = 3
+			r.config.MaxPrefetch = 20
+			r.store.publish(50)
+			c := r.subscribe()
+			for i := range 50 {
+				msg := c.receive()
+				require.Equal(t, fmt.Sprint(i+1), msg.UUID)
+				time.Sleep(time.Millisecond)
+				c.ack(msg)
+			}
+		})
+	})
+	t.Run("with what their subscription and their delivery are like", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			type key struct{}
+			r.store.publish(1)
+			c := r.subscribeAs("A", context.WithValue(t.Context(), key{}, "value"))
+			msg := c.receive()
+			require.Equal(t, "value", msg.Context().Value(key{}))
+			require.Equal(t, 1, backend.DeliveryFrom(msg.Context()).Number)
+			c.ack(msg)
+		})
+	})
+	t.Run("even if a message before them was lost before anybody received it", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.MaxInFlight = 1
+			r.store.publish(1)
+			c := r.subscribe()
+			synctest.Wait()
+			r.store.remove(1)
+			time.Sleep(lease / 2)
+			r.store.publish(1)
+			msg := c.receive()
+			require.Equal(t, "2", msg.UUID)
+			c.ack(msg)
+		})
+	})
+}
+
+func TestMaxInFlightIsNotExceeded(t *testing.T) {
+	for name, concurrency := range map[string]int{"": 0, "and a consumer may want less": 2, "but not more": 100} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				r.config.MaxInFlight = 4
+				r.config.MaxPrefetch = 10
+				r.store.publish(9)
+				c := r.subscribeAs("A", backend.WithConsumer(t.Context(), backend.Consumer{Concurrency: concurrency}))
+				limit := 4
+				if concurrency == 2 {
+					limit = 2
+				}
+				inFlight := make([]*message.Message, 0, limit)
+				for range limit {
+					inFlight = append(inFlight, c.receive())
+				}
+				c.requireNone()
+				for i := range 9 - limit {
+					c.ack(inFlight[i])
+					inFlight = append(inFlight, c.receive())
+					c.requireNone()
+				}
+				for _, msg := range inFlight {
+					c.ack(msg)
+				}
+			})
+		})
+	}
+	t.Run("by messages that come back, either", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.MaxInFlight = 2
+			r.store.publish(5)
+			c := r.subscribe()
+			held := c.receive()
+			for range 10 {
+				msg := c.receive()
+				c.requireNone()
+				c.nack(msg, time.Second)
+			}
+			c.ack(held)
+		})
+	})
+	t.Run("whatever becomes of a lease: each gives back one slot", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.MaxInFlight = 1
+			r.store.publish(1)
+			c := r.subscribe()
+			for range 5 {
+				zombie := c.receive()
+				r.store.steal(1, time.Second)
+				requireLost(t, zombie)
+				c.ack(zombie) // frees the slot a second time, or does it?
+				synctest.Wait()
+			}
+			r.store.publish(3)
+			defer c.ack(c.receive())
+			c.requireNone()
+		})
+	})
+}
+
+func TestPrefetch(t *testing.T) {
+	t.Run("takes no more than there are slots from a store that is not known yet", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.MaxPrefetch = 100
+			r.store.publish(50)
+			c := r.subscribe()
+			synctest.Wait()
+			require.Len(t, r.store.read(claimed), 10)
+			require.Equal(t, 10, c.seen(claiming)[0].limit)
+		})
+	})
+	t.Run("grows with the speed of the consumer, and never beyond MaxInFlight + MaxPrefetch", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.MaxPrefetch = 15
+			r.store.publish(500)
+			c := r.subscribe()
+			for range 500 {
+				msg := c.receive()
+				time.Sleep(time.Millisecond)
+				c.ack(msg)
+			}
+			require.Equal(t, 10+15, mostHeld(r.store.read()))
+		})
+	})
+	t.Run("of 0 keeps at most MaxInFlight messages from other consumers", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(100)
+			c := r.subscribe()
+			for range 100 {
+				c.ack(c.receive())
+				time.Sleep(time.Millisecond)
+			}
+			require.Equal(t, 10, mostHeld(r.store.read()))
+		})
+	})
+}
+
+// mostHeld returns how many leases there were at a time that were neither
+// answered nor given back.
+func mostHeld(events []event) (most int) {
+	held := map[subscription.Token]bool{}
+	for _, e := range events {
+		switch e.kind {
+		case claimed:
+			held[e.token] = true
+		case answered, settled:
+			delete(held, e.token)
+		}
+		most = max(most, len(held))
+	}
+	return most
+}

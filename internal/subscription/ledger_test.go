@@ -1,0 +1,107 @@
+package subscription_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// ledger is everything that has happened to the messages of a store, in order.
+type ledger struct {
+	writing sync.Mutex
+	events  []event
+}
+
+// event is one line of the ledger. What a field means depends on the kind.
+type event struct {
+	kind   kind
+	at     time.Time
+	who    string // the subscription
+	token  subscription.Token
+	action subscription.Action // answered, settled
+	delay  time.Duration       // answered, settled: of a nack
+	result result              // settled, extended
+	cause  error               // ended
+}
+
+type kind string
+
+const (
+	published kind = "published" // the message was stored
+	claimed   kind = "claimed"   // the store leased it
+	handed    kind = "handed"    // the consumer received it
+	answered  kind = "answered"  // the consumer acked or nacked it
+	ended     kind = "ended"     // its context did
+	settled   kind = "settled"   // the store was told what became of it
+	extended  kind = "extended"  // the store was asked to renew its lease
+	expired   kind = "expired"   // the store has taken the lease away
+	removed   kind = "removed"   // somebody has deleted it
+	faulty    kind = "faulty"    // a call of the subscription began or ended that did not work
+	patience  kind = "patience"  // after delay from now, the subscription need not wait for answers
+	closed    kind = "closed"    // the channel of the subscription
+)
+
+type result string
+
+const (
+	accepted result = "accepted"
+	fenced   result = "fenced" // the token was not the latest
+	gone     result = "gone"   // the message was not there
+)
+
+func (e event) String() string {
+	return fmt.Sprintf("%12v %-9s %-10s message %d lease %d: action %d after %v %s %v",
+		e.at.Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), e.kind, e.who,
+		e.token.ID, e.token.Number, e.action, e.delay, e.result, e.cause)
+}
+
+func (l *ledger) note(e event) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	e.at = time.Now()
+	l.events = append(l.events, e)
+}
+
+// read returns the events so far, or those of some kinds.
+func (l *ledger) read(kinds ...kind) (events []event) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	for _, e := range l.events {
+		if len(kinds) == 0 || slices.Contains(kinds, e.kind) {
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// received notes that a consumer has got msg, and later when its context ends.
+func (v *view) received(msg *message.Message) {
+	token := v.tokenOf(msg)
+	v.note(event{kind: handed, who: v.who, token: token})
+	ctx := msg.Context()
+	context.AfterFunc(ctx, func() {
+		v.note(event{kind: ended, who: v.who, token: token, cause: context.Cause(ctx)})
+	})
+}
+
+// ack answers as a handler does that has succeeded.
+func (v *view) ack(msg *message.Message) {
+	v.note(event{kind: answered, who: v.who, token: v.tokenOf(msg), action: subscription.Ack})
+	msg.Ack()
+}
+
+// nack answers as a handler does that has failed and knows when to try again.
+func (v *view) nack(msg *message.Message, delay time.Duration) {
+	v.note(event{kind: answered, who: v.who, token: v.tokenOf(msg), action: subscription.Nack, delay: delay})
+	backend.Nack(msg, backend.Redelivery{Delay: delay, Failures: backend.DeliveryFrom(msg.Context()).Failures + 1})
+}
+
+// give notes that the subscription waits for its handlers for d at most.
+func (v *view) give(d time.Duration) { v.note(event{kind: patience, who: v.who, delay: d}) }

@@ -1,0 +1,156 @@
+package subscription_test
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// promises are what holds of every ledger, whatever the store and the handlers
+// have done.
+func promises() map[string]func(*story) []string {
+	return map[string]func(*story) []string{
+		"what has been acked is not delivered again":        (*story).repeatedAfterAck,
+		"what is released was not delivered":                (*story).releasedAndDelivered,
+		"a message is with one consumer at a time":          (*story).overlaps,
+		"a message comes again only for a reason":           (*story).repeatedForNothing,
+		"a lease is lost only for a reason":                 (*story).lostForNothing,
+		"a nacked message comes no sooner than it should":   (*story).tooSoon,
+		"a settled message is not extended":                 (*story).extendedWhenOver,
+		"the store is told what the handler has said":       (*story).misquoted,
+		"the store is told everything that has been said":   (*story).forgotten,
+		"a subscription that has ended leaves the store be": (*story).undead,
+	}
+}
+
+// story is a ledger, sorted by what it is about.
+type story struct {
+	maxExtension time.Duration
+	deliveries   []*delivery // in the order of their claims
+	byToken      map[subscription.Token]*delivery
+	trouble      map[string][]time.Time // the faults of each subscription
+	abandons     map[string]time.Time   // when it need not wait for answers any more
+	closed       map[string]time.Time
+	calls        []event // that the store has carried out
+}
+
+// delivery is what happened under one token. What did not happen is nil.
+type delivery struct {
+	token subscription.Token
+	who   string
+
+	claimed, handed, answered, ended *event
+
+	settled  *event // accepted by the store
+	expired  *event // the store took the lease away, or the message is removed
+	told     bool   // the store was told an outcome, whether it wanted it or not
+	released bool   // that outcome was a release
+	revived  bool   // the lease was extended after the outcome was stored
+}
+
+func newStory(events []event, maxExtension time.Duration) *story {
+	s := &story{
+		maxExtension: maxExtension,
+		byToken:      map[subscription.Token]*delivery{},
+		trouble:      map[string][]time.Time{},
+		abandons:     map[string]time.Time{},
+		closed:       map[string]time.Time{},
+	}
+	for i := range events {
+		e := &events[i]
+		if d := s.byToken[e.token]; d != nil {
+			d.add(e)
+		}
+		s.add(e)
+	}
+	return s
+}
+
+func (s *story) add(e *event) {
+	switch e.kind {
+	case claimed:
+		d := &delivery{token: e.token, who: e.who, claimed: e}
+		s.byToken[e.token] = d
+		s.deliveries = append(s.deliveries, d)
+		s.calls = append(s.calls, *e)
+	case settled, extended:
+		s.calls = append(s.calls, *e)
+	case faulty:
+		s.trouble[e.who] = append(s.trouble[e.who], e.at)
+	case patience:
+		until, before := s.abandons[e.who]
+		if at := e.at.Add(e.delay); !before || at.Before(until) {
+			s.abandons[e.who] = at
+		}
+	case closed:
+		s.closed[e.who] = e.at
+	}
+}
+
+func (d *delivery) add(e *event) {
+	switch e.kind {
+	case handed:
+		d.handed = e
+	case answered:
+		d.answered = e
+	case ended:
+		d.ended = e
+	case expired, removed:
+		d.expired = e
+	case extended:
+		d.revived = d.revived || e.result == accepted && d.settled != nil
+	case settled:
+		d.told = true
+		d.released = d.released || e.action == subscription.Release
+		if e.result == accepted {
+			d.settled = e
+		}
+	}
+}
+
+// by is whether e has happened by then.
+func (e *event) by(then time.Time) bool { return e != nil && !e.at.After(then) }
+
+func (d *delivery) String() string {
+	return fmt.Sprintf("message %d, lease %d, of %s", d.token.ID, d.token.Number, d.who)
+}
+
+// troubled is whether a call to the store failed while d was under way.
+func (s *story) troubled(d *delivery, until time.Time) bool {
+	return s.disturbed(d.who, d.claimed.at, until)
+}
+
+func (s *story) disturbed(who string, from, until time.Time) bool {
+	for _, at := range s.trouble[who] {
+		if !at.Before(from) && !at.After(until) {
+			return true
+		}
+	}
+	return false
+}
+
+// interrupted is whether the context of d ended by then, and not because the
+// handler was done.
+func (d *delivery) interrupted(then time.Time) bool {
+	return d.ended.by(then) && (errors.Is(d.ended.cause, backend.ErrLeaseLost) ||
+		errors.Is(d.ended.cause, backend.ErrInterrupted) || errors.Is(d.ended.cause, errImpatient))
+}
+
+// pairs calls f with each two deliveries of one message, in order; next is
+// whether no other was handed over between them.
+func (s *story) pairs(f func(first, second *delivery, next bool)) {
+	before := map[int64][]*delivery{}
+	for _, d := range s.deliveries {
+		if d.handed == nil {
+			continue
+		}
+		earlier := before[d.token.ID]
+		for i, first := range earlier {
+			f(first, d, i == len(earlier)-1)
+		}
+		before[d.token.ID] = append(earlier, d)
+	}
+}
