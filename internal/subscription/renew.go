@@ -26,14 +26,17 @@ func (s *subscription) renew(ctx context.Context) {
 }
 
 func (s *subscription) extend(due []*lease) {
-	timeout := min(s.config.OperationTimeout, s.config.Lease/3) // leave time to try again
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
+	sent := time.Now()
+	deadline := sent.Add(min(s.config.OperationTimeout, s.config.Lease/3)) // leave time to try again
 	tokens := make([]Token, len(due))
 	for i, l := range due {
 		tokens[i] = l.Token
+		if l.expiry.Before(deadline) {
+			deadline = l.expiry // or its context would outlive it
+		}
 	}
-	sent := time.Now()
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
 	lost, err := s.store.Extend(ctx, tokens, s.config.Lease)
 	if err != nil {
 		s.config.Logger.Error("ezq: cannot extend leases; will try again until they run out",

@@ -1,0 +1,162 @@
+package subscription_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestHeartbeats(t *testing.T) {
+	t.Run("keep a message for as long as it is being handled", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(1)
+			c := r.subscribe()
+			other := r.subscribeAs("B", t.Context())
+			msg := c.receive()
+			time.Sleep(r.config.MaxExtension - time.Second)
+			other.requireNone()
+			require.NoError(t, msg.Context().Err())
+			c.ack(msg)
+			synctest.Wait()
+			require.ErrorIs(t, msg.Context().Err(), context.Canceled)
+		})
+	})
+	t.Run("renew all leases of a claim in one call, after a third of a lease", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(5)
+			c := r.subscribe()
+			for range 5 {
+				defer c.ack(c.receive())
+			}
+			time.Sleep(3*lease/3 + time.Second)
+			require.Equal(t, []time.Duration{lease / 3, lease / 3}, c.pauses(extending))
+			for _, call := range c.seen(extending) {
+				require.Len(t, call.tokens, 5)
+			}
+		})
+	})
+	t.Run("renew only what is due, and what will be within a sixth of a lease", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			c := r.subscribe()
+			for _, pause := range []time.Duration{lease/6 - time.Second, time.Second, 0} {
+				r.store.publish(1)
+				defer c.ack(c.receive())
+				time.Sleep(pause)
+			}
+			time.Sleep(lease/3 + time.Second)
+			calls := c.seen(extending)
+			require.Len(t, calls, 2)
+			require.Len(t, calls[0].tokens, 2, "the first message, and the one soon after it")
+			require.Len(t, calls[1].tokens, 1, "the last one")
+			require.Equal(t, int64(3), calls[1].tokens[0].ID)
+		})
+	})
+	t.Run("end with the message", func(t *testing.T) {
+		bubble(t, func(_ *testing.T, r *rig) {
+			r.store.publish(2)
+			c := r.subscribe()
+			c.ack(c.receive())
+			c.nack(c.receive(), time.Hour)
+			time.Sleep(10 * lease)
+			require.Empty(r.t, c.seen(extending))
+		})
+	})
+}
+
+func TestAnExtensionThatFails(t *testing.T) {
+	t.Run("is tried again until it works", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(1)
+			c := r.subscribe()
+			c.next(extending, fault{err: errStore}, fault{lost: errStore}, fault{wait: hang}, fault{reply: hang})
+			msg := c.receive()
+			time.Sleep(2 * lease)
+			require.NoError(t, msg.Context().Err())
+			require.Equal(t, 4, r.log.count("cannot extend leases"))
+			c.ack(msg)
+		})
+	})
+	for name, last := range map[string]fault{
+		"costs the lease when that runs out by our own clock, and no sooner": {err: errStore},
+		"costs it just then even if the store does not answer any more":      {wait: hang},
+		"costs it just then even if the answer is late":                      {reply: hang},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				r.store.publish(1)
+				c := r.subscribe()
+				c.always(fault{err: errStore}, extending)
+				start := time.Now()
+				msg := c.receive()
+				time.Sleep(lease - operation/2)
+				c.always(last, extending)
+				time.Sleep(operation/2 - 1)
+				require.NoError(t, msg.Context().Err())
+				requireLost(t, msg)
+				require.Equal(t, lease, time.Since(start))
+				require.Greater(t, len(c.seen(extending)), 10)
+				c.ack(msg)
+			})
+		})
+	}
+	t.Run("does not make the time forgotten that the call took", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(1)
+			c := r.subscribe()
+			c.next(extending, fault{reply: 4 * time.Second})
+			start := time.Now()
+			msg := c.receive()
+			time.Sleep(lease/3 + 5*time.Second)
+			c.always(fault{err: errStore}, extending)
+			requireLost(t, msg)
+			require.Equal(t, lease/3+lease, time.Since(start), "a lease lasts from when it was asked for")
+			c.ack(msg)
+		})
+	})
+}
+
+func TestALeaseThatTheStoreHasGivenAway(t *testing.T) {
+	t.Run("ends the context, at the next heartbeat", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(2)
+			c := r.subscribe()
+			start := time.Now()
+			msg, kept := c.receive(), c.receive()
+			stolen := r.store.steal(1, time.Hour)
+			requireLost(t, msg)
+			require.Equal(t, lease/3, time.Since(start))
+			require.NoError(t, kept.Context().Err())
+			require.Equal(t, 1, r.log.count("leases were lost"))
+			c.ack(kept)
+			r.store.settle("competitor", ackOf(stolen))
+		})
+	})
+	t.Run("ends the context when the subscription itself gets the message again", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(1)
+			c := r.subscribe()
+			zombie := c.receive()
+			r.store.expire(1)
+			msg := c.receive()
+			requireLost(t, zombie)
+			c.ack(zombie)
+			synctest.Wait()
+			require.Equal(t, []int64{1}, r.store.ids(), "the late ack removes nothing")
+			require.NoError(t, msg.Context().Err())
+			c.ack(msg)
+		})
+	})
+	t.Run("ends the context when the message is deleted", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(1)
+			c := r.subscribe()
+			msg := c.receive()
+			r.store.remove(1)
+			requireLost(t, msg)
+			c.ack(msg)
+		})
+	})
+}
