@@ -1,6 +1,7 @@
 package subscription
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -35,7 +36,7 @@ func (s *subscription) fetch(ctx context.Context) {
 		}
 		wait := idle.next()
 		if claim.Next >= 0 && (wait < 0 || claim.Next < wait) {
-			wait = claim.Next
+			wait = cmp.Or(claim.Next, s.config.PollMin) // 0: it is there, but somebody has locked it
 		}
 		pause(ctx, wait, changed)
 	}

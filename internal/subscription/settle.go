@@ -23,7 +23,7 @@ func (s *subscription) release(l *lease) {
 // as Linger allows, and for as long as the previous batch takes.
 func (s *subscription) flush(ctx context.Context) {
 	failing := backoff{min: retryMin, max: retryMax}
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-s.pending.added:
 		case <-ctx.Done():

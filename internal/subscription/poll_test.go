@@ -1,0 +1,170 @@
+package subscription_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	pollMin = 10 * time.Millisecond
+	pollMax = time.Second
+)
+
+func TestWithoutPollingTheStoreTellsWhenToClaim(t *testing.T) {
+	t.Run("that nothing is there", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			c := r.subscribe()
+			time.Sleep(24 * time.Hour)
+			require.Len(t, c.seen(claiming), 1)
+			require.Empty(t, c.seen(settling))
+			require.Empty(t, c.seen(extending))
+		})
+	})
+	t.Run("that something has come", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			c := r.subscribe()
+			time.Sleep(time.Hour)
+			r.store.publish(1)
+			start := time.Now()
+			c.ack(c.receive())
+			require.Zero(t, time.Since(start))
+		})
+	})
+	t.Run("also while a claim is under way", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			v := r.store.viewOf("A")
+			v.next(claiming, fault{reply: time.Second})
+			c := r.start(t.Context(), v)
+			synctest.Wait()
+			r.store.publish(1)
+			start := time.Now()
+			c.ack(c.receive())
+			require.Equal(t, time.Second, time.Since(start))
+		})
+	})
+	t.Run("when the next message becomes visible", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publishDelayed(1, time.Hour)
+			c := r.subscribe()
+			start := time.Now()
+			c.ack(c.receive())
+			require.Equal(t, time.Hour, time.Since(start))
+			require.LessOrEqual(t, len(c.seen(claiming)), 3)
+		})
+	})
+}
+
+func TestAPolledStore(t *testing.T) {
+	t.Run("is asked less and less often, from 10 ms to 1 s, while it is empty", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			c := r.poll()
+			time.Sleep(time.Minute)
+			pauses := c.pauses(claiming)
+			requireGrowing(t, pauses, pollMin, pollMax)
+			require.InDelta(t, 60, len(pauses), 20)
+		})
+	})
+	t.Run("is asked often again after a message has come", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			c := r.poll()
+			time.Sleep(time.Minute)
+			r.store.publish(1)
+			c.ack(c.receive())
+			asked := len(c.pauses(claiming))
+			time.Sleep(time.Minute)
+			requireGrowing(t, c.pauses(claiming)[asked:], pollMin, pollMax)
+		})
+	})
+	t.Run("is asked at once for more when it gave all that was asked for", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.MaxInFlight = 1
+			r.store.publish(100)
+			c := r.poll()
+			start := time.Now()
+			for range 100 {
+				c.ack(c.receive())
+			}
+			require.Zero(t, time.Since(start))
+		})
+	})
+	t.Run("is not asked without a pause when it says that there is more and does not give it", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.PollMin, r.config.PollMax = pollMin, pollMax
+			v := r.store.viewOf("A")
+			v.locked.Store(true)
+			v.always(fault{reply: time.Millisecond}, claiming) // or time would stand still
+			r.store.publish(1)
+			c := r.start(t.Context(), v)
+			time.Sleep(time.Second)
+			require.LessOrEqual(t, len(c.seen(claiming)), 120)
+			v.locked.Store(false)
+			start := time.Now()
+			c.ack(c.receive())
+			require.LessOrEqual(t, time.Since(start), 2*pollMin)
+		})
+	})
+}
+
+func TestAStoreThatFails(t *testing.T) {
+	t.Run("is asked less and less often, from 50 ms to 5 s, and recovers", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			v := r.store.viewOf("A")
+			v.always(fault{err: errStore}, claiming)
+			r.store.publish(1)
+			c := r.start(t.Context(), v)
+			time.Sleep(time.Minute)
+			pauses := c.pauses(claiming)
+			requireGrowing(t, pauses, 50*time.Millisecond, 5*time.Second)
+			require.Less(t, len(pauses), 25)
+			require.GreaterOrEqual(t, r.log.count("cannot fetch messages"), len(pauses))
+
+			c.heal()
+			healed := time.Now()
+			c.ack(c.receive())
+			require.LessOrEqual(t, time.Since(healed), 6*time.Second)
+			c.next(claiming, fault{err: errStore})
+			asked := len(c.pauses(claiming))
+			r.store.publish(2)
+			c.ack(c.receive())
+			require.Less(t, c.pauses(claiming)[asked+1], 100*time.Millisecond, "the pauses begin anew")
+			c.ack(c.receive())
+		})
+	})
+	t.Run("is asked again for outcomes in the same way", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(1)
+			c := r.subscribe()
+			c.always(fault{err: errStore}, settling)
+			c.nack(c.receive(), time.Hour)
+			time.Sleep(lease)
+			requireGrowing(t, c.pauses(settling), 50*time.Millisecond, 5*time.Second)
+			c.heal()
+			time.Sleep(6 * time.Second)
+			require.NotEmpty(t, r.store.read(settled))
+		})
+	})
+}
+
+// poll starts a subscription to a store that does not tell what happens.
+func (r *rig) poll() *consumer {
+	r.t.Helper()
+	r.config.PollMin, r.config.PollMax = pollMin, pollMax
+	v := r.store.viewOf("A")
+	v.polled = true
+	return r.start(r.t.Context(), v)
+}
+
+// requireGrowing checks that pauses double from one length to another, each
+// within 20 %, and stay there.
+func requireGrowing(t *testing.T, pauses []time.Duration, from, to time.Duration) {
+	t.Helper()
+	require.NotEmpty(t, pauses)
+	for i, pause := range pauses {
+		require.InDelta(t, from, pause, float64(from/5), "pause %d of %v", i, pauses)
+		from = min(2*from, to)
+	}
+	require.Equal(t, to, from, "%v", pauses)
+}
