@@ -56,15 +56,18 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 	keeping, release := context.WithCancel(context.Background())
 	defer release()
 
-	var takers, keepers sync.WaitGroup
+	var keepers sync.WaitGroup
 	keepers.Go(func() { s.renew(keeping) })
 	keepers.Go(func() { s.flush(keeping) })
-	takers.Go(func() { s.fetch(taking) })
-	takers.Go(func() { s.handOut(taking) })
+	fetched := make(chan struct{})
+	go func() {
+		defer close(fetched)
+		s.fetch(taking)
+	}()
 
-	takers.Wait()
+	s.handOut(taking)
 	s.giveBack()
-	s.drain(ctx, closing)
+	s.drain(ctx, closing, fetched)
 	close(s.abandoned)
 	s.watchers.Wait()
 	release()
@@ -81,11 +84,11 @@ func (s *subscription) giveBack() {
 
 // drain waits until every message that was handed over is settled or lost. If
 // that takes too long it ends the messages' contexts and waits a little more.
+// Meanwhile the last claim comes in, which may take as long as the store likes.
 //
 // A message that is still not settled then keeps its lease until that runs out:
 // its handler may be running, and to release it would run it twice at once.
-func (s *subscription) drain(ctx context.Context, closing <-chan struct{}) {
-	settled := s.leases.empty()
+func (s *subscription) drain(ctx context.Context, closing, fetched <-chan struct{}) {
 	var interrupt <-chan struct{}
 	if backend.ConsumerFrom(ctx).Stopping != nil {
 		interrupt = ctx.Done() // the consumer says how long it waits,
@@ -93,32 +96,36 @@ func (s *subscription) drain(ctx context.Context, closing <-chan struct{}) {
 		closing = closedChannel() // or else DrainTimeout does
 	}
 
-	var timeout <-chan time.Time
-	for cause := error(nil); cause == nil; {
+	var settled <-chan struct{}
+	var timeout, end <-chan time.Time
+	for {
+		var cause error
 		select {
+		case <-fetched:
+			fetched = nil
+			s.giveBack()
+			settled = s.leases.empty()
 		case <-settled:
 			return
 		case <-closing:
-			closing = nil
-			timer := time.NewTimer(s.config.DrainTimeout)
-			defer timer.Stop()
-			timeout = timer.C
-			continue
+			closing, timeout = nil, time.After(s.config.DrainTimeout)
 		case <-interrupt:
 			cause = context.Cause(ctx)
 		case <-timeout:
 			cause = backend.ErrInterrupted
+		case <-end:
+			s.config.Logger.Warn("ezq: handlers did not return; their messages come back when the leases run out",
+				"topic", s.config.Topic, "messages", s.leases.held(), "lease", s.config.Lease)
+			if fetched != nil {
+				<-fetched
+				s.giveBack()
+			}
+			return
 		}
-		s.leases.interrupt(cause)
-	}
-
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	select {
-	case <-settled:
-	case <-timer.C:
-		s.config.Logger.Warn("ezq: handlers did not return; their messages come back when the leases run out",
-			"topic", s.config.Topic, "messages", s.leases.held(), "lease", s.config.Lease)
+		if cause != nil {
+			s.leases.interrupt(cause)
+			interrupt, closing, timeout, end = nil, nil, nil, time.After(grace)
+		}
 	}
 }
 
