@@ -1,0 +1,62 @@
+package middleware
+
+import (
+	"cmp"
+	"context"
+	"errors"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// interrupted reports whether err, with which a handler has failed in ctx, is no
+// failure: the router did not wait for it any longer, or another consumer may have
+// the message.
+//
+// Backends of other origin end the contexts of messages without a cause.
+func interrupted(ctx context.Context, err error) bool {
+	if taken(context.Cause(ctx)) || taken(err) {
+		return true
+	}
+	return backend.DeliveryFrom(ctx) == nil && errors.Is(ctx.Err(), context.Canceled)
+}
+
+func taken(err error) bool {
+	return errors.Is(err, ezq.ErrInterrupted) || errors.Is(err, ezq.ErrLeaseLost)
+}
+
+// giveBack gives msg, whose context ctx has ended, back to its backend with as
+// many failures as it had. An ezq router would do that itself; Watermill's nack
+// counts as a failure.
+func giveBack(ctx context.Context, msg *message.Message) {
+	if d := backend.DeliveryFrom(ctx); d != nil && taken(context.Cause(ctx)) {
+		backend.Nack(msg, backend.Redelivery{Failures: d.Failures, Done: d.Done})
+	}
+}
+
+// wentBack reports whether msg was given back, or given up, although its handler
+// returned no error.
+func wentBack(msg *message.Message) bool {
+	select {
+	case <-msg.Nacked():
+		return true
+	default:
+		return false
+	}
+}
+
+// inRouter reports whether an ezq router handles the message of ctx.
+func inRouter(ctx context.Context) bool { return ezq.MetaFrom(ctx).Topic != "" }
+
+// topicOf returns where the message of ctx was received, by ezq's router or
+// Watermill's. It is "" in neither.
+func topicOf(ctx context.Context) string {
+	return cmp.Or(ezq.MetaFrom(ctx).Topic, message.SubscribeTopicFromCtx(ctx))
+}
+
+// handlerOf returns the name of the handler: with ezq's router that of its event.
+func handlerOf(ctx context.Context) string {
+	return cmp.Or(ezq.MetaFrom(ctx).Event, message.HandlerNameFromCtx(ctx))
+}

@@ -1,0 +1,145 @@
+package middleware
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// Poison moves messages that have failed for good to a dead-letter topic, so that
+// they do not come back, and are not lost either:
+//
+//	router.Use(middleware.Retry{}.Middleware, middleware.Poison{}.Middleware)
+//
+// What is final is for [Retry] to say, which may be further out in the chain or
+// further in. Without a Retry only [ezq.Permanent] errors are final, those of
+// unknown and undecodable events among them; any other error passes. What was
+// interrupted or has lost its lease never becomes a dead letter.
+//
+// A backend that promises DeadLetter moves the message in one step, and only if
+// its lease is still valid. On any other the message is published with To and then
+// acked: a crash between the two leaves it in both places. If it cannot be
+// published, it stays where it is, and both errors are returned.
+//
+// A dead letter is the message itself with the metadata [backend.DeadLetterReason],
+// DeadLetterTopic, DeadLetterHandler, DeadLetterFailures and DeadLetterAt. The
+// reason is the text of the error, at most 1024 bytes of it, as valid UTF-8 without
+// NUL; the stack of a panic goes to the log only.
+//
+// One given with [ezq.With] sees the failures of its handler, but not the events
+// that no handler takes: those reach only the router's.
+type Poison struct {
+	// Topic is where dead letters go. Defaults to the topic that the message came
+	// from, with "_dead" at its end.
+	Topic string
+
+	// To publishes the dead letters of backends that do not promise DeadLetter.
+	// There it is required; elsewhere it is not used.
+	To message.Publisher
+
+	// MaxDeliveries is how often a message may be delivered without any outcome,
+	// neither done nor failed, because its consumers crashed, lost it or were
+	// interrupted. One that exceeds it is moved without being handled again: it
+	// may be what they crash of. It needs a backend that counts deliveries.
+	// Defaults to 25.
+	MaxDeliveries int
+
+	// Logger is told about every message that is given up. Defaults to
+	// [slog.Default].
+	Logger *slog.Logger
+}
+
+// Middleware implements [message.HandlerMiddleware]. It panics if MaxDeliveries
+// is negative.
+func (p Poison) Middleware(next message.HandlerFunc) message.HandlerFunc {
+	if p.MaxDeliveries < 0 {
+		panic("middleware: Poison has a negative value")
+	}
+	p.MaxDeliveries = cmp.Or(p.MaxDeliveries, 25)
+	p.Logger = cmp.Or(p.Logger, slog.Default())
+	next = safely(next)
+	return func(msg *message.Message) ([]*message.Message, error) {
+		ctx := msg.Context()
+		if n := fruitless(ctx); n >= p.MaxDeliveries {
+			err := fmt.Errorf("middleware: not handled, after %d deliveries without any outcome", n)
+			return nil, p.giveUp(ctx, msg, err, backend.DeliveryFrom(ctx).Failures)
+		}
+		out, err := next(msg)
+		msg.SetContext(ctx) // which somebody may have replaced
+		if err == nil || interrupted(ctx, err) || !isFinal(ctx, err) {
+			return out, err
+		}
+		return nil, p.giveUp(ctx, msg, err, failuresOf(ctx, err))
+	}
+}
+
+// fruitless returns how many of the deliveries before this one were neither done nor
+// failed. Failures are left to Retry.
+func fruitless(ctx context.Context) int {
+	d := backend.DeliveryFrom(ctx)
+	if d == nil {
+		return 0
+	}
+	return d.Number - 1 - d.Failures
+}
+
+// giveUp moves msg, which has failed with err. If it cannot, it returns err and
+// what is in the way.
+func (p Poison) giveUp(ctx context.Context, msg *message.Message, err error, failures int) error {
+	from := topicOf(ctx)
+	to := p.Topic
+	if to == "" && from != "" {
+		to = from + "_dead"
+	}
+	if moveErr := p.move(ctx, msg, to, deadLetter(from, handlerOf(ctx), failures, err)); moveErr != nil {
+		return errors.Join(err, fmt.Errorf("middleware: dead letter to %q: %w", to, moveErr))
+	}
+	noteGivenUp(ctx)
+	attrs := []any{
+		"id", msg.UUID, "topic", from, "to", to, "handler", handlerOf(ctx), "failures", failures, "error", err,
+	}
+	if e, ok := errors.AsType[*ezq.PanicError](err); ok {
+		attrs = append(attrs, "stack", string(e.Stack))
+	}
+	p.Logger.ErrorContext(ctx, "middleware: message given up", attrs...)
+	return nil
+}
+
+var (
+	errNoTopic     = errors.New("there is no topic for it: set Poison.Topic")
+	errSameTopic   = errors.New("that is where it comes from: set another Poison.Topic")
+	errNoPublisher = errors.New("the backend does not promise DeadLetter: set Poison.To")
+	errSettled     = errors.New("somebody has acked or nacked the message already")
+)
+
+func (p Poison) move(ctx context.Context, msg *message.Message, to string, letter message.Metadata) error {
+	switch d := backend.DeliveryFrom(ctx); {
+	case to == "":
+		return errNoTopic
+	case to == letter[backend.DeadLetterTopic]:
+		return errSameTopic
+	case d != nil && d.DeadLetters:
+		if !backend.DeadLetter(msg, backend.Letter{Topic: to, Metadata: letter}) {
+			return errSettled
+		}
+		return nil
+	case p.To == nil:
+		return errNoPublisher
+	}
+	dead := msg.Copy()
+	// The handler is through with it: whatever has ended its context since then
+	// must not keep it from arriving.
+	dead.SetContext(context.WithoutCancel(ctx))
+	backend.ClearDelay(dead.Metadata)
+	for key, value := range letter {
+		dead.Metadata.Set(key, value)
+	}
+	return p.To.Publish(to, dead)
+}

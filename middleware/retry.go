@@ -1,0 +1,135 @@
+package middleware
+
+import (
+	"cmp"
+	"context"
+	"math/bits"
+	"math/rand/v2"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// Retry decides when a failure is final, and until then how long its message
+// waits. The wait starts at Initial, doubles with each failure up to Max, and is
+// up to a fifth shorter, so that messages that failed together do not come back
+// together. The zero value is ready for use.
+//
+// Where the backend counts failures, as those of this module do, retries are
+// durable: the message goes back to the queue with its delay, nothing sleeps, and
+// a restart forgets nothing. On any other Watermill Pub/Sub Retry calls the
+// handler again itself, with the same waits, until the message's context ends or
+// the router stops; the waits should then be short, for the message is held
+// meanwhile.
+//
+// A final failure is returned as [ezq.Permanent]. [Poison] moves its message to a
+// dead-letter topic, wherever in the chain it is. Without a Poison the message
+// stays in the queue and comes back, at the pace of the router or the backend.
+//
+// Every error counts, and so does a panic, with these exceptions:
+//
+//   - [ezq.Permanent] is final at once.
+//   - [ezq.RetryAfter] keeps its delay, but counts: a message that asks for ever
+//     would never be seen by anybody. A handler that is merely too early, and has
+//     not failed, publishes its event again with [ezq.Delay] and returns nil.
+//   - An interrupted handler has not failed, whatever it returned. The same goes
+//     for one that has lost its lease.
+//
+// Of several Retries around a handler the innermost decides, so one given with
+// [ezq.With] takes the place of the router's.
+type Retry struct {
+	// Attempts is how often a message may be handled before its failure is final.
+	// Defaults to 10, which is eight minutes with the default waits. 1 makes every
+	// failure final.
+	Attempts int
+
+	// Initial is how long a message waits after its first failure. Defaults to 1
+	// second.
+	Initial time.Duration
+
+	// Max is the longest wait. Defaults to 5 minutes, or to Initial if that is
+	// longer.
+	Max time.Duration
+}
+
+// Middleware implements [message.HandlerMiddleware]. It panics if a field is
+// negative.
+func (p Retry) Middleware(next message.HandlerFunc) message.HandlerFunc {
+	if p.Attempts < 0 || p.Initial < 0 || p.Max < 0 {
+		panic("middleware: Retry has a negative value")
+	}
+	p.Attempts = cmp.Or(p.Attempts, 10)
+	p.Initial = cmp.Or(p.Initial, time.Second)
+	p.Max = cmp.Or(p.Max, max(5*time.Minute, p.Initial))
+	next = safely(next)
+	return func(msg *message.Message) ([]*message.Message, error) {
+		ctx := msg.Context()
+		t := newTrial(ctx, p.Attempts)
+		for {
+			msg.SetContext(context.WithValue(ctx, trialKey{}, t)) // a fresh one for each attempt
+			out, err := next(msg)
+			msg.SetContext(ctx)
+			if err == nil {
+				return out, nil
+			}
+			again, err := p.failed(ctx, msg, t, err)
+			if !again {
+				return out, err
+			}
+		}
+	}
+}
+
+// failed says what becomes of msg: again, after a wait that is over, or what to
+// return.
+func (p Retry) failed(ctx context.Context, msg *message.Message, t *trial, err error) (again bool, _ error) {
+	switch {
+	case interrupted(ctx, err):
+		giveBack(ctx, msg)
+		return false, err
+	case t.overruled:
+		return false, err
+	case t.final(err):
+		return false, ezq.Permanent(&exhaustedError{err, t.failures + 1})
+	}
+	wait := p.wait(t.failures+1, err)
+	if d := backend.DeliveryFrom(ctx); d != nil {
+		if !inRouter(ctx) { // where nobody else reads the delay
+			backend.Nack(msg, backend.Redelivery{Delay: wait, Failures: t.failures + 1, Done: d.Done})
+		}
+		return false, ezq.RetryAfter(wait, err)
+	}
+	t.failures++
+	return sleep(ctx, wait), err
+}
+
+// wait returns how long a message waits that has failed so many times, the last
+// time with err.
+func (p Retry) wait(failures int, err error) time.Duration {
+	if wait, ok := ezq.RetryDelay(err); ok {
+		return wait
+	}
+	wait := p.Max
+	if doublings := max(failures-1, 0); doublings < bits.LeadingZeros64(uint64(p.Initial)) { // or it overflows
+		wait = min(p.Initial<<doublings, p.Max)
+	}
+	return wait - rand.N(wait/5+1)
+}
+
+// sleep reports whether d has passed. If not, the message is no longer ours, or
+// the router wants to be done with it.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	case <-ezq.Stopping(ctx):
+		return false
+	}
+}

@@ -1,0 +1,77 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// trial is one message on its way through a Retry. It travels in the message's
+// context, so that a Poison inside of the Retry can ask what the Retry is going
+// to say: their order does not matter.
+type trial struct {
+	attempts  int
+	failures  int  // before the attempt that is being made
+	overruled bool // there is another Retry further in, and it decides
+}
+
+type trialKey struct{}
+
+// newTrial begins a trial, which overrules the one in ctx.
+func newTrial(ctx context.Context, attempts int) *trial {
+	if outer := trialFrom(ctx); outer != nil {
+		outer.overruled = true
+	}
+	t := &trial{attempts: attempts}
+	if d := backend.DeliveryFrom(ctx); d != nil {
+		t.failures = d.Failures
+	}
+	return t
+}
+
+func trialFrom(ctx context.Context) *trial {
+	t, _ := ctx.Value(trialKey{}).(*trial)
+	return t
+}
+
+// final reports whether a message that has just failed with err is not to be
+// tried again.
+func (t *trial) final(err error) bool {
+	return ezq.IsPermanent(err) || !t.overruled && t.failures >= t.attempts-1
+}
+
+// exhaustedError is a final failure as Retry returns it. It reads like the
+// failure itself.
+type exhaustedError struct {
+	error
+	failures int
+}
+
+func (e *exhaustedError) Unwrap() error { return e.error }
+
+// isFinal reports whether err, with which a handler has failed in ctx, is final:
+// says the Retry inside, which has marked it, or the Retry outside. If there is
+// none, only what the handler has marked is final.
+func isFinal(ctx context.Context, err error) bool {
+	if t := trialFrom(ctx); t != nil {
+		return t.final(err)
+	}
+	return ezq.IsPermanent(err)
+}
+
+// failuresOf returns how often a message has failed that has just failed with
+// err.
+func failuresOf(ctx context.Context, err error) int {
+	if e, ok := errors.AsType[*exhaustedError](err); ok {
+		return e.failures
+	}
+	if d := backend.DeliveryFrom(ctx); d != nil {
+		return d.Failures + 1
+	}
+	if t := trialFrom(ctx); t != nil {
+		return t.failures + 1
+	}
+	return 1
+}
