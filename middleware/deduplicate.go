@@ -1,0 +1,173 @@
+package middleware
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// Deduplicate does not handle a message again that its handler has handled before:
+// such a message is acked. What counts is success, so a message that fails, is
+// interrupted, is given up or goes back is not remembered, and what happens to it
+// next is handled.
+//
+// Of two that arrive at the same time, in one process, the second waits for the
+// outcome of the first: it is dropped if that succeeds, and handled if not. In two
+// processes both are handled. So is a message whose consumer dies after its handler
+// has returned and before that is stored: it is a filter against the usual
+// duplicates, not a transaction.
+//
+// A handler that returns messages for Watermill's router to publish is never
+// remembered, since nobody knows at that point whether they will be published.
+type Deduplicate struct {
+	// Store remembers. Defaults to a [MemoryStore] for each handler that is wrapped:
+	// it knows what this process has handled since it started, and nothing else.
+	Store Store
+
+	// Key says what makes two messages the same. A message whose key is "" is
+	// always handled; one with an error fails with it. Defaults to the topic and the
+	// UUID of the message, and to "" if it has no UUID.
+	Key func(msg *message.Message) (string, error)
+
+	// Handler tells handlers that share a Store apart. Defaults to the name of the
+	// event, with Watermill's router to the name of the handler.
+	Handler string
+
+	// Window is for how long a message is remembered. Defaults to 24 hours.
+	Window time.Duration
+
+	// Logger is told about duplicates, at debug level, and about messages that could
+	// not be remembered. Defaults to [slog.Default].
+	Logger *slog.Logger
+}
+
+// Store remembers keys. Its methods are called concurrently, and a key is UTF-8 of
+// any length.
+type Store interface {
+	// Seen reports whether key was marked and is still remembered. With an error
+	// the message is not handled, and fails.
+	Seen(ctx context.Context, key string) (bool, error)
+
+	// Mark remembers key for as long as window, counted from now also if it was
+	// marked before. With an error the message is done nevertheless.
+	Mark(ctx context.Context, key string, window time.Duration) error
+}
+
+// markTimeout is how long remembering may take. The message's own context may have
+// ended, and its handler has succeeded all the same.
+const markTimeout = 10 * time.Second
+
+// Middleware implements [message.HandlerMiddleware]. It panics if Window is
+// negative.
+func (p Deduplicate) Middleware(next message.HandlerFunc) message.HandlerFunc {
+	if p.Window < 0 {
+		panic("middleware: Deduplicate has a negative value")
+	}
+	p.Window = cmp.Or(p.Window, 24*time.Hour)
+	p.Logger = cmp.Or(p.Logger, slog.Default())
+	if p.Store == nil {
+		p.Store = NewMemoryStore(0)
+	}
+	if p.Key == nil {
+		p.Key = topicAndUUID
+	}
+	busy := &busyKeys{keys: map[string]chan struct{}{}}
+	return func(msg *message.Message) ([]*message.Message, error) {
+		key, err := p.Key(msg)
+		if err != nil {
+			return nil, fmt.Errorf("middleware: deduplicate: key: %w", err)
+		}
+		if key == "" {
+			return next(msg)
+		}
+		ctx := msg.Context()
+		key = strconv.Quote(cmp.Or(p.Handler, handlerOf(ctx))) + " " + key
+		leave, err := busy.enter(ctx, key)
+		if err != nil {
+			giveBack(ctx, msg)
+			return nil, err
+		}
+		defer leave()
+		return p.once(key, msg, next)
+	}
+}
+
+// once handles msg unless key was seen.
+func (p Deduplicate) once(key string, msg *message.Message, next message.HandlerFunc) ([]*message.Message, error) {
+	ctx := msg.Context()
+	seen, err := p.Store.Seen(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("middleware: deduplicate: %w", err)
+	}
+	if seen {
+		p.Logger.DebugContext(ctx, "middleware: duplicate dropped", "id", msg.UUID, "key", key)
+		return nil, nil
+	}
+
+	watched, fate := watchFate(ctx)
+	defer msg.SetContext(ctx)
+	msg.SetContext(watched)
+	out, err := next(msg)
+	switch {
+	case err != nil, wentBack(msg), fate.givenUp:
+		return out, err
+	case len(out) > 0:
+		const text = "middleware: not remembered, for its handler returned messages: publish them in the handler"
+		p.Logger.WarnContext(ctx, text, "id", msg.UUID, "key", key)
+		return out, nil
+	}
+	lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTimeout)
+	defer cancel()
+	if err := p.Store.Mark(lasting, key, p.Window); err != nil {
+		// To fail would be to handle it again for certain.
+		p.Logger.ErrorContext(ctx, "middleware: handled, but not remembered", "id", msg.UUID, "key", key, "error", err)
+	}
+	return out, nil
+}
+
+func topicAndUUID(msg *message.Message) (string, error) {
+	if msg.UUID == "" {
+		return "", nil
+	}
+	return strconv.Quote(topicOf(msg.Context())) + " " + msg.UUID, nil
+}
+
+// busyKeys are the keys whose messages are being handled.
+type busyKeys struct {
+	mu   sync.Mutex
+	keys map[string]chan struct{} // closed when that is over
+}
+
+// enter waits until nobody else is at key. It returns the cause with which ctx has
+// ended if that comes first.
+func (b *busyKeys) enter(ctx context.Context, key string) (leave func(), err error) {
+	for {
+		b.mu.Lock()
+		other, taken := b.keys[key]
+		if !taken {
+			mine := make(chan struct{})
+			b.keys[key] = mine
+			b.mu.Unlock()
+			return func() { b.leave(key, mine) }, nil
+		}
+		b.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (b *busyKeys) leave(key string, mine chan struct{}) {
+	b.mu.Lock()
+	delete(b.keys, key)
+	b.mu.Unlock()
+	close(mine)
+}

@@ -1,0 +1,79 @@
+package middleware
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"sync"
+	"time"
+)
+
+// MemoryStore is a [Store] in the process. It forgets keys when their window ends,
+// and the oldest ones when it is full. Create it with [NewMemoryStore].
+type MemoryStore struct {
+	capacity int
+
+	mu    sync.Mutex
+	keys  map[string]*list.Element
+	order *list.List // of marked, the oldest first
+}
+
+type marked struct {
+	key   string
+	until time.Time
+}
+
+var _ Store = (*MemoryStore)(nil)
+
+// NewMemoryStore returns an empty store for up to capacity keys, or for 100,000 if
+// capacity is 0. It panics if capacity is negative.
+func NewMemoryStore(capacity int) *MemoryStore {
+	if capacity < 0 {
+		panic("middleware: NewMemoryStore: the capacity is negative")
+	}
+	return &MemoryStore{
+		capacity: cmp.Or(capacity, 100_000),
+		keys:     map[string]*list.Element{},
+		order:    list.New(),
+	}
+}
+
+// Seen implements [Store]. It does not fail.
+func (s *MemoryStore) Seen(_ context.Context, key string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.keys[key]
+	return ok && s.at(e).until.After(time.Now()), nil
+}
+
+// Mark implements [Store]. It does not fail.
+func (s *MemoryStore) Mark(_ context.Context, key string, window time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if e, ok := s.keys[key]; ok {
+		s.forget(e)
+	}
+	for e := s.order.Front(); e != nil && (len(s.keys) >= s.capacity || !s.at(e).until.After(now)); e = s.order.Front() {
+		s.forget(e)
+	}
+	s.keys[key] = s.order.PushBack(marked{key, now.Add(window)})
+	return nil
+}
+
+// Len returns how many keys the store holds, those included whose window has ended
+// since the last Mark.
+func (s *MemoryStore) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.keys)
+}
+
+func (s *MemoryStore) forget(e *list.Element) {
+	delete(s.keys, s.at(e).key)
+	s.order.Remove(e)
+}
+
+func (s *MemoryStore) at(e *list.Element) marked {
+	return e.Value.(marked) //nolint:forcetypeassert // Mark puts nothing else in
+}
