@@ -1,0 +1,70 @@
+package middleware
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// CorrelationIDKey is the metadata key of the correlation id. It is Watermill's, so
+// its CorrelationID and this one understand each other.
+const CorrelationIDKey = "correlation_id"
+
+// CorrelationID makes sure that a message is handled under a correlation id, which
+// ties together all that followed from one cause: the one it brings, or else a new
+// one. Handlers and loggers get it with [CorrelationIDFrom], and publish it on:
+//
+//	id := ezq.Header(middleware.CorrelationIDKey, middleware.CorrelationIDFrom(ctx))
+//	err := ezq.Publish(ctx, queue, event, id)
+//
+// Messages that a handler returns for Watermill's router to publish get it too,
+// unless they have one.
+type CorrelationID struct {
+	// New makes the id for a message that brings none. Defaults to the UUID of the
+	// message, which stays the same for each of its deliveries, and to a new UUID if
+	// it has none.
+	New func(msg *message.Message) string
+}
+
+// Middleware implements [message.HandlerMiddleware].
+func (p CorrelationID) Middleware(next message.HandlerFunc) message.HandlerFunc {
+	if p.New == nil {
+		p.New = func(msg *message.Message) string { return cmp.Or(msg.UUID, watermill.NewUUID()) }
+	}
+	return func(msg *message.Message) ([]*message.Message, error) {
+		id := msg.Metadata.Get(CorrelationIDKey)
+		if id == "" {
+			id = p.New(msg)
+		}
+		ctx := msg.Context()
+		defer msg.SetContext(ctx)
+		msg.SetContext(context.WithValue(ctx, correlationKey{}, id))
+		out, err := next(msg)
+		return correlated(out, id), err
+	}
+}
+
+// correlated returns msgs with id in all of them. Those of the handler are not
+// changed: it may have returned one that it did not make.
+func correlated(msgs []*message.Message, id string) []*message.Message {
+	msgs = slices.Clone(msgs)
+	for i, msg := range msgs {
+		if msg != nil && msg.Metadata.Get(CorrelationIDKey) == "" {
+			msgs[i] = msg.CopyWithContext()
+			msgs[i].Metadata.Set(CorrelationIDKey, id)
+		}
+	}
+	return msgs
+}
+
+type correlationKey struct{}
+
+// CorrelationIDFrom returns the correlation id of the message that is being handled
+// in ctx. It is "" outside of a [CorrelationID].
+func CorrelationIDFrom(ctx context.Context) string {
+	id, _ := ctx.Value(correlationKey{}).(string)
+	return id
+}
