@@ -1,0 +1,333 @@
+package middleware_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+func deduplicate() middleware.Deduplicate { return middleware.Deduplicate{Logger: quiet()} }
+
+// counting returns a handler that succeeds, and the number of its calls.
+func counting() (message.HandlerFunc, *atomic.Int32) {
+	var calls atomic.Int32
+	return func(*message.Message) ([]*message.Message, error) {
+		calls.Add(1)
+		return nil, nil
+	}, &calls
+}
+
+func TestWhatWasHandledIsNotHandledAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, deduplicate().Middleware)
+		calls := 0
+		ezq.Handle(router, func(context.Context, orderPlaced) error { calls++; return nil })
+		for range 3 { // a publisher that did not learn of its success
+			require.NoError(t, queue.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
+		}
+		require.NoError(t, queue.Publish("ezq", message.NewMessage("other", []byte(`{"_type":"OrderPlaced"}`))))
+		run(t, router, time.Second)
+		require.Equal(t, 2, calls, "the same payload is not the same message")
+		require.Empty(t, drain(t, queue, "ezq"))
+	})
+}
+
+func TestHandlersAndTopicsAreToldApart(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		policy := deduplicate()
+		policy.Store = middleware.NewMemoryStore(0)
+		type userLeft struct{}
+		var calls atomic.Int32
+		router := newRouter(queue, policy.Middleware)
+		ezq.Handle(router, func(context.Context, orderPlaced) error { calls.Add(1); return nil })
+		ezq.Handle(router, func(context.Context, userLeft) error { calls.Add(1); return nil })
+		ezq.Handle(router, func(context.Context, orderPlaced) error { calls.Add(1); return nil }, ezq.Topic("other"))
+		for range 2 {
+			require.NoError(t, queue.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
+			require.NoError(t, queue.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"userLeft"}`))))
+			require.NoError(t, queue.Publish("other", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
+		}
+		run(t, router, time.Second)
+		require.EqualValues(t, 3, calls.Load())
+	})
+}
+
+func TestAKeyOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	policy := deduplicate()
+	policy.Key = func(msg *message.Message) (string, error) {
+		if msg.Metadata.Get("order") == "?" {
+			return "", errBoom
+		}
+		return msg.Metadata.Get("order"), nil
+	}
+	handler, calls := counting()
+	handle := policy.Middleware(handler)
+	for _, order := range []string{"7", "8", "7", "", ""} {
+		msg := foreign(t)
+		msg.Metadata.Set("order", order)
+		_, err := handle(msg)
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 4, calls.Load(), "without a key every message is handled")
+
+	msg := foreign(t)
+	msg.Metadata.Set("order", "?")
+	_, err := handle(msg)
+	require.ErrorIs(t, err, errBoom)
+	require.EqualValues(t, 4, calls.Load())
+}
+
+func TestNoPairOfHandlerAndKeyLooksLikeAnother(t *testing.T) {
+	t.Parallel()
+	store := middleware.NewMemoryStore(0)
+	handler, calls := counting()
+	pairs := [][2]string{{`a`, `b" c`}, {`a" "b`, `c`}, {`a" b`, `c`}, {"", `"a" "b" c`}, {`a b`, `c`}, {`a`, `b c`}}
+	for _, pair := range pairs {
+		policy := middleware.Deduplicate{Store: store, Handler: pair[0], Logger: quiet()}
+		policy.Key = func(*message.Message) (string, error) { return pair[1], nil }
+		_, err := policy.Middleware(handler)(foreign(t))
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, len(pairs), calls.Load())
+}
+
+func TestMessagesWithoutAnIDAreNotTheSame(t *testing.T) {
+	t.Parallel()
+	handler, calls := counting()
+	handle := deduplicate().Middleware(handler)
+	for range 2 {
+		_, err := handle(message.NewMessage("", nil))
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 2, calls.Load())
+}
+
+func TestOfTwoAtTheSameTimeTheSecondWaits(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		first error
+		calls int32
+	}{
+		"and is dropped if the first succeeds": {nil, 1},
+		"and is handled if the first fails":    {errBoom, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var running sync.WaitGroup
+				var calls, now atomic.Int32
+				handle := deduplicate().Middleware(func(*message.Message) ([]*message.Message, error) {
+					require.EqualValues(t, 1, now.Add(1), "one at a time")
+					defer now.Add(-1)
+					time.Sleep(time.Minute)
+					if calls.Add(1) == 1 {
+						return nil, test.first
+					}
+					return nil, nil
+				})
+				for range 5 {
+					running.Go(func() { _, _ = handle(foreign(t)) })
+				}
+				running.Wait()
+				require.Equal(t, test.calls, calls.Load())
+			})
+		})
+	}
+}
+
+func TestTheSecondWaitsNoLongerThanItsContextLives(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		handle := deduplicate().Middleware(func(*message.Message) ([]*message.Message, error) {
+			time.Sleep(time.Hour)
+			return nil, nil
+		})
+		go func() { _, _ = handle(foreign(t)) }()
+		synctest.Wait()
+		d := &backend.Delivery{Number: 2, Failures: 1}
+		msg := received(t, d)
+		ctx, interrupt := context.WithCancelCause(msg.Context())
+		msg.SetContext(ctx)
+		time.AfterFunc(time.Minute, func() { interrupt(ezq.ErrInterrupted) })
+		_, err := handle(msg)
+		require.ErrorIs(t, err, ezq.ErrInterrupted)
+		v, _ := d.Verdict()
+		require.Equal(t, 1, v.Failures, "it goes back uncharged")
+		time.Sleep(2 * time.Hour)
+	})
+}
+
+func TestWhatWentBackOrWasGivenUpIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	var dead recorder
+	for name, first := range map[string]message.HandlerFunc{
+		"a failure":       failing(errBoom),
+		"a final failure": failing(ezq.Permanent(errBoom)),
+		"an interrupted one, which ezq gives back with no error": func(msg *message.Message) ([]*message.Message, error) {
+			msg.Nack()
+			return nil, nil
+		},
+		"a dead letter of a foreign backend": middleware.Poison{Topic: "dead", To: &dead, Logger: quiet()}.Middleware(failing(ezq.Permanent(errBoom))),
+		"one whose messages are still to be published": func(*message.Message) ([]*message.Message, error) {
+			return []*message.Message{message.NewMessage("next", nil)}, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			again, calls := counting()
+			once := true
+			handle := deduplicate().Middleware(func(msg *message.Message) ([]*message.Message, error) {
+				if once {
+					once = false
+					return first(msg)
+				}
+				return again(msg)
+			})
+			_, _ = handle(foreign(t))
+			for range 2 {
+				_, err := handle(foreign(t))
+				require.NoError(t, err)
+			}
+			require.EqualValues(t, 1, calls.Load(), "handled when it comes back, and then remembered")
+		})
+	}
+}
+
+func TestAnInterruptedEventIsNotTakenForADuplicate(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		store := middleware.NewMemoryStore(0)
+		publish(t, queue, orderPlaced{1}, ezq.InterruptEvent{})
+		handled := 0
+		for _, want := range []error{ezq.ErrInterrupted, nil} {
+			router := newRouter(queue, middleware.Deduplicate{Store: store, Logger: quiet()}.Middleware)
+			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+				if want != nil {
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				handled++
+				return nil
+			})
+			ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+			require.ErrorIs(t, router.Run(ctx), want)
+			stop()
+		}
+		require.Equal(t, 1, handled)
+	})
+}
+
+// store fails when it is told to.
+type store struct {
+	middleware.Store
+	seen, mark error
+	ctx        context.Context
+}
+
+func (s *store) Seen(ctx context.Context, key string) (bool, error) {
+	if s.seen != nil {
+		return false, s.seen
+	}
+	return s.Store.Seen(ctx, key)
+}
+
+func (s *store) Mark(ctx context.Context, key string, window time.Duration) error {
+	s.ctx = ctx
+	if err := errors.Join(s.mark, ctx.Err()); err != nil {
+		return err
+	}
+	return s.Store.Mark(ctx, key, window)
+}
+
+func TestAStoreThatCannotAnswerFailsTheMessage(t *testing.T) {
+	t.Parallel()
+	policy := deduplicate()
+	policy.Store = &store{Store: middleware.NewMemoryStore(0), seen: errBoom}
+	handler, calls := counting()
+	_, err := policy.Middleware(handler)(foreign(t))
+	require.ErrorIs(t, err, errBoom)
+	require.Zero(t, calls.Load())
+}
+
+func TestAStoreThatCannotRememberDoesNotUndoSuccess(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	policy := middleware.Deduplicate{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	policy.Store = &store{Store: middleware.NewMemoryStore(0), mark: errBoom}
+	_, err := policy.Middleware(succeeding)(foreign(t))
+	require.NoError(t, err)
+	require.Contains(t, log.String(), "boom")
+}
+
+func TestSuccessIsRememberedAlsoIfTheContextHasEnded(t *testing.T) {
+	t.Parallel()
+	s := &store{Store: middleware.NewMemoryStore(0)}
+	msg := foreign(t)
+	ctx, cancel := context.WithCancel(msg.Context())
+	msg.SetContext(ctx)
+	handler, calls := counting()
+	handle := middleware.Deduplicate{Store: s, Logger: quiet()}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
+		cancel()
+		return handler(msg)
+	})
+	_, err := handle(msg)
+	require.NoError(t, err)
+	_, bounded := s.ctx.Deadline()
+	require.True(t, bounded)
+	_, err = handle(foreign(t))
+	require.NoError(t, err)
+	require.EqualValues(t, 1, calls.Load())
+}
+
+func TestAMemoryStoreForgetsInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := middleware.NewMemoryStore(0)
+		require.NoError(t, s.Mark(t.Context(), "a", time.Minute))
+		requireSeen(t, s, true, "a")
+		time.Sleep(time.Minute - 1)
+		requireSeen(t, s, true, "a")
+		require.NoError(t, s.Mark(t.Context(), "b", time.Minute))
+		require.NoError(t, s.Mark(t.Context(), "c", 2*time.Minute))
+		time.Sleep(time.Nanosecond)
+		requireSeen(t, s, false, "a")
+		require.NoError(t, s.Mark(t.Context(), "c", time.Minute)) // anew
+		require.Equal(t, 2, s.Len(), "without a goroutine")
+		time.Sleep(time.Minute - 1)
+		requireSeen(t, s, false, "b")
+		requireSeen(t, s, true, "c")
+	})
+}
+
+func TestAFullMemoryStoreForgetsTheOldest(t *testing.T) {
+	t.Parallel()
+	s := middleware.NewMemoryStore(3)
+	for _, key := range []string{"a", "b", "a", "c", "d"} {
+		require.NoError(t, s.Mark(t.Context(), key, time.Hour))
+		require.LessOrEqual(t, s.Len(), 3)
+	}
+	requireSeen(t, s, true, "a") // marked again since
+	requireSeen(t, s, false, "b")
+	requireSeen(t, s, true, "c")
+	requireSeen(t, s, true, "d")
+}
+
+func requireSeen(t *testing.T, s middleware.Store, want bool, key string) {
+	t.Helper()
+	seen, err := s.Seen(t.Context(), key)
+	require.NoError(t, err)
+	require.Equal(t, want, seen, key)
+}

@@ -1,0 +1,279 @@
+package middleware_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+// A test for each defect of Watermill's own middleware that doc.go names: ours does
+// not have it.
+
+func TestUnlikeWatermillsRetryObservingAFailureDoesNotChangeTheWait(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		observe := func(next message.HandlerFunc) message.HandlerFunc {
+			return func(msg *message.Message) ([]*message.Message, error) {
+				out, err := next(msg)
+				for range 10 { // whatever a hook can look at
+					_, _ = ezq.RetryDelay(err)
+					_ = ezq.IsPermanent(err)
+				}
+				return out, err
+			}
+		}
+		router := newRouter(queue, observe, middleware.Retry{}.Middleware, observe)
+		var at []time.Time
+		ezq.Handle(router, func(context.Context, orderPlaced) error { at = append(at, time.Now()); return errBoom })
+		publish(t, queue, orderPlaced{1})
+		run(t, router, time.Minute)
+		for i := range at[1:] {
+			requireWait(t, time.Second<<i, at[i+1].Sub(at[i]))
+		}
+		require.Greater(t, len(at), 5)
+	})
+}
+
+func TestUnlikeWatermillsRetryNothingSleepsWithTheMessage(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: quiet()})
+		router.Use(middleware.Retry{Initial: time.Hour}.Middleware)
+		start := time.Now()
+		ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
+			require.Zero(t, time.Since(start))
+			if e.ID == 0 {
+				return errBoom
+			}
+			return nil
+		})
+		publish(t, queue, orderPlaced{0}, orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{})
+		require.NoError(t, router.Run(t.Context()))
+	})
+}
+
+func TestUnlikeWatermillsRetryTheErrorIsTheHandlersWhenTheContextEnds(t *testing.T) {
+	t.Parallel()
+	msg := foreign(t)
+	ctx, cancel := context.WithCancel(msg.Context())
+	msg.SetContext(ctx)
+	_, err := middleware.Retry{}.Middleware(func(*message.Message) ([]*message.Message, error) {
+		cancel()
+		return nil, errBoom
+	})(msg)
+	require.Equal(t, errBoom, err)
+}
+
+func TestUnlikeWatermillsTimeoutNoDeadContextIsLeftForTheNextAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		msg := foreign(t)
+		_, err := chain(func(msg *message.Message) ([]*message.Message, error) {
+			require.NoError(t, msg.Context().Err(), "attempt %d", calls+1)
+			if calls++; calls < 3 {
+				return waiting(msg)
+			}
+			return nil, nil
+		}, middleware.Retry{}.Middleware, middleware.Timeout{}.Middleware)(msg)
+		require.NoError(t, err)
+		require.Equal(t, 3, calls)
+		require.NoError(t, msg.Context().Err())
+	})
+}
+
+func TestUnlikeWatermillsPoisonQueueNothingIsPoisonedByAShutdown(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		for _, policies := range bothOrders(middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware) {
+			router := newRouter(queue, policies...)
+			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+				<-ctx.Done()
+				return ezq.Permanent(ctx.Err())
+			})
+			publish(t, queue, orderPlaced{1}, ezq.InterruptEvent{})
+			require.ErrorIs(t, router.Run(t.Context()), ezq.ErrInterrupted)
+			rest := drain(t, queue, "ezq")
+			require.Len(t, rest, 1)
+			require.Zero(t, backend.DeliveryFrom(rest[0].Context()).Failures)
+			require.Empty(t, drain(t, queue, "ezq_dead"))
+		}
+	})
+}
+
+func TestUnlikeWatermillsPoisonQueueNothingIsPoisonedByAShutdownOfWatermillsRouter(t *testing.T) {
+	t.Parallel()
+	queue := newGoChannel(t)
+	router, err := message.NewRouter(message.RouterConfig{}, nil)
+	require.NoError(t, err)
+	var dead recorder
+	router.AddMiddleware(middleware.Poison{To: &dead}.Middleware, middleware.Retry{Attempts: 1}.Middleware)
+	began := make(chan struct{}, 10)
+	router.AddConsumerHandler("handler", "orders", queue, func(msg *message.Message) error {
+		began <- struct{}{}
+		<-msg.Context().Done()
+		return msg.Context().Err()
+	})
+	ended := make(chan error)
+	go func() { ended <- router.Run(context.WithoutCancel(t.Context())) }()
+	require.NoError(t, queue.Publish("orders", message.NewMessage("1", nil)))
+	<-began
+	require.NoError(t, router.Close())
+	require.NoError(t, <-ended)
+	require.Zero(t, dead.len())
+}
+
+func TestUnlikeWatermillsPoisonQueueTheMessageItselfIsNotChanged(t *testing.T) {
+	t.Parallel()
+	msg := foreign(t)
+	var dead recorder
+	_, err := middleware.Poison{Topic: "dead", To: &dead, Logger: quiet()}.Middleware(failing(ezq.Permanent(errBoom)))(msg)
+	require.NoError(t, err)
+	require.Empty(t, msg.Metadata)
+	require.NotEmpty(t, dead.msgs[0].Metadata)
+}
+
+func TestUnlikeWatermillsPoisonQueueTheDeadLetterIsPublishedWithALivingContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var dead recorder
+		msg := foreign(t)
+		ctx, cancel := context.WithTimeout(msg.Context(), time.Minute)
+		defer cancel()
+		msg.SetContext(ctx)
+		_, err := middleware.Poison{Topic: "dead", To: &dead, Logger: quiet()}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
+			_, err := waiting(msg)
+			return nil, ezq.Permanent(err)
+		})(msg)
+		require.NoError(t, err)
+		require.NoError(t, dead.msgs[0].Context().Err())
+	})
+}
+
+func TestUnlikeWatermillsPoisonQueueNoTextOfAnErrorKeepsADeadLetterOut(t *testing.T) {
+	t.Parallel()
+	d := &backend.Delivery{Number: 1, DeadLetters: true}
+	bad := errors.New("a\x00b\xff" + string(make([]byte, 1<<20)))
+	_, err := middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware(failing(ezq.Permanent(bad)))(received(t, d))
+	require.NoError(t, err)
+	v, _ := d.Verdict()
+	require.LessOrEqual(t, len(v.Letter.Metadata[backend.DeadLetterReason]), 1024)
+	require.NotContains(t, v.Letter.Metadata[backend.DeadLetterReason], "\x00")
+}
+
+func TestUnlikeWatermillsDeduplicatorAMessageThatFailedIsHandledWhenItComesBack(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, deduplicate().Middleware)
+		calls := 0
+		ezq.Handle(router, func(context.Context, orderPlaced) error {
+			if calls++; calls < 3 {
+				return errBoom
+			}
+			return nil
+		})
+		publish(t, queue, orderPlaced{1})
+		run(t, router, time.Minute)
+		require.Equal(t, 3, calls)
+	})
+}
+
+func TestUnlikeWatermillsDeduplicatorDifferentMessagesDoNotCollide(t *testing.T) {
+	t.Parallel()
+	handler, calls := counting()
+	handle := deduplicate().Middleware(handler)
+	const n = 10_000
+	for i := range n {
+		msg := message.NewMessage(fmt.Sprint(i), []byte(`{"n":1}`))
+		_, err := handle(msg)
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, n, calls.Load())
+}
+
+func TestUnlikeWatermillsThrottleWaitingEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		handler, calls := counting()
+		handle := middleware.Throttle{Per: time.Hour}.Middleware(handler)
+		_, err := handle(foreign(t))
+		require.NoError(t, err)
+		msg := foreign(t)
+		ctx, cancel := context.WithCancelCause(msg.Context())
+		msg.SetContext(ctx)
+		time.AfterFunc(time.Second, func() { cancel(errBoom) })
+		start := time.Now()
+		_, err = handle(msg)
+		require.Equal(t, errBoom, err)
+		require.Equal(t, time.Second, time.Since(start))
+		require.EqualValues(t, 1, calls.Load())
+	})
+}
+
+// A bubble fails if a goroutine is left, or a ticker keeps it alive.
+func TestUnlikeWatermillsThrottleAndDeduplicatorNothingGoesOnInTheBackground(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for range 100 {
+			for _, policy := range policies() {
+				_, err := policy(succeeding)(foreign(t))
+				require.NoError(t, err)
+			}
+		}
+	})
+}
+
+func TestUnlikeWatermillsInstantAckNothingIsAckedBeforeItIsDone(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		var all []message.HandlerMiddleware
+		for _, policy := range policies() {
+			all = append(all, policy)
+		}
+		asks := func(next message.HandlerFunc) message.HandlerFunc {
+			return func(msg *message.Message) ([]*message.Message, error) {
+				select {
+				case <-msg.Acked():
+					t.Error("it is acked")
+				default:
+				}
+				require.NoError(t, msg.Context().Err())
+				return next(msg)
+			}
+		}
+		router := newRouter(queue, append(all, asks)...)
+		var handled atomic.Int32
+		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+			time.Sleep(time.Minute / 2)
+			handled.Add(1)
+			return ctx.Err()
+		})
+		publish(t, queue, orderPlaced{1}, ezq.EndEvent{Timeout: time.Hour})
+		require.NoError(t, router.Run(t.Context()))
+		require.EqualValues(t, 1, handled.Load())
+	})
+}
+
+func TestUnlikeWatermillsIgnoreErrorsAnErrorIsKnownByWhatItWrapsAndNotByItsText(t *testing.T) {
+	t.Parallel()
+	permanent := ezq.Permanent(errBoom)
+	for err, final := range map[error]bool{
+		permanent:                               true,
+		fmt.Errorf("order 7: %w", permanent):    true,
+		errors.Join(errors.New("a"), permanent): true,
+		errors.New(permanent.Error()):           false,
+		fmt.Errorf("%v", permanent):             false, //nolint:errorlint // the text alone
+	} {
+		d := &backend.Delivery{Number: 1, DeadLetters: true}
+		_, _ = middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware(failing(err))(received(t, d))
+		v, _ := d.Verdict()
+		require.Equal(t, final, v.Letter != nil, "%#v", err)
+	}
+}

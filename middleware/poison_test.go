@@ -1,0 +1,246 @@
+package middleware_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+func TestADeadLetterIsTheMessageAndExplainsItself(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+		var last ezq.Meta
+		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+			last = ezq.MetaFrom(ctx)
+			return errBoom
+		}, ezq.Topic("orders"))
+		require.NoError(t, ezq.Publish(t.Context(), queue, orderPlaced{7}, ezq.Topic("orders"), ezq.Header("tenant", "acme")))
+		run(t, router, 10*time.Second)
+
+		dead := drain(t, queue, "orders_dead")
+		require.Len(t, dead, 1)
+		require.Equal(t, last.ID, dead[0].UUID)
+		require.JSONEq(t, `{"_type":"OrderPlaced","ID":7}`, string(dead[0].Payload))
+		at, err := time.Parse(time.RFC3339, dead[0].Metadata.Get(backend.DeadLetterAt))
+		require.NoError(t, err)
+		require.WithinDuration(t, time.Now(), at, 2*24*time.Hour)
+		delete(dead[0].Metadata, backend.DeadLetterAt)
+		require.Equal(t, message.Metadata{
+			"content-type":             "application/json",
+			"tenant":                   "acme",
+			backend.DeadLetterReason:   "boom",
+			backend.DeadLetterTopic:    "orders",
+			backend.DeadLetterHandler:  "OrderPlaced",
+			backend.DeadLetterFailures: "3",
+		}, dead[0].Metadata)
+		require.Empty(t, drain(t, queue, "orders"))
+	})
+}
+
+func TestWithoutRetryOnlyPermanentErrorsAreFinal(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware)
+		verdicts := []error{errBoom, ezq.RetryAfter(time.Hour, errBoom), ezq.Permanent(errBoom), fmt.Errorf("wrapped: %w", ezq.Permanent(errBoom))}
+		ezq.Handle(router, func(_ context.Context, e orderPlaced) error { return verdicts[e.ID] })
+		publish(t, queue, orderPlaced{0}, orderPlaced{1}, orderPlaced{2}, orderPlaced{3})
+		ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer stop()
+		require.NoError(t, router.Run(ctx))
+		require.Len(t, drain(t, queue, "dead"), 2)
+		require.Len(t, drain(t, queue, "ezq"), 2)
+	})
+}
+
+func TestUnknownAndUndecodableEventsBecomeDeadLettersAtOnce(t *testing.T) {
+	for _, test := range []struct{ name, payload, reason string }{
+		{"an unknown event", `{"_type":"Nobody"}`, `no handler for event "Nobody"`},
+		{"an event of another shape", `{"_type":"OrderPlaced","ID":"seven"}`, "decode OrderPlaced"},
+		{"no JSON at all", "\x00\xff", "decode OrderPlaced"},
+		{"nothing", "", "decode OrderPlaced"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				router := newRouter(queue, middleware.Retry{}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+				ezq.Handle(router, func(context.Context, orderPlaced) error { t.Error("called"); return nil })
+				require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(test.payload))))
+				run(t, router, time.Millisecond)
+				dead := drain(t, queue, "ezq_dead")
+				require.Len(t, dead, 1)
+				require.Equal(t, test.payload, string(dead[0].Payload))
+				require.Contains(t, dead[0].Metadata.Get(backend.DeadLetterReason), test.reason)
+			})
+		})
+	}
+}
+
+func TestForeignBackendsPublishTheDeadLetter(t *testing.T) {
+	t.Parallel()
+	var dead recorder
+	msg := foreign(t)
+	msg.Metadata.Set("tenant", "acme")
+	backend.SetDelay(msg, time.Hour)
+	ctx, cancel := context.WithTimeout(msg.Context(), 0) // a Timeout further out
+	defer cancel()
+	msg.SetContext(ctx)
+	policy := middleware.Poison{Topic: "dead", To: &dead, Logger: quiet()}
+	out, err := policy.Middleware(failing(ezq.Permanent(errBoom)))(msg)
+	require.NoError(t, err)
+	require.Empty(t, out)
+	require.False(t, isNacked(msg), "the router acks it")
+
+	require.Equal(t, []string{"dead"}, dead.topics)
+	letter := dead.msgs[0]
+	require.NotSame(t, msg, letter)
+	require.Equal(t, "id", letter.UUID)
+	require.Equal(t, "payload", string(letter.Payload))
+	require.Equal(t, "boom", letter.Metadata.Get(backend.DeadLetterReason))
+	require.Equal(t, "acme", letter.Metadata.Get("tenant"))
+	delay, at, err := backend.DelayOf(letter)
+	require.NoError(t, err)
+	require.Zero(t, delay)
+	require.Zero(t, at)
+}
+
+func TestIfTheDeadLetterCannotBeMovedTheMessageStays(t *testing.T) {
+	t.Parallel()
+	errDown := errors.New("down")
+	settled := received(t, &backend.Delivery{Number: 1, DeadLetters: true})
+	settled.Ack()
+	for _, test := range []struct {
+		name   string
+		policy middleware.Poison
+		msg    *message.Message
+		says   string
+	}{
+		{"the publisher fails", middleware.Poison{Topic: "dead", To: &recorder{err: errDown}}, foreign(t), `dead letter to "dead": down`},
+		{"there is no publisher", middleware.Poison{Topic: "dead"}, foreign(t), "set Poison.To"},
+		{"there is no topic", middleware.Poison{To: &recorder{}}, foreign(t), "set Poison.Topic"},
+		{"it is settled", middleware.Poison{Topic: "dead"}, settled, "already"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := test.policy.Middleware(failing(ezq.Permanent(errBoom)))(test.msg)
+			require.ErrorIs(t, err, errBoom)
+			require.ErrorContains(t, err, test.says)
+			require.True(t, ezq.IsPermanent(err))
+			require.False(t, isNacked(test.msg))
+			if strings.Contains(test.name, "fails") {
+				require.ErrorIs(t, err, errDown)
+			}
+		})
+	}
+}
+
+func TestABackendThatCountsNeedNotMoveDeadLetters(t *testing.T) {
+	t.Parallel()
+	var dead recorder
+	d := &backend.Delivery{Number: 1}
+	_, err := middleware.Poison{Topic: "dead", To: &dead, Logger: quiet()}.Middleware(failing(ezq.Permanent(errBoom)))(received(t, d))
+	require.NoError(t, err)
+	require.Equal(t, []string{"dead"}, dead.topics)
+	_, decided := d.Verdict()
+	require.False(t, decided)
+}
+
+func TestAContextThatAMiddlewareLeavesBehindDoesNotKeepADeadLetterOut(t *testing.T) {
+	t.Parallel()
+	d := &backend.Delivery{Number: 1, DeadLetters: true}
+	_, err := middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
+		msg.SetContext(context.Background())
+		return nil, ezq.Permanent(errBoom)
+	})(received(t, d))
+	require.NoError(t, err)
+	v, _ := d.Verdict()
+	require.NotNil(t, v.Letter)
+}
+
+func TestNothingIsMovedToWhereItComesFrom(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, middleware.Poison{Topic: "ezq"}.Middleware)
+		calls := 0
+		ezq.Handle(router, func(context.Context, orderPlaced) error { calls++; return ezq.Permanent(errBoom) })
+		publish(t, queue, orderPlaced{1})
+		run(t, router, time.Minute)
+		require.InDelta(t, 6.5, calls, 0.5, "it is not a hot loop either")
+	})
+}
+
+func TestWhatItsConsumersCrashOfIsNotHandledForEver(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		delivery *backend.Delivery
+		handled  bool
+	}{
+		{"the first delivery", &backend.Delivery{Number: 1}, true},
+		{"some crashes", &backend.Delivery{Number: 5}, true},
+		{"too many crashes", &backend.Delivery{Number: 6}, false},
+		{"many failures are for Retry to judge", &backend.Delivery{Number: 100, Failures: 99}, true},
+		{"crashes among failures", &backend.Delivery{Number: 100, Failures: 94}, false},
+		{"a backend that does not count", &backend.Delivery{}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			handled := false
+			test.delivery.DeadLetters = true
+			policy := middleware.Poison{Topic: "dead", MaxDeliveries: 5, Logger: quiet()}
+			_, err := policy.Middleware(func(*message.Message) ([]*message.Message, error) {
+				handled = true
+				return nil, nil
+			})(received(t, test.delivery))
+			require.NoError(t, err)
+			require.Equal(t, test.handled, handled)
+			v, moved := test.delivery.Verdict()
+			require.Equal(t, !test.handled, moved)
+			if moved {
+				require.Contains(t, v.Letter.Metadata[backend.DeadLetterReason], "5 deliveries without any outcome")
+			}
+		})
+	}
+}
+
+func TestInterruptionsAndLostLeasesAreGivenPatience(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, orderPlaced{1})
+		for range 25 { // a router each time that is interrupted
+			router := newRouter(queue, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+				require.NoError(t, ezq.Publish(ctx, queue, ezq.InterruptEvent{}))
+				<-ctx.Done()
+				return ezq.Permanent(ctx.Err())
+			})
+			require.ErrorIs(t, router.Run(t.Context()), ezq.ErrInterrupted)
+		}
+		router := newRouter(queue, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
+		run(t, router, time.Second)
+		require.Len(t, drain(t, queue, "ezq_dead"), 1, "but not for ever")
+	})
+}
+
+func TestGivingUpIsLogged(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	policy := middleware.Poison{Topic: "dead", Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	d := &backend.Delivery{Number: 1, DeadLetters: true}
+	_, err := chain(func(*message.Message) ([]*message.Message, error) { panic("boom") },
+		policy.Middleware, middleware.Retry{Attempts: 1}.Middleware)(received(t, d))
+	require.NoError(t, err)
+	for _, want := range []string{"level=ERROR", "id=id", "to=dead", "failures=1", "boom", "stack=", "poison_test.go"} {
+		require.Contains(t, log.String(), want)
+	}
+	v, _ := d.Verdict()
+	require.NotContains(t, v.Letter.Metadata[backend.DeadLetterReason], "poison_test.go")
+}

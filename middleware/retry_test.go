@@ -1,0 +1,334 @@
+package middleware_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+func TestRetriesAreDurableWhereTheBackendCounts(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, orderPlaced{1})
+		start := time.Now()
+		var at []time.Duration
+		for range 3 { // each attempt by another process, as it were
+			ctx, stop := context.WithCancel(t.Context())
+			router := newRouter(queue, middleware.Retry{Attempts: 3, Initial: time.Minute}.Middleware)
+			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+				require.Equal(t, len(at), ezq.MetaFrom(ctx).Failures)
+				at = append(at, time.Since(start))
+				stop()
+				return errBoom
+			})
+			require.NoError(t, router.Run(ctx))
+			require.Equal(t, at[len(at)-1], time.Since(start), "nothing slept")
+		}
+		requireWait(t, time.Minute, at[1]-at[0])
+		requireWait(t, 2*time.Minute, at[2]-at[1])
+	})
+}
+
+func requireWait(t *testing.T, want, got time.Duration) {
+	t.Helper()
+	require.LessOrEqual(t, got, want)
+	require.GreaterOrEqual(t, got, want*4/5, "jitter takes up to a fifth off")
+}
+
+func TestAFinalFailureIsPermanent(t *testing.T) {
+	t.Parallel()
+	handle := middleware.Retry{Attempts: 3}.Middleware(failing(errBoom))
+	for failures, final := range []bool{false, false, true, true} {
+		_, err := handle(received(t, &backend.Delivery{Number: 9, Failures: failures}))
+		require.ErrorIs(t, err, errBoom)
+		require.EqualError(t, err, "boom")
+		require.Equal(t, final, ezq.IsPermanent(err), "%d failures before", failures)
+		_, waits := ezq.RetryDelay(err)
+		require.Equal(t, !final, waits)
+	}
+}
+
+func TestAPermanentErrorIsFinalAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, msg := range []*message.Message{foreign(t), received(t, &backend.Delivery{Number: 1})} {
+		calls := 0
+		_, err := middleware.Retry{}.Middleware(func(*message.Message) ([]*message.Message, error) {
+			calls++
+			return nil, fmt.Errorf("wrapped: %w", ezq.Permanent(errBoom))
+		})(msg)
+		require.True(t, ezq.IsPermanent(err))
+		require.Equal(t, 1, calls)
+	}
+}
+
+func TestRetryAfterKeepsItsDelayAndCounts(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+		var at []time.Duration
+		start := time.Now()
+		ezq.Handle(router, func(context.Context, orderPlaced) error {
+			at = append(at, time.Since(start))
+			return ezq.RetryAfter(time.Hour, errBoom)
+		})
+		publish(t, queue, orderPlaced{1})
+		run(t, router, 24*time.Hour)
+		require.Equal(t, []time.Duration{0, time.Hour, 2 * time.Hour}, at)
+		require.Len(t, drain(t, queue, "ezq_dead"), 1)
+	})
+}
+
+func TestWithoutPoisonAFinalFailureStaysInTheQueue(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, middleware.Retry{Attempts: 1}.Middleware)
+		calls := 0
+		ezq.Handle(router, func(context.Context, orderPlaced) error { calls++; return errBoom })
+		publish(t, queue, orderPlaced{1})
+		run(t, router, time.Minute)
+		require.InDelta(t, 6.5, calls, 0.5, "at the router's pace")
+		require.Len(t, drain(t, queue, "ezq"), 1)
+	})
+}
+
+func TestForeignBackendsAreRetriedInTheProcess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var waits []time.Duration
+		last := time.Now()
+		msg := foreign(t)
+		_, err := middleware.Retry{Attempts: 5, Max: 3 * time.Second}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
+			require.NoError(t, msg.Context().Err(), "each attempt has a living context")
+			waits = append(waits, time.Since(last))
+			last = time.Now()
+			dead, cancel := context.WithCancel(msg.Context())
+			cancel()
+			msg.SetContext(dead)
+			return nil, errBoom
+		})(msg)
+		require.True(t, ezq.IsPermanent(err))
+		require.ErrorIs(t, err, errBoom)
+		require.Len(t, waits, 5)
+		for i, want := range []time.Duration{0, 1, 2, 3, 3} {
+			requireWait(t, want*time.Second, waits[i])
+		}
+		require.False(t, isNacked(msg))
+	})
+}
+
+func TestRetriesInTheProcessEndWithSuccess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		out, err := middleware.Retry{}.Middleware(func(*message.Message) ([]*message.Message, error) {
+			if calls++; calls < 3 {
+				return nil, ezq.RetryAfter(time.Hour, errBoom)
+			}
+			return []*message.Message{message.NewMessage("next", nil)}, nil
+		})(foreign(t))
+		require.NoError(t, err)
+		require.Len(t, out, 1)
+		require.Equal(t, 3, calls)
+	})
+}
+
+func TestRetriesInTheProcessEndWithTheMessagesContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+		defer cancel()
+		calls := 0
+		msg := foreign(t)
+		msg.SetContext(ctx)
+		start := time.Now()
+		_, err := middleware.Retry{Initial: time.Minute}.Middleware(func(*message.Message) ([]*message.Message, error) {
+			calls++
+			return nil, errBoom
+		})(msg)
+		require.Equal(t, errBoom, err, "that of the handler, and not final")
+		require.Equal(t, 2, calls)
+		require.Equal(t, 90*time.Second, time.Since(start))
+	})
+}
+
+func TestAStoppingRouterDoesNotWaitForRetriesInTheProcess(t *testing.T) {
+	t.Parallel()
+	queue := newGoChannel(t)
+	ctx, stop := context.WithCancel(t.Context())
+	router := newRouter(queue, middleware.Retry{Initial: time.Hour}.Middleware)
+	ezq.Handle(router, func(context.Context, orderPlaced) error { stop(); return errBoom })
+	publish(t, queue, orderPlaced{1})
+	require.NoError(t, router.Run(ctx))
+}
+
+func TestAnInterruptedHandlerHasNotFailed(t *testing.T) {
+	for _, cause := range []error{ezq.ErrInterrupted, ezq.ErrLeaseLost} {
+		for name, verdict := range map[string]error{
+			"an error": errBoom, "a permanent error": ezq.Permanent(errBoom), "RetryAfter": ezq.RetryAfter(time.Hour, errBoom),
+		} {
+			t.Run(fmt.Sprintf("%v, %s", cause, name), func(t *testing.T) {
+				t.Parallel()
+				d := &backend.Delivery{Number: 8, Failures: 7, Done: []string{"one"}, DeadLetters: true}
+				msg := received(t, d)
+				ctx, cancel := context.WithCancelCause(msg.Context())
+				msg.SetContext(ctx)
+				_, err := chain(func(*message.Message) ([]*message.Message, error) {
+					cancel(cause)
+					return nil, verdict
+				}, middleware.Poison{Topic: "dead"}.Middleware, middleware.Retry{Attempts: 1}.Middleware)(msg)
+				require.Equal(t, verdict, err)
+				v, ok := d.Verdict()
+				require.True(t, ok)
+				require.Equal(t, backend.Redelivery{Failures: 7, Done: []string{"one"}}, v.Redelivery, "nothing is charged")
+				require.Nil(t, v.Letter)
+			})
+		}
+	}
+}
+
+func TestALostLeaseThatTheHandlerReportsIsNoFailure(t *testing.T) {
+	t.Parallel()
+	d := &backend.Delivery{Number: 1, DeadLetters: true}
+	lost := fmt.Errorf("commit: %w", ezq.ErrLeaseLost)
+	_, err := chain(failing(lost), middleware.Poison{Topic: "dead"}.Middleware, middleware.Retry{Attempts: 1}.Middleware)(received(t, d))
+	require.Equal(t, lost, err)
+	_, decided := d.Verdict()
+	require.False(t, decided)
+}
+
+func TestAContextThatAMiddlewareHasEndedIsNoInterruption(t *testing.T) {
+	t.Parallel()
+	d := &backend.Delivery{Number: 1, DeadLetters: true}
+	msg := received(t, d)
+	ctx, cancel := context.WithCancel(msg.Context())
+	cancel() // ezq's backends and its router name the cause
+	msg.SetContext(ctx)
+	_, err := chain(failing(errBoom), middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware, middleware.Retry{Attempts: 1}.Middleware)(msg)
+	require.NoError(t, err)
+	v, _ := d.Verdict()
+	require.NotNil(t, v.Letter)
+}
+
+func TestInAnEzqRouterTheNackIsTheRouters(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		seen := 0
+		router := newRouter(queue, func(next message.HandlerFunc) message.HandlerFunc {
+			return func(msg *message.Message) ([]*message.Message, error) {
+				out, err := next(msg)
+				require.False(t, isNacked(msg))
+				require.NoError(t, msg.Context().Err(), "a middleware further out can still work")
+				seen++
+				return out, err
+			}
+		}, middleware.Retry{}.Middleware)
+		ezq.Handle(router, func(context.Context, orderPlaced) error { return errBoom })
+		publish(t, queue, orderPlaced{1})
+		run(t, router, time.Minute)
+		require.Greater(t, seen, 3)
+	})
+}
+
+func TestAPanicIsAFailure(t *testing.T) {
+	t.Parallel()
+	for name, policies := range bothOrders(middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware) {
+		d := &backend.Delivery{Number: 1, DeadLetters: true}
+		_, err := chain(func(*message.Message) ([]*message.Message, error) { panic("boom") }, policies...)(received(t, d))
+		require.NoError(t, err)
+		v, _ := d.Verdict()
+		require.NotNil(t, v.Letter, name)
+		require.Equal(t, "ezq: handler panicked: boom", v.Letter.Metadata[backend.DeadLetterReason])
+	}
+	_, err := middleware.Retry{}.Middleware(func(*message.Message) ([]*message.Message, error) { panic("boom") })(received(t, &backend.Delivery{}))
+	e, ok := errors.AsType[*ezq.PanicError](err)
+	require.True(t, ok)
+	require.Contains(t, string(e.Stack), "TestAPanicIsAFailure")
+}
+
+func TestTheInnermostRetryDecides(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		type patient struct{}
+		type ordinary struct{}
+		type hasty struct{}
+		var calls [3]atomic.Int32
+		count := func(n int) error { calls[n].Add(1); return errBoom }
+		router := newRouter(queue, middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+		ezq.Handle(router, func(context.Context, patient) error { return count(0) }, ezq.With(middleware.Retry{Attempts: 5}.Middleware))
+		ezq.Handle(router, func(context.Context, ordinary) error { return count(1) })
+		ezq.Handle(router, func(context.Context, hasty) error { return count(2) }, ezq.With(middleware.Retry{Attempts: 1}.Middleware))
+		publish(t, queue, patient{}, ordinary{}, hasty{})
+		run(t, router, time.Hour)
+		require.EqualValues(t, 5, calls[0].Load())
+		require.EqualValues(t, 3, calls[1].Load())
+		require.EqualValues(t, 1, calls[2].Load())
+		require.Len(t, drain(t, queue, "ezq_dead"), 3)
+	})
+}
+
+func TestTheInnermostRetryDecidesInTheProcessToo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, attempts := range []int{1, 5} {
+			calls := 0
+			var dead recorder
+			_, err := chain(func(*message.Message) ([]*message.Message, error) { calls++; return nil, errBoom },
+				middleware.Poison{Topic: "dead", To: &dead, Logger: quiet()}.Middleware,
+				middleware.Retry{Attempts: 3}.Middleware, middleware.Retry{Attempts: attempts}.Middleware)(foreign(t))
+			require.NoError(t, err)
+			require.Equal(t, attempts, calls)
+			require.Equal(t, strconv.Itoa(attempts), dead.msgs[0].Metadata.Get(backend.DeadLetterFailures))
+		}
+	})
+}
+
+func TestWaitsDoNotOverflow(t *testing.T) {
+	t.Parallel()
+	for _, initial := range []time.Duration{0, 1, time.Millisecond, time.Hour, math.MaxInt64} {
+		for _, failures := range []int{-1, 0, 1, 30, 62, 63, 64, 310, math.MaxInt - 2} {
+			for _, longest := range []time.Duration{0, time.Minute, math.MaxInt64} {
+				policy := middleware.Retry{Attempts: math.MaxInt, Initial: initial, Max: longest}
+				_, err := policy.Middleware(failing(errBoom))(received(t, &backend.Delivery{Failures: failures}))
+				wait, ok := ezq.RetryDelay(err)
+				require.True(t, ok, "%+v after %d failures: %v", policy, failures, err)
+				require.Positive(t, wait, "%+v after %d failures", policy, failures)
+				if failures > 64 && longest > 0 {
+					requireWait(t, longest, wait)
+				}
+			}
+		}
+	}
+}
+
+func chain(h message.HandlerFunc, policies ...message.HandlerMiddleware) message.HandlerFunc {
+	for _, policy := range slices.Backward(policies) {
+		h = policy(h)
+	}
+	return h
+}
+
+func bothOrders(retry, poison message.HandlerMiddleware) map[string][]message.HandlerMiddleware {
+	return map[string][]message.HandlerMiddleware{
+		"Poison inside of Retry": {retry, poison},
+		"Retry inside of Poison": {poison, retry},
+	}
+}
+
+func isNacked(msg *message.Message) bool {
+	select {
+	case <-msg.Nacked():
+		return true
+	default:
+		return false
+	}
+}

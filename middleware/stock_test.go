@@ -1,0 +1,134 @@
+package middleware_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+// What follows runs in a router of Watermill's own.
+
+func TestInWatermillsRouterOnAForeignBackend(t *testing.T) {
+	t.Parallel()
+	for name, policies := range map[string]func(dead *recorder) []message.HandlerMiddleware{
+		"Retry, Poison": func(dead *recorder) []message.HandlerMiddleware { return stockPolicies(dead, false) },
+		"Poison, Retry": func(dead *recorder) []message.HandlerMiddleware { return stockPolicies(dead, true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queue := newGoChannel(t)
+			var dead recorder
+			var calls [3]atomic.Int32
+			startStock(t, queue, func(msg *message.Message) error {
+				require.NoError(t, msg.Context().Err())
+				require.Equal(t, msg.UUID, middleware.CorrelationIDFrom(msg.Context()))
+				switch msg.UUID {
+				case "fails":
+					calls[0].Add(1)
+					return errBoom
+				case "is permanent":
+					calls[1].Add(1)
+					return ezq.Permanent(errBoom)
+				default:
+					if calls[2].Add(1) < 3 {
+						panic("at first")
+					}
+					return nil
+				}
+			}, policies(&dead)...)
+			for _, id := range []string{"fails", "is permanent", "recovers", "recovers"} {
+				require.NoError(t, queue.Publish("orders", message.NewMessage(id, nil)))
+			}
+			require.Eventually(t, func() bool { return dead.len() == 2 && calls[2].Load() == 3 }, 10*time.Second, time.Millisecond)
+			require.EqualValues(t, 3, calls[0].Load())
+			require.EqualValues(t, 1, calls[1].Load())
+			for i, letter := range dead.msgs {
+				require.Equal(t, "orders_dead", dead.topics[i])
+				require.Equal(t, "orders", letter.Metadata.Get(backend.DeadLetterTopic))
+				require.Equal(t, "handler", letter.Metadata.Get(backend.DeadLetterHandler))
+				require.Equal(t, "boom", letter.Metadata.Get(backend.DeadLetterReason))
+				want := map[string]string{"fails": "3", "is permanent": "1"}[letter.UUID]
+				require.Equal(t, want, letter.Metadata.Get(backend.DeadLetterFailures))
+			}
+		})
+	}
+}
+
+// stockPolicies is all of them.
+func stockPolicies(dead message.Publisher, poisonFirst bool) []message.HandlerMiddleware {
+	retry := middleware.Retry{Attempts: 3, Initial: time.Microsecond}.Middleware
+	poison := middleware.Poison{To: dead, Logger: quiet()}.Middleware
+	if poisonFirst {
+		retry, poison = poison, retry
+	}
+	return []message.HandlerMiddleware{
+		middleware.CorrelationID{}.Middleware, retry, poison, deduplicate().Middleware,
+		middleware.Throttle{Count: 1e6}.Middleware, middleware.Timeout{}.Middleware,
+	}
+}
+
+func TestInWatermillsRouterOnEzqsBackends(t *testing.T) {
+	t.Parallel()
+	queue := memory.NewWith(memory.Config{Logger: quiet()})
+	t.Cleanup(func() { require.NoError(t, queue.Close()) })
+	deliveries := make(chan *backend.Delivery, 10)
+	startStock(t, queue, func(msg *message.Message) error {
+		deliveries <- backend.DeliveryFrom(msg.Context())
+		return errBoom
+	}, middleware.Poison{Logger: quiet()}.Middleware, middleware.Retry{Attempts: 3, Initial: 10 * time.Millisecond}.Middleware)
+
+	start := time.Now()
+	require.NoError(t, queue.Publish("orders", message.NewMessage("1", []byte("payload"))))
+	for i := range 3 {
+		d := <-deliveries
+		require.Equal(t, i+1, d.Number, "a delivery for each attempt")
+		require.Equal(t, i, d.Failures)
+	}
+	require.GreaterOrEqual(t, time.Since(start), (10+20)*time.Millisecond*4/5, "the nacks carry the delays")
+
+	dead, err := queue.Subscribe(t.Context(), "orders_dead")
+	require.NoError(t, err)
+	letter := <-dead
+	letter.Ack()
+	require.Equal(t, "1", letter.UUID)
+	require.Equal(t, "3", letter.Metadata.Get(backend.DeadLetterFailures))
+	require.Equal(t, "handler", letter.Metadata.Get(backend.DeadLetterHandler))
+}
+
+func TestInWatermillsRouterTheNackCarriesTheDelay(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		err      error
+		min, max time.Duration
+	}{
+		"the backoff":            {errBoom, 32 * time.Second, 40 * time.Second},
+		"or what the error asks": {ezq.RetryAfter(time.Hour, errBoom), time.Hour, time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := &backend.Delivery{Number: 3, Failures: 2, Done: []string{"one"}}
+			msg := received(t, d)
+			_, err := middleware.Retry{Initial: 10 * time.Second}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
+				msg.SetContext(context.Background()) // a middleware that leaves another context behind
+				return nil, test.err
+			})(msg)
+			require.ErrorIs(t, err, errBoom)
+			require.True(t, isNacked(msg))
+			v, ok := d.Verdict()
+			require.True(t, ok)
+			require.GreaterOrEqual(t, v.Delay, test.min)
+			require.LessOrEqual(t, v.Delay, test.max)
+			require.Equal(t, 3, v.Failures)
+			require.Equal(t, []string{"one"}, v.Done)
+		})
+	}
+}

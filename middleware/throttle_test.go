@@ -1,0 +1,119 @@
+package middleware_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+// starts returns when each of n handlers begins that are called at once.
+func starts(t *testing.T, n int, handles ...func(message.HandlerFunc) message.HandlerFunc) []time.Duration {
+	t.Helper()
+	var mu sync.Mutex
+	var at []time.Duration
+	begin := time.Now()
+	handler := func(*message.Message) ([]*message.Message, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		at = append(at, time.Since(begin))
+		return nil, nil
+	}
+	var calls sync.WaitGroup
+	for _, handle := range handles {
+		wrapped := handle(handler)
+		for range n {
+			calls.Go(func() { _, _ = wrapped(foreign(t)) })
+		}
+	}
+	calls.Wait()
+	return at
+}
+
+func TestThrottleLetsSoManyBegin(t *testing.T) {
+	t.Parallel()
+	const s, ms = time.Second, time.Millisecond
+	for _, test := range []struct {
+		says   string
+		policy middleware.Throttle
+		want   []time.Duration
+	}{
+		{"one each second", middleware.Throttle{}, []time.Duration{0, s, 2 * s, 3 * s, 4 * s}},
+		{"at even intervals", middleware.Throttle{Count: 10}, []time.Duration{0, 100 * ms, 200 * ms, 300 * ms, 400 * ms}},
+		{"after a burst", middleware.Throttle{Count: 2, Per: time.Minute, Burst: 3}, []time.Duration{0, 0, 0, 30 * s, 60 * s}},
+		{"rounded in favour of the limit", middleware.Throttle{Count: 3, Per: s}, []time.Duration{0, 333333334, 666666668, 1000000002, 1333333336}},
+		{"more than there are nanoseconds", middleware.Throttle{Count: 2e9, Per: s}, []time.Duration{0, 1, 2, 3, 4}},
+	} {
+		t.Run(test.says, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				require.Equal(t, test.want, starts(t, 5, test.policy.Middleware))
+			})
+		})
+	}
+}
+
+func TestThrottleRemembersAPauseForOneBurst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		handle := middleware.Throttle{Burst: 2}.Shared()
+		starts(t, 1, handle)
+		time.Sleep(time.Hour)
+		require.Equal(t, []time.Duration{0, 0, time.Second}, starts(t, 3, handle))
+	})
+}
+
+func TestThrottleLimitsEachHandlerUnlessItIsShared(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		policy := middleware.Throttle{}
+		require.Equal(t, []time.Duration{0, 0}, starts(t, 1, policy.Middleware, policy.Middleware))
+		shared := policy.Shared()
+		require.Equal(t, []time.Duration{0, time.Second}, starts(t, 1, shared, shared))
+	})
+}
+
+func TestAWaitingMessageGoesBackUnchargedWhenTheRouterIsInterrupted(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware,
+			middleware.Throttle{Per: time.Hour}.Middleware)
+		handled := 0
+		ezq.Handle(router, func(context.Context, orderPlaced) error { handled++; return nil })
+		publish(t, queue, orderPlaced{1}, orderPlaced{2}, orderPlaced{3})
+		time.AfterFunc(time.Minute, func() { publish(t, queue, ezq.InterruptEvent{}) })
+		require.ErrorIs(t, router.Run(t.Context()), ezq.ErrInterrupted)
+		require.Equal(t, 1, handled)
+		rest := drain(t, queue, "ezq")
+		require.Len(t, rest, 2)
+		for _, msg := range rest {
+			require.Zero(t, backend.DeliveryFrom(msg.Context()).Failures)
+		}
+		require.Empty(t, drain(t, queue, "ezq_dead"))
+	})
+}
+
+func TestAWaitingMessageGoesBackUnchargedInWatermillsRouterToo(t *testing.T) {
+	t.Parallel()
+	d := &backend.Delivery{Number: 4, Failures: 3}
+	msg := received(t, d)
+	ctx, interrupt := context.WithCancelCause(msg.Context())
+	interrupt(ezq.ErrInterrupted)
+	msg.SetContext(ctx)
+	called := false
+	_, err := middleware.Throttle{}.Middleware(func(*message.Message) ([]*message.Message, error) {
+		called = true
+		return nil, nil
+	})(msg)
+	require.ErrorIs(t, err, ezq.ErrInterrupted, "the context's cause")
+	require.False(t, called)
+	v, _ := d.Verdict()
+	require.Equal(t, backend.Redelivery{Failures: 3}, v.Redelivery)
+}
