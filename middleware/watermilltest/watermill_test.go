@@ -1,0 +1,151 @@
+package watermilltest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	watermill "github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"github.com/sony/gobreaker"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+var errBoom = errors.New("boom")
+
+type orderPlaced struct{ ID int }
+
+// handled runs fn in an ezq router, in virtual time, until one event is done or an
+// hour has passed. It returns the dead letters.
+func handled(t *testing.T, queue *memory.Queue, fn func(context.Context, orderPlaced) error, wrap ...message.HandlerMiddleware) (dead []*message.Message) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+	defer stop()
+	router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+	router.Use(wrap...)
+	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+		err := fn(ctx, e)
+		if err == nil {
+			stop()
+		}
+		return err
+	})
+	require.NoError(t, router.Run(ctx))
+
+	ctx, stop = context.WithTimeout(t.Context(), time.Hour)
+	defer stop()
+	letters, err := queue.Subscribe(ctx, "ezq_dead")
+	require.NoError(t, err)
+	for letter := range letters {
+		dead = append(dead, letter)
+		letter.Ack()
+	}
+	return dead
+}
+
+func bubble(t *testing.T, f func(t *testing.T, queue *memory.Queue)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		queue := memory.NewWith(memory.Config{Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, ezq.Publish(t.Context(), queue, orderPlaced{7}, ezq.Header(watermill.CorrelationIDMetadataKey, "request 42")))
+		f(t, queue)
+		require.NoError(t, queue.Close())
+	})
+}
+
+func poison() message.HandlerMiddleware {
+	return middleware.Poison{Logger: slog.New(slog.DiscardHandler)}.Middleware
+}
+
+func TestWatermillsCorrelationID(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		calls := 0
+		dead := handled(t, queue, func(ctx context.Context, _ orderPlaced) error {
+			require.Equal(t, "request 42", ezq.MetaFrom(ctx).Headers[watermill.CorrelationIDMetadataKey])
+			require.Equal(t, "request 42", middleware.CorrelationIDFrom(ctx))
+			if calls++; calls < 3 {
+				return errBoom
+			}
+			return nil
+		}, watermill.CorrelationID, middleware.CorrelationID{}.Middleware)
+		require.Equal(t, 3, calls)
+		require.Empty(t, dead)
+	})
+}
+
+func TestTheKeyOfTheCorrelationIDIsWatermills(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, watermill.CorrelationIDMetadataKey, middleware.CorrelationIDKey)
+}
+
+func TestTheKeysOfADeadLetterAreWatermills(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, watermill.ReasonForPoisonedKey, backend.DeadLetterReason)
+	require.Equal(t, watermill.PoisonedTopicKey, backend.DeadLetterTopic)
+	require.Equal(t, watermill.PoisonedHandlerKey, backend.DeadLetterHandler)
+}
+
+func TestWatermillsRecoverer(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		calls := 0
+		dead := handled(t, queue, func(context.Context, orderPlaced) error {
+			calls++
+			panic("boom")
+		}, middleware.Retry{Attempts: 3}.Middleware, poison(), watermill.Recoverer)
+		require.Equal(t, 3, calls, "a panic is a failure like any other")
+		require.Len(t, dead, 1)
+		require.Contains(t, dead[0].Metadata[backend.DeadLetterReason], "boom")
+		require.LessOrEqual(t, len(dead[0].Metadata[backend.DeadLetterReason]), 1024)
+	})
+}
+
+func TestWatermillsRecovererOfAPanickingMiddleware(t *testing.T) {
+	t.Parallel()
+	d := &backend.Delivery{Number: 1, DeadLetters: true}
+	msg := message.NewMessage("1", nil)
+	msg.SetContext(backend.WithDelivery(t.Context(), d))
+	policy := middleware.Poison{Topic: "dead", Logger: slog.New(slog.DiscardHandler)}
+	handle := middleware.Retry{Attempts: 1}.Middleware(policy.Middleware(watermill.Recoverer(
+		func(*message.Message) ([]*message.Message, error) { panic("boom") })))
+	_, err := handle(msg)
+	require.NoError(t, err)
+	v, _ := d.Verdict()
+	require.NotNil(t, v.Letter)
+	require.LessOrEqual(t, len(v.Letter.Metadata[backend.DeadLetterReason]), 1024, "its text has the whole stack")
+}
+
+func TestWatermillsCircuitBreaker(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		breaker := watermill.NewCircuitBreaker(gobreaker.Settings{
+			Timeout:     time.Minute,
+			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= 2 },
+		})
+		start := time.Now()
+		calls, passed := 0, 0
+		observe := func(next message.HandlerFunc) message.HandlerFunc {
+			return func(msg *message.Message) ([]*message.Message, error) {
+				passed++
+				return next(msg)
+			}
+		}
+		dead := handled(t, queue, func(context.Context, orderPlaced) error {
+			if calls++; time.Since(start) < time.Minute {
+				return errBoom
+			}
+			return nil
+		}, middleware.Retry{}.Middleware, poison(), observe, breaker.Middleware)
+		require.Empty(t, dead)
+		require.Equal(t, 3, calls, "twice until it opens, and once when it is half open")
+		require.Less(t, passed, 10, "while it is open the event comes back at Retry's pace, not in a hot loop")
+		require.Greater(t, time.Since(start), time.Minute)
+	})
+}
