@@ -132,7 +132,7 @@ func (q *Queue) Replay(ctx context.Context, topic string, filter ReplayFilter) (
 	}
 	if filter.Limit < 0 {
 		return 0, classify(op, topic, &Error{
-			Kind: ErrInvalidConfig, Cause: fmt.Errorf("Limit is %d", filter.Limit), Remedy: "set it to 0 for no limit, or more",
+			Kind: ErrInvalidConfig, Cause: fmt.Errorf("the limit is %d", filter.Limit), Remedy: "set it to 0 for no limit, or more",
 		})
 	}
 	if filter.Limit == 0 {

@@ -25,7 +25,7 @@ func grantsOf(t *testing.T, role string) (grants []string) {
 	t.Helper()
 	text, err := os.ReadFile(operations)
 	require.NoError(t, err)
-	for _, line := range strings.Split(string(text), "\n") {
+	for line := range strings.SplitSeq(string(text), "\n") {
 		if strings.HasPrefix(line, "grant ") && strings.HasSuffix(line, " to "+role+";") {
 			grants = append(grants, strings.TrimSuffix(line, role+";")+"{role}")
 		}
