@@ -73,6 +73,8 @@ type layout struct {
 	Columns   []string
 	Consume   bool // the privileges that consuming needs
 	Groups    bool // the table of bindings of PGMQ 1.11 and later
+	Backend   uint32
+	Pooled    bool `db:"-"` // a pooler is in between
 }
 
 const probeSQL = `
@@ -83,17 +85,20 @@ select to_regprocedure('pgmq.create(text)') is not null,
 	coalesce(has_table_privilege(to_regclass($1), 'select')
 		and has_table_privilege(to_regclass($1), 'update')
 		and has_table_privilege(to_regclass($1), 'delete'), false),
-	to_regclass('pgmq.topic_bindings') is not null`
+	to_regclass('pgmq.topic_bindings') is not null,
+	pg_backend_pid()`
 
 func probe(ctx context.Context, db DB, queue string) (layout, error) {
 	rows, err := db.Query(ctx, probeSQL, pgx.QueryExecModeCacheDescribe, tableName(queue))
 	if err != nil {
 		return layout{}, err
 	}
+	conn := rows.Conn()
 	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[layout])
 	if err != nil {
 		return layout{}, err
 	}
+	found.Pooled = conn != nil && isPooled(conn, found.Backend)
 	return found, found.check()
 }
 

@@ -78,8 +78,8 @@ type SubscriberConfig struct {
 	PollInterval time.Duration
 
 	// NoListen does without the connection that listens for notifications. Behind
-	// a pooler in transaction mode, which does not pass them on, a subscriber
-	// finds that out by itself, and says so.
+	// a pooler, which may not pass them on, a subscriber finds that out by itself,
+	// and says so.
 	NoListen bool
 
 	// Connections is how many connections the subscriptions share. They are not

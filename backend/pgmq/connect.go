@@ -61,6 +61,12 @@ func connect(ctx context.Context, config *pgxpool.Config) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(ctx, single)
 }
 
+// isPooled reports whether conn, for which the process backend works just now,
+// goes through a pooler: that has told it another process id at the login.
+func isPooled(conn *pgx.Conn, backend uint32) bool {
+	return conn.PgConn().PID() != backend
+}
+
 func setDefaults(config *pgxpool.Config) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout

@@ -23,7 +23,7 @@ const (
 
 // listener turns notifications into hints. It has a connection of its own, which
 // it tests: a connection that is cut off says nothing, and one that goes through
-// a pooler in transaction mode accepts LISTEN and then hears nothing. Whatever it
+// a pooler in transaction mode accepts LISTEN and then hears little. Whatever it
 // misses, subscriptions find by looking.
 type listener struct {
 	pool   *pgxpool.Config
@@ -63,14 +63,20 @@ func (l *listener) close() {
 	l.done.Wait()
 }
 
-// errDeaf is a connection on which notifications do not arrive.
-var errDeaf = errors.New("notifications do not arrive on this connection, as behind a pooler in transaction mode")
+var (
+	// errDeaf is a connection on which notifications do not arrive.
+	errDeaf = errors.New("notifications do not arrive on this connection")
+
+	// errPooled is a connection on which they need not. A pooler in transaction mode
+	// would keep LISTEN for a session that serves others, too.
+	errPooled = errors.New("the connection goes through a pooler, which may not pass on notifications")
+)
 
 func (l *listener) run(ctx context.Context) {
 	wait := relistenMin
 	for ctx.Err() == nil {
 		heard, err := l.session(ctx)
-		if errors.Is(err, errDeaf) {
+		if errors.Is(err, errDeaf) || errors.Is(err, errPooled) {
 			l.logger.Warn("ezq: cannot listen for notifications; looking for messages at intervals instead", "error", err)
 			return
 		}
@@ -121,6 +127,13 @@ func (l *listener) session(ctx context.Context) (heard bool, err error) {
 func (l *listener) test(ctx context.Context, conn *pgx.Conn) error {
 	bounded, cancel := context.WithTimeout(ctx, listenTimeout)
 	defer cancel()
+	var backend uint32
+	if err := conn.QueryRow(bounded, "select pg_backend_pid()", pgx.QueryExecModeExec).Scan(&backend); err != nil {
+		return err
+	}
+	if isPooled(conn, backend) {
+		return errPooled
+	}
 	if _, err := conn.Exec(bounded, "listen "+channel); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -168,14 +169,17 @@ var errBindings = errors.New("the groups of the topic change faster than message
 // store reports whether the rows are stored; they are not if the route is old.
 //
 // Unlike other statements it may stay prepared, as far as the handle is set up
-// for that: it looks at no table whose plan could go stale, and planning it costs
-// as much as running it.
+// for that and there is no pooler: it looks at no table whose plan could go stale,
+// and planning it costs as much as running it.
 func (p *Publisher) store(ctx context.Context, route *route, rows rows) (stored bool, err error) {
 	args := []any{rows.messages, rows.headers, rows.delays, rows.times, route.version}
 	statement := route.insert
 	if p.inTx && !p.config.NoNotify && p.throttle.allow(route.queues[0]) {
 		statement = route.insertAndNotify
 		args = append(args, channel)
+	}
+	if route.pooled {
+		args = slices.Insert(args, 0, any(pgx.QueryExecModeCacheDescribe))
 	}
 	tag, err := p.db.Exec(ctx, statement, args...)
 	if err != nil {

@@ -16,6 +16,7 @@ type route struct {
 	version         string // of the bindings; "" if this PGMQ has none
 	insert          string // messages, headers, delays in µs, times, version
 	insertAndNotify string // the same, channel
+	pooled          bool   // through a pooler, where nothing can stay prepared
 }
 
 // routes remembers the route of each topic. A route that has been overtaken is
@@ -57,7 +58,7 @@ func (rs *routes) look(ctx context.Context, db DB, topic string, create creator)
 	if err != nil {
 		return nil, err
 	}
-	found := &route{}
+	found := &route{pooled: layout.Pooled}
 	if layout.Groups {
 		bound, err := bindings(ctx, db, topic)
 		if err != nil {

@@ -33,6 +33,9 @@ func (t sqlTx) Query(ctx context.Context, statement string, args ...any) (pgx.Ro
 func (t sqlTx) Exec(ctx context.Context, statement string, args ...any) (pgconn.CommandTag, error) {
 	var texts []any
 	for _, arg := range args {
+		if _, ok := arg.(pgx.QueryExecMode); ok {
+			continue // the driver has its own ways
+		}
 		text, err := asText(arg)
 		if err != nil {
 			return pgconn.CommandTag{}, fmt.Errorf("pgmq: encode a parameter: %w", err)

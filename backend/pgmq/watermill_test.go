@@ -7,6 +7,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -31,7 +32,10 @@ func TestWatermillConcurrent(t *testing.T) {
 }
 
 func suite(t *testing.T, maxInFlight int, features tests.Features) {
-	pool := pgtest.Pool(t, pgtest.Database(t))
+	suiteOn(t, pgtest.Pool(t, pgtest.Database(t)), maxInFlight, features)
+}
+
+func suiteOn(t *testing.T, pool *pgxpool.Pool, maxInFlight int, features tests.Features) {
 	open := func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
 		publisher, err := pgmq.NewPublisher(pool, pgmq.PublisherConfig{}, watermill.NopLogger{})
 		require.NoError(t, err)
