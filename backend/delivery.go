@@ -30,6 +30,10 @@ type Delivery struct {
 	// DeadLetters says that the backend promises DeadLetter.
 	DeadLetters bool
 
+	// Keeper, if the backend sets it, is told with [SetAside] that the consumer
+	// has put the message aside.
+	Keeper Keeper
+
 	// Receipt is what the backend itself needs to recognize the delivery.
 	Receipt any
 
@@ -92,6 +96,23 @@ func Nack(msg *message.Message, r Redelivery) bool {
 func DeadLetter(msg *message.Message, letter Letter) bool {
 	d := DeliveryFrom(msg.Context())
 	return d != nil && d.DeadLetters && d.verdict.CompareAndSwap(nil, &Verdict{Letter: &letter}) && msg.Nack()
+}
+
+// Keeper is what keeps a message while it is with its consumer.
+type Keeper interface {
+	// SetAside tells whether the message waits for its turn with the consumer. As
+	// long as it does, it does not count against [Consumer].Concurrency.
+	SetAside(aside bool)
+}
+
+// SetAside tells the backend of the message that ctx belongs to whether its consumer
+// has put it aside, to wait for its turn there, and so has room for another one. A
+// backend that limits what it hands over then hands over that one; any other need
+// not care. The lease of a message that is aside is renewed like any other.
+func SetAside(ctx context.Context, aside bool) {
+	if d := DeliveryFrom(ctx); d != nil && d.Keeper != nil {
+		d.Keeper.SetAside(aside)
+	}
 }
 
 // Verdict returns what [Nack] or [DeadLetter] asked for. Backends call it once

@@ -15,8 +15,10 @@ type lease struct {
 	Lease
 	ctx    context.Context // the message's
 	cancel context.CancelCauseFunc
+	all    *leases
 
 	phase  phase
+	aside  bool      // delivered, but waiting with the consumer
 	since  time.Time // when the phase began
 	renew  time.Time // when to extend it
 	expiry time.Time // when it runs out, by our own clock at the latest
@@ -42,7 +44,8 @@ type leases struct {
 	mu      sync.Mutex
 	byID    map[int64]*lease
 	queue   []*lease // the waiting ones, oldest claim first
-	slots   int      // taken by messages that are handing or delivered
+	slots   int      // taken by messages that are handing or delivered, and not aside
+	aside   int      // how many are
 	speed   rate
 	drained chan struct{} // closed when byID is empty; nil until asked for
 }
@@ -63,7 +66,7 @@ func (ls *leases) room(ctx context.Context) (n int, ok bool) {
 	for ctx.Err() == nil {
 		ls.mu.Lock()
 		prefetch := ls.speed.prefetch(ls.config.MaxPrefetch)
-		n = ls.config.MaxInFlight + prefetch - len(ls.byID)
+		n = ls.config.MaxInFlight + prefetch - (len(ls.byID) - ls.aside)
 		enough := n > 0 && len(ls.queue) <= prefetch/2
 		ls.mu.Unlock()
 		if enough {
@@ -82,7 +85,8 @@ func (ls *leases) room(ctx context.Context) (n int, ok bool) {
 func (ls *leases) add(parent context.Context, claimed Lease, sent time.Time) {
 	ctx, cancel := context.WithCancelCause(backend.WithDelivery(parent, claimed.Delivery))
 	claimed.Message.SetContext(ctx)
-	l := &lease{Lease: claimed, ctx: ctx, cancel: cancel, since: sent}
+	l := &lease{Lease: claimed, ctx: ctx, cancel: cancel, all: ls, since: sent}
+	claimed.Delivery.Keeper = l
 	l.extended(sent, ls.config.Lease)
 
 	ls.mu.Lock()
@@ -156,9 +160,12 @@ func (ls *leases) drop(l *lease) bool {
 		return false
 	}
 	delete(ls.byID, l.ID)
-	if l.phase == waiting {
+	switch {
+	case l.phase == waiting:
 		ls.queue = slices.DeleteFunc(ls.queue, func(x *lease) bool { return x == l })
-	} else {
+	case l.aside:
+		ls.aside--
+	default:
 		ls.slots--
 	}
 	if len(ls.byID) == 0 && ls.drained != nil {
@@ -168,6 +175,26 @@ func (ls *leases) drop(l *lease) bool {
 	signal(ls.ready)
 	signal(ls.freed)
 	return true
+}
+
+// SetAside implements [backend.Keeper]. A message that is aside has no slot.
+func (l *lease) SetAside(aside bool) {
+	ls := l.all
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if l.aside == aside || ls.byID[l.ID] != l {
+		return
+	}
+	l.aside = aside
+	if !aside {
+		ls.aside--
+		ls.slots++ // there may be more than MaxInFlight for a moment
+		return
+	}
+	ls.aside++
+	ls.slots--
+	signal(ls.ready)
+	signal(ls.freed)
 }
 
 // lose drops a lease that another consumer may get, or has got.
