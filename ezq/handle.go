@@ -64,6 +64,17 @@ func Name(name string) HandleOption {
 	})
 }
 
+// Concurrency limits a handler to n events at a time in its router, below
+// Config.Concurrency, which limits all handlers of the topic together. Events that
+// wait for such a handler take up none of that: others go on, as long as not more
+// than ten times Config.Concurrency wait. Concurrency panics if n is not positive.
+func Concurrency(n int) HandleOption {
+	if n <= 0 {
+		panic(fmt.Sprintf("ezq: Concurrency: %d is not positive", n))
+	}
+	return handleOption(func(rt *route) { rt.limit = make(chan struct{}, n) })
+}
+
 // Alias makes a handler take events under former names too. Rename an event
 // type by giving its handlers the old name as an alias, and remove that when
 // no event of the old name is left in any queue.
@@ -82,6 +93,7 @@ type route struct {
 	name       string // or ""
 	call       message.HandlerFunc
 	middleware []message.HandlerMiddleware
+	limit      chan struct{} // holds a token for each event being handled; nil: no limit
 
 	handle message.HandlerFunc // call within all middleware; see build
 }

@@ -52,6 +52,9 @@ func MetaFrom(ctx context.Context) Meta {
 // finish early: its context itself ends only when the router does not wait any
 // longer. Outside of a handler the channel is nil.
 func Stopping(ctx context.Context) <-chan struct{} {
+	if h, ok := ctx.Value(metaKey{}).(*handling); ok && h.task != nil {
+		return h.task.run.taking.Done()
+	}
 	return backend.ConsumerFrom(ctx).Stopping
 }
 
@@ -62,6 +65,8 @@ type metaKey struct{}
 type handling struct {
 	meta    Meta
 	headers message.Metadata
+	task    *task // nil if it is a control event
+	seat    seat
 }
 
 // describe fills in what is known about msg.

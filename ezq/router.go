@@ -3,7 +3,9 @@ package ezq
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -16,8 +18,12 @@ import (
 type Config struct {
 	// Concurrency is how many events of one topic are handled at a time. With 1
 	// they are handled in the order in which the backend delivers them. Defaults
-	// to 10.
+	// to 10. The option [Concurrency] limits a single handler.
 	Concurrency int
+
+	// Topics adjusts single topics, by their names. It may only name topics that
+	// the router has handlers on.
+	Topics map[string]TopicConfig
 
 	// DrainTimeout is how long handlers may go on after the router was told to
 	// stop, before it interrupts them. Defaults to 10 seconds.
@@ -34,6 +40,13 @@ type Config struct {
 
 	// Logger receives what the router has to report. Defaults to [slog.Default].
 	Logger *slog.Logger
+}
+
+// TopicConfig adjusts how a [Router] treats one topic. What is zero is as in its
+// [Config].
+type TopicConfig struct {
+	// Concurrency is how many events of the topic are handled at a time.
+	Concurrency int
 }
 
 // Router delivers events to typed handlers. Create it with [NewRouter], attach
@@ -58,6 +71,12 @@ func NewRouter(subscriber message.Subscriber, config Config) *Router {
 	if config.Concurrency < 0 || config.DrainTimeout < 0 {
 		panic("ezq: NewRouter: Config has a negative value")
 	}
+	for name, topic := range config.Topics {
+		if topic.Concurrency < 0 {
+			panic(fmt.Sprintf("ezq: NewRouter: Config.Topics[%q] has a negative value", name))
+		}
+	}
+	config.Topics = maps.Clone(config.Topics)
 	config.Concurrency = cmp.Or(config.Concurrency, 10)
 	config.DrainTimeout = cmp.Or(config.DrainTimeout, 10*time.Second)
 	config.Logger = cmp.Or(config.Logger, slog.Default())
@@ -85,10 +104,15 @@ func (r *Router) add(rt *route) {
 	}
 	tp := r.topics[rt.topic]
 	if tp == nil {
-		tp = &topic{name: rt.topic, events: map[string][]*route{}}
+		tp = &topic{name: rt.topic, events: map[string][]*route{}, pause: newPause()}
 	}
 	tp.add(rt)
 	r.topics[rt.topic] = tp
+}
+
+// concurrency is how many events of a topic are handled at a time.
+func (r *Router) concurrency(topic string) int {
+	return cmp.Or(r.config.Topics[topic].Concurrency, r.config.Concurrency)
 }
 
 func (r *Router) mustNotRun(method string) {
@@ -106,11 +130,16 @@ func (r *Router) start() error {
 	if len(r.topics) == 0 {
 		return errNoHandlers
 	}
+	for name := range r.config.Topics {
+		if r.topics[name] == nil {
+			return fmt.Errorf("ezq: Config.Topics has %q, a topic without handlers: is the name right?", name)
+		}
+	}
 	if r.started.Swap(true) {
 		return errStarted
 	}
-	for _, tp := range r.topics {
-		tp.build(r.middleware)
+	for name, tp := range r.topics {
+		tp.build(r.concurrency(name), r.middleware)
 	}
 	return nil
 }

@@ -5,10 +5,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-
-	"github.com/ThreeDotsLabs/watermill/message"
-
-	"github.com/ezq-go/ezq/backend"
 )
 
 const (
@@ -22,8 +18,9 @@ const (
 
 // Run delivers events until ctx ends or an [EndEvent] arrives.
 //
-// It then takes no more events. Those that the backend has fetched and no
-// handler has begun go back at once. Handlers that run may go on, with living
+// It then takes no more events. Those that the backend has fetched, and those that
+// wait for their turn, go back at once; after an [EndEvent] those that wait are
+// handled, since they came before it. Handlers that run may go on, with living
 // contexts, for Config.DrainTimeout, or EndEvent.Timeout if that is set; a
 // handler that takes long can look at [Stopping]. When they are done and the
 // outcomes are stored, Run returns nil: that ctx ended is no error.
@@ -46,23 +43,27 @@ func (r *Router) Run(ctx context.Context) error {
 		return err
 	}
 	rn := newRun(ctx, r)
-	rn.subscribe()
+	for _, tp := range r.topics {
+		rn.takers.Go(func() { rn.serve(tp) })
+	}
 	rn.takers.Wait()
 	return rn.finish()
 }
 
-// run is one Run of a router. It has two contexts for two questions: may we
-// take more events, and may the handlers go on?
+// run is one Run of a router. It has three contexts for three questions: may we
+// take more events, may handlers begin with what was taken, and may they go on?
 type run struct {
 	*Router
+	starting  context.Context
+	giveUp    context.CancelCauseFunc // ends the first two, with a *stopReason
 	taking    context.Context
-	stop      context.CancelCauseFunc // with a *stopReason
+	stop      context.CancelCauseFunc // ends the first, with a *stopReason
 	working   context.Context
 	interrupt context.CancelCauseFunc
 
-	takers        sync.WaitGroup // a goroutine for each topic
-	handlers      sync.WaitGroup // a goroutine for each event
-	subscriptions []<-chan *message.Message
+	takers   sync.WaitGroup // a goroutine for each topic
+	handlers sync.WaitGroup // a goroutine for each event
+	ends     sync.WaitGroup // a goroutine for each subscription that is to end
 
 	mu     sync.Mutex
 	active map[*handling]struct{} // what handlers work on
@@ -78,35 +79,15 @@ func (s *stopReason) Error() string { return "ezq: stopping" }
 
 func newRun(ctx context.Context, r *Router) *run {
 	rn := &run{Router: r, active: map[*handling]struct{}{}}
-	rn.taking, rn.stop = context.WithCancelCause(ctx)
+	rn.starting, rn.giveUp = context.WithCancelCause(ctx)
+	rn.taking, rn.stop = context.WithCancelCause(rn.starting)
 	rn.working, rn.interrupt = context.WithCancelCause(context.WithoutCancel(ctx))
-	rn.working = backend.WithConsumer(rn.working, backend.Consumer{
-		Stopping:    rn.taking.Done(),
-		Concurrency: r.config.Concurrency,
-	})
 	return rn
-}
-
-// subscribe starts a taker for each topic.
-func (rn *run) subscribe() {
-	for name, topic := range rn.topics {
-		if rn.taking.Err() != nil {
-			return
-		}
-		events, err := rn.subscriber.Subscribe(rn.working, name)
-		if err != nil {
-			rn.fail(&SubscriptionError{Topic: name, Err: err})
-			return
-		}
-		rn.subscriptions = append(rn.subscriptions, events)
-		t := &taker{run: rn, topic: topic}
-		rn.takers.Go(func() { t.take(events) })
-	}
 }
 
 // fail stops the run because of err.
 func (rn *run) fail(err error) {
-	rn.stop(&stopReason{err: err, timeout: rn.config.DrainTimeout})
+	rn.giveUp(&stopReason{err: err, timeout: rn.config.DrainTimeout})
 }
 
 // finish goes through the phases of stopping. Nothing is taken any more.
@@ -123,10 +104,12 @@ func (rn *run) finish() error {
 		if !errors.Is(err, ErrInterrupted) {
 			err = errors.Join(err, ErrDrainTimeout)
 		}
+		rn.giveUp(reason)
 		rn.interrupt(ErrInterrupted)
 		closedWithin(grace, idle)
 		err = &StopError{Reason: err, Running: rn.running()}
 	}
+	rn.giveUp(reason)
 	rn.interrupt(nil)
 	rn.awaitEnd()
 	return err
@@ -140,17 +123,12 @@ func (rn *run) reason() *stopReason {
 	return &stopReason{timeout: rn.config.DrainTimeout}
 }
 
-// awaitEnd waits for the ends of the subscriptions, which come when the
-// outcomes are stored. What a backend has sent too late goes back.
+// awaitEnd waits for the ends of the subscriptions.
 func (rn *run) awaitEnd() {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for _, events := range rn.subscriptions {
-			for msg := range events {
-				release(msg)
-			}
-		}
+		rn.ends.Wait()
 	}()
 	if !closedWithin(closeTimeout, ended) {
 		rn.config.Logger.Error("ezq: the backend did not end its subscriptions in time", "waited", closeTimeout)

@@ -46,10 +46,10 @@ func (k *task) judge(ctx context.Context, rt *route, msg *message.Message, err e
 		}
 	case err == nil, isClosed(msg.Acked()):
 		o.fate = succeeded
-	case interrupted(ctx):
+	case err == errNotBegun, interrupted(ctx): //nolint:errorlint // nothing wraps it
 		o.fate = givenBack
 	case k.config.IgnoreUnknown && errors.As(err, &unknown):
-		k.config.Logger.DebugContext(ctx, "ezq: unknown event ignored", "event", k.event, "topic", k.topic.name, "id", msg.UUID)
+		k.config.Logger.DebugContext(ctx, "ezq: unknown event ignored", "event", k.event, "topic", k.name, "id", msg.UUID)
 		o.fate = succeeded
 	default:
 		o.fate = failed
@@ -67,9 +67,9 @@ func isClosed(c <-chan struct{}) bool {
 }
 
 // conclude tells the backend what became of the event.
-func (k *task) conclude(ctx context.Context, outcomes []outcome) {
+func (k *task) conclude(outcomes []outcome) {
 	var worst fate
-	back := unchanged(ctx)
+	back := unchanged(k.ctx)
 	earlier := back.Failures
 	var letter *backend.Letter
 	for _, o := range outcomes {
@@ -88,9 +88,10 @@ func (k *task) conclude(ctx context.Context, outcomes []outcome) {
 			wait := pace(earlier+1, o.err)
 			back.Delay = max(back.Delay, wait)
 			back.Failures = earlier + 1
-			k.logFailure(ctx, o, back.Failures, wait)
+			k.logFailure(o, back.Failures, wait)
 		}
 	}
+	k.turn.end()
 	k.tell(worst, back, letter)
 }
 
@@ -147,17 +148,17 @@ func pace(failures int, err error) time.Duration {
 	return wait - rand.N(wait/5)
 }
 
-func (k *task) logFailure(ctx context.Context, o outcome, failures int, wait time.Duration) {
+func (k *task) logFailure(o outcome, failures int, wait time.Duration) {
 	event := k.event
 	if len(o.route.events) > 0 {
 		event = o.route.events[0]
 	}
 	attrs := []any{
-		"event", event, "topic", k.topic.name, "handler", o.route.label(), "id", k.msg.UUID,
+		"event", event, "topic", k.name, "handler", o.route.label(), "id", k.msg.UUID,
 		"failures", failures, "retry_in", wait, "error", o.err,
 	}
 	if p := (*PanicError)(nil); errors.As(o.err, &p) {
 		attrs = append(attrs, "stack", string(p.Stack))
 	}
-	k.config.Logger.ErrorContext(ctx, "ezq: event failed", attrs...)
+	k.config.Logger.ErrorContext(k.ctx, "ezq: event failed", attrs...)
 }

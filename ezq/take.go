@@ -1,59 +1,95 @@
 package ezq
 
 import (
+	"cmp"
 	"context"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
-// taker takes the events of one topic and starts a handler for each.
+// taker takes the events of one topic, from when it is subscribed to until the
+// router stops or the topic is paused, and starts the handlers.
 type taker struct {
 	*run
-	topic *topic
+	*topic
+
+	// The same questions as of the run, for this topic.
+	taking   context.Context
+	starting context.Context
+	close    context.CancelFunc // answers both with no
 }
 
-// take takes events, as many at a time as Config.Concurrency allows, until the
-// run stops.
+func newTaker(rn *run, tp *topic) *taker {
+	t := &taker{run: rn, topic: tp}
+	var stop, giveBack context.CancelFunc
+	t.starting, giveBack = context.WithCancel(rn.starting)
+	t.taking, stop = context.WithCancel(rn.taking)
+	t.close = func() {
+		giveBack()
+		stop()
+	}
+	return t
+}
+
+// subscription returns the context of a subscription to the topic.
+func (t *taker) subscription() context.Context {
+	return backend.WithConsumer(t.working, backend.Consumer{
+		Stopping:    t.taking.Done(),
+		Concurrency: cap(t.slots.taken),
+	})
+}
+
+// take takes events, when there is a slot for one, until that stops.
 func (t *taker) take(events <-chan *message.Message) {
-	slots := make(chan struct{}, t.config.Concurrency)
-	for {
-		select {
-		case slots <- struct{}{}:
-		case <-t.taking.Done():
+	for t.slots.take(t.taking.Done()) {
+		msg, what := t.next(events)
+		if what == slotYielded {
+			continue
+		}
+		if what == noMore {
+			t.slots.free()
 			return
 		}
-		msg, ok := t.next(events)
-		if !ok {
-			return
-		}
-		routes, event := t.topic.find(msg)
+		routes, event := t.find(msg)
 		if t.control(msg, event) {
+			t.slots.free()
 			return
 		}
-		k := &task{taker: t, msg: msg, routes: routes, event: event}
-		t.handlers.Go(func() {
-			defer func() { <-slots }()
-			k.run()
-		})
+		k := &task{taker: t, msg: msg, routes: routes, event: event, turn: t.keys.enter(msg.Metadata[keyHeader])}
+		t.handlers.Go(k.handle)
 	}
 }
 
-// next returns the next message. ok is false if the run stops.
-func (t *taker) next(events <-chan *message.Message) (msg *message.Message, ok bool) {
+// next's answers.
+type received uint8
+
+const (
+	event received = iota
+	slotYielded
+	noMore
+)
+
+// next waits for the next message.
+func (t *taker) next(events <-chan *message.Message) (*message.Message, received) {
 	select {
 	case <-t.taking.Done():
-		return nil, false
-	case msg, ok = <-events:
+		return nil, noMore
+	case <-t.slots.yield:
+		return nil, slotYielded
+	case msg, ok := <-events:
+		switch {
+		case !ok:
+			t.fail(&SubscriptionError{Topic: t.name})
+			return nil, noMore
+		case t.taking.Err() != nil: // both at once
+			release(msg)
+			return nil, noMore
+		}
+		return msg, event
 	}
-	if !ok {
-		t.fail(&SubscriptionError{Topic: t.topic.name})
-		return nil, false
-	}
-	if t.taking.Err() != nil { // both at once
-		release(msg)
-		return nil, false
-	}
-	return msg, true
 }
 
 // control stops the run if msg is a control event, and reports whether it is.
@@ -63,25 +99,27 @@ func (t *taker) control(msg *message.Message, event string) bool {
 	if t.config.IgnoreControl || !isControl(event) {
 		return false
 	}
-	reason := &stopReason{timeout: t.config.DrainTimeout}
-	switch event {
-	case EndEvent{}.EventName():
-		end, err := decode[EndEvent](event, msg.Payload)
-		if err != nil {
-			t.config.Logger.Warn("ezq: an EndEvent has no valid timeout; stopping with the router's own", "error", err)
-		} else if end.Timeout > 0 {
-			reason.timeout = end.Timeout
-		}
-	case InterruptEvent{}.EventName():
-		reason = &stopReason{err: ErrInterrupted}
-	}
 	msg.Ack()
-	t.config.Logger.Info("ezq: stopping", "event", event, "topic", t.topic.name, "id", msg.UUID)
-	t.stop(reason)
-	for _, rt := range t.topic.events[event] {
+	t.config.Logger.Info("ezq: stopping", "event", event, "topic", t.name, "id", msg.UUID)
+	if event == (InterruptEvent{}).EventName() {
+		t.giveUp(&stopReason{err: ErrInterrupted})
+	} else {
+		t.stop(&stopReason{timeout: t.endTimeout(msg)})
+	}
+	for _, rt := range t.events[event] {
 		t.observe(rt, msg)
 	}
 	return true
+}
+
+// endTimeout is how long the handlers may go on after the EndEvent in msg.
+func (t *taker) endTimeout(msg *message.Message) time.Duration {
+	end, err := decode[EndEvent](EndEvent{}.EventName(), msg.Payload)
+	if err != nil {
+		t.config.Logger.Warn("ezq: an EndEvent has no valid timeout; stopping with the router's own", "error", err)
+		return t.config.DrainTimeout
+	}
+	return cmp.Or(end.Timeout, t.config.DrainTimeout)
 }
 
 // observe calls a handler of a control event, outside of all middleware.
@@ -91,7 +129,7 @@ func (t *taker) observe(rt *route, msg *message.Message) {
 	observed := msg.Copy()
 	observed.SetContext(ctx)
 	h := &handling{}
-	h.describe(t.topic.name, observed)
+	h.describe(t.name, observed)
 	h.meta.Event, h.meta.Handler = rt.events[0], rt.label()
 	observed.SetContext(context.WithValue(ctx, metaKey{}, h))
 	t.handlers.Go(func() {
@@ -99,7 +137,7 @@ func (t *taker) observe(rt *route, msg *message.Message) {
 		defer cancel(nil)
 		if _, err := safely(rt.call, observed); err != nil {
 			t.config.Logger.Error("ezq: the handler of a control event failed",
-				"event", h.meta.Event, "topic", t.topic.name, "handler", h.meta.Handler, "error", err)
+				"event", h.meta.Event, "topic", t.name, "handler", h.meta.Handler, "error", err)
 		}
 	})
 }

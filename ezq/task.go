@@ -4,38 +4,46 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
 )
 
-// task is one event, from when it was taken until it is settled.
+// task is one event, from when it was taken until it is settled. It has a slot.
 type task struct {
 	*taker
 	msg    *message.Message
-	routes []*route // its handlers
-	event  string   // what it calls itself, or ""
-	only   handling // by its handler, if that is the only one
+	ctx    context.Context
+	routes []*route     // its handlers
+	event  string       // what it calls itself, or ""
+	turn   *turn        // among the events with its key; nil without one
+	shares atomic.Int32 // how many handlers work on its slot
+	only   handling     // by its handler, if that is the only one
 	one    [1]outcome
 }
 
-// run handles the event and tells the backend what became of it.
-func (k *task) run() {
+// handle handles the event and tells the backend what became of it.
+func (k *task) handle() {
 	ctx, finish := k.workContext(k.msg.Context())
 	defer finish()
-	if k.routes == nil {
-		k.alone(ctx, k.topic.unknown)
+	k.ctx = ctx
+	if !k.awaitTurn() {
+		k.conclude([]outcome{{route: k.topic.unknown, fate: givenBack}})
 		return
 	}
-	routes := k.remaining(ctx)
+	routes := k.remaining()
 	switch len(routes) {
 	case 0:
-		k.conclude(ctx, nil)
+		k.conclude(nil)
+		k.slots.free()
 	case 1:
-		k.alone(ctx, routes[0])
+		k.shares.Store(1)
+		k.alone(routes[0])
 	default:
-		k.together(ctx, routes)
+		k.shares.Store(int32(len(routes)))
+		k.together(routes)
 	}
 }
 
@@ -43,11 +51,10 @@ func (k *task) run() {
 // is interrupted. A Watermill backend lets it descend from the context of its
 // subscription, as ezq's own do; not all do.
 func (k *task) workContext(ctx context.Context) (_ context.Context, finish func()) {
-	consumer := backend.ConsumerFrom(k.working)
-	if backend.ConsumerFrom(ctx).Stopping == consumer.Stopping {
+	if backend.ConsumerFrom(ctx).Stopping == k.taking.Done() {
 		return ctx, func() {}
 	}
-	ctx, cancel := context.WithCancelCause(backend.WithConsumer(ctx, consumer))
+	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(k.working, func() { cancel(context.Cause(k.working)) })
 	return ctx, func() {
 		stop()
@@ -57,8 +64,11 @@ func (k *task) workContext(ctx context.Context) (_ context.Context, finish func(
 
 // remaining returns the event's handlers without those that have succeeded in an
 // earlier delivery.
-func (k *task) remaining(ctx context.Context) []*route {
-	d := backend.DeliveryFrom(ctx)
+func (k *task) remaining() []*route {
+	if k.routes == nil {
+		return k.topic.nobody
+	}
+	d := backend.DeliveryFrom(k.ctx)
 	if d == nil || len(d.Done) == 0 {
 		return k.routes
 	}
@@ -68,36 +78,42 @@ func (k *task) remaining(ctx context.Context) []*route {
 }
 
 // alone has the only handler handle the event.
-func (k *task) alone(ctx context.Context, rt *route) {
+func (k *task) alone(rt *route) {
 	err := errGoexit
 	defer func() { // deferred for runtime.Goexit
-		k.msg.SetContext(ctx) // a middleware may have left another one behind
-		k.one[0] = k.judge(ctx, rt, k.msg, err)
-		k.conclude(ctx, k.one[:])
+		k.msg.SetContext(k.ctx) // a middleware may have left another one behind
+		k.one[0] = k.judge(k.ctx, rt, k.msg, err)
+		k.conclude(k.one[:])
+		if k.only.seat != none {
+			k.slots.free()
+		}
 	}()
-	err = k.attempt(ctx, rt, &k.only, k.msg)
+	err = k.attempt(k.ctx, rt, &k.only, k.msg)
 }
 
 // together has several handlers handle the event at the same time. Each gets a
 // message of its own, so that its middleware decides about nothing but its own
 // part.
-func (k *task) together(ctx context.Context, routes []*route) {
+func (k *task) together(routes []*route) {
 	outcomes := make([]outcome, len(routes))
 	var running sync.WaitGroup
 	for i, rt := range routes {
 		running.Go(func() {
 			err := errGoexit
-			ctx := ctx
+			ctx := k.ctx
 			if d := backend.DeliveryFrom(ctx); d != nil {
 				ctx = backend.WithDelivery(ctx, share(d))
 			}
-			part := k.msg.Copy()
-			defer func() { outcomes[i] = k.judge(ctx, rt, part, err) }()
-			err = k.attempt(ctx, rt, &handling{}, part)
+			part, h := k.msg.Copy(), &handling{}
+			defer func() {
+				outcomes[i] = k.judge(ctx, rt, part, err)
+				h.stepAside()
+			}()
+			err = k.attempt(ctx, rt, h, part)
 		})
 	}
 	running.Wait()
-	k.conclude(ctx, outcomes)
+	k.conclude(outcomes)
 }
 
 // share returns a delivery for one of several handlers. It has no receipt:
@@ -110,8 +126,13 @@ func share(d *backend.Delivery) *backend.Delivery {
 
 // attempt calls one handler.
 func (k *task) attempt(ctx context.Context, rt *route, h *handling, msg *message.Message) error {
+	h.task = k
+	if !h.enter(rt) {
+		return errNotBegun
+	}
+	defer rt.leave()
 	msg.SetContext(context.WithValue(ctx, metaKey{}, h))
-	h.describe(k.topic.name, msg)
+	h.describe(k.name, msg)
 	h.meta.Handler = rt.label()
 	h.meta.Event = k.event
 	if len(rt.events) > 0 {

@@ -11,10 +11,14 @@ import (
 type topic struct {
 	name   string
 	events map[string][]*route // by the names of the events
+	pause  *pause
 
-	// What follows is built when the router starts.
+	// What follows is made when the router starts.
 	only    []*route // of messages that name no event
 	unknown *route   // of events that nobody handles
+	nobody  []*route // just that one
+	slots   *slots
+	keys    keys
 }
 
 // add attaches rt, or panics if it and another handler of the same event could
@@ -61,15 +65,17 @@ func (tp *topic) find(msg *message.Message) (routes []*route, event string) {
 }
 
 // build makes what handles the topic's events, each handler within middleware.
-func (tp *topic) build(middleware []message.HandlerMiddleware) {
+func (tp *topic) build(concurrency int, middleware []message.HandlerMiddleware) {
+	tp.slots = newSlots(concurrency)
 	tp.only = tp.onlyEvent()
-	for _, rt := range tp.handlers() {
+	for _, rt := range tp.all() {
 		rt.build(middleware)
 	}
 	tp.unknown = &route{topic: tp.name, call: func(msg *message.Message) ([]*message.Message, error) {
 		return nil, Permanent(&UnknownEventError{Topic: tp.name, Event: MetaFrom(msg.Context()).Event})
 	}}
 	tp.unknown.build(middleware)
+	tp.nobody = []*route{tp.unknown}
 }
 
 // onlyEvent returns the handlers of the topic's only event, control events
@@ -87,8 +93,8 @@ func (tp *topic) onlyEvent() (only []*route) {
 	return only
 }
 
-// handlers returns each handler once.
-func (tp *topic) handlers() (handlers []*route) {
+// all returns each handler once.
+func (tp *topic) all() (handlers []*route) {
 	for _, routes := range tp.events {
 		for _, rt := range routes {
 			if !slices.Contains(handlers, rt) {

@@ -1,0 +1,90 @@
+package ezq
+
+import (
+	"errors"
+	"sync"
+)
+
+// keyHeader carries the key of an event. It is the header by which PGMQ's own
+// functions for grouped reading tell groups apart.
+const keyHeader = "x-pgmq-group"
+
+// Key names what events are about, such as an order or a customer. A router
+// handles the events of one topic that have the same key one at a time, in the
+// order in which the backend delivers them; events with other keys, and those
+// without one, go on beside them. The key is not empty, and UTF-8 without NUL.
+//
+// An event that fails comes back later, and those behind it do not wait for it.
+// Nor do other processes: to keep the order across them, run one.
+//
+// Events that wait for their key are held by the router, up to ten times
+// Config.Concurrency; beyond that it takes no more of the topic until some have
+// had their turn. When the router stops, they go back to the queue, except when
+// an [EndEvent] stops it: they came before that, and are handled.
+func Key(key string) PublishOption {
+	return publishOption(func(o *outgoing) error {
+		if key == "" {
+			return errors.New("the key is empty: leave Key out")
+		}
+		return Header(keyHeader, key).applyToPublish(o)
+	})
+}
+
+// keys knows for each key of a topic the last event that was taken.
+type keys struct {
+	mu   sync.Mutex
+	last map[string]*turn
+}
+
+// turn is the place of one event among those with its key.
+type turn struct {
+	keys   *keys
+	key    string
+	before <-chan struct{} // closed when it is this one's turn; nil if it was at once
+	over   chan struct{}
+}
+
+// enter gives the next turn of key. Without a key it is nil.
+func (ks *keys) enter(key string) *turn {
+	if key == "" {
+		return nil
+	}
+	t := &turn{keys: ks, key: key, over: make(chan struct{})}
+	ks.mu.Lock()
+	defer ks.mu.Unlock()
+	if ks.last == nil {
+		ks.last = map[string]*turn{}
+	}
+	if last := ks.last[key]; last != nil {
+		t.before = last.over
+	}
+	ks.last[key] = t
+	return t
+}
+
+func (t *turn) come() bool { return t == nil || t.before == nil || isClosed(t.before) }
+
+// end lets the next event of the key have its turn. One that ends without having
+// had its own keeps its place: what is behind it must wait as long as it would have.
+func (t *turn) end() {
+	if t == nil {
+		return
+	}
+	if t.come() {
+		t.finish()
+		return
+	}
+	go func() {
+		<-t.before
+		t.finish()
+	}()
+}
+
+func (t *turn) finish() {
+	t.keys.mu.Lock()
+	defer t.keys.mu.Unlock()
+	if t.keys.last[t.key] == t {
+		delete(t.keys.last, t.key)
+	}
+	close(t.over)
+}

@@ -1,0 +1,141 @@
+package ezq_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+func publishKeyed(t *testing.T, queue *memory.Queue, key string, ids ...int) {
+	t.Helper()
+	for _, id := range ids {
+		require.NoError(t, ezq.Publish(t.Context(), queue, orderPlaced{id}, ezq.Key(key)))
+	}
+}
+
+func TestEventsOfOneKeyAreHandledOneAtATimeInOrder(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{Concurrency: 4})
+		var mu sync.Mutex
+		seen := map[string][]int{}
+		busy := map[string]bool{}
+		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+			key := ezq.MetaFrom(ctx).Headers["x-pgmq-group"]
+			mu.Lock()
+			assert(t, !busy[key])
+			busy[key] = true
+			seen[key] = append(seen[key], e.ID)
+			mu.Unlock()
+			time.Sleep(rand.N(time.Second))
+			mu.Lock()
+			busy[key] = false
+			mu.Unlock()
+			return nil
+		})
+		for i := range 100 {
+			publishKeyed(t, queue, fmt.Sprint("key ", i%7), i)
+		}
+		publish(t, queue, ezq.EndEvent{Timeout: time.Hour})
+		require.NoError(t, router.Run(t.Context()))
+		total := 0
+		for _, ids := range seen {
+			require.IsIncreasing(t, ids)
+			total += len(ids)
+		}
+		require.Equal(t, 100, total)
+		require.Empty(t, left(t, queue))
+	})
+}
+
+func TestAKeyThatIsBusyDoesNotHoldUpTheOthers(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{Concurrency: 2})
+		start := time.Now()
+		var other time.Duration
+		ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
+			if e.ID == 99 {
+				other = time.Since(start)
+				return nil
+			}
+			time.Sleep(time.Minute)
+			return nil
+		})
+		publishKeyed(t, queue, "hot", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+		publishKeyed(t, queue, "cold", 99)
+		publish(t, queue, ezq.EndEvent{Timeout: time.Hour})
+		require.NoError(t, router.Run(t.Context()))
+		require.Zero(t, other)
+		require.Equal(t, 10*time.Minute, time.Since(start))
+	})
+}
+
+func TestWhatWaitsForItsKeyGoesBackWhenTheRouterStops(t *testing.T) {
+	for name, stop := range map[string]func(router *ezq.Router, cancel func()){
+		"the context ends": func(_ *ezq.Router, cancel func()) { cancel() },
+		"the topic is paused": func(router *ezq.Router, cancel func()) {
+			_ = router.Pause("ezq")
+			cancel()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				ctx, cancel := context.WithCancel(t.Context())
+				router := newRouter(queue, ezq.Config{})
+				ezq.Handle(router, func(context.Context, orderPlaced) error { time.Sleep(5 * time.Second); return nil })
+				publishKeyed(t, queue, "a", 1, 2, 3)
+				start := time.Now()
+				time.AfterFunc(time.Second, func() { stop(router, cancel) })
+				require.NoError(t, router.Run(ctx))
+				require.Equal(t, 5*time.Second, time.Since(start))
+				rest := left(t, queue)
+				require.Len(t, rest, 2)
+				require.Zero(t, rest[0].Failures)
+			})
+		})
+	}
+}
+
+func TestAPauseDoesNotLetAKeyRunTwice(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		var work gauge
+		ezq.Handle(router, func(context.Context, orderPlaced) error { work.during(10 * time.Second); return nil })
+		publishKeyed(t, queue, "a", 1, 2, 3)
+		time.AfterFunc(time.Second, func() { _ = router.Pause("ezq") })
+		time.AfterFunc(2*time.Second, func() { _ = router.Resume("ezq") })
+		runFor(t, router, time.Minute)
+		require.EqualValues(t, 1, work.most.Load())
+		require.EqualValues(t, 3, work.total.Load())
+	})
+}
+
+func TestAFailingEventDoesNotBlockItsKey(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		var ids []int
+		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+			ids = append(ids, e.ID)
+			if e.ID == 1 && ezq.MetaFrom(ctx).Failures == 0 {
+				return errBoom
+			}
+			return nil
+		})
+		publishKeyed(t, queue, "a", 1, 2, 3)
+		runFor(t, router, time.Minute)
+		require.Equal(t, []int{1, 2, 3, 1}, ids)
+	})
+}
+
+func TestAKeyIsText(t *testing.T) {
+	t.Parallel()
+	require.ErrorContains(t, ezq.Publish(t.Context(), memory.New(), orderPlaced{}, ezq.Key("")), "the key is empty")
+	require.ErrorContains(t, ezq.Publish(t.Context(), memory.New(), orderPlaced{}, ezq.Key("\x00")), "NUL")
+}

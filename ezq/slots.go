@@ -1,0 +1,73 @@
+package ezq
+
+import "sync/atomic"
+
+// waitingPerSlot bounds how many events of a topic may wait for their turn: so
+// many for each that may be handled at a time.
+const waitingPerSlot = 10
+
+// slots bound how many events of a topic are handled at a time. An event is taken
+// from the backend when there is a slot for it. If it has to wait for its turn, it
+// gives the slot up until then.
+type slots struct {
+	taken chan struct{} // holds a token for each slot in use
+	yield chan struct{} // hands over the slot of a taker that waits for an event
+
+	waiting atomic.Int32 // events without a slot
+	most    int32        // more are taken only while fewer than these wait
+	fewer   chan struct{}
+}
+
+func newSlots(n int) *slots {
+	return &slots{
+		taken: make(chan struct{}, n),
+		yield: make(chan struct{}),
+		most:  int32(min(n, 1<<20)) * waitingPerSlot,
+		fewer: make(chan struct{}, 1),
+	}
+}
+
+// take waits for a slot for an event that is yet to be taken. It returns false if
+// stop is closed before.
+func (s *slots) take(stop <-chan struct{}) bool {
+	for s.waiting.Load() >= s.most {
+		select {
+		case <-s.fewer:
+		case <-stop:
+			return false
+		}
+	}
+	select {
+	case s.taken <- struct{}{}:
+		return true
+	case <-stop:
+		return false
+	}
+}
+
+// retake waits for a slot for an event that has given its own up. Such events go
+// first: a taker that still waits for an event yields its slot.
+func (s *slots) retake(stop <-chan struct{}) bool {
+	select {
+	case s.taken <- struct{}{}:
+	case s.yield <- struct{}{}:
+	case <-stop:
+		return false
+	}
+	return true
+}
+
+func (s *slots) free() { <-s.taken }
+
+// await counts an event as waiting, until done is called.
+func (s *slots) await() (done func()) {
+	s.waiting.Add(1)
+	return func() {
+		if s.waiting.Add(-1) == s.most-1 {
+			select {
+			case s.fewer <- struct{}{}:
+			default:
+			}
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package ezq
+
+import (
+	"errors"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+var errNotBegun = errors.New("ezq: the event was given back before its handler began")
+
+// seat says on which slot a handler works.
+type seat uint8
+
+const (
+	shared seat = iota // the one that the event was taken with
+	own                // one of its own, after it had to wait
+	none               // none: it waits
+)
+
+// awaitTurn waits until no event of the same key is being handled any more. It
+// returns false if the router stops before that.
+func (k *task) awaitTurn() bool {
+	if k.turn.come() {
+		return true
+	}
+	done := k.slots.await()
+	defer done()
+	backend.SetAside(k.ctx, true)
+	k.slots.free()
+	select {
+	case <-k.turn.before:
+		if k.slots.retake(k.starting.Done()) {
+			backend.SetAside(k.ctx, false)
+			return true
+		}
+	case <-k.starting.Done():
+	}
+	return false
+}
+
+// enter waits until rt, whose handler is to begin, may handle one event more. It
+// returns false if the router stops before that.
+func (h *handling) enter(rt *route) bool {
+	if rt.limit == nil {
+		return true
+	}
+	select {
+	case rt.limit <- struct{}{}:
+		return true
+	default:
+	}
+	k := h.task
+	done := k.slots.await()
+	defer done()
+	h.stepAside()
+	select {
+	case rt.limit <- struct{}{}:
+		if h.comeBack() {
+			return true
+		}
+		rt.leave()
+	case <-k.starting.Done():
+	}
+	return false
+}
+
+func (rt *route) leave() {
+	if rt.limit != nil {
+		<-rt.limit
+	}
+}
+
+// stepAside gives up the slot that the handler works on.
+func (h *handling) stepAside() {
+	k := h.task
+	before := h.seat
+	h.seat = none
+	if before == own || before == shared && k.shares.Add(-1) == 0 {
+		backend.SetAside(k.ctx, true)
+		k.slots.free()
+	}
+}
+
+// comeBack waits for a slot again. It returns false if the router stops before.
+func (h *handling) comeBack() bool {
+	if !h.task.slots.retake(h.task.starting.Done()) {
+		return false
+	}
+	h.seat = own
+	backend.SetAside(h.task.ctx, false)
+	return true
+}
