@@ -37,6 +37,10 @@ const (
 	// outcomes that it knows.
 	flushTimeout = 5 * time.Second
 
+	// restMin is how long a subscription whose messages nobody receives leaves them
+	// to others: that, and two polls.
+	restMin = time.Second
+
 	// settleBatch is how many outcomes one call to the store carries.
 	settleBatch = 500
 

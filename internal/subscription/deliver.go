@@ -8,17 +8,24 @@ import (
 )
 
 // handOut sends the claimed messages to the channel, oldest claim first, as
-// slots allow, until ctx ends.
+// slots allow, until ctx ends. What nobody receives for as long as a lease lasts
+// goes back to the store.
 func (s *subscription) handOut(ctx context.Context) {
+	patience := time.NewTimer(0)
+	defer patience.Stop()
 	for {
 		l, ok := s.leases.next(ctx)
 		if !ok {
 			return
 		}
+		patience.Reset(time.Until(l.since.Add(s.config.Lease)))
 		select {
 		case s.out <- l.Message:
 			s.leases.handedOver(l)
 			s.watchers.Go(func() { s.watch(l) })
+		case <-patience.C:
+			s.leases.ignored()
+			s.release(l)
 		case <-l.ctx.Done(): // lost before anybody was there to receive it
 		case <-ctx.Done():
 			s.leases.putBack(l)
@@ -38,6 +45,7 @@ func (s *subscription) watch(l *lease) {
 	case <-msg.Acked():
 		s.settle(l, Settlement{Token: l.Token, Action: Ack})
 	case <-msg.Nacked():
+		s.leases.nacked(l)
 		s.settle(l, s.nack(l))
 	case <-s.abandoned:
 	}

@@ -18,6 +18,10 @@ func (s *subscription) fetch(ctx context.Context) {
 		if !ok {
 			return
 		}
+		if rest := s.leases.resting(); rest > 0 {
+			pause(ctx, rest, nil)
+			continue
+		}
 		changed := s.store.Changed() // before the claim, so that no change is missed
 		claim, err := s.claim(limit)
 		if err != nil {

@@ -22,6 +22,8 @@ type lease struct {
 	since  time.Time // when the phase began
 	renew  time.Time // when to extend it
 	expiry time.Time // when it runs out, by our own clock at the latest
+
+	extension chan struct{} // closed when the last extension is no longer under way
 }
 
 type phase uint8
@@ -30,6 +32,7 @@ const (
 	waiting   phase = iota // for a slot
 	handing                // has a slot, is being sent to the channel
 	delivered              // is with the consumer
+	nacked                 // was, and is about to be settled
 )
 
 // leases is the list of what a subscription holds: claimed, and neither settled
@@ -47,6 +50,8 @@ type leases struct {
 	slots   int      // taken by messages that are handing or delivered, and not aside
 	aside   int      // how many are
 	speed   rate
+	taken   time.Time     // when the consumer last received a message
+	rest    time.Time     // until when to leave messages to other consumers
 	drained chan struct{} // closed when byID is empty; nil until asked for
 }
 
@@ -145,6 +150,10 @@ func (ls *leases) handedOver(l *lease) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	l.phase, l.since = delivered, time.Now()
+	ls.taken, ls.rest = l.since, time.Time{}
+	if ls.end(l).Before(l.renew) {
+		signal(ls.gained)
+	}
 }
 
 // remove forgets a lease, which frees its slot. It does nothing if the lease is

@@ -105,3 +105,7 @@ func (v *view) nack(msg *message.Message, delay time.Duration) {
 
 // give notes that the subscription waits for its handlers for d at most.
 func (v *view) give(d time.Duration) { v.note(event{kind: patience, who: v.who, delay: d}) }
+
+func ackOf(token subscription.Token) subscription.Settlement {
+	return subscription.Settlement{Token: token, Action: subscription.Ack}
+}

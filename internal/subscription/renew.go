@@ -74,12 +74,17 @@ func (ls *leases) attention(l *lease) time.Time {
 }
 
 // end is when l is no longer extended: a handler has had it for MaxExtension,
-// or nobody was there to receive it for as long as a lease lasts.
+// or it has waited for a slot for as long as a lease lasts. handOut sees to what
+// waits to be received: only one of them can know that it was not.
 func (ls *leases) end(l *lease) time.Time {
-	if l.phase == delivered {
+	switch l.phase {
+	case waiting:
+		return l.since.Add(ls.config.Lease)
+	case delivered:
 		return l.since.Add(ls.config.MaxExtension)
+	default:
+		return l.expiry
 	}
-	return l.since.Add(ls.config.Lease)
 }
 
 // due drops the leases that have ended, and returns those to extend now and
@@ -89,12 +94,15 @@ func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	soon := now.Add(ls.config.Lease / 6)
+	extension := make(chan struct{})
 	for _, l := range ls.byID {
 		switch {
+		case l.phase == nacked:
 		case !now.Before(l.expiry):
 			ls.lose(l)
 		case now.Before(ls.end(l)):
 			if l.renew.Before(soon) {
+				l.extension = extension
 				extend = append(extend, l)
 			}
 		case l.phase == delivered:
@@ -102,6 +110,7 @@ func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
 				"topic", ls.config.Topic, "id", l.Message.UUID, "limit", ls.config.MaxExtension)
 			ls.lose(l)
 		default:
+			ls.ignore(now)
 			ls.lose(l)
 			undelivered = append(undelivered, l)
 		}
@@ -114,6 +123,7 @@ func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
 func (ls *leases) extended(due []*lease, lost []Token, sent time.Time) (n int) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	close(due[0].extension)
 	for _, l := range due {
 		l.extended(sent, ls.config.Lease)
 	}
@@ -130,10 +140,45 @@ func (ls *leases) extended(due []*lease, lost []Token, sent time.Time) (n int) {
 func (ls *leases) notExtended(due []*lease, now time.Time) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	close(due[0].extension)
 	for _, l := range due {
 		l.renew = now.Add(min(time.Second, ls.config.Lease/10))
 		if l.expiry.Before(l.renew) {
 			l.renew = l.expiry
 		}
 	}
+}
+
+// nacked notes that l is not to be extended any more, and waits for the extension
+// that is under way: if it came after the nack, it would undo its delay.
+func (ls *leases) nacked(l *lease) {
+	ls.mu.Lock()
+	l.phase = nacked
+	extension := l.extension
+	ls.mu.Unlock()
+	if extension != nil {
+		<-extension
+	}
+}
+
+// ignored notes that a message is given back because nobody has received it.
+func (ls *leases) ignored() {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.ignore(time.Now())
+}
+
+// ignore lets other consumers go first, where nobody has received anything for
+// so long: this subscription would be the first to claim what it gives back.
+func (ls *leases) ignore(now time.Time) {
+	if now.Sub(ls.taken) >= ls.config.Lease {
+		ls.rest = now.Add(max(restMin, 2*ls.config.PollMax))
+	}
+}
+
+// resting returns for how long not to claim.
+func (ls *leases) resting() time.Duration {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return time.Until(ls.rest)
 }

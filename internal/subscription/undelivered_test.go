@@ -1,0 +1,76 @@
+package subscription_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+func TestAMessageThatNobodyReceives(t *testing.T) {
+	t.Run("is given back after the time of a lease, and was not delivered", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(3)
+			c := r.subscribe()
+			time.Sleep(lease + time.Second)
+			released := r.store.read(settled)
+			require.Len(t, released, 3)
+			for _, e := range released {
+				require.Equal(t, subscription.Release, e.action)
+				require.Equal(t, accepted, e.result)
+				require.Equal(t, lease, e.at.Sub(r.store.read(published)[0].at))
+			}
+			time.Sleep(10 * lease)
+			for range 3 {
+				msg := c.receive()
+				require.Equal(t, 1, backend.DeliveryFrom(msg.Context()).Number)
+				c.ack(msg)
+			}
+		})
+	})
+	t.Run("goes to a consumer that does receive, before long", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(5)
+			r.subscribe()
+			synctest.Wait()
+			require.Len(t, r.store.read(claimed), 5)
+			busy := r.subscribeAs("B", t.Context())
+			start := time.Now()
+			for range 5 {
+				busy.ack(busy.receive())
+			}
+			require.LessOrEqual(t, time.Since(start), 2*lease)
+		})
+	})
+	t.Run("is kept until then by heartbeats", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(1)
+			c := r.subscribe()
+			time.Sleep(lease - 1)
+			require.Len(t, r.store.read(claimed), 1)
+			require.Len(t, c.seen(extending), 2)
+			c.ack(c.receive())
+		})
+	})
+}
+
+// The consumer comes back just when the subscription gives up on it.
+func TestAMessageIsEitherDeliveredOrReleased(t *testing.T) {
+	for range 20 {
+		t.Run("also when both happen at once", func(t *testing.T) {
+			bubble(t, func(_ *testing.T, r *rig) {
+				r.config.MaxInFlight = 1
+				r.store.publish(100)
+				c := r.subscribe()
+				for range 100 {
+					time.Sleep(lease)
+					c.ack(c.receive())
+				}
+			})
+		})
+	}
+}
