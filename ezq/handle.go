@@ -3,6 +3,7 @@ package ezq
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -31,7 +32,10 @@ func Handle[E any](r *Router, fn func(ctx context.Context, event E) error, opts 
 	if fn == nil {
 		panic("ezq: Handle: the handler of " + name + " is nil")
 	}
-	rt := &route{events: []string{name}, topic: DefaultTopic}
+	rt := newRoute(name, opts)
+	if rt.size > 0 || rt.lingers {
+		panic("ezq: Handle: Size and Linger are for batches: use HandleBatch")
+	}
 	rt.call = func(msg *message.Message) ([]*message.Message, error) {
 		event, err := decode[E](name, msg.Payload)
 		if err != nil {
@@ -39,10 +43,15 @@ func Handle[E any](r *Router, fn func(ctx context.Context, event E) error, opts 
 		}
 		return nil, fn(msg.Context(), event)
 	}
+	r.add(rt)
+}
+
+func newRoute(event string, opts []HandleOption) *route {
+	rt := &route{events: []string{event}, topic: DefaultTopic}
 	for _, opt := range opts {
 		opt.applyToHandle(rt)
 	}
-	r.add(rt)
+	return rt
 }
 
 // With wraps one handler in middleware of its own, inside the router's. The
@@ -94,6 +103,10 @@ type route struct {
 	call       message.HandlerFunc
 	middleware []message.HandlerMiddleware
 	limit      chan struct{} // holds a token for each event being handled; nil: no limit
+
+	size    int // of a batch; 0: it does not handle batches
+	linger  time.Duration
+	lingers bool // linger is set
 
 	handle message.HandlerFunc // call within all middleware; see build
 }

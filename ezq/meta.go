@@ -38,13 +38,26 @@ type Meta struct {
 // MetaFrom returns the Meta of the event that is being handled in ctx. Outside
 // of a handler and its middleware it returns the zero Meta.
 func MetaFrom(ctx context.Context) Meta {
-	m, ok := ctx.Value(metaKey{}).(*handling)
-	if !ok {
-		return Meta{}
+	return handlingFrom(ctx).copyMeta()
+}
+
+// MetasFrom returns the Metas of the events that are being handled in ctx, by a
+// handler of [HandleBatch], in the order of the events. There [MetaFrom] returns
+// only what they have in common: Event, Topic and Handler. In a handler of single
+// events MetasFrom returns its one Meta, and outside of handlers nil.
+func MetasFrom(ctx context.Context) []Meta {
+	h := handlingFrom(ctx)
+	switch {
+	case h == nil:
+		return nil
+	case h.batch == nil:
+		return []Meta{h.copyMeta()}
 	}
-	meta := m.meta
-	meta.Headers = maps.Clone(m.headers)
-	return meta
+	metas := make([]Meta, len(h.batch))
+	for i, one := range h.batch {
+		metas[i] = one.copyMeta()
+	}
+	return metas
 }
 
 // Stopping returns a channel that is closed when the router whose handler runs
@@ -52,7 +65,7 @@ func MetaFrom(ctx context.Context) Meta {
 // finish early: its context itself ends only when the router does not wait any
 // longer. Outside of a handler the channel is nil.
 func Stopping(ctx context.Context) <-chan struct{} {
-	if h, ok := ctx.Value(metaKey{}).(*handling); ok && h.task != nil {
+	if h := handlingFrom(ctx); h != nil && h.task != nil {
 		return h.task.run.taking.Done()
 	}
 	return backend.ConsumerFrom(ctx).Stopping
@@ -67,6 +80,21 @@ type handling struct {
 	headers message.Metadata
 	task    *task // nil if it is a control event
 	seat    seat
+	batch   []*handling // if it is of several events
+}
+
+func handlingFrom(ctx context.Context) *handling {
+	h, _ := ctx.Value(metaKey{}).(*handling)
+	return h
+}
+
+func (h *handling) copyMeta() Meta {
+	if h == nil {
+		return Meta{}
+	}
+	meta := h.meta
+	meta.Headers = maps.Clone(h.headers)
+	return meta
 }
 
 // describe fills in what is known about msg.

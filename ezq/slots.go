@@ -46,12 +46,15 @@ func (s *slots) take(stop <-chan struct{}) bool {
 }
 
 // retake waits for a slot for an event that has given its own up. Such events go
-// first: a taker that still waits for an event yields its slot.
-func (s *slots) retake(stop <-chan struct{}) bool {
+// first: a taker that still waits for an event yields its slot. It returns false if
+// stop or moot is closed before.
+func (s *slots) retake(stop, moot <-chan struct{}) bool {
 	select {
 	case s.taken <- struct{}{}:
 	case s.yield <- struct{}{}:
 	case <-stop:
+		return false
+	case <-moot:
 		return false
 	}
 	return true

@@ -38,7 +38,7 @@ func newTaker(rn *run, tp *topic) *taker {
 func (t *taker) subscription() context.Context {
 	return backend.WithConsumer(t.working, backend.Consumer{
 		Stopping:    t.taking.Done(),
-		Concurrency: cap(t.slots.taken),
+		Concurrency: t.demand,
 	})
 }
 

@@ -18,6 +18,7 @@ type topic struct {
 	unknown *route   // of events that nobody handles
 	nobody  []*route // just that one
 	slots   *slots
+	demand  int // how many events the handlers want at a time
 	keys    keys
 }
 
@@ -68,8 +69,10 @@ func (tp *topic) find(msg *message.Message) (routes []*route, event string) {
 func (tp *topic) build(concurrency int, middleware []message.HandlerMiddleware) {
 	tp.slots = newSlots(concurrency)
 	tp.only = tp.onlyEvent()
+	tp.demand = concurrency
 	for _, rt := range tp.all() {
 		rt.build(middleware)
+		tp.demand = max(tp.demand, rt.size)
 	}
 	tp.unknown = &route{topic: tp.name, call: func(msg *message.Message) ([]*message.Message, error) {
 		return nil, Permanent(&UnknownEventError{Topic: tp.name, Event: MetaFrom(msg.Context()).Event})

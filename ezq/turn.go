@@ -29,7 +29,7 @@ func (k *task) awaitTurn() bool {
 	k.slots.free()
 	select {
 	case <-k.turn.before:
-		if k.slots.retake(k.starting.Done()) {
+		if k.slots.retake(k.starting.Done(), nil) {
 			backend.SetAside(k.ctx, false)
 			return true
 		}
@@ -83,10 +83,15 @@ func (h *handling) stepAside() {
 
 // comeBack waits for a slot again. It returns false if the router stops before.
 func (h *handling) comeBack() bool {
-	if !h.task.slots.retake(h.task.starting.Done()) {
+	if !h.task.slots.retake(h.task.starting.Done(), nil) {
 		return false
 	}
+	h.sitDown()
+	return true
+}
+
+// sitDown makes a slot that was retaken the handler's own.
+func (h *handling) sitDown() {
 	h.seat = own
 	backend.SetAside(h.task.ctx, false)
-	return true
 }

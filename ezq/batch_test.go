@@ -1,0 +1,234 @@
+package ezq_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// batches notes the batches that a handler gets.
+type batches struct {
+	mu  sync.Mutex
+	all [][]int
+}
+
+func (b *batches) note(events []orderPlaced) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var ids []int
+	for _, e := range events {
+		ids = append(ids, e.ID)
+	}
+	slices.Sort(ids)
+	b.all = append(b.all, ids)
+}
+
+func (b *batches) sizes() (sizes []int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, ids := range b.all {
+		sizes = append(sizes, len(ids))
+	}
+	return sizes
+}
+
+func publishOrders(t *testing.T, queue message.Publisher, n int) {
+	t.Helper()
+	events := make([]orderPlaced, n)
+	for i := range events {
+		events[i].ID = i
+	}
+	require.NoError(t, ezq.PublishBatch(t.Context(), queue, events))
+}
+
+func TestABatchIsHandledWhenItIsFullOrHasLingered(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		var got batches
+		start := time.Now()
+		var last time.Duration
+		ezq.HandleBatch(router, func(ctx context.Context, events []orderPlaced) error {
+			assert(t, len(ezq.MetasFrom(ctx)) == len(events) && ezq.MetasFrom(ctx)[0].ID != "")
+			assert(t, ezq.MetaFrom(ctx).ID == "" && ezq.MetaFrom(ctx).Handler == "OrderPlaced")
+			got.note(events)
+			last = time.Since(start)
+			return nil
+		}, ezq.Size(1000), ezq.Linger(time.Minute))
+		publishOrders(t, queue, 2300)
+		runFor(t, router, time.Hour)
+		require.Equal(t, []int{1000, 1000, 300}, got.sizes(), "although only one may be handled at a time")
+		require.Equal(t, time.Minute, last)
+		require.Empty(t, left(t, queue))
+	})
+}
+
+func TestWhatABatchReturnsDecidesAboutItsEvents(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		verdict func() error
+		again   []int // the ids of the next batch
+	}{
+		{"nil: all are done", func() error { return nil }, nil},
+		{"an empty BatchError fails none", func() error { return ezq.BatchError{} }, nil},
+		{"a BatchError fails those that it names", func() error { return ezq.BatchError{1: errBoom, 3: errBoom, 2: nil} }, []int{1, 3}},
+		{"so do several", func() error { return errors.Join(ezq.Failed(0, errBoom), ezq.Failed(1, nil), ezq.Failed(2, errBoom)) }, []int{0, 2}},
+		{"also if it is wrapped", func() error { return ezq.Permanent(fmt.Errorf("some: %w", ezq.Failed(4, errBoom))) }, []int{4}},
+		{"another error fails all", func() error { return errBoom }, []int{0, 1, 2, 3, 4}},
+		{"so does another error beside a BatchError", func() error { return errors.Join(ezq.Failed(0, errBoom), errBoom) }, []int{0, 1, 2, 3, 4}},
+		{"so does a place that there is not", func() error { return ezq.Failed(5, errBoom) }, []int{0, 1, 2, 3, 4}},
+		{"so does a panic", func() error { panic(errBoom) }, []int{0, 1, 2, 3, 4}},
+		{"so does the end of the goroutine", func() error { runtime.Goexit(); return nil }, []int{0, 1, 2, 3, 4}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				router := newRouter(queue, ezq.Config{})
+				var again []int
+				ezq.HandleBatch(router, func(ctx context.Context, events []orderPlaced) error {
+					slices.SortFunc(events, func(a, b orderPlaced) int { return a.ID - b.ID })
+					if ezq.MetasFrom(ctx)[0].Failures == 0 {
+						return test.verdict()
+					}
+					for i, e := range events {
+						assert(t, ezq.MetasFrom(ctx)[i].Failures == 1)
+						again = append(again, e.ID)
+					}
+					return nil
+				}, ezq.Size(5), ezq.Linger(time.Minute))
+				// One after the other, so that the places are known.
+				time.AfterFunc(0, func() {
+					for i := range 5 {
+						publish(t, queue, orderPlaced{i})
+						time.Sleep(time.Second)
+					}
+				})
+				runFor(t, router, time.Hour)
+				require.Equal(t, test.again, again)
+				require.Empty(t, left(t, queue))
+			})
+		})
+	}
+}
+
+func TestABatchErrorSaysWhatFailed(t *testing.T) {
+	t.Parallel()
+	err := ezq.BatchError{7: errBoom, 2: ezq.Permanent(errors.New("no"))}
+	require.EqualError(t, err, "ezq: 2 of the batch failed; event 2: no; event 7: boom")
+	require.ErrorIs(t, err, errBoom)
+	require.NoError(t, ezq.Failed(1, nil))
+}
+
+func TestAnUndecodableEventIsInNoBatch(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		var got batches
+		ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
+			got.note(events)
+			return nil
+		}, ezq.Size(2))
+		require.NoError(t, queue.Publish("ezq", message.NewMessage("bad", []byte(`{"_type":"OrderPlaced","ID":"x"}`))))
+		publishOrders(t, queue, 2)
+		runFor(t, router, time.Second/2)
+		require.Equal(t, []int{2}, got.sizes())
+	})
+}
+
+func TestHalfABatchAtTheEnd(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		stop func(t *testing.T, queue *memory.Queue, router *ezq.Router, cancel func())
+		want []int
+		left int
+	}{
+		{"is handled at once after an EndEvent", func(t *testing.T, queue *memory.Queue, _ *ezq.Router, _ func()) {
+			publish(t, queue, ezq.EndEvent{})
+		}, []int{3}, 0},
+		{"goes back when the context ends", func(_ *testing.T, _ *memory.Queue, _ *ezq.Router, cancel func()) { cancel() }, nil, 3},
+		{"goes back when the topic is paused", func(_ *testing.T, _ *memory.Queue, router *ezq.Router, cancel func()) {
+			_ = router.Pause("ezq")
+			time.AfterFunc(time.Second, cancel)
+		}, nil, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				ctx, cancel := context.WithCancel(t.Context())
+				router := newRouter(queue, ezq.Config{})
+				var got batches
+				ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
+					got.note(events)
+					return nil
+				}, ezq.Linger(time.Hour))
+				publishOrders(t, queue, 3)
+				start := time.Now()
+				time.AfterFunc(time.Second, func() { test.stop(t, queue, router, cancel) })
+				require.NoError(t, router.Run(ctx))
+				require.Less(t, time.Since(start), 3*time.Second)
+				require.Equal(t, test.want, got.sizes())
+				rest := left(t, queue)
+				require.Len(t, rest, test.left)
+				for _, meta := range rest {
+					require.Zero(t, meta.Failures)
+				}
+			})
+		})
+	}
+}
+
+func TestABatchThatIsInterruptedHasNotFailed(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{DrainTimeout: time.Second})
+		ezq.HandleBatch(router, func(ctx context.Context, _ []orderPlaced) error {
+			<-ctx.Done()
+			assert(t, errors.Is(context.Cause(ctx), ezq.ErrInterrupted))
+			return ctx.Err()
+		}, ezq.Size(3))
+		publishOrders(t, queue, 3)
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		require.ErrorIs(t, router.Run(ctx), ezq.ErrDrainTimeout)
+		rest := left(t, queue)
+		require.Len(t, rest, 3)
+		require.Zero(t, rest[0].Failures)
+	})
+}
+
+func TestConcurrencyCountsBatches(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{Concurrency: 3})
+		var work, single gauge
+		ezq.HandleBatch(router, func(context.Context, []orderPlaced) error { work.during(time.Second); return nil },
+			ezq.Size(5), ezq.Concurrency(2))
+		ezq.Handle(router, func(context.Context, mailDue) error { single.during(time.Second); return nil })
+		publishOrders(t, queue, 50)
+		publish(t, queue, mailDue{1}, mailDue{2}, ezq.EndEvent{Timeout: time.Hour})
+		require.NoError(t, router.Run(t.Context()))
+		require.EqualValues(t, 2, work.most.Load())
+		require.EqualValues(t, 10, work.total.Load())
+		require.EqualValues(t, 2, single.total.Load())
+		require.Empty(t, left(t, queue))
+	})
+}
+
+func TestWiringMistakesWithBatchesPanic(t *testing.T) {
+	t.Parallel()
+	router := ezq.NewRouter(memory.New(), ezq.Config{})
+	single := func(context.Context, orderPlaced) error { return nil }
+	require.PanicsWithValue(t, "ezq: Handle: Size and Linger are for batches: use HandleBatch", func() { ezq.Handle(router, single, ezq.Size(2)) })
+	require.Panics(t, func() { ezq.Handle(router, single, ezq.Linger(0)) })
+	require.PanicsWithValue(t, "ezq: Size: 0 is not positive", func() { ezq.Size(0) })
+	require.PanicsWithValue(t, "ezq: Linger: -1s is negative", func() { ezq.Linger(-time.Second) })
+	require.PanicsWithValue(t, "ezq: HandleBatch: the handler of OrderPlaced is nil", func() { ezq.HandleBatch[orderPlaced](router, nil) })
+	require.PanicsWithValue(t, "ezq: HandleBatch: EZQEndEvent stops the router and is in no batch: use Handle", func() {
+		ezq.HandleBatch(router, func(context.Context, []ezq.EndEvent) error { return nil })
+	})
+}
