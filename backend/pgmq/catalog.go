@@ -72,6 +72,7 @@ type layout struct {
 	Headers   bool // the functions of PGMQ 1.5 and later
 	Columns   []string
 	Consume   bool // the privileges that consuming needs
+	Publish   bool // the privilege that publishing needs
 	Groups    bool // the table of bindings of PGMQ 1.11 and later
 	Backend   uint32
 	Pooled    bool `db:"-"` // a pooler is in between
@@ -85,6 +86,7 @@ select to_regprocedure('pgmq.create(text)') is not null,
 	coalesce(has_table_privilege(to_regclass($1), 'select')
 		and has_table_privilege(to_regclass($1), 'update')
 		and has_table_privilege(to_regclass($1), 'delete'), false),
+	coalesce(has_table_privilege(to_regclass($1), 'insert'), false),
 	to_regclass('pgmq.topic_bindings') is not null,
 	pg_backend_pid()`
 

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -179,6 +180,8 @@ func (s *Subscriber) listen(queue string) {
 }
 
 // letterTable makes sure that dead letters can go to topic, and returns its table.
+// It looks each time: the statement that moves them settles other messages too,
+// and must not fail for a queue that has been dropped meanwhile.
 func (s *Subscriber) letterTable(ctx context.Context, topic string) (string, error) {
 	queue, err := queueName(topic)
 	if err != nil {
@@ -188,8 +191,20 @@ func (s *Subscriber) letterTable(ctx context.Context, topic string) (string, err
 	if err != nil {
 		return "", err
 	}
+	s.catalog.forget(queue)
 	if _, err := s.catalog.find(ctx, pool, queue, s.creator(pool)); err != nil {
 		return "", classify("dead-letter", topic, err)
+	}
+	layout, err := probe(ctx, pool, queue)
+	if err != nil {
+		return "", classify("dead-letter", topic, err)
+	}
+	if !layout.Publish {
+		return "", &Error{
+			Op: "dead-letter", Topic: topic, Kind: ErrPermission,
+			Cause:  fmt.Errorf("the role may not publish to %s", tableName(queue)),
+			Remedy: fmt.Sprintf("let its owner run GRANT INSERT ON %s TO the role", tableName(queue)),
+		}
 	}
 	return tableName(queue), nil
 }
