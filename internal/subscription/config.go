@@ -45,6 +45,7 @@ const (
 	settleBatch = 500
 
 	// retryMin and retryMax bound the pause after a call to the store has failed.
+	// The latter is how long after an outage messages may rest.
 	retryMin = 50 * time.Millisecond
-	retryMax = 5 * time.Second
+	retryMax = time.Second
 )
