@@ -31,6 +31,14 @@ type Meta struct {
 	// is the zero Time if the backend does not say.
 	PublishedAt time.Time
 
+	// CorrelationID ties together all events that followed from one: it is the
+	// header correlation_id, which [Publish] passes on. It is "" if there is none.
+	CorrelationID string
+
+	// CausationID is the ID of the event in whose handler this one was published,
+	// or "" if it was not in one.
+	CausationID string
+
 	// Headers are what [Header] has attached, and other metadata. They are a copy.
 	Headers map[string]string
 }
@@ -93,6 +101,7 @@ func (h *handling) copyMeta() Meta {
 		return Meta{}
 	}
 	meta := h.meta
+	meta.CorrelationID, meta.CausationID = h.headers[correlationHeader], h.headers[causationHeader]
 	meta.Headers = maps.Clone(h.headers)
 	return meta
 }

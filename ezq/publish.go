@@ -21,6 +21,11 @@ import (
 // *[EventTypeError]), or if an option is invalid or cannot be kept by p (it
 // matches [errors.ErrUnsupported]). Whatever p itself returns is wrapped.
 //
+// With the context of a handler, the event says where it comes from: its header
+// causation_id is the ID of the event being handled, and correlation_id is that
+// event's own, or else its ID. A [Header] of the same name wins. In a batch handler
+// there is no single cause, so there are no such headers.
+//
 // Publish may be called concurrently if p may.
 func Publish(ctx context.Context, p message.Publisher, event any, opts ...PublishOption) error {
 	return publish(ctx, p, []any{event}, opts)
@@ -117,6 +122,7 @@ func (o *outgoing) prepare(ctx context.Context, p message.Publisher, opts []Publ
 func (o *outgoing) message(ctx context.Context, payload []byte) *message.Message {
 	msg := message.NewMessageWithContext(ctx, watermill.NewUUID(), payload)
 	msg.Metadata.Set(contentType, "application/json")
+	setCause(ctx, msg.Metadata)
 	for _, h := range o.headers {
 		msg.Metadata.Set(h.name, h.value)
 	}

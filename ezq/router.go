@@ -58,6 +58,7 @@ type Router struct {
 	middleware []message.HandlerMiddleware
 	topics     map[string]*topic
 	started    atomic.Bool
+	running    atomic.Pointer[run] // the only one
 }
 
 // NewRouter returns a router that takes its events from subscriber, which is a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -67,6 +68,8 @@ type run struct {
 
 	mu     sync.Mutex
 	active map[*handling]struct{} // what handlers work on
+
+	over atomic.Bool
 }
 
 // stopReason is why a router takes no more events. The first reason counts.
@@ -82,6 +85,7 @@ func newRun(ctx context.Context, r *Router) *run {
 	rn.starting, rn.giveUp = context.WithCancelCause(ctx)
 	rn.taking, rn.stop = context.WithCancelCause(rn.starting)
 	rn.working, rn.interrupt = context.WithCancelCause(context.WithoutCancel(ctx))
+	r.running.Store(rn)
 	return rn
 }
 
@@ -92,6 +96,7 @@ func (rn *run) fail(err error) {
 
 // finish goes through the phases of stopping. Nothing is taken any more.
 func (rn *run) finish() error {
+	defer rn.over.Store(true)
 	reason := rn.reason()
 	idle := make(chan struct{})
 	go func() {
@@ -107,7 +112,7 @@ func (rn *run) finish() error {
 		rn.giveUp(reason)
 		rn.interrupt(ErrInterrupted)
 		closedWithin(grace, idle)
-		err = &StopError{Reason: err, Running: rn.running()}
+		err = &StopError{Reason: err, Running: rn.hung()}
 	}
 	rn.giveUp(reason)
 	rn.interrupt(nil)
@@ -135,8 +140,8 @@ func (rn *run) awaitEnd() {
 	}
 }
 
-// running returns what handlers are working on.
-func (rn *run) running() []Meta {
+// hung returns what handlers are still working on.
+func (rn *run) hung() []Meta {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
 	var metas []Meta

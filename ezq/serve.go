@@ -74,9 +74,11 @@ func (rn *run) serve(tp *topic) {
 				t.close()
 				return
 			}
+			tp.subscribed.Store(true)
 		}
 		t.takeUntil(changed, events)
 		if rn.features.Drain {
+			tp.subscribed.Store(false)
 			over := events
 			rn.ends.Go(func() { rn.discard(over) })
 			events = nil

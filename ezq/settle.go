@@ -92,6 +92,7 @@ func (k *task) conclude(outcomes []outcome) {
 		}
 	}
 	k.turn.end()
+	k.counts.conclude(worst)
 	k.tell(worst, back, letter)
 }
 

@@ -3,6 +3,7 @@ package ezq
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -12,6 +13,7 @@ type topic struct {
 	name   string
 	events map[string][]*route // by the names of the events
 	pause  *pause
+	counts counts
 
 	// What follows is made when the router starts.
 	only    []*route // of messages that name no event
@@ -20,6 +22,8 @@ type topic struct {
 	slots   *slots
 	demand  int // how many events the handlers want at a time
 	keys    keys
+
+	subscribed atomic.Bool
 }
 
 // add attaches rt, or panics if it and another handler of the same event could
@@ -47,11 +51,18 @@ func mustDiffer(rt, other *route, event string) {
 	}
 }
 
+// nameHeader is where Watermill's cqrs package puts the name of an event.
+const nameHeader = "name"
+
 // find returns the handlers of the event in msg, and the name that the message
-// gives it. A message that names no event is for the topic's only event.
+// gives it. One whose payload names no event may do so in its metadata, if there
+// is a handler for that; otherwise it is for the topic's only event.
 func (tp *topic) find(msg *message.Message) (routes []*route, event string) {
 	name, ok := peek(msg.Payload)
 	if !ok {
+		if named := msg.Metadata[nameHeader]; tp.events[named] != nil && !isControl(named) {
+			return tp.events[named], named
+		}
 		return tp.only, ""
 	}
 	routes = tp.events[string(name)]

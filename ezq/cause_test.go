@@ -1,0 +1,76 @@
+package ezq_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+func TestWhatAHandlerPublishesNamesItsCause(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		var metas []ezq.Meta
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+			metas = append(metas, ezq.MetaFrom(ctx))
+			switch e.ID {
+			case 1, 2:
+				return ezq.Publish(ctx, queue, orderPlaced{e.ID + 1})
+			case 3:
+				return ezq.Publish(ctx, queue, orderPlaced{4}, ezq.Header("correlation_id", "mine"))
+			}
+			return ezq.Publish(context.Background(), queue, ezq.EndEvent{})
+		})
+		publish(t, queue, orderPlaced{1})
+		require.NoError(t, router.Run(t.Context()))
+		require.Len(t, metas, 4)
+		require.Empty(t, metas[0].CorrelationID, "a plain context adds nothing")
+		require.Empty(t, metas[0].CausationID)
+		for i, meta := range metas[1:] {
+			require.Equal(t, metas[i].ID, meta.CausationID)
+		}
+		require.Equal(t, metas[0].ID, metas[1].CorrelationID)
+		require.Equal(t, metas[0].ID, metas[2].CorrelationID)
+		require.Equal(t, "mine", metas[3].CorrelationID, "a header wins")
+	})
+}
+
+// An event that a handler publishes with its context knows what it follows from.
+func ExampleMeta() {
+	ctx := context.Background()
+	queue := memory.New()
+	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: quiet()})
+	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+		return ezq.Publish(ctx, queue, mailDue{ID: e.ID})
+	})
+	ezq.Handle(router, func(ctx context.Context, e mailDue) error {
+		meta := ezq.MetaFrom(ctx)
+		fmt.Println(meta.Event, "on", meta.Topic, "belongs to", meta.CorrelationID)
+		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+	})
+	_ = ezq.Publish(ctx, queue, orderPlaced{ID: 7}, ezq.Header("correlation_id", "order 7"))
+	fmt.Println(router.Run(ctx))
+	// Output:
+	// mailDue on ezq belongs to order 7
+	// <nil>
+}
+
+// Stats and Healthy are what a monitoring endpoint needs.
+func ExampleRouter_Stats() {
+	ctx := context.Background()
+	queue := memory.New()
+	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error { return nil })
+	_ = ezq.PublishBatch(ctx, queue, []any{orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{}})
+	_ = router.Run(ctx)
+
+	fmt.Println("succeeded:", router.Stats()["ezq"].Succeeded)
+	fmt.Println(router.Healthy())
+	// Output:
+	// succeeded: 2
+	// ezq: the router has stopped
+}

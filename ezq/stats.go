@@ -1,0 +1,97 @@
+package ezq
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// TopicStats is what a router has done with the events of one topic since it was
+// started. An event counts once for each delivery; control events do not count.
+type TopicStats struct {
+	Taken        int64 // by this router; the sum of all that follow
+	Succeeded    int64 // done; also those that a middleware has published as dead letters
+	Failed       int64 // and will be delivered again
+	DeadLettered int64 // moved by the backend; see [backend.Features].DeadLetter
+	GivenBack    int64 // to be delivered again as if nothing had happened
+	InFlight     int64 // being handled, or waiting for that
+
+	// LastFailure is when an event failed last. It is the zero Time if none has.
+	LastFailure time.Time
+
+	// Paused says that nothing is taken until [Router.Resume].
+	Paused bool
+}
+
+// Stats tells about each topic, by its name. It is cheap, and may be called at any
+// time: before Run, after it, and concurrently.
+func (r *Router) Stats() map[string]TopicStats {
+	stats := make(map[string]TopicStats, len(r.topics))
+	for name, tp := range r.topics {
+		stats[name] = tp.stats()
+	}
+	return stats
+}
+
+func (tp *topic) stats() TopicStats {
+	// What has an outcome was taken before, so that is read last.
+	s := TopicStats{
+		Succeeded:    tp.counts.fates[succeeded].Load(),
+		Failed:       tp.counts.fates[failed].Load(),
+		DeadLettered: tp.counts.fates[givenUp].Load(),
+		GivenBack:    tp.counts.fates[givenBack].Load(),
+	}
+	s.Taken = tp.counts.taken.Load()
+	s.InFlight = s.Taken - s.Succeeded - s.Failed - s.DeadLettered - s.GivenBack
+	if at := tp.counts.lastFailure.Load(); at != 0 {
+		s.LastFailure = time.Unix(0, at)
+	}
+	s.Paused, _ = tp.pause.state()
+	return s
+}
+
+type counts struct {
+	taken       atomic.Int64
+	fates       [failed + 1]atomic.Int64
+	lastFailure atomic.Int64 // in nanoseconds since 1970; 0: never
+}
+
+func (c *counts) conclude(f fate) {
+	c.fates[f].Add(1)
+	if f == failed {
+		c.lastFailure.Store(time.Now().UnixNano())
+	}
+}
+
+var (
+	errNotStarted = errors.New("ezq: the router has not been started")
+	errStopping   = errors.New("ezq: the router is stopping")
+	errStopped    = errors.New("ezq: the router has stopped")
+)
+
+// Healthy returns nil while the router runs and receives the events of all topics
+// that are not paused. Otherwise its error says what is wrong: the router has not
+// been started, is not subscribed yet, is stopping, or has stopped; a
+// [SubscriptionError] if that is why. It may be called at any time.
+func (r *Router) Healthy() error {
+	rn := r.running.Load()
+	if rn == nil {
+		return errNotStarted
+	}
+	if rn.taking.Err() != nil {
+		if lost, ok := errors.AsType[*SubscriptionError](rn.reason().err); ok {
+			return lost
+		}
+		if rn.over.Load() {
+			return errStopped
+		}
+		return errStopping
+	}
+	for name, tp := range r.topics {
+		if paused, _ := tp.pause.state(); !paused && !tp.subscribed.Load() {
+			return fmt.Errorf("ezq: the router has not subscribed to %q yet", name)
+		}
+	}
+	return nil
+}

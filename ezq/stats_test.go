@@ -1,0 +1,98 @@
+package ezq_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+func TestStatsCountEveryOutcome(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{Concurrency: 3})
+		router.Use(giveUp)
+		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+			switch {
+			case e.ID == 0:
+				return ezq.Permanent(errBoom)
+			case e.ID == 1 && ezq.MetaFrom(ctx).Failures == 0:
+				return errBoom
+			case e.ID >= 4:
+				time.Sleep(time.Hour)
+			}
+			return nil
+		}, ezq.Concurrency(2))
+		require.Equal(t, map[string]ezq.TopicStats{"ezq": {}}, router.Stats())
+		publishOrders(t, queue, 4)
+		start := time.Now()
+		time.AfterFunc(10*time.Second, func() { publish(t, queue, orderPlaced{4}, orderPlaced{5}, orderPlaced{6}) })
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		time.AfterFunc(30*time.Second, func() {
+			_ = router.Pause("ezq") // which gives back what waits
+			synctest.Wait()
+			assert(t, router.Stats()["ezq"].InFlight == 2 && router.Stats()["ezq"].Paused)
+		})
+		require.ErrorIs(t, router.Run(ctx), ezq.ErrDrainTimeout)
+		got := router.Stats()["ezq"]
+		require.WithinDuration(t, start, got.LastFailure, 0)
+		got.LastFailure = time.Time{}
+		require.Equal(t, ezq.TopicStats{
+			Taken: 8, Succeeded: 3, Failed: 1, DeadLettered: 1, GivenBack: 1, InFlight: 2, Paused: true,
+		}, got)
+		time.Sleep(2 * time.Hour) // let the hung handlers end
+	})
+}
+
+func TestARouterIsHealthyWhileItReceives(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		ctx, stop := context.WithCancel(t.Context())
+		router := newRouter(queue, ezq.Config{})
+		ezq.Handle(router, func(context.Context, orderPlaced) error { time.Sleep(5 * time.Second); return nil })
+		require.EqualError(t, router.Healthy(), "ezq: the router has not been started")
+		ended := make(chan error)
+		go func() { ended <- router.Run(ctx) }()
+		publish(t, queue, orderPlaced{1})
+		synctest.Wait()
+		require.NoError(t, router.Healthy())
+		require.NoError(t, router.Pause("ezq"))
+		synctest.Wait()
+		require.NoError(t, router.Healthy(), "to rest is not to be ill")
+		stop()
+		synctest.Wait()
+		require.EqualError(t, router.Healthy(), "ezq: the router is stopping")
+		require.NoError(t, <-ended)
+		require.EqualError(t, router.Healthy(), "ezq: the router has stopped")
+	})
+}
+
+// slowSubscriber takes a while to subscribe.
+type slowSubscriber struct{ message.Subscriber }
+
+func (s slowSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	<-time.After(time.Second)
+	return s.Subscriber.Subscribe(ctx, topic)
+}
+
+func TestARouterThatHasLostItsSubscriptionIsNotHealthy(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(slowSubscriber{queue}, ezq.Config{})
+		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
+		ended := make(chan error)
+		go func() { ended <- router.Run(t.Context()) }()
+		synctest.Wait()
+		require.EqualError(t, router.Healthy(), `ezq: the router has not subscribed to "ezq" yet`)
+		time.Sleep(time.Minute)
+		require.NoError(t, router.Healthy())
+		require.NoError(t, queue.Close())
+		var lost *ezq.SubscriptionError
+		require.ErrorAs(t, <-ended, &lost)
+		require.ErrorAs(t, router.Healthy(), &lost)
+	})
+}
