@@ -67,12 +67,13 @@ func (s *story) repeatedForNothing() (found []string) {
 
 func (s *story) lostForNothing() []string {
 	return s.which(func(d *delivery) bool {
-		if d.ended == nil || !errors.Is(d.ended.cause, backend.ErrLeaseLost) {
-			return false
-		}
-		tooLong := d.ended.at.Sub(d.handed.at) >= s.maxExtension
-		return !tooLong && !d.expired.by(d.ended.at) && !s.troubled(d, d.ended.at)
+		return d.ended != nil && errors.Is(d.ended.cause, backend.ErrLeaseLost) && !s.mayBeLost(d, d.ended.at)
 	})
+}
+
+// mayBeLost is whether there was a reason by then to lose the lease of d.
+func (s *story) mayBeLost(d *delivery, then time.Time) bool {
+	return then.Sub(d.handed.at) >= s.maxExtension || d.expired.by(then) || s.troubled(d, then)
 }
 
 func (s *story) tooSoon() (found []string) {
@@ -109,8 +110,7 @@ func (s *story) forgotten() []string {
 			return false
 		}
 		deadline, ending := s.abandons[d.who]
-		lost := d.ended.by(d.answered.at) && errors.Is(d.ended.cause, backend.ErrLeaseLost)
-		if ending && (lost || !d.answered.at.Before(deadline)) {
+		if ending && (s.mayBeLost(d, d.answered.at) || !d.answered.at.Before(deadline)) {
 			return false
 		}
 		at := s.closed[d.who]

@@ -37,6 +37,23 @@ func TestAMessageIsHandledForMaxExtensionAtMost(t *testing.T) {
 	}
 }
 
+func TestAnExtensionOfALeaseThatWasGivenBackDoesNotCostTheNextOne(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.store.publish(1)
+		c := r.subscribe()
+		time.Sleep(lease / 2)
+		c.always(fault{err: errStore}, extending)
+		time.Sleep(lease/2 - 2*time.Second)
+		c.always(fault{wait: 4 * time.Second}, extending)
+		time.Sleep(3500 * time.Millisecond)
+		require.Len(t, r.store.read(claimed), 2, "it was given back and claimed again, while it was being extended")
+		msg := c.receive()
+		time.Sleep(2 * time.Second)
+		require.NoError(t, msg.Context().Err())
+		c.ack(msg)
+	})
+}
+
 func TestAnExtensionUndoesNoNack(t *testing.T) {
 	t.Run("when both are on their way", func(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {

@@ -22,10 +22,13 @@ type fault struct {
 // hang is a wait or a reply that does not come before the caller gives up.
 const hang = time.Duration(math.MaxInt64)
 
+// latency is what a store may take that works.
+const latency = 100 * time.Millisecond
+
 var errStore = errors.New("the store is out of order")
 
 func (f fault) harmful() bool {
-	return f.wait > 0 || f.err != nil || f.reply > 0 || f.lost != nil
+	return f.wait > latency || f.err != nil || f.reply > latency || f.lost != nil
 }
 
 type method string

@@ -128,7 +128,7 @@ func (ls *leases) extended(due []*lease, lost []Token, sent time.Time) (n int) {
 		l.extended(sent, ls.config.Lease)
 	}
 	for _, token := range lost {
-		if l := ls.byID[token.ID]; l != nil && l.Number == token.Number {
+		if l := ls.byID[token.ID]; l != nil && l.Number == token.Number && l.At.Equal(token.At) {
 			ls.lose(l)
 			n++
 		}
