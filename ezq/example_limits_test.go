@@ -16,8 +16,8 @@ func ExampleConcurrency() {
 		Topics:      map[string]ezq.TopicConfig{"mail": {Concurrency: 5}}, // and for another one
 		Logger:      quiet(),
 	})
-	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error { return nil }, ezq.Concurrency(2))
-	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error { return nil }, ezq.Topic("mail"))
+	ezq.Handle(router, func(_ context.Context, e orderPlaced) error { return nil }, ezq.Concurrency(2))
+	ezq.Handle(router, func(_ context.Context, e orderPlaced) error { return nil }, ezq.Topic("mail"))
 
 	_ = ezq.Publish(context.Background(), queue, ezq.EndEvent{})
 	fmt.Println(router.Run(context.Background()))
@@ -30,7 +30,7 @@ func ExampleKey() {
 	ctx := context.Background()
 	queue := memory.New()
 	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
-	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+	ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
 		fmt.Println("order", e.ID)
 		return nil
 	})
@@ -52,7 +52,7 @@ func ExampleRouter_Pause() {
 	ctx := context.Background()
 	queue := memory.New()
 	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
-	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+	ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
 		fmt.Println("order", e.ID)
 		return nil
 	})

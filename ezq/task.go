@@ -30,7 +30,7 @@ func (k *task) handle() {
 	defer finish()
 	k.ctx = ctx
 	if !k.awaitTurn() {
-		k.conclude([]outcome{{route: k.topic.unknown, fate: givenBack}})
+		k.conclude([]outcome{{route: k.unknown, fate: givenBack}})
 		return
 	}
 	routes := k.remaining()
@@ -66,7 +66,7 @@ func (k *task) workContext(ctx context.Context) (_ context.Context, finish func(
 // earlier delivery.
 func (k *task) remaining() []*route {
 	if k.routes == nil {
-		return k.topic.nobody
+		return k.nobody
 	}
 	d := backend.DeliveryFrom(k.ctx)
 	if d == nil || len(d.Done) == 0 {

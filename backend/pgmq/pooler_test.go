@@ -37,7 +37,7 @@ import (
 func throughPooler(t *testing.T, database string) string {
 	t.Helper()
 	program := findPooler(t)
-	dir, err := os.MkdirTemp("/tmp", "ezq-pgbouncer.*")
+	dir, err := os.MkdirTemp("/tmp", "ezq-pgbouncer.*") //nolint:usetesting // the pooler's user has no way into TempDir
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	u, err := url.Parse(database)

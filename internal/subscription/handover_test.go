@@ -85,7 +85,7 @@ func TestMaxInFlightIsNotExceeded(t *testing.T) {
 		})
 	}
 	t.Run("by messages that come back, either", func(t *testing.T) {
-		bubble(t, func(t *testing.T, r *rig) {
+		bubble(t, func(_ *testing.T, r *rig) {
 			r.config.MaxInFlight = 2
 			r.store.publish(5)
 			c := r.subscribe()

@@ -159,7 +159,7 @@ func (r *rig) poll() *consumer {
 
 // requireGrowing checks that pauses double from one length to another, each
 // within 20 %, and stay there.
-func requireGrowing(t *testing.T, pauses []time.Duration, from, to time.Duration) {
+func requireGrowing(t *testing.T, pauses []time.Duration, from, to time.Duration) { //nolint:unparam // a range has two ends
 	t.Helper()
 	require.NotEmpty(t, pauses)
 	for i, pause := range pauses {
