@@ -10,6 +10,7 @@ import (
 type connection struct {
 	client, server net.Conn
 	gone           chan struct{} // closed when it is reset
+	orphan         bool          // guarded by the proxy's mutex
 	once           sync.Once
 }
 
@@ -112,7 +113,7 @@ func (p *Proxy) await(c *connection, d Direction, n int) (allowed int, ok bool) 
 	}
 	for {
 		p.mu.Lock()
-		if !p.stalled[d] {
+		if !p.stalled[d] && !c.orphan {
 			allowed = p.take(d, n)
 			p.mu.Unlock()
 			return allowed, true

@@ -98,6 +98,16 @@ func (p *Proxy) CutAfter(d Direction, n int64) {
 	p.set(func() { each(d, func(i Direction) { p.cut[i] = n }) })
 }
 
+// Orphan makes all open connections pass nothing any more, ever, without a word: each side goes on
+// to believe in them. New connections are not concerned.
+func (p *Proxy) Orphan() {
+	p.set(func() {
+		for c := range p.connections {
+			c.orphan = true
+		}
+	})
+}
+
 // ResetAll resets all connections, on both sides.
 func (p *Proxy) ResetAll() {
 	p.mu.Lock()
