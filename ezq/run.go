@@ -69,7 +69,8 @@ type run struct {
 	mu     sync.Mutex
 	active map[*handling]struct{} // what handlers work on
 
-	over atomic.Bool
+	over   atomic.Bool
+	ending sync.Once // for Attach
 }
 
 // stopReason is why a router takes no more events. The first reason counts.

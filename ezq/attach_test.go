@@ -1,0 +1,156 @@
+package ezq_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+func watermillRouter(t *testing.T) *message.Router {
+	t.Helper()
+	w, err := message.NewRouter(message.RouterConfig{CloseTimeout: 20 * time.Second}, watermill.NopLogger{})
+	require.NoError(t, err)
+	return w
+}
+
+// within fails the test if done is not closed soon. These tests run in real time:
+// Watermill's router waits while it holds a mutex, which stops virtual time.
+func within(t *testing.T, done <-chan struct{}, what string) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		require.Fail(t, "this did not happen: "+what)
+	}
+}
+
+func TestAttachedHandlersWorkInAWatermillRouter(t *testing.T) {
+	for name, before := range map[string]bool{"attached before it runs": true, "attached while it runs": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queue := memory.NewWith(memory.Config{Logger: quiet()})
+			router := newRouter(queue, ezq.Config{})
+			var calls journal
+			done := make(chan struct{})
+			ezq.Handle(router, func(context.Context, orderPlaced) error { calls.note("steady"); return nil }, ezq.Name("steady"))
+			ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+				meta := ezq.MetaFrom(ctx)
+				assert(t, e.ID == 7 && meta.Handler == "shaky" && meta.Topic == "ezq" && meta.Failures == meta.Delivery-1)
+				if calls.note("shaky") < 3 {
+					return ezq.RetryAfter(10*time.Millisecond, errBoom)
+				}
+				close(done)
+				return nil
+			}, ezq.Name("shaky"))
+
+			w := watermillRouter(t)
+			w.AddConsumerHandler("theirs", "other", queue, func(*message.Message) error { return nil })
+			if before {
+				require.NoError(t, router.Attach(w))
+			}
+			go func() { _ = w.Run(context.Background()) }()
+			<-w.Running()
+			if !before {
+				require.NoError(t, router.Attach(w))
+			}
+			require.NoError(t, router.Healthy())
+			publish(t, queue, orderPlaced{7})
+			within(t, done, "the third try succeeds")
+			require.Equal(t, map[string]int{"steady": 1, "shaky": 3}, calls.read())
+			require.NoError(t, w.Close())
+			require.NoError(t, queue.Close())
+		})
+	}
+}
+
+func TestAnAttachedRouterLetsItsHandlersFinish(t *testing.T) {
+	t.Parallel()
+	queue := memory.NewWith(memory.Config{Logger: quiet()})
+	router := newRouter(queue, ezq.Config{})
+	begun, finished := make(chan struct{}), make(chan struct{})
+	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+		close(begun)
+		<-ezq.Stopping(ctx)
+		assert(t, ctx.Err() == nil)
+		close(finished)
+		return nil
+	})
+	w := watermillRouter(t)
+	require.NoError(t, router.Attach(w))
+	go func() { _ = w.Run(context.Background()) }()
+	publish(t, queue, orderPlaced{1})
+	within(t, begun, "the handler begins")
+	require.NoError(t, w.Close())
+	within(t, finished, "the handler learns of the end and goes on")
+	require.NoError(t, queue.Close())
+}
+
+func TestAControlEventStopsAnAttachedRouterAndNoOtherHandlers(t *testing.T) {
+	t.Parallel()
+	queue := memory.NewWith(memory.Config{Logger: quiet()})
+	router := newRouter(queue, ezq.Config{})
+	ended := make(chan struct{})
+	ezq.Handle(router, func(context.Context, ezq.EndEvent) error { close(ended); return nil })
+	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
+	w := watermillRouter(t)
+	var theirs atomic.Int32
+	handled := make(chan struct{}, 1)
+	w.AddConsumerHandler("theirs", "other", queue, func(*message.Message) error {
+		theirs.Add(1)
+		handled <- struct{}{}
+		return nil
+	})
+	require.NoError(t, router.Attach(w))
+	go func() { _ = w.Run(context.Background()) }()
+	publish(t, queue, ezq.EndEvent{})
+	within(t, ended, "the end is observed")
+	require.Eventually(t, func() bool { return fmt.Sprint(router.Healthy()) == "ezq: the router has stopped" }, 10*time.Second, time.Millisecond)
+	require.NoError(t, ezq.Publish(t.Context(), queue, orderPlaced{1}, ezq.Topic("other")))
+	<-handled
+	require.False(t, w.IsClosed())
+	require.NoError(t, w.Close())
+	require.NoError(t, queue.Close())
+}
+
+func TestAttachRefusesWhatCannotWork(t *testing.T) {
+	t.Parallel()
+	queue := memory.New()
+	w := watermillRouter(t)
+	router := newRouter(queue, ezq.Config{})
+	require.ErrorContains(t, router.Attach(nil), "is nil")
+	require.ErrorContains(t, router.Attach(w), "no handlers")
+	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
+	require.NoError(t, router.Attach(w))
+	require.ErrorContains(t, router.Run(t.Context()), "started already")
+	second := newRouter(queue, ezq.Config{})
+	ezq.Handle(second, func(context.Context, orderPlaced) error { return nil })
+	require.ErrorContains(t, second.Attach(w), `has a handler named "ezq ezq" already`)
+}
+
+// The typed handlers become part of a program that runs a Watermill router.
+func ExampleRouter_Attach() {
+	ctx := context.Background()
+	queue := memory.New()
+	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+		fmt.Println("order", e.ID)
+		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+	})
+
+	w, _ := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
+	_ = router.Attach(w)
+	_ = ezq.Publish(ctx, queue, orderPlaced{ID: 7})
+	fmt.Println(w.Run(ctx)) // ends when its last handler has ended
+	// Output:
+	// order 7
+	// <nil>
+}

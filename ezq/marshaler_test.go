@@ -1,0 +1,68 @@
+package ezq_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+func TestANameInTheMetadataCountsIfThePayloadHasNone(t *testing.T) {
+	for _, test := range []struct{ name, payload, metadata, handled string }{
+		{"the metadata names an event that is handled", `{"ID":1}`, "OrderPlaced", "OrderPlaced"},
+		{"the payload goes first", `{"_type":"mailDue","ID":1}`, "OrderPlaced", "mailDue"},
+		{"an alias is a name", `{"ID":1}`, "main.OrderPlaced", "OrderPlaced"},
+		{"an unknown name is no name", `{"ID":1}`, "Nobody", ""},
+		{"control events are not named there", `{"ID":1}`, "EZQEndEvent", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				router := newRouter(queue, ezq.Config{Concurrency: 1, IgnoreUnknown: true})
+				var handled string
+				note := func(ctx context.Context) error { handled = ezq.MetaFrom(ctx).Event; return nil }
+				ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { return note(ctx) }, ezq.Alias("main.OrderPlaced"))
+				ezq.Handle(router, func(ctx context.Context, _ mailDue) error { return note(ctx) })
+				ezq.Handle(router, func(context.Context, ezq.EndEvent) error { return nil })
+				msg := message.NewMessage("1", []byte(test.payload))
+				msg.Metadata.Set("name", test.metadata)
+				require.NoError(t, queue.Publish("ezq", msg))
+				publish(t, queue, ezq.EndEvent{})
+				require.NoError(t, router.Run(t.Context()))
+				require.Equal(t, test.handled, handled)
+				require.Empty(t, left(t, queue))
+			})
+		})
+	}
+}
+
+func TestTheMarshalerSpeaksTheWireForm(t *testing.T) {
+	t.Parallel()
+	var m ezq.Marshaler
+	msg, err := m.Marshal(&orderPlaced{7})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"_type":"OrderPlaced","ID":7}`, string(msg.Payload))
+	require.Equal(t, "OrderPlaced", m.Name(&orderPlaced{}))
+	require.Equal(t, "OrderPlaced", m.NameFromMessage(msg))
+	var back orderPlaced
+	require.NoError(t, m.Unmarshal(msg, &back))
+	require.Equal(t, 7, back.ID)
+
+	var wrong *ezq.DecodeError
+	require.ErrorAs(t, m.Unmarshal(message.NewMessage("1", []byte(`{"_type":"OrderPlaced","ID":"x"}`)), &back), &wrong)
+	require.Equal(t, "OrderPlaced", wrong.Event)
+	require.Panics(t, func() { m.Name(struct{}{}) })
+	_, err = m.Marshal(7)
+	require.Error(t, err)
+}
+
+// Watermill's cqrs package takes it as its marshaler.
+func ExampleMarshaler() {
+	msg, _ := ezq.Marshaler{}.Marshal(orderPlaced{ID: 7})
+	fmt.Println(ezq.Marshaler{}.NameFromMessage(msg), string(msg.Payload))
+	// Output: OrderPlaced {"_type":"OrderPlaced","ID":7}
+}
