@@ -74,6 +74,7 @@ type layout struct {
 	Consume   bool // the privileges that consuming needs
 	Publish   bool // the privilege that publishing needs
 	Groups    bool // the table of bindings of PGMQ 1.11 and later
+	ReadOnly  bool
 	Backend   uint32
 	Pooled    bool `db:"-"` // a pooler is in between
 }
@@ -88,6 +89,7 @@ select to_regprocedure('pgmq.create(text)') is not null,
 		and has_table_privilege(to_regclass($1), 'delete'), false),
 	coalesce(has_table_privilege(to_regclass($1), 'insert'), false),
 	to_regclass('pgmq.topic_bindings') is not null,
+	current_setting('transaction_read_only')::boolean,
 	pg_backend_pid()`
 
 func probe(ctx context.Context, db DB, queue string) (layout, error) {
@@ -171,6 +173,10 @@ func queueNotFound(queue string) error {
 		Kind: ErrQueueNotFound, Cause: fmt.Errorf("there is no queue %q", queue),
 		Remedy: fmt.Sprintf("create it with select pgmq.create('%s'), or leave NoCreate unset", queue),
 	}
+}
+
+func takesNoWrites() error {
+	return &Error{Cause: errors.New("the server takes no writes, which consuming needs"), Remedy: otherRemedy("25006")}
 }
 
 func isCode(err error, codes ...string) bool {

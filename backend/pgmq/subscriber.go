@@ -70,8 +70,8 @@ func (s *Subscriber) Features() backend.Features { return features() }
 // handed over, waits up to DrainTimeout for the others, whose contexts stay
 // alive until then, and closes the channel.
 //
-// A server that cannot be reached, lacks PGMQ, or denies a privilege is an
-// [*Error] here. What fails later is logged and tried again, for as long as the
+// A server that cannot be reached, lacks PGMQ, takes no writes, or denies a
+// privilege is an [*Error] here. What fails later is logged and tried again, for as long as the
 // subscription lasts.
 func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	store, err := s.open(ctx, topic)
@@ -151,6 +151,8 @@ func (s *Subscriber) check(ctx context.Context, db DB, topic, queue string) erro
 	switch {
 	case err != nil:
 		return err
+	case layout.ReadOnly:
+		return takesNoWrites()
 	case !layout.Consume:
 		return notAConsumer(queue)
 	case s.config.Group != "" && !layout.Groups:

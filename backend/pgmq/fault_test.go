@@ -1,0 +1,309 @@
+package pgmq_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/faultproxy"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// throughProxy returns a proxy in front of the server, and the URL of the
+// database through it.
+func throughProxy(t *testing.T, database string) (*faultproxy.Proxy, string) {
+	t.Helper()
+	u, err := url.Parse(database)
+	require.NoError(t, err)
+	proxy := faultproxy.Start(t, u.Host)
+	u.Host = proxy.Address()
+	return proxy, u.String()
+}
+
+// loseReply lets the server act on what do sends, and loses its reply. The
+// request waits at the server for a lock until its reply cannot get through.
+func loseReply(t *testing.T, proxy *faultproxy.Proxy, pool *pgxpool.Pool, do func()) {
+	t.Helper()
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) }) // if the test fails
+	_, err = tx.Exec(t.Context(), "lock table pgmq.q_t in exclusive mode")
+	require.NoError(t, err)
+	do()
+	const writing = `from pg_stat_activity where datname = current_database() and query ~ '(insert into|delete from) "pgmq"."q_t'`
+	pgtest.Eventually(t, patience, "the request is there", func() bool {
+		return get[bool](t, pool, "select count(*) > 0 "+writing+" and wait_event_type = 'Lock'")
+	})
+	proxy.Swallow(faultproxy.ToClient)
+	require.NoError(t, tx.Rollback(t.Context()))
+	pgtest.Eventually(t, patience, "the server has acted", func() bool {
+		return get[bool](t, pool, "select count(*) = 0 "+writing+" and state = 'active' and pid <> pg_backend_pid()") && proxy.Swallowed() > 0
+	})
+	proxy.Heal()
+	proxy.ResetAll()
+}
+
+func TestAPublishWhoseReplyIsLostIsOfUnknownOutcomeAndNotRepeated(t *testing.T) {
+	t.Parallel()
+	direct := pgtest.Database(t)
+	pool := pgtest.Pool(t, direct)
+	proxy, database := throughProxy(t, direct)
+	queue := openAt(t, database, pgmq.Config{})
+	publish(t, queue, "before")
+	result := make(chan error, 1)
+	loseReply(t, proxy, pool, func() { go func() { result <- queue.Publish("t", message.NewMessage("a", nil)) }() })
+	err := <-result
+	require.ErrorIs(t, err, pgmq.ErrUnknownOutcome)
+	require.NotErrorIs(t, err, pgmq.ErrRejected)
+	require.ErrorIs(t, err, pgmq.ErrUnreachable)
+	require.Equal(t, 2, get[int](t, pool, "select count(*) from pgmq.q_t"), "it is stored")
+	publish(t, queue, "after")
+	requireCount(t, pool, "pgmq.q_t", 3)
+}
+
+func TestAnAckWhoseReplyIsLostIsRepeatedAndNothingRedelivered(t *testing.T) {
+	t.Parallel()
+	const n = 50
+	direct := pgtest.Database(t)
+	pool := pgtest.Pool(t, direct)
+	proxy, database := throughProxy(t, direct)
+	queue := openAt(t, database, pgmq.Config{})
+	for i := range n {
+		publish(t, queue, fmt.Sprint(i))
+	}
+	messages := subscribe(t, queue)
+	var got []*message.Message
+	for range n {
+		got = append(got, receive(t, messages))
+	}
+	loseReply(t, proxy, pool, func() {
+		for _, msg := range got {
+			msg.Ack()
+		}
+	})
+	requireCount(t, pool, "pgmq.q_t", 0)
+	publish(t, openAt(t, direct, pgmq.Config{}), "after")
+	msg := receive(t, messages)
+	require.Equal(t, "after", msg.UUID, "nothing came twice")
+	msg.Ack()
+}
+
+func TestABlackholeLongerThanTheLeaseEndsHandlersBeforeTheLease(t *testing.T) {
+	t.Parallel()
+	direct := pgtest.Database(t)
+	pool := pgtest.Pool(t, direct)
+	proxy, database := throughProxy(t, direct)
+	queue := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: 2 * time.Second, MaxInFlight: 1}})
+	publish(t, queue, "a")
+	messages := subscribe(t, queue)
+	msg := receive(t, messages)
+
+	proxy.Stall(faultproxy.Both)
+	<-msg.Context().Done()
+	ended := time.Now()
+	require.ErrorIs(t, context.Cause(msg.Context()), backend.ErrLeaseLost)
+	const lateness = 100 * time.Millisecond // of a busy machine's scheduler
+	require.WithinRange(t, ended, time.Time{}, get[time.Time](t, pool, "select vt from pgmq.q_t").Add(lateness), "nobody else can have it yet")
+	pgtest.Eventually(t, patience, "its lease runs out", func() bool {
+		return get[bool](t, pool, "select vt < clock_timestamp() from pgmq.q_t")
+	})
+	proxy.Heal()
+	healed := time.Now()
+	again := receive(t, messages)
+	t.Log("delivered again", time.Since(healed), "after the network came back")
+	require.Less(t, time.Since(healed), recovery)
+	require.Equal(t, 2, delivery(again).Number)
+	msg.Ack() // by then a zombie's
+	again.Ack()
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
+func TestCloseDoesNotWaitForANetworkThatIsGone(t *testing.T) {
+	t.Parallel()
+	direct := pgtest.Database(t)
+	proxy, database := throughProxy(t, direct)
+	queue := openAt(t, database, pgmq.Config{})
+	publish(t, queue, "a", "b")
+	messages := subscribe(t, queue)
+	receive(t, messages)
+	requireListening(t, pgtest.Pool(t, direct))
+	msg := receive(t, messages)
+	proxy.Stall(faultproxy.Both)
+	msg.Ack()
+	start := time.Now()
+	require.NoError(t, queue.Close())
+	t.Log("closed in", time.Since(start))
+	require.Less(t, time.Since(start), closeBound+5*time.Second, "5 seconds for the handler that does not return")
+}
+
+func TestAHalfOpenListeningConnectionIsNoticed(t *testing.T) {
+	t.Parallel()
+	direct := pgtest.Database(t)
+	pool := pgtest.Pool(t, direct)
+	proxy, database := throughProxy(t, direct)
+	messages := subscribe(t, deaf(t, database))
+	requireListening(t, pool)
+	pids := func() string {
+		return get[string](t, pool, `select coalesce(string_agg(pid::text, ',' order by pid), '') from pg_stat_activity
+			where datname = current_database() and (query ilike 'listen%' or query = '-- ping')`)
+	}
+	before := pids()
+	proxy.Orphan()
+	cut := time.Now()
+	pgtest.Eventually(t, patience, "another connection listens", func() bool { return pids() != before })
+	t.Log("noticed after", time.Since(cut))
+	require.Less(t, time.Since(cut), 12*time.Second, "a ping after 5 seconds of silence, which is given 5")
+	publish(t, openAt(t, direct, pgmq.Config{}), "a")
+	receive(t, messages).Ack()
+}
+
+// Each of these goes on for a moment while messages are published and consumed.
+func TestNothingIsLostInANetworkThatFails(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(t *testing.T, proxy *faultproxy.Proxy){
+		"connections are reset again and again": func(t *testing.T, proxy *faultproxy.Proxy) {
+			for range 10 {
+				lasting(t, 50*time.Millisecond)
+				proxy.ResetAll()
+			}
+		},
+		"replies are lost": func(t *testing.T, proxy *faultproxy.Proxy) {
+			for range 5 {
+				proxy.Swallow(faultproxy.ToClient)
+				lasting(t, 50*time.Millisecond)
+				proxy.Heal()
+				proxy.ResetAll()
+				lasting(t, 100*time.Millisecond)
+			}
+		},
+		"requests are cut short": func(t *testing.T, proxy *faultproxy.Proxy) {
+			for n := range 10 {
+				proxy.CutAfter(faultproxy.ToServer, int64(100*n+1))
+				lasting(t, 50*time.Millisecond)
+			}
+		},
+		"replies are cut short": func(t *testing.T, proxy *faultproxy.Proxy) {
+			for n := range 10 {
+				proxy.CutAfter(faultproxy.ToClient, int64(50*n+1))
+				lasting(t, 50*time.Millisecond)
+			}
+		},
+		"no connection for longer than a lease": func(t *testing.T, proxy *faultproxy.Proxy) {
+			proxy.Refuse()
+			proxy.ResetAll()
+			lasting(t, 4*time.Second)
+			proxy.Heal()
+		},
+		"everything stalls for longer than a lease": func(t *testing.T, proxy *faultproxy.Proxy) {
+			proxy.Stall(faultproxy.Both)
+			lasting(t, 4*time.Second)
+			proxy.Heal()
+		},
+		"everything takes long": func(t *testing.T, proxy *faultproxy.Proxy) {
+			proxy.Latency(30 * time.Millisecond)
+			lasting(t, time.Second)
+			proxy.Heal()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			proxy, database := throughProxy(t, pgtest.Database(t))
+			requireNothingLost(t, database, func() { fail(t, proxy) })
+		})
+	}
+}
+
+// lasting lets a fault last.
+func lasting(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(d):
+	case <-t.Context().Done():
+	}
+}
+
+func TestNothingIsLostWhenBackendsAreTerminated(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	requireNothingLost(t, database, func() {
+		for range 10 {
+			execute(t, pool, `select pg_terminate_backend(pid) from pg_stat_activity
+				where datname = current_database() and pid <> pg_backend_pid() and random() < 0.5`)
+			lasting(t, 50*time.Millisecond)
+		}
+	})
+}
+
+func TestNothingIsLostWhenTheRoleHasNoConnectionsLeft(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	role := pgtest.Role(t, database, "grant all on schema pgmq to {role}", "grant all on all tables in schema pgmq to {role}",
+		"grant all on all sequences in schema pgmq to {role}", "grant pg_read_all_stats to {role}")
+	u, err := url.Parse(role)
+	require.NoError(t, err)
+	limit := func(n int) {
+		execute(t, pool, fmt.Sprintf("alter role %s connection limit %d", u.User.Username(), n))
+	}
+	requireNothingLost(t, role, func() {
+		limit(1)
+		execute(t, pool, fmt.Sprintf("select pg_terminate_backend(pid) from pg_stat_activity where usename = '%s'", u.User.Username()))
+		lasting(t, time.Second)
+		limit(-1)
+	})
+}
+
+func TestAPublishThatIsCancelledByAStatementTimeoutIsRejected(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	queue := openAt(t, database+"&statement_timeout=200", pgmq.Config{})
+	publish(t, queue, "a")
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) }) // if the test fails
+	_, err = tx.Exec(t.Context(), "lock table pgmq.q_t")
+	require.NoError(t, err)
+	err = queue.Publish("t", message.NewMessage("b", nil))
+	require.ErrorIs(t, err, pgmq.ErrRejected)
+	require.ErrorContains(t, err, "statement_timeout")
+	messages := subscribe(t, queue) // its claims fail too, for now
+	lasting(t, 500*time.Millisecond)
+	require.NoError(t, tx.Rollback(t.Context()))
+	receive(t, messages).Ack()
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
+func TestARoleMayHaveAnyIsolationLevelByDefault(t *testing.T) {
+	t.Parallel()
+	for _, level := range []string{"serializable", "repeatable%20read"} {
+		t.Run(level, func(t *testing.T) {
+			t.Parallel()
+			database := pgtest.Database(t) + "&default_transaction_isolation=" + level
+			requireNothingLost(t, database, func() {})
+		})
+	}
+}
+
+func TestAServerThatOnlyReadsIsSaidToBeOne(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	publish(t, openAt(t, database, pgmq.Config{}), "a")
+	queue := openAt(t, database+"&default_transaction_read_only=on", pgmq.Config{})
+	err := queue.Publish("t", message.NewMessage("b", nil))
+	require.ErrorIs(t, err, pgmq.ErrRejected)
+	require.ErrorContains(t, err, "target_session_attrs=read-write")
+	err = queue.Publish("new", message.NewMessage("b", nil))
+	require.ErrorContains(t, err, "target_session_attrs=read-write")
+	_, err = queue.Subscribe(t.Context(), "t")
+	require.ErrorContains(t, err, "target_session_attrs=read-write")
+}
