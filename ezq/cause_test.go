@@ -45,9 +45,9 @@ func ExampleMeta() {
 	queue := memory.New()
 	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: quiet()})
 	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-		return ezq.Publish(ctx, queue, mailDue{ID: e.ID})
+		return ezq.Publish(ctx, queue, mailDue(e))
 	})
-	ezq.Handle(router, func(ctx context.Context, e mailDue) error {
+	ezq.Handle(router, func(ctx context.Context, _ mailDue) error {
 		meta := ezq.MetaFrom(ctx)
 		fmt.Println(meta.Event, "on", meta.Topic, "belongs to", meta.CorrelationID)
 		return ezq.Publish(ctx, queue, ezq.EndEvent{})
@@ -64,7 +64,7 @@ func ExampleRouter_Stats() {
 	ctx := context.Background()
 	queue := memory.New()
 	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
-	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error { return nil })
+	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 	_ = ezq.PublishBatch(ctx, queue, []any{orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{}})
 	_ = router.Run(ctx)
 

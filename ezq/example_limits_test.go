@@ -16,8 +16,8 @@ func ExampleConcurrency() {
 		Topics:      map[string]ezq.TopicConfig{"mail": {Concurrency: 5}}, // and for another one
 		Logger:      quiet(),
 	})
-	ezq.Handle(router, func(_ context.Context, e orderPlaced) error { return nil }, ezq.Concurrency(2))
-	ezq.Handle(router, func(_ context.Context, e orderPlaced) error { return nil }, ezq.Topic("mail"))
+	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil }, ezq.Concurrency(2))
+	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil }, ezq.Topic("mail"))
 
 	_ = ezq.Publish(context.Background(), queue, ezq.EndEvent{})
 	fmt.Println(router.Run(context.Background()))

@@ -24,9 +24,9 @@ func TestANameInTheMetadataCountsIfThePayloadHasNone(t *testing.T) {
 			bubble(t, func(t *testing.T, queue *memory.Queue) {
 				router := newRouter(queue, ezq.Config{Concurrency: 1, IgnoreUnknown: true})
 				var handled string
-				note := func(ctx context.Context) error { handled = ezq.MetaFrom(ctx).Event; return nil }
-				ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { return note(ctx) }, ezq.Alias("main.OrderPlaced"))
-				ezq.Handle(router, func(ctx context.Context, _ mailDue) error { return note(ctx) })
+				note := func(ctx context.Context) { handled = ezq.MetaFrom(ctx).Event }
+				ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { note(ctx); return nil }, ezq.Alias("main.OrderPlaced"))
+				ezq.Handle(router, func(ctx context.Context, _ mailDue) error { note(ctx); return nil })
 				ezq.Handle(router, func(context.Context, ezq.EndEvent) error { return nil })
 				msg := message.NewMessage("1", []byte(test.payload))
 				msg.Metadata.Set("name", test.metadata)
