@@ -1,0 +1,68 @@
+package subscription_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+func TestAMessageThatIsPutAside(t *testing.T) {
+	t.Run("makes room for one other, until it returns", func(t *testing.T) {
+		bubble(t, func(_ *testing.T, r *rig) {
+			r.config.MaxInFlight = 1
+			r.store.publish(4)
+			c := r.subscribe()
+			first := c.receive()
+			c.requireNone()
+			backend.SetAside(first.Context(), true)
+			backend.SetAside(first.Context(), true)
+			second := c.receive()
+			c.requireNone()
+			backend.SetAside(first.Context(), false)
+			c.ack(second)
+			c.requireNone()
+			c.ack(first)
+			c.ack(c.receive())
+			c.ack(c.receive())
+		})
+	})
+	t.Run("keeps its lease", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(1)
+			c := r.subscribe()
+			msg := c.receive()
+			backend.SetAside(msg.Context(), true)
+			time.Sleep(10 * lease)
+			require.NoError(t, msg.Context().Err())
+			c.ack(msg)
+			synctest.Wait()
+			require.Empty(t, r.store.ids())
+		})
+	})
+	t.Run("has no slot to give back when it is lost or settled", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.MaxInFlight = 1
+			r.store.publish(5)
+			c := r.subscribe()
+			lost := c.receive()
+			backend.SetAside(lost.Context(), true)
+			acked := c.receive()
+			backend.SetAside(acked.Context(), true)
+			msg := c.receive()
+			r.store.remove(1)
+			requireLost(t, lost)
+			c.requireNone()
+			c.ack(acked)
+			c.requireNone()
+			backend.SetAside(lost.Context(), false)
+			backend.SetAside(acked.Context(), false)
+			c.ack(msg)
+			c.ack(c.receive())
+			c.ack(c.receive())
+		})
+	})
+}
