@@ -1,9 +1,22 @@
 package memory
 
-import "github.com/ezq-go/ezq/internal/subscription"
+import (
+	"time"
 
-// Beside returns another queue over the same messages, as a second process has
-// it: with subscriptions, and an end, of its own.
-func (q *Queue) Beside() *Queue {
-	return &Queue{config: q.config, topics: q.topics, subscriptions: subscription.NewSet()}
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// Store is what the subscriptions to a topic use.
+func (q *Queue) Store(name string) subscription.Store { return q.topics.named(name) }
+
+// Expire ends the lease, or the delay, of a message.
+func (q *Queue) Expire(name, uuid string) {
+	t := q.topics.named(name)
+	q.topics.mu.Lock()
+	defer q.topics.mu.Unlock()
+	for _, e := range t.byID {
+		if e.uuid == uuid {
+			t.expose(e, time.Now())
+		}
+	}
 }

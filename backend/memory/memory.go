@@ -74,6 +74,17 @@ func New() *Queue { return NewWith(Config{}) }
 // NewWith returns an empty queue that is adjusted by config. It panics if a
 // number or a duration is negative.
 func NewWith(config Config) *Queue {
+	return newQueue(config, newTopics())
+}
+
+// Beside returns another queue over the same messages, as a second process has
+// it: with a configuration, with subscriptions, and with an end of its own. It
+// panics as [NewWith] does.
+func (q *Queue) Beside(config Config) *Queue {
+	return newQueue(config, q.topics)
+}
+
+func newQueue(config Config, topics *topics) *Queue {
 	if config.MaxInFlight < 0 || min(config.NackDelay, config.MaxExtension, config.DrainTimeout) < 0 {
 		panic("memory: Config has a negative value")
 	}
@@ -81,7 +92,7 @@ func NewWith(config Config) *Queue {
 	config.MaxExtension = cmp.Or(config.MaxExtension, time.Hour)
 	config.DrainTimeout = cmp.Or(config.DrainTimeout, 10*time.Second)
 	config.Logger = cmp.Or(config.Logger, slog.Default())
-	return &Queue{config: config, topics: newTopics(), subscriptions: subscription.NewSet()}
+	return &Queue{config: config, topics: topics, subscriptions: subscription.NewSet()}
 }
 
 // Features implements [backend.Backend]: a memory queue keeps every promise.
@@ -140,7 +151,7 @@ func (q *Queue) SubscribeInitialize(topicName string) error {
 }
 
 // Close ends every subscription and waits for them. What is still queued is
-// lost with the queue.
+// lost with the queue and those beside it.
 func (q *Queue) Close() error {
 	q.closed.Store(true)
 	q.subscriptions.Close()

@@ -275,7 +275,7 @@ func TestAHandlerThatTakesTooLongLosesItsMessage(t *testing.T) {
 func TestClosing(t *testing.T) {
 	t.Run("gives back what was not handed over", func(t *testing.T) {
 		bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
-			beside := queue.Beside()
+			beside := queue.Beside(memory.Config{})
 			publish(t, queue, "a", "b")
 			subscribe(t, beside)
 			synctest.Wait()

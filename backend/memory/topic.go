@@ -1,8 +1,10 @@
 package memory
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -80,7 +82,7 @@ func (t *topic) Changed() <-chan struct{} {
 func (t *topic) Claim(_ context.Context, settle []subscription.Settlement, limit int, d time.Duration) (subscription.Claim, error) {
 	t.all.mu.Lock()
 	defer t.all.mu.Unlock()
-	claim := subscription.Claim{Lost: t.settle(settle), Next: -1}
+	claim := subscription.Claim{Missed: t.settle(settle), Next: -1}
 	now := time.Now()
 	for len(claim.Leases) < limit && len(t.entries) > 0 && !t.entries[0].visible.After(now) {
 		e := t.entries[0]
@@ -89,6 +91,7 @@ func (t *topic) Claim(_ context.Context, settle []subscription.Settlement, limit
 		t.setVisible(e, now.Add(d))
 		claim.Leases = append(claim.Leases, e.lease())
 	}
+	slices.SortFunc(claim.Leases, func(a, b subscription.Lease) int { return cmp.Compare(a.ID, b.ID) })
 	if len(t.entries) > 0 {
 		claim.Next = max(t.entries[0].visible.Sub(now), 0)
 	}
@@ -106,21 +109,22 @@ func (t *topic) leaseTime(now time.Time) time.Time {
 }
 
 // Settle implements [subscription.Store].
-func (t *topic) Settle(_ context.Context, settle []subscription.Settlement) ([]subscription.Token, error) {
+func (t *topic) Settle(_ context.Context, settle []subscription.Settlement) (subscription.Missed, error) {
 	t.all.mu.Lock()
 	defer t.all.mu.Unlock()
 	return t.settle(settle), nil
 }
 
-func (t *topic) settle(settle []subscription.Settlement) (lost []subscription.Token) {
+func (t *topic) settle(settle []subscription.Settlement) (missed subscription.Missed) {
 	now := time.Now()
 	for _, s := range settle {
 		e, ok := t.byID[s.ID]
 		if !ok {
-			continue // gone
+			missed.Gone = append(missed.Gone, s.Token)
+			continue
 		}
 		if !e.holds(s.Token) {
-			lost = append(lost, s.Token)
+			missed.Lost = append(missed.Lost, s.Token)
 			continue
 		}
 		switch s.Action {
@@ -134,10 +138,10 @@ func (t *topic) settle(settle []subscription.Settlement) (lost []subscription.To
 			t.all.find(s.Verdict.Letter.Topic).add(e.deadLetter(s.Verdict.Letter, now))
 		case subscription.Release:
 			e.number--
-			t.expose(e, now)
+			t.expose(e, e.published)
 		}
 	}
-	return lost
+	return missed
 }
 
 func (t *topic) remove(e *entry) {

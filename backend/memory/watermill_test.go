@@ -30,7 +30,7 @@ func TestWatermillConcurrent(t *testing.T) {
 func suite(t *testing.T, config memory.Config, features tests.Features) {
 	queue := memory.NewWith(config)
 	open := func(*testing.T) (message.Publisher, message.Subscriber) {
-		return queue.Beside(), queue.Beside()
+		return queue.Beside(config), queue.Beside(config)
 	}
 	tests.TestPubSub(t, features, open, nil)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -50,7 +51,7 @@ func (c *catalog) find(ctx context.Context, db DB, queue string, create creator)
 			return statements{}, err
 		}
 	}
-	found = newStatements(tableName(queue), layout.has("last_read_at"))
+	found = newStatements(tableName(queue), layout.has("last_read_at timestamp with time zone"))
 	c.mu.Lock()
 	c.known[queue] = found
 	c.mu.Unlock()
@@ -68,12 +69,13 @@ func (c *catalog) forget(queue string) {
 // asked for what there is, never for a version: PGMQ that was installed as plain
 // SQL has none, and a queue keeps the columns it was created with.
 type layout struct {
-	Installed bool // the function that creates queues
-	Headers   bool // the functions of PGMQ 1.5 and later
-	Columns   []string
-	Consume   bool // the privileges that consuming needs
-	Publish   bool // the privilege that publishing needs
-	Groups    bool // the table of bindings of PGMQ 1.11 and later
+	Installed bool     // the function that creates queues
+	Headers   bool     // the functions of PGMQ 1.5 and later
+	Columns   []string // with their types; none if there is no such queue
+	Table     bool     // not a view, say
+	Consume   bool     // the privileges that consuming needs
+	Publish   bool     // the privilege that publishing needs
+	Groups    bool     // the table of bindings of PGMQ 1.11 and later
 	ReadOnly  bool
 	Backend   uint32
 	Pooled    bool `db:"-"` // a pooler is in between
@@ -82,8 +84,9 @@ type layout struct {
 const probeSQL = `
 select to_regprocedure('pgmq.create(text)') is not null,
 	to_regprocedure('pgmq.send(text,jsonb,jsonb,timestamptz)') is not null,
-	array(select attname::text from pg_attribute
+	array(select attname || ' ' || format_type(atttypid, null) from pg_attribute
 		where attrelid = to_regclass($1) and attnum > 0 and not attisdropped),
+	coalesce((select relkind in ('r', 'p') from pg_class where oid = to_regclass($1)), false),
 	coalesce(has_table_privilege(to_regclass($1), 'select')
 		and has_table_privilege(to_regclass($1), 'update')
 		and has_table_privilege(to_regclass($1), 'delete'), false),
@@ -113,7 +116,13 @@ func (l layout) check() error {
 			Remedy: "run CREATE EXTENSION pgmq in this database, or install PGMQ's SQL; docs: https://github.com/pgmq/pgmq",
 		}
 	}
-	if !l.Headers || l.exists() && !l.has("headers") {
+	if l.exists() && !l.isQueue() {
+		return &Error{
+			Kind: ErrNotAQueue, Cause: fmt.Errorf("it has the columns %s", strings.Join(l.Columns, ", ")),
+			Remedy: "move what it is out of the schema pgmq, or choose another topic",
+		}
+	}
+	if !l.Headers || l.exists() && !l.has("headers jsonb") {
 		return &Error{
 			Kind: ErrTooOld, Cause: errors.New("its queues have no headers"),
 			Remedy: "update PGMQ to 1.5 or later: ALTER EXTENSION pgmq UPDATE",
@@ -124,6 +133,12 @@ func (l layout) check() error {
 
 func (l layout) exists() bool           { return len(l.Columns) > 0 }
 func (l layout) has(column string) bool { return slices.Contains(l.Columns, column) }
+
+// isQueue reports whether the table has what queues of every version have.
+func (l layout) isQueue() bool {
+	return l.Table && l.has("msg_id bigint") && l.has("read_ct integer") && l.has("message jsonb") &&
+		l.has("enqueued_at timestamp with time zone") && l.has("vt timestamp with time zone")
+}
 
 // creator creates a queue and returns what it looks like.
 type creator func(ctx context.Context, queue string) (layout, error)

@@ -60,7 +60,7 @@ func claimOf(b *testing.B, pool *pgxpool.Pool) claim10 {
 	b.Cleanup(own.Close)
 	s := &store{
 		queue: "t", sql: newStatements(tableName("t"), true), pool: own,
-		claims: make(chan struct{}, 1), hints: newHints(), logger: slog.New(slog.DiscardHandler),
+		claims: make(chan struct{}, 1), hints: newHints(), limit: 64 << 20, logger: slog.New(slog.DiscardHandler),
 	}
 	return func() (int, func()) {
 		claim, err := s.Claim(b.Context(), nil, 10, time.Minute)

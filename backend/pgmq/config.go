@@ -2,6 +2,7 @@ package pgmq
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -61,6 +62,21 @@ type SubscriberConfig struct {
 	// and a single subscription, messages arrive in order.
 	MaxInFlight int
 
+	// MaxMessage is how large a message may be, in bytes of JSON as PostgreSQL
+	// writes it, headers included. One that is larger, or that PostgreSQL cannot
+	// read at all, does not come to the consumer, where it could take all memory:
+	// it is moved to the archive of its queue, with the reason in its headers, and
+	// logged. Where that is not permitted it is put aside for an hour. Defaults
+	// to 64 MiB.
+	MaxMessage int
+
+	// SyncAck hands over the next message only when the ack of one before it is
+	// stored: an acked message counts against MaxInFlight until then. With a
+	// MaxInFlight of 1, a crash repeats one message at most. Otherwise acks are
+	// stored in batches, a few milliseconds later, and a crash repeats those of that
+	// time. Defaults to false.
+	SyncAck bool
+
 	// NackDelay is how long a message stays invisible after the first nack that
 	// does not say how long; it doubles with each further failure of that
 	// message, up to 1 minute. Defaults to 100 milliseconds.
@@ -93,6 +109,12 @@ type SubscriberConfig struct {
 	// Nothing leaves the archive by itself: see [Queue.PurgeArchive]. An ack costs
 	// about twice as much. Defaults to false: acked messages are deleted.
 	Archive bool
+
+	// StopWhenDropped ends a subscription whose queue has been dropped: it waits for
+	// what it has handed over, and closes its channel. ezq's Router then stops with an
+	// ezq.SubscriptionError. Defaults to false: the subscription logs it, and goes on
+	// when the queue is there again.
+	StopWhenDropped bool
 
 	// NoCreate refuses to subscribe to a topic that does not exist, with
 	// [ErrQueueNotFound], instead of creating its queue.
@@ -153,11 +175,29 @@ func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
 	if c.MaxInFlight < 1 {
 		return c, invalidConfig("MaxInFlight", c.MaxInFlight, "0 for the default, or at least 1")
 	}
+	c.MaxMessage = cmp.Or(c.MaxMessage, 64<<20)
+	if c.MaxMessage < 1 {
+		return c, invalidConfig("MaxMessage", c.MaxMessage, "0 for the default, or at least 1")
+	}
 	c.Connections = cmp.Or(c.Connections, 4)
 	if c.Connections < 2 {
 		return c, invalidConfig("Connections", c.Connections, "0 for the default, or at least 2")
 	}
 	return c, nil
+}
+
+// linger is how long an ack may wait for others to be stored with. With SyncAck
+// somebody may be waiting for it.
+func (c SubscriberConfig) linger() time.Duration {
+	if c.SyncAck {
+		return 0
+	}
+	return linger
+}
+
+// isFinal reports whether err ends a subscription.
+func (c SubscriberConfig) isFinal(err error) bool {
+	return c.StopWhenDropped && errors.Is(err, ErrQueueNotFound)
 }
 
 func invalidConfig(field string, value any, allowed string) error {

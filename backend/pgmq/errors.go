@@ -29,6 +29,9 @@ var (
 	// ErrQueueNotFound: the topic's queue has not been created, or was dropped.
 	ErrQueueNotFound = errors.New("pgmq: queue does not exist")
 
+	// ErrNotAQueue: in place of the topic's queue there is something else.
+	ErrNotAQueue = errors.New("pgmq: table is not a queue of PGMQ")
+
 	// ErrInvalidTopic: no queue can have the topic's name. See [QueueName].
 	ErrInvalidTopic = errors.New("pgmq: invalid topic")
 
@@ -58,7 +61,8 @@ var (
 // program, or its configuration, is wrong. It matches Kind, Outcome and Cause
 // with [errors.Is]. It never contains a password.
 type Error struct {
-	// Op is what was to be done: "open", "configure", "publish" or "subscribe".
+	// Op is what was to be done, as a verb: "open", "publish", "subscribe", "fetch",
+	// "redrive" and so on.
 	Op string
 
 	// Topic is empty if the error does not concern a single one.

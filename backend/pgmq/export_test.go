@@ -1,10 +1,20 @@
 package pgmq
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"github.com/ezq-go/ezq/internal/subscription"
+)
 
 // LookOnce makes the subscriptions of q look for messages once, and then only
 // when they are told.
 func (q *Queue) LookOnce() {
 	q.subscriber.pollMin = time.Hour
 	q.subscriber.config.PollInterval = time.Hour
+}
+
+// Store is what a subscription to topic uses.
+func (q *Queue) Store(ctx context.Context, topic string) (subscription.Store, error) {
+	return q.subscriber.open(ctx, topic)
 }

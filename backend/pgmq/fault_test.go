@@ -207,6 +207,16 @@ func TestNothingIsLostInANetworkThatFails(t *testing.T) {
 			lasting(t, 4*time.Second)
 			proxy.Heal()
 		},
+		"requests stall": func(t *testing.T, proxy *faultproxy.Proxy) {
+			proxy.Stall(faultproxy.ToServer)
+			lasting(t, time.Second)
+			proxy.Heal()
+		},
+		"replies stall": func(t *testing.T, proxy *faultproxy.Proxy) {
+			proxy.Stall(faultproxy.ToClient)
+			lasting(t, time.Second)
+			proxy.Heal()
+		},
 		"everything takes long": func(t *testing.T, proxy *faultproxy.Proxy) {
 			proxy.Latency(30 * time.Millisecond)
 			lasting(t, time.Second)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
@@ -15,9 +16,15 @@ import (
 
 // receipt is what a transaction needs to ack a message.
 type receipt struct {
-	sql   *statements
-	token subscription.Token
+	sql       *statements
+	token     subscription.Token
+	committed atomic.Bool
 }
+
+var _ subscription.Receipt = (*receipt)(nil)
+
+// Settled implements [subscription.Receipt].
+func (r *receipt) Settled() bool { return r.committed.Load() }
 
 // InTx returns middleware that runs a handler in a transaction on the queue's
 // pool. What the handler does through [Tx], what it publishes through
@@ -86,6 +93,7 @@ func inTx(pool *pgxpool.Pool, next message.HandlerFunc, msg *message.Message) (o
 	if err := tx.Commit(outer); err != nil {
 		return nil, classify("commit", "", err)
 	}
+	proof.committed.Store(true)
 	return out, nil
 }
 

@@ -17,16 +17,20 @@ import (
 const channel = "ezq"
 
 const (
-	// notifyPause is the least time between two notifications of a queue. A
-	// consumer that has been told looks again within less.
-	notifyPause = 50 * time.Millisecond
+	// notifyMin and notifyMax bound the pause after a notification. Between them it
+	// is notifyShare times as long as the notification took: NOTIFY takes a lock that
+	// all databases of a server share until it has committed, so where many processes
+	// notify, all of them do it less often.
+	notifyMin   = 2 * time.Millisecond
+	notifyMax   = 50 * time.Millisecond
+	notifyShare = 8
 
 	notifyTimeout = 5 * time.Second
 )
 
 // notifier tells other processes what was published. It is only a hint, so it is
 // not part of the publish: NOTIFY makes commits wait for each other. The first
-// publish is notified at once, and those that follow within notifyPause together
+// publish is notified at once, and those that follow during the pause together
 // after it.
 type notifier struct {
 	pool *pgxpool.Pool
@@ -56,7 +60,12 @@ func (n *notifier) notify(queue string) {
 	}
 }
 
-// run notifies until there is nothing to notify for a notifyPause.
+// notifySQL does not wait for the disk, with that lock in its hand: what a crash
+// loses is a hint.
+const notifySQL = `
+select pg_notify($1, queue) from unnest($2::text[]) as queue, set_config('synchronous_commit', 'off', true)`
+
+// run notifies until there was nothing to notify for a pause.
 func (n *notifier) run() {
 	for {
 		queues, ok := n.take()
@@ -64,12 +73,11 @@ func (n *notifier) run() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), notifyTimeout)
+		start := time.Now()
 		// It may fail: consumers also look by themselves.
-		_, _ = n.pool.Exec(ctx, "select pg_notify($1, queue) from unnest($2::text[]) as queue",
-			pgx.QueryExecModeCacheDescribe, channel, queues)
+		_, _ = n.pool.Exec(ctx, notifySQL, pgx.QueryExecModeCacheDescribe, channel, queues)
 		cancel()
-		pause := time.NewTimer(notifyPause)
-		<-pause.C
+		time.Sleep(min(max(notifyMin, notifyShare*time.Since(start)), notifyMax))
 	}
 }
 
@@ -95,7 +103,8 @@ func (n *notifier) close() {
 	n.done.Wait()
 }
 
-// throttle lets a queue through once in a notifyPause.
+// throttle lets a queue through once in a notifyMax. It is for notifications that
+// are part of a transaction, which holds that lock until it is on the disk.
 type throttle struct {
 	mu   sync.Mutex
 	last map[string]time.Time
@@ -107,7 +116,7 @@ func (t *throttle) allow(queue string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	if now.Sub(t.last[queue]) < notifyPause {
+	if now.Sub(t.last[queue]) < notifyMax {
 		return false
 	}
 	t.last[queue] = now

@@ -1,6 +1,7 @@
 package pgmq_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/cluster"
+	"github.com/ezq-go/ezq/internal/ledger"
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
@@ -47,25 +49,27 @@ func TestNothingIsLostWhenTheServerGoesAndComesBack(t *testing.T) {
 func requireNothingLost(t *testing.T, database string, happen func()) {
 	t.Helper()
 	const consumers, inFlight = 2, 20
-	l, pool := newLedger(), pgtest.Pool(t, database)
+	l, pool := ledger.New(), pgtest.Pool(t, database)
 	var running []*pgmq.Queue
-	for range consumers {
+	for n := range consumers {
 		consumer := openAt(t, database, shortLease(inFlight))
-		l.consuming(t, consumer)
+		consuming(t, l, consumer, fmt.Sprint("consumer ", n))
 		running = append(running, consumer)
 	}
 	told := subscribeTo(t, deaf(t, database), "told")
 	requireListening(t, pool)
 	publisher := openAt(t, database, pgmq.Config{})
-	endPublishing := l.publishing("m", publisher)
+	endPublishing := publishing(t, l, publisher)
 	defer endPublishing()
-	pgtest.Eventually(t, patience, "messages flow", func() bool { return l.count() > 100 })
+	pgtest.Eventually(t, patience, "messages flow", func() bool { return l.Deliveries() > 100 })
 
+	end := l.Begin(t.Name(), "")
 	happen()
 	healed := time.Now()
-	pgtest.Eventually(t, patience, "messages flow again", func() bool { return l.deliveredSince(healed) })
-	took, before := time.Since(healed), l.count()
-	pgtest.Eventually(t, patience, "and go on", func() bool { return l.count() > before+100 })
+	pgtest.Eventually(t, patience, "messages flow again", func() bool { return l.DeliveredSince(healed) })
+	took, before := time.Since(healed), l.Deliveries()
+	pgtest.Eventually(t, patience, "and go on", func() bool { return l.Deliveries() > before+100 })
+	end()
 	endPublishing()
 	requireDrained(t, pool)
 	requireListening(t, pool)
@@ -77,7 +81,7 @@ func requireNothingLost(t *testing.T, database string, happen func()) {
 		require.NoError(t, consumer.Close())
 	}
 	t.Logf("first delivery after %v, closed in %v", took, time.Since(closing))
-	l.require(t, consumers*inFlight)
+	requireInOrder(t, l, consumers*inFlight)
 	require.Less(t, took, recovery)
 	require.Less(t, time.Since(closing), closeBound)
 }

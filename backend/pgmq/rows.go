@@ -86,6 +86,10 @@ type row struct {
 	Headers     []byte // null if somebody else wrote it
 }
 
+func (r row) token() subscription.Token {
+	return subscription.Token{ID: r.ID, Number: int(r.Number), At: r.ReadAt}
+}
+
 // lease turns a row into a message. It reads whatever others have written: what
 // is not in ezq's form is passed on as it is.
 func (r row) lease(queue string, sql *statements) subscription.Lease {
@@ -99,7 +103,7 @@ func (r row) lease(queue string, sql *statements) subscription.Lease {
 	}
 	msg := message.NewMessage(headers.uuid, payload)
 	msg.Metadata = headers.metadata
-	token := subscription.Token{ID: r.ID, Number: int(r.Number), At: r.ReadAt}
+	token := r.token()
 	return subscription.Lease{
 		Token:   token,
 		Message: msg,

@@ -10,7 +10,9 @@ import "strings"
 //
 // The parameters of settling statements are arrays of the same length.
 type statements struct {
-	claim  string // limit, lease in µs
+	claim  string // limit, lease in µs, largest size
+	lease  string // limit, lease in µs: claims without reading
+	read   string // id, read count, largest size, read time
 	next   string
 	ack    string // ids, read counts, read times
 	nack   string // ids, read counts, read times, delays in µs, headers to merge, reads to take back
@@ -37,7 +39,7 @@ func newStatements(table string, lastReadAt bool) statements {
 	fences := strings.NewReplacer(replace...)
 	sql := fences.Replace
 	return statements{
-		claim: sql(claimSQL), next: sql(nextSQL), ack: sql(ackSQL),
+		claim: sql(claimSQL), lease: sql(leaseSQL), read: sql(readSQL), next: sql(nextSQL), ack: sql(ackSQL),
 		nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), fences: fences,
 	}
 }
@@ -50,18 +52,37 @@ func (s statements) deadLetter(target string) string {
 
 // The comparison is with statement_timestamp and not, as in pgmq.read, with the
 // volatile clock_timestamp, which no index can serve.
-const claimSQL = `
+const dueSQL = `
 with due as (
 	select msg_id from {table}
 	where vt <= statement_timestamp()
 	order by vt, msg_id
 	limit $1
-	for update skip locked)
-update {table} m
-set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = m.read_ct + 1{mark}
-from due
-where m.msg_id = due.msg_id
-returning m.msg_id, m.read_ct, {read}, m.enqueued_at, m.message::text, m.headers::text`
+	for update skip locked),
+m as (
+	update {table} m
+	set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = m.read_ct + 1{mark}
+	from due
+	where m.msg_id = due.msg_id
+	returning m.msg_id, m.read_ct, {read} as read_at, m.enqueued_at`
+
+const claimSQL = dueSQL + contentSQL + `)` + fittingSQL
+
+const leaseSQL = dueSQL + `)
+select msg_id, read_ct, read_at from m`
+
+const readSQL = `
+with m as (
+	select m.msg_id, m.read_ct, t.at as read_at, m.enqueued_at` + contentSQL + `
+	from {table} m join (values ($1::bigint, $2::int, $4::timestamptz)) as t(id, number, at) on m.msg_id = t.id and {same})` + fittingSQL
+
+// The size of the content is known when it has been made, and that is done once.
+const contentSQL = `, m.message::text as message, m.headers::text as headers`
+
+const fittingSQL = `
+select msg_id, read_ct, read_at, enqueued_at,
+	case when size <= $3 then message end, case when size <= $3 then headers end, size
+from (select *, coalesce(octet_length(message), 0)::bigint + coalesce(octet_length(headers), 0) as size from m) as m`
 
 const nextSQL = `
 select (extract(epoch from min(vt) - clock_timestamp()) * 1000000)::bigint from {table}`
@@ -76,7 +97,8 @@ l as (
 	for update of m)
 delete from {table} m using l where m.msg_id = l.msg_id returning m.msg_id`
 
-// Headers that are not an object are somebody else's and stay as they are.
+// What is released (uncount is 1) goes back to its place, before what was published
+// after it. Headers that are not an object are somebody else's and stay as they are.
 const nackSQL = `
 with t as (
 	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::bigint[], $5::text[], $6::int[])
@@ -86,7 +108,7 @@ l as (
 	order by m.msg_id
 	for update of m)
 update {table} m
-set vt = clock_timestamp() + l.delay * interval '1 microsecond',
+set vt = case l.uncount when 1 then m.enqueued_at else clock_timestamp() + l.delay * interval '1 microsecond' end,
 	read_ct = {uncount},
 	headers = case
 		when l.headers is null then m.headers

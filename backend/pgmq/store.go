@@ -21,12 +21,14 @@ type store struct {
 	claims chan struct{} // has room for one claim less than pool has connections
 	hints  *hints
 	open   func(ctx context.Context, topic string) (table string, err error) // of dead letters
+	limit  int                                                               // of the size of a message
 	logger *slog.Logger
 
 	// Of the one goroutine that claims:
 	changed <-chan struct{}
 	hinted  bool // since the last claim
 	quiet   bool // the last claim found nothing
+	careful int  // so many messages are read one at a time
 }
 
 var _ subscription.Store = (*store)(nil)
@@ -53,6 +55,14 @@ func (s *store) Claim(ctx context.Context, settle []subscription.Settlement, lim
 	case <-ctx.Done():
 		return subscription.Claim{}, ctx.Err()
 	}
+	claim, err := s.lookAndClaim(ctx, settle, limit, lease)
+	if s.isDropped(ctx, err) {
+		err = queueDropped(s.queue)
+	}
+	return claim, err
+}
+
+func (s *store) lookAndClaim(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (subscription.Claim, error) {
 	if s.quiet && !s.hinted && len(settle) == 0 {
 		// An idle subscription asks one cheap question, and not for a lease.
 		next, err := scanNext(s.pool.QueryRow(ctx, s.sql.next))
@@ -64,23 +74,36 @@ func (s *store) Claim(ctx context.Context, settle []subscription.Settlement, lim
 	if err != nil {
 		return subscription.Claim{}, err
 	}
-	s.hinted, s.quiet = false, len(claim.Leases) == 0
-	claim.Lost = s.lost(ctx, settle, settled)
+	s.hinted, s.quiet = false, len(claim.Leases) == 0 && claim.Next != 0
+	claim.Missed = s.missed(ctx, settle, settled)
 	return claim, nil
 }
 
 func (s *store) claim(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled ids, err error) {
+	if s.careful > 0 {
+		return s.claimOne(ctx, settle, lease)
+	}
 	batch := newTransaction()
 	settled = s.settle(ctx, batch, settle)
-	batch.Queue(s.sql.claim, limit, lease.Microseconds()).Query(func(rows pgx.Rows) (err error) {
-		claim.Leases, err = s.leases(rows)
+	var tooLarge []unread
+	batch.Queue(s.sql.claim, limit, lease.Microseconds(), s.limit).Query(func(rows pgx.Rows) (err error) {
+		claim.Leases, tooLarge, err = s.leases(rows)
 		return err
 	})
+	s.queueNext(batch, &claim)
+	if err = batch.run(ctx, s.pool); err != nil {
+		s.beCareful(err, limit)
+		return claim, settled, err
+	}
+	s.quarantine(ctx, tooLarge)
+	return claim, settled, nil
+}
+
+func (s *store) queueNext(batch *transaction, claim *subscription.Claim) {
 	batch.Queue(s.sql.next).QueryRow(func(r pgx.Row) (err error) {
 		claim.Next, err = scanNext(r)
 		return err
 	})
-	return claim, settled, batch.run(ctx, s.pool)
 }
 
 // scanNext returns how long until the next message becomes visible: 0 if one is,
@@ -93,29 +116,39 @@ func scanNext(r pgx.Row) (time.Duration, error) {
 	return max(time.Duration(*next)*time.Microsecond, 0), nil
 }
 
-func (s *store) leases(rows pgx.Rows) ([]subscription.Lease, error) {
-	var leases []subscription.Lease
+// leases reads claimed messages, except those that are too large.
+func (s *store) leases(rows pgx.Rows) (leases []subscription.Lease, tooLarge []unread, err error) {
 	var r row
+	var size int64
 	for rows.Next() {
 		r = row{}
-		if err := rows.Scan(&r.ID, &r.Number, &r.ReadAt, &r.PublishedAt, &r.Message, &r.Headers); err != nil {
-			return nil, err
+		if err := rows.Scan(&r.ID, &r.Number, &r.ReadAt, &r.PublishedAt, &r.Message, &r.Headers, &size); err != nil {
+			return nil, nil, err
+		}
+		if size > int64(s.limit) {
+			tooLarge = append(tooLarge, unread{token: r.token(), cause: sizeError(size, s.limit)})
+			continue
 		}
 		leases = append(leases, r.lease(s.queue, &s.sql))
 	}
 	// UPDATE … RETURNING has no order.
 	slices.SortFunc(leases, func(a, b subscription.Lease) int { return cmp.Compare(a.ID, b.ID) })
-	return leases, rows.Err()
+	return leases, tooLarge, rows.Err()
 }
 
-// Settle implements [subscription.Store].
-func (s *store) Settle(ctx context.Context, settle []subscription.Settlement) ([]subscription.Token, error) {
+// Settle implements [subscription.Store]. The messages of a queue that was dropped
+// are gone.
+func (s *store) Settle(ctx context.Context, settle []subscription.Settlement) (subscription.Missed, error) {
 	batch := newTransaction()
 	settled := s.settle(ctx, batch, settle)
-	if err := batch.run(ctx, s.pool); err != nil {
-		return nil, err
+	err := batch.run(ctx, s.pool)
+	if s.isDropped(ctx, err) {
+		return subscription.Missed{Gone: tokensOf(settle)}, nil
 	}
-	return s.lost(ctx, settle, settled), nil
+	if err != nil {
+		return subscription.Missed{}, err
+	}
+	return s.missed(ctx, settle, settled), nil
 }
 
 // settle adds the statements for settlements to batch, and returns where the ids
@@ -154,12 +187,12 @@ func (s *store) settle(ctx context.Context, batch *transaction, settle []subscri
 	return settled
 }
 
-// lost returns the tokens of the messages that were not found under them and
-// are still there. It has to look again: the first statement cannot tell a
-// message that another consumer has from one that was deleted beside it.
+// missed returns the settlements that have found nothing. It has to look again:
+// the first statement cannot tell a message that another consumer has from one
+// that was deleted beside it.
 //
 // If the second look fails, nothing is reported; everything is settled anyway.
-func (s *store) lost(ctx context.Context, settle []subscription.Settlement, settled ids) (lost []subscription.Token) {
+func (s *store) missed(ctx context.Context, settle []subscription.Settlement, settled ids) (missed subscription.Missed) {
 	var missing []int64
 	for _, settlement := range settle {
 		if !settled[settlement.ID] {
@@ -167,17 +200,23 @@ func (s *store) lost(ctx context.Context, settle []subscription.Settlement, sett
 		}
 	}
 	if len(missing) == 0 {
-		return nil
+		return missed
 	}
 	there := ids{}
 	rows, _ := s.pool.Query(ctx, s.sql.exist, missing) // the error is in rows
-	_ = there.collect(rows)
+	if there.collect(rows) != nil {
+		return missed
+	}
 	for _, settlement := range settle {
-		if there[settlement.ID] && !settled[settlement.ID] {
-			lost = append(lost, settlement.Token)
+		switch {
+		case settled[settlement.ID]:
+		case there[settlement.ID]:
+			missed.Lost = append(missed.Lost, settlement.Token)
+		default:
+			missed.Gone = append(missed.Gone, settlement.Token)
 		}
 	}
-	return lost
+	return missed
 }
 
 // Extend implements [subscription.Store].
@@ -189,7 +228,11 @@ func (s *store) Extend(ctx context.Context, leases []subscription.Token, lease t
 	extended := make(ids, len(leases))
 	batch := newTransaction()
 	batch.Queue(s.sql.extend, held.ids, held.numbers, held.times, lease.Microseconds()).Query(extended.collect)
-	if err := batch.run(ctx, s.pool); err != nil {
+	err = batch.run(ctx, s.pool)
+	if s.isDropped(ctx, err) {
+		return leases, nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	for _, token := range leases {

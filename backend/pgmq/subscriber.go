@@ -27,6 +27,8 @@ type Subscriber struct {
 	running *subscription.Set
 	pollMin time.Duration
 
+	accounts accounts
+
 	mu       sync.Mutex
 	own      *pgxpool.Pool // opened when first needed
 	listener *listener     // likewise; nil with NoListen
@@ -71,8 +73,8 @@ func (s *Subscriber) Features() backend.Features { return features() }
 // alive until then, and closes the channel.
 //
 // A server that cannot be reached, lacks PGMQ, takes no writes, or denies a
-// privilege is an [*Error] here. What fails later is logged and tried again, for as long as the
-// subscription lasts.
+// privilege is an [*Error] here. What fails later is logged, counted (see Stats),
+// and tried again, for as long as the subscription lasts.
 func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	store, err := s.open(ctx, topic)
 	if err != nil {
@@ -90,8 +92,11 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		DrainTimeout:     s.config.DrainTimeout,
 		PollMin:          s.pollMin,
 		PollMax:          s.config.PollInterval,
-		Linger:           linger,
+		SyncAck:          s.config.SyncAck,
+		Linger:           s.config.linger(),
 		OperationTimeout: operationTimeout,
+		Final:            s.config.isFinal,
+		Counters:         s.accounts.of(topic),
 		Logger:           s.logger,
 	})
 }
@@ -134,7 +139,7 @@ func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
 	}
 	return &store{
 		queue: queue, sql: sql, pool: pool, claims: s.claims,
-		hints: s.hints, open: s.letterTable, logger: s.logger,
+		hints: s.hints, open: s.letterTable, limit: s.config.MaxMessage, logger: s.logger,
 	}, nil
 }
 

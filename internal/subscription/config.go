@@ -23,10 +23,15 @@ type Config struct {
 	PollMin time.Duration // between claims that find nothing, at first,
 	PollMax time.Duration // and at last; 0: no polling, Store.Changed tells all
 
+	SyncAck          bool          // a slot is taken until the outcome of its message is stored
 	Linger           time.Duration // how long an outcome may wait for others to be stored with; 0: not at all
 	OperationTimeout time.Duration // of one call to the store
 
-	Logger *slog.Logger
+	// Final reports whether err, of a claim, ends the subscription. Nil: none does.
+	Final func(err error) bool
+
+	Counters *Counters // nil: nobody counts
+	Logger   *slog.Logger
 }
 
 const (

@@ -43,9 +43,14 @@ func (s *subscription) watch(l *lease) {
 	msg := l.Message
 	select {
 	case <-msg.Acked():
+		if beside, ok := l.Delivery.Receipt.(Receipt); ok && beside.Settled() {
+			s.config.Counters.Acked.Add(1)
+			s.leases.remove(l)
+			return
+		}
 		s.settle(l, Settlement{Token: l.Token, Action: Ack})
 	case <-msg.Nacked():
-		s.leases.nacked(l)
+		s.leases.settling(l)
 		s.settle(l, s.nack(l))
 	case <-s.abandoned:
 	}

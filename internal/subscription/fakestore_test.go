@@ -30,6 +30,7 @@ type fakeStore struct {
 	lastLease time.Time
 	changed   chan struct{} // closed, and replaced, when a message may have become visible
 	tokens    map[*message.Message]subscription.Token
+	receipt   any // of every delivery
 }
 
 // stored is one message, and the lease that it had last.
@@ -135,7 +136,7 @@ func (m *stored) token() subscription.Token {
 func (s *fakeStore) claim(who string, settle []subscription.Settlement, limit int, d time.Duration) subscription.Claim {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	claim := subscription.Claim{Lost: s.settleAll(who, settle), Next: -1}
+	claim := subscription.Claim{Missed: s.settleAll(who, settle), Next: -1}
 	now := time.Now()
 	for _, m := range s.byVisibility() {
 		if m.visible.After(now) || len(claim.Leases) == limit {
@@ -174,32 +175,33 @@ func (s *fakeStore) handOut(m *stored) subscription.Lease {
 	s.tokens[msg] = m.token()
 	return subscription.Lease{
 		Token: m.token(), Message: msg,
-		Delivery: &backend.Delivery{Number: m.number, Failures: m.failures, PublishedAt: m.published},
+		Delivery: &backend.Delivery{Number: m.number, Failures: m.failures, PublishedAt: m.published, Receipt: s.receipt},
 	}
 }
 
-func (s *fakeStore) settle(who string, settle ...subscription.Settlement) []subscription.Token {
+func (s *fakeStore) settle(who string, settle ...subscription.Settlement) subscription.Missed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.settleAll(who, settle)
 }
 
-func (s *fakeStore) settleAll(who string, settle []subscription.Settlement) (lost []subscription.Token) {
+func (s *fakeStore) settleAll(who string, settle []subscription.Settlement) (missed subscription.Missed) {
 	for _, outcome := range settle {
 		e := event{kind: settled, who: who, token: outcome.Token, action: outcome.Action, delay: outcome.Verdict.Delay}
 		switch m := s.messages[outcome.ID]; {
 		case m == nil:
 			e.result = gone
+			missed.Gone = append(missed.Gone, outcome.Token)
 		case m.token() != outcome.Token:
 			e.result = fenced
-			lost = append(lost, outcome.Token)
+			missed.Lost = append(missed.Lost, outcome.Token)
 		default:
 			e.result = accepted
 			s.apply(m, outcome)
 		}
 		s.note(e)
 	}
-	return lost
+	return missed
 }
 
 func (s *fakeStore) apply(m *stored, outcome subscription.Settlement) {
@@ -280,11 +282,11 @@ func (v *view) Claim(ctx context.Context, settle []subscription.Settlement, limi
 }
 
 // Settle implements [subscription.Store].
-func (v *view) Settle(ctx context.Context, settle []subscription.Settlement) (lost []subscription.Token, err error) {
+func (v *view) Settle(ctx context.Context, settle []subscription.Settlement) (missed subscription.Missed, err error) {
 	err = v.suffer(ctx, &call{method: settling, settle: slices.Clone(settle)}, func() {
-		lost = v.settle(v.who, settle...)
+		missed = v.settle(v.who, settle...)
 	})
-	return lost, err
+	return missed, err
 }
 
 // Extend implements [subscription.Store].

@@ -24,6 +24,9 @@ func (s *subscription) fetch(ctx context.Context) {
 		}
 		changed := s.store.Changed() // before the claim, so that no change is missed
 		claim, err := s.claim(limit)
+		if err != nil && s.final(err) {
+			return
+		}
 		if err != nil {
 			wait := failing.next()
 			s.config.Logger.Error("ezq: cannot fetch messages; will try again",
@@ -33,6 +36,7 @@ func (s *subscription) fetch(ctx context.Context) {
 		}
 		failing.reset()
 		if len(claim.Leases) > 0 {
+			idle.min = s.leases.gap()
 			idle.reset()
 		}
 		if len(claim.Leases) == limit {
@@ -52,15 +56,25 @@ func (s *subscription) claim(limit int) (Claim, error) {
 	batch := s.pending.take(settleBatch)
 	sent := time.Now()
 	claim, err := s.store.Claim(ctx, batch, limit, s.config.Lease)
+	s.config.Counters.claimed(len(claim.Leases), err)
 	if err != nil {
 		s.pending.restore(batch)
 		return Claim{}, err
 	}
-	s.stored(batch, claim.Lost)
+	s.stored(batch, claim.Missed)
 	for _, l := range claim.Leases {
 		s.leases.add(s.parent, l, sent)
 	}
 	return claim, nil
+}
+
+// final reports whether err ends the subscription.
+func (s *subscription) final(err error) bool {
+	if s.config.Final == nil || !s.config.Final(err) {
+		return false
+	}
+	s.config.Logger.Error("ezq: the subscription ends", "topic", s.config.Topic, "error", err)
+	return true
 }
 
 // pause waits for d, or for ever if d is negative, or until woken or ctx ends.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
@@ -32,7 +33,7 @@ const (
 	waiting   phase = iota // for a slot
 	handing                // has a slot, is being sent to the channel
 	delivered              // is with the consumer
-	nacked                 // was, and is about to be settled
+	settling               // was, and is about to be settled
 )
 
 // leases is the list of what a subscription holds: claimed, and neither settled
@@ -85,6 +86,13 @@ func (ls *leases) room(ctx context.Context) (n int, ok bool) {
 	return 0, false
 }
 
+// gap is how long to wait for more after a claim that brought something.
+func (ls *leases) gap() time.Duration {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.speed.gap(ls.config.PollMin)
+}
+
 // add takes a lease that was asked for at sent. Its message's context gets its
 // values from parent.
 func (ls *leases) add(parent context.Context, claimed Lease, sent time.Time) {
@@ -101,6 +109,7 @@ func (ls *leases) add(parent context.Context, claimed Lease, sent time.Time) {
 	}
 	ls.byID[l.ID] = l
 	ls.queue = append(ls.queue, l)
+	ls.config.Counters.Waiting.Add(1)
 	signal(ls.ready)
 	signal(ls.gained)
 }
@@ -150,6 +159,10 @@ func (ls *leases) handedOver(l *lease) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	l.phase, l.since = delivered, time.Now()
+	if ls.byID[l.ID] == l { // not lost meanwhile
+		ls.config.Counters.Waiting.Add(-1)
+		ls.config.Counters.InFlight.Add(1)
+	}
 	ls.taken, ls.rest = l.since, time.Time{}
 	if ls.end(l).Before(l.renew) {
 		signal(ls.gained)
@@ -169,6 +182,7 @@ func (ls *leases) drop(l *lease) bool {
 		return false
 	}
 	delete(ls.byID, l.ID)
+	ls.now(l.phase).Add(-1)
 	switch {
 	case l.phase == waiting:
 		ls.queue = slices.DeleteFunc(ls.queue, func(x *lease) bool { return x == l })
@@ -184,6 +198,14 @@ func (ls *leases) drop(l *lease) bool {
 	signal(ls.ready)
 	signal(ls.freed)
 	return true
+}
+
+// now returns the counter of the messages in a phase.
+func (ls *leases) now(p phase) *atomic.Int64 {
+	if p < delivered {
+		return &ls.config.Counters.Waiting
+	}
+	return &ls.config.Counters.InFlight
 }
 
 // SetAside implements [backend.Keeper]. A message that is aside has no slot.
@@ -209,6 +231,7 @@ func (l *lease) SetAside(aside bool) {
 // lose drops a lease that another consumer may get, or has got.
 func (ls *leases) lose(l *lease) {
 	if ls.drop(l) {
+		ls.config.Counters.LeasesLost.Add(1)
 		l.cancel(backend.ErrLeaseLost)
 	}
 }
@@ -226,6 +249,15 @@ func (ls *leases) interrupt(cause error) {
 	defer ls.mu.Unlock()
 	for _, l := range ls.byID {
 		l.cancel(cause)
+	}
+}
+
+// abandon forgets what is still held when the subscription has ended.
+func (ls *leases) abandon() {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range ls.byID {
+		ls.drop(l)
 	}
 }
 
@@ -247,9 +279,17 @@ func (ls *leases) held() int {
 	return len(ls.byID)
 }
 
-// settled notes that the outcomes of n messages have been stored.
-func (ls *leases) settled(n int) {
+// stored notes that the outcomes of messages have been stored.
+func (ls *leases) stored(batch []Settlement) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.speed.add(n, time.Now())
+	ls.speed.add(len(batch), time.Now())
+	if !ls.config.SyncAck {
+		return
+	}
+	for _, outcome := range batch {
+		if l := ls.byID[outcome.ID]; l != nil && l.Token == outcome.Token {
+			ls.drop(l)
+		}
+	}
 }

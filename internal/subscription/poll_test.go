@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
 const (
@@ -76,6 +78,30 @@ func TestAPolledStore(t *testing.T) {
 			asked := len(c.pauses(claiming))
 			time.Sleep(time.Minute)
 			requireGrowing(t, c.pauses(claiming)[asked:], pollMin, pollMax)
+		})
+	})
+	t.Run("is asked about as often as messages come", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			const gap = 3 * time.Millisecond
+			c := r.poll()
+			go func() {
+				for range 200 {
+					r.store.publish(1)
+					time.Sleep(gap)
+				}
+			}()
+			var waited time.Duration
+			for n := range 200 {
+				msg := c.receive()
+				if n >= 100 {
+					waited += time.Since(backend.DeliveryFrom(msg.Context()).PublishedAt)
+				}
+				c.ack(msg)
+			}
+			require.LessOrEqual(t, waited/100, gap)
+			calls := len(c.seen(claiming))
+			time.Sleep(time.Minute)
+			require.Less(t, len(c.seen(claiming))-calls, 100, "it becomes idle again")
 		})
 	})
 	t.Run("is asked at once for more when it gave all that was asked for", func(t *testing.T) {

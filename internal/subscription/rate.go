@@ -30,6 +30,15 @@ func (r *rate) add(n int, now time.Time) {
 	r.count, r.since = 0, now
 }
 
+// gap is how long it takes until the next message comes, at this rate; not more
+// than most, and not less than a tenth of it.
+func (r *rate) gap(most time.Duration) time.Duration {
+	if r.perSecond <= 0 {
+		return most
+	}
+	return min(max(time.Duration(float64(time.Second)/r.perSecond), most/10), most)
+}
+
 // prefetch is how many messages will be settled within the prefetchWindow, at
 // most limit.
 func (r *rate) prefetch(limit int) int {

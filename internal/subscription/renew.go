@@ -57,6 +57,9 @@ func (ls *leases) untilDue(now time.Time) time.Duration {
 	defer ls.mu.Unlock()
 	wait := time.Duration(-1)
 	for _, l := range ls.byID {
+		if l.phase == settling {
+			continue
+		}
 		until := max(ls.attention(l).Sub(now), 0)
 		if wait < 0 || until < wait {
 			wait = until
@@ -97,7 +100,7 @@ func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
 	extension := make(chan struct{})
 	for _, l := range ls.byID {
 		switch {
-		case l.phase == nacked:
+		case l.phase == settling:
 		case !now.Before(l.expiry):
 			ls.lose(l)
 		case now.Before(ls.end(l)):
@@ -111,7 +114,7 @@ func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
 			ls.lose(l)
 		default:
 			ls.ignore(now)
-			ls.lose(l)
+			ls.drop(l)
 			undelivered = append(undelivered, l)
 		}
 	}
@@ -149,11 +152,11 @@ func (ls *leases) notExtended(due []*lease, now time.Time) {
 	}
 }
 
-// nacked notes that l is not to be extended any more, and waits for the extension
-// that is under way: if it came after the nack, it would undo its delay.
-func (ls *leases) nacked(l *lease) {
+// settling notes that l is not to be extended any more, and waits for the extension
+// that is under way: if it came after a nack, it would undo its delay.
+func (ls *leases) settling(l *lease) {
 	ls.mu.Lock()
-	l.phase = nacked
+	l.phase = settling
 	extension := l.extension
 	ls.mu.Unlock()
 	if extension != nil {

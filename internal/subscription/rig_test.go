@@ -49,6 +49,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 			r.set.Close()
 			synctest.Wait()
 			r.requirePromises()
+			r.requireNothingHeld()
 		})
 		f(t, r)
 	})
@@ -66,9 +67,19 @@ func newRig(t *testing.T) *rig {
 			MaxInFlight:      10,
 			DrainTimeout:     drain,
 			OperationTimeout: operation,
+			Counters:         &subscription.Counters{},
 			Logger:           slog.New(log),
 		},
 	}
+}
+
+// requireNothingHeld holds once all subscriptions have ended.
+func (r *rig) requireNothingHeld() {
+	r.t.Helper()
+	counters := r.config.Counters
+	require.Zero(r.t, counters.Waiting.Load(), "waiting")
+	require.Zero(r.t, counters.InFlight.Load(), "in flight")
+	require.Zero(r.t, counters.Unstored.Load(), "unstored")
 }
 
 func (r *rig) requirePromises() {

@@ -7,16 +7,28 @@ import (
 )
 
 // settle notes the outcome of a message and frees its slot. The outcome is
-// noted first: once all slots are free, all outcomes are known.
+// noted first: once all slots are free, all outcomes are known. With SyncAck the
+// slot is free once the outcome is stored.
 func (s *subscription) settle(l *lease, outcome Settlement) {
-	s.pending.add(outcome)
+	if s.config.SyncAck {
+		s.leases.settling(l)
+		s.note(outcome)
+		return
+	}
+	s.note(outcome)
 	s.leases.remove(l)
 }
 
 // release gives back a message that was never handed over.
 func (s *subscription) release(l *lease) {
-	s.settle(l, Settlement{Token: l.Token, Action: Release})
+	s.note(Settlement{Token: l.Token, Action: Release})
+	s.leases.remove(l)
 	l.cancel(nil)
+}
+
+func (s *subscription) note(outcome Settlement) {
+	s.config.Counters.Unstored.Add(1)
+	s.pending.add(outcome)
 }
 
 // flush stores outcomes until ctx ends. They wait for each other for as long
@@ -49,18 +61,15 @@ func (s *subscription) flushAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	failing := backoff{min: retryMin, max: retryMax}
-	for {
-		left := s.pending.len()
-		if left == 0 {
-			return
-		}
-		err := s.storeBatch(ctx)
+	var err error
+	for left := s.pending.len(); left > 0; left = s.pending.len() {
 		if ctx.Err() != nil {
 			s.config.Logger.Error("ezq: could not store which messages are done; they will be delivered again",
 				"topic", s.config.Topic, "messages", left, "error", err)
+			s.config.Counters.Unstored.Add(-int64(left))
 			return
 		}
-		if err != nil {
+		if err = s.storeBatch(ctx); err != nil {
 			pause(ctx, failing.next(), nil)
 		}
 	}
@@ -74,20 +83,21 @@ func (s *subscription) storeBatch(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.config.OperationTimeout)
 	defer cancel()
-	lost, err := s.store.Settle(ctx, batch)
+	missed, err := s.store.Settle(ctx, batch)
 	if err != nil {
 		s.pending.restore(batch)
 		return err
 	}
-	s.stored(batch, lost)
+	s.stored(batch, missed)
 	return nil
 }
 
-func (s *subscription) stored(batch []Settlement, lost []Token) {
-	s.leases.settled(len(batch))
-	if len(lost) > 0 {
+func (s *subscription) stored(batch []Settlement, missed Missed) {
+	s.config.Counters.settled(batch, missed)
+	s.leases.stored(batch)
+	if lost := len(missed.Lost); lost > 0 {
 		s.config.Logger.Warn("ezq: messages were settled after their leases were lost; they are delivered again",
-			"topic", s.config.Topic, "messages", len(lost))
+			"topic", s.config.Topic, "messages", lost)
 	}
 }
 

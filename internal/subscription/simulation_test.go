@@ -77,6 +77,7 @@ func newWorld(t *testing.T, seed int) *world {
 	if w.polled {
 		w.config.PollMin, w.config.PollMax = pollMin, pollMax
 	}
+	w.config.SyncAck = dice.IntN(4) == 0
 	return w
 }
 
@@ -128,6 +129,7 @@ func (w *world) finish() {
 	}
 	w.requireAccounts()
 	w.requirePromises()
+	w.requireNothingHeld()
 }
 
 // requireAccounts checks that every message was acked once, unless it was removed.

@@ -165,7 +165,7 @@ func TestAConsumerThatWaitsNoLonger(t *testing.T) {
 			interrupt()
 			c.requireClosed()
 			require.Equal(t, grace, time.Since(start))
-			require.Equal(t, 1, r.log.count("handlers did not return"))
+			require.Equal(t, 1, r.log.count("were not settled in time"))
 			require.Empty(t, r.store.read(settled))
 			require.Len(t, c.seen(extending), 3)
 			c.ack(hung) // too late: nobody listens

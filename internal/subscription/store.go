@@ -17,10 +17,9 @@ type Store interface {
 	Claim(ctx context.Context, settle []Settlement, limit int, lease time.Duration) (Claim, error)
 
 	// Settle carries out each settlement whose token is still the latest of its
-	// message, and returns the tokens of those that another consumer has, or has
-	// had, since. A message that is gone counts as settled: repeating a
-	// settlement is harmless, and the way to find out whether it was stored.
-	Settle(ctx context.Context, settle []Settlement) (lost []Token, err error)
+	// message, and returns the others. Repeating a settlement is harmless, and the
+	// way to find out whether it was stored.
+	Settle(ctx context.Context, settle []Settlement) (Missed, error)
 
 	// Extend renews the leases of tokens to end after lease from now, and
 	// returns those which it could not renew because they are no longer valid.
@@ -39,6 +38,10 @@ type Token struct {
 	At     time.Time // when it was leased, by the clock of the store
 }
 
+// Receipt is what the Receipt of a delivery implements if its message can be
+// settled beside the subscription. An ack of such a message is not stored.
+type Receipt interface{ Settled() bool }
+
 // Lease is one claimed message.
 type Lease struct {
 	Token
@@ -55,7 +58,13 @@ type Claim struct {
 	// were leased than asked for.
 	Next time.Duration
 
-	Lost []Token // as returned by Settle
+	Missed Missed // as returned by Settle
+}
+
+// Missed is the tokens of settlements that have changed nothing.
+type Missed struct {
+	Lost []Token // another consumer has the message, or has had it since
+	Gone []Token // it is not there any more: settled before, or removed beside
 }
 
 // Action is what becomes of a message.
@@ -70,8 +79,8 @@ const (
 	// failures and what is done.
 	Nack
 
-	// Release makes the message visible at once, as if it had not been leased:
-	// it was never handed over.
+	// Release makes the message visible at once, as if it had not been leased: it
+	// was never handed over, and goes back to the place that it was published to.
 	Release
 
 	// DeadLetter moves the message to another topic.

@@ -26,6 +26,9 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 	if n := backend.ConsumerFrom(ctx).Concurrency; n > 0 {
 		config.MaxInFlight = min(config.MaxInFlight, n)
 	}
+	if config.Counters == nil {
+		config.Counters = &Counters{}
+	}
 	return &subscription{
 		store:     store,
 		config:    config,
@@ -62,6 +65,7 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 	fetched := make(chan struct{})
 	go func() {
 		defer close(fetched)
+		defer stop()
 		s.fetch(taking)
 	}()
 
@@ -73,6 +77,7 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 	release()
 	keepers.Wait()
 	s.flushAll()
+	s.leases.abandon()
 }
 
 // giveBack releases what was claimed and not handed over.
@@ -114,7 +119,7 @@ func (s *subscription) drain(ctx context.Context, closing, fetched <-chan struct
 		case <-timeout:
 			cause = backend.ErrInterrupted
 		case <-end:
-			s.config.Logger.Warn("ezq: handlers did not return; their messages come back when the leases run out",
+			s.config.Logger.Warn("ezq: messages were not settled in time; they come back when their leases run out",
 				"topic", s.config.Topic, "messages", s.leases.held(), "lease", s.config.Lease)
 			if fetched != nil {
 				<-fetched

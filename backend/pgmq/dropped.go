@@ -1,0 +1,34 @@
+package pgmq
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// isDropped reports whether err says that the queue is not there any more.
+func (s *store) isDropped(ctx context.Context, err error) bool {
+	if !isCode(err, "42P01", "3F000") { // undefined_table, invalid_schema_name
+		return false
+	}
+	var there bool
+	err = s.pool.QueryRow(ctx, "select to_regclass($1) is not null", tableName(s.queue)).Scan(&there)
+	return err == nil && !there
+}
+
+// queueDropped is why a subscription gets no more messages.
+func queueDropped(queue string) error {
+	return &Error{
+		Op: "fetch", Kind: ErrQueueNotFound, Cause: fmt.Errorf("the queue %q was dropped", queue),
+		Remedy: fmt.Sprintf("create it with SELECT pgmq.create('%s'), or publish to it", queue),
+	}
+}
+
+func tokensOf(settle []subscription.Settlement) []subscription.Token {
+	tokens := make([]subscription.Token, len(settle))
+	for i, settlement := range settle {
+		tokens[i] = settlement.Token
+	}
+	return tokens
+}

@@ -1,0 +1,133 @@
+package pgmq_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// bomb is a message of a few hundred stored bytes that has 131 KB for each of
+// its numbers when it is read.
+func bomb(numbers int) string {
+	return fmt.Sprintf(`select pgmq.send('t', (select jsonb_agg('1e131071'::numeric) from generate_series(1, %d)))`, numbers)
+}
+
+func TestAMessageThatCannotBeReadDoesNotBlockTheQueue(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, sql, reason string
+	}{
+		{"larger than MaxMessage when it is read", bomb(50), "MaxMessage is 1048576"},
+		{"larger than PostgreSQL can read", bomb(9000), "SQLSTATE 54000"},
+		{"larger than MaxMessage", `select pgmq.send('t', to_jsonb(repeat('x', 2000000)))`, "the message has 2000002 bytes"},
+		{"with headers that are", `select pgmq.send('t', '1', jsonb_build_object('k', repeat('x', 2000000)))`, "the message has 20000"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			logged := &warnings{}
+			queue, pool := open(t, pgmq.Config{
+				Logger:     slog.New(logged),
+				Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20},
+			})
+			require.NoError(t, queue.SubscribeInitialize("t"))
+			publish(t, queue, "before")
+			execute(t, pool, test.sql)
+			publish(t, queue, "after")
+			got := map[string]bool{}
+			messages := subscribe(t, queue)
+			for range 2 {
+				msg := receive(t, messages)
+				got[msg.UUID] = true
+				msg.Ack()
+			}
+			require.Equal(t, map[string]bool{"before": true, "after": true}, got)
+			requireCount(t, pool, "pgmq.q_t", 0)
+			requireCount(t, pool, "pgmq.a_t", 1)
+			require.Contains(t, get[string](t, pool, "select min(headers->>'reason_poisoned') from pgmq.a_t"), test.reason)
+			require.Contains(t, strings.Join(logged.all(), "\n"), "moved to the archive")
+			require.Equal(t, 2, get[int](t, pool, "select msg_id from pgmq.a_t"), "under its own id")
+		})
+	}
+}
+
+func TestAMessageThatCanNeitherBeReadNorArchivedIsPutAside(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool, owner := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
+	require.NoError(t, owner.SubscribeInitialize("t"))
+	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select on pgmq.topic_bindings to {role}",
+		"grant select, update, delete on pgmq.q_t to {role}")
+	execute(t, pool, bomb(1000))
+	publish(t, owner, "after")
+	queue := openAt(t, role, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+	msg := receive(t, subscribe(t, queue))
+	require.Equal(t, "after", msg.UUID)
+	msg.Ack()
+	requireCount(t, pool, "pgmq.q_t where vt > clock_timestamp() + interval '50 minutes' and headers ? 'reason_poisoned'", 1)
+}
+
+func TestALargeMessageArrivesIfItMay(t *testing.T) {
+	t.Parallel()
+	const size = 8 << 20
+	queue, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayload: size}})
+	payload := strings.Repeat("0123456789abcdef", size/16)
+	require.NoError(t, queue.Publish("t", message.NewMessage("large", []byte(payload))))
+	execute(t, pool, `select pgmq.send('t', to_jsonb(repeat('x', 70000000)))`) // more than it may
+	publish(t, queue, "after")
+	messages := subscribe(t, queue)
+	got := map[string]int{}
+	for range 2 {
+		msg := receive(t, messages)
+		got[msg.UUID] = len(msg.Payload)
+		msg.Ack()
+	}
+	require.Equal(t, map[string]int{"large": size, "after": 5}, got)
+	requireCount(t, pool, "pgmq.a_t", 1)
+}
+
+func TestWhatIsTooLargeTakesNoMemoryOfTheConsumer(t *testing.T) {
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	for range 5 {
+		execute(t, pool, bomb(300)) // 39 MB each
+	}
+	publish(t, queue, "after")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	msg := receive(t, subscribe(t, queue))
+	runtime.ReadMemStats(&after)
+	require.Equal(t, "after", msg.UUID)
+	msg.Ack()
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20))
+}
+
+func TestTheRouterHandlesWhatOthersSendAsItCan(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	execute(t, pool, `select pgmq.create('ezq')`)
+	for _, foreign := range []string{`null`, `1`, `"text"`, `[]`, `{}`, `true`, `{"_type":null}`, `{"_type":7}`, `{"_type":"UserCreated","Email":{}}`, `"\u0001"`} {
+		_, err := pool.Exec(t.Context(), "select pgmq.send('ezq', $1::jsonb)", foreign)
+		require.NoError(t, err)
+	}
+	execute(t, pool, `insert into pgmq.q_ezq (vt, message, headers) values (now(), null, null), (now(), null, '7'), (now(), '1', '["x"]')`)
+	ctx, stop := context.WithCancel(t.Context())
+	router := newRouter(queue, ezq.Config{})
+	ezq.Handle(router, func(_ context.Context, e userCreated) error {
+		if e.Email == "ada" { // the last one; objects without a type are for the only handler
+			stop()
+		}
+		return nil
+	})
+	require.NoError(t, ezq.Publish(ctx, queue, userCreated{"ada"}))
+	require.NoError(t, router.Run(ctx))
+}

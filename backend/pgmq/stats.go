@@ -1,0 +1,87 @@
+package pgmq
+
+import (
+	"sync"
+
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// TopicStats is what subscriptions to one topic have done since the [Subscriber]
+// or the [Queue] was made. A message counts once for each delivery.
+type TopicStats struct {
+	Claimed int64 // messages leased
+
+	// What has been stored: messages that were acked, also by [Queue.InTx]; that will
+	// be delivered again; that have become dead letters; and that were given back
+	// because the subscription ended, or nobody received them.
+	Acked, Nacked, DeadLettered, Released int64
+
+	// What has changed nothing. LeaseLost counts messages that were settled when
+	// another consumer had them, or had had them since. Gone counts messages that
+	// were not there any more: somebody has deleted them, or they had been settled
+	// before, and the answer of PostgreSQL was lost.
+	LeaseLost, Gone int64
+
+	// Expired is how many messages were taken from their handlers: PostgreSQL did not
+	// answer for as long as a lease lasts, somebody else has taken them, or they
+	// were being handled for MaxExtension. Many of them mean that work is done twice.
+	Expired int64
+
+	// How many there are now: messages that are claimed and wait to be received,
+	// messages with handlers, and outcomes that are not stored yet.
+	Waiting, InFlight, Unstored int64
+
+	// Failing is why messages cannot be fetched; nil if they can, as far as known.
+	// It is an [*Error].
+	Failing error
+}
+
+// Stats tells about each topic that has been subscribed to, by its name. It is
+// cheap, asks nobody, and may be called at any time.
+func (s *Subscriber) Stats() map[string]TopicStats { return s.accounts.read() }
+
+// Stats tells about each topic that has been subscribed to: see [Subscriber.Stats].
+// About the queues themselves see [Queue.Metrics].
+func (q *Queue) Stats() map[string]TopicStats { return q.subscriber.Stats() }
+
+// accounts are the counters of all topics.
+type accounts struct {
+	mu     sync.Mutex
+	topics map[string]*subscription.Counters
+}
+
+// of returns the counters of topic, which its subscriptions share.
+func (a *accounts) of(topic string) *subscription.Counters {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.topics == nil {
+		a.topics = map[string]*subscription.Counters{}
+	}
+	if a.topics[topic] == nil {
+		a.topics[topic] = &subscription.Counters{}
+	}
+	return a.topics[topic]
+}
+
+func (a *accounts) read() map[string]TopicStats {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	stats := make(map[string]TopicStats, len(a.topics))
+	for topic, counters := range a.topics {
+		stats[topic] = statsOf(topic, counters)
+	}
+	return stats
+}
+
+func statsOf(topic string, c *subscription.Counters) TopicStats {
+	s := TopicStats{
+		Claimed: c.Claimed.Load(),
+		Acked:   c.Acked.Load(), Nacked: c.Nacked.Load(), DeadLettered: c.DeadLettered.Load(), Released: c.Released.Load(),
+		LeaseLost: c.Lost.Load(), Gone: c.Gone.Load(), Expired: c.LeasesLost.Load(),
+		Waiting: c.Waiting.Load(), InFlight: c.InFlight.Load(), Unstored: c.Unstored.Load(),
+	}
+	if err := c.Failing.Load(); err != nil {
+		s.Failing = classify("fetch", topic, *err)
+	}
+	return s
+}

@@ -1,0 +1,64 @@
+package subscription
+
+import "sync/atomic"
+
+// Counters is what subscriptions have done. Several may share one. The zero
+// value is ready; it may be read at any time.
+type Counters struct {
+	Claimed atomic.Int64 // leases
+
+	// What outcomes have changed, once that is stored.
+	Acked, Nacked, DeadLettered, Released atomic.Int64
+
+	// Outcomes that have changed nothing: see [Missed].
+	Lost, Gone atomic.Int64
+
+	LeasesLost atomic.Int64 // before the message was settled
+
+	// How many there are now of messages that wait for a slot, of messages that were
+	// handed over, and of outcomes that are not stored.
+	Waiting, InFlight, Unstored atomic.Int64
+
+	// Failing is why the last claim failed; nil if it did not.
+	Failing atomic.Pointer[error]
+}
+
+// settled counts outcomes that the store has been given.
+func (c *Counters) settled(batch []Settlement, missed Missed) {
+	c.Unstored.Add(-int64(len(batch)))
+	c.Lost.Add(int64(len(missed.Lost)))
+	c.Gone.Add(int64(len(missed.Gone)))
+	nothing := make(map[Token]bool, len(missed.Lost)+len(missed.Gone))
+	for _, tokens := range [...][]Token{missed.Lost, missed.Gone} {
+		for _, token := range tokens {
+			nothing[token] = true
+		}
+	}
+	for _, outcome := range batch {
+		if !nothing[outcome.Token] {
+			c.of(outcome.Action).Add(1)
+		}
+	}
+}
+
+func (c *Counters) of(action Action) *atomic.Int64 {
+	switch action {
+	case Ack:
+		return &c.Acked
+	case Nack:
+		return &c.Nacked
+	case DeadLetter:
+		return &c.DeadLettered
+	default:
+		return &c.Released
+	}
+}
+
+func (c *Counters) claimed(n int, err error) {
+	c.Claimed.Add(int64(n))
+	if err == nil {
+		c.Failing.Store(nil)
+		return
+	}
+	c.Failing.Store(&err)
+}
