@@ -66,3 +66,14 @@ func TestADetachedStandbyLacksWhatCameAfterwards(t *testing.T) {
 	require.Equal(t, 2, count(t, primary.URL()))
 	require.Equal(t, 1, count(t, standby.URL()))
 }
+
+func TestAServerRecoversWhenOneOfItsProcessesIsKilled(t *testing.T) {
+	t.Parallel()
+	c := cluster.Start(t)
+	c.Execute("select pgmq.create('t')", send)
+	conn, err := pgx.Connect(t.Context(), c.URL())
+	require.NoError(t, err)
+	c.KillOne()
+	require.Error(t, conn.Ping(t.Context()), "all sessions end")
+	require.Equal(t, 1, count(t, c.URL()))
+}

@@ -1,12 +1,15 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // StopFast stops the server in order: sessions are ended, and their transactions rolled back.
@@ -43,6 +46,37 @@ func (c *Cluster) Kill9() {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// KillOne kills one of the processes that serve clients, as the kernel does that is out of memory.
+// The server then ends all others and recovers; KillOne returns when it has.
+func (c *Cluster) KillOne() {
+	c.tb.Helper()
+	before, victim, err := c.incarnation()
+	c.check(err)
+	c.check(syscall.Kill(victim, syscall.SIGKILL))
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if now, _, err := c.incarnation(); err == nil && now != before {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.tb.Fatal("the server does not recover from the death of one process")
+		}
+	}
+}
+
+// incarnation returns when the server has last recovered, and the process that serves some client.
+func (c *Cluster) incarnation() (since string, pid int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, c.URL())
+	if err != nil {
+		return "", 0, err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	err = conn.QueryRow(ctx, `select (select backend_start::text from pg_stat_activity where backend_type = 'checkpointer'),
+		(select min(pid) from pg_stat_activity where backend_type = 'client backend')`).Scan(&since, &pid)
+	return since, pid, err
 }
 
 func anyAlive(pids []int) bool {

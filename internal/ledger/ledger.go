@@ -1,0 +1,155 @@
+// Package ledger keeps account of a queue under test: what became of every publish, every delivery
+// before its ack, and what went wrong meanwhile. Its report says what was lost, what was delivered
+// and should not have been, and why something was delivered more than once.
+package ledger
+
+import (
+	"sync"
+	"time"
+)
+
+// Outcome is how a publish ended, as its publisher was told.
+type Outcome byte
+
+// The outcomes. A message that was never published has none.
+const (
+	none     Outcome = iota
+	Stored           // Publish returned nil
+	Rejected         // certainly not stored
+	Unknown          // stored or not, nobody can tell
+)
+
+// Cause is why a message was delivered again.
+type Cause string
+
+// The causes that a consumer tells of. Others are the names of faults.
+const (
+	Nacked    Cause = "nacked"     // its handler gave it back
+	LeaseLost Cause = "lease lost" // its handler took longer than its lease lasted
+)
+
+// Ledger is empty when it is new. Its methods may be called concurrently.
+type Ledger struct {
+	mu       sync.Mutex
+	messages map[string]*account
+	faults   []fault
+	last     time.Time // of the deliveries
+	gap      time.Duration
+	count    int
+}
+
+// account is one message.
+type account struct {
+	outcome    Outcome
+	deliveries []delivery
+}
+
+type delivery struct {
+	at       time.Time
+	consumer string
+	cause    Cause // of the next delivery, if the consumer has told
+}
+
+// fault is something that happened, and may have made a consumer lose what it had. It may concern
+// just one consumer.
+type fault struct {
+	name       string
+	consumer   string
+	from, till time.Time
+}
+
+// New returns an empty ledger.
+func New() *Ledger { return &Ledger{messages: map[string]*account{}} }
+
+func (l *Ledger) account(id string) *account {
+	a, ok := l.messages[id]
+	if !ok {
+		a = &account{}
+		l.messages[id] = a
+	}
+	return a
+}
+
+// Published notes how the publish of a message ended.
+func (l *Ledger) Published(id string, outcome Outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.account(id).outcome = outcome
+}
+
+// Delivered notes that a consumer has got a message. It must be called before the message is acked.
+func (l *Ledger) Delivered(id, consumer string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if !l.last.IsZero() {
+		l.gap = max(l.gap, now.Sub(l.last))
+	}
+	l.last = now
+	l.count++
+	a := l.account(id)
+	a.deliveries = append(a.deliveries, delivery{at: now, consumer: consumer})
+}
+
+// Returned notes why a message that a consumer has got may be delivered again.
+func (l *Ledger) Returned(id, consumer string, cause Cause) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	deliveries := l.account(id).deliveries
+	for i := range deliveries {
+		if deliveries[i].consumer == consumer {
+			deliveries[i].cause = cause
+		}
+	}
+}
+
+// Begin notes that something begins to go wrong: for all consumers, or for the one that is named.
+// It goes on until end is called.
+func (l *Ledger) Begin(name, consumer string) (end func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := len(l.faults)
+	l.faults = append(l.faults, fault{name: name, consumer: consumer, from: time.Now()})
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.faults[i].till = time.Now()
+	}
+}
+
+// Deliveries returns how many there were.
+func (l *Ledger) Deliveries() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.count
+}
+
+// Stored returns how many messages are known to have been stored.
+func (l *Ledger) Stored() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.messages {
+		if a.outcome == Stored {
+			n++
+		}
+	}
+	return n
+}
+
+// DeliveredSince reports whether something was delivered after moment.
+func (l *Ledger) DeliveredSince(moment time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last.After(moment)
+}
+
+// CopyOutcomes copies to another ledger how each publish ended.
+func (l *Ledger) CopyOutcomes(to *Ledger) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, a := range l.messages {
+		if a.outcome != none {
+			to.Published(id, a.outcome)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package ledger_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/internal/ledger"
+)
+
+// bubble runs f in virtual time, in which any two things happen at different times if f sleeps.
+func bubble(t *testing.T, f func(t *testing.T, l *ledger.Ledger)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { f(t, ledger.New()) })
+}
+
+func TestWhatIsStoredAndDeliveredIsInOrder(t *testing.T) {
+	bubble(t, func(t *testing.T, l *ledger.Ledger) {
+		l.Delivered("a", "A") // before its publisher knows
+		l.Published("a", ledger.Stored)
+		l.Published("b", ledger.Rejected)
+		l.Published("c", ledger.Unknown)
+		l.Published("d", ledger.Unknown)
+		l.Delivered("d", "A")
+		r := l.Report()
+		require.Empty(t, r.Wrong())
+		require.Equal(t, "published: 1 stored, 1 rejected, 2 unknown of which 1 were stored; delivered: 2, lost 0, unexpected 0; 0 duplicates map[]", r.String())
+	})
+}
+
+func TestWhatIsLostIsNoticed(t *testing.T) {
+	bubble(t, func(t *testing.T, l *ledger.Ledger) {
+		l.Published("a", ledger.Stored)
+		require.Equal(t, "1 messages were stored and never delivered: a", l.Report().Wrong())
+	})
+}
+
+func TestWhatNobodyHasPublishedIsNoticed(t *testing.T) {
+	bubble(t, func(t *testing.T, l *ledger.Ledger) {
+		l.Published("a", ledger.Stored)
+		l.Delivered("a", "A")
+		l.Published("b", ledger.Rejected)
+		l.Delivered("b", "A")
+		l.Delivered("c", "A")
+		require.Equal(t, "2 messages were delivered and never stored: b, c", l.Report().Wrong())
+	})
+}
+
+func TestADuplicateHasACause(t *testing.T) {
+	again := func(l *ledger.Ledger, consumer string) {
+		time.Sleep(time.Second)
+		l.Delivered("a", consumer)
+	}
+	for name, test := range map[string]struct {
+		happen func(l *ledger.Ledger)
+		cause  string
+	}{
+		"what its consumer tells":                 {func(l *ledger.Ledger) { l.Returned("a", "A", ledger.Nacked) }, "nacked"},
+		"a fault between the two":                 {func(l *ledger.Ledger) { l.Begin("reset", "")() }, "reset"},
+		"a fault that goes on":                    {func(l *ledger.Ledger) { l.Begin("reset", "") }, "reset"},
+		"the end of its consumer":                 {func(l *ledger.Ledger) { l.Begin("killed", "A")() }, "killed"},
+		"the first of several":                    {func(l *ledger.Ledger) { l.Begin("reset", "")(); l.Begin("stopped", "")() }, "reset"},
+		"but not the end of another":              {func(l *ledger.Ledger) { l.Begin("killed", "B")() }, ""},
+		"nor what another consumer tells":         {func(l *ledger.Ledger) { l.Returned("a", "B", ledger.Nacked) }, ""},
+		"nor a fault after it":                    {func(l *ledger.Ledger) { again(l, "B"); time.Sleep(time.Second); l.Begin("reset", "") }, ""},
+		"nor nothing, and then it is unexplained": {func(*ledger.Ledger) {}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, l *ledger.Ledger) {
+				l.Published("a", ledger.Stored)
+				l.Begin("before", "")()
+				time.Sleep(time.Second)
+				l.Delivered("a", "A")
+				time.Sleep(time.Second)
+				test.happen(l)
+				if l.Deliveries() == 1 {
+					again(l, "B")
+				}
+				r := l.Report()
+				require.Equal(t, 1, r.Duplicates)
+				if test.cause == "" {
+					require.Contains(t, r.Wrong(), "1 messages were delivered more than once for no reason: a: A at ")
+					return
+				}
+				require.Empty(t, r.Wrong())
+				require.Equal(t, map[string]int{test.cause: 1}, r.Causes)
+			})
+		})
+	}
+}
+
+func TestTheLongestGapIsKnown(t *testing.T) {
+	bubble(t, func(t *testing.T, l *ledger.Ledger) {
+		l.Published("a", ledger.Stored)
+		l.Delivered("a", "A")
+		time.Sleep(3 * time.Second)
+		since := time.Now()
+		require.False(t, l.DeliveredSince(since))
+		time.Sleep(time.Second)
+		l.Delivered("b", "A")
+		require.True(t, l.DeliveredSince(since))
+		require.Equal(t, 4*time.Second, l.Report().LongestGap)
+		require.Equal(t, 1, l.Stored())
+	})
+}

@@ -1,0 +1,120 @@
+package ledger
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Report is the account. It marshals to JSON.
+type Report struct {
+	Stored    int `json:"stored"`
+	Rejected  int `json:"rejected"`
+	Unknown   int `json:"unknown"`
+	Recovered int `json:"recovered"` // of the unknown: those that turned out to be stored
+	Delivered int `json:"delivered"` // messages, however often
+
+	Lost       []string `json:"lost"`       // stored, and never delivered
+	Unexpected []string `json:"unexpected"` // delivered, and never stored
+
+	Duplicates  int            `json:"duplicates"` // deliveries beyond the first of each message
+	Causes      map[string]int `json:"causes"`     // of the duplicates
+	Unexplained []string       `json:"unexplained"`
+
+	LongestGap time.Duration `json:"longest_gap_ns"` // between two deliveries
+}
+
+// Report adds everything up. It is for when nothing is on its way any more.
+func (l *Ledger) Report() Report {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := Report{Lost: []string{}, Unexpected: []string{}, Unexplained: []string{}, Causes: map[string]int{}, LongestGap: l.gap}
+	for _, id := range slices.Sorted(maps.Keys(l.messages)) {
+		r.add(id, l.messages[id])
+		l.explain(&r, id)
+	}
+	return r
+}
+
+func (r *Report) add(id string, a *account) {
+	there := len(a.deliveries) > 0
+	switch a.outcome {
+	case Stored:
+		r.Stored++
+		if !there {
+			r.Lost = append(r.Lost, id)
+		}
+	case Unknown:
+		r.Unknown++
+		if there {
+			r.Recovered++
+		}
+	case Rejected:
+		r.Rejected++
+	}
+	if there {
+		r.Delivered++
+		if a.outcome != Stored && a.outcome != Unknown {
+			r.Unexpected = append(r.Unexpected, id)
+		}
+	}
+}
+
+// explain finds the cause of each duplicate: what its consumer has told, or else the first
+// fault between the delivery and the one before it.
+func (l *Ledger) explain(r *Report, id string) {
+	deliveries := l.messages[id].deliveries
+	for i := 1; i < len(deliveries); i++ {
+		r.Duplicates++
+		cause := string(deliveries[i-1].cause)
+		if cause == "" {
+			cause = l.between(deliveries[i-1], deliveries[i])
+		}
+		if cause == "" {
+			r.Unexplained = append(r.Unexplained, fmt.Sprintf("%s: %s at %s, and again %s after %v", id,
+				deliveries[i-1].consumer, deliveries[i-1].at.Format(time.TimeOnly), deliveries[i].consumer, deliveries[i].at.Sub(deliveries[i-1].at)))
+			continue
+		}
+		r.Causes[cause]++
+	}
+}
+
+func (l *Ledger) between(first, second delivery) string {
+	for _, f := range l.faults {
+		over := !f.till.IsZero() && f.till.Before(first.at)
+		if !over && f.from.Before(second.at) && (f.consumer == "" || f.consumer == first.consumer) {
+			return f.name
+		}
+	}
+	return ""
+}
+
+// Wrong returns what must not be: messages lost, messages unexpected, and duplicates without a
+// cause. It is empty if everything is in order.
+func (r Report) Wrong() string {
+	var wrong []string
+	for _, list := range []struct {
+		what string
+		ids  []string
+	}{
+		{"stored and never delivered", r.Lost},
+		{"delivered and never stored", r.Unexpected},
+		{"delivered more than once for no reason", r.Unexplained},
+	} {
+		if n := len(list.ids); n > 0 {
+			wrong = append(wrong, fmt.Sprintf("%d messages were %s: %s", n, list.what, strings.Join(list.ids[:min(n, 10)], ", ")))
+		}
+	}
+	if r.Stored == 0 {
+		wrong = append(wrong, "nothing was stored")
+	}
+	return strings.Join(wrong, "\n")
+}
+
+// String says it in a line.
+func (r Report) String() string {
+	return fmt.Sprintf("published: %d stored, %d rejected, %d unknown of which %d were stored; delivered: %d, lost %d, unexpected %d; %d duplicates %v",
+		r.Stored, r.Rejected, r.Unknown, r.Recovered, r.Delivered, len(r.Lost), len(r.Unexpected), r.Duplicates, r.Causes)
+}

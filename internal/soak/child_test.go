@@ -1,0 +1,158 @@
+package soak_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// childVariable makes the test binary a consumer in a process of its own. Its value is the URL of
+// the database.
+const childVariable = "EZQ_SOAK_CHILD"
+
+// lease is short, so that some leases run out.
+const lease = 3 * time.Second
+
+// consume is what such a process does, until SIGTERM: it handles the events of both topics, and
+// writes a line for each delivery before its ack.
+func consume(url string) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	before := runtime.NumGoroutine()
+	queue, err := pgmq.Open(ctx, url, pgmq.Config{
+		Subscriber: pgmq.SubscriberConfig{Lease: lease}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return err
+	}
+	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 20, Logger: slog.New(slog.DiscardHandler)})
+	ezq.Handle(router, handle, ezq.Topic(plain))
+	ezq.Handle(router, handleInTx, ezq.Topic(inTx), ezq.With(queue.InTx()))
+	tell("ready")
+	if err := errors.Join(router.Run(ctx), queue.Close()); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; pause(time.Millisecond) {
+		if time.Now().After(deadline) {
+			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+			return fmt.Errorf("%d goroutines are left, there were %d", runtime.NumGoroutine(), before)
+		}
+	}
+	return nil
+}
+
+// The topics: of events that are acked when they are handled, and of events whose handlers have an
+// effect in the database, in the transaction that acks them.
+const (
+	plain = "plain"
+	inTx  = "in_tx"
+)
+
+type happened struct{ ID string }
+
+// slow is one event of so many, whose handler takes longer than a lease.
+const slow = 2000
+
+// tell tells the parent. Nothing is buffered, so that SIGKILL hides nothing.
+func tell(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }
+
+func handle(ctx context.Context, e happened) error {
+	tell("delivered", plain, e.ID)
+	work := 2 * time.Millisecond
+	if strings.HasSuffix(e.ID, fmt.Sprint("-", slow)) {
+		work = lease + time.Second
+	}
+	timer := time.NewTimer(work)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		if errors.Is(context.Cause(ctx), backend.ErrLeaseLost) {
+			tell("lost", plain, e.ID)
+		}
+		return context.Cause(ctx)
+	}
+}
+
+func handleInTx(ctx context.Context, e happened) error {
+	tell("delivered", inTx, e.ID)
+	_, err := pgmq.Tx(ctx).Exec(ctx, "insert into effects (id) values ($1)", e.ID)
+	return err
+}
+
+// child is a consumer in a process of its own.
+type child struct {
+	*exec.Cmd
+	name    string
+	ready   chan struct{}
+	reading sync.WaitGroup
+	errors  strings.Builder
+}
+
+// startChild starts a consumer, and returns when it is about to subscribe.
+func (s *soak) startChild() *child {
+	s.Helper()
+	self, err := os.Executable()
+	require.NoError(s, err)
+	s.children++
+	c := &child{Cmd: exec.Command(self), name: fmt.Sprint("consumer ", s.children), ready: make(chan struct{})}
+	c.Env = append(os.Environ(), childVariable+"="+s.url)
+	c.Stderr = &c.errors
+	out, err := c.StdoutPipe()
+	require.NoError(s, err)
+	require.NoError(s, c.Start())
+	s.Cleanup(func() { _ = c.Process.Kill() }) // it has ended, unless the test has failed
+	c.reading.Go(func() { s.read(c, out) })
+	select {
+	case <-c.ready:
+	case <-time.After(patience):
+		s.Fatalf("%s does not start: %s", c.name, &c.errors)
+	}
+	return c
+}
+
+func (s *soak) read(c *child, out io.Reader) {
+	for scanner := bufio.NewScanner(out); scanner.Scan(); {
+		words := strings.Fields(scanner.Text())
+		switch {
+		case words[0] == "ready":
+			close(c.ready)
+		case len(words) == 3 && words[0] == "delivered":
+			s.ledger(words[1]).Delivered(words[2], c.name)
+		case len(words) == 3 && words[0] == "lost":
+			s.ledger(words[1]).Returned(words[2], c.name, "the lease was lost")
+		}
+	}
+}
+
+// end waits until the process of c is gone, and all that it has written was read.
+func (c *child) end() error {
+	c.reading.Wait()
+	return c.Wait()
+}
+
+// terminate ends c as a deployment does, and requires that it ends in order.
+func (s *soak) terminate(c *child) {
+	s.Helper()
+	require.NoError(s, c.Process.Signal(syscall.SIGTERM))
+	require.NoError(s, c.end(), "%s: %s", c.name, &c.errors)
+}
