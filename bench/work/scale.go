@@ -1,0 +1,40 @@
+package work
+
+import "time"
+
+// Scale says how much of everything is done.
+type Scale struct {
+	Rounds  int
+	Publish time.Duration // how long is published
+	Drain   int           // how many messages are in a queue that is drained
+	Deep    int           // how many are in a deep queue
+	Limit   time.Duration // after which a drain is over, done or not
+	Latency time.Duration // how long latency is watched
+	Idle    time.Duration // how long idleness is watched
+}
+
+// Quick is enough to see a difference of a third, in some minutes.
+func Quick() Scale {
+	return Scale{
+		Rounds:  3,
+		Publish: 400 * time.Millisecond,
+		Drain:   20_000,
+		Deep:    200_000,
+		Limit:   1500 * time.Millisecond,
+		Latency: time.Second,
+		Idle:    1500 * time.Millisecond,
+	}
+}
+
+// Full is what is published.
+func Full() Scale {
+	return Scale{
+		Rounds:  5,
+		Publish: 2 * time.Second,
+		Drain:   100_000,
+		Deep:    1_000_000,
+		Limit:   5 * time.Second,
+		Latency: 4 * time.Second,
+		Idle:    6 * time.Second,
+	}
+}
