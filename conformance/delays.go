@@ -1,0 +1,75 @@
+package conformance
+
+import (
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// slack is by how much clocks may disagree within a case: they may be those of two
+// machines, and round.
+const slack = 100 * time.Millisecond
+
+func delays() []Case {
+	return theme("delays",
+		promise("a delayed message waits",
+			"A message with a delay is not delivered sooner than that, and without undue delay then.",
+			needsDelay, delayedWaits),
+		promise("a nacked message waits as it was told to",
+			"A message that is nacked with a delay is not delivered sooner than that, and without undue delay then.",
+			needsRedelay, nackedWaits),
+	)
+}
+
+func delayedWaits(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	in := p.subscribe(topic)
+	d := b.delay()
+	msg := b.message("a")
+	backend.SetDelay(msg, d)
+	start := time.Now()
+	p.send(topic, msg)
+	b.ack(in.receive())
+	b.requireDelay(time.Since(start), d)
+}
+
+func nackedWaits(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	in := p.subscribe(topic)
+	d := b.delay()
+	p.publish(topic, "a")
+	msg := in.receive()
+	start := time.Now()
+	backend.Nack(msg, backend.Redelivery{Delay: d})
+	b.ack(in.receive())
+	b.requireDelay(time.Since(start), d)
+}
+
+// delay is one that the backend can keep apart from none.
+func (b *bench) delay() time.Duration {
+	return max(time.Second, 2*b.promises.Tick)
+}
+
+// requireDelay ends the case unless something took about as long as it should.
+func (b *bench) requireDelay(took, want time.Duration) {
+	b.require(took >= want-slack-b.promises.Tick, "it came after %v instead of %v", took, want)
+	b.require(took <= want+b.late(), "it came after %v instead of %v", took, want)
+}
+
+// late is how much later than it should something may come: next to nothing in virtual
+// time, and what a machine under load may take in real time.
+func (b *bench) late() time.Duration {
+	if b.suite.virtual {
+		return slack
+	}
+	return 15*time.Second + b.promises.Tick
+}
+
+// delivery returns what the backend knows about the delivery of msg.
+func (b *bench) delivery(msg *message.Message) *backend.Delivery {
+	d := backend.DeliveryFrom(msg.Context())
+	b.require(d != nil, "there is no backend.Delivery in the context of a message")
+	return d
+}

@@ -1,0 +1,154 @@
+package conformance
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+func delivery() []Case {
+	return theme("delivery",
+		promise("what is published arrives",
+			"A message arrives as it was published: its id, its payload and its metadata.",
+			0, arrivesAsPublished),
+		promise("many arrive",
+			"Each of 300 messages of several concurrent publishers arrives.",
+			0, manyArrive),
+		promise("an acked message is gone",
+			"A message that was acked does not come again, neither to its subscription nor to a later one.",
+			0, ackedIsGone),
+		promise("nothing is published",
+			"Publishing no messages is no error, and nothing arrives.",
+			0, nothingIsPublished),
+		promise("topics are apart",
+			"A message arrives on the topic that it was published to and on no other.",
+			0, topicsAreApart),
+		promise("a message that waits does not hold up other topics",
+			"While the messages of one topic are not settled, those of another arrive.",
+			0, slowTopicStallsNoOther),
+		promise("messages wait for their subscriber",
+			"What is published before anybody subscribes, and after the publisher was closed, is delivered.",
+			needsDurable, messagesWait),
+		promise("nobody can change what is stored",
+			"What the publisher or a consumer does to its message does not change what is delivered next.",
+			needsDurable, storedIsACopy),
+	)
+}
+
+func arrivesAsPublished(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	in := p.subscribe(topic)
+	sent := b.message("a")
+	sent.Metadata.Set("tenant", "acme")
+	sent.Metadata.Set("empty", "")
+	p.send(topic, sent)
+	got := in.receive()
+	b.requireSame(got, sent)
+	b.ack(got)
+}
+
+func manyArrive(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	in := p.subscribe(topic)
+	var labels []string
+	var publishing sync.WaitGroup
+	for publisher := range 3 {
+		for range 10 {
+			var batch []string
+			for range 10 {
+				batch = append(batch, fmt.Sprint(len(labels)))
+				labels = append(labels, fmt.Sprint(len(labels)))
+			}
+			if publisher == 0 {
+				publishing.Go(func() { p.publish(topic, batch...) })
+				continue
+			}
+			publishing.Go(func() {
+				for _, label := range batch {
+					p.publish(topic, label)
+				}
+			})
+		}
+	}
+	in.ackAll(labels...)
+	publishing.Wait()
+}
+
+func ackedIsGone(b *bench) {
+	topic := b.topic()
+	first := b.connect(Options{})
+	in := first.subscribe(topic)
+	first.publish(topic, numbered(20)...)
+	in.ackAll(numbered(20)...)
+	in.none(moment+3*b.system.Lease, "it was acked")
+	first.mustClose()
+	b.connect(Options{}).subscribe(topic).none(moment, "it was acked before its subscriber was closed")
+}
+
+func nothingIsPublished(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	in := p.subscribe(topic)
+	p.send(topic)
+	in.none(moment, "nothing was published")
+}
+
+func topicsAreApart(b *bench) {
+	p, one, two := b.connect(Options{}), b.topic(), b.topic()
+	first, second := p.subscribe(one), p.subscribe(two)
+	p.publish(one, "one")
+	p.publish(two, "two")
+	b.ack(first.expect("one"))
+	b.ack(second.expect("two"))
+	first.none(moment, "it was published elsewhere")
+	second.none(moment, "it was published elsewhere")
+}
+
+func slowTopicStallsNoOther(b *bench) {
+	p, slow, fast := b.connect(Options{}), b.topic(), b.topic()
+	p.subscribe(slow)
+	in := p.subscribe(fast)
+	p.publish(slow, numbered(20)...) // which nobody receives
+	p.publish(fast, numbered(20)...)
+	in.ackAll(numbered(20)...)
+}
+
+func messagesWait(b *bench) {
+	topic := b.topic()
+	first := b.connect(Options{})
+	first.initialize(topic)
+	first.publish(topic, numbered(20)...)
+	first.mustClose()
+	b.connect(Options{}).subscribe(topic).ackAll(numbered(20)...)
+}
+
+func storedIsACopy(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	p.initialize(topic)
+	sent, want := b.message("a"), b.message("a")
+	sent.Metadata.Set("k", "v")
+	want.Metadata.Set("k", "v")
+	spoil := func(msg *message.Message) {
+		for i := range msg.Payload {
+			msg.Payload[i] = 'X'
+		}
+		msg.Metadata.Set("k", "changed")
+	}
+	p.send(topic, sent)
+	spoil(sent)
+	in := p.subscribe(topic)
+	for range 3 {
+		got := in.receive()
+		b.requireSame(got, want)
+		spoil(got)
+		b.nack(got)
+	}
+}
+
+// requireSame ends the case unless got is what was sent.
+func (b *bench) requireSame(got, sent *message.Message) {
+	b.require(got.UUID == sent.UUID, "the id %q arrived as %q", sent.UUID, got.UUID)
+	b.require(string(got.Payload) == string(sent.Payload), "the payload %.100q arrived as %.100q", sent.Payload, got.Payload)
+	b.require(maps.Equal(got.Metadata, sent.Metadata), "the metadata %q arrived as %q", sent.Metadata, got.Metadata)
+}

@@ -1,0 +1,86 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"runtime/pprof"
+	"strings"
+	"time"
+)
+
+// leakPatience is how long the goroutines of a case may take to end after everything
+// was closed.
+const leakPatience = 10 * time.Second
+
+// A goroutine inherits its labels from the one that starts it. So all goroutines of a
+// case are known, also while other cases run beside it.
+const caseLabel = "conformance"
+
+// labelled runs f, and every goroutine that it starts, as part of the case.
+func (b *bench) labelled(f func()) {
+	pprof.Do(context.Background(), pprof.Labels(caseLabel, b.id), func(context.Context) { f() })
+}
+
+// checkLeaks fails if a goroutine of the case goes on.
+func (b *bench) checkLeaks() {
+	deadline := time.Now().Add(leakPatience)
+	for pause := time.Millisecond; ; pause *= 2 {
+		left := b.goroutines()
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.record("goroutines are left %v after everything was closed: %s", leakPatience, strings.Join(left, "; "))
+			return
+		}
+		time.Sleep(pause)
+	}
+}
+
+// whereabouts says where the goroutines of the case are.
+func (b *bench) whereabouts() string {
+	if doing := b.doing(); doing != "" {
+		return ", in " + doing
+	}
+	if places := b.goroutines(); len(places) > 0 {
+		return ": " + strings.Join(places, "; ")
+	}
+	return ""
+}
+
+// goroutines says, for each place in which there are goroutines of the case, how many
+// they are and where.
+func (b *bench) goroutines() (places []string) {
+	var profile strings.Builder
+	_ = pprof.Lookup("goroutine").WriteTo(&profile, 1) // a Builder takes everything
+	mark := fmt.Sprintf("%q:%q", caseLabel, b.id)
+	for group := range strings.SplitSeq(profile.String(), "\n\n") {
+		lines := strings.Split(group, "\n")
+		if len(lines) < 2 || !strings.Contains(lines[1], mark) {
+			continue
+		}
+		count, _, _ := strings.Cut(lines[0], " @")
+		places = append(places, count+" in "+place(lines[2:]))
+	}
+	return places
+}
+
+// place returns the innermost function of a stack that is not the standard library's,
+// or else the innermost one.
+func place(frames []string) string {
+	innermost := "an unknown function"
+	for i, frame := range frames {
+		fields := strings.Fields(frame) // # address function+offset file:line
+		if len(fields) < 4 {
+			continue
+		}
+		function, _, _ := strings.Cut(fields[2], "+0x")
+		if first, _, _ := strings.Cut(function, "/"); strings.Contains(first, ".") && strings.Contains(function, "/") {
+			return function
+		}
+		if i == 0 {
+			innermost = function
+		}
+	}
+	return innermost
+}

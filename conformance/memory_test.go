@@ -1,0 +1,38 @@
+package conformance_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/conformance"
+)
+
+func everyFeature() backend.Features {
+	return backend.Features{
+		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
+		Ordered: true, Lease: true, Drain: true,
+	}
+}
+
+func TestMemoryKeepsItsPromises(t *testing.T) {
+	t.Parallel()
+	conformance.Run(t, openMemory, conformance.Promises{Features: everyFeature(), Durable: true}, conformance.VirtualTime())
+}
+
+func openMemory(context.Context) (*conformance.System, error) {
+	queue := memory.New()
+	connect := func(o conformance.Options) (*conformance.Peer, error) {
+		process := queue.Beside(memory.Config{
+			MaxInFlight:  o.InFlight,
+			MaxExtension: o.Hold,
+			DrainTimeout: o.Drain,
+			Logger:       slog.New(slog.DiscardHandler),
+		})
+		return &conformance.Peer{Publisher: process, Subscriber: process}, nil
+	}
+	return &conformance.System{Connect: connect, Lease: 30 * time.Second}, nil
+}

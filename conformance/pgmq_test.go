@@ -1,0 +1,71 @@
+package conformance_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/conformance"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+func TestPGMQKeepsItsPromises(t *testing.T) {
+	t.Parallel()
+	conformance.Run(t, openPGMQ(pgtest.Database(t)), conformance.Promises{
+		Features: everyFeature(), Durable: true, Groups: true, Transactions: true,
+	})
+}
+
+// openPGMQ returns a factory for systems on one database: cases have topics, and
+// connections, of their own.
+func openPGMQ(database string) conformance.Open {
+	return func(ctx context.Context) (*conformance.System, error) {
+		connect := func(o conformance.Options) (*conformance.Peer, error) {
+			return connectPGMQ(ctx, database, o)
+		}
+		return &conformance.System{Connect: connect, Lease: time.Second}, nil
+	}
+}
+
+func connectPGMQ(ctx context.Context, database string, o conformance.Options) (*conformance.Peer, error) {
+	queue, err := pgmq.Open(ctx, database+"&pool_max_conns=2", pgmq.Config{
+		Subscriber: pgmq.SubscriberConfig{
+			Group:        o.Group,
+			MaxInFlight:  o.InFlight,
+			MaxExtension: o.Hold,
+			DrainTimeout: o.Drain,
+			Lease:        time.Second,
+			Connections:  2,
+		},
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return nil, err
+	}
+	begin := func(ctx context.Context) (*conformance.Tx, error) {
+		conn, err := pgx.Connect(ctx, database)
+		if err != nil {
+			return nil, err
+		}
+		tx, err := conn.Begin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &conformance.Tx{
+			Publisher: queue.In(tx),
+			Commit: func() error {
+				defer func() { _ = conn.Close(context.Background()) }()
+				return tx.Commit(ctx)
+			},
+			Rollback: func() error {
+				defer func() { _ = conn.Close(context.Background()) }()
+				return tx.Rollback(ctx)
+			},
+		}, nil
+	}
+	return &conformance.Peer{Publisher: queue, Subscriber: queue, Begin: begin}, nil
+}
