@@ -1,12 +1,13 @@
 # What contributors type. Each target works on every Go module of the repository.
 
 FUZZTIME ?= 10s
+D ?= 2m
 lint = go tool -modfile="$(CURDIR)/tools/go.mod" golangci-lint
 in_each_module = set -e; for module in $$(scripts/modules); do (cd "$$module" && $(1)); done
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: check
 check: tidy lint vet test ## everything that must pass before a change is proposed
@@ -20,12 +21,28 @@ race: ## run all tests ten times, in random order, with the race detector
 	@scripts/test -race -count=10 -shuffle=on -timeout=30m
 
 .PHONY: bench
-bench: ## run the benchmarks, on a PostgreSQL that keeps its promises
+bench: ## compare ezq with its alternatives, in minutes (ARGS="-list" shows what, -help how)
+	@scripts/pgmq run env -C bench go run . $(ARGS)
+
+.PHONY: bench-full
+bench-full: ## the same in full, and write the tables and plots of the documentation
+	@scripts/pgmq run env -C bench go run . -full -docs .. $(ARGS)
+
+.PHONY: bench-go
+bench-go: ## run the Go benchmarks, on a PostgreSQL that keeps its promises
 	@scripts/test --durable -run '^$$' -bench . -benchmem
+
+.PHONY: bench-compare
+bench-compare: ## compare the Go benchmarks that need no PostgreSQL with those at REV (main)
+	@scripts/bench-compare $(or $(REV),main)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz test for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
+
+.PHONY: soak
+soak: ## run a queue under load for D (2m) while everything fails that can
+	@scripts/soak $(D)
 
 .PHONY: lint
 lint: ## run the linters (the first run builds them, which takes minutes)
