@@ -30,6 +30,10 @@ type Delivery struct {
 	// DeadLetters says that the backend promises DeadLetter.
 	DeadLetters bool
 
+	// Progress says that the backend promises Progress: Failures is what it is said
+	// to be, and not merely zero.
+	Progress bool
+
 	// Keeper, if the backend sets it, is told with [SetAside] that the consumer
 	// has put the message aside.
 	Keeper Keeper
@@ -78,6 +82,16 @@ func DeliveryFrom(ctx context.Context) *Delivery {
 	d, _ := ctx.Value(deliveryKey{}).(*Delivery)
 	return d
 }
+
+type sharedKey struct{}
+
+// WithShared returns a context for a handler that does not decide about its message
+// alone: the message has other handlers, or the handler has other messages.
+func WithShared(ctx context.Context) context.Context { return context.WithValue(ctx, sharedKey{}, true) }
+
+// Shared reports whether ctx comes from [WithShared]. What settles a message on its
+// own, such as a transaction around its handler, must not do so there.
+func Shared(ctx context.Context) bool { return ctx.Value(sharedKey{}) != nil }
 
 // Nack returns msg to its backend, which redelivers it as r says if it promises
 // Redelay and Progress, or else in its own way. Like [message.Message.Nack] it

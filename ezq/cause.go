@@ -13,13 +13,48 @@ const (
 	causationHeader   = "causation_id"
 )
 
+type correlationKey struct{}
+
+// correlation is an id that somebody has put into a context. It counts for the event
+// that was being handled there, and not for one that is handled further down.
+type correlation struct {
+	id     string
+	within *handling
+}
+
+// WithCorrelationID returns a context in which everything belongs to id: [Publish]
+// sends it along, and [CorrelationID] and [Meta] have it. A service that receives
+// requests puts the ids of those into its contexts; a middleware can give one to an
+// event that has none. An id is UTF-8 without NUL.
+func WithCorrelationID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, correlationKey{}, correlation{id, handlingFrom(ctx)})
+}
+
+// CorrelationID returns what ties together all that followed from one cause: the id
+// that was put into ctx, or else the one that the event being handled in ctx has in
+// its header correlation_id. It is "" if there is none.
+func CorrelationID(ctx context.Context) string {
+	h := handlingFrom(ctx)
+	if c, ok := ctx.Value(correlationKey{}).(correlation); ok && c.within == h {
+		return c.id
+	}
+	if h == nil {
+		return ""
+	}
+	return h.headers[correlationHeader]
+}
+
 // setCause notes on a message to be published which event is being handled in ctx,
 // and what that belongs to.
 func setCause(ctx context.Context, metadata message.Metadata) {
-	h := handlingFrom(ctx)
-	if h == nil || h.meta.ID == "" {
-		return
+	cause := ""
+	if h := handlingFrom(ctx); h != nil {
+		cause = h.meta.ID // of a batch there is none
 	}
-	metadata.Set(correlationHeader, cmp.Or(h.headers[correlationHeader], h.meta.ID))
-	metadata.Set(causationHeader, h.meta.ID)
+	if id := cmp.Or(CorrelationID(ctx), cause); id != "" {
+		metadata.Set(correlationHeader, id)
+	}
+	if cause != "" {
+		metadata.Set(causationHeader, cause)
+	}
 }

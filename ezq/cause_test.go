@@ -39,6 +39,41 @@ func TestWhatAHandlerPublishesNamesItsCause(t *testing.T) {
 	})
 }
 
+func TestACorrelationIDThatIsPutIntoAContextGoesAlong(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		var got []string
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+			got = append(got, ezq.CorrelationID(ctx))
+			require.Equal(t, ezq.CorrelationID(ctx), ezq.MetaFrom(ctx).CorrelationID)
+			if e.ID < 3 {
+				return ezq.Publish(ezq.WithCorrelationID(ctx, fmt.Sprint("order ", e.ID)), queue, orderPlaced{e.ID + 1})
+			}
+			return ezq.Publish(ctx, queue, ezq.EndEvent{})
+		})
+		request := ezq.WithCorrelationID(t.Context(), "request 42")
+		require.Equal(t, "request 42", ezq.CorrelationID(request))
+		require.NoError(t, ezq.Publish(request, queue, orderPlaced{1}))
+		require.NoError(t, router.Run(ezq.WithCorrelationID(t.Context(), "the program")))
+		require.Equal(t, []string{"request 42", "order 1", "order 2"}, got, "the context of Run says nothing about events")
+		require.Empty(t, ezq.CorrelationID(t.Context()))
+	})
+}
+
+// The id of a request goes along with all that it leads to.
+func ExampleWithCorrelationID() {
+	queue := memory.New()
+	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+		fmt.Println(ezq.CorrelationID(ctx))
+		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+	})
+	ctx := ezq.WithCorrelationID(context.Background(), "request 42")
+	_ = ezq.Publish(ctx, queue, orderPlaced{ID: 7})
+	_ = router.Run(context.Background())
+	// Output: request 42
+}
+
 // An event that a handler publishes with its context knows what it follows from.
 func ExampleMeta() {
 	ctx := context.Background()

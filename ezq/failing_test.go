@@ -142,6 +142,12 @@ func TestWhatCannotBeHandledStaysInTheQueue(t *testing.T) {
 func TestUnknownEventsCanBeIgnored(t *testing.T) {
 	bubble(t, func(t *testing.T, queue *memory.Queue) {
 		router := newRouter(queue, ezq.Config{IgnoreUnknown: true})
+		router.Use(func(message.HandlerFunc) message.HandlerFunc {
+			return func(msg *message.Message) ([]*message.Message, error) {
+				t.Error("a middleware sees it, and may make a dead letter of it")
+				return nil, errBoom
+			}
+		})
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 		type nobody struct{}
 		publish(t, queue, nobody{}, ezq.EndEvent{})

@@ -31,8 +31,8 @@ type Meta struct {
 	// is the zero Time if the backend does not say.
 	PublishedAt time.Time
 
-	// CorrelationID ties together all events that followed from one: it is the
-	// header correlation_id, which [Publish] passes on. It is "" if there is none.
+	// CorrelationID ties together all events that followed from one; see the
+	// function of that name. [Publish] passes it on. It is "" if there is none.
 	CorrelationID string
 
 	// CausationID is the ID of the event in whose handler this one was published,
@@ -46,7 +46,9 @@ type Meta struct {
 // MetaFrom returns the Meta of the event that is being handled in ctx. Outside
 // of a handler and its middleware it returns the zero Meta.
 func MetaFrom(ctx context.Context) Meta {
-	return handlingFrom(ctx).copyMeta()
+	meta := handlingFrom(ctx).copyMeta()
+	meta.CorrelationID = CorrelationID(ctx)
+	return meta
 }
 
 // MetasFrom returns the Metas of the events that are being handled in ctx, by a
@@ -59,7 +61,7 @@ func MetasFrom(ctx context.Context) []Meta {
 	case h == nil:
 		return nil
 	case h.batch == nil:
-		return []Meta{h.copyMeta()}
+		return []Meta{MetaFrom(ctx)}
 	}
 	metas := make([]Meta, len(h.batch))
 	for i, one := range h.batch {

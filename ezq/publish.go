@@ -23,7 +23,8 @@ import (
 //
 // With the context of a handler, the event says where it comes from: its header
 // causation_id is the ID of the event being handled, and correlation_id is that
-// event's own, or else its ID. A [Header] of the same name wins. In a batch handler
+// event's own, or else its ID. [WithCorrelationID] takes the place of that, also outside
+// of handlers, and a [Header] of the same name wins over all. In a batch handler
 // there is no single cause, so there are no such headers.
 //
 // Publish may be called concurrently if p may.

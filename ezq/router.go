@@ -33,9 +33,10 @@ type Config struct {
 	// whoever may publish may not also stop the router.
 	IgnoreControl bool
 
-	// IgnoreUnknown acknowledges events that no handler takes. Otherwise they
-	// fail with [UnknownEventError], and stay in the queue for a program that
-	// knows them.
+	// IgnoreUnknown acknowledges events that no handler takes, before any
+	// middleware sees them. Otherwise they fail with [UnknownEventError], and stay
+	// in the queue for a program that knows them, unless a middleware makes dead
+	// letters of them.
 	IgnoreUnknown bool
 
 	// Logger receives what the router has to report. Defaults to [slog.Default].
@@ -90,8 +91,8 @@ func NewRouter(subscriber message.Subscriber, config Config) *Router {
 }
 
 // Use wraps every handler in middleware, each on its own, also where one event has
-// several. It may be any of Watermill's; the first one is the outermost. What
-// becomes of unknown events passes through it too. Use panics if the router has
+// several. It may be any of Watermill's; the first one is the outermost. Unknown
+// events pass through it too, unless Config.IgnoreUnknown is set. Use panics if the router has
 // been started.
 func (r *Router) Use(middleware ...message.HandlerMiddleware) {
 	r.mustNotRun("Use")

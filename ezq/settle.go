@@ -34,7 +34,6 @@ const (
 // judge says what became of msg, which a handler has returned from with err.
 func (k *task) judge(ctx context.Context, rt *route, msg *message.Message, err error) outcome {
 	o := outcome{route: rt, err: err}
-	unknown := (*UnknownEventError)(nil)
 	switch {
 	case isClosed(msg.Nacked()): // by a middleware, or because it was interrupted
 		o.fate = givenBack
@@ -48,9 +47,6 @@ func (k *task) judge(ctx context.Context, rt *route, msg *message.Message, err e
 		o.fate = succeeded
 	case err == errNotBegun, interrupted(ctx): //nolint:errorlint // nothing wraps it
 		o.fate = givenBack
-	case k.config.IgnoreUnknown && errors.As(err, &unknown):
-		k.config.Logger.DebugContext(ctx, "ezq: unknown event ignored", "event", k.event, "topic", k.name, "id", msg.UUID)
-		o.fate = succeeded
 	default:
 		o.fate = failed
 	}

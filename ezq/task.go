@@ -63,10 +63,10 @@ func (k *task) workContext(ctx context.Context) (_ context.Context, finish func(
 }
 
 // remaining returns the event's handlers without those that have succeeded in an
-// earlier delivery.
+// earlier delivery. An unknown event has one that fails, or none if it is ignored.
 func (k *task) remaining() []*route {
 	if k.routes == nil {
-		return k.nobody
+		return k.unhandled()
 	}
 	d := backend.DeliveryFrom(k.ctx)
 	if d == nil || len(d.Done) == 0 {
@@ -75,6 +75,14 @@ func (k *task) remaining() []*route {
 	return slices.DeleteFunc(slices.Clone(k.routes), func(rt *route) bool {
 		return rt.name != "" && slices.Contains(d.Done, rt.name)
 	})
+}
+
+func (k *task) unhandled() []*route {
+	if k.config.IgnoreUnknown {
+		k.config.Logger.DebugContext(k.ctx, "ezq: unknown event ignored", "event", k.event, "topic", k.name, "id", k.msg.UUID)
+		return nil
+	}
+	return k.nobody
 }
 
 // alone has the only handler handle the event.
@@ -116,11 +124,12 @@ func (k *task) together(routes []*route) {
 	k.conclude(outcomes)
 }
 
-// share returns a delivery for one of several handlers. It has no receipt:
-// no single handler may settle the message with the backend.
+// share returns a delivery for one of several handlers, whose verdict is its own. It
+// has no receipt: no single handler may settle the message with the backend.
 func share(d *backend.Delivery) *backend.Delivery {
 	return &backend.Delivery{
-		Number: d.Number, Failures: d.Failures, Done: d.Done, PublishedAt: d.PublishedAt, DeadLetters: d.DeadLetters,
+		Number: d.Number, Failures: d.Failures, Done: d.Done, PublishedAt: d.PublishedAt,
+		DeadLetters: d.DeadLetters, Progress: d.Progress,
 	}
 }
 
@@ -131,6 +140,9 @@ func (k *task) attempt(ctx context.Context, rt *route, h *handling, msg *message
 		return errNotBegun
 	}
 	defer rt.leave()
+	if rt.size > 0 || len(k.routes) > 1 {
+		ctx = backend.WithShared(ctx)
+	}
 	msg.SetContext(context.WithValue(ctx, metaKey{}, h))
 	h.describe(k.name, msg)
 	h.meta.Handler = rt.label()

@@ -2,11 +2,12 @@ package middleware
 
 import (
 	"cmp"
-	"context"
 	"slices"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/ezq"
 )
 
 // CorrelationIDKey is the metadata key of the correlation id. It is Watermill's, so
@@ -15,10 +16,9 @@ const CorrelationIDKey = "correlation_id"
 
 // CorrelationID makes sure that a message is handled under a correlation id, which
 // ties together all that followed from one cause: the one it brings, or else a new
-// one. Handlers and loggers get it with [CorrelationIDFrom], and publish it on:
-//
-//	id := ezq.Header(middleware.CorrelationIDKey, middleware.CorrelationIDFrom(ctx))
-//	err := ezq.Publish(ctx, queue, event, id)
+// one. Handlers and loggers get it with [ezq.CorrelationID], and [ezq.Publish] sends
+// it along. In an ezq router it is only needed for ids of the program's choice:
+// there, what an event that brings none leads to goes by the ID of that event.
 //
 // Messages that a handler returns for Watermill's router to publish get it too,
 // unless they have one.
@@ -41,7 +41,7 @@ func (p CorrelationID) Middleware(next message.HandlerFunc) message.HandlerFunc 
 		}
 		ctx := msg.Context()
 		defer msg.SetContext(ctx)
-		msg.SetContext(context.WithValue(ctx, correlationKey{}, id))
+		msg.SetContext(ezq.WithCorrelationID(ctx, id))
 		out, err := next(msg)
 		return correlated(out, id), err
 	}
@@ -58,13 +58,4 @@ func correlated(msgs []*message.Message, id string) []*message.Message {
 		}
 	}
 	return msgs
-}
-
-type correlationKey struct{}
-
-// CorrelationIDFrom returns the correlation id of the message that is being handled
-// in ctx. It is "" outside of a [CorrelationID].
-func CorrelationIDFrom(ctx context.Context) string {
-	id, _ := ctx.Value(correlationKey{}).(string)
-	return id
 }

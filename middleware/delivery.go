@@ -27,6 +27,15 @@ func taken(err error) bool {
 	return errors.Is(err, ezq.ErrInterrupted) || errors.Is(err, ezq.ErrLeaseLost)
 }
 
+// durable returns the delivery in ctx if its backend keeps count of failures. It is
+// nil if not: who wants to know them has to count in the process.
+func durable(ctx context.Context) *backend.Delivery {
+	if d := backend.DeliveryFrom(ctx); d != nil && d.Progress {
+		return d
+	}
+	return nil
+}
+
 // giveBack gives msg, whose context ctx has ended, back to its backend with as
 // many failures as it had. An ezq router would do that itself; Watermill's nack
 // counts as a failure.

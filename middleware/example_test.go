@@ -283,27 +283,27 @@ func ExampleNewMemoryStore() {
 	// Output: false true 2
 }
 
+// What the program calls a chain of events goes along with them.
 func ExampleCorrelationID() {
 	ctx := context.Background()
 	queue := memory.New()
 	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
 	router.Use(middleware.CorrelationID{New: func(*message.Message) string { return "request 42" }}.Middleware)
 	ezq.Handle(router, func(ctx context.Context, e InvoiceSent) error {
-		id := ezq.Header(middleware.CorrelationIDKey, middleware.CorrelationIDFrom(ctx))
-		return ezq.Publish(ctx, queue, InvoicePaid(e), id)
+		return ezq.Publish(ctx, queue, InvoicePaid(e))
 	})
 	ezq.Handle(router, func(ctx context.Context, _ InvoicePaid) error {
-		fmt.Println(middleware.CorrelationIDFrom(ctx), ezq.MetaFrom(ctx).Headers[middleware.CorrelationIDKey])
+		fmt.Println(ezq.CorrelationID(ctx))
 		return ezq.Publish(ctx, queue, ezq.EndEvent{})
 	})
 	_ = ezq.Publish(ctx, queue, InvoiceSent{Number: 7})
 	_ = router.Run(ctx)
-	// Output: request 42 request 42
+	// Output: request 42
 }
 
 func ExampleCorrelationID_Middleware() {
 	handle := middleware.CorrelationID{}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
-		fmt.Println(middleware.CorrelationIDFrom(msg.Context()))
+		fmt.Println(ezq.CorrelationID(msg.Context()))
 		return []*message.Message{message.NewMessage("2", nil)}, nil
 	})
 	out, _ := handle(message.NewMessage("1", nil))
@@ -311,18 +311,4 @@ func ExampleCorrelationID_Middleware() {
 	// Output:
 	// 1
 	// 1
-}
-
-func ExampleCorrelationIDFrom() {
-	log := func(ctx context.Context, text string) {
-		fmt.Printf("[%s] %s\n", middleware.CorrelationIDFrom(ctx), text)
-	}
-	handle := middleware.CorrelationID{}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
-		log(msg.Context(), "handled")
-		return nil, nil
-	})
-	msg := message.NewMessage("1", nil)
-	msg.Metadata.Set(middleware.CorrelationIDKey, "request 42")
-	_, _ = handle(msg)
-	// Output: [request 42] handled
 }

@@ -75,6 +75,7 @@ func drain(t *testing.T, queue message.Subscriber, topic string) (msgs []*messag
 // received returns a message as a backend delivers it that keeps all promises.
 func received(t *testing.T, d *backend.Delivery) *message.Message {
 	t.Helper()
+	d.Progress = true
 	msg := message.NewMessage("id", []byte("payload"))
 	msg.SetContext(backend.WithDelivery(t.Context(), d))
 	return msg

@@ -47,8 +47,8 @@ type Poison struct {
 	// MaxDeliveries is how often a message may be delivered without any outcome,
 	// neither done nor failed, because its consumers crashed, lost it or were
 	// interrupted. One that exceeds it is moved without being handled again: it
-	// may be what they crash of. It needs a backend that counts deliveries.
-	// Defaults to 25.
+	// may be what they crash of. It needs a backend that promises Attempts
+	// and Progress. Defaults to 25.
 	MaxDeliveries int
 
 	// Logger is told about every message that is given up. Defaults to
@@ -83,7 +83,7 @@ func (p Poison) Middleware(next message.HandlerFunc) message.HandlerFunc {
 // fruitless returns how many of the deliveries before this one were neither done nor
 // failed. Failures are left to Retry.
 func fruitless(ctx context.Context) int {
-	d := backend.DeliveryFrom(ctx)
+	d := durable(ctx)
 	if d == nil {
 		return 0
 	}

@@ -18,7 +18,7 @@ import (
 // up to a fifth shorter, so that messages that failed together do not come back
 // together. The zero value is ready for use.
 //
-// Where the backend counts failures, as those of this module do, retries are
+// Where the backend promises Progress, as those of this module do, retries are
 // durable: the message goes back to the queue with its delay, nothing sleeps, and
 // a restart forgets nothing. On any other Watermill Pub/Sub Retry calls the
 // handler again itself, with the same waits, until the message's context ends or
@@ -96,7 +96,7 @@ func (p Retry) failed(ctx context.Context, msg *message.Message, t *trial, err e
 		return false, ezq.Permanent(&exhaustedError{err, t.failures + 1})
 	}
 	wait := p.wait(t.failures+1, err)
-	if d := backend.DeliveryFrom(ctx); d != nil {
+	if d := durable(ctx); d != nil {
 		if !inRouter(ctx) { // where nobody else reads the delay
 			backend.Nack(msg, backend.Redelivery{Delay: wait, Failures: t.failures + 1, Done: d.Done})
 		}

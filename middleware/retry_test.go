@@ -103,6 +103,23 @@ func TestWithoutPoisonAFinalFailureStaysInTheQueue(t *testing.T) {
 	})
 }
 
+func TestABackendThatCountsOnlyDeliveriesIsRetriedInTheProcess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for name, policies := range bothOrders(
+			middleware.Retry{Attempts: 3}.Middleware,
+			middleware.Poison{Topic: "dead", To: &recorder{}, Logger: quiet()}.Middleware,
+		) {
+			calls := 0
+			msg := foreign(t)
+			msg.SetContext(backend.WithDelivery(msg.Context(), &backend.Delivery{Number: 100}))
+			_, err := chain(func(*message.Message) ([]*message.Message, error) { calls++; return nil, errBoom }, policies...)(msg)
+			require.NoError(t, err, name)
+			require.Equal(t, 3, calls, "%s: a hundred deliveries need not have been without an outcome", name)
+		}
+	})
+}
+
 func TestForeignBackendsAreRetriedInTheProcess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -30,7 +30,7 @@ func TestInWatermillsRouterOnAForeignBackend(t *testing.T) {
 			var calls [3]atomic.Int32
 			startStock(t, queue, func(msg *message.Message) error {
 				require.NoError(t, msg.Context().Err())
-				require.Equal(t, msg.UUID, middleware.CorrelationIDFrom(msg.Context()))
+				require.Equal(t, msg.UUID, ezq.CorrelationID(msg.Context()))
 				switch msg.UUID {
 				case "fails":
 					calls[0].Add(1)

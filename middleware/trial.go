@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/ezq"
 )
 
@@ -25,7 +24,7 @@ func newTrial(ctx context.Context, attempts int) *trial {
 		outer.overruled = true
 	}
 	t := &trial{attempts: attempts}
-	if d := backend.DeliveryFrom(ctx); d != nil {
+	if d := durable(ctx); d != nil {
 		t.failures = d.Failures
 	}
 	return t
@@ -67,7 +66,7 @@ func failuresOf(ctx context.Context, err error) int {
 	if e, ok := errors.AsType[*exhaustedError](err); ok {
 		return e.failures
 	}
-	if d := backend.DeliveryFrom(ctx); d != nil {
+	if d := durable(ctx); d != nil {
 		return d.Failures + 1
 	}
 	if t := trialFrom(ctx); t != nil {

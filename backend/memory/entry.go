@@ -63,6 +63,7 @@ func (e *entry) lease() subscription.Lease {
 		Delivery: &backend.Delivery{
 			Number:      e.number,
 			DeadLetters: true,
+			Progress:    true,
 			Failures:    e.failures,
 			Done:        slices.Clone(e.done),
 			PublishedAt: e.published,

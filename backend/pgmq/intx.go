@@ -44,6 +44,9 @@ func (r *receipt) Settled() bool { return r.committed.Load() }
 // connection, and VACUUM from removing rows: it is for handlers that work in this
 // database and are done soon. The messages must come from a [Queue], or a
 // Subscriber, on the same database.
+//
+// It is for a handler that is alone with its message. For one of several handlers of
+// an event, and for a batch handler, every event fails with an error that says so.
 func (q *Queue) InTx() message.HandlerMiddleware {
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) ([]*message.Message, error) {
@@ -61,10 +64,17 @@ func Tx(ctx context.Context) pgx.Tx {
 	return tx
 }
 
-var errForeign = errors.New("pgmq: InTx: the message was not received from PGMQ")
+var (
+	errForeign = errors.New("pgmq: InTx: the message was not received from PGMQ")
+	errShared  = errors.New("pgmq: InTx: one transaction cannot decide about a message that has several handlers, or is one of a batch: " +
+		"give this handler a topic of its own, and use Handle; or begin a transaction in the handler, and expect the message to come twice")
+)
 
 func inTx(pool *pgxpool.Pool, next message.HandlerFunc, msg *message.Message) (out []*message.Message, err error) {
 	outer := msg.Context()
+	if backend.Shared(outer) {
+		return nil, errShared
+	}
 	delivery := backend.DeliveryFrom(outer)
 	if delivery == nil {
 		return nil, errForeign

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -145,6 +146,41 @@ func TestInTxRefusesMessagesFromElsewhere(t *testing.T) {
 	_, err := queue.InTx()(nil)(message.NewMessage("1", nil))
 	require.ErrorContains(t, err, "not received from PGMQ")
 	require.Nil(t, pgmq.Tx(t.Context()))
+}
+
+// One transaction cannot ack a message for several handlers, nor several messages.
+func TestInTxRefusesAHandlerThatIsNotAloneWithItsMessage(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	router := newRouter(queue, ezq.Config{})
+	var mu sync.Mutex
+	refused := map[string]error{}
+	observed := func(next message.HandlerFunc) message.HandlerFunc {
+		return func(msg *message.Message) ([]*message.Message, error) {
+			out, err := next(msg)
+			mu.Lock()
+			defer mu.Unlock()
+			refused[ezq.MetaFrom(msg.Context()).Handler] = err
+			if len(refused) == 2 {
+				_ = ezq.Publish(context.Background(), queue, ezq.EndEvent{}, ezq.Topic("several"))
+			}
+			return out, err
+		}
+	}
+	unreached := func(context.Context, transfer) error { t.Error("the handler runs"); return nil }
+	ezq.HandleBatch(router, func(ctx context.Context, _ []transfer) error { return unreached(ctx, transfer{}) },
+		ezq.Name("batch"), ezq.With(observed, queue.InTx()))
+	ezq.Handle(router, unreached, ezq.Name("one of two"), ezq.With(observed, queue.InTx()), ezq.Topic("several"))
+	ezq.Handle(router, func(context.Context, transfer) error { return nil }, ezq.Name("other"), ezq.Topic("several"))
+	require.NoError(t, ezq.Publish(t.Context(), queue, transfer{}))
+	require.NoError(t, ezq.Publish(t.Context(), queue, transfer{}, ezq.Topic("several")))
+	require.NoError(t, router.Run(t.Context()))
+	for _, handler := range []string{"batch", "one of two"} {
+		require.ErrorContains(t, refused[handler], "give this handler a topic of its own, and use Handle")
+	}
+	for _, table := range []string{"pgmq.q_ezq", "pgmq.q_several"} {
+		require.Equal(t, 1, get[int](t, pool, "select count(*) from "+table), "nothing is lost")
+	}
 }
 
 func TestATransactionOfDatabaseSQLPublishesToo(t *testing.T) {

@@ -110,6 +110,7 @@ func (r row) lease(queue string, sql *statements) subscription.Lease {
 		Delivery: &backend.Delivery{
 			Number:      int(r.Number),
 			DeadLetters: true,
+			Progress:    true,
 			Failures:    headers.failures,
 			Done:        headers.done,
 			PublishedAt: r.PublishedAt,

@@ -71,7 +71,7 @@ func TestWatermillsCorrelationID(t *testing.T) {
 		calls := 0
 		dead := handled(t, queue, func(ctx context.Context, _ orderPlaced) error {
 			require.Equal(t, "request 42", ezq.MetaFrom(ctx).Headers[watermill.CorrelationIDMetadataKey])
-			require.Equal(t, "request 42", middleware.CorrelationIDFrom(ctx))
+			require.Equal(t, "request 42", ezq.CorrelationID(ctx))
 			if calls++; calls < 3 {
 				return errBoom
 			}
