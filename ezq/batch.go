@@ -32,7 +32,7 @@ import (
 func HandleBatch[E any](r *Router, fn func(ctx context.Context, events []E) error, opts ...HandleOption) {
 	name := NameOf[E]()
 	if fn == nil {
-		panic("ezq: HandleBatch: the handler of " + name + " is nil")
+		panic("ezq: HandleBatch: the handler of " + name + " is nil: pass a function")
 	}
 	if isControl(name) {
 		panic("ezq: HandleBatch: " + name + " stops the router and is in no batch: use Handle")
@@ -65,7 +65,7 @@ func HandleBatch[E any](r *Router, fn func(ctx context.Context, events []E) erro
 // not positive, and is for [HandleBatch] only.
 func Size(n int) HandleOption {
 	if n <= 0 {
-		panic(fmt.Sprintf("ezq: Size: %d is not positive", n))
+		panic(fmt.Sprintf("ezq: Size: %d is not positive: leave it out for the default of 100", n))
 	}
 	return handleOption(func(rt *route) { rt.size = n })
 }
@@ -75,7 +75,7 @@ func Size(n int) HandleOption {
 // [HandleBatch] only.
 func Linger(d time.Duration) HandleOption {
 	if d < 0 {
-		panic(fmt.Sprintf("ezq: Linger: %v is negative", d))
+		panic(fmt.Sprintf("ezq: Linger: %v is negative: use 0 not to wait, or leave it out for the default of 1s", d))
 	}
 	return handleOption(func(rt *route) { rt.linger, rt.lingers = d, true })
 }

@@ -218,17 +218,3 @@ func TestConcurrencyCountsBatches(t *testing.T) {
 		require.Empty(t, left(t, queue))
 	})
 }
-
-func TestWiringMistakesWithBatchesPanic(t *testing.T) {
-	t.Parallel()
-	router := ezq.NewRouter(memory.New(), ezq.Config{})
-	single := func(context.Context, orderPlaced) error { return nil }
-	require.PanicsWithValue(t, "ezq: Handle: Size and Linger are for batches: use HandleBatch", func() { ezq.Handle(router, single, ezq.Size(2)) })
-	require.Panics(t, func() { ezq.Handle(router, single, ezq.Linger(0)) })
-	require.PanicsWithValue(t, "ezq: Size: 0 is not positive", func() { ezq.Size(0) })
-	require.PanicsWithValue(t, "ezq: Linger: -1s is negative", func() { ezq.Linger(-time.Second) })
-	require.PanicsWithValue(t, "ezq: HandleBatch: the handler of OrderPlaced is nil", func() { ezq.HandleBatch[orderPlaced](router, nil) })
-	require.PanicsWithValue(t, "ezq: HandleBatch: EZQEndEvent stops the router and is in no batch: use Handle", func() {
-		ezq.HandleBatch(router, func(context.Context, []ezq.EndEvent) error { return nil })
-	})
-}

@@ -55,6 +55,14 @@ func nameOf(t reflect.Type) (string, error) {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
+	name, err := nameOfType(t)
+	if err == nil && isControl(name) && t != reflect.TypeFor[EndEvent]() && t != reflect.TypeFor[InterruptEvent]() {
+		return "", &EventTypeError{t.String(), "has the name " + name + ", which stops routers", "use ezq.EndEvent or ezq.InterruptEvent, or another name"}
+	}
+	return name, err
+}
+
+func nameOfType(t reflect.Type) (string, error) {
 	switch t.Kind() {
 	case reflect.Interface:
 		return "", &EventTypeError{t.String(), "is an interface", "use a concrete type"}

@@ -185,28 +185,6 @@ func TestAnAliasIsHandledToo(t *testing.T) {
 	})
 }
 
-func TestWiringMistakesPanicAtOnce(t *testing.T) {
-	t.Parallel()
-	handler := func(context.Context, orderPlaced) error { return nil }
-	router := ezq.NewRouter(memory.New(), ezq.Config{})
-	ezq.Handle(router, handler)
-	require.PanicsWithValue(t, `ezq: Handle: event "OrderPlaced" on topic "ezq" has several handlers, and one is without a name: `+
-		`give each handler a name of its own with Name, and keep the names`, func() { ezq.Handle(router, handler) })
-	require.Panics(t, func() { ezq.Handle(router, handler, ezq.Name("second")) }, "the first has no name")
-	ezq.Handle(router, handler, ezq.Topic("named"), ezq.Name("first"))
-	require.NotPanics(t, func() { ezq.Handle(router, handler, ezq.Topic("named"), ezq.Name("second")) })
-	require.Panics(t, func() { ezq.Handle(router, handler, ezq.Topic("named"), ezq.Name("first")) })
-	require.PanicsWithValue(t, `ezq: Name: "" is empty: use another name`, func() { ezq.Handle(router, handler, ezq.Name("")) })
-	require.PanicsWithValue(t, "ezq: Handle: the handler of OrderPlaced is nil", func() {
-		ezq.Handle[orderPlaced](router, nil, ezq.Topic("nil"))
-	})
-	require.NotPanics(t, func() { ezq.Handle(router, handler, ezq.Topic("other")) })
-	require.Panics(t, func() { ezq.Handle(router, handler, ezq.Topic("")) })
-	require.Panics(t, func() { ezq.Handle(router, func(context.Context, any) error { return nil }) })
-	require.Panics(t, func() { ezq.NewRouter(nil, ezq.Config{}) })
-	require.Panics(t, func() { ezq.NewRouter(memory.New(), ezq.Config{Concurrency: -1}) })
-}
-
 func TestMiddlewareRunsFromTheOutsideIn(t *testing.T) {
 	bubble(t, func(t *testing.T, queue *memory.Queue) {
 		var order []string

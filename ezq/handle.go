@@ -30,7 +30,7 @@ import (
 func Handle[E any](r *Router, fn func(ctx context.Context, event E) error, opts ...HandleOption) {
 	name := NameOf[E]()
 	if fn == nil {
-		panic("ezq: Handle: the handler of " + name + " is nil")
+		panic("ezq: Handle: the handler of " + name + " is nil: pass a function")
 	}
 	rt := newRoute(name, opts)
 	if rt.size > 0 || rt.lingers {
@@ -55,8 +55,10 @@ func newRoute(event string, opts []HandleOption) *route {
 }
 
 // With wraps one handler in middleware of its own, inside the router's. The
-// first middleware is the outermost. Any Watermill middleware will do.
+// first middleware is the outermost. Any Watermill middleware will do, but nil: With
+// panics then.
 func With(middleware ...message.HandlerMiddleware) HandleOption {
+	mustBeThere("With", middleware)
 	return handleOption(func(rt *route) { rt.middleware = append(rt.middleware, middleware...) })
 }
 
@@ -79,15 +81,24 @@ func Name(name string) HandleOption {
 // than ten times Config.Concurrency wait. Concurrency panics if n is not positive.
 func Concurrency(n int) HandleOption {
 	if n <= 0 {
-		panic(fmt.Sprintf("ezq: Concurrency: %d is not positive", n))
+		panic(fmt.Sprintf("ezq: Concurrency: %d is not positive: leave it out if the handler needs no limit of its own", n))
 	}
 	return handleOption(func(rt *route) { rt.limit = make(chan struct{}, n) })
 }
 
 // Alias makes a handler take events under former names too. Rename an event
 // type by giving its handlers the old name as an alias, and remove that when
-// no event of the old name is left in any queue.
+// no event of the old name is left in any queue. Alias panics if a name cannot be
+// that of an event.
 func Alias(names ...string) HandleOption {
+	for _, name := range names {
+		if flaw := nameFlaw(name); flaw != "" {
+			panic(fmt.Sprintf("ezq: Alias: %q %s: use the name that the events had", name, flaw))
+		}
+		if isControl(name) {
+			panic(fmt.Sprintf("ezq: Alias: %q stops routers: write a handler of that event", name))
+		}
+	}
 	return handleOption(func(rt *route) { rt.events = append(rt.events, names...) })
 }
 

@@ -117,17 +117,6 @@ func TestATopicHasALimitOfItsOwn(t *testing.T) {
 	})
 }
 
-func TestLimitsThatMeanNothingAreRefused(t *testing.T) {
-	t.Parallel()
-	require.PanicsWithValue(t, "ezq: Concurrency: 0 is not positive", func() { ezq.Concurrency(0) })
-	require.PanicsWithValue(t, `ezq: NewRouter: Config.Topics["mail"] has a negative value`, func() {
-		ezq.NewRouter(memory.New(), ezq.Config{Topics: map[string]ezq.TopicConfig{"mail": {Concurrency: -1}}})
-	})
-	router := ezq.NewRouter(memory.New(), ezq.Config{Topics: map[string]ezq.TopicConfig{"mial": {Concurrency: 1}}})
-	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil }, ezq.Topic("mail"))
-	require.EqualError(t, router.Run(t.Context()), `ezq: Config.Topics has "mial", a topic without handlers: is the name right?`)
-}
-
 func TestAPausedTopicRestsUntilItIsResumed(t *testing.T) {
 	bubble(t, func(t *testing.T, queue *memory.Queue) {
 		ctx, stop := context.WithCancel(t.Context())

@@ -362,18 +362,3 @@ func TestRunReportsATopicThatCannotBeSubscribedTo(t *testing.T) {
 		require.ErrorContains(t, err, "closed")
 	})
 }
-
-func TestARouterRunsOnce(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
-		require.ErrorContains(t, router.Run(t.Context()), "no handlers")
-		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
-		publish(t, queue, ezq.EndEvent{})
-		require.NoError(t, router.Run(t.Context()))
-		require.ErrorContains(t, router.Run(t.Context()), "started already")
-		require.PanicsWithValue(t, "ezq: Handle: the router has been started", func() {
-			ezq.Handle(router, func(context.Context, orderPlaced) error { return nil }, ezq.Topic("other"))
-		})
-		require.Panics(t, func() { router.Use() })
-	})
-}

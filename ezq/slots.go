@@ -22,7 +22,7 @@ func newSlots(n int) *slots {
 	return &slots{
 		taken: make(chan struct{}, n),
 		yield: make(chan struct{}),
-		most:  int32(min(n, 1<<20)) * waitingPerSlot,
+		most:  int32(n) * waitingPerSlot,
 		fewer: make(chan struct{}, 1),
 	}
 }

@@ -66,9 +66,7 @@ const markTimeout = 10 * time.Second
 // Middleware implements [message.HandlerMiddleware]. It panics if Window is
 // negative.
 func (p Deduplicate) Middleware(next message.HandlerFunc) message.HandlerFunc {
-	if p.Window < 0 {
-		panic("middleware: Deduplicate has a negative value")
-	}
+	mustNotBeNegative("Deduplicate.Window", p.Window)
 	p.Window = cmp.Or(p.Window, 24*time.Hour)
 	p.Logger = cmp.Or(p.Logger, slog.Default())
 	if p.Store == nil {

@@ -28,9 +28,7 @@ var _ Store = (*MemoryStore)(nil)
 // NewMemoryStore returns an empty store for up to capacity keys, or for 100,000 if
 // capacity is 0. It panics if capacity is negative.
 func NewMemoryStore(capacity int) *MemoryStore {
-	if capacity < 0 {
-		panic("middleware: NewMemoryStore: the capacity is negative")
-	}
+	mustNotBeNegative("the capacity of a MemoryStore", capacity)
 	return &MemoryStore{
 		capacity: cmp.Or(capacity, 100_000),
 		keys:     map[string]*list.Element{},

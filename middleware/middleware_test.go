@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -153,11 +154,14 @@ func TestWiringMistakesPanicAtOnce(t *testing.T) {
 		"Deduplicate.Window":   middleware.Deduplicate{Window: -1}.Middleware,
 	} {
 		t.Run(name, func(t *testing.T) {
-			defer func() { require.Regexp(t, "^middleware: .* has a negative value$", recover()) }()
+			says := fmt.Sprintf("^middleware: %s is -1(ns)?: use a positive value, or 0 for the default$", name)
+			defer func() { require.Regexp(t, says, recover()) }()
 			policy(succeeding)
+			t.Error("it is not refused")
 		})
 	}
-	require.Panics(t, func() { middleware.NewMemoryStore(-1) })
+	require.PanicsWithValue(t, "middleware: the capacity of a MemoryStore is -1: use a positive value, or 0 for the default",
+		func() { middleware.NewMemoryStore(-1) })
 }
 
 // policies is every policy that this package has.

@@ -59,9 +59,7 @@ type Poison struct {
 // Middleware implements [message.HandlerMiddleware]. It panics if MaxDeliveries
 // is negative.
 func (p Poison) Middleware(next message.HandlerFunc) message.HandlerFunc {
-	if p.MaxDeliveries < 0 {
-		panic("middleware: Poison has a negative value")
-	}
+	mustNotBeNegative("Poison.MaxDeliveries", p.MaxDeliveries)
 	p.MaxDeliveries = cmp.Or(p.MaxDeliveries, 25)
 	p.Logger = cmp.Or(p.Logger, slog.Default())
 	next = safely(next)

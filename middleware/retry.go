@@ -58,9 +58,9 @@ type Retry struct {
 // Middleware implements [message.HandlerMiddleware]. It panics if a field is
 // negative.
 func (p Retry) Middleware(next message.HandlerFunc) message.HandlerFunc {
-	if p.Attempts < 0 || p.Initial < 0 || p.Max < 0 {
-		panic("middleware: Retry has a negative value")
-	}
+	mustNotBeNegative("Retry.Attempts", p.Attempts)
+	mustNotBeNegative("Retry.Initial", p.Initial)
+	mustNotBeNegative("Retry.Max", p.Max)
 	p.Attempts = cmp.Or(p.Attempts, 10)
 	p.Initial = cmp.Or(p.Initial, time.Second)
 	p.Max = cmp.Or(p.Max, max(5*time.Minute, p.Initial))

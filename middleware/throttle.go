@@ -41,9 +41,9 @@ func (p Throttle) Middleware(next message.HandlerFunc) message.HandlerFunc {
 // Shared returns a middleware whose handlers share one limit. Like Middleware it
 // panics if a field is negative.
 func (p Throttle) Shared() message.HandlerMiddleware {
-	if p.Count < 0 || p.Per < 0 || p.Burst < 0 {
-		panic("middleware: Throttle has a negative value")
-	}
+	mustNotBeNegative("Throttle.Count", p.Count)
+	mustNotBeNegative("Throttle.Per", p.Per)
+	mustNotBeNegative("Throttle.Burst", p.Burst)
 	count := time.Duration(cmp.Or(p.Count, 1))
 	per := cmp.Or(p.Per, time.Second)
 	interval := (per-1)/count + 1 // rounded up: never more than Count

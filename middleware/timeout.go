@@ -26,9 +26,7 @@ type Timeout struct {
 // Middleware implements [message.HandlerMiddleware]. It panics if After is
 // negative.
 func (p Timeout) Middleware(next message.HandlerFunc) message.HandlerFunc {
-	if p.After < 0 {
-		panic("middleware: Timeout has a negative value")
-	}
+	mustNotBeNegative("Timeout.After", p.After)
 	limit := &timeoutError{cmp.Or(p.After, time.Minute)}
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx := msg.Context()

@@ -1,0 +1,178 @@
+package ezq_test
+
+import (
+	"context"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+type generic[T any] struct{ Value T }
+
+type impostor struct{}
+
+func (impostor) EventName() string { return "EZQEndEvent" }
+
+func ignore[E any](context.Context, E) error         { return nil }
+func ignoreAll[E any](context.Context, []E) error    { return nil }
+func handle(r *ezq.Router, opts ...ezq.HandleOption) { ezq.Handle(r, ignore[orderPlaced], opts...) }
+
+// A mistake in the program is refused where it is made, with what to write instead.
+func TestWiringMistakesPanicAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		mistake func(r *ezq.Router)
+		says    string
+	}{
+		"no subscriber": {
+			func(*ezq.Router) { ezq.NewRouter(nil, ezq.Config{}) },
+			"ezq: NewRouter: the subscriber is nil: pass a backend, or any Watermill Subscriber",
+		},
+		"a negative concurrency": {
+			config(ezq.Config{Concurrency: -1}),
+			"ezq: NewRouter: Config.Concurrency is -1: use 1 to 1048576, or 0 for the default of 10",
+		},
+		"an absurd concurrency": {
+			config(ezq.Config{Concurrency: math.MaxInt32}),
+			"ezq: NewRouter: Config.Concurrency is 2147483647: use 1 to 1048576, or 0 for the default of 10",
+		},
+		"a negative concurrency of a topic": {
+			config(ezq.Config{Topics: map[string]ezq.TopicConfig{"mail": {Concurrency: -2}}}),
+			`ezq: NewRouter: Config.Topics["mail"].Concurrency is -2: use 1 to 1048576, or 0 for that of Config.Concurrency`,
+		},
+		"a negative drain timeout": {
+			config(ezq.Config{DrainTimeout: -time.Second}),
+			"ezq: NewRouter: Config.DrainTimeout is -1s: use a positive duration, or 0 for the default of 10s",
+		},
+		"no handler function": {
+			func(r *ezq.Router) { ezq.Handle[orderPlaced](r, nil) },
+			"ezq: Handle: the handler of OrderPlaced is nil: pass a function",
+		},
+		"an interface as an event": {
+			func(r *ezq.Router) { ezq.Handle(r, ignore[any]) },
+			"ezq: event type interface {} is an interface: use a concrete type",
+		},
+		"an unnamed type as an event": {
+			func(r *ezq.Router) { ezq.Handle(r, ignore[struct{ ID int }]) },
+			"ezq: event type struct { ID int } has no name of its own: declare a type for the event",
+		},
+		"a generic type as an event": {
+			func(r *ezq.Router) { ezq.Handle(r, ignore[generic[int]]) },
+			"ezq: event type ezq_test.generic[int] is generic, and Go's names of generic types are not stable: give it an EventName method",
+		},
+		"an event with the name of a control event": {
+			func(r *ezq.Router) { ezq.Handle(r, ignore[impostor]) },
+			"ezq: event type ezq_test.impostor has the name EZQEndEvent, which stops routers: use ezq.EndEvent or ezq.InterruptEvent, or another name",
+		},
+		"two handlers without names": {
+			func(r *ezq.Router) { handle(r); handle(r) },
+			`ezq: Handle: event "OrderPlaced" on topic "ezq" has several handlers, and one is without a name: ` +
+				"give each handler a name of its own with Name, and keep the names",
+		},
+		"two handlers, and only one has a name": {
+			func(r *ezq.Router) { handle(r); handle(r, ezq.Name("second")) },
+			`ezq: Handle: event "OrderPlaced" on topic "ezq" has several handlers, and one is without a name: ` +
+				"give each handler a name of its own with Name, and keep the names",
+		},
+		"two handlers of one name": {
+			func(r *ezq.Router) { handle(r, ezq.Name("mail")); handle(r, ezq.Name("mail")) },
+			`ezq: Handle: event "OrderPlaced" on topic "ezq" has two handlers named "mail": ` +
+				"give each handler a name of its own with Name, and keep the names",
+		},
+		"a second handler by an alias": {
+			func(r *ezq.Router) { handle(r); ezq.Handle(r, ignore[mailDue], ezq.Alias("OrderPlaced")) },
+			`ezq: Handle: event "OrderPlaced" on topic "ezq" has several handlers, and one is without a name: ` +
+				"give each handler a name of its own with Name, and keep the names",
+		},
+		"an empty name":       {func(r *ezq.Router) { handle(r, ezq.Name("")) }, `ezq: Name: "" is empty: use another name`},
+		"an alias of nothing": {func(*ezq.Router) { ezq.Alias("Old", "") }, `ezq: Alias: "" is empty: use the name that the events had`},
+		"a control event as an alias": {
+			func(*ezq.Router) { ezq.Alias("EZQInterruptEvent") },
+			`ezq: Alias: "EZQInterruptEvent" stops routers: write a handler of that event`,
+		},
+		"an empty topic": {
+			func(r *ezq.Router) { handle(r, ezq.Topic("")) },
+			`ezq: Handle: the topic is empty: name one, or leave Topic out for "ezq"`,
+		},
+		"no concurrency": {
+			func(*ezq.Router) { ezq.Concurrency(0) },
+			"ezq: Concurrency: 0 is not positive: leave it out if the handler needs no limit of its own",
+		},
+		"no middleware for a handler": {
+			func(*ezq.Router) { ezq.With(nil) },
+			"ezq: With: middleware 1 of 1 is nil: leave it out",
+		},
+		"no middleware for a router": {
+			func(r *ezq.Router) { r.Use(func(h message.HandlerFunc) message.HandlerFunc { return h }, nil) },
+			"ezq: Use: middleware 2 of 2 is nil: leave it out",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			router := ezq.NewRouter(memory.New(), ezq.Config{})
+			require.PanicsWithValue(t, test.says, func() { test.mistake(router) })
+		})
+	}
+}
+
+func config(c ezq.Config) func(*ezq.Router) {
+	return func(*ezq.Router) { ezq.NewRouter(memory.New(), c) }
+}
+
+func TestWiringMistakesWithBatchesPanicToo(t *testing.T) {
+	t.Parallel()
+	for says, mistake := range map[string]func(r *ezq.Router){
+		"ezq: Handle: Size and Linger are for batches: use HandleBatch":                          func(r *ezq.Router) { handle(r, ezq.Size(2)) },
+		"ezq: Size: 0 is not positive: leave it out for the default of 100":                      func(*ezq.Router) { ezq.Size(0) },
+		"ezq: Linger: -1s is negative: use 0 not to wait, or leave it out for the default of 1s": func(*ezq.Router) { ezq.Linger(-time.Second) },
+		"ezq: HandleBatch: the handler of OrderPlaced is nil: pass a function": func(r *ezq.Router) {
+			ezq.HandleBatch[orderPlaced](r, nil)
+		},
+		"ezq: HandleBatch: EZQEndEvent stops the router and is in no batch: use Handle": func(r *ezq.Router) {
+			ezq.HandleBatch(r, ignoreAll[ezq.EndEvent])
+		},
+	} {
+		require.PanicsWithValue(t, says, func() { mistake(ezq.NewRouter(memory.New(), ezq.Config{})) })
+	}
+	require.Panics(t, func() { handle(ezq.NewRouter(memory.New(), ezq.Config{}), ezq.Linger(0)) })
+}
+
+// What looks like a mistake, and is none.
+func TestSeveralHandlersAreFineIfTheyCanBeToldApart(t *testing.T) {
+	t.Parallel()
+	router := ezq.NewRouter(memory.New(), ezq.Config{Concurrency: 1 << 20})
+	handle(router, ezq.Name("first"))
+	handle(router, ezq.Name("second"))
+	handle(router, ezq.Topic("other"))
+	handle(router, ezq.Topic("a third"), ezq.Alias("OrderPlaced", "OldName", "OldName"))
+	ezq.Handle(router, ignore[mailDue])
+	ezq.Handle(router, ignore[*ezq.EndEvent])
+}
+
+func TestARouterRunsOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		require.EqualError(t, router.Run(t.Context()), "ezq: the router has no handlers: add one with Handle")
+		handle(router)
+		publish(t, queue, ezq.EndEvent{})
+		require.NoError(t, router.Run(t.Context()))
+		require.EqualError(t, router.Run(t.Context()), "ezq: the router has been started already: make a new one for each Run")
+		require.PanicsWithValue(t, "ezq: Handle: the router has been started: call Handle before Run, or make a new router", func() {
+			handle(router, ezq.Topic("other"))
+		})
+		require.PanicsWithValue(t, "ezq: Use: the router has been started: call Use before Run, or make a new router", func() { router.Use() })
+	})
+}
+
+func TestATopicThatNobodyHandlesCannotBeConfigured(t *testing.T) {
+	t.Parallel()
+	router := ezq.NewRouter(memory.New(), ezq.Config{Topics: map[string]ezq.TopicConfig{"ezp": {Concurrency: 1}}})
+	handle(router)
+	require.EqualError(t, router.Run(t.Context()), `ezq: Config.Topics has "ezp", a topic without handlers: is the name right?`)
+}
