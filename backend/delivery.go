@@ -87,7 +87,9 @@ type sharedKey struct{}
 
 // WithShared returns a context for a handler that does not decide about its message
 // alone: the message has other handlers, or the handler has other messages.
-func WithShared(ctx context.Context) context.Context { return context.WithValue(ctx, sharedKey{}, true) }
+func WithShared(ctx context.Context) context.Context {
+	return context.WithValue(ctx, sharedKey{}, true)
+}
 
 // Shared reports whether ctx comes from [WithShared]. What settles a message on its
 // own, such as a transaction around its handler, must not do so there.

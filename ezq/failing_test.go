@@ -143,7 +143,7 @@ func TestUnknownEventsCanBeIgnored(t *testing.T) {
 	bubble(t, func(t *testing.T, queue *memory.Queue) {
 		router := newRouter(queue, ezq.Config{IgnoreUnknown: true})
 		router.Use(func(message.HandlerFunc) message.HandlerFunc {
-			return func(msg *message.Message) ([]*message.Message, error) {
+			return func(*message.Message) ([]*message.Message, error) {
 				t.Error("a middleware sees it, and may make a dead letter of it")
 				return nil, errBoom
 			}

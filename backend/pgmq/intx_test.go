@@ -167,10 +167,9 @@ func TestInTxRefusesAHandlerThatIsNotAloneWithItsMessage(t *testing.T) {
 			return out, err
 		}
 	}
-	unreached := func(context.Context, transfer) error { t.Error("the handler runs"); return nil }
-	ezq.HandleBatch(router, func(ctx context.Context, _ []transfer) error { return unreached(ctx, transfer{}) },
-		ezq.Name("batch"), ezq.With(observed, queue.InTx()))
-	ezq.Handle(router, unreached, ezq.Name("one of two"), ezq.With(observed, queue.InTx()), ezq.Topic("several"))
+	errReached := errors.New("the handler runs")
+	ezq.HandleBatch(router, func(context.Context, []transfer) error { return errReached }, ezq.Name("batch"), ezq.With(observed, queue.InTx()))
+	ezq.Handle(router, func(context.Context, transfer) error { return errReached }, ezq.Name("one of two"), ezq.With(observed, queue.InTx()), ezq.Topic("several"))
 	ezq.Handle(router, func(context.Context, transfer) error { return nil }, ezq.Name("other"), ezq.Topic("several"))
 	require.NoError(t, ezq.Publish(t.Context(), queue, transfer{}))
 	require.NoError(t, ezq.Publish(t.Context(), queue, transfer{}, ezq.Topic("several")))

@@ -1,0 +1,98 @@
+package processes_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+// serviceVariable makes the test binary a service. Its value is a service in JSON.
+const serviceVariable = "EZQ_PROCESSES_SERVICE"
+
+func TestMain(m *testing.M) {
+	settings := os.Getenv(serviceVariable)
+	if settings == "" {
+		os.Exit(m.Run())
+	}
+	var s service
+	err := json.Unmarshal([]byte(settings), &s)
+	if err = errors.Join(err, s.main()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// service is a program as the documentation has it.
+type service struct {
+	Database     string
+	Concurrency  int
+	DrainTimeout time.Duration
+	Lease        time.Duration
+}
+
+// main runs until it is told to stop: by SIGTERM or SIGINT in order, and by a second one at once.
+func (s service) main() error {
+	ctx, restore := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	context.AfterFunc(ctx, restore)
+
+	logger := slog.New(slog.DiscardHandler)
+	queue, err := pgmq.Open(ctx, s.Database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: s.Lease}, Logger: logger})
+	if err != nil {
+		return err
+	}
+	router := ezq.NewRouter(queue, ezq.Config{Concurrency: s.Concurrency, DrainTimeout: s.DrainTimeout, Logger: logger})
+	router.Use(
+		middleware.Retry{Attempts: attempts, Initial: 20 * time.Millisecond, Max: 50 * time.Millisecond}.Middleware,
+		middleware.Poison{Logger: logger}.Middleware,
+	)
+	ezq.Handle(router, work)
+	ezq.Handle(router, handle, ezq.Topic(soakTopic))
+	return errors.Join(router.Run(ctx), queue.Close())
+}
+
+// say tells the parent. Nothing is buffered, so that SIGKILL hides nothing.
+func say(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }
+
+// job is an event that says how its handler behaves.
+type job struct{ Does string }
+
+// What handlers do.
+const (
+	finishes = "finishes" // when it is told that the router stops
+	obeys    = "obeys"    // when its context ends
+	hangs    = "hangs"
+	succeeds = "succeeds"
+)
+
+func work(ctx context.Context, e job) error {
+	say("begun", e.Does)
+	switch e.Does {
+	case finishes:
+		<-ezq.Stopping(ctx)
+		say("finished")
+	case obeys:
+		<-ctx.Done()
+		say("interrupted:", context.Cause(ctx))
+		return ctx.Err()
+	case hangs:
+		<-ezq.Stopping(ctx)
+		say("stopping")
+		select {}
+	case succeeds:
+		meta := ezq.MetaFrom(ctx)
+		say("delivery", meta.Delivery, "failures", meta.Failures)
+	}
+	return nil
+}

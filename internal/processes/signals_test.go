@@ -1,0 +1,148 @@
+package processes_test
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+const hour = time.Hour
+
+// begin returns a database with jobs in its queue, and what looks at it and publishes there.
+func begin(t *testing.T, jobs ...string) (database string, pool *pgxpool.Pool, queue *pgmq.Queue) {
+	t.Helper()
+	t.Parallel()
+	database = pgtest.Database(t)
+	queue, err := pgmq.Open(t.Context(), database, pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, queue.Close()) })
+	for _, does := range jobs {
+		require.NoError(t, ezq.Publish(t.Context(), queue, job{does}))
+	}
+	return database, pgtest.Pool(t, database), queue
+}
+
+// requireFree requires that so many messages are free for other consumers, that none is not, and
+// that none has failed.
+func requireFree(t *testing.T, pool *pgxpool.Pool, want int) {
+	t.Helper()
+	var free, others, failed int
+	require.NoError(t, pool.QueryRow(t.Context(), `select count(*) filter (where vt <= clock_timestamp()),
+		count(*) filter (where vt > clock_timestamp()), count(*) filter (where (headers->>'ezq_failures')::int > 0) from pgmq.q_ezq`).
+		Scan(&free, &others, &failed))
+	require.Equal(t, []int{want, 0, 0}, []int{free, others, failed}, "free, leased or waiting, failed")
+}
+
+func TestSIGTERMAndSIGINTLetHandlersFinishAndGiveTheRestBack(t *testing.T) {
+	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		t.Run(signal.String(), func(t *testing.T) {
+			database, pool, _ := begin(t, finishes, succeeds, succeeds, succeeds, succeeds)
+			c := start(t, "service", service{Database: database, Concurrency: 1, Lease: hour}, nil)
+			c.says(t, "begun finishes")
+			c.signal(t, signal)
+			c.says(t, "finished")
+			require.Equal(t, 0, c.end(t), &c.errors)
+			requireFree(t, pool, 4)
+			var reads int
+			require.NoError(t, pool.QueryRow(t.Context(), "select sum(read_ct) from pgmq.q_ezq").Scan(&reads))
+			require.Zero(t, reads, "what was fetched and not begun was not even delivered")
+		})
+	}
+}
+
+func TestAHandlerThatTakesTooLongIsInterruptedAndItsEventFreeAtOnce(t *testing.T) {
+	database, pool, _ := begin(t, obeys)
+	c := start(t, "service", service{Database: database, DrainTimeout: 200 * time.Millisecond, Lease: hour}, nil)
+	c.says(t, "begun obeys")
+	c.signal(t, syscall.SIGTERM)
+	c.says(t, "interrupted: "+ezq.ErrInterrupted.Error())
+	require.Equal(t, 1, c.end(t))
+	require.Equal(t, ezq.ErrDrainTimeout.Error()+"\n", c.errors.String())
+	requireFree(t, pool, 1)
+}
+
+func TestAHandlerThatHangsIsNamedAndKeepsItsLease(t *testing.T) {
+	database, pool, _ := begin(t, hangs)
+	c := start(t, "service", service{Database: database, DrainTimeout: 100 * time.Millisecond, Lease: hour}, nil)
+	c.says(t, "begun hangs")
+	c.signal(t, syscall.SIGTERM)
+	require.Equal(t, 1, c.end(t))
+	require.Regexp(t, `^ezq: handlers did not finish in time; still running: job .* on "ezq"\n$`, c.errors.String())
+	var leased int
+	require.NoError(t, pool.QueryRow(t.Context(), "select count(*) from pgmq.q_ezq where vt > clock_timestamp() + interval '50 minutes'").Scan(&leased))
+	require.Equal(t, 1, leased, "nobody else may run what still runs")
+}
+
+func TestASecondSignalEndsTheProcessAtOnceAndItsEventComesBack(t *testing.T) {
+	database, _, queue := begin(t, hangs)
+	c := start(t, "first", service{Database: database, DrainTimeout: hour, Lease: time.Second}, nil)
+	c.says(t, "begun hangs")
+	c.signal(t, os.Interrupt)
+	c.says(t, "stopping")
+	c.signal(t, os.Interrupt)
+	require.Equal(t, -1, c.end(t))
+	requireRedelivery(t, database, queue)
+}
+
+func TestTheEventsOfAProcessThatIsKilledComeBackWhenTheirLeasesEnd(t *testing.T) {
+	database, _, queue := begin(t, hangs)
+	c := start(t, "first", service{Database: database, Lease: time.Second}, nil)
+	c.says(t, "begun hangs")
+	c.signal(t, syscall.SIGKILL)
+	require.Equal(t, -1, c.end(t))
+	requireRedelivery(t, database, queue)
+}
+
+// requireRedelivery requires that another process gets what one has left behind, whose handler
+// then hangs again, and that it still stops.
+func requireRedelivery(t *testing.T, database string, queue *pgmq.Queue) {
+	t.Helper()
+	c := start(t, "second", service{Database: database, DrainTimeout: 100 * time.Millisecond, Lease: hour}, nil)
+	c.says(t, "begun hangs")
+	require.NoError(t, ezq.Publish(t.Context(), queue, job{succeeds}))
+	c.says(t, "delivery 1 failures 0")
+	c.signal(t, syscall.SIGTERM)
+	require.Equal(t, 1, c.end(t))
+}
+
+func TestAControlEventStopsExactlyOneProcess(t *testing.T) {
+	for _, test := range []struct {
+		event any
+		code  int
+		says  string
+	}{
+		{ezq.EndEvent{}, 0, ""},
+		{ezq.InterruptEvent{}, 1, ezq.ErrInterrupted.Error() + "\n"},
+	} {
+		t.Run(fmt.Sprintf("%T", test.event), func(t *testing.T) {
+			database, pool, queue := begin(t)
+			ended := make(chan *child)
+			for i := range 2 {
+				c := start(t, fmt.Sprint("service ", i+1), service{Database: database, Lease: hour}, nil)
+				go func() { c.reading.Wait(); ended <- c }()
+			}
+			for range 2 {
+				require.NoError(t, ezq.Publish(t.Context(), queue, test.event))
+				var c *child
+				select {
+				case c = <-ended:
+				case <-time.After(patience):
+					t.Fatal("no process ends")
+				}
+				require.Equal(t, test.code, c.end(t), &c.errors)
+				require.Equal(t, test.says, c.errors.String())
+			}
+			requireFree(t, pool, 0)
+		})
+	}
+}
