@@ -28,6 +28,7 @@ import (
 type Deduplicate struct {
 	// Store remembers. Defaults to a [MemoryStore] for each handler that is wrapped:
 	// it knows what this process has handled since it started, and nothing else.
+	// The KeyStore of backend/pgmq is for all processes, and lasts.
 	Store Store
 
 	// Key says what makes two messages the same. A message whose key is "" is

@@ -1,0 +1,81 @@
+package pgmq
+
+import (
+	"context"
+	"crypto/sha256"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// KeyStore remembers keys in a table, each for a while: a store for the middleware
+// Deduplicate that all processes share and that a restart does not empty. Create it
+// with [Queue.KeyStore]:
+//
+//	store, err := queue.KeyStore(ctx, "ezq_seen")
+//	…
+//	router.Use(middleware.Deduplicate{Store: store}.Middleware)
+//
+// Of a key it stores the SHA-256, and the time until which it counts, by the clock of
+// the server. Each Mark removes up to two keys whose time is over, so the table stays
+// as small as what it has to remember.
+type KeyStore struct {
+	pool       *pgxpool.Pool
+	seen, mark string
+}
+
+// KeyStore returns a store of keys in the named table, such as "ezq_seen" or
+// "app.ezq_seen". It creates the table if that is not there, which needs the right to;
+// a table that is there needs SELECT, INSERT, UPDATE and DELETE. An error is an
+// [*Error].
+func (q *Queue) KeyStore(ctx context.Context, table string) (*KeyStore, error) {
+	name := pgx.Identifier(strings.Split(table, ".")).Sanitize()
+	if err := createKeys(ctx, q.pool, name); err != nil {
+		return nil, classify("create key store "+name, "", err)
+	}
+	return &KeyStore{
+		pool: q.pool,
+		seen: "select exists (select from " + name + " where key = $1 and until > now())",
+		mark: `with over as (
+			delete from ` + name + ` where key in (
+				select key from ` + name + ` where until <= now() and key <> $1 order by until limit 2 for update skip locked))
+		insert into ` + name + ` (key, until) values ($1, now() + make_interval(secs => $2))
+		on conflict (key) do update set until = excluded.until`,
+	}, nil
+}
+
+// createKeys creates the table if it is not there. Two that do so at once get in each
+// other's way, also with "if not exists"; the one that was too late looks again.
+func createKeys(ctx context.Context, pool *pgxpool.Pool, table string) error {
+	create := "create table " + table + " (key bytea primary key, until timestamptz not null); create index on " + table + " (until)"
+	var err error
+	for range 2 {
+		var there bool
+		if failed := pool.QueryRow(ctx, "select to_regclass($1) is not null", pgx.QueryExecModeCacheDescribe, table).Scan(&there); failed != nil || there {
+			return failed
+		}
+		if _, err = pool.Exec(ctx, create, pgx.QueryExecModeSimpleProtocol); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// Seen reports whether key was marked and still counts.
+func (s *KeyStore) Seen(ctx context.Context, key string) (seen bool, err error) {
+	err = s.pool.QueryRow(ctx, s.seen, pgx.QueryExecModeCacheDescribe, digest(key)).Scan(&seen)
+	return seen, classify("look up a key", "", err)
+}
+
+// Mark remembers key for as long as window, from now.
+func (s *KeyStore) Mark(ctx context.Context, key string, window time.Duration) error {
+	_, err := s.pool.Exec(ctx, s.mark, pgx.QueryExecModeCacheDescribe, digest(key), window.Seconds())
+	return classify("remember a key", "", err)
+}
+
+func digest(key string) []byte {
+	sum := sha256.Sum256([]byte(key))
+	return sum[:]
+}

@@ -1,0 +1,113 @@
+package pgmq_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+var _ middleware.Store = (*pgmq.KeyStore)(nil)
+
+func keyStore(t *testing.T, queue *pgmq.Queue) *pgmq.KeyStore {
+	t.Helper()
+	store, err := queue.KeyStore(t.Context(), "ezq_seen")
+	require.NoError(t, err)
+	return store
+}
+
+func requireSeen(t *testing.T, store *pgmq.KeyStore, key string, want bool) {
+	t.Helper()
+	seen, err := store.Seen(t.Context(), key)
+	require.NoError(t, err)
+	require.Equal(t, want, seen, key)
+}
+
+func TestAKeyThatIsMarkedIsSeenUntilItsWindowEnds(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	store := keyStore(t, queue)
+	long := strings.Repeat("a long key ", 10_000) + "\x00"
+	requireSeen(t, store, long, false)
+	require.NoError(t, store.Mark(t.Context(), long, time.Hour))
+	requireSeen(t, store, long, true)
+	requireSeen(t, store, "another", false)
+	requireSeen(t, keyStore(t, queue), long, true) // another process
+
+	execute(t, pool, "update ezq_seen set until = now()")
+	requireSeen(t, store, long, false)
+	require.NoError(t, store.Mark(t.Context(), long, time.Hour))
+	requireSeen(t, store, long, true)
+}
+
+func TestTheTableOfKeysDoesNotGrowWithTime(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	store := keyStore(t, queue)
+	execute(t, pool, "insert into ezq_seen select sha256(n::text::bytea), now() from generate_series(1, 100) n")
+	for i := range 100 {
+		require.NoError(t, store.Mark(t.Context(), fmt.Sprint("key ", i), time.Hour))
+	}
+	require.Equal(t, 100, get[int](t, pool, "select count(*) from ezq_seen"))
+}
+
+func TestManyProcessesCanShareATableOfKeys(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	execute(t, pgtest.Pool(t, database), "create schema app")
+	var starting sync.WaitGroup
+	for i := range 4 {
+		starting.Go(func() {
+			store, err := openAt(t, database, pgmq.Config{}).KeyStore(t.Context(), "app.Seen")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for n := range 50 { // in different orders
+				if err := store.Mark(t.Context(), fmt.Sprint((n*7+i*13)%50), time.Nanosecond); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	starting.Wait()
+}
+
+func TestAKeyStoreThatCannotBeCreatedSaysWhy(t *testing.T) {
+	t.Parallel()
+	queue, _ := open(t, pgmq.Config{})
+	_, err := queue.KeyStore(t.Context(), "nowhere.seen")
+	require.ErrorContains(t, err, `create key store "nowhere"."seen"`)
+	_, err = queue.KeyStore(t.Context(), "")
+	require.Error(t, err)
+}
+
+// The event is published twice under one id of the program's own, and handled once,
+// also by a process that starts later.
+func TestDeduplicateRemembersInPostgreSQL(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	payment := func(msg *message.Message) (string, error) { return msg.Metadata["payment"], nil }
+	var handled atomic.Int32
+	for range 2 {
+		queue := openAt(t, database, pgmq.Config{})
+		router := newRouter(queue, ezq.Config{})
+		router.Use(middleware.Deduplicate{Store: keyStore(t, queue), Key: payment}.Middleware)
+		ezq.Handle(router, func(context.Context, userCreated) error { handled.Add(1); return nil })
+		require.NoError(t, ezq.Publish(t.Context(), queue, userCreated{}, ezq.Header("payment", "7")))
+		require.NoError(t, ezq.Publish(t.Context(), queue, ezq.EndEvent{}))
+		require.NoError(t, router.Run(t.Context()))
+	}
+	require.EqualValues(t, 1, handled.Load())
+}
