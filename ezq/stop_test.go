@@ -1,0 +1,260 @@
+package ezq_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// scenario is a router that is told to stop while a handler works.
+type scenario struct {
+	says   string
+	config ezq.Config
+	told   []trigger     // one a second
+	needs  time.Duration // how long the handler goes on after that
+	deaf   bool          // it does not look at its context
+
+	// What happens then:
+	returns     error         // of Run
+	after       time.Duration // from the first trigger on
+	interrupted bool          // the context of the handler ends
+	back        bool          // the event comes back, as one that has not failed
+}
+
+type trigger func(ctx context.Context, queue message.Publisher, cancel func()) error
+
+func cancelled(_ context.Context, _ message.Publisher, cancel func()) error { cancel(); return nil }
+
+func sent(event any) trigger {
+	return func(ctx context.Context, queue message.Publisher, _ func()) error {
+		return ezq.Publish(ctx, queue, event, ezq.Topic("control"))
+	}
+}
+
+// This is what the documentation of Run says.
+func TestStopping(t *testing.T) {
+	const second, hour, never = time.Second, time.Hour, 1000 * time.Hour
+	drain := func(d time.Duration) ezq.Config { return ezq.Config{DrainTimeout: d} }
+	for _, test := range []scenario{
+		{
+			says: "the end of Run's context lets handlers finish",
+			told: []trigger{cancelled}, needs: 9 * second,
+			after: 9 * second,
+		},
+		{
+			says: "an EndEvent lets handlers finish",
+			told: []trigger{sent(ezq.EndEvent{})}, needs: 9 * second,
+			after: 9 * second,
+		},
+		{
+			says: "a handler that takes longer than 10 seconds is interrupted, and its event comes back",
+			told: []trigger{cancelled}, needs: hour,
+			after: 10 * second, returns: ezq.ErrDrainTimeout, interrupted: true, back: true,
+		},
+		{
+			says: "or longer than Config.DrainTimeout", config: drain(2 * second),
+			told: []trigger{cancelled}, needs: hour,
+			after: 2 * second, returns: ezq.ErrDrainTimeout, interrupted: true, back: true,
+		},
+		{
+			says: "or longer than EndEvent.Timeout", config: drain(2 * second),
+			told: []trigger{sent(ezq.EndEvent{Timeout: 20 * second})}, needs: hour,
+			after: 20 * second, returns: ezq.ErrDrainTimeout, interrupted: true, back: true,
+		},
+		{
+			says: "a handler may take longer than its lease lasts, for the lease is renewed", config: drain(hour),
+			told: []trigger{cancelled}, needs: hour / 2,
+			after: hour / 2,
+		},
+		{
+			says: "the first reason to stop counts",
+			told: []trigger{sent(ezq.EndEvent{Timeout: 20 * second}), cancelled}, needs: 18 * second,
+			after: 19 * second,
+		},
+		{
+			says: "an InterruptEvent does not wait",
+			told: []trigger{sent(ezq.InterruptEvent{})}, needs: hour,
+			after: 0, returns: ezq.ErrInterrupted, interrupted: true, back: true,
+		},
+		{
+			says: "a handler that succeeds although it is interrupted has succeeded",
+			told: []trigger{sent(ezq.InterruptEvent{})}, needs: 3 * second, deaf: true,
+			after: 3 * second, returns: ezq.ErrInterrupted, interrupted: true,
+		},
+		{
+			says: "a handler that does not return is left behind after 5 seconds", config: drain(2 * second),
+			told: []trigger{cancelled}, needs: never, deaf: true,
+			after: 7 * second, returns: ezq.ErrDrainTimeout, interrupted: true, back: true,
+		},
+		{
+			says: "also after an InterruptEvent",
+			told: []trigger{sent(ezq.InterruptEvent{})}, needs: never, deaf: true,
+			after: 5 * second, returns: ezq.ErrInterrupted, interrupted: true, back: true,
+		},
+	} {
+		t.Run(test.says, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) { test.play(t, queue) })
+		})
+	}
+}
+
+func (s scenario) play(t *testing.T, queue *memory.Queue) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	router := newRouter(queue, s.config)
+	told := time.Now().Add(time.Second)
+	var cause error
+	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+		defer func() { cause = context.Cause(ctx) }()
+		done := time.After(time.Until(told.Add(time.Duration(len(s.told)-1)*time.Second + s.needs)))
+		select {
+		case <-done:
+		case <-ctx.Done():
+			if !s.deaf {
+				return ctx.Err()
+			}
+			<-done
+		}
+		return nil
+	})
+	ezq.Handle(router, ignore[orderPlaced], ezq.Topic("control"))
+	publish(t, queue, orderPlaced{1})
+	for i, tell := range s.told {
+		time.AfterFunc(time.Until(told)+time.Duration(i)*time.Second, func() { assert(t, tell(t.Context(), queue, cancel) == nil) })
+	}
+
+	err := router.Run(ctx)
+	require.Equal(t, s.after, time.Since(told))
+	require.ErrorIs(t, err, s.returns)
+	require.NotErrorIs(t, err, context.Canceled, "that its context ended is no error")
+	rest := left(t, queue)
+	if s.deaf && s.back {
+		require.ErrorContains(t, err, "still running: OrderPlaced")
+		time.Sleep(s.needs) // let it end, to see how its context did
+		synctest.Wait()
+	}
+	if s.interrupted {
+		require.ErrorIs(t, cause, ezq.ErrInterrupted)
+	} else {
+		require.NoError(t, cause)
+	}
+	if !s.back {
+		require.Empty(t, rest)
+		return
+	}
+	require.Len(t, rest, 1)
+	require.Zero(t, rest[0].Failures, "an interrupted event has not failed")
+	require.Equal(t, 2, rest[0].Delivery)
+}
+
+// What was fetched and not begun is for others at once, not when the router has stopped.
+func TestADrainingRouterKeepsNothingFromOthers(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		ctx, stop := context.WithCancel(t.Context())
+		router := newRouter(queue, ezq.Config{Concurrency: 1, DrainTimeout: 2 * time.Hour})
+		ezq.Handle(router, func(context.Context, orderPlaced) error {
+			stop()
+			time.Sleep(time.Hour / 2)
+			return nil
+		})
+		for i := range 5 {
+			publish(t, queue, orderPlaced{i})
+		}
+		start := time.Now()
+		stopped := make(chan error)
+		go func() { stopped <- router.Run(ctx) }()
+		<-ctx.Done()
+		synctest.Wait()
+		other := newRouter(queue, ezq.Config{Concurrency: 1})
+		handled := 0
+		otherCtx, stopOther := context.WithCancel(t.Context())
+		ezq.Handle(other, func(ctx context.Context, _ orderPlaced) error {
+			require.Equal(t, 1, ezq.MetaFrom(ctx).Delivery, "giving back what was only fetched is no delivery")
+			require.Less(t, time.Since(start), time.Minute)
+			if handled++; handled == 4 {
+				stopOther()
+			}
+			return nil
+		})
+		require.NoError(t, other.Run(otherCtx))
+		require.NoError(t, <-stopped)
+		require.Equal(t, time.Hour/2, time.Since(start))
+		require.Empty(t, left(t, queue))
+	})
+}
+
+// halfOpen is a queue with a topic that cannot be subscribed to, as it turns out after
+// a second.
+type halfOpen struct{ *memory.Queue }
+
+var errNoSuchTopic = errors.New("no such topic")
+
+func (h halfOpen) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	if topic == "bad" {
+		time.Sleep(time.Second)
+		return nil, errNoSuchTopic
+	}
+	return h.Queue.Subscribe(ctx, topic)
+}
+
+var _ backend.Backend = halfOpen{}
+
+func TestARouterThatLosesATopicDrainsTheOthers(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(halfOpen{queue}, ezq.Config{})
+		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+			time.Sleep(9 * time.Second)
+			return ctx.Err()
+		})
+		ezq.Handle(router, ignore[orderPlaced], ezq.Topic("bad"))
+		publish(t, queue, orderPlaced{1})
+		start := time.Now()
+		var failed *ezq.SubscriptionError
+		err := router.Run(t.Context())
+		require.ErrorAs(t, err, &failed)
+		require.Equal(t, "bad", failed.Topic)
+		require.ErrorIs(t, err, errNoSuchTopic)
+		require.Equal(t, 9*time.Second, time.Since(start))
+		require.Empty(t, left(t, queue))
+	})
+}
+
+func TestALongHandlerLearnsThatTheRouterStops(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		ctx, stop := context.WithCancel(t.Context())
+		router := newRouter(queue, ezq.Config{})
+		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+			<-ezq.Stopping(ctx)
+			require.NoError(t, ctx.Err(), "it may still work")
+			return nil
+		})
+		publish(t, queue, orderPlaced{1})
+		time.AfterFunc(time.Minute, stop)
+		require.NoError(t, router.Run(ctx))
+		require.Empty(t, left(t, queue))
+	})
+}
+
+func TestAHandlerMayStopItsOwnRouter(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		ctx, stop := context.WithCancel(t.Context())
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		ezq.Handle(router, func(context.Context, orderPlaced) error {
+			stop()
+			return nil
+		})
+		publish(t, queue, orderPlaced{1}, orderPlaced{2})
+		require.NoError(t, router.Run(ctx))
+		require.Len(t, left(t, queue), 1)
+	})
+}
