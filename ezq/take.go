@@ -75,6 +75,9 @@ const (
 
 // next waits for the next message.
 func (t *taker) next(events <-chan *message.Message) (*message.Message, received) {
+	if t.starting.Err() != nil { // which may be why there is a slot
+		return nil, noMore
+	}
 	select {
 	case <-t.taking.Done():
 		return nil, noMore

@@ -10,7 +10,10 @@ import (
 // handOut sends the claimed messages to the channel, oldest claim first, as
 // slots allow, until ctx ends. What nobody receives for as long as a lease lasts
 // goes back to the store.
-func (s *subscription) handOut(ctx context.Context) {
+//
+// ctx ends some moments after stopping is closed. A consumer that then discards what
+// the channel still brings must not be given a message that was only fetched.
+func (s *subscription) handOut(ctx context.Context, stopping <-chan struct{}) {
 	patience := time.NewTimer(0)
 	defer patience.Stop()
 	for {
@@ -27,6 +30,9 @@ func (s *subscription) handOut(ctx context.Context) {
 			s.leases.ignored()
 			s.release(l)
 		case <-l.ctx.Done(): // lost before anybody was there to receive it
+		case <-stopping:
+			s.leases.putBack(l)
+			return
 		case <-ctx.Done():
 			s.leases.putBack(l)
 			return

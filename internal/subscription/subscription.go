@@ -69,7 +69,7 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 		s.fetch(taking)
 	}()
 
-	s.handOut(taking)
+	s.handOut(taking, backend.ConsumerFrom(ctx).Stopping)
 	s.giveBack()
 	s.drain(ctx, closing, fetched)
 	close(s.abandoned)
