@@ -31,7 +31,7 @@ func ExampleHandleBatch() {
 			}
 		}
 		return failed
-	}, ezq.Size(3), ezq.Linger(10*time.Millisecond))
+	}, ezq.Size(3), ezq.Linger(500*time.Millisecond))
 
 	_ = ezq.PublishBatch(ctx, queue, []orderPlaced{{1}, {2}, {3}})
 	fmt.Println(router.Run(ctx))

@@ -1,0 +1,116 @@
+package ezq_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+type UserCreated struct{ Email string }
+
+func welcome(_ context.Context, e UserCreated) error {
+	fmt.Println("welcome,", e.Email)
+	return nil
+}
+
+func Example() {
+	ctx := context.Background()
+	queue := memory.New() // or: queue, err := pgmq.Open(ctx, databaseURL, pgmq.Config{})
+	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	ezq.Handle(router, welcome)
+
+	_ = ezq.Publish(ctx, queue, UserCreated{Email: "ada@example.com"})
+	_ = ezq.Publish(ctx, queue, ezq.EndEvent{})
+	fmt.Println(router.Run(ctx))
+	// Output:
+	// welcome, ada@example.com
+	// <nil>
+}
+
+// A topic is a queue of its own, for events and handlers that name it.
+func ExampleTopic() {
+	ctx := context.Background()
+	queue := memory.New()
+	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	ezq.Handle(router, welcome, ezq.Topic("users"))
+
+	_ = ezq.Publish(ctx, queue, UserCreated{Email: "ada@example.com"}, ezq.Topic("users"))
+	_ = ezq.Publish(ctx, queue, ezq.EndEvent{}, ezq.Topic("users"))
+	_ = router.Run(ctx)
+	// Output: welcome, ada@example.com
+}
+
+// Headers travel beside the event.
+func ExampleHeader() {
+	ctx := context.Background()
+	queue := memory.New()
+	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	ezq.Handle(router, func(ctx context.Context, _ UserCreated) error {
+		fmt.Println("tenant", ezq.MetaFrom(ctx).Headers["tenant"])
+		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+	})
+	_ = ezq.Publish(ctx, queue, UserCreated{}, ezq.Header("tenant", "acme"))
+	_ = router.Run(ctx)
+	// Output: tenant acme
+}
+
+// The type was renamed from SignedUp; events of that name may still be queued.
+func ExampleAlias() {
+	ctx := context.Background()
+	queue := memory.New()
+	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet(), Concurrency: 1})
+	ezq.Handle(router, welcome, ezq.Alias("SignedUp"))
+
+	old := message.NewMessage("1", []byte(`{"_type":"SignedUp","Email":"ada@example.com"}`))
+	_ = queue.Publish(ezq.DefaultTopic, old)
+	_ = ezq.Publish(ctx, queue, UserCreated{Email: "grace@example.com"})
+	_ = ezq.Publish(ctx, queue, ezq.EndEvent{})
+	_ = router.Run(ctx)
+	// Output:
+	// welcome, ada@example.com
+	// welcome, grace@example.com
+}
+
+// logged is a middleware: it wraps what handles a message.
+func logged(prefix string) message.HandlerMiddleware {
+	return func(next message.HandlerFunc) message.HandlerFunc {
+		return func(msg *message.Message) ([]*message.Message, error) {
+			fmt.Println(prefix, ezq.MetaFrom(msg.Context()).Event)
+			return next(msg)
+		}
+	}
+}
+
+// Use is for all handlers of a router, With for one of them.
+func ExampleWith() {
+	ctx := context.Background()
+	queue := memory.New()
+	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	router.Use(logged("router:"))
+	ezq.Handle(router, welcome, ezq.With(logged("handler:")))
+
+	_ = ezq.Publish(ctx, queue, UserCreated{Email: "ada@example.com"})
+	_ = ezq.Publish(ctx, queue, ezq.EndEvent{})
+	_ = router.Run(ctx)
+	// Output:
+	// router: UserCreated
+	// handler: UserCreated
+	// welcome, ada@example.com
+}
+
+// A router that shares a queue with programs that know more events.
+func ExampleConfig() {
+	ctx := context.Background()
+	queue := memory.New()
+	router := ezq.NewRouter(queue, ezq.Config{IgnoreUnknown: true, Logger: quiet()})
+	ezq.Handle(router, welcome)
+	_ = ezq.PublishBatch(ctx, queue, []any{orderPlaced{7}, UserCreated{Email: "ada@example.com"}, ezq.EndEvent{}})
+	fmt.Println(router.Run(ctx), router.Stats()["ezq"].Succeeded)
+	// Output:
+	// welcome, ada@example.com
+	// <nil> 2
+}

@@ -1,0 +1,75 @@
+package ezq_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// What a service in Python publishes, as json.dumps of the event's fields and its class
+// name writes it: one event a line.
+func TestWhatAPythonServicePublishesIsHandled(t *testing.T) {
+	type userCreated struct {
+		UserID   int64   `json:"user_id"`
+		Username *string `json:"username"`
+	}
+	type priceChanged struct {
+		Price, Factor float64
+		Tags          []string
+		Parent        map[string]any
+		Note          string
+	}
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		written, err := os.ReadFile("testdata/wire/python.jsonl")
+		require.NoError(t, err)
+		for i, line := range bytes.Split(bytes.TrimSpace(written), []byte("\n")) {
+			require.NoError(t, queue.Publish(ezq.DefaultTopic, message.NewMessage(fmt.Sprint(i), line)))
+		}
+		var users []userCreated
+		var prices []priceChanged
+		pings := 0
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		ezq.Handle(router, func(_ context.Context, e userCreated) error { users = append(users, e); return nil }, ezq.Alias("UserCreated"))
+		ezq.Handle(router, func(_ context.Context, e priceChanged) error { prices = append(prices, e); return nil }, ezq.Alias("PriceChanged"))
+		ezq.Handle(router, func(context.Context, ping) error { pings++; return nil })
+		require.NoError(t, router.Run(t.Context()), "the last one is an EZQEndEvent")
+
+		ada, zoe := "ada", "Zoë \U0001F600 <&> \u2028 \"quoted\" \\"
+		require.Equal(t, []userCreated{{7, &ada}, {9007199254740993, &zoe}, {-1, nil}}, users)
+		require.Equal(t, []priceChanged{
+			{1, 1e-7, []string{"a", "b"}, map[string]any{"_type": "Other", "price": 2.5}, ""},
+			{1e16, 0.1, []string{}, nil, "a\tb\n"},
+		}, prices)
+		require.Equal(t, 1, pings)
+	})
+}
+
+type ping struct{}
+
+func (ping) EventName() string { return "Ping" }
+
+// The Python library runs all handlers of an event at the same time. Here each has a
+// name besides, so that one that fails runs again without the others.
+func Example_severalHandlersAsInPython() {
+	ctx := context.Background()
+	queue := memory.New()
+	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	ezq.Handle(router, func(context.Context, UserCreated) error { return nil }, ezq.Name("greet")) // @on_event
+	ezq.Handle(router, func(context.Context, UserCreated) error { return nil }, ezq.Name("bill"))  // @on_event
+	events := []UserCreated{{Email: "ada@example.com"}, {Email: "grace@example.com"}}
+	_ = ezq.PublishBatch(ctx, queue, events)    // await publish_events(events)
+	_ = ezq.Publish(ctx, queue, ezq.EndEvent{}) // await publish_event(EZQEndEvent())
+	fmt.Println(router.Run(ctx))                // await consumer()
+	fmt.Println(router.Stats()["ezq"].Succeeded, "events handled")
+	// Output:
+	// <nil>
+	// 2 events handled
+}
