@@ -14,6 +14,9 @@ import (
 func interruptible(call message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx := msg.Context()
+		if h := handlingFrom(ctx); h != nil && h.exited {
+			return nil, errGoexit
+		}
 		out, err := safely(call, msg)
 		if err != nil && interrupted(ctx) {
 			release(msg) // the first of ack and nack counts

@@ -91,6 +91,7 @@ type handling struct {
 	task    *task // nil if it is a control event
 	seat    seat
 	batch   []*handling // if it is of several events
+	exited  bool        // the handler has ended its goroutine
 }
 
 func handlingFrom(ctx context.Context) *handling {

@@ -96,7 +96,7 @@ func (k *task) alone(rt *route) {
 			k.slots.free()
 		}
 	}()
-	err = k.attempt(k.ctx, rt, &k.only, k.msg)
+	k.attempt(k.ctx, rt, &k.only, k.msg, &err)
 }
 
 // together has several handlers handle the event at the same time. Each gets a
@@ -117,7 +117,7 @@ func (k *task) together(routes []*route) {
 				outcomes[i] = k.judge(ctx, rt, part, err)
 				h.stepAside()
 			}()
-			err = k.attempt(ctx, rt, h, part)
+			k.attempt(ctx, rt, h, part, &err)
 		})
 	}
 	running.Wait()
@@ -133,17 +133,20 @@ func share(d *backend.Delivery) *backend.Delivery {
 	}
 }
 
-// attempt calls one handler.
-func (k *task) attempt(ctx context.Context, rt *route, h *handling, msg *message.Message) error {
+// attempt calls one handler. The result is what it is before if the handler and all
+// its middleware end their goroutine.
+func (k *task) attempt(ctx context.Context, rt *route, h *handling, msg *message.Message, result *error) {
 	h.task = k
 	if !h.enter(rt) {
-		return errNotBegun
+		*result = errNotBegun
+		return
 	}
 	defer rt.leave()
 	if rt.size > 0 || len(k.routes) > 1 {
 		ctx = backend.WithShared(ctx)
 	}
-	msg.SetContext(context.WithValue(ctx, metaKey{}, h))
+	ctx = context.WithValue(ctx, metaKey{}, h)
+	msg.SetContext(ctx)
 	h.describe(k.name, msg)
 	h.meta.Handler = rt.label()
 	h.meta.Event = k.event
@@ -152,7 +155,20 @@ func (k *task) attempt(ctx context.Context, rt *route, h *handling, msg *message
 	}
 	k.begin(h)
 	defer k.end(h)
-	out, err := safely(rt.handle, msg)
+	returned := false
+	defer func() {
+		if !returned { // so no middleware knows: it hears it now
+			msg.SetContext(ctx)
+			h.exited = true
+			*result = consumed(safely(rt.handle, msg))
+		}
+	}()
+	*result = consumed(safely(rt.handle, msg))
+	returned = true
+}
+
+// consumed makes an error of messages that a middleware wants to be published.
+func consumed(out []*message.Message, err error) error {
 	if err == nil && len(out) > 0 {
 		return errProduced
 	}
