@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/ezq"
 )
 
 // Deduplicate does not handle a message again that its handler has handled before:
@@ -37,7 +39,8 @@ type Deduplicate struct {
 	Key func(msg *message.Message) (string, error)
 
 	// Handler tells handlers that share a Store apart. Defaults to the name of the
-	// event, with Watermill's router to the name of the handler.
+	// event and that of the handler. Set it for a single handler only: a message that
+	// one of several has handled is not for the others any more if they share it.
 	Handler string
 
 	// Window is for how long a message is remembered. Defaults to 24 hours.
@@ -86,7 +89,7 @@ func (p Deduplicate) Middleware(next message.HandlerFunc) message.HandlerFunc {
 			return next(msg)
 		}
 		ctx := msg.Context()
-		key = strconv.Quote(cmp.Or(p.Handler, handlerOf(ctx))) + " " + key
+		key = p.handler(ctx) + " " + key
 		leave, err := busy.enter(ctx, key)
 		if err != nil {
 			giveBack(ctx, msg)
@@ -128,6 +131,18 @@ func (p Deduplicate) once(key string, msg *message.Message, next message.Handler
 		p.Logger.ErrorContext(ctx, "middleware: handled, but not remembered", "id", msg.UUID, "key", key, "error", err)
 	}
 	return out, nil
+}
+
+// handler returns what tells the handler in ctx from all others, in quotes. Two events
+// may have handlers of one name.
+func (p Deduplicate) handler(ctx context.Context) string {
+	if p.Handler != "" {
+		return strconv.Quote(p.Handler)
+	}
+	if meta := ezq.MetaFrom(ctx); meta.Event != meta.Handler {
+		return strconv.Quote(meta.Event) + strconv.Quote(meta.Handler)
+	}
+	return strconv.Quote(handlerOf(ctx))
 }
 
 func topicAndUUID(msg *message.Message) (string, error) {

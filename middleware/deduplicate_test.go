@@ -46,26 +46,6 @@ func TestWhatWasHandledIsNotHandledAgain(t *testing.T) {
 	})
 }
 
-func TestHandlersAndTopicsAreToldApart(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		policy := deduplicate()
-		policy.Store = middleware.NewMemoryStore(0)
-		type userLeft struct{}
-		var calls atomic.Int32
-		router := newRouter(queue, policy.Middleware)
-		ezq.Handle(router, func(context.Context, orderPlaced) error { calls.Add(1); return nil })
-		ezq.Handle(router, func(context.Context, userLeft) error { calls.Add(1); return nil })
-		ezq.Handle(router, func(context.Context, orderPlaced) error { calls.Add(1); return nil }, ezq.Topic("other"))
-		for range 2 {
-			require.NoError(t, queue.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
-			require.NoError(t, queue.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"userLeft"}`))))
-			require.NoError(t, queue.Publish("other", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
-		}
-		run(t, router, time.Second)
-		require.EqualValues(t, 3, calls.Load())
-	})
-}
-
 func TestAKeyOfOnesOwn(t *testing.T) {
 	t.Parallel()
 	policy := deduplicate()
@@ -90,20 +70,6 @@ func TestAKeyOfOnesOwn(t *testing.T) {
 	_, err := handle(msg)
 	require.ErrorIs(t, err, errBoom)
 	require.EqualValues(t, 4, calls.Load())
-}
-
-func TestNoPairOfHandlerAndKeyLooksLikeAnother(t *testing.T) {
-	t.Parallel()
-	store := middleware.NewMemoryStore(0)
-	handler, calls := counting()
-	pairs := [][2]string{{`a`, `b" c`}, {`a" "b`, `c`}, {`a" b`, `c`}, {"", `"a" "b" c`}, {`a b`, `c`}, {`a`, `b c`}}
-	for _, pair := range pairs {
-		policy := middleware.Deduplicate{Store: store, Handler: pair[0], Logger: quiet()}
-		policy.Key = func(*message.Message) (string, error) { return pair[1], nil }
-		_, err := policy.Middleware(handler)(foreign(t))
-		require.NoError(t, err)
-	}
-	require.EqualValues(t, len(pairs), calls.Load())
 }
 
 func TestMessagesWithoutAnIDAreNotTheSame(t *testing.T) {

@@ -65,7 +65,8 @@ func topicOf(ctx context.Context) string {
 	return cmp.Or(ezq.MetaFrom(ctx).Topic, message.SubscribeTopicFromCtx(ctx))
 }
 
-// handlerOf returns the name of the handler: with ezq's router that of its event.
+// handlerOf returns the name of the handler: in ezq's router its own, or else that of
+// its event.
 func handlerOf(ctx context.Context) string {
-	return cmp.Or(ezq.MetaFrom(ctx).Event, message.HandlerNameFromCtx(ctx))
+	return cmp.Or(ezq.MetaFrom(ctx).Handler, message.HandlerNameFromCtx(ctx))
 }

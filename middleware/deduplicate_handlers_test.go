@@ -1,0 +1,87 @@
+package middleware_test
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+// What one handler of an event has handled is new to another, in whatever order they
+// succeed, and also if they share a store and a key.
+func TestSeveralHandlersOfOneEventAreToldApart(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		order := func(msg *message.Message) (string, error) { return msg.Metadata.Get("order"), nil }
+		policy := middleware.Deduplicate{Store: middleware.NewMemoryStore(0), Key: order, Logger: quiet()}
+		type orderShipped struct{}
+		var calls []string
+		does := func(what string) func(context.Context) error {
+			return func(ctx context.Context) error {
+				if what == "bill placed" && ezq.MetaFrom(ctx).Failures == 0 {
+					return errBoom
+				}
+				calls = append(calls, what)
+				return nil
+			}
+		}
+		router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: quiet()})
+		router.Use(policy.Middleware)
+		mail, bill, shipped := does("mail placed"), does("bill placed"), does("mail shipped")
+		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { return mail(ctx) }, ezq.Name("mail"))
+		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+			time.Sleep(time.Second)
+			return bill(ctx)
+		}, ezq.Name("bill"))
+		ezq.Handle(router, func(ctx context.Context, _ orderShipped) error { return shipped(ctx) }, ezq.Name("mail"))
+		for range 2 {
+			for _, event := range []any{orderPlaced{7}, orderShipped{}} {
+				require.NoError(t, ezq.Publish(t.Context(), queue, event, ezq.Header("order", "7")))
+			}
+		}
+		run(t, router, time.Hour)
+		slices.Sort(calls)
+		require.Equal(t, []string{"bill placed", "mail placed", "mail shipped"}, calls)
+	})
+}
+
+func TestHandlersAndTopicsAreToldApart(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		policy := deduplicate()
+		policy.Store = middleware.NewMemoryStore(0)
+		type userLeft struct{}
+		var calls atomic.Int32
+		router := newRouter(queue, policy.Middleware)
+		ezq.Handle(router, func(context.Context, orderPlaced) error { calls.Add(1); return nil })
+		ezq.Handle(router, func(context.Context, userLeft) error { calls.Add(1); return nil })
+		ezq.Handle(router, func(context.Context, orderPlaced) error { calls.Add(1); return nil }, ezq.Topic("other"))
+		for range 2 {
+			require.NoError(t, queue.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
+			require.NoError(t, queue.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"userLeft"}`))))
+			require.NoError(t, queue.Publish("other", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
+		}
+		run(t, router, time.Second)
+		require.EqualValues(t, 3, calls.Load())
+	})
+}
+
+func TestNoPairOfHandlerAndKeyLooksLikeAnother(t *testing.T) {
+	t.Parallel()
+	store := middleware.NewMemoryStore(0)
+	handler, calls := counting()
+	pairs := [][2]string{{`a`, `b" c`}, {`a" "b`, `c`}, {`a" b`, `c`}, {"", `"a" "b" c`}, {`a b`, `c`}, {`a`, `b c`}}
+	for _, pair := range pairs {
+		policy := middleware.Deduplicate{Store: store, Handler: pair[0], Logger: quiet()}
+		policy.Key = func(*message.Message) (string, error) { return pair[1], nil }
+		_, err := policy.Middleware(handler)(foreign(t))
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, len(pairs), calls.Load())
+}
