@@ -12,7 +12,8 @@ import (
 )
 
 // Router delivers events to typed handlers. Create it with [NewRouter], attach
-// handlers with [Handle], then [Router.Run] it, once.
+// handlers with [Handle], then [Router.Run] it, once. Until it runs it is for one
+// goroutine; from then on its methods may be called by several.
 type Router struct {
 	subscriber message.Subscriber
 	features   backend.Features

@@ -1,8 +1,10 @@
 package ezq
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -149,6 +151,9 @@ func (rn *run) hung() []Meta {
 	for h := range rn.active {
 		metas = append(metas, h.meta)
 	}
+	slices.SortFunc(metas, func(a, b Meta) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Handler, b.Handler))
+	})
 	return metas
 }
 

@@ -12,9 +12,9 @@ import (
 // handlers that run go on. On a backend that does not promise Drain the
 // subscription stays, and holds what it has fetched.
 //
-// A control event on a paused topic has to wait like any other. Pause may be
-// called at any time, also before Run, by several goroutines, and again. It returns
-// an error if the router has no handlers on the topic.
+// A control event on a paused topic has to wait like any other. Pause may be called
+// before Run too, and again. It returns an error if the router has no handlers on the
+// topic.
 func (r *Router) Pause(topic string) error { return r.setPaused("Pause", topic, true) }
 
 // Resume ends a [Router.Pause]. It does nothing if the topic is not paused.

@@ -24,8 +24,8 @@ type TopicStats struct {
 	Paused bool
 }
 
-// Stats tells about each topic, by its name. It is cheap, and may be called at any
-// time: before Run, after it, and concurrently.
+// Stats tells about each topic, by its name. It is cheap, and may be called while the
+// router runs, and after that.
 func (r *Router) Stats() map[string]TopicStats {
 	stats := make(map[string]TopicStats, len(r.topics))
 	for name, tp := range r.topics {

@@ -26,9 +26,9 @@
 //
 // # Order
 //
-// The first middleware is the outermost. No order loses a message or gives it up too
-// early: Retry and Poison may be in any, also with one of them given to the router and
-// the other to a handler. What the order does decide:
+// The first middleware is the outermost. No order loses a message, and Retry and
+// Poison may be in any, also with one of them given to the router and the other to a
+// handler. What the order does decide:
 //
 //   - Timeout inside of Throttle, or waiting counts against the limit.
 //   - Timeout inside of Retry, or where retries are in the process all attempts
