@@ -36,10 +36,11 @@ func TestMain(m *testing.M) {
 
 // service is a program as the documentation has it.
 type service struct {
-	Database     string
-	Concurrency  int
-	DrainTimeout time.Duration
-	Lease        time.Duration
+	Database      string
+	Concurrency   int
+	DrainTimeout  time.Duration
+	Lease         time.Duration
+	MaxDeliveries int
 }
 
 // main runs until it is told to stop: by SIGTERM or SIGINT in order, and by a second one at once.
@@ -55,7 +56,7 @@ func (s service) main() error {
 	router := ezq.NewRouter(queue, ezq.Config{Concurrency: s.Concurrency, DrainTimeout: s.DrainTimeout, Logger: logger})
 	router.Use(
 		middleware.Retry{Attempts: attempts, Initial: 20 * time.Millisecond, Max: 50 * time.Millisecond}.Middleware,
-		middleware.Poison{Logger: logger}.Middleware,
+		middleware.Poison{MaxDeliveries: s.MaxDeliveries, Logger: logger}.Middleware,
 	)
 	ezq.Handle(router, work)
 	ezq.Handle(router, handle, ezq.Topic(soakTopic))
@@ -73,6 +74,7 @@ const (
 	finishes = "finishes" // when it is told that the router stops
 	obeys    = "obeys"    // when its context ends
 	hangs    = "hangs"
+	crashes  = "crashes" // its process
 	succeeds = "succeeds"
 )
 
@@ -90,6 +92,8 @@ func work(ctx context.Context, e job) error {
 		<-ezq.Stopping(ctx)
 		say("stopping")
 		select {}
+	case crashes:
+		os.Exit(3)
 	case succeeds:
 		meta := ezq.MetaFrom(ctx)
 		say("delivery", meta.Delivery, "failures", meta.Failures)

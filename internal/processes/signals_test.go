@@ -115,6 +115,27 @@ func requireRedelivery(t *testing.T, database string, queue *pgmq.Queue) {
 	require.Equal(t, 1, c.end(t))
 }
 
+// No process has handled it, and none has failed: all were gone before that.
+func TestAnEventThatItsProcessesCrashOfBecomesADeadLetter(t *testing.T) {
+	database, pool, queue := begin(t, crashes)
+	s := service{Database: database, Concurrency: 1, Lease: time.Second, MaxDeliveries: 2}
+	for i := range 2 {
+		c := start(t, fmt.Sprint("service ", i+1), s, nil)
+		c.says(t, "begun crashes")
+		require.Equal(t, 3, c.end(t))
+	}
+	c := start(t, "service 3", s, nil)
+	pgtest.Eventually(t, patience, "the event is given up", func() bool {
+		var dead int
+		err := pool.QueryRow(t.Context(), `select count(*) from pgmq.q_ezq_dead
+			where headers->>'reason_poisoned' like '%2 deliveries without any outcome'`).Scan(&dead)
+		return err == nil && dead == 1
+	})
+	require.NoError(t, ezq.Publish(t.Context(), queue, ezq.EndEvent{}))
+	require.Equal(t, 0, c.end(t))
+	requireFree(t, pool, 0)
+}
+
 func TestAControlEventStopsExactlyOneProcess(t *testing.T) {
 	for _, test := range []struct {
 		event any
