@@ -91,7 +91,9 @@ type handling struct {
 	task    *task // nil if it is a control event
 	seat    seat
 	batch   []*handling // if it is of several events
-	exited  bool        // the handler has ended its goroutine
+
+	turnedAway bool // the router stopped before there was a place for it
+	exited     bool // the handler has ended its goroutine
 }
 
 func handlingFrom(ctx context.Context) *handling {

@@ -31,8 +31,8 @@ const (
 	failed
 )
 
-// judge says what became of msg, which a handler has returned from with err.
-func (k *task) judge(ctx context.Context, rt *route, msg *message.Message, err error) outcome {
+// judge says what became of msg, which the handler of h has returned from with err.
+func (k *task) judge(ctx context.Context, rt *route, h *handling, msg *message.Message, err error) outcome {
 	o := outcome{route: rt, err: err}
 	switch {
 	case isClosed(msg.Nacked()): // by a middleware, or because it was interrupted
@@ -45,7 +45,7 @@ func (k *task) judge(ctx context.Context, rt *route, msg *message.Message, err e
 		}
 	case err == nil, isClosed(msg.Acked()):
 		o.fate = succeeded
-	case err == errNotBegun, interrupted(ctx): //nolint:errorlint // nothing wraps it
+	case h.turnedAway, interrupted(ctx):
 		o.fate = givenBack
 	default:
 		o.fate = failed

@@ -90,7 +90,7 @@ func (k *task) alone(rt *route) {
 	err := errGoexit
 	defer func() { // deferred for runtime.Goexit
 		k.msg.SetContext(k.ctx) // a middleware may have left another one behind
-		k.one[0] = k.judge(k.ctx, rt, k.msg, err)
+		k.one[0] = k.judge(k.ctx, rt, &k.only, k.msg, err)
 		k.conclude(k.one[:])
 		if k.only.seat != none {
 			k.slots.free()
@@ -114,7 +114,7 @@ func (k *task) together(routes []*route) {
 			}
 			part, h := k.msg.Copy(), &handling{}
 			defer func() {
-				outcomes[i] = k.judge(ctx, rt, part, err)
+				outcomes[i] = k.judge(ctx, rt, h, part, err)
 				h.stepAside()
 			}()
 			k.attempt(ctx, rt, h, part, &err)
@@ -137,8 +137,8 @@ func share(d *backend.Delivery) *backend.Delivery {
 // its middleware end their goroutine.
 func (k *task) attempt(ctx context.Context, rt *route, h *handling, msg *message.Message, result *error) {
 	h.task = k
-	if !h.enter(rt) {
-		*result = errNotBegun
+	if h.turnedAway = !h.enter(rt); h.turnedAway {
+		*result = ErrInterrupted
 		return
 	}
 	defer rt.leave()

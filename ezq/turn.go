@@ -1,12 +1,10 @@
 package ezq
 
 import (
-	"errors"
+	"context"
 
 	"github.com/ezq-go/ezq/backend"
 )
-
-var errNotBegun = errors.New("ezq: the event was given back before its handler began")
 
 // seat says on which slot a handler works.
 type seat uint8
@@ -62,6 +60,26 @@ func (h *handling) enter(rt *route) bool {
 	case <-k.starting.Done():
 	}
 	return false
+}
+
+// StepAside is for middleware that makes an event wait for another one: it calls wait,
+// and meanwhile the event takes up none of Config.Concurrency, so that the other one
+// can be handled. It returns the error of wait, or [ErrInterrupted] if the router stops
+// before there is a place again: the middleware returns that too, and the event goes
+// back as if it had not been delivered. Outside of an ezq router it just calls wait.
+func StepAside(ctx context.Context, wait func() error) error {
+	h := handlingFrom(ctx)
+	if h == nil || h.task == nil {
+		return wait()
+	}
+	done := h.task.slots.await()
+	defer done()
+	h.stepAside()
+	err := wait()
+	if h.turnedAway = !h.comeBack(); h.turnedAway && err == nil {
+		return ErrInterrupted
+	}
+	return err
 }
 
 func (rt *route) leave() {

@@ -162,21 +162,34 @@ type busyKeys struct {
 // ended if that comes first.
 func (b *busyKeys) enter(ctx context.Context, key string) (leave func(), err error) {
 	for {
-		b.mu.Lock()
-		other, taken := b.keys[key]
-		if !taken {
-			mine := make(chan struct{})
-			b.keys[key] = mine
-			b.mu.Unlock()
+		mine, other := b.take(key)
+		if other == nil {
 			return func() { b.leave(key, mine) }, nil
 		}
-		b.mu.Unlock()
-		select {
-		case <-other:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		err := ezq.StepAside(ctx, func() error {
+			select {
+			case <-other:
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
+}
+
+// take takes key, or returns who has it.
+func (b *busyKeys) take(key string) (mine, other chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if other = b.keys[key]; other != nil {
+		return nil, other
+	}
+	mine = make(chan struct{})
+	b.keys[key] = mine
+	return mine, nil
 }
 
 func (b *busyKeys) leave(key string, mine chan struct{}) {

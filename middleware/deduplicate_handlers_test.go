@@ -85,3 +85,25 @@ func TestNoPairOfHandlerAndKeyLooksLikeAnother(t *testing.T) {
 	}
 	require.EqualValues(t, len(pairs), calls.Load())
 }
+
+// The first one waits in its batch, and then for a place to be handled. The others, which
+// wait for the first, must not hold all places.
+func TestDuplicatesDoNotHoldUpTheBatchThatTheyWaitFor(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := ezq.NewRouter(queue, ezq.Config{Concurrency: 2, Logger: quiet()})
+		router.Use(deduplicate().Middleware)
+		start := time.Now()
+		handled := 0
+		ezq.HandleBatch(router, func(_ context.Context, orders []orderPlaced) error {
+			handled += len(orders)
+			require.Equal(t, time.Second, time.Since(start))
+			return nil
+		})
+		for range 5 {
+			require.NoError(t, queue.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
+		}
+		run(t, router, time.Minute)
+		require.Equal(t, 1, handled)
+		require.EqualValues(t, 5, router.Stats()["ezq"].Succeeded)
+	})
+}
