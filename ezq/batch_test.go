@@ -218,3 +218,35 @@ func TestConcurrencyCountsBatches(t *testing.T) {
 		require.Empty(t, left(t, queue))
 	})
 }
+
+// again is a middleware that calls its handler once more if that fails, as Retry does
+// where the backend does not keep count.
+func again(next message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		if out, err := next(msg); err == nil {
+			return out, nil
+		}
+		return next(msg)
+	}
+}
+
+func TestABatchThatIsTriedAgainNeedsAPlaceAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		var work gauge
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		calls := 0
+		ezq.HandleBatch(router, func(context.Context, []orderPlaced) error {
+			work.during(time.Second)
+			if calls++; calls == 1 {
+				return errBoom
+			}
+			return nil
+		}, ezq.Size(2), ezq.Linger(time.Minute), ezq.With(again))
+		ezq.Handle(router, func(context.Context, mailDue) error { work.during(time.Second); return nil })
+		publish(t, queue, orderPlaced{1}, orderPlaced{2}, mailDue{1}, mailDue{2}, mailDue{3}, ezq.EndEvent{Timeout: time.Hour})
+		require.NoError(t, router.Run(t.Context()))
+		require.EqualValues(t, 5, work.total.Load())
+		require.EqualValues(t, 1, work.most.Load())
+		require.EqualValues(t, 5, router.Stats()["ezq"].Succeeded)
+	})
+}

@@ -44,6 +44,9 @@ type member[E any] struct {
 // handle puts m into a batch and waits for its outcome. It returns false if there
 // was none, and the event is to go back.
 func (c *collector[E]) handle(m *member[E]) bool {
+	if m.seat == none && !m.comeBack() { // it is tried again, and gave its slot up before
+		return false
+	}
 	b, first, full := c.join(m)
 	switch {
 	case full:
