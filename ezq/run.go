@@ -30,7 +30,7 @@ const (
 //
 // If they take longer, their contexts end with the cause [ErrInterrupted]. What
 // a handler then returns still counts: nil is done; an error gives the event
-// back as if it had not been delivered. Run returns a [StopError], which matches
+// back, and is not counted as a failure. Run returns a [StopError], which matches
 // [ErrDrainTimeout], after all have returned, or after 5 more seconds; it names
 // the handlers that still run. Their events come back when their leases run out.
 //

@@ -110,7 +110,7 @@ func (k *task) tell(worst fate, back backend.Redelivery, letter *backend.Letter)
 	}
 }
 
-// release gives msg back as if it had not been delivered.
+// release gives msg back. It has not failed.
 func release(msg *message.Message) { backend.Nack(msg, unchanged(msg.Context())) }
 
 // unchanged is the redelivery of an event that nothing has happened to.

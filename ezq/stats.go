@@ -14,7 +14,7 @@ type TopicStats struct {
 	Succeeded    int64 // done; also those that a middleware has published as dead letters
 	Failed       int64 // and will be delivered again
 	DeadLettered int64 // moved by the backend; see [backend.Features].DeadLetter
-	GivenBack    int64 // to be delivered again as if nothing had happened
+	GivenBack    int64 // to be delivered again, and has not failed
 	InFlight     int64 // being handled, or waiting for that
 
 	// LastFailure is when an event failed last. It is the zero Time if none has.

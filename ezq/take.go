@@ -68,7 +68,7 @@ func (t *taker) take(events <-chan *message.Message) {
 type received uint8
 
 const (
-	event received = iota
+	gotEvent received = iota
 	slotYielded
 	noMore
 )
@@ -92,7 +92,7 @@ func (t *taker) next(events <-chan *message.Message) (*message.Message, received
 			release(msg)
 			return nil, noMore
 		}
-		return msg, event
+		return msg, gotEvent
 	}
 }
 

@@ -66,7 +66,7 @@ func (h *handling) enter(rt *route) bool {
 // and meanwhile the event takes up none of Config.Concurrency, so that the other one
 // can be handled. It returns the error of wait, or [ErrInterrupted] if the router stops
 // before there is a place again: the middleware returns that too, and the event goes
-// back as if it had not been delivered. Outside of an ezq router it just calls wait.
+// back and has not failed. Outside of an ezq router it just calls wait.
 func StepAside(ctx context.Context, wait func() error) error {
 	h := handlingFrom(ctx)
 	if h == nil || h.task == nil {
