@@ -50,6 +50,9 @@ func (s service) main() error {
 
 	logger := slog.New(slog.DiscardHandler)
 	queue, err := pgmq.Open(ctx, s.Database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: s.Lease}, Logger: logger})
+	if err != nil && ctx.Err() != nil {
+		return nil // it was told to stop before it had begun
+	}
 	if err != nil {
 		return err
 	}
