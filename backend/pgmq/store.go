@@ -28,6 +28,7 @@ type store struct {
 	changed <-chan struct{}
 	hinted  bool // since the last claim
 	quiet   bool // the last claim found nothing
+	full    bool // the last claim found as many messages as it asked for
 	careful int  // so many messages are read one at a time
 }
 
@@ -90,11 +91,15 @@ func (s *store) claim(ctx context.Context, settle []subscription.Settlement, lim
 		claim.Leases, tooLarge, err = s.leases(rows)
 		return err
 	})
-	s.queueNext(batch, &claim)
+	if !s.full { // else there are more, which is all that matters
+		s.queueNext(batch, &claim)
+	}
 	if err = batch.run(ctx, s.pool); err != nil {
+		s.full = false
 		s.beCareful(err, limit)
 		return claim, settled, err
 	}
+	s.full = len(claim.Leases) == limit
 	s.quarantine(ctx, tooLarge)
 	return claim, settled, nil
 }

@@ -33,7 +33,7 @@ func Full() Scale {
 		Publish: 600 * time.Millisecond,
 		Drain:   30_000,
 		Deep:    1_000_000,
-		Limit:   3 * time.Second,
+		Limit:   4 * time.Second,
 		Latency: 1500 * time.Millisecond,
 		Idle:    2 * time.Second,
 	}
