@@ -91,7 +91,8 @@ func (s *store) claim(ctx context.Context, settle []subscription.Settlement, lim
 		claim.Leases, tooLarge, err = s.leases(rows)
 		return err
 	})
-	if !s.full { // else there are more, which is all that matters
+	again := s.full // if it is full again, nobody asks what comes next
+	if !again {
 		s.queueNext(batch, &claim)
 	}
 	if err = batch.run(ctx, s.pool); err != nil {
@@ -99,7 +100,9 @@ func (s *store) claim(ctx context.Context, settle []subscription.Settlement, lim
 		s.beCareful(err, limit)
 		return claim, settled, err
 	}
-	s.full = len(claim.Leases) == limit
+	if s.full = len(claim.Leases) == limit; again && !s.full {
+		claim.Next = s.next(ctx)
+	}
 	s.quarantine(ctx, tooLarge)
 	return claim, settled, nil
 }
@@ -109,6 +112,16 @@ func (s *store) queueNext(batch *transaction, claim *subscription.Claim) {
 		claim.Next, err = scanNext(r)
 		return err
 	})
+}
+
+// next returns what scanNext does, or 0, which is to look again soon, if the server
+// does not answer: what was claimed counts.
+func (s *store) next(ctx context.Context) time.Duration {
+	next, err := scanNext(s.pool.QueryRow(ctx, s.sql.next))
+	if err != nil {
+		return 0
+	}
+	return next
 }
 
 // scanNext returns how long until the next message becomes visible: 0 if one is,
