@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
@@ -95,22 +94,6 @@ func TestADelayedMessageWakesAnIdleSubscriber(t *testing.T) {
 	start := time.Now()
 	receive(t, subscribe(t, queue)).Ack()
 	require.Greater(t, time.Since(start), 500*time.Millisecond)
-}
-
-// A claim that follows one that was full does not ask when the next message comes.
-func TestADelayedMessageIsOnTimeAfterClaimsThatWereFull(t *testing.T) {
-	t.Parallel()
-	queue, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1, NoListen: true, PollInterval: time.Hour}})
-	publish(t, queue, "1", "2", "3")
-	later := message.NewMessage("4", []byte("4"))
-	backend.SetDelay(later, time.Second)
-	require.NoError(t, queue.Publish("t", later))
-	messages := subscribe(t, queue)
-	for _, id := range []string{"1", "2", "3", "4"} {
-		msg := receive(t, messages)
-		require.Equal(t, id, msg.UUID)
-		msg.Ack()
-	}
 }
 
 // What an idle subscription costs is part of what it promises. Statements are
