@@ -31,7 +31,7 @@ func (ts *topics) named(name string) *topic {
 func (ts *topics) find(name string) *topic {
 	t, ok := ts.byName[name]
 	if !ok {
-		t = &topic{all: ts, byID: map[int64]*entry{}, changed: make(chan struct{})}
+		t = &topic{all: ts, byID: map[int64]*entry{}}
 		ts.byName[name] = t
 	}
 	return t
@@ -45,7 +45,7 @@ type topic struct {
 	byID      map[int64]*entry
 	lastID    int64
 	lastLease time.Time
-	changed   chan struct{} // closed, and replaced, when a message may have become visible
+	changed   chan struct{} // closed when a message may have become visible; nil if nobody waits
 }
 
 var _ subscription.Store = (*topic)(nil)
@@ -67,14 +67,19 @@ func (t *topic) add(added ...*entry) {
 }
 
 func (t *topic) change() {
-	close(t.changed)
-	t.changed = make(chan struct{})
+	if t.changed != nil {
+		close(t.changed)
+		t.changed = nil
+	}
 }
 
 // Changed implements [subscription.Store].
 func (t *topic) Changed() <-chan struct{} {
 	t.all.mu.Lock()
 	defer t.all.mu.Unlock()
+	if t.changed == nil {
+		t.changed = make(chan struct{})
+	}
 	return t.changed
 }
 

@@ -72,8 +72,12 @@ func (rs *routes) look(ctx context.Context, db DB, topic string, create creator)
 		}
 		found.queues = []string{queue}
 	}
-	found.insert = insertInto(found.queues, found.version != "")
+	versioned := found.version != ""
+	found.insert = insertInto(found.queues, versioned)
 	found.insertAndNotify = notifying(found.insert, found.queues)
+	if len(found.queues) == 1 {
+		found.insert = insertOnly(found.queues[0], versioned)
+	}
 	return found, nil
 }
 
@@ -128,13 +132,7 @@ func bindingsDenied(err error) error {
 // was made for: a group that was bound a moment ago gets what is published now.
 func insertInto(queues []string, versioned bool) string {
 	var sql strings.Builder
-	sql.WriteString(rowsSQL)
-	if versioned {
-		sql.WriteString("\n\twhere " + bindingsVersion + " = $5")
-	} else {
-		sql.WriteString("\n\twhere $5 = ''")
-	}
-	sql.WriteString(")")
+	sql.WriteString("\nwith r as materialized (" + rowsSQL + unlessChanged(versioned) + ")")
 	for i, queue := range queues {
 		fmt.Fprintf(&sql, ",\ni%d as (insert into %s (vt, message, headers) select vt, message, headers from r)", i, tableName(queue))
 	}
@@ -142,10 +140,21 @@ func insertInto(queues []string, versioned bool) string {
 	return sql.String()
 }
 
+// insertOnly is insertInto for one queue, which needs no copy of the rows.
+func insertOnly(queue string, versioned bool) string {
+	return "insert into " + tableName(queue) + " (vt, message, headers)" + rowsSQL + unlessChanged(versioned)
+}
+
+func unlessChanged(versioned bool) string {
+	if versioned {
+		return "\n\twhere " + bindingsVersion + " = $5"
+	}
+	return "\n\twhere $5 = ''"
+}
+
 // clock_timestamp is taken for each row, so that vt rises within a batch as it
 // does between batches, and messages are claimed in the order of publishing.
 const rowsSQL = `
-with r as materialized (
 	select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond') as vt,
 		t.message::jsonb as message, t.headers::jsonb as headers
 	from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)`

@@ -53,17 +53,15 @@ func (s statements) deadLetter(target string) string {
 // The comparison is with statement_timestamp and not, as in pgmq.read, with the
 // volatile clock_timestamp, which no index can serve.
 const dueSQL = `
-with due as (
-	select msg_id from {table}
-	where vt <= statement_timestamp()
-	order by vt, msg_id
-	limit $1
-	for update skip locked),
-m as (
+with m as (
 	update {table} m
 	set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = m.read_ct + 1{mark}
-	from due
-	where m.msg_id = due.msg_id
+	where m.ctid = any (array(
+		select ctid from {table}
+		where vt <= statement_timestamp()
+		order by vt, msg_id
+		limit $1
+		for update skip locked))
 	returning m.msg_id, m.read_ct, {read} as read_at, m.enqueued_at`
 
 const claimSQL = dueSQL + contentSQL + `)` + fittingSQL

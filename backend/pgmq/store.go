@@ -28,6 +28,7 @@ type store struct {
 	changed <-chan struct{}
 	hinted  bool // since the last claim
 	quiet   bool // the last claim found nothing
+	full    bool // the last claim found as many messages as it asked for
 	careful int  // so many messages are read one at a time
 }
 
@@ -90,10 +91,17 @@ func (s *store) claim(ctx context.Context, settle []subscription.Settlement, lim
 		claim.Leases, tooLarge, err = s.leases(rows)
 		return err
 	})
-	s.queueNext(batch, &claim)
+	again := s.full // if it is full again, nobody asks what comes next
+	if !again {
+		s.queueNext(batch, &claim)
+	}
 	if err = batch.run(ctx, s.pool); err != nil {
+		s.full = false
 		s.beCareful(err, limit)
 		return claim, settled, err
+	}
+	if s.full = len(claim.Leases) == limit; again && !s.full {
+		claim.Next = s.next(ctx)
 	}
 	s.quarantine(ctx, tooLarge)
 	return claim, settled, nil
@@ -104,6 +112,16 @@ func (s *store) queueNext(batch *transaction, claim *subscription.Claim) {
 		claim.Next, err = scanNext(r)
 		return err
 	})
+}
+
+// next returns what scanNext does, or 0, which is to look again soon, if the server
+// does not answer: what was claimed counts.
+func (s *store) next(ctx context.Context) time.Duration {
+	next, err := scanNext(s.pool.QueryRow(ctx, s.sql.next))
+	if err != nil {
+		return 0
+	}
+	return next
 }
 
 // scanNext returns how long until the next message becomes visible: 0 if one is,

@@ -50,6 +50,8 @@ func targets() []target {
 		{"drain", rate, channel, "River, best", 4},
 		{"drain", rate, channel, "River, default", 80},
 		{"drain", rate, router, channel, 0.8},
+		{"drain", result.Allocs, channel, "", 12},
+		{"drain", result.Allocs, router, "", 30},
 		{"handler-2ms", rate, channel, wsql + "default schema, best", 100},
 		{"handler-2ms", rate, channel, wsql + "queue schema, best", 100},
 		{"handler-2ms", rate, channel, "River, best", 3},

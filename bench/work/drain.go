@@ -14,15 +14,16 @@ import (
 
 // drain is handling what is in a queue.
 type drain struct {
-	fill     int           // how many messages are in it
-	take     int           // how many are handled; 0: all
-	size     int           // of each, in bytes
-	inFlight int           // how many are handled at a time; 0: the handler does nothing
-	handler  time.Duration // how long handling one takes
-	slow     time.Duration // how long it takes for one in a hundred
-	obstruct contender.Obstruction
-	before   int // how many of what obstructs there are
-	pinned   bool
+	fill      int           // how many messages are in it
+	take      int           // how many are handled; 0: all
+	size      int           // of each, in bytes
+	consumers int           // how many drain it; 0: one
+	inFlight  int           // how many are handled at a time; 0: the handler does nothing
+	handler   time.Duration // how long handling one takes
+	slow      time.Duration // how long it takes for one in a hundred
+	obstruct  contender.Obstruction
+	before    int // how many of what obstructs there are
+	pinned    bool
 }
 
 func (d drain) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Values, err error) {
@@ -77,10 +78,6 @@ func (d drain) prepare(ctx context.Context, b *bench) error {
 }
 
 func (d drain) consume(ctx context.Context, b *bench) (Values, error) {
-	consumer, ok := b.queue.(contender.Consumer)
-	if !ok {
-		return nil, errCannot
-	}
 	target := d.fill
 	if d.take > 0 {
 		target = min(d.take, d.fill)
@@ -90,11 +87,10 @@ func (d drain) consume(ctx context.Context, b *bench) (Values, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop, err := consumer.Consume(ctx, d.handle(book))
+	stop, err := b.consume(ctx, max(d.consumers, 1), d.handle(book))
 	if err != nil {
-		return nil, fmt.Errorf("subscribe: %w", err)
+		return nil, err
 	}
-
 	complete := within(b.lab.scale.Limit, book.reached)
 	cost, err := b.lab.meter.Since(ctx, start)
 	handled := book.distinct.Load()

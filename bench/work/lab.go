@@ -68,6 +68,7 @@ type bench struct {
 	lab        *Lab
 	database   string
 	pool       *pgxpool.Pool
+	contender  contender.Contender
 	env        contender.Env
 	queue      contender.Queue
 	statements *measure.Statements // nil unless they are counted
@@ -79,7 +80,7 @@ type benchOptions struct {
 }
 
 func (l *Lab) open(ctx context.Context, c contender.Contender, options benchOptions) (*bench, error) {
-	b := &bench{lab: l, database: fmt.Sprintf("%s_%d", l.template, l.serial.Add(1))}
+	b := &bench{lab: l, contender: c, database: fmt.Sprintf("%s_%d", l.template, l.serial.Add(1))}
 	_, err := l.admin.Exec(ctx, "create database "+quote(b.database)+" template "+quote(l.template))
 	if err != nil {
 		return nil, fmt.Errorf("create a database: %w", err)

@@ -120,12 +120,27 @@ func publishing() []Work {
 	})
 }
 
+// several lets 1, 2 and 4 consumers drain a queue.
+func several(scale Scale) Work {
+	titles, tasks := []string{"1", "2", "4"}, []task{}
+	for _, n := range []int{1, 2, 4} {
+		tasks = append(tasks, drain{fill: scale.Drain, size: 256, consumers: n})
+	}
+	return Work{
+		Name:   "consumers",
+		Title:  "Drain with 1, 2 and 4 consumers, each with connections of its own; the handler does nothing",
+		Metric: result.Rate, Reference: ezqChannel + ": 1",
+		Entrants: each([]string{ezqChannel, pgmq1000, floor1000}, titles, tasks),
+	}
+}
+
 func draining(scale Scale) []Work {
 	sizes, tasks := []string{"256 B", "2 KiB", "20 KiB"}, []task{}
 	for _, size := range []int{256, 2 << 10, 20 << 10} {
 		tasks = append(tasks, drain{fill: max(2000, scale.Drain/10), size: size})
 	}
 	return []Work{
+		several(scale),
 		{
 			Name:   "drain",
 			Title:  fmt.Sprintf("Drain %d messages of 256 bytes; the handler does nothing", scale.Drain),
@@ -211,7 +226,7 @@ func standing(scale Scale) []Work {
 			Name:   "depth",
 			Title:  fmt.Sprintf("Handle 10,000 messages of a queue that has 10,000, or %d", scale.Deep),
 			Metric: result.Rate, Reference: ezqChannel + ": deep",
-			Entrants: each([]string{ezqChannel, wsqlBest, wsqlQBest, riverBest, pgmq1000, floor1000},
+			Entrants: each([]string{ezqChannel, wsqlBest, pgmq1000, floor1000},
 				[]string{"10,000", "deep"}, []task{shallow, deep}),
 		},
 	}

@@ -26,15 +26,15 @@ func Quick() Scale {
 	}
 }
 
-// Full is what is published.
+// Full is what is published. It does all work, in less than 20 minutes on two cores.
 func Full() Scale {
 	return Scale{
-		Rounds:  5,
-		Publish: 2 * time.Second,
-		Drain:   100_000,
+		Rounds:  3,
+		Publish: 600 * time.Millisecond,
+		Drain:   30_000,
 		Deep:    1_000_000,
-		Limit:   5 * time.Second,
-		Latency: 4 * time.Second,
-		Idle:    6 * time.Second,
+		Limit:   4 * time.Second,
+		Latency: 1500 * time.Millisecond,
+		Idle:    2 * time.Second,
 	}
 }
