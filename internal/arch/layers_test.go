@@ -69,7 +69,7 @@ var layers = []layer{
 	},
 	{
 		says:      "test helpers stay in tests",
-		of:        module + "internal/pgtest/... " + module + "internal/model/... " + module + "internal/ledger/... " + module + "internal/faultproxy/... " + module + "internal/cluster/... " + conformance,
+		of:        module + "internal/pgtest/... " + module + "internal/model/... " + module + "internal/ledger/... " + module + "internal/faultproxy/... " + module + "internal/cluster/... " + module + "examples/internal/exampletest/... " + conformance,
 		justTests: true,
 	},
 }
