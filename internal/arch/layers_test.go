@@ -52,6 +52,11 @@ var layers = []layer{
 		never: strings.Join([]string{backends, middleware, conformance, pgx, testify}, " "),
 	},
 	{
+		says:  "ezqtest runs in virtual time: memory is the only backend that can, and the only one it knows",
+		of:    module + "ezq/ezqtest",
+		never: strings.Join([]string{module + "backend/pgmq/...", middleware, conformance, pgx, testify}, " "),
+	},
+	{
 		says:  "middleware works on any backend, so it knows none",
 		of:    middleware,
 		never: strings.Join([]string{backends, conformance, pgx, testify}, " "),
