@@ -38,9 +38,10 @@ func Run(t *testing.T, build func(queue backend.Backend) *ezq.Router, body func(
 }
 
 // RunOn is Run on another backend, which stays the caller's, and in real time:
-// [Flow.Advance] waits, and [Flow.Settle] fails the test after 30 seconds. The topics
-// of the router must be those of this test alone; on PostgreSQL, use a database or
-// names of its own.
+// [Flow.Settle] fails the test after 30 seconds, and [Flow.Advance] waits, unless the
+// backend has a method Forward(context.Context, time.Duration) error that lets time
+// pass for its messages, as the one of backend/pgmq/pgmqtest. The topics of the router
+// must be those of this test alone.
 func RunOn(t *testing.T, on backend.Backend, build func(queue backend.Backend) *ezq.Router, body func(f *Flow)) {
 	t.Helper()
 	run(t, on, 30*time.Second, build, body)
@@ -112,13 +113,4 @@ func (f *Flow) Settle() {
 			f.tb.Fatalf("ezqtest: after %v there is still something to do: %s%s", f.patience, busy, f.queue.history())
 		}
 	}
-}
-
-// Advance lets d pass, with all that comes to pass in it, and settles.
-func (f *Flow) Advance(d time.Duration) {
-	f.tb.Helper()
-	passed := time.NewTimer(d)
-	defer passed.Stop()
-	<-passed.C
-	f.Settle()
 }
