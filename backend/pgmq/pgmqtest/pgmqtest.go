@@ -37,9 +37,13 @@ func Open(tb testing.TB, url string, config pgmq.Config) *Queue {
 }
 
 // Forward lets d pass for all messages of the database that are not visible: delays and
-// waits for a retry are shorter by that, and so are leases. Nothing should be handled
-// meanwhile. Consumers notice within their PollInterval.
+// waits for a retry are shorter by that. It first waits until nothing is being handled
+// by subscriptions of q, and all outcomes are stored; leases of other consumers become
+// shorter too. Subscriptions notice within their PollInterval.
 func (q *Queue) Forward(ctx context.Context, d time.Duration) error {
+	if err := q.awaitIdle(ctx); err != nil {
+		return err
+	}
 	queues, err := q.Queues(ctx)
 	if err != nil {
 		return err
@@ -51,4 +55,26 @@ func (q *Queue) Forward(ctx context.Context, d time.Duration) error {
 		}
 	}
 	return nil
+}
+
+func (q *Queue) awaitIdle(ctx context.Context) error {
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for q.busy() {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return fmt.Errorf("pgmqtest: forward: %w", context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+func (q *Queue) busy() bool {
+	for _, topic := range q.Stats() {
+		if topic.Waiting+topic.InFlight+topic.Unstored > 0 {
+			return true
+		}
+	}
+	return false
 }
