@@ -66,6 +66,9 @@ func (q *queue) settle(d *delivery, w *waiting, msg *message.Message, acked bool
 		verdict, said = d.facts.Verdict()
 	}
 	switch {
+	case d.committed():
+		q.change(func() { q.remove(w) })
+		msg.Ack()
 	case fault(d.fault.Load()) != none: // the outcome is lost
 		q.change(func() { w.handled, w.visible = false, time.Time{} })
 		backend.Nack(msg, unchanged(msg.Context()))
@@ -85,6 +88,16 @@ func (q *queue) settle(d *delivery, w *waiting, msg *message.Message, acked bool
 		q.change(func() { w.handled, w.visible = false, time.Time{} })
 		msg.Nack()
 	}
+}
+
+// committed reports whether the handler has removed the message in its transaction,
+// as with pgmq's InTx. No fault can bring it back then.
+func (d *delivery) committed() bool {
+	if d.facts == nil {
+		return false
+	}
+	receipt, ok := d.facts.Receipt.(interface{ Committed() bool })
+	return ok && receipt.Committed()
 }
 
 func (q *queue) remove(w *waiting) {
