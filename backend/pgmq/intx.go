@@ -118,6 +118,10 @@ func given(msg *message.Message) bool {
 	}
 }
 
+// Committed reports whether the message was removed in a transaction, and so does not
+// come back, whatever its consumer says. ezqtest asks.
+func (r *receipt) Committed() bool { return r.committed.Load() }
+
 // ack removes the message in tx, if its lease is still valid. It waits for
 // whoever is about to renew that, or to take it away.
 func (r *receipt) ack(ctx context.Context, tx pgx.Tx) error {

@@ -52,6 +52,11 @@ var layers = []layer{
 		never: strings.Join([]string{backends, middleware, conformance, pgx, testify}, " "),
 	},
 	{
+		says:  "ezqtest runs in virtual time: memory is the only backend that can, and the only one it knows",
+		of:    module + "ezq/ezqtest",
+		never: strings.Join([]string{module + "backend/pgmq/...", middleware, conformance, pgx, testify}, " "),
+	},
+	{
 		says:  "middleware works on any backend, so it knows none",
 		of:    middleware,
 		never: strings.Join([]string{backends, conformance, pgx, testify}, " "),
@@ -69,7 +74,7 @@ var layers = []layer{
 	},
 	{
 		says:      "test helpers stay in tests",
-		of:        module + "internal/pgtest/... " + module + "internal/model/... " + module + "internal/ledger/... " + module + "internal/faultproxy/... " + module + "internal/cluster/... " + conformance,
+		of:        module + "internal/pgtest/... " + module + "internal/model/... " + module + "internal/ledger/... " + module + "internal/faultproxy/... " + module + "internal/cluster/... " + module + "examples/internal/exampletest/... " + conformance,
 		justTests: true,
 	},
 }

@@ -1,0 +1,73 @@
+// Critical stops the router from within: a handler that finds out that nothing can go
+// on publishes an InterruptEvent. What was being handled goes back to the queue, and
+// the next start continues with it.
+//
+// It runs on the memory backend, or on PGMQ if EZQ_DATABASE_URL is set.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/examples/internal/open"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// Backup takes long.
+type Backup struct{}
+
+// DiskFull is the critical event.
+type DiskFull struct{}
+
+func main() {
+	if err := run(context.Background(), os.Getenv("EZQ_DATABASE_URL")); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context, databaseURL string) error {
+	queue, err := open.Queue(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	defer queue.Close()
+	if err := ezq.Publish(ctx, queue, Backup{}); err != nil {
+		return err
+	}
+	if err := untilTheDiskIsFull(ctx, queue); !errors.Is(err, ezq.ErrInterrupted) {
+		return fmt.Errorf("the router was not interrupted: %w", err)
+	}
+	fmt.Println("interrupted; now there is a new disk")
+	return finish(ctx, queue)
+}
+
+func untilTheDiskIsFull(ctx context.Context, queue backend.Backend) error {
+	router := ezq.NewRouter(queue, ezq.Config{})
+	ezq.Handle(router, func(ctx context.Context, _ Backup) error {
+		fmt.Println("the backup begins")
+		if err := ezq.Publish(ctx, queue, DiskFull{}); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		fmt.Println("the backup ends:", context.Cause(ctx))
+		return ctx.Err() // being interrupted is no failure
+	})
+	ezq.Handle(router, func(ctx context.Context, _ DiskFull) error {
+		fmt.Println("the disk is full")
+		return ezq.Publish(ctx, queue, ezq.InterruptEvent{}) // EndEvent would wait for the backup
+	})
+	return router.Run(ctx)
+}
+
+func finish(ctx context.Context, queue backend.Backend) error {
+	router := ezq.NewRouter(queue, ezq.Config{})
+	ezq.Handle(router, func(ctx context.Context, _ Backup) error {
+		fmt.Println("the backup is done, after", ezq.MetaFrom(ctx).Failures, "failures")
+		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+	})
+	return router.Run(ctx)
+}

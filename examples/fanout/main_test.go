@@ -1,0 +1,23 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/ezq-go/ezq/examples/internal/exampletest"
+)
+
+func TestMain(m *testing.M) { exampletest.Main(m, main) }
+
+func TestItPrints(t *testing.T) {
+	t.Parallel()
+	exampletest.OnPostgreSQL(t, `billing has order 1
+billing has order 2
+shipping has order 1
+shipping has order 2
+`)
+}
+
+func TestItSaysWhatItNeeds(t *testing.T) {
+	t.Parallel()
+	exampletest.NeedsPostgreSQL(t)
+}

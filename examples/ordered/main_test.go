@@ -1,0 +1,15 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/ezq-go/ezq/examples/internal/exampletest"
+)
+
+func TestMain(m *testing.M) { exampletest.Main(m, main) }
+
+func TestItPrints(t *testing.T) {
+	t.Parallel()
+	exampletest.Everywhere(t, `map[ada:[0 1 2 3 4] grace:[0 1 2 3 4]]
+`)
+}

@@ -1,0 +1,80 @@
+// Outbox publishes an event in the transaction that changes the data: both are
+// there, or neither is.
+//
+// It needs PGMQ, at EZQ_DATABASE_URL, and creates the table ezq_example_users there.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/examples/internal/open"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// UserCreated says that there is a new user.
+type UserCreated struct{ Email string }
+
+func welcome(_ context.Context, e UserCreated) error {
+	fmt.Println("welcome,", e.Email)
+	return nil
+}
+
+func main() {
+	if err := run(context.Background(), os.Getenv("EZQ_DATABASE_URL")); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context, databaseURL string) error {
+	if databaseURL == "" {
+		return open.ErrNeedsPostgreSQL
+	}
+	pool, err := pgxpool.New(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	queue, err := pgmq.New(pool, pgmq.Config{})
+	if err != nil {
+		return err
+	}
+	defer queue.Close()
+	if _, err := pool.Exec(ctx, "create table if not exists ezq_example_users (email text)"); err != nil {
+		return err
+	}
+
+	if err := signUp(ctx, pool, queue, "ada@example.com"); err != nil {
+		return err
+	}
+	fmt.Println("nobody:", signUp(ctx, pool, queue, ""))
+
+	router := ezq.NewRouter(queue, ezq.Config{})
+	ezq.Handle(router, welcome)
+	if err := ezq.Publish(ctx, queue, ezq.EndEvent{}); err != nil {
+		return err
+	}
+	return router.Run(ctx)
+}
+
+func signUp(ctx context.Context, pool *pgxpool.Pool, queue *pgmq.Queue, email string) error {
+	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "insert into ezq_example_users (email) values ($1)", email); err != nil {
+			return err
+		}
+		if err := ezq.Publish(ctx, queue.In(tx), UserCreated{Email: email}); err != nil {
+			return err
+		}
+		if email == "" { // found out late: neither the row nor the event will be there
+			return errors.New("a user needs an address")
+		}
+		return nil
+	})
+}

@@ -1,0 +1,21 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/ezq-go/ezq/examples/internal/exampletest"
+)
+
+func TestMain(m *testing.M) { exampletest.Main(m, main) }
+
+func TestItPrints(t *testing.T) {
+	t.Parallel()
+	exampletest.OnPostgreSQL(t, `nobody: a user needs an address
+welcome, ada@example.com
+`)
+}
+
+func TestItSaysWhatItNeeds(t *testing.T) {
+	t.Parallel()
+	exampletest.NeedsPostgreSQL(t)
+}

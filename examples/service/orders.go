@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// OrderPlaced says that there is a new order.
+type OrderPlaced struct{ ID int64 }
+
+type service struct {
+	pool   *pgxpool.Pool
+	queue  *pgmq.Queue
+	router *ezq.Router
+}
+
+func (s *service) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /orders", s.place)
+	mux.HandleFunc("GET /healthz", s.health)
+	mux.HandleFunc("GET /metrics", s.metrics)
+	return mux
+}
+
+// place stores an order and publishes its event: both, or neither.
+func (s *service) place(w http.ResponseWriter, r *http.Request) {
+	var id int64
+	err := pgx.BeginFunc(r.Context(), s.pool, func(tx pgx.Tx) error {
+		const insert = "insert into ezq_example_orders (item) values ($1) returning id"
+		if err := tx.QueryRow(r.Context(), insert, r.FormValue("item")).Scan(&id); err != nil {
+			return err
+		}
+		return ezq.Publish(r.Context(), s.queue.In(tx), OrderPlaced{ID: id})
+	})
+	if err != nil {
+		http.Error(w, "the order could not be stored", http.StatusServiceUnavailable)
+		return
+	}
+	w.WriteHeader(http.StatusCreated)
+	fmt.Fprintln(w, "order", id)
+}
+
+// pack runs in the transaction that removes its event.
+func (s *service) pack(ctx context.Context, e OrderPlaced) error {
+	_, err := pgmq.Tx(ctx).Exec(ctx, "update ezq_example_orders set packed = true where id = $1", e.ID)
+	return err
+}
+
+// health is for the supervisor: it restarts what does not receive events any more.
+func (s *service) health(w http.ResponseWriter, _ *http.Request) {
+	if err := s.router.Healthy(); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+// metrics is in the text format of Prometheus.
+func (s *service) metrics(w http.ResponseWriter, _ *http.Request) {
+	stats := s.router.Stats()
+	for _, topic := range slices.Sorted(maps.Keys(stats)) {
+		of := stats[topic]
+		fmt.Fprintf(w, "ezq_events_total{topic=%q,outcome=\"succeeded\"} %d\n", topic, of.Succeeded)
+		fmt.Fprintf(w, "ezq_events_total{topic=%q,outcome=\"failed\"} %d\n", topic, of.Failed)
+		fmt.Fprintf(w, "ezq_events_total{topic=%q,outcome=\"dead_lettered\"} %d\n", topic, of.DeadLettered)
+		fmt.Fprintf(w, "ezq_events_in_flight{topic=%q} %d\n", topic, of.InFlight)
+	}
+}

@@ -1,0 +1,16 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/ezq-go/ezq/examples/internal/exampletest"
+)
+
+func TestMain(m *testing.M) { exampletest.Main(m, main) }
+
+func TestItPrints(t *testing.T) {
+	t.Parallel()
+	exampletest.Everywhere(t, `Watermill: ada@example.com
+ezq: welcome, ada@example.com
+`)
+}

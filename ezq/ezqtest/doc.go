@@ -1,0 +1,25 @@
+// Package ezqtest tests programs that publish and handle events.
+//
+// [Run] runs a whole flow in memory and in virtual time, where a retry in three days
+// takes microseconds:
+//
+//	func TestAnOrderThatIsPaidIsInvoiced(t *testing.T) {
+//		ezqtest.Run(t, billing.NewRouter, func(f *ezqtest.Flow) {
+//			f.Publish(OrderPaid{Order: 7})
+//			f.Settle()
+//			ezqtest.Published[InvoiceCreated](f).Equal(InvoiceCreated{Order: 7})
+//
+//			f.Advance(72 * time.Hour)
+//			ezqtest.Handled[ReminderDue](f).Times(1)
+//			ezqtest.DeadLettered[OrderPaid](f).Times(0)
+//		})
+//	}
+//
+// Events go through the program's own router: codec, middleware, retries and dead
+// letters are those of production. [RunOn] runs the same body on another backend.
+// [CheckIdempotent] repeats and breaks deliveries and looks whether that shows.
+// [Deliver] calls a single handler.
+//
+// A check that fails says what was expected, what there is instead, and all that has
+// happened to events of that name and the others.
+package ezqtest

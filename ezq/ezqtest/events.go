@@ -1,0 +1,147 @@
+package ezqtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// What can happen to an event, as messages say it.
+const (
+	published    = "published"
+	handled      = "handled"
+	failed       = "failed"
+	interrupted  = "interrupted"
+	deadLettered = "dead-lettered"
+)
+
+// record is something that happened to an event.
+type record struct {
+	what, event, topic string
+	payload            []byte
+	reason             string
+}
+
+func (q *queue) note(what, topic string, msg *message.Message, reason string) {
+	q.records = append(q.records, record{what, nameOf(msg), topic, msg.Payload, reason})
+}
+
+// Events are the events of one type to which one thing has happened, in that order.
+type Events[E any] struct {
+	f      *Flow
+	what   string
+	events []E
+}
+
+// Published returns the events that were published, by whomever, with the queue of
+// the flow.
+func Published[E any](f *Flow) Events[E] { return eventsOf[E](f, published) }
+
+// Handled returns the events that handlers have handled with success, once for each
+// time and each of several handlers.
+func Handled[E any](f *Flow) Events[E] { return eventsOf[E](f, handled) }
+
+// Failed returns the events that handlers have failed to handle, once for each time.
+func Failed[E any](f *Flow) Events[E] { return eventsOf[E](f, failed) }
+
+// Interrupted returns the events that handlers have given back, once for each time:
+// the router stopped, or the lease was lost. That is no failure.
+func Interrupted[E any](f *Flow) Events[E] { return eventsOf[E](f, interrupted) }
+
+// DeadLettered returns the events that were given up and moved to a dead-letter topic.
+func DeadLettered[E any](f *Flow) Events[E] { return eventsOf[E](f, deadLettered) }
+
+func eventsOf[E any](f *Flow, what string) Events[E] {
+	f.tb.Helper()
+	es := Events[E]{f: f, what: what}
+	f.queue.mu.Lock()
+	defer f.queue.mu.Unlock()
+	for _, r := range f.queue.records {
+		if r.what != what || r.event != ezq.NameOf[E]() {
+			continue
+		}
+		var event E
+		if err := json.Unmarshal(r.payload, &event); err != nil {
+			f.tb.Fatalf("ezqtest: a %s %s is not a %T: %v: %s", what, r.event, event, err, r.payload)
+		}
+		es.events = append(es.events, event)
+	}
+	return es
+}
+
+// All returns the events.
+func (es Events[E]) All() []E { return es.events }
+
+// Times fails the test unless there are n events.
+func (es Events[E]) Times(n int) {
+	es.f.tb.Helper()
+	if len(es.events) != n {
+		es.f.tb.Fatalf("ezqtest: %s was %s %s, not %s%s",
+			ezq.NameOf[E](), es.what, times(len(es.events)), times(n), es.f.queue.history())
+	}
+}
+
+// One returns the only event, and fails the test if there are none or several.
+func (es Events[E]) One() E {
+	es.f.tb.Helper()
+	es.Times(1)
+	return es.events[0]
+}
+
+// Equal fails the test unless the events are these, in this order.
+func (es Events[E]) Equal(want ...E) {
+	es.f.tb.Helper()
+	for i := range max(len(want), len(es.events)) {
+		if i < len(want) && i < len(es.events) && reflect.DeepEqual(want[i], es.events[i]) {
+			continue
+		}
+		es.f.tb.Fatalf("ezqtest: the %s that was %s at place %d is another one\n\twant %s\n\tgot  %s%s",
+			ezq.NameOf[E](), es.what, i+1, at(want, i), at(es.events, i), es.f.queue.history())
+	}
+}
+
+func at[E any](events []E, i int) string {
+	if i >= len(events) {
+		return "none"
+	}
+	return fmt.Sprintf("%+v", events[i])
+}
+
+func times(n int) string {
+	switch n {
+	case 0:
+		return "never"
+	case 1:
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+// history is all that has happened, for the end of a message.
+func (q *queue) history() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.records) == 0 {
+		return "\nNothing has happened: was anything published?"
+	}
+	var out strings.Builder
+	out.WriteString("\nThis has happened:")
+	for _, r := range q.records {
+		fmt.Fprintf(&out, "\n\t%-13s %s on topic %q", r.what, r.payload, r.topic)
+		if r.reason != "" {
+			fmt.Fprintf(&out, ": %s", r.reason)
+		}
+	}
+	for _, w := range q.waiting {
+		fmt.Fprintf(&out, "\n\t%-13s %s on topic %q", "waits", w.event, w.topic)
+		if !q.subscribed[w.topic] {
+			out.WriteString(", on which the router has no handlers")
+		}
+	}
+	return out.String()
+}

@@ -1,0 +1,167 @@
+package ezqtest_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/backend/pgmq/pgmqtest"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/ezq/ezqtest"
+	"github.com/ezq-go/ezq/internal/pgtest"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+type (
+	orderPaid      struct{ Order int }
+	invoiceCreated struct{ Order int }
+	reminderDue    struct{ Order int }
+)
+
+var quiet = ezq.Config{Logger: slog.New(slog.DiscardHandler)}
+
+// billing is a program as its authors write it.
+func billing(queue backend.Backend) *ezq.Router {
+	router := ezq.NewRouter(queue, quiet)
+	router.Use(middleware.Retry{Attempts: 3, Initial: time.Hour, Max: time.Hour}.Middleware, middleware.Poison{}.Middleware)
+	ezq.Handle(router, func(ctx context.Context, e orderPaid) error {
+		switch {
+		case e.Order < 0:
+			return errors.New("no such order")
+		case ezq.MetaFrom(ctx).Failures < e.Order%2:
+			return errors.New("odd orders fail once")
+		}
+		return ezq.Publish(ctx, queue, invoiceCreated(e))
+	})
+	ezq.Handle(router, func(ctx context.Context, e invoiceCreated) error {
+		return ezq.Publish(ctx, queue, reminderDue(e), ezq.Delay(72*time.Hour))
+	})
+	ezq.Handle(router, func(context.Context, reminderDue) error { return nil })
+	return router
+}
+
+func theFlowOfBilling(f *ezqtest.Flow) {
+	f.Publish(orderPaid{2})
+	f.Settle()
+	ezqtest.Published[invoiceCreated](f).Equal(invoiceCreated{2})
+	ezqtest.Handled[invoiceCreated](f).Equal(invoiceCreated{2})
+	ezqtest.Handled[reminderDue](f).Times(0)
+	f.Advance(73 * time.Hour)
+	ezqtest.Handled[reminderDue](f).Times(1)
+
+	f.Publish(orderPaid{-1})
+	f.Settle()
+	ezqtest.Failed[orderPaid](f).Times(1)
+	f.Advance(3 * time.Hour)
+	ezqtest.Failed[orderPaid](f).Times(3)
+	ezqtest.DeadLettered[orderPaid](f).Equal(orderPaid{-1})
+}
+
+func TestAFlowRunsInMemory(t *testing.T) {
+	t.Parallel()
+	ezqtest.Run(t, billing, theFlowOfBilling)
+}
+
+func TestTheSameFlowRunsOnPostgreSQL(t *testing.T) {
+	t.Parallel()
+	ezqtest.RunOn(t, onPGMQ(t), billing, theFlowOfBilling)
+}
+
+func onPGMQ(t *testing.T) backend.Backend {
+	t.Helper()
+	return pgmqtest.Open(t, pgtest.Database(t), pgmq.Config{})
+}
+
+func TestOnABackendThatCannotForwardATestWaits(t *testing.T) {
+	t.Parallel()
+	ezqtest.RunOn(t, memory.New(), billing, func(f *ezqtest.Flow) {
+		f.Publish(orderPaid{2}, ezq.Delay(10*time.Millisecond))
+		f.Advance(20 * time.Millisecond)
+		ezqtest.Handled[orderPaid](f).Times(1)
+	})
+}
+
+func aYearOfWaiting(f *ezqtest.Flow) {
+	f.Publish(orderPaid{3}, ezq.Delay(365*24*time.Hour)) // fails once
+	f.Advance(364 * 24 * time.Hour)
+	ezqtest.Failed[orderPaid](f).Times(0)
+	f.Advance(100 * time.Hour)
+	ezqtest.Failed[orderPaid](f).Times(1)
+	ezqtest.Handled[orderPaid](f).Times(1)
+	ezqtest.Handled[reminderDue](f).Times(1)
+}
+
+func TestAYearPassesAtOnce(t *testing.T) {
+	t.Parallel()
+	t.Run("in memory", func(t *testing.T) { ezqtest.Run(t, billing, aYearOfWaiting) })
+	t.Run("on PostgreSQL", func(t *testing.T) { ezqtest.RunOn(t, onPGMQ(t), billing, aYearOfWaiting) })
+}
+
+func TestDisturbedDeliveriesAreRepeated(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		disturb                      func(*ezqtest.Flow, int)
+		handled, failed, interrupted int
+	}{
+		"duplicated": {(*ezqtest.Flow).Duplicate, 2, 0, 0},
+		"crashed":    {(*ezqtest.Flow).Crash, 1, 1, 0},
+		"expired":    {(*ezqtest.Flow).Expire, 1, 0, 1},
+	} {
+		body := func(f *ezqtest.Flow) {
+			test.disturb(f, 1)
+			f.Publish(orderPaid{2})
+			f.Settle()
+			ezqtest.Handled[orderPaid](f).Times(test.handled)
+			ezqtest.Failed[orderPaid](f).Times(test.failed)
+			ezqtest.Interrupted[orderPaid](f).Times(test.interrupted)
+			ezqtest.DeadLettered[orderPaid](f).Times(0)
+		}
+		t.Run(name+" in memory", func(t *testing.T) { ezqtest.Run(t, billing, body) })
+		t.Run(name+" on PostgreSQL", func(t *testing.T) { ezqtest.RunOn(t, onPGMQ(t), billing, body) })
+	}
+}
+
+func TestSettleReturnsWhenTheRouterHasStopped(t *testing.T) {
+	t.Parallel()
+	ezqtest.Run(t, billing, func(f *ezqtest.Flow) {
+		f.Publish(ezq.EndEvent{})
+		f.Settle()
+		f.Publish(orderPaid{2})
+		f.Settle()
+		ezqtest.Handled[orderPaid](f).Times(0)
+	})
+}
+
+func TestAHandlerIsDeliveredOneEvent(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	fails := func(context.Context, orderPaid) error { return broken }
+	policies := []ezq.HandleOption{ezq.With(middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{}.Middleware)}
+
+	o := ezqtest.Deliver(t, fails, orderPaid{1}, ezqtest.Delivery{Options: policies})
+	require.ErrorIs(t, o.Err, broken)
+	require.False(t, o.Done)
+	require.InDelta(t, time.Second, o.RetryAfter, float64(300*time.Millisecond))
+
+	o = ezqtest.Deliver(t, fails, orderPaid{1}, ezqtest.Delivery{Failures: 2, Options: policies})
+	require.Equal(t, "ezq_dead", o.DeadLetter)
+	require.Equal(t, "broken", o.Reason)
+
+	o = ezqtest.Deliver(t, func(ctx context.Context, e orderPaid) error {
+		require.Equal(t, 1, e.Order)
+		require.Equal(t, "acme", ezq.MetaFrom(ctx).Headers["tenant"])
+		require.Equal(t, 3, ezq.MetaFrom(ctx).Delivery)
+		return nil
+	}, orderPaid{1}, ezqtest.Delivery{Failures: 2, Headers: map[string]string{"tenant": "acme"}})
+	require.Equal(t, ezqtest.Outcome{Done: true}, o)
+
+	o = ezqtest.Deliver(t, func(context.Context, orderPaid) error { panic(broken) }, orderPaid{1}, ezqtest.Delivery{})
+	require.ErrorIs(t, o.Err, broken)
+}

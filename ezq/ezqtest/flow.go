@@ -1,0 +1,116 @@
+package ezqtest
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// Flow is a router at work on a queue that a test can watch. Its methods are for the
+// goroutine of the test.
+type Flow struct {
+	tb       testing.TB
+	ctx      context.Context //nolint:containedctx // that of the test
+	queue    *queue
+	patience time.Duration
+	stopped  chan struct{} // closed when the router has stopped
+	err      error         // with which it has
+}
+
+// Run calls body while the router that build returns runs on a memory queue, in a
+// bubble of testing/synctest: time passes only while everything waits, and then at
+// once. build gives the router's handlers the queue to publish with. Run stops the
+// router when body returns, and fails the test if that goes wrong.
+//
+// In a bubble nothing may wait for what is outside of it, such as a server, and body
+// cannot call t.Run or t.Parallel.
+func Run(t *testing.T, build func(queue backend.Backend) *ezq.Router, body func(f *Flow)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		const patience = 24 * time.Hour // in virtual time
+		run(t, memory.New(), patience, build, body)
+	})
+}
+
+// RunOn is Run on another backend, which stays the caller's, and in real time:
+// [Flow.Settle] fails the test after 30 seconds, and [Flow.Advance] waits, unless the
+// backend has a method Forward(context.Context, time.Duration) error that lets time
+// pass for its messages, as the one of backend/pgmq/pgmqtest. The topics of the router
+// must be those of this test alone.
+func RunOn(t *testing.T, on backend.Backend, build func(queue backend.Backend) *ezq.Router, body func(f *Flow)) {
+	t.Helper()
+	run(t, on, 30*time.Second, build, body)
+}
+
+func run(tb testing.TB, on backend.Backend, patience time.Duration, build func(backend.Backend) *ezq.Router, body func(*Flow)) {
+	tb.Helper()
+	ctx, stop := context.WithCancel(tb.Context())
+	f := &Flow{
+		tb: tb, ctx: ctx, patience: patience, queue: newQueue(on), stopped: make(chan struct{}),
+	}
+	router := build(f.queue)
+	router.Use(f.queue.watch)
+	go func() {
+		defer close(f.stopped)
+		f.err = router.Run(ctx)
+	}()
+	defer func() {
+		stop()
+		<-f.stopped
+		if f.err != nil {
+			tb.Errorf("ezqtest: the router stopped with: %v", f.err)
+		}
+	}()
+	f.awaitStart(router)
+	body(f)
+}
+
+// awaitStart returns when the router is subscribed, or has stopped already.
+func (f *Flow) awaitStart(router *ezq.Router) {
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for router.Healthy() != nil {
+		select {
+		case <-again.C:
+		case <-f.stopped:
+			return
+		}
+	}
+}
+
+// Publish publishes an event as [ezq.Publish] does. If that fails, so does the test.
+func (f *Flow) Publish(event any, opts ...ezq.PublishOption) {
+	f.tb.Helper()
+	if err := ezq.Publish(f.ctx, f.queue, event, opts...); err != nil {
+		f.tb.Fatal("ezqtest:", err)
+	}
+}
+
+// Settle waits until the router has nothing to do: what could be handled has been,
+// and so has all that followed from it. What is left waits for its delay, or for a
+// retry; [Advance] is for that. If the router has stopped, Settle returns at once.
+//
+// What takes longer than a day of virtual time fails the test.
+func (f *Flow) Settle() {
+	f.tb.Helper()
+	impatient := time.NewTimer(f.patience)
+	defer impatient.Stop()
+	for {
+		busy, changed := f.queue.busy()
+		if busy == "" {
+			return
+		}
+		select {
+		case <-changed:
+		case <-f.stopped:
+			return
+		case <-impatient.C:
+			f.tb.Fatalf("ezqtest: after %v there is still something to do: %s%s", f.patience, busy, f.queue.history())
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package ezqtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+type (
+	paid     struct{ Order int }
+	invoiced struct{ Order int }
+	mailed   struct{ Order int }
+)
+
+func shop(queue backend.Backend) *ezq.Router {
+	router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.DiscardHandler), Concurrency: 1})
+	ezq.Handle(router, func(ctx context.Context, e paid) error {
+		if e.Order == 13 {
+			return errors.New("bad luck")
+		}
+		if e.Order == 99 {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return ezq.Publish(ctx, queue, invoiced(e))
+	})
+	ezq.Handle(router, func(ctx context.Context, e invoiced) error {
+		return ezq.Publish(ctx, queue, mailed(e), ezq.Topic("mail"))
+	})
+	return router
+}
+
+func TestAFailureSaysWhatHappenedInstead(t *testing.T) {
+	for name, test := range map[string]struct {
+		body func(f *Flow)
+		want string
+	}{
+		"nothing was published": {
+			func(f *Flow) { Published[paid](f).Times(1) },
+			`ezqtest: paid was published never, not once
+Nothing has happened: was anything published?`,
+		},
+		"too few": {
+			func(f *Flow) { f.Publish(paid{7}); f.Settle(); Handled[mailed](f).One() },
+			`ezqtest: mailed was handled never, not once
+This has happened:
+	published     {"_type":"paid","Order":7} on topic "ezq"
+	published     {"_type":"invoiced","Order":7} on topic "ezq"
+	handled       {"_type":"paid","Order":7} on topic "ezq"
+	published     {"_type":"mailed","Order":7} on topic "mail"
+	handled       {"_type":"invoiced","Order":7} on topic "ezq"
+	waits         mailed on topic "mail", on which the router has no handlers`,
+		},
+		"a failure": {
+			func(f *Flow) { f.Publish(paid{13}); f.Settle(); Handled[paid](f).Times(2) },
+			`ezqtest: paid was handled never, not 2 times
+This has happened:
+	published     {"_type":"paid","Order":13} on topic "ezq"
+	failed        {"_type":"paid","Order":13} on topic "ezq": bad luck
+	waits         paid on topic "ezq"`,
+		},
+		"another one": {
+			func(f *Flow) { f.Publish(paid{7}); Published[paid](f).Equal(paid{8}) },
+			`ezqtest: the paid that was published at place 1 is another one
+	want {Order:8}
+	got  {Order:7}
+This has happened:
+	published     {"_type":"paid","Order":7} on topic "ezq"
+	waits         paid on topic "ezq"`,
+		},
+		"one that is missing": {
+			func(f *Flow) { Published[paid](f).Equal(paid{8}) },
+			`ezqtest: the paid that was published at place 1 is another one
+	want {Order:8}
+	got  none
+Nothing has happened: was anything published?`,
+		},
+		"a handler that hangs": {
+			func(f *Flow) { f.Publish(paid{99}); f.Settle() },
+			`ezqtest: after 30m0s there is still something to do: paid on topic "ezq" is being handled
+This has happened:
+	published     {"_type":"paid","Order":99} on topic "ezq"
+	waits         paid on topic "ezq"
+ezqtest: the router stopped with: ezq: handlers did not finish in time`,
+		},
+		"an event that is none": {
+			func(f *Flow) { f.Publish(7) },
+			"ezqtest: ezq: publish an event to \"ezq\": event type int has no name of its own: declare a type for the event",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				got := &listener{TB: t}
+				done := make(chan struct{})
+				go func() { // since a failure ends its goroutine
+					defer close(done)
+					run(got, memory.New(), 30*time.Minute, shop, test.body)
+				}()
+				<-done
+				require.Equal(t, test.want, strings.TrimSpace(got.text))
+			})
+		})
+	}
+}
+
+// listener hears why a test has failed.
+type listener struct {
+	testing.TB
+	text string
+}
+
+func (l *listener) Helper() {}
+
+func (l *listener) Errorf(format string, args ...any) { l.text += fmt.Sprintf("\n"+format, args...) }
+
+func (l *listener) Fatal(args ...any) {
+	l.text = fmt.Sprintln(args...)
+	runtime.Goexit()
+}
+
+func (l *listener) Fatalf(format string, args ...any) {
+	l.text = fmt.Sprintf(format, args...)
+	runtime.Goexit()
+}
+
+func TestWhatIsNotIdempotentIsFound(t *testing.T) {
+	for name, test := range map[string]struct {
+		handle func(ctx context.Context, queue backend.Backend, total *int, e paid) error
+		want   string
+	}{
+		"one that sets": {
+			func(_ context.Context, _ backend.Backend, total *int, e paid) error { *total = e.Order; return nil },
+			"",
+		},
+		"one that adds": {
+			func(_ context.Context, _ backend.Backend, total *int, e paid) error { *total += e.Order; return nil },
+			"ezqtest: the handlers are not idempotent: it shows that delivery 1 is repeated\n\tundisturbed 7\n\tnow         14",
+		},
+		"one that looks too late": {
+			func(ctx context.Context, queue backend.Backend, total *int, e paid) error {
+				if *total > 0 {
+					return nil
+				}
+				if err := ezq.Publish(ctx, queue, mailed(e), ezq.Topic("mail")); err != nil {
+					return err
+				}
+				*total = e.Order
+				return nil
+			},
+			"",
+		},
+		"one that leaves half of its work": {
+			func(ctx context.Context, queue backend.Backend, total *int, e paid) error {
+				if *total > 0 {
+					return nil
+				}
+				*total = 1
+				if err := ezq.Publish(ctx, queue, mailed(e), ezq.Topic("mail")); err != nil {
+					return err
+				}
+				*total = e.Order
+				return nil
+			},
+			"ezqtest: the handlers are not idempotent: it shows that delivery 1 crashes and is repeated\n\tundisturbed 7\n\tnow         1",
+		},
+		"one that counts what it could not do": {
+			func(ctx context.Context, _ backend.Backend, total *int, _ paid) error {
+				if ctx.Err() != nil {
+					*total--
+				}
+				return ctx.Err()
+			},
+			"ezqtest: the handlers are not idempotent: it shows that delivery 1 loses its lease and is repeated\n\tundisturbed 0\n\tnow         -1",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			complaint := disturb(t, func(queue backend.Backend) (*ezq.Router, func() int) {
+				router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+				var total int
+				ezq.Handle(router, func(ctx context.Context, e paid) error { return test.handle(ctx, queue, &total, e) })
+				return router, func() int { return total }
+			}, []any{paid{7}})
+			require.Equal(t, test.want, complaint)
+		})
+	}
+}
