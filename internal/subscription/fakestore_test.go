@@ -172,7 +172,7 @@ func (s *fakeStore) lease(who string, m *stored, d time.Duration) {
 }
 
 func (s *fakeStore) handOut(m *stored) subscription.Lease {
-	msg := message.NewMessage(fmt.Sprint(m.id), nil)
+	msg := message.NewMessage(fmt.Sprint(m.id), []byte("{}"))
 	s.tokens[msg] = m.token()
 	return subscription.Lease{
 		Token: m.token(), Message: msg, Size: s.size,
