@@ -176,7 +176,7 @@ func (s *fakeStore) handOut(m *stored) subscription.Lease {
 	s.tokens[msg] = m.token()
 	return subscription.Lease{
 		Token: m.token(), Message: msg, Size: s.size,
-		Delivery: &backend.Delivery{Number: m.number, Failures: m.failures, PublishedAt: m.published, Receipt: s.receipt},
+		Delivery: &backend.Delivery{DeadLetters: true, Number: m.number, Failures: m.failures, PublishedAt: m.published, Receipt: s.receipt},
 	}
 }
 
