@@ -26,7 +26,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		})
 	})
 	t.Run("also while nothing is settled, and claiming goes on when something is", func(t *testing.T) {
-		bubble(t, func(t *testing.T, r *rig) {
+		bubble(t, func(_ *testing.T, r *rig) {
 			r.config.MaxInFlightBytes = 10 * 1_000
 			r.config.MaxInFlight = 10
 			r.store.size = 1_000
@@ -53,7 +53,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		})
 	})
 	t.Run("and a message that is larger than the bound comes alone", func(t *testing.T) {
-		bubble(t, func(t *testing.T, r *rig) {
+		bubble(t, func(_ *testing.T, r *rig) {
 			r.config.MaxInFlightBytes = 1
 			r.store.size = 1_000
 			r.store.publish(1)
