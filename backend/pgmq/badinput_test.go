@@ -191,14 +191,15 @@ func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	for field, config := range map[string]pgmq.Config{
-		"MaxPayload":   {Publisher: pgmq.PublisherConfig{MaxPayload: -1}},
-		"Lease":        {Subscriber: pgmq.SubscriberConfig{Lease: time.Millisecond}},
-		"MaxExtension": {Subscriber: pgmq.SubscriberConfig{MaxExtension: -1}},
-		"NackDelay":    {Subscriber: pgmq.SubscriberConfig{NackDelay: -1}},
-		"DrainTimeout": {Subscriber: pgmq.SubscriberConfig{DrainTimeout: -1}},
-		"PollInterval": {Subscriber: pgmq.SubscriberConfig{PollInterval: -1}},
-		"MaxInFlight":  {Subscriber: pgmq.SubscriberConfig{MaxInFlight: -1}},
-		"Connections":  {Subscriber: pgmq.SubscriberConfig{Connections: 1}},
+		"MaxPayload":       {Publisher: pgmq.PublisherConfig{MaxPayload: -1}},
+		"Lease":            {Subscriber: pgmq.SubscriberConfig{Lease: time.Millisecond}},
+		"MaxExtension":     {Subscriber: pgmq.SubscriberConfig{MaxExtension: -1}},
+		"NackDelay":        {Subscriber: pgmq.SubscriberConfig{NackDelay: -1}},
+		"DrainTimeout":     {Subscriber: pgmq.SubscriberConfig{DrainTimeout: -1}},
+		"PollInterval":     {Subscriber: pgmq.SubscriberConfig{PollInterval: -1}},
+		"MaxInFlight":      {Subscriber: pgmq.SubscriberConfig{MaxInFlight: -1}},
+		"MaxInFlightBytes": {Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: -1}},
+		"Connections":      {Subscriber: pgmq.SubscriberConfig{Connections: 1}},
 	} {
 		_, err := pgmq.New(pool, config)
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig, field)

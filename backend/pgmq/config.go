@@ -62,6 +62,15 @@ type SubscriberConfig struct {
 	// and a single subscription, messages arrive in order.
 	MaxInFlight int
 
+	// MaxInFlightBytes bounds the memory of one subscription: it claims nothing
+	// while the messages that it has claimed, and that are not settled, have so
+	// many bytes of JSON or more. One message always comes, however large. A claim
+	// asks for as many as would fit if all were as large as the largest of the claim
+	// before (1 MiB at first), so the bound is exceeded only where sizes jump, and by
+	// that claim.
+	// Defaults to 128 MiB.
+	MaxInFlightBytes int64
+
 	// MaxMessage is how large a message may be, in bytes of JSON as PostgreSQL
 	// writes it, headers included. One that is larger, or that PostgreSQL cannot
 	// read at all, does not come to the consumer, where it could take all memory:
@@ -174,6 +183,10 @@ func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, 100)
 	if c.MaxInFlight < 1 {
 		return c, invalidConfig("MaxInFlight", c.MaxInFlight, "0 for the default, or at least 1")
+	}
+	c.MaxInFlightBytes = cmp.Or(c.MaxInFlightBytes, 128<<20)
+	if c.MaxInFlightBytes < 1 {
+		return c, invalidConfig("MaxInFlightBytes", c.MaxInFlightBytes, "0 for the default, or at least 1")
 	}
 	c.MaxMessage = cmp.Or(c.MaxMessage, 64<<20)
 	if c.MaxMessage < 1 {

@@ -95,6 +95,22 @@ func TestALargeMessageArrivesIfItMay(t *testing.T) {
 	requireCount(t, pool, "pgmq.a_t", 1)
 }
 
+func TestASubscriptionHoldsNoMoreBytesThanItMay(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: 2_500}})
+	for i := range 9 {
+		require.NoError(t, queue.Publish("t", message.NewMessage(fmt.Sprint(i), make([]byte, 800)))) // 1 kB, as base64
+	}
+	messages := subscribe(t, queue)
+	for range 3 {
+		held := []*message.Message{receive(t, messages), receive(t, messages), receive(t, messages)}
+		requireCount(t, pool, "pgmq.q_t where vt > clock_timestamp()", 3)
+		for _, msg := range held {
+			msg.Ack()
+		}
+	}
+}
+
 func TestWhatIsTooLargeTakesNoMemoryOfTheConsumer(t *testing.T) {
 	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
 	require.NoError(t, queue.SubscribeInitialize("t"))

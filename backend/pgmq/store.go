@@ -147,7 +147,9 @@ func (s *store) leases(rows pgx.Rows) (leases []subscription.Lease, tooLarge []u
 			tooLarge = append(tooLarge, unread{token: r.token(), cause: sizeError(size, s.limit)})
 			continue
 		}
-		leases = append(leases, r.lease(s.queue, &s.sql))
+		lease := r.lease(s.queue, &s.sql)
+		lease.Size = int(size)
+		leases = append(leases, lease)
 	}
 	// UPDATE … RETURNING has no order.
 	slices.SortFunc(leases, func(a, b subscription.Lease) int { return cmp.Compare(a.ID, b.ID) })

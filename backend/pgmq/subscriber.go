@@ -87,6 +87,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		MaxExtension:     s.config.MaxExtension,
 		MaxInFlight:      s.config.MaxInFlight,
 		MaxPrefetch:      maxPrefetch,
+		MaxInFlightBytes: s.config.MaxInFlightBytes,
 		NackDelay:        s.config.NackDelay,
 		MaxNackDelay:     maxNackDelay,
 		DrainTimeout:     s.config.DrainTimeout,

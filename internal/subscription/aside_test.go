@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -63,6 +64,33 @@ func TestAMessageThatIsPutAside(t *testing.T) {
 			c.ack(msg)
 			c.ack(c.receive())
 			c.ack(c.receive())
+		})
+	})
+	t.Run("leaves as much room as there was, whatever becomes of it", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.MaxInFlight = 2
+			c := r.subscribe()
+			for range 3 {
+				r.store.publish(3)
+				lost, acked, returned := c.receive(), c.receive(), (*message.Message)(nil)
+				backend.SetAside(lost.Context(), true)
+				returned = c.receive()
+				backend.SetAside(returned.Context(), true)
+				backend.SetAside(returned.Context(), false)
+				r.store.remove(c.tokenOf(lost).ID)
+				requireLost(t, lost)
+				backend.SetAside(acked.Context(), true)
+				c.ack(acked)
+				c.ack(returned)
+				synctest.Wait()
+			}
+			r.store.publish(10)
+			defer c.ack(c.receive())
+			defer c.ack(c.receive())
+			c.requireNone()
+			for _, call := range c.seen(claiming) {
+				require.LessOrEqual(t, call.limit, 2)
+			}
 		})
 	})
 }

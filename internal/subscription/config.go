@@ -16,6 +16,10 @@ type Config struct {
 	MaxInFlight int // messages handed over and not settled
 	MaxPrefetch int // messages claimed beyond those; 0: claim no more than there are slots
 
+	// MaxInFlightBytes ends claiming while messages of so many bytes are claimed and
+	// not settled. 0: no bound. What one claim brings may exceed it.
+	MaxInFlightBytes int64
+
 	NackDelay    time.Duration // before redelivery, unless the nack says; doubles with each failure; 0: at once
 	MaxNackDelay time.Duration // what it doubles up to; 0: it does not double
 	DrainTimeout time.Duration // how long a stopping subscription waits for its messages
@@ -45,6 +49,9 @@ const (
 	// restMin is how long a subscription whose messages nobody receives leaves them
 	// to others: that, and two polls.
 	restMin = time.Second
+
+	// unknownSize is how large a message is taken to be before one has come.
+	unknownSize = 1 << 20
 
 	// settleBatch is how many outcomes one call to the store carries.
 	settleBatch = 500

@@ -31,6 +31,7 @@ type fakeStore struct {
 	changed   chan struct{} // closed, and replaced, when a message may have become visible
 	tokens    map[*message.Message]subscription.Token
 	receipt   any // of every delivery
+	size      int // of every message
 }
 
 // stored is one message, and the lease that it had last.
@@ -171,11 +172,11 @@ func (s *fakeStore) lease(who string, m *stored, d time.Duration) {
 }
 
 func (s *fakeStore) handOut(m *stored) subscription.Lease {
-	msg := message.NewMessage(fmt.Sprint(m.id), nil)
+	msg := message.NewMessage(fmt.Sprint(m.id), []byte("{}"))
 	s.tokens[msg] = m.token()
 	return subscription.Lease{
-		Token: m.token(), Message: msg,
-		Delivery: &backend.Delivery{Number: m.number, Failures: m.failures, PublishedAt: m.published, Receipt: s.receipt},
+		Token: m.token(), Message: msg, Size: s.size,
+		Delivery: &backend.Delivery{DeadLetters: true, Number: m.number, Failures: m.failures, PublishedAt: m.published, Receipt: s.receipt},
 	}
 }
 

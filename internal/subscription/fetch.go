@@ -62,6 +62,7 @@ func (s *subscription) claim(limit int) (Claim, error) {
 		return Claim{}, err
 	}
 	s.stored(batch, claim.Missed)
+	s.leases.came(claim.Leases)
 	for _, l := range claim.Leases {
 		s.leases.add(s.parent, l, sent)
 	}

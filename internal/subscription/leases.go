@@ -48,6 +48,8 @@ type leases struct {
 	mu      sync.Mutex
 	byID    map[int64]*lease
 	queue   []*lease // the waiting ones, oldest claim first
+	bytes   int64    // of all messages in byID
+	largest int64    // message of the last claim that brought any, in bytes
 	slots   int      // taken by messages that are handing or delivered, and not aside
 	aside   int      // how many are
 	speed   rate
@@ -58,39 +60,13 @@ type leases struct {
 
 func newLeases(config Config) *leases {
 	return &leases{
-		config: config,
-		ready:  make(chan struct{}, 1),
-		freed:  make(chan struct{}, 1),
-		gained: make(chan struct{}, 1),
-		byID:   map[int64]*lease{},
+		config:  config,
+		largest: unknownSize,
+		ready:   make(chan struct{}, 1),
+		freed:   make(chan struct{}, 1),
+		gained:  make(chan struct{}, 1),
+		byID:    map[int64]*lease{},
 	}
-}
-
-// room waits until there is enough room to claim more, and returns for how many
-// messages. ok is false if ctx ended.
-func (ls *leases) room(ctx context.Context) (n int, ok bool) {
-	for ctx.Err() == nil {
-		ls.mu.Lock()
-		prefetch := ls.speed.prefetch(ls.config.MaxPrefetch)
-		n = ls.config.MaxInFlight + prefetch - (len(ls.byID) - ls.aside)
-		enough := n > 0 && len(ls.queue) <= prefetch/2
-		ls.mu.Unlock()
-		if enough {
-			return n, true
-		}
-		select {
-		case <-ls.freed:
-		case <-ctx.Done():
-		}
-	}
-	return 0, false
-}
-
-// gap is how long to wait for more after a claim that brought something.
-func (ls *leases) gap() time.Duration {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	return ls.speed.gap(ls.config.PollMin)
 }
 
 // add takes a lease that was asked for at sent. Its message's context gets its
@@ -108,6 +84,7 @@ func (ls *leases) add(parent context.Context, claimed Lease, sent time.Time) {
 		ls.lose(old) // the store says that it had run out
 	}
 	ls.byID[l.ID] = l
+	ls.bytes += int64(l.Size)
 	ls.queue = append(ls.queue, l)
 	ls.config.Counters.Waiting.Add(1)
 	signal(ls.ready)
@@ -182,6 +159,7 @@ func (ls *leases) drop(l *lease) bool {
 		return false
 	}
 	delete(ls.byID, l.ID)
+	ls.bytes -= int64(l.Size)
 	ls.now(l.phase).Add(-1)
 	switch {
 	case l.phase == waiting:

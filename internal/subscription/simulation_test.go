@@ -109,8 +109,13 @@ func (w *world) run() {
 	close(w.calm)
 	w.running.Wait()
 	w.finish()
+	w.requirePromises()
+	w.sayHowToRepeat()
+}
+
+func (w *world) sayHowToRepeat() {
 	if w.t.Failed() {
-		w.t.Logf("again: go test -race -run 'TestSimulation/with_seed_%d$' -sim.seeds=%d -count=20", w.seed, w.seed)
+		w.t.Logf("again: go test -race -run '%s$' -sim.seeds=%d -count=20", w.t.Name(), w.seed)
 	}
 }
 
@@ -128,7 +133,6 @@ func (w *world) finish() {
 		w.t.Errorf("messages %v are never settled", w.store.ids())
 	}
 	w.requireAccounts()
-	w.requirePromises()
 	w.requireNothingHeld()
 }
 

@@ -47,6 +47,7 @@ type Lease struct {
 	Token
 	Message  *message.Message
 	Delivery *backend.Delivery
+	Size     int // in bytes, for MaxInFlightBytes
 }
 
 // Claim is what a claim brought.

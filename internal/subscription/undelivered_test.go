@@ -46,6 +46,18 @@ func TestAMessageThatNobodyReceives(t *testing.T) {
 			require.LessOrEqual(t, time.Since(start), 2*lease)
 		})
 	})
+	t.Run("is left to others for a second, and then claimed again", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(1)
+			c := r.subscribe()
+			time.Sleep(lease + time.Second - 1)
+			require.Len(t, r.store.read(claimed), 1)
+			time.Sleep(time.Nanosecond)
+			synctest.Wait()
+			require.Len(t, r.store.read(claimed), 2)
+			c.ack(c.receive())
+		})
+	})
 	t.Run("is kept until then by heartbeats", func(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {
 			r.store.publish(1)
