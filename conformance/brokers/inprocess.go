@@ -1,0 +1,103 @@
+package brokers
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/conformance"
+)
+
+func everyFeature() backend.Features {
+	return backend.Features{
+		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
+		Ordered: true, Lease: true, Drain: true,
+	}
+}
+
+func memoryBackend() Backend {
+	return Backend{
+		Name: "memory", Mode: "defaults", Module: "github.com/ezq-go/ezq", Ours: true,
+		Promises: conformance.Promises{Features: everyFeature(), Durable: true},
+		Limit:    10 * time.Minute, // its lease is 30 seconds, and cases take several of them
+		Start: func(context.Context, Services) (conformance.Open, func() error, error) {
+			return openMemory, nothing, nil
+		},
+	}
+}
+
+func openMemory(context.Context) (*conformance.System, error) {
+	queue := memory.New()
+	connect := func(o conformance.Options) (*conformance.Peer, error) {
+		process := queue.Beside(memory.Config{
+			MaxInFlight:  o.InFlight,
+			MaxExtension: o.Hold,
+			DrainTimeout: o.Drain,
+			Logger:       slog.New(slog.DiscardHandler),
+		})
+		return &conformance.Peer{Publisher: process, Subscriber: process}, nil
+	}
+	return &conformance.System{Connect: connect, Lease: 30 * time.Second}, nil
+}
+
+// goChannel promises nothing: it gives each subscription a copy of what is published
+// meanwhile, in any order.
+func goChannel() Backend {
+	return Backend{
+		Name: "Watermill gochannel", Mode: "defaults", Module: "github.com/ThreeDotsLabs/watermill",
+		Limit: time.Minute,
+		Start: func(context.Context, Services) (conformance.Open, func() error, error) {
+			return openGoChannel, nothing, nil
+		},
+	}
+}
+
+func openGoChannel(context.Context) (*conformance.System, error) {
+	channel := gochannel.NewGoChannel(gochannel.Config{}, watermill.NopLogger{})
+	var first sync.Once
+	connect := func(conformance.Options) (*conformance.Peer, error) {
+		var peer *conformance.Peer
+		first.Do(func() { peer = &conformance.Peer{Publisher: channel, Subscriber: channel} })
+		if peer == nil { // its Close would end those of the first
+			view := &channelView{channel: channel, closed: make(chan struct{})}
+			peer = &conformance.Peer{Publisher: view, Subscriber: view}
+		}
+		return peer, nil
+	}
+	return &conformance.System{Connect: connect, Close: channel.Close}, nil
+}
+
+// channelView is a gochannel that is closed without closing it for others.
+type channelView struct {
+	channel *gochannel.GoChannel
+	closed  chan struct{}
+	closing sync.Once
+}
+
+func (v *channelView) Publish(topic string, msgs ...*message.Message) error {
+	return v.channel.Publish(topic, msgs...)
+}
+
+func (v *channelView) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		select {
+		case <-v.closed:
+		case <-ctx.Done():
+		}
+	}()
+	return v.channel.Subscribe(ctx, topic)
+}
+
+func (v *channelView) Close() error {
+	v.closing.Do(func() { close(v.closed) })
+	return nil
+}
