@@ -60,31 +60,50 @@ func goChannel() Backend {
 }
 
 func openGoChannel(context.Context) (*conformance.System, error) {
-	channel := gochannel.NewGoChannel(gochannel.Config{}, watermill.NopLogger{})
-	var first sync.Once
+	host := &channelHost{}
 	connect := func(conformance.Options) (*conformance.Peer, error) {
-		var peer *conformance.Peer
-		first.Do(func() { peer = &conformance.Peer{Publisher: channel, Subscriber: channel} })
-		if peer == nil { // its Close would end those of the first
-			view := &channelView{channel: channel, closed: make(chan struct{})}
-			peer = &conformance.Peer{Publisher: view, Subscriber: view}
-		}
-		return peer, nil
+		view := host.enter()
+		return &conformance.Peer{Publisher: view, Subscriber: view}, nil
 	}
-	return &conformance.System{Connect: connect, Close: channel.Close}, nil
+	return &conformance.System{Connect: connect}, nil
+}
+
+// channelHost has a gochannel for as long as anybody uses it. The last to leave closes
+// it; whoever comes after that finds a new one, as after a restart of the program.
+type channelHost struct {
+	mu      sync.Mutex
+	channel *gochannel.GoChannel
+	users   int
+}
+
+func (h *channelHost) enter() *channelView {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.users == 0 {
+		h.channel = gochannel.NewGoChannel(gochannel.Config{}, watermill.NopLogger{})
+	}
+	h.users++
+	return &channelView{GoChannel: h.channel, host: h, closed: make(chan struct{})}
+}
+
+func (h *channelHost) leave() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.users--; h.users > 0 {
+		return nil
+	}
+	return h.channel.Close()
 }
 
 // channelView is a gochannel that is closed without closing it for others.
 type channelView struct {
-	channel *gochannel.GoChannel
+	*gochannel.GoChannel
+	host    *channelHost
 	closed  chan struct{}
 	closing sync.Once
 }
 
-func (v *channelView) Publish(topic string, msgs ...*message.Message) error {
-	return v.channel.Publish(topic, msgs...)
-}
-
+// Subscribe implements [message.Subscriber].
 func (v *channelView) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
@@ -94,10 +113,14 @@ func (v *channelView) Subscribe(ctx context.Context, topic string) (<-chan *mess
 		case <-ctx.Done():
 		}
 	}()
-	return v.channel.Subscribe(ctx, topic)
+	return v.GoChannel.Subscribe(ctx, topic)
 }
 
-func (v *channelView) Close() error {
-	v.closing.Do(func() { close(v.closed) })
-	return nil
+// Close ends the subscriptions of this view.
+func (v *channelView) Close() (err error) {
+	v.closing.Do(func() {
+		close(v.closed)
+		err = v.host.leave()
+	})
+	return err
 }

@@ -19,9 +19,13 @@ type sqlSchema struct {
 	promises conformance.Promises
 }
 
+// anyBytes is what its documentation recommends for payloads that are not JSON: by
+// default all others are refused.
+func anyBytes(string) string { return "BYTEA" }
+
 func defaultSchema() sqlSchema {
 	return sqlSchema{
-		messages: func() wsql.SchemaAdapter { return wsql.DefaultPostgreSQLSchema{} },
+		messages: func() wsql.SchemaAdapter { return wsql.DefaultPostgreSQLSchema{GeneratePayloadType: anyBytes} },
 		offsets:  func() wsql.OffsetsAdapter { return wsql.DefaultPostgreSQLOffsetsAdapter{} },
 		promises: conformance.Promises{
 			Features: backend.Features{Ordered: true},
@@ -33,7 +37,7 @@ func defaultSchema() sqlSchema {
 // queueSchema has no groups, and takes no consumer group. It says nothing of order.
 func queueSchema() sqlSchema {
 	return sqlSchema{
-		messages: func() wsql.SchemaAdapter { return wsql.PostgreSQLQueueSchema{} },
+		messages: func() wsql.SchemaAdapter { return wsql.PostgreSQLQueueSchema{GeneratePayloadType: anyBytes} },
 		offsets:  func() wsql.OffsetsAdapter { return wsql.PostgreSQLQueueOffsetsAdapter{} },
 		promises: conformance.Promises{Durable: true, Transactions: true},
 	}
