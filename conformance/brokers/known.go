@@ -4,5 +4,20 @@ package brokers
 // every Pub/Sub, by the title of the case. Many of them depend on timing, so it is no
 // failure of the test if they do not show. Ours have none.
 func Known(backend string) map[string]string {
-	return map[string]map[string]string{}[backend]
+	return map[string]map[string]string{
+		"NATS JetStream, durable queue group": {
+			"delivery/an acked message is gone": "not found yet. Seen when a subscriber was closed right after the ack.",
+		},
+		"RabbitMQ, durable pub/sub": {
+			"delivery/nobody can change what is stored": redeliveredKey,
+			"redelivery/a nacked message comes back":    redeliveredKey,
+		},
+		"Redis Streams, consumer group": {
+			"delivery/nobody can change what is stored": "a nacked message is handed over again from the memory of the " +
+				"subscriber (the loop ResendLoop in pkg/redisstream/subscriber.go), not from the stream.",
+		},
+	}[backend]
 }
+
+const redeliveredKey = "a message that comes again has the metadata _watermill_amqp_redelivered, " +
+	"which nobody published (pkg/amqp/subscriber.go)."
