@@ -3,6 +3,7 @@
 //
 //	scripts/pgmq run scripts/brokers run env -C conformance/brokers go run ./report
 //
+// With -render it writes the tables again, of what is in docs/brokers.json.
 // With -check it runs nothing, and fails unless the tables are what docs/brokers.json
 // says and that file knows every case and every backend, with its version.
 package main
@@ -35,8 +36,12 @@ type finding struct {
 func main() {
 	root := flag.String("root", "../..", "directory of the repository")
 	check := flag.Bool("check", false, "only check that the tables are up to date")
+	again := flag.Bool("render", false, "only write the tables again, from docs/brokers.json")
 	flag.Parse()
 	work := write
+	if *again {
+		work = render
+	}
 	if *check {
 		work = verify
 	}
@@ -54,13 +59,26 @@ func write(ctx context.Context, root string) error {
 	if err != nil {
 		return err
 	}
+	if err := os.WriteFile(jsonPath(root), append(text, '\n'), 0o644); err != nil { //nolint:gosec // it is public
+		return err
+	}
+	return render(ctx, root)
+}
+
+// render writes the tables of what has been found before.
+func render(_ context.Context, root string) error {
+	text, err := os.ReadFile(jsonPath(root))
+	if err != nil {
+		return err
+	}
+	var findings []finding
+	if err := json.Unmarshal(text, &findings); err != nil {
+		return err
+	}
 	for path, content := range documents(root, findings) {
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil { //nolint:gosec // they are public
 			return err
 		}
-	}
-	if err := os.WriteFile(jsonPath(root), append(text, '\n'), 0o644); err != nil { //nolint:gosec // it is public
-		return err
 	}
 	readme, err := withTable(root, findings)
 	if err != nil {
