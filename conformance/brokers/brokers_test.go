@@ -1,0 +1,73 @@
+package brokers_test
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/conformance"
+	"github.com/ezq-go/ezq/conformance/brokers"
+)
+
+func TestOurBackendsKeepEveryPromise(t *testing.T) {
+	for _, b := range brokers.All() {
+		if b.Ours && b.Name != "memory" { // which the root module tests, in virtual time
+			t.Run(b.Title(), func(t *testing.T) {
+				conformance.Run(t, start(t, b), b.Promises, conformance.Limit(b.Limit))
+			})
+		}
+	}
+}
+
+func TestForeignPubSubsFailOnlyWhereItIsKnown(t *testing.T) {
+	for _, b := range brokers.All() {
+		if b.Ours {
+			continue
+		}
+		t.Run(b.Title(), func(t *testing.T) {
+			known := brokers.Known(b.Title())
+			results := conformance.Check(t.Context(), start(t, b), b.Promises, conformance.Limit(b.Limit))
+			for _, r := range results.Failed() {
+				title := r.Theme + "/" + r.Name
+				if reason, ok := known[title]; ok {
+					t.Logf("known: %s: %s (%s)", title, r.Failure, reason)
+				} else {
+					t.Errorf("new: %s: %s\n\tinstead: %s", title, r.Sentence, r.Failure)
+				}
+			}
+		})
+	}
+}
+
+func TestKnownFailuresNameBackendsAndCasesThatExist(t *testing.T) {
+	cases := map[string]bool{}
+	for _, c := range conformance.Cases() {
+		cases[c.Title()] = true
+	}
+	for _, b := range brokers.All() {
+		known := brokers.Known(b.Title())
+		require.False(t, b.Ours && len(known) > 0, "%s: our own failures are to be repaired", b.Title())
+		for title := range known {
+			require.True(t, cases[title], "%s: there is no case %q", b.Title(), title)
+		}
+	}
+}
+
+// start starts a backend until the test ends. What is missing skips the test, but not
+// in CI, where nobody would notice.
+func start(t *testing.T, b brokers.Backend) conformance.Open {
+	t.Helper()
+	open, stop, err := b.Start(t.Context(), brokers.FromEnvironment())
+	absent, ok := errors.AsType[*brokers.MissingError](err)
+	switch {
+	case ok && os.Getenv("CI") != "" && b.Mode != "extension": // which few servers have
+		t.Fatal("CI must not skip this: ", absent)
+	case ok:
+		t.Skip(absent)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, stop()) })
+	return open
+}

@@ -1,0 +1,126 @@
+package brokers
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/conformance"
+)
+
+func everyFeature() backend.Features {
+	return backend.Features{
+		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
+		Ordered: true, Lease: true, Drain: true,
+	}
+}
+
+func memoryBackend() Backend {
+	return Backend{
+		Name: "memory", Mode: "defaults", Module: "github.com/ezq-go/ezq", Ours: true,
+		Promises: conformance.Promises{Features: everyFeature(), Durable: true},
+		Limit:    10 * time.Minute, // its lease is 30 seconds, and cases take several of them
+		Start: func(context.Context, Services) (conformance.Open, func() error, error) {
+			return openMemory, nothing, nil
+		},
+	}
+}
+
+func openMemory(context.Context) (*conformance.System, error) {
+	queue := memory.New()
+	connect := func(o conformance.Options) (*conformance.Peer, error) {
+		process := queue.Beside(memory.Config{
+			MaxInFlight:  o.InFlight,
+			MaxExtension: o.Hold,
+			DrainTimeout: o.Drain,
+			Logger:       slog.New(slog.DiscardHandler),
+		})
+		return &conformance.Peer{Publisher: process, Subscriber: process}, nil
+	}
+	return &conformance.System{Connect: connect, Lease: 30 * time.Second}, nil
+}
+
+// goChannel promises nothing: it gives each subscription a copy of what is published
+// meanwhile, in any order.
+func goChannel() Backend {
+	return Backend{
+		Name: "Watermill gochannel", Mode: "defaults", Module: "github.com/ThreeDotsLabs/watermill",
+		Limit: time.Minute,
+		Start: func(context.Context, Services) (conformance.Open, func() error, error) {
+			return openGoChannel, nothing, nil
+		},
+	}
+}
+
+func openGoChannel(context.Context) (*conformance.System, error) {
+	host := &channelHost{}
+	connect := func(conformance.Options) (*conformance.Peer, error) {
+		view := host.enter()
+		return &conformance.Peer{Publisher: view, Subscriber: view}, nil
+	}
+	return &conformance.System{Connect: connect}, nil
+}
+
+// channelHost has a gochannel for as long as anybody uses it. The last to leave closes
+// it; whoever comes after that finds a new one, as after a restart of the program.
+type channelHost struct {
+	mu      sync.Mutex
+	channel *gochannel.GoChannel
+	users   int
+}
+
+func (h *channelHost) enter() *channelView {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.users == 0 {
+		h.channel = gochannel.NewGoChannel(gochannel.Config{}, watermill.NopLogger{})
+	}
+	h.users++
+	return &channelView{GoChannel: h.channel, host: h, closed: make(chan struct{})}
+}
+
+func (h *channelHost) leave() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.users--; h.users > 0 {
+		return nil
+	}
+	return h.channel.Close()
+}
+
+// channelView is a gochannel that is closed without closing it for others.
+type channelView struct {
+	*gochannel.GoChannel
+	host    *channelHost
+	closed  chan struct{}
+	closing sync.Once
+}
+
+// Subscribe implements [message.Subscriber].
+func (v *channelView) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		select {
+		case <-v.closed:
+		case <-ctx.Done():
+		}
+	}()
+	return v.GoChannel.Subscribe(ctx, topic)
+}
+
+// Close ends the subscriptions of this view.
+func (v *channelView) Close() (err error) {
+	v.closing.Do(func() {
+		close(v.closed)
+		err = v.host.leave()
+	})
+	return err
+}

@@ -1,0 +1,184 @@
+// Report runs the conformance suite on every backend that can be reached, and writes
+// what it has found to docs/brokers.md, docs/brokers.json and the table in README.md:
+//
+//	scripts/pgmq run scripts/brokers run env -C conformance/brokers go run ./report
+//
+// With -render it writes the tables again, of what is in docs/brokers.json.
+// With -check it runs nothing, and fails unless the tables are what docs/brokers.json
+// says and that file knows every case and every backend, with its version.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/ezq-go/ezq/conformance"
+	"github.com/ezq-go/ezq/conformance/brokers"
+)
+
+// finding is what the suite has found in one backend.
+type finding struct {
+	Backend string              `json:"backend"`
+	Version string              `json:"version"`
+	Mode    string              `json:"mode"`
+	Ours    bool                `json:"ours"`
+	Missing string              `json:"missing,omitempty"` // why it was not run
+	Results conformance.Results `json:"results,omitempty"`
+}
+
+func main() {
+	root := flag.String("root", "../..", "directory of the repository")
+	check := flag.Bool("check", false, "only check that the tables are up to date")
+	again := flag.Bool("render", false, "only write the tables again, from docs/brokers.json")
+	flag.Parse()
+	work := write
+	if *again {
+		work = render
+	}
+	if *check {
+		work = verify
+	}
+	if err := work(context.Background(), *root); err != nil {
+		log.Fatal("report: ", err)
+	}
+}
+
+func write(ctx context.Context, root string) error {
+	findings, err := examineAll(ctx)
+	if err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(findings, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(jsonPath(root), append(text, '\n'), 0o644); err != nil { //nolint:gosec // it is public
+		return err
+	}
+	return render(ctx, root)
+}
+
+// render writes the tables of what has been found before.
+func render(_ context.Context, root string) error {
+	text, err := os.ReadFile(jsonPath(root))
+	if err != nil {
+		return err
+	}
+	var findings []finding
+	if err := json.Unmarshal(text, &findings); err != nil {
+		return err
+	}
+	for path, content := range documents(root, findings) {
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil { //nolint:gosec // they are public
+			return err
+		}
+	}
+	readme, err := withTable(root, findings)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(readmePath(root), []byte(readme), 0o644) //nolint:gosec // it is public
+}
+
+// examineAll examines a few backends at a time: cases mostly wait.
+func examineAll(ctx context.Context) ([]finding, error) {
+	all := brokers.All()
+	findings, errs := make([]finding, len(all)), make([]error, len(all))
+	slots := make(chan struct{}, 4)
+	var running sync.WaitGroup
+	for i, b := range all {
+		running.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			var err error
+			if findings[i], err = examine(ctx, b); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", b.Title(), err)
+			}
+			log.Print(b.Title(), ": done")
+		})
+	}
+	running.Wait()
+	return findings, errors.Join(errs...)
+}
+
+func examine(ctx context.Context, b brokers.Backend) (finding, error) {
+	found := finding{Backend: b.Name, Version: b.Version(), Mode: b.Mode, Ours: b.Ours}
+	open, stop, err := b.Start(ctx, brokers.FromEnvironment())
+	if absent, ok := errors.AsType[*brokers.MissingError](err); ok {
+		found.Missing = absent.What
+		return found, nil
+	}
+	if err != nil {
+		return found, err
+	}
+	found.Results = conformance.Check(ctx, open, b.Promises, conformance.Limit(b.Limit))
+	return found, stop()
+}
+
+// verify compares what does not depend on a run.
+func verify(_ context.Context, root string) error {
+	text, err := os.ReadFile(jsonPath(root))
+	if err != nil {
+		return err
+	}
+	var findings []finding
+	if err := json.Unmarshal(text, &findings); err != nil {
+		return err
+	}
+	if err := complete(findings); err != nil {
+		return fmt.Errorf("%w: run the report again", err)
+	}
+	for path, want := range documents(root, findings) {
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			return fmt.Errorf("%s is stale: run the report again", path)
+		}
+	}
+	want, err := withTable(root, findings)
+	if err != nil {
+		return err
+	}
+	if got, err := os.ReadFile(readmePath(root)); err != nil || string(got) != want {
+		return errors.New("the table in README.md is stale: run the report again")
+	}
+	return nil
+}
+
+func complete(findings []finding) error {
+	all := brokers.All()
+	if len(findings) != len(all) {
+		return errors.New("there is another number of backends")
+	}
+	for i, b := range all {
+		f := findings[i]
+		if f.Backend != b.Name || f.Mode != b.Mode || f.Version != b.Version() {
+			return fmt.Errorf("%s %s is not reported", b.Title(), b.Version())
+		}
+		if f.Missing == "" && !sameCases(f.Results) {
+			return fmt.Errorf("%s has been examined with other cases", b.Title())
+		}
+	}
+	return nil
+}
+
+func sameCases(results conformance.Results) bool {
+	cases := conformance.Cases()
+	if len(results) != len(cases) {
+		return false
+	}
+	for i, c := range cases {
+		if results[i].Theme+"/"+results[i].Name != c.Title() || results[i].Sentence != c.Sentence {
+			return false
+		}
+	}
+	return true
+}
+
+func jsonPath(root string) string   { return filepath.Join(root, "docs", "brokers.json") }
+func readmePath(root string) string { return filepath.Join(root, "README.md") }
