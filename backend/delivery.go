@@ -99,7 +99,7 @@ func Shared(ctx context.Context) bool { return ctx.Value(sharedKey{}) != nil }
 // Redelay and Progress, or else in its own way. Like [message.Message.Nack] it
 // returns false if msg has been acked. The first of several nacks counts.
 func Nack(msg *message.Message, r Redelivery) bool {
-	if d := DeliveryFrom(msg.Context()); d != nil {
+	if d := DeliveryFrom(msg.Context()); d != nil && !settled(msg) {
 		d.verdict.CompareAndSwap(nil, &Verdict{Redelivery: r})
 	}
 	return msg.Nack()
@@ -111,7 +111,21 @@ func Nack(msg *message.Message, r Redelivery) bool {
 // if msg has been acked or nacked, or if its backend does not promise that.
 func DeadLetter(msg *message.Message, letter Letter) bool {
 	d := DeliveryFrom(msg.Context())
-	return d != nil && d.DeadLetters && d.verdict.CompareAndSwap(nil, &Verdict{Letter: &letter}) && msg.Nack()
+	return d != nil && d.DeadLetters && !settled(msg) &&
+		d.verdict.CompareAndSwap(nil, &Verdict{Letter: &letter}) && msg.Nack()
+}
+
+// settled reports whether msg has been acked or nacked, also without a verdict. One that
+// is given later would be seen by a backend that has not looked yet, and not by another.
+func settled(msg *message.Message) bool {
+	select {
+	case <-msg.Acked():
+		return true
+	case <-msg.Nacked():
+		return true
+	default:
+		return false
+	}
 }
 
 // Keeper is what keeps a message while it is with its consumer.

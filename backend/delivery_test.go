@@ -1,0 +1,55 @@
+package backend_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+func received(d *backend.Delivery) *message.Message {
+	msg := message.NewMessage("id", nil)
+	msg.SetContext(backend.WithDelivery(msg.Context(), d))
+	return msg
+}
+
+func TestAMessageThatWasNackedCannotBeGivenUp(t *testing.T) {
+	t.Parallel()
+	d := &backend.Delivery{DeadLetters: true}
+	msg := received(d)
+	msg.Nack()
+	if backend.DeadLetter(msg, backend.Letter{Topic: "dead"}) {
+		t.Error("DeadLetter says that it has given up a message that was nacked")
+	}
+	if v, ok := d.Verdict(); ok {
+		t.Errorf("the backend is told %+v about a message that was nacked before", v)
+	}
+}
+
+func TestTheFirstOfSeveralNacksCounts(t *testing.T) {
+	t.Parallel()
+	d := &backend.Delivery{}
+	msg := received(d)
+	msg.Nack()
+	if !backend.Nack(msg, backend.Redelivery{Delay: time.Hour}) {
+		t.Error("Nack says that the message was acked")
+	}
+	if v, ok := d.Verdict(); ok {
+		t.Errorf("the backend is told %+v about a message that was nacked before", v)
+	}
+}
+
+func TestAnAckedMessageCannotBeGivenUpOrNacked(t *testing.T) {
+	t.Parallel()
+	d := &backend.Delivery{DeadLetters: true}
+	msg := received(d)
+	msg.Ack()
+	if backend.DeadLetter(msg, backend.Letter{}) || backend.Nack(msg, backend.Redelivery{}) {
+		t.Error("an acked message was taken back")
+	}
+	if v, ok := d.Verdict(); ok {
+		t.Errorf("the backend is told %+v about a message that was acked", v)
+	}
+}
