@@ -90,7 +90,7 @@ func (b *bench) call(what string, f func() error) error {
 	go func() {
 		defer func() {
 			if r := recover(); r != nil {
-				result <- fmt.Errorf("panic: %v%s", r, firstFrame(string(debug.Stack()), "panic("))
+				result <- fmt.Errorf("%w: %v%s", errPanic, r, firstFrame(string(debug.Stack()), "panic("))
 			}
 		}()
 		err := errEnded // if f does not return
@@ -106,11 +106,23 @@ func (b *bench) call(what string, f func() error) error {
 		b.mu.Unlock()
 		return err
 	case <-timer.C:
-		return fmt.Errorf("it did not return within %v", b.patience)
+		return fmt.Errorf("%w within %v", errStuck, b.patience)
 	}
 }
 
-var errEnded = errors.New("it ended its goroutine: does it call FailNow or SkipNow?")
+// What a call may do instead of returning.
+var (
+	errPanic = errors.New("panic")
+	errStuck = errors.New("it did not return")
+	errEnded = errors.New("it ended its goroutine: does it call FailNow or SkipNow?")
+)
+
+// requireRefusal ends the case if err is not an error that the backend has returned.
+func (b *bench) requireRefusal(err error) {
+	if errors.Is(err, errPanic) || errors.Is(err, errStuck) || errors.Is(err, errEnded) {
+		b.fail("instead of an error: %v", err)
+	}
+}
 
 // must is call that ends the case with an error.
 func (b *bench) must(what string, f func() error) {

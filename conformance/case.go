@@ -22,7 +22,8 @@ func (c Case) Needs() []string { return c.needs.names() }
 // Cases returns the whole suite, theme by theme.
 func Cases() []Case {
 	return slices.Concat(
-		delivery(), redelivery(), delays(), ordering(), lifecycle(),
+		delivery(), payload(), topics(), redelivery(), delays(), ordering(), leases(), groups(),
+		transactions(), letters(), lifecycle(), stopping(), hostile(),
 	)
 }
 

@@ -57,6 +57,14 @@ func (p *peer) send(topic string, msgs ...*message.Message) {
 	p.b.must("Publish", func() error { return p.Publisher.Publish(topic, msgs...) })
 }
 
+// trySend publishes a message that the backend may refuse, and reports whether it was
+// accepted. To panic is no way to refuse.
+func (p *peer) trySend(topic string, msg *message.Message) bool {
+	err := p.b.call("Publish", func() error { return p.Publisher.Publish(topic, msg) })
+	p.b.requireRefusal(err)
+	return err == nil
+}
+
 // subscribe starts a subscription that lasts as long as the peer.
 func (p *peer) subscribe(topic string) *inbox {
 	return p.subscribeWith(p.b.ctx, topic)
@@ -71,11 +79,38 @@ func (p *peer) subscribeWith(ctx context.Context, topic string) *inbox {
 		in.messages, err = p.Subscriber.Subscribe(ctx, topic)
 		return err
 	})
+	p.add(in)
+	return in
+}
+
+// trySubscribe is subscribe to a topic that the backend may refuse. It returns nil then.
+func (p *peer) trySubscribe(topic string) *inbox {
+	in := &inbox{b: p.b}
+	ctx, stop := context.WithCancel(p.b.ctx)
+	in.stop = stop
+	err := p.b.call("Subscribe", func() (err error) {
+		if i, ok := p.Subscriber.(message.SubscribeInitializer); ok {
+			if err := i.SubscribeInitialize(topic); err != nil {
+				return err
+			}
+		}
+		in.messages, err = p.Subscriber.Subscribe(ctx, topic)
+		return err
+	})
+	p.b.requireRefusal(err)
+	if err != nil {
+		stop()
+		return nil
+	}
+	p.add(in)
+	return in
+}
+
+func (p *peer) add(in *inbox) {
 	p.b.require(in.messages != nil, "Subscribe returned a nil channel")
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.inboxes = append(p.inboxes, in)
-	p.mu.Unlock()
-	return in
 }
 
 // initialize prepares a topic, as programs do before they publish to a topic that
