@@ -24,6 +24,7 @@ func Cases() []Case {
 	return slices.Concat(
 		delivery(), payload(), topics(), redelivery(), delays(), ordering(), leases(), groups(),
 		transactions(), letters(), lifecycle(), stopping(), hostile(),
+		handling(), poisoned(), control(), stoppingRouters(),
 	)
 }
 

@@ -15,8 +15,9 @@ type peer struct {
 	*Peer
 	b *bench
 
-	mu      sync.Mutex
-	inboxes []*inbox
+	mu       sync.Mutex
+	inboxes  []*inbox
+	routings []*routing
 
 	closing  sync.Once
 	closeErr error
@@ -121,10 +122,17 @@ func (p *peer) initialize(topic string) {
 	}
 }
 
-// settleRest nacks what the case has received and left, so that nobody waits for it.
+// settleRest stops the routers, and nacks what the case has received and left, so that
+// nobody waits for it.
 func (p *peer) settleRest() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, r := range p.routings {
+		r.stop()
+		if !closedWithin(r.ended, p.b.patience) {
+			p.b.record("the router was still running %v after it was stopped", p.b.patience)
+		}
+	}
 	for _, in := range p.inboxes {
 		in.nackAll()
 	}

@@ -1,0 +1,181 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/ezq-go/ezq/ezq"
+)
+
+func control() []Case {
+	return theme("control events",
+		promise("EndEvent ends after what came before it",
+			"A router that receives an EndEvent has handled the events before it, each once, and ends without error; those after it stay.",
+			needsDurable|needsOrdered, endEventEnds),
+		promise("EndEvent stops one router, once",
+			"Of two routers one ends; the other, and one that starts later, go on.",
+			needsDurable, endEventStopsOne),
+		promise("InterruptEvent interrupts",
+			"A router that receives an InterruptEvent ends its handlers' contexts, with the cause ErrInterrupted, and their events come back.",
+			needsDurable, interruptEventInterrupts),
+	)
+}
+
+func stoppingRouters() []Case {
+	return theme("stopping a router",
+		promise("handlers finish",
+			"A router whose context ends waits for its handlers, whose contexts live on; what they have done is done.",
+			needsDurable|needsDrain, handlersFinish),
+		promise("who takes too long is interrupted",
+			"A handler that takes longer than DrainTimeout is interrupted, and its event comes back as if it had not been delivered.",
+			needsDurable|needsDrain, slowHandlerIsInterrupted),
+		promise("a stop loses nothing",
+			"Of many events, handled by routers that are stopped again and again, each is handled.",
+			needsDurable, stopLosesNothing),
+	)
+}
+
+func endEventEnds(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	handled := make(chan string, 100)
+	p.initialize(topic)
+	p.emit(topic, append(append(visits(numbered(20)...), ezq.EndEvent{}), visits("after")...)...)
+	report := func(_ context.Context, e visit) error {
+		handled <- e.Label
+		return nil
+	}
+	if err := p.handle(topic, ezq.Config{Concurrency: 4}, report).wait(); err != nil {
+		b.fail("the router ended with the error %q", err)
+	}
+	b.require(len(handled) == 20, "the router had handled %d events when it ended, and 20 came before the EndEvent", len(handled))
+	collect(b, handled, numbered(20)...)
+	b.connect(Options{}).handle(topic, ezq.Config{}, report)
+	collect(b, handled, "after")
+}
+
+func endEventStopsOne(b *bench) {
+	one, two, topic := b.connect(Options{}), b.connect(Options{}), b.topic()
+	handled := make(chan string, 100)
+	report := func(_ context.Context, e visit) error {
+		handled <- e.Label
+		return nil
+	}
+	first, second := one.handle(topic, ezq.Config{}, report), two.handle(topic, ezq.Config{}, report)
+	one.emit(topic, ezq.EndEvent{})
+	ended, going := first, second
+	select {
+	case <-first.ended:
+	case <-second.ended:
+		ended, going = second, first
+	case <-time.After(b.patience):
+	}
+	if err := ended.wait(); err != nil {
+		b.fail("the router ended with the error %q", err)
+	}
+	b.require(!closedWithin(going.ended, moment+2*b.system.Lease), "one EndEvent ended two routers")
+	one.emit(topic, visit{"a"})
+	collect(b, handled, "a")
+	going.mustEnd()
+	third := b.connect(Options{}).handle(topic, ezq.Config{}, report)
+	b.require(!closedWithin(third.ended, moment), "the EndEvent ended a router that started later")
+	third.mustEnd()
+}
+
+// untilInterrupted returns a handler that waits for its context to end, the first time,
+// and the channels on which it says so and reports the cause and the later deliveries.
+func untilInterrupted() (handler func(context.Context, visit) error, begun chan struct{}, causes chan error, again chan ezq.Meta) {
+	begun, causes, again = make(chan struct{}), make(chan error, 1), make(chan ezq.Meta, 100)
+	var known atomic.Bool
+	return func(ctx context.Context, _ visit) error {
+		if known.Swap(true) {
+			again <- ezq.MetaFrom(ctx)
+			return nil
+		}
+		close(begun)
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		return ctx.Err()
+	}, begun, causes, again
+}
+
+func interruptEventInterrupts(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	handler, begun, causes, again := untilInterrupted()
+	r := p.handle(topic, ezq.Config{DrainTimeout: time.Hour}, handler)
+	p.emit(topic, visit{"a"})
+	next(b, begun, "the event was not handled")
+	p.emit(topic, ezq.InterruptEvent{})
+	b.requireInterrupted(r, causes, ezq.ErrInterrupted)
+	b.connect(Options{}).handle(topic, ezq.Config{}, handler)
+	next(b, again, "the event did not come back")
+}
+
+// requireInterrupted ends the case unless a router has interrupted its handler and ended
+// with that error.
+func (b *bench) requireInterrupted(r *routing, causes <-chan error, want error) {
+	cause := next(b, causes, "the context of the handler did not end")
+	b.require(errors.Is(cause, ezq.ErrInterrupted), "the context of the handler ended with the cause %q instead of ErrInterrupted", cause)
+	err := r.wait()
+	b.require(errors.Is(err, want), "the router ended with the error %q instead of %q", err, want)
+}
+
+func handlersFinish(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	begun, outcome := make(chan struct{}), make(chan error, 100)
+	finish := make(chan struct{})
+	r := p.handle(topic, ezq.Config{DrainTimeout: time.Hour}, func(ctx context.Context, _ visit) error {
+		close(begun)
+		<-finish
+		outcome <- ctx.Err()
+		return nil
+	})
+	p.emit(topic, visit{"a"})
+	next(b, begun, "the event was not handled")
+	r.stop()
+	b.require(!closedWithin(r.ended, 2*moment), "the router did not wait for its handler")
+	close(finish)
+	err := next(b, outcome, "the handler did not finish")
+	b.require(err == nil, "the context of the handler ended while the router was waiting for it")
+	r.mustEnd()
+	b.connect(Options{}).subscribe(topic).none(moment+2*b.system.Lease, "its handler has finished")
+}
+
+func slowHandlerIsInterrupted(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	handler, begun, causes, again := untilInterrupted()
+	r := p.handle(topic, ezq.Config{DrainTimeout: 2 * moment}, handler)
+	p.emit(topic, visit{"a"})
+	next(b, begun, "the event was not handled")
+	r.stop()
+	b.requireInterrupted(r, causes, ezq.ErrDrainTimeout)
+	b.connect(Options{}).handle(topic, ezq.Config{}, handler)
+	meta := next(b, again, "the event did not come back")
+	b.require(meta.Failures == 0, "an event that was interrupted has %d failures", meta.Failures)
+}
+
+func stopLosesNothing(b *bench) {
+	topic := b.topic()
+	handled := make(chan string, 1000)
+	first := b.connect(Options{})
+	first.initialize(topic)
+	first.emit(topic, visits(numbered(60)...)...)
+	missing := map[string]bool{}
+	for _, label := range numbered(60) {
+		missing[label] = true
+	}
+	for len(missing) > 0 {
+		r := b.connect(Options{}).handle(topic, ezq.Config{Concurrency: 5, DrainTimeout: b.patience}, func(_ context.Context, e visit) error {
+			handled <- e.Label
+			return nil
+		})
+		for range 10 {
+			delete(missing, next(b, handled, "not all events were handled, among them "+anyOf(missing)))
+			if len(missing) == 0 {
+				break
+			}
+		}
+		r.mustEnd()
+	}
+}

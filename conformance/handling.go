@@ -1,0 +1,214 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ezq-go/ezq/ezq"
+)
+
+var errVisit = errors.New("no visitors today")
+
+func handling() []Case {
+	return theme("router",
+		promise("a handled event is done",
+			"Each event is handled; what was handled is not in the queue any more.",
+			needsDurable, handledIsDone),
+		promise("a failed event is handled again",
+			"An event whose handler returns an error, or panics, is handled again.",
+			needsDurable, failedIsHandledAgain),
+		promise("failures are counted",
+			"A handler knows how often its event has failed, and the number of its delivery.",
+			needsDurable|needsProgress|needsAttempts, failuresAreCounted),
+		promise("RetryAfter waits",
+			"An event whose handler returns RetryAfter is not handled again sooner, and without undue delay then.",
+			needsDurable|needsRedelay, retryAfterWaits),
+		promise("only who failed runs again",
+			"Of several handlers of an event those that have succeeded do not run again when another one fails.",
+			needsDurable|needsProgress, onlyFailedRunsAgain),
+		promise("an event for later waits",
+			"An event that is published with a delay is not handled sooner.",
+			needsDurable|needsDelay, laterWaits),
+		promise("a slow handler holds up no other topic",
+			"While all handlers of one topic are busy, the events of another are handled.",
+			needsDurable, slowHandlerHoldsUpNoOther),
+		promise("an unknown event stays",
+			"An event that no handler takes stays in the queue, for a router that knows it.",
+			needsDurable, unknownStays),
+		promise("an event is published with the work",
+			"An event that a handler publishes in a transaction exists if that is committed, and not if it is rolled back.",
+			needsDurable|needsTransactions, publishedWithWork),
+	)
+}
+
+func handledIsDone(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	handled := make(chan string, 100)
+	r := p.handle(topic, ezq.Config{}, func(_ context.Context, e visit) error {
+		handled <- e.Label
+		return nil
+	})
+	p.emit(topic, visits(numbered(20)...)...)
+	collect(b, handled, numbered(20)...)
+	r.mustEnd()
+	b.connect(Options{}).subscribe(topic).none(moment+2*b.system.Lease, "its event was handled")
+}
+
+func failedIsHandledAgain(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	handled := make(chan string, 100)
+	failed := map[string]bool{}
+	p.handle(topic, ezq.Config{Concurrency: 1}, func(_ context.Context, e visit) error {
+		if !failed[e.Label] {
+			failed[e.Label] = true
+			if e.Label == "panics" {
+				panic(errVisit)
+			}
+			return ezq.RetryAfter(0, errVisit)
+		}
+		handled <- e.Label
+		return nil
+	})
+	p.emit(topic, visits("fails", "panics")...)
+	collect(b, handled, "fails", "panics")
+}
+
+func failuresAreCounted(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	metas := make(chan ezq.Meta, 100)
+	p.handle(topic, ezq.Config{}, func(ctx context.Context, _ visit) error {
+		metas <- ezq.MetaFrom(ctx)
+		return ezq.RetryAfter(0, errVisit)
+	})
+	p.emit(topic, visit{"a"})
+	for n := range 4 {
+		meta := next(b, metas, "the event was not handled again")
+		b.require(meta.Failures == n, "the handler was told of %d failures instead of %d", meta.Failures, n)
+		b.require(meta.Delivery == n+1, "the handler was told of delivery %d instead of %d", meta.Delivery, n+1)
+	}
+}
+
+func retryAfterWaits(b *bench) {
+	p, topic, d := b.connect(Options{}), b.topic(), b.delay()
+	handled := make(chan time.Time, 100)
+	first := true
+	p.handle(topic, ezq.Config{Concurrency: 1}, func(context.Context, visit) error {
+		handled <- time.Now()
+		if first {
+			first = false
+			return ezq.RetryAfter(d, errVisit)
+		}
+		return nil
+	})
+	p.emit(topic, visit{"a"})
+	start := next(b, handled, "the event was not handled")
+	b.requireDelay(next(b, handled, "the event was not handled again").Sub(start), d)
+}
+
+func onlyFailedRunsAgain(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	handled := make(chan string, 100)
+	p.start(ezq.Config{}, []string{topic}, func(r *ezq.Router) {
+		ezq.Handle(r, func(context.Context, visit) error {
+			handled <- "steady"
+			return nil
+		}, ezq.Topic(topic), ezq.Name("steady"))
+		ezq.Handle(r, func(ctx context.Context, _ visit) error {
+			if ezq.MetaFrom(ctx).Failures < 3 {
+				return ezq.RetryAfter(0, errVisit)
+			}
+			handled <- "late"
+			return nil
+		}, ezq.Topic(topic), ezq.Name("late"))
+	})
+	p.emit(topic, visit{"a"})
+	collect(b, handled, "steady", "late")
+	nothing(b, handled, moment, "the handler %q ran again")
+}
+
+func laterWaits(b *bench) {
+	p, topic, d := b.connect(Options{}), b.topic(), b.delay()
+	handled := make(chan string, 100)
+	p.handle(topic, ezq.Config{}, func(_ context.Context, e visit) error {
+		handled <- e.Label
+		return nil
+	})
+	start := time.Now()
+	b.must("ezq.Publish with a delay", func() error {
+		return ezq.Publish(b.ctx, p.Publisher, visit{"a"}, ezq.Topic(topic), ezq.Delay(d))
+	})
+	next(b, handled, "the event was not handled")
+	b.requireDelay(time.Since(start), d)
+}
+
+func slowHandlerHoldsUpNoOther(b *bench) {
+	p, slow, fast := b.connect(Options{}), b.topic(), b.topic()
+	handled, release := make(chan string, 100), make(chan struct{})
+	defer close(release)
+	p.start(ezq.Config{Concurrency: 2}, []string{slow, fast}, func(r *ezq.Router) {
+		ezq.Handle(r, func(ctx context.Context, _ visit) error {
+			select {
+			case <-release:
+			case <-ctx.Done():
+			}
+			return nil
+		}, ezq.Topic(slow))
+		ezq.Handle(r, func(_ context.Context, e visit) error {
+			handled <- e.Label
+			return nil
+		}, ezq.Topic(fast))
+	})
+	p.emit(slow, visits(numbered(20)...)...)
+	p.emit(fast, visits(numbered(20)...)...)
+	collect(b, handled, numbered(20)...)
+}
+
+type stranger struct{}
+
+func (stranger) EventName() string { return "ConformanceStranger" }
+
+func unknownStays(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	handled := make(chan string, 100)
+	r := p.handle(topic, ezq.Config{}, func(_ context.Context, e visit) error {
+		handled <- e.Label
+		return nil
+	})
+	p.emit(topic, stranger{}, visit{"a"})
+	collect(b, handled, "a")
+	r.mustEnd()
+	b.connect(Options{}).start(ezq.Config{}, []string{topic}, func(r *ezq.Router) {
+		ezq.Handle(r, func(context.Context, stranger) error {
+			handled <- "stranger"
+			return nil
+		}, ezq.Topic(topic))
+	})
+	collect(b, handled, "stranger")
+}
+
+func publishedWithWork(b *bench) {
+	p, topic, results := b.connect(Options{}), b.topic(), b.topic()
+	b.require(p.Begin != nil, "Transactions is promised, and Connect returned a Peer without Begin")
+	in := p.subscribe(results)
+	failed := false
+	p.handle(topic, ezq.Config{Concurrency: 1}, func(ctx context.Context, e visit) error {
+		tx, err := p.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		msgs := b.messages(fmt.Sprint(e.Label, failed))
+		if err := tx.Publisher.Publish(results, msgs...); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+		if !failed {
+			failed = true
+			return ezq.RetryAfter(0, errors.Join(errVisit, tx.Rollback()))
+		}
+		return tx.Commit()
+	})
+	p.emit(topic, visit{"a"})
+	b.ack(in.expect("atrue"))
+	in.none(moment, "its transaction was rolled back")
+}
