@@ -1,0 +1,105 @@
+package ezqotel_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+func TestMessagesAreCountedAsTheyPass(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, queue := newLab(t), newQueue(t, memory.Config{})
+		inside := 0.0
+		l.run(queue, func(r *ezq.Router) {
+			if _, err := l.ObserveRouter(r); err != nil {
+				t.Fatal(err)
+			}
+			ezq.Handle(r, func(context.Context, Ordered) error {
+				time.Sleep(2 * time.Second)
+				return nil
+			})
+		}, func(ctx context.Context, p message.Publisher) {
+			publish(t, ctx, p, Ordered{1}, ezq.Delay(time.Hour))
+			publish(t, ctx, p, Ordered{2})
+			time.Sleep(time.Second)
+			inside = l.value("ezq.process.active")
+			if l.value("ezq.router.in_flight") != 1 || l.value("ezq.router.healthy") != 1 || l.value("ezq.router.paused") != 0 {
+				t.Error("what is observed of the router is wrong")
+			}
+			time.Sleep(2 * time.Hour)
+		})
+		if inside != 1 {
+			t.Errorf("%v messages were being handled, not 1", inside)
+		}
+		topic := attribute.String("messaging.destination.name", "ezq")
+		for name, want := range map[string]float64{
+			"messaging.client.sent.messages":      2,
+			"messaging.client.operation.duration": 2,
+			"messaging.client.consumed.messages":  2,
+			"messaging.process.duration":          2,
+			"ezq.process.active":                  0,
+			"ezq.message.latency":                 2,
+			"ezq.router.healthy":                  0,
+		} {
+			conditions := []attribute.KeyValue{topic}
+			if name == "ezq.router.healthy" {
+				conditions = nil
+			}
+			if got := l.value(name, conditions...); got != want {
+				t.Errorf("%s is %v, not %v", name, got, want)
+			}
+		}
+		if got, want := l.sum("ezq.message.latency"), (2*time.Second + time.Hour + 2*time.Second).Seconds(); got != want {
+			t.Errorf("the messages took %v s together, not %v s", got, want)
+		}
+	})
+}
+
+// sum returns the sum of all values of a histogram.
+func (l *lab) sum(name string) (total float64) {
+	l.t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := l.reader.Collect(context.Background(), &all); err != nil {
+		l.t.Fatal(err)
+	}
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if data, ok := m.Data.(metricdata.Histogram[float64]); ok && m.Name == name {
+				for _, p := range data.DataPoints {
+					total += p.Sum
+				}
+			}
+		}
+	}
+	return total
+}
+
+type brokenPublisher struct{}
+
+func (brokenPublisher) Publish(string, ...*message.Message) error { return errors.New("no route") }
+func (brokenPublisher) Close() error                              { return nil }
+
+func TestAPublishThatFailsShows(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	if err := l.Publisher(brokenPublisher{}).Publish("orders", message.NewMessage("1", nil)); err == nil || err.Error() != "no route" {
+		t.Errorf("the error is %v", err)
+	}
+	kind := attribute.String("error.type", "*errors.errorString")
+	if span := l.span("publish orders", kind); span.Status().Description != "no route" {
+		t.Errorf("status %v", span.Status())
+	}
+	if l.value("messaging.client.sent.messages", kind) != 1 {
+		t.Error("it was not counted with its error")
+	}
+}

@@ -1,0 +1,110 @@
+package ezqotel
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+const outcomeKey = attribute.Key("ezq.outcome")
+
+// What becomes of a message.
+const (
+	succeeded    = "succeeded"
+	failed       = "failed"
+	deadLettered = "dead_lettered"
+	givenBack    = "given_back"
+	leaseLost    = "lease_lost"
+)
+
+type outcome struct {
+	name   string
+	err    error           // if it failed
+	topic  string          // of a dead letter
+	reason string          // of that
+	back   backend.Verdict // of what comes back
+}
+
+// errPanicked is what a handler has returned that has not returned.
+var errPanicked = errors.New("the handler panicked, or ended its goroutine")
+
+// judge says what became of msg, whose handling has returned err.
+func (h *handling) judge(msg *message.Message, err error) outcome {
+	o := outcome{err: err}
+	nacked := isClosed(msg.Nacked())
+	if h.delivery != nil && nacked {
+		o.back, _ = h.delivery.Verdict()
+	}
+	cause := context.Cause(h.outer)
+	switch {
+	case o.back.Letter != nil:
+		o.name, o.topic, o.reason = deadLettered, o.back.Letter.Topic, o.back.Letter.Metadata[backend.DeadLetterReason]
+	case h.fate.topic.Load() != nil:
+		o.name, o.topic, o.reason = deadLettered, *h.fate.topic.Load(), msg.Metadata.Get(backend.DeadLetterReason)
+	case err == nil && !nacked:
+		o.name = succeeded
+	case errors.Is(cause, backend.ErrLeaseLost), errors.Is(err, backend.ErrLeaseLost):
+		o.name, o.err = leaseLost, cmp.Or(err, backend.ErrLeaseLost)
+	case err == nil, errors.Is(cause, backend.ErrInterrupted):
+		o.name, o.err = givenBack, nil
+	default:
+		o.name = failed
+	}
+	return o
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func (o outcome) describe(span trace.Span) {
+	span.SetAttributes(outcomeKey.String(o.name))
+	if o.err != nil {
+		span.RecordError(o.err)
+		fail(span, o.err)
+	}
+	switch o.name {
+	case failed:
+		var when []attribute.KeyValue
+		if wait, ok := ezq.RetryDelay(o.err); ok {
+			when = append(when, attribute.Float64("ezq.retry.delay", wait.Seconds()))
+		}
+		span.AddEvent("ezq.retry", trace.WithAttributes(when...))
+	case deadLettered:
+		span.AddEvent("ezq.dead_letter", trace.WithAttributes(
+			attribute.String("ezq.dead_letter.topic", o.topic), attribute.String("ezq.dead_letter.reason", o.reason)))
+		span.SetStatus(codes.Error, o.reason)
+	}
+}
+
+// published is a message being handled, and where it has been published as a dead
+// letter: that is how Poison, and Watermill's PoisonQueue, give up a message of a
+// backend that cannot move it.
+type published struct {
+	id    string
+	topic atomic.Pointer[string]
+}
+
+type publishedKey struct{}
+
+// noteDeadLetter is for a message that has been published to topic.
+func noteDeadLetter(msg *message.Message, topic string) {
+	handled, ok := msg.Context().Value(publishedKey{}).(*published)
+	if ok && handled.id == msg.UUID && msg.Metadata.Get(backend.DeadLetterReason) != "" {
+		handled.topic.Store(&topic)
+	}
+}

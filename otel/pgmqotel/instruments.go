@@ -1,0 +1,51 @@
+package pgmqotel
+
+import (
+	"errors"
+
+	"go.opentelemetry.io/otel/metric"
+)
+
+type instruments struct {
+	visible, invisible, estimate, deadRows metric.Int64ObservableGauge
+	oldestAge                              metric.Float64ObservableGauge
+
+	claimed, settled, expired  metric.Int64ObservableCounter
+	waiting, unstored, failing metric.Int64ObservableGauge
+}
+
+// create makes all instruments, and returns them as a list too.
+func (in *instruments) create(meter metric.Meter) ([]metric.Observable, error) {
+	var all []metric.Observable
+	var errs []error
+	for _, gauge := range []struct {
+		at                      *metric.Int64ObservableGauge
+		name, unit, description string
+	}{
+		{&in.visible, "ezq.queue.visible", "{message}", "Messages that wait for a consumer, counted up to 10,000."},
+		{&in.invisible, "ezq.queue.invisible", "{message}", "Messages that are leased, delayed, or wait for a retry, counted up to 10,000."},
+		{&in.estimate, "ezq.queue.estimate", "{message}", "About how many messages there are."},
+		{&in.deadRows, "ezq.queue.dead_rows", "{row}", "Rows that VACUUM has to remove."},
+		{&in.waiting, "ezq.subscription.waiting", "{message}", "Messages fetched that wait for a handler."},
+		{&in.unstored, "ezq.subscription.unstored", "{message}", "Outcomes that are not stored yet."},
+		{&in.failing, "ezq.subscription.failing", "", "Whether messages cannot be fetched."},
+	} {
+		made, err := meter.Int64ObservableGauge(gauge.name, metric.WithUnit(gauge.unit), metric.WithDescription(gauge.description))
+		*gauge.at, all, errs = made, append(all, made), append(errs, err)
+	}
+	for _, counter := range []struct {
+		at                *metric.Int64ObservableCounter
+		name, description string
+	}{
+		{&in.claimed, "ezq.subscription.claimed", "Messages fetched."},
+		{&in.settled, "ezq.subscription.settled", "Outcomes stored."},
+		{&in.expired, "ezq.subscription.expired", "Messages taken from their handlers, whose lease was lost."},
+	} {
+		made, err := meter.Int64ObservableCounter(counter.name, metric.WithUnit("{message}"), metric.WithDescription(counter.description))
+		*counter.at, all, errs = made, append(all, made), append(errs, err)
+	}
+	age, err := meter.Float64ObservableGauge("ezq.queue.oldest_age",
+		metric.WithUnit("s"), metric.WithDescription("For how long the oldest of the visible messages has been visible."))
+	in.oldestAge, all, errs = age, append(all, age), append(errs, err)
+	return all, errors.Join(errs...)
+}

@@ -1,0 +1,108 @@
+// Package pgmqotel reports to OpenTelemetry how the queues of backend/pgmq are doing.
+// It asks PostgreSQL whenever metrics are collected, at a cost that does not grow with
+// the queue: nothing counts a table.
+package pgmqotel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	ezqotel "github.com/ezq-go/ezq/otel"
+)
+
+// patience bounds the questions to PostgreSQL of one collection.
+const patience = 5 * time.Second
+
+// Observe reports, whenever provider collects metrics, how the queues of the topics
+// are doing, for all programs that use them:
+//
+//	ezq.queue.visible      messages that wait for a consumer; counted up to 10,000
+//	ezq.queue.invisible    messages that are leased, delayed, or wait for a retry; likewise
+//	ezq.queue.estimate     about how many messages there are, by PostgreSQL's statistics
+//	ezq.queue.oldest_age   for how long the oldest of the visible messages has been visible
+//	ezq.queue.dead_rows    rows that VACUUM has to remove
+//
+// and what the subscriptions of this queue have done, on all topics:
+//
+//	ezq.subscription.claimed    messages fetched
+//	ezq.subscription.settled    outcomes stored, by ezq.settlement: acked, nacked,
+//	                            dead_lettered, released, lease_lost, gone
+//	ezq.subscription.expired    messages taken from their handlers, whose lease was lost
+//	ezq.subscription.waiting    messages fetched that wait for a handler
+//	ezq.subscription.unstored   outcomes that are not stored yet
+//	ezq.subscription.failing    1 if messages cannot be fetched, otherwise 0
+//
+// Programs that watch the same topic report the same depth: take the maximum, not the
+// sum. A topic that cannot be asked about, because its queue does not exist, say, is
+// left out and reported to OpenTelemetry's error handler; the others are not affected.
+//
+// Observe returns an error if an argument is nil, or the provider refuses an
+// instrument. Unregister what it returns before the queue is closed.
+func Observe(provider metric.MeterProvider, queue *pgmq.Queue, topics ...string) (metric.Registration, error) {
+	switch {
+	case provider == nil:
+		return nil, errors.New("pgmqotel: Observe: the meter provider is nil: pass otel.GetMeterProvider()")
+	case queue == nil:
+		return nil, errors.New("pgmqotel: Observe: the queue is nil: pass what pgmq.Open returns")
+	}
+	meter := provider.Meter(ezqotel.ScopeName, metric.WithSchemaURL(ezqotel.SchemaURL))
+	var in instruments
+	observables, err := in.create(meter)
+	if err != nil {
+		return nil, fmt.Errorf("pgmqotel: the meter provider refuses an instrument: %w", err)
+	}
+	return meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		in.observeStats(o, queue.Stats())
+		return in.observeQueues(ctx, o, queue, topics)
+	}, observables...)
+}
+
+// observeQueues asks about each topic.
+func (in *instruments) observeQueues(ctx context.Context, o metric.Observer, queue *pgmq.Queue, topics []string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var errs []error
+	for _, topic := range topics {
+		found, err := queue.Metrics(ctx, topic)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		at := metric.WithAttributes(semconv.MessagingDestinationName(topic))
+		o.ObserveInt64(in.visible, int64(found.Visible), at)
+		o.ObserveInt64(in.invisible, int64(found.Invisible), at)
+		o.ObserveInt64(in.estimate, found.Estimate, at)
+		o.ObserveInt64(in.deadRows, found.DeadRows, at)
+		o.ObserveFloat64(in.oldestAge, found.OldestVisible.Seconds(), at)
+	}
+	return errors.Join(errs...)
+}
+
+func (in *instruments) observeStats(o metric.Observer, topics map[string]pgmq.TopicStats) {
+	for topic, stats := range topics {
+		destination := semconv.MessagingDestinationName(topic)
+		at := metric.WithAttributes(destination)
+		o.ObserveInt64(in.claimed, stats.Claimed, at)
+		for settlement, n := range map[string]int64{
+			"acked": stats.Acked, "nacked": stats.Nacked, "dead_lettered": stats.DeadLettered,
+			"released": stats.Released, "lease_lost": stats.LeaseLost, "gone": stats.Gone,
+		} {
+			o.ObserveInt64(in.settled, n, metric.WithAttributes(destination, attribute.String("ezq.settlement", settlement)))
+		}
+		o.ObserveInt64(in.expired, stats.Expired, at)
+		o.ObserveInt64(in.waiting, stats.Waiting, at)
+		o.ObserveInt64(in.unstored, stats.Unstored, at)
+		var failing int64
+		if stats.Failing != nil {
+			failing = 1
+		}
+		o.ObserveInt64(in.failing, failing, at)
+	}
+}

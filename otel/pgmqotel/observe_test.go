@@ -1,0 +1,147 @@
+package pgmqotel_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+	ezqotel "github.com/ezq-go/ezq/otel"
+	"github.com/ezq-go/ezq/otel/pgmqotel"
+)
+
+type Ordered struct{ ID int }
+
+func open(t *testing.T, database string) *pgmq.Queue {
+	t.Helper()
+	queue, err := pgmq.Open(t.Context(), database, pgmq.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = queue.Close() })
+	return queue
+}
+
+func TestObserveSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	for want, err := range map[string]error{
+		"the meter provider is nil": second(pgmqotel.Observe(nil, nil)),
+		"the queue is nil":          second(pgmqotel.Observe(metricnoop.NewMeterProvider(), nil)),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", want, err)
+		}
+	}
+}
+
+func second(_ any, err error) error { return err }
+
+func TestATraceCrossesPostgreSQLAndTheQueueIsMeasured(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	here, there := open(t, database), open(t, database)
+	spans, reader := tracetest.NewSpanRecorder(), sdkmetric.NewManualReader()
+	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+	telemetry, err := ezqotel.New(ezqotel.Config{
+		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)), MeterProvider: meters,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pgmqotel.Observe(meters, there, ezq.DefaultTopic); err != nil {
+		t.Fatal(err)
+	}
+	for _, event := range []any{Ordered{1}, Ordered{2}, ezq.EndEvent{}} {
+		if err := ezq.Publish(t.Context(), telemetry.Publisher(here), event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := collect(t, reader)["ezq.queue.visible"]; got != 3 {
+		t.Errorf("%v messages are visible, not 3", got)
+	}
+	if got := collect(t, reader)["ezq.queue.oldest_age"]; got <= 0 {
+		t.Errorf("the oldest is %v s old", got)
+	}
+
+	router := ezq.NewRouter(there, ezq.Config{})
+	router.Use(telemetry.Middleware)
+	ezq.Handle(router, func(context.Context, Ordered) error { return nil })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := router.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	published, processed := traces(spans, "publish ezq"), traces(spans, "process ezq")
+	if len(processed) != 2 {
+		t.Errorf("%d messages were handled, not 2", len(processed))
+	}
+	for trace := range processed {
+		if !published[trace] {
+			t.Error("a handler is not in the trace of its publish")
+		}
+	}
+	got := collect(t, reader)
+	for name, want := range map[string]float64{
+		"ezq.queue.visible": 0, "ezq.queue.invisible": 0, "ezq.subscription.claimed": 3, "ezq.subscription.settled acked": 3,
+		"ezq.subscription.settled lease_lost": 0, "ezq.subscription.expired": 0, "ezq.subscription.failing": 0,
+	} {
+		if value, there := got[name]; !there || value != want {
+			t.Errorf("%s is %v, not %v", name, value, want)
+		}
+	}
+}
+
+func traces(spans *tracetest.SpanRecorder, name string) map[[16]byte]bool {
+	found := map[[16]byte]bool{}
+	for _, span := range spans.Ended() {
+		if span.Name() == name {
+			found[span.SpanContext().TraceID()] = true
+		}
+	}
+	return found
+}
+
+// collect returns the last value of each metric; a settlement is part of the name.
+func collect(t *testing.T, reader *sdkmetric.ManualReader) map[string]float64 {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]float64{}
+	note := func(name string, set attribute.Set, value float64) {
+		if settlement, ok := set.Value("ezq.settlement"); ok {
+			name += " " + settlement.AsString()
+		}
+		found[name] = value
+	}
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			switch data := m.Data.(type) {
+			case metricdata.Gauge[int64]:
+				for _, p := range data.DataPoints {
+					note(m.Name, p.Attributes, float64(p.Value))
+				}
+			case metricdata.Gauge[float64]:
+				for _, p := range data.DataPoints {
+					note(m.Name, p.Attributes, p.Value)
+				}
+			case metricdata.Sum[int64]:
+				for _, p := range data.DataPoints {
+					note(m.Name, p.Attributes, float64(p.Value))
+				}
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,142 @@
+package ezqotel
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/semconv/v1.43.0/messagingconv"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+const publishing = "publish"
+
+// Publisher reports what is published through it. It promises what the publisher
+// promises that it wraps.
+type Publisher struct {
+	telemetry *Telemetry
+	inner     message.Publisher
+}
+
+var _ message.Publisher = (*Publisher)(nil)
+
+// Publisher wraps p, which is a backend, a transaction of one, or any other Watermill
+// Publisher. It panics if p is nil.
+func (t *Telemetry) Publisher(p message.Publisher) *Publisher {
+	if p == nil {
+		panic("ezqotel: Publisher: the publisher is nil")
+	}
+	return &Publisher{telemetry: t, inner: p}
+}
+
+// Features implements part of [backend.Backend]: those of the wrapped publisher.
+func (p *Publisher) Features() backend.Features { return backend.FeaturesOf(p.inner) }
+
+// Close closes the wrapped publisher.
+func (p *Publisher) Close() error { return p.inner.Close() }
+
+// Publish writes the trace into the metadata of the messages, whose contexts say
+// what it belongs to, and publishes them. The error is that of the wrapped publisher.
+func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
+	if len(msgs) == 0 {
+		return p.inner.Publish(topic)
+	}
+	t, first := p.telemetry, msgs[0].Context()
+	_, span := t.tracer.Start(first, publishing+" "+topic,
+		trace.WithSpanKind(trace.SpanKindProducer),
+		trace.WithLinks(otherParents(msgs)...),
+		trace.WithAttributes(t.sendAttributes(topic, msgs)...))
+	defer span.End()
+
+	contexts := make([]context.Context, len(msgs))
+	for i, msg := range msgs {
+		contexts[i] = msg.Context()
+		ctx := trace.ContextWithSpan(contexts[i], span)
+		t.config.Propagator.Inject(ctx, propagation.MapCarrier(msg.Metadata))
+		msg.SetContext(ctx)
+	}
+	began := time.Now()
+	err := p.inner.Publish(topic, msgs...)
+	for i, msg := range msgs {
+		msg.SetContext(contexts[i])
+		if err == nil {
+			noteDeadLetter(msg, topic)
+		}
+	}
+	if err != nil {
+		fail(span, err)
+	}
+	t.countSent(first, topic, len(msgs), time.Since(began), err)
+	return err
+}
+
+func (t *Telemetry) sendAttributes(topic string, msgs []*message.Message) []attribute.KeyValue {
+	attributes := []attribute.KeyValue{
+		semconv.MessagingSystemKey.String(t.config.System),
+		semconv.MessagingOperationName(publishing),
+		semconv.MessagingOperationTypeSend,
+		semconv.MessagingDestinationName(topic),
+	}
+	if len(msgs) > 1 {
+		return append(attributes, semconv.MessagingBatchMessageCount(len(msgs)))
+	}
+	return append(attributes, aboutMessage(msgs[0])...)
+}
+
+// otherParents are links to the spans that messages of a batch belong to, besides
+// that of the first one, which is the parent.
+func otherParents(msgs []*message.Message) (links []trace.Link) {
+	seen := map[trace.SpanID]bool{trace.SpanContextFromContext(msgs[0].Context()).SpanID(): true}
+	for _, msg := range msgs[1:] {
+		parent := trace.SpanContextFromContext(msg.Context())
+		if parent.IsValid() && !seen[parent.SpanID()] {
+			seen[parent.SpanID()] = true
+			links = append(links, trace.Link{SpanContext: parent})
+		}
+	}
+	return links
+}
+
+func (t *Telemetry) countSent(ctx context.Context, topic string, n int, took time.Duration, err error) {
+	system := messagingconv.SystemAttr(t.config.System)
+	attributes := []attribute.KeyValue{semconv.MessagingDestinationName(topic)}
+	if err != nil {
+		attributes = append(attributes, errorType(err))
+	}
+	t.instruments.sent.Add(ctx, int64(n), publishing, system, attributes...)
+	t.instruments.duration.Record(ctx, took.Seconds(), publishing, system,
+		append(attributes, semconv.MessagingOperationTypeSend)...)
+}
+
+// aboutMessage are the attributes of a span for a single message.
+func aboutMessage(msg *message.Message) []attribute.KeyValue {
+	attributes := []attribute.KeyValue{
+		semconv.MessagingMessageID(msg.UUID),
+		semconv.MessagingMessageBodySize(len(msg.Payload)),
+	}
+	if id := msg.Metadata.Get("correlation_id"); id != "" {
+		attributes = append(attributes, semconv.MessagingMessageConversationID(id))
+	}
+	return attributes
+}
+
+func fail(span trace.Span, err error) {
+	span.SetStatus(codes.Error, err.Error())
+	span.SetAttributes(errorType(err))
+}
+
+// errorType names the type of the error at the bottom of err, without what has been
+// wrapped around it on its way.
+func errorType(err error) attribute.KeyValue {
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return semconv.ErrorType(err)
+}

@@ -1,0 +1,183 @@
+package ezqotel_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"go.opentelemetry.io/otel/attribute"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+	ezqotel "github.com/ezq-go/ezq/otel"
+)
+
+type Ordered struct{ ID int }
+
+type Shipped struct{ ID int }
+
+// lab is a Telemetry whose reports can be looked at.
+type lab struct {
+	*ezqotel.Telemetry
+	t      *testing.T
+	spans  *tracetest.SpanRecorder
+	reader *sdkmetric.ManualReader
+}
+
+func newLab(t *testing.T, adjust ...func(*ezqotel.Config)) *lab {
+	t.Helper()
+	l := &lab{t: t, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader()}
+	config := ezqotel.Config{
+		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(l.spans)),
+		MeterProvider:  sdkmetric.NewMeterProvider(sdkmetric.WithReader(l.reader)),
+	}
+	for _, a := range adjust {
+		a(&config)
+	}
+	var err error
+	if l.Telemetry, err = ezqotel.New(config); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// span returns the only span of that name that satisfies all conditions.
+func (l *lab) span(name string, conditions ...attribute.KeyValue) sdktrace.ReadOnlySpan {
+	l.t.Helper()
+	var found []sdktrace.ReadOnlySpan
+	for _, span := range l.spans.Ended() {
+		if span.Name() == name && hasAll(span, conditions) {
+			found = append(found, span)
+		}
+	}
+	if len(found) != 1 {
+		l.t.Fatalf("%d spans %q with %v, not one, among:\n%s", len(found), name, conditions, l.list())
+	}
+	return found[0]
+}
+
+func (l *lab) list() string {
+	var text strings.Builder
+	for _, span := range l.spans.Ended() {
+		text.WriteString(span.Name())
+		for _, a := range span.Attributes() {
+			text.WriteString(" " + string(a.Key) + "=" + a.Value.String())
+		}
+		text.WriteString("\n")
+	}
+	return text.String()
+}
+
+func hasAll(span sdktrace.ReadOnlySpan, conditions []attribute.KeyValue) bool {
+	set := attribute.NewSet(span.Attributes()...)
+	for _, c := range conditions {
+		if v, ok := set.Value(c.Key); !ok || v != c.Value {
+			return false
+		}
+	}
+	return true
+}
+
+func outcome(name string) attribute.KeyValue { return attribute.String("ezq.outcome", name) }
+
+// value returns the sum of the data points of a metric that have all attributes; of a
+// histogram the number of values.
+func (l *lab) value(name string, conditions ...attribute.KeyValue) (total float64) {
+	l.t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := l.reader.Collect(context.Background(), &all); err != nil {
+		l.t.Fatal(err)
+	}
+	found := false
+	add := func(set attribute.Set, v float64) {
+		for _, c := range conditions {
+			if has, ok := set.Value(c.Key); !ok || has != c.Value {
+				return
+			}
+		}
+		total += v
+	}
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if m.Name != name {
+				continue
+			}
+			found = true
+			switch data := m.Data.(type) {
+			case metricdata.Sum[int64]:
+				for _, p := range data.DataPoints {
+					add(p.Attributes, float64(p.Value))
+				}
+			case metricdata.Gauge[int64]:
+				for _, p := range data.DataPoints {
+					add(p.Attributes, float64(p.Value))
+				}
+			case metricdata.Histogram[float64]:
+				for _, p := range data.DataPoints {
+					add(p.Attributes, float64(p.Count))
+				}
+			default:
+				l.t.Fatalf("%s is a %T", name, data)
+			}
+		}
+	}
+	if !found {
+		l.t.Fatalf("there is no metric %s", name)
+	}
+	return total
+}
+
+// newQueue returns a queue that is closed when the test ends.
+func newQueue(t *testing.T, config memory.Config) *memory.Queue {
+	t.Helper()
+	queue := memory.NewWith(config)
+	t.Cleanup(func() { _ = queue.Close() })
+	return queue
+}
+
+// run starts a router in a bubble, calls publish, and stops the router when all is quiet.
+func (l *lab) run(queue *memory.Queue, wire func(*ezq.Router), publish func(context.Context, message.Publisher)) {
+	l.t.Helper()
+	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	router.Use(l.Middleware)
+	wire(router)
+	ctx, stop := context.WithCancel(l.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- router.Run(ctx) }()
+	publish(ctx, l.Publisher(queue))
+	synctest.Wait()
+	stop()
+	if err := <-done; err != nil && !errors.Is(err, ezq.ErrDrainTimeout) {
+		l.t.Error(err)
+	}
+}
+
+func TestNewSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	for want, config := range map[string]ezqotel.Config{
+		"TracerProvider": {MeterProvider: metricnoop.NewMeterProvider()},
+		"MeterProvider":  {TracerProvider: tracenoop.NewTracerProvider()},
+	} {
+		if _, err := ezqotel.New(config); err == nil || !strings.Contains(err.Error(), want+" is nil: pass ") {
+			t.Errorf("without a %s: %v", want, err)
+		}
+	}
+}
+
+func TestAPublisherPromisesWhatItWraps(t *testing.T) {
+	t.Parallel()
+	queue := memory.New()
+	if got := backend.FeaturesOf(newLab(t).Publisher(queue)); got != queue.Features() {
+		t.Errorf("it promises %+v, not %+v", got, queue.Features())
+	}
+}

@@ -1,0 +1,217 @@
+package ezqotel_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
+	ezqotel "github.com/ezq-go/ezq/otel"
+)
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func publish(t *testing.T, ctx context.Context, p message.Publisher, event any, opts ...ezq.PublishOption) {
+	t.Helper()
+	if err := ezq.Publish(ctx, p, event, opts...); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestATraceLeadsFromAPublishThroughAHandlerToTheNext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, queue := newLab(t), newQueue(t, memory.Config{})
+		onward := l.Publisher(queue)
+		l.run(queue, func(r *ezq.Router) {
+			ezq.Handle(r, func(ctx context.Context, e Ordered) error { return ezq.Publish(ctx, onward, Shipped(e)) })
+			ezq.Handle(r, func(context.Context, Shipped) error { return nil })
+		}, func(ctx context.Context, p message.Publisher) { publish(t, ctx, p, Ordered{1}) })
+
+		ordered := l.span("process ezq", attribute.String("ezq.event", "Ordered"), outcome("succeeded"), attribute.Int("ezq.delivery", 1))
+		shipped := l.span("process ezq", attribute.String("ezq.event", "Shipped"), outcome("succeeded"))
+		first := spanOf(l, ordered.Parent())
+		second := spanOf(l, shipped.Parent())
+		if first.Name() != "publish ezq" || second.Name() != "publish ezq" {
+			t.Errorf("the parents are %q and %q", first.Name(), second.Name())
+		}
+		if second.Parent().SpanID() != ordered.SpanContext().SpanID() {
+			t.Error("what the handler published is not below the handler's span")
+		}
+		if first.SpanKind() != trace.SpanKindProducer || ordered.SpanKind() != trace.SpanKindConsumer {
+			t.Errorf("the kinds are %v and %v", first.SpanKind(), ordered.SpanKind())
+		}
+		for _, span := range l.spans.Ended() {
+			if !hasAll(span, []attribute.KeyValue{
+				attribute.String("messaging.system", "ezq"), attribute.String("messaging.destination.name", "ezq"),
+			}) {
+				t.Errorf("%s has %v", span.Name(), span.Attributes())
+			}
+		}
+	})
+}
+
+func spanOf(l *lab, context trace.SpanContext) sdktrace.ReadOnlySpan {
+	l.t.Helper()
+	for _, span := range l.spans.Ended() {
+		if span.SpanContext().SpanID() == context.SpanID() && span.SpanContext().TraceID() == context.TraceID() {
+			return span
+		}
+	}
+	l.t.Fatalf("no span has the context %v, among:\n%s", context, l.list())
+	return nil
+}
+
+func TestWithNewTracesAHandlerBeginsATraceThatIsLinkedToThePublish(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, queue := newLab(t, func(c *ezqotel.Config) { c.NewTraces = true }), newQueue(t, memory.Config{})
+		l.run(queue, func(r *ezq.Router) {
+			ezq.Handle(r, func(context.Context, Ordered) error { return nil })
+		}, func(ctx context.Context, p message.Publisher) { publish(t, ctx, p, Ordered{1}) })
+
+		from, to := l.span("publish ezq"), l.span("process ezq")
+		if from.SpanContext().TraceID() == to.SpanContext().TraceID() || to.Parent().IsValid() {
+			t.Error("the trace goes on")
+		}
+		if len(to.Links()) != 1 || to.Links()[0].SpanContext.SpanID() != from.SpanContext().SpanID() {
+			t.Errorf("the links are %v", to.Links())
+		}
+	})
+}
+
+func TestABatchIsLinkedToThePublishOfEachOfItsEvents(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, queue := newLab(t), newQueue(t, memory.Config{})
+		l.run(queue, func(r *ezq.Router) {
+			ezq.HandleBatch(r, ezqotel.Batch(l.Telemetry, func(ctx context.Context, _ []Ordered) error {
+				if !trace.SpanContextFromContext(ctx).IsValid() {
+					t.Error("the handler of the batch has no span")
+				}
+				return nil
+			}), ezq.Size(3), ezq.Linger(time.Hour))
+		}, func(ctx context.Context, p message.Publisher) {
+			for i := range 3 {
+				publish(t, ctx, p, Ordered{i})
+			}
+		})
+
+		batch := l.span("process ezq", attribute.Int("messaging.batch.message_count", 3))
+		linked := map[trace.SpanID]bool{}
+		for _, link := range batch.Links() {
+			linked[link.SpanContext.SpanID()] = true
+			if spanOf(l, link.SpanContext).Name() != "publish ezq" {
+				t.Error("a link leads elsewhere")
+			}
+		}
+		if len(linked) != 3 {
+			t.Errorf("it is linked to %d publishes, not 3", len(linked))
+		}
+	})
+}
+
+func TestARetryAndADeadLetterShow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, queue := newLab(t), newQueue(t, memory.Config{})
+		l.run(queue, func(r *ezq.Router) {
+			r.Use(middleware.Retry{Attempts: 2}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+			ezq.Handle(r, func(context.Context, Ordered) error { return errors.New("no stock") })
+		}, func(ctx context.Context, p message.Publisher) {
+			publish(t, ctx, p, Ordered{1})
+			time.Sleep(time.Minute)
+		})
+
+		again := l.span("process ezq", outcome("failed"), attribute.Int("ezq.delivery", 1), attribute.Int("ezq.failures", 0))
+		if again.Status().Code != codes.Error || again.Status().Description != "no stock" || !hasEvent(again, "ezq.retry") {
+			t.Errorf("the first attempt: status %v, events %v", again.Status(), again.Events())
+		}
+		given := l.span("process ezq", outcome("dead_lettered"), attribute.Int("ezq.delivery", 2), attribute.Int("ezq.failures", 1))
+		if given.Status().Code != codes.Error || given.Status().Description != "no stock" || !hasEvent(given, "ezq.dead_letter") {
+			t.Errorf("the second attempt: status %v, events %v", given.Status(), given.Events())
+		}
+		for name, want := range map[string]float64{"failed": 1, "dead_lettered": 1} {
+			if got := l.value("messaging.client.consumed.messages", outcome(name)); got != want {
+				t.Errorf("%v messages %s, not %v", got, name, want)
+			}
+		}
+	})
+}
+
+func hasEvent(span sdktrace.ReadOnlySpan, name string) bool {
+	for _, event := range span.Events() {
+		if event.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func TestAnInterruptedHandlerHasNotFailed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, queue := newLab(t), newQueue(t, memory.Config{})
+		l.run(queue, func(r *ezq.Router) {
+			ezq.Handle(r, func(ctx context.Context, _ Ordered) error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+		}, func(ctx context.Context, p message.Publisher) {
+			publish(t, ctx, p, Ordered{1})
+			publish(t, ctx, p, ezq.EndEvent{Timeout: time.Second})
+			time.Sleep(time.Minute)
+		})
+		span := l.span("process ezq", outcome("given_back"))
+		if span.Status().Code == codes.Error || len(span.Events()) != 0 {
+			t.Errorf("status %v, events %v", span.Status(), span.Events())
+		}
+	})
+}
+
+func TestALostLeaseShows(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, queue := newLab(t), newQueue(t, memory.Config{MaxExtension: time.Minute, Logger: quiet()})
+		l.run(queue, func(r *ezq.Router) {
+			ezq.Handle(r, func(ctx context.Context, _ Ordered) error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+		}, func(ctx context.Context, p message.Publisher) {
+			publish(t, ctx, p, Ordered{1})
+			time.Sleep(70 * time.Second)
+		})
+		if span := l.span("process ezq", outcome("lease_lost"), attribute.Int("ezq.delivery", 1)); span.Status().Code != codes.Error {
+			t.Errorf("status %v", span.Status())
+		}
+	})
+}
+
+func TestAPanicEndsTheSpanAndGoesOn(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	defer func() {
+		if recover() != "oh" {
+			t.Error("the panic went no further")
+		}
+		if span := l.span("process ", outcome("failed")); span.Status().Code != codes.Error {
+			t.Errorf("status %v", span.Status())
+		}
+		if l.value("ezq.process.active") != 0 {
+			t.Error("it still counts as being handled")
+		}
+	}()
+	_, _ = l.Middleware(func(*message.Message) ([]*message.Message, error) { panic("oh") })(message.NewMessage("1", nil))
+}
