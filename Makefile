@@ -44,6 +44,26 @@ fuzz: ## run each fuzz test for FUZZTIME (10s)
 soak: ## run a queue under load for D (2m) while everything fails that can
 	@scripts/soak $(D)
 
+.PHONY: soak-router
+soak-router: ## run a router in processes that come and go, for N (100000) events
+	@scripts/soak-router $(or $(N),100000)
+
+.PHONY: simulate
+simulate: ## run the simulations with SEEDS (5000) seeds each
+	@scripts/simulate $(SEEDS)
+
+.PHONY: mutate
+mutate: ## list the changes to the code that no test notices, in minutes (ARGS=./package)
+	@scripts/mutate $(ARGS)
+
+.PHONY: report
+report: ## examine all backends with the conformance suite, and write their tables
+	@scripts/pgmq run --fast scripts/brokers run env -C conformance/brokers go run ./report
+
+.PHONY: report-check
+report-check: ## check that the tables of the backends are those of the suite
+	@cd conformance/brokers && go run ./report -check
+
 .PHONY: lint
 lint: ## run the linters (the first run builds them, which takes minutes)
 	@$(call in_each_module,$(lint) run --config "$(CURDIR)/.golangci.yml" ./...)
