@@ -56,6 +56,10 @@ simulate: ## run the simulations with SEEDS (5000) seeds each
 mutate: ## list the changes to the code that no test notices, in minutes (ARGS=./package)
 	@scripts/mutate $(ARGS)
 
+.PHONY: conformance
+conformance: ## hold all backends, those of others too, to their promises, in many minutes
+	@scripts/pgmq run --fast scripts/brokers run env -C conformance/brokers go test -count=1 -timeout 60m . -foreign
+
 .PHONY: report
 report: ## examine all backends with the conformance suite, and write their tables
 	@scripts/pgmq run --fast scripts/brokers run env -C conformance/brokers go run ./report

@@ -44,6 +44,15 @@ type Delivery struct {
 	verdict atomic.Pointer[Verdict]
 }
 
+// Copy returns what is known about the delivery, with a verdict of its own. It is for
+// decorators that hand over a message in place of another one.
+func (d *Delivery) Copy() *Delivery {
+	return &Delivery{
+		Number: d.Number, Failures: d.Failures, Done: d.Done, PublishedAt: d.PublishedAt,
+		DeadLetters: d.DeadLetters, Progress: d.Progress, Keeper: d.Keeper, Receipt: d.Receipt,
+	}
+}
+
 // Verdict is what becomes of a message that was not acked: either of the two.
 type Verdict struct {
 	Redelivery

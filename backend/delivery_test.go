@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -52,4 +53,18 @@ func TestAnAckedMessageCannotBeGivenUpOrNacked(t *testing.T) {
 	if v, ok := d.Verdict(); ok {
 		t.Errorf("the backend is told %+v about a message that was acked", v)
 	}
+}
+
+func TestACopyOfADeliveryHasAllButTheVerdict(t *testing.T) {
+	t.Parallel()
+	original := &backend.Delivery{
+		Number: 3, Failures: 2, Done: []string{"one"}, PublishedAt: time.Now(), DeadLetters: true, Progress: true, Receipt: "proof",
+	}
+	msg := message.NewMessage("id", nil)
+	msg.SetContext(backend.WithDelivery(t.Context(), original))
+	want := original.Copy()
+	require.Equal(t, original, want)
+	require.True(t, backend.Nack(msg, backend.Redelivery{Delay: time.Second}))
+	_, decided := original.Copy().Verdict()
+	require.False(t, decided)
 }

@@ -127,10 +127,9 @@ func (k *task) together(routes []*route) {
 // share returns a delivery for one of several handlers, whose verdict is its own. It
 // has no receipt: no single handler may settle the message with the backend.
 func share(d *backend.Delivery) *backend.Delivery {
-	return &backend.Delivery{
-		Number: d.Number, Failures: d.Failures, Done: d.Done, PublishedAt: d.PublishedAt,
-		DeadLetters: d.DeadLetters, Progress: d.Progress,
-	}
+	part := d.Copy()
+	part.Keeper, part.Receipt = nil, nil
+	return part
 }
 
 // attempt calls one handler. The result is what it is before if the handler and all

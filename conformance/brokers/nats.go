@@ -7,7 +7,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
-	wnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
+	watermillnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
+
 	"github.com/ezq-go/ezq/conformance"
 )
 
@@ -35,23 +36,23 @@ func jetStream() Backend {
 // ConnectNATS connects to JetStream. The members of a group share the messages of a
 // topic, and the server remembers the group. Streams are created as they are needed.
 func ConnectNATS(url, group string, drain time.Duration) (*conformance.Peer, error) {
-	streams := wnats.JetStreamConfig{
+	streams := watermillnats.JetStreamConfig{
 		AutoProvision:     true,
 		TrackMsgId:        true,
 		DurablePrefix:     group,
 		DurableCalculator: func(prefix, topic string) string { return prefix + "_" + topic },
 	}
-	publisher, err := wnats.NewPublisher(wnats.PublisherConfig{
-		URL: url, Marshaler: &wnats.NATSMarshaler{}, JetStream: streams,
+	publisher, err := watermillnats.NewPublisher(watermillnats.PublisherConfig{
+		URL: url, Marshaler: &watermillnats.NATSMarshaler{}, JetStream: streams,
 	}, watermill.NopLogger{})
 	if err != nil {
 		return nil, err
 	}
-	subscriber, err := wnats.NewSubscriber(wnats.SubscriberConfig{
+	subscriber, err := watermillnats.NewSubscriber(watermillnats.SubscriberConfig{
 		URL:              url,
 		QueueGroupPrefix: group,
 		CloseTimeout:     drain,
-		Unmarshaler:      &wnats.NATSMarshaler{},
+		Unmarshaler:      &watermillnats.NATSMarshaler{},
 		JetStream:        streams,
 	}, watermill.NopLogger{})
 	if err != nil {

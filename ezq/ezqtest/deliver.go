@@ -63,7 +63,7 @@ func Deliver[E any](tb testing.TB, handler func(ctx context.Context, event E) er
 		}
 	})
 	ezq.Handle(router, handler, d.Options...)
-	sent.facts = &backend.Delivery{Number: d.Failures + 1, Failures: d.Failures, PublishedAt: time.Now(), DeadLetters: true}
+	sent.facts = &backend.Delivery{Number: d.Failures + 1, Failures: d.Failures, PublishedAt: time.Now(), DeadLetters: true, Progress: true}
 	if err := router.Run(tb.Context()); err != nil && !errors.As(err, new(*ezq.SubscriptionError)) {
 		tb.Fatal("ezqtest:", err)
 	}

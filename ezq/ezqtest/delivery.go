@@ -3,6 +3,7 @@ package ezqtest
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,8 @@ type delivery struct {
 	fault  atomic.Int32
 	begun  atomic.Bool
 	expire context.CancelCauseFunc
+
+	left sync.Map // the names of handlers that did not return
 }
 
 type deliveryKey struct{}
@@ -34,10 +37,7 @@ func (q *queue) deliver(topic string, msg *message.Message) *message.Message {
 	d := &delivery{expire: expire}
 	ctx = context.WithValue(ctx, deliveryKey{}, d)
 	if facts := backend.DeliveryFrom(ctx); facts != nil {
-		d.facts = &backend.Delivery{ // with a verdict of its own
-			Number: facts.Number, Failures: facts.Failures, Done: facts.Done, PublishedAt: facts.PublishedAt,
-			DeadLetters: facts.DeadLetters, Keeper: facts.Keeper, Receipt: facts.Receipt,
-		}
+		d.facts = facts.Copy()
 		ctx = backend.WithDelivery(ctx, d.facts)
 	}
 	handed := msg.Copy()
@@ -114,15 +114,23 @@ func unchanged(ctx context.Context) (r backend.Redelivery) {
 // watch is middleware that notes what handlers do, and lets them meet their faults.
 func (q *queue) watch(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) (out []*message.Message, err error) {
-		if d := deliveryFrom(msg.Context()); d != nil {
+		d, meta := deliveryFrom(msg.Context()), ezq.MetaFrom(msg.Context())
+		if d != nil {
+			if _, left := d.left.LoadAndDelete(meta.Handler); left {
+				return next(msg) // the router tells its middleware how it ended; that is noted
+			}
 			q.strike(d)
 		}
-		topic := ezq.MetaFrom(msg.Context()).Topic
+		returned := false
 		what, reason := failed, "the handler did not return"
 		defer func() { // deferred for panics and runtime.Goexit
-			q.change(func() { q.note(what, topic, msg, reason) })
+			if d != nil && !returned {
+				d.left.Store(meta.Handler, true)
+			}
+			q.change(func() { q.note(what, meta.Topic, msg, reason) })
 		}()
 		out, err = next(msg)
+		returned = true
 		what, reason = fate(msg, err)
 		return out, err
 	}
