@@ -1,0 +1,158 @@
+package pgmq_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+// The examples need PGMQ at EZQ_DATABASE_URL. TestTheExamplesDoWhatTheySay runs them.
+type orderPaid struct{ Order int }
+
+// A service opens a queue, and uses it to publish and to handle.
+func Example() {
+	ctx := context.Background()
+	queue, err := pgmq.Open(ctx, os.Getenv("EZQ_DATABASE_URL"), pgmq.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = queue.Close() }()
+
+	router := ezq.NewRouter(queue, ezq.Config{})
+	ezq.Handle(router, func(_ context.Context, e orderPaid) error {
+		fmt.Println("order", e.Order, "is paid")
+		return nil
+	})
+	fmt.Println(ezq.PublishBatch(ctx, queue, []any{orderPaid{Order: 7}, ezq.EndEvent{}}))
+	fmt.Println(router.Run(ctx))
+	// <nil>
+	// order 7 is paid
+	// <nil>
+}
+
+// The event is there if and only if the transaction commits.
+func ExampleQueue_In() {
+	ctx := context.Background()
+	pool, queue := openWithPool(ctx)
+	defer pool.Close()
+	defer func() { _ = queue.Close() }()
+
+	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if err := ezq.Publish(ctx, queue.In(tx), orderPaid{Order: 7}, ezq.Topic("in")); err != nil {
+			return err
+		}
+		return errors.New("the order is cancelled") // so the transaction is rolled back
+	})
+	metrics, _ := queue.Metrics(ctx, "in")
+	fmt.Println(err)
+	fmt.Println(metrics.Visible, "events")
+	// the order is cancelled
+	// 0 events
+}
+
+// What the handler writes, what it publishes and the ack of its event commit together.
+func ExampleQueue_InTx() {
+	ctx := context.Background()
+	pool, queue := openWithPool(ctx)
+	defer pool.Close()
+	defer func() { _ = queue.Close() }()
+	_, _ = pool.Exec(ctx, "create table payments (number int)")
+
+	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1})
+	ezq.Handle(router, func(ctx context.Context, e orderPaid) error {
+		_, err := pgmq.Tx(ctx).Exec(ctx, "insert into payments values ($1)", e.Order)
+		return err
+	}, ezq.Topic("intx"), ezq.With(queue.InTx()))
+	_ = ezq.PublishBatch(ctx, queue, []any{orderPaid{Order: 7}, ezq.EndEvent{}}, ezq.Topic("intx"))
+	fmt.Println(router.Run(ctx))
+
+	var number int
+	_ = pool.QueryRow(ctx, "select number from payments").Scan(&number)
+	fmt.Println("payment", number)
+	// <nil>
+	// payment 7
+}
+
+// What was given up is looked at, and goes back when its cause is gone.
+func ExampleQueue_Redrive() {
+	ctx := context.Background()
+	pool, queue := openWithPool(ctx)
+	defer pool.Close()
+	defer func() { _ = queue.Close() }()
+
+	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1})
+	router.Use(middleware.Poison{}.Middleware)
+	ezq.Handle(router, func(context.Context, orderPaid) error {
+		return ezq.Permanent(errors.New("no such order"))
+	}, ezq.Topic("paid"))
+	_ = ezq.PublishBatch(ctx, queue, []any{orderPaid{Order: 7}, ezq.EndEvent{}}, ezq.Topic("paid"))
+	_ = router.Run(ctx)
+
+	letters, _ := queue.DeadLetters(ctx, "paid_dead", 10)
+	for _, letter := range letters {
+		fmt.Printf("from %s, given up by %s: %s\n", letter.Topic, letter.Handler, letter.Reason)
+	}
+	moved, err := queue.Redrive(ctx, "paid_dead", 10)
+	fmt.Println("moved", moved, err)
+	// from paid, given up by orderPaid: no such order
+	// moved 1 <nil>
+}
+
+// An error says what went wrong, what became of the messages, and what to do.
+func ExampleError() {
+	ctx := context.Background()
+	pool, _ := pgxpool.New(ctx, os.Getenv("EZQ_DATABASE_URL"))
+	defer pool.Close()
+	publisher, _ := pgmq.NewPublisher(pool, pgmq.PublisherConfig{NoCreate: true}, nil)
+
+	err := publisher.Publish("nowhere", message.NewMessage("1", nil))
+	fmt.Println(errors.Is(err, pgmq.ErrQueueNotFound), errors.Is(err, pgmq.ErrRejected))
+	if failed := new(pgmq.Error); errors.As(err, &failed) {
+		fmt.Println("to", failed.Op, "to", failed.Topic)
+	}
+	// true true
+	// to publish to nowhere
+}
+
+// A program that is written for Watermill's constructors finds them here.
+func ExampleNewSubscriber() {
+	ctx := context.Background()
+	pool, _ := pgxpool.New(ctx, os.Getenv("EZQ_DATABASE_URL"))
+	defer pool.Close()
+	publisher, _ := pgmq.NewPublisher(pool, pgmq.PublisherConfig{}, nil)
+	subscriber, err := pgmq.NewSubscriber(pool, pgmq.SubscriberConfig{Lease: time.Minute}, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	messages, _ := subscriber.Subscribe(ctx, "greetings")
+	_ = publisher.Publish("greetings", message.NewMessage("1", []byte("hello")))
+	msg := <-messages
+	fmt.Println(string(msg.Payload), msg.Ack())
+	fmt.Println(subscriber.Close())
+	// hello true
+	// <nil>
+}
+
+func openWithPool(ctx context.Context) (*pgxpool.Pool, *pgmq.Queue) {
+	pool, err := pgxpool.New(ctx, os.Getenv("EZQ_DATABASE_URL"))
+	if err != nil {
+		panic(err)
+	}
+	queue, err := pgmq.New(pool, pgmq.Config{})
+	if err != nil {
+		panic(err)
+	}
+	return pool, queue
+}
