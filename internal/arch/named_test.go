@@ -18,12 +18,16 @@ func TestEveryTestThatIsNamedInTheDocumentationExists(t *testing.T) {
 			tests[function.Name.Name] = tests[function.Name.Name] || file.isTest()
 		}
 	}
-	pages, err := filepath.Glob(root + "/docs/*.md")
-	if err != nil {
-		t.Fatal(err)
+	var pages []string
+	for _, pattern := range []string{"/*.md", "/docs/*.md", "/docs/*/*.md"} {
+		found, err := filepath.Glob(root + pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, found...)
 	}
 	named := 0
-	for _, page := range append(pages, root+"/SECURITY.md") {
+	for _, page := range pages {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)

@@ -86,7 +86,7 @@ func usedModules(t *testing.T) map[string]string {
 		t.Fatal("scripts/modules:", err)
 	}
 	used := map[string]string{}
-	for _, dir := range strings.FieldsSeq(string(modules)) {
+	for dir := range strings.FieldsSeq(string(modules)) {
 		command := exec.CommandContext(t.Context(), "go", "list", "-deps", "-test",
 			"-f", "{{with .Module}}{{if not .Main}}{{.Path}}\t{{.Dir}}{{end}}{{end}}", "./...")
 		command.Dir = filepath.Join(root, dir)

@@ -1,0 +1,69 @@
+package backend_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+)
+
+// A message goes back with a delay and with the count of its failures, which the next delivery
+// knows.
+func ExampleNack() {
+	queue := memory.New()
+	messages, _ := queue.Subscribe(context.Background(), "t")
+	_ = queue.Publish("t", message.NewMessage("1", nil))
+
+	backend.Nack(<-messages, backend.Redelivery{Delay: time.Millisecond, Failures: 1})
+	msg := <-messages
+	delivery := backend.DeliveryFrom(msg.Context())
+	fmt.Println("delivery", delivery.Number, "after", delivery.Failures, "failure")
+	msg.Ack()
+	fmt.Println(queue.Close())
+	// Output:
+	// delivery 2 after 1 failure
+	// <nil>
+}
+
+// A message that is given up moves to another topic, and says why.
+func ExampleDeadLetter() {
+	ctx := context.Background()
+	queue := memory.New()
+	messages, _ := queue.Subscribe(ctx, "t")
+	letters, _ := queue.Subscribe(ctx, "t_dead")
+	_ = queue.Publish("t", message.NewMessage("1", nil))
+
+	reason := message.Metadata{backend.DeadLetterReason: "no such order"}
+	fmt.Println(backend.DeadLetter(<-messages, backend.Letter{Topic: "t_dead", Metadata: reason}))
+	letter := <-letters
+	fmt.Println(letter.UUID, letter.Metadata[backend.DeadLetterReason])
+	letter.Ack()
+	fmt.Println(queue.Close())
+	// Output:
+	// true
+	// 1 no such order
+	// <nil>
+}
+
+// A delay is Watermill's own metadata, so it needs no method of the publisher.
+func ExampleSetDelay() {
+	msg := message.NewMessage("1", nil)
+	backend.SetDelay(msg, 90*time.Second)
+	delay, _, err := backend.DelayOf(msg)
+	fmt.Println(delay, err)
+	// Output: 1m30s <nil>
+}
+
+// What does not say what it promises, promises nothing.
+func ExampleFeaturesOf() {
+	fmt.Println(backend.FeaturesOf(memory.New()).Redelay)
+	fmt.Println(backend.FeaturesOf(gochannel.NewGoChannel(gochannel.Config{}, nil)) == backend.Features{})
+	// Output:
+	// true
+	// true
+}
