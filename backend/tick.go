@@ -23,21 +23,25 @@ type TickResult struct {
 
 	// Now is the time by the clock of the backend, which decides.
 	Now time.Time
+
+	// Last is the last tick that is taken, this one included, or when the backend saw
+	// the schedule first.
+	Last time.Time
 }
 
 // TickOutcome is the kind of a [TickResult].
 type TickOutcome uint8
 
 const (
-	// TickPublished: the messages are stored, and the tick is taken.
+	// TickPublished means that the messages are stored, and the tick is taken.
 	TickPublished TickOutcome = iota
 
-	// TickTaken: nothing was stored. This tick or a later one has been taken, or the
+	// TickTaken means that nothing was stored. This tick or a later one has been taken, or the
 	// backend has not known the schedule until now: then all ticks up to now count as
 	// taken.
 	TickTaken
 
-	// TickEarly: nothing was stored. The time has not come.
+	// TickEarly means that nothing was stored. The time has not come.
 	TickEarly
 )
 

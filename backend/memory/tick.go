@@ -22,8 +22,10 @@ func (t *topic) publishOnce(tick *backend.Tick, entries []*entry) {
 	case !tick.At.After(last):
 		result.Outcome = backend.TickTaken
 	default:
-		t.all.ticks[tick.Schedule] = tick.At
+		last = tick.At
+		t.all.ticks[tick.Schedule] = last
 		t.add(entries...)
 	}
+	result.Last = last
 	tick.Report(result)
 }

@@ -82,14 +82,14 @@ func advance(ctx context.Context, db DB, tick *backend.Tick) (backend.TickResult
 	found, err := position(ctx, db, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		// It begins now. Somebody else may be faster, which is as good.
-		if _, err = execute(ctx, db, beginSQL, id, tick.Schedule); err == nil {
+		if err = execute(ctx, db, beginSQL, id, tick.Schedule); err == nil {
 			found, err = position(ctx, db, id)
 		}
 	}
 	if err != nil {
 		return backend.TickResult{}, err
 	}
-	result := backend.TickResult{Now: found.Now}
+	result := backend.TickResult{Now: found.Now, Last: found.Last}
 	switch {
 	case found.Schedule != tick.Schedule:
 		return result, fmt.Errorf("message %d of the queue %q is not that of the schedule %q", id, schedulesQueue, tick.Schedule)
@@ -98,7 +98,8 @@ func advance(ctx context.Context, db DB, tick *backend.Tick) (backend.TickResult
 	case !tick.At.After(found.Last):
 		result.Outcome = backend.TickTaken
 	default:
-		_, err = execute(ctx, db, advanceSQL, id, tick.At)
+		result.Last = tick.At
+		err = execute(ctx, db, advanceSQL, id, tick.At)
 	}
 	return result, err
 }
@@ -122,9 +123,9 @@ func position(ctx context.Context, db DB, id int64) (schedulePosition, error) {
 	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[schedulePosition])
 }
 
-func execute(ctx context.Context, db DB, sql string, args ...any) (int64, error) {
-	tag, err := db.Exec(ctx, inSchedules(sql), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
-	return tag.RowsAffected(), err
+func execute(ctx context.Context, db DB, sql string, args ...any) error {
+	_, err := db.Exec(ctx, inSchedules(sql), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
+	return err
 }
 
 func inSchedules(sql string) string {

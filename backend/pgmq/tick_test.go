@@ -63,7 +63,7 @@ func TestATickIsPublishedOnceWhenItHasCome(t *testing.T) {
 		{"nightly", at, backend.TickTaken},
 		{"hourly", at, backend.TickTaken}, // another schedule, which begins now
 	} {
-		if got := attempt(t, queue, step.schedule, step.at); got.Outcome != step.want {
+		if got := attempt(t, queue, step.schedule, step.at); got.Outcome != step.want || got.Last.After(got.Now) {
 			t.Errorf("attempt %d: %v, not %v", i, got.Outcome, step.want)
 		}
 	}
