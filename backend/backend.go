@@ -54,6 +54,10 @@ type Features struct {
 	// of delivered messages stay alive while their consumer drains.
 	Drain bool
 
+	// Ticks: a publish with a [Tick] in its context stores its messages once for that
+	// tick, whichever process attempts it.
+	Ticks bool
+
 	// Tick is the finest difference between two delays that the backend can
 	// keep apart. 0 means a millisecond or finer.
 	Tick time.Duration

@@ -15,6 +15,8 @@
 //   - What the backend knows about a delivery is in the message's context:
 //     [DeliveryFrom]. It is not metadata, because metadata is copied to whatever
 //     a program publishes next.
+//   - That a message is for one tick of a schedule, and is to be stored once, is in
+//     its context too: [WithTick].
 //   - How a message shall come back is told with its nack: [Nack].
 //   - What the consumer is like is in the context of its subscription:
 //     [ConsumerFrom].

@@ -32,6 +32,7 @@
 //	ezq.delivery    which delivery of the message it is, from 1
 //	ezq.failures    how many of those before it have failed
 //	ezq.outcome     what became of the message; see below
+//	ezq.tick        that a publish for a tick of a schedule stored nothing: taken, early
 //
 // A span of a message that will be handled again has an event ezq.retry, one of a
 // message that was given up ezq.dead_letter. A failure sets the status of its span;

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/ezq"
 )
@@ -102,4 +103,23 @@ func TestAPublishThatFailsShows(t *testing.T) {
 	if l.value("messaging.client.sent.messages", kind) != 1 {
 		t.Error("it was not counted with its error")
 	}
+}
+
+func TestATickThatAnotherProcessHasPublishedIsNotCountedAsSent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, queue := newLab(t), newQueue(t, memory.Config{})
+		for _, at := range []time.Time{time.Now(), time.Now().Add(time.Hour), time.Now().Add(time.Minute)} {
+			if at.Before(time.Now().Add(time.Hour)) {
+				time.Sleep(time.Until(at))
+			}
+			tick := &backend.Tick{Schedule: "hourly", At: at}
+			publish(t, backend.WithTick(t.Context(), tick), l.Publisher(queue), Ordered{1})
+		}
+		l.span("publish ezq", attribute.String("ezq.tick", "taken"))
+		l.span("publish ezq", attribute.String("ezq.tick", "early"))
+		if n := l.value("messaging.client.sent.messages"); n != 1 {
+			t.Errorf("%v messages were sent, not 1", n)
+		}
+	})
 }

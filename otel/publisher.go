@@ -73,8 +73,29 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 	if err != nil {
 		fail(span, err)
 	}
+	if tick, ok := notStored(first, err); ok {
+		span.SetAttributes(attribute.String("ezq.tick", tick))
+		return nil
+	}
 	t.countSent(first, topic, len(msgs), time.Since(began), err)
 	return err
+}
+
+// notStored reports whether a publish for a tick of a schedule stored nothing, because
+// another process has done it, or the time has not come.
+func notStored(ctx context.Context, err error) (why string, ok bool) {
+	tick := backend.TickFrom(ctx)
+	if tick == nil || err != nil {
+		return "", false
+	}
+	switch result, _ := tick.Result(); result.Outcome {
+	case backend.TickTaken:
+		return "taken", true
+	case backend.TickEarly:
+		return "early", true
+	default:
+		return "", false
+	}
 }
 
 func (t *Telemetry) sendAttributes(topic string, msgs []*message.Message) []attribute.KeyValue {

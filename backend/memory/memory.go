@@ -99,13 +99,14 @@ func newQueue(config Config, topics *topics) *Queue {
 func (q *Queue) Features() backend.Features {
 	return backend.Features{
 		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
-		Ordered: true, Lease: true, Drain: true,
+		Ordered: true, Lease: true, Drain: true, Ticks: true,
 	}
 }
 
 // Publish stores copies of the messages, all of them or, with an error, none.
 // It honours the delays of [backend.SetDelay] and [backend.SetTime]. A topic
-// exists as soon as it is named. The message's context is not used.
+// exists as soon as it is named. Of the message's context only a [backend.Tick] is
+// used.
 func (q *Queue) Publish(topicName string, msgs ...*message.Message) error {
 	t, err := q.topic(topicName)
 	if err != nil {
@@ -116,6 +117,12 @@ func (q *Queue) Publish(topicName string, msgs ...*message.Message) error {
 	for i, msg := range msgs {
 		if entries[i], err = newEntry(msg, now); err != nil {
 			return fmt.Errorf("memory: publish to %q: %w", topicName, err)
+		}
+	}
+	if len(msgs) > 0 {
+		if tick := backend.TickFrom(msgs[0].Context()); tick != nil {
+			t.publishOnce(tick, entries)
+			return nil
 		}
 	}
 	t.publish(entries)

@@ -16,10 +16,11 @@ import (
 type topics struct {
 	mu     sync.Mutex
 	byName map[string]*topic
+	ticks  map[string]time.Time // the last one of each schedule
 }
 
 func newTopics() *topics {
-	return &topics{byName: map[string]*topic{}}
+	return &topics{byName: map[string]*topic{}, ticks: map[string]time.Time{}}
 }
 
 func (ts *topics) named(name string) *topic {

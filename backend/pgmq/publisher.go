@@ -96,7 +96,9 @@ const publishTimeout = 30 * time.Second
 // repeat a statement whose outcome is unknown.
 //
 // The context of the first message bounds the call; if it has no deadline, the
-// bound is 30 seconds.
+// bound is 30 seconds. With a [backend.Tick] in it the messages are stored once for
+// that tick. What is known about schedules is in a queue of its own, ezq_schedules,
+// which is created like that of a topic; the role needs SELECT, INSERT and UPDATE on it.
 func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 	if p.closed.Load() {
 		return backend.ErrClosed
@@ -131,6 +133,9 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
+	}
+	if tick := backend.TickFrom(ctx); tick != nil {
+		return p.publishOnce(ctx, topic, encoded, tick)
 	}
 	send := func(ctx context.Context, batch rows) error { return p.send(ctx, topic, batch) }
 	if p.inTx {

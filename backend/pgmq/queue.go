@@ -79,7 +79,7 @@ func (q *Queue) Features() backend.Features { return features() }
 func features() backend.Features {
 	return backend.Features{
 		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
-		Ordered: true, Lease: true, Drain: true,
+		Ordered: true, Lease: true, Drain: true, Ticks: true,
 	}
 }
 

@@ -125,7 +125,7 @@ func TestAContenderThatLosesOrDuplicatesIsFoundOut(t *testing.T) {
 		"says that it has published what it has not": {
 			publish{goroutines: 1, size: 100},
 			faulty{publish: func(p contender.Publisher, m contender.Message) error {
-				if published.Add(1)%5 == 0 {
+				if published.Add(1)%5 == 1 { // also where a slow machine publishes few
 					return nil
 				}
 				return p.Publish(t.Context(), m)

@@ -1,0 +1,156 @@
+package pgmq
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// schedulesQueue has one message for each schedule, which says how far it has come.
+// It is a queue so that there is no table that PGMQ does not know. Nobody receives
+// those messages: they become visible in a hundred years.
+const schedulesQueue = "ezq_schedules"
+
+// publishOnce stores rows and moves the schedule of tick on, in one transaction. The
+// row of the schedule is locked for as long: who comes at the same time waits, and
+// finds the tick taken; or not, if this transaction fails.
+func (p *Publisher) publishOnce(ctx context.Context, topic string, rows rows, tick *backend.Tick) error {
+	if _, err := p.routes.catalog.find(ctx, p.db, schedulesQueue, p.create); err != nil {
+		return err
+	}
+	var result backend.TickResult
+	err := p.transact(ctx, func(inside *Publisher) (err error) {
+		result, err = advance(ctx, inside.db, tick)
+		if err == nil && result.Outcome == backend.TickPublished {
+			err = inside.send(ctx, topic, rows)
+		}
+		return err
+	})
+	if isCode(err, "42P01") { // the next attempt creates it
+		p.routes.catalog.forget(schedulesQueue)
+	}
+	if err == nil {
+		tick.Report(result)
+	}
+	return scheduleDenied(err)
+}
+
+// transact runs do in a transaction: that of the publisher, or one of its own.
+func (p *Publisher) transact(ctx context.Context, do func(*Publisher) error) error {
+	if _, ok := p.db.(pgx.Tx); ok {
+		return do(p)
+	}
+	db, ok := p.db.(interface {
+		BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
+	})
+	if !ok {
+		return fmt.Errorf("a tick cannot be published through a %T, only through a pool, a connection or a pgx.Tx: %w", p.db, errors.ErrUnsupported)
+	}
+	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // after a commit it does nothing
+	if err := do(p.in(tx)); err != nil {
+		return rolledBack(err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return &sendError{err}
+	}
+	return nil
+}
+
+// rolledBack returns err without the mark that something may have been stored.
+func rolledBack(err error) error {
+	if sent := (*sendError)(nil); errors.As(err, &sent) {
+		return sent.error
+	}
+	return err
+}
+
+// advance takes tick for its schedule, if the time has come and nobody has.
+func advance(ctx context.Context, db DB, tick *backend.Tick) (backend.TickResult, error) {
+	id := scheduleID(tick.Schedule)
+	found, err := position(ctx, db, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		// It begins now. Somebody else may be faster, which is as good.
+		if err = execute(ctx, db, beginSQL, id, tick.Schedule); err == nil {
+			found, err = position(ctx, db, id)
+		}
+	}
+	if err != nil {
+		return backend.TickResult{}, err
+	}
+	result := backend.TickResult{Now: found.Now, Last: found.Last}
+	switch {
+	case found.Schedule != tick.Schedule:
+		return result, fmt.Errorf("message %d of the queue %q is not that of the schedule %q", id, schedulesQueue, tick.Schedule)
+	case tick.At.After(found.Now):
+		result.Outcome = backend.TickEarly
+	case !tick.At.After(found.Last):
+		result.Outcome = backend.TickTaken
+	default:
+		result.Last = tick.At
+		err = execute(ctx, db, advanceSQL, id, tick.At)
+	}
+	return result, err
+}
+
+// scheduleID is a number that PGMQ never gives a message: a negative one.
+func scheduleID(schedule string) int64 {
+	sum := sha256.Sum256([]byte(schedule))
+	return int64(binary.BigEndian.Uint64(sum[:]) | 1<<63) //nolint:gosec // the sign is the point
+}
+
+type schedulePosition struct {
+	Schedule  string
+	Last, Now time.Time
+}
+
+func position(ctx context.Context, db DB, id int64) (schedulePosition, error) {
+	rows, err := db.Query(ctx, inSchedules(positionSQL), pgx.QueryExecModeCacheDescribe, id)
+	if err != nil {
+		return schedulePosition{}, err
+	}
+	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[schedulePosition])
+}
+
+func execute(ctx context.Context, db DB, sql string, args ...any) error {
+	_, err := db.Exec(ctx, inSchedules(sql), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
+	return err
+}
+
+func inSchedules(sql string) string {
+	return strings.ReplaceAll(sql, "{table}", tableName(schedulesQueue))
+}
+
+// The clock is read when the row is locked, so it is not earlier than the last tick.
+const positionSQL = `
+with m as materialized (select message from {table} where msg_id = $1 for update)
+select coalesce(message->>'schedule', ''), (message->>'last')::timestamptz, clock_timestamp() from m`
+
+const beginSQL = `
+insert into {table} (msg_id, vt, message) overriding system value
+values ($1, clock_timestamp() + interval '100 years', jsonb_build_object('schedule', $2::text, 'last', clock_timestamp()))
+on conflict (msg_id) do nothing`
+
+const advanceSQL = `
+update {table} set message = jsonb_set(message, '{last}', to_jsonb($2::timestamptz)) where msg_id = $1`
+
+func scheduleDenied(err error) error {
+	if !isCode(err, "42501") {
+		return err
+	}
+	return &Error{
+		Kind: ErrPermission, Cause: withoutSecrets(err),
+		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, INSERT, UPDATE ON %s TO the role, besides what publishing needs", tableName(schedulesQueue)),
+	}
+}

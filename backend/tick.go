@@ -1,0 +1,71 @@
+package backend
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// Tick is one moment of a schedule that several processes keep. In the context of a
+// publish it asks a backend that promises Ticks to store the messages once: in one
+// step with the note that the schedule has come that far, whoever attempts it and
+// however often.
+type Tick struct {
+	Schedule string    // its name, the same in all processes
+	At       time.Time // with microseconds at the finest
+
+	result atomic.Pointer[TickResult]
+}
+
+// TickResult says what came of a [Tick].
+type TickResult struct {
+	Outcome TickOutcome
+
+	// Now is the time by the clock of the backend, which decides.
+	Now time.Time
+
+	// Last is the last tick that is taken, this one included, or when the backend saw
+	// the schedule first.
+	Last time.Time
+}
+
+// TickOutcome is the kind of a [TickResult].
+type TickOutcome uint8
+
+const (
+	// TickPublished means that the messages are stored, and the tick is taken.
+	TickPublished TickOutcome = iota
+
+	// TickTaken means that nothing was stored. This tick or a later one has been taken, or the
+	// backend has not known the schedule until now: then all ticks up to now count as
+	// taken.
+	TickTaken
+
+	// TickEarly means that nothing was stored. The time has not come.
+	TickEarly
+)
+
+type tickKey struct{}
+
+// WithTick returns a context that carries t, for the messages of one publish.
+func WithTick(ctx context.Context, t *Tick) context.Context {
+	return context.WithValue(ctx, tickKey{}, t)
+}
+
+// TickFrom returns the tick in ctx, or nil. The context of the first message of a
+// publish counts.
+func TickFrom(ctx context.Context) *Tick {
+	t, _ := ctx.Value(tickKey{}).(*Tick)
+	return t
+}
+
+// Report is for backends, which call it before a publish without an error returns.
+func (t *Tick) Report(r TickResult) { t.result.Store(&r) }
+
+// Result returns what the backend has reported; ok is false if nothing.
+func (t *Tick) Result() (r TickResult, ok bool) {
+	if p := t.result.Load(); p != nil {
+		return *p, true
+	}
+	return TickResult{}, false
+}

@@ -1,0 +1,161 @@
+package ezqenv
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// Error is a variable whose value makes no sense.
+type Error struct {
+	Variable string
+	Value    string // empty if it may contain a secret
+	Problem  string // as in "is not a number"
+	Remedy   string // what to set it to
+}
+
+// Error names the variable, its value, what is wrong with it, and what to write instead.
+func (e *Error) Error() string {
+	value := ""
+	if e.Value != "" {
+		value = fmt.Sprintf(" %.60q", e.Value)
+	}
+	return fmt.Sprintf("ezqenv: %s%s %s: set it to %s", e.Variable, value, e.Problem, e.Remedy)
+}
+
+// Read reads the settings through lookup, which is [os.LookupEnv] in a service, or a
+// map in a test. An error is about all variables that are wrong: it joins an [*Error]
+// for each.
+func Read(lookup func(variable string) (value string, ok bool)) (Settings, error) {
+	r := &reader{lookup: lookup}
+	s := Settings{
+		DatabaseURL: r.readURL(),
+		Topic:       r.topic("EZQ_TOPIC", "EZQ_DEFAULT_QUEUE_NAME"),
+		Group:       r.topic("EZQ_GROUP"),
+		Concurrency: r.number(1, "EZQ_CONCURRENCY", "EZQ_CONSUMER_CONCURRENT_HANDLERS"),
+		Connections: r.number(2, "EZQ_CONNECTIONS"),
+
+		HandlerTimeout: r.duration(time.Millisecond, "EZQ_HANDLER_TIMEOUT", "EZQ_CONSUMER_TIMEOUT"),
+		DrainTimeout:   r.duration(time.Millisecond, "EZQ_DRAIN_TIMEOUT", "EZQ_CONSUMER_SHUTDOWN_GRACE_PERIOD"),
+		PollInterval:   r.duration(time.Millisecond, "EZQ_POLL_INTERVAL", "EZQ_CONSUMER_POLL_INTERVAL"),
+		Lease:          r.duration(time.Second, "EZQ_LEASE"),
+		LogLevel:       r.level("EZQ_LOG_LEVEL"),
+	}
+	s.Topic = cmp.Or(s.Topic, ezq.DefaultTopic)
+	if err := errors.Join(r.errs...); err != nil {
+		return Settings{}, err
+	}
+	return s, nil
+}
+
+type reader struct {
+	lookup func(string) (string, bool)
+	errs   []error
+}
+
+func (r *reader) fail(variable, value, problem, remedy string) {
+	r.errs = append(r.errs, &Error{Variable: variable, Value: value, Problem: problem, Remedy: remedy})
+}
+
+// find returns the value of a variable. An empty one is not set.
+func (r *reader) find(variable string) (value string, ok bool) {
+	value, _ = r.lookup(variable)
+	value = strings.TrimSpace(value)
+	return value, value != ""
+}
+
+// first returns the first variable that is set.
+func (r *reader) first(variables []string) (variable, value string) {
+	for _, variable := range variables {
+		if value, ok := r.find(variable); ok {
+			return variable, value
+		}
+	}
+	return "", ""
+}
+
+func (r *reader) topic(variables ...string) string {
+	variable, value := r.first(variables)
+	if variable == "" {
+		return ""
+	}
+	if _, err := pgmq.QueueName(value); err != nil {
+		r.fail(variable, value, "cannot be the name of a queue", "at most 1024 bytes of UTF-8 without NUL")
+	}
+	return value
+}
+
+// most is more than makes sense, and still an int32.
+const most = math.MaxInt32
+
+func (r *reader) number(least int, variables ...string) int {
+	variable, value := r.first(variables)
+	if variable == "" {
+		return 0
+	}
+	remedy := fmt.Sprintf("a number from %d to %d", least, most)
+	n, err := strconv.Atoi(value)
+	switch {
+	case err != nil && !errors.Is(err, strconv.ErrRange):
+		r.fail(variable, value, "is not a whole number", remedy)
+	case err != nil || n < least || n > most:
+		r.fail(variable, value, "is out of range", remedy)
+	}
+	return n
+}
+
+// longest is more than anybody wants to wait.
+const longest = 365 * 24 * time.Hour
+
+func (r *reader) duration(least time.Duration, variables ...string) time.Duration {
+	variable, value := r.first(variables)
+	if variable == "" {
+		return 0
+	}
+	remedy := fmt.Sprintf(`at least %v and at most %v, as in "30s", or a number of seconds`, least, longest)
+	d, err := parseDuration(value)
+	switch {
+	case err != nil:
+		r.fail(variable, value, "is not a length of time", remedy)
+	case d < least || d > longest:
+		r.fail(variable, value, "is out of range", remedy)
+	}
+	return d
+}
+
+func parseDuration(text string) (time.Duration, error) {
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return time.ParseDuration(text)
+	}
+	if !(math.Abs(seconds) <= 2*longest.Seconds()) { // nor NaN
+		return 2 * longest, nil
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
+}
+
+func (r *reader) level(variable string) slog.Level {
+	value, ok := r.find(variable)
+	if !ok {
+		return slog.LevelInfo
+	}
+	switch strings.ToUpper(value) { // Python's names
+	case "WARNING":
+		return slog.LevelWarn
+	case "CRITICAL":
+		return slog.LevelError
+	}
+	var level slog.Level
+	if level.UnmarshalText([]byte(value)) != nil {
+		r.fail(variable, value, "is not a level", "debug, info, warn or error")
+	}
+	return level
+}

@@ -1,0 +1,75 @@
+package ezqenv
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// Settings is what the environment says. What is zero was not set, except for Topic.
+//
+// It can be printed and logged: no way of doing so shows a password.
+type Settings struct {
+	DatabaseURL URL
+	Topic       string // defaults to [ezq.DefaultTopic]
+	Group       string
+	Concurrency int
+	Connections int
+
+	// HandlerTimeout is for middleware.Timeout. If it is 0, there shall be no limit.
+	HandlerTimeout time.Duration
+
+	DrainTimeout time.Duration
+	PollInterval time.Duration
+	Lease        time.Duration
+	LogLevel     slog.Level // 0 is [slog.LevelInfo]
+}
+
+// Router returns the configuration for [ezq.NewRouter].
+func (s Settings) Router() ezq.Config {
+	return ezq.Config{Concurrency: s.Concurrency, DrainTimeout: s.DrainTimeout}
+}
+
+// PGMQ returns the configuration for [pgmq.Open].
+func (s Settings) PGMQ() pgmq.Config {
+	return pgmq.Config{Subscriber: pgmq.SubscriberConfig{
+		Group: s.Group, Lease: s.Lease, PollInterval: s.PollInterval, Connections: s.Connections, DrainTimeout: s.DrainTimeout,
+	}}
+}
+
+// attrs lists what is set, by the names of the variables.
+func (s Settings) attrs() (attrs []slog.Attr) {
+	add := func(isSet bool, a slog.Attr) {
+		if isSet {
+			attrs = append(attrs, a)
+		}
+	}
+	add(s.DatabaseURL != "", slog.String("EZQ_DATABASE_URL", s.DatabaseURL.String()))
+	add(true, slog.String("EZQ_TOPIC", cmp.Or(s.Topic, ezq.DefaultTopic)))
+	add(s.Group != "", slog.String("EZQ_GROUP", s.Group))
+	add(s.Concurrency != 0, slog.Int("EZQ_CONCURRENCY", s.Concurrency))
+	add(s.Connections != 0, slog.Int("EZQ_CONNECTIONS", s.Connections))
+	add(s.HandlerTimeout != 0, slog.Duration("EZQ_HANDLER_TIMEOUT", s.HandlerTimeout))
+	add(s.DrainTimeout != 0, slog.Duration("EZQ_DRAIN_TIMEOUT", s.DrainTimeout))
+	add(s.PollInterval != 0, slog.Duration("EZQ_POLL_INTERVAL", s.PollInterval))
+	add(s.Lease != 0, slog.Duration("EZQ_LEASE", s.Lease))
+	add(true, slog.String("EZQ_LOG_LEVEL", s.LogLevel.String()))
+	return attrs
+}
+
+// String lists what is set, as in "EZQ_TOPIC=orders EZQ_CONCURRENCY=20".
+func (s Settings) String() string {
+	var words []string
+	for _, a := range s.attrs() {
+		words = append(words, fmt.Sprintf("%s=%v", a.Key, a.Value))
+	}
+	return strings.Join(words, " ")
+}
+
+// LogValue implements [slog.LogValuer].
+func (s Settings) LogValue() slog.Value { return slog.GroupValue(s.attrs()...) }

@@ -1,0 +1,140 @@
+package schedule_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/ezq/schedule"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+const (
+	childVariable = "EZQ_TEST_SCHEDULE_CHILD" // the database of a child process
+	period        = 50 * time.Millisecond
+)
+
+// TestChild is what a child process runs: a timetable, until it is killed.
+func TestChild(t *testing.T) {
+	database := os.Getenv(childVariable)
+	if database == "" {
+		t.Skip("this is for the child processes of another test")
+	}
+	if err := keep(t.Context(), database); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keep runs a timetable that makes up for all that was missed.
+func keep(ctx context.Context, database string) error {
+	queue, err := pgmq.Open(ctx, database, pgmq.Config{})
+	if err != nil {
+		return err
+	}
+	timetable, err := schedule.New(queue, schedule.Config{CatchUp: 10_000})
+	if err == nil {
+		err = timetable.Add("report", schedule.Every(period), Report{})
+	}
+	if err != nil {
+		return err
+	}
+	return timetable.Run(ctx)
+}
+
+func startChild(t *testing.T, database string) *exec.Cmd {
+	t.Helper()
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChild$")
+	child.Env = append(os.Environ(), childVariable+"="+database)
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return child
+}
+
+func TestProcessesThatAreKilledNeitherLoseNorDoubleATick(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	queue, err := pgmq.Open(t.Context(), database, pgmq.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = queue.Close() }()
+	received := make(chan time.Time, 100_000)
+	router := ezq.NewRouter(queue, ezq.Config{})
+	ezq.Handle(router, func(ctx context.Context, _ Report) error {
+		tick, _ := schedule.From(ctx)
+		received <- tick.At
+		return nil
+	}, ezq.With(queue.InTx())) // or an event could be handled twice
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- router.Run(ctx) }()
+
+	var children []*exec.Cmd
+	for range 3 {
+		children = append(children, startChild(t, database))
+	}
+	seen := map[time.Time]int{}
+	var first, last time.Time
+	const rounds, each = 4, 15 // in each round all processes are killed and started anew
+	timeout := time.After(2 * time.Minute)
+	for round := range rounds {
+		for range each {
+			select {
+			case at := <-received:
+				seen[at]++
+				if first.IsZero() || at.Before(first) {
+					first = at
+				}
+				if at.After(last) {
+					last = at
+				}
+			case <-timeout:
+				t.Fatalf("after %d ticks nothing more came in time", len(seen))
+			}
+		}
+		for i, child := range children {
+			_ = child.Process.Kill()
+			_ = child.Wait()
+			if round < rounds-1 {
+				children[i] = startChild(t, database)
+			}
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for close(received); ; {
+		at, ok := <-received
+		if !ok {
+			break
+		}
+		seen[at]++
+		if at.After(last) {
+			last = at
+		}
+	}
+	unhandled, err := queue.Metrics(t.Context(), ezq.DefaultTopic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := 0
+	for at := first; !at.After(last); at = at.Add(period) {
+		switch seen[at] {
+		case 0:
+			missing++
+		case 1:
+		default:
+			t.Errorf("%v was published %d times", at, seen[at])
+		}
+	}
+	if missing > unhandled.Visible+unhandled.Invisible {
+		t.Errorf("of the ticks from %v to %v %d are missing, and %d wait in the queue", first, last, missing, unhandled.Visible+unhandled.Invisible)
+	}
+	t.Logf("%d ticks of %v, each published once by one of %d processes that were killed %d times", len(seen), period, len(children), rounds)
+}
