@@ -14,7 +14,7 @@ var (
 	pathName   = regexp.MustCompile(`(?:^|[\s"'(=\x60]|\./)((?:scripts|docs|examples|internal|backend|ezq|middleware|conformance|bench|otel|tools|\.ci)/[\w./-]*\w)`)
 	tagName    = regexp.MustCompile(`/v\d`)
 	targetName = regexp.MustCompile(`(?m)(?:^|[\s\x60])make ([a-z][a-z-]*)`)
-	goName     = regexp.MustCompile(`(?:^|[^\w./])(ezq|ezqtest|pgmq|pgmqtest|memory|backend|middleware|conformance|ezqotel|pgmqotel)\.([A-Z]\w*)`)
+	goName     = regexp.MustCompile(`(?:^|[^\w./])(ezq|ezqtest|ezqenv|schedule|pgmq|pgmqtest|memory|backend|middleware|conformance|ezqotel|pgmqotel)\.([A-Z]\w*)`)
 )
 
 func TestEveryPathThatIsNamedInTheDocumentationExists(t *testing.T) {
