@@ -18,7 +18,7 @@ import (
 func everyFeature() backend.Features {
 	return backend.Features{
 		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
-		Ordered: true, Lease: true, Drain: true,
+		Ordered: true, Lease: true, Drain: true, Ticks: true,
 	}
 }
 
