@@ -99,7 +99,7 @@ func (s *store) claimOne(ctx context.Context, settle []subscription.Settlement, 
 	claim.Leases, bad, err = s.read(ctx, leased[0])
 	s.quarantine(ctx, bad)
 	if err != nil { // not the message's fault: it comes back when its lease ends
-		s.logger.Error("ezq: cannot read a message that was leased", "queue", s.queue, "id", leased[0].ID, "error", err)
+		s.logger.Error("ezq: cannot read a message that was leased", "queue", s.queue, "msg_id", leased[0].ID, "error", err)
 	}
 	return claim, settled, nil
 }
@@ -138,14 +138,14 @@ func (u unread) headers() *string {
 func (s *store) quarantine(ctx context.Context, messages []unread) {
 	for _, message := range messages {
 		archived, err := s.putAside(ctx, message)
-		log := s.logger.With("queue", s.queue, "id", message.token.ID, "cause", message.cause)
+		log := s.logger.With("queue", s.queue, "msg_id", message.token.ID, "cause", message.cause)
 		switch {
 		case err != nil:
 			log.Error("ezq: a message that cannot be read could not be put aside; it will be tried again", "error", err)
 		case archived:
 			log.Error("ezq: a message that cannot be read was moved to the archive")
 		default:
-			log.Error("ezq: a message that cannot be read is put aside", "for", message.aside())
+			log.Error("ezq: a message that cannot be read is put aside", "retry_in", message.aside())
 		}
 	}
 }

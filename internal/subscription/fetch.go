@@ -30,7 +30,7 @@ func (s *subscription) fetch(ctx context.Context) {
 		if err != nil {
 			wait := failing.next()
 			s.config.Logger.Error("ezq: cannot fetch messages; will try again",
-				"topic", s.config.Topic, "wait", wait, "error", err)
+				"topic", s.config.Topic, "retry_in", wait, "error", err)
 			pause(ctx, wait, nil)
 			continue
 		}

@@ -51,7 +51,7 @@ func (s *subscription) flush(ctx context.Context) {
 		}
 		wait := failing.next()
 		s.config.Logger.Error("ezq: cannot store which messages are done; will try again",
-			"topic", s.config.Topic, "wait", wait, "error", err)
+			"topic", s.config.Topic, "retry_in", wait, "error", err)
 		pause(ctx, wait, nil)
 	}
 }

@@ -1,0 +1,145 @@
+package arch
+
+import (
+	"go/ast"
+	"go/token"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// logPage lists the keys of log records, in a table whose rows begin with one.
+const logPage = "docs/observability.md"
+
+func TestTheKeysOfLogRecordsAreThoseOfTheDocumentation(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(root, logPage))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	_, table, _ := strings.Cut(string(page), "\n## Log records\n")
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` ").FindAllStringSubmatch(table, -1) {
+		documented[row[1]] = true
+	}
+	used := map[string]string{} // with a file that does
+	for _, file := range readSources(t) {
+		if file.isTest() || !isLibrary(file.name) {
+			continue
+		}
+		for _, key := range logKeys(file.syntax) {
+			used[key] = file.name
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(used)) {
+		if !documented[key] {
+			t.Errorf("%s logs the key %q, which %s does not have: use one that it has, or add it", used[key], key, logPage)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(documented)) {
+		if used[key] == "" {
+			t.Errorf("%s has the key %q, which nothing logs", logPage, key)
+		}
+	}
+}
+
+// isLibrary reports whether a file belongs to what is imported, and not to examples or
+// tools.
+func isLibrary(name string) bool {
+	path, err := filepath.Rel(root, name)
+	top, rest, _ := strings.Cut(filepath.ToSlash(path), "/")
+	switch top {
+	case "backend", "ezq", "middleware", "otel":
+		return err == nil
+	case "internal":
+		return strings.HasPrefix(rest, "subscription/")
+	}
+	return false
+}
+
+// logKeys returns the keys that a file gives to loggers: at each second place of the
+// arguments that follow a message, and of the lists that are passed on as such.
+func logKeys(file *ast.File) (keys []string) {
+	ast.Inspect(file, func(node ast.Node) bool {
+		switch node := node.(type) {
+		case *ast.CallExpr:
+			keys = append(keys, keysOfCall(node)...)
+		case *ast.CompositeLit:
+			if array, ok := node.Type.(*ast.ArrayType); ok && isIdent(array.Elt, "any") && len(node.Elts)%2 == 0 {
+				keys = append(keys, eachSecond(node.Elts)...)
+			}
+		}
+		return true
+	})
+	return keys
+}
+
+func keysOfCall(call *ast.CallExpr) []string {
+	if isIdent(call.Fun, "append") && len(call.Args) > 1 && isIdent(call.Args[0], "attrs") {
+		return eachSecond(call.Args[1:])
+	}
+	method, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || !isLogger(method.X) {
+		return nil
+	}
+	before := map[string]int{"With": 0, "Debug": 1, "Info": 1, "Warn": 1, "Error": 1}
+	skip, ok := before[strings.TrimSuffix(method.Sel.Name, "Context")]
+	if strings.HasSuffix(method.Sel.Name, "Context") {
+		skip++
+	}
+	if !ok || len(call.Args) < skip {
+		return nil
+	}
+	return eachSecond(call.Args[skip:])
+}
+
+func isLogger(expression ast.Expr) bool {
+	switch e := expression.(type) {
+	case *ast.Ident:
+		return e.Name == "log" || e.Name == "slog" || strings.HasSuffix(strings.ToLower(e.Name), "logger")
+	case *ast.SelectorExpr:
+		return strings.HasSuffix(strings.ToLower(e.Sel.Name), "logger")
+	}
+	return false
+}
+
+func isIdent(expression ast.Expr, name string) bool {
+	ident, ok := expression.(*ast.Ident)
+	return ok && ident.Name == name
+}
+
+func eachSecond(arguments []ast.Expr) (keys []string) {
+	for i := 0; i < len(arguments); i += 2 {
+		literal, ok := arguments[i].(*ast.BasicLit)
+		if !ok || literal.Kind != token.STRING {
+			return keys
+		}
+		key, err := strconv.Unquote(literal.Value)
+		if err != nil {
+			return keys
+		}
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+func TestTheKeysOfLogRecordsAreFound(t *testing.T) {
+	file := parse(t, "a.go", `package a
+func f() {
+	s.config.Logger.ErrorContext(ctx, "text", "a", 1, "b", "value")
+	log := logger.With("c", 1)
+	log.Warn("text")
+	attrs := []any{"d", 1, "e", err}
+	attrs = append(attrs, "f", 1)
+	logger.Info("text", attrs...)
+	other.Error("text", "g", 1)
+	names := []string{"h", "i"}
+}`)
+	if got := strings.Join(logKeys(file.syntax), ""); got != "abcdef" {
+		t.Errorf("they are %q", got)
+	}
+}
