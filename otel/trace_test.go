@@ -3,6 +3,7 @@ package ezqotel_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/middleware"
@@ -214,4 +216,15 @@ func TestAPanicEndsTheSpanAndGoesOn(t *testing.T) {
 		}
 	}()
 	_, _ = l.Middleware(func(*message.Message) ([]*message.Message, error) { panic("oh") })(message.NewMessage("1", nil))
+}
+
+func TestATransactionThatFindsTheLeaseLostShows(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	lost := fmt.Errorf("handled in vain: %w", backend.ErrLeaseLost) // as pgmq.InTx says it
+	_, err := l.Middleware(func(*message.Message) ([]*message.Message, error) { return nil, lost })(message.NewMessage("1", nil))
+	if !errors.Is(err, lost) {
+		t.Errorf("the error is %v", err)
+	}
+	l.span("process ", outcome("lease_lost"))
 }
