@@ -29,6 +29,7 @@ func archiving(ctx context.Context, db DB, queue string, sql statements) (statem
 		also = []string{"{also}", ", last_read_at", "{m.also}", ", m.last_read_at"}
 	}
 	text := strings.NewReplacer("{archive}", archiveName(queue), "{queue}", queue).Replace(archiveSQL)
+	sql.removeHeld = "" // deletes
 	sql.ack = sql.fences.Replace(strings.NewReplacer(also...).Replace(text))
 	return sql, nil
 }

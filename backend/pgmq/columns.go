@@ -29,6 +29,13 @@ type tokens struct {
 	times   []time.Time
 }
 
+func columnsOf(all []subscription.Token) (t tokens) {
+	for _, token := range all {
+		t.add(token)
+	}
+	return t
+}
+
 func (t *tokens) add(token subscription.Token) {
 	t.ids = append(t.ids, token.ID)
 	t.numbers = append(t.numbers, int32(token.Number)) //nolint:gosec // it came from an integer column

@@ -57,7 +57,7 @@ func (q *Queue) DeadLetters(ctx context.Context, topic string, limit int) ([]Dea
 const lettersSQL = `select msg_id, enqueued_at, message::text, headers::text from %s order by msg_id limit $1`
 
 func (r row) deadLetter(queue string) DeadLetter {
-	msg := r.lease(queue, nil).Message
+	msg := r.lease(queue, nil, &delivery{}).Message
 	said := msg.Metadata.Get
 	letter := DeadLetter{
 		ID:       r.ID,

@@ -18,3 +18,6 @@ func (q *Queue) LookOnce() {
 func (q *Queue) Store(ctx context.Context, topic string) (subscription.Store, error) {
 	return q.subscriber.open(ctx, topic)
 }
+
+// HoldFor makes the subscriptions of q hold messages for so long.
+func (q *Queue) HoldFor(d time.Duration) { q.subscriber.holdFor = d }

@@ -95,15 +95,23 @@ func isText(s string) bool {
 	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
 
-// decodeHeaders reads what encodeHeaders has written, and what others have: text
-// is the text of any jsonb, or nil for SQL's NULL.
+// headers is what the column headers says.
+type headers struct {
+	uuid     string
+	metadata message.Metadata // not nil
+	encoding string
+	failures int
+	done     []string
+}
+
+// decode reads what encodeHeaders has written, and what others have: text is the
+// text of any jsonb, or nil for SQL's NULL.
 //
 // A foreign header that is not a string becomes its compact JSON text. Headers
 // that are not an object say nothing and are ignored, as are reserved names that
-// are unknown or do not have the value that they should. The metadata is never
-// nil. An error means that text begins an object which is not JSON.
-func decodeHeaders(text []byte) (headers, error) {
-	h := headers{metadata: message.Metadata{}}
+// are unknown or do not have the value that they should. An error means that text
+// begins an object which is not JSON.
+func (h *headers) decode(text []byte) error {
 	r := headerReader{text: text, all: string(text)}
 	for r.next() {
 		switch {
@@ -119,16 +127,7 @@ func decodeHeaders(text []byte) (headers, error) {
 			h.done = parseDone(r.value)
 		}
 	}
-	return h, r.err
-}
-
-// headers is what the column headers says.
-type headers struct {
-	uuid     string
-	metadata message.Metadata
-	encoding string
-	failures int
-	done     []string
+	return r.err
 }
 
 func parseDone(array string) []string {

@@ -198,3 +198,9 @@ func TestARefusedMessageCanBeToldApart(t *testing.T) {
 	require.Equal(t, "orders", e.Topic)
 	require.Equal(t, ErrInvalidMessage, e.Kind)
 }
+
+func decodeHeaders(text []byte) (headers, error) {
+	h := headers{metadata: message.Metadata{}}
+	err := h.decode(text)
+	return h, err
+}

@@ -17,7 +17,6 @@ import (
 // receipt is what a transaction needs to ack a message.
 type receipt struct {
 	sql       *statements
-	token     subscription.Token
 	committed atomic.Bool
 }
 
@@ -80,8 +79,13 @@ func inTx(pool *pgxpool.Pool, next message.HandlerFunc, msg *message.Message) (o
 		return nil, errForeign
 	}
 	proof, ok := delivery.Receipt.(*receipt)
-	if !ok {
+	keeper, kept := delivery.Keeper.(subscription.Keeper)
+	if !ok || !kept {
 		return nil, errForeign
+	}
+	token, err := keeper.Leased(outer) // the ack would wait for the end of a hold, and then find a lease
+	if err != nil {
+		return nil, fmt.Errorf("pgmq: the message is not handled: %w", err)
 	}
 	tx, err := pool.BeginTx(outer, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
@@ -97,7 +101,7 @@ func inTx(pool *pgxpool.Pool, next message.HandlerFunc, msg *message.Message) (o
 	if err != nil || given(msg) {
 		return out, err
 	}
-	if err := proof.ack(outer, tx); err != nil {
+	if err := proof.ack(outer, tx, token); err != nil {
 		return nil, err
 	}
 	if err := tx.Commit(outer); err != nil {
@@ -124,15 +128,15 @@ func (r *receipt) Committed() bool { return r.committed.Load() }
 
 // ack removes the message in tx, if its lease is still valid. It waits for
 // whoever is about to renew that, or to take it away.
-func (r *receipt) ack(ctx context.Context, tx pgx.Tx) error {
+func (r *receipt) ack(ctx context.Context, tx pgx.Tx, token subscription.Token) error {
 	var one tokens
-	one.add(r.token)
+	one.add(token)
 	tag, err := tx.Exec(ctx, r.sql.ack, pgx.QueryExecModeCacheDescribe, one.ids, one.numbers, one.times)
 	if err != nil {
 		return classify("ack", "", err)
 	}
 	if tag.RowsAffected() != 1 {
-		return fmt.Errorf("pgmq: message %d was handled in vain, and its transaction rolled back: %w", r.token.ID, backend.ErrLeaseLost)
+		return fmt.Errorf("pgmq: message %d was handled in vain, and its transaction rolled back: %w", token.ID, backend.ErrLeaseLost)
 	}
 	return nil
 }

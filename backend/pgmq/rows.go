@@ -1,11 +1,13 @@
 package pgmq
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/internal/subscription"
@@ -82,9 +84,20 @@ type row struct {
 	Number      int32
 	ReadAt      time.Time
 	PublishedAt time.Time
-	Message     []byte // null only if somebody else wrote it
-	Headers     []byte // null if somebody else wrote it
+	Message     borrowed // null only if somebody else wrote it
+	Headers     borrowed // null if somebody else wrote it
 }
+
+// borrowed is text in the memory of pgx, until the next row.
+type borrowed []byte
+
+// ScanBytes implements [pgtype.BytesScanner].
+func (b *borrowed) ScanBytes(text []byte) error {
+	*b = text
+	return nil
+}
+
+var _ pgtype.BytesScanner = (*borrowed)(nil)
 
 func (r row) token() subscription.Token {
 	return subscription.Token{ID: r.ID, Number: int(r.Number), At: r.ReadAt}
@@ -92,29 +105,29 @@ func (r row) token() subscription.Token {
 
 // lease turns a row into a message. It reads whatever others have written: what
 // is not in ezq's form is passed on as it is.
-func (r row) lease(queue string, sql *statements) subscription.Lease {
-	headers, _ := decodeHeaders(r.Headers) // of what is not headers, nothing is known
+func (r *row) lease(queue string, sql *statements, d *delivery) subscription.Lease {
+	msg := message.NewMessage("", nil)
+	headers := headers{metadata: msg.Metadata}
+	_ = headers.decode(r.Headers) // of what is not headers, nothing is known
 	payload, err := decodePayload(r.Message, headers.encoding)
 	if err != nil {
-		payload = r.Message
+		payload = bytes.Clone(r.Message)
 	}
 	if headers.uuid == "" {
 		headers.uuid = fmt.Sprintf("%s/%d", queue, r.ID)
 	}
-	msg := message.NewMessage(headers.uuid, payload)
-	msg.Metadata = headers.metadata
-	token := r.token()
-	return subscription.Lease{
-		Token:   token,
-		Message: msg,
-		Delivery: &backend.Delivery{
-			Number:      int(r.Number),
-			DeadLetters: true,
-			Progress:    true,
-			Failures:    headers.failures,
-			Done:        headers.done,
-			PublishedAt: r.PublishedAt,
-			Receipt:     &receipt{sql: sql, token: token},
-		},
-	}
+	msg.UUID, msg.Payload = headers.uuid, payload
+	d.Number = int(r.Number)
+	d.DeadLetters, d.Progress = true, true
+	d.Failures, d.Done = headers.failures, headers.done
+	d.PublishedAt = r.PublishedAt
+	d.receipt.sql = sql
+	d.Receipt = &d.receipt
+	return subscription.Lease{Token: r.token(), Message: msg, Delivery: &d.Delivery}
+}
+
+// delivery is what is allocated together.
+type delivery struct {
+	backend.Delivery
+	receipt receipt
 }

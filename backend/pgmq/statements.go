@@ -11,13 +11,18 @@ import "strings"
 // The parameters of settling statements are arrays of the same length.
 type statements struct {
 	claim  string // limit, lease in µs, largest size
+	hold   string // limit, largest size
 	lease  string // limit, lease in µs: claims without reading
 	read   string // id, read count, largest size, read time
 	next   string
+	later  string
 	ack    string // ids, read counts, read times
 	nack   string // ids, read counts, read times, delays in µs, headers to merge, reads to take back
 	extend string // ids, read counts, read times, lease in µs
 	exist  string // ids
+
+	removeHeld string // ids; empty if ack does more than that
+	leaseHeld  string // ids, lease in µs
 
 	fences *strings.Replacer // for deadLetter
 }
@@ -26,12 +31,13 @@ type statements struct {
 // 1.10 has no last_read_at; the read count alone is then the fence. It can
 // collide after a failover to a server that had not received the last lease.
 func newStatements(table string, lastReadAt bool) statements {
-	replace := []string{"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{mark}", "", "{uncount}", "m.read_ct"}
+	replace := []string{"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "m.read_ct"}
 	if lastReadAt {
 		replace = []string{
 			"{table}", table,
-			"{same}", "m.read_ct = t.number and m.last_read_at = t.at",
+			"{same}", "m.read_ct = t.number and coalesce(m.last_read_at, 'epoch') = t.at",
 			"{read}", "m.last_read_at",
+			"{was}", "coalesce(m.last_read_at, 'epoch')",
 			"{mark}", ", last_read_at = clock_timestamp()",
 			"{uncount}", "m.read_ct - l.uncount",
 		}
@@ -39,8 +45,8 @@ func newStatements(table string, lastReadAt bool) statements {
 	fences := strings.NewReplacer(replace...)
 	sql := fences.Replace
 	return statements{
-		claim: sql(claimSQL), lease: sql(leaseSQL), read: sql(readSQL), next: sql(nextSQL), ack: sql(ackSQL),
-		nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), fences: fences,
+		claim: sql(claimSQL), hold: sql(holdSQL), lease: sql(leaseSQL), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
+		ack: sql(ackSQL), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), fences: fences,
 	}
 }
 
@@ -66,6 +72,30 @@ with m as (
 
 const claimSQL = dueSQL + contentSQL + `)` + fittingSQL
 
+// What is locked, and what it was when nobody had it.
+const holdSQL = `
+with m as (
+	select m.msg_id, m.read_ct, {was} as read_at, m.enqueued_at` + contentSQL + `
+	from {table} m
+	where m.ctid = any (array(
+		select ctid from {table}
+		where vt <= statement_timestamp()
+		order by vt, msg_id
+		limit $1
+		for update skip locked)))` + `
+select msg_id, read_ct, read_at, enqueued_at,
+	case when size <= $2 then message end, case when size <= $2 then headers end, size
+from (select *, coalesce(octet_length(message), 0)::bigint + coalesce(octet_length(headers), 0) as size from m) as m`
+
+// For a hold, which has locked the rows.
+const removeHeldSQL = `delete from {table} where msg_id = any($1::bigint[])`
+
+const leaseHeldSQL = `
+update {table} m
+set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = m.read_ct + 1{mark}
+where msg_id = any($1::bigint[])
+returning m.msg_id, m.read_ct, {read}`
+
 const leaseSQL = dueSQL + `)
 select msg_id, read_ct, read_at from m`
 
@@ -84,6 +114,10 @@ from (select *, coalesce(octet_length(message), 0)::bigint + coalesce(octet_leng
 
 const nextSQL = `
 select (extract(epoch from min(vt) - clock_timestamp()) * 1000000)::bigint from {table}`
+
+// When the next message becomes visible that is not yet: those that are may be held.
+const laterSQL = `
+select (extract(epoch from min(vt) - clock_timestamp()) * 1000000)::bigint from {table} where vt > statement_timestamp()`
 
 // Rows are locked in the order of their ids, whatever the order of the arrays:
 // two batches that overlap would deadlock otherwise.

@@ -19,6 +19,7 @@ type store struct {
 	sql    statements
 	pool   *pgxpool.Pool
 	claims chan struct{} // has room for one claim less than pool has connections
+	holds  chan struct{} // has room for two holds less
 	hints  *hints
 	open   func(ctx context.Context, topic string) (table string, err error) // of dead letters
 	limit  int                                                               // of the size of a message
@@ -57,17 +58,29 @@ func (s *store) Claim(ctx context.Context, settle []subscription.Settlement, lim
 		return subscription.Claim{}, ctx.Err()
 	}
 	claim, err := s.lookAndClaim(ctx, settle, limit, lease)
+	return claim, s.dropped(ctx, err)
+}
+
+// dropped returns err, or the reason for it if that is that there is no queue.
+func (s *store) dropped(ctx context.Context, err error) error {
 	if s.isDropped(ctx, err) {
-		err = queueDropped(s.queue)
+		return queueDropped(s.queue)
 	}
-	return claim, err
+	return err
+}
+
+// look returns how long until there may be something to claim. An idle subscription
+// asks that cheap question, and not for a lease.
+func (s *store) look(ctx context.Context) (next time.Duration, err error) {
+	if !s.quiet || s.hinted {
+		return 0, nil
+	}
+	return scanNext(s.pool.QueryRow(ctx, s.sql.next))
 }
 
 func (s *store) lookAndClaim(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (subscription.Claim, error) {
-	if s.quiet && !s.hinted && len(settle) == 0 {
-		// An idle subscription asks one cheap question, and not for a lease.
-		next, err := scanNext(s.pool.QueryRow(ctx, s.sql.next))
-		if err != nil || next != 0 {
+	if len(settle) == 0 {
+		if next, err := s.look(ctx); err != nil || next != 0 {
 			return subscription.Claim{Next: next}, err
 		}
 	}
@@ -136,18 +149,24 @@ func scanNext(r pgx.Row) (time.Duration, error) {
 
 // leases reads claimed messages, except those that are too large.
 func (s *store) leases(rows pgx.Rows) (leases []subscription.Lease, tooLarge []unread, err error) {
+	const block = 16 // deliveries in one allocation
+	var free []delivery
 	var r row
 	var size int64
+	columns := []any{&r.ID, &r.Number, &r.ReadAt, &r.PublishedAt, &r.Message, &r.Headers, &size}
 	for rows.Next() {
-		r = row{}
-		if err := rows.Scan(&r.ID, &r.Number, &r.ReadAt, &r.PublishedAt, &r.Message, &r.Headers, &size); err != nil {
+		if err := rows.Scan(columns...); err != nil {
 			return nil, nil, err
 		}
 		if size > int64(s.limit) {
 			tooLarge = append(tooLarge, unread{token: r.token(), cause: sizeError(size, s.limit)})
 			continue
 		}
-		lease := r.lease(s.queue, &s.sql)
+		if len(free) == 0 {
+			free = make([]delivery, block)
+		}
+		lease := r.lease(s.queue, &s.sql, &free[0])
+		free = free[1:]
 		lease.Size = int(size)
 		leases = append(leases, lease)
 	}
@@ -241,10 +260,7 @@ func (s *store) missed(ctx context.Context, settle []subscription.Settlement, se
 
 // Extend implements [subscription.Store].
 func (s *store) Extend(ctx context.Context, leases []subscription.Token, lease time.Duration) (lost []subscription.Token, err error) {
-	var held tokens
-	for _, token := range leases {
-		held.add(token)
-	}
+	held := columnsOf(leases)
 	extended := make(ids, len(leases))
 	batch := newTransaction()
 	batch.Queue(s.sql.extend, held.ids, held.numbers, held.times, lease.Microseconds()).Query(extended.collect)

@@ -26,6 +26,7 @@ type Subscriber struct {
 	catalog *catalog
 	running *subscription.Set
 	pollMin time.Duration
+	holdFor time.Duration // 0: nothing is held
 
 	accounts accounts
 
@@ -33,6 +34,7 @@ type Subscriber struct {
 	own      *pgxpool.Pool // opened when first needed
 	listener *listener     // likewise; nil with NoListen
 	claims   chan struct{} // a token for each claim at work
+	holds    chan struct{} // and for each hold
 	closed   bool
 }
 
@@ -58,8 +60,8 @@ func NewSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger watermill
 func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Logger, hints *hints) *Subscriber {
 	return &Subscriber{
 		pool: pool, config: config, logger: logger, hints: hints,
-		catalog: newCatalog(), running: subscription.NewSet(), pollMin: min(pollMin, config.PollInterval),
-		claims: make(chan struct{}, config.Connections-1),
+		catalog: newCatalog(), running: subscription.NewSet(), pollMin: min(pollMin, config.PollInterval), holdFor: config.holdFor(),
+		claims: make(chan struct{}, config.Connections-1), holds: make(chan struct{}, config.Connections-1),
 	}
 }
 
@@ -88,6 +90,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		MaxInFlight:      s.config.MaxInFlight,
 		MaxPrefetch:      maxPrefetch,
 		MaxInFlightBytes: s.config.MaxInFlightBytes,
+		HoldFor:          s.holdFor,
 		NackDelay:        s.config.NackDelay,
 		MaxNackDelay:     maxNackDelay,
 		DrainTimeout:     s.config.DrainTimeout,
@@ -139,7 +142,7 @@ func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
 		}
 	}
 	return &store{
-		queue: queue, sql: sql, pool: pool, claims: s.claims,
+		queue: queue, sql: sql, pool: pool, claims: s.claims, holds: s.holds,
 		hints: s.hints, open: s.letterTable, limit: s.config.MaxMessage, logger: s.logger,
 	}, nil
 }

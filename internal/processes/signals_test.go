@@ -140,6 +140,49 @@ func TestAnEventThatItsProcessesCrashOfBecomesADeadLetter(t *testing.T) {
 	requireFree(t, pool, 0)
 }
 
+// A message that is only held when its process dies was not counted. It then meets a process that
+// leases it: one that has just been started. Each process that was there before can die of it once.
+func TestAnEventThatBusyProcessesCrashOfBecomesADeadLetter(t *testing.T) {
+	database, pool, queue := begin(t)
+	const busy, maxDeliveries = 3, 2
+	s := service{Database: database, Lease: time.Second, MaxDeliveries: maxDeliveries}
+	ended := make(chan *child, busy)
+	run := func(name string) {
+		c := start(t, name, s, nil)
+		go func() { c.reading.Wait(); ended <- c }()
+	}
+	for i := range busy {
+		run(fmt.Sprint("busy ", i+1))
+	}
+	for range 300 {
+		require.NoError(t, ezq.Publish(t.Context(), queue, job{succeeds}))
+	}
+	requireNone := func() bool {
+		var left int
+		err := pool.QueryRow(t.Context(), "select count(*) from pgmq.q_ezq").Scan(&left)
+		return err == nil && left == 0
+	}
+	pgtest.Eventually(t, patience, "everything is handled", requireNone)
+	require.NoError(t, ezq.Publish(t.Context(), queue, job{crashes}))
+	crashed := 0
+	pgtest.Eventually(t, patience, "the event is given up", func() bool {
+		select {
+		case c := <-ended:
+			require.Equal(t, 3, c.end(t))
+			crashed++
+			run(fmt.Sprint("again ", crashed))
+		default:
+		}
+		return requireNone()
+	})
+	require.GreaterOrEqual(t, crashed, maxDeliveries)
+	require.LessOrEqual(t, crashed, busy+maxDeliveries)
+	for range busy {
+		require.NoError(t, ezq.Publish(t.Context(), queue, ezq.EndEvent{}))
+		require.Equal(t, 0, (<-ended).end(t))
+	}
+}
+
 func TestAControlEventStopsExactlyOneProcess(t *testing.T) {
 	for _, test := range []struct {
 		event any

@@ -109,6 +109,9 @@ func (s *story) forgotten() []string {
 		if d.answered == nil || d.told {
 			return false
 		}
+		if d.answered.action == subscription.Nack && d.onlyHeld(d.answered.at) && s.mayBeLost(d, s.closed[d.who]) {
+			return false // it is with others already, who decide
+		}
 		deadline, ending := s.abandons[d.who]
 		if ending && (s.mayBeLost(d, d.answered.at) || !d.answered.at.Before(deadline)) {
 			return false
@@ -125,4 +128,8 @@ func (s *story) undead() (found []string) {
 		}
 	}
 	return found
+}
+
+func (s *story) uncounted() []string {
+	return s.which(func(d *delivery) bool { return d.token.Number > 0 && d.onlyHeld(d.handed.at) })
 }

@@ -20,6 +20,10 @@ type Config struct {
 	// not settled. 0: no bound. What one claim brings may exceed it.
 	MaxInFlightBytes int64
 
+	// HoldFor is how long messages may be held, where the store is a [Holder], that are
+	// usually acked soon. 0: all are leased.
+	HoldFor time.Duration
+
 	NackDelay    time.Duration // before redelivery, unless the nack says; doubles with each failure; 0: at once
 	MaxNackDelay time.Duration // what it doubles up to; 0: it does not double
 	DrainTimeout time.Duration // how long a stopping subscription waits for its messages

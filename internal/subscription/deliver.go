@@ -16,27 +16,51 @@ import (
 func (s *subscription) handOut(ctx context.Context, stopping <-chan struct{}) {
 	patience := time.NewTimer(0)
 	defer patience.Stop()
+	defer close(s.watched)
 	for {
 		l, ok := s.leases.next(ctx)
 		if !ok {
 			return
 		}
 		patience.Reset(time.Until(l.since.Add(s.config.Lease)))
-		select {
-		case s.out <- l.Message:
-			s.leases.handedOver(l)
-			s.watchers.Go(func() { s.watch(l) })
-		case <-patience.C:
-			s.leases.ignored()
-			s.release(l)
-		case <-l.ctx.Done(): // lost before anybody was there to receive it
-		case <-stopping:
-			s.leases.putBack(l)
-			return
-		case <-ctx.Done():
-			s.leases.putBack(l)
-			return
+		for waiting := true; waiting; {
+			waiting = false
+			select {
+			case s.out <- l.Message:
+				s.leases.handedOver(l)
+				s.handToWatcher(l)
+			case <-patience.C:
+				s.leases.ignored()
+				s.release(l)
+			case <-s.leases.lost: // some message, perhaps before anybody was there to receive it
+				waiting = s.leases.has(l)
+			case <-stopping:
+				s.leases.putBack(l)
+				return
+			case <-ctx.Done():
+				s.leases.putBack(l)
+				return
+			}
 		}
+	}
+}
+
+// handToWatcher has a goroutine wait for the outcome of a message. One that is done
+// with another message takes it on.
+func (s *subscription) handToWatcher(l *lease) {
+	select {
+	case s.watched <- l:
+	default:
+		s.watchers.Add(1)
+		go s.watchAll(l)
+	}
+}
+
+// watchAll waits for the outcome of l, and of one message after the other.
+func (s *subscription) watchAll(l *lease) {
+	defer s.watchers.Done()
+	for ok := true; ok; l, ok = <-s.watched {
+		s.watch(l)
 	}
 }
 
@@ -54,7 +78,7 @@ func (s *subscription) watch(l *lease) {
 			s.leases.remove(l)
 			return
 		}
-		s.settle(l, Settlement{Token: l.Token, Action: Ack})
+		s.settle(l, Settlement{Action: Ack})
 	case <-msg.Nacked():
 		s.leases.settling(l)
 		s.settle(l, s.nack(l))
@@ -67,7 +91,7 @@ func (s *subscription) watch(l *lease) {
 // more. A nack that does not say otherwise is a failure, as is a dead letter that
 // cannot be moved.
 func (s *subscription) nack(l *lease) Settlement {
-	settlement := Settlement{Token: l.Token, Action: Nack, UUID: l.Message.UUID}
+	settlement := Settlement{Action: Nack, UUID: l.Message.UUID}
 	verdict, ok := l.Delivery.Verdict()
 	if ok && verdict.Letter == nil {
 		verdict.Delay = max(verdict.Delay, 0)

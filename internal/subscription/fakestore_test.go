@@ -42,6 +42,7 @@ type stored struct {
 	visible   time.Time
 	failures  int
 	published time.Time
+	hold      *fakeHold // nil if nobody holds it
 }
 
 func newFakeStore() *fakeStore {
@@ -73,6 +74,7 @@ func (s *fakeStore) expire(id int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m := s.messages[id]; m != nil {
+		s.breakHold(m.hold)
 		s.note(event{kind: expired, token: m.token()})
 		s.expose(m, time.Now())
 	}
@@ -87,6 +89,7 @@ func (s *fakeStore) steal(id int64, d time.Duration) subscription.Token {
 	if m == nil {
 		return subscription.Token{}
 	}
+	s.breakHold(m.hold)
 	s.note(event{kind: expired, token: m.token()})
 	s.lease("competitor", m, d)
 	return m.token()
@@ -97,6 +100,7 @@ func (s *fakeStore) remove(id int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m := s.messages[id]; m != nil {
+		s.breakHold(m.hold)
 		s.note(event{kind: removed, token: m.token()})
 		delete(s.messages, id)
 	}
@@ -143,6 +147,9 @@ func (s *fakeStore) claim(who string, settle []subscription.Settlement, limit in
 		if m.visible.After(now) || len(claim.Leases) == limit {
 			break
 		}
+		if m.hold != nil {
+			continue
+		}
 		s.lease(who, m, d)
 		claim.Leases = append(claim.Leases, s.handOut(m))
 	}
@@ -160,15 +167,18 @@ func (s *fakeStore) byVisibility() []*stored {
 
 // lease gives m to who, with a time that no lease has had before.
 func (s *fakeStore) lease(who string, m *stored, d time.Duration) {
-	now := time.Now()
-	m.leased = now
-	if !now.After(s.lastLease) {
+	s.stamp(m)
+	m.number++
+	m.visible = time.Now().Add(d)
+	s.note(event{kind: claimed, who: who, token: m.token()})
+}
+
+func (s *fakeStore) stamp(m *stored) {
+	m.leased = time.Now()
+	if !m.leased.After(s.lastLease) {
 		m.leased = s.lastLease.Add(1)
 	}
 	s.lastLease = m.leased
-	m.number++
-	m.visible = now.Add(d)
-	s.note(event{kind: claimed, who: who, token: m.token()})
 }
 
 func (s *fakeStore) handOut(m *stored) subscription.Lease {
@@ -193,7 +203,7 @@ func (s *fakeStore) settleAll(who string, settle []subscription.Settlement) (mis
 		case m == nil:
 			e.result = gone
 			missed.Gone = append(missed.Gone, outcome.Token)
-		case m.token() != outcome.Token:
+		case m.token() != outcome.Token || m.hold != nil && m.hold.v.who != who:
 			e.result = fenced
 			missed.Lost = append(missed.Lost, outcome.Token)
 		default:
@@ -244,6 +254,8 @@ type view struct {
 
 	polled bool        // does not tell when something changes, nor what comes next
 	locked atomic.Bool // leases nothing, although it sees what is there
+
+	refuses atomic.Bool // holds nothing
 
 	plan    func(call) fault // for the calls that are not scripted; may be nil
 	mu      sync.Mutex

@@ -44,7 +44,8 @@ type call struct {
 	method method
 	at     time.Time // when it began
 	settle []subscription.Settlement
-	tokens []subscription.Token // to extend
+	tokens []subscription.Token // to extend, or acked in a hold
+	rest   []subscription.Token // of a hold
 	limit  int
 }
 

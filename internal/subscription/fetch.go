@@ -1,7 +1,6 @@
 package subscription
 
 import (
-	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -14,6 +13,7 @@ func (s *subscription) fetch(ctx context.Context) {
 	idle := backoff{min: s.config.PollMin, max: s.config.PollMax}
 	failing := backoff{min: retryMin, max: retryMax}
 	for {
+		hold := s.leases.mayHold(ctx)
 		limit, ok := s.leases.room(ctx)
 		if !ok {
 			return
@@ -23,7 +23,7 @@ func (s *subscription) fetch(ctx context.Context) {
 			continue
 		}
 		changed := s.store.Changed() // before the claim, so that no change is missed
-		claim, err := s.claim(limit)
+		claim, err := s.obtain(limit, hold)
 		if err != nil && s.final(err) {
 			return
 		}
@@ -43,11 +43,24 @@ func (s *subscription) fetch(ctx context.Context) {
 			continue
 		}
 		wait := idle.next()
-		if claim.Next >= 0 && (wait < 0 || claim.Next < wait) {
-			wait = cmp.Or(claim.Next, s.config.PollMin) // 0: it is there, but somebody has locked it
+		switch {
+		case claim.Next == 0 && wait < 0:
+			wait = retryMin // it is there, but somebody has locked it
+		case claim.Next > 0 && (wait < 0 || claim.Next < wait):
+			wait = claim.Next
 		}
 		pause(ctx, wait, changed)
 	}
+}
+
+// obtain claims messages by holding them, if it can, or else by leasing them.
+func (s *subscription) obtain(limit int, hold bool) (Claim, error) {
+	if hold {
+		if claim, ok, err := s.hold(limit); ok {
+			return claim, err
+		}
+	}
+	return s.claim(limit)
 }
 
 func (s *subscription) claim(limit int) (Claim, error) {
@@ -63,9 +76,7 @@ func (s *subscription) claim(limit int) (Claim, error) {
 	}
 	s.stored(batch, claim.Missed)
 	s.leases.came(claim.Leases)
-	for _, l := range claim.Leases {
-		s.leases.add(s.parent, l, sent)
-	}
+	s.leases.add(s.leases.lease(s.parent, claim.Leases, sent))
 	return claim, nil
 }
 

@@ -13,11 +13,12 @@ import (
 // lease is a message that this subscription has leased. The mutex of its
 // leases guards what is below it.
 type lease struct {
-	Lease
-	ctx    context.Context // the message's
-	cancel context.CancelCauseFunc
+	Lease                          // its token is final once hold is nil
+	cancel context.CancelCauseFunc // of the message's context
 	all    *leases
 
+	hold   *hold // nil if the message is leased
+	fate   fate  // at the end of the hold
 	phase  phase
 	aside  bool      // delivered, but waiting with the consumer
 	since  time.Time // when the phase began
@@ -43,6 +44,7 @@ type leases struct {
 
 	ready  chan struct{} // holds a token when next should look again,
 	freed  chan struct{} // when room should,
+	lost   chan struct{} // when the message that is being sent may be lost,
 	gained chan struct{} // when renew should
 
 	mu      sync.Mutex
@@ -53,6 +55,10 @@ type leases struct {
 	slots   int      // taken by messages that are handing or delivered, and not aside
 	aside   int      // how many are
 	speed   rate
+	habit   habit
+	only    bool          // nothing is to be held any more,
+	trouble time.Time     // or not before that and mistrust
+	holds   []*hold       // oldest first
 	taken   time.Time     // when the consumer last received a message
 	rest    time.Time     // until when to leave messages to other consumers
 	drained chan struct{} // closed when byID is empty; nil until asked for
@@ -64,22 +70,44 @@ func newLeases(config Config) *leases {
 		largest: unknownSize,
 		ready:   make(chan struct{}, 1),
 		freed:   make(chan struct{}, 1),
+		lost:    make(chan struct{}, 1),
 		gained:  make(chan struct{}, 1),
 		byID:    map[int64]*lease{},
 	}
 }
 
-// add takes a lease that was asked for at sent. Its message's context gets its
-// values from parent.
-func (ls *leases) add(parent context.Context, claimed Lease, sent time.Time) {
-	ctx, cancel := context.WithCancelCause(backend.WithDelivery(parent, claimed.Delivery))
-	claimed.Message.SetContext(ctx)
-	l := &lease{Lease: claimed, ctx: ctx, cancel: cancel, all: ls, since: sent}
-	claimed.Delivery.Keeper = l
-	l.extended(sent, ls.config.Lease)
+// lease returns a lease for each message that was asked for at sent. Their contexts
+// get their values from parent.
+func (ls *leases) lease(parent context.Context, claimed []Lease, sent time.Time) []*lease {
+	const block = 16 // leases in one allocation; they are freed together, so not too many
+	all := make([]*lease, len(claimed))
+	var free []lease
+	for i, c := range claimed {
+		if len(free) == 0 {
+			free = make([]lease, min(block, len(claimed)-i))
+		}
+		l := &free[0]
+		free = free[1:]
+		ctx, cancel := context.WithCancelCause(backend.WithDelivery(parent, c.Delivery))
+		c.Message.SetContext(ctx)
+		c.Delivery.Keeper = l
+		l.Lease, l.cancel, l.all, l.since = c, cancel, ls, sent
+		l.extended(sent, ls.config.Lease)
+		all[i] = l
+	}
+	return all
+}
 
+// add takes leases.
+func (ls *leases) add(claimed []*lease) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	for _, l := range claimed {
+		ls.insert(l)
+	}
+}
+
+func (ls *leases) insert(l *lease) {
 	if old := ls.byID[l.ID]; old != nil {
 		ls.lose(old) // the store says that it had run out
 	}
@@ -160,6 +188,10 @@ func (ls *leases) drop(l *lease) bool {
 	}
 	delete(ls.byID, l.ID)
 	ls.bytes -= int64(l.Size)
+	if h := l.hold; h != nil {
+		h.open--
+		h.endWith(h.enough)
+	}
 	ls.now(l.phase).Add(-1)
 	switch {
 	case l.phase == waiting:
@@ -211,7 +243,15 @@ func (ls *leases) lose(l *lease) {
 	if ls.drop(l) {
 		ls.config.Counters.LeasesLost.Add(1)
 		l.cancel(backend.ErrLeaseLost)
+		signal(ls.lost)
 	}
+}
+
+// has reports whether l is neither settled nor lost.
+func (ls *leases) has(l *lease) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.byID[l.ID] == l
 }
 
 // takeWaiting returns the messages that wait for a slot; they wait no longer.

@@ -29,6 +29,8 @@ type event struct {
 	delay  time.Duration       // answered, settled: of a nack
 	result result              // settled, extended
 	cause  error               // ended
+	held   bool                // claimed
+	before subscription.Token  // leasedNow: the token of the hold
 }
 
 type kind string
@@ -36,6 +38,7 @@ type kind string
 const (
 	published kind = "published" // the message was stored
 	claimed   kind = "claimed"   // the store leased it
+	leasedNow kind = "leased"    // what was held is leased
 	handed    kind = "handed"    // the consumer received it
 	answered  kind = "answered"  // the consumer acked or nacked it
 	ended     kind = "ended"     // its context did

@@ -23,6 +23,7 @@ func promises() map[string]func(*story) []string {
 		"the store is told what the handler has said":       (*story).misquoted,
 		"the store is told everything that has been said":   (*story).forgotten,
 		"a subscription that has ended leaves the store be": (*story).undead,
+		"what was delivered before is counted first":        (*story).uncounted,
 	}
 }
 
@@ -44,6 +45,8 @@ type delivery struct {
 
 	claimed, handed, answered, ended *event
 
+	leased *event // after it was held
+
 	settled  *event // accepted by the store
 	expired  *event // the store took the lease away, or the message is removed
 	told     bool   // the store was told an outcome, whether it wanted it or not
@@ -61,6 +64,9 @@ func newStory(events []event, maxExtension time.Duration) *story {
 	}
 	for i := range events {
 		e := &events[i]
+		if e.kind == leasedNow {
+			s.byToken[e.token] = s.byToken[e.before]
+		}
 		if d := s.byToken[e.token]; d != nil {
 			d.add(e)
 		}
@@ -92,6 +98,8 @@ func (s *story) add(e *event) {
 
 func (d *delivery) add(e *event) {
 	switch e.kind {
+	case leasedNow:
+		d.leased = e
 	case handed:
 		d.handed = e
 	case answered:
@@ -110,6 +118,17 @@ func (d *delivery) add(e *event) {
 		}
 	}
 }
+
+// number is what the consumer was told: which delivery of the message this is.
+func (d *delivery) number() int {
+	if d.claimed.held {
+		return d.token.Number + 1
+	}
+	return d.token.Number
+}
+
+// onlyHeld is whether the message of d was held then, and not leased.
+func (d *delivery) onlyHeld(then time.Time) bool { return d.claimed.held && !d.leased.by(then) }
 
 // by is whether e has happened by then.
 func (e *event) by(then time.Time) bool { return e != nil && !e.at.After(then) }

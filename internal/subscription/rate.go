@@ -39,8 +39,7 @@ func (r *rate) gap(most time.Duration) time.Duration {
 	return min(max(time.Duration(float64(time.Second)/r.perSecond), most/10), most)
 }
 
-// prefetch is how many messages will be settled within the prefetchWindow, at
-// most limit.
-func (r *rate) prefetch(limit int) int {
-	return min(int(r.perSecond*prefetchWindow.Seconds()), limit)
+// prefetch is how many messages will be settled within window, at most limit.
+func (r *rate) prefetch(window time.Duration, limit int) int {
+	return min(int(r.perSecond*window.Seconds()), limit)
 }

@@ -70,6 +70,9 @@ func (ls *leases) untilDue(now time.Time) time.Duration {
 
 // attention is when l must be extended or given up.
 func (ls *leases) attention(l *lease) time.Time {
+	if l.hold != nil {
+		return l.expiry
+	}
 	if end := ls.end(l); end.Before(l.renew) {
 		return end
 	}
@@ -103,6 +106,7 @@ func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
 		case l.phase == settling:
 		case !now.Before(l.expiry):
 			ls.lose(l)
+		case l.hold != nil:
 		case now.Before(ls.end(l)):
 			if l.renew.Before(soon) {
 				l.extension = extension

@@ -10,7 +10,7 @@ import (
 func (ls *leases) room(ctx context.Context) (n int, ok bool) {
 	for ctx.Err() == nil {
 		ls.mu.Lock()
-		prefetch := ls.speed.prefetch(ls.config.MaxPrefetch)
+		prefetch := ls.speed.prefetch(ls.window(), ls.config.MaxPrefetch)
 		n = ls.config.MaxInFlight + prefetch - (len(ls.byID) - ls.aside)
 		n = ls.fitting(n)
 		enough := n > 0 && len(ls.queue) <= prefetch/2
@@ -24,6 +24,15 @@ func (ls *leases) room(ctx context.Context) (n int, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// window is how long a message may expect to wait between claim and hand-over. What is
+// held should be acked before its hold ends.
+func (ls *leases) window() time.Duration {
+	if ls.habit.holding {
+		return min(prefetchWindow, ls.config.HoldFor/2)
+	}
+	return prefetchWindow
 }
 
 // fitting returns how many of n messages fit into memory, if all of them are as

@@ -10,6 +10,10 @@ import (
 // noted first: once all slots are free, all outcomes are known. With SyncAck the
 // slot is free once the outcome is stored.
 func (s *subscription) settle(l *lease, outcome Settlement) {
+	if s.leases.settleHeld(l, outcome) {
+		return
+	}
+	outcome.Token = l.Token
 	if s.config.SyncAck {
 		s.leases.settling(l)
 		s.note(outcome)
@@ -21,9 +25,14 @@ func (s *subscription) settle(l *lease, outcome Settlement) {
 
 // release gives back a message that was never handed over.
 func (s *subscription) release(l *lease) {
-	s.note(Settlement{Token: l.Token, Action: Release})
+	defer l.cancel(nil)
+	release := Settlement{Action: Release}
+	if s.leases.leave(l) || s.leases.settleHeld(l, release) {
+		return
+	}
+	release.Token = l.Token
+	s.note(release)
 	s.leases.remove(l)
-	l.cancel(nil)
 }
 
 func (s *subscription) note(outcome Settlement) {

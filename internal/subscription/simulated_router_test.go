@@ -134,8 +134,12 @@ func (w *routedWorld) requireSuccess() {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	story := newStory(w.store.read(), 0)
 	for _, e := range w.store.read(settled) {
-		this := attempt{id: fmt.Sprint(e.token.ID), number: e.token.Number}
+		this := attempt{id: fmt.Sprint(e.token.ID)}
+		if d := story.byToken[e.token]; d != nil {
+			this.number = d.number()
+		}
 		if e.who != "competitor" && e.action == subscription.Ack && !w.succeeded[this] {
 			w.t.Errorf("%s has acked message %d, lease %d, without a success", e.who, e.token.ID, e.token.Number)
 		}

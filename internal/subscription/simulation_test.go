@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,10 +34,28 @@ func seedsThatFoundBugs() []int {
 // tell of a broken promise.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
+	var held, leased, broken atomic.Int64
+	t.Cleanup(func() {
+		t.Logf("%d messages were held, %d of them leased afterwards, %d lost with their holds", held.Load(), leased.Load(), broken.Load())
+		require.Positive(t, held.Load()*leased.Load()*broken.Load(), "the schedules leave something untried")
+	})
 	for _, seed := range append(seedsThatFoundBugs(), count(*seeds)...) {
 		t.Run(fmt.Sprintf("with seed %d", seed), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { newWorld(t, seed).run() })
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, seed)
+				w.run()
+				for _, d := range newStory(w.store.read(), 0).deliveries {
+					count := func(n *atomic.Int64, is bool) {
+						if is {
+							n.Add(1)
+						}
+					}
+					count(&held, d.claimed.held)
+					count(&leased, d.leased != nil)
+					count(&broken, d.claimed.held && d.leased == nil && d.expired != nil)
+				}
+			})
 		})
 	}
 }
@@ -56,6 +75,7 @@ type world struct {
 	attacks float64 // by others who use the store, per second
 	latency bool
 	polled  bool
+	brisk   bool          // handlers are done at once, mostly
 	calm    chan struct{} // closed when nothing goes wrong any more
 
 	running sync.WaitGroup
@@ -78,6 +98,10 @@ func newWorld(t *testing.T, seed int) *world {
 		w.config.PollMin, w.config.PollMax = pollMin, pollMax
 	}
 	w.config.SyncAck = dice.IntN(4) == 0
+	if dice := w.dice("hold"); dice.IntN(2) == 0 {
+		w.config.HoldFor = pick(dice, 50*time.Millisecond, lease/10)
+		w.brisk = dice.IntN(2) == 0
+	}
 	return w
 }
 

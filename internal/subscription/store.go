@@ -42,6 +42,15 @@ type Token struct {
 // settled beside the subscription. An ack of such a message is not stored.
 type Receipt interface{ Settled() bool }
 
+// Keeper is what the Keeper of a delivery implements: see [Lease]. Who settles a message
+// beside the subscription asks it for the proof.
+type Keeper interface {
+	// Leased makes sure that the message is leased, and not only held, and returns the
+	// token of that. It fails with [backend.ErrLeaseLost], or with the cause of ctx. What
+	// its subscription fetches from now on is leased at once: who asks once will again.
+	Leased(ctx context.Context) (Token, error)
+}
+
 // Lease is one claimed message.
 type Lease struct {
 	Token

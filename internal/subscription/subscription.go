@@ -12,13 +12,16 @@ import (
 
 type subscription struct {
 	store  Store
+	holder Holder // nil if nothing is ever held
 	config Config
 	parent context.Context // of every message's context; it does not end
 	out    chan *message.Message
 
 	leases    *leases
 	pending   *pending
-	watchers  sync.WaitGroup // one for each message handed over
+	watchers  sync.WaitGroup // one for each message handed over, or more
+	watched   chan *lease    // to watchers that have nothing to do
+	holds     sync.WaitGroup // one for each hold
 	abandoned chan struct{}  // closed when nobody waits for acks any more
 }
 
@@ -29,13 +32,19 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 	if config.Counters == nil {
 		config.Counters = &Counters{}
 	}
+	holder, _ := store.(Holder)
+	if holder == nil || config.SyncAck || config.MaxInFlight == 1 {
+		config.HoldFor = 0 // what is held waits for others, and may come after them
+	}
 	return &subscription{
 		store:     store,
+		holder:    holder,
 		config:    config,
 		parent:    context.WithoutCancel(ctx),
 		out:       make(chan *message.Message),
 		leases:    newLeases(config),
 		pending:   newPending(),
+		watched:   make(chan *lease),
 		abandoned: make(chan struct{}),
 	}
 }
@@ -74,6 +83,7 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 	s.drain(ctx, closing, fetched)
 	close(s.abandoned)
 	s.watchers.Wait()
+	s.holds.Wait()
 	release()
 	keepers.Wait()
 	s.flushAll()

@@ -1,0 +1,128 @@
+package pgmq
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// A hold is a transaction that has locked rows and stays open. It touches no rows but
+// those, so it waits for nobody; and others who read the queue as PGMQ does, with SKIP
+// LOCKED, pass them by. If its connection is lost, or PostgreSQL hears nothing of it for
+// as long as a lease, it is rolled back: its locks are gone, and a Finish that comes later
+// fails with its transaction.
+
+// hold implements [subscription.Held].
+type hold struct {
+	sql     *statements
+	conn    *pgxpool.Conn
+	release func()
+}
+
+var _ subscription.Holder = (*store)(nil)
+
+// Hold implements [subscription.Holder]. It can hold while there are connections for
+// that: one is left for claims that lease, and one for settling.
+func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held subscription.Held, claim subscription.Claim, ok bool, err error) {
+	if s.careful > 0 {
+		return nil, claim, false, nil
+	}
+	select {
+	case s.holds <- struct{}{}:
+	default:
+		return nil, claim, false, nil
+	}
+	release := func() { <-s.holds }
+	if next, err := s.look(ctx); err != nil || next != 0 {
+		release()
+		return nil, subscription.Claim{Next: next}, true, s.dropped(ctx, err)
+	}
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		release()
+		return nil, claim, true, err
+	}
+	h := &hold{sql: &s.sql, conn: conn, release: func() { conn.Release(); release() }}
+	claim, err = s.lock(ctx, conn, limit, lease)
+	if err != nil || len(claim.Leases) == 0 {
+		h.release() // which ends the transaction with the connection
+		return nil, claim, true, s.dropped(ctx, err)
+	}
+	return h, claim, true, nil
+}
+
+// lock begins a transaction in which up to limit messages are locked. The rows that are
+// too large to be read, it leaves to a claim.
+func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease time.Duration) (claim subscription.Claim, err error) {
+	var tooLarge []unread
+	batch := newTransaction()
+	batch.Queue("select set_config('idle_in_transaction_session_timeout', $1, true)", fmt.Sprint(lease.Milliseconds()))
+	batch.Queue(s.sql.hold, limit, s.limit).Query(func(rows pgx.Rows) (err error) {
+		claim.Leases, tooLarge, err = s.leases(rows)
+		return err
+	})
+	batch.Queue(s.sql.later).QueryRow(func(r pgx.Row) (err error) {
+		claim.Next, err = scanNext(r)
+		return err
+	})
+	if err := conn.SendBatch(ctx, &batch.Batch).Close(); err != nil {
+		s.beCareful(err, limit)
+		return subscription.Claim{}, err
+	}
+	s.hinted, s.quiet = false, len(claim.Leases) == 0
+	for i := range claim.Leases {
+		claim.Leases[i].Delivery.Number++ // it counts once it is leased
+	}
+	if len(tooLarge) > 0 {
+		s.careful = limit
+		return subscription.Claim{}, nil
+	}
+	return claim, nil
+}
+
+// Finish implements [subscription.Held].
+func (h *hold) Finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
+	defer h.release() // which closes the connection if the transaction is still open
+	var batch pgx.Batch
+	switch {
+	case len(acked) == 0:
+	case h.sql.removeHeld != "":
+		batch.Queue(h.sql.removeHeld, idsOf(acked))
+	default:
+		done := columnsOf(acked)
+		batch.Queue(h.sql.ack, done.ids, done.numbers, done.times)
+	}
+	leased := make(map[int64]subscription.Token, len(rest))
+	if len(rest) > 0 {
+		batch.Queue(h.sql.leaseHeld, idsOf(rest), lease.Microseconds()).Query(func(rows pgx.Rows) error {
+			var r row
+			_, err := pgx.ForEachRow(rows, []any{&r.ID, &r.Number, &r.ReadAt}, func() error {
+				leased[r.ID] = r.token()
+				return nil
+			})
+			return err
+		})
+	}
+	batch.Queue("commit")
+	if err := h.conn.SendBatch(ctx, &batch).Close(); err != nil {
+		return nil, err
+	}
+	tokens := make([]subscription.Token, len(rest))
+	for i, token := range rest {
+		tokens[i] = leased[token.ID]
+	}
+	return tokens, nil
+}
+
+func idsOf(tokens []subscription.Token) []int64 {
+	ids := make([]int64, len(tokens))
+	for i, token := range tokens {
+		ids[i] = token.ID
+	}
+	return ids
+}

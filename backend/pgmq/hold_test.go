@@ -1,0 +1,237 @@
+package pgmq_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// hold returns a queue whose subscription holds what it receives from now on, for so long.
+func hold(t *testing.T, d time.Duration, config pgmq.SubscriberConfig) (*pgmq.Queue, *pgxpool.Pool, <-chan *message.Message) {
+	t.Helper()
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: config})
+	queue.HoldFor(d)
+	messages := subscribe(t, queue)
+	warmUp(t, queue, messages)
+	requireCount(t, pool, "pgmq.q_t", 0)
+	return queue, pool, messages
+}
+
+// warmUp acks as many messages as it takes.
+func warmUp(t *testing.T, queue *pgmq.Queue, messages <-chan *message.Message) {
+	t.Helper()
+	for range 10 {
+		publish(t, queue, "before")
+		receive(t, messages).Ack()
+	}
+}
+
+// requireHeld receives a message, and requires that it is not leased.
+func requireHeld(t *testing.T, queue *pgmq.Queue, pool *pgxpool.Pool, messages <-chan *message.Message) *message.Message {
+	t.Helper()
+	publish(t, queue, "held")
+	msg := receive(t, messages)
+	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_t where read_ct = 0 and vt <= now()"))
+	require.Equal(t, 1, delivery(msg).Number)
+	return msg
+}
+
+func TestAHeldMessageIsNotWrittenUntilItIsRemoved(t *testing.T) {
+	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
+	msg := requireHeld(t, queue, pool, messages)
+	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.read('t', 30, 10)"), "others pass it by")
+	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.pop('t')"))
+	msg.Ack()
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
+func TestAHeldMessageIsArchivedWhereThatIsWanted(t *testing.T) {
+	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{Archive: true})
+	requireHeld(t, queue, pool, messages).Ack()
+	requireCount(t, pool, "pgmq.q_t", 0)
+	requireCount(t, pool, "pgmq.a_t where read_ct = 0", 1)
+}
+
+func TestAMessageThatIsHeldForTooLongIsLeased(t *testing.T) {
+	queue, pool, messages := hold(t, 200*time.Millisecond, pgmq.SubscriberConfig{})
+	msg := requireHeld(t, queue, pool, messages)
+	requireCount(t, pool, "pgmq.q_t where read_ct = 1 and vt > now() + interval '20 seconds'", 1)
+	require.NoError(t, msg.Context().Err())
+	msg.Ack()
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
+// endHolds ends all transactions that are open and do nothing, as a network that fails does.
+const endHolds = `select count(pg_terminate_backend(pid)) from pg_stat_activity
+	where datname = current_database() and state = 'idle in transaction'`
+
+func TestALostConnectionGivesBackAtOnceWhatItHeld(t *testing.T) {
+	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{Lease: time.Hour})
+	lost := requireHeld(t, queue, pool, messages)
+	publish(t, queue, "acked")
+	acked := receive(t, messages)
+	require.Equal(t, 2, get[int](t, pool, endHolds), "each is in a hold of its own")
+
+	owner := openAt(t, pool.Config().ConnString(), pgmq.Config{})
+	others := subscribe(t, owner)
+	again := receive(t, others)
+	require.Equal(t, 1, delivery(again).Number, "nobody has leased it before")
+	acked.Ack()
+	lost.Nack()
+	again.Ack()
+	receive(t, others).Ack()
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
+// A handler is told, so that it can stop, when its hold turns out to be lost.
+func TestTheContextOfALostHoldEnds(t *testing.T) {
+	queue, pool, messages := hold(t, 200*time.Millisecond, pgmq.SubscriberConfig{})
+	msg := requireHeld(t, queue, pool, messages)
+	require.Equal(t, 1, get[int](t, pool, endHolds))
+	<-msg.Context().Done()
+	require.ErrorIs(t, context.Cause(msg.Context()), backend.ErrLeaseLost)
+	receive(t, messages).Ack()
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
+// TestChildHolds holds one message, and acks it on its way back from a stop.
+func TestChildHolds(t *testing.T) {
+	queue := openAt(t, childDatabase(t), shortestLease)
+	queue.HoldFor(time.Hour)
+	messages := subscribe(t, queue)
+	warmUp(t, queue, messages)
+	woken := make(chan os.Signal, 1)
+	signal.Notify(woken, syscall.SIGCONT)
+	delivered("warm")
+	msg := receive(t, messages)
+	delivered(msg.UUID)
+	<-woken
+	msg.Ack()
+	require.NoError(t, queue.Close())
+	delivered("closed")
+}
+
+func TestAStoppedProcessLosesWhatItHoldsAfterALease(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool, owner := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: true}})
+	zombie := startChild(t, "TestChildHolds", database)
+	require.Equal(t, "warm", zombie.next(t))
+	requireCount(t, pool, "pgmq.q_t", 0)
+	publish(t, owner, "a")
+	require.Equal(t, "a", zombie.next(t))
+	zombie.signal(t, syscall.SIGSTOP)
+
+	start := time.Now()
+	msg := receive(t, subscribe(t, owner))
+	require.Less(t, time.Since(start), time.Second+recovery, "the lease is a second")
+	row := func() string { return get[string](t, pool, "select m::text from pgmq.q_t m") }
+	before := row()
+	zombie.signal(t, syscall.SIGCONT)
+	require.Equal(t, "closed", zombie.next(t), "which stores what is settled")
+	require.Equal(t, before, row(), "the owner's message")
+	msg.Ack()
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
+func TestATransactionAroundAHandlerWorksOnALease(t *testing.T) {
+	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
+	execute(t, pool, "create table effects (id text)")
+	msg := requireHeld(t, queue, pool, messages)
+	_, err := queue.InTx()(func(msg *message.Message) ([]*message.Message, error) {
+		_, err := pgmq.Tx(msg.Context()).Exec(msg.Context(), "insert into effects values ($1)", msg.UUID)
+		return nil, err
+	})(msg)
+	require.NoError(t, err)
+	requireCount(t, pool, "pgmq.q_t", 0)
+	requireCount(t, pool, "effects", 1)
+	msg.Ack()
+	publish(t, queue, "next")
+	receive(t, messages).Ack()
+	requireCount(t, pool, "pgmq.q_t", 0)
+	require.Zero(t, queue.Stats()["t"].Gone)
+}
+
+func TestOthersWaitForAHeldMessageNoLongerThanItIsHeld(t *testing.T) {
+	queue, pool, messages := hold(t, 200*time.Millisecond, pgmq.SubscriberConfig{})
+	msg := requireHeld(t, queue, pool, messages)
+	start := time.Now()
+	require.True(t, get[bool](t, pool, "select pgmq.delete('t', (select max(msg_id) from pgmq.q_t))"))
+	require.Less(t, time.Since(start), patience/2)
+	msg.Ack()
+	pgtest.Eventually(t, patience, "the ack finds nothing", func() bool { return queue.Stats()["t"].Gone == 1 })
+}
+
+// Handlers succeed, fail, are slow, and use transactions, in two processes' worth of consumers.
+// Meanwhile nobody waits for a lock while he has others, so nobody waits for long.
+func TestNothingWaitsWhileMessagesAreHeld(t *testing.T) {
+	t.Parallel()
+	const events = 3000
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "create table effects (id text primary key)")
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	for range 2 {
+		queue := openAt(t, database, pgmq.Config{})
+		router := ezq.NewRouter(queue, ezq.Config{Concurrency: 20, Logger: slog.New(slog.DiscardHandler)})
+		ezq.Handle(router, func(_ context.Context, e userCreated) error { return sometimes(e) }, ezq.Topic("t"))
+		ezq.Handle(router, func(ctx context.Context, e paid) error {
+			_, err := pgmq.Tx(ctx).Exec(ctx, "insert into effects values ($1)", e.ID)
+			return err
+		}, ezq.Topic("payments"), ezq.With(queue.InTx()))
+		running.Go(func() { require.NoError(t, router.Run(ctx)) })
+	}
+	queue := openAt(t, database, pgmq.Config{})
+	for i := range events / 100 {
+		var users []userCreated
+		var payments []paid
+		for j := range 100 {
+			users = append(users, userCreated{Email: fmt.Sprint(i, j)})
+			payments = append(payments, paid{ID: fmt.Sprint(i, j)})
+		}
+		require.NoError(t, ezq.PublishBatch(t.Context(), queue, users, ezq.Topic("t")))
+		require.NoError(t, ezq.PublishBatch(t.Context(), queue, payments, ezq.Topic("payments")))
+	}
+	pgtest.Eventually(t, 2*patience, "all are handled", func() bool {
+		require.Zero(t, get[int](t, pool, `select count(*) from pg_stat_activity a
+			where wait_event_type = 'Lock' and exists (
+				select from pg_locks l where l.pid = a.pid and l.granted and l.mode = 'RowShareLock')
+			and query not like '%for update of m%'`), "a hold waits")
+		return get[int](t, pool, "select (select count(*) from pgmq.q_t) + (select count(*) from pgmq.q_payments)") == 0
+	})
+	stop()
+	running.Wait()
+	requireCount(t, pool, "effects", events)
+	require.Zero(t, get[int](t, pool, "select deadlocks from pg_stat_database where datname = current_database()"))
+}
+
+type paid struct{ ID string }
+
+func sometimes(e userCreated) error {
+	switch rand.IntN(50) {
+	case 0:
+		return fmt.Errorf("%s has failed", e.Email)
+	case 1:
+		slow := time.NewTimer(70 * time.Millisecond)
+		<-slow.C
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+package subscription
+
+import (
+	"context"
+	"time"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// hold is messages that are locked and not leased. What is acked while it lasts is
+// removed with its end. The rest is leased then, and goes on like any other.
+//
+// The mutex of the leases guards what is below it.
+type hold struct {
+	store Held
+	sent  time.Time
+	due   chan struct{} // holds a token when it should end at once,
+	hurry chan struct{} // when it should end soon
+	over  chan struct{} // closed when it has ended
+
+	all      []*lease
+	again    []Lease // were delivered before; they are handed over when they are leased
+	open     int     // so many of all are neither settled nor given back
+	enough   int     // so many may be, for it to end
+	closed   bool    // it is ending
+	outcomes []outcome
+}
+
+// outcome is what becomes of a message of a hold.
+type outcome struct {
+	of *lease
+	Settlement
+}
+
+// fate is what becomes of a message at the end of its hold.
+type fate uint8
+
+const (
+	undecided fate = iota // it is leased
+	removed               // it was acked in time
+	left                  // it is given back
+)
+
+// hold claims messages by holding them. ok is false if the store cannot just now.
+//
+// Messages that have been delivered before are not handed over before they are leased,
+// and so counted: one of them may be what ends its consumers' processes.
+func (s *subscription) hold(limit int) (claim Claim, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.OperationTimeout)
+	defer cancel()
+	sent := time.Now()
+	held, claim, ok, err := s.holder.Hold(ctx, limit, s.config.Lease)
+	if !ok {
+		return Claim{}, false, nil
+	}
+	s.config.Counters.claimed(len(claim.Leases), err)
+	if err != nil {
+		s.leases.troubled()
+	}
+	if err != nil || held == nil {
+		return claim, true, err
+	}
+	h := &hold{
+		store: held, sent: sent,
+		due: make(chan struct{}, 1), hurry: make(chan struct{}, 1), over: make(chan struct{}),
+	}
+	s.leases.came(claim.Leases)
+	s.leases.addHeld(s.parent, h, claim.Leases)
+	s.holds.Go(func() { s.keep(h) })
+	return claim, true, nil
+}
+
+// keep ends a hold in time.
+func (s *subscription) keep(h *hold) {
+	timer := time.NewTimer(s.config.HoldFor)
+	defer timer.Stop()
+	hurry := h.hurry
+	for over := false; !over; {
+		select {
+		case <-h.due:
+			over = true
+		case <-timer.C:
+			over = true
+		case <-hurry:
+			hurry = nil
+			timer.Reset(s.config.Linger)
+		}
+	}
+	s.finish(h)
+}
+
+// finish ends a hold. If that fails, what was acked may still be there. Its outcome is
+// then stored as that of a leased message: it counts unless somebody else has got the
+// message since. The others are lost.
+func (s *subscription) finish(h *hold) {
+	acked, rest := s.leases.split(h)
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.OperationTimeout)
+	defer cancel()
+	sent := time.Now()
+	leased, err := h.store.Finish(ctx, acked, tokensOf(rest, h.again), s.config.Lease)
+	if err != nil {
+		s.config.Logger.Error("ezq: cannot store which messages are done; those that were being handled are delivered again",
+			"topic", s.config.Topic, "messages", len(rest)+len(h.again), "error", err)
+		s.leases.broken(h)
+	} else {
+		s.config.Counters.Acked.Add(int64(len(acked)))
+		s.config.Counters.Unstored.Add(-int64(len(acked)))
+		s.leases.leased(s.parent, h, rest, leased, len(acked), sent)
+	}
+	s.noteLate(h, err == nil)
+	close(h.over)
+	signal(s.leases.freed)
+}
+
+func tokensOf(rest []*lease, again []Lease) []Token {
+	tokens := make([]Token, 0, len(rest)+len(again))
+	for _, l := range rest {
+		tokens = append(tokens, l.Token)
+	}
+	for _, l := range again {
+		tokens = append(tokens, l.Token)
+	}
+	return tokens
+}
+
+// noteLate notes the outcomes that the end of a hold has not stored: those which came
+// too late, and those which are more than an ack.
+func (s *subscription) noteLate(h *hold, finished bool) {
+	for _, o := range h.outcomes {
+		switch {
+		case finished && o.of.fate == removed:
+		case finished || o.Action == Ack:
+			o.Token = o.of.Token
+			s.pending.add(o.Settlement)
+		default: // a nack of a message that is with others already
+			s.config.Counters.Unstored.Add(-1)
+		}
+	}
+}
+
+// Leased implements [Keeper].
+func (l *lease) Leased(ctx context.Context) (Token, error) {
+	h := l.all.leaseOnly(l)
+	if h != nil {
+		select {
+		case <-h.over:
+		case <-ctx.Done():
+			return Token{}, context.Cause(ctx)
+		}
+	}
+	return l.all.token(l)
+}
+
+func (ls *leases) leaseOnly(l *lease) *hold {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.only = true
+	if l.hold != nil {
+		signal(l.hold.due)
+	}
+	return l.hold
+}
+
+func (ls *leases) token(l *lease) (Token, error) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.byID[l.ID] != l {
+		return Token{}, backend.ErrLeaseLost
+	}
+	return l.Token, nil
+}

@@ -1,0 +1,176 @@
+package subscription
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// mayHold waits until another hold may begin, where holding pays. It reports whether
+// one may.
+func (ls *leases) mayHold(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		wanted, now := ls.wantHold()
+		if now {
+			return wanted
+		}
+		select {
+		case <-ls.freed:
+		case <-ctx.Done():
+		}
+	}
+	return false
+}
+
+// wantHold reports whether the next messages are to be held, and whether they can be
+// fetched now. After trouble they cannot before the other holds have ended, which may be
+// lost as well: the acks of those must be stored before their messages are fetched again.
+func (ls *leases) wantHold() (wanted, now bool) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if time.Since(ls.trouble) <= mistrust {
+		for _, h := range ls.holds {
+			signal(h.due)
+		}
+		return false, len(ls.holds) == 0
+	}
+	wanted = ls.config.HoldFor > 0 && !ls.only && ls.habit.hold()
+	if !wanted || len(ls.holds) < maxHolds {
+		return wanted, true
+	}
+	ls.holds[0].endWith(len(ls.holds[0].all) / 8)
+	return true, false
+}
+
+// endWith has a hold end when no more than n of its messages are open.
+func (h *hold) endWith(n int) {
+	h.enough = n
+	if h.open <= n {
+		signal(h.due)
+	}
+}
+
+// addHeld takes messages that are held.
+func (ls *leases) addHeld(parent context.Context, h *hold, claimed []Lease) {
+	var fresh []Lease
+	for _, c := range claimed {
+		if c.Delivery.Number > 1 {
+			h.again = append(h.again, c)
+		} else {
+			fresh = append(fresh, c)
+		}
+	}
+	h.all = ls.lease(parent, fresh, h.sent)
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	h.open = len(h.all)
+	ls.holds = append(ls.holds, h)
+	for _, l := range h.all {
+		l.hold = h
+		ls.insert(l)
+	}
+	if len(h.again) > 0 {
+		signal(h.hurry)
+	}
+	h.endWith(0) // at once, if all are to be leased first
+}
+
+// settleHeld notes the outcome of a message that is held, and frees its slot. It
+// reports whether it was.
+func (ls *leases) settleHeld(l *lease, s Settlement) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	h := l.hold
+	if h == nil {
+		if s.Action == Ack {
+			ls.habit.acked(time.Since(l.since) < ls.config.HoldFor/2)
+		}
+		return false
+	}
+	ls.config.Counters.Unstored.Add(1)
+	h.outcomes = append(h.outcomes, outcome{l, s})
+	ls.drop(l)
+	if s.Action == Nack || s.Action == DeadLetter {
+		signal(h.hurry)
+	}
+	return true
+}
+
+// troubled notes that holding has failed just now.
+func (ls *leases) troubled() {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.trouble = time.Now()
+}
+
+// leave takes a message out of its hold, which gives it back.
+func (ls *leases) leave(l *lease) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if l.hold == nil || l.hold.closed {
+		return false
+	}
+	l.fate = left
+	ls.config.Counters.Released.Add(1)
+	ls.drop(l)
+	return true
+}
+
+// split returns what a hold ends with. Outcomes from now on are late.
+func (ls *leases) split(h *hold) (acked []Token, rest []*lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	h.closed = true
+	acked = make([]Token, 0, len(h.outcomes))
+	for _, o := range h.outcomes {
+		if o.Action == Ack && o.of.fate == undecided {
+			o.of.fate = removed
+			acked = append(acked, o.of.Token)
+		}
+	}
+	for _, l := range h.all {
+		if l.fate == undecided {
+			rest = append(rest, l)
+		}
+	}
+	ls.habit.held(len(acked), len(rest))
+	return acked, rest
+}
+
+// leased notes that a hold has ended, and what it has leased.
+func (ls *leases) leased(parent context.Context, h *hold, rest []*lease, tokens []Token, acked int, sent time.Time) {
+	for i := range h.again {
+		h.again[i].Token = tokens[len(rest)+i]
+	}
+	again := ls.lease(parent, h.again, sent)
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.speed.add(acked, time.Now())
+	for i, l := range rest {
+		l.Token = tokens[i]
+		l.extended(sent, ls.config.Lease)
+	}
+	for _, l := range again {
+		ls.insert(l)
+	}
+	ls.forget(h)
+	signal(ls.gained)
+}
+
+// broken notes that a hold has failed. Its messages are with others.
+func (ls *leases) broken(h *hold) {
+	ls.troubled()
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range h.all {
+		ls.lose(l)
+	}
+	ls.forget(h)
+}
+
+func (ls *leases) forget(h *hold) {
+	for _, l := range h.all {
+		l.hold = nil
+	}
+	ls.holds = slices.DeleteFunc(ls.holds, func(x *hold) bool { return x == h })
+}
