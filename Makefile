@@ -68,6 +68,10 @@ report: ## examine all backends with the conformance suite, and write their tabl
 report-check: ## check that the tables of the backends are those of the suite
 	@cd conformance/brokers && go run ./report -check
 
+.PHONY: versions
+versions: ## run the tests of the PGMQ backend on PostgreSQL 14, 16, 17 and 18, or on V, in minutes each
+	@scripts/versions $(V)
+
 .PHONY: standalone
 standalone: ## build each module without the others, and release them to an empty folder
 	@scripts/standalone
