@@ -10,7 +10,7 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: check
-check: tidy lint vet test ## everything that must pass before a change is proposed
+check: tidy lint vet standalone test ## everything that must pass before a change is proposed
 
 .PHONY: test
 test: ## run all tests with the race detector, on a PostgreSQL of their own
@@ -67,6 +67,14 @@ report: ## examine all backends with the conformance suite, and write their tabl
 .PHONY: report-check
 report-check: ## check that the tables of the backends are those of the suite
 	@cd conformance/brokers && go run ./report -check
+
+.PHONY: versions
+versions: ## run the tests of the PGMQ backend on PostgreSQL 14, 16, 17 and 18, or on V, in minutes each
+	@scripts/versions $(V)
+
+.PHONY: standalone
+standalone: ## build each module without the others, and release them to an empty folder
+	@scripts/standalone
 
 .PHONY: lint
 lint: ## run the linters (the first run builds them, which takes minutes)

@@ -8,10 +8,10 @@ type Outcome string
 // The outcomes. A case that is not promised is tried all the same, as far as that is
 // possible.
 const (
-	Passed      Outcome = "pass"
-	Failed      Outcome = "fail"
-	NotPromised Outcome = "not promised"
-	Unpromised  Outcome = "not promised but works"
+	Passed      Outcome = "pass"                   // what is promised holds
+	Failed      Outcome = "fail"                   // what is promised does not hold
+	NotPromised Outcome = "not promised"           // and it does not hold
+	Unpromised  Outcome = "not promised but works" // it holds, at least this time
 )
 
 // Result is the outcome of one case.

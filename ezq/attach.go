@@ -97,9 +97,7 @@ func (a *attached) receive(msg *message.Message) error {
 		a.slots.free()
 		return nil
 	}
-	a.counts.taken.Add(1)
-	k := &task{taker: a.taker, msg: msg, routes: routes, event: event, turn: a.keys.enter(msg.Metadata[keyHeader])}
-	k.handle()
+	a.newTask(msg, routes, event).handle()
 	return nil
 }
 

@@ -58,7 +58,7 @@ func HandleBatch[E any](r *Router, fn func(ctx context.Context, events []E) erro
 		}
 		return nil, m.err
 	}
-	r.add(rt)
+	r.add("HandleBatch", rt)
 }
 
 // Size is how many events make a batch full. Defaults to 100. It panics if n is

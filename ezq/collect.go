@@ -2,7 +2,6 @@ package ezq
 
 import (
 	"context"
-	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -160,10 +159,6 @@ func (c *collector[E]) run(b *batch[E], h *handling) {
 }
 
 func (c *collector[E]) call(ctx context.Context, events []E) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
+	defer caught(&err)
 	return c.fn(ctx, events)
 }

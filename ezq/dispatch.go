@@ -28,12 +28,15 @@ func interruptible(call message.HandlerFunc) message.HandlerFunc {
 
 // safely calls h and turns a panic into an error.
 func safely(h message.HandlerFunc, msg *message.Message) (out []*message.Message, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			out, err = nil, &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
+	defer caught(&err)
 	return h(msg)
+}
+
+// caught is to be deferred: it makes the error of a panic.
+func caught(err *error) {
+	if v := recover(); v != nil {
+		*err = &PanicError{Value: v, Stack: debug.Stack()}
+	}
 }
 
 // chain wraps h in middleware, the first outermost.

@@ -51,5 +51,15 @@
 //
 // The queue may be any Watermill Publisher and Subscriber. The backends in this
 // module also say which promises they keep, so that an option the queue cannot
-// honour is an error and never a silent no-op.
+// honour is an error and never a silent no-op: backend/pgmq for PostgreSQL, and
+// backend/memory for tests.
+//
+// # Beside this package
+//
+//   - middleware: when a failure is final, where dead letters go, time limits,
+//     rates, duplicates.
+//   - ezq/ezqtest: tests of handlers and of whole flows, in virtual time.
+//   - ezq/schedule: periodic events, one for each tick.
+//   - ezq/ezqenv: the configuration of a service from its environment.
+//   - otel, a module of its own: traces and metrics for OpenTelemetry.
 package ezq

@@ -8,10 +8,6 @@ import (
 )
 
 var (
-	// ErrUnsupported is wrapped when a backend cannot keep what an option
-	// promises. It is the standard library's errors.ErrUnsupported.
-	ErrUnsupported = errors.ErrUnsupported
-
 	// ErrInterrupted is the cause with which a handler's context ends once its
 	// router does not wait for it any longer. [Router.Run] returns it if
 	// [InterruptEvent] was the reason.

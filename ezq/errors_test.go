@@ -43,5 +43,4 @@ func TestBackendsAndRoutersMeanTheSameErrors(t *testing.T) {
 	t.Parallel()
 	require.ErrorIs(t, backend.ErrInterrupted, ezq.ErrInterrupted)
 	require.ErrorIs(t, backend.ErrLeaseLost, ezq.ErrLeaseLost)
-	require.ErrorIs(t, ezq.ErrUnsupported, errors.ErrUnsupported)
 }

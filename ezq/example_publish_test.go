@@ -79,7 +79,7 @@ func ExampleDelay() {
 	// Watermill's in-memory Pub/Sub cannot delay, so nothing is sent.
 	other := gochannel.NewGoChannel(gochannel.Config{}, watermill.NopLogger{})
 	err := ezq.Publish(ctx, other, reminder, ezq.Delay(24*time.Hour))
-	fmt.Println(errors.Is(err, ezq.ErrUnsupported))
+	fmt.Println(errors.Is(err, errors.ErrUnsupported))
 	// Output:
 	// <nil>
 	// true

@@ -221,7 +221,7 @@ func TestAnyWatermillPubSubWillDo(t *testing.T) {
 		return nil
 	})
 	publish(t, queue, orderPlaced{1})
-	require.ErrorIs(t, ezq.Publish(ctx, queue, orderPlaced{1}, ezq.Delay(time.Second)), ezq.ErrUnsupported)
+	require.ErrorIs(t, ezq.Publish(ctx, queue, orderPlaced{1}, ezq.Delay(time.Second)), errors.ErrUnsupported)
 	require.NoError(t, router.Run(ctx))
 	require.NoError(t, queue.Close())
 }

@@ -43,7 +43,7 @@ func Handle[E any](r *Router, fn func(ctx context.Context, event E) error, opts 
 		}
 		return nil, fn(msg.Context(), event)
 	}
-	r.add(rt)
+	r.add("Handle", rt)
 }
 
 func newRoute(event string, opts []HandleOption) *route {
@@ -65,14 +65,13 @@ func With(middleware ...message.HandlerMiddleware) HandleOption {
 // Name names a handler: in [Meta], in the log, and in the queue, where a failed
 // event carries the names of the handlers that have succeeded. So a name must not
 // change while events are queued. A handler without one goes by the name of its
-// event, and is the only one that its event may have.
+// event, and is the only one that its event may have. Name panics if the name could
+// not be that of an event.
 func Name(name string) HandleOption {
-	return handleOption(func(rt *route) {
-		if flaw := nameFlaw(name); flaw != "" {
-			panic(fmt.Sprintf("ezq: Name: %q %s: use another name", name, flaw))
-		}
-		rt.name = name
-	})
+	if flaw := nameFlaw(name); flaw != "" {
+		panic(fmt.Sprintf("ezq: Name: %q %s: use another name", name, flaw))
+	}
+	return handleOption(func(rt *route) { rt.name = name })
 }
 
 // Concurrency limits a handler to n events at a time in its router, below

@@ -70,17 +70,6 @@ func MetasFrom(ctx context.Context) []Meta {
 	return metas
 }
 
-// Stopping returns a channel that is closed when the router whose handler runs
-// in ctx has been told to stop. A handler that takes long can look at it and
-// finish early: its context itself ends only when the router does not wait any
-// longer. Outside of a handler the channel is nil.
-func Stopping(ctx context.Context) <-chan struct{} {
-	if h := handlingFrom(ctx); h != nil && h.task != nil {
-		return h.task.run.taking.Done()
-	}
-	return backend.ConsumerFrom(ctx).Stopping
-}
-
 type metaKey struct{}
 
 // handling is an event being handled by one handler. Copying the headers is left

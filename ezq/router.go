@@ -53,16 +53,17 @@ func (r *Router) Use(middleware ...message.HandlerMiddleware) {
 	r.middleware = append(r.middleware, middleware...)
 }
 
-func (r *Router) add(rt *route) {
-	r.mustNotRun("Handle")
+// add attaches rt on behalf of method.
+func (r *Router) add(method string, rt *route) {
+	r.mustNotRun(method)
 	if rt.topic == "" {
-		panic(fmt.Sprintf("ezq: Handle: the topic is empty: name one, or leave Topic out for %q", DefaultTopic))
+		panic(fmt.Sprintf("ezq: %s: the topic is empty: name one, or leave Topic out for %q", method, DefaultTopic))
 	}
 	tp := r.topics[rt.topic]
 	if tp == nil {
 		tp = &topic{name: rt.topic, events: map[string][]*route{}, pause: newPause()}
 	}
-	tp.add(rt)
+	tp.add(method, rt)
 	r.topics[rt.topic] = tp
 }
 

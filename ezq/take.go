@@ -58,9 +58,7 @@ func (t *taker) take(events <-chan *message.Message) {
 			t.slots.free()
 			return
 		}
-		t.counts.taken.Add(1)
-		k := &task{taker: t, msg: msg, routes: routes, event: event, turn: t.keys.enter(msg.Metadata[keyHeader])}
-		t.handlers.Go(k.handle)
+		t.handlers.Go(t.newTask(msg, routes, event).handle)
 	}
 }
 

@@ -24,6 +24,12 @@ type task struct {
 	one    [1]outcome
 }
 
+// newTask is for an event that was taken just now, with a slot.
+func (t *taker) newTask(msg *message.Message, routes []*route, event string) *task {
+	t.counts.taken.Add(1)
+	return &task{taker: t, msg: msg, routes: routes, event: event, turn: t.keys.enter(msg.Metadata[keyHeader])}
+}
+
 // handle handles the event and tells the backend what became of it.
 func (k *task) handle() {
 	ctx, finish := k.workContext(k.msg.Context())

@@ -16,7 +16,7 @@ type topic struct {
 	counts counts
 
 	// What follows is made when the router starts.
-	only    []*route // of messages that name no event
+	unnamed []*route // of messages that name no event
 	unknown *route   // of events that nobody handles
 	nobody  []*route // just that one
 	slots   *slots
@@ -28,10 +28,10 @@ type topic struct {
 
 // add attaches rt, or panics if it and another handler of the same event could
 // not be told apart.
-func (tp *topic) add(rt *route) {
+func (tp *topic) add(method string, rt *route) {
 	for _, event := range rt.events {
 		for _, other := range tp.events[event] {
-			mustDiffer(rt, other, event)
+			mustDiffer(method, rt, other, event)
 		}
 	}
 	for _, event := range rt.events {
@@ -41,13 +41,13 @@ func (tp *topic) add(rt *route) {
 	}
 }
 
-func mustDiffer(rt, other *route, event string) {
+func mustDiffer(method string, rt, other *route, event string) {
 	const remedy = "give each handler a name of its own with Name, and keep the names"
 	if rt.name == "" || other.name == "" {
-		panic(fmt.Sprintf("ezq: Handle: event %q on topic %q has several handlers, and one is without a name: %s", event, rt.topic, remedy))
+		panic(fmt.Sprintf("ezq: %s: event %q on topic %q has several handlers, and one is without a name: %s", method, event, rt.topic, remedy))
 	}
 	if rt.name == other.name {
-		panic(fmt.Sprintf("ezq: Handle: event %q on topic %q has two handlers named %q: %s", event, rt.topic, rt.name, remedy))
+		panic(fmt.Sprintf("ezq: %s: event %q on topic %q has two handlers named %q: %s", method, event, rt.topic, rt.name, remedy))
 	}
 }
 
@@ -63,7 +63,7 @@ func (tp *topic) find(msg *message.Message) (routes []*route, event string) {
 		if named := msg.Metadata[nameHeader]; tp.events[named] != nil && !isControl(named) {
 			return tp.events[named], named
 		}
-		return tp.only, ""
+		return tp.unnamed, ""
 	}
 	routes = tp.events[string(name)]
 	if len(routes) > 0 {
@@ -79,7 +79,7 @@ func (tp *topic) find(msg *message.Message) (routes []*route, event string) {
 // build makes what handles the topic's events, each handler within middleware.
 func (tp *topic) build(concurrency int, middleware []message.HandlerMiddleware) {
 	tp.slots = newSlots(concurrency)
-	tp.only = tp.onlyEvent()
+	tp.unnamed = tp.onlyEvent()
 	tp.demand = concurrency
 	for _, rt := range tp.all() {
 		rt.build(middleware)

@@ -71,7 +71,7 @@ func escaped(name string) string {
 // for the name of the event. encoding/json, for one, does not distinguish
 // _type from _TYPE.
 func hasTypeKey(object []byte) (found bool) {
-	scanObject(object, func(key, _ []byte) {
+	eachMember(object, func(key, _ []byte) {
 		found = found || bytes.EqualFold(unquoted(key), []byte(typeKey))
 	})
 	return found

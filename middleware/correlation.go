@@ -10,15 +10,16 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// CorrelationIDKey is the metadata key of the correlation id. It is Watermill's, so
-// its CorrelationID and this one understand each other.
-const CorrelationIDKey = "correlation_id"
+// correlationIDKey is Watermill's, so its CorrelationID and this one understand each
+// other.
+const correlationIDKey = "correlation_id"
 
 // CorrelationID makes sure that a message is handled under a correlation id, which
-// ties together all that followed from one cause: the one it brings, or else a new
-// one. Handlers and loggers get it with [ezq.CorrelationID], and [ezq.Publish] sends
-// it along. In an ezq router it is only needed for ids of the program's choice:
-// there, what an event that brings none leads to goes by the ID of that event.
+// ties together all that followed from one cause: the one it brings, in its metadata
+// correlation_id, or else a new one. Handlers and loggers get it with
+// [ezq.CorrelationID], and [ezq.Publish] sends it along. In an ezq router it is only
+// needed for ids of the program's choice: there, what an event that brings none leads
+// to goes by the ID of that event.
 //
 // Messages that a handler returns for Watermill's router to publish get it too,
 // unless they have one.
@@ -35,7 +36,7 @@ func (p CorrelationID) Middleware(next message.HandlerFunc) message.HandlerFunc 
 		p.New = func(msg *message.Message) string { return cmp.Or(msg.UUID, watermill.NewUUID()) }
 	}
 	return func(msg *message.Message) ([]*message.Message, error) {
-		id := msg.Metadata.Get(CorrelationIDKey)
+		id := msg.Metadata.Get(correlationIDKey)
 		if id == "" {
 			id = p.New(msg)
 		}
@@ -52,9 +53,9 @@ func (p CorrelationID) Middleware(next message.HandlerFunc) message.HandlerFunc 
 func correlated(msgs []*message.Message, id string) []*message.Message {
 	msgs = slices.Clone(msgs)
 	for i, msg := range msgs {
-		if msg != nil && msg.Metadata.Get(CorrelationIDKey) == "" {
+		if msg != nil && msg.Metadata.Get(correlationIDKey) == "" {
 			msgs[i] = msg.CopyWithContext()
-			msgs[i].Metadata.Set(CorrelationIDKey, id)
+			msgs[i].Metadata.Set(correlationIDKey, id)
 		}
 	}
 	return msgs

@@ -307,7 +307,7 @@ func ExampleCorrelationID_Middleware() {
 		return []*message.Message{message.NewMessage("2", nil)}, nil
 	})
 	out, _ := handle(message.NewMessage("1", nil))
-	fmt.Println(out[0].Metadata.Get(middleware.CorrelationIDKey))
+	fmt.Println(out[0].Metadata.Get("correlation_id"))
 	// Output:
 	// 1
 	// 1

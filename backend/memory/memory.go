@@ -54,7 +54,7 @@ type Config struct {
 // lease is how long a claim or a renewal lasts.
 const lease = 30 * time.Second
 
-// Queue is an in-process backend. Create it with [New]. Its methods may be
+// Queue is an in-process backend. Create it with [New] or [NewWith]. Its methods may be
 // called concurrently.
 type Queue struct {
 	config        Config
@@ -107,8 +107,8 @@ func (q *Queue) Features() backend.Features {
 // It honours the delays of [backend.SetDelay] and [backend.SetTime]. A topic
 // exists as soon as it is named. Of the message's context only a [backend.Tick] is
 // used.
-func (q *Queue) Publish(topicName string, msgs ...*message.Message) error {
-	t, err := q.topic(topicName)
+func (q *Queue) Publish(topic string, msgs ...*message.Message) error {
+	t, err := q.topic(topic)
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (q *Queue) Publish(topicName string, msgs ...*message.Message) error {
 	now := time.Now()
 	for i, msg := range msgs {
 		if entries[i], err = newEntry(msg, now); err != nil {
-			return fmt.Errorf("memory: publish to %q: %w", topicName, err)
+			return fmt.Errorf("memory: publish to %q: %w", topic, err)
 		}
 	}
 	if len(msgs) > 0 {
@@ -133,13 +133,13 @@ func (q *Queue) Publish(topicName string, msgs ...*message.Message) error {
 // topic. It ends with ctx or with Close: it then takes no more messages, waits
 // up to Config.DrainTimeout for those that it has handed over, and closes the
 // channel.
-func (q *Queue) Subscribe(ctx context.Context, topicName string) (<-chan *message.Message, error) {
-	t, err := q.topic(topicName)
+func (q *Queue) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	t, err := q.topic(topic)
 	if err != nil {
 		return nil, err
 	}
 	return q.subscriptions.Start(ctx, t, subscription.Config{
-		Topic:            topicName,
+		Topic:            topic,
 		Lease:            lease,
 		MaxExtension:     q.config.MaxExtension,
 		MaxInFlight:      q.config.MaxInFlight,
@@ -152,8 +152,8 @@ func (q *Queue) Subscribe(ctx context.Context, topicName string) (<-chan *messag
 
 // SubscribeInitialize implements [message.SubscribeInitializer]. There is
 // nothing to initialize.
-func (q *Queue) SubscribeInitialize(topicName string) error {
-	_, err := q.topic(topicName)
+func (q *Queue) SubscribeInitialize(topic string) error {
+	_, err := q.topic(topic)
 	return err
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// DB is what publishing needs from PostgreSQL. A *pgxpool.Pool, a *pgx.Conn and
-// a pgx.Tx all have it.
+// DB is what publishing needs from PostgreSQL: Exec and Query, as a *pgxpool.Pool,
+// a *pgx.Conn and a pgx.Tx have them.
 type DB interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)

@@ -8,7 +8,9 @@
 //	defer queue.Close()
 //
 // A program that has a pool passes it to [New], and a program that is written
-// for Watermill's constructors calls [NewPublisher] and [NewSubscriber].
+// for Watermill's constructors calls [NewPublisher] and [NewSubscriber]. A
+// handler whose writes and whose ack are to be one transaction gets it from
+// [Queue.InTx].
 //
 // # Topics and queues
 //
@@ -37,9 +39,17 @@
 // out of reach of PostgreSQL for longer than a lease, or when its handler took
 // longer than MaxExtension.
 //
+// # Operation
+//
+// [Queue.Queues] and [Queue.Metrics] tell which queues there are and how they are
+// doing, [Queue.DeadLetters] what has been given up and why, and [Queue.Redrive]
+// brings it back. [Queue.Tune] is for busy queues. The others of that kind create,
+// empty and drop queues, and replay what SubscriberConfig.Archive keeps.
+//
 // # What is needed
 //
-// PGMQ 1.5 or later, installed as an extension or as plain SQL. The transactions
+// PGMQ 1.5 or later, installed as an extension or as plain SQL; groups need 1.11.
+// The transactions
 // of this package state their isolation level, and none of its statements needs a
 // session. Behind a pooler in transaction mode that does not know prepared
 // statements (PgBouncer before 1.21, or without max_prepared_statements), add

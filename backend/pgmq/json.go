@@ -3,6 +3,8 @@ package pgmq
 import (
 	"bytes"
 	"unicode/utf8"
+
+	"github.com/ezq-go/ezq/internal/jsonscan"
 )
 
 const (
@@ -26,191 +28,52 @@ const (
 // about as large when read. In addition to what the grammar rules out, jsonb
 // cannot hold NUL and lone surrogates.
 func fitsJSONB(text []byte) bool {
-	if !utf8.Valid(text) {
-		return false
+	room := len(text) + numberRoom // how much numbers may still grow
+	scanner := jsonscan.Scanner{
+		Depth:  maxDepth,
+		String: escapesFit,
+		Number: func(written []byte) bool {
+			digits, exponent := extent(written)
+			room -= exponent
+			return digits+exponent <= maxDigits && room >= 0
+		},
 	}
-	s := jsonScanner{text: text, room: len(text) + numberRoom}
-	return s.value(0) && s.end()
+	return utf8.Valid(text) && scanner.Valid(text)
 }
 
-// jsonScanner walks over JSON. Its methods consume what they are named after
-// and report whether that was there.
-type jsonScanner struct {
-	text []byte
-	at   int
-	room int // how much numbers may still grow
-}
-
-// next returns the next byte without consuming it, or 0, which no JSON contains.
-func (s *jsonScanner) next() byte {
-	if s.at < len(s.text) {
-		return s.text[s.at]
-	}
-	return 0
-}
-
-func (s *jsonScanner) is(c byte) bool {
-	if s.next() != c {
-		return false
-	}
-	s.at++
-	return true
-}
-
-// space consumes white space and returns the byte after it like next.
-func (s *jsonScanner) space() byte {
+// escapesFit reports whether each \u in a string is a character other than NUL, or
+// half of a pair that is one.
+func escapesFit(quoted []byte) bool {
 	for {
-		switch c := s.next(); c {
-		case ' ', '\t', '\n', '\r':
-			s.at++
-		default:
-			return c
-		}
-	}
-}
-
-func (s *jsonScanner) end() bool {
-	s.space()
-	return s.at == len(s.text)
-}
-
-func (s *jsonScanner) value(depth int) bool {
-	switch s.space() {
-	case '{':
-		return depth < maxDepth && s.object(depth+1)
-	case '[':
-		return depth < maxDepth && s.array(depth+1)
-	case '"':
-		return s.string()
-	case 't':
-		return s.word("true")
-	case 'f':
-		return s.word("false")
-	case 'n':
-		return s.word("null")
-	default:
-		return s.number()
-	}
-}
-
-func (s *jsonScanner) object(depth int) bool {
-	s.at++
-	if s.space() == '}' {
-		s.at++
-		return true
-	}
-	for {
-		if s.space() != '"' || !s.string() || s.space() != ':' {
-			return false
-		}
-		s.at++
-		if !s.value(depth) {
-			return false
-		}
-		if s.space() != ',' {
-			return s.is('}')
-		}
-		s.at++
-	}
-}
-
-func (s *jsonScanner) array(depth int) bool {
-	s.at++
-	if s.space() == ']' {
-		s.at++
-		return true
-	}
-	for s.value(depth) {
-		if s.space() != ',' {
-			return s.is(']')
-		}
-		s.at++
-	}
-	return false
-}
-
-func (s *jsonScanner) word(word string) bool {
-	found := bytes.HasPrefix(s.text[s.at:], []byte(word))
-	s.at += len(word)
-	return found
-}
-
-func (s *jsonScanner) string() bool {
-	for s.at++; s.at < len(s.text); s.at++ {
-		switch c := s.text[s.at]; {
-		case c == '"':
-			s.at++
+		i := bytes.IndexByte(quoted, '\\')
+		if i < 0 {
 			return true
-		case c == '\\':
-			if !s.escape() {
+		}
+		quoted = quoted[i:]
+		length := 2
+		if quoted[1] == 'u' {
+			var r rune
+			if r, length = decodeUnicode(quoted); r <= 0 {
 				return false
 			}
-		case c < ' ':
-			return false
 		}
-	}
-	return false
-}
-
-// escape stops at the last byte of the escape.
-func (s *jsonScanner) escape() bool {
-	s.at++
-	switch s.next() {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		return true
-	case 'u':
-		r, n := decodeUnicode(s.text[s.at-1:])
-		s.at += n - 2
-		return r > 0
-	default:
-		return false
+		quoted = quoted[length:]
 	}
 }
 
-func (s *jsonScanner) number() bool {
-	s.is('-')
-	digits := s.digits()
-	if digits == 0 || digits > 1 && s.text[s.at-digits] == '0' {
-		return false
-	}
-	if s.is('.') {
-		fraction := s.digits()
-		if fraction == 0 {
-			return false
+// extent returns how many digits a number has before its exponent, and how many the
+// exponent adds when it is written without it, or something above maxDigits.
+func extent(number []byte) (digits, exponent int) {
+	inExponent := false
+	for _, c := range number {
+		switch {
+		case c == 'e', c == 'E':
+			inExponent = true
+		case isDigit(c) && inExponent:
+			exponent = min(10*exponent+int(c-'0'), maxDigits+1)
+		case isDigit(c):
+			digits++
 		}
-		digits += fraction
 	}
-	exponent := 0
-	if c := s.next(); c == 'e' || c == 'E' {
-		s.at++
-		if !s.is('+') {
-			s.is('-')
-		}
-		n := s.digits()
-		if n == 0 {
-			return false
-		}
-		exponent = magnitude(s.text[s.at-n : s.at])
-		s.room -= exponent
-	}
-	return digits+exponent <= maxDigits && s.room >= 0
-}
-
-// digits returns how many it has consumed.
-func (s *jsonScanner) digits() int {
-	from := s.at
-	for isDigit(s.next()) {
-		s.at++
-	}
-	return s.at - from
-}
-
-// magnitude returns the value of digits, or something above maxDigits if it is
-// above maxDigits.
-func magnitude(digits []byte) int {
-	n := 0
-	for _, c := range digits {
-		n = min(10*n+int(c-'0'), maxDigits+1)
-	}
-	return n
+	return digits, exponent
 }

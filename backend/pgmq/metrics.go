@@ -2,6 +2,7 @@ package pgmq
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -56,14 +57,42 @@ func (q *Queue) Metrics(ctx context.Context, topic string) (QueueMetrics, error)
 	if err != nil {
 		return QueueMetrics{}, classify(op, topic, err)
 	}
+	found, err := q.measure(ctx, queue)
+	return found, classify(op, topic, err)
+}
+
+// AllMetrics looks at every queue of the database as [Queue.Metrics] does, whoever
+// has created it, in the order of their names: those of groups and of dead letters
+// too. The role needs SELECT on pgmq.meta and on the queues. Those that it cannot
+// look at are missing, and an error says so.
+func (q *Queue) AllMetrics(ctx context.Context) ([]QueueMetrics, error) {
+	queues, err := q.Queues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []QueueMetrics
+	var failures []error
+	for _, queue := range queues {
+		switch found, err := q.measure(ctx, queue.Name); {
+		case isCode(err, "42P01"): // it was dropped meanwhile
+		case err != nil:
+			failures = append(failures, classify("measure", queue.Name, err))
+		default:
+			all = append(all, found)
+		}
+	}
+	return all, errors.Join(failures...)
+}
+
+func (q *Queue) measure(ctx context.Context, queue string) (QueueMetrics, error) {
 	sql := strings.ReplaceAll(metricsSQL, "{table}", tableName(queue))
 	found := QueueMetrics{Queue: queue}
 	var lag int64
 	var due, vacuumed *time.Time
-	err = q.pool.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, countLimit+1, tableName(queue)).Scan(
+	err := q.pool.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, countLimit+1, tableName(queue)).Scan(
 		&found.Visible, &found.Invisible, &lag, &due, &found.Estimate, &found.DeadRows, &vacuumed)
 	if err != nil {
-		return QueueMetrics{}, classify(op, topic, err)
+		return QueueMetrics{}, err
 	}
 	found.VisibleCapped, found.InvisibleCapped = found.Visible > countLimit, found.Invisible > countLimit
 	found.Visible, found.Invisible = min(found.Visible, countLimit), min(found.Invisible, countLimit)

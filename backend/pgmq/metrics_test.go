@@ -122,3 +122,32 @@ func BenchmarkMetrics(b *testing.B) {
 		})
 	}
 }
+
+func TestAllQueuesAreMeasuredOfGroupsToo(t *testing.T) {
+	t.Parallel()
+	queue, pool := measured(t)
+	fill(t, pool, 2, "-1 hour")
+	exec(t, pool, "select pgmq.create('Upper')") // its table is in lower case
+	grouped, err := New(pool, Config{Subscriber: SubscriberConfig{Group: "g"}, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, grouped.Close()) })
+	require.NoError(t, grouped.SubscribeInitialize("t"))
+
+	all, err := queue.AllMetrics(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 3)
+	require.Equal(t, "t", all[0].Queue)
+	require.Equal(t, 2, all[0].Visible)
+	require.Contains(t, all[1].Queue, "t_g_h")
+	require.Equal(t, "upper", all[2].Queue)
+}
+
+func TestWhatCannotBeMeasuredIsNamedAndTheRestIsMeasured(t *testing.T) {
+	t.Parallel()
+	queue, pool := measured(t)
+	exec(t, pool, "select pgmq.create('secret')")
+	exec(t, pool, "alter table pgmq.q_secret rename column vt to due") // as if it were none
+	all, err := queue.AllMetrics(t.Context())
+	require.Len(t, all, 1)
+	require.ErrorContains(t, err, `"secret"`)
+}

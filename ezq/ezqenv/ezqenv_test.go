@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/ezq/ezqenv"
@@ -96,7 +97,7 @@ func TestThePythonLibrarysVariablesMeanTheSame(t *testing.T) {
 func TestWhatIsWrongIsNamedWithItsValueAndARemedy(t *testing.T) {
 	t.Parallel()
 	for variable, values := range map[string]map[string]string{
-		"EZQ_CONCURRENCY":                  {"many": "is not a whole number", "0": "is out of range", "-1": "is out of range", "99999999999999999999": "is out of range"},
+		"EZQ_CONCURRENCY":                  {"many": "is not a whole number", "0": "is out of range", "-1": "is out of range", "1048577": "is out of range", "99999999999999999999": "is out of range"},
 		"EZQ_CONSUMER_CONCURRENT_HANDLERS": {"1.5": "is not a whole number"},
 		"EZQ_CONNECTIONS":                  {"1": "is out of range"},
 		"EZQ_LEASE":                        {"soon": "is not a length of time", "10ms": "is out of range", "-5": "is out of range", "1e300": "is out of range", "NaN": "is out of range"},
@@ -113,6 +114,12 @@ func TestWhatIsWrongIsNamedWithItsValueAndARemedy(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestTheLargestConcurrencyIsOneThatARouterTakes(t *testing.T) {
+	t.Parallel()
+	settings := read(t, environment{"EZQ_CONCURRENCY": "1048576"})
+	ezq.NewRouter(memory.New(), settings.Router()) // would panic
 }
 
 func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {

@@ -40,8 +40,8 @@ func Read(lookup func(variable string) (value string, ok bool)) (Settings, error
 		DatabaseURL: r.readURL(),
 		Topic:       r.topic("EZQ_TOPIC", "EZQ_DEFAULT_QUEUE_NAME"),
 		Group:       r.topic("EZQ_GROUP"),
-		Concurrency: r.number(1, "EZQ_CONCURRENCY", "EZQ_CONSUMER_CONCURRENT_HANDLERS"),
-		Connections: r.number(2, "EZQ_CONNECTIONS"),
+		Concurrency: r.number(1, mostConcurrency, "EZQ_CONCURRENCY", "EZQ_CONSUMER_CONCURRENT_HANDLERS"),
+		Connections: r.number(2, math.MaxInt32, "EZQ_CONNECTIONS"),
 
 		HandlerTimeout: r.duration(time.Millisecond, "EZQ_HANDLER_TIMEOUT", "EZQ_CONSUMER_TIMEOUT"),
 		DrainTimeout:   r.duration(time.Millisecond, "EZQ_DRAIN_TIMEOUT", "EZQ_CONSUMER_SHUTDOWN_GRACE_PERIOD"),
@@ -93,10 +93,10 @@ func (r *reader) topic(variables ...string) string {
 	return value
 }
 
-// most is more than makes sense, and still an int32.
-const most = math.MaxInt32
+// mostConcurrency is what [ezq.NewRouter] takes: it panics if it is given more.
+const mostConcurrency = 1 << 20
 
-func (r *reader) number(least int, variables ...string) int {
+func (r *reader) number(least, most int, variables ...string) int {
 	variable, value := r.first(variables)
 	if variable == "" {
 		return 0

@@ -11,23 +11,32 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// Settings is what the environment says. What is zero was not set, except for Topic.
+// Settings is what the environment says. What is zero was not set, except for Topic:
+// the defaults of the packages apply.
 //
 // It can be printed and logged: no way of doing so shows a password.
 type Settings struct {
+	// DatabaseURL is for [pgmq.Open].
 	DatabaseURL URL
-	Topic       string // defaults to [ezq.DefaultTopic]
-	Group       string
-	Concurrency int
-	Connections int
+
+	// Topic is for the option of that name. Defaults to [ezq.DefaultTopic].
+	Topic string
 
 	// HandlerTimeout is for middleware.Timeout. If it is 0, there shall be no limit.
 	HandlerTimeout time.Duration
 
+	// LogLevel is for the program's logger. 0 is [slog.LevelInfo].
+	LogLevel slog.Level
+
+	// Concurrency and DrainTimeout are those of [Settings.Router].
+	Concurrency  int
 	DrainTimeout time.Duration
-	PollInterval time.Duration
+
+	// Group, Lease, PollInterval and Connections are those of [Settings.PGMQ].
+	Group        string
 	Lease        time.Duration
-	LogLevel     slog.Level // 0 is [slog.LevelInfo]
+	PollInterval time.Duration
+	Connections  int
 }
 
 // Router returns the configuration for [ezq.NewRouter].
@@ -35,7 +44,8 @@ func (s Settings) Router() ezq.Config {
 	return ezq.Config{Concurrency: s.Concurrency, DrainTimeout: s.DrainTimeout}
 }
 
-// PGMQ returns the configuration for [pgmq.Open].
+// PGMQ returns the configuration for [pgmq.Open]. Its DrainTimeout is that of the
+// settings, too: it counts for subscriptions without a router.
 func (s Settings) PGMQ() pgmq.Config {
 	return pgmq.Config{Subscriber: pgmq.SubscriberConfig{
 		Group: s.Group, Lease: s.Lease, PollInterval: s.PollInterval, Connections: s.Connections, DrainTimeout: s.DrainTimeout,

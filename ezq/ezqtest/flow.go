@@ -93,7 +93,7 @@ func (f *Flow) Publish(event any, opts ...ezq.PublishOption) {
 
 // Settle waits until the router has nothing to do: what could be handled has been,
 // and so has all that followed from it. What is left waits for its delay, or for a
-// retry; [Advance] is for that. If the router has stopped, Settle returns at once.
+// retry; [Flow.Advance] is for that. If the router has stopped, Settle returns at once.
 //
 // What takes longer than a day of virtual time fails the test.
 func (f *Flow) Settle() {

@@ -31,6 +31,8 @@
 // returns an error.
 //
 // On PGMQ each schedule is a message in a queue of its own, ezq_schedules, which is
-// created when it is needed. Nobody receives those messages; to make a schedule begin
-// anew, drop that queue.
+// created when it is needed. Nobody receives those messages. A schedule whose message is
+// deleted, as with SQL, begins anew:
+//
+//	delete from pgmq.q_ezq_schedules where message->>'schedule' = 'cleanup'
 package schedule

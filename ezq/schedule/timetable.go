@@ -46,7 +46,7 @@ func New(p message.Publisher, config Config) (*Timetable, error) {
 	case p == nil:
 		return nil, errors.New("schedule: New: the publisher is nil: pass a backend")
 	case !backend.FeaturesOf(p).Ticks:
-		return nil, fmt.Errorf("schedule: New: a %T cannot publish a tick exactly once: use PGMQ or memory: %w", p, ezq.ErrUnsupported)
+		return nil, fmt.Errorf("schedule: New: a %T cannot publish a tick exactly once: use PGMQ or memory: %w", p, errors.ErrUnsupported)
 	case config.CatchUp < 0:
 		return nil, fmt.Errorf("schedule: New: Config.CatchUp is %d: set it to 0 for the default, or more", config.CatchUp)
 	}

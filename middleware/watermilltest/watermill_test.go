@@ -84,7 +84,15 @@ func TestWatermillsCorrelationID(t *testing.T) {
 
 func TestTheKeyOfTheCorrelationIDIsWatermills(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, watermill.CorrelationIDMetadataKey, middleware.CorrelationIDKey)
+	msg := message.NewMessage("1", nil)
+	watermill.SetCorrelationID("from Watermill", msg)
+	handle := middleware.CorrelationID{}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
+		require.Equal(t, "from Watermill", ezq.CorrelationID(msg.Context()))
+		return []*message.Message{message.NewMessage("2", nil)}, nil
+	})
+	out, err := handle(msg)
+	require.NoError(t, err)
+	require.Equal(t, "from Watermill", watermill.MessageCorrelationID(out[0]))
 }
 
 func TestTheKeysOfADeadLetterAreWatermills(t *testing.T) {

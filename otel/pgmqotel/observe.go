@@ -1,6 +1,15 @@
 // Package pgmqotel reports to OpenTelemetry how the queues of backend/pgmq are doing.
 // It asks PostgreSQL whenever metrics are collected, at a cost that does not grow with
 // the queue: nothing counts a table.
+//
+//	registration, err := pgmqotel.Observe(otel.GetMeterProvider(), queue, "orders", "orders_dead")
+//	if err != nil {
+//		return err
+//	}
+//	defer registration.Unregister() // before queue.Close
+//
+// TestATraceCrossesPostgreSQLAndTheQueueIsMeasured in this directory does so, and looks at
+// what comes out.
 package pgmqotel
 
 import (

@@ -1,4 +1,22 @@
 // Package pgmqtest is a PGMQ queue for tests, whose time a test can move on.
+//
+// With it [ezqtest.RunOn] runs on PostgreSQL what [ezqtest.Run] runs in memory, and days
+// pass at once:
+//
+//	func TestAReminderIsSentOnPostgreSQL(t *testing.T) {
+//		queue := pgmqtest.Open(t, emptyDatabase(t), pgmq.Config{})
+//		ezqtest.RunOn(t, queue, newRouter, func(f *ezqtest.Flow) {
+//			f.Publish(OrderPaid{Order: 7})
+//			f.Advance(72 * time.Hour)
+//			ezqtest.Handled[ReminderDue](f).Times(1)
+//		})
+//	}
+//
+// TestADelayAndARetryOfDaysPassAtOnce in this directory does without ezqtest, with a
+// router that it runs itself.
+//
+// [ezqtest.Run]: https://pkg.go.dev/github.com/ezq-go/ezq/ezq/ezqtest#Run
+// [ezqtest.RunOn]: https://pkg.go.dev/github.com/ezq-go/ezq/ezq/ezqtest#RunOn
 package pgmqtest
 
 import (

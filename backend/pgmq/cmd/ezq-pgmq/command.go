@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// command is what the arguments ask for.
+type command struct {
+	name    string
+	topic   string // of the dead letters
+	most    int
+	payload bool
+	all     bool
+	yes     bool
+}
+
+// parse takes flags before and after the topic.
+func parse(args []string) (c command, err error) {
+	if len(args) == 0 {
+		return c, errors.New("what shall be done?")
+	}
+	c.name = args[0]
+	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // run reports the error
+	in := ""
+	switch c.name {
+	case "queues":
+	case "dead":
+		flags.IntVar(&c.most, "max", 20, "")
+		flags.BoolVar(&c.payload, "payload", false, "")
+	case "redrive":
+		flags.IntVar(&c.most, "max", 10, "")
+		flags.BoolVar(&c.all, "all", false, "")
+	case "purge-dead":
+		flags.BoolVar(&c.yes, "yes", false, "")
+	case "help", "-h", "-help", "--help":
+		return c, flag.ErrHelp
+	default:
+		return c, fmt.Errorf("there is no command %q", c.name)
+	}
+	if c.name != "queues" {
+		flags.StringVar(&in, "in", "", "")
+	}
+	var topics []string
+	for args = args[1:]; ; args = flags.Args()[1:] {
+		if err := flags.Parse(args); err != nil {
+			return c, err
+		}
+		if flags.NArg() == 0 {
+			break
+		}
+		topics = append(topics, flags.Arg(0))
+	}
+	c.topic = lettersOf(topics, in)
+	return c, c.check(topics, in)
+}
+
+func (c command) check(topics []string, in string) error {
+	switch {
+	case c.name == "queues" && len(topics) > 0:
+		return fmt.Errorf("queues shows all queues, and takes no %q", topics[0])
+	case c.name != "queues" && len(topics) == 0 && in == "":
+		return fmt.Errorf("%s of which topic?", c.name)
+	case len(topics) > 1:
+		return fmt.Errorf("%s takes one topic, not %q", c.name, topics)
+	case len(topics) > 0 && in != "":
+		return fmt.Errorf("either a topic or -in: %q or %q?", topics[0], in)
+	case c.most < 1 && (c.name == "dead" || c.name == "redrive"):
+		return fmt.Errorf("-max is %d: set it to 1 or more", c.most)
+	}
+	return nil
+}
+
+const suffix = "_dead" // as middleware.Poison has it
+
+func lettersOf(topics []string, in string) string {
+	if in != "" || len(topics) == 0 {
+		return in
+	}
+	return strings.TrimSuffix(topics[0], suffix) + suffix
+}

@@ -1,0 +1,93 @@
+// The command ezq-pgmq is for whoever is called at night: it shows how the queues of a database are
+// doing, what has been given up and why, and moves it back.
+//
+//	export EZQ_DATABASE_URL=postgres://user:password@host:5432/database
+//	go run github.com/ezq-go/ezq/backend/pgmq/cmd/ezq-pgmq@latest queues
+//
+// It consumes nothing and takes no leases. Run it without arguments for a list of what it can do.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Getenv("EZQ_DATABASE_URL"), os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
+
+  ezq-pgmq queues              how many messages wait in each queue, and for how long
+  ezq-pgmq dead TOPIC          what has been given up, and why
+      -max N                   show at most N dead letters, the oldest first (20)
+      -payload                 with their payloads
+  ezq-pgmq redrive TOPIC       move dead letters back to where they came from
+      -max N                   at most N, the oldest first (10)
+      -all                     all that there are now
+  ezq-pgmq purge-dead TOPIC    delete dead letters for good
+      -yes                     really; without it they are only counted
+
+The dead letters of TOPIC are in TOPIC_dead; TOPIC_dead itself may be named too. If they are
+somewhere else, as middleware.Poison{Topic: "elsewhere"} says, add: -in elsewhere
+
+The database is that of EZQ_DATABASE_URL, as in postgres://user:password@host:5432/database
+`
+
+// Exit codes.
+const (
+	done    = 0
+	failed  = 1
+	misused = 2
+)
+
+// run does what args say, and returns the exit code.
+func run(ctx context.Context, args []string, url string, out, complaints io.Writer) int {
+	c, err := parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		_, _ = io.WriteString(out, usage)
+		return done
+	case err != nil:
+		_, _ = fmt.Fprintf(complaints, "ezq-pgmq: %v\n\n%s", err, usage)
+		return misused
+	}
+	if err := c.run(ctx, url, out); err != nil {
+		_, _ = fmt.Fprintf(complaints, "ezq-pgmq: %v\n", err)
+		return failed
+	}
+	return done
+}
+
+func (c command) run(ctx context.Context, url string, out io.Writer) error {
+	if url == "" {
+		return errors.New("EZQ_DATABASE_URL is not set: set it to postgres://user:password@host:5432/database")
+	}
+	queue, err := pgmq.Open(ctx, url, pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = queue.Close() }() // there is nothing in it
+	switch c.name {
+	case "queues":
+		return c.queues(ctx, queue, out)
+	case "dead":
+		return c.dead(ctx, queue, out)
+	case "redrive":
+		return c.redrive(ctx, queue, out)
+	default:
+		return c.purge(ctx, queue, out)
+	}
+}

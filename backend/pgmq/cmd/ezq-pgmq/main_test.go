@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+type OrderPaid struct{ Order int }
+
+// given returns a database whose topic orders has three dead letters, and an order that waits.
+func given(t *testing.T) (database string, queue *pgmq.Queue) {
+	t.Helper()
+	database = pgtest.Database(t)
+	queue, err := pgmq.Open(t.Context(), database, pgmq.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, queue.Close()) })
+	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: slog.New(slog.DiscardHandler)})
+	router.Use(middleware.Poison{Logger: slog.New(slog.DiscardHandler)}.Middleware)
+	ezq.Handle(router, func(context.Context, OrderPaid) error {
+		return ezq.Permanent(errors.New("card \x1b[31mdeclined"))
+	}, ezq.Topic("orders"), ezq.Name("charge"))
+	events := []any{OrderPaid{1}, OrderPaid{2}, OrderPaid{3}, ezq.EndEvent{}}
+	require.NoError(t, ezq.PublishBatch(t.Context(), queue, events, ezq.Topic("orders")))
+	require.NoError(t, router.Run(t.Context()))
+	require.NoError(t, ezq.Publish(t.Context(), queue, OrderPaid{4}, ezq.Topic("orders")))
+	return database, queue
+}
+
+// outputOf runs ezq-pgmq, and hides what differs from run to run.
+func outputOf(t *testing.T, database string, args ...string) (code int, out, complaints string) {
+	t.Helper()
+	var o, c strings.Builder
+	code = run(t.Context(), args, database, &o, &c)
+	text := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`).ReplaceAllString(o.String(), "TIME")
+	text = regexp.MustCompile(`\b[\d.]+m?s\b`).ReplaceAllString(text, "AGE")
+	return code, regexp.MustCompile(` +`).ReplaceAllString(text, " "), c.String()
+}
+
+func TestTheQueuesAreShownWithTheirDeadLetters(t *testing.T) {
+	t.Parallel()
+	database, _ := given(t)
+	code, out, complaints := outputOf(t, database, "queues")
+	require.Zero(t, code)
+	require.Empty(t, complaints)
+	require.Equal(t, `QUEUE WAITING OLDEST LEASED OR DELAYED DEAD LETTERS
+orders 1 AGE 0 3
+orders_dead 3 AGE 0 -
+`, out)
+}
+
+func TestADatabaseWithoutQueuesSaysSo(t *testing.T) {
+	t.Parallel()
+	_, out, _ := outputOf(t, pgtest.Database(t), "queues")
+	require.Contains(t, out, "There are no queues in this database.")
+}
+
+func TestDeadLettersAreShownWithTheirReasons(t *testing.T) {
+	t.Parallel()
+	database, _ := given(t)
+	_, out, _ := outputOf(t, database, "dead", "orders", "-max", "2", "-payload")
+	require.Equal(t, `1 TIME orders: charge, after 1 failures: "card \x1b[31mdeclined"
+ {"Order":1,"_type":"OrderPaid"}
+2 TIME orders: charge, after 1 failures: "card \x1b[31mdeclined"
+ {"Order":2,"_type":"OrderPaid"}
+shown: 2 of 3 in orders_dead
+`, out)
+	_, again, _ := outputOf(t, database, "dead", "-in=orders_dead", "-payload", "-max=2")
+	require.Equal(t, out, again)
+}
+
+func TestDeadLettersGoBackToWhereTheyCameFrom(t *testing.T) {
+	t.Parallel()
+	database, queue := given(t)
+	_, out, _ := outputOf(t, database, "redrive", "-max", "2", "orders")
+	require.Equal(t, "moved back: 2\nleft in orders_dead: 1; if the others succeed now, move these with -all\n", out)
+	_, out, _ = outputOf(t, database, "redrive", "orders_dead", "-all")
+	require.Equal(t, "moved back: 1\n", out)
+	found, err := queue.Metrics(t.Context(), "orders")
+	require.NoError(t, err)
+	require.Equal(t, 4, found.Visible)
+}
+
+func TestDeadLettersAreDeletedOnlyIfThatIsMeant(t *testing.T) {
+	t.Parallel()
+	database, _ := given(t)
+	code, out, complaints := outputOf(t, database, "purge-dead", "orders")
+	require.Equal(t, failed, code)
+	require.Empty(t, out)
+	require.Equal(t, "ezq-pgmq: orders_dead has 3 dead letters, which would be gone for good: add -yes\n", complaints)
+	_, out, _ = outputOf(t, database, "purge-dead", "orders", "-yes")
+	require.Equal(t, "deleted: 3\n", out)
+}
+
+func TestWhatAreNoDeadLettersIsNotDeleted(t *testing.T) {
+	t.Parallel()
+	database, queue := given(t)
+	code, _, complaints := outputOf(t, database, "purge-dead", "-in", "orders", "-yes")
+	require.Equal(t, failed, code)
+	require.Contains(t, complaints, "does not say where it came from")
+	found, err := queue.Metrics(t.Context(), "orders")
+	require.NoError(t, err)
+	require.Equal(t, 1, found.Visible)
+}
+
+func TestATopicWithoutDeadLettersIsNoted(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	for _, name := range []string{"dead", "redrive", "purge-dead"} {
+		code, _, complaints := outputOf(t, database, name, "oders")
+		require.Equal(t, failed, code)
+		require.Equal(t, "ezq-pgmq: there are no dead letters: the queue of oders_dead has not been created;"+
+			" \"ezq-pgmq queues\" shows those that have\n", complaints)
+	}
+}
+
+func TestWrongArgumentsAreToldWithTheUsage(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"":                          "what shall be done?",
+		"drop orders":               `there is no command "drop"`,
+		"dead":                      "dead of which topic?",
+		"dead a b":                  "dead takes one topic",
+		"dead a -in b":              "either a topic or -in",
+		"dead a -max 0":             "-max is 0: set it to 1 or more",
+		"redrive a -max many":       `invalid value "many" for flag -max`,
+		"redrive a -yes":            "flag provided but not defined: -yes",
+		"queues orders":             "queues shows all queues",
+		"queues -max 3":             "flag provided but not defined: -max",
+		"purge-dead a -yes -all":    "flag provided but not defined: -all",
+		"purge-dead -yes -in=a b c": "takes one topic",
+	} {
+		code, _, complaints := outputOf(t, "", strings.Fields(args)...)
+		require.Equal(t, misused, code, args)
+		require.Contains(t, complaints, want, args)
+		require.Contains(t, complaints, usage)
+	}
+	for _, args := range [][]string{{"help"}, {"-h"}, {"dead", "-help"}} {
+		code, out, _ := outputOf(t, "", args...)
+		require.Zero(t, code, args)
+		require.Contains(t, out, "redrive TOPIC")
+	}
+}
+
+func TestWithoutADatabaseTheErrorSaysWhatToSet(t *testing.T) {
+	t.Parallel()
+	code, _, complaints := outputOf(t, "", "queues")
+	require.Equal(t, failed, code)
+	require.Contains(t, complaints, "EZQ_DATABASE_URL is not set")
+	code, _, complaints = outputOf(t, "postgres://app:hunter2@127.0.0.1:1/x", "queues")
+	require.Equal(t, failed, code)
+	require.Contains(t, complaints, "no connection to PostgreSQL")
+	require.NotContains(t, complaints, "hunter2")
+}

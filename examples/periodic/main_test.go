@@ -1,0 +1,17 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/ezq-go/ezq/examples/internal/exampletest"
+)
+
+func TestMain(m *testing.M) { exampletest.Main(m, main) }
+
+func TestItPrints(t *testing.T) {
+	t.Parallel()
+	exampletest.Everywhere(t, `1: clean up sessions
+2: clean up sessions
+3: clean up sessions
+`)
+}
