@@ -72,16 +72,18 @@ func (in *inbox) none(d time.Duration, why string) {
 	}
 }
 
-// end waits for the channel to be closed, and nacks what comes before that.
+// end waits for the channel to be closed, and nacks what comes before that, ever more
+// slowly: a backend that should not hand it over again might do so at once.
 func (in *inbox) end(why string) {
 	timer := time.NewTimer(in.b.patience)
 	defer timer.Stop()
-	for {
+	for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
 		select {
 		case msg, open := <-in.messages:
 			if !open {
 				return
 			}
+			time.Sleep(pause)
 			msg.Nack()
 		case <-timer.C:
 			in.b.fail("the channel was not closed within %v after %s", in.b.patience, why)

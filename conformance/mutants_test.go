@@ -24,12 +24,13 @@ type mutant struct {
 func mutants() []mutant {
 	return slices.Concat(
 		payloadMutants(), metadataMutants(), identityMutants(), publishMutants(), topicMutants(), ackMutants(), recordMutants(),
-		delayMutants(),
+		delayMutants(), leaseMutants(), orderMutants(), contextMutants(), stopMutants(), lifecycleMutants(),
+		groupMutants(), transactionMutants(), letterMutants(),
 	)
 }
 
 // mutantLimit is how long a case may take on a mutant, in real time.
-const mutantLimit = time.Minute
+const mutantLimit = 30 * time.Second
 
 var matrix = flag.Bool("matrix", false, "try every case on every mutant, and list those that notice, which takes a minute")
 
