@@ -111,14 +111,14 @@ func retryAfterWaits(b *bench) {
 func onlyFailedRunsAgain(b *bench) {
 	p, topic := b.connect(Options{}), b.topic()
 	var steady atomic.Int32
-	late := make(chan int32, 100)
+	runs, late := 0, make(chan int32, 100)
 	p.start(ezq.Config{}, []string{topic}, func(r *ezq.Router) {
 		ezq.Handle(r, func(context.Context, visit) error {
 			steady.Add(1)
 			return nil
 		}, ezq.Topic(topic), ezq.Name("steady"))
 		ezq.Handle(r, func(ctx context.Context, _ visit) error {
-			if ezq.MetaFrom(ctx).Failures < 3 {
+			if runs++; ezq.MetaFrom(ctx).Failures < 3 && runs < 100 {
 				return ezq.RetryAfter(0, errVisit)
 			}
 			late <- steady.Load()

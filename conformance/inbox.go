@@ -31,13 +31,18 @@ func (in *inbox) within(d time.Duration) *message.Message {
 	defer timer.Stop()
 	select {
 	case msg, open := <-in.messages:
-		in.b.require(open, "the subscription ended while a message was awaited")
-		in.b.require(msg != nil, "the subscription delivered a nil message")
-		in.keep(msg)
-		return msg
+		return in.took(msg, open)
 	case <-timer.C:
 		return nil
 	}
+}
+
+// took returns what came from the channel, which must be a message.
+func (in *inbox) took(msg *message.Message, open bool) *message.Message {
+	in.b.require(open, "the subscription ended while a message was awaited")
+	in.b.require(msg != nil, "the subscription delivered a nil message")
+	in.keep(msg)
+	return msg
 }
 
 // expect receives the message with that label.

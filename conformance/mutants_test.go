@@ -25,7 +25,7 @@ func mutants() []mutant {
 	return slices.Concat(
 		payloadMutants(), metadataMutants(), identityMutants(), publishMutants(), topicMutants(), ackMutants(), recordMutants(),
 		delayMutants(), leaseMutants(), orderMutants(), contextMutants(), stopMutants(), lifecycleMutants(),
-		groupMutants(), transactionMutants(), letterMutants(),
+		groupMutants(), transactionMutants(), letterMutants(), tickMutants(), featureMutants(),
 	)
 }
 

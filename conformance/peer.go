@@ -26,11 +26,12 @@ type peer struct {
 // connect returns a new peer. It is closed with the case, if not before.
 func (b *bench) connect(options Options) *peer {
 	options.Drain = cmp.Or(options.Drain, time.Second)
-	p := &peer{b: b}
+	var connected *Peer
 	b.must("Connect", func() (err error) {
-		p.Peer, err = b.system.Connect(options)
+		connected, err = b.system.Connect(options)
 		return err
 	})
+	p := &peer{Peer: connected, b: b}
 	b.require(p.Peer != nil && p.Publisher != nil && p.Subscriber != nil,
 		"Connect returned a nil Peer, or one without publisher or subscriber")
 	b.mu.Lock()

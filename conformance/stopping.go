@@ -119,7 +119,8 @@ func unreceivedGoesBack(b *bench) {
 	first := b.connect(Options{})
 	in := first.subscribe(topic)
 	first.publish(topic, numbered(20)...)
-	b.ack(in.receive()) // so the others have been fetched, where that is done ahead
+	b.ack(in.receive())
+	time.Sleep(moment) // so the others have been fetched, where that is done ahead
 	start := time.Now()
 	first.mustClose()
 	second := b.connect(Options{}).subscribe(topic)
