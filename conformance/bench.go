@@ -88,13 +88,13 @@ func (b *bench) call(what string, f func() error) error {
 	b.mu.Unlock()
 	result := make(chan error, 1)
 	go func() {
+		err := errEnded // if f does not return
 		defer func() {
 			if r := recover(); r != nil {
-				result <- fmt.Errorf("%w: %v%s", errPanic, r, firstFrame(string(debug.Stack()), "panic("))
+				err = fmt.Errorf("%w: %v%s", errPanic, r, firstFrame(string(debug.Stack()), "panic("))
 			}
+			result <- err
 		}()
-		err := errEnded // if f does not return
-		defer func() { result <- err }()
 		err = f()
 	}()
 	timer := time.NewTimer(b.patience)
