@@ -148,3 +148,6 @@ func (b *broker) keep(id string, payload []byte) []byte {
 	b.kept[id] = payload
 	return before
 }
+
+// stall waits, in the virtual time of the cases.
+func stall(d time.Duration) { <-time.After(d) }

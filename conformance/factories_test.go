@@ -81,14 +81,14 @@ func factoriesOfSystems() []factory {
 		{does: "returns a System whose Close hangs", says: "System.Close: it did not return within 5m0s",
 			open: changing(func(s *conformance.System) *conformance.System {
 				s.Close = func() error {
-					time.Sleep(time.Hour)
+					stall(time.Hour)
 					return nil
 				}
 				return s
 			})},
-		{does: "returns a System that leaves a goroutine", says: "goroutines are left 10s after everything was closed: 1 in github.com/ezq-go/ezq/conformance_test.factoriesOfSystems",
+		{does: "returns a System that leaves a goroutine", says: "goroutines are left 10s after everything was closed: 1 in github.com/ezq-go/ezq/conformance_test.stall",
 			open: changing(func(s *conformance.System) *conformance.System {
-				go func() { time.Sleep(time.Hour) }()
+				go stall(time.Hour)
 				return s
 			})},
 	}
@@ -108,7 +108,7 @@ func factoriesOfPeers() []factory {
 			open: replacing(func(*conformance.Peer) (*conformance.Peer, error) { panic("out of order") })},
 		{does: "hangs in Connect", says: "Connect: it did not return within 5m0s",
 			open: replacing(func(p *conformance.Peer) (*conformance.Peer, error) {
-				time.Sleep(time.Hour)
+				stall(time.Hour)
 				return p, nil
 			})},
 		{does: "promises transactions and has none", says: "a Peer without Begin", on: "transactions/what is committed arrives",

@@ -110,7 +110,7 @@ func lifecycleMutants() []mutant {
 			breaks:   "Close does not return",
 			killedBy: []string{"lifecycle/Close closes the channels", "lifecycle/Close may be called again"},
 			flaw: flaw{end: func(p *process) error {
-				defer time.Sleep(time.Hour)
+				defer stall(time.Hour)
 				return p.stop()
 			}},
 		},
@@ -178,7 +178,7 @@ func lifecycleMutants() []mutant {
 			breaks:   "each subscription leaves a goroutine behind",
 			killedBy: []string{"lifecycle/nothing runs on"},
 			flaw: flaw{subscribe: func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error) {
-				go time.Sleep(time.Hour)
+				go stall(time.Hour)
 				return p.start(ctx, topic)
 			}},
 		},

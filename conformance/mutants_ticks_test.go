@@ -53,7 +53,7 @@ func tickMutants() []mutant {
 				taken := "tick " + tick.At.String()
 				due := p.marked(tick.Schedule) > 0 && p.marked(taken) == 0 && !tick.At.After(time.Now())
 				p.mark(tick.Schedule)
-				time.Sleep(time.Millisecond)
+				stall(time.Millisecond)
 				if !due {
 					return p.storeFor(tick, tick.At, topic, copies)
 				}
