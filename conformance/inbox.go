@@ -73,7 +73,7 @@ func (in *inbox) ackAll(labels ...string) {
 // none fails if a message comes in that time.
 func (in *inbox) none(d time.Duration, why string) {
 	if msg := in.within(d); msg != nil {
-		in.b.fail("%q came, although %s", in.b.label(msg), why)
+		in.b.fail("%q came, although %s", strings.TrimPrefix(string(msg.Payload), in.b.id+"-"), why)
 	}
 }
 
@@ -129,6 +129,11 @@ func (b *bench) label(msg *message.Message) string {
 	label, ours := strings.CutPrefix(string(msg.Payload), b.id+"-")
 	b.require(ours, "the message %.80q came, which was not published in this case: the factory shares topics between cases, or the payload was changed", msg.Payload)
 	return label
+}
+
+// ours reports whether a message was labelled in this case.
+func (b *bench) ours(msg *message.Message) bool {
+	return strings.HasPrefix(string(msg.Payload), b.id+"-")
 }
 
 // ack acks a message, which must be possible.

@@ -28,6 +28,10 @@ func oddNames(b *bench) {
 			continue
 		}
 		msg := in.receive()
+		for topic == "" && !b.ours(msg) { // an earlier run has left it in the topic that has no name of its own
+			b.ack(msg)
+			msg = in.receive()
+		}
 		b.require(b.label(msg) == "a", "%q came on the topic %q", b.label(msg), topic)
 		b.ack(msg)
 		in.stop()
