@@ -55,84 +55,143 @@ var errUnfit = errors.New("the broker is on holiday")
 
 func factoriesOfSystems() []factory {
 	return []factory{
-		{does: "returns an error", says: "the factory: the broker is on holiday",
-			open: func(context.Context) (*conformance.System, error) { return nil, errUnfit }},
-		{does: "returns nil", says: "the factory returned a nil System",
-			open: func(context.Context) (*conformance.System, error) { return nil, nil }}, //nolint:nilnil // that is the flaw
-		{does: "returns an empty System", says: "a System without Connect",
-			open: changing(func(*conformance.System) *conformance.System { return &conformance.System{} })},
-		{does: "panics", says: "the factory: panic: out of order, in github.com/ezq-go/ezq/conformance_test.factoriesOfSystems",
-			open: func(context.Context) (*conformance.System, error) { panic("out of order") }},
-		{does: "hangs", says: "the factory: it did not return within 30s",
+		{
+			does: "returns an error",
+			says: "the factory: the broker is on holiday",
+			open: func(context.Context) (*conformance.System, error) { return nil, errUnfit },
+		},
+		{
+			does: "returns nil",
+			says: "the factory returned a nil System",
+			open: func(context.Context) (*conformance.System, error) { return nil, nil }, //nolint:nilnil // that is the flaw
+		},
+		{
+			does: "returns an empty System",
+			says: "a System without Connect",
+			open: changing(func(*conformance.System) *conformance.System { return &conformance.System{} }),
+		},
+		{
+			does: "panics",
+			says: "the factory: panic: out of order, in github.com/ezq-go/ezq/conformance_test.factoriesOfSystems",
+			open: func(context.Context) (*conformance.System, error) { panic("out of order") },
+		},
+		{
+			does: "hangs",
+			says: "the factory: it did not return within 30s",
 			open: func(ctx context.Context) (*conformance.System, error) {
 				<-ctx.Done()
 				return nil, ctx.Err()
-			}},
-		{does: "ends its goroutine, as FailNow does", says: "does it call FailNow or SkipNow?",
+			},
+		},
+		{
+			does: "ends its goroutine, as FailNow does",
+			says: "does it call FailNow or SkipNow?",
 			open: func(context.Context) (*conformance.System, error) {
 				runtime.Goexit()
 				return nil, nil //nolint:nilnil // never reached
-			}},
-		{does: "returns a System that cannot be closed", says: "System.Close: the broker is on holiday",
+			},
+		},
+		{
+			does: "returns a System that cannot be closed",
+			says: "System.Close: the broker is on holiday",
 			open: changing(func(s *conformance.System) *conformance.System {
 				s.Close = func() error { return errUnfit }
 				return s
-			})},
-		{does: "returns a System whose Close hangs", says: "System.Close: it did not return within 5m0s",
+			}),
+		},
+		{
+			does: "returns a System whose Close hangs",
+			says: "System.Close: it did not return within 5m0s",
 			open: changing(func(s *conformance.System) *conformance.System {
 				s.Close = func() error {
 					stall(time.Hour)
 					return nil
 				}
 				return s
-			})},
-		{does: "returns a System that leaves a goroutine", says: "goroutines are left 10s after everything was closed: 1 in github.com/ezq-go/ezq/conformance_test.stall",
+			}),
+		},
+		{
+			does: "returns a System that leaves a goroutine",
+			says: "goroutines are left 10s after everything was closed: 1 in github.com/ezq-go/ezq/conformance_test.stall",
 			open: changing(func(s *conformance.System) *conformance.System {
 				go stall(time.Hour)
 				return s
-			})},
+			}),
+		},
 	}
 }
 
 func factoriesOfPeers() []factory {
 	return []factory{
-		{does: "cannot connect", says: "Connect: the broker is on holiday",
-			open: replacing(func(*conformance.Peer) (*conformance.Peer, error) { return nil, errUnfit })},
-		{does: "connects to nothing", says: "Connect returned a nil Peer",
-			open: replacing(func(*conformance.Peer) (*conformance.Peer, error) { return nil, nil })}, //nolint:nilnil // that is the flaw
-		{does: "forgets the publisher", says: "or one without publisher or subscriber",
+		{
+			does: "cannot connect",
+			says: "Connect: the broker is on holiday",
+			open: replacing(func(*conformance.Peer) (*conformance.Peer, error) { return nil, errUnfit }),
+		},
+		{
+			does: "connects to nothing",
+			says: "Connect returned a nil Peer",
+			open: replacing(func(*conformance.Peer) (*conformance.Peer, error) { return nil, nil }), //nolint:nilnil // that is the flaw
+		},
+		{
+			does: "forgets the publisher",
+			says: "or one without publisher or subscriber",
 			open: replacing(func(p *conformance.Peer) (*conformance.Peer, error) {
 				return &conformance.Peer{Subscriber: p.Subscriber}, nil
-			})},
-		{does: "panics in Connect", says: "Connect: panic: out of order",
-			open: replacing(func(*conformance.Peer) (*conformance.Peer, error) { panic("out of order") })},
-		{does: "hangs in Connect", says: "Connect: it did not return within 5m0s",
+			}),
+		},
+		{
+			does: "panics in Connect",
+			says: "Connect: panic: out of order",
+			open: replacing(func(*conformance.Peer) (*conformance.Peer, error) { panic("out of order") }),
+		},
+		{
+			does: "hangs in Connect",
+			says: "Connect: it did not return within 5m0s",
 			open: replacing(func(p *conformance.Peer) (*conformance.Peer, error) {
 				stall(time.Hour)
 				return p, nil
-			})},
-		{does: "promises transactions and has none", says: "a Peer without Begin", on: "transactions/what is committed arrives",
+			}),
+		},
+		{
+			does: "promises transactions and has none",
+			says: "a Peer without Begin",
+			on:   "transactions/what is committed arrives",
 			open: replacing(func(p *conformance.Peer) (*conformance.Peer, error) {
 				p.Begin = nil
 				return p, nil
-			})},
-		{does: "returns an incomplete transaction", says: "Begin returned an incomplete Tx", on: "transactions/what is committed arrives",
+			}),
+		},
+		{
+			does: "returns an incomplete transaction",
+			says: "Begin returned an incomplete Tx",
+			on:   "transactions/what is committed arrives",
 			open: replacing(func(p *conformance.Peer) (*conformance.Peer, error) {
 				p.Begin = func(context.Context) (*conformance.Tx, error) { return &conformance.Tx{}, nil }
 				return p, nil
-			})},
-		{does: "connects all processes to one", says: "Connect returned a publisher that it had returned before, to the case \"stopping/Close loses nothing\"",
-			on: "stopping/Close loses nothing", open: changing(func(s *conformance.System) *conformance.System {
+			}),
+		},
+		{
+			does: "connects all processes to one",
+			says: "Connect returned a publisher that it had returned before, to the case \"stopping/Close loses nothing\"",
+			on:   "stopping/Close loses nothing",
+			open: changing(func(s *conformance.System) *conformance.System {
 				p, err := s.Connect(conformance.Options{})
 				s.Connect = func(conformance.Options) (*conformance.Peer, error) { return p, err }
 				return s
-			})},
-		{does: "has a subscriber without channels", says: "Subscribe returned a nil channel",
+			}),
+		},
+		{
+			does: "has a subscriber without channels",
+			says: "Subscribe returned a nil channel",
 			open: replacing(func(p *conformance.Peer) (*conformance.Peer, error) {
 				p.Subscriber = &subscriberFunc{of: p.Subscriber, channel: func() chan *message.Message { return nil }}
 				return p, nil
-			})},
-		{does: "has a subscriber that ends at once", says: "the subscription ended while a message was awaited",
+			}),
+		},
+		{
+			does: "has a subscriber that ends at once",
+			says: "the subscription ended while a message was awaited",
 			open: replacing(func(p *conformance.Peer) (*conformance.Peer, error) {
 				p.Subscriber = &subscriberFunc{of: p.Subscriber, channel: func() chan *message.Message {
 					c := make(chan *message.Message)
@@ -140,8 +199,11 @@ func factoriesOfPeers() []factory {
 					return c
 				}}
 				return p, nil
-			})},
-		{does: "has a subscriber that delivers nil", says: "the subscription delivered a nil message",
+			}),
+		},
+		{
+			does: "has a subscriber that delivers nil",
+			says: "the subscription delivered a nil message",
 			open: replacing(func(p *conformance.Peer) (*conformance.Peer, error) {
 				p.Subscriber = &subscriberFunc{of: p.Subscriber, channel: func() chan *message.Message {
 					c := make(chan *message.Message, 1)
@@ -149,7 +211,8 @@ func factoriesOfPeers() []factory {
 					return c
 				}}
 				return p, nil
-			})},
+			}),
+		},
 	}
 }
 

@@ -109,7 +109,7 @@ func topicMutants() []mutant {
 			name:     "every topic gets everything",
 			breaks:   "a message arrives on all topics that anybody has subscribed to",
 			killedBy: []string{"delivery/topics are apart"},
-			flaw: flaw{publish: func(p *process, topic string, msgs []*message.Message) (err error) {
+			flaw: flaw{publish: func(p *process, _ string, msgs []*message.Message) (err error) {
 				for _, other := range p.topics() {
 					err = errors.Join(err, p.store(other, msgs...))
 				}

@@ -2,7 +2,6 @@ package conformance_test
 
 import (
 	"flag"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -32,7 +31,7 @@ func mutants() []mutant {
 // mutantLimit is how long a case may take on a mutant, in real time.
 const mutantLimit = 30 * time.Second
 
-var matrix = flag.Bool("matrix", false, "try every case on every mutant, and list those that notice, which takes a minute")
+var matrix = flag.Bool("matrix", false, "try every case on every mutant, and list those that notice, which takes minutes")
 
 func TestABackendWithoutAFlawPassesEveryCase(t *testing.T) {
 	t.Parallel()
@@ -107,7 +106,7 @@ func TestMatrix(t *testing.T) {
 				start := time.Now()
 				r := conformance.Judge(t, opening(m.flaw), everyPromise(), c, conformance.Limit(mutantLimit))
 				if r.Outcome == conformance.Failed {
-					fmt.Printf("%s\t%s\t%v\t%.150s\n", m.name, c.Title(), time.Since(start).Round(time.Millisecond), r.Failure)
+					t.Logf("%s (%v): %s", c.Title(), time.Since(start).Round(time.Millisecond), r.Failure)
 				}
 			}
 		})

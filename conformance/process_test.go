@@ -73,7 +73,7 @@ func (p *process) start(ctx context.Context, topic string) (<-chan *message.Mess
 	p.starting.Lock()
 	defer p.starting.Unlock()
 	messages, err := p.queue.Subscribe(ctx, queueOf(topic, p.group))
-	if err != nil || p.flaw.interposing.none() {
+	if err != nil || p.flaw.none() {
 		return messages, err
 	}
 	r := newRelay(ctx, p, topic, messages)
