@@ -29,6 +29,16 @@ func delayMutants() []mutant {
 			}),
 		},
 		{
+			name:     "times are in another zone",
+			breaks:   "a message that is published for a time comes an hour later",
+			killedBy: []string{"delays/a delayed message waits"},
+			flaw: storing(func(msg *message.Message) {
+				if _, at, err := backend.DelayOf(msg); err == nil && !at.IsZero() {
+					backend.SetTime(msg, at.Add(time.Hour))
+				}
+			}),
+		},
+		{
 			name:     "a nack's delay is ignored",
 			breaks:   "a message that is nacked with a delay comes back at once",
 			killedBy: []string{"delays/a nacked message waits as it was told to", "router/RetryAfter waits"},

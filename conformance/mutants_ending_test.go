@@ -52,6 +52,12 @@ func stopMutants() []mutant {
 			flaw:     consuming(func(c *backend.Consumer) { c.Concurrency = 0 }),
 		},
 		{
+			name:     "nothing is put aside",
+			breaks:   "a message that waits with its consumer takes the place of another",
+			killedBy: []string{"stopping/what is put aside makes room"},
+			flaw:     telling(func(d *backend.Delivery) { d.Keeper = nil }),
+		},
+		{
 			name:     "a nack after Stopping is an ack",
 			breaks:   "a message that is nacked while its consumer drains is lost",
 			killedBy: []string{"stopping/a nack while draining goes back", "stopping/who does not wait says so"},
@@ -154,6 +160,19 @@ func lifecycleMutants() []mutant {
 					return nothing, nil
 				}
 				return messages, err
+			}},
+		},
+		{
+			name:     "a closed publisher drops",
+			breaks:   "Publish after Close returns no error, and the message is lost",
+			killedBy: []string{"lifecycle/a closed publisher does not pretend"},
+			flaw: flaw{publish: func(p *process, topic string, msgs []*message.Message) error {
+				select {
+				case <-p.closing:
+					return nil
+				default:
+					return p.store(topic, msgs...)
+				}
 			}},
 		},
 		{

@@ -182,6 +182,20 @@ func letterMutants() []mutant {
 			}),
 		},
 		{
+			name:     "a poison pill stops the subscription",
+			breaks:   "after a message that is given up, no other is handed over",
+			killedBy: []string{"router and dead letters/what cannot be handled is a dead letter"},
+			flaw: flaw{interposing: interposing{
+				settle: func(d *delivery, v backend.Verdict) {
+					if v.Letter != nil {
+						d.mark("stopped " + d.topic)
+					}
+					d.as(v)
+				},
+				deliver: func(d *delivery) bool { return d.passes("stopped " + d.topic) },
+			}},
+		},
+		{
 			name:     "a dead letter has failed",
 			breaks:   "the failures of a message follow it when it is given up",
 			killedBy: []string{"dead letters/a dead letter starts anew"},

@@ -1,6 +1,8 @@
 package conformance_test
 
 import (
+	"time"
+
 	"github.com/ezq-go/ezq/backend"
 )
 
@@ -134,6 +136,12 @@ func recordMutants() []mutant {
 			breaks:   "what ended in a shutdown counts as a failure",
 			killedBy: []string{"stopping a router/who takes too long is interrupted"},
 			flaw:     telling(func(d *backend.Delivery) { d.Failures = d.Number - 1 }),
+		},
+		{
+			name:     "a message is published when it is delivered",
+			breaks:   "the time of publishing is another one at each delivery",
+			killedBy: []string{"redelivery/the time of publishing stays"},
+			flaw:     telling(func(d *backend.Delivery) { d.PublishedAt = time.Now() }),
 		},
 		{
 			name:     "what is done is forgotten",

@@ -211,3 +211,14 @@ func (d *delivery) awaitEnd() {
 	case <-d.over:
 	}
 }
+
+// passes reports whether a mark has not been set. Where it has, the message is kept until
+// the subscription ends, and given back.
+func (d *delivery) passes(mark string) bool {
+	if d.marked(mark) == 0 {
+		return true
+	}
+	d.awaitEnd()
+	d.back()
+	return false
+}
