@@ -60,6 +60,10 @@ mutate: ## list the changes to the code that no test notices, in minutes (ARGS=.
 conformance: ## hold all backends, those of others too, to their promises, in many minutes
 	@scripts/pgmq run --fast scripts/brokers run env -C conformance/brokers go test -count=1 -timeout 60m . -foreign
 
+.PHONY: kill-table
+kill-table: ## write the tables of docs/conformance.md: the cases, and the broken backends that they notice
+	@go test -count=1 ./conformance -run TestTheTables -update
+
 .PHONY: report
 report: ## examine all backends with the conformance suite, and write their tables
 	@scripts/pgmq run --fast scripts/brokers run env -C conformance/brokers go run ./report

@@ -88,13 +88,13 @@ func (b *bench) call(what string, f func() error) error {
 	b.mu.Unlock()
 	result := make(chan error, 1)
 	go func() {
+		err := errEnded // if f does not return
 		defer func() {
 			if r := recover(); r != nil {
-				result <- fmt.Errorf("%w: %v%s", errPanic, r, firstFrame(string(debug.Stack()), "panic("))
+				err = fmt.Errorf("%w: %v%s", errPanic, r, firstFrame(string(debug.Stack()), "panic("))
 			}
+			result <- err
 		}()
-		err := errEnded // if f does not return
-		defer func() { result <- err }()
 		err = f()
 	}()
 	timer := time.NewTimer(b.patience)
@@ -132,10 +132,14 @@ func (b *bench) must(what string, f func() error) {
 }
 
 func (b *bench) openSystem() {
+	var system *System // which a factory that hangs may still set much later
 	b.must("the factory", func() (err error) {
-		b.system, err = b.suite.open(b.ctx)
+		system, err = b.suite.open(b.ctx)
 		return err
 	})
+	b.mu.Lock()
+	b.system = system
+	b.mu.Unlock()
 	b.require(b.system != nil, "the factory returned a nil System")
 	b.require(b.system.Connect != nil, "the factory returned a System without Connect")
 	b.patience = max(b.patience, 10*b.system.Lease)
@@ -146,7 +150,7 @@ func (b *bench) openSystem() {
 func (b *bench) end() {
 	b.labelled(func() {
 		b.mu.Lock()
-		peers := b.peers
+		peers, system := b.peers, b.system
 		b.mu.Unlock()
 		for _, p := range peers {
 			p.settleRest()
@@ -156,10 +160,10 @@ func (b *bench) end() {
 				b.record("Close: %v", err)
 			}
 		}
-		if b.system == nil || b.system.Close == nil {
+		if system == nil || system.Close == nil {
 			return
 		}
-		if err := b.call("System.Close", b.system.Close); err != nil {
+		if err := b.call("System.Close", system.Close); err != nil {
 			b.record("System.Close: %v", err)
 		}
 	})

@@ -23,7 +23,7 @@ func (c Case) Needs() []string { return c.needs.names() }
 func Cases() []Case {
 	return slices.Concat(
 		delivery(), payload(), topics(), redelivery(), delays(), ordering(), leases(), groups(),
-		transactions(), letters(), lifecycle(), stopping(), hostile(),
+		transactions(), letters(), ticks(), lifecycle(), stopping(), hostile(), features(),
 		handling(), poisoned(), control(), stoppingRouters(),
 	)
 }
@@ -55,12 +55,13 @@ const (
 	needsDurable
 	needsGroups
 	needsTransactions
+	needsTicks
 )
 
 func (n need) names() (names []string) {
 	for i, name := range []string{
 		"Delay", "Redelay", "Attempts", "Progress", "DeadLetter", "Ordered", "Lease", "Drain",
-		"Durable", "Groups", "Transactions",
+		"Durable", "Groups", "Transactions", "Ticks",
 	} {
 		if n&(1<<i) != 0 {
 			names = append(names, name)
@@ -73,7 +74,7 @@ func (n need) names() (names []string) {
 func (p Promises) made() (n need) {
 	for i, made := range []bool{
 		p.Delay, p.Redelay, p.Attempts, p.Progress, p.DeadLetter, p.Ordered, p.Lease, p.Drain,
-		p.Durable, p.Groups, p.Transactions,
+		p.Durable, p.Groups, p.Transactions, p.Ticks,
 	} {
 		if made {
 			n |= 1 << i

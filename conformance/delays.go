@@ -15,7 +15,7 @@ const slack = 100 * time.Millisecond
 func delays() []Case {
 	return theme("delays",
 		promise("a delayed message waits",
-			"A message with a delay is not delivered sooner than that, and without undue delay then.",
+			"A message with a delay, or for a time, is not delivered sooner than that, and without undue delay then.",
 			needsDelay, delayedWaits),
 		promise("a nacked message waits as it was told to",
 			"A message that is nacked with a delay is not delivered sooner than that, and without undue delay then.",
@@ -27,12 +27,17 @@ func delayedWaits(b *bench) {
 	p, topic := b.connect(Options{}), b.topic()
 	in := p.subscribe(topic)
 	d := b.delay()
-	msg := b.message("a")
-	backend.SetDelay(msg, d)
-	start := time.Now()
-	p.send(topic, msg)
-	b.ack(in.receive())
-	b.requireDelay(time.Since(start), d)
+	for label, ask := range map[string]func(*message.Message){
+		"by a delay": func(msg *message.Message) { backend.SetDelay(msg, d) },
+		"by a time":  func(msg *message.Message) { backend.SetTime(msg, time.Now().Add(d)) },
+	} {
+		msg := b.message(label)
+		start := time.Now()
+		ask(msg)
+		p.send(topic, msg)
+		b.ack(in.expect(label))
+		b.requireDelay(time.Since(start), d)
+	}
 }
 
 func nackedWaits(b *bench) {

@@ -31,13 +31,18 @@ func (in *inbox) within(d time.Duration) *message.Message {
 	defer timer.Stop()
 	select {
 	case msg, open := <-in.messages:
-		in.b.require(open, "the subscription ended while a message was awaited")
-		in.b.require(msg != nil, "the subscription delivered a nil message")
-		in.keep(msg)
-		return msg
+		return in.took(msg, open)
 	case <-timer.C:
 		return nil
 	}
+}
+
+// took returns what came from the channel, which must be a message.
+func (in *inbox) took(msg *message.Message, open bool) *message.Message {
+	in.b.require(open, "the subscription ended while a message was awaited")
+	in.b.require(msg != nil, "the subscription delivered a nil message")
+	in.keep(msg)
+	return msg
 }
 
 // expect receives the message with that label.
@@ -68,20 +73,22 @@ func (in *inbox) ackAll(labels ...string) {
 // none fails if a message comes in that time.
 func (in *inbox) none(d time.Duration, why string) {
 	if msg := in.within(d); msg != nil {
-		in.b.fail("%q came, although %s", in.b.label(msg), why)
+		in.b.fail("%q came, although %s", strings.TrimPrefix(string(msg.Payload), in.b.id+"-"), why)
 	}
 }
 
-// end waits for the channel to be closed, and nacks what comes before that.
+// end waits for the channel to be closed, and nacks what comes before that, ever more
+// slowly: a backend that should not hand it over again might do so at once.
 func (in *inbox) end(why string) {
 	timer := time.NewTimer(in.b.patience)
 	defer timer.Stop()
-	for {
+	for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
 		select {
 		case msg, open := <-in.messages:
 			if !open {
 				return
 			}
+			time.Sleep(pause)
 			msg.Nack()
 		case <-timer.C:
 			in.b.fail("the channel was not closed within %v after %s", in.b.patience, why)
@@ -122,6 +129,11 @@ func (b *bench) label(msg *message.Message) string {
 	label, ours := strings.CutPrefix(string(msg.Payload), b.id+"-")
 	b.require(ours, "the message %.80q came, which was not published in this case: the factory shares topics between cases, or the payload was changed", msg.Payload)
 	return label
+}
+
+// ours reports whether a message was labelled in this case.
+func (b *bench) ours(msg *message.Message) bool {
+	return strings.HasPrefix(string(msg.Payload), b.id+"-")
 }
 
 // ack acks a message, which must be possible.

@@ -125,15 +125,16 @@ func (b *bench) awaitEnd(msg *message.Message, why string) {
 		"the context of a message had not ended %v later, although %s", b.patience, why)
 }
 
-// either receives from the first of several subscriptions that has a message.
+// either receives from the first of two subscriptions that has a message.
 func (b *bench) either(ins [2]*inbox) *message.Message {
-	deadline := time.Now().Add(b.patience)
-	for time.Now().Before(deadline) {
-		for _, in := range ins {
-			if msg := in.within(5 * time.Millisecond); msg != nil {
-				return msg
-			}
-		}
+	timer := time.NewTimer(b.patience)
+	defer timer.Stop()
+	select {
+	case msg, open := <-ins[0].messages:
+		return ins[0].took(msg, open)
+	case msg, open := <-ins[1].messages:
+		return ins[1].took(msg, open)
+	case <-timer.C:
 	}
 	b.fail("no message came within %v", b.patience)
 	return nil

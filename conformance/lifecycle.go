@@ -16,6 +16,9 @@ func lifecycle() []Case {
 		promise("a closed subscriber refuses",
 			"Subscribe fails after Close.",
 			0, closedSubscriberRefuses),
+		promise("a closed publisher does not pretend",
+			"Publish after Close returns an error, or the message arrives all the same.",
+			0, closedPublisherDoesNotPretend),
 		promise("the end of its context ends a subscription",
 			"When the context of a subscription ends its channel is closed; the subscriber, and other subscriptions, go on.",
 			0, contextEndsSubscription),
@@ -61,6 +64,17 @@ func closedSubscriberRefuses(b *bench) {
 		return err
 	})
 	b.require(err != nil, "Subscribe after Close returned no error")
+}
+
+func closedPublisherDoesNotPretend(b *bench) {
+	closed, other, topic := b.connect(Options{}), b.connect(Options{}), b.topic()
+	in := other.subscribe(topic)
+	closed.publish(topic, "before")
+	b.ack(in.expect("before"))
+	closed.mustClose()
+	if closed.trySend(topic, b.message("after")) {
+		b.ack(in.expect("after"))
+	}
 }
 
 func contextEndsSubscription(b *bench) {

@@ -1,5 +1,7 @@
 package conformance
 
+import "time"
+
 func ordering() []Case {
 	return theme("ordering",
 		promise("one in flight is in order",
@@ -48,6 +50,7 @@ func orderOutlivesSubscription(b *bench) {
 		for _, label := range labels[start : start+10] {
 			b.ack(in.expect(label))
 		}
+		time.Sleep(moment) // so the next one has been fetched, where that is done ahead
 		p.mustClose()
 	}
 }

@@ -26,11 +26,12 @@ type peer struct {
 // connect returns a new peer. It is closed with the case, if not before.
 func (b *bench) connect(options Options) *peer {
 	options.Drain = cmp.Or(options.Drain, time.Second)
-	p := &peer{b: b}
+	var connected *Peer
 	b.must("Connect", func() (err error) {
-		p.Peer, err = b.system.Connect(options)
+		connected, err = b.system.Connect(options)
 		return err
 	})
+	p := &peer{Peer: connected, b: b}
 	b.require(p.Peer != nil && p.Publisher != nil && p.Subscriber != nil,
 		"Connect returned a nil Peer, or one without publisher or subscriber")
 	b.mu.Lock()
@@ -89,12 +90,11 @@ func (p *peer) trySubscribe(topic string) *inbox {
 	in := &inbox{b: p.b}
 	ctx, stop := context.WithCancel(p.b.ctx)
 	in.stop = stop
+	if !p.tryInitialize(topic) {
+		stop()
+		return nil
+	}
 	err := p.b.call("Subscribe", func() (err error) {
-		if i, ok := p.Subscriber.(message.SubscribeInitializer); ok {
-			if err := i.SubscribeInitialize(topic); err != nil {
-				return err
-			}
-		}
 		in.messages, err = p.Subscriber.Subscribe(ctx, topic)
 		return err
 	})
@@ -120,6 +120,18 @@ func (p *peer) initialize(topic string) {
 	if i, ok := p.Subscriber.(message.SubscribeInitializer); ok {
 		p.b.must("SubscribeInitialize", func() error { return i.SubscribeInitialize(topic) })
 	}
+}
+
+// tryInitialize is initialize for a topic that the backend may refuse, and reports
+// whether it was accepted.
+func (p *peer) tryInitialize(topic string) bool {
+	i, ok := p.Subscriber.(message.SubscribeInitializer)
+	if !ok {
+		return true
+	}
+	err := p.b.call("SubscribeInitialize", func() error { return i.SubscribeInitialize(topic) })
+	p.b.requireRefusal(err)
+	return err == nil
 }
 
 // settleRest stops the routers, and nacks what the case has received and left, so that

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -20,6 +21,9 @@ func redelivery() []Case {
 		promise("a nack's record is kept",
 			"The failures and the handlers that a nack records are known to the next delivery.",
 			needsProgress, recordIsKept),
+		promise("the time of publishing stays",
+			"If a delivery says when its message was published, that is when it was, also after a nack.",
+			0, publishingTimeStays),
 	)
 }
 
@@ -69,4 +73,21 @@ func recordIsKept(b *bench) {
 	second := b.delivery(in.receive())
 	b.require(second.Failures == 7, "7 failures were recorded, %d are known", second.Failures)
 	b.require(fmt.Sprint(second.Done) == "[mail bill ü]", "the handlers mail and bill ü are done, known is %q", second.Done)
+}
+
+func publishingTimeStays(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	in := p.subscribe(topic)
+	start := time.Now()
+	p.publish(topic, "a")
+	end := time.Now()
+	for range 2 {
+		msg := in.receive()
+		if d := backend.DeliveryFrom(msg.Context()); d != nil && !d.PublishedAt.IsZero() {
+			b.require(!d.PublishedAt.Before(start.Add(-slack)) && !d.PublishedAt.After(end.Add(slack)),
+				"a message that was published at %v says %v", start, d.PublishedAt)
+		}
+		time.Sleep(2 * slack)
+		b.nack(msg)
+	}
 }

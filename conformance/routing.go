@@ -102,13 +102,15 @@ func nothing[T any](b *bench, from <-chan T, d time.Duration, format string) {
 	}
 }
 
-// collect waits until a handler has sent each label. Any label may come again.
+// collect waits until a handler has sent each label. Any label may come again, though not
+// for ever.
 func collect(b *bench, from <-chan string, labels ...string) {
 	missing := map[string]bool{}
 	for _, label := range labels {
 		missing[label] = true
 	}
-	for len(missing) > 0 {
+	for again := 100 * len(labels); len(missing) > 0; again-- {
+		b.require(again > 0, "some events are handled again and again, and others, among them %s, are not", anyOf(missing))
 		delete(missing, next(b, from, "not all events were handled, among them "+anyOf(missing)))
 	}
 }

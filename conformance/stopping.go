@@ -39,6 +39,9 @@ func stopping() []Case {
 		promise("a consumer gets what it can handle",
 			"A consumer that says how many messages it handles at a time gets no more than those at once.",
 			needsDrain, consumerGetsWhatItCanHandle),
+		promise("what is put aside makes room",
+			"A consumer that puts a message aside gets another one for it.",
+			needsDrain, asideMakesRoom),
 	)
 }
 
@@ -119,7 +122,8 @@ func unreceivedGoesBack(b *bench) {
 	first := b.connect(Options{})
 	in := first.subscribe(topic)
 	first.publish(topic, numbered(20)...)
-	b.ack(in.receive()) // so the others have been fetched, where that is done ahead
+	b.ack(in.receive())
+	time.Sleep(moment) // so the others have been fetched, where that is done ahead
 	start := time.Now()
 	first.mustClose()
 	second := b.connect(Options{}).subscribe(topic)
@@ -209,6 +213,20 @@ func consumerGetsWhatItCanHandle(b *bench) {
 	third := in.receive()
 	b.ack(second)
 	b.ack(third)
+	stop()
+	in.end("all were settled")
+}
+
+func asideMakesRoom(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	in, stop, end := p.consumer(topic, 1)
+	defer end(nil)
+	p.publish(topic, "0", "1")
+	first := in.receive()
+	backend.SetAside(first.Context(), true)
+	b.ack(in.receive())
+	backend.SetAside(first.Context(), false)
+	b.ack(first)
 	stop()
 	in.end("all were settled")
 }

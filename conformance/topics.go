@@ -28,6 +28,10 @@ func oddNames(b *bench) {
 			continue
 		}
 		msg := in.receive()
+		for topic == "" && !b.ours(msg) { // an earlier run has left it in the topic that has no name of its own
+			b.ack(msg)
+			msg = in.receive()
+		}
 		b.require(b.label(msg) == "a", "%q came on the topic %q", b.label(msg), topic)
 		b.ack(msg)
 		in.stop()
@@ -38,20 +42,23 @@ func oddNames(b *bench) {
 func alikeNames(b *bench) {
 	p, long := b.connect(Options{}), strings.Repeat("x", 60)
 	for _, names := range [][2]string{{"a", "A"}, {"a.b", "a_b"}, {"a-b", "a_b"}, {"a/b", "a.b"}, {long + "1", long + "2"}} {
-		one, two := p.trySubscribe(b.id+names[0]), p.trySubscribe(b.id+names[1])
-		if one == nil || two == nil {
-			continue
-		}
-		if p.trySend(b.id+names[0], b.message("first")) {
-			b.ack(one.expect("first"))
-		}
-		if p.trySend(b.id+names[1], b.message("second")) {
-			b.ack(two.expect("second"))
-		}
-		for _, in := range []*inbox{one, two} {
-			in.none(moment/5, "it was published to "+strings.Join(names[:], " or ")+", and acked there")
-			in.stop()
-			in.end("its context ended")
+		for _, pair := range [][2]string{names, {names[1], names[0]}} {
+			prefix := b.topic() // so that no pair sees what another one has left
+			b.requireApart(p, prefix+pair[0], prefix+pair[1])
 		}
 	}
+}
+
+// requireApart ends the case if a message that is published to one topic arrives at the
+// other, as long as nobody else is there who could take it.
+func (b *bench) requireApart(p *peer, here, there string) {
+	in := p.trySubscribe(here)
+	if in == nil {
+		return
+	}
+	if p.tryInitialize(there) && p.trySend(there, b.message("there")) {
+		in.none(moment/5, "it was published to "+there+" and not to "+here)
+	}
+	in.stop()
+	in.end("its context ended")
 }

@@ -1,0 +1,219 @@
+package conformance_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/conformance"
+)
+
+func groupMutants() []mutant {
+	return []mutant{
+		{
+			name:     "groups share",
+			breaks:   "a message arrives in one of several groups",
+			killedBy: []string{"groups/each group gets everything"},
+			flaw: flaw{publish: func(p *process, topic string, msgs []*message.Message) error {
+				return p.queue.Publish(slices.Min(p.queuesOf(topic)), msgs...)
+			}},
+		},
+		{
+			name:     "every consumer is a group",
+			breaks:   "a message arrives at each consumer of a group",
+			killedBy: []string{"groups/a group shares its messages"},
+			flaw: flaw{join: func(p *process, topic string) {
+				p.group = fmt.Sprintf("%s %p", p.group, p)
+				p.enter(topic, p.group)
+			}},
+		},
+		{
+			name:     "a group is its consumers",
+			breaks:   "a group misses what is published while none of its consumers is there",
+			killedBy: []string{"groups/a group keeps its place"},
+			flaw: flaw{end: func(p *process) error {
+				p.leave(p.group)
+				return p.stop()
+			}},
+		},
+		{
+			name:     "a nack is for all",
+			breaks:   "a message that one group nacks comes again in others",
+			killedBy: []string{"groups/a nack concerns its group"},
+			flaw: settling(func(d *delivery, v backend.Verdict) {
+				if v.Letter == nil && v.Delay == 0 {
+					_ = d.store(d.topic, d.msg.Copy())
+					d.msg.Ack()
+					return
+				}
+				d.as(v)
+			}),
+		},
+		{
+			name:     "groups go in step",
+			breaks:   "a message that one group has not settled holds up the others",
+			killedBy: []string{"groups/a group that lags holds up no other"},
+			flaw:     flaw{interposing: interposing{deliver: func(d *delivery) bool { return d.takes(d.slot(d.topic)) }}},
+		},
+	}
+}
+
+func transactionMutants() []mutant {
+	return []mutant{
+		{
+			name:     "a commit stores nothing",
+			breaks:   "what was published in a transaction is lost",
+			killedBy: []string{"transactions/what is committed arrives", "router/an event is published with the work"},
+			flaw:     flaw{begin: func(t *transaction, tx *conformance.Tx) { tx.Commit = t.rollBack }},
+		},
+		{
+			name:   "transactions are ignored",
+			breaks: "what is published in a transaction is stored at once",
+			killedBy: []string{
+				"transactions/what is not committed does not arrive", "transactions/what is rolled back never arrives",
+				"router/an event is published with the work",
+			},
+			flaw: flaw{begin: func(t *transaction, tx *conformance.Tx) { tx.Publisher = publisherFunc(t.store) }},
+		},
+		{
+			name:     "a rollback commits",
+			breaks:   "what was published in a transaction that is rolled back arrives",
+			killedBy: []string{"transactions/what is rolled back never arrives", "transactions/a transaction is all or nothing"},
+			flaw:     flaw{begin: func(t *transaction, tx *conformance.Tx) { tx.Rollback = t.commit }},
+		},
+		{
+			name:     "a transaction has one topic",
+			breaks:   "of what is published to several topics in one transaction, some is lost",
+			killedBy: []string{"transactions/a transaction is all or nothing"},
+			flaw: flaw{begin: func(t *transaction, tx *conformance.Tx) {
+				tx.Commit = func() error {
+					t.writes = slices.DeleteFunc(t.writes, func(w write) bool { return w.topic != t.writes[0].topic })
+					return t.commit()
+				}
+			}},
+		},
+		{
+			name:     "transactions lock",
+			breaks:   "nobody else can publish while a transaction is open",
+			killedBy: []string{"transactions/a transaction holds up nobody else"},
+			flaw: flaw{
+				begin: func(t *transaction, tx *conformance.Tx) {
+					lock := t.slot("lock")
+					lock <- struct{}{}
+					tx.Commit = func() error {
+						defer func() { <-lock }()
+						var err error
+						for _, w := range t.writes {
+							err = errors.Join(err, t.store(w.topic, w.msgs...))
+						}
+						return err
+					}
+				},
+				publish: func(p *process, topic string, msgs []*message.Message) error {
+					lock := p.slot("lock")
+					lock <- struct{}{}
+					defer func() { <-lock }()
+					return p.store(topic, msgs...)
+				},
+			},
+		},
+	}
+}
+
+// lettering returns the flaw of doing something else with dead letters.
+func lettering(f func(d *delivery, letter *backend.Letter)) flaw {
+	return settling(func(d *delivery, v backend.Verdict) {
+		if v.Letter == nil {
+			d.as(v)
+			return
+		}
+		f(d, v.Letter)
+	})
+}
+
+func letterMutants() []mutant {
+	return []mutant{
+		{
+			name:   "a dead letter is an ack",
+			breaks: "a message that is given up is lost",
+			killedBy: []string{
+				"dead letters/a dead letter moves", "router and dead letters/a permanent failure is a dead letter",
+				"router and dead letters/retries end", "router and dead letters/what cannot be handled is a dead letter",
+			},
+			flaw: lettering(func(d *delivery, _ *backend.Letter) { d.msg.Ack() }),
+		},
+		{
+			name:     "a dead letter is a copy",
+			breaks:   "a message that was given up stays where it was, too",
+			killedBy: []string{"dead letters/a dead letter is gone where it was", "router and dead letters/a permanent failure is a dead letter"},
+			flaw: lettering(func(d *delivery, letter *backend.Letter) {
+				dead := d.msg.Copy()
+				for key, value := range letter.Metadata {
+					dead.Metadata.Set(key, value)
+				}
+				_ = d.store(letter.Topic, dead)
+				d.back()
+			}),
+		},
+		{
+			name:     "a dead letter has no reason",
+			breaks:   "what a letter adds to the metadata of its message is lost",
+			killedBy: []string{"dead letters/a dead letter moves", "router and dead letters/retries end"},
+			flaw: lettering(func(d *delivery, letter *backend.Letter) {
+				d.as(backend.Verdict{Letter: &backend.Letter{Topic: letter.Topic}})
+			}),
+		},
+		{
+			name:     "a dead letter is written anew",
+			breaks:   "the payload of a dead letter is not what it was",
+			killedBy: []string{"router and dead letters/what cannot be handled is a dead letter", "dead letters/a dead letter moves"},
+			flaw: lettering(func(d *delivery, letter *backend.Letter) {
+				dead := message.NewMessage(d.msg.UUID, []byte("{}"))
+				for _, metadata := range []message.Metadata{d.msg.Metadata, letter.Metadata} {
+					for key, value := range metadata {
+						dead.Metadata.Set(key, value)
+					}
+				}
+				_ = d.store(letter.Topic, dead)
+				d.msg.Ack()
+			}),
+		},
+		{
+			name:     "a poison pill stops the subscription",
+			breaks:   "after a message that is given up, no other is handed over",
+			killedBy: []string{"router and dead letters/what cannot be handled is a dead letter"},
+			flaw: flaw{interposing: interposing{
+				settle: func(d *delivery, v backend.Verdict) {
+					if v.Letter != nil {
+						d.mark("stopped " + d.topic)
+					}
+					d.as(v)
+				},
+				deliver: func(d *delivery) bool { return d.passes("stopped " + d.topic) },
+			}},
+		},
+		{
+			name:     "a dead letter has failed",
+			breaks:   "the failures of a message follow it when it is given up",
+			killedBy: []string{"dead letters/a dead letter starts anew"},
+			flaw: flaw{interposing: interposing{deliver: func(d *delivery) bool {
+				if d.given.Metadata.Get(backend.DeadLetterReason) != "" {
+					d.told.Failures++
+				}
+				return true
+			}}},
+		},
+		{
+			name:     "a dead letter cannot die",
+			breaks:   "a dead letter cannot be given up",
+			killedBy: []string{"dead letters/a dead letter is a message"},
+			flaw: flaw{interposing: interposing{deliver: func(d *delivery) bool {
+				d.told.DeadLetters = d.given.Metadata.Get(backend.DeadLetterReason) == ""
+				return true
+			}}},
+		},
+	}
+}

@@ -1,0 +1,174 @@
+package conformance_test
+
+import (
+	"context"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+)
+
+// hiding returns whether a message may be handed over: not if it is marked as gone.
+func hiding(d *delivery) bool {
+	if d.marked("gone "+d.msg.UUID) > 0 {
+		d.msg.Ack()
+		return false
+	}
+	return true
+}
+
+func leaseMutants() []mutant {
+	return []mutant{
+		{
+			name:     "leases are not renewed",
+			breaks:   "a message is taken away from a consumer that is still at it after one lease",
+			killedBy: []string{"leases/a lease is renewed"},
+			flaw:     flaw{config: func(c *memory.Config) { c.MaxExtension = brokerLease }},
+		},
+		{
+			name:     "leases are renewed for ever",
+			breaks:   "a message is never taken away from a consumer that keeps it",
+			killedBy: []string{"leases/a message that is held too long is taken away", "leases/what is not heard of comes back"},
+			flaw:     flaw{config: func(c *memory.Config) { c.MaxExtension = 0 }},
+		},
+		{
+			name:     "nobody is told of a lost lease",
+			breaks:   "the context of a message ends without the cause ErrLeaseLost",
+			killedBy: []string{"leases/a message that is held too long is taken away"},
+			flaw:     uncaused(),
+		},
+		{
+			name:     "who loses a message loses it for all",
+			breaks:   "a message that was taken away from its consumer comes to no other",
+			killedBy: []string{"leases/what is not heard of comes back"},
+			flaw: flaw{interposing: interposing{
+				lost:    func(d *delivery) { d.mark("gone " + d.msg.UUID) },
+				deliver: hiding,
+			}},
+		},
+		{
+			name:     "a late ack counts",
+			breaks:   "an ack removes a message that somebody else has",
+			killedBy: []string{"leases/a late ack changes nothing"},
+			flaw: flaw{interposing: interposing{
+				ack: func(d *delivery) {
+					if d.leaseLost() {
+						d.mark("gone " + d.msg.UUID)
+					}
+					d.msg.Ack()
+				},
+				deliver: hiding,
+			}},
+		},
+		{
+			name:     "a late nack counts",
+			breaks:   "a nack makes a message visible that somebody else has",
+			killedBy: []string{"leases/a late nack changes nothing"},
+			flaw: settling(func(d *delivery, v backend.Verdict) {
+				if d.leaseLost() {
+					_ = d.store(d.topic, d.given.Copy())
+				}
+				d.as(v)
+			}),
+		},
+		{
+			name:     "who loses a message gets no other",
+			breaks:   "a subscription stops when the lease of one of its messages is lost",
+			killedBy: []string{"leases/a lost message holds up no other"},
+			flaw: flaw{interposing: interposing{
+				lost:    func(d *delivery) { d.mark("lost") },
+				deliver: func(d *delivery) bool { return d.passes("lost") },
+			}},
+		},
+	}
+}
+
+func orderMutants() []mutant {
+	return []mutant{
+		{
+			name:     "more is in flight than was asked for",
+			breaks:   "a message is handed over before the one before it is settled",
+			killedBy: []string{"ordering/one in flight is one"},
+			flaw:     flaw{config: func(c *memory.Config) { c.MaxInFlight = 0 }},
+		},
+		{
+			name:     "what was fetched goes to the end",
+			breaks:   "what nobody had received when its subscription ended comes after what was published later",
+			killedBy: []string{"ordering/the order outlives a subscription"},
+			flaw:     flaw{interposing: interposing{relayed: true}},
+		},
+	}
+}
+
+// uncaused returns the flaw of ending contexts without a cause.
+func uncaused() flaw {
+	return flaw{interposing: interposing{deliver: func(d *delivery) bool {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(d.given.Context()))
+		context.AfterFunc(d.msg.Context(), cancel)
+		d.given.SetContext(ctx)
+		return true
+	}}}
+}
+
+func contextMutants() []mutant {
+	return []mutant{
+		{
+			name:   "contexts do not end",
+			breaks: "the context of a message lives on when it is settled, lost or interrupted",
+			killedBy: []string{
+				"stopping/a context ends with its message", "stopping/Close ends the contexts",
+				"leases/a message that is held too long is taken away",
+				"control events/InterruptEvent interrupts", "stopping a router/who takes too long is interrupted",
+			},
+			flaw: flaw{interposing: interposing{deliver: func(d *delivery) bool {
+				d.given.SetContext(context.WithoutCancel(d.given.Context()))
+				return true
+			}}},
+		},
+		{
+			name:     "contexts end too soon",
+			breaks:   "the context of a message ends before the message is settled",
+			killedBy: []string{"stopping/a context ends with its message", "leases/a lease is renewed"},
+			flaw: flaw{interposing: interposing{deliver: func(d *delivery) bool {
+				ctx, cancel := context.WithTimeout(d.given.Context(), 100*time.Millisecond)
+				context.AfterFunc(ctx, cancel)
+				d.given.SetContext(ctx)
+				return true
+			}}},
+		},
+		{
+			name:     "contexts end without a cause",
+			breaks:   "a message is not told why its subscription ended",
+			killedBy: []string{"stopping/who does not wait says so"},
+			flaw:     uncaused(),
+		},
+		{
+			name:     "contexts end with Stopping",
+			breaks:   "who has stopped cannot finish",
+			killedBy: []string{"stopping/contexts live while their consumer drains", "stopping a router/handlers finish"},
+			flaw: flaw{interposing: interposing{deliver: func(d *delivery) bool {
+				ctx, cancel := context.WithCancel(d.given.Context())
+				d.given.SetContext(ctx)
+				d.tasks.Go(func() {
+					defer cancel()
+					select {
+					case <-d.stopping:
+					case <-d.done:
+					}
+				})
+				return true
+			}}},
+		},
+	}
+}
+
+// consuming returns the flaw of seeing another consumer than the one that subscribes.
+func consuming(change func(*backend.Consumer)) flaw {
+	return flaw{subscribe: func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error) {
+		consumer := backend.ConsumerFrom(ctx)
+		change(&consumer)
+		return p.start(backend.WithConsumer(ctx, consumer), topic)
+	}}
+}

@@ -1,0 +1,122 @@
+package conformance_test
+
+import (
+	"flag"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/conformance"
+)
+
+// mutant is a backend that is broken on purpose, in one way.
+type mutant struct {
+	name     string   // what it does
+	breaks   string   // the promise that it breaks
+	killedBy []string // the titles of cases that notice; others may, too
+	flaw     flaw
+}
+
+// mutants returns all of them, theme by theme.
+func mutants() []mutant {
+	return slices.Concat(
+		payloadMutants(), metadataMutants(), identityMutants(), publishMutants(), topicMutants(), ackMutants(), recordMutants(),
+		delayMutants(), leaseMutants(), orderMutants(), contextMutants(), stopMutants(), lifecycleMutants(),
+		groupMutants(), transactionMutants(), letterMutants(), tickMutants(), featureMutants(),
+	)
+}
+
+// mutantLimit is how long a case may take on a mutant, in real time.
+const mutantLimit = 30 * time.Second
+
+var matrix = flag.Bool("matrix", false, "try every case on every mutant, and list those that notice, which takes minutes")
+
+func TestABackendWithoutAFlawPassesEveryCase(t *testing.T) {
+	t.Parallel()
+	conformance.Run(t, opening(flaw{}), everyPromise(), conformance.VirtualTime())
+}
+
+// The flaw of standing between a subscription and its consumer is one of the mutants.
+func TestWhatMutantsAreMadeOfPassesEveryOtherCase(t *testing.T) {
+	t.Parallel()
+	others := func(c conformance.Case) bool { return c.Title() != "ordering/the order outlives a subscription" }
+	conformance.Run(t, opening(flaw{interposing: interposing{relayed: true}}), everyPromise(),
+		conformance.VirtualTime(), conformance.Only(others))
+}
+
+func TestEveryMutantIsKilledByTheCasesThatItNames(t *testing.T) {
+	t.Parallel()
+	cases := casesByTitle()
+	for _, m := range mutants() {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			require.NotEmpty(t, m.killedBy)
+			for _, title := range m.killedBy {
+				c, ok := cases[title]
+				require.True(t, ok, "there is no case %q", title)
+				start := time.Now()
+				r := conformance.Judge(t, opening(m.flaw), everyPromise(), c, conformance.Limit(mutantLimit))
+				if r.Outcome == conformance.Failed {
+					t.Logf("%s (%v): %s", title, time.Since(start).Round(time.Millisecond), r.Failure)
+				} else {
+					t.Errorf("it survives the case %q", title)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryCaseKillsAMutant(t *testing.T) {
+	t.Parallel()
+	kills := map[string]int{}
+	for _, m := range mutants() {
+		for _, title := range m.killedBy {
+			kills[title]++
+		}
+	}
+	for _, c := range conformance.Cases() {
+		if kills[c.Title()] == 0 {
+			t.Errorf("the case %q kills no mutant", c.Title())
+		}
+	}
+}
+
+func TestMutantsHaveNamesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	names := map[string]bool{}
+	for _, m := range mutants() {
+		require.False(t, names[m.name], "two mutants are called %q", m.name)
+		names[m.name] = true
+		require.NotEmpty(t, m.breaks, m.name)
+	}
+}
+
+// TestMatrix says for each mutant which cases notice it.
+func TestMatrix(t *testing.T) {
+	t.Parallel()
+	if !*matrix {
+		t.Skip("it tries every case on every mutant: run it with -matrix")
+	}
+	for _, m := range mutants() {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			for _, c := range conformance.Cases() {
+				start := time.Now()
+				r := conformance.Judge(t, opening(m.flaw), everyPromise(), c, conformance.Limit(mutantLimit))
+				if r.Outcome == conformance.Failed {
+					t.Logf("%s (%v): %s", c.Title(), time.Since(start).Round(time.Millisecond), r.Failure)
+				}
+			}
+		})
+	}
+}
+
+func casesByTitle() map[string]conformance.Case {
+	cases := map[string]conformance.Case{}
+	for _, c := range conformance.Cases() {
+		cases[c.Title()] = c
+	}
+	return cases
+}

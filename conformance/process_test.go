@@ -1,0 +1,150 @@
+package conformance_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/conformance"
+)
+
+// process is what one process has of a broker: a backend with an end of its own.
+type process struct {
+	*broker
+	queue *memory.Queue
+	group string
+
+	closing chan struct{} // closed by the first Close
+	once    sync.Once
+
+	starting sync.Mutex
+	relays   []*relay
+}
+
+var _ backend.Backend = (*process)(nil)
+
+func (p *process) Features() backend.Features {
+	features := p.queue.Features()
+	if f := p.flaw.features; f != nil {
+		f(&features)
+	}
+	return features
+}
+
+func (p *process) Publish(topic string, msgs ...*message.Message) error {
+	if f := p.flaw.publish; f != nil {
+		return f(p, topic, msgs)
+	}
+	return p.store(topic, msgs...)
+}
+
+// store is Publish without a flaw.
+func (p *process) store(topic string, msgs ...*message.Message) error {
+	for _, queue := range p.queuesOf(topic) {
+		if err := p.queue.Publish(queue, msgs...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *process) SubscribeInitialize(topic string) error {
+	if f := p.flaw.join; f != nil {
+		f(p, topic)
+	} else {
+		p.enter(topic, p.group)
+	}
+	return p.queue.SubscribeInitialize(topic)
+}
+
+func (p *process) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	if f := p.flaw.subscribe; f != nil {
+		return f(p, ctx, topic)
+	}
+	return p.start(ctx, topic)
+}
+
+// start is Subscribe without a flaw.
+func (p *process) start(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	p.starting.Lock()
+	defer p.starting.Unlock()
+	messages, err := p.queue.Subscribe(ctx, queueOf(topic, p.group))
+	if err != nil || p.flaw.none() {
+		return messages, err
+	}
+	r := newRelay(ctx, p, topic, messages)
+	p.relays = append(p.relays, r)
+	go r.run()
+	return r.out, nil
+}
+
+func (p *process) Close() error {
+	if f := p.flaw.end; f != nil {
+		return f(p)
+	}
+	return p.stop()
+}
+
+// stop is Close without a flaw.
+func (p *process) stop() error {
+	p.once.Do(func() { close(p.closing) })
+	err := p.queue.Close()
+	p.starting.Lock()
+	defer p.starting.Unlock()
+	for _, r := range p.relays {
+		<-r.ended
+	}
+	return err
+}
+
+// transaction is what was published in one, until it is committed.
+type transaction struct {
+	*process
+	writes []write
+}
+
+type write struct {
+	topic string
+	msgs  []*message.Message
+}
+
+func (p *process) begin(context.Context) (*conformance.Tx, error) {
+	t := &transaction{process: p}
+	tx := &conformance.Tx{Publisher: t, Commit: t.commit, Rollback: t.rollBack}
+	if f := p.flaw.begin; f != nil {
+		f(t, tx)
+	}
+	return tx, nil
+}
+
+func (t *transaction) Publish(topic string, msgs ...*message.Message) error {
+	t.writes = append(t.writes, write{topic: topic, msgs: msgs})
+	return nil
+}
+
+func (t *transaction) commit() (err error) {
+	for _, w := range t.writes {
+		err = errors.Join(err, t.process.Publish(w.topic, w.msgs...))
+	}
+	return err
+}
+
+func (t *transaction) rollBack() error {
+	t.writes = nil
+	return nil
+}
+
+func (t *transaction) Close() error { return nil }
+
+// publisherFunc is a publisher that is a function.
+type publisherFunc func(topic string, msgs ...*message.Message) error
+
+func (f publisherFunc) Publish(topic string, msgs ...*message.Message) error {
+	return f(topic, msgs...)
+}
+
+func (f publisherFunc) Close() error { return nil }
