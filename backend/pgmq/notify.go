@@ -17,10 +17,12 @@ import (
 const channel = "ezq"
 
 const (
-	// notifyMin and notifyMax bound the pause after a notification. Between them it
-	// is notifyShare times as long as the notification took: NOTIFY takes a lock that
-	// all databases of a server share until it has committed, so where many processes
-	// notify, all of them do it less often.
+	// notifyMin and notifyMax bound the pause after a notification. It doubles while
+	// there is something to notify after each pause: a consumer that gets messages all
+	// the time looks for them by itself. And it is notifyShare times as long as the
+	// notification took, or more: NOTIFY takes a lock that all databases of a server
+	// share until it has committed, so where many processes notify, all of them do it
+	// less often.
 	notifyMin   = 2 * time.Millisecond
 	notifyMax   = 50 * time.Millisecond
 	notifyShare = 8
@@ -67,7 +69,7 @@ select pg_notify($1, queue) from unnest($2::text[]) as queue, set_config('synchr
 
 // run notifies until there was nothing to notify for a pause.
 func (n *notifier) run() {
-	for {
+	for pause := notifyMin; ; pause = min(2*pause, notifyMax) {
 		queues, ok := n.take()
 		if !ok {
 			return
@@ -77,7 +79,7 @@ func (n *notifier) run() {
 		// It may fail: consumers also look by themselves.
 		_, _ = n.pool.Exec(ctx, notifySQL, pgx.QueryExecModeCacheDescribe, channel, queues)
 		cancel()
-		time.Sleep(min(max(notifyMin, notifyShare*time.Since(start)), notifyMax))
+		time.Sleep(min(max(pause, notifyShare*time.Since(start)), notifyMax))
 	}
 }
 

@@ -179,9 +179,13 @@ var errBindings = errors.New("the groups of the topic change faster than message
 func (p *Publisher) store(ctx context.Context, route *route, rows rows) (stored bool, err error) {
 	args := []any{rows.messages, rows.headers, rows.delays, rows.times, route.version}
 	statement := route.insert
-	if p.inTx && !p.config.NoNotify && p.throttle.allow(route.queues[0]) {
+	switch {
+	case p.inTx && !p.config.NoNotify && p.throttle.allow(route.queues[0]):
 		statement = route.insertAndNotify
 		args = append(args, channel)
+	case rows.len() == 1 && route.insertOne != "" && !p.inTx:
+		statement = route.insertOne
+		args = []any{rows.messages[0], rows.headers[0], rows.delays[0], rows.times[0], route.version}
 	}
 	if route.pooled {
 		args = slices.Insert(args, 0, any(pgx.QueryExecModeCacheDescribe))

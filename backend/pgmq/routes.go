@@ -15,6 +15,7 @@ type route struct {
 	queues          []string
 	version         string // of the bindings; "" if this PGMQ has none
 	insert          string // messages, headers, delays in µs, times, version
+	insertOne       string // the same for a single message, with values instead of arrays; "" if there is none
 	insertAndNotify string // the same, channel
 	pooled          bool   // through a pooler, where nothing can stay prepared
 }
@@ -77,6 +78,7 @@ func (rs *routes) look(ctx context.Context, db DB, topic string, create creator)
 	found.insertAndNotify = notifying(found.insert, found.queues)
 	if len(found.queues) == 1 {
 		found.insert = insertOnly(found.queues[0], versioned)
+		found.insertOne = insertOne(found.queues[0], versioned)
 	}
 	return found, nil
 }
@@ -143,6 +145,13 @@ func insertInto(queues []string, versioned bool) string {
 // insertOnly is insertInto for one queue, which needs no copy of the rows.
 func insertOnly(queue string, versioned bool) string {
 	return "insert into " + tableName(queue) + " (vt, message, headers)" + rowsSQL + unlessChanged(versioned)
+}
+
+// insertOne is insertOnly for one message.
+func insertOne(queue string, versioned bool) string {
+	return "insert into " + tableName(queue) + ` (vt, message, headers)
+	select coalesce($4::timestamptz, clock_timestamp() + $3::bigint * interval '1 microsecond'), $1::text::jsonb, $2::text::jsonb` +
+		unlessChanged(versioned)
 }
 
 func unlessChanged(versioned bool) string {
