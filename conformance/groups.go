@@ -1,5 +1,7 @@
 package conformance
 
+import "time"
+
 func groups() []Case {
 	return theme("groups",
 		promise("each group gets everything",
@@ -72,6 +74,9 @@ func laggingGroup(b *bench) {
 	lagging, other := b.connect(Options{Group: "one"}), b.connect(Options{Group: "two"})
 	lagging.subscribe(topic) // and receives nothing
 	in := other.subscribe(topic)
+	other.publish(topic, "first")
+	in.ackAll("first")
+	time.Sleep(moment) // so that the first one has been fetched for the group that lags
 	other.publish(topic, numbered(150)...)
 	in.ackAll(numbered(150)...)
 }

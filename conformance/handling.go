@@ -148,10 +148,11 @@ func laterWaits(b *bench) {
 
 func slowHandlerHoldsUpNoOther(b *bench) {
 	p, slow, fast := b.connect(Options{}), b.topic(), b.topic()
-	handled, release := make(chan string, 100), make(chan struct{})
+	begun, handled, release := make(chan string, 100), make(chan string, 100), make(chan struct{})
 	defer close(release)
 	p.start(ezq.Config{Concurrency: 2}, []string{slow, fast}, func(r *ezq.Router) {
-		ezq.Handle(r, func(ctx context.Context, _ visit) error {
+		ezq.Handle(r, func(ctx context.Context, e visit) error {
+			begun <- e.Label
 			select {
 			case <-release:
 			case <-ctx.Done():
@@ -164,6 +165,9 @@ func slowHandlerHoldsUpNoOther(b *bench) {
 		}, ezq.Topic(fast))
 	})
 	p.emit(slow, visits(numbered(20)...)...)
+	for range 2 {
+		next(b, begun, "the handlers of one topic were not busy")
+	}
 	p.emit(fast, visits(numbered(20)...)...)
 	collect(b, handled, numbered(20)...)
 }

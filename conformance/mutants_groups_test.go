@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -155,7 +156,7 @@ func letterMutants() []mutant {
 					dead.Metadata.Set(key, value)
 				}
 				_ = d.store(letter.Topic, dead)
-				d.back()
+				d.as(backend.Verdict{Redelivery: backend.Redelivery{Delay: time.Millisecond}})
 			}),
 		},
 		{

@@ -92,8 +92,6 @@ func unhandledIsDeadLetter(b *bench) {
 	undecodable := message.NewMessage("undecodable", []byte(`{"_type":"ConformanceVisit","Label":7}`))
 	p.emit(topic, stranger{}, visit{"a"})
 	p.send(topic, undecodable)
-	p.emit(topic, visit{"b"})
-	collect(b, handled, "a", "b")
 	payloads := map[string]bool{}
 	for range 2 {
 		letter := letters.receive()
@@ -101,4 +99,6 @@ func unhandledIsDeadLetter(b *bench) {
 		b.requireLetter(letter, topic, "")
 	}
 	b.require(payloads[`{"_type":"ConformanceVisit","Label":7}`], "an event that cannot be decoded is not among the dead letters as it was")
+	p.emit(topic, visit{"b"})
+	collect(b, handled, "a", "b")
 }

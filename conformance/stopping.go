@@ -87,7 +87,7 @@ func (b *bench) inRounds(end func(context.CancelFunc, *peer)) {
 	for _, label := range labels {
 		missing[label] = true
 	}
-	for len(missing) > 0 {
+	for round := 0; len(missing) > 0; round++ {
 		p := b.connect(Options{})
 		ctx, stop := context.WithCancel(b.ctx)
 		in := p.subscribeWith(ctx, topic)
@@ -111,6 +111,9 @@ func (b *bench) inRounds(end func(context.CancelFunc, *peer)) {
 				msg.Nack()
 			}
 		}()
+		if round%2 == 0 {
+			time.Sleep(moment) // so that more has been fetched, where that is done ahead
+		}
 		end(stop, p)
 		in.end("its subscription was ended")
 		stop()
