@@ -150,5 +150,5 @@ func storedIsACopy(b *bench) {
 func (b *bench) requireSame(got, sent *message.Message) {
 	b.require(got.UUID == sent.UUID, "the id %q arrived as %q", sent.UUID, got.UUID)
 	b.require(string(got.Payload) == string(sent.Payload), "the payload %.100q arrived as %.100q", sent.Payload, got.Payload)
-	b.require(maps.Equal(got.Metadata, sent.Metadata), "the metadata %q arrived as %q", sent.Metadata, got.Metadata)
+	b.require(maps.Equal(got.Metadata, sent.Metadata), "the metadata %.60q arrived as %.60q", sent.Metadata, got.Metadata)
 }

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -30,7 +31,7 @@ func (p *peer) poison(topic, dead string, handler func(context.Context, visit) e
 	p.start(ezq.Config{}, []string{topic}, func(r *ezq.Router) {
 		r.Use(
 			middleware.Retry{Attempts: 3, Initial: 1, Max: 1}.Middleware,
-			middleware.Poison{Topic: dead, To: p.Publisher}.Middleware,
+			middleware.Poison{Topic: dead, To: p.Publisher, Logger: slog.New(slog.DiscardHandler)}.Middleware,
 		)
 		ezq.Handle(r, handler, ezq.Topic(topic))
 	})

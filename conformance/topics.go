@@ -27,7 +27,8 @@ func oddNames(b *bench) {
 		if in == nil || !p.trySend(topic, b.message("a")) {
 			continue
 		}
-		msg := in.receive()
+		msg := in.within(b.patience)
+		b.require(msg != nil, "no message came within %v on the topic %.40q, which was not refused", b.patience, topic)
 		b.require(b.label(msg) == "a", "%q came on the topic %q", b.label(msg), topic)
 		b.ack(msg)
 		in.stop()
@@ -42,11 +43,14 @@ func alikeNames(b *bench) {
 		if one == nil || two == nil {
 			continue
 		}
-		if p.trySend(b.id+names[0], b.message("first")) {
-			b.ack(one.expect("first"))
-		}
-		if p.trySend(b.id+names[1], b.message("second")) {
-			b.ack(two.expect("second"))
+		for i, in := range []*inbox{one, two} {
+			if !p.trySend(b.id+names[i], b.message(names[i])) {
+				continue
+			}
+			msg := in.within(b.patience)
+			b.require(msg != nil && b.label(msg) == names[i],
+				"what was published to %q did not arrive there while there was a subscription to %q", names[i], names[1-i])
+			b.ack(msg)
 		}
 		for _, in := range []*inbox{one, two} {
 			in.none(moment/5, "it was published to "+strings.Join(names[:], " or ")+", and acked there")

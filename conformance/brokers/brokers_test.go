@@ -16,7 +16,7 @@ func TestOurBackendsKeepEveryPromise(t *testing.T) {
 	for _, b := range brokers.All() {
 		if b.Ours && b.Name != "memory" { // which the root module tests, in virtual time
 			t.Run(b.Title(), func(t *testing.T) {
-				conformance.Run(t, start(t, b), b.Promises, conformance.Limit(b.Limit))
+				conformance.Run(t, start(t, b), b.Promises, b.Options()...)
 			})
 		}
 	}
@@ -35,7 +35,7 @@ func TestForeignPubSubsFailOnlyWhereItIsKnown(t *testing.T) {
 		}
 		t.Run(b.Title(), func(t *testing.T) {
 			known := brokers.Known(b.Title())
-			results := conformance.Check(t.Context(), start(t, b), b.Promises, conformance.Limit(b.Limit))
+			results := conformance.Check(t.Context(), start(t, b), b.Promises, b.Options()...)
 			for _, r := range results.Failed() {
 				title := r.Theme + "/" + r.Name
 				if reason, ok := known[title]; ok {

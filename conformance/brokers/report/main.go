@@ -17,7 +17,9 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/ezq-go/ezq/conformance"
 	"github.com/ezq-go/ezq/conformance/brokers"
@@ -36,6 +38,7 @@ type finding struct {
 func main() {
 	root := flag.String("root", "../..", "directory of the repository")
 	check := flag.Bool("check", false, "only check that the tables are up to date")
+	only := flag.String("only", "", "print what fails in the backends with this in their titles, and write nothing")
 	again := flag.Bool("render", false, "only write the tables again, from docs/brokers.json")
 	flag.Parse()
 	work := write
@@ -45,13 +48,30 @@ func main() {
 	if *check {
 		work = verify
 	}
+	if *only != "" {
+		work = func(ctx context.Context, _ string) error { return show(ctx, *only) }
+	}
 	if err := work(context.Background(), *root); err != nil {
 		log.Fatal("report: ", err)
 	}
 }
 
+// show is for who writes a backend, or looks for the cause of a failure.
+func show(ctx context.Context, part string) error {
+	findings, err := examineAll(ctx, func(b brokers.Backend) bool { return strings.Contains(b.Title(), part) })
+	if err != nil {
+		return err
+	}
+	for _, f := range findings {
+		fmt.Print(section(f))
+	}
+	return nil
+}
+
+func every(brokers.Backend) bool { return true }
+
 func write(ctx context.Context, root string) error {
-	findings, err := examineAll(ctx)
+	findings, err := examineAll(ctx, every)
 	if err != nil {
 		return err
 	}
@@ -88,8 +108,13 @@ func render(_ context.Context, root string) error {
 }
 
 // examineAll examines a few backends at a time: cases mostly wait.
-func examineAll(ctx context.Context) ([]finding, error) {
-	all := brokers.All()
+func examineAll(ctx context.Context, wanted func(brokers.Backend) bool) ([]finding, error) {
+	var all []brokers.Backend
+	for _, b := range brokers.All() {
+		if wanted(b) {
+			all = append(all, b)
+		}
+	}
 	findings, errs := make([]finding, len(all)), make([]error, len(all))
 	slots := make(chan struct{}, 4)
 	var running sync.WaitGroup
@@ -97,11 +122,12 @@ func examineAll(ctx context.Context) ([]finding, error) {
 		running.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
+			start := time.Now()
 			var err error
 			if findings[i], err = examine(ctx, b); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", b.Title(), err)
 			}
-			log.Print(b.Title(), ": done")
+			log.Printf("%s: done after %v", b.Title(), time.Since(start).Round(time.Second))
 		})
 	}
 	running.Wait()
@@ -118,7 +144,7 @@ func examine(ctx context.Context, b brokers.Backend) (finding, error) {
 	if err != nil {
 		return found, err
 	}
-	found.Results = conformance.Check(ctx, open, b.Promises, conformance.Limit(b.Limit))
+	found.Results = conformance.Check(ctx, open, b.Promises, b.Options()...)
 	return found, stop()
 }
 
