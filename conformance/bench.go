@@ -44,6 +44,7 @@ type bench struct {
 	failed string
 	step   string // the call of the backend that the case is in
 	peers  []*peer
+	undo   []func() // what is to be done at the end, before the peers are closed
 }
 
 func newBench(ctx context.Context, s *suite, c Case) *bench {
@@ -162,8 +163,11 @@ func (b *bench) openSystem() {
 func (b *bench) end() {
 	b.labelled(func() {
 		b.mu.Lock()
-		peers := b.peers
+		peers, undo := b.peers, b.undo
 		b.mu.Unlock()
+		for _, f := range undo {
+			f()
+		}
 		for _, p := range peers {
 			p.settleRest()
 		}

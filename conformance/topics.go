@@ -1,6 +1,9 @@
 package conformance
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 func topics() []Case {
 	return theme("topics",
@@ -28,6 +31,10 @@ func oddNames(b *bench) {
 			continue
 		}
 		msg := in.within(b.patience)
+		for topic == "" && msg != nil && !strings.HasPrefix(string(msg.Payload), b.id) {
+			msg.Ack() // of a run before this one: there is but one topic of that name
+			msg = in.within(b.patience)
+		}
 		b.require(msg != nil, "no message came within %v on the topic %.40q, which was not refused", b.patience, topic)
 		b.require(b.label(msg) == "a", "%q came on the topic %q", b.label(msg), topic)
 		b.ack(msg)
@@ -37,25 +44,31 @@ func oddNames(b *bench) {
 }
 
 func alikeNames(b *bench) {
-	p, long := b.connect(Options{}), strings.Repeat("x", 60)
+	long := strings.Repeat("x", 60)
 	for _, names := range [][2]string{{"a", "A"}, {"a.b", "a_b"}, {"a-b", "a_b"}, {"a/b", "a.b"}, {long + "1", long + "2"}} {
-		one, two := p.trySubscribe(b.id+names[0]), p.trySubscribe(b.id+names[1])
-		if one == nil || two == nil {
+		b.requireApart(names)
+	}
+}
+
+func (b *bench) requireApart(names [2]string) {
+	p, prefix := b.connect(Options{}), b.topic()
+	ins := [2]*inbox{p.trySubscribe(prefix + names[0]), p.trySubscribe(prefix + names[1])}
+	if ins[0] == nil || ins[1] == nil {
+		return
+	}
+	for i := range 8 { // or chance decides who gets what the two share
+		name, other, label := names[i%2], names[1-i%2], fmt.Sprint(prefix, i)
+		if !p.trySend(prefix+name, b.message(label)) {
 			continue
 		}
-		for i, in := range []*inbox{one, two} {
-			if !p.trySend(b.id+names[i], b.message(names[i])) {
-				continue
-			}
-			msg := in.within(b.patience)
-			b.require(msg != nil && b.label(msg) == names[i],
-				"what was published to %q did not arrive there while there was a subscription to %q", names[i], names[1-i])
-			b.ack(msg)
-		}
-		for _, in := range []*inbox{one, two} {
-			in.none(moment/5, "it was published to "+strings.Join(names[:], " or ")+", and acked there")
-			in.stop()
-			in.end("its context ended")
-		}
+		msg := ins[i%2].within(b.patience)
+		b.require(msg != nil && b.label(msg) == label,
+			"what was published to %q did not arrive there while there was a subscription to %q", name, other)
+		b.ack(msg)
+	}
+	for _, in := range ins {
+		in.none(moment/5, "it was published to "+strings.Join(names[:], " or ")+", and acked there")
+		in.stop()
+		in.end("its context ended")
 	}
 }

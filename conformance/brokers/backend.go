@@ -56,7 +56,8 @@ func All() []Backend {
 		goChannel(),
 		watermillSQL("default schema", defaultSchema()),
 		watermillSQL("queue schema", queueSchema()),
-		jetStream(),
+		jetStream(asDocumented()),
+		jetStream(repaired()),
 		rabbitMQ(),
 		redisStreams(),
 	}
@@ -70,6 +71,6 @@ func (b Backend) Options() []conformance.Option {
 // unsettled is after how long a foreign Pub/Sub delivers a message again that nobody has
 // settled, where that can be set: their defaults, of half a minute and more, are longer
 // than a case waits.
-const unsettled = 5 * time.Second
+const unsettled = 2 * time.Second
 
 func nothing() error { return nil }

@@ -14,12 +14,45 @@ import (
 	"github.com/ezq-go/ezq/conformance"
 )
 
+// natsMode is how watermill-nats is set up.
+type natsMode struct {
+	name string
+
+	// options are given to each subscription.
+	options []nats.SubOpt
+
+	// provision creates the durable consumer of a topic before it is subscribed to.
+	// Otherwise watermill-nats has nats.go create it, and what nats.go has created it
+	// deletes again with the end of the subscription (js.go: "it will delete it on
+	// Unsubscribe()/Drain()"): the server forgets what was acked, and delivers all again.
+	provision bool
+}
+
+// asDocumented is what Watermill's documentation recommends (watermill.io/pubsubs/nats-jetstream,
+// "ExactlyOnceDelivery": TrackMsgId, and no AckAsync), with the options of its example
+// (_examples/pubsubs/nats-jetstream), the durable queue group that the comments of
+// watermill-nats recommend, and nothing else.
+func asDocumented() natsMode {
+	return natsMode{name: "as documented", options: []nats.SubOpt{nats.DeliverAll(), nats.AckExplicit()}}
+}
+
+// repaired is what it takes to lose nothing. Without ManualAck, nats.go acks a message
+// when the callback of watermill-nats returns, and that also returns when it discards a
+// message because the subscription ends, or because nobody acks it in time.
+func repaired() natsMode {
+	mode := asDocumented()
+	mode.name = "ManualAck, consumers of its own"
+	mode.options = append(mode.options, nats.ManualAck())
+	mode.provision = true
+	return mode
+}
+
 // jetStream is the package of watermill-nats that has durable consumers. The other one,
 // pkg/jetstream, calls itself beta, and its consumers are forgotten after five seconds
 // without a subscriber.
-func jetStream() Backend {
+func jetStream(mode natsMode) Backend {
 	return Backend{
-		Name: "NATS JetStream", Mode: "durable queue group", Module: "github.com/ThreeDotsLabs/watermill-nats/v2",
+		Name: "NATS JetStream", Mode: mode.name, Module: "github.com/ThreeDotsLabs/watermill-nats/v2",
 		Promises: conformance.Promises{Durable: true, Groups: true},
 		Limit:    time.Minute,
 		Start: func(_ context.Context, services Services) (conformance.Open, func() error, error) {
@@ -28,21 +61,20 @@ func jetStream() Backend {
 			}
 			return func(context.Context) (*conformance.System, error) {
 				return &conformance.System{Connect: func(o conformance.Options) (*conformance.Peer, error) {
-					return ConnectNATS(services.NATS, cmp.Or(o.Group, "ezq"), o.Drain)
+					return mode.connect(services.NATS, cmp.Or(o.Group, "ezq"), o.Drain)
 				}}, nil
 			}, nothing, nil
 		},
 	}
 }
 
-// ConnectNATS connects to JetStream, with TrackMsgId and synchronous acks as Watermill's
-// documentation has them (watermill.io/pubsubs/nats, "ExactlyOnceDelivery"). The members
-// of a group share the messages of a topic, and the server remembers the group. Streams
-// and consumers are created as they are needed.
-func ConnectNATS(url, group string, drain time.Duration) (*conformance.Peer, error) {
+// connect connects to JetStream. The members of a group share the messages of a topic,
+// and the server remembers the group. Streams are created as they are needed.
+func (mode natsMode) connect(url, group string, drain time.Duration) (*conformance.Peer, error) {
 	streams := watermillnats.JetStreamConfig{
 		AutoProvision:     true,
 		TrackMsgId:        true,
+		SubscribeOptions:  mode.options,
 		DurablePrefix:     group,
 		DurableCalculator: durableName,
 	}
@@ -63,19 +95,18 @@ func ConnectNATS(url, group string, drain time.Duration) (*conformance.Peer, err
 	if err != nil {
 		return nil, errors.Join(err, publisher.Close())
 	}
-	durable, err := newDurableSubscriber(subscriber, url, group)
-	if err != nil {
-		return nil, errors.Join(err, subscriber.Close(), publisher.Close())
+	peer := &conformance.Peer{Publisher: publisher, Subscriber: subscriber}
+	if mode.provision {
+		if peer.Subscriber, err = newDurableSubscriber(subscriber, url, group); err != nil {
+			return nil, errors.Join(err, subscriber.Close(), publisher.Close())
+		}
 	}
-	return &conformance.Peer{Publisher: publisher, Subscriber: durable}, nil
+	return peer, nil
 }
 
 func durableName(prefix, topic string) string { return prefix + "_" + topic }
 
 // durableSubscriber creates the durable consumer of a topic before it subscribes.
-// Otherwise watermill-nats has nats.go create it, and what nats.go has created it
-// deletes again with the end of the subscription (js.go: "it will delete it on
-// Unsubscribe()/Drain()"): the server forgets what was acked, and delivers all again.
 type durableSubscriber struct {
 	*watermillnats.Subscriber
 	conn    *nats.Conn
@@ -83,7 +114,7 @@ type durableSubscriber struct {
 	group   string
 }
 
-func newDurableSubscriber(subscriber *watermillnats.Subscriber, url, group string) (*durableSubscriber, error) {
+func newDurableSubscriber(subscriber *watermillnats.Subscriber, url, group string) (message.Subscriber, error) {
 	conn, err := nats.Connect(url)
 	if err != nil {
 		return nil, err

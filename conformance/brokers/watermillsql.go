@@ -28,7 +28,7 @@ func defaultSchema() sqlSchema {
 	return sqlSchema{
 		messages: func() wsql.SchemaAdapter { return wsql.DefaultPostgreSQLSchema{GeneratePayloadType: anyBytes} },
 		offsets:  func() wsql.OffsetsAdapter { return wsql.DefaultPostgreSQLOffsetsAdapter{} },
-		atOnce:   2, // a message that is held in one case holds up the others
+		atOnce:   4, // a message that is held in one case holds up the others
 		promises: conformance.Promises{
 			Features: backend.Features{Ordered: true},
 			Durable:  true, Groups: true, Transactions: true,

@@ -18,8 +18,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/ezq-go/ezq/conformance"
 	"github.com/ezq-go/ezq/conformance/brokers"
@@ -32,12 +30,14 @@ type finding struct {
 	Mode    string              `json:"mode"`
 	Ours    bool                `json:"ours"`
 	Missing string              `json:"missing,omitempty"` // why it was not run
+	Crash   string              `json:"crash,omitempty"`   // with which the process ended in a run before this one
 	Results conformance.Results `json:"results,omitempty"`
 }
 
 func main() {
 	root := flag.String("root", "../..", "directory of the repository")
 	check := flag.Bool("check", false, "only check that the tables are up to date")
+	one := flag.String("examine", "", "only examine the backend with this title, and print what was found as JSON")
 	only := flag.String("only", "", "print what fails in the backends with this in their titles, and write nothing")
 	again := flag.Bool("render", false, "only write the tables again, from docs/brokers.json")
 	flag.Parse()
@@ -47,6 +47,9 @@ func main() {
 	}
 	if *check {
 		work = verify
+	}
+	if *one != "" {
+		work = func(ctx context.Context, _ string) error { return examineOne(ctx, *one) }
 	}
 	if *only != "" {
 		work = func(ctx context.Context, _ string) error { return show(ctx, *only) }
@@ -105,47 +108,6 @@ func render(_ context.Context, root string) error {
 		return err
 	}
 	return os.WriteFile(readmePath(root), []byte(readme), 0o644) //nolint:gosec // it is public
-}
-
-// examineAll examines a few backends at a time: cases mostly wait.
-func examineAll(ctx context.Context, wanted func(brokers.Backend) bool) ([]finding, error) {
-	var all []brokers.Backend
-	for _, b := range brokers.All() {
-		if wanted(b) {
-			all = append(all, b)
-		}
-	}
-	findings, errs := make([]finding, len(all)), make([]error, len(all))
-	slots := make(chan struct{}, 4)
-	var running sync.WaitGroup
-	for i, b := range all {
-		running.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			start := time.Now()
-			var err error
-			if findings[i], err = examine(ctx, b); err != nil {
-				errs[i] = fmt.Errorf("%s: %w", b.Title(), err)
-			}
-			log.Printf("%s: done after %v", b.Title(), time.Since(start).Round(time.Second))
-		})
-	}
-	running.Wait()
-	return findings, errors.Join(errs...)
-}
-
-func examine(ctx context.Context, b brokers.Backend) (finding, error) {
-	found := finding{Backend: b.Name, Version: b.Version(), Mode: b.Mode, Ours: b.Ours}
-	open, stop, err := b.Start(ctx, brokers.FromEnvironment())
-	if absent, ok := errors.AsType[*brokers.MissingError](err); ok {
-		found.Missing = absent.What
-		return found, nil
-	}
-	if err != nil {
-		return found, err
-	}
-	found.Results = conformance.Check(ctx, open, b.Promises, b.Options()...)
-	return found, stop()
 }
 
 // verify compares what does not depend on a run.
