@@ -57,7 +57,7 @@ mutate: ## list the changes to the code that no test notices, in minutes (ARGS=.
 	@scripts/mutate $(ARGS)
 
 .PHONY: conformance
-conformance: ## hold all backends, those of others too, to their promises, in many minutes
+conformance: ## hold all backends, those of others too, to their promises, in minutes
 	@scripts/pgmq run --fast scripts/brokers run env -C conformance/brokers go test -count=1 -timeout 60m . -foreign
 
 .PHONY: kill-table
@@ -65,7 +65,7 @@ kill-table: ## write the tables of docs/conformance.md: the cases, and the broke
 	@go test -count=1 ./conformance -run TestTheTables -update
 
 .PHONY: report
-report: ## examine all backends with the conformance suite, and write their tables
+report: ## examine all backends with the conformance suite, in minutes, and write their tables
 	@scripts/pgmq run --fast scripts/brokers run env -C conformance/brokers go run ./report
 
 .PHONY: report-check

@@ -19,6 +19,13 @@ import (
 // machine makes it miss something, it does not make it fail.
 const moment = 250 * time.Millisecond
 
+// How long a case waits for what must happen. What is not promised is tried, too, and
+// mostly does not happen: nobody is wronged if that is found out sooner.
+const (
+	patience = 30 * time.Second
+	haste    = 3 * time.Second
+)
+
 // bench is what a case works at: a system, and methods that end the case with a
 // sentence instead of returning errors. Its methods are for the goroutine of the case,
 // unless they say otherwise.
@@ -28,6 +35,7 @@ type bench struct {
 	title    string
 	id       string // of this run of the case
 	promises Promises
+	promised bool // the case is about what is promised
 	system   *System
 	patience time.Duration // with what must happen
 	topics   int
@@ -36,14 +44,19 @@ type bench struct {
 	failed string
 	step   string // the call of the backend that the case is in
 	peers  []*peer
+	undo   []func() // what is to be done at the end, before the peers are closed
 }
 
 func newBench(ctx context.Context, s *suite, c Case) *bench {
-	return &bench{
-		ctx: ctx, suite: s, title: c.Title(), promises: s.promised,
+	b := &bench{
+		ctx: ctx, suite: s, title: c.Title(), promises: s.promised, promised: s.promised.keep(c),
 		id:       strings.ToLower(rand.Text()[:12]),
-		patience: 30 * time.Second,
+		patience: patience,
 	}
+	if !b.promised {
+		b.patience = haste
+	}
+	return b
 }
 
 // record notes a failure; the first one counts. Any goroutine may call it.
@@ -142,7 +155,11 @@ func (b *bench) openSystem() {
 	b.mu.Unlock()
 	b.require(b.system != nil, "the factory returned a nil System")
 	b.require(b.system.Connect != nil, "the factory returned a System without Connect")
-	b.patience = max(b.patience, 10*b.system.Lease)
+	if leases := 10 * b.system.Lease; b.promised {
+		b.patience = max(b.patience, leases)
+	} else {
+		b.patience = max(b.patience, leases/4)
+	}
 }
 
 // end closes whatever the case has opened. It runs after the case, and what goes wrong
@@ -150,8 +167,11 @@ func (b *bench) openSystem() {
 func (b *bench) end() {
 	b.labelled(func() {
 		b.mu.Lock()
-		peers, system := b.peers, b.system
+		peers, undo, system := b.peers, b.undo, b.system
 		b.mu.Unlock()
+		for _, f := range undo {
+			f()
+		}
 		for _, p := range peers {
 			p.settleRest()
 		}

@@ -70,6 +70,9 @@ func (n need) names() (names []string) {
 	return names
 }
 
+// keep reports whether all that a case is about is promised.
+func (p Promises) keep(c Case) bool { return p.made()&c.needs == c.needs }
+
 // made returns the promises as a set.
 func (p Promises) made() (n need) {
 	for i, made := range []bool{

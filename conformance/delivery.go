@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"fmt"
-	"maps"
 	"sync"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -150,5 +149,13 @@ func storedIsACopy(b *bench) {
 func (b *bench) requireSame(got, sent *message.Message) {
 	b.require(got.UUID == sent.UUID, "the id %q arrived as %q", sent.UUID, got.UUID)
 	b.require(string(got.Payload) == string(sent.Payload), "the payload %.100q arrived as %.100q", sent.Payload, got.Payload)
-	b.require(maps.Equal(got.Metadata, sent.Metadata), "the metadata %q arrived as %q", sent.Metadata, got.Metadata)
+	for key, value := range sent.Metadata {
+		arrived, there := got.Metadata[key]
+		b.require(there, "the metadata %.40q did not arrive (its key has %d bytes)", key, len(key))
+		b.require(arrived == value, "the metadata %.40q arrived with the value %.40q instead of %.40q", key, arrived, value)
+	}
+	for key := range got.Metadata {
+		_, there := sent.Metadata[key]
+		b.require(there, "a message arrived with the metadata %.40q, which nobody published", key)
+	}
 }

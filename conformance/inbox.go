@@ -73,7 +73,8 @@ func (in *inbox) ackAll(labels ...string) {
 // none fails if a message comes in that time.
 func (in *inbox) none(d time.Duration, why string) {
 	if msg := in.within(d); msg != nil {
-		in.b.fail("%q came, although %s", strings.TrimPrefix(string(msg.Payload), in.b.id+"-"), why)
+		label, _ := strings.CutPrefix(string(msg.Payload), in.b.id+"-")
+		in.b.fail("%.80q came, although %s", label, why)
 	}
 }
 

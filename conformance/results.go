@@ -52,7 +52,7 @@ func (rs Results) Count(outcome Outcome) (n int) {
 
 func (c Case) result(promised Promises, failure string, took time.Duration) Result {
 	outcome := Passed
-	switch kept := promised.made()&c.needs == c.needs; {
+	switch kept := promised.keep(c); {
 	case !kept && failure == "":
 		outcome = Unpromised
 	case !kept:

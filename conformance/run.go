@@ -17,7 +17,7 @@ type Option func(*suite)
 func VirtualTime() Option { return func(s *suite) { s.virtual = true } }
 
 // Limit is how long a case may take before it counts as hanging. Defaults to two
-// minutes.
+// minutes. A case about what is not promised gets half a minute at most.
 func Limit(d time.Duration) Option { return func(s *suite) { s.limit = d } }
 
 // AtOnce is how many cases run at the same time in real time. Defaults to 8.

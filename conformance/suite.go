@@ -59,8 +59,11 @@ func (s *suite) judge(ctx context.Context, c Case) string {
 		b.perform(c.test)
 	})
 	limit := s.limit
-	if s.virtual { // in which waiting costs nothing, and leases may be long
+	switch {
+	case s.virtual: // in which waiting costs nothing, and leases may be long
 		limit = 24 * time.Hour
+	case !b.promised:
+		limit = min(limit, 10*haste)
 	}
 	if !closedWithin(done, limit) {
 		b.record("the case was still running after %v%s", limit, b.whereabouts())

@@ -1,6 +1,8 @@
 package conformance
 
-import "strings"
+import (
+	"strings"
+)
 
 func topics() []Case {
 	return theme("topics",

@@ -1,5 +1,7 @@
 package conformance
 
+import "sync/atomic"
+
 func transactions() []Case {
 	return theme("transactions",
 		promise("what is committed arrives",
@@ -28,7 +30,27 @@ func (b *bench) begin(p *peer) (tx *Tx) {
 		return err
 	})
 	b.require(tx != nil && tx.Publisher != nil && tx.Commit != nil && tx.Rollback != nil, "Begin returned an incomplete Tx")
-	return tx
+	return b.rolledBackWithCase(tx)
+}
+
+// rolledBackWithCase rolls a transaction back at the end of the case, if that has not
+// ended it: it could hold up whatever comes after the case.
+func (b *bench) rolledBackWithCase(tx *Tx) *Tx {
+	var over atomic.Bool
+	ended := func(end func() error) func() error {
+		return func() error {
+			over.Store(true)
+			return end()
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.undo = append(b.undo, func() {
+		if !over.Load() {
+			_ = b.call("Rollback", tx.Rollback) // the case has failed already
+		}
+	})
+	return &Tx{Publisher: tx.Publisher, Commit: ended(tx.Commit), Rollback: ended(tx.Rollback)}
 }
 
 // write publishes in a transaction.

@@ -37,9 +37,15 @@ type Config struct {
 	// say. Defaults to 0: it is redelivered at once.
 	NackDelay time.Duration
 
+	// Lease is how long a claimed message is kept from other consumers before the
+	// lease is renewed, which happens as long as its handler is at it. Defaults to
+	// 30 seconds. There is a reason to change it only where a test waits for one in
+	// real time.
+	Lease time.Duration
+
 	// MaxExtension is how long a handler may keep a message. After that its
 	// context ends with [backend.ErrLeaseLost], and another consumer receives the
-	// message within the 30 seconds of a lease. Defaults to 1 hour.
+	// message within Lease. Defaults to 1 hour.
 	MaxExtension time.Duration
 
 	// DrainTimeout is how long Close, and the end of a subscription's context,
@@ -50,9 +56,6 @@ type Config struct {
 	// Logger receives what nobody else is told. Defaults to [slog.Default].
 	Logger *slog.Logger
 }
-
-// lease is how long a claim or a renewal lasts.
-const lease = 30 * time.Second
 
 // Queue is an in-process backend. Create it with [New] or [NewWith]. Its methods may be
 // called concurrently.
@@ -85,10 +88,11 @@ func (q *Queue) Beside(config Config) *Queue {
 }
 
 func newQueue(config Config, topics *topics) *Queue {
-	if config.MaxInFlight < 0 || min(config.NackDelay, config.MaxExtension, config.DrainTimeout) < 0 {
+	if config.MaxInFlight < 0 || min(config.NackDelay, config.Lease, config.MaxExtension, config.DrainTimeout) < 0 {
 		panic("memory: Config has a negative value")
 	}
 	config.MaxInFlight = cmp.Or(config.MaxInFlight, 100)
+	config.Lease = cmp.Or(config.Lease, 30*time.Second)
 	config.MaxExtension = cmp.Or(config.MaxExtension, time.Hour)
 	config.DrainTimeout = cmp.Or(config.DrainTimeout, 10*time.Second)
 	config.Logger = cmp.Or(config.Logger, slog.Default())
@@ -140,12 +144,12 @@ func (q *Queue) Subscribe(ctx context.Context, topic string) (<-chan *message.Me
 	}
 	return q.subscriptions.Start(ctx, t, subscription.Config{
 		Topic:            topic,
-		Lease:            lease,
+		Lease:            q.config.Lease,
 		MaxExtension:     q.config.MaxExtension,
 		MaxInFlight:      q.config.MaxInFlight,
 		NackDelay:        q.config.NackDelay,
 		DrainTimeout:     q.config.DrainTimeout,
-		OperationTimeout: lease,
+		OperationTimeout: q.config.Lease,
 		Logger:           q.config.Logger,
 	})
 }

@@ -1,6 +1,7 @@
 package brokers
 
 import (
+	"cmp"
 	"context"
 	"runtime/debug"
 	"time"
@@ -22,6 +23,9 @@ type Backend struct {
 
 	// Limit is how long one case may take.
 	Limit time.Duration
+
+	// AtOnce is how many cases may run at the same time, if not as many as usual.
+	AtOnce int
 }
 
 // Title is how tests and tables call the backend.
@@ -52,10 +56,21 @@ func All() []Backend {
 		goChannel(),
 		watermillSQL("default schema", defaultSchema()),
 		watermillSQL("queue schema", queueSchema()),
-		jetStream(),
+		jetStream(asDocumented()),
+		jetStream(repaired()),
 		rabbitMQ(),
 		redisStreams(),
 	}
 }
+
+// Options returns how the suite is to be run on the backend.
+func (b Backend) Options() []conformance.Option {
+	return []conformance.Option{conformance.Limit(b.Limit), conformance.AtOnce(cmp.Or(b.AtOnce, 8))}
+}
+
+// unsettled is after how long a foreign Pub/Sub delivers a message again that nobody has
+// settled, where that can be set: their defaults, of half a minute and more, are longer
+// than a case waits.
+const unsettled = 2 * time.Second
 
 func nothing() error { return nil }

@@ -24,9 +24,9 @@ func everyFeature() backend.Features {
 
 func memoryBackend() Backend {
 	return Backend{
-		Name: "memory", Mode: "defaults", Module: "github.com/ezq-go/ezq", Ours: true,
+		Name: "memory", Mode: "leases of a second", Module: "github.com/ezq-go/ezq", Ours: true,
 		Promises: conformance.Promises{Features: everyFeature(), Durable: true},
-		Limit:    10 * time.Minute, // its lease is 30 seconds, and cases take several of them
+		Limit:    time.Minute,
 		Start: func(context.Context, Services) (conformance.Open, func() error, error) {
 			return openMemory, nothing, nil
 		},
@@ -37,6 +37,7 @@ func openMemory(context.Context) (*conformance.System, error) {
 	queue := memory.New()
 	connect := func(o conformance.Options) (*conformance.Peer, error) {
 		process := queue.Beside(memory.Config{
+			Lease:        time.Second,
 			MaxInFlight:  o.InFlight,
 			MaxExtension: o.Hold,
 			DrainTimeout: o.Drain,
@@ -44,7 +45,7 @@ func openMemory(context.Context) (*conformance.System, error) {
 		})
 		return &conformance.Peer{Publisher: process, Subscriber: process}, nil
 	}
-	return &conformance.System{Connect: connect, Lease: 30 * time.Second}, nil
+	return &conformance.System{Connect: connect, Lease: time.Second}, nil
 }
 
 // goChannel promises nothing: it gives each subscription a copy of what is published

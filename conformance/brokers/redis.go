@@ -44,6 +44,8 @@ func connectRedis(url, group string) (*conformance.Peer, error) {
 	subscriber, err := redisstream.NewSubscriber(redisstream.SubscriberConfig{
 		Client:        redis.NewClient(options),
 		ConsumerGroup: group,
+		MaxIdleTime:   unsettled,
+		ClaimInterval: time.Second,
 	}, watermill.NopLogger{})
 	if err != nil {
 		return nil, errors.Join(err, publisher.Close())

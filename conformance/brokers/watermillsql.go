@@ -17,6 +17,7 @@ type sqlSchema struct {
 	messages func() wsql.SchemaAdapter
 	offsets  func() wsql.OffsetsAdapter
 	promises conformance.Promises
+	atOnce   int
 }
 
 // anyBytes is what its documentation recommends for payloads that are not JSON: by
@@ -27,6 +28,7 @@ func defaultSchema() sqlSchema {
 	return sqlSchema{
 		messages: func() wsql.SchemaAdapter { return wsql.DefaultPostgreSQLSchema{GeneratePayloadType: anyBytes} },
 		offsets:  func() wsql.OffsetsAdapter { return wsql.DefaultPostgreSQLOffsetsAdapter{} },
+		atOnce:   4, // a message that is held in one case holds up the others
 		promises: conformance.Promises{
 			Features: backend.Features{Ordered: true},
 			Durable:  true, Groups: true, Transactions: true,
@@ -48,6 +50,7 @@ func watermillSQL(mode string, schema sqlSchema) Backend {
 		Name: "watermill-sql", Mode: mode, Module: "github.com/ThreeDotsLabs/watermill-sql/v4",
 		Promises: schema.promises,
 		Limit:    time.Minute,
+		AtOnce:   schema.atOnce,
 		Start: func(ctx context.Context, services Services) (conformance.Open, func() error, error) {
 			database, drop, err := createDatabase(ctx, services)
 			if err != nil {
@@ -80,7 +83,11 @@ func connectWatermillSQL(pool *pgxpool.Pool, schema sqlSchema, o conformance.Opt
 	if err != nil {
 		return nil, err
 	}
+	deadline := unsettled
 	subscriber, err := wsql.NewSubscriber(db, wsql.SubscriberConfig{
+		AckDeadline:      &deadline,
+		PollInterval:     50 * time.Millisecond,
+		ResendInterval:   50 * time.Millisecond,
 		ConsumerGroup:    o.Group,
 		SchemaAdapter:    schema.messages(),
 		OffsetsAdapter:   schema.offsets(),

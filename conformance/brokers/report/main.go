@@ -17,7 +17,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
-	"sync"
+	"strings"
 
 	"github.com/ezq-go/ezq/conformance"
 	"github.com/ezq-go/ezq/conformance/brokers"
@@ -30,12 +30,15 @@ type finding struct {
 	Mode    string              `json:"mode"`
 	Ours    bool                `json:"ours"`
 	Missing string              `json:"missing,omitempty"` // why it was not run
+	Crash   string              `json:"crash,omitempty"`   // with which the process ended in a run before this one
 	Results conformance.Results `json:"results,omitempty"`
 }
 
 func main() {
 	root := flag.String("root", "../..", "directory of the repository")
 	check := flag.Bool("check", false, "only check that the tables are up to date")
+	one := flag.String("examine", "", "only examine the backend with this title, and print what was found as JSON")
+	only := flag.String("only", "", "print what fails in the backends with this in their titles, and write nothing")
 	again := flag.Bool("render", false, "only write the tables again, from docs/brokers.json")
 	flag.Parse()
 	work := write
@@ -45,13 +48,33 @@ func main() {
 	if *check {
 		work = verify
 	}
+	if *one != "" {
+		work = func(ctx context.Context, _ string) error { return examineOne(ctx, *one) }
+	}
+	if *only != "" {
+		work = func(ctx context.Context, _ string) error { return show(ctx, *only) }
+	}
 	if err := work(context.Background(), *root); err != nil {
 		log.Fatal("report: ", err)
 	}
 }
 
+// show is for who writes a backend, or looks for the cause of a failure.
+func show(ctx context.Context, part string) error {
+	findings, err := examineAll(ctx, func(b brokers.Backend) bool { return strings.Contains(b.Title(), part) })
+	if err != nil {
+		return err
+	}
+	for _, f := range findings {
+		fmt.Print(section(f))
+	}
+	return nil
+}
+
+func every(brokers.Backend) bool { return true }
+
 func write(ctx context.Context, root string) error {
-	findings, err := examineAll(ctx)
+	findings, err := examineAll(ctx, every)
 	if err != nil {
 		return err
 	}
@@ -85,41 +108,6 @@ func render(_ context.Context, root string) error {
 		return err
 	}
 	return os.WriteFile(readmePath(root), []byte(readme), 0o644) //nolint:gosec // it is public
-}
-
-// examineAll examines a few backends at a time: cases mostly wait.
-func examineAll(ctx context.Context) ([]finding, error) {
-	all := brokers.All()
-	findings, errs := make([]finding, len(all)), make([]error, len(all))
-	slots := make(chan struct{}, 4)
-	var running sync.WaitGroup
-	for i, b := range all {
-		running.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			var err error
-			if findings[i], err = examine(ctx, b); err != nil {
-				errs[i] = fmt.Errorf("%s: %w", b.Title(), err)
-			}
-			log.Print(b.Title(), ": done")
-		})
-	}
-	running.Wait()
-	return findings, errors.Join(errs...)
-}
-
-func examine(ctx context.Context, b brokers.Backend) (finding, error) {
-	found := finding{Backend: b.Name, Version: b.Version(), Mode: b.Mode, Ours: b.Ours}
-	open, stop, err := b.Start(ctx, brokers.FromEnvironment())
-	if absent, ok := errors.AsType[*brokers.MissingError](err); ok {
-		found.Missing = absent.What
-		return found, nil
-	}
-	if err != nil {
-		return found, err
-	}
-	found.Results = conformance.Check(ctx, open, b.Promises, conformance.Limit(b.Limit))
-	return found, stop()
 }
 
 // verify compares what does not depend on a run.

@@ -24,10 +24,16 @@ func page(findings []finding) string {
 	b.WriteString("# What each backend keeps\n\n" +
 		"Written by `go run ./report` in `conformance/brokers`: the conformance suite on ezq's backends and on\n" +
 		"Watermill's Pub/Subs, each held to what holds for every Pub/Sub and to what it promises itself.\n" +
-		"Failures that depend on timing do not show in every run.\n\n" + table(findings))
+		"Failures that depend on timing do not show in every run. What is not promised is tried all the same, for a\n" +
+		"shorter time.\n\n")
+	b.WriteString(table(findings))
+	b.WriteString("\n## What is promised and does not hold\n")
 	for _, f := range findings {
 		b.WriteString(section(f))
 	}
+	b.WriteString("\n## Case by case\n\n✓ holds, ✗ does not, (✓) is not promised and held all the same, · is not promised.\n" +
+		"The columns are:\n")
+	b.WriteString(matrix(findings))
 	return b.String()
 }
 
@@ -52,12 +58,15 @@ func table(findings []finding) string {
 // and the cause if it is known.
 func section(f finding) string {
 	failed := f.Results.Failed()
-	if len(failed) == 0 {
+	if len(failed) == 0 && f.Crash == "" {
 		return ""
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n## %s, %s\n\n", f.Backend, f.Mode)
-	known := brokers.Known(f.Backend + ", " + f.Mode)
+	fmt.Fprintf(&b, "\n### %s\n\n", f.title())
+	if f.Crash != "" {
+		fmt.Fprintf(&b, "A run before this one ended the whole process with the %s.\n\n", f.Crash)
+	}
+	known := brokers.Known(f.title())
 	for _, r := range failed {
 		title := r.Theme + "/" + r.Name
 		fmt.Fprintf(&b, "- **%s.** %s\n  Seen instead: %s.\n", title, r.Sentence, oneLine(r.Failure))
@@ -66,6 +75,73 @@ func section(f finding) string {
 		}
 	}
 	return b.String()
+}
+
+// matrix has a row for each case and a column for each backend that was run.
+func matrix(findings []finding) string {
+	var b strings.Builder
+	head, rule := "\n| case |", "|---|"
+	var ran []finding
+	for _, f := range findings {
+		if f.Missing == "" {
+			ran = append(ran, f)
+			head += fmt.Sprintf(" %d |", len(ran))
+			rule += ":-:|"
+			fmt.Fprintf(&b, "%d. %s\n", len(ran), f.title())
+		}
+	}
+	b.WriteString(head + "\n" + rule + "\n")
+	for i, c := range conformance.Cases() {
+		fmt.Fprintf(&b, "| %s |", c.Title())
+		for _, f := range ran {
+			fmt.Fprintf(&b, " %s |", f.mark(i))
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// mark is the outcome of a case as a sign.
+func (f finding) mark(i int) string {
+	if i >= len(f.Results) { // of another suite; report-check says so
+		return ""
+	}
+	return map[conformance.Outcome]string{
+		conformance.Passed: "✓", conformance.Failed: "✗", conformance.Unpromised: "(✓)", conformance.NotPromised: "·",
+	}[f.Results[i].Outcome]
+}
+
+func (f finding) title() string { return f.Backend + ", " + f.Mode }
+
+// summary is the table of README.md: a line for each backend.
+func summary(findings []finding) string {
+	var b strings.Builder
+	b.WriteString("| backend | keeps | does not keep |\n|---|---|---|\n")
+	for _, f := range findings {
+		if f.Missing != "" {
+			continue // docs/brokers.md says why
+		}
+		name := f.title()
+		if !f.Ours {
+			name = f.Backend + " " + f.Version + ", " + f.Mode
+		}
+		passed, failed := f.Results.Count(conformance.Passed), f.Results.Failed()
+		fmt.Fprintf(&b, "| %s | %d of %d | %s |\n", name, passed, passed+len(failed), names(failed))
+	}
+	return b.String()
+}
+
+// names lists the first few cases: docs/brokers.md has all of them.
+func names(failed conformance.Results) string {
+	const few = 4
+	var list []string
+	for i, r := range failed {
+		if i == few && len(failed) > few+1 {
+			return strings.Join(list, "; ") + fmt.Sprintf("; and %d more", len(failed)-few)
+		}
+		list = append(list, r.Name)
+	}
+	return strings.Join(list, "; ")
 }
 
 func oneLine(text string) string {
@@ -83,5 +159,5 @@ func withTable(root string, findings []finding) (string, error) {
 	if !found || !closed {
 		return "", fmt.Errorf("README.md lacks the lines %q and %q", strings.TrimSpace(begin), strings.TrimSpace(end))
 	}
-	return before + begin + "\n" + table(findings) + "\n" + end + after, nil
+	return before + begin + "\n" + summary(findings) + "\n" + end + after, nil
 }
