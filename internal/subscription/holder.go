@@ -43,7 +43,7 @@ const (
 
 	// mistrust is how long a subscription only leases after a hold was lost. What has
 	// broken one connection often breaks the next one, too; leases outlive that.
-	mistrust = 2 * time.Second
+	mistrust = 10 * time.Second
 
 	// These many of all messages must be acked soon for a subscription to begin, and to
 	// go on, with holding them.
