@@ -64,7 +64,7 @@ func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held 
 func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease time.Duration) (claim subscription.Claim, err error) {
 	var tooLarge []unread
 	batch := newTransaction()
-	batch.Queue("select set_config('idle_in_transaction_session_timeout', $1, true)", fmt.Sprint(lease.Milliseconds()))
+	batch.Queue(fmt.Sprintf("set local idle_in_transaction_session_timeout = %d", lease.Milliseconds()))
 	from := s.mark.begin(time.Now())
 	batch.Queue(s.sql.hold, limit, from, s.limit).Query(func(rows pgx.Rows) (err error) {
 		claim.Leases, tooLarge, err = s.leases(rows)
