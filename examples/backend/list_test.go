@@ -64,6 +64,16 @@ func steps() []step {
 	}
 }
 
+// groupsByChance are cases that hold without groups if one of two consumers happens to get
+// everything.
+func groupsByChance() []string {
+	return []string{
+		"groups/each group gets everything",
+		"groups/a nack concerns its group",
+		"groups/a group that lags holds up no other",
+	}
+}
+
 // queue is what every step has.
 type queue interface {
 	message.Publisher

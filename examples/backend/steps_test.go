@@ -39,7 +39,7 @@ func TestEachStepKeepsWhatTheGuideSays(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(want), 0o644)) //nolint:gosec // it is public
 		return
 	}
-	require.Equal(t, want, string(text), "docs/backends.md says something else: go test ./examples/backend -update")
+	require.Empty(t, firstChange(string(text), want), "docs/backends.md says something else: go test ./examples/backend -update")
 }
 
 // The last step keeps all that it promises.
@@ -49,11 +49,23 @@ func TestTheLastStepKeepsItsPromises(t *testing.T) {
 	conformance.Run(t, last.open, last.promises, conformance.VirtualTime())
 }
 
+// firstChange returns the first line of want that is another one in got.
+func firstChange(got, want string) string {
+	lines := strings.Split(got, "\n")
+	for i, line := range strings.Split(want, "\n") {
+		if i >= len(lines) || lines[i] != line {
+			return line
+		}
+	}
+	return ""
+}
+
 // examine runs each case in a bubble of its own, and returns those that hold.
 func (s step) examine(t *testing.T) map[string]bool {
 	kept := map[string]bool{}
 	for _, c := range conformance.Cases() {
-		kept[c.Title()] = s.keeps(t, c) && !slices.Contains(s.chance, c.Title())
+		chance := slices.Contains(s.chance, c.Title()) || !s.promises.Groups && slices.Contains(groupsByChance(), c.Title())
+		kept[c.Title()] = s.keeps(t, c) && !chance
 	}
 	return kept
 }
