@@ -32,12 +32,10 @@ func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held 
 	if s.careful > 0 {
 		return nil, claim, false, nil
 	}
-	select {
-	case s.holds <- struct{}{}:
-	default:
+	release, ok := s.admit()
+	if !ok {
 		return nil, claim, false, nil
 	}
-	release := func() { <-s.holds }
 	if next, err := s.look(ctx); err != nil || next != 0 {
 		release()
 		return nil, subscription.Claim{Next: next}, true, s.dropped(ctx, err)
@@ -57,6 +55,23 @@ func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held 
 		return nil, claim, true, s.dropped(ctx, err)
 	}
 	return h, claim, true, nil
+}
+
+// admit reports whether there may be another hold now, which release ends. A hold counts
+// as a claim for as long as it lasts.
+func (s *store) admit() (release func(), ok bool) {
+	select {
+	case s.holds <- struct{}{}:
+	default:
+		return nil, false
+	}
+	select {
+	case s.claims <- struct{}{}:
+		return func() { <-s.claims; <-s.holds }, true
+	default:
+		<-s.holds
+		return nil, false
+	}
 }
 
 // lock begins a transaction in which up to limit messages are locked. The rows that are

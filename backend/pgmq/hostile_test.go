@@ -147,3 +147,33 @@ func TestTheRouterHandlesWhatOthersSendAsItCan(t *testing.T) {
 	require.NoError(t, ezq.Publish(ctx, queue, userCreated{"ada"}))
 	require.NoError(t, router.Run(ctx))
 }
+
+// Whoever may insert may write any time.
+func TestMessagesWithTimesThatAreNoneAreReceived(t *testing.T) {
+	t.Parallel()
+	for name, warm := range map[string]bool{"when they are leased": false, "when they are held": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: !warm}})
+			messages := subscribe(t, queue)
+			warmUp(t, queue, messages)
+			requireCount(t, pool, "pgmq.q_t", 0)
+			execute(t, pool, `insert into pgmq.q_t (vt, enqueued_at, last_read_at, message) values
+				('-infinity', now(), null, '1'), (now(), '-infinity', null, '2'), (now(), 'infinity', null, '3'),
+				(now(), now(), 'infinity', '4'), (now(), now(), '-infinity', '5'), ('4000-01-01 BC', '4000-01-01 BC', '4000-01-01 BC', '6')`)
+			got := map[string]bool{}
+			for len(got) < 6 {
+				msg := receive(t, messages)
+				got[string(msg.Payload)] = true
+				msg.Ack()
+			}
+			requireCount(t, pool, "pgmq.q_t", 0)
+
+			execute(t, pool, `insert into pgmq.q_t (vt, message) values ('infinity', '"never"'), ('200000-01-01', '"never"')`)
+			publish(t, queue, "after")
+			msg := receive(t, messages)
+			require.Equal(t, "after", msg.UUID)
+			msg.Ack()
+		})
+	}
+}

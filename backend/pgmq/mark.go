@@ -1,6 +1,10 @@
 package pgmq
 
-import "time"
+import (
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
 
 // mark is how far a subscription has come through its queue. PostgreSQL keeps what was
 // deleted for as long as any transaction is open that is older, and each look at the front
@@ -23,13 +27,15 @@ type mark struct {
 const slowLook = 5 * time.Millisecond
 
 // begin returns the earliest vt to look at.
-func (m *mark) begin(now time.Time) time.Time {
+func (m *mark) begin(now time.Time) pgtype.Timestamptz {
 	m.began = now
 	m.part = m.whole >= slowLook && 2*m.parts < m.whole && now.Sub(m.last) < 10*m.whole
-	if m.passed = time.Unix(0, 0); m.part {
+	if m.part {
 		m.passed = m.at
+		return pgtype.Timestamptz{Time: m.at, Valid: true}
 	}
-	return m.passed
+	m.passed = time.Time{}
+	return pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
 }
 
 // pass is told the vt of each message that is found. Between looks it does nothing.

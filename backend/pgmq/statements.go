@@ -37,17 +37,24 @@ func newStatements(table string, lastReadAt bool) statements {
 			"{table}", table,
 			"{same}", "m.read_ct = t.number and coalesce(m.last_read_at, 'epoch') = t.at",
 			"{read}", "m.last_read_at",
-			"{was}", "coalesce(m.last_read_at, 'epoch')",
+			"{was}", finite("m.last_read_at"),
 			"{mark}", ", last_read_at = clock_timestamp()",
 			"{uncount}", "m.read_ct - l.uncount",
 		}
 	}
+	replace = append(replace, "{published}", finite("m.enqueued_at"), "{visible}", finite("m.vt"))
 	fences := strings.NewReplacer(replace...)
 	sql := fences.Replace
 	return statements{
 		claim: sql(claimSQL), hold: sql(holdSQL), lease: sql(leaseSQL), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
 		ack: sql(ackSQL), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), fences: fences,
 	}
+}
+
+// finite is a time, or 1970 if it is missing, or infinite, which only somebody else can
+// have written and no time.Time can hold.
+func finite(column string) string {
+	return "case when isfinite(" + column + ") then " + column + " else 'epoch' end"
 }
 
 // deadLetter moves messages to another table. Its parameters are ids, read
@@ -68,14 +75,14 @@ with m as (
 		order by vt, msg_id
 		limit $1
 		for update skip locked))
-	returning m.msg_id, m.read_ct, {read} as read_at, m.enqueued_at, m.vt`
+	returning m.msg_id, m.read_ct, {read} as read_at, {published} as enqueued_at, m.vt`
 
 const claimSQL = dueSQL + contentSQL + `)` + fittingSQL
 
 // What is locked, and what it was when nobody had it.
 const holdSQL = `
 with m as (
-	select m.msg_id, m.read_ct, {was} as read_at, m.enqueued_at, m.vt` + contentSQL + `
+	select m.msg_id, m.read_ct, {was} as read_at, {published} as enqueued_at, {visible} as vt` + contentSQL + `
 	from {table} m
 	where m.ctid = any (array(
 		select ctid from {table}
@@ -98,7 +105,7 @@ select msg_id, read_ct, read_at from m`
 
 const readSQL = `
 with m as (
-	select m.msg_id, m.read_ct, t.at as read_at, m.enqueued_at, m.vt` + contentSQL + `
+	select m.msg_id, m.read_ct, t.at as read_at, {published} as enqueued_at, m.vt` + contentSQL + `
 	from {table} m join (values ($1::bigint, $2::int, $4::timestamptz)) as t(id, number, at) on m.msg_id = t.id and {same})` + fittingSQL
 
 // The size of the content is known when it has been made, and that is done once.
@@ -110,11 +117,12 @@ select msg_id, read_ct, read_at, enqueued_at, vt,
 from (select *, coalesce(octet_length(message), 0)::bigint + coalesce(octet_length(headers), 0) as size from m) as m`
 
 const nextSQL = `
-select (extract(epoch from min(vt) - clock_timestamp()) * 1000000)::bigint from {table}`
+select (extract(epoch from case when isfinite(min(vt)) then min(vt) - clock_timestamp()
+	when min(vt) = '-infinity' then interval '0' when min(vt) = 'infinity' then interval '1 day' end) * 1000000)::bigint
+from {table}`
 
 // When the next message becomes visible that is not yet: those that are may be held.
-const laterSQL = `
-select (extract(epoch from min(vt) - clock_timestamp()) * 1000000)::bigint from {table} where vt > statement_timestamp()`
+const laterSQL = nextSQL + ` where vt > statement_timestamp()`
 
 // Rows are locked in the order of their ids, whatever the order of the arrays:
 // two batches that overlap would deadlock otherwise.

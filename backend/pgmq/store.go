@@ -19,7 +19,7 @@ type store struct {
 	sql    statements
 	pool   *pgxpool.Pool
 	claims chan struct{} // has room for one claim less than pool has connections
-	holds  chan struct{} // has room for two holds less
+	holds  chan struct{} // and for one hold less than that
 	hints  *hints
 	open   func(ctx context.Context, topic string) (table string, err error) // of dead letters
 	limit  int                                                               // of the size of a message
@@ -145,7 +145,8 @@ func scanNext(r pgx.Row) (time.Duration, error) {
 	if err := r.Scan(&next); err != nil || next == nil {
 		return -1, err
 	}
-	return max(time.Duration(*next)*time.Microsecond, 0), nil
+	const day = 24 * time.Hour // or more than a Duration can hold
+	return time.Duration(min(max(*next, 0), day.Microseconds())) * time.Microsecond, nil
 }
 
 // leases reads claimed messages, except those that are too large.
