@@ -7,7 +7,7 @@ in_each_module = set -e; for module in $$(scripts/modules); do (cd "$$module" &&
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: check
 check: tidy lint vet standalone test ## everything that must pass before a change is proposed
@@ -84,6 +84,10 @@ standalone: ## build each module without the others, and release them to an empt
 lint: ## run the linters (the first run builds them, which takes minutes)
 	@$(call in_each_module,$(lint) run --config "$(CURDIR)/.golangci.yml" ./...)
 	@if command -v shellcheck >/dev/null; then shellcheck -x $$(find scripts .ci -type f ! -name "*.bash"); fi
+
+.PHONY: vulnerabilities
+vulnerabilities: ## look for known vulnerabilities in what is called, if vuln.go.dev can be reached
+	@scripts/vulnerabilities
 
 .PHONY: vet
 vet: ## run go vet

@@ -43,7 +43,7 @@ func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held 
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		release()
-		return nil, claim, true, err
+		return nil, claim, true, classify("fetch", s.topic, err)
 	}
 	h := &hold{sql: &s.sql, conn: conn, release: func() { conn.Release(); release() }}
 	claim, err = s.lock(ctx, conn, limit, lease)
@@ -130,7 +130,7 @@ func (h *hold) Finish(ctx context.Context, acked, rest []subscription.Token, lea
 	}
 	batch.Queue("commit")
 	if err := h.conn.SendBatch(ctx, &batch).Close(); err != nil {
-		return nil, err
+		return nil, classify("settle", "", err)
 	}
 	tokens := make([]subscription.Token, len(rest))
 	for i, token := range rest {

@@ -99,7 +99,7 @@ func (s *store) claimOne(ctx context.Context, settle []subscription.Settlement, 
 	claim.Leases, bad, err = s.read(ctx, leased[0])
 	s.quarantine(ctx, bad)
 	if err != nil { // not the message's fault: it comes back when its lease ends
-		s.logger.Error("ezq: cannot read a message that was leased", "queue", s.queue, "msg_id", leased[0].ID, "error", err)
+		s.logger.Error("ezq: cannot read a message that was leased", "queue", s.queue, "msg_id", leased[0].ID, "error", classify("fetch", s.topic, err))
 	}
 	return claim, settled, nil
 }
@@ -141,7 +141,7 @@ func (s *store) quarantine(ctx context.Context, messages []unread) {
 		log := s.logger.With("queue", s.queue, "msg_id", message.token.ID, "cause", message.cause)
 		switch {
 		case err != nil:
-			log.Error("ezq: a message that cannot be read could not be put aside; it will be tried again", "error", err)
+			log.Error("ezq: a message that cannot be read could not be put aside; it will be tried again", "error", classify("archive", s.topic, err))
 		case archived:
 			log.Error("ezq: a message that cannot be read was moved to the archive")
 		default:

@@ -15,6 +15,7 @@ import (
 
 // store is one queue as the subscription engine sees it.
 type store struct {
+	topic  string // for errors
 	queue  string
 	sql    statements
 	pool   *pgxpool.Pool
@@ -62,12 +63,13 @@ func (s *store) Claim(ctx context.Context, settle []subscription.Settlement, lim
 	return claim, s.dropped(ctx, err)
 }
 
-// dropped returns err, or the reason for it if that is that there is no queue.
+// dropped returns err as an [*Error], which may be logged, or the reason for it if that is
+// that there is no queue.
 func (s *store) dropped(ctx context.Context, err error) error {
 	if s.isDropped(ctx, err) {
 		return queueDropped(s.queue)
 	}
-	return err
+	return classify("fetch", s.topic, err)
 }
 
 // look returns how long until there may be something to claim. An idle subscription
@@ -188,7 +190,7 @@ func (s *store) Settle(ctx context.Context, settle []subscription.Settlement) (s
 		return subscription.Missed{Gone: tokensOf(settle)}, nil
 	}
 	if err != nil {
-		return subscription.Missed{}, err
+		return subscription.Missed{}, classify("settle", s.topic, err)
 	}
 	return s.missed(ctx, settle, settled), nil
 }
@@ -272,7 +274,7 @@ func (s *store) Extend(ctx context.Context, leases []subscription.Token, lease t
 		return leases, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, classify("extend", s.topic, err)
 	}
 	for _, token := range leases {
 		if !extended[token.ID] {

@@ -142,7 +142,7 @@ func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
 		}
 	}
 	return &store{
-		queue: queue, sql: sql, pool: pool, claims: s.claims, holds: s.holds,
+		topic: topic, queue: queue, sql: sql, pool: pool, claims: s.claims, holds: s.holds,
 		hints: s.hints, open: s.letterTable, limit: s.config.MaxMessage, logger: s.logger,
 	}, nil
 }

@@ -1,0 +1,122 @@
+package pgmq_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// confidential is in the payloads and the metadata of messages. What PostgreSQL says in
+// [pgconn.PgError.Detail] may quote it, so it is looked for in what loggers write, and
+// not in the whole tree of an error, as the password is.
+const confidential = "c0nfid3ntial"
+
+// everything keeps what is logged, at any level, in each of the ways in which
+// records are written.
+type everything struct {
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (e *everything) Write(p []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.out.Write(p)
+}
+
+func (e *everything) String() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.out.String()
+}
+
+func (e *everything) logger() *slog.Logger {
+	options := &slog.HandlerOptions{Level: slog.LevelDebug - 4} // Watermill's Trace
+	return slog.New(slog.NewMultiHandler(slog.NewJSONHandler(e, options), slog.NewTextHandler(e, options), structures{e}))
+}
+
+// requireLogged waits for what shows that a fault has come about.
+func (e *everything) requireLogged(t *testing.T, line string) {
+	t.Helper()
+	pgtest.Eventually(t, patience, "it is logged that "+line, func() bool { return strings.Contains(e.String(), line) })
+}
+
+func (e *everything) requireNoSecret(t *testing.T) {
+	t.Helper()
+	for line := range strings.SplitSeq(e.String(), "\n") {
+		require.NotContains(t, line, canary)
+		require.NotContains(t, line, confidential)
+	}
+}
+
+// structures writes values as loggers do that show what is in them.
+type structures struct{ everything *everything }
+
+func (s structures) Enabled(context.Context, slog.Level) bool { return true }
+func (s structures) WithGroup(string) slog.Handler            { return s }
+
+func (s structures) WithAttrs(attrs []slog.Attr) slog.Handler {
+	for _, a := range attrs {
+		s.show(a.Value.Any())
+	}
+	return s
+}
+
+func (s structures) Handle(_ context.Context, record slog.Record) error {
+	record.Attrs(func(a slog.Attr) bool {
+		s.show(a.Value.Any())
+		return true
+	})
+	return nil
+}
+
+func (s structures) show(value any) {
+	_, _ = fmt.Fprintf(s.everything, "%+v %#v\n", value, value)
+	if err, ok := value.(error); ok {
+		if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+			_, _ = fmt.Fprintln(s.everything, connect.Config.Password)
+		}
+		for _, shown := range tree(err) {
+			_, _ = fmt.Fprintln(s.everything, strings.ReplaceAll(shown, confidential, "…"))
+		}
+	}
+}
+
+// tree returns how err, and everything that is in it, can be shown.
+func tree(err error) []string {
+	asJSON, _ := json.Marshal(err) //nolint:errchkjson // whatever it yields is what a log would show
+	shown := []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err), string(asJSON)}
+	switch wrapper := err.(type) { //nolint:errorlint // the tree is walked by hand, to see all of it
+	case interface{ Unwrap() error }:
+		if inner := errors.Unwrap(err); inner != nil {
+			shown = append(shown, tree(inner)...)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range wrapper.Unwrap() {
+			shown = append(shown, tree(inner)...)
+		}
+	}
+	return shown
+}
+
+// requireConfidential fails if err, or what is in it, shows the password, or if its
+// text shows what the message says.
+func requireConfidential(t *testing.T, err error) {
+	t.Helper()
+	require.Error(t, err)
+	for _, shown := range tree(err) {
+		require.NotContains(t, shown, canary)
+	}
+	require.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), confidential)
+}
