@@ -97,8 +97,28 @@ func (s *story) misquoted() []string {
 		if d.settled == nil {
 			return false
 		}
-		return !d.answered.by(d.settled.at) || d.answered.action != d.settled.action || d.answered.delay != d.settled.delay
+		if !d.answered.by(d.settled.at) || d.answered.action != d.settled.action {
+			return true
+		}
+		if d.settled.action != subscription.Nack || d.answered.hasty && d.interrupted(d.answered.at) {
+			return false
+		}
+		longer := d.settled.delay - d.answered.delay
+		return longer < 0 || longer > d.answered.spread || d.settled.failed != d.answered.failed
 	})
+}
+
+// judgedUnhandled finds what was decided about messages that no handler has had.
+func (s *story) judgedUnhandled() (found []string) {
+	for _, d := range s.deliveries {
+		if d.handed != nil || d.settled == nil || d.who == competitor || d.settled.action == subscription.Release {
+			continue
+		}
+		if d.settled.action != subscription.Nack || d.settled.delay != 0 || d.settled.failed != d.claimed.failed {
+			found = append(found, d.String())
+		}
+	}
+	return found
 }
 
 // forgotten excuses what was said to a subscription that did not need to wait

@@ -21,6 +21,7 @@ func promises() map[string]func(*story) []string {
 		"a nacked message comes no sooner than it should":   (*story).tooSoon,
 		"a settled message is not extended":                 (*story).extendedWhenOver,
 		"the store is told what the handler has said":       (*story).misquoted,
+		"what was not handled goes back as it was":          (*story).judgedUnhandled,
 		"the store is told everything that has been said":   (*story).forgotten,
 		"a subscription that has ended leaves the store be": (*story).undead,
 		"what was delivered before is counted first":        (*story).uncounted,
