@@ -73,7 +73,11 @@ func (s *story) lostForNothing() []string {
 
 // mayBeLost is whether there was a reason by then to lose the lease of d.
 func (s *story) mayBeLost(d *delivery, then time.Time) bool {
-	return then.Sub(d.handed.at) >= s.maxExtension || d.expired.by(then) || s.troubled(d, then)
+	since := d.handed.at
+	if s.waits {
+		since = d.claimed.at
+	}
+	return then.Sub(since) >= s.maxExtension || d.expired.by(then) || s.troubled(d, then)
 }
 
 func (s *story) tooSoon() (found []string) {
@@ -139,6 +143,31 @@ func (s *story) forgotten() []string {
 		at := s.closed[d.who]
 		return !s.disturbed(d.who, at.Add(-end), at)
 	})
+}
+
+// toldLate finds what was in a broken hold, and whose handler has not heard of it when
+// the hold had to be over: others have had the message since.
+func (s *story) toldLate() []string {
+	return s.which(func(d *delivery) bool {
+		if d.expired == nil || !d.onlyHeld(d.expired.at) {
+			return false
+		}
+		limit := d.expired.at.Add(longestHold + operation)
+		return !d.answered.by(limit) && !d.ended.by(limit)
+	})
+}
+
+// kept finds what a subscription has claimed and not handed over, and not given back
+// when it ended.
+func (s *story) kept() (found []string) {
+	for _, d := range s.deliveries {
+		end, ended := s.closed[d.who]
+		if !ended || d.handed != nil || d.told || d.expired.by(end) || s.troubled(d, end) {
+			continue
+		}
+		found = append(found, d.String())
+	}
+	return found
 }
 
 func (s *story) undead() (found []string) {

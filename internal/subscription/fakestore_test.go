@@ -30,8 +30,9 @@ type fakeStore struct {
 	lastLease time.Time
 	changed   chan struct{} // closed, and replaced, when a message may have become visible
 	tokens    map[*message.Message]subscription.Token
-	receipt   any // of every delivery; its token unless told
-	size      int // of every message
+	receipt   any  // of every delivery; its token unless told
+	size      int  // of every message
+	keyed     bool // some messages have keys
 }
 
 // stored is one message, and the lease that it had last.
@@ -186,6 +187,9 @@ func (s *fakeStore) stamp(m *stored) {
 
 func (s *fakeStore) handOut(m *stored) subscription.Lease {
 	msg := message.NewMessage(fmt.Sprint(m.id), []byte("{}"))
+	if s.keyed && m.id%4 > 0 {
+		msg.Metadata.Set("x-pgmq-group", fmt.Sprint(m.id%4))
+	}
 	s.tokens[msg] = m.token()
 	receipt := s.receipt
 	if receipt == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +40,7 @@ type happened struct{}
 
 func (w *routedWorld) run() {
 	dice := w.dice("run")
+	w.store.keyed = w.dice("keys").IntN(2) == 0
 	w.running.Go(w.publishAll)
 	w.running.Go(w.attack)
 	for place := range 1 + dice.IntN(2) {
@@ -59,10 +61,15 @@ func (w *routedWorld) route(place int) {
 		dice := w.dice("route", who)
 		queue := &routed{view: w.store.viewOf(who), set: subscription.NewSet(), config: w.config}
 		queue.plan, queue.polled = w.plan(who), w.polled
-		router := ezq.NewRouter(queue, ezq.Config{
-			Concurrency: 1 + dice.IntN(4), DrainTimeout: w.config.DrainTimeout, Logger: w.config.Logger,
-		})
-		ezq.Handle(router, func(ctx context.Context, _ happened) error { return w.handle(ctx, queue.view) })
+		config := ezq.Config{Concurrency: 1 + dice.IntN(4), DrainTimeout: w.config.DrainTimeout, Logger: w.config.Logger}
+		router := ezq.NewRouter(queue, config)
+		at := &work{w: w, view: queue.view, most: config.Concurrency, keys: map[string]bool{}}
+		var options []ezq.HandleOption
+		if limit := w.dice("limit", who); limit.IntN(3) == 0 {
+			at.most = min(at.most, 1+limit.IntN(2))
+			options = append(options, ezq.Concurrency(at.most))
+		}
+		ezq.Handle(router, at.handle, options...)
 
 		ctx, stop := context.WithCancel(w.t.Context())
 		ended := make(chan error, 1)
@@ -85,9 +92,42 @@ func (w *routedWorld) route(place int) {
 	}
 }
 
+// work is what the handler of one router has begun and not ended.
+type work struct {
+	*view
+	w    *routedWorld
+	most int
+
+	mu   sync.Mutex
+	now  int
+	keys map[string]bool
+}
+
+// begin checks that the handler may begin.
+func (at *work) begin(key string) (end func()) {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	at.now++
+	if at.now > at.most {
+		at.w.t.Errorf("%s handles %d at a time, and may %d", at.who, at.now, at.most)
+	}
+	if key != "" && at.keys[key] {
+		at.w.t.Errorf("%s handles two of key %s at a time", at.who, key)
+	}
+	at.keys[key] = true
+	return func() {
+		at.mu.Lock()
+		defer at.mu.Unlock()
+		at.now--
+		delete(at.keys, key)
+	}
+}
+
 // handle notes when it has begun, what it answers, and what the store must hear of
 // that.
-func (w *routedWorld) handle(ctx context.Context, v *view) error {
+func (at *work) handle(ctx context.Context, _ happened) error {
+	defer at.begin(ezq.MetaFrom(ctx).Headers["x-pgmq-group"])()
+	w, v := at.w, at.view
 	token := v.begun(ctx)
 	dice := w.dice("handle", v.who, token.ID, token.Number)
 	work := between(dice, 0, pick(dice, 0, time.Millisecond, time.Second, 20*time.Second, lease, longestWork))

@@ -77,7 +77,7 @@ func newWorld(t *testing.T, seed int) *world {
 	}
 	w.config.SyncAck = dice.IntN(4) == 0
 	if dice := w.dice("hold"); dice.IntN(2) == 0 {
-		w.config.HoldFor = pick(dice, 50*time.Millisecond, lease/10)
+		w.config.HoldFor = pick(dice, 50*time.Millisecond, longestHold)
 		w.brisk = dice.IntN(2) == 0
 	}
 	return w
