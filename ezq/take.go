@@ -20,10 +20,12 @@ type taker struct {
 	taking   context.Context
 	starting context.Context
 	close    context.CancelFunc // answers both with no
+
+	workers workers
 }
 
 func newTaker(rn *run, tp *topic) *taker {
-	t := &taker{run: rn, topic: tp}
+	t := &taker{run: rn, topic: tp, workers: make(workers)}
 	var stop, giveBack context.CancelFunc
 	t.starting, giveBack = context.WithCancel(rn.starting)
 	t.taking, stop = context.WithCancel(rn.taking)
@@ -44,6 +46,7 @@ func (t *taker) subscription() context.Context {
 
 // take takes events, when there is a slot for one, until that stops.
 func (t *taker) take(events <-chan *message.Message) {
+	defer close(t.workers)
 	for t.slots.take(t.taking.Done()) {
 		msg, what := t.next(events)
 		if what == slotYielded {
@@ -58,7 +61,7 @@ func (t *taker) take(events <-chan *message.Message) {
 			t.slots.free()
 			return
 		}
-		t.handlers.Go(t.newTask(msg, routes, event).handle)
+		t.start(t.newTask(msg, routes, event))
 	}
 }
 

@@ -82,8 +82,8 @@ type SubscriberConfig struct {
 	// SyncAck hands over the next message only when the ack of one before it is
 	// stored: an acked message counts against MaxInFlight until then. With a
 	// MaxInFlight of 1, a crash repeats one message at most. Otherwise acks are
-	// stored in batches, a few milliseconds later, and a crash repeats those of that
-	// time. Defaults to false.
+	// stored in batches, 3 milliseconds later, or 50 where messages are held (see
+	// NoHold), and a crash repeats those of that time. Defaults to false.
 	SyncAck bool
 
 	// NoHold leases every message. Otherwise a subscription whose messages are mostly
@@ -96,8 +96,8 @@ type SubscriberConfig struct {
 	// delivered again if another consumer gets it before its ack can be stored.
 	//
 	// Nothing is held with a MaxInFlight of 1, with SyncAck, by a subscription that has
-	// handlers with [Queue.InTx], that was delivered before, or while other
-	// subscriptions use all but two of the Connections.
+	// handlers with [Queue.InTx], in the ten seconds after a hold was lost, and while
+	// others use all but two of the Connections; nor what was delivered before.
 	NoHold bool
 
 	// NackDelay is how long a message stays invisible after the first nack that

@@ -49,8 +49,11 @@ func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held 
 	}
 	h := &hold{sql: &s.sql, conn: conn, release: func() { conn.Release(); release() }}
 	claim, err = s.lock(ctx, conn, limit, lease)
+	if err == nil && len(claim.Leases) == 0 {
+		_, err = conn.Exec(ctx, "rollback")
+	}
 	if err != nil || len(claim.Leases) == 0 {
-		h.release() // which ends the transaction with the connection
+		h.release() // after an error, this ends the transaction with the connection
 		return nil, claim, true, s.dropped(ctx, err)
 	}
 	return h, claim, true, nil
@@ -61,8 +64,9 @@ func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held 
 func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease time.Duration) (claim subscription.Claim, err error) {
 	var tooLarge []unread
 	batch := newTransaction()
-	batch.Queue("select set_config('idle_in_transaction_session_timeout', $1, true)", fmt.Sprint(lease.Milliseconds()))
-	batch.Queue(s.sql.hold, limit, s.limit).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(fmt.Sprintf("set local idle_in_transaction_session_timeout = %d", lease.Milliseconds()))
+	from := s.mark.begin(time.Now())
+	batch.Queue(s.sql.hold, limit, from, s.limit).Query(func(rows pgx.Rows) (err error) {
 		claim.Leases, tooLarge, err = s.leases(rows)
 		return err
 	})
@@ -74,6 +78,7 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 		s.beCareful(err, limit)
 		return subscription.Claim{}, err
 	}
+	s.mark.end(time.Now())
 	s.hinted, s.quiet = false, len(claim.Leases) == 0
 	for i := range claim.Leases {
 		claim.Leases[i].Delivery.Number++ // it counts once it is leased

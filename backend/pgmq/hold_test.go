@@ -235,3 +235,30 @@ func sometimes(e userCreated) error {
 	}
 	return nil
 }
+
+// An open transaction keeps what was deleted, which makes looking slow; what is given back
+// to its place then is found all the same.
+func TestNothingIsOverlookedBehindWhatCannotBeVacuumed(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 500}})
+	publish(t, queue, "first")
+	pinned, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = pinned.Exec(t.Context(), "set transaction isolation level repeatable read; select 1")
+	require.NoError(t, err)
+	execute(t, pool, `insert into pgmq.q_t (vt, message) select clock_timestamp(), '"x"' from generate_series(1, 50000)`)
+	messages, seen := subscribe(t, queue), 0
+	for range 25_000 {
+		receive(t, messages).Ack()
+	}
+	execute(t, pool, `insert into pgmq.q_t (vt, message) select enqueued_at, '"late"' from pgmq.q_t order by 1 limit 1`)
+	execute(t, pool, `insert into pgmq.q_t (vt, message) values (now() - interval '1 hour', '"late"')`)
+	for seen < 2 {
+		msg := receive(t, messages)
+		if string(msg.Payload) == `"late"` {
+			seen++
+		}
+		msg.Ack()
+	}
+	require.NoError(t, pinned.Rollback(t.Context()))
+}

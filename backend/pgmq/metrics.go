@@ -16,8 +16,9 @@ const countLimit = 10_000
 type QueueMetrics struct {
 	Queue string // see [QueueName]
 
-	// Visible is how many messages wait for a consumer. It is counted up to
-	// 10,000; VisibleCapped says that there are more.
+	// Visible is how many messages wait for a consumer, or are held by one (see
+	// SubscriberConfig.NoHold). It is counted up to 10,000; VisibleCapped says that
+	// there are more.
 	Visible       int
 	VisibleCapped bool
 

@@ -84,6 +84,7 @@ type row struct {
 	Number      int32
 	ReadAt      time.Time
 	PublishedAt time.Time
+	VisibleAt   time.Time
 	Message     borrowed // null only if somebody else wrote it
 	Headers     borrowed // null if somebody else wrote it
 }

@@ -11,7 +11,7 @@ import "strings"
 // The parameters of settling statements are arrays of the same length.
 type statements struct {
 	claim  string // limit, lease in µs, largest size
-	hold   string // limit, largest size
+	hold   string // limit, earliest vt, largest size
 	lease  string // limit, lease in µs: claims without reading
 	read   string // id, read count, largest size, read time
 	next   string
@@ -68,24 +68,21 @@ with m as (
 		order by vt, msg_id
 		limit $1
 		for update skip locked))
-	returning m.msg_id, m.read_ct, {read} as read_at, m.enqueued_at`
+	returning m.msg_id, m.read_ct, {read} as read_at, m.enqueued_at, m.vt`
 
 const claimSQL = dueSQL + contentSQL + `)` + fittingSQL
 
 // What is locked, and what it was when nobody had it.
 const holdSQL = `
 with m as (
-	select m.msg_id, m.read_ct, {was} as read_at, m.enqueued_at` + contentSQL + `
+	select m.msg_id, m.read_ct, {was} as read_at, m.enqueued_at, m.vt` + contentSQL + `
 	from {table} m
 	where m.ctid = any (array(
 		select ctid from {table}
-		where vt <= statement_timestamp()
+		where vt <= statement_timestamp() and vt >= $2
 		order by vt, msg_id
 		limit $1
-		for update skip locked)))` + `
-select msg_id, read_ct, read_at, enqueued_at,
-	case when size <= $2 then message end, case when size <= $2 then headers end, size
-from (select *, coalesce(octet_length(message), 0)::bigint + coalesce(octet_length(headers), 0) as size from m) as m`
+		for update skip locked)))` + fittingSQL
 
 // For a hold, which has locked the rows.
 const removeHeldSQL = `delete from {table} where msg_id = any($1::bigint[])`
@@ -101,14 +98,14 @@ select msg_id, read_ct, read_at from m`
 
 const readSQL = `
 with m as (
-	select m.msg_id, m.read_ct, t.at as read_at, m.enqueued_at` + contentSQL + `
+	select m.msg_id, m.read_ct, t.at as read_at, m.enqueued_at, m.vt` + contentSQL + `
 	from {table} m join (values ($1::bigint, $2::int, $4::timestamptz)) as t(id, number, at) on m.msg_id = t.id and {same})` + fittingSQL
 
 // The size of the content is known when it has been made, and that is done once.
 const contentSQL = `, m.message::text as message, m.headers::text as headers`
 
 const fittingSQL = `
-select msg_id, read_ct, read_at, enqueued_at,
+select msg_id, read_ct, read_at, enqueued_at, vt,
 	case when size <= $3 then message end, case when size <= $3 then headers end, size
 from (select *, coalesce(octet_length(message), 0)::bigint + coalesce(octet_length(headers), 0) as size from m) as m`
 

@@ -31,6 +31,7 @@ type store struct {
 	quiet   bool // the last claim found nothing
 	full    bool // the last claim found as many messages as it asked for
 	careful int  // so many messages are read one at a time
+	mark    mark
 }
 
 var _ subscription.Store = (*store)(nil)
@@ -153,7 +154,7 @@ func (s *store) leases(rows pgx.Rows) (leases []subscription.Lease, tooLarge []u
 	var free []delivery
 	var r row
 	var size int64
-	columns := []any{&r.ID, &r.Number, &r.ReadAt, &r.PublishedAt, &r.Message, &r.Headers, &size}
+	columns := []any{&r.ID, &r.Number, &r.ReadAt, &r.PublishedAt, &r.VisibleAt, &r.Message, &r.Headers, &size}
 	for rows.Next() {
 		if err := rows.Scan(columns...); err != nil {
 			return nil, nil, err
@@ -168,6 +169,7 @@ func (s *store) leases(rows pgx.Rows) (leases []subscription.Lease, tooLarge []u
 		lease := r.lease(s.queue, &s.sql, &free[0])
 		free = free[1:]
 		lease.Size = int(size)
+		s.mark.pass(r.VisibleAt)
 		leases = append(leases, lease)
 	}
 	// UPDATE … RETURNING has no order.

@@ -22,7 +22,8 @@ func TestOurBackendsKeepEveryPromise(t *testing.T) {
 	}
 }
 
-// What fails is waited for, case by case.
+// What fails is waited for, case by case. A Pub/Sub that panics in a goroutine of its own, as
+// watermill-nats does now and then, ends the test with it; the report survives that.
 var foreign = flag.Bool("foreign", false, "try the Pub/Subs of others, too, which takes minutes")
 
 func TestForeignPubSubsFailOnlyWhereItIsKnown(t *testing.T) {

@@ -55,7 +55,7 @@ const lostBatch = "the whole batch is marked as acked as soon as its first messa
 func queueSchemaKnown() map[string]string {
 	return map[string]string{
 		"stopping/Close loses nothing":                lostBatch,
-		"stopping/the end of a context loses nothing": lostBatch,
+		"stopping/the end of a context loses nothing": acksOfABatch + " And " + lostBatch,
 		"stopping/what was not handed over goes back": lostBatch,
 		"router/an unknown event stays":               lostBatch,
 		"stopping a router/a stop loses nothing":      lostBatch,
@@ -69,6 +69,7 @@ const openTransaction = "only messages that are older than every open transactio
 
 func defaultSchemaKnown() map[string]string {
 	return map[string]string{
+		"transactions/a transaction is all or nothing":                openTransaction,
 		"transactions/a transaction holds up nobody else":             openTransaction,
 		"delivery/a message that waits does not hold up other topics": openTransaction,
 		"groups/a group that lags holds up no other":                  openTransaction,
@@ -96,7 +97,8 @@ func natsKnown(ofMode map[string]string) map[string]string {
 }
 
 const randomSelect = "an ack right before the end of a subscription is not always sent: processMessage waits for the ack and for " +
-	"the end in one select, which chooses at random (pkg/nats/subscriber.go)."
+	"the end in one select, which chooses at random (pkg/nats/subscriber.go). The same select can send on the channel that is " +
+	"closed meanwhile, which ends the process with a panic: seen once in seven runs."
 
 func forgottenKnown() map[string]string {
 	return map[string]string{

@@ -157,6 +157,10 @@ func (s *soak) endure(f fault, start time.Time) happening {
 	f.do(s)
 	healed := time.Now()
 	recovery, late := s.flows(healed)
+	// A consumer notices that its hold was lost when that would have ended, 50 ms later, and
+	// hands out until then what it had.
+	const aftermath = 100 * time.Millisecond
+	pause(aftermath)
 	endPlain()
 	endInTx()
 	return happening{

@@ -66,7 +66,9 @@ func show(ctx context.Context, part string) error {
 		return err
 	}
 	for _, f := range findings {
-		fmt.Print(section(f))
+		if _, err := os.Stdout.WriteString(section(f)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -1,0 +1,22 @@
+package memory_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+)
+
+func TestALostMessageComesBackWithinItsLease(t *testing.T) {
+	bubble(t, memory.Config{Lease: time.Second, MaxExtension: time.Second}, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, "a")
+		messages := subscribe(t, queue)
+		lost := receive(t, messages)
+		<-lost.Context().Done()
+		start := time.Now()
+		receive(t, messages).Ack()
+		require.LessOrEqual(t, time.Since(start), time.Second)
+	})
+}

@@ -1,0 +1,28 @@
+package backend_test
+
+import (
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
+
+	"github.com/ezq-go/ezq/examples/backend/step9"
+)
+
+// Watermill's own suite looks at the two halves, and at much in parallel; it knows neither
+// delays nor leases.
+func TestTheLastStepPassesWatermillsSuite(t *testing.T) {
+	t.Parallel()
+	broker := step9.NewBroker()
+	open := func(group string) (message.Publisher, message.Subscriber) {
+		config := step9.Config{Group: group, InFlight: 1}
+		return broker.Open(config), broker.Open(config)
+	}
+	tests.TestPubSub(t,
+		tests.Features{
+			ConsumerGroups: true, Persistent: true, GuaranteedOrder: true, GuaranteedOrderWithSingleSubscriber: true,
+		},
+		func(*testing.T) (message.Publisher, message.Subscriber) { return open("") },
+		func(_ *testing.T, group string) (message.Publisher, message.Subscriber) { return open(group) },
+	)
+}
