@@ -73,9 +73,9 @@ func (s *story) lostForNothing() []string {
 
 // mayBeLost is whether there was a reason by then to lose the lease of d.
 func (s *story) mayBeLost(d *delivery, then time.Time) bool {
-	since := d.handed.at
-	if s.waits {
-		since = d.claimed.at
+	since := d.claimed.at
+	if d.handed != nil && !s.waits {
+		since = d.handed.at
 	}
 	return then.Sub(since) >= s.maxExtension || d.expired.by(then) || s.troubled(d, then)
 }
@@ -162,7 +162,7 @@ func (s *story) toldLate() []string {
 func (s *story) kept() (found []string) {
 	for _, d := range s.deliveries {
 		end, ended := s.closed[d.who]
-		if !ended || d.handed != nil || d.told || d.expired.by(end) || s.troubled(d, end) {
+		if !ended || d.handed != nil || d.told || s.mayBeLost(d, end) {
 			continue
 		}
 		found = append(found, d.String())

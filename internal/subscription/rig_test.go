@@ -38,6 +38,7 @@ type rig struct {
 	set    *subscription.Set
 	config subscription.Config
 	log    *journal
+	waits  bool // what is handed over waits before its handler begins
 }
 
 // bubble runs f in virtual time. Afterwards it ends all subscriptions, and fails
@@ -87,7 +88,7 @@ func (r *rig) requireNothingHeld() {
 func (r *rig) requirePromises() {
 	r.t.Helper()
 	s := newStory(r.store.read(), r.config.MaxExtension)
-	s.waits = r.store.keyed
+	s.waits = r.waits
 	if broken := s.broken(); len(broken) > 0 {
 		for _, e := range r.store.read() {
 			r.t.Log(e)

@@ -40,6 +40,7 @@ type happened struct{}
 
 func (w *routedWorld) run() {
 	dice := w.dice("run")
+	w.waits = true
 	w.store.keyed = w.dice("keys").IntN(2) == 0
 	w.running.Go(w.publishAll)
 	w.running.Go(w.attack)
