@@ -139,3 +139,35 @@ func TestAKeyIsText(t *testing.T) {
 	require.ErrorContains(t, ezq.Publish(t.Context(), memory.New(), orderPlaced{}, ezq.Key("")), "the key is empty")
 	require.ErrorContains(t, ezq.Publish(t.Context(), memory.New(), orderPlaced{}, ezq.Key("\x00")), "NUL")
 }
+
+// Others have had it in the meantime.
+func TestAnEventThatIsLostWhileItWaitsIsNotBegun(t *testing.T) {
+	for name, options := range map[string][]ezq.HandleOption{"for its key": nil, "for its handler": {ezq.Concurrency(1)}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, _ *memory.Queue) {
+				queue := memory.NewWith(memory.Config{MaxExtension: time.Minute, Logger: quiet()})
+				defer func() { require.NoError(t, queue.Close()) }()
+				router := newRouter(queue, ezq.Config{Concurrency: 4})
+				var begun []int
+				ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+					assert(t, ctx.Err() == nil)
+					begun = append(begun, e.ID)
+					if len(begun) == 1 {
+						time.Sleep(100 * time.Second) // beyond MaxExtension
+					}
+					return nil
+				}, options...)
+				if options == nil {
+					publishKeyed(t, queue, "key", 1, 2)
+				} else {
+					publish(t, queue, orderPlaced{1}, orderPlaced{2})
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				require.NoError(t, router.Run(ctx))
+				require.Len(t, begun, 3, "the first comes twice")
+				require.Empty(t, left(t, queue))
+			})
+		})
+	}
+}

@@ -147,6 +147,11 @@ func (k *task) attempt(ctx context.Context, rt *route, h *handling, msg *message
 		return
 	}
 	defer rt.leave()
+	if interrupted(ctx) { // while it waited; others may have had it since
+		h.turnedAway = true
+		*result = ErrInterrupted
+		return
+	}
 	if rt.size > 0 || len(k.routes) > 1 {
 		ctx = backend.WithShared(ctx)
 	}

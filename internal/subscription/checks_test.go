@@ -73,7 +73,11 @@ func (s *story) lostForNothing() []string {
 
 // mayBeLost is whether there was a reason by then to lose the lease of d.
 func (s *story) mayBeLost(d *delivery, then time.Time) bool {
-	return then.Sub(d.handed.at) >= s.maxExtension || d.expired.by(then) || s.troubled(d, then)
+	since := d.claimed.at
+	if d.handed != nil && !s.waits {
+		since = d.handed.at
+	}
+	return then.Sub(since) >= s.maxExtension || d.expired.by(then) || s.troubled(d, then)
 }
 
 func (s *story) tooSoon() (found []string) {
@@ -97,8 +101,28 @@ func (s *story) misquoted() []string {
 		if d.settled == nil {
 			return false
 		}
-		return !d.answered.by(d.settled.at) || d.answered.action != d.settled.action || d.answered.delay != d.settled.delay
+		if !d.answered.by(d.settled.at) || d.answered.action != d.settled.action {
+			return true
+		}
+		if d.settled.action != subscription.Nack || d.answered.hasty && d.interrupted(d.answered.at) {
+			return false
+		}
+		longer := d.settled.delay - d.answered.delay
+		return longer < 0 || longer > d.answered.spread || d.settled.failed != d.answered.failed
 	})
+}
+
+// judgedUnhandled finds what was decided about messages that no handler has had.
+func (s *story) judgedUnhandled() (found []string) {
+	for _, d := range s.deliveries {
+		if d.handed != nil || d.settled == nil || d.who == competitor || d.settled.action == subscription.Release {
+			continue
+		}
+		if d.settled.action != subscription.Nack || d.settled.delay != 0 || d.settled.failed != d.claimed.failed {
+			found = append(found, d.String())
+		}
+	}
+	return found
 }
 
 // forgotten excuses what was said to a subscription that did not need to wait
@@ -119,6 +143,31 @@ func (s *story) forgotten() []string {
 		at := s.closed[d.who]
 		return !s.disturbed(d.who, at.Add(-end), at)
 	})
+}
+
+// toldLate finds what was in a broken hold, and whose handler has not heard of it when
+// the hold had to be over: others have had the message since.
+func (s *story) toldLate() []string {
+	return s.which(func(d *delivery) bool {
+		if d.expired == nil || !d.onlyHeld(d.expired.at) {
+			return false
+		}
+		limit := d.expired.at.Add(longestHold + operation)
+		return !d.answered.by(limit) && !d.ended.by(limit)
+	})
+}
+
+// kept finds what a subscription has claimed and not handed over, and not given back
+// when it ended.
+func (s *story) kept() (found []string) {
+	for _, d := range s.deliveries {
+		end, ended := s.closed[d.who]
+		if !ended || d.handed != nil || d.told || s.mayBeLost(d, end) {
+			continue
+		}
+		found = append(found, d.String())
+	}
+	return found
 }
 
 func (s *story) undead() (found []string) {

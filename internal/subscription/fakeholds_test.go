@@ -61,7 +61,7 @@ func (s *fakeStore) lock(h *fakeHold, limit int) subscription.Claim {
 		m.hold = h
 		s.stamp(m) // nobody else has a token for it from now on
 		h.held[m.id] = m.token()
-		s.note(event{kind: claimed, who: h.v.who, token: m.token(), held: true})
+		s.note(event{kind: claimed, who: h.v.who, token: m.token(), held: true, failed: m.failures})
 		given := s.handOut(m)
 		given.Delivery.Number++
 		claim.Leases = append(claim.Leases, given)

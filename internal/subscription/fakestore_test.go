@@ -30,8 +30,9 @@ type fakeStore struct {
 	lastLease time.Time
 	changed   chan struct{} // closed, and replaced, when a message may have become visible
 	tokens    map[*message.Message]subscription.Token
-	receipt   any // of every delivery
-	size      int // of every message
+	receipt   any  // of every delivery; its token unless told
+	size      int  // of every message
+	keyed     bool // some messages have keys
 }
 
 // stored is one message, and the lease that it had last.
@@ -80,6 +81,9 @@ func (s *fakeStore) expire(id int64) {
 	}
 }
 
+// competitor is another consumer, in another process.
+const competitor = "competitor"
+
 // steal leases a message to another consumer, whoever holds it. The competitor
 // keeps it for d, unless it settles the token.
 func (s *fakeStore) steal(id int64, d time.Duration) subscription.Token {
@@ -91,7 +95,7 @@ func (s *fakeStore) steal(id int64, d time.Duration) subscription.Token {
 	}
 	s.breakHold(m.hold)
 	s.note(event{kind: expired, token: m.token()})
-	s.lease("competitor", m, d)
+	s.lease(competitor, m, d)
 	return m.token()
 }
 
@@ -170,7 +174,7 @@ func (s *fakeStore) lease(who string, m *stored, d time.Duration) {
 	s.stamp(m)
 	m.number++
 	m.visible = time.Now().Add(d)
-	s.note(event{kind: claimed, who: who, token: m.token()})
+	s.note(event{kind: claimed, who: who, token: m.token(), failed: m.failures})
 }
 
 func (s *fakeStore) stamp(m *stored) {
@@ -183,10 +187,17 @@ func (s *fakeStore) stamp(m *stored) {
 
 func (s *fakeStore) handOut(m *stored) subscription.Lease {
 	msg := message.NewMessage(fmt.Sprint(m.id), []byte("{}"))
+	if s.keyed && m.id%4 > 0 {
+		msg.Metadata.Set("x-pgmq-group", fmt.Sprint(m.id%4))
+	}
 	s.tokens[msg] = m.token()
+	receipt := s.receipt
+	if receipt == nil {
+		receipt = m.token()
+	}
 	return subscription.Lease{
 		Token: m.token(), Message: msg, Size: s.size,
-		Delivery: &backend.Delivery{DeadLetters: true, Number: m.number, Failures: m.failures, PublishedAt: m.published, Receipt: s.receipt},
+		Delivery: &backend.Delivery{DeadLetters: true, Number: m.number, Failures: m.failures, PublishedAt: m.published, Receipt: receipt},
 	}
 }
 
@@ -198,7 +209,10 @@ func (s *fakeStore) settle(who string, settle ...subscription.Settlement) subscr
 
 func (s *fakeStore) settleAll(who string, settle []subscription.Settlement) (missed subscription.Missed) {
 	for _, outcome := range settle {
-		e := event{kind: settled, who: who, token: outcome.Token, action: outcome.Action, delay: outcome.Verdict.Delay}
+		e := event{
+			kind: settled, who: who, token: outcome.Token, action: outcome.Action,
+			delay: outcome.Verdict.Delay, failed: outcome.Verdict.Failures,
+		}
 		switch m := s.messages[outcome.ID]; {
 		case m == nil:
 			e.result = gone

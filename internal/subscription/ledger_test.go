@@ -26,7 +26,10 @@ type event struct {
 	who    string // the subscription
 	token  subscription.Token
 	action subscription.Action // answered, settled
-	delay  time.Duration       // answered, settled: of a nack
+	delay  time.Duration       // answered, settled: of a nack; patience
+	spread time.Duration       // answered: the delay may be longer by so much
+	hasty  bool                // answered: what ends its context in this moment may come first
+	failed int                 // claimed: the failures before; answered, settled: those that a nack says
 	result result              // settled, extended
 	cause  error               // ended
 	held   bool                // claimed
@@ -86,9 +89,11 @@ func (l *ledger) read(kinds ...kind) (events []event) {
 
 // received notes that a consumer has got msg, and later when its context ends.
 func (v *view) received(msg *message.Message) {
-	token := v.tokenOf(msg)
+	v.follow(msg.Context(), v.tokenOf(msg))
+}
+
+func (v *view) follow(ctx context.Context, token subscription.Token) {
 	v.note(event{kind: handed, who: v.who, token: token})
-	ctx := msg.Context()
 	context.AfterFunc(ctx, func() {
 		v.note(event{kind: ended, who: v.who, token: token, cause: context.Cause(ctx)})
 	})
@@ -102,8 +107,9 @@ func (v *view) ack(msg *message.Message) {
 
 // nack answers as a handler does that has failed and knows when to try again.
 func (v *view) nack(msg *message.Message, delay time.Duration) {
-	v.note(event{kind: answered, who: v.who, token: v.tokenOf(msg), action: subscription.Nack, delay: delay})
-	backend.Nack(msg, backend.Redelivery{Delay: delay, Failures: backend.DeliveryFrom(msg.Context()).Failures + 1})
+	failed := backend.DeliveryFrom(msg.Context()).Failures + 1
+	v.note(event{kind: answered, who: v.who, token: v.tokenOf(msg), action: subscription.Nack, delay: delay, failed: failed})
+	backend.Nack(msg, backend.Redelivery{Delay: delay, Failures: failed})
 }
 
 // give notes that the subscription waits for its handlers for d at most.

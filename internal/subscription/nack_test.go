@@ -15,7 +15,8 @@ import (
 // nackPlainly nacks as a handler of Watermill does, which says no more. The
 // message shall come back after delay.
 func (c *consumer) nackPlainly(msg *message.Message, delay time.Duration) {
-	c.note(event{kind: answered, who: c.who, token: c.tokenOf(msg), action: subscription.Nack, delay: delay})
+	failed := backend.DeliveryFrom(msg.Context()).Failures + 1
+	c.note(event{kind: answered, who: c.who, token: c.tokenOf(msg), action: subscription.Nack, delay: delay, failed: failed})
 	msg.Nack()
 }
 

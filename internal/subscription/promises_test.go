@@ -21,7 +21,10 @@ func promises() map[string]func(*story) []string {
 		"a nacked message comes no sooner than it should":   (*story).tooSoon,
 		"a settled message is not extended":                 (*story).extendedWhenOver,
 		"the store is told what the handler has said":       (*story).misquoted,
+		"what was not handled goes back as it was":          (*story).judgedUnhandled,
 		"the store is told everything that has been said":   (*story).forgotten,
+		"who handles what was in a lost hold hears of it":   (*story).toldLate,
+		"what nobody has begun is given back at the end":    (*story).kept,
 		"a subscription that has ended leaves the store be": (*story).undead,
 		"what was delivered before is counted first":        (*story).uncounted,
 	}
@@ -30,6 +33,7 @@ func promises() map[string]func(*story) []string {
 // story is a ledger, sorted by what it is about.
 type story struct {
 	maxExtension time.Duration
+	waits        bool        // what is handed over waits before its handler begins
 	deliveries   []*delivery // in the order of their claims
 	byToken      map[subscription.Token]*delivery
 	trouble      map[string][]time.Time // the faults of each subscription

@@ -24,6 +24,8 @@ const (
 	drain     = 10 * time.Second
 	grace     = 5 * time.Second
 	lastFlush = 5 * time.Second
+
+	longestHold = lease / 10
 )
 
 // errImpatient is why consumers in these tests end their contexts.
@@ -36,6 +38,7 @@ type rig struct {
 	set    *subscription.Set
 	config subscription.Config
 	log    *journal
+	waits  bool // what is handed over waits before its handler begins
 }
 
 // bubble runs f in virtual time. Afterwards it ends all subscriptions, and fails
@@ -84,7 +87,9 @@ func (r *rig) requireNothingHeld() {
 
 func (r *rig) requirePromises() {
 	r.t.Helper()
-	if broken := newStory(r.store.read(), r.config.MaxExtension).broken(); len(broken) > 0 {
+	s := newStory(r.store.read(), r.config.MaxExtension)
+	s.waits = r.waits
+	if broken := s.broken(); len(broken) > 0 {
 		for _, e := range r.store.read() {
 			r.t.Log(e)
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -18,32 +17,19 @@ import (
 
 // The same world with ezq's routers in it, one after the other in each place,
 // and handlers that succeed, fail, panic, hang and do not heed their contexts. A
-// router ends in time, and acks what its handler has succeeded with, and
-// nothing else.
+// router ends in time, and tells the store what its handlers have said: acks for what
+// they have succeeded with and for nothing else, one failure more for what has failed,
+// none for what was interrupted.
 func TestRouterSimulation(t *testing.T) {
 	t.Parallel()
-	for _, seed := range count(*seeds) {
-		t.Run(fmt.Sprintf("with seed %d", seed), func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				w := &routedWorld{world: newWorld(t, seed), succeeded: map[attempt]bool{}}
-				w.run()
-			})
-		})
-	}
+	simulate(t, func(t *testing.T, seed int) {
+		w := &routedWorld{newWorld(t, seed)}
+		w.run()
+	})
 }
 
 type routedWorld struct {
 	*world
-
-	mu        sync.Mutex
-	succeeded map[attempt]bool
-}
-
-// attempt is one delivery of one message.
-type attempt struct {
-	id     string
-	number int
 }
 
 // longestWork is how long a handler takes at most.
@@ -54,6 +40,8 @@ type happened struct{}
 
 func (w *routedWorld) run() {
 	dice := w.dice("run")
+	w.waits = true
+	w.store.keyed = w.dice("keys").IntN(2) == 0
 	w.running.Go(w.publishAll)
 	w.running.Go(w.attack)
 	for place := range 1 + dice.IntN(2) {
@@ -63,9 +51,8 @@ func (w *routedWorld) run() {
 	close(w.calm)
 	w.running.Wait()
 	time.Sleep(longestWork) // of a handler that outlives its router
-	w.requireSuccess()
 	w.finish()
-	w.sayHowToRepeat()
+	w.requirePromises()
 }
 
 // route runs one router after another.
@@ -75,15 +62,21 @@ func (w *routedWorld) route(place int) {
 		dice := w.dice("route", who)
 		queue := &routed{view: w.store.viewOf(who), set: subscription.NewSet(), config: w.config}
 		queue.plan, queue.polled = w.plan(who), w.polled
-		router := ezq.NewRouter(queue, ezq.Config{
-			Concurrency: 1 + dice.IntN(4), DrainTimeout: w.config.DrainTimeout, Logger: w.config.Logger,
-		})
-		ezq.Handle(router, func(ctx context.Context, _ happened) error { return w.handle(ctx, who) })
+		config := ezq.Config{Concurrency: 1 + dice.IntN(4), DrainTimeout: w.config.DrainTimeout, Logger: w.config.Logger}
+		router := ezq.NewRouter(queue, config)
+		at := &work{w: w, view: queue.view, most: config.Concurrency, keys: map[string]bool{}}
+		var options []ezq.HandleOption
+		if limit := w.dice("limit", who); limit.IntN(3) == 0 {
+			at.most = min(at.most, 1+limit.IntN(2))
+			options = append(options, ezq.Concurrency(at.most))
+		}
+		ezq.Handle(router, at.handle, options...)
 
 		ctx, stop := context.WithCancel(w.t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- router.Run(ctx) }()
 		w.over(between(dice, 0, 2*time.Minute))
+		queue.give(w.config.DrainTimeout + grace)
 		stop()
 		asked := time.Now()
 		if err := <-ended; err != nil && !errors.Is(err, ezq.ErrDrainTimeout) {
@@ -93,15 +86,51 @@ func (w *routedWorld) route(place int) {
 			w.t.Errorf("%s has taken %v to end, and not %v", who, took, limit)
 		}
 		_ = queue.Close()
+		queue.note(event{kind: closed, who: who})
 		if w.over(between(dice, 0, 10*time.Second)) {
 			return
 		}
 	}
 }
 
-func (w *routedWorld) handle(ctx context.Context, who string) error {
-	this := attempt{id: ezq.MetaFrom(ctx).ID, number: backend.DeliveryFrom(ctx).Number}
-	dice := w.dice("handle", who, this)
+// work is what the handler of one router has begun and not ended.
+type work struct {
+	*view
+	w    *routedWorld
+	most int
+
+	mu   sync.Mutex
+	now  int
+	keys map[string]bool
+}
+
+// begin checks that the handler may begin.
+func (at *work) begin(key string) (end func()) {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	at.now++
+	if at.now > at.most {
+		at.w.t.Errorf("%s handles %d at a time, and may %d", at.who, at.now, at.most)
+	}
+	if key != "" && at.keys[key] {
+		at.w.t.Errorf("%s handles two of key %s at a time", at.who, key)
+	}
+	at.keys[key] = true
+	return func() {
+		at.mu.Lock()
+		defer at.mu.Unlock()
+		at.now--
+		delete(at.keys, key)
+	}
+}
+
+// handle notes when it has begun, what it answers, and what the store must hear of
+// that.
+func (at *work) handle(ctx context.Context, _ happened) error {
+	defer at.begin(ezq.MetaFrom(ctx).Headers["x-pgmq-group"])()
+	w, v := at.w, at.view
+	token := v.begun(ctx)
+	dice := w.dice("handle", v.who, token.ID, token.Number)
 	work := between(dice, 0, pick(dice, 0, time.Millisecond, time.Second, 20*time.Second, lease, longestWork))
 	interrupted := ctx.Done()
 	if dice.IntN(4) == 0 {
@@ -113,37 +142,43 @@ func (w *routedWorld) handle(ctx context.Context, who string) error {
 	case <-timer.C:
 	case <-interrupted:
 	}
-	switch dice.IntN(20) {
+	answer := event{kind: answered, who: v.who, token: token, action: subscription.Nack}
+	n := dice.IntN(20)
+	wait := between(dice, 0, time.Minute)
+	switch earlier := backend.DeliveryFrom(ctx).Failures; {
+	case n > 5:
+		answer.action = subscription.Ack
+	case ctx.Err() != nil: // it is given back
+		answer.failed = earlier
+	case n == 2:
+		answer.hasty, answer.failed, answer.delay = true, earlier+1, wait
+	default:
+		answer.hasty = true
+		longest := min(time.Second<<min(earlier, 20), 5*time.Minute)
+		answer.failed, answer.delay, answer.spread = earlier+1, longest-longest/5, longest/5
+	}
+	v.note(answer)
+	switch n {
 	case 0:
 		panic("a handler's own fault")
 	case 1:
 		return ezq.Permanent(errors.New("it will never work"))
 	case 2:
-		return ezq.RetryAfter(between(dice, 0, time.Minute), errors.New("not now"))
+		return ezq.RetryAfter(wait, errors.New("not now"))
 	case 3, 4, 5:
 		return errors.New("it has not worked")
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.succeeded[this] = true
 	return nil
 }
 
-// requireSuccess checks that nothing was acked which no handler has finished.
-func (w *routedWorld) requireSuccess() {
-	w.t.Helper()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	story := newStory(w.store.read(), 0)
-	for _, e := range w.store.read(settled) {
-		this := attempt{id: fmt.Sprint(e.token.ID)}
-		if d := story.byToken[e.token]; d != nil {
-			this.number = d.number()
-		}
-		if e.who != "competitor" && e.action == subscription.Ack && !w.succeeded[this] {
-			w.t.Errorf("%s has acked message %d, lease %d, without a success", e.who, e.token.ID, e.token.Number)
-		}
+// begun notes that a handler has begun, and later when its context ends.
+func (v *view) begun(ctx context.Context) subscription.Token {
+	token, ok := backend.DeliveryFrom(ctx).Receipt.(subscription.Token)
+	if !ok {
+		panic("the store has given no token")
 	}
+	v.follow(ctx, token)
+	return token
 }
 
 // routed is a backend over the store, as one router sees it.

@@ -1,7 +1,6 @@
 package subscription_test
 
 import (
-	"flag"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -16,18 +15,6 @@ import (
 	"github.com/ezq-go/ezq/internal/subscription"
 )
 
-var seeds = flag.Int("sim.seeds", 300, "how many random schedules TestSimulation runs")
-
-// seedsThatFoundBugs always run. What goroutines do at the same instant is not
-// up to the seed, so a seed may need a few runs to find its bug again.
-func seedsThatFoundBugs() []int {
-	return []int{
-		301, 1010, // one message was both delivered and released
-		489, 500, // an extension came after a nack, and undid its delay
-		734, 1538, // a lease was taken for one of the same number that was lost
-	}
-}
-
 // Everything at once, at random: subscriptions that start and end, handlers that
 // succeed, fail, hang and are late, a store that does whatever a store may do.
 // When all of it is over, every message must be settled, and the ledger must not
@@ -36,35 +23,26 @@ func TestSimulation(t *testing.T) {
 	t.Parallel()
 	var held, leased, broken atomic.Int64
 	t.Cleanup(func() {
+		if *onlySeed > 0 {
+			return
+		}
 		t.Logf("%d messages were held, %d of them leased afterwards, %d lost with their holds", held.Load(), leased.Load(), broken.Load())
 		require.Positive(t, held.Load()*leased.Load()*broken.Load(), "the schedules leave something untried")
 	})
-	for _, seed := range append(seedsThatFoundBugs(), count(*seeds)...) {
-		t.Run(fmt.Sprintf("with seed %d", seed), func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, seed)
-				w.run()
-				for _, d := range newStory(w.store.read(), 0).deliveries {
-					count := func(n *atomic.Int64, is bool) {
-						if is {
-							n.Add(1)
-						}
-					}
-					count(&held, d.claimed.held)
-					count(&leased, d.leased != nil)
-					count(&broken, d.claimed.held && d.leased == nil && d.expired != nil)
+	simulate(t, func(t *testing.T, seed int) {
+		w := newWorld(t, seed)
+		w.run()
+		for _, d := range newStory(w.store.read(), 0).deliveries {
+			count := func(n *atomic.Int64, is bool) {
+				if is {
+					n.Add(1)
 				}
-			})
-		})
-	}
-}
-
-func count(n int) (numbers []int) {
-	for i := range n {
-		numbers = append(numbers, i+1)
-	}
-	return numbers
+			}
+			count(&held, d.claimed.held)
+			count(&leased, d.leased != nil)
+			count(&broken, d.claimed.held && d.leased == nil && d.expired != nil)
+		}
+	})
 }
 
 // world is one run of the simulation.
@@ -99,7 +77,7 @@ func newWorld(t *testing.T, seed int) *world {
 	}
 	w.config.SyncAck = dice.IntN(4) == 0
 	if dice := w.dice("hold"); dice.IntN(2) == 0 {
-		w.config.HoldFor = pick(dice, 50*time.Millisecond, lease/10)
+		w.config.HoldFor = pick(dice, 50*time.Millisecond, longestHold)
 		w.brisk = dice.IntN(2) == 0
 	}
 	return w
@@ -134,13 +112,6 @@ func (w *world) run() {
 	w.running.Wait()
 	w.finish()
 	w.requirePromises()
-	w.sayHowToRepeat()
-}
-
-func (w *world) sayHowToRepeat() {
-	if w.t.Failed() {
-		w.t.Logf("again: go test -race -run '%s$' -sim.seeds=%d -count=20", w.t.Name(), w.seed)
-	}
 }
 
 // finish has a subscription without a worry settle what is left.
@@ -235,7 +206,7 @@ func (w *world) compete(id int64, n int) {
 	token := w.store.steal(id, between(dice, 0, time.Minute))
 	time.Sleep(between(dice, 0, time.Minute))
 	if action := dice.IntN(4); action < 3 && token.ID != 0 {
-		w.store.settle("competitor", subscription.Settlement{
+		w.store.settle(competitor, subscription.Settlement{
 			Token: token, Action: pick(dice, subscription.Ack, subscription.Nack, subscription.Release),
 		})
 	}
