@@ -160,13 +160,13 @@ func (s source) emptyName() []string {
 }
 
 // realSleeps knows virtual time by its name: a file that runs its tests in it calls synctest.Test,
-// or bubble, as the helpers are called that do so.
+// or bubble or simulate, as the helpers are called that do so.
 func (s source) realSleeps() (complaints []string) {
 	virtual := false
 	ast.Inspect(s.syntax, func(node ast.Node) bool {
 		switch node := node.(type) {
 		case *ast.Ident:
-			virtual = virtual || node.Name == "synctest" || node.Name == "bubble"
+			virtual = virtual || node.Name == "synctest" || node.Name == "bubble" || node.Name == "simulate"
 		case *ast.SelectorExpr:
 			if of, ok := node.X.(*ast.Ident); ok && of.Name == "time" && node.Sel.Name == "Sleep" {
 				complaints = append(complaints, fmt.Sprintf("time.Sleep on line %d, outside testing/synctest", s.line(node.Pos())))
