@@ -206,7 +206,7 @@ func deadLetter(t *testing.T, g *guarded) {
 	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- router.Run(ctx) }()
-	requireDead(t, g.pool, 1)
+	requireDead(t, g.pool)
 	stop()
 	require.NoError(t, <-ended)
 	g.requireLogged(t, "it will never work")
@@ -222,7 +222,7 @@ func noDeadLetter(t *testing.T, g *guarded) {
 	require.True(t, backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "dead"}))
 	g.requireLogged(t, "cannot store which messages are done")
 	execute(t, g.pool, "alter table pgmq.q_dead drop constraint closed")
-	requireDead(t, g.pool, 1)
+	requireDead(t, g.pool)
 }
 
 func misunderstood(t *testing.T, g *guarded) {

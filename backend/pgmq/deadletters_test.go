@@ -54,7 +54,7 @@ func TestDeadLettersSayWhyAndCanGoBack(t *testing.T) {
 	first := receive(t, messages)
 	backend.Nack(first, backend.Redelivery{Failures: 2, Done: []string{"audit"}})
 	giveUp(t, receive(t, messages), "t")
-	requireDead(t, pool, 1)
+	requireDead(t, pool)
 
 	letters, err := queue.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
@@ -172,7 +172,7 @@ func TestADeadLetterGoesBackToItsGroupOnly(t *testing.T) {
 	requireReceives(t, posted, "a")
 	giveUp(t, receive(t, letters), "t")
 	pool := pgtest.Pool(t, database)
-	requireDead(t, pool, 1)
+	requireDead(t, pool)
 
 	moved, err := bills.Redrive(t.Context(), "dead", 1)
 	require.NoError(t, err)
@@ -182,12 +182,12 @@ func TestADeadLetterGoesBackToItsGroupOnly(t *testing.T) {
 	requireReceives(t, posted, "b")
 }
 
-// requireDead waits for n messages in the queue "dead", which may not exist yet.
-func requireDead(t *testing.T, pool *pgxpool.Pool, n int) {
+// requireDead waits for a message in the queue "dead", which may not exist yet.
+func requireDead(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
-	pgtest.Eventually(t, patience, "dead letters", func() bool {
+	pgtest.Eventually(t, patience, "a dead letter", func() bool {
 		return get[bool](t, pool, "select to_regclass('pgmq.q_dead') is not null") &&
-			get[int](t, pool, "select count(*) from pgmq.q_dead") == n
+			get[int](t, pool, "select count(*) from pgmq.q_dead") == 1
 	})
 }
 

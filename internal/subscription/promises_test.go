@@ -123,14 +123,6 @@ func (d *delivery) add(e *event) {
 	}
 }
 
-// number is what the consumer was told: which delivery of the message this is.
-func (d *delivery) number() int {
-	if d.claimed.held {
-		return d.token.Number + 1
-	}
-	return d.token.Number
-}
-
 // onlyHeld is whether the message of d was held then, and not leased.
 func (d *delivery) onlyHeld(then time.Time) bool { return d.claimed.held && !d.leased.by(then) }
 
