@@ -286,3 +286,14 @@ func TestTwoHoldsAtATime(t *testing.T) {
 		require.Greater(t, len(c.seen(holding)), 10)
 	})
 }
+
+func TestASubscriptionEndsAfterItsHolds(t *testing.T) {
+	holdingBubble(t, func(t *testing.T, r *rig, c *consumer) {
+		r.store.publish(1)
+		c.ack(c.receive())
+		c.next(finishing, fault{wait: latency})
+		r.set.Close()
+		c.requireClosed()
+		require.Empty(t, r.store.ids())
+	})
+}
