@@ -54,7 +54,7 @@ func (s *suite) judge(ctx context.Context, c Case) string {
 	defer s.benches.Delete(c.Title())
 
 	done := make(chan struct{})
-	go b.labelled(func() {
+	go b.labelled(func() { //nolint:gosec // the suite has its own limit of time
 		defer close(done)
 		b.perform(c.test)
 	})

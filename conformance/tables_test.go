@@ -32,7 +32,7 @@ func TestTheTablesOfTheDocumentationAreThoseOfTheSuite(t *testing.T) {
 		want = before + begin + "\n" + table + "\n" + end + after
 	}
 	if *update {
-		require.NoError(t, os.WriteFile(guide, []byte(want), 0o644)) //nolint:gosec // it is public
+		require.NoError(t, os.WriteFile(guide, []byte(want), 0o644))
 		return
 	}
 	require.True(t, want == string(text), "a table in %s is out of date; %s", guide, remedy)

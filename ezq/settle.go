@@ -142,7 +142,7 @@ func pace(failures int, err error) time.Duration {
 		return wait
 	}
 	wait := min(paceMin<<min(failures-1, 20), paceMax)
-	return wait - rand.N(wait/5)
+	return wait - rand.N(wait/5) //nolint:gosec // chance only spreads load, and may be guessed
 }
 
 func (k *task) logFailure(o outcome, failures int, wait time.Duration) {

@@ -22,7 +22,7 @@ func newSlots(n int) *slots {
 	return &slots{
 		taken: make(chan struct{}, n),
 		yield: make(chan struct{}),
-		most:  int32(n) * waitingPerSlot,
+		most:  int32(n) * waitingPerSlot, //nolint:gosec // at most maxConcurrency
 		fewer: make(chan struct{}, 1),
 	}
 }

@@ -48,7 +48,7 @@ func (k *task) handle() {
 		k.shares.Store(1)
 		k.alone(routes[0])
 	default:
-		k.shares.Store(int32(len(routes)))
+		k.shares.Store(int32(len(routes))) //nolint:gosec // there are few
 		k.together(routes)
 	}
 }

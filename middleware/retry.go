@@ -113,10 +113,10 @@ func (p Retry) wait(failures int, err error) time.Duration {
 		return wait
 	}
 	wait := p.Max
-	if doublings := max(failures-1, 0); doublings < bits.LeadingZeros64(uint64(p.Initial)) { // or it overflows
+	if doublings := max(failures-1, 0); doublings < bits.LeadingZeros64(uint64(p.Initial)) { //nolint:gosec // Initial is positive; further doublings overflow
 		wait = min(p.Initial<<doublings, p.Max)
 	}
-	return wait - rand.N(wait/5+1)
+	return wait - rand.N(wait/5+1) //nolint:gosec // chance only spreads load, and may be guessed
 }
 
 // sleep reports whether d has passed. If not, the message is no longer ours, or

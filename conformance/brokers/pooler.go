@@ -98,7 +98,7 @@ func asPostgres(paths ...string) (*syscall.SysProcAttr, error) {
 			return nil, err
 		}
 	}
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil //nolint:gosec // ids are not negative
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
 }
 
 func freeAddress(ctx context.Context) (string, error) {

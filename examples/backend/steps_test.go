@@ -36,7 +36,7 @@ func TestEachStepKeepsWhatTheGuideSays(t *testing.T) {
 	require.NoError(t, err)
 	want := withLists(t, string(text), kept)
 	if *update {
-		require.NoError(t, os.WriteFile(path, []byte(want), 0o644)) //nolint:gosec // it is public
+		require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
 		return
 	}
 	require.Empty(t, firstChange(string(text), want), "docs/backends.md says something else: go test ./examples/backend -update")

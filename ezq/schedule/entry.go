@@ -74,7 +74,7 @@ func (e *entry) attempt(ctx context.Context, at time.Time) (rest time.Duration, 
 	if err := e.publish(backend.WithTick(ctx, tick), e.timetable.publisher, at); err != nil {
 		e.failures++
 		rest = min(firstRetry<<min(e.failures-1, 10), longestRetry)
-		rest -= rand.N(rest / 5)
+		rest -= rand.N(rest / 5) //nolint:gosec // chance only spreads load, and may be guessed
 		e.timetable.config.Logger.ErrorContext(ctx, "schedule: event not published",
 			"schedule", e.name, "tick", at, "failures", e.failures, "retry_in", rest, "error", err)
 		return rest, false

@@ -142,7 +142,7 @@ func (c *Cluster) path(name string) string { return filepath.Join(c.dir, name) }
 
 func (c *Cluster) read(path string) string {
 	c.tb.Helper()
-	text, err := os.ReadFile(path) //nolint:gosec // a path that the tester has chosen
+	text, err := os.ReadFile(path)
 	c.check(err)
 	return string(text)
 }
@@ -168,7 +168,7 @@ func (c *Cluster) check(err error) {
 func freePort(tb testing.TB) int {
 	tb.Helper()
 	for range 100 {
-		port := 20000 + mathrand.N(12000) //nolint:gosec // any will do
+		port := 20000 + mathrand.N(12000)
 		listener, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
 		if err == nil {
 			_ = listener.Close()

@@ -216,6 +216,6 @@ func (s *soak) write() {
 	text, err := json.MarshalIndent(s.result, "", "\t")
 	require.NoError(s, err)
 	if *output != "" {
-		require.NoError(s, os.WriteFile(*output, append(text, '\n'), 0o644)) //nolint:gosec // for everybody to read
+		require.NoError(s, os.WriteFile(*output, append(text, '\n'), 0o644))
 	}
 }

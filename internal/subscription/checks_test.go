@@ -145,15 +145,11 @@ func (s *story) forgotten() []string {
 	})
 }
 
-// toldLate finds what was in a broken hold, and whose handler has not heard of it when
-// the hold had to be over: others have had the message since.
+// toldLate finds what was in a hold that is lost, and whose handler has not heard of
+// that at once, or has even got it later: others have had the message since.
 func (s *story) toldLate() []string {
 	return s.which(func(d *delivery) bool {
-		if d.expired == nil || !d.onlyHeld(d.expired.at) {
-			return false
-		}
-		limit := d.expired.at.Add(longestHold + operation)
-		return !d.answered.by(limit) && !d.ended.by(limit)
+		return d.unheld != nil && !d.answered.by(d.unheld.at) && !d.ended.by(d.unheld.at)
 	})
 }
 

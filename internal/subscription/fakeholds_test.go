@@ -80,6 +80,9 @@ func (h *fakeHold) Finish(ctx context.Context, acked, rest []subscription.Token,
 	}
 	if err != nil {
 		h.v.breakUp(h)
+		for _, token := range rest {
+			h.v.note(event{kind: unheld, who: h.v.who, token: token})
+		}
 		return nil, err
 	}
 	return leased, nil

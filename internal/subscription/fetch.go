@@ -119,5 +119,5 @@ func (b *backoff) next() time.Duration {
 	}
 	b.last = min(max(2*b.last, b.min), b.max)
 	spread := b.last / 5
-	return b.last - spread + rand.N(2*spread+1)
+	return b.last - spread + rand.N(2*spread+1) //nolint:gosec // chance only spreads load, and may be guessed
 }

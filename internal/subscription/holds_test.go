@@ -274,7 +274,7 @@ func TestNothingIsHeldWhereOrderOrStoredAcksMatter(t *testing.T) {
 // The messages of one hold are handled while the next one is fetched, and no more.
 func TestTwoHoldsAtATime(t *testing.T) {
 	holdingBubble(t, func(t *testing.T, r *rig, c *consumer) {
-		before := len(c.seen(holding))
+		before := len(c.seen(holding)) - len(c.seen(finishing))
 		r.store.publish(200)
 		for range 200 {
 			msg := c.receive()
@@ -284,5 +284,39 @@ func TestTwoHoldsAtATime(t *testing.T) {
 		time.Sleep(time.Second)
 		require.Empty(t, r.store.ids())
 		require.Greater(t, len(c.seen(holding)), 10)
+	})
+}
+
+func TestASubscriptionEndsAfterItsHolds(t *testing.T) {
+	holdingBubble(t, func(t *testing.T, r *rig, c *consumer) {
+		r.store.publish(1)
+		c.ack(c.receive())
+		c.next(finishing, fault{wait: latency})
+		r.set.Close()
+		c.requireClosed()
+		require.Empty(t, r.store.ids())
+	})
+}
+
+func TestAfterALostHoldMessagesAreLeasedForAWhile(t *testing.T) {
+	holdingBubble(t, func(t *testing.T, r *rig, c *consumer) {
+		r.store.publish(1)
+		c.next(finishing, fault{err: errStore})
+		c.ack(c.receive())
+		time.Sleep(time.Second)
+		require.Empty(t, r.store.ids())
+		seen := len(c.seen(holding))
+		for range 8 {
+			r.store.publish(1)
+			c.ack(c.receive())
+			time.Sleep(time.Second)
+		}
+		require.Len(t, c.seen(holding), seen)
+		time.Sleep(3 * time.Second)
+		for range 2 {
+			r.store.publish(1)
+			c.ack(c.receive())
+		}
+		require.Greater(t, len(c.seen(holding)), seen)
 	})
 }

@@ -48,6 +48,7 @@ const (
 	settled   kind = "settled"   // the store was told what became of it
 	extended  kind = "extended"  // the store was asked to renew its lease
 	expired   kind = "expired"   // the store has taken the lease away
+	unheld    kind = "unheld"    // its subscription hears that its hold is lost
 	removed   kind = "removed"   // somebody has deleted it
 	faulty    kind = "faulty"    // a call of the subscription began or ended that did not work
 	patience  kind = "patience"  // after delay from now, the subscription need not wait for answers

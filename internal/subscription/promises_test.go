@@ -50,6 +50,7 @@ type delivery struct {
 	claimed, handed, answered, ended *event
 
 	leased *event // after it was held
+	unheld *event // its subscription was told that its hold is lost
 
 	settled  *event // accepted by the store
 	expired  *event // the store took the lease away, or the message is removed
@@ -104,6 +105,8 @@ func (d *delivery) add(e *event) {
 	switch e.kind {
 	case leasedNow:
 		d.leased = e
+	case unheld:
+		d.unheld = e
 	case handed:
 		d.handed = e
 	case answered:

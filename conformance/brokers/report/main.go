@@ -84,7 +84,7 @@ func write(ctx context.Context, root string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(jsonPath(root), append(text, '\n'), 0o644); err != nil { //nolint:gosec // it is public
+	if err := os.WriteFile(jsonPath(root), append(text, '\n'), 0o644); err != nil {
 		return err
 	}
 	return render(ctx, root)
@@ -101,7 +101,7 @@ func render(_ context.Context, root string) error {
 		return err
 	}
 	for path, content := range documents(root, findings) {
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil { //nolint:gosec // they are public
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 			return err
 		}
 	}
@@ -109,7 +109,7 @@ func render(_ context.Context, root string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(readmePath(root), []byte(readme), 0o644) //nolint:gosec // it is public
+	return os.WriteFile(readmePath(root), []byte(readme), 0o644)
 }
 
 // verify compares what does not depend on a run.

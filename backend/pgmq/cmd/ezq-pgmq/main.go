@@ -28,6 +28,7 @@ func main() {
 	os.Exit(code)
 }
 
+//nolint:gosec // the password in the URL is an example
 const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
 
   ezq-pgmq queues              how many messages wait in each queue, and for how long
