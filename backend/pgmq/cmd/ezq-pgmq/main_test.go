@@ -69,12 +69,13 @@ func TestDeadLettersAreShownWithTheirReasons(t *testing.T) {
 	t.Parallel()
 	database, _ := given(t)
 	_, out, _ := outputOf(t, database, "dead", "orders", "-max", "2", "-payload")
+	anyOrder := regexp.MustCompile(`"Order":[123]`) // they were given up at about the same time
 	require.Equal(t, `1 TIME orders: charge, after 1 failures: "card \x1b[31mdeclined"
- {"Order":1,"_type":"OrderPaid"}
+ {"Order":N,"_type":"OrderPaid"}
 2 TIME orders: charge, after 1 failures: "card \x1b[31mdeclined"
- {"Order":2,"_type":"OrderPaid"}
+ {"Order":N,"_type":"OrderPaid"}
 shown: 2 of 3 in orders_dead
-`, out)
+`, anyOrder.ReplaceAllString(out, `"Order":N`))
 	_, again, _ := outputOf(t, database, "dead", "-in=orders_dead", "-payload", "-max=2")
 	require.Equal(t, out, again)
 }
