@@ -20,7 +20,8 @@ type delivery struct {
 	begun  atomic.Bool
 	expire context.CancelCauseFunc
 
-	left sync.Map // the names of handlers that did not return
+	noting sync.WaitGroup // handlers whose end is not noted yet
+	left   sync.Map       // the names of handlers that did not return
 }
 
 type deliveryKey struct{}
@@ -52,6 +53,7 @@ func (q *queue) deliver(topic string, msg *message.Message) *message.Message {
 			acked = true
 		case <-handed.Nacked():
 		}
+		d.noting.Wait() // an interrupted handler's event goes back before that is noted
 		q.settle(d, w, msg, acked)
 	}()
 	return handed
@@ -123,11 +125,17 @@ func (q *queue) watch(next message.HandlerFunc) message.HandlerFunc {
 		}
 		returned := false
 		what, reason := failed, "the handler did not return"
+		if d != nil {
+			d.noting.Add(1)
+		}
 		defer func() { // deferred for panics and runtime.Goexit
 			if d != nil && !returned {
 				d.left.Store(meta.Handler, true)
 			}
 			q.change(func() { q.note(what, meta.Topic, msg, reason) })
+			if d != nil {
+				d.noting.Done()
+			}
 		}()
 		out, err = next(msg)
 		returned = true
