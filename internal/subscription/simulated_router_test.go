@@ -47,10 +47,7 @@ func (w *routedWorld) run() {
 	for place := range 1 + dice.IntN(2) {
 		w.running.Go(func() { w.route(place) })
 	}
-	time.Sleep(between(dice, time.Minute, 5*time.Minute))
-	close(w.calm)
-	w.running.Wait()
-	time.Sleep(longestWork) // of a handler that outlives its router
+	w.live(between(dice, time.Minute, 5*time.Minute), longestWork)
 	w.finish()
 	w.requirePromises()
 }

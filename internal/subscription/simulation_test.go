@@ -107,11 +107,18 @@ func (w *world) run() {
 	for slot := range 1 + dice.IntN(3) {
 		w.running.Go(func() { w.serve(slot) })
 	}
-	time.Sleep(between(dice, time.Minute, 5*time.Minute))
-	close(w.calm)
-	w.running.Wait()
+	w.live(between(dice, time.Minute, 5*time.Minute), 0)
 	w.finish()
 	w.requirePromises()
+}
+
+// live lets the world go on for d, and come to rest. What handlers do that outlive
+// their subscriptions takes longer, until late.
+func (w *world) live(d, late time.Duration) {
+	time.Sleep(d)
+	close(w.calm)
+	w.running.Wait()
+	time.Sleep(late)
 }
 
 // finish has a subscription without a worry settle what is left.
