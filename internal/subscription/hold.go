@@ -9,14 +9,14 @@ import (
 
 // hold is messages that are locked and not leased. What is acked while it lasts is
 // removed with its end. The rest is leased then, and goes on like any other.
-//
-// The mutex of the leases guards what is below it.
 type hold struct {
 	store Held
 	sent  time.Time
 	due   chan struct{} // holds a token when it should end at once,
 	hurry chan struct{} // when it should end soon
 	over  chan struct{} // closed when it has ended
+
+	// The mutex of the leases guards what follows.
 
 	all      []*lease
 	again    []Lease // were delivered before; they are handed over when they are leased

@@ -159,9 +159,9 @@ func (ls *leases) leased(parent context.Context, h *hold, rest []*lease, tokens 
 
 // broken notes that a hold has failed. Its messages are with others.
 func (ls *leases) broken(h *hold) {
-	ls.troubled()
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	ls.trouble = time.Now()
 	for _, l := range h.all {
 		ls.lose(l)
 	}
