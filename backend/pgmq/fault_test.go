@@ -56,7 +56,7 @@ func TestAPublishWhoseReplyIsLostIsOfUnknownOutcomeAndNotRepeated(t *testing.T) 
 	direct := pgtest.Database(t)
 	pool := pgtest.Pool(t, direct)
 	proxy, database := throughProxy(t, direct)
-	queue := openAt(t, database, pgmq.Config{})
+	queue := openAt(t, database+"&pool_max_conns=1", pgmq.Config{}) // on another connection, the reply to its Parse could be the one that is lost
 	publish(t, queue, "before")
 	result := make(chan error, 1)
 	loseReply(t, proxy, pool, func() { go func() { result <- queue.Publish("t", message.NewMessage("a", nil)) }() })
