@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/internal/jsonscan"
 )
 
 // How a payload is stored in the column message is marked in the headers, except
@@ -121,11 +123,13 @@ func tokenLength(json []byte) int {
 		return 1
 	}
 	for i := 1; i < len(json); i++ {
-		switch json[i] {
-		case '\\':
-			i++
-		case '"':
+		i += jsonscan.Plain(json[i:])
+		switch {
+		case i == len(json):
+		case json[i] == '"':
 			return i + 1
+		case json[i] == '\\':
+			i++
 		}
 	}
 	return len(json)

@@ -228,3 +228,16 @@ func FuzzForeignPayload(f *testing.F) {
 		}
 	})
 }
+
+// PostgreSQL writes whole values; whoever stands between need not.
+func TestJSONThatIsCutOffIsNotReadBeyondItsEnd(t *testing.T) {
+	t.Parallel()
+	const whole = `{"key \" \\": "value of more than eight bytes \\ \" ", "b": [1, "\""]}`
+	for end := range len(whole) {
+		require.NotPanics(t, func() {
+			_ = compact([]byte(whole[:end]))
+			_ = (&headers{metadata: message.Metadata{}}).decode([]byte(whole[:end]))
+		}, whole[:end])
+	}
+	require.JSONEq(t, whole, string(compact([]byte(whole))))
+}

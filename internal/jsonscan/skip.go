@@ -3,19 +3,18 @@ package jsonscan
 import "bytes"
 
 func skipString(text []byte, at int) int {
-	for at++; at < len(text); at++ {
-		switch c := text[at]; {
-		case c == '"':
+	for at++; ; at++ {
+		at += Plain(text[at:])
+		if has(text, at, '"') {
 			return at + 1
-		case c == '\\':
-			if at = skipEscape(text, at); at == malformed {
-				return malformed
-			}
-		case c < ' ':
+		}
+		if !has(text, at, '\\') {
+			return malformed
+		}
+		if at = skipEscape(text, at); at == malformed {
 			return malformed
 		}
 	}
-	return malformed
 }
 
 // skipEscape differs from the others: it returns the position of the last
