@@ -86,7 +86,7 @@ lint: ## run the linters (the first run builds them, which takes minutes)
 	@if command -v shellcheck >/dev/null; then shellcheck -x $$(find scripts .ci -type f ! -name "*.bash"); fi
 
 .PHONY: vulnerabilities
-vulnerabilities: ## look for known vulnerabilities in what is called, if vuln.go.dev can be reached
+vulnerabilities: ## look for known vulnerabilities in what is called, in two minutes
 	@scripts/vulnerabilities
 
 .PHONY: vet
