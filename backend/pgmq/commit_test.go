@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -59,7 +60,7 @@ func TestConcurrentPublishesShareAStatement(t *testing.T) {
 		require.Equal(t, []string{"first"}, log.statements[0], "the first does not wait for others")
 		require.Len(t, log.statements[1], 99)
 		require.Equal(t, 2*time.Second, time.Since(start))
-		require.False(t, commits.lanes["q"].busy)
+		require.Equal(t, lane{waiting: []*call{}}, *commits.lanes["q"])
 	})
 }
 
@@ -76,6 +77,41 @@ func TestQueuesDoNotWaitForEachOther(t *testing.T) {
 		calls.Wait()
 		require.Equal(t, time.Second, time.Since(start))
 	})
+}
+
+func TestPublishesThatAreLargeDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name               string
+		size, mostTogether int
+		longest            time.Duration
+	}{
+		{"20 KiB wait as long as they make a statement small", 20 << 10, 3, 2 * time.Second},
+		{"more than a statement carries for several never waits", maxSharedBytes + 1, 1, time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var log recording
+				commits := newGroupCommit()
+				var calls sync.WaitGroup
+				start := time.Now()
+				for range 32 {
+					calls.Go(func() { _ = commits.write(t.Context(), "q", oneRow(strings.Repeat("x", c.size)), log.write) })
+					synctest.Wait()
+				}
+				calls.Wait()
+				require.Equal(t, c.longest, time.Since(start))
+				written := 0
+				for _, statement := range log.statements {
+					require.LessOrEqual(t, len(statement), c.mostTogether)
+					written += len(statement)
+				}
+				require.Equal(t, 32, written)
+				require.Equal(t, lane{waiting: commits.lanes["q"].waiting[:0]}, *commits.lanes["q"])
+			})
+		})
+	}
 }
 
 func TestOneRefusedMessageDoesNotConcernTheOthers(t *testing.T) {

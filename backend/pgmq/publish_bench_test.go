@@ -12,8 +12,8 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// What it costs to publish one message per call, alone and beside others, next
-// to pgmq.send and to a prepared INSERT on the same pool.
+// What it costs to publish one message per call, small or large, alone and beside
+// others, next to pgmq.send and to a prepared INSERT on the same pool.
 func BenchmarkPublish(b *testing.B) {
 	config, err := pgxpool.ParseConfig(pgtest.Database(b))
 	require.NoError(b, err)
@@ -25,8 +25,7 @@ func BenchmarkPublish(b *testing.B) {
 	require.NoError(b, err)
 	publisher, err := pgmq.NewPublisher(pool, pgmq.PublisherConfig{}, nil)
 	require.NoError(b, err)
-	payload := fmt.Sprintf(`{"_type":"Benchmark","Text":"%0200d"}`, 1)
-
+	var payload string
 	contenders := []struct {
 		name string
 		send func() error
@@ -45,11 +44,12 @@ func BenchmarkPublish(b *testing.B) {
 			return err
 		}},
 	}
-	for _, goroutines := range []int{1, 8, 32} {
+	for _, load := range []struct{ size, goroutines int }{{256, 1}, {256, 8}, {256, 32}, {2 << 10, 32}, {20 << 10, 32}} {
+		payload = fmt.Sprintf(`{"_type":"Benchmark","Text":"%0*d"}`, load.size-len(`{"_type":"Benchmark","Text":""}`), 1)
 		for _, contender := range contenders {
-			b.Run(fmt.Sprintf("%d goroutines/%s", goroutines, contender.name), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%d bytes, %d goroutines/%s", load.size, load.goroutines, contender.name), func(b *testing.B) {
 				b.ReportAllocs()
-				benchmarkConcurrently(b, goroutines, contender.send)
+				benchmarkConcurrently(b, load.goroutines, contender.send)
 				_, err := pool.Exec(b.Context(), "truncate pgmq.q_t")
 				require.NoError(b, err)
 			})

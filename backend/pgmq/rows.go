@@ -40,6 +40,14 @@ func encode(msgs []*message.Message, maxPayload int) (rows, error) {
 
 func (r *rows) len() int { return len(r.messages) }
 
+func (r *rows) load() load {
+	carried := load{messages: r.len()}
+	for i := range r.messages {
+		carried.bytes += len(r.messages[i]) + len(r.headers[i])
+	}
+	return carried
+}
+
 func (r *rows) append(other rows) {
 	r.messages = append(r.messages, other.messages...)
 	r.headers = append(r.headers, other.headers...)
