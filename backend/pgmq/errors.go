@@ -39,7 +39,8 @@ var (
 	// would not get what was sent.
 	ErrInvalidMessage = errors.New("pgmq: invalid message")
 
-	// ErrTooLarge: the payload is larger than MaxPayload.
+	// ErrTooLarge: the payload is larger than MaxPayload, or all that is published
+	// together is larger than the 1 GiB that PostgreSQL takes at a time.
 	ErrTooLarge = errors.New("pgmq: message too large")
 
 	// ErrInvalidConfig: a configuration or the database URL makes no sense.

@@ -24,6 +24,13 @@ type rows struct {
 // encode turns messages into rows. It refuses what could not be stored, or not
 // be received as it was sent, before anything is sent.
 func encode(msgs []*message.Message, maxPayload int) (rows, error) {
+	given := load{messages: len(msgs)}
+	for _, msg := range msgs {
+		given.bytes += len(msg.Payload)
+	}
+	if err := given.check(); err != nil {
+		return rows{}, err // before it takes as much memory again
+	}
 	r := rows{
 		messages: make([]string, len(msgs)),
 		headers:  make([]string, len(msgs)),
@@ -35,7 +42,7 @@ func encode(msgs []*message.Message, maxPayload int) (rows, error) {
 			return rows{}, err
 		}
 	}
-	return r, nil
+	return r, r.load().check()
 }
 
 func (r *rows) len() int { return len(r.messages) }
@@ -83,6 +90,27 @@ func tooLarge(size, limit int) error {
 		Kind:   ErrTooLarge,
 		Cause:  fmt.Errorf("the payload has %d bytes, and the limit is %d", size, limit),
 		Remedy: "store it elsewhere and send a reference, or raise MaxPayload",
+	}
+}
+
+// maxStatement is how many bytes PostgreSQL takes of the parameters of a statement
+// (PQ_LARGE_MESSAGE_LIMIT in its libpq.h). A message takes more of them than its payload and its
+// headers: four lengths, two versions of jsonb, its delay and its time.
+const (
+	maxStatement     = 1<<30 - 2
+	alongsideMessage = 4*4 + 2 + 8 + 8
+	alongside        = 4096 // the arrays themselves, and room
+)
+
+// check returns an error if a statement cannot carry that much.
+func (l load) check() error {
+	if l.bytes+l.messages*alongsideMessage+alongside <= maxStatement {
+		return nil
+	}
+	return &Error{
+		Kind:   ErrTooLarge,
+		Cause:  fmt.Errorf("%d messages have %d bytes together, and PostgreSQL takes 1 GiB at a time", l.messages, l.bytes),
+		Remedy: "publish them in several calls, each of which stores all of its messages or none",
 	}
 }
 

@@ -1,0 +1,26 @@
+package pgmq
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+)
+
+func TestMoreThanPostgreSQLTakesAtATimeIsRefused(t *testing.T) {
+	t.Parallel()
+	megabyte := message.NewMessage("", make([]byte, 1<<20))
+	_, err := encode(slices.Repeat([]*message.Message{megabyte}, 1024), 1<<20)
+	require.ErrorIs(t, err, ErrTooLarge)
+	require.ErrorContains(t, err, "1024 messages have 1073741824 bytes together")
+	require.ErrorContains(t, err, "in several calls")
+}
+
+func TestWhatPostgreSQLTakesAtATime(t *testing.T) {
+	t.Parallel()
+	whole := load{messages: 1000, bytes: maxStatement - 1000*alongsideMessage - alongside}
+	require.NoError(t, whole.check())
+	require.Error(t, whole.and(load{bytes: 1}).check())
+	require.Error(t, whole.and(load{messages: 1}).check())
+}
