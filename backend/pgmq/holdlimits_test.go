@@ -37,3 +37,16 @@ func TestHoldsLeaveConnectionsToOthers(t *testing.T) {
 	}
 	require.Equal(t, 2, held)
 }
+
+// The messages of a queue have the ids that those of the one before it had.
+func TestAnAckThatOutlivesItsHoldDoesNotReachTheNextQueueOfTheSameName(t *testing.T) {
+	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
+	old := requireHeld(t, queue, pool, messages)
+	require.Equal(t, 1, get[int](t, pool, endHolds))
+	execute(t, pool, "select pgmq.drop_queue('t')")
+	execute(t, pool, "select pgmq.create('t')")
+	execute(t, pool, "insert into pgmq.q_t (vt, message) select now() + interval '1 hour', '1' from generate_series(1, 20)")
+	old.Ack()
+	require.NoError(t, queue.Close())
+	require.Equal(t, 20, get[int](t, pool, "select count(*) from pgmq.q_t"))
+}

@@ -37,11 +37,14 @@ type statements struct {
 func newStatements(table string, lastReadAt, partitioned bool) statements {
 	replace := []string{"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "m.read_ct"}
 	if lastReadAt {
+		// Nobody has leased it yet? Then this tells it from a message that has its id in
+		// the next queue of the same name.
+		touched := finite("coalesce(m.last_read_at, m.enqueued_at)")
 		replace = []string{
 			"{table}", table,
-			"{same}", "m.read_ct = t.number and coalesce(m.last_read_at, 'epoch') = t.at",
+			"{same}", "m.read_ct = t.number and " + touched + " = t.at",
 			"{read}", "m.last_read_at",
-			"{was}", finite("m.last_read_at"),
+			"{was}", touched,
 			"{mark}", ", last_read_at = clock_timestamp()",
 			"{uncount}", "m.read_ct - l.uncount",
 		}
