@@ -50,3 +50,9 @@ func TestAnAckThatOutlivesItsHoldDoesNotReachTheNextQueueOfTheSameName(t *testin
 	require.NoError(t, queue.Close())
 	require.Equal(t, 20, get[int](t, pool, "select count(*) from pgmq.q_t"))
 }
+
+func TestALeaseMayBeLongerThanPostgreSQLWaits(t *testing.T) {
+	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{Lease: 1000 * time.Hour})
+	requireHeld(t, queue, pool, messages).Ack()
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
