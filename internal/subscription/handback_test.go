@@ -53,3 +53,25 @@ func TestWhatWaitsForTheEndOfItsHoldTakesRoom(t *testing.T) {
 		}
 	})
 }
+
+func TestWhoWaitsForRoomHearsOfALostHold(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.config.HoldFor, r.config.MaxInFlight = holdFor, 2
+		c := r.subscribe()
+		for range 10 {
+			r.store.publish(1)
+			c.ack(c.receive())
+		}
+		time.Sleep(time.Second)
+		c.next(finishing, fault{err: errStore})
+		r.store.publish(2)
+		first, second := c.receive(), c.receive()
+		holds := len(c.seen(holding))
+		requireLost(t, first)
+		requireLost(t, second)
+		c.ack(c.receive())
+		c.ack(c.receive())
+		synctest.Wait()
+		require.Len(t, c.seen(holding), holds)
+	})
+}
