@@ -51,7 +51,7 @@ func (c *catalog) find(ctx context.Context, db DB, queue string, create creator)
 			return statements{}, err
 		}
 	}
-	found = newStatements(tableName(queue), layout.has("last_read_at timestamp with time zone"))
+	found = newStatements(tableName(queue), layout.has("last_read_at timestamp with time zone"), layout.Partitioned)
 	c.mu.Lock()
 	c.known[queue] = found
 	c.mu.Unlock()
@@ -69,16 +69,17 @@ func (c *catalog) forget(queue string) {
 // asked for what there is, never for a version: PGMQ that was installed as plain
 // SQL has none, and a queue keeps the columns it was created with.
 type layout struct {
-	Installed bool     // the function that creates queues
-	Headers   bool     // the functions of PGMQ 1.5 and later
-	Columns   []string // with their types; none if there is no such queue
-	Table     bool     // not a view, say
-	Consume   bool     // the privileges that consuming needs
-	Publish   bool     // the privilege that publishing needs
-	Groups    bool     // the table of bindings of PGMQ 1.11 and later
-	ReadOnly  bool
-	Backend   uint32
-	Pooled    bool `db:"-"` // a pooler is in between
+	Installed   bool     // the function that creates queues
+	Headers     bool     // the functions of PGMQ 1.5 and later
+	Columns     []string // with their types; none if there is no such queue
+	Table       bool     // not a view, say
+	Partitioned bool
+	Consume     bool // the privileges that consuming needs
+	Publish     bool // the privilege that publishing needs
+	Groups      bool // the table of bindings of PGMQ 1.11 and later
+	ReadOnly    bool
+	Backend     uint32
+	Pooled      bool `db:"-"` // a pooler is in between
 }
 
 const probeSQL = `
@@ -87,6 +88,7 @@ select to_regprocedure('pgmq.create(text)') is not null,
 	array(select attname || ' ' || format_type(atttypid, null) from pg_attribute
 		where attrelid = to_regclass($1) and attnum > 0 and not attisdropped),
 	coalesce((select relkind in ('r', 'p') from pg_class where oid = to_regclass($1)), false),
+	coalesce((select relkind = 'p' from pg_class where oid = to_regclass($1)), false),
 	coalesce(has_table_privilege(to_regclass($1), 'select')
 		and has_table_privilege(to_regclass($1), 'update')
 		and has_table_privilege(to_regclass($1), 'delete'), false),

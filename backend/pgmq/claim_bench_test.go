@@ -59,7 +59,7 @@ func claimOf(b *testing.B, pool *pgxpool.Pool) claim10 {
 	require.NoError(b, err)
 	b.Cleanup(own.Close)
 	s := &store{
-		queue: "t", sql: newStatements(tableName("t"), true), pool: own,
+		queue: "t", sql: newStatements(tableName("t"), true, false), pool: own,
 		claims: make(chan struct{}, 1), hints: newHints(), limit: 64 << 20, logger: slog.New(slog.DiscardHandler),
 	}
 	return func() (int, func()) {

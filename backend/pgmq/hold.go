@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -79,7 +80,8 @@ func (s *store) admit() (release func(), ok bool) {
 func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease time.Duration) (claim subscription.Claim, err error) {
 	var tooLarge []unread
 	batch := newTransaction()
-	batch.Queue(fmt.Sprintf("set local idle_in_transaction_session_timeout = %d", lease.Milliseconds()))
+	idle := min(lease.Milliseconds(), math.MaxInt32) // PostgreSQL takes no more
+	batch.Queue(fmt.Sprintf("set local idle_in_transaction_session_timeout = %d", idle))
 	from := s.mark.begin(time.Now())
 	batch.Queue(s.sql.hold, limit, from, s.limit).Query(func(rows pgx.Rows) (err error) {
 		claim.Leases, tooLarge, err = s.leases(rows)

@@ -30,19 +30,29 @@ type statements struct {
 // newStatements returns the statements for a table. A table from before PGMQ
 // 1.10 has no last_read_at; the read count alone is then the fence. It can
 // collide after a failover to a server that had not received the last lease.
-func newStatements(table string, lastReadAt bool) statements {
+//
+// In a partitioned table several rows have the same ctid, one in each partition. They
+// are found by their ids there, which takes longer; and a row that has changed since the
+// statement began is then seen as it was, unless it is locked where it is read.
+func newStatements(table string, lastReadAt, partitioned bool) statements {
 	replace := []string{"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "m.read_ct"}
 	if lastReadAt {
+		// Nobody has leased it yet? Then this tells it from a message that has its id in
+		// the next queue of the same name.
+		touched := finite("coalesce(m.last_read_at, m.enqueued_at)")
 		replace = []string{
 			"{table}", table,
-			"{same}", "m.read_ct = t.number and coalesce(m.last_read_at, 'epoch') = t.at",
+			"{same}", "m.read_ct = t.number and " + touched + " = t.at",
 			"{read}", "m.last_read_at",
-			"{was}", finite("m.last_read_at"),
+			"{was}", touched,
 			"{mark}", ", last_read_at = clock_timestamp()",
 			"{uncount}", "m.read_ct - l.uncount",
 		}
 	}
-	replace = append(replace, "{published}", finite("m.enqueued_at"), "{visible}", finite("m.vt"))
+	if partitioned {
+		replace = append(replace, "{place}", "msg_id", "{latest}", "for update of m")
+	}
+	replace = append(replace, "{place}", "ctid", "{latest}", "", "{published}", finite("m.enqueued_at"), "{visible}", finite("m.vt"))
 	fences := strings.NewReplacer(replace...)
 	sql := fences.Replace
 	return statements{
@@ -69,8 +79,8 @@ const dueSQL = `
 with m as (
 	update {table} m
 	set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = m.read_ct + 1{mark}
-	where m.ctid = any (array(
-		select ctid from {table}
+	where m.{place} = any (array(
+		select {place} from {table}
 		where vt <= statement_timestamp()
 		order by vt, msg_id
 		limit $1
@@ -84,12 +94,12 @@ const holdSQL = `
 with m as (
 	select m.msg_id, m.read_ct, {was} as read_at, {published} as enqueued_at, {visible} as vt` + contentSQL + `
 	from {table} m
-	where m.ctid = any (array(
-		select ctid from {table}
+	where m.{place} = any (array(
+		select {place} from {table}
 		where vt <= statement_timestamp() and vt >= $2
 		order by vt, msg_id
 		limit $1
-		for update skip locked)))` + fittingSQL
+		for update skip locked)) {latest})` + fittingSQL
 
 // For a hold, which has locked the rows.
 const removeHeldSQL = `delete from {table} where msg_id = any($1::bigint[])`

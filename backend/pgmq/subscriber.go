@@ -61,7 +61,7 @@ func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Log
 	return &Subscriber{
 		pool: pool, config: config, logger: logger, hints: hints,
 		catalog: newCatalog(), running: subscription.NewSet(), pollMin: min(pollMin, config.PollInterval), holdFor: config.holdFor(),
-		claims: make(chan struct{}, config.Connections-1), holds: make(chan struct{}, config.Connections-1),
+		claims: make(chan struct{}, config.Connections-1), holds: make(chan struct{}, config.Connections-2),
 	}
 }
 

@@ -18,6 +18,9 @@ func (s *subscription) fetch(ctx context.Context) {
 		if !ok {
 			return
 		}
+		if still, now := s.leases.wantHold(); still != hold || !now {
+			continue // a hold was lost while there was no room
+		}
 		if rest := s.leases.resting(); rest > 0 {
 			pause(ctx, rest, nil)
 			continue

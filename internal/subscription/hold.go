@@ -19,10 +19,9 @@ type hold struct {
 	// The mutex of the leases guards what follows.
 
 	all      []*lease
-	again    []Lease // were delivered before; they are handed over when they are leased
-	open     int     // so many of all are neither settled nor given back
-	enough   int     // so many may be, for it to end
-	closed   bool    // it is ending
+	open     int  // so many of all are with consumers, or wait for that
+	enough   int  // so many may be, for it to end
+	closed   bool // it is ending
 	outcomes []outcome
 }
 
@@ -97,28 +96,25 @@ func (s *subscription) finish(h *hold) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.OperationTimeout)
 	defer cancel()
 	sent := time.Now()
-	leased, err := h.store.Finish(ctx, acked, tokensOf(rest, h.again), s.config.Lease)
+	leased, err := h.store.Finish(ctx, acked, tokensOf(rest), s.config.Lease)
 	if err != nil {
 		s.config.Logger.Error("ezq: cannot store which messages are done; those that were being handled are delivered again",
-			"topic", s.config.Topic, "messages", len(rest)+len(h.again), "error", err)
+			"topic", s.config.Topic, "messages", len(rest), "error", err)
 		s.leases.broken(h)
 	} else {
 		s.config.Counters.Acked.Add(int64(len(acked)))
 		s.config.Counters.Unstored.Add(-int64(len(acked)))
-		s.leases.leased(s.parent, h, rest, leased, len(acked), sent)
+		s.leases.leased(h, rest, leased, len(acked), sent)
 	}
 	s.noteLate(h, err == nil)
 	close(h.over)
 	signal(s.leases.freed)
 }
 
-func tokensOf(rest []*lease, again []Lease) []Token {
-	tokens := make([]Token, 0, len(rest)+len(again))
-	for _, l := range rest {
-		tokens = append(tokens, l.Token)
-	}
-	for _, l := range again {
-		tokens = append(tokens, l.Token)
+func tokensOf(rest []*lease) []Token {
+	tokens := make([]Token, len(rest))
+	for i, l := range rest {
+		tokens[i] = l.Token
 	}
 	return tokens
 }

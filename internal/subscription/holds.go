@@ -52,25 +52,19 @@ func (h *hold) endWith(n int) {
 
 // addHeld takes messages that are held.
 func (ls *leases) addHeld(parent context.Context, h *hold, claimed []Lease) {
-	var fresh []Lease
-	for _, c := range claimed {
-		if c.Delivery.Number > 1 {
-			h.again = append(h.again, c)
-		} else {
-			fresh = append(fresh, c)
-		}
-	}
-	h.all = ls.lease(parent, fresh, h.sent)
+	h.all = ls.lease(parent, claimed, h.sent)
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	h.open = len(h.all)
 	ls.holds = append(ls.holds, h)
 	for _, l := range h.all {
 		l.hold = h
+		if l.Delivery.Number > 1 {
+			l.phase = unleased
+			signal(h.hurry)
+		} else {
+			h.open++
+		}
 		ls.insert(l)
-	}
-	if len(h.again) > 0 {
-		signal(h.hurry)
 	}
 	h.endWith(0) // at once, if all are to be leased first
 }
@@ -128,30 +122,33 @@ func (ls *leases) split(h *hold) (acked []Token, rest []*lease) {
 			acked = append(acked, o.of.Token)
 		}
 	}
+	begun := 0
 	for _, l := range h.all {
-		if l.fate == undecided {
-			rest = append(rest, l)
+		if l.fate != undecided {
+			continue
+		}
+		rest = append(rest, l)
+		if l.phase != unleased {
+			begun++
 		}
 	}
-	ls.habit.held(len(acked), len(rest))
+	ls.habit.held(len(acked), begun)
 	return acked, rest
 }
 
 // leased notes that a hold has ended, and what it has leased.
-func (ls *leases) leased(parent context.Context, h *hold, rest []*lease, tokens []Token, acked int, sent time.Time) {
-	for i := range h.again {
-		h.again[i].Token = tokens[len(rest)+i]
-	}
-	again := ls.lease(parent, h.again, sent)
+func (ls *leases) leased(h *hold, rest []*lease, tokens []Token, acked int, sent time.Time) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.speed.add(acked, time.Now())
 	for i, l := range rest {
 		l.Token = tokens[i]
 		l.extended(sent, ls.config.Lease)
-	}
-	for _, l := range again {
-		ls.insert(l)
+		if l.phase == unleased && ls.byID[l.ID] == l {
+			l.phase, l.since = waiting, sent
+			ls.queue = append(ls.queue, l)
+			signal(ls.ready)
+		}
 	}
 	ls.forget(h)
 	signal(ls.gained)

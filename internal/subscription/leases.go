@@ -32,6 +32,7 @@ type phase uint8
 
 const (
 	waiting   phase = iota // for a slot
+	unleased               // was delivered before, and is held: it is to be leased first
 	handing                // has a slot, is being sent to the channel
 	delivered              // is with the consumer
 	settling               // was, and is about to be settled
@@ -113,7 +114,9 @@ func (ls *leases) insert(l *lease) {
 	}
 	ls.byID[l.ID] = l
 	ls.bytes += int64(l.Size)
-	ls.queue = append(ls.queue, l)
+	if l.phase == waiting {
+		ls.queue = append(ls.queue, l)
+	}
 	ls.config.Counters.Waiting.Add(1)
 	signal(ls.ready)
 	signal(ls.gained)
@@ -188,7 +191,7 @@ func (ls *leases) drop(l *lease) bool {
 	}
 	delete(ls.byID, l.ID)
 	ls.bytes -= int64(l.Size)
-	if h := l.hold; h != nil {
+	if h := l.hold; h != nil && l.phase != unleased {
 		h.open--
 		h.endWith(h.enough)
 	}
@@ -196,6 +199,7 @@ func (ls *leases) drop(l *lease) bool {
 	switch {
 	case l.phase == waiting:
 		ls.queue = slices.DeleteFunc(ls.queue, func(x *lease) bool { return x == l })
+	case l.phase == unleased:
 	case l.aside:
 		ls.aside--
 	default:

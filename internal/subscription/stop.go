@@ -4,11 +4,20 @@ import "slices"
 
 // What a subscription that ends asks of its leases.
 
-// takeWaiting returns the messages that wait for a slot; they wait no longer.
+// takeWaiting returns the messages that wait for a slot, or to be leased before that;
+// they wait no longer.
 func (ls *leases) takeWaiting() []*lease {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	return slices.Clone(ls.queue)
+	all := slices.Clone(ls.queue)
+	for _, h := range ls.holds {
+		for _, l := range h.all {
+			if l.phase == unleased && ls.byID[l.ID] == l {
+				all = append(all, l)
+			}
+		}
+	}
+	return all
 }
 
 // interrupt ends the contexts of all messages.

@@ -1,0 +1,55 @@
+package pgmq_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// partition makes the queue t one of two partitions, as pg_partman does. A place in one
+// of them is a place in the other, too.
+func partition(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	execute(t, pool, `
+		select pgmq.create('t');
+		alter table pgmq.q_t rename to template;
+		create table pgmq.q_t (like pgmq.template including defaults including identity) partition by range (msg_id);
+		create table pgmq.low partition of pgmq.q_t for values from (0) to (100);
+		create table pgmq.high partition of pgmq.q_t for values from (100) to (1000);
+		alter table pgmq.q_t add primary key (msg_id)`)
+}
+
+func TestAPartitionGivesOnlyWhatIsVisible(t *testing.T) {
+	t.Parallel()
+	for name, take := range map[string]func(s subscription.Store) (subscription.Claim, error){
+		"leased": func(s subscription.Store) (subscription.Claim, error) {
+			return s.Claim(t.Context(), nil, 10, time.Minute)
+		},
+		"held": func(s subscription.Store) (subscription.Claim, error) {
+			held, claim, _, err := s.(subscription.Holder).Hold(t.Context(), 10, time.Minute)
+			if held != nil {
+				t.Cleanup(func() { _, _ = held.Finish(t.Context(), nil, nil, time.Minute) })
+			}
+			return claim, err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{})
+			partition(t, pool)
+			execute(t, pool, `insert into pgmq.q_t (msg_id, vt, message) overriding system value
+				values (1, now(), '1'), (101, now() + interval '1 day', '101')`)
+			store, err := queue.Store(t.Context(), "t")
+			require.NoError(t, err)
+			claim, err := take(store)
+			require.NoError(t, err)
+			require.Len(t, claim.Leases, 1)
+			require.EqualValues(t, 1, claim.Leases[0].ID)
+		})
+	}
+}
