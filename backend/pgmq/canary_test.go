@@ -10,6 +10,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -81,6 +82,7 @@ func TestNoLogShowsAPasswordOrAPayload(t *testing.T) {
 		"a row that is refused":           refusedRow,
 		"a message is too large":          tooLarge,
 		"messages that cannot be read":    unreadable,
+		"PostgreSQL quotes what it reads": quoted,
 		"a dead letter":                   deadLetter,
 		"a dead letter that cannot be":    noDeadLetter,
 		"what a router cannot make of it": misunderstood,
@@ -194,6 +196,20 @@ func unreadable(t *testing.T, g *guarded) {
 	execute(t, g.pool, "revoke all on pgmq.a_t from "+g.role)
 	execute(t, g.pool, large)
 	g.requireLogged(t, "is put aside")
+}
+
+func quoted(t *testing.T, g *guarded) {
+	refuseToRead(t, g.pool, "54000")
+	execute(t, g.pool, "select pgmq.send('t', '\""+unreadableText+confidential+"\"')")
+	subscribe(t, openAt(t, g.url, g.config()))
+	g.requireLogged(t, "was moved to the archive")
+	execute(t, g.pool, "select pgmq.send('dead', '\""+unreadableText+confidential+"\"')")
+	queue := openAt(t, g.url, g.config())
+	_, err := queue.DeadLetters(t.Context(), "dead", 1)
+	requireConfidential(t, err)
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	require.True(t, ok)
+	require.Contains(t, pg.Detail, confidential, "it is there to be shown")
 }
 
 func deadLetter(t *testing.T, g *guarded) {
