@@ -66,7 +66,10 @@ func (g *guarded) end(t *testing.T) {
 	execute(t, g.pool, fmt.Sprintf("select pg_terminate_backend(pid) from pg_stat_activity where usename = '%s'", g.role))
 }
 
-type sensitive struct{ Card int }
+type sensitive struct {
+	Card int
+	Made time.Time
+}
 
 func (sensitive) EventName() string { return "Sensitive" }
 
@@ -244,7 +247,8 @@ func noDeadLetter(t *testing.T, g *guarded) {
 func misunderstood(t *testing.T, g *guarded) {
 	for _, payload := range []string{
 		`"` + confidential + `"`, `{"_type":"Sensitive","Card":"` + confidential + `"}`, `{"_type":"Sensitive","Card":7}`,
-		`{"_type":"Unknown","Card":"` + confidential + `"}`, `{"_type":"EZQEndEvent","timeout":-1,"x":"` + confidential + `"}`,
+		`{"_type":"Unknown","Card":"` + confidential + `"}`, `{"_type":"Sensitive","Made":"` + confidential + `"}`,
+		`{"_type":"EZQEndEvent","timeout":"` + confidential + `"}`,
 	} {
 		_, err := g.pool.Exec(t.Context(), "select pgmq.send('ezq', $1::jsonb)", payload)
 		require.NoError(t, err)
@@ -252,7 +256,7 @@ func misunderstood(t *testing.T, g *guarded) {
 	router := ezq.NewRouter(openAt(t, g.url, g.config()), ezq.Config{Logger: g.logger(), Concurrency: 1})
 	ezq.Handle(router, func(context.Context, sensitive) error { panic("a handler's own fault") })
 	_ = router.Run(t.Context())
-	for _, line := range []string{"event failed", "no handler for event", "a handler's own fault", "no valid timeout"} {
+	for _, line := range []string{"event failed", "no handler for event", "a handler's own fault", "no valid timeout", "*time.ParseError"} {
 		g.requireLogged(t, line)
 	}
 }
