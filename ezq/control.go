@@ -44,7 +44,7 @@ func (e *EndEvent) UnmarshalJSON(text []byte) error {
 	}
 	timeout, err := parseSeconds(string(wire.Timeout))
 	if err != nil {
-		return fmt.Errorf("timeout %.40s: %w", wire.Timeout, err)
+		return defect("the timeout " + err.Error())
 	}
 	e.Timeout = timeout
 	return nil

@@ -33,13 +33,13 @@ func TestTheTimeoutOfAnEndEventIsInSeconds(t *testing.T) {
 func TestATimeoutThatIsNoneIsADecodeError(t *testing.T) {
 	t.Parallel()
 	for timeout, why := range map[string]string{
-		`-1`:                   "timeout -1: is negative",
+		`-1`:                   "the timeout is negative",
 		`-1e400`:               "is negative",
 		`-0.0000000001`:        "is negative",
 		`9223372036.854775808`: "is longer than 292 years",
 		`1e10`:                 "is longer than 292 years",
 		`1e400`:                "is longer than 292 years",
-		`"10"`:                 `timeout "10": is not a number of seconds`,
+		`"10"`:                 `the timeout is not a number of seconds`,
 		`"1e1"`:                "is not a number of seconds",
 		`true`:                 "is not a number of seconds",
 		`[10]`:                 "is not a number of seconds",

@@ -1,8 +1,10 @@
 package ezq
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -44,15 +46,47 @@ func (e *SubscriptionError) Unwrap() error { return e.Err }
 
 // DecodeError is a payload that is not a valid event of the type that its
 // handler takes. No retry cures it.
+//
+// Printed or encoded, it does not quote the payload, except for the character that
+// makes its JSON invalid. Of an error of encoding/json it shows the field and the
+// types, and of one of a type that decodes itself, such as [time.Time], its type only.
 type DecodeError struct {
 	Event string // the name of the event
-	Err   error
+	Err   error  // as it came: it may quote the payload
 }
 
-func (e *DecodeError) Error() string { return fmt.Sprintf("ezq: decode %s: %v", e.Event, e.Err) }
+func (e *DecodeError) Error() string {
+	return fmt.Sprintf("ezq: decode %s: %s", e.Event, withoutQuotes(e.Err))
+}
+
+// MarshalText returns what Error does.
+func (e *DecodeError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
 // Unwrap returns e.Err.
 func (e *DecodeError) Unwrap() error { return e.Err }
+
+// defect is what is wrong with a payload, in words that are not from there.
+type defect string
+
+func (d defect) Error() string { return string(d) }
+
+// withoutQuotes returns what err says, if that is known not to quote a payload.
+func withoutQuotes(err error) string {
+	if known, ok := errors.AsType[defect](err); ok {
+		return known.Error()
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return syntax.Error()
+	}
+	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		kind, _, _ := strings.Cut(mismatch.Value, " ") // a number comes with its digits
+		if mismatch.Field == "" {
+			return fmt.Sprintf("json: cannot unmarshal %s into a value of type %s", kind, mismatch.Type)
+		}
+		return fmt.Sprintf("json: cannot unmarshal %s into %s.%s of type %s", kind, mismatch.Struct, mismatch.Field, mismatch.Type)
+	}
+	return fmt.Sprintf("a decoder failed with a %T, not shown because it may quote the payload", err)
+}
 
 // UnknownEventError is an event that arrived on a topic where no handler takes
 // it. No retry by the same program cures it.

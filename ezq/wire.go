@@ -3,7 +3,6 @@ package ezq
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -82,7 +81,7 @@ func hasTypeKey(object []byte) (found bool) {
 func decode[E any](name string, wire []byte) (E, error) {
 	var event, zero E
 	if !bytes.HasPrefix(bytes.TrimLeft(wire, " \t\r\n"), []byte("{")) {
-		return zero, &DecodeError{Event: name, Err: errors.New("the payload is not a JSON object")}
+		return zero, &DecodeError{Event: name, Err: defect("the payload is not a JSON object")}
 	}
 	if err := json.Unmarshal(wire, &event); err != nil {
 		return zero, &DecodeError{Event: name, Err: err}

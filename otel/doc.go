@@ -25,14 +25,33 @@
 //
 // Names and attributes follow the semantic conventions for messaging, in the version
 // of [SchemaURL]. They are still in development there, so a later version of this
-// package may follow a later version of them. What they have no name for:
+// package may follow a later version of them. These are all, on spans, their links and
+// their events:
 //
-//	ezq.event       the name of the event
-//	ezq.handler     the handler
-//	ezq.delivery    which delivery of the message it is, from 1
-//	ezq.failures    how many of those before it have failed
-//	ezq.outcome     what became of the message; see below
-//	ezq.tick        that a publish for a tick of a schedule stored nothing: taken, early
+//	messaging.system                    [Config.System]
+//	messaging.operation.name            publish, process
+//	messaging.operation.type            send, process
+//	messaging.destination.name          the topic
+//	messaging.message.id                the ID of the message
+//	messaging.message.body.size         the size of its payload
+//	messaging.message.conversation_id   its correlation ID, if it has one
+//	messaging.batch.message_count       how many messages it is about
+//	error.type                          the type of an error
+//	exception.type                      likewise
+//	exception.message                   the text of an error
+//	ezq.event                           the name of the event
+//	ezq.handler                         the handler
+//	ezq.delivery                        which delivery of the message it is, from 1
+//	ezq.failures                        how many of those before it have failed
+//	ezq.outcome                         what became of the message; see below
+//	ezq.tick                            that a publish for a tick of a schedule stored nothing: taken, early
+//	ezq.batch.failed                    how many messages of a batch have failed
+//	ezq.retry.delay                     in how many seconds it is tried again
+//	ezq.dead_letter.topic               where it is if it was given up
+//	ezq.dead_letter.reason              and the text of the error why
+//
+// No span and no metric shows a payload, a password, or metadata but those above. The
+// text of an error that a handler returns is on its span, by design; it is in no metric.
 //
 // A span of a message that will be handled again has an event ezq.retry, one of a
 // message that was given up ezq.dead_letter. A failure sets the status of its span;

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -65,7 +66,10 @@ func (g *guarded) end(t *testing.T) {
 	execute(t, g.pool, fmt.Sprintf("select pg_terminate_backend(pid) from pg_stat_activity where usename = '%s'", g.role))
 }
 
-type sensitive struct{ Card int }
+type sensitive struct {
+	Card int
+	Made time.Time
+}
 
 func (sensitive) EventName() string { return "Sensitive" }
 
@@ -81,6 +85,7 @@ func TestNoLogShowsAPasswordOrAPayload(t *testing.T) {
 		"a row that is refused":           refusedRow,
 		"a message is too large":          tooLarge,
 		"messages that cannot be read":    unreadable,
+		"PostgreSQL quotes what it reads": quoted,
 		"a dead letter":                   deadLetter,
 		"a dead letter that cannot be":    noDeadLetter,
 		"what a router cannot make of it": misunderstood,
@@ -196,6 +201,20 @@ func unreadable(t *testing.T, g *guarded) {
 	g.requireLogged(t, "is put aside")
 }
 
+func quoted(t *testing.T, g *guarded) {
+	refuseToRead(t, g.pool, "54000")
+	execute(t, g.pool, "select pgmq.send('t', '\""+unreadableText+confidential+"\"')")
+	subscribe(t, openAt(t, g.url, g.config()))
+	g.requireLogged(t, "was moved to the archive")
+	execute(t, g.pool, "select pgmq.send('dead', '\""+unreadableText+confidential+"\"')")
+	queue := openAt(t, g.url, g.config())
+	_, err := queue.DeadLetters(t.Context(), "dead", 1)
+	requireConfidential(t, err)
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	require.True(t, ok)
+	require.Contains(t, pg.Detail, confidential, "it is there to be shown")
+}
+
 func deadLetter(t *testing.T, g *guarded) {
 	queue := openAt(t, g.url, g.config())
 	ctx, stop := context.WithCancel(t.Context())
@@ -228,7 +247,8 @@ func noDeadLetter(t *testing.T, g *guarded) {
 func misunderstood(t *testing.T, g *guarded) {
 	for _, payload := range []string{
 		`"` + confidential + `"`, `{"_type":"Sensitive","Card":"` + confidential + `"}`, `{"_type":"Sensitive","Card":7}`,
-		`{"_type":"Unknown","Card":"` + confidential + `"}`, `{"_type":"EZQEndEvent","timeout":-1,"x":"` + confidential + `"}`,
+		`{"_type":"Unknown","Card":"` + confidential + `"}`, `{"_type":"Sensitive","Made":"` + confidential + `"}`,
+		`{"_type":"EZQEndEvent","timeout":"` + confidential + `"}`,
 	} {
 		_, err := g.pool.Exec(t.Context(), "select pgmq.send('ezq', $1::jsonb)", payload)
 		require.NoError(t, err)
@@ -236,7 +256,7 @@ func misunderstood(t *testing.T, g *guarded) {
 	router := ezq.NewRouter(openAt(t, g.url, g.config()), ezq.Config{Logger: g.logger(), Concurrency: 1})
 	ezq.Handle(router, func(context.Context, sensitive) error { panic("a handler's own fault") })
 	_ = router.Run(t.Context())
-	for _, line := range []string{"event failed", "no handler for event", "a handler's own fault", "no valid timeout"} {
+	for _, line := range []string{"event failed", "no handler for event", "a handler's own fault", "no valid timeout", "*time.ParseError"} {
 		g.requireLogged(t, line)
 	}
 }

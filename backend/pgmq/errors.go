@@ -60,7 +60,8 @@ var (
 
 // Error is what functions of this package return when something outside of the
 // program, or its configuration, is wrong. It matches Kind, Outcome and Cause
-// with [errors.Is]. It never contains a password.
+// with [errors.Is]. It never contains a password, and however it is printed it does
+// not show what PostgreSQL quotes of a message.
 type Error struct {
 	// Op is what was to be done, as a verb: "open", "publish", "subscribe", "fetch",
 	// "redrive" and so on.
@@ -79,7 +80,8 @@ type Error struct {
 	Outcome error
 
 	// Cause is the error as it came. What PostgreSQL says is a [*pgconn.PgError]
-	// for [errors.As]. Errors of pgx that contain the password are not kept.
+	// for [errors.As], whose Detail, Where and InternalQuery may quote a message.
+	// Errors of pgx that contain the password are not kept.
 	Cause error
 }
 
@@ -101,6 +103,10 @@ func (e *Error) Error() string {
 	}
 	return strings.ReplaceAll(line.String(), "\n", " ")
 }
+
+// MarshalText returns what Error does. It is for encoders that would look into the
+// error otherwise, such as that of JSON.
+func (e *Error) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
 func (e *Error) subject() string {
 	const longest = 100

@@ -1,10 +1,13 @@
 package pgmq
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -61,6 +64,35 @@ func TestAnErrorMatchesKindOutcomeAndCause(t *testing.T) {
 	require.True(t, errors.As(err, &pg))
 	require.Equal(t, "42501", pg.Code)
 	require.Empty(t, (&Error{}).Unwrap())
+}
+
+func TestWhatPostgreSQLQuotesIsNotShown(t *testing.T) {
+	t.Parallel()
+	const row = "s3cr3t row"
+	server := serverError("23514", "the row is refused")
+	server.Detail, server.Where, server.InternalQuery, server.Hint = row, row, row, row
+	for _, err := range []error{
+		classify("publish", "orders", server),
+		classify("publish", "orders", fmt.Errorf("wrapped: %w", server)),
+		classify("publish", "orders", errors.Join(server, io.EOF)),
+		classify("publish", "orders", &Error{Kind: ErrPermission, Cause: withoutSecrets(server)}),
+		withoutSecrets(server),
+	} {
+		asJSON, failure := json.Marshal(map[string]any{"error": err})
+		require.NoError(t, failure)
+		var logged bytes.Buffer
+		for _, handler := range []slog.Handler{slog.NewJSONHandler(&logged, nil), slog.NewTextHandler(&logged, nil)} {
+			slog.New(handler).With("cause", err).Error("failed", "error", err)
+		}
+		require.NotContains(t, fmt.Sprintf("%v %+v %#v %s %s", err, err, err, asJSON, &logged), row)
+		require.Equal(t, 4, strings.Count(logged.String(), "the row is refused"))
+		pg, ok := errors.AsType[*pgconn.PgError](err)
+		require.True(t, ok)
+		require.Equal(t, row, pg.Detail, "it is there for those who ask for it")
+	}
+	inJSON, err := json.Marshal(classify("publish", "orders", server))
+	require.NoError(t, err)
+	require.Equal(t, `"pgmq: publish to \"orders\": the row is refused (SQLSTATE 23514)"`, string(inJSON), "JSON has the line")
 }
 
 func TestTheSQLSTATETellsKindAndRemedy(t *testing.T) {

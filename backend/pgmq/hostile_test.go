@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -20,6 +21,24 @@ import (
 // its numbers when it is read.
 func bomb(numbers int) string {
 	return fmt.Sprintf(`select pgmq.send('t', (select jsonb_agg('1e131071'::numeric) from generate_series(1, %d)))`, numbers)
+}
+
+// unreadableText is in the messages that PostgreSQL will not write out after refuseToRead.
+const unreadableText = "unreadable"
+
+// refuseToRead has PostgreSQL fail with code whenever it is to write out such a message,
+// and quote it, as it does with what it finds damaged.
+func refuseToRead(t *testing.T, pool *pgxpool.Pool, code string) {
+	t.Helper()
+	execute(t, pool, fmt.Sprintf(`
+		create function written(jsonb) returns text language plpgsql as $$
+		begin
+			if format('%%s', $1) like '%%%s%%' then
+				raise exception 'refused' using errcode = '%s', detail = format('%%s', $1);
+			end if;
+			return format('%%s', $1);
+		end $$`, unreadableText, code))
+	execute(t, pool, "create cast (jsonb as text) with function written(jsonb)")
 }
 
 func TestAMessageThatCannotBeReadDoesNotBlockTheQueue(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 // withoutSecrets returns err, or what may be shown of it. The errors of pgx for
 // a connection string and for a failed connection carry the password in exported
 // fields, where a logger that prints structures finds it, and sometimes in
-// their text.
+// their text. That for what PostgreSQL says has what it quotes of a row there.
 func withoutSecrets(err error) error {
 	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
 		return errors.New("the database URL cannot be parsed")
@@ -22,8 +22,17 @@ func withoutSecrets(err error) error {
 	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return newConnectError(connect)
 	}
+	if pg, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // what is wrapped is not in an exported field
+		return &saidByServer{pg}
+	}
 	return err
 }
+
+// saidByServer is a pgconn.PgError that only [errors.As] gets at.
+type saidByServer struct{ pg *pgconn.PgError }
+
+func (e *saidByServer) Error() string { return e.pg.Error() }
+func (e *saidByServer) Unwrap() error { return e.pg }
 
 // connectError is a pgconn.ConnectError without the configuration.
 type connectError struct {
