@@ -9,8 +9,8 @@ import (
 )
 
 // handleSome receives the messages of one publish. All but the last late ones are acked
-// at once, and those when a hold would be over.
-func (c *consumer) handleSome(r *rig, all, late int) {
+// at once, and those after took.
+func (c *consumer) handleSome(r *rig, all, late int, took time.Duration) {
 	c.t.Helper()
 	r.store.publish(all)
 	messages := make([]*message.Message, 0, all)
@@ -19,7 +19,7 @@ func (c *consumer) handleSome(r *rig, all, late int) {
 	}
 	for i, msg := range messages {
 		if i == all-late {
-			time.Sleep(2 * holdFor)
+			time.Sleep(took)
 		}
 		c.ack(msg)
 	}
@@ -38,12 +38,15 @@ func (r *rig) heldMessages() (n int) {
 
 func TestHoldingBeginsWhenNineOfTenAreAckedSoon(t *testing.T) {
 	for name, test := range map[string]struct {
-		late   int // one of so many
+		late   int // one of so many,
+		took   time.Duration
 		begins bool
 	}{
-		"which is not where every other one is late": {late: 2},
-		"nor where one of six is":                    {late: 6},
-		"but where one of sixteen is":                {late: 16, begins: true},
+		"which is not where every other one is late":   {late: 2, took: 2 * holdFor},
+		"nor where one of six is":                      {late: 6, took: 2 * holdFor},
+		"but where one of sixteen is":                  {late: 16, took: 2 * holdFor, begins: true},
+		"soon is in less than half the time of a hold": {late: 1, took: holdFor/2 - 1, begins: true},
+		"and not in half of it":                        {late: 1, took: holdFor / 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, r *rig) {
@@ -54,7 +57,7 @@ func TestHoldingBeginsWhenNineOfTenAreAckedSoon(t *testing.T) {
 					if n%test.late == 0 {
 						late = 1
 					}
-					c.handleSome(r, 1, late)
+					c.handleSome(r, 1, late, test.took)
 				}
 				require.Equal(t, test.begins, r.heldMessages() > 0)
 			})
@@ -72,7 +75,7 @@ func TestHoldingGoesOnWhileSevenOfTenAreAckedSoon(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			holdingBubble(t, func(t *testing.T, r *rig, c *consumer) {
 				for range 20 {
-					c.handleSome(r, 8, test.late)
+					c.handleSome(r, 8, test.late, 2*holdFor)
 				}
 				require.Equal(t, 8*test.holds, r.heldMessages())
 			})
