@@ -31,6 +31,26 @@ func TestAMessageThatIsPutAside(t *testing.T) {
 			c.ack(c.receive())
 		})
 	})
+	t.Run("has its slot again when it returns, although others are claimed ahead", func(t *testing.T) {
+		bubble(t, func(_ *testing.T, r *rig) {
+			r.config.MaxInFlight, r.config.MaxPrefetch = 1, 10
+			r.store.publish(100)
+			c := r.subscribe()
+			for range 50 {
+				msg := c.receive()
+				time.Sleep(time.Millisecond)
+				c.ack(msg)
+			}
+			returned := c.receive()
+			backend.SetAside(returned.Context(), true)
+			other := c.receive()
+			backend.SetAside(returned.Context(), false)
+			c.ack(other)
+			c.requireNone()
+			c.ack(returned)
+			c.ack(c.receive())
+		})
+	})
 	t.Run("keeps its lease", func(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {
 			r.store.publish(1)

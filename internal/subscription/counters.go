@@ -28,7 +28,7 @@ func (c *Counters) settled(batch []Settlement, missed Missed) {
 	c.Unstored.Add(-int64(len(batch)))
 	c.Lost.Add(int64(len(missed.Lost)))
 	c.Gone.Add(int64(len(missed.Gone)))
-	nothing := make(map[Token]bool, len(missed.Lost)+len(missed.Gone))
+	nothing := map[Token]bool{}
 	for _, tokens := range [...][]Token{missed.Lost, missed.Gone} {
 		for _, token := range tokens {
 			nothing[token] = true

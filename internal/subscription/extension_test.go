@@ -37,6 +37,23 @@ func TestAMessageIsHandledForMaxExtensionAtMost(t *testing.T) {
 	}
 }
 
+func TestMaxExtensionIsExceededByOneCallToTheStoreAtMost(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.config.MaxExtension = lease/3 + time.Second
+		r.store.publish(10)
+		c := r.subscribe()
+		start := time.Now()
+		msg := c.receive()
+		time.Sleep(lease/3 - time.Second)
+		for range 9 {
+			defer c.ack(c.receive())
+		}
+		c.next(extending, fault{reply: 2 * time.Second})
+		requireLost(t, msg)
+		require.Equal(t, lease/3+2*time.Second, time.Since(start))
+	})
+}
+
 func TestAnExtensionOfALeaseThatWasGivenBackDoesNotCostTheNextOne(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.store.publish(1)

@@ -141,6 +141,19 @@ func TestPrefetch(t *testing.T) {
 			require.Equal(t, 10+15, mostHeld(r.store.read()))
 		})
 	})
+	t.Run("takes no more ahead than the consumer handles within 50 ms", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.MaxInFlight, r.config.MaxPrefetch = 1, 100
+			r.store.publish(500)
+			c := r.subscribe()
+			for range 100 {
+				msg := c.receive()
+				time.Sleep(10 * time.Millisecond)
+				c.ack(msg)
+			}
+			require.Equal(t, 1+5, mostHeld(r.store.read()))
+		})
+	})
 	t.Run("of 0 keeps at most MaxInFlight messages from other consumers", func(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {
 			r.store.publish(100)

@@ -22,6 +22,7 @@ func TestHeartbeats(t *testing.T) {
 			c.ack(msg)
 			synctest.Wait()
 			require.ErrorIs(t, msg.Context().Err(), context.Canceled)
+			require.Empty(t, r.log.lines, "there is nothing to report")
 		})
 	})
 	t.Run("renew all leases of a claim in one call, after a third of a lease", func(t *testing.T) {
@@ -76,6 +77,18 @@ func TestAnExtensionThatFails(t *testing.T) {
 			time.Sleep(2 * lease)
 			require.NoError(t, msg.Context().Err())
 			require.Equal(t, 4, r.log.count("cannot extend leases"))
+			c.ack(msg)
+		})
+	})
+	t.Run("leaves time for another one, however long a call may take", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.Lease = operation
+			r.store.publish(1)
+			c := r.subscribe()
+			c.next(extending, fault{wait: hang})
+			msg := c.receive()
+			time.Sleep(2 * operation)
+			require.NoError(t, msg.Context().Err())
 			c.ack(msg)
 		})
 	})

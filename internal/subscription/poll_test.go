@@ -104,6 +104,26 @@ func TestAPolledStore(t *testing.T) {
 			require.Less(t, len(c.seen(claiming))-calls, 100, "it becomes idle again")
 		})
 	})
+	t.Run("is asked when it has said that the next message comes, if that is sooner", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.PollMin, r.config.PollMax = pollMin, time.Hour
+			c := r.subscribe()
+			time.Sleep(24 * time.Hour)
+			r.store.publishDelayed(1, time.Minute)
+			start := time.Now()
+			c.ack(c.receive())
+			require.Equal(t, time.Minute, time.Since(start))
+		})
+	})
+	t.Run("is asked as often although it has said that the next message comes much later", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.PollMin, r.config.PollMax = pollMin, pollMax
+			c := r.subscribe()
+			r.store.publishDelayed(1, 24*time.Hour)
+			time.Sleep(time.Hour)
+			require.InDelta(t, 3600, len(c.seen(claiming)), 360)
+		})
+	})
 	t.Run("is asked at once for more when it gave all that was asked for", func(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {
 			r.config.MaxInFlight = 1
