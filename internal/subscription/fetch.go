@@ -63,7 +63,21 @@ func (s *subscription) obtain(limit int, hold bool) (Claim, error) {
 			return claim, err
 		}
 	}
+	if err := s.storeLate(); err != nil {
+		return Claim{}, err
+	}
 	return s.claim(limit)
+}
+
+// storeLate stores what lost holds have left, except what the next claim carries: it
+// must not be leased before.
+func (s *subscription) storeLate() error {
+	for s.leases.mistrusts() && s.pending.len() > settleBatch {
+		if err := s.storeBatch(context.Background()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *subscription) claim(limit int) (Claim, error) {

@@ -75,3 +75,30 @@ func TestWhoWaitsForRoomHearsOfALostHold(t *testing.T) {
 		require.Len(t, c.seen(holding), holds)
 	})
 }
+
+// Of a subscription that looks again before the outcomes are stored by themselves.
+func TestWhatWasAckedInALostHoldIsNotFetchedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		const n = 1200 // more than one call carries
+		r.config.HoldFor, r.config.MaxInFlight, r.config.Linger = holdFor, 2*n, time.Second
+		r.config.PollMin, r.config.PollMax = pollMin, pollMin
+		v := r.store.viewOf("A")
+		v.polled = true
+		c := r.start(t.Context(), v)
+		for range 10 {
+			r.store.publish(1)
+			c.ack(c.receive())
+		}
+		time.Sleep(2 * time.Second)
+		r.store.publish(n + 1)
+		c.next(finishing, fault{err: errStore})
+		for range n {
+			c.ack(c.receive())
+		}
+		requireLost(t, c.receive())
+		c.ack(c.receive())
+		c.requireNone()
+		time.Sleep(2 * time.Second)
+		require.Empty(t, r.store.ids())
+	})
+}

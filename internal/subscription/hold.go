@@ -108,7 +108,7 @@ func (s *subscription) finish(h *hold) {
 	}
 	s.noteLate(h, err == nil)
 	close(h.over)
-	signal(s.leases.freed)
+	s.leases.forget(h)
 }
 
 func tokensOf(rest []*lease) []Token {

@@ -28,7 +28,7 @@ func (ls *leases) mayHold(ctx context.Context) bool {
 func (ls *leases) wantHold() (wanted, now bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if time.Since(ls.trouble) <= mistrust {
+	if ls.isTroubled() {
 		for _, h := range ls.holds {
 			signal(h.due)
 		}
@@ -90,6 +90,15 @@ func (ls *leases) settleHeld(l *lease, s Settlement) bool {
 	return true
 }
 
+// mistrusts reports whether holding has failed not long ago.
+func (ls *leases) mistrusts() bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.isTroubled()
+}
+
+func (ls *leases) isTroubled() bool { return time.Since(ls.trouble) <= mistrust }
+
 // troubled notes that holding has failed just now.
 func (ls *leases) troubled() {
 	ls.mu.Lock()
@@ -150,7 +159,7 @@ func (ls *leases) leased(h *hold, rest []*lease, tokens []Token, acked int, sent
 			signal(ls.ready)
 		}
 	}
-	ls.forget(h)
+	h.release()
 	signal(ls.gained)
 }
 
@@ -162,12 +171,20 @@ func (ls *leases) broken(h *hold) {
 	for _, l := range h.all {
 		ls.lose(l)
 	}
-	ls.forget(h)
+	h.release()
 }
 
-func (ls *leases) forget(h *hold) {
+// release notes that there are no more outcomes for h to keep.
+func (h *hold) release() {
 	for _, l := range h.all {
 		l.hold = nil
 	}
+}
+
+// forget makes room for another hold. What h leaves to be stored is known by then.
+func (ls *leases) forget(h *hold) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	defer signal(ls.freed)
 	ls.holds = slices.DeleteFunc(ls.holds, func(x *hold) bool { return x == h })
 }
