@@ -107,7 +107,12 @@ func probe(ctx context.Context, db DB, queue string) (layout, error) {
 	if err != nil {
 		return layout{}, err
 	}
-	found.Pooled = conn != nil && isPooled(conn, found.Backend)
+	if conn != nil {
+		found.Pooled = isPooled(conn, found.Backend)
+		if err := speaksUTF8(conn.PgConn()); err != nil {
+			return found, err
+		}
+	}
 	return found, found.check()
 }
 

@@ -112,7 +112,9 @@ func diagnoseServer(op, topic string, pg *pgconn.PgError) (kind error, remedy st
 		return ErrTooOld, "update PGMQ to 1.5 or later: ALTER EXTENSION pgmq UPDATE"
 	case "54000": // program_limit_exceeded
 		return ErrTooLarge, "store it elsewhere and send a reference"
-	case "22P02", "22P05", "22003", "22021": // what jsonb cannot hold
+	case "22P05": // untranslatable_character
+		return ErrInvalidMessage, "its text needs a database with the encoding UTF8"
+	case "22P02", "22003", "22021": // what jsonb cannot hold
 		return ErrInvalidMessage, ""
 	case "53300": // too_many_connections
 		return ErrUnreachable, "make pools smaller, raise max_connections, or put a pooler in front"

@@ -3,9 +3,11 @@ package pgmq
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -67,7 +69,26 @@ func isPooled(conn *pgx.Conn, backend uint32) bool {
 	return conn.PgConn().PID() != backend
 }
 
+// speaksUTF8 returns an error if conn takes the bytes of Go's strings, which are
+// UTF-8, for characters of another encoding. A pool that ezq opens does not; one that
+// the application opens is in the encoding that the server, the database or the role
+// has by default. SQL_ASCII is none: the bytes pass as they are.
+func speaksUTF8(conn *pgconn.PgConn) error {
+	client, server := conn.ParameterStatus("client_encoding"), conn.ParameterStatus("server_encoding")
+	passes := client == "SQL_ASCII" && (server == "UTF8" || server == "SQL_ASCII")
+	if client == "UTF8" || client == "" || passes {
+		return nil
+	}
+	return &Error{
+		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the connection has the client_encoding %s, which would change what is published", client),
+		Remedy: "add client_encoding=UTF8 to the database URL of the pool",
+	}
+}
+
+// setDefaults sets what ezq's own connections need. The encoding is not a default: Go
+// has no strings in another one.
 func setDefaults(config *pgxpool.Config) {
+	config.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}

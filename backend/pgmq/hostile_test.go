@@ -2,6 +2,7 @@ package pgmq_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -43,33 +45,32 @@ func refuseToRead(t *testing.T, pool *pgxpool.Pool, code string) {
 
 func TestAMessageThatCannotBeReadDoesNotBlockTheQueue(t *testing.T) {
 	t.Parallel()
+	const refused = `select pgmq.send('t', '"` + unreadableText + `"')`
 	for _, test := range []struct {
 		name, sql, reason string
 	}{
 		{"larger than MaxMessage when it is read", bomb(50), "MaxMessage is 1048576"},
-		{"larger than PostgreSQL can read", bomb(9000), "SQLSTATE 54000"},
 		{"larger than MaxMessage", `select pgmq.send('t', to_jsonb(repeat('x', 2000000)))`, "the message has 2000002 bytes"},
 		{"with headers that are", `select pgmq.send('t', '1', jsonb_build_object('k', repeat('x', 2000000)))`, "the message has 20000"},
+		{"larger than PostgreSQL can read", refused, "SQLSTATE 54000"},
+		{"nested deeper than it can read", refused, "SQLSTATE 54001"},
+		{"damaged", refused, "SQLSTATE XX001"},
+		{"with a damaged index", refused, "SQLSTATE XX002"},
+		{"not in the encoding of the client", refused, "SQLSTATE 22021"},
+		{"with characters that the client has not", refused, "SQLSTATE 22P05"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			logged := &warnings{}
-			queue, pool := open(t, pgmq.Config{
-				Logger:     slog.New(logged),
-				Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20},
-			})
+			queue, pool := open(t, pgmq.Config{Logger: slog.New(logged), Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+			if code, ok := strings.CutPrefix(test.reason, "SQLSTATE "); ok && test.sql == refused {
+				refuseToRead(t, pool, code)
+			}
 			require.NoError(t, queue.SubscribeInitialize("t"))
 			publish(t, queue, "before")
 			execute(t, pool, test.sql)
 			publish(t, queue, "after")
-			got := map[string]bool{}
-			messages := subscribe(t, queue)
-			for range 2 {
-				msg := receive(t, messages)
-				got[msg.UUID] = true
-				msg.Ack()
-			}
-			require.Equal(t, map[string]bool{"before": true, "after": true}, got)
+			requireReceived(t, queue, "before", "after")
 			requireCount(t, pool, "pgmq.q_t", 0)
 			requireCount(t, pool, "pgmq.a_t", 1)
 			require.Contains(t, get[string](t, pool, "select min(headers->>'reason_poisoned') from pgmq.a_t"), test.reason)
@@ -79,6 +80,31 @@ func TestAMessageThatCannotBeReadDoesNotBlockTheQueue(t *testing.T) {
 	}
 }
 
+// requireReceived receives and acks these messages, in any order.
+func requireReceived(t *testing.T, queue message.Subscriber, ids ...string) {
+	t.Helper()
+	messages := subscribe(t, queue)
+	var got []string
+	for range ids {
+		msg := receive(t, messages)
+		got = append(got, msg.UUID)
+		msg.Ack()
+	}
+	require.ElementsMatch(t, ids, got)
+}
+
+// It takes PostgreSQL seconds to find out, so elsewhere refuseToRead says it at once.
+func TestPostgreSQLSaysThatAMessageIsLargerThanItCanRead(t *testing.T) {
+	t.Parallel()
+	_, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('t')")
+	execute(t, pool, bomb(9000))
+	_, err := pool.Exec(t.Context(), "select message::text from pgmq.q_t")
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, "54000", pg.Code)
+}
+
 func TestAMessageThatCanNeitherBeReadNorArchivedIsPutAside(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
@@ -86,7 +112,7 @@ func TestAMessageThatCanNeitherBeReadNorArchivedIsPutAside(t *testing.T) {
 	require.NoError(t, owner.SubscribeInitialize("t"))
 	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select on pgmq.topic_bindings to {role}",
 		"grant select, update, delete on pgmq.q_t to {role}")
-	execute(t, pool, bomb(1000))
+	execute(t, pool, bomb(50))
 	publish(t, owner, "after")
 	queue := openAt(t, role, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
 	msg := receive(t, subscribe(t, queue))

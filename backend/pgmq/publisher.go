@@ -139,6 +139,11 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 	}
 	send := func(ctx context.Context, batch rows) error { return p.send(ctx, topic, batch) }
 	if p.inTx {
+		if tx, ok := p.db.(pgx.Tx); ok && tx.Conn() != nil { // not every one is looked up with this connection
+			if err := speaksUTF8(tx.Conn().PgConn()); err != nil {
+				return err
+			}
+		}
 		return send(ctx, encoded)
 	}
 	return p.commits.write(ctx, topic, encoded, send)

@@ -32,7 +32,8 @@ var (
 //
 // The queue opens connections as it needs them: for publishing up to the
 // pool_max_conns of the URL (pgx's default: 4, or the number of CPUs), for
-// subscriptions up to SubscriberConfig.Connections. Close closes them all.
+// subscriptions up to SubscriberConfig.Connections. Close closes them all. Their
+// client_encoding is UTF8, whatever the URL says.
 //
 // An error is an [*Error] of the kind [ErrInvalidConfig], [ErrUnreachable],
 // [ErrAuthentication], [ErrPermission], [ErrNotInstalled] or [ErrTooOld]. It
@@ -58,7 +59,8 @@ func Open(ctx context.Context, url string, config Config) (*Queue, error) {
 // New returns a queue that publishes through pool, which stays the caller's.
 // Subscriptions connect as pool does, but on connections of their own: see
 // SubscriberConfig.Connections. New does not connect: a server that lacks
-// something is reported by the first Publish or Subscribe.
+// something is reported by the first Publish or Subscribe, and so is a pool whose
+// client_encoding is not UTF8, through which nothing is published.
 func New(pool *pgxpool.Pool, config Config) (*Queue, error) {
 	config, err := config.withDefaults()
 	if err != nil {

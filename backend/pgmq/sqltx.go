@@ -13,7 +13,8 @@ import (
 )
 
 // InSQL is [Queue.In] for a transaction of database/sql, with any driver for
-// PostgreSQL.
+// PostgreSQL. The driver's connections must have the client_encoding UTF8, which is
+// not checked: set it in their URL where the database or the role has another one.
 func (q *Queue) InSQL(tx *sql.Tx) *Publisher {
 	return q.publisher.in(sqlTx{tx, q.pool})
 }

@@ -39,22 +39,24 @@ func URL(tb testing.TB) string {
 }
 
 // Database creates a database with PGMQ in it and returns its URL. It is dropped when the test
-// ends, even if connections to it are still open.
-func Database(tb testing.TB) string {
+// ends, even if connections to it are still open. The options are those of CREATE DATABASE:
+//
+//	pgtest.Database(t, "encoding 'LATIN1' locale 'C' template template0")
+func Database(tb testing.TB, options ...string) string {
 	tb.Helper()
-	database := EmptyDatabase(tb)
+	database := EmptyDatabase(tb, options...)
 	installPGMQ(tb, database)
 	return database
 }
 
 // EmptyDatabase is Database without PGMQ.
-func EmptyDatabase(tb testing.TB) string {
+func EmptyDatabase(tb testing.TB, options ...string) string {
 	tb.Helper()
 	server := URL(tb)
 	name := "ezq_test_" + strings.ToLower(rand.Text())
 	quoted := pgx.Identifier{name}.Sanitize()
 
-	execute(tb.Context(), tb, server, "create database "+quoted)
+	execute(tb.Context(), tb, server, "create database "+quoted+" "+strings.Join(options, " "))
 	tb.Cleanup(func() {
 		execute(context.Background(), tb, server, "drop database "+quoted+" with (force)")
 	})
