@@ -157,6 +157,7 @@ func TestALeaseThatTheStoreHasGivenAway(t *testing.T) {
 			requireLost(t, msg)
 			require.Equal(t, lease/3, time.Since(start))
 			require.NoError(t, kept.Context().Err())
+			synctest.Wait()
 			require.Equal(t, 1, r.log.count("leases were lost"))
 			c.ack(kept)
 			r.store.settle("competitor", ackOf(stolen))
