@@ -3,6 +3,8 @@ package ezq_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -93,6 +95,37 @@ func TestAnAttachedRouterLetsItsHandlersFinish(t *testing.T) {
 	within(t, finished, "the handler learns of the end and goes on")
 	require.NoError(t, queue.Close())
 }
+
+func TestAnAttachedRouterReportsThatItHadToInterruptHandlers(t *testing.T) {
+	t.Parallel()
+	queue := memory.NewWith(memory.Config{Logger: quiet()})
+	reported := make(chan struct{})
+	report := onLine(func(line string) {
+		if strings.Contains(line, "the router has stopped") && strings.Contains(line, ezq.ErrDrainTimeout.Error()) {
+			close(reported)
+		}
+	})
+	router := ezq.NewRouter(queue, ezq.Config{DrainTimeout: time.Millisecond, Logger: slog.New(slog.NewTextHandler(report, nil))})
+	begun := make(chan struct{})
+	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+		close(begun)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	w := watermillRouter(t)
+	require.NoError(t, router.Attach(w))
+	go func() { _ = w.Run(context.Background()) }()
+	publish(t, queue, orderPlaced{1})
+	within(t, begun, "the handler begins")
+	require.NoError(t, w.Close())
+	within(t, reported, "the log tells of the handler")
+	require.NoError(t, queue.Close())
+}
+
+// onLine is a writer for a log.
+type onLine func(line string)
+
+func (f onLine) Write(p []byte) (int, error) { f(string(p)); return len(p), nil }
 
 func TestAControlEventStopsAnAttachedRouterAndNoOtherHandlers(t *testing.T) {
 	t.Parallel()

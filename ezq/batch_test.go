@@ -73,6 +73,30 @@ func TestABatchIsHandledWhenItIsFullOrHasLingered(t *testing.T) {
 	})
 }
 
+func TestABatchIsFullWith100EventsUnlessToldOtherwise(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		var got batches
+		ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error { got.note(events); return nil })
+		publishOrders(t, queue, 250)
+		runFor(t, router, time.Hour)
+		require.Equal(t, []int{100, 100, 50}, got.sizes())
+	})
+}
+
+func TestABatchWithoutLingerWaitsForNobody(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		start := time.Now()
+		var took time.Duration
+		ezq.HandleBatch(router, func(context.Context, []orderPlaced) error { took = time.Since(start); return nil }, ezq.Linger(0))
+		publishOrders(t, queue, 3)
+		runFor(t, router, time.Hour)
+		require.Zero(t, took)
+		require.Empty(t, left(t, queue))
+	})
+}
+
 func TestWhatABatchReturnsDecidesAboutItsEvents(t *testing.T) {
 	for _, test := range []struct {
 		name    string

@@ -35,7 +35,7 @@ func reason(text string) string {
 		return clean
 	}
 	end := min(len(clean), maxReason-len(more))
-	for end > 0 && end < len(clean) && !utf8.RuneStart(clean[end]) {
+	for end < len(clean) && !utf8.RuneStart(clean[end]) {
 		end--
 	}
 	return clean[:end] + more

@@ -25,6 +25,23 @@ func TestMemoryIsBounded(t *testing.T) {
 			require.Equal(t, 5, mostHeld(r.store.read()))
 		})
 	})
+	t.Run("also after there was nothing to claim, and as many are claimed at once as fit", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.MaxInFlightBytes = 5_000
+			r.store.size = 1_000
+			c := r.subscribe()
+			r.store.publish(1)
+			c.ack(c.receive())
+			time.Sleep(time.Second)
+			claims := len(c.seen(claiming))
+			r.store.publish(10)
+			for range 10 {
+				c.ack(c.receive())
+			}
+			require.Equal(t, 5, mostHeld(r.store.read()))
+			require.Equal(t, 5, c.seen(claiming)[claims].limit)
+		})
+	})
 	t.Run("also while nothing is settled, and claiming goes on when something is", func(t *testing.T) {
 		bubble(t, func(_ *testing.T, r *rig) {
 			r.config.MaxInFlightBytes = 10 * 1_000

@@ -65,6 +65,23 @@ func TestHoldingBeginsWhenNineOfTenAreAckedSoon(t *testing.T) {
 	}
 }
 
+// What waits for longer than its hold lasts is leased after all.
+func TestLessIsClaimedAheadWhereItIsHeld(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.config.HoldFor, r.config.MaxInFlight, r.config.MaxPrefetch = holdFor, 2, 100
+		r.store.publish(1000)
+		c := r.subscribe()
+		for range 500 {
+			msg := c.receive()
+			time.Sleep(time.Millisecond)
+			c.ack(msg)
+		}
+		require.Positive(t, r.heldMessages())
+		const leased = 50 // a message each millisecond: see TestPrefetch
+		require.Less(t, mostHeld(r.store.read()), leased-leased/5)
+	})
+}
+
 func TestHoldingGoesOnWhileSevenOfTenAreAckedSoon(t *testing.T) {
 	for name, test := range map[string]struct{ late, holds int }{
 		"for ever if one of eight is late":          {late: 1, holds: 20},

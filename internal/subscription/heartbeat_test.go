@@ -2,6 +2,7 @@ package subscription_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,6 +81,20 @@ func TestAnExtensionThatFails(t *testing.T) {
 			c.ack(msg)
 		})
 	})
+	for length, pause := range map[time.Duration]time.Duration{lease: time.Second, lease / 10: lease / 100} {
+		t.Run(fmt.Sprintf("of %v is tried again after %v", length, pause), func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				r.config.Lease = length
+				r.store.publish(1)
+				c := r.subscribe()
+				c.next(extending, fault{err: errStore}, fault{err: errStore})
+				msg := c.receive()
+				time.Sleep(length)
+				require.Equal(t, []time.Duration{pause, pause}, c.pauses(extending)[:2])
+				c.ack(msg)
+			})
+		})
+	}
 	t.Run("leaves time for another one, however long a call may take", func(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {
 			r.config.Lease = operation
@@ -142,6 +157,7 @@ func TestALeaseThatTheStoreHasGivenAway(t *testing.T) {
 			requireLost(t, msg)
 			require.Equal(t, lease/3, time.Since(start))
 			require.NoError(t, kept.Context().Err())
+			synctest.Wait()
 			require.Equal(t, 1, r.log.count("leases were lost"))
 			c.ack(kept)
 			r.store.settle("competitor", ackOf(stolen))

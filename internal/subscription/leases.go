@@ -80,21 +80,19 @@ func newLeases(config Config) *leases {
 // lease returns a lease for each message that was asked for at sent. Their contexts
 // get their values from parent.
 func (ls *leases) lease(parent context.Context, claimed []Lease, sent time.Time) []*lease {
-	const block = 16 // leases in one allocation; they are freed together, so not too many
-	all := make([]*lease, len(claimed))
-	var free []lease
-	for i, c := range claimed {
-		if len(free) == 0 {
-			free = make([]lease, min(block, len(claimed)-i))
+	const together = 16 // leases in one allocation; they are freed together, so not too many
+	all := make([]*lease, 0, len(claimed))
+	for some := range slices.Chunk(claimed, together) {
+		block := make([]lease, len(some))
+		for i, c := range some {
+			l := &block[i]
+			ctx, cancel := context.WithCancelCause(backend.WithDelivery(parent, c.Delivery))
+			c.Message.SetContext(ctx)
+			c.Delivery.Keeper = l
+			l.Lease, l.cancel, l.all, l.since = c, cancel, ls, sent
+			l.extended(sent, ls.config.Lease)
+			all = append(all, l)
 		}
-		l := &free[0]
-		free = free[1:]
-		ctx, cancel := context.WithCancelCause(backend.WithDelivery(parent, c.Delivery))
-		c.Message.SetContext(ctx)
-		c.Delivery.Keeper = l
-		l.Lease, l.cancel, l.all, l.since = c, cancel, ls, sent
-		l.extended(sent, ls.config.Lease)
-		all[i] = l
 	}
 	return all
 }
@@ -151,14 +149,13 @@ func (ls *leases) next(ctx context.Context) (*lease, bool) {
 	return nil, false
 }
 
-// putBack undoes next.
+// putBack undoes next at the end, when nobody needs the slot any more.
 func (ls *leases) putBack(l *lease) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.byID[l.ID] != l {
 		return // lost meanwhile
 	}
-	ls.slots--
 	l.phase = waiting
 	ls.queue = slices.Insert(ls.queue, 0, l)
 }

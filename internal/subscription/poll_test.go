@@ -104,6 +104,14 @@ func TestAPolledStore(t *testing.T) {
 			require.Less(t, len(c.seen(claiming))-calls, 100, "it becomes idle again")
 		})
 	})
+	t.Run("may be asked as often as there are nanoseconds", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.config.PollMin, r.config.PollMax = 1, 1
+			c := r.subscribe()
+			time.Sleep(100)
+			require.InDelta(t, 100, len(c.seen(claiming)), 1)
+		})
+	})
 	t.Run("is asked when it has said that the next message comes, if that is sooner", func(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {
 			r.config.PollMin, r.config.PollMax = pollMin, time.Hour

@@ -58,6 +58,17 @@ func TestAMessageThatNobodyReceives(t *testing.T) {
 			c.ack(c.receive())
 		})
 	})
+	t.Run("is left to others also if the last one was received when it was claimed", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.publish(2)
+			c := r.subscribe()
+			received := c.receive()
+			time.Sleep(lease + time.Second - 1)
+			require.Len(t, r.store.read(claimed), 2)
+			c.ack(received)
+			c.ack(c.receive())
+		})
+	})
 	t.Run("is kept until then by heartbeats", func(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {
 			r.store.publish(1)
