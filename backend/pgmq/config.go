@@ -93,7 +93,8 @@ type SubscriberConfig struct {
 	// price is that a connection which is lost gives back at once the messages that it
 	// held, and handlers may still have: they are delivered twice, where leases would
 	// have outlived it. Then, too, what was acked in the last 50 milliseconds is
-	// delivered again if another consumer gets it before its ack can be stored.
+	// delivered again if anybody, this subscription included, gets it before its ack
+	// can be stored.
 	//
 	// Nothing is held with a MaxInFlight of 1, with SyncAck, by a subscription that has
 	// handlers with [Queue.InTx], in the ten seconds after a hold was lost, and while
