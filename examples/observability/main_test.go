@@ -50,8 +50,8 @@ func report(t *testing.T, databaseURL string) (spans []span, rest string) {
 
 func TestTracesAndMetricsGoToTheOutputAndToPrometheus(t *testing.T) {
 	t.Parallel()
-	for name, database := range map[string]func(testing.TB) string{
-		"in memory": func(testing.TB) string { return "" }, "on PGMQ": pgtest.Database,
+	for name, database := range map[string]func(testing.TB, ...string) string{
+		"in memory": func(testing.TB, ...string) string { return "" }, "on PGMQ": pgtest.Database,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
