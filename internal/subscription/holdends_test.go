@@ -46,7 +46,7 @@ func TestAHoldEndsEarly(t *testing.T) {
 }
 
 func TestAThirdHoldWaitsForTheFirst(t *testing.T) {
-	holdingBubble(t, func(t *testing.T, r *rig, c *consumer) {
+	holdingBubble(t, func(_ *testing.T, r *rig, c *consumer) {
 		var open []*message.Message
 		for range 2 {
 			r.store.publish(2)
@@ -57,7 +57,7 @@ func TestAThirdHoldWaitsForTheFirst(t *testing.T) {
 		c.requireNone()
 		time.Sleep(holdFor/2 - 1)
 		c.requireNone()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		open = append(open, c.receive(), c.receive())
 		synctest.Wait()
 		for _, msg := range open {

@@ -108,7 +108,7 @@ func TestAPolledStore(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {
 			r.config.PollMin, r.config.PollMax = 1, 1
 			c := r.subscribe()
-			time.Sleep(100)
+			time.Sleep(100 * time.Nanosecond)
 			require.InDelta(t, 100, len(c.seen(claiming)), 1)
 		})
 	})
