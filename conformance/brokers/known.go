@@ -127,7 +127,6 @@ func rabbitKnown() map[string]string {
 		"redelivery/a nacked message comes back":    redelivered,
 		"topics/an odd name works or is refused": "the exchange without a name is the one that RabbitMQ has for publishing to a " +
 			"queue by its name: what is published to the topic \"\" is dropped.",
-		"hostile input/odd metadata":               "the key of an AMQP header has 255 bytes at most; the client cuts longer ones without an error.",
 		"control events/InterruptEvent interrupts": oneAtATime,
 	}
 }
