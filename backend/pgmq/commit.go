@@ -32,31 +32,9 @@ type lane struct {
 type call struct {
 	ctx    context.Context
 	rows   rows
-	load   load
 	lead   chan struct{} // closed when this call is to write for all
 	result chan error
 }
-
-// load is how much a statement carries.
-type load struct{ messages, bytes int }
-
-// What a statement carries for several calls, at most. One that is larger keeps the other cores of
-// the server idle: without a bound, 32 goroutines that publish 20 KiB each needed 1.9 times as long
-// as INSERTs of their own; with 32 KiB 1.5, with 64 KiB 1.1, with 256 KiB 1.3 (BenchmarkPublish).
-const (
-	maxShared      = 1000
-	maxSharedBytes = 64 << 10
-)
-
-func (l load) and(other load) load {
-	return load{l.messages + other.messages, l.bytes + other.bytes}
-}
-
-func (l load) without(other load) load {
-	return load{l.messages - other.messages, l.bytes - other.bytes}
-}
-
-func (l load) fits() bool { return l.messages <= maxShared && l.bytes <= maxSharedBytes }
 
 func newGroupCommit() *groupCommit {
 	return &groupCommit{lanes: map[string]*lane{}}
@@ -67,7 +45,6 @@ type writer func(ctx context.Context, rows rows) error
 
 // write stores rows with write, alone or together with those of others.
 func (g *groupCommit) write(ctx context.Context, topic string, rows rows, write writer) error {
-	load := rows.load()
 	g.mu.Lock()
 	l := g.lanes[topic]
 	if l == nil {
@@ -80,8 +57,8 @@ func (g *groupCommit) write(ctx context.Context, topic string, rows rows, write 
 		defer g.passOn(l)
 		return write(ctx, rows)
 	}
-	c := &call{ctx: ctx, rows: rows, load: load, lead: make(chan struct{}), result: make(chan error, 1)}
-	if !l.load.and(load).fits() {
+	c := &call{ctx: ctx, rows: rows, lead: make(chan struct{}), result: make(chan error, 1)}
+	if !l.load.and(rows.load).fits() {
 		l.writers++
 		g.mu.Unlock()
 		return g.leadShared(l, c, write)
@@ -101,13 +78,13 @@ func (g *groupCommit) write(ctx context.Context, topic string, rows rows, write 
 
 func (l *lane) add(c *call) {
 	l.waiting = append(l.waiting, c)
-	l.load = l.load.and(c.load)
+	l.load = l.load.and(c.rows.load)
 }
 
 func (l *lane) remove(i int) *call {
 	c := l.waiting[i]
 	l.waiting = slices.Delete(l.waiting, i, i+1)
-	l.load = l.load.without(c.load)
+	l.load = l.load.without(c.rows.load)
 	return c
 }
 
@@ -173,13 +150,13 @@ func (g *groupCommit) leadShared(l *lane, leader *call, write writer) error {
 func (g *groupCommit) take(l *lane, leader *call) []*call {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n, carried := 0, leader.load
-	for n < len(l.waiting) && carried.and(l.waiting[n].load).fits() {
-		carried = carried.and(l.waiting[n].load)
+	n, carried := 0, leader.rows.load
+	for n < len(l.waiting) && carried.and(l.waiting[n].rows.load).fits() {
+		carried = carried.and(l.waiting[n].rows.load)
 		n++
 	}
 	calls := append([]*call{leader}, l.waiting[:n]...)
 	l.waiting = slices.Delete(l.waiting, 0, n)
-	l.load = l.load.and(leader.load).without(carried)
+	l.load = l.load.and(leader.rows.load).without(carried)
 	return calls
 }

@@ -40,7 +40,10 @@ func (r *recording) write(ctx context.Context, batch rows) error {
 }
 
 func oneRow(message string) rows {
-	return rows{messages: []string{message}, headers: []string{""}, delays: []int64{0}, times: []*time.Time{nil}}
+	return rows{
+		messages: []string{message}, headers: []string{""}, delays: []int64{0}, times: []*time.Time{nil},
+		load: load{messages: 1, bytes: len(message)},
+	}
 }
 
 func TestConcurrentPublishesShareAStatement(t *testing.T) {

@@ -19,6 +19,7 @@ type rows struct {
 	headers  []string
 	delays   []int64 // µs
 	times    []*time.Time
+	load     load
 }
 
 // encode turns messages into rows. It refuses what could not be stored, or not
@@ -42,24 +43,17 @@ func encode(msgs []*message.Message, maxPayload int) (rows, error) {
 			return rows{}, err
 		}
 	}
-	return r, r.load().check()
+	return r, r.load.check()
 }
 
 func (r *rows) len() int { return len(r.messages) }
-
-func (r *rows) load() load {
-	carried := load{messages: r.len()}
-	for i := range r.messages {
-		carried.bytes += len(r.messages[i]) + len(r.headers[i])
-	}
-	return carried
-}
 
 func (r *rows) append(other rows) {
 	r.messages = append(r.messages, other.messages...)
 	r.headers = append(r.headers, other.headers...)
 	r.delays = append(r.delays, other.delays...)
 	r.times = append(r.times, other.times...)
+	r.load = r.load.and(other.load)
 }
 
 func (r *rows) set(i int, msg *message.Message, maxPayload int) error {
@@ -82,6 +76,7 @@ func (r *rows) set(i int, msg *message.Message, maxPayload int) error {
 	var encoding string
 	r.messages[i], encoding = encodePayload(metadata, msg.Payload)
 	r.headers[i], err = encodeHeaders(msg.UUID, metadata, encoding)
+	r.load = r.load.and(load{messages: 1, bytes: len(r.messages[i]) + len(r.headers[i])})
 	return err
 }
 
@@ -90,27 +85,6 @@ func tooLarge(size, limit int) error {
 		Kind:   ErrTooLarge,
 		Cause:  fmt.Errorf("the payload has %d bytes, and the limit is %d", size, limit),
 		Remedy: "store it elsewhere and send a reference, or raise MaxPayload",
-	}
-}
-
-// maxStatement is how many bytes PostgreSQL takes of the parameters of a statement
-// (PQ_LARGE_MESSAGE_LIMIT in its libpq.h). A message takes more of them than its payload and its
-// headers: four lengths, two versions of jsonb, its delay and its time.
-const (
-	maxStatement     = 1<<30 - 2
-	alongsideMessage = 4*4 + 2 + 8 + 8
-	alongside        = 4096 // the arrays themselves, and room
-)
-
-// check returns an error if a statement cannot carry that much.
-func (l load) check() error {
-	if l.bytes+l.messages*alongsideMessage+alongside <= maxStatement {
-		return nil
-	}
-	return &Error{
-		Kind:   ErrTooLarge,
-		Cause:  fmt.Errorf("%d messages have %d bytes together, and PostgreSQL takes 1 GiB at a time", l.messages, l.bytes),
-		Remedy: "publish them in several calls, each of which stores all of its messages or none",
 	}
 }
 
