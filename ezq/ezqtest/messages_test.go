@@ -72,13 +72,17 @@ This has happened:
 	waits         paid on topic "ezq"`,
 		},
 		"another one": {
-			func(f *Flow) { f.Publish(paid{7}); Published[paid](f).Equal(paid{8}) },
+			func(f *Flow) { f.Publish(paid{7}); f.Settle(); Published[paid](f).Equal(paid{8}) },
 			`ezqtest: the paid that was published at place 1 is another one
 	want {Order:8}
 	got  {Order:7}
 This has happened:
 	published     {"_type":"paid","Order":7} on topic "ezq"
-	waits         paid on topic "ezq"`,
+	published     {"_type":"invoiced","Order":7} on topic "ezq"
+	handled       {"_type":"paid","Order":7} on topic "ezq"
+	published     {"_type":"mailed","Order":7} on topic "mail"
+	handled       {"_type":"invoiced","Order":7} on topic "ezq"
+	waits         mailed on topic "mail", on which the router has no handlers`,
 		},
 		"one that is missing": {
 			func(f *Flow) { Published[paid](f).Equal(paid{8}) },
