@@ -63,17 +63,21 @@ func (s *subscription) obtain(limit int, hold bool) (Claim, error) {
 			return claim, err
 		}
 	}
-	if err := s.storeLate(); err != nil {
-		return Claim{}, err
+	if s.leases.mistrusts() {
+		s.pending.begin()
+		defer s.pending.end()
+		if err := s.storeLate(); err != nil {
+			return Claim{}, err
+		}
 	}
 	return s.claim(limit)
 }
 
-// storeLate stores what lost holds have left, except what the next claim carries: it
-// must not be leased before.
+// storeLate stores what lost holds have left, except what the next claim carries: no
+// message may be claimed while its ack is under way, or it would be delivered again.
 func (s *subscription) storeLate() error {
-	for s.leases.mistrusts() && s.pending.len() > settleBatch {
-		if err := s.storeBatch(context.Background()); err != nil {
+	for s.pending.len() > settleBatch {
+		if err := s.storeNext(context.Background()); err != nil {
 			return err
 		}
 	}

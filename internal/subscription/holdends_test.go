@@ -65,3 +65,18 @@ func TestAThirdHoldWaitsForTheFirst(t *testing.T) {
 		}
 	})
 }
+
+// The message would be leased first, and delivered again.
+func TestNothingIsFetchedWhileTheAckOfALostHoldIsUnderWay(t *testing.T) {
+	holdingBubble(t, func(t *testing.T, r *rig, c *consumer) {
+		r.store.publish(1)
+		msg := c.receive()
+		c.next(finishing, fault{err: errStore})
+		c.next(holding, fault{err: errStore}, fault{err: errStore}) // until the subscription knows of the loss
+		c.next(settling, fault{wait: latency})
+		c.ack(msg)
+		time.Sleep(time.Second)
+		c.requireNone()
+		require.Empty(t, r.store.ids())
+	})
+}

@@ -86,6 +86,13 @@ func (s *subscription) flushAll() {
 
 // storeBatch stores one batch of outcomes.
 func (s *subscription) storeBatch(ctx context.Context) error {
+	s.pending.begin()
+	defer s.pending.end()
+	return s.storeNext(ctx)
+}
+
+// storeNext is storeBatch for whoever has begun.
+func (s *subscription) storeNext(ctx context.Context) error {
 	batch := s.pending.take(settleBatch)
 	if len(batch) == 0 {
 		return nil
@@ -113,14 +120,23 @@ func (s *subscription) stored(batch []Settlement, missed Missed) {
 // pending is the outcomes that are not stored yet.
 type pending struct {
 	added chan struct{} // holds a token when there may be something to store
+	turn  chan struct{} // holds a token while nobody stores anything
 
 	mu    sync.Mutex
 	queue []Settlement
 }
 
 func newPending() *pending {
-	return &pending{added: make(chan struct{}, 1)}
+	p := &pending{added: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
+	p.end()
+	return p
 }
+
+// begin waits until nothing that was taken is under way, and keeps others from taking
+// anything until end. A claim that carries outcomes does without, unless a hold was lost.
+func (p *pending) begin() { <-p.turn }
+
+func (p *pending) end() { p.turn <- struct{}{} }
 
 func (p *pending) add(s Settlement) {
 	p.mu.Lock()
