@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -42,7 +43,10 @@ func asDocumented() natsMode {
 func repaired() natsMode {
 	mode := asDocumented()
 	mode.name = "ManualAck, consumers of its own"
-	mode.options = append(mode.options, nats.ManualAck())
+	// watermill-nats appends the name of the durable consumer to this slice (connection.go,
+	// QueueSubscribe): where it has room for one more, subscriptions that begin at the
+	// same time overwrite each other's.
+	mode.options = slices.Clip(append(mode.options, nats.ManualAck()))
 	mode.provision = true
 	return mode
 }
