@@ -82,9 +82,9 @@ func defaultSchemaKnown() map[string]string {
 // natsKnown holds however watermill-nats is set up.
 func natsKnown(ofMode map[string]string) map[string]string {
 	known := map[string]string{
-		"payload/any text in metadata": "metadata are NATS headers (NATSMarshaler), whose keys are written as in HTTP: those that " +
-			"are not tokens of it are dropped without an error. The GobMarshaler keeps them.",
-		"hostile input/odd metadata": "as above: a key that is no token of HTTP is dropped without an error.",
+		"payload/any text in metadata": "metadata are NATS headers (NATSMarshaler), whose keys are written as in HTTP: nats.go " +
+			"1.55 refuses those that are not tokens of it, and 1.37, which watermill-nats asks for, drops them without an error. " +
+			"The GobMarshaler keeps them.",
 		"payload/the id is the publisher's": "TrackMsgId, which its documentation recommends, drops a second message with the " +
 			"same id for two minutes.",
 		"control events/InterruptEvent interrupts": oneAtATime,
