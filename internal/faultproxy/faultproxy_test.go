@@ -95,6 +95,18 @@ func requireReset(t *testing.T, conn net.Conn) {
 	require.True(t, errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF), "%v", err)
 }
 
+// requireRefused requires that a new connection is reset, which may be seen before it is made.
+func requireRefused(t *testing.T, proxy *faultproxy.Proxy) {
+	t.Helper()
+	conn, err := net.Dial("tcp", proxy.Address())
+	if err != nil {
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+		return
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	requireReset(t, conn)
+}
+
 func TestWithoutFaultsEverythingPasses(t *testing.T) {
 	t.Parallel()
 	proxy, _ := start(t)
@@ -182,10 +194,7 @@ func TestRefusedConnectionsAreReset(t *testing.T) {
 	old := dial(t, proxy)
 	requireEcho(t, old)
 	proxy.Refuse()
-	if refused, err := net.Dial("tcp", proxy.Address()); err == nil { // or it was reset already
-		t.Cleanup(func() { _ = refused.Close() })
-		requireReset(t, refused)
-	}
+	requireRefused(t, proxy)
 	requireEcho(t, old)
 	proxy.Heal()
 	requireEcho(t, dial(t, proxy))
@@ -211,5 +220,5 @@ func TestNewConnectionsGoToTheNewTarget(t *testing.T) {
 	require.EqualValues(t, 1, before.Load())
 	require.EqualValues(t, 1, after.Load())
 	proxy.SetTarget("127.0.0.1:1")
-	requireReset(t, dial(t, proxy))
+	requireRefused(t, proxy)
 }
