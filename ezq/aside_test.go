@@ -3,6 +3,7 @@ package ezq_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,6 +59,40 @@ func ExampleStepAside() {
 	// order 2
 	// order 1
 	// <nil>
+}
+
+// leaving is a middleware that works for a second, and steps aside until so many minutes
+// after start as it has seen events.
+func leaving(start time.Time) message.HandlerMiddleware {
+	var seen atomic.Int64
+	return func(next message.HandlerFunc) message.HandlerFunc {
+		return func(msg *message.Message) ([]*message.Message, error) {
+			until := start.Add(time.Duration(seen.Add(1)) * time.Minute)
+			time.Sleep(time.Second)
+			err := ezq.StepAside(msg.Context(), func() error { time.Sleep(time.Until(until)); return nil })
+			if err != nil {
+				return nil, err
+			}
+			return next(msg)
+		}
+	}
+}
+
+func TestMoreIsTakenAsSoonAsFewerThanTenHaveSteppedAside(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		var mails, orders gauge
+		start := time.Now()
+		ezq.Handle(router, func(context.Context, mailDue) error { mails.during(0); return nil }, ezq.With(leaving(start)))
+		ezq.Handle(router, func(context.Context, orderPlaced) error { orders.during(0); return nil })
+		for i := range 11 { // the last one has its slot before the tenth waits
+			publish(t, queue, mailDue{i})
+		}
+		publish(t, queue, orderPlaced{1})
+		runFor(t, router, time.Hour)
+		require.Equal(t, 2*time.Minute, orders.lastAfter(start))
+		require.EqualValues(t, 11, mails.total.Load())
+	})
 }
 
 func TestWhatHasSteppedAsideGoesBackWhenTheRouterStops(t *testing.T) {

@@ -205,6 +205,33 @@ func TestMiddlewareRunsFromTheOutsideIn(t *testing.T) {
 	})
 }
 
+// Nobody would publish them.
+func TestAMiddlewareThatReturnsMessagesHasFailed(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		says string
+	}{
+		"and is told to publish them itself": {nil, "call Publish instead"},
+		"with its own error if it has one":   {errBoom, "boom"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				var log bytes.Buffer
+				router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				router.Use(func(message.HandlerFunc) message.HandlerFunc {
+					return func(msg *message.Message) ([]*message.Message, error) { return []*message.Message{msg}, test.err }
+				})
+				handle(router)
+				publish(t, queue, orderPlaced{1})
+				runFor(t, router, time.Second/2)
+				require.EqualValues(t, 1, router.Stats()["ezq"].Failed)
+				require.Contains(t, log.String(), test.says)
+				require.Len(t, left(t, queue), 1)
+			})
+		})
+	}
+}
+
 func TestAnyWatermillPubSubWillDo(t *testing.T) {
 	t.Parallel()
 	queue := gochannel.NewGoChannel(gochannel.Config{Persistent: true}, nil)

@@ -55,6 +55,19 @@ func TestEventsOfOneKeyAreHandledOneAtATimeInOrder(t *testing.T) {
 	})
 }
 
+func TestAnEventThatComesWhileItsKeyIsBusyWaits(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		var work gauge
+		ezq.Handle(router, func(context.Context, orderPlaced) error { work.during(time.Minute); return nil })
+		publishKeyed(t, queue, "a", 1, 2)
+		time.AfterFunc(90*time.Second, func() { publishKeyed(t, queue, "a", 3) }) // the first is done, the second is not
+		runFor(t, router, time.Hour)
+		require.EqualValues(t, 3, work.total.Load())
+		require.EqualValues(t, 1, work.most.Load())
+	})
+}
+
 func TestAKeyThatIsBusyDoesNotHoldUpTheOthers(t *testing.T) {
 	bubble(t, func(t *testing.T, queue *memory.Queue) {
 		router := newRouter(queue, ezq.Config{Concurrency: 2})

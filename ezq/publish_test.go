@@ -92,6 +92,7 @@ func TestAtIsAnAbsoluteTime(t *testing.T) {
 	for _, at := range []time.Time{
 		time.Date(2031, 1, 2, 3, 4, 5, 678901234, time.FixedZone("", -5*3600)),
 		time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC),
+		time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC),
 		time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
 	} {
 		var p tape

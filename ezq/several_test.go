@@ -91,6 +91,37 @@ func TestARedeliveryRunsOnlyTheHandlersThatHaveNotSucceeded(t *testing.T) {
 	})
 }
 
+func TestAHandlerIsToldWhetherItDecidesAloneAboutItsMessage(t *testing.T) {
+	for name, test := range map[string]struct {
+		handle func(router *ezq.Router, note func(ctx context.Context))
+		shared bool
+	}{
+		"which the only one does": {func(router *ezq.Router, note func(context.Context)) {
+			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { note(ctx); return nil })
+		}, false},
+		"and one of two does not": {func(router *ezq.Router, note func(context.Context)) {
+			ezq.Handle(router, ignore[orderPlaced], ezq.Name("other"))
+			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { note(ctx); return nil }, ezq.Name("noting"))
+		}, true},
+		"nor does the middleware of a batch": {func(router *ezq.Router, note func(context.Context)) {
+			ezq.HandleBatch(router, ignoreAll[orderPlaced], ezq.Size(1), ezq.With(func(next message.HandlerFunc) message.HandlerFunc {
+				return func(msg *message.Message) ([]*message.Message, error) { note(msg.Context()); return next(msg) }
+			}))
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				router := newRouter(queue, ezq.Config{})
+				var seen []bool
+				test.handle(router, func(ctx context.Context) { seen = append(seen, backend.Shared(ctx)) })
+				publish(t, queue, orderPlaced{1})
+				runFor(t, router, time.Minute)
+				require.Equal(t, []bool{test.shared}, seen)
+			})
+		})
+	}
+}
+
 func TestTheLongestRetryDelayOfSeveralHandlersCounts(t *testing.T) {
 	bubble(t, func(t *testing.T, queue *memory.Queue) {
 		router := newRouter(queue, ezq.Config{})

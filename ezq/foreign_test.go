@@ -1,0 +1,80 @@
+package ezq_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// foreign is a subscriber that knows nothing of ezq: its messages have contexts of their
+// own, and its subscription ends a while after its context.
+type foreign struct {
+	messages []*message.Message
+	ends     time.Duration
+}
+
+func (f foreign) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
+	out := make(chan *message.Message, len(f.messages))
+	for _, msg := range f.messages {
+		out <- msg
+	}
+	context.AfterFunc(ctx, func() {
+		time.Sleep(f.ends)
+		close(out)
+	})
+	return out, nil
+}
+
+func (f foreign) Close() error { return nil }
+
+func TestAHandlerIsInterruptedWhateverItsBackendDoesWithContexts(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *memory.Queue) {
+		msg := message.NewMessage("1", []byte(`{"_type":"OrderPlaced"}`))
+		router := newRouter(foreign{messages: []*message.Message{msg}}, ezq.Config{})
+		var cause error
+		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Hour):
+			}
+			cause = context.Cause(ctx)
+			return ctx.Err()
+		})
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		require.ErrorIs(t, router.Run(ctx), ezq.ErrDrainTimeout)
+		require.ErrorIs(t, cause, ezq.ErrInterrupted)
+		<-msg.Nacked()
+	})
+}
+
+func TestRunWaits15SecondsForTheEndOfASubscription(t *testing.T) {
+	for name, test := range map[string]struct {
+		ends, waits time.Duration
+		log         bool
+	}{
+		"and no longer than it takes":         {ends: 14 * time.Second, waits: 14 * time.Second},
+		"and then says that it has not ended": {ends: time.Minute, waits: 15 * time.Second, log: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, _ *memory.Queue) {
+				var log bytes.Buffer
+				router := ezq.NewRouter(foreign{ends: test.ends}, ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				handle(router)
+				start := time.Now()
+				runFor(t, router, time.Second)
+				require.Equal(t, time.Second+test.waits, time.Since(start))
+				require.Equal(t, test.log, bytes.Contains(log.Bytes(), []byte("did not end its subscriptions in time")))
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}

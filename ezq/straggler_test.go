@@ -1,0 +1,48 @@
+package ezq_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// dawdling is a middleware in which the second order takes d before it goes on.
+func dawdling(d time.Duration) message.HandlerMiddleware {
+	return func(next message.HandlerFunc) message.HandlerFunc {
+		return func(msg *message.Message) ([]*message.Message, error) {
+			if string(msg.Payload) == `{"_type":"OrderPlaced","ID":2}` {
+				time.Sleep(d)
+			}
+			return next(msg)
+		}
+	}
+}
+
+func TestTheLastBatchWaitsAMomentForWhatIsOnItsWayToIt(t *testing.T) {
+	for name, test := range map[string]struct {
+		late time.Duration
+		want []int
+	}{
+		"which is in time after 9 milliseconds":  {9 * time.Millisecond, []int{2}},
+		"and makes another one after 11 of them": {11 * time.Millisecond, []int{1, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				router := newRouter(queue, ezq.Config{})
+				var got batches
+				ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error { got.note(events); return nil },
+					ezq.Linger(time.Hour), ezq.With(dawdling(test.late)))
+				publish(t, queue, orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{})
+				require.NoError(t, router.Run(t.Context()))
+				require.Equal(t, test.want, got.sizes())
+				require.Empty(t, left(t, queue))
+			})
+		})
+	}
+}
