@@ -81,9 +81,10 @@ standalone: ## build each module without the others, and release them to an empt
 	@scripts/standalone
 
 .PHONY: lint
-lint: ## run the linters (the first run builds them, which takes minutes)
+lint: ## run the linters, and govulncheck where it can be (the first run builds them, which takes minutes)
 	@$(call in_each_module,$(lint) run --config "$(CURDIR)/.golangci.yml" ./...)
 	@if command -v shellcheck >/dev/null; then shellcheck -x $$(find scripts .ci -type f ! -name "*.bash"); fi
+	@scripts/vulnerabilities --reachable
 
 .PHONY: vulnerabilities
 vulnerabilities: ## look for known vulnerabilities in what is called, in two minutes
