@@ -43,10 +43,7 @@ func asDocumented() natsMode {
 func repaired() natsMode {
 	mode := asDocumented()
 	mode.name = "ManualAck, consumers of its own"
-	// watermill-nats appends the name of the durable consumer to this slice (connection.go,
-	// QueueSubscribe): where it has room for one more, subscriptions that begin at the
-	// same time overwrite each other's.
-	mode.options = slices.Clip(append(mode.options, nats.ManualAck()))
+	mode.options = append(mode.options, nats.ManualAck())
 	mode.provision = true
 	return mode
 }
@@ -76,9 +73,12 @@ func jetStream(mode natsMode) Backend {
 // and the server remembers the group. Streams are created as they are needed.
 func (mode natsMode) connect(url, group string, drain time.Duration) (*conformance.Peer, error) {
 	streams := watermillnats.JetStreamConfig{
-		AutoProvision:     true,
-		TrackMsgId:        true,
-		SubscribeOptions:  mode.options,
+		AutoProvision: true,
+		TrackMsgId:    true,
+		// Clipped, since watermill-nats appends the name of the durable consumer to the
+		// options (connection.go, QueueSubscribe): where there is room for one more,
+		// subscriptions that begin at the same time overwrite each other's.
+		SubscribeOptions:  slices.Clip(mode.options),
 		DurablePrefix:     group,
 		DurableCalculator: durableName,
 	}
