@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"runtime"
 	"testing"
 	"time"
@@ -118,8 +117,7 @@ func TestWhatCannotBeHandledStaysInTheQueue(t *testing.T) {
 			bubble(t, func(t *testing.T, queue *memory.Queue) {
 				ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 				defer stop()
-				var log bytes.Buffer
-				router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				router, log := newLoggingRouter(queue)
 				ezq.Handle(router, func(context.Context, orderPlaced) error {
 					t.Error("the handler was called")
 					return nil
@@ -216,8 +214,7 @@ func TestAMiddlewareThatReturnsMessagesHasFailed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				var log bytes.Buffer
-				router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				router, log := newLoggingRouter(queue)
 				router.Use(func(message.HandlerFunc) message.HandlerFunc {
 					return func(msg *message.Message) ([]*message.Message, error) { return []*message.Message{msg}, test.err }
 				})

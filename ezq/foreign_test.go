@@ -3,7 +3,6 @@ package ezq_test
 import (
 	"bytes"
 	"context"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -66,8 +65,7 @@ func TestRunWaits15SecondsForTheEndOfASubscription(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, _ *memory.Queue) {
-				var log bytes.Buffer
-				router := ezq.NewRouter(foreign{ends: test.ends}, ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				router, log := newLoggingRouter(foreign{ends: test.ends})
 				handle(router)
 				start := time.Now()
 				runFor(t, router, time.Second)

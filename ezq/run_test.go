@@ -1,6 +1,7 @@
 package ezq_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,12 @@ func publish(t *testing.T, queue message.Publisher, events ...any) {
 func newRouter(queue message.Subscriber, config ezq.Config) *ezq.Router {
 	config.Logger = quiet()
 	return ezq.NewRouter(queue, config)
+}
+
+// newLoggingRouter returns a router and its log, which may be read when it has stopped.
+func newLoggingRouter(queue message.Subscriber) (*ezq.Router, *bytes.Buffer) {
+	var log bytes.Buffer
+	return ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}), &log
 }
 
 // left runs a router until nothing more is delivered, and returns what was.

@@ -3,7 +3,6 @@ package ezq_test
 import (
 	"bytes"
 	"context"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -71,8 +70,7 @@ func TestAnObserverThatFailsIsLoggedAndOneThatDoesNotIsNot(t *testing.T) {
 	for name, err := range map[string]error{"that fails": errBoom, "that does not": nil} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				var log bytes.Buffer
-				router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				router, log := newLoggingRouter(queue)
 				ezq.Handle(router, func(context.Context, ezq.EndEvent) error { return err })
 				publish(t, queue, ezq.EndEvent{})
 				require.NoError(t, router.Run(t.Context()))
