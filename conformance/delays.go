@@ -17,6 +17,9 @@ func delays() []Case {
 		promise("a delayed message waits",
 			"A message with a delay, or for a time, is not delivered sooner than that, and without undue delay then.",
 			needsDelay, delayedWaits),
+		promise("a delay outlasts a look at what is next",
+			"A message whose delay is longer than six seconds comes when it is due, also if one that is due sooner was published after it.",
+			needsDelay, delaysOutlastALook),
 		promise("a nacked message waits as it was told to",
 			"A message that is nacked with a delay is not delivered sooner than that, and without undue delay then.",
 			needsRedelay, nackedWaits),
@@ -37,6 +40,29 @@ func delayedWaits(b *bench) {
 		p.send(topic, msg)
 		b.ack(in.expect(label))
 		b.requireDelay(time.Since(start), d)
+	}
+}
+
+// Backends look at what is due next in windows of some seconds, or remember when the next
+// one is due. Neither may lose what is due later.
+func delaysOutlastALook(b *bench) {
+	p, topic := b.connect(Options{}), b.topic()
+	in := p.subscribe(topic)
+	sooner := max(6*time.Second, b.delay())
+	delays := map[string]time.Duration{"sooner": sooner, "later": sooner + b.delay()}
+	start := map[string]time.Time{}
+	for _, label := range []string{"later", "sooner"} {
+		msg := b.message(label)
+		backend.SetDelay(msg, delays[label])
+		start[label] = time.Now()
+		p.send(topic, msg)
+	}
+	for range delays {
+		msg := in.within(delays["later"] + b.patience)
+		b.require(msg != nil, "a delayed message did not come within %v of its time", b.patience)
+		label := b.label(msg)
+		b.requireDelay(time.Since(start[label]), delays[label])
+		b.ack(msg)
 	}
 }
 

@@ -10,6 +10,15 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
+// noSooner returns the first of the times that it was asked for on a topic, if at is sooner.
+func (p *process) noSooner(topic string, at time.Time) time.Time {
+	before, err := time.Parse(time.RFC3339Nano, string(p.keep("due "+topic, []byte(at.Format(time.RFC3339Nano)))))
+	if err == nil && before.After(at) {
+		return before
+	}
+	return at
+}
+
 func delayMutants() []mutant {
 	return []mutant{
 		{
@@ -27,6 +36,31 @@ func delayMutants() []mutant {
 					backend.SetDelay(msg, 2*d)
 				}
 			}),
+		},
+		{
+			name:     "what is due is looked for five seconds ahead",
+			breaks:   "a message that is published with a delay of more than five seconds never comes",
+			killedBy: []string{"delays/a delay outlasts a look at what is next"},
+			flaw: storing(func(msg *message.Message) {
+				if d, _, err := backend.DelayOf(msg); err == nil && d > 5*time.Second {
+					backend.SetDelay(msg, 100*365*24*time.Hour)
+				}
+			}),
+		},
+		{
+			name:     "the next look is not brought forward",
+			breaks:   "a message waits until one is due that was published before it with a longer delay",
+			killedBy: []string{"delays/a delay outlasts a look at what is next"},
+			flaw: flaw{publish: func(p *process, topic string, msgs []*message.Message) error {
+				stored := make([]*message.Message, len(msgs))
+				for i, msg := range msgs {
+					stored[i] = msg.CopyWithContext()
+					if d, _, err := backend.DelayOf(msg); err == nil && d > 0 {
+						backend.SetTime(stored[i], p.noSooner(topic, time.Now().Add(d)))
+					}
+				}
+				return p.store(topic, stored...)
+			}},
 		},
 		{
 			name:     "times are in another zone",
