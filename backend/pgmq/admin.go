@@ -233,7 +233,6 @@ func (q *Queue) forget(topic, queue string) {
 		routes.forget(topic, known)
 	}
 	routes.catalog.forget(queue)
-	q.subscriber.catalog.forget(queue)
 }
 
 // QueueInfo is a queue of PGMQ.

@@ -20,41 +20,54 @@ type DB interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// catalog remembers the queues that are known to exist, and how to speak to them.
+// catalog remembers queues that were seen to exist. Publisher and subscriber share it.
+// Whoever finds a queue gone says so; and it is only remembered for those who cannot
+// find that out without harm, such as a publisher in a transaction. A subscription
+// looks.
 type catalog struct {
 	mu    sync.Mutex
-	known map[string]statements // by queue
+	known map[string]struct{}
 }
+
+// maxKnown bounds what is remembered of topics and queues. What is left out is looked
+// up when it is needed.
+const maxKnown = 10_000
 
 func newCatalog() *catalog {
-	return &catalog{known: map[string]statements{}}
+	return &catalog{known: map[string]struct{}{}}
 }
 
-// find returns the statements for queue, which it looks up through db. A queue
-// that does not exist is created with create, unless that is nil.
-func (c *catalog) find(ctx context.Context, db DB, queue string, create creator) (statements, error) {
+// ensure makes sure that queue exists, as far as known.
+func (c *catalog) ensure(ctx context.Context, db DB, queue string, create creator) error {
 	c.mu.Lock()
-	found, ok := c.known[queue]
+	_, ok := c.known[queue]
 	c.mu.Unlock()
 	if ok {
-		return found, nil
+		return nil
 	}
-	layout, err := probe(ctx, db, queue)
+	_, err := c.look(ctx, db, queue, create)
+	return err
+}
+
+// look looks up queue through db. If it does not exist, it is created with create,
+// unless that is nil.
+func (c *catalog) look(ctx context.Context, db DB, queue string, create creator) (layout, error) {
+	c.forget(queue)
+	found, err := probe(ctx, db, queue)
 	if err != nil {
-		return statements{}, err
+		return layout{}, err
 	}
-	if !layout.exists() {
+	if !found.exists() {
 		if create == nil {
-			return statements{}, queueNotFound(queue)
+			return found, queueNotFound(queue)
 		}
-		if layout, err = create(ctx, queue); err != nil {
-			return statements{}, err
+		if found, err = create(ctx, queue); err != nil {
+			return layout{}, err
 		}
 	}
-	found = newStatements(tableName(queue), layout.has("last_read_at timestamp with time zone"), layout.Partitioned)
 	c.mu.Lock()
-	c.known[queue] = found
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	remember(c.known, queue, struct{}{})
 	return found, nil
 }
 
@@ -63,6 +76,18 @@ func (c *catalog) forget(queue string) {
 	c.mu.Lock()
 	delete(c.known, queue)
 	c.mu.Unlock()
+}
+
+// remember sets a key of a cache, and leaves another one out, whichever, where there
+// are too many.
+func remember[T any](cache map[string]T, key string, value T) {
+	if _, ok := cache[key]; !ok && len(cache) >= maxKnown {
+		for other := range cache {
+			delete(cache, other)
+			break
+		}
+	}
+	cache[key] = value
 }
 
 // layout is what the catalog of PostgreSQL says about PGMQ and one queue. It is
@@ -74,6 +99,7 @@ type layout struct {
 	Columns     []string // with their types; none if there is no such queue
 	Table       bool     // not a view, say
 	Partitioned bool
+	OID         uint32   // of the table; another one if it was dropped and created anew
 	Consume     bool // the privileges that consuming needs
 	Publish     bool // the privilege that publishing needs
 	Groups      bool // the table of bindings of PGMQ 1.11 and later
@@ -89,6 +115,7 @@ select to_regprocedure('pgmq.create(text)') is not null,
 		where attrelid = to_regclass($1) and attnum > 0 and not attisdropped),
 	coalesce((select relkind in ('r', 'p') from pg_class where oid = to_regclass($1)), false),
 	coalesce((select relkind = 'p' from pg_class where oid = to_regclass($1)), false),
+	coalesce(to_regclass($1)::oid, 0),
 	coalesce(has_table_privilege(to_regclass($1), 'select')
 		and has_table_privilege(to_regclass($1), 'update')
 		and has_table_privilege(to_regclass($1), 'delete'), false),

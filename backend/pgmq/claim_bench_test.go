@@ -58,10 +58,14 @@ func claimOf(b *testing.B, pool *pgxpool.Pool) claim10 {
 	own, err := consumerPool(pool, 2)
 	require.NoError(b, err)
 	b.Cleanup(own.Close)
+	layout, err := probe(b.Context(), own, "t")
+	require.NoError(b, err)
+	sql := newStatements("t", layout)
 	s := &store{
-		queue: "t", sql: newStatements(tableName("t"), true, false), pool: own,
+		queue: "t", pool: own,
 		claims: make(chan struct{}, 1), hints: newHints(), limit: 64 << 20, logger: slog.New(slog.DiscardHandler),
 	}
+	s.current.Store(&sql)
 	return func() (int, func()) {
 		claim, err := s.Claim(b.Context(), nil, 10, time.Minute)
 		require.NoError(b, err)

@@ -37,6 +37,10 @@ func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held 
 	if !ok {
 		return nil, claim, false, nil
 	}
+	if err := s.refresh(ctx); err != nil {
+		release()
+		return nil, claim, true, s.dropped(ctx, err)
+	}
 	if next, err := s.look(ctx); err != nil || next != 0 {
 		release()
 		return nil, subscription.Claim{Next: next}, true, s.dropped(ctx, err)
@@ -46,7 +50,7 @@ func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held 
 		release()
 		return nil, claim, true, classify("fetch", s.topic, err)
 	}
-	h := &hold{sql: &s.sql, conn: conn, release: func() { conn.Release(); release() }}
+	h := &hold{sql: s.sql(), conn: conn, release: func() { conn.Release(); release() }}
 	claim, err = s.lock(ctx, conn, limit, lease)
 	if err == nil && len(claim.Leases) == 0 {
 		_, err = conn.Exec(ctx, "rollback")
@@ -83,12 +87,12 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 	idle := min(lease.Milliseconds(), math.MaxInt32) // PostgreSQL takes no more
 	batch.Queue(fmt.Sprintf("set local idle_in_transaction_session_timeout = %d", idle))
 	from := s.mark.begin(time.Now())
-	batch.Queue(s.sql.hold, limit, from, s.limit).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(s.sql().hold, limit, from, s.limit).Query(func(rows pgx.Rows) (err error) {
 		claim.Leases, tooLarge, err = s.leases(rows)
 		return err
 	})
-	batch.Queue(s.sql.later).QueryRow(func(r pgx.Row) (err error) {
-		claim.Next, err = scanNext(r)
+	batch.Queue(s.sql().later).QueryRow(func(r pgx.Row) (err error) {
+		claim.Next, err = s.scanNext(r)
 		return err
 	})
 	if err := conn.SendBatch(ctx, &batch.Batch).Close(); err != nil {

@@ -15,14 +15,16 @@ import (
 // of them is a place in the other, too.
 func partition(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
-	execute(t, pool, `
+	execute(t, pool, partitionSQL)
+}
+
+const partitionSQL = `
 		select pgmq.create('t');
 		alter table pgmq.q_t rename to template;
 		create table pgmq.q_t (like pgmq.template including defaults including identity) partition by range (msg_id);
 		create table pgmq.low partition of pgmq.q_t for values from (0) to (100);
 		create table pgmq.high partition of pgmq.q_t for values from (100) to (1000);
-		alter table pgmq.q_t add primary key (msg_id)`)
-}
+		alter table pgmq.q_t add primary key (msg_id)`
 
 func TestAPartitionGivesOnlyWhatIsVisible(t *testing.T) {
 	t.Parallel()

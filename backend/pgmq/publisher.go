@@ -48,16 +48,16 @@ func NewPublisher(db DB, config PublisherConfig, _ watermill.LoggerAdapter) (*Pu
 		return nil, err
 	}
 	pool, _ := db.(*pgxpool.Pool)
-	p := newPublisher(db, pool, config, newHints())
+	p := newPublisher(db, pool, config, newHints(), newCatalog())
 	_, p.inTx = db.(pgx.Tx)
 	return p, nil
 }
 
 // newPublisher returns a publisher that sends through db. pool is the same, or
 // nil if db is something else.
-func newPublisher(db DB, pool *pgxpool.Pool, config PublisherConfig, hints *hints) *Publisher {
+func newPublisher(db DB, pool *pgxpool.Pool, config PublisherConfig, hints *hints, catalog *catalog) *Publisher {
 	p := &Publisher{
-		db: db, pool: pool, config: config, routes: newRoutes(newCatalog()), hints: hints,
+		db: db, pool: pool, config: config, routes: newRoutes(catalog), hints: hints,
 		commits: newGroupCommit(), closed: new(atomic.Bool), throttle: newThrottle(),
 	}
 	if !config.NoCreate {
@@ -72,7 +72,11 @@ func newPublisher(db DB, pool *pgxpool.Pool, config PublisherConfig, hints *hint
 func (p *Publisher) in(tx DB) *Publisher {
 	inside := *p
 	inside.db, inside.inTx = tx, true
-	if p.create != nil {
+	switch {
+	case p.create == nil:
+	case p.pool == nil:
+		inside.create = createThrough(tx)
+	default:
 		inside.create = createBeside(p.pool)
 	}
 	return &inside
@@ -166,11 +170,13 @@ func (p *Publisher) send(ctx context.Context, topic string, rows rows) error {
 			p.tell(route)
 			return nil
 		}
-		gone := isCode(err, "42P01") && !p.inTx // a queue was dropped; a transaction has failed with it
-		if attempt == attempts || err != nil && !gone {
+		gone := isCode(err, "42P01") // a queue was dropped
+		if err == nil || gone {
+			p.routes.forget(topic, route)
+		}
+		if attempt == attempts || err != nil && (!gone || p.inTx) { // a transaction has failed with it
 			return cmpError(err, errBindings)
 		}
-		p.routes.forget(topic, route)
 	}
 }
 

@@ -78,7 +78,7 @@ func (s *store) claimOne(ctx context.Context, settle []subscription.Settlement, 
 	batch := newTransaction()
 	settled = s.settle(ctx, batch, settle)
 	var leased []subscription.Token
-	batch.Queue(s.sql.lease, 1, lease.Microseconds()).Query(func(rows pgx.Rows) error {
+	batch.Queue(s.sql().lease, 1, lease.Microseconds()).Query(func(rows pgx.Rows) error {
 		var r row
 		_, err := pgx.ForEachRow(rows, []any{&r.ID, &r.Number, &r.ReadAt}, func() error {
 			leased = append(leased, r.token())
@@ -108,7 +108,7 @@ func (s *store) claimOne(ctx context.Context, settle []subscription.Settlement, 
 func (s *store) read(ctx context.Context, token subscription.Token) (leases []subscription.Lease, bad []unread, err error) {
 	batch := newTransaction()
 	batch.Queue("select set_config('statement_timeout', $1, true)", readTimeout)
-	batch.Queue(s.sql.read, token.ID, token.Number, s.limit, token.At).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(s.sql().read, token.ID, token.Number, s.limit, token.At).Query(func(rows pgx.Rows) (err error) {
 		leases, bad, err = s.leases(rows)
 		return err
 	})
@@ -154,9 +154,9 @@ func (s *store) putAside(ctx context.Context, message unread) (archived bool, er
 	var one tokens
 	one.add(message.token)
 	batch := newTransaction()
-	batch.Queue(s.sql.nack, one.ids, one.numbers, one.times, []int64{message.aside().Microseconds()}, []*string{message.headers()}, []int32{0})
+	batch.Queue(s.sql().nack, one.ids, one.numbers, one.times, []int64{message.aside().Microseconds()}, []*string{message.headers()}, []int32{0})
 	if !message.doubtful {
-		archive, unusable := archiving(ctx, s.pool, s.queue, s.sql)
+		archive, unusable := archiving(ctx, s.pool, s.queue, *s.sql())
 		if archived = unusable == nil; archived {
 			batch.Queue(archive.ack, one.ids, one.numbers, one.times)
 		}

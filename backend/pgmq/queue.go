@@ -66,11 +66,11 @@ func New(pool *pgxpool.Pool, config Config) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	hints := newHints()
+	hints, catalog := newHints(), newCatalog()
 	return &Queue{
 		pool:       pool,
-		publisher:  newPublisher(pool, pool, config.Publisher, hints),
-		subscriber: newSubscriber(pool, config.Subscriber, config.Logger, hints),
+		publisher:  newPublisher(pool, pool, config.Publisher, hints, catalog),
+		subscriber: newSubscriber(pool, config.Subscriber, config.Logger, hints, catalog),
 	}, nil
 }
 

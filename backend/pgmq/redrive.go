@@ -162,7 +162,7 @@ func (r *redrive) route(ctx context.Context, to origin) (*route, error) {
 	if to.queue == "" || !isPlain(to.queue) {
 		return p.routes.look(ctx, r.queue.pool, to.topic, p.create)
 	}
-	if _, err := p.routes.catalog.find(ctx, r.queue.pool, to.queue, p.create); err != nil {
+	if err := p.routes.catalog.ensure(ctx, r.queue.pool, to.queue, p.create); err != nil {
 		return nil, err
 	}
 	return &route{queues: []string{to.queue}}, nil

@@ -45,8 +45,8 @@ func (rs *routes) find(ctx context.Context, db DB, topic string, create creator)
 		return nil, err
 	}
 	rs.mu.Lock()
-	rs.byTopic[topic] = found
-	rs.mu.Unlock()
+	defer rs.mu.Unlock()
+	remember(rs.byTopic, topic, found)
 	return found, nil
 }
 
@@ -68,7 +68,7 @@ func (rs *routes) look(ctx context.Context, db DB, topic string, create creator)
 		found.queues, found.version = bound.Queues, bound.Version
 	}
 	if len(found.queues) == 0 {
-		if _, err := rs.catalog.find(ctx, db, queue, create); err != nil {
+		if err := rs.catalog.ensure(ctx, db, queue, create); err != nil {
 			return nil, err
 		}
 		found.queues = []string{queue}

@@ -1,6 +1,9 @@
 package pgmq
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // statements is the SQL for one queue. It works on the tables that PGMQ
 // creates and not through its functions, for four reasons: pgmq.read walks past
@@ -10,6 +13,7 @@ import "strings"
 //
 // The parameters of settling statements are arrays of the same length.
 type statements struct {
+	oid    uint32 // of the table
 	claim  string // limit, lease in µs, largest size
 	hold   string // limit, earliest vt, largest size
 	lease  string // limit, lease in µs: claims without reading
@@ -27,16 +31,21 @@ type statements struct {
 	fences *strings.Replacer // for deadLetter
 }
 
-// newStatements returns the statements for a table. A table from before PGMQ
+// newStatements returns the statements for a queue. A queue from before PGMQ
 // 1.10 has no last_read_at; the read count alone is then the fence. It can
 // collide after a failover to a server that had not received the last lease.
 //
 // In a partitioned table several rows have the same ctid, one in each partition. They
 // are found by their ids there, which takes longer; and a row that has changed since the
 // statement began is then seen as it was, unless it is locked where it is read.
-func newStatements(table string, lastReadAt, partitioned bool) statements {
+//
+// They are for the table that layout is of. If there is another one now, of the same
+// name, those that choose rows choose none: its kind and columns may differ. PostgreSQL
+// compares the two as it plans the statement.
+func newStatements(queue string, layout layout) statements {
+	table := tableName(queue)
 	replace := []string{"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "m.read_ct"}
-	if lastReadAt {
+	if layout.has("last_read_at timestamp with time zone") {
 		// Nobody has leased it yet? Then this tells it from a message that has its id in
 		// the next queue of the same name.
 		touched := finite("coalesce(m.last_read_at, m.enqueued_at)")
@@ -49,14 +58,15 @@ func newStatements(table string, lastReadAt, partitioned bool) statements {
 			"{uncount}", "m.read_ct - l.uncount",
 		}
 	}
-	if partitioned {
+	if layout.Partitioned {
 		replace = append(replace, "{place}", "msg_id", "{latest}", "for update of m")
 	}
-	replace = append(replace, "{place}", "ctid", "{latest}", "", "{published}", finite("m.enqueued_at"), "{visible}", finite("m.vt"))
+	replace = append(replace, "{place}", "ctid", "{latest}", "", "{published}", finite("m.enqueued_at"), "{visible}", finite("m.vt"),
+		"{oid}", "'"+table+"'::regclass::oid", "{current}", fmt.Sprintf("'%s'::regclass::oid = %d::oid", table, layout.OID))
 	fences := strings.NewReplacer(replace...)
 	sql := fences.Replace
 	return statements{
-		claim: sql(claimSQL), hold: sql(holdSQL), lease: sql(leaseSQL), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
+		oid: layout.OID, claim: sql(claimSQL), hold: sql(holdSQL), lease: sql(leaseSQL), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
 		ack: sql(ackSQL), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), fences: fences,
 	}
 }
@@ -81,7 +91,7 @@ with m as (
 	set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = m.read_ct + 1{mark}
 	where m.{place} = any (array(
 		select {place} from {table}
-		where vt <= statement_timestamp()
+		where {current} and vt <= statement_timestamp()
 		order by vt, msg_id
 		limit $1
 		for update skip locked))
@@ -96,7 +106,7 @@ with m as (
 	from {table} m
 	where m.{place} = any (array(
 		select {place} from {table}
-		where vt <= statement_timestamp() and vt >= $2
+		where {current} and vt <= statement_timestamp() and vt >= $2
 		order by vt, msg_id
 		limit $1
 		for update skip locked)) {latest})` + fittingSQL
@@ -128,7 +138,7 @@ from (select *, coalesce(octet_length(message), 0)::bigint + coalesce(octet_leng
 
 const nextSQL = `
 select (extract(epoch from case when isfinite(min(vt)) then min(vt) - clock_timestamp()
-	when min(vt) = '-infinity' then interval '0' when min(vt) = 'infinity' then interval '1 day' end) * 1000000)::bigint
+	when min(vt) = '-infinity' then interval '0' when min(vt) = 'infinity' then interval '1 day' end) * 1000000)::bigint, {oid}
 from {table}`
 
 // When the next message becomes visible that is not yet: those that are may be held.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,16 +16,17 @@ import (
 
 // store is one queue as the subscription engine sees it.
 type store struct {
-	topic  string // for errors
-	queue  string
-	sql    statements
-	pool   *pgxpool.Pool
-	claims chan struct{} // has room for one claim less than pool has connections
-	holds  chan struct{} // and for one hold less than that
-	hints  *hints
-	open   func(ctx context.Context, topic string) (table string, err error) // of dead letters
-	limit  int                                                               // of the size of a message
-	logger *slog.Logger
+	topic    string // for errors
+	queue    string
+	current  atomic.Pointer[statements]
+	pool     *pgxpool.Pool
+	claims   chan struct{} // has room for one claim less than pool has connections
+	holds    chan struct{} // and for one hold less than that
+	hints    *hints
+	describe func(ctx context.Context) (*statements, error)                    // as the queue is now
+	open     func(ctx context.Context, topic string) (table string, err error) // of dead letters
+	limit    int                                                               // of the size of a message
+	logger   *slog.Logger
 
 	// Of the one goroutine that claims:
 	changed <-chan struct{}
@@ -33,9 +35,27 @@ type store struct {
 	full    bool // the last claim found as many messages as it asked for
 	careful int  // so many messages are read one at a time
 	mark    mark
+	stale   bool // the queue was dropped, and may be another one now
 }
 
 var _ subscription.Store = (*store)(nil)
+
+// sql is how to speak to the queue.
+func (s *store) sql() *statements { return s.current.Load() }
+
+// refresh is for a queue that was dropped and created anew, perhaps as another kind.
+func (s *store) refresh(ctx context.Context) error {
+	if !s.stale {
+		return nil
+	}
+	sql, err := s.describe(ctx)
+	if err != nil {
+		return err
+	}
+	s.current.Store(sql)
+	s.stale, s.quiet, s.full, s.mark = false, false, false, mark{}
+	return nil
+}
 
 // Changed implements [subscription.Store].
 func (s *store) Changed() <-chan struct{} {
@@ -67,8 +87,10 @@ func (s *store) Claim(ctx context.Context, settle []subscription.Settlement, lim
 // that there is no queue.
 func (s *store) dropped(ctx context.Context, err error) error {
 	if s.isDropped(ctx, err) {
+		s.stale = true
 		return queueDropped(s.queue)
 	}
+	s.stale = s.stale || isCode(err, "42703") // undefined_column: it is there again, without that
 	return classify("fetch", s.topic, err)
 }
 
@@ -78,10 +100,13 @@ func (s *store) look(ctx context.Context) (next time.Duration, err error) {
 	if !s.quiet || s.hinted {
 		return 0, nil
 	}
-	return scanNext(s.pool.QueryRow(ctx, s.sql.next))
+	return s.scanNext(s.pool.QueryRow(ctx, s.sql().next))
 }
 
 func (s *store) lookAndClaim(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (subscription.Claim, error) {
+	if err := s.refresh(ctx); err != nil {
+		return subscription.Claim{}, err
+	}
 	if len(settle) == 0 {
 		if next, err := s.look(ctx); err != nil || next != 0 {
 			return subscription.Claim{Next: next}, err
@@ -103,7 +128,7 @@ func (s *store) claim(ctx context.Context, settle []subscription.Settlement, lim
 	batch := newTransaction()
 	settled = s.settle(ctx, batch, settle)
 	var tooLarge []unread
-	batch.Queue(s.sql.claim, limit, lease.Microseconds(), s.limit).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(s.sql().claim, limit, lease.Microseconds(), s.limit).Query(func(rows pgx.Rows) (err error) {
 		claim.Leases, tooLarge, err = s.leases(rows)
 		return err
 	})
@@ -124,8 +149,8 @@ func (s *store) claim(ctx context.Context, settle []subscription.Settlement, lim
 }
 
 func (s *store) queueNext(batch *transaction, claim *subscription.Claim) {
-	batch.Queue(s.sql.next).QueryRow(func(r pgx.Row) (err error) {
-		claim.Next, err = scanNext(r)
+	batch.Queue(s.sql().next).QueryRow(func(r pgx.Row) (err error) {
+		claim.Next, err = s.scanNext(r)
 		return err
 	})
 }
@@ -133,7 +158,7 @@ func (s *store) queueNext(batch *transaction, claim *subscription.Claim) {
 // next returns what scanNext does, or 0, which is to look again soon, if the server
 // does not answer: what was claimed counts.
 func (s *store) next(ctx context.Context) time.Duration {
-	next, err := scanNext(s.pool.QueryRow(ctx, s.sql.next))
+	next, err := s.scanNext(s.pool.QueryRow(ctx, s.sql().next))
 	if err != nil {
 		return 0
 	}
@@ -141,11 +166,18 @@ func (s *store) next(ctx context.Context) time.Duration {
 }
 
 // scanNext returns how long until the next message becomes visible: 0 if one is,
-// -1 if there is none.
-func scanNext(r pgx.Row) (time.Duration, error) {
+// -1 if there is none. It notices a queue that is not the one that it was.
+func (s *store) scanNext(r pgx.Row) (time.Duration, error) {
 	var next *int64
-	if err := r.Scan(&next); err != nil || next == nil {
+	var oid uint32
+	if err := r.Scan(&next, &oid); err != nil {
 		return -1, err
+	}
+	if s.stale = oid != s.sql().oid; s.stale {
+		return 0, nil
+	}
+	if next == nil {
+		return -1, nil
 	}
 	const day = 24 * time.Hour // or more than a Duration can hold
 	return time.Duration(min(max(*next, 0), day.Microseconds())) * time.Microsecond, nil
@@ -169,7 +201,7 @@ func (s *store) leases(rows pgx.Rows) (leases []subscription.Lease, tooLarge []u
 		if len(free) == 0 {
 			free = make([]delivery, block)
 		}
-		lease := r.lease(s.queue, &s.sql, &free[0])
+		lease := r.lease(s.queue, s.sql(), &free[0])
 		free = free[1:]
 		lease.Size = int(size)
 		s.mark.pass(r.VisibleAt)
@@ -220,13 +252,13 @@ func (s *store) settle(ctx context.Context, batch *transaction, settle []subscri
 		}
 	}
 	if len(acks.ids) > 0 {
-		batch.Queue(s.sql.ack, acks.ids, acks.numbers, acks.times).Query(settled.collect)
+		batch.Queue(s.sql().ack, acks.ids, acks.numbers, acks.times).Query(settled.collect)
 	}
 	if len(nacks.ids) > 0 {
-		batch.Queue(s.sql.nack, nacks.ids, nacks.numbers, nacks.times, nacks.delays, nacks.headers, nacks.uncounts).Query(settled.collect)
+		batch.Queue(s.sql().nack, nacks.ids, nacks.numbers, nacks.times, nacks.delays, nacks.headers, nacks.uncounts).Query(settled.collect)
 	}
 	for table, l := range letters {
-		batch.Queue(s.sql.deadLetter(table), l.ids, l.numbers, l.times, l.headers).Query(settled.collect)
+		batch.Queue(s.sql().deadLetter(table), l.ids, l.numbers, l.times, l.headers).Query(settled.collect)
 	}
 	return settled
 }
@@ -247,7 +279,7 @@ func (s *store) missed(ctx context.Context, settle []subscription.Settlement, se
 		return missed
 	}
 	there := ids{}
-	rows, _ := s.pool.Query(ctx, s.sql.exist, missing) // the error is in rows
+	rows, _ := s.pool.Query(ctx, s.sql().exist, missing) // the error is in rows
 	if there.collect(rows) != nil {
 		return missed
 	}
@@ -268,7 +300,7 @@ func (s *store) Extend(ctx context.Context, leases []subscription.Token, lease t
 	held := columnsOf(leases)
 	extended := make(ids, len(leases))
 	batch := newTransaction()
-	batch.Queue(s.sql.extend, held.ids, held.numbers, held.times, lease.Microseconds()).Query(extended.collect)
+	batch.Queue(s.sql().extend, held.ids, held.numbers, held.times, lease.Microseconds()).Query(extended.collect)
 	err = batch.run(ctx, s.pool)
 	if s.isDropped(ctx, err) {
 		return leases, nil

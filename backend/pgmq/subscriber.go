@@ -54,13 +54,13 @@ func NewSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger watermill
 	if err != nil {
 		return nil, err
 	}
-	return newSubscriber(pool, config, slogOf(logger), newHints()), nil
+	return newSubscriber(pool, config, slogOf(logger), newHints(), newCatalog()), nil
 }
 
-func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Logger, hints *hints) *Subscriber {
+func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Logger, hints *hints, catalog *catalog) *Subscriber {
 	return &Subscriber{
 		pool: pool, config: config, logger: logger, hints: hints,
-		catalog: newCatalog(), running: subscription.NewSet(), pollMin: min(pollMin, config.PollInterval), holdFor: config.holdFor(),
+		catalog: catalog, running: subscription.NewSet(), pollMin: min(pollMin, config.PollInterval), holdFor: config.holdFor(),
 		claims: make(chan struct{}, config.Connections-1), holds: make(chan struct{}, config.Connections-2),
 	}
 }
@@ -129,22 +129,43 @@ func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	sql, err := s.catalog.find(ctx, pool, queue, s.creator(pool))
+	layout, err := s.catalog.look(ctx, pool, queue, s.creator(pool))
 	if err != nil {
 		return nil, err
 	}
-	if err := s.check(ctx, pool, topic, queue); err != nil {
+	if err := s.check(ctx, pool, layout, topic, queue); err != nil {
 		return nil, err
 	}
-	if s.config.Archive {
-		if sql, err = archiving(ctx, pool, queue, sql); err != nil {
+	sql, err := s.statements(ctx, pool, queue, layout)
+	if err != nil {
+		return nil, err
+	}
+	opened := &store{
+		topic: topic, queue: queue, pool: pool, claims: s.claims, holds: s.holds,
+		hints: s.hints, open: s.letterTable, limit: s.config.MaxMessage, logger: s.logger,
+	}
+	opened.current.Store(sql)
+	opened.describe = func(ctx context.Context) (*statements, error) {
+		layout, err := s.catalog.look(ctx, pool, queue, nil)
+		if errors.Is(err, ErrQueueNotFound) {
+			return nil, queueDropped(queue)
+		}
+		if err != nil {
 			return nil, err
 		}
+		return s.statements(ctx, pool, queue, layout)
 	}
-	return &store{
-		topic: topic, queue: queue, sql: sql, pool: pool, claims: s.claims, holds: s.holds,
-		hints: s.hints, open: s.letterTable, limit: s.config.MaxMessage, logger: s.logger,
-	}, nil
+	return opened, nil
+}
+
+// statements returns how to speak to queue.
+func (s *Subscriber) statements(ctx context.Context, db DB, queue string, layout layout) (*statements, error) {
+	sql := newStatements(queue, layout)
+	if !s.config.Archive {
+		return &sql, nil
+	}
+	sql, err := archiving(ctx, db, queue, sql)
+	return &sql, err
 }
 
 func (s *Subscriber) queueOf(topic string) (string, error) {
@@ -155,11 +176,8 @@ func (s *Subscriber) queueOf(topic string) (string, error) {
 }
 
 // check makes sure that queue may be consumed, and gets what is published.
-func (s *Subscriber) check(ctx context.Context, db DB, topic, queue string) error {
-	layout, err := probe(ctx, db, queue)
+func (s *Subscriber) check(ctx context.Context, db DB, layout layout, topic, queue string) error {
 	switch {
-	case err != nil:
-		return err
 	case layout.ReadOnly:
 		return takesNoWrites()
 	case !layout.Consume:
@@ -202,11 +220,7 @@ func (s *Subscriber) letterTable(ctx context.Context, topic string) (string, err
 	if err != nil {
 		return "", err
 	}
-	s.catalog.forget(queue)
-	if _, err := s.catalog.find(ctx, pool, queue, s.creator(pool)); err != nil {
-		return "", classify("dead-letter", topic, err)
-	}
-	layout, err := probe(ctx, pool, queue)
+	layout, err := s.catalog.look(ctx, pool, queue, s.creator(pool))
 	if err != nil {
 		return "", classify("dead-letter", topic, err)
 	}

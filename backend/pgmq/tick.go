@@ -23,24 +23,31 @@ const schedulesQueue = "ezq_schedules"
 // row of the schedule is locked for as long: who comes at the same time waits, and
 // finds the tick taken; or not, if this transaction fails.
 func (p *Publisher) publishOnce(ctx context.Context, topic string, rows rows, tick *backend.Tick) error {
-	if _, err := p.routes.catalog.find(ctx, p.db, schedulesQueue, p.create); err != nil {
-		return err
+	result, err := p.attempt(ctx, topic, rows, tick)
+	if isCode(err, "42P01") && !p.inTx { // a queue was dropped, and nothing is stored: it is created now
+		result, err = p.attempt(ctx, topic, rows, tick)
 	}
-	var result backend.TickResult
-	err := p.transact(ctx, func(inside *Publisher) (err error) {
+	if err == nil {
+		tick.Report(result)
+	}
+	return scheduleDenied(err)
+}
+
+func (p *Publisher) attempt(ctx context.Context, topic string, rows rows, tick *backend.Tick) (result backend.TickResult, err error) {
+	if err := p.routes.catalog.ensure(ctx, p.db, schedulesQueue, p.create); err != nil {
+		return result, err
+	}
+	err = p.transact(ctx, func(inside *Publisher) (err error) {
 		result, err = advance(ctx, inside.db, tick)
 		if err == nil && result.Outcome == backend.TickPublished {
 			err = inside.send(ctx, topic, rows)
 		}
 		return err
 	})
-	if isCode(err, "42P01") { // the next attempt creates it
+	if isCode(err, "42P01") {
 		p.routes.catalog.forget(schedulesQueue)
 	}
-	if err == nil {
-		tick.Report(result)
-	}
-	return scheduleDenied(err)
+	return result, err
 }
 
 // transact runs do in a transaction: that of the publisher, or one of its own.

@@ -1,0 +1,163 @@
+package pgmq_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+func publishInTx(t *testing.T, database string, queue *pgmq.Queue) error {
+	t.Helper()
+	return pgx.BeginFunc(t.Context(), pgtest.Pool(t, database), func(tx pgx.Tx) error {
+		return queue.In(tx).Publish("t", message.NewMessage("1", nil))
+	})
+}
+
+// A transaction that has failed cannot be saved. The next one can.
+func TestADropElsewhereFailsOneTransactionAtMost(t *testing.T) {
+	t.Parallel()
+	for name, groups := range map[string][]string{"the queue": {""}, "one of two groups": {"b", "a"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database := pgtest.Database(t)
+			app := openAt(t, database, pgmq.Config{})
+			var consumers []*pgmq.Queue
+			for _, name := range groups {
+				consumers = append(consumers, group(t, database, name))
+				require.NoError(t, consumers[len(consumers)-1].SubscribeInitialize("t"))
+			}
+			require.NoError(t, publishInTx(t, database, app))
+			existed, err := consumers[0].DropQueue(t.Context(), "t")
+			require.NoError(t, err)
+			require.True(t, existed)
+			if err := publishInTx(t, database, app); err != nil {
+				require.ErrorIs(t, err, pgmq.ErrRejected)
+			}
+			require.NoError(t, publishInTx(t, database, app))
+		})
+	}
+}
+
+func TestADropElsewhereFailsNoTick(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	queue, other := openAt(t, database, pgmq.Config{}), openAt(t, database, pgmq.Config{})
+	at := attempt(t, queue, "nightly", time.Now()).Now.Add(time.Microsecond)
+	require.Equal(t, backend.TickPublished, attempt(t, queue, "nightly", at).Outcome)
+	for _, topic := range []string{"reports", "ezq_schedules"} {
+		_, err := other.DropQueue(t.Context(), topic)
+		require.NoError(t, err)
+		begun := attempt(t, queue, "nightly", at.Add(time.Microsecond)) // a schedule that was dropped begins anew
+		if begun.Outcome == backend.TickTaken {
+			require.Equal(t, backend.TickPublished, attempt(t, queue, "nightly", begun.Now.Add(time.Microsecond)).Outcome)
+		}
+	}
+	require.Positive(t, stored(t, queue))
+}
+
+func TestASubscribeAfterADropElsewhereCreatesTheQueue(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	app, other := openAt(t, database, pgmq.Config{}), openAt(t, database, pgmq.Config{})
+	require.NoError(t, app.SubscribeInitialize("t"))
+	_, err := other.DropQueue(t.Context(), "t")
+	require.NoError(t, err)
+	messages := subscribe(t, app)
+	publish(t, other, "a")
+	requireReceives(t, messages, "a")
+}
+
+// What was dropped and is there again may be of another kind: a row's place alone says
+// nothing in a partitioned queue, and a queue of PGMQ before 1.10 has no last_read_at.
+func TestAQueueThatComesBackIsReadAsWhatItIs(t *testing.T) {
+	t.Parallel()
+	const create = "select pgmq.create('t');"
+	old := "alter table pgmq.q_t drop column last_read_at;"
+	kinds := map[string]string{
+		"plain": create, "unlogged": "select pgmq.create_unlogged('t');", "partitioned": partitionSQL, "of an older PGMQ": create + old,
+	}
+	for from, before := range kinds {
+		for to, after := range kinds {
+			if from != "plain" && to != "plain" {
+				continue
+			}
+			for name, drop := range map[string]string{"noticed": "select pgmq.drop_queue('t')", "unnoticed": ""} {
+				t.Run(from+" to "+to+" "+name, func(t *testing.T) {
+					t.Parallel()
+					queue, pool := open(t, pgmq.Config{})
+					execute(t, pool, before)
+					store, err := queue.Store(t.Context(), "t")
+					require.NoError(t, err)
+					require.Empty(t, take(t, store))
+					if drop != "" {
+						execute(t, pool, drop)
+						_, err = store.Claim(t.Context(), nil, 10, time.Minute)
+						require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+						execute(t, pool, "drop table if exists pgmq.template")
+						execute(t, pool, after)
+					} else {
+						execute(t, pool, "select pgmq.drop_queue('t'); drop table if exists pgmq.template;"+after)
+					}
+					first, _ := store.Claim(t.Context(), nil, 10, time.Minute) // may fail, for a column that is not there
+					require.Empty(t, first.Leases)
+					execute(t, pool, `insert into pgmq.q_t (msg_id, vt, message) overriding system value
+						values (1, now(), '1'), (101, now() + interval '1 day', '101')`)
+					var all []subscription.Lease
+					for range 3 {
+						all = append(all, take(t, store)...)
+					}
+					require.Len(t, all, 1)
+					require.EqualValues(t, 1, all[0].ID)
+					missed, err := store.Settle(t.Context(), []subscription.Settlement{{Token: all[0].Token, Action: subscription.Ack}})
+					require.NoError(t, err)
+					require.Empty(t, missed)
+					requireCount(t, pool, "pgmq.q_t", 1)
+				})
+			}
+		}
+	}
+}
+
+// take holds what there is, leases what it holds, and leases the rest.
+func take(t *testing.T, store subscription.Store) []subscription.Lease {
+	t.Helper()
+	held, holding, _, err := store.(subscription.Holder).Hold(t.Context(), 10, time.Minute)
+	require.NoError(t, err)
+	if held != nil {
+		tokens, err := held.Finish(t.Context(), nil, tokensOf(holding.Leases), time.Minute)
+		require.NoError(t, err)
+		for i, token := range tokens {
+			holding.Leases[i].Token = token
+		}
+	}
+	claim, err := store.Claim(t.Context(), nil, 10, time.Minute)
+	require.NoError(t, err)
+	return append(holding.Leases, claim.Leases...)
+}
+
+func tokensOf(leases []subscription.Lease) (tokens []subscription.Token) {
+	for _, lease := range leases {
+		tokens = append(tokens, lease.Token)
+	}
+	return tokens
+}
+
+func TestATickThroughAConnectionCreatesItsQueue(t *testing.T) {
+	t.Parallel()
+	conn, err := pgx.Connect(t.Context(), pgtest.Database(t))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
+	publisher, err := pgmq.NewPublisher(conn, pgmq.PublisherConfig{}, nil)
+	require.NoError(t, err)
+	at := attempt(t, publisher, "nightly", time.Now()).Now.Add(time.Microsecond)
+	require.Equal(t, backend.TickPublished, attempt(t, publisher, "nightly", at).Outcome)
+}
