@@ -46,7 +46,7 @@ func endEventEnds(b *bench) {
 		handled <- e.Label
 		return nil
 	}
-	if err := p.handle(topic, ezq.Config{Concurrency: 4}, report).wait(); err != nil {
+	if err := p.handle(topic, ezq.Config{Concurrency: 30}, report).wait(); err != nil {
 		b.fail("the router ended with the error %q", err)
 	}
 	b.require(len(handled) == 20, "the router had handled %d events when it ended, and 20 came before the EndEvent", len(handled))

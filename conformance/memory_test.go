@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +22,17 @@ func everyFeature() backend.Features {
 func TestMemoryKeepsItsPromises(t *testing.T) {
 	t.Parallel()
 	conformance.Run(t, openMemory, conformance.Promises{Features: everyFeature(), Durable: true}, conformance.VirtualTime())
+}
+
+// Each case about routers holds for one that is attached to a Watermill router, too.
+func TestMemoryKeepsItsPromisesToAttachedRouters(t *testing.T) {
+	t.Parallel()
+	conformance.Run(t, openMemory, conformance.Promises{Features: everyFeature(), Durable: true},
+		conformance.VirtualTime(), conformance.Attached(), conformance.Only(aboutRouters))
+}
+
+func aboutRouters(c conformance.Case) bool {
+	return strings.Contains(c.Theme, "router") || c.Theme == "control events"
 }
 
 func openMemory(context.Context) (*conformance.System, error) {

@@ -20,6 +20,13 @@ func TestPGMQKeepsItsPromises(t *testing.T) {
 	})
 }
 
+func TestPGMQKeepsItsPromisesToAttachedRouters(t *testing.T) {
+	t.Parallel()
+	conformance.Run(t, openPGMQ(pgtest.Database(t)), conformance.Promises{
+		Features: everyFeature(), Durable: true, Groups: true, Transactions: true,
+	}, conformance.Attached(), conformance.Only(aboutRouters))
+}
+
 // pgmqLease is short, since cases wait for several of them. One of a second ran out now and
 // then on a loaded machine, and its message came again.
 const pgmqLease = 2 * time.Second

@@ -1,9 +1,14 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"sync"
 	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/ezq"
 )
@@ -20,7 +25,7 @@ type routing struct {
 	b       *bench
 	stop    context.CancelFunc
 	ended   chan struct{}
-	failure error // of Run, once ended is closed
+	failure error // of the router, once ended is closed
 }
 
 // start runs a router at a peer. It is stopped with the case, if not before.
@@ -28,7 +33,8 @@ func (p *peer) start(config ezq.Config, topics []string, attach func(*ezq.Router
 	for _, topic := range topics {
 		p.initialize(topic)
 	}
-	config.Logger = slog.New(slog.DiscardHandler)
+	var reported report
+	config.Logger = slog.New(&reported)
 	router := ezq.NewRouter(p.Subscriber, config)
 	attach(router)
 	ctx, stop := context.WithCancel(p.b.ctx)
@@ -38,9 +44,60 @@ func (p *peer) start(config ezq.Config, topics []string, attach func(*ezq.Router
 	p.mu.Unlock()
 	go func() {
 		defer close(r.ended)
-		r.failure = router.Run(ctx)
+		if p.b.suite.attached {
+			r.failure = cmp.Or(runAttached(ctx, router), reported.failure())
+		} else {
+			r.failure = router.Run(ctx)
+		}
 	}()
 	return r
+}
+
+// runAttached runs a Watermill router with the topics of router until ctx ends, or
+// all its handlers have.
+func runAttached(ctx context.Context, router *ezq.Router) error {
+	w, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
+	if err != nil {
+		return err
+	}
+	if err := router.Attach(w); err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}
+
+// report is a log that keeps what a router that is attached says of its end, which
+// Run would have returned.
+type report struct {
+	mu  sync.Mutex
+	err error
+}
+
+var _ slog.Handler = (*report)(nil)
+
+func (r *report) Enabled(context.Context, slog.Level) bool { return true }
+func (r *report) WithAttrs([]slog.Attr) slog.Handler       { return r }
+func (r *report) WithGroup(string) slog.Handler            { return r }
+
+func (r *report) Handle(_ context.Context, record slog.Record) error {
+	if record.Message != "ezq: the router has stopped" {
+		return nil
+	}
+	record.Attrs(func(a slog.Attr) bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if err, ok := a.Value.Any().(error); ok {
+			r.err = err
+		}
+		return true
+	})
+	return nil
+}
+
+func (r *report) failure() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
 }
 
 // handle runs a router with one handler of visits on one topic.

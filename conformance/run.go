@@ -26,6 +26,11 @@ func AtOnce(n int) Option { return func(s *suite) { s.slots = make(chan struct{}
 // Only leaves out every case that keep does not want.
 func Only(keep func(Case) bool) Option { return func(s *suite) { s.keep = keep } }
 
+// Attached has the routers of the cases run in a Watermill router, by way of
+// ezq.Router.Attach, instead of by themselves. It is the same for a backend, so it is
+// for tests of the router.
+func Attached() Option { return func(s *suite) { s.attached = true } }
+
 // Run is the test of a backend: every case is a subtest, which fails with what was
 // seen instead of what was promised. A case that is not promised is tried too, and is
 // skipped unless it works. The results come back when all subtests are done.

@@ -17,6 +17,7 @@ type suite struct {
 	cases    []Case
 	keep     func(Case) bool
 	virtual  bool
+	attached bool
 	limit    time.Duration
 	slots    chan struct{}
 	benches  sync.Map // by the titles of the cases, as long as they run

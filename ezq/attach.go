@@ -6,23 +6,29 @@ import (
 	"fmt"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-
-	"github.com/ezq-go/ezq/backend"
 )
 
 // Attach hands the router's topics to w, a Watermill router that runs or is yet to
 // be run, instead of [Router.Run]. Each topic becomes a handler of w named
-// "ezq " and the topic. w decides when events are delivered; everything else is as
-// with Run: limits, keys, batches, verdicts, Meta, middleware of [Router.Use].
+// "ezq " and the topic. Events are taken as with Run: limits, keys, batches, control
+// events, Pause, verdicts, Meta, middleware of [Router.Use]. Then each of them passes
+// through the middleware of w before its handlers are called.
 //
 // Middleware of w sees each message, but no failures: what became of an event has
 // been told to the backend when it returns. So w's own Retry and PoisonQueue do
-// nothing here.
+// nothing here. The payload, the metadata and the context that it leaves with a
+// message, or with a copy of that, are those that the handlers get; which event it is,
+// and its key, have been read before. A middleware that keeps a message from the
+// handlers decides about it: one that returns nil has it acked, and an error is a
+// failure. One that acks a message first, such as Watermill's InstantAck, makes its
+// event one that cannot fail. An event whose message has lost the values of its
+// context fails: a middleware copies a message with CopyWithContext.
 //
-// When w closes, this router stops like one whose context has ended: what waits
-// goes back, and handlers may go on for Config.DrainTimeout, of which w itself waits
-// for its CloseTimeout. A control event stops this router and no other handlers;
-// when w has none left, it closes by itself. The subscriber is not closed.
+// When w closes, this router stops like one whose context has ended: what has not
+// reached its handlers goes back, and handlers may go on for Config.DrainTimeout, of
+// which w itself waits for its CloseTimeout. A control event stops this router and no
+// other handlers; when w has none left, it closes by itself. The subscriber is not
+// closed.
 //
 // Attach returns an error where Run would before it begins, if w has handlers of
 // those names already, and if w runs and a topic cannot be subscribed to.
@@ -42,7 +48,7 @@ func (r *Router) Attach(w *message.Router) error {
 	}
 	rn := newRun(context.Background(), r)
 	for _, tp := range r.topics {
-		a := &attached{newTaker(rn, tp)}
+		a := newAttached(rn, tp)
 		w.AddConsumerHandler(attachedName(tp.name), tp.name, a, a.receive)
 	}
 	if !w.IsRunning() {
@@ -58,19 +64,41 @@ func (r *Router) Attach(w *message.Router) error {
 func attachedName(topic string) string { return "ezq " + topic }
 
 // attached is the subscriber and the handler of one topic in a Watermill router.
-type attached struct{ *taker }
+type attached struct {
+	*server
+	out chan *message.Message // to the Watermill router
+}
+
+func newAttached(rn *run, tp *topic) *attached {
+	a := &attached{out: make(chan *message.Message)}
+	a.server = &server{run: rn, topic: tp, handle: a.pass}
+	return a
+}
 
 // Subscribe subscribes on behalf of the Watermill router, whose end stops this
 // router without ending the contexts of its events at once.
-func (a *attached) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	events, err := a.subscriber.Subscribe(a.subscription(), topic)
-	if err != nil {
-		return nil, err
-	}
-	a.subscribed.Store(true)
+func (a *attached) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
 	a.ending.Do(func() { go a.endAttached() })
+	if !a.enter(&a.takers) {
+		close(a.out)
+		return a.out, nil
+	}
 	context.AfterFunc(ctx, a.shut)
-	return events, nil
+	if paused, _ := a.pause.state(); !paused {
+		if err := a.open(); err != nil {
+			a.takers.Done()
+			return nil, err
+		}
+	}
+	go func() {
+		defer a.takers.Done()
+		a.serve()
+	}()
+	go func() {
+		<-a.ended
+		close(a.out)
+	}()
+	return a.out, nil
 }
 
 // Close implements [message.Subscriber]: the Watermill router closes.
@@ -81,60 +109,79 @@ func (a *attached) Close() error {
 
 func (a *attached) shut() { a.giveUp(&stopReason{timeout: a.config.DrainTimeout}) }
 
-// receive handles one message, and settles it.
+// passage is the way of a task through the middleware of the Watermill router. What
+// travels is a copy of the message, so that the middleware settles nothing but that.
+type passage struct {
+	task    *task
+	arrived chan *message.Message // what has come of the copy
+	over    chan struct{}         // closed when the task is settled
+	acked   bool                  // by middleware, before the copy arrived
+}
+
+type passageKey struct{}
+
+var errNoPassage = errors.New("ezq: Attach: a middleware of the Watermill router has replaced the context of the message, " +
+	"without which its event is not known: keep the values of the context, and copy messages with CopyWithContext")
+
+// pass handles k as soon as its message has passed through the Watermill router.
+func (a *attached) pass(k *task) {
+	p := &passage{task: k, arrived: make(chan *message.Message), over: make(chan struct{})}
+	defer close(p.over)
+	front := k.msg.CopyWithContext()
+	front.SetContext(context.WithValue(k.msg.Context(), passageKey{}, p))
+	if k.starting.Err() != nil {
+		k.endWith(givenBack)
+		return
+	}
+	select {
+	case a.out <- front:
+	case <-k.starting.Done():
+		k.endWith(givenBack)
+		return
+	}
+	select {
+	case msg := <-p.arrived:
+		k.takeOver(msg)
+		k.handle()
+	case <-front.Acked():
+		p.acked = true
+		k.msg.Ack()
+		k.endWith(succeeded)
+	case <-front.Nacked():
+		k.msg.Nack()
+		k.endWith(failed)
+	case <-k.starting.Done():
+		k.endWith(givenBack)
+	}
+}
+
+// receive is the handler in the Watermill router.
 func (a *attached) receive(msg *message.Message) error {
-	if !a.enter() {
-		release(msg)
-		return nil
+	p, ok := msg.Context().Value(passageKey{}).(*passage)
+	if !ok {
+		return errNoPassage
 	}
-	defer a.handlers.Done()
-	if !a.awaitResume(msg.Context()) || !a.slots.take(a.taking.Done()) {
-		release(msg)
-		return nil
+	select {
+	case p.arrived <- msg:
+		<-p.over
+	case <-p.over:
+		if p.acked {
+			a.handleAcked(p.task, msg)
+		}
 	}
-	routes, event := a.find(msg)
-	if a.control(msg, event) {
-		a.slots.free()
-		return nil
-	}
-	a.newTask(msg, routes, event).handle()
 	return nil
 }
 
-// awaitResume waits while the topic is paused.
-func (a *attached) awaitResume(ctx context.Context) bool {
-	for {
-		paused, changed := a.pause.state()
-		if !paused {
-			return true
-		}
-		backend.SetAside(ctx, true)
-		select {
-		case <-changed:
-		case <-a.taking.Done():
-			return false
-		}
-		backend.SetAside(ctx, false)
+// handleAcked handles k, whose message a middleware has acked before it passed on msg.
+func (a *attached) handleAcked(k *task, msg *message.Message) {
+	if !a.enter(&a.handlers) {
+		return
 	}
-}
-
-// enter counts a handler, unless the router stops.
-func (rn *run) enter() bool {
-	rn.mu.Lock()
-	defer rn.mu.Unlock()
-	if rn.taking.Err() != nil {
-		return false
+	defer a.handlers.Done()
+	if !k.slots.retake(k.starting.Done(), nil) {
+		return
 	}
-	rn.handlers.Add(1)
-	return true
-}
-
-// endAttached stops the run of an attached router when it is time.
-func (rn *run) endAttached() {
-	<-rn.taking.Done()
-	rn.mu.Lock()   // whoever was about to enter has
-	rn.mu.Unlock() //nolint:staticcheck // see above
-	if err := rn.finish(); err != nil {
-		rn.config.Logger.Error("ezq: the router has stopped", "error", err)
-	}
+	again := k.newTask(k.msg, k.routes, k.event)
+	again.takeOver(msg)
+	again.handle()
 }

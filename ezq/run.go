@@ -47,7 +47,8 @@ func (r *Router) Run(ctx context.Context) error {
 	}
 	rn := newRun(ctx, r)
 	for _, tp := range r.topics {
-		rn.takers.Go(func() { rn.serve(tp) })
+		s := &server{run: rn, topic: tp, handle: (*task).handle}
+		rn.takers.Go(s.serve)
 	}
 	rn.takers.Wait()
 	return rn.finish()
@@ -72,7 +73,8 @@ type run struct {
 	active map[*handling]struct{} // what handlers work on
 
 	over   atomic.Bool
-	ending sync.Once // for Attach
+	ending sync.Once     // for Attach,
+	ended  chan struct{} // closed there when the run is over and no handler runs
 }
 
 // stopReason is why a router takes no more events. The first reason counts.
@@ -84,12 +86,23 @@ type stopReason struct {
 func (s *stopReason) Error() string { return "ezq: stopping" }
 
 func newRun(ctx context.Context, r *Router) *run {
-	rn := &run{Router: r, active: map[*handling]struct{}{}}
+	rn := &run{Router: r, active: map[*handling]struct{}{}, ended: make(chan struct{})}
 	rn.starting, rn.giveUp = context.WithCancelCause(ctx)
 	rn.taking, rn.stop = context.WithCancelCause(rn.starting)
 	rn.working, rn.interrupt = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.running.Store(rn)
 	return rn
+}
+
+// enter counts something that the run has to wait for, unless it stops.
+func (rn *run) enter(all *sync.WaitGroup) bool {
+	rn.mu.Lock()
+	defer rn.mu.Unlock()
+	if rn.taking.Err() != nil {
+		return false
+	}
+	all.Add(1)
+	return true
 }
 
 // fail stops the run because of err.
@@ -121,6 +134,19 @@ func (rn *run) finish() error {
 	rn.interrupt(nil)
 	rn.awaitEnd()
 	return err
+}
+
+// endAttached stops the run of an attached router when it is time.
+func (rn *run) endAttached() {
+	<-rn.taking.Done()
+	rn.mu.Lock()   // whoever was about to enter has
+	rn.mu.Unlock() //nolint:staticcheck // see above
+	rn.takers.Wait()
+	if err := rn.finish(); err != nil {
+		rn.config.Logger.Error("ezq: the router has stopped", "error", err)
+	}
+	rn.handlers.Wait() // also for those that did not end in time
+	close(rn.ended)
 }
 
 // reason returns why the run stops. If its context has ended, that is all.

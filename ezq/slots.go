@@ -13,9 +13,9 @@ type slots struct {
 	taken chan struct{} // holds a token for each slot in use
 	yield chan struct{} // hands over the slot of a taker that waits for an event
 
-	waiting atomic.Int32 // events without a slot
-	most    int32        // more are taken only while fewer than these wait
-	fewer   chan struct{}
+	waiting atomic.Int32  // events without a slot
+	most    int32         // more are taken only while fewer than these wait
+	fewer   chan struct{} // holds a token when take should look again
 }
 
 func newSlots(n int) *slots {
@@ -28,7 +28,8 @@ func newSlots(n int) *slots {
 }
 
 // take waits for a slot for an event that is yet to be taken. It returns false if
-// stop is closed before.
+// stop is closed before. One goroutine at a time calls it, the topic's taker: the
+// token in fewer wakes one.
 func (s *slots) take(stop <-chan struct{}) bool {
 	for s.waiting.Load() >= s.most {
 		select {

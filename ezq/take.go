@@ -15,6 +15,7 @@ import (
 type taker struct {
 	*run
 	*topic
+	handle func(*task)
 
 	// The same questions as of the run, for this topic.
 	taking   context.Context
@@ -24,11 +25,11 @@ type taker struct {
 	workers workers
 }
 
-func newTaker(rn *run, tp *topic) *taker {
-	t := &taker{run: rn, topic: tp, workers: make(workers)}
+func newTaker(s *server) *taker {
+	t := &taker{run: s.run, topic: s.topic, handle: s.handle, workers: make(workers)}
 	var stop, giveBack context.CancelFunc
-	t.starting, giveBack = context.WithCancel(rn.starting)
-	t.taking, stop = context.WithCancel(rn.taking)
+	t.starting, giveBack = context.WithCancel(s.run.starting)
+	t.taking, stop = context.WithCancel(s.run.taking)
 	t.close = func() {
 		giveBack()
 		stop()

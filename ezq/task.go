@@ -53,6 +53,25 @@ func (k *task) handle() {
 	}
 }
 
+// takeOver gives the task's message what middleware has made of a copy of it.
+func (k *task) takeOver(msg *message.Message) {
+	k.msg.Payload, k.msg.Metadata = msg.Payload, msg.Metadata
+	k.msg.SetContext(msg.Context())
+	if isClosed(msg.Acked()) {
+		k.msg.Ack()
+	}
+}
+
+// endWith ends a task whose handlers are not to be called.
+func (k *task) endWith(fate fate) {
+	if fate == givenBack {
+		release(k.msg)
+	}
+	k.turn.end()
+	k.counts.conclude(fate)
+	k.slots.free()
+}
+
 // workContext makes sure that ctx, the context of a message, ends when the run
 // is interrupted. A Watermill backend lets it descend from the context of its
 // subscription, as ezq's own do; not all do.

@@ -27,7 +27,8 @@ func (k *task) awaitTurn() bool {
 	k.slots.free()
 	select {
 	case <-k.turn.before:
-		if k.slots.retake(k.starting.Done(), nil) {
+		// The event before it may have been given back just now, as this one is then.
+		if k.starting.Err() == nil && k.slots.retake(k.starting.Done(), nil) {
 			backend.SetAside(k.ctx, false)
 			return true
 		}

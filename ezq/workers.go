@@ -24,5 +24,5 @@ func (t *taker) work(k *task) {
 
 func (t *taker) finish(k *task) {
 	defer t.handlers.Done() // a handler may end its goroutine
-	k.handle()
+	t.handle(k)
 }

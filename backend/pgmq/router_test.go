@@ -154,3 +154,28 @@ func TestRunReportsWhatIsWrongWithTheServer(t *testing.T) {
 	require.ErrorIs(t, err, pgmq.ErrPermission)
 	t.Log(err)
 }
+
+func TestARouterStopsAlsoWhileItsQueueIsBeingCreatedElsewhere(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), "select pgmq.create('ezq')")
+	require.NoError(t, err)
+	router := newRouter(queue, ezq.Config{})
+	ezq.Handle(router, func(context.Context, userCreated) error { return nil })
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- router.Run(ctx) }()
+	pgtest.Eventually(t, patience, "the router waits for the transaction", func() bool {
+		return get[bool](t, pool, "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')")
+	})
+	stop()
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(10 * time.Second): // until Subscribe gives up it takes three times as long
+		require.Fail(t, "Run did not end with its context")
+	}
+}

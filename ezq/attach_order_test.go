@@ -1,0 +1,143 @@
+package ezq_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// attach has a Watermill router run router, within middleware, until the test ends.
+func attach(t *testing.T, router *ezq.Router, middleware ...message.HandlerMiddleware) (w *message.Router, ended <-chan struct{}) {
+	t.Helper()
+	w = watermillRouter(t)
+	w.AddMiddleware(middleware...)
+	require.NoError(t, router.Attach(w))
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		assert(t, w.Run(context.Background()) == nil)
+	}()
+	<-w.Running()
+	t.Cleanup(func() {
+		require.NoError(t, w.Close())
+		within(t, over, "the Watermill router ends")
+	})
+	return w, over
+}
+
+func TestEventsOfOneKeyAreInOrderInAWatermillRouter(t *testing.T) {
+	t.Parallel()
+	queue := memory.NewWith(memory.Config{Logger: quiet()})
+	router := newRouter(queue, ezq.Config{})
+	const n = 1000
+	var mu sync.Mutex
+	var order []int
+	done := make(chan struct{})
+	ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if order = append(order, e.ID); len(order) == n {
+			close(done)
+		}
+		return nil
+	})
+	for i := range n {
+		publishKeyed(t, queue, "a", i)
+	}
+	attach(t, router)
+	within(t, done, "all are handled")
+	require.IsIncreasing(t, order)
+}
+
+func TestAnEndEventOvertakesNothingInAWatermillRouter(t *testing.T) {
+	t.Parallel()
+	for range 50 {
+		queue := memory.NewWith(memory.Config{Logger: quiet()})
+		router := newRouter(queue, ezq.Config{Concurrency: 20})
+		var handled atomic.Int32
+		ezq.Handle(router, func(context.Context, orderPlaced) error { handled.Add(1); return nil })
+		for i := range 8 {
+			publish(t, queue, orderPlaced{i})
+		}
+		publish(t, queue, ezq.EndEvent{})
+		publish(t, queue, orderPlaced{99})
+		_, ended := attach(t, router)
+		within(t, ended, "the EndEvent ends the only handler")
+		require.EqualValues(t, 8, handled.Load())
+	}
+}
+
+func TestAPausedTopicHoardsNothingInAWatermillRouter(t *testing.T) {
+	t.Parallel()
+	queue := memory.NewWith(memory.Config{Logger: quiet()})
+	router := newRouter(queue, ezq.Config{Concurrency: 2})
+	var handled, others atomic.Int32
+	ezq.Handle(router, func(context.Context, orderPlaced) error { handled.Add(1); return nil })
+	require.NoError(t, router.Pause("ezq"))
+	attach(t, router)
+	const n = 1000
+	for i := range n {
+		publish(t, queue, orderPlaced{i})
+	}
+	other := newRouter(queue, ezq.Config{})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	ezq.Handle(other, func(context.Context, orderPlaced) error {
+		if others.Add(1) == n {
+			close(done)
+		}
+		return nil
+	})
+	ended := make(chan error)
+	go func() { ended <- other.Run(ctx) }()
+	within(t, done, "a router that is not paused gets all")
+	require.Zero(t, router.Stats()["ezq"].Taken)
+	stop()
+	require.NoError(t, <-ended)
+
+	publish(t, queue, orderPlaced{n})
+	require.NoError(t, router.Resume("ezq"))
+	require.Eventually(t, func() bool { return handled.Load() == 1 }, 20*time.Second, time.Millisecond)
+	require.NoError(t, router.Pause("ezq"), "once more, now that it has subscribed")
+	events, err := queue.Subscribe(t.Context(), "ezq")
+	require.NoError(t, err)
+	publish(t, queue, orderPlaced{n + 1})
+	(<-events).Ack()
+	require.EqualValues(t, 1, handled.Load())
+}
+
+func TestWhatWaitsForItsKeyHoldsUpNothingForEverInAWatermillRouter(t *testing.T) {
+	t.Parallel()
+	queue := memory.NewWith(memory.Config{Logger: quiet()})
+	router := newRouter(queue, ezq.Config{Concurrency: 4})
+	const same, others = 41, 20 // one is handled, and as many wait as may
+	gate, done := make(chan struct{}), make(chan struct{})
+	var handled atomic.Int32
+	ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
+		if e.ID < same {
+			<-gate
+		}
+		if handled.Add(1) == same+others {
+			close(done)
+		}
+		return nil
+	})
+	attach(t, router)
+	for i := range same {
+		publishKeyed(t, queue, "a", i)
+	}
+	require.Eventually(t, func() bool { return router.Stats()["ezq"].InFlight == same }, 20*time.Second, time.Millisecond)
+	for i := range others {
+		publish(t, queue, orderPlaced{same + i})
+	}
+	close(gate)
+	within(t, done, "all are handled")
+}

@@ -1,0 +1,77 @@
+package ezq_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// stuck is a queue with a topic whose subscription does not come about.
+type stuck struct {
+	*memory.Queue
+	deaf time.Duration // how long it does not look at the context
+}
+
+func (s stuck) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	if topic != "stuck" {
+		return s.Queue.Subscribe(ctx, topic)
+	}
+	time.Sleep(s.deaf)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A queue that is being created elsewhere, in a transaction that is not committed, is
+// such a topic.
+func TestRunEndsAlsoWhileItSubscribes(t *testing.T) {
+	for says, deaf := range map[string]time.Duration{"at once": 0, "not beyond the time for storing outcomes": time.Hour} {
+		t.Run(says, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				ctx, stop := context.WithCancel(t.Context())
+				router := newRouter(stuck{queue, deaf}, ezq.Config{})
+				ezq.Handle(router, ignore[orderPlaced], ezq.Topic("stuck"))
+				var interrupted time.Time
+				ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+					<-ctx.Done()
+					interrupted = time.Now()
+					return ctx.Err()
+				})
+				publish(t, queue, orderPlaced{1})
+				var stopped time.Time
+				time.AfterFunc(time.Second, func() { stopped = time.Now(); stop() })
+				require.ErrorIs(t, router.Run(ctx), ezq.ErrDrainTimeout)
+				require.Equal(t, 10*time.Second, interrupted.Sub(stopped), "the other topic drains meanwhile")
+				require.LessOrEqual(t, time.Since(stopped), 10*time.Second+min(deaf, 15*time.Second))
+				require.Len(t, left(t, queue), 1)
+				time.Sleep(deaf)
+			})
+		})
+	}
+}
+
+// What such a subscription brings after all goes back.
+func TestASubscriptionThatComesTooLateGivesBackWhatItBrings(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		ctx, stop := context.WithCancel(t.Context())
+		router := newRouter(slow{queue}, ezq.Config{})
+		ezq.Handle(router, ignore[orderPlaced])
+		publish(t, queue, orderPlaced{1})
+		time.AfterFunc(time.Second, stop)
+		require.NoError(t, router.Run(ctx))
+		require.Len(t, left(t, queue), 1)
+	})
+}
+
+// slow is a queue that takes its time to subscribe, whatever the context says.
+type slow struct{ *memory.Queue }
+
+func (s slow) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	time.Sleep(5 * time.Second)
+	return s.Queue.Subscribe(context.WithoutCancel(ctx), topic)
+}
