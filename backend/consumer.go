@@ -20,6 +20,13 @@ type Consumer struct {
 	// Concurrency is how many messages the consumer handles at a time. 0 means
 	// that the consumer does not say.
 	Concurrency int
+
+	// Health, if the consumer sets it, is told when the backend cannot fetch messages
+	// for it any more, with the reason, and with nil when it can again. The backend
+	// calls it within 5 seconds of the change, from any goroutine but never from two
+	// at once, and goes on trying in between. Health must not block. A subscription
+	// that has not called it is fetching.
+	Health func(err error)
 }
 
 type consumerKey struct{}

@@ -138,7 +138,7 @@ func (c *collector[E]) run(b *batch[E], h *handling) {
 	}
 	var live []*member[E]
 	var events []E
-	gathering := &handling{task: h.task, meta: Meta{Event: h.meta.Event, Topic: h.meta.Topic, Handler: h.meta.Handler}}
+	gathering := &handling{task: h.task, logger: h.logger, meta: Meta{Event: h.meta.Event, Topic: h.meta.Topic, Handler: h.meta.Handler}}
 	for _, m := range b.members {
 		if interrupted(m.ctx) {
 			continue // somebody else may have it by now

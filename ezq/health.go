@@ -9,6 +9,12 @@ import (
 // that are not paused. Otherwise its error says what is wrong: the router has not
 // been started, is not subscribed yet, is stopping, or has stopped; a
 // [SubscriptionError] if that is why. It may be called at any time.
+//
+// When a topic's events cannot be fetched, because the database is away, say, the
+// error wraps the reason, within 5 seconds, until they can be fetched again. Backends
+// tell that with [backend.Consumer].Health, those of this module do; a Watermill
+// Pub/Sub that does not is taken to receive. A topic whose handlers are all busy is not
+// fetched from, so an outage shows when one of them is done.
 func (r *Router) Healthy() error {
 	rn := r.running.Load()
 	if rn == nil {
@@ -24,8 +30,14 @@ func (r *Router) Healthy() error {
 		return errStopping
 	}
 	for name, tp := range r.topics {
-		if paused, _ := tp.pause.state(); !paused && !tp.subscribed.Load() {
+		if paused, _ := tp.pause.state(); paused {
+			continue
+		}
+		if !tp.subscribed.Load() {
 			return fmt.Errorf("ezq: the router has not subscribed to %q yet", name)
+		}
+		if failure := tp.failure.Load(); failure != nil {
+			return fmt.Errorf("ezq: the router receives nothing from %q, and keeps trying: %w", name, *failure)
 		}
 	}
 	return nil

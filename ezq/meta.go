@@ -2,6 +2,7 @@ package ezq
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"time"
 
@@ -70,6 +71,16 @@ func MetasFrom(ctx context.Context) []Meta {
 	return metas
 }
 
+// LoggerFrom returns the logger of the router that handles the event of ctx, for what
+// handlers and middleware have to report: see [Config]. Outside of a handler and its
+// middleware it returns [slog.Default].
+func LoggerFrom(ctx context.Context) *slog.Logger {
+	if h := handlingFrom(ctx); h != nil && h.logger != nil {
+		return h.logger
+	}
+	return slog.Default()
+}
+
 type metaKey struct{}
 
 // handling is an event being handled by one handler. Copying the headers is left
@@ -77,6 +88,7 @@ type metaKey struct{}
 type handling struct {
 	meta    Meta
 	headers message.Metadata
+	logger  *slog.Logger
 	task    *task // nil if it is a control event
 	seat    seat
 	batch   []*handling // if it is of several events

@@ -165,7 +165,7 @@ func (rn *run) awaitEnd() {
 		rn.ends.Wait()
 	}()
 	if !closedWithin(closeTimeout, ended) {
-		rn.config.Logger.Error("ezq: the backend did not end its subscriptions in time", "waited", closeTimeout)
+		rn.config.Logger.Error("ezq: the backend did not end its subscriptions in time", "waited", closeTimeout.String())
 	}
 }
 

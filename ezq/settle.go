@@ -3,6 +3,7 @@ package ezq
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -152,10 +153,14 @@ func (k *task) logFailure(o outcome, failures int, wait time.Duration) {
 	}
 	attrs := []any{
 		"event", event, "topic", k.name, "handler", o.route.label(), "id", k.msg.UUID,
-		"failures", failures, "retry_in", wait, "error", o.err,
+		"failures", failures, "retry_in", wait.Round(time.Millisecond).String(), "error", o.err,
 	}
 	if p := (*PanicError)(nil); errors.As(o.err, &p) {
 		attrs = append(attrs, "stack", string(p.Stack))
 	}
-	k.config.Logger.ErrorContext(k.ctx, "ezq: event failed", attrs...)
+	level := slog.LevelWarn
+	if IsPermanent(o.err) { // no retry cures it, though it comes back: nothing takes it out of the queue
+		level = slog.LevelError
+	}
+	k.config.Logger.Log(k.ctx, level, "ezq: event failed", attrs...)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/ezq"
 )
@@ -94,5 +95,48 @@ func TestARouterThatHasLostItsSubscriptionIsNotHealthy(t *testing.T) {
 		var lost *ezq.SubscriptionError
 		require.ErrorAs(t, <-ended, &lost)
 		require.ErrorAs(t, router.Healthy(), &lost)
+	})
+}
+
+// sickSubscriber has outages on demand, as a backend tells of them.
+type sickSubscriber struct {
+	message.Subscriber
+	consumers []backend.Consumer
+}
+
+func (s *sickSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	s.consumers = append(s.consumers, backend.ConsumerFrom(ctx))
+	return s.Subscriber.Subscribe(ctx, topic)
+}
+
+func (s *sickSubscriber) Features() backend.Features { return backend.FeaturesOf(s.Subscriber) }
+
+func TestARouterIsNotHealthyDuringAnOutage(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		ctx, stop := context.WithCancel(t.Context())
+		sick := &sickSubscriber{Subscriber: queue}
+		router := newRouter(sick, ezq.Config{})
+		handle(router)
+		ended := make(chan error)
+		go func() { ended <- router.Run(ctx) }()
+		synctest.Wait()
+		require.NoError(t, router.Healthy())
+		sick.consumers[0].Health(errBoom)
+		require.ErrorIs(t, router.Healthy(), errBoom)
+		require.ErrorContains(t, router.Healthy(), `nothing from "ezq"`)
+		sick.consumers[0].Health(nil)
+		require.NoError(t, router.Healthy(), "it is over")
+
+		sick.consumers[0].Health(errBoom)
+		require.NoError(t, router.Pause("ezq"))
+		synctest.Wait()
+		require.NoError(t, router.Healthy(), "nothing is to be received")
+		require.NoError(t, router.Resume("ezq"))
+		synctest.Wait()
+		require.NoError(t, router.Healthy(), "the new subscription has no outage")
+		sick.consumers[0].Health(errBoom)
+		require.NoError(t, router.Healthy(), "the old one does not count any more")
+		stop()
+		require.NoError(t, <-ended)
 	})
 }

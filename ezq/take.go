@@ -39,10 +39,22 @@ func newTaker(s *server) *taker {
 
 // subscription returns the context of a subscription to the topic.
 func (t *taker) subscription() context.Context {
+	t.failure.Store(nil)
 	return backend.WithConsumer(t.working, backend.Consumer{
 		Stopping:    t.taking.Done(),
 		Concurrency: t.demand,
+		Health:      t.hear,
 	})
+}
+
+// hear is told by the backend whether it can fetch events.
+func (t *taker) hear(err error) {
+	switch {
+	case err == nil:
+		t.failure.Store(nil)
+	case t.taking.Err() == nil: // or else another subscription may count by now
+		t.failure.Store(&err)
+	}
 }
 
 // take takes events, when there is a slot for one, until that stops.
@@ -134,7 +146,7 @@ func (t *taker) observe(rt *route, msg *message.Message) {
 	stop := context.AfterFunc(t.working, func() { cancel(context.Cause(t.working)) })
 	observed := msg.Copy()
 	observed.SetContext(ctx)
-	h := &handling{}
+	h := &handling{logger: t.config.Logger}
 	h.describe(t.name, observed)
 	h.meta.Event, h.meta.Handler = rt.events[0], rt.label()
 	observed.SetContext(context.WithValue(ctx, metaKey{}, h))

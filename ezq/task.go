@@ -160,7 +160,7 @@ func share(d *backend.Delivery) *backend.Delivery {
 // attempt calls one handler. The result is what it is before if the handler and all
 // its middleware end their goroutine.
 func (k *task) attempt(ctx context.Context, rt *route, h *handling, msg *message.Message, result *error) {
-	h.task = k
+	h.task, h.logger = k, k.config.Logger
 	if h.turnedAway = !h.enter(rt); h.turnedAway {
 		*result = ErrInterrupted
 		return

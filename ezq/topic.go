@@ -24,6 +24,7 @@ type topic struct {
 	keys    keys
 
 	subscribed atomic.Bool
+	failure    atomic.Pointer[error] // why nothing can be fetched; nil if that is not so
 }
 
 // add attaches rt, or panics if it and another handler of the same event could

@@ -47,7 +47,7 @@ type Deduplicate struct {
 	Window time.Duration
 
 	// Logger is told about duplicates, at debug level, and about messages that could
-	// not be remembered. Defaults to [slog.Default].
+	// not be remembered. Defaults to that of the router: see [ezq.LoggerFrom].
 	Logger *slog.Logger
 }
 
@@ -72,7 +72,6 @@ const markTimeout = 10 * time.Second
 func (p Deduplicate) Middleware(next message.HandlerFunc) message.HandlerFunc {
 	mustNotBeNegative("Deduplicate.Window", p.Window)
 	p.Window = cmp.Or(p.Window, 24*time.Hour)
-	p.Logger = cmp.Or(p.Logger, slog.Default())
 	if p.Store == nil {
 		p.Store = NewMemoryStore(0)
 	}
@@ -108,7 +107,7 @@ func (p Deduplicate) once(key string, msg *message.Message, next message.Handler
 		return nil, fmt.Errorf("middleware: deduplicate: %w", err)
 	}
 	if seen {
-		p.Logger.DebugContext(ctx, "middleware: duplicate dropped", "id", msg.UUID, "key", key)
+		p.logger(ctx).DebugContext(ctx, "middleware: duplicate dropped", "id", msg.UUID, "key", key)
 		return nil, nil
 	}
 
@@ -121,16 +120,20 @@ func (p Deduplicate) once(key string, msg *message.Message, next message.Handler
 		return out, err
 	case len(out) > 0:
 		const text = "middleware: not remembered, for its handler returned messages: publish them in the handler"
-		p.Logger.WarnContext(ctx, text, "id", msg.UUID, "key", key)
+		p.logger(ctx).WarnContext(ctx, text, "id", msg.UUID, "key", key)
 		return out, nil
 	}
 	lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTimeout)
 	defer cancel()
 	if err := p.Store.Mark(lasting, key, p.Window); err != nil {
 		// To fail would be to handle it again for certain.
-		p.Logger.ErrorContext(ctx, "middleware: handled, but not remembered", "id", msg.UUID, "key", key, "error", err)
+		p.logger(ctx).ErrorContext(ctx, "middleware: handled, but not remembered", "id", msg.UUID, "key", key, "error", err)
 	}
 	return out, nil
+}
+
+func (p Deduplicate) logger(ctx context.Context) *slog.Logger {
+	return cmp.Or(p.Logger, ezq.LoggerFrom(ctx))
 }
 
 // handler returns what tells the handler in ctx from all others, in quotes. Two events

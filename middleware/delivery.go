@@ -70,3 +70,9 @@ func topicOf(ctx context.Context) string {
 func handlerOf(ctx context.Context) string {
 	return cmp.Or(ezq.MetaFrom(ctx).Handler, message.HandlerNameFromCtx(ctx))
 }
+
+// eventOf returns the name of the event in msg: the one that its handler is for, or
+// else the one that it names itself.
+func eventOf(ctx context.Context, msg *message.Message) string {
+	return cmp.Or(ezq.MetaFrom(ctx).Event, ezq.Marshaler{}.NameFromMessage(msg))
+}

@@ -51,8 +51,8 @@ type Poison struct {
 	// and Progress. Defaults to 25.
 	MaxDeliveries int
 
-	// Logger is told about every message that is given up. Defaults to
-	// [slog.Default].
+	// Logger is told about every message that is given up. Defaults to that of the
+	// router: see [ezq.LoggerFrom].
 	Logger *slog.Logger
 }
 
@@ -61,7 +61,6 @@ type Poison struct {
 func (p Poison) Middleware(next message.HandlerFunc) message.HandlerFunc {
 	mustNotBeNegative("Poison.MaxDeliveries", p.MaxDeliveries)
 	p.MaxDeliveries = cmp.Or(p.MaxDeliveries, 25)
-	p.Logger = cmp.Or(p.Logger, slog.Default())
 	next = safely(next)
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx := msg.Context()
@@ -101,12 +100,14 @@ func (p Poison) giveUp(ctx context.Context, msg *message.Message, err error, fai
 	}
 	noteGivenUp(ctx)
 	attrs := []any{
-		"id", msg.UUID, "topic", from, "to", to, "handler", handlerOf(ctx), "failures", failures, "error", err,
+		"event", eventOf(ctx, msg), "id", msg.UUID, "topic", from, "to", to,
+		"handler", handlerOf(ctx), "failures", failures, "error", err,
 	}
 	if e, ok := errors.AsType[*ezq.PanicError](err); ok {
 		attrs = append(attrs, "stack", string(e.Stack))
 	}
-	p.Logger.ErrorContext(ctx, "middleware: message given up", attrs...)
+	logger := cmp.Or(p.Logger, ezq.LoggerFrom(ctx))
+	logger.ErrorContext(ctx, "middleware: message given up", attrs...)
 	return nil
 }
 

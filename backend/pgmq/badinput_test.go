@@ -227,3 +227,25 @@ func TestAServerThatCannotBeReachedIsReportedByTheFirstUse(t *testing.T) {
 	requireNoSecret(t, err)
 	require.NoError(t, queue.Close())
 }
+
+func TestAnEmptyURLIsRefusedUnlessTheEnvironmentSaysWhereToConnect(t *testing.T) {
+	for _, name := range []string{"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE"} {
+		t.Setenv(name, "")
+	}
+	_, err := pgmq.Open(t.Context(), "", pgmq.Config{})
+	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+	require.ErrorContains(t, err, "the database URL is empty")
+
+	database := pgtest.Database(t)
+	u, err := url.Parse(database)
+	require.NoError(t, err)
+	password, _ := u.User.Password()
+	for name, value := range map[string]string{
+		"PGHOST": u.Hostname(), "PGPORT": u.Port(), "PGUSER": u.User.Username(), "PGPASSWORD": password, "PGDATABASE": u.Path[1:],
+	} {
+		t.Setenv(name, value)
+	}
+	queue, err := pgmq.Open(t.Context(), "", pgmq.Config{})
+	require.NoError(t, err)
+	require.NoError(t, queue.Close())
+}

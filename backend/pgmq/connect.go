@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,6 +17,13 @@ import (
 const connectTimeout = 5 * time.Second
 
 func openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
+	if url == "" && !environmentConnects() {
+		return nil, &Error{
+			Op: "open", Kind: ErrInvalidConfig,
+			Cause:  errors.New("the database URL is empty, and no PGHOST, PGSERVICE or the like is set: is a variable missing?"),
+			Remedy: "write it as postgres://user:password@host:5432/database?sslmode=require",
+		}
+	}
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		// pgx's error can contain the password.
@@ -31,6 +39,17 @@ func openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
 		return nil, classify("open", "", err)
 	}
 	return pool, nil
+}
+
+// environmentConnects reports whether the variables of libpq say which database is meant.
+// Otherwise an empty URL would lead to whatever listens on this machine.
+func environmentConnects() bool {
+	for _, name := range [...]string{"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE"} {
+		if os.Getenv(name) != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // consumerPool returns a pool that connects as pool does.

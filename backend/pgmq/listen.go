@@ -83,7 +83,7 @@ func (l *listener) run(ctx context.Context) {
 		if heard {
 			wait = relistenMin
 		}
-		l.logger.Debug("ezq: the listening connection ended; connecting again", "retry_in", wait, "error", withoutSecrets(err))
+		l.logger.Debug("ezq: the listening connection ended; connecting again", "retry_in", wait.Round(time.Millisecond).String(), "error", withoutSecrets(err))
 		timer := time.NewTimer(wait/2 + rand.N(wait/2)) //nolint:gosec // chance only spreads load, and may be guessed
 		select {
 		case <-timer.C:

@@ -145,7 +145,7 @@ func (s *store) quarantine(ctx context.Context, messages []unread) {
 		case archived:
 			log.Error("ezq: a message that cannot be read was moved to the archive")
 		default:
-			log.Error("ezq: a message that cannot be read is put aside", "retry_in", message.aside())
+			log.Error("ezq: a message that cannot be read is put aside", "retry_in", message.aside().String())
 		}
 	}
 }

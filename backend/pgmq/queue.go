@@ -28,7 +28,8 @@ var (
 )
 
 // Open connects to the database at url, which is anything that pgx takes, and
-// checks that PGMQ is there.
+// checks that PGMQ is there. An empty url is refused unless libpq's variables say where
+// to connect: PGHOST, PGPORT, PGDATABASE, PGUSER or PGSERVICE.
 //
 // The queue opens connections as it needs them: for publishing up to the
 // pool_max_conns of the URL (pgx's default: 4, or the number of CPUs), for

@@ -64,10 +64,10 @@ func (s Settings) attrs() (attrs []slog.Attr) {
 	add(s.Group != "", slog.String("EZQ_GROUP", s.Group))
 	add(s.Concurrency != 0, slog.Int("EZQ_CONCURRENCY", s.Concurrency))
 	add(s.Connections != 0, slog.Int("EZQ_CONNECTIONS", s.Connections))
-	add(s.HandlerTimeout != 0, slog.Duration("EZQ_HANDLER_TIMEOUT", s.HandlerTimeout))
-	add(s.DrainTimeout != 0, slog.Duration("EZQ_DRAIN_TIMEOUT", s.DrainTimeout))
-	add(s.PollInterval != 0, slog.Duration("EZQ_POLL_INTERVAL", s.PollInterval))
-	add(s.Lease != 0, slog.Duration("EZQ_LEASE", s.Lease))
+	add(s.HandlerTimeout != 0, slog.String("EZQ_HANDLER_TIMEOUT", s.HandlerTimeout.String()))
+	add(s.DrainTimeout != 0, slog.String("EZQ_DRAIN_TIMEOUT", s.DrainTimeout.String()))
+	add(s.PollInterval != 0, slog.String("EZQ_POLL_INTERVAL", s.PollInterval.String()))
+	add(s.Lease != 0, slog.String("EZQ_LEASE", s.Lease.String()))
 	add(true, slog.String("EZQ_LOG_LEVEL", s.LogLevel.String()))
 	return attrs
 }

@@ -76,7 +76,7 @@ func (e *entry) attempt(ctx context.Context, at time.Time) (rest time.Duration, 
 		rest = min(firstRetry<<min(e.failures-1, 10), longestRetry)
 		rest -= rand.N(rest / 5) //nolint:gosec // chance only spreads load, and may be guessed
 		e.timetable.config.Logger.ErrorContext(ctx, "schedule: event not published",
-			"schedule", e.name, "tick", at, "failures", e.failures, "retry_in", rest, "error", err)
+			"schedule", e.name, "tick", at, "failures", e.failures, "retry_in", rest.Round(time.Millisecond).String(), "error", err)
 		return rest, false
 	}
 	e.failures = 0

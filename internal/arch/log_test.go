@@ -86,7 +86,7 @@ func keysOfCall(call *ast.CallExpr) []string {
 	if !ok || !isLogger(method.X) {
 		return nil
 	}
-	before := map[string]int{"With": 0, "Debug": 1, "Info": 1, "Warn": 1, "Error": 1}
+	before := map[string]int{"With": 0, "Debug": 1, "Info": 1, "Warn": 1, "Error": 1, "Log": 3}
 	skip, ok := before[strings.TrimSuffix(method.Sel.Name, "Context")]
 	if strings.HasSuffix(method.Sel.Name, "Context") {
 		skip++
@@ -103,6 +103,8 @@ func isLogger(expression ast.Expr) bool {
 		return e.Name == "log" || e.Name == "slog" || strings.HasSuffix(strings.ToLower(e.Name), "logger")
 	case *ast.SelectorExpr:
 		return strings.HasSuffix(strings.ToLower(e.Sel.Name), "logger")
+	case *ast.CallExpr:
+		return isLogger(e.Fun)
 	}
 	return false
 }
@@ -127,6 +129,58 @@ func eachSecond(arguments []ast.Expr) (keys []string) {
 	return keys
 }
 
+// A JSON handler writes a time.Duration as a number of nanoseconds, without saying so.
+func TestALengthOfTimeInALogRecordHasAUnit(t *testing.T) {
+	lengths := map[string]bool{"retry_in": true, "waited": true, "lasted": true, "lease": true, "limit": true}
+	found := 0
+	for _, file := range readSources(t) {
+		if file.isTest() || !isLibrary(file.name) {
+			continue
+		}
+		for _, bare := range lengthsWithoutUnit(file.syntax, lengths, &found) {
+			t.Errorf("%s logs %q without a unit: give its String()", file.name, bare)
+		}
+	}
+	if found < len(lengths) {
+		t.Errorf("only %d lengths of time are logged: does the test see them?", found)
+	}
+}
+
+// lengthsWithoutUnit returns the keys that are followed by something else than a call of
+// String.
+func lengthsWithoutUnit(file *ast.File, lengths map[string]bool, found *int) (bare []string) {
+	ast.Inspect(file, func(node ast.Node) bool {
+		var list []ast.Expr
+		switch node := node.(type) {
+		case *ast.CallExpr:
+			list = node.Args
+		case *ast.CompositeLit:
+			list = node.Elts
+		}
+		for i := range len(list) - 1 {
+			literal, ok := list[i].(*ast.BasicLit)
+			if !ok || !lengths[strings.Trim(literal.Value, `"`)] {
+				continue
+			}
+			*found++
+			if !isCallOf(list[i+1], "String") {
+				bare = append(bare, literal.Value)
+			}
+		}
+		return true
+	})
+	return bare
+}
+
+func isCallOf(expression ast.Expr, method string) bool {
+	call, ok := expression.(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	selector, ok := call.Fun.(*ast.SelectorExpr)
+	return ok && selector.Sel.Name == method
+}
+
 func TestTheKeysOfLogRecordsAreFound(t *testing.T) {
 	file := parse(t, "a.go", `package a
 func f() {
@@ -136,10 +190,11 @@ func f() {
 	attrs := []any{"d", 1, "e", err}
 	attrs = append(attrs, "f", 1)
 	logger.Info("text", attrs...)
-	other.Error("text", "g", 1)
+	p.logger(ctx).Debug("text", "g", 1)
+	other.Error("text", "x", 1)
 	names := []string{"h", "i"}
 }`)
-	if got := strings.Join(logKeys(file.syntax), ""); got != "abcdef" {
+	if got := strings.Join(logKeys(file.syntax), ""); got != "abcdefg" {
 		t.Errorf("they are %q", got)
 	}
 }

@@ -26,18 +26,20 @@ func (s *subscription) fetch(ctx context.Context) {
 			continue
 		}
 		changed := s.store.Changed() // before the claim, so that no change is missed
+		s.outage.ask()
 		claim, err := s.obtain(limit, hold)
+		s.outage.answered()
 		if err != nil && s.final(err) {
 			return
 		}
 		if err != nil {
 			wait := failing.next()
-			s.config.Logger.Error("ezq: cannot fetch messages; will try again",
-				"topic", s.config.Topic, "retry_in", wait, "error", err)
+			s.outage.failed(err, wait)
 			pause(ctx, wait, nil)
 			continue
 		}
 		failing.reset()
+		s.outage.over()
 		if len(claim.Leases) > 0 {
 			idle.min = s.leases.gap()
 			idle.reset()

@@ -114,7 +114,7 @@ func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
 			}
 		case l.phase == delivered:
 			ls.config.Logger.Error("ezq: message is being handled for too long; its lease is not extended any more",
-				"topic", ls.config.Topic, "id", l.Message.UUID, "limit", ls.config.MaxExtension)
+				"topic", ls.config.Topic, "id", l.Message.UUID, "limit", ls.config.MaxExtension.String())
 			ls.lose(l)
 		default:
 			ls.ignore(now)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // settle notes the outcome of a message and frees its slot. The outcome is
@@ -60,7 +61,7 @@ func (s *subscription) flush(ctx context.Context) {
 		}
 		wait := failing.next()
 		s.config.Logger.Error("ezq: cannot store which messages are done; will try again",
-			"topic", s.config.Topic, "retry_in", wait, "error", err)
+			"topic", s.config.Topic, "retry_in", wait.Round(time.Millisecond).String(), "error", err)
 		pause(ctx, wait, nil)
 	}
 }

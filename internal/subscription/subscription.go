@@ -19,6 +19,7 @@ type subscription struct {
 
 	leases    *leases
 	pending   *pending
+	outage    *outage
 	watchers  sync.WaitGroup // one for each message handed over, or more
 	watched   chan *lease    // to watchers that have nothing to do
 	holds     sync.WaitGroup // one for each hold
@@ -44,6 +45,7 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 		out:       make(chan *message.Message),
 		leases:    newLeases(config),
 		pending:   newPending(),
+		outage:    newOutage(config, backend.ConsumerFrom(ctx).Health),
 		watched:   make(chan *lease),
 		abandoned: make(chan struct{}),
 	}
@@ -130,7 +132,7 @@ func (s *subscription) drain(ctx context.Context, closing, fetched <-chan struct
 			cause = backend.ErrInterrupted
 		case <-end:
 			s.config.Logger.Warn("ezq: messages were not settled in time; they come back when their leases run out",
-				"topic", s.config.Topic, "messages", s.leases.held(), "lease", s.config.Lease)
+				"topic", s.config.Topic, "messages", s.leases.held(), "lease", s.config.Lease.String())
 			if fetched != nil {
 				<-fetched
 				s.giveBack()

@@ -1,0 +1,101 @@
+package middleware_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+// logOf runs a router with middleware, and a handler that fails with what fail returns,
+// until it is quiet, and returns the records of its log, as JSON has them.
+func logOf(t *testing.T, queue *memory.Queue, fail func() error, policies ...message.HandlerMiddleware) (records []map[string]any) {
+	t.Helper()
+	var log bytes.Buffer
+	router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.NewJSONHandler(&log, nil))})
+	router.Use(policies...)
+	ezq.Handle(router, func(context.Context, orderPlaced) error { return fail() })
+	run(t, router, time.Hour)
+	for lines := json.NewDecoder(&log); lines.More(); {
+		record := map[string]any{}
+		require.NoError(t, lines.Decode(&record))
+		records = append(records, record)
+	}
+	return records
+}
+
+func TestOnlyAFailureForGoodIsLoggedAsAnError(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, orderPlaced{1})
+		records := logOf(t, queue, func() error { return errBoom },
+			middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{}.Middleware)
+		var levels []any
+		for _, record := range records {
+			levels = append(levels, record["level"])
+			require.Equal(t, "OrderPlaced", record["event"])
+		}
+		require.Equal(t, []any{"WARN", "WARN", "ERROR"}, levels)
+		require.Equal(t, "middleware: message given up", records[2]["msg"])
+	})
+}
+
+func TestAPermanentFailureIsLoggedAsAnErrorWhereNothingTakesTheEventAway(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, orderPlaced{1})
+		failures := 0
+		records := logOf(t, queue, func() error {
+			if failures++; failures == 1 {
+				return ezq.Permanent(errBoom)
+			}
+			return nil
+		})
+		require.Len(t, records, 1)
+		require.Equal(t, "ERROR", records[0]["level"])
+	})
+}
+
+func TestHowLongUntilARetryIsLoggedWithItsUnit(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, orderPlaced{1})
+		failures := 0
+		records := logOf(t, queue, func() error {
+			if failures++; failures == 1 {
+				return ezq.RetryAfter(411*time.Millisecond+3, errBoom)
+			}
+			return nil
+		})
+		require.Equal(t, "411ms", records[0]["retry_in"])
+	})
+}
+
+func TestWhatIsGivenUpWithoutAHandlerIsLoggedWithItsEvent(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"Unheard"}`))))
+		refuse := func(message.HandlerFunc) message.HandlerFunc {
+			return func(*message.Message) ([]*message.Message, error) { return nil, ezq.Permanent(errors.New("refused")) }
+		}
+		records := logOf(t, queue, func() error { return nil }, middleware.Poison{}.Middleware, refuse)
+		require.Equal(t, "middleware: message given up", records[len(records)-1]["msg"])
+		require.Equal(t, "Unheard", records[len(records)-1]["event"])
+	})
+}
+
+func TestMiddlewareLogsWhereItsRouterDoes(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, orderPlaced{1})
+		forgetful := &store{Store: middleware.NewMemoryStore(0), mark: errBoom}
+		records := logOf(t, queue, func() error { return nil }, middleware.Deduplicate{Store: forgetful}.Middleware)
+		require.Len(t, records, 1)
+		require.Equal(t, "middleware: handled, but not remembered", records[0]["msg"])
+	})
+}
