@@ -167,7 +167,7 @@ func (t *topic) setVisible(e *entry, at time.Time) {
 }
 
 // Extend implements [subscription.Store].
-func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Duration) (lost []subscription.Token, err error) {
+func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Duration) (missed subscription.Missed, err error) {
 	t.all.mu.Lock()
 	defer t.all.mu.Unlock()
 	until := time.Now().Add(d)
@@ -176,7 +176,7 @@ func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Du
 			t.setVisible(e, until)
 			continue
 		}
-		lost = append(lost, token)
+		missed.Lost = append(missed.Lost, token)
 	}
-	return lost, nil
+	return missed, nil
 }

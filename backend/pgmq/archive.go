@@ -31,6 +31,7 @@ func archiving(ctx context.Context, db DB, queue string, sql statements) (statem
 	text := strings.NewReplacer("{archive}", archiveName(queue), "{queue}", queue).Replace(archiveSQL)
 	sql.removeHeld = "" // deletes
 	sql.ack = sql.fences.Replace(strings.NewReplacer(also...).Replace(text))
+	sql.ackOne = waiting(sql.ack)
 	return sql, nil
 }
 
@@ -46,7 +47,7 @@ with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t
 l as (
 	select m.msg_id from {table} m join t on m.msg_id = t.id and {same}
 	order by m.msg_id
-	for update of m),
+	for update of m skip locked),
 d as (
 	delete from {table} m using l where m.msg_id = l.msg_id
 	returning m.msg_id, m.read_ct, m.enqueued_at, m.vt, m.message, m.headers{m.also}),

@@ -131,7 +131,7 @@ func (r *receipt) Committed() bool { return r.committed.Load() }
 func (r *receipt) ack(ctx context.Context, tx pgx.Tx, token subscription.Token) error {
 	var one tokens
 	one.add(token)
-	tag, err := tx.Exec(ctx, r.sql.ack, pgx.QueryExecModeCacheDescribe, one.ids, one.numbers, one.times)
+	tag, err := tx.Exec(ctx, r.sql.ackOne, pgx.QueryExecModeCacheDescribe, one.ids, one.numbers, one.times)
 	if err != nil {
 		return classify("ack", "", err)
 	}

@@ -21,9 +21,10 @@ type statements struct {
 	next   string
 	later  string
 	ack    string // ids, read counts, read times
+	ackOne string // the same, and waits for what is locked
 	nack   string // ids, read counts, read times, delays in µs, headers to merge, reads to take back
 	extend string // ids, read counts, read times, lease in µs
-	exist  string // ids
+	exist  string // ids, read counts, read times
 
 	removeHeld string // ids; empty if ack does more than that
 	leaseHeld  string // ids, lease in µs
@@ -67,7 +68,7 @@ func newStatements(queue string, layout layout) statements {
 	sql := fences.Replace
 	return statements{
 		oid: layout.OID, claim: sql(claimSQL), hold: sql(holdSQL), lease: sql(leaseSQL), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
-		ack: sql(ackSQL), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), fences: fences,
+		ack: sql(ackSQL), ackOne: waiting(sql(ackSQL)), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), fences: fences,
 	}
 }
 
@@ -76,6 +77,9 @@ func newStatements(queue string, layout layout) statements {
 func finite(column string) string {
 	return "case when isfinite(" + column + ") then " + column + " else 'epoch' end"
 }
+
+// waiting returns sql with waiting for rows that are locked, in place of passing them by.
+func waiting(sql string) string { return strings.Replace(sql, " skip locked", "", 1) }
 
 // deadLetter moves messages to another table. Its parameters are ids, read
 // counts, read times, headers to merge.
@@ -144,14 +148,15 @@ from {table}`
 // When the next message becomes visible that is not yet: those that are may be held.
 const laterSQL = nextSQL + ` where vt > statement_timestamp()`
 
-// Rows are locked in the order of their ids, whatever the order of the arrays:
-// two batches that overlap would deadlock otherwise.
+// Settling and extending wait for no row: one that others have locked would keep all that
+// come with it. It is passed by, and tried again. Those that can be had are locked in the
+// order of their ids, whatever the order of the arrays, for others who do wait.
 const ackSQL = `
 with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at)),
 l as (
 	select m.msg_id from {table} m join t on m.msg_id = t.id and {same}
 	order by m.msg_id
-	for update of m)
+	for update of m skip locked)
 delete from {table} m using l where m.msg_id = l.msg_id returning m.msg_id`
 
 // What is released (uncount is 1) goes back to its place, before what was published
@@ -163,7 +168,7 @@ with t as (
 l as (
 	select m.msg_id, t.delay, t.headers, t.uncount from {table} m join t on m.msg_id = t.id and {same}
 	order by m.msg_id
-	for update of m)
+	for update of m skip locked)
 update {table} m
 set vt = case l.uncount when 1 then m.enqueued_at else clock_timestamp() + l.delay * interval '1 microsecond' end,
 	read_ct = {uncount},
@@ -181,7 +186,7 @@ with t as (
 l as (
 	select m.msg_id, t.headers from {table} m join t on m.msg_id = t.id and {same}
 	order by m.msg_id
-	for update of m),
+	for update of m skip locked),
 d as (
 	delete from {table} m using l where m.msg_id = l.msg_id
 	returning m.msg_id, m.message, m.headers, l.headers as added),
@@ -197,8 +202,11 @@ with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t
 l as (
 	select m.msg_id from {table} m join t on m.msg_id = t.id and {same}
 	order by m.msg_id
-	for update of m)
+	for update of m skip locked)
 update {table} m set vt = clock_timestamp() + $4::bigint * interval '1 microsecond'
 from l where m.msg_id = l.msg_id returning m.msg_id`
 
-const existSQL = `select msg_id from {table} where msg_id = any($1::bigint[])`
+// Which messages there are, and whether under the tokens that they are asked for with.
+const existSQL = `
+select m.msg_id, coalesce({same}, false) from {table} m
+join unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) on m.msg_id = t.id`

@@ -117,7 +117,7 @@ func (s *store) lookAndClaim(ctx context.Context, settle []subscription.Settleme
 		return subscription.Claim{}, err
 	}
 	s.hinted, s.quiet = false, len(claim.Leases) == 0 && claim.Next != 0
-	claim.Missed = s.missed(ctx, settle, settled)
+	claim.Missed = s.missed(ctx, tokensOf(settle), settled)
 	return claim, nil
 }
 
@@ -224,7 +224,7 @@ func (s *store) Settle(ctx context.Context, settle []subscription.Settlement) (s
 	if err != nil {
 		return subscription.Missed{}, classify("settle", s.topic, err)
 	}
-	return s.missed(ctx, settle, settled), nil
+	return s.missed(ctx, tokensOf(settle), settled), nil
 }
 
 // settle adds the statements for settlements to batch, and returns where the ids
@@ -263,55 +263,56 @@ func (s *store) settle(ctx context.Context, batch *transaction, settle []subscri
 	return settled
 }
 
-// missed returns the settlements that have found nothing. It has to look again:
-// the first statement cannot tell a message that another consumer has from one
-// that was deleted beside it.
+// missed returns the tokens of all that were not found, and why they were not. It has to
+// look again: the first statement passes by what is locked, and cannot tell a message
+// that another consumer has from one that was deleted beside it.
 //
-// If the second look fails, nothing is reported; everything is settled anyway.
-func (s *store) missed(ctx context.Context, settle []subscription.Settlement, settled ids) (missed subscription.Missed) {
-	var missing []int64
-	for _, settlement := range settle {
-		if !settled[settlement.ID] {
-			missing = append(missing, settlement.ID)
+// If the second look fails, they count as locked: what may have been is tried again.
+func (s *store) missed(ctx context.Context, all []subscription.Token, found ids) (missed subscription.Missed) {
+	var missing tokens
+	for _, token := range all {
+		if !found[token.ID] {
+			missing.add(token)
 		}
 	}
-	if len(missing) == 0 {
+	if len(missing.ids) == 0 {
 		return missed
 	}
-	there := ids{}
-	rows, _ := s.pool.Query(ctx, s.sql().exist, missing) // the error is in rows
-	if there.collect(rows) != nil {
-		return missed
-	}
-	for _, settlement := range settle {
+	valid := make(map[int64]bool, len(missing.ids)) // of those that are there, whether under their tokens
+	var id int64
+	var same bool
+	rows, _ := s.pool.Query(ctx, s.sql().exist, missing.ids, missing.numbers, missing.times) // the error is in rows
+	_, err := pgx.ForEachRow(rows, []any{&id, &same}, func() error {
+		valid[id] = same
+		return nil
+	})
+	for _, token := range all {
+		same, there := valid[token.ID]
 		switch {
-		case settled[settlement.ID]:
-		case there[settlement.ID]:
-			missed.Lost = append(missed.Lost, settlement.Token)
+		case found[token.ID]:
+		case err != nil || same:
+			missed.Busy = append(missed.Busy, token)
+		case there:
+			missed.Lost = append(missed.Lost, token)
 		default:
-			missed.Gone = append(missed.Gone, settlement.Token)
+			missed.Gone = append(missed.Gone, token)
 		}
 	}
 	return missed
 }
 
 // Extend implements [subscription.Store].
-func (s *store) Extend(ctx context.Context, leases []subscription.Token, lease time.Duration) (lost []subscription.Token, err error) {
+func (s *store) Extend(ctx context.Context, leases []subscription.Token, lease time.Duration) (subscription.Missed, error) {
 	held := columnsOf(leases)
 	extended := make(ids, len(leases))
 	batch := newTransaction()
 	batch.Queue(s.sql().extend, held.ids, held.numbers, held.times, lease.Microseconds()).Query(extended.collect)
-	err = batch.run(ctx, s.pool)
+	err := batch.run(ctx, s.pool)
 	if s.isDropped(ctx, err) {
-		return leases, nil
+		return subscription.Missed{Gone: leases}, nil
 	}
 	if err != nil {
-		return nil, classify("extend", s.topic, err)
+		return subscription.Missed{}, classify("extend", s.topic, err)
 	}
-	for _, token := range leases {
-		if !extended[token.ID] {
-			lost = append(lost, token)
-		}
-	}
-	return lost, nil
+	return s.missed(ctx, leases, extended), nil
 }

@@ -141,7 +141,7 @@ func (s *story) forgotten() []string {
 			return false
 		}
 		at := s.closed[d.who]
-		return !s.disturbed(d.who, at.Add(-end), at)
+		return !s.disturbed(d, at.Add(-end), at)
 	})
 }
 

@@ -25,17 +25,12 @@ type Counters struct {
 
 // settled counts outcomes that the store has been given.
 func (c *Counters) settled(batch []Settlement, missed Missed) {
-	c.Unstored.Add(-int64(len(batch)))
+	c.Unstored.Add(-int64(len(batch) - len(missed.Busy)))
 	c.Lost.Add(int64(len(missed.Lost)))
 	c.Gone.Add(int64(len(missed.Gone)))
-	nothing := map[Token]bool{}
-	for _, tokens := range [...][]Token{missed.Lost, missed.Gone} {
-		for _, token := range tokens {
-			nothing[token] = true
-		}
-	}
+	not := missed.again()
 	for _, outcome := range batch {
-		if !nothing[outcome.Token] {
+		if _, missed := not[outcome.Token]; !missed {
 			c.of(outcome.Action).Add(1)
 		}
 	}

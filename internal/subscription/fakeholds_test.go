@@ -55,7 +55,7 @@ func (s *fakeStore) lock(h *fakeHold, limit int) subscription.Claim {
 			claim.Next = m.visible.Sub(now)
 			break
 		}
-		if m.hold != nil || len(claim.Leases) == limit {
+		if m.hold != nil || m.isLocked(h.v.who) || len(claim.Leases) == limit {
 			continue
 		}
 		m.hold = h

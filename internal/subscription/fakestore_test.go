@@ -44,6 +44,7 @@ type stored struct {
 	failures  int
 	published time.Time
 	hold      *fakeHold // nil if nobody holds it
+	locked    time.Time // until when somebody has locked it who does not lease it
 }
 
 func newFakeStore() *fakeStore {
@@ -110,6 +111,20 @@ func (s *fakeStore) remove(id int64) {
 	}
 }
 
+// lockFor keeps everybody from a message for d, unless it is held. Its lease goes on.
+func (s *fakeStore) lockFor(id int64, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.messages[id]; m != nil && m.hold == nil {
+		m.locked = time.Now().Add(d)
+	}
+}
+
+// isLocked reports whether others keep who from m.
+func (m *stored) isLocked(who string) bool {
+	return m.hold != nil && m.hold.v.who != who || time.Now().Before(m.locked)
+}
+
 func (s *fakeStore) ids() []int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +166,7 @@ func (s *fakeStore) claim(who string, settle []subscription.Settlement, limit in
 		if m.visible.After(now) || len(claim.Leases) == limit {
 			break
 		}
-		if m.hold != nil {
+		if m.hold != nil || m.isLocked(who) {
 			continue
 		}
 		s.lease(who, m, d)
@@ -217,9 +232,12 @@ func (s *fakeStore) settleAll(who string, settle []subscription.Settlement) (mis
 		case m == nil:
 			e.result = gone
 			missed.Gone = append(missed.Gone, outcome.Token)
-		case m.token() != outcome.Token || m.hold != nil && m.hold.v.who != who:
+		case m.token() != outcome.Token:
 			e.result = fenced
 			missed.Lost = append(missed.Lost, outcome.Token)
+		case m.isLocked(who):
+			e.result = blocked
+			missed.Busy = append(missed.Busy, outcome.Token)
 		default:
 			e.result = accepted
 			s.apply(m, outcome)
@@ -245,20 +263,24 @@ func (s *fakeStore) apply(m *stored, outcome subscription.Settlement) {
 	}
 }
 
-func (s *fakeStore) extend(who string, tokens []subscription.Token, d time.Duration) (lost []subscription.Token) {
+func (s *fakeStore) extend(who string, tokens []subscription.Token, d time.Duration) (missed subscription.Missed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, token := range tokens {
 		e := event{kind: extended, who: who, token: token, result: accepted}
-		if m := s.messages[token.ID]; m != nil && m.token() == token {
-			m.visible = time.Now().Add(d)
-		} else {
+		switch m := s.messages[token.ID]; {
+		case m == nil || m.token() != token:
 			e.result = fenced
-			lost = append(lost, token)
+			missed.Lost = append(missed.Lost, token)
+		case m.isLocked(who):
+			e.result = blocked
+			missed.Busy = append(missed.Busy, token)
+		default:
+			m.visible = time.Now().Add(d)
 		}
 		s.note(e)
 	}
-	return lost
+	return missed
 }
 
 // view is the store as one subscription sees it.
@@ -317,9 +339,9 @@ func (v *view) Settle(ctx context.Context, settle []subscription.Settlement) (mi
 }
 
 // Extend implements [subscription.Store].
-func (v *view) Extend(ctx context.Context, tokens []subscription.Token, d time.Duration) (lost []subscription.Token, err error) {
+func (v *view) Extend(ctx context.Context, tokens []subscription.Token, d time.Duration) (missed subscription.Missed, err error) {
 	err = v.suffer(ctx, &call{method: extending, tokens: slices.Clone(tokens)}, func() {
-		lost = v.extend(v.who, tokens, d)
+		missed = v.extend(v.who, tokens, d)
 	})
-	return lost, err
+	return missed, err
 }

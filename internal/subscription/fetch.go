@@ -78,7 +78,7 @@ func (s *subscription) obtain(limit int, hold bool) (Claim, error) {
 // storeLate stores what lost holds have left, except what the next claim carries: no
 // message may be claimed while its ack is under way, or it would be delivered again.
 func (s *subscription) storeLate() error {
-	for s.pending.len() > settleBatch {
+	for s.pending.ready() > settleBatch {
 		if err := s.storeNext(context.Background()); err != nil {
 			return err
 		}
@@ -89,7 +89,7 @@ func (s *subscription) storeLate() error {
 func (s *subscription) claim(limit int) (Claim, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.OperationTimeout)
 	defer cancel()
-	batch := s.pending.take(settleBatch)
+	batch := s.pending.take(settleBatch, s.leases.mistrusts()) // before it claims what a lost hold has left
 	sent := time.Now()
 	claim, err := s.store.Claim(ctx, batch, limit, s.config.Lease)
 	s.config.Counters.claimed(len(claim.Leases), err)

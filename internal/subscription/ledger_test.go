@@ -61,6 +61,7 @@ const (
 	accepted result = "accepted"
 	fenced   result = "fenced" // the token was not the latest
 	gone     result = "gone"   // the message was not there
+	blocked  result = "busy"   // somebody had locked it
 )
 
 func (e event) String() string {

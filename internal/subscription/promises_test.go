@@ -36,8 +36,8 @@ type story struct {
 	waits        bool        // what is handed over waits before its handler begins
 	deliveries   []*delivery // in the order of their claims
 	byToken      map[subscription.Token]*delivery
-	trouble      map[string][]time.Time // the faults of each subscription
-	abandons     map[string]time.Time   // when it need not wait for answers any more
+	trouble      map[string][]event   // the faults of each subscription, also those of a single message
+	abandons     map[string]time.Time // when it need not wait for answers any more
 	closed       map[string]time.Time
 	calls        []event // that the store has carried out
 }
@@ -63,7 +63,7 @@ func newStory(events []event, maxExtension time.Duration) *story {
 	s := &story{
 		maxExtension: maxExtension,
 		byToken:      map[subscription.Token]*delivery{},
-		trouble:      map[string][]time.Time{},
+		trouble:      map[string][]event{},
 		abandons:     map[string]time.Time{},
 		closed:       map[string]time.Time{},
 	}
@@ -89,8 +89,11 @@ func (s *story) add(e *event) {
 		s.calls = append(s.calls, *e)
 	case settled, extended:
 		s.calls = append(s.calls, *e)
+		if e.result == blocked {
+			s.trouble[e.who] = append(s.trouble[e.who], *e)
+		}
 	case faulty:
-		s.trouble[e.who] = append(s.trouble[e.who], e.at)
+		s.trouble[e.who] = append(s.trouble[e.who], *e)
 	case patience:
 		until, before := s.abandons[e.who]
 		if at := e.at.Add(e.delay); !before || at.Before(until) {
@@ -118,7 +121,7 @@ func (d *delivery) add(e *event) {
 	case extended:
 		d.revived = d.revived || e.result == accepted && d.settled != nil
 	case settled:
-		d.told = true
+		d.told = d.told || e.result != blocked
 		d.released = d.released || e.action == subscription.Release
 		if e.result == accepted {
 			d.settled = e
@@ -136,14 +139,15 @@ func (d *delivery) String() string {
 	return fmt.Sprintf("message %d, lease %d, of %s", d.token.ID, d.token.Number, d.who)
 }
 
-// troubled is whether a call to the store failed while d was under way.
+// troubled is whether a call to the store failed while d was under way, or found its
+// message locked.
 func (s *story) troubled(d *delivery, until time.Time) bool {
-	return s.disturbed(d.who, d.claimed.at, until)
+	return s.disturbed(d, d.claimed.at, until)
 }
 
-func (s *story) disturbed(who string, from, until time.Time) bool {
-	for _, at := range s.trouble[who] {
-		if !at.Before(from) && !at.After(until) {
+func (s *story) disturbed(d *delivery, from, until time.Time) bool {
+	for _, e := range s.trouble[d.who] {
+		if !e.at.Before(from) && !e.at.After(until) && (e.kind == faulty || e.token.ID == d.token.ID) {
 			return true
 		}
 	}

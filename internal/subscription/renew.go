@@ -37,14 +37,14 @@ func (s *subscription) extend(due []*lease) {
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
-	lost, err := s.store.Extend(ctx, tokens, s.config.Lease)
+	missed, err := s.store.Extend(ctx, tokens, s.config.Lease)
 	if err != nil {
 		s.config.Logger.Error("ezq: cannot extend leases; will try again until they run out",
 			"topic", s.config.Topic, "messages", len(due), "error", err)
 		s.leases.notExtended(due, sent)
 		return
 	}
-	if n := s.leases.extended(due, lost, sent); n > 0 {
+	if n := s.leases.extended(due, missed, sent); n > 0 {
 		s.config.Logger.Warn("ezq: leases were lost; other consumers have the messages",
 			"topic", s.config.Topic, "messages", n)
 	}
@@ -125,22 +125,26 @@ func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
 	return extend, undelivered
 }
 
-// extended notes that the leases were extended at sent, except the lost ones,
-// and returns how many of those were not settled in the meantime.
-func (ls *leases) extended(due []*lease, lost []Token, sent time.Time) (n int) {
+// extended notes that the leases were extended at sent, except those that were missed,
+// and returns how many are lost that were not settled in the meantime. A message that
+// others have locked keeps the lease that it has, and is tried again before that ends.
+func (ls *leases) extended(due []*lease, missed Missed, sent time.Time) (lost int) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	close(due[0].extension)
+	not := missed.again()
 	for _, l := range due {
-		l.extended(sent, ls.config.Lease)
-	}
-	for _, token := range lost {
-		if l := ls.byID[token.ID]; l != nil && l.Number == token.Number && l.At.Equal(token.At) {
+		switch again, missed := not[l.Token]; {
+		case !missed:
+			l.extended(sent, ls.config.Lease)
+		case again:
+			ls.extendSoon(l, time.Now())
+		case ls.byID[l.ID] == l:
 			ls.lose(l)
-			n++
+			lost++
 		}
 	}
-	return n
+	return lost
 }
 
 // notExtended plans the next attempt.
@@ -149,10 +153,14 @@ func (ls *leases) notExtended(due []*lease, now time.Time) {
 	defer ls.mu.Unlock()
 	close(due[0].extension)
 	for _, l := range due {
-		l.renew = now.Add(min(time.Second, ls.config.Lease/10))
-		if l.expiry.Before(l.renew) {
-			l.renew = l.expiry
-		}
+		ls.extendSoon(l, now)
+	}
+}
+
+func (ls *leases) extendSoon(l *lease, now time.Time) {
+	l.renew = now.Add(min(time.Second, ls.config.Lease/10))
+	if l.expiry.Before(l.renew) {
+		l.renew = l.expiry
 	}
 }
 

@@ -46,9 +46,7 @@ func (s *subscription) note(outcome Settlement) {
 func (s *subscription) flush(ctx context.Context) {
 	failing := backoff{min: retryMin, max: retryMax}
 	for ctx.Err() == nil {
-		select {
-		case <-s.pending.added:
-		case <-ctx.Done():
+		if pause(ctx, s.pending.untilAgain(), s.pending.added); ctx.Err() != nil {
 			return
 		}
 		if s.config.Linger > 0 {
@@ -81,6 +79,8 @@ func (s *subscription) flushAll() {
 		}
 		if err = s.storeBatch(ctx); err != nil {
 			pause(ctx, failing.next(), nil)
+		} else {
+			pause(ctx, max(s.pending.untilAgain(), 0), nil) // for what others have locked
 		}
 	}
 }
@@ -94,7 +94,7 @@ func (s *subscription) storeBatch(ctx context.Context) error {
 
 // storeNext is storeBatch for whoever has begun.
 func (s *subscription) storeNext(ctx context.Context) error {
-	batch := s.pending.take(settleBatch)
+	batch := s.pending.take(settleBatch, false)
 	if len(batch) == 0 {
 		return nil
 	}
@@ -111,7 +111,7 @@ func (s *subscription) storeNext(ctx context.Context) error {
 
 func (s *subscription) stored(batch []Settlement, missed Missed) {
 	s.config.Counters.settled(batch, missed)
-	s.leases.stored(batch)
+	s.leases.stored(s.pending.postpone(batch, missed))
 	if lost := len(missed.Lost); lost > 0 {
 		s.config.Logger.Warn("ezq: messages were settled after their leases were lost; they are delivered again",
 			"topic", s.config.Topic, "messages", lost)
@@ -125,10 +125,20 @@ type pending struct {
 
 	mu    sync.Mutex
 	queue []Settlement
+	busy  []Settlement // of messages that others had locked
+	again time.Time    // when to try those again
+	tries backoff
 }
 
+// busyMin and busyMax bound the pause before an outcome is tried again whose message was
+// locked.
+const (
+	busyMin = 10 * time.Millisecond
+	busyMax = time.Second
+)
+
 func newPending() *pending {
-	p := &pending{added: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
+	p := &pending{added: make(chan struct{}, 1), turn: make(chan struct{}, 1), tries: backoff{min: busyMin, max: busyMax}}
 	p.end()
 	return p
 }
@@ -146,18 +156,66 @@ func (p *pending) add(s Settlement) {
 	signal(p.added)
 }
 
-// take removes up to n outcomes, oldest first.
-func (p *pending) take(n int) []Settlement {
+// take removes up to n outcomes, oldest first, and before them those that are to be tried
+// again now, or with early sooner than that.
+func (p *pending) take(n int, early bool) (batch []Settlement) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n = min(n, len(p.queue))
-	batch := slices.Clone(p.queue[:n])
-	p.queue = append(p.queue[:0], p.queue[n:]...)
+	if early || p.isAgain() {
+		batch, p.busy = cut(p.busy, n)
+	}
+	var first []Settlement
+	first, p.queue = cut(p.queue, n-len(batch))
 	if len(p.queue) > 0 {
 		signal(p.added)
 	}
-	return batch
+	return append(batch, first...)
 }
+
+// cut moves up to n outcomes from the front of queue to a slice of their own.
+func cut(queue []Settlement, n int) (front, rest []Settlement) {
+	n = min(n, len(queue))
+	return slices.Clone(queue[:n]), append(queue[:0], queue[n:]...)
+}
+
+// postpone keeps those of batch that are to be tried again, for a moment, and returns the
+// others.
+func (p *pending) postpone(batch []Settlement, missed Missed) (done []Settlement) {
+	if len(missed.Busy) == 0 {
+		return batch
+	}
+	again := missed.again()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.busy) == 0 || p.isAgain() {
+		if time.Since(p.again) > busyMax {
+			p.tries.reset() // those of last time are stored
+		}
+		p.again = time.Now().Add(p.tries.next())
+	}
+	for _, outcome := range batch {
+		if again[outcome.Token] {
+			p.busy = append(p.busy, outcome)
+		} else {
+			done = append(done, outcome)
+		}
+	}
+	signal(p.added) // flush has to know when
+	return done
+}
+
+// untilAgain returns how long until there is something to try again, or -1 if there is not.
+func (p *pending) untilAgain() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.busy) == 0 {
+		return -1
+	}
+	return max(time.Until(p.again), 0)
+}
+
+// isAgain reports whether there is something to try again now.
+func (p *pending) isAgain() bool { return len(p.busy) > 0 && !time.Now().Before(p.again) }
 
 // restore puts back what could not be stored.
 func (p *pending) restore(batch []Settlement) {
@@ -170,9 +228,19 @@ func (p *pending) restore(batch []Settlement) {
 	signal(p.added)
 }
 
+// len returns how many outcomes are not stored, and ready how many can be tried now.
 func (p *pending) len() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return len(p.queue) + len(p.busy)
+}
+
+func (p *pending) ready() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isAgain() {
+		return len(p.queue) + len(p.busy)
+	}
 	return len(p.queue)
 }
 

@@ -44,6 +44,7 @@ func (w *routedWorld) run() {
 	w.store.keyed = w.dice("keys").IntN(2) == 0
 	w.running.Go(w.publishAll)
 	w.running.Go(w.attack)
+	w.running.Go(w.lockSome)
 	for place := range 1 + dice.IntN(2) {
 		w.running.Go(func() { w.route(place) })
 	}

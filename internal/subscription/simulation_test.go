@@ -104,6 +104,7 @@ func (w *world) run() {
 	dice := w.dice("run")
 	w.running.Go(w.publishAll)
 	w.running.Go(w.attack)
+	w.running.Go(w.lockSome)
 	for slot := range 1 + dice.IntN(3) {
 		w.running.Go(func() { w.serve(slot) })
 	}
@@ -203,6 +204,19 @@ func (w *world) attack() {
 			w.store.expire(id)
 		default:
 			w.running.Go(func() { w.compete(id, n) })
+		}
+	}
+}
+
+// lockSome locks messages for a while, as others do who have a transaction open.
+func (w *world) lockSome() {
+	dice := w.dice("locks")
+	if dice.IntN(2) == 0 {
+		return
+	}
+	for !w.over(time.Duration(dice.ExpFloat64() * 10 * float64(time.Second))) {
+		if ids := w.store.ids(); len(ids) > 0 {
+			w.store.lockFor(pick(dice, ids...), between(dice, 0, pick(dice, time.Second, 2*lease)))
 		}
 	}
 }

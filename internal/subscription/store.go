@@ -17,13 +17,13 @@ type Store interface {
 	Claim(ctx context.Context, settle []Settlement, limit int, lease time.Duration) (Claim, error)
 
 	// Settle carries out each settlement whose token is still the latest of its
-	// message, and returns the others. Repeating a settlement is harmless, and the
-	// way to find out whether it was stored.
+	// message, and returns the others. It waits for no message that others have locked.
+	// Repeating a settlement is harmless, and the way to find out whether it was stored.
 	Settle(ctx context.Context, settle []Settlement) (Missed, error)
 
-	// Extend renews the leases of tokens to end after lease from now, and
-	// returns those which it could not renew because they are no longer valid.
-	Extend(ctx context.Context, tokens []Token, lease time.Duration) (lost []Token, err error)
+	// Extend renews the leases of tokens to end after lease from now, and returns
+	// those which it could not renew. Nor does it wait for messages that are locked.
+	Extend(ctx context.Context, tokens []Token, lease time.Duration) (Missed, error)
 
 	// Changed returns a channel that is closed when a message may have become
 	// visible since the call. It is a hint; nil means that there are none.
@@ -71,10 +71,29 @@ type Claim struct {
 	Missed Missed // as returned by Settle
 }
 
-// Missed is the tokens of settlements that have changed nothing.
+// Missed is the tokens of settlements and extensions that have changed nothing.
 type Missed struct {
 	Lost []Token // another consumer has the message, or has had it since
 	Gone []Token // it is not there any more: settled before, or removed beside
+	Busy []Token // it was locked at that moment, and may be had under this token soon
+}
+
+// again returns the tokens that were missed, and whether they are to be tried again.
+func (m Missed) again() map[Token]bool {
+	if len(m.Lost)+len(m.Gone)+len(m.Busy) == 0 {
+		return nil
+	}
+	again := map[Token]bool{}
+	for _, token := range m.Lost {
+		again[token] = false
+	}
+	for _, token := range m.Gone {
+		again[token] = false
+	}
+	for _, token := range m.Busy {
+		again[token] = true
+	}
+	return again
 }
 
 // Action is what becomes of a message.

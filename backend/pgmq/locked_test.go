@@ -1,0 +1,126 @@
+package pgmq_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// lockRow keeps everybody else from a message until the transaction ends.
+func lockRow(t *testing.T, pool *pgxpool.Pool, id int64) pgx.Tx {
+	t.Helper()
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	tag, err := tx.Exec(t.Context(), "select 1 from pgmq.q_t where msg_id = $1 for update", id)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, tag.RowsAffected())
+	return tx
+}
+
+// What a subscription does with the messages that it has leased waits for no row: neither
+// does one locked row stop the others, nor can there be a deadlock.
+func TestALockedRowStopsOnlyItself(t *testing.T) {
+	t.Parallel()
+	settling := func(action subscription.Action) func(context.Context, subscription.Store, []subscription.Token) (subscription.Missed, error) {
+		return func(ctx context.Context, store subscription.Store, tokens []subscription.Token) (subscription.Missed, error) {
+			var settle []subscription.Settlement
+			for _, token := range tokens {
+				s := subscription.Settlement{Token: token, Action: action}
+				s.Verdict.Delay = time.Hour
+				if action == subscription.DeadLetter {
+					s.Verdict.Letter = &backend.Letter{Topic: "dead"}
+				}
+				settle = append(settle, s)
+			}
+			return store.Settle(ctx, settle)
+		}
+	}
+	for name, test := range map[string]struct {
+		config pgmq.SubscriberConfig
+		do     func(context.Context, subscription.Store, []subscription.Token) (subscription.Missed, error)
+	}{
+		"of an ack":        {pgmq.SubscriberConfig{}, settling(subscription.Ack)},
+		"of an archive":    {pgmq.SubscriberConfig{Archive: true}, settling(subscription.Ack)},
+		"of a nack":        {pgmq.SubscriberConfig{}, settling(subscription.Nack)},
+		"of a release":     {pgmq.SubscriberConfig{}, settling(subscription.Release)},
+		"of a dead letter": {pgmq.SubscriberConfig{}, settling(subscription.DeadLetter)},
+		"of a longer lease": {pgmq.SubscriberConfig{}, func(ctx context.Context, store subscription.Store, tokens []subscription.Token) (subscription.Missed, error) {
+			return store.Extend(ctx, tokens, time.Hour)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{Subscriber: test.config})
+			store, tokens := leaseAll(t, queue, "a", "b", "c", "d", "e")
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+
+			rolledBack, deleted, leased := lockRow(t, pool, tokens[0].ID), lockRow(t, pool, tokens[1].ID), lockRow(t, pool, tokens[2].ID)
+			missed, err := test.do(ctx, store, tokens)
+			require.NoError(t, err)
+			require.Equal(t, subscription.Missed{Busy: tokens[:3]}, missed)
+
+			require.NoError(t, rolledBack.Rollback(ctx))
+			_, err = deleted.Exec(ctx, "select pgmq.delete('t', $1::bigint)", tokens[1].ID)
+			require.NoError(t, err)
+			require.NoError(t, deleted.Commit(ctx))
+			_, err = leased.Exec(ctx, "update pgmq.q_t set read_ct = read_ct + 1, last_read_at = clock_timestamp() where msg_id = $1", tokens[2].ID)
+			require.NoError(t, err)
+			require.NoError(t, leased.Commit(ctx))
+			missed, err = test.do(ctx, store, tokens[:3])
+			require.NoError(t, err)
+			require.Equal(t, subscription.Missed{Gone: tokens[1:2], Lost: tokens[2:3]}, missed)
+		})
+	}
+}
+
+// leaseAll publishes messages and leases them.
+func leaseAll(t *testing.T, queue *pgmq.Queue, uuids ...string) (subscription.Store, []subscription.Token) {
+	t.Helper()
+	publish(t, queue, uuids...)
+	store, err := queue.Store(t.Context(), "t")
+	require.NoError(t, err)
+	claim, err := store.Claim(t.Context(), nil, len(uuids), time.Hour)
+	require.NoError(t, err)
+	var tokens []subscription.Token
+	for _, lease := range claim.Leases {
+		tokens = append(tokens, lease.Token)
+	}
+	require.Len(t, tokens, len(uuids))
+	return store, tokens
+}
+
+func TestAStoppedHolderStopsNoOtherSubscription(t *testing.T) {
+	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
+	msg := requireHeld(t, queue, pool, messages)
+	stopped := make(chan pgx.Tx) // of another process, which holds the message next and does not go on
+	go func() { stopped <- lockRow(t, pool, get[int64](t, pool, "select msg_id from pgmq.q_t")) }()
+	pgtest.Eventually(t, patience, "the other process waits for the message", func() bool {
+		return get[int](t, pool, "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'") == 1
+	})
+	require.Equal(t, 1, get[int](t, pool, endHolds), "its connection is lost")
+	tx := <-stopped
+	msg.Ack()
+	publish(t, queue, "next")
+	next := receive(t, messages)
+	require.Equal(t, "next", next.UUID)
+	next.Ack()
+	requireCount(t, pool, "pgmq.q_t", 1)
+	require.NoError(t, tx.Rollback(t.Context()))
+	go func() { // the first process may get it again in this moment
+		for msg := range messages {
+			msg.Ack()
+		}
+	}()
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
