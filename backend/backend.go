@@ -30,7 +30,8 @@ type Features struct {
 	// Redelay: a message nacked with a delay is redelivered no sooner.
 	Redelay bool
 
-	// Attempts: each delivery knows its number, counting from 1.
+	// Attempts: each delivery knows its number, counting from 1, without those that
+	// ended with [Release].
 	Attempts bool
 
 	// Progress: what [Nack] has recorded, failures and handlers that are done, is

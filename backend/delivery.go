@@ -64,6 +64,14 @@ type Redelivery struct {
 	// Delay is how long the message stays invisible. 0 means at once.
 	Delay time.Duration
 
+	// InPlace asks for the message to keep its place: with a Delay of 0 it goes back
+	// before what was published after it, and otherwise behind all that is visible.
+	InPlace bool
+
+	// Uncounted asks for the delivery not to count: [Delivery].Number is the same next
+	// time.
+	Uncounted bool
+
 	// Failures and Done replace those of [Delivery].
 	Failures int
 	Done     []string
@@ -105,13 +113,26 @@ func WithShared(ctx context.Context) context.Context {
 func Shared(ctx context.Context) bool { return ctx.Value(sharedKey{}) != nil }
 
 // Nack returns msg to its backend, which redelivers it as r says if it promises
-// Redelay and Progress, or else in its own way. Like [message.Message.Nack] it
+// Redelay and Progress, or else in its own way. InPlace and Uncounted are requests,
+// which a backend that has no such thing ignores. Like [message.Message.Nack] it
 // returns false if msg has been acked. The first of several nacks counts.
 func Nack(msg *message.Message, r Redelivery) bool {
 	if d := DeliveryFrom(msg.Context()); d != nil && !settled(msg) {
 		d.verdict.CompareAndSwap(nil, &Verdict{Redelivery: r})
 	}
 	return msg.Nack()
+}
+
+// Release returns msg to its backend as if it had not been delivered: nothing is
+// counted, nothing is recorded, and the message keeps its place. It is for what a
+// consumer took and has not begun with. A backend that does not know about that
+// redelivers the message as after any other nack. Release returns what [Nack] does.
+func Release(msg *message.Message) bool {
+	r := Redelivery{InPlace: true, Uncounted: true}
+	if d := DeliveryFrom(msg.Context()); d != nil {
+		r.Failures, r.Done = d.Failures, d.Done
+	}
+	return Nack(msg, r)
 }
 
 // DeadLetter gives msg up: a backend that promises DeadLetter moves it to the

@@ -17,7 +17,7 @@
 //     a program publishes next.
 //   - That a message is for one tick of a schedule, and is to be stored once, is in
 //     its context too: [WithTick].
-//   - How a message shall come back is told with its nack: [Nack].
+//   - How a message shall come back is told with its nack: [Nack], [Release].
 //   - What the consumer is like is in the context of its subscription:
 //     [ConsumerFrom].
 package backend

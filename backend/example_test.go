@@ -30,6 +30,22 @@ func ExampleNack() {
 	// <nil>
 }
 
+// What a consumer took, and has no time to begin with, has not been delivered.
+func ExampleRelease() {
+	queue := memory.New()
+	messages, _ := queue.Subscribe(context.Background(), "t")
+	_ = queue.Publish("t", message.NewMessage("1", nil))
+
+	backend.Release(<-messages)
+	msg := <-messages
+	fmt.Println("delivery", backend.DeliveryFrom(msg.Context()).Number)
+	msg.Ack()
+	fmt.Println(queue.Close())
+	// Output:
+	// delivery 1
+	// <nil>
+}
+
 // A message that is given up moves to another topic, and says why.
 func ExampleDeadLetter() {
 	ctx := context.Background()

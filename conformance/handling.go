@@ -38,6 +38,9 @@ func handling() []Case {
 		promise("an unknown event stays",
 			"An event that no handler takes stays in the queue, for a router that knows it.",
 			needsDurable, unknownStays),
+		promise("what has not begun is not delivered",
+			"Events that wait for their turn when their router stops go to the next one in their order, and no delivery of theirs is counted.",
+			needsDurable|needsOrdered|needsAttempts|needsDrain, notBegunIsNotDelivered),
 		promise("an event is published with the work",
 			"An event that a handler publishes in a transaction exists if that is committed, and not if it is rolled back.",
 			needsDurable|needsTransactions, publishedWithWork),
@@ -193,6 +196,38 @@ func unknownStays(b *bench) {
 		}, ezq.Topic(topic))
 	})
 	collect(b, handled, "stranger")
+}
+
+func notBegunIsNotDelivered(b *bench) {
+	p, topic, labels := b.connect(Options{}), b.topic(), numbered(40)
+	begun, finish := make(chan string, 100), make(chan struct{})
+	r := p.handle(topic, ezq.Config{Concurrency: 2, DrainTimeout: b.patience}, func(_ context.Context, e visit) error {
+		begun <- e.Label
+		<-finish
+		return nil
+	})
+	b.must("ezq.Publish", func() error {
+		return ezq.PublishBatch(b.ctx, p.Publisher, visits(labels...), ezq.Topic(topic), ezq.Key("one"))
+	})
+	first := next(b, begun, "the event was not handled")
+	b.require(first == labels[0], "event %q was handled first", first)
+	time.Sleep(moment) // so that some of the others wait for their key, and not all
+	r.stop()
+	close(finish)
+	r.mustEnd()
+
+	metas := make(chan ezq.Meta, 100)
+	b.connect(Options{}).handle(topic, ezq.Config{Concurrency: 1}, func(ctx context.Context, e visit) error {
+		begun <- e.Label
+		metas <- ezq.MetaFrom(ctx)
+		return nil
+	})
+	for _, label := range labels[1:] {
+		got := next(b, begun, "an event that had not begun when its router stopped was not handled by the next one")
+		b.require(got == label, "event %s was handled before event %s, which came first", got, label)
+		meta := next(b, metas, "")
+		b.require(meta.Delivery == 1, "an event that had not begun when its router stopped came as delivery %d", meta.Delivery)
+	}
 }
 
 func publishedWithWork(b *bench) {

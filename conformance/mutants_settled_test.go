@@ -120,6 +120,24 @@ func recordMutants() []mutant {
 			flaw:     telling(func(d *backend.Delivery) { d.Number-- }),
 		},
 		{
+			name:     "what has not begun is counted",
+			breaks:   "a message that its consumer has released comes as another delivery",
+			killedBy: []string{"router/what has not begun is not delivered"},
+			flaw: settling(func(d *delivery, v backend.Verdict) {
+				v.Uncounted = false
+				d.as(v)
+			}),
+		},
+		{
+			name:     "what has not begun goes to the end",
+			breaks:   "a message that its consumer has released comes after what was published later",
+			killedBy: []string{"router/what has not begun is not delivered"},
+			flaw: settling(func(d *delivery, v backend.Verdict) {
+				v.InPlace = false
+				d.as(v)
+			}),
+		},
+		{
 			name:     "failures are forgotten",
 			breaks:   "the next delivery does not know of the failures of those before it",
 			killedBy: []string{"redelivery/a nack's record is kept", "router/failures are counted"},

@@ -13,8 +13,7 @@ import (
 // interposing is the flaws for which messages are handed over as copies. What they
 // call is called by the goroutines of one subscription.
 type interposing struct {
-	// relayed is no flaw but that of standing between: what a consumer has not
-	// received when its subscription ends goes back to the end of the queue.
+	// relayed is no flaw: messages are handed over as copies, and that is all.
 	relayed bool
 
 	// deliver is called before a message is handed over. It may change the copy, or
@@ -194,8 +193,7 @@ func (d *delivery) as(v backend.Verdict) {
 
 // back gives the message back as it was.
 func (d *delivery) back() {
-	known := backend.DeliveryFrom(d.msg.Context())
-	d.as(backend.Verdict{Redelivery: backend.Redelivery{Failures: known.Failures, Done: known.Done}})
+	backend.Release(d.msg)
 }
 
 func (d *delivery) leaseLost() bool {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
 // HandleBatch makes fn the handler of events of type E, several at a time. A batch
@@ -53,7 +55,7 @@ func HandleBatch[E any](r *Router, fn func(ctx context.Context, events []E) erro
 		}
 		m := &member[E]{event: event, ctx: msg.Context(), handling: handlingFrom(msg.Context())}
 		if !c.handle(m) {
-			release(msg)
+			backend.Release(msg)
 			return nil, nil
 		}
 		return nil, m.err

@@ -19,7 +19,7 @@ func interruptible(call message.HandlerFunc) message.HandlerFunc {
 		}
 		out, err := safely(call, msg)
 		if err != nil && interrupted(ctx) {
-			release(msg) // the first of ack and nack counts
+			giveBack(msg) // the first of ack and nack counts
 			return nil, nil
 		}
 		return out, err

@@ -19,8 +19,9 @@ const keyHeader = "x-pgmq-group"
 //
 // Events that wait for their key are held by the router, up to ten times
 // Config.Concurrency; beyond that it takes no more of the topic until some have
-// had their turn. When the router stops, they go back to the queue, except when
-// an [EndEvent] stops it: they came before that, and are handled.
+// had their turn. When the router stops, or the topic is paused, they go back to their
+// places in the queue, as if they had not been delivered. An [EndEvent] gives nothing
+// back: they came before it, and are handled.
 func Key(key string) PublishOption {
 	return publishOption(func(o *outgoing) error {
 		if key == "" {

@@ -6,8 +6,8 @@ import (
 )
 
 // Pause stops taking events of a topic, until [Router.Resume]. The backend gets
-// back what it has fetched and what waits for its turn, also half a batch;
-// handlers that run go on. On a backend that does not promise Drain the
+// back what it has fetched and what waits for its turn, also half a batch, as if it had
+// not been delivered; handlers that run go on. On a backend that does not promise Drain the
 // subscription stays, and holds what it has fetched.
 //
 // A control event on a paused topic has to wait like any other. Pause may be called

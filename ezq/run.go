@@ -22,7 +22,7 @@ const (
 // Run delivers events until ctx ends or an [EndEvent] arrives.
 //
 // It then takes no more events. Those that the backend has fetched, and those that
-// wait for their turn, go back at once; after an [EndEvent] those that wait are
+// wait for their turn, go back at once, as if they had not been delivered; after an [EndEvent] those that wait are
 // handled, since they came before it. Handlers that run may go on, with living
 // contexts, for Config.DrainTimeout, or EndEvent.Timeout if that is set; a
 // handler that takes long can look at [Stopping]. When they are done and the

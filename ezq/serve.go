@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
 // server delivers the events of one topic until the run stops.
@@ -120,6 +122,6 @@ func (s *server) discard(events <-chan *message.Message) {
 		<-s.working.Done() // it does not know before that we take no more
 	}
 	for msg := range events {
-		release(msg)
+		backend.Release(msg)
 	}
 }

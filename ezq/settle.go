@@ -46,12 +46,19 @@ func (k *task) judge(ctx context.Context, rt *route, h *handling, msg *message.M
 		}
 	case err == nil, isClosed(msg.Acked()):
 		o.fate = succeeded
-	case h.turnedAway, interrupted(ctx):
-		o.fate = givenBack
+	case h.turnedAway:
+		o.fate, o.verdict = givenBack, notBegun()
+	case interrupted(ctx):
+		o.fate, o.verdict.InPlace = givenBack, true
 	default:
 		o.fate = failed
 	}
 	return o
+}
+
+// notBegun is the verdict on an event that no handler has begun with.
+func notBegun() backend.Verdict {
+	return backend.Verdict{Redelivery: backend.Redelivery{InPlace: true, Uncounted: true}}
 }
 
 func isClosed(c <-chan struct{}) bool {
@@ -67,6 +74,7 @@ func isClosed(c <-chan struct{}) bool {
 func (k *task) conclude(outcomes []outcome) {
 	var worst fate
 	back := unchanged(k.ctx)
+	back.InPlace, back.Uncounted = true, true // unless a handler says otherwise
 	earlier := back.Failures
 	var letter *backend.Letter
 	for _, o := range outcomes {
@@ -77,14 +85,17 @@ func (k *task) conclude(outcomes []outcome) {
 				back.Done = append(slices.Clip(back.Done), o.route.name)
 			}
 		case givenUp:
-			letter = o.verdict.Letter
+			letter, back.Uncounted = o.verdict.Letter, false
 		case givenBack:
 			back.Delay = max(back.Delay, o.verdict.Delay)
 			back.Failures = max(back.Failures, o.verdict.Failures)
+			back.InPlace = back.InPlace && o.verdict.InPlace
+			back.Uncounted = back.Uncounted && o.verdict.Uncounted
 		case failed: // once for them all
 			wait := pace(earlier+1, o.err)
 			back.Delay = max(back.Delay, wait)
 			back.Failures = earlier + 1
+			back.InPlace, back.Uncounted = false, false
 			k.logFailure(o, back.Failures, wait)
 		}
 	}
@@ -111,8 +122,12 @@ func (k *task) tell(worst fate, back backend.Redelivery, letter *backend.Letter)
 	}
 }
 
-// release gives msg back. It has not failed.
-func release(msg *message.Message) { backend.Nack(msg, unchanged(msg.Context())) }
+// giveBack gives msg back, which a handler has begun with. It has not failed.
+func giveBack(msg *message.Message) {
+	back := unchanged(msg.Context())
+	back.InPlace = true
+	backend.Nack(msg, back)
+}
 
 // unchanged is the redelivery of an event that nothing has happened to.
 func unchanged(ctx context.Context) (r backend.Redelivery) {

@@ -103,7 +103,7 @@ func (t *taker) next(events <-chan *message.Message) (*message.Message, received
 			t.fail(&SubscriptionError{Topic: t.name})
 			return nil, noMore
 		case t.taking.Err() != nil: // both at once
-			release(msg)
+			backend.Release(msg)
 			return nil, noMore
 		}
 		return msg, gotEvent

@@ -36,7 +36,7 @@ func (k *task) handle() {
 	defer finish()
 	k.ctx = ctx
 	if !k.awaitTurn() {
-		k.conclude([]outcome{{route: k.unknown, fate: givenBack}})
+		k.conclude([]outcome{{route: k.unknown, fate: givenBack, verdict: notBegun()}})
 		return
 	}
 	routes := k.remaining()
@@ -65,7 +65,7 @@ func (k *task) takeOver(msg *message.Message) {
 // endWith ends a task whose handlers are not to be called.
 func (k *task) endWith(fate fate) {
 	if fate == givenBack {
-		release(k.msg)
+		backend.Release(k.msg)
 	}
 	k.turn.end()
 	k.counts.conclude(fate)

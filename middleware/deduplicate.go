@@ -91,7 +91,7 @@ func (p Deduplicate) Middleware(next message.HandlerFunc) message.HandlerFunc {
 		key = p.handler(ctx) + " " + key
 		leave, err := busy.enter(ctx, key)
 		if err != nil {
-			giveBack(ctx, msg)
+			release(ctx, msg)
 			return nil, err
 		}
 		defer leave()

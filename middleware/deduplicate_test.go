@@ -132,7 +132,7 @@ func TestTheSecondWaitsNoLongerThanItsContextLives(t *testing.T) {
 		_, err := handle(msg)
 		require.ErrorIs(t, err, ezq.ErrInterrupted)
 		v, _ := d.Verdict()
-		require.Equal(t, 1, v.Failures, "it goes back uncharged")
+		require.Equal(t, backend.Redelivery{InPlace: true, Uncounted: true, Failures: 1}, v.Redelivery, "as if not delivered")
 		time.Sleep(2 * time.Hour)
 	})
 }

@@ -41,7 +41,14 @@ func durable(ctx context.Context) *backend.Delivery {
 // counts as a failure.
 func giveBack(ctx context.Context, msg *message.Message) {
 	if d := backend.DeliveryFrom(ctx); d != nil && taken(context.Cause(ctx)) {
-		backend.Nack(msg, backend.Redelivery{Failures: d.Failures, Done: d.Done})
+		backend.Nack(msg, backend.Redelivery{InPlace: true, Failures: d.Failures, Done: d.Done})
+	}
+}
+
+// release is giveBack for a message that no handler has begun with.
+func release(ctx context.Context, msg *message.Message) {
+	if backend.DeliveryFrom(ctx) != nil && taken(context.Cause(ctx)) {
+		backend.Release(msg)
 	}
 }
 

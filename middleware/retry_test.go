@@ -208,7 +208,7 @@ func TestAnInterruptedHandlerHasNotFailed(t *testing.T) {
 				require.Equal(t, verdict, err)
 				v, ok := d.Verdict()
 				require.True(t, ok)
-				require.Equal(t, backend.Redelivery{Failures: 7, Done: []string{"one"}}, v.Redelivery, "nothing is charged")
+				require.Equal(t, backend.Redelivery{InPlace: true, Failures: 7, Done: []string{"one"}}, v.Redelivery, "nothing is charged")
 				require.Nil(t, v.Letter)
 			})
 		}

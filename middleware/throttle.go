@@ -53,7 +53,7 @@ func (p Throttle) Shared() message.HandlerMiddleware {
 		return func(msg *message.Message) ([]*message.Message, error) {
 			ctx := msg.Context()
 			if err := waitUntil(ctx, starts.next(time.Now())); err != nil {
-				giveBack(ctx, msg)
+				release(ctx, msg)
 				return nil, err
 			}
 			return next(msg)

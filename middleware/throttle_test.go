@@ -115,5 +115,5 @@ func TestAWaitingMessageGoesBackUnchargedInWatermillsRouterToo(t *testing.T) {
 	require.ErrorIs(t, err, ezq.ErrInterrupted, "the context's cause")
 	require.False(t, called)
 	v, _ := d.Verdict()
-	require.Equal(t, backend.Redelivery{Failures: 3}, v.Redelivery)
+	require.Equal(t, backend.Redelivery{InPlace: true, Uncounted: true, Failures: 3}, v.Redelivery)
 }

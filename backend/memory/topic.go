@@ -138,6 +138,13 @@ func (t *topic) settle(settle []subscription.Settlement) (missed subscription.Mi
 			t.remove(e)
 		case subscription.Nack:
 			e.failures, e.done = s.Verdict.Failures, s.Verdict.Done
+			if s.Verdict.Uncounted {
+				e.number--
+			}
+			if s.Verdict.InPlace {
+				t.expose(e, e.published)
+				continue
+			}
 			t.expose(e, now.Add(s.Verdict.Delay))
 		case subscription.DeadLetter:
 			t.remove(e)

@@ -45,22 +45,29 @@ func (t *tokens) add(token subscription.Token) {
 // nacks is nacks and releases as the columns of a statement.
 type nacks struct {
 	tokens
-	delays   []int64   // µs
+	delays   []*int64  // µs; nil: back to its place
 	headers  []*string // to merge
 	uncounts []int32   // reads to take back
 }
 
 func (n *nacks) add(s subscription.Settlement) {
 	n.tokens.add(s.Token)
-	n.delays = append(n.delays, s.Verdict.Delay.Microseconds())
-	if s.Action == subscription.Release {
-		n.headers = append(n.headers, nil)
-		n.uncounts = append(n.uncounts, 1)
-		return
+	var delay *int64
+	var headers *string
+	var uncount int32
+	released := s.Action == subscription.Release
+	if !released {
+		headers = new(progress(s.Verdict.Failures, s.Verdict.Done))
 	}
-	headers := progress(s.Verdict.Failures, s.Verdict.Done)
-	n.headers = append(n.headers, &headers)
-	n.uncounts = append(n.uncounts, 0)
+	if !released && !s.Verdict.InPlace {
+		delay = new(s.Verdict.Delay.Microseconds())
+	}
+	if released || s.Verdict.Uncounted {
+		uncount = 1
+	}
+	n.delays = append(n.delays, delay)
+	n.headers = append(n.headers, headers)
+	n.uncounts = append(n.uncounts, uncount)
 }
 
 // letters is dead letters for one table as the columns of a statement.

@@ -22,7 +22,7 @@ type statements struct {
 	later  string
 	ack    string // ids, read counts, read times
 	ackOne string // the same, and waits for what is locked
-	nack   string // ids, read counts, read times, delays in µs, headers to merge, reads to take back
+	nack   string // ids, read counts, read times, delays in µs or null, headers to merge, reads to take back
 	extend string // ids, read counts, read times, lease in µs
 	exist  string // ids, read counts, read times
 
@@ -159,8 +159,8 @@ l as (
 	for update of m skip locked)
 delete from {table} m using l where m.msg_id = l.msg_id returning m.msg_id`
 
-// What is released (uncount is 1) goes back to its place, before what was published
-// after it. Headers that are not an object are somebody else's and stay as they are.
+// What has no delay goes back to its place, before what was published after it.
+// Headers that are not an object are somebody else's and stay as they are.
 const nackSQL = `
 with t as (
 	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::bigint[], $5::text[], $6::int[])
@@ -170,7 +170,7 @@ l as (
 	order by m.msg_id
 	for update of m skip locked)
 update {table} m
-set vt = case l.uncount when 1 then m.enqueued_at else clock_timestamp() + l.delay * interval '1 microsecond' end,
+set vt = case when l.delay is null then m.enqueued_at else clock_timestamp() + l.delay * interval '1 microsecond' end,
 	read_ct = {uncount},
 	headers = case
 		when l.headers is null then m.headers

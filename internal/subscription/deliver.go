@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
@@ -81,12 +82,17 @@ func (s *subscription) watch(l *lease) {
 		s.settle(l, Settlement{Action: Ack})
 	case <-msg.Nacked():
 		s.leases.settling(l)
-		s.settle(l, s.nack(l))
+		outcome := s.nack(l)
+		if outcome.Action == Release && s.leases.leave(l) {
+			return
+		}
+		s.settle(l, outcome)
 	case <-s.abandoned:
 	}
 }
 
-// nack says what becomes of a nacked message: what the nack itself asked for, or
+// nack says what becomes of a nacked message: what the nack itself asked for, which is
+// a release if that leaves no trace, or
 // else redelivery after the delay in its metadata, or else after NackDelay and
 // more. A nack that does not say otherwise is a failure, as is a dead letter that
 // cannot be moved.
@@ -95,6 +101,9 @@ func (s *subscription) nack(l *lease) Settlement {
 	verdict, ok := l.Delivery.Verdict()
 	if ok && verdict.Letter == nil {
 		verdict.Delay = max(verdict.Delay, 0)
+		if verdict.InPlace = verdict.InPlace && verdict.Delay == 0; verdict.InPlace && untouched(l.Delivery, verdict.Redelivery) {
+			settlement.Action = Release
+		}
 		settlement.Verdict = verdict
 		return settlement
 	}
@@ -111,6 +120,11 @@ func (s *subscription) nack(l *lease) Settlement {
 	}
 	settlement.Verdict = verdict
 	return settlement
+}
+
+// untouched reports whether r leaves a message as it was before the delivery.
+func untouched(d *backend.Delivery, r backend.Redelivery) bool {
+	return r.Uncounted && r.Failures == d.Failures && slices.Equal(r.Done, d.Done)
 }
 
 // nackDelay is how long a message waits that had failed so many times before.

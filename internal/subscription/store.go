@@ -104,12 +104,14 @@ const (
 	// Ack removes the message.
 	Ack Action = iota
 
-	// Nack makes the message visible again after its delay and records its
-	// failures and what is done.
+	// Nack makes the message visible again as its verdict says: after its delay, or at
+	// once and in the place that it was published to; and takes the lease back if that is
+	// not to count. It records the failures and what is done.
 	Nack
 
-	// Release makes the message visible at once, as if it had not been leased: it
-	// was never handed over, and goes back to the place that it was published to.
+	// Release makes the message visible at once, as if it had not been leased: it was
+	// never handed over, or its consumer has not begun with it. It goes back to the place
+	// that it was published to. Its verdict says nothing.
 	Release
 
 	// DeadLetter moves the message to another topic.

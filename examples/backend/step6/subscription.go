@@ -134,6 +134,12 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		}
 		if ok {
 			delay, e.record = max(delay, verdict.Delay), verdict.Redelivery
+			if verdict.InPlace {
+				delay = verdict.Delay // it was first, and is first again
+			}
+			if verdict.Uncounted {
+				e.number--
+			}
 		}
 	case <-ctx.Done(): // and not the subscription's, which ends a little earlier
 		select {

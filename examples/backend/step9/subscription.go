@@ -166,6 +166,12 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		}
 		if ok {
 			delay, e.record = max(delay, verdict.Delay), verdict.Redelivery
+			if verdict.InPlace {
+				delay = verdict.Delay // it was first, and is first again
+			}
+			if verdict.Uncounted {
+				e.number--
+			}
 		}
 	case <-hold.C:
 		end(backend.ErrLeaseLost) // and what the handler says from now on, nobody hears
