@@ -2,6 +2,7 @@ package ezqtest
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -81,6 +82,7 @@ func (q *queue) settle(d *delivery, w *waiting, msg *message.Message, acked bool
 		q.change(func() {
 			q.note(deadLettered, verdict.Letter.Topic, msg, verdict.Letter.Metadata[backend.DeadLetterReason])
 			w.topic, w.handled, w.visible = verdict.Letter.Topic, false, time.Time{}
+			q.known[place{w.topic, w.id}] = true
 		})
 		backend.DeadLetter(msg, *verdict.Letter)
 	case said:
@@ -123,7 +125,7 @@ func (q *queue) watch(next message.HandlerFunc) message.HandlerFunc {
 			}
 			q.strike(d)
 		}
-		returned := false
+		returned, unknown := false, false
 		what, reason := failed, "the handler did not return"
 		if d != nil {
 			d.noting.Add(1)
@@ -132,13 +134,19 @@ func (q *queue) watch(next message.HandlerFunc) message.HandlerFunc {
 			if d != nil && !returned {
 				d.left.Store(meta.Handler, true)
 			}
-			q.change(func() { q.note(what, meta.Topic, msg, reason) })
+			q.change(func() {
+				q.note(what, meta.Topic, msg, reason)
+				if !unknown {
+					q.called++
+				}
+			})
 			if d != nil {
 				d.noting.Done()
 			}
 		}()
 		out, err = next(msg)
 		returned = true
+		unknown = errors.As(err, new(*ezq.UnknownEventError))
 		what, reason = fate(msg, err)
 		return out, err
 	}

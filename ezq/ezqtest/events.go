@@ -38,8 +38,9 @@ type Events[E any] struct {
 	events []E
 }
 
-// Published returns the events that were published, by whomever, with the queue of
-// the flow.
+// Published returns the events that were published with the queue of the flow, in
+// whatever way that reached the router, or, as [Flow.Settle] says, were found in the
+// backend.
 func Published[E any](f *Flow) Events[E] { return eventsOf[E](f, published) }
 
 // Handled returns the events that handlers have handled with success, once for each

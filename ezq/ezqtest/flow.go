@@ -83,6 +83,11 @@ func (f *Flow) awaitStart(router *ezq.Router) {
 	}
 }
 
+// Context returns the context of the flow, for what the test calls itself. It ends when
+// body has returned. In [Run] it belongs to the bubble, which that of the test around it
+// does not.
+func (f *Flow) Context() context.Context { return f.ctx }
+
 // Publish publishes an event as [ezq.Publish] does. If that fails, so does the test.
 func (f *Flow) Publish(event any, opts ...ezq.PublishOption) {
 	f.tb.Helper()
@@ -95,6 +100,14 @@ func (f *Flow) Publish(event any, opts ...ezq.PublishOption) {
 // and so has all that followed from it. What is left waits for its delay, or for a
 // retry; [Flow.Advance] is for that. If the router has stopped, Settle returns at once.
 //
+// Messages that did not pass through the queue of the flow, such as those that were
+// published in a transaction, count as far as the backend has a method
+//
+//	Messages(context.Context, func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error
+//
+// that tells what is stored in it, as the one of backend/pgmq/pgmqtest. What is committed
+// before Settle is called is seen by it; of the rest, it may be.
+//
 // What takes longer than a day of virtual time fails the test.
 func (f *Flow) Settle() {
 	f.tb.Helper()
@@ -102,11 +115,19 @@ func (f *Flow) Settle() {
 	defer impatient.Stop()
 	for {
 		busy, changed := f.queue.busy()
+		var again <-chan time.Time
 		if busy == "" {
-			return
+			if !f.discover() {
+				if busy, _ = f.queue.busy(); busy == "" {
+					return
+				}
+				continue
+			}
+			busy, again = "a message is on its way from the backend", time.After(lookAround)
 		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-f.stopped:
 			return
 		case <-impatient.C:

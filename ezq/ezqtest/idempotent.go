@@ -2,6 +2,7 @@ package ezqtest
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -11,12 +12,14 @@ import (
 )
 
 // CheckIdempotent fails the test if it shows that events are delivered more than
-// once. It publishes the events and lets everything settle, and compares what observe
+// once, or if one of them reaches no handler. It publishes the events on the topic that
+// the router has handlers on, and lets everything settle, and compares what observe
 // returns at the end with [reflect.DeepEqual]: undisturbed; with each single delivery
 // duplicated, crashed and expired (see [Flow]); and with all of them at once.
 //
 // build is called for each of these: it begins with nothing, and returns a router and
 // a function that observes what its handlers have changed. Retries are not waited for.
+// An event for a router of several topics names its own with [Event].
 func CheckIdempotent[S any](t *testing.T, build func(queue backend.Backend) (router *ezq.Router, observe func() S), events ...any) {
 	t.Helper()
 	if complaint := disturb(t, build, events); complaint != "" {
@@ -24,17 +27,29 @@ func CheckIdempotent[S any](t *testing.T, build func(queue backend.Backend) (rou
 	}
 }
 
+// Event is an event for [CheckIdempotent], with the options to publish it with, such as
+// [ezq.Topic].
+func Event(event any, opts ...ezq.PublishOption) any { return eventWith{event, opts} }
+
+type eventWith struct {
+	event any
+	opts  []ezq.PublishOption
+}
+
 // disturb says which disturbance shows, or nothing.
 func disturb[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func() S), events []any) string {
 	t.Helper()
-	undisturbed, deliveries := observe(t, build, events, nil)
+	undisturbed, deliveries, complaint := observe(t, build, events, nil)
+	if complaint != "" {
+		return complaint
+	}
 	for _, what := range []fault{duplicate, crash, lease} {
 		for i := range deliveries + 1 {
 			faults, which := append(make([]fault, i), what), fmt.Sprintf("delivery %d", i+1)
 			if i == deliveries {
 				faults, which = slices.Repeat([]fault{what}, deliveries), "every delivery"
 			}
-			if got, _ := observe(t, build, events, faults); !reflect.DeepEqual(got, undisturbed) {
+			if got, _, _ := observe(t, build, events, faults); !reflect.DeepEqual(got, undisturbed) {
 				return fmt.Sprintf("ezqtest: the handlers are not idempotent: it shows that %s %s\n\tundisturbed %+v\n\tnow         %+v",
 					which, what.says(), undisturbed, got)
 			}
@@ -43,21 +58,46 @@ func disturb[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func
 	return ""
 }
 
-func observe[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func() S), events []any, faults []fault) (seen S, deliveries int) {
+func observe[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func() S), events []any, faults []fault) (seen S, deliveries int, complaint string) {
 	t.Helper()
+	var router *ezq.Router
 	var look func() S
 	buildRouter := func(queue backend.Backend) *ezq.Router {
-		router, observe := build(queue)
-		look = observe
+		router, look = build(queue)
 		return router
 	}
 	Run(t, buildRouter, func(f *Flow) {
 		f.queue.faults = faults
-		for _, event := range events {
-			f.Publish(event)
+		topics := slices.Sorted(maps.Keys(router.Stats()))
+		for i, event := range events {
+			before := f.queue.handlersCalled()
+			f.publishTo(topics, event)
 			f.Settle()
+			if complaint == "" && f.queue.handlersCalled() == before {
+				complaint = fmt.Sprintf("ezqtest: event %d of %d reached no handler; the router has handlers on %q: name another topic with ezqtest.Event%s",
+					i+1, len(events), topics, f.queue.history())
+			}
 		}
 		seen, deliveries = look(), f.queue.begun
 	})
-	return seen, deliveries
+	return seen, deliveries, complaint
+}
+
+// publishTo publishes event on the only topic, unless it names another.
+func (f *Flow) publishTo(topics []string, event any) {
+	f.tb.Helper()
+	var opts []ezq.PublishOption
+	if len(topics) == 1 {
+		opts = append(opts, ezq.Topic(topics[0]))
+	}
+	if with, ok := event.(eventWith); ok {
+		event, opts = with.event, append(opts, with.opts...)
+	}
+	f.Publish(event, opts...)
+}
+
+func (q *queue) handlersCalled() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.called
 }

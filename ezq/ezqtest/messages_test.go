@@ -200,3 +200,37 @@ func TestWhatIsNotIdempotentIsFound(t *testing.T) {
 		})
 	}
 }
+
+func TestIdempotenceIsCheckedOnTheTopicsOfTheRouter(t *testing.T) {
+	for name, test := range map[string]struct {
+		topics []string
+		event  any
+		want   string
+	}{
+		"the only one": {
+			[]string{"orders"}, paid{7}, "the handlers are not idempotent",
+		},
+		"the one that the event names": {
+			[]string{"orders", "mail"}, Event(paid{7}, ezq.Topic("mail")), "the handlers are not idempotent",
+		},
+		"none of several": {
+			[]string{"orders", "mail"}, paid{7},
+			`event 1 of 1 reached no handler; the router has handlers on ["mail" "orders"]: name another topic with ezqtest.Event`,
+		},
+		"one without a handler for it": {
+			[]string{"orders"}, invoiced{7}, "event 1 of 1 reached no handler",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			complaint := disturb(t, func(queue backend.Backend) (*ezq.Router, func() int) {
+				router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+				total := 0
+				for _, topic := range test.topics {
+					ezq.Handle(router, func(_ context.Context, e paid) error { total += e.Order; return nil }, ezq.Topic(topic))
+				}
+				return router, func() int { return total }
+			}, []any{test.event})
+			require.Contains(t, complaint, test.want)
+		})
+	}
+}

@@ -22,9 +22,11 @@ type queue struct {
 	changed    chan struct{}   // closed, and replaced, with each change
 	subscribed map[string]bool // topics that somebody receives
 	waiting    []*waiting
+	known      map[place]bool // what has been seen so far
 	records    []record
 	faults     []fault // for the deliveries to come
 	begun      int     // deliveries
+	called     int     // handlers that have returned
 }
 
 // waiting is a message that is in the queue: it may be delivered from visible on, or
@@ -35,8 +37,19 @@ type waiting struct {
 	handled          bool
 }
 
+// place is where a message is.
+type place struct{ topic, id string }
+
 func newQueue(on backend.Backend) *queue {
-	return &queue{Backend: on, changed: make(chan struct{}), subscribed: map[string]bool{}}
+	return &queue{Backend: on, changed: make(chan struct{}), subscribed: map[string]bool{}, known: map[place]bool{}}
+}
+
+// wait notes that a message is in the queue.
+func (q *queue) wait(topic string, msg *message.Message, visible time.Time) *waiting {
+	w := &waiting{topic, msg.UUID, nameOf(msg), visible, false}
+	q.waiting = append(q.waiting, w)
+	q.known[place{topic, msg.UUID}] = true
+	return w
 }
 
 // Publish implements [message.Publisher].
@@ -54,10 +67,10 @@ func (q *queue) Publish(topic string, msgs ...*message.Message) error {
 	}
 	q.change(func() { // before a consumer can see them
 		for i, msg := range msgs {
-			q.waiting = append(q.waiting, &waiting{topic, msg.UUID, nameOf(msg), visible[i], false})
+			q.wait(topic, msg, visible[i])
 		}
 	})
-	if err := q.Backend.Publish(topic, msgs...); err != nil {
+	if err := q.Backend.Publish(topic, msgs...); err != nil || !isStored(msgs) {
 		q.change(func() {
 			for _, msg := range msgs {
 				q.forget(topic, msg.UUID)
@@ -74,6 +87,20 @@ func (q *queue) Publish(topic string, msgs ...*message.Message) error {
 		dieIfTold(msgs[0].Context())
 	}
 	return nil
+}
+
+// isStored reports whether a publish without an error has stored anything: one for a
+// tick that is not due, or that is taken, has not.
+func isStored(msgs []*message.Message) bool {
+	if len(msgs) == 0 {
+		return true
+	}
+	tick := backend.TickFrom(msgs[0].Context())
+	if tick == nil {
+		return true
+	}
+	result, _ := tick.Result()
+	return result.Outcome == backend.TickPublished
 }
 
 // dieIfTold ends the handler of ctx, as the end of its process would, if its
@@ -133,14 +160,18 @@ func (q *queue) take(topic string, msg *message.Message) (w *waiting) {
 			return w
 		}
 	}
-	w = &waiting{topic, msg.UUID, nameOf(msg), time.Time{}, true}
-	q.waiting = append(q.waiting, w)
+	if !q.known[place{topic, msg.UUID}] {
+		q.note(published, topic, msg, "")
+	}
+	w = q.wait(topic, msg, time.Time{})
+	w.handled = true
 	return w
 }
 
 func (q *queue) forget(topic, id string) {
 	for i, w := range q.waiting {
 		if w.topic == topic && w.id == id {
+			delete(q.known, place{topic, id})
 			q.waiting = slices.Delete(q.waiting, i, i+1)
 			return
 		}

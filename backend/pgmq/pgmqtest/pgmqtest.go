@@ -22,9 +22,11 @@ package pgmqtest
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -70,6 +72,75 @@ func (q *Queue) Forward(ctx context.Context, d time.Duration) error {
 		table := pgx.Identifier{"pgmq", "q_" + queue.Name}.Sanitize()
 		if _, err := q.pool.Exec(ctx, "update "+table+" set vt = vt - $1::interval where vt > clock_timestamp()", d); err != nil {
 			return fmt.Errorf("pgmqtest: forward %v in %s: %w", d, table, err)
+		}
+	}
+	return nil
+}
+
+// schedules is the queue in which package pgmq keeps what is known about schedules.
+const schedules = "ezq_schedules"
+
+// Messages calls each with every message in the queues of the database, those included
+// that were published in a transaction: the topic, how often it has been delivered, and how
+// long until it is visible. ezqtest.RunOn learns from it what it has not published itself.
+// Left out are the queues of groups, and those of topics that are not the name of their
+// queue and that q has no subscription to.
+func (q *Queue) Messages(ctx context.Context, each func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error {
+	topics := map[string]string{} // by their queues
+	for topic := range q.Stats() {
+		if name, err := pgmq.QueueName(topic); err == nil {
+			topics[name] = topic
+		}
+	}
+	queues, err := q.Queues(ctx)
+	if err != nil {
+		return err
+	}
+	for _, queue := range queues {
+		topic, known := topics[queue.Name]
+		if name, err := pgmq.QueueName(queue.Name); !known && (err != nil || name != queue.Name) || queue.Name == schedules {
+			continue
+		}
+		if !known {
+			topic = queue.Name
+		}
+		if err := q.messages(ctx, topic, queue.Name, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// messages is Messages for one topic.
+func (q *Queue) messages(ctx context.Context, topic, queue string, each func(string, *message.Message, int, time.Duration)) error {
+	found, err := q.DeadLetters(ctx, topic, math.MaxInt32) // any message may be read as one
+	if err != nil {
+		return err
+	}
+	table := pgx.Identifier{"pgmq", "q_" + queue}.Sanitize()
+	rows, err := q.pool.Query(ctx, "select msg_id, read_ct, (extract(epoch from vt - clock_timestamp()) * 1e6)::bigint from "+table)
+	if err != nil {
+		return fmt.Errorf("pgmqtest: look into %s: %w", table, err)
+	}
+	type delivered struct {
+		times int
+		wait  time.Duration
+	}
+	now := map[int64]delivered{}
+	var id, micros int64
+	var times int
+	_, err = pgx.ForEachRow(rows, []any{&id, &times, &micros}, func() error {
+		now[id] = delivered{times, time.Duration(micros) * time.Microsecond}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("pgmqtest: look into %s: %w", table, err)
+	}
+	for _, letter := range found {
+		if facts, there := now[letter.ID]; there {
+			msg := message.NewMessage(letter.UUID, letter.Payload)
+			msg.Metadata = letter.Metadata
+			each(topic, msg, facts.times, facts.wait)
 		}
 	}
 	return nil

@@ -1,0 +1,79 @@
+package ezqtest
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// Tx stands in for a transaction where there is no database: what is published with it
+// is published when it is committed, and never if it is not. Code that runs in both
+// takes a function like
+//
+//	transact func(ctx context.Context, do func(events message.Publisher) error) error
+//
+// which is a transaction and pgmq's queue.In(tx) in production, and in a test
+//
+//	func(_ context.Context, do func(events message.Publisher) error) error {
+//		tx := ezqtest.Begin(queue)
+//		if err := do(tx); err != nil {
+//			return err
+//		}
+//		return tx.Commit()
+//	}
+//
+// TestWhatIsPublishedInATransactionIsHandledAfterItsCommit in this directory does so. A
+// test that has a database needs no Tx: see [RunOn].
+type Tx struct {
+	queue message.Publisher
+
+	mu        sync.Mutex
+	kept      []publication
+	committed bool
+}
+
+type publication struct {
+	topic string
+	msgs  []*message.Message
+}
+
+// Begin returns a Tx that publishes with queue.
+func Begin(queue message.Publisher) *Tx { return &Tx{queue: queue} }
+
+var errCommitted = errors.New("ezqtest: the transaction has been committed")
+
+// Publish keeps the messages until Commit. After that it returns an error.
+func (tx *Tx) Publish(topic string, msgs ...*message.Message) error {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.committed {
+		return errCommitted
+	}
+	tx.kept = append(tx.kept, publication{topic, msgs})
+	return nil
+}
+
+// Commit publishes what was kept, in that order. A second Commit returns an error.
+func (tx *Tx) Commit() error {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.committed {
+		return errCommitted
+	}
+	tx.committed = true
+	for _, p := range tx.kept {
+		if err := tx.queue.Publish(p.topic, p.msgs...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Features are those of the queue: see [backend.Features].
+func (tx *Tx) Features() backend.Features { return backend.FeaturesOf(tx.queue) }
+
+// Close implements [message.Publisher]. The queue stays open, and nothing is published.
+func (tx *Tx) Close() error { return nil }
