@@ -43,13 +43,11 @@ func archiving(ctx context.Context, db DB, queue string, sql statements) (statem
 // ids are past that). The message gets a negative number there, at random so that
 // concurrent acks do not choose the same, and keeps the id made of its own.
 const archiveSQL = `
-with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at)),
+with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) order by id),
 l as (
-	select m.msg_id from {table} m join t on m.msg_id = t.id and {same}
-	order by m.msg_id
-	for update of m skip locked),
+	select m.msg_id from ` + lockedSQL + `),
 d as (
-	delete from {table} m using l where m.msg_id = l.msg_id
+	delete from {table} m using l where m.msg_id = any($1) and m.msg_id = l.msg_id
 	returning m.msg_id, m.read_ct, m.enqueued_at, m.vt, m.message, m.headers{m.also}),
 a as (
 	insert into {archive} (msg_id, read_ct, enqueued_at, vt, message, headers{also})
@@ -218,8 +216,8 @@ with doomed as (
 	limit 1000
 	for update),
 d as (
-	delete from {archive} a using doomed
-	where a.archived_at = doomed.archived_at and a.msg_id = doomed.msg_id)
+	delete from {archive}
+	where archived_at = any(array(select archived_at from doomed)) and msg_id = any(array(select msg_id from doomed)))
 select count(*)::int, max(archived_at) from doomed`
 
 func archiveNames(queue string) *strings.Replacer {

@@ -99,10 +99,10 @@ type layout struct {
 	Columns     []string // with their types; none if there is no such queue
 	Table       bool     // not a view, say
 	Partitioned bool
-	OID         uint32   // of the table; another one if it was dropped and created anew
-	Consume     bool // the privileges that consuming needs
-	Publish     bool // the privilege that publishing needs
-	Groups      bool // the table of bindings of PGMQ 1.11 and later
+	OID         uint32 // of the table; another one if it was dropped and created anew
+	Consume     bool   // the privileges that consuming needs
+	Publish     bool   // the privilege that publishing needs
+	Groups      bool   // the table of bindings of PGMQ 1.11 and later
 	ReadOnly    bool
 	Backend     uint32
 	Pooled      bool `db:"-"` // a pooler is in between

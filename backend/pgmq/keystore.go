@@ -37,10 +37,12 @@ func (q *Queue) KeyStore(ctx context.Context, table string) (*KeyStore, error) {
 	}
 	return &KeyStore{
 		pool: q.pool,
-		seen: "select exists (select from " + name + " where key = $1 and until > now())",
+		// Whatever PostgreSQL expects, it is to look at one key, and at two that are over: "is
+		// true" keeps it from the index of times, and a limit that it cannot know from sorting.
+		seen: "select exists (select from " + name + " where key = $1 and (until > now()) is true)",
 		mark: `with over as (
-			delete from ` + name + ` where key in (
-				select key from ` + name + ` where until <= now() and key <> $1 order by until limit 2 for update skip locked))
+			delete from ` + name + ` where key = any(array(
+				select key from ` + name + ` where until <= now() and key <> $1 order by until limit (select 2) for update skip locked)))
 		insert into ` + name + ` (key, until) values ($1, now() + make_interval(secs => $2))
 		on conflict (key) do update set until = excluded.until`,
 	}, nil

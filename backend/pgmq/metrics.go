@@ -90,8 +90,10 @@ func (q *Queue) measure(ctx context.Context, queue string) (QueueMetrics, error)
 	found := QueueMetrics{Queue: queue}
 	var lag int64
 	var due, vacuumed *time.Time
-	err := q.pool.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, countLimit+1, tableName(queue)).Scan(
-		&found.Visible, &found.Invisible, &lag, &due, &found.Estimate, &found.DeadRows, &vacuumed)
+	err := q.inTransaction(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, countLimit+1, tableName(queue)).Scan(
+			&found.Visible, &found.Invisible, &lag, &due, &found.Estimate, &found.DeadRows, &vacuumed)
+	})
 	if err != nil {
 		return QueueMetrics{}, err
 	}
@@ -107,7 +109,7 @@ func (q *Queue) measure(ctx context.Context, queue string) (QueueMetrics, error)
 	return found, nil
 }
 
-// The order keeps the counts on the index of vt. Without it, PostgreSQL may take
+// The order keeps all of it on the index of vt. Without it, PostgreSQL may take
 // the limit for a reason to scan the table, and not find so many in it.
 //
 // Where somebody has parked messages at plus or minus infinity, they count, but
@@ -119,9 +121,9 @@ select
 		select from {table} where vt <= statement_timestamp() order by vt limit $1) as visible)::int,
 	(select count(*) from (
 		select from {table} where vt > statement_timestamp() order by vt limit $1) as invisible)::int,
-	coalesce((select (extract(epoch from statement_timestamp() - min(vt)) * 1000000)::bigint
-		from {table} where vt <= statement_timestamp() and vt > '-infinity'), 0),
-	(select min(vt) from {table} where vt > statement_timestamp() and vt < 'infinity'),
+	coalesce((select (extract(epoch from statement_timestamp() - vt) * 1000000)::bigint
+		from {table} where vt <= statement_timestamp() and vt > '-infinity' order by vt limit 1), 0),
+	(select vt from {table} where vt > statement_timestamp() and vt < 'infinity' order by vt limit 1),
 	s.estimate, s.dead, s.vacuumed
 from (
 	select coalesce(sum(pg_stat_get_live_tuples(relid)), 0)::bigint as estimate,

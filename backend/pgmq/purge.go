@@ -36,11 +36,14 @@ with doomed as (
 	order by msg_id
 	limit 1000
 	for update),
-d as (delete from %[1]s m using doomed where m.msg_id = doomed.msg_id)
+d as (delete from %[1]s where msg_id = any(array(select msg_id from doomed)))
 select count(*)::int, coalesce(max(msg_id), 0) from doomed`
 
+// lastSQL is what max(msg_id) is, for which PostgreSQL reads all where it expects one row.
+const lastSQL = `select coalesce((select msg_id from %s order by msg_id desc limit 1), 0)`
+
 func (q *Queue) purge(ctx context.Context, queue string) (deleted int, err error) {
-	last, err := one[int64](ctx, q, fmt.Sprintf("select coalesce(max(msg_id), 0) from %s", tableName(queue)))
+	last, err := one[int64](ctx, q, fmt.Sprintf(lastSQL, tableName(queue)))
 	if err != nil {
 		return 0, err
 	}
@@ -68,12 +71,6 @@ func (q *Queue) consumed(topic string) (string, error) {
 		return "", backend.ErrClosed
 	}
 	return q.subscriber.queueOf(topic)
-}
-
-// inTransaction runs statements that take effect together. It states the
-// isolation level: under any other, statements that compete for rows fail.
-func (q *Queue) inTransaction(ctx context.Context, run func(tx pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, q.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, run)
 }
 
 // one returns the only column of the only row of a query.

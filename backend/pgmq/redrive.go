@@ -65,7 +65,7 @@ type candidate struct {
 // run goes through the dead letters once, up to the last that was there at the
 // start: one that is moved may be a dead letter again in no time.
 func (r *redrive) run(ctx context.Context, limit int) (moved int, err error) {
-	last, err := one[int64](ctx, r.queue, fmt.Sprintf("select coalesce(max(msg_id), 0) from %s", tableName(r.from)))
+	last, err := one[int64](ctx, r.queue, fmt.Sprintf(lastSQL, tableName(r.from)))
 	if err != nil {
 		return 0, err
 	}
@@ -80,22 +80,27 @@ func (r *redrive) run(ctx context.Context, limit int) (moved int, err error) {
 	return moved, nil
 }
 
+// "is true" keeps PostgreSQL from looking for all that are visible, of which it may expect one.
 const candidatesSQL = `
 select msg_id, coalesce(headers->>'` + originKey + `', ''), coalesce(headers->>'` + backend.DeadLetterTopic + `', '')
 from %s
-where msg_id > $1 and msg_id <= $2 and vt <= statement_timestamp()
+where msg_id > $1 and msg_id <= $2 and (vt <= statement_timestamp()) is true
 order by msg_id
 limit $3`
 
-func (r *redrive) candidates(ctx context.Context, after, last int64, limit int) ([]candidate, error) {
-	rows, err := r.queue.pool.Query(ctx, fmt.Sprintf(candidatesSQL, tableName(r.from)),
-		pgx.QueryExecModeCacheDescribe, after, last, limit)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (c candidate, err error) {
-		return c, r.Scan(&c.ID, &c.queue, &c.topic)
+func (r *redrive) candidates(ctx context.Context, after, last int64, limit int) (found []candidate, err error) {
+	err = r.queue.inTransaction(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, fmt.Sprintf(candidatesSQL, tableName(r.from)),
+			pgx.QueryExecModeCacheDescribe, after, last, limit)
+		if err != nil {
+			return err
+		}
+		found, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (c candidate, err error) {
+			return c, r.Scan(&c.ID, &c.queue, &c.topic)
+		})
+		return err
 	})
+	return found, err
 }
 
 // moveAll moves those of found that can be moved, and remembers the others.
@@ -187,13 +192,14 @@ func letterKeys() []string {
 func redriveSQL(from string, to []string) string {
 	var sql strings.Builder
 	fmt.Fprintf(&sql, `
-with due as (
-	select msg_id from %[1]s
-	where msg_id = any($1::bigint[]) and vt <= statement_timestamp()
-	order by msg_id
-	for update skip locked),
+with t as (select * from unnest($1::bigint[]) as t(id) order by id),
+due as (
+	select m.msg_id from t cross join lateral (
+		select m.msg_id from %[1]s m
+		where m.msg_id = t.id and (m.vt <= statement_timestamp()) is true
+		for update skip locked) m),
 d as (
-	delete from %[1]s m using due where m.msg_id = due.msg_id
+	delete from %[1]s m where m.msg_id = any(array(select msg_id from due))
 	returning m.msg_id, m.message, jsonb_build_object('`+uuidKey+`', $3::text || '/' || m.msg_id) || (m.headers - $2::text[]) as headers)`,
 		tableName(from))
 	for i, queue := range to {

@@ -89,6 +89,9 @@ func (s statements) deadLetter(target string) string {
 
 // The comparison is with statement_timestamp and not, as in pgmq.read, with the
 // volatile clock_timestamp, which no index can serve.
+//
+// The order is that of the index on vt, with the messages of one time sorted by their ids:
+// an incremental sort, see planSQL.
 const dueSQL = `
 with m as (
 	update {table} m
@@ -140,35 +143,43 @@ select msg_id, read_ct, read_at, enqueued_at, vt,
 	case when size <= $3 then message end, case when size <= $3 then headers end, size
 from (select *, coalesce(octet_length(message), 0)::bigint + coalesce(octet_length(headers), 0) as size from m) as m`
 
-const nextSQL = `
-select (extract(epoch from case when isfinite(min(vt)) then min(vt) - clock_timestamp()
-	when min(vt) = '-infinity' then interval '0' when min(vt) = 'infinity' then interval '1 day' end) * 1000000)::bigint, {oid}
-from {table}`
-
-// When the next message becomes visible that is not yet: those that are may be held.
-const laterSQL = nextSQL + ` where vt > statement_timestamp()`
+// The limit makes PostgreSQL read one entry of the index. For min(vt) it reads all where it
+// expects one row.
+const (
+	nextSQL  = untilSQL + `(select vt from {table} order by vt limit 1) as vt) as m`
+	laterSQL = untilSQL + `(select vt from {table} where vt > statement_timestamp() order by vt limit 1) as vt) as m` // what is visible may be held
+	untilSQL = `
+select (extract(epoch from case when isfinite(vt) then vt - clock_timestamp()
+	when vt = '-infinity' then interval '0' when vt = 'infinity' then interval '1 day' end) * 1000000)::bigint, {oid}
+from (select `
+)
 
 // Settling and extending wait for no row: one that others have locked would keep all that
 // come with it. It is passed by, and tried again. Those that can be had are locked in the
 // order of their ids, whatever the order of the arrays, for others who do wait.
+//
+// Each is looked up by itself: where PostgreSQL expects few rows in the queue, a join reads
+// all of them, and compares each with each id. A lateral subquery that locks cannot be made
+// one. What changes the rows names them twice for the same reason: see planSQL.
+const lockedSQL = `t cross join lateral (
+		select m.msg_id from {table} m
+		where m.msg_id = t.id and {same}
+		for update skip locked) m`
+
 const ackSQL = `
-with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at)),
+with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) order by id),
 l as (
-	select m.msg_id from {table} m join t on m.msg_id = t.id and {same}
-	order by m.msg_id
-	for update of m skip locked)
-delete from {table} m using l where m.msg_id = l.msg_id returning m.msg_id`
+	select m.msg_id from ` + lockedSQL + `)
+delete from {table} m using l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id`
 
 // What has no delay goes back to its place, before what was published after it.
 // Headers that are not an object are somebody else's and stay as they are.
 const nackSQL = `
 with t as (
 	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::bigint[], $5::text[], $6::int[])
-	as t(id, number, at, delay, headers, uncount)),
+	as t(id, number, at, delay, headers, uncount) order by id),
 l as (
-	select m.msg_id, t.delay, t.headers, t.uncount from {table} m join t on m.msg_id = t.id and {same}
-	order by m.msg_id
-	for update of m skip locked)
+	select m.msg_id, t.delay, t.headers, t.uncount from ` + lockedSQL + `)
 update {table} m
 set vt = case when l.delay is null then m.enqueued_at else clock_timestamp() + l.delay * interval '1 microsecond' end,
 	read_ct = {uncount},
@@ -177,18 +188,16 @@ set vt = case when l.delay is null then m.enqueued_at else clock_timestamp() + l
 		when m.headers is null then l.headers::jsonb
 		when jsonb_typeof(m.headers) = 'object' then m.headers || l.headers::jsonb
 		else m.headers end
-from l where m.msg_id = l.msg_id returning m.msg_id`
+from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id`
 
 // One statement: a message is in one of the tables at any time.
 const deadLetterSQL = `
 with t as (
-	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::text[]) as t(id, number, at, headers)),
+	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::text[]) as t(id, number, at, headers) order by id),
 l as (
-	select m.msg_id, t.headers from {table} m join t on m.msg_id = t.id and {same}
-	order by m.msg_id
-	for update of m skip locked),
+	select m.msg_id, t.headers from ` + lockedSQL + `),
 d as (
-	delete from {table} m using l where m.msg_id = l.msg_id
+	delete from {table} m using l where m.msg_id = any($1) and m.msg_id = l.msg_id
 	returning m.msg_id, m.message, m.headers, l.headers as added),
 i as (
 	insert into {target} (vt, message, headers)
@@ -198,15 +207,14 @@ i as (
 select msg_id from d`
 
 const extendSQL = `
-with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at)),
+with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) order by id),
 l as (
-	select m.msg_id from {table} m join t on m.msg_id = t.id and {same}
-	order by m.msg_id
-	for update of m skip locked)
+	select m.msg_id from ` + lockedSQL + `)
 update {table} m set vt = clock_timestamp() + $4::bigint * interval '1 microsecond'
-from l where m.msg_id = l.msg_id returning m.msg_id`
+from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id`
 
 // Which messages there are, and whether under the tokens that they are asked for with.
 const existSQL = `
 select m.msg_id, coalesce({same}, false) from {table} m
-join unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) on m.msg_id = t.id`
+join unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) on m.msg_id = t.id
+where m.msg_id = any($1)`

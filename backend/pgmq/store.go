@@ -281,11 +281,15 @@ func (s *store) missed(ctx context.Context, all []subscription.Token, found ids)
 	valid := make(map[int64]bool, len(missing.ids)) // of those that are there, whether under their tokens
 	var id int64
 	var same bool
-	rows, _ := s.pool.Query(ctx, s.sql().exist, missing.ids, missing.numbers, missing.times) // the error is in rows
-	_, err := pgx.ForEachRow(rows, []any{&id, &same}, func() error {
-		valid[id] = same
-		return nil
+	batch := newTransaction()
+	batch.Queue(s.sql().exist, missing.ids, missing.numbers, missing.times).Query(func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&id, &same}, func() error {
+			valid[id] = same
+			return nil
+		})
+		return err
 	})
+	err := batch.run(ctx, s.pool)
 	for _, token := range all {
 		same, there := valid[token.ID]
 		switch {
