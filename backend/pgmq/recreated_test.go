@@ -2,11 +2,14 @@ package pgmq_test
 
 import (
 	"context"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -160,4 +163,41 @@ func TestATickThroughAConnectionCreatesItsQueue(t *testing.T) {
 	require.NoError(t, err)
 	at := attempt(t, publisher, "nightly", time.Now()).Now.Add(time.Microsecond)
 	require.Equal(t, backend.TickPublished, attempt(t, publisher, "nightly", at).Outcome)
+}
+
+// beforeQuery is a pgx tracer that does something before the first query that contains a text.
+type beforeQuery struct {
+	text string
+	do   func()
+	once sync.Once
+}
+
+func (b *beforeQuery) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryStartData) context.Context {
+	if strings.Contains(query.SQL, b.text) {
+		b.once.Do(b.do)
+	}
+	return ctx
+}
+
+func (*beforeQuery) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// A consumer that archives looks twice: at its queue, and at the archive.
+func TestASubscriptionStartsWhileItsQueueIsDropped(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	admin := pgtest.Pool(t, database)
+	config, err := pgxpool.ParseConfig(database)
+	require.NoError(t, err)
+	config.ConnConfig.Tracer = &beforeQuery{text: "intersect", do: func() {
+		_, err := admin.Exec(context.Background(), "select pgmq.drop_queue('t')")
+		require.NoError(t, err)
+	}}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	queue, err := pgmq.New(pool, archiving())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, queue.Close()) })
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	requireCount(t, admin, "pgmq.q_t", 0)
 }

@@ -111,8 +111,17 @@ func (s *Subscriber) SubscribeInitialize(topic string) error {
 	return classify("subscribe", topic, err)
 }
 
-// open makes sure that the queue of topic can be consumed.
+// open makes sure that the queue of topic can be consumed. One that is dropped between two looks is
+// created again.
 func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
+	opened, err := s.openOnce(ctx, topic)
+	if errors.Is(err, ErrQueueNotFound) && !s.config.NoCreate {
+		return s.openOnce(ctx, topic)
+	}
+	return opened, err
+}
+
+func (s *Subscriber) openOnce(ctx context.Context, topic string) (*store, error) {
 	queue, err := s.queueOf(topic)
 	if err != nil {
 		return nil, err
