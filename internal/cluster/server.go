@@ -109,6 +109,19 @@ func (c *Cluster) RestartCommand(mode string) []string {
 	return c.programs.command("pg_ctl", "restart", "-w", "-s", "-m", mode, "-D", c.path("data"), "-l", c.path("data/server.log"))
 }
 
+// Logged returns the lines of the server's log that contain text, each with so many of the lines that
+// follow it.
+func (c *Cluster) Logged(text string, following int) (found []string) {
+	c.tb.Helper()
+	lines := strings.Split(c.read(c.path("data/server.log")), "\n")
+	for i, line := range lines {
+		if strings.Contains(line, text) {
+			found = append(found, strings.Join(lines[i:min(len(lines), i+1+following)], "\n"))
+		}
+	}
+	return found
+}
+
 func (c *Cluster) running() bool {
 	_, err := c.programs.output("pg_ctl", "status", "-D", c.path("data"))
 	return err == nil

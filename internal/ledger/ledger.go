@@ -33,6 +33,7 @@ type Ledger struct {
 	mu       sync.Mutex
 	messages map[string]*account
 	faults   []fault
+	removals []*removal
 	last     time.Time // of the deliveries
 	gap      time.Duration
 	count    int
@@ -41,6 +42,9 @@ type Ledger struct {
 // account is one message.
 type account struct {
 	outcome    Outcome
+	since      time.Time // when it was first heard of by its publisher
+	due        time.Time // if it is delayed
+	removed    bool      // on its own
 	deliveries []delivery
 }
 
@@ -51,12 +55,16 @@ type delivery struct {
 }
 
 // fault is something that happened, and may have made a consumer lose what it had. It may concern
-// just one consumer.
+// just one consumer, or some messages.
 type fault struct {
 	name       string
 	consumer   string
+	concerns   func(id string) bool // nil: all messages
 	from, till time.Time
 }
+
+// removal is a time in which everything that was in the queue may have been removed from it.
+type removal struct{ till time.Time }
 
 // New returns an empty ledger.
 func New() *Ledger { return &Ledger{messages: map[string]*account{}} }
@@ -70,11 +78,23 @@ func (l *Ledger) account(id string) *account {
 	return a
 }
 
-// Published notes how the publish of a message ended.
+// Published notes how the publish of a message ended. Where messages may be removed by others it is
+// called before the publish as well, with Unknown: what was removed before that is another one.
 func (l *Ledger) Published(id string, outcome Outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.account(id).outcome = outcome
+	a := l.account(id)
+	a.outcome = outcome
+	if a.since.IsZero() {
+		a.since = time.Now()
+	}
+}
+
+// Delayed notes that a message must not be delivered before it is due.
+func (l *Ledger) Delayed(id string, due time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.account(id).due = due
 }
 
 // Delivered notes that a consumer has got a message. It must be called before the message is acked.
@@ -106,15 +126,53 @@ func (l *Ledger) Returned(id, consumer string, cause Cause) {
 // Begin notes that something begins to go wrong: for all consumers, or for the one that is named.
 // It goes on until end is called.
 func (l *Ledger) Begin(name, consumer string) (end func()) {
+	return l.begin(fault{name: name, consumer: consumer})
+}
+
+// BeginFor is Begin for some messages: those that concerns is true of.
+func (l *Ledger) BeginFor(name string, concerns func(id string) bool) (end func()) {
+	return l.begin(fault{name: name, concerns: concerns})
+}
+
+// Happened notes that something went wrong for all consumers, when that is over.
+func (l *Ledger) Happened(name string, from, till time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.faults = append(l.faults, fault{name: name, from: from, till: till})
+}
+
+func (l *Ledger) begin(f fault) (end func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := len(l.faults)
-	l.faults = append(l.faults, fault{name: name, consumer: consumer, from: time.Now()})
+	f.from = time.Now()
+	l.faults = append(l.faults, f)
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.faults[i].till = time.Now()
 	}
+}
+
+// Removing notes that something begins to remove from the queue what is in it, all or some. It goes
+// on until end is called. What was published before that, and is not delivered, is not lost.
+func (l *Ledger) Removing() (end func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := &removal{}
+	l.removals = append(l.removals, r)
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		r.till = time.Now()
+	}
+}
+
+// Removed notes that others may have removed this message from the queue.
+func (l *Ledger) Removed(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.account(id).removed = true
 }
 
 // Deliveries returns how many there were.
@@ -143,12 +201,13 @@ func (l *Ledger) DeliveredSince(moment time.Time) bool {
 	return l.last.After(moment)
 }
 
-// CopyOutcomes copies to another ledger how each publish ended.
-func (l *Ledger) CopyOutcomes(to *Ledger) {
+// CopyOutcomes copies to another ledger how each publish ended, of the messages that concerns is
+// true of.
+func (l *Ledger) CopyOutcomes(to *Ledger, concerns func(id string) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for id, a := range l.messages {
-		if a.outcome != none {
+		if a.outcome != none && concerns(id) {
 			to.Published(id, a.outcome)
 		}
 	}

@@ -65,6 +65,9 @@ func TestADuplicateHasACause(t *testing.T) {
 		"the first of several":                    {func(l *ledger.Ledger) { l.Begin("reset", "")(); l.Begin("stopped", "")() }, "reset"},
 		"but not the end of another":              {func(l *ledger.Ledger) { l.Begin("killed", "B")() }, ""},
 		"nor what another consumer tells":         {func(l *ledger.Ledger) { l.Returned("a", "B", ledger.Nacked) }, ""},
+		"a fault of some messages":                {func(l *ledger.Ledger) { l.BeginFor("locked", func(id string) bool { return id == "a" })() }, "locked"},
+		"a fault that is noticed when it is over": {func(l *ledger.Ledger) { l.Happened("late", time.Now().Add(-time.Second), time.Now()) }, "late"},
+		"but not of other messages":               {func(l *ledger.Ledger) { l.BeginFor("locked", func(id string) bool { return id == "b" })() }, ""},
 		"nor a fault after it":                    {func(l *ledger.Ledger) { again(l, "B"); time.Sleep(time.Second); l.Begin("reset", "") }, ""},
 		"nor nothing, and then it is unexplained": {func(*ledger.Ledger) {}, ""},
 	} {
@@ -90,6 +93,54 @@ func TestADuplicateHasACause(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What was removed before it was published is another message.
+func TestWhatOthersHaveRemovedIsNotLost(t *testing.T) {
+	bubble(t, func(t *testing.T, l *ledger.Ledger) {
+		for _, id := range []string{"before", "meanwhile", "delivered", "after", "on its own"} {
+			var end func()
+			switch id {
+			case "meanwhile":
+				end = l.Removing()
+			case "after":
+				time.Sleep(time.Second)
+			}
+			l.Published(id, ledger.Unknown)
+			time.Sleep(time.Second)
+			if end != nil {
+				end()
+			}
+			l.Published(id, ledger.Stored)
+		}
+		l.Delivered("delivered", "A")
+		l.Removed("on its own")
+		r := l.Report()
+		require.Equal(t, []string{"after"}, r.Lost)
+		require.Equal(t, 3, r.Removed)
+		require.Contains(t, r.String(), "lost 1, unexpected 0, removed by others 3;")
+	})
+}
+
+func TestWhatIsDeliveredBeforeItIsDueIsNoticed(t *testing.T) {
+	bubble(t, func(t *testing.T, l *ledger.Ledger) {
+		for _, id := range []string{"a", "b"} {
+			l.Published(id, ledger.Stored)
+			l.Delayed(id, time.Now().Add(time.Second))
+		}
+		l.Delivered("a", "A")
+		time.Sleep(time.Second)
+		l.Delivered("b", "A")
+		require.Equal(t, "1 messages were delivered before they were due: a", l.Report().Wrong())
+	})
+}
+
+func TestAQueueThatDeliversNothingIsNoticed(t *testing.T) {
+	bubble(t, func(t *testing.T, l *ledger.Ledger) {
+		l.Published("a", ledger.Stored)
+		defer l.Removing()()
+		require.Equal(t, "nothing was delivered", l.Report().Wrong())
+	})
 }
 
 func TestTheLongestGapIsKnown(t *testing.T) {

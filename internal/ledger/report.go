@@ -15,9 +15,11 @@ type Report struct {
 	Unknown   int `json:"unknown"`
 	Recovered int `json:"recovered"` // of the unknown: those that turned out to be stored
 	Delivered int `json:"delivered"` // messages, however often
+	Removed   int `json:"removed"`   // stored, never delivered, and removed by others
 
 	Lost       []string `json:"lost"`       // stored, and never delivered
 	Unexpected []string `json:"unexpected"` // delivered, and never stored
+	Early      []string `json:"early"`      // delivered before they were due
 
 	Duplicates  int            `json:"duplicates"` // deliveries beyond the first of each message
 	Causes      map[string]int `json:"causes"`     // of the duplicates
@@ -30,20 +32,30 @@ type Report struct {
 func (l *Ledger) Report() Report {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := Report{Lost: []string{}, Unexpected: []string{}, Unexplained: []string{}, Causes: map[string]int{}, LongestGap: l.gap}
+	r := Report{Lost: []string{}, Unexpected: []string{}, Early: []string{}, Unexplained: []string{}, Causes: map[string]int{}, LongestGap: l.gap}
 	for _, id := range slices.Sorted(maps.Keys(l.messages)) {
-		r.add(id, l.messages[id])
+		r.add(id, l.messages[id], l.mayBeRemoved(l.messages[id]))
 		l.explain(&r, id)
 	}
 	return r
 }
 
-func (r *Report) add(id string, a *account) {
+// mayBeRemoved reports whether others can have removed a message from the queue.
+func (l *Ledger) mayBeRemoved(a *account) bool {
+	return a.removed || slices.ContainsFunc(l.removals, func(r *removal) bool {
+		return r.till.IsZero() || r.till.After(a.since)
+	})
+}
+
+func (r *Report) add(id string, a *account, mayBeRemoved bool) {
 	there := len(a.deliveries) > 0
 	switch a.outcome {
 	case Stored:
 		r.Stored++
-		if !there {
+		switch {
+		case !there && mayBeRemoved:
+			r.Removed++
+		case !there:
 			r.Lost = append(r.Lost, id)
 		}
 	case Unknown:
@@ -59,6 +71,9 @@ func (r *Report) add(id string, a *account) {
 		if a.outcome != Stored && a.outcome != Unknown {
 			r.Unexpected = append(r.Unexpected, id)
 		}
+		if a.deliveries[0].at.Before(a.due) {
+			r.Early = append(r.Early, id)
+		}
 	}
 }
 
@@ -70,7 +85,7 @@ func (l *Ledger) explain(r *Report, id string) {
 		r.Duplicates++
 		cause := string(deliveries[i-1].cause)
 		if cause == "" {
-			cause = l.between(deliveries[i-1], deliveries[i])
+			cause = l.between(id, deliveries[i-1], deliveries[i])
 		}
 		if cause == "" {
 			r.Unexplained = append(r.Unexplained, fmt.Sprintf("%s: %s at %s, and again %s after %v", id,
@@ -81,17 +96,18 @@ func (l *Ledger) explain(r *Report, id string) {
 	}
 }
 
-func (l *Ledger) between(first, second delivery) string {
+func (l *Ledger) between(id string, first, second delivery) string {
 	for _, f := range l.faults {
 		over := !f.till.IsZero() && f.till.Before(first.at)
-		if !over && f.from.Before(second.at) && (f.consumer == "" || f.consumer == first.consumer) {
+		concerned := (f.consumer == "" || f.consumer == first.consumer) && (f.concerns == nil || f.concerns(id))
+		if !over && f.from.Before(second.at) && concerned {
 			return f.name
 		}
 	}
 	return ""
 }
 
-// Wrong returns what must not be: messages lost, messages unexpected, and duplicates without a
+// Wrong returns what must not be: messages lost, unexpected or early, and duplicates without a
 // cause. It is empty if everything is in order.
 func (r Report) Wrong() string {
 	var wrong []string
@@ -101,6 +117,7 @@ func (r Report) Wrong() string {
 	}{
 		{"stored and never delivered", r.Lost},
 		{"delivered and never stored", r.Unexpected},
+		{"delivered before they were due", r.Early},
 		{"delivered more than once for no reason", r.Unexplained},
 	} {
 		if n := len(list.ids); n > 0 {
@@ -110,11 +127,18 @@ func (r Report) Wrong() string {
 	if r.Stored == 0 {
 		wrong = append(wrong, "nothing was stored")
 	}
+	if r.Stored > 0 && r.Delivered == 0 && len(r.Lost) == 0 {
+		wrong = append(wrong, "nothing was delivered")
+	}
 	return strings.Join(wrong, "\n")
 }
 
 // String says it in a line.
 func (r Report) String() string {
-	return fmt.Sprintf("published: %d stored, %d rejected, %d unknown of which %d were stored; delivered: %d, lost %d, unexpected %d; %d duplicates %v",
-		r.Stored, r.Rejected, r.Unknown, r.Recovered, r.Delivered, len(r.Lost), len(r.Unexpected), r.Duplicates, r.Causes)
+	removed := ""
+	if r.Removed > 0 {
+		removed = fmt.Sprintf(", removed by others %d", r.Removed)
+	}
+	return fmt.Sprintf("published: %d stored, %d rejected, %d unknown of which %d were stored; delivered: %d, lost %d, unexpected %d%s; %d duplicates %v",
+		r.Stored, r.Rejected, r.Unknown, r.Recovered, r.Delivered, len(r.Lost), len(r.Unexpected), removed, r.Duplicates, r.Causes)
 }

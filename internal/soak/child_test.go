@@ -22,11 +22,16 @@ import (
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/ledger"
+	"github.com/ezq-go/ezq/middleware"
 )
 
 // childVariable makes the test binary a consumer in a process of its own. Its value is the URL of
-// the database.
-const childVariable = "EZQ_SOAK_CHILD"
+// the database. Where archiveVariable is set, it archives what it has acked.
+const (
+	childVariable   = "EZQ_SOAK_CHILD"
+	archiveVariable = "EZQ_SOAK_ARCHIVE"
+)
 
 // lease is short, so that some leases run out.
 const lease = 3 * time.Second
@@ -38,13 +43,16 @@ func consume(url string) (err error) {
 	defer stop()
 	before := runtime.NumGoroutine()
 	queue, err := pgmq.Open(ctx, url, pgmq.Config{
-		Subscriber: pgmq.SubscriberConfig{Lease: lease}, Logger: slog.New(slog.DiscardHandler),
+		Subscriber: pgmq.SubscriberConfig{Lease: lease, Archive: os.Getenv(archiveVariable) != ""}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err
 	}
 	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 20, Logger: slog.New(slog.DiscardHandler)})
-	ezq.Handle(router, handle, ezq.Topic(plain))
+	router.Use(middleware.Poison{Logger: slog.New(slog.DiscardHandler)}.Middleware)
+	for _, topic := range []string{plain, shaken, failing, dropped, outbox, purged} {
+		ezq.Handle(router, handle(topic), ezq.Topic(topic))
+	}
 	ezq.Handle(router, handleInTx, ezq.Topic(inTx), ezq.With(queue.InTx()))
 	tell("ready")
 	if err := errors.Join(router.Run(ctx), queue.Close()); err != nil {
@@ -59,38 +67,57 @@ func consume(url string) (err error) {
 	return nil
 }
 
-// The topics: of events that are acked when they are handled, and of events whose handlers have an
-// effect in the database, in the transaction that acks them.
-const (
-	plain = "plain"
-	inTx  = "in_tx"
-)
-
 type happened struct{ ID string }
 
-// slow is one event of so many, whose handler takes longer than a lease.
-const slow = 2000
+// Of the events one of so many is handled for longer than a hold lasts, or for longer than a lease,
+// or fails for good, or fails once.
+const (
+	leased   = 5
+	slow     = 200
+	fails    = 10
+	stumbles = 7
+)
 
 // tell tells the parent. Nothing is buffered, so that SIGKILL hides nothing.
 func tell(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }
 
-func handle(ctx context.Context, e happened) error {
-	tell("delivered", plain, e.ID)
-	work := 2 * time.Millisecond
-	if strings.HasSuffix(e.ID, fmt.Sprint("-", slow)) {
-		work = lease + time.Second
-	}
-	timer := time.NewTimer(work)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		if errors.Is(context.Cause(ctx), backend.ErrLeaseLost) {
-			tell("lost", plain, e.ID)
+var (
+	errForGood = errors.New("this event fails for good")
+	errAtFirst = errors.New("this event fails at first")
+)
+
+func handle(topic string) func(ctx context.Context, e happened) error {
+	return func(ctx context.Context, e happened) error {
+		tell("delivered", topic, e.ID)
+		if topic == failing && one(fails, e.ID) {
+			return ezq.Permanent(errForGood)
 		}
-		return context.Cause(ctx)
+		if topic == purged && one(stumbles, e.ID) && ezq.MetaFrom(ctx).Failures == 0 {
+			tell("nacked", topic, e.ID)
+			return errAtFirst
+		}
+		timer := time.NewTimer(work(topic, e.ID))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), backend.ErrLeaseLost) {
+				tell("lost", topic, e.ID)
+			}
+			return context.Cause(ctx)
+		}
 	}
+}
+
+func work(topic, id string) time.Duration {
+	switch {
+	case topic == plain && strings.HasSuffix(id, "-2000"), topic == shaken && one(slow, id):
+		return lease + time.Second
+	case topic == shaken && one(leased, id):
+		return 300 * time.Millisecond
+	}
+	return 2 * time.Millisecond
 }
 
 func handleInTx(ctx context.Context, e happened) error {
@@ -103,19 +130,24 @@ func handleInTx(ctx context.Context, e happened) error {
 type child struct {
 	*exec.Cmd
 	name    string
+	far     bool // from the server, so that it takes a while to get there
 	ready   chan struct{}
 	reading sync.WaitGroup
 	errors  strings.Builder
 }
 
-// startChild starts a consumer, and returns when it is about to subscribe.
-func (s *soak) startChild() *child {
+// startChild starts a consumer, and returns when it is about to subscribe. The one that is far from
+// the server archives.
+func (s *soak) startChild(far bool) *child {
 	s.Helper()
 	self, err := os.Executable()
 	require.NoError(s, err)
 	s.children++
-	c := &child{Cmd: exec.Command(self), name: fmt.Sprint("consumer ", s.children), ready: make(chan struct{})}
-	c.Env = append(os.Environ(), childVariable+"="+s.url)
+	c := &child{Cmd: exec.Command(self), name: fmt.Sprint("consumer ", s.children), far: far, ready: make(chan struct{})}
+	c.Env = append(os.Environ(), childVariable+"="+s.url(s.proxy))
+	if far {
+		c.Env = append(os.Environ(), childVariable+"="+s.url(s.farProxy), archiveVariable+"=1")
+	}
 	c.Stderr = &c.errors
 	out, err := c.StdoutPipe()
 	require.NoError(s, err)
@@ -138,7 +170,9 @@ func (s *soak) read(c *child, out io.Reader) {
 			close(c.ready)
 		case len(words) == 3 && words[0] == "delivered":
 			s.ledger(words[1]).Delivered(words[2], c.name)
-		case len(words) == 3 && words[0] == "lost":
+		case len(words) == 3 && words[0] == "nacked":
+			s.ledger(words[1]).Returned(words[2], c.name, ledger.Nacked)
+		case len(words) == 3 && words[0] == "lost" && !s.calm.Load():
 			s.ledger(words[1]).Returned(words[2], c.name, "the lease was lost")
 		}
 	}

@@ -10,60 +10,62 @@ import (
 	"github.com/ezq-go/ezq/internal/faultproxy"
 )
 
-// fault is one thing that can go wrong. It is over when do returns.
+// fault is one thing that can go wrong. It is over when do returns. A crash of the server empties
+// the tables that are unlogged.
 type fault struct {
-	name string
-	do   func(s *soak)
+	name  string
+	do    func(s *soak)
+	crash bool
 }
 
 func faults() []fault {
 	return []fault{
-		{"server killed", func(s *soak) { s.server.Kill9(); s.server.StartAgain() }},
-		{"server stopped immediately", func(s *soak) { s.server.StopImmediate(); s.server.StartAgain() }},
-		{"server restarted", func(s *soak) { s.server.StopFast(); s.server.StartAgain() }},
-		{"one of its processes killed", func(s *soak) { s.server.KillOne() }},
-		{"half of the sessions terminated, five times", func(s *soak) {
+		{name: "server killed", do: func(s *soak) { s.server.Kill9(); s.server.StartAgain() }, crash: true},
+		{name: "server stopped immediately", do: func(s *soak) { s.server.StopImmediate(); s.server.StartAgain() }, crash: true},
+		{name: "server restarted", do: func(s *soak) { s.server.StopFast(); s.server.StartAgain() }},
+		{name: "one of its processes killed", do: func(s *soak) { s.server.KillOne() }, crash: true},
+		{name: "half of the sessions terminated, five times", do: func(s *soak) {
 			for range 5 {
 				s.server.Execute("select pg_terminate_backend(pid) " + others + " and random() < 0.5")
 				pause(50 * time.Millisecond)
 			}
 		}},
-		{"statements cancelled, ten times", func(s *soak) {
+		{name: "statements cancelled, ten times", do: func(s *soak) {
 			for range 10 {
 				s.server.Execute("select pg_cancel_backend(pid) " + others)
 				pause(20 * time.Millisecond)
 			}
 		}},
-		{"connections reset, five times", func(s *soak) {
+		{name: "connections reset, five times", do: func(s *soak) {
 			for range 5 {
 				s.proxy.ResetAll()
 				pause(50 * time.Millisecond)
 			}
 		}},
-		{"replies lost", func(s *soak) { s.proxy.Swallow(faultproxy.ToClient); s.broken(60 * time.Millisecond) }},
-		{"requests lost", func(s *soak) { s.proxy.Swallow(faultproxy.ToServer); s.broken(60 * time.Millisecond) }},
-		{"requests cut", func(s *soak) {
+		{name: "replies lost", do: func(s *soak) { s.proxy.Swallow(faultproxy.ToClient); s.broken(60 * time.Millisecond) }},
+		{name: "requests lost", do: func(s *soak) { s.proxy.Swallow(faultproxy.ToServer); s.broken(60 * time.Millisecond) }},
+		{name: "requests cut", do: func(s *soak) {
 			s.proxy.CutAfter(faultproxy.ToServer, 1+s.dice.Int64N(2000))
 			pause(200 * time.Millisecond)
 		}},
-		{"replies cut", func(s *soak) {
+		{name: "replies cut", do: func(s *soak) {
 			s.proxy.CutAfter(faultproxy.ToClient, 1+s.dice.Int64N(2000))
 			pause(200 * time.Millisecond)
 		}},
-		{"no connections", func(s *soak) { s.proxy.Refuse(); s.broken(time.Second) }},
-		{"network stalled", func(s *soak) { s.proxy.Stall(faultproxy.Both); pause(time.Second); s.proxy.Heal() }},
-		{"network stalled beyond the lease", func(s *soak) { s.proxy.Stall(faultproxy.Both); pause(lease + time.Second/2); s.proxy.Heal() }},
-		{"replies stalled", func(s *soak) { s.proxy.Stall(faultproxy.ToClient); pause(time.Second); s.proxy.Heal() }},
-		{"network slow", func(s *soak) { s.proxy.Latency(30 * time.Millisecond); pause(time.Second); s.proxy.Heal() }},
-		{"connections orphaned", func(s *soak) { s.proxy.Orphan(); pause(100 * time.Millisecond); s.proxy.ResetAll() }},
-		{"consumer killed", func(s *soak) { s.replace(func(c *child) { require.NoError(s, c.Process.Kill()); _ = c.end() }) }},
-		{"consumer stopped beyond its lease", func(s *soak) {
+		{name: "no connections", do: func(s *soak) { s.proxy.Refuse(); s.broken(time.Second) }},
+		{name: "network stalled", do: func(s *soak) { s.proxy.Stall(faultproxy.Both); pause(time.Second); s.proxy.Heal() }},
+		{name: "network stalled beyond the lease", do: func(s *soak) { s.proxy.Stall(faultproxy.Both); pause(lease + time.Second/2); s.proxy.Heal() }},
+		{name: "replies stalled", do: func(s *soak) { s.proxy.Stall(faultproxy.ToClient); pause(time.Second); s.proxy.Heal() }},
+		{name: "network slow", do: func(s *soak) { s.proxy.Latency(30 * time.Millisecond); pause(time.Second); s.proxy.Heal() }},
+		{name: "connections orphaned", do: func(s *soak) { s.proxy.Orphan(); pause(100 * time.Millisecond); s.proxy.ResetAll() }},
+		{name: "consumer killed", do: func(s *soak) { s.replace(func(c *child) { require.NoError(s, c.Process.Kill()); _ = c.end() }) }},
+		{name: "consumer stopped beyond its lease", do: func(s *soak) {
 			c := s.anyConsumer()
 			require.NoError(s, c.Process.Signal(syscall.SIGSTOP))
 			pause(lease + time.Second/2)
 			require.NoError(s, c.Process.Signal(syscall.SIGCONT))
 		}},
-		{"consumer restarted in order", func(s *soak) { s.replace(s.terminate) }},
+		{name: "consumer restarted in order", do: func(s *soak) { s.replace(s.terminate) }},
 	}
 }
 
@@ -87,7 +89,7 @@ func (s *soak) replace(end func(*child)) {
 	s.Helper()
 	i := s.dice.IntN(len(s.consumers))
 	end(s.consumers[i])
-	s.consumers[i] = s.startChild()
+	s.consumers[i] = s.startChild(s.consumers[i].far)
 }
 
 // schedule returns an endless sequence of faults: each once, in random order, and so on.

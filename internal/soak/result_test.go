@@ -1,11 +1,12 @@
 package soak_test
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/internal/ledger"
@@ -23,15 +24,21 @@ type result struct {
 		Count           int            `json:"count"`
 		ByKind          map[string]int `json:"by_kind"`
 		LongestRecovery float64        `json:"longest_recovery_s"` // from the end of a fault to the next delivery
-		DuplicateShare  float64        `json:"duplicate_share"`
-		AtLeastOnce     ledger.Report  `json:"at_least_once"`
-		ExactlyOnce     effects        `json:"exactly_once"`
-	} `json:"faults"`
+		DuplicateShare  float64        `json:"duplicate_share"`    // of the messages of plain
+		accounts
+	} `json:"faults"` // with the storm beside them
+
+	Storm struct {
+		Counts          map[string]*tally `json:"counts"` // also of those beside the faults
+		LongestRecovery float64           `json:"longest_recovery_s"`
+		Deadlocks       int               `json:"deadlocks"` // in the whole run
+		Acts            []happening       `json:"acts"`
+		accounts
+	} `json:"storm"` // alone
 
 	Restarts struct {
-		Restarts    int           `json:"restarts"`
-		AtLeastOnce ledger.Report `json:"at_least_once"`
-		InTx        ledger.Report `json:"in_tx"`
+		Restarts int `json:"restarts"`
+		accounts
 	} `json:"graceful_restarts"`
 
 	Left struct {
@@ -42,9 +49,10 @@ type result struct {
 	Schedule []happening `json:"schedule"`
 }
 
-// happening is one fault of the schedule. Times are in seconds.
+// happening is one fault of the schedule, or one act of the storm alone. Times are in seconds.
 type happening struct {
-	Fault    string  `json:"fault"`
+	What     string  `json:"what"`
+	Beside   string  `json:"beside,omitempty"` // the act of the storm that was under way at its end
 	At       float64 `json:"at_s"`
 	Lasted   float64 `json:"lasted_s"`
 	Recovery float64 `json:"recovery_s"`
@@ -53,28 +61,47 @@ type happening struct {
 	recovery, late time.Duration
 }
 
-func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }
-
-// effects is what handlers have done in transactions that ack their events.
-type effects struct {
-	Events     ledger.Report `json:"events"`
-	Effects    int           `json:"effects"`
-	Lost       []string      `json:"lost"`       // events that were stored, and had no effect
-	Unexpected []string      `json:"unexpected"` // effects of events that were never stored
-	Repeated   []string      `json:"repeated"`   // events that had more than one effect
+// accounts is what became of all messages of a phase.
+type accounts struct {
+	AtLeastOnce map[string]ledger.Report `json:"at_least_once"` // by topic
+	Effects     effects                  `json:"exactly_once"`  // of in_tx
+	Letters     effects                  `json:"letters"`       // of failing
 }
 
-// effects compares the effects with what was published.
-func (s *soak) effects(pool *pgxpool.Pool) effects {
+func (s *soak) accounts() (a accounts) {
 	s.Helper()
-	rows, err := pool.Query(s.Context(), "select id, count(*)::int from effects group by id order by id")
+	a.AtLeastOnce = map[string]ledger.Report{}
+	for topic := range s.ledgers {
+		a.AtLeastOnce[topic] = s.ledger(topic).Report()
+	}
+	a.Effects = s.effects("select id, count(*)::int from effects group by id order by id", inTx, func(string) bool { return true })
+	a.Letters = s.effects("select message->>'ID', count(*)::int from pgmq.q_"+letters+" group by 1 order by 1", failing, isLetter)
+	return a
+}
+
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }
+
+// effects is what is in the database because of events: what handlers have done in transactions that
+// ack their events, or dead letters.
+type effects struct {
+	Count      int      `json:"count"`
+	Lost       []string `json:"lost"`       // events that were stored, and had no effect
+	Unexpected []string `json:"unexpected"` // effects of events that were never stored
+	Repeated   []string `json:"repeated"`   // events that had more than one effect
+}
+
+// effects compares what a query says, of each event how many effects it had, with what was
+// published to a topic. Only events that concerns is true of have effects.
+func (s *soak) effects(query, topic string, concerns func(id string) bool) effects {
+	s.Helper()
+	rows, err := s.pool.Query(s.Context(), query)
 	require.NoError(s, err)
 	account := ledger.New()
-	e := effects{Lost: []string{}, Repeated: []string{}}
+	e := effects{Repeated: []string{}}
 	var id string
 	var n int
 	_, err = pgx.ForEachRow(rows, []any{&id, &n}, func() error {
-		e.Effects += n
+		e.Count += n
 		if n > 1 {
 			e.Repeated = append(e.Repeated, id)
 		}
@@ -82,10 +109,9 @@ func (s *soak) effects(pool *pgxpool.Pool) effects {
 		return nil
 	})
 	require.NoError(s, err)
-	s.ledger(inTx).CopyOutcomes(account)
+	s.ledger(topic).CopyOutcomes(account, concerns)
 	report := account.Report()
 	e.Lost, e.Unexpected = report.Lost, report.Unexpected
-	e.Events = s.ledger(inTx).Report()
 	return e
 }
 
@@ -93,28 +119,21 @@ func (s *soak) effects(pool *pgxpool.Pool) effects {
 func (s *soak) judge() {
 	s.Helper()
 	r := &s.result
-	s.Logf("%d faults in %s: %v", r.Faults.Count, r.Took, r.Faults.AtLeastOnce)
-	s.Logf("in transactions: %v; %d effects", r.Faults.ExactlyOnce.Events, r.Faults.ExactlyOnce.Effects)
-	s.Logf("%d restarts: %v", r.Restarts.Restarts, r.Restarts.AtLeastOnce)
-	s.Logf("longest recovery %v s, share of duplicates %.4f %%", r.Faults.LongestRecovery, 100*r.Faults.DuplicateShare)
-
-	for _, report := range []ledger.Report{r.Faults.AtLeastOnce, r.Faults.ExactlyOnce.Events, r.Restarts.AtLeastOnce, r.Restarts.InTx} {
-		if wrong := report.Wrong(); wrong != "" {
-			s.Error(wrong)
-		}
+	for what, phase := range map[string]accounts{"faults": r.Faults.accounts, "storm": r.Storm.accounts, "restarts": r.Restarts.accounts} {
+		s.judgeAccounts(what, phase)
 	}
-	for what, ids := range map[string][]string{
-		"lost": r.Faults.ExactlyOnce.Lost, "unexpected": r.Faults.ExactlyOnce.Unexpected, "repeated": r.Faults.ExactlyOnce.Repeated,
-	} {
-		if len(ids) > 0 {
-			s.Errorf("effects %s: %v", what, ids)
-		}
+	s.Logf("%d faults in %s: longest recovery %v s, share of duplicates %.4f %%", r.Faults.Count, r.Took, r.Faults.LongestRecovery, 100*r.Faults.DuplicateShare)
+	s.Logf("storm: longest recovery %v s, %d deadlocks; acts:", r.Storm.LongestRecovery, r.Storm.Deadlocks)
+	for _, name := range slices.Sorted(maps.Keys(r.Storm.Counts)) {
+		s.Logf("  %s: %+v", name, *r.Storm.Counts[name])
 	}
 	if r.Faults.DuplicateShare > maxShare {
-		s.Errorf("%d of %d were delivered again", r.Faults.AtLeastOnce.Duplicates, r.Faults.AtLeastOnce.Delivered)
+		s.Errorf("%v of the messages were delivered again", r.Faults.DuplicateShare)
 	}
-	if n := r.Restarts.AtLeastOnce.Duplicates + r.Restarts.InTx.Duplicates; n > 0 {
-		s.Errorf("%d duplicates by restarts in order", n)
+	for topic, report := range r.Restarts.AtLeastOnce {
+		if n := report.Duplicates - report.Causes[string(ledger.Nacked)]; n > 0 {
+			s.Errorf("%s: %d duplicates by restarts in order", topic, n)
+		}
 	}
 	if r.Left.Connections+r.Left.Goroutines > 0 {
 		s.Errorf("left: %+v", r.Left)
@@ -124,26 +143,72 @@ func (s *soak) judge() {
 			s.Errorf("recovery took too long: %+v", h)
 		}
 	}
+	s.judgeStorm()
 	s.judgeLoad()
+}
+
+// judgeAccounts fails the test if something was lost, or came for no reason.
+func (s *soak) judgeAccounts(phase string, a accounts) {
+	s.Helper()
+	for _, topic := range slices.Sorted(maps.Keys(a.AtLeastOnce)) {
+		report := a.AtLeastOnce[topic]
+		s.Logf("%s: %s: %v", phase, topic, report)
+		if wrong := report.Wrong(); wrong != "" {
+			s.Errorf("%s: %s: %s", phase, topic, wrong)
+		}
+		if removed := topic == purged || slices.Contains(loose(), topic); report.Removed > 0 && !removed {
+			s.Errorf("%s: %s: messages were removed, and nobody does that", phase, topic)
+		}
+	}
+	for what, e := range map[string]effects{"effects": a.Effects, "dead letters": a.Letters} {
+		s.Logf("%s: %d %s", phase, e.Count, what)
+		for how, ids := range map[string][]string{"lost": e.Lost, "unexpected": e.Unexpected, "repeated": e.Repeated} {
+			if len(ids) > 0 {
+				s.Errorf("%s: %d %s %s: %.500v", phase, len(ids), what, how, ids)
+			}
+		}
+	}
+}
+
+// judgeStorm fails the test unless each kind of act was there, and kept nothing up.
+func (s *soak) judgeStorm() {
+	s.Helper()
+	for name, count := range s.result.Storm.Counts {
+		if count.Done == 0 {
+			s.Errorf("%s: it never happened", name)
+		}
+	}
+	for _, h := range s.result.Storm.Acts {
+		if h.recovery > maxRecovery+h.late {
+			s.Errorf("recovery took too long: %+v", h)
+		}
+	}
+	if n := s.result.Storm.Deadlocks; n > 0 {
+		s.Errorf("%d deadlocks:\n%s", n, s.server.Logged("deadlock detected", 12))
+	}
 }
 
 // judgeLoad fails the test if there was too little to learn from.
 func (s *soak) judgeLoad() {
 	s.Helper()
-	stored := s.result.Faults.AtLeastOnce.Stored + s.result.Faults.ExactlyOnce.Events.Stored
+	stored := s.result.Faults.AtLeastOnce[plain].Stored + s.result.Faults.AtLeastOnce[inTx].Stored
 	if *duration >= soakIsSerious && (s.result.Faults.Count < minFaults || stored < minStored) {
 		s.Errorf("%d faults and %d messages are too few: the machine is too slow, or D is", s.result.Faults.Count, stored)
 	}
 }
 
 // sumUp computes what follows from the rest.
-func (r *result) sumUp() {
+func (r *result) sumUp(s *soak) {
 	r.Faults.Count, r.Faults.ByKind = len(r.Schedule), map[string]int{}
 	for _, h := range r.Schedule {
-		r.Faults.ByKind[h.Fault]++
+		r.Faults.ByKind[h.What]++
 		r.Faults.LongestRecovery = max(r.Faults.LongestRecovery, h.Recovery)
 	}
-	if n := r.Faults.AtLeastOnce.Delivered; n > 0 {
-		r.Faults.DuplicateShare = float64(r.Faults.AtLeastOnce.Duplicates) / float64(n)
+	if of := r.Faults.AtLeastOnce[plain]; of.Delivered > 0 {
+		r.Faults.DuplicateShare = float64(of.Duplicates) / float64(of.Delivered)
+	}
+	r.Storm.Counts, r.Storm.Deadlocks = s.storm.counts, len(s.server.Logged("deadlock detected", 0))
+	for _, h := range r.Storm.Acts {
+		r.Storm.LongestRecovery = max(r.Storm.LongestRecovery, h.Recovery)
 	}
 }

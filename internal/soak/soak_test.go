@@ -3,12 +3,18 @@ package soak_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"net/url"
 	"os"
+	"regexp"
 	"runtime"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,17 +33,20 @@ var (
 	duration = flag.Duration("soak.d", 0, "how long TestSoak lasts, without the restarts at its end; it is skipped if 0")
 	seed     = flag.Uint64("soak.seed", 0, "of the schedule; 0: a random one")
 	output   = flag.String("soak.json", "", "the file to write the result to")
+	acting   = flag.String("soak.storm", ".", "the acts of the storm whose names match this regular expression; ^$: none")
+	only     *regexp.Regexp
 )
 
 // What must hold.
 const (
-	minFaults     = 50 // in two minutes
+	minFaults     = 40 // in two minutes
 	minStored     = 30_000
 	restarts      = 20
 	maxShare      = 0.002 // of duplicates
 	maxRecovery   = 2 * time.Second
 	patience      = 30 * time.Second
-	consumers     = 2
+	consumers     = 3 // of which the last is far
+	roundTrip     = 30 * time.Millisecond
 	soakIsSerious = 2 * time.Minute
 )
 
@@ -55,14 +64,19 @@ func TestMain(m *testing.M) {
 // soak is one run.
 type soak struct {
 	*testing.T
-	server    *cluster.Cluster
-	proxy     *faultproxy.Proxy
-	url       string // of the database, through the proxy
-	dice      *rand.Rand
-	children  int // started so far
-	consumers []*child
-	ledgers   map[string]*atomic.Pointer[ledger.Ledger] // by topic
-	result    result
+	server          *cluster.Cluster
+	proxy, farProxy *faultproxy.Proxy // the far one leads to the other
+	pool            *pgxpool.Pool     // of the superuser, past the proxies
+	queue, farQueue *pgmq.Queue
+	outbox          *pgmq.Queue   // for transactions of
+	application     *pgxpool.Pool // which is the publisher's own
+	calm            atomic.Bool   // nothing goes wrong that could make a consumer lose a lease
+	dice            *rand.Rand
+	storm           *storm
+	children        int // started so far
+	consumers       []*child
+	ledgers         map[string]*atomic.Pointer[ledger.Ledger] // by topic
+	result          result
 }
 
 func (s *soak) ledger(topic string) *ledger.Ledger { return s.ledgers[topic].Load() }
@@ -72,75 +86,118 @@ func TestSoak(t *testing.T) {
 		t.Skip("it takes as long as it is told; run it with: make soak D=2m")
 	}
 	s := newSoak(t)
-	pool := pgtest.Pool(t, s.server.URL())
-	_, err := pool.Exec(t.Context(), "create table effects (id text not null)")
-	require.NoError(t, err)
 	goroutines := runtime.NumGoroutine()
-	queue, err := pgmq.Open(t.Context(), s.url, pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
-	require.NoError(t, err)
-	require.NoError(t, queue.SubscribeInitialize(plain))
-	require.NoError(t, queue.SubscribeInitialize(inTx))
-	for range consumers {
-		s.consumers = append(s.consumers, s.startChild())
+	s.open()
+	for i := range consumers {
+		s.consumers = append(s.consumers, s.startChild(i == consumers-1))
 	}
+	s.phase("faults", func() {
+		end := s.storm.beside()
+		defer end()
+		s.suffer()
+	})
+	s.result.Faults.accounts = s.accounts()
 
-	stop := s.publish("faults", queue)
-	s.suffer()
-	stop()
-	s.drain(pool)
-	s.result.Faults.AtLeastOnce = s.ledger(plain).Report()
-	s.result.Faults.ExactlyOnce = s.effects(pool)
+	s.phase("storm", func() {
+		defer s.watch()()
+		s.result.Storm.Acts = s.storm.alone(*duration / 4)
+	})
+	s.result.Storm.accounts = s.accounts()
 
-	s.newLedgers()
-	stop = s.publish("restarts", queue)
-	for range restarts {
-		s.replace(s.terminate)
-		s.flows(time.Now())
-	}
-	stop()
-	s.drain(pool)
-	s.result.Restarts.Restarts = restarts
-	s.result.Restarts.AtLeastOnce, s.result.Restarts.InTx = s.ledger(plain).Report(), s.ledger(inTx).Report()
+	s.phase("restarts", func() {
+		for range restarts {
+			s.replace(s.terminate)
+			s.flows(time.Now(), plain, inTx)
+		}
+	})
+	s.result.Restarts.Restarts, s.result.Restarts.accounts = restarts, s.accounts()
 
 	for _, c := range s.consumers {
 		s.terminate(c)
 	}
-	require.NoError(t, queue.Close())
-	s.leaks(pool, goroutines)
-	s.result.sumUp()
+	require.NoError(t, errors.Join(s.queue.Close(), s.farQueue.Close(), s.outbox.Close()))
+	s.application.Close()
+	s.leaks(goroutines)
+	s.result.sumUp(s)
 	s.write()
 	s.judge()
 }
+
+// role is what the queue is used as. The storm is a superuser.
+const role = "soak"
 
 func newSoak(t *testing.T) *soak {
 	t.Helper()
 	if *seed == 0 {
 		*seed = rand.Uint64N(1_000_000) + 1
 	}
-	s := &soak{T: t, server: cluster.Start(t), dice: rand.New(rand.NewPCG(*seed, 0)), ledgers: map[string]*atomic.Pointer[ledger.Ledger]{plain: {}, inTx: {}}}
-	s.newLedgers()
+	only = regexp.MustCompile(*acting)
+	s := &soak{T: t, server: cluster.Start(t), dice: rand.New(rand.NewPCG(*seed, 0)), ledgers: map[string]*atomic.Pointer[ledger.Ledger]{}}
+	for topic := range loads() {
+		s.ledgers[topic] = &atomic.Pointer[ledger.Ledger]{}
+	}
+	s.server.Execute("create role "+role+" login password '"+role+"'",
+		"grant usage, create on schema pgmq to "+role, "grant all on all tables in schema pgmq to "+role,
+		"alter default privileges in schema pgmq grant all on tables to "+role,
+		"create table effects (id text not null)", "grant all on effects to "+role)
+	s.pool = pgtest.Pool(t, s.server.URL())
 	s.proxy = faultproxy.Start(t, s.server.Address())
-	s.url = s.server.URLAt(s.proxy.Address())
+	s.farProxy = faultproxy.Start(t, s.proxy.Address())
+	s.farProxy.Latency(roundTrip / 2)
+	s.storm = newStorm(s)
 	s.result = result{Seed: *seed, Duration: duration.String(), Go: runtime.Version(), CPUs: runtime.NumCPU(), Schedule: []happening{}}
 	t.Log("seed", *seed)
 	return s
 }
 
-func (s *soak) newLedgers() {
+// url is where the queue is used, through a proxy.
+func (s *soak) url(through *faultproxy.Proxy) string {
+	u, err := url.Parse(s.server.URLAt(through.Address()))
+	require.NoError(s, err)
+	u.User = url.UserPassword(role, role)
+	return u.String()
+}
+
+// open opens what publishes, and creates the queues. That of failing is one from before PGMQ 1.10.
+func (s *soak) open() {
+	s.Helper()
+	for to, proxy := range map[**pgmq.Queue]*faultproxy.Proxy{&s.queue: s.proxy, &s.farQueue: s.farProxy, &s.outbox: s.proxy} {
+		queue, err := pgmq.Open(s.Context(), s.url(proxy), pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(s, err)
+		*to = queue
+	}
+	var err error
+	s.application, err = pgxpool.New(s.Context(), s.url(s.proxy))
+	require.NoError(s, err)
+	for _, topic := range append(slices.Collect(maps.Keys(loads())), letters) {
+		require.NoError(s, s.queue.SubscribeInitialize(topic))
+	}
+	s.server.Execute("alter table pgmq.q_"+failing+" drop column last_read_at", "alter table pgmq.a_"+failing+" drop column last_read_at")
+}
+
+// phase publishes to all topics while do is done, with ledgers that are new, until all is handled.
+func (s *soak) phase(name string, do func()) {
+	s.Helper()
 	for _, current := range s.ledgers {
 		current.Store(ledger.New())
 	}
+	_, err := s.pool.Exec(s.Context(), "truncate effects, pgmq.q_"+letters)
+	require.NoError(s, err)
+	stop := s.publish(name)
+	do()
+	stop()
+	s.drain()
 }
 
 // suffer lets one fault happen after the other, each after messages flow again.
 func (s *soak) suffer() {
 	s.Helper()
 	start, next := time.Now(), schedule(s.dice)
-	s.flows(start)
+	s.flows(start, plain, inTx)
 	for n := 0; ; n++ {
 		elapsed := time.Since(start)
 		enough := *duration < soakIsSerious || n >= minFaults && s.ledger(plain).Stored()+s.ledger(inTx).Stored() >= minStored
-		if elapsed >= *duration && (enough || elapsed > 2**duration) {
+		if elapsed >= *duration*3/4 && (enough || elapsed > 2**duration) {
 			s.result.Took = elapsed.Round(time.Second).String()
 			return
 		}
@@ -153,55 +210,89 @@ func (s *soak) suffer() {
 func (s *soak) endure(f fault, start time.Time) happening {
 	s.Helper()
 	begun := time.Now()
-	endPlain, endInTx := s.ledger(plain).Begin(f.name, ""), s.ledger(inTx).Begin(f.name, "")
+	var ends []func()
+	for topic := range s.ledgers {
+		ends = append(ends, s.ledger(topic).Begin(f.name, ""))
+	}
+	if f.crash {
+		ends = append(ends, s.ledger(dropped).Removing(), s.ledger(outbox).Removing()) // they may be unlogged
+	}
 	f.do(s)
-	healed := time.Now()
-	recovery, late := s.flows(healed)
+	healed, beside := time.Now(), s.storm.underWay()
+	recovery, late := s.flows(healed, plain, inTx)
 	// A consumer notices that its hold was lost when that would have ended, 50 ms later, and
 	// hands out until then what it had.
 	const aftermath = 100 * time.Millisecond
 	pause(aftermath)
-	endPlain()
-	endInTx()
+	for _, end := range ends {
+		end()
+	}
 	return happening{
-		Fault: f.name, At: seconds(begun.Sub(start)), Lasted: seconds(healed.Sub(begun)),
+		What: f.name, Beside: beside, At: seconds(begun.Sub(start)), Lasted: seconds(healed.Sub(begun)),
 		Recovery: seconds(recovery), Late: seconds(late), recovery: recovery, late: late,
 	}
 }
 
-// flows waits until messages of both topics have been delivered after moment. It returns how long
+// flows waits until messages of these topics have been delivered after moment. It returns how long
 // that took, and by how much the machine itself was late meanwhile.
-func (s *soak) flows(moment time.Time) (took, late time.Duration) {
+func (s *soak) flows(moment time.Time, topics ...string) (took, late time.Duration) {
 	s.Helper()
 	const step = 5 * time.Millisecond
-	for last := time.Now(); !s.ledger(plain).DeliveredSince(moment) || !s.ledger(inTx).DeliveredSince(moment); {
+	silent := func(topic string) bool { return !s.ledger(topic).DeliveredSince(moment) }
+	for last := time.Now(); slices.ContainsFunc(topics, silent); {
 		pause(step)
 		now := time.Now()
 		late += max(0, now.Sub(last)-2*step)
 		last = now
 		if now.Sub(moment) > patience {
-			s.Fatalf("no messages for %v", patience)
+			s.Fatalf("no messages for %v, of a topic among %v", patience, topics)
 		}
 	}
 	return time.Since(moment), late
 }
 
-// drain waits until both queues are empty.
-func (s *soak) drain(pool *pgxpool.Pool) {
-	s.Helper()
-	pgtest.Eventually(s, patience, "the queues are empty", func() bool {
-		var left int
-		err := pool.QueryRow(s.Context(), "select (select count(*) from pgmq.q_plain) + (select count(*) from pgmq.q_in_tx)").Scan(&left)
-		return err == nil && left == 0
+// watch is for a time in which no consumer has a reason to lose a lease. It looks at the server again
+// and again, and where that takes so long that a lease could run out, it is the machine that was late.
+func (s *soak) watch() (end func()) {
+	ctx, cancel := context.WithCancel(s.Context())
+	var running sync.WaitGroup
+	s.calm.Store(true)
+	running.Go(func() {
+		for last := time.Now(); ctx.Err() == nil; last = time.Now() {
+			pause(50 * time.Millisecond)
+			_, _ = s.pool.Exec(ctx, "select 1")
+			if now := time.Now(); now.Sub(last) > lease/3 {
+				for topic := range s.ledgers {
+					s.ledger(topic).Happened("the machine stood still", last, now)
+				}
+			}
+		}
 	})
+	return func() {
+		cancel()
+		running.Wait()
+		s.calm.Store(false)
+	}
+}
+
+// drain waits until all queues are empty.
+func (s *soak) drain() {
+	s.Helper()
+	for topic := range s.ledgers {
+		left := 0
+		pgtest.Eventually(s, patience, "the queue of "+topic+" is empty", func() bool {
+			err := s.pool.QueryRow(s.Context(), "select count(*) from pgmq.q_"+topic).Scan(&left)
+			return err == nil && left == 0
+		})
+	}
 }
 
 // leaks counts what is left when everything is closed.
-func (s *soak) leaks(pool *pgxpool.Pool, goroutines int) {
+func (s *soak) leaks(goroutines int) {
 	s.Helper()
-	const theirs = "select count(*) from pg_stat_activity where datname = 'ezq' and application_name <> 'pgtest' and pid <> pg_backend_pid() and query not like '%effects%'"
+	const theirs = "select count(*) from pg_stat_activity where datname = 'ezq' and usename = '" + role + "'"
 	count := func() {
-		require.NoError(s, pool.QueryRow(context.Background(), theirs).Scan(&s.result.Left.Connections))
+		require.NoError(s, s.pool.QueryRow(context.Background(), theirs).Scan(&s.result.Left.Connections))
 		s.result.Left.Goroutines = max(0, runtime.NumGoroutine()-goroutines)
 	}
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); pause(10 * time.Millisecond) {
