@@ -129,10 +129,12 @@ func (p pauses) pass(d time.Duration, enough <-chan struct{}) bool {
 func (c *collector[E]) run(b *batch[E], h *handling) {
 	defer close(b.over)
 	if c.limit != nil {
-		if !h.admit(c.limit, len(b.members)) {
+		select {
+		case c.limit <- struct{}{}:
+			defer func() { <-c.limit }()
+		case <-h.task.starting.Done():
 			return
 		}
-		defer func() { <-c.limit }()
 	}
 	var live []*member[E]
 	var events []E

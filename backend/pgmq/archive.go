@@ -30,6 +30,7 @@ func archiving(ctx context.Context, db DB, queue string, sql statements) (statem
 	}
 	text := strings.NewReplacer("{archive}", archiveName(queue), "{queue}", queue).Replace(archiveSQL)
 	sql.removeHeld = "" // deletes
+	sql.share = sql.fences.Replace(strings.Replace(shareSQL, "{also}", ", "+archiveName(queue), 1))
 	sql.ack = sql.fences.Replace(strings.NewReplacer(also...).Replace(text))
 	sql.ackOne = waiting(sql.ack)
 	return sql, nil

@@ -86,9 +86,9 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 	batch := newTransaction()
 	idle := min(lease.Milliseconds(), math.MaxInt32) // PostgreSQL takes no more
 	batch.Queue(fmt.Sprintf("set local idle_in_transaction_session_timeout = %d", idle))
-	from := s.mark.begin(time.Now())
-	batch.Queue(s.sql().hold, limit, from, s.limit).Query(func(rows pgx.Rows) (err error) {
-		claim.Leases, tooLarge, err = s.leases(rows)
+	batch.Queue(s.sql().share)
+	batch.Queue(s.sql().hold, limit, s.limit).Query(func(rows pgx.Rows) (err error) {
+		claim.Leases, tooLarge, err = s.leases(rows, &claim.Again)
 		return err
 	})
 	batch.Queue(s.sql().later).QueryRow(func(r pgx.Row) (err error) {
@@ -99,7 +99,6 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 		s.beCareful(err, limit)
 		return subscription.Claim{}, err
 	}
-	s.mark.end(time.Now())
 	s.hinted, s.quiet = false, len(claim.Leases) == 0
 	for i := range claim.Leases {
 		claim.Leases[i].Delivery.Number++ // it counts once it is leased

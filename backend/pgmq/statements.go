@@ -15,7 +15,7 @@ import (
 type statements struct {
 	oid    uint32 // of the table
 	claim  string // limit, lease in µs, largest size
-	hold   string // limit, earliest vt, largest size
+	hold   string // limit, largest size
 	lease  string // limit, lease in µs: claims without reading
 	read   string // id, read count, largest size, read time
 	next   string
@@ -26,6 +26,7 @@ type statements struct {
 	extend string // ids, read counts, read times, lease in µs
 	exist  string // ids, read counts, read times
 
+	share      string // keeps out who would lock a whole table, before anything is locked
 	removeHeld string // ids; empty if ack does more than that
 	leaseHeld  string // ids, lease in µs
 
@@ -68,7 +69,8 @@ func newStatements(queue string, layout layout) statements {
 	sql := fences.Replace
 	return statements{
 		oid: layout.OID, claim: sql(claimSQL), hold: sql(holdSQL), lease: sql(leaseSQL), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
-		ack: sql(ackSQL), ackOne: waiting(sql(ackSQL)), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), fences: fences,
+		ack: sql(ackSQL), ackOne: waiting(sql(ackSQL)), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL),
+		share: sql(strings.Replace(shareSQL, "{also}", "", 1)), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), fences: fences,
 	}
 }
 
@@ -106,17 +108,23 @@ with m as (
 
 const claimSQL = dueSQL + contentSQL + `)` + fittingSQL
 
-// What is locked, and what it was when nobody had it.
+// What is locked, and what it was when nobody had it. PostgreSQL notes in a row who has
+// locked it last: that shows which ones were held before, and not removed.
 const holdSQL = `
-with m as (
+with l as (
+	select {place}, read_ct > 0 or xmax <> 0 as again from {table}
+	where {current} and vt <= statement_timestamp()
+	order by vt, msg_id
+	limit $1
+	for update skip locked),
+m as materialized (
 	select m.msg_id, m.read_ct, {was} as read_at, {published} as enqueued_at, {visible} as vt` + contentSQL + `
 	from {table} m
-	where m.{place} = any (array(
-		select {place} from {table}
-		where {current} and vt <= statement_timestamp() and vt >= $2
-		order by vt, msg_id
-		limit $1
-		for update skip locked)) {latest})` + fittingSQL
+	where m.{place} = any (array(select {place} from l)) {latest})` + heldSQL
+
+// Of all that a hold and its end do. A stronger lock that is asked for at the end would
+// wait for an index that is being built, or for one who waits for the weaker one.
+const shareSQL = `lock table {table}{also} in row exclusive mode`
 
 // For a hold, which has locked the rows.
 const removeHeldSQL = `delete from {table} where msg_id = any($1::bigint[])`
@@ -140,7 +148,14 @@ const contentSQL = `, m.message::text as message, m.headers::text as headers`
 
 const fittingSQL = `
 select msg_id, read_ct, read_at, enqueued_at, vt,
-	case when size <= $3 then message end, case when size <= $3 then headers end, size
+	case when size <= $3 then message end, case when size <= $3 then headers end, size` + sizedSQL
+
+const heldSQL = `
+select msg_id, read_ct, read_at, enqueued_at, vt,
+	case when size <= $2 then message end, case when size <= $2 then headers end, size,
+	(select bool_or(again) from l)` + sizedSQL
+
+const sizedSQL = `
 from (select *, coalesce(octet_length(message), 0)::bigint + coalesce(octet_length(headers), 0) as size from m) as m`
 
 // The limit makes PostgreSQL read one entry of the index. For min(vt) it reads all where it

@@ -34,7 +34,6 @@ type store struct {
 	quiet   bool // the last claim found nothing
 	full    bool // the last claim found as many messages as it asked for
 	careful int  // so many messages are read one at a time
-	mark    mark
 	stale   bool // the queue was dropped, and may be another one now
 }
 
@@ -53,7 +52,7 @@ func (s *store) refresh(ctx context.Context) error {
 		return err
 	}
 	s.current.Store(sql)
-	s.stale, s.quiet, s.full, s.mark = false, false, false, mark{}
+	s.stale, s.quiet, s.full = false, false, false
 	return nil
 }
 
@@ -183,13 +182,14 @@ func (s *store) scanNext(r pgx.Row) (time.Duration, error) {
 	return time.Duration(min(max(*next, 0), day.Microseconds())) * time.Microsecond, nil
 }
 
-// leases reads claimed messages, except those that are too large.
-func (s *store) leases(rows pgx.Rows) (leases []subscription.Lease, tooLarge []unread, err error) {
+// leases reads claimed messages, except those that are too large. Further columns go to also.
+func (s *store) leases(rows pgx.Rows, also ...any) (leases []subscription.Lease, tooLarge []unread, err error) {
 	const block = 16 // deliveries in one allocation
 	var free []delivery
 	var r row
 	var size int64
 	columns := []any{&r.ID, &r.Number, &r.ReadAt, &r.PublishedAt, &r.VisibleAt, &r.Message, &r.Headers, &size}
+	columns = append(columns, also...)
 	for rows.Next() {
 		if err := rows.Scan(columns...); err != nil {
 			return nil, nil, err
@@ -204,7 +204,6 @@ func (s *store) leases(rows pgx.Rows) (leases []subscription.Lease, tooLarge []u
 		lease := r.lease(s.queue, s.sql(), &free[0])
 		free = free[1:]
 		lease.Size = int(size)
-		s.mark.pass(r.VisibleAt)
 		leases = append(leases, lease)
 	}
 	// UPDATE … RETURNING has no order.

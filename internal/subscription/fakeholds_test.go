@@ -58,7 +58,8 @@ func (s *fakeStore) lock(h *fakeHold, limit int) subscription.Claim {
 		if m.hold != nil || m.isLocked(h.v.who) || len(claim.Leases) == limit {
 			continue
 		}
-		m.hold = h
+		claim.Again = claim.Again || m.number > 0 || m.touched
+		m.hold, m.touched = h, true
 		s.stamp(m) // nobody else has a token for it from now on
 		h.held[m.id] = m.token()
 		s.note(event{kind: claimed, who: h.v.who, token: m.token(), held: true, failed: m.failures})
@@ -136,6 +137,13 @@ func (s *fakeStore) breakHold(h *fakeHold) {
 	}
 	clear(h.held)
 	s.change()
+}
+
+// touch makes a message one that somebody has held, and lost.
+func (s *fakeStore) touch(id int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.messages[id].touched = true
 }
 
 // numberOf returns how often a message has been leased.

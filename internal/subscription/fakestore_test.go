@@ -45,6 +45,7 @@ type stored struct {
 	published time.Time
 	hold      *fakeHold // nil if nobody holds it
 	locked    time.Time // until when somebody has locked it who does not lease it
+	touched   bool      // it was held, and is as it was before
 }
 
 func newFakeStore() *fakeStore {
@@ -188,6 +189,7 @@ func (s *fakeStore) byVisibility() []*stored {
 func (s *fakeStore) lease(who string, m *stored, d time.Duration) {
 	s.stamp(m)
 	m.number++
+	m.touched = false
 	m.visible = time.Now().Add(d)
 	s.note(event{kind: claimed, who: who, token: m.token(), failed: m.failures})
 }
@@ -259,6 +261,7 @@ func (s *fakeStore) apply(m *stored, outcome subscription.Settlement) {
 		s.expose(m, time.Now().Add(outcome.Verdict.Delay))
 	case subscription.Release:
 		m.number--
+		m.touched = false
 		s.expose(m, time.Now())
 	}
 }

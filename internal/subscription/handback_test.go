@@ -42,18 +42,6 @@ func TestWhatWaitsForTheEndOfItsHoldIsGivenBack(t *testing.T) {
 	})
 }
 
-func TestWhatWaitsForTheEndOfItsHoldTakesRoom(t *testing.T) {
-	holdingBubble(t, func(t *testing.T, r *rig, c *consumer) {
-		holdAgain(r, c, 10)
-		r.store.publish(10)
-		synctest.Wait()
-		require.Equal(t, 10, mostHeld(r.store.read()))
-		for range 20 {
-			c.ack(c.receive())
-		}
-	})
-}
-
 func TestWhoWaitsForRoomHearsOfALostHold(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.config.HoldFor, r.config.MaxInFlight = holdFor, 2

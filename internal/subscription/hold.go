@@ -13,7 +13,6 @@ type hold struct {
 	store Held
 	sent  time.Time
 	due   chan struct{} // holds a token when it should end at once,
-	hurry chan struct{} // when it should end soon
 	over  chan struct{} // closed when it has ended
 
 	// The mutex of the leases guards what follows.
@@ -42,8 +41,9 @@ const (
 
 // hold claims messages by holding them. ok is false if the store cannot just now.
 //
-// Messages that have been delivered before are not handed over before they are leased,
-// and so counted: one of them may be what ends its consumers' processes.
+// If one of them may have been delivered before, all are leased before they are handed
+// over, and so counted: it may be what ends its consumers' processes. The others would
+// overtake it if they did not wait for that.
 func (s *subscription) hold(limit int) (claim Claim, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.OperationTimeout)
 	defer cancel()
@@ -59,11 +59,12 @@ func (s *subscription) hold(limit int) (claim Claim, ok bool, err error) {
 	if err != nil || held == nil {
 		return claim, true, err
 	}
-	h := &hold{
-		store: held, sent: sent,
-		due: make(chan struct{}, 1), hurry: make(chan struct{}, 1), over: make(chan struct{}),
-	}
 	s.leases.came(claim.Leases)
+	if claim.Again {
+		claim, err = s.leaseAtOnce(ctx, held, claim)
+		return claim, true, err
+	}
+	h := &hold{store: held, sent: sent, due: make(chan struct{}, 1), over: make(chan struct{})}
 	s.leases.addHeld(s.parent, h, claim.Leases)
 	s.holds.Go(func() { s.keep(h) })
 	return claim, true, nil
@@ -73,19 +74,31 @@ func (s *subscription) hold(limit int) (claim Claim, ok bool, err error) {
 func (s *subscription) keep(h *hold) {
 	timer := time.NewTimer(s.config.HoldFor)
 	defer timer.Stop()
-	hurry := h.hurry
-	for over := false; !over; {
-		select {
-		case <-h.due:
-			over = true
-		case <-timer.C:
-			over = true
-		case <-hurry:
-			hurry = nil
-			timer.Reset(s.config.Linger)
-		}
+	select {
+	case <-h.due:
+	case <-timer.C:
 	}
 	s.finish(h)
+}
+
+// leaseAtOnce ends a hold before anything of it is handed over. All of it is leased.
+func (s *subscription) leaseAtOnce(ctx context.Context, held Held, claim Claim) (Claim, error) {
+	tokens := make([]Token, len(claim.Leases))
+	for i, l := range claim.Leases {
+		tokens[i] = l.Token
+	}
+	sent := time.Now()
+	leased, err := held.Finish(ctx, nil, tokens, s.config.Lease)
+	if err != nil {
+		s.config.Counters.claimed(0, err)
+		s.leases.troubled()
+		return Claim{}, err
+	}
+	for i, token := range leased {
+		claim.Leases[i].Token = token
+	}
+	s.leases.add(s.leases.lease(s.parent, claim.Leases, sent))
+	return claim, nil
 }
 
 // finish ends a hold. If that fails, what was acked may still be there. Its outcome is

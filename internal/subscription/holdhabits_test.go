@@ -8,18 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAFailureIsNotKeptUntilTheEndOfALongHold(t *testing.T) {
-	holdingBubble(t, func(t *testing.T, r *rig, c *consumer) {
-		r.store.publish(2)
-		failed, slow := c.receive(), c.receive()
-		start := time.Now()
-		c.nack(failed, 0)
-		c.ack(c.receive())
-		require.Less(t, time.Since(start), holdFor)
-		c.ack(slow)
-	})
-}
-
 func TestAHoldEndsEarlyWhereMostOfItIsSettledAndMoreIsWanted(t *testing.T) {
 	holdingBubble(t, func(t *testing.T, r *rig, c *consumer) {
 		r.store.publish(9)

@@ -58,15 +58,9 @@ func (ls *leases) addHeld(parent context.Context, h *hold, claimed []Lease) {
 	ls.holds = append(ls.holds, h)
 	for _, l := range h.all {
 		l.hold = h
-		if l.Delivery.Number > 1 {
-			l.phase = unleased
-			signal(h.hurry)
-		} else {
-			h.open++
-		}
+		h.open++
 		ls.insert(l)
 	}
-	h.endWith(0) // at once, if all are to be leased first
 }
 
 // settleHeld notes the outcome of a message that is held, and frees its slot. It
@@ -84,9 +78,6 @@ func (ls *leases) settleHeld(l *lease, s Settlement) bool {
 	ls.config.Counters.Unstored.Add(1)
 	h.outcomes = append(h.outcomes, outcome{l, s})
 	ls.drop(l)
-	if s.Action == Nack || s.Action == DeadLetter {
-		signal(h.hurry)
-	}
 	return true
 }
 
@@ -131,17 +122,12 @@ func (ls *leases) split(h *hold) (acked []Token, rest []*lease) {
 			acked = append(acked, o.of.Token)
 		}
 	}
-	begun := 0
 	for _, l := range h.all {
-		if l.fate != undecided {
-			continue
-		}
-		rest = append(rest, l)
-		if l.phase != unleased {
-			begun++
+		if l.fate == undecided {
+			rest = append(rest, l)
 		}
 	}
-	ls.habit.held(len(acked), begun)
+	ls.habit.held(len(acked), len(rest))
 	return acked, rest
 }
 
@@ -153,11 +139,6 @@ func (ls *leases) leased(h *hold, rest []*lease, tokens []Token, acked int, sent
 	for i, l := range rest {
 		l.Token = tokens[i]
 		l.extended(sent, ls.config.Lease)
-		if l.phase == unleased && ls.byID[l.ID] == l {
-			l.phase, l.since = waiting, sent
-			ls.queue = append(ls.queue, l)
-			signal(ls.ready)
-		}
 	}
 	h.release()
 	signal(ls.gained)

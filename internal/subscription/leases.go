@@ -32,7 +32,6 @@ type phase uint8
 
 const (
 	waiting   phase = iota // for a slot
-	unleased               // was delivered before, and is held: it is to be leased first
 	handing                // has a slot, is being sent to the channel
 	delivered              // is with the consumer
 	settling               // was, and is about to be settled
@@ -188,7 +187,7 @@ func (ls *leases) drop(l *lease) bool {
 	}
 	delete(ls.byID, l.ID)
 	ls.bytes -= int64(l.Size)
-	if h := l.hold; h != nil && l.phase != unleased {
+	if h := l.hold; h != nil {
 		h.open--
 		h.endWith(h.enough)
 	}
@@ -196,7 +195,6 @@ func (ls *leases) drop(l *lease) bool {
 	switch {
 	case l.phase == waiting:
 		ls.queue = slices.DeleteFunc(ls.queue, func(x *lease) bool { return x == l })
-	case l.phase == unleased:
 	case l.aside:
 		ls.aside--
 	default:

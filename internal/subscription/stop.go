@@ -9,15 +9,7 @@ import "slices"
 func (ls *leases) takeWaiting() []*lease {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	all := slices.Clone(ls.queue)
-	for _, h := range ls.holds {
-		for _, l := range h.all {
-			if l.phase == unleased && ls.byID[l.ID] == l {
-				all = append(all, l)
-			}
-		}
-	}
-	return all
+	return slices.Clone(ls.queue)
 }
 
 // interrupt ends the contexts of all messages.

@@ -69,6 +69,10 @@ type Claim struct {
 	Next time.Duration
 
 	Missed Missed // as returned by Settle
+
+	// Again is whether a message that is held may have been delivered before: it was
+	// leased, or held and not removed.
+	Again bool
 }
 
 // Missed is the tokens of settlements and extensions that have changed nothing.

@@ -1,0 +1,88 @@
+package pgmq_test
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// What locks a whole table waits for the end of a hold. That end needs no lock which the
+// hold does not have, or it would wait for the table, and lose what it holds.
+func TestWhatLocksAQueueWaitsForTheEndOfAHold(t *testing.T) {
+	for name, test := range map[string]struct {
+		sql    string
+		config pgmq.SubscriberConfig
+	}{
+		"an index that is built":      {sql: "create index on pgmq.q_t (enqueued_at)"},
+		"an index of PGMQ":            {sql: "select pgmq.create_fifo_index('t')"},
+		"indexes that are built anew": {sql: "reindex table pgmq.q_t"},
+		"a trigger that is created": {
+			sql: "create trigger t after insert on pgmq.q_t for each statement execute function suppress_redundant_updates_trigger()",
+		},
+		"an index of the archive": {
+			sql: "create index on pgmq.a_t (enqueued_at)", config: pgmq.SubscriberConfig{Archive: true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			queue, pool, messages := hold(t, time.Hour, test.config)
+			msg := requireHeld(t, queue, pool, messages)
+			done := make(chan error, 1)
+			go func() {
+				_, err := pool.Exec(t.Context(), test.sql)
+				done <- err
+			}()
+			pgtest.Eventually(t, patience, "it waits", func() bool { return waitsForALock(t, pool) })
+			msg.Ack()
+			require.NoError(t, <-done)
+			requireCount(t, pool, "pgmq.q_t", 0)
+			require.Zero(t, queue.Stats()["t"].LeaseLost)
+			require.Zero(t, get[int](t, pool, "select deadlocks from pg_stat_database where datname = current_database()"))
+		})
+	}
+}
+
+func waitsForALock(t *testing.T, pool *pgxpool.Pool) bool {
+	t.Helper()
+	return get[bool](t, pool, `select exists (select from pg_stat_activity
+		where datname = current_database() and wait_event_type = 'Lock')`)
+}
+
+// Those that were given back have a higher count of deliveries, and are older than the end.
+func TestTheEndComesAfterWhatWasGivenBackBeforeIt(t *testing.T) {
+	for name, noHold := range map[string]bool{"leased": true, "held": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const events = 500
+			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 10, NoHold: true}})
+			require.NoError(t, ezq.PublishBatch(t.Context(), queue, make([]paid, events), ezq.Topic("t")))
+			messages := subscribe(t, queue)
+			for range 10 {
+				backend.Nack(receive(t, messages), backend.Redelivery{})
+			}
+			require.NoError(t, queue.Close())
+			requireCount(t, pool, "pgmq.q_t where read_ct > 0 and vt <= now()", 10)
+
+			queue = openAt(t, pool.Config().ConnString(), pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: noHold}})
+			require.NoError(t, ezq.Publish(t.Context(), queue, ezq.EndEvent{}, ezq.Topic("t")))
+			router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+			var handled atomic.Int32
+			ezq.Handle(router, func(context.Context, paid) error {
+				handled.Add(1)
+				return nil
+			}, ezq.Topic("t"))
+			require.NoError(t, router.Run(t.Context()))
+			require.EqualValues(t, events, handled.Load())
+			require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_t"))
+		})
+	}
+}
