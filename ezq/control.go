@@ -64,6 +64,18 @@ type InterruptEvent struct{}
 // EventName implements [Named].
 func (InterruptEvent) EventName() string { return "EZQInterruptEvent" }
 
+// controlName returns the name of the control event that later versions of the Python
+// library call event, which have dropped a letter, or else event itself.
+func controlName(event string) string {
+	switch event {
+	case "EZEndEvent":
+		return EndEvent{}.EventName()
+	case "EZInterruptEvent":
+		return InterruptEvent{}.EventName()
+	}
+	return event
+}
+
 // formatSeconds writes d exactly and with a decimal point, as Python writes a
 // float, or not at all if it is zero.
 func formatSeconds(d time.Duration) string {

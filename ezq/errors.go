@@ -49,7 +49,8 @@ func (e *SubscriptionError) Unwrap() error { return e.Err }
 //
 // Printed or encoded, it does not quote the payload, except for the character that
 // makes its JSON invalid. Of an error of encoding/json it shows the field and the
-// types, and of one of a type that decodes itself, such as [time.Time], its type only.
+// types, of a [time.Time] that has no zone, or is none, the field, and of any other type
+// that decodes itself its type only.
 type DecodeError struct {
 	Event string // the name of the event
 	Err   error  // as it came: it may quote the payload
@@ -74,6 +75,9 @@ func (d defect) Error() string { return string(d) }
 func withoutQuotes(err error) string {
 	if known, ok := errors.AsType[defect](err); ok {
 		return known.Error()
+	}
+	if field, ok := errors.AsType[*timeFieldError](err); ok {
+		return field.Error()
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return syntax.Error()

@@ -36,7 +36,7 @@ func (Marshaler) Marshal(v any) (*message.Message, error) {
 // Unmarshal decodes msg into v. It fails with a *[DecodeError].
 func (m Marshaler) Unmarshal(msg *message.Message, v any) error {
 	if err := json.Unmarshal(msg.Payload, v); err != nil {
-		return &DecodeError{Event: m.NameFromMessage(msg), Err: err}
+		return &DecodeError{Event: m.NameFromMessage(msg), Err: nameTimeField(v, msg.Payload, err)}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
@@ -72,4 +73,54 @@ func Example_severalHandlersAsInPython() {
 	// Output:
 	// <nil>
 	// 2 events handled
+}
+
+func TestATimeWithoutAZoneIsRefusedWithTheNameOfItsField(t *testing.T) {
+	t.Parallel()
+	type signedUp struct {
+		Name    string
+		Created time.Time  `json:"created_at"`
+		Seen    *time.Time `json:"seen_at,omitempty"`
+	}
+	for payload, field := range map[string]string{
+		`{"Name":"2026-11-28T12:00:00","created_at":"2026-11-28T12:00:00.123456"}`:   "created_at",
+		`{"created_at":"2026-11-28T12:00:00+00:00","seen_at":"2026-11-28T12:00:00"}`: "seen_at",
+	} {
+		var event signedUp
+		err := ezq.Marshaler{}.Unmarshal(message.NewMessage("1", []byte(payload)), &event)
+		require.ErrorContains(t, err, `the field "`+field+`" is not a time in RFC 3339 with a zone`)
+		require.ErrorContains(t, err, "datetime.now(timezone.utc)")
+		require.NotContains(t, err.Error(), "12:00:00.")
+	}
+}
+
+func TestARouterObeysTheControlEventsOfLaterPythonVersions(t *testing.T) {
+	for payload, want := range map[string]error{
+		`{"_type":"EZEndEvent","timeout":10.0}`: nil,
+		`{"_type":"EZInterruptEvent"}`:          ezq.ErrInterrupted,
+	} {
+		t.Run(payload, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				router := newRouter(queue, ezq.Config{})
+				handle(router)
+				require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(payload))))
+				ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+				defer stop()
+				start := time.Now()
+				require.ErrorIs(t, router.Run(ctx), want)
+				require.Zero(t, time.Since(start))
+			})
+		})
+	}
+}
+
+func TestAHandlerOfItsOwnHasAnEventThatIsCalledLikeAControlEventOfPython(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		handled := 0
+		ezq.Handle(router, func(context.Context, orderPlaced) error { handled++; return nil }, ezq.Alias("EZEndEvent"))
+		require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"EZEndEvent","ID":1}`))))
+		runFor(t, router, time.Minute)
+		require.Equal(t, 1, handled)
+	})
 }

@@ -114,6 +114,9 @@ func (t *taker) next(events <-chan *message.Message) (*message.Message, received
 //
 // The ack comes first: a marker that came back would stop the next router too.
 func (t *taker) control(msg *message.Message, event string) bool {
+	if t.events[event] == nil {
+		event = controlName(event)
+	}
 	if t.config.IgnoreControl || !isControl(event) {
 		return false
 	}

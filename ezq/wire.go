@@ -84,7 +84,7 @@ func decode[E any](name string, wire []byte) (E, error) {
 		return zero, &DecodeError{Event: name, Err: defect("the payload is not a JSON object")}
 	}
 	if err := json.Unmarshal(wire, &event); err != nil {
-		return zero, &DecodeError{Event: name, Err: err}
+		return zero, &DecodeError{Event: name, Err: nameTimeField(event, wire, err)}
 	}
 	return event, nil
 }

@@ -237,7 +237,13 @@ func (q *Queue) forget(topic, queue string) {
 
 // QueueInfo is a queue of PGMQ.
 type QueueInfo struct {
-	Name      string // as in [QueueName]; its table is pgmq.q_<Name>
+	Name string // as in [QueueName]; its table is pgmq.q_<Name>
+
+	// Topic and Group are whose messages it holds, as the first subscription has noted
+	// in a comment on its table. Without that the topic is the name of the queue, or ""
+	// where that was made from another one.
+	Topic, Group string
+
 	Kind      QueueKind
 	CreatedAt time.Time
 }
@@ -255,7 +261,9 @@ func (q *Queue) Queues(ctx context.Context) ([]QueueInfo, error) {
 	}
 	queues, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (info QueueInfo, err error) {
 		var kind int32
-		err = r.Scan(&info.Name, &kind, &info.CreatedAt)
+		var label string
+		err = r.Scan(&info.Name, &kind, &info.CreatedAt, &label)
+		info.Topic, info.Group = readLabel(info.Name, label)
 		info.Kind = QueueKind(kind) //nolint:gosec // 0 to 2
 		return info, err
 	})
@@ -266,7 +274,7 @@ func (q *Queue) Queues(ctx context.Context) ([]QueueInfo, error) {
 // meta. There, Orders and orders are two; and if one is dropped, the other is left
 // without a table (PGMQ 1.11.1). The cast cuts a name as PostgreSQL does.
 const queuesSQL = `
-select distinct on (c.relname) substr(c.relname, 3), ` + kindSQL + `, m.created_at
+select distinct on (c.relname) substr(c.relname, 3), ` + kindSQL + `, m.created_at, coalesce(obj_description(c.oid, 'pg_class'), '')
 from pgmq.meta m
 join pg_class c on c.relname = ('q_' || lower(m.queue_name))::name
 where c.relnamespace = 'pgmq'::regnamespace and c.relkind in ('r', 'p')

@@ -76,14 +76,14 @@ type letters struct {
 	headers []string // to merge
 }
 
-func addLetter(all map[string]*letters, table, from string, s subscription.Settlement) {
+func addLetter(all map[string]*letters, table, from, group string, s subscription.Settlement) {
 	l := all[table]
 	if l == nil {
 		l = &letters{}
 		all[table] = l
 	}
 	l.add(s.Token)
-	l.headers = append(l.headers, letterHeaders(s.UUID, from, s.Verdict.Letter.Metadata))
+	l.headers = append(l.headers, letterHeaders(s.UUID, from, group, s.Verdict.Letter.Metadata))
 }
 
 // progress returns the headers that record how far handling a message has come.
@@ -100,13 +100,16 @@ func progress(failures int, done []string) string {
 // the new table, and the name of the queue it comes from: of the queues that a
 // topic with groups has, [Queue.Redrive] is to fill only that one. What PostgreSQL
 // cannot hold of an error's text is replaced.
-func letterHeaders(uuid, from string, metadata map[string]string) string {
-	headers := make(map[string]string, len(metadata)+2)
+func letterHeaders(uuid, from, group string, metadata map[string]string) string {
+	headers := make(map[string]string, len(metadata)+3)
 	for key, value := range metadata {
 		headers[storable(key)] = storable(value)
 	}
 	headers[uuidKey] = storable(uuid)
 	headers[originKey] = from
+	if group != "" {
+		headers[groupKey] = group
+	}
 	text, _ := json.Marshal(headers) // strings: it cannot fail
 	return string(text)
 }

@@ -18,6 +18,7 @@ type DeadLetter struct {
 	ID       int64  // the row in the dead-letter queue
 	UUID     string // the message; it had the same before
 	Topic    string // where it came from
+	Group    string // the consumer group that gave it up, if it was one
 	Handler  string // which handler gave it up
 	Reason   string // the error of the last failure
 	Failures int    // how often it had failed
@@ -48,13 +49,16 @@ func (q *Queue) DeadLetters(ctx context.Context, topic string, limit int) ([]Dea
 	}
 	letters, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (DeadLetter, error) {
 		var letter row
-		err := r.Scan(&letter.ID, &letter.PublishedAt, &letter.Message, &letter.Headers)
-		return letter.deadLetter(queue), err
+		var group string
+		err := r.Scan(&letter.ID, &letter.PublishedAt, &letter.Message, &letter.Headers, &group)
+		found := letter.deadLetter(queue)
+		found.Group = group
+		return found, err
 	})
 	return letters, classify(op, topic, err)
 }
 
-const lettersSQL = `select msg_id, enqueued_at, message::text, headers::text from %s order by msg_id limit $1`
+const lettersSQL = `select msg_id, enqueued_at, message::text, headers::text, coalesce(headers->>'` + groupKey + `', '') from %s order by msg_id limit $1`
 
 func (r row) deadLetter(queue string) DeadLetter {
 	msg := r.lease(queue, nil, &delivery{}).Message

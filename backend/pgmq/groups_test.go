@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
@@ -123,4 +124,67 @@ func TestAGroupNeedsPGMQ111(t *testing.T) {
 	queue := openAt(t, database, pgmq.Config{})
 	publish(t, queue, "a")
 	requireReceives(t, subscribe(t, queue), "a")
+}
+
+func TestTheGroupsOfATopicAreToldApart(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	const odd = `it's "odd" \ größer`
+	for _, group := range []string{"billing", odd} {
+		queue := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
+		messages := subscribeTo(t, queue, "orders")
+		require.NoError(t, queue.Publish("orders", message.NewMessage(group, nil)))
+		for msg := receive(t, messages); ; msg = receive(t, messages) {
+			if msg.UUID == group {
+				require.True(t, backend.DeadLetter(msg, backend.Letter{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterTopic: "orders"}}))
+				break
+			}
+			msg.Ack()
+		}
+		require.Equal(t, group, queue.Stats()["orders"].Group)
+		found, err := queue.Metrics(t.Context(), "orders")
+		require.NoError(t, err)
+		require.Equal(t, "orders/"+group, found.Topic+"/"+found.Group)
+	}
+	queue := openAt(t, database, pgmq.Config{})
+	pgtest.Eventually(t, patience, "there are two dead letters", func() bool {
+		return get[int](t, pool, "select count(*) from pgmq.q_dead") == 2
+	})
+	letters, err := queue.DeadLetters(t.Context(), "dead", 10)
+	require.NoError(t, err)
+	for _, letter := range letters {
+		require.Equal(t, letter.UUID, letter.Group)
+	}
+	queues, err := queue.Queues(t.Context())
+	require.NoError(t, err)
+	groups := map[string]bool{}
+	for _, q := range queues {
+		if q.Group != "" {
+			require.Equal(t, "orders", q.Topic)
+			groups[q.Group] = true
+		}
+	}
+	require.Equal(t, map[string]bool{"billing": true, odd: true}, groups)
+
+	moved, err := queue.Redrive(t.Context(), "dead", 10)
+	require.NoError(t, err)
+	require.Equal(t, 2, moved)
+	for _, q := range queues {
+		if q.Group != "" {
+			require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_"+q.Name+" where headers ? 'ezq_group'"), "it is no dead letter any more")
+		}
+	}
+}
+
+func TestACommentOnAQueueThatSomeoneElseWroteStays(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	require.NoError(t, queue.SubscribeInitialize("Orders"))
+	name, err := pgmq.QueueName("Orders")
+	require.NoError(t, err)
+	require.Equal(t, `ezq: topic "Orders"`, get[string](t, pool, "select obj_description('pgmq.q_"+name+"'::regclass)"))
+	execute(t, pool, "comment on table pgmq.q_"+name+" is 'mine'")
+	require.NoError(t, queue.SubscribeInitialize("Orders"))
+	require.Equal(t, "mine", get[string](t, pool, "select obj_description('pgmq.q_"+name+"'::regclass)"))
 }

@@ -22,7 +22,8 @@ const (
 	encodingKey = reservedPrefix + "enc"
 	failuresKey = reservedPrefix + "failures" // written by a nack,
 	doneKey     = reservedPrefix + "done"     // as is this
-	originKey   = reservedPrefix + "queue"    // of a dead letter: where it was
+	originKey   = reservedPrefix + "queue"    // of a dead letter: where it was,
+	groupKey    = reservedPrefix + "group"    // and for which group, if for one
 )
 
 // maxFailures keeps a number that somebody else has written harmless.

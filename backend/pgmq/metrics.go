@@ -16,6 +16,9 @@ const countLimit = 10_000
 type QueueMetrics struct {
 	Queue string // see [QueueName]
 
+	// Topic and Group are whose messages it holds: see [QueueInfo].
+	Topic, Group string
+
 	// Visible is how many messages wait for a consumer, or are held by one (see
 	// SubscriberConfig.NoHold). It is counted up to 10,000; VisibleCapped says that
 	// there are more.
@@ -58,7 +61,7 @@ func (q *Queue) Metrics(ctx context.Context, topic string) (QueueMetrics, error)
 	if err != nil {
 		return QueueMetrics{}, classify(op, topic, err)
 	}
-	found, err := q.measure(ctx, queue)
+	found, err := q.measure(ctx, QueueInfo{Name: queue, Topic: topic, Group: q.subscriber.config.Group})
 	return found, classify(op, topic, err)
 }
 
@@ -74,7 +77,7 @@ func (q *Queue) AllMetrics(ctx context.Context) ([]QueueMetrics, error) {
 	var all []QueueMetrics
 	var failures []error
 	for _, queue := range queues {
-		switch found, err := q.measure(ctx, queue.Name); {
+		switch found, err := q.measure(ctx, queue); {
 		case isCode(err, "42P01"): // it was dropped meanwhile
 		case err != nil:
 			failures = append(failures, classify("measure", queue.Name, err))
@@ -85,13 +88,14 @@ func (q *Queue) AllMetrics(ctx context.Context) ([]QueueMetrics, error) {
 	return all, errors.Join(failures...)
 }
 
-func (q *Queue) measure(ctx context.Context, queue string) (QueueMetrics, error) {
-	sql := strings.ReplaceAll(metricsSQL, "{table}", tableName(queue))
-	found := QueueMetrics{Queue: queue}
+func (q *Queue) measure(ctx context.Context, queue QueueInfo) (QueueMetrics, error) {
+	table := tableName(queue.Name)
+	sql := strings.ReplaceAll(metricsSQL, "{table}", table)
+	found := QueueMetrics{Queue: queue.Name, Topic: queue.Topic, Group: queue.Group}
 	var lag int64
 	var due, vacuumed *time.Time
 	err := q.inTransaction(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, countLimit+1, tableName(queue)).Scan(
+		return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, countLimit+1, table).Scan(
 			&found.Visible, &found.Invisible, &lag, &due, &found.Estimate, &found.DeadRows, &vacuumed)
 	})
 	if err != nil {

@@ -34,7 +34,7 @@ func TestMetricsTellHowAQueueIsDoing(t *testing.T) {
 	queue, pool := measured(t)
 	empty, err := queue.Metrics(t.Context(), "t")
 	require.NoError(t, err)
-	require.Equal(t, QueueMetrics{Queue: "t"}, empty)
+	require.Equal(t, QueueMetrics{Queue: "t", Topic: "t"}, empty)
 
 	fill(t, pool, 2, "-1 hour")
 	fill(t, pool, 3, "1 hour")

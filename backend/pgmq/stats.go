@@ -9,6 +9,9 @@ import (
 // TopicStats is what subscriptions to one topic have done since the [Subscriber]
 // or the [Queue] was made. A message counts once for each delivery.
 type TopicStats struct {
+	// Group is the Group of the [Subscriber]; "" if it has none.
+	Group string
+
 	Claimed int64 // messages leased
 
 	// What has been stored: messages that were acked, also by [Queue.InTx]; that will
@@ -38,7 +41,14 @@ type TopicStats struct {
 
 // Stats tells about each topic that has been subscribed to, by its name. It is
 // cheap, asks nobody, and may be called at any time.
-func (s *Subscriber) Stats() map[string]TopicStats { return s.accounts.read() }
+func (s *Subscriber) Stats() map[string]TopicStats {
+	stats := s.accounts.read()
+	for topic, one := range stats {
+		one.Group = s.config.Group
+		stats[topic] = one
+	}
+	return stats
+}
 
 // Stats tells about each topic that has been subscribed to: see [Subscriber.Stats].
 // About the queues themselves see [Queue.Metrics].

@@ -23,7 +23,8 @@ type store struct {
 	claims   chan struct{} // has room for one claim less than pool has connections
 	holds    chan struct{} // and for one hold less than that
 	hints    *hints
-	describe func(ctx context.Context) (*statements, error)                    // as the queue is now
+	describe func(ctx context.Context) (*statements, error) // as the queue is now
+	group    string
 	open     func(ctx context.Context, topic string) (table string, err error) // of dead letters
 	limit    int                                                               // of the size of a message
 	logger   *slog.Logger
@@ -245,7 +246,7 @@ func (s *store) settle(ctx context.Context, batch *transaction, settle []subscri
 				nacks.add(settlement)
 				continue
 			}
-			addLetter(letters, table, s.queue, settlement)
+			addLetter(letters, table, s.queue, s.group, settlement)
 		default:
 			nacks.add(settlement)
 		}

@@ -145,12 +145,13 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string) (*store, error)
 	if err := s.check(ctx, pool, layout, topic, queue); err != nil {
 		return nil, err
 	}
+	s.label(ctx, pool, topic, queue)
 	sql, err := s.statements(ctx, pool, queue, layout)
 	if err != nil {
 		return nil, err
 	}
 	opened := &store{
-		topic: topic, queue: queue, pool: pool, claims: s.claims, holds: s.holds,
+		topic: topic, queue: queue, group: s.config.Group, pool: pool, claims: s.claims, holds: s.holds,
 		hints: s.hints, open: s.letterTable, limit: s.config.MaxMessage, logger: s.logger,
 	}
 	opened.current.Store(sql)

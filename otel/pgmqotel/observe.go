@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -47,6 +48,9 @@ const patience = 5 * time.Second
 //	ezq.subscription.waiting    messages fetched that wait for a handler
 //	ezq.subscription.unstored   outcomes that are not stored yet
 //	ezq.subscription.failing    1 if messages cannot be fetched, otherwise 0
+//
+// Each has the topic as messaging.destination.name; where the queue has a Group, that is
+// messaging.consumer.group.name, so that the groups of a topic are apart.
 //
 // Programs that watch the same topic report the same depth: take the maximum, not the
 // sum. A topic that cannot be asked about, because its queue does not exist, say, is
@@ -84,7 +88,7 @@ func (in *instruments) observeQueues(ctx context.Context, o metric.Observer, que
 			errs = append(errs, err)
 			continue
 		}
-		at := metric.WithAttributes(semconv.MessagingDestinationName(topic))
+		at := metric.WithAttributes(destination(topic, found.Group)...)
 		o.ObserveInt64(in.visible, int64(found.Visible), at)
 		o.ObserveInt64(in.invisible, int64(found.Invisible), at)
 		o.ObserveInt64(in.estimate, found.Estimate, at)
@@ -94,16 +98,25 @@ func (in *instruments) observeQueues(ctx context.Context, o metric.Observer, que
 	return errors.Join(errs...)
 }
 
+// destination says whose messages a measurement is about.
+func destination(topic, group string) []attribute.KeyValue {
+	whose := []attribute.KeyValue{semconv.MessagingDestinationName(topic)}
+	if group != "" {
+		whose = append(whose, semconv.MessagingConsumerGroupName(group))
+	}
+	return whose
+}
+
 func (in *instruments) observeStats(o metric.Observer, topics map[string]pgmq.TopicStats) {
 	for topic, stats := range topics {
-		destination := semconv.MessagingDestinationName(topic)
-		at := metric.WithAttributes(destination)
+		whose := destination(topic, stats.Group)
+		at := metric.WithAttributes(whose...)
 		o.ObserveInt64(in.claimed, stats.Claimed, at)
 		for settlement, n := range map[string]int64{
 			"acked": stats.Acked, "nacked": stats.Nacked, "dead_lettered": stats.DeadLettered,
 			"released": stats.Released, "lease_lost": stats.LeaseLost, "gone": stats.Gone,
 		} {
-			o.ObserveInt64(in.settled, n, metric.WithAttributes(destination, attribute.String("ezq.settlement", settlement)))
+			o.ObserveInt64(in.settled, n, metric.WithAttributes(append(slices.Clip(whose), attribute.String("ezq.settlement", settlement))...))
 		}
 		o.ObserveInt64(in.expired, stats.Expired, at)
 		o.ObserveInt64(in.waiting, stats.Waiting, at)

@@ -101,6 +101,42 @@ func TestATraceCrossesPostgreSQLAndTheQueueIsMeasured(t *testing.T) {
 	}
 }
 
+func TestTheGroupsOfATopicAreMeasuredApart(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	reader := sdkmetric.NewManualReader()
+	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+	var queue *pgmq.Queue
+	for _, group := range []string{"mailer", "billing"} {
+		var err error
+		if queue, err = pgmq.Open(t.Context(), database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = queue.Close() })
+		if err := queue.SubscribeInitialize("orders"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pgmqotel.Observe(meters, queue, "orders"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := queue.Subscribe(t.Context(), "orders"); err != nil {
+		t.Fatal(err)
+	}
+	if err := ezq.Publish(t.Context(), queue, Ordered{1}, ezq.Topic("orders"), ezq.Delay(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	got := collect(t, reader)
+	for _, name := range []string{"ezq.queue.invisible of mailer", "ezq.queue.invisible of billing"} {
+		if got[name] != 1 {
+			t.Errorf("%s is %v, not 1: %v", name, got[name], got)
+		}
+	}
+	if _, there := got["ezq.subscription.failing of billing"]; !there {
+		t.Errorf("the subscription of the group is not told apart: %v", got)
+	}
+}
+
 func traces(spans *tracetest.SpanRecorder, name string) map[[16]byte]bool {
 	found := map[[16]byte]bool{}
 	for _, span := range spans.Ended() {
@@ -122,6 +158,9 @@ func collect(t *testing.T, reader *sdkmetric.ManualReader) map[string]float64 {
 	note := func(name string, set attribute.Set, value float64) {
 		if settlement, ok := set.Value("ezq.settlement"); ok {
 			name += " " + settlement.AsString()
+		}
+		if group, ok := set.Value("messaging.consumer.group.name"); ok {
+			name += " of " + group.AsString()
 		}
 		found[name] = value
 	}

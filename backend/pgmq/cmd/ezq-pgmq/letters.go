@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,10 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/ThreeDotsLabs/watermill/message"
+
 	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
 )
 
 func (c command) dead(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {
@@ -37,8 +41,19 @@ func line(letter pgmq.DeadLetter) string {
 	if letter.Topic == "" {
 		return fmt.Sprintf("%d  %s  does not say where it came from: no dead letter", letter.ID, letter.At.UTC().Format(time.DateTime))
 	}
+	from := printable(letter.Topic)
+	if letter.Group != "" {
+		from += " (group " + printable(letter.Group) + ")"
+	}
 	return fmt.Sprintf("%d  %s  %s: %s, after %d failures: %s", letter.ID, letter.At.UTC().Format(time.DateTime),
-		printable(letter.Topic), printable(letter.Handler), letter.Failures, printable(letter.Reason))
+		from, printable(cmp.Or(letter.Handler, eventOf(letter), "no event")), letter.Failures, printable(letter.Reason))
+}
+
+// eventOf returns the name of the event in a dead letter that no handler has given up.
+func eventOf(letter pgmq.DeadLetter) string {
+	msg := message.NewMessage(letter.UUID, letter.Payload)
+	msg.Metadata = letter.Metadata
+	return ezq.Marshaler{}.NameFromMessage(msg)
 }
 
 // printable keeps what a stranger may have written from changing the terminal.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -53,9 +54,9 @@ func TestTheQueuesAreShownWithTheirDeadLetters(t *testing.T) {
 	code, out, complaints := outputOf(t, database, "queues")
 	require.Zero(t, code)
 	require.Empty(t, complaints)
-	require.Equal(t, `QUEUE WAITING OLDEST LEASED OR DELAYED DEAD LETTERS
-orders 1 AGE 0 3
-orders_dead 3 AGE 0 -
+	require.Equal(t, `TOPIC GROUP QUEUE WAITING OLDEST LEASED OR DELAYED DEAD LETTERS
+orders - orders 1 AGE 0 3
+orders_dead - orders_dead 3 AGE 0 -
 `, out)
 }
 
@@ -162,4 +163,43 @@ func TestWithoutADatabaseTheErrorSaysWhatToSet(t *testing.T) {
 	require.Equal(t, failed, code)
 	require.Contains(t, complaints, "no connection to PostgreSQL")
 	require.NotContains(t, complaints, "hunter2")
+}
+
+func TestTheGroupsOfATopicAreShownApart(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	open := func(group string) *pgmq.Queue {
+		queue, err := pgmq.Open(t.Context(), database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, queue.Close()) })
+		require.NoError(t, queue.SubscribeInitialize("orders"))
+		return queue
+	}
+	queue := open("mailer")
+	open("billing")
+	refuse := func(message.HandlerFunc) message.HandlerFunc {
+		return func(*message.Message) ([]*message.Message, error) { return nil, ezq.Permanent(errors.New("refused")) }
+	}
+	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: slog.New(slog.DiscardHandler)})
+	router.Use(middleware.Poison{}.Middleware, refuse)
+	ezq.Handle(router, func(context.Context, OrderPaid) error { return nil }, ezq.Topic("orders"))
+	require.NoError(t, ezq.PublishBatch(t.Context(), queue, []any{OrderPaid{1}, ezq.EndEvent{}}, ezq.Topic("orders")))
+	require.NoError(t, router.Run(t.Context()))
+
+	_, out, _ := outputOf(t, database, "queues")
+	require.Regexp(t, `(?m)^orders billing orders_billing_h[0-9a-f]{20} 2 AGE 0 -$`, out)
+	require.Regexp(t, `(?m)^orders mailer orders_mailer_h[0-9a-f]{20} 0 - 0 -$`, out)
+	_, out, _ = outputOf(t, database, "dead", "orders")
+	require.Contains(t, out, "orders (group mailer): OrderPaid, after 1 failures: refused")
+}
+
+func TestADeadLetterWithoutAHandlerIsShownWithItsEvent(t *testing.T) {
+	t.Parallel()
+	for want, letter := range map[string]pgmq.DeadLetter{
+		"orders: OrderLost, after": {Topic: "orders", Payload: []byte(`{"_type":"OrderLost"}`)},
+		"orders: no event, after":  {Topic: "orders", Payload: []byte(`7`)},
+		"orders: charge, after":    {Topic: "orders", Handler: "charge", Payload: []byte(`{"_type":"OrderPaid"}`)},
+	} {
+		require.Contains(t, line(letter), want)
+	}
 }

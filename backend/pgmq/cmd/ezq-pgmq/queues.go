@@ -13,14 +13,14 @@ import (
 func (command) queues(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {
 	all, err := queue.AllMetrics(ctx)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "QUEUE\tWAITING\tOLDEST\tLEASED OR DELAYED\tDEAD LETTERS")
+	_, _ = fmt.Fprintln(table, "TOPIC\tGROUP\tQUEUE\tWAITING\tOLDEST\tLEASED OR DELAYED\tDEAD LETTERS")
 	letters := map[string]pgmq.QueueMetrics{} // by their own queue
 	for _, q := range all {
 		letters[q.Queue] = q
 	}
 	for _, q := range all {
 		dead := "-"
-		if name, err := pgmq.QueueName(q.Queue + suffix); err == nil {
+		if name, err := pgmq.QueueName(q.Topic + suffix); err == nil && q.Topic != "" && q.Group == "" { // groups share theirs
 			if found, ok := letters[name]; ok {
 				dead = count(found.Visible+found.Invisible, found.VisibleCapped || found.InvisibleCapped)
 			}
@@ -29,8 +29,8 @@ func (command) queues(ctx context.Context, queue *pgmq.Queue, out io.Writer) err
 		if q.Visible > 0 {
 			oldest = rounded(q.OldestVisible).String()
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n",
-			q.Queue, count(q.Visible, q.VisibleCapped), oldest, count(q.Invisible, q.InvisibleCapped), dead)
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			orDash(q.Topic), orDash(q.Group), q.Queue, count(q.Visible, q.VisibleCapped), oldest, count(q.Invisible, q.InvisibleCapped), dead)
 	}
 	if failed := table.Flush(); failed != nil {
 		return failed
@@ -39,6 +39,13 @@ func (command) queues(ctx context.Context, queue *pgmq.Queue, out io.Writer) err
 		_, _ = fmt.Fprintln(out, "There are no queues in this database.")
 	}
 	return err
+}
+
+func orDash(name string) string {
+	if name == "" {
+		return "-"
+	}
+	return printable(name)
 }
 
 // count says that it was not counted to the end.
