@@ -36,7 +36,7 @@ const (
 // lease is short, so that some leases run out.
 const lease = 3 * time.Second
 
-// consume is what such a process does, until SIGTERM: it handles the events of both topics, and
+// consume is what such a process does, until SIGTERM: it handles the events of all topics, and
 // writes a line for each delivery before its ack.
 func consume(url string) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -54,8 +54,12 @@ func consume(url string) (err error) {
 		ezq.Handle(router, handle(topic), ezq.Topic(topic))
 	}
 	ezq.Handle(router, handleInTx, ezq.Topic(inTx), ezq.With(queue.InTx()))
-	tell("ready")
-	if err := errors.Join(router.Run(ctx), queue.Close()); err != nil {
+	over := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() { tellReady(router, over) })
+	err = errors.Join(router.Run(ctx), queue.Close())
+	close(over)
+	if telling.Wait(); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; pause(time.Millisecond) {
@@ -65,6 +69,18 @@ func consume(url string) (err error) {
 		}
 	}
 	return nil
+}
+
+// tellReady tells when the router is subscribed to all topics. Before that a fault ends it, as Run says.
+func tellReady(router *ezq.Router, over <-chan struct{}) {
+	for router.Healthy() != nil {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-over:
+			return
+		}
+	}
+	tell("ready")
 }
 
 type happened struct{ ID string }
@@ -136,7 +152,7 @@ type child struct {
 	errors  strings.Builder
 }
 
-// startChild starts a consumer, and returns when it is about to subscribe. The one that is far from
+// startChild starts a consumer, and returns when it has subscribed. The one that is far from
 // the server archives.
 func (s *soak) startChild(far bool) *child {
 	s.Helper()
