@@ -129,12 +129,10 @@ func (p pauses) pass(d time.Duration, enough <-chan struct{}) bool {
 func (c *collector[E]) run(b *batch[E], h *handling) {
 	defer close(b.over)
 	if c.limit != nil {
-		select {
-		case c.limit <- struct{}{}:
-			defer func() { <-c.limit }()
-		case <-h.task.starting.Done():
+		if !h.admit(c.limit, len(b.members)) {
 			return
 		}
+		defer func() { <-c.limit }()
 	}
 	var live []*member[E]
 	var events []E

@@ -74,10 +74,18 @@ func Name(name string) HandleOption {
 	return handleOption(func(rt *route) { rt.name = name })
 }
 
-// Concurrency limits a handler to n events at a time in its router, below
+// Concurrency limits a handler to n events, or batches, at a time in its router, below
 // Config.Concurrency, which limits all handlers of the topic together. Events that
 // wait for such a handler take up none of that: others go on, as long as not more
-// than ten times Config.Concurrency wait. Concurrency panics if n is not positive.
+// than ten times Config.Concurrency wait, or ten times a batch if that is more.
+//
+// If all handlers of a topic have limits, the router takes no more of it at a time than
+// those come to, and if the only one handles batches, one full batch waits at most: the
+// rest is for other processes. If one handler has no limit, the router also takes what
+// has to wait for the others, on the way to what that one could begin with; so give a
+// slow handler a topic of its own if several processes are to share its events.
+//
+// Concurrency panics if n is not positive.
 func Concurrency(n int) HandleOption {
 	if n <= 0 {
 		panic(fmt.Sprintf("ezq: Concurrency: %d is not positive: leave it out if the handler needs no limit of its own", n))

@@ -19,7 +19,8 @@ const keyHeader = "x-pgmq-group"
 //
 // Events that wait for their key are held by the router, up to ten times
 // Config.Concurrency; beyond that it takes no more of the topic until some have
-// had their turn. When the router stops, or the topic is paused, they go back to their
+// had their turn. Another process could only handle them beside the one that they wait
+// for. When the router stops, or the topic is paused, they go back to their
 // places in the queue, as if they had not been delivered. An [EndEvent] gives nothing
 // back: they came before it, and are handled.
 func Key(key string) PublishOption {

@@ -61,6 +61,7 @@ func TestWhatWaitsForALimitedHandlerIsBounded(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		router := newRouter(queue, ezq.Config{Concurrency: 2})
 		ezq.Handle(router, func(context.Context, orderPlaced) error { time.Sleep(time.Second); return nil }, ezq.Concurrency(1))
+		ezq.Handle(router, ignore[mailDue]) // for whose sake more is taken
 		for i := range 100 {
 			publish(t, queue, orderPlaced{i})
 		}

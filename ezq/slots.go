@@ -3,7 +3,7 @@ package ezq
 import "sync/atomic"
 
 // waitingPerSlot bounds how many events of a topic may wait for their turn: so
-// many for each that may be handled at a time.
+// many for each that its handlers want at a time.
 const waitingPerSlot = 10
 
 // slots bound how many events of a topic are handled at a time. An event is taken
@@ -13,16 +13,17 @@ type slots struct {
 	taken chan struct{} // holds a token for each slot in use
 	yield chan struct{} // hands over the slot of a taker that waits for an event
 
-	waiting atomic.Int32  // events without a slot
-	most    int32         // more are taken only while fewer than these wait
+	waiting atomic.Int64  // events without a slot
+	most    int           // more are taken only while fewer than these wait
 	fewer   chan struct{} // holds a token when take should look again
 }
 
-func newSlots(n int) *slots {
+// newSlots returns n slots for handlers that want so many events at a time.
+func newSlots(n, demand int) *slots {
 	return &slots{
 		taken: make(chan struct{}, n),
 		yield: make(chan struct{}),
-		most:  int32(n) * waitingPerSlot, //nolint:gosec // at most maxConcurrency
+		most:  demand * waitingPerSlot,
 		fewer: make(chan struct{}, 1),
 	}
 }
@@ -31,7 +32,7 @@ func newSlots(n int) *slots {
 // stop is closed before. One goroutine at a time calls it, the topic's taker: the
 // token in fewer wakes one.
 func (s *slots) take(stop <-chan struct{}) bool {
-	for s.waiting.Load() >= s.most {
+	for s.waiting.Load() >= int64(s.most) {
 		select {
 		case <-s.fewer:
 		case <-stop:
@@ -63,11 +64,12 @@ func (s *slots) retake(stop, moot <-chan struct{}) bool {
 
 func (s *slots) free() { <-s.taken }
 
-// await counts an event as waiting, until done is called.
-func (s *slots) await() (done func()) {
-	s.waiting.Add(1)
+// await counts events as waiting, until done is called.
+func (s *slots) await(events int) (done func()) {
+	n, most := int64(events), int64(s.most)
+	s.waiting.Add(n)
 	return func() {
-		if s.waiting.Add(-1) == s.most-1 {
+		if left := s.waiting.Add(-n); left < most && left+n >= most {
 			select {
 			case s.fewer <- struct{}{}:
 			default:

@@ -20,7 +20,8 @@ type topic struct {
 	unknown *route   // of events that nobody handles
 	nobody  []*route // just that one
 	slots   *slots
-	demand  int // how many events the handlers want at a time
+	demand  int  // how many events the handlers want at a time
+	sole    bool // there is one handler, control events aside
 	keys    keys
 
 	subscribed atomic.Bool
@@ -79,18 +80,40 @@ func (tp *topic) find(msg *message.Message) (routes []*route, event string) {
 
 // build makes what handles the topic's events, each handler within middleware.
 func (tp *topic) build(concurrency int, middleware []message.HandlerMiddleware) {
-	tp.slots = newSlots(concurrency)
 	tp.unnamed = tp.onlyEvent()
-	tp.demand = concurrency
 	for _, rt := range tp.all() {
 		rt.build(middleware)
-		tp.demand = max(tp.demand, rt.size)
 	}
+	tp.allot(concurrency)
 	tp.unknown = &route{topic: tp.name, call: func(msg *message.Message) ([]*message.Message, error) {
 		return nil, Permanent(&UnknownEventError{Topic: tp.name, Event: MetaFrom(msg.Context()).Event})
 	}}
 	tp.unknown.build(middleware)
 	tp.nobody = []*route{tp.unknown}
+}
+
+// allot makes the slots: as many as may be handled at a time, or as many as the limits
+// of all handlers come to. What is taken beyond those could only wait here, and another
+// process may be idle.
+func (tp *topic) allot(concurrency int) {
+	handlers, limits, size := 0, 0, 0
+	for _, rt := range tp.all() {
+		if isControl(rt.events[0]) {
+			continue
+		}
+		handlers++
+		size = max(size, rt.size)
+		if rt.limit == nil {
+			limits = concurrency
+		}
+		limits += cap(rt.limit) * max(rt.size, 1)
+	}
+	if limits > 0 {
+		concurrency = min(concurrency, limits)
+	}
+	tp.sole = handlers == 1
+	tp.demand = max(concurrency, size)
+	tp.slots = newSlots(concurrency, tp.demand)
 }
 
 // onlyEvent returns the handlers of the topic's only event, control events

@@ -21,7 +21,7 @@ func (k *task) awaitTurn() bool {
 	if k.turn.come() {
 		return true
 	}
-	done := k.slots.await()
+	done := k.slots.await(1)
 	defer done()
 	backend.SetAside(k.ctx, true)
 	k.slots.free()
@@ -40,24 +40,33 @@ func (k *task) awaitTurn() bool {
 // enter waits until rt, whose handler is to begin, may handle one event more. It
 // returns false if the router stops before that.
 func (h *handling) enter(rt *route) bool {
-	if rt.limit == nil {
-		return true
-	}
+	return rt.limit == nil || h.admit(rt.limit, 1)
+}
+
+// admit waits for a token of limit, with which the handler of so many events begins.
+// Meanwhile they take up no slot. It returns false if the router stops before that.
+//
+// If no other handler could begin with what comes next, nothing more is taken then:
+// it is for other processes.
+func (h *handling) admit(limit chan struct{}, events int) bool {
 	select {
-	case rt.limit <- struct{}{}:
+	case limit <- struct{}{}:
 		return true
 	default:
 	}
 	k := h.task
-	done := k.slots.await()
+	if k.sole {
+		events = k.slots.most
+	}
+	done := k.slots.await(events)
 	defer done()
 	h.stepAside()
 	select {
-	case rt.limit <- struct{}{}:
+	case limit <- struct{}{}:
 		if h.comeBack() {
 			return true
 		}
-		rt.leave()
+		<-limit
 	case <-k.starting.Done():
 	}
 	return false
@@ -73,7 +82,7 @@ func StepAside(ctx context.Context, wait func() error) error {
 	if h == nil || h.task == nil {
 		return wait()
 	}
-	done := h.task.slots.await()
+	done := h.task.slots.await(1)
 	defer done()
 	h.stepAside()
 	err := wait()
