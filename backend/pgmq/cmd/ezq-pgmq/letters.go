@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,10 +13,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"github.com/ezq-go/ezq/backend/pgmq"
-	"github.com/ezq-go/ezq/ezq"
 )
 
 func (c command) dead(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {
@@ -51,9 +49,11 @@ func line(letter pgmq.DeadLetter) string {
 
 // eventOf returns the name of the event in a dead letter that no handler has given up.
 func eventOf(letter pgmq.DeadLetter) string {
-	msg := message.NewMessage(letter.UUID, letter.Payload)
-	msg.Metadata = letter.Metadata
-	return ezq.Marshaler{}.NameFromMessage(msg)
+	var event struct {
+		Type string `json:"_type"`
+	}
+	_ = json.Unmarshal(letter.Payload, &event) // what is no event has no name
+	return cmp.Or(event.Type, letter.Metadata.Get("name"))
 }
 
 // printable keeps what a stranger may have written from changing the terminal.
