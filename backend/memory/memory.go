@@ -28,9 +28,10 @@ import (
 // Config adjusts a [Queue]. The zero value is what [New] uses.
 type Config struct {
 	// MaxInFlight is how many messages one subscription hands over before one
-	// of them must be settled. Defaults to 100. A consumer that says how many it
-	// handles at a time, as ezq's Router does, gets no more than those. With 1
-	// and a single subscription, messages arrive in order.
+	// of them must be settled. Defaults to what the consumer says that it handles at a
+	// time, as ezq's Router does with its Concurrency, or else to 100. Where both are
+	// set, the smaller one counts; if that is this one, it is logged at Info. With 1 and
+	// a single subscription, messages arrive in order.
 	MaxInFlight int
 
 	// NackDelay is how long a message stays invisible after a nack that does not
@@ -91,7 +92,6 @@ func newQueue(config Config, topics *topics) *Queue {
 	if config.MaxInFlight < 0 || min(config.NackDelay, config.Lease, config.MaxExtension, config.DrainTimeout) < 0 {
 		panic("memory: Config has a negative value")
 	}
-	config.MaxInFlight = cmp.Or(config.MaxInFlight, 100)
 	config.Lease = cmp.Or(config.Lease, 30*time.Second)
 	config.MaxExtension = cmp.Or(config.MaxExtension, time.Hour)
 	config.DrainTimeout = cmp.Or(config.DrainTimeout, 10*time.Second)

@@ -57,9 +57,10 @@ type SubscriberConfig struct {
 	MaxExtension time.Duration
 
 	// MaxInFlight is how many messages one subscription hands over before one of
-	// them must be settled. Defaults to 100. A consumer that says how many it
-	// handles at a time, as ezq's Router does, gets no more than those. With 1
-	// and a single subscription, messages arrive in order.
+	// them must be settled. Defaults to what the consumer says that it handles at a
+	// time, as ezq's Router does with its Concurrency, or else to 100. Where both are
+	// set, the smaller one counts; if that is this one, it is logged at Info. With 1 and
+	// a single subscription, messages arrive in order.
 	MaxInFlight int
 
 	// MaxInFlightBytes bounds the memory of one subscription: it claims nothing
@@ -199,8 +200,7 @@ func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
 			return c, invalidConfig(d.name, *d.value, fmt.Sprintf("0 for the default, or at least %v", d.least))
 		}
 	}
-	c.MaxInFlight = cmp.Or(c.MaxInFlight, 100)
-	if c.MaxInFlight < 1 {
+	if c.MaxInFlight < 0 {
 		return c, invalidConfig("MaxInFlight", c.MaxInFlight, "0 for the default, or at least 1")
 	}
 	c.MaxInFlightBytes = cmp.Or(c.MaxInFlightBytes, 128<<20)

@@ -13,7 +13,10 @@ type Config struct {
 	Lease        time.Duration // how long a claim or an extension lasts
 	MaxExtension time.Duration // how long a handed-over message may stay leased
 
-	MaxInFlight int // messages handed over and not settled
+	// MaxInFlight is how many messages may be handed over and not settled. Where the
+	// consumer says how many it handles at a time, it is the smaller of both. 0: as many
+	// as the consumer says, or defaultInFlight.
+	MaxInFlight int
 	MaxPrefetch int // messages claimed beyond those; 0: claim no more than there are slots
 
 	// MaxInFlightBytes ends claiming while messages of so many bytes are claimed and
@@ -43,6 +46,8 @@ type Config struct {
 }
 
 const (
+	defaultInFlight = 100
+
 	// grace is how long messages may still be settled after their contexts ended.
 	grace = 5 * time.Second
 

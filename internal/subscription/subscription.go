@@ -1,6 +1,7 @@
 package subscription
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -27,9 +28,7 @@ type subscription struct {
 }
 
 func newSubscription(ctx context.Context, store Store, config Config) *subscription {
-	if n := backend.ConsumerFrom(ctx).Concurrency; n > 0 {
-		config.MaxInFlight = min(config.MaxInFlight, n)
-	}
+	config.MaxInFlight = inFlight(config, backend.ConsumerFrom(ctx).Concurrency)
 	if config.Counters == nil {
 		config.Counters = &Counters{}
 	}
@@ -49,6 +48,18 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 		watched:   make(chan *lease),
 		abandoned: make(chan struct{}),
 	}
+}
+
+// inFlight is how many messages may be handed over and not settled, to a consumer that
+// handles so many at a time, or does not say (0).
+func inFlight(config Config, concurrency int) int {
+	most := cmp.Or(config.MaxInFlight, concurrency, defaultInFlight)
+	if concurrency == 0 || concurrency <= most {
+		return cmp.Or(concurrency, most)
+	}
+	config.Logger.Info("ezq: the consumer handles fewer messages at a time than it could, because of MaxInFlight",
+		"topic", config.Topic, "max_in_flight", most, "concurrency", concurrency)
+	return most
 }
 
 // run is the whole life of a subscription. It returns when everything that was
