@@ -16,19 +16,31 @@ const (
 )
 
 // awaitTurn waits until no event of the same key is being handled any more. It
-// returns false if the router stops before that.
+// returns false, and leaves no slot, if the router stops before that.
 func (k *task) awaitTurn() bool {
-	if k.turn.come() {
+	if k.turn == nil {
 		return true
 	}
+	if !k.turn.come() && !k.waitWithoutSlot() {
+		return false
+	}
+	// If what was before it had to go back, so does this one. Otherwise it would begin
+	// before those, which end their turns in going.
+	if k.starting.Err() == nil {
+		return true
+	}
+	k.slots.free()
+	return false
+}
+
+func (k *task) waitWithoutSlot() bool {
 	done := k.slots.await(1)
 	defer done()
 	backend.SetAside(k.ctx, true)
 	k.slots.free()
 	select {
 	case <-k.turn.before:
-		// The event before it may have been given back just now, as this one is then.
-		if k.starting.Err() == nil && k.slots.retake(k.starting.Done(), nil) {
+		if k.slots.retake(k.starting.Done(), nil) {
 			backend.SetAside(k.ctx, false)
 			return true
 		}
