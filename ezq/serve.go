@@ -24,12 +24,12 @@ type server struct {
 
 // serve takes events whenever the topic is not paused.
 func (s *server) serve() {
-	for s.run.taking.Err() == nil {
+	for s.taking.Err() == nil {
 		paused, changed := s.pause.state()
 		if paused {
 			select {
 			case <-changed:
-			case <-s.run.taking.Done():
+			case <-s.taking.Done():
 			}
 			continue
 		}
@@ -79,12 +79,12 @@ func (s *server) subscribe() (<-chan *message.Message, error) {
 	}
 	results := make(chan result)
 	ctx, end := context.WithCancelCause(s.taker.subscription())
-	stands := context.AfterFunc(s.run.taking, func() { end(ErrInterrupted) })
+	stands := context.AfterFunc(s.taking, func() { end(ErrInterrupted) })
 	s.ends.Go(func() {
 		events, err := s.subscriber.Subscribe(ctx, s.name)
 		select {
 		case results <- result{events, err}:
-		case <-s.run.taking.Done():
+		case <-s.taking.Done():
 			if err == nil {
 				s.discard(events)
 			}
@@ -94,7 +94,7 @@ func (s *server) subscribe() (<-chan *message.Message, error) {
 	case r := <-results:
 		stands()
 		return r.events, r.err
-	case <-s.run.taking.Done():
+	case <-s.taking.Done():
 		return nil, nil
 	}
 }

@@ -28,8 +28,8 @@ type taker struct {
 func newTaker(s *server) *taker {
 	t := &taker{run: s.run, topic: s.topic, handle: s.handle, workers: make(workers)}
 	var stop, giveBack context.CancelFunc
-	t.starting, giveBack = context.WithCancel(s.run.starting)
-	t.taking, stop = context.WithCancel(s.run.taking)
+	t.starting, giveBack = context.WithCancel(s.starting)
+	t.taking, stop = context.WithCancel(s.taking)
 	t.close = func() {
 		giveBack()
 		stop()
