@@ -24,6 +24,8 @@ type drain struct {
 	obstruct  contender.Obstruction
 	before    int // how many of what obstructs there are
 	pinned    bool
+
+	statistics statistics // "": those of a server that has just looked
 }
 
 func (d drain) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Values, err error) {
@@ -63,16 +65,12 @@ func (d drain) prepare(ctx context.Context, b *bench) error {
 	if !ok {
 		return errCannot
 	}
-	maker := contender.NewMaker(d.size)
-	for id := 0; id < d.fill; {
-		messages := make([]contender.Message, min(1000, d.fill-id))
-		for i := range messages {
-			messages[i] = maker.Make(id + i)
-		}
-		if err := publisher.PublishBatch(ctx, messages); err != nil {
-			return fmt.Errorf("fill the queue: %w", err)
-		}
-		id += len(messages)
+	fill := func() error { return publishAll(ctx, publisher, contender.NewMaker(d.size), d.fill, 1000) }
+	if d.statistics != "" {
+		return d.statistics.age(ctx, b, d.fill, fill)
+	}
+	if err := fill(); err != nil {
+		return err
 	}
 	return b.settle(ctx)
 }

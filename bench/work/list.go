@@ -84,7 +84,7 @@ func each(names, titles []string, tasks []task) []Entrant {
 // All returns all work.
 func All(scale Scale) []Work {
 	var all []Work
-	for _, group := range [][]Work{publishing(), draining(scale), handling(scale), waiting(), standing(scale), inProcess(scale)} {
+	for _, group := range [][]Work{publishing(), draining(scale), handling(scale), waiting(), standing(scale), stale(scale), inProcess(scale)} {
 		all = append(all, group...)
 	}
 	return all

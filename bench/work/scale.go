@@ -8,6 +8,7 @@ type Scale struct {
 	Publish time.Duration // how long is published
 	Drain   int           // how many messages are in a queue that is drained
 	Deep    int           // how many are in a deep queue
+	Stale   int           // how many are in one whose statistics are out of date
 	Limit   time.Duration // after which a drain is over, done or not
 	Latency time.Duration // how long latency is watched
 	Idle    time.Duration // how long idleness is watched
@@ -20,6 +21,7 @@ func Quick() Scale {
 		Publish: 400 * time.Millisecond,
 		Drain:   20_000,
 		Deep:    200_000,
+		Stale:   300_000,
 		Limit:   1500 * time.Millisecond,
 		Latency: time.Second,
 		Idle:    1500 * time.Millisecond,
@@ -33,6 +35,7 @@ func Full() Scale {
 		Publish: 600 * time.Millisecond,
 		Drain:   30_000,
 		Deep:    1_000_000,
+		Stale:   1_000_000,
 		Limit:   4 * time.Second,
 		Latency: 1500 * time.Millisecond,
 		Idle:    2 * time.Second,

@@ -15,7 +15,7 @@ import (
 
 func tiny() Scale {
 	return Scale{
-		Rounds: 1, Publish: 30 * time.Millisecond, Drain: 300, Deep: 600, Limit: 20 * time.Second,
+		Rounds: 1, Publish: 30 * time.Millisecond, Drain: 300, Deep: 600, Stale: 300, Limit: 20 * time.Second,
 		Latency: 50 * time.Millisecond, Idle: 50 * time.Millisecond,
 	}
 }
