@@ -201,7 +201,14 @@ func tableLocked(h *hand) error {
 			return err
 		}
 		h.until(h.ledger(shaken).Begin("table locked beyond the lease", ""))
-		pause(2*lease + time.Second/2)
+		pause(lease + time.Second/2)
+		halfway := time.Now()
+		pause(lease)
+		for topic := range h.ledgers {
+			if topic != shaken && !h.ledger(topic).DeliveredSince(halfway) && !h.faulty.Load() {
+				return fmt.Errorf("for %v no event of %s was handled either", lease, topic)
+			}
+		}
 		return nil
 	})
 }
