@@ -137,7 +137,9 @@ func (t *topic) settle(settle []subscription.Settlement) (missed subscription.Mi
 		case subscription.Ack:
 			t.remove(e)
 		case subscription.Nack:
-			e.failures, e.done = s.Verdict.Failures, s.Verdict.Done
+			if !s.Bare {
+				e.failures, e.done = s.Verdict.Failures, s.Verdict.Done
+			}
 			if s.Verdict.Uncounted {
 				e.number--
 			}

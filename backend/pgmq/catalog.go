@@ -39,14 +39,19 @@ func newCatalog() *catalog {
 
 // ensure makes sure that queue exists, as far as known.
 func (c *catalog) ensure(ctx context.Context, db DB, queue string, create creator) error {
-	c.mu.Lock()
-	_, ok := c.known[queue]
-	c.mu.Unlock()
-	if ok {
+	if c.knows(queue) {
 		return nil
 	}
 	_, err := c.look(ctx, db, queue, create)
 	return err
+}
+
+// knows reports whether queue was there when it was last looked at.
+func (c *catalog) knows(queue string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.known[queue]
+	return ok
 }
 
 // look looks up queue through db. If it does not exist, it is created with create,
@@ -105,7 +110,8 @@ type layout struct {
 	Groups      bool   // the table of bindings of PGMQ 1.11 and later
 	ReadOnly    bool
 	Backend     uint32
-	Pooled      bool `db:"-"` // a pooler is in between
+	Pooled      bool     `db:"-"` // a pooler is in between
+	Encoding    encoding `db:"-"` // of the database
 }
 
 const probeSQL = `
@@ -136,6 +142,7 @@ func probe(ctx context.Context, db DB, queue string) (layout, error) {
 	}
 	if conn != nil {
 		found.Pooled = isPooled(conn, found.Backend)
+		found.Encoding = encoding(conn.PgConn().ParameterStatus("server_encoding"))
 		if err := speaksUTF8(conn.PgConn()); err != nil {
 			return found, err
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -50,14 +51,14 @@ type nacks struct {
 	uncounts []int32   // reads to take back
 }
 
-func (n *nacks) add(s subscription.Settlement) {
+func (n *nacks) add(s subscription.Settlement, text encoding) {
 	n.tokens.add(s.Token)
 	var delay *int64
 	var headers *string
 	var uncount int32
 	released := s.Action == subscription.Release
-	if !released {
-		headers = new(progress(s.Verdict.Failures, s.Verdict.Done))
+	if !released && !s.Bare {
+		headers = new(progress(s.Verdict.Failures, s.Verdict.Done, text))
 	}
 	if !released && !s.Verdict.InPlace {
 		delay = new(s.Verdict.Delay.Microseconds())
@@ -76,23 +77,26 @@ type letters struct {
 	headers []string // to merge
 }
 
-func addLetter(all map[string]*letters, table, from, group string, s subscription.Settlement) {
-	l := all[table]
-	if l == nil {
-		l = &letters{}
-		all[table] = l
+func (l *letters) add(s subscription.Settlement, from, group string, text encoding) {
+	if s.Bare {
+		text = plainASCII
 	}
-	l.add(s.Token)
-	l.headers = append(l.headers, letterHeaders(s.UUID, from, group, s.Verdict.Letter.Metadata))
+	l.tokens.add(s.Token)
+	l.headers = append(l.headers, letterHeaders(s.UUID, from, group, s.Verdict.Letter.Metadata, text))
 }
 
-// progress returns the headers that record how far handling a message has come.
-func progress(failures int, done []string) string {
-	text, _ := json.Marshal(struct { // an int and strings: it cannot fail
+// progress returns the headers that record how far handling a message has come. A name that
+// cannot be stored as it is names no handler any more, and that one runs again.
+func progress(failures int, done []string, text encoding) string {
+	names := make([]string, len(done))
+	for i, name := range done {
+		names[i] = text.storable(name)
+	}
+	headers, _ := json.Marshal(struct { // an int and strings: it cannot fail
 		Failures int      `json:"ezq_failures"`
 		Done     []string `json:"ezq_done"`
-	}{failures, done})
-	return string(text)
+	}{failures, names})
+	return string(headers)
 }
 
 // letterHeaders returns the headers that a message gets as a dead letter. It
@@ -100,21 +104,43 @@ func progress(failures int, done []string) string {
 // the new table, and the name of the queue it comes from: of the queues that a
 // topic with groups has, [Queue.Redrive] is to fill only that one. What PostgreSQL
 // cannot hold of an error's text is replaced.
-func letterHeaders(uuid, from, group string, metadata map[string]string) string {
+func letterHeaders(uuid, from, group string, metadata map[string]string, text encoding) string {
 	headers := make(map[string]string, len(metadata)+3)
 	for key, value := range metadata {
-		headers[storable(key)] = storable(value)
+		headers[text.storable(key)] = text.storable(value)
 	}
-	headers[uuidKey] = storable(uuid)
+	headers[uuidKey] = text.storable(uuid)
 	headers[originKey] = from
 	if group != "" {
 		headers[groupKey] = group
 	}
-	text, _ := json.Marshal(headers) // strings: it cannot fail
-	return string(text)
+	encoded, _ := json.Marshal(headers) // strings: it cannot fail
+	return string(encoded)
 }
 
-// storable returns text without what a jsonb string cannot hold.
-func storable(text string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+// encoding is that of a database, by the name that PostgreSQL has for it.
+type encoding string
+
+// plainASCII is what every encoding contains.
+const plainASCII encoding = "ASCII"
+
+// storable returns text without what a jsonb string cannot hold in this encoding, as far as
+// that is known: of another encoding than these it is found out by trying.
+func (e encoding) storable(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	last := utf8.MaxRune
+	switch e {
+	case "UTF8", "SQL_ASCII", "":
+		return strings.ReplaceAll(text, "\x00", "\uFFFD")
+	case "LATIN1":
+		last = 0xFF
+	case plainASCII:
+		last = 0x7F
+	}
+	return strings.Map(func(r rune) rune {
+		if r == 0 || r == utf8.RuneError || r > last {
+			return '?'
+		}
+		return r
+	}, text)
 }

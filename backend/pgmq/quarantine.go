@@ -74,9 +74,9 @@ func (s *store) beCareful(err error, limit int) {
 }
 
 // claimOne claims one message, and quarantines it if it cannot be read.
-func (s *store) claimOne(ctx context.Context, settle []subscription.Settlement, lease time.Duration) (claim subscription.Claim, settled ids, err error) {
+func (s *store) claimOne(ctx context.Context, settle []subscription.Settlement, lease time.Duration) (claim subscription.Claim, settled *settling, err error) {
 	batch := newTransaction()
-	settled = s.settle(ctx, batch, settle)
+	settled = s.settle(batch, settle)
 	var leased []subscription.Token
 	batch.Queue(s.sql().lease, 1, lease.Microseconds()).Query(func(rows pgx.Rows) error {
 		var r row
@@ -120,12 +120,12 @@ func (s *store) read(ctx context.Context, token subscription.Token) (leases []su
 }
 
 // headers returns what the message is marked with.
-func (u unread) headers() *string {
+func (u unread) headers(text encoding) *string {
 	if u.doubtful {
 		return nil
 	}
 	reason, _ := json.Marshal(map[string]string{ // strings: it cannot fail
-		backend.DeadLetterReason: storable(u.cause.Error()),
+		backend.DeadLetterReason: text.storable(u.cause.Error()),
 		backend.DeadLetterAt:     time.Now().UTC().Format(time.RFC3339),
 	})
 	headers := string(reason)
@@ -154,7 +154,7 @@ func (s *store) putAside(ctx context.Context, message unread) (archived bool, er
 	var one tokens
 	one.add(message.token)
 	batch := newTransaction()
-	batch.Queue(s.sql().nack, one.ids, one.numbers, one.times, []int64{message.aside().Microseconds()}, []*string{message.headers()}, []int32{0})
+	batch.Queue(s.sql().nack, one.ids, one.numbers, one.times, []int64{message.aside().Microseconds()}, []*string{message.headers(s.encoding)}, []int32{0})
 	if !message.doubtful {
 		archive, unusable := archiving(ctx, s.pool, s.queue, *s.sql())
 		if archived = unusable == nil; archived {

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -25,8 +26,9 @@ type store struct {
 	hints    *hints
 	describe func(ctx context.Context) (*statements, error) // as the queue is now
 	group    string
-	open     func(ctx context.Context, topic string) (table string, err error) // of dead letters
-	limit    int                                                               // of the size of a message
+	open     letterTables
+	limit    int // of the size of a message
+	encoding encoding
 	logger   *slog.Logger
 
 	// Of the one goroutine that claims:
@@ -86,6 +88,9 @@ func (s *store) Claim(ctx context.Context, settle []subscription.Settlement, lim
 // dropped returns err as an [*Error], which may be logged, or the reason for it if that is
 // that there is no queue.
 func (s *store) dropped(ctx context.Context, err error) error {
+	if _, refused := errors.AsType[*subscription.Refusal](err); refused {
+		return err
+	}
 	if s.isDropped(ctx, err) {
 		s.stale = true
 		return queueDropped(s.queue)
@@ -113,20 +118,23 @@ func (s *store) lookAndClaim(ctx context.Context, settle []subscription.Settleme
 		}
 	}
 	claim, settled, err := s.claim(ctx, settle, limit, lease)
+	if err != nil && !s.isDropped(ctx, err) {
+		err = cmp.Or(settled.refusal(s.topic, err), err)
+	}
 	if err != nil {
 		return subscription.Claim{}, err
 	}
 	s.hinted, s.quiet = false, len(claim.Leases) == 0 && claim.Next != 0
-	claim.Missed = s.missed(ctx, tokensOf(settle), settled)
+	claim.Missed = s.missed(ctx, tokensOf(settle), settled.found)
 	return claim, nil
 }
 
-func (s *store) claim(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled ids, err error) {
+func (s *store) claim(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settling, err error) {
 	if s.careful > 0 {
 		return s.claimOne(ctx, settle, lease)
 	}
 	batch := newTransaction()
-	settled = s.settle(ctx, batch, settle)
+	settled = s.settle(batch, settle)
 	var tooLarge []unread
 	batch.Queue(s.sql().claim, limit, lease.Microseconds(), s.limit).Query(func(rows pgx.Rows) (err error) {
 		claim.Leases, tooLarge, err = s.leases(rows)
@@ -215,52 +223,42 @@ func (s *store) leases(rows pgx.Rows, also ...any) (leases []subscription.Lease,
 // Settle implements [subscription.Store]. The messages of a queue that was dropped
 // are gone.
 func (s *store) Settle(ctx context.Context, settle []subscription.Settlement) (subscription.Missed, error) {
+	if len(settle) > 0 && settle[0].Action == subscription.DeadLetter {
+		return s.bury(ctx, settle)
+	}
 	batch := newTransaction()
-	settled := s.settle(ctx, batch, settle)
+	settling := s.settle(batch, settle)
 	err := batch.run(ctx, s.pool)
 	if s.isDropped(ctx, err) {
 		return subscription.Missed{Gone: tokensOf(settle)}, nil
 	}
 	if err != nil {
-		return subscription.Missed{}, classify("settle", s.topic, err)
+		return subscription.Missed{}, cmp.Or(settling.refusal(s.topic, err), classify("settle", s.topic, err))
 	}
-	return s.missed(ctx, tokensOf(settle), settled), nil
+	return s.missed(ctx, tokensOf(settle), settling.found), nil
 }
 
-// settle adds the statements for settlements to batch, and returns where the ids
-// will be of the messages that they found.
-func (s *store) settle(ctx context.Context, batch *transaction, settle []subscription.Settlement) ids {
-	settled := make(ids, len(settle))
+// settle adds the statements for settlements to batch.
+func (s *store) settle(batch *transaction, settle []subscription.Settlement) *settling {
+	sql := s.sql()
+	settling := &settling{found: make(ids, len(settle)), archives: sql.removeHeld == ""}
 	var acks tokens
 	var nacks nacks
-	letters := map[string]*letters{} // by table
 	for _, settlement := range settle {
-		switch settlement.Action {
-		case subscription.Ack:
+		if settlement.Action == subscription.Ack {
 			acks.add(settlement.Token)
-		case subscription.DeadLetter:
-			table, err := s.open(ctx, settlement.Verdict.Letter.Topic)
-			if err != nil {
-				s.logger.Error("ezq: a dead letter cannot be moved; its message will be delivered again",
-					"queue", s.queue, "id", settlement.UUID, "error", err)
-				nacks.add(settlement)
-				continue
-			}
-			addLetter(letters, table, s.queue, s.group, settlement)
-		default:
-			nacks.add(settlement)
+			settling.acks = append(settling.acks, settlement.Token)
+		} else {
+			nacks.add(settlement, s.encoding)
 		}
 	}
 	if len(acks.ids) > 0 {
-		batch.Queue(s.sql().ack, acks.ids, acks.numbers, acks.times).Query(settled.collect)
+		batch.Queue(sql.ack, acks.ids, acks.numbers, acks.times).Query(settling.collect(&settling.acking))
 	}
 	if len(nacks.ids) > 0 {
-		batch.Queue(s.sql().nack, nacks.ids, nacks.numbers, nacks.times, nacks.delays, nacks.headers, nacks.uncounts).Query(settled.collect)
+		batch.Queue(sql.nack, nacks.ids, nacks.numbers, nacks.times, nacks.delays, nacks.headers, nacks.uncounts).Query(settling.collect(&settling.nacking))
 	}
-	for table, l := range letters {
-		batch.Queue(s.sql().deadLetter(table), l.ids, l.numbers, l.times, l.headers).Query(settled.collect)
-	}
-	return settled
+	return settling
 }
 
 // missed returns the tokens of all that were not found, and why they were not. It has to

@@ -152,7 +152,7 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string) (*store, error)
 	}
 	opened := &store{
 		topic: topic, queue: queue, group: s.config.Group, pool: pool, claims: s.claims, holds: s.holds,
-		hints: s.hints, open: s.letterTable, limit: s.config.MaxMessage, logger: s.logger,
+		hints: s.hints, open: s.letterTable, limit: s.config.MaxMessage, encoding: layout.Encoding, logger: s.logger,
 	}
 	opened.current.Store(sql)
 	opened.describe = func(ctx context.Context) (*statements, error) {
@@ -218,10 +218,8 @@ func (s *Subscriber) listen(queue string) {
 	}
 }
 
-// letterTable makes sure that dead letters can go to topic, and returns its table.
-// It looks each time: the statement that moves them settles other messages too,
-// and must not fail for a queue that has been dropped meanwhile.
-func (s *Subscriber) letterTable(ctx context.Context, topic string) (string, error) {
+// letterTable is [letterTables]. A queue that is known is not looked at.
+func (s *Subscriber) letterTable(ctx context.Context, topic string, look bool) (string, error) {
 	queue, err := queueName(topic)
 	if err != nil {
 		return "", err
@@ -229,6 +227,9 @@ func (s *Subscriber) letterTable(ctx context.Context, topic string) (string, err
 	pool, err := s.connect()
 	if err != nil {
 		return "", err
+	}
+	if !look && s.catalog.knows(queue) {
+		return tableName(queue), nil
 	}
 	layout, err := s.catalog.look(ctx, pool, queue, s.creator(pool))
 	if err != nil {

@@ -102,10 +102,13 @@ func (c *check) claim(t *rapid.T) {
 	name := anyTopic(t)
 	settlements, outcomes := c.settlements(t, name, 0)
 	limit := rapid.IntRange(1, 4).Draw(t, "limit")
-	claim, err := c.subject.Store(name).Claim(context.Background(), settlements, limit, hour)
+	letters, others := apart(settlements)
+	before := c.store(t, name, letters, subscription.Missed{})
+	claim, err := c.subject.Store(name).Claim(context.Background(), others, limit, hour)
 	if err != nil {
 		t.Fatalf("claim: %v", err)
 	}
+	claim.Missed.Lost, claim.Missed.Gone = append(claim.Missed.Lost, before.Lost...), append(claim.Missed.Gone, before.Gone...)
 	requireMissed(t, claim.Missed, outcomes)
 	c.requireClaimed(t, name, claim, limit)
 }
@@ -160,11 +163,33 @@ func (m *stored) differs(lease subscription.Lease) string {
 func (c *check) settle(t *rapid.T) {
 	name := anyTopic(t)
 	settlements, outcomes := c.settlements(t, name, 1)
-	missed, err := c.subject.Store(name).Settle(context.Background(), settlements)
+	letters, others := apart(settlements)
+	requireMissed(t, c.store(t, name, letters, c.store(t, name, others, subscription.Missed{})), outcomes)
+}
+
+// store settles, and returns what was missed, after what was before.
+func (c *check) store(t *rapid.T, name string, settle []subscription.Settlement, before subscription.Missed) subscription.Missed {
+	if len(settle) == 0 {
+		return before
+	}
+	missed, err := c.subject.Store(name).Settle(context.Background(), settle)
 	if err != nil {
 		t.Fatalf("settle: %v", err)
 	}
-	requireMissed(t, missed, outcomes)
+	missed.Lost, missed.Gone = append(missed.Lost, before.Lost...), append(missed.Gone, before.Gone...)
+	return missed
+}
+
+// apart returns the dead letters, which go to a store by themselves, and the others.
+func apart(settlements []subscription.Settlement) (letters, others []subscription.Settlement) {
+	for _, s := range settlements {
+		if s.Action == subscription.DeadLetter {
+			letters = append(letters, s)
+		} else {
+			others = append(others, s)
+		}
+	}
+	return letters, others
 }
 
 // settlements makes up settlements under leases of any age, and tells what should

@@ -3,6 +3,7 @@ package subscription_test
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,9 +31,10 @@ type fakeStore struct {
 	lastLease time.Time
 	changed   chan struct{} // closed, and replaced, when a message may have become visible
 	tokens    map[*message.Message]subscription.Token
-	receipt   any  // of every delivery; its token unless told
-	size      int  // of every message
-	keyed     bool // some messages have keys
+	receipt   any                                // of every delivery; its token unless told
+	size      int                                // of every message
+	keyed     bool                               // some messages have keys
+	odd       func(subscription.Settlement) bool // what it refuses; nil: nothing
 }
 
 // stored is one message, and the lease that it had last.
@@ -158,9 +160,12 @@ func (m *stored) token() subscription.Token {
 	return subscription.Token{ID: m.id, Number: m.number, At: m.leased}
 }
 
-func (s *fakeStore) claim(who string, settle []subscription.Settlement, limit int, d time.Duration) subscription.Claim {
+func (s *fakeStore) claim(who string, settle []subscription.Settlement, limit int, d time.Duration) (subscription.Claim, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.refuse(who, settle); err != nil {
+		return subscription.Claim{}, err
+	}
 	claim := subscription.Claim{Missed: s.settleAll(who, settle), Next: -1}
 	now := time.Now()
 	for _, m := range s.byVisibility() {
@@ -176,7 +181,7 @@ func (s *fakeStore) claim(who string, settle []subscription.Settlement, limit in
 	if left := s.byVisibility(); len(left) > 0 {
 		claim.Next = max(left[0].visible.Sub(now), 0)
 	}
-	return claim
+	return claim, nil
 }
 
 func (s *fakeStore) byVisibility() []*stored {
@@ -224,6 +229,30 @@ func (s *fakeStore) settle(who string, settle ...subscription.Settlement) subscr
 	return s.settleAll(who, settle)
 }
 
+func (s *fakeStore) settleOrRefuse(who string, settle []subscription.Settlement) (subscription.Missed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.refuse(who, settle); err != nil {
+		return subscription.Missed{}, err
+	}
+	return s.settleAll(who, settle), nil
+}
+
+var errOdd = errors.New("the store does not take this")
+
+// refuse returns why nothing of a batch is carried out.
+func (s *fakeStore) refuse(who string, settle []subscription.Settlement) error {
+	for _, outcome := range settle {
+		m := s.messages[outcome.ID]
+		if m == nil || m.token() != outcome.Token || m.isLocked(who) || s.odd == nil || !s.odd(outcome) {
+			continue
+		}
+		s.note(event{kind: settled, who: who, token: outcome.Token, action: outcome.Action, result: refused})
+		return &subscription.Refusal{Cause: errOdd}
+	}
+	return nil
+}
+
 func (s *fakeStore) settleAll(who string, settle []subscription.Settlement) (missed subscription.Missed) {
 	for _, outcome := range settle {
 		e := event{
@@ -257,7 +286,9 @@ func (s *fakeStore) apply(m *stored, outcome subscription.Settlement) {
 			s.change()
 		}
 	case subscription.Nack:
-		m.failures = outcome.Verdict.Failures
+		if !outcome.Bare {
+			m.failures = outcome.Verdict.Failures
+		}
 		s.expose(m, time.Now().Add(outcome.Verdict.Delay))
 	case subscription.Release:
 		m.number--
@@ -318,13 +349,14 @@ func (v *view) Changed() <-chan struct{} {
 
 // Claim implements [subscription.Store].
 func (v *view) Claim(ctx context.Context, settle []subscription.Settlement, limit int, d time.Duration) (claim subscription.Claim, err error) {
+	var refusal error
 	err = v.suffer(ctx, &call{method: claiming, settle: slices.Clone(settle), limit: limit}, func() {
 		if v.locked.Load() {
 			limit = 0
 		}
-		claim = v.claim(v.who, settle, limit, d)
+		claim, refusal = v.claim(v.who, settle, limit, d)
 	})
-	if err != nil {
+	if err = cmp.Or(err, refusal); err != nil {
 		return subscription.Claim{}, err
 	}
 	if v.polled {
@@ -335,10 +367,11 @@ func (v *view) Claim(ctx context.Context, settle []subscription.Settlement, limi
 
 // Settle implements [subscription.Store].
 func (v *view) Settle(ctx context.Context, settle []subscription.Settlement) (missed subscription.Missed, err error) {
+	var refusal error
 	err = v.suffer(ctx, &call{method: settling, settle: slices.Clone(settle)}, func() {
-		missed = v.settle(v.who, settle...)
+		missed, refusal = v.settleOrRefuse(v.who, settle)
 	})
-	return missed, err
+	return missed, cmp.Or(err, refusal)
 }
 
 // Extend implements [subscription.Store].

@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 )
@@ -78,8 +79,8 @@ func (s *subscription) obtain(limit int, hold bool) (Claim, error) {
 // storeLate stores what lost holds have left, except what the next claim carries: no
 // message may be claimed while its ack is under way, or it would be delivered again.
 func (s *subscription) storeLate() error {
-	for s.pending.ready() > settleBatch {
-		if err := s.storeNext(context.Background()); err != nil {
+	for s.pending.exceeds(settleBatch) {
+		if err := s.storeNext(context.Background(), s.pending); err != nil {
 			return err
 		}
 	}
@@ -92,12 +93,20 @@ func (s *subscription) claim(limit int) (Claim, error) {
 	batch := s.pending.take(settleBatch, s.leases.mistrusts()) // before it claims what a lost hold has left
 	sent := time.Now()
 	claim, err := s.store.Claim(ctx, batch, limit, s.config.Lease)
+	if why, ok := errors.AsType[*Refusal](err); ok {
+		s.refused(s.pending, batch, why)
+		if s.leases.mistrusts() {
+			return Claim{}, nil // those come first
+		}
+		batch = nil
+		claim, err = s.store.Claim(ctx, nil, limit, s.config.Lease)
+	}
 	s.config.Counters.claimed(len(claim.Leases), err)
 	if err != nil {
 		s.pending.restore(batch)
 		return Claim{}, err
 	}
-	s.stored(batch, claim.Missed)
+	s.stored(s.pending, batch, claim.Missed)
 	s.leases.came(claim.Leases)
 	s.leases.add(s.leases.lease(s.parent, claim.Leases, sent))
 	return claim, nil

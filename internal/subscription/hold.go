@@ -140,7 +140,7 @@ func (s *subscription) noteLate(h *hold, finished bool) {
 		case finished && o.of.fate == removed:
 		case finished || o.Action == Ack:
 			o.Token = o.of.Token
-			s.pending.add(o.Settlement)
+			s.lane(o.Settlement).add(o.Settlement)
 		default: // a nack of a message that is with others already
 			s.config.Counters.Unstored.Add(-1)
 		}

@@ -62,6 +62,7 @@ const (
 	fenced   result = "fenced" // the token was not the latest
 	gone     result = "gone"   // the message was not there
 	blocked  result = "busy"   // somebody had locked it
+	refused  result = "refused"
 )
 
 func (e event) String() string {

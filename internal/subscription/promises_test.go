@@ -89,7 +89,7 @@ func (s *story) add(e *event) {
 		s.calls = append(s.calls, *e)
 	case settled, extended:
 		s.calls = append(s.calls, *e)
-		if e.result == blocked {
+		if e.result == blocked || e.result == refused {
 			s.trouble[e.who] = append(s.trouble[e.who], *e)
 		}
 	case faulty:
@@ -121,7 +121,7 @@ func (d *delivery) add(e *event) {
 	case extended:
 		d.revived = d.revived || e.result == accepted && d.settled != nil
 	case settled:
-		d.told = d.told || e.result != blocked
+		d.told = d.told || e.result != blocked // nor can a store be told what it refuses
 		d.released = d.released || e.action == subscription.Release
 		if e.result == accepted {
 			d.settled = e
@@ -140,7 +140,7 @@ func (d *delivery) String() string {
 }
 
 // troubled is whether a call to the store failed while d was under way, or found its
-// message locked.
+// message locked, or was refused because of it.
 func (s *story) troubled(d *delivery, until time.Time) bool {
 	return s.disturbed(d, d.claimed.at, until)
 }

@@ -1,8 +1,11 @@
 package subscription
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -38,21 +41,30 @@ func (s *subscription) release(l *lease) {
 
 func (s *subscription) note(outcome Settlement) {
 	s.config.Counters.Unstored.Add(1)
-	s.pending.add(outcome)
+	s.lane(outcome).add(outcome)
 }
 
-// flush stores outcomes until ctx ends. They wait for each other for as long
+// lane returns where an outcome waits to be stored. Dead letters go to other queues, where
+// they may have to wait, and nothing else waits for them.
+func (s *subscription) lane(outcome Settlement) *pending {
+	if outcome.Action == DeadLetter {
+		return s.letters
+	}
+	return s.pending
+}
+
+// flush stores the outcomes of a lane until ctx ends. They wait for each other for as long
 // as Linger allows, and for as long as the previous batch takes.
-func (s *subscription) flush(ctx context.Context) {
+func (s *subscription) flush(ctx context.Context, lane *pending) {
 	failing := backoff{min: retryMin, max: retryMax}
 	for ctx.Err() == nil {
-		if pause(ctx, s.pending.untilAgain(), s.pending.added); ctx.Err() != nil {
+		if pause(ctx, lane.untilAgain(), lane.added); ctx.Err() != nil {
 			return
 		}
 		if s.config.Linger > 0 {
 			pause(ctx, s.config.Linger, nil)
 		}
-		err := s.storeBatch(context.Background()) // what has begun is finished
+		err := s.storeBatch(context.Background(), lane) // what has begun is finished
 		if err == nil {
 			failing.reset()
 			continue
@@ -68,186 +80,118 @@ func (s *subscription) flush(ctx context.Context) {
 func (s *subscription) flushAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
+	var letters sync.WaitGroup
+	letters.Go(func() { s.flushLane(ctx, s.letters) })
+	s.flushLane(ctx, s.pending)
+	letters.Wait()
+	s.flushLane(ctx, s.pending) // what has become of letters that were refused
+}
+
+func (s *subscription) flushLane(ctx context.Context, lane *pending) {
 	failing := backoff{min: retryMin, max: retryMax}
 	var err error
-	for left := s.pending.len(); left > 0; left = s.pending.len() {
+	for left := lane.len(); left > 0; left = lane.len() {
 		if ctx.Err() != nil {
 			s.config.Logger.Error("ezq: could not store which messages are done; they will be delivered again",
 				"topic", s.config.Topic, "messages", left, "error", err)
 			s.config.Counters.Unstored.Add(-int64(left))
+			lane.clear()
 			return
 		}
-		if err = s.storeBatch(ctx); err != nil {
+		if err = s.storeBatch(ctx, lane); err != nil {
 			pause(ctx, failing.next(), nil)
 		} else {
-			pause(ctx, max(s.pending.untilAgain(), 0), nil) // for what others have locked
+			pause(ctx, max(lane.untilAgain(), 0), nil) // for what others have locked
 		}
 	}
 }
 
 // storeBatch stores one batch of outcomes.
-func (s *subscription) storeBatch(ctx context.Context) error {
-	s.pending.begin()
-	defer s.pending.end()
-	return s.storeNext(ctx)
+func (s *subscription) storeBatch(ctx context.Context, lane *pending) error {
+	lane.begin()
+	defer lane.end()
+	return s.storeNext(ctx, lane)
 }
 
-// storeNext is storeBatch for whoever has begun.
-func (s *subscription) storeNext(ctx context.Context) error {
-	batch := s.pending.take(settleBatch, false)
+// storeNext is storeBatch for whoever has begun. Of what was refused it stores one part: the
+// others wait for no more than that.
+func (s *subscription) storeNext(ctx context.Context, lane *pending) error {
+	if err := s.send(ctx, lane, lane.take(settleBatch, false)); err != nil {
+		return err
+	}
+	return s.send(ctx, lane, lane.part())
+}
+
+func (s *subscription) send(ctx context.Context, lane *pending, batch []Settlement) error {
 	if len(batch) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.config.OperationTimeout)
 	defer cancel()
 	missed, err := s.store.Settle(ctx, batch)
+	if why, ok := errors.AsType[*Refusal](err); ok {
+		s.refused(lane, batch, why)
+		return nil
+	}
 	if err != nil {
-		s.pending.restore(batch)
+		lane.restore(batch)
 		return err
 	}
-	s.stored(batch, missed)
+	s.stored(lane, batch, missed)
 	return nil
 }
 
-func (s *subscription) stored(batch []Settlement, missed Missed) {
+func (s *subscription) stored(lane *pending, batch []Settlement, missed Missed) {
 	s.config.Counters.settled(batch, missed)
-	s.leases.stored(s.pending.postpone(batch, missed))
+	s.leases.stored(lane.postpone(batch, missed))
 	if lost := len(missed.Lost); lost > 0 {
 		s.config.Logger.Warn("ezq: messages were settled after their leases were lost; they are delivered again",
 			"topic", s.config.Topic, "messages", lost)
 	}
 }
 
-// pending is the outcomes that are not stored yet.
-type pending struct {
-	added chan struct{} // holds a token when there may be something to store
-	turn  chan struct{} // holds a token while nobody stores anything
-
-	mu    sync.Mutex
-	queue []Settlement
-	busy  []Settlement // of messages that others had locked
-	again time.Time    // when to try those again
-	tries backoff
-}
-
-// busyMin and busyMax bound the pause before an outcome is tried again whose message was
-// locked.
-const (
-	busyMin = 10 * time.Millisecond
-	busyMax = time.Second
-)
-
-func newPending() *pending {
-	p := &pending{added: make(chan struct{}, 1), turn: make(chan struct{}, 1), tries: backoff{min: busyMin, max: busyMax}}
-	p.end()
-	return p
-}
-
-// begin waits until nothing that was taken is under way, and keeps others from taking
-// anything until end. A claim that carries outcomes does without, unless a hold was lost.
-func (p *pending) begin() { <-p.turn }
-
-func (p *pending) end() { p.turn <- struct{}{} }
-
-func (p *pending) add(s Settlement) {
-	p.mu.Lock()
-	p.queue = append(p.queue, s)
-	p.mu.Unlock()
-	signal(p.added)
-}
-
-// take removes up to n outcomes, oldest first, and before them those that are to be tried
-// again now, or with early sooner than that.
-func (p *pending) take(n int, early bool) (batch []Settlement) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if early || p.isAgain() {
-		batch, p.busy = cut(p.busy, n)
-	}
-	var first []Settlement
-	first, p.queue = cut(p.queue, n-len(batch))
-	if len(p.queue) > 0 {
-		signal(p.added)
-	}
-	return append(batch, first...)
-}
-
-// cut moves up to n outcomes from the front of queue to a slice of their own.
-func cut(queue []Settlement, n int) (front, rest []Settlement) {
-	n = min(n, len(queue))
-	return slices.Clone(queue[:n]), append(queue[:0], queue[n:]...)
-}
-
-// postpone keeps those of batch that are to be tried again, for a moment, and returns the
-// others.
-func (p *pending) postpone(batch []Settlement, missed Missed) (done []Settlement) {
-	if len(missed.Busy) == 0 {
-		return batch
-	}
-	again := missed.again()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.busy) == 0 || p.isAgain() {
-		if time.Since(p.again) > busyMax {
-			p.tries.reset() // those of last time are stored
+// refused has a batch of which the store refuses something sent in parts, until it is
+// known what that is.
+func (s *subscription) refused(lane *pending, batch []Settlement, why *Refusal) {
+	switch {
+	case len(batch) == 1:
+		s.amend(batch[0], why)
+	case len(why.Of) == 0:
+		lane.apart(batch[:len(batch)/2], batch[len(batch)/2:])
+	default:
+		var others []Settlement
+		for _, outcome := range batch {
+			if slices.Contains(why.Of, outcome.Token) {
+				s.amend(outcome, why)
+			} else {
+				others = append(others, outcome)
+			}
 		}
-		p.again = time.Now().Add(p.tries.next())
+		lane.restore(others)
 	}
-	for _, outcome := range batch {
-		if again[outcome.Token] {
-			p.busy = append(p.busy, outcome)
-		} else {
-			done = append(done, outcome)
-		}
-	}
-	signal(p.added) // flush has to know when
-	return done
 }
 
-// untilAgain returns how long until there is something to try again, or -1 if there is not.
-func (p *pending) untilAgain() time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.busy) == 0 {
-		return -1
-	}
-	return max(time.Until(p.again), 0)
-}
-
-// isAgain reports whether there is something to try again now.
-func (p *pending) isAgain() bool { return len(p.busy) > 0 && !time.Now().Before(p.again) }
-
-// restore puts back what could not be stored.
-func (p *pending) restore(batch []Settlement) {
-	if len(batch) == 0 {
+// amend makes of an outcome that the store refuses what it may not refuse, or gives it up.
+func (s *subscription) amend(outcome Settlement, why *Refusal) {
+	log := s.config.Logger.With("topic", s.config.Topic, "id", cmp.Or(outcome.UUID, strconv.FormatInt(outcome.ID, 10)), "error", why.Cause)
+	switch {
+	case outcome.Action == DeadLetter && !outcome.Bare && len(why.Of) == 0:
+		outcome.Bare = true
+	case outcome.Action == DeadLetter:
+		log.Error("ezq: a dead letter cannot be moved; its message will be delivered again")
+		outcome.Action, outcome.Bare = Nack, false
+	case outcome.Action == Nack && !outcome.Bare:
+		log.Error("ezq: the failures of a message cannot be stored; it will be delivered again without them")
+		outcome.Bare = true
+	default:
+		log.Error("ezq: what became of a message cannot be stored; it will be delivered again")
+		s.config.Counters.Unstored.Add(-1)
+		s.leases.stored([]Settlement{outcome})
 		return
 	}
-	p.mu.Lock()
-	p.queue = append(batch, p.queue...)
-	p.mu.Unlock()
-	signal(p.added)
-}
-
-// len returns how many outcomes are not stored, and ready how many can be tried now.
-func (p *pending) len() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.queue) + len(p.busy)
-}
-
-func (p *pending) ready() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.isAgain() {
-		return len(p.queue) + len(p.busy)
+	if outcome.Bare {
+		s.lane(outcome).apart([]Settlement{outcome})
+		return
 	}
-	return len(p.queue)
-}
-
-// signal leaves a token in c, which has room for one.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	s.lane(outcome).add(outcome)
 }

@@ -76,11 +76,33 @@ func newWorld(t *testing.T, seed int) *world {
 		w.config.PollMin, w.config.PollMax = pollMin, pollMax
 	}
 	w.config.SyncAck = dice.IntN(4) == 0
+	if w.dice("odd").IntN(2) == 0 {
+		w.store.odd = w.isOdd
+	}
 	if dice := w.dice("hold"); dice.IntN(2) == 0 {
 		w.config.HoldFor = pick(dice, 50*time.Millisecond, longestHold)
 		w.brisk = dice.IntN(2) == 0
 	}
 	return w
+}
+
+// isOdd is whether the store refuses an outcome, until all is calm.
+func (w *world) isOdd(outcome subscription.Settlement) bool {
+	select {
+	case <-w.calm:
+		return false
+	default:
+	}
+	switch outcome.Action {
+	case subscription.Ack:
+		return outcome.ID%11 == 3
+	case subscription.Nack:
+		return outcome.ID%7 == 2 && (!outcome.Bare || outcome.ID%2 == 0)
+	case subscription.DeadLetter:
+		return outcome.ID%5 == 1 && (!outcome.Bare || outcome.ID%2 == 0)
+	default:
+		return outcome.ID%13 == 5
+	}
 }
 
 // dice returns the randomness for one purpose. It depends on the seed and on

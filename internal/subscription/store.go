@@ -12,13 +12,15 @@ import (
 // Store keeps the messages of one topic and leases them. Its methods may be
 // called concurrently. None of them may block beyond the end of its context.
 type Store interface {
-	// Claim carries out settle as Settle does, and then leases up to limit
-	// visible messages. If it returns an error, any part of it may have happened.
+	// Claim carries out settle, of which none is a DeadLetter, as Settle does, and then
+	// leases up to limit visible messages. If it returns an error, any part of it may have happened.
 	Claim(ctx context.Context, settle []Settlement, limit int, lease time.Duration) (Claim, error)
 
 	// Settle carries out each settlement whose token is still the latest of its
 	// message, and returns the others. It waits for no message that others have locked.
 	// Repeating a settlement is harmless, and the way to find out whether it was stored.
+	// DeadLetters come without others, and for one topic. An error is a [*Refusal] if it is
+	// the fault of what was to be stored.
 	Settle(ctx context.Context, settle []Settlement) (Missed, error)
 
 	// Extend renews the leases of tokens to end after lease from now, and returns
@@ -100,6 +102,17 @@ func (m Missed) again() map[Token]bool {
 	return again
 }
 
+// Refusal is why a store has carried out nothing of a batch: it refuses some of it for
+// what that is, and not for a state that passes. Sent again as it is, it would be refused
+// again.
+type Refusal struct {
+	Cause error
+	Of    []Token // what is refused, if the store knows; at least one of the batch if not
+}
+
+func (r *Refusal) Error() string { return r.Cause.Error() }
+func (r *Refusal) Unwrap() error { return r.Cause }
+
 // Action is what becomes of a message.
 type Action uint8
 
@@ -126,6 +139,10 @@ const (
 type Settlement struct {
 	Token
 	Action  Action
-	UUID    string          // of a DeadLetter
+	UUID    string          // of a Nack or a DeadLetter
 	Verdict backend.Verdict // of a Nack or a DeadLetter
+
+	// Bare is for what was refused before: a Nack records no failures, and what a
+	// DeadLetter says of its reason is ASCII.
+	Bare bool
 }

@@ -19,7 +19,8 @@ type subscription struct {
 	out    chan *message.Message
 
 	leases    *leases
-	pending   *pending
+	pending   *pending // outcomes but dead letters
+	letters   *pending // dead letters
 	outage    *outage
 	watchers  sync.WaitGroup // one for each message handed over, or more
 	watched   chan *lease    // to watchers that have nothing to do
@@ -44,6 +45,7 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 		out:       make(chan *message.Message),
 		leases:    newLeases(config),
 		pending:   newPending(),
+		letters:   newPending(),
 		outage:    newOutage(config, backend.ConsumerFrom(ctx).Health),
 		watched:   make(chan *lease),
 		abandoned: make(chan struct{}),
@@ -83,7 +85,8 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 
 	var keepers sync.WaitGroup
 	keepers.Go(func() { s.renew(keeping) })
-	keepers.Go(func() { s.flush(keeping) })
+	keepers.Go(func() { s.flush(keeping, s.pending) })
+	keepers.Go(func() { s.flush(keeping, s.letters) })
 	fetched := make(chan struct{})
 	go func() {
 		defer close(fetched)

@@ -1,0 +1,70 @@
+package pgmq
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// letterTables returns the table that dead letters for topic go to, after a look at it if
+// asked to look, or if it was not known.
+type letterTables func(ctx context.Context, topic string, look bool) (table string, err error)
+
+// letterWait is how long dead letters wait for a lock on their queue, as while an index is
+// built there, before those for other topics go first.
+const letterWait = "1s"
+
+// bury moves messages to another queue, in a transaction of their own. It takes one round
+// trip: only if that fails, it looks whether the queue is there, and can be filled.
+func (s *store) bury(ctx context.Context, settle []subscription.Settlement) (subscription.Missed, error) {
+	topic := settle[0].Verdict.Letter.Topic
+	var failed error
+	for _, look := range [...]bool{false, true} {
+		table, err := s.open(ctx, topic, look)
+		if err != nil {
+			return subscription.Missed{}, notOpen(err, tokensOf(settle))
+		}
+		found, err := s.move(ctx, table, settle)
+		switch {
+		case err == nil:
+			return s.missed(ctx, tokensOf(settle), found), nil
+		case isCode(err, "55P03"): // lock_not_available
+			return subscription.Missed{Busy: tokensOf(settle)}, nil
+		case s.isDropped(ctx, err):
+			return subscription.Missed{Gone: tokensOf(settle)}, nil
+		case !isRefused(err):
+			return subscription.Missed{}, classify("dead-letter", topic, err)
+		}
+		if failed = classify("dead-letter", topic, err); !isOfTheTable(err) {
+			break
+		}
+	}
+	return subscription.Missed{}, &subscription.Refusal{Cause: failed}
+}
+
+func (s *store) move(ctx context.Context, table string, settle []subscription.Settlement) (ids, error) {
+	var l letters
+	for _, settlement := range settle {
+		l.add(settlement, s.queue, s.group, s.encoding)
+	}
+	found := make(ids, len(settle))
+	batch := newTransaction()
+	batch.Queue("set local lock_timeout = '" + letterWait + "'")
+	batch.Queue(s.sql().deadLetter(table), l.ids, l.numbers, l.times, l.headers).Query(found.collect)
+	return found, batch.run(ctx, s.pool)
+}
+
+// notOpen returns err, which says that dead letters have no queue, as the refusal of all, if
+// trying again does not help.
+func notOpen(err error, letters []subscription.Token) error {
+	var refused bool
+	if known, ok := errors.AsType[*Error](err); ok {
+		refused = known.Kind != nil && !errors.Is(known.Kind, ErrUnreachable)
+	}
+	if refused || isRefused(err) || errors.Is(err, backend.ErrClosed) {
+		return &subscription.Refusal{Cause: err, Of: letters}
+	}
+	return err
+}

@@ -1,0 +1,179 @@
+package pgmq_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// What PostgreSQL refuses to store of one message keeps nothing of the others waiting.
+func TestAnOutcomeThatTheDatabaseRefusesStopsNoOther(t *testing.T) {
+	t.Parallel()
+	const (
+		raising = `create function refuse() returns trigger language plpgsql as $$ begin raise 'not today'; end $$; `
+		later   = "select count(*) from pgmq.q_t where vt > now() + interval '50 minutes'"
+	)
+	later1 := backend.Redelivery{Delay: time.Hour}
+	letter := func(reason string) func(*message.Message) {
+		return func(msg *message.Message) {
+			backend.DeadLetter(msg, backend.Letter{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterReason: reason}})
+		}
+	}
+	for name, test := range map[string]struct {
+		database string // how it is created
+		config   pgmq.SubscriberConfig
+		sql      string // what the owner of the database does
+		settle   func(*message.Message)
+		then     string // what holds when it is settled
+	}{
+		"a dead letter, because of a trigger": {
+			sql:    raising + "create trigger refuse before insert on pgmq.q_dead for each row execute function refuse()",
+			settle: letter("no"), then: later,
+		},
+		"a dead letter, because of a CHECK": {
+			sql:    "alter table pgmq.q_dead add check (headers->>'reason_poisoned' <> 'no')",
+			settle: letter("no"), then: later,
+		},
+		"a dead letter, because its queue was replaced by something else": {
+			sql:    "drop table pgmq.q_dead; create table pgmq.q_dead (a int)",
+			settle: letter("no"), then: later,
+		},
+		"a dead letter, whose reason LATIN1 does not have": {
+			database: latin1, settle: letter("5 €, né\x00"),
+			then: "select count(*) from pgmq.q_dead where headers->>'reason_poisoned' = '5 ?, n\u00e9?'",
+		},
+		"a dead letter, whose reason LATIN2 does not have": {
+			database: "encoding 'LATIN2' locale 'C' template template0", settle: letter("5 €"),
+			then: "select count(*) from pgmq.q_dead where headers->>'reason_poisoned' = '5 ?'",
+		},
+		"a nack, because of a CHECK": {
+			sql:    "alter table pgmq.q_t add check (headers->'ezq_done' is null)",
+			settle: func(msg *message.Message) { backend.Nack(msg, later1) }, then: later,
+		},
+		"a nack, because of a NUL": {
+			settle: func(msg *message.Message) {
+				backend.Nack(msg, backend.Redelivery{Delay: time.Hour, Done: []string{"a\x00b"}})
+			},
+			then: later,
+		},
+		"an ack, because of a trigger": {
+			sql:    raising + "create trigger refuse before delete on pgmq.q_t for each row when (old.message->>'odd' is not null) execute function refuse()",
+			settle: func(msg *message.Message) { msg.Ack() },
+			then:   "select count(*) from pgmq.q_t where message->>'odd' is not null",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database := pgtest.Database(t, test.database)
+			pool := pgtest.Pool(t, speaking(t, database, "UTF8"))
+			test.config.MaxInFlight, test.config.NackDelay = 100, time.Hour
+			queue := openAt(t, database, pgmq.Config{Subscriber: test.config})
+			require.NoError(t, queue.SubscribeInitialize("dead"))
+			messages := subscribe(t, queue)
+			execute(t, pool, cmpString(test.sql, "select 1"))
+			all := []*message.Message{message.NewMessage("odd", []byte(`{"odd":1}`))}
+			all[0].Metadata.Set("content-type", "application/json")
+			for i := range 20 {
+				all = append(all, message.NewMessage(fmt.Sprint(i), []byte("{}")))
+			}
+			require.NoError(t, queue.Publish("t", all...))
+			for range all {
+				msg := receive(t, messages)
+				switch {
+				case msg.UUID == "odd":
+					test.settle(msg)
+				case len(msg.UUID) == 1:
+					backend.Nack(msg, later1)
+				default:
+					msg.Ack()
+				}
+			}
+			pgtest.Eventually(t, patience, "all that is not refused is stored", func() bool {
+				return get[int](t, pool, "select count(*) from pgmq.q_t where not (message->>'odd' is not null) and vt > now() + interval '50 minutes'") == 10 &&
+					get[int](t, pool, "select count(*) from pgmq.q_t where not (message->>'odd' is not null)") == 10
+			})
+			pgtest.Eventually(t, patience, "so is what can be of the other", func() bool {
+				return get[int](t, pool, test.then) >= 1 && queue.Stats()["t"].Unstored == 0
+			})
+		})
+	}
+}
+
+func cmpString(text, otherwise string) string {
+	if strings.TrimSpace(text) == "" {
+		return otherwise
+	}
+	return text
+}
+
+func TestAnArchiveThatWasDroppedStopsNoNack(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, SyncAck: true, MaxInFlight: 10}})
+	messages := subscribe(t, queue)
+	publish(t, queue, "a", "b", "c", "d")
+	execute(t, pool, "drop table pgmq.a_t")
+	for range 2 {
+		receive(t, messages).Ack()
+		backend.Nack(receive(t, messages), backend.Redelivery{Delay: time.Hour})
+	}
+	requireCount(t, pool, "pgmq.q_t where vt > now() + interval '50 minutes'", 2)
+	pgtest.Eventually(t, patience, "slots are free again", func() bool { return queue.Stats()["t"].InFlight == 0 })
+	execute(t, pool, "select pgmq.create('t')")
+	publish(t, queue, "e")
+	receive(t, messages).Ack()
+	requireCount(t, pool, "pgmq.a_t", 1)
+}
+
+// What a dead letter needs to know about its queue, it knows already.
+func TestDeadLettersTakeOneRoundTripForMany(t *testing.T) {
+	t.Parallel()
+	direct := pgtest.Database(t)
+	pool := pgtest.Pool(t, direct)
+	proxy, far := throughProxy(t, direct)
+	queue := openAt(t, far, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 100, NoHold: true}})
+	messages := subscribe(t, queue)
+	var all []*message.Message
+	for i := range 100 {
+		all = append(all, message.NewMessage(fmt.Sprint(i), nil))
+	}
+	require.NoError(t, queue.Publish("t", all...))
+	all = all[:0]
+	for range 100 {
+		all = append(all, receive(t, messages))
+	}
+	proxy.Latency(150 * time.Millisecond)
+	for _, msg := range all {
+		require.True(t, backend.DeadLetter(msg, backend.Letter{Topic: "dead"}))
+	}
+	requireCount(t, pool, "pgmq.q_t", 0)
+	require.Equal(t, 100, get[int](t, pool, "select count(*) from pgmq.q_dead"))
+}
+
+func TestADeadLetterQueueThatIsIndexedDelaysOnlyItsLetters(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	require.NoError(t, queue.SubscribeInitialize("dead"))
+	messages := subscribe(t, queue)
+	publish(t, queue, "a", "b", "c")
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	_, err = tx.Exec(t.Context(), "lock table pgmq.q_dead in share mode") // as CREATE INDEX does
+	require.NoError(t, err)
+	require.True(t, backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "dead"}))
+	require.True(t, backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "other"}))
+	receive(t, messages).Ack()
+	requireCount(t, pool, "pgmq.q_t", 1)
+	require.NoError(t, tx.Rollback(t.Context()))
+	requireCount(t, pool, "pgmq.q_t", 0)
+	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_dead"))
+	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_other"))
+}
