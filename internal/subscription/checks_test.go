@@ -178,3 +178,36 @@ func (s *story) undead() (found []string) {
 func (s *story) uncounted() []string {
 	return s.which(func(d *delivery) bool { return d.token.Number > 0 && d.onlyHeld(d.handed.at) })
 }
+
+// uncountedAgain finds what was in a hold that was lost, and is handed over before it is leased.
+func (s *story) uncountedAgain() (found []string) {
+	s.pairs(func(first, second *delivery, _ bool) {
+		if first.onlyHeld(first.handed.at) && second.onlyHeld(second.handed.at) {
+			found = append(found, fmt.Sprintf("%v after %v", second, first))
+		}
+	})
+	return found
+}
+
+// overtaken finds what was handed over after what its subscription had fetched later.
+func (s *story) overtaken() (found []string) {
+	if s.waits {
+		return nil // handlers begin in any order
+	}
+	at := map[*event]int{}
+	for i, d := range s.deliveries {
+		if d.handed != nil {
+			at[d.handed] = i
+		}
+	}
+	latest := map[string]int{}
+	for _, e := range s.handed {
+		if i, ok := at[e]; ok {
+			if i < latest[e.who] {
+				found = append(found, s.deliveries[i].String())
+			}
+			latest[e.who] = max(latest[e.who], i)
+		}
+	}
+	return found
+}

@@ -27,6 +27,8 @@ func promises() map[string]func(*story) []string {
 		"what nobody has begun is given back at the end":    (*story).kept,
 		"a subscription that has ended leaves the store be": (*story).undead,
 		"what was delivered before is counted first":        (*story).uncounted,
+		"a message is delivered uncounted once":             (*story).uncountedAgain,
+		"what is fetched is handed over in that order":      (*story).overtaken,
 	}
 }
 
@@ -39,7 +41,8 @@ type story struct {
 	trouble      map[string][]event   // the faults of each subscription, also those of a single message
 	abandons     map[string]time.Time // when it need not wait for answers any more
 	closed       map[string]time.Time
-	calls        []event // that the store has carried out
+	calls        []event  // that the store has carried out
+	handed       []*event // in their order
 }
 
 // delivery is what happened under one token. What did not happen is nil.
@@ -87,6 +90,8 @@ func (s *story) add(e *event) {
 		s.byToken[e.token] = d
 		s.deliveries = append(s.deliveries, d)
 		s.calls = append(s.calls, *e)
+	case handed:
+		s.handed = append(s.handed, e)
 	case settled, extended:
 		s.calls = append(s.calls, *e)
 		if e.result == blocked || e.result == refused {
