@@ -126,7 +126,7 @@ func (o *QueueOptions) check() error {
 func (q *Queue) create(ctx context.Context, queue string, options QueueOptions) error {
 	switch options.Kind {
 	case Plain:
-		_, err := createThrough(q.pool)(ctx, queue)
+		_, err := createThrough(q.pool)(ctx, queue, simply(queue))
 		return err
 	case Unlogged:
 		_, err := q.pool.Exec(ctx, "select pgmq.create_unlogged($1::text)", pgx.QueryExecModeCacheDescribe, queue)
@@ -183,8 +183,8 @@ func (q *Queue) kindOf(ctx context.Context, queue string) (QueueKind, error) {
 // It reports whether there was one.
 //
 // Subscriptions to it go on, log that the queue is gone, and continue if it comes
-// back; a publish creates it anew, unless NoCreate is set. A group whose queue is
-// dropped gets no copies any more, until it subscribes again.
+// back; a publish creates it anew, unless NoCreate is set, or the topic has groups. A
+// group whose queue is dropped gets no copies any more, until it subscribes again.
 //
 // The role must own the queue and may DELETE from pgmq.meta. Transactions that
 // have used the queue are waited for up to 5 seconds, because everybody else who

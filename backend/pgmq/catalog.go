@@ -66,14 +66,39 @@ func (c *catalog) look(ctx context.Context, db DB, queue string, create creator)
 		if create == nil {
 			return found, queueNotFound(queue)
 		}
-		if found, err = create(ctx, queue); err != nil {
+		if found, err = create(ctx, queue, simply(queue)); err != nil {
 			return layout{}, err
 		}
 	}
+	c.remember(queue)
+	return found, nil
+}
+
+// createOwn creates a topic's own queue, as far as it has no groups; else it returns
+// errHasGroups. grouping says that there can be any.
+func (c *catalog) createOwn(ctx context.Context, topic, own string, create creator, grouping bool) (layout, error) {
+	if create == nil {
+		return layout{}, queueNotFound(own)
+	}
+	creation := simply(own)
+	if grouping {
+		creation = unlessGrouped(topic, own)
+	}
+	found, err := create(ctx, own, creation)
+	if grouping && errors.Is(err, ErrQueueNotFound) {
+		return layout{}, errHasGroups
+	}
+	if err != nil {
+		return layout{}, err
+	}
+	c.remember(own)
+	return found, nil
+}
+
+func (c *catalog) remember(queue string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	remember(c.known, queue, struct{}{})
-	return found, nil
 }
 
 // forget is for a queue that turned out to be gone.
@@ -125,7 +150,7 @@ select to_regprocedure('pgmq.create(text)') is not null,
 	coalesce(has_table_privilege(to_regclass($1), 'select')
 		and has_table_privilege(to_regclass($1), 'update')
 		and has_table_privilege(to_regclass($1), 'delete'), false),
-	coalesce(has_table_privilege(to_regclass($1), 'insert'), false),
+	coalesce(has_any_column_privilege(to_regclass($1), 'insert'), false),
 	to_regclass('pgmq.topic_bindings') is not null,
 	current_setting('transaction_read_only')::boolean,
 	pg_backend_pid()`
@@ -181,15 +206,25 @@ func (l layout) isQueue() bool {
 		l.has("enqueued_at timestamp with time zone") && l.has("vt timestamp with time zone")
 }
 
+// creation is the statement that creates a queue, and its parameters.
+type creation struct {
+	sql  string
+	args []any
+}
+
+func simply(queue string) creation {
+	return creation{"select pgmq.create($1::text)", []any{pgx.QueryExecModeCacheDescribe, queue}}
+}
+
 // creator creates a queue and returns what it looks like.
-type creator func(ctx context.Context, queue string) (layout, error)
+type creator func(ctx context.Context, queue string, creation creation) (layout, error)
 
 // createThrough creates queues through db. Two that create the same queue at once
 // can get in each other's way (before PGMQ 1.6, which takes a lock); what counts
 // is that the queue is there afterwards.
 func createThrough(db DB) creator {
-	return func(ctx context.Context, queue string) (layout, error) {
-		_, failed := db.Exec(ctx, "select pgmq.create($1::text)", pgx.QueryExecModeCacheDescribe, queue)
+	return func(ctx context.Context, queue string, creation creation) (layout, error) {
+		_, failed := db.Exec(ctx, creation.sql, creation.args...)
 		if failed != nil && !isCode(failed, "23505", "42P07", "40P01", "XX000") {
 			return layout{}, failed
 		}
@@ -208,13 +243,13 @@ func createThrough(db DB) creator {
 // transaction. The queue is there whatever becomes of the transaction, and a pool
 // whose connections are all in transactions is not waited for.
 func createBeside(pool *pgxpool.Pool) creator {
-	return func(ctx context.Context, queue string) (layout, error) {
+	return func(ctx context.Context, queue string, creation creation) (layout, error) {
 		conn, err := connect(ctx, pool.Config())
 		if err != nil {
 			return layout{}, err
 		}
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-		return createThrough(conn)(ctx, queue)
+		return createThrough(conn)(ctx, queue, creation)
 	}
 }
 

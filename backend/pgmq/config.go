@@ -25,11 +25,14 @@ type PublisherConfig struct {
 	MaxPayload int
 
 	// NoCreate refuses to publish to a topic that does not exist, with
-	// [ErrQueueNotFound], instead of creating its queue.
+	// [ErrQueueNotFound], instead of creating its queue. A topic that has groups
+	// needs no queue of its own; one to which others have bound a queue does.
 	NoCreate bool
 
 	// NoNotify publishes without NOTIFY. Consumers in other processes then notice
-	// new messages by looking, at their PollInterval at the latest.
+	// new messages by looking, at their PollInterval at the latest. It is needed where
+	// a transaction that is published in is prepared for a two-phase commit: PREPARE
+	// TRANSACTION fails after a NOTIFY, which not every publish sends.
 	NoNotify bool
 }
 
@@ -42,8 +45,19 @@ type SubscriberConfig struct {
 	// queue of its own, bound to the topic as pgmq.bind_topic does, which needs
 	// PGMQ 1.11. Defaults to no group: the consumers of the topic's own queue.
 	//
-	// A topic that has groups does not fill its own queue, unless that existed
-	// before the first group or has been subscribed to: then it counts as a group.
+	// The consumers of a topic should all have groups, or none. What mixes them loses
+	// nothing silently:
+	//
+	//   - A topic's own queue, once it exists, gets every message of the topic. A group
+	//     that comes later gets what is published from then on, and its first Subscribe
+	//     logs how many messages wait in the own queue, which do not come to the group.
+	//   - A topic whose groups were there first has no queue of its own, and a consumer
+	//     without a Group is refused with [ErrGroupRequired]. To have both, declare
+	//     that: SubscribeInitialize of a subscriber without a Group creates the queue,
+	//     which gets what is published from then on.
+	//
+	// A binding that others make (pgmq.bind_topic) copies messages to another queue. It
+	// is no group, and takes nothing away from the consumers of the topic.
 	Group string
 
 	// Lease is how long a message stays with a consumer that is not heard of any

@@ -29,6 +29,10 @@ var (
 	// ErrQueueNotFound: the topic's queue has not been created, or was dropped.
 	ErrQueueNotFound = errors.New("pgmq: queue does not exist")
 
+	// ErrGroupRequired: the topic has groups and no queue of its own, and the consumer
+	// has no group. See SubscriberConfig.Group.
+	ErrGroupRequired = errors.New("pgmq: the consumers of this topic have groups")
+
 	// ErrNotAQueue: in place of the topic's queue there is something else.
 	ErrNotAQueue = errors.New("pgmq: table is not a queue of PGMQ")
 

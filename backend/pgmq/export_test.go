@@ -16,8 +16,11 @@ func (q *Queue) LookOnce() {
 
 // Store is what a subscription to topic uses.
 func (q *Queue) Store(ctx context.Context, topic string) (subscription.Store, error) {
-	return q.subscriber.open(ctx, topic)
+	return q.subscriber.open(ctx, topic, false)
 }
 
 // HoldFor makes the subscriptions of q hold messages for so long.
 func (q *Queue) HoldFor(d time.Duration) { q.subscriber.holdFor = d }
+
+// GroupQueueName is the name of the queue of a group.
+func GroupQueueName(topic, group string) (string, error) { return groupQueue(topic, group) }

@@ -42,42 +42,83 @@ func routingKey(topic string) string {
 	return queue
 }
 
-// bind makes sure that queue gets a copy of every message of topic.
-//
-// If the topic's own queue exists, it is bound too: there may be consumers of it,
-// and they would get nothing any more.
-func bind(ctx context.Context, db DB, topic, queue string) error {
-	bound, err := bindings(ctx, db, topic)
-	if err != nil {
-		return err
-	}
-	own, err := queueName(topic)
-	if err != nil {
-		return err
-	}
-	for _, q := range []string{queue, own} {
-		if slices.Contains(bound.Queues, q) {
-			continue
-		}
-		_, err := db.Exec(ctx, "select pgmq.bind_topic($1, queue_name) from pgmq.meta where queue_name = $2::text",
-			pgx.QueryExecModeCacheDescribe, routingKey(topic), q)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// groupNames returns a regular expression for the names that groupQueue gives.
+func groupNames(topic string) string {
+	return "^" + strings.TrimSuffix(readable(topic+" g"), "g") + "[a-z0-9_]*" + hashMark + "[0-9a-f]{" + fmt.Sprint(hashDigits) + "}$"
 }
 
-// join is bind for a consumer without a group, of a topic that may have groups.
-func join(ctx context.Context, db DB, topic, queue string) error {
+// Whether a topic has groups, and whether it has a queue of its own, changes under a
+// lock, so that neither is decided upon what the other was. Nothing else waits for it.
+// It is several statements in one transaction; the second sees what was committed
+// before it had the lock.
+const lockTopicSQL = "select pg_advisory_xact_lock(hashtextextended('ezq ' || $3::text, 0));\n"
+
+const createUnlessGroupedSQL = lockTopicSQL + `select pgmq.create($3::text) where not exists (
+	select from pgmq.topic_bindings where ` + isGroupSQL + ` and to_regclass(format('pgmq.%I', 'q_' || lower(queue_name))) is not null)`
+
+// The topic's own queue is bound with the group's, for those who publish with
+// pgmq.send_topic.
+const bindSQL = lockTopicSQL + `select pgmq.bind_topic($1::text, queue_name) from pgmq.meta where queue_name in ($2::text, $3::text)`
+
+// unlessGrouped creates the own queue of a topic that has no groups.
+func unlessGrouped(topic, own string) creation {
+	return creation{createUnlessGroupedSQL, []any{pgx.QueryExecModeSimpleProtocol, routingKey(topic), groupNames(topic), own}}
+}
+
+// bind makes sure that queue gets a copy of every message of topic. It reports whether
+// it did not before.
+func bind(ctx context.Context, db DB, topic, own, queue string) (fresh bool, err error) {
 	bound, err := bindings(ctx, db, topic)
-	if errors.Is(err, ErrPermission) {
-		return nil // whoever set up the role has set up the bindings
+	if err != nil || slices.Contains(bound.Queues, queue) {
+		return false, err
 	}
-	if err != nil || len(bound.Queues) == 0 || slices.Contains(bound.Queues, queue) {
-		return err
+	_, err = db.Exec(ctx, bindSQL, pgx.QueryExecModeSimpleProtocol, routingKey(topic), queue, own)
+	return true, err
+}
+
+// join binds the own queue of a topic that has groups. That is for those who publish
+// with pgmq.send_topic, so it is no failure if the role may not.
+func join(ctx context.Context, db DB, topic, own string) error {
+	bound, err := bindings(ctx, db, topic)
+	if err == nil && bound.Grouped && !slices.Contains(bound.Queues, own) {
+		_, err = db.Exec(ctx, bindSQL, pgx.QueryExecModeSimpleProtocol, routingKey(topic), own, own)
 	}
-	return bind(ctx, db, topic, queue)
+	if isCode(err, "42501") || errors.Is(err, ErrPermission) {
+		return nil
+	}
+	return err
+}
+
+// waitingSQL counts what was published before the binding of a group, as far as a log
+// line needs it.
+const waitingSQL = `
+select count(*) from (select from {table} where enqueued_at <= (
+	select max(bound_at) from pgmq.topic_bindings where pattern = $1::text and queue_name = $2::text) limit 100000) as waiting`
+
+// countMissed returns how many messages are in the own queue of a topic that a new group
+// does not get: at most 100,000, or -1 if that cannot be told.
+func countMissed(ctx context.Context, db DB, topic, own, queue string) int {
+	rows, err := db.Query(ctx, strings.ReplaceAll(waitingSQL, "{table}", tableName(own)), pgx.QueryExecModeCacheDescribe, routingKey(topic), queue)
+	if err != nil {
+		return -1
+	}
+	n, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// errHasGroups says that a topic has groups and no queue of its own.
+var errHasGroups = errors.New("the topic has groups, and no queue of its own")
+
+// groupRequired is why a consumer without a group is refused.
+func groupRequired() error {
+	return &Error{
+		Kind: ErrGroupRequired, Cause: fmt.Errorf("%w: what was published so far is not there for a consumer without a group", errHasGroups),
+		Remedy: "set SubscriberConfig.Group; or declare the topic's own queue, which gets what is published from then on:" +
+			" call SubscribeInitialize of a subscriber without a Group",
+	}
 }
 
 func groupsUnsupported() error {

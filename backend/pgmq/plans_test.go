@@ -117,7 +117,7 @@ func (w *witness) saw(what string, n int, err error) {
 
 func (w *witness) consume(queue *Queue) {
 	w.t.Helper()
-	s, err := queue.subscriber.open(w.ctx, "t")
+	s, err := queue.subscriber.open(w.ctx, "t", false)
 	require.NoError(w.t, err)
 	w.explained.take()
 	claim := func(settle ...subscription.Settlement) []subscription.Lease {
@@ -225,7 +225,7 @@ func TestMessagesOfOneTimeComeInTheOrderOfTheirIDs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pool := pgtest.Pool(t, pgtest.Database(t))
-			s, err := clientOf(t, pool, false).subscriber.open(t.Context(), "t")
+			s, err := clientOf(t, pool, false).subscriber.open(t.Context(), "t", false)
 			require.NoError(t, err)
 			exec(t, pool, "alter table pgmq.q_t set (autovacuum_enabled = false)")
 			exec(t, pool, "insert into pgmq.q_t (vt, message) select now() + interval '1 day', '{}' from generate_series(1, 3000)")

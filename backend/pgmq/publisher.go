@@ -88,8 +88,10 @@ func (p *Publisher) Features() backend.Features { return features() }
 // publishTimeout bounds a publish whose context has no deadline of its own.
 const publishTimeout = 30 * time.Second
 
-// Publish stores the messages in the queue of topic, or in the queue of each of
-// its groups, with one statement: all of them or none. It honours the delays of [backend.SetDelay], [backend.SetTime]
+// Publish stores the messages in the queue of topic, and in each queue that is bound to
+// it, as those of its groups are, with one statement: all of them or none. If topic has
+// groups and no queue of its own, it stores them for the groups; otherwise it creates
+// the queue, where the messages wait for their subscriber. It honours the delays of [backend.SetDelay], [backend.SetTime]
 // and Watermill's components/delay, to the microsecond and by the clock of
 // PostgreSQL.
 //
@@ -174,13 +176,18 @@ func (p *Publisher) send(ctx context.Context, topic string, rows rows) error {
 		if err == nil || gone {
 			p.routes.forget(topic, route)
 		}
+		if isCode(err, "42501") {
+			p.routes.forget(topic, route)
+			return notAPublisher(topic, route.queues)
+		}
 		if attempt == attempts || err != nil && (!gone || p.inTx) { // a transaction has failed with it
 			return cmpError(err, errBindings)
 		}
 	}
 }
 
-var errBindings = errors.New("the groups of the topic change faster than messages can be published")
+var errBindings = errors.New("the groups of the topic change faster than messages can be published;" +
+	" or the transaction, under REPEATABLE READ, is older than a group")
 
 // store reports whether the rows are stored; they are not if the route is old.
 //

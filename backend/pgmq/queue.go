@@ -97,7 +97,8 @@ func (q *Queue) Subscribe(ctx context.Context, topic string) (<-chan *message.Me
 }
 
 // SubscribeInitialize implements [message.SubscribeInitializer]: it creates the
-// queue of topic, if there is none, without subscribing.
+// queue of topic, if there is none, without subscribing: see
+// [Subscriber.SubscribeInitialize].
 func (q *Queue) SubscribeInitialize(topic string) error {
 	return q.subscriber.SubscribeInitialize(topic)
 }
@@ -106,7 +107,14 @@ func (q *Queue) SubscribeInitialize(topic string) error {
 // vanish if it rolls back. It is as good as tx: nobody needs to close it. Like
 // every statement that fails, a publish that fails aborts tx.
 //
-// A queue that does not exist yet is created at once, outside of tx.
+// A queue that does not exist yet is created at once, outside of tx. A group gets
+// what is published by a call that began after the group's Subscribe had returned; but
+// under REPEATABLE READ and SERIALIZABLE a transaction sees the groups that there were
+// when it began, and later ones miss what it publishes. Use READ COMMITTED, which is
+// the default, where groups come while publishers run.
+//
+// A transaction that is to be prepared (PREPARE TRANSACTION) needs
+// PublisherConfig.NoNotify.
 func (q *Queue) In(tx pgx.Tx) *Publisher {
 	return q.publisher.in(tx)
 }

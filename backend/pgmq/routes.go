@@ -2,22 +2,28 @@ package pgmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// route is where the messages of a topic go: to the queues that are bound to it,
-// one for each group of consumers, or else to the topic's own queue.
+// route is where the messages of a topic go: to the queues that are bound to it, and
+// to the topic's own queue if that exists, bound or not. A binding gives somebody a
+// copy; it takes nothing away from the consumers of the topic.
+//
+// Only a topic that has groups needs no queue of its own.
 type route struct {
 	queues          []string
-	version         string // of the bindings; "" if this PGMQ has none
-	insert          string // messages, headers, delays in µs, times, version
-	insertOne       string // the same for a single message, with values instead of arrays; "" if there is none
-	insertAndNotify string // the same, channel
-	pooled          bool   // through a pooler, where nothing can stay prepared
+	absent          []string // queues that would get the messages, too, and do not exist
+	version         string   // of the bindings; "" if this PGMQ has none
+	insert          string   // messages, headers, delays in µs, times, version
+	insertOne       string   // the same for a single message, with values instead of arrays; "" if there is none
+	insertAndNotify string   // the same, channel
+	pooled          bool     // through a pooler, where nothing can stay prepared
 }
 
 // routes remembers the route of each topic. A route that has been overtaken is
@@ -51,36 +57,77 @@ func (rs *routes) find(ctx context.Context, db DB, topic string, create creator)
 }
 
 func (rs *routes) look(ctx context.Context, db DB, topic string, create creator) (*route, error) {
-	queue, err := queueName(topic)
+	own, err := queueName(topic)
 	if err != nil {
 		return nil, err
 	}
-	layout, err := probe(ctx, db, queue)
+	const attempts = 5
+	for range attempts {
+		found, err := rs.lookOnce(ctx, db, topic, own, create)
+		if !errors.Is(err, errHasGroups) {
+			return found, err
+		}
+	}
+	return nil, errBindings
+}
+
+func (rs *routes) lookOnce(ctx context.Context, db DB, topic, own string, create creator) (*route, error) {
+	layout, err := probe(ctx, db, own)
 	if err != nil {
 		return nil, err
 	}
 	found := &route{pooled: layout.Pooled}
+	var bound bound
 	if layout.Groups {
-		bound, err := bindings(ctx, db, topic)
-		if err != nil {
+		if bound, err = bindings(ctx, db, topic); err != nil {
 			return nil, err
 		}
-		found.queues, found.version = bound.Queues, bound.Version
+		found.queues, found.absent, found.version = bound.Queues, bound.Absent, bound.Version
 	}
-	if len(found.queues) == 0 {
-		if err := rs.catalog.ensure(ctx, db, queue, create); err != nil {
+	switch {
+	case slices.Contains(found.queues, own):
+	case layout.exists():
+		found.queues = append(found.queues, own)
+		if !layout.Publish {
+			bound.Denied = append(bound.Denied, own)
+		}
+	case bound.Grouped:
+		found.absent = append(found.absent, own)
+	default:
+		if _, err := rs.catalog.createOwn(ctx, topic, own, create, layout.Groups); err != nil {
 			return nil, err
 		}
-		found.queues = []string{queue}
+		found.queues = append(found.queues, own)
 	}
-	versioned := found.version != ""
-	found.insert = insertInto(found.queues, versioned)
-	found.insertAndNotify = notifying(found.insert, found.queues)
-	if len(found.queues) == 1 {
-		found.insert = insertOnly(found.queues[0], versioned)
-		found.insertOne = insertOne(found.queues[0], versioned)
+	if len(bound.Denied) > 0 {
+		return nil, notAPublisher(topic, bound.Denied)
 	}
+	found.prepare()
 	return found, nil
+}
+
+// prepare makes the statements.
+func (r *route) prepare() {
+	r.insert = insertInto(r.queues, r.unlessChanged())
+	r.insertAndNotify = notifying(r.insert, r.queues)
+	if len(r.queues) == 1 {
+		r.insert = insertOnly(r.queues[0], r.unlessChanged())
+		r.insertOne = insertOne(r.queues[0], r.unlessChanged())
+	}
+}
+
+// unlessChanged is the condition on which the route is still right: the bindings are
+// those that it was made for, and what did not exist still does not. PostgreSQL decides
+// that once for a statement, whatever the number of messages.
+func (r *route) unlessChanged() string {
+	condition := "$5 = '' and to_regclass('pgmq.topic_bindings') is null"
+	if r.version != "" {
+		condition = bindingsVersion + " = $5"
+	}
+	for _, queue := range r.absent {
+		condition += " and to_regclass('" + tableName(queue) + "') is null" // a queue's name has no quotes
+	}
+	return "\n\twhere " + condition
 }
 
 // forget is for a route that turned out to be wrong.
@@ -96,20 +143,40 @@ func (rs *routes) forget(topic string, wrong *route) {
 	}
 }
 
+// bound is what a topic is bound to.
 type bound struct {
-	Queues  []string
 	Version string
+	Queues  []string // that exist
+	Absent  []string // that do not, of which the bindings are left over
+	Denied  []string // of Queues, those that the role may not publish to
+	Grouped bool     // one of Queues belongs to a group
 }
 
-// bindingsVersion changes whenever a binding comes or goes.
-const bindingsVersion = "(select count(*) || ' ' || coalesce(max(bound_at)::text, '') from pgmq.topic_bindings)"
+// bindingsVersion changes whenever a binding comes or goes. It is the sum of their
+// hashes, in which their order does not matter.
+const bindingsVersion = "(select coalesce(sum(hashtextextended(compiled_regex || ' ' || queue_name, 0)), 0)::text from pgmq.topic_bindings)"
 
-// bindings returns the queues that are bound to topic, as pgmq.send_topic would
-// find them, and the version of that answer.
+// A binding of a group has the topic as its pattern, and leads to a queue that is named
+// as groups are. What others bind makes no groups.
+const isGroupSQL = "pattern = $1::text and lower(queue_name) ~ $2::text and lower(queue_name) <> $3::text"
+
+const bindingsSQL = `
+with b as (
+	select lower(queue_name) as queue, to_regclass(format('pgmq.%I', 'q_' || lower(queue_name))) as found, bool_or(` + isGroupSQL + `) as grouped
+	from pgmq.topic_bindings where $1::text ~ compiled_regex group by 1, 2)
+select ` + bindingsVersion + `,
+	array(select queue from b where found is not null order by 1),
+	array(select queue from b where found is null order by 1),
+	array(select queue from b where not has_any_column_privilege(found, 'insert') order by 1),
+	exists (select from b where grouped and found is not null)`
+
+// bindings returns what is bound to topic, as pgmq.send_topic would find it.
 func bindings(ctx context.Context, db DB, topic string) (bound, error) {
-	rows, err := db.Query(ctx, `select array(
-			select distinct lower(queue_name) from pgmq.topic_bindings where $1::text ~ compiled_regex order by 1), `+bindingsVersion,
-		pgx.QueryExecModeCacheDescribe, routingKey(topic))
+	own, err := queueName(topic)
+	if err != nil {
+		return bound{}, err
+	}
+	rows, err := db.Query(ctx, bindingsSQL, pgx.QueryExecModeCacheDescribe, routingKey(topic), groupNames(topic), own)
 	if err != nil {
 		return bound{}, bindingsDenied(err)
 	}
@@ -128,13 +195,30 @@ func bindingsDenied(err error) error {
 	}
 }
 
+// notAPublisher names all queues that get the messages of a topic and that the role
+// may, or perhaps may, not insert into.
+func notAPublisher(topic string, queues []string) error {
+	tables := make([]string, len(queues))
+	for i, queue := range queues {
+		tables[i] = tableName(queue)
+	}
+	all := strings.Join(tables, ", ")
+	remedy := fmt.Sprintf("let the owner run GRANT INSERT ON %s TO the role", all)
+	if own, _ := queueName(topic); len(queues) > 1 || queues[0] != own {
+		remedy += fmt.Sprintf("; select * from pgmq.test_routing('%s') shows what is bound, and pgmq.unbind_topic unbinds it", routingKey(topic))
+	}
+	return &Error{
+		Kind: ErrPermission, Cause: fmt.Errorf("the role may not insert into %s, where messages of the topic go", all), Remedy: remedy,
+	}
+}
+
 // insertInto returns the statement that stores messages in each of the queues.
 //
-// Where there can be groups, it stores nothing if the bindings are not those it
-// was made for: a group that was bound a moment ago gets what is published now.
-func insertInto(queues []string, versioned bool) string {
+// It stores nothing if the route has changed: a group that was bound a moment ago gets
+// what is published now.
+func insertInto(queues []string, unlessChanged string) string {
 	var sql strings.Builder
-	sql.WriteString("\nwith r as materialized (" + rowsSQL + unlessChanged(versioned) + ")")
+	sql.WriteString("\nwith r as materialized (" + rowsSQL + unlessChanged + ")")
 	for i, queue := range queues {
 		fmt.Fprintf(&sql, ",\ni%d as (insert into %s (vt, message, headers) select vt, message, headers from r)", i, tableName(queue))
 	}
@@ -143,22 +227,15 @@ func insertInto(queues []string, versioned bool) string {
 }
 
 // insertOnly is insertInto for one queue, which needs no copy of the rows.
-func insertOnly(queue string, versioned bool) string {
-	return "insert into " + tableName(queue) + " (vt, message, headers)" + rowsSQL + unlessChanged(versioned)
+func insertOnly(queue, unlessChanged string) string {
+	return "insert into " + tableName(queue) + " (vt, message, headers)" + rowsSQL + unlessChanged
 }
 
 // insertOne is insertOnly for one message.
-func insertOne(queue string, versioned bool) string {
+func insertOne(queue, unlessChanged string) string {
 	return "insert into " + tableName(queue) + ` (vt, message, headers)
 	select coalesce($4::timestamptz, clock_timestamp() + $3::bigint * interval '1 microsecond'), $1::text::jsonb, $2::text::jsonb` +
-		unlessChanged(versioned)
-}
-
-func unlessChanged(versioned bool) string {
-	if versioned {
-		return "\n\twhere " + bindingsVersion + " = $5"
-	}
-	return "\n\twhere $5 = ''"
+		unlessChanged
 }
 
 // clock_timestamp is taken for each row, so that vt rises within a batch as it

@@ -14,7 +14,9 @@ import (
 
 // InSQL is [Queue.In] for a transaction of database/sql, with any driver for
 // PostgreSQL. The driver's connections must have the client_encoding UTF8, which is
-// not checked: set it in their URL where the database or the role has another one.
+// not checked: set it in their URL where the database or the role has another one. Nor
+// can the bindings be looked up in tx: under REPEATABLE READ and SERIALIZABLE, a publish
+// to a topic that got a group after tx began is refused with [ErrRejected].
 func (q *Queue) InSQL(tx *sql.Tx) *Publisher {
 	return q.publisher.in(sqlTx{tx, q.pool})
 }

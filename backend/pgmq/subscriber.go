@@ -78,7 +78,7 @@ func (s *Subscriber) Features() backend.Features { return features() }
 // privilege is an [*Error] here. What fails later is logged, counted (see Stats),
 // and tried again, for as long as the subscription lasts.
 func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	store, err := s.open(ctx, topic)
+	store, err := s.open(ctx, topic, false)
 	if err != nil {
 		return nil, classify("subscribe", topic, err)
 	}
@@ -105,23 +105,26 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	})
 }
 
-// SubscribeInitialize creates the queue of topic, if there is none.
+// SubscribeInitialize declares that topic has these consumers: it creates their queue,
+// if there is none, and binds that of a Group. What is published from then on waits for
+// them. Without a Group it also does so for a topic that has groups, where Subscribe
+// returns [ErrGroupRequired].
 func (s *Subscriber) SubscribeInitialize(topic string) error {
-	_, err := s.open(context.Background(), topic)
+	_, err := s.open(context.Background(), topic, true)
 	return classify("subscribe", topic, err)
 }
 
 // open makes sure that the queue of topic can be consumed. One that is dropped between two looks is
-// created again.
-func (s *Subscriber) open(ctx context.Context, topic string) (*store, error) {
-	opened, err := s.openOnce(ctx, topic)
+// created again. To declare it is to create it whatever the topic has.
+func (s *Subscriber) open(ctx context.Context, topic string, declare bool) (*store, error) {
+	opened, err := s.openOnce(ctx, topic, declare)
 	if errors.Is(err, ErrQueueNotFound) && !s.config.NoCreate {
-		return s.openOnce(ctx, topic)
+		return s.openOnce(ctx, topic, declare)
 	}
 	return opened, err
 }
 
-func (s *Subscriber) openOnce(ctx context.Context, topic string) (*store, error) {
+func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (*store, error) {
 	queue, err := s.queueOf(topic)
 	if err != nil {
 		return nil, err
@@ -138,7 +141,7 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string) (*store, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	layout, err := s.catalog.look(ctx, pool, queue, s.creator(pool))
+	layout, err := s.layout(ctx, pool, topic, queue, declare)
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +188,34 @@ func (s *Subscriber) queueOf(topic string) (string, error) {
 	return groupQueue(topic, s.config.Group)
 }
 
+// layout looks up the queue, and creates it if that is right.
+func (s *Subscriber) layout(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool) (layout, error) {
+	create := s.creator(pool)
+	if s.config.Group != "" || declare {
+		return s.catalog.look(ctx, pool, queue, create)
+	}
+	found, err := s.catalog.look(ctx, pool, queue, nil)
+	if !errors.Is(err, ErrQueueNotFound) {
+		return found, err
+	}
+	grouped := false
+	if found.Groups {
+		bound, err := bindings(ctx, pool, topic)
+		if err != nil && create != nil {
+			return found, err
+		}
+		grouped = bound.Grouped
+	}
+	if !grouped {
+		found, err = s.catalog.createOwn(ctx, topic, queue, create, found.Groups)
+		grouped = errors.Is(err, errHasGroups)
+	}
+	if grouped {
+		return found, groupRequired()
+	}
+	return found, err
+}
+
 // check makes sure that queue may be consumed, and gets what is published.
 func (s *Subscriber) check(ctx context.Context, db DB, layout layout, topic, queue string) error {
 	switch {
@@ -195,10 +226,36 @@ func (s *Subscriber) check(ctx context.Context, db DB, layout layout, topic, que
 	case s.config.Group != "" && !layout.Groups:
 		return groupsUnsupported()
 	case s.config.Group != "":
-		return bind(ctx, db, topic, queue)
+		return s.bind(ctx, db, topic, queue)
 	case layout.Groups:
 		return join(ctx, db, topic, queue)
 	}
+	return nil
+}
+
+// bind makes the group known, and tells what it has missed.
+func (s *Subscriber) bind(ctx context.Context, db DB, topic, queue string) error {
+	own, err := queueName(topic)
+	if err != nil {
+		return err
+	}
+	fresh, err := bind(ctx, db, topic, own, queue)
+	if err != nil || !fresh {
+		return err
+	}
+	found, err := probe(ctx, db, own)
+	if err != nil || !found.exists() {
+		return nil // it has missed nothing, or another call says what is wrong
+	}
+	log, level := s.logger.With("topic", topic, "group", s.config.Group, "queue", own), slog.LevelInfo
+	n := countMissed(ctx, db, topic, own, queue)
+	if n != 0 {
+		level = slog.LevelWarn
+	}
+	if n >= 0 {
+		log = log.With("waiting", n)
+	}
+	log.Log(ctx, level, "ezq: the group is new: what waits in the topic's own queue was published before, and does not come to the group")
 	return nil
 }
 

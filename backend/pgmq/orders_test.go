@@ -1,0 +1,341 @@
+package pgmq_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// steps is how often a topic is published to. In the middle, what comes while it is
+// published to begins to come.
+const steps = 6
+
+// A deployment is what a topic has from the start, what comes besides, and when.
+type deployment struct{ base, comes, when string }
+
+func deployments() (all []deployment) {
+	for _, base := range []string{"nothing", "own", "group"} {
+		for _, comes := range []string{"own", "group", "binding", "wildcard"} {
+			for _, when := range []string{"before", "after", "while"} {
+				if base != comes {
+					all = append(all, deployment{base, comes, when})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// wayToPublish is a way to publish that stores what it is given, once.
+type wayToPublish func(t *testing.T, queue *pgmq.Queue, pool *pgxpool.Pool, topic string, ids ...string)
+
+func waysToPublish() map[string]wayToPublish {
+	messages := func(ids []string) (all []*message.Message) {
+		for _, id := range ids {
+			all = append(all, message.NewMessage(id, nil))
+		}
+		return all
+	}
+	return map[string]wayToPublish{
+		"one by one": func(t *testing.T, queue *pgmq.Queue, _ *pgxpool.Pool, topic string, ids ...string) {
+			for _, msg := range messages(ids) {
+				require.NoError(t, queue.Publish(topic, msg))
+			}
+		},
+		"in a batch": func(t *testing.T, queue *pgmq.Queue, _ *pgxpool.Pool, topic string, ids ...string) {
+			require.NoError(t, queue.Publish(topic, messages(ids)...))
+		},
+		"in a transaction": func(t *testing.T, queue *pgmq.Queue, pool *pgxpool.Pool, topic string, ids ...string) {
+			require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+				return queue.In(tx).Publish(topic, messages(ids)...)
+			}))
+		},
+		"as a tick": func(t *testing.T, queue *pgmq.Queue, pool *pgxpool.Pool, topic string, ids ...string) {
+			for _, outcome := range []backend.TickOutcome{backend.TickTaken, backend.TickPublished} {
+				tick := &backend.Tick{Schedule: topic + ids[0], At: time.Now().Add(-time.Hour)} // a schedule begins with a tick that is taken
+				if outcome == backend.TickPublished {
+					tick.At = get[time.Time](t, pool, "select clock_timestamp()")
+				}
+				all := messages(ids)
+				all[0].SetContext(backend.WithTick(t.Context(), tick))
+				require.NoError(t, queue.Publish(topic, all...))
+				result, _ := tick.Result()
+				require.Equal(t, outcome, result.Outcome)
+			}
+		},
+	}
+}
+
+func TestNoOrderOfDeploymentsLosesAMessage(t *testing.T) {
+	t.Parallel()
+	for name, publish := range waysToPublish() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database := pgtest.Database(t)
+			world := &world{
+				t: t, pool: pgtest.Pool(t, database), publish: publish,
+				publisher: openAt(t, database, pgmq.Config{}), plain: openAt(t, database, pgmq.Config{}), grouped: group(t, database, "g"),
+			}
+			for i, d := range deployments() {
+				t.Logf("%s there, %s comes, %s", d.base, d.comes, d.when)
+				world.check(fmt.Sprintf("topic%d.created", i), d)
+			}
+		})
+	}
+}
+
+type world struct {
+	t                         *testing.T
+	pool                      *pgxpool.Pool
+	publish                   wayToPublish
+	publisher, plain, grouped *pgmq.Queue // processes
+}
+
+func (w *world) check(topic string, d deployment) {
+	w.t.Helper()
+	w.install(topic, d.base)
+	from := map[string]int{"own": steps, "group": steps, "audit": steps} // which steps must be there
+	from[d.base] = 0
+	came := w.run(topic, d)
+	for _, queue := range []string{d.comes, "audit"} {
+		if queue == d.comes || d.comes == "binding" || d.comes == "wildcard" {
+			from[queue] = min(from[queue], came)
+		}
+	}
+	if d.base != "group" && (d.comes != "group" || d.when != "before") {
+		from["own"] = 0 // the topic had no groups when it was first published to
+	}
+	for _, queue := range []string{"own", "group", "audit"} {
+		w.requireSteps(topic, queue, from[queue])
+	}
+}
+
+// run publishes the steps, and returns the first of them that began when d.comes was there.
+func (w *world) run(topic string, d deployment) (from int) {
+	from = steps
+	if d.when == "before" {
+		w.install(topic, d.comes)
+		from = 0
+	}
+	installed := make(chan struct{})
+	for step := 0; step < steps; step++ {
+		if step == steps/2 && d.when == "while" {
+			go func() {
+				defer close(installed)
+				w.install(topic, d.comes)
+			}()
+		}
+		if step == steps-1 && d.when == "while" {
+			<-installed
+		}
+		select {
+		case <-installed:
+			from = min(from, step)
+		default:
+		}
+		w.publish(w.t, w.publisher, w.pool, topic, fmt.Sprintf("%d a", step), fmt.Sprintf("%d b", step))
+	}
+	if d.when == "after" {
+		w.install(topic, d.comes)
+	}
+	return from
+}
+
+func (w *world) install(topic, what string) {
+	switch what {
+	case "own":
+		require.NoError(w.t, w.plain.SubscribeInitialize(topic))
+	case "group":
+		require.NoError(w.t, w.grouped.SubscribeInitialize(topic))
+	case "binding", "wildcard":
+		audit := w.nameOf(topic, "audit")
+		pattern := topic
+		if what == "wildcard" {
+			pattern = topic[:len(topic)-len("created")] + "*"
+		}
+		execute(w.t, w.pool, fmt.Sprintf("select pgmq.create('%[1]s'); select pgmq.bind_topic('%[2]s', '%[1]s')", audit, pattern))
+	}
+}
+
+func (w *world) nameOf(topic, queue string) string {
+	own, err := pgmq.QueueName(topic)
+	require.NoError(w.t, err)
+	switch queue {
+	case "own":
+		return own
+	case "group":
+		name, err := pgmq.GroupQueueName(topic, "g")
+		require.NoError(w.t, err)
+		return name
+	default:
+		return "audit_" + own[len(own)-10:]
+	}
+}
+
+// requireSteps requires that the steps since from are in queue, and nothing twice.
+func (w *world) requireSteps(topic, queue string, from int) {
+	w.t.Helper()
+	table := "pgmq.q_" + w.nameOf(topic, queue)
+	var stored []string
+	if get[bool](w.t, w.pool, "select to_regclass($1) is not null", table) {
+		stored = get[[]string](w.t, w.pool, "select array(select headers->>'ezq_uuid' from "+table+" order by msg_id)")
+	}
+	for step := from; step < steps; step++ {
+		require.Contains(w.t, stored, fmt.Sprintf("%d a", step), queue)
+		require.Contains(w.t, stored, fmt.Sprintf("%d b", step), queue)
+	}
+	require.Len(w.t, slices.Compact(slices.Sorted(slices.Values(stored))), len(stored), "%s has a message twice", queue)
+}
+
+func TestAConsumerWithoutAGroupIsRefusedWhereItWouldMissMessages(t *testing.T) {
+	t.Parallel()
+	for name, config := range map[string]pgmq.SubscriberConfig{"that may create queues": {}, "that may not": {NoCreate: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database := pgtest.Database(t)
+			require.NoError(t, group(t, database, "g").SubscribeInitialize("t"))
+			publisher := openAt(t, database, pgmq.Config{})
+			publish(t, publisher, "before")
+			plain := openAt(t, database, pgmq.Config{Subscriber: config})
+			for range 2 {
+				_, err := plain.Subscribe(t.Context(), "t")
+				require.ErrorIs(t, err, pgmq.ErrGroupRequired)
+				require.ErrorContains(t, err, `"t"`)
+				require.ErrorContains(t, err, "SubscribeInitialize")
+			}
+			publish(t, publisher, "still before")
+			require.NoError(t, openAt(t, database, pgmq.Config{}).SubscribeInitialize("t"))
+			publish(t, publisher, "after")
+			requireReceives(t, subscribe(t, plain), "after")
+			requireReceives(t, subscribe(t, group(t, database, "g")), "before", "still before", "after")
+		})
+	}
+}
+
+func TestOnlyGroupsOfEzqMakeATopicGrouped(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, `select pgmq.create('audit'), pgmq.create('other_h0123456789abcdef0123');
+		select pgmq.bind_topic('#', 'audit'), pgmq.bind_topic('*', 'other_h0123456789abcdef0123')`)
+	publisher := openAt(t, database, pgmq.Config{})
+	publish(t, publisher, "waits for its subscriber")
+	requireReceives(t, subscribe(t, openAt(t, database, pgmq.Config{})), "waits for its subscriber")
+	requireCount(t, pool, "pgmq.q_audit", 1)
+
+	strict := openAt(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	err := strict.Publish("new", message.NewMessage("1", nil))
+	require.ErrorIs(t, err, pgmq.ErrQueueNotFound, "the audit gets a copy, and no more than that")
+	requireCount(t, pool, "pgmq.q_audit", 1)
+}
+
+func TestAGroupThatIsOnlyHalfThereTakesNothingAway(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	queue := openAt(t, database, pgmq.Config{})
+	messages := subscribe(t, queue)
+	name, err := pgmq.GroupQueueName("t", "g")
+	require.NoError(t, err)
+	publish(t, queue, "before")
+	execute(t, pool, fmt.Sprintf("select pgmq.create('%[1]s'); select pgmq.bind_topic('t', '%[1]s')", name)) // as if it died here
+	publish(t, queue, "meanwhile")
+	requireReceives(t, messages, "before", "meanwhile")
+	requireReceives(t, subscribe(t, group(t, database, "g")), "meanwhile")
+	execute(t, pool, "drop table pgmq.q_"+name) // and its binding is left
+	publish(t, queue, "after")
+	requireReceives(t, messages, "after")
+}
+
+func TestANewGroupIsToldWhatItMissed(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	publish(t, openAt(t, database, pgmq.Config{}), "a", "b")
+	for _, test := range []struct {
+		group, level string
+	}{{"late", "WARN"}, {"late", ""}, {"later", "WARN"}} {
+		var log bytes.Buffer
+		queue := openAt(t, database, pgmq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Subscriber: pgmq.SubscriberConfig{Group: test.group}})
+		require.NoError(t, queue.SubscribeInitialize("t"))
+		if test.level == "" {
+			require.NotContains(t, log.String(), "the group is new")
+			continue
+		}
+		require.Contains(t, log.String(), "level="+test.level)
+		require.Contains(t, log.String(), "group="+test.group)
+		require.Contains(t, log.String(), "waiting=2")
+	}
+}
+
+func TestBindingsThatChangeAreNoticedWhateverTheirTime(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool, queue := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('x'), pgmq.create('y'), pgmq.create('z'); select pgmq.bind_topic('t', 'y')")
+	old, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = old.Rollback(context.WithoutCancel(t.Context())) }()
+	_, err = old.Exec(t.Context(), "select now()")
+	require.NoError(t, err)
+	execute(t, pool, "select pgmq.bind_topic('t', 'x')")
+	publish(t, queue, "1")
+	_, err = old.Exec(t.Context(), "select pgmq.unbind_topic('t', 'y'), pgmq.bind_topic('t', 'z')")
+	require.NoError(t, err)
+	require.NoError(t, old.Commit(t.Context()))
+	publish(t, queue, "2")
+	requireCount(t, pool, "pgmq.q_y", 1)
+	requireCount(t, pool, "pgmq.q_z", 1)
+}
+
+// PGMQ before 1.11 has no bindings. The update makes them, while programs run.
+func TestPublishersThatRunSeeGroupsAfterAnUpdateOfPGMQ(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "alter table pgmq.topic_bindings rename to not_yet")
+	publisher := openAt(t, database, pgmq.Config{})
+	plain := subscribe(t, openAt(t, database, pgmq.Config{}))
+	publish(t, publisher, "before")
+	require.NoError(t, publishInTx(t, database, publisher))
+	execute(t, pool, "alter table pgmq.not_yet rename to topic_bindings")
+	grouped := subscribe(t, group(t, database, "g"))
+	publish(t, publisher, "after")
+	require.NoError(t, publishInTx(t, database, publisher))
+	requireReceives(t, grouped, "after", "1")
+	requireReceives(t, plain, "before", "1", "after", "1")
+}
+
+func TestAPublisherThatMayNotPublishIsToldWhere(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "select pgmq.create('t'), pgmq.create('audit'); select pgmq.bind_topic('#', 'audit')")
+	url := pgtest.Role(t, database, "grant usage on schema pgmq to {role}; grant select on pgmq.topic_bindings to {role}; grant insert on pgmq.q_t to {role}")
+	queue := openAt(t, url, pgmq.Config{})
+	err := queue.Publish("t", message.NewMessage("1", nil))
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+	require.ErrorIs(t, err, pgmq.ErrRejected)
+	require.ErrorContains(t, err, `GRANT INSERT ON "pgmq"."q_audit" TO`)
+	execute(t, pool, "grant insert on pgmq.q_audit to public")
+	publish(t, queue, "2")
+	execute(t, pool, "revoke insert on pgmq.q_audit from public")
+	err = queue.Publish("t", message.NewMessage("3", nil)) // with what it knows
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+	require.ErrorContains(t, err, `"pgmq"."q_audit"`)
+	execute(t, pool, "select pgmq.unbind_topic('#', 'audit')")
+	publish(t, queue, "4")
+	requireCount(t, pool, "pgmq.q_t", 2)
+}
