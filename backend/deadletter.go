@@ -2,6 +2,10 @@ package backend
 
 import (
 	"maps"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -26,4 +30,36 @@ func ClearDeadLetter(metadata message.Metadata) {
 		}
 		return false
 	})
+}
+
+// DeadLetterMetadata returns the metadata that explains a dead letter: where the message
+// came from, which handler gave it up, how often it had failed, and the error of the last
+// failure, of which at most 1024 bytes are kept, as valid UTF-8 without NUL.
+func DeadLetterMetadata(topic, handler string, failures int, err error) message.Metadata {
+	return message.Metadata{
+		DeadLetterReason:   reason(err.Error()),
+		DeadLetterTopic:    topic,
+		DeadLetterHandler:  handler,
+		DeadLetterFailures: strconv.Itoa(failures),
+		DeadLetterAt:       time.Now().UTC().Format(time.RFC3339),
+	}
+}
+
+// maxReason is how many bytes of an error's text a dead letter carries.
+const maxReason = 1024
+
+// reason returns text as every backend can store it. What a database refuses as
+// text would keep the message in its queue for ever.
+func reason(text string) string {
+	const replacement, more = "\uFFFD", "…"
+	clean := strings.ToValidUTF8(text[:min(len(text), maxReason)], replacement)
+	clean = strings.ReplaceAll(clean, "\x00", replacement)
+	if len(text) <= maxReason && len(clean) <= maxReason {
+		return clean
+	}
+	end := min(len(clean), maxReason-len(more))
+	for end < len(clean) && !utf8.RuneStart(clean[end]) {
+		end--
+	}
+	return clean[:end] + more
 }

@@ -23,6 +23,10 @@ type Delivery struct {
 	// for one message, that have succeeded and need not run again.
 	Done []string
 
+	// UnknownSince is what the last [Nack] recorded: since when consumers release the
+	// message because none of them knows what it is. Otherwise it is the zero Time.
+	UnknownSince time.Time
+
 	// PublishedAt is when the message was stored, by the clock of the backend.
 	// It is the zero Time if the backend does not know.
 	PublishedAt time.Time
@@ -48,7 +52,7 @@ type Delivery struct {
 // decorators that hand over a message in place of another one.
 func (d *Delivery) Copy() *Delivery {
 	return &Delivery{
-		Number: d.Number, Failures: d.Failures, Done: d.Done, PublishedAt: d.PublishedAt,
+		Number: d.Number, Failures: d.Failures, Done: d.Done, UnknownSince: d.UnknownSince, PublishedAt: d.PublishedAt,
 		DeadLetters: d.DeadLetters, Progress: d.Progress, Keeper: d.Keeper, Receipt: d.Receipt,
 	}
 }
@@ -72,9 +76,10 @@ type Redelivery struct {
 	// time.
 	Uncounted bool
 
-	// Failures and Done replace those of [Delivery].
-	Failures int
-	Done     []string
+	// Failures, Done and UnknownSince replace those of [Delivery].
+	Failures     int
+	Done         []string
+	UnknownSince time.Time
 }
 
 // Letter says where a message goes that is given up.
@@ -130,7 +135,7 @@ func Nack(msg *message.Message, r Redelivery) bool {
 func Release(msg *message.Message) bool {
 	r := Redelivery{InPlace: true, Uncounted: true}
 	if d := DeliveryFrom(msg.Context()); d != nil {
-		r.Failures, r.Done = d.Failures, d.Done
+		r.Failures, r.Done, r.UnknownSince = d.Failures, d.Done, d.UnknownSince
 	}
 	return Nack(msg, r)
 }

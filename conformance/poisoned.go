@@ -28,7 +28,7 @@ func poisoned() []Case {
 
 // poison runs a router whose dead letters go to a topic.
 func (p *peer) poison(topic, dead string, handler func(context.Context, visit) error) {
-	p.start(ezq.Config{}, []string{topic}, func(r *ezq.Router) {
+	p.start(ezq.Config{UnknownFor: 1}, []string{topic}, func(r *ezq.Router) {
 		r.Use(
 			middleware.Retry{Attempts: 3, Initial: 1, Max: 1}.Middleware,
 			middleware.Poison{Topic: dead, To: p.Publisher, Logger: slog.New(slog.DiscardHandler)}.Middleware,

@@ -107,7 +107,7 @@ func TestWhatABatchReturnsDecidesAboutItsEvents(t *testing.T) {
 		{"an empty BatchError fails none", func() error { return ezq.BatchError{} }, nil},
 		{"a BatchError fails those that it names", func() error { return ezq.BatchError{1: errBoom, 3: errBoom, 2: nil} }, []int{1, 3}},
 		{"so do several", func() error { return errors.Join(ezq.Failed(0, errBoom), ezq.Failed(1, nil), ezq.Failed(2, errBoom)) }, []int{0, 2}},
-		{"also if it is wrapped", func() error { return ezq.Permanent(fmt.Errorf("some: %w", ezq.Failed(4, errBoom))) }, []int{4}},
+		{"also if it is wrapped", func() error { return fmt.Errorf("some: %w", ezq.Failed(4, errBoom)) }, []int{4}},
 		{"another error fails all", func() error { return errBoom }, []int{0, 1, 2, 3, 4}},
 		{"so does another error beside a BatchError", func() error { return errors.Join(ezq.Failed(0, errBoom), errBoom) }, []int{0, 1, 2, 3, 4}},
 		{"so does a place that there is not", func() error { return ezq.Failed(5, errBoom) }, []int{0, 1, 2, 3, 4}},

@@ -9,7 +9,10 @@ import (
 	"time"
 )
 
-// Config adjusts a [Router]. The zero value is ready for production.
+// Config adjusts a [Router]. The zero value is ready for use: it loses nothing, tries what
+// fails again for ever, and obeys control events. For production say how often an event
+// is tried, with the Retry, Poison and Timeout of package middleware, and set IgnoreControl
+// where not each publisher of a topic may stop its consumers.
 type Config struct {
 	// Concurrency is how many events of one topic are handled at a time, at most
 	// 1,048,576. With 1 they are handled in the order in which the backend delivers
@@ -24,15 +27,23 @@ type Config struct {
 	// stop, before it interrupts them. Defaults to 10 seconds.
 	DrainTimeout time.Duration
 
-	// IgnoreControl makes EndEvent and InterruptEvent ordinary events, so that
-	// whoever may publish may not also stop the router.
+	// IgnoreControl makes EndEvent and InterruptEvent ordinary events. By default they
+	// are obeyed, as in the Python library: each program that may publish to a topic may
+	// stop its routers. Set it for a service that is to run until its context ends, on a
+	// topic that others publish to.
 	IgnoreControl bool
 
-	// IgnoreUnknown acknowledges events that no handler takes, before any
-	// middleware sees them. Otherwise they fail with [UnknownEventError], and stay
-	// in the queue for a program that knows them, unless a middleware makes dead
-	// letters of them.
-	IgnoreUnknown bool
+	// UnknownFor is how long an event that no handler takes is left to other programs:
+	// in a rolling deploy an old replica meets the events of new ones. It is released,
+	// uncounted, and comes back after 1 second, doubling up to 1 minute. After that time
+	// it fails for good, with [UnknownEventError]. Defaults to 24 hours; less than a
+	// second, such as 1, means at once.
+	//
+	// The time begins when the first router meets the event that does not know it, and
+	// the backend keeps it; a dead letter that is moved back gets its time again. A
+	// backend that does not promise Progress keeps nothing: the time then begins when
+	// this router first meets an event of that name.
+	UnknownFor time.Duration
 
 	// Logger receives what the router has to report. Defaults to [slog.Default].
 	Logger *slog.Logger
@@ -64,6 +75,9 @@ func (c Config) flaw() string {
 	if c.DrainTimeout < 0 {
 		return fmt.Sprintf("Config.DrainTimeout is %v: use a positive duration, or 0 for the default of %v", c.DrainTimeout, defaultDrainTimeout)
 	}
+	if c.UnknownFor < 0 {
+		return fmt.Sprintf("Config.UnknownFor is %v: use a positive duration, 1 for at once, or 0 for the default of %v", c.UnknownFor, defaultUnknownFor)
+	}
 	return ""
 }
 
@@ -78,6 +92,7 @@ func (c Config) withDefaults() Config {
 	c.Topics = maps.Clone(c.Topics)
 	c.Concurrency = cmp.Or(c.Concurrency, defaultConcurrency)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, defaultDrainTimeout)
+	c.UnknownFor = cmp.Or(c.UnknownFor, defaultUnknownFor)
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c
 }

@@ -92,8 +92,8 @@ func withoutQuotes(err error) string {
 	return fmt.Sprintf("a decoder failed with a %T, not shown because it may quote the payload", err)
 }
 
-// UnknownEventError is an event that arrived on a topic where no handler takes
-// it. No retry by the same program cures it.
+// UnknownEventError is an event that no handler of its topic has taken for as long as
+// Config.UnknownFor. No retry by the same program cures it.
 type UnknownEventError struct {
 	Topic string
 
@@ -103,7 +103,7 @@ type UnknownEventError struct {
 }
 
 func (e *UnknownEventError) Error() string {
-	const remedy = "add one with Handle, or set Config.IgnoreUnknown"
+	const remedy = "add one with Handle, or name it with Router.Ignore"
 	if e.Event == "" {
 		return fmt.Sprintf("ezq: a message on topic %q names no event, so there is no handler for it: %s", e.Topic, remedy)
 	}

@@ -3,6 +3,7 @@ package ezq_test
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -102,15 +103,38 @@ func ExampleWith() {
 	// welcome, ada@example.com
 }
 
-// A router that shares a queue with programs that know more events.
-func ExampleConfig() {
+// A router that shares a topic with programs that have a use for more events.
+func ExampleRouter_Ignore() {
 	ctx := context.Background()
 	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{IgnoreUnknown: true, Logger: quiet()})
+	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
 	ezq.Handle(router, welcome)
+	router.Ignore("ezq", "OrderPlaced")
 	_ = ezq.PublishBatch(ctx, queue, []any{orderPlaced{7}, UserCreated{Email: "ada@example.com"}, ezq.EndEvent{}})
-	fmt.Println(router.Run(ctx), router.Stats()["ezq"].Succeeded)
+	fmt.Println(router.Run(ctx), router.Stats()["ezq"].Ignored)
 	// Output:
 	// welcome, ada@example.com
-	// <nil> 2
+	// <nil> 1
+}
+
+// A service that asks to be called later is no failure.
+func ExampleSnooze() {
+	ctx := context.Background()
+	queue := memory.New()
+	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	busy := true
+	ezq.Handle(router, func(ctx context.Context, e UserCreated) error {
+		if busy {
+			busy = false
+			_ = ezq.Publish(ctx, queue, ezq.EndEvent{}, ezq.Delay(50*time.Millisecond))
+			return fmt.Errorf("too many requests: %w", ezq.Snooze(time.Millisecond))
+		}
+		fmt.Println(e.Email, "failures:", ezq.MetaFrom(ctx).Failures)
+		return nil
+	})
+	_ = ezq.Publish(ctx, queue, UserCreated{Email: "ada@example.com"})
+	fmt.Println(router.Run(ctx))
+	// Output:
+	// ada@example.com failures: 0
+	// <nil>
 }

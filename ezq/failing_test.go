@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"runtime"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/ezq"
 )
@@ -26,7 +28,8 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{"nil is done", func() error { return nil }, 0},
 		{"an error is tried again after a second", func() error { return errBoom }, time.Second},
-		{"a permanent error is not lost either", func() error { return ezq.Permanent(errBoom) }, time.Second},
+		{"a permanent error is not tried again", func() error { return ezq.Permanent(errBoom) }, 0},
+		{"whatever delay it has", func() error { return ezq.RetryAfter(time.Second, ezq.Permanent(errBoom)) }, 0},
 		{"RetryAfter decides when", func() error { return ezq.RetryAfter(time.Hour, errBoom) }, time.Hour},
 		{"RetryAfter at once", func() error { return ezq.RetryAfter(0, errBoom) }, time.Nanosecond},
 		{"a panic is an error", func() error { panic("boom") }, time.Second},
@@ -103,7 +106,7 @@ func TestOtherEventsFlowWhileOneFails(t *testing.T) {
 	})
 }
 
-func TestWhatCannotBeHandledStaysInTheQueue(t *testing.T) {
+func TestWhatCannotBeHandledIsADeadLetterWithoutAnyMiddleware(t *testing.T) {
 	for _, test := range []struct {
 		name, payload string
 		log           string
@@ -117,7 +120,8 @@ func TestWhatCannotBeHandledStaysInTheQueue(t *testing.T) {
 			bubble(t, func(t *testing.T, queue *memory.Queue) {
 				ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 				defer stop()
-				router, log := newLoggingRouter(queue)
+				var log bytes.Buffer
+				router := ezq.NewRouter(queue, ezq.Config{UnknownFor: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 				ezq.Handle(router, func(context.Context, orderPlaced) error {
 					t.Error("the handler was called")
 					return nil
@@ -125,21 +129,24 @@ func TestWhatCannotBeHandledStaysInTheQueue(t *testing.T) {
 				require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(test.payload))))
 				require.NoError(t, router.Run(ctx))
 				require.Contains(t, log.String(), test.log)
-				require.InDelta(t, 6.5, bytes.Count(log.Bytes(), []byte("event failed")), 0.5, "paced, not spinning")
+				require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("event given up")))
+				require.EqualValues(t, 1, router.Stats()[ezq.DefaultTopic].DeadLettered)
 
-				events, err := queue.Subscribe(t.Context(), "ezq")
+				events, err := queue.Subscribe(t.Context(), "ezq_dead")
 				require.NoError(t, err)
 				msg := <-events
 				require.Equal(t, test.payload, string(msg.Payload))
+				require.Equal(t, "ezq", msg.Metadata[backend.DeadLetterTopic])
 				msg.Ack()
 			})
 		})
 	}
 }
 
-func TestUnknownEventsCanBeIgnored(t *testing.T) {
+func TestEventsThatAreNamedAreIgnoredAndCounted(t *testing.T) {
 	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{IgnoreUnknown: true})
+		router := newRouter(queue, ezq.Config{})
+		router.Ignore(ezq.DefaultTopic, "nobody", "EZQOther")
 		router.Use(func(message.HandlerFunc) message.HandlerFunc {
 			return func(*message.Message) ([]*message.Message, error) {
 				t.Error("a middleware sees it, and may make a dead letter of it")
@@ -150,6 +157,9 @@ func TestUnknownEventsCanBeIgnored(t *testing.T) {
 		type nobody struct{}
 		publish(t, queue, nobody{}, ezq.EndEvent{})
 		require.NoError(t, router.Run(t.Context()))
+		stats := router.Stats()[ezq.DefaultTopic]
+		require.EqualValues(t, 1, stats.Ignored)
+		require.Zero(t, stats.Succeeded+stats.InFlight)
 		require.Empty(t, left(t, queue))
 	})
 }

@@ -22,7 +22,7 @@ func TestANameInTheMetadataCountsIfThePayloadHasNone(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				router := newRouter(queue, ezq.Config{Concurrency: 1, IgnoreUnknown: true})
+				router := newRouter(queue, ezq.Config{Concurrency: 1, UnknownFor: 1})
 				var handled string
 				note := func(ctx context.Context) { handled = ezq.MetaFrom(ctx).Event }
 				ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { note(ctx); return nil }, ezq.Alias("main.OrderPlaced"))
@@ -34,7 +34,6 @@ func TestANameInTheMetadataCountsIfThePayloadHasNone(t *testing.T) {
 				publish(t, queue, ezq.EndEvent{})
 				require.NoError(t, router.Run(t.Context()))
 				require.Equal(t, test.handled, handled)
-				require.Empty(t, left(t, queue))
 			})
 		})
 	}

@@ -20,6 +20,7 @@ type Router struct {
 	config     Config
 	middleware []message.HandlerMiddleware
 	topics     map[string]*topic
+	ignored    map[string]map[string]bool // events, by topic
 	started    atomic.Bool
 	running    atomic.Pointer[run] // the only one
 }
@@ -40,13 +41,14 @@ func NewRouter(subscriber message.Subscriber, config Config) *Router {
 		features:   backend.FeaturesOf(subscriber),
 		config:     config.withDefaults(),
 		topics:     map[string]*topic{},
+		ignored:    map[string]map[string]bool{},
 	}
 }
 
 // Use wraps every handler in middleware, each on its own, also where one event has
 // several. It may be any of Watermill's; the first one is the outermost. Unknown
-// events pass through it too, unless Config.IgnoreUnknown is set. Use panics if
-// one of them is nil, or the router has been started.
+// events pass through it too, once Config.UnknownFor has passed. Use panics if one of
+// them is nil, or the router has been started.
 func (r *Router) Use(middleware ...message.HandlerMiddleware) {
 	r.mustNotRun("Use")
 	mustBeThere("Use", middleware)
@@ -99,6 +101,9 @@ func (r *Router) start() error {
 		if r.topics[name] == nil {
 			return fmt.Errorf("ezq: Config.Topics has %q, a topic without handlers: is the name right?", name)
 		}
+	}
+	if err := r.ignoreFlaw(); err != nil {
+		return err
 	}
 	if r.started.Swap(true) {
 		return errStarted

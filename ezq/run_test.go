@@ -152,7 +152,7 @@ func TestControlEventsCanBeObserved(t *testing.T) {
 func TestControlEventsCanBeIgnored(t *testing.T) {
 	bubble(t, func(t *testing.T, queue *memory.Queue) {
 		ctx, stop := context.WithCancel(t.Context())
-		router := newRouter(queue, ezq.Config{IgnoreControl: true, IgnoreUnknown: true, Concurrency: 1})
+		router := newRouter(queue, ezq.Config{IgnoreControl: true, Concurrency: 1})
 		handled := false
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
 			handled = true

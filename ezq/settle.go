@@ -30,6 +30,8 @@ const (
 	givenUp        // a middleware moved it to the dead letters
 	givenBack      // it was interrupted, or not begun
 	failed
+	unknown // by no handler: it was released
+	ignored // by no handler: it was acknowledged
 )
 
 // judge says what became of msg, which the handler of h has returned from with err.
@@ -51,9 +53,40 @@ func (k *task) judge(ctx context.Context, rt *route, h *handling, msg *message.M
 	case interrupted(ctx):
 		o.fate, o.verdict.InPlace = givenBack, true
 	default:
-		o.fate = failed
+		k.judgeError(ctx, &o, err)
 	}
 	return o
+}
+
+// judgeError says what becomes of an event that a handler has returned err about.
+func (k *task) judgeError(ctx context.Context, o *outcome, err error) {
+	if d, ok := SnoozeDelay(err); ok {
+		o.fate, o.verdict.Delay, o.verdict.Uncounted = givenBack, d, true
+		return
+	}
+	o.fate = failed
+	if !IsPermanent(err) {
+		return
+	}
+	d := backend.DeliveryFrom(ctx)
+	if d == nil || !d.DeadLetters {
+		k.complain(err)
+		return
+	}
+	from, failures := k.name, d.Failures+1
+	o.fate, o.verdict.Letter = givenUp, &backend.Letter{
+		Topic: from + "_dead", Metadata: backend.DeadLetterMetadata(from, o.route.label(), failures, err),
+	}
+	k.log(slog.LevelError, "ezq: event given up", *o, failures, "to", o.verdict.Letter.Topic)
+}
+
+// complain says once that what is permanent cannot be final here.
+func (k *task) complain(err error) {
+	k.unfinal.Do(func() {
+		k.config.Logger.ErrorContext(k.ctx, "ezq: an event has failed for good and will be tried again all the same: "+
+			"the backend does not promise DeadLetter: use middleware.Poison, and set its To",
+			"event", k.event, "topic", k.name, "id", k.msg.UUID, "error", err)
+	})
 }
 
 // notBegun is the verdict on an event that no handler has begun with.
@@ -99,6 +132,9 @@ func (k *task) conclude(outcomes []outcome) {
 			k.logFailure(o, back.Failures, wait)
 		}
 	}
+	if k.routes != nil && (worst != givenBack || !back.InPlace || !back.Uncounted) {
+		back.UnknownSince = time.Time{} // a handler has begun with it
+	}
 	k.turn.end()
 	k.counts.conclude(worst)
 	k.tell(worst, back, letter)
@@ -112,9 +148,7 @@ func (k *task) tell(worst fate, back backend.Redelivery, letter *backend.Letter)
 		k.msg.Ack()
 	case givenUp:
 		backend.DeadLetter(k.msg, *letter)
-	case givenBack:
-		backend.Nack(k.msg, back)
-	case failed:
+	case givenBack, failed:
 		if !k.features.Redelay {
 			closedWithin(back.Delay, k.taking.Done()) // the backend cannot wait, so we do
 		}
@@ -132,7 +166,7 @@ func giveBack(msg *message.Message) {
 // unchanged is the redelivery of an event that nothing has happened to.
 func unchanged(ctx context.Context) (r backend.Redelivery) {
 	if d := backend.DeliveryFrom(ctx); d != nil {
-		r.Failures, r.Done = d.Failures, d.Done
+		r.Failures, r.Done, r.UnknownSince = d.Failures, d.Done, d.UnknownSince
 	}
 	return r
 }
@@ -162,20 +196,23 @@ func pace(failures int, err error) time.Duration {
 }
 
 func (k *task) logFailure(o outcome, failures int, wait time.Duration) {
-	event := k.event
-	if len(o.route.events) > 0 {
-		event = o.route.events[0]
-	}
-	attrs := []any{
-		"event", event, "topic", k.name, "handler", o.route.label(), "id", k.msg.UUID,
-		"failures", failures, "retry_in", wait.Round(time.Millisecond).String(), "error", o.err,
-	}
-	if p := (*PanicError)(nil); errors.As(o.err, &p) {
-		attrs = append(attrs, "stack", string(p.Stack))
-	}
 	level := slog.LevelWarn
 	if IsPermanent(o.err) { // no retry cures it, though it comes back: nothing takes it out of the queue
 		level = slog.LevelError
 	}
-	k.config.Logger.Log(k.ctx, level, "ezq: event failed", attrs...)
+	k.log(level, "ezq: event failed", o, failures, "retry_in", wait.Round(time.Millisecond).String())
+}
+
+func (k *task) log(level slog.Level, text string, o outcome, failures int, more ...any) {
+	event := k.event
+	if len(o.route.events) > 0 {
+		event = o.route.events[0]
+	}
+	attrs := append([]any{
+		"event", event, "topic", k.name, "handler", o.route.label(), "id", k.msg.UUID, "failures", failures, "error", o.err,
+	}, more...)
+	if p := (*PanicError)(nil); errors.As(o.err, &p) {
+		attrs = append(attrs, "stack", string(p.Stack))
+	}
+	k.config.Logger.Log(k.ctx, level, text, attrs...)
 }

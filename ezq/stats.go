@@ -13,6 +13,8 @@ type TopicStats struct {
 	Failed       int64 // and will be delivered again
 	DeadLettered int64 // moved by the backend; see [backend.Features].DeadLetter
 	GivenBack    int64 // to be delivered again, and has not failed
+	Unknown      int64 // released, since no handler takes them: see Config.UnknownFor
+	Ignored      int64 // acknowledged, as [Router.Ignore] says
 	InFlight     int64 // being handled, or waiting for that
 
 	// LastFailure is when an event failed last. It is the zero Time if none has.
@@ -39,9 +41,11 @@ func (tp *topic) stats() TopicStats {
 		Failed:       tp.counts.fates[failed].Load(),
 		DeadLettered: tp.counts.fates[givenUp].Load(),
 		GivenBack:    tp.counts.fates[givenBack].Load(),
+		Unknown:      tp.counts.fates[unknown].Load(),
+		Ignored:      tp.counts.fates[ignored].Load(),
 	}
 	s.Taken = tp.counts.taken.Load()
-	s.InFlight = s.Taken - s.Succeeded - s.Failed - s.DeadLettered - s.GivenBack
+	s.InFlight = s.Taken - s.Succeeded - s.Failed - s.DeadLettered - s.GivenBack - s.Unknown - s.Ignored
 	if at := tp.counts.lastFailure.Load(); at != 0 {
 		s.LastFailure = time.Unix(0, at)
 	}
@@ -51,7 +55,7 @@ func (tp *topic) stats() TopicStats {
 
 type counts struct {
 	taken       atomic.Int64
-	fates       [failed + 1]atomic.Int64
+	fates       [ignored + 1]atomic.Int64
 	lastFailure atomic.Int64 // in nanoseconds since 1970; 0: never
 }
 

@@ -39,6 +39,9 @@ func (k *task) handle() {
 		k.conclude([]outcome{{route: k.unknown, fate: givenBack, verdict: notBegun()}})
 		return
 	}
+	if k.passOver() {
+		return
+	}
 	routes := k.remaining()
 	switch len(routes) {
 	case 0:
@@ -88,10 +91,10 @@ func (k *task) workContext(ctx context.Context) (_ context.Context, finish func(
 }
 
 // remaining returns the event's handlers without those that have succeeded in an
-// earlier delivery. An unknown event has one that fails, or none if it is ignored.
+// earlier delivery. An unknown event has one that fails.
 func (k *task) remaining() []*route {
 	if k.routes == nil {
-		return k.unhandled()
+		return k.nobody
 	}
 	d := backend.DeliveryFrom(k.ctx)
 	if d == nil || len(d.Done) == 0 {
@@ -100,14 +103,6 @@ func (k *task) remaining() []*route {
 	return slices.DeleteFunc(slices.Clone(k.routes), func(rt *route) bool {
 		return rt.name != "" && slices.Contains(d.Done, rt.name)
 	})
-}
-
-func (k *task) unhandled() []*route {
-	if k.config.IgnoreUnknown {
-		k.config.Logger.DebugContext(k.ctx, "ezq: unknown event ignored", "event", k.event, "topic", k.name, "id", k.msg.UUID)
-		return nil
-	}
-	return k.nobody
 }
 
 // alone has the only handler handle the event.

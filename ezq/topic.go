@@ -3,6 +3,7 @@ package ezq
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -23,6 +24,9 @@ type topic struct {
 	demand  int  // how many events the handlers want at a time
 	sole    bool // there is one handler, control events aside
 	keys    keys
+
+	strangers strangers
+	unfinal   sync.Once // what is permanent cannot be final, and that was logged
 
 	subscribed atomic.Bool
 	failure    atomic.Pointer[error] // why nothing can be fetched; nil if that is not so

@@ -38,8 +38,9 @@ type Deduplicate struct {
 	// UUID of the message, and to "" if it has no UUID.
 	Key func(msg *message.Message) (string, error)
 
-	// Handler tells handlers that share a Store apart. Defaults to the name of the
-	// event and that of the handler. Set it for a single handler only: a message that
+	// Handler tells handlers that share a Store apart. Defaults to the name that
+	// the event has in the message, also where its handler knows that as an alias, and the
+	// name of the handler. Set it for a single handler only: a message that
 	// one of several has handled is not for the others any more if they share it.
 	Handler string
 
@@ -88,7 +89,7 @@ func (p Deduplicate) Middleware(next message.HandlerFunc) message.HandlerFunc {
 			return next(msg)
 		}
 		ctx := msg.Context()
-		key = p.handler(ctx) + " " + key
+		key = p.handler(ctx, msg) + " " + key
 		leave, err := busy.enter(ctx, key)
 		if err != nil {
 			release(ctx, msg)
@@ -137,15 +138,21 @@ func (p Deduplicate) logger(ctx context.Context) *slog.Logger {
 }
 
 // handler returns what tells the handler in ctx from all others, in quotes. Two events
-// may have handlers of one name.
-func (p Deduplicate) handler(ctx context.Context) string {
+// may have handlers of one name. The event goes by the name that the message gives it,
+// which stays when a handler takes it under a new one with ezq.Alias.
+func (p Deduplicate) handler(ctx context.Context, msg *message.Message) string {
 	if p.Handler != "" {
 		return strconv.Quote(p.Handler)
 	}
-	if meta := ezq.MetaFrom(ctx); meta.Event != meta.Handler {
-		return strconv.Quote(meta.Event) + strconv.Quote(meta.Handler)
+	meta := ezq.MetaFrom(ctx)
+	if meta.Topic == "" {
+		return strconv.Quote(handlerOf(ctx))
 	}
-	return strconv.Quote(handlerOf(ctx))
+	event := cmp.Or(ezq.Marshaler{}.NameFromMessage(msg), meta.Event)
+	if meta.Event != meta.Handler {
+		return strconv.Quote(event) + strconv.Quote(meta.Handler)
+	}
+	return strconv.Quote(event)
 }
 
 func topicAndUUID(msg *message.Message) (string, error) {

@@ -107,3 +107,26 @@ func TestDuplicatesDoNotHoldUpTheBatchThatTheyWaitFor(t *testing.T) {
 		require.EqualValues(t, 5, router.Stats()["ezq"].Succeeded)
 	})
 }
+
+func TestADuplicateIsKnownByTheFormerNameOfItsEvent(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		type Renamed struct{ ID int }
+		store := middleware.NewMemoryStore(0)
+		msg := message.NewMessage("1", []byte(`{"_type":"OrderPlaced","ID":1}`))
+		handled := 0
+		for _, attach := range []func(*ezq.Router){
+			func(r *ezq.Router) {
+				ezq.Handle(r, func(context.Context, orderPlaced) error { handled++; return nil })
+			},
+			func(r *ezq.Router) {
+				ezq.Handle(r, func(context.Context, Renamed) error { handled++; return nil }, ezq.Alias("OrderPlaced"))
+			},
+		} {
+			router := newRouter(queue, middleware.Deduplicate{Store: store, Logger: quiet()}.Middleware)
+			attach(router)
+			require.NoError(t, queue.Publish("ezq", msg.Copy()))
+			run(t, router, time.Minute)
+		}
+		require.Equal(t, 1, handled)
+	})
+}

@@ -52,6 +52,22 @@ func release(ctx context.Context, msg *message.Message) {
 	}
 }
 
+// snoozed reports whether err says that msg is to come back later, and has not failed.
+// In Watermill's router, which does not know that, msg goes back here, if the backend can
+// wait.
+func snoozed(ctx context.Context, msg *message.Message, err error) bool {
+	wait, ok := ezq.SnoozeDelay(err)
+	if d := durable(ctx); ok && d != nil && !inRouter(ctx) {
+		backend.Nack(msg, backend.Redelivery{Delay: wait, Uncounted: true, Failures: d.Failures, Done: d.Done})
+	}
+	return ok
+}
+
+func isSnooze(err error) bool {
+	_, ok := ezq.SnoozeDelay(err)
+	return ok
+}
+
 // wentBack reports whether msg was given back, or given up, although its handler
 // returned no error.
 func wentBack(msg *message.Message) bool {

@@ -22,7 +22,7 @@ import (
 func logOf(t *testing.T, queue *memory.Queue, fail func() error, policies ...message.HandlerMiddleware) (records []map[string]any) {
 	t.Helper()
 	var log bytes.Buffer
-	router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.NewJSONHandler(&log, nil))})
+	router := ezq.NewRouter(queue, ezq.Config{UnknownFor: 1, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
 	router.Use(policies...)
 	ezq.Handle(router, func(context.Context, orderPlaced) error { return fail() })
 	run(t, router, time.Hour)

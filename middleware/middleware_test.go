@@ -41,7 +41,7 @@ func bubble(t *testing.T, f func(t *testing.T, queue *memory.Queue)) {
 }
 
 func newRouter(queue message.Subscriber, middleware ...message.HandlerMiddleware) *ezq.Router {
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	router := ezq.NewRouter(queue, ezq.Config{UnknownFor: 1, Logger: quiet()})
 	router.Use(middleware...)
 	return router
 }

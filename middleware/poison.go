@@ -26,7 +26,8 @@ import (
 // A backend that promises DeadLetter moves the message in one step, and only if
 // its lease is still valid. On any other the message is published with To and then
 // acked: a crash between the two leaves it in both places. If it cannot be
-// published, it stays where it is, and both errors are returned.
+// published, it stays where it is, and both errors are returned. A Topic that is the
+// message's own is such an error, too; an ezq router then moves it to the default one.
 //
 // A dead letter is the message itself with the metadata [backend.DeadLetterReason],
 // DeadLetterTopic, DeadLetterHandler, DeadLetterFailures and DeadLetterAt. The
@@ -70,7 +71,7 @@ func (p Poison) Middleware(next message.HandlerFunc) message.HandlerFunc {
 		}
 		out, err := next(msg)
 		msg.SetContext(ctx) // which somebody may have replaced
-		if err == nil || interrupted(ctx, err) || !isFinal(ctx, err) {
+		if err == nil || interrupted(ctx, err) || isSnooze(err) || !isFinal(ctx, err) {
 			return out, err
 		}
 		return nil, p.giveUp(ctx, msg, err, failuresOf(ctx, err))
@@ -95,7 +96,7 @@ func (p Poison) giveUp(ctx context.Context, msg *message.Message, err error, fai
 	if to == "" && from != "" {
 		to = from + "_dead"
 	}
-	if moveErr := p.move(ctx, msg, to, deadLetter(from, handlerOf(ctx), failures, err)); moveErr != nil {
+	if moveErr := p.move(ctx, msg, to, backend.DeadLetterMetadata(from, handlerOf(ctx), failures, err)); moveErr != nil {
 		return errors.Join(err, fmt.Errorf("middleware: dead letter to %q: %w", to, moveErr))
 	}
 	noteGivenUp(ctx)

@@ -26,15 +26,15 @@ import (
 // meanwhile.
 //
 // A final failure is returned as [ezq.Permanent]. [Poison] moves its message to a
-// dead-letter topic, wherever in the chain it is. Without a Poison the message
-// stays in the queue and comes back, at the pace of the router or the backend.
+// dead-letter topic, wherever in the chain it is. Without a Poison an ezq router does
+// that on a backend that promises DeadLetter. On any other, and in Watermill's router, the
+// message stays in the queue and comes back, at the pace of the router or the backend.
 //
 // Every error counts, and so does a panic, with these exceptions:
 //
 //   - [ezq.Permanent] is final at once.
-//   - [ezq.RetryAfter] keeps its delay, but counts: a message that asks for ever
-//     would never be seen by anybody. A handler that is merely too early, and has
-//     not failed, publishes its event again with [ezq.Delay] and returns nil.
+//   - [ezq.RetryAfter] keeps its delay, but counts: it is a failure.
+//   - [ezq.Snooze] does not count: the handler is merely too early.
 //   - An interrupted handler has not failed, whatever it returned. The same goes
 //     for one that has lost its lease.
 //
@@ -91,6 +91,8 @@ func (p Retry) failed(ctx context.Context, msg *message.Message, t *trial, err e
 		giveBack(ctx, msg)
 		return false, err
 	case t.overruled:
+		return false, err
+	case snoozed(ctx, msg, err):
 		return false, err
 	case t.final(err):
 		return false, ezq.Permanent(&exhaustedError{err, t.failures + 1})

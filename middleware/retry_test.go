@@ -91,15 +91,15 @@ func TestRetryAfterKeepsItsDelayAndCounts(t *testing.T) {
 	})
 }
 
-func TestWithoutPoisonAFinalFailureStaysInTheQueue(t *testing.T) {
+func TestAFinalFailureIsFinalWithoutPoisonToo(t *testing.T) {
 	bubble(t, func(t *testing.T, queue *memory.Queue) {
 		router := newRouter(queue, middleware.Retry{Attempts: 1}.Middleware)
 		calls := 0
 		ezq.Handle(router, func(context.Context, orderPlaced) error { calls++; return errBoom })
 		publish(t, queue, orderPlaced{1})
 		run(t, router, time.Minute)
-		require.InDelta(t, 6.5, calls, 0.5, "at the router's pace")
-		require.Len(t, drain(t, queue, "ezq"), 1)
+		require.Equal(t, 1, calls)
+		require.Len(t, drain(t, queue, "ezq_dead"), 1)
 	})
 }
 
@@ -348,4 +348,24 @@ func isNacked(msg *message.Message) bool {
 	default:
 		return false
 	}
+}
+
+func TestASnoozeCountsForNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, middleware.Poison{MaxDeliveries: 3, Logger: quiet()}.Middleware,
+			middleware.Retry{Attempts: 2}.Middleware, deduplicate().Middleware)
+		var metas []ezq.Meta
+		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+			if metas = append(metas, ezq.MetaFrom(ctx)); len(metas) <= 30 {
+				return fmt.Errorf("too many requests: %w", ezq.Snooze(time.Minute))
+			}
+			return nil
+		})
+		publish(t, queue, orderPlaced{1})
+		run(t, router, time.Hour)
+		require.Len(t, metas, 31)
+		require.Equal(t, metas[0], metas[30], "neither a failure nor a delivery, and the same id")
+		require.Empty(t, drain(t, queue, "ezq_dead"))
+		require.Empty(t, drain(t, queue, "ezq"))
+	})
 }

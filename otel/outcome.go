@@ -54,12 +54,17 @@ func (h *handling) judge(msg *message.Message, err error) outcome {
 		o.name = succeeded
 	case errors.Is(cause, backend.ErrLeaseLost), errors.Is(err, backend.ErrLeaseLost):
 		o.name, o.err = leaseLost, cmp.Or(err, backend.ErrLeaseLost)
-	case err == nil, errors.Is(cause, backend.ErrInterrupted):
+	case err == nil, errors.Is(cause, backend.ErrInterrupted), isSnooze(err):
 		o.name, o.err = givenBack, nil
 	default:
 		o.name = failed
 	}
 	return o
+}
+
+func isSnooze(err error) bool {
+	_, ok := ezq.SnoozeDelay(err)
+	return ok
 }
 
 func isClosed(c <-chan struct{}) bool {

@@ -25,6 +25,7 @@ type entry struct {
 	leased   time.Time // when that was given; zero once it was given back
 	failures int
 	done     []string
+	unknown  time.Time
 	index    int // in entries
 }
 
@@ -61,12 +62,13 @@ func (e *entry) lease() subscription.Lease {
 		Token:   subscription.Token{ID: e.id, Number: e.number, At: e.leased},
 		Message: msg,
 		Delivery: &backend.Delivery{
-			Number:      e.number,
-			DeadLetters: true,
-			Progress:    true,
-			Failures:    e.failures,
-			Done:        slices.Clone(e.done),
-			PublishedAt: e.published,
+			Number:       e.number,
+			DeadLetters:  true,
+			Progress:     true,
+			Failures:     e.failures,
+			Done:         slices.Clone(e.done),
+			UnknownSince: e.unknown,
+			PublishedAt:  e.published,
 		},
 	}
 }

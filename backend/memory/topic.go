@@ -138,7 +138,7 @@ func (t *topic) settle(settle []subscription.Settlement) (missed subscription.Mi
 			t.remove(e)
 		case subscription.Nack:
 			if !s.Bare {
-				e.failures, e.done = s.Verdict.Failures, s.Verdict.Done
+				e.failures, e.done, e.unknown = s.Verdict.Failures, s.Verdict.Done, s.Verdict.UnknownSince
 			}
 			if s.Verdict.Uncounted {
 				e.number--

@@ -171,7 +171,7 @@ func (q *Queue) replay(ctx context.Context, queue string, filter ReplayFilter) (
 		var n int
 		err := q.inTransaction(ctx, func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe,
-				after, id, until, min(filter.Limit-replayed, 1000), []string{failuresKey, doneKey}).Scan(&after, &id, &n)
+				after, id, until, min(filter.Limit-replayed, 1000), []string{failuresKey, doneKey, unknownKey}).Scan(&after, &id, &n)
 		})
 		if errors.Is(err, pgx.ErrNoRows) {
 			break

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/internal/subscription"
 )
 
@@ -58,7 +59,7 @@ func (n *nacks) add(s subscription.Settlement, text encoding) {
 	var uncount int32
 	released := s.Action == subscription.Release
 	if !released && !s.Bare {
-		headers = new(progress(s.Verdict.Failures, s.Verdict.Done, text))
+		headers = new(progress(s.Verdict.Redelivery, text))
 	}
 	if !released && !s.Verdict.InPlace {
 		delay = new(s.Verdict.Delay.Microseconds())
@@ -87,16 +88,24 @@ func (l *letters) add(s subscription.Settlement, from, group string, text encodi
 
 // progress returns the headers that record how far handling a message has come. A name that
 // cannot be stored as it is names no handler any more, and that one runs again.
-func progress(failures int, done []string, text encoding) string {
-	names := make([]string, len(done))
-	for i, name := range done {
+func progress(r backend.Redelivery, text encoding) string {
+	names := make([]string, len(r.Done))
+	for i, name := range r.Done {
 		names[i] = text.storable(name)
 	}
-	headers, _ := json.Marshal(struct { // an int and strings: it cannot fail
-		Failures int      `json:"ezq_failures"`
-		Done     []string `json:"ezq_done"`
-	}{failures, names})
+	headers, _ := json.Marshal(struct { // it cannot fail: the year of a storableTime is an ordinary one
+		Failures int        `json:"ezq_failures"`
+		Done     []string   `json:"ezq_done"`
+		Unknown  *time.Time `json:"ezq_unknown_since,omitempty"`
+	}{r.Failures, names, storableTime(r.UnknownSince)})
 	return string(headers)
+}
+
+func storableTime(t time.Time) *time.Time {
+	if year := t.UTC().Year(); t.IsZero() || year < 0 || year > 9999 {
+		return nil
+	}
+	return new(t.UTC())
 }
 
 // letterHeaders returns the headers that a message gets as a dead letter. It

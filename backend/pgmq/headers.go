@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -20,10 +21,11 @@ const (
 
 	uuidKey     = reservedPrefix + "uuid"
 	encodingKey = reservedPrefix + "enc"
-	failuresKey = reservedPrefix + "failures" // written by a nack,
-	doneKey     = reservedPrefix + "done"     // as is this
-	originKey   = reservedPrefix + "queue"    // of a dead letter: where it was,
-	groupKey    = reservedPrefix + "group"    // and for which group, if for one
+	failuresKey = reservedPrefix + "failures"      // written by a nack,
+	doneKey     = reservedPrefix + "done"          // as are this
+	unknownKey  = reservedPrefix + "unknown_since" // and this
+	originKey   = reservedPrefix + "queue"         // of a dead letter: where it was,
+	groupKey    = reservedPrefix + "group"         // and for which group, if for one
 )
 
 // maxFailures keeps a number that somebody else has written harmless.
@@ -103,6 +105,7 @@ type headers struct {
 	encoding string
 	failures int
 	done     []string
+	unknown  time.Time
 }
 
 // decode reads what encodeHeaders has written, and what others have: text is the
@@ -126,6 +129,8 @@ func (h *headers) decode(text []byte) error {
 			h.failures = parseFailures(r.value)
 		case r.key == doneKey && !r.isString:
 			h.done = parseDone(r.value)
+		case r.key == unknownKey && r.isString:
+			h.unknown, _ = time.Parse(time.RFC3339, r.value) // or somebody else has written it
 		}
 	}
 	return r.err

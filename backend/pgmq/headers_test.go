@@ -72,7 +72,7 @@ func TestForeignHeadersAreTolerated(t *testing.T) {
 		{"an array is nothing", `["a", {"b": "c"}]`, headers{metadata: none}},
 		{"a string is nothing", `"a"`, headers{metadata: none}},
 		{"null is nothing", `null`, headers{metadata: none}},
-		{"what ezq writes is not metadata", `{"ezq_enc": "text", "ezq_uuid": "id", "ezq_failures": 3}`, headers{"id", none, "text", 3, nil}},
+		{"what ezq writes is not metadata", `{"ezq_enc": "text", "ezq_uuid": "id", "ezq_failures": 3}`, headers{uuid: "id", metadata: none, encoding: "text", failures: 3}},
 		{"what is done is known", `{"ezq_done": ["a", "b\""]}`, headers{metadata: none, done: []string{"a", `b"`}}},
 		{"what is done is names", `{"ezq_done": [1]}`, headers{metadata: none}},
 		{"what a later ezq writes is not metadata", `{"ezq_new": "a", "ezq_": {}}`, headers{metadata: none}},

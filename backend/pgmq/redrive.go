@@ -177,7 +177,7 @@ func (r *redrive) route(ctx context.Context, to origin) (*route, error) {
 // what is to begin anew.
 func letterKeys() []string {
 	return []string{
-		originKey, groupKey, failuresKey, doneKey,
+		originKey, groupKey, failuresKey, doneKey, unknownKey,
 		backend.DeadLetterReason, backend.DeadLetterTopic, backend.DeadLetterHandler,
 		backend.DeadLetterFailures, backend.DeadLetterAt,
 	}

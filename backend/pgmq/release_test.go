@@ -80,3 +80,30 @@ func TestAReleasedMessageThatWasOnlyHeldIsUntouched(t *testing.T) {
 	receive(t, messages).Ack()
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
+
+func TestSinceWhenAMessageIsUnknownIsKeptUntilAnOutcomeSaysOtherwise(t *testing.T) {
+	t.Parallel()
+	queue, _ := open(t, pgmq.Config{})
+	publish(t, queue, "a")
+	messages := subscribe(t, queue)
+	msg := receive(t, messages)
+	require.Zero(t, delivery(msg).UnknownSince)
+	since := time.Date(2026, 11, 28, 23, 0, 0, 123, time.UTC)
+	backend.Nack(msg, backend.Redelivery{Delay: time.Millisecond, Uncounted: true, UnknownSince: since})
+	for range 2 {
+		msg = receive(t, messages)
+		require.Equal(t, since, delivery(msg).UnknownSince)
+		require.Equal(t, 1, delivery(msg).Number)
+		backend.Release(msg)
+	}
+	backend.Nack(receive(t, messages), backend.Redelivery{Failures: 1})
+	msg = receive(t, messages)
+	require.Zero(t, delivery(msg).UnknownSince)
+	backend.Nack(msg, backend.Redelivery{UnknownSince: since})
+	backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "dead"})
+	letters, err := queue.Subscribe(t.Context(), "dead")
+	require.NoError(t, err)
+	letter := receive(t, letters)
+	require.Zero(t, delivery(letter).UnknownSince)
+	letter.Ack()
+}

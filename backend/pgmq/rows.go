@@ -130,7 +130,7 @@ func (r *row) lease(queue string, sql *statements, d *delivery) subscription.Lea
 	msg.UUID, msg.Payload = headers.uuid, payload
 	d.Number = int(r.Number)
 	d.DeadLetters, d.Progress = true, true
-	d.Failures, d.Done = headers.failures, headers.done
+	d.Failures, d.Done, d.UnknownSince = headers.failures, headers.done, headers.unknown
 	d.PublishedAt = r.PublishedAt
 	d.receipt.sql = sql
 	d.Receipt = &d.receipt

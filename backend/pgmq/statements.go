@@ -201,7 +201,7 @@ set vt = case when l.delay is null then m.enqueued_at else clock_timestamp() + l
 	headers = case
 		when l.headers is null then m.headers
 		when m.headers is null then l.headers::jsonb
-		when jsonb_typeof(m.headers) = 'object' then m.headers || l.headers::jsonb
+		when jsonb_typeof(m.headers) = 'object' then m.headers - 'ezq_unknown_since' || l.headers::jsonb
 		else m.headers end
 from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id`
 
@@ -217,7 +217,7 @@ d as (
 i as (
 	insert into {target} (vt, message, headers)
 	select clock_timestamp(), d.message,
-		case when jsonb_typeof(d.headers) = 'object' then d.headers - array['ezq_failures', 'ezq_done'] else '{}' end || d.added::jsonb
+		case when jsonb_typeof(d.headers) = 'object' then d.headers - array['ezq_failures', 'ezq_done', 'ezq_unknown_since'] else '{}' end || d.added::jsonb
 	from d order by d.msg_id)
 select msg_id from d`
 

@@ -31,7 +31,8 @@ type Outcome struct {
 	// [*ezq.PanicError] if one of them panicked.
 	Err error
 
-	// RetryAfter is when an event that has failed comes back.
+	// RetryAfter is when an event that has failed, or was put off with [ezq.Snooze], comes
+	// back.
 	RetryAfter time.Duration
 
 	// DeadLetter is the topic that the event was moved to, if it was given up, and

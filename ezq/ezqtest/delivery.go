@@ -155,6 +155,9 @@ func (q *queue) watch(next message.HandlerFunc) message.HandlerFunc {
 // fate says what a handler has made of msg, and why.
 func fate(msg *message.Message, err error) (what, reason string) {
 	if err != nil {
+		if _, ok := ezq.SnoozeDelay(err); ok {
+			return snoozed, err.Error()
+		}
 		return failed, err.Error()
 	}
 	select {

@@ -17,6 +17,7 @@ const (
 	handled      = "handled"
 	failed       = "failed"
 	interrupted  = "interrupted"
+	snoozed      = "snoozed"
 	deadLettered = "dead-lettered"
 )
 
@@ -53,6 +54,10 @@ func Failed[E any](f *Flow) Events[E] { return eventsOf[E](f, failed) }
 // Interrupted returns the events that handlers have given back, once for each time:
 // the router stopped, or the lease was lost. That is no failure.
 func Interrupted[E any](f *Flow) Events[E] { return eventsOf[E](f, interrupted) }
+
+// Snoozed returns the events that handlers have put off with [ezq.Snooze], once for each
+// time. That is no failure.
+func Snoozed[E any](f *Flow) Events[E] { return eventsOf[E](f, snoozed) }
 
 // DeadLettered returns the events that were given up and moved to a dead-letter topic.
 func DeadLettered[E any](f *Flow) Events[E] { return eventsOf[E](f, deadLettered) }

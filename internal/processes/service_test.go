@@ -41,6 +41,7 @@ type service struct {
 	DrainTimeout  time.Duration
 	Lease         time.Duration
 	MaxDeliveries int
+	Version       string // of a program that changes its events; see deploy
 }
 
 // main runs until it is told to stop: by SIGTERM or SIGINT in order, and by a second one at once.
@@ -63,6 +64,7 @@ func (s service) main() error {
 	)
 	ezq.Handle(router, work)
 	ezq.Handle(router, handle, ezq.Topic(soakTopic))
+	s.deploy(router)
 	return errors.Join(router.Run(ctx), queue.Close())
 }
 

@@ -124,7 +124,7 @@ func (s *subscription) nack(l *lease) Settlement {
 
 // untouched reports whether r leaves a message as it was before the delivery.
 func untouched(d *backend.Delivery, r backend.Redelivery) bool {
-	return r.Uncounted && r.Failures == d.Failures && slices.Equal(r.Done, d.Done)
+	return r.Uncounted && r.Failures == d.Failures && slices.Equal(r.Done, d.Done) && r.UnknownSince.Equal(d.UnknownSince)
 }
 
 // nackDelay is how long a message waits that had failed so many times before.

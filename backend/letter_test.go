@@ -1,4 +1,4 @@
-package middleware
+package backend
 
 import (
 	"strings"

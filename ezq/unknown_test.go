@@ -1,0 +1,153 @@
+package ezq_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+type newEvent struct{ N int }
+
+func oldProgram(queue *memory.Queue, config ezq.Config) *ezq.Router {
+	router := newRouter(queue, config)
+	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
+	return router
+}
+
+func TestAnUnknownEventIsLeftToProgramsThatKnowItAndThenFailsForGood(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		var log bytes.Buffer
+		router := ezq.NewRouter(queue, ezq.Config{UnknownFor: time.Hour, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
+		start := time.Now()
+		var dead time.Duration
+		letters, err := queue.Subscribe(t.Context(), "ezq_dead")
+		require.NoError(t, err)
+		go func() {
+			msg := <-letters
+			dead = time.Since(start)
+			assert(t, strings.Contains(msg.Metadata[backend.DeadLetterReason], `no handler for event "newEvent"`))
+			msg.Ack()
+		}()
+		publish(t, queue, newEvent{1}, newEvent{2})
+		time.AfterFunc(30*time.Minute, func() { // one of them is taken by a program that knows it
+			ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer stop()
+			newer := newRouter(queue, ezq.Config{})
+			ezq.Handle(newer, func(ctx context.Context, e newEvent) error {
+				meta := ezq.MetaFrom(ctx)
+				assert(t, meta.Delivery == 1 && meta.Failures == 0)
+				if e.N == 2 {
+					return ezq.RetryAfter(24*time.Hour, errBoom)
+				}
+				return ezq.Snooze(time.Second)
+			})
+			_ = newer.Run(ctx)
+		})
+		runFor(t, router, 2*time.Hour)
+		require.InDelta(t, 90*time.Minute, dead, float64(5*time.Minute), "the time begins anew after a program has known it")
+		require.Less(t, strings.Count(log.String(), "unknown event released"), 12, "one name is not logged each time")
+		require.Greater(t, router.Stats()[ezq.DefaultTopic].Unknown, int64(60))
+		require.Zero(t, router.Stats()[ezq.DefaultTopic].Failed)
+	})
+}
+
+func TestTheTimeOfAnUnknownEventSpansRestarts(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, newEvent{1})
+		var unknown int64
+		for range 5 {
+			router := oldProgram(queue, ezq.Config{UnknownFor: time.Hour})
+			runFor(t, router, 10*time.Minute)
+			unknown += router.Stats()[ezq.DefaultTopic].Unknown
+			require.Zero(t, router.Stats()[ezq.DefaultTopic].DeadLettered)
+		}
+		require.InDelta(t, 65, unknown, 15, "the delay grows to a minute")
+		router := oldProgram(queue, ezq.Config{UnknownFor: time.Hour})
+		runFor(t, router, 20*time.Minute)
+		require.EqualValues(t, 1, router.Stats()[ezq.DefaultTopic].DeadLettered)
+	})
+}
+
+func TestAnUnknownEventMayFailAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, newEvent{1})
+		router := oldProgram(queue, ezq.Config{UnknownFor: 1})
+		runFor(t, router, time.Second/2)
+		require.EqualValues(t, 1, router.Stats()[ezq.DefaultTopic].DeadLettered)
+		require.Panics(t, func() { oldProgram(queue, ezq.Config{UnknownFor: -1}) })
+	})
+}
+
+func TestWhatIsIgnoredMustMakeSense(t *testing.T) {
+	t.Parallel()
+	queue := memory.New()
+	router := oldProgram(queue, ezq.Config{})
+	require.Panics(t, func() { router.Ignore("ezq") })
+	require.Panics(t, func() { router.Ignore("ezq", "") })
+	router.Ignore("orders", "newEvent")
+	require.ErrorContains(t, router.Run(t.Context()), `Ignore has "orders", a topic without handlers`)
+	router = oldProgram(queue, ezq.Config{})
+	router.Ignore("ezq", "OrderPlaced")
+	require.ErrorContains(t, router.Run(t.Context()), "which has a handler")
+}
+
+func TestASnoozedEventComesBackAndHasNotFailed(t *testing.T) {
+	for name, handle := range map[string]func(r *ezq.Router, f func(context.Context, orderPlaced) error){
+		"one handler": func(r *ezq.Router, f func(context.Context, orderPlaced) error) { ezq.Handle(r, f) },
+		"several": func(r *ezq.Router, f func(context.Context, orderPlaced) error) {
+			ezq.Handle(r, f, ezq.Name("snoozes"))
+			ezq.Handle(r, func(context.Context, orderPlaced) error { return nil }, ezq.Name("does not"))
+		},
+		"a batch": func(r *ezq.Router, f func(context.Context, orderPlaced) error) {
+			ezq.HandleBatch(r, func(ctx context.Context, events []orderPlaced) error {
+				return ezq.Failed(0, f(ctx, events[0]))
+			}, ezq.Size(1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				router := newRouter(queue, ezq.Config{})
+				start := time.Now()
+				runs := 0
+				var done time.Duration
+				handle(router, func(ctx context.Context, _ orderPlaced) error {
+					if runs++; runs <= 30 {
+						return ezq.Snooze(time.Minute)
+					}
+					meta := ezq.MetasFrom(ctx)[0]
+					assert(t, meta.Delivery == 1 && meta.Failures == 0)
+					done = time.Since(start)
+					return nil
+				})
+				publish(t, queue, orderPlaced{1})
+				runFor(t, router, time.Hour)
+				require.Equal(t, 31, runs)
+				require.Equal(t, 30*time.Minute, done)
+				stats := router.Stats()[ezq.DefaultTopic]
+				require.EqualValues(t, 30, stats.GivenBack)
+				require.Zero(t, stats.Failed)
+			})
+		})
+	}
+}
+
+func TestAPermanentSnoozeIsAFailure(t *testing.T) {
+	t.Parallel()
+	d, ok := ezq.SnoozeDelay(ezq.Snooze(0))
+	require.True(t, ok)
+	require.Equal(t, time.Millisecond, d)
+	_, ok = ezq.SnoozeDelay(ezq.Permanent(ezq.Snooze(time.Hour)))
+	require.False(t, ok)
+	_, ok = ezq.SnoozeDelay(errBoom)
+	require.False(t, ok)
+}
