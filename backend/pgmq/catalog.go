@@ -126,7 +126,7 @@ func remember[T any](cache map[string]T, key string, value T) {
 type layout struct {
 	Installed   bool     // the function that creates queues
 	Headers     bool     // the functions of PGMQ 1.5 and later
-	Columns     []string // with their types; none if there is no such queue
+	Columns     []string // with the names of their types in pg_catalog, which no setting changes; none if there is no such queue
 	Table       bool     // not a view, say
 	Partitioned bool
 	OID         uint32 // of the table; another one if it was dropped and created anew
@@ -134,6 +134,7 @@ type layout struct {
 	Publish     bool   // the privilege that publishing needs
 	Groups      bool   // the table of bindings of PGMQ 1.11 and later
 	ReadOnly    bool
+	Standby     bool
 	Backend     uint32
 	Pooled      bool     `db:"-"` // a pooler is in between
 	Encoding    encoding `db:"-"` // of the database
@@ -142,7 +143,8 @@ type layout struct {
 const probeSQL = `
 select to_regprocedure('pgmq.create(text)') is not null,
 	to_regprocedure('pgmq.send(text,jsonb,jsonb,timestamptz)') is not null,
-	array(select attname || ' ' || format_type(atttypid, null) from pg_attribute
+	array(select attname || ' ' || typname from pg_attribute
+		join pg_type t on t.oid = atttypid and typnamespace = 'pg_catalog'::regnamespace
 		where attrelid = to_regclass($1) and attnum > 0 and not attisdropped),
 	coalesce((select relkind in ('r', 'p') from pg_class where oid = to_regclass($1)), false),
 	coalesce((select relkind = 'p' from pg_class where oid = to_regclass($1)), false),
@@ -153,6 +155,7 @@ select to_regprocedure('pgmq.create(text)') is not null,
 	coalesce(has_any_column_privilege(to_regclass($1), 'insert'), false),
 	to_regclass('pgmq.topic_bindings') is not null,
 	current_setting('transaction_read_only')::boolean,
+	pg_is_in_recovery(),
 	pg_backend_pid()`
 
 func probe(ctx context.Context, db DB, queue string) (layout, error) {
@@ -197,13 +200,13 @@ func (l layout) check() error {
 	return nil
 }
 
-func (l layout) exists() bool           { return len(l.Columns) > 0 }
+func (l layout) exists() bool           { return l.OID != 0 }
 func (l layout) has(column string) bool { return slices.Contains(l.Columns, column) }
 
 // isQueue reports whether the table has what queues of every version have.
 func (l layout) isQueue() bool {
-	return l.Table && l.has("msg_id bigint") && l.has("read_ct integer") && l.has("message jsonb") &&
-		l.has("enqueued_at timestamp with time zone") && l.has("vt timestamp with time zone")
+	return l.Table && l.has("msg_id int8") && l.has("read_ct int4") && l.has("message jsonb") &&
+		l.has("enqueued_at timestamptz") && l.has("vt timestamptz")
 }
 
 // creation is the statement that creates a queue, and its parameters.
@@ -266,8 +269,12 @@ func queueNotFound(queue string) error {
 	}
 }
 
-func takesNoWrites() error {
-	return &Error{Cause: errors.New("the server takes no writes, which consuming needs"), Remedy: otherRemedy("25006")}
+func (l layout) takesNoWrites() error {
+	remedy := standbyRemedy
+	if !l.Standby {
+		remedy = readOnlyRemedy
+	}
+	return &Error{Cause: errors.New("the server takes no writes, which consuming needs"), Remedy: remedy}
 }
 
 func isCode(err error, codes ...string) bool {

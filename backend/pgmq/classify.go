@@ -77,6 +77,10 @@ func diagnose(op, topic string, err error) (kind error, remedy string) {
 	switch {
 	case errors.As(err, &parse):
 		return ErrInvalidConfig, "write it as postgres://user:password@host:5432/database, with special characters percent-encoded"
+	case errors.Is(err, pgconn.ErrReadOnlyConnection), errors.Is(err, pgconn.ErrReadWriteConnection),
+		errors.Is(err, pgconn.ErrPrimaryConnection), errors.Is(err, pgconn.ErrStandbyConnection):
+		// Another attempt may have been refused for a reason of its own, such as no TLS.
+		return ErrUnreachable, "no server of the database URL is as its target_session_attrs says: check the hosts, and which of them is the primary"
 	case errors.As(err, &pg):
 		return diagnoseServer(op, topic, pg)
 	case errors.Is(err, context.Canceled):
@@ -124,10 +128,16 @@ func diagnoseServer(op, topic string, pg *pgconn.PgError) (kind error, remedy st
 	return nil, otherRemedy(pg.Code)
 }
 
+const (
+	standbyRemedy  = "this is a standby: connect to the primary, or add target_session_attrs=read-write to the database URL"
+	readOnlyRemedy = "default_transaction_read_only is on, for the server, the database or the role, as providers set it when the disk is full:" +
+		" free space, or set it to off"
+)
+
 func otherRemedy(code string) string {
 	switch code {
 	case "25006": // read_only_sql_transaction
-		return "this is a standby: connect to the primary, or add target_session_attrs=read-write to the database URL"
+		return "if select pg_is_in_recovery() is true, " + standbyRemedy + "; if it is false, " + readOnlyRemedy
 	case "25P02": // in_failed_sql_transaction
 		return "an earlier statement of this transaction has failed: roll it back"
 	case "26000", "42P05": // invalid_sql_statement_name, duplicate_prepared_statement

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
@@ -44,6 +45,10 @@ func (r *receipt) Settled() bool { return r.committed.Load() }
 // database and are done soon. The messages must come from a [Queue], or a
 // Subscriber, on the same database.
 //
+// A handler that publishes with queue.Publish, or asks a [KeyStore], needs a second
+// connection of the pool. If none is free within 2 seconds, because other handlers have
+// them for their transactions, that fails with an error of the kind [ErrInvalidConfig].
+//
 // It is for a handler that is alone with its message. For one of several handlers of
 // an event, and for a batch handler, every event fails with an error that says so.
 func (q *Queue) InTx() message.HandlerMiddleware {
@@ -59,8 +64,42 @@ type txKey struct{}
 // Tx returns the transaction that [Queue.InTx] runs the handler in, or nil
 // outside of such a handler. The handler must neither commit nor roll it back.
 func Tx(ctx context.Context) pgx.Tx {
-	tx, _ := ctx.Value(txKey{}).(pgx.Tx)
-	return tx
+	opened, _ := ctx.Value(txKey{}).(openedTx)
+	return opened.tx
+}
+
+// openedTx is the transaction of a handler, and the pool that it has a connection of.
+type openedTx struct {
+	tx   pgx.Tx
+	pool *pgxpool.Pool
+}
+
+// besideTxTimeout bounds the wait for a second connection of the pool: handlers that
+// each have one, and wait for another, wait for each other.
+const besideTxTimeout = 2 * time.Second
+
+// isBesideTx reports whether ctx is that of a handler with a transaction on pool.
+func isBesideTx(ctx context.Context, pool *pgxpool.Pool) bool {
+	opened, ok := ctx.Value(txKey{}).(openedTx)
+	return ok && opened.pool == pool
+}
+
+// acquire returns a connection of pool. In a handler that has one already it does not
+// wait for long.
+func acquire(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn, error) {
+	if !isBesideTx(ctx, pool) {
+		return pool.Acquire(ctx)
+	}
+	bounded, cancel := context.WithTimeout(ctx, besideTxTimeout)
+	defer cancel()
+	conn, err := pool.Acquire(bounded)
+	if err == nil || ctx.Err() != nil || bounded.Err() == nil {
+		return conn, err
+	}
+	return nil, &Error{
+		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the transactions of InTx have all %d connections of the pool, and this handler wants a second one", pool.Config().MaxConns),
+		Remedy: "use the transaction that the handler has, with pgmq.Tx(ctx) and queue.In(pgmq.Tx(ctx)); or make the pool larger than the number of handlers at work",
+	}
 }
 
 var (
@@ -95,7 +134,7 @@ func inTx(pool *pgxpool.Pool, next message.HandlerFunc, msg *message.Message) (o
 	// ended, and the connection is to be used again.
 	defer func() { _ = tx.Rollback(context.WithoutCancel(outer)) }()
 
-	msg.SetContext(context.WithValue(outer, txKey{}, tx))
+	msg.SetContext(context.WithValue(outer, txKey{}, openedTx{tx, pool}))
 	out, err = next(msg)
 	msg.SetContext(outer)
 	if err != nil || given(msg) {

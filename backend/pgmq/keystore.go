@@ -33,6 +33,9 @@ type KeyStore struct {
 func (q *Queue) KeyStore(ctx context.Context, table string) (*KeyStore, error) {
 	name := pgx.Identifier(strings.Split(table, ".")).Sanitize()
 	if err := createKeys(ctx, q.pool, name); err != nil {
+		if isCode(err, "3F000") { // invalid_schema_name
+			err = &Error{Kind: ErrInvalidConfig, Cause: withoutSecrets(err), Remedy: `name a schema that exists, as in "app.ezq_seen": the search_path has none`}
+		}
 		return nil, classify("create key store "+name, "", err)
 	}
 	return &KeyStore{
@@ -67,13 +70,21 @@ func createKeys(ctx context.Context, pool *pgxpool.Pool, table string) error {
 
 // Seen reports whether key was marked and still counts.
 func (s *KeyStore) Seen(ctx context.Context, key string) (seen bool, err error) {
-	err = s.pool.QueryRow(ctx, s.seen, pgx.QueryExecModeCacheDescribe, digest(key)).Scan(&seen)
+	conn, err := acquire(ctx, s.pool)
+	if err == nil {
+		defer conn.Release()
+		err = conn.QueryRow(ctx, s.seen, pgx.QueryExecModeCacheDescribe, digest(key)).Scan(&seen)
+	}
 	return seen, classify("look up a key", "", err)
 }
 
 // Mark remembers key for as long as window, from now.
 func (s *KeyStore) Mark(ctx context.Context, key string, window time.Duration) error {
-	_, err := s.pool.Exec(ctx, s.mark, pgx.QueryExecModeCacheDescribe, digest(key), window.Seconds())
+	conn, err := acquire(ctx, s.pool)
+	if err == nil {
+		defer conn.Release()
+		_, err = conn.Exec(ctx, s.mark, pgx.QueryExecModeCacheDescribe, digest(key), window.Seconds())
+	}
 	return classify("remember a key", "", err)
 }
 

@@ -82,6 +82,16 @@ func (p *Publisher) in(tx DB) *Publisher {
 	return &inside
 }
 
+// through returns p on a connection of its pool.
+func (p *Publisher) through(conn *pgxpool.Conn) *Publisher {
+	on := *p
+	on.db, on.commits = conn, newGroupCommit()
+	if p.create != nil {
+		on.create = createThrough(conn)
+	}
+	return &on
+}
+
 // Features says that delays are kept: see [backend.Features].
 func (p *Publisher) Features() backend.Features { return features() }
 
@@ -139,6 +149,14 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
+	}
+	if p.pool != nil && !p.inTx && isBesideTx(ctx, p.pool) {
+		conn, err := acquire(ctx, p.pool)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
+		p = p.through(conn)
 	}
 	if tick := backend.TickFrom(ctx); tick != nil {
 		return p.publishOnce(ctx, topic, encoded, tick)

@@ -47,7 +47,7 @@ type statements struct {
 func newStatements(queue string, layout layout) statements {
 	table := tableName(queue)
 	replace := []string{"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "m.read_ct"}
-	if layout.has("last_read_at timestamp with time zone") {
+	if layout.has("last_read_at timestamptz") {
 		// Nobody has leased it yet? Then this tells it from a message that has its id in
 		// the next queue of the same name.
 		touched := finite("coalesce(m.last_read_at, m.enqueued_at)")

@@ -220,7 +220,7 @@ func (s *Subscriber) layout(ctx context.Context, pool *pgxpool.Pool, topic, queu
 func (s *Subscriber) check(ctx context.Context, db DB, layout layout, topic, queue string) error {
 	switch {
 	case layout.ReadOnly:
-		return takesNoWrites()
+		return layout.takesNoWrites()
 	case !layout.Consume:
 		return notAConsumer(queue)
 	case s.config.Group != "" && !layout.Groups:

@@ -45,8 +45,8 @@ func (s *subscription) extend(due []*lease) {
 		return
 	}
 	if n := s.leases.extended(due, missed, sent); n > 0 {
-		s.config.Logger.Warn("ezq: leases were lost; other consumers have the messages",
-			"topic", s.config.Topic, "messages", n)
+		s.config.Logger.Warn("ezq: leases were lost; other consumers have the messages, or they were removed",
+			"topic", s.config.Topic, "messages", n, "removed", len(missed.Gone))
 	}
 }
 

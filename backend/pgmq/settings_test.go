@@ -1,0 +1,90 @@
+package pgmq_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+func TestNoSettingChangesWhatAQueueIs(t *testing.T) {
+	t.Parallel()
+	for _, setting := range []string{"quote_all_identifiers=on", "search_path=", "array_nulls=off"} {
+		t.Run(setting, func(t *testing.T) {
+			t.Parallel()
+			queue := openAt(t, pgtest.Database(t)+"&"+setting, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true}})
+			messages := subscribe(t, queue)
+			publish(t, queue, "a", "b")
+			requireReceives(t, messages, "a", "b")
+		})
+	}
+}
+
+func TestAServerThatTakesNoWritesIsToldFromAStandby(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	require.NoError(t, openAt(t, database, pgmq.Config{}).SubscribeInitialize("t"))
+	queue := openAt(t, database+"&default_transaction_read_only=on", pgmq.Config{})
+	_, err := queue.Subscribe(t.Context(), "t")
+	require.ErrorContains(t, err, "default_transaction_read_only is on")
+	require.NotContains(t, err.Error(), "standby")
+	err = queue.Publish("t", message.NewMessage("1", nil))
+	require.ErrorIs(t, err, pgmq.ErrRejected)
+	require.ErrorContains(t, err, "pg_is_in_recovery()")
+}
+
+func TestAKeyStoreWithoutASchemaSaysSo(t *testing.T) {
+	t.Parallel()
+	_, err := openAt(t, pgtest.Database(t)+"&search_path=", pgmq.Config{}).KeyStore(t.Context(), "ezq_seen")
+	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+	require.ErrorContains(t, err, "search_path")
+}
+
+func TestAServerThatIsNotTheOneThatWasAskedForIsNoMatterOfThePassword(t *testing.T) {
+	t.Parallel()
+	_, err := pgmq.Open(t.Context(), pgtest.Database(t)+"&target_session_attrs=standby", pgmq.Config{})
+	require.ErrorIs(t, err, pgmq.ErrUnreachable)
+	require.ErrorContains(t, err, "target_session_attrs")
+}
+
+// All handlers have a connection each, and wait for a second one.
+func TestHandlersInTransactionsThatWaitForEachOtherAreToldSo(t *testing.T) {
+	t.Parallel()
+	queue := openAt(t, pgtest.Database(t)+"&pool_max_conns=2", pgmq.Config{Publisher: pgmq.PublisherConfig{NoNotify: true}})
+	store, err := queue.KeyStore(t.Context(), "ezq_seen")
+	require.NoError(t, err)
+	messages := subscribe(t, queue)
+	publish(t, queue, "a", "b")
+	var both, done sync.WaitGroup
+	both.Add(2)
+	start := time.Now()
+	uses := []func(msg *message.Message) error{
+		func(msg *message.Message) error {
+			inside := message.NewMessageWithContext(msg.Context(), "1", nil)
+			return errors.Join(queue.Publish("other", inside), queue.In(pgmq.Tx(msg.Context())).Publish("t2", inside))
+		},
+		func(msg *message.Message) error { _, err := store.Seen(msg.Context(), "key"); return err },
+	}
+	for _, use := range uses {
+		msg := receive(t, messages)
+		done.Go(func() {
+			_, err := queue.InTx()(func(msg *message.Message) ([]*message.Message, error) {
+				both.Done()
+				both.Wait()
+				return nil, use(msg)
+			})(msg)
+			msg.Ack()
+			assert.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+			assert.ErrorContains(t, err, "pgmq.Tx(ctx)")
+		})
+	}
+	done.Wait()
+	require.Less(t, time.Since(start), 25*time.Second, "not the 30 seconds that a publish may take")
+}
