@@ -88,7 +88,7 @@ func TestNoSpanAndNoMetricShowsAPayload(t *testing.T) {
 				t.Errorf("a %s shows it: …%s", what, text[max(0, at-200):at+len(confidential)])
 			}
 		}
-		for _, shown := range []string{handlerSays, "time.ParseError", "no handler for event", "ezq.dead_letter.reason", "no route"} {
+		for _, shown := range []string{handlerSays, "is not a time in RFC 3339", "no handler for event", "ezq.dead_letter.reason", "no route"} {
 			if !strings.Contains(spans, shown) {
 				t.Errorf("no span shows %q, so it has not been tried", shown)
 			}

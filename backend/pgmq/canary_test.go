@@ -256,7 +256,7 @@ func misunderstood(t *testing.T, g *guarded) {
 	router := ezq.NewRouter(openAt(t, g.url, g.config()), ezq.Config{Logger: g.logger(), Concurrency: 1})
 	ezq.Handle(router, func(context.Context, sensitive) error { panic("a handler's own fault") })
 	_ = router.Run(t.Context())
-	for _, line := range []string{"event failed", "no handler for event", "a handler's own fault", "no valid timeout", "*time.ParseError"} {
+	for _, line := range []string{"event failed", "no handler for event", "a handler's own fault", "no valid timeout", "is not a time in RFC 3339"} {
 		g.requireLogged(t, line)
 	}
 }

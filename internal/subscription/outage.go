@@ -27,8 +27,23 @@ type outage struct {
 	mu     sync.Mutex
 	asking bool      // a call is under way
 	since  time.Time // zero: there is no outage
-	next   time.Time // when to log again; zero: nothing has been logged
-	quiet  time.Duration
+	quiet  quiet
+}
+
+// quiet lets through the first of many log records, and then ever fewer.
+type quiet struct {
+	next  time.Time // when to log again; zero: nothing has been logged
+	pause time.Duration
+}
+
+// due reports whether to log, and if so when next.
+func (q *quiet) due(now time.Time) bool {
+	if now.Before(q.next) {
+		return false
+	}
+	q.pause = min(max(2*q.pause, logMin), logMax)
+	q.next = now.Add(q.pause)
+	return true
 }
 
 func newOutage(config Config, tell func(error)) *outage {
@@ -85,11 +100,9 @@ func (o *outage) failed(err error, wait time.Duration) {
 	defer o.mu.Unlock()
 	now := time.Now()
 	o.begin(err, now)
-	if now.Before(o.next) {
+	if !o.quiet.due(now) {
 		return
 	}
-	o.quiet = min(max(2*o.quiet, logMin), logMax)
-	o.next = now.Add(o.quiet)
 	o.config.Logger.Error("ezq: cannot fetch messages; will try again",
 		"topic", o.config.Topic, "retry_in", wait.Round(time.Millisecond).String(), "error", err)
 }
@@ -104,9 +117,9 @@ func (o *outage) over() {
 	if o.tell != nil {
 		o.tell(nil)
 	}
-	if !o.next.IsZero() {
+	if !o.quiet.next.IsZero() {
 		o.config.Logger.Info("ezq: receiving again",
 			"topic", o.config.Topic, "lasted", time.Since(o.since).Round(time.Millisecond).String())
 	}
-	o.since, o.next, o.quiet = time.Time{}, time.Time{}, 0
+	o.since, o.quiet = time.Time{}, quiet{}
 }

@@ -56,7 +56,7 @@ func (s *subscription) lane(outcome Settlement) *pending {
 // flush stores the outcomes of a lane until ctx ends. They wait for each other for as long
 // as Linger allows, and for as long as the previous batch takes.
 func (s *subscription) flush(ctx context.Context, lane *pending) {
-	failing := backoff{min: retryMin, max: retryMax}
+	failing, log := backoff{min: retryMin, max: retryMax}, quiet{}
 	for ctx.Err() == nil {
 		if pause(ctx, lane.untilAgain(), lane.added); ctx.Err() != nil {
 			return
@@ -67,11 +67,14 @@ func (s *subscription) flush(ctx context.Context, lane *pending) {
 		err := s.storeBatch(context.Background(), lane) // what has begun is finished
 		if err == nil {
 			failing.reset()
+			log = quiet{}
 			continue
 		}
 		wait := failing.next()
-		s.config.Logger.Error("ezq: cannot store which messages are done; will try again",
-			"topic", s.config.Topic, "retry_in", wait.Round(time.Millisecond).String(), "error", err)
+		if log.due(time.Now()) {
+			s.config.Logger.Error("ezq: cannot store which messages are done; will try again",
+				"topic", s.config.Topic, "retry_in", wait.Round(time.Millisecond).String(), "error", err)
+		}
 		pause(ctx, wait, nil)
 	}
 }
