@@ -1,6 +1,9 @@
 package conformance
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 func groups() []Case {
 	return theme("groups",
@@ -19,6 +22,9 @@ func groups() []Case {
 		promise("a group that lags holds up no other",
 			"While one group settles nothing, another gets everything.",
 			needsGroups, laggingGroup),
+		promise("a group may come at any time",
+			"A group that comes while others publish gets everything whose publish began after its Subscribe had returned, and takes nothing away from others.",
+			needsGroups, groupComesLate),
 	)
 }
 
@@ -79,4 +85,45 @@ func laggingGroup(b *bench) {
 	time.Sleep(moment) // so that the first one has been fetched for the group that lags
 	other.publish(topic, numbered(150)...)
 	in.ackAll(numbered(150)...)
+}
+
+func groupComesLate(b *bench) {
+	topic := b.topic()
+	before := b.connect(Options{Group: "before"}).subscribe(topic)
+	publisher, late := b.connect(Options{}), b.connect(Options{Group: "late"})
+	subscribed, counts := make(chan struct{}), make(chan [2]int, 1)
+	publisher.publish(topic, "0")
+	go func() {
+		const most, more = 1000, 20
+		from, n := 0, 1
+		for ; from == 0 || n < from+more; n++ {
+			if n == most {
+				<-subscribed
+			}
+			select {
+			case <-subscribed:
+				if from == 0 {
+					from = n
+				}
+			default:
+			}
+			publisher.publish(topic, strconv.Itoa(n))
+		}
+		counts <- [2]int{from, n}
+	}()
+	in := late.subscribe(topic)
+	close(subscribed)
+	published := next(b, counts, "publishing did not end")
+	from, n := published[0], published[1]
+	before.ackAll(numbered(n)...)
+	missing := map[string]bool{}
+	for _, label := range numbered(n)[from:] {
+		missing[label] = true
+	}
+	for len(missing) > 0 {
+		msg := in.within(b.patience)
+		b.require(msg != nil, "%d of %d messages did not come to the group that came late within %v, among them %s", len(missing), n-from, b.patience, anyOf(missing))
+		delete(missing, b.label(msg)) // what was published before may come, too
+		b.ack(msg)
+	}
 }

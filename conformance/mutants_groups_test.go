@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -54,11 +55,38 @@ func groupMutants() []mutant {
 			}),
 		},
 		{
+			name:     "groups are looked up once",
+			breaks:   "a publisher goes on with the groups that there were when it published first",
+			killedBy: []string{"groups/a group may come at any time"},
+			flaw:     flaw{publish: publishToFirstGroups()},
+		},
+		{
 			name:     "groups go in step",
 			breaks:   "a message that one group has not settled holds up the others",
 			killedBy: []string{"groups/a group that lags holds up no other"},
 			flaw:     flaw{interposing: interposing{deliver: func(d *delivery) bool { return d.takes(d.slot(d.topic)) }}},
 		},
+	}
+}
+
+// publishToFirstGroups publishes to the groups that a process has found first.
+func publishToFirstGroups() func(p *process, topic string, msgs []*message.Message) error {
+	type key struct {
+		*process
+		topic string
+	}
+	var known sync.Map
+	return func(p *process, topic string, msgs []*message.Message) (err error) {
+		queues, _ := known.LoadOrStore(key{p, topic}, p.queuesOf(topic))
+		for _, queue := range queues.([]string) {
+			copies := make([]*message.Message, len(msgs))
+			for i, msg := range msgs {
+				copies[i] = msg.Copy()
+				copies[i].SetContext(msg.Context())
+			}
+			err = errors.Join(err, p.queue.Publish(queue, copies...))
+		}
+		return err
 	}
 }
 
