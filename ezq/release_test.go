@@ -2,6 +2,7 @@ package ezq_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,8 +59,13 @@ func TestTheOrderOfAKeySurvivesThePauseAndTheRestartOfARouter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				var order []int
-				var deliveries []int
+				var mu sync.Mutex
+				var order, deliveries []int
+				begun := func() bool {
+					mu.Lock()
+					defer mu.Unlock()
+					return len(order) > 0
+				}
 				ids := make([]int, 60)
 				for i := range ids {
 					ids[i] = i
@@ -75,13 +81,15 @@ func TestTheOrderOfAKeySurvivesThePauseAndTheRestartOfARouter(t *testing.T) {
 								return ctx.Err()
 							}
 						}
+						mu.Lock()
+						defer mu.Unlock()
 						order = append(order, e.ID)
 						deliveries = append(deliveries, ezq.MetaFrom(ctx).Delivery)
 						return nil
 					})
 					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 					time.AfterFunc(time.Second, func() {
-						if len(order) == 0 {
+						if !begun() {
 							test.interrupt(router, cancel)
 						}
 					})
