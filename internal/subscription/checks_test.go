@@ -101,10 +101,19 @@ func (s *story) misquoted() []string {
 		if d.settled == nil {
 			return false
 		}
-		if !d.answered.by(d.settled.at) || d.answered.action != d.settled.action {
+		if !d.answered.by(d.settled.at) {
 			return true
 		}
-		if d.settled.action != subscription.Nack || d.answered.hasty && d.interrupted(d.answered.at) {
+		if d.settled.action == subscription.Nack && d.answered.hasty && d.interrupted(d.answered.at) {
+			return false
+		}
+		if d.answered.action == subscription.DeadLetter && d.settled.action == subscription.Nack && s.troubled(d, d.settled.at) {
+			return d.settled.failed != d.answered.failed // the store refuses the dead letter
+		}
+		if d.answered.action != d.settled.action {
+			return true
+		}
+		if d.settled.action != subscription.Nack {
 			return false
 		}
 		longer := d.settled.delay - d.answered.delay

@@ -19,7 +19,7 @@ import (
 // and handlers that succeed, fail, panic, hang and do not heed their contexts. A
 // router ends in time, and tells the store what its handlers have said: acks for what
 // they have succeeded with and for nothing else, one failure more for what has failed,
-// none for what was interrupted.
+// a dead letter for what has failed for good, no failure for what was interrupted.
 func TestRouterSimulation(t *testing.T) {
 	t.Parallel()
 	simulate(t, func(t *testing.T, seed int) {
@@ -148,6 +148,8 @@ func (at *work) handle(ctx context.Context, _ happened) error {
 		answer.action = subscription.Ack
 	case ctx.Err() != nil: // it is given back
 		answer.failed = earlier
+	case n == 1: // for good
+		answer.action, answer.hasty, answer.failed = subscription.DeadLetter, true, earlier+1
 	case n == 2:
 		answer.hasty, answer.failed, answer.delay = true, earlier+1, wait
 	default:

@@ -161,7 +161,8 @@ func (w *world) finish() {
 	w.requireNothingHeld()
 }
 
-// requireAccounts checks that every message was acked once, unless it was removed.
+// requireAccounts checks that every message was acked or became a dead letter once,
+// unless it was removed.
 func (w *world) requireAccounts() {
 	w.t.Helper()
 	ends := map[int64]int{}
@@ -169,7 +170,7 @@ func (w *world) requireAccounts() {
 		switch {
 		case e.kind == published:
 			ends[e.token.ID] += 0
-		case e.kind == removed, e.kind == settled && e.result == accepted && e.action == subscription.Ack:
+		case e.kind == removed, e.kind == settled && e.result == accepted && (e.action == subscription.Ack || e.action == subscription.DeadLetter):
 			ends[e.token.ID]++
 		}
 	}
