@@ -149,8 +149,7 @@ func (s *story) forgotten() []string {
 		if ending && (s.mayBeLost(d, d.answered.at) || !d.answered.at.Before(deadline)) {
 			return false
 		}
-		at := s.closed[d.who]
-		return !s.disturbed(d, at.Add(-end), at)
+		return !s.disturbed(d, s.lastCall[d.who].Add(-end), s.closed[d.who])
 	})
 }
 

@@ -120,6 +120,11 @@ func (s *fakeStore) lockFor(id int64, d time.Duration) {
 	defer s.mu.Unlock()
 	if m := s.messages[id]; m != nil && m.hold == nil {
 		m.locked = time.Now().Add(d)
+		time.AfterFunc(d, func() { // subscriptions that do not poll have to hear of it
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.change()
+		})
 	}
 }
 

@@ -40,9 +40,10 @@ type story struct {
 	byToken      map[subscription.Token]*delivery
 	trouble      map[string][]event   // the faults of each subscription, also those of a single message
 	abandons     map[string]time.Time // when it need not wait for answers any more
-	closed       map[string]time.Time
-	calls        []event  // that the store has carried out
-	handed       []*event // in their order
+	closed       map[string]time.Time // with the router, whose handlers may outlive the subscription
+	lastCall     map[string]time.Time // to the store
+	calls        []event              // that the store has carried out
+	handed       []*event             // in their order
 }
 
 // delivery is what happened under one token. What did not happen is nil.
@@ -69,6 +70,7 @@ func newStory(events []event, maxExtension time.Duration) *story {
 		trouble:      map[string][]event{},
 		abandons:     map[string]time.Time{},
 		closed:       map[string]time.Time{},
+		lastCall:     map[string]time.Time{},
 	}
 	for i := range events {
 		e := &events[i]
@@ -94,6 +96,7 @@ func (s *story) add(e *event) {
 		s.handed = append(s.handed, e)
 	case settled, extended:
 		s.calls = append(s.calls, *e)
+		s.lastCall[e.who] = e.at
 		if e.result == blocked || e.result == refused {
 			s.trouble[e.who] = append(s.trouble[e.who], *e)
 		}
