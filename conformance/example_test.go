@@ -29,6 +29,7 @@ func ExampleCheck() {
 	fmt.Println(len(results.Failed()), "failed")
 	// Output:
 	// a delayed message waits: fail
+	// a delay outlasts a look at what is next: fail
 	// a nacked message waits as it was told to: not promised
-	// 1 failed
+	// 2 failed
 }

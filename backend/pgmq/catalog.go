@@ -140,6 +140,8 @@ type layout struct {
 	Encoding    encoding `db:"-"` // of the database
 }
 
+// probeSQL asks pg_class for the oid as well, so that all of the answer is of one snapshot:
+// to_regclass alone also finds a table that was created after that, without its columns.
 const probeSQL = `
 select to_regprocedure('pgmq.create(text)') is not null,
 	to_regprocedure('pgmq.send(text,jsonb,jsonb,timestamptz)') is not null,
@@ -148,7 +150,7 @@ select to_regprocedure('pgmq.create(text)') is not null,
 		where attrelid = to_regclass($1) and attnum > 0 and not attisdropped),
 	coalesce((select relkind in ('r', 'p') from pg_class where oid = to_regclass($1)), false),
 	coalesce((select relkind = 'p' from pg_class where oid = to_regclass($1)), false),
-	coalesce(to_regclass($1)::oid, 0),
+	coalesce((select oid from pg_class where oid = to_regclass($1)), 0),
 	coalesce(has_table_privilege(to_regclass($1), 'select')
 		and has_table_privilege(to_regclass($1), 'update')
 		and has_table_privilege(to_regclass($1), 'delete'), false),

@@ -201,3 +201,20 @@ func TestASubscriptionStartsWhileItsQueueIsDropped(t *testing.T) {
 	require.NoError(t, queue.SubscribeInitialize("t"))
 	requireCount(t, admin, "pgmq.q_t", 0)
 }
+
+// What an old snapshot shows of a queue that was created after it is nothing, and not a
+// table without columns.
+func TestAQueueThatIsYoungerThanATransactionIsPublishedToInIt(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	queue, pool := openAt(t, database, pgmq.Config{}), pgtest.Pool(t, database)
+	tx, err := pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	_, err = tx.Exec(t.Context(), "select count(*) from pg_class") // takes the snapshot
+	require.NoError(t, err)
+	require.NoError(t, openAt(t, database, pgmq.Config{}).SubscribeInitialize("t"))
+	require.NoError(t, queue.In(tx).Publish("t", message.NewMessage("1", nil)))
+	require.NoError(t, tx.Commit(t.Context()))
+	requireCount(t, pool, "pgmq.q_t", 1)
+}
