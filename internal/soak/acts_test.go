@@ -173,14 +173,7 @@ func actsOnTables() []act {
 		{name: "VACUUM", do: again("vacuum (analyze) {queue}")},
 		{name: "VACUUM FULL", do: again("vacuum full {queue}")},
 		{name: "ANALYZE while all is delayed", do: analyzed},
-		{
-			name: "privileges revoked",
-			do: func(h *hand) error {
-				defer pause(700 * time.Millisecond)
-				return h.exec("revoke all on pgmq.q_" + shaken + " from " + role)
-			},
-			undo: statements("grant all on pgmq.q_" + shaken + " to " + role),
-		},
+		{name: "privileges revoked", do: revoked, undo: statements("grant all on pgmq.q_" + shaken + " to " + role)},
 		{name: "table locked beyond the lease", do: tableLocked},
 	}
 }
@@ -191,6 +184,20 @@ func analyzed(h *hand) error {
 		return err
 	}
 	return h.exec("analyze pgmq.q_" + shaken)
+}
+
+// revoked takes from the role what it may do with a queue, for a moment. What was handled is acked
+// when that is over, after a pause of 1.2 s at most: if it takes longer than meant, the lease may
+// have run out by then.
+func revoked(h *hand) error {
+	begun := time.Now()
+	h.until(func() {
+		if now := time.Now(); now.Sub(begun) > lease/3 {
+			h.ledger(shaken).Happened("privileges revoked for a third of the lease", begun, now)
+		}
+	})
+	defer pause(700 * time.Millisecond)
+	return h.exec("revoke all on pgmq.q_" + shaken + " from " + role)
 }
 
 // tableLocked does what an index does that takes long to build, or an ALTER TABLE behind a query
