@@ -117,13 +117,20 @@ func TestNothingIsPublishedThroughAHandleThatSpeaksAnotherEncoding(t *testing.T)
 
 func TestAPoolOnADatabaseWithoutAnEncodingWorks(t *testing.T) {
 	t.Parallel()
-	queue, err := pgmq.New(pgtest.Pool(t, pgtest.Database(t, sqlASCII)), pgmq.Config{})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = queue.Close() })
-	require.NoError(t, queue.Publish("t", message.NewMessage("1", []byte("é漢"))))
-	msg := receive(t, subscribe(t, queue))
-	require.Equal(t, "é漢", string(msg.Payload))
-	msg.Ack()
+	for _, group := range []string{"", "mail"} {
+		t.Run("group "+group, func(t *testing.T) {
+			t.Parallel()
+			pool := pgtest.Pool(t, pgtest.Database(t, sqlASCII))
+			queue, err := pgmq.New(pool, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = queue.Close() })
+			require.NoError(t, queue.SubscribeInitialize("t"))
+			require.NoError(t, queue.Publish("t", message.NewMessage("1", []byte("é漢"))))
+			msg := receive(t, subscribe(t, queue))
+			require.Equal(t, "é漢", string(msg.Payload))
+			msg.Ack()
+		})
+	}
 }
 
 func TestAMessageThatIsNotUTF8IsMovedToTheArchive(t *testing.T) {

@@ -60,9 +60,15 @@ const createUnlessGroupedSQL = lockTopicSQL + `select pgmq.create($3::text) wher
 // pgmq.send_topic.
 const bindSQL = lockTopicSQL + `select pgmq.bind_topic($1::text, queue_name) from pgmq.meta where queue_name in ($2::text, $3::text)`
 
+// withLiterals puts values in the place of $1, $2 and $3. Several statements take no
+// parameters, and pgx puts in none of its own where the client_encoding is not UTF8.
+func withLiterals(sql, first, second, third string) string {
+	return strings.NewReplacer("$1", literal(first), "$2", literal(second), "$3", literal(third)).Replace(sql)
+}
+
 // unlessGrouped creates the own queue of a topic that has no groups.
 func unlessGrouped(topic, own string) creation {
-	return creation{createUnlessGroupedSQL, []any{pgx.QueryExecModeSimpleProtocol, routingKey(topic), groupNames(topic), own}}
+	return creation{sql: withLiterals(createUnlessGroupedSQL, routingKey(topic), groupNames(topic), own)}
 }
 
 // bind makes sure that queue gets a copy of every message of topic. It reports whether
@@ -72,7 +78,7 @@ func bind(ctx context.Context, db DB, topic, own, queue string) (fresh bool, err
 	if err != nil || slices.Contains(bound.Queues, queue) {
 		return false, err
 	}
-	_, err = db.Exec(ctx, bindSQL, pgx.QueryExecModeSimpleProtocol, routingKey(topic), queue, own)
+	_, err = db.Exec(ctx, withLiterals(bindSQL, routingKey(topic), queue, own))
 	return true, err
 }
 
@@ -81,7 +87,7 @@ func bind(ctx context.Context, db DB, topic, own, queue string) (fresh bool, err
 func join(ctx context.Context, db DB, topic, own string) error {
 	bound, err := bindings(ctx, db, topic)
 	if err == nil && bound.Grouped && !slices.Contains(bound.Queues, own) {
-		_, err = db.Exec(ctx, bindSQL, pgx.QueryExecModeSimpleProtocol, routingKey(topic), own, own)
+		_, err = db.Exec(ctx, withLiterals(bindSQL, routingKey(topic), own, own))
 	}
 	if isCode(err, "42501") || errors.Is(err, ErrPermission) {
 		return nil
