@@ -19,7 +19,7 @@ import (
 
 // patience bounds every statement of this package: a server that hangs fails the test instead of
 // holding it up until the end of the run.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // URL returns the URL of the test server, from EZQ_TEST_DATABASE. Without it the test is
 // skipped, saying so; or fails if CI is set, where a skipped test would pass unnoticed.
