@@ -127,7 +127,7 @@ func TestHalfABatchGoesBackAsIfItHadNotBeenDelivered(t *testing.T) {
 func TestAnEventKeepsItsPlaceForTheHandlerThatHasNotBegun(t *testing.T) {
 	bubble(t, func(t *testing.T, queue *memory.Queue) {
 		var fast, slow []int
-		run := func(d time.Duration, last time.Duration) {
+		run := func(d, last time.Duration) {
 			router := newRouter(queue, ezq.Config{})
 			ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
 				fast = append(fast, e.ID)

@@ -98,7 +98,7 @@ func (k *task) passOver() bool {
 	if k.routes != nil {
 		return false
 	}
-	if k.Router.ignored[k.name][k.event] {
+	if k.ignored[k.name][k.event] {
 		k.turn.end()
 		k.counts.conclude(ignored)
 		k.msg.Ack()

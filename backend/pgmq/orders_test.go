@@ -131,7 +131,7 @@ func (w *world) run(topic string, d deployment) (from int) {
 		from = 0
 	}
 	installed := make(chan struct{})
-	for step := 0; step < steps; step++ {
+	for step := range steps {
 		if step == steps/2 && d.when == "while" {
 			go func() {
 				defer close(installed)

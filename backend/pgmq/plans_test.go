@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -317,12 +318,10 @@ func explaining(t *testing.T, database string) (*pgxpool.Pool, *explained) {
 	}
 	config, err := pgxpool.ParseConfig(database)
 	require.NoError(t, err)
-	for name, value := range map[string]string{
+	maps.Copy(config.ConnConfig.RuntimeParams, map[string]string{
 		"session_preload_libraries": "auto_explain", "auto_explain.log_min_duration": "0", "auto_explain.log_level": "notice",
 		"auto_explain.log_analyze": "on", "auto_explain.log_timing": "off", "auto_explain.log_format": "json",
-	} {
-		config.ConnConfig.RuntimeParams[name] = value
-	}
+	})
 	e := &explained{}
 	config.ConnConfig.OnNotice = e.notice
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)

@@ -214,7 +214,8 @@ func TestIdempotenceIsCheckedOnTheTopicsOfTheRouter(t *testing.T) {
 			[]string{"orders", "mail"}, Event(paid{7}, ezq.Topic("mail")), "the handlers are not idempotent",
 		},
 		"none of several": {
-			[]string{"orders", "mail"}, paid{7},
+			[]string{"orders", "mail"},
+			paid{7},
 			`event 1 of 1 reached no handler; the router has handlers on ["mail" "orders"]: name another topic with ezqtest.Event`,
 		},
 		"one without a handler for it": {

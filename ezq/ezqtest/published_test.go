@@ -114,7 +114,7 @@ func TestALookAtAScheduleThatStoresNothingIsNoPublish(t *testing.T) {
 		var err error
 		timetable, err = schedule.New(on, schedule.Config{})
 		require.NoError(t, err)
-		timetable.Add("reminders", schedule.Every(time.Hour), reminderDue{1}, ezq.Topic("reminders"))
+		require.NoError(t, timetable.Add("reminders", schedule.Every(time.Hour), reminderDue{1}, ezq.Topic("reminders")))
 		ezq.Handle(router, func(context.Context, reminderDue) error { return nil }, ezq.Topic("reminders"))
 		return router
 	}

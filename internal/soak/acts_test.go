@@ -319,7 +319,7 @@ func isLetter(id string) bool { return one(fails, id) }
 // ofClient returns an error of ezq, of which a fault can be the reason.
 func (h *hand) ofClient(err error) error {
 	if err != nil && h.faulty.Load() {
-		return fmt.Errorf("interrupted: %s", err.Error()) //nolint:errorlint // whatever PostgreSQL has said
+		return fmt.Errorf("interrupted: %s", err.Error())
 	}
 	return err
 }
