@@ -49,7 +49,7 @@ func (g *groupCommit) write(ctx context.Context, topic string, rows rows, write 
 	l := g.lanes[topic]
 	if l == nil {
 		l = &lane{}
-		g.lanes[topic] = l
+		remember(g.lanes, topic, l) // one that is left out goes on by itself
 	}
 	if l.writers == 0 {
 		l.writers++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -200,4 +201,20 @@ func TestACallerWhoseContextEndsLeaves(t *testing.T) {
 		calls.Wait()
 		require.Equal(t, [][]string{{"first"}, {"leader", "written"}}, log.statements)
 	})
+}
+
+// A program may publish to any number of topics that come and go.
+func TestWhatIsRememberedOfTopicsIsBounded(t *testing.T) {
+	t.Parallel()
+	commits, throttle, catalog := newGroupCommit(), newThrottle(), newCatalog()
+	stored := func(context.Context, rows) error { return nil }
+	for n := range 2 * maxKnown {
+		topic := strconv.Itoa(n)
+		require.NoError(t, commits.write(t.Context(), topic, oneRow("m"), stored))
+		require.True(t, throttle.allow(topic))
+		catalog.remember(topic)
+	}
+	require.LessOrEqual(t, len(commits.lanes), maxKnown)
+	require.LessOrEqual(t, len(throttle.last), maxKnown)
+	require.LessOrEqual(t, len(catalog.known), maxKnown)
 }
