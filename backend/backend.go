@@ -31,7 +31,7 @@ type Features struct {
 	Redelay bool
 
 	// Attempts: each delivery knows its number, counting from 1, without those that
-	// ended with [Release].
+	// ended with [Release], or with a [Redelivery] that is Uncounted.
 	Attempts bool
 
 	// Progress: what [Nack] has recorded, failures and handlers that are done, is

@@ -11,8 +11,9 @@ import (
 // Delivery is what a backend knows about one delivery of a message. Backends
 // put it in the message's context with [WithDelivery].
 type Delivery struct {
-	// Number counts the deliveries of this message, from 1. A delivery counts
-	// however it ended. 0 means that the backend does not count.
+	// Number counts the deliveries of this message, from 1, without those that ended with
+	// [Release], or with a [Redelivery] that is Uncounted. 0 means that the backend does
+	// not count.
 	Number int
 
 	// Failures is what the last [Nack] recorded: how often handling has failed.

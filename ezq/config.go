@@ -10,7 +10,7 @@ import (
 )
 
 // Config adjusts a [Router]. The zero value is ready for use: it loses nothing, tries what
-// fails again for ever, and obeys control events. For production say how often an event
+// fails again for ever, except what is [Permanent], and obeys control events. For production say how often an event
 // is tried, with the Retry, Poison and Timeout of package middleware, and set IgnoreControl
 // where not each publisher of a topic may stop its consumers.
 type Config struct {
@@ -30,7 +30,8 @@ type Config struct {
 	// IgnoreControl makes EndEvent and InterruptEvent ordinary events. By default they
 	// are obeyed, as in the Python library: each program that may publish to a topic may
 	// stop its routers. Set it for a service that is to run until its context ends, on a
-	// topic that others publish to.
+	// topic that others publish to, and name control events that may come in
+	// [Router.Ignore]: without a handler they are unknown.
 	IgnoreControl bool
 
 	// UnknownFor is how long an event that no handler takes is left to other programs:

@@ -33,12 +33,13 @@
 //
 //	nil                  it is done
 //	an error             it failed, and may be tried again
-//	Permanent(err)       it failed, and no retry can cure it
+//	Permanent(err)       it failed for good, and becomes a dead letter
 //	RetryAfter(d, err)   it failed, and waits d before it is tried again
+//	Snooze(d)            not yet: it comes back after d, and has not failed
 //
-// There is nothing else to return, and a panic counts as an error. An event that
-// failed comes back later; none is dropped because it failed. An error that a
-// handler returns because it was interrupted is no failure.
+// A panic counts as an error. An event that failed comes back later, or is a dead
+// letter; none is dropped because it failed. An error that a handler returns because it
+// was interrupted is no failure.
 //
 // # Stopping
 //

@@ -103,11 +103,11 @@ type UnknownEventError struct {
 }
 
 func (e *UnknownEventError) Error() string {
-	const remedy = "add one with Handle, or name it with Router.Ignore"
 	if e.Event == "" {
-		return fmt.Sprintf("ezq: a message on topic %q names no event, so there is no handler for it: %s", e.Topic, remedy)
+		return fmt.Sprintf("ezq: a message on topic %q names no event, so there is no handler for it: "+
+			"publish it with a _type, or give its kind a topic of its own", e.Topic)
 	}
-	return fmt.Sprintf("ezq: no handler for event %q on topic %q: %s", e.Event, e.Topic, remedy)
+	return fmt.Sprintf("ezq: no handler for event %q on topic %q: add one with Handle, or name it with Router.Ignore", e.Event, e.Topic)
 }
 
 // PanicError is what a handler that panics fails with.

@@ -23,7 +23,7 @@ func TestAnErrorSaysWhatAndWhereAndTheRemedy(t *testing.T) {
 		`ezq: decode UserCreated: a decoder failed with a *errors.errorString, not shown because it may quote the payload`: &ezq.DecodeError{Event: "UserCreated", Err: io.EOF},
 		`ezq: no handler for event "A" on topic "orders": add one with Handle, or name it with Router.Ignore`:              &ezq.UnknownEventError{Topic: "orders", Event: "A"},
 		`ezq: a message on topic "orders" names no event, so there is no handler for it: ` +
-			`add one with Handle, or name it with Router.Ignore`: &ezq.UnknownEventError{Topic: "orders"},
+			`publish it with a _type, or give its kind a topic of its own`: &ezq.UnknownEventError{Topic: "orders"},
 		`ezq: handler panicked: EOF`:            &ezq.PanicError{Value: io.EOF, Stack: []byte("stack")},
 		`ezq: handler panicked: 3`:              &ezq.PanicError{Value: 3},
 		`event type T is odd: make it straight`: &ezq.EventTypeError{Type: "T", Reason: "is odd", Remedy: "make it straight"},

@@ -20,8 +20,9 @@ type Meta struct {
 	// Handler is the [Name] of the handler, or else that of its event.
 	Handler string
 
-	// Delivery counts the deliveries of the event, from 1, however they ended.
-	// It is 0 if the backend does not count.
+	// Delivery counts the deliveries of the event, from 1, without those that were taken
+	// back: released before a handler began, snoozed, or unknown. It is 0 if the backend
+	// does not count.
 	Delivery int
 
 	// Failures counts the deliveries that ended with an error of the handler. It

@@ -49,7 +49,8 @@ type Poison struct {
 	// neither done nor failed, because its consumers crashed, lost it or were
 	// interrupted. One that exceeds it is moved without being handled again: it
 	// may be what they crash of. It needs a backend that promises Attempts
-	// and Progress. Defaults to 25.
+	// and Progress. On PGMQ before 1.10 snoozed and released deliveries count too.
+	// Defaults to 25.
 	MaxDeliveries int
 
 	// Logger is told about every message that is given up. Defaults to that of the

@@ -20,7 +20,8 @@ var (
 	// ErrNotInstalled: the database has no PGMQ.
 	ErrNotInstalled = errors.New("pgmq: PGMQ is not installed in this database")
 
-	// ErrTooOld: PGMQ is older than 1.5.
+	// ErrTooOld: PGMQ, or a table that it once created, is too old: 1.5 is needed, and
+	// 1.11 for a Group.
 	ErrTooOld = errors.New("pgmq: PGMQ is too old")
 
 	// ErrPermission: the role lacks a privilege. The error names the GRANT.

@@ -123,7 +123,7 @@ func groupRequired() error {
 	return &Error{
 		Kind: ErrGroupRequired, Cause: fmt.Errorf("%w: what was published so far is not there for a consumer without a group", errHasGroups),
 		Remedy: "set SubscriberConfig.Group; or declare the topic's own queue, which gets what is published from then on:" +
-			" call SubscribeInitialize of a subscriber without a Group",
+			" call SubscribeInitialize of a subscriber without a Group, and without NoCreate",
 	}
 }
 
