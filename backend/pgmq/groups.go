@@ -44,7 +44,8 @@ func routingKey(topic string) string {
 
 // groupNames returns a regular expression for the names that groupQueue gives.
 func groupNames(topic string) string {
-	return "^" + strings.TrimSuffix(readable(topic+" g"), "g") + "[a-z0-9_]*" + hashMark + "[0-9a-f]{" + fmt.Sprint(hashDigits) + "}$"
+	topic = strings.TrimRight(strings.TrimSuffix(readable(topic+" g"), "g"), "_") // as where the group adds nothing readable
+	return "^" + topic + "[a-z0-9_]*" + hashMark + "[0-9a-f]{" + fmt.Sprint(hashDigits) + "}$"
 }
 
 // Whether a topic has groups, and whether it has a queue of its own, changes under a

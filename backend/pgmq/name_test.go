@@ -122,3 +122,16 @@ func BenchmarkQueueName(b *testing.B) {
 		})
 	}
 }
+
+func TestEveryQueueOfAGroupIsKnownAsOne(t *testing.T) {
+	t.Parallel()
+	topics := []string{"orders", "Orders/EU", "日本", "-", "a_", "_", strings.Repeat("long", 30)}
+	for _, topic := range topics {
+		names := regexp.MustCompile(groupNames(topic))
+		for _, group := range append(topics, "группа", "billing", "0", "h0123456789abcdef0123", " ") {
+			queue, err := groupQueue(topic, group)
+			require.NoError(t, err)
+			require.True(t, names.MatchString(queue), "%s, a group of %q, does not match %v", queue, topic, names)
+		}
+	}
+}

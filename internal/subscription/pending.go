@@ -23,6 +23,9 @@ type pending struct {
 const (
 	busyMin = 10 * time.Millisecond
 	busyMax = time.Second
+
+	// busyTry is how long such a try may take, where it waits for a locked table.
+	busyTry = 2 * time.Second
 )
 
 func newPending() *pending {
@@ -44,14 +47,17 @@ func (p *pending) add(s Settlement) {
 	signal(p.added)
 }
 
-// take removes up to n outcomes, oldest first, and before them those that are to be tried
-// again now, or with early sooner than that. Dead letters for one topic go together.
+// take removes up to n outcomes, oldest first, and then those that are to be tried again
+// now. With early those come first, and sooner than that. Dead letters for one topic go
+// together.
 func (p *pending) take(n int, early bool) (batch []Settlement) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if early || p.isAgain() {
-		p.queue = append(p.busy, p.queue...)
-		p.busy = nil
+	switch {
+	case early:
+		p.queue, p.busy = append(p.busy, p.queue...), nil
+	case p.isAgain(): // behind the others, which nothing may keep waiting
+		p.queue, p.busy = append(p.queue, p.busy...), nil
 	}
 	if len(p.queue) == 0 {
 		return nil
@@ -118,7 +124,7 @@ func (p *pending) postpone(batch []Settlement, missed Missed) (done []Settlement
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.busy) == 0 || p.isAgain() {
-		if time.Since(p.again) > busyMax {
+		if time.Since(p.again) > busyMax+busyTry {
 			p.tries.reset() // those of last time are stored
 		}
 		p.again = time.Now().Add(p.tries.next())
