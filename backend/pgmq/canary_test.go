@@ -239,8 +239,10 @@ func noDeadLetter(t *testing.T, g *guarded) {
 	require.True(t, backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "\xff"}))
 	g.requireLogged(t, "a dead letter cannot be moved")
 	require.True(t, backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "dead"}))
-	g.requireLogged(t, "cannot store which messages are done")
+	refused := receive(t, messages)
+	g.requireLogged(t, "violates check constraint")
 	execute(t, g.pool, "alter table pgmq.q_dead drop constraint closed")
+	require.True(t, backend.DeadLetter(refused, backend.Letter{Topic: "dead"}))
 	requireDead(t, g.pool)
 }
 
@@ -253,7 +255,7 @@ func misunderstood(t *testing.T, g *guarded) {
 		_, err := g.pool.Exec(t.Context(), "select pgmq.send('ezq', $1::jsonb)", payload)
 		require.NoError(t, err)
 	}
-	router := ezq.NewRouter(openAt(t, g.url, g.config()), ezq.Config{Logger: g.logger(), Concurrency: 1})
+	router := ezq.NewRouter(openAt(t, g.url, g.config()), ezq.Config{Logger: g.logger(), Concurrency: 1, UnknownFor: 1})
 	ezq.Handle(router, func(context.Context, sensitive) error { panic("a handler's own fault") })
 	_ = router.Run(t.Context())
 	for _, line := range []string{"event failed", "no handler for event", "a handler's own fault", "no valid timeout", "is not a time in RFC 3339"} {
