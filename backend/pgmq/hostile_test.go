@@ -160,7 +160,7 @@ func TestWhatIsTooLargeTakesNoMemoryOfTheConsumer(t *testing.T) {
 	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
 	require.NoError(t, queue.SubscribeInitialize("t"))
 	for range 5 {
-		execute(t, pool, bomb(300)) // 39 MB each
+		execute(t, pool, bomb(100)) // 13 MB each
 	}
 	publish(t, queue, "after")
 	var before, after runtime.MemStats
