@@ -123,11 +123,13 @@ func TestAMessageThatCanNeitherBeReadNorArchivedIsPutAside(t *testing.T) {
 
 func TestALargeMessageArrivesIfItMay(t *testing.T) {
 	t.Parallel()
-	const size = 8 << 20
-	queue, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayload: size}})
+	const size = 4 << 20
+	queue, pool := open(t, pgmq.Config{
+		Publisher: pgmq.PublisherConfig{MaxPayload: size}, Subscriber: pgmq.SubscriberConfig{MaxMessage: 16 << 20},
+	})
 	payload := strings.Repeat("0123456789abcdef", size/16)
 	require.NoError(t, queue.Publish("t", message.NewMessage("large", []byte(payload))))
-	execute(t, pool, `select pgmq.send('t', to_jsonb(repeat('x', 70000000)))`) // more than it may
+	execute(t, pool, `select pgmq.send('t', to_jsonb(repeat('x', 18000000)))`) // more than it may
 	publish(t, queue, "after")
 	messages := subscribe(t, queue)
 	got := map[string]int{}
