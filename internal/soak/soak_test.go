@@ -42,7 +42,9 @@ const (
 	minFaults     = 40 // in two minutes
 	minStored     = 30_000
 	restarts      = 20
-	maxShare      = 0.002 // of duplicates
+	maxShare      = 0.002 // of duplicates, in ten minutes or more,
+	maxShareSoon  = 0.006 // and before: one process that is killed makes some forty, which 24,000 messages do not level out
+	shareIsLevel  = 10 * time.Minute
 	maxRecovery   = 2 * time.Second
 	patience      = 30 * time.Second
 	consumers     = 3 // of which the last is far
