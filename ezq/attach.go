@@ -11,8 +11,9 @@ import (
 // Attach hands the router's topics to w, a Watermill router that runs or is yet to
 // be run, instead of [Router.Run]. Each topic becomes a handler of w named
 // "ezq " and the topic. Events are taken as with Run: limits, keys, batches, control
-// events, Pause, verdicts, Meta, middleware of [Router.Use]. Then each of them passes
-// through the middleware of w before its handlers are called.
+// events, Pause, verdicts, Meta, middleware of [Router.Use]. Then, when it is the turn
+// of its key, each of them passes through the middleware of w before its handlers are
+// called; so that may let as few messages through at a time as it likes.
 //
 // Middleware of w sees each message, but no failures: what became of an event has
 // been told to the backend when it returns. So w's own Retry and PoisonQueue do
@@ -123,16 +124,23 @@ type passageKey struct{}
 var errNoPassage = errors.New("ezq: Attach: a middleware of the Watermill router has replaced the context of the message, " +
 	"without which its event is not known: keep the values of the context, and copy messages with CopyWithContext")
 
-// pass handles k as soon as its message has passed through the Watermill router.
+// pass handles k as soon as its message has passed through the Watermill router. It
+// gets there when it is its turn: a middleware that lets so many through at a time
+// would otherwise let in those that wait, and not the one that they wait for.
 func (a *attached) pass(k *task) {
 	p := &passage{task: k, arrived: make(chan *message.Message), over: make(chan struct{})}
 	defer close(p.over)
-	front := k.msg.CopyWithContext()
-	front.SetContext(context.WithValue(k.msg.Context(), passageKey{}, p))
-	if k.starting.Err() != nil {
+	k.ctx = k.msg.Context()
+	if !k.awaitTurn() {
+		k.turnAway()
+		return
+	}
+	if k.starting.Err() != nil || interrupted(k.ctx) { // while it waited
 		k.endWith(givenBack)
 		return
 	}
+	front := k.msg.CopyWithContext()
+	front.SetContext(context.WithValue(k.ctx, passageKey{}, p))
 	select {
 	case a.out <- front:
 	case <-k.starting.Done():

@@ -36,7 +36,7 @@ func (k *task) handle() {
 	defer finish()
 	k.ctx = ctx
 	if !k.awaitTurn() {
-		k.conclude([]outcome{{route: k.unknown, fate: givenBack, verdict: notBegun()}})
+		k.turnAway()
 		return
 	}
 	if k.passOver() {
@@ -63,6 +63,11 @@ func (k *task) takeOver(msg *message.Message) {
 	if isClosed(msg.Acked()) {
 		k.msg.Ack()
 	}
+}
+
+// turnAway gives back the event of a task whose turn has not come. It has no slot.
+func (k *task) turnAway() {
+	k.conclude([]outcome{{route: k.unknown, fate: givenBack, verdict: notBegun()}})
 }
 
 // endWith ends a task whose handlers are not to be called.
