@@ -101,7 +101,7 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 	}
 	s.hinted, s.quiet = false, len(claim.Leases) == 0
 	for i := range claim.Leases {
-		claim.Leases[i].Delivery.Number++ // it counts once it is leased
+		claim.Leases[i].Delivery.Number = nextCount(claim.Leases[i].Number)
 	}
 	if len(tooLarge) > 0 {
 		s.careful = limit
@@ -109,6 +109,9 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 	}
 	return claim, nil
 }
+
+// nextCount is what countSQL will count once the message is leased.
+func nextCount(count int) int { return max(min(count, math.MaxInt32-1), 0) + 1 }
 
 // Finish implements [subscription.Held].
 func (h *hold) Finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {

@@ -117,7 +117,7 @@ func (q *Queue) measure(ctx context.Context, queue QueueInfo) (QueueMetrics, err
 // the limit for a reason to scan the table, and not find so many in it.
 //
 // Where somebody has parked messages at plus or minus infinity, they count, but
-// are neither old nor due. The statistics come from the functions below pg_stat_user_tables,
+// are neither old nor due; and what is older than a Duration can say is as old as that. The statistics come from the functions below pg_stat_user_tables,
 // which is a view of all tables.
 const metricsSQL = `
 select
@@ -125,7 +125,7 @@ select
 		select from {table} where vt <= statement_timestamp() order by vt limit $1) as visible)::int,
 	(select count(*) from (
 		select from {table} where vt > statement_timestamp() order by vt limit $1) as invisible)::int,
-	coalesce((select (extract(epoch from statement_timestamp() - vt) * 1000000)::bigint
+	coalesce((select least(extract(epoch from statement_timestamp() - vt) * 1000000, 9e15)::bigint
 		from {table} where vt <= statement_timestamp() and vt > '-infinity' order by vt limit 1), 0),
 	(select vt from {table} where vt > statement_timestamp() and vt < 'infinity' order by vt limit 1),
 	s.estimate, s.dead, s.vacuumed

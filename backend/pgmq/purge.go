@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/jackc/pgx/v5"
 
@@ -37,17 +38,17 @@ with doomed as (
 	limit 1000
 	for update),
 d as (delete from %[1]s where msg_id = any(array(select msg_id from doomed)))
-select count(*)::int, coalesce(max(msg_id), 0) from doomed`
+select count(*)::int, coalesce(max(msg_id), $2) from doomed`
 
 // lastSQL is what max(msg_id) is, for which PostgreSQL reads all where it expects one row.
-const lastSQL = `select coalesce((select msg_id from %s order by msg_id desc limit 1), 0)`
+const lastSQL = `select coalesce((select msg_id from %s order by msg_id desc limit 1), '-9223372036854775808'::bigint)`
 
 func (q *Queue) purge(ctx context.Context, queue string) (deleted int, err error) {
 	last, err := one[int64](ctx, q, fmt.Sprintf(lastSQL, tableName(queue)))
 	if err != nil {
 		return 0, err
 	}
-	for after := int64(0); ; {
+	for after := int64(math.MinInt64); ; {
 		var n int
 		err := q.inTransaction(ctx, func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, fmt.Sprintf(purgeSQL, tableName(queue)),

@@ -54,9 +54,9 @@ func sizeError(size int64, limit int) error {
 }
 
 // isUnreadable reports whether PostgreSQL failed because of what is stored: it is
-// larger than PostgreSQL can write, damaged, or has no form in the client's encoding.
+// larger than PostgreSQL can write or count, damaged, or has no form in the client's encoding.
 func isUnreadable(err error) bool {
-	return isCode(err, "54000", "54001", "22021", "22P05", "XX001", "XX002")
+	return isCode(err, "22003", "22008", "54000", "54001", "22021", "22P05", "XX001", "XX002")
 }
 
 // isDoubtful reports whether PostgreSQL may have failed because of what it was to

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -69,7 +70,7 @@ func (r *redrive) run(ctx context.Context, limit int) (moved int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for after := int64(0); moved < limit; {
+	for after := int64(math.MinInt64); moved < limit; {
 		found, err := r.candidates(ctx, after, last, min(limit-moved, redriveBatch))
 		if err != nil || len(found) == 0 {
 			return moved, err

@@ -46,7 +46,7 @@ type statements struct {
 // compares the two as it plans the statement.
 func newStatements(queue string, layout layout) statements {
 	table := tableName(queue)
-	replace := []string{"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "m.read_ct"}
+	replace := []string{"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "greatest(m.read_ct, 0)"}
 	if layout.has("last_read_at timestamptz") {
 		// Nobody has leased it yet? Then this tells it from a message that has its id in
 		// the next queue of the same name.
@@ -57,13 +57,13 @@ func newStatements(queue string, layout layout) statements {
 			"{read}", "m.last_read_at",
 			"{was}", touched,
 			"{mark}", ", last_read_at = clock_timestamp()",
-			"{uncount}", "m.read_ct - l.uncount",
+			"{uncount}", "greatest(m.read_ct, l.uncount) - l.uncount",
 		}
 	}
 	if layout.Partitioned {
 		replace = append(replace, "{place}", "msg_id", "{latest}", "for update of m")
 	}
-	replace = append(replace, "{place}", "ctid", "{latest}", "", "{published}", finite("m.enqueued_at"), "{visible}", finite("m.vt"),
+	replace = append(replace, "{count}", countSQL, "{place}", "ctid", "{latest}", "", "{published}", finite("m.enqueued_at"), "{visible}", finite("m.vt"),
 		"{oid}", "'"+table+"'::regclass::oid", "{current}", fmt.Sprintf("'%s'::regclass::oid = %d::oid", table, layout.OID))
 	fences := strings.NewReplacer(replace...)
 	sql := fences.Replace
@@ -79,6 +79,11 @@ func newStatements(queue string, layout layout) statements {
 func finite(column string) string {
 	return "case when isfinite(" + column + ") then " + column + " else 'epoch' end"
 }
+
+// countSQL counts a delivery. Where others have written a count that is none, the first is 1,
+// and the last that an integer can hold stays: it must not fail, for other messages come with
+// this one. Where there is no last_read_at, two leases of such a message are the same.
+const countSQL = "greatest(least(m.read_ct, 2147483646), 0) + 1"
 
 // waiting returns sql with waiting for rows that are locked, in place of passing them by.
 func waiting(sql string) string { return strings.Replace(sql, " skip locked", "", 1) }
@@ -97,7 +102,7 @@ func (s statements) deadLetter(target string) string {
 const dueSQL = `
 with m as (
 	update {table} m
-	set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = m.read_ct + 1{mark}
+	set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = {count}{mark}
 	where m.{place} = any (array(
 		select {place} from {table}
 		where {current} and vt <= statement_timestamp()
@@ -131,7 +136,7 @@ const removeHeldSQL = `delete from {table} where msg_id = any($1::bigint[])`
 
 const leaseHeldSQL = `
 update {table} m
-set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = m.read_ct + 1{mark}
+set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = {count}{mark}
 where msg_id = any($1::bigint[])
 returning m.msg_id, m.read_ct, {read}`
 
@@ -187,7 +192,8 @@ l as (
 	select m.msg_id from ` + lockedSQL + `)
 delete from {table} m using l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id`
 
-// What has no delay goes back to its place, before what was published after it.
+// What has no delay goes back to its place, before what was published after it, and not to
+// one that is still to come, where it would be invisible.
 // Headers that are not an object are somebody else's and stay as they are.
 const nackSQL = `
 with t as (
@@ -196,7 +202,7 @@ with t as (
 l as (
 	select m.msg_id, t.delay, t.headers, t.uncount from ` + lockedSQL + `)
 update {table} m
-set vt = case when l.delay is null then m.enqueued_at else clock_timestamp() + l.delay * interval '1 microsecond' end,
+set vt = case when l.delay is null then least(m.enqueued_at, clock_timestamp()) else clock_timestamp() + l.delay * interval '1 microsecond' end,
 	read_ct = {uncount},
 	headers = case
 		when l.headers is null then m.headers

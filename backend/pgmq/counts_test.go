@@ -1,0 +1,129 @@
+package pgmq_test
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// A publisher with INSERT on the whole table may write any count. One that PostgreSQL cannot
+// count further would fail the claim of all that come with it.
+func TestAMessageWithACountThatIsNoneStopsNoOther(t *testing.T) {
+	t.Parallel()
+	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: noHold, NackDelay: time.Millisecond}})
+			messages := subscribe(t, queue)
+			warmUp(t, queue, messages)
+			execute(t, pool, `insert into pgmq.q_t (read_ct, vt, message, headers)
+				select c, now(), '{}', jsonb_build_object('ezq_uuid', c::text)
+				from unnest(array[2147483647, 2147483646, -1, -2147483648]) as c`)
+			publish(t, queue, "good")
+			want := map[string]int{"2147483647": math.MaxInt32, "2147483646": math.MaxInt32, "-1": 1, "-2147483648": 1, "good": 1}
+			for range len(want) {
+				msg := receive(t, messages)
+				require.Equal(t, want[msg.UUID], delivery(msg).Number, msg.UUID)
+				if delete(want, msg.UUID); msg.UUID == "good" {
+					msg.Ack()
+				} else {
+					msg.Nack()
+				}
+			}
+			require.Empty(t, want)
+			for range 4 {
+				msg := receive(t, messages)
+				require.Positive(t, delivery(msg).Number, msg.UUID)
+				msg.Ack()
+			}
+			requireCount(t, pool, "pgmq.q_t", 0)
+			require.NoError(t, queue.Stats()["t"].Failing)
+		})
+	}
+}
+
+func TestAMessageWithACountThatIsNoneCanBeSettledInEveryWay(t *testing.T) {
+	t.Parallel()
+	for name, settle := range map[string]func(*message.Message){
+		"released":       func(msg *message.Message) { backend.Release(msg) },
+		"uncounted":      func(msg *message.Message) { backend.Nack(msg, backend.Redelivery{Uncounted: true}) },
+		"a dead letter":  func(msg *message.Message) { backend.DeadLetter(msg, backend.Letter{Topic: "dead"}) },
+		"acked":          func(msg *message.Message) { msg.Ack() },
+		"nacked at once": func(msg *message.Message) { backend.Nack(msg, backend.Redelivery{InPlace: true}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database := pgtest.Database(t)
+			queue, pool := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true}}), pgtest.Pool(t, database)
+			require.NoError(t, queue.SubscribeInitialize("t"))
+			execute(t, pool, `insert into pgmq.q_t (read_ct, vt, message)
+				select c, now(), '{}' from unnest(array[2147483647, -2147483648]) as c`)
+			messages := subscribe(t, queue)
+			for range 2 {
+				settle(receive(t, messages))
+			}
+			requireNothingUnstored(t, queue)
+			require.NoError(t, queue.Close())
+			require.NoError(t, queue.Stats()["t"].Failing)
+			requireCount(t, pool, "pgmq.q_t where read_ct < 0", 0)
+		})
+	}
+}
+
+func requireNothingUnstored(t *testing.T, queue *pgmq.Queue) {
+	t.Helper()
+	pgtest.Eventually(t, patience, "all outcomes are stored", func() bool { return queue.Stats()["t"].Unstored == 0 })
+}
+
+// A message goes back to the time at which it was published. One that others have written may
+// be far ahead, and the message would be invisible until then.
+func TestAReleasedMessageIsVisibleWhateverTheTimeItWasPublished(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: true}})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	execute(t, pool, `insert into pgmq.q_t (vt, enqueued_at, message) values
+		(now(), 'infinity', '1'), (now(), '290000-01-01', '2'), (now(), '-infinity', '3'), (now(), now() + interval '1 day', '4')`)
+	messages := subscribe(t, queue)
+	for range 4 {
+		require.True(t, backend.Release(receive(t, messages)))
+	}
+	for range 4 {
+		receive(t, messages).Ack()
+	}
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
+// Ids that PGMQ gives are positive. Others can be written all the same.
+func TestMessagesWithNegativeIDsArePurgedAndRedriven(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	require.NoError(t, queue.SubscribeInitialize("t_dead"))
+	execute(t, pool, `insert into pgmq.q_t_dead (msg_id, vt, message, headers) overriding system value
+		values (-5, now(), '{}', '{"topic_poisoned":"t"}'), (9223372036854775807, now(), '{}', '{"topic_poisoned":"t"}')`)
+	moved, err := queue.Redrive(t.Context(), "t_dead", 10)
+	require.NoError(t, err)
+	require.Equal(t, 2, moved)
+	execute(t, pool, `insert into pgmq.q_t (msg_id, vt, message) overriding system value values (-7, now(), '{}')`)
+	deleted, err := queue.PurgeQueue(t.Context(), "t")
+	require.NoError(t, err)
+	require.Equal(t, 3, deleted)
+}
+
+func TestMetricsOfTimesThatAreNoneAreTaken(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	execute(t, pool, `insert into pgmq.q_t (vt, message) values ('4000-01-01 BC', '{}'), ('290000-01-01', '{}'), ('-infinity', '{}')`)
+	metrics, err := queue.Metrics(t.Context(), "t")
+	require.NoError(t, err)
+	require.Equal(t, 2, metrics.Visible)
+	require.Greater(t, metrics.OldestVisible, 200*365*24*time.Hour)
+}
