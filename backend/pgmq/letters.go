@@ -13,8 +13,9 @@ import (
 type letterTables func(ctx context.Context, topic string, look bool) (table string, err error)
 
 // letterWait is how long dead letters wait for a lock on their queue, as while an index is
-// built there, before those for other topics go first.
-const letterWait = "1s"
+// built there, before those for other topics go first. They wait with a connection of the
+// pool, and are tried again once a second.
+const letterWait = "100ms"
 
 // bury moves messages to another queue, in a transaction of their own. It takes one round
 // trip: only if that fails, it looks whether the queue is there, and can be filled.

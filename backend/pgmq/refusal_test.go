@@ -33,6 +33,7 @@ func TestAnOutcomeThatTheDatabaseRefusesStopsNoOther(t *testing.T) {
 		sql      string // what the owner of the database does
 		settle   func(*message.Message)
 		then     string // what holds when it is settled
+		kept     int64  // acks that are tried again
 	}{
 		"a dead letter, because of a trigger": {
 			sql:    raising + "create trigger refuse before insert on pgmq.q_dead for each row execute function refuse()",
@@ -68,6 +69,7 @@ func TestAnOutcomeThatTheDatabaseRefusesStopsNoOther(t *testing.T) {
 			sql:    raising + "create trigger refuse before delete on pgmq.q_t for each row when (old.message->>'odd' is not null) execute function refuse()",
 			settle: func(msg *message.Message) { msg.Ack() },
 			then:   "select count(*) from pgmq.q_t where message->>'odd' is not null",
+			kept:   1,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,7 +103,7 @@ func TestAnOutcomeThatTheDatabaseRefusesStopsNoOther(t *testing.T) {
 					get[int](t, pool, "select count(*) from pgmq.q_t where not (message->>'odd' is not null)") == 10
 			})
 			pgtest.Eventually(t, patience, "so is what can be of the other", func() bool {
-				return get[int](t, pool, test.then) >= 1 && queue.Stats()["t"].Unstored == 0
+				return get[int](t, pool, test.then) >= 1 && queue.Stats()["t"].Unstored == test.kept
 			})
 		})
 	}
@@ -114,22 +116,39 @@ func cmpString(text, otherwise string) string {
 	return text
 }
 
-func TestAnArchiveThatWasDroppedStopsNoNack(t *testing.T) {
+func TestAnArchiveThatWasDroppedStopsNoNackAndRepeatsNoMessage(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, SyncAck: true, MaxInFlight: 10}})
-	messages := subscribe(t, queue)
-	publish(t, queue, "a", "b", "c", "d")
-	execute(t, pool, "drop table pgmq.a_t")
-	for range 2 {
-		receive(t, messages).Ack()
-		backend.Nack(receive(t, messages), backend.Redelivery{Delay: time.Hour})
+	for name, test := range map[string]struct{ breaks, mends string }{
+		"dropped":                {"drop table pgmq.a_t", "select pgmq.create('t')"},
+		"that refuses every row": {"alter table pgmq.a_t add column tenant text not null", "alter table pgmq.a_t alter tenant drop not null"},
+	} {
+		for mode, sync := range map[string]bool{"": false, ", with SyncAck": true} {
+			t.Run(name+mode, func(t *testing.T) {
+				t.Parallel()
+				const lease = 6 * time.Second
+				queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, SyncAck: sync, MaxInFlight: 10, Lease: lease}})
+				messages := subscribe(t, queue)
+				publish(t, queue, "a", "b", "c", "d")
+				execute(t, pool, test.breaks)
+				for range 2 {
+					receive(t, messages).Ack()
+					backend.Nack(receive(t, messages), backend.Redelivery{Delay: time.Hour})
+				}
+				requireCount(t, pool, "pgmq.q_t where vt > now() + interval '50 minutes'", 2)
+				pgtest.Eventually(t, patience, "slots are free again", func() bool { return queue.Stats()["t"].InFlight == 0 })
+				pgtest.Eventually(t, patience, "the acks are kept", func() bool { return queue.Stats()["t"].Unstored == 2 })
+				began := get[time.Time](t, pool, "select clock_timestamp()")
+				pgtest.Eventually(t, patience, "their leases are extended", func() bool {
+					return get[int](t, pool, "select count(*) from pgmq.q_t where vt > '"+began.Add(lease).Format(time.RFC3339Nano)+"' and vt < now() + interval '10 minutes'") == 2
+				})
+				execute(t, pool, test.mends)
+				publish(t, queue, "e")
+				require.Equal(t, "e", receive(t, messages).UUID, "none of the others has come again")
+				requireCount(t, pool, "pgmq.a_t", 2)
+				pgtest.Eventually(t, patience, "nothing is kept", func() bool { return queue.Stats()["t"].Unstored == 0 })
+			})
+		}
 	}
-	requireCount(t, pool, "pgmq.q_t where vt > now() + interval '50 minutes'", 2)
-	pgtest.Eventually(t, patience, "slots are free again", func() bool { return queue.Stats()["t"].InFlight == 0 })
-	execute(t, pool, "select pgmq.create('t')")
-	publish(t, queue, "e")
-	receive(t, messages).Ack()
-	requireCount(t, pool, "pgmq.a_t", 1)
 }
 
 // What a dead letter needs to know about its queue, it knows already.

@@ -69,4 +69,12 @@ const (
 	// The latter is how long after an outage messages may rest.
 	retryMin = 50 * time.Millisecond
 	retryMax = time.Second
+
+	// maxRefused is how many acks the store may refuse before nothing more is fetched. A
+	// crash repeats so many messages.
+	maxRefused = 100
+
+	// refusedMin and refusedMax bound the pause before such an ack is tried again.
+	refusedMin = 100 * time.Millisecond
+	refusedMax = 5 * time.Second
 )

@@ -35,6 +35,7 @@ type fakeStore struct {
 	size      int                                // of every message
 	keyed     bool                               // some messages have keys
 	odd       func(subscription.Settlement) bool // what it refuses; nil: nothing
+	noAcks    atomic.Bool                        // it refuses all acks, and says so
 }
 
 // stored is one message, and the lease that it had last.
@@ -247,6 +248,9 @@ var errOdd = errors.New("the store does not take this")
 
 // refuse returns why nothing of a batch is carried out.
 func (s *fakeStore) refuse(who string, settle []subscription.Settlement) error {
+	if err := s.refuseAcks(who, settle); err != nil {
+		return err
+	}
 	for _, outcome := range settle {
 		m := s.messages[outcome.ID]
 		if m == nil || m.token() != outcome.Token || m.isLocked(who) || s.odd == nil || !s.odd(outcome) {
@@ -256,6 +260,23 @@ func (s *fakeStore) refuse(who string, settle []subscription.Settlement) error {
 		return &subscription.Refusal{Cause: errOdd}
 	}
 	return nil
+}
+
+func (s *fakeStore) refuseAcks(who string, settle []subscription.Settlement) error {
+	if !s.noAcks.Load() {
+		return nil
+	}
+	refusal := &subscription.Refusal{Cause: errOdd}
+	for _, outcome := range settle {
+		if outcome.Action == subscription.Ack {
+			refusal.Of = append(refusal.Of, outcome.Token)
+			s.note(event{kind: settled, who: who, token: outcome.Token, action: outcome.Action, result: refused})
+		}
+	}
+	if len(refusal.Of) == 0 {
+		return nil
+	}
+	return refusal
 }
 
 func (s *fakeStore) settleAll(who string, settle []subscription.Settlement) (missed subscription.Missed) {

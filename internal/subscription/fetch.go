@@ -1,6 +1,7 @@
 package subscription
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -61,6 +62,10 @@ func (s *subscription) fetch(ctx context.Context) {
 
 // obtain claims messages by holding them, if it can, or else by leasing them.
 func (s *subscription) obtain(limit int, hold bool) (Claim, error) {
+	if err := s.leases.tooManyRefused(); err != nil {
+		s.config.Counters.claimed(0, err)
+		return Claim{}, err
+	}
 	if hold {
 		if claim, ok, err := s.hold(limit); ok {
 			return claim, err
@@ -69,22 +74,27 @@ func (s *subscription) obtain(limit int, hold bool) (Claim, error) {
 	if s.leases.mistrusts() {
 		s.pending.begin()
 		defer s.pending.end()
-		if err := s.storeLate(); err != nil {
-			return Claim{}, err
+		if all, err := s.storeLate(); err != nil || !all {
+			return Claim{Next: retryMin}, err
 		}
 	}
 	return s.claim(limit)
 }
 
 // storeLate stores what lost holds have left, except what the next claim carries: no
-// message may be claimed while its ack is under way, or it would be delivered again.
-func (s *subscription) storeLate() error {
-	for s.pending.exceeds(settleBatch) {
-		if err := s.storeNext(context.Background(), s.pending); err != nil {
-			return err
+// message may be claimed while its ack is under way, or it would be delivered again. It
+// tries each once, and reports whether the claim carries all that are left.
+func (s *subscription) storeLate() (all bool, err error) {
+	for calls := s.pending.len()/settleBatch + 1; calls > 0 && s.pending.exceeds(settleBatch); calls-- {
+		err := cmp.Or(
+			s.send(context.Background(), s.pending, s.pending.take(settleBatch, true)),
+			s.send(context.Background(), s.pending, s.pending.takePart()),
+		)
+		if err != nil {
+			return false, err
 		}
 	}
-	return nil
+	return !s.pending.exceeds(settleBatch), nil
 }
 
 func (s *subscription) claim(limit int) (Claim, error) {
@@ -103,7 +113,7 @@ func (s *subscription) claim(limit int) (Claim, error) {
 	}
 	s.config.Counters.claimed(len(claim.Leases), err)
 	if err != nil {
-		s.pending.restore(batch)
+		s.pending.add(batch...)
 		return Claim{}, err
 	}
 	s.stored(s.pending, batch, claim.Missed)

@@ -59,6 +59,34 @@ func TestAThirdHoldWaitsForTheFirst(t *testing.T) {
 }
 
 // The message would be leased first, and delivered again.
+// One claim does not carry all of them.
+func TestNothingIsFetchedWhileManyAcksOfALostHoldWaitForLocks(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		const n = 1200
+		r.config.HoldFor, r.config.MaxInFlight = longestHold, n
+		r.store.publish(n)
+		c := r.subscribe()
+		var all []*message.Message
+		for range n {
+			all = append(all, c.receive())
+		}
+		c.next(finishing, fault{err: errStore})
+		c.next(holding, fault{err: errStore}, fault{err: errStore}, fault{err: errStore}) // until the subscription knows of the loss
+		c.next(settling, fault{wait: latency})
+		for _, msg := range all {
+			c.ack(msg)
+		}
+		synctest.Wait()
+		for id := range int64(n) {
+			r.store.lockFor(id+1, 4*time.Second)
+		}
+		time.Sleep(8 * time.Second)
+		c.requireNone()
+		require.Empty(t, r.store.ids())
+		require.Less(t, len(c.outcomes()), 400, "each try is a call")
+	})
+}
+
 func TestNothingIsFetchedWhileTheAckOfALostHoldIsUnderWay(t *testing.T) {
 	holdingBubble(t, func(t *testing.T, r *rig, c *consumer) {
 		r.store.publish(1)

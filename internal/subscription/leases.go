@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,7 @@ const (
 	handing                // has a slot, is being sent to the channel
 	delivered              // is with the consumer
 	settling               // was, and is about to be settled
+	refused                // is done, but its ack is refused
 )
 
 // leases is the list of what a subscription holds: claimed, and neither settled
@@ -49,6 +51,8 @@ type leases struct {
 
 	mu      sync.Mutex
 	byID    map[int64]*lease
+	refused map[int64]*lease // messages that are done, and whose acks the store refuses for now,
+	refusal error            // and why
 	queue   []*lease // the waiting ones, oldest claim first
 	bytes   int64    // of all messages in byID
 	largest int64    // message of the last claim that brought any, in bytes
@@ -73,6 +77,7 @@ func newLeases(config Config) *leases {
 		lost:    make(chan struct{}, 1),
 		gained:  make(chan struct{}, 1),
 		byID:    map[int64]*lease{},
+		refused: map[int64]*lease{},
 	}
 }
 
@@ -109,6 +114,7 @@ func (ls *leases) insert(l *lease) {
 	if old := ls.byID[l.ID]; old != nil {
 		ls.lose(old) // the store says that it had run out
 	}
+	delete(ls.refused, l.ID)
 	ls.byID[l.ID] = l
 	ls.bytes += int64(l.Size)
 	if l.phase == waiting {
@@ -239,6 +245,10 @@ func (l *lease) SetAside(aside bool) {
 
 // lose drops a lease that another consumer may get, or has got.
 func (ls *leases) lose(l *lease) {
+	if ls.refused[l.ID] == l {
+		delete(ls.refused, l.ID)
+		return
+	}
 	if ls.drop(l) {
 		ls.config.Counters.LeasesLost.Add(1)
 		l.cancel(backend.ErrLeaseLost)
@@ -253,17 +263,55 @@ func (ls *leases) has(l *lease) bool {
 	return ls.byID[l.ID] == l
 }
 
-// stored notes that the outcomes of messages have been stored.
+// stored notes that the outcomes of messages have been stored, or that they never will be.
 func (ls *leases) stored(batch []Settlement) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.speed.add(len(batch), time.Now())
-	if !ls.config.SyncAck {
+	if !ls.config.SyncAck && len(ls.refused) == 0 {
 		return
 	}
 	for _, outcome := range batch {
 		if l := ls.byID[outcome.ID]; l != nil && l.Token == outcome.Token {
 			ls.drop(l)
 		}
+		if l := ls.refused[outcome.ID]; l != nil && l.Token == outcome.Token {
+			delete(ls.refused, outcome.ID)
+		}
 	}
+}
+
+// keepRefused goes on leasing messages that are done, and whose acks the store refuses because of
+// cause. They have no slots. It returns how many are new.
+func (ls *leases) keepRefused(acks []Settlement, cause error) (more int) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.refusal = cause
+	now := time.Now()
+	for _, ack := range acks {
+		if l := ls.byID[ack.ID]; l != nil && l.Token == ack.Token {
+			ls.drop(l) // with SyncAck
+		}
+		if l := ls.refused[ack.ID]; l != nil && l.Token == ack.Token {
+			continue
+		}
+		more++
+		ls.refused[ack.ID] = &lease{
+			Lease: Lease{Token: ack.Token}, all: ls, cancel: func(error) {},
+			phase: refused, renew: now, expiry: now.Add(ls.config.Lease),
+		}
+	}
+	signal(ls.gained)
+	return more
+}
+
+// tooManyRefused returns why nothing more is to be fetched, if so many acks are refused
+// that it is the fault of none of them.
+func (ls *leases) tooManyRefused() error {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if len(ls.refused) < maxRefused {
+		return nil
+	}
+	return fmt.Errorf("the acks of %d messages are refused, and have to be stored first: %w", len(ls.refused), ls.refusal)
 }

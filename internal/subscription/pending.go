@@ -8,28 +8,32 @@ import (
 // pending is the outcomes that are not stored yet.
 type pending struct {
 	added chan struct{} // holds a token when there may be something to store
-	turn  chan struct{} // holds a token while nobody stores anything
+	turn  chan struct{} // holds a token while nothing is being stored
 
 	mu    sync.Mutex
-	queue []Settlement
-	parts [][]Settlement // of batches that the store has refused
-	busy  []Settlement   // of messages that others had locked
-	again time.Time      // when to try those again
-	tries backoff
+	queue []Settlement // in the order in which they came, or came back
+	parts int          // the last one's number
 }
+
+// attempt is how an outcome is sent to the store the next time.
+type attempt struct {
+	due   time.Time     // not before that
+	pause time.Duration // since the last time; zero: it was not put off
+	part  int           // only with those of the same part; zero: with any that are of none
+}
+
+// refusedPart is the part of the acks that the store refuses for now.
+const refusedPart = -1
 
 // busyMin and busyMax bound the pause before an outcome is tried again whose message was
 // locked.
 const (
 	busyMin = 10 * time.Millisecond
 	busyMax = time.Second
-
-	// busyTry is how long such a try may take, where it waits for a locked table.
-	busyTry = 2 * time.Second
 )
 
 func newPending() *pending {
-	p := &pending{added: make(chan struct{}, 1), turn: make(chan struct{}, 1), tries: backoff{min: busyMin, max: busyMax}}
+	p := &pending{added: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 	p.end()
 	return p
 }
@@ -40,45 +44,90 @@ func (p *pending) begin() { <-p.turn }
 
 func (p *pending) end() { p.turn <- struct{}{} }
 
-func (p *pending) add(s Settlement) {
+// add takes outcomes: new ones, and those that could not be stored.
+func (p *pending) add(outcomes ...Settlement) {
+	if len(outcomes) == 0 {
+		return
+	}
 	p.mu.Lock()
-	p.queue = append(p.queue, s)
+	p.queue = append(p.queue, outcomes...)
 	p.mu.Unlock()
 	signal(p.added)
 }
 
-// take removes up to n outcomes, oldest first, and then those that are to be tried again
-// now. With early those come first, and sooner than that. Dead letters for one topic go
-// together.
-func (p *pending) take(n int, early bool) (batch []Settlement) {
+// apart takes outcomes that are sent together, and without others.
+func (p *pending) apart(outcomes []Settlement) {
+	p.mu.Lock()
+	p.parts++
+	part := p.parts
+	p.mu.Unlock()
+	for i := range outcomes {
+		outcomes[i].part = part
+	}
+	p.add(outcomes...)
+}
+
+// postpone takes outcomes that are tried again after a pause, which grows each time.
+// What was sent together is tried together.
+func (p *pending) postpone(outcomes []Settlement, pause backoff) {
+	for _, outcome := range outcomes {
+		pause.last = max(pause.last, outcome.pause)
+	}
+	due := time.Now().Add(pause.next())
+	for i := range outcomes {
+		outcomes[i].due, outcomes[i].pause = due, pause.last
+	}
+	p.add(outcomes...)
+}
+
+// take removes up to n outcomes that are due, or with early also those that are not yet.
+func (p *pending) take(n int, early bool) []Settlement {
+	now := time.Now()
+	return p.remove(n, func(s *Settlement) bool { return s.part == 0 && (early || s.isDue(now)) })
+}
+
+// takePart removes one part that is due.
+func (p *pending) takePart() []Settlement {
+	now := time.Now()
+	return p.remove(settleBatch, func(s *Settlement) bool { return s.part != 0 && s.isDue(now) })
+}
+
+func (a *attempt) isDue(now time.Time) bool { return !now.Before(a.due) }
+
+// remove removes up to n of the outcomes that qualify, oldest first: those that can be
+// sent together with the one that has been put off least. What was never put off does not
+// wait for what others have locked.
+func (p *pending) remove(n int, qualifies func(*Settlement) bool) (batch []Settlement) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case early:
-		p.queue, p.busy = append(p.busy, p.queue...), nil
-	case p.isAgain(): // behind the others, which nothing may keep waiting
-		p.queue, p.busy = append(p.queue, p.busy...), nil
+	var first *Settlement
+	for i := range p.queue {
+		if s := &p.queue[i]; qualifies(s) && (first == nil || s.pause < first.pause) {
+			first = s
+		}
+		if first != nil && first.pause == 0 {
+			break
+		}
 	}
-	if len(p.queue) == 0 {
+	if first == nil {
 		return nil
 	}
 	batch = make([]Settlement, 0, min(n, len(p.queue)))
-	topic, rest := p.queue[0].topic(), p.queue[:0]
-	for _, outcome := range p.queue {
-		if len(batch) < n && outcome.topic() == topic {
-			batch = append(batch, outcome)
+	topic, part, rest := first.topic(), first.part, p.queue[:0]
+	for _, s := range p.queue {
+		if len(batch) < n && s.part == part && s.topic() == topic && qualifies(&s) {
+			s.part = 0
+			batch = append(batch, s)
 		} else {
-			rest = append(rest, outcome)
+			rest = append(rest, s)
 		}
 	}
 	clear(p.queue[len(rest):])
-	if p.queue = rest; len(rest) > 0 {
-		signal(p.added)
-	}
+	p.queue = rest
 	return batch
 }
 
-// topic returns where a dead letter goes.
+// topic returns where a dead letter goes. Those for one topic are stored together.
 func (s *Settlement) topic() string {
 	if s.Action != DeadLetter {
 		return ""
@@ -86,105 +135,52 @@ func (s *Settlement) topic() string {
 	return s.Verdict.Letter.Topic
 }
 
-// apart has outcomes sent in calls of their own.
-func (p *pending) apart(parts ...[]Settlement) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.parts = append(p.parts, parts...)
-	signal(p.added)
-}
-
-// part removes the first of them.
-func (p *pending) part() (part []Settlement) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.parts) > 0 {
-		part, p.parts = p.parts[0], p.parts[1:]
-	}
-	if len(p.parts) > 0 {
-		signal(p.added)
-	}
-	return part
-}
-
 // clear forgets all.
 func (p *pending) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.queue, p.parts, p.busy = nil, nil, nil
-}
-
-// postpone keeps those of batch that are to be tried again, for a moment, and returns the
-// others.
-func (p *pending) postpone(batch []Settlement, missed Missed) (done []Settlement) {
-	if len(missed.Busy) == 0 {
-		return batch
-	}
-	again := missed.again()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.busy) == 0 || p.isAgain() {
-		if time.Since(p.again) > busyMax+busyTry {
-			p.tries.reset() // those of last time are stored
-		}
-		p.again = time.Now().Add(p.tries.next())
-	}
-	for _, outcome := range batch {
-		if again[outcome.Token] {
-			p.busy = append(p.busy, outcome)
-		} else {
-			done = append(done, outcome)
-		}
-	}
-	signal(p.added) // flush has to know when
-	return done
-}
-
-// untilAgain returns how long until there is something to try again, or -1 if there is not.
-func (p *pending) untilAgain() time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.busy) == 0 {
-		return -1
-	}
-	return max(time.Until(p.again), 0)
-}
-
-// isAgain reports whether there is something to try again now.
-func (p *pending) isAgain() bool { return len(p.busy) > 0 && !time.Now().Before(p.again) }
-
-// restore puts back what could not be stored, behind the rest: dead letters for another
-// topic may be stored meanwhile.
-func (p *pending) restore(batch []Settlement) {
-	if len(batch) == 0 {
-		return
-	}
-	p.mu.Lock()
-	p.queue = append(p.queue, batch...)
-	p.mu.Unlock()
-	signal(p.added)
+	p.queue = nil
 }
 
 // len returns how many outcomes are not stored.
 func (p *pending) len() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := len(p.queue) + len(p.busy)
-	for _, part := range p.parts {
-		n += len(part)
-	}
-	return n
+	return len(p.queue)
 }
 
-// exceeds reports whether more can be tried now than one call carries.
+// untilDue returns how long until there is something to send, or -1 if there is nothing.
+func (p *pending) untilDue() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	wait := time.Duration(-1)
+	for i := range p.queue {
+		until := max(time.Until(p.queue[i].due), 0)
+		if wait < 0 || until < wait {
+			wait = until
+		}
+		if wait == 0 {
+			break
+		}
+	}
+	return wait
+}
+
+// exceeds reports whether more is to be stored than one call carries, whether it is due or
+// not. The acks that the store refuses for now do not count: their messages are leased.
 func (p *pending) exceeds(call int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := len(p.queue)
-	if p.isAgain() {
-		n += len(p.busy)
+	n := 0
+	for i := range p.queue {
+		switch s := &p.queue[i]; {
+		case s.part > 0:
+			return true
+		case s.part == 0:
+			n++
+		}
 	}
-	return n > call || len(p.parts) > 0
+	return n > call
 }
 
 // signal leaves a token in c, which has room for one.

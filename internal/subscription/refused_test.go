@@ -20,23 +20,115 @@ func TestAnOutcomeThatTheStoreRefusesStopsNoOther(t *testing.T) {
 		r.store.odd = func(s subscription.Settlement) bool { return s.ID == 7 && s.Action == subscription.Ack }
 		r.store.publish(n)
 		c := r.subscribe()
-		var odd *message.Message
 		for range n {
-			msg := c.receive()
-			if msg.UUID == "7" {
-				odd = msg
-			}
-			c.ack(msg)
+			c.ack(c.receive())
 		}
 		time.Sleep(time.Second)
 		require.Equal(t, []int64{7}, r.store.ids())
 		require.Less(t, len(c.outcomes()), 30, "it is looked for by halves")
-		require.Equal(t, 1, r.log.count("cannot be stored; it will be delivered again"))
-		require.Zero(t, r.config.Counters.Unstored.Load())
-		again := c.receive() // when its lease has ended
-		require.Equal(t, odd.UUID, again.UUID)
-		r.store.odd = nil
-		c.ack(again)
+	})
+}
+
+func TestAMessageWhoseAckIsRefusedIsNotHandledAgain(t *testing.T) {
+	for name, sync := range map[string]bool{"": false, "with SyncAck": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				r.config.SyncAck, r.config.MaxInFlight = sync, 1
+				r.store.odd = func(s subscription.Settlement) bool { return s.ID == 1 && s.Action == subscription.Ack }
+				r.store.publish(2)
+				c := r.subscribe()
+				c.ack(c.receive())
+				c.ack(c.receive())
+				time.Sleep(20 * lease)
+				require.Equal(t, []int64{1}, r.store.ids())
+				select {
+				case again := <-c.messages:
+					require.Fail(t, "it is delivered again", again.UUID)
+				default:
+				}
+				require.Less(t, len(c.outcomes()), 200, "each try is a call")
+				require.Equal(t, 1, r.log.count("it cannot be stored that messages are done"))
+				require.EqualValues(t, 1, r.config.Counters.Unstored.Load())
+				require.Zero(t, r.config.Counters.InFlight.Load())
+				r.store.odd = nil
+				time.Sleep(6 * time.Second)
+				require.Empty(t, r.store.ids())
+			})
+		})
+	}
+	t.Run("unless it is lost", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.odd = func(s subscription.Settlement) bool { return s.Token.Number == 1 }
+			r.store.publish(1)
+			c := r.subscribe()
+			c.ack(c.receive())
+			time.Sleep(lease)
+			r.store.expire(1)
+			c.ack(c.receive())
+			time.Sleep(lease)
+			require.Empty(t, r.store.ids())
+			require.Zero(t, r.config.Counters.Unstored.Load())
+			extended := len(c.seen(extending))
+			time.Sleep(10 * lease)
+			require.Len(t, c.seen(extending), extended, "nothing is extended any more")
+		})
+	})
+	t.Run("until its subscription ends", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.store.odd = func(s subscription.Settlement) bool { return s.Action == subscription.Ack }
+			r.store.publish(1)
+			c := r.subscribe()
+			c.ack(c.receive())
+			time.Sleep(lease)
+			start := time.Now()
+			r.set.Close()
+			require.LessOrEqual(t, time.Since(start), lastFlush)
+			require.Equal(t, 1, r.log.count("they will be delivered again"))
+		})
+	})
+}
+
+// A store that takes no acks at all, as while the archive is gone that they go to, has each
+// message handled once, and few of them.
+func TestNothingIsFetchedWhileAllAcksAreRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		const n = 1000
+		r.config.MaxPrefetch = 100
+		heard := make(chan error, 1000)
+		r.store.publish(n)
+		r.store.noAcks.Store(true)
+		c := r.subscribeAs("A", backend.WithConsumer(t.Context(), backend.Consumer{Health: func(err error) { heard <- err }}))
+		handled := 0
+		handle := func() {
+			for {
+				select {
+				case msg := <-c.messages:
+					c.received(msg)
+					if handled++; handled == 50 {
+						c.nack(msg, time.Hour)
+					} else {
+						c.ack(msg)
+					}
+				case <-time.After(10 * time.Minute):
+					return
+				}
+			}
+		}
+		handle()
+		require.Greater(t, handled, 100)
+		require.Less(t, handled, 250, "those that were claimed, too")
+		require.ErrorContains(t, <-heard, "acks of")
+		require.Error(t, *r.config.Counters.Failing.Load())
+		require.EqualValues(t, 1, r.config.Counters.Nacked.Load())
+		require.Less(t, r.log.count("it cannot be stored that messages are done"), handled)
+
+		r.store.noAcks.Store(false)
+		handle()
+		time.Sleep(time.Hour)
+		handle()
+		require.Equal(t, n+1, handled, "one was nacked")
+		require.Empty(t, r.store.ids())
+		require.Equal(t, 1, r.log.count("receiving again"))
 	})
 }
 

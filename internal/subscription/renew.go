@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"context"
+	"iter"
 	"time"
 )
 
@@ -56,7 +57,7 @@ func (ls *leases) untilDue(now time.Time) time.Duration {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	wait := time.Duration(-1)
-	for _, l := range ls.byID {
+	for l := range ls.each() {
 		if l.phase == settling {
 			continue
 		}
@@ -66,6 +67,19 @@ func (ls *leases) untilDue(now time.Time) time.Duration {
 		}
 	}
 	return wait
+}
+
+// each returns all messages that are leased.
+func (ls *leases) each() iter.Seq[*lease] {
+	return func(yield func(*lease) bool) {
+		for _, all := range []map[int64]*lease{ls.byID, ls.refused} {
+			for _, l := range all {
+				if !yield(l) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // attention is when l must be extended or given up.
@@ -101,7 +115,7 @@ func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
 	defer ls.mu.Unlock()
 	soon := now.Add(ls.config.Lease / 6)
 	extension := make(chan struct{})
-	for _, l := range ls.byID {
+	for l := range ls.each() {
 		switch {
 		case l.phase == settling:
 		case !now.Before(l.expiry):
@@ -142,6 +156,8 @@ func (ls *leases) extended(due []*lease, missed Missed, sent time.Time) (lost in
 		case ls.byID[l.ID] == l:
 			ls.lose(l)
 			lost++
+		default:
+			ls.lose(l) // it is settled, or its ack is refused
 		}
 	}
 	return lost

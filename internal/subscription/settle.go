@@ -58,7 +58,7 @@ func (s *subscription) lane(outcome Settlement) *pending {
 func (s *subscription) flush(ctx context.Context, lane *pending) {
 	failing, log := backoff{min: retryMin, max: retryMax}, quiet{}
 	for ctx.Err() == nil {
-		if pause(ctx, lane.untilAgain(), lane.added); ctx.Err() != nil {
+		if pause(ctx, lane.untilDue(), lane.added); ctx.Err() != nil {
 			return
 		}
 		if s.config.Linger > 0 {
@@ -104,7 +104,7 @@ func (s *subscription) flushLane(ctx context.Context, lane *pending) {
 		if err = s.storeBatch(ctx, lane); err != nil {
 			pause(ctx, failing.next(), nil)
 		} else {
-			pause(ctx, max(lane.untilAgain(), 0), nil) // for what others have locked
+			pause(ctx, max(lane.untilDue(), 0), nil)
 		}
 	}
 }
@@ -116,13 +116,13 @@ func (s *subscription) storeBatch(ctx context.Context, lane *pending) error {
 	return s.storeNext(ctx, lane)
 }
 
-// storeNext is storeBatch for whoever has begun. Of what was refused it stores one part: the
-// others wait for no more than that.
+// storeNext is storeBatch for whoever has begun. Of what is sent apart it stores one part:
+// the others wait for no more than that.
 func (s *subscription) storeNext(ctx context.Context, lane *pending) error {
-	if err := s.send(ctx, lane, lane.take(settleBatch, false)); err != nil {
-		return err
-	}
-	return s.send(ctx, lane, lane.part())
+	return cmp.Or(
+		s.send(ctx, lane, lane.take(settleBatch, false)),
+		s.send(ctx, lane, lane.takePart()),
+	)
 }
 
 func (s *subscription) send(ctx context.Context, lane *pending, batch []Settlement) error {
@@ -137,7 +137,7 @@ func (s *subscription) send(ctx context.Context, lane *pending, batch []Settleme
 		return nil
 	}
 	if err != nil {
-		lane.restore(batch)
+		lane.add(batch...)
 		return err
 	}
 	s.stored(lane, batch, missed)
@@ -146,32 +146,52 @@ func (s *subscription) send(ctx context.Context, lane *pending, batch []Settleme
 
 func (s *subscription) stored(lane *pending, batch []Settlement, missed Missed) {
 	s.config.Counters.settled(batch, missed)
-	s.leases.stored(lane.postpone(batch, missed))
+	busy, done := missed.divide(batch)
+	lane.postpone(busy, backoff{min: busyMin, max: busyMax})
+	s.leases.stored(done)
 	if lost := len(missed.Lost); lost > 0 {
 		s.config.Logger.Warn("ezq: messages were settled after their leases were lost; they are delivered again",
 			"topic", s.config.Topic, "messages", lost)
 	}
 }
 
-// refused has a batch of which the store refuses something sent in parts, until it is
+// refused has a batch of which the store refuses something sent in halves, until it is
 // known what that is.
 func (s *subscription) refused(lane *pending, batch []Settlement, why *Refusal) {
-	switch {
-	case len(batch) == 1:
-		s.amend(batch[0], why)
-	case len(why.Of) == 0:
-		lane.apart(batch[:len(batch)/2], batch[len(batch)/2:])
-	default:
-		var others []Settlement
-		for _, outcome := range batch {
-			if slices.Contains(why.Of, outcome.Token) {
-				s.amend(outcome, why)
-			} else {
-				others = append(others, outcome)
-			}
-		}
-		lane.restore(others)
+	if half := len(batch) / 2; len(why.Of) == 0 && half > 0 {
+		lane.apart(batch[:half])
+		lane.apart(batch[half:])
+		return
 	}
+	var acks, others []Settlement
+	for _, outcome := range batch {
+		switch {
+		case len(batch) > 1 && !slices.Contains(why.Of, outcome.Token):
+			others = append(others, outcome)
+		case outcome.Action == Ack:
+			acks = append(acks, outcome)
+		default:
+			s.amend(outcome, why)
+		}
+	}
+	lane.add(others...)
+	s.keepAcks(lane, acks, why)
+}
+
+// keepAcks tries acks again that the store refuses, and goes on leasing their messages, which
+// are done: each of them would be handled again for as long as the store refuses its ack.
+func (s *subscription) keepAcks(lane *pending, acks []Settlement, why *Refusal) {
+	if len(acks) == 0 {
+		return
+	}
+	if more := s.leases.keepRefused(acks, why.Cause); more > 0 {
+		s.config.Logger.Error("ezq: it cannot be stored that messages are done; they stay leased, and it is tried again",
+			"topic", s.config.Topic, "messages", more, "id", acks[0].ID, "error", why.Cause)
+	}
+	for i := range acks {
+		acks[i].part = refusedPart
+	}
+	lane.postpone(acks, backoff{min: refusedMin, max: refusedMax})
 }
 
 // amend makes of an outcome that the store refuses what it may not refuse, or gives it up.

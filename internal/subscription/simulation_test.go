@@ -127,6 +127,7 @@ func (w *world) run() {
 	w.running.Go(w.publishAll)
 	w.running.Go(w.attack)
 	w.running.Go(w.lockSome)
+	w.running.Go(w.refuseAcks)
 	for slot := range 1 + dice.IntN(3) {
 		w.running.Go(func() { w.serve(slot) })
 	}
@@ -241,6 +242,18 @@ func (w *world) lockSome() {
 		if ids := w.store.ids(); len(ids) > 0 {
 			w.store.lockFor(pick(dice, ids...), between(dice, 0, pick(dice, time.Second, 2*lease)))
 		}
+	}
+}
+
+// refuseAcks refuses all acks for a while, as where the archive that they go to is gone.
+func (w *world) refuseAcks() {
+	dice := w.dice("acks")
+	if dice.IntN(4) > 0 {
+		return
+	}
+	defer w.store.noAcks.Store(false)
+	for !w.over(between(dice, 0, time.Minute)) {
+		w.store.noAcks.Store(!w.store.noAcks.Load())
 	}
 }
 

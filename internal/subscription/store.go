@@ -84,6 +84,22 @@ type Missed struct {
 	Busy []Token // it was locked at that moment, and may be had under this token soon
 }
 
+// divide returns the outcomes of batch that are to be tried again, and the others.
+func (m Missed) divide(batch []Settlement) (again, done []Settlement) {
+	if len(m.Busy) == 0 {
+		return nil, batch
+	}
+	missed := m.again()
+	for _, outcome := range batch {
+		if missed[outcome.Token] {
+			again = append(again, outcome)
+		} else {
+			done = append(done, outcome)
+		}
+	}
+	return again, done
+}
+
 // again returns the tokens that were missed, and whether they are to be tried again.
 func (m Missed) again() map[Token]bool {
 	if len(m.Lost)+len(m.Gone)+len(m.Busy) == 0 {
@@ -145,4 +161,6 @@ type Settlement struct {
 	// Bare is for what was refused before: a Nack records no failures, and what a
 	// DeadLetter says of its reason is ASCII.
 	Bare bool
+
+	attempt
 }
