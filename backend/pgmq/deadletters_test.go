@@ -65,7 +65,7 @@ func TestDeadLettersSayWhyAndCanGoBack(t *testing.T) {
 	}}, letters)
 	require.Zero(t, get[int](t, pool, "select read_ct from pgmq.q_dead"), "looking is not receiving")
 
-	moved, err := queue.Redrive(t.Context(), "dead", 10)
+	moved, err := queue.Redrive(t.Context(), "dead", 10, "t")
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 	back := receive(t, messages)
@@ -90,7 +90,7 @@ func TestDeadLettersComeOldestFirstUpToTheLimit(t *testing.T) {
 	for _, limit := range []int{0, -1} {
 		_, err = queue.DeadLetters(t.Context(), "dead", limit)
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
-		_, err = queue.Redrive(t.Context(), "dead", limit)
+		_, err = queue.Redrive(t.Context(), "dead", limit, "t")
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 	}
 }
@@ -112,8 +112,9 @@ func TestRedriveStopsAtTheLimit(t *testing.T) {
 	t.Parallel()
 	queue, pool := open(t, pgmq.Config{})
 	insertLetters(t, pool, 2500)
+	execute(t, pool, "select pgmq.create('t')")
 	for _, want := range []int{1, 1001, 1498, 0} {
-		moved, err := queue.Redrive(t.Context(), "dead", max(want, 1))
+		moved, err := queue.Redrive(t.Context(), "dead", max(want, 1), "t")
 		require.NoError(t, err)
 		require.Equal(t, want, moved)
 	}
@@ -125,12 +126,13 @@ func TestRedriveLeavesWhatIsLeasedAndWhatIsNoDeadLetter(t *testing.T) {
 	t.Parallel()
 	queue, pool := open(t, pgmq.Config{})
 	insertLetters(t, pool, 3)
+	execute(t, pool, "select pgmq.create('t')")
 	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 2")
 	execute(t, pool, "update pgmq.q_dead set headers = null where msg_id = 1")
-	moved, err := queue.Redrive(t.Context(), "dead", math.MaxInt)
+	moved, err := queue.Redrive(t.Context(), "dead", math.MaxInt, "t")
 	require.Equal(t, 1, moved)
 	require.ErrorIs(t, err, pgmq.ErrInvalidMessage)
-	require.ErrorContains(t, err, "1 messages do not say where they came from")
+	require.ErrorContains(t, err, "1 messages stay")
 	require.Equal(t, "m3", get[string](t, pool, "select headers->>'ezq_uuid' from pgmq.q_t"))
 	requireCount(t, pool, "pgmq.q_dead", 2)
 }
@@ -141,13 +143,14 @@ func TestConcurrentRedrivesMoveEachDeadLetterOnce(t *testing.T) {
 	pool := pgtest.Pool(t, database)
 	const n = 3000
 	insertLetters(t, pool, n)
+	execute(t, pool, "select pgmq.create('t')")
 	total := 0
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	for range 4 {
 		queue := openAt(t, database, pgmq.Config{})
 		all.Go(func() {
-			moved, err := queue.Redrive(t.Context(), "dead", math.MaxInt)
+			moved, err := queue.Redrive(t.Context(), "dead", math.MaxInt, "t")
 			mu.Lock()
 			defer mu.Unlock()
 			total += moved
@@ -174,7 +177,7 @@ func TestADeadLetterGoesBackToItsGroupOnly(t *testing.T) {
 	pool := pgtest.Pool(t, database)
 	requireDead(t, pool)
 
-	moved, err := bills.Redrive(t.Context(), "dead", 1)
+	moved, err := bills.Redrive(t.Context(), "dead", 1, "t")
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 	requireReceives(t, letters, "a")
@@ -198,28 +201,30 @@ func TestALetterOfWatermillsPoisonQueueGoesToAllGroups(t *testing.T) {
 	require.NoError(t, mail.SubscribeInitialize("t"))
 	require.NoError(t, bills.SubscribeInitialize("t"))
 	insertLetters(t, pgtest.Pool(t, database), 1)
-	moved, err := mail.Redrive(t.Context(), "dead", 1)
+	moved, err := mail.Redrive(t.Context(), "dead", 1, "t")
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 	requireReceives(t, subscribe(t, mail), "m1")
 	requireReceives(t, subscribe(t, bills), "m1")
 }
 
-func TestRedriveCreatesTheQueueUnlessItMustNot(t *testing.T) {
+func TestRedriveCreatesNoQueue(t *testing.T) {
 	t.Parallel()
-	database := pgtest.Database(t)
-	pool := pgtest.Pool(t, database)
+	queue, pool := open(t, pgmq.Config{})
 	insertLetters(t, pool, 1)
-	careful := openAt(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
-	moved, err := careful.Redrive(t.Context(), "dead", 1)
-	require.Zero(t, moved)
-	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
-	requireCount(t, pool, "pgmq.q_dead", 1)
-
-	queue := openAt(t, database, pgmq.Config{})
-	publish(t, queue, "known")
-	execute(t, pool, "select pgmq.drop_queue('t')") // behind its back
-	moved, err = queue.Redrive(t.Context(), "dead", 1)
+	for _, before := range []func(){
+		func() {},
+		func() { publish(t, queue, "known"); execute(t, pool, "select pgmq.drop_queue('t')") }, // behind its back
+	} {
+		before()
+		moved, err := queue.Redrive(t.Context(), "dead", 1, "t")
+		require.Zero(t, moved)
+		require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+		require.ErrorContains(t, err, "create its queue")
+		requireCount(t, pool, "pgmq.q_dead", 1)
+	}
+	execute(t, pool, "select pgmq.create('t')")
+	moved, err := queue.Redrive(t.Context(), "dead", 1, "t")
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 	requireCount(t, pool, "pgmq.q_t", 1)
@@ -233,7 +238,7 @@ func TestOneOriginThatCannotBeFilledDoesNotHoldUpTheOthers(t *testing.T) {
 	execute(t, pool, `update pgmq.q_dead set headers = headers || '{"topic_poisoned":"gone"}' where msg_id = 1`)
 	execute(t, pool, "select pgmq.create('t')")
 	queue := openAt(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
-	moved, err := queue.Redrive(t.Context(), "dead", 10)
+	moved, err := queue.Redrive(t.Context(), "dead", 10, "t", "gone")
 	require.Equal(t, 1, moved)
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 	require.ErrorContains(t, err, `"gone"`)
@@ -255,7 +260,7 @@ func TestQueuesThatDoNotExistHaveNoDeadLetters(t *testing.T) {
 	queue, _ := open(t, pgmq.Config{})
 	_, err := queue.DeadLetters(t.Context(), "dead", 1)
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
-	_, err = queue.Redrive(t.Context(), "dead", 1)
+	_, err = queue.Redrive(t.Context(), "dead", 1, "t")
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 	_, err = queue.PurgeDeadLetters(t.Context(), "dead")
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
@@ -264,9 +269,9 @@ func TestQueuesThatDoNotExistHaveNoDeadLetters(t *testing.T) {
 
 	ended, stop := context.WithCancel(t.Context())
 	stop()
-	_, err = queue.Redrive(ended, "dead", 1)
+	_, err = queue.Redrive(ended, "dead", 1, "t")
 	require.ErrorIs(t, err, context.Canceled)
 	require.NoError(t, queue.Close())
-	_, err = queue.Redrive(t.Context(), "dead", 1)
+	_, err = queue.Redrive(t.Context(), "dead", 1, "t")
 	require.ErrorIs(t, err, backend.ErrClosed)
 }

@@ -167,7 +167,7 @@ func TestTheGroupsOfATopicAreToldApart(t *testing.T) {
 	}
 	require.Equal(t, map[string]bool{"billing": true, odd: true}, groups)
 
-	moved, err := queue.Redrive(t.Context(), "dead", 10)
+	moved, err := queue.Redrive(t.Context(), "dead", 10, "orders")
 	require.NoError(t, err)
 	require.Equal(t, 2, moved)
 	for _, q := range queues {

@@ -37,7 +37,7 @@ var moments = map[string][]string{
 type looked struct{ table, time, lease, fill string }
 
 func lookedAt() []looked {
-	const letter = `jsonb_build_object('topic_poisoned', 't', 'ezq_queue', 'back')`
+	const letter = `jsonb_build_object('topic_poisoned', 'back', 'ezq_queue', 'back')`
 	return []looked{
 		{"pgmq.q_t", "vt", ", read_ct = 1, last_read_at = now()", `(vt, message, headers) select {time}, '{}', ` + letter},
 		{"pgmq.a_t", "archived_at", "", `(msg_id, vt, archived_at, message, headers)
@@ -185,7 +185,8 @@ func (w *witness) administer(queue *Queue, keys *KeyStore) {
 	letters, err := queue.DeadLetters(w.ctx, "t", asked)
 	w.saw("DeadLetters", asked, err)
 	require.Len(w.t, letters, asked)
-	moved, err := queue.Redrive(w.ctx, "t", asked)
+	exec(w.t, queue.pool, "select pgmq.create('back')")
+	moved, err := queue.Redrive(w.ctx, "t", asked, "back")
 	w.saw("Redrive", asked, err)
 	require.Equal(w.t, asked, moved)
 	replayed, err := queue.Replay(w.ctx, "t", ReplayFilter{Limit: asked})

@@ -2,6 +2,7 @@ package pgmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -11,26 +12,34 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// redriveBatch is how many dead letters are looked at, and moved at most, in one
-// transaction.
-const redriveBatch = 1000
+// How many dead letters are looked at, and moved at most, in one transaction: few where few
+// are to be moved, and not so few that strays among them make it many transactions.
+const (
+	redriveBatch = 1000
+	redriveLook  = 100
+)
 
-// Redrive moves up to limit dead letters of the topic from back to where they
+// Redrive moves up to limit dead letters in the topic from back to where they
 // came from, the oldest first, and returns how many it has moved. They keep their
 // ids, lose what the dead-letter topic has added, and begin with no failures.
 //
-// Each goes to the queue that it was in. If it does not say which, as one that
-// Watermill's PoisonQueue has written, it is published to its topic anew, to all
-// of that topic's groups. A queue that does not exist is created, unless the
-// publisher's NoCreate is set.
+// It moves the letters of the given topics, and if there are none, those of the
+// topic that from is named after: of "orders" from "orders_dead". Each goes to the
+// queue that it was in, which is the topic's own or that of one of its groups. If it
+// does not say which, as one that Watermill's PoisonQueue has written, it is published
+// to its topic anew, to all of that topic's groups. No queue is created.
+//
+// What a letter says of its origin is the word of each role that may insert into the
+// queue of from. So a letter of another topic stays, as does one that names a queue
+// which is not its topic's, and a message that says no origin: an error counts these,
+// and [Queue.Origins] shows them.
 //
 // A dead letter is in one of its queues at any time, whatever happens, and
 // concurrent calls do not move it twice. Calling Redrive again continues after an
 // error. Dead letters that a consumer of the topic has leased, and those that are
-// delayed, stay. So do messages that do not say where they came from, which are
-// no dead letters, and those whose queue cannot be filled: the rest is moved, and
+// delayed, stay, as do those whose queue cannot be filled: the rest is moved, and
 // an error says so.
-func (q *Queue) Redrive(ctx context.Context, from string, limit int) (moved int, err error) {
+func (q *Queue) Redrive(ctx context.Context, from string, limit int, topics ...string) (moved int, err error) {
 	const op = "redrive"
 	queue, err := q.lettersQueue(from)
 	if err != nil {
@@ -39,28 +48,20 @@ func (q *Queue) Redrive(ctx context.Context, from string, limit int) (moved int,
 	if limit < 1 {
 		return 0, classify(op, from, invalidLimit(limit))
 	}
-	r := redrive{queue: q, from: queue, stuck: map[origin]bool{}}
+	r := redrive{queue: q, from: queue, origins: q.newOrigins(from, topics), stuck: map[string]bool{}}
 	moved, err = r.run(ctx, limit)
 	return moved, classify(op, from, cmpError(err, r.left()))
 }
 
 // redrive is one call of Redrive.
 type redrive struct {
-	queue *Queue
-	from  string
+	queue   *Queue
+	from    string
+	origins *origins
 
-	strays int             // messages that say no origin
-	stuck  map[origin]bool // those whose letters cannot be moved
+	strays int             // messages that stay
+	stuck  map[string]bool // the destinations that cannot be filled
 	failed error           // why not; the first
-}
-
-// origin is where a dead letter says it was.
-type origin struct{ queue, topic string }
-
-// candidate is a dead letter that was visible a moment ago.
-type candidate struct {
-	ID int64
-	origin
 }
 
 // run goes through the dead letters once, up to the last that was there at the
@@ -71,79 +72,95 @@ func (r *redrive) run(ctx context.Context, limit int) (moved int, err error) {
 		return 0, err
 	}
 	for after := int64(math.MinInt64); moved < limit; {
-		found, err := r.candidates(ctx, after, last, min(limit-moved, redriveBatch))
+		found, err := r.queue.candidates(ctx, r.from, after, last, min(max(limit-moved, redriveLook), redriveBatch))
 		if err != nil || len(found) == 0 {
 			return moved, err
 		}
-		after = found[len(found)-1].ID
-		moved += r.moveAll(ctx, found)
+		some, next, err := r.choose(ctx, found, limit-moved)
+		if err != nil {
+			return moved, err
+		}
+		after = next
+		moved += r.moveAll(ctx, some)
 	}
 	return moved, nil
 }
 
-// "is true" keeps PostgreSQL from looking for all that are visible, of which it may expect one.
-const candidatesSQL = `
-select msg_id, coalesce(headers->>'` + originKey + `', ''), coalesce(headers->>'` + backend.DeadLetterTopic + `', '')
-from %s
-where msg_id > $1 and msg_id <= $2 and (vt <= statement_timestamp()) is true
-order by msg_id
-limit $3`
-
-func (r *redrive) candidates(ctx context.Context, after, last int64, limit int) (found []candidate, err error) {
-	err = r.queue.inTransaction(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, fmt.Sprintf(candidatesSQL, tableName(r.from)),
-			pgx.QueryExecModeCacheDescribe, after, last, limit)
-		if err != nil {
-			return err
-		}
-		found, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (c candidate, err error) {
-			return c, r.Scan(&c.ID, &c.queue, &c.topic)
-		})
-		return err
-	})
-	return found, err
+// bundle is dead letters that go to one place.
+type bundle struct {
+	to  destination
+	ids []int64
 }
 
-// moveAll moves those of found that can be moved, and remembers the others.
-func (r *redrive) moveAll(ctx context.Context, found []candidate) (moved int) {
-	var order []origin
-	letters := map[origin][]int64{}
+// choose returns up to limit of found that may be moved, those for one place together,
+// and the last that it has looked at. It counts the others.
+func (r *redrive) choose(ctx context.Context, found []candidate, limit int) (chosen []bundle, last int64, err error) {
+	at := map[string]int{}
 	for _, c := range found {
-		if c.topic == "" {
+		if limit == 0 {
+			break
+		}
+		last = c.ID
+		to, err := r.origins.destination(ctx, c)
+		if err != nil {
+			return nil, 0, err
+		}
+		if to.stray() {
 			r.strays++
 			continue
 		}
-		if letters[c.origin] == nil {
-			order = append(order, c.origin)
-		}
-		letters[c.origin] = append(letters[c.origin], c.ID)
-	}
-	for _, from := range order {
-		if r.stuck[from] {
+		if r.stuck[to.key()] {
 			continue
 		}
-		n, err := r.move(ctx, from, letters[from])
-		if err != nil {
-			r.stuck[from] = true
-			r.failed = cmpError(r.failed, err)
+		i, ok := at[to.key()]
+		if !ok {
+			i = len(chosen)
+			at[to.key()], chosen = i, append(chosen, bundle{to: to})
 		}
+		chosen[i].ids = append(chosen[i].ids, c.ID)
+		limit--
+	}
+	return chosen, last, nil
+}
+
+// moveAll moves what can be moved, and remembers where nothing can go.
+func (r *redrive) moveAll(ctx context.Context, all []bundle) (moved int) {
+	for _, b := range all {
+		n, err := r.moveSome(ctx, b)
 		moved += n
+		if err != nil {
+			r.failed = cmpError(r.failed, err)
+			r.stuck[b.to.key()] = !isRefused(err) || isOfTheTable(err)
+		}
 	}
 	return moved
 }
 
+// moveSome moves dead letters that go to one place. If PostgreSQL refuses what is in one
+// of them, that one stays: the others are found by halves.
+func (r *redrive) moveSome(ctx context.Context, b bundle) (moved int, err error) {
+	moved, err = r.move(ctx, b)
+	half := len(b.ids) / 2
+	if half == 0 || !isRefused(err) || isOfTheTable(err) {
+		return moved, err
+	}
+	first, err := r.moveSome(ctx, bundle{b.to, b.ids[:half]})
+	second, failed := r.moveSome(ctx, bundle{b.to, b.ids[half:]})
+	return first + second, cmpError(err, failed)
+}
+
 // move moves dead letters to where they came from, all in one statement. If that
-// was dropped while this client knew of it, it tries again.
-func (r *redrive) move(ctx context.Context, to origin, ids []int64) (moved int, err error) {
+// was dropped while this client knew of it, it looks again.
+func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 	publisher := r.queue.publisher
 	for again := true; ; again = false {
-		route, err := r.route(ctx, to)
+		route, err := r.route(ctx, b.to)
 		if err != nil {
 			return 0, err
 		}
 		err = r.queue.inTransaction(ctx, func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, redriveSQL(r.from, route.queues),
-				pgx.QueryExecModeCacheDescribe, ids, letterKeys(), r.from).Scan(&moved)
+				pgx.QueryExecModeCacheDescribe, b.ids, letterKeys(), r.from).Scan(&moved)
 		})
 		switch {
 		case err == nil:
@@ -152,7 +169,7 @@ func (r *redrive) move(ctx context.Context, to origin, ids []int64) (moved int, 
 			}
 			return moved, nil
 		case again && isCode(err, "42P01"):
-			publisher.routes.forget(to.topic, route)
+			publisher.routes.forget(b.to.topic, route)
 			for _, queue := range route.queues {
 				publisher.routes.catalog.forget(queue)
 			}
@@ -162,16 +179,21 @@ func (r *redrive) move(ctx context.Context, to origin, ids []int64) (moved int, 
 	}
 }
 
-// route returns the queues that get the dead letters of an origin.
-func (r *redrive) route(ctx context.Context, to origin) (*route, error) {
+// route returns the queues that get the dead letters for a destination. They have to be
+// there: what a letter says makes no queue.
+func (r *redrive) route(ctx context.Context, to destination) (found *route, err error) {
 	p := r.queue.publisher
-	if to.queue == "" || !isPlain(to.queue) {
-		return p.routes.look(ctx, r.queue.pool, to.topic, p.create)
+	if to.queue == "" {
+		found, err = p.routes.look(ctx, r.queue.pool, to.topic, nil)
+	} else {
+		found = &route{queues: []string{to.queue}}
+		err = p.routes.catalog.ensure(ctx, r.queue.pool, to.queue, nil)
 	}
-	if err := p.routes.catalog.ensure(ctx, r.queue.pool, to.queue, p.create); err != nil {
-		return nil, err
+	if missing := (*Error)(nil); errors.As(err, &missing) && errors.Is(missing.Kind, ErrQueueNotFound) {
+		return nil, &Error{Kind: ErrQueueNotFound, Cause: missing.Cause,
+			Remedy: "if the topic is still in use, create its queue with Queue.CreateQueue or pgmq.create, and redrive again"}
 	}
-	return &route{queues: []string{to.queue}}, nil
+	return found, err
 }
 
 // letterKeys is the headers that a dead letter has got as such, or that count
@@ -234,8 +256,9 @@ func (r *redrive) left() error {
 		return r.failed
 	}
 	return &Error{
-		Kind:   ErrInvalidMessage,
-		Cause:  fmt.Errorf("%d messages do not say where they came from and stay where they are", r.strays),
-		Remedy: "look at them with DeadLetters; they may have been published to this topic by mistake",
+		Kind: ErrInvalidMessage,
+		Cause: fmt.Errorf("%d messages stay: they are no letters of %s, or name a queue that is not its own or its groups'",
+			r.strays, r.origins.names()),
+		Remedy: "Origins shows what they say; name the topics whose letters shall be moved",
 	}
 }

@@ -1,0 +1,220 @@
+package pgmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// Origin is where some of the messages of a dead-letter topic say that they came from,
+// and what [Queue.Redrive] does about them.
+type Origin struct {
+	// Topic and Group are what the letters say, with up to 1025 characters. They are
+	// empty where a message does not say it, and where there are strays of more than
+	// about 100 origins: the rest of them is added up.
+	Topic, Group string
+
+	// Queue is the queue that Redrive moves them to. If it is empty and they are no
+	// strays, they are published to the topic anew, to all of its groups.
+	Queue string
+
+	// Stray says that Redrive leaves them where they are: they are of a topic that was
+	// not asked for, name a queue that is not their topic's, or say no topic.
+	Stray bool
+
+	Letters int
+}
+
+// How many dead letters [Queue.Origins] looks at, and how many origins it tells apart
+// before it adds strays up.
+const (
+	originsLimit = 10_000
+	straysLimit  = 100
+)
+
+// Origins says what [Queue.Redrive] would do with the dead letters that could be moved
+// now, if it was called with the same topics: where they go, and what stays. It looks
+// at the oldest 10,000, and moves nothing. Those that go somewhere come first, and then
+// those of which there are most.
+func (q *Queue) Origins(ctx context.Context, from string, topics ...string) ([]Origin, error) {
+	const op = "list the origins of dead letters"
+	queue, err := q.lettersQueue(from)
+	if err != nil {
+		return nil, classify(op, from, err)
+	}
+	found, err := q.countOrigins(ctx, queue, q.newOrigins(from, topics))
+	return found, classify(op, from, err)
+}
+
+func (q *Queue) countOrigins(ctx context.Context, queue string, origins *origins) ([]Origin, error) {
+	last, err := one[int64](ctx, q, fmt.Sprintf(lastSQL, tableName(queue)))
+	if err != nil {
+		return nil, err
+	}
+	counts := map[Origin]int{}
+	for after, n := int64(math.MinInt64), 0; n < originsLimit; {
+		found, err := q.candidates(ctx, queue, after, last, redriveBatch)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) == 0 {
+			break
+		}
+		for _, c := range found {
+			to, err := origins.destination(ctx, c)
+			if err != nil {
+				return nil, err
+			}
+			origin := Origin{Topic: c.topic, Group: c.group, Queue: to.queue, Stray: to.stray()}
+			if _, ok := counts[origin]; !ok && to.stray() && len(counts) >= straysLimit {
+				origin = Origin{Stray: true}
+			}
+			counts[origin]++
+		}
+		after, n = found[len(found)-1].ID, n+len(found)
+	}
+	all := make([]Origin, 0, len(counts))
+	for origin, n := range counts {
+		origin.Letters = n
+		all = append(all, origin)
+	}
+	slices.SortFunc(all, compareOrigins)
+	return all, nil
+}
+
+func compareOrigins(a, b Origin) int {
+	switch {
+	case a.Stray != b.Stray && b.Stray:
+		return -1
+	case a.Stray != b.Stray:
+		return 1
+	case a.Letters != b.Letters:
+		return b.Letters - a.Letters
+	}
+	return strings.Compare(a.Topic+"\x00"+a.Group+"\x00"+a.Queue, b.Topic+"\x00"+b.Group+"\x00"+b.Queue)
+}
+
+// candidate is a dead letter that was visible a moment ago, and what it says of itself.
+type candidate struct {
+	ID                  int64
+	queue, topic, group string
+}
+
+// "is true" keeps PostgreSQL from looking for all that are visible, of which it may expect one.
+const candidatesSQL = `
+select msg_id, %[2]s, %[3]s, %[4]s
+from %[1]s
+where msg_id > $1 and msg_id <= $2 and (vt <= statement_timestamp()) is true
+order by msg_id
+limit $3`
+
+// said reads a header. What is no string, or longer than a topic can be, names nothing, and
+// takes no memory here.
+func said(key string) string {
+	return fmt.Sprintf("case when jsonb_typeof(headers->'%[1]s') = 'string' then left(headers->>'%[1]s', %[2]d) else '' end", key, maxTopic+1)
+}
+
+// candidates returns up to limit of the next dead letters in a queue that can be moved now.
+func (q *Queue) candidates(ctx context.Context, queue string, after, last int64, limit int) (found []candidate, err error) {
+	sql := fmt.Sprintf(candidatesSQL, tableName(queue), said(originKey), said(backend.DeadLetterTopic), said(groupKey))
+	err = q.inTransaction(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, after, last, limit)
+		if err != nil {
+			return err
+		}
+		found, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (c candidate, err error) {
+			return c, r.Scan(&c.ID, &c.queue, &c.topic, &c.group)
+		})
+		return err
+	})
+	return found, err
+}
+
+// destination is where a dead letter goes: to a queue, or if that is empty, to a topic.
+// The zero destination is nowhere.
+type destination struct{ topic, queue string }
+
+func (d destination) stray() bool { return d.topic == "" }
+func (d destination) key() string { return d.topic + "\x00" + d.queue }
+
+// origins decides which dead letters are believed.
+type origins struct {
+	queue  *Queue
+	topics []string
+	groups map[string][]string // the bound queues of groups of a topic, as far as they were asked for
+}
+
+const deadSuffix = "_dead" // as middleware.Poison has it
+
+func (q *Queue) newOrigins(from string, topics []string) *origins {
+	if topic, ok := strings.CutSuffix(from, deadSuffix); ok && topic != "" && len(topics) == 0 {
+		topics = []string{topic}
+	}
+	return &origins{queue: q, topics: topics, groups: map[string][]string{}}
+}
+
+// destination returns where the letter goes. The name of a group's queue follows from
+// those of topic and group, so a letter that names both can only lead to a group of its
+// topic; one that does not say its group has to name a queue that is bound.
+func (o *origins) destination(ctx context.Context, c candidate) (destination, error) {
+	own, err := queueName(c.topic)
+	if err != nil || !slices.Contains(o.topics, c.topic) {
+		return destination{}, nil //nolint:nilerr // it names no topic
+	}
+	to := destination{c.topic, c.queue}
+	if c.queue == "" || c.queue == own {
+		return to, nil
+	}
+	if c.group != "" {
+		if queue, err := groupQueue(c.topic, c.group); err == nil && queue == c.queue {
+			return to, nil
+		}
+	}
+	groups, err := o.groupsOf(ctx, c.topic)
+	if err != nil || !slices.Contains(groups, c.queue) {
+		return destination{}, err
+	}
+	return to, nil
+}
+
+// groupsOf returns the queues of the groups that are bound to topic.
+func (o *origins) groupsOf(ctx context.Context, topic string) ([]string, error) {
+	if known, ok := o.groups[topic]; ok {
+		return known, nil
+	}
+	layout, err := probe(ctx, o.queue.pool, "ezq")
+	if err != nil {
+		return nil, err
+	}
+	var groups []string
+	if layout.Groups {
+		bound, err := bindings(ctx, o.queue.pool, topic)
+		if err != nil && !errors.Is(err, ErrPermission) { // who may not look knows of none
+			return nil, err
+		}
+		isGroup := regexp.MustCompile(groupNames(topic))
+		groups = slices.DeleteFunc(bound.Queues, func(queue string) bool { return !isGroup.MatchString(queue) })
+	}
+	o.groups[topic] = groups
+	return groups, nil
+}
+
+// names says whose letters are moved.
+func (o *origins) names() string {
+	quoted := make([]string, len(o.topics))
+	for i, topic := range o.topics {
+		quoted[i] = fmt.Sprintf("%q", topic)
+	}
+	if len(quoted) == 0 {
+		return "a topic that was named"
+	}
+	return strings.Join(quoted, " or ")
+}

@@ -1,0 +1,138 @@
+package pgmq_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// forged is letters that a consumer of orders may write, and that lead elsewhere.
+func forged(t *testing.T) (headers []string) {
+	t.Helper()
+	return []string{
+		`{"topic_poisoned":"orders","ezq_queue":"payments"}`,
+		`{"topic_poisoned":"payments"}`,
+		`{"topic_poisoned":"payments","ezq_queue":"payments"}`,
+		`{"topic_poisoned":"x","ezq_queue":"made_by_mallory"}`,
+		`{"topic_poisoned":"made_by_mallory"}`,
+		`{"topic_poisoned":"orders","ezq_queue":"ezq_schedules"}`,
+		`{"topic_poisoned":"orders","ezq_queue":"orders_dead"}`,
+		`{"topic_poisoned":"orders","ezq_queue":"payments","ezq_group":"payments"}`,
+		`{"topic_poisoned":"orders","ezq_queue":"` + groupQueueOf(t, "payments", "mail") + `","ezq_group":"mail"}`,
+		`{"topic_poisoned":"orders","ezq_queue":"` + groupQueueOf(t, "payments", "mail") + `"}`,
+		`{"topic_poisoned":"` + strings.Repeat("o", 5000) + `"}`,
+		`{"topic_poisoned":["orders"]}`,
+		`{"ezq_queue":"orders"}`,
+		`[]`,
+	}
+}
+
+// groupQueueOf returns the name that a subscription gives the queue of a group.
+func groupQueueOf(t *testing.T, topic, group string) string {
+	t.Helper()
+	database := pgtest.Database(t)
+	queue := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
+	require.NoError(t, queue.SubscribeInitialize(topic))
+	return get[string](t, pgtest.Pool(t, database), "select queue_name from pgmq.topic_bindings where queue_name <> '"+topic+"'")
+}
+
+func TestADeadLetterGoesOnlyWhereLettersOfItsTopicComeFrom(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool, queue := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead'), pgmq.create('payments')")
+	payments := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mail"}})
+	require.NoError(t, payments.SubscribeInitialize("payments"))
+	lies := forged(t)
+	for _, headers := range append(lies, `{"topic_poisoned":"orders","ezq_queue":"orders"}`, `{"topic_poisoned":"orders"}`) {
+		_, err := pool.Exec(t.Context(), "insert into pgmq.q_orders_dead (vt, message, headers) values (now(), '{}', $1)", headers)
+		require.NoError(t, err)
+	}
+	queues := get[int](t, pool, "select count(*) from pgmq.meta")
+
+	moved, err := queue.Redrive(t.Context(), "orders_dead", 100)
+	require.Equal(t, 2, moved)
+	require.ErrorIs(t, err, pgmq.ErrInvalidMessage)
+	require.ErrorContains(t, err, fmt.Sprintf("%d messages stay", len(lies)))
+	requireCount(t, pool, "pgmq.q_orders", 2)
+	requireCount(t, pool, "pgmq.q_payments", 0)
+	requireCount(t, pool, "pgmq.q_orders_dead", len(lies))
+	require.Equal(t, queues, get[int](t, pool, "select count(*) from pgmq.meta"), "no queue is created")
+}
+
+func TestLettersOfAnotherTopicAreMovedIfTheyAreAskedFor(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('orders_dead'), pgmq.create('payments'), pgmq.create('orders')")
+	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers) values
+		(now(), '{}', '{"topic_poisoned":"payments","ezq_queue":"payments"}'), (now(), '{}', '{"topic_poisoned":"orders"}')`)
+	moved, err := queue.Redrive(t.Context(), "orders_dead", 100, "payments")
+	require.Equal(t, 1, moved)
+	require.ErrorContains(t, err, `no letters of "payments"`)
+	requireCount(t, pool, "pgmq.q_payments", 1)
+	moved, err = queue.Redrive(t.Context(), "orders_dead", 100)
+	require.NoError(t, err)
+	require.Equal(t, 1, moved)
+}
+
+func TestOriginsShowWhereRedriveWouldMoveWhat(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('orders_dead'), pgmq.create('orders')")
+	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
+		select now(), '{}', h::jsonb from unnest(array['{"topic_poisoned":"orders","ezq_queue":"orders"}',
+			'{"topic_poisoned":"orders","ezq_queue":"orders"}', '{"topic_poisoned":"orders"}', '{"topic_poisoned":"orders","ezq_queue":"payments"}', '{}']) as h`)
+	found, err := queue.Origins(t.Context(), "orders_dead")
+	require.NoError(t, err)
+	require.Equal(t, []pgmq.Origin{
+		{Topic: "orders", Queue: "orders", Letters: 2},
+		{Topic: "orders", Letters: 1},
+		{Stray: true, Letters: 1},
+		{Topic: "orders", Stray: true, Letters: 1},
+	}, found)
+	requireCount(t, pool, "pgmq.q_orders_dead", 5)
+
+	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
+		select now(), '{}', jsonb_build_object('topic_poisoned', 't' || n) from generate_series(1, 3000) as n`)
+	found, err = queue.Origins(t.Context(), "orders_dead", "nothing")
+	require.NoError(t, err)
+	require.Less(t, len(found), 150, "what strays say takes no memory")
+	sum := 0
+	for _, origin := range found {
+		require.True(t, origin.Stray)
+		sum += origin.Letters
+	}
+	require.Equal(t, 3005, sum)
+}
+
+func TestALetterThatSaysNoGroupGoesToAGroupOfItsTopicAllTheSame(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	mail := group(t, database, "mail")
+	require.NoError(t, mail.SubscribeInitialize("t"))
+	of := get[string](t, pool, "select queue_name from pgmq.topic_bindings where queue_name <> 't'")
+	execute(t, pool, "select pgmq.create('t_dead')")
+	execute(t, pool, `insert into pgmq.q_t_dead (vt, message, headers) values (now(), '{}', '{"topic_poisoned":"t","ezq_queue":"`+of+`"}')`)
+	moved, err := mail.Redrive(t.Context(), "t_dead", 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, moved)
+	requireCount(t, pool, "pgmq.q_"+of, 1)
+}
+
+func TestALetterThatPostgreSQLRefusesHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	insertLetters(t, pool, 5)
+	execute(t, pool, "select pgmq.create('t')")
+	execute(t, pool, `alter table pgmq.q_t add check (headers->>'ezq_uuid' <> 'm3')`)
+	moved, err := queue.Redrive(t.Context(), "dead", 100, "t")
+	require.Equal(t, 4, moved)
+	require.ErrorContains(t, err, "check constraint")
+	requireCount(t, pool, "pgmq.q_dead", 1)
+}
