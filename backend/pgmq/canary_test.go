@@ -208,9 +208,10 @@ func quoted(t *testing.T, g *guarded) {
 	g.requireLogged(t, "was moved to the archive")
 	execute(t, g.pool, "select pgmq.send('dead', '\""+unreadableText+confidential+"\"')")
 	queue := openAt(t, g.url, g.config())
-	_, err := queue.DeadLetters(t.Context(), "dead", 1)
-	requireConfidential(t, err)
-	pg, ok := errors.AsType[*pgconn.PgError](err)
+	letters, err := queue.DeadLetters(t.Context(), "dead", 1)
+	require.NoError(t, err)
+	requireConfidential(t, letters[0].Err)
+	pg, ok := errors.AsType[*pgconn.PgError](letters[0].Err)
 	require.True(t, ok)
 	require.Contains(t, pg.Detail, confidential, "it is there to be shown")
 }

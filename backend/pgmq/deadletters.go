@@ -1,7 +1,9 @@
 package pgmq
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -22,19 +24,56 @@ type DeadLetter struct {
 	Handler  string // which handler gave it up
 	Reason   string // the error of the last failure
 	Failures int    // how often it had failed
+	Event    string // the name of the event, if it has one
 
 	// At is when it was given up, or, if it does not say, when it was stored here.
 	At time.Time
 
 	Payload  []byte
 	Metadata message.Metadata // the message's own, without what is said above
+
+	// Err says why it cannot be read: it is damaged, or larger than PostgreSQL can write
+	// out. What is said above is then zero, except for ID.
+	Err error
 }
 
 // DeadLetters returns up to limit of the messages of a dead-letter topic, the
 // oldest first. It reads them and nothing else: they stay where they are, as
 // visible as they were. Those that a consumer of the topic has leased are among
-// them.
+// them. One that cannot be read has an Err, and does not hide the others.
+//
+// All of their payloads are in memory at once. [Queue.DeadLetterHeads] needs little,
+// and [Queue.ReadDeadLetter] reads a single one.
 func (q *Queue) DeadLetters(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
+	return q.listLetters(ctx, topic, limit, wholeLetter())
+}
+
+// DeadLetterHeads returns what DeadLetters does, without the Payload and the Metadata,
+// and with at most 1025 characters of each text. It takes some kilobytes for a letter,
+// whatever that contains.
+func (q *Queue) DeadLetterHeads(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
+	return q.listLetters(ctx, topic, limit, letterHead())
+}
+
+// ReadDeadLetter returns the message with this ID of a dead-letter topic. If it is not
+// there any more, the error matches [pgx.ErrNoRows].
+func (q *Queue) ReadDeadLetter(ctx context.Context, topic string, id int64) (DeadLetter, error) {
+	const op = "read a dead letter"
+	queue, err := q.lettersQueue(topic)
+	if err != nil {
+		return DeadLetter{}, classify(op, topic, err)
+	}
+	letter, err := q.readLetter(ctx, queue, id, wholeLetter())
+	return letter, classify(op, topic, err)
+}
+
+// letterForm is how much is read of dead letters.
+type letterForm struct {
+	columns string
+	scan    func(r pgx.CollectableRow, queue string) (DeadLetter, error)
+}
+
+func (q *Queue) listLetters(ctx context.Context, topic string, limit int, form letterForm) ([]DeadLetter, error) {
 	const op = "list dead letters"
 	queue, err := q.lettersQueue(topic)
 	if err != nil {
@@ -43,22 +82,96 @@ func (q *Queue) DeadLetters(ctx context.Context, topic string, limit int) ([]Dea
 	if limit < 1 {
 		return nil, classify(op, topic, invalidLimit(limit))
 	}
-	rows, err := q.pool.Query(ctx, fmt.Sprintf(lettersSQL, tableName(queue)), pgx.QueryExecModeCacheDescribe, limit)
-	if err != nil {
-		return nil, classify(op, topic, err)
+	letters, err := q.queryLetters(ctx, queue, form, "order by msg_id limit $1", limit)
+	if isUnreadable(err) || isDoubtful(err) {
+		letters, err = q.lettersOneByOne(ctx, queue, limit, form)
 	}
-	letters, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (DeadLetter, error) {
-		var letter row
-		var group string
-		err := r.Scan(&letter.ID, &letter.PublishedAt, &letter.Message, &letter.Headers, &group)
-		found := letter.deadLetter(queue)
-		found.Group = group
-		return found, err
-	})
 	return letters, classify(op, topic, err)
 }
 
-const lettersSQL = `select msg_id, enqueued_at, message::text, headers::text, coalesce(headers->>'` + groupKey + `', '') from %s order by msg_id limit $1`
+func (q *Queue) queryLetters(ctx context.Context, queue string, form letterForm, which string, arg any) ([]DeadLetter, error) {
+	sql := "select " + form.columns + " from " + tableName(queue) + " " + which
+	rows, err := q.pool.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, arg)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (DeadLetter, error) { return form.scan(r, queue) })
+}
+
+func (q *Queue) readLetter(ctx context.Context, queue string, id int64, form letterForm) (DeadLetter, error) {
+	found, err := q.queryLetters(ctx, queue, form, "where msg_id = $1", id)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("the dead letter is not there any more: %w", pgx.ErrNoRows)
+	}
+	if err != nil {
+		return DeadLetter{}, err
+	}
+	return found[0], nil
+}
+
+// lettersOneByOne reads dead letters of which one cannot be read.
+func (q *Queue) lettersOneByOne(ctx context.Context, queue string, limit int, form letterForm) ([]DeadLetter, error) {
+	rows, err := q.pool.Query(ctx, "select msg_id from "+tableName(queue)+" order by msg_id limit $1", pgx.QueryExecModeCacheDescribe, limit)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, err
+	}
+	letters := make([]DeadLetter, 0, len(ids))
+	for _, id := range ids {
+		letter, err := q.readLetter(ctx, queue, id, form)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows): // it was moved meanwhile
+			continue
+		case isUnreadable(err) || isDoubtful(err):
+			letter = DeadLetter{ID: id, Err: classify("read a dead letter", queue, err)}
+		case err != nil:
+			return nil, err
+		}
+		letters = append(letters, letter)
+	}
+	return letters, nil
+}
+
+func wholeLetter() letterForm {
+	return letterForm{
+		columns: "msg_id, enqueued_at, message::text, headers::text, " + said(groupKey) + ", " + eventSQL(),
+		scan: func(r pgx.CollectableRow, queue string) (DeadLetter, error) {
+			var letter row
+			var group, event string
+			err := r.Scan(&letter.ID, &letter.PublishedAt, &letter.Message, &letter.Headers, &group, &event)
+			found := letter.deadLetter(queue)
+			found.Group, found.Event = group, event
+			return found, err
+		},
+	}
+}
+
+func letterHead() letterForm {
+	columns := "msg_id, enqueued_at, " + eventSQL()
+	for _, key := range [...]string{
+		groupKey, uuidKey, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterReason, backend.DeadLetterFailures, backend.DeadLetterAt,
+	} {
+		columns += ", " + said(key)
+	}
+	return letterForm{columns: columns, scan: func(r pgx.CollectableRow, queue string) (letter DeadLetter, err error) {
+		var failures, at string
+		err = r.Scan(&letter.ID, &letter.At, &letter.Event,
+			&letter.Group, &letter.UUID, &letter.Topic, &letter.Handler, &letter.Reason, &failures, &at)
+		letter.UUID = cmp.Or(letter.UUID, fmt.Sprintf("%s/%d", queue, letter.ID))
+		letter.count(failures, at)
+		return letter, err
+	}}
+}
+
+// eventSQL reads the name of an event, which is in the payload, or under Watermill's name
+// for it in the headers.
+func eventSQL() string {
+	const inPayload = "case when jsonb_typeof(message->'_type') = 'string' then left(message->>'_type', 1025) end"
+	return "coalesce(" + inPayload + ", " + said("name") + ")"
+}
 
 func (r row) deadLetter(queue string) DeadLetter {
 	msg := r.lease(queue, nil, &delivery{}).Message
@@ -73,14 +186,19 @@ func (r row) deadLetter(queue string) DeadLetter {
 		Payload:  msg.Payload,
 		Metadata: msg.Metadata,
 	}
-	if n, err := strconv.Atoi(said(backend.DeadLetterFailures)); err == nil {
-		letter.Failures = n
-	}
-	if at, err := time.Parse(time.RFC3339, said(backend.DeadLetterAt)); err == nil {
-		letter.At = at
-	}
+	letter.count(said(backend.DeadLetterFailures), said(backend.DeadLetterAt))
 	backend.ClearDeadLetter(letter.Metadata)
 	return letter
+}
+
+// count reads what headers say of failures, as far as it makes sense.
+func (l *DeadLetter) count(failures, at string) {
+	if n, err := strconv.Atoi(failures); err == nil {
+		l.Failures = n
+	}
+	if at, err := time.Parse(time.RFC3339, at); err == nil {
+		l.At = at
+	}
 }
 
 // PurgeDeadLetters deletes the messages that the dead-letter topic has now, also

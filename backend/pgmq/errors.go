@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -91,7 +92,7 @@ type Error struct {
 }
 
 // Error returns one line: what failed, why, what became of the messages, and
-// what to do.
+// what to do. There are no control characters in it.
 func (e *Error) Error() string {
 	var line strings.Builder
 	line.WriteString("pgmq")
@@ -106,7 +107,16 @@ func (e *Error) Error() string {
 	if e.Remedy != "" {
 		line.WriteString("; " + e.Remedy)
 	}
-	return strings.ReplaceAll(line.String(), "\n", " ")
+	return strings.Map(visible, line.String())
+}
+
+// visible returns r, or a space for what can change a terminal, begin a new line, or show
+// text in another order: a server may be anybody's, and a name too.
+func visible(r rune) rune {
+	if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
+		return ' '
+	}
+	return r
 }
 
 // MarshalText returns what Error does. It is for encoders that would look into the

@@ -22,8 +22,9 @@ type Origin struct {
 	// about 100 origins: the rest of them is added up.
 	Topic, Group string
 
-	// Queue is the queue that Redrive moves them to. If it is empty and they are no
-	// strays, they are published to the topic anew, to all of its groups.
+	// Queue is the queue that they say they were in, and that Redrive moves them to
+	// unless they are strays. If it is empty, they are published to the topic anew, to all
+	// of its groups.
 	Queue string
 
 	// Stray says that Redrive leaves them where they are: they are of a topic that was
@@ -73,7 +74,7 @@ func (q *Queue) countOrigins(ctx context.Context, queue string, origins *origins
 			if err != nil {
 				return nil, err
 			}
-			origin := Origin{Topic: c.topic, Group: c.group, Queue: to.queue, Stray: to.stray()}
+			origin := Origin{Topic: c.topic, Group: c.group, Queue: c.queue, Stray: to.stray()}
 			if _, ok := counts[origin]; !ok && to.stray() && len(counts) >= straysLimit {
 				origin = Origin{Stray: true}
 			}

@@ -6,17 +6,25 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 )
 
 // command is what the arguments ask for.
 type command struct {
 	name    string
-	topic   string // of the dead letters
+	topic   string   // of the dead letters
+	from    []string // the topics whose letters are moved, if not that one
 	most    int
 	payload bool
 	all     bool
+	show    bool // and move nothing
 	yes     bool
+	limit   time.Duration
 }
+
+// patience is how long a command may take: a server that answers byte by byte, or not at
+// all, shall not keep it.
+const patience = time.Minute
 
 // parse takes flags before and after the topic.
 func parse(args []string) (c command, err error) {
@@ -35,6 +43,11 @@ func parse(args []string) (c command, err error) {
 	case "redrive":
 		flags.IntVar(&c.most, "max", 10, "")
 		flags.BoolVar(&c.all, "all", false, "")
+		flags.BoolVar(&c.show, "show", false, "")
+		flags.Func("from", "", func(topic string) error {
+			c.from = append(c.from, topic)
+			return nil
+		})
 	case "purge-dead":
 		flags.BoolVar(&c.yes, "yes", false, "")
 	case "help", "-h", "-help", "--help":
@@ -42,6 +55,7 @@ func parse(args []string) (c command, err error) {
 	default:
 		return c, fmt.Errorf("there is no command %q", c.name)
 	}
+	flags.DurationVar(&c.limit, "timeout", patience, "")
 	if c.name != "queues" {
 		flags.StringVar(&in, "in", "", "")
 	}
@@ -71,6 +85,8 @@ func (c command) check(topics []string, in string) error {
 		return fmt.Errorf("either a topic or -in: %q or %q?", topics[0], in)
 	case c.most < 1 && (c.name == "dead" || c.name == "redrive"):
 		return fmt.Errorf("-max is %d: set it to 1 or more", c.most)
+	case c.limit <= 0:
+		return fmt.Errorf("-timeout is %v: set it to more than 0, as in 10m", c.limit)
 	}
 	return nil
 }

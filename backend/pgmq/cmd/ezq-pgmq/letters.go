@@ -3,11 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,43 +17,59 @@ import (
 )
 
 func (c command) dead(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {
-	letters, err := queue.DeadLetters(ctx, c.topic, c.most)
+	letters, err := queue.DeadLetterHeads(ctx, c.topic, c.most)
 	if err != nil {
 		return c.explained(err)
 	}
 	for _, letter := range letters {
 		_, _ = fmt.Fprintln(out, line(letter))
-		if c.payload {
-			_, _ = fmt.Fprintf(out, "    %s\n", printable(string(letter.Payload)))
+		if c.payload && letter.Err == nil {
+			if err := c.payloadOf(ctx, queue, letter.ID, out); err != nil {
+				return err
+			}
 		}
 	}
 	left, err := c.left(ctx, queue)
 	if err == nil {
-		_, _ = fmt.Fprintf(out, "shown: %d of %s in %s\n", len(letters), left, c.topic)
+		_, _ = fmt.Fprintf(out, "shown: %d of %s in %s\n", len(letters), left, printable(c.topic))
 	}
 	return err
 }
 
+// payloadOf shows the payload of a letter. Of all that are shown, one is in memory.
+func (c command) payloadOf(ctx context.Context, queue *pgmq.Queue, id int64, out io.Writer) error {
+	letter, err := queue.ReadDeadLetter(ctx, c.topic, id)
+	text := printable(string(letter.Payload))
+	switch {
+	case ctx.Err() != nil:
+		return err
+	case err != nil:
+		text = unreadable(err)
+	}
+	_, err = fmt.Fprintf(out, "    %s\n", text)
+	return err
+}
+
+func unreadable(err error) string { return "cannot be read: " + plain(err.Error()) }
+
 // line says of a dead letter what it says itself.
 func line(letter pgmq.DeadLetter) string {
+	if letter.Err != nil {
+		return fmt.Sprintf("%d  %s", letter.ID, unreadable(letter.Err))
+	}
 	if letter.Topic == "" {
 		return fmt.Sprintf("%d  %s  does not say where it came from: no dead letter", letter.ID, letter.At.UTC().Format(time.DateTime))
 	}
-	from := printable(letter.Topic)
-	if letter.Group != "" {
-		from += " (group " + printable(letter.Group) + ")"
-	}
 	return fmt.Sprintf("%d  %s  %s: %s, after %d failures: %s", letter.ID, letter.At.UTC().Format(time.DateTime),
-		from, printable(cmp.Or(letter.Handler, eventOf(letter), "no event")), letter.Failures, printable(letter.Reason))
+		source(letter.Topic, letter.Group), printable(cmp.Or(letter.Handler, letter.Event, "no event")), letter.Failures, printable(letter.Reason))
 }
 
-// eventOf returns the name of the event in a dead letter that no handler has given up.
-func eventOf(letter pgmq.DeadLetter) string {
-	var event struct {
-		Type string `json:"_type"`
+// source names a topic, and a group of its consumers.
+func source(topic, group string) string {
+	if group == "" {
+		return printable(topic)
 	}
-	_ = json.Unmarshal(letter.Payload, &event) // what is no event has no name
-	return cmp.Or(event.Type, letter.Metadata.Get("name"))
+	return printable(topic) + " (group " + printable(group) + ")"
 }
 
 // printable keeps what a stranger may have written from changing the terminal.
@@ -64,30 +80,64 @@ func printable(text string) string {
 	return strconv.Quote(text)
 }
 
+// plain is for text that is to stay as it is, apart from what changes the terminal.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.TrimSpace(text))
+}
+
 func (c command) redrive(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {
+	origins, err := queue.Origins(ctx, c.topic, c.from...)
+	if err != nil {
+		return c.explained(err)
+	}
+	for _, origin := range origins {
+		_, _ = fmt.Fprintln(out, c.plan(origin))
+	}
+	if c.show {
+		return nil
+	}
 	if c.all {
 		c.most = math.MaxInt
 	}
-	moved, err := queue.Redrive(ctx, c.topic, c.most)
-	if moved > 0 || err == nil {
-		_, _ = fmt.Fprintf(out, "moved back: %d\n", moved)
-	}
+	moved, err := queue.Redrive(ctx, c.topic, c.most, c.from...)
+	_, _ = fmt.Fprintf(out, "moved back: %d\n", moved)
 	if err != nil {
 		return c.explained(err)
 	}
 	left, err := c.left(ctx, queue)
 	if err == nil && left != "0" {
-		_, _ = fmt.Fprintf(out, "left in %s: %s; if the others succeed now, move these with -all\n", c.topic, left)
+		_, _ = fmt.Fprintf(out, "left in %s: %s; if the others succeed now, move these with -all\n", printable(c.topic), left)
 	}
 	return err
 }
 
+// plan says what redrive does with the letters of an origin.
+func (c command) plan(o pgmq.Origin) string {
+	from := source(cmp.Or(o.Topic, "no topic, or one of many others"), o.Group)
+	switch {
+	case !o.Stray && o.Queue == "":
+		return fmt.Sprintf("  %d from %s go to all queues of the topic: they do not say which", o.Letters, from)
+	case !o.Stray:
+		return fmt.Sprintf("  %d from %s go to the queue %s", o.Letters, from, printable(o.Queue))
+	case o.Topic == "":
+		return fmt.Sprintf("  %d from %s stay", o.Letters, from)
+	case slices.Contains(c.from, o.Topic) || len(c.from) == 0 && o.Topic+suffix == c.topic:
+		return fmt.Sprintf("  %d from %s stay: they name the queue %s, which is not its own or its groups'", o.Letters, from, printable(o.Queue))
+	}
+	return fmt.Sprintf("  %d from %s stay: if they may go there, add -from %s", o.Letters, from, printable(o.Topic))
+}
+
 func (c command) purge(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {
-	oldest, err := queue.DeadLetters(ctx, c.topic, 1)
+	oldest, err := queue.DeadLetterHeads(ctx, c.topic, 1)
 	if err != nil {
 		return c.explained(err)
 	}
-	if len(oldest) > 0 && oldest[0].Topic == "" {
+	if len(oldest) > 0 && oldest[0].Topic == "" && oldest[0].Err == nil {
 		return fmt.Errorf("message %d in %s does not say where it came from: these are no dead letters, and stay", oldest[0].ID, c.topic)
 	}
 	if !c.yes {

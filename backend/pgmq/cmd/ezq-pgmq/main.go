@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -35,14 +36,22 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
   ezq-pgmq dead TOPIC          what has been given up, and why
       -max N                   show at most N dead letters, the oldest first (20)
       -payload                 with their payloads
-  ezq-pgmq redrive TOPIC       move dead letters back to where they came from
+  ezq-pgmq redrive TOPIC       move dead letters back to where they came from: to the
+                               queue of TOPIC, or those of its groups
       -max N                   at most N, the oldest first (10)
       -all                     all that there are now
+      -show                    only show where they would go
+      -from TOPIC              those that came from TOPIC instead; may be given several times
   ezq-pgmq purge-dead TOPIC    delete dead letters for good
       -yes                     really; without it they are only counted
 
 The dead letters of TOPIC are in TOPIC_dead; TOPIC_dead itself may be named too. If they are
-somewhere else, as middleware.Poison{Topic: "elsewhere"} says, add: -in elsewhere
+somewhere else, as middleware.Poison{Topic: "elsewhere"} says, name that with -in elsewhere in
+the place of TOPIC, and for redrive the topics with -from.
+
+With -timeout 10m a command may take ten minutes; by default it ends after one. What it has
+done by then stays done. It exits with 0 if all was done, 1 if something was not, with the
+reason, 2 if it was called wrongly, and 3 if it ended after -timeout.
 
 The database is that of EZQ_DATABASE_URL, as in postgres://user:password@host:5432/database
 `
@@ -52,6 +61,7 @@ const (
 	done    = 0
 	failed  = 1
 	misused = 2
+	late    = 3
 )
 
 // run does what args say, and returns the exit code.
@@ -65,11 +75,27 @@ func run(ctx context.Context, args []string, url string, out, complaints io.Writ
 		_, _ = fmt.Fprintf(complaints, "ezq-pgmq: %v\n\n%s", err, usage)
 		return misused
 	}
-	if err := c.run(ctx, url, out); err != nil {
-		_, _ = fmt.Fprintf(complaints, "ezq-pgmq: %v\n", err)
-		return failed
+	limited, stop := context.WithTimeout(ctx, c.limit)
+	defer stop()
+	err = c.run(limited, url, out)
+	for line := range strings.Lines(textOf(err)) { // several failures have a line each
+		_, _ = fmt.Fprintf(complaints, "ezq-pgmq: %s\n", plain(line))
 	}
-	return done
+	switch {
+	case err == nil:
+		return done
+	case limited.Err() != nil && ctx.Err() == nil:
+		_, _ = fmt.Fprintf(complaints, "ezq-pgmq: it was given up after %v: if the server is well, give it longer, as with -timeout 10m\n", c.limit)
+		return late
+	}
+	return failed
+}
+
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 func (c command) run(ctx context.Context, url string, out io.Writer) error {

@@ -85,9 +85,9 @@ func TestDeadLettersGoBackToWhereTheyCameFrom(t *testing.T) {
 	t.Parallel()
 	database, queue := given(t)
 	_, out, _ := outputOf(t, database, "redrive", "-max", "2", "orders")
-	require.Equal(t, "moved back: 2\nleft in orders_dead: 1; if the others succeed now, move these with -all\n", out)
+	require.Equal(t, " 3 from orders go to the queue orders\nmoved back: 2\nleft in orders_dead: 1; if the others succeed now, move these with -all\n", out)
 	_, out, _ = outputOf(t, database, "redrive", "orders_dead", "-all")
-	require.Equal(t, "moved back: 1\n", out)
+	require.Equal(t, " 1 from orders go to the queue orders\nmoved back: 1\n", out)
 	found, err := queue.Metrics(t.Context(), "orders")
 	require.NoError(t, err)
 	require.Equal(t, 4, found.Visible)
@@ -136,6 +136,7 @@ func TestWrongArgumentsAreToldWithTheUsage(t *testing.T) {
 		"dead a -in b":              "either a topic or -in",
 		"dead a -max 0":             "-max is 0: set it to 1 or more",
 		"redrive a -max many":       `invalid value "many" for flag -max`,
+		"queues -timeout 0":         "-timeout is 0s: set it to more than 0",
 		"redrive a -yes":            "flag provided but not defined: -yes",
 		"queues orders":             "queues shows all queues",
 		"queues -max 3":             "flag provided but not defined: -max",
@@ -196,9 +197,9 @@ func TestTheGroupsOfATopicAreShownApart(t *testing.T) {
 func TestADeadLetterWithoutAHandlerIsShownWithItsEvent(t *testing.T) {
 	t.Parallel()
 	for want, letter := range map[string]pgmq.DeadLetter{
-		"orders: OrderLost, after": {Topic: "orders", Payload: []byte(`{"_type":"OrderLost"}`)},
-		"orders: no event, after":  {Topic: "orders", Payload: []byte(`7`)},
-		"orders: charge, after":    {Topic: "orders", Handler: "charge", Payload: []byte(`{"_type":"OrderPaid"}`)},
+		"orders: OrderLost, after": {Topic: "orders", Event: "OrderLost"},
+		"orders: no event, after":  {Topic: "orders"},
+		"orders: charge, after":    {Topic: "orders", Handler: "charge", Event: "OrderPaid"},
 	} {
 		require.Contains(t, line(letter), want)
 	}

@@ -30,7 +30,7 @@ func (command) queues(ctx context.Context, queue *pgmq.Queue, out io.Writer) err
 			oldest = rounded(q.OldestVisible).String()
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			orDash(q.Topic), orDash(q.Group), q.Queue, count(q.Visible, q.VisibleCapped), oldest, count(q.Invisible, q.InvisibleCapped), dead)
+			orDash(q.Topic), orDash(q.Group), printable(q.Queue), count(q.Visible, q.VisibleCapped), oldest, count(q.Invisible, q.InvisibleCapped), dead)
 	}
 	if failed := table.Flush(); failed != nil {
 		return failed

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// requireHarmless fails if a terminal would do anything with text but show it.
+func requireHarmless(t *testing.T, text string) {
+	t.Helper()
+	i := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) })
+	require.Negative(t, i, "%q", text)
+}
+
+func TestNamesOfQueuesDoNotReachTheTerminalAsTheyAre(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	_, err := pgtest.Pool(t, database).Exec(t.Context(), `select pgmq.create(E'\x1b[2J\x1b[31mfake')`)
+	require.NoError(t, err)
+	code, out, complaints := outputOf(t, database, "queues")
+	require.Zero(t, code)
+	require.Contains(t, out, `"\x1b[2j\x1b[31mfake"`)
+	requireHarmless(t, out+complaints)
+}
+
+// hostile is letters that are meant to harm the operator who looks at them. Two of them
+// PostgreSQL cannot write out, as if they were larger than 1 GB then.
+const hostile = `
+	create function written(jsonb) returns text language plpgsql as $$
+	begin
+		if format('%s', $1) like '%unreadable%' then
+			raise exception 'refused' using errcode = '54000';
+		end if;
+		return format('%s', $1);
+	end $$;
+	create cast (jsonb as text) with function written(jsonb);
+	insert into pgmq.q_orders_dead (vt, message, headers) values
+	(now(), '{"_type":"A"}', '{"topic_poisoned":"orders","reason_poisoned":"one"}'),
+	('-infinity', '["unreadable"]', '{"topic_poisoned":"orders","reason_poisoned":"two"}'),
+	(now(), '1', '{"topic_poisoned":"orders","x":["unreadable"]}'),
+	(now(), '{"_type":"\u001b[2J"}', '{"topic_poisoned":"orders\u001b]0;x\u0007","reason_poisoned":"a\u202eb","ezq_group":"\u001b"}'),
+	(now(), '{"_type":"Z"}', '{"topic_poisoned":"orders","reason_poisoned":"last"}')`
+
+func TestALetterThatCannotBeReadHidesNoOther(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	_, err := pool.Exec(t.Context(), "select pgmq.create('orders'), pgmq.create('orders_dead')")
+	require.NoError(t, err)
+	_, err = pool.Exec(t.Context(), hostile)
+	require.NoError(t, err)
+	for _, args := range [][]string{{"dead", "orders"}, {"dead", "orders", "-payload"}} {
+		code, out, complaints := outputOf(t, database, args...)
+		require.Zero(t, code, complaints)
+		for _, want := range []string{"1 TIME orders: A, after 0 failures: one", "2 TIME orders: no event, after 0 failures: two", "3 TIME", "4 TIME", "5 TIME orders: Z", "shown: 5 of 5"} {
+			require.Contains(t, out, want)
+		}
+		requireHarmless(t, out)
+		require.Equal(t, len(args) == 3, strings.Contains(out, "cannot be read"), out)
+	}
+	code, out, complaints := outputOf(t, database, "redrive", "orders")
+	require.Equal(t, failed, code)
+	require.Contains(t, out, "moved back: 4")
+	require.Contains(t, complaints, "1 messages stay")
+	requireHarmless(t, out+complaints)
+}
+
+func TestDeadLettersTakeNoMemoryForTheirPayloads(t *testing.T) {
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	_, err := pool.Exec(t.Context(), "select pgmq.create('orders_dead')")
+	require.NoError(t, err)
+	_, err = pool.Exec(t.Context(), `insert into pgmq.q_orders_dead (vt, message, headers)
+		select now(), jsonb_build_object('_type', repeat('y', 5000000), 'x', repeat('x', 5000000)), jsonb_build_object('topic_poisoned', repeat('t', 5000000))
+		from generate_series(1, 5)`)
+	require.NoError(t, err)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	code, out, complaints := outputOf(t, database, "dead", "orders")
+	runtime.ReadMemStats(&after)
+	require.Zero(t, code, complaints)
+	require.Contains(t, out, "shown: 5 of 5")
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<20))
+}
+
+// serve answers each login as answer does.
+func serve(t *testing.T, answer func(*pgproto3.Backend, net.Conn)) (url string) {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = conn.Close() }()
+				b := pgproto3.NewBackend(conn, conn)
+				if _, err := b.ReceiveStartupMessage(); err == nil {
+					answer(b, conn)
+				}
+			}()
+		}
+	}()
+	return "postgres://app:hunter2@" + listener.Addr().String() + "/db?sslmode=disable"
+}
+
+func TestWhatAServerSaysDoesNotReachTheTerminalAsItIs(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(b *pgproto3.Backend, _ net.Conn) {
+		b.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "28P01", Message: "\x1b]0;pwned\x07\x1b[2Jno \r\n* fake prompt$ \u202e\u2028\u009b2J"})
+		_ = b.Flush()
+	})
+	code, out, complaints := outputOf(t, url, "queues")
+	require.Equal(t, failed, code)
+	require.Contains(t, complaints, "PostgreSQL refuses the login")
+	require.Equal(t, 1, strings.Count(complaints, "\n"), "%q", complaints)
+	requireHarmless(t, out+complaints)
+	require.NotContains(t, complaints, "hunter2")
+}
+
+func TestAServerThatDripsKeepsTheCommandNoLongerThanItsTimeout(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(b *pgproto3.Backend, conn net.Conn) {
+		b.Send(&pgproto3.AuthenticationOk{})
+		b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+		_ = b.Flush()
+		_, _ = conn.Write([]byte{'N', 0, 1, 0, 0})
+		for err := error(nil); err == nil; { // until the command hangs up
+			_, err = conn.Write([]byte{'x'})
+			select {
+			case <-t.Context().Done():
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	})
+	ended := make(chan int, 1)
+	var complaints bytes.Buffer
+	go func() {
+		ended <- run(context.Background(), []string{"queues", "-timeout", "500ms"}, url, io.Discard, &complaints)
+	}()
+	select {
+	case code := <-ended:
+		require.Equal(t, late, code)
+		require.Contains(t, complaints.String(), "given up after 500ms")
+	case <-time.After(30 * time.Second):
+		t.Fatal("the command still waits")
+	}
+}

@@ -1,0 +1,37 @@
+package pgmq_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+)
+
+func TestTheHeadOfADeadLetterSaysWhatTheLetterSays(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('dead')")
+	execute(t, pool, `insert into pgmq.q_dead (vt, message, headers) values
+		(now(), '{"_type":"Paid"}', '{"ezq_uuid":"u","topic_poisoned":"t","ezq_group":"g","handler_poisoned":"h","reason_poisoned":"r",
+			"failures_poisoned":"3","poisoned_at":"2026-01-02T03:04:05Z","tenant":"a"}'),
+		(now(), '[1]', '{"name":"Old"}'), (now(), '{"_type":7}', '[]'), (now(), null, null)`)
+	heads, err := queue.DeadLetterHeads(t.Context(), "dead", 10)
+	require.NoError(t, err)
+	require.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), heads[0].At.UTC())
+	require.Equal(t, "Paid", heads[0].Event)
+	require.Equal(t, "Old", heads[1].Event)
+	letters, err := queue.DeadLetters(t.Context(), "dead", 10)
+	require.NoError(t, err)
+	for i, letter := range letters {
+		read, err := queue.ReadDeadLetter(t.Context(), "dead", letter.ID)
+		require.NoError(t, err)
+		require.Equal(t, letter, read)
+		letter.Payload, letter.Metadata = nil, nil
+		require.Equal(t, letter, heads[i])
+	}
+	_, err = queue.ReadDeadLetter(t.Context(), "dead", 99)
+	require.ErrorIs(t, err, pgx.ErrNoRows)
+}
