@@ -110,17 +110,6 @@ func (a *attached) Close() error {
 
 func (a *attached) shut() { a.giveUp(&stopReason{timeout: a.config.DrainTimeout}) }
 
-// passage is the way of a task through the middleware of the Watermill router. What
-// travels is a copy of the message, so that the middleware settles nothing but that.
-type passage struct {
-	task    *task
-	arrived chan *message.Message // what has come of the copy
-	over    chan struct{}         // closed when the task is settled
-	acked   bool                  // by middleware, before the copy arrived
-}
-
-type passageKey struct{}
-
 var errNoPassage = errors.New("ezq: Attach: a middleware of the Watermill router has replaced the context of the message, " +
 	"without which its event is not known: keep the values of the context, and copy messages with CopyWithContext")
 
@@ -128,8 +117,6 @@ var errNoPassage = errors.New("ezq: Attach: a middleware of the Watermill router
 // gets there when it is its turn: a middleware that lets so many through at a time
 // would otherwise let in those that wait, and not the one that they wait for.
 func (a *attached) pass(k *task) {
-	p := &passage{task: k, arrived: make(chan *message.Message), over: make(chan struct{})}
-	defer close(p.over)
 	k.ctx = k.msg.Context()
 	if !k.awaitTurn() {
 		k.turnAway()
@@ -137,29 +124,21 @@ func (a *attached) pass(k *task) {
 	}
 	if k.starting.Err() != nil || interrupted(k.ctx) { // while it waited
 		k.endWith(givenBack)
+		k.slots.free()
 		return
 	}
-	front := k.msg.CopyWithContext()
-	front.SetContext(context.WithValue(k.ctx, passageKey{}, p))
+	p := newPassage(k)
+	defer close(p.over)
 	select {
-	case a.out <- front:
+	case a.out <- p.front:
 	case <-k.starting.Done():
-		k.endWith(givenBack)
-		return
 	}
-	select {
-	case msg := <-p.arrived:
-		k.takeOver(msg)
+	if msg, fate := p.travel(); msg == nil {
+		p.end(fate)
+	} else if k.arrive(msg); p.seated || p.sit(k.slots.retake(k.starting.Done(), nil)) {
 		k.handle()
-	case <-front.Acked():
-		p.acked = true
-		k.msg.Ack()
-		k.endWith(succeeded)
-	case <-front.Nacked():
-		k.msg.Nack()
-		k.endWith(failed)
-	case <-k.starting.Done():
-		k.endWith(givenBack)
+	} else {
+		k.turnAway()
 	}
 }
 
@@ -189,7 +168,7 @@ func (a *attached) handleAcked(k *task, msg *message.Message) {
 	if !k.slots.retake(k.starting.Done(), nil) {
 		return
 	}
-	again := k.newTask(k.msg, k.routes, k.event)
-	again.takeOver(msg)
+	again := k.newTask(k.msg, k.routes, k.event, k.turn)
+	again.arrive(msg)
 	again.handle()
 }

@@ -150,3 +150,47 @@ func TestAnEndEventHasWhatWaitsForItsKeyHandledInAWatermillRouter(t *testing.T) 
 	require.Len(t, order, n)
 	require.IsIncreasing(t, order)
 }
+
+// What has passed through the middleware may have to wait without a slot: until its
+// batch has lingered, or for its handler. Those that are in the middleware have slots.
+func TestWhatIsInAWatermillRouterTakesNoSlotFromWhatHasPassedThroughIt(t *testing.T) {
+	t.Parallel()
+	const n = 20
+	for says, handle := range map[string]func(router *ezq.Router, gate <-chan struct{}, one func()){
+		"for a batch": func(router *ezq.Router, gate <-chan struct{}, one func()) {
+			ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
+				<-gate
+				for range events {
+					one()
+				}
+				return nil
+			}, ezq.Size(10), ezq.Linger(20*time.Millisecond))
+		},
+		"for a handler with a limit": func(router *ezq.Router, gate <-chan struct{}, one func()) {
+			ezq.Handle(router, func(context.Context, orderPlaced) error {
+				<-gate
+				one()
+				return nil
+			}, ezq.Concurrency(1))
+			ezq.Handle(router, ignore[mailDue]) // for whose sake more is taken
+		},
+	} {
+		t.Run(says, func(t *testing.T) {
+			t.Parallel()
+			queue := memory.NewWith(memory.Config{Logger: quiet()})
+			router := newRouter(queue, ezq.Config{Concurrency: 2})
+			var handled atomic.Int32
+			gate := make(chan struct{})
+			handle(router, gate, func() { handled.Add(1) })
+			for i := range n {
+				publish(t, queue, orderPlaced{i})
+			}
+			attach(t, router, permits(2))
+			require.Eventually(t, func() bool { return router.Stats()["ezq"].InFlight >= 3 }, 20*time.Second, time.Millisecond,
+				"two have passed through the middleware, and one waits in it with a slot")
+			close(gate)
+			require.Eventually(t, func() bool { return handled.Load() == n }, 20*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return router.Stats()["ezq"].InFlight == 0 }, 20*time.Second, time.Millisecond)
+		})
+	}
+}

@@ -44,6 +44,7 @@ type turn struct {
 	key    string
 	before <-chan struct{} // closed when it is this one's turn; nil if it was at once
 	over   chan struct{}
+	outer  *turn // ends with this one; nil if there is none
 }
 
 // enter gives the next turn of key. Without a key it is nil.
@@ -64,12 +65,23 @@ func (ks *keys) enter(key string) *turn {
 	return t
 }
 
+// after gives the next turn of the key of outer, which ends with it.
+func (ks *keys) after(outer *turn) *turn {
+	if outer == nil {
+		return nil
+	}
+	t := ks.enter(outer.key)
+	t.outer = outer
+	return t
+}
+
 func (t *turn) come() bool { return t == nil || t.before == nil || isClosed(t.before) }
 
 // end lets the next event of the key have its turn. One that ends without having
 // had its own keeps its place: what is behind it must wait as long as it would have.
+// One that has ended stays so.
 func (t *turn) end() {
-	if t == nil {
+	if t == nil || isClosed(t.over) {
 		return
 	}
 	if t.come() {
@@ -89,4 +101,5 @@ func (t *turn) finish() {
 		delete(t.keys.last, t.key)
 	}
 	close(t.over)
+	t.outer.end()
 }

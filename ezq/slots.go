@@ -12,6 +12,7 @@ const waitingPerSlot = 10
 type slots struct {
 	taken chan struct{} // holds a token for each slot in use
 	yield chan struct{} // hands over the slot of a taker that waits for an event
+	lend  chan struct{} // hands over that of an event in a Watermill router's middleware
 
 	waiting atomic.Int64  // events without a slot
 	most    int           // more are taken only while fewer than these wait
@@ -23,6 +24,7 @@ func newSlots(n, demand int) *slots {
 	return &slots{
 		taken: make(chan struct{}, n),
 		yield: make(chan struct{}),
+		lend:  make(chan struct{}),
 		most:  demand * waitingPerSlot,
 		fewer: make(chan struct{}, 1),
 	}
@@ -48,12 +50,27 @@ func (s *slots) take(stop <-chan struct{}) bool {
 }
 
 // retake waits for a slot for an event that has given its own up. Such events go
-// first: a taker that still waits for an event yields its slot. It returns false if
-// stop or moot is closed before.
+// first: a taker that still waits for an event yields its slot, and then an event that
+// is in the middleware of a Watermill router, where it may wait for this one. It returns
+// false if stop or moot is closed before.
 func (s *slots) retake(stop, moot <-chan struct{}) bool {
 	select {
 	case s.taken <- struct{}{}:
+		return true
 	case s.yield <- struct{}{}:
+		return true
+	default:
+	}
+	return s.wait(stop, moot, s.lend)
+}
+
+// wait waits as retake does, for an event that is not in the middleware of a Watermill
+// router if lend is nil.
+func (s *slots) wait(stop, moot <-chan struct{}, lend chan<- struct{}) bool {
+	select {
+	case s.taken <- struct{}{}:
+	case s.yield <- struct{}{}:
+	case lend <- struct{}{}:
 	case <-stop:
 		return false
 	case <-moot:

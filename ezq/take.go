@@ -74,7 +74,7 @@ func (t *taker) take(events <-chan *message.Message) {
 			t.slots.free()
 			return
 		}
-		t.start(t.newTask(msg, routes, event))
+		t.start(t.newTask(msg, routes, event, t.keys.enter(msg.Metadata[keyHeader])))
 	}
 }
 

@@ -25,9 +25,16 @@ type task struct {
 }
 
 // newTask is for an event that was taken just now, with a slot.
-func (t *taker) newTask(msg *message.Message, routes []*route, event string) *task {
+func (t *taker) newTask(msg *message.Message, routes []*route, event string, turn *turn) *task {
 	t.counts.taken.Add(1)
-	return &task{taker: t, msg: msg, routes: routes, event: event, turn: t.keys.enter(msg.Metadata[keyHeader])}
+	return &task{taker: t, msg: msg, routes: routes, event: event, turn: turn}
+}
+
+// arrive is for a task whose message has passed through the middleware of a Watermill
+// router. There may be others of its key there, which were acked before that.
+func (k *task) arrive(msg *message.Message) {
+	k.takeOver(msg)
+	k.turn = k.inside.after(k.turn)
 }
 
 // handle handles the event and tells the backend what became of it.
@@ -70,14 +77,13 @@ func (k *task) turnAway() {
 	k.conclude([]outcome{{route: k.unknown, fate: givenBack, verdict: notBegun()}})
 }
 
-// endWith ends a task whose handlers are not to be called.
+// endWith ends a task whose handlers are not to be called. Its slot is left to the caller.
 func (k *task) endWith(fate fate) {
 	if fate == givenBack {
 		backend.Release(k.msg)
 	}
 	k.turn.end()
 	k.counts.conclude(fate)
-	k.slots.free()
 }
 
 // workContext makes sure that ctx, the context of a message, ends when the run

@@ -24,6 +24,7 @@ type topic struct {
 	demand  int  // how many events the handlers want at a time
 	sole    bool // there is one handler, control events aside
 	keys    keys
+	inside  keys // of what has passed through the middleware of a Watermill router
 
 	strangers strangers
 	unfinal   sync.Once // what is permanent cannot be final, and that was logged

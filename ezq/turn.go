@@ -38,9 +38,13 @@ func (k *task) waitWithoutSlot() bool {
 	defer done()
 	backend.SetAside(k.ctx, true)
 	k.slots.free()
+	lend := k.slots.lend
+	if k.turn.outer == nil {
+		lend = nil // it is not in the middleware of a Watermill router
+	}
 	select {
 	case <-k.turn.before:
-		if k.slots.retake(k.starting.Done(), nil) {
+		if k.slots.wait(k.starting.Done(), nil, lend) {
 			backend.SetAside(k.ctx, false)
 			return true
 		}
