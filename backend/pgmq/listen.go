@@ -18,7 +18,8 @@ const (
 	listenTimeout = 5 * time.Second        // of a statement, and of the self-test
 	listenPing    = 5 * time.Second        // between two pings of a silent connection
 	relistenMin   = 100 * time.Millisecond // before connecting again,
-	relistenMax   = 5 * time.Second        // and at most
+	relistenMax   = 5 * time.Second        // and at most,
+	relistenDeaf  = time.Minute            // or at most where nothing is heard
 )
 
 // listener turns notifications into hints. It has a connection of its own, which
@@ -73,15 +74,21 @@ var (
 )
 
 func (l *listener) run(ctx context.Context) {
-	wait := relistenMin
+	wait, deaf := relistenMin, false
 	for ctx.Err() == nil {
-		heard, err := l.session(ctx)
-		if errors.Is(err, errDeaf) || errors.Is(err, errPooled) {
+		heard, err := l.session(ctx, deaf)
+		if errors.Is(err, errPooled) || errors.Is(err, errDeaf) && !deaf {
 			l.logger.Warn("ezq: cannot listen for notifications; looking for messages at intervals instead", "error", err)
+		}
+		if errors.Is(err, errPooled) {
 			return
 		}
 		if heard {
 			wait = relistenMin
+		}
+		longest := relistenMax
+		if deaf = !heard && (deaf || errors.Is(err, errDeaf)); deaf {
+			longest = relistenDeaf
 		}
 		l.logger.Debug("ezq: the listening connection ended; connecting again", "retry_in", wait.Round(time.Millisecond).String(), "error", withoutSecrets(err))
 		timer := time.NewTimer(wait/2 + rand.N(wait/2)) //nolint:gosec // chance only spreads load, and may be guessed
@@ -90,12 +97,13 @@ func (l *listener) run(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 		}
-		wait = min(2*wait, relistenMax)
+		wait = min(2*wait, longest)
 	}
 }
 
-// session listens until its connection fails. heard says whether it worked.
-func (l *listener) session(ctx context.Context) (heard bool, err error) {
+// session listens until its connection fails. heard says whether it worked, which is
+// news if the last session was deaf.
+func (l *listener) session(ctx context.Context, deaf bool) (heard bool, err error) {
 	conn, err := connect(ctx, l.pool)
 	if err != nil {
 		return false, err
@@ -107,6 +115,9 @@ func (l *listener) session(ctx context.Context) (heard bool, err error) {
 	}()
 	if err := l.test(ctx, conn); err != nil {
 		return false, err
+	}
+	if deaf {
+		l.logger.Info("ezq: notifications arrive again")
 	}
 	listening := map[string]bool{}
 	for {

@@ -1,0 +1,67 @@
+package pgmq_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// deafConn is a connection to PostgreSQL on which notifications do not arrive while it is
+// told so, as through some poolers and firewalls.
+type deafConn struct {
+	net.Conn
+	deaf *atomic.Bool
+	read bytes.Buffer // what has arrived
+}
+
+func (c *deafConn) Read(p []byte) (int, error) {
+	for c.read.Len() == 0 {
+		header := make([]byte, 5) // the type of a message, and its length without that
+		if _, err := io.ReadFull(c.Conn, header); err != nil {
+			return 0, err
+		}
+		body := make([]byte, binary.BigEndian.Uint32(header[1:])-4)
+		if _, err := io.ReadFull(c.Conn, body); err != nil {
+			return 0, err
+		}
+		if header[0] != 'A' || !c.deaf.Load() { // NotificationResponse
+			c.read.Write(append(header, body...))
+		}
+	}
+	return c.read.Read(p)
+}
+
+func TestNotificationsThatDoNotArriveAreWaitedForAgain(t *testing.T) {
+	t.Parallel()
+	config, err := pgxpool.ParseConfig(pgtest.Database(t))
+	require.NoError(t, err)
+	var deaf atomic.Bool
+	deaf.Store(true)
+	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		return &deafConn{Conn: conn, deaf: &deaf}, err
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	log := &everything{}
+	queue, err := pgmq.New(pool, pgmq.Config{Logger: log.logger()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, queue.Close()) })
+	messages := subscribe(t, queue)
+	log.requireLogged(t, "cannot listen for notifications")
+	publish(t, queue, "a")
+	receive(t, messages).Ack()
+	deaf.Store(false)
+	log.requireLogged(t, "notifications arrive again")
+}
