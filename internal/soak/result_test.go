@@ -115,14 +115,6 @@ func (s *soak) effects(query, topic string, concerns func(id string) bool) effec
 	return e
 }
 
-// allowedShare is the share of duplicates that a run of this length may have.
-func allowedShare() float64 {
-	if *duration < shareIsLevel {
-		return maxShareSoon
-	}
-	return maxShare
-}
-
 // judge fails the test unless the result is what it must be.
 func (s *soak) judge() {
 	s.Helper()
@@ -135,8 +127,8 @@ func (s *soak) judge() {
 	for _, name := range slices.Sorted(maps.Keys(r.Storm.Counts)) {
 		s.Logf("  %s: %+v", name, *r.Storm.Counts[name])
 	}
-	if r.Faults.DuplicateShare > allowedShare() {
-		s.Errorf("%v of the messages were delivered again", r.Faults.DuplicateShare)
+	if of := r.Faults.AtLeastOnce[plain]; float64(of.Duplicates) > maxShare*float64(of.Delivered)+maxOfOneFault {
+		s.Errorf("%d of %d messages were delivered again", of.Duplicates, of.Delivered)
 	}
 	for topic, report := range r.Restarts.AtLeastOnce {
 		if n := report.Duplicates - report.Causes[string(ledger.Nacked)]; n > 0 {

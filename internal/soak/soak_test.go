@@ -42,9 +42,8 @@ const (
 	minFaults     = 40 // in two minutes
 	minStored     = 30_000
 	restarts      = 20
-	maxShare      = 0.002 // of duplicates, in ten minutes or more,
-	maxShareSoon  = 0.006 // and before: one process that is killed makes some forty, which 24,000 messages do not level out
-	shareIsLevel  = 10 * time.Minute
+	maxShare      = 0.002 // of duplicates,
+	maxOfOneFault = 40    // and so many beside: what one process was handling, and had acked in its last 50 ms
 	maxRecovery   = 2 * time.Second
 	patience      = 30 * time.Second
 	consumers     = 3 // of which the last is far
