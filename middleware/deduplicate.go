@@ -25,6 +25,11 @@ import (
 // has returned and before that is stored: it is a filter against the usual
 // duplicates, not a transaction.
 //
+// What a message says that it is, is the word of its publisher. One that knows or guesses the
+// key of a message of another publisher can have that dropped, by publishing it first: where
+// publishers of a topic do not trust each other, set Key to what they cannot say of each other's
+// messages, or give each of them a topic.
+//
 // A handler that returns messages for Watermill's router to publish is never
 // remembered, since nobody knows at that point whether they will be published.
 type Deduplicate struct {

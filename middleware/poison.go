@@ -80,13 +80,17 @@ func (p Poison) Middleware(next message.HandlerFunc) message.HandlerFunc {
 }
 
 // fruitless returns how many of the deliveries before this one were neither done nor
-// failed. Failures are left to Retry.
+// failed. Failures are left to Retry. More failures than deliveries are none: with them a
+// publisher could have a message handled for ever that kills its consumers.
 func fruitless(ctx context.Context) int {
 	d := durable(ctx)
 	if d == nil {
 		return 0
 	}
-	return d.Number - 1 - d.Failures
+	if before := d.Number - 1; d.Failures <= before {
+		return before - d.Failures
+	}
+	return d.Number - 1
 }
 
 // giveUp moves msg, which has failed with err. If it cannot, it returns err and

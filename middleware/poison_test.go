@@ -190,6 +190,8 @@ func TestWhatItsConsumersCrashOfIsNotHandledForEver(t *testing.T) {
 		{"too many crashes", &backend.Delivery{Number: 6}, false},
 		{"many failures are for Retry to judge", &backend.Delivery{Number: 100, Failures: 99}, true},
 		{"crashes among failures", &backend.Delivery{Number: 100, Failures: 94}, false},
+		{"more failures than deliveries, which is forged", &backend.Delivery{Number: 6, Failures: 2147483647}, false},
+		{"the same, and not too many crashes", &backend.Delivery{Number: 5, Failures: 5}, true},
 		{"a backend that does not count", &backend.Delivery{}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
 // archiveName returns the quoted name of a queue's archive.
@@ -119,7 +121,8 @@ type ReplayFilter struct {
 // Replay publishes archived messages again, in the order in which they were
 // archived, and returns how many. They keep their ids and begin with no failures;
 // in PGMQ they are new messages, with a new msg_id. The archive keeps its copies,
-// so replaying twice delivers twice.
+// so replaying twice delivers twice. What consumers have put there because it cannot be
+// read, which its headers say, is not published again.
 //
 // It replays the archive of the queue that subscriptions to topic read, the
 // topic's or that of the Group, into that queue, in batches: if it fails, those
@@ -151,12 +154,13 @@ const replaySQL = `
 with r as materialized (
 	select msg_id, archived_at, message, headers from {archive}
 	where (archived_at, msg_id) > ($1::timestamptz, $2::bigint) and archived_at < $3::timestamptz
+		and not coalesce(headers ? '` + backend.DeadLetterReason + `' and not headers ? '` + backend.DeadLetterTopic + `', false)
 	order by archived_at, msg_id
 	limit $4),
 i as (
-	insert into {table} (vt, message, headers)
+	insert into {table} (vt, message, headers{columns})
 	select clock_timestamp(), message, jsonb_build_object('` + uuidKey + `', '{queue}/' || msg_id) ||
-		case when jsonb_typeof(headers) = 'object' then headers - $5::text[] else '{}' end
+		case when jsonb_typeof(headers) = 'object' then headers - $5::text[] else '{}' end{values}
 	from r order by archived_at, msg_id)
 select archived_at, msg_id, (select count(*) from r)::int from r order by archived_at desc, msg_id desc limit 1`
 
@@ -165,7 +169,11 @@ func (q *Queue) replay(ctx context.Context, queue string, filter ReplayFilter) (
 	if err != nil {
 		return 0, err
 	}
-	sql := archiveNames(queue).Replace(replaySQL)
+	columns, values, err := marked(ctx, q.pool, queue)
+	if err != nil {
+		return 0, err
+	}
+	sql := strings.NewReplacer("{columns}", columns, "{values}", values).Replace(archiveNames(queue).Replace(replaySQL))
 	after, id := timeOr(filter.From, pgtype.NegativeInfinity), int64(math.MinInt64)
 	for replayed < filter.Limit {
 		var n int

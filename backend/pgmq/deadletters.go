@@ -174,7 +174,9 @@ func eventSQL() string {
 }
 
 func (r row) deadLetter(queue string) DeadLetter {
-	msg := r.lease(queue, nil, &delivery{}).Message
+	r.Known = true // it was handled, and this is what became of it
+	lease, _ := r.lease(queue, nil, &delivery{})
+	msg := lease.Message
 	said := msg.Metadata.Get
 	letter := DeadLetter{
 		ID:       r.ID,

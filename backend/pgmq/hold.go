@@ -80,15 +80,15 @@ func (s *store) admit() (release func(), ok bool) {
 }
 
 // lock begins a transaction in which up to limit messages are locked. The rows that are
-// too large to be read, it leaves to a claim.
+// too large to be read, and those that say what only ezq may, it leaves to a claim.
 func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease time.Duration) (claim subscription.Claim, err error) {
-	var tooLarge []unread
+	var found found
 	batch := newTransaction()
 	idle := min(lease.Milliseconds(), math.MaxInt32) // PostgreSQL takes no more
 	batch.Queue(fmt.Sprintf("set local idle_in_transaction_session_timeout = %d", idle))
 	batch.Queue(s.sql().share)
 	batch.Queue(s.sql().hold, limit, s.limit).Query(func(rows pgx.Rows) (err error) {
-		claim.Leases, tooLarge, err = s.leases(rows, &claim.Again)
+		found, err = s.leases(rows, &claim.Again)
 		return err
 	})
 	batch.Queue(s.sql().later).QueryRow(func(r pgx.Row) (err error) {
@@ -99,11 +99,12 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 		s.beCareful(err, limit)
 		return subscription.Claim{}, err
 	}
+	claim.Leases = found.leases
 	s.hinted, s.quiet = false, len(claim.Leases) == 0
 	for i := range claim.Leases {
 		claim.Leases[i].Delivery.Number = nextCount(claim.Leases[i].Number)
 	}
-	if len(tooLarge) > 0 {
+	if len(found.tooLarge)+len(found.forged) > 0 {
 		s.careful = limit
 		return subscription.Claim{}, nil
 	}

@@ -77,11 +77,11 @@ func (s *store) beCareful(err error, limit int) {
 func (s *store) claimOne(ctx context.Context, settle []subscription.Settlement, lease time.Duration) (claim subscription.Claim, settled *settling, err error) {
 	batch := newTransaction()
 	settled = s.settle(batch, settle)
-	var leased []subscription.Token
+	var leased []row
 	batch.Queue(s.sql().lease, 1, lease.Microseconds()).Query(func(rows pgx.Rows) error {
 		var r row
-		_, err := pgx.ForEachRow(rows, []any{&r.ID, &r.Number, &r.ReadAt}, func() error {
-			leased = append(leased, r.token())
+		_, err := pgx.ForEachRow(rows, []any{&r.ID, &r.Number, &r.ReadAt, &r.Known}, func() error {
+			leased = append(leased, r)
 			return nil
 		})
 		return err
@@ -95,9 +95,10 @@ func (s *store) claimOne(ctx context.Context, settle []subscription.Settlement, 
 		s.careful = 0
 		return claim, settled, nil
 	}
-	var bad []unread
-	claim.Leases, bad, err = s.read(ctx, leased[0])
-	s.quarantine(ctx, bad)
+	found, err := s.read(ctx, leased[0])
+	claim.Leases = found.leases
+	s.quarantine(ctx, found.tooLarge)
+	s.distrust(ctx, found.forged)
 	if err != nil { // not the message's fault: it comes back when its lease ends
 		s.logger.Error("ezq: cannot read a message that was leased", "queue", s.queue, "msg_id", leased[0].ID, "error", classify("fetch", s.topic, err))
 	}
@@ -105,18 +106,20 @@ func (s *store) claimOne(ctx context.Context, settle []subscription.Settlement, 
 }
 
 // read reads a leased message.
-func (s *store) read(ctx context.Context, token subscription.Token) (leases []subscription.Lease, bad []unread, err error) {
+func (s *store) read(ctx context.Context, message row) (found found, err error) {
+	token := message.token()
 	batch := newTransaction()
 	batch.Queue("select set_config('statement_timeout', $1, true)", readTimeout)
-	batch.Queue(s.sql().read, token.ID, token.Number, s.limit, token.At).Query(func(rows pgx.Rows) (err error) {
-		leases, bad, err = s.leases(rows)
+	batch.Queue(s.sql().read, token.ID, token.Number, s.limit, token.At, message.Known).Query(func(rows pgx.Rows) (err error) {
+		found, err = s.leases(rows)
 		return err
 	})
 	err = batch.run(ctx, s.pool)
 	if doubtful := isDoubtful(err); doubtful || isUnreadable(err) {
-		return nil, []unread{{token: token, cause: withoutSecrets(err), doubtful: doubtful}}, nil
+		found.leases, found.tooLarge = nil, []unread{{token: token, cause: withoutSecrets(err), doubtful: doubtful}}
+		return found, nil
 	}
-	return leases, bad, err
+	return found, err
 }
 
 // headers returns what the message is marked with.

@@ -159,7 +159,11 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 			return 0, err
 		}
 		err = r.queue.inTransaction(ctx, func(tx pgx.Tx) error {
-			return tx.QueryRow(ctx, redriveSQL(r.from, route.queues),
+			sql, err := redriveSQL(ctx, tx, r.from, route.queues)
+			if err != nil {
+				return err
+			}
+			return tx.QueryRow(ctx, sql,
 				pgx.QueryExecModeCacheDescribe, b.ids, letterKeys(), r.from).Scan(&moved)
 		})
 		switch {
@@ -212,7 +216,7 @@ func letterKeys() []string {
 //
 // They are locked, and looked at again once they are: another call may have moved
 // them, a consumer may have leased them. Whoever has them locked settles them.
-func redriveSQL(from string, to []string) string {
+func redriveSQL(ctx context.Context, db asker, from string, to []string) (string, error) {
 	var sql strings.Builder
 	fmt.Fprintf(&sql, `
 with t as (select * from unnest($1::bigint[]) as t(id) order by id),
@@ -226,13 +230,17 @@ d as (
 	returning m.msg_id, m.message, jsonb_build_object('`+uuidKey+`', $3::text || '/' || m.msg_id) || (m.headers - $2::text[]) as headers)`,
 		tableName(from))
 	for i, queue := range to {
+		columns, values, err := marked(ctx, db, queue)
+		if err != nil {
+			return "", err
+		}
 		fmt.Fprintf(&sql, `,
 i%d as (
-	insert into %s (vt, message, headers)
-	select clock_timestamp(), message, headers from d order by msg_id)`, i, tableName(queue))
+	insert into %s (vt, message, headers%s)
+	select clock_timestamp(), message, headers%s from d order by msg_id)`, i, tableName(queue), columns, values)
 	}
 	sql.WriteString("\nselect count(*)::int from d")
-	return sql.String()
+	return sql.String(), nil
 }
 
 func (r *redrive) denied(err error, to *route) error {

@@ -97,6 +97,7 @@ type row struct {
 	VisibleAt   time.Time
 	Message     borrowed // null only if somebody else wrote it
 	Headers     borrowed // null if somebody else wrote it
+	Known       bool     // it was leased before, or there is nothing to tell it by
 }
 
 // borrowed is text in the memory of pgx, until the next row.
@@ -115,17 +116,22 @@ func (r row) token() subscription.Token {
 }
 
 // lease turns a row into a message. It reads whatever others have written: what
-// is not in ezq's form is passed on as it is.
-func (r *row) lease(queue string, sql *statements, d *delivery) subscription.Lease {
+// is not in ezq's form is passed on as it is. What others say in ezq's name is
+// forged: see [headers.distrust].
+func (r *row) lease(queue string, sql *statements, d *delivery) (lease subscription.Lease, forged forgery) {
 	msg := message.NewMessage("", nil)
 	headers := headers{metadata: msg.Metadata}
 	_ = headers.decode(r.Headers) // of what is not headers, nothing is known
+	if !r.Known {
+		forged = headers.distrust(queue)
+		forged.token = r.token()
+	}
 	payload, err := decodePayload(r.Message, headers.encoding)
 	if err != nil {
 		payload = bytes.Clone(r.Message)
 	}
 	if headers.uuid == "" {
-		headers.uuid = fmt.Sprintf("%s/%d", queue, r.ID)
+		headers.uuid = madeUp(queue, r.ID)
 	}
 	msg.UUID, msg.Payload = headers.uuid, payload
 	d.Number = int(r.Number)
@@ -134,7 +140,7 @@ func (r *row) lease(queue string, sql *statements, d *delivery) subscription.Lea
 	d.PublishedAt = r.PublishedAt
 	d.receipt.sql = sql
 	d.Receipt = &d.receipt
-	return subscription.Lease{Token: r.token(), Message: msg, Delivery: &d.Delivery}
+	return subscription.Lease{Token: r.token(), Message: msg, Delivery: &d.Delivery}, forged
 }
 
 // delivery is what is allocated together.

@@ -17,7 +17,7 @@ type statements struct {
 	claim  string // limit, lease in µs, largest size
 	hold   string // limit, largest size
 	lease  string // limit, lease in µs: claims without reading
-	read   string // id, read count, largest size, read time
+	read   string // id, read count, largest size, read time, whether it was leased before
 	next   string
 	later  string
 	ack    string // ids, read counts, read times
@@ -25,6 +25,8 @@ type statements struct {
 	nack   string // ids, read counts, read times, delays in µs or null, headers to merge, reads to take back
 	extend string // ids, read counts, read times, lease in µs
 	exist  string // ids, read counts, read times
+
+	distrust string // ids, read counts, read times, whether the id goes as well: removes what only ezq may say
 
 	share      string // keeps out who would lock a whole table, before anything is locked
 	removeHeld string // ids; empty if ack does more than that
@@ -46,7 +48,8 @@ type statements struct {
 // compares the two as it plans the statement.
 func newStatements(queue string, layout layout) statements {
 	table := tableName(queue)
-	replace := []string{"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "greatest(m.read_ct, 0)"}
+	replace := []string{"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "greatest(m.read_ct, 0)",
+		"{claimed}", "true", "{held}", "true", "{leased}", "true"}
 	if layout.has("last_read_at timestamptz") {
 		// Nobody has leased it yet? Then this tells it from a message that has its id in
 		// the next queue of the same name.
@@ -58,6 +61,7 @@ func newStatements(queue string, layout layout) statements {
 			"{was}", touched,
 			"{mark}", ", last_read_at = clock_timestamp()",
 			"{uncount}", "greatest(m.read_ct, l.uncount) - l.uncount",
+			"{claimed}", claimedBefore(table, queue), "{held}", "m.read_ct > 0 or m.last_read_at is not null", "{leased}", leasedBefore(table),
 		}
 	}
 	if layout.Partitioned {
@@ -69,7 +73,7 @@ func newStatements(queue string, layout layout) statements {
 	sql := fences.Replace
 	return statements{
 		oid: layout.OID, claim: sql(claimSQL), hold: sql(holdSQL), lease: sql(leaseSQL), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
-		ack: sql(ackSQL), ackOne: waiting(sql(ackSQL)), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL),
+		ack: sql(ackSQL), ackOne: waiting(sql(ackSQL)), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), distrust: sql(distrustSQL),
 		share: sql(strings.Replace(shareSQL, "{also}", "", 1)), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), fences: fences,
 	}
 }
@@ -111,7 +115,7 @@ with m as (
 		for update skip locked))
 	returning m.msg_id, m.read_ct, {read} as read_at, {published} as enqueued_at, m.vt`
 
-const claimSQL = dueSQL + contentSQL + `)` + fittingSQL
+const claimSQL = dueSQL + `, {claimed} as known` + contentSQL + `)` + fittingSQL
 
 // What is locked, and what it was when nobody had it. PostgreSQL notes in a row who has
 // locked it last: that shows which ones were held before, and not removed.
@@ -123,7 +127,7 @@ with l as (
 	limit $1
 	for update skip locked),
 m as materialized (
-	select m.msg_id, m.read_ct, {was} as read_at, {published} as enqueued_at, {visible} as vt` + contentSQL + `
+	select m.msg_id, m.read_ct, {was} as read_at, {published} as enqueued_at, {visible} as vt, {held} as known` + contentSQL + `
 	from {table} m
 	where m.{place} = any (array(select {place} from l)) {latest})` + heldSQL
 
@@ -140,12 +144,12 @@ set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = {c
 where msg_id = any($1::bigint[])
 returning m.msg_id, m.read_ct, {read}`
 
-const leaseSQL = dueSQL + `)
-select msg_id, read_ct, read_at from m`
+const leaseSQL = dueSQL + `, {leased} as known)
+select msg_id, read_ct, read_at, known from m`
 
 const readSQL = `
 with m as (
-	select m.msg_id, m.read_ct, t.at as read_at, {published} as enqueued_at, m.vt` + contentSQL + `
+	select m.msg_id, m.read_ct, t.at as read_at, {published} as enqueued_at, m.vt, $5::boolean as known` + contentSQL + `
 	from {table} m join (values ($1::bigint, $2::int, $4::timestamptz)) as t(id, number, at) on m.msg_id = t.id and {same})` + fittingSQL
 
 // The size of the content is known when it has been made, and that is done once.
@@ -153,11 +157,11 @@ const contentSQL = `, m.message::text as message, m.headers::text as headers`
 
 const fittingSQL = `
 select msg_id, read_ct, read_at, enqueued_at, vt,
-	case when size <= $3 then message end, case when size <= $3 then headers end, size` + sizedSQL
+	case when size <= $3 then message end, case when size <= $3 then headers end, size, known` + sizedSQL
 
 const heldSQL = `
 select msg_id, read_ct, read_at, enqueued_at, vt,
-	case when size <= $2 then message end, case when size <= $2 then headers end, size,
+	case when size <= $2 then message end, case when size <= $2 then headers end, size, known,
 	(select bool_or(again) from l)` + sizedSQL
 
 const sizedSQL = `

@@ -135,9 +135,9 @@ func (s *store) claim(ctx context.Context, settle []subscription.Settlement, lim
 	}
 	batch := newTransaction()
 	settled = s.settle(batch, settle)
-	var tooLarge []unread
+	var found found
 	batch.Queue(s.sql().claim, limit, lease.Microseconds(), s.limit).Query(func(rows pgx.Rows) (err error) {
-		claim.Leases, tooLarge, err = s.leases(rows)
+		found, err = s.leases(rows)
 		return err
 	})
 	again := s.full // if it is full again, nobody asks what comes next
@@ -149,10 +149,12 @@ func (s *store) claim(ctx context.Context, settle []subscription.Settlement, lim
 		s.beCareful(err, limit)
 		return claim, settled, err
 	}
+	claim.Leases = found.leases
 	if s.full = len(claim.Leases) == limit; again && !s.full {
 		claim.Next = s.next(ctx)
 	}
-	s.quarantine(ctx, tooLarge)
+	s.quarantine(ctx, found.tooLarge)
+	s.distrust(ctx, found.forged)
 	return claim, settled, nil
 }
 
@@ -191,33 +193,43 @@ func (s *store) scanNext(r pgx.Row) (time.Duration, error) {
 	return time.Duration(min(max(*next, 0), day.Microseconds())) * time.Microsecond, nil
 }
 
-// leases reads claimed messages, except those that are too large. Further columns go to also.
-func (s *store) leases(rows pgx.Rows, also ...any) (leases []subscription.Lease, tooLarge []unread, err error) {
+// found is what a statement has read.
+type found struct {
+	leases   []subscription.Lease
+	tooLarge []unread
+	forged   []forgery
+}
+
+// leases reads claimed messages. Further columns go to also.
+func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
 	const block = 16 // deliveries in one allocation
 	var free []delivery
 	var r row
 	var size int64
-	columns := []any{&r.ID, &r.Number, &r.ReadAt, &r.PublishedAt, &r.VisibleAt, &r.Message, &r.Headers, &size}
+	columns := []any{&r.ID, &r.Number, &r.ReadAt, &r.PublishedAt, &r.VisibleAt, &r.Message, &r.Headers, &size, &r.Known}
 	columns = append(columns, also...)
 	for rows.Next() {
 		if err := rows.Scan(columns...); err != nil {
-			return nil, nil, err
+			return found, err
 		}
 		if size > int64(s.limit) {
-			tooLarge = append(tooLarge, unread{token: r.token(), cause: sizeError(size, s.limit)})
+			found.tooLarge = append(found.tooLarge, unread{token: r.token(), cause: sizeError(size, s.limit)})
 			continue
 		}
 		if len(free) == 0 {
 			free = make([]delivery, block)
 		}
-		lease := r.lease(s.queue, s.sql(), &free[0])
+		lease, forged := r.lease(s.queue, s.sql(), &free[0])
 		free = free[1:]
 		lease.Size = int(size)
-		leases = append(leases, lease)
+		found.leases = append(found.leases, lease)
+		if forged.any() {
+			found.forged = append(found.forged, forged)
+		}
 	}
 	// UPDATE … RETURNING has no order.
-	slices.SortFunc(leases, func(a, b subscription.Lease) int { return cmp.Compare(a.ID, b.ID) })
-	return leases, tooLarge, rows.Err()
+	slices.SortFunc(found.leases, func(a, b subscription.Lease) int { return cmp.Compare(a.ID, b.ID) })
+	return found, rows.Err()
 }
 
 // Settle implements [subscription.Store]. The messages of a queue that was dropped

@@ -1,0 +1,110 @@
+package pgmq
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// Who may publish may write any headers, also those that are ezq's to write. What they say
+// counts only if a consumer can have written it: if the message was leased before, which
+// PGMQ notes in columns that a publisher need not have a right to. Of a message that was
+// not, the lease removes them, so that they do not count later either.
+//
+// What Redrive and Replay publish again keeps its id, also one that was made up: they mark it
+// as if it had been leased.
+//
+// Before PGMQ 1.10 there is nothing to tell it by, and everything counts.
+
+// claimedBefore is whether a message was leased before the claim that returns it, if it
+// says what only ezq may; or else true. The snapshot of the subquery is that of the claim.
+func claimedBefore(table, queue string) string {
+	return "case when m.read_ct > 1 then true" +
+		" when m.headers ?| '{" + failuresKey + "," + doneKey + "," + unknownKey + "}' or m.headers->>'" + uuidKey + "' like '" + queue + "/%'" +
+		" then " + leasedBefore(table) + " else true end"
+}
+
+// leasedBefore is the same whatever the message says, which it does not look at.
+func leasedBefore(table string) string {
+	return "exists (select from " + table + " o where o.msg_id = m.msg_id and (o.read_ct > 0 or o.last_read_at is not null))"
+}
+
+// What a transaction that has committed meanwhile says instead stays.
+const distrustSQL = `
+with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::boolean[]) as t(id, number, at, named) order by id),
+l as (
+	select m.msg_id, t.named from ` + lockedSQL + `)
+update {table} m
+set headers = m.headers - array['` + failuresKey + `', '` + doneKey + `', '` + unknownKey + `'] - case when l.named then array['` + uuidKey + `'] else '{}' end
+from l where m.msg_id = any($1) and m.msg_id = l.msg_id`
+
+// marked returns the columns, besides those of a publisher, that mark a message of queue as
+// one that was leased, and their values.
+func marked(ctx context.Context, db asker, queue string) (columns, values string, err error) {
+	const sql = "select exists (select from pg_attribute where attrelid = to_regclass($1) and attname = 'last_read_at' and not attisdropped)"
+	var can bool
+	err = db.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, tableName(queue)).Scan(&can)
+	if err != nil || !can {
+		return "", "", err
+	}
+	return ", last_read_at", ", clock_timestamp()", nil
+}
+
+// asker is a pool, a connection or a transaction.
+type asker interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// forgery is a message that says what only ezq may.
+type forgery struct {
+	token    subscription.Token
+	progress bool // what was done with it
+	named    bool // an id that another message has by itself
+}
+
+func (f forgery) any() bool { return f.progress || f.named }
+
+// madeUp is the id of a message that has none.
+func madeUp(queue string, id int64) string { return queue + "/" + strconv.FormatInt(id, 10) }
+
+// isMadeUp reports whether uuid is, or can become, the id of a message of queue that has none.
+func isMadeUp(uuid, queue string) bool {
+	number, ok := strings.CutPrefix(uuid, queue+"/")
+	number = strings.TrimPrefix(number, "-")
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}
+
+// distrust forgets what only ezq may say of a message in queue.
+func (h *headers) distrust(queue string) (f forgery) {
+	f.progress = h.failures > 0 || len(h.done) > 0 || !h.unknown.IsZero()
+	f.named = isMadeUp(h.uuid, queue)
+	h.failures, h.done, h.unknown = 0, nil, time.Time{}
+	if f.named {
+		h.uuid = ""
+	}
+	return f
+}
+
+// distrust removes what the messages of a claim only pretend, before they are handed over.
+func (s *store) distrust(ctx context.Context, forged []forgery) {
+	if len(forged) == 0 {
+		return
+	}
+	var t tokens
+	named := make([]bool, len(forged))
+	for i, f := range forged {
+		t.add(f.token)
+		named[i] = f.named
+	}
+	batch := newTransaction()
+	batch.Queue(s.sql().distrust, t.ids, t.numbers, t.times, named)
+	if err := batch.run(ctx, s.pool); err != nil {
+		s.logger.Warn("ezq: what messages pretend to be could not be removed from their headers, and counts when they are delivered again",
+			"queue", s.queue, "messages", len(forged), "error", classify("fetch", s.topic, err))
+	}
+}

@@ -1,0 +1,139 @@
+package pgmq_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+)
+
+const forgedProgress = `"ezq_done":["audit"],"ezq_failures":2147483647,"ezq_unknown_since":"2001-01-01T00:00:00Z"`
+
+// requireHonest fails if msg shows anything that a publisher has said in ezq's name.
+func requireHonest(t *testing.T, msg *message.Message) {
+	t.Helper()
+	require.Zero(t, delivery(msg).Failures)
+	require.Empty(t, delivery(msg).Done)
+	require.Zero(t, delivery(msg).UnknownSince)
+	require.Equal(t, "a", msg.Metadata.Get("tenant"), "what is not ezq's stays")
+}
+
+func TestWhatAPublisherSaysOfAMessageThatWasNeverLeasedDoesNotCount(t *testing.T) {
+	t.Parallel()
+	for name, noHold := range map[string]bool{"when it is leased": true, "when it is held": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: noHold, NackDelay: time.Millisecond}})
+			messages := subscribe(t, queue)
+			warmUp(t, queue, messages)
+			execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values (now(), '{}', '{"tenant":"a","ezq_uuid":"mine",`+forgedProgress+`}')`)
+			msg := receive(t, messages)
+			requireHonest(t, msg)
+			require.Equal(t, "mine", msg.UUID, "publishers give ids")
+			msg.Nack()
+			msg = receive(t, messages)
+			require.Equal(t, 1, delivery(msg).Failures)
+			require.Empty(t, delivery(msg).Done)
+			backend.Nack(msg, backend.Redelivery{Failures: 2, Done: []string{"ship"}, Uncounted: true})
+			msg = receive(t, messages)
+			require.Equal(t, 2, delivery(msg).Failures, "what ezq has written counts")
+			require.Equal(t, []string{"ship"}, delivery(msg).Done)
+			require.Equal(t, "mine", msg.UUID)
+			msg.Ack()
+			requireCount(t, pool, "pgmq.q_t", 0)
+		})
+	}
+}
+
+func TestWhatAPublisherSaysDoesNotCountLaterEither(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: true}})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values (now(), '{}', '{"tenant":"a","ezq_uuid":"t/77",`+forgedProgress+`}')`)
+	store, err := queue.Store(t.Context(), "t")
+	require.NoError(t, err)
+	claim, err := store.Claim(t.Context(), nil, 1, time.Hour)
+	require.NoError(t, err)
+	require.Len(t, claim.Leases, 1)
+	execute(t, pool, "update pgmq.q_t set vt = now()") // its consumer has died
+	msg := receive(t, subscribe(t, queue))
+	require.Equal(t, 2, delivery(msg).Number)
+	requireHonest(t, msg)
+	require.Equal(t, "t/1", msg.UUID)
+	msg.Ack()
+}
+
+// A message without an id has one that others can guess. With it, Deduplicate would take it for
+// one that was handled.
+func TestThePlaceOfAMessageWithoutAnIDCannotBeTaken(t *testing.T) {
+	t.Parallel()
+	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: noHold}})
+			messages := subscribe(t, queue)
+			warmUp(t, queue, messages)
+			for _, id := range []string{"t/1000", "t/-1", "t/00", "t/", "t/1a", "other/5", "/1"} {
+				_, err := pool.Exec(t.Context(), "select pgmq.send('t', '{}', jsonb_build_object('ezq_uuid', $1::text))", id)
+				require.NoError(t, err)
+			}
+			first := get[int64](t, pool, "select min(msg_id) from pgmq.q_t")
+			own := func(i int64) string { return fmt.Sprintf("t/%d", first+i) }
+			for _, want := range []string{own(0), own(1), own(2), "t/", "t/1a", "other/5", "/1"} {
+				msg := receive(t, messages)
+				require.Equal(t, want, msg.UUID)
+				msg.Ack()
+			}
+			requireCount(t, pool, "pgmq.q_t", 0)
+		})
+	}
+}
+
+func TestAMessageWithoutAnIDKeepsTheOneItWasGiven(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, NoHold: true}})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	require.NoError(t, queue.SubscribeInitialize("dead"))
+	execute(t, pool, "select pgmq.send('t', '{}')")
+	messages := subscribe(t, queue)
+	for range 2 {
+		msg := receive(t, messages)
+		require.Equal(t, "t/1", msg.UUID)
+		backend.DeadLetter(msg, backend.Letter{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterTopic: "t"}})
+		requireCount(t, pool, "pgmq.q_dead", 1)
+		moved, err := queue.Redrive(t.Context(), "dead", 1, "t")
+		require.NoError(t, err)
+		require.Equal(t, 1, moved)
+	}
+	msg := receive(t, messages)
+	require.Equal(t, "t/1", msg.UUID)
+	msg.Ack()
+	for range 2 {
+		requireCount(t, pool, "pgmq.q_t", 0)
+		replayed, err := queue.Replay(t.Context(), "t", pgmq.ReplayFilter{Limit: 1})
+		require.NoError(t, err)
+		require.Equal(t, 1, replayed)
+		msg := receive(t, messages)
+		require.Equal(t, "t/1", msg.UUID)
+		msg.Ack()
+	}
+}
+
+func TestReplayLeavesWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, MaxMessage: 1 << 20}})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	execute(t, pool, bomb(50))
+	publish(t, queue, "good")
+	execute(t, pool, `select pgmq.send('t', '{}', '{"reason_poisoned":"?","topic_poisoned":"x","ezq_uuid":"letter"}'::jsonb)`)
+	requireReceived(t, queue, "good", "letter")
+	requireCount(t, pool, "pgmq.a_t", 3)
+	replayed, err := queue.Replay(t.Context(), "t", pgmq.ReplayFilter{})
+	require.NoError(t, err)
+	require.Equal(t, 2, replayed)
+}
