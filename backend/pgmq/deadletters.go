@@ -91,11 +91,20 @@ func (q *Queue) listLetters(ctx context.Context, topic string, limit int, form l
 
 func (q *Queue) queryLetters(ctx context.Context, queue string, form letterForm, which string, arg any) ([]DeadLetter, error) {
 	sql := "select " + form.columns + " from " + tableName(queue) + " " + which
-	rows, err := q.pool.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, arg)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (DeadLetter, error) { return form.scan(r, queue) })
+	return collect(ctx, q, sql, arg, func(r pgx.CollectableRow) (DeadLetter, error) { return form.scan(r, queue) })
+}
+
+// collect reads rows in a transaction, which plans as all that look at queues do.
+func collect[T any](ctx context.Context, q *Queue, sql string, arg any, scan pgx.RowToFunc[T]) (all []T, err error) {
+	err = q.inTransaction(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, arg)
+		if err != nil {
+			return err
+		}
+		all, err = pgx.CollectRows(rows, scan)
+		return err
+	})
+	return all, err
 }
 
 func (q *Queue) readLetter(ctx context.Context, queue string, id int64, form letterForm) (DeadLetter, error) {
@@ -111,11 +120,7 @@ func (q *Queue) readLetter(ctx context.Context, queue string, id int64, form let
 
 // lettersOneByOne reads dead letters of which one cannot be read.
 func (q *Queue) lettersOneByOne(ctx context.Context, queue string, limit int, form letterForm) ([]DeadLetter, error) {
-	rows, err := q.pool.Query(ctx, "select msg_id from "+tableName(queue)+" order by msg_id limit $1", pgx.QueryExecModeCacheDescribe, limit)
-	if err != nil {
-		return nil, err
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	ids, err := collect(ctx, q, "select msg_id from "+tableName(queue)+" order by msg_id limit $1", limit, pgx.RowTo[int64])
 	if err != nil {
 		return nil, err
 	}

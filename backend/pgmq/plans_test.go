@@ -61,7 +61,10 @@ func (l looked) pass(t *testing.T, pool *pgxpool.Pool, statements []string) {
 		"{fill later}", fill("now() + interval '1 day'", moment/2),
 		"{fill one later}", fill("now() + interval '1 day'", 1),
 		"{lease}", l.lease, "{time}", l.time)
-	exec(t, pool, "alter table "+l.table+" set (autovacuum_enabled = false)")
+	exec(t, pool, `do $$ declare r regclass; begin
+		for r in select relid from pg_partition_tree('`+l.table+`') where isleaf loop
+			execute format('alter table %s set (autovacuum_enabled = false)', r);
+		end loop; end $$`)
 	for _, s := range statements {
 		exec(t, pool, strings.ReplaceAll(sql.Replace(s), "{table}", l.table))
 	}
@@ -74,24 +77,48 @@ func TestWhatAStatementReadsDoesNotDependOnStatistics(t *testing.T) {
 	for name, history := range moments {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			database := pgtest.Database(t)
-			pool, explained := explaining(t, database)
-			queue, archive := clientOf(t, pool, false), clientOf(t, pool, true)
-			require.NoError(t, queue.SubscribeInitialize("t"))
-			require.NoError(t, queue.SubscribeInitialize("ezq_schedules"))
-			keys, err := queue.KeyStore(t.Context(), "seen")
-			require.NoError(t, err)
-			for _, table := range lookedAt() {
-				table.pass(t, pgtest.Pool(t, database), history)
-			}
-			explained.take()
-			w := &witness{t: t, ctx: t.Context(), explained: explained}
-			w.consume(queue)
-			w.consume(archive)
-			w.administer(queue, keys)
+			requirePlans(t, history, false)
+		})
+	}
+	for _, name := range []string{"never analysed", "of an empty old table", "when all was leased"} {
+		t.Run(name+", partitioned", func(t *testing.T) {
+			t.Parallel()
+			requirePlans(t, moments[name], true)
 		})
 	}
 }
+
+func requirePlans(t *testing.T, history []string, partitioned bool) {
+	t.Helper()
+	database := pgtest.Database(t)
+	pool, explained := explaining(t, database)
+	queue, archive := clientOf(t, pool, false), clientOf(t, pool, true)
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	if partitioned {
+		exec(t, pgtest.Pool(t, database), partitionedSQL)
+	}
+	require.NoError(t, queue.SubscribeInitialize("ezq_schedules"))
+	keys, err := queue.KeyStore(t.Context(), "seen")
+	require.NoError(t, err)
+	for _, table := range lookedAt() {
+		table.pass(t, pgtest.Pool(t, database), history)
+	}
+	explained.take()
+	w := &witness{t: t, ctx: t.Context(), explained: explained}
+	w.consume(queue)
+	w.consume(archive)
+	w.administer(queue, keys)
+}
+
+// partitionedSQL makes the queue t one of two partitions, as pg_partman does.
+const partitionedSQL = `
+	alter table pgmq.q_t rename to template;
+	create table pgmq.q_t (like pgmq.template including defaults including identity) partition by range (msg_id);
+	create table pgmq.low partition of pgmq.q_t for values from (minvalue) to (6000);
+	create table pgmq.high partition of pgmq.q_t for values from (6000) to (maxvalue);
+	alter table pgmq.q_t add primary key (msg_id);
+	create index on pgmq.q_t (vt);
+	drop table pgmq.template`
 
 // witness runs statements, and holds what they have read against what they were asked for.
 type witness struct {
