@@ -18,8 +18,14 @@ type server struct {
 	// when it is settled.
 	handle func(*task)
 
-	taker  *taker                  // until the topic is paused; nil before open
-	events <-chan *message.Message // the subscription; nil before open
+	taker *taker        // until the topic is paused; nil before open
+	sub   *subscription // nil before open
+}
+
+// subscription is one of a topic.
+type subscription struct {
+	events <-chan *message.Message
+	end    context.CancelCauseFunc // of its context
 }
 
 // serve takes events whenever the topic is not paused.
@@ -38,15 +44,15 @@ func (s *server) serve() {
 			return
 		}
 		s.takeUntil(changed)
-		if s.features.Drain && s.events != nil {
+		if s.features.Drain && s.sub != nil {
 			s.subscribed.Store(false)
-			over := s.events
+			over := s.sub
 			s.ends.Go(func() { s.discard(over) })
-			s.events = nil
+			s.sub = nil
 		}
 	}
-	if events := s.events; events != nil {
-		s.ends.Go(func() { s.discard(events) })
+	if sub := s.sub; sub != nil {
+		s.ends.Go(func() { s.discard(sub) })
 	}
 }
 
@@ -56,44 +62,48 @@ func (s *server) open() error {
 	if s.taker == nil {
 		s.taker = newTaker(s)
 	}
-	if s.events != nil {
+	if s.sub != nil {
 		return nil
 	}
-	events, err := s.subscribe()
+	sub, err := s.subscribe()
 	if err != nil {
 		s.taker.close()
 		return &SubscriptionError{Topic: s.name, Err: err}
 	}
-	if s.events = events; events != nil {
+	if s.sub = sub; sub != nil {
 		s.subscribed.Store(true)
 	}
 	return nil
 }
 
 // subscribe subscribes to the topic. It does not wait for that any longer when the
-// run stops: it returns neither events nor an error then.
-func (s *server) subscribe() (<-chan *message.Message, error) {
-	type result struct {
-		events <-chan *message.Message
-		err    error
-	}
-	results := make(chan result)
+// run stops: it returns neither a subscription nor an error then.
+func (s *server) subscribe() (*subscription, error) {
+	results := make(chan error)
+	sub := &subscription{}
 	ctx, end := context.WithCancelCause(s.taker.subscription())
+	sub.end = end
 	stands := context.AfterFunc(s.taking, func() { end(ErrInterrupted) })
 	s.ends.Go(func() {
-		events, err := s.subscriber.Subscribe(ctx, s.name)
+		var err error
+		if sub.events, err = s.subscriber.Subscribe(ctx, s.name); err != nil {
+			end(nil)
+		}
 		select {
-		case results <- result{events, err}:
+		case results <- err:
 		case <-s.taking.Done():
 			if err == nil {
-				s.discard(events)
+				s.discard(sub)
 			}
 		}
 	})
 	select {
-	case r := <-results:
+	case err := <-results:
 		stands()
-		return r.events, r.err
+		if err != nil {
+			return nil, err
+		}
+		return sub, nil
 	case <-s.taking.Done():
 		return nil, nil
 	}
@@ -111,17 +121,22 @@ func (s *server) takeUntil(changed <-chan struct{}) {
 		case <-t.taking.Done():
 		}
 	})
-	t.take(s.events)
+	var events <-chan *message.Message
+	if s.sub != nil {
+		events = s.sub.events
+	}
+	t.take(events)
 	watching.Wait()
 }
 
 // discard waits for the end of a subscription, which comes when the outcomes are
 // stored. What the backend has sent too late goes back.
-func (s *server) discard(events <-chan *message.Message) {
+func (s *server) discard(sub *subscription) {
 	if !s.features.Drain {
 		<-s.working.Done() // it does not know before that we take no more
 	}
-	for msg := range events {
+	for msg := range sub.events {
 		backend.Release(msg)
 	}
+	sub.end(nil)
 }
