@@ -15,7 +15,10 @@ import (
 // topic.
 func (r *Router) Pause(topic string) error { return r.setPaused("Pause", topic, true) }
 
-// Resume ends a [Router.Pause]. It does nothing if the topic is not paused.
+// Resume ends a [Router.Pause]. It does nothing if the topic is not paused. If handlers
+// that began before the pause still run, events come again 5 seconds after it at the
+// earliest: what has gone back has its place in the queue again by then, and the events
+// of a key stay in order.
 func (r *Router) Resume(topic string) error { return r.setPaused("Resume", topic, false) }
 
 func (r *Router) setPaused(method, topic string, paused bool) error {

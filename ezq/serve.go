@@ -3,11 +3,16 @@ package ezq
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
 )
+
+// returning is how long a topic that is resumed at once leaves the backend to store what
+// the pause has given back. What the next subscription receives would be before that.
+const returning = 5 * time.Second
 
 // server delivers the events of one topic until the run stops.
 type server struct {
@@ -46,14 +51,25 @@ func (s *server) serve() {
 		s.takeUntil(changed)
 		if s.features.Drain && s.sub != nil {
 			s.subscribed.Store(false)
-			over := s.sub
-			s.ends.Go(func() { s.discard(over) })
+			s.awaitReturn(s.sub)
 			s.sub = nil
 		}
 	}
 	if sub := s.sub; sub != nil {
 		s.ends.Go(func() { s.discard(sub) })
 	}
+}
+
+// awaitReturn waits until a subscription has ended whose topic is paused. If handlers
+// still work on what it has brought, that may be long, and it waits only until all else
+// has had the time to go back.
+func (s *server) awaitReturn(sub *subscription) {
+	ended := make(chan struct{})
+	s.ends.Go(func() {
+		defer close(ended)
+		s.discard(sub)
+	})
+	pauses{ended, s.taking.Done()}.pass(returning, nil)
 }
 
 // open makes a taker, unless there is one, and subscribes to the topic, unless the
