@@ -21,7 +21,7 @@ func openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
 		return nil, &Error{
 			Op: "open", Kind: ErrInvalidConfig,
 			Cause:  errors.New("the database URL is empty, and no PGHOST, PGSERVICE or the like is set: is a variable missing?"),
-			Remedy: "write it as postgres://user:password@host:5432/database?sslmode=require",
+			Remedy: "write it as postgres://user:password@host:5432/database?sslmode=verify-full",
 		}
 	}
 	config, err := pgxpool.ParseConfig(url)
@@ -30,7 +30,7 @@ func openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
 		return nil, &Error{
 			Op: "open", Kind: ErrInvalidConfig,
 			Cause:  errors.New("the database URL cannot be parsed"),
-			Remedy: "write it as postgres://user:password@host:5432/database?sslmode=require",
+			Remedy: "write it as postgres://user:password@host:5432/database?sslmode=verify-full",
 		}
 	}
 	setDefaults(config)

@@ -59,6 +59,10 @@ func newConnectError(err *pgconn.ConnectError) *connectError {
 		e.visible = append(e.visible, pg)
 	}
 
+	if rest, ok := restOfPassword(err.Config); ok {
+		e.text = "…" + rest + ": the database URL has an @, a / or a comma in its password that is not percent-encoded"
+		return e
+	}
 	_, address := pgconn.NetworkAddress(err.Config.Host, err.Config.Port)
 	reasons := make([]string, 0, 2)
 	for _, attempt := range attempts(err.Unwrap()) {
@@ -70,7 +74,6 @@ func newConnectError(err *pgconn.ConnectError) *connectError {
 	if !strings.HasPrefix(e.text, address) {
 		e.text = address + " (" + e.text + ")"
 	}
-	e.text = redactHost(e.text, err.Config)
 	return e
 }
 
@@ -99,17 +102,18 @@ func attemptText(err error) string {
 	return err.Error()
 }
 
-// redactHost removes the end of a password from text. In a URL with an @ in its
-// password, that is where the host begins.
-func redactHost(text string, config *pgconn.Config) string {
-	hosts := []string{config.Host}
+// restOfPassword reports whether the end of a password was taken for hosts or a database. That
+// is so if one of them has an @: a URL's password ends at the first one, or else is over where a
+// slash begins the database. It returns what is behind the last @, which is no password.
+func restOfPassword(config *pgconn.Config) (rest string, found bool) {
+	places := []string{config.Host}
 	for _, fallback := range config.Fallbacks {
-		hosts = append(hosts, fallback.Host)
+		places = append(places, fallback.Host)
 	}
-	for _, host := range hosts {
-		if i := strings.LastIndexByte(host, '@'); i >= 0 {
-			text = strings.ReplaceAll(text, host, "…"+host[i:])
+	for _, place := range append(places, config.Database) {
+		if i := strings.LastIndexByte(place, '@'); i >= 0 {
+			rest, found = place[i:], true
 		}
 	}
-	return text
+	return rest, found
 }

@@ -1,12 +1,8 @@
 package ezqenv_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,12 +47,15 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"EZQ_POLL_INTERVAL": "250ms", "EZQ_LEASE": "45s", "EZQ_LOG_LEVEL": "debug",
 	})
 	want := ezqenv.Settings{
-		DatabaseURL: "postgres://app:secret@db:5433/shop?sslmode=disable", Topic: "orders", Group: "mail",
+		DatabaseURL: got.DatabaseURL, Topic: "orders", Group: "mail",
 		Concurrency: 20, Connections: 3, HandlerTimeout: 90 * time.Second, DrainTimeout: 20 * time.Second,
 		PollInterval: 250 * time.Millisecond, Lease: 45 * time.Second, LogLevel: slog.LevelDebug,
 	}
 	if got != want {
 		t.Errorf("%v is not %v", got, want)
+	}
+	if url := got.DatabaseURL.Reveal(); url != "postgres://app:secret@db:5433/shop?sslmode=disable" {
+		t.Errorf("the database is %s", url)
 	}
 	router, queue := got.Router(), got.PGMQ()
 	if router.Concurrency != 20 || router.DrainTimeout != 20*time.Second {
@@ -78,18 +77,21 @@ func TestThePythonLibrarysVariablesMeanTheSame(t *testing.T) {
 		"EZQ_CONSUMER_BATCH_SIZE": "100", "EZQ_LOG_LEVEL": "WARNING",
 	})
 	want := ezqenv.Settings{
-		DatabaseURL: "postgres://app:s%3Ae%2Fc%40r%3Fet@db:5433/shop", Topic: "orders", Concurrency: 5,
+		DatabaseURL: got.DatabaseURL, Topic: "orders", Concurrency: 5,
 		HandlerTimeout: 30 * time.Second, DrainTimeout: 5 * time.Second, PollInterval: 500 * time.Millisecond, LogLevel: slog.LevelWarn,
 	}
 	if got != want {
 		t.Errorf("%v is not %v", got, want)
 	}
+	if url := got.DatabaseURL.Reveal(); url != "postgres://app:s%3Ae%2Fc%40r%3Fet@db:5433/shop" {
+		t.Errorf("the database is %s", url)
+	}
 	some := read(t, environment{"EZQ_QUEUE_HOST": "::1"})
-	if want := ezqenv.URL("postgres://postgres:postgres@[::1]:5432/postgres"); some.DatabaseURL != want {
-		t.Errorf("with Python's defaults it is %s", some.DatabaseURL)
+	if url := some.DatabaseURL.Reveal(); url != "postgres://postgres:postgres@[::1]:5432/postgres" {
+		t.Errorf("with Python's defaults it is %s", url)
 	}
 	both := read(t, environment{"EZQ_TOPIC": "a", "EZQ_DEFAULT_QUEUE_NAME": "b", "EZQ_DATABASE_URL": "postgres://db/x", "EZQ_QUEUE_PORT": "no"})
-	if both.Topic != "a" || both.DatabaseURL != "postgres://db/x" {
+	if both.Topic != "a" || both.DatabaseURL.Reveal() != "postgres://db/x" {
 		t.Errorf("of two variables the wrong one counts: %v", both)
 	}
 }
@@ -127,32 +129,6 @@ func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
 	settings, err := ezqenv.Read(environment{"EZQ_LEASE": "soon", "EZQ_CONCURRENCY": "0", "EZQ_LOG_LEVEL": "loud"}.lookup)
 	if err == nil || strings.Count(err.Error(), "\n") != 2 || settings != (ezqenv.Settings{}) {
 		t.Errorf("%v, with %v", err, settings)
-	}
-}
-
-func TestNothingPrintsASecret(t *testing.T) {
-	t.Parallel()
-	for _, secret := range []string{
-		"postgres://app:hunter2@db/shop", "postgres://app@db/shop?password=hunter2", "host=db user=app password=hunter2",
-		"postgres://app:hunter2@db:port/shop", // which cannot be parsed
-	} {
-		settings, err := ezqenv.Read(environment{"EZQ_DATABASE_URL": secret}.lookup)
-		url := ezqenv.URL(secret)
-		asJSON, _ := json.Marshal(map[string]any{"settings": settings, "url": url})
-		var log bytes.Buffer
-		for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
-			slog.New(handler).Info("read", "settings", settings, "url", url, "pointer", &settings, "error", err, "list", []any{settings, url})
-		}
-		shown := []string{
-			fmt.Sprint(settings, &settings, url, err), fmt.Sprintf("%v %+v %#v %s %q", settings, settings, settings, settings, settings),
-			fmt.Sprintf("%v %+v %#v %s %q %x", url, url, url, url, url, url), string(asJSON), log.String(),
-		}
-		if i := slices.IndexFunc(shown, func(s string) bool { return strings.Contains(s, "hunter2") || strings.Contains(s, "68756e74657232") }); i >= 0 {
-			t.Errorf("%s", shown[i])
-		}
-	}
-	if got := ezqenv.URL("postgres://app:hunter2@db/shop?sslmode=disable").String(); got != "postgres://app@db:5432/shop" {
-		t.Errorf("it is shown as %s", got)
 	}
 }
 

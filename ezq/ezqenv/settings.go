@@ -16,7 +16,7 @@ import (
 //
 // It can be printed and logged: no way of doing so shows a password.
 type Settings struct {
-	// DatabaseURL is for [pgmq.Open].
+	// DatabaseURL is for [pgmq.Open], as DatabaseURL.Reveal().
 	DatabaseURL URL
 
 	// Topic is for the option of that name. Defaults to [ezq.DefaultTopic].
@@ -59,7 +59,7 @@ func (s Settings) attrs() (attrs []slog.Attr) {
 			attrs = append(attrs, a)
 		}
 	}
-	add(s.DatabaseURL != "", slog.String("EZQ_DATABASE_URL", s.DatabaseURL.String()))
+	add(s.DatabaseURL != (URL{}), slog.String("EZQ_DATABASE_URL", s.DatabaseURL.String()))
 	add(true, slog.String("EZQ_TOPIC", cmp.Or(s.Topic, ezq.DefaultTopic)))
 	add(s.Group != "", slog.String("EZQ_GROUP", s.Group))
 	add(s.Concurrency != 0, slog.Int("EZQ_CONCURRENCY", s.Concurrency))

@@ -8,48 +8,69 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// URL is where a database is, with the password. A conversion, string(u), tells it;
-// everything that prints a value leaves out the password, and all parameters.
-type URL string
+// URL is where a database is, with the password. Reveal tells it; everything that prints,
+// logs or encodes a value, or looks into it by reflection, gets user, host and database at
+// most. The zero URL is none.
+type URL struct {
+	shown string
+	whole *func() string // reflection finds a function, and cannot call it
+}
 
-// String returns user, host and database.
-func (u URL) String() string {
-	if u == "" {
+func newURL(text string, config *pgconn.Config) URL {
+	whole := func() string { return text }
+	return URL{shown: withoutPassword(config), whole: &whole}
+}
+
+// Reveal returns the URL with the password, for [pgmq.Open]. It is empty if none was set.
+func (u URL) Reveal() string {
+	if u.whole == nil {
 		return ""
 	}
-	config, err := pgconn.ParseConfig(string(u))
-	if err != nil {
-		return "(not a database URL)"
+	return (*u.whole)()
+}
+
+// String returns user, host and database.
+func (u URL) String() string { return u.shown }
+
+// GoString implements [fmt.GoStringer], for the verb %#v.
+func (u URL) GoString() string { return fmt.Sprintf("ezqenv.URL(%q)", u.shown) }
+
+// MarshalText implements [encoding.TextMarshaler], which JSON uses too.
+func (u URL) MarshalText() ([]byte, error) { return []byte(u.shown), nil }
+
+// LogValue implements [slog.LogValuer].
+func (u URL) LogValue() slog.Value { return slog.StringValue(u.shown) }
+
+// withoutPassword returns user, host and database. What is before an @ in the place of a host
+// or a database is the rest of a password that should have been percent-encoded; a comma in
+// it makes hosts of it.
+func withoutPassword(config *pgconn.Config) string {
+	host, port, database := config.Host, config.Port, config.Database
+	for _, fallback := range config.Fallbacks {
+		if strings.Contains(fallback.Host, "@") {
+			host, port = fallback.Host, fallback.Port
+		}
+	}
+	if i := strings.LastIndexByte(database, '@'); i >= 0 {
+		return "postgres://…" + database[i:]
 	}
 	shown := url.URL{
-		Scheme: "postgres", User: url.User(config.User), Path: "/" + config.Database,
-		Host: net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))),
+		Scheme: "postgres", User: url.User(config.User), Path: "/" + database,
+		Host: net.JoinHostPort(host[strings.LastIndexByte(host, '@')+1:], strconv.Itoa(int(port))),
 	}
 	return shown.String()
 }
-
-// GoString implements [fmt.GoStringer], for the verb %#v.
-func (u URL) GoString() string { return fmt.Sprintf("ezqenv.URL(%q)", u.String()) }
-
-// MarshalText implements [encoding.TextMarshaler], which JSON uses too.
-func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
-
-// LogValue implements [slog.LogValuer].
-func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
 // readURL reads EZQ_DATABASE_URL, or else what the Python library reads.
 func (r *reader) readURL() URL {
 	const variable = "EZQ_DATABASE_URL"
 	if text, ok := r.find(variable); ok {
-		if _, err := pgconn.ParseConfig(text); err != nil {
-			// pgx's error can contain the password, as can the value.
-			r.fail(variable, "", "is not a database URL", "postgres://user:password@host:5432/database?sslmode=require")
-		}
-		return URL(text)
+		return r.parseURL(variable, text)
 	}
 	host, a := r.find("EZQ_QUEUE_HOST")
 	port, b := r.find("EZQ_QUEUE_PORT")
@@ -57,12 +78,13 @@ func (r *reader) readURL() URL {
 	password, d := r.find("EZQ_QUEUE_PASSWORD")
 	database, e := r.find("EZQ_QUEUE_DATABASE")
 	if !a && !b && !c && !d && !e {
-		return ""
+		return URL{}
 	}
 	const byDefault = "postgres"
 	port = cmp.Or(port, "5432")
 	if err := checkPort(port); err != nil {
 		r.fail("EZQ_QUEUE_PORT", port, err.Error(), "a number from 1 to 65535")
+		return URL{}
 	}
 	made := url.URL{
 		Scheme: "postgres",
@@ -70,7 +92,18 @@ func (r *reader) readURL() URL {
 		Host:   net.JoinHostPort(cmp.Or(host, "localhost"), port),
 		Path:   "/" + cmp.Or(database, byDefault),
 	}
-	return URL(made.String())
+	return r.parseURL("EZQ_QUEUE_HOST and the like", made.String())
+}
+
+// parseURL returns text as a URL. Neither that nor pgx's error is in an error of ours: both can
+// contain the password.
+func (r *reader) parseURL(variable, text string) URL {
+	config, err := pgconn.ParseConfig(text)
+	if err != nil {
+		r.fail(variable, "", "is not a database URL", "postgres://user:password@host:5432/database?sslmode=verify-full")
+		return URL{}
+	}
+	return newURL(text, config)
 }
 
 func checkPort(text string) error {
