@@ -96,13 +96,15 @@ func advance(ctx context.Context, db DB, tick *backend.Tick) (backend.TickResult
 	if err != nil {
 		return backend.TickResult{}, err
 	}
-	result := backend.TickResult{Now: found.Now, Last: found.Last}
+	last, err := found.check(tick.Schedule, id)
+	if err != nil {
+		return backend.TickResult{}, err
+	}
+	result := backend.TickResult{Now: found.Now, Last: last}
 	switch {
-	case found.Schedule != tick.Schedule:
-		return result, fmt.Errorf("message %d of the queue %q is not that of the schedule %q", id, schedulesQueue, tick.Schedule)
 	case tick.At.After(found.Now):
 		result.Outcome = backend.TickEarly
-	case !tick.At.After(found.Last):
+	case !tick.At.After(last):
 		result.Outcome = backend.TickTaken
 	default:
 		result.Last = tick.At
@@ -117,9 +119,36 @@ func scheduleID(schedule string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:]) | 1<<63) //nolint:gosec // the sign is the point
 }
 
+// schedulePosition is what is stored of a schedule. Whoever may write into the queue may have
+// written it: it is read as text, which PostgreSQL would quote if it was to make a time of it.
 type schedulePosition struct {
-	Schedule  string
-	Last, Now time.Time
+	Schedule, Last string
+	Now            time.Time
+}
+
+// maxAhead is how far ahead of the clock of the server the last tick may be, which steps back
+// when it is set, or when another server takes over.
+const maxAhead = time.Minute
+
+// check returns the last tick, or says what is wrong with what is stored.
+func (p schedulePosition) check(schedule string, id int64) (last time.Time, err error) {
+	last, err = time.Parse(time.RFC3339, p.Last)
+	wrong := ""
+	switch {
+	case p.Schedule != schedule:
+		wrong = "is that of another schedule, or of none"
+	case err != nil:
+		wrong = "has no time"
+	case last.Sub(p.Now) > maxAhead:
+		wrong = "says that it has come further than the time is by the clock of the server, by " + last.Sub(p.Now).Round(time.Second).String()
+	default:
+		return last, nil
+	}
+	return time.Time{}, &Error{
+		Cause: fmt.Errorf("no tick of the schedule %.100q is published: its message in the queue %q %s", schedule, schedulesQueue, wrong),
+		Remedy: fmt.Sprintf("if the clock is right, run DELETE FROM %s WHERE msg_id = %d, and the schedule begins anew;"+
+			" and see who else may write there", tableName(schedulesQueue), id),
+	}
 }
 
 func position(ctx context.Context, db DB, id int64) (schedulePosition, error) {
@@ -142,7 +171,7 @@ func inSchedules(sql string) string {
 // The clock is read when the row is locked, so it is not earlier than the last tick.
 const positionSQL = `
 with m as materialized (select message from {table} where msg_id = $1 for update)
-select coalesce(message->>'schedule', ''), (message->>'last')::timestamptz, clock_timestamp() from m`
+select coalesce(message->>'schedule', ''), left(coalesce(message->>'last', ''), 100), clock_timestamp() from m`
 
 const beginSQL = `
 insert into {table} (msg_id, vt, message) overriding system value
