@@ -120,6 +120,8 @@ func diagnoseServer(op, topic string, pg *pgconn.PgError) (kind error, remedy st
 		return ErrInvalidMessage, "its text needs a database with the encoding UTF8"
 	case "22P02", "22003", "22021": // what jsonb cannot hold
 		return ErrInvalidMessage, ""
+	case "23505": // unique_violation
+		return nil, idsTaken(pg)
 	case "53300": // too_many_connections
 		return ErrUnreachable, "make pools smaller, raise max_connections, or put a pooler in front"
 	case "57P01", "57P02", "57P03", "57P05", "25P03", "08000", "08003", "08006": // shutdown, start-up, broken
@@ -152,6 +154,19 @@ func otherRemedy(code string) string {
 	return ""
 }
 
+// idsTaken returns what to do where PGMQ gives a message an id that another one has. The
+// key of a partition is that of a part of the queue.
+func idsTaken(pg *pgconn.PgError) string {
+	queue, isQueue := strings.CutPrefix(pg.TableName, "q_")
+	if pg.SchemaName != "pgmq" || !isQueue || !strings.HasSuffix(pg.ConstraintName, "_pkey") {
+		return ""
+	}
+	return fmt.Sprintf("messages have ids that PGMQ has not given yet, of which each fails one publish: they are greater than"+
+		" (select last_value from pgmq.q_%[1]s_msg_id_seq). Look at them and delete them, or have PGMQ go on after the last with"+
+		" select setval('pgmq.q_%[1]s_msg_id_seq', max(msg_id)) from pgmq.q_%[1]s. Who may write ids has a right to more than publishing takes,"+
+		" which is INSERT (vt, message, headers)", queue)
+}
+
 // grants returns what the owner of the queue has to run. The role is the
 // reader's to fill in: the server does not say which one it was.
 func grants(op, topic string) string {
@@ -161,7 +176,7 @@ func grants(op, topic string) string {
 	}
 	privileges := "SELECT, UPDATE, DELETE"
 	if op == "publish" {
-		privileges = "INSERT"
+		privileges = "INSERT (vt, message, headers)"
 	}
 	return fmt.Sprintf("let its owner run GRANT USAGE ON SCHEMA pgmq TO the role; GRANT %s ON %s TO the role;"+
 		" and SELECT pgmq.create('%s') if the queue does not exist", privileges, tableName(queue), queue)

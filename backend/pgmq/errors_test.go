@@ -113,7 +113,7 @@ func TestTheSQLSTATETellsKindAndRemedy(t *testing.T) {
 		{"42P01", "publish", "Orders", ErrQueueNotFound, "SELECT pgmq.create('orders_hb7e8acdd522e6190ac95')"},
 		{"42P01", "open", "", ErrNotInstalled, "CREATE EXTENSION pgmq"},
 		{"42703", "publish", "orders", ErrTooOld, "ALTER EXTENSION pgmq UPDATE"},
-		{"42501", "publish", "orders", ErrPermission, `GRANT INSERT ON "pgmq"."q_orders" TO`},
+		{"42501", "publish", "orders", ErrPermission, `GRANT INSERT (vt, message, headers) ON "pgmq"."q_orders" TO`},
 		{"42501", "subscribe", "orders", ErrPermission, `GRANT SELECT, UPDATE, DELETE ON "pgmq"."q_orders" TO`},
 		{"42501", "open", "", ErrPermission, "GRANT USAGE ON SCHEMA pgmq TO"},
 		{"54000", "publish", "orders", ErrTooLarge, "send a reference"},

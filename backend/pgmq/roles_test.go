@@ -1,7 +1,9 @@
 package pgmq_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -35,10 +37,10 @@ func grantsOf(t *testing.T, role string) (grants []string) {
 }
 
 // documented is what docs/postgres.md says that roles can do, with queues "orders"
-// and "orders_dead" that exist and have a message each.
+// and "orders_dead" that exist and have a message each, and "ezq_schedules".
 func documented() map[string]func(t *testing.T, database string) error {
 	return map[string]func(t *testing.T, database string) error{
-		"ezq_owner": own, "ezq_publisher": publishOrder, "ezq_consumer": consumeOrders, "ezq_operator": operate,
+		"ezq_owner": own, "ezq_publisher": publishOrder, "ezq_sender": sendOrder, "ezq_scheduler": scheduleOrder, "ezq_consumer": consumeOrders, "ezq_operator": operate,
 	}
 }
 
@@ -62,7 +64,56 @@ func publishOrder(t *testing.T, database string) error {
 	if err != nil {
 		return err
 	}
-	return queue.Publish("orders", message.NewMessage("1", nil))
+	if err := queue.Publish("orders", message.NewMessage("1", nil)); err != nil {
+		return err
+	}
+	return errors.Join(queue.Publish("orders", message.NewMessage("2", nil), message.NewMessage("3", []byte("{}"))), orderInTx(t, queue, database))
+}
+
+func orderInTx(t *testing.T, queue *pgmq.Queue, database string) error {
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		return err
+	}
+	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
+	return pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+		return queue.In(tx).Publish("orders", message.NewMessage("4", nil))
+	})
+}
+
+// sendOrder publishes without ezq.
+func sendOrder(t *testing.T, database string) error {
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		return err
+	}
+	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
+	for _, sql := range []string{
+		"select pgmq.send('orders', '{}')", `select pgmq.send('orders', '{}', '{"tenant":"a"}'::jsonb, 60)`, "select pgmq.send_batch('orders', array['{}', '{}']::jsonb[])",
+	} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scheduleOrder publishes for a tick of a schedule that begins, and for the next.
+func scheduleOrder(t *testing.T, database string) error {
+	queue, err := openAs(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	if err != nil {
+		return err
+	}
+	tick := &backend.Tick{Schedule: "nightly", At: time.Now()}
+	for range 2 {
+		msg := message.NewMessageWithContext(backend.WithTick(t.Context(), tick), "1", []byte("{}"))
+		if err := queue.Publish("orders", msg); err != nil {
+			return err
+		}
+		result, _ := tick.Result()
+		tick = &backend.Tick{Schedule: "nightly", At: result.Now.Add(time.Microsecond)}
+	}
+	return nil
 }
 
 func consumeOrders(t *testing.T, database string) error {
@@ -117,7 +168,7 @@ func ordersDatabase(t *testing.T) string {
 	t.Helper()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
-	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead')")
+	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead'), pgmq.create('ezq_schedules')")
 	execute(t, pool, `insert into pgmq.q_orders (vt, message) values (now(), '{}')`)
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
 		values (now(), '{}', '{"ezq_queue":"orders","topic_poisoned":"orders"}')`)
@@ -147,6 +198,59 @@ func TestEveryGrantThatIsDocumentedIsNeeded(t *testing.T) {
 				require.Error(t, use(t, pgtest.Role(t, database, without...)))
 			})
 		}
+	}
+}
+
+// The rights of a publisher are to what it has to say. With a right to the whole table it could
+// take the ids that others get next, or pass for a consumer.
+func TestAPublisherCanWriteNoIDAndNoCount(t *testing.T) {
+	t.Parallel()
+	for _, role := range []string{"ezq_publisher", "ezq_sender"} {
+		database := ordersDatabase(t)
+		conn, err := pgx.Connect(t.Context(), pgtest.Role(t, database, grantsOf(t, role)...))
+		require.NoError(t, err)
+		for _, column := range []string{"msg_id", "read_ct", "enqueued_at", "last_read_at"} {
+			_, err := conn.Exec(t.Context(), fmt.Sprintf("insert into pgmq.q_orders (%s, vt, message) overriding system value values (default, now(), '{}')", column))
+			require.ErrorContains(t, err, "SQLSTATE 42501", column)
+		}
+		require.NoError(t, conn.Close(t.Context()))
+	}
+}
+
+func TestThePublisherOfATopicWithGroupsNeedsTheSameOnEachQueue(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	require.NoError(t, group(t, database, "mail").SubscribeInitialize("orders"))
+	queue, err := pgmq.GroupQueueName("orders", "mail")
+	require.NoError(t, err)
+	grants := []string{
+		"grant usage on schema pgmq to {role}", "grant select on pgmq.topic_bindings to {role}",
+		"grant insert (vt, message, headers) on pgmq.q_" + queue + " to {role}",
+	}
+	require.NoError(t, publishOrder(t, pgtest.Role(t, database, grants...)))
+	for i := range grants {
+		require.ErrorIs(t, publishOrder(t, pgtest.Role(t, database, slices.Delete(slices.Clone(grants), i, i+1)...)), pgmq.ErrPermission)
+	}
+}
+
+func TestWhereIDsAreTakenAheadTheErrorSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	publish(t, queue, "a")
+	for _, remedy := range []string{
+		"delete from pgmq.q_t where msg_id > (select last_value from pgmq.q_t_msg_id_seq)",
+		"select setval('pgmq.q_t_msg_id_seq', max(msg_id)) from pgmq.q_t",
+	} {
+		execute(t, pool, "insert into pgmq.q_t (msg_id, vt, message) overriding system value select n, now(), '0' from generate_series(2, 1000) as n")
+		err := queue.Publish("t", message.NewMessage("b", nil))
+		require.ErrorIs(t, err, pgmq.ErrRejected)
+		for _, said := range []string{"(select last_value from pgmq.q_t_msg_id_seq)", "select setval('pgmq.q_t_msg_id_seq', max(msg_id)) from pgmq.q_t", "INSERT (vt, message, headers)"} {
+			require.ErrorContains(t, err, said)
+		}
+		execute(t, pool, remedy)
+		publish(t, queue, "b")
+		execute(t, pool, "delete from pgmq.q_t")
+		execute(t, pool, "select setval('pgmq.q_t_msg_id_seq', 1)")
 	}
 }
 

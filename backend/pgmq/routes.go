@@ -203,7 +203,7 @@ func notAPublisher(topic string, queues []string) error {
 		tables[i] = tableName(queue)
 	}
 	all := strings.Join(tables, ", ")
-	remedy := fmt.Sprintf("let the owner run GRANT INSERT ON %s TO the role", all)
+	remedy := fmt.Sprintf("let the owner run GRANT INSERT (vt, message, headers) ON %s TO the role", all)
 	if own, _ := queueName(topic); len(queues) > 1 || queues[0] != own {
 		remedy += fmt.Sprintf("; select * from pgmq.test_routing('%s') shows what is bound, and pgmq.unbind_topic unbinds it", routingKey(topic))
 	}

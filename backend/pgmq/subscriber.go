@@ -296,7 +296,7 @@ func (s *Subscriber) letterTable(ctx context.Context, topic string, look bool) (
 		return "", &Error{
 			Op: "dead-letter", Topic: topic, Kind: ErrPermission,
 			Cause:  fmt.Errorf("the role may not publish to %s", tableName(queue)),
-			Remedy: fmt.Sprintf("let its owner run GRANT INSERT ON %s TO the role", tableName(queue)),
+			Remedy: fmt.Sprintf("let its owner run GRANT INSERT (vt, message, headers) ON %s TO the role", tableName(queue)),
 		}
 	}
 	return tableName(queue), nil
