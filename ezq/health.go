@@ -3,6 +3,7 @@ package ezq
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // Healthy returns nil while the router runs and receives the events of all topics
@@ -36,9 +37,31 @@ func (r *Router) Healthy() error {
 		if !tp.subscribed.Load() {
 			return fmt.Errorf("ezq: the router has not subscribed to %q yet", name)
 		}
-		if failure := tp.failure.Load(); failure != nil {
-			return fmt.Errorf("ezq: the router receives nothing from %q, and keeps trying: %w", name, *failure)
+		if err := tp.reception.Load().err(); err != nil {
+			return fmt.Errorf("ezq: the router receives nothing from %q, and keeps trying: %w", name, err)
 		}
+	}
+	return nil
+}
+
+// reception is what the backend says about one subscription. One that is over by now may
+// still speak, and its topic has another one.
+type reception struct {
+	failure atomic.Pointer[error] // nil while events can be fetched
+}
+
+// hear is told by the backend whether it can fetch events.
+func (r *reception) hear(err error) {
+	if err == nil {
+		r.failure.Store(nil)
+		return
+	}
+	r.failure.Store(&err)
+}
+
+func (r *reception) err() error {
+	if failure := r.failure.Load(); failure != nil {
+		return *failure
 	}
 	return nil
 }

@@ -39,22 +39,13 @@ func newTaker(s *server) *taker {
 
 // subscription returns the context of a subscription to the topic.
 func (t *taker) subscription() context.Context {
-	t.failure.Store(nil)
+	state := &reception{}
+	t.reception.Store(state)
 	return backend.WithConsumer(t.working, backend.Consumer{
 		Stopping:    t.taking.Done(),
 		Concurrency: t.demand,
-		Health:      t.hear,
+		Health:      state.hear,
 	})
-}
-
-// hear is told by the backend whether it can fetch events.
-func (t *taker) hear(err error) {
-	switch {
-	case err == nil:
-		t.failure.Store(nil)
-	case t.taking.Err() == nil: // or else another subscription may count by now
-		t.failure.Store(&err)
-	}
 }
 
 // take takes events, when there is a slot for one, until that stops.

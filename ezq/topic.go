@@ -30,7 +30,7 @@ type topic struct {
 	unfinal   sync.Once // what is permanent cannot be final, and that was logged
 
 	subscribed atomic.Bool
-	failure    atomic.Pointer[error] // why nothing can be fetched; nil if that is not so
+	reception  atomic.Pointer[reception] // of the last subscription
 }
 
 // add attaches rt, or panics if it and another handler of the same event could
