@@ -56,10 +56,19 @@ func (h *handling) judge(msg *message.Message, err error) outcome {
 		o.name, o.err = leaseLost, cmp.Or(err, backend.ErrLeaseLost)
 	case err == nil, errors.Is(cause, backend.ErrInterrupted), isSnooze(err):
 		o.name, o.err = givenBack, nil
+	case h.isFinal(err):
+		o.name, o.topic = deadLettered, h.topic+"_dead" // as middleware.Poison has it
+		o.reason = backend.DeadLetterMetadata(h.topic, h.handler, h.delivery.Failures+1, err)[backend.DeadLetterReason]
 	default:
 		o.name = failed
 	}
 	return o
+}
+
+// isFinal reports whether ezq's router itself makes a dead letter of a message whose
+// handling has returned err. Watermill's does not.
+func (h *handling) isFinal(err error) bool {
+	return ezq.IsPermanent(err) && h.delivery != nil && h.delivery.DeadLetters && ezq.MetaFrom(h.outer).Topic != ""
 }
 
 func isSnooze(err error) bool {

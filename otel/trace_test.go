@@ -152,6 +152,49 @@ func TestARetryAndADeadLetterShow(t *testing.T) {
 	})
 }
 
+func TestADeadLetterThatTheRouterItselfMakesShows(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, queue := newLab(t), newQueue(t, memory.Config{})
+		l.run(queue, func(r *ezq.Router) {
+			ezq.Handle(r, func(context.Context, Ordered) error { return ezq.Permanent(errors.New("no such order")) })
+		}, func(ctx context.Context, p message.Publisher) {
+			publish(t, ctx, p, Ordered{1})
+			time.Sleep(time.Minute)
+		})
+		given := l.span("process ezq", outcome("dead_lettered"), attribute.Int("ezq.delivery", 1))
+		if given.Status().Code != codes.Error || given.Status().Description != "no such order" || !hasEvent(given, "ezq.dead_letter") || hasEvent(given, "ezq.retry") {
+			t.Errorf("status %v, events %v", given.Status(), given.Events())
+		}
+		if got := l.value("messaging.client.consumed.messages", outcome("dead_lettered")); got != 1 {
+			t.Errorf("%v messages, not 1", got)
+		}
+		messages, err := queue.Subscribe(t.Context(), "ezq_dead")
+		if err != nil {
+			t.Fatal(err)
+		}
+		(<-messages).Ack()
+	})
+}
+
+// Watermill's router has no word for what is permanent: the message comes back.
+func TestWhatIsPermanentInAWatermillRouterIsNoDeadLetter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, queue := newLab(t), newQueue(t, memory.Config{})
+		h := l.Middleware(func(*message.Message) ([]*message.Message, error) { return nil, ezq.Permanent(errors.New("no such order")) })
+		publish(t, t.Context(), queue, Ordered{1})
+		messages, err := queue.Subscribe(t.Context(), "ezq")
+		if err != nil {
+			t.Fatal(err)
+		}
+		msg := <-messages
+		_, _ = h(msg)
+		msg.Ack()
+		l.span("process ", outcome("failed"))
+	})
+}
+
 func hasEvent(span sdktrace.ReadOnlySpan, name string) bool {
 	for _, event := range span.Events() {
 		if event.Name == name {
