@@ -8,6 +8,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/ezq"
 )
@@ -74,4 +75,36 @@ type slow struct{ *memory.Queue }
 func (s slow) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	time.Sleep(5 * time.Second)
 	return s.Queue.Subscribe(context.WithoutCancel(ctx), topic)
+}
+
+// late is a queue that hands over a message when its consumer has been told to stop.
+type late struct{ *memory.Queue }
+
+func (l late) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	events, err := l.Queue.Subscribe(backend.WithConsumer(ctx, backend.Consumer{}), topic)
+	out := make(chan *message.Message)
+	go func() {
+		defer close(out)
+		<-backend.ConsumerFrom(ctx).Stopping
+		msg := <-events
+		out <- msg
+		<-msg.Nacked()
+	}()
+	return out, err
+}
+
+// A backend may be doing so at the moment in which the router stops.
+func TestWhatIsHandedOverToARouterThatStopsIsNotDelivered(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		publish(t, queue, orderPlaced{1})
+		for range 20 {
+			router := newRouter(late{queue}, ezq.Config{})
+			ezq.Handle(router, ignore[orderPlaced])
+			runFor(t, router, time.Second)
+			require.Zero(t, router.Stats()["ezq"].Succeeded)
+		}
+		rest := left(t, queue)
+		require.Len(t, rest, 1)
+		require.Equal(t, 1, rest[0].Delivery)
+	})
 }
