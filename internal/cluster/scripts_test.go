@@ -1,0 +1,199 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// script is scripts/pgmq with programs of PostgreSQL that only write down what they are told.
+type script struct {
+	t   *testing.T
+	bin string
+	env []string
+}
+
+func newScript(t *testing.T) *script {
+	t.Helper()
+	s := &script{t: t, bin: public(t, "bin")}
+	s.env = []string{
+		"PATH=" + os.Getenv("PATH"), "EZQ_POSTGRES_BIN=" + s.bin, "EZQ_PGMQ_SQL=" + filepath.Join(s.bin, "psql"),
+		"TMPDIR=" + public(t, "tmp"), "HOME=" + public(t, "home"),
+	}
+	for _, name := range []string{"initdb", "pg_ctl", "postgres", "psql"} {
+		text := fmt.Sprintf("#!/bin/sh\necho \"%s $*; password ${PGPASSWORD:-none}\" >>%s/told\n", name, s.bin)
+		s.check(os.WriteFile(filepath.Join(s.bin, name), []byte(text), 0o755)) //nolint:gosec // the server's user runs it
+	}
+	s.check(os.WriteFile(filepath.Join(s.bin, "told"), nil, 0o600))
+	s.check(os.Chmod(filepath.Join(s.bin, "told"), 0o666))
+	return s
+}
+
+// public returns a directory that the server's user, and others, can reach.
+func public(t *testing.T, name string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "ezq-scripts-"+name+".*") //nolint:usetesting // others have no way into TempDir
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // as it says
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func (s *script) check(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// run runs the script and returns its output, and what the programs were told.
+func (s *script) run(args ...string) (output, told string, err error) {
+	s.t.Helper()
+	ctx, stop := context.WithTimeout(s.t.Context(), time.Minute)
+	defer stop()
+	command := exec.CommandContext(ctx, "../../scripts/pgmq", args...)
+	command.Env = s.env
+	shown, err := command.CombinedOutput()
+	text, failed := os.ReadFile(filepath.Join(s.bin, "told"))
+	s.check(failed)
+	return string(shown), string(text), err
+}
+
+func needBash(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("scripts/pgmq is a program of bash, which is not there")
+	}
+}
+
+func TestNoCommandLineShowsThePasswordOfACluster(t *testing.T) {
+	t.Parallel()
+	needBash(t)
+	s := newScript(t)
+	output, told, err := s.run("run", "--fast", "sh", "-c", `echo "$EZQ_DATABASE_URL"`)
+	if err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	_, after, _ := strings.Cut(output, "postgres://postgres:")
+	password, _, ok := strings.Cut(after, "@")
+	if !ok || len(password) < 20 {
+		t.Fatalf("there is no password in %s", output)
+	}
+	calls := 0
+	for line := range strings.Lines(told) {
+		arguments, env, _ := strings.Cut(line, "; password ")
+		if strings.Contains(arguments, password) {
+			t.Errorf("the password is an argument: %s", line)
+		}
+		if strings.HasPrefix(arguments, "psql") {
+			calls++
+			if strings.TrimSpace(env) != password {
+				t.Errorf("psql has no password: %s", line)
+			}
+		}
+	}
+	if calls != 2 {
+		t.Errorf("psql was called %d times: %s", calls, told)
+	}
+}
+
+// abandoned makes a directory as a cluster has it whose owner is gone.
+func abandoned(t *testing.T, s *script) (dir string) {
+	t.Helper()
+	place := "/tmp" // where root's clusters are
+	if os.Geteuid() != 0 {
+		place = strings.TrimPrefix(s.env[3], "TMPDIR=")
+	}
+	dir, err := os.MkdirTemp(place, "ezq-pgmq.*")
+	s.check(err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	s.check(os.WriteFile(filepath.Join(dir, "owner"), []byte("4194304\n"), 0o600)) // above any process id
+	s.check(os.Mkdir(filepath.Join(dir, "data"), 0o700))
+	return dir
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func TestAnAbandonedClusterIsStoppedAndRemoved(t *testing.T) {
+	t.Parallel()
+	needBash(t)
+	s := newScript(t)
+	dir := abandoned(t, s)
+	output, told, err := s.run("run", "--fast", "true")
+	if err != nil || exists(dir) { // another run may have been faster, and stopped it
+		t.Errorf("%v: %s\n%s", err, output, told)
+	}
+}
+
+func TestALinkInAnAbandonedClusterIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	needBash(t)
+	s := newScript(t)
+	dir, precious := abandoned(t, s), public(t, "precious")
+	s.check(os.WriteFile(filepath.Join(precious, "file"), nil, 0o600))
+	s.check(os.Remove(filepath.Join(dir, "data")))
+	s.check(os.Symlink(precious, filepath.Join(dir, "data")))
+	output, told, err := s.run("run", "--fast", "true")
+	if err != nil || strings.Contains(told, dir) || !exists(filepath.Join(precious, "file")) {
+		t.Errorf("%v: %s\n%s", err, output, told)
+	}
+
+	linked := abandoned(t, s)
+	s.check(os.Remove(filepath.Join(linked, "owner")))
+	s.check(os.WriteFile(filepath.Join(precious, "pid"), []byte("4194304\n"), 0o600))
+	s.check(os.Symlink(filepath.Join(precious, "pid"), filepath.Join(linked, "owner")))
+	if output, told, err = s.run("run", "--fast", "true"); err != nil || strings.Contains(told, linked) || !exists(linked) {
+		t.Errorf("%v: %s\n%s", err, output, told)
+	}
+}
+
+func TestWhatAnotherUserHasMadeIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	needBash(t)
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make what belongs to another user")
+	}
+	s := newScript(t)
+	dir, precious := abandoned(t, s), public(t, "precious")
+	s.check(os.WriteFile(filepath.Join(precious, "pid"), []byte("4194304\n"), 0o600))
+	s.check(os.Remove(filepath.Join(dir, "owner")))
+	s.check(os.Symlink(filepath.Join(precious, "pid"), filepath.Join(dir, "owner"))) // -O follows it, and it is ours
+	s.check(os.Lchown(dir, 65534, 65534))
+	s.check(os.Lchown(filepath.Join(dir, "data"), 65534, 65534))
+	output, told, err := s.run("run", "--fast", "true")
+	if err != nil || strings.Contains(told, dir) || !exists(dir) {
+		t.Errorf("%v: %s\n%s", err, output, told)
+	}
+}
+
+func TestWithoutAHomeTheCacheIsNoOneElses(t *testing.T) {
+	t.Parallel()
+	needBash(t)
+	s := newScript(t)
+	s.env = s.env[:4] // no HOME
+	cache := filepath.Join(strings.TrimPrefix(s.env[3], "TMPDIR="), fmt.Sprint("ezq-", os.Getuid()))
+	if output, _, err := s.run("run", "--fast", "true"); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	if info, err := os.Stat(cache); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info, err)
+	}
+	s.check(os.RemoveAll(cache))
+	s.check(os.Symlink(public(t, "elsewhere"), cache))
+	output, _, err := s.run("run", "--fast", "true")
+	if err == nil || !strings.Contains(output, "set HOME or XDG_CACHE_HOME") {
+		t.Errorf("a link is taken for the cache: %v: %s", err, output)
+	}
+}
