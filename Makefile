@@ -73,7 +73,7 @@ report-check: ## check that the tables of the backends are those of the suite
 	@cd conformance/brokers && go run ./report -check
 
 .PHONY: versions
-versions: ## run the tests of the PGMQ backend on PostgreSQL 14, 16, 17 and 18, or on V, in minutes each
+versions: ## run the tests of the PGMQ backend on PostgreSQL 14 to 18, or on V, in minutes each
 	@scripts/versions $(V)
 
 .PHONY: standalone
@@ -84,6 +84,7 @@ standalone: ## build each module without the others, and release them to an empt
 lint: ## run the linters, and govulncheck where it can be (the first run builds them, which takes minutes)
 	@$(call in_each_module,$(lint) run --config "$(CURDIR)/.golangci.yml" ./...)
 	@if command -v shellcheck >/dev/null; then shellcheck -x $$(find scripts .ci -type f ! -name "*.bash"); fi
+	@go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	@scripts/vulnerabilities --reachable
 
 .PHONY: vulnerabilities
