@@ -127,8 +127,10 @@ func (s *soak) judge() {
 	for _, name := range slices.Sorted(maps.Keys(r.Storm.Counts)) {
 		s.Logf("  %s: %+v", name, *r.Storm.Counts[name])
 	}
-	if of := r.Faults.AtLeastOnce[plain]; float64(of.Duplicates) > maxShare*float64(of.Delivered)+maxOfOneFault {
-		s.Errorf("%d of %d messages were delivered again", of.Duplicates, of.Delivered)
+	for cause, n := range r.Faults.AtLeastOnce[plain].Causes {
+		if times := max(r.Faults.ByKind[cause], 1); n > maxOfOneFault*times {
+			s.Errorf("%d messages were delivered again because of %d times: %s", n, times, cause)
+		}
 	}
 	for topic, report := range r.Restarts.AtLeastOnce {
 		if n := report.Duplicates - report.Causes[string(ledger.Nacked)]; n > 0 {

@@ -42,8 +42,7 @@ const (
 	minFaults     = 40 // in two minutes
 	minStored     = 30_000
 	restarts      = 20
-	maxShare      = 0.002 // of duplicates,
-	maxOfOneFault = 40    // and so many beside: what one process was handling, and had acked in its last 50 ms
+	maxOfOneFault = 50 // duplicates: what consumers were handling, 20 each, and had acked in their last 50 ms
 	maxRecovery   = 2 * time.Second
 	patience      = 30 * time.Second
 	consumers     = 3 // of which the last is far
