@@ -149,7 +149,11 @@ func (s *story) forgotten() []string {
 		if ending && (s.mayBeLost(d, d.answered.at) || !d.answered.at.Before(deadline)) {
 			return false
 		}
-		return !s.disturbed(d, s.lastCall[d.who].Add(-end), s.closed[d.who])
+		last := s.lastCall[d.who].Add(-end)
+		if s.paused[d.who] {
+			last = d.answered.at
+		}
+		return !s.disturbed(d, last, s.closed[d.who])
 	})
 }
 

@@ -51,6 +51,7 @@ const (
 	unheld    kind = "unheld"    // its subscription hears that its hold is lost
 	removed   kind = "removed"   // somebody has deleted it
 	faulty    kind = "faulty"    // a call of the subscription began or ended that did not work
+	paused    kind = "paused"    // one of several subscriptions of a router is to end
 	patience  kind = "patience"  // after delay from now, the subscription need not wait for answers
 	closed    kind = "closed"    // the channel of the subscription
 )

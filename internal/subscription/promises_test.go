@@ -42,6 +42,7 @@ type story struct {
 	abandons     map[string]time.Time // when it need not wait for answers any more
 	closed       map[string]time.Time // with the router, whose handlers may outlive the subscription
 	lastCall     map[string]time.Time // to the store
+	paused       map[string]bool      // whether it had several subscriptions, which have ended at any time
 	calls        []event              // that the store has carried out
 	handed       []*event             // in their order
 }
@@ -70,7 +71,7 @@ func newStory(events []event, maxExtension time.Duration) *story {
 		trouble:      map[string][]event{},
 		abandons:     map[string]time.Time{},
 		closed:       map[string]time.Time{},
-		lastCall:     map[string]time.Time{},
+		lastCall:     map[string]time.Time{}, paused: map[string]bool{},
 	}
 	for i := range events {
 		e := &events[i]
@@ -102,6 +103,8 @@ func (s *story) add(e *event) {
 		}
 	case faulty:
 		s.trouble[e.who] = append(s.trouble[e.who], *e)
+	case paused:
+		s.paused[e.who] = true
 	case patience:
 		until, before := s.abandons[e.who]
 		if at := e.at.Add(e.delay); !before || at.Before(until) {

@@ -73,7 +73,7 @@ func (w *routedWorld) route(place int) {
 		ctx, stop := context.WithCancel(w.t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- router.Run(ctx) }()
-		w.over(between(dice, 0, 2*time.Minute))
+		w.rest(router, queue.view, between(dice, 0, 2*time.Minute))
 		queue.give(w.config.DrainTimeout + grace)
 		stop()
 		asked := time.Now()
@@ -89,6 +89,29 @@ func (w *routedWorld) route(place int) {
 			return
 		}
 	}
+}
+
+// rest waits for d, or until all is over. Meanwhile the topic of some routers is paused
+// and resumed, later or at once.
+func (w *routedWorld) rest(router *ezq.Router, v *view, d time.Duration) {
+	dice, end := w.dice("pauses", v.who), time.Now().Add(d)
+	pauses := dice.IntN(4) == 0
+	for pauses && time.Now().Before(end) {
+		if w.over(between(dice, 0, 20*time.Second)) {
+			return
+		}
+		v.note(event{kind: paused, who: v.who})
+		if err := router.Pause(ezq.DefaultTopic); err != nil {
+			w.t.Error(err)
+		}
+		if dice.IntN(2) == 0 {
+			w.over(between(dice, 0, 10*time.Second))
+		}
+		if err := router.Resume(ezq.DefaultTopic); err != nil {
+			w.t.Error(err)
+		}
+	}
+	w.over(time.Until(end))
 }
 
 // work is what the handler of one router has begun and not ended.
