@@ -106,6 +106,29 @@ func TestNoCommandLineShowsThePasswordOfACluster(t *testing.T) {
 	}
 }
 
+func TestAStartedClusterIsOpenedWithItsPasswordUntilItIsStopped(t *testing.T) {
+	t.Parallel()
+	needBash(t)
+	s := newScript(t)
+	started, _, err := s.run("start")
+	if err != nil {
+		t.Fatalf("%v: %s", err, started)
+	}
+	t.Cleanup(func() { _, _, _ = s.run("stop") })
+	url, told, err := s.run("psql", "-c", "select 1")
+	_, after, _ := strings.Cut(started, "postgres://postgres:")
+	password, place, _ := strings.Cut(strings.Fields(after)[0], "@")
+	if want := "psql postgres://postgres@" + place + " -c select 1; password " + password; err != nil || !strings.Contains(told, want) {
+		t.Errorf("%v: %s\n%s", err, url, told)
+	}
+	if output, _, err := s.run("stop"); err != nil {
+		t.Errorf("%v: %s", err, output)
+	}
+	if output, _, err := s.run("url"); err == nil {
+		t.Errorf("it is still there: %s", output)
+	}
+}
+
 // abandoned makes a directory as a cluster has it whose owner is gone.
 func abandoned(t *testing.T, s *script) (dir string) {
 	t.Helper()
