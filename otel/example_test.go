@@ -37,9 +37,9 @@ func Example() {
 
 	from, to := spans.Ended()[0], spans.Ended()[1]
 	fmt.Println(from.Name(), "→", to.Name())
-	fmt.Println("one trace:", from.SpanContext().TraceID() == to.SpanContext().TraceID())
+	fmt.Println("linked:", from.SpanContext().SpanID() == to.Links()[0].SpanContext.SpanID())
 	// Output:
 	// stopped: <nil>
 	// publish ezq → process ezq
-	// one trace: true
+	// linked: true
 }

@@ -69,21 +69,26 @@ func (t *Telemetry) begin(msg *message.Message) *handling {
 	return h
 }
 
-// cause reads from msg which publish it comes from, and makes that the parent of the
-// next span in ctx, or a link of it. A span that is in ctx already stays the parent.
+// cause reads from msg which publish it comes from, and makes that a link of the next span
+// in ctx, or its parent if messages are trusted to say so. A span that is in ctx already
+// stays the parent.
 func (t *Telemetry) cause(ctx context.Context, msg *message.Message) (context.Context, []trace.SpanStartOption) {
 	ambient := trace.SpanContextFromContext(ctx)
 	from := t.config.Propagator.Extract(ctx, propagation.MapCarrier(msg.Metadata))
 	origin := trace.SpanContextFromContext(from)
+	obeyed := ctx
+	if t.config.ContinueTraces {
+		obeyed = from
+	}
 	switch {
 	case !origin.IsRemote() || !origin.IsValid(): // it says nothing
-		return from, nil
+		return obeyed, nil
 	case ambient.IsValid():
-		return trace.ContextWithSpanContext(from, ambient), []trace.SpanStartOption{trace.WithLinks(trace.Link{SpanContext: origin})}
-	case t.config.NewTraces:
-		return from, []trace.SpanStartOption{trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: origin})}
+		return trace.ContextWithSpanContext(obeyed, ambient), []trace.SpanStartOption{trace.WithLinks(trace.Link{SpanContext: origin})}
+	case t.config.ContinueTraces:
+		return obeyed, nil
 	}
-	return from, nil
+	return obeyed, []trace.SpanStartOption{trace.WithLinks(trace.Link{SpanContext: origin})}
 }
 
 func (h *handling) attributes(msg *message.Message, event string) []attribute.KeyValue {

@@ -36,10 +36,12 @@ type Config struct {
 	// Watermill Pub/Sub it is the name in the semantic conventions, as in "kafka".
 	System string
 
-	// NewTraces begins a trace with each handling, linked to the publish, instead of
-	// continuing that of the publish. It is for events that are handled hours later,
-	// and for traces that would grow without end.
-	NewTraces bool
+	// ContinueTraces has each handling continue the trace of the publish, with its sampling
+	// decision and its baggage, as the metadata of the message say them. It is for queues
+	// whose publishers are all trusted. Otherwise a handling begins a trace of its own, which is
+	// linked to the publish, and gets no baggage: who may publish can neither have spans
+	// recorded, nor put them into traces of others, nor tell handlers who the tenant is.
+	ContinueTraces bool
 }
 
 // Telemetry reports traces and metrics. Create it with [New]. Its methods may be

@@ -11,8 +11,10 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/ezq-go/ezq/backend"
@@ -34,7 +36,7 @@ func publish(t *testing.T, ctx context.Context, p message.Publisher, event any, 
 func TestATraceLeadsFromAPublishThroughAHandlerToTheNext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, queue := newLab(t), newQueue(t, memory.Config{})
+		l, queue := newLab(t, trusting), newQueue(t, memory.Config{})
 		onward := l.Publisher(queue)
 		l.run(queue, func(r *ezq.Router) {
 			ezq.Handle(r, func(ctx context.Context, e Ordered) error { return ezq.Publish(ctx, onward, Shipped(e)) })
@@ -75,10 +77,13 @@ func spanOf(l *lab, context trace.SpanContext) sdktrace.ReadOnlySpan {
 	return nil
 }
 
-func TestWithNewTracesAHandlerBeginsATraceThatIsLinkedToThePublish(t *testing.T) {
+// trusting is for queues whose publishers are trusted.
+func trusting(c *ezqotel.Config) { c.ContinueTraces = true }
+
+func TestAHandlerBeginsATraceThatIsLinkedToThePublish(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, queue := newLab(t, func(c *ezqotel.Config) { c.NewTraces = true }), newQueue(t, memory.Config{})
+		l, queue := newLab(t), newQueue(t, memory.Config{})
 		l.run(queue, func(r *ezq.Router) {
 			ezq.Handle(r, func(context.Context, Ordered) error { return nil })
 		}, func(ctx context.Context, p message.Publisher) { publish(t, ctx, p, Ordered{1}) })
@@ -182,7 +187,9 @@ func TestWhatIsPermanentInAWatermillRouterIsNoDeadLetter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l, queue := newLab(t), newQueue(t, memory.Config{})
-		h := l.Middleware(func(*message.Message) ([]*message.Message, error) { return nil, ezq.Permanent(errors.New("no such order")) })
+		h := l.Middleware(func(*message.Message) ([]*message.Message, error) {
+			return nil, ezq.Permanent(errors.New("no such order"))
+		})
 		publish(t, t.Context(), queue, Ordered{1})
 		messages, err := queue.Subscribe(t.Context(), "ezq")
 		if err != nil {
@@ -270,4 +277,40 @@ func TestATransactionThatFindsTheLeaseLostShows(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 	l.span("process ", outcome("lease_lost"))
+}
+
+func TestWhatAMessageSaysOfTracesIsNotObeyed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		never := func(c *ezqotel.Config, l *lab) {
+			c.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(l.spans), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
+		}
+		for _, trusted := range []bool{false, true} {
+			spans := &lab{t: t, spans: tracetest.NewSpanRecorder()}
+			l, queue := newLab(t, func(c *ezqotel.Config) {
+				c.ContinueTraces = trusted
+				never(c, spans)
+			}), newQueue(t, memory.Config{})
+			forged := message.NewMessage("1", []byte(`{"_type":"Ordered"}`))
+			forged.Metadata = message.Metadata{
+				"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "baggage": "tenant=admin,role=root",
+			}
+			var said string
+			var within trace.SpanContext
+			l.run(queue, func(r *ezq.Router) {
+				ezq.Handle(r, func(ctx context.Context, _ Ordered) error {
+					said, within = baggage.FromContext(ctx).String(), trace.SpanContextFromContext(ctx)
+					return nil
+				})
+			}, func(_ context.Context, _ message.Publisher) {
+				if err := queue.Publish("ezq", forged); err != nil {
+					t.Error(err)
+				}
+			})
+			obeyed := within.TraceID().String() == "0af7651916cd43dd8448eb211c80319c"
+			if (said != "") != trusted || within.IsSampled() != trusted || obeyed != trusted || (len(spans.spans.Ended()) > 0) != trusted {
+				t.Errorf("trusted %v: baggage %q, %v, %d spans", trusted, said, within, len(spans.spans.Ended()))
+			}
+		}
+	})
 }

@@ -37,7 +37,7 @@ func stock(l *lab, wire func(*message.Router, *gochannel.GoChannel), publish fun
 func TestInWatermillsRouterWhatAHandlerReturnsIsPartOfTheTrace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t)
+		l := newLab(t, trusting)
 		stock(l, func(r *message.Router, p *gochannel.GoChannel) {
 			r.AddMiddleware(l.Middleware)
 			r.AddHandler("ship", "orders", p, "parcels", l.Publisher(p), func(*message.Message) ([]*message.Message, error) {

@@ -76,7 +76,10 @@ func observe(p *providers, queue backend.Backend) (*ezqotel.Telemetry, error) {
 			return nil, err
 		}
 	}
-	return ezqotel.New(ezqotel.Config{TracerProvider: p.traces, MeterProvider: p.metrics})
+	return ezqotel.New(ezqotel.Config{
+		TracerProvider: p.traces, MeterProvider: p.metrics,
+		ContinueTraces: true, // who publishes here is trusted, so an order is one trace to its end
+	})
 }
 
 // serve offers the metrics to Prometheus. An address that cannot be had is an error
