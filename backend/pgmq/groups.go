@@ -28,14 +28,16 @@ func groupQueue(topic, group string) (string, error) {
 
 // routingKey returns the name under which PGMQ knows topic: its own, so that
 // pgmq.send_topic reaches the same queues, or that of its queue, where PGMQ does
-// not take the topic (validate_routing_key, PGMQ 1.11.1).
+// not take the topic (validate_routing_key, PGMQ 1.11.1) or it is what another one's
+// queue could be named. No two topics have the same key: the own names do not have the
+// shape of a hashed name, and all others do.
 func routingKey(topic string) string {
 	valid := len(topic) <= 255 && !strings.HasPrefix(topic, ".") && !strings.HasSuffix(topic, ".") && !strings.Contains(topic, "..")
 	for i := range len(topic) {
 		c := topic[i]
 		valid = valid && (isLower(c|0x20) || isDigit(c) || c == '.' || c == '_' || c == '-')
 	}
-	if valid {
+	if valid && !isHashed(topic) {
 		return topic
 	}
 	queue, _ := queueName(topic) // was checked before

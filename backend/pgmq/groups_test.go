@@ -48,6 +48,28 @@ func TestEachGroupGetsEveryMessageOnce(t *testing.T) {
 	require.False(t, get[bool](t, pool, "select to_regclass('pgmq.q_t') is not null"), "nobody fills a queue that nobody reads")
 }
 
+func TestATopicThatIsNamedAsAQueueOfAnotherGetsNothingOfIts(t *testing.T) {
+	t.Parallel()
+	const topic = "müller & söhne"
+	name, err := pgmq.QueueName(topic)
+	require.NoError(t, err)
+	database := pgtest.Database(t)
+	billing, other := group(t, database, "billing"), group(t, database, "other")
+	require.NoError(t, billing.SubscribeInitialize(topic))
+	require.NoError(t, other.SubscribeInitialize(name))
+
+	publisher := openAt(t, database, pgmq.Config{})
+	for _, to := range []string{topic, name} {
+		require.NoError(t, publisher.Publish(to, message.NewMessage("to "+to, nil)))
+	}
+	for subscriber, from := range map[*pgmq.Queue]string{billing: topic, other: name} {
+		messages, err := subscriber.Subscribe(t.Context(), from)
+		require.NoError(t, err)
+		requireReceives(t, messages, "to "+from)
+	}
+	require.Equal(t, 2, get[int](t, pgtest.Pool(t, database), "select count(distinct pattern)::int from pgmq.topic_bindings"))
+}
+
 func TestAGroupThatComesLaterIsNoticedAtOnce(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)

@@ -112,6 +112,53 @@ func FuzzQueueName(f *testing.F) {
 	})
 }
 
+// Two topics share nothing: no queue, no groups, no routing key, and no dead letters. The
+// dead letters of a topic are a topic too, "orders_dead" of "orders", by promise.
+func FuzzTopicsShareNothing(f *testing.F) {
+	f.Add("müller & söhne", "m_ller_s_hne_h5381e28da7b3c8212019", "billing", "mallory")
+	f.Add("orders.eu", "orders_eu", "", "eu")
+	f.Add("orders_h0123456789abcdef0123", "orders_h0123456789abcdef0_hdcf5e592db21099c7a09", "a", "a")
+	f.Add("a b", "a", "c", "b c")
+	f.Add(strings.Repeat("a", 47), strings.Repeat("a", 47)+"_dead", "g", "g")
+	f.Add("a_dead", "a", "_dead", "dead")
+	f.Add("ORDERS", "orders", "G", "g")
+	f.Fuzz(func(t *testing.T, one, two, group, other string) {
+		queues, keys := map[string]string{}, map[string]string{}
+		claim := func(names map[string]string, name, owner string) {
+			if before, taken := names[name]; taken {
+				require.Equal(t, before, owner, "%q is shared", name)
+			}
+			names[name] = owner
+		}
+		add := func(topic string) {
+			queue, err := queueName(topic)
+			if err != nil {
+				return
+			}
+			claim(queues, queue, topic)
+			claim(keys, routingKey(topic), topic)
+			for _, group := range []string{group, other} {
+				if queue, err = groupQueue(topic, group); err == nil {
+					claim(queues, queue, topic+"\x00"+group)
+					require.Regexp(t, groupNames(topic), queue)
+				}
+			}
+		}
+		// The topics that are named as the queues of others are the ones to look at.
+		for _, topic := range []string{one, two} {
+			for _, topic := range []string{topic, topic + "_dead"} {
+				add(topic)
+				if queue, err := queueName(topic); err == nil {
+					add(queue)
+				}
+				if queue, err := groupQueue(topic, group); err == nil {
+					add(queue)
+				}
+			}
+		}
+	})
+}
+
 func BenchmarkQueueName(b *testing.B) {
 	for _, topic := range []string{"user_created", "user.created"} {
 		b.Run(topic, func(b *testing.B) {
