@@ -137,7 +137,7 @@ func queueOf(topic, group string) string {
 	if group == "" {
 		return topic
 	}
-	return topic + "\x00" + group
+	return topic + "\x01" + group
 }
 
 // keep remembers a payload, and returns the one that was kept for the id before.

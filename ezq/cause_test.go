@@ -3,10 +3,13 @@ package ezq_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/ezq"
 )
@@ -108,4 +111,27 @@ func ExampleRouter_Stats() {
 	// Output:
 	// succeeded: 2
 	// ezq: the router has stopped
+}
+
+func TestALongIDOfAStrangerIsNotPassedOn(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		long := strings.Repeat("c", backend.MaxID+1)
+		var metas []ezq.Meta
+		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+			metas = append(metas, ezq.MetaFrom(ctx))
+			if e.ID == 1 {
+				return ezq.Publish(ctx, queue, orderPlaced{2})
+			}
+			return ezq.Publish(context.Background(), queue, ezq.EndEvent{})
+		})
+		strange := message.NewMessage("1", []byte(`{"_type":"OrderPlaced","ID":1}`))
+		strange.Metadata = message.Metadata{"correlation_id": long, "causation_id": long}
+		require.NoError(t, queue.Publish(ezq.DefaultTopic, strange))
+		require.NoError(t, router.Run(t.Context()))
+		require.Len(t, metas, 2)
+		require.Empty(t, metas[0].CorrelationID+metas[0].CausationID)
+		require.Equal(t, long, metas[0].Headers["correlation_id"], "it is there for who asks")
+		require.Equal(t, "1", metas[1].CorrelationID)
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
 var (
@@ -107,7 +108,7 @@ func (e *UnknownEventError) Error() string {
 		return fmt.Sprintf("ezq: a message on topic %q names no event, so there is no handler for it: "+
 			"publish it with a _type, or give its kind a topic of its own", e.Topic)
 	}
-	return fmt.Sprintf("ezq: no handler for event %q on topic %q: add one with Handle, or name it with Router.Ignore", e.Event, e.Topic)
+	return fmt.Sprintf("ezq: no handler for event %q on topic %q: add one with Handle, or name it with Router.Ignore", excerpt.Of(e.Event), e.Topic)
 }
 
 // PanicError is what a handler that panics fails with.

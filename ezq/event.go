@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
 // DefaultTopic carries every event that [Topic] does not send elsewhere.
@@ -20,7 +22,7 @@ const DefaultTopic = "ezq"
 // accept the former name with [Alias].
 //
 // EventName is called on a zero value and must not depend on its fields. A name
-// is UTF-8, not empty, and has no control characters.
+// is UTF-8, not empty, at most [backend.MaxName] bytes long, and has no control characters.
 type Named interface {
 	EventName() string
 }
@@ -113,6 +115,8 @@ func nameFlaw(name string) string {
 	switch {
 	case name == "":
 		return "is empty"
+	case len(name) > backend.MaxName:
+		return fmt.Sprintf("has more than %d bytes", backend.MaxName)
 	case !utf8.ValidString(name):
 		return "is not valid UTF-8"
 	case strings.ContainsFunc(name, unicode.IsControl):

@@ -5,6 +5,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
 // Marshaler lets Watermill's cqrs package speak ezq: it implements that package's
@@ -51,10 +53,15 @@ func (Marshaler) Name(v any) string {
 	return name
 }
 
-// NameFromMessage returns the name of the event in msg, or "".
+// NameFromMessage returns the name of the event in msg, or "", also if it has more than
+// [backend.MaxName] bytes.
 func (Marshaler) NameFromMessage(msg *message.Message) string {
-	if name, ok := peek(msg.Payload); ok {
-		return string(name)
+	name, ok := peek(msg.Payload)
+	if !ok {
+		name = []byte(msg.Metadata.Get(nameHeader))
 	}
-	return msg.Metadata.Get(nameHeader)
+	if len(name) > backend.MaxName {
+		return ""
+	}
+	return string(name)
 }

@@ -108,7 +108,7 @@ func (h *handling) copyMeta() Meta {
 		return Meta{}
 	}
 	meta := h.meta
-	meta.CorrelationID, meta.CausationID = h.headers[correlationHeader], h.headers[causationHeader]
+	meta.CorrelationID, meta.CausationID = known(h.headers[correlationHeader]), known(h.headers[causationHeader])
 	meta.Headers = maps.Clone(h.headers)
 	return meta
 }

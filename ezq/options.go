@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/components/delay"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
 // A PublishOption changes how events are published.
@@ -70,7 +72,9 @@ func At(t time.Time) PublishOption {
 // the same name replaces the first.
 //
 // Name and value are UTF-8 without NUL, and the name is not empty. Names
-// beginning with "ezq_", "content-type" and Watermill's delay keys are taken.
+// beginning with "ezq_", "content-type" and Watermill's delay keys are taken, and so are
+// those that dead letters have: "poisoned_at", and what ends with "_poisoned". An error
+// about a header is a *[backend.RefusedError].
 func Header(name, value string) PublishOption {
 	return publishOption(func(o *outgoing) error {
 		if err := checkHeader(name, value); err != nil {
@@ -84,22 +88,31 @@ func Header(name, value string) PublishOption {
 const (
 	contentType    = "content-type"
 	reservedPrefix = "ezq_"
+	poisonedSuffix = "_poisoned"
 )
 
 func checkHeader(name, value string) error {
+	reason, remedy := "", "choose another one"
 	switch {
 	case name == "":
-		return errors.New("a header has no name")
+		reason = "it has no name"
 	case !isText(name):
-		return fmt.Errorf("the header name %q is not UTF-8 without NUL", name)
+		reason = "the name is not UTF-8 without NUL"
 	case !isText(value):
-		return fmt.Errorf("header %q: the value is not UTF-8 without NUL: encode it", name)
+		reason, remedy = "the value is not UTF-8 without NUL", "encode it"
 	case strings.HasPrefix(name, reservedPrefix), name == contentType:
-		return fmt.Errorf("header %q: the name is reserved for ezq", name)
+		reason = "the name is reserved for ezq"
+	case strings.HasSuffix(name, poisonedSuffix), name == backend.DeadLetterAt:
+		reason = "the name is reserved for dead letters, which the event would pass for"
 	case name == delay.DelayedForKey, name == delay.DelayedUntilKey:
-		return fmt.Errorf("header %q: use Delay or At", name)
+		reason, remedy = "the name is Watermill's, for delays", "use Delay or At"
+	case (name == correlationHeader || name == causationHeader) && len(value) > backend.MaxID:
+		reason = fmt.Sprintf("the value has %d bytes, and the limit is %d", len(value), backend.MaxID)
+		remedy = "use a shorter one, such as a digest of it"
+	default:
+		return nil
 	}
-	return nil
+	return &backend.RefusedError{What: fmt.Sprintf("header %.100q", name), Reason: reason, Remedy: remedy}
 }
 
 // isText reports whether a database can hold s as text.

@@ -66,6 +66,9 @@ func send[E any](ctx context.Context, p message.Publisher, out *outgoing, events
 		}
 		msgs[i] = out.message(ctx, wire)
 	}
+	if id := msgs[0].Metadata[correlationHeader]; known(id) != id { // of WithCorrelationID
+		return checkHeader(correlationHeader, id)
+	}
 	return p.Publish(out.topic, msgs...)
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"math"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,21 +129,22 @@ func TestADelayThatAPublisherCannotKeepIsUnsupported(t *testing.T) {
 func TestAnInvalidOptionSendsNothing(t *testing.T) {
 	t.Parallel()
 	for why, opts := range map[string][]ezq.PublishOption{
-		`to "": the topic is empty`:                                 {ezq.Topic("")},
-		`to "users": the delay -1ns is negative`:                    {ezq.Topic("users"), ezq.Delay(-1)},
-		`Delay and At exclude each other`:                           {ezq.Delay(0), ezq.At(time.Unix(1, 0))},
-		`At wants a time, not the zero Time`:                        {ezq.At(time.Time{})},
-		`At cannot be told the year 10000`:                          {ezq.At(time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -3600)))},
-		`At cannot be told the year -1`:                             {ezq.At(time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC))},
-		`a header has no name`:                                      {ezq.Header("", "value")},
-		`the header name "a\x00" is not UTF-8 without NUL`:          {ezq.Header("a\x00", "value")},
-		`the header name "\xff" is not UTF-8 without NUL`:           {ezq.Header("\xff", "value")},
-		`header "a": the value is not UTF-8 without NUL: encode it`: {ezq.Header("a", "\x00")},
-		`header "b": the value is not UTF-8 without NUL: encode it`: {ezq.Header("a", ""), ezq.Header("b", "\xff")},
-		`header "ezq_id": the name is reserved for ezq`:             {ezq.Header("ezq_id", "1")},
-		`header "content-type": the name is reserved for ezq`:       {ezq.Header("content-type", "text/plain")},
-		`header "_watermill_delayed_for": use Delay or At`:          {ezq.Header(delay.DelayedForKey, "1s")},
-		`header "_watermill_delayed_until": use Delay or At`:        {ezq.Header(delay.DelayedUntilKey, "now")},
+		`to "": the topic is empty`:                                                                 {ezq.Topic("")},
+		`to "users": the delay -1ns is negative`:                                                    {ezq.Topic("users"), ezq.Delay(-1)},
+		`Delay and At exclude each other`:                                                           {ezq.Delay(0), ezq.At(time.Unix(1, 0))},
+		`At wants a time, not the zero Time`:                                                        {ezq.At(time.Time{})},
+		`At cannot be told the year 10000`:                                                          {ezq.At(time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -3600)))},
+		`At cannot be told the year -1`:                                                             {ezq.At(time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC))},
+		`header "": it has no name: choose another one`:                                             {ezq.Header("", "value")},
+		`header "a\x00": the name is not UTF-8 without NUL`:                                         {ezq.Header("a\x00", "value")},
+		`header "\xff": the name is not UTF-8 without NUL`:                                          {ezq.Header("\xff", "value")},
+		`header "a": the value is not UTF-8 without NUL: encode it`:                                 {ezq.Header("a", "\x00")},
+		`header "b": the value is not UTF-8 without NUL: encode it`:                                 {ezq.Header("a", ""), ezq.Header("b", "\xff")},
+		`header "ezq_id": the name is reserved for ezq`:                                             {ezq.Header("ezq_id", "1")},
+		`header "content-type": the name is reserved for ezq`:                                       {ezq.Header("content-type", "text/plain")},
+		`header "_watermill_delayed_for": the name is Watermill's, for delays: use Delay or At`:     {ezq.Header(delay.DelayedForKey, "1s")},
+		`header "_watermill_delayed_until": the name is Watermill's, for delays: use Delay or At`:   {ezq.Header(delay.DelayedUntilKey, "now")},
+		`header "correlation_id": the value has 256 bytes, and the limit is 255: use a shorter one`: {ezq.Header("correlation_id", strings.Repeat("c", 256))},
 	} {
 		var p tape
 		err := ezq.Publish(t.Context(), &p, UserDeleted{}, opts...)
@@ -149,6 +152,39 @@ func TestAnInvalidOptionSendsNothing(t *testing.T) {
 		require.ErrorContains(t, err, why)
 		require.Empty(t, p.calls)
 	}
+}
+
+func TestAHeaderOfDeadLettersIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		backend.DeadLetterTopic, backend.DeadLetterReason, backend.DeadLetterHandler, backend.DeadLetterFailures, backend.DeadLetterAt,
+		"subscriber_poisoned", // Watermill's
+	} {
+		var p tape
+		want := &backend.RefusedError{
+			What:   "header " + strconv.Quote(name),
+			Reason: "the name is reserved for dead letters, which the event would pass for",
+			Remedy: "choose another one",
+		}
+		for _, err := range []error{
+			ezq.Publish(t.Context(), &p, UserDeleted{}, ezq.Header(name, "payments")),
+			ezq.PublishBatch(t.Context(), &p, []UserDeleted{{}, {}}, ezq.Header(name, "payments")),
+		} {
+			var refused *backend.RefusedError
+			require.ErrorAs(t, err, &refused)
+			require.Equal(t, want, refused)
+		}
+		require.Empty(t, p.calls)
+	}
+}
+
+func TestALongCorrelationIDIsRefused(t *testing.T) {
+	t.Parallel()
+	var p tape
+	ctx := ezq.WithCorrelationID(t.Context(), strings.Repeat("c", 256))
+	require.ErrorContains(t, ezq.Publish(ctx, &p, UserDeleted{}), `header "correlation_id": the value has 256 bytes, and the limit is 255`)
+	require.Empty(t, p.calls)
+	require.NoError(t, ezq.Publish(ctx, &p, UserDeleted{}, ezq.Header("correlation_id", "short")), "a header wins")
 }
 
 func TestABatchIsOneCall(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
 // outcome is what became of an event with one of its handlers.
@@ -85,7 +86,7 @@ func (k *task) complain(err error) {
 	k.unfinal.Do(func() {
 		k.config.Logger.ErrorContext(k.ctx, "ezq: an event has failed for good and will be tried again all the same: "+
 			"the backend does not promise DeadLetter: use middleware.Poison, and set its To",
-			"event", k.event, "topic", k.name, "id", k.msg.UUID, "error", err)
+			"event", excerpt.Of(k.event), "topic", k.name, "id", excerpt.Of(k.msg.UUID), "error", err)
 	})
 }
 
@@ -209,7 +210,7 @@ func (k *task) log(level slog.Level, text string, o outcome, failures int, more 
 		event = o.route.events[0]
 	}
 	attrs := append([]any{
-		"event", event, "topic", k.name, "handler", o.route.label(), "id", k.msg.UUID, "failures", failures, "error", o.err,
+		"event", excerpt.Of(event), "topic", k.name, "handler", o.route.label(), "id", excerpt.Of(k.msg.UUID), "failures", failures, "error", o.err,
 	}, more...)
 	if p := (*PanicError)(nil); errors.As(o.err, &p) {
 		attrs = append(attrs, "stack", string(p.Stack))

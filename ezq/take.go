@@ -8,6 +8,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
 // taker takes the events of one topic, from when it is subscribed to until the
@@ -112,7 +113,7 @@ func (t *taker) control(msg *message.Message, event string) bool {
 		return false
 	}
 	msg.Ack()
-	t.config.Logger.Info("ezq: stopping", "event", event, "topic", t.name, "id", msg.UUID)
+	t.config.Logger.Info("ezq: stopping", "event", event, "topic", t.name, "id", excerpt.Of(msg.UUID))
 	if event == (InterruptEvent{}).EventName() {
 		t.giveUp(&stopReason{err: ErrInterrupted})
 	} else {

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
 // topic is the handlers of one topic.
@@ -63,7 +65,8 @@ const nameHeader = "name"
 
 // find returns the handlers of the event in msg, and the name that the message
 // gives it. One whose payload names no event may do so in its metadata, if there
-// is a handler for that; otherwise it is for the topic's only event.
+// is a handler for that; otherwise it is for the topic's only event. What cannot be the
+// name of an event is none, and for no handler.
 func (tp *topic) find(msg *message.Message) (routes []*route, event string) {
 	name, ok := peek(msg.Payload)
 	if !ok {
@@ -79,6 +82,9 @@ func (tp *topic) find(msg *message.Message) (routes []*route, event string) {
 				return routes, known // which costs no allocation
 			}
 		}
+	}
+	if len(routes) == 0 && (len(name) > backend.MaxName || nameFlaw(string(name)) != "") {
+		return tp.nobody, "" // no program can have a handler for it
 	}
 	return routes, string(name)
 }

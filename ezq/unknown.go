@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
 const (
@@ -120,7 +121,7 @@ func (k *task) passOver() bool {
 	back.Delay, back.Uncounted, back.UnknownSince = wait-rand.N(wait/5), true, first //nolint:gosec // chance only spreads load, and may be guessed
 	if log {
 		k.config.Logger.WarnContext(k.ctx, "ezq: unknown event released: deploy a program that knows it, or name it with Router.Ignore",
-			"event", k.event, "topic", k.name, "id", k.msg.UUID, "retry_in", back.Delay.Round(time.Millisecond).String())
+			"event", excerpt.Of(k.event), "topic", k.name, "id", excerpt.Of(k.msg.UUID), "retry_in", back.Delay.Round(time.Millisecond).String())
 	}
 	k.turn.end()
 	k.counts.conclude(unknown)

@@ -8,11 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
 )
 
 type newEvent struct{ N int }
@@ -150,4 +152,39 @@ func TestAPermanentSnoozeIsAFailure(t *testing.T) {
 	require.False(t, ok)
 	_, ok = ezq.SnoozeDelay(errBoom)
 	require.False(t, ok)
+}
+
+func TestWhatCannotBeTheNameOfAnEventIsForNoHandler(t *testing.T) {
+	for name, event := range map[string]string{
+		"long": strings.Repeat("A", 5<<20), "long, with a Poison": strings.Repeat("A", 5<<20), "control characters": strings.Repeat(`\u001b`, 100),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, queue *memory.Queue) {
+				var log bytes.Buffer
+				router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				if strings.HasSuffix(name, "Poison") {
+					router.Use(middleware.Poison{}.Middleware)
+				}
+				ezq.Handle(router, func(context.Context, orderPlaced) error { panic("it is for another one") }) // the only one of its topic
+				id := strings.Repeat("i", 200)
+				require.NoError(t, queue.Publish(ezq.DefaultTopic, message.NewMessage(id, []byte(`{"_type":"`+event+`"}`))))
+				runFor(t, router, time.Minute)
+				require.EqualValues(t, 1, router.Stats()[ezq.DefaultTopic].DeadLettered, "at once: no program knows it")
+				require.Less(t, log.Len(), 1000)
+				require.NotContains(t, log.String(), id)
+
+				letters, err := queue.Subscribe(t.Context(), "ezq_dead")
+				require.NoError(t, err)
+				letter := <-letters
+				require.Contains(t, letter.Metadata[backend.DeadLetterReason], "names no event")
+				letter.Ack()
+			})
+		})
+	}
+}
+
+func TestALongNameIsShownInPart(t *testing.T) {
+	t.Parallel()
+	err := &ezq.UnknownEventError{Topic: "orders", Event: strings.Repeat("A", 5000)}
+	require.Less(t, len(err.Error()), 300)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
 // Deduplicate does not handle a message again that its handler has handled before:
@@ -113,7 +114,7 @@ func (p Deduplicate) once(key string, msg *message.Message, next message.Handler
 		return nil, fmt.Errorf("middleware: deduplicate: %w", err)
 	}
 	if seen {
-		p.logger(ctx).DebugContext(ctx, "middleware: duplicate dropped", "id", msg.UUID, "key", key)
+		p.logger(ctx).DebugContext(ctx, "middleware: duplicate dropped", "id", excerpt.Of(msg.UUID), "key", excerpt.Of(key))
 		return nil, nil
 	}
 
@@ -126,14 +127,14 @@ func (p Deduplicate) once(key string, msg *message.Message, next message.Handler
 		return out, err
 	case len(out) > 0:
 		const text = "middleware: not remembered, for its handler returned messages: publish them in the handler"
-		p.logger(ctx).WarnContext(ctx, text, "id", msg.UUID, "key", key)
+		p.logger(ctx).WarnContext(ctx, text, "id", excerpt.Of(msg.UUID), "key", excerpt.Of(key))
 		return out, nil
 	}
 	lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTimeout)
 	defer cancel()
 	if err := p.Store.Mark(lasting, key, p.Window); err != nil {
 		// To fail would be to handle it again for certain.
-		p.logger(ctx).ErrorContext(ctx, "middleware: handled, but not remembered", "id", msg.UUID, "key", key, "error", err)
+		p.logger(ctx).ErrorContext(ctx, "middleware: handled, but not remembered", "id", excerpt.Of(msg.UUID), "key", excerpt.Of(key), "error", err)
 	}
 	return out, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
 // Poison moves messages that have failed for good to a dead-letter topic, so that
@@ -106,7 +107,7 @@ func (p Poison) giveUp(ctx context.Context, msg *message.Message, err error, fai
 	}
 	noteGivenUp(ctx)
 	attrs := []any{
-		"event", eventOf(ctx, msg), "id", msg.UUID, "topic", from, "to", to,
+		"event", excerpt.Of(eventOf(ctx, msg)), "id", excerpt.Of(msg.UUID), "topic", from, "to", to,
 		"handler", handlerOf(ctx), "failures", failures, "error", err,
 	}
 	if e, ok := errors.AsType[*ezq.PanicError](err); ok {

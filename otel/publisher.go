@@ -3,6 +3,7 @@ package ezqotel
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -139,13 +140,23 @@ func (t *Telemetry) countSent(ctx context.Context, topic string, n int, took tim
 // aboutMessage are the attributes of a span for a single message.
 func aboutMessage(msg *message.Message) []attribute.KeyValue {
 	attributes := []attribute.KeyValue{
-		semconv.MessagingMessageID(msg.UUID),
+		semconv.MessagingMessageID(shown(msg.UUID)),
 		semconv.MessagingMessageBodySize(len(msg.Payload)),
 	}
 	if id := msg.Metadata.Get("correlation_id"); id != "" {
-		attributes = append(attributes, semconv.MessagingMessageConversationID(id))
+		attributes = append(attributes, semconv.MessagingMessageConversationID(shown(id)))
 	}
 	return attributes
+}
+
+// shown is as much of an id as a span has. One that a program without ezq has made may
+// have any length.
+func shown(id string) string {
+	if len(id) <= backend.MaxID {
+		return id
+	}
+	const more = "…"
+	return strings.ToValidUTF8(id[:backend.MaxID-len(more)], "") + more
 }
 
 func fail(span trace.Span, err error) {

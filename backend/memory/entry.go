@@ -32,6 +32,9 @@ type entry struct {
 // newEntry copies msg, so that neither its publisher nor a consumer can change
 // what is stored.
 func newEntry(msg *message.Message, now time.Time) (*entry, error) {
+	if err := backend.CheckHeaders(msg.UUID, msg.Metadata); err != nil {
+		return nil, err
+	}
 	delay, at, err := backend.DelayOf(msg)
 	if err != nil {
 		return nil, err

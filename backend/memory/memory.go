@@ -110,7 +110,8 @@ func (q *Queue) Features() backend.Features {
 // Publish stores copies of the messages, all of them or, with an error, none.
 // It honours the delays of [backend.SetDelay] and [backend.SetTime]. A topic
 // exists as soon as it is named. Of the message's context only a [backend.Tick] is
-// used.
+// used. What no backend of this module takes is a *[backend.RefusedError]: see
+// [backend.CheckTopic] and [backend.CheckHeaders].
 func (q *Queue) Publish(topic string, msgs ...*message.Message) error {
 	t, err := q.topic(topic)
 	if err != nil {
@@ -172,6 +173,9 @@ func (q *Queue) Close() error {
 func (q *Queue) topic(name string) (*topic, error) {
 	if q.closed.Load() {
 		return nil, backend.ErrClosed
+	}
+	if err := backend.CheckTopic(name); err != nil {
+		return nil, fmt.Errorf("memory: topic %.100q: %w", name, err)
 	}
 	return q.topics.named(name), nil
 }

@@ -3,14 +3,14 @@ package pgmq
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
 // The headers of a message are a flat JSON object. It contains the metadata under
@@ -35,18 +35,14 @@ var errBadHeaders = errors.New("the headers are not JSON")
 
 // encodeHeaders returns the text of the jsonb in the column headers.
 //
-// An error is an *Error of the kind ErrInvalidMessage: a name that is reserved,
-// or text that PostgreSQL cannot hold.
+// An error is an *Error of the kind ErrInvalidMessage: see [backend.CheckHeaders].
 func encodeHeaders(uuid string, metadata message.Metadata, encoding string) (string, error) {
+	if err := backend.CheckHeaders(uuid, metadata); err != nil {
+		return "", &Error{Kind: ErrInvalidMessage, Cause: err}
+	}
 	size := len(`{"":"","":""}`) + len(uuidKey) + len(uuid) + len(encodingKey) + len(encoding)
 	for key, value := range metadata {
-		if err := checkMetadata(key, value); err != nil {
-			return "", err
-		}
 		size += len(key) + len(value) + len(`"":"",`)
-	}
-	if !isText(uuid) {
-		return "", &Error{Kind: ErrInvalidMessage, Cause: fmt.Errorf("the UUID %q is not UTF-8, or contains a NUL", uuid)}
 	}
 	headers := append(make([]byte, 0, size), '{')
 	if uuid != "" {
@@ -67,35 +63,6 @@ func appendHeader(headers []byte, key, value string) []byte {
 	}
 	headers = append(appendQuoted(headers, key), ':')
 	return appendQuoted(headers, value)
-}
-
-func checkMetadata(key, value string) error {
-	switch {
-	case strings.HasPrefix(key, reservedPrefix):
-		return &Error{
-			Kind:   ErrInvalidMessage,
-			Cause:  fmt.Errorf("the metadata key %q is reserved", key),
-			Remedy: fmt.Sprintf("choose a key that does not begin with %q", reservedPrefix),
-		}
-	case !isText(key):
-		return &Error{
-			Kind:   ErrInvalidMessage,
-			Cause:  fmt.Errorf("the metadata key %q is not UTF-8, or contains a NUL", key),
-			Remedy: "choose a key that PostgreSQL can hold",
-		}
-	case !isText(value):
-		return &Error{
-			Kind:   ErrInvalidMessage,
-			Cause:  fmt.Errorf("the metadata %q is not UTF-8, or contains a NUL", key),
-			Remedy: "encode the value, for example as base64, or put it into the payload",
-		}
-	}
-	return nil
-}
-
-// isText reports whether PostgreSQL can hold s.
-func isText(s string) bool {
-	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
 
 // headers is what the column headers says.
@@ -121,7 +88,7 @@ func (h *headers) decode(text []byte) error {
 		switch {
 		case !strings.HasPrefix(r.key, reservedPrefix):
 			h.metadata[r.key] = r.value
-		case r.key == uuidKey && r.isString:
+		case r.key == uuidKey && r.isString && len(r.value) <= backend.MaxID:
 			h.uuid = r.value
 		case r.key == encodingKey && r.isString:
 			h.encoding = r.value

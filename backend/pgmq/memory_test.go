@@ -18,7 +18,7 @@ func TestAThousandMessagesInFlightStayUnder20MB(t *testing.T) {
 	queue, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1000}})
 	payloads := make([]string, 1000)
 	for i := range payloads {
-		payloads[i] = fmt.Sprintf("%4d%s", i, strings.Repeat("x", 252))
+		payloads[i] = fmt.Sprintf("%4d%s", i, strings.Repeat("x", 251))
 	}
 	publish(t, queue, payloads...)
 

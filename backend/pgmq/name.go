@@ -4,20 +4,17 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
 const (
 	// maxName is PGMQ's own limit, in bytes. The longest name that PGMQ derives,
 	// q_<name>_msg_id_seq, then fits PostgreSQL's 63.
 	maxName = 47
-
-	// maxTopic keeps a topic short enough for a log line. In bytes.
-	maxTopic = 1024
 
 	// hashDigits is the length of the hash in a name: 80 bits, so that somebody
 	// who looks for two topics with one name tries 2⁴⁰ of them.
@@ -37,7 +34,7 @@ const (
 // like "orders_pkey" beside "orders". No two topics share a queue.
 //
 // An error matches [ErrInvalidTopic]: the topic is empty, is longer than 1024
-// bytes, is not UTF-8, or contains a NUL.
+// bytes, any "_dead" at its end aside, is not UTF-8, or contains a NUL.
 func QueueName(topic string) (string, error) {
 	return queueName(topic)
 }
@@ -59,20 +56,10 @@ func queueName(topic string) (string, error) {
 }
 
 func checkTopic(topic string) error {
-	reason := ""
-	switch {
-	case topic == "":
-		reason = "it is empty"
-	case len(topic) > maxTopic:
-		reason = fmt.Sprintf("it has %d bytes, and the limit is %d", len(topic), maxTopic)
-	case !utf8.ValidString(topic):
-		reason = "it is not UTF-8"
-	case strings.IndexByte(topic, 0) >= 0:
-		reason = "it contains a NUL"
-	default:
-		return nil
+	if refused, ok := errors.AsType[*backend.RefusedError](backend.CheckTopic(topic)); ok {
+		return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: errors.New(refused.Reason)}
 	}
-	return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: errors.New(reason)}
+	return nil
 }
 
 // isPlain reports whether topic matches ^[a-z][a-z0-9_]{0,46}$.

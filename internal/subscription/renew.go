@@ -4,6 +4,8 @@ import (
 	"context"
 	"iter"
 	"time"
+
+	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
 // renew keeps the leases of all messages that this subscription holds, until
@@ -128,7 +130,7 @@ func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
 			}
 		case l.phase == delivered:
 			ls.config.Logger.Error("ezq: message is being handled for too long; its lease is not extended any more",
-				"topic", ls.config.Topic, "id", l.Message.UUID, "limit", ls.config.MaxExtension.String())
+				"topic", ls.config.Topic, "id", excerpt.Of(l.Message.UUID), "limit", ls.config.MaxExtension.String())
 			ls.lose(l)
 		default:
 			ls.ignore(now)

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
 // settle notes the outcome of a message and frees its slot. The outcome is
@@ -196,7 +198,7 @@ func (s *subscription) keepAcks(lane *pending, acks []Settlement, why *Refusal) 
 
 // amend makes of an outcome that the store refuses what it may not refuse, or gives it up.
 func (s *subscription) amend(outcome Settlement, why *Refusal) {
-	log := s.config.Logger.With("topic", s.config.Topic, "id", cmp.Or(outcome.UUID, strconv.FormatInt(outcome.ID, 10)), "error", why.Cause)
+	log := s.config.Logger.With("topic", s.config.Topic, "id", cmp.Or(excerpt.Of(outcome.UUID), strconv.FormatInt(outcome.ID, 10)), "error", why.Cause)
 	switch {
 	case outcome.Action == DeadLetter && !outcome.Bare && len(why.Of) == 0:
 		outcome.Bare = true

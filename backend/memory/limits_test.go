@@ -1,0 +1,40 @@
+package memory_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+)
+
+func TestWhatNoBackendTakesIsRefused(t *testing.T) {
+	t.Parallel()
+	queue := memory.New()
+	for why, publish := range map[string]func(*message.Message) (topic string){
+		`header "ezq_uuid": the name is reserved for ezq: choose one that does not begin with ezq_`: func(m *message.Message) string { m.Metadata.Set("ezq_uuid", "1"); return "t" },
+		`header "a": the value is not UTF-8 without NUL`:                                            func(m *message.Message) string { m.Metadata.Set("a", "\x00"); return "t" },
+		`the UUID: it has 256 bytes, and the limit is 255`:                                          func(m *message.Message) string { m.UUID = strings.Repeat("i", 256); return "t" },
+		`the headers: they have 65545 bytes, and the limit is 65536`:                                func(m *message.Message) string { m.Metadata.Set("a", strings.Repeat("v", 64<<10)); return "t" },
+		`the topic: it is empty`:                                                                    func(*message.Message) string { return "" },
+		`the topic: it contains a NUL`:                                                              func(*message.Message) string { return "a\x00" },
+		`the topic: it has 1025 bytes, and the limit is 1024`:                                       func(*message.Message) string { return strings.Repeat("t", 1025) },
+	} {
+		msg := message.NewMessage("", nil)
+		topic := publish(msg)
+		err := queue.Publish(topic, message.NewMessage("good", nil), msg)
+		var refused *backend.RefusedError
+		require.ErrorAs(t, err, &refused)
+		require.ErrorContains(t, err, why)
+	}
+	require.NoError(t, queue.Publish(strings.Repeat("t", 1024)+"_dead", message.NewMessage("", nil)), "each topic has dead letters")
+	_, err := queue.Subscribe(t.Context(), "\xff")
+	require.ErrorContains(t, err, "the topic: it is not UTF-8")
+
+	letter := message.NewMessage("as Watermill's PoisonQueue publishes it", nil)
+	letter.Metadata = message.Metadata{"reason_poisoned": "no", "topic_poisoned": "t", "handler_poisoned": "h", "subscriber_poisoned": "s"}
+	require.NoError(t, queue.Publish("poison", letter))
+}
