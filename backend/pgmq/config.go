@@ -79,7 +79,8 @@ type SubscriberConfig struct {
 
 	// MaxInFlightBytes bounds the memory of one subscription: it claims nothing
 	// while the messages that it has claimed, and that are not settled, have so
-	// many bytes of JSON or more. One message always comes, however large. A claim
+	// many bytes of JSON or more, of which those of headers beyond 1 KiB count six times,
+	// for what a map of them takes. One message always comes, however large. A claim
 	// asks for as many as would fit if all were as large as the largest of the claim
 	// before (1 MiB at first), so the bound is exceeded only where sizes jump, and by
 	// that claim.
@@ -90,7 +91,7 @@ type SubscriberConfig struct {
 	// writes it, headers included. One that is larger, or that PostgreSQL cannot
 	// read at all, does not come to the consumer, where it could take all memory:
 	// it is moved to the archive of its queue, with the reason in its headers, and
-	// logged. Where that is not permitted it is put aside for an hour. Defaults
+	// logged. So is one whose headers alone have more than 128 KiB. Where that is not permitted it is put aside for an hour. Defaults
 	// to 64 MiB.
 	MaxMessage int
 

@@ -1,6 +1,7 @@
 package pgmq
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"math"
@@ -26,6 +27,19 @@ const (
 	unknownKey  = reservedPrefix + "unknown_since" // and this
 	originKey   = reservedPrefix + "queue"         // of a dead letter: where it was,
 	groupKey    = reservedPrefix + "group"         // and for which group, if for one
+)
+
+const (
+	// maxHeaders is how many bytes of headers are received: what is published has half of
+	// that at most, and failures and dead letters add some.
+	maxHeaders = 2 * backend.MaxHeaders
+
+	// sharedHeaders is how many bytes of headers are kept as one text. Of larger ones who
+	// keeps an id does not keep all.
+	sharedHeaders = 1 << 10
+
+	// headersWeight is by how much more of such a text its map weighs.
+	headersWeight = 5
 )
 
 // maxFailures keeps a number that somebody else has written harmless.
@@ -83,7 +97,10 @@ type headers struct {
 // are unknown or do not have the value that they should. An error means that text
 // begins an object which is not JSON.
 func (h *headers) decode(text []byte) error {
-	r := headerReader{text: text, all: string(text)}
+	r := headerReader{text: text}
+	if len(text) <= sharedHeaders {
+		r.all = string(text)
+	}
 	for r.next() {
 		switch {
 		case !strings.HasPrefix(r.key, reservedPrefix):
@@ -120,10 +137,9 @@ func parseFailures(number string) int {
 }
 
 // headerReader walks over the members of an object as PostgreSQL writes it.
-// Strings share the memory of one copy of the text.
 type headerReader struct {
 	text []byte
-	all  string
+	all  string // a copy whose memory strings share, if there is one
 	at   int
 
 	key      string
@@ -186,8 +202,11 @@ func (r *headerReader) string() (string, bool) {
 	if to < from || r.text[to] != '"' {
 		return "", false
 	}
-	if strings.IndexByte(r.all[from:to], '\\') < 0 {
-		return r.all[from:to], true
+	if bytes.IndexByte(r.text[from:to], '\\') < 0 {
+		if r.all != "" {
+			return r.all[from:to], true
+		}
+		return string(r.text[from:to]), true
 	}
 	text, ok := unquote(r.text[from:to])
 	return string(text), ok

@@ -51,7 +51,7 @@ func TestAMessageThatCannotBeReadDoesNotBlockTheQueue(t *testing.T) {
 	}{
 		{"larger than MaxMessage when it is read", bomb(50), "MaxMessage is 1048576"},
 		{"larger than MaxMessage", `select pgmq.send('t', to_jsonb(repeat('x', 2000000)))`, "the message has 2000002 bytes"},
-		{"with headers that are", `select pgmq.send('t', '1', jsonb_build_object('k', repeat('x', 2000000)))`, "the message has 20000"},
+		{"with headers that are", `select pgmq.send('t', '1', jsonb_build_object('k', repeat('x', 2000000)))`, "the headers have 2000009 bytes"},
 		{"larger than PostgreSQL can read", refused, "SQLSTATE 54000"},
 		{"nested deeper than it can read", refused, "SQLSTATE 54001"},
 		{"damaged", refused, "SQLSTATE XX001"},
@@ -172,6 +172,33 @@ func TestWhatIsTooLargeTakesNoMemoryOfTheConsumer(t *testing.T) {
 	require.Equal(t, "after", msg.UUID)
 	msg.Ack()
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20))
+}
+
+func TestAMessageWithLargeHeadersIsPutAside(t *testing.T) {
+	t.Parallel()
+	for name, warm := range map[string]bool{"when they are leased": false, "when they are held": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: !warm}})
+			messages := subscribe(t, queue)
+			warmUp(t, queue, messages)
+			execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values
+				(now(), '1', jsonb_build_object('ezq_uuid', 'large', 'x', repeat('x', 130000))), (now(), '2', jsonb_build_object('x', repeat('x', 140000))),
+				(now(), '3', jsonb_build_object('ezq_uuid', repeat('i', 256)))`)
+			publish(t, queue, "after")
+			got := map[string]string{}
+			for range 3 {
+				msg := receive(t, messages)
+				got[string(msg.Payload)] = msg.UUID
+				msg.Ack()
+			}
+			require.Equal(t, "large", got["1"])
+			require.Regexp(t, `^t/\d+$`, got["3"], "an id of 256 bytes is none")
+			require.Contains(t, got, "after")
+			reason := get[string](t, pool, "select headers->>'reason_poisoned' from pgmq.a_t")
+			require.Equal(t, "the headers have 140009 bytes, and the limit is 131072", reason)
+		})
+	}
 }
 
 func TestTheRouterHandlesWhatOthersSendAsItCan(t *testing.T) {

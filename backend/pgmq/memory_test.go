@@ -5,10 +5,13 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
 // Not parallel: the heap is everybody's.
@@ -30,6 +33,44 @@ func TestAThousandMessagesInFlightStayUnder20MB(t *testing.T) {
 	held := int64(heap()) - int64(before)
 	require.Less(t, held, int64(20<<20))
 	t.Logf("%d bytes for each of 1,000 messages in flight", held/1000)
+}
+
+// Not parallel: the heap is everybody's.
+//
+//nolint:paralleltest // see above
+func TestASubscriptionTakesTwiceMaxInFlightBytesAtMostWhateverTheContent(t *testing.T) {
+	const most = 4 << 20
+	for name, content := range map[string]string{
+		"many small headers": `'1', (select jsonb_object_agg(to_hex(i), 0) from generate_series(n, n + 9000) i)`,
+		"what is done":       `'1', jsonb_build_object('ezq_done', (select jsonb_agg(''::text) from generate_series(1, 25000)))`,
+		"deep JSON":          `(repeat('{"a":', 400) || '[' || repeat('{},', 25000) || '1]' || repeat('}', 400))::jsonb, null`,
+		"base64":             `to_jsonb(repeat('AAAA', 30000)), '{"ezq_enc":"base64"}'`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1000, MaxInFlightBytes: most}})
+			require.NoError(t, queue.SubscribeInitialize("t"))
+			execute(t, pool, `insert into pgmq.q_t (vt, message, headers) select now(), `+content+` from generate_series(1, 50) n`)
+			before := heap()
+			messages := subscribe(t, queue)
+			held := []*message.Message{receive(t, messages)}
+			quiet := 0
+			pgtest.Eventually(t, time.Minute, "it takes no more", func() bool {
+				select {
+				case msg := <-messages:
+					held, quiet = append(held, msg), 0
+				default:
+					quiet++
+				}
+				return quiet > 50
+			})
+			took := int64(heap()) - int64(before)
+			for _, msg := range held {
+				msg.Ack()
+			}
+			t.Logf("%d messages, %d kB of %d", len(held), took>>10, most>>10)
+			require.Less(t, took, int64(2*most))
+		})
+	}
 }
 
 func heap() uint64 {

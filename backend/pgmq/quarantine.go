@@ -50,6 +50,9 @@ func (u unread) aside() time.Duration {
 }
 
 func sizeError(size int64, limit int) error {
+	if size < 0 {
+		return fmt.Errorf("the headers have %d bytes, and the limit is %d", -size, maxHeaders)
+	}
 	return fmt.Errorf("the message has %d bytes, and MaxMessage is %d", size, limit)
 }
 

@@ -68,6 +68,7 @@ func newStatements(queue string, layout layout) statements {
 		replace = append(replace, "{place}", "msg_id", "{latest}", "for update of m")
 	}
 	replace = append(replace, "{count}", countSQL, "{place}", "ctid", "{latest}", "", "{published}", finite("m.enqueued_at"), "{visible}", finite("m.vt"),
+		"{most}", fmt.Sprint(maxHeaders),
 		"{oid}", "'"+table+"'::regclass::oid", "{current}", fmt.Sprintf("'%s'::regclass::oid = %d::oid", table, layout.OID))
 	fences := strings.NewReplacer(replace...)
 	sql := fences.Replace
@@ -157,15 +158,17 @@ const contentSQL = `, m.message::text as message, m.headers::text as headers`
 
 const fittingSQL = `
 select msg_id, read_ct, read_at, enqueued_at, vt,
-	case when size <= $3 then message end, case when size <= $3 then headers end, size, known` + sizedSQL
+	case when size between 0 and $3 then message end, case when size between 0 and $3 then headers end, size, known` + sizedSQL
 
 const heldSQL = `
 select msg_id, read_ct, read_at, enqueued_at, vt,
-	case when size <= $2 then message end, case when size <= $2 then headers end, size, known,
+	case when size between 0 and $2 then message end, case when size between 0 and $2 then headers end, size, known,
 	(select bool_or(again) from l)` + sizedSQL
 
+// The size is that of the headers, and less than 0, if those are too large by themselves.
 const sizedSQL = `
-from (select *, coalesce(octet_length(message), 0)::bigint + coalesce(octet_length(headers), 0) as size from m) as m`
+from (select *, case when octet_length(headers) > {most} then -octet_length(headers)::bigint
+	else coalesce(octet_length(message), 0)::bigint + coalesce(octet_length(headers), 0) end as size from m) as m`
 
 // The limit makes PostgreSQL read one entry of the index. For min(vt) it reads all where it
 // expects one row.

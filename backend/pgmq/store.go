@@ -212,7 +212,7 @@ func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
 		if err := rows.Scan(columns...); err != nil {
 			return found, err
 		}
-		if size > int64(s.limit) {
+		if size < 0 || size > int64(s.limit) {
 			found.tooLarge = append(found.tooLarge, unread{token: r.token(), cause: sizeError(size, s.limit)})
 			continue
 		}
@@ -221,7 +221,7 @@ func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
 		}
 		lease, forged := r.lease(s.queue, s.sql(), &free[0])
 		free = free[1:]
-		lease.Size = int(size)
+		lease.Size = int(size) + headersWeight*max(len(r.Headers)-sharedHeaders, 0)
 		found.leases = append(found.leases, lease)
 		if forged.any() {
 			found.forged = append(found.forged, forged)
