@@ -120,7 +120,7 @@ limit $3`
 // said reads a header. What is no string, or longer than a topic can be, names nothing, and
 // takes no memory here.
 func said(key string) string {
-	return fmt.Sprintf("case when jsonb_typeof(headers->'%[1]s') = 'string' then left(headers->>'%[1]s', %[2]d) else '' end", key, maxTopic+1)
+	return fmt.Sprintf("case when jsonb_typeof(headers->'%[1]s') = 'string' then left(headers->>'%[1]s', %[2]d) else '' end", key, 2*backend.MaxTopic+1)
 }
 
 // candidates returns up to limit of the next dead letters in a queue that can be moved now.
