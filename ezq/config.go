@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // Config adjusts a [Router]. The zero value is ready for use: it loses nothing, tries what
@@ -46,7 +48,9 @@ type Config struct {
 	// this router first meets an event of that name.
 	UnknownFor time.Duration
 
-	// Logger receives what the router has to report. Defaults to [slog.Default].
+	// Logger receives what the router has to report. Of events that fail by the thousand it
+	// gets the first ten of each minute, for each handler, and how many more there were.
+	// Defaults to [slog.Default].
 	Logger *slog.Logger
 }
 
@@ -94,6 +98,6 @@ func (c Config) withDefaults() Config {
 	c.Concurrency = cmp.Or(c.Concurrency, defaultConcurrency)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, defaultDrainTimeout)
 	c.UnknownFor = cmp.Or(c.UnknownFor, defaultUnknownFor)
-	c.Logger = cmp.Or(c.Logger, slog.Default())
+	c.Logger = sparse.New(cmp.Or(c.Logger, slog.Default()))
 	return c
 }

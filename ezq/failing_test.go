@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"regexp"
 	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -258,4 +261,27 @@ func TestAnyWatermillPubSubWillDo(t *testing.T) {
 	require.ErrorIs(t, ezq.Publish(ctx, queue, orderPlaced{1}, ezq.Delay(time.Second)), errors.ErrUnsupported)
 	require.NoError(t, router.Run(ctx))
 	require.NoError(t, queue.Close())
+}
+
+func TestAHundredFailuresASecondAreAFewRecords(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		var log bytes.Buffer
+		router := ezq.NewRouter(queue, ezq.Config{Concurrency: 100, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		ezq.Handle(router, func(context.Context, orderPlaced) error { return ezq.RetryAfter(time.Second, errors.New("down")) })
+		for i := range 100 {
+			publish(t, queue, orderPlaced{i})
+		}
+		runFor(t, router, 90*time.Second)
+		failed := router.Stats()[ezq.DefaultTopic].Failed
+		require.Greater(t, failed, int64(8_000))
+		shown := strings.Count(log.String(), `msg="ezq: event failed"`)
+		require.Equal(t, 20, shown)
+		counted := 0
+		for _, n := range regexp.MustCompile(`and more, which.* messages=(\d+)`).FindAllStringSubmatch(log.String(), -1) {
+			more, err := strconv.Atoi(n[1])
+			require.NoError(t, err)
+			counted += more
+		}
+		require.EqualValues(t, failed, shown+counted)
+	})
 }

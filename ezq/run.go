@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 const (
@@ -113,6 +115,7 @@ func (rn *run) fail(err error) {
 // finish goes through the phases of stopping. Nothing is taken any more.
 func (rn *run) finish() error {
 	defer rn.over.Store(true)
+	defer sparse.Flush(rn.config.Logger)
 	reason := rn.reason()
 	idle := make(chan struct{})
 	go func() {

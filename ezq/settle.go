@@ -12,6 +12,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/internal/excerpt"
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // outcome is what became of an event with one of its handlers.
@@ -215,5 +216,5 @@ func (k *task) log(level slog.Level, text string, o outcome, failures int, more 
 	if p := (*PanicError)(nil); errors.As(o.err, &p) {
 		attrs = append(attrs, "stack", string(p.Stack))
 	}
-	k.config.Logger.Log(k.ctx, level, text, attrs...)
+	sparse.Log(k.ctx, k.config.Logger, level, sparse.About{Text: text, Topic: k.name, Handler: o.route.label()}, attrs...)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/internal/excerpt"
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // Deduplicate does not handle a message again that its handler has handled before:
@@ -127,16 +128,20 @@ func (p Deduplicate) once(key string, msg *message.Message, next message.Handler
 		return out, err
 	case len(out) > 0:
 		const text = "middleware: not remembered, for its handler returned messages: publish them in the handler"
-		p.logger(ctx).WarnContext(ctx, text, "id", excerpt.Of(msg.UUID), "key", excerpt.Of(key))
+		p.log(ctx, slog.LevelWarn, text, []any{"id", excerpt.Of(msg.UUID), "key", excerpt.Of(key)})
 		return out, nil
 	}
 	lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTimeout)
 	defer cancel()
 	if err := p.Store.Mark(lasting, key, p.Window); err != nil {
 		// To fail would be to handle it again for certain.
-		p.logger(ctx).ErrorContext(ctx, "middleware: handled, but not remembered", "id", excerpt.Of(msg.UUID), "key", excerpt.Of(key), "error", err)
+		p.log(ctx, slog.LevelError, "middleware: handled, but not remembered", []any{"id", excerpt.Of(msg.UUID), "key", excerpt.Of(key), "error", err})
 	}
 	return out, nil
+}
+
+func (p Deduplicate) log(ctx context.Context, level slog.Level, text string, attrs []any) {
+	sparse.Log(ctx, p.logger(ctx), level, sparse.About{Text: text, Topic: topicOf(ctx), Handler: handlerOf(ctx)}, attrs...)
 }
 
 func (p Deduplicate) logger(ctx context.Context) *slog.Logger {

@@ -12,6 +12,7 @@ import (
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/internal/excerpt"
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // Poison moves messages that have failed for good to a dead-letter topic, so that
@@ -55,7 +56,7 @@ type Poison struct {
 	MaxDeliveries int
 
 	// Logger is told about every message that is given up. Defaults to that of the
-	// router: see [ezq.LoggerFrom].
+	// router, which counts what is too many: see [ezq.LoggerFrom] and [ezq.Config].
 	Logger *slog.Logger
 }
 
@@ -113,8 +114,8 @@ func (p Poison) giveUp(ctx context.Context, msg *message.Message, err error, fai
 	if e, ok := errors.AsType[*ezq.PanicError](err); ok {
 		attrs = append(attrs, "stack", string(e.Stack))
 	}
-	logger := cmp.Or(p.Logger, ezq.LoggerFrom(ctx))
-	logger.ErrorContext(ctx, "middleware: message given up", attrs...)
+	about := sparse.About{Text: "middleware: message given up", Topic: from, Handler: handlerOf(ctx)}
+	sparse.Log(ctx, cmp.Or(p.Logger, ezq.LoggerFrom(ctx)), slog.LevelError, about, attrs...)
 	return nil
 }
 
