@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -256,6 +259,31 @@ func TestSuccessIsRememberedAlsoIfTheContextHasEnded(t *testing.T) {
 	_, err = handle(foreign(t))
 	require.NoError(t, err)
 	require.EqualValues(t, 1, calls.Load())
+}
+
+// Not parallel: the heap is everybody's.
+//
+//nolint:paralleltest // see above
+func TestAMemoryStoreTakesNoMoreForLongKeys(t *testing.T) {
+	key := func(i int) string { return fmt.Sprint(i) + strings.Repeat("k", 1<<20) }
+	heap := func() int64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return int64(stats.HeapAlloc)
+	}
+	s := middleware.NewMemoryStore(0)
+	before := heap()
+	for i := range 100 {
+		require.NoError(t, s.Mark(t.Context(), key(i), time.Hour))
+		require.NoError(t, s.Mark(t.Context(), key(i)[:10], time.Hour), "a part of a long text")
+	}
+	require.Less(t, heap()-before, int64(10<<20), "of 200 MB")
+	for i := range 101 {
+		seen, err := s.Seen(t.Context(), key(i))
+		require.NoError(t, err)
+		require.Equal(t, i < 100, seen)
+	}
 }
 
 func TestAMemoryStoreForgetsInTime(t *testing.T) {

@@ -4,12 +4,16 @@ import (
 	"cmp"
 	"container/list"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
 	"sync"
 	"time"
 )
 
 // MemoryStore is a [Store] in the process. It forgets keys when their window ends,
-// and the oldest ones when it is full. Create it with [NewMemoryStore].
+// and the oldest ones when it is full. Of a key longer than 64 bytes it keeps the SHA-256,
+// so a full one takes some 30 MB, whatever the keys are. Create it with [NewMemoryStore].
 type MemoryStore struct {
 	capacity int
 
@@ -38,6 +42,7 @@ func NewMemoryStore(capacity int) *MemoryStore {
 
 // Seen implements [Store]. It does not fail.
 func (s *MemoryStore) Seen(_ context.Context, key string) (bool, error) {
+	key = short(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.keys[key]
@@ -46,6 +51,7 @@ func (s *MemoryStore) Seen(_ context.Context, key string) (bool, error) {
 
 // Mark implements [Store]. It does not fail.
 func (s *MemoryStore) Mark(_ context.Context, key string, window time.Duration) error {
+	key = short(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -57,6 +63,17 @@ func (s *MemoryStore) Mark(_ context.Context, key string, window time.Duration) 
 	}
 	s.keys[key] = s.order.PushBack(marked{key, now.Add(window)})
 	return nil
+}
+
+// short returns what stands for key: itself, or a digest, which is longer than any key that
+// stands for itself. It shares no memory with key, which may be a part of something large.
+func short(key string) string {
+	const longest = 2 * sha256.Size
+	if len(key) <= longest {
+		return strings.Clone(key)
+	}
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:]) + "#"
 }
 
 // Len returns how many keys the store holds, those included whose window has ended
