@@ -14,8 +14,8 @@ import (
 type numbered struct{ ID int }
 
 // What the pause gives back is stored before the next subscription receives anything,
-// whether the handler that was at work is done by then or goes on. It is about leases: holds
-// have an order of their own.
+// whether the handler that was at work is done by then or goes on. It is about leases: where
+// messages are held, the order after a pause is sometimes another one, and why is not known.
 func TestAPauseThatEndsAtOnceKeepsTheOrderOfAKeyInPostgreSQL(t *testing.T) {
 	t.Parallel()
 	for says, goesOn := range map[string]bool{"the handler returns": false, "the handler goes on": true} {
