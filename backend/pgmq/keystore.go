@@ -14,7 +14,7 @@ import (
 // Deduplicate that all processes share and that a restart does not empty. Create it
 // with [Queue.KeyStore]:
 //
-//	store, err := queue.KeyStore(ctx, "ezq_seen")
+//	store, err := queue.KeyStore(ctx, "app.ezq_seen")
 //	…
 //	router.Use(middleware.Deduplicate{Store: store}.Middleware)
 //
@@ -26,10 +26,12 @@ type KeyStore struct {
 	seen, mark string
 }
 
-// KeyStore returns a store of keys in the named table, such as "ezq_seen" or
-// "app.ezq_seen". It creates the table if that is not there, which needs the right to;
-// a table that is there needs SELECT, INSERT, UPDATE and DELETE. An error is an
-// [*Error].
+// KeyStore returns a store of keys in the named table, such as "app.ezq_seen". It creates
+// the table if that is not there, which needs the right to; a table that is there needs
+// SELECT, INSERT, UPDATE and DELETE. Name the schema: of a name without one, the first schema
+// of the search_path decides, where others may have made a table of that name. One that would
+// run the code of a role which this one has no reason to trust is refused, and one that could
+// is logged. An error is an [*Error].
 func (q *Queue) KeyStore(ctx context.Context, table string) (*KeyStore, error) {
 	name := pgx.Identifier(strings.Split(table, ".")).Sanitize()
 	if err := createKeys(ctx, q.pool, name); err != nil {
@@ -37,6 +39,9 @@ func (q *Queue) KeyStore(ctx context.Context, table string) (*KeyStore, error) {
 			err = &Error{Kind: ErrInvalidConfig, Cause: withoutSecrets(err), Remedy: `name a schema that exists, as in "app.ezq_seen": the search_path has none`}
 		}
 		return nil, classify("create key store "+name, "", err)
+	}
+	if err := q.subscriber.owners.check(ctx, q.pool, q.subscriber.logger, []string{name}, ""); err != nil {
+		return nil, classify("open key store "+name, "", err)
 	}
 	return &KeyStore{
 		pool: q.pool,

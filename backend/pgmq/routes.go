@@ -102,8 +102,32 @@ func (rs *routes) lookOnce(ctx context.Context, db DB, topic, own string, create
 	if len(bound.Denied) > 0 {
 		return nil, notAPublisher(topic, bound.Denied)
 	}
+	if err := found.checkOwners(ctx, db, own, create == nil); err != nil {
+		return nil, err
+	}
 	found.prepare()
 	return found, nil
+}
+
+// checkOwners returns an error if a queue would run the code of a stranger. Where the queues are
+// created by an administrator, who owns the topic's own is none.
+func (r *route) checkOwners(ctx context.Context, db DB, own string, administered bool) error {
+	vouching := ""
+	switch {
+	case administered && !slices.Contains(r.queues, own):
+		return nil
+	case administered:
+		vouching = tableName(own)
+	}
+	tables := make([]string, len(r.queues))
+	for i, queue := range r.queues {
+		tables[i] = tableName(queue)
+	}
+	found, err := strangers(ctx, db, tables, vouching)
+	for _, s := range found {
+		err = cmpError(err, s.refused())
+	}
+	return err
 }
 
 // prepare makes the statements.

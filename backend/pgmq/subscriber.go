@@ -29,6 +29,7 @@ type Subscriber struct {
 	holdFor time.Duration // 0: nothing is held
 
 	accounts accounts
+	owners   acquaintances
 
 	mu       sync.Mutex
 	own      *pgxpool.Pool // opened when first needed
@@ -155,7 +156,7 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	}
 	opened := &store{
 		topic: topic, queue: queue, group: s.config.Group, pool: pool, claims: s.claims, holds: s.holds,
-		hints: s.hints, open: s.letterTable, limit: s.config.MaxMessage, encoding: layout.Encoding, logger: s.logger,
+		hints: s.hints, open: s.lettersOf(queue), limit: s.config.MaxMessage, encoding: layout.Encoding, logger: s.logger,
 	}
 	opened.current.Store(sql)
 	opened.describe = func(ctx context.Context) (*statements, error) {
@@ -225,6 +226,13 @@ func (s *Subscriber) check(ctx context.Context, db DB, layout layout, topic, que
 		return notAConsumer(queue)
 	case s.config.Group != "" && !layout.Groups:
 		return groupsUnsupported()
+	}
+	if !s.config.NoCreate { // else an administrator has created it
+		if err := s.owners.check(ctx, db, s.logger, []string{tableName(queue), archiveName(queue)}, ""); err != nil {
+			return err
+		}
+	}
+	switch {
 	case s.config.Group != "":
 		return s.bind(ctx, db, topic, queue)
 	case layout.Groups:
@@ -275,19 +283,33 @@ func (s *Subscriber) listen(queue string) {
 	}
 }
 
-// letterTable is [letterTables]. A queue that is known is not looked at.
-func (s *Subscriber) letterTable(ctx context.Context, topic string, look bool) (string, error) {
-	queue, err := queueName(topic)
-	if err != nil {
-		return "", err
+// lettersOf returns where dead letters from a queue go. Who owns that is trusted with them.
+func (s *Subscriber) lettersOf(from string) letterTables {
+	return func(ctx context.Context, topic string, look bool) (string, error) {
+		queue, err := queueName(topic)
+		if err != nil {
+			return "", err
+		}
+		pool, err := s.connect()
+		if err != nil {
+			return "", err
+		}
+		if !look && s.owners.knows(from, queue) && s.catalog.knows(queue) {
+			return tableName(queue), nil
+		}
+		table, err := s.letterTable(ctx, pool, topic, queue)
+		if err != nil {
+			return "", err
+		}
+		if err := s.owners.check(ctx, pool, s.logger, []string{table}, tableName(from)); err != nil {
+			return "", classify("dead-letter", topic, err)
+		}
+		s.owners.remember(from, queue)
+		return table, nil
 	}
-	pool, err := s.connect()
-	if err != nil {
-		return "", err
-	}
-	if !look && s.catalog.knows(queue) {
-		return tableName(queue), nil
-	}
+}
+
+func (s *Subscriber) letterTable(ctx context.Context, pool *pgxpool.Pool, topic, queue string) (string, error) {
 	layout, err := s.catalog.look(ctx, pool, queue, s.creator(pool))
 	if err != nil {
 		return "", classify("dead-letter", topic, err)
