@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,6 +23,7 @@ import (
 type hold struct {
 	sql     *statements
 	conn    *pgxpool.Conn
+	ids     []int64
 	release func()
 }
 
@@ -58,6 +60,9 @@ func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held 
 	if err != nil || len(claim.Leases) == 0 {
 		h.release() // after an error, this ends the transaction with the connection
 		return nil, claim, true, s.dropped(ctx, err)
+	}
+	for _, l := range claim.Leases {
+		h.ids = append(h.ids, l.ID)
 	}
 	return h, claim, true, nil
 }
@@ -137,6 +142,9 @@ func (h *hold) Finish(ctx context.Context, acked, rest []subscription.Token, lea
 			return err
 		})
 	}
+	if left := h.left(acked, rest); len(left) > 0 {
+		batch.Queue(h.sql.giveBack, left)
+	}
 	batch.Queue("commit")
 	if err := h.conn.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, classify("settle", "", err)
@@ -146,6 +154,18 @@ func (h *hold) Finish(ctx context.Context, acked, rest []subscription.Token, lea
 		tokens[i] = leased[token.ID]
 	}
 	return tokens, nil
+}
+
+// left returns the ids of the messages that are in none of these.
+func (h *hold) left(acked, rest []subscription.Token) []int64 {
+	if len(acked)+len(rest) == len(h.ids) {
+		return nil
+	}
+	not := make(map[int64]bool, len(acked)+len(rest))
+	for _, token := range slices.Concat(acked, rest) {
+		not[token.ID] = true
+	}
+	return slices.DeleteFunc(h.ids, func(id int64) bool { return not[id] })
 }
 
 func idsOf(tokens []subscription.Token) []int64 {

@@ -3,26 +3,30 @@ package pgmq_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/internal/pgtest"
+	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 type numbered struct{ ID int }
 
 // What the pause gives back is stored before the next subscription receives anything,
-// whether the handler that was at work is done by then or goes on. It is about leases: where
-// messages are held, the order after a pause is sometimes another one, and why is not known.
+// whether the handler that was at work is done by then or goes on.
 func TestAPauseThatEndsAtOnceKeepsTheOrderOfAKeyInPostgreSQL(t *testing.T) {
 	t.Parallel()
-	for says, goesOn := range map[string]bool{"the handler returns": false, "the handler goes on": true} {
+	for says, test := range map[string]struct{ goesOn, noHold bool }{
+		"the handler returns": {}, "the handler goes on": {goesOn: true},
+		"the handler returns, and all is leased": {noHold: true}, "the handler goes on, and all is leased": {goesOn: true, noHold: true},
+	} {
 		t.Run(says, func(t *testing.T) {
 			t.Parallel()
-			queue, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: true}})
-			const n = 100
+			queue, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: test.noHold}})
+			const n = 200
 			events := make([]any, n)
 			for i := range events {
 				events[i] = numbered{i}
@@ -51,7 +55,7 @@ func TestAPauseThatEndsAtOnceKeepsTheOrderOfAKeyInPostgreSQL(t *testing.T) {
 				before := router.Stats()["ezq"].Taken
 				require.NoError(t, router.Pause("ezq"))
 				require.NoError(t, router.Resume("ezq"))
-				if goesOn {
+				if test.goesOn {
 					pgtest.Eventually(t, patience, "they come again", func() bool { return router.Stats()["ezq"].Taken > before })
 				}
 				goOn <- struct{}{}
@@ -60,5 +64,26 @@ func TestAPauseThatEndsAtOnceKeepsTheOrderOfAKeyInPostgreSQL(t *testing.T) {
 			require.Len(t, order, n)
 			require.IsIncreasing(t, order)
 		})
+	}
+}
+
+// Its end leases some of them, and a release of those comes later.
+func TestWhatAHoldGivesBackKeepsItsPlaceAmongWhatWasLeasedAtItsEnd(t *testing.T) {
+	t.Parallel()
+	queue, _ := open(t, pgmq.Config{})
+	store, err := queue.Store(t.Context(), "t")
+	require.NoError(t, err)
+	publish(t, queue, "a", "b", "c")
+	held, claim, ok, err := store.(subscription.Holder).Hold(t.Context(), 3, time.Minute)
+	require.NoError(t, err)
+	require.True(t, ok)
+	tokens, err := held.Finish(t.Context(), nil, []subscription.Token{claim.Leases[2].Token}, time.Minute)
+	require.NoError(t, err)
+	_, err = store.Settle(t.Context(), []subscription.Settlement{{Token: tokens[0], Action: subscription.Release}})
+	require.NoError(t, err)
+	for _, l := range claim.Leases {
+		again, err := store.Claim(t.Context(), nil, 1, time.Minute)
+		require.NoError(t, err)
+		require.Equal(t, l.ID, again.Leases[0].ID)
 	}
 }

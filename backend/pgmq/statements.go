@@ -31,6 +31,7 @@ type statements struct {
 	share      string // keeps out who would lock a whole table, before anything is locked
 	removeHeld string // ids; empty if ack does more than that
 	leaseHeld  string // ids, lease in µs
+	giveBack   string // ids
 
 	fences *strings.Replacer // for deadLetter
 }
@@ -75,7 +76,7 @@ func newStatements(queue string, layout layout) statements {
 	return statements{
 		oid: layout.OID, claim: sql(claimSQL), hold: sql(holdSQL), lease: sql(leaseSQL), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
 		ack: sql(ackSQL), ackOne: waiting(sql(ackSQL)), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), distrust: sql(distrustSQL),
-		share: sql(strings.Replace(shareSQL, "{also}", "", 1)), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), fences: fences,
+		share: sql(strings.Replace(shareSQL, "{also}", "", 1)), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), giveBack: sql(giveBackSQL), fences: fences,
 	}
 }
 
@@ -145,6 +146,13 @@ set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = {c
 where msg_id = any($1::bigint[])
 returning m.msg_id, m.read_ct, {read}`
 
+// As a release does to those of the same hold that were leased at its end: vt is a little
+// later, and one of them must not overtake the other.
+const giveBackSQL = `update {table} m set vt = ` + placeSQL + ` where msg_id = any($1::bigint[])`
+
+// placeSQL is where a message goes back to.
+const placeSQL = "least(m.enqueued_at, clock_timestamp())"
+
 const leaseSQL = dueSQL + `, {leased} as known)
 select msg_id, read_ct, read_at, known from m`
 
@@ -209,7 +217,7 @@ with t as (
 l as (
 	select m.msg_id, t.delay, t.headers, t.uncount from ` + lockedSQL + `)
 update {table} m
-set vt = case when l.delay is null then least(m.enqueued_at, clock_timestamp()) else clock_timestamp() + l.delay * interval '1 microsecond' end,
+set vt = case when l.delay is null then ` + placeSQL + ` else clock_timestamp() + l.delay * interval '1 microsecond' end,
 	read_ct = {uncount},
 	headers = case
 		when l.headers is null then m.headers

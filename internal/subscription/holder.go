@@ -25,7 +25,7 @@ type Holder interface {
 // Held is messages that are held. It is not safe for concurrent use.
 type Held interface {
 	// Finish ends the hold: it removes the acked messages, leases the others of rest,
-	// and gives back those that are in neither. It returns the tokens of the leases in
+	// and gives back those that are in neither, as a Release does. It returns the tokens of the leases in
 	// the order of rest. All of it happens, or none, after which nothing is held any
 	// more; if it returns an error, nobody knows which.
 	Finish(ctx context.Context, acked, rest []Token, lease time.Duration) ([]Token, error)
