@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -155,13 +156,13 @@ func wholeLetter() letterForm {
 }
 
 func letterHead() letterForm {
-	columns := "msg_id, enqueued_at, " + eventSQL()
+	columns := []string{"msg_id", "enqueued_at", eventSQL()}
 	for _, key := range [...]string{
 		groupKey, uuidKey, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterReason, backend.DeadLetterFailures, backend.DeadLetterAt,
 	} {
-		columns += ", " + said(key)
+		columns = append(columns, said(key))
 	}
-	return letterForm{columns: columns, scan: func(r pgx.CollectableRow, queue string) (letter DeadLetter, err error) {
+	return letterForm{columns: strings.Join(columns, ", "), scan: func(r pgx.CollectableRow, queue string) (letter DeadLetter, err error) {
 		var failures, at string
 		err = r.Scan(&letter.ID, &letter.At, &letter.Event,
 			&letter.Group, &letter.UUID, &letter.Topic, &letter.Handler, &letter.Reason, &failures, &at)

@@ -194,8 +194,10 @@ func (r *redrive) route(ctx context.Context, to destination) (found *route, err 
 		err = p.routes.catalog.ensure(ctx, r.queue.pool, to.queue, nil)
 	}
 	if missing := (*Error)(nil); errors.As(err, &missing) && errors.Is(missing.Kind, ErrQueueNotFound) {
-		return nil, &Error{Kind: ErrQueueNotFound, Cause: missing.Cause,
-			Remedy: "if the topic is still in use, create its queue with Queue.CreateQueue or pgmq.create, and redrive again"}
+		return nil, &Error{
+			Kind: ErrQueueNotFound, Cause: missing.Cause,
+			Remedy: "if the topic is still in use, create its queue with Queue.CreateQueue or pgmq.create, and redrive again",
+		}
 	}
 	return found, err
 }

@@ -52,7 +52,7 @@ func shown(settings ezqenv.Settings, err error) []string {
 
 type failures struct{ *strings.Builder }
 
-func (f failures) Errorf(format string, args ...any) { fmt.Fprintf(f, format, args...) }
+func (f failures) Errorf(format string, args ...any) { _, _ = fmt.Fprintf(f, format, args...) }
 
 const password = "hunter2"
 

@@ -27,7 +27,7 @@ func newScript(t *testing.T) *script {
 	}
 	for _, name := range []string{"initdb", "pg_ctl", "postgres", "psql"} {
 		text := fmt.Sprintf("#!/bin/sh\necho \"%s $*; password ${PGPASSWORD:-none}\" >>%s/told\n", name, s.bin)
-		s.check(os.WriteFile(filepath.Join(s.bin, name), []byte(text), 0o755)) //nolint:gosec // the server's user runs it
+		s.check(os.WriteFile(filepath.Join(s.bin, name), []byte(text), 0o755))
 	}
 	s.check(os.WriteFile(filepath.Join(s.bin, "told"), nil, 0o600))
 	s.check(os.Chmod(filepath.Join(s.bin, "told"), 0o666))
@@ -42,7 +42,7 @@ func public(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // as it says
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -136,7 +136,7 @@ func abandoned(t *testing.T, s *script) (dir string) {
 	if os.Geteuid() != 0 {
 		place = strings.TrimPrefix(s.env[3], "TMPDIR=")
 	}
-	dir, err := os.MkdirTemp(place, "ezq-pgmq.*")
+	dir, err := os.MkdirTemp(place, "ezq-pgmq.*") //nolint:usetesting // where the script looks
 	s.check(err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	s.check(os.WriteFile(filepath.Join(dir, "owner"), []byte("4194304\n"), 0o600)) // above any process id
