@@ -19,9 +19,9 @@ func TestWhatNoBackendTakesIsRefused(t *testing.T) {
 		`header "a": the value is not UTF-8 without NUL`:                                            func(m *message.Message) string { m.Metadata.Set("a", "\x00"); return "t" },
 		`the UUID: it has 256 bytes, and the limit is 255`:                                          func(m *message.Message) string { m.UUID = strings.Repeat("i", 256); return "t" },
 		`the headers: they have 65545 bytes, and the limit is 65536`:                                func(m *message.Message) string { m.Metadata.Set("a", strings.Repeat("v", 64<<10)); return "t" },
-		`the topic: it is empty`:                                                                    func(*message.Message) string { return "" },
-		`the topic: it contains a NUL`:                                                              func(*message.Message) string { return "a\x00" },
-		`the topic: it has 1025 bytes, and the limit is 1024`:                                       func(*message.Message) string { return strings.Repeat("t", 1025) },
+		`the topic: it is empty`:                              func(*message.Message) string { return "" },
+		`the topic: it contains a NUL`:                        func(*message.Message) string { return "a\x00" },
+		`the topic: it has 1025 bytes, and the limit is 1024`: func(*message.Message) string { return strings.Repeat("t", 1025) },
 	} {
 		msg := message.NewMessage("", nil)
 		topic := publish(msg)

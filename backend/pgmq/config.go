@@ -82,8 +82,8 @@ type SubscriberConfig struct {
 	// many bytes of JSON or more, of which those of headers beyond 1 KiB count six times,
 	// for what a map of them takes. One message always comes, however large. A claim
 	// asks for as many as would fit if all were as large as the largest of the claim
-	// before (1 MiB at first), so the bound is exceeded only where sizes jump, and by
-	// that claim.
+	// before (1 MiB at first), and keeps no more than so many bytes, so a subscription has
+	// up to twice as many where sizes jump. What it does not keep goes back, uncounted.
 	// Defaults to 128 MiB.
 	MaxInFlightBytes int64
 

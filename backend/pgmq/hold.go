@@ -109,6 +109,9 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 	for i := range claim.Leases {
 		claim.Leases[i].Delivery.Number = nextCount(claim.Leases[i].Number)
 	}
+	if len(found.surplus) > 0 {
+		claim.Next = 0 // when this hold ends, they are there again
+	}
 	if len(found.tooLarge)+len(found.forged) > 0 {
 		s.careful = limit
 		return subscription.Claim{}, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
@@ -69,6 +70,39 @@ func TestASubscriptionTakesTwiceMaxInFlightBytesAtMostWhateverTheContent(t *test
 			}
 			t.Logf("%d messages, %d kB of %d", len(held), took>>10, most>>10)
 			require.Less(t, took, int64(2*most))
+		})
+	}
+}
+
+// Not parallel: the heap is everybody's.
+//
+//nolint:paralleltest // see above
+func TestLargeMessagesAfterManySmallOnesTakeTwiceMaxInFlightBytesAtMost(t *testing.T) {
+	const most, large = 1 << 20, 120
+	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
+		t.Run(name, func(t *testing.T) {
+			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 500, MaxInFlightBytes: most, NoHold: noHold}})
+			require.NoError(t, queue.SubscribeInitialize("t"))
+			messages := subscribe(t, queue)
+			for range 3 {
+				warmUp(t, queue, messages)
+			}
+			before := heap()
+			execute(t, pool, fmt.Sprintf(`insert into pgmq.q_t (vt, message) select now(), to_jsonb(repeat('x', 100000) || n) from generate_series(1, %d) n`, large))
+			held := []*message.Message{receive(t, messages)}
+			took := int64(heap()) - int64(before)
+			t.Logf("%d kB of %d", took>>10, most>>10)
+			require.Less(t, took, int64(2*most))
+
+			ids := map[string]bool{held[0].UUID: true}
+			held[0].Ack()
+			for len(ids) < large {
+				msg := receive(t, messages)
+				require.Equal(t, 1, backend.DeliveryFrom(msg.Context()).Number, "what there was no memory for, was not delivered")
+				require.False(t, ids[msg.UUID])
+				ids[msg.UUID] = true
+				msg.Ack()
+			}
 		})
 	}
 }

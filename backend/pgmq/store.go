@@ -27,7 +27,8 @@ type store struct {
 	describe func(ctx context.Context) (*statements, error) // as the queue is now
 	group    string
 	open     letterTables
-	limit    int // of the size of a message
+	limit    int   // of the size of a message
+	most     int64 // bytes that one claim keeps
 	encoding encoding
 	logger   *slog.Logger
 
@@ -150,11 +151,14 @@ func (s *store) claim(ctx context.Context, settle []subscription.Settlement, lim
 		return claim, settled, err
 	}
 	claim.Leases = found.leases
-	if s.full = len(claim.Leases) == limit; again && !s.full {
-		claim.Next = s.next(ctx)
-	}
 	s.quarantine(ctx, found.tooLarge)
 	s.distrust(ctx, found.forged)
+	s.putBack(ctx, found.surplus)
+	if s.full = len(claim.Leases) == limit; len(found.surplus) > 0 {
+		claim.Next = 0
+	} else if again && !s.full {
+		claim.Next = s.next(ctx)
+	}
 	return claim, settled, nil
 }
 
@@ -193,13 +197,6 @@ func (s *store) scanNext(r pgx.Row) (time.Duration, error) {
 	return time.Duration(min(max(*next, 0), day.Microseconds())) * time.Microsecond, nil
 }
 
-// found is what a statement has read.
-type found struct {
-	leases   []subscription.Lease
-	tooLarge []unread
-	forged   []forgery
-}
-
 // leases reads claimed messages. Further columns go to also.
 func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
 	const block = 16 // deliveries in one allocation
@@ -216,13 +213,17 @@ func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
 			found.tooLarge = append(found.tooLarge, unread{token: r.token(), cause: sizeError(size, s.limit)})
 			continue
 		}
+		if found.isBeyond(r.ID) {
+			found.surplus = append(found.surplus, r.token())
+			continue
+		}
 		if len(free) == 0 {
 			free = make([]delivery, block)
 		}
 		lease, forged := r.lease(s.queue, s.sql(), &free[0])
 		free = free[1:]
 		lease.Size = int(size) + headersWeight*max(len(r.Headers)-sharedHeaders, 0)
-		found.leases = append(found.leases, lease)
+		found.add(lease, s.most)
 		if forged.any() {
 			found.forged = append(found.forged, forged)
 		}
@@ -230,6 +231,23 @@ func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
 	// UPDATE … RETURNING has no order.
 	slices.SortFunc(found.leases, func(a, b subscription.Lease) int { return cmp.Compare(a.ID, b.ID) })
 	return found, rows.Err()
+}
+
+// putBack releases what was leased and is not kept.
+func (s *store) putBack(ctx context.Context, surplus []subscription.Token) {
+	if len(surplus) == 0 {
+		return
+	}
+	released := make([]subscription.Settlement, len(surplus))
+	for i, token := range surplus {
+		released[i] = subscription.Settlement{Token: token, Action: subscription.Release}
+	}
+	batch := newTransaction()
+	s.settle(batch, released)
+	if err := batch.run(ctx, s.pool); err != nil {
+		s.logger.Warn("ezq: messages that are more than MaxInFlightBytes could not be released, and come back when their leases end",
+			"queue", s.queue, "messages", len(surplus), "error", classify("settle", s.topic, err))
+	}
 }
 
 // Settle implements [subscription.Store]. The messages of a queue that was dropped

@@ -156,7 +156,7 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	}
 	opened := &store{
 		topic: topic, queue: queue, group: s.config.Group, pool: pool, claims: s.claims, holds: s.holds,
-		hints: s.hints, open: s.lettersOf(queue), limit: s.config.MaxMessage, encoding: layout.Encoding, logger: s.logger,
+		hints: s.hints, open: s.lettersOf(queue), limit: s.config.MaxMessage, most: s.config.MaxInFlightBytes, encoding: layout.Encoding, logger: s.logger,
 	}
 	opened.current.Store(sql)
 	opened.describe = func(ctx context.Context) (*statements, error) {

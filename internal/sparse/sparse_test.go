@@ -13,7 +13,7 @@ import (
 	"github.com/ezq-go/ezq/internal/sparse"
 )
 
-var failed = sparse.About{Text: "failed", Topic: "orders", Handler: "ship"} //nolint:gochecknoglobals // a constant
+var failed = sparse.About{Text: "failed", Topic: "orders", Handler: "ship"}
 
 func bubble(t *testing.T, f func(t *testing.T, logger *slog.Logger, log *bytes.Buffer)) {
 	t.Helper()

@@ -1,0 +1,42 @@
+package pgmq
+
+import (
+	"slices"
+
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// found is what a statement has read.
+type found struct {
+	leases   []subscription.Lease
+	tooLarge []unread
+	forged   []forgery
+	surplus  []subscription.Token // of messages for which there is no memory
+
+	bytes int64 // of leases
+	least int64 // id in surplus
+}
+
+// isBeyond reports whether there is no memory for the message. To keep their order, none is
+// kept that comes after one that is not.
+func (f *found) isBeyond(id int64) bool { return len(f.surplus) > 0 && id > f.least }
+
+// add keeps a message, and gives the last ones up for it if they are more than most bytes in
+// all. One is always kept. How large messages are is not known when a claim says how many it
+// wants: after a thousand small ones it may meet as many that are large.
+func (f *found) add(lease subscription.Lease, most int64) {
+	f.leases = append(f.leases, lease)
+	f.bytes += int64(lease.Size)
+	for f.bytes > most && len(f.leases) > 1 {
+		last := 0
+		for i := range f.leases {
+			if f.leases[i].ID > f.leases[last].ID {
+				last = i
+			}
+		}
+		f.least = f.leases[last].ID
+		f.surplus = append(f.surplus, f.leases[last].Token)
+		f.bytes -= int64(f.leases[last].Size)
+		f.leases = slices.Delete(f.leases, last, last+1)
+	}
+}
