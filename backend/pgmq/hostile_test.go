@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,6 +18,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/internal/pgtest"
+	"github.com/ezq-go/ezq/middleware"
 )
 
 // bomb is a message of a few hundred stored bytes that has 131 KB for each of
@@ -197,6 +199,52 @@ func TestAMessageWithLargeHeadersIsPutAside(t *testing.T) {
 			require.Contains(t, got, "after")
 			reason := get[string](t, pool, "select headers->>'reason_poisoned' from pgmq.a_t")
 			require.Equal(t, "the headers have 140009 bytes, and the limit is 131072", reason)
+		})
+	}
+}
+
+func TestManyMessagesThatCannotBeReadAreAFewRecords(t *testing.T) {
+	t.Parallel()
+	logged := &warnings{}
+	queue, pool := open(t, pgmq.Config{Logger: slog.New(logged)})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) select now(), '1', jsonb_build_object('x', repeat('x', 140000)) from generate_series(1, 30)`)
+	publish(t, queue, "after")
+	requireReceived(t, queue, "after")
+	requireCount(t, pool, "pgmq.a_t", 30)
+	require.NoError(t, queue.Close())
+	lines := logged.all()
+	require.Len(t, lines, 11)
+	require.Contains(t, lines[10], "moved to the archive: and more, which are left out here topic=t handler= messages=20")
+}
+
+// A hundred bytes of SQL are megabytes of text, and were as many in each record.
+func TestALongNameOrIDIsLoggedInPart(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]string{
+		"the name of the event": `(message) values (jsonb_build_object('_type', repeat('A', 2000000)))`,
+		"control characters":    `(message) values (jsonb_build_object('_type', repeat(E'\x1b', 300000)))`,
+		"the id":                `(message, headers) values ('{"_type":"UserCreated"}', jsonb_build_object('ezq_uuid', repeat('A', 100000)))`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			logged := &warnings{}
+			queue, pool := open(t, pgmq.Config{Logger: slog.New(logged)})
+			require.NoError(t, queue.SubscribeInitialize("ezq"))
+			execute(t, pool, "insert into pgmq.q_ezq "+strings.Replace(strings.Replace(row, "(message", "(vt, message", 1), "values (", "values (now(), ", 1))
+			router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(logged)})
+			router.Use(middleware.Poison{}.Middleware)
+			ezq.Handle(router, func(context.Context, userCreated) error { return ezq.Permanent(errors.New("no")) })
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			ended := make(chan error, 1)
+			go func() { ended <- router.Run(ctx) }()
+			pgtest.Eventually(t, time.Minute, "a dead letter", func() bool {
+				return get[bool](t, pool, "select to_regclass('pgmq.q_ezq_dead') is not null") && get[int](t, pool, "select count(*)::int from pgmq.q_ezq_dead") == 1
+			})
+			stop()
+			require.NoError(t, <-ended)
+			require.Less(t, len(strings.Join(logged.all(), "\n")), 1000)
 		})
 	}
 }

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/sparse"
 	"github.com/ezq-go/ezq/internal/subscription"
 )
 
@@ -144,15 +146,17 @@ func (u unread) headers(text encoding) *string {
 func (s *store) quarantine(ctx context.Context, messages []unread) {
 	for _, message := range messages {
 		archived, err := s.putAside(ctx, message)
-		log := s.logger.With("queue", s.queue, "msg_id", message.token.ID, "cause", message.cause)
+		text := "ezq: a message that cannot be read was moved to the archive"
+		attrs := []any{"queue", s.queue, "msg_id", message.token.ID, "cause", message.cause}
 		switch {
 		case err != nil:
-			log.Error("ezq: a message that cannot be read could not be put aside; it will be tried again", "error", classify("archive", s.topic, err))
-		case archived:
-			log.Error("ezq: a message that cannot be read was moved to the archive")
-		default:
-			log.Error("ezq: a message that cannot be read is put aside", "retry_in", message.aside().String())
+			text = "ezq: a message that cannot be read could not be put aside; it will be tried again"
+			attrs = append(attrs, "error", classify("archive", s.topic, err))
+		case !archived:
+			text = "ezq: a message that cannot be read is put aside"
+			attrs = append(attrs, "retry_in", message.aside().String())
 		}
+		sparse.Log(ctx, s.logger, slog.LevelError, sparse.About{Text: text, Topic: s.topic}, attrs...)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/sparse"
 	"github.com/ezq-go/ezq/internal/subscription"
 )
 
@@ -60,7 +61,7 @@ func NewSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger watermill
 
 func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Logger, hints *hints, catalog *catalog) *Subscriber {
 	return &Subscriber{
-		pool: pool, config: config, logger: logger, hints: hints,
+		pool: pool, config: config, logger: sparse.New(logger), hints: hints,
 		catalog: catalog, running: subscription.NewSet(), pollMin: min(pollMin, config.PollInterval), holdFor: config.holdFor(),
 		claims: make(chan struct{}, config.Connections-1), holds: make(chan struct{}, config.Connections-2),
 	}
@@ -359,5 +360,6 @@ func (s *Subscriber) Close() error {
 	if own != nil {
 		closePool(own)
 	}
+	sparse.Flush(s.logger)
 	return nil
 }

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/ezq-go/ezq/internal/excerpt"
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // settle notes the outcome of a message and frees its slot. The outcome is
@@ -198,18 +200,21 @@ func (s *subscription) keepAcks(lane *pending, acks []Settlement, why *Refusal) 
 
 // amend makes of an outcome that the store refuses what it may not refuse, or gives it up.
 func (s *subscription) amend(outcome Settlement, why *Refusal) {
-	log := s.config.Logger.With("topic", s.config.Topic, "id", cmp.Or(excerpt.Of(outcome.UUID), strconv.FormatInt(outcome.ID, 10)), "error", why.Cause)
+	attrs := []any{"topic", s.config.Topic, "id", cmp.Or(excerpt.Of(outcome.UUID), strconv.FormatInt(outcome.ID, 10)), "error", why.Cause}
+	complain := func(text string) {
+		sparse.Log(context.Background(), s.config.Logger, slog.LevelError, sparse.About{Text: text, Topic: s.config.Topic}, attrs...)
+	}
 	switch {
 	case outcome.Action == DeadLetter && !outcome.Bare && len(why.Of) == 0:
 		outcome.Bare = true
 	case outcome.Action == DeadLetter:
-		log.Error("ezq: a dead letter cannot be moved; its message will be delivered again")
+		complain("ezq: a dead letter cannot be moved; its message will be delivered again")
 		outcome.Action, outcome.Bare = Nack, false
 	case outcome.Action == Nack && !outcome.Bare:
-		log.Error("ezq: the failures of a message cannot be stored; it will be delivered again without them")
+		complain("ezq: the failures of a message cannot be stored; it will be delivered again without them")
 		outcome.Bare = true
 	default:
-		log.Error("ezq: what became of a message cannot be stored; it will be delivered again")
+		complain("ezq: what became of a message cannot be stored; it will be delivered again")
 		s.config.Counters.Unstored.Add(-1)
 		s.leases.stored([]Settlement{outcome})
 		return
