@@ -62,6 +62,15 @@ func checkTopic(topic string) error {
 	return nil
 }
 
+// checkTraffic is for publishing and subscribing: the queue of the schedules has other
+// messages, which no one else is to receive or to add to.
+func checkTraffic(topic string) error {
+	if topic == schedulesQueue {
+		return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: errors.New("its queue has what is known about schedules"), Remedy: "choose another name"}
+	}
+	return checkTopic(topic)
+}
+
 // isPlain reports whether topic matches ^[a-z][a-z0-9_]{0,46}$.
 func isPlain(topic string) bool {
 	if len(topic) > maxName || !isLower(topic[0]) {

@@ -138,7 +138,7 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 }
 
 func (p *Publisher) publish(topic string, msgs []*message.Message) error {
-	if err := checkTopic(topic); err != nil {
+	if err := checkTraffic(topic); err != nil {
 		return err
 	}
 	encoded, err := encode(msgs, p.config.MaxPayload)

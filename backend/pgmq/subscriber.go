@@ -80,6 +80,9 @@ func (s *Subscriber) Features() backend.Features { return features() }
 // privilege is an [*Error] here. What fails later is logged, counted (see Stats),
 // and tried again, for as long as the subscription lasts.
 func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	if err := checkTraffic(topic); err != nil {
+		return nil, classify("subscribe", topic, err)
+	}
 	store, err := s.open(ctx, topic, false)
 	if err != nil {
 		return nil, classify("subscribe", topic, err)

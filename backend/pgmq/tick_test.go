@@ -10,6 +10,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -170,4 +171,15 @@ func TestARoleThatMayNotKeepSchedulesIsToldTheGrant(t *testing.T) {
 	} else if want := "let its owner run GRANT SELECT, INSERT, UPDATE ON "; len(e.Remedy) < len(want) || e.Remedy[:len(want)] != want {
 		t.Errorf("the remedy is %q", e.Remedy)
 	}
+}
+
+func TestTheQueueOfTheSchedulesIsNoTopic(t *testing.T) {
+	t.Parallel()
+	queue, _ := open(t, pgmq.Config{})
+	err := queue.Publish("ezq_schedules", message.NewMessage("1", nil))
+	require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
+	require.ErrorContains(t, err, "schedules")
+	_, err = queue.Subscribe(t.Context(), "ezq_schedules")
+	require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
+	require.NoError(t, queue.SubscribeInitialize("ezq_schedules"), "it may be created in advance")
 }
