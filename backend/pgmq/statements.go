@@ -49,8 +49,10 @@ type statements struct {
 // compares the two as it plans the statement.
 func newStatements(queue string, layout layout) statements {
 	table := tableName(queue)
-	replace := []string{"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "greatest(m.read_ct, 0)",
-		"{claimed}", "true", "{held}", "true", "{leased}", "true"}
+	replace := []string{
+		"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "greatest(m.read_ct, 0)",
+		"{claimed}", "true", "{held}", "true", "{leased}", "true",
+	}
 	if layout.has("last_read_at timestamptz") {
 		// Nobody has leased it yet? Then this tells it from a message that has its id in
 		// the next queue of the same name.
