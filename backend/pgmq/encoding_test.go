@@ -141,5 +141,6 @@ func TestAMessageThatIsNotUTF8IsMovedToTheArchive(t *testing.T) {
 	execute(t, pool, `select pgmq.send('t', convert_from('\x22e922', 'SQL_ASCII')::jsonb)`)
 	publish(t, queue, "after")
 	requireReceived(t, queue, "after")
+	requireCount(t, pool, "pgmq.a_t", 1)
 	require.Contains(t, get[string](t, pool, "select headers->>'reason_poisoned' from pgmq.a_t"), "SQLSTATE 22021")
 }

@@ -32,7 +32,7 @@ var _ subscription.Holder = (*store)(nil)
 // Hold implements [subscription.Holder]. It can hold while there are connections for
 // that: one is left for claims that lease, and one for settling.
 func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held subscription.Held, claim subscription.Claim, ok bool, err error) {
-	if s.careful > 0 {
+	if s.sieve.used || s.aside.hasReady() {
 		return nil, claim, false, nil
 	}
 	release, ok := s.admit()
@@ -56,6 +56,10 @@ func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held 
 	claim, err = s.lock(ctx, conn, limit, lease)
 	if err == nil && len(claim.Leases) == 0 {
 		_, err = conn.Exec(ctx, "rollback")
+	}
+	if s.sieve.used && err == nil {
+		h.release()
+		return nil, claim, false, nil
 	}
 	if err != nil || len(claim.Leases) == 0 {
 		h.release() // after an error, this ends the transaction with the connection
@@ -85,15 +89,19 @@ func (s *store) admit() (release func(), ok bool) {
 }
 
 // lock begins a transaction in which up to limit messages are locked. The rows that are
-// too large to be read, and those that say what only ezq may, it leaves to a claim.
+// too large to be read, and those that say what only ezq may, it leaves to a claim that sifts
+// them; it then holds nothing.
 func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease time.Duration) (claim subscription.Claim, err error) {
 	var found found
 	batch := newTransaction()
 	idle := min(lease.Milliseconds(), math.MaxInt32) // PostgreSQL takes no more
-	batch.Queue(fmt.Sprintf("set local idle_in_transaction_session_timeout = %d", idle))
 	batch.Queue(s.sql().share)
+	batch.Queue(fmt.Sprintf("select set_config('idle_in_transaction_session_timeout', '%d', true), ", idle) + patienceSQL(s.sieve.patience()))
+	reading := false
 	batch.Queue(s.sql().hold, limit, s.limit).Query(func(rows pgx.Rows) (err error) {
+		reading = true
 		found, err = s.leases(rows, &claim.Again)
+		reading = err != nil
 		return err
 	})
 	batch.Queue(s.sql().later).QueryRow(func(r pgx.Row) (err error) {
@@ -101,7 +109,9 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 		return err
 	})
 	if err := conn.SendBatch(ctx, &batch.Batch).Close(); err != nil {
-		s.beCareful(err, limit)
+		if reading && s.sieve.suspects(err) && ctx.Err() == nil {
+			return subscription.Claim{}, nil
+		}
 		return subscription.Claim{}, err
 	}
 	claim.Leases = found.leases
@@ -113,7 +123,7 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 		claim.Next = 0 // when this hold ends, they are there again
 	}
 	if len(found.tooLarge)+len(found.forged) > 0 {
-		s.careful = limit
+		s.sieve.use()
 		return subscription.Claim{}, nil
 	}
 	return claim, nil

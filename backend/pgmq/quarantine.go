@@ -3,37 +3,29 @@ package pgmq
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"log/slog"
+	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/ezq-go/ezq/backend"
-	"github.com/ezq-go/ezq/internal/sparse"
-	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 // Anybody who may insert can store a message that cannot be read: 300 stored
 // bytes of JSON numbers can be a hundred megabytes when PostgreSQL writes them
 // out, or more than it can write. Because the oldest messages are claimed first,
-// one such message would keep every consumer from all others.
-//
-// A message that is too large is noticed by the claim, which does not send it. A
-// claim that fails does not say because of which message. The messages of such a
-// batch are then leased one at a time without reading them, and read afterwards.
+// one such message would keep every consumer from all others. It is put aside,
+// see [store.sift], and ends up in the archive.
 
-// unread is a leased message that cannot be read.
+// unread is a leased message that cannot be read, or perhaps cannot.
 type unread struct {
-	token    subscription.Token
-	cause    error
-	doubtful bool // PostgreSQL itself may be in trouble, and not the message
+	row      row   // without what it says
+	cause    error // nil if it is not certain
+	doubtful bool  // PostgreSQL itself may be in trouble, and not the message
 }
 
 const (
 	// readTimeout is how long PostgreSQL may take to read one message.
-	readTimeout = "3s"
+	readTimeout = 3 * time.Second
 
 	// asideFor is how long a message is invisible that cannot be archived, and how
 	// long at most one that perhaps can be read the next time.
@@ -48,7 +40,7 @@ func (u unread) aside() time.Duration {
 	if !u.doubtful {
 		return asideFor
 	}
-	return min(time.Second<<min(u.token.Number, 12), asideFor)
+	return min(time.Second<<min(u.row.Number, 12), asideFor)
 }
 
 func sizeError(size int64, limit int) error {
@@ -70,63 +62,6 @@ func isDoubtful(err error) bool {
 	return isCode(err, "53200", "57014", "XX000")
 }
 
-// beCareful has the next messages read one at a time, as many as the claim was
-// to bring that failed with err, if they can be why.
-func (s *store) beCareful(err error, limit int) {
-	if isUnreadable(err) || isDoubtful(err) || errors.Is(err, context.DeadlineExceeded) {
-		s.careful = limit
-	}
-}
-
-// claimOne claims one message, and quarantines it if it cannot be read.
-func (s *store) claimOne(ctx context.Context, settle []subscription.Settlement, lease time.Duration) (claim subscription.Claim, settled *settling, err error) {
-	batch := newTransaction()
-	settled = s.settle(batch, settle)
-	var leased []row
-	batch.Queue(s.sql().lease, 1, lease.Microseconds()).Query(func(rows pgx.Rows) error {
-		var r row
-		_, err := pgx.ForEachRow(rows, []any{&r.ID, &r.Number, &r.ReadAt, &r.Known}, func() error {
-			leased = append(leased, r)
-			return nil
-		})
-		return err
-	})
-	s.queueNext(batch, &claim)
-	if err = batch.run(ctx, s.pool); err != nil {
-		return claim, settled, err
-	}
-	s.careful--
-	if len(leased) == 0 {
-		s.careful = 0
-		return claim, settled, nil
-	}
-	found, err := s.read(ctx, leased[0])
-	claim.Leases = found.leases
-	s.quarantine(ctx, found.tooLarge)
-	s.distrust(ctx, found.forged)
-	if err != nil { // not the message's fault: it comes back when its lease ends
-		s.logger.Error("ezq: cannot read a message that was leased", "queue", s.queue, "msg_id", leased[0].ID, "error", classify("fetch", s.topic, err))
-	}
-	return claim, settled, nil
-}
-
-// read reads a leased message.
-func (s *store) read(ctx context.Context, message row) (found found, err error) {
-	token := message.token()
-	batch := newTransaction()
-	batch.Queue("select set_config('statement_timeout', $1, true)", readTimeout)
-	batch.Queue(s.sql().read, token.ID, token.Number, s.limit, token.At, message.Known).Query(func(rows pgx.Rows) (err error) {
-		found, err = s.leases(rows)
-		return err
-	})
-	err = batch.run(ctx, s.pool)
-	if doubtful := isDoubtful(err); doubtful || isUnreadable(err) {
-		found.leases, found.tooLarge = nil, []unread{{token: token, cause: withoutSecrets(err), doubtful: doubtful}}
-		return found, nil
-	}
-	return found, err
-}
-
 // headers returns what the message is marked with.
 func (u unread) headers(text encoding) *string {
 	if u.doubtful {
@@ -143,33 +78,108 @@ func (u unread) headers(text encoding) *string {
 // quarantine moves messages to the archive of their queue, which does not read
 // them, and notes why. If the archive cannot be used, or they can perhaps be read
 // the next time, they stay, invisible.
-func (s *store) quarantine(ctx context.Context, messages []unread) {
-	for _, message := range messages {
-		archived, err := s.putAside(ctx, message)
-		text := "ezq: a message that cannot be read was moved to the archive"
-		attrs := []any{"queue", s.queue, "msg_id", message.token.ID, "cause", message.cause}
-		switch {
-		case err != nil:
-			text = "ezq: a message that cannot be read could not be put aside; it will be tried again"
-			attrs = append(attrs, "error", classify("archive", s.topic, err))
-		case !archived:
-			text = "ezq: a message that cannot be read is put aside"
-			attrs = append(attrs, "retry_in", message.aside().String())
+func (s *store) quarantine(ctx context.Context, db batcher, messages []unread) {
+	doubtful := func(u unread) bool { return u.doubtful }
+	certain := slices.DeleteFunc(slices.Clone(messages), doubtful)
+	s.tryAway(ctx, db, certain, s.ways(ctx))
+	for _, u := range messages {
+		if u.doubtful {
+			s.tryAway(ctx, db, []unread{u}, []way{hidden()})
 		}
-		sparse.Log(ctx, s.logger, slog.LevelError, sparse.About{Text: text, Topic: s.topic}, attrs...)
 	}
 }
 
-func (s *store) putAside(ctx context.Context, message unread) (archived bool, err error) {
-	var one tokens
-	one.add(message.token)
-	batch := newTransaction()
-	batch.Queue(s.sql().nack, one.ids, one.numbers, one.times, []int64{message.aside().Microseconds()}, []*string{message.headers(s.encoding)}, []int32{0})
-	if !message.doubtful {
-		archive, unusable := archiving(ctx, s.pool, s.queue, *s.sql())
-		if archived = unusable == nil; archived {
-			batch.Queue(archive.ack, one.ids, one.numbers, one.times)
+// way is one way to put messages away.
+type way struct {
+	archive string // the statement that moves them; "" if they stay
+	merge   bool   // the reason is added to their headers, or else replaces them
+	silent  bool   // they get no reason
+}
+
+// hidden is the way for what can be read, perhaps, the next time, and for what can neither
+// be moved nor changed.
+func hidden() way { return way{silent: true} }
+
+// ways returns what to try, the best first. Headers that are as large as they can be, or
+// damaged, take no reason; and what is damaged cannot be copied.
+func (s *store) ways(ctx context.Context) []way {
+	archive, err := archiving(ctx, s.pool, s.queue, *s.sql())
+	if err != nil {
+		return []way{{merge: true}, {}, hidden()}
+	}
+	return []way{{archive: archive.ack, merge: true}, {archive: archive.ack}, {merge: true}, {}, hidden()}
+}
+
+// tryAway puts messages away, together if it can.
+func (s *store) tryAway(ctx context.Context, db batcher, messages []unread, ways []way) {
+	if len(messages) == 0 {
+		return
+	}
+	done, err := s.putAway(ctx, db, messages, ways[0])
+	switch {
+	case err == nil:
+		s.logAway(messages, done, ways[0])
+	case !isRefused(err) && !isUnreadable(err) && !isDoubtful(err), len(messages) == 1 && len(ways) == 1:
+		for _, u := range messages {
+			s.logger.Error("ezq: a message that cannot be read could not be put aside; it will be tried again",
+				"queue", s.queue, "msg_id", u.row.ID, "cause", u.cause, "error", classify("archive", s.topic, err))
+		}
+	case len(messages) > 1:
+		half := len(messages) / 2
+		s.tryAway(ctx, db, messages[:half], ways)
+		s.tryAway(ctx, db, messages[half:], ways)
+	default:
+		s.tryAway(ctx, db, messages, ways[1:])
+	}
+}
+
+// putAway puts messages away, and returns those that it has found under their tokens.
+func (s *store) putAway(ctx context.Context, db batcher, messages []unread, way way) (found ids, err error) {
+	var t tokens
+	delays, reasons := make([]int64, len(messages)), make([]*string, len(messages))
+	for i, u := range messages {
+		t.add(u.row.token())
+		delays[i] = u.aside().Microseconds()
+		if !way.silent {
+			reasons[i] = u.headers(s.encoding)
 		}
 	}
-	return archived, batch.run(ctx, s.pool)
+	found = make(ids, len(messages))
+	batch := newTransaction()
+	batch.Queue(s.sql().hide, t.ids, t.numbers, t.times, delays, reasons, way.merge).Query(found.collect)
+	if way.archive != "" {
+		batch.Queue(way.archive, t.ids, t.numbers, t.times)
+	}
+	return found, batch.run(ctx, db)
 }
+
+func (s *store) logAway(messages []unread, done ids, way way) {
+	for _, u := range messages {
+		log := s.logger.With("queue", s.queue, "msg_id", u.row.ID, "cause", u.cause)
+		switch {
+		case !done[u.row.ID]:
+			log.Warn("ezq: a message that cannot be read is locked, or was taken by another consumer; it may be tried again")
+		case way.archive != "":
+			log.Error("ezq: a message that cannot be read was moved to the archive")
+		default:
+			log.Error("ezq: a message that cannot be read is put aside", "retry_in", u.aside().String())
+		}
+	}
+}
+
+// hideSQL makes messages invisible for some time, and adds a reason to their headers, or
+// replaces them with it. Headers that are not an object mean nothing.
+const hideSQL = `
+with t as (
+	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::bigint[], $5::text[])
+	as t(id, number, at, delay, headers) order by id),
+l as (
+	select m.msg_id, t.delay, t.headers from ` + lockedSQL + `)
+update {table} m
+set vt = clock_timestamp() + l.delay * interval '1 microsecond',
+	headers = case
+		when l.headers is null then m.headers
+		when not $6::boolean then l.headers::jsonb
+		when jsonb_typeof(m.headers) = 'object' then m.headers || l.headers::jsonb
+		else l.headers::jsonb end
+from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id`

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/internal/pgtest"
 	"github.com/ezq-go/ezq/internal/subscription"
 )
 
@@ -32,9 +33,44 @@ func TestAMessageIsNotArchivedForTheTroubleOfTheServer(t *testing.T) {
 func TestAMessageThatPerhapsCanBeReadComesBackLaterAndLater(t *testing.T) {
 	t.Parallel()
 	message := unread{doubtful: true, cause: errors.New("out of memory")}
-	for number, want := range map[int]time.Duration{1: 2 * time.Second, 2: 4 * time.Second, 10: 1024 * time.Second, 12: time.Hour, 1000: time.Hour} {
-		message.token = subscription.Token{Number: number}
+	for number, want := range map[int32]time.Duration{1: 2 * time.Second, 2: 4 * time.Second, 10: 1024 * time.Second, 12: time.Hour, 1000: time.Hour} {
+		message.row.Number = number
 		require.Equal(t, want, message.aside(), number)
 	}
 	require.Nil(t, message.headers("UTF8"), "it is not marked, as it may still be handled")
+}
+
+// What is refused of an outcome is not the fault of a message that a claim was to read.
+func TestAnOutcomeThatIsRefusedMakesNoMessageSuspicious(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.Database(t))
+	s, err := clientOf(t, pool, false).subscriber.open(t.Context(), "t", false)
+	require.NoError(t, err)
+	exec(t, pool, "select pgmq.send_batch('t', array['{}', '{}']::jsonb[])")
+	claim, err := s.Claim(t.Context(), nil, 1, time.Minute)
+	require.NoError(t, err)
+	require.Len(t, claim.Leases, 1)
+	exec(t, pool, `create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no' using errcode = '22P05'; end $$`)
+	exec(t, pool, "create trigger t before delete on pgmq.q_t for each row execute function refuse()")
+	_, err = s.Claim(t.Context(), settlements(claim.Leases, subscription.Ack), 1, time.Minute)
+	refusal := (*subscription.Refusal)(nil)
+	require.ErrorAs(t, err, &refusal)
+	require.False(t, s.sieve.used)
+}
+
+func TestAServerThatIsSlowIsGivenMoreTime(t *testing.T) {
+	t.Parallel()
+	var s sieve
+	slow := &pgconn.PgError{Severity: "ERROR", Code: "57014"}
+	for _, want := range []time.Duration{firstPatience, 2 * firstPatience, 4 * firstPatience, maxPatience, maxPatience} {
+		require.Equal(t, want, s.patience())
+		require.True(t, s.suspects(slow))
+		require.True(t, s.used)
+		s.sifted(10, 0)
+		require.False(t, s.used, "no message was to blame")
+	}
+	s.sifted(10, 6)
+	require.True(t, s.used, "there may be more")
+	require.Equal(t, firstPatience, s.patience())
+	require.Equal(t, 40, s.spread)
 }

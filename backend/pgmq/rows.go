@@ -111,6 +111,12 @@ func (b *borrowed) ScanBytes(text []byte) error {
 
 var _ pgtype.BytesScanner = (*borrowed)(nil)
 
+// bare returns the row without what it says, which is in borrowed memory.
+func (r row) bare() row {
+	r.Message, r.Headers = nil, nil
+	return r
+}
+
 func (r row) token() subscription.Token {
 	return subscription.Token{ID: r.ID, Number: int(r.Number), At: r.ReadAt}
 }

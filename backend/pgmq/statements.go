@@ -17,7 +17,7 @@ type statements struct {
 	claim  string // limit, lease in µs, largest size
 	hold   string // limit, largest size
 	lease  string // limit, lease in µs: claims without reading
-	read   string // id, read count, largest size, read time, whether it was leased before
+	read   string // ids, read counts, largest size, read times, whether they were leased before
 	next   string
 	later  string
 	ack    string // ids, read counts, read times
@@ -26,7 +26,10 @@ type statements struct {
 	extend string // ids, read counts, read times, lease in µs
 	exist  string // ids, read counts, read times
 
-	distrust string // ids, read counts, read times, whether the id goes as well: removes what only ezq may say
+	hide       string // ids, read counts, read times, delays in µs, headers or null, whether to merge them
+	weight     string // ids, largest size
+	suspicious string // ids, size
+	distrust   string // ids, read counts, read times, whether the id goes as well: removes what only ezq may say
 
 	share      string // keeps out who would lock a whole table, before anything is locked
 	removeHeld string // ids; empty if ack does more than that
@@ -78,6 +81,7 @@ func newStatements(queue string, layout layout) statements {
 	return statements{
 		oid: layout.OID, claim: sql(claimSQL), hold: sql(holdSQL), lease: sql(leaseSQL), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
 		ack: sql(ackSQL), ackOne: waiting(sql(ackSQL)), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), distrust: sql(distrustSQL),
+		hide: sql(hideSQL), weight: sql(weighing(weightSQL)), suspicious: sql(suspicious(suspiciousSQL)),
 		share: sql(strings.Replace(shareSQL, "{also}", "", 1)), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), giveBack: sql(giveBackSQL), fences: fences,
 	}
 }
@@ -160,8 +164,10 @@ select msg_id, read_ct, read_at, known from m`
 
 const readSQL = `
 with m as (
-	select m.msg_id, m.read_ct, t.at as read_at, {published} as enqueued_at, m.vt, $5::boolean as known` + contentSQL + `
-	from {table} m join (values ($1::bigint, $2::int, $4::timestamptz)) as t(id, number, at) on m.msg_id = t.id and {same})` + fittingSQL
+	select m.msg_id, m.read_ct, t.at as read_at, {published} as enqueued_at, m.vt, t.known` + contentSQL + `
+	from {table} m join unnest($1::bigint[], $2::int[], $4::timestamptz[], $5::boolean[]) as t(id, number, at, known)
+		on m.msg_id = t.id and {same}
+	where m.msg_id = any($1))` + fittingSQL
 
 // The size of the content is known when it has been made, and that is done once.
 const contentSQL = `, m.message::text as message, m.headers::text as headers`
@@ -184,12 +190,16 @@ from (select *, case when octet_length(headers) > {most} then -octet_length(head
 // expects one row.
 const (
 	nextSQL  = untilSQL + `(select vt from {table} order by vt limit 1) as vt) as m`
-	laterSQL = untilSQL + `(select vt from {table} where vt > statement_timestamp() order by vt limit 1) as vt) as m` // what is visible may be held
+	laterSQL = untilSQL + `(select vt from {table} where vt > statement_timestamp() order by vt limit 1) as vt) as m
+where ` + endOfPatience  // what is visible may be held
 	untilSQL = `
 select (extract(epoch from case when isfinite(vt) then vt - clock_timestamp()
 	when vt = '-infinity' then interval '0' when vt = 'infinity' then interval '1 day' end) * 1000000)::bigint, {oid}
 from (select `
 )
+
+// endOfPatience is true. What is held is settled in the same transaction, whatever time that takes.
+const endOfPatience = "set_config('statement_timeout', '0', true) is not null"
 
 // Settling and extending wait for no row: one that others have locked would keep all that
 // come with it. It is passed by, and tried again. Those that can be had are locked in the

@@ -31,14 +31,15 @@ type store struct {
 	most     int64 // bytes that one claim keeps
 	encoding encoding
 	logger   *slog.Logger
+	aside    *aside
 
 	// Of the one goroutine that claims:
 	changed <-chan struct{}
 	hinted  bool // since the last claim
 	quiet   bool // the last claim found nothing
 	full    bool // the last claim found as many messages as it asked for
-	careful int  // so many messages are read one at a time
 	stale   bool // the queue was dropped, and may be another one now
+	sieve   sieve
 }
 
 var _ subscription.Store = (*store)(nil)
@@ -113,7 +114,7 @@ func (s *store) lookAndClaim(ctx context.Context, settle []subscription.Settleme
 	if err := s.refresh(ctx); err != nil {
 		return subscription.Claim{}, err
 	}
-	if len(settle) == 0 {
+	if len(settle) == 0 && !s.aside.hasReady() {
 		if next, err := s.look(ctx); err != nil || next != 0 {
 			return subscription.Claim{Next: next}, err
 		}
@@ -130,15 +131,36 @@ func (s *store) lookAndClaim(ctx context.Context, settle []subscription.Settleme
 	return claim, nil
 }
 
+// claim claims messages. One that was put aside to be read, and could be, comes first. It
+// may be the last that there is room for.
 func (s *store) claim(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settling, err error) {
-	if s.careful > 0 {
-		return s.claimOne(ctx, settle, lease)
+	ready := s.aside.take()
+	limit -= len(ready)
+	if s.sieve.used {
+		claim, settled, err = s.sift(ctx, settle, limit, lease)
+	} else {
+		claim, settled, err = s.claimNew(ctx, settle, limit, lease)
 	}
-	batch := newTransaction()
+	if err != nil {
+		s.aside.putBack(ready)
+		return claim, settled, err
+	}
+	claim.Leases = append(ready, claim.Leases...)
+	return claim, settled, nil
+}
+
+func (s *store) claimNew(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settling, err error) {
+	batch := s.patiently(settle)
 	settled = s.settle(batch, settle)
+	if len(settle) > 0 {
+		batch.Queue("select " + patienceSQL(s.sieve.patience()))
+	}
 	var found found
+	reading := false
 	batch.Queue(s.sql().claim, limit, lease.Microseconds(), s.limit).Query(func(rows pgx.Rows) (err error) {
+		reading = true
 		found, err = s.leases(rows)
+		reading = err != nil
 		return err
 	})
 	again := s.full // if it is full again, nobody asks what comes next
@@ -147,19 +169,35 @@ func (s *store) claim(ctx context.Context, settle []subscription.Settlement, lim
 	}
 	if err = batch.run(ctx, s.pool); err != nil {
 		s.full = false
-		s.beCareful(err, limit)
+		if reading && s.sieve.suspects(err) && ctx.Err() == nil {
+			return s.sift(ctx, settle, limit, lease)
+		}
 		return claim, settled, err
 	}
 	claim.Leases = found.leases
-	s.quarantine(ctx, found.tooLarge)
-	s.distrust(ctx, found.forged)
+	s.distrust(ctx, s.pool, found.forged)
 	s.putBack(ctx, found.surplus)
 	if s.full = len(claim.Leases) == limit; len(found.surplus) > 0 {
 		claim.Next = 0
 	} else if again && !s.full {
 		claim.Next = s.next(ctx)
 	}
+	if s.putAside(found.tooLarge, lease); len(found.tooLarge) > 0 {
+		s.sieve.use()
+	}
+	if len(claim.Leases) == 0 && s.sieve.used {
+		next, _, err := s.sift(ctx, nil, limit, lease)
+		return next, settled, err
+	}
 	return claim, settled, nil
+}
+
+// patiently begins a transaction for a claim. What it settles may take its time.
+func (s *store) patiently(settle []subscription.Settlement) *transaction {
+	if len(settle) > 0 {
+		return newTransaction()
+	}
+	return newPatientTransaction(s.sieve.patience())
 }
 
 func (s *store) queueNext(batch *transaction, claim *subscription.Claim) {
@@ -210,7 +248,7 @@ func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
 			return found, err
 		}
 		if size < 0 || size > int64(s.limit) {
-			found.tooLarge = append(found.tooLarge, unread{token: r.token(), cause: sizeError(size, s.limit)})
+			found.tooLarge = append(found.tooLarge, unread{row: r.bare(), cause: sizeError(size, s.limit)})
 			continue
 		}
 		if found.isBeyond(r.ID) {

@@ -31,6 +31,7 @@ type Subscriber struct {
 
 	accounts accounts
 	owners   acquaintances
+	asides   *asides
 
 	mu       sync.Mutex
 	own      *pgxpool.Pool // opened when first needed
@@ -64,6 +65,7 @@ func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Log
 		pool: pool, config: config, logger: sparse.New(logger), hints: hints,
 		catalog: catalog, running: subscription.NewSet(), pollMin: min(pollMin, config.PollInterval), holdFor: config.holdFor(),
 		claims: make(chan struct{}, config.Connections-1), holds: make(chan struct{}, config.Connections-2),
+		asides: newAsides(),
 	}
 }
 
@@ -161,6 +163,7 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	opened := &store{
 		topic: topic, queue: queue, group: s.config.Group, pool: pool, claims: s.claims, holds: s.holds,
 		hints: s.hints, open: s.lettersOf(queue), limit: s.config.MaxMessage, most: s.config.MaxInFlightBytes, encoding: layout.Encoding, logger: s.logger,
+		aside: newAside(s.asides),
 	}
 	opened.current.Store(sql)
 	opened.describe = func(ctx context.Context) (*statements, error) {
@@ -357,6 +360,7 @@ func (s *Subscriber) Close() error {
 	own, listener := s.own, s.listener
 	s.mu.Unlock()
 	s.running.Close()
+	s.asides.close()
 	if listener != nil {
 		listener.close()
 	}

@@ -2,9 +2,10 @@ package pgmq
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // transaction is statements that go to the server in one round trip, and take
@@ -18,9 +19,28 @@ func newTransaction() *transaction {
 	return t
 }
 
-func (t *transaction) run(ctx context.Context, pool *pgxpool.Pool) error {
+// newPatientTransaction is newTransaction, of which no statement takes longer than patience.
+func newPatientTransaction(patience time.Duration) *transaction {
+	t := &transaction{}
+	t.Queue(readCommittedSQL)
+	t.Queue(planSQL + ", " + patienceSQL(patience))
+	return t
+}
+
+// patienceSQL has each of the next statements of a transaction fail that takes longer. The
+// commit does not: PostgreSQL has stopped the clock by then.
+func patienceSQL(patience time.Duration) string {
+	return fmt.Sprintf("set_config('statement_timeout', '%d', true)", max(patience.Milliseconds(), 1))
+}
+
+func (t *transaction) run(ctx context.Context, db batcher) error {
 	t.Queue("commit")
-	return pool.SendBatch(ctx, &t.Batch).Close()
+	return db.SendBatch(ctx, &t.Batch).Close()
+}
+
+// batcher is a pool or a connection.
+type batcher interface {
+	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 }
 
 // inTransaction runs statements that take effect together, and are planned as those of a

@@ -91,7 +91,7 @@ func (h *headers) distrust(queue string) (f forgery) {
 }
 
 // distrust removes what the messages of a claim only pretend, before they are handed over.
-func (s *store) distrust(ctx context.Context, forged []forgery) {
+func (s *store) distrust(ctx context.Context, db batcher, forged []forgery) {
 	if len(forged) == 0 {
 		return
 	}
@@ -103,7 +103,7 @@ func (s *store) distrust(ctx context.Context, forged []forgery) {
 	}
 	batch := newTransaction()
 	batch.Queue(s.sql().distrust, t.ids, t.numbers, t.times, named)
-	if err := batch.run(ctx, s.pool); err != nil {
+	if err := batch.run(ctx, db); err != nil {
 		s.logger.Warn("ezq: what messages pretend to be could not be removed from their headers, and counts when they are delivered again",
 			"queue", s.queue, "messages", len(forged), "error", classify("fetch", s.topic, err))
 	}

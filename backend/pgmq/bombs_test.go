@@ -1,0 +1,128 @@
+package pgmq_test
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+)
+
+// insertBombs stores n messages that go before all others.
+func insertBombs(t *testing.T, pool *pgxpool.Pool, n int, message, headers string) {
+	t.Helper()
+	execute(t, pool, fmt.Sprintf("insert into pgmq.q_t (vt, message, headers) select '-infinity', (%s), (%s) from generate_series(1, %d)", message, headers, n))
+}
+
+func numbers(n int, number string) string {
+	return fmt.Sprintf("select jsonb_agg('%s'::numeric) from generate_series(1, %d)", number, n)
+}
+
+// Each of these takes PostgreSQL a moment to write out, and a publisher next to nothing. One at a
+// time, they would keep a consumer busy for a minute.
+func TestAThousandBombsKeepNoMessageWaiting(t *testing.T) {
+	t.Parallel()
+	const long = "1e131071"
+	for name, test := range map[string]struct {
+		message, headers string
+		config           pgmq.SubscriberConfig
+	}{
+		"of digits":                 {numbers(100, long), "null", pgmq.SubscriberConfig{NoHold: true}},
+		"that come while it holds":  {numbers(100, long), "null", pgmq.SubscriberConfig{}},
+		"for a consumer of one":     {numbers(100, "-"+long), "null", pgmq.SubscriberConfig{MaxInFlight: 1}},
+		"of zeros behind the point": {numbers(200, "0."+strings.Repeat("0", 16000)), "null", pgmq.SubscriberConfig{}},
+		"in the headers":            {"'{}'", "select jsonb_build_object('n', (" + numbers(100, long) + "))", pgmq.SubscriberConfig{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := &warnings{}
+			const bombs = 1000
+			test.config.Lease, test.config.MaxMessage = time.Minute, 1<<20
+			queue, pool := open(t, pgmq.Config{Logger: slog.New(log), Subscriber: test.config})
+			messages := subscribe(t, queue)
+			warmUp(t, queue, messages)
+			publish(t, queue, "before")
+			receive(t, messages).Ack()
+			insertBombs(t, pool, bombs, test.message, test.headers)
+			publish(t, queue, "after")
+			start := time.Now()
+			msg := receive(t, messages)
+			took := time.Since(start)
+			require.Equal(t, "after", msg.UUID)
+			msg.Ack()
+			requireCount(t, pool, "pgmq.q_t", 0)
+			t.Logf("the message came after %v, all were put aside after %v", took, time.Since(start))
+			require.Less(t, took, 10*time.Second) // less than one on a machine of its own
+			require.Equal(t, bombs, get[int](t, pool, "select count(*) from pgmq.a_t where headers->>'reason_poisoned' like 'the message has % bytes, and MaxMessage is %'"))
+			require.NoError(t, queue.Stats()["t"].Failing)
+		})
+	}
+}
+
+// The order of those that can be read is kept, also where a claim took long for another reason.
+func TestWhatIsSiftedComesInItsOrder(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	var want []string
+	for i := range 30 {
+		want = append(want, fmt.Sprint(i))
+		publish(t, queue, want[i])
+		execute(t, pool, bomb(50))
+	}
+	messages := subscribe(t, queue)
+	for _, id := range want {
+		msg := receive(t, messages)
+		require.Equal(t, id, msg.UUID)
+		msg.Ack()
+	}
+	requireCount(t, pool, "pgmq.a_t", 30)
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
+// A message may have long numbers, and be no bomb.
+func TestASuspiciousMessageThatCanBeReadArrives(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	execute(t, pool, bomb(50))
+	execute(t, pool, `select pgmq.send('t', '[1e500]', '{"ezq_uuid":"digits"}'::jsonb)`)
+	execute(t, pool, `select pgmq.send('t', to_jsonb(md5('') || repeat(md5('a'), 6000) || (select string_agg(md5(n::text), '') from generate_series(1, 900) as n)), '{"ezq_uuid":"large"}'::jsonb)`)
+	publish(t, queue, "plain")
+	requireReceived(t, queue, "plain", "digits", "large")
+	requireCount(t, pool, "pgmq.q_t", 0)
+	requireCount(t, pool, "pgmq.a_t", 1)
+}
+
+// Headers that are as large as jsonb can be take no reason besides; the constraint stands for
+// a quarter of a gigabyte.
+func TestAMessageWhoseHeadersTakeNoReasonIsPutAside(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	execute(t, pool, "alter table pgmq.q_t add check (not headers ?& array['k', 'reason_poisoned'])")
+	insertBombs(t, pool, 3, numbers(100, "1e131071"), `select '{"k":1}'::jsonb`)
+	publish(t, queue, "after")
+	requireReceived(t, queue, "after")
+	requireCount(t, pool, "pgmq.q_t", 0)
+	require.Equal(t, 3, get[int](t, pool, "select count(*) from pgmq.a_t where headers->>'reason_poisoned' like '%MaxMessage%'"))
+}
+
+// Nor can what is damaged be copied to the archive.
+func TestAMessageThatCannotBeMovedIsHidden(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	execute(t, pool, "alter table pgmq.a_t add check (jsonb_typeof(message) <> 'array')")
+	insertBombs(t, pool, 1, numbers(100, "1e131071"), "null")
+	insertBombs(t, pool, 1, "select to_jsonb(repeat('x', 2000000))", "null")
+	publish(t, queue, "after")
+	requireReceived(t, queue, "after")
+	requireCount(t, pool, "pgmq.q_t where vt > now() + interval '50 minutes' and headers ? 'reason_poisoned'", 1)
+	requireCount(t, pool, "pgmq.a_t", 1)
+}

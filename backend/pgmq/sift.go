@@ -1,0 +1,281 @@
+package pgmq
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+// A claim reads what it leases. If that fails, or takes long, nobody knows because of which
+// message, and the oldest are claimed first, so every claim would fail. The messages are then
+// sifted: leased without being read, and looked at. Those that can be read are handed over in
+// their order; the suspicious ones are put aside, and keep no other waiting.
+
+const (
+	// firstPatience is how long a claim may take before its messages are sifted. Where it was
+	// the server that took long, and no message, it gets twice as long the next time.
+	firstPatience = 500 * time.Millisecond
+	maxPatience   = operationTimeout - time.Second
+
+	// siftFor is how long it is tried to tell those messages apart that are sifted together,
+	// and as long how to read them.
+	siftFor = 500 * time.Millisecond
+
+	// wariness is for how long messages are sifted after the last one that was suspicious.
+	// PostgreSQL does not stop while it writes one out, which takes seconds for a gigabyte:
+	// whoever publishes such messages one at a time would have each claim take that long.
+	wariness = time.Minute
+
+	// maxWidth is how many messages are sifted at a time, where most were suspicious.
+	maxWidth = 1000
+)
+
+// sieve is what a store knows about messages that make claims fail.
+type sieve struct {
+	used   bool // the next messages are sifted
+	slow   bool // a claim took too long
+	waits  time.Duration
+	spread int       // how many to sift at a time; 0: as many as are asked for
+	wary   time.Time // until when to go on
+}
+
+func (s *sieve) patience() time.Duration { return cmp.Or(s.waits, firstPatience) }
+
+// suspects reports whether a claim failed with err because of what it was to read. The next
+// messages are sifted then.
+func (s *sieve) suspects(err error) bool {
+	suspicious := isUnreadable(err) || isDoubtful(err)
+	s.used, s.slow = s.used || suspicious, s.slow || isCode(err, "57014")
+	return suspicious
+}
+
+// use is for messages that only a claim can do something about.
+func (s *sieve) use() { s.used = true }
+
+// sifted notes that so many messages have gone through, and how many were suspicious.
+func (s *sieve) sifted(all, suspicious int) {
+	switch {
+	case suspicious > 0:
+		s.waits, s.wary = firstPatience, time.Now().Add(wariness)
+	case s.slow:
+		s.waits = min(2*s.patience(), maxPatience)
+	}
+	s.slow, s.used = false, time.Now().Before(s.wary)
+	if s.spread = 0; 2*suspicious > all {
+		s.spread = min(4*all, maxWidth)
+	}
+}
+
+// sift claims messages as claimNew does. It goes on while all of them are suspicious.
+func (s *store) sift(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settling, err error) {
+	s.full = false
+	end := time.Now().Add(2 * siftFor)
+	for {
+		batch := newTransaction()
+		settling := s.settle(batch, settle)
+		settled = cmp.Or(settled, settling)
+		width := max(limit, s.sieve.spread)
+		var leased []row
+		batch.Queue(s.sql().lease, width, lease.Microseconds()).Query(func(rows pgx.Rows) (err error) {
+			leased, err = leasedRows(rows)
+			return err
+		})
+		s.queueNext(batch, &claim)
+		if err = batch.run(ctx, s.pool); err != nil {
+			return claim, settled, err
+		}
+		claim.Leases = s.separate(ctx, leased, limit, lease)
+		if len(claim.Leases) > 0 || len(leased) < width || time.Now().After(end) || ctx.Err() != nil {
+			return claim, settled, nil
+		}
+		settle = nil
+	}
+}
+
+func leasedRows(rows pgx.Rows) (leased []row, err error) {
+	var r row
+	_, err = pgx.ForEachRow(rows, []any{&r.ID, &r.Number, &r.ReadAt, &r.Known}, func() error {
+		leased = append(leased, r)
+		return nil
+	})
+	slices.SortFunc(leased, func(a, b row) int { return cmp.Compare(a.ID, b.ID) })
+	return leased, err
+}
+
+// separate returns up to limit of the messages, as far as they can be read, puts the
+// suspicious ones aside, and gives the others back.
+func (s *store) separate(ctx context.Context, leased []row, limit int, lease time.Duration) []subscription.Lease {
+	if len(leased) == 0 {
+		s.sieve.sifted(0, 0)
+		return nil
+	}
+	good, bad := s.harmless(ctx, leased)
+	if len(good) > limit {
+		s.giveBack(ctx, good[limit:])
+		good = good[:limit]
+	}
+	found, unread := s.readTogether(ctx, good)
+	bad = slices.Concat(bad, unread, found.tooLarge)
+	s.sieve.sifted(len(leased), len(bad))
+	s.putAside(bad, lease)
+	s.distrust(ctx, s.pool, found.forged)
+	return found.leases
+}
+
+// harmless returns those of the messages that take about as much room written out as they
+// do stored. It does not write them out. A message that it fails for is none of them.
+func (s *store) harmless(ctx context.Context, leased []row) (good []row, bad []unread) {
+	suspicious := map[int64]bool{}
+	failed := bisect(leased, siftFor, func(part []row, patience time.Duration) error {
+		batch := newPatientTransaction(patience)
+		found := ids{}
+		batch.Queue(s.sql().suspicious, rowIDs(part), s.stored()).Query(found.collect)
+		err := batch.run(ctx, s.pool)
+		for id := range found {
+			suspicious[id] = true
+		}
+		return err
+	})
+	for _, r := range failed {
+		suspicious[r.ID] = true
+	}
+	for _, r := range leased {
+		if suspicious[r.ID] {
+			bad = append(bad, unread{row: r})
+		} else {
+			good = append(good, r)
+		}
+	}
+	return good, bad
+}
+
+// stored is how many bytes a message may take that is compressed 256 times at most, for it
+// not to be too large.
+func (s *store) stored() int { return max(s.limit/256, 8192) }
+
+// readTogether reads leased messages, and returns those that it has failed for.
+func (s *store) readTogether(ctx context.Context, leased []row) (all found, bad []unread) {
+	failed := bisect(leased, siftFor, func(part []row, patience time.Duration) error {
+		found, err := s.read(ctx, s.pool, part, patience)
+		all.leases = append(all.leases, found.leases...)
+		all.tooLarge = append(all.tooLarge, found.tooLarge...)
+		all.forged = append(all.forged, found.forged...)
+		return err
+	})
+	for _, r := range failed {
+		bad = append(bad, unread{row: r})
+	}
+	return all, bad
+}
+
+// read reads leased messages.
+func (s *store) read(ctx context.Context, db batcher, leased []row, patience time.Duration) (read found, err error) {
+	var t tokens
+	known := make([]bool, len(leased))
+	for i, r := range leased {
+		t.add(r.token())
+		known[i] = r.Known
+	}
+	batch := newPatientTransaction(patience)
+	batch.Queue(s.sql().read, t.ids, t.numbers, s.limit, t.times, known).Query(func(rows pgx.Rows) (err error) {
+		read, err = s.leases(rows)
+		return err
+	})
+	if err := batch.run(ctx, db); err != nil {
+		return found{}, err
+	}
+	return read, nil
+}
+
+// giveBack gives back messages that nobody has begun with.
+func (s *store) giveBack(ctx context.Context, leased []row) {
+	batch := newTransaction()
+	settle := make([]subscription.Settlement, len(leased))
+	for i, r := range leased {
+		settle[i] = subscription.Settlement{Token: r.token(), Action: subscription.Release}
+	}
+	s.settle(batch, settle)
+	if err := batch.run(ctx, s.pool); err != nil { // they come back when their leases end
+		s.logger.Warn("ezq: messages could not be given back", "queue", s.queue, "messages", len(leased), "error", classify("settle", s.topic, err))
+	}
+}
+
+// bisect tries all of the messages together, and if that fails, each half. It returns
+// those that it has failed for by themselves, or for which there was no time within about that.
+func bisect(all []row, within time.Duration, try func(part []row, patience time.Duration) error) (failed []row) {
+	end := time.Now().Add(within)
+	var part func([]row)
+	part = func(rows []row) {
+		if len(rows) == 0 || try(rows, max(time.Until(end), siftFor/10)) == nil {
+			return
+		}
+		if len(rows) == 1 || time.Now().After(end) {
+			failed = append(failed, rows...)
+			return
+		}
+		part(rows[:len(rows)/2])
+		part(rows[len(rows)/2:])
+	}
+	part(all)
+	return failed
+}
+
+func rowIDs(rows []row) []int64 {
+	ids := make([]int64, len(rows))
+	for i, r := range rows {
+		ids[i] = r.ID
+	}
+	return ids
+}
+
+// A number of hundreds of digits takes a few bytes as it is stored, and a float64 has 309 at
+// most. To look for one is quick: PostgreSQL compares numbers without writing them out.
+const suspiciousSQL = `
+select m.msg_id from {table} m
+where m.msg_id = any($1::bigint[]) and case
+	when coalesce(pg_column_size(m.message), 0) + coalesce(pg_column_size(m.headers), 0) > $2 then true
+	else {long message} or {long headers} end`
+
+// suspicious returns the statement that finds messages which may be large when they are
+// read. Its parameters are ids, and how much they may take as they are stored.
+func suspicious(sql string) string {
+	for _, column := range [...]string{"message", "headers"} {
+		sql = strings.ReplaceAll(sql, "{long "+column+"}", fmt.Sprintf(`coalesce(jsonb_path_exists(m.%[1]s, '$.** ? (@.type() == "number" && (@ >= 1e400 || @ <= -1e400))'), false)
+		or exists (select from (select jsonb_path_query(m.%[1]s, '$.** ? (@.type() == "number")') as n offset 0) as m where scale(n::numeric) > 400)`, column))
+	}
+	return sql
+}
+
+// weightSQL finds how large messages are at least when they are read: the text in them, and
+// the digits of their numbers, of which it counts half of those before the point or more. It
+// goes no further than to the largest size, which is its second parameter.
+const weightSQL = `
+select m.msg_id, greatest({weight message}, {weight headers}) from {table} m
+where m.msg_id = any($1::bigint[])`
+
+func weighing(sql string) string {
+	digits := "case"
+	for n := 65536; n >= 256; n /= 2 {
+		digits += fmt.Sprintf(" when abs(n::numeric) >= 1e%d then %d", n, n)
+	}
+	digits += " else 1 end + scale(n::numeric)"
+	for _, column := range [...]string{"message", "headers"} {
+		sql = strings.ReplaceAll(sql, "{weight "+column+"}", fmt.Sprintf(`coalesce((
+	select total from (select sum(size) over (rows unbounded preceding) as total from (
+		select case jsonb_typeof(n) when 'string' then octet_length(n #>> '{}') else %[2]s end as size
+		from (select jsonb_path_query(m.%[1]s, 'strict $.** ? (@.type() == "number" || @.type() == "string")') as n offset 0) as n) as n) as n
+	where total > $2::bigint limit 1), 0)`, column, digits))
+	}
+	return sql
+}
+
+// errInTime is why a message is put aside that could not be looked at before its lease ended.
+var errInTime = errors.New("there was no time to read it: too many messages cannot be read")
