@@ -64,8 +64,8 @@ type aside struct {
 	mu      sync.Mutex
 	waiting []suspect
 	working bool
-	ready   []subscription.Lease // could be read: one at most
-	taken   chan struct{}        // closed when it is taken
+	ready   []subscription.Lease // could be read
+	taken   chan struct{}        // closed when they are taken
 }
 
 // maxAside is how many messages of a queue may be put aside at a time. The leases of others
@@ -103,12 +103,13 @@ func (a *aside) hasReady() bool {
 	return len(a.ready) > 0
 }
 
-// take returns what can be handed over.
-func (a *aside) take() []subscription.Lease {
+// take returns up to n of what can be handed over.
+func (a *aside) take(n int) []subscription.Lease {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	ready := a.ready
-	if a.ready = nil; len(ready) > 0 {
+	n = min(n, len(a.ready))
+	ready := a.ready[:n:n]
+	if a.ready = a.ready[n:]; n > 0 && len(a.ready) == 0 {
 		close(a.taken)
 	}
 	return ready
@@ -121,8 +122,10 @@ func (a *aside) putBack(ready []subscription.Lease) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.taken = make(chan struct{})
-	a.ready = append(a.ready, ready...)
+	if len(a.ready) == 0 {
+		a.taken = make(chan struct{})
+	}
+	a.ready = slices.Concat(ready, a.ready)
 }
 
 // next returns what to look at: many that were not weighed yet, the last that came first, among
@@ -180,8 +183,46 @@ func (s *store) lookAside(ctx context.Context) {
 	}
 }
 
-// weigh archives the messages that are certainly too large, and has the others wait to be read.
+// weigh archives the messages that are certainly too large, reads those together that are
+// small, and has the others wait to be read by themselves.
 func (s *store) weigh(ctx context.Context, db batcher, some []suspect) {
+	var certain []unread
+	var light []row
+	var rest []suspect
+	byID := map[int64]suspect{}
+	weights := s.weights(ctx, db, some, max(s.limit/64, 8192))
+	for _, u := range some {
+		u.weighed = true
+		weight, known := weights[u.row.ID]
+		switch byID[u.row.ID] = u; {
+		case u.cause != nil:
+			certain = append(certain, u.unread)
+		case known && weight == 0:
+			light = append(light, u.row)
+		default:
+			rest = append(rest, u)
+		}
+	}
+	found, unreadable := s.readTogether(ctx, db, light)
+	s.distrust(ctx, db, found.forged)
+	s.handOver(ctx, db, found.leases, some[0].lease)
+	for _, u := range unreadable {
+		s.aside.wait(byID[u.row.ID])
+	}
+	weights = s.weights(ctx, db, rest, s.limit)
+	for _, u := range rest {
+		if weight := weights[u.row.ID]; weight > 0 {
+			u.cause = fmt.Errorf("the message has at least %d bytes, and MaxMessage is %d", weight, s.limit)
+			certain = append(certain, u.unread)
+		} else {
+			s.aside.wait(u)
+		}
+	}
+	s.quarantine(ctx, db, append(certain, found.tooLarge...))
+}
+
+// weights returns how large messages are at least, as far as it is known: 0 up to limit.
+func (s *store) weights(ctx context.Context, db batcher, some []suspect, limit int) map[int64]int64 {
 	rows := make([]row, len(some))
 	for i, u := range some {
 		rows[i] = u.row
@@ -189,7 +230,7 @@ func (s *store) weigh(ctx context.Context, db batcher, some []suspect) {
 	weights := map[int64]int64{}
 	bisect(rows, readTimeout, func(part []row, patience time.Duration) error {
 		batch := newPatientTransaction(patience)
-		batch.Queue(s.sql().weight, rowIDs(part), s.limit).Query(func(rows pgx.Rows) error {
+		batch.Queue(s.sql().weight, rowIDs(part), limit).Query(func(rows pgx.Rows) error {
 			var id, weight int64
 			_, err := pgx.ForEachRow(rows, []any{&id, &weight}, func() error {
 				weights[id] = weight
@@ -199,20 +240,7 @@ func (s *store) weigh(ctx context.Context, db batcher, some []suspect) {
 		})
 		return batch.run(ctx, db)
 	})
-	var certain []unread
-	var others []suspect
-	for _, u := range some {
-		if weight := weights[u.row.ID]; u.cause == nil && weight > int64(s.limit) {
-			u.cause = fmt.Errorf("the message has at least %d bytes, and MaxMessage is %d", weight, s.limit)
-		}
-		if u.weighed = true; u.cause != nil {
-			certain = append(certain, u.unread)
-		} else {
-			others = append(others, u)
-		}
-	}
-	s.aside.wait(others...)
-	s.quarantine(ctx, db, certain)
+	return weights
 }
 
 // examine reads one message. If it can be read, it is handed over with the next claim. One that
@@ -244,15 +272,18 @@ func (s *store) examine(ctx context.Context, db batcher, u suspect) {
 	}
 }
 
-// handOver renews the lease of a message that could be read, and waits for the next claim. If
-// that does not come, the consumer has no room: it gives the message back.
+// handOver renews the leases of messages that could be read, and waits for the next claim. If
+// that does not come, the consumer has no room: it gives them back.
 func (s *store) handOver(ctx context.Context, db batcher, leases []subscription.Lease, lease time.Duration) {
 	if len(leases) == 0 {
 		return // somebody has taken it away
 	}
-	one := columnsOf([]subscription.Token{leases[0].Token})
+	var all tokens
+	for _, l := range leases {
+		all.add(l.Token)
+	}
 	batch := newTransaction()
-	batch.Queue(s.sql().extend, one.ids, one.numbers, one.times, lease.Microseconds())
+	batch.Queue(s.sql().extend, all.ids, all.numbers, all.times, lease.Microseconds())
 	if err := batch.run(ctx, db); err != nil {
 		return // it comes back when its lease ends
 	}
@@ -269,11 +300,15 @@ func (s *store) handOver(ctx context.Context, db batcher, leases []subscription.
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	if rest := s.aside.take(); len(rest) > 0 {
-		none := subscription.Settlement{Token: rest[0].Token, Action: subscription.Nack, Bare: true}
-		none.Verdict.Uncounted, none.Verdict.Delay = true, unread{row: row{Number: 1}, doubtful: true}.aside()
+	var back []subscription.Settlement
+	for _, l := range s.aside.take(len(leases)) {
+		none := subscription.Settlement{Token: l.Token, Action: subscription.Nack, Bare: true}
+		none.Verdict.Uncounted, none.Verdict.Delay = true, time.Second
+		back = append(back, none)
+	}
+	if len(back) > 0 {
 		batch := newTransaction()
-		s.settle(batch, []subscription.Settlement{none})
-		_ = batch.run(context.WithoutCancel(ctx), db) // or it comes back when its lease ends
+		s.settle(batch, back)
+		_ = batch.run(context.WithoutCancel(ctx), db) // or they come back when their leases end
 	}
 }

@@ -58,7 +58,7 @@ func TestAThousandBombsKeepNoMessageWaiting(t *testing.T) {
 			requireCount(t, pool, "pgmq.q_t", 0)
 			t.Logf("the message came after %v, all were put aside after %v", took, time.Since(start))
 			require.Less(t, took, 10*time.Second) // less than one on a machine of its own
-			require.Equal(t, bombs, get[int](t, pool, "select count(*) from pgmq.a_t where headers->>'reason_poisoned' like 'the message has % bytes, and MaxMessage is %'"))
+			require.Equal(t, bombs, get[int](t, pool, "select count(*) from pgmq.a_t where headers ? 'reason_poisoned'"))
 			require.NoError(t, queue.Stats()["t"].Failing)
 		})
 	}

@@ -76,7 +76,7 @@ func TestAMessageThatCannotBeReadDoesNotBlockTheQueue(t *testing.T) {
 			requireCount(t, pool, "pgmq.q_t", 0)
 			requireCount(t, pool, "pgmq.a_t", 1)
 			require.Contains(t, get[string](t, pool, "select min(headers->>'reason_poisoned') from pgmq.a_t"), test.reason)
-			require.Contains(t, strings.Join(logged.all(), "\n"), "moved to the archive")
+			pgtest.Eventually(t, patience, "it is logged", func() bool { return strings.Contains(strings.Join(logged.all(), "\n"), "moved to the archive") })
 			require.Equal(t, 2, get[int](t, pool, "select msg_id from pgmq.a_t"), "under its own id")
 		})
 	}
@@ -197,6 +197,7 @@ func TestAMessageWithLargeHeadersIsPutAside(t *testing.T) {
 			require.Equal(t, "large", got["1"])
 			require.Regexp(t, `^t/\d+$`, got["3"], "an id of 256 bytes is none")
 			require.Contains(t, got, "after")
+			requireCount(t, pool, "pgmq.a_t", 1)
 			reason := get[string](t, pool, "select headers->>'reason_poisoned' from pgmq.a_t")
 			require.Equal(t, "the headers have 140009 bytes, and the limit is 131072", reason)
 		})

@@ -122,7 +122,7 @@ func (s *store) separate(ctx context.Context, leased []row, limit int, lease tim
 		s.giveBack(ctx, good[limit:])
 		good = good[:limit]
 	}
-	found, unread := s.readTogether(ctx, good)
+	found, unread := s.readTogether(ctx, s.pool, good)
 	bad = slices.Concat(bad, unread, found.tooLarge)
 	s.sieve.sifted(len(leased), len(bad))
 	s.putAside(bad, lease)
@@ -162,9 +162,9 @@ func (s *store) harmless(ctx context.Context, leased []row) (good []row, bad []u
 func (s *store) stored() int { return max(s.limit/256, 8192) }
 
 // readTogether reads leased messages, and returns those that it has failed for.
-func (s *store) readTogether(ctx context.Context, leased []row) (all found, bad []unread) {
+func (s *store) readTogether(ctx context.Context, db batcher, leased []row) (all found, bad []unread) {
 	failed := bisect(leased, siftFor, func(part []row, patience time.Duration) error {
-		found, err := s.read(ctx, s.pool, part, patience)
+		found, err := s.read(ctx, db, part, patience)
 		all.leases = append(all.leases, found.leases...)
 		all.tooLarge = append(all.tooLarge, found.tooLarge...)
 		all.forged = append(all.forged, found.forged...)

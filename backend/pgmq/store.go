@@ -134,7 +134,7 @@ func (s *store) lookAndClaim(ctx context.Context, settle []subscription.Settleme
 // claim claims messages. One that was put aside to be read, and could be, comes first. It
 // may be the last that there is room for.
 func (s *store) claim(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settling, err error) {
-	ready := s.aside.take()
+	ready := s.aside.take(limit)
 	limit -= len(ready)
 	if s.sieve.used {
 		claim, settled, err = s.sift(ctx, settle, limit, lease)

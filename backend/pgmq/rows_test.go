@@ -1,0 +1,274 @@
+package pgmq_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+var (
+	rowsFor  = flag.Duration("rows.d", 2*time.Second, "how long TestHostileRowsStopNoGoodMessage writes rows")
+	rowsSeed = flag.Uint64("rows.seed", 0, "what decides which rows; 0 for another one each time")
+)
+
+// hostile makes up rows that the table takes, whatever ezq makes of them.
+type hostile struct{ *rand.Rand }
+
+func newHostile(seed, stream uint64) hostile {
+	return hostile{rand.New(rand.NewPCG(seed, stream))} //nolint:gosec // to be repeated
+}
+
+func (h hostile) one(of ...string) string { return of[h.IntN(len(of))] }
+
+func (h hostile) time() string {
+	if h.IntN(3) == 0 {
+		return fmt.Sprintf("now() + interval '%d seconds'", h.IntN(7200)-3600)
+	}
+	return h.one("now()", "now()", "now()", "'-infinity'", "'infinity'", "'4713-01-01 BC'", "'290000-01-01'", "'epoch'", "now() + interval '1 second'")
+}
+
+func (h hostile) count() string {
+	return h.one("0", "0", "1", "-1", "24", "2147483647", "2147483646", "-2147483648", fmt.Sprint(h.Int32()))
+}
+
+func (h hostile) id() string {
+	return h.one("default", "default", fmt.Sprint(-h.Int64()-1), fmt.Sprint(1<<40+h.Int64N(1<<60)))
+}
+
+// json returns any text that jsonb may take.
+func (h hostile) json(depth int) string {
+	switch h.IntN(12) {
+	case 0:
+		return h.one("null", "true", "false", `""`, "[]", "{}", "0", "-0", "1e-100", "1.5000000", "123456789012345678901234567890")
+	case 1:
+		return h.one("1e131071", "-1e131071", "1e-16383", "1e500", "0."+strings.Repeat("0", 16000))
+	case 2:
+		n := h.IntN(3000)
+		return strings.Repeat("[", n) + strings.Repeat("]", n)
+	case 3:
+		return "[" + strings.Repeat(h.one("1e131071", "1e309", "1e-16383")+",", h.IntN(60)) + "1]"
+	case 4:
+		return `"` + strings.Repeat(h.one("x", `\u001b`, "ä", `\"`, "\U0001F600"), h.IntN(1<<uint(h.IntN(20)))) + `"`
+	case 5:
+		return `{"` + strings.Repeat("k", h.IntN(100_000)) + `":1}`
+	case 6, 7:
+		return `{"_type":"Order","N":` + h.one("1", `"1"`, "null", "1e400", "[]") + `}`
+	}
+	if depth == 0 {
+		return "1"
+	}
+	var members []string
+	for range h.IntN(4) {
+		members = append(members, h.json(depth-1))
+	}
+	if h.IntN(2) == 0 {
+		return "[" + strings.Join(members, ",") + "]"
+	}
+	for i := range members {
+		members[i] = fmt.Sprintf("%q:%s", h.one("a", "_type", "", "ezq_uuid", "name", "content-type"), members[i])
+	}
+	return "{" + strings.Join(members, ",") + "}"
+}
+
+func (h hostile) headers() string {
+	if h.IntN(2) == 0 {
+		return h.json(3)
+	}
+	var members []string
+	for _, key := range []string{
+		"ezq_uuid", "ezq_enc", "ezq_failures", "ezq_done", "ezq_unknown_since", "ezq_queue", "ezq_group", "reason_poisoned", "topic_poisoned",
+		"failures_poisoned", "poisoned_at", "content-type", "correlation_id", "x-pgmq-group", "name", "_watermill_delayed_until",
+	} {
+		if h.IntN(3) == 0 {
+			value := h.one(`"t/7"`, `"text"`, `"base64"`, "2147483647", "-1", "1e300", `["a",null]`, `"2999-01-01T00:00:00Z"`, `"EZQEndEvent"`)
+			if h.IntN(4) == 0 {
+				value = h.json(2)
+			}
+			members = append(members, fmt.Sprintf("%q:%s", key, value))
+		}
+	}
+	return "{" + strings.Join(members, ",") + "}"
+}
+
+// write stores a few rows that are alike, and returns how many.
+func (h hostile) write(ctx context.Context, pool *pgxpool.Pool) (n int64) {
+	id, copies := h.id(), 1
+	if id == "default" {
+		copies += h.IntN(4)
+	}
+	row := fmt.Sprintf("(%s, %s, %s, %s, %s, $1::text::jsonb, $2::text::jsonb)", id, h.count(), h.time(), h.time(), h.one("null", "null", h.time()))
+	rows := strings.TrimSuffix(strings.Repeat(row+",", copies), ",")
+	var message, headers *string
+	if h.IntN(10) > 0 {
+		message = new(h.json(5))
+	}
+	if h.IntN(4) > 0 {
+		headers = new(h.headers())
+	}
+	tag, err := pool.Exec(ctx, `insert into pgmq.q_t (msg_id, read_ct, vt, enqueued_at, last_read_at, message, headers)
+		overriding system value values `+rows+` on conflict do nothing`, message, headers)
+	if err != nil {
+		return 0 // what jsonb cannot hold
+	}
+	return tag.RowsAffected()
+}
+
+// settle does with a message what a handler may.
+func (h hostile) settle(msg *message.Message) {
+	switch h.IntN(8) {
+	case 0:
+		msg.Nack()
+	case 1:
+		backend.Release(msg)
+	case 2:
+		backend.Nack(msg, backend.Redelivery{Delay: time.Millisecond, Failures: h.IntN(5), Done: []string{"a"}, Uncounted: true})
+	case 3:
+		backend.DeadLetter(msg, backend.Letter{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterReason: "x"}})
+	default:
+		msg.Ack()
+	}
+}
+
+const goodPrefix = "good message "
+
+// watch notes when good messages are published and handled.
+type watch struct {
+	mu        sync.Mutex
+	published map[string]time.Time
+	slowest   time.Duration // to publish
+	longest   time.Duration // to come
+}
+
+func (w *watch) publish(t *testing.T, queue *pgmq.Queue, id string) {
+	t.Helper()
+	start := time.Now()
+	w.mu.Lock()
+	w.published[id] = start
+	w.mu.Unlock()
+	require.NoError(t, queue.Publish("t", message.NewMessage(id, []byte("{}"))))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slowest = max(w.slowest, time.Since(start))
+}
+
+// handle handles messages, the hostile ones as it comes.
+func (w *watch) handle(messages <-chan *message.Message, h hostile) {
+	for msg := range messages {
+		if strings.HasPrefix(msg.UUID, goodPrefix) {
+			w.handled(msg.UUID)
+			msg.Ack()
+		} else {
+			h.settle(msg)
+		}
+	}
+}
+
+// among publishes good messages among hostile rows, waits until they are handled, and returns
+// how many rows there were.
+func (w *watch) among(t *testing.T, h hostile, pool *pgxpool.Pool, queues []*pgmq.Queue) (written int64) {
+	t.Helper()
+	for start, n := time.Now(), 0; time.Since(start) < *rowsFor; n++ {
+		for range h.IntN(5) {
+			written += h.write(t.Context(), pool)
+		}
+		w.publish(t, queues[h.IntN(2)], fmt.Sprint(goodPrefix, n))
+		written++
+		pgtest.Eventually(t, w.allowed(), "there are few good messages that wait", func() bool { return w.waiting() < 50 })
+	}
+	pgtest.Eventually(t, w.allowed(), "all good messages are handled", func() bool { return w.waiting() == 0 })
+	require.Less(t, w.longest, w.allowed())
+	return written
+}
+
+// allowed is how long a message may take, on a machine that is perhaps busy.
+func (w *watch) allowed() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return max(5*time.Second, 50*w.slowest)
+}
+
+func (w *watch) handled(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if at, ok := w.published[id]; ok {
+		w.longest = max(w.longest, time.Since(at))
+	}
+	delete(w.published, id)
+}
+
+func (w *watch) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.published)
+}
+
+// Whatever is in a row: it stops no other message, and is accounted for itself.
+func TestHostileRowsStopNoGoodMessage(t *testing.T) {
+	t.Parallel()
+	seed := *rowsSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	defer func() {
+		if t.Failed() {
+			t.Logf("-rows.seed=%d", seed)
+		}
+	}()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	config := func(noHold bool) pgmq.Config {
+		return pgmq.Config{Subscriber: pgmq.SubscriberConfig{
+			MaxMessage: 1 << 20, Lease: 20 * time.Second, NackDelay: time.Millisecond, NoHold: noHold, DrainTimeout: 5 * time.Second,
+		}}
+	}
+	queues := []*pgmq.Queue{openAt(t, database, config(false)), openAt(t, database, config(true))}
+	require.NoError(t, queues[0].SubscribeInitialize("dead"))
+	good := &watch{published: map[string]time.Time{}}
+	ctx, stop := context.WithCancel(t.Context())
+	var handlers sync.WaitGroup
+	for i, queue := range queues {
+		messages, err := queue.Subscribe(ctx, "t")
+		require.NoError(t, err)
+		handlers.Go(func() { good.handle(messages, newHostile(seed, uint64(i))) })
+	}
+
+	written := good.among(t, newHostile(seed, 99), pool, queues)
+	pgtest.Eventually(t, patience, "what is due was handled, or put aside", func() bool {
+		return get[int](t, pool, "select count(*) from pgmq.q_t where vt <= now()") == 0
+	})
+	stop()
+	handlers.Wait()
+	for _, queue := range queues {
+		require.NoError(t, queue.Close())
+	}
+	requireAccounted(t, pool, queues, written)
+	t.Logf("%d rows; a good message came after %v at most, and was published in %v", written, good.longest, good.slowest)
+}
+
+// requireAccounted fails if a row is gone that was neither acked, nor given up, nor archived,
+// or if one is due and was not handled.
+func requireAccounted(t *testing.T, pool *pgxpool.Pool, queues []*pgmq.Queue, written int64) {
+	t.Helper()
+	var acked int64
+	for _, queue := range queues {
+		acked += queue.Stats()["t"].Acked
+	}
+	left := get[int64](t, pool, "select count(*) from pgmq.q_t")
+	dead := get[int64](t, pool, "select count(*) from pgmq.q_dead")
+	archived := get[int64](t, pool, "select count(*) from pgmq.a_t where headers ? 'reason_poisoned'")
+	require.Equal(t, written, acked+left+dead+archived, "%d acked, %d left, %d dead, %d archived", acked, left, dead, archived)
+	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.a_t where not headers ? 'reason_poisoned'"))
+}
