@@ -28,7 +28,7 @@ var (
 type hostile struct{ *rand.Rand }
 
 func newHostile(seed, stream uint64) hostile {
-	return hostile{rand.New(rand.NewPCG(seed, stream))} //nolint:gosec // to be repeated
+	return hostile{rand.New(rand.NewPCG(seed, stream))}
 }
 
 func (h hostile) one(of ...string) string { return of[h.IntN(len(of))] }

@@ -262,17 +262,18 @@ select m.msg_id, greatest({weight message}, {weight headers}) from {table} m
 where m.msg_id = any($1::bigint[])`
 
 func weighing(sql string) string {
-	digits := "case"
+	var digits strings.Builder
+	digits.WriteString("case")
 	for n := 65536; n >= 256; n /= 2 {
-		digits += fmt.Sprintf(" when abs(n::numeric) >= 1e%d then %d", n, n)
+		fmt.Fprintf(&digits, " when abs(n::numeric) >= 1e%d then %d", n, n)
 	}
-	digits += " else 1 end + scale(n::numeric)"
+	digits.WriteString(" else 1 end + scale(n::numeric)")
 	for _, column := range [...]string{"message", "headers"} {
 		sql = strings.ReplaceAll(sql, "{weight "+column+"}", fmt.Sprintf(`coalesce((
 	select total from (select sum(size) over (rows unbounded preceding) as total from (
 		select case jsonb_typeof(n) when 'string' then octet_length(n #>> '{}') else %[2]s end as size
 		from (select jsonb_path_query(m.%[1]s, 'strict $.** ? (@.type() == "number" || @.type() == "string")') as n offset 0) as n) as n) as n
-	where total > $2::bigint limit 1), 0)`, column, digits))
+	where total > $2::bigint limit 1), 0)`, column, digits.String()))
 	}
 	return sql
 }
