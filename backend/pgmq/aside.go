@@ -209,6 +209,9 @@ func (s *store) weigh(ctx context.Context, db batcher, some []suspect) {
 	for _, u := range unreadable {
 		s.aside.wait(byID[u.row.ID])
 	}
+	for _, token := range found.surplus { // too many to be handed over together
+		s.aside.wait(byID[token.ID])
+	}
 	weights = s.weights(ctx, db, rest, s.limit)
 	for _, u := range rest {
 		if weight := weights[u.row.ID]; weight > 0 {

@@ -40,3 +40,20 @@ func (f *found) add(lease subscription.Lease, most int64) {
 		f.leases = slices.Delete(f.leases, last, last+1)
 	}
 }
+
+// merge adds what another part of the messages has brought, of which the ids are greater.
+func (f *found) merge(part found, most int64) {
+	for _, lease := range part.leases {
+		if f.isBeyond(lease.ID) {
+			f.surplus = append(f.surplus, lease.Token)
+		} else {
+			f.add(lease, most)
+		}
+	}
+	if len(part.surplus) > 0 && (len(f.surplus) == 0 || part.least < f.least) {
+		f.least = part.least
+	}
+	f.surplus = append(f.surplus, part.surplus...)
+	f.tooLarge = append(f.tooLarge, part.tooLarge...)
+	f.forged = append(f.forged, part.forged...)
+}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // Anybody who may insert can store a message that cannot be read: 300 stored
@@ -118,11 +120,10 @@ func (s *store) tryAway(ctx context.Context, db batcher, messages []unread, ways
 	done, err := s.putAway(ctx, db, messages, ways[0])
 	switch {
 	case err == nil:
-		s.logAway(messages, done, ways[0])
+		s.logAway(ctx, messages, done, ways[0])
 	case !isRefused(err) && !isUnreadable(err) && !isDoubtful(err), len(messages) == 1 && len(ways) == 1:
 		for _, u := range messages {
-			s.logger.Error("ezq: a message that cannot be read could not be put aside; it will be tried again",
-				"queue", s.queue, "msg_id", u.row.ID, "cause", u.cause, "error", classify("archive", s.topic, err))
+			s.logUnread(ctx, u, "could not be put aside; it will be tried again", "error", classify("archive", s.topic, err))
 		}
 	case len(messages) > 1:
 		half := len(messages) / 2
@@ -153,18 +154,23 @@ func (s *store) putAway(ctx context.Context, db batcher, messages []unread, way 
 	return found, batch.run(ctx, db)
 }
 
-func (s *store) logAway(messages []unread, done ids, way way) {
+func (s *store) logAway(ctx context.Context, messages []unread, done ids, way way) {
 	for _, u := range messages {
-		log := s.logger.With("queue", s.queue, "msg_id", u.row.ID, "cause", u.cause)
 		switch {
 		case !done[u.row.ID]:
-			log.Warn("ezq: a message that cannot be read is locked, or was taken by another consumer; it may be tried again")
+			s.logUnread(ctx, u, "is locked, or was taken by another consumer; it may be tried again")
 		case way.archive != "":
-			log.Error("ezq: a message that cannot be read was moved to the archive")
+			s.logUnread(ctx, u, "was moved to the archive")
 		default:
-			log.Error("ezq: a message that cannot be read is put aside", "retry_in", u.aside().String())
+			s.logUnread(ctx, u, "is put aside", "retry_in", u.aside().String())
 		}
 	}
+}
+
+func (s *store) logUnread(ctx context.Context, u unread, fate string, attrs ...any) {
+	text := "ezq: a message that cannot be read " + fate
+	attrs = append([]any{"queue", s.queue, "msg_id", u.row.ID, "cause", u.cause}, attrs...)
+	sparse.Log(ctx, s.logger, slog.LevelError, sparse.About{Text: text, Topic: s.topic}, attrs...)
 }
 
 // hideSQL makes messages invisible for some time, and adds a reason to their headers, or

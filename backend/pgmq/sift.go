@@ -92,7 +92,10 @@ func (s *store) sift(ctx context.Context, settle []subscription.Settlement, limi
 		if err = batch.run(ctx, s.pool); err != nil {
 			return claim, settled, err
 		}
-		claim.Leases = s.separate(ctx, leased, limit, lease)
+		var more bool
+		if claim.Leases, more = s.separate(ctx, leased, limit, lease); more {
+			claim.Next = 0
+		}
 		if len(claim.Leases) > 0 || len(leased) < width || time.Now().After(end) || ctx.Err() != nil {
 			return claim, settled, nil
 		}
@@ -111,23 +114,26 @@ func leasedRows(rows pgx.Rows) (leased []row, err error) {
 }
 
 // separate returns up to limit of the messages, as far as they can be read, puts the
-// suspicious ones aside, and gives the others back.
-func (s *store) separate(ctx context.Context, leased []row, limit int, lease time.Duration) []subscription.Lease {
+// suspicious ones aside, and gives the others back, if there are more.
+func (s *store) separate(ctx context.Context, leased []row, limit int, lease time.Duration) (leases []subscription.Lease, more bool) {
 	if len(leased) == 0 {
 		s.sieve.sifted(0, 0)
-		return nil
+		return nil, false
 	}
 	good, bad := s.harmless(ctx, leased)
-	if len(good) > limit {
-		s.giveBack(ctx, good[limit:])
-		good = good[:limit]
+	var surplus []subscription.Token
+	for len(good) > limit {
+		last := len(good) - 1
+		surplus, good = append(surplus, good[last].token()), good[:last]
 	}
 	found, unread := s.readTogether(ctx, s.pool, good)
 	bad = slices.Concat(bad, unread, found.tooLarge)
 	s.sieve.sifted(len(leased), len(bad))
 	s.putAside(bad, lease)
 	s.distrust(ctx, s.pool, found.forged)
-	return found.leases
+	surplus = append(surplus, found.surplus...)
+	s.putBack(ctx, surplus)
+	return found.leases, len(surplus) > 0
 }
 
 // harmless returns those of the messages that take about as much room written out as they
@@ -165,9 +171,7 @@ func (s *store) stored() int { return max(s.limit/256, 8192) }
 func (s *store) readTogether(ctx context.Context, db batcher, leased []row) (all found, bad []unread) {
 	failed := bisect(leased, siftFor, func(part []row, patience time.Duration) error {
 		found, err := s.read(ctx, db, part, patience)
-		all.leases = append(all.leases, found.leases...)
-		all.tooLarge = append(all.tooLarge, found.tooLarge...)
-		all.forged = append(all.forged, found.forged...)
+		all.merge(found, s.most)
 		return err
 	})
 	for _, r := range failed {
@@ -193,19 +197,6 @@ func (s *store) read(ctx context.Context, db batcher, leased []row, patience tim
 		return found{}, err
 	}
 	return read, nil
-}
-
-// giveBack gives back messages that nobody has begun with.
-func (s *store) giveBack(ctx context.Context, leased []row) {
-	batch := newTransaction()
-	settle := make([]subscription.Settlement, len(leased))
-	for i, r := range leased {
-		settle[i] = subscription.Settlement{Token: r.token(), Action: subscription.Release}
-	}
-	s.settle(batch, settle)
-	if err := batch.run(ctx, s.pool); err != nil { // they come back when their leases end
-		s.logger.Warn("ezq: messages could not be given back", "queue", s.queue, "messages", len(leased), "error", classify("settle", s.topic, err))
-	}
 }
 
 // bisect tries all of the messages together, and if that fails, each half. It returns

@@ -283,7 +283,7 @@ func (s *store) putBack(ctx context.Context, surplus []subscription.Token) {
 	batch := newTransaction()
 	s.settle(batch, released)
 	if err := batch.run(ctx, s.pool); err != nil {
-		s.logger.Warn("ezq: messages that are more than MaxInFlightBytes could not be released, and come back when their leases end",
+		s.logger.Warn("ezq: messages that there is no room for could not be released, and come back when their leases end",
 			"queue", s.queue, "messages", len(surplus), "error", classify("settle", s.topic, err))
 	}
 }
