@@ -39,11 +39,15 @@ func URL(tb testing.TB) string {
 }
 
 // Database creates a database with PGMQ in it and returns its URL. It is dropped when the test
-// ends, even if connections to it are still open. The options are those of CREATE DATABASE:
+// ends, even if connections to it are still open. Where EZQ_TEST_TEMPLATE names a database with
+// PGMQ on the server, it is a copy of that. The options are those of CREATE DATABASE:
 //
 //	pgtest.Database(t, "encoding 'LATIN1' locale 'C' template template0")
 func Database(tb testing.TB, options ...string) string {
 	tb.Helper()
+	if template := os.Getenv("EZQ_TEST_TEMPLATE"); template != "" && strings.Join(options, "") == "" {
+		return EmptyDatabase(tb, "template "+pgx.Identifier{template}.Sanitize())
+	}
 	database := EmptyDatabase(tb, options...)
 	installPGMQ(tb, database)
 	return database
