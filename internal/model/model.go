@@ -93,9 +93,11 @@ func (q *queue) settle(t ticket, s subscription.Settlement, dead *queue) outcome
 	return done
 }
 
-// redrive moves up to limit of the visible messages to q, and returns how many.
+// redrive moves up to limit of the visible messages to q, those first that came first, and
+// returns how many.
 func (q *queue) redrive(dead *queue, limit int) int {
 	due := dead.due()
+	slices.SortFunc(due, func(a, b *stored) int { return a.added - b.added })
 	due = due[:min(limit, len(due))]
 	for _, m := range due {
 		delete(dead.messages, m.uuid)
