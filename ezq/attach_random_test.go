@@ -21,7 +21,7 @@ func TestNoMiddlewareOfAWatermillRouterStopsARouter(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprintf("with seed %d", seed), func(t *testing.T) {
 			t.Parallel()
-			w := &attachedWorld{t: t, dice: rand.New(rand.NewPCG(seed, 0))} //nolint:gosec // a seed is to be found again
+			w := &attachedWorld{t: t, dice: rand.New(rand.NewPCG(seed, 0))}
 			w.run()
 		})
 	}

@@ -74,7 +74,7 @@ func TestAPauseThatEndsAtOnceKeepsTheOrderOfEachKey(t *testing.T) {
 	for seed := range uint64(50) {
 		t.Run(fmt.Sprintf("with seed %d", seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				dice := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a seed is to be found again
+				dice := rand.New(rand.NewPCG(seed, 0))
 				router := newRouter(queue, ezq.Config{Concurrency: 1 + dice.IntN(4)})
 				var mu sync.Mutex
 				order := map[string][]int{}
@@ -96,7 +96,7 @@ func TestAPauseThatEndsAtOnceKeepsTheOrderOfEachKey(t *testing.T) {
 				for i := range n {
 					publishKeyed(t, queue, fmt.Sprint("key ", i%3), i)
 				}
-				pauses := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // see above
+				pauses := rand.New(rand.NewPCG(seed, 1))
 				go func() {
 					for range 50 {
 						time.Sleep(time.Duration(pauses.IntN(5000)) * time.Millisecond)

@@ -14,14 +14,22 @@ import (
 func TestWhatNoBackendTakesIsRefused(t *testing.T) {
 	t.Parallel()
 	queue := memory.New()
+	header := func(name, value string) func(*message.Message) string {
+		return func(m *message.Message) string { m.Metadata.Set(name, value); return "t" }
+	}
+	topic := func(name string) func(*message.Message) string {
+		return func(*message.Message) string { return name }
+	}
 	for why, publish := range map[string]func(*message.Message) (topic string){
-		`header "ezq_uuid": the name is reserved for ezq: choose one that does not begin with ezq_`: func(m *message.Message) string { m.Metadata.Set("ezq_uuid", "1"); return "t" },
-		`header "a": the value is not UTF-8 without NUL`:                                            func(m *message.Message) string { m.Metadata.Set("a", "\x00"); return "t" },
-		`the UUID: it has 256 bytes, and the limit is 255`:                                          func(m *message.Message) string { m.UUID = strings.Repeat("i", 256); return "t" },
-		`the headers: they have 65545 bytes, and the limit is 65536`:                                func(m *message.Message) string { m.Metadata.Set("a", strings.Repeat("v", 64<<10)); return "t" },
-		`the topic: it is empty`:                              func(*message.Message) string { return "" },
-		`the topic: it contains a NUL`:                        func(*message.Message) string { return "a\x00" },
-		`the topic: it has 1025 bytes, and the limit is 1024`: func(*message.Message) string { return strings.Repeat("t", 1025) },
+		`header "ezq_uuid": the name is reserved for ezq: choose one that does not begin with ezq_`: header("ezq_uuid", "1"),
+
+		`header "a": the value is not UTF-8 without NUL`:             header("a", "\x00"),
+		`the headers: they have 65545 bytes, and the limit is 65536`: header("a", strings.Repeat("v", 64<<10)),
+		`the topic: it is empty`:                                     topic(""),
+		`the topic: it contains a NUL`:                               topic("a\x00"),
+		`the topic: it has 1025 bytes, and the limit is 1024`:        topic(strings.Repeat("t", 1025)),
+
+		`the UUID: it has 256 bytes, and the limit is 255`: func(m *message.Message) string { m.UUID = strings.Repeat("i", 256); return "t" },
 	} {
 		msg := message.NewMessage("", nil)
 		topic := publish(msg)

@@ -53,11 +53,11 @@ type leases struct {
 	byID    map[int64]*lease
 	refused map[int64]*lease // messages that are done, and whose acks the store refuses for now,
 	refusal error            // and why
-	queue   []*lease // the waiting ones, oldest claim first
-	bytes   int64    // of all messages in byID
-	largest int64    // message of the last claim that brought any, in bytes
-	slots   int      // taken by messages that are handing or delivered, and not aside
-	aside   int      // how many are
+	queue   []*lease         // the waiting ones, oldest claim first
+	bytes   int64            // of all messages in byID
+	largest int64            // message of the last claim that brought any, in bytes
+	slots   int              // taken by messages that are handing or delivered, and not aside
+	aside   int              // how many are
 	speed   rate
 	habit   habit
 	only    bool          // nothing is to be held any more,

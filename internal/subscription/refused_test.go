@@ -58,7 +58,7 @@ func TestAMessageWhoseAckIsRefusedIsNotHandledAgain(t *testing.T) {
 	}
 	t.Run("unless it is lost", func(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {
-			r.store.odd = func(s subscription.Settlement) bool { return s.Token.Number == 1 }
+			r.store.odd = func(s subscription.Settlement) bool { return s.Number == 1 }
 			r.store.publish(1)
 			c := r.subscribe()
 			c.ack(c.receive())
