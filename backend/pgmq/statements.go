@@ -54,7 +54,7 @@ func newStatements(queue string, layout layout) statements {
 	table := tableName(queue)
 	replace := []string{
 		"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "greatest(m.read_ct, 0)",
-		"{claimed}", "true", "{held}", "true", "{leased}", "true",
+		"{end}", endSQL, "{known}", "true", "{held}", "true",
 	}
 	if layout.has("last_read_at timestamptz") {
 		// Nobody has leased it yet? Then this tells it from a message that has its id in
@@ -67,7 +67,7 @@ func newStatements(queue string, layout layout) statements {
 			"{was}", touched,
 			"{mark}", ", last_read_at = clock_timestamp()",
 			"{uncount}", "greatest(m.read_ct, l.uncount) - l.uncount",
-			"{claimed}", claimedBefore(table, queue), "{held}", "m.read_ct > 0 or m.last_read_at is not null", "{leased}", leasedBefore(table),
+			"{end}", markedEnd, "{known}", knownByEnd, "{held}", knownBefore,
 		}
 	}
 	if layout.Partitioned {
@@ -114,7 +114,7 @@ func (s statements) deadLetter(target string) string {
 const dueSQL = `
 with m as (
 	update {table} m
-	set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = {count}{mark}
+	set vt = {end}, read_ct = {count}{mark}
 	where m.{place} = any (array(
 		select {place} from {table}
 		where {current} and vt <= statement_timestamp()
@@ -123,7 +123,7 @@ with m as (
 		for update skip locked))
 	returning m.msg_id, m.read_ct, {read} as read_at, {published} as enqueued_at, m.vt`
 
-const claimSQL = dueSQL + `, {claimed} as known` + contentSQL + `)` + fittingSQL
+const claimSQL = dueSQL + `, {known} as known` + contentSQL + `)` + fittingSQL
 
 // What is locked, and what it was when nobody had it. PostgreSQL notes in a row who has
 // locked it last: that shows which ones were held before, and not removed.
@@ -159,7 +159,7 @@ const giveBackSQL = `update {table} m set vt = ` + placeSQL + ` where msg_id = a
 // placeSQL is where a message goes back to.
 const placeSQL = "least(m.enqueued_at, clock_timestamp())"
 
-const leaseSQL = dueSQL + `, {leased} as known)
+const leaseSQL = dueSQL + `, {known} as known)
 select msg_id, read_ct, read_at, known from m`
 
 const readSQL = `

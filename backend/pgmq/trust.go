@@ -21,18 +21,14 @@ import (
 //
 // Before PGMQ 1.10 there is nothing to tell it by, and everything counts.
 
-// claimedBefore is whether a message was leased before the claim that returns it, if it
-// says what only ezq may; or else true. The snapshot of the subquery is that of the claim.
-func claimedBefore(table, queue string) string {
-	return "case when m.read_ct > 1 then true" +
-		" when m.headers ?| '{" + failuresKey + "," + doneKey + "," + unknownKey + "}' or m.headers->>'" + uuidKey + "' like '" + queue + "/%'" +
-		" then " + leasedBefore(table) + " else true end"
-}
-
-// leasedBefore is the same whatever the message says, which it does not look at.
-func leasedBefore(table string) string {
-	return "exists (select from " + table + " o where o.msg_id = m.msg_id and (o.read_ct > 0 or o.last_read_at is not null))"
-}
+// A lease writes over what tells, and can only return what it has written. So the time at which
+// it ends has whole milliseconds, or one microsecond more if it is the first lease of the message.
+const (
+	endSQL      = "clock_timestamp() + $2::bigint * interval '1 microsecond'"
+	markedEnd   = "date_trunc('milliseconds', " + endSQL + ") + case when " + knownBefore + " then interval '0' else interval '1 microsecond' end"
+	knownBefore = "(m.read_ct > 0 or m.last_read_at is not null)"
+	knownByEnd  = "m.vt = date_trunc('milliseconds', m.vt)"
+)
 
 // What a transaction that has committed meanwhile says instead stays.
 const distrustSQL = `
