@@ -148,18 +148,36 @@ type child struct {
 	name    string
 	far     bool // from the server, so that it takes a while to get there
 	ready   chan struct{}
+	over    chan struct{} // closed when it writes no more
 	reading sync.WaitGroup
 	errors  strings.Builder
 }
 
 // startChild starts a consumer, and returns when it has subscribed. The one that is far from
-// the server archives.
+// the server archives. While the storm has revoked a privilege, none can.
 func (s *soak) startChild(far bool) *child {
+	s.Helper()
+	for deadline := time.Now().Add(patience); ; pause(100 * time.Millisecond) {
+		c := s.tryChild(far)
+		select {
+		case <-c.ready:
+			return c
+		case <-c.over:
+			if _ = c.Wait(); strings.Contains(c.errors.String(), "permission denied") && time.Now().Before(deadline) {
+				continue
+			}
+		case <-time.After(time.Until(deadline)):
+		}
+		s.Fatalf("%s does not start: %s", c.name, &c.errors)
+	}
+}
+
+func (s *soak) tryChild(far bool) *child {
 	s.Helper()
 	self, err := os.Executable()
 	require.NoError(s, err)
 	s.children++
-	c := &child{Cmd: exec.Command(self), name: fmt.Sprint("consumer ", s.children), far: far, ready: make(chan struct{})}
+	c := &child{Cmd: exec.Command(self), name: fmt.Sprint("consumer ", s.children), far: far, ready: make(chan struct{}), over: make(chan struct{})}
 	c.Env = append(os.Environ(), childVariable+"="+s.url(s.proxy))
 	if far {
 		c.Env = append(os.Environ(), childVariable+"="+s.url(s.farProxy), archiveVariable+"=1")
@@ -169,12 +187,10 @@ func (s *soak) startChild(far bool) *child {
 	require.NoError(s, err)
 	require.NoError(s, c.Start())
 	s.Cleanup(func() { _ = c.Process.Kill() }) // it has ended, unless the test has failed
-	c.reading.Go(func() { s.read(c, out) })
-	select {
-	case <-c.ready:
-	case <-time.After(patience):
-		s.Fatalf("%s does not start: %s", c.name, &c.errors)
-	}
+	c.reading.Go(func() {
+		defer close(c.over)
+		s.read(c, out)
+	})
 	return c
 }
 
