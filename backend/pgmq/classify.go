@@ -81,6 +81,8 @@ func diagnose(op, topic string, err error) (kind error, remedy string) {
 		errors.Is(err, pgconn.ErrPrimaryConnection), errors.Is(err, pgconn.ErrStandbyConnection):
 		// Another attempt may have been refused for a reason of its own, such as no TLS.
 		return ErrUnreachable, "no server of the database URL is as its target_session_attrs says: check the hosts, and which of them is the primary"
+	case errors.As(err, &connect) && errors.As(err, &pg) && isOfParameter(pg):
+		return ErrInvalidConfig, "check the names and values of the parameters behind its ?, or those of key=value"
 	case errors.As(err, &pg):
 		return diagnoseServer(op, topic, pg)
 	case errors.Is(err, context.Canceled):

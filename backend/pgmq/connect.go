@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/internal/databaseurl"
 )
 
 // connectTimeout bounds a connection attempt to one host where the URL does not
@@ -24,14 +26,9 @@ func openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
 			Remedy: "write it as postgres://user:password@host:5432/database?sslmode=verify-full",
 		}
 	}
-	config, err := pgxpool.ParseConfig(url)
+	config, err := parseURL(url)
 	if err != nil {
-		// pgx's error can contain the password.
-		return nil, &Error{
-			Op: "open", Kind: ErrInvalidConfig,
-			Cause:  errors.New("the database URL cannot be parsed"),
-			Remedy: "write it as postgres://user:password@host:5432/database?sslmode=verify-full",
-		}
+		return nil, err
 	}
 	setDefaults(config)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
@@ -39,6 +36,21 @@ func openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
 		return nil, classify("open", "", err)
 	}
 	return pool, nil
+}
+
+// parseURL refuses what pgx refuses, and what it takes for the names of parameters, which the
+// server would quote. Neither the text nor pgx's error is in that of parseURL: both can contain
+// the password.
+func parseURL(url string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil || !databaseurl.IsOne(&config.ConnConfig.Config) {
+		return nil, &Error{
+			Op: "open", Kind: ErrInvalidConfig,
+			Cause:  errors.New("the database URL cannot be parsed"),
+			Remedy: "write it as postgres://user:password@host:5432/database?sslmode=verify-full",
+		}
+	}
+	return config, nil
 }
 
 // environmentConnects reports whether the variables of libpq say which database is meant.

@@ -27,8 +27,8 @@ var (
 	_ message.SubscribeInitializer = (*Queue)(nil)
 )
 
-// Open connects to the database at url, which is anything that pgx takes, and
-// checks that PGMQ is there. An empty url is refused unless libpq's variables say where
+// Open connects to the database at url, which begins with postgres:// or postgresql://, or
+// is of the form host=… user=…, as pgx takes it, and checks that PGMQ is there. An empty url is refused unless libpq's variables say where
 // to connect: PGHOST, PGPORT, PGDATABASE, PGUSER or PGSERVICE.
 //
 // The queue opens connections as it needs them: for publishing up to the

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/ezq-go/ezq/internal/databaseurl"
 )
 
 // withoutSecrets returns err, or what may be shown of it. The errors of pgx for
@@ -55,18 +58,22 @@ func newConnectError(err *pgconn.ConnectError) *connectError {
 	if number := syscall.Errno(0); errors.As(err, &number) {
 		e.visible = append(e.visible, number)
 	}
+	rest, misread := restOfPassword(err.Config)
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
-		e.visible = append(e.visible, pg)
+		if misread {
+			pg = unquoted(pg, "the login failed")
+		}
+		e.visible = append(e.visible, withoutParameters(pg, err.Config))
 	}
 
-	if rest, ok := restOfPassword(err.Config); ok {
+	if misread {
 		e.text = "…" + rest + ": the database URL has an @, a / or a comma in its password that is not percent-encoded"
 		return e
 	}
 	_, address := pgconn.NetworkAddress(err.Config.Host, err.Config.Port)
 	reasons := make([]string, 0, 2)
 	for _, attempt := range attempts(err.Unwrap()) {
-		if text := attemptText(attempt); !slices.Contains(reasons, text) {
+		if text := attemptText(attempt, err.Config); !slices.Contains(reasons, text) {
 			reasons = append(reasons, text)
 		}
 	}
@@ -91,15 +98,48 @@ func attempts(err error) []error {
 	return all
 }
 
-func attemptText(err error) string {
+func attemptText(err error, config *pgconn.Config) string {
 	var operation *net.OpError
 	if errors.As(err, &operation) && operation.Addr != nil {
 		return operation.Addr.String() + ": " + operation.Err.Error()
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return serverText(pg)
+		return serverText(withoutParameters(pg, config))
 	}
 	return err.Error()
+}
+
+// withoutParameters returns pg, or what may be shown of it if it quotes a parameter of the
+// database URL, or the value of one: where that was no database URL, both are any part of it.
+func withoutParameters(pg *pgconn.PgError, config *pgconn.Config) *pgconn.PgError {
+	if !databaseurl.IsOne(config) || isOfParameter(pg) || quotesParameter(pg, config) {
+		return unquoted(pg, "the database URL has a parameter that the server does not take, or not with this value")
+	}
+	return pg
+}
+
+// unquoted returns pg with another text.
+func unquoted(pg *pgconn.PgError, text string) *pgconn.PgError {
+	return &pgconn.PgError{Severity: pg.Severity, SeverityUnlocalized: pg.SeverityUnlocalized, Code: pg.Code, Message: text}
+}
+
+// isOfParameter reports whether pg, which is the answer to a login, is about a parameter:
+// invalid_name, undefined_object, invalid_parameter_value, cant_change_runtime_param.
+func isOfParameter(pg *pgconn.PgError) bool {
+	return slices.Contains([]string{"42602", "42704", "22023", "55P02"}, pg.Code)
+}
+
+// quotesParameter reports whether pg names a parameter, as what a pooler says of it does,
+// which has no code of its own. Those that ezq sets itself may be named.
+func quotesParameter(pg *pgconn.PgError, config *pgconn.Config) bool {
+	text := strings.Join([]string{pg.Message, pg.Detail, pg.Hint, pg.Where, pg.InternalQuery, pg.Routine, pg.File}, "\n")
+	for name := range config.RuntimeParams {
+		own := name == "client_encoding" || name == "application_name"
+		if !own && regexp.MustCompile(`\b`+regexp.QuoteMeta(name)+`\b`).MatchString(text) {
+			return true
+		}
+	}
+	return false
 }
 
 // restOfPassword reports whether the end of a password was taken for hosts or a database. That

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
 )
 
@@ -23,6 +25,107 @@ func openFailed(ctx context.Context, url string) error {
 		_, err = pgconn.ConnectConfig(ctx, config)
 	}
 	return classify("open", "", err)
+}
+
+// notURLs are texts with a URL that has the password that is not in one as pgx reads it.
+func notURLs(authority string) []string {
+	return []string{
+		"postgress://" + authority + "?sslmode=disable", "pgsql://" + authority + "?sslmode=disable", "Postgres://" + authority + "?sslmode=disable",
+		"jdbc:postgresql://" + authority + "?a=b&c=d", "postgres:/" + authority + "?sslmode=disable", authority + "?sslmode=disable",
+		" postgres://" + authority + "?sslmode=disable", "\ufeffpostgres://" + authority + "?sslmode=disable",
+		`"postgres://` + authority + `?sslmode=disable"`, "'postgres://" + authority + "?sslmode=disable'",
+		"DATABASE_URL=postgres://" + authority + "?sslmode=disable", "dbname=postgres://" + authority, "user=postgres://" + authority,
+		"psql postgres://" + authority + "?sslmode=disable", "host=db pgsql://" + authority + "?a=b user=app",
+	}
+}
+
+// quoting returns what Open or a queue on a pool does with url where the server answers a login with
+// all that it was sent, in the words of complaint and with this code.
+func quoting(ctx context.Context, url, code, complaint string) error {
+	config, err := pgconn.ParseConfig(url)
+	if err == nil {
+		config.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
+		config.DialFunc = func(context.Context, string, string) (net.Conn, error) {
+			client, server := net.Pipe()
+			go quote(server, code, complaint)
+			return client, nil
+		}
+		_, err = pgconn.ConnectConfig(ctx, config)
+	}
+	return classify("open", "", err)
+}
+
+func quote(connection net.Conn, code, complaint string) {
+	defer func() { _ = connection.Close() }()
+	server := pgproto3.NewBackend(connection, connection)
+	for {
+		message, err := server.ReceiveStartupMessage()
+		if err != nil {
+			return
+		}
+		startup, ok := message.(*pgproto3.StartupMessage)
+		if !ok { // no TLS
+			_, _ = connection.Write([]byte{'N'})
+			continue
+		}
+		said := ""
+		for name, value := range startup.Parameters {
+			said += fmt.Sprintf(complaint, name)
+			if code != "08P01" {
+				said += fmt.Sprintf(": %q", value)
+			}
+		}
+		server.Send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: said, Detail: said, Hint: said})
+		_ = server.Flush()
+		return
+	}
+}
+
+// complaints are what servers and poolers say to a parameter, by their codes.
+func complaints() map[string]string {
+	return map[string]string{
+		"42602": `invalid configuration parameter name "%s"`,
+		"42704": `unrecognized configuration parameter "%s"`,
+		"22023": `ungültiger Wert für Parameter »%s«`,
+		"42501": `permission denied to set parameter "%s"`,
+		"08P01": "unsupported startup parameter: %s",
+	}
+}
+
+func TestNothingOfATextThatIsNoURLIsShown(t *testing.T) {
+	t.Parallel()
+	for _, url := range notURLs("app:hunter2@db.example:5432/shop") {
+		_, err := openPool(t.Context(), url)
+		require.ErrorIs(t, err, ErrInvalidConfig, url)
+		require.EqualError(t, err, "pgmq: open: invalid configuration: the database URL cannot be parsed; "+
+			"write it as postgres://user:password@host:5432/database?sslmode=verify-full", url)
+		for code, complaint := range complaints() {
+			err := quoting(t.Context(), url, code, complaint)
+			requireNotShown(t, "hunter2", url, err)
+			if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+				requireNotShown(t, "hunter2", url, pg)
+			}
+		}
+	}
+}
+
+func TestADatabaseURLMayHaveParametersOfPostgreSQLAndOfExtensions(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{
+		"postgres://app:hunter2@db/shop?TimeZone=UTC&search_path=app,public&app.tenant_1=x&application_name=https://shop.example",
+		"postgresql://app@db/shop?pool_max_conns=7&default_query_exec_mode=exec&options=-c%20statement_timeout%3D5s",
+		" host = db user=app password='a b=c' dbname=shop sslmode=disable connect_timeout=3 statement_timeout=5s",
+	} {
+		_, err := parseURL(url)
+		require.NoError(t, err)
+	}
+}
+
+func TestAParameterThatTheServerDoesNotTakeIsAnErrorOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	err := quoting(t.Context(), "postgres://app@db/shop?sslmode=disable&search_pat=app", "42704", complaints()["42704"])
+	require.ErrorIs(t, err, ErrInvalidConfig)
+	require.ErrorContains(t, err, "a parameter that the server does not take, or not with this value (SQLSTATE 42704)")
 }
 
 func requireNotShown(t *testing.T, password, url string, err error) {
@@ -71,6 +174,13 @@ func FuzzNoErrorShowsAPassword(f *testing.F) {
 			ended, stop := context.WithCancel(t.Context())
 			stop() // where the host is an address, nothing is sent there
 			requireNotShown(t, "hunter2", url, openFailed(ended, url))
+		}
+		for _, url := range notURLs("app:" + before + "hunter2" + after + "@" + host + "/" + database) {
+			_, err := parseURL(url)
+			requireNotShown(t, "hunter2", url, err)
+			for code, complaint := range complaints() {
+				requireNotShown(t, "hunter2", url, quoting(t.Context(), url, code, complaint))
+			}
 		}
 	})
 }

@@ -11,7 +11,7 @@
 // package that it is for applies. Where the Python library ezq has a variable that
 // means the same, that is accepted too; if both are set, the first one counts.
 //
-//	EZQ_DATABASE_URL      where PostgreSQL is: anything that pgx takes
+//	EZQ_DATABASE_URL      where PostgreSQL is: postgres://… or host=… user=…, as pgx takes it
 //	EZQ_TOPIC             the topic                       EZQ_DEFAULT_QUEUE_NAME
 //	EZQ_GROUP             the group of consumers
 //	EZQ_CONCURRENCY       events handled at a time        EZQ_CONSUMER_CONCURRENT_HANDLERS

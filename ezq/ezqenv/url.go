@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/ezq-go/ezq/internal/databaseurl"
 )
 
 // URL is where a database is, with the password. Reveal tells it; everything that prints,
@@ -99,7 +101,7 @@ func (r *reader) readURL() URL {
 // contain the password.
 func (r *reader) parseURL(variable, text string) URL {
 	config, err := pgconn.ParseConfig(text)
-	if err != nil {
+	if err != nil || !databaseurl.IsOne(config) {
 		r.fail(variable, "", "is not a database URL", "postgres://user:password@host:5432/database?sslmode=verify-full")
 		return URL{}
 	}

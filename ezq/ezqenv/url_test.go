@@ -92,6 +92,21 @@ func TestNothingPrintsASecret(t *testing.T) {
 	}
 }
 
+func TestATextThatIsNoDatabaseURLIsAnErrorAndNotShown(t *testing.T) {
+	t.Parallel()
+	const rest = "app:hunter2@db:5432/shop?sslmode=disable"
+	for _, url := range []string{
+		"postgress://" + rest, "pgsql://" + rest, "Postgres://" + rest, "jdbc:postgresql://" + rest, "postgres:/" + rest, rest,
+		`"postgres://` + rest + `"`, "'postgres://" + rest + "'", "DATABASE_URL=postgres://" + rest,
+	} {
+		_, err := ezqenv.Read(environment{"EZQ_DATABASE_URL": url, "EZQ_LEASE": "soon"}.lookup)
+		if text := fmt.Sprint(err); !strings.Contains(text, "EZQ_DATABASE_URL is not a database URL") || !strings.Contains(text, "EZQ_LEASE") {
+			t.Errorf("%s: %v", url, err)
+		}
+		requireHidden(t, url)
+	}
+}
+
 func TestNoPasswordThatShouldHaveBeenEncodedIsShown(t *testing.T) {
 	t.Parallel()
 	around := []string{""}

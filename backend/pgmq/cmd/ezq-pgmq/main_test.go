@@ -166,6 +166,14 @@ func TestWithoutADatabaseTheErrorSaysWhatToSet(t *testing.T) {
 	require.NotContains(t, complaints, "hunter2")
 }
 
+func TestATextThatIsNoDatabaseURLIsNotShown(t *testing.T) {
+	t.Parallel()
+	code, _, complaints := outputOf(t, "postgress://app:hunter2@db.example:5432/shop?sslmode=disable", "queues")
+	require.Equal(t, failed, code)
+	require.Contains(t, complaints, "the database URL cannot be parsed; write it as postgres://")
+	require.NotContains(t, complaints, "hunter2")
+}
+
 func TestTheGroupsOfATopicAreShownApart(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
