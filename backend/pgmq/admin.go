@@ -245,7 +245,7 @@ type QueueInfo struct {
 	Topic, Group string
 
 	Kind      QueueKind
-	CreatedAt time.Time
+	CreatedAt time.Time // 1970 if somebody has set it to infinity
 }
 
 // Queues returns all queues of PGMQ in this database, in the order of their
@@ -255,7 +255,7 @@ func (q *Queue) Queues(ctx context.Context) ([]QueueInfo, error) {
 	if _, err := q.consumed("ezq"); err != nil { // is it closed?
 		return nil, classify(op, "", err)
 	}
-	rows, err := q.pool.Query(ctx, queuesSQL, pgx.QueryExecModeCacheDescribe)
+	rows, err := q.pool.Query(ctx, queuesSQL(), pgx.QueryExecModeCacheDescribe)
 	if err != nil {
 		return nil, classify(op, "", err)
 	}
@@ -273,9 +273,11 @@ func (q *Queue) Queues(ctx context.Context) ([]QueueInfo, error) {
 // PGMQ writes a queue's name in lower case where it names its table, but not in
 // meta. There, Orders and orders are two; and if one is dropped, the other is left
 // without a table (PGMQ 1.11.1). The cast cuts a name as PostgreSQL does.
-const queuesSQL = `
-select distinct on (c.relname) substr(c.relname, 3), ` + kindSQL + `, m.created_at, coalesce(obj_description(c.oid, 'pg_class'), '')
+func queuesSQL() string {
+	return `
+select distinct on (c.relname) substr(c.relname, 3), ` + kindSQL + `, ` + finite("m.created_at") + `, coalesce(obj_description(c.oid, 'pg_class'), '')
 from pgmq.meta m
 join pg_class c on c.relname = ('q_' || lower(m.queue_name))::name
 where c.relnamespace = 'pgmq'::regnamespace and c.relkind in ('r', 'p')
 order by c.relname, m.created_at`
+}

@@ -27,7 +27,8 @@ type DeadLetter struct {
 	Failures int    // how often it had failed
 	Event    string // the name of the event, if it has one
 
-	// At is when it was given up, or, if it does not say, when it was stored here.
+	// At is when it was given up, or, if it does not say, when it was stored here: 1970 if
+	// somebody has set that to infinity.
 	At time.Time
 
 	Payload  []byte
@@ -143,7 +144,7 @@ func (q *Queue) lettersOneByOne(ctx context.Context, queue string, limit int, fo
 
 func wholeLetter() letterForm {
 	return letterForm{
-		columns: "msg_id, enqueued_at, message::text, headers::text, " + said(groupKey) + ", " + eventSQL(),
+		columns: "msg_id, " + finite("enqueued_at") + ", message::text, headers::text, " + said(groupKey) + ", " + eventSQL(),
 		scan: func(r pgx.CollectableRow, queue string) (DeadLetter, error) {
 			var letter row
 			var group, event string
@@ -156,7 +157,7 @@ func wholeLetter() letterForm {
 }
 
 func letterHead() letterForm {
-	columns := []string{"msg_id", "enqueued_at", eventSQL()}
+	columns := []string{"msg_id", finite("enqueued_at"), eventSQL()}
 	for _, key := range [...]string{
 		groupKey, uuidKey, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterReason, backend.DeadLetterFailures, backend.DeadLetterAt,
 	} {

@@ -35,3 +35,31 @@ func TestTheHeadOfADeadLetterSaysWhatTheLetterSays(t *testing.T) {
 	_, err = queue.ReadDeadLetter(t.Context(), "dead", 99)
 	require.ErrorIs(t, err, pgx.ErrNoRows)
 }
+
+func TestATimeThatIsNoneHidesNoDeadLetterAndNoQueue(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	insertLetters(t, pool, 5)
+	execute(t, pool, "update pgmq.q_dead set enqueued_at = (array['infinity', '-infinity', '290000-01-01', '4713-01-01 BC'])[msg_id]::timestamptz where msg_id < 5")
+	execute(t, pool, "select pgmq.create('other'), pgmq.create('third')")
+	execute(t, pool, "update pgmq.meta set created_at = case queue_name when 'dead' then 'infinity' else '-infinity' end::timestamptz where queue_name <> 'third'")
+
+	letters, err := queue.DeadLetters(t.Context(), "dead", 10)
+	require.NoError(t, err)
+	require.Equal(t, []string{"m1", "m2", "m3", "m4", "m5"}, uuids(letters))
+	heads, err := queue.DeadLetterHeads(t.Context(), "dead", 10)
+	require.NoError(t, err)
+	require.Equal(t, uuids(letters), uuids(heads))
+	for _, letter := range letters {
+		require.NoError(t, letter.Err)
+		_, err := queue.ReadDeadLetter(t.Context(), "dead", letter.ID)
+		require.NoError(t, err)
+	}
+	require.Equal(t, time.Unix(0, 0).UTC(), letters[0].At.UTC())
+
+	queues, err := queue.Queues(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"dead plain", "other plain", "third plain"}, described(queues))
+	_, err = queue.AllMetrics(t.Context())
+	require.NoError(t, err)
+}
