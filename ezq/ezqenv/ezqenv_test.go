@@ -39,6 +39,14 @@ func TestWithoutVariablesAllIsAsByDefault(t *testing.T) {
 	}
 }
 
+func TestAVariableThatIsNotSetHasNoValue(t *testing.T) {
+	t.Parallel()
+	settings, err := ezqenv.Read(func(string) (string, bool) { return "12", false })
+	if err != nil || settings != (ezqenv.Settings{Topic: "ezq"}) {
+		t.Errorf("%v, with %v", err, settings)
+	}
+}
+
 func TestEveryVariableIsRead(t *testing.T) {
 	t.Parallel()
 	got := read(t, environment{

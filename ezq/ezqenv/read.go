@@ -67,9 +67,12 @@ func (r *reader) fail(variable, value, problem, remedy string) {
 
 // find returns the value of a variable. An empty one is not set.
 func (r *reader) find(variable string) (value string, ok bool) {
-	value, _ = r.lookup(variable)
+	value, ok = r.lookup(variable)
 	value = strings.TrimSpace(value)
-	return value, value != ""
+	if !ok || value == "" {
+		return "", false
+	}
+	return value, true
 }
 
 // first returns the first variable that is set.

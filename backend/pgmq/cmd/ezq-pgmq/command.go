@@ -53,7 +53,7 @@ func parse(args []string) (c command, err error) {
 	case "help", "-h", "-help", "--help":
 		return c, flag.ErrHelp
 	default:
-		return c, fmt.Errorf("there is no command %q", c.name)
+		return c, unknown(c.name)
 	}
 	flags.DurationVar(&c.limit, "timeout", patience, "")
 	if c.name != "queues" {
@@ -71,6 +71,13 @@ func parse(args []string) (c command, err error) {
 	}
 	c.topic = lettersOf(topics, in)
 	return c, c.check(topics, in)
+}
+
+func unknown(name string) error {
+	if strings.HasPrefix(name, "-") {
+		return errors.New("flags come after the command, as in: ezq-pgmq queues -timeout 10m")
+	}
+	return fmt.Errorf("there is no command %q", name)
 }
 
 func (c command) check(topics []string, in string) error {

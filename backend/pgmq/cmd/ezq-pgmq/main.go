@@ -32,7 +32,8 @@ func main() {
 //nolint:gosec // the password in the URL is an example
 const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
 
-  ezq-pgmq queues              how many messages wait in each queue, and for how long
+  ezq-pgmq queues              how many messages wait in each queue, and for how long;
+                               DEAD LETTERS are those of the topic, which its groups share
   ezq-pgmq dead TOPIC          what has been given up, and why
       -max N                   show at most N dead letters, the oldest first (20)
       -payload                 with their payloads
@@ -49,9 +50,9 @@ The dead letters of TOPIC are in TOPIC_dead; TOPIC_dead itself may be named too.
 somewhere else, as middleware.Poison{Topic: "elsewhere"} says, name that with -in elsewhere in
 the place of TOPIC, and for redrive the topics with -from.
 
-With -timeout 10m a command may take ten minutes; by default it ends after one. What it has
-done by then stays done. It exits with 0 if all was done, 1 if something was not, with the
-reason, 2 if it was called wrongly, and 3 if it ended after -timeout.
+Flags come after the command. With -timeout 10m it may take ten minutes; by default it ends
+after one. What it has done by then stays done. It exits with 0 if all was done, 1 if something
+was not, with the reason, 2 if it was called wrongly, and 3 if it ended after -timeout.
 
 The database is that of EZQ_DATABASE_URL, as in postgres://user:password@host:5432/database
 `

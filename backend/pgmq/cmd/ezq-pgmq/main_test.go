@@ -131,6 +131,8 @@ func TestWrongArgumentsAreToldWithTheUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                          "what shall be done?",
 		"drop orders":               `there is no command "drop"`,
+		"-timeout 1m queues":        "flags come after the command, as in: ezq-pgmq queues -timeout 10m",
+		"-max=3 dead orders":        "flags come after the command",
 		"dead":                      "dead of which topic?",
 		"dead a b":                  "dead takes one topic",
 		"dead a -in b":              "either a topic or -in",
@@ -174,7 +176,7 @@ func TestATextThatIsNoDatabaseURLIsNotShown(t *testing.T) {
 	require.NotContains(t, complaints, "hunter2")
 }
 
-func TestTheGroupsOfATopicAreShownApart(t *testing.T) {
+func TestTheGroupsOfATopicAreShownApartWithTheDeadLettersThatTheyShare(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	open := func(group string) *pgmq.Queue {
@@ -196,8 +198,8 @@ func TestTheGroupsOfATopicAreShownApart(t *testing.T) {
 	require.NoError(t, router.Run(t.Context()))
 
 	_, out, _ := outputOf(t, database, "queues")
-	require.Regexp(t, `(?m)^orders billing orders_billing_h[0-9a-f]{20} 2 AGE 0 -$`, out)
-	require.Regexp(t, `(?m)^orders mailer orders_mailer_h[0-9a-f]{20} 0 - 0 -$`, out)
+	require.Regexp(t, `(?m)^orders billing orders_billing_h[0-9a-f]{20} 2 AGE 0 1$`, out)
+	require.Regexp(t, `(?m)^orders mailer orders_mailer_h[0-9a-f]{20} 0 - 0 1$`, out)
 	_, out, _ = outputOf(t, database, "dead", "orders")
 	require.Contains(t, out, "orders (group mailer): OrderPaid, after 1 failures: refused")
 }

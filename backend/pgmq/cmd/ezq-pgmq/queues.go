@@ -20,7 +20,7 @@ func (command) queues(ctx context.Context, queue *pgmq.Queue, out io.Writer) err
 	}
 	for _, q := range all {
 		dead := "-"
-		if name, err := pgmq.QueueName(q.Topic + suffix); err == nil && q.Topic != "" && q.Group == "" { // groups share theirs
+		if name, err := pgmq.QueueName(q.Topic + suffix); err == nil && q.Topic != "" { // groups share theirs
 			if found, ok := letters[name]; ok {
 				dead = count(found.Visible+found.Invisible, found.VisibleCapped || found.InvisibleCapped)
 			}
