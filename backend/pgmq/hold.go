@@ -2,12 +2,14 @@ package pgmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/internal/subscription"
@@ -135,7 +137,33 @@ func nextCount(count int) int { return max(min(count, math.MaxInt32-1), 0) + 1 }
 // Finish implements [subscription.Held].
 func (h *hold) Finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
 	defer h.release() // which closes the connection if the transaction is still open
+	tokens, err := h.end(ctx, acked, rest, lease)
+	if err == nil || len(acked) == 0 || !h.isRefused(err) {
+		return tokens, err
+	}
+	cause := err
+	all := slices.Concat(acked, rest)
+	if _, err := h.conn.Exec(ctx, "rollback to savepoint held"); err != nil {
+		return nil, classify("settle", "", err)
+	}
+	if tokens, err = h.end(ctx, nil, all, lease); err != nil {
+		return nil, err
+	}
+	return tokens, &subscription.Refusal{Cause: cause}
+}
+
+// isRefused reports whether the transaction goes on after err, which is PostgreSQL's answer.
+func (h *hold) isRefused(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && !h.conn.Conn().IsClosed() && h.conn.Conn().PgConn().TxStatus() == 'E'
+}
+
+// end removes, leases and gives back messages, and commits.
+func (h *hold) end(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
 	var batch pgx.Batch
+	if len(acked) > 0 {
+		batch.Queue("savepoint held") // the locks stay if the rest is refused
+	}
 	switch {
 	case len(acked) == 0:
 	case h.sql.removeHeld != "":
@@ -178,7 +206,7 @@ func (h *hold) left(acked, rest []subscription.Token) []int64 {
 	for _, token := range slices.Concat(acked, rest) {
 		not[token.ID] = true
 	}
-	return slices.DeleteFunc(h.ids, func(id int64) bool { return not[id] })
+	return slices.DeleteFunc(slices.Clone(h.ids), func(id int64) bool { return not[id] })
 }
 
 func idsOf(tokens []subscription.Token) []int64 {

@@ -151,6 +151,22 @@ func TestAnArchiveThatWasDroppedStopsNoNackAndRepeatsNoMessage(t *testing.T) {
 	}
 }
 
+func TestARefusedAckHasNothingElseOfItsHoldHandledAgain(t *testing.T) {
+	queue, pool, messages := hold(t, 10*time.Second, pgmq.SubscriberConfig{MaxInFlight: 20})
+	execute(t, pool, `create function refuse() returns trigger language plpgsql as $$ begin raise 'not today'; end $$;
+		create trigger refuse before delete on pgmq.q_t for each row when (old.headers->>'ezq_uuid' = 'c') execute function refuse()`)
+	publish(t, queue, "a", "b", "c", "d", "e")
+	for range 5 {
+		receive(t, messages).Ack()
+	}
+	requireCount(t, pool, "pgmq.q_t where headers->>'ezq_uuid' = 'c' and read_ct = 1 and vt > now()", 1)
+	requireCount(t, pool, "pgmq.q_t", 1)
+	publish(t, queue, "f")
+	require.Equal(t, "f", receive(t, messages).UUID, "nothing else comes again")
+	execute(t, pool, "drop trigger refuse on pgmq.q_t")
+	pgtest.Eventually(t, patience, "it is stored", func() bool { return queue.Stats()["t"].Unstored == 0 })
+}
+
 // What a dead letter needs to know about its queue, it knows already.
 func TestDeadLettersTakeOneRoundTripForMany(t *testing.T) {
 	t.Parallel()

@@ -73,11 +73,18 @@ func (s *fakeStore) lock(h *fakeHold, limit int) subscription.Claim {
 // Finish implements [subscription.Held].
 func (h *fakeHold) Finish(ctx context.Context, acked, rest []subscription.Token, d time.Duration) (leased []subscription.Token, err error) {
 	broken := false
+	var refusal error
 	err = h.v.suffer(ctx, &call{method: finishing, tokens: slices.Clone(acked), rest: slices.Clone(rest)}, func() {
+		if refusal = h.v.refuseHeld(h, acked); refusal != nil {
+			acked, rest = nil, slices.Concat(acked, rest)
+		}
 		leased, broken = h.v.unlock(h, acked, rest, d)
 	})
 	if broken && err == nil {
 		err = errBroken
+	}
+	if err == nil && refusal != nil {
+		return leased, refusal
 	}
 	if err != nil {
 		h.v.breakUp(h)
@@ -87,6 +94,20 @@ func (h *fakeHold) Finish(ctx context.Context, acked, rest []subscription.Token,
 		return nil, err
 	}
 	return leased, nil
+}
+
+// refuseHeld returns why what was acked cannot be removed.
+func (v *view) refuseHeld(h *fakeHold, acked []subscription.Token) error {
+	v.fakeStore.mu.Lock()
+	defer v.fakeStore.mu.Unlock()
+	settle := make([]subscription.Settlement, len(acked))
+	for i, token := range acked {
+		settle[i] = ackOf(token)
+	}
+	if h.broken {
+		return nil
+	}
+	return v.refuse(v.who, settle)
 }
 
 func (s *fakeStore) unlock(h *fakeHold, acked, rest []subscription.Token, d time.Duration) (leased []subscription.Token, broken bool) {

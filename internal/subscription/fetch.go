@@ -1,7 +1,6 @@
 package subscription
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -85,16 +84,18 @@ func (s *subscription) obtain(limit int, hold bool) (Claim, error) {
 // message may be claimed while its ack is under way, or it would be delivered again. It
 // tries each once, and reports whether the claim carries all that are left.
 func (s *subscription) storeLate() (all bool, err error) {
-	for calls := s.pending.len()/settleBatch + 1; calls > 0 && s.pending.exceeds(settleBatch); calls-- {
-		err := cmp.Or(
-			s.send(context.Background(), s.pending, s.pending.take(settleBatch, true)),
-			s.send(context.Background(), s.pending, s.pending.takePart()),
-		)
-		if err != nil {
-			return false, err
-		}
+	ctx := context.Background()
+	for calls := s.pending.len() / settleBatch; calls > 0 && err == nil; calls-- {
+		err = s.send(ctx, s.pending, s.pending.take(settleBatch, true))
 	}
-	return !s.pending.exceeds(settleBatch), nil
+	for err == nil {
+		part := s.pending.takePart()
+		if len(part) == 0 {
+			break
+		}
+		err = s.send(ctx, s.pending, part)
+	}
+	return !s.pending.exceeds(settleBatch), err
 }
 
 func (s *subscription) claim(limit int) (Claim, error) {
@@ -117,7 +118,7 @@ func (s *subscription) claim(limit int) (Claim, error) {
 		return Claim{}, err
 	}
 	s.stored(s.pending, batch, claim.Missed)
-	s.leases.came(claim.Leases)
+	s.leases.came(claim.Leases, sent)
 	s.leases.add(s.leases.lease(s.parent, claim.Leases, sent))
 	return claim, nil
 }

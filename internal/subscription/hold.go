@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
@@ -59,7 +60,7 @@ func (s *subscription) hold(limit int) (claim Claim, ok bool, err error) {
 	if err != nil || held == nil {
 		return claim, true, err
 	}
-	s.leases.came(claim.Leases)
+	s.leases.came(claim.Leases, sent)
 	if claim.Again {
 		claim, err = s.leaseAtOnce(ctx, held, claim)
 		return claim, true, err
@@ -101,7 +102,8 @@ func (s *subscription) leaseAtOnce(ctx context.Context, held Held, claim Claim) 
 	return claim, nil
 }
 
-// finish ends a hold. If that fails, what was acked may still be there. Its outcome is
+// finish ends a hold. If the store refuses to remove what was acked, that is leased, too. If
+// the end fails, what was acked may still be there. Its outcome is
 // then stored as that of a leased message: it counts unless somebody else has got the
 // message since. The others are lost.
 func (s *subscription) finish(h *hold) {
@@ -109,17 +111,21 @@ func (s *subscription) finish(h *hold) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.OperationTimeout)
 	defer cancel()
 	sent := time.Now()
-	leased, err := h.store.Finish(ctx, acked, tokensOf(rest), s.config.Lease)
-	if err != nil {
+	leased, err := h.store.Finish(ctx, tokensOf(acked), tokensOf(rest), s.config.Lease)
+	_, refused := errors.AsType[*Refusal](err)
+	switch {
+	case refused:
+		s.leases.leased(h, append(acked, rest...), leased, 0, sent)
+	case err != nil:
 		s.config.Logger.Error("ezq: cannot store which messages are done; those that were being handled are delivered again",
 			"topic", s.config.Topic, "messages", len(rest), "error", err)
 		s.leases.broken(h)
-	} else {
+	default:
 		s.config.Counters.Acked.Add(int64(len(acked)))
 		s.config.Counters.Unstored.Add(-int64(len(acked)))
 		s.leases.leased(h, rest, leased, len(acked), sent)
 	}
-	s.noteLate(h, err == nil)
+	s.noteLate(h, err == nil, err == nil || refused)
 	close(h.over)
 	s.leases.forget(h)
 }
@@ -133,12 +139,13 @@ func tokensOf(rest []*lease) []Token {
 }
 
 // noteLate notes the outcomes that the end of a hold has not stored: those which came
-// too late, and those which are more than an ack.
-func (s *subscription) noteLate(h *hold, finished bool) {
+// too late, and those which are more than an ack. If the messages are not ours any more,
+// only acks count.
+func (s *subscription) noteLate(h *hold, stored, ours bool) {
 	for _, o := range h.outcomes {
 		switch {
-		case finished && o.of.fate == removed:
-		case finished || o.Action == Ack:
+		case stored && o.of.fate == removed:
+		case ours || o.Action == Ack:
 			o.Token = o.of.Token
 			s.lane(o.Settlement).add(o.Settlement)
 		default: // a nack of a message that is with others already

@@ -27,7 +27,9 @@ type Held interface {
 	// Finish ends the hold: it removes the acked messages, leases the others of rest,
 	// and gives back those that are in neither, as a Release does. It returns the tokens of the leases in
 	// the order of rest. All of it happens, or none, after which nothing is held any
-	// more; if it returns an error, nobody knows which.
+	// more; if it returns an error, nobody knows which. If that is a [*Refusal], the store
+	// refuses to remove what was acked: all of acked and rest are leased then, and it returns
+	// the tokens of both, in that order.
 	Finish(ctx context.Context, acked, rest []Token, lease time.Duration) ([]Token, error)
 }
 

@@ -111,15 +111,15 @@ func (ls *leases) leave(l *lease) bool {
 }
 
 // split returns what a hold ends with. Outcomes from now on are late.
-func (ls *leases) split(h *hold) (acked []Token, rest []*lease) {
+func (ls *leases) split(h *hold) (acked, rest []*lease) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	h.closed = true
-	acked = make([]Token, 0, len(h.outcomes))
+	acked = make([]*lease, 0, len(h.outcomes))
 	for _, o := range h.outcomes {
 		if o.Action == Ack && o.of.fate == undecided {
 			o.of.fate = removed
-			acked = append(acked, o.of.Token)
+			acked = append(acked, o.of)
 		}
 	}
 	for _, l := range h.all {

@@ -36,6 +36,7 @@ const (
 	handing                // has a slot, is being sent to the channel
 	delivered              // is with the consumer
 	settling               // was, and is about to be settled
+	suspected              // is done, but its ack was refused with others
 	refused                // is done, but its ack is refused
 )
 
@@ -56,6 +57,7 @@ type leases struct {
 	queue   []*lease         // the waiting ones, oldest claim first
 	bytes   int64            // of all messages in byID
 	largest int64            // message of the last claim that brought any, in bytes
+	took    time.Duration    // by claims that brought some, of late
 	slots   int              // taken by messages that are handing or delivered, and not aside
 	aside   int              // how many are
 	speed   rate
@@ -281,28 +283,51 @@ func (ls *leases) stored(batch []Settlement) {
 	}
 }
 
+// suspect goes on leasing the messages of a batch whose acks may be refused, until that is
+// known.
+func (ls *leases) suspect(batch []Settlement, cause error) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, outcome := range batch {
+		if outcome.Action == Ack {
+			ls.goOn(outcome.Token, suspected)
+		}
+	}
+	ls.refusal = cause
+	signal(ls.gained)
+}
+
 // keepRefused goes on leasing messages that are done, and whose acks the store refuses because of
 // cause. They have no slots. It returns how many are new.
 func (ls *leases) keepRefused(acks []Settlement, cause error) (more int) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.refusal = cause
-	now := time.Now()
 	for _, ack := range acks {
 		if l := ls.byID[ack.ID]; l != nil && l.Token == ack.Token {
 			ls.drop(l) // with SyncAck
 		}
-		if l := ls.refused[ack.ID]; l != nil && l.Token == ack.Token {
-			continue
-		}
-		more++
-		ls.refused[ack.ID] = &lease{
-			Lease: Lease{Token: ack.Token}, all: ls, cancel: func(error) {},
-			phase: refused, renew: now, expiry: now.Add(ls.config.Lease),
+		if ls.goOn(ack.Token, refused) {
+			more++
 		}
 	}
+	ls.refusal = cause
 	signal(ls.gained)
 	return more
+}
+
+// goOn leases a message that is done. It reports whether that is new in this phase.
+func (ls *leases) goOn(token Token, phase phase) bool {
+	if l := ls.refused[token.ID]; l != nil && l.Token == token {
+		isNew := l.phase < phase
+		l.phase = max(l.phase, phase)
+		return isNew
+	}
+	now := time.Now()
+	ls.refused[token.ID] = &lease{
+		Lease: Lease{Token: token}, all: ls, cancel: func(error) {},
+		phase: phase, renew: now, expiry: now.Add(ls.config.Lease),
+	}
+	return true
 }
 
 // tooManyRefused returns why nothing more is to be fetched, if so many acks are refused
@@ -310,8 +335,21 @@ func (ls *leases) keepRefused(acks []Settlement, cause error) (more int) {
 func (ls *leases) tooManyRefused() error {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if len(ls.refused) < maxRefused {
+	n := 0
+	for _, l := range ls.refused {
+		if l.phase == refused {
+			n++
+		}
+	}
+	if n < maxRefused && len(ls.refused) < maxRefused+settleBatch {
 		return nil
 	}
 	return fmt.Errorf("the acks of %d messages are refused, and have to be stored first: %w", len(ls.refused), ls.refusal)
+}
+
+// refusalCause is why acks were refused last.
+func (ls *leases) refusalCause() error {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.refusal
 }

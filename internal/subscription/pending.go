@@ -86,10 +86,25 @@ func (p *pending) take(n int, early bool) []Settlement {
 	return p.remove(n, func(s *Settlement) bool { return s.part == 0 && (early || s.isDue(now)) })
 }
 
-// takePart removes one part that is due.
+// takePart removes the part that came last: what the store refuses is found sooner in the
+// halves of one batch than in all batches at a time.
 func (p *pending) takePart() []Settlement {
+	p.mu.Lock()
+	last := 0
+	for i := range p.queue {
+		last = max(last, p.queue[i].part)
+	}
+	p.mu.Unlock()
+	if last == 0 {
+		return nil
+	}
+	return p.remove(settleBatch, func(s *Settlement) bool { return s.part == last })
+}
+
+// takeRefused removes acks that the store has refused, and that are due.
+func (p *pending) takeRefused() []Settlement {
 	now := time.Now()
-	return p.remove(settleBatch, func(s *Settlement) bool { return s.part != 0 && s.isDue(now) })
+	return p.remove(settleBatch, func(s *Settlement) bool { return s.part == refusedPart && s.isDue(now) })
 }
 
 func (a *attempt) isDue(now time.Time) bool { return !now.Before(a.due) }

@@ -7,6 +7,9 @@ import "time"
 // not to keep messages from an idle consumer elsewhere.
 const prefetchWindow = 50 * time.Millisecond
 
+// maxWindow bounds it where claims take long.
+const maxWindow = time.Second
+
 // rate follows how many messages per second are being settled.
 type rate struct {
 	perSecond float64

@@ -88,48 +88,103 @@ func TestAMessageWhoseAckIsRefusedIsNotHandledAgain(t *testing.T) {
 	})
 }
 
-// A store that takes no acks at all, as while the archive is gone that they go to, has each
-// message handled once, and few of them.
-func TestNothingIsFetchedWhileAllAcksAreRefused(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		const n = 1000
-		r.config.MaxPrefetch = 100
-		heard := make(chan error, 1000)
+func TestARefusedAckHasNothingElseOfItsHoldHandledAgain(t *testing.T) {
+	holdingBubble(t, func(t *testing.T, r *rig, c *consumer) {
+		const n = 50
+		var odd int64
+		r.store.odd = func(s subscription.Settlement) bool { return s.ID == odd && s.Action == subscription.Ack }
+		ids := r.store.ids()
+		require.Empty(t, ids)
 		r.store.publish(n)
-		r.store.noAcks.Store(true)
-		c := r.subscribeAs("A", backend.WithConsumer(t.Context(), backend.Consumer{Health: func(err error) { heard <- err }}))
-		handled := 0
-		handle := func() {
-			for {
-				select {
-				case msg := <-c.messages:
-					c.received(msg)
-					if handled++; handled == 50 {
-						c.nack(msg, time.Hour)
-					} else {
-						c.ack(msg)
-					}
-				case <-time.After(10 * time.Minute):
-					return
-				}
-			}
+		odd = r.store.ids()[7]
+		for range n {
+			c.ack(c.receive())
 		}
-		handle()
-		require.Greater(t, handled, 100)
-		require.Less(t, handled, 250, "those that were claimed, too")
-		require.ErrorContains(t, <-heard, "acks of")
-		require.Error(t, *r.config.Counters.Failing.Load())
-		require.EqualValues(t, 1, r.config.Counters.Nacked.Load())
-		require.Less(t, r.log.count("it cannot be stored that messages are done"), handled)
-
-		r.store.noAcks.Store(false)
-		handle()
-		time.Sleep(time.Hour)
-		handle()
-		require.Equal(t, n+1, handled, "one was nacked")
+		time.Sleep(time.Second)
+		require.Equal(t, []int64{odd}, r.store.ids())
+		time.Sleep(10 * lease)
+		c.requireNone()
+		require.Equal(t, 1, r.log.count("it cannot be stored that messages are done"))
+		r.store.odd = nil
+		time.Sleep(6 * time.Second)
 		require.Empty(t, r.store.ids())
-		require.Equal(t, 1, r.log.count("receiving again"))
 	})
+}
+
+// A store that takes no acks at all, as while the archive is gone that they go to, has each
+// message handled once, and few of them, whether it says so, or of each ack by itself, and
+// however far away it is.
+func TestNothingIsFetchedWhileAllAcksAreRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		refuse  func(s *fakeStore, yes bool)
+		holdFor time.Duration
+		call    time.Duration
+		most    int
+	}{
+		"all at once":              {refuse: (*fakeStore).refuseAllAcks, most: 250},
+		"each by itself":           {refuse: (*fakeStore).refuseEachAck, most: 1000},
+		"each by itself, held":     {refuse: (*fakeStore).refuseEachAck, holdFor: longestHold, most: 1000},
+		"each by itself, far away": {refuse: (*fakeStore).refuseEachAck, call: latency, most: 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				const n = 3000
+				r.config.MaxInFlight, r.config.MaxPrefetch, r.config.HoldFor = 50, 100, test.holdFor
+				heard := make(chan error, 10000)
+				r.store.publish(n)
+				c := r.subscribeAs("A", backend.WithConsumer(t.Context(), backend.Consumer{Health: func(err error) { heard <- err }}))
+				if test.call > 0 {
+					c.always(fault{wait: test.call}, settling)
+				}
+				handled := 0
+				handle := func(idle time.Duration) {
+					for {
+						select {
+						case msg := <-c.messages:
+							c.received(msg)
+							if handled++; handled == 30 {
+								c.nack(msg, 12*time.Hour)
+							} else {
+								c.ack(msg)
+							}
+						case <-time.After(idle):
+							return
+						}
+					}
+				}
+				test.refuse(r.store, true)
+				handle(10 * time.Minute)
+				require.Greater(t, handled, 100)
+				require.Less(t, handled, test.most, "those that were claimed, too")
+				require.ErrorContains(t, <-heard, "acks of")
+				require.Error(t, *r.config.Counters.Failing.Load())
+				require.EqualValues(t, 1, r.config.Counters.Nacked.Load())
+
+				test.refuse(r.store, false)
+				handle(time.Hour)
+				time.Sleep(12 * time.Hour)
+				handle(time.Hour)
+				require.Equal(t, n+1, handled, "one was nacked")
+				require.Empty(t, r.store.ids())
+				require.Equal(t, 1, r.log.count("receiving again"))
+				require.Nil(t, r.config.Counters.Failing.Load())
+				if test.call > 0 {
+					c.heal()
+				}
+			})
+		})
+	}
+}
+
+func (s *fakeStore) refuseAllAcks(yes bool) { s.noAcks.Store(yes) }
+
+func (s *fakeStore) refuseEachAck(yes bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.odd = nil
+	if yes {
+		s.odd = func(outcome subscription.Settlement) bool { return outcome.Action == subscription.Ack }
+	}
 }
 
 func TestARefusedOutcomeBecomesOneThatIsNot(t *testing.T) {

@@ -27,12 +27,15 @@ func (ls *leases) room(ctx context.Context) (n int, ok bool) {
 }
 
 // window is how long a message may expect to wait between claim and hand-over. What is
-// held should be acked before its hold ends.
+// held should be acked before its hold ends. But while a claim is under way, its consumer
+// needs something to do, and the claim before this one is to be settled, too: over a
+// distance, that takes longer.
 func (ls *leases) window() time.Duration {
+	window := prefetchWindow
 	if ls.habit.holding {
-		return min(prefetchWindow, ls.config.HoldFor/2)
+		window = min(window, ls.config.HoldFor/2)
 	}
-	return prefetchWindow
+	return max(window, min(3*ls.took, maxWindow))
 }
 
 // fitting returns how many of n messages fit into memory, if all of them are as
@@ -51,13 +54,14 @@ func (ls *leases) fitting(n int) int {
 	return int(min(int64(n), max((limit-ls.bytes)/ls.largest, 1)))
 }
 
-// came notes how large the messages are that a claim has brought.
-func (ls *leases) came(claimed []Lease) {
+// came notes how large the messages are that a claim has brought, which was sent at sent.
+func (ls *leases) came(claimed []Lease, sent time.Time) {
 	if len(claimed) == 0 {
 		return
 	}
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	ls.took = (3*ls.took + time.Since(sent)) / 4
 	ls.largest = 0
 	for _, l := range claimed {
 		ls.largest = max(ls.largest, int64(l.Size))

@@ -100,7 +100,7 @@ func (s *subscription) flushLane(ctx context.Context, lane *pending) {
 	for left := lane.len(); left > 0; left = lane.len() {
 		if ctx.Err() != nil {
 			s.config.Logger.Error("ezq: could not store which messages are done; they will be delivered again",
-				"topic", s.config.Topic, "messages", left, "error", err)
+				"topic", s.config.Topic, "messages", left, "error", cmp.Or(err, s.leases.refusalCause()))
 			s.config.Counters.Unstored.Add(-int64(left))
 			lane.clear()
 			return
@@ -126,6 +126,7 @@ func (s *subscription) storeNext(ctx context.Context, lane *pending) error {
 	return cmp.Or(
 		s.send(ctx, lane, lane.take(settleBatch, false)),
 		s.send(ctx, lane, lane.takePart()),
+		s.send(ctx, lane, lane.takeRefused()),
 	)
 }
 
@@ -160,9 +161,11 @@ func (s *subscription) stored(lane *pending, batch []Settlement, missed Missed) 
 }
 
 // refused has a batch of which the store refuses something sent in halves, until it is
-// known what that is.
+// known what that is. Where it has refused many acks, it is not their fault: they are then
+// refused together.
 func (s *subscription) refused(lane *pending, batch []Settlement, why *Refusal) {
-	if half := len(batch) / 2; len(why.Of) == 0 && half > 0 {
+	if half := len(batch) / 2; len(why.Of) == 0 && half > 0 && (s.leases.tooManyRefused() == nil || !allAcks(batch)) {
+		s.leases.suspect(batch, why.Cause)
 		lane.apart(batch[:half])
 		lane.apart(batch[half:])
 		return
@@ -170,7 +173,7 @@ func (s *subscription) refused(lane *pending, batch []Settlement, why *Refusal) 
 	var acks, others []Settlement
 	for _, outcome := range batch {
 		switch {
-		case len(batch) > 1 && !slices.Contains(why.Of, outcome.Token):
+		case len(why.Of) > 0 && len(batch) > 1 && !slices.Contains(why.Of, outcome.Token):
 			others = append(others, outcome)
 		case outcome.Action == Ack:
 			acks = append(acks, outcome)
@@ -180,6 +183,10 @@ func (s *subscription) refused(lane *pending, batch []Settlement, why *Refusal) 
 	}
 	lane.add(others...)
 	s.keepAcks(lane, acks, why)
+}
+
+func allAcks(batch []Settlement) bool {
+	return !slices.ContainsFunc(batch, func(s Settlement) bool { return s.Action != Ack })
 }
 
 // keepAcks tries acks again that the store refuses, and goes on leasing their messages, which
