@@ -274,3 +274,23 @@ func TestABatchThatIsTriedAgainNeedsAPlaceAgain(t *testing.T) {
 		require.EqualValues(t, 5, router.Stats()["ezq"].Succeeded)
 	})
 }
+
+func TestEventsOfOneKeyAreBatchesOfOneAndEachLingers(t *testing.T) {
+	bubble(t, func(t *testing.T, queue *memory.Queue) {
+		router := newRouter(queue, ezq.Config{})
+		var got batches
+		var last time.Duration
+		start := time.Now()
+		ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
+			got.note(events)
+			last = time.Since(start)
+			return nil
+		}, ezq.Linger(time.Minute))
+		for i := range 3 {
+			require.NoError(t, ezq.Publish(t.Context(), queue, orderPlaced{ID: i}, ezq.Key("one")))
+		}
+		runFor(t, router, time.Hour)
+		require.Equal(t, []int{1, 1, 1}, got.sizes())
+		require.GreaterOrEqual(t, last, 3*time.Minute)
+	})
+}

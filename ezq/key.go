@@ -15,7 +15,8 @@ const keyHeader = "x-pgmq-group"
 // without one, go on beside them. The key is not empty, and UTF-8 without NUL.
 //
 // An event that fails comes back later, and those behind it do not wait for it.
-// Nor do other processes: to keep the order across them, run one.
+// Nor do other processes: to keep the order across them, run one. No two events of a
+// key are in one batch of [HandleBatch].
 //
 // Events that wait for their key are held by the router, up to ten times
 // Config.Concurrency; beyond that it takes no more of the topic until some have

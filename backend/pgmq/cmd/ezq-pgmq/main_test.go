@@ -60,6 +60,16 @@ orders_dead - orders_dead 3 AGE 0 -
 `, out)
 }
 
+func TestAQueueThatTheRoleMayNotSeeIsNamedBesideThoseThatItMay(t *testing.T) {
+	t.Parallel()
+	database, _ := given(t)
+	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}; grant select on pgmq.meta, pgmq.q_orders to {role}")
+	code, out, complaints := outputOf(t, role, "queues")
+	require.Equal(t, failed, code)
+	require.Contains(t, out, "orders - orders 1 AGE 0 ")
+	require.Regexp(t, `^ezq-pgmq: pgmq: measure for "orders_dead": permission denied.*\n$`, complaints)
+}
+
 func TestADatabaseWithoutQueuesSaysSo(t *testing.T) {
 	t.Parallel()
 	_, out, _ := outputOf(t, pgtest.Database(t), "queues")

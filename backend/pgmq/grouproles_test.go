@@ -1,0 +1,107 @@
+package pgmq_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// groupDatabase returns a database in which the topic "orders" has a group, with a message and a dead
+// letter, and the queue of that group.
+func groupDatabase(t *testing.T) (database, queue string) {
+	t.Helper()
+	database = pgtest.Database(t)
+	require.NoError(t, group(t, database, "mailer").SubscribeInitialize("orders"))
+	queue, err := pgmq.GroupQueueName("orders", "mailer")
+	require.NoError(t, err)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "select pgmq.create('orders_dead')")
+	execute(t, pool, "insert into pgmq.q_"+queue+" (vt, message) values (now(), '{}')")
+	execute(t, pool, fmt.Sprintf(`insert into pgmq.q_orders_dead (vt, message, headers)
+		values (now(), '{}', '{"ezq_queue":"%s","ezq_group":"mailer","topic_poisoned":"orders"}')`, queue))
+	return database, queue
+}
+
+func consumeAsGroup(t *testing.T, database string) error {
+	queue, err := openAs(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mailer", NoCreate: true, Archive: true}})
+	if err != nil {
+		return err
+	}
+	messages, err := queue.Subscribe(t.Context(), "orders")
+	if err != nil {
+		return err
+	}
+	backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "orders_dead"})
+	if err := queue.Close(); err != nil {
+		return err
+	}
+	name, err := pgmq.GroupQueueName("orders", "mailer")
+	if err != nil {
+		return err
+	}
+	if get[int](t, pgtest.Pool(t, database), "select count(*) from pgmq.q_"+name) > 0 {
+		return errors.New("the message is still there, and is no dead letter")
+	}
+	return nil
+}
+
+func operateGroup(t *testing.T, database string) error {
+	queue, err := openAs(t, database, pgmq.Config{
+		Publisher: pgmq.PublisherConfig{NoCreate: true}, Subscriber: pgmq.SubscriberConfig{Group: "mailer", NoCreate: true},
+	})
+	if err != nil {
+		return err
+	}
+	_, listed := queue.Queues(t.Context())
+	_, measured := queue.Metrics(t.Context(), "orders")
+	_, shown := queue.DeadLetters(t.Context(), "orders_dead", 1)
+	moved, redriven := queue.Redrive(t.Context(), "orders_dead", 1)
+	if redriven == nil && moved != 1 {
+		redriven = errors.New("nothing was moved")
+	}
+	_, purged := queue.PurgeDeadLetters(t.Context(), "orders_dead")
+	_, replayed := queue.Replay(t.Context(), "orders", pgmq.ReplayFilter{})
+	_, emptied := queue.PurgeArchive(t.Context(), "orders", time.Now())
+	return errors.Join(listed, measured, shown, redriven, purged, replayed, emptied)
+}
+
+// onGroup returns the grants for "orders" as they are for the queue of a group of it.
+func onGroup(grants []string, queue string) []string {
+	var all []string
+	for _, grant := range grants {
+		all = append(all, strings.NewReplacer("q_orders ", "q_"+queue+" ", "a_orders ", "a_"+queue+" ").Replace(grant))
+	}
+	return all
+}
+
+func TestAConsumerWithAGroupAndItsOperatorNeedOnItsQueueWhatOthersNeedOnTheTopics(t *testing.T) {
+	t.Parallel()
+	for role, use := range map[string]func(*testing.T, string) error{"ezq_consumer": consumeAsGroup, "ezq_operator": operateGroup} {
+		grants := grantsOf(t, role)
+		if role == "ezq_consumer" {
+			grants = append(grants, "grant select on pgmq.topic_bindings to {role}")
+		}
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			database, queue := groupDatabase(t)
+			require.NoError(t, use(t, pgtest.Role(t, database, onGroup(grants, queue)...)))
+		})
+		for i, grant := range grants {
+			t.Run(role+" without "+grant, func(t *testing.T) {
+				t.Parallel()
+				database, queue := groupDatabase(t)
+				without := slices.Delete(slices.Clone(grants), i, i+1)
+				require.Error(t, use(t, pgtest.Role(t, database, onGroup(without, queue)...)))
+			})
+		}
+	}
+}
