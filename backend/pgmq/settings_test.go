@@ -2,11 +2,16 @@ package pgmq_test
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -87,4 +92,30 @@ func TestHandlersInTransactionsThatWaitForEachOtherAreToldSo(t *testing.T) {
 	}
 	done.Wait()
 	require.Less(t, time.Since(start), 25*time.Second, "not the 30 seconds that a publish may take")
+}
+
+func TestAPoolOfATextThatIsNoURLShowsNothingOfIt(t *testing.T) {
+	t.Parallel()
+	config := pgtest.Pool(t, pgtest.Database(t)).Config()
+	config.ConnConfig.RuntimeParams["postgress://app:hunter2@db.example:5432/shop?sslmode"] = "disable" // as pgx reads it
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	_, err = pool.Exec(t.Context(), "select")
+	require.ErrorContains(t, err, "hunter2", "the server quotes it")
+
+	queue, err := pgmq.New(pool, pgmq.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, queue.Close()) })
+	_, listed := queue.Queues(t.Context())
+	_, subscribed := queue.Subscribe(t.Context(), "t")
+	for _, err := range []error{listed, subscribed, queue.Publish("t", message.NewMessage("1", nil))} {
+		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+		require.ErrorContains(t, err, "SQLSTATE 42602")
+		var log strings.Builder
+		slog.New(slog.NewJSONHandler(&log, nil)).Error("failed", "error", err)
+		var pg *pgconn.PgError
+		require.ErrorAs(t, err, &pg)
+		require.NotContains(t, fmt.Sprintf("%v %+v %#v %+v", err, err, err, *pg)+log.String(), "hunter2")
+	}
 }

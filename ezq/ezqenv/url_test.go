@@ -138,5 +138,8 @@ func FuzzNothingPrintsASecret(f *testing.F) {
 		}
 		requireHidden(t, "postgres://app:"+before+password+after+"@"+host+"/"+database)
 		requireHidden(t, "host=db user=app password='"+before+password+after+"'")
+		for _, scheme := range []string{"postgress://", "pgsql://", "Postgres://", "jdbc:postgresql://", "postgres:/", "", `"postgres://`, "DATABASE_URL=postgres://", "user=postgres://"} {
+			requireHidden(t, scheme+"app:"+before+password+after+"@"+host+"/"+database+"?sslmode=disable")
+		}
 	})
 }
