@@ -146,7 +146,7 @@ func (q *Queue) Replay(ctx context.Context, topic string, filter ReplayFilter) (
 	if replayed > 0 {
 		q.publisher.tell(&route{queues: []string{queue}})
 	}
-	return replayed, classify(op, topic, replayDenied(err, queue))
+	return replayed, q.failed(ctx, op, topic, replayDenied(err, queue))
 }
 
 // Headers that are not an object are somebody else's and mean nothing to PGMQ.
@@ -210,7 +210,7 @@ func (q *Queue) PurgeArchive(ctx context.Context, topic string, olderThan time.T
 			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, olderThan).Scan(&n, &after)
 		})
 		if err != nil || n == 0 {
-			return deleted, classify(op, topic, replayDenied(err, queue))
+			return deleted, q.failed(ctx, op, topic, replayDenied(err, queue))
 		}
 		deleted += n
 	}

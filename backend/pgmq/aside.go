@@ -267,7 +267,7 @@ func (s *store) examine(ctx context.Context, db batcher, u suspect) {
 		u.cause, u.doubtful = withoutSecrets(err), doubtful
 		s.quarantine(ctx, db, []unread{u.unread})
 	case err != nil: // not the message's fault: it comes back when its lease ends
-		s.logger.Error("ezq: cannot read a message that was leased", "queue", s.queue, "msg_id", u.row.ID, "error", classify("fetch", s.topic, err))
+		s.logger.Error("ezq: cannot read a message that was leased", "queue", s.queue, "msg_id", u.row.ID, "error", s.classify("fetch", err))
 	default:
 		s.quarantine(ctx, db, found.tooLarge)
 		s.distrust(ctx, db, found.forged)

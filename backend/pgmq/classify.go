@@ -8,28 +8,44 @@ import (
 	"net"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // classify returns err as a new *Error that says what was to be done, what went
 // wrong and what to do about it, and that contains no password. An *Error stays
 // what it is and is only completed. Nil stays nil.
-func classify(op, topic string, err error) error {
+func classify(op, topic string, err error) error { return newSubject(op, topic).classify(err) }
+
+// subject is what was done with which queue. Where PostgreSQL says which table an error is
+// about, that counts, and not the queue.
+type subject struct {
+	op, topic string
+	queue     string // "" if none is known
+	source    string // of a dead letter: the queue that it is in
+}
+
+func newSubject(op, topic string) subject {
+	queue, _ := queueName(topic) // or ""
+	return subject{op: op, topic: topic, queue: queue}
+}
+
+func (s subject) classify(err error) error {
 	if err == nil {
 		return nil
 	}
 	if known, ok := errors.AsType[*Error](err); ok {
 		e := *known
 		if e.Op == "" {
-			e.Op = op
+			e.Op = s.op
 		}
 		if e.Topic == "" {
-			e.Topic = topic
+			e.Topic = s.topic
 		}
 		return &e
 	}
-	e := &Error{Op: op, Topic: topic, Cause: withoutSecrets(err)}
-	e.Kind, e.Remedy = diagnose(op, topic, err)
+	e := &Error{Op: s.op, Topic: s.topic, Cause: withoutSecrets(err)}
+	e.Kind, e.Remedy = s.diagnose(err)
 	return e
 }
 
@@ -69,7 +85,7 @@ func isUnsettled(code string) bool {
 }
 
 // diagnose returns the kind of err, or nil, and what to do, or nothing.
-func diagnose(op, topic string, err error) (kind error, remedy string) {
+func (s subject) diagnose(err error) (kind error, remedy string) {
 	var parse *pgconn.ParseConfigError
 	var connect *pgconn.ConnectError
 	var pg *pgconn.PgError
@@ -84,7 +100,7 @@ func diagnose(op, topic string, err error) (kind error, remedy string) {
 	case errors.As(err, &connect) && errors.As(err, &pg) && isOfParameter(pg):
 		return ErrInvalidConfig, "check the names and values of the parameters behind its ?, or those of key=value"
 	case errors.As(err, &pg):
-		return diagnoseServer(op, topic, pg)
+		return s.diagnoseServer(pg)
 	case errors.Is(err, context.Canceled):
 		return nil, ""
 	case errors.As(err, &connect):
@@ -99,21 +115,18 @@ func diagnose(op, topic string, err error) (kind error, remedy string) {
 }
 
 // diagnoseServer goes by the SQLSTATE: messages are translated.
-func diagnoseServer(op, topic string, pg *pgconn.PgError) (kind error, remedy string) {
+func (s subject) diagnoseServer(pg *pgconn.PgError) (kind error, remedy string) {
 	switch pg.Code {
 	case "28P01", "28000": // invalid_password, invalid_authorization_specification
 		return ErrAuthentication, "check user and password in the database URL, and pg_hba.conf"
 	case "3D000": // invalid_catalog_name
 		return ErrInvalidConfig, "check the database name in the database URL"
 	case "42501": // insufficient_privilege
-		return ErrPermission, grants(op, topic)
+		return ErrPermission, s.grants(pg)
 	case "3F000", "42883": // invalid_schema_name, undefined_function
 		return ErrNotInstalled, "run CREATE EXTENSION pgmq in this database, or ALTER EXTENSION pgmq UPDATE"
 	case "42P01": // undefined_table
-		if queue, err := queueName(topic); err == nil {
-			return ErrQueueNotFound, fmt.Sprintf("create it with SELECT pgmq.create('%s'), or leave NoCreate unset", queue)
-		}
-		return ErrNotInstalled, "run CREATE EXTENSION pgmq in this database"
+		return s.absent(pg)
 	case "42703": // undefined_column
 		return ErrTooOld, "update PGMQ to 1.5 or later: ALTER EXTENSION pgmq UPDATE"
 	case "54000": // program_limit_exceeded
@@ -169,17 +182,75 @@ func idsTaken(pg *pgconn.PgError) string {
 		" which is INSERT (vt, message, headers)", queue)
 }
 
-// grants returns what the owner of the queue has to run. The role is the
-// reader's to fill in: the server does not say which one it was.
-func grants(op, topic string) string {
-	queue, err := queueName(topic)
-	if err != nil {
-		return "let its owner run GRANT USAGE ON SCHEMA pgmq TO the role"
+const originsOp = "list the origins of dead letters"
+
+const (
+	queuePrefix   = "q_"
+	archivePrefix = "a_"
+)
+
+// relationOf returns which table of which queue pg is about: the queue itself, or its
+// archive. Both are "" if pg does not say. Messages are translated, and names are not.
+func relationOf(pg *pgconn.PgError) (prefix, queue string) {
+	names := []string{pg.TableName}
+	if pg.SchemaName != "pgmq" || pg.TableName == "" {
+		names = strings.FieldsFunc(pg.Message, func(r rune) bool { return r != '_' && !isLowerOrDigit(r) })
 	}
-	privileges := "SELECT, UPDATE, DELETE"
-	if op == "publish" {
-		privileges = "INSERT (vt, message, headers)"
+	for _, name := range names {
+		for _, prefix := range [...]string{queuePrefix, archivePrefix} {
+			queue, ok := strings.CutPrefix(name, prefix)
+			if ok && queue != "" && !strings.HasSuffix(queue, "_seq") {
+				return prefix, queue
+			}
+		}
 	}
-	return fmt.Sprintf("let its owner run GRANT USAGE ON SCHEMA pgmq TO the role; GRANT %s ON %s TO the role;"+
-		" and SELECT pgmq.create('%s') if the queue does not exist", privileges, tableName(queue), queue)
+	return "", ""
+}
+
+func isLowerOrDigit(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r <= '9' }
+
+// absent returns what to do about a table that is not there.
+func (s subject) absent(pg *pgconn.PgError) (kind error, remedy string) {
+	prefix, queue := relationOf(pg)
+	switch {
+	case prefix == archivePrefix:
+		return ErrQueueNotFound, fmt.Sprintf("the archive of the queue is not there; create it with SELECT pgmq.create('%s')", queue)
+	case queue != "" && queue != s.queue:
+		return ErrQueueNotFound, fmt.Sprintf("create it with SELECT pgmq.create('%s')", queue)
+	case s.queue != "":
+		return ErrQueueNotFound, fmt.Sprintf("create it with SELECT pgmq.create('%s'), or leave NoCreate unset", s.queue)
+	}
+	return ErrNotInstalled, "run CREATE EXTENSION pgmq in this database"
+}
+
+// grants returns what the owner of the table has to run. The role is the reader's to fill
+// in: the server does not say which one it was.
+func (s subject) grants(pg *pgconn.PgError) string {
+	prefix, queue := relationOf(pg)
+	switch {
+	case prefix == archivePrefix:
+		return fmt.Sprintf("let its owner run GRANT SELECT, INSERT ON %s TO the role", pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
+	case queue != "":
+		return fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", s.privileges(queue), tableName(queue))
+	case s.queue != "":
+		return fmt.Sprintf("let its owner run GRANT USAGE ON SCHEMA pgmq TO the role; GRANT %s ON %s TO the role;"+
+			" and SELECT pgmq.create('%s') if the queue does not exist", s.privileges(s.queue), tableName(s.queue), s.queue)
+	}
+	return "let its owner run GRANT USAGE ON SCHEMA pgmq TO the role"
+}
+
+// privileges returns what the operation takes on queue.
+func (s subject) privileges(queue string) string {
+	switch s.op {
+	case "publish":
+		return "INSERT (vt, message, headers)"
+	case "dead-letter":
+		if queue == s.source { // it could be read and locked
+			return "DELETE"
+		}
+		return "INSERT (vt, message, headers)"
+	case "measure", "list dead letters", "read a dead letter", originsOp:
+		return "SELECT"
+	}
+	return "SELECT, UPDATE, DELETE"
 }

@@ -66,7 +66,7 @@ func (q *Queue) ReadDeadLetter(ctx context.Context, topic string, id int64) (Dea
 		return DeadLetter{}, classify(op, topic, err)
 	}
 	letter, err := q.readLetter(ctx, queue, id, wholeLetter())
-	return letter, classify(op, topic, err)
+	return letter, q.failedLetters(ctx, op, topic, err)
 }
 
 // letterForm is how much is read of dead letters.
@@ -88,7 +88,7 @@ func (q *Queue) listLetters(ctx context.Context, topic string, limit int, form l
 	if isUnreadable(err) || isDoubtful(err) {
 		letters, err = q.lettersOneByOne(ctx, queue, limit, form)
 	}
-	return letters, classify(op, topic, err)
+	return letters, q.failedLetters(ctx, op, topic, err)
 }
 
 func (q *Queue) queryLetters(ctx context.Context, queue string, form letterForm, which string, arg any) ([]DeadLetter, error) {
@@ -220,7 +220,7 @@ func (q *Queue) PurgeDeadLetters(ctx context.Context, topic string) (int, error)
 		return 0, classify(op, topic, err)
 	}
 	deleted, err := q.purge(ctx, queue)
-	return deleted, classify(op, topic, err)
+	return deleted, q.failedLetters(ctx, op, topic, err)
 }
 
 // lettersQueue returns the queue of a dead-letter topic. It is the topic's own:

@@ -95,6 +95,37 @@ func TestWhatPostgreSQLQuotesIsNotShown(t *testing.T) {
 	require.Equal(t, `"pgmq: publish to \"orders\": the row is refused (SQLSTATE 23514)"`, string(inJSON), "JSON has the line")
 }
 
+func TestTheRemedyIsForTheTableThatTheServerNames(t *testing.T) {
+	t.Parallel()
+	about := subject{op: "fetch", topic: "orders", queue: "orders_g"}
+	letter := subject{op: "dead-letter", topic: "orders_dead", queue: "orders_dead", source: "orders_g"}
+	for _, c := range []struct {
+		subject
+		code, message string
+		remedy        string
+	}{
+		{about, "42P01", `Relation »pgmq.a_orders_g« existiert nicht`, "the archive of the queue is not there; create it with SELECT pgmq.create('orders_g')"},
+		{about, "42P01", `relation "pgmq.q_audit" does not exist`, "create it with SELECT pgmq.create('audit')"},
+		{about, "42P01", `relation "pgmq.q_orders_g" does not exist`, "create it with SELECT pgmq.create('orders_g'), or leave NoCreate unset"},
+		{about, "42501", "Berechtigung verweigert für Tabelle q_orders_g", `let its owner run GRANT SELECT, UPDATE, DELETE ON "pgmq"."q_orders_g" TO the role`},
+		{about, "42501", "permission denied for table a_orders_g", `let its owner run GRANT SELECT, INSERT ON "pgmq"."a_orders_g" TO the role`},
+		{letter, "42501", "permission denied for table q_orders_g", `let its owner run GRANT DELETE ON "pgmq"."q_orders_g" TO the role`},
+		{letter, "42501", "permission denied for table q_orders_dead", `let its owner run GRANT INSERT (vt, message, headers) ON "pgmq"."q_orders_dead" TO the role`},
+		{subject{}, "42501", "permission denied for table a_t", `let its owner run GRANT SELECT, INSERT ON "pgmq"."a_t" TO the role`},
+		{
+			about, "42501", "permission denied for schema pgmq",
+			`let its owner run GRANT USAGE ON SCHEMA pgmq TO the role; GRANT SELECT, UPDATE, DELETE ON "pgmq"."q_orders_g" TO the role;` +
+				" and SELECT pgmq.create('orders_g') if the queue does not exist",
+		},
+	} {
+		t.Run(c.message, func(t *testing.T) {
+			t.Parallel()
+			_, remedy := c.diagnose(&pgconn.PgError{Severity: "ERROR", Code: c.code, Message: c.message})
+			require.Equal(t, c.remedy, remedy)
+		})
+	}
+}
+
 func TestTheSQLSTATETellsKindAndRemedy(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -130,6 +130,41 @@ func groupRequired() error {
 	}
 }
 
+// failed returns err, with which op has failed on the queue that subscriptions to topic
+// read.
+func (q *Queue) failed(ctx context.Context, op, topic string, err error) error {
+	if q.subscriber.config.Group == "" && q.isGrouped(ctx, topic, err) {
+		err = &Error{Kind: ErrGroupRequired, Cause: errHasGroups, Remedy: "set SubscriberConfig.Group to one of them, which Queue.Queues tells"}
+	}
+	return q.subscriber.classify(op, topic, err)
+}
+
+// failedLetters returns err, with which op has failed on a topic's own queue.
+func (q *Queue) failedLetters(ctx context.Context, op, topic string, err error) error {
+	if q.isGrouped(ctx, topic, err) {
+		err = &Error{
+			Kind: ErrGroupRequired, Cause: errHasGroups,
+			Remedy: fmt.Sprintf("ask for %q, where the dead letters of all its groups are, or for the topic of its Poison", topic+"_dead"),
+		}
+	}
+	return classify(op, topic, err)
+}
+
+// isGrouped reports whether err says that topic has no queue of its own, and it has groups
+// instead. To create the queue would stop the publishers that may not insert there.
+func (q *Queue) isGrouped(ctx context.Context, topic string, err error) bool {
+	own, invalid := queueName(topic)
+	if !isCode(err, "42P01") || invalid != nil {
+		return false
+	}
+	missing, failed := one[bool](ctx, q, "select to_regclass($1) is null", tableName(own))
+	if failed != nil || !missing {
+		return false
+	}
+	bound, failed := bindings(ctx, q.pool, topic)
+	return failed == nil && bound.Grouped
+}
+
 func groupsUnsupported() error {
 	return &Error{
 		Kind: ErrTooOld, Cause: fmt.Errorf("it has no topic bindings, which groups are made of: %w", errors.ErrUnsupported),

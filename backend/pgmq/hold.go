@@ -52,7 +52,7 @@ func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held 
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		release()
-		return nil, claim, true, classify("fetch", s.topic, err)
+		return nil, claim, true, s.classify("fetch", err)
 	}
 	h := &hold{sql: s.sql(), conn: conn, release: func() { conn.Release(); release() }}
 	claim, err = s.lock(ctx, conn, limit, lease)

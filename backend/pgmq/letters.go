@@ -21,6 +21,8 @@ const letterWait = "100ms"
 // trip: only if that fails, it looks whether the queue is there, and can be filled.
 func (s *store) bury(ctx context.Context, settle []subscription.Settlement) (subscription.Missed, error) {
 	topic := settle[0].Verdict.Letter.Topic
+	about := newSubject("dead-letter", topic)
+	about.source = s.queue
 	var failed error
 	for _, look := range [...]bool{false, true} {
 		table, err := s.open(ctx, topic, look)
@@ -36,9 +38,9 @@ func (s *store) bury(ctx context.Context, settle []subscription.Settlement) (sub
 		case s.isDropped(ctx, err):
 			return subscription.Missed{Gone: tokensOf(settle)}, nil
 		case !isRefused(err):
-			return subscription.Missed{}, classify("dead-letter", topic, err)
+			return subscription.Missed{}, about.classify(err)
 		}
-		if failed = classify("dead-letter", topic, err); !isOfTheTable(err) {
+		if failed = about.classify(err); !isOfTheTable(err) {
 			break
 		}
 	}

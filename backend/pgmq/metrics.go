@@ -62,7 +62,7 @@ func (q *Queue) Metrics(ctx context.Context, topic string) (QueueMetrics, error)
 		return QueueMetrics{}, classify(op, topic, err)
 	}
 	found, err := q.measure(ctx, QueueInfo{Name: queue, Topic: topic, Group: q.subscriber.config.Group})
-	return found, classify(op, topic, err)
+	return found, q.failed(ctx, op, topic, err)
 }
 
 // AllMetrics looks at every queue of the database as [Queue.Metrics] does, whoever

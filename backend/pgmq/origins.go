@@ -46,13 +46,12 @@ const (
 // at the oldest 10,000, and moves nothing. Those that go somewhere come first, and then
 // those of which there are most.
 func (q *Queue) Origins(ctx context.Context, from string, topics ...string) ([]Origin, error) {
-	const op = "list the origins of dead letters"
 	queue, err := q.lettersQueue(from)
 	if err != nil {
-		return nil, classify(op, from, err)
+		return nil, classify(originsOp, from, err)
 	}
 	found, err := q.countOrigins(ctx, queue, q.newOrigins(from, topics))
-	return found, classify(op, from, err)
+	return found, classify(originsOp, from, err)
 }
 
 func (q *Queue) countOrigins(ctx context.Context, queue string, origins *origins) ([]Origin, error) {

@@ -25,7 +25,7 @@ func (q *Queue) PurgeQueue(ctx context.Context, topic string) (int, error) {
 		return 0, classify(op, topic, err)
 	}
 	deleted, err := q.purge(ctx, queue)
-	return deleted, classify(op, topic, err)
+	return deleted, q.failed(ctx, op, topic, err)
 }
 
 // purgeSQL deletes a batch of what is between two ids. Rows are locked in the

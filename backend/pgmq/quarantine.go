@@ -123,7 +123,7 @@ func (s *store) tryAway(ctx context.Context, db batcher, messages []unread, ways
 		s.logAway(ctx, messages, done, ways[0])
 	case !isRefused(err) && !isUnreadable(err) && !isDoubtful(err), len(messages) == 1 && len(ways) == 1:
 		for _, u := range messages {
-			s.logUnread(ctx, u, "could not be put aside; it will be tried again", "error", classify("archive", s.topic, err))
+			s.logUnread(ctx, u, "could not be put aside; it will be tried again", "error", s.classify("archive", err))
 		}
 	case len(messages) > 1:
 		half := len(messages) / 2

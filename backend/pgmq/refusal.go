@@ -32,8 +32,8 @@ func (s *settling) collect(underWay *bool) func(pgx.Rows) error {
 // refusal returns err as a [*subscription.Refusal], or nil if it is not one. What is wrong
 // with the table, or what the role may do with it, is not the fault of any outcome, and
 // may be mended. The archive is no condition for anything but acks.
-func (s *settling) refusal(topic string, err error) error {
-	cause := classify("settle", topic, err)
+func (s *settling) refusal(of *store, err error) error {
+	cause := of.classify("settle", err)
 	switch {
 	case !isRefused(err) || !s.acking && !s.nacking:
 		return nil

@@ -98,7 +98,12 @@ func (s *store) dropped(ctx context.Context, err error) error {
 		return queueDropped(s.queue)
 	}
 	s.stale = s.stale || isCode(err, "42703") // undefined_column: it is there again, without that
-	return classify("fetch", s.topic, err)
+	return s.classify("fetch", err)
+}
+
+// classify is [classify] for the queue that the consumers of a store have.
+func (s *store) classify(op string, err error) error {
+	return subject{op: op, topic: s.topic, queue: s.queue}.classify(err)
 }
 
 // look returns how long until there may be something to claim. An idle subscription
@@ -121,7 +126,7 @@ func (s *store) lookAndClaim(ctx context.Context, settle []subscription.Settleme
 	}
 	claim, settled, err := s.claim(ctx, settle, limit, lease)
 	if err != nil && !s.isDropped(ctx, err) {
-		err = cmp.Or(settled.refusal(s.topic, err), err)
+		err = cmp.Or(settled.refusal(s, err), err)
 	}
 	if err != nil {
 		return subscription.Claim{}, err
@@ -284,7 +289,7 @@ func (s *store) putBack(ctx context.Context, surplus []subscription.Token) {
 	s.settle(batch, released)
 	if err := batch.run(ctx, s.pool); err != nil {
 		s.logger.Warn("ezq: messages that there is no room for could not be released, and come back when their leases end",
-			"queue", s.queue, "messages", len(surplus), "error", classify("settle", s.topic, err))
+			"queue", s.queue, "messages", len(surplus), "error", s.classify("settle", err))
 	}
 }
 
@@ -301,7 +306,7 @@ func (s *store) Settle(ctx context.Context, settle []subscription.Settlement) (s
 		return subscription.Missed{Gone: tokensOf(settle)}, nil
 	}
 	if err != nil {
-		return subscription.Missed{}, cmp.Or(settling.refusal(s.topic, err), classify("settle", s.topic, err))
+		return subscription.Missed{}, cmp.Or(settling.refusal(s, err), s.classify("settle", err))
 	}
 	return s.missed(ctx, tokensOf(settle), settling.found), nil
 }
@@ -382,7 +387,7 @@ func (s *store) Extend(ctx context.Context, leases []subscription.Token, lease t
 		return subscription.Missed{Gone: leases}, nil
 	}
 	if err != nil {
-		return subscription.Missed{}, classify("extend", s.topic, err)
+		return subscription.Missed{}, s.classify("extend", err)
 	}
 	return s.missed(ctx, leases, extended), nil
 }

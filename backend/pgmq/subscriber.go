@@ -83,11 +83,11 @@ func (s *Subscriber) Features() backend.Features { return features() }
 // and tried again, for as long as the subscription lasts.
 func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	if err := checkTraffic(topic); err != nil {
-		return nil, classify("subscribe", topic, err)
+		return nil, s.classify("subscribe", topic, err)
 	}
 	store, err := s.open(ctx, topic, false)
 	if err != nil {
-		return nil, classify("subscribe", topic, err)
+		return nil, s.classify("subscribe", topic, err)
 	}
 	s.listen(store.queue)
 	return s.running.Start(ctx, store, subscription.Config{
@@ -118,7 +118,16 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 // returns [ErrGroupRequired].
 func (s *Subscriber) SubscribeInitialize(topic string) error {
 	_, err := s.open(context.Background(), topic, true)
-	return classify("subscribe", topic, err)
+	return s.classify("subscribe", topic, err)
+}
+
+// classify is [classify] for the queue that this subscriber has for topic.
+func (s *Subscriber) classify(op, topic string, err error) error {
+	about := newSubject(op, topic)
+	if queue, known := s.queueOf(topic); known == nil {
+		about.queue = queue
+	}
+	return about.classify(err)
 }
 
 // open makes sure that the queue of topic can be consumed. One that is dropped between two looks is

@@ -101,6 +101,6 @@ func (s *store) distrust(ctx context.Context, db batcher, forged []forgery) {
 	batch.Queue(s.sql().distrust, t.ids, t.numbers, t.times, named)
 	if err := batch.run(ctx, db); err != nil {
 		s.logger.Warn("ezq: what messages pretend to be could not be removed from their headers, and counts when they are delivered again",
-			"queue", s.queue, "messages", len(forged), "error", classify("fetch", s.topic, err))
+			"queue", s.queue, "messages", len(forged), "error", s.classify("fetch", err))
 	}
 }
