@@ -17,6 +17,7 @@ import (
 
 // receipt is what a transaction needs to ack a message.
 type receipt struct {
+	queue     string
 	sql       *statements
 	committed atomic.Bool
 }
@@ -37,6 +38,11 @@ func (r *receipt) Settled() bool { return r.committed.Load() }
 // the message's lease was lost: however often a message is delivered, its effect
 // happens once. The error then matches [backend.ErrLeaseLost].
 //
+// If PostgreSQL refuses the removal for what is wrong with the queue's table or archive,
+// or for a privilege that the role lacks, the transaction is rolled back too, and the
+// message has not failed: nothing is counted, and it comes again, a second later at first
+// and up to a minute later the longer that lasts. The log says so, and what to do.
+//
 // If the server's answer to the commit is lost, the message counts as failed. If
 // it was committed after all, the message is gone and does not come back.
 //
@@ -54,7 +60,7 @@ func (r *receipt) Settled() bool { return r.committed.Load() }
 func (q *Queue) InTx() message.HandlerMiddleware {
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) ([]*message.Message, error) {
-			return inTx(q.pool, next, msg)
+			return q.inTx(next, msg)
 		}
 	}
 }
@@ -108,7 +114,7 @@ var (
 		"give this handler a topic of its own, and use Handle; or begin a transaction in the handler, and expect the message to come twice")
 )
 
-func inTx(pool *pgxpool.Pool, next message.HandlerFunc, msg *message.Message) (out []*message.Message, err error) {
+func (q *Queue) inTx(next message.HandlerFunc, msg *message.Message) (out []*message.Message, err error) {
 	outer := msg.Context()
 	if backend.Shared(outer) {
 		return nil, errShared
@@ -126,7 +132,7 @@ func inTx(pool *pgxpool.Pool, next message.HandlerFunc, msg *message.Message) (o
 	if err != nil {
 		return nil, fmt.Errorf("pgmq: the message is not handled: %w", err)
 	}
-	tx, err := pool.BeginTx(outer, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	tx, err := q.pool.BeginTx(outer, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
 		return nil, classify("begin transaction", "", err)
 	}
@@ -134,15 +140,20 @@ func inTx(pool *pgxpool.Pool, next message.HandlerFunc, msg *message.Message) (o
 	// ended, and the connection is to be used again.
 	defer func() { _ = tx.Rollback(context.WithoutCancel(outer)) }()
 
-	msg.SetContext(context.WithValue(outer, txKey{}, openedTx{tx, pool}))
+	msg.SetContext(context.WithValue(outer, txKey{}, openedTx{tx, q.pool}))
 	out, err = next(msg)
 	msg.SetContext(outer)
 	if err != nil || given(msg) {
 		return out, err
 	}
-	if err := proof.ack(outer, tx, token); err != nil {
+	if err := proof.ack(outer, tx, token); err != nil && isRefused(err) && isOfTheTable(err) {
+		_ = tx.Rollback(context.WithoutCancel(outer))
+		q.refusedAcks.giveBack(outer, msg, proof.queue, err)
+		return nil, nil
+	} else if err != nil {
 		return nil, err
 	}
+	q.refusedAcks.accepted(proof.queue)
 	if err := tx.Commit(outer); err != nil {
 		return nil, classify("commit", "", err)
 	}
@@ -172,7 +183,7 @@ func (r *receipt) ack(ctx context.Context, tx pgx.Tx, token subscription.Token) 
 	one.add(token)
 	tag, err := tx.Exec(ctx, r.sql.ackOne, pgx.QueryExecModeCacheDescribe, one.ids, one.numbers, one.times)
 	if err != nil {
-		return classify("ack", "", err)
+		return subject{op: "ack", queue: r.queue}.classify(err)
 	}
 	if tag.RowsAffected() != 1 {
 		return fmt.Errorf("pgmq: message %d was handled in vain, and its transaction rolled back: %w", token.ID, backend.ErrLeaseLost)

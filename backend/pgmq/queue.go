@@ -20,6 +20,8 @@ type Queue struct {
 	subscriber *Subscriber
 	pool       *pgxpool.Pool
 	owned      bool // the pool is closed with the queue
+
+	refusedAcks *refusedAcks
 }
 
 var (
@@ -68,10 +70,12 @@ func New(pool *pgxpool.Pool, config Config) (*Queue, error) {
 		return nil, err
 	}
 	hints, catalog := newHints(), newCatalog()
+	subscriber := newSubscriber(pool, config.Subscriber, config.Logger, hints, catalog)
 	return &Queue{
-		pool:       pool,
-		publisher:  newPublisher(pool, pool, config.Publisher, hints, catalog),
-		subscriber: newSubscriber(pool, config.Subscriber, config.Logger, hints, catalog),
+		pool:        pool,
+		publisher:   newPublisher(pool, pool, config.Publisher, hints, catalog),
+		subscriber:  subscriber,
+		refusedAcks: newRefusedAcks(subscriber.logger),
 	}, nil
 }
 

@@ -144,7 +144,7 @@ func (r *row) lease(queue string, sql *statements, d *delivery) (lease subscript
 	d.DeadLetters, d.Progress = true, true
 	d.Failures, d.Done, d.UnknownSince = headers.failures, headers.done, headers.unknown
 	d.PublishedAt = r.PublishedAt
-	d.receipt.sql = sql
+	d.receipt.queue, d.receipt.sql = queue, sql
 	d.Receipt = &d.receipt
 	return subscription.Lease{Token: r.token(), Message: msg, Delivery: &d.Delivery}, forged
 }

@@ -1,0 +1,128 @@
+package pgmq_test
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+// An archive that is gone, and a privilege that was revoked, are mended by an operator. Until
+// then the events come again, and none of them has failed.
+func TestAnAckInATransactionThatIsRefusedForItsTableIsNoFailure(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ spoil, mend, remedy string }{
+		"the archive was dropped": {
+			"drop table pgmq.a_t", "select pgmq.create('t'); grant all on pgmq.a_t to public",
+			`create it with SELECT pgmq.create('t')`,
+		},
+		"nothing may be deleted": {
+			"revoke delete on pgmq.q_t from public", "grant delete on pgmq.q_t to public",
+			`GRANT SELECT, UPDATE, DELETE ON \"pgmq\".\"q_t\" TO`,
+		},
+		"nothing may be archived": {
+			"revoke insert on pgmq.a_t from public", "grant insert on pgmq.a_t to public",
+			`GRANT SELECT, INSERT ON \"pgmq\".\"a_t\" TO`,
+		},
+	} {
+		for way, run := range map[string]func(*testing.T, *ezq.Router) error{"Run": runs, "Attach": attaches} {
+			t.Run(name+", "+way, func(t *testing.T) {
+				t.Parallel()
+				r := newRefused(t)
+				ended := make(chan error, 1)
+				go func() { ended <- run(t, r.router) }()
+				<-r.begun
+				execute(t, r.pool, test.spoil)
+				close(r.spoiled)
+				pgtest.Eventually(t, patience, "each event is handled four times", func() bool { return r.handledAll(4) })
+				require.Equal(t, 0, get[int](t, r.pool, "select count(*) from effects"), "the transactions are rolled back")
+				require.Equal(t, 3, get[int](t, r.pool, "select count(*) from pgmq.q_t"), "nothing is a dead letter")
+				execute(t, r.pool, test.mend)
+				requireCount(t, r.pool, "pgmq.q_t", 0)
+				require.Equal(t, 3, get[int](t, r.pool, "select count(*) from effects"), "each has its effect once")
+				require.Equal(t, 3, get[int](t, r.pool, "select count(*) from pgmq.a_t where read_ct = 1"), "no delivery was counted")
+				require.Zero(t, get[int](t, r.pool, "select count(*) from pgmq.a_t where headers->>'ezq_failures' <> '0'"), "nor a failure")
+				logged := r.log.String()
+				require.Contains(t, logged, test.remedy)
+				require.NotContains(t, logged, "event failed")
+				require.NoError(t, ezq.Publish(t.Context(), r.owner, ezq.EndEvent{}, ezq.Topic("t")))
+				require.NoError(t, <-ended)
+			})
+		}
+	}
+}
+
+// refused is a router with three events, whose role has what it has been granted.
+type refused struct {
+	owner  *pgmq.Queue
+	pool   *pgxpool.Pool
+	router *ezq.Router
+	log    *everything
+
+	once           sync.Once
+	begun, spoiled chan struct{}
+
+	mu      sync.Mutex
+	handled map[int]int
+}
+
+func newRefused(t *testing.T) *refused {
+	t.Helper()
+	database := pgtest.Database(t)
+	r := &refused{
+		owner: openAt(t, database, pgmq.Config{}), pool: pgtest.Pool(t, database), log: &everything{},
+		begun: make(chan struct{}), spoiled: make(chan struct{}), handled: map[int]int{},
+	}
+	execute(t, r.pool, "select pgmq.create('t'), pgmq.create('t_dead'); create table effects (n int)")
+	execute(t, r.pool, "grant all on all tables in schema pgmq to public; grant all on effects to public")
+	for n := range 3 {
+		require.NoError(t, ezq.Publish(t.Context(), r.owner, transfer{Amount: n}, ezq.Topic("t")))
+	}
+	logger := slog.New(slog.NewTextHandler(r.log, nil))
+	queue := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}"), pgmq.Config{
+		Logger: logger, Subscriber: pgmq.SubscriberConfig{Archive: true, NoCreate: true},
+	})
+	r.router = ezq.NewRouter(queue, ezq.Config{Logger: logger, Concurrency: 2})
+	r.router.Use(middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{MaxDeliveries: 3}.Middleware)
+	ezq.Handle(r.router, r.handle, ezq.Topic("t"), ezq.With(queue.InTx()))
+	return r
+}
+
+func (r *refused) handle(ctx context.Context, e transfer) error {
+	r.once.Do(func() { close(r.begun) })
+	<-r.spoiled
+	r.mu.Lock()
+	r.handled[e.Amount]++
+	r.mu.Unlock()
+	_, err := pgmq.Tx(ctx).Exec(ctx, "insert into effects values ($1)", e.Amount)
+	return err
+}
+
+func (r *refused) handledAll(times int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.handled[0] >= times && r.handled[1] >= times && r.handled[2] >= times
+}
+
+func runs(t *testing.T, router *ezq.Router) error { return router.Run(t.Context()) }
+
+func attaches(t *testing.T, router *ezq.Router) error {
+	w, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
+	if err != nil {
+		return err
+	}
+	if err := router.Attach(w); err != nil {
+		return err
+	}
+	return w.Run(t.Context())
+}
