@@ -23,6 +23,7 @@ import (
 
 // hold implements [subscription.Held].
 type hold struct {
+	subject subject // for errors
 	sql     *statements
 	conn    *pgxpool.Conn
 	ids     []int64
@@ -54,7 +55,7 @@ func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held 
 		release()
 		return nil, claim, true, s.classify("fetch", err)
 	}
-	h := &hold{sql: s.sql(), conn: conn, release: func() { conn.Release(); release() }}
+	h := &hold{subject: subject{op: "settle", topic: s.topic, queue: s.queue}, sql: s.sql(), conn: conn, release: func() { conn.Release(); release() }}
 	claim, err = s.lock(ctx, conn, limit, lease)
 	if err == nil && len(claim.Leases) == 0 {
 		_, err = conn.Exec(ctx, "rollback")
@@ -144,7 +145,7 @@ func (h *hold) Finish(ctx context.Context, acked, rest []subscription.Token, lea
 	cause := err
 	all := slices.Concat(acked, rest)
 	if _, err := h.conn.Exec(ctx, "rollback to savepoint held"); err != nil {
-		return nil, classify("settle", "", err)
+		return nil, h.subject.classify(err)
 	}
 	if tokens, err = h.end(ctx, nil, all, lease); err != nil {
 		return nil, err
@@ -188,7 +189,7 @@ func (h *hold) end(ctx context.Context, acked, rest []subscription.Token, lease 
 	}
 	batch.Queue("commit")
 	if err := h.conn.SendBatch(ctx, &batch).Close(); err != nil {
-		return nil, classify("settle", "", err)
+		return nil, h.subject.classify(err)
 	}
 	tokens := make([]subscription.Token, len(rest))
 	for i, token := range rest {

@@ -78,6 +78,7 @@ func TestThePlaceOfAMessageWithoutAnIDCannotBeTaken(t *testing.T) {
 			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: noHold}})
 			messages := subscribe(t, queue)
 			warmUp(t, queue, messages)
+			requireCount(t, pool, "pgmq.q_t", 0)
 			for _, id := range []string{"t/1000", "t/-1", "t/00", "t/", "t/1a", "other/5", "/1"} {
 				_, err := pool.Exec(t.Context(), "select pgmq.send('t', '{}', jsonb_build_object('ezq_uuid', $1::text))", id)
 				require.NoError(t, err)
