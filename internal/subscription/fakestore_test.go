@@ -244,6 +244,13 @@ func (s *fakeStore) settleOrRefuse(who string, settle []subscription.Settlement)
 	return s.settleAll(who, settle), nil
 }
 
+// refuseIf has the store refuse the outcomes that are odd; nil: none.
+func (s *fakeStore) refuseIf(odd func(subscription.Settlement) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.odd = odd
+}
+
 var errOdd = errors.New("the store does not take this")
 
 // refuse returns why nothing of a batch is carried out.

@@ -67,17 +67,35 @@ func (p *pending) apart(outcomes []Settlement) {
 	p.add(outcomes...)
 }
 
-// postpone takes outcomes that are tried again after a pause, which grows each time.
-// What was sent together is tried together.
+// postpone takes outcomes that are tried again after a pause, which grows each time. All
+// that wait for the same reason are tried together.
 func (p *pending) postpone(outcomes []Settlement, pause backoff) {
+	if len(outcomes) == 0 {
+		return
+	}
 	for _, outcome := range outcomes {
 		pause.last = max(pause.last, outcome.pause)
 	}
-	due := time.Now().Add(pause.next())
+	next := attempt{part: outcomes[0].part, due: time.Now().Add(pause.next())}
+	next.pause = pause.last
+	next = p.waiting(next)
 	for i := range outcomes {
-		outcomes[i].due, outcomes[i].pause = due, pause.last
+		outcomes[i].attempt = next
 	}
 	p.add(outcomes...)
+}
+
+// waiting returns the attempt that others of the same part wait for, if there are any.
+func (p *pending) waiting(otherwise attempt) attempt {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	for i := range p.queue {
+		if s := &p.queue[i]; s.part == otherwise.part && !s.isDue(now) {
+			return s.attempt
+		}
+	}
+	return otherwise
 }
 
 // take removes up to n outcomes that are due, or with early also those that are not yet.

@@ -17,7 +17,7 @@ func TestAnOutcomeThatTheStoreRefusesStopsNoOther(t *testing.T) {
 		const n = 400
 		r.config.MaxInFlight = n
 		r.config.Linger = time.Millisecond
-		r.store.odd = func(s subscription.Settlement) bool { return s.ID == 7 && s.Action == subscription.Ack }
+		r.store.refuseIf(func(s subscription.Settlement) bool { return s.ID == 7 && s.Action == subscription.Ack })
 		r.store.publish(n)
 		c := r.subscribe()
 		for range n {
@@ -34,7 +34,7 @@ func TestAMessageWhoseAckIsRefusedIsNotHandledAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, r *rig) {
 				r.config.SyncAck, r.config.MaxInFlight = sync, 1
-				r.store.odd = func(s subscription.Settlement) bool { return s.ID == 1 && s.Action == subscription.Ack }
+				r.store.refuseIf(func(s subscription.Settlement) bool { return s.ID == 1 && s.Action == subscription.Ack })
 				r.store.publish(2)
 				c := r.subscribe()
 				c.ack(c.receive())
@@ -50,7 +50,7 @@ func TestAMessageWhoseAckIsRefusedIsNotHandledAgain(t *testing.T) {
 				require.Equal(t, 1, r.log.count("it cannot be stored that messages are done"))
 				require.EqualValues(t, 1, r.config.Counters.Unstored.Load())
 				require.Zero(t, r.config.Counters.InFlight.Load())
-				r.store.odd = nil
+				r.store.refuseIf(nil)
 				time.Sleep(6 * time.Second)
 				require.Empty(t, r.store.ids())
 			})
@@ -58,7 +58,7 @@ func TestAMessageWhoseAckIsRefusedIsNotHandledAgain(t *testing.T) {
 	}
 	t.Run("unless it is lost", func(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {
-			r.store.odd = func(s subscription.Settlement) bool { return s.Number == 1 }
+			r.store.refuseIf(func(s subscription.Settlement) bool { return s.Number == 1 })
 			r.store.publish(1)
 			c := r.subscribe()
 			c.ack(c.receive())
@@ -75,7 +75,7 @@ func TestAMessageWhoseAckIsRefusedIsNotHandledAgain(t *testing.T) {
 	})
 	t.Run("until its subscription ends", func(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {
-			r.store.odd = func(s subscription.Settlement) bool { return s.Action == subscription.Ack }
+			r.store.refuseIf(func(s subscription.Settlement) bool { return s.Action == subscription.Ack })
 			r.store.publish(1)
 			c := r.subscribe()
 			c.ack(c.receive())
@@ -91,12 +91,10 @@ func TestAMessageWhoseAckIsRefusedIsNotHandledAgain(t *testing.T) {
 func TestARefusedAckHasNothingElseOfItsHoldHandledAgain(t *testing.T) {
 	holdingBubble(t, func(t *testing.T, r *rig, c *consumer) {
 		const n = 50
-		var odd int64
-		r.store.odd = func(s subscription.Settlement) bool { return s.ID == odd && s.Action == subscription.Ack }
-		ids := r.store.ids()
-		require.Empty(t, ids)
+		require.Empty(t, r.store.ids())
 		r.store.publish(n)
-		odd = r.store.ids()[7]
+		odd := r.store.ids()[7]
+		r.store.refuseIf(func(s subscription.Settlement) bool { return s.ID == odd && s.Action == subscription.Ack })
 		for range n {
 			c.ack(c.receive())
 		}
@@ -105,7 +103,7 @@ func TestARefusedAckHasNothingElseOfItsHoldHandledAgain(t *testing.T) {
 		time.Sleep(10 * lease)
 		c.requireNone()
 		require.Equal(t, 1, r.log.count("it cannot be stored that messages are done"))
-		r.store.odd = nil
+		r.store.refuseIf(nil)
 		time.Sleep(6 * time.Second)
 		require.Empty(t, r.store.ids())
 	})
@@ -179,12 +177,7 @@ func TestNothingIsFetchedWhileAllAcksAreRefused(t *testing.T) {
 func (s *fakeStore) refuseAllAcks(yes bool) { s.noAcks.Store(yes) }
 
 func (s *fakeStore) refuseEachAck(yes bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.odd = nil
-	if yes {
-		s.odd = func(outcome subscription.Settlement) bool { return outcome.Action == subscription.Ack }
-	}
+	s.refuseIf(func(outcome subscription.Settlement) bool { return yes && outcome.Action == subscription.Ack })
 }
 
 func TestARefusedOutcomeBecomesOneThatIsNot(t *testing.T) {
@@ -214,7 +207,7 @@ func TestARefusedOutcomeBecomesOneThatIsNot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, r *rig) {
-				r.store.odd = test.odd
+				r.store.refuseIf(test.odd)
 				r.store.publish(2)
 				c := r.subscribe()
 				odd, other := c.receive(), c.receive()
@@ -225,11 +218,11 @@ func TestARefusedOutcomeBecomesOneThatIsNot(t *testing.T) {
 				if test.action == subscription.Nack {
 					again := c.receive()
 					require.Equal(t, test.failures, backend.DeliveryFrom(again.Context()).Failures)
-					r.store.odd = nil
+					r.store.refuseIf(nil)
 					c.ack(again)
 				}
 				require.Equal(t, min(len(test.logged), 1), min(r.log.count(test.logged), 1))
-				r.store.odd = nil
+				r.store.refuseIf(nil)
 				c.ack(other)
 			})
 		})

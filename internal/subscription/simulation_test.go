@@ -77,7 +77,7 @@ func newWorld(t *testing.T, seed int) *world {
 	}
 	w.config.SyncAck = dice.IntN(4) == 0
 	if w.dice("odd").IntN(2) == 0 {
-		w.store.odd = w.isOdd
+		w.store.refuseIf(w.isOdd)
 	}
 	if dice := w.dice("hold"); dice.IntN(2) == 0 {
 		w.config.HoldFor = pick(dice, 50*time.Millisecond, longestHold)

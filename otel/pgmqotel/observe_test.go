@@ -54,6 +54,7 @@ func TestATraceCrossesPostgreSQLAndTheQueueIsMeasured(t *testing.T) {
 	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
 	telemetry, err := ezqotel.New(ezqotel.Config{
 		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)), MeterProvider: meters,
+		ContinueTraces: true,
 	})
 	if err != nil {
 		t.Fatal(err)
