@@ -86,9 +86,10 @@ func (l late) Subscribe(ctx context.Context, topic string) (<-chan *message.Mess
 	go func() {
 		defer close(out)
 		<-backend.ConsumerFrom(ctx).Stopping
-		msg := <-events
-		out <- msg
-		<-msg.Nacked()
+		if msg, ok := <-events; ok { // or else the router has ended before
+			out <- msg
+			<-msg.Nacked()
+		}
 	}()
 	return out, err
 }
