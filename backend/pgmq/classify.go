@@ -172,7 +172,7 @@ func otherRemedy(code string) string {
 // idsTaken returns what to do where PGMQ gives a message an id that another one has. The
 // key of a partition is that of a part of the queue.
 func idsTaken(pg *pgconn.PgError) string {
-	queue, isQueue := strings.CutPrefix(pg.TableName, "q_")
+	queue, isQueue := strings.CutPrefix(pg.TableName, queuePrefix)
 	if pg.SchemaName != "pgmq" || !isQueue || !strings.HasSuffix(pg.ConstraintName, "_pkey") {
 		return ""
 	}

@@ -93,13 +93,13 @@ func (q *Queue) listLetters(ctx context.Context, topic string, limit int, form l
 
 func (q *Queue) queryLetters(ctx context.Context, queue string, form letterForm, which string, arg any) ([]DeadLetter, error) {
 	sql := "select " + form.columns + " from " + tableName(queue) + " " + which
-	return collect(ctx, q, sql, arg, func(r pgx.CollectableRow) (DeadLetter, error) { return form.scan(r, queue) })
+	return collect(ctx, q, func(r pgx.CollectableRow) (DeadLetter, error) { return form.scan(r, queue) }, sql, arg)
 }
 
 // collect reads rows in a transaction, which plans as all that look at queues do.
-func collect[T any](ctx context.Context, q *Queue, sql string, arg any, scan pgx.RowToFunc[T]) (all []T, err error) {
+func collect[T any](ctx context.Context, q *Queue, scan pgx.RowToFunc[T], sql string, args ...any) (all []T, err error) {
 	err = q.inTransaction(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, arg)
+		rows, err := tx.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
 		if err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func (q *Queue) readLetter(ctx context.Context, queue string, id int64, form let
 
 // lettersOneByOne reads dead letters of which one cannot be read.
 func (q *Queue) lettersOneByOne(ctx context.Context, queue string, limit int, form letterForm) ([]DeadLetter, error) {
-	ids, err := collect(ctx, q, "select msg_id from "+tableName(queue)+" order by msg_id limit $1", limit, pgx.RowTo[int64])
+	ids, err := collect(ctx, q, pgx.RowTo[int64], "select msg_id from "+tableName(queue)+" order by msg_id limit $1", limit)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +167,7 @@ func letterHead() letterForm {
 		var failures, at string
 		err = r.Scan(&letter.ID, &letter.At, &letter.Event,
 			&letter.Group, &letter.UUID, &letter.Topic, &letter.Handler, &letter.Reason, &failures, &at)
-		letter.UUID = cmp.Or(letter.UUID, fmt.Sprintf("%s/%d", queue, letter.ID))
+		letter.UUID = cmp.Or(letter.UUID, madeUp(queue, letter.ID))
 		letter.count(failures, at)
 		return letter, err
 	}}

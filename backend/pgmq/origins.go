@@ -123,19 +123,13 @@ func said(key string) string {
 }
 
 // candidates returns up to limit of the next dead letters in a queue that can be moved now.
-func (q *Queue) candidates(ctx context.Context, queue string, after, last int64, limit int) (found []candidate, err error) {
+func (q *Queue) candidates(ctx context.Context, queue string, after, last int64, limit int) ([]candidate, error) {
 	sql := fmt.Sprintf(candidatesSQL, tableName(queue), said(originKey), said(backend.DeadLetterTopic), said(groupKey))
-	err = q.inTransaction(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, after, last, limit)
-		if err != nil {
-			return err
-		}
-		found, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (c candidate, err error) {
-			return c, r.Scan(&c.ID, &c.queue, &c.topic, &c.group)
-		})
-		return err
-	})
-	return found, err
+	scan := func(r pgx.CollectableRow) (c candidate, err error) {
+		err = r.Scan(&c.ID, &c.queue, &c.topic, &c.group)
+		return c, err
+	}
+	return collect(ctx, q, scan, sql, after, last, limit)
 }
 
 // destination is where a dead letter goes: to a queue, or if that is empty, to a topic.
