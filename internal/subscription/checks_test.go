@@ -191,14 +191,22 @@ func (s *story) uncounted() []string {
 	return s.which(func(d *delivery) bool { return d.token.Number > 0 && d.onlyHeld(d.handed.at) })
 }
 
-// uncountedAgain finds what was in a hold that was lost, and is handed over before it is leased.
+// uncountedAgain finds what was in a hold that was lost, and is handed over before it is leased. One
+// who leases it and gives it back as if nothing had been, removes what tells of that hold.
 func (s *story) uncountedAgain() (found []string) {
 	s.pairs(func(first, second *delivery, _ bool) {
-		if first.onlyHeld(first.handed.at) && second.onlyHeld(second.handed.at) {
+		if first.onlyHeld(first.handed.at) && second.onlyHeld(second.handed.at) && !s.releasedBetween(first, second) {
 			found = append(found, fmt.Sprintf("%v after %v", second, first))
 		}
 	})
 	return found
+}
+
+func (s *story) releasedBetween(first, second *delivery) bool {
+	return slices.ContainsFunc(s.deliveries, func(d *delivery) bool {
+		return d.token.ID == first.token.ID && d.settled.by(second.handed.at) && !d.settled.at.Before(first.handed.at) &&
+			d.settled.action == subscription.Release
+	})
 }
 
 // overtaken finds what was handed over after what its subscription had fetched later.
