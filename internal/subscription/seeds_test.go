@@ -21,7 +21,7 @@ func seedsThatFoundBugs() []int {
 		301, 1010, // one message was both delivered and released
 		489, 500, // an extension came after a nack, and undid its delay
 		734, 1538, // a lease was taken for one of the same number that was lost
-		816,           // what was in a lost hold was held again, and handed over uncounted a second time
+		816, 2317, // what was in a lost hold was held again, and handed over uncounted a second time
 		123,           // what was in a lost hold was leased and given back, which is the end of what tells of it
 		86, 842, 1016, // a handler began after the lease of its event was lost while that waited
 	}
