@@ -68,8 +68,8 @@ type aside struct {
 	taken   chan struct{}        // closed when they are taken
 }
 
-// maxAside is how many messages of a queue may be put aside at a time. The leases of others
-// end, and they are claimed again.
+// maxAside is how many messages of a queue may be put aside at a time. There is no time to read
+// others.
 const maxAside = 10_000
 
 func newAside(all *asides) *aside { return &aside{all: all, limit: maxAside} }
@@ -77,24 +77,43 @@ func newAside(all *asides) *aside { return &aside{all: all, limit: maxAside} }
 // suspect is a message that is put aside.
 type suspect struct {
 	unread
-	weighed bool // it is not certain that it is too large
-	slow    bool // nor could it be read at once
+	weighed bool // it is to be read by itself
+	slow    bool // that took long once
 	lease   time.Duration
 	until   time.Time // when its lease ends, or earlier
 }
 
+// isLate reports whether there is no time to read the message before its lease ends.
+func (s suspect) isLate() bool { return time.Until(s.until) < s.lease/4 }
+
 // putAside has messages looked at, whose leases have begun less than a moment ago.
-func (s *store) putAside(messages []unread, lease time.Duration) {
+func (s *store) putAside(ctx context.Context, messages []unread, lease time.Duration) {
+	s.quarantine(ctx, s.pool, inTime(s.keepAside(messages, lease)))
+}
+
+// keepAside returns the messages that there is no room for.
+func (s *store) keepAside(messages []unread, lease time.Duration) (surplus []unread) {
 	a := s.aside
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, u := range messages[:min(len(messages), max(a.limit-len(a.waiting), 0))] {
+	room := min(len(messages), max(a.limit-len(a.waiting), 0))
+	for _, u := range messages[:room] {
 		a.waiting = append(a.waiting, suspect{unread: u, lease: lease, until: time.Now().Add(lease)})
 	}
 	if !a.working && len(a.waiting) > 0 {
 		a.working = true
 		a.all.run(s.lookAside)
 	}
+	return messages[room:]
+}
+
+// inTime returns messages as those that there is no time to read.
+func inTime(messages []unread) []unread {
+	late := slices.Clone(messages)
+	for i := range late {
+		late[i].cause, late[i].doubtful = errInTime, true
+	}
+	return late
 }
 
 func (a *aside) hasReady() bool {
@@ -128,31 +147,47 @@ func (a *aside) putBack(ready []subscription.Lease) {
 	a.ready = slices.Concat(ready, a.ready)
 }
 
-// next returns what to look at: many that were not weighed yet, the last that came first, among
-// which there may be one that only came with the others; or else one. It returns none, once,
-// when there is no more.
+// next returns what to look at: many that were not weighed yet, of those that look best, or else
+// one. It returns none, once, when there is no more.
 func (a *aside) next() (some []suspect) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	const together = 50
-	fresh := func(s suspect) bool { return !s.weighed }
-	if i := slices.IndexFunc(a.waiting, fresh); i >= 0 {
-		end := i
-		for end < len(a.waiting) && fresh(a.waiting[end]) {
-			end++
+	for look := harmless; look <= suspicious; look++ {
+		some = a.remove(together, func(s suspect) bool { return !s.weighed && s.looks == look })
+		if len(some) > 0 {
+			return some
 		}
-		i = max(i, end-together)
-		some = slices.Clone(a.waiting[i:end])
-		a.waiting = slices.Delete(a.waiting, i, end)
-		return some
 	}
-	if len(a.waiting) == 0 {
-		a.working = false
-		return nil
-	}
-	some = []suspect{a.waiting[0]}
-	a.waiting = slices.Delete(a.waiting, 0, 1)
+	some = a.remove(1, func(suspect) bool { return true })
+	a.working = len(some) > 0
 	return some
+}
+
+// remove removes up to n of those that are so, the first that came.
+func (a *aside) remove(n int, so func(suspect) bool) (removed []suspect) {
+	a.waiting = slices.DeleteFunc(a.waiting, func(s suspect) bool {
+		if len(removed) == n || !so(s) {
+			return false
+		}
+		removed = append(removed, s)
+		return true
+	})
+	return removed
+}
+
+// late returns those that there is no time for any more. It forgets those whose leases have
+// ended: they are claimed again.
+func (a *aside) late() (late []unread) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waiting = slices.DeleteFunc(a.waiting, func(s suspect) bool {
+		if s.isLate() && time.Now().Before(s.until) {
+			late = append(late, s.unread)
+		}
+		return s.isLate()
+	})
+	return late
 }
 
 // wait has messages wait behind the others.
@@ -173,55 +208,84 @@ func (s *store) lookAside(ctx context.Context) {
 		defer closePool(own)
 	}
 	for some := s.aside.next(); len(some) > 0; some = s.aside.next() {
+		if err != nil || ctx.Err() != nil {
+			continue
+		}
 		switch {
-		case ctx.Err() != nil, err != nil:
 		case some[0].weighed:
 			s.examine(ctx, own, some[0])
+		case some[0].looks == harmless:
+			s.examineTogether(ctx, own, some)
 		default:
 			s.weigh(ctx, own, some)
 		}
+		s.quarantine(ctx, own, inTime(s.aside.late()))
 	}
 }
 
-// weigh archives the messages that are certainly too large, reads those together that are
-// small, and has the others wait to be read by themselves.
+// weigh archives the messages that are certainly too large, reads the others together, the small
+// ones first, and has those wait to be read by themselves that this fails for.
 func (s *store) weigh(ctx context.Context, db batcher, some []suspect) {
 	var certain []unread
-	var light []row
-	var rest []suspect
-	byID := map[int64]suspect{}
+	var light, rest []suspect
 	weights := s.weights(ctx, db, some, max(s.limit/64, 8192))
 	for _, u := range some {
-		u.weighed = true
 		weight, known := weights[u.row.ID]
-		switch byID[u.row.ID] = u; {
+		switch {
 		case u.cause != nil:
 			certain = append(certain, u.unread)
 		case known && weight == 0:
-			light = append(light, u.row)
+			light = append(light, u)
 		default:
 			rest = append(rest, u)
 		}
 	}
-	found, unreadable := s.readTogether(ctx, db, light)
-	s.distrust(ctx, db, found.forged)
-	s.handOver(ctx, db, found.leases, some[0].lease)
-	for _, u := range unreadable {
-		s.aside.wait(byID[u.row.ID])
-	}
-	for _, token := range found.surplus { // too many to be handed over together
-		s.aside.wait(byID[token.ID])
-	}
+	s.examineTogether(ctx, db, light)
+	var fair []suspect
 	weights = s.weights(ctx, db, rest, s.limit)
 	for _, u := range rest {
-		if weight := weights[u.row.ID]; weight > 0 {
+		switch weight, known := weights[u.row.ID]; {
+		case weight > 0:
 			u.cause = fmt.Errorf("the message has at least %d bytes, and MaxMessage is %d", weight, s.limit)
 			certain = append(certain, u.unread)
-		} else {
+		case known:
+			fair = append(fair, u)
+		default:
+			u.weighed = true
 			s.aside.wait(u)
 		}
 	}
-	s.quarantine(ctx, db, append(certain, found.tooLarge...))
+	s.quarantine(ctx, db, certain)
+	s.examineTogether(ctx, db, fair)
+}
+
+// examineTogether reads messages that are harmless, or that were weighed now. Those wait that
+// there is no time for, or that are too many to be handed over together, and those for which it
+// fails, to be read once more by themselves.
+func (s *store) examineTogether(ctx context.Context, db batcher, some []suspect) {
+	if len(some) == 0 {
+		return
+	}
+	byID := map[int64]suspect{}
+	rows := make([]row, len(some))
+	for i, u := range some {
+		rows[i], byID[u.row.ID] = u.row, u
+	}
+	found, failed, untried := s.readTogether(ctx, db, rows, readTimeout)
+	s.quarantine(ctx, db, found.tooLarge)
+	s.distrust(ctx, db, found.forged)
+	for _, r := range failed {
+		alone := byID[r.ID]
+		alone.weighed = true
+		s.aside.wait(alone)
+	}
+	for _, r := range untried {
+		s.aside.wait(byID[r.ID])
+	}
+	for _, token := range found.surplus {
+		s.aside.wait(byID[token.ID])
+	}
+	s.handOver(ctx, db, found.leases, some[0].lease)
 }
 
 // weights returns how large messages are at least, as far as it is known: 0 up to limit.
@@ -249,11 +313,6 @@ func (s *store) weights(ctx context.Context, db batcher, some []suspect, limit i
 // examine reads one message. If it can be read, it is handed over with the next claim. One that
 // takes long to read lets all others go first.
 func (s *store) examine(ctx context.Context, db batcher, u suspect) {
-	if time.Until(u.until) < u.lease/4 {
-		u.cause, u.doubtful = errInTime, true
-		s.quarantine(ctx, db, []unread{u.unread})
-		return
-	}
 	patience := readTimeout
 	if !u.slow {
 		patience = siftFor / 5

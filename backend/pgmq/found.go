@@ -1,6 +1,7 @@
 package pgmq
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/ezq-go/ezq/internal/subscription"
@@ -41,19 +42,23 @@ func (f *found) add(lease subscription.Lease, most int64) {
 	}
 }
 
-// merge adds what another part of the messages has brought, of which the ids are greater.
+// merge adds what another part of the messages has brought. In their order, what comes after one
+// that is given up is given up, too.
 func (f *found) merge(part found, most int64) {
-	for _, lease := range part.leases {
-		if f.isBeyond(lease.ID) {
-			f.surplus = append(f.surplus, lease.Token)
-		} else {
-			f.add(lease, most)
-		}
-	}
 	if len(part.surplus) > 0 && (len(f.surplus) == 0 || part.least < f.least) {
 		f.least = part.least
 	}
 	f.surplus = append(f.surplus, part.surplus...)
 	f.tooLarge = append(f.tooLarge, part.tooLarge...)
 	f.forged = append(f.forged, part.forged...)
+	all := slices.Concat(f.leases, part.leases)
+	slices.SortFunc(all, func(a, b subscription.Lease) int { return cmp.Compare(a.ID, b.ID) })
+	f.leases, f.bytes = nil, 0
+	for _, lease := range all {
+		if f.isBeyond(lease.ID) {
+			f.surplus = append(f.surplus, lease.Token)
+		} else {
+			f.add(lease, most)
+		}
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
@@ -23,7 +22,17 @@ type unread struct {
 	row      row   // without what it says
 	cause    error // nil if it is not certain
 	doubtful bool  // PostgreSQL itself may be in trouble, and not the message
+	looks    looks
 }
+
+// looks is how a message looks that was not read.
+type looks int
+
+const (
+	harmless   looks = iota // it takes about as much room written out as it does stored
+	unknown                 // there was no time to look at it
+	suspicious              // it may take a lot of room written out
+)
 
 const (
 	// readTimeout is how long PostgreSQL may take to read one message.
@@ -81,14 +90,18 @@ func (u unread) headers(text encoding) *string {
 // them, and notes why. If the archive cannot be used, or they can perhaps be read
 // the next time, they stay, invisible.
 func (s *store) quarantine(ctx context.Context, db batcher, messages []unread) {
-	doubtful := func(u unread) bool { return u.doubtful }
-	certain := slices.DeleteFunc(slices.Clone(messages), doubtful)
-	s.tryAway(ctx, db, certain, s.ways(ctx))
+	var certain, doubtful []unread
 	for _, u := range messages {
 		if u.doubtful {
-			s.tryAway(ctx, db, []unread{u}, []way{hidden()})
+			doubtful = append(doubtful, u)
+		} else {
+			certain = append(certain, u)
 		}
 	}
+	if len(certain) > 0 {
+		s.tryAway(ctx, db, certain, s.ways(ctx))
+	}
+	s.tryAway(ctx, db, doubtful, []way{hidden()})
 }
 
 // way is one way to put messages away.

@@ -120,44 +120,43 @@ func (s *store) separate(ctx context.Context, leased []row, limit int, lease tim
 		s.sieve.sifted(0, 0)
 		return nil, false
 	}
-	good, bad := s.harmless(ctx, leased)
+	good, bad := s.lookAt(ctx, leased)
 	var surplus []subscription.Token
 	for len(good) > limit {
 		last := len(good) - 1
 		surplus, good = append(surplus, good[last].token()), good[:last]
 	}
-	found, unread := s.readTogether(ctx, s.pool, good)
-	bad = slices.Concat(bad, unread, found.tooLarge)
+	found, failed, untried := s.readTogether(ctx, s.pool, good, siftFor)
+	bad = slices.Concat(bad, found.tooLarge, unreadOf(failed, suspicious), unreadOf(untried, harmless))
 	s.sieve.sifted(len(leased), len(bad))
-	s.putAside(bad, lease)
+	s.putAside(ctx, bad, lease)
 	s.distrust(ctx, s.pool, found.forged)
 	surplus = append(surplus, found.surplus...)
 	s.putBack(ctx, surplus)
 	return found.leases, len(surplus) > 0
 }
 
-// harmless returns those of the messages that take about as much room written out as they
-// do stored. It does not write them out. A message that it fails for is none of them.
-func (s *store) harmless(ctx context.Context, leased []row) (good []row, bad []unread) {
-	suspicious := map[int64]bool{}
-	failed := bisect(leased, siftFor, func(part []row, patience time.Duration) error {
+// lookAt returns those of the messages that look harmless, without writing any of them out.
+func (s *store) lookAt(ctx context.Context, leased []row) (good []row, bad []unread) {
+	looks := map[int64]looks{}
+	failed, untried := bisect(leased, siftFor, func(part []row, patience time.Duration) error {
 		batch := newPatientTransaction(patience)
 		found := ids{}
 		batch.Queue(s.sql().suspicious, rowIDs(part), s.stored()).Query(found.collect)
 		err := batch.run(ctx, s.pool)
 		for id := range found {
-			suspicious[id] = true
+			looks[id] = suspicious
 		}
 		return err
 	})
-	for _, r := range failed {
-		suspicious[r.ID] = true
+	for _, r := range slices.Concat(failed, untried) {
+		looks[r.ID] = max(looks[r.ID], unknown)
 	}
 	for _, r := range leased {
-		if suspicious[r.ID] {
-			bad = append(bad, unread{row: r})
-		} else {
+		if looks[r.ID] == harmless {
 			good = append(good, r)
+		} else {
+			bad = append(bad, unread{row: r, looks: looks[r.ID]})
 		}
 	}
 	return good, bad
@@ -167,17 +166,15 @@ func (s *store) harmless(ctx context.Context, leased []row) (good []row, bad []u
 // not to be too large.
 func (s *store) stored() int { return max(s.limit/256, 8192) }
 
-// readTogether reads leased messages, and returns those that it has failed for.
-func (s *store) readTogether(ctx context.Context, db batcher, leased []row) (all found, bad []unread) {
-	failed := bisect(leased, siftFor, func(part []row, patience time.Duration) error {
+// readTogether reads leased messages, and returns those that it has failed for by themselves, and
+// those for which there was no time.
+func (s *store) readTogether(ctx context.Context, db batcher, leased []row, within time.Duration) (all found, failed, untried []row) {
+	failed, untried = bisect(leased, within, func(part []row, patience time.Duration) error {
 		found, err := s.read(ctx, db, part, patience)
 		all.merge(found, s.most)
 		return err
 	})
-	for _, r := range failed {
-		bad = append(bad, unread{row: r})
-	}
-	return all, bad
+	return all, failed, untried
 }
 
 // read reads leased messages.
@@ -199,24 +196,36 @@ func (s *store) read(ctx context.Context, db batcher, leased []row, patience tim
 	return read, nil
 }
 
-// bisect tries all of the messages together, and if that fails, each half. It returns
-// those that it has failed for by themselves, or for which there was no time within about that.
-func bisect(all []row, within time.Duration, try func(part []row, patience time.Duration) error) (failed []row) {
+// bisect tries all of the messages together, and if that fails, each half of them, the larger
+// parts first. It returns those that it has failed for by themselves, and those for which there was
+// no time within about that. A try has two thirds of the time that is left. Whatever that takes, the
+// halves of the first are tried, so that the next time there are fewer.
+func bisect(all []row, within time.Duration, try func(part []row, patience time.Duration) error) (failed, untried []row) {
 	end := time.Now().Add(within)
-	var part func([]row)
-	part = func(rows []row) {
-		if len(rows) == 0 || try(rows, max(time.Until(end), siftFor/10)) == nil {
-			return
+	parts := [][]row{all}
+	for tries := 0; len(parts) > 0; tries++ {
+		part, left := parts[0], time.Until(end)
+		if left <= 0 && tries >= 3 {
+			break
 		}
-		if len(rows) == 1 || time.Now().After(end) {
-			failed = append(failed, rows...)
-			return
+		parts = parts[1:]
+		switch half := len(part) / 2; {
+		case len(part) == 0 || try(part, max(left*2/3, siftFor/10)) == nil:
+		case half == 0:
+			failed = append(failed, part[0])
+		default:
+			parts = append(parts, part[:half], part[half:])
 		}
-		part(rows[:len(rows)/2])
-		part(rows[len(rows)/2:])
 	}
-	part(all)
-	return failed
+	return failed, slices.Concat(parts...)
+}
+
+func unreadOf(rows []row, look looks) []unread {
+	all := make([]unread, len(rows))
+	for i, r := range rows {
+		all[i] = unread{row: r, looks: look}
+	}
+	return all
 }
 
 func rowIDs(rows []row) []int64 {
@@ -235,9 +244,9 @@ where m.msg_id = any($1::bigint[]) and case
 	when coalesce(pg_column_size(m.message), 0) + coalesce(pg_column_size(m.headers), 0) > $2 then true
 	else {long message} or {long headers} end`
 
-// suspicious returns the statement that finds messages which may be large when they are
+// suspecting returns the statement that finds messages which may be large when they are
 // read. Its parameters are ids, and how much they may take as they are stored.
-func suspicious(sql string) string {
+func suspecting(sql string) string {
 	for _, column := range [...]string{"message", "headers"} {
 		sql = strings.ReplaceAll(sql, "{long "+column+"}", fmt.Sprintf(`coalesce(jsonb_path_exists(m.%[1]s, '$.** ? (@.type() == "number" && (@ >= 1e400 || @ <= -1e400))'), false)
 		or exists (select from (select jsonb_path_query(m.%[1]s, '$.** ? (@.type() == "number")') as n offset 0) as m where scale(n::numeric) > 400)`, column))

@@ -81,7 +81,7 @@ func newStatements(queue string, layout layout) statements {
 	return statements{
 		oid: layout.OID, claim: sql(claimSQL), hold: sql(holdSQL), lease: sql(leaseSQL), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
 		ack: sql(ackSQL), ackOne: waiting(sql(ackSQL)), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), distrust: sql(distrustSQL),
-		hide: sql(hideSQL), weight: sql(weighing(weightSQL)), suspicious: sql(suspicious(suspiciousSQL)),
+		hide: sql(hideSQL), weight: sql(weighing(weightSQL)), suspicious: sql(suspecting(suspiciousSQL)),
 		share: sql(strings.Replace(shareSQL, "{also}", "", 1)), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), giveBack: sql(giveBackSQL), fences: fences,
 	}
 }

@@ -187,7 +187,7 @@ func (s *store) claimNew(ctx context.Context, settle []subscription.Settlement, 
 	} else if again && !s.full {
 		claim.Next = s.next(ctx)
 	}
-	if s.putAside(found.tooLarge, lease); len(found.tooLarge) > 0 {
+	if s.putAside(ctx, found.tooLarge, lease); len(found.tooLarge) > 0 {
 		s.sieve.use()
 	}
 	if len(claim.Leases) == 0 && s.sieve.used {
@@ -253,7 +253,7 @@ func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
 			return found, err
 		}
 		if size < 0 || size > int64(s.limit) {
-			found.tooLarge = append(found.tooLarge, unread{row: r.bare(), cause: sizeError(size, s.limit)})
+			found.tooLarge = append(found.tooLarge, unread{row: r.bare(), cause: sizeError(size, s.limit), looks: suspicious})
 			continue
 		}
 		if found.isBeyond(r.ID) {

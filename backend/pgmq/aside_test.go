@@ -1,0 +1,152 @@
+package pgmq
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/internal/subscription"
+)
+
+func rowsTo(n int64) []row {
+	rows := make([]row, n)
+	for i := range rows {
+		rows[i].ID = int64(i) + 1
+	}
+	return rows
+}
+
+// A server that takes a millisecond for a message, and for one of them very long.
+func TestOneMessageThatTakesLongIsToldFromAHundred(t *testing.T) {
+	t.Parallel()
+	for slow := range int64(100) {
+		synctest.Test(t, func(t *testing.T) {
+			var failed, read []row
+			start := time.Now()
+			for waiting := rowsTo(100); len(waiting) > 0; {
+				alone, untried := bisect(waiting, readTimeout, func(part []row, patience time.Duration) error {
+					took := time.Duration(len(part)) * time.Millisecond
+					if slices.ContainsFunc(part, func(r row) bool { return r.ID == slow+1 }) {
+						took = time.Hour
+					}
+					if took > patience {
+						time.Sleep(patience)
+						return errors.New("canceled")
+					}
+					time.Sleep(took)
+					read = append(read, part...)
+					return nil
+				})
+				failed, waiting = append(failed, alone...), untried
+			}
+			require.Equal(t, []row{{ID: slow + 1}}, failed)
+			require.Len(t, read, 99)
+			require.Less(t, time.Since(start), 3*readTimeout)
+		})
+	}
+}
+
+func TestWhatIsTriedTakesLittleMoreTimeThanThereIs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		failed, untried := bisect(rowsTo(1000), siftFor, func(_ []row, patience time.Duration) error {
+			time.Sleep(patience)
+			return errors.New("canceled")
+		})
+		require.Empty(t, failed)
+		require.Len(t, untried, 1000)
+		require.Less(t, time.Since(start), siftFor*11/10)
+	})
+}
+
+// Each stays in the list with a lease that had ended, and was leased and listed once more.
+func TestWhatThereIsNoTimeForIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{aside: &aside{limit: 3, working: true}}
+		put := func(id int64) []unread { return s.keepAside([]unread{{row: row{ID: id}}}, 20*time.Second) }
+		require.Empty(t, put(1))
+		time.Sleep(4 * time.Second)
+		require.Empty(t, put(2))
+		require.Empty(t, put(3))
+		require.Equal(t, []unread{{row: row{ID: 4}}}, put(4), "there is no room for it")
+		require.Empty(t, s.aside.late())
+		time.Sleep(12 * time.Second)
+		require.Equal(t, []unread{{row: row{ID: 1}}}, s.aside.late(), "a quarter of its lease is left")
+		time.Sleep(4 * time.Second)
+		late := inTime(s.aside.late())
+		require.Len(t, late, 2)
+		require.True(t, late[0].doubtful)
+		require.ErrorIs(t, late[1].cause, errInTime)
+		require.Empty(t, put(5))
+		time.Sleep(20 * time.Second)
+		require.Empty(t, s.aside.late(), "its lease has ended, and it is claimed again")
+		require.Empty(t, s.aside.waiting)
+	})
+}
+
+func TestWhatLooksHarmlessIsReadBeforeWhatIsSuspicious(t *testing.T) {
+	t.Parallel()
+	s := &store{aside: &aside{limit: maxAside, working: true}}
+	s.keepAside([]unread{
+		{row: row{ID: 1}, looks: suspicious}, {row: row{ID: 2}, looks: unknown}, {row: row{ID: 3}, looks: harmless}, {row: row{ID: 4}, looks: suspicious},
+	}, time.Minute)
+	s.aside.wait(suspect{unread: unread{row: row{ID: 5}}, weighed: true}, suspect{unread: unread{row: row{ID: 6}}, weighed: true, slow: true})
+	var order [][]int64
+	for some := s.aside.next(); len(some) > 0; some = s.aside.next() {
+		var ids []int64
+		for _, u := range some {
+			ids = append(ids, u.row.ID)
+		}
+		order = append(order, ids)
+	}
+	require.Equal(t, [][]int64{{3}, {2}, {1, 4}, {5}, {6}}, order)
+	require.False(t, s.aside.working)
+}
+
+// Parts come in any order, and each has given up what there was no room for in itself.
+func TestPartsThatAreReadKeepTheFirstThatThereIsRoomFor(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(2000) {
+		random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a seed that fails can be run again
+		most := random.Int64N(40) + 1
+		var all found
+		sizes := map[int64]int{}
+		kept := map[int64]bool{}
+		for _, part := range random.Perm(1 + random.IntN(6)) {
+			var one found
+			for i := range random.IntN(8) {
+				id := int64(10*part + i)
+				sizes[id] = 1 + random.IntN(12)
+				if one.isBeyond(id) {
+					one.surplus = append(one.surplus, subscription.Token{ID: id})
+				} else {
+					one.add(leaseOf(id, sizes[id]), most)
+				}
+			}
+			all.merge(one, most)
+		}
+		bytes, last := int64(0), int64(-1)
+		for _, l := range all.leases {
+			kept[l.ID] = true
+			bytes, last = bytes+int64(l.Size), max(last, l.ID)
+		}
+		require.Equal(t, all.bytes, bytes, "seed %d", seed)
+		require.True(t, bytes <= most || len(all.leases) == 1, "seed %d: %d bytes of %d", seed, bytes, most)
+		require.Len(t, sizes, len(all.leases)+len(all.surplus), "seed %d", seed)
+		for _, token := range all.surplus {
+			require.False(t, kept[token.ID], "seed %d: %d is kept and given up", seed, token.ID)
+			require.Greater(t, token.ID, last, "seed %d: what comes after it is kept", seed)
+		}
+	}
+}
+
+func leaseOf(id int64, size int) subscription.Lease {
+	return subscription.Lease{Token: subscription.Token{ID: id}, Size: size}
+}
