@@ -10,7 +10,11 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: check
-check: tidy lint vet standalone test ## everything that must pass before a change is proposed
+check: ## check the packages that were changed since REV (main), in a minute
+	@scripts/check $(REV)
+
+.PHONY: check-all
+check-all: tidy lint vet standalone test ## check everything, as the gate does
 
 .PHONY: test
 test: ## run all tests with the race detector, on a PostgreSQL of their own

@@ -41,7 +41,8 @@ func (r *receipt) Settled() bool { return r.committed.Load() }
 // If PostgreSQL refuses the removal for what is wrong with the queue's table or archive,
 // or for a privilege that the role lacks, the transaction is rolled back too, and the
 // message has not failed: nothing is counted, and it comes again, a second later at first
-// and up to a minute later the longer that lasts. The log says so, and what to do.
+// and up to a minute later the longer that lasts. The log says so, and what to do;
+// Healthy does not, since the topic is received from.
 //
 // If the server's answer to the commit is lost, the message counts as failed. If
 // it was committed after all, the message is gone and does not come back.

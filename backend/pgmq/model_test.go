@@ -16,10 +16,11 @@ import (
 
 func TestAPGMQQueueDoesWhatTheModelDoes(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{NoNotify: true}, Subscriber: pgmq.SubscriberConfig{NoListen: true}})
-	checked := &modelled{queue: queue, pool: pool}
 	for round := range 3 { // of as many sequences each as rapid's flag -rapid.checks says
 		t.Run(fmt.Sprint("in round ", round), func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{NoNotify: true}, Subscriber: pgmq.SubscriberConfig{NoListen: true}})
+			checked := &modelled{queue: queue, pool: pool}
 			rapid.Check(t, func(t *rapid.T) { model.Check(t, checked.subject(t)) })
 		})
 	}

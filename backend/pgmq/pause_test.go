@@ -19,9 +19,13 @@ type numbered struct{ ID int }
 // whether the handler that was at work is done by then or goes on.
 func TestAPauseThatEndsAtOnceKeepsTheOrderOfAKeyInPostgreSQL(t *testing.T) {
 	t.Parallel()
-	for says, test := range map[string]struct{ goesOn, noHold bool }{
-		"the handler returns": {}, "the handler goes on": {goesOn: true},
-		"the handler returns, and all is leased": {noHold: true}, "the handler goes on, and all is leased": {goesOn: true, noHold: true},
+	for says, test := range map[string]struct {
+		goesOn, noHold bool
+		every          int // events from pause to pause
+	}{
+		"the handler returns": {every: 50}, "the handler returns, and all is leased": {every: 50, noHold: true},
+		// A resumption waits for its handler for 5 s.
+		"the handler goes on": {every: 100, goesOn: true}, "the handler goes on, and all is leased": {every: 100, goesOn: true, noHold: true},
 	} {
 		t.Run(says, func(t *testing.T) {
 			t.Parallel()
@@ -41,7 +45,7 @@ func TestAPauseThatEndsAtOnceKeepsTheOrderOfAKeyInPostgreSQL(t *testing.T) {
 				if order = append(order, e.ID); len(order) == n {
 					stop()
 				}
-				if e.ID%50 == 0 {
+				if e.ID%test.every == 0 {
 					begun <- struct{}{}
 					<-goOn
 				}
@@ -49,7 +53,7 @@ func TestAPauseThatEndsAtOnceKeepsTheOrderOfAKeyInPostgreSQL(t *testing.T) {
 			})
 			ended := make(chan error)
 			go func() { ended <- router.Run(ctx) }()
-			for range n / 50 {
+			for range n / test.every {
 				<-begun
 				pgtest.Eventually(t, patience, "others wait for their turn", func() bool { return router.Stats()["ezq"].InFlight > 10 })
 				before := router.Stats()["ezq"].Taken

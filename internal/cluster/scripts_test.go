@@ -160,6 +160,38 @@ func TestAnAbandonedClusterIsStoppedAndRemoved(t *testing.T) {
 	}
 }
 
+func TestAbandonedBrokersAreStoppedAndRemoved(t *testing.T) {
+	t.Parallel()
+	needBash(t)
+	s := newScript(t)
+	for _, name := range []string{"nats-server", "rabbitmq-server", "redis-server", "pgbouncer"} {
+		s.check(os.WriteFile(filepath.Join(s.bin, name), []byte("#!/bin/sh\n"), 0o755))
+	}
+	broker := exec.CommandContext(t.Context(), "sleep", "1000")
+	s.check(broker.Start())
+	gone := make(chan error, 1)
+	go func() { gone <- broker.Wait() }()
+	since, err := exec.CommandContext(t.Context(), "ps", "-o", "lstart=", "-p", fmt.Sprint(broker.Process.Pid)).Output()
+	s.check(err)
+
+	dir, err := os.MkdirTemp("/tmp", "ezq-brokers.") //nolint:usetesting // where the script looks
+	s.check(err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	others := fmt.Sprintf("%d Thu Jan 1 00:00:00 1970\n", os.Getpid()) // the number of another process by now
+	s.check(os.WriteFile(filepath.Join(dir, "servers"), fmt.Appendf(nil, "%s%d %s\n", others, broker.Process.Pid, strings.Join(strings.Fields(string(since)), " ")), 0o600))
+	s.check(os.WriteFile(filepath.Join(dir, "owner"), []byte("4194304\n"), 0o600)) // above any process id
+
+	command := exec.CommandContext(t.Context(), "../../scripts/brokers", "run", "true")
+	command.Env = append(s.env, "PATH="+s.bin+":"+os.Getenv("PATH"), "EZQ_TEST_NATS=x", "EZQ_TEST_AMQP=x", "EZQ_TEST_REDIS=x")
+	output, err := command.CombinedOutput()
+	if err != nil || exists(dir) {
+		t.Errorf("%v: %s", err, output)
+	}
+	if err := <-gone; err == nil || err.Error() != "signal: terminated" {
+		t.Errorf("the broker ended with %v", err)
+	}
+}
+
 func TestALinkInAnAbandonedClusterIsNotFollowed(t *testing.T) {
 	t.Parallel()
 	needBash(t)
