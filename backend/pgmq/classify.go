@@ -106,7 +106,7 @@ func (s subject) diagnose(err error) (kind error, remedy string) {
 	case errors.As(err, &connect):
 		return ErrUnreachable, "check that PostgreSQL is running and that host, port and sslmode are right"
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, "look for locks in pg_stat_activity, and for a pool with too few connections"
+		return nil, "look in pg_stat_activity for what waits for a lock, or is busy with a message that takes long to write out; and for a pool with too few connections"
 	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, net.ErrClosed), errors.Is(err, pgconn.ErrConnClosed):
 		return ErrUnreachable, ""
@@ -164,7 +164,7 @@ func otherRemedy(code string) string {
 	case "53100": // disk_full
 		return "free disk space on the database server"
 	case "57014": // query_canceled
-		return "look for locks in pg_stat_activity, and at statement_timeout"
+		return "look in pg_stat_activity for what waits for a lock, or is busy with a message that takes long to write out; and at statement_timeout"
 	}
 	return ""
 }
