@@ -24,6 +24,10 @@ test: ## run all tests with the race detector, on a PostgreSQL of their own
 race: ## run all tests ten times, in random order, with the race detector
 	@scripts/test -race -count=10 -shuffle=on -timeout=30m
 
+.PHONY: flakes
+flakes: ## run all tests N (20) times beside processes that burn CPU, in hours
+	@scripts/flakes $(N)
+
 .PHONY: bench
 bench: ## compare ezq with its alternatives, in minutes (ARGS="-list" shows what, -help how)
 	@scripts/pgmq run env -C bench go run . $(ARGS)
