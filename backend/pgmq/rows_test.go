@@ -187,10 +187,37 @@ func (w *watch) among(t *testing.T, h hostile, pool *pgxpool.Pool, queues []*pgm
 		w.publish(t, queues[h.IntN(2)], fmt.Sprint(goodPrefix, n))
 		written++
 		pgtest.Eventually(t, w.allowed(), "there are few good messages that wait", func() bool { return w.waiting() < 50 })
+		if waiting, longest := w.oldest(); longest > w.allowed() {
+			t.Fatalf("%s waits for %v: %s", waiting, longest, rowOf(t, pool, waiting))
+		}
 	}
 	pgtest.Eventually(t, w.allowed(), "all good messages are handled", func() bool { return w.waiting() == 0 })
 	require.Less(t, w.longest, w.allowed())
 	return written
+}
+
+// oldest returns the good message that waits longest, and for how long.
+func (w *watch) oldest() (id string, longest time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for waiting, since := range w.published {
+		if age := time.Since(since); age > longest {
+			id, longest = waiting, age
+		}
+	}
+	return id, longest
+}
+
+// rowOf says where a message is.
+func rowOf(t *testing.T, pool *pgxpool.Pool, id string) string {
+	t.Helper()
+	var row string
+	err := pool.QueryRow(t.Context(), `select format('msg_id %s, read_ct %s, read %s ago, visible in %s', msg_id, read_ct, now() - last_read_at, vt - now())
+		from pgmq.q_t where headers->>'ezq_uuid' = $1`, id).Scan(&row)
+	if err != nil {
+		return "its row is gone: " + err.Error()
+	}
+	return row
 }
 
 // allowed is how long a message may take, on a machine that is perhaps busy.
