@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -64,15 +65,18 @@ type aside struct {
 	mu      sync.Mutex
 	waiting []suspect
 	working bool
-	ready   []subscription.Lease // could be read
-	taken   chan struct{}        // closed when they are taken
+	ready   []legible
+	bytes   int64         // of what is ready
+	changed chan struct{} // holds a token when there is more to look at, or less that is ready
 }
 
 // maxAside is how many messages of a queue may be put aside at a time. There is no time to read
 // others.
 const maxAside = 10_000
 
-func newAside(all *asides) *aside { return &aside{all: all, limit: maxAside} }
+func newAside(all *asides) *aside {
+	return &aside{all: all, limit: maxAside, changed: make(chan struct{}, 1)}
+}
 
 // suspect is a message that is put aside.
 type suspect struct {
@@ -81,6 +85,13 @@ type suspect struct {
 	slow    bool // that took long once
 	lease   time.Duration
 	until   time.Time // when its lease ends, or earlier
+}
+
+// legible is a message that could be read, and waits for the next claim. If that does not come, the
+// consumer has no room.
+type legible struct {
+	subscription.Lease
+	until time.Time // it is given back then
 }
 
 // isLate reports whether there is no time to read the message before its lease ends.
@@ -104,6 +115,7 @@ func (s *store) keepAside(messages []unread, lease time.Duration) (surplus []unr
 		a.working = true
 		a.all.run(s.lookAside)
 	}
+	a.change()
 	return messages[room:]
 }
 
@@ -123,43 +135,82 @@ func (a *aside) hasReady() bool {
 }
 
 // take returns up to n of what can be handed over.
-func (a *aside) take(n int) []subscription.Lease {
+func (a *aside) take(n int) []legible {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n = min(n, len(a.ready))
-	ready := a.ready[:n:n]
-	if a.ready = a.ready[n:]; n > 0 && len(a.ready) == 0 {
-		close(a.taken)
+	taken := slices.Clone(a.ready[:n])
+	a.ready = slices.Delete(a.ready, 0, n)
+	for _, r := range taken {
+		a.bytes -= int64(r.Size)
 	}
-	return ready
+	if n > 0 {
+		a.change()
+	}
+	return taken
 }
 
-// putBack is for what was taken, and not handed over.
-func (a *aside) putBack(ready []subscription.Lease) {
-	if len(ready) == 0 {
-		return
-	}
+// stale removes what nobody has taken in time.
+func (a *aside) stale() (stale []legible) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.ready) == 0 {
-		a.taken = make(chan struct{})
-	}
-	a.ready = slices.Concat(ready, a.ready)
+	a.ready = slices.DeleteFunc(a.ready, func(r legible) bool {
+		if time.Now().Before(r.until) {
+			return false
+		}
+		stale, a.bytes = append(stale, r), a.bytes-int64(r.Size)
+		return true
+	})
+	return stale
 }
 
-// next returns what to look at: many that were not weighed yet, of those that look best, or else
-// one. It returns none, once, when there is no more.
+// put has messages ready, before what is, if they were taken and not handed over.
+func (a *aside) put(ready []legible, first bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range ready {
+		a.bytes += int64(r.Size)
+	}
+	if first {
+		a.ready = slices.Concat(ready, a.ready)
+	} else {
+		a.ready = append(a.ready, ready...)
+	}
+}
+
+// change notes that there is something to do.
+func (a *aside) change() {
+	select {
+	case a.changed <- struct{}{}:
+	default:
+	}
+}
+
+// room returns for how many bytes there is room, if all that is ready may have most, and until when
+// to wait for more, if that is too little or nothing else is to be done.
+func (a *aside) room(most int64) (room int64, wait time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	room = most - a.bytes
+	if len(a.ready) > 0 && (room < most/2 || len(a.waiting) == 0) {
+		wait = max(time.Until(a.ready[0].until), time.Millisecond)
+	}
+	return room, wait
+}
+
+// next returns what to look at: many that are certainly unreadable, or else many that were not
+// weighed yet, or else one. It returns none, once, when there is no more.
 func (a *aside) next() (some []suspect) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	const together = 50
-	for look := harmless; look <= suspicious; look++ {
-		some = a.remove(together, func(s suspect) bool { return !s.weighed && s.looks == look })
-		if len(some) > 0 {
-			return some
-		}
+	some = a.remove(10*together, func(s suspect) bool { return s.cause != nil })
+	if len(some) == 0 {
+		some = a.remove(together, func(s suspect) bool { return !s.weighed })
 	}
-	some = a.remove(1, func(suspect) bool { return true })
+	if len(some) == 0 {
+		some = a.remove(1, func(suspect) bool { return true })
+	}
 	a.working = len(some) > 0
 	return some
 }
@@ -204,65 +255,97 @@ func (s *store) lookAside(ctx context.Context) {
 	if err != nil {
 		s.logger.Error("ezq: messages that are put aside cannot be looked at; they come back when their leases end",
 			"queue", s.queue, "error", err)
-	} else {
-		defer closePool(own)
+		s.aside.clear()
+		return
 	}
-	for some := s.aside.next(); len(some) > 0; some = s.aside.next() {
-		if err != nil || ctx.Err() != nil {
+	defer closePool(own)
+	for ctx.Err() == nil {
+		s.giveBack(ctx, own, s.aside.stale())
+		s.quarantine(ctx, own, inTime(s.aside.late()))
+		room, wait := s.aside.room(s.most)
+		if wait > 0 {
+			s.aside.await(ctx, wait)
 			continue
 		}
-		switch {
+		switch some := s.aside.next(); {
+		case len(some) == 0:
+			return
+		case some[0].cause != nil:
+			s.quarantine(ctx, own, unreadIn(some))
 		case some[0].weighed:
 			s.examine(ctx, own, some[0])
-		case some[0].looks == harmless:
-			s.examineTogether(ctx, own, some)
 		default:
-			s.weigh(ctx, own, some)
+			s.weigh(ctx, own, some, room)
 		}
-		s.quarantine(ctx, own, inTime(s.aside.late()))
+	}
+	s.aside.clear()
+	s.giveBack(context.WithoutCancel(ctx), own, s.aside.take(math.MaxInt))
+}
+
+// await waits until there is something to do, but no longer than that.
+func (a *aside) await(ctx context.Context, most time.Duration) {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-a.changed:
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
-// weigh archives the messages that are certainly too large, reads the others together, the small
-// ones first, and has those wait to be read by themselves that this fails for.
-func (s *store) weigh(ctx context.Context, db batcher, some []suspect) {
-	var certain []unread
+// clear forgets what waits.
+func (a *aside) clear() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waiting, a.working = nil, false
+}
+
+// lightWeight is what many messages may have each to be read together, if MaxMessage is not less.
+const lightWeight = 1 << 20
+
+// weigh archives the messages that are certainly too large, reads the light ones together, and has
+// the others wait to be read by themselves.
+func (s *store) weigh(ctx context.Context, db batcher, some []suspect, room int64) {
 	var light, rest []suspect
-	weights := s.weights(ctx, db, some, max(s.limit/64, 8192))
+	weights := s.weights(ctx, db, some, max(s.limit/64, min(s.limit, lightWeight)))
 	for _, u := range some {
-		weight, known := weights[u.row.ID]
-		switch {
-		case u.cause != nil:
-			certain = append(certain, u.unread)
-		case known && weight == 0:
+		if weight, known := weights[u.row.ID]; known && weight == 0 {
 			light = append(light, u)
-		default:
+		} else {
 			rest = append(rest, u)
 		}
 	}
-	s.examineTogether(ctx, db, light)
-	var fair []suspect
+	s.examineTogether(ctx, db, light, room)
+	var certain []unread
 	weights = s.weights(ctx, db, rest, s.limit)
 	for _, u := range rest {
-		switch weight, known := weights[u.row.ID]; {
-		case weight > 0:
+		if weight := weights[u.row.ID]; weight > 0 {
 			u.cause = fmt.Errorf("the message has at least %d bytes, and MaxMessage is %d", weight, s.limit)
 			certain = append(certain, u.unread)
-		case known:
-			fair = append(fair, u)
-		default:
+		} else {
 			u.weighed = true
 			s.aside.wait(u)
 		}
 	}
 	s.quarantine(ctx, db, certain)
-	s.examineTogether(ctx, db, fair)
 }
 
-// examineTogether reads messages that are harmless, or that were weighed now. Those wait that
-// there is no time for, or that are too many to be handed over together, and those for which it
-// fails, to be read once more by themselves.
-func (s *store) examineTogether(ctx context.Context, db batcher, some []suspect) {
+func unreadIn(some []suspect) []unread {
+	all := make([]unread, len(some))
+	for i, u := range some {
+		all[i] = u.unread
+	}
+	return all
+}
+
+// togetherFor is for how long it is tried to weigh messages, or to read them, together. Both take
+// less than a quarter of any lease that is not very short: see [suspect.isLate].
+const togetherFor = 2 * siftFor
+
+// examineTogether reads messages that were weighed. Those wait that there is no time for, or that
+// are too many to be handed over together, and those for which it fails, to be read once more by
+// themselves.
+func (s *store) examineTogether(ctx context.Context, db batcher, some []suspect, room int64) {
 	if len(some) == 0 {
 		return
 	}
@@ -271,7 +354,7 @@ func (s *store) examineTogether(ctx context.Context, db batcher, some []suspect)
 	for i, u := range some {
 		rows[i], byID[u.row.ID] = u.row, u
 	}
-	found, failed, untried := s.readTogether(ctx, db, rows, readTimeout)
+	found, failed, untried := s.readTogether(ctx, db, rows, togetherFor, room)
 	s.quarantine(ctx, db, found.tooLarge)
 	s.distrust(ctx, db, found.forged)
 	for _, r := range failed {
@@ -295,7 +378,7 @@ func (s *store) weights(ctx context.Context, db batcher, some []suspect, limit i
 		rows[i] = u.row
 	}
 	weights := map[int64]int64{}
-	bisect(rows, readTimeout, func(part []row, patience time.Duration) error {
+	bisect(rows, togetherFor, func(part []row, patience time.Duration) error {
 		batch := newPatientTransaction(patience)
 		batch.Queue(s.sql().weight, rowIDs(part), limit).Query(func(rows pgx.Rows) error {
 			var id, weight int64
@@ -311,17 +394,20 @@ func (s *store) weights(ctx context.Context, db batcher, some []suspect, limit i
 }
 
 // examine reads one message. If it can be read, it is handed over with the next claim. One that
-// takes long to read lets all others go first.
+// takes long to read lets all others go first, and has more time each time that it comes back.
 func (s *store) examine(ctx context.Context, db batcher, u suspect) {
-	patience := readTimeout
-	if !u.slow {
-		patience = siftFor / 5
+	patience := siftFor / 5
+	if u.slow {
+		patience = min(readTimeout*time.Duration(max(u.row.Number, 1)), max(u.lease/4, readTimeout))
 	}
 	found, err := s.read(ctx, db, []row{u.row}, patience)
 	switch doubtful := isDoubtful(err); {
 	case !u.slow && isCode(err, "57014"):
 		u.slow = true
 		s.aside.wait(u)
+	case isCode(err, "57014"):
+		u.cause, u.doubtful = fmt.Errorf("PostgreSQL takes longer than %v to write it out", patience), true
+		s.quarantine(ctx, db, []unread{u.unread})
 	case doubtful || isUnreadable(err):
 		u.cause, u.doubtful = withoutSecrets(err), doubtful
 		s.quarantine(ctx, db, []unread{u.unread})
@@ -334,8 +420,7 @@ func (s *store) examine(ctx context.Context, db batcher, u suspect) {
 	}
 }
 
-// handOver renews the leases of messages that could be read, and waits for the next claim. If
-// that does not come, the consumer has no room: it gives them back.
+// handOver renews the leases of messages that could be read, for the next claim to take them.
 func (s *store) handOver(ctx context.Context, db batcher, leases []subscription.Lease, lease time.Duration) {
 	if len(leases) == 0 {
 		return // somebody has taken it away
@@ -349,28 +434,25 @@ func (s *store) handOver(ctx context.Context, db batcher, leases []subscription.
 	if err := batch.run(ctx, db); err != nil {
 		return // it comes back when its lease ends
 	}
-	s.aside.putBack(leases)
-	s.aside.mu.Lock()
-	taken := s.aside.taken
-	s.aside.mu.Unlock()
+	ready := make([]legible, len(leases))
+	for i, l := range leases {
+		ready[i] = legible{Lease: l, until: time.Now().Add(lease / 4)}
+	}
+	s.aside.put(ready, false)
 	s.hints.give(s.queue)
-	timer := time.NewTimer(lease / 4)
-	defer timer.Stop()
-	select {
-	case <-taken:
+}
+
+// giveBack is for messages that no claim has taken.
+func (s *store) giveBack(ctx context.Context, db batcher, messages []legible) {
+	if len(messages) == 0 {
 		return
-	case <-timer.C:
-	case <-ctx.Done():
 	}
-	var back []subscription.Settlement
-	for _, l := range s.aside.take(len(leases)) {
-		none := subscription.Settlement{Token: l.Token, Action: subscription.Nack, Bare: true}
-		none.Verdict.Uncounted, none.Verdict.Delay = true, time.Second
-		back = append(back, none)
+	back := make([]subscription.Settlement, len(messages))
+	for i, m := range messages {
+		back[i] = subscription.Settlement{Token: m.Token, Action: subscription.Nack, Bare: true}
+		back[i].Verdict.Uncounted, back[i].Verdict.Delay = true, time.Second
 	}
-	if len(back) > 0 {
-		batch := newTransaction()
-		s.settle(batch, back)
-		_ = batch.run(context.WithoutCancel(ctx), db) // or they come back when their leases end
-	}
+	batch := newTransaction()
+	s.settle(batch, back)
+	_ = batch.run(ctx, db) // or they come back when their leases end
 }

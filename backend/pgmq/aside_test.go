@@ -59,9 +59,9 @@ func TestWhatIsTriedTakesLittleMoreTimeThanThereIs(t *testing.T) {
 			time.Sleep(patience)
 			return errors.New("canceled")
 		})
-		require.Empty(t, failed)
-		require.Len(t, untried, 1000)
-		require.Less(t, time.Since(start), siftFor*11/10)
+		require.Equal(t, rowsTo(1000)[:1], failed)
+		require.Equal(t, rowsTo(1000)[1:], untried)
+		require.Less(t, time.Since(start), 2*siftFor)
 	})
 }
 
@@ -91,13 +91,11 @@ func TestWhatThereIsNoTimeForIsNotForgotten(t *testing.T) {
 	})
 }
 
-func TestWhatLooksHarmlessIsReadBeforeWhatIsSuspicious(t *testing.T) {
+func TestWhatIsCertainIsArchivedBeforeAnythingIsRead(t *testing.T) {
 	t.Parallel()
 	s := &store{aside: &aside{limit: maxAside, working: true}}
-	s.keepAside([]unread{
-		{row: row{ID: 1}, looks: suspicious}, {row: row{ID: 2}, looks: unknown}, {row: row{ID: 3}, looks: harmless}, {row: row{ID: 4}, looks: suspicious},
-	}, time.Minute)
 	s.aside.wait(suspect{unread: unread{row: row{ID: 5}}, weighed: true}, suspect{unread: unread{row: row{ID: 6}}, weighed: true, slow: true})
+	s.keepAside([]unread{{row: row{ID: 1}}, {row: row{ID: 2}, cause: errors.New("too large")}, {row: row{ID: 3}}}, time.Minute)
 	var order [][]int64
 	for some := s.aside.next(); len(some) > 0; some = s.aside.next() {
 		var ids []int64
@@ -106,8 +104,30 @@ func TestWhatLooksHarmlessIsReadBeforeWhatIsSuspicious(t *testing.T) {
 		}
 		order = append(order, ids)
 	}
-	require.Equal(t, [][]int64{{3}, {2}, {1, 4}, {5}, {6}}, order)
+	require.Equal(t, [][]int64{{2}, {1, 3}, {5}, {6}}, order)
 	require.False(t, s.aside.working)
+}
+
+func TestFewerAreSiftedWhereThereWasNoTimeForAll(t *testing.T) {
+	t.Parallel()
+	var s sieve
+	require.Equal(t, 100, s.width(100))
+	for _, want := range []int{25, 6, 1, 1} {
+		s.sifted(s.width(100), 0, 1)
+		require.Equal(t, want, s.width(100))
+	}
+	for _, want := range []int{2, 4, 8, 16, 32, 64, 100} {
+		s.sifted(s.width(100), 0, 0)
+		require.Equal(t, want, s.width(100))
+	}
+	s.sifted(30, 0, 0)
+	require.Equal(t, 100, s.width(100), "there were no more")
+	s.sifted(100, 60, 0)
+	require.Equal(t, 400, s.width(100))
+	s.sifted(400, 300, 0)
+	require.Equal(t, maxWidth, s.width(100))
+	s.sifted(1000, 0, 0)
+	require.Equal(t, 100, s.width(100))
 }
 
 // Parts come in any order, and each has given up what there was no room for in itself.

@@ -7,10 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
 // insertBombs stores n messages that go before all others.
@@ -62,6 +64,39 @@ func TestAThousandBombsKeepNoMessageWaiting(t *testing.T) {
 			require.NoError(t, queue.Stats()["t"].Failing)
 		})
 	}
+}
+
+// Each of these may be read, and takes PostgreSQL about a second; the others are archived. There is
+// no time for all, and the rest comes back again and again.
+func TestNoMessageWaitsForManyThatTakeLong(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	messages := subscribe(t, queue)
+	warmUp(t, queue, messages)
+	go func() {
+		for msg := range messages {
+			if len(msg.Payload) < 100 {
+				execute(t, pool, "insert into handled values ('"+msg.UUID+"')")
+			}
+			msg.Ack()
+		}
+	}()
+	execute(t, pool, "create table handled (id text)")
+	insertBombs(t, pool, 500, numbers(300, "1e131071"), "null")
+	insertBombs(t, pool, 300, "'{}'", "select jsonb_build_object('x', repeat('x', 200000))")
+	slowest := time.Duration(0)
+	for i := range 10 {
+		id := fmt.Sprint("good ", i)
+		start := time.Now()
+		require.NoError(t, queue.Publish("t", message.NewMessage(id, []byte("{}"))))
+		pgtest.Eventually(t, time.Minute, "the message is handled", func() bool {
+			return get[int](t, pool, "select count(*) from handled where id = '"+id+"'") == 1
+		})
+		slowest = max(slowest, time.Since(start))
+	}
+	t.Logf("the slowest came after %v", slowest)
+	require.Less(t, slowest, 25*time.Second) // less than a lease; two on a machine of its own
+	requireCount(t, pool, "pgmq.a_t", 300)
 }
 
 // The order of those that can be read is kept, also where a claim took long for another reason.

@@ -22,17 +22,7 @@ type unread struct {
 	row      row   // without what it says
 	cause    error // nil if it is not certain
 	doubtful bool  // PostgreSQL itself may be in trouble, and not the message
-	looks    looks
 }
-
-// looks is how a message looks that was not read.
-type looks int
-
-const (
-	harmless   looks = iota // it takes about as much room written out as it does stored
-	unknown                 // there was no time to look at it
-	suspicious              // it may take a lot of room written out
-)
 
 const (
 	// readTimeout is how long PostgreSQL may take to read one message.

@@ -66,11 +66,50 @@ func TestAServerThatIsSlowIsGivenMoreTime(t *testing.T) {
 		require.Equal(t, want, s.patience())
 		require.True(t, s.suspects(slow))
 		require.True(t, s.used)
-		s.sifted(10, 0)
+		s.sifted(10, 0, 0)
 		require.False(t, s.used, "no message was to blame")
 	}
-	s.sifted(10, 6)
+	s.sifted(10, 6, 0)
 	require.True(t, s.used, "there may be more")
 	require.Equal(t, firstPatience, s.patience())
 	require.Equal(t, 40, s.spread)
+}
+
+// It may take milliseconds, and was done up to ten times for a message that was sifted.
+func TestAMessageIsWrittenOutOnceHoweverItIsFetched(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.Database(t))
+	s, err := clientOf(t, pool, false).subscriber.open(t.Context(), "t", false)
+	require.NoError(t, err)
+	exec(t, pool, "create sequence written_out")
+	exec(t, pool, `create function written(jsonb) returns text stable language plpgsql as $$ begin perform nextval('written_out'); return format('%s', $1); end $$`)
+	exec(t, pool, "create cast (jsonb as text) with function written(jsonb)")
+	const n = 5
+	for name, fetch := range map[string]func() ([]subscription.Lease, error){
+		"by a claim": func() ([]subscription.Lease, error) {
+			claim, err := s.Claim(t.Context(), nil, n, time.Minute)
+			return claim.Leases, err
+		},
+		"by a hold": func() ([]subscription.Lease, error) {
+			held, claim, _, err := s.Hold(t.Context(), n, time.Minute)
+			if err == nil {
+				_, err = held.Finish(t.Context(), tokensOf(settlements(claim.Leases, subscription.Ack)), nil, time.Minute)
+			}
+			return claim.Leases, err
+		},
+		"by a claim that sifts": func() ([]subscription.Lease, error) {
+			s.sieve.use()
+			claim, err := s.Claim(t.Context(), nil, n, time.Minute)
+			return claim.Leases, err
+		},
+	} {
+		exec(t, pool, `insert into pgmq.q_t (vt, message, headers) select now(), '{"a":1}', '{"b":2}' from generate_series(1, 5)`)
+		exec(t, pool, "alter sequence written_out restart")
+		leases, err := fetch()
+		require.NoError(t, err, name)
+		require.Len(t, leases, n, name)
+		var writes int
+		require.NoError(t, pool.QueryRow(t.Context(), "select nextval('written_out') - 1").Scan(&writes), name)
+		require.Equal(t, 2*n, writes, "%s: the messages and their headers", name)
+	}
 }

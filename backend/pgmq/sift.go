@@ -43,7 +43,8 @@ type sieve struct {
 	used   bool // the next messages are sifted
 	slow   bool // a claim took too long
 	waits  time.Duration
-	spread int       // how many to sift at a time; 0: as many as are asked for
+	spread int       // how many to sift at a time at least; 0: as many as are asked for
+	narrow bool      // it is that many at most
 	wary   time.Time // until when to go on
 }
 
@@ -60,8 +61,17 @@ func (s *sieve) suspects(err error) bool {
 // use is for messages that only a claim can do something about.
 func (s *sieve) use() { s.used = true }
 
-// sifted notes that so many messages have gone through, and how many were suspicious.
-func (s *sieve) sifted(all, suspicious int) {
+// width is how many messages to sift, if limit are asked for.
+func (s *sieve) width(limit int) int {
+	if s.narrow {
+		return min(limit, s.spread)
+	}
+	return max(limit, s.spread)
+}
+
+// sifted notes that so many messages have gone through, how many were suspicious, and for how
+// many there was no time.
+func (s *sieve) sifted(all, suspicious, untried int) {
 	switch {
 	case suspicious > 0:
 		s.waits, s.wary = firstPatience, time.Now().Add(wariness)
@@ -69,8 +79,15 @@ func (s *sieve) sifted(all, suspicious int) {
 		s.waits = min(2*s.patience(), maxPatience)
 	}
 	s.slow, s.used = false, time.Now().Before(s.wary)
-	if s.spread = 0; 2*suspicious > all {
-		s.spread = min(4*all, maxWidth)
+	switch {
+	case untried > 0:
+		s.spread, s.narrow = max(all/4, 1), true
+	case 2*suspicious > all:
+		s.spread, s.narrow = min(4*all, maxWidth), false
+	case s.narrow && all == s.spread && all < maxWidth:
+		s.spread = 2 * all
+	default:
+		s.spread, s.narrow = 0, false
 	}
 }
 
@@ -82,7 +99,7 @@ func (s *store) sift(ctx context.Context, settle []subscription.Settlement, limi
 		batch := newTransaction()
 		settling := s.settle(batch, settle)
 		settled = cmp.Or(settled, settling)
-		width := max(limit, s.sieve.spread)
+		width := s.sieve.width(limit)
 		var leased []row
 		batch.Queue(s.sql().lease, width, lease.Microseconds()).Query(func(rows pgx.Rows) (err error) {
 			leased, err = leasedRows(rows)
@@ -114,64 +131,74 @@ func leasedRows(rows pgx.Rows) (leased []row, err error) {
 }
 
 // separate returns up to limit of the messages, as far as they can be read, puts the
-// suspicious ones aside, and gives the others back, if there are more.
+// suspicious ones aside, and gives the others back, if there are more. Those that there was no time
+// for are given back, too, with all that comes after the first of them.
 func (s *store) separate(ctx context.Context, leased []row, limit int, lease time.Duration) (leases []subscription.Lease, more bool) {
 	if len(leased) == 0 {
-		s.sieve.sifted(0, 0)
+		s.sieve.sifted(0, 0, 0)
 		return nil, false
 	}
-	good, bad := s.lookAt(ctx, leased)
+	good, bad, untried := s.lookAt(ctx, leased)
 	var surplus []subscription.Token
 	for len(good) > limit {
 		last := len(good) - 1
 		surplus, good = append(surplus, good[last].token()), good[:last]
 	}
-	found, failed, untried := s.readTogether(ctx, s.pool, good, siftFor)
-	bad = slices.Concat(bad, found.tooLarge, unreadOf(failed, suspicious), unreadOf(untried, harmless))
-	s.sieve.sifted(len(leased), len(bad))
+	all, failed, unread := s.readTogether(ctx, s.pool, good, siftFor, s.most)
+	untried = append(untried, unread...)
+	all.merge(givenBack(untried), s.most)
+	bad = slices.Concat(bad, all.tooLarge, unreadOf(failed))
+	s.sieve.sifted(len(leased), len(bad), len(untried))
 	s.putAside(ctx, bad, lease)
-	s.distrust(ctx, s.pool, found.forged)
-	surplus = append(surplus, found.surplus...)
+	s.distrust(ctx, s.pool, all.forged)
+	surplus = append(surplus, all.surplus...)
 	s.putBack(ctx, surplus)
-	return found.leases, len(surplus) > 0
+	return all.leases, len(surplus) > 0
 }
 
-// lookAt returns those of the messages that look harmless, without writing any of them out.
-func (s *store) lookAt(ctx context.Context, leased []row) (good []row, bad []unread) {
-	looks := map[int64]looks{}
+// lookAt returns those of the messages that look harmless, those that do not, or that it fails for,
+// and those that there was no time for. It writes none of them out.
+func (s *store) lookAt(ctx context.Context, leased []row) (good []row, bad []unread, untried []row) {
+	suspicious := map[int64]bool{}
 	failed, untried := bisect(leased, siftFor, func(part []row, patience time.Duration) error {
 		batch := newPatientTransaction(patience)
 		found := ids{}
 		batch.Queue(s.sql().suspicious, rowIDs(part), s.stored()).Query(found.collect)
 		err := batch.run(ctx, s.pool)
 		for id := range found {
-			looks[id] = suspicious
+			suspicious[id] = true
 		}
 		return err
 	})
-	for _, r := range slices.Concat(failed, untried) {
-		looks[r.ID] = max(looks[r.ID], unknown)
+	skipped := map[int64]bool{}
+	for _, r := range untried {
+		skipped[r.ID] = true
 	}
+	for _, r := range failed {
+		suspicious[r.ID] = true
+	}
+	untried = slices.DeleteFunc(untried, func(r row) bool { return suspicious[r.ID] })
 	for _, r := range leased {
-		if looks[r.ID] == harmless {
+		switch {
+		case suspicious[r.ID]:
+			bad = append(bad, unread{row: r})
+		case !skipped[r.ID]:
 			good = append(good, r)
-		} else {
-			bad = append(bad, unread{row: r, looks: looks[r.ID]})
 		}
 	}
-	return good, bad
+	return good, bad, untried
 }
 
 // stored is how many bytes a message may take that is compressed 256 times at most, for it
 // not to be too large.
 func (s *store) stored() int { return max(s.limit/256, 8192) }
 
-// readTogether reads leased messages, and returns those that it has failed for by themselves, and
-// those for which there was no time.
-func (s *store) readTogether(ctx context.Context, db batcher, leased []row, within time.Duration) (all found, failed, untried []row) {
+// readTogether reads leased messages of up to most bytes in all, and returns those that it has
+// failed for by themselves, and those for which there was no time.
+func (s *store) readTogether(ctx context.Context, db batcher, leased []row, within time.Duration, most int64) (all found, failed, untried []row) {
 	failed, untried = bisect(leased, within, func(part []row, patience time.Duration) error {
 		found, err := s.read(ctx, db, part, patience)
-		all.merge(found, s.most)
+		all.merge(found, most)
 		return err
 	})
 	return all, failed, untried
@@ -196,36 +223,49 @@ func (s *store) read(ctx context.Context, db batcher, leased []row, patience tim
 	return read, nil
 }
 
-// bisect tries all of the messages together, and if that fails, each half of them, the larger
-// parts first. It returns those that it has failed for by themselves, and those for which there was
-// no time within about that. A try has two thirds of the time that is left. Whatever that takes, the
-// halves of the first are tried, so that the next time there are fewer.
+// bisect tries all of the messages together, and if that fails, each half, in their order. It
+// returns those that it has failed for by themselves, and the last ones, for which there was no time
+// within about that. A try has two thirds of the time that is left. It goes on in any case until
+// something is known about the first, so that the next time there are fewer.
 func bisect(all []row, within time.Duration, try func(part []row, patience time.Duration) error) (failed, untried []row) {
 	end := time.Now().Add(within)
-	parts := [][]row{all}
-	for tries := 0; len(parts) > 0; tries++ {
-		part, left := parts[0], time.Until(end)
-		if left <= 0 && tries >= 3 {
-			break
-		}
-		parts = parts[1:]
-		switch half := len(part) / 2; {
-		case len(part) == 0 || try(part, max(left*2/3, siftFor/10)) == nil:
+	known := false
+	var part func([]row)
+	part = func(rows []row) {
+		switch left, half := time.Until(end), len(rows)/2; {
+		case len(rows) == 0:
+		case known && left <= 0:
+			untried = append(untried, rows...)
+		case try(rows, max(left*2/3, siftFor/10)) == nil:
+			known = true
 		case half == 0:
-			failed = append(failed, part[0])
+			failed, known = append(failed, rows[0]), true
 		default:
-			parts = append(parts, part[:half], part[half:])
+			part(rows[:half])
+			part(rows[half:])
 		}
 	}
-	return failed, slices.Concat(parts...)
+	part(all)
+	return failed, untried
 }
 
-func unreadOf(rows []row, look looks) []unread {
+func unreadOf(rows []row) []unread {
 	all := make([]unread, len(rows))
 	for i, r := range rows {
-		all[i] = unread{row: r, looks: look}
+		all[i] = unread{row: r}
 	}
 	return all
+}
+
+// givenBack is what has been read of messages that there was no time for.
+func givenBack(rows []row) (none found) {
+	for _, r := range rows {
+		if len(none.surplus) == 0 || r.ID < none.least {
+			none.least = r.ID
+		}
+		none.surplus = append(none.surplus, r.token())
+	}
+	return none
 }
 
 func rowIDs(rows []row) []int64 {
@@ -279,4 +319,4 @@ func weighing(sql string) string {
 }
 
 // errInTime is why a message is put aside that could not be looked at before its lease ended.
-var errInTime = errors.New("there was no time to read it: too many messages cannot be read")
+var errInTime = errors.New("there was no time to read it: too many messages take long")

@@ -162,8 +162,10 @@ const placeSQL = "least(m.enqueued_at, clock_timestamp())"
 const leaseSQL = dueSQL + `, {known} as known)
 select msg_id, read_ct, read_at, known from m`
 
+// Without "materialized", PostgreSQL would write each row out again for each use of its text and
+// of its size.
 const readSQL = `
-with m as (
+with m as materialized (
 	select m.msg_id, m.read_ct, t.at as read_at, {published} as enqueued_at, m.vt, t.known` + contentSQL + `
 	from {table} m join unnest($1::bigint[], $2::int[], $4::timestamptz[], $5::boolean[]) as t(id, number, at, known)
 		on m.msg_id = t.id and {same}

@@ -147,10 +147,16 @@ func (s *store) claim(ctx context.Context, settle []subscription.Settlement, lim
 		claim, settled, err = s.claimNew(ctx, settle, limit, lease)
 	}
 	if err != nil {
-		s.aside.putBack(ready)
+		s.aside.put(ready, true)
 		return claim, settled, err
 	}
-	claim.Leases = append(ready, claim.Leases...)
+	if len(ready) > 0 {
+		leases := make([]subscription.Lease, len(ready), len(ready)+len(claim.Leases))
+		for i, r := range ready {
+			leases[i] = r.Lease
+		}
+		claim.Leases = append(leases, claim.Leases...)
+	}
 	return claim, settled, nil
 }
 
@@ -253,7 +259,7 @@ func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
 			return found, err
 		}
 		if size < 0 || size > int64(s.limit) {
-			found.tooLarge = append(found.tooLarge, unread{row: r.bare(), cause: sizeError(size, s.limit), looks: suspicious})
+			found.tooLarge = append(found.tooLarge, unread{row: r.bare(), cause: sizeError(size, s.limit)})
 			continue
 		}
 		if found.isBeyond(r.ID) {
