@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
 // Publish sends event through p, which is a backend, a transaction of one, or
@@ -49,7 +50,7 @@ func publish[E any](ctx context.Context, p message.Publisher, events []E, opts [
 	}
 	out := outgoing{topic: DefaultTopic}
 	if err := send(ctx, p, &out, events, opts); err != nil {
-		return fmt.Errorf("ezq: publish %s to %q: %w", describe(events), out.topic, err)
+		return fmt.Errorf("ezq: publish %s to %q: %w", describe(events), excerpt.Of(out.topic), err)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/excerpt"
 	"github.com/ezq-go/ezq/internal/subscription"
 )
 
@@ -121,7 +122,7 @@ func (q *Queue) Publish(topic string, msgs ...*message.Message) error {
 	now := time.Now()
 	for i, msg := range msgs {
 		if entries[i], err = newEntry(msg, now); err != nil {
-			return fmt.Errorf("memory: publish to %q: %w", topic, err)
+			return fmt.Errorf("memory: publish to %q: %w", excerpt.Of(topic), err)
 		}
 	}
 	if len(msgs) > 0 {

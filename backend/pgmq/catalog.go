@@ -271,6 +271,15 @@ func queueNotFound(queue string) error {
 	}
 }
 
+// groupNotFound is queueNotFound for the queue of a group, which nothing is published to before it
+// is bound to the topic.
+func groupNotFound(group, queue string) error {
+	return &Error{Kind: ErrQueueNotFound, Cause: fmt.Errorf("there is no queue %q of the group %q", queue, group), Remedy: groupRemedy}
+}
+
+const groupRemedy = "check the name of the Group; if it is right, let the owner declare its queue, with SubscribeInitialize of a program that has that Group, " +
+	"or leave NoCreate unset"
+
 func (l layout) takesNoWrites() error {
 	remedy := standbyRemedy
 	if !l.Standby {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -101,6 +103,8 @@ func (s subject) diagnose(err error) (kind error, remedy string) {
 		return ErrInvalidConfig, "check the names and values of the parameters behind its ?, or those of key=value"
 	case errors.As(err, &pg):
 		return s.diagnoseServer(pg)
+	case errors.Is(err, pgx.ErrTxClosed):
+		return ErrInvalidConfig, "leave it to InTx, or to whoever has begun the transaction, to commit it and to roll it back"
 	case errors.Is(err, context.Canceled):
 		return nil, ""
 	case errors.As(err, &connect):
@@ -214,7 +218,10 @@ func (s subject) absent(pg *pgconn.PgError) (kind error, remedy string) {
 	prefix, queue := relationOf(pg)
 	switch {
 	case prefix == archivePrefix:
-		return ErrQueueNotFound, fmt.Sprintf("the archive of the queue is not there; create it with SELECT pgmq.create('%s')", queue)
+		return ErrQueueNotFound, fmt.Sprintf("the archive of the queue is not there; create it with SELECT pgmq.create('%s'), and let its owner run"+
+			" GRANT SELECT, INSERT ON %s TO the role", queue, pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
+	case s.isGroup(queue):
+		return ErrQueueNotFound, groupRemedy
 	case queue != "" && queue != s.queue:
 		return ErrQueueNotFound, fmt.Sprintf("create it with SELECT pgmq.create('%s')", queue)
 	case s.queue != "":
@@ -232,11 +239,34 @@ func (s subject) grants(pg *pgconn.PgError) string {
 		return fmt.Sprintf("let its owner run GRANT SELECT, INSERT ON %s TO the role", pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
 	case queue != "":
 		return fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", s.privileges(queue), tableName(queue))
+	case isAbout(pg, "meta"), isAbout(pg, "topic_bindings"):
+		return "let the queue be declared by its owner, with SubscribeInitialize of a program that has the same Group: " +
+			"a role without the right to create queues cannot declare it"
 	case s.queue != "":
+		create := fmt.Sprintf("SELECT pgmq.create('%s')", s.queue)
+		if s.isGroup(s.queue) {
+			create = "SubscribeInitialize of a program that has that Group"
+		}
 		return fmt.Sprintf("let its owner run GRANT USAGE ON SCHEMA pgmq TO the role; GRANT %s ON %s TO the role;"+
-			" and SELECT pgmq.create('%s') if the queue does not exist", s.privileges(s.queue), tableName(s.queue), s.queue)
+			" and %s if the queue does not exist", s.privileges(s.queue), tableName(s.queue), create)
 	}
 	return "let its owner run GRANT USAGE ON SCHEMA pgmq TO the role"
+}
+
+// isGroup reports whether queue has the name of one of the topic's groups.
+func (s subject) isGroup(queue string) bool {
+	own, err := queueName(s.topic)
+	if err != nil || queue == own {
+		return false
+	}
+	isGroup, err := regexp.MatchString(groupNames(s.topic), queue)
+	return isGroup && err == nil
+}
+
+// isAbout reports whether pg names a table of PGMQ's own.
+func isAbout(pg *pgconn.PgError, table string) bool {
+	words := strings.FieldsFunc(pg.Message, func(r rune) bool { return r != '_' && !isLowerOrDigit(r) })
+	return pg.TableName == table || slices.Contains(words, table)
 }
 
 // privileges returns what the operation takes on queue.

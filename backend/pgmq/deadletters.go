@@ -182,7 +182,7 @@ func eventSQL() string {
 
 func (r row) deadLetter(queue string) DeadLetter {
 	r.Known = true // it was handled, and this is what became of it
-	lease, _ := r.lease(queue, nil, &delivery{})
+	lease, _ := r.lease("", queue, nil, &delivery{})
 	msg := lease.Message
 	said := msg.Metadata.Get
 	letter := DeadLetter{

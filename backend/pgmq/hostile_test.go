@@ -216,7 +216,7 @@ func TestManyMessagesThatCannotBeReadAreAFewRecords(t *testing.T) {
 	require.NoError(t, queue.Close())
 	lines := logged.all()
 	require.Len(t, lines, 11)
-	require.Contains(t, lines[10], "moved to the archive: and more, which are left out here topic=t handler= messages=20")
+	require.Contains(t, lines[10], "moved to the archive: and more, which are left out here topic=t messages=20")
 }
 
 // A hundred bytes of SQL are megabytes of text, and were as many in each record.

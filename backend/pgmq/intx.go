@@ -17,6 +17,7 @@ import (
 
 // receipt is what a transaction needs to ack a message.
 type receipt struct {
+	topic     string
 	queue     string
 	sql       *statements
 	committed atomic.Bool
@@ -110,7 +111,7 @@ func acquire(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn, error) {
 }
 
 var (
-	errForeign = errors.New("pgmq: InTx: the message was not received from PGMQ")
+	errForeign = errors.New("pgmq: InTx: the message was not received from PGMQ: use InTx with a subscription to this database; a test can use ezqtest.RunOn")
 	errShared  = errors.New("pgmq: InTx: one transaction cannot decide about a message that has several handlers, or is one of a batch: " +
 		"give this handler a topic of its own, and use Handle; or begin a transaction in the handler, and expect the message to come twice")
 )
@@ -149,7 +150,7 @@ func (q *Queue) inTx(next message.HandlerFunc, msg *message.Message) (out []*mes
 	}
 	if err := proof.ack(outer, tx, token); err != nil && isRefused(err) && isOfTheTable(err) {
 		_ = tx.Rollback(context.WithoutCancel(outer))
-		q.refusedAcks.giveBack(outer, msg, proof.queue, err)
+		q.refusedAcks.giveBack(outer, msg, proof, err)
 		return nil, nil
 	} else if err != nil {
 		return nil, err
@@ -184,7 +185,7 @@ func (r *receipt) ack(ctx context.Context, tx pgx.Tx, token subscription.Token) 
 	one.add(token)
 	tag, err := tx.Exec(ctx, r.sql.ackOne, pgx.QueryExecModeCacheDescribe, one.ids, one.numbers, one.times)
 	if err != nil {
-		return subject{op: "ack", queue: r.queue}.classify(err)
+		return subject{op: "ack", topic: r.topic, queue: r.queue}.classify(err)
 	}
 	if tag.RowsAffected() != 1 {
 		return fmt.Errorf("pgmq: message %d was handled in vain, and its transaction rolled back: %w", token.ID, backend.ErrLeaseLost)

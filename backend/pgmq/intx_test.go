@@ -148,6 +148,24 @@ func TestInTxRefusesMessagesFromElsewhere(t *testing.T) {
 	require.Nil(t, pgmq.Tx(t.Context()))
 }
 
+func TestAHandlerThatIsWithoutItsTransactionIsToldSo(t *testing.T) {
+	t.Parallel()
+	queue, _ := open(t, pgmq.Config{})
+	err := ezq.Publish(t.Context(), queue.In(pgmq.Tx(t.Context())), transferred{}) // without InTx
+	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+	require.ErrorContains(t, err, "ezq.With(queue.InTx())")
+
+	publish(t, queue, "a")
+	msg := receive(t, subscribe(t, queue))
+	_, err = queue.InTx()(func(msg *message.Message) ([]*message.Message, error) {
+		return nil, pgmq.Tx(msg.Context()).Commit(msg.Context())
+	})(msg)
+	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+	require.ErrorContains(t, err, `"t"`)
+	require.ErrorContains(t, err, "leave it to InTx")
+	msg.Nack()
+}
+
 // One transaction cannot ack a message for several handlers, nor several messages.
 func TestInTxRefusesAHandlerThatIsNotAloneWithItsMessage(t *testing.T) {
 	t.Parallel()

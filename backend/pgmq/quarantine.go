@@ -172,7 +172,7 @@ func (s *store) logAway(ctx context.Context, messages []unread, done ids, way wa
 
 func (s *store) logUnread(ctx context.Context, u unread, fate string, attrs ...any) {
 	text := "ezq: a message that cannot be read " + fate
-	attrs = append([]any{"queue", s.queue, "msg_id", u.row.ID, "cause", u.cause}, attrs...)
+	attrs = append([]any{"topic", s.topic, "queue", s.queue, "msg_id", u.row.ID, "cause", u.cause}, attrs...)
 	sparse.Log(ctx, s.logger, slog.LevelError, sparse.About{Text: text, Topic: s.topic}, attrs...)
 }
 

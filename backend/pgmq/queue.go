@@ -7,6 +7,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
@@ -120,7 +121,25 @@ func (q *Queue) SubscribeInitialize(topic string) error {
 // A transaction that is to be prepared (PREPARE TRANSACTION) needs
 // PublisherConfig.NoNotify.
 func (q *Queue) In(tx pgx.Tx) *Publisher {
+	if tx == nil {
+		return q.publisher.in(noTx{})
+	}
 	return q.publisher.in(tx)
+}
+
+// noTx stands for a transaction that is nil, as [Tx] returns it outside of InTx.
+type noTx struct{}
+
+// Exec implements [DB].
+func (noTx) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
+	return pgconn.CommandTag{}, noTx{}.err()
+}
+
+// Query implements [DB].
+func (noTx) Query(context.Context, string, ...any) (pgx.Rows, error) { return nil, noTx{}.err() }
+
+func (noTx) err() error {
+	return &Error{Kind: ErrInvalidConfig, Cause: errors.New("the transaction is nil"), Remedy: "add the handler with ezq.With(queue.InTx()), which pgmq.Tx(ctx) is from"}
 }
 
 // Close ends all subscriptions as [Subscriber.Close] does, and then closes the

@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/excerpt"
 	"github.com/ezq-go/ezq/internal/sparse"
 )
 
@@ -52,13 +53,13 @@ func (r *refusedAcks) accepted(queue string) {
 	r.mu.Unlock()
 }
 
-// giveBack gives msg back to queue, which has refused its ack with err.
-func (r *refusedAcks) giveBack(ctx context.Context, msg *message.Message, queue string, err error) {
-	back := backend.Redelivery{Delay: r.wait(queue), Uncounted: true}
+// giveBack gives msg back to its queue, which has refused its ack with err.
+func (r *refusedAcks) giveBack(ctx context.Context, msg *message.Message, proof *receipt, err error) {
+	back := backend.Redelivery{Delay: r.wait(proof.queue), Uncounted: true}
 	if d := backend.DeliveryFrom(ctx); d != nil {
 		back.Failures, back.Done = d.Failures, d.Done
 	}
 	backend.Nack(msg, back)
-	about := sparse.About{Text: "ezq: the ack in a handler's transaction is refused, which was rolled back; its message has not failed and comes again", Topic: queue}
-	sparse.Log(ctx, r.logger, slog.LevelError, about, "queue", queue, "retry_in", back.Delay.Round(time.Millisecond).String(), "error", err)
+	about := sparse.About{Text: "ezq: the ack in a handler's transaction is refused, which was rolled back; its message has not failed and comes again", Topic: proof.topic}
+	sparse.Log(ctx, r.logger, slog.LevelError, about, "topic", proof.topic, "queue", proof.queue, "id", excerpt.Of(msg.UUID), "retry_in", back.Delay.Round(time.Millisecond).String(), "error", err)
 }

@@ -48,6 +48,25 @@ func TestARemedyNamesTheQueueOfTheGroupAndNoOther(t *testing.T) {
 	require.NotContains(t, log.String(), `q_t\"`)
 }
 
+// pgmq.create would make a queue that nothing is published to.
+func TestAGroupThatIsMisspelledIsNotSaidToBeCreated(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	require.NoError(t, group(t, database, "billing").SubscribeInitialize("t"))
+	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select on pgmq.topic_bindings to {role}")
+	queue := openAt(t, role, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "biling", NoCreate: true}})
+	_, err := queue.Subscribe(t.Context(), "t")
+	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+	require.ErrorContains(t, err, "check the name of the Group")
+	require.NotContains(t, err.Error(), "pgmq.create")
+
+	queue = openAt(t, role, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "biling"}})
+	_, err = queue.Subscribe(t.Context(), "t")
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+	require.ErrorContains(t, err, "SubscribeInitialize")
+	require.NotContains(t, err.Error(), "pgmq.create")
+}
+
 func TestATopicWithGroupsAsksForOneWhereItHasNoQueueOfItsOwn(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)

@@ -124,7 +124,7 @@ func (r row) token() subscription.Token {
 // lease turns a row into a message. It reads whatever others have written: what
 // is not in ezq's form is passed on as it is. What others say in ezq's name is
 // forged: see [headers.distrust].
-func (r *row) lease(queue string, sql *statements, d *delivery) (lease subscription.Lease, forged forgery) {
+func (r *row) lease(topic, queue string, sql *statements, d *delivery) (lease subscription.Lease, forged forgery) {
 	msg := message.NewMessage("", nil)
 	headers := headers{metadata: msg.Metadata}
 	_ = headers.decode(r.Headers) // of what is not headers, nothing is known
@@ -144,7 +144,7 @@ func (r *row) lease(queue string, sql *statements, d *delivery) (lease subscript
 	d.DeadLetters, d.Progress = true, true
 	d.Failures, d.Done, d.UnknownSince = headers.failures, headers.done, headers.unknown
 	d.PublishedAt = r.PublishedAt
-	d.receipt.queue, d.receipt.sql = queue, sql
+	d.receipt.topic, d.receipt.queue, d.receipt.sql = topic, queue, sql
 	d.Receipt = &d.receipt
 	return subscription.Lease{Token: r.token(), Message: msg, Delivery: &d.Delivery}, forged
 }

@@ -269,7 +269,7 @@ func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
 		if len(free) == 0 {
 			free = make([]delivery, block)
 		}
-		lease, forged := r.lease(s.queue, s.sql(), &free[0])
+		lease, forged := r.lease(s.topic, s.queue, s.sql(), &free[0])
 		free = free[1:]
 		lease.Size = int(size) + headersWeight*max(len(r.Headers)-sharedHeaders, 0)
 		found.add(lease, s.most)

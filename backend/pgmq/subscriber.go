@@ -209,7 +209,11 @@ func (s *Subscriber) queueOf(topic string) (string, error) {
 func (s *Subscriber) layout(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool) (layout, error) {
 	create := s.creator(pool)
 	if s.config.Group != "" || declare {
-		return s.catalog.look(ctx, pool, queue, create)
+		found, err := s.catalog.look(ctx, pool, queue, create)
+		if s.config.Group != "" && errors.Is(err, ErrQueueNotFound) {
+			err = groupNotFound(s.config.Group, queue)
+		}
+		return found, err
 	}
 	found, err := s.catalog.look(ctx, pool, queue, nil)
 	if !errors.Is(err, ErrQueueNotFound) {

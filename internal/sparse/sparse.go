@@ -115,8 +115,12 @@ func (ws *windows) end(about About, w *window) {
 		return
 	}
 	w.timer.Stop()
-	w.logger.Log(context.Background(), w.level, about.Text+": and more, which are left out here",
-		"topic", about.Topic, "handler", about.Handler, "messages", w.leftOut, "lasted", time.Since(w.began).Round(time.Millisecond).String())
+	attrs := []any{"topic", about.Topic}
+	if about.Handler != "" {
+		attrs = append(attrs, "handler", about.Handler)
+	}
+	attrs = append(attrs, "messages", w.leftOut, "lasted", time.Since(w.began).Round(time.Millisecond).String())
+	w.logger.Log(context.Background(), w.level, about.Text+": and more, which are left out here", attrs...)
 }
 
 func (ws *windows) flush() {

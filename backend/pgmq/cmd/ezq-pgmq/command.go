@@ -19,6 +19,7 @@ type command struct {
 	all     bool
 	show    bool // and move nothing
 	yes     bool
+	strays  bool
 	limit   time.Duration
 }
 
@@ -50,6 +51,7 @@ func parse(args []string) (c command, err error) {
 		})
 	case "purge-dead":
 		flags.BoolVar(&c.yes, "yes", false, "")
+		flags.BoolVar(&c.strays, "strays", false, "")
 	case "help", "-h", "-help", "--help":
 		return c, flag.ErrHelp
 	default:

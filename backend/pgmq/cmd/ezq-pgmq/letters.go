@@ -133,12 +133,15 @@ func (c command) plan(o pgmq.Origin) string {
 }
 
 func (c command) purge(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {
-	oldest, err := queue.DeadLetterHeads(ctx, c.topic, 1)
+	oldest, err := queue.DeadLetterHeads(ctx, c.topic, 100)
 	if err != nil {
 		return c.explained(err)
 	}
-	if len(oldest) > 0 && oldest[0].Topic == "" && oldest[0].Err == nil {
-		return fmt.Errorf("message %d in %s does not say where it came from: these are no dead letters, and stay", oldest[0].ID, c.topic)
+	for _, head := range oldest {
+		if head.Topic == "" && head.Err == nil && !c.strays {
+			return fmt.Errorf("message %d in %s does not say where it came from, so it is no dead letter, and nothing is deleted: "+
+				"look at it with ezq-pgmq dead, and add -strays if all that is there may go", head.ID, c.topic)
+		}
 	}
 	if !c.yes {
 		left, err := c.left(ctx, queue)

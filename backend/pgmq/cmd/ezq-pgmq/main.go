@@ -45,6 +45,7 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
       -from TOPIC              those that came from TOPIC instead; may be given several times
   ezq-pgmq purge-dead TOPIC    delete dead letters for good
       -yes                     really; without it they are only counted
+      -strays                  also if something there does not say where it came from
 
 The dead letters of TOPIC are in TOPIC_dead; TOPIC_dead itself may be named too. If they are
 somewhere else, as middleware.Poison{Topic: "elsewhere"} says, name that with -in elsewhere in

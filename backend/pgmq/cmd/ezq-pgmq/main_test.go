@@ -125,6 +125,18 @@ func TestWhatAreNoDeadLettersIsNotDeleted(t *testing.T) {
 	require.Equal(t, 1, found.Visible)
 }
 
+func TestAStrayAmongDeadLettersIsDeletedOnlyIfThatIsMeant(t *testing.T) {
+	t.Parallel()
+	database, _ := given(t)
+	_, err := pgtest.Pool(t, database).Exec(t.Context(), `insert into pgmq.q_orders_dead (vt, message) values (now(), '{"_type":"X"}')`)
+	require.NoError(t, err)
+	code, _, complaints := outputOf(t, database, "purge-dead", "orders", "-yes")
+	require.Equal(t, failed, code)
+	require.Contains(t, complaints, "add -strays if all that is there may go")
+	_, out, _ := outputOf(t, database, "purge-dead", "orders", "-yes", "-strays")
+	require.Equal(t, "deleted: 4\n", out)
+}
+
 func TestATopicWithoutDeadLettersIsNoted(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
