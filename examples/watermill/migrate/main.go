@@ -60,6 +60,10 @@ func run(ctx context.Context, databaseURL string) error {
 	if err := drainOld(ctx, pool); err != nil {
 		return err
 	}
+	// Also for another reason: watermill-sql may not have stored the ack of its last event.
+	if _, err := pool.Exec(ctx, "drop table watermill_offsets_"+oldTopic+", watermill_"+oldTopic); err != nil {
+		return err
+	}
 	if err := ezq.Publish(ctx, queue, ezq.EndEvent{}); err != nil {
 		return err
 	}
