@@ -99,6 +99,21 @@ func TestNoMessageWaitsForManyThatTakeLong(t *testing.T) {
 	requireCount(t, pool, "pgmq.a_t", 300)
 }
 
+// They were read together only, for which there was never enough time.
+func TestAFewMessagesThatTakeLongArrive(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	insertBombs(t, pool, 3, numbers(300, "1e131071"), "null")
+	messages := subscribe(t, queue)
+	for range 3 {
+		msg := receive(t, messages)
+		require.Greater(t, len(msg.Payload), 39_000_000)
+		msg.Ack()
+	}
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
 // The order of those that can be read is kept, also where a claim took long for another reason.
 func TestWhatIsSiftedComesInItsOrder(t *testing.T) {
 	t.Parallel()

@@ -117,13 +117,14 @@ func (s *store) ways(ctx context.Context) []way {
 
 // tryAway puts messages away, together if it can.
 func (s *store) tryAway(ctx context.Context, db batcher, messages []unread, ways []way) {
-	if len(messages) == 0 {
+	if len(messages) == 0 || len(ways) == 0 {
 		return
 	}
 	done, err := s.putAway(ctx, db, messages, ways[0])
 	switch {
 	case err == nil:
 		s.logAway(ctx, messages, done, ways[0])
+	case ctx.Err() != nil: // it ends, and they come back when their leases end
 	case !isRefused(err) && !isUnreadable(err) && !isDoubtful(err), len(messages) == 1 && len(ways) == 1:
 		for _, u := range messages {
 			s.logUnread(ctx, u, "could not be put aside; it will be tried again", "error", s.classify("archive", err))
