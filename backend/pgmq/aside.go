@@ -9,20 +9,24 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/internal/subscription"
 )
 
-// asides has the messages that are put aside looked at, those of one queue at a time, on a
-// connection that is open for as long.
+// asides has the messages looked at that are put aside. One queue at a time has a turn, which is a
+// step of some seconds, so that what is put aside of one keeps no other waiting for long. All of
+// them share a connection, which is open while there is something to look at.
 type asides struct {
 	ctx    context.Context //nolint:containedctx // that of its goroutines: it ends with close
 	cancel context.CancelFunc
 	turn   chan struct{}
+	done   sync.WaitGroup
 
 	mu     sync.Mutex
 	closed bool
-	done   sync.WaitGroup
+	users  int // of the pool
+	pool   *pgxpool.Pool
 }
 
 func newAsides() *asides {
@@ -30,24 +34,51 @@ func newAsides() *asides {
 	return &asides{ctx: ctx, cancel: cancel, turn: make(chan struct{}, 1)}
 }
 
-// run runs do, unless it is closed, when it is this one's turn.
+// run runs do, unless it is closed.
 func (a *asides) run(do func(ctx context.Context)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed {
-		return
+	if !a.closed {
+		a.done.Go(func() { do(a.ctx) })
 	}
-	a.done.Go(func() {
-		select {
-		case a.turn <- struct{}{}:
-			do(a.ctx)
-			<-a.turn
-		case <-a.ctx.Done():
-		}
-	})
 }
 
-// close ends it. What was put aside comes back when its leases end.
+// open returns a pool of one connection to where pool leads. It is closed when all have left it.
+func (a *asides) open(pool *pgxpool.Pool) (*pgxpool.Pool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.users == 0 {
+		own, err := consumerPool(pool, 1)
+		if err != nil {
+			return nil, err
+		}
+		a.pool = own
+	}
+	a.users++
+	return a.pool, nil
+}
+
+func (a *asides) leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.users--; a.users == 0 {
+		closePool(a.pool)
+	}
+}
+
+// step runs do when it is this one's turn. It reports whether that came before ctx ended.
+func (a *asides) step(ctx context.Context, do func()) bool {
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+		do()
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// close ends it. What is put aside is given back.
 func (a *asides) close() {
 	a.mu.Lock()
 	a.closed = true
@@ -248,38 +279,58 @@ func (a *aside) wait(some ...suspect) {
 	a.waiting = append(a.waiting, some...)
 }
 
-// lookAside looks at all that is put aside, on one connection. If it cannot, it leaves it: it
-// comes back when its leases end.
+// lookAside looks at all that is put aside. When it ends before that, it gives back what is left.
 func (s *store) lookAside(ctx context.Context) {
-	own, err := consumerPool(s.pool, 1)
+	own, err := s.aside.all.open(s.pool)
 	if err != nil {
 		s.logger.Error("ezq: messages that are put aside cannot be looked at; they come back when their leases end",
-			"queue", s.queue, "error", err)
+			"topic", s.topic, "queue", s.queue, "error", err)
 		s.aside.clear()
 		return
 	}
-	defer closePool(own)
+	defer s.aside.all.leave()
 	for ctx.Err() == nil {
-		s.giveBack(ctx, own, s.aside.stale())
-		s.quarantine(ctx, own, inTime(s.aside.late()))
 		room, wait := s.aside.room(s.most)
 		if wait > 0 {
 			s.aside.await(ctx, wait)
-			continue
 		}
-		switch some := s.aside.next(); {
-		case len(some) == 0:
+		more := true
+		s.aside.all.step(ctx, func() { more = s.stepAside(ctx, own, room, wait == 0) })
+		if !more {
 			return
-		case some[0].cause != nil:
-			s.quarantine(ctx, own, unreadIn(some))
-		case some[0].weighed:
-			s.examine(ctx, own, some[0])
-		default:
-			s.weigh(ctx, own, some, room)
 		}
 	}
-	s.aside.clear()
-	s.giveBack(context.WithoutCancel(ctx), own, s.aside.take(math.MaxInt))
+	rest, stop := context.WithTimeout(context.WithoutCancel(ctx), operationTimeout)
+	defer stop()
+	var left []subscription.Token
+	for _, r := range s.aside.take(math.MaxInt) {
+		left = append(left, r.Token)
+	}
+	for _, u := range s.aside.clear() {
+		left = append(left, u.row.token())
+	}
+	s.putBack(rest, left)
+}
+
+// stepAside gives back what nobody has taken and what there is no time for, and looks at some of
+// the others, if it is to. It reports whether there may be more.
+func (s *store) stepAside(ctx context.Context, own batcher, room int64, look bool) bool {
+	s.giveBack(ctx, own, s.aside.stale())
+	s.quarantine(ctx, own, inTime(s.aside.late()))
+	if !look {
+		return true
+	}
+	switch some := s.aside.next(); {
+	case len(some) == 0:
+		return false
+	case some[0].cause != nil:
+		s.quarantine(ctx, own, unreadIn(some))
+	case some[0].weighed:
+		s.examine(ctx, own, some[0])
+	default:
+		s.weigh(ctx, own, some, room)
+	}
+	return true
 }
 
 // await waits until there is something to do, but no longer than that.
@@ -293,11 +344,12 @@ func (a *aside) await(ctx context.Context, most time.Duration) {
 	}
 }
 
-// clear forgets what waits.
-func (a *aside) clear() {
+// clear removes what waits, and returns it.
+func (a *aside) clear() (waiting []suspect) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.waiting, a.working = nil, false
+	waiting, a.waiting, a.working = a.waiting, nil, false
+	return waiting
 }
 
 // lightWeight is what many messages may have each to be read together, if MaxMessage is not less.
@@ -306,28 +358,38 @@ const lightWeight = 1 << 20
 // weigh archives the messages that are certainly too large, reads the light ones together, and has
 // the others wait to be read by themselves.
 func (s *store) weigh(ctx context.Context, db batcher, some []suspect, room int64) {
-	var light, rest []suspect
-	weights := s.weights(ctx, db, some, max(s.limit/64, min(s.limit, lightWeight)))
+	var light, heavy []suspect
+	var certain []unread
+	limit := max(s.limit/64, min(s.limit, lightWeight))
+	weights, failed := s.weights(ctx, db, some, limit)
 	for _, u := range some {
-		if weight, known := weights[u.row.ID]; known && weight == 0 {
+		switch weight, known := weights[u.row.ID]; {
+		case known && weight == 0:
 			light = append(light, u)
-		} else {
-			rest = append(rest, u)
+		case known && limit == s.limit:
+			certain = append(certain, u.tooHeavy(weight, s.limit))
+		case known || failed[u.row.ID]:
+			heavy = append(heavy, u)
+		default:
+			s.aside.wait(u)
 		}
 	}
 	s.examineTogether(ctx, db, light, room)
-	var certain []unread
-	weights = s.weights(ctx, db, rest, s.limit)
-	for _, u := range rest {
+	weights, _ = s.weights(ctx, db, heavy, s.limit)
+	for _, u := range heavy {
 		if weight := weights[u.row.ID]; weight > 0 {
-			u.cause = fmt.Errorf("the message has at least %d bytes, and MaxMessage is %d", weight, s.limit)
-			certain = append(certain, u.unread)
+			certain = append(certain, u.tooHeavy(weight, s.limit))
 		} else {
 			u.weighed = true
 			s.aside.wait(u)
 		}
 	}
 	s.quarantine(ctx, db, certain)
+}
+
+func (s suspect) tooHeavy(weight int64, limit int) unread {
+	s.cause = fmt.Errorf("the message has at least %d bytes, and MaxMessage is %d", weight, limit)
+	return s.unread
 }
 
 func unreadIn(some []suspect) []unread {
@@ -368,17 +430,18 @@ func (s *store) examineTogether(ctx context.Context, db batcher, some []suspect,
 	for _, token := range found.surplus {
 		s.aside.wait(byID[token.ID])
 	}
-	s.handOver(ctx, db, found.leases, some[0].lease)
+	s.handOver(ctx, db, found.leases, byID, some[0].lease)
 }
 
-// weights returns how large messages are at least, as far as it is known: 0 up to limit.
-func (s *store) weights(ctx context.Context, db batcher, some []suspect, limit int) map[int64]int64 {
+// weights returns how large messages are at least, as far as it is known: 0 up to limit; and those
+// that cannot be weighed.
+func (s *store) weights(ctx context.Context, db batcher, some []suspect, limit int) (weights map[int64]int64, failed ids) {
 	rows := make([]row, len(some))
 	for i, u := range some {
 		rows[i] = u.row
 	}
-	weights := map[int64]int64{}
-	bisect(rows, togetherFor, func(part []row, patience time.Duration) error {
+	weights, failed = map[int64]int64{}, ids{}
+	alone, _ := bisect(rows, togetherFor, func(part []row, patience time.Duration) error {
 		batch := newPatientTransaction(patience)
 		batch.Queue(s.sql().weight, rowIDs(part), limit).Query(func(rows pgx.Rows) error {
 			var id, weight int64
@@ -390,7 +453,10 @@ func (s *store) weights(ctx context.Context, db batcher, some []suspect, limit i
 		})
 		return batch.run(ctx, db)
 	})
-	return weights
+	for _, r := range alone {
+		failed[r.ID] = true
+	}
+	return weights, failed
 }
 
 // examine reads one message. If it can be read, it is handed over with the next claim. One that
@@ -411,17 +477,29 @@ func (s *store) examine(ctx context.Context, db batcher, u suspect) {
 	case doubtful || isUnreadable(err):
 		u.cause, u.doubtful = withoutSecrets(err), doubtful
 		s.quarantine(ctx, db, []unread{u.unread})
-	case err != nil: // not the message's fault: it comes back when its lease ends
-		s.logger.Error("ezq: cannot read a message that was leased", "queue", s.queue, "msg_id", u.row.ID, "error", s.classify("fetch", err))
+	case err != nil: // not the message's fault: it is tried again, until its lease is about to end
+		s.aside.wait(u)
+		s.aside.pause(ctx)
 	default:
 		s.quarantine(ctx, db, found.tooLarge)
 		s.distrust(ctx, db, found.forged)
-		s.handOver(ctx, db, found.leases, u.lease)
+		s.handOver(ctx, db, found.leases, map[int64]suspect{u.row.ID: u}, u.lease)
 	}
 }
 
-// handOver renews the leases of messages that could be read, for the next claim to take them.
-func (s *store) handOver(ctx context.Context, db batcher, leases []subscription.Lease, lease time.Duration) {
+// pause waits a moment, for a server that cannot be reached.
+func (a *aside) pause(ctx context.Context) {
+	timer := time.NewTimer(siftFor / 5)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// handOver renews the leases of messages that could be read, for the next claim to take them. If it
+// cannot, they wait once more.
+func (s *store) handOver(ctx context.Context, db batcher, leases []subscription.Lease, from map[int64]suspect, lease time.Duration) {
 	if len(leases) == 0 {
 		return // somebody has taken it away
 	}
@@ -432,7 +510,11 @@ func (s *store) handOver(ctx context.Context, db batcher, leases []subscription.
 	batch := newTransaction()
 	batch.Queue(s.sql().extend, all.ids, all.numbers, all.times, lease.Microseconds())
 	if err := batch.run(ctx, db); err != nil {
-		return // it comes back when its lease ends
+		for _, l := range leases {
+			s.aside.wait(from[l.ID])
+		}
+		s.aside.pause(ctx)
+		return
 	}
 	ready := make([]legible, len(leases))
 	for i, l := range leases {

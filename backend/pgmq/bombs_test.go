@@ -1,6 +1,7 @@
 package pgmq_test
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -33,24 +34,27 @@ func TestAThousandBombsKeepNoMessageWaiting(t *testing.T) {
 	for name, test := range map[string]struct {
 		message, headers string
 		config           pgmq.SubscriberConfig
+		bombs            int // or 1,000
 	}{
-		"of digits":                 {numbers(100, long), "null", pgmq.SubscriberConfig{NoHold: true}},
-		"that come while it holds":  {numbers(100, long), "null", pgmq.SubscriberConfig{}},
-		"for a consumer of one":     {numbers(100, "-"+long), "null", pgmq.SubscriberConfig{MaxInFlight: 1}},
-		"of zeros behind the point": {numbers(200, "0."+strings.Repeat("0", 16000)), "null", pgmq.SubscriberConfig{}},
-		"in the headers":            {"'{}'", "select jsonb_build_object('n', (" + numbers(100, long) + "))", pgmq.SubscriberConfig{}},
+		"of digits":                 {message: numbers(100, long), config: pgmq.SubscriberConfig{NoHold: true}},
+		"that come while it holds":  {message: numbers(100, long)},
+		"for a consumer of one":     {message: numbers(100, "-"+long), config: pgmq.SubscriberConfig{MaxInFlight: 1}},
+		"of zeros behind the point": {message: numbers(200, "0."+strings.Repeat("0", 16000))},
+		// Looking at one of these takes tens of milliseconds.
+		"of numbers that are not long": {message: numbers(60_000, "1e399"), bombs: 30},
+		"in the headers":               {message: "'{}'", headers: "select jsonb_build_object('n', (" + numbers(100, long) + "))"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := &warnings{}
-			const bombs = 1000
+			bombs := cmp.Or(test.bombs, 1000)
 			test.config.Lease, test.config.MaxMessage = time.Minute, 1<<20
 			queue, pool := open(t, pgmq.Config{Logger: slog.New(log), Subscriber: test.config})
 			messages := subscribe(t, queue)
 			warmUp(t, queue, messages)
 			publish(t, queue, "before")
 			receive(t, messages).Ack()
-			insertBombs(t, pool, bombs, test.message, test.headers)
+			insertBombs(t, pool, bombs, test.message, cmp.Or(test.headers, "null"))
 			publish(t, queue, "after")
 			start := time.Now()
 			msg := receive(t, messages)

@@ -82,10 +82,10 @@ func (s *sieve) sifted(all, suspicious, untried int) {
 	switch {
 	case untried > 0:
 		s.spread, s.narrow = max(all/4, 1), true
-	case 2*suspicious > all:
-		s.spread, s.narrow = min(4*all, maxWidth), false
 	case s.narrow && all == s.spread && all < maxWidth:
 		s.spread = 2 * all
+	case 2*suspicious > all:
+		s.spread, s.narrow = min(4*all, maxWidth), false
 	default:
 		s.spread, s.narrow = 0, false
 	}
@@ -189,9 +189,9 @@ func (s *store) lookAt(ctx context.Context, leased []row) (good []row, bad []unr
 	return good, bad, untried
 }
 
-// stored is how many bytes a message may take that is compressed 256 times at most, for it
-// not to be too large.
-func (s *store) stored() int { return max(s.limit/256, 8192) }
+// stored is how many bytes a message may take for it to be looked at, and to be harmless: what is
+// in so few takes some milliseconds to look at, whatever it is, and some megabytes written out.
+func (s *store) stored() int { return min(max(s.limit/256, 8192), 16384) }
 
 // readTogether reads leased messages of up to most bytes in all, and returns those that it has
 // failed for by themselves, and those for which there was no time.
@@ -225,8 +225,9 @@ func (s *store) read(ctx context.Context, db batcher, leased []row, patience tim
 
 // bisect tries all of the messages together, and if that fails, each half, in their order. It
 // returns those that it has failed for by themselves, and the last ones, for which there was no time
-// within about that. A try has two thirds of the time that is left. It goes on in any case until
-// something is known about the first, so that the next time there are fewer.
+// within about that. A try has two thirds of the time that is left, and a fifth of all at least. It
+// goes on in any case until something is known about the first, so that the next time there are
+// fewer.
 func bisect(all []row, within time.Duration, try func(part []row, patience time.Duration) error) (failed, untried []row) {
 	end := time.Now().Add(within)
 	known := false
@@ -236,7 +237,7 @@ func bisect(all []row, within time.Duration, try func(part []row, patience time.
 		case len(rows) == 0:
 		case known && left <= 0:
 			untried = append(untried, rows...)
-		case try(rows, max(left*2/3, siftFor/10)) == nil:
+		case try(rows, max(left*2/3, within/5)) == nil:
 			known = true
 		case half == 0:
 			failed, known = append(failed, rows[0]), true
@@ -276,8 +277,8 @@ func rowIDs(rows []row) []int64 {
 	return ids
 }
 
-// A number of hundreds of digits takes a few bytes as it is stored, and a float64 has 309 at
-// most. To look for one is quick: PostgreSQL compares numbers without writing them out.
+// A number of many digits takes a few bytes as it is stored, and thousands of those a few more. To
+// look for one is quick: PostgreSQL compares numbers without writing them out.
 const suspiciousSQL = `
 select m.msg_id from {table} m
 where m.msg_id = any($1::bigint[]) and case
@@ -288,8 +289,8 @@ where m.msg_id = any($1::bigint[]) and case
 // read. Its parameters are ids, and how much they may take as they are stored.
 func suspecting(sql string) string {
 	for _, column := range [...]string{"message", "headers"} {
-		sql = strings.ReplaceAll(sql, "{long "+column+"}", fmt.Sprintf(`coalesce(jsonb_path_exists(m.%[1]s, '$.** ? (@.type() == "number" && (@ >= 1e400 || @ <= -1e400))'), false)
-		or exists (select from (select jsonb_path_query(m.%[1]s, '$.** ? (@.type() == "number")') as n offset 0) as m where scale(n::numeric) > 400)`, column))
+		sql = strings.ReplaceAll(sql, "{long "+column+"}", fmt.Sprintf(`coalesce(jsonb_path_exists(m.%[1]s, '$.** ? (@.type() == "number" && (@ >= 1e40 || @ <= -1e40))'), false)
+		or exists (select from (select jsonb_path_query(m.%[1]s, '$.** ? (@.type() == "number")') as n offset 0) as m where scale(n::numeric) > 40)`, column))
 	}
 	return sql
 }
@@ -304,7 +305,7 @@ where m.msg_id = any($1::bigint[])`
 func weighing(sql string) string {
 	var digits strings.Builder
 	digits.WriteString("case")
-	for n := 65536; n >= 256; n /= 2 {
+	for n := 65536; n >= 16; n /= 2 {
 		fmt.Fprintf(&digits, " when abs(n::numeric) >= 1e%d then %d", n, n)
 	}
 	digits.WriteString(" else 1 end + scale(n::numeric)")

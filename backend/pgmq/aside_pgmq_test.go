@@ -1,0 +1,69 @@
+package pgmq_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+)
+
+// large publishes n messages that may take long, for all that a consumer knows while it sifts.
+func large(t *testing.T, queue *pgmq.Queue, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	insertBombs(t, pool, 1, numbers(100, "1e131071"), "null")
+	for range n {
+		execute(t, pool, `insert into pgmq.q_t (vt, message) select now(), to_jsonb(string_agg(md5(random()::text), '')) from generate_series(1, 30000)`)
+	}
+}
+
+// suspecting is a consumer to which a message of a megabyte is suspicious, and that has none
+// twice because a lease has ended.
+func suspecting() pgmq.Config {
+	return pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 4 << 20, Lease: 5 * time.Minute}}
+}
+
+func TestAStopGivesBackWhatWasPutAside(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, suspecting())
+	large(t, queue, pool, 20)
+	receive(t, subscribe(t, queue)).Ack()
+	require.NoError(t, queue.Close())
+	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_t where vt > now() and jsonb_typeof(message) = 'string'"), "it waits for nobody's lease")
+	require.Equal(t, 19, get[int](t, pool, "select count(*) from pgmq.q_t where jsonb_typeof(message) = 'string'"))
+}
+
+func TestACutConnectionKeepsWhatWasPutAside(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, suspecting())
+	large(t, queue, pool, 20)
+	messages := subscribe(t, queue)
+	for i := range 20 {
+		receive(t, messages).Ack()
+		if i < 4 {
+			execute(t, pool, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+		}
+	}
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
+// Its handlers do nothing, and what could be read waits for them.
+func TestAQueueThatIsFullOfSuspiciousMessagesKeepsNoOtherQueueWaiting(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, suspecting())
+	require.NoError(t, queue.SubscribeInitialize("full"))
+	execute(t, pool, `insert into pgmq.q_full (vt, message) select now(), '[1e500]' from generate_series(1, 300)`)
+	execute(t, pool, strings.ReplaceAll("insert into pgmq.q_full (vt, message) select '-infinity', (BOMB)", "BOMB", numbers(100, "1e131071")))
+	_, err := queue.Subscribe(t.Context(), "full")
+	require.NoError(t, err)
+	requireCount(t, pool, "pgmq.a_full", 1)
+	large(t, queue, pool, 3)
+	messages := subscribe(t, queue)
+	for range 3 {
+		receive(t, messages).Ack()
+	}
+}
