@@ -58,11 +58,18 @@ func (s *story) repeatedForNothing() (found []string) {
 	s.pairs(func(first, second *delivery, next bool) {
 		at := second.handed.at
 		nacked := first.settled.by(at) && first.settled.action == subscription.Nack
-		if next && !nacked && !first.expired.by(at) && !first.interrupted(at) && !s.troubled(first, at) {
+		if next && !nacked && !first.expired.by(at) && !first.interrupted(at) && !s.troubled(first, at) && !s.tooLate(first) {
 			found = append(found, second.String())
 		}
 	})
 	return found
+}
+
+// tooLate is whether the outcome came at the moment at which its subscription had ended, or later:
+// the lease then ends by itself.
+func (s *story) tooLate(d *delivery) bool {
+	end, ended := s.closed[d.who]
+	return ended && d.answered != nil && !d.answered.at.Before(end)
 }
 
 func (s *story) lostForNothing() []string {
