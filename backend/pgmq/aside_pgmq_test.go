@@ -17,11 +17,11 @@ func large(t *testing.T, queue *pgmq.Queue, pool *pgxpool.Pool, n int) {
 	require.NoError(t, queue.SubscribeInitialize("t"))
 	insertBombs(t, pool, 1, numbers(100, "1e131071"), "null")
 	for range n {
-		execute(t, pool, `insert into pgmq.q_t (vt, message) select now(), to_jsonb(string_agg(md5(random()::text), '')) from generate_series(1, 30000)`)
+		execute(t, pool, `insert into pgmq.q_t (vt, message) select now(), to_jsonb(string_agg(md5(random()::text), '')) from generate_series(1, 5000)`)
 	}
 }
 
-// suspecting is a consumer to which a message of a megabyte is suspicious, and that has none
+// suspecting is a consumer to which a message of 160 kB is suspicious, and that has none
 // twice because a lease has ended.
 func suspecting() pgmq.Config {
 	return pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 4 << 20, Lease: 5 * time.Minute}}
