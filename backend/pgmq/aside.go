@@ -107,7 +107,7 @@ func (a *aside) take(n int) []legible {
 	return taken
 }
 
-// stale removes what nobody has taken in time.
+// stale removes what no claim has taken in time.
 func (a *aside) stale() (stale []legible) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -218,7 +218,7 @@ func (s *store) lookAside(ctx context.Context) {
 	for ctx.Err() == nil {
 		room, wait := s.aside.room(s.most)
 		if wait > 0 {
-			s.aside.await(ctx, wait)
+			await(ctx, s.aside.changed, wait)
 		}
 		more := true
 		s.aside.all.step(ctx, func() { more = s.stepAside(ctx, own, room, wait == 0) })
@@ -238,7 +238,7 @@ func (s *store) lookAside(ctx context.Context) {
 	s.putBack(rest, left)
 }
 
-// stepAside gives back what nobody has taken and what there is no time for, and looks at some of
+// stepAside gives back what no claim has taken and what there is no time for, and looks at some of
 // the others, if it is to. It reports whether there may be more.
 func (s *store) stepAside(ctx context.Context, own batcher, room int64, look bool) bool {
 	s.giveBack(ctx, own, s.aside.stale())
@@ -259,12 +259,12 @@ func (s *store) stepAside(ctx context.Context, own batcher, room int64, look boo
 	return true
 }
 
-// await waits until there is something to do, but no longer than that.
-func (a *aside) await(ctx context.Context, most time.Duration) {
+// await waits until something has changed, but no longer than that.
+func await(ctx context.Context, changed <-chan struct{}, most time.Duration) {
 	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
-	case <-a.changed:
+	case <-changed:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -405,7 +405,7 @@ func (s *store) examine(ctx context.Context, db batcher, u suspect) {
 		s.quarantine(ctx, db, []unread{u.unread})
 	case err != nil: // not the message's fault: it is tried again, until its lease is about to end
 		s.aside.wait(u)
-		s.aside.pause(ctx)
+		await(ctx, nil, unreachableFor)
 	default:
 		s.quarantine(ctx, db, found.tooLarge)
 		s.distrust(ctx, db, found.forged)
@@ -413,15 +413,8 @@ func (s *store) examine(ctx context.Context, db batcher, u suspect) {
 	}
 }
 
-// pause waits a moment, for a server that cannot be reached.
-func (a *aside) pause(ctx context.Context) {
-	timer := time.NewTimer(siftFor / 5)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
+// unreachableFor is how long a server is left alone that could not be reached.
+const unreachableFor = siftFor / 5
 
 // handOver renews the leases of messages that could be read, for the next claim to take them. If it
 // cannot, they wait once more.
@@ -439,7 +432,7 @@ func (s *store) handOver(ctx context.Context, db batcher, leases []subscription.
 		for _, l := range leases {
 			s.aside.wait(from[l.ID])
 		}
-		s.aside.pause(ctx)
+		await(ctx, nil, unreachableFor)
 		return
 	}
 	ready := make([]legible, len(leases))

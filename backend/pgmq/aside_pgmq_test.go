@@ -33,7 +33,7 @@ func TestAStopGivesBackWhatWasPutAside(t *testing.T) {
 	large(t, queue, pool, 20)
 	receive(t, subscribe(t, queue)).Ack()
 	require.NoError(t, queue.Close())
-	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_t where vt > now() and jsonb_typeof(message) = 'string'"), "it waits for nobody's lease")
+	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_t where vt > now() and jsonb_typeof(message) = 'string'"), "it waits for no lease")
 	require.Equal(t, 19, get[int](t, pool, "select count(*) from pgmq.q_t where jsonb_typeof(message) = 'string'"))
 }
 

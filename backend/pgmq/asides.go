@@ -59,15 +59,13 @@ func (a *asides) leave() {
 	}
 }
 
-// step runs do when it is this one's turn. It reports whether that came before ctx ended.
-func (a *asides) step(ctx context.Context, do func()) bool {
+// step runs do when it is this one's turn, unless ctx ends before that.
+func (a *asides) step(ctx context.Context, do func()) {
 	select {
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
 		do()
-		return true
 	case <-ctx.Done():
-		return false
 	}
 }
 

@@ -104,7 +104,7 @@ func (s subject) diagnose(err error) (kind error, remedy string) {
 	case errors.As(err, &pg):
 		return s.diagnoseServer(pg)
 	case errors.Is(err, pgx.ErrTxClosed):
-		return ErrInvalidConfig, "leave it to InTx, or to whoever has begun the transaction, to commit it and to roll it back"
+		return ErrInvalidConfig, "leave it to InTx, or to the code that has begun the transaction, to commit it and to roll it back"
 	case errors.Is(err, context.Canceled):
 		return nil, ""
 	case errors.As(err, &connect):
@@ -198,7 +198,7 @@ const (
 func relationOf(pg *pgconn.PgError) (prefix, queue string) {
 	names := []string{pg.TableName}
 	if pg.SchemaName != "pgmq" || pg.TableName == "" {
-		names = strings.FieldsFunc(pg.Message, func(r rune) bool { return r != '_' && !isLowerOrDigit(r) })
+		names = namesIn(pg.Message)
 	}
 	for _, name := range names {
 		for _, prefix := range [...]string{queuePrefix, archivePrefix} {
@@ -263,10 +263,14 @@ func (s subject) isGroup(queue string) bool {
 	return isGroup && err == nil
 }
 
+// namesIn returns the words of a message that may be names.
+func namesIn(message string) []string {
+	return strings.FieldsFunc(message, func(r rune) bool { return r != '_' && !isLowerOrDigit(r) })
+}
+
 // isAbout reports whether pg names a table of PGMQ's own.
 func isAbout(pg *pgconn.PgError, table string) bool {
-	words := strings.FieldsFunc(pg.Message, func(r rune) bool { return r != '_' && !isLowerOrDigit(r) })
-	return pg.TableName == table || slices.Contains(words, table)
+	return pg.TableName == table || slices.Contains(namesIn(pg.Message), table)
 }
 
 // privileges returns what the operation takes on queue.

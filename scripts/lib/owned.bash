@@ -5,6 +5,12 @@
 # cannot put something else in its place then: /tmp lets them remove only what is theirs.
 is_ours() { [ -O "$1" ] && [ ! -L "$1" ]; }
 
+# is_abandoned says that a directory is ours, and that the process is gone that it names in owner.
+is_abandoned() {
+	local owner=$1/owner
+	is_ours "$1" && is_ours "$owner" && [ -s "$owner" ] && ! kill -0 "$(<"$owner")" 2>/dev/null
+}
+
 # cache_directory prints where to keep what was fetched. Without a home it is in /tmp, where
 # another user may have made a directory of that name, and put anything into it.
 cache_directory() {

@@ -138,7 +138,7 @@ func (c command) purge(ctx context.Context, queue *pgmq.Queue, out io.Writer) er
 		return c.explained(err)
 	}
 	for _, head := range oldest {
-		if head.Topic == "" && head.Err == nil && !c.strays {
+		if !c.strays && head.Topic == "" && head.Err == nil {
 			return fmt.Errorf("message %d in %s does not say where it came from, so it is no dead letter, and nothing is deleted: "+
 				"look at it with ezq-pgmq dead, and add -strays if all that is there may go", head.ID, c.topic)
 		}
