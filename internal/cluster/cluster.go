@@ -2,10 +2,12 @@
 // and to replace by a standby.
 //
 // A server has its own directory and port, is removed when the test ends, and never has anything
-// to do with another server. Should the test be killed, the next scripts/pgmq removes it.
+// to do with another server. The directory is in /tmp, or in what EZQ_TEST_DIRECTORY names. Should
+// the test be killed, the next scripts/pgmq removes it.
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -54,6 +56,7 @@ func Start(tb testing.TB, settings ...string) *Cluster {
 		"unix_socket_directories = ''",
 		"fsync = off", // the system outlives the server, and with it what the server has written
 		"full_page_writes = off",
+		"dynamic_shared_memory_type = mmap", // goes with the directory, even if the server is killed
 		"shared_buffers = 32MB",
 		"wal_keep_size = 64MB",
 	}, settings...)...)
@@ -67,7 +70,7 @@ func newCluster(tb testing.TB) *Cluster {
 	tb.Helper()
 	c := &Cluster{tb: tb, programs: findPrograms(tb), port: freePort(tb), password: rand.Text()}
 	var err error
-	if c.dir, err = os.MkdirTemp("/tmp", "ezq-pgmq.*"); err != nil { //nolint:usetesting // the server's user has no way into TempDir
+	if c.dir, err = os.MkdirTemp(cmp.Or(os.Getenv("EZQ_TEST_DIRECTORY"), "/tmp"), "ezq-pgmq.*"); err != nil { //nolint:usetesting // the server's user has no way into TempDir
 		tb.Fatal(err)
 	}
 	tb.Cleanup(c.remove)
@@ -82,6 +85,7 @@ func (c *Cluster) remove() {
 	if c.running() {
 		_, _ = c.programs.output("pg_ctl", "stop", "-w", "-s", "-m", "immediate", "-D", c.path("data"))
 	}
+	c.removeSharedMemory()
 	if err := os.RemoveAll(c.dir); err != nil {
 		c.tb.Error(err)
 	}

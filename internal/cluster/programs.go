@@ -94,7 +94,12 @@ func (p programs) command(program string, args ...string) []string {
 }
 
 func (p programs) output(program string, args ...string) ([]byte, error) {
-	line := p.command(program, args...)
+	return p.as(filepath.Join(p.bin, program), args...)
+}
+
+// as runs any program as the server's user.
+func (p programs) as(program string, args ...string) ([]byte, error) {
+	line := slices.Concat(p.prefix, []string{program}, args)
 	command := exec.Command(line[0], line[1:]...)
 	command.Dir = "/" // the server's user may not be allowed to be where we are
 	command.Env = append(os.Environ(), "LC_ALL=C")

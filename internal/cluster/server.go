@@ -122,6 +122,26 @@ func (c *Cluster) Logged(text string, following int) (found []string) {
 	return found
 }
 
+// removeSharedMemory removes the segment of shared memory by which a server that was killed would
+// have known its like. A system has room for some thousands of them.
+func (c *Cluster) removeSharedMemory() {
+	if id := c.sharedMemory(); id != "" {
+		_, _ = c.programs.as("ipcrm", "-m", id)
+	}
+}
+
+// sharedMemory returns the number of that segment, which a server that stops takes away together
+// with its file: the seventh line has the key and the number.
+func (c *Cluster) sharedMemory() (id string) {
+	text, err := os.ReadFile(c.path("data/postmaster.pid"))
+	if lines := strings.Split(string(text), "\n"); err == nil && len(lines) > 6 {
+		if words := strings.Fields(lines[6]); len(words) == 2 {
+			id = words[1]
+		}
+	}
+	return id
+}
+
 func (c *Cluster) running() bool {
 	_, err := c.programs.output("pg_ctl", "status", "-D", c.path("data"))
 	return err == nil
