@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Part of scripts/pgmq: running a command and staying in charge of it.
+# Part of the scripts: running a command and staying in charge of it.
 
 child= # the running command, as kill wants it: a process, or with a minus its process group
 
@@ -41,7 +41,7 @@ supervise() {
 
 end_child() {
 	kill -s "$1" -- "$child" 2>/dev/null || true
-	for _ in $(seq 100); do
+	for _ in $(seq 300); do # it may have servers to stop
 		kill -0 -- "$child" 2>/dev/null || return 0
 		sleep 0.1
 	done
