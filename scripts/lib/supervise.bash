@@ -1,6 +1,10 @@
 # shellcheck shell=bash
 # Part of the scripts: running a command and staying in charge of it.
 
+# How long a command has, in seconds, to end what it has started. What is supervised may supervise,
+# so the inner one has less.
+patience=10
+
 child= # the running command, as kill wants it: a process, or with a minus its process group
 
 stop_on() {
@@ -41,7 +45,7 @@ supervise() {
 
 end_child() {
 	kill -s "$1" -- "$child" 2>/dev/null || true
-	for _ in $(seq 300); do # it may have servers to stop
+	for _ in $(seq $((10 * patience))); do
 		kill -0 -- "$child" 2>/dev/null || return 0
 		sleep 0.1
 	done
