@@ -24,7 +24,7 @@ func (b *bench) labelled(f func()) {
 // checkLeaks fails if a goroutine of the case goes on.
 func (b *bench) checkLeaks() {
 	deadline := time.Now().Add(leakPatience)
-	for pause := time.Millisecond; ; pause *= 2 {
+	for pause := time.Millisecond; ; pause *= 5 { // each look takes a while if a process has many goroutines
 		left := b.goroutines()
 		if len(left) == 0 {
 			return

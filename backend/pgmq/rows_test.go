@@ -286,16 +286,22 @@ func TestHostileRowsStopNoGoodMessage(t *testing.T) {
 }
 
 // requireAccounted fails if a row is gone that was neither acked, nor given up, nor archived,
-// or if one is due and was not handled.
+// or if one is due and was not handled. On a busy machine PostgreSQL's answer to an ack may come too
+// late, and its repetition finds nothing to ack: Gone.
 func requireAccounted(t *testing.T, pool *pgxpool.Pool, queues []*pgmq.Queue, written int64) {
 	t.Helper()
-	var acked int64
+	var acked, gone int64
 	for _, queue := range queues {
-		acked += queue.Stats()["t"].Acked
+		stats := queue.Stats()["t"]
+		acked, gone = acked+stats.Acked, gone+stats.Gone
 	}
 	left := get[int64](t, pool, "select count(*) from pgmq.q_t")
 	dead := get[int64](t, pool, "select count(*) from pgmq.q_dead")
 	archived := get[int64](t, pool, "select count(*) from pgmq.a_t where headers ? 'reason_poisoned'")
-	require.Equal(t, written, acked+left+dead+archived, "%d acked, %d left, %d dead, %d archived", acked, left, dead, archived)
+	missing := written - acked - left - dead - archived
+	accounts := fmt.Sprintf("%d written, %d acked, %d left, %d dead, %d archived: %d missing, %d gone", written, acked, left, dead, archived, missing, gone)
+	require.GreaterOrEqual(t, missing, int64(0), accounts)
+	require.LessOrEqual(t, missing, gone, accounts)
+	t.Log(accounts)
 	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.a_t where not headers ? 'reason_poisoned'"))
 }
