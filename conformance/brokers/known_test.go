@@ -15,14 +15,20 @@ import (
 // The smallest programs that show the gravest of the known failures. One that fails says
 // that its cause is gone: then the table of known failures is to be changed.
 
+// Whether it does depends on the moment at which it is closed.
 func TestTheQueueSchemaLosesWhatItHasFetched(t *testing.T) {
 	connect := system(t, "watermill-sql, queue schema")
-	first := connect()
-	publish(t, first, "orders", 10)
-	require.Equal(t, []string{"0"}, receive(t, first, "orders", 1), "the first message is handled")
-	require.NoError(t, first.Subscriber.Close())
-
-	require.Empty(t, receive(t, connect(), "orders", 1), "nine messages were never handed over, and are gone")
+	for try := range 20 {
+		topic := "orders_" + strconv.Itoa(try)
+		first := connect()
+		publish(t, first, topic, 10)
+		require.Equal(t, []string{"0"}, receive(t, first, topic, 1), "the first message is handled")
+		require.NoError(t, first.Subscriber.Close())
+		if len(receive(t, connect(), topic, 1)) == 0 {
+			return // nine messages were never handed over, and are gone
+		}
+	}
+	require.Fail(t, "it has lost nothing")
 }
 
 func TestWatermillNATSForgetsWhatWasAcked(t *testing.T) {
