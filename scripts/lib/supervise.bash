@@ -17,7 +17,7 @@ stop_on() {
 
 stopped_by() {
 	trap '' INT QUIT TERM HUP
-	[ -z "$child" ] || end_child "$1"
+	[ -z "$child" ] || end_child
 	exit $((128 + $(kill -l "$1")))
 }
 
@@ -43,12 +43,13 @@ supervise() {
 	done
 }
 
+# SIGTERM, whatever the signal was: what a shell runs in the background ignores SIGINT.
 end_child() {
-	kill -s "$1" -- "$child" 2>/dev/null || true
+	kill -s TERM -- "$child" 2>/dev/null || true
 	for _ in $(seq $((10 * patience))); do
 		kill -0 -- "$child" 2>/dev/null || return 0
 		sleep 0.1
 	done
-	say "the command does not react to SIG$1: killing it"
+	say "the command does not react to SIGTERM: killing it"
 	kill -s KILL -- "$child" 2>/dev/null || true
 }

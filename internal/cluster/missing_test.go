@@ -1,0 +1,150 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// program replaces one of the programs by a script of sh.
+func (s *script) program(name, text string) {
+	s.t.Helper()
+	s.check(os.WriteFile(filepath.Join(s.bin, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755))
+}
+
+// set changes the environment of the script. An empty value takes the variable away.
+func (s *script) set(name, value string) {
+	var env []string
+	for _, entry := range s.env {
+		if !strings.HasPrefix(entry, name+"=") {
+			env = append(env, entry)
+		}
+	}
+	if value != "" {
+		env = append(env, name+"="+value)
+	}
+	s.env = env
+}
+
+// What is missing is said in one line, with an exit code that tells it from a failure.
+func TestWhatIsMissingIsSaidAndLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	needBash(t)
+	for name, c := range map[string]struct {
+		without func(s *script)
+		says    string
+		code    int
+	}{
+		"PostgreSQL": {func(s *script) { s.set("EZQ_POSTGRES_BIN", "/nowhere") }, "EZQ_POSTGRES_BIN=/nowhere does not hold initdb", 3},
+		"PGMQ's SQL": {func(s *script) { s.set("EZQ_PGMQ_SQL", "/nowhere") }, "cannot read EZQ_PGMQ_SQL=/nowhere", 1},
+		"a network": {func(s *script) {
+			s.set("EZQ_PGMQ_SQL", "")
+			s.set("PATH", s.bin+":"+os.Getenv("PATH"))
+			s.program("npm", "exit 1")
+		}, "is there a network?", 3},
+		"the right package": {func(s *script) {
+			s.set("EZQ_PGMQ_SQL", "")
+			s.set("PATH", s.bin+":"+os.Getenv("PATH"))
+			s.program("npm", "echo something else >package.tgz")
+		}, "does not have the expected checksum", 1},
+		"room on the disk": {func(s *script) {
+			s.program("initdb", "echo 'could not write: No space left on device'; exit 1")
+		}, "No space left on device", 1},
+		"a server that starts": {func(s *script) {
+			s.program("pg_ctl", `while [ "$1" != -l ]; do shift; done; echo 'out of memory' >"$2"; exit 1`)
+		}, "the server did not start: out of memory", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScript(t)
+			c.without(s)
+			output, _, err := s.run("run", "true") // not --fast: then the clusters are in TMPDIR or in /tmp
+			exit, ok := errors.AsType[*exec.ExitError](err)
+			if !ok || exit.ExitCode() != c.code || !strings.Contains(output, c.says) {
+				t.Errorf("%v: %s", err, output)
+			}
+			if lines := strings.Split(strings.TrimSpace(output), "\n"); !strings.Contains(lines[len(lines)-1], c.says) {
+				t.Errorf("it does not end with what is missing: %s", output)
+			}
+			if left, _ := filepath.Glob(filepath.Join(strings.TrimPrefix(s.env[3], "TMPDIR="), "*")); len(left) > 0 {
+				t.Errorf("it leaves %v", left)
+			}
+		})
+	}
+}
+
+func TestASignalEndsWhatTheScriptHasStarted(t *testing.T) {
+	t.Parallel()
+	needBash(t)
+	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		s := newScript(t)
+		command := exec.CommandContext(t.Context(), "../../scripts/pgmq", "run", "sh", "-c", "echo $$; sleep 1000 & echo $!; wait")
+		command.Env = s.env
+		output, err := command.StdoutPipe()
+		s.check(err)
+		s.check(command.Start())
+		var processes [2]int
+		_, err = fmt.Fscan(output, &processes[0], &processes[1])
+		s.check(err)
+		s.check(command.Process.Signal(signal))
+		if exit, ok := errors.AsType[*exec.ExitError](command.Wait()); !ok || exit.ExitCode() <= 128 {
+			t.Errorf("%v: it ended with %v", signal, exit)
+		}
+		if anyAlive(processes[:]) {
+			t.Errorf("%v: what it has started goes on", signal)
+		}
+		if _, told, _ := s.run("url"); !strings.Contains(told, "pg_ctl stop") && !strings.Contains(told, "pg_ctl status") {
+			t.Errorf("%v: the server was not looked after: %s", signal, told)
+		}
+	}
+}
+
+func TestAPortThatIsTakenIsLeftToItsOwner(t *testing.T) {
+	t.Parallel()
+	needBash(t)
+	s := newScript(t)
+	s.program("pg_ctl", fmt.Sprintf(`echo "$*" >>%[1]s/told
+if [ "$1" = start ] && [ ! -e %[1]s/told.again ]; then
+	touch %[1]s/told.again
+	while [ "$1" != -l ]; do shift; done
+	echo 'FATAL: could not create any TCP/IP sockets' >"$2"
+	exit 1
+fi`, s.bin))
+	s.check(os.Chmod(s.bin, 0o777)) // for told.again
+	output, told, err := s.run("run", "sh", "-c", `echo "$EZQ_DATABASE_URL"`)
+	_, port, _ := strings.Cut(output, "@127.0.0.1:")
+	port, _, _ = strings.Cut(port, "/")
+	if err != nil || port == "" || !strings.Contains(told, "-o -p "+port) || strings.Count(told, "-o -p ") != 2 {
+		t.Errorf("%v: %s\n%s", err, output, told)
+	}
+}
+
+func TestAUserWithoutRightsRunsACluster(t *testing.T) {
+	t.Parallel()
+	needBash(t)
+	if _, err := exec.LookPath("setpriv"); os.Geteuid() != 0 || err != nil {
+		t.Skip("only root can become another user, with setpriv")
+	}
+	s := newScript(t)
+	for _, dir := range []string{"TMPDIR", "HOME"} {
+		for _, entry := range s.env {
+			if path, ok := strings.CutPrefix(entry, dir+"="); ok {
+				s.check(os.Chown(path, 65534, 65534))
+			}
+		}
+	}
+	scripts := public(t, "scripts") // the repository may be where that user has no way in
+	s.check(os.CopyFS(filepath.Join(scripts, "scripts"), os.DirFS("../../scripts")))
+	command := exec.CommandContext(t.Context(), "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--",
+		"bash", filepath.Join(scripts, "scripts/pgmq"), "run", "sh", "-c", `echo "$(id -u) $EZQ_DATABASE_URL"`)
+	command.Env = s.env
+	output, err := command.CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(output), "65534 postgres://postgres:") {
+		t.Errorf("%v: %s", err, output)
+	}
+}
