@@ -155,6 +155,22 @@ func (q *Queue) newOrigins(from string, topics []string) *origins {
 	return &origins{queue: q, topics: topics, groups: map[string][]string{}}
 }
 
+// check returns an error if no topic is named, or one that cannot be.
+func (o *origins) check(from string) error {
+	for _, topic := range o.topics {
+		if err := checkTopic(topic); err != nil {
+			return err
+		}
+	}
+	if len(o.topics) > 0 {
+		return nil
+	}
+	return &Error{
+		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the topic is not named after another one, as %q is", from+deadSuffix),
+		Remedy: "ask for that, or name the topics whose letters shall be deleted",
+	}
+}
+
 // destination returns where the letter goes. The name of a group's queue follows from
 // those of topic and group, so a letter that names both can only lead to a group of its
 // topic; one that does not say its group has to name a queue that is bound.

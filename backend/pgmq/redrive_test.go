@@ -57,7 +57,7 @@ func TestADeadLetterGoesOnlyWhereLettersOfItsTopicComeFrom(t *testing.T) {
 
 	moved, err := queue.Redrive(t.Context(), "orders_dead", 100)
 	require.Equal(t, 2, moved)
-	require.ErrorIs(t, err, pgmq.ErrInvalidMessage)
+	require.ErrorIs(t, err, pgmq.ErrStrays)
 	require.ErrorContains(t, err, fmt.Sprintf("%d messages stay", len(lies)))
 	requireCount(t, pool, "pgmq.q_orders", 2)
 	requireCount(t, pool, "pgmq.q_payments", 0)

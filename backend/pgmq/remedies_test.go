@@ -77,7 +77,7 @@ func TestATopicWithGroupsAsksForOneWhereItHasNoQueueOfItsOwn(t *testing.T) {
 	_, replayed := queue.Replay(t.Context(), "t", pgmq.ReplayFilter{})
 	_, listed := queue.DeadLetters(t.Context(), "t", 1)
 	_, read := queue.ReadDeadLetter(t.Context(), "t", 1)
-	_, emptied := queue.PurgeDeadLetters(t.Context(), "t")
+	_, emptied := queue.PurgeDeadLetters(t.Context(), "t", "t")
 	for remedy, failures := range map[string][]error{
 		"set SubscriberConfig.Group to one of them": {measured, purged, replayed}, `ask for "t_dead"`: {listed, read, emptied},
 	} {

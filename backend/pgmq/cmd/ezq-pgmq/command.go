@@ -13,7 +13,7 @@ import (
 type command struct {
 	name    string
 	topic   string   // of the dead letters
-	from    []string // the topics whose letters are moved, if not that one
+	from    []string // the topics whose letters are moved or deleted, if not that one
 	most    int
 	payload bool
 	all     bool
@@ -45,13 +45,11 @@ func parse(args []string) (c command, err error) {
 		flags.IntVar(&c.most, "max", 10, "")
 		flags.BoolVar(&c.all, "all", false, "")
 		flags.BoolVar(&c.show, "show", false, "")
-		flags.Func("from", "", func(topic string) error {
-			c.from = append(c.from, topic)
-			return nil
-		})
+		flags.Func("from", "", c.addFrom)
 	case "purge-dead":
 		flags.BoolVar(&c.yes, "yes", false, "")
 		flags.BoolVar(&c.strays, "strays", false, "")
+		flags.Func("from", "", c.addFrom)
 	case "help", "-h", "-help", "--help":
 		return c, flag.ErrHelp
 	default:
@@ -75,6 +73,11 @@ func parse(args []string) (c command, err error) {
 	return c, c.check(topics, in)
 }
 
+func (c *command) addFrom(topic string) error {
+	c.from = append(c.from, topic)
+	return nil
+}
+
 func unknown(name string) error {
 	if strings.HasPrefix(name, "-") {
 		return errors.New("flags come after the command, as in: ezq-pgmq queues -timeout 10m")
@@ -94,6 +97,10 @@ func (c command) check(topics []string, in string) error {
 		return fmt.Errorf("either a topic or -in: %q or %q?", topics[0], in)
 	case c.most < 1 && (c.name == "dead" || c.name == "redrive"):
 		return fmt.Errorf("-max is %d: set it to 1 or more", c.most)
+	case c.strays && len(c.from) > 0:
+		return errors.New("either -from or -strays, which deletes all that is there")
+	case c.name == "purge-dead" && !c.strays && len(c.from) == 0 && !strings.HasSuffix(c.topic, suffix):
+		return fmt.Errorf("whose dead letters? name their topics with -from, or delete all that is in %s with -strays", printable(c.topic))
 	case c.limit <= 0:
 		return fmt.Errorf("-timeout is %v: set it to more than 0, as in 10m", c.limit)
 	}

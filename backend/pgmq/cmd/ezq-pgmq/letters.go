@@ -133,26 +133,38 @@ func (c command) plan(o pgmq.Origin) string {
 }
 
 func (c command) purge(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {
-	oldest, err := queue.DeadLetterHeads(ctx, c.topic, 100)
-	if err != nil {
-		return c.explained(err)
-	}
-	for _, head := range oldest {
-		if !c.strays && head.Topic == "" && head.Err == nil {
-			return fmt.Errorf("message %d in %s does not say where it came from, so it is no dead letter, and nothing is deleted: "+
-				"look at it with ezq-pgmq dead, and add -strays if all that is there may go", head.ID, c.topic)
-		}
-	}
 	if !c.yes {
 		left, err := c.left(ctx, queue)
-		if err == nil {
-			err = fmt.Errorf("%s has %s dead letters, which would be gone for good: add -yes", c.topic, left)
+		if err != nil {
+			return c.explained(err)
 		}
-		return err
+		doomed := "of which the dead letters of " + c.whose()
+		if c.strays {
+			doomed = "and all of them"
+		}
+		return fmt.Errorf("%s has %s messages, %s would be gone for good: add -yes", printable(c.topic), left, doomed)
 	}
-	deleted, err := queue.PurgeDeadLetters(ctx, c.topic)
+	deleted, err := 0, error(nil)
+	if c.strays {
+		deleted, err = queue.PurgeQueue(ctx, c.topic)
+	} else {
+		deleted, err = queue.PurgeDeadLetters(ctx, c.topic, c.from...)
+	}
 	_, _ = fmt.Fprintf(out, "deleted: %d\n", deleted)
 	return c.explained(err)
+}
+
+// whose names the topics whose letters are meant.
+func (c command) whose() string {
+	topics := c.from
+	if len(topics) == 0 {
+		topics = []string{strings.TrimSuffix(c.topic, suffix)}
+	}
+	names := make([]string, len(topics))
+	for i, topic := range topics {
+		names[i] = printable(topic)
+	}
+	return strings.Join(names, " or ")
 }
 
 func (c command) left(ctx context.Context, queue *pgmq.Queue) (string, error) {
@@ -160,11 +172,18 @@ func (c command) left(ctx context.Context, queue *pgmq.Queue) (string, error) {
 	return count(found.Visible+found.Invisible, found.VisibleCapped || found.InvisibleCapped), err
 }
 
-// explained says what is meant by a queue that is not there: nobody has to create it.
+// explained says what is meant by a queue that is not there, since nobody has to create it,
+// and what can be done here about strays.
 func (c command) explained(err error) error {
 	if errors.Is(err, pgmq.ErrQueueNotFound) {
 		return fmt.Errorf("there are no dead letters: the queue of %s has not been created; %q shows those that have",
 			printable(c.topic), "ezq-pgmq queues")
 	}
-	return err
+	strays, ok := errors.AsType[*pgmq.Error](err)
+	if !ok || !errors.Is(err, pgmq.ErrStrays) || c.name != "purge-dead" {
+		return err
+	}
+	told := *strays
+	told.Remedy = "look at them with ezq-pgmq dead; delete those of another topic with -from, and all that is there with -strays"
+	return &told
 }
