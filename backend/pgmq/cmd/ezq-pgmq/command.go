@@ -15,6 +15,7 @@ type command struct {
 	topic   string   // of the dead letters
 	from    []string // the topics whose letters are moved or deleted, if not that one
 	most    int
+	bounded bool // by -max
 	payload bool
 	all     bool
 	show    bool // and move nothing
@@ -69,6 +70,7 @@ func parse(args []string) (c command, err error) {
 		}
 		topics = append(topics, flags.Arg(0))
 	}
+	flags.Visit(func(f *flag.Flag) { c.bounded = c.bounded || f.Name == "max" })
 	c.topic = lettersOf(topics, in)
 	return c, c.check(topics, in)
 }
@@ -97,6 +99,8 @@ func (c command) check(topics []string, in string) error {
 		return fmt.Errorf("either a topic or -in: %q or %q?", topics[0], in)
 	case c.most < 1 && (c.name == "dead" || c.name == "redrive"):
 		return fmt.Errorf("-max is %d: set it to 1 or more", c.most)
+	case c.all && c.bounded:
+		return errors.New("either -all or -max")
 	case c.strays && len(c.from) > 0:
 		return errors.New("either -from or -strays, which deletes all that is there")
 	case c.name == "purge-dead" && !c.strays && len(c.from) == 0 && !strings.HasSuffix(c.topic, suffix):

@@ -138,6 +138,8 @@ func TestWrongArgumentsAreToldWithTheUsage(t *testing.T) {
 		"dead a -max 0":                "-max is 0: set it to 1 or more",
 		"redrive a -max many":          `invalid value "many" for flag -max`,
 		"queues -timeout 0":            "-timeout is 0s: set it to more than 0",
+		"redrive a -all -max 2":        "either -all or -max",
+		"redrive -max=10 -all -in b":   "either -all or -max",
 		"redrive a -yes":               "flag provided but not defined: -yes",
 		"queues orders":                "queues shows all queues",
 		"queues -max 3":                "flag provided but not defined: -max",
