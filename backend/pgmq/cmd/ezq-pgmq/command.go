@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -58,7 +59,10 @@ func parse(args []string) (c command, err error) {
 	}
 	flags.DurationVar(&c.limit, "timeout", patience, "")
 	if c.name != "queues" {
-		flags.StringVar(&in, "in", "", "")
+		flags.Func("in", "", func(topic string) error {
+			in = topic
+			return notEmpty(topic)
+		})
 	}
 	var topics []string
 	for args = args[1:]; ; args = flags.Args()[1:] {
@@ -77,6 +81,13 @@ func parse(args []string) (c command, err error) {
 
 func (c *command) addFrom(topic string) error {
 	c.from = append(c.from, topic)
+	return notEmpty(topic)
+}
+
+func notEmpty(topic string) error {
+	if topic == "" {
+		return errors.New("it is empty")
+	}
 	return nil
 }
 
@@ -93,6 +104,8 @@ func (c command) check(topics []string, in string) error {
 		return fmt.Errorf("queues shows all queues, and takes no %q", topics[0])
 	case c.name != "queues" && len(topics) == 0 && in == "":
 		return fmt.Errorf("%s of which topic?", c.name)
+	case slices.Contains(topics, ""):
+		return fmt.Errorf("%s of which topic? what is given is empty", c.name)
 	case len(topics) > 1:
 		return fmt.Errorf("%s takes one topic, not %q", c.name, topics)
 	case len(topics) > 0 && in != "":

@@ -98,7 +98,10 @@ func (c command) redrive(ctx context.Context, queue *pgmq.Queue, out io.Writer) 
 	for _, origin := range origins {
 		_, _ = fmt.Fprintln(out, c.plan(origin))
 	}
-	if c.show {
+	switch {
+	case c.show && len(origins) == 0:
+		return c.nothing(ctx, queue, out)
+	case c.show:
 		return nil
 	}
 	if c.all {
@@ -113,6 +116,19 @@ func (c command) redrive(ctx context.Context, queue *pgmq.Queue, out io.Writer) 
 	if err == nil && left != "0" {
 		_, _ = fmt.Fprintf(out, "left in %s: %s; if the others succeed now, move these with -all\n", printable(c.topic), left)
 	}
+	return err
+}
+
+func (c command) nothing(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {
+	left, err := c.left(ctx, queue)
+	if err != nil {
+		return c.explained(err)
+	}
+	later := ""
+	if left != "0" {
+		later = ": " + left + " are leased or delayed"
+	}
+	_, err = fmt.Fprintf(out, "there is nothing in %s that could be moved now%s\n", printable(c.topic), later)
 	return err
 }
 

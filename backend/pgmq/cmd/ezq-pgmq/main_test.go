@@ -159,6 +159,36 @@ func TestWrongArgumentsAreToldWithTheUsage(t *testing.T) {
 	}
 }
 
+func TestAnEmptyTopicIsNamedAsSuch(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"dead", ""}, {"redrive", "", "-all"}, {"purge-dead", ""}} {
+		code, _, complaints := outputOf(t, "", args...)
+		require.Equal(t, misused, code, args)
+		require.Contains(t, complaints, args[0]+" of which topic? what is given is empty", args)
+	}
+	for _, args := range [][]string{{"redrive", "a", "-from", ""}, {"purge-dead", "a", "-from", ""}, {"dead", "-in", ""}} {
+		code, _, complaints := outputOf(t, "", args...)
+		require.Equal(t, misused, code, args)
+		require.Regexp(t, `invalid value "" for flag -(from|in): it is empty`, complaints)
+	}
+}
+
+func TestARedriveThatWouldMoveNothingSaysSo(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	_, err := pgtest.Pool(t, database).Exec(t.Context(), "select pgmq.create('orders_dead')")
+	require.NoError(t, err)
+	for _, args := range [][]string{{"redrive", "orders", "-show"}, {"redrive", "orders", "-from", "x", "-show"}} {
+		code, out, _ := outputOf(t, database, args...)
+		require.Zero(t, code)
+		require.Equal(t, "there is nothing in orders_dead that could be moved now\n", out)
+	}
+	_, err = pgtest.Pool(t, database).Exec(t.Context(), "select pgmq.send('orders_dead', '{}', 600)")
+	require.NoError(t, err)
+	_, out, _ := outputOf(t, database, "redrive", "orders", "-show")
+	require.Equal(t, "there is nothing in orders_dead that could be moved now: 1 are leased or delayed\n", out)
+}
+
 func TestWithoutADatabaseTheErrorSaysWhatToSet(t *testing.T) {
 	t.Parallel()
 	code, _, complaints := outputOf(t, "", "queues")
