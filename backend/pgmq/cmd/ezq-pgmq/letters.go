@@ -196,10 +196,13 @@ func (c command) explained(err error) error {
 			printable(c.topic), "ezq-pgmq queues")
 	}
 	strays, ok := errors.AsType[*pgmq.Error](err)
-	if !ok || !errors.Is(err, pgmq.ErrStrays) || c.name != "purge-dead" {
+	if !ok || !errors.Is(err, pgmq.ErrStrays) {
 		return err
 	}
 	told := *strays
-	told.Remedy = "look at them with ezq-pgmq dead; delete those of another topic with -from, and all that is there with -strays"
+	told.Remedy = "-show shows what they say, and -from takes those of another topic"
+	if c.name == "purge-dead" {
+		told.Remedy = "look at them with ezq-pgmq dead; delete those of another topic with -from, and all that is there with -strays"
+	}
 	return &told
 }
