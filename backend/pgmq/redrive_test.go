@@ -110,6 +110,19 @@ func TestOriginsShowWhereRedriveWouldMoveWhat(t *testing.T) {
 	require.Equal(t, 3005, sum)
 }
 
+func TestOriginsSayWhereTheyDidNotCountToTheEnd(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	insertLetters(t, pool, 10_000)
+	found, err := queue.Origins(t.Context(), "dead", "t")
+	require.NoError(t, err)
+	require.Equal(t, []pgmq.Origin{{Topic: "t", Letters: 10_000}}, found)
+	execute(t, pool, `insert into pgmq.q_dead (vt, message) values (now(), '{}')`)
+	found, err = queue.Origins(t.Context(), "dead", "t")
+	require.NoError(t, err)
+	require.Equal(t, []pgmq.Origin{{Topic: "t", Letters: 10_000, LettersCapped: true}}, found)
+}
+
 func TestALetterThatSaysNoGroupGoesToAGroupOfItsTopicAllTheSame(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)

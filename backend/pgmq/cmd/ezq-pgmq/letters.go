@@ -135,17 +135,18 @@ func (c command) nothing(ctx context.Context, queue *pgmq.Queue, out io.Writer) 
 // plan says what redrive does with the letters of an origin.
 func (c command) plan(o pgmq.Origin) string {
 	from := source(cmp.Or(o.Topic, "no topic, or one of many others"), o.Group)
+	letters := count(o.Letters, o.LettersCapped)
 	switch {
 	case !o.Stray && o.Queue == "":
-		return fmt.Sprintf("  %d from %s go to all queues of the topic: they do not say which", o.Letters, from)
+		return fmt.Sprintf("  %s from %s go to all queues of the topic: they do not say which", letters, from)
 	case !o.Stray:
-		return fmt.Sprintf("  %d from %s go to the queue %s", o.Letters, from, printable(o.Queue))
+		return fmt.Sprintf("  %s from %s go to the queue %s", letters, from, printable(o.Queue))
 	case o.Topic == "":
-		return fmt.Sprintf("  %d from %s stay", o.Letters, from)
+		return fmt.Sprintf("  %s from %s stay", letters, from)
 	case slices.Contains(c.from, o.Topic) || len(c.from) == 0 && o.Topic+suffix == c.topic:
-		return fmt.Sprintf("  %d from %s stay: they name the queue %s, which is not its own or its groups'", o.Letters, from, printable(o.Queue))
+		return fmt.Sprintf("  %s from %s stay: they name the queue %s, which is not its own or its groups'", letters, from, printable(o.Queue))
 	}
-	return fmt.Sprintf("  %d from %s stay: if they may go there, add -from %s", o.Letters, from, printable(o.Topic))
+	return fmt.Sprintf("  %s from %s stay: if they may go there, add -from %s", letters, from, printable(o.Topic))
 }
 
 func (c command) purge(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {

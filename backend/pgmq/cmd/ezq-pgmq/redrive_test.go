@@ -27,3 +27,16 @@ func TestLettersThatStayAreToldWithWhatTheCommandHasForThem(t *testing.T) {
 	require.Contains(t, complaints, "; -show shows what they say, and -from takes those of another topic\n")
 	require.NotContains(t, complaints, "Origins")
 }
+
+func TestWhatIsNotCountedToTheEndIsNotShownAsIfItWere(t *testing.T) {
+	t.Parallel()
+	database, _ := given(t)
+	insertFrom(t, database, "orders", 9_997)
+	_, out, _ := outputOf(t, database, "redrive", "orders", "-show")
+	require.Contains(t, out, " 9997 from orders go to all queues")
+	insertFrom(t, database, "payments", 1)
+	_, out, _ = outputOf(t, database, "redrive", "orders", "-show")
+	require.Equal(t, " 9997 or more from orders go to all queues of the topic: they do not say which\n 3 or more from orders go to the queue orders\n", out)
+	_, out, _ = outputOf(t, database, "redrive", "orders", "-show", "-from", "x")
+	require.Contains(t, out, " 9997 or more from orders stay")
+}
