@@ -146,7 +146,7 @@ func (c command) plan(o pgmq.Origin) string {
 	case slices.Contains(c.from, o.Topic) || len(c.from) == 0 && o.Topic+suffix == c.topic:
 		return fmt.Sprintf("  %s from %s stay: they name the queue %s, which is not its own or its groups'", letters, from, printable(o.Queue))
 	}
-	return fmt.Sprintf("  %s from %s stay: if they may go there, add -from %s", letters, from, printable(o.Topic))
+	return fmt.Sprintf("  %s from %s stay: if they may go there, add -from %s", letters, from, shellWord(o.Topic))
 }
 
 func (c command) purge(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {
