@@ -220,6 +220,12 @@ func (s subject) absent(pg *pgconn.PgError) (kind error, remedy string) {
 	case prefix == archivePrefix:
 		return ErrQueueNotFound, fmt.Sprintf("the archive of the queue is not there; create it with SELECT pgmq.create('%s'), and let its owner run"+
 			" GRANT SELECT, INSERT ON %s TO the role", queue, pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
+	case s.createsNothing() && (queue == s.queue || s.isGroup(queue)):
+		check := "check the topic"
+		if s.isGroup(queue) {
+			check += " and the Group"
+		}
+		return ErrQueueNotFound, check + ": Queues, and ezq-pgmq queues, list the queues that are there"
 	case s.isGroup(queue):
 		return ErrQueueNotFound, groupRemedy
 	case queue != "" && queue != s.queue:
@@ -228,6 +234,14 @@ func (s subject) absent(pg *pgconn.PgError) (kind error, remedy string) {
 		return ErrQueueNotFound, fmt.Sprintf("create it with SELECT pgmq.create('%s'), or leave NoCreate unset", s.queue)
 	}
 	return ErrNotInstalled, "run CREATE EXTENSION pgmq in this database"
+}
+
+// createsNothing reports whether the operation is for queues that are there: that of a
+// misspelled topic is not to be created.
+func (s subject) createsNothing() bool {
+	return slices.Contains([]string{
+		"measure", "purge", "purge dead letters", "list dead letters", "read a dead letter", originsOp, "redrive", "tune",
+	}, s.op)
 }
 
 // grants returns what the owner of the table has to run. The role is the reader's to fill
@@ -239,6 +253,8 @@ func (s subject) grants(pg *pgconn.PgError) string {
 		return fmt.Sprintf("let its owner run GRANT SELECT, INSERT ON %s TO the role", pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
 	case queue != "":
 		return fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", s.privileges(queue), tableName(queue))
+	case isAbout(pg, "meta") && s.op == "list queues":
+		return "let its owner run GRANT SELECT ON pgmq.meta TO the role"
 	case isAbout(pg, "meta"), isAbout(pg, "topic_bindings"):
 		return "let the queue be declared by its owner, with SubscribeInitialize of a program that has the same Group: " +
 			"a role without the right to create queues cannot declare it"

@@ -210,19 +210,6 @@ func (l *DeadLetter) count(failures, at string) {
 	}
 }
 
-// PurgeDeadLetters deletes the messages that the dead-letter topic has now, also
-// those that a consumer of the topic has leased, and returns how many. It does so
-// in batches, as [Queue.PurgeQueue] does.
-func (q *Queue) PurgeDeadLetters(ctx context.Context, topic string) (int, error) {
-	const op = "purge dead letters"
-	queue, err := q.lettersQueue(topic)
-	if err != nil {
-		return 0, classify(op, topic, err)
-	}
-	deleted, err := q.purge(ctx, queue)
-	return deleted, q.failedLetters(ctx, op, topic, err)
-}
-
 // lettersQueue returns the queue of a dead-letter topic. It is the topic's own:
 // dead letters are not copied to groups.
 func (q *Queue) lettersQueue(topic string) (string, error) {

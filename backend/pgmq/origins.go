@@ -31,10 +31,13 @@ type Origin struct {
 	// not asked for, name a queue that is not their topic's, or say no topic.
 	Stray bool
 
-	Letters int
+	// Letters is how many they are among the oldest 10,000. LettersCapped says that there
+	// are more than those, of this origin or of others.
+	Letters       int
+	LettersCapped bool
 }
 
-// How many dead letters [Queue.Origins] looks at, and how many origins it tells apart
+// How many dead letters [Queue.Origins] counts, and how many origins it tells apart
 // before it adds strays up.
 const (
 	originsLimit = 10_000
@@ -59,14 +62,17 @@ func (q *Queue) countOrigins(ctx context.Context, queue string, origins *origins
 	if err != nil {
 		return nil, err
 	}
-	counts := map[Origin]int{}
-	for after, n := int64(math.MinInt64), 0; n < originsLimit; {
-		found, err := q.candidates(ctx, queue, after, last, redriveBatch)
+	counts, capped := map[Origin]int{}, false
+	for after, n := int64(math.MinInt64), 0; !capped; {
+		found, err := q.candidates(ctx, queue, after, last, min(redriveBatch, originsLimit+1-n))
 		if err != nil {
 			return nil, err
 		}
 		if len(found) == 0 {
 			break
+		}
+		if n += len(found); n > originsLimit {
+			capped, found = true, found[:len(found)-1]
 		}
 		for _, c := range found {
 			to, err := origins.destination(ctx, c)
@@ -78,12 +84,12 @@ func (q *Queue) countOrigins(ctx context.Context, queue string, origins *origins
 				origin = Origin{Stray: true}
 			}
 			counts[origin]++
+			after = c.ID
 		}
-		after, n = found[len(found)-1].ID, n+len(found)
 	}
 	all := make([]Origin, 0, len(counts))
 	for origin, n := range counts {
-		origin.Letters = n
+		origin.Letters, origin.LettersCapped = n, capped
 		all = append(all, origin)
 	}
 	slices.SortFunc(all, compareOrigins)
@@ -153,6 +159,22 @@ func (q *Queue) newOrigins(from string, topics []string) *origins {
 		topics = []string{topic}
 	}
 	return &origins{queue: q, topics: topics, groups: map[string][]string{}}
+}
+
+// check returns an error if no topic is named, or one that cannot be.
+func (o *origins) check(from string) error {
+	for _, topic := range o.topics {
+		if err := checkTopic(topic); err != nil {
+			return err
+		}
+	}
+	if len(o.topics) > 0 {
+		return nil
+	}
+	return &Error{
+		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the topic is not named after another one, as %q is", from+deadSuffix),
+		Remedy: "ask for that, or name the topics whose letters shall be deleted",
+	}
 }
 
 // destination returns where the letter goes. The name of a group's queue follows from

@@ -227,6 +227,9 @@ func (w *witness) administer(queue *Queue, keys *KeyStore) {
 	require.Equal(w.t, asked, replayed)
 	_, err = queue.PurgeArchive(w.ctx, "t", time.Now())
 	w.saw("PurgeArchive", 1000, err)
+	_, err = queue.PurgeDeadLetters(w.ctx, "t", "other")
+	require.ErrorIs(w.t, err, ErrStrays)
+	w.saw("PurgeDeadLetters", 1000, nil)
 	_, err = queue.PurgeQueue(w.ctx, "t")
 	w.saw("PurgeQueue", 1000, err)
 

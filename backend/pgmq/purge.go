@@ -24,40 +24,70 @@ func (q *Queue) PurgeQueue(ctx context.Context, topic string) (int, error) {
 	if err != nil {
 		return 0, classify(op, topic, err)
 	}
-	deleted, err := q.purge(ctx, queue)
+	deleted, _, err := q.purge(ctx, queue, "true")
 	return deleted, q.failed(ctx, op, topic, err)
 }
 
-// purgeSQL deletes a batch of what is between two ids. Rows are locked in the
-// order of their ids, as all statements do that lock several.
+// PurgeDeadLetters deletes the dead letters that the topic from has now, also those
+// that a consumer of it has leased, and returns how many. It does so in batches, as
+// [Queue.PurgeQueue] does.
+//
+// As [Queue.Redrive] does, it takes the letters of the given topics, and if there are
+// none, those of the topic that from is named after: of "orders" from "orders_dead".
+// What does not say that it came from one of them stays, and an error of the kind
+// [ErrStrays] counts it. PurgeQueue, of a Queue without a Group, deletes that too.
+func (q *Queue) PurgeDeadLetters(ctx context.Context, from string, topics ...string) (deleted int, err error) {
+	const op = "purge dead letters"
+	queue, err := q.lettersQueue(from)
+	if err != nil {
+		return 0, classify(op, from, err)
+	}
+	of := q.newOrigins(from, topics)
+	if err := of.check(from); err != nil {
+		return 0, classify(op, from, err)
+	}
+	deleted, left, err := q.purge(ctx, queue, said(backend.DeadLetterTopic)+" = any($3::text[])", of.topics)
+	if err == nil && left > 0 {
+		err = &Error{
+			Kind: ErrStrays, Cause: fmt.Errorf("%d messages stay: they are no letters of %s", left, of.names()),
+			Remedy: "DeadLetters shows what they say; name the topics whose letters shall be deleted, or delete all that is there with PurgeQueue",
+		}
+	}
+	return deleted, q.failedLetters(ctx, op, from, err)
+}
+
+// purgeSQL looks at a batch of what is between two ids, and deletes what a condition holds
+// for. Rows are locked in the order of their ids, as all statements do that lock several.
 const purgeSQL = `
-with doomed as (
-	select msg_id from %[1]s
+with seen as (
+	select msg_id, %[2]s as doomed from %[1]s
 	where msg_id > $1 and msg_id <= $2
 	order by msg_id
 	limit 1000
 	for update),
-d as (delete from %[1]s where msg_id = any(array(select msg_id from doomed)))
-select count(*)::int, coalesce(max(msg_id), $2) from doomed`
+d as (delete from %[1]s where msg_id = any(array(select msg_id from seen where doomed)))
+select count(*) filter (where doomed)::int, count(*) filter (where not doomed)::int, coalesce(max(msg_id), $2) from seen`
 
 // lastSQL is what max(msg_id) is, for which PostgreSQL reads all where it expects one row.
 const lastSQL = `select coalesce((select msg_id from %s order by msg_id desc limit 1), '-9223372036854775808'::bigint)`
 
-func (q *Queue) purge(ctx context.Context, queue string) (deleted int, err error) {
+// purge deletes what the condition holds for, of which args are the parameters from $3 on,
+// and counts what it leaves.
+func (q *Queue) purge(ctx context.Context, queue, condition string, args ...any) (deleted, left int, err error) {
 	last, err := one[int64](ctx, q, fmt.Sprintf(lastSQL, tableName(queue)))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
+	sql := fmt.Sprintf(purgeSQL, tableName(queue), condition)
 	for after := int64(math.MinInt64); ; {
-		var n int
+		var gone, stay int
 		err := q.inTransaction(ctx, func(tx pgx.Tx) error {
-			return tx.QueryRow(ctx, fmt.Sprintf(purgeSQL, tableName(queue)),
-				pgx.QueryExecModeCacheDescribe, after, last).Scan(&n, &after)
+			return tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe, after, last}, args...)...).Scan(&gone, &stay, &after)
 		})
-		if err != nil || n == 0 {
-			return deleted, err
+		if err != nil || gone+stay == 0 {
+			return deleted, left, err
 		}
-		deleted += n
+		deleted, left = deleted+gone, left+stay
 	}
 }
 

@@ -31,8 +31,8 @@ const (
 //
 // What a letter says of its origin is the word of each role that may insert into the
 // queue of from. So a letter of another topic stays, as does one that names a queue
-// which is not its topic's, and a message that says no origin: an error counts these,
-// and [Queue.Origins] shows them.
+// which is not its topic's, and a message that says no origin: an error of the kind
+// [ErrStrays] counts these, and [Queue.Origins] shows them.
 //
 // A dead letter is in one of its queues at any time, whatever happens, and
 // concurrent calls do not move it twice. Calling Redrive again continues after an
@@ -266,7 +266,7 @@ func (r *redrive) left() error {
 		return r.failed
 	}
 	return &Error{
-		Kind: ErrInvalidMessage,
+		Kind: ErrStrays,
 		Cause: fmt.Errorf("%d messages stay: they are no letters of %s, or name a queue that is not its own or its groups'",
 			r.strays, r.origins.names()),
 		Remedy: "Origins shows what they say; name the topics whose letters shall be moved",

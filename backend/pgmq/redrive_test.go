@@ -57,7 +57,7 @@ func TestADeadLetterGoesOnlyWhereLettersOfItsTopicComeFrom(t *testing.T) {
 
 	moved, err := queue.Redrive(t.Context(), "orders_dead", 100)
 	require.Equal(t, 2, moved)
-	require.ErrorIs(t, err, pgmq.ErrInvalidMessage)
+	require.ErrorIs(t, err, pgmq.ErrStrays)
 	require.ErrorContains(t, err, fmt.Sprintf("%d messages stay", len(lies)))
 	requireCount(t, pool, "pgmq.q_orders", 2)
 	requireCount(t, pool, "pgmq.q_payments", 0)
@@ -108,6 +108,19 @@ func TestOriginsShowWhereRedriveWouldMoveWhat(t *testing.T) {
 		sum += origin.Letters
 	}
 	require.Equal(t, 3005, sum)
+}
+
+func TestOriginsSayWhereTheyDidNotCountToTheEnd(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	insertLetters(t, pool, 10_000)
+	found, err := queue.Origins(t.Context(), "dead", "t")
+	require.NoError(t, err)
+	require.Equal(t, []pgmq.Origin{{Topic: "t", Letters: 10_000}}, found)
+	execute(t, pool, `insert into pgmq.q_dead (vt, message) values (now(), '{}')`)
+	found, err = queue.Origins(t.Context(), "dead", "t")
+	require.NoError(t, err)
+	require.Equal(t, []pgmq.Origin{{Topic: "t", Letters: 10_000, LettersCapped: true}}, found)
 }
 
 func TestALetterThatSaysNoGroupGoesToAGroupOfItsTopicAllTheSame(t *testing.T) {

@@ -77,7 +77,7 @@ func TestATopicWithGroupsAsksForOneWhereItHasNoQueueOfItsOwn(t *testing.T) {
 	_, replayed := queue.Replay(t.Context(), "t", pgmq.ReplayFilter{})
 	_, listed := queue.DeadLetters(t.Context(), "t", 1)
 	_, read := queue.ReadDeadLetter(t.Context(), "t", 1)
-	_, emptied := queue.PurgeDeadLetters(t.Context(), "t")
+	_, emptied := queue.PurgeDeadLetters(t.Context(), "t", "t")
 	for remedy, failures := range map[string][]error{
 		"set SubscriberConfig.Group to one of them": {measured, purged, replayed}, `ask for "t_dead"`: {listed, read, emptied},
 	} {
@@ -87,9 +87,60 @@ func TestATopicWithGroupsAsksForOneWhereItHasNoQueueOfItsOwn(t *testing.T) {
 			require.NotContains(t, err.Error(), "pgmq.create")
 		}
 	}
-	_, err := queue.Metrics(t.Context(), "other")
-	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
-	require.ErrorContains(t, err, "SELECT pgmq.create('other')")
+}
+
+// These calls create no queue, and that of a typo is not wanted.
+func TestATopicThatIsMisspelledIsNotSaidToBeCreated(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	queue := openAt(t, database, pgmq.Config{})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	failures := failuresOf(t, queue, "nosuch")
+	for _, err := range failures {
+		require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+		require.ErrorContains(t, err, "; check the topic: Queues, and ezq-pgmq queues, list the queues that are there")
+		require.NotContains(t, err.Error(), "reate")
+	}
+	for name, err := range failuresOf(t, group(t, database, "g"), "nosuch") {
+		require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+		require.NotContains(t, err.Error(), "reate")
+		if name == "measured" || name == "purged" || name == "tuned" {
+			require.ErrorContains(t, err, "; check the topic and the Group: Queues, and ezq-pgmq queues, list the queues that are there")
+		}
+	}
+	config := pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}}
+	err := openAt(t, database, config).Publish("nosuch", message.NewMessage("1", nil))
+	require.ErrorContains(t, err, "create it with select pgmq.create('nosuch'), or leave NoCreate unset")
+}
+
+func failuresOf(t *testing.T, queue *pgmq.Queue, topic string) map[string]error {
+	t.Helper()
+	_, measured := queue.Metrics(t.Context(), topic)
+	_, purged := queue.PurgeQueue(t.Context(), topic)
+	_, listed := queue.DeadLetters(t.Context(), topic, 1)
+	_, read := queue.ReadDeadLetter(t.Context(), topic, 1)
+	_, emptied := queue.PurgeDeadLetters(t.Context(), topic, "t")
+	_, redriven := queue.Redrive(t.Context(), topic, 1, "t")
+	_, shown := queue.Origins(t.Context(), topic)
+	return map[string]error{
+		"measured": measured, "purged": purged, "listed": listed, "read": read, "emptied": emptied, "redriven": redriven, "shown": shown,
+		"tuned": queue.Tune(t.Context(), topic, pgmq.TuneOptions{}),
+	}
+}
+
+func TestARoleThatMayNotListQueuesIsToldOfTheGrantForThat(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	require.NoError(t, openAt(t, database, pgmq.Config{}).SubscribeInitialize("t"))
+	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}; grant select, update, delete on pgmq.q_t to {role}")
+	queue := openAt(t, role, pgmq.Config{})
+	_, listed := queue.Queues(t.Context())
+	_, measured := queue.AllMetrics(t.Context())
+	for _, err := range []error{listed, measured} {
+		require.ErrorIs(t, err, pgmq.ErrPermission)
+		require.ErrorContains(t, err, "; let its owner run GRANT SELECT ON pgmq.meta TO the role")
+		require.NotContains(t, err.Error(), "SubscribeInitialize")
+	}
 }
 
 // What is not there, or may not be used, is the table that PostgreSQL names.

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,8 +14,9 @@ import (
 type command struct {
 	name    string
 	topic   string   // of the dead letters
-	from    []string // the topics whose letters are moved, if not that one
+	from    []string // the topics whose letters are moved or deleted, if not that one
 	most    int
+	bounded bool // by -max
 	payload bool
 	all     bool
 	show    bool // and move nothing
@@ -45,13 +47,11 @@ func parse(args []string) (c command, err error) {
 		flags.IntVar(&c.most, "max", 10, "")
 		flags.BoolVar(&c.all, "all", false, "")
 		flags.BoolVar(&c.show, "show", false, "")
-		flags.Func("from", "", func(topic string) error {
-			c.from = append(c.from, topic)
-			return nil
-		})
+		flags.Func("from", "", c.addFrom)
 	case "purge-dead":
 		flags.BoolVar(&c.yes, "yes", false, "")
 		flags.BoolVar(&c.strays, "strays", false, "")
+		flags.Func("from", "", c.addFrom)
 	case "help", "-h", "-help", "--help":
 		return c, flag.ErrHelp
 	default:
@@ -59,7 +59,10 @@ func parse(args []string) (c command, err error) {
 	}
 	flags.DurationVar(&c.limit, "timeout", patience, "")
 	if c.name != "queues" {
-		flags.StringVar(&in, "in", "", "")
+		flags.Func("in", "", func(topic string) error {
+			in = topic
+			return notEmpty(topic)
+		})
 	}
 	var topics []string
 	for args = args[1:]; ; args = flags.Args()[1:] {
@@ -71,8 +74,21 @@ func parse(args []string) (c command, err error) {
 		}
 		topics = append(topics, flags.Arg(0))
 	}
+	flags.Visit(func(f *flag.Flag) { c.bounded = c.bounded || f.Name == "max" })
 	c.topic = lettersOf(topics, in)
 	return c, c.check(topics, in)
+}
+
+func (c *command) addFrom(topic string) error {
+	c.from = append(c.from, topic)
+	return notEmpty(topic)
+}
+
+func notEmpty(topic string) error {
+	if topic == "" {
+		return errors.New("it is empty")
+	}
+	return nil
 }
 
 func unknown(name string) error {
@@ -88,12 +104,20 @@ func (c command) check(topics []string, in string) error {
 		return fmt.Errorf("queues shows all queues, and takes no %q", topics[0])
 	case c.name != "queues" && len(topics) == 0 && in == "":
 		return fmt.Errorf("%s of which topic?", c.name)
+	case slices.Contains(topics, ""):
+		return fmt.Errorf("%s of which topic? what is given is empty", c.name)
 	case len(topics) > 1:
 		return fmt.Errorf("%s takes one topic, not %q", c.name, topics)
 	case len(topics) > 0 && in != "":
 		return fmt.Errorf("either a topic or -in: %q or %q?", topics[0], in)
 	case c.most < 1 && (c.name == "dead" || c.name == "redrive"):
 		return fmt.Errorf("-max is %d: set it to 1 or more", c.most)
+	case c.all && c.bounded:
+		return errors.New("either -all or -max")
+	case c.strays && len(c.from) > 0:
+		return errors.New("either -from or -strays, which deletes all that is there")
+	case c.name == "purge-dead" && !c.strays && len(c.from) == 0 && !strings.HasSuffix(c.topic, suffix):
+		return fmt.Errorf("whose dead letters? name their topics with -from, or delete all that is in %s with -strays", printable(c.topic))
 	case c.limit <= 0:
 		return fmt.Errorf("-timeout is %v: set it to more than 0, as in 10m", c.limit)
 	}

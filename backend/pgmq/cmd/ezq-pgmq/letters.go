@@ -98,7 +98,10 @@ func (c command) redrive(ctx context.Context, queue *pgmq.Queue, out io.Writer) 
 	for _, origin := range origins {
 		_, _ = fmt.Fprintln(out, c.plan(origin))
 	}
-	if c.show {
+	switch {
+	case c.show && len(origins) == 0:
+		return c.nothing(ctx, queue, out)
+	case c.show:
 		return nil
 	}
 	if c.all {
@@ -116,43 +119,69 @@ func (c command) redrive(ctx context.Context, queue *pgmq.Queue, out io.Writer) 
 	return err
 }
 
-// plan says what redrive does with the letters of an origin.
-func (c command) plan(o pgmq.Origin) string {
-	from := source(cmp.Or(o.Topic, "no topic, or one of many others"), o.Group)
-	switch {
-	case !o.Stray && o.Queue == "":
-		return fmt.Sprintf("  %d from %s go to all queues of the topic: they do not say which", o.Letters, from)
-	case !o.Stray:
-		return fmt.Sprintf("  %d from %s go to the queue %s", o.Letters, from, printable(o.Queue))
-	case o.Topic == "":
-		return fmt.Sprintf("  %d from %s stay", o.Letters, from)
-	case slices.Contains(c.from, o.Topic) || len(c.from) == 0 && o.Topic+suffix == c.topic:
-		return fmt.Sprintf("  %d from %s stay: they name the queue %s, which is not its own or its groups'", o.Letters, from, printable(o.Queue))
-	}
-	return fmt.Sprintf("  %d from %s stay: if they may go there, add -from %s", o.Letters, from, printable(o.Topic))
-}
-
-func (c command) purge(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {
-	oldest, err := queue.DeadLetterHeads(ctx, c.topic, 100)
+func (c command) nothing(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {
+	left, err := c.left(ctx, queue)
 	if err != nil {
 		return c.explained(err)
 	}
-	for _, head := range oldest {
-		if !c.strays && head.Topic == "" && head.Err == nil {
-			return fmt.Errorf("message %d in %s does not say where it came from, so it is no dead letter, and nothing is deleted: "+
-				"look at it with ezq-pgmq dead, and add -strays if all that is there may go", head.ID, c.topic)
-		}
+	later := ""
+	if left != "0" {
+		later = ": " + left + " are leased or delayed"
 	}
+	_, err = fmt.Fprintf(out, "there is nothing in %s that could be moved now%s\n", printable(c.topic), later)
+	return err
+}
+
+// plan says what redrive does with the letters of an origin.
+func (c command) plan(o pgmq.Origin) string {
+	from := source(cmp.Or(o.Topic, "no topic, or one of many others"), o.Group)
+	letters := count(o.Letters, o.LettersCapped)
+	switch {
+	case !o.Stray && o.Queue == "":
+		return fmt.Sprintf("  %s from %s go to all queues of the topic: they do not say which", letters, from)
+	case !o.Stray:
+		return fmt.Sprintf("  %s from %s go to the queue %s", letters, from, printable(o.Queue))
+	case o.Topic == "":
+		return fmt.Sprintf("  %s from %s stay", letters, from)
+	case slices.Contains(c.from, o.Topic) || len(c.from) == 0 && o.Topic+suffix == c.topic:
+		return fmt.Sprintf("  %s from %s stay: they name the queue %s, which is not its own or its groups'", letters, from, printable(o.Queue))
+	}
+	return fmt.Sprintf("  %s from %s stay: if they may go there, add -from %s", letters, from, shellWord(o.Topic))
+}
+
+func (c command) purge(ctx context.Context, queue *pgmq.Queue, out io.Writer) error {
 	if !c.yes {
 		left, err := c.left(ctx, queue)
-		if err == nil {
-			err = fmt.Errorf("%s has %s dead letters, which would be gone for good: add -yes", c.topic, left)
+		if err != nil {
+			return c.explained(err)
 		}
-		return err
+		doomed := "of which the dead letters of " + c.whose()
+		if c.strays {
+			doomed = "and all of them"
+		}
+		return fmt.Errorf("%s has %s messages, %s would be gone for good: add -yes", printable(c.topic), left, doomed)
 	}
-	deleted, err := queue.PurgeDeadLetters(ctx, c.topic)
+	deleted, err := 0, error(nil)
+	if c.strays {
+		deleted, err = queue.PurgeQueue(ctx, c.topic)
+	} else {
+		deleted, err = queue.PurgeDeadLetters(ctx, c.topic, c.from...)
+	}
 	_, _ = fmt.Fprintf(out, "deleted: %d\n", deleted)
 	return c.explained(err)
+}
+
+// whose names the topics whose letters are meant.
+func (c command) whose() string {
+	topics := c.from
+	if len(topics) == 0 {
+		topics = []string{strings.TrimSuffix(c.topic, suffix)}
+	}
+	names := make([]string, len(topics))
+	for i, topic := range topics {
+		names[i] = printable(topic)
+	}
+	return strings.Join(names, " or ")
 }
 
 func (c command) left(ctx context.Context, queue *pgmq.Queue) (string, error) {
@@ -160,11 +189,21 @@ func (c command) left(ctx context.Context, queue *pgmq.Queue) (string, error) {
 	return count(found.Visible+found.Invisible, found.VisibleCapped || found.InvisibleCapped), err
 }
 
-// explained says what is meant by a queue that is not there: nobody has to create it.
+// explained says what is meant by a queue that is not there, since nobody has to create it,
+// and what can be done here about strays.
 func (c command) explained(err error) error {
 	if errors.Is(err, pgmq.ErrQueueNotFound) {
 		return fmt.Errorf("there are no dead letters: the queue of %s has not been created; %q shows those that have",
 			printable(c.topic), "ezq-pgmq queues")
 	}
-	return err
+	strays, ok := errors.AsType[*pgmq.Error](err)
+	if !ok || !errors.Is(err, pgmq.ErrStrays) {
+		return err
+	}
+	told := *strays
+	told.Remedy = "-show shows what they say, and -from takes those of another topic"
+	if c.name == "purge-dead" {
+		told.Remedy = "look at them with ezq-pgmq dead; delete those of another topic with -from, and all that is there with -strays"
+	}
+	return &told
 }

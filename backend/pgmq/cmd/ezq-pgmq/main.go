@@ -43,13 +43,14 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
       -all                     all that there are now
       -show                    only show where they would go
       -from TOPIC              those that came from TOPIC instead; may be given several times
-  ezq-pgmq purge-dead TOPIC    delete dead letters for good
-      -yes                     really; without it they are only counted
-      -strays                  also if something there does not say where it came from
+  ezq-pgmq purge-dead TOPIC    delete dead letters for good, and nothing else that is there
+      -yes                     really; without it what is there is only counted
+      -from TOPIC              those that came from TOPIC instead; may be given several times
+      -strays                  all that is there, whatever it is
 
 The dead letters of TOPIC are in TOPIC_dead; TOPIC_dead itself may be named too. If they are
 somewhere else, as middleware.Poison{Topic: "elsewhere"} says, name that with -in elsewhere in
-the place of TOPIC, and for redrive the topics with -from.
+the place of TOPIC, and the topics that they came from with -from.
 
 Flags come after the command. With -timeout 10m it may take ten minutes; by default it ends
 after one. What it has done by then stays done. It exits with 0 if all was done, 1 if something

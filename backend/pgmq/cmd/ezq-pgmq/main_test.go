@@ -109,32 +109,9 @@ func TestDeadLettersAreDeletedOnlyIfThatIsMeant(t *testing.T) {
 	code, out, complaints := outputOf(t, database, "purge-dead", "orders")
 	require.Equal(t, failed, code)
 	require.Empty(t, out)
-	require.Equal(t, "ezq-pgmq: orders_dead has 3 dead letters, which would be gone for good: add -yes\n", complaints)
+	require.Equal(t, "ezq-pgmq: orders_dead has 3 messages, of which the dead letters of orders would be gone for good: add -yes\n", complaints)
 	_, out, _ = outputOf(t, database, "purge-dead", "orders", "-yes")
 	require.Equal(t, "deleted: 3\n", out)
-}
-
-func TestWhatAreNoDeadLettersIsNotDeleted(t *testing.T) {
-	t.Parallel()
-	database, queue := given(t)
-	code, _, complaints := outputOf(t, database, "purge-dead", "-in", "orders", "-yes")
-	require.Equal(t, failed, code)
-	require.Contains(t, complaints, "does not say where it came from")
-	found, err := queue.Metrics(t.Context(), "orders")
-	require.NoError(t, err)
-	require.Equal(t, 1, found.Visible)
-}
-
-func TestAStrayAmongDeadLettersIsDeletedOnlyIfThatIsMeant(t *testing.T) {
-	t.Parallel()
-	database, _ := given(t)
-	_, err := pgtest.Pool(t, database).Exec(t.Context(), `insert into pgmq.q_orders_dead (vt, message) values (now(), '{"_type":"X"}')`)
-	require.NoError(t, err)
-	code, _, complaints := outputOf(t, database, "purge-dead", "orders", "-yes")
-	require.Equal(t, failed, code)
-	require.Contains(t, complaints, "add -strays if all that is there may go")
-	_, out, _ := outputOf(t, database, "purge-dead", "orders", "-yes", "-strays")
-	require.Equal(t, "deleted: 4\n", out)
 }
 
 func TestATopicWithoutDeadLettersIsNoted(t *testing.T) {
@@ -151,21 +128,24 @@ func TestATopicWithoutDeadLettersIsNoted(t *testing.T) {
 func TestWrongArgumentsAreToldWithTheUsage(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"":                          "what shall be done?",
-		"drop orders":               `there is no command "drop"`,
-		"-timeout 1m queues":        "flags come after the command, as in: ezq-pgmq queues -timeout 10m",
-		"-max=3 dead orders":        "flags come after the command",
-		"dead":                      "dead of which topic?",
-		"dead a b":                  "dead takes one topic",
-		"dead a -in b":              "either a topic or -in",
-		"dead a -max 0":             "-max is 0: set it to 1 or more",
-		"redrive a -max many":       `invalid value "many" for flag -max`,
-		"queues -timeout 0":         "-timeout is 0s: set it to more than 0",
-		"redrive a -yes":            "flag provided but not defined: -yes",
-		"queues orders":             "queues shows all queues",
-		"queues -max 3":             "flag provided but not defined: -max",
-		"purge-dead a -yes -all":    "flag provided but not defined: -all",
-		"purge-dead -yes -in=a b c": "takes one topic",
+		"":                             "what shall be done?",
+		"drop orders":                  `there is no command "drop"`,
+		"-timeout 1m queues":           "flags come after the command, as in: ezq-pgmq queues -timeout 10m",
+		"-max=3 dead orders":           "flags come after the command",
+		"dead":                         "dead of which topic?",
+		"dead a b":                     "dead takes one topic",
+		"dead a -in b":                 "either a topic or -in",
+		"dead a -max 0":                "-max is 0: set it to 1 or more",
+		"redrive a -max many":          `invalid value "many" for flag -max`,
+		"queues -timeout 0":            "-timeout is 0s: set it to more than 0",
+		"redrive a -all -max 2":        "either -all or -max",
+		"redrive -max=10 -all -in b":   "either -all or -max",
+		"redrive a -yes":               "flag provided but not defined: -yes",
+		"queues orders":                "queues shows all queues",
+		"queues -max 3":                "flag provided but not defined: -max",
+		"purge-dead a -yes -all":       "flag provided but not defined: -all",
+		"purge-dead -yes -in=a b c":    "takes one topic",
+		"purge-dead a -from b -strays": "either -from or -strays",
 	} {
 		code, _, complaints := outputOf(t, "", strings.Fields(args)...)
 		require.Equal(t, misused, code, args)
@@ -177,6 +157,36 @@ func TestWrongArgumentsAreToldWithTheUsage(t *testing.T) {
 		require.Zero(t, code, args)
 		require.Contains(t, out, "redrive TOPIC")
 	}
+}
+
+func TestAnEmptyTopicIsNamedAsSuch(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"dead", ""}, {"redrive", "", "-all"}, {"purge-dead", ""}} {
+		code, _, complaints := outputOf(t, "", args...)
+		require.Equal(t, misused, code, args)
+		require.Contains(t, complaints, args[0]+" of which topic? what is given is empty", args)
+	}
+	for _, args := range [][]string{{"redrive", "a", "-from", ""}, {"purge-dead", "a", "-from", ""}, {"dead", "-in", ""}} {
+		code, _, complaints := outputOf(t, "", args...)
+		require.Equal(t, misused, code, args)
+		require.Regexp(t, `invalid value "" for flag -(from|in): it is empty`, complaints)
+	}
+}
+
+func TestARedriveThatWouldMoveNothingSaysSo(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	_, err := pgtest.Pool(t, database).Exec(t.Context(), "select pgmq.create('orders_dead')")
+	require.NoError(t, err)
+	for _, args := range [][]string{{"redrive", "orders", "-show"}, {"redrive", "orders", "-from", "x", "-show"}} {
+		code, out, _ := outputOf(t, database, args...)
+		require.Zero(t, code)
+		require.Equal(t, "there is nothing in orders_dead that could be moved now\n", out)
+	}
+	_, err = pgtest.Pool(t, database).Exec(t.Context(), "select pgmq.send('orders_dead', '{}', 600)")
+	require.NoError(t, err)
+	_, out, _ := outputOf(t, database, "redrive", "orders", "-show")
+	require.Equal(t, "there is nothing in orders_dead that could be moved now: 1 are leased or delayed\n", out)
 }
 
 func TestWithoutADatabaseTheErrorSaysWhatToSet(t *testing.T) {

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// insertFrom adds n letters of a topic to those that given has made.
+func insertFrom(t *testing.T, database, topic string, n int) {
+	t.Helper()
+	_, err := pgtest.Pool(t, database).Exec(t.Context(), `insert into pgmq.q_orders_dead (vt, message, headers)
+		select now(), '{}', jsonb_build_object('topic_poisoned', $1::text) from generate_series(1, $2)`, topic, n)
+	require.NoError(t, err)
+}
+
+func TestLettersThatStayAreToldWithWhatTheCommandHasForThem(t *testing.T) {
+	t.Parallel()
+	database, _ := given(t)
+	insertFrom(t, database, "payments", 1)
+	code, out, complaints := outputOf(t, database, "redrive", "orders")
+	require.Equal(t, failed, code)
+	require.Contains(t, out, "moved back: 3")
+	require.Contains(t, complaints, "1 messages stay")
+	require.Contains(t, complaints, "; -show shows what they say, and -from takes those of another topic\n")
+	require.NotContains(t, complaints, "Origins")
+}
+
+func TestWhatIsNotCountedToTheEndIsNotShownAsIfItWere(t *testing.T) {
+	t.Parallel()
+	database, _ := given(t)
+	insertFrom(t, database, "orders", 9_997)
+	_, out, _ := outputOf(t, database, "redrive", "orders", "-show")
+	require.Contains(t, out, " 9997 from orders go to all queues")
+	insertFrom(t, database, "payments", 1)
+	_, out, _ = outputOf(t, database, "redrive", "orders", "-show")
+	require.Equal(t, " 9997 or more from orders go to all queues of the topic: they do not say which\n 3 or more from orders go to the queue orders\n", out)
+	_, out, _ = outputOf(t, database, "redrive", "orders", "-show", "-from", "x")
+	require.Contains(t, out, " 9997 or more from orders stay")
+}

@@ -1,0 +1,63 @@
+package pgmq_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+)
+
+func TestPurgedDeadLettersAreGone(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	insertLetters(t, pool, 2001)
+	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 7")
+	deleted, err := queue.PurgeDeadLetters(t.Context(), "dead", "t")
+	require.NoError(t, err)
+	require.Equal(t, 2001, deleted)
+	requireCount(t, pool, "pgmq.q_dead", 0)
+}
+
+func TestPurgedDeadLettersLeaveWhatIsNoneOfThem(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('orders_dead')")
+	strays := []string{`null`, `{}`, `[]`, `{"topic_poisoned":["orders"]}`, `{"topic_poisoned":"payments"}`, `{"topic_poisoned":"orders_dead"}`, `{"ezq_queue":"orders"}`}
+	insert := func(headers string) {
+		_, err := pool.Exec(t.Context(), "insert into pgmq.q_orders_dead (vt, message, headers) values (now(), '{}', $1)", headers)
+		require.NoError(t, err)
+	}
+	for _, headers := range strays {
+		insert(headers)
+	}
+	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message) values (now(), '{}')`)
+	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
+		select now(), '{}', '{"topic_poisoned":"orders"}' from generate_series(1, 1500)`)
+	insert(strays[1])
+	insert(`{"topic_poisoned":"orders","ezq_queue":"payments"}`)
+
+	deleted, err := queue.PurgeDeadLetters(t.Context(), "orders_dead")
+	require.Equal(t, 1501, deleted)
+	require.ErrorIs(t, err, pgmq.ErrStrays)
+	require.ErrorContains(t, err, `9 messages stay: they are no letters of "orders"`)
+	requireCount(t, pool, "pgmq.q_orders_dead", len(strays)+2)
+	deleted, err = queue.PurgeDeadLetters(t.Context(), "orders_dead", "payments", "orders")
+	require.Equal(t, 1, deleted)
+	require.ErrorContains(t, err, `8 messages stay: they are no letters of "payments" or "orders"`)
+}
+
+func TestPurgedDeadLettersAreNotThoseOfALiveQueue(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('orders'), pgmq.send('orders', '{}')")
+	_, err := queue.PurgeDeadLetters(t.Context(), "orders")
+	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+	require.ErrorContains(t, err, `the topic is not named after another one, as "orders_dead" is; ask for that, or name the topics whose letters shall be deleted`)
+	_, err = queue.PurgeDeadLetters(t.Context(), "orders", "")
+	require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
+	deleted, err := queue.PurgeDeadLetters(t.Context(), "orders", "orders")
+	require.ErrorIs(t, err, pgmq.ErrStrays)
+	require.Zero(t, deleted)
+	requireCount(t, pool, "pgmq.q_orders", 1)
+}
