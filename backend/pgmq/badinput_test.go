@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,19 +192,26 @@ func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	for field, config := range map[string]pgmq.Config{
-		"MaxPayload":       {Publisher: pgmq.PublisherConfig{MaxPayload: -1}},
-		"Lease":            {Subscriber: pgmq.SubscriberConfig{Lease: time.Millisecond}},
-		"MaxExtension":     {Subscriber: pgmq.SubscriberConfig{MaxExtension: -1}},
-		"NackDelay":        {Subscriber: pgmq.SubscriberConfig{NackDelay: -1}},
-		"DrainTimeout":     {Subscriber: pgmq.SubscriberConfig{DrainTimeout: -1}},
-		"PollInterval":     {Subscriber: pgmq.SubscriberConfig{PollInterval: -1}},
-		"MaxInFlight":      {Subscriber: pgmq.SubscriberConfig{MaxInFlight: -1}},
-		"MaxInFlightBytes": {Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: -1}},
-		"Connections":      {Subscriber: pgmq.SubscriberConfig{Connections: 1}},
+		"MaxPayload":                           {Publisher: pgmq.PublisherConfig{MaxPayload: -1}},
+		"Lease":                                {Subscriber: pgmq.SubscriberConfig{Lease: time.Millisecond}},
+		"MaxExtension":                         {Subscriber: pgmq.SubscriberConfig{MaxExtension: -1}},
+		"NackDelay":                            {Subscriber: pgmq.SubscriberConfig{NackDelay: -1}},
+		"DrainTimeout":                         {Subscriber: pgmq.SubscriberConfig{DrainTimeout: -1}},
+		"PollInterval":                         {Subscriber: pgmq.SubscriberConfig{PollInterval: -1}},
+		"MaxInFlight":                          {Subscriber: pgmq.SubscriberConfig{MaxInFlight: -1}},
+		"MaxInFlightBytes":                     {Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: -1}},
+		"Connections":                          {Subscriber: pgmq.SubscriberConfig{Connections: 1}},
+		`Group is "a\x00b": it contains a NUL`: {Subscriber: pgmq.SubscriberConfig{Group: "a\x00b"}},
+		`Group is "a\xff": it is not UTF-8`:    {Subscriber: pgmq.SubscriberConfig{Group: "a\xff"}},
+		`Group is "` + strings.Repeat("g", 97) + `…": it has 5000 bytes, and the limit is 1024`: {Subscriber: pgmq.SubscriberConfig{Group: strings.Repeat("g", 5000)}},
 	} {
 		_, err := pgmq.New(pool, config)
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig, field)
 		require.ErrorContains(t, err, field)
+		if config.Publisher == (pgmq.PublisherConfig{}) {
+			_, err = pgmq.NewSubscriber(pool, config.Subscriber, nil)
+			require.ErrorContains(t, err, field)
+		}
 	}
 	_, err = pgmq.NewPublisher(nil, pgmq.PublisherConfig{}, nil)
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)

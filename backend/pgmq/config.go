@@ -198,6 +198,11 @@ func (c PublisherConfig) withDefaults() (PublisherConfig, error) {
 }
 
 func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
+	if c.Group != "" {
+		if err := checkGroup(c.Group); err != nil {
+			return c, err
+		}
+	}
 	for _, d := range []struct {
 		name      string
 		value     *time.Duration
