@@ -219,6 +219,23 @@ func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 }
 
+func TestANilMessageIsRefused(t *testing.T) {
+	t.Parallel()
+	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	queue, err := pgmq.New(pool, pgmq.Config{})
+	require.NoError(t, err)
+	for _, publisher := range []message.Publisher{queue, queue.In(nil)} {
+		for at, messages := range [][]*message.Message{{nil}, {message.NewMessage("good", nil), nil}} {
+			err = publisher.Publish("t", messages...)
+			require.ErrorIs(t, err, pgmq.ErrInvalidMessage)
+			require.EqualError(t, err, fmt.Sprintf(
+				`pgmq: publish to "t": invalid message: number %d of %[1]d is nil; nothing was stored; publish what message.NewMessage returns`, at+1))
+		}
+	}
+}
+
 func TestAServerThatCannotBeReachedIsReportedByTheFirstUse(t *testing.T) {
 	t.Parallel()
 	pool, err := pgxpool.New(t.Context(), "postgres://user:"+canary+"@"+closedPort(t)+"/db")
