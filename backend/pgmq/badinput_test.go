@@ -192,13 +192,18 @@ func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	for field, config := range map[string]pgmq.Config{
-		"MaxPayload":                           {Publisher: pgmq.PublisherConfig{MaxPayload: -1}},
-		"Lease":                                {Subscriber: pgmq.SubscriberConfig{Lease: time.Millisecond}},
-		"MaxExtension":                         {Subscriber: pgmq.SubscriberConfig{MaxExtension: -1}},
-		"NackDelay":                            {Subscriber: pgmq.SubscriberConfig{NackDelay: -1}},
-		"DrainTimeout":                         {Subscriber: pgmq.SubscriberConfig{DrainTimeout: -1}},
-		"PollInterval":                         {Subscriber: pgmq.SubscriberConfig{PollInterval: -1}},
-		"MaxInFlight":                          {Subscriber: pgmq.SubscriberConfig{MaxInFlight: -1}},
+		"MaxPayload":   {Publisher: pgmq.PublisherConfig{MaxPayload: -1}},
+		"Lease":        {Subscriber: pgmq.SubscriberConfig{Lease: time.Millisecond}},
+		"MaxExtension": {Subscriber: pgmq.SubscriberConfig{MaxExtension: -1}},
+		"NackDelay":    {Subscriber: pgmq.SubscriberConfig{NackDelay: -1}},
+		"DrainTimeout": {Subscriber: pgmq.SubscriberConfig{DrainTimeout: -1}},
+		"PollInterval": {Subscriber: pgmq.SubscriberConfig{PollInterval: -1}},
+		"MaxInFlight":  {Subscriber: pgmq.SubscriberConfig{MaxInFlight: -1}},
+		"MaxMessage is 64 bytes, of which headers alone may have 131072; set it to 0 for the default, 64 MiB, or at least 262144 bytes": {
+			Subscriber: pgmq.SubscriberConfig{MaxMessage: 64},
+		},
+		"MaxMessage is -1 bytes":               {Subscriber: pgmq.SubscriberConfig{MaxMessage: -1}},
+		"MaxMessage is 262143 bytes":           {Subscriber: pgmq.SubscriberConfig{MaxMessage: 1<<18 - 1}},
 		"MaxInFlightBytes":                     {Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: -1}},
 		"Connections":                          {Subscriber: pgmq.SubscriberConfig{Connections: 1}},
 		`Group is "a\x00b": it contains a NUL`: {Subscriber: pgmq.SubscriberConfig{Group: "a\x00b"}},
