@@ -62,10 +62,40 @@ func FuzzNoErrorShowsAURL(f *testing.F) {
 		if strings.Contains(scheme+user+before+host+rest, "hunter") {
 			t.Skip()
 		}
-		for _, variable := range numeric() {
+		for _, variable := range append(numeric(), "EZQ_QUEUE_HOST") {
 			for _, value := range []string{scheme + "://" + user + ":" + before + password + "@" + host + rest, user + ":" + password + "@" + host} {
 				requireUnseen(t, variable, value)
 			}
 		}
 	})
+}
+
+func TestAHostThatIsNoneIsNamedByItsOwnVariable(t *testing.T) {
+	t.Parallel()
+	const remedy = "is not a host: set it to a name or an address alone, as in db.example.com: EZQ_QUEUE_PORT, EZQ_QUEUE_USERNAME, " +
+		"EZQ_QUEUE_PASSWORD and EZQ_QUEUE_DATABASE have the rest"
+	for _, host := range []string{"a b@c", "bob:hunter2@c", "postgres://bob:hunter2@c/x", "a b", "db:5432", "db/shop", "db?x", "/var/run/postgresql", "[::1]", "a=b"} {
+		_, err := ezqenv.Read(environment{"EZQ_QUEUE_HOST": host}.lookup)
+		if want := "ezqenv: EZQ_QUEUE_HOST " + remedy; err == nil || err.Error() != want {
+			t.Errorf("%q: %v", host, err)
+		}
+	}
+	for _, host := range []string{"db", "db.example.com", "10.0.0.7", "::1", "fe80::1", "db_1", "db-1.", "dätenbank", "a,b"} {
+		read(t, environment{"EZQ_QUEUE_HOST": host})
+	}
+}
+
+func TestAWholeURLInAPartOfOneIsNamedByItsOwnVariable(t *testing.T) {
+	t.Parallel()
+	const url = "postgres://bob:hunter2@c/x"
+	for variable, problem := range map[string]string{"EZQ_QUEUE_USERNAME": "is not the name of a role", "EZQ_QUEUE_DATABASE": "is not the name of a database"} {
+		_, err := ezqenv.Read(environment{variable: url}.lookup)
+		if want := "ezqenv: " + variable + " " + problem + ": set it to the name alone; EZQ_DATABASE_URL is for a whole URL"; err == nil || err.Error() != want {
+			t.Errorf("%s: %v", variable, err)
+		}
+	}
+	_, err := ezqenv.Read(environment{"EZQ_QUEUE_HOST": url, "EZQ_QUEUE_PORT": url, "EZQ_QUEUE_USERNAME": url, "EZQ_QUEUE_DATABASE": url}.lookup)
+	if err == nil || strings.Count(err.Error(), "\n") != 3 {
+		t.Errorf("not all are named: %v", err)
+	}
 }
