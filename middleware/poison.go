@@ -61,8 +61,9 @@ type Poison struct {
 }
 
 // Middleware implements [message.HandlerMiddleware]. It panics if MaxDeliveries
-// is negative.
+// is negative, or Topic cannot be the name of one: see [backend.CheckTopic].
 func (p Poison) Middleware(next message.HandlerFunc) message.HandlerFunc {
+	mustBeATopic("Poison.Topic", p.Topic)
 	mustNotBeNegative("Poison.MaxDeliveries", p.MaxDeliveries)
 	p.MaxDeliveries = cmp.Or(p.MaxDeliveries, 25)
 	next = safely(next)

@@ -16,6 +16,7 @@ import (
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/excerpt"
 	"github.com/ezq-go/ezq/middleware"
 )
 
@@ -246,4 +247,15 @@ func TestGivingUpIsLogged(t *testing.T) {
 	}
 	v, _ := d.Verdict()
 	require.NotContains(t, v.Letter.Metadata[backend.DeadLetterReason], "poison_test.go")
+}
+
+func TestATopicOfPoisonThatCannotBeOneIsRefusedBeforeAnythingHasFailed(t *testing.T) {
+	t.Parallel()
+	for topic, reason := range map[string]string{
+		"a\x00": "it contains a NUL", "a\xff": "it is not UTF-8", strings.Repeat("x", 1025): "it has 1025 bytes, and the limit is 1024",
+	} {
+		says := fmt.Sprintf("middleware: Poison.Topic %q: %s: choose another name", excerpt.Of(topic), reason)
+		require.PanicsWithValue(t, says, func() { middleware.Poison{Topic: topic}.Middleware(succeeding) })
+	}
+	middleware.Poison{Topic: "Orders, failed"}.Middleware(succeeding)
 }

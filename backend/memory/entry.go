@@ -32,6 +32,9 @@ type entry struct {
 // newEntry copies msg, so that neither its publisher nor a consumer can change
 // what is stored.
 func newEntry(msg *message.Message, now time.Time) (*entry, error) {
+	if msg == nil {
+		return nil, &backend.RefusedError{What: "the message", Reason: "it is nil", Remedy: "publish what message.NewMessage returns"}
+	}
 	if err := backend.CheckHeaders(msg.UUID, msg.Metadata); err != nil {
 		return nil, err
 	}

@@ -46,3 +46,12 @@ func TestWhatNoBackendTakesIsRefused(t *testing.T) {
 	letter.Metadata = message.Metadata{"reason_poisoned": "no", "topic_poisoned": "t", "handler_poisoned": "h", "subscriber_poisoned": "s"}
 	require.NoError(t, queue.Publish("poison", letter))
 }
+
+func TestANilMessageIsRefused(t *testing.T) {
+	t.Parallel()
+	queue := memory.New()
+	err := queue.Publish("t", message.NewMessage("good", nil), nil)
+	var refused *backend.RefusedError
+	require.ErrorAs(t, err, &refused)
+	require.EqualError(t, err, `memory: publish to "t": the message: it is nil: publish what message.NewMessage returns`)
+}

@@ -24,7 +24,9 @@ func large(t *testing.T, queue *pgmq.Queue, pool *pgxpool.Pool, n int) {
 // suspecting is a consumer to which a message of 160 kB is suspicious, and that has none
 // twice because a lease has ended.
 func suspecting() pgmq.Config {
-	return pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 4 << 20, Lease: 5 * time.Minute}}
+	config := taking(4 << 20)
+	config.Subscriber.Lease = 5 * time.Minute
+	return config
 }
 
 func TestAStopGivesBackWhatWasPutAside(t *testing.T) {

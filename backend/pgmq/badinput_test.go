@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,24 +192,53 @@ func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	for field, config := range map[string]pgmq.Config{
-		"MaxPayload":       {Publisher: pgmq.PublisherConfig{MaxPayload: -1}},
-		"Lease":            {Subscriber: pgmq.SubscriberConfig{Lease: time.Millisecond}},
-		"MaxExtension":     {Subscriber: pgmq.SubscriberConfig{MaxExtension: -1}},
-		"NackDelay":        {Subscriber: pgmq.SubscriberConfig{NackDelay: -1}},
-		"DrainTimeout":     {Subscriber: pgmq.SubscriberConfig{DrainTimeout: -1}},
-		"PollInterval":     {Subscriber: pgmq.SubscriberConfig{PollInterval: -1}},
-		"MaxInFlight":      {Subscriber: pgmq.SubscriberConfig{MaxInFlight: -1}},
-		"MaxInFlightBytes": {Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: -1}},
-		"Connections":      {Subscriber: pgmq.SubscriberConfig{Connections: 1}},
+		"MaxPayload":   {Publisher: pgmq.PublisherConfig{MaxPayload: -1}},
+		"Lease":        {Subscriber: pgmq.SubscriberConfig{Lease: time.Millisecond}},
+		"MaxExtension": {Subscriber: pgmq.SubscriberConfig{MaxExtension: -1}},
+		"NackDelay":    {Subscriber: pgmq.SubscriberConfig{NackDelay: -1}},
+		"DrainTimeout": {Subscriber: pgmq.SubscriberConfig{DrainTimeout: -1}},
+		"PollInterval": {Subscriber: pgmq.SubscriberConfig{PollInterval: -1}},
+		"MaxInFlight":  {Subscriber: pgmq.SubscriberConfig{MaxInFlight: -1}},
+		"MaxMessage is 64 bytes, of which headers alone may have 131072; set it to 0 for the default, 64 MiB, or at least 262144 bytes": {
+			Subscriber: pgmq.SubscriberConfig{MaxMessage: 64},
+		},
+		"MaxMessage is -1 bytes":               {Subscriber: pgmq.SubscriberConfig{MaxMessage: -1}},
+		"MaxMessage is 262143 bytes":           {Subscriber: pgmq.SubscriberConfig{MaxMessage: 1<<18 - 1}},
+		"MaxInFlightBytes":                     {Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: -1}},
+		"Connections":                          {Subscriber: pgmq.SubscriberConfig{Connections: 1}},
+		`Group is "a\x00b": it contains a NUL`: {Subscriber: pgmq.SubscriberConfig{Group: "a\x00b"}},
+		`Group is "a\xff": it is not UTF-8`:    {Subscriber: pgmq.SubscriberConfig{Group: "a\xff"}},
+		`Group is "` + strings.Repeat("g", 97) + `…": it has 5000 bytes, and the limit is 1024`: {Subscriber: pgmq.SubscriberConfig{Group: strings.Repeat("g", 5000)}},
 	} {
 		_, err := pgmq.New(pool, config)
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig, field)
 		require.ErrorContains(t, err, field)
+		if config.Publisher == (pgmq.PublisherConfig{}) {
+			_, err = pgmq.NewSubscriber(pool, config.Subscriber, nil)
+			require.ErrorContains(t, err, field)
+		}
 	}
 	_, err = pgmq.NewPublisher(nil, pgmq.PublisherConfig{}, nil)
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 	_, err = pgmq.NewSubscriber(nil, pgmq.SubscriberConfig{}, nil)
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+}
+
+func TestANilMessageIsRefused(t *testing.T) {
+	t.Parallel()
+	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	queue, err := pgmq.New(pool, pgmq.Config{})
+	require.NoError(t, err)
+	for _, publisher := range []message.Publisher{queue, queue.In(nil)} {
+		for at, messages := range [][]*message.Message{{nil}, {message.NewMessage("good", nil), nil}} {
+			err = publisher.Publish("t", messages...)
+			require.ErrorIs(t, err, pgmq.ErrInvalidMessage)
+			require.EqualError(t, err, fmt.Sprintf(
+				`pgmq: publish to "t": invalid message: number %d of %[1]d is nil; nothing was stored; publish what message.NewMessage returns`, at+1))
+		}
+	}
 }
 
 func TestAServerThatCannotBeReachedIsReportedByTheFirstUse(t *testing.T) {

@@ -49,7 +49,7 @@ func TestAThousandBombsKeepNoMessageWaiting(t *testing.T) {
 			log := &warnings{}
 			bombs := cmp.Or(test.bombs, 1000)
 			test.config.Lease, test.config.MaxMessage = time.Minute, 1<<20
-			queue, pool := open(t, pgmq.Config{Logger: slog.New(log), Subscriber: test.config})
+			queue, pool := open(t, pgmq.Config{Logger: slog.New(log), Publisher: taking(1 << 20).Publisher, Subscriber: test.config})
 			messages := subscribe(t, queue)
 			warmUp(t, queue, messages)
 			publish(t, queue, "before")
@@ -121,7 +121,7 @@ func TestAFewMessagesThatTakeLongArrive(t *testing.T) {
 // The order of those that can be read is kept, also where a claim took long for another reason.
 func TestWhatIsSiftedComesInItsOrder(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+	queue, pool := open(t, taking(1<<20))
 	require.NoError(t, queue.SubscribeInitialize("t"))
 	var want []string
 	for i := range 30 {
@@ -142,7 +142,7 @@ func TestWhatIsSiftedComesInItsOrder(t *testing.T) {
 // A message may have long numbers, and be no bomb.
 func TestASuspiciousMessageThatCanBeReadArrives(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+	queue, pool := open(t, taking(1<<20))
 	require.NoError(t, queue.SubscribeInitialize("t"))
 	execute(t, pool, bomb(50))
 	execute(t, pool, `select pgmq.send('t', '[1e500]', '{"ezq_uuid":"digits"}'::jsonb)`)
@@ -157,7 +157,7 @@ func TestASuspiciousMessageThatCanBeReadArrives(t *testing.T) {
 // a quarter of a gigabyte.
 func TestAMessageWhoseHeadersTakeNoReasonIsPutAside(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+	queue, pool := open(t, taking(1<<20))
 	require.NoError(t, queue.SubscribeInitialize("t"))
 	execute(t, pool, "alter table pgmq.q_t add check (not headers ?& array['k', 'reason_poisoned'])")
 	insertBombs(t, pool, 3, numbers(100, "1e131071"), `select '{"k":1}'::jsonb`)
@@ -170,7 +170,7 @@ func TestAMessageWhoseHeadersTakeNoReasonIsPutAside(t *testing.T) {
 // Nor can what is damaged be copied to the archive.
 func TestAMessageThatCannotBeMovedIsHidden(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+	queue, pool := open(t, taking(1<<20))
 	require.NoError(t, queue.SubscribeInitialize("t"))
 	execute(t, pool, "alter table pgmq.a_t add check (jsonb_typeof(message) <> 'array')")
 	insertBombs(t, pool, 1, numbers(100, "1e131071"), "null")

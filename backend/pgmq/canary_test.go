@@ -49,8 +49,8 @@ func guard(t *testing.T) *guarded {
 func (g *guarded) config() pgmq.Config {
 	return pgmq.Config{
 		Logger:     g.logger(),
-		Publisher:  pgmq.PublisherConfig{NoCreate: true},
-		Subscriber: pgmq.SubscriberConfig{NoCreate: true, Lease: time.Second, MaxMessage: 1 << 16, PollInterval: 50 * time.Millisecond},
+		Publisher:  pgmq.PublisherConfig{NoCreate: true, MaxPayload: 10_000},
+		Subscriber: pgmq.SubscriberConfig{NoCreate: true, Lease: time.Second, MaxMessage: 1 << 18, PollInterval: 50 * time.Millisecond},
 	}
 }
 
@@ -192,7 +192,7 @@ func tooLarge(t *testing.T, g *guarded) {
 }
 
 func unreadable(t *testing.T, g *guarded) {
-	large := fmt.Sprintf(`select pgmq.send('t', to_jsonb(repeat('%s', 10000)), '{"k": "%s"}'::jsonb)`, confidential, confidential)
+	large := fmt.Sprintf(`select pgmq.send('t', to_jsonb(repeat('%s', 30000)), '{"k": "%s"}'::jsonb)`, confidential, confidential)
 	execute(t, g.pool, large)
 	subscribe(t, openAt(t, g.url, g.config()))
 	g.requireLogged(t, "was moved to the archive")

@@ -21,7 +21,8 @@ type Config struct {
 // for production.
 type PublisherConfig struct {
 	// MaxPayload is the largest payload in bytes. A larger one is refused with
-	// [ErrTooLarge]. Defaults to 1 MiB.
+	// [ErrTooLarge]. Defaults to 1 MiB. As the JSON that is stored it can have six times
+	// as many, with which it must fit the MaxMessage of the same [Config].
 	MaxPayload int
 
 	// NoCreate refuses to publish to a topic that does not exist, with
@@ -90,9 +91,11 @@ type SubscriberConfig struct {
 	// MaxMessage is how large a message may be, in bytes of JSON as PostgreSQL
 	// writes it, headers included. One that is larger, or that PostgreSQL cannot
 	// read at all, does not come to the consumer, where it could take all memory:
-	// it is moved to the archive of its queue, with the reason in its headers, and
-	// logged. So is one whose headers alone have more than 128 KiB. Where that is not permitted it is put aside for an hour. Defaults
-	// to 64 MiB.
+	// it is moved to the archive of its queue, with the reason in its headers, logged,
+	// and counted: see [TopicStats]. So is one whose headers alone have more than 128 KiB.
+	// Where that is not permitted it is put aside for an hour. Defaults to 64 MiB; the
+	// least is 256 KiB. In a [Config] it must be at least six times its MaxPayload, and
+	// 132 KiB: so much can the largest message be that the same queue publishes.
 	MaxMessage int
 
 	// SyncAck hands over the next message only when the ack of one before it is
@@ -185,8 +188,36 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Publisher, err = c.Publisher.withDefaults(); err != nil {
 		return c, err
 	}
-	c.Subscriber, err = c.Subscriber.withDefaults()
-	return c, err
+	if c.Subscriber, err = c.Subscriber.withDefaults(); err != nil {
+		return c, err
+	}
+	return c, c.checkSizes()
+}
+
+const (
+	// minMessage leaves room for a payload beside the largest headers.
+	minMessage = 2 * maxHeaders
+
+	// A payload of n bytes has up to maxGrowth*n+numberRoom as the text of a jsonb: as text
+	// it may be all escapes, such as \u0001; JSON grows by spaces, and by digits in the place
+	// of exponents (see fitsJSONB); and base64 by a third.
+	maxGrowth = 6
+	besides   = maxHeaders + numberRoom
+)
+
+// checkSizes makes sure that what is published is not put away by the same queue's consumers.
+func (c Config) checkSizes() error {
+	payload, limit := int64(min(c.Publisher.MaxPayload, maxStatement)), int64(c.Subscriber.MaxMessage) // larger ones cannot be stored
+	needed := maxGrowth*payload + besides
+	if needed <= limit {
+		return nil
+	}
+	return &Error{
+		Op:     "configure",
+		Kind:   ErrInvalidConfig,
+		Cause:  fmt.Errorf("a payload of %d bytes (MaxPayload) can be a message of %d, and MaxMessage is %d", payload, needed, limit),
+		Remedy: fmt.Sprintf("set MaxMessage to at least %d bytes, or MaxPayload to at most %d", needed, (limit-besides)/maxGrowth),
+	}
 }
 
 func (c PublisherConfig) withDefaults() (PublisherConfig, error) {
@@ -198,6 +229,11 @@ func (c PublisherConfig) withDefaults() (PublisherConfig, error) {
 }
 
 func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
+	if c.Group != "" {
+		if err := checkGroup(c.Group); err != nil {
+			return c, err
+		}
+	}
 	for _, d := range []struct {
 		name      string
 		value     *time.Duration
@@ -223,8 +259,9 @@ func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
 		return c, invalidConfig("MaxInFlightBytes", c.MaxInFlightBytes, "0 for the default, or at least 1")
 	}
 	c.MaxMessage = cmp.Or(c.MaxMessage, 64<<20)
-	if c.MaxMessage < 1 {
-		return c, invalidConfig("MaxMessage", c.MaxMessage, "0 for the default, or at least 1")
+	if c.MaxMessage < minMessage {
+		return c, invalidConfig("MaxMessage", fmt.Sprintf("%d bytes, of which headers alone may have %d", c.MaxMessage, maxHeaders),
+			fmt.Sprintf("0 for the default, 64 MiB, or at least %d bytes", minMessage))
 	}
 	c.Connections = cmp.Or(c.Connections, 4)
 	if c.Connections < 2 {

@@ -10,6 +10,9 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
 // groupQueue returns the name of the queue in which a group gets its copies of
@@ -19,11 +22,20 @@ func groupQueue(topic, group string) (string, error) {
 	if err := checkTopic(topic); err != nil {
 		return "", err
 	}
-	if err := checkTopic(group); err != nil {
-		return "", &Error{Topic: topic, Kind: ErrInvalidConfig, Cause: fmt.Errorf("%q cannot be the name of a group", group)}
+	if err := checkGroup(group); err != nil {
+		return "", err
 	}
 	sum := sha256.Sum256([]byte(topic + "\x00" + group))
 	return readable(topic+" "+group) + hashMark + hex.EncodeToString(sum[:hashDigits/2]), nil
+}
+
+// checkGroup holds the names of groups to what the names of topics are held to.
+func checkGroup(group string) error {
+	if refused, ok := errors.AsType[*backend.RefusedError](backend.CheckTopic(group)); ok {
+		return invalidConfig("Group", fmt.Sprintf("%q: %s", excerpt.Of(group), refused.Reason),
+			fmt.Sprintf("at most %d bytes of UTF-8 without NUL, or leave it empty for no group", backend.MaxTopic))
+	}
+	return nil
 }
 
 // routingKey returns the name under which PGMQ knows topic: its own, so that

@@ -64,7 +64,9 @@ func TestAMessageThatCannotBeReadDoesNotBlockTheQueue(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			logged := &warnings{}
-			queue, pool := open(t, pgmq.Config{Logger: slog.New(logged), Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+			config := taking(1 << 20)
+			config.Logger = slog.New(logged)
+			queue, pool := open(t, config)
 			if code, ok := strings.CutPrefix(test.reason, "SQLSTATE "); ok && test.sql == refused {
 				refuseToRead(t, pool, code)
 			}
@@ -116,7 +118,7 @@ func TestAMessageThatCanNeitherBeReadNorArchivedIsPutAside(t *testing.T) {
 		"grant select, update, delete on pgmq.q_t to {role}")
 	execute(t, pool, bomb(50))
 	publish(t, owner, "after")
-	queue := openAt(t, role, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+	queue := openAt(t, role, taking(1<<20))
 	msg := receive(t, subscribe(t, queue))
 	require.Equal(t, "after", msg.UUID)
 	msg.Ack()
@@ -125,7 +127,7 @@ func TestAMessageThatCanNeitherBeReadNorArchivedIsPutAside(t *testing.T) {
 
 func TestALargeMessageArrivesIfItMay(t *testing.T) {
 	t.Parallel()
-	const size = 4 << 20
+	const size = 2 << 20
 	queue, pool := open(t, pgmq.Config{
 		Publisher: pgmq.PublisherConfig{MaxPayload: size}, Subscriber: pgmq.SubscriberConfig{MaxMessage: 16 << 20},
 	})
@@ -161,7 +163,7 @@ func TestASubscriptionHoldsNoMoreBytesThanItMay(t *testing.T) {
 }
 
 func TestWhatIsTooLargeTakesNoMemoryOfTheConsumer(t *testing.T) {
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20}})
+	queue, pool := open(t, taking(1<<20))
 	require.NoError(t, queue.SubscribeInitialize("t"))
 	for range 5 {
 		execute(t, pool, bomb(100)) // 13 MB each

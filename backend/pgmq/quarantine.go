@@ -164,10 +164,19 @@ func (s *store) logAway(ctx context.Context, messages []unread, done ids, way wa
 		case !done[u.row.ID]:
 			s.logUnread(ctx, u, "is locked, or was taken by another consumer; it may be tried again")
 		case way.archive != "":
+			s.count(u)
 			s.logUnread(ctx, u, "was moved to the archive")
 		default:
+			s.count(u)
 			s.logUnread(ctx, u, "is put aside", "retry_in", u.aside().String())
 		}
+	}
+}
+
+// count counts a message that has been put away, unless it can perhaps be read the next time.
+func (s *store) count(u unread) {
+	if !u.doubtful && s.quarantined != nil {
+		s.quarantined.Add(1)
 	}
 }
 

@@ -26,7 +26,12 @@ type rows struct {
 // be received as it was sent, before anything is sent.
 func encode(msgs []*message.Message, maxPayload int) (rows, error) {
 	given := load{messages: len(msgs)}
-	for _, msg := range msgs {
+	for i, msg := range msgs {
+		if msg == nil {
+			return rows{}, &Error{
+				Kind: ErrInvalidMessage, Cause: fmt.Errorf("number %d of %d is nil", i+1, len(msgs)), Remedy: "publish what message.NewMessage returns",
+			}
+		}
 		given.bytes += len(msg.Payload)
 	}
 	if err := given.check(); err != nil {

@@ -257,7 +257,7 @@ func TestHostileRowsStopNoGoodMessage(t *testing.T) {
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
 	config := func(noHold bool) pgmq.Config {
-		return pgmq.Config{Subscriber: pgmq.SubscriberConfig{
+		return pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayload: 10_000}, Subscriber: pgmq.SubscriberConfig{
 			MaxMessage: 1 << 20, Lease: 20 * time.Second, NackDelay: time.Millisecond, NoHold: noHold, DrainTimeout: 5 * time.Second,
 		}}
 	}

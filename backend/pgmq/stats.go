@@ -25,6 +25,12 @@ type TopicStats struct {
 	// before, and the answer of PostgreSQL was lost.
 	LeaseLost, Gone int64
 
+	// Quarantined counts messages that no consumer got, because they cannot be read or are
+	// larger than MaxMessage: they were moved to the archive of their queue, or, where that
+	// is not permitted, put aside for an hour, once for each time. The archive has the
+	// reasons, and docs/postgres.md what to do then. Any of them wants a look.
+	Quarantined int64
+
 	// Expired is how many messages were taken from their handlers: PostgreSQL did not
 	// answer for as long as a lease lasts, somebody else has taken them, or they
 	// were being handled for MaxExtension. Many of them mean that work is done twice.
@@ -87,7 +93,7 @@ func statsOf(topic string, c *subscription.Counters) TopicStats {
 	s := TopicStats{
 		Claimed: c.Claimed.Load(),
 		Acked:   c.Acked.Load(), Nacked: c.Nacked.Load(), DeadLettered: c.DeadLettered.Load(), Released: c.Released.Load(),
-		LeaseLost: c.Lost.Load(), Gone: c.Gone.Load(), Expired: c.LeasesLost.Load(),
+		LeaseLost: c.Lost.Load(), Gone: c.Gone.Load(), Quarantined: c.Quarantined.Load(), Expired: c.LeasesLost.Load(),
 		Waiting: c.Waiting.Load(), InFlight: c.InFlight.Load(), Unstored: c.Unstored.Load(),
 	}
 	if err := c.Failing.Load(); err != nil {

@@ -33,6 +33,8 @@ type store struct {
 	logger   *slog.Logger
 	aside    *aside
 
+	quarantined *atomic.Int64 // nil if nobody asks for it
+
 	// Of the one goroutine that claims:
 	changed <-chan struct{}
 	hinted  bool // since the last claim

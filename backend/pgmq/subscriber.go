@@ -90,6 +90,8 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, s.classify("subscribe", topic, err)
 	}
 	s.listen(store.queue)
+	counters := s.accounts.of(topic)
+	store.quarantined = &counters.Quarantined
 	return s.running.Start(ctx, store, subscription.Config{
 		Topic:            topic,
 		Lease:            s.config.Lease,
@@ -107,7 +109,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		Linger:           s.config.linger(),
 		OperationTimeout: operationTimeout,
 		Final:            s.config.isFinal,
-		Counters:         s.accounts.of(topic),
+		Counters:         counters,
 		Logger:           s.logger,
 	})
 }

@@ -127,7 +127,9 @@ func TestAMessageWithoutAnIDKeepsTheOneItWasGiven(t *testing.T) {
 
 func TestReplayLeavesWhatCannotBeRead(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, MaxMessage: 1 << 20}})
+	config := taking(1 << 20)
+	config.Subscriber.Archive = true
+	queue, pool := open(t, config)
 	require.NoError(t, queue.SubscribeInitialize("t"))
 	execute(t, pool, bomb(50))
 	publish(t, queue, "good")

@@ -17,12 +17,12 @@ import (
 // Error is a variable whose value makes no sense.
 type Error struct {
 	Variable string
-	Value    string // empty if it may contain a secret
+	Value    string // empty if it may contain a secret: it is shown if it is short, and has only letters, digits and .+-_
 	Problem  string // as in "is not a number"
 	Remedy   string // what to set it to
 }
 
-// Error names the variable, its value, what is wrong with it, and what to write instead.
+// Error names the variable, its value if that is shown, what is wrong with it, and what to write instead.
 func (e *Error) Error() string {
 	value := ""
 	if e.Value != "" {
@@ -62,7 +62,19 @@ type reader struct {
 }
 
 func (r *reader) fail(variable, value, problem, remedy string) {
+	if mayHoldSecret(value) {
+		value = ""
+	}
 	r.errs = append(r.errs, &Error{Variable: variable, Value: value, Problem: problem, Remedy: remedy})
+}
+
+// mayHoldSecret reports whether a value is not certainly what it should be, mistyped: a URL with
+// a password, say, that somebody has given to the wrong variable.
+func mayHoldSecret(value string) bool {
+	const longest = 32
+	return len(value) > longest || strings.ContainsFunc(value, func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune(".+-_µ", c))
+	})
 }
 
 // find returns the value of a variable. An empty one is not set.

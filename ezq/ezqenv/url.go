@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -83,18 +85,49 @@ func (r *reader) readURL() URL {
 		return URL{}
 	}
 	const byDefault = "postgres"
-	port = cmp.Or(port, "5432")
-	if err := checkPort(port); err != nil {
-		r.fail("EZQ_QUEUE_PORT", port, err.Error(), "a number from 1 to 65535")
+	host, port = cmp.Or(host, "localhost"), cmp.Or(port, "5432")
+	before := len(r.errs)
+	r.checkParts(host, port, user, database)
+	if len(r.errs) > before {
 		return URL{}
 	}
 	made := url.URL{
 		Scheme: "postgres",
 		User:   url.UserPassword(cmp.Or(user, byDefault), cmp.Or(password, byDefault)),
-		Host:   net.JoinHostPort(cmp.Or(host, "localhost"), port),
+		Host:   net.JoinHostPort(host, port),
 		Path:   "/" + cmp.Or(database, byDefault),
 	}
 	return r.parseURL("EZQ_QUEUE_HOST and the like", made.String())
+}
+
+// checkParts finds the variable that is to blame, where the URL made of them would only be none,
+// or would be another one.
+func (r *reader) checkParts(host, port, user, database string) {
+	if !isHost(host) {
+		r.fail("EZQ_QUEUE_HOST", host, "is not a host",
+			"a name or an address alone, as in db.example.com: EZQ_QUEUE_PORT, EZQ_QUEUE_USERNAME, EZQ_QUEUE_PASSWORD and EZQ_QUEUE_DATABASE have the rest")
+	}
+	if err := checkPort(port); err != nil {
+		r.fail("EZQ_QUEUE_PORT", port, err.Error(), "a number from 1 to 65535")
+	}
+	const alone = "the name alone; EZQ_DATABASE_URL is for a whole URL"
+	if strings.Contains(user, "://") {
+		r.fail("EZQ_QUEUE_USERNAME", user, "is not the name of a role", alone)
+	}
+	if strings.Contains(database, "://") {
+		r.fail("EZQ_QUEUE_DATABASE", database, "is not the name of a database", alone)
+	}
+}
+
+// isHost reports whether text is an address, or consists of one or more names. Only what is
+// certainly neither is refused.
+func isHost(text string) bool {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return true
+	}
+	return !strings.ContainsFunc(text, func(c rune) bool {
+		return !unicode.IsLetter(c) && !unicode.IsMark(c) && !unicode.IsDigit(c) && !strings.ContainsRune(".-_,", c)
+	})
 }
 
 // parseURL returns text as a URL. Neither that nor pgx's error is in an error of ours: both can

@@ -13,6 +13,8 @@ type Counters struct {
 	// Outcomes that have changed nothing: see [Missed].
 	Lost, Gone atomic.Int64
 
+	Quarantined atomic.Int64 // by the store
+
 	LeasesLost atomic.Int64 // before the message was settled
 
 	// How many there are now of messages that wait for a slot, of messages that were

@@ -182,6 +182,18 @@ func (p *pending) len() int {
 	return len(p.queue)
 }
 
+// messages returns of how many messages outcomes are not stored: there are several of one that
+// was delivered again meanwhile.
+func (p *pending) messages() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ids := map[int64]struct{}{}
+	for i := range p.queue {
+		ids[p.queue[i].ID] = struct{}{}
+	}
+	return len(ids)
+}
+
 // untilDue returns how long until there is something to send, or -1 if there is nothing.
 func (p *pending) untilDue() time.Duration {
 	p.mu.Lock()

@@ -178,7 +178,12 @@ func (j *journal) WithGroup(string) slog.Handler            { return j }
 func (j *journal) Handle(_ context.Context, record slog.Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.lines = append(j.lines, record.Message)
+	line := record.Message
+	record.Attrs(func(a slog.Attr) bool {
+		line += " " + a.String()
+		return true
+	})
+	j.lines = append(j.lines, line)
 	return nil
 }
 

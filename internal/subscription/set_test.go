@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 func TestClosingASet(t *testing.T) {
@@ -114,4 +115,27 @@ func TestClosingIsBounded(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAMessageThatWasDeliveredTwiceIsOneOfThoseThatTheLastRecordCounts(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.store.publish(2)
+		c := r.subscribe()
+		c.always(fault{err: errStore}, settling)
+		fail := func() {
+			msg := c.receive()
+			c.note(event{kind: answered, who: c.who, token: c.tokenOf(msg), action: subscription.DeadLetter})
+			backend.DeadLetter(msg, backend.Letter{Topic: "dead"})
+		}
+		fail()
+		fail()
+		r.store.expire(1)
+		fail()
+		synctest.Wait()
+		require.EqualValues(t, 3, r.config.Counters.Unstored.Load())
+		c.give(drain + grace)
+		r.set.Close()
+		require.Equal(t, 1, r.log.count("could not store which messages are done; they will be delivered again topic=t messages=2 "))
+		c.requireClosed()
+	})
 }

@@ -100,7 +100,7 @@ func (s *subscription) flushLane(ctx context.Context, lane *pending) {
 	for left := lane.len(); left > 0; left = lane.len() {
 		if ctx.Err() != nil {
 			s.config.Logger.Error("ezq: could not store which messages are done; they will be delivered again",
-				"topic", s.config.Topic, "messages", left, "error", cmp.Or(err, s.leases.refusalCause()))
+				"topic", s.config.Topic, "messages", lane.messages(), "error", cmp.Or(err, s.leases.refusalCause()))
 			s.config.Counters.Unstored.Add(-int64(left))
 			lane.clear()
 			return

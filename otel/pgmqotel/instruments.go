@@ -10,8 +10,8 @@ type instruments struct {
 	visible, invisible, estimate, deadRows metric.Int64ObservableGauge
 	oldestAge                              metric.Float64ObservableGauge
 
-	claimed, settled, expired  metric.Int64ObservableCounter
-	waiting, unstored, failing metric.Int64ObservableGauge
+	claimed, settled, quarantined, expired metric.Int64ObservableCounter
+	waiting, unstored, failing             metric.Int64ObservableGauge
 }
 
 // create makes all instruments, and returns them as a list too.
@@ -39,6 +39,7 @@ func (in *instruments) create(meter metric.Meter) ([]metric.Observable, error) {
 	}{
 		{&in.claimed, "ezq.subscription.claimed", "Messages fetched."},
 		{&in.settled, "ezq.subscription.settled", "Outcomes stored."},
+		{&in.quarantined, "ezq.subscription.quarantined", "Messages that cannot be read or are too large, and were put away."},
 		{&in.expired, "ezq.subscription.expired", "Messages taken from their handlers, whose lease was lost."},
 	} {
 		made, err := meter.Int64ObservableCounter(counter.name, metric.WithUnit("{message}"), metric.WithDescription(counter.description))

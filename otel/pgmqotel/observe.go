@@ -41,13 +41,14 @@ const patience = 5 * time.Second
 //
 // and what the subscriptions of this queue have done, on all topics:
 //
-//	ezq.subscription.claimed    messages fetched
-//	ezq.subscription.settled    outcomes stored, by ezq.settlement: acked, nacked,
-//	                            dead_lettered, released, lease_lost, gone
-//	ezq.subscription.expired    messages taken from their handlers, whose lease was lost
-//	ezq.subscription.waiting    messages fetched that wait for a handler
-//	ezq.subscription.unstored   outcomes that are not stored yet
-//	ezq.subscription.failing    1 if messages cannot be fetched, otherwise 0
+//	ezq.subscription.claimed      messages fetched
+//	ezq.subscription.settled      outcomes stored, by ezq.settlement: acked, nacked,
+//	                              dead_lettered, released, lease_lost, gone
+//	ezq.subscription.quarantined  messages that cannot be read or are too large, and were put away
+//	ezq.subscription.expired      messages taken from their handlers, whose lease was lost
+//	ezq.subscription.waiting      messages fetched that wait for a handler
+//	ezq.subscription.unstored     outcomes that are not stored yet
+//	ezq.subscription.failing      1 if messages cannot be fetched, otherwise 0
 //
 // Each has the topic as messaging.destination.name; where the queue has a Group, that is
 // messaging.consumer.group.name, so that the groups of a topic are apart.
@@ -118,6 +119,7 @@ func (in *instruments) observeStats(o metric.Observer, topics map[string]pgmq.To
 		} {
 			o.ObserveInt64(in.settled, n, metric.WithAttributes(append(slices.Clip(whose), attribute.String("ezq.settlement", settlement))...))
 		}
+		o.ObserveInt64(in.quarantined, stats.Quarantined, at)
 		o.ObserveInt64(in.expired, stats.Expired, at)
 		o.ObserveInt64(in.waiting, stats.Waiting, at)
 		o.ObserveInt64(in.unstored, stats.Unstored, at)

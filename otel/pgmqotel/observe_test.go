@@ -94,7 +94,7 @@ func TestATraceCrossesPostgreSQLAndTheQueueIsMeasured(t *testing.T) {
 	got := collect(t, reader)
 	for name, want := range map[string]float64{
 		"ezq.queue.visible": 0, "ezq.queue.invisible": 0, "ezq.subscription.claimed": 3, "ezq.subscription.settled acked": 3,
-		"ezq.subscription.settled lease_lost": 0, "ezq.subscription.expired": 0, "ezq.subscription.failing": 0,
+		"ezq.subscription.settled lease_lost": 0, "ezq.subscription.expired": 0, "ezq.subscription.quarantined": 0, "ezq.subscription.failing": 0,
 	} {
 		if value, there := got[name]; !there || value != want {
 			t.Errorf("%s is %v, not %v", name, value, want)
