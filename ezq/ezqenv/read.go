@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -71,10 +72,7 @@ func (r *reader) fail(variable, value, problem, remedy string) {
 // mayHoldSecret reports whether a value is not certainly what it should be, mistyped: a URL with
 // a password, say, that somebody has given to the wrong variable.
 func mayHoldSecret(value string) bool {
-	const longest = 32
-	return len(value) > longest || strings.ContainsFunc(value, func(c rune) bool {
-		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune(".+-_µ", c))
-	})
+	return !regexp.MustCompile(`^[A-Za-z0-9.+_µ-]{0,32}$`).MatchString(value)
 }
 
 // find returns the value of a variable. An empty one is not set.
