@@ -8,6 +8,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
@@ -56,6 +57,42 @@ func TestAnAckThatIsRefusedWithAnyCodeStopsNoOtherAndIsNotHandledAgain(t *testin
 				pgtest.Eventually(t, patience, "it is stored", func() bool { return queue.Stats()["t"].Unstored == 0 })
 			})
 		}
+	}
+}
+
+func TestADeadLetterThatIsRefusedWithAnyCodeStopsNoOther(t *testing.T) {
+	t.Parallel()
+	for _, code := range codes() {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 50, NackDelay: time.Hour}})
+			require.NoError(t, queue.SubscribeInitialize("t_dead"))
+			messages := subscribe(t, queue)
+			execute(t, pool, refusing(code, "insert", "q_t_dead"))
+			publishOddAmong(t, queue, 30)
+			for range 30 {
+				require.True(t, backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "t_dead"}))
+			}
+			requireCount(t, pool, "pgmq.q_t_dead", 29)
+			requireCount(t, pool, "pgmq.q_t where headers->>'ezq_uuid' = 'odd' and vt > now() + interval '50 minutes'", 1)
+		})
+	}
+}
+
+func TestALetterThatIsRefusedWithAnyCodeHoldsUpNoOtherOfItsRedrive(t *testing.T) {
+	t.Parallel()
+	for _, code := range codes() {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{})
+			insertLetters(t, pool, 30)
+			execute(t, pool, "select pgmq.create('t'); update pgmq.q_dead set headers = headers || '{\"ezq_uuid\":\"odd\"}' where msg_id = 1")
+			execute(t, pool, refusing(code, "insert", "q_t"))
+			moved, err := queue.Redrive(t.Context(), "dead", 100, "t")
+			require.Equal(t, 29, moved)
+			require.ErrorContains(t, err, "not this one")
+			requireCount(t, pool, "pgmq.q_dead", 1)
+		})
 	}
 }
 
