@@ -18,6 +18,8 @@ import (
 // needs the privileges of a consumer. The TRUNCATE of pgmq.purge_queue needs
 // another one, waits for every transaction that uses the queue, and keeps all
 // publishers and consumers waiting meanwhile.
+//
+// What a trigger, a rule or a policy of the table keeps stays: an error counts it.
 func (q *Queue) PurgeQueue(ctx context.Context, topic string) (int, error) {
 	const op = "purge"
 	queue, err := q.consumed(topic)
@@ -37,8 +39,8 @@ with doomed as (
 	order by msg_id
 	limit 1000
 	for update),
-d as (delete from %[1]s where msg_id = any(array(select msg_id from doomed)))
-select count(*)::int, coalesce(max(msg_id), $2) from doomed`
+d as (delete from %[1]s where msg_id = any(array(select msg_id from doomed)) returning 1)
+select count(*)::int, (select count(*) from d)::int, coalesce(max(msg_id), $2) from doomed`
 
 // lastSQL is what max(msg_id) is, for which PostgreSQL reads all where it expects one row.
 const lastSQL = `select coalesce((select msg_id from %s order by msg_id desc limit 1), '-9223372036854775808'::bigint)`
@@ -48,16 +50,17 @@ func (q *Queue) purge(ctx context.Context, queue string) (deleted int, err error
 	if err != nil {
 		return 0, err
 	}
+	kept := 0
 	for after := int64(math.MinInt64); ; {
-		var n int
+		var n, gone int
 		err := q.inTransaction(ctx, func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, fmt.Sprintf(purgeSQL, tableName(queue)),
-				pgx.QueryExecModeCacheDescribe, after, last).Scan(&n, &after)
+				pgx.QueryExecModeCacheDescribe, after, last).Scan(&n, &gone, &after)
 		})
 		if err != nil || n == 0 {
-			return deleted, err
+			return deleted, cmpError(err, undeleted(kept, tableName(queue)))
 		}
-		deleted += n
+		deleted, kept = deleted+gone, kept+n-gone
 	}
 }
 
@@ -78,4 +81,15 @@ func (q *Queue) consumed(topic string) (string, error) {
 func one[T any](ctx context.Context, q *Queue, sql string, args ...any) (value T, err error) {
 	args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
 	return value, q.pool.QueryRow(ctx, sql, args...).Scan(&value)
+}
+
+// undeleted returns an error if a table keeps messages that were deleted.
+func undeleted(kept int, table string) error {
+	if kept == 0 {
+		return nil
+	}
+	return &Error{
+		Cause:  fmt.Errorf("%d messages stay: PostgreSQL was told to delete them, and returned no error", kept),
+		Remedy: fmt.Sprintf("look for what keeps them on %s: a BEFORE DELETE trigger that returns NULL, a rule or a policy", table),
+	}
 }
