@@ -194,7 +194,8 @@ func (q *Queue) replay(ctx context.Context, queue string, filter ReplayFilter) (
 
 // PurgeArchive deletes the messages that were archived before olderThan, by the
 // clock of PostgreSQL, from the archive of the queue that subscriptions to topic
-// read, and returns how many. It does so in batches, as [Queue.PurgeQueue] does.
+// read, and returns how many. It does so in batches, and an error counts what the table
+// keeps, as [Queue.PurgeQueue] does.
 // The role needs SELECT, UPDATE and DELETE on the archive.
 func (q *Queue) PurgeArchive(ctx context.Context, topic string, olderThan time.Time) (deleted int, err error) {
 	const op = "purge the archive"
@@ -203,16 +204,19 @@ func (q *Queue) PurgeArchive(ctx context.Context, topic string, olderThan time.T
 		return 0, classify(op, topic, err)
 	}
 	sql := archiveNames(queue).Replace(purgeArchiveSQL)
-	after := timeOr(time.Time{}, pgtype.NegativeInfinity)
+	after, id, kept := timeOr(time.Time{}, pgtype.NegativeInfinity), int64(math.MinInt64), 0
 	for {
-		var n int
+		var n, gone int
 		err := q.inTransaction(ctx, func(tx pgx.Tx) error {
-			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, olderThan).Scan(&n, &after)
+			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, id, olderThan).Scan(&n, &gone, &after, &id)
 		})
-		if err != nil || n == 0 {
+		if errors.Is(err, pgx.ErrNoRows) {
+			return deleted, classify(op, topic, undeleted(kept, archiveName(queue)))
+		}
+		if err != nil {
 			return deleted, q.failed(ctx, op, topic, replayDenied(err, queue))
 		}
-		deleted += n
+		deleted, kept = deleted+gone, kept+n-gone
 	}
 }
 
@@ -220,14 +224,16 @@ func (q *Queue) PurgeArchive(ctx context.Context, topic string, olderThan time.T
 const purgeArchiveSQL = `
 with doomed as (
 	select msg_id, archived_at from {archive}
-	where archived_at >= $1 and archived_at < $2
+	where (archived_at, msg_id) > ($1::timestamptz, $2::bigint) and archived_at < $3
 	order by archived_at, msg_id
 	limit 1000
 	for update),
 d as (
 	delete from {archive}
-	where archived_at = any(array(select archived_at from doomed)) and msg_id = any(array(select msg_id from doomed)))
-select count(*)::int, max(archived_at) from doomed`
+	where archived_at = any(array(select archived_at from doomed)) and msg_id = any(array(select msg_id from doomed))
+	returning 1)
+select (select count(*) from doomed)::int, (select count(*) from d)::int, archived_at, msg_id
+from doomed order by archived_at desc, msg_id desc limit 1`
 
 func archiveNames(queue string) *strings.Replacer {
 	return strings.NewReplacer("{archive}", archiveName(queue), "{table}", tableName(queue), "{queue}", queue)

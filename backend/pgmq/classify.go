@@ -67,7 +67,7 @@ func publishOutcome(err error) error {
 		return ErrRejected
 	}
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) && severity(pg) == "ERROR" && !isUnsettled(pg.Code) {
+	if errors.As(err, &pg) && severity(pg) == "ERROR" && !isUnsettled(pg) {
 		return ErrRejected
 	}
 	return ErrUnknownOutcome
@@ -80,10 +80,12 @@ func severity(pg *pgconn.PgError) string {
 	return pg.Severity
 }
 
-// isUnsettled reports whether code is 40003, statement completion unknown, or of
-// the class 08, with which a pooler reports that it has lost its server.
-func isUnsettled(code string) bool {
-	return code == "40003" || strings.HasPrefix(code, "08")
+// isUnsettled reports whether pg is 40003, statement completion unknown, or of the class
+// 08, with which a pooler reports that it has lost its server. PostgreSQL itself, which
+// says where in its code an error comes from, passes such a code on from a trigger, say,
+// that has lost a connection of its own.
+func isUnsettled(pg *pgconn.PgError) bool {
+	return pg.Code == "40003" || strings.HasPrefix(pg.Code, "08") && pg.Routine == ""
 }
 
 // diagnose returns the kind of err, or nil, and what to do, or nothing.

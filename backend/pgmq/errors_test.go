@@ -215,6 +215,7 @@ func TestOnlyWhatPostgreSQLSaysIsCertain(t *testing.T) {
 		{"nor did one that failed while being prepared", fmt.Errorf("prepare: %w", serverError("42P01", "…")), ErrRejected},
 		{"a server that writes in another language is understood", &pgconn.PgError{Severity: "FEHLER", SeverityUnlocalized: "ERROR"}, ErrRejected},
 		{"a server before 9.6 is understood", &pgconn.PgError{Severity: "ERROR"}, ErrRejected},
+		{"a trigger may have lost a connection of its own", &pgconn.PgError{Severity: "ERROR", Code: "08006", File: "pl_exec.c", Routine: "exec_stmt_raise"}, ErrRejected},
 		{"without a connection nothing was sent", connectionRefused(t), ErrRejected},
 
 		{"a backend that was terminated may have committed", fatal("57P01"), ErrUnknownOutcome},

@@ -23,7 +23,7 @@ func (s *store) bury(ctx context.Context, settle []subscription.Settlement) (sub
 	topic := settle[0].Verdict.Letter.Topic
 	about := newSubject("dead-letter", topic)
 	about.source = s.queue
-	var failed error
+	var refusal *subscription.Refusal
 	for _, look := range [...]bool{false, true} {
 		table, err := s.open(ctx, topic, look)
 		if err != nil {
@@ -37,14 +37,15 @@ func (s *store) bury(ctx context.Context, settle []subscription.Settlement) (sub
 			return subscription.Missed{Busy: tokensOf(settle)}, nil
 		case s.isDropped(ctx, err):
 			return subscription.Missed{Gone: tokensOf(settle)}, nil
-		case !isRefused(err):
+		case !isAnswer(err):
 			return subscription.Missed{}, about.classify(err)
 		}
-		if failed = about.classify(err); !isOfTheTable(err) {
+		refusal = &subscription.Refusal{Cause: about.classify(err), MayPass: !isRefused(err)}
+		if !isOfTheTable(err) {
 			break
 		}
 	}
-	return subscription.Missed{}, &subscription.Refusal{Cause: failed}
+	return subscription.Missed{}, refusal
 }
 
 func (s *store) move(ctx context.Context, table string, settle []subscription.Settlement) (ids, error) {

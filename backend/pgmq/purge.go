@@ -18,6 +18,8 @@ import (
 // needs the privileges of a consumer. The TRUNCATE of pgmq.purge_queue needs
 // another one, waits for every transaction that uses the queue, and keeps all
 // publishers and consumers waiting meanwhile.
+//
+// What a trigger, a rule or a policy of the table keeps stays: an error counts it.
 func (q *Queue) PurgeQueue(ctx context.Context, topic string) (int, error) {
 	const op = "purge"
 	queue, err := q.consumed(topic)
@@ -65,8 +67,9 @@ with seen as (
 	order by msg_id
 	limit 1000
 	for update),
-d as (delete from %[1]s where msg_id = any(array(select msg_id from seen where doomed)))
-select count(*) filter (where doomed)::int, count(*) filter (where not doomed)::int, coalesce(max(msg_id), $2) from seen`
+d as (delete from %[1]s where msg_id = any(array(select msg_id from seen where doomed)) returning 1)
+select count(*) filter (where doomed)::int, (select count(*) from d)::int, count(*) filter (where not doomed)::int, coalesce(max(msg_id), $2)
+from seen`
 
 // lastSQL is what max(msg_id) is, for which PostgreSQL reads all where it expects one row.
 const lastSQL = `select coalesce((select msg_id from %s order by msg_id desc limit 1), '-9223372036854775808'::bigint)`
@@ -79,15 +82,16 @@ func (q *Queue) purge(ctx context.Context, queue, condition string, args ...any)
 		return 0, 0, err
 	}
 	sql := fmt.Sprintf(purgeSQL, tableName(queue), condition)
+	kept := 0 // of what was to go
 	for after := int64(math.MinInt64); ; {
-		var gone, stay int
+		var doomed, gone, stay int
 		err := q.inTransaction(ctx, func(tx pgx.Tx) error {
-			return tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe, after, last}, args...)...).Scan(&gone, &stay, &after)
+			return tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe, after, last}, args...)...).Scan(&doomed, &gone, &stay, &after)
 		})
-		if err != nil || gone+stay == 0 {
-			return deleted, left, err
+		if err != nil || doomed+stay == 0 {
+			return deleted, left, cmpError(err, undeleted(kept, tableName(queue)))
 		}
-		deleted, left = deleted+gone, left+stay
+		deleted, kept, left = deleted+gone, kept+doomed-gone, left+stay
 	}
 }
 
@@ -108,4 +112,15 @@ func (q *Queue) consumed(topic string) (string, error) {
 func one[T any](ctx context.Context, q *Queue, sql string, args ...any) (value T, err error) {
 	args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
 	return value, q.pool.QueryRow(ctx, sql, args...).Scan(&value)
+}
+
+// undeleted returns an error if a table keeps messages that were deleted.
+func undeleted(kept int, table string) error {
+	if kept == 0 {
+		return nil
+	}
+	return &Error{
+		Cause:  fmt.Errorf("%d messages stay: PostgreSQL was told to delete them, and returned no error", kept),
+		Remedy: fmt.Sprintf("look for what keeps them on %s: a BEFORE DELETE trigger that returns NULL, a rule or a policy", table),
+	}
 }

@@ -62,6 +62,7 @@ type redrive struct {
 	strays int             // messages that stay
 	stuck  map[string]bool // the destinations that cannot be filled
 	failed error           // why not; the first
+	inVain int             // letters for one place that failed by themselves since the last that was moved
 }
 
 // run goes through the dead letters once, up to the last that was there at the
@@ -126,28 +127,42 @@ func (r *redrive) choose(ctx context.Context, found []candidate, limit int) (cho
 // moveAll moves what can be moved, and remembers where nothing can go.
 func (r *redrive) moveAll(ctx context.Context, all []bundle) (moved int) {
 	for _, b := range all {
+		r.inVain = 0
 		n, err := r.moveSome(ctx, b)
 		moved += n
 		if err != nil {
 			r.failed = cmpError(r.failed, err)
-			r.stuck[b.to.key()] = !isRefused(err) || isOfTheTable(err)
+			r.stuck[b.to.key()] = !isAnswer(err) || r.isInVain(err)
 		}
 	}
 	return moved
 }
+
+// enoughInVain is how many letters fail by themselves, one after the other, for what may be
+// the fault of none of them, before it is.
+const enoughInVain = 10
 
 // moveSome moves dead letters that go to one place. If PostgreSQL refuses what is in one
 // of them, that one stays: the others are found by halves.
 func (r *redrive) moveSome(ctx context.Context, b bundle) (moved int, err error) {
 	moved, err = r.move(ctx, b)
 	half := len(b.ids) / 2
-	if half == 0 || !isRefused(err) || isOfTheTable(err) {
-		return moved, err
+	switch {
+	case err == nil:
+		r.inVain = 0
+		return moved, nil
+	case half == 0 && mayPass(err):
+		r.inVain++
+	}
+	if half == 0 || !isAnswer(err) || r.isInVain(err) {
+		return 0, err
 	}
 	first, err := r.moveSome(ctx, bundle{b.to, b.ids[:half]})
 	second, failed := r.moveSome(ctx, bundle{b.to, b.ids[half:]})
 	return first + second, cmpError(err, failed)
 }
+
+func (r *redrive) isInVain(err error) bool { return r.inVain >= enoughInVain && mayPass(err) }
 
 // move moves dead letters to where they came from, all in one statement. If that
 // was dropped while this client knew of it, it looks again.

@@ -149,3 +149,17 @@ func TestALetterThatPostgreSQLRefusesHoldsUpNoOther(t *testing.T) {
 	require.ErrorContains(t, err, "check constraint")
 	requireCount(t, pool, "pgmq.q_dead", 1)
 }
+
+func TestALimitOfTriesIsForAPlaceThatTakesNoLetter(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	insertLetters(t, pool, 500)
+	execute(t, pool, `select pgmq.create('t'); create sequence tries;
+		create function refuse() returns trigger language plpgsql as $$ begin
+			perform nextval('tries'); raise 'not now' using errcode = '40001'; end $$;
+		create trigger refuse before insert on pgmq.q_t for each statement execute function refuse()`)
+	moved, err := queue.Redrive(t.Context(), "dead", 1000, "t")
+	require.Zero(t, moved)
+	require.ErrorContains(t, err, "not now")
+	require.Less(t, get[int](t, pool, "select last_value::int from tries"), 60, "it is not asked for each letter")
+}

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -12,11 +13,9 @@ import (
 
 // settling is what becomes of a batch of acks and nacks.
 type settling struct {
-	found    ids
-	acks     []subscription.Token
-	acking   bool // the server has not answered yet,
-	nacking  bool // nor this
-	archives bool // an ack does more than to delete
+	found   ids
+	acking  bool // the server has not answered yet,
+	nacking bool // nor this
 }
 
 // collect returns what reads the answer to a statement, which is under way until then.
@@ -30,37 +29,57 @@ func (s *settling) collect(underWay *bool) func(pgx.Rows) error {
 }
 
 // refusal returns err as a [*subscription.Refusal], or nil if it is not one. What is wrong
-// with the table, or what the role may do with it, is not the fault of any outcome, and
-// may be mended. The archive is no condition for anything but acks.
+// with the table, or what the role may do with it, may be mended.
 func (s *settling) refusal(of *store, err error) error {
-	cause := of.classify("settle", err)
-	switch {
-	case !isRefused(err) || !s.acking && !s.nacking:
+	if !isAnswer(err) || !s.acking && !s.nacking {
 		return nil
-	case !isOfTheTable(err):
-		return &subscription.Refusal{Cause: cause}
-	case s.acking && s.archives:
-		return &subscription.Refusal{Cause: cause, Of: s.acks}
 	}
-	return nil
+	return &subscription.Refusal{Cause: of.classify("settle", err), MayPass: mayPass(err)}
+}
+
+// isAnswer reports whether err is PostgreSQL's answer to a statement, on a connection that
+// goes on.
+func isAnswer(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && severity(pg) == "ERROR" && len(pg.Code) == 5
 }
 
 // isRefused reports whether PostgreSQL has refused a statement for what it is: its values,
-// a constraint, a trigger, a policy. It would again.
+// a constraint, a trigger, a policy. It would again. A trigger can give any code; those of
+// a state count as that.
 func isRefused(err error) bool {
 	var pg *pgconn.PgError
-	if !errors.As(err, &pg) || severity(pg) != "ERROR" || len(pg.Code) < 2 {
-		return false
-	}
-	classes := []string{
-		"09", "21", "22", "23", "27", "2F", "38", "39", "42", "44", "54", "P0",
-	}
-	return slices.Contains(classes, pg.Code[:2])
+	return isAnswer(err) && errors.As(err, &pg) && !isOfState(pg.Code)
 }
+
+// isOfState reports whether a SQLSTATE tells of the server, the connection, the session, or
+// of what others do at the same time.
+func isOfState(code string) bool {
+	classes := []string{
+		"08", // connection
+		"0A", // feature not supported: a cached plan must not change its result
+		"25", // invalid transaction state: read-only
+		"26", // invalid SQL statement name: a pooler
+		"28", // invalid authorization
+		"3D", // invalid catalog name
+		"3F", // invalid schema name
+		"40", // transaction rollback: deadlock, serialization failure
+		"53", // insufficient resources
+		"57", // operator intervention: query canceled
+		"58", // system error
+		"F0", // configuration file error
+		"XX", // internal error
+	}
+	codes := []string{"55006", "55P03"} // object_in_use, lock_not_available
+	return slices.Contains(classes, code[:2]) || slices.Contains(codes, code)
+}
+
+// mayPass reports whether what PostgreSQL has refused may be taken another time as it is.
+func mayPass(err error) bool { return !isRefused(err) || isOfTheTable(err) }
 
 // isOfTheTable reports whether that would be so with any values: syntax error or access
 // rule violation.
 func isOfTheTable(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code[:2] == "42"
+	return errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42")
 }

@@ -322,13 +322,12 @@ func (s *store) Settle(ctx context.Context, settle []subscription.Settlement) (s
 // settle adds the statements for settlements to batch.
 func (s *store) settle(batch *transaction, settle []subscription.Settlement) *settling {
 	sql := s.sql()
-	settling := &settling{found: make(ids, len(settle)), archives: sql.removeHeld == ""}
+	settling := &settling{found: make(ids, len(settle))}
 	var acks tokens
 	var nacks nacks
 	for _, settlement := range settle {
 		if settlement.Action == subscription.Ack {
 			acks.add(settlement.Token)
-			settling.acks = append(settling.acks, settlement.Token)
 		} else {
 			nacks.add(settlement, s.encoding)
 		}

@@ -35,6 +35,7 @@ type fakeStore struct {
 	size      int                                // of every message
 	keyed     bool                               // some messages have keys
 	odd       func(subscription.Settlement) bool // what it refuses; nil: nothing
+	mayPass   atomic.Bool                        // and says that it may take it another time
 	noAcks    atomic.Bool                        // it refuses all acks, and says so
 }
 
@@ -264,7 +265,7 @@ func (s *fakeStore) refuse(who string, settle []subscription.Settlement) error {
 			continue
 		}
 		s.note(event{kind: settled, who: who, token: outcome.Token, action: outcome.Action, result: refused})
-		return &subscription.Refusal{Cause: errOdd}
+		return &subscription.Refusal{Cause: errOdd, MayPass: s.mayPass.Load()}
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ type attempt struct {
 	part  int           // only with those of the same part; zero: with any that are of none
 }
 
-// refusedPart is the part of the acks that the store refuses for now.
+// refusedPart is the part of the outcomes that the store refuses for now.
 const refusedPart = -1
 
 // busyMin and busyMax bound the pause before an outcome is tried again whose message was
@@ -85,6 +85,14 @@ func (p *pending) postpone(outcomes []Settlement, pause backoff) {
 	p.add(outcomes...)
 }
 
+// postponeRefused takes outcomes that the store refuses for now.
+func (p *pending) postponeRefused(outcomes []Settlement) {
+	for i := range outcomes {
+		outcomes[i].part = refusedPart
+	}
+	p.postpone(outcomes, backoff{min: refusedMin, max: refusedMax})
+}
+
 // waiting returns the attempt that others of the same part wait for, if there are any.
 func (p *pending) waiting(otherwise attempt) attempt {
 	p.mu.Lock()
@@ -119,7 +127,7 @@ func (p *pending) takePart() []Settlement {
 	return p.remove(settleBatch, func(s *Settlement) bool { return s.part == last })
 }
 
-// takeRefused removes acks that the store has refused, and that are due.
+// takeRefused removes outcomes that the store has refused for the time being, and that are due.
 func (p *pending) takeRefused() []Settlement {
 	now := time.Now()
 	return p.remove(settleBatch, func(s *Settlement) bool { return s.part == refusedPart && s.isDue(now) })
@@ -212,7 +220,8 @@ func (p *pending) untilDue() time.Duration {
 }
 
 // exceeds reports whether more is to be stored than one call carries, whether it is due or
-// not. The acks that the store refuses for now do not count: their messages are leased.
+// not. What the store refuses for now does not count: acks, whose messages are leased, and
+// what has no ack.
 func (p *pending) exceeds(call int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -29,6 +29,46 @@ func TestAnOutcomeThatTheStoreRefusesStopsNoOther(t *testing.T) {
 	})
 }
 
+// A deadlock, say, which may as well be what a trigger makes of one outcome.
+func TestWhatTheStoreMayTakeLaterStopsNoOtherAndIsStoredAsItIs(t *testing.T) {
+	for name, test := range map[string]struct {
+		trouble  time.Duration
+		failures int // that are stored
+	}{
+		"if it takes it soon":                    {2 * time.Second, 3},
+		"or else as if it were refused for good": {20 * time.Second, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				const n = 400
+				r.config.MaxInFlight, r.config.Linger = n, time.Millisecond
+				r.store.mayPass.Store(true)
+				r.store.refuseIf(func(s subscription.Settlement) bool { return s.ID == 7 && !s.Bare })
+				r.store.publish(n)
+				c := r.subscribe()
+				for range n {
+					msg := c.receive()
+					if c.tokenOf(msg).ID != 7 {
+						c.ack(msg)
+						continue
+					}
+					c.note(event{kind: answered, who: c.who, token: c.tokenOf(msg), action: subscription.Nack, failed: 3})
+					backend.Nack(msg, backend.Redelivery{Failures: 3})
+				}
+				time.Sleep(time.Second)
+				require.Equal(t, []int64{7}, r.store.ids())
+				require.Less(t, len(c.outcomes()), 40, "it is looked for by halves")
+				time.Sleep(test.trouble - time.Second)
+				r.store.refuseIf(nil)
+				again := c.receive()
+				require.Equal(t, test.failures, backend.DeliveryFrom(again.Context()).Failures)
+				require.Less(t, len(c.outcomes()), 50, "each try is a call")
+				c.ack(again)
+			})
+		})
+	}
+}
+
 func TestAMessageWhoseAckIsRefusedIsNotHandledAgain(t *testing.T) {
 	for name, sync := range map[string]bool{"": false, "with SyncAck": true} {
 		t.Run(name, func(t *testing.T) {

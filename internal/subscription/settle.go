@@ -170,19 +170,22 @@ func (s *subscription) refused(lane *pending, batch []Settlement, why *Refusal) 
 		lane.apart(batch[half:])
 		return
 	}
-	var acks, others []Settlement
+	var acks, later, others []Settlement
 	for _, outcome := range batch {
 		switch {
 		case len(why.Of) > 0 && len(batch) > 1 && !slices.Contains(why.Of, outcome.Token):
 			others = append(others, outcome)
 		case outcome.Action == Ack:
 			acks = append(acks, outcome)
+		case why.MayPass && outcome.pause < refusedMax:
+			later = append(later, outcome)
 		default:
 			s.amend(outcome, why)
 		}
 	}
 	lane.add(others...)
 	s.keepAcks(lane, acks, why)
+	s.retry(lane, later, why)
 }
 
 func allAcks(batch []Settlement) bool {
@@ -199,29 +202,30 @@ func (s *subscription) keepAcks(lane *pending, acks []Settlement, why *Refusal) 
 		s.config.Logger.Error("ezq: it cannot be stored that messages are done; they stay leased, and it is tried again",
 			"topic", s.config.Topic, "messages", more, "id", acks[0].ID, "error", why.Cause)
 	}
-	for i := range acks {
-		acks[i].part = refusedPart
+	lane.postponeRefused(acks)
+}
+
+// retry tries outcomes again that are no acks, and that the store may take as they are.
+func (s *subscription) retry(lane *pending, outcomes []Settlement, why *Refusal) {
+	for _, outcome := range outcomes {
+		s.complain("ezq: what became of a message cannot be stored now; it is tried again", outcome, why)
 	}
-	lane.postpone(acks, backoff{min: refusedMin, max: refusedMax})
+	lane.postponeRefused(outcomes)
 }
 
 // amend makes of an outcome that the store refuses what it may not refuse, or gives it up.
 func (s *subscription) amend(outcome Settlement, why *Refusal) {
-	attrs := []any{"topic", s.config.Topic, "id", cmp.Or(excerpt.Of(outcome.UUID), strconv.FormatInt(outcome.ID, 10)), "error", why.Cause}
-	complain := func(text string) {
-		sparse.Log(context.Background(), s.config.Logger, slog.LevelError, sparse.About{Text: text, Topic: s.config.Topic}, attrs...)
-	}
 	switch {
 	case outcome.Action == DeadLetter && !outcome.Bare && len(why.Of) == 0:
 		outcome.Bare = true
 	case outcome.Action == DeadLetter:
-		complain("ezq: a dead letter cannot be moved; its message will be delivered again")
+		s.complain("ezq: a dead letter cannot be moved; its message will be delivered again", outcome, why)
 		outcome.Action, outcome.Bare = Nack, false
 	case outcome.Action == Nack && !outcome.Bare:
-		complain("ezq: the failures of a message cannot be stored; it will be delivered again without them")
+		s.complain("ezq: the failures of a message cannot be stored; it will be delivered again without them", outcome, why)
 		outcome.Bare = true
 	default:
-		complain("ezq: what became of a message cannot be stored; it will be delivered again")
+		s.complain("ezq: what became of a message cannot be stored; it will be delivered again", outcome, why)
 		s.config.Counters.Unstored.Add(-1)
 		s.leases.stored([]Settlement{outcome})
 		return
@@ -231,4 +235,10 @@ func (s *subscription) amend(outcome Settlement, why *Refusal) {
 		return
 	}
 	s.lane(outcome).add(outcome)
+}
+
+func (s *subscription) complain(text string, about Settlement, why *Refusal) {
+	id := cmp.Or(excerpt.Of(about.UUID), strconv.FormatInt(about.ID, 10))
+	sparse.Log(context.Background(), s.config.Logger, slog.LevelError, sparse.About{Text: text, Topic: s.config.Topic},
+		"topic", s.config.Topic, "id", id, "error", why.Cause)
 }

@@ -78,6 +78,7 @@ func newWorld(t *testing.T, seed int) *world {
 	w.config.SyncAck = dice.IntN(4) == 0
 	if w.dice("odd").IntN(2) == 0 {
 		w.store.refuseIf(w.isOdd)
+		w.store.mayPass.Store(w.dice("may pass").IntN(2) == 0)
 	}
 	if dice := w.dice("hold"); dice.IntN(2) == 0 {
 		w.config.HoldFor = pick(dice, 50*time.Millisecond, longestHold)

@@ -19,8 +19,8 @@ type Store interface {
 	// Settle carries out each settlement whose token is still the latest of its
 	// message, and returns the others. It waits for no message that others have locked.
 	// Repeating a settlement is harmless, and the way to find out whether it was stored.
-	// DeadLetters come without others, and for one topic. An error is a [*Refusal] if it is
-	// the fault of what was to be stored.
+	// DeadLetters come without others, and for one topic. An error is a [*Refusal] if it is,
+	// or may be, the fault of what was to be stored.
 	Settle(ctx context.Context, settle []Settlement) (Missed, error)
 
 	// Extend renews the leases of tokens to end after lease from now, and returns
@@ -119,11 +119,14 @@ func (m Missed) again() map[Token]bool {
 }
 
 // Refusal is why a store has carried out nothing of a batch: it refuses some of it for
-// what that is, and not for a state that passes. Sent again as it is, it would be refused
-// again.
+// what that is. Sent again as it is, it would be refused again, unless it may pass.
 type Refusal struct {
 	Cause error
 	Of    []Token // what is refused, if the store knows; at least one of the batch if not
+
+	// MayPass is whether it may as well have been the state of the store, which passes or
+	// is mended. Nobody can tell but by trying each outcome by itself, and again.
+	MayPass bool
 }
 
 func (r *Refusal) Error() string { return r.Cause.Error() }

@@ -1,0 +1,47 @@
+package pgmq_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+)
+
+// A BEFORE DELETE trigger can say, by returning NULL, that a row is not to be deleted.
+func TestAPurgeCountsWhatItHasDeletedAndSaysWhatKeepsTheRest(t *testing.T) {
+	t.Parallel()
+	for _, table := range []string{"q_t", "a_t"} {
+		t.Run(table, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			queue, pool := open(t, pgmq.Config{})
+			archive(t, pool, 2500)
+			execute(t, pool, `insert into pgmq.q_t (vt, message) select now(), '{}' from generate_series(1, 2500);
+				create function keep() returns trigger language plpgsql as $$ begin
+					if old.msg_id % 5 = 0 then return null; end if; return old; end $$;
+				create trigger keep before delete on pgmq.`+table+` for each row execute function keep()`)
+			purge := func() (int, error) {
+				if table == "q_t" {
+					return queue.PurgeQueue(ctx, "t")
+				}
+				return queue.PurgeArchive(ctx, "t", time.Now().Add(time.Hour))
+			}
+			for _, want := range []int{2000, 0} {
+				deleted, err := purge()
+				require.Equal(t, want, deleted)
+				require.ErrorContains(t, err, "500 messages stay")
+				require.ErrorContains(t, err, "BEFORE DELETE trigger")
+				require.ErrorContains(t, err, table)
+			}
+			requireCount(t, pool, "pgmq."+table, 500)
+			execute(t, pool, "drop trigger keep on pgmq."+table)
+			deleted, err := purge()
+			require.NoError(t, err)
+			require.Equal(t, 500, deleted)
+		})
+	}
+}

@@ -1,0 +1,106 @@
+package pgmq_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// codes are SQLSTATEs with which a trigger may refuse a row: PL/pgSQL's own, one that PostgreSQL
+// does not know, and those that stand for a state or a table in other places.
+func codes() []string {
+	return []string{"P0001", "U0001", "55000", "40001", "40P01", "42501", "53400", "57014", "08006", "XX000"}
+}
+
+// refusing returns SQL for a trigger that refuses what it sees of the message odd.
+func refusing(code, event, table string) string {
+	row := map[string]string{"insert": "new", "delete": "old"}[event]
+	return fmt.Sprintf(`create function refuse() returns trigger language plpgsql as $$ begin
+			if %[1]s.headers->>'ezq_uuid' = 'odd' then raise 'not this one' using errcode = '%[2]s'; end if;
+			return %[1]s; end $$;
+		create trigger refuse before %[3]s on pgmq.%[4]s for each row execute function refuse()`, row, code, event, table)
+}
+
+func TestAnAckThatIsRefusedWithAnyCodeStopsNoOtherAndIsNotHandledAgain(t *testing.T) {
+	t.Parallel()
+	for name, archive := range map[string]bool{"": false, ", archived": true} {
+		for _, code := range codes() {
+			t.Run(code+name, func(t *testing.T) {
+				t.Parallel()
+				const lease = 6 * time.Second
+				queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: archive, MaxInFlight: 50, NoHold: true, Lease: lease}})
+				messages := subscribe(t, queue)
+				event, table := "delete", "q_t"
+				if archive {
+					event, table = "insert", "a_t"
+				}
+				execute(t, pool, refusing(code, event, table))
+				publishOddAmong(t, queue, 30)
+				for range 30 {
+					receive(t, messages).Ack()
+				}
+				requireCount(t, pool, "pgmq.q_t", 1)
+				began := get[time.Time](t, pool, "select clock_timestamp()")
+				pgtest.Eventually(t, patience, "its lease goes on", func() bool {
+					return get[int](t, pool, "select count(*) from pgmq.q_t where read_ct = 1 and vt > '"+began.Add(lease).Format(time.RFC3339Nano)+"'") == 1
+				})
+				execute(t, pool, "drop trigger refuse on pgmq."+table)
+				publish(t, queue, "last")
+				require.Equal(t, "last", receive(t, messages).UUID, "it has not come again")
+				pgtest.Eventually(t, patience, "it is stored", func() bool { return queue.Stats()["t"].Unstored == 0 })
+			})
+		}
+	}
+}
+
+func TestADeadLetterThatIsRefusedWithAnyCodeStopsNoOther(t *testing.T) {
+	t.Parallel()
+	for _, code := range codes() {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 50, NackDelay: time.Hour}})
+			require.NoError(t, queue.SubscribeInitialize("t_dead"))
+			messages := subscribe(t, queue)
+			execute(t, pool, refusing(code, "insert", "q_t_dead"))
+			publishOddAmong(t, queue, 30)
+			for range 30 {
+				require.True(t, backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "t_dead"}))
+			}
+			requireCount(t, pool, "pgmq.q_t_dead", 29)
+			requireCount(t, pool, "pgmq.q_t where headers->>'ezq_uuid' = 'odd' and vt > now() + interval '50 minutes'", 1)
+		})
+	}
+}
+
+func TestALetterThatIsRefusedWithAnyCodeHoldsUpNoOtherOfItsRedrive(t *testing.T) {
+	t.Parallel()
+	for _, code := range codes() {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{})
+			insertLetters(t, pool, 30)
+			execute(t, pool, "select pgmq.create('t'); update pgmq.q_dead set headers = headers || '{\"ezq_uuid\":\"odd\"}' where msg_id = 1")
+			execute(t, pool, refusing(code, "insert", "q_t"))
+			moved, err := queue.Redrive(t.Context(), "dead", 100, "t")
+			require.Equal(t, 29, moved)
+			require.ErrorContains(t, err, "not this one")
+			requireCount(t, pool, "pgmq.q_dead", 1)
+		})
+	}
+}
+
+func publishOddAmong(t *testing.T, queue *pgmq.Queue, n int) {
+	t.Helper()
+	all := []*message.Message{message.NewMessage("odd", []byte("{}"))}
+	for i := range n - 1 {
+		all = append(all, message.NewMessage(fmt.Sprint(i), []byte("{}")))
+	}
+	require.NoError(t, queue.Publish("t", all...))
+}
