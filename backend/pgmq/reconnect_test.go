@@ -81,7 +81,7 @@ func requireNothingLost(t *testing.T, database string, happen func()) {
 		require.NoError(t, consumer.Close())
 	}
 	t.Logf("first delivery after %v, closed in %v", took, time.Since(closing))
-	requireInOrder(t, l, consumers*inFlight)
+	requireInOrder(t, l, 2*consumers*inFlight) // twice, if a busy machine loses leases while it catches up
 	require.Less(t, took, recovery)
 	require.Less(t, time.Since(closing), closeBound)
 }

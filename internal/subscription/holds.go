@@ -29,9 +29,7 @@ func (ls *leases) wantHold() (wanted, now bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.isTroubled() {
-		for _, h := range ls.holds {
-			signal(h.due)
-		}
+		ls.endHolds()
 		return false, len(ls.holds) == 0
 	}
 	wanted = ls.config.HoldFor > 0 && !ls.only && ls.habit.hold()
@@ -40,6 +38,13 @@ func (ls *leases) wantHold() (wanted, now bool) {
 	}
 	ls.holds[0].endWith(len(ls.holds[0].all) / 8)
 	return true, false
+}
+
+// endHolds has all holds end at once.
+func (ls *leases) endHolds() {
+	for _, h := range ls.holds {
+		signal(h.due)
+	}
 }
 
 // endWith has a hold end when no more than n of its messages are open.
@@ -144,11 +149,13 @@ func (ls *leases) leased(h *hold, rest []*lease, tokens []Token, acked int, sent
 	signal(ls.gained)
 }
 
-// broken notes that a hold has failed. Its messages are with others.
+// broken notes that a hold has failed. Its messages are with others. What has broken it may
+// break the other one, too.
 func (ls *leases) broken(h *hold) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.trouble = time.Now()
+	ls.endHolds()
 	for _, l := range h.all {
 		ls.lose(l)
 	}
