@@ -97,7 +97,7 @@ func TestWhatIsCertainIsArchivedBeforeAnythingIsRead(t *testing.T) {
 	s.aside.wait(suspect{unread: unread{row: row{ID: 5}}, weighed: true}, suspect{unread: unread{row: row{ID: 6}}, weighed: true, slow: true})
 	s.keepAside([]unread{{row: row{ID: 1}}, {row: row{ID: 2}, cause: errors.New("too large")}, {row: row{ID: 3}}}, time.Minute)
 	var order [][]int64
-	for some := s.aside.next(); len(some) > 0; some = s.aside.next() {
+	for some, _ := s.aside.next(); len(some) > 0; some, _ = s.aside.next() {
 		var ids []int64
 		for _, u := range some {
 			ids = append(ids, u.row.ID)
@@ -106,6 +106,32 @@ func TestWhatIsCertainIsArchivedBeforeAnythingIsRead(t *testing.T) {
 	}
 	require.Equal(t, [][]int64{{2}, {1, 3}, {5}, {6}}, order)
 	require.False(t, s.aside.working)
+}
+
+func TestWhatWaitsForALockedArchiveKeepsNothingElseWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{aside: &aside{limit: maxAside, working: true}}
+		s.aside.wait(suspect{unread: unread{row: row{ID: 1}, cause: errors.New("too large")}, lease: time.Minute, until: time.Now().Add(time.Minute)})
+		s.aside.leaveArchive(time.Minute)
+		_, wait := s.aside.room(1)
+		require.Equal(t, 5*time.Second, wait)
+		s.keepAside([]unread{{row: row{ID: 2}}}, time.Minute)
+		_, wait = s.aside.room(1)
+		require.Zero(t, wait)
+		some, more := s.aside.next()
+		require.Equal(t, []row{{ID: 2}}, rowsOf(some))
+		require.True(t, more)
+		some, more = s.aside.next()
+		require.Empty(t, some)
+		require.True(t, more, "it waits")
+		require.Empty(t, s.aside.overdue())
+		time.Sleep(50 * time.Second)
+		require.Empty(t, s.aside.late(), "there is no time needed to read it")
+		require.Equal(t, []row{{ID: 1}}, rowsOf(s.aside.overdue()))
+		_, more = s.aside.next()
+		require.False(t, more)
+	})
 }
 
 func TestFewerAreSiftedWhereThereWasNoTimeForAll(t *testing.T) {
