@@ -1,6 +1,7 @@
 package pgmq
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -22,14 +23,20 @@ type aside struct {
 	waiting []suspect
 	working bool
 	ready   []legible
-	bytes   int64         // of what is ready
-	locked  time.Time     // until when the archive is left alone
-	changed chan struct{} // holds a token when there is more to look at, or less that is ready
+	bytes   int64             // of what is ready
+	locked  time.Time         // until when the archive is left alone
+	width   int               // how many to weigh together, if not maxTogether
+	alone   bool              // one that was weighed is to be looked at next
+	known   map[int64]suspect // by their ids: what was put off
+	changed chan struct{}     // holds a token when there is more to look at, or less that is ready
 }
 
 // maxAside is how many messages of a queue may be put aside at a time. There is no time to read
 // others.
 const maxAside = 10_000
+
+// maxTogether is how many messages are weighed together.
+const maxTogether = 50
 
 func newAside(all *asides) *aside {
 	return &aside{all: all, limit: maxAside, changed: make(chan struct{}, 1)}
@@ -38,6 +45,7 @@ func newAside(all *asides) *aside {
 // suspect is a message that is put aside.
 type suspect struct {
 	unread
+	light   bool // it is to be read with others
 	weighed bool // it is to be read by itself
 	slow    bool // that took long once
 	lease   time.Duration
@@ -69,7 +77,9 @@ func (s *store) keepAside(messages []unread, lease time.Duration) (surplus []unr
 	defer a.mu.Unlock()
 	room := min(len(messages), max(a.limit-len(a.waiting), 0))
 	for _, u := range messages[:room] {
-		a.waiting = append(a.waiting, suspect{unread: u, lease: lease, until: time.Now().Add(lease)})
+		old := a.known[u.row.ID]
+		delete(a.known, u.row.ID)
+		a.waiting = append(a.waiting, suspect{unread: u, light: old.light, weighed: old.weighed, slow: old.slow, lease: lease, until: time.Now().Add(lease)})
 	}
 	if !a.working && len(a.waiting) > 0 {
 		a.working = true
@@ -164,23 +174,58 @@ func (a *aside) room(most int64) (room int64, wait time.Duration) {
 }
 
 // next returns what to look at: many that are certainly unreadable, or else many that were not
-// weighed yet, or else one. There may be none while the archive is locked. It reports that there are
-// no more once.
+// weighed yet and one that was, by turns. There may be none while the archive is locked. It reports
+// that there are no more once.
 func (a *aside) next() (some []suspect, more bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	const together = 50
 	if time.Until(a.locked) <= 0 {
-		some = a.remove(10*together, func(s suspect) bool { return !s.isOpen() })
+		some = a.remove(10*maxTogether, func(s suspect) bool { return !s.isOpen() })
 	}
-	if len(some) == 0 {
-		some = a.remove(together, func(s suspect) bool { return s.isOpen() && !s.weighed })
-	}
-	if len(some) == 0 {
-		some = a.remove(1, suspect.isOpen)
+	for range 2 {
+		if len(some) > 0 {
+			break
+		}
+		if a.alone {
+			some = a.remove(1, func(s suspect) bool { return s.isOpen() && s.weighed })
+		} else {
+			some = a.remove(cmp.Or(a.width, maxTogether), func(s suspect) bool { return s.isOpen() && !s.weighed })
+		}
+		a.alone = !a.alone
 	}
 	a.working = len(some) > 0 || len(a.waiting) > 0
 	return some, a.working
+}
+
+// weighed notes of how many messages the weight was asked for, is known, and cannot be known. Where
+// there is no time for all, fewer are weighed together the next time.
+func (a *aside) weighed(all, known, failed int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case known+failed < all:
+		a.width = max(all/4, 1)
+	case failed == 0 && all == a.width:
+		a.width = min(2*a.width, maxTogether)
+	}
+}
+
+// remember keeps what is known of a message that is put off.
+func (a *aside) remember(some ...suspect) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.keep(some)
+}
+
+func (a *aside) keep(some []suspect) {
+	if a.known == nil || len(a.known)+len(some) > a.limit {
+		a.known = map[int64]suspect{}
+	}
+	for _, s := range some {
+		if s.light || s.weighed {
+			a.known[s.row.ID] = s
+		}
+	}
 }
 
 // remove removes up to n of those that are so, the first that came.
@@ -196,27 +241,36 @@ func (a *aside) remove(n int, so func(suspect) bool) (removed []suspect) {
 }
 
 // late returns those that there is no time to read any more. It forgets those whose leases have
-// ended: they are claimed again.
+// ended: they are claimed again. One that was weighed stays, to be renewed, if there is time for no
+// other: so however long it takes to weigh messages, and to read them, some are read.
 func (a *aside) late() (late []unread) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	inTime := slices.ContainsFunc(a.waiting, func(s suspect) bool { return s.isOpen() && s.weighed && !s.isLate() })
 	a.waiting = slices.DeleteFunc(a.waiting, func(s suspect) bool {
-		if !s.isOpen() || !s.isLate() {
+		switch {
+		case !s.isOpen() || !s.isLate():
 			return false
-		}
-		if time.Now().Before(s.until) {
+		case s.weighed && !inTime:
+			inTime = true
+			return false
+		case time.Now().Before(s.until):
 			late = append(late, s.unread)
 		}
+		a.keep([]suspect{s})
 		return true
 	})
 	return late
 }
 
-// overdue removes those that wait for their archive, and whose leases are to be renewed.
+// overdue removes those that have to wait longer than their leases: until their archive is not
+// locked, or for their turn.
 func (a *aside) overdue() []suspect {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.remove(len(a.waiting), func(s suspect) bool { return !s.isOpen() && time.Until(s.until) < s.lease/2 })
+	return a.remove(len(a.waiting), func(s suspect) bool {
+		return s.isLate() || !s.isOpen() && time.Until(s.until) < s.lease/2
+	})
 }
 
 // leaveArchive has nothing moved to the archive for a moment in which no lease ends.
@@ -301,10 +355,15 @@ func (s *store) archive(ctx context.Context, db *pgxpool.Pool, some []suspect) {
 	s.aside.leaveArchive(some[0].lease)
 }
 
-// renew renews the leases of messages. It forgets those that somebody has taken away.
+// renew renews the leases of messages that wait. It forgets those that somebody has taken away.
 func (s *store) renew(ctx context.Context, db *pgxpool.Pool, some []suspect) {
+	s.aside.wait(s.renewed(ctx, db, some)...)
+}
+
+// renewed renews leases, and returns what was not taken away.
+func (s *store) renewed(ctx context.Context, db *pgxpool.Pool, some []suspect) (still []suspect) {
 	if len(some) == 0 {
-		return
+		return nil
 	}
 	var all tokens
 	for _, u := range some {
@@ -318,11 +377,12 @@ func (s *store) renew(ctx context.Context, db *pgxpool.Pool, some []suspect) {
 		switch {
 		case err == nil && found[u.row.ID]:
 			u.until = until
-			s.aside.wait(u)
+			still = append(still, u)
 		case err != nil && time.Now().Before(u.until):
-			s.aside.wait(u)
+			still = append(still, u)
 		}
 	}
+	return still
 }
 
 // await waits until something has changed, but no longer than that.

@@ -91,6 +91,52 @@ func TestWhatThereIsNoTimeForIsNotForgotten(t *testing.T) {
 	})
 }
 
+func TestOneMessageThatWasWeighedIsReadHoweverLongTheOthersTake(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{aside: &aside{limit: maxAside, working: true}}
+		s.keepAside([]unread{{row: row{ID: 1}}, {row: row{ID: 2}}, {row: row{ID: 3}}}, time.Second)
+		some, _ := s.aside.next()
+		require.Len(t, some, 3)
+		some[1].weighed, some[2].weighed, some[2].slow = true, true, true
+		s.aside.wait(some...)
+		time.Sleep(900 * time.Millisecond)
+		require.Equal(t, []unread{{row: row{ID: 1}}, {row: row{ID: 3}}}, s.aside.late())
+		require.Equal(t, []row{{ID: 2}}, rowsOf(s.aside.overdue()), "its lease is to be renewed")
+
+		s.keepAside([]unread{{row: row{ID: 3, Number: 2}}, {row: row{ID: 1, Number: 2}}}, time.Second)
+		some, _ = s.aside.next()
+		require.Equal(t, []row{{ID: 3, Number: 2}}, rowsOf(some), "it need not be weighed again, and it is its turn")
+		require.True(t, some[0].slow)
+		some, _ = s.aside.next()
+		require.Equal(t, []row{{ID: 1, Number: 2}}, rowsOf(some))
+	})
+}
+
+func TestFewerAreWeighedWhereThereWasNoTimeForAll(t *testing.T) {
+	t.Parallel()
+	a := &aside{limit: maxAside}
+	width := func() int {
+		a.waiting = make([]suspect, 100)
+		a.alone = false
+		some, _ := a.next()
+		return len(some)
+	}
+	require.Equal(t, 50, width())
+	for _, want := range []int{12, 3, 1, 1} {
+		all := width()
+		a.weighed(all, 0, all-1)
+		require.Equal(t, want, width())
+	}
+	a.weighed(1, 0, 1)
+	require.Equal(t, 1, width(), "it took too long, by itself")
+	for _, want := range []int{2, 4, 8, 16, 32, 50, 50} {
+		all := width()
+		a.weighed(all, all, 0)
+		require.Equal(t, want, width())
+	}
+}
+
 func TestWhatIsCertainIsArchivedBeforeAnythingIsRead(t *testing.T) {
 	t.Parallel()
 	s := &store{aside: &aside{limit: maxAside, working: true}}

@@ -15,17 +15,34 @@ import (
 const lightWeight = 1 << 20
 
 // weigh has the messages wait for the archive that are certainly too large, reads the light ones
-// together, and has the others wait to be read by themselves.
+// together, and has the others wait to be read by themselves. What it learns is not asked again; a
+// message that is weighed alone is weighed once.
 func (s *store) weigh(ctx context.Context, db *pgxpool.Pool, some []suspect, room int64) {
-	var light, heavy []suspect
-	limit := max(s.limit/64, min(s.limit, lightWeight))
-	weights, failed := s.weights(ctx, db, some, limit)
+	var light, unknown, heavy []suspect
 	for _, u := range some {
-		switch weight, known := weights[u.row.ID]; {
-		case known && weight == 0:
+		if u.light {
 			light = append(light, u)
-		case known && limit == s.limit:
+		} else {
+			unknown = append(unknown, u)
+		}
+	}
+	lightest := max(s.limit/64, min(s.limit, lightWeight))
+	limit := lightest
+	if len(unknown) == 1 {
+		limit = s.limit
+	}
+	weights, failed := s.weights(ctx, db, unknown, limit)
+	s.aside.weighed(len(unknown), len(weights), len(failed))
+	for _, u := range unknown {
+		switch weight, known := weights[u.row.ID]; {
+		case known && weight == 0 && limit == lightest:
+			u.light = true
+			light = append(light, u)
+		case known && weight > int64(s.limit):
 			s.aside.wait(u.tooHeavy(weight, s.limit))
+		case len(unknown) == 1:
+			u.weighed, u.slow = true, failed[u.row.ID]
+			s.aside.wait(u)
 		case known || failed[u.row.ID]:
 			heavy = append(heavy, u)
 		default:
@@ -33,12 +50,12 @@ func (s *store) weigh(ctx context.Context, db *pgxpool.Pool, some []suspect, roo
 		}
 	}
 	s.examineTogether(ctx, db, light, room)
-	weights, _ = s.weights(ctx, db, heavy, s.limit)
+	weights, failed = s.weights(ctx, db, heavy, s.limit)
 	for _, u := range heavy {
 		if weight := weights[u.row.ID]; weight > 0 {
 			s.aside.wait(u.tooHeavy(weight, s.limit))
 		} else {
-			u.weighed = true
+			u.weighed, u.slow = true, failed[u.row.ID]
 			s.aside.wait(u)
 		}
 	}
@@ -125,11 +142,18 @@ func (s *store) weights(ctx context.Context, db *pgxpool.Pool, some []suspect, l
 }
 
 // examine reads one message. If it can be read, it is handed over with the next claim. One that
-// takes long to read lets all others go first, and has more time each time that it comes back.
+// takes long to read has others go first, and has more time each time that it comes back.
 func (s *store) examine(ctx context.Context, db *pgxpool.Pool, u suspect) {
 	patience := siftFor / 5
 	if u.slow {
-		patience = min(readTimeout*time.Duration(max(u.row.Number, 1)), max(u.lease/4, readTimeout))
+		patience = min(readTimeout*time.Duration(max(u.row.Number, 1)), max(u.lease/2, readTimeout))
+		if time.Until(u.until) < 3*u.lease/4 {
+			still := s.renewed(ctx, db, []suspect{u})
+			if len(still) == 0 {
+				return
+			}
+			u = still[0]
+		}
 	}
 	found, err := s.read(ctx, db, []row{u.row}, patience)
 	switch {
@@ -137,6 +161,7 @@ func (s *store) examine(ctx context.Context, db *pgxpool.Pool, u suspect) {
 		u.slow = true
 		s.aside.wait(u)
 	case isCode(err, "57014"):
+		s.aside.remember(u)
 		u.cause, u.doubtful = fmt.Errorf("PostgreSQL takes longer than %v to write it out", patience), true
 		s.putOff(ctx, db, []unread{u.unread})
 	case isDoubtful(err):
