@@ -48,6 +48,7 @@ type suspect struct {
 	light   bool // it is to be read with others
 	weighed bool // it is to be read by itself
 	slow    bool // that took long once
+	failed  bool // that failed for another reason than the message
 	lease   time.Duration
 	until   time.Time // when its lease ends, or earlier
 }
@@ -246,12 +247,12 @@ func (a *aside) remove(n int, so func(suspect) bool) (removed []suspect) {
 func (a *aside) late() (late []unread) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	inTime := slices.ContainsFunc(a.waiting, func(s suspect) bool { return s.isOpen() && s.weighed && !s.isLate() })
+	inTime := slices.ContainsFunc(a.waiting, func(s suspect) bool { return s.isOpen() && s.weighed && !s.failed && !s.isLate() })
 	a.waiting = slices.DeleteFunc(a.waiting, func(s suspect) bool {
 		switch {
 		case !s.isOpen() || !s.isLate():
 			return false
-		case s.weighed && !inTime:
+		case s.weighed && !s.failed && !inTime:
 			inTime = true
 			return false
 		case time.Now().Before(s.until):

@@ -110,6 +110,10 @@ func TestOneMessageThatWasWeighedIsReadHoweverLongTheOthersTake(t *testing.T) {
 		require.True(t, some[0].slow)
 		some, _ = s.aside.next()
 		require.Equal(t, []row{{ID: 1, Number: 2}}, rowsOf(some))
+		some[0].weighed, some[0].failed = true, true
+		s.aside.wait(some...)
+		time.Sleep(900 * time.Millisecond)
+		require.Len(t, s.aside.late(), 1, "it fails again and again, for another reason, and comes back later")
 	})
 }
 

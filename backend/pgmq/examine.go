@@ -171,6 +171,7 @@ func (s *store) examine(ctx context.Context, db *pgxpool.Pool, u suspect) {
 		u.cause = withoutSecrets(err)
 		s.aside.wait(u)
 	case err != nil: // not the message's fault: it is tried again, until its lease is about to end
+		u.failed = true
 		s.aside.wait(u)
 		await(ctx, nil, unreachableFor)
 	default:
