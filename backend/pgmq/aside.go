@@ -175,7 +175,7 @@ func (a *aside) room(most int64) (room int64, wait time.Duration) {
 }
 
 // next returns what to look at: many that are certainly unreadable, or else many that were not
-// weighed yet and one that was, by turns. There may be none while the archive is locked. It reports
+// weighed yet, or else one. One that has waited for a quarter of its lease takes turns with many. There may be none while the archive is locked. It reports
 // that there are no more once.
 func (a *aside) next() (some []suspect, more bool) {
 	a.mu.Lock()
@@ -183,17 +183,16 @@ func (a *aside) next() (some []suspect, more bool) {
 	if time.Until(a.locked) <= 0 {
 		some = a.remove(10*maxTogether, func(s suspect) bool { return !s.isOpen() })
 	}
-	for range 2 {
-		if len(some) > 0 {
-			break
-		}
-		if a.alone {
-			some = a.remove(1, func(s suspect) bool { return s.isOpen() && s.weighed })
-		} else {
-			some = a.remove(cmp.Or(a.width, maxTogether), func(s suspect) bool { return s.isOpen() && !s.weighed })
-		}
-		a.alone = !a.alone
+	if len(some) == 0 && a.alone {
+		some = a.remove(1, func(s suspect) bool { return s.isOpen() && s.weighed && time.Until(s.until) < 3*s.lease/4 })
 	}
+	if len(some) == 0 {
+		some = a.remove(cmp.Or(a.width, maxTogether), func(s suspect) bool { return s.isOpen() && !s.weighed })
+	}
+	if len(some) == 0 {
+		some = a.remove(1, suspect.isOpen)
+	}
+	a.alone = len(some) > 0 && some[0].isOpen() && !some[0].weighed
 	a.working = len(some) > 0 || len(a.waiting) > 0
 	return some, a.working
 }

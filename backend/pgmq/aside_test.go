@@ -105,6 +105,7 @@ func TestOneMessageThatWasWeighedIsReadHoweverLongTheOthersTake(t *testing.T) {
 		require.Equal(t, []row{{ID: 2}}, rowsOf(s.aside.overdue()), "its lease is to be renewed")
 
 		s.keepAside([]unread{{row: row{ID: 3, Number: 2}}, {row: row{ID: 1, Number: 2}}}, time.Second)
+		time.Sleep(300 * time.Millisecond)
 		some, _ = s.aside.next()
 		require.Equal(t, []row{{ID: 3, Number: 2}}, rowsOf(some), "it need not be weighed again, and it is its turn")
 		require.True(t, some[0].slow)
@@ -112,7 +113,7 @@ func TestOneMessageThatWasWeighedIsReadHoweverLongTheOthersTake(t *testing.T) {
 		require.Equal(t, []row{{ID: 1, Number: 2}}, rowsOf(some))
 		some[0].weighed, some[0].failed = true, true
 		s.aside.wait(some...)
-		time.Sleep(900 * time.Millisecond)
+		time.Sleep(600 * time.Millisecond)
 		require.Len(t, s.aside.late(), 1, "it fails again and again, for another reason, and comes back later")
 	})
 }
