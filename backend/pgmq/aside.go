@@ -1,14 +1,14 @@
 package pgmq
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/internal/subscription"
 )
@@ -23,13 +23,20 @@ type aside struct {
 	waiting []suspect
 	working bool
 	ready   []legible
-	bytes   int64         // of what is ready
-	changed chan struct{} // holds a token when there is more to look at, or less that is ready
+	bytes   int64             // of what is ready
+	locked  time.Time         // until when the archive is left alone
+	width   int               // how many to weigh together, if not maxTogether
+	alone   bool              // one that was weighed is to be looked at next
+	known   map[int64]suspect // by their ids: what was put off
+	changed chan struct{}     // holds a token when there is more to look at, or less that is ready
 }
 
 // maxAside is how many messages of a queue may be put aside at a time. There is no time to read
 // others.
 const maxAside = 10_000
+
+// maxTogether is how many messages are weighed together.
+const maxTogether = 50
 
 func newAside(all *asides) *aside {
 	return &aside{all: all, limit: maxAside, changed: make(chan struct{}, 1)}
@@ -38,8 +45,10 @@ func newAside(all *asides) *aside {
 // suspect is a message that is put aside.
 type suspect struct {
 	unread
+	light   bool // it is to be read with others
 	weighed bool // it is to be read by itself
 	slow    bool // that took long once
+	failed  bool // that failed for another reason than the message
 	lease   time.Duration
 	until   time.Time // when its lease ends, or earlier
 }
@@ -51,12 +60,15 @@ type legible struct {
 	until time.Time // it is given back then
 }
 
+// isOpen reports whether it is not known that the message cannot be read.
+func (s suspect) isOpen() bool { return s.cause == nil }
+
 // isLate reports whether there is no time to read the message before its lease ends.
 func (s suspect) isLate() bool { return time.Until(s.until) < s.lease/4 }
 
 // putAside has messages looked at, whose leases have begun less than a moment ago.
 func (s *store) putAside(ctx context.Context, messages []unread, lease time.Duration) {
-	s.quarantine(ctx, s.pool, inTime(s.keepAside(messages, lease)))
+	s.putOff(ctx, s.pool, inTime(s.keepAside(messages, lease)))
 }
 
 // keepAside returns the messages that there is no room for.
@@ -66,7 +78,9 @@ func (s *store) keepAside(messages []unread, lease time.Duration) (surplus []unr
 	defer a.mu.Unlock()
 	room := min(len(messages), max(a.limit-len(a.waiting), 0))
 	for _, u := range messages[:room] {
-		a.waiting = append(a.waiting, suspect{unread: u, lease: lease, until: time.Now().Add(lease)})
+		old := a.known[u.row.ID]
+		delete(a.known, u.row.ID)
+		a.waiting = append(a.waiting, suspect{unread: u, light: old.light, weighed: old.weighed, slow: old.slow, lease: lease, until: time.Now().Add(lease)})
 	}
 	if !a.working && len(a.waiting) > 0 {
 		a.working = true
@@ -149,27 +163,69 @@ func (a *aside) room(most int64) (room int64, wait time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	room = most - a.bytes
-	if len(a.ready) > 0 && (room < most/2 || len(a.waiting) == 0) {
+	blocked := time.Until(a.locked)
+	idle := !slices.ContainsFunc(a.waiting, func(s suspect) bool { return s.isOpen() || blocked <= 0 })
+	if len(a.ready) > 0 && (room < most/2 || idle) {
 		wait = max(time.Until(a.ready[0].until), time.Millisecond)
+	}
+	if idle && len(a.waiting) > 0 && (wait == 0 || blocked < wait) {
+		wait = blocked
 	}
 	return room, wait
 }
 
 // next returns what to look at: many that are certainly unreadable, or else many that were not
-// weighed yet, or else one. It returns none, once, when there is no more.
-func (a *aside) next() (some []suspect) {
+// weighed yet, or else one. One that has waited for a quarter of its lease takes turns with many. There may be none while the archive is locked. It reports
+// that there are no more once.
+func (a *aside) next() (some []suspect, more bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	const together = 50
-	some = a.remove(10*together, func(s suspect) bool { return s.cause != nil })
-	if len(some) == 0 {
-		some = a.remove(together, func(s suspect) bool { return !s.weighed })
+	if time.Until(a.locked) <= 0 {
+		some = a.remove(10*maxTogether, func(s suspect) bool { return !s.isOpen() })
+	}
+	if len(some) == 0 && a.alone {
+		some = a.remove(1, func(s suspect) bool { return s.isOpen() && s.weighed && time.Until(s.until) < 3*s.lease/4 })
 	}
 	if len(some) == 0 {
-		some = a.remove(1, func(suspect) bool { return true })
+		some = a.remove(cmp.Or(a.width, maxTogether), func(s suspect) bool { return s.isOpen() && !s.weighed })
 	}
-	a.working = len(some) > 0
-	return some
+	if len(some) == 0 {
+		some = a.remove(1, suspect.isOpen)
+	}
+	a.alone = len(some) > 0 && some[0].isOpen() && !some[0].weighed
+	a.working = len(some) > 0 || len(a.waiting) > 0
+	return some, a.working
+}
+
+// weighed notes of how many messages the weight was asked for, is known, and cannot be known. Where
+// there is no time for all, fewer are weighed together the next time.
+func (a *aside) weighed(all, known, failed int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case known+failed < all:
+		a.width = max(all/4, 1)
+	case failed == 0 && all == a.width:
+		a.width = min(2*a.width, maxTogether)
+	}
+}
+
+// remember keeps what is known of a message that is put off.
+func (a *aside) remember(some ...suspect) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.keep(some)
+}
+
+func (a *aside) keep(some []suspect) {
+	if a.known == nil || len(a.known)+len(some) > a.limit {
+		a.known = map[int64]suspect{}
+	}
+	for _, s := range some {
+		if s.light || s.weighed {
+			a.known[s.row.ID] = s
+		}
+	}
 }
 
 // remove removes up to n of those that are so, the first that came.
@@ -184,18 +240,44 @@ func (a *aside) remove(n int, so func(suspect) bool) (removed []suspect) {
 	return removed
 }
 
-// late returns those that there is no time for any more. It forgets those whose leases have
-// ended: they are claimed again.
+// late returns those that there is no time to read any more. It forgets those whose leases have
+// ended: they are claimed again. One that was weighed stays, to be renewed, if there is time for no
+// other: so however long it takes to weigh messages, and to read them, some are read.
 func (a *aside) late() (late []unread) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	inTime := slices.ContainsFunc(a.waiting, func(s suspect) bool { return s.isOpen() && s.weighed && !s.failed && !s.isLate() })
 	a.waiting = slices.DeleteFunc(a.waiting, func(s suspect) bool {
-		if s.isLate() && time.Now().Before(s.until) {
+		switch {
+		case !s.isOpen() || !s.isLate():
+			return false
+		case s.weighed && !s.failed && !inTime:
+			inTime = true
+			return false
+		case time.Now().Before(s.until):
 			late = append(late, s.unread)
 		}
-		return s.isLate()
+		a.keep([]suspect{s})
+		return true
 	})
 	return late
+}
+
+// overdue removes those that have to wait longer than their leases: until their archive is not
+// locked, or for their turn.
+func (a *aside) overdue() []suspect {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.remove(len(a.waiting), func(s suspect) bool {
+		return s.isLate() || !s.isOpen() && time.Until(s.until) < s.lease/2
+	})
+}
+
+// leaveArchive has nothing moved to the archive for a moment in which no lease ends.
+func (a *aside) leaveArchive(lease time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.locked = time.Now().Add(min(lease/8, operationTimeout))
 }
 
 // wait has messages wait behind the others.
@@ -240,23 +322,67 @@ func (s *store) lookAside(ctx context.Context) {
 
 // stepAside gives back what no claim has taken and what there is no time for, and looks at some of
 // the others, if it is to. It reports whether there may be more.
-func (s *store) stepAside(ctx context.Context, own batcher, room int64, look bool) bool {
+func (s *store) stepAside(ctx context.Context, own *pgxpool.Pool, room int64, look bool) bool {
 	s.giveBack(ctx, own, s.aside.stale())
-	s.quarantine(ctx, own, inTime(s.aside.late()))
+	s.putOff(ctx, own, inTime(s.aside.late()))
+	s.renew(ctx, own, s.aside.overdue())
 	if !look {
 		return true
 	}
-	switch some := s.aside.next(); {
+	some, more := s.aside.next()
+	switch {
 	case len(some) == 0:
-		return false
-	case some[0].cause != nil:
-		s.quarantine(ctx, own, unreadIn(some))
+	case !some[0].isOpen():
+		s.archive(ctx, own, some)
 	case some[0].weighed:
 		s.examine(ctx, own, some[0])
 	default:
 		s.weigh(ctx, own, some, room)
 	}
-	return true
+	return more
+}
+
+// archive moves messages to the archive. They wait while it is locked.
+func (s *store) archive(ctx context.Context, db *pgxpool.Pool, some []suspect) {
+	locked := s.quarantine(ctx, db, unreadIn(some))
+	if len(locked) == 0 {
+		return
+	}
+	from := byID(some)
+	for _, u := range locked {
+		s.aside.wait(from[u.row.ID])
+	}
+	s.aside.leaveArchive(some[0].lease)
+}
+
+// renew renews the leases of messages that wait. It forgets those that somebody has taken away.
+func (s *store) renew(ctx context.Context, db *pgxpool.Pool, some []suspect) {
+	s.aside.wait(s.renewed(ctx, db, some)...)
+}
+
+// renewed renews leases, and returns what was not taken away.
+func (s *store) renewed(ctx context.Context, db *pgxpool.Pool, some []suspect) (still []suspect) {
+	if len(some) == 0 {
+		return nil
+	}
+	var all tokens
+	for _, u := range some {
+		all.add(u.row.token())
+	}
+	found, until := ids{}, time.Now().Add(some[0].lease)
+	batch := newTransaction()
+	batch.Queue(s.sql().extend, all.ids, all.numbers, all.times, some[0].lease.Microseconds()).Query(found.collect)
+	err := batch.run(ctx, db)
+	for _, u := range some {
+		switch {
+		case err == nil && found[u.row.ID]:
+			u.until = until
+			still = append(still, u)
+		case err != nil && time.Now().Before(u.until):
+			still = append(still, u)
+		}
+	}
+	return still
 }
 
 // await waits until something has changed, but no longer than that.
@@ -276,184 +402,4 @@ func (a *aside) clear() (waiting []suspect) {
 	defer a.mu.Unlock()
 	waiting, a.waiting, a.working = a.waiting, nil, false
 	return waiting
-}
-
-// lightWeight is what many messages may have each to be read together, if MaxMessage is not less.
-const lightWeight = 1 << 20
-
-// weigh archives the messages that are certainly too large, reads the light ones together, and has
-// the others wait to be read by themselves.
-func (s *store) weigh(ctx context.Context, db batcher, some []suspect, room int64) {
-	var light, heavy []suspect
-	var certain []unread
-	limit := max(s.limit/64, min(s.limit, lightWeight))
-	weights, failed := s.weights(ctx, db, some, limit)
-	for _, u := range some {
-		switch weight, known := weights[u.row.ID]; {
-		case known && weight == 0:
-			light = append(light, u)
-		case known && limit == s.limit:
-			certain = append(certain, u.tooHeavy(weight, s.limit))
-		case known || failed[u.row.ID]:
-			heavy = append(heavy, u)
-		default:
-			s.aside.wait(u)
-		}
-	}
-	s.examineTogether(ctx, db, light, room)
-	weights, _ = s.weights(ctx, db, heavy, s.limit)
-	for _, u := range heavy {
-		if weight := weights[u.row.ID]; weight > 0 {
-			certain = append(certain, u.tooHeavy(weight, s.limit))
-		} else {
-			u.weighed = true
-			s.aside.wait(u)
-		}
-	}
-	s.quarantine(ctx, db, certain)
-}
-
-func (s suspect) tooHeavy(weight int64, limit int) unread {
-	s.cause = fmt.Errorf("the message has at least %d bytes, and MaxMessage is %d", weight, limit)
-	return s.unread
-}
-
-func unreadIn(some []suspect) []unread {
-	all := make([]unread, len(some))
-	for i, u := range some {
-		all[i] = u.unread
-	}
-	return all
-}
-
-// togetherFor is for how long it is tried to weigh messages, or to read them, together. Both take
-// less than a quarter of any lease that is not very short: see [suspect.isLate].
-const togetherFor = 2 * siftFor
-
-// examineTogether reads messages that were weighed. Those wait that there is no time for, or that
-// are too many to be handed over together, and those for which it fails, to be read once more by
-// themselves.
-func (s *store) examineTogether(ctx context.Context, db batcher, some []suspect, room int64) {
-	if len(some) == 0 {
-		return
-	}
-	byID := map[int64]suspect{}
-	rows := make([]row, len(some))
-	for i, u := range some {
-		rows[i], byID[u.row.ID] = u.row, u
-	}
-	found, failed, untried := s.readTogether(ctx, db, rows, togetherFor, room)
-	s.quarantine(ctx, db, found.tooLarge)
-	s.distrust(ctx, db, found.forged)
-	for _, r := range failed {
-		alone := byID[r.ID]
-		alone.weighed = true
-		s.aside.wait(alone)
-	}
-	for _, r := range untried {
-		s.aside.wait(byID[r.ID])
-	}
-	for _, token := range found.surplus {
-		s.aside.wait(byID[token.ID])
-	}
-	s.handOver(ctx, db, found.leases, byID, some[0].lease)
-}
-
-// weights returns how large messages are at least, as far as it is known: 0 up to limit; and those
-// that cannot be weighed.
-func (s *store) weights(ctx context.Context, db batcher, some []suspect, limit int) (weights map[int64]int64, failed ids) {
-	rows := make([]row, len(some))
-	for i, u := range some {
-		rows[i] = u.row
-	}
-	weights, failed = map[int64]int64{}, ids{}
-	alone, _ := bisect(rows, togetherFor, func(part []row, patience time.Duration) error {
-		batch := newPatientTransaction(patience)
-		batch.Queue(s.sql().weight, rowIDs(part), limit).Query(func(rows pgx.Rows) error {
-			var id, weight int64
-			_, err := pgx.ForEachRow(rows, []any{&id, &weight}, func() error {
-				weights[id] = weight
-				return nil
-			})
-			return err
-		})
-		return batch.run(ctx, db)
-	})
-	for _, r := range alone {
-		failed[r.ID] = true
-	}
-	return weights, failed
-}
-
-// examine reads one message. If it can be read, it is handed over with the next claim. One that
-// takes long to read lets all others go first, and has more time each time that it comes back.
-func (s *store) examine(ctx context.Context, db batcher, u suspect) {
-	patience := siftFor / 5
-	if u.slow {
-		patience = min(readTimeout*time.Duration(max(u.row.Number, 1)), max(u.lease/4, readTimeout))
-	}
-	found, err := s.read(ctx, db, []row{u.row}, patience)
-	switch doubtful := isDoubtful(err); {
-	case !u.slow && isCode(err, "57014"):
-		u.slow = true
-		s.aside.wait(u)
-	case isCode(err, "57014"):
-		u.cause, u.doubtful = fmt.Errorf("PostgreSQL takes longer than %v to write it out", patience), true
-		s.quarantine(ctx, db, []unread{u.unread})
-	case doubtful || isUnreadable(err):
-		u.cause, u.doubtful = withoutSecrets(err), doubtful
-		s.quarantine(ctx, db, []unread{u.unread})
-	case err != nil: // not the message's fault: it is tried again, until its lease is about to end
-		s.aside.wait(u)
-		await(ctx, nil, unreachableFor)
-	default:
-		s.quarantine(ctx, db, found.tooLarge)
-		s.distrust(ctx, db, found.forged)
-		s.handOver(ctx, db, found.leases, map[int64]suspect{u.row.ID: u}, u.lease)
-	}
-}
-
-// unreachableFor is how long a server is left alone that could not be reached.
-const unreachableFor = siftFor / 5
-
-// handOver renews the leases of messages that could be read, for the next claim to take them. If it
-// cannot, they wait once more.
-func (s *store) handOver(ctx context.Context, db batcher, leases []subscription.Lease, from map[int64]suspect, lease time.Duration) {
-	if len(leases) == 0 {
-		return // somebody has taken it away
-	}
-	var all tokens
-	for _, l := range leases {
-		all.add(l.Token)
-	}
-	batch := newTransaction()
-	batch.Queue(s.sql().extend, all.ids, all.numbers, all.times, lease.Microseconds())
-	if err := batch.run(ctx, db); err != nil {
-		for _, l := range leases {
-			s.aside.wait(from[l.ID])
-		}
-		await(ctx, nil, unreachableFor)
-		return
-	}
-	ready := make([]legible, len(leases))
-	for i, l := range leases {
-		ready[i] = legible{Lease: l, until: time.Now().Add(lease / 4)}
-	}
-	s.aside.put(ready, false)
-	s.hints.give(s.queue)
-}
-
-// giveBack is for messages that no claim has taken.
-func (s *store) giveBack(ctx context.Context, db batcher, messages []legible) {
-	if len(messages) == 0 {
-		return
-	}
-	back := make([]subscription.Settlement, len(messages))
-	for i, m := range messages {
-		back[i] = subscription.Settlement{Token: m.Token, Action: subscription.Nack, Bare: true}
-		back[i].Verdict.Uncounted, back[i].Verdict.Delay = true, time.Second
-	}
-	batch := newTransaction()
-	s.settle(batch, back)
-	_ = batch.run(ctx, db) // or they come back when their leases end
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
 // large publishes n messages that may take long, for all that a consumer knows while it sifts.
@@ -67,5 +68,27 @@ func TestAQueueThatIsFullOfSuspiciousMessagesKeepsNoOtherQueueWaiting(t *testing
 	messages := subscribe(t, queue)
 	for range 3 {
 		receive(t, messages).Ack()
+	}
+}
+
+// Each can be weighed and read in time, and all of them cannot. They were weighed, one after the
+// other, until there was no time to read the first.
+func TestSomeOfTheMessagesThatTakeLongAlwaysArrive(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	pool := pgtest.Pool(t, url)
+	execute(t, pool, `create function jsonb_typeof(jsonb) returns text stable language plpgsql as $$
+		begin perform pg_sleep(0.3); return pg_catalog.jsonb_typeof($1); end $$`)
+	execute(t, pool, `create function written(jsonb) returns text stable language plpgsql as $$
+		begin perform pg_sleep(0.3 * pg_catalog.octet_length(pg_catalog.format('%s', $1)) / 1000000); return pg_catalog.format('%s', $1); end $$`)
+	execute(t, pool, "create cast (jsonb as text) with function written(jsonb)")
+	queue := openAt(t, url+"&search_path=public,pg_catalog", pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 4 << 20, Lease: 3 * time.Second}})
+	require.NoError(t, queue.SubscribeInitialize("t"))
+	execute(t, pool, "insert into pgmq.q_t (vt, message) select now(), to_jsonb(repeat('x', 2000000)) from generate_series(1, 3)")
+	messages := subscribe(t, queue)
+	for range 3 {
+		msg := receive(t, messages)
+		require.Len(t, msg.Payload, 2_000_002)
+		msg.Ack()
 	}
 }

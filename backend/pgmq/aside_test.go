@@ -91,13 +91,64 @@ func TestWhatThereIsNoTimeForIsNotForgotten(t *testing.T) {
 	})
 }
 
+func TestOneMessageThatWasWeighedIsReadHoweverLongTheOthersTake(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{aside: &aside{limit: maxAside, working: true}}
+		s.keepAside([]unread{{row: row{ID: 1}}, {row: row{ID: 2}}, {row: row{ID: 3}}}, time.Second)
+		some, _ := s.aside.next()
+		require.Len(t, some, 3)
+		some[1].weighed, some[2].weighed, some[2].slow = true, true, true
+		s.aside.wait(some...)
+		time.Sleep(900 * time.Millisecond)
+		require.Equal(t, []unread{{row: row{ID: 1}}, {row: row{ID: 3}}}, s.aside.late())
+		require.Equal(t, []row{{ID: 2}}, rowsOf(s.aside.overdue()), "its lease is to be renewed")
+
+		s.keepAside([]unread{{row: row{ID: 3, Number: 2}}, {row: row{ID: 1, Number: 2}}}, time.Second)
+		time.Sleep(300 * time.Millisecond)
+		some, _ = s.aside.next()
+		require.Equal(t, []row{{ID: 3, Number: 2}}, rowsOf(some), "it need not be weighed again, and it is its turn")
+		require.True(t, some[0].slow)
+		some, _ = s.aside.next()
+		require.Equal(t, []row{{ID: 1, Number: 2}}, rowsOf(some))
+		some[0].weighed, some[0].failed = true, true
+		s.aside.wait(some...)
+		time.Sleep(600 * time.Millisecond)
+		require.Len(t, s.aside.late(), 1, "it fails again and again, for another reason, and comes back later")
+	})
+}
+
+func TestFewerAreWeighedWhereThereWasNoTimeForAll(t *testing.T) {
+	t.Parallel()
+	a := &aside{limit: maxAside}
+	width := func() int {
+		a.waiting = make([]suspect, 100)
+		a.alone = false
+		some, _ := a.next()
+		return len(some)
+	}
+	require.Equal(t, 50, width())
+	for _, want := range []int{12, 3, 1, 1} {
+		all := width()
+		a.weighed(all, 0, all-1)
+		require.Equal(t, want, width())
+	}
+	a.weighed(1, 0, 1)
+	require.Equal(t, 1, width(), "it took too long, by itself")
+	for _, want := range []int{2, 4, 8, 16, 32, 50, 50} {
+		all := width()
+		a.weighed(all, all, 0)
+		require.Equal(t, want, width())
+	}
+}
+
 func TestWhatIsCertainIsArchivedBeforeAnythingIsRead(t *testing.T) {
 	t.Parallel()
 	s := &store{aside: &aside{limit: maxAside, working: true}}
 	s.aside.wait(suspect{unread: unread{row: row{ID: 5}}, weighed: true}, suspect{unread: unread{row: row{ID: 6}}, weighed: true, slow: true})
 	s.keepAside([]unread{{row: row{ID: 1}}, {row: row{ID: 2}, cause: errors.New("too large")}, {row: row{ID: 3}}}, time.Minute)
 	var order [][]int64
-	for some := s.aside.next(); len(some) > 0; some = s.aside.next() {
+	for some, _ := s.aside.next(); len(some) > 0; some, _ = s.aside.next() {
 		var ids []int64
 		for _, u := range some {
 			ids = append(ids, u.row.ID)
@@ -106,6 +157,32 @@ func TestWhatIsCertainIsArchivedBeforeAnythingIsRead(t *testing.T) {
 	}
 	require.Equal(t, [][]int64{{2}, {1, 3}, {5}, {6}}, order)
 	require.False(t, s.aside.working)
+}
+
+func TestWhatWaitsForALockedArchiveKeepsNothingElseWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{aside: &aside{limit: maxAside, working: true}}
+		s.aside.wait(suspect{unread: unread{row: row{ID: 1}, cause: errors.New("too large")}, lease: time.Minute, until: time.Now().Add(time.Minute)})
+		s.aside.leaveArchive(time.Minute)
+		_, wait := s.aside.room(1)
+		require.Equal(t, 5*time.Second, wait)
+		s.keepAside([]unread{{row: row{ID: 2}}}, time.Minute)
+		_, wait = s.aside.room(1)
+		require.Zero(t, wait)
+		some, more := s.aside.next()
+		require.Equal(t, []row{{ID: 2}}, rowsOf(some))
+		require.True(t, more)
+		some, more = s.aside.next()
+		require.Empty(t, some)
+		require.True(t, more, "it waits")
+		require.Empty(t, s.aside.overdue())
+		time.Sleep(50 * time.Second)
+		require.Empty(t, s.aside.late(), "there is no time needed to read it")
+		require.Equal(t, []row{{ID: 1}}, rowsOf(s.aside.overdue()))
+		_, more = s.aside.next()
+		require.False(t, more)
+	})
 }
 
 func TestFewerAreSiftedWhereThereWasNoTimeForAll(t *testing.T) {

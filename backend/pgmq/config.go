@@ -81,7 +81,8 @@ type SubscriberConfig struct {
 	// MaxInFlightBytes bounds the memory of one subscription: it claims nothing
 	// while the messages that it has claimed, and that are not settled, have so
 	// many bytes of JSON or more, of which those of headers beyond 1 KiB count six times,
-	// for what a map of them takes. One message always comes, however large. A claim
+	// for what a map of them takes, and 2 KiB for each message, for what it takes beside its
+	// text. One message always comes, however large. A claim
 	// asks for as many as would fit if all were as large as the largest of the claim
 	// before (1 MiB at first), and keeps no more than so many bytes, so a subscription has
 	// up to twice as many where sizes jump. What it does not keep goes back, uncounted.

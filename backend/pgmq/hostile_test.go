@@ -148,9 +148,9 @@ func TestALargeMessageArrivesIfItMay(t *testing.T) {
 
 func TestASubscriptionHoldsNoMoreBytesThanItMay(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: 2_500}})
+	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: 7_500}})
 	for i := range 9 {
-		require.NoError(t, queue.Publish("t", message.NewMessage(fmt.Sprint(i), make([]byte, 800)))) // 1 kB, as base64
+		require.NoError(t, queue.Publish("t", message.NewMessage(fmt.Sprint(i), make([]byte, 800)))) // 1 kB, as base64, and 2 kB beside it
 	}
 	messages := subscribe(t, queue)
 	for range 3 {

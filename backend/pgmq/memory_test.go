@@ -74,6 +74,40 @@ func TestASubscriptionTakesTwiceMaxInFlightBytesAtMostWhateverTheContent(t *test
 	}
 }
 
+// Each takes more memory for what it is than for what it says.
+// Not parallel: the heap is everybody's.
+//
+//nolint:paralleltest // see above
+func TestManySmallMessagesTakeTwiceMaxInFlightBytesAtMost(t *testing.T) {
+	const most = 512 << 10
+	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
+		t.Run(name, func(t *testing.T) {
+			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 100_000, MaxInFlightBytes: most, NoHold: noHold}})
+			require.NoError(t, queue.SubscribeInitialize("t"))
+			execute(t, pool, `insert into pgmq.q_t (vt, message) select now(), '1' from generate_series(1, 3000)`)
+			before := heap()
+			messages := subscribe(t, queue)
+			var held []*message.Message
+			pgtest.Eventually(t, time.Minute, "it takes no more", func() bool {
+				for {
+					select {
+					case msg := <-messages:
+						held = append(held, msg)
+					default: // while messages are held, they are not leased yet
+						return len(held) > most/3000 && len(held) == get[int](t, pool, "select count(*) from pgmq.q_t where vt > now()")
+					}
+				}
+			})
+			took := int64(heap()) - int64(before)
+			t.Logf("%d messages, %d kB of %d, %d bytes each", len(held), took>>10, most>>10, took/int64(len(held)))
+			require.Less(t, took, int64(2*most))
+			for _, msg := range held {
+				msg.Ack()
+			}
+		})
+	}
+}
+
 // Not parallel: the heap is everybody's.
 //
 //nolint:paralleltest // see above

@@ -5,7 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/internal/sparse"
@@ -77,20 +81,17 @@ func (u unread) headers(text encoding) *string {
 }
 
 // quarantine moves messages to the archive of their queue, which does not read
-// them, and notes why. If the archive cannot be used, or they can perhaps be read
-// the next time, they stay, invisible.
-func (s *store) quarantine(ctx context.Context, db batcher, messages []unread) {
-	var certain, doubtful []unread
-	for _, u := range messages {
-		if u.doubtful {
-			doubtful = append(doubtful, u)
-		} else {
-			certain = append(certain, u)
-		}
+// them, and notes why. If the archive cannot be used, they stay, invisible. It returns those for
+// which it would have to wait, since a table is locked: that is no message's fault.
+func (s *store) quarantine(ctx context.Context, db *pgxpool.Pool, certain []unread) (locked []unread) {
+	if len(certain) == 0 {
+		return nil
 	}
-	if len(certain) > 0 {
-		s.tryAway(ctx, db, certain, s.ways(ctx))
-	}
+	return s.tryAway(ctx, db, certain, s.ways(ctx))
+}
+
+// putOff has messages stay, invisible, that can perhaps be read the next time.
+func (s *store) putOff(ctx context.Context, db *pgxpool.Pool, doubtful []unread) {
 	s.tryAway(ctx, db, doubtful, []way{hidden()})
 }
 
@@ -115,31 +116,38 @@ func (s *store) ways(ctx context.Context) []way {
 	return []way{{archive: archive.ack, merge: true}, {archive: archive.ack}, {merge: true}, {}, hidden()}
 }
 
-// tryAway puts messages away, together if it can.
-func (s *store) tryAway(ctx context.Context, db batcher, messages []unread, ways []way) {
+// tryAway puts messages away, together if it can. It ends with the first lock, and returns those that
+// are left then.
+func (s *store) tryAway(ctx context.Context, db *pgxpool.Pool, messages []unread, ways []way) (locked []unread) {
 	if len(messages) == 0 || len(ways) == 0 {
-		return
+		return nil
 	}
 	done, err := s.putAway(ctx, db, messages, ways[0])
 	switch {
 	case err == nil:
 		s.logAway(ctx, messages, done, ways[0])
 	case ctx.Err() != nil: // it ends, and they come back when their leases end
+	case isCode(err, "55P03"): // lock_not_available
+		s.logUnread(ctx, messages[0], "waits, as its queue or the archive is locked; it will be tried again", "messages", len(messages))
+		return messages
 	case !isRefused(err) && !isUnreadable(err) && !isDoubtful(err), len(messages) == 1 && len(ways) == 1:
 		for _, u := range messages {
 			s.logUnread(ctx, u, "could not be put aside; it will be tried again", "error", s.classify("archive", err))
 		}
 	case len(messages) > 1:
 		half := len(messages) / 2
-		s.tryAway(ctx, db, messages[:half], ways)
-		s.tryAway(ctx, db, messages[half:], ways)
+		if locked = s.tryAway(ctx, db, messages[:half], ways); len(locked) > 0 {
+			return slices.Concat(locked, messages[half:])
+		}
+		return s.tryAway(ctx, db, messages[half:], ways)
 	default:
-		s.tryAway(ctx, db, messages, ways[1:])
+		return s.tryAway(ctx, db, messages, ways[1:])
 	}
+	return nil
 }
 
 // putAway puts messages away, and returns those that it has found under their tokens.
-func (s *store) putAway(ctx context.Context, db batcher, messages []unread, way way) (found ids, err error) {
+func (s *store) putAway(ctx context.Context, db *pgxpool.Pool, messages []unread, way way) (found ids, err error) {
 	var t tokens
 	delays, reasons := make([]int64, len(messages)), make([]*string, len(messages))
 	for i, u := range messages {
@@ -150,12 +158,17 @@ func (s *store) putAway(ctx context.Context, db batcher, messages []unread, way 
 		}
 	}
 	found = make(ids, len(messages))
-	batch := newTransaction()
-	batch.Queue(s.sql().hide, t.ids, t.numbers, t.times, delays, reasons, way.merge).Query(found.collect)
-	if way.archive != "" {
-		batch.Queue(way.archive, t.ids, t.numbers, t.times)
-	}
-	return found, batch.run(ctx, db)
+	// pgx has PostgreSQL parse a statement before it runs a batch, and that waits for locks, too: so
+	// the limit is set before.
+	begin := readCommittedSQL + "; " + planSQL + "; set local lock_timeout = '" + letterWait + "'"
+	return found, pgx.BeginTxFunc(ctx, db, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
+		batch := &pgx.Batch{}
+		batch.Queue(s.sql().hide, t.ids, t.numbers, t.times, delays, reasons, way.merge).Query(found.collect)
+		if way.archive != "" {
+			batch.Queue(way.archive, t.ids, t.numbers, t.times)
+		}
+		return tx.SendBatch(ctx, batch).Close()
+	})
 }
 
 func (s *store) logAway(ctx context.Context, messages []unread, done ids, way way) {

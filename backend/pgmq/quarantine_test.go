@@ -58,6 +58,28 @@ func TestAnOutcomeThatIsRefusedMakesNoMessageSuspicious(t *testing.T) {
 	require.False(t, s.sieve.used)
 }
 
+func TestWhatWaitsForItsArchiveStaysLeased(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.Database(t))
+	s, err := clientOf(t, pool, false).subscriber.open(t.Context(), "t", false)
+	require.NoError(t, err)
+	exec(t, pool, "select pgmq.send_batch('t', array['1', '2']::jsonb[])")
+	claim, err := s.Claim(t.Context(), nil, 2, time.Minute)
+	require.NoError(t, err)
+	require.Len(t, claim.Leases, 2)
+	exec(t, pool, "update pgmq.q_t set read_ct = 2 where message = '2'") // somebody has taken it away
+	for _, l := range claim.Leases {
+		taken := row{ID: l.ID, Number: int32(l.Number), ReadAt: l.At}
+		s.aside.wait(suspect{unread: unread{row: taken, cause: errors.New("too large")}, lease: time.Hour, until: time.Now().Add(time.Minute)})
+	}
+	s.renew(t.Context(), pool, s.aside.overdue())
+	require.Empty(t, s.aside.overdue())
+	require.Len(t, s.aside.clear(), 1)
+	var renewed string
+	require.NoError(t, pool.QueryRow(t.Context(), "select message::text from pgmq.q_t where vt > now() + interval '50 minutes' and read_ct = 1").Scan(&renewed))
+	require.Equal(t, "1", renewed)
+}
+
 func TestAServerThatIsSlowIsGivenMoreTime(t *testing.T) {
 	t.Parallel()
 	var s sieve

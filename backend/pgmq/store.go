@@ -273,7 +273,7 @@ func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
 		}
 		lease, forged := r.lease(s.topic, s.queue, s.sql(), &free[0])
 		free = free[1:]
-		lease.Size = int(size) + headersWeight*max(len(r.Headers)-sharedHeaders, 0)
+		lease.Size = messageWeight + int(size) + headersWeight*max(len(r.Headers)-sharedHeaders, 0)
 		found.add(lease, s.most)
 		if forged.any() {
 			found.forged = append(found.forged, forged)
