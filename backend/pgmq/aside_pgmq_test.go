@@ -82,7 +82,9 @@ func TestSomeOfTheMessagesThatTakeLongAlwaysArrive(t *testing.T) {
 	execute(t, pool, `create function written(jsonb) returns text stable language plpgsql as $$
 		begin perform pg_sleep(0.3 * pg_catalog.octet_length(pg_catalog.format('%s', $1)) / 1000000); return pg_catalog.format('%s', $1); end $$`)
 	execute(t, pool, "create cast (jsonb as text) with function written(jsonb)")
-	queue := openAt(t, url+"&search_path=public,pg_catalog", pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 4 << 20, Lease: 3 * time.Second}})
+	config := taking(4 << 20)
+	config.Subscriber.Lease = 3 * time.Second
+	queue := openAt(t, url+"&search_path=public,pg_catalog", config)
 	require.NoError(t, queue.SubscribeInitialize("t"))
 	execute(t, pool, "insert into pgmq.q_t (vt, message) select now(), to_jsonb(repeat('x', 2000000)) from generate_series(1, 3)")
 	messages := subscribe(t, queue)

@@ -13,7 +13,9 @@ import (
 // What is certainly too large waits for the archive, and for nothing else.
 func TestALockedArchiveKeepsNoMessageWaitingThatCanBeRead(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxMessage: 1 << 20, Lease: 2 * time.Minute}})
+	config := taking(1 << 20)
+	config.Subscriber.Lease = 2 * time.Minute
+	queue, pool := open(t, config)
 	require.NoError(t, queue.SubscribeInitialize("t"))
 	require.NoError(t, queue.SubscribeInitialize("other"))
 	const good = `select now(), '[1e500]' from generate_series(1, 3)` // suspicious, and harmless
