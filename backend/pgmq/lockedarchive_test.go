@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
 // What is certainly too large waits for the archive, and for nothing else.
