@@ -147,16 +147,19 @@ func requireNotShown(t *testing.T, url string, err error) {
 
 func TestNoPasswordThatShouldHaveBeenEncodedIsInAnError(t *testing.T) {
 	t.Parallel()
-	around := []string{""}
+	one, two := []string{""}, []string{""}
 	for _, a := range "@:/,#?%[]1b" {
+		one = append(one, string(a))
 		for _, b := range " @:/,1b" {
-			around = append(around, strings.TrimSpace(string([]rune{a, b})))
+			two = append(two, strings.TrimSpace(string([]rune{a, b})))
 		}
 	}
-	for _, before := range around {
-		for _, after := range around {
-			url := "postgres://app:" + before + "hunter2" + after + "@db/shop"
-			requireNotShown(t, url, openFailed(t.Context(), url))
+	for _, few := range one {
+		for _, more := range two {
+			for _, password := range []string{few + "hunter2" + more, more + "hunter2" + few} {
+				url := "postgres://app:" + password + "@db/shop"
+				requireNotShown(t, url, openFailed(t.Context(), url))
+			}
 		}
 	}
 }

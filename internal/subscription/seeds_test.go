@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	seeds    = flag.Int("sim.seeds", 300, "how many random schedules each simulation runs")
+	seeds    = flag.Int("sim.seeds", 100, "how many random schedules each simulation runs; the gate runs 5000")
 	onlySeed = flag.Int("sim.seed", 0, "the only schedule that each simulation runs; 0 for all")
 )
 
