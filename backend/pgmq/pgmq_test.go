@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long tests wait for what must happen.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // open returns a queue on a database of its own, and a pool on that database to
 // look and interfere from outside.

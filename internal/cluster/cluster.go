@@ -24,7 +24,7 @@ import (
 )
 
 // patience bounds whatever a server is asked for.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // Cluster is one PostgreSQL server. Its methods fail the test if they fail. They are for one
 // goroutine, the test's own.

@@ -17,7 +17,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // echo is a server that counts the lines it gets and sends them back.
 func echo(t *testing.T) (address string, lines *atomic.Int32) {
