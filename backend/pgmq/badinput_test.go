@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
@@ -158,6 +159,9 @@ func TestATopicThatCannotBeIsRefused(t *testing.T) {
 		err := queue.Publish(topic, message.NewMessage("1", nil))
 		require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
 		require.ErrorIs(t, err, pgmq.ErrRejected)
+		var refused *backend.RefusedError
+		require.ErrorAs(t, err, &refused, "as on every backend")
+		require.NotContains(t, err.Error(), refused.Remedy)
 		_, err = queue.Subscribe(t.Context(), topic)
 		require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
 	}
@@ -206,6 +210,7 @@ func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
 		"MaxMessage is 262143 bytes":           {Subscriber: pgmq.SubscriberConfig{MaxMessage: 1<<18 - 1}},
 		"MaxInFlightBytes":                     {Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: -1}},
 		"Connections":                          {Subscriber: pgmq.SubscriberConfig{Connections: 1}},
+		"Connections is 4294967297":            {Subscriber: pgmq.SubscriberConfig{Connections: 1<<32 + 1}},
 		`Group is "a\x00b": it contains a NUL`: {Subscriber: pgmq.SubscriberConfig{Group: "a\x00b"}},
 		`Group is "a\xff": it is not UTF-8`:    {Subscriber: pgmq.SubscriberConfig{Group: "a\xff"}},
 		`Group is "` + strings.Repeat("g", 97) + `…": it has 5000 bytes, and the limit is 1024`: {Subscriber: pgmq.SubscriberConfig{Group: strings.Repeat("g", 5000)}},
@@ -224,6 +229,21 @@ func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 }
 
+func TestATransactionThatIsNilIsToldWithItsRemedy(t *testing.T) {
+	t.Parallel()
+	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	queue, err := pgmq.New(pool, pgmq.Config{})
+	require.NoError(t, err)
+	for remedy, publisher := range map[string]message.Publisher{"pgmq.Tx(ctx)": queue.In(nil), "BeginTx": queue.InSQL(nil)} {
+		err = publisher.Publish("t", message.NewMessage("1", nil))
+		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+		require.ErrorContains(t, err, "the transaction is nil")
+		require.ErrorContains(t, err, remedy)
+	}
+}
+
 func TestANilMessageIsRefused(t *testing.T) {
 	t.Parallel()
 	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
@@ -231,7 +251,7 @@ func TestANilMessageIsRefused(t *testing.T) {
 	t.Cleanup(pool.Close)
 	queue, err := pgmq.New(pool, pgmq.Config{})
 	require.NoError(t, err)
-	for _, publisher := range []message.Publisher{queue, queue.In(nil)} {
+	for _, publisher := range []message.Publisher{queue, queue.In(nil), queue.InSQL(nil)} {
 		for at, messages := range [][]*message.Message{{nil}, {message.NewMessage("good", nil), nil}} {
 			err = publisher.Publish("t", messages...)
 			require.ErrorIs(t, err, pgmq.ErrInvalidMessage)

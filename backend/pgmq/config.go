@@ -196,6 +196,9 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 const (
+	// maxConnections is how many PostgreSQL's max_connections may be (guc_tables.c, MAX_BACKENDS).
+	maxConnections = 1<<18 - 1
+
 	// minMessage leaves room for a payload beside the largest headers.
 	minMessage = 2 * maxHeaders
 
@@ -265,8 +268,8 @@ func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
 			fmt.Sprintf("0 for the default, 64 MiB, or at least %d bytes", minMessage))
 	}
 	c.Connections = cmp.Or(c.Connections, 4)
-	if c.Connections < 2 {
-		return c, invalidConfig("Connections", c.Connections, "0 for the default, or at least 2")
+	if c.Connections < 2 || c.Connections > maxConnections {
+		return c, invalidConfig("Connections", c.Connections, fmt.Sprintf("0 for the default, or from 2 to %d", maxConnections))
 	}
 	return c, nil
 }

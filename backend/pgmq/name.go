@@ -57,10 +57,19 @@ func queueName(topic string) (string, error) {
 
 func checkTopic(topic string) error {
 	if refused, ok := errors.AsType[*backend.RefusedError](backend.CheckTopic(topic)); ok {
-		return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: errors.New(refused.Reason)}
+		return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: refusedTopic{refused}}
 	}
 	return nil
 }
+
+// refusedTopic says no more than the reason: the [Error] around it names the topic.
+type refusedTopic struct{ *backend.RefusedError }
+
+// Error implements error.
+func (r refusedTopic) Error() string { return r.Reason }
+
+// Unwrap returns the error that every backend has for it.
+func (r refusedTopic) Unwrap() error { return r.RefusedError }
 
 // checkTraffic is for publishing and subscribing: the queue of the schedules has other
 // messages, which no one else is to receive or to add to.

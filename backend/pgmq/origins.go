@@ -53,7 +53,11 @@ func (q *Queue) Origins(ctx context.Context, from string, topics ...string) ([]O
 	if err != nil {
 		return nil, classify(originsOp, from, err)
 	}
-	found, err := q.countOrigins(ctx, queue, q.newOrigins(from, topics))
+	of := q.newOrigins(from, topics)
+	if err := of.check(from); err != nil {
+		return nil, classify(originsOp, from, err)
+	}
+	found, err := q.countOrigins(ctx, queue, of)
 	return found, classify(originsOp, from, err)
 }
 
@@ -173,7 +177,7 @@ func (o *origins) check(from string) error {
 	}
 	return &Error{
 		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the topic is not named after another one, as %q is", from+deadSuffix),
-		Remedy: "ask for that, or name the topics whose letters shall be deleted",
+		Remedy: "ask for that, or name the topics whose letters are meant",
 	}
 }
 

@@ -53,11 +53,23 @@ func TestPurgedDeadLettersAreNotThoseOfALiveQueue(t *testing.T) {
 	execute(t, pool, "select pgmq.create('orders'), pgmq.send('orders', '{}')")
 	_, err := queue.PurgeDeadLetters(t.Context(), "orders")
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
-	require.ErrorContains(t, err, `the topic is not named after another one, as "orders_dead" is; ask for that, or name the topics whose letters shall be deleted`)
+	require.ErrorContains(t, err, `the topic is not named after another one, as "orders_dead" is; ask for that, or name the topics whose letters are meant`)
 	_, err = queue.PurgeDeadLetters(t.Context(), "orders", "")
 	require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
 	deleted, err := queue.PurgeDeadLetters(t.Context(), "orders", "orders")
 	require.ErrorIs(t, err, pgmq.ErrStrays)
 	require.Zero(t, deleted)
 	requireCount(t, pool, "pgmq.q_orders", 1)
+}
+
+func TestATopicIsNotTakenForThatOfItsDeadLetters(t *testing.T) {
+	t.Parallel()
+	queue, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead')")
+	_, redriven := queue.Redrive(t.Context(), "orders", 10)
+	_, seen := queue.Origins(t.Context(), "orders")
+	for _, err := range []error{redriven, seen} {
+		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+		require.ErrorContains(t, err, `as "orders_dead" is; ask for that`)
+	}
 }

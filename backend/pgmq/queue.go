@@ -122,24 +122,24 @@ func (q *Queue) SubscribeInitialize(topic string) error {
 // PublisherConfig.NoNotify.
 func (q *Queue) In(tx pgx.Tx) *Publisher {
 	if tx == nil {
-		return q.publisher.in(noTx{})
+		return q.publisher.in(noTx{"add the handler with ezq.With(queue.InTx()), which pgmq.Tx(ctx) is from"})
 	}
 	return q.publisher.in(tx)
 }
 
 // noTx stands for a transaction that is nil, as [Tx] returns it outside of InTx.
-type noTx struct{}
+type noTx struct{ remedy string }
 
 // Exec implements [DB].
-func (noTx) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
-	return pgconn.CommandTag{}, noTx{}.err()
+func (t noTx) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
+	return pgconn.CommandTag{}, t.err()
 }
 
 // Query implements [DB].
-func (noTx) Query(context.Context, string, ...any) (pgx.Rows, error) { return nil, noTx{}.err() }
+func (t noTx) Query(context.Context, string, ...any) (pgx.Rows, error) { return nil, t.err() }
 
-func (noTx) err() error {
-	return &Error{Kind: ErrInvalidConfig, Cause: errors.New("the transaction is nil"), Remedy: "add the handler with ezq.With(queue.InTx()), which pgmq.Tx(ctx) is from"}
+func (t noTx) err() error {
+	return &Error{Kind: ErrInvalidConfig, Cause: errors.New("the transaction is nil"), Remedy: t.remedy}
 }
 
 // Close ends all subscriptions as [Subscriber.Close] does, and then closes the

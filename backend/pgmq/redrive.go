@@ -49,6 +49,9 @@ func (q *Queue) Redrive(ctx context.Context, from string, limit int, topics ...s
 		return 0, classify(op, from, invalidLimit(limit))
 	}
 	r := redrive{queue: q, from: queue, origins: q.newOrigins(from, topics), stuck: map[string]bool{}}
+	if err := r.origins.check(from); err != nil {
+		return 0, classify(op, from, err)
+	}
 	moved, err = r.run(ctx, limit)
 	return moved, classify(op, from, cmpError(err, r.left()))
 }

@@ -121,7 +121,7 @@ func failuresOf(t *testing.T, queue *pgmq.Queue, topic string) map[string]error 
 	_, read := queue.ReadDeadLetter(t.Context(), topic, 1)
 	_, emptied := queue.PurgeDeadLetters(t.Context(), topic, "t")
 	_, redriven := queue.Redrive(t.Context(), topic, 1, "t")
-	_, shown := queue.Origins(t.Context(), topic)
+	_, shown := queue.Origins(t.Context(), topic, "t")
 	return map[string]error{
 		"measured": measured, "purged": purged, "listed": listed, "read": read, "emptied": emptied, "redriven": redriven, "shown": shown,
 		"tuned": queue.Tune(t.Context(), topic, pgmq.TuneOptions{}),

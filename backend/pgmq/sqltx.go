@@ -18,6 +18,9 @@ import (
 // can the bindings be looked up in tx: under REPEATABLE READ and SERIALIZABLE, a publish
 // to a topic that got a group after tx began is refused with [ErrRejected].
 func (q *Queue) InSQL(tx *sql.Tx) *Publisher {
+	if tx == nil {
+		return q.publisher.in(noTx{"begin one with BeginTx of the *sql.DB"})
+	}
 	return q.publisher.in(sqlTx{tx, q.pool})
 }
 

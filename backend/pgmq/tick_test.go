@@ -2,6 +2,7 @@ package pgmq_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -153,7 +154,7 @@ func TestATickNeedsATransactionThatCanLock(t *testing.T) {
 	queue := openAt(t, pgtest.Database(t), pgmq.Config{})
 	tick := &backend.Tick{Schedule: "nightly", At: time.Now()}
 	msg := message.NewMessageWithContext(backend.WithTick(t.Context(), tick), "1", []byte("{}"))
-	if err := queue.InSQL(nil).Publish("reports", msg); !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, pgmq.ErrRejected) {
+	if err := queue.InSQL(new(sql.Tx)).Publish("reports", msg); !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, pgmq.ErrRejected) {
 		t.Errorf("the error is %v", err)
 	}
 }

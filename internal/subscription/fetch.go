@@ -105,7 +105,9 @@ func (s *subscription) claim(limit int) (Claim, error) {
 	sent := time.Now()
 	claim, err := s.store.Claim(ctx, batch, limit, s.config.Lease)
 	if why, ok := errors.AsType[*Refusal](err); ok {
-		s.refused(s.pending, batch, why)
+		if err := s.refused(ctx, s.pending, batch, why); err != nil {
+			return Claim{}, err
+		}
 		if s.leases.mistrusts() {
 			return Claim{}, nil // those come first
 		}

@@ -273,12 +273,19 @@ func (ls *leases) stored(batch []Settlement) {
 	if !ls.config.SyncAck && len(ls.refused) == 0 {
 		return
 	}
+	taken := false
 	for _, outcome := range batch {
 		if l := ls.byID[outcome.ID]; l != nil && l.Token == outcome.Token {
 			ls.drop(l)
 		}
 		if l := ls.refused[outcome.ID]; l != nil && l.Token == outcome.Token {
 			delete(ls.refused, outcome.ID)
+			taken = taken || l.phase == refused
+		}
+	}
+	if taken { // so it may take others, too
+		for _, l := range ls.refused {
+			l.phase = min(l.phase, suspected)
 		}
 	}
 }
@@ -330,26 +337,29 @@ func (ls *leases) goOn(token Token, phase phase) bool {
 	return true
 }
 
-// tooManyRefused returns why nothing more is to be fetched, if so many acks are refused
-// that it is the fault of none of them.
-func (ls *leases) tooManyRefused() error {
+// manyRefused reports whether so many acks are refused that it may be the fault of none of them.
+func (ls *leases) manyRefused() bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	n := 0
+	return ls.countRefused() >= maxRefused
+}
+
+// countRefused counts the acks that are refused by themselves.
+func (ls *leases) countRefused() (n int) {
 	for _, l := range ls.refused {
 		if l.phase == refused {
 			n++
 		}
 	}
-	if n < maxRefused && len(ls.refused) < maxRefused+settleBatch {
+	return n
+}
+
+// tooManyRefused returns why nothing more is to be fetched: too many acks are refused, or may be.
+func (ls *leases) tooManyRefused() error {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.countRefused() < maxRefused && len(ls.refused) < maxRefused+settleBatch {
 		return nil
 	}
 	return fmt.Errorf("the acks of %d messages are refused, and have to be stored first: %w", len(ls.refused), ls.refusal)
-}
-
-// refusalCause is why acks were refused last.
-func (ls *leases) refusalCause() error {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	return ls.refusal
 }

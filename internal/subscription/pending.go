@@ -13,6 +13,7 @@ type pending struct {
 	mu    sync.Mutex
 	queue []Settlement // in the order in which they came, or came back
 	parts int          // the last one's number
+	why   error        // of those that the store refuses for now
 }
 
 // attempt is how an outcome is sent to the store the next time.
@@ -86,11 +87,21 @@ func (p *pending) postpone(outcomes []Settlement, pause backoff) {
 }
 
 // postponeRefused takes outcomes that the store refuses for now.
-func (p *pending) postponeRefused(outcomes []Settlement) {
+func (p *pending) postponeRefused(outcomes []Settlement, why error) {
+	p.mu.Lock()
+	p.why = why
+	p.mu.Unlock()
 	for i := range outcomes {
 		outcomes[i].part = refusedPart
 	}
 	p.postpone(outcomes, backoff{min: refusedMin, max: refusedMax})
+}
+
+// refusal returns why the store has refused an outcome last.
+func (p *pending) refusal() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.why
 }
 
 // waiting returns the attempt that others of the same part wait for, if there are any.
@@ -115,20 +126,29 @@ func (p *pending) take(n int, early bool) []Settlement {
 // takePart removes the part that came last: what the store refuses is found sooner in the
 // halves of one batch than in all batches at a time.
 func (p *pending) takePart() []Settlement {
-	p.mu.Lock()
-	last := 0
-	for i := range p.queue {
-		last = max(last, p.queue[i].part)
-	}
-	p.mu.Unlock()
+	last := p.lastPart()
 	if last == 0 {
 		return nil
 	}
 	return p.remove(settleBatch, func(s *Settlement) bool { return s.part == last })
 }
 
-// takeRefused removes outcomes that the store has refused for the time being, and that are due.
+// lastPart returns the number of the part that came last, or 0 if there is none.
+func (p *pending) lastPart() (last int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.queue {
+		last = max(last, p.queue[i].part)
+	}
+	return last
+}
+
+// takeRefused removes outcomes that the store has refused for the time being, and that are due. The
+// parts come first, of which most can be stored.
 func (p *pending) takeRefused() []Settlement {
+	if p.lastPart() > 0 {
+		return nil
+	}
 	now := time.Now()
 	return p.remove(settleBatch, func(s *Settlement) bool { return s.part == refusedPart && s.isDue(now) })
 }

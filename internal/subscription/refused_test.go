@@ -289,3 +289,50 @@ func TestDeadLettersThatWaitKeepNothingElseWaiting(t *testing.T) {
 		require.Empty(t, r.store.ids())
 	})
 }
+
+func TestTheLastRecordSaysWhyAnOutcomeIsNotStored(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.store.mayPass.Store(true)
+		r.store.refuseIf(func(subscription.Settlement) bool { return true })
+		r.store.publish(1)
+		c := r.subscribe()
+		backend.Nack(c.receive(), backend.Redelivery{Failures: 1})
+		synctest.Wait()
+		r.set.Close()
+		require.Equal(t, 1, r.log.count("could not store what has become of messages"))
+		require.Zero(t, r.log.count("error=<nil>"))
+	})
+}
+
+func TestAFewAcksThatAreRefusedAmongThousandsStopNoOther(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		const n = 5000
+		r.config.MaxInFlight, r.config.MaxPrefetch, r.config.Linger = 1000, 1000, time.Millisecond
+		r.store.refuseIf(func(s subscription.Settlement) bool { return s.ID%1000 == 7 && s.Action == subscription.Ack })
+		r.store.publish(n)
+		c := r.subscribe()
+		for range n {
+			c.ack(c.receive())
+		}
+		time.Sleep(10 * time.Second)
+		require.Equal(t, []int64{7, 1007, 2007, 3007, 4007}, r.store.ids())
+	})
+}
+
+func TestAcksThatWereRefusedTogetherAreStoredWhenOnlySomeOfThemAreRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		const n = 600
+		r.config.MaxInFlight, r.config.Linger = n, time.Millisecond
+		r.store.refuseIf(func(s subscription.Settlement) bool { return s.Action == subscription.Ack })
+		r.store.publish(n)
+		c := r.subscribe()
+		for range n {
+			c.ack(c.receive())
+		}
+		time.Sleep(time.Minute)
+		require.Len(t, r.store.ids(), n)
+		r.store.refuseIf(func(s subscription.Settlement) bool { return s.ID%100 == 7 && s.Action == subscription.Ack })
+		time.Sleep(time.Minute)
+		require.Equal(t, []int64{7, 107, 207, 307, 407, 507}, r.store.ids())
+	})
+}

@@ -109,7 +109,7 @@ func TestClosingIsBounded(t *testing.T) {
 				start := time.Now()
 				r.set.Close()
 				require.LessOrEqual(t, time.Since(start), drain+grace+operation+lastFlush)
-				require.Equal(t, 1, r.log.count("could not store which messages are done"))
+				require.Equal(t, 1, r.log.count("could not store what has become of messages"))
 				require.Error(t, hung.Context().Err())
 				c.requireClosed()
 			})
@@ -135,7 +135,7 @@ func TestAMessageThatWasDeliveredTwiceIsOneOfThoseThatTheLastRecordCounts(t *tes
 		require.EqualValues(t, 3, r.config.Counters.Unstored.Load())
 		c.give(drain + grace)
 		r.set.Close()
-		require.Equal(t, 1, r.log.count("could not store which messages are done; they will be delivered again topic=t messages=2 "))
+		require.Equal(t, 1, r.log.count("could not store what has become of messages; they will be delivered again topic=t messages=2 "))
 		c.requireClosed()
 	})
 }

@@ -99,8 +99,8 @@ func (s *subscription) flushLane(ctx context.Context, lane *pending) {
 	var err error
 	for left := lane.len(); left > 0; left = lane.len() {
 		if ctx.Err() != nil {
-			s.config.Logger.Error("ezq: could not store which messages are done; they will be delivered again",
-				"topic", s.config.Topic, "messages", lane.messages(), "error", cmp.Or(err, s.leases.refusalCause()))
+			s.config.Logger.Error("ezq: could not store what has become of messages; they will be delivered again",
+				"topic", s.config.Topic, "messages", lane.messages(), "error", cmp.Or(err, lane.refusal()))
 			s.config.Counters.Unstored.Add(-int64(left))
 			lane.clear()
 			return
@@ -134,12 +134,11 @@ func (s *subscription) send(ctx context.Context, lane *pending, batch []Settleme
 	if len(batch) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.config.OperationTimeout)
+	limited, cancel := context.WithTimeout(ctx, s.config.OperationTimeout)
 	defer cancel()
-	missed, err := s.store.Settle(ctx, batch)
+	missed, err := s.store.Settle(limited, batch)
 	if why, ok := errors.AsType[*Refusal](err); ok {
-		s.refused(lane, batch, why)
-		return nil
+		return s.refused(ctx, lane, batch, why)
 	}
 	if err != nil {
 		lane.add(batch...)
@@ -161,15 +160,26 @@ func (s *subscription) stored(lane *pending, batch []Settlement, missed Missed) 
 }
 
 // refused has a batch of which the store refuses something sent in halves, until it is
-// known what that is. Where it has refused many acks, it is not their fault: they are then
-// refused together.
-func (s *subscription) refused(lane *pending, batch []Settlement, why *Refusal) {
-	if half := len(batch) / 2; len(why.Of) == 0 && half > 0 && (s.leases.tooManyRefused() == nil || !allAcks(batch)) {
-		s.leases.suspect(batch, why.Cause)
-		lane.apart(batch[:half])
-		lane.apart(batch[half:])
-		return
+// known what that is. Where it has refused many acks, it may be the fault of none of them: they are
+// then refused together, but for one, which tells when the store takes acks again.
+func (s *subscription) refused(ctx context.Context, lane *pending, batch []Settlement, why *Refusal) error {
+	half := len(batch) / 2
+	switch {
+	case len(why.Of) > 0 || half == 0:
+		s.refuse(lane, batch, why)
+		return nil
+	case s.leases.manyRefused() && allAcks(batch):
+		s.keepAcks(lane, batch[1:], why)
+		return s.send(ctx, lane, batch[:1])
 	}
+	s.leases.suspect(batch, why.Cause)
+	lane.apart(batch[:half])
+	lane.apart(batch[half:])
+	return nil
+}
+
+// refuse does what is left to do for outcomes that the store refuses.
+func (s *subscription) refuse(lane *pending, batch []Settlement, why *Refusal) {
 	var acks, later, others []Settlement
 	for _, outcome := range batch {
 		switch {
@@ -202,7 +212,7 @@ func (s *subscription) keepAcks(lane *pending, acks []Settlement, why *Refusal) 
 		s.config.Logger.Error("ezq: it cannot be stored that messages are done; they stay leased, and it is tried again",
 			"topic", s.config.Topic, "messages", more, "id", acks[0].ID, "error", why.Cause)
 	}
-	lane.postponeRefused(acks)
+	lane.postponeRefused(acks, why.Cause)
 }
 
 // retry tries outcomes again that are no acks, and that the store may take as they are.
@@ -210,7 +220,7 @@ func (s *subscription) retry(lane *pending, outcomes []Settlement, why *Refusal)
 	for _, outcome := range outcomes {
 		s.complain("ezq: what became of a message cannot be stored now; it is tried again", outcome, why)
 	}
-	lane.postponeRefused(outcomes)
+	lane.postponeRefused(outcomes, why.Cause)
 }
 
 // amend makes of an outcome that the store refuses what it may not refuse, or gives it up.

@@ -110,7 +110,7 @@ func (c command) redrive(ctx context.Context, queue *pgmq.Queue, out io.Writer) 
 	moved, err := queue.Redrive(ctx, c.topic, c.most, c.from...)
 	_, _ = fmt.Fprintf(out, "moved back: %d\n", moved)
 	if err != nil {
-		return c.explained(err)
+		return c.aboutStrays(err) // a queue that is not there is one of those that letters go to
 	}
 	left, err := c.left(ctx, queue)
 	if err == nil && left != "0" {
@@ -189,13 +189,17 @@ func (c command) left(ctx context.Context, queue *pgmq.Queue) (string, error) {
 	return count(found.Visible+found.Invisible, found.VisibleCapped || found.InvisibleCapped), err
 }
 
-// explained says what is meant by a queue that is not there, since nobody has to create it,
-// and what can be done here about strays.
+// explained says what is meant by a queue of dead letters that is not there, since nobody has to
+// create it, and what can be done here about strays.
 func (c command) explained(err error) error {
 	if errors.Is(err, pgmq.ErrQueueNotFound) {
 		return fmt.Errorf("there are no dead letters: the queue of %s has not been created; %q shows those that have",
 			printable(c.topic), "ezq-pgmq queues")
 	}
+	return c.aboutStrays(err)
+}
+
+func (c command) aboutStrays(err error) error {
 	strays, ok := errors.AsType[*pgmq.Error](err)
 	if !ok || !errors.Is(err, pgmq.ErrStrays) {
 		return err

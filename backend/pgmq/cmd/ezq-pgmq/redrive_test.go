@@ -40,3 +40,15 @@ func TestWhatIsNotCountedToTheEndIsNotShownAsIfItWere(t *testing.T) {
 	_, out, _ = outputOf(t, database, "redrive", "orders", "-show", "-from", "x")
 	require.Contains(t, out, " 9997 or more from orders stay")
 }
+
+func TestALetterWhoseQueueIsGoneIsNotDenied(t *testing.T) {
+	t.Parallel()
+	database, _ := given(t)
+	_, err := pgtest.Pool(t, database).Exec(t.Context(), "select pgmq.drop_queue('orders')")
+	require.NoError(t, err)
+	code, out, complaints := outputOf(t, database, "redrive", "orders")
+	require.Equal(t, failed, code)
+	require.Contains(t, out, "moved back: 0")
+	require.Contains(t, complaints, "create its queue with Queue.CreateQueue or pgmq.create, and redrive again")
+	require.NotContains(t, complaints, "there are no dead letters")
+}
