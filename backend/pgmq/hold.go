@@ -187,6 +187,9 @@ func (h *hold) end(ctx context.Context, acked, rest []subscription.Token, lease 
 	if left := h.left(acked, rest); len(left) > 0 {
 		batch.Queue(h.sql.giveBack, left)
 	}
+	if len(acked) > 0 {
+		batch.Queue(checkSQL)
+	}
 	batch.Queue("commit")
 	if err := h.conn.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, h.subject.classify(err)

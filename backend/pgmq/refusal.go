@@ -13,9 +13,10 @@ import (
 
 // settling is what becomes of a batch of acks and nacks.
 type settling struct {
-	found   ids
-	acking  bool // the server has not answered yet,
-	nacking bool // nor this
+	found    ids
+	acking   bool // the server has not answered yet,
+	nacking  bool // nor this,
+	checking bool // nor this
 }
 
 // collect returns what reads the answer to a statement, which is under way until then.
@@ -31,7 +32,7 @@ func (s *settling) collect(underWay *bool) func(pgx.Rows) error {
 // refusal returns err as a [*subscription.Refusal], or nil if it is not one. What is wrong
 // with the table, or what the role may do with it, may be mended.
 func (s *settling) refusal(of *store, err error) error {
-	if !isAnswer(err) || !s.acking && !s.nacking {
+	if !isAnswer(err) || !s.acking && !s.nacking && !s.checking {
 		return nil
 	}
 	return &subscription.Refusal{Cause: of.classify("settle", err), MayPass: mayPass(err)}

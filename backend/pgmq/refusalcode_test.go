@@ -2,6 +2,7 @@ package pgmq_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +58,29 @@ func TestAnAckThatIsRefusedWithAnyCodeStopsNoOtherAndIsNotHandledAgain(t *testin
 				pgtest.Eventually(t, patience, "it is stored", func() bool { return queue.Stats()["t"].Unstored == 0 })
 			})
 		}
+	}
+}
+
+// A deferred constraint would refuse the commit, in which there are others.
+func TestAnAckThatADeferredConstraintRefusesStopsNoOther(t *testing.T) {
+	t.Parallel()
+	for name, noHold := range map[string]bool{"held": false, "leased": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 100, NoHold: noHold, Lease: time.Minute}})
+			messages := subscribe(t, queue)
+			warmUp(t, queue, messages)
+			trigger := strings.Replace(refusing("P0001", "delete", "q_t"), "create trigger refuse before", "create constraint trigger refuse after", 1)
+			execute(t, pool, strings.Replace(trigger, "for each row", "deferrable initially deferred for each row", 1))
+			publishOddAmong(t, queue, 100)
+			for range 100 {
+				receive(t, messages).Ack()
+			}
+			requireCount(t, pool, "pgmq.q_t", 1)
+			execute(t, pool, "drop trigger refuse on pgmq.q_t")
+			publish(t, queue, "last")
+			require.Equal(t, "last", receive(t, messages).UUID, "none has come again")
+		})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/internal/subscription"
@@ -337,6 +338,13 @@ func (s *store) settle(batch *transaction, settle []subscription.Settlement) *se
 	}
 	if len(nacks.ids) > 0 {
 		batch.Queue(sql.nack, nacks.ids, nacks.numbers, nacks.times, nacks.delays, nacks.headers, nacks.uncounts).Query(settling.collect(&settling.nacking))
+	}
+	if len(settle) > 0 {
+		settling.checking = true
+		batch.Queue(checkSQL).Exec(func(pgconn.CommandTag) error {
+			settling.checking = false
+			return nil
+		})
 	}
 	return settling
 }

@@ -33,6 +33,10 @@ func patienceSQL(patience time.Duration) string {
 	return fmt.Sprintf("set_config('statement_timeout', '%d', true)", max(patience.Milliseconds(), 1))
 }
 
+// checkSQL has constraints checked that are deferred to the commit. What one refuses would fail
+// there, where it can be the fault of anything.
+const checkSQL = "set constraints all immediate"
+
 func (t *transaction) run(ctx context.Context, db batcher) error {
 	t.Queue("commit")
 	return db.SendBatch(ctx, &t.Batch).Close()
