@@ -103,6 +103,10 @@ func (r *reader) topic(variables ...string) string {
 	if _, err := pgmq.QueueName(value); err != nil {
 		r.fail(variable, value, "cannot be the name of a queue", "at most 1024 bytes of UTF-8 without NUL")
 	}
+	if strings.Contains(value, "://") && strings.Contains(value, "@") {
+		r.fail(variable, value, "is the URL of a server", "a name; EZQ_DATABASE_URL is for the URL")
+		return "" // it may have a password, and settings are shown
+	}
 	return value
 }
 

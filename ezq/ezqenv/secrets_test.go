@@ -97,3 +97,16 @@ func TestAWholeURLInAPartOfOneIsNamedByItsOwnVariable(t *testing.T) {
 		t.Errorf("not all are named: %v", err)
 	}
 }
+
+func TestAURLInThePlaceOfATopicIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, variable := range []string{"EZQ_TOPIC", "EZQ_DEFAULT_QUEUE_NAME", "EZQ_GROUP"} {
+		settings, err := ezqenv.Read(environment{variable: "postgres://u:hunter2@db/x"}.lookup)
+		if err == nil || !strings.Contains(err.Error(), variable+" is the URL of a server") {
+			t.Errorf("the error is %v", err)
+		}
+		if shown := fmt.Sprint(settings, err); strings.Contains(shown, "hunter2") {
+			t.Errorf("it shows the password: %s", shown)
+		}
+	}
+}
