@@ -164,10 +164,17 @@ func (s *store) putAway(ctx context.Context, db *pgxpool.Pool, messages []unread
 	return found, pgx.BeginTxFunc(ctx, db, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
 		batch := &pgx.Batch{}
 		batch.Queue(s.sql().hide, t.ids, t.numbers, t.times, delays, reasons, way.merge).Query(found.collect)
-		if way.archive != "" {
-			batch.Queue(way.archive, t.ids, t.numbers, t.times)
+		if err := tx.SendBatch(ctx, batch).Close(); err != nil || way.archive == "" {
+			return err
 		}
-		return tx.SendBatch(ctx, batch).Close()
+		var hidden tokens // what was locked then may not be any more, and has no reason
+		for _, u := range messages {
+			if found[u.row.ID] {
+				hidden.add(u.row.token())
+			}
+		}
+		_, err := tx.Exec(ctx, way.archive, hidden.ids, hidden.numbers, hidden.times)
+		return err
 	})
 }
 
