@@ -42,7 +42,9 @@ func TestNothingIsArchivedWithoutAReason(t *testing.T) {
 	subscribe(t, queue)
 	waits("both are being leased", "locktype = 'advisory' and objid = 1")
 	locked := make(chan error, 1)
-	go func() { locked <- run(row, "select from pgmq.q_t where msg_id = (select max(msg_id) from pgmq.q_t) for update") }()
+	go func() {
+		locked <- run(row, "select from pgmq.q_t where msg_id = (select max(msg_id) from pgmq.q_t) for update")
+	}()
 	waits("one is to be locked", "locktype = 'transactionid'")
 	require.NoError(t, run(lease, "rollback"))
 	require.NoError(t, <-locked)
