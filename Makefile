@@ -91,7 +91,7 @@ standalone: ## build each module without the others, and release them to an empt
 .PHONY: lint
 lint: ## run the linters, and govulncheck where it can be (the first run builds them, which takes minutes)
 	@$(call in_each_module,$(lint) run --config "$(CURDIR)/.golangci.yml" ./...)
-	@if command -v shellcheck >/dev/null; then shellcheck -x $$(find scripts .ci -type f ! -name "*.bash"); fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x $$(find scripts .ci -type f ! -name "*.bash" ! -name slow-tests); fi
 	@go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	@scripts/vulnerabilities --reachable
 
