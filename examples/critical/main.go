@@ -58,7 +58,8 @@ func untilTheDiskIsFull(ctx context.Context, queue backend.Backend) error {
 	})
 	ezq.Handle(router, func(ctx context.Context, _ DiskFull) error {
 		fmt.Println("the disk is full")
-		return ezq.Publish(ctx, queue, ezq.InterruptEvent{}) // EndEvent would wait for the backup
+		// EndEvent would wait for the backup. The context is one that this event does not end.
+		return ezq.Publish(context.WithoutCancel(ctx), queue, ezq.InterruptEvent{})
 	})
 	return router.Run(ctx)
 }
