@@ -175,8 +175,8 @@ func (a *aside) room(most int64) (room int64, wait time.Duration) {
 }
 
 // next returns what to look at: many that are certainly unreadable, or else many that were not
-// weighed yet, or else one. One that has waited for a quarter of its lease takes turns with many. There may be none while the archive is locked. It reports
-// that there are no more once.
+// weighed yet, or else one. One that has waited for a quarter of its lease takes turns with many.
+// There may be none while the archive is locked. It reports that there are no more once.
 func (a *aside) next() (some []suspect, more bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -355,7 +355,7 @@ func (s *store) archive(ctx context.Context, db *pgxpool.Pool, some []suspect) {
 	s.aside.leaveArchive(some[0].lease)
 }
 
-// renew renews the leases of messages that wait. It forgets those that somebody has taken away.
+// renew renews the leases of messages that wait. It forgets those that other consumers have taken.
 func (s *store) renew(ctx context.Context, db *pgxpool.Pool, some []suspect) {
 	s.aside.wait(s.renewed(ctx, db, some)...)
 }
@@ -365,14 +365,12 @@ func (s *store) renewed(ctx context.Context, db *pgxpool.Pool, some []suspect) (
 	if len(some) == 0 {
 		return nil
 	}
-	var all tokens
-	for _, u := range some {
-		all.add(u.row.token())
+	all := make([]subscription.Token, len(some))
+	for i, u := range some {
+		all[i] = u.row.token()
 	}
-	found, until := ids{}, time.Now().Add(some[0].lease)
-	batch := newTransaction()
-	batch.Queue(s.sql().extend, all.ids, all.numbers, all.times, some[0].lease.Microseconds()).Query(found.collect)
-	err := batch.run(ctx, db)
+	until := time.Now().Add(some[0].lease)
+	found, err := s.extend(ctx, db, all, some[0].lease)
 	for _, u := range some {
 		switch {
 		case err == nil && found[u.row.ID]:

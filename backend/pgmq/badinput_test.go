@@ -190,11 +190,18 @@ func TestAQueueThatWasDroppedIsCreatedAnewByThePublisher(t *testing.T) {
 	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_t"))
 }
 
-func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
-	t.Parallel()
+// nowhere returns a pool that connects to nothing.
+func nowhere(t *testing.T) *pgxpool.Pool {
+	t.Helper()
 	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
+	return pool
+}
+
+func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
+	t.Parallel()
+	pool := nowhere(t)
 	for field, config := range map[string]pgmq.Config{
 		"MaxPayload":   {Publisher: pgmq.PublisherConfig{MaxPayload: -1}},
 		"Lease":        {Subscriber: pgmq.SubscriberConfig{Lease: time.Millisecond}},
@@ -223,7 +230,7 @@ func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
 			require.ErrorContains(t, err, field)
 		}
 	}
-	_, err = pgmq.NewPublisher(nil, pgmq.PublisherConfig{}, nil)
+	_, err := pgmq.NewPublisher(nil, pgmq.PublisherConfig{}, nil)
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 	_, err = pgmq.NewSubscriber(nil, pgmq.SubscriberConfig{}, nil)
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
@@ -231,9 +238,7 @@ func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
 
 func TestATransactionThatIsNilIsToldWithItsRemedy(t *testing.T) {
 	t.Parallel()
-	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
+	pool := nowhere(t)
 	queue, err := pgmq.New(pool, pgmq.Config{})
 	require.NoError(t, err)
 	for remedy, publisher := range map[string]message.Publisher{"pgmq.Tx(ctx)": queue.In(nil), "BeginTx": queue.InSQL(nil)} {
@@ -246,9 +251,7 @@ func TestATransactionThatIsNilIsToldWithItsRemedy(t *testing.T) {
 
 func TestANilMessageIsRefused(t *testing.T) {
 	t.Parallel()
-	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
+	pool := nowhere(t)
 	queue, err := pgmq.New(pool, pgmq.Config{})
 	require.NoError(t, err)
 	for _, publisher := range []message.Publisher{queue, queue.In(nil), queue.InSQL(nil)} {

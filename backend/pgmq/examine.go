@@ -198,15 +198,13 @@ const unreachableFor = siftFor / 5
 // cannot, they wait once more.
 func (s *store) handOver(ctx context.Context, db *pgxpool.Pool, leases []subscription.Lease, from map[int64]suspect, lease time.Duration) {
 	if len(leases) == 0 {
-		return // somebody has taken it away
+		return // another consumer has taken it
 	}
-	var all tokens
-	for _, l := range leases {
-		all.add(l.Token)
+	all := make([]subscription.Token, len(leases))
+	for i, l := range leases {
+		all[i] = l.Token
 	}
-	batch := newTransaction()
-	batch.Queue(s.sql().extend, all.ids, all.numbers, all.times, lease.Microseconds())
-	if err := batch.run(ctx, db); err != nil {
+	if _, err := s.extend(ctx, db, all, lease); err != nil {
 		for _, l := range leases {
 			s.aside.wait(from[l.ID])
 		}

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -21,14 +20,12 @@ func taking(most int) pgmq.Config {
 
 func TestAPayloadThatItsOwnConsumersMayNotTakeIsNotAllowed(t *testing.T) {
 	t.Parallel()
-	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
+	pool := nowhere(t)
 	create := func(payload, message int) error {
 		_, err := pgmq.New(pool, pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayload: payload}, Subscriber: pgmq.SubscriberConfig{MaxMessage: message}})
 		return err
 	}
-	err = create(2<<20, 8<<20)
+	err := create(2<<20, 8<<20)
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 	require.EqualError(t, err, "pgmq: configure: invalid configuration: a payload of 2097152 bytes (MaxPayload) can be a message of 12718080, "+
 		"and MaxMessage is 8388608; set MaxMessage to at least 12718080 bytes, or MaxPayload to at most 1375573")

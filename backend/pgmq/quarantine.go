@@ -167,13 +167,13 @@ func (s *store) putAway(ctx context.Context, db *pgxpool.Pool, messages []unread
 		if err := tx.SendBatch(ctx, batch).Close(); err != nil || way.archive == "" {
 			return err
 		}
-		var hidden tokens // what was locked then may not be any more, and has no reason
+		var marked tokens // what was locked then may not be any more, and has no reason
 		for _, u := range messages {
 			if found[u.row.ID] {
-				hidden.add(u.row.token())
+				marked.add(u.row.token())
 			}
 		}
-		_, err := tx.Exec(ctx, way.archive, hidden.ids, hidden.numbers, hidden.times)
+		_, err := tx.Exec(ctx, way.archive, marked.ids, marked.numbers, marked.times)
 		return err
 	})
 }

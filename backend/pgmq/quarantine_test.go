@@ -67,7 +67,7 @@ func TestWhatWaitsForItsArchiveStaysLeased(t *testing.T) {
 	claim, err := s.Claim(t.Context(), nil, 2, time.Minute)
 	require.NoError(t, err)
 	require.Len(t, claim.Leases, 2)
-	exec(t, pool, "update pgmq.q_t set read_ct = 2 where message = '2'") // somebody has taken it away
+	exec(t, pool, "update pgmq.q_t set read_ct = 2 where message = '2'") // another consumer has taken it
 	for _, l := range claim.Leases {
 		taken := row{ID: l.ID, Number: int32(l.Number), ReadAt: l.At}
 		s.aside.wait(suspect{unread: unread{row: taken, cause: errors.New("too large")}, lease: time.Hour, until: time.Now().Add(time.Minute)})

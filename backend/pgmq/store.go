@@ -34,7 +34,7 @@ type store struct {
 	logger   *slog.Logger
 	aside    *aside
 
-	quarantined *atomic.Int64 // nil if nobody asks for it
+	quarantined *atomic.Int64 // nil if it is not asked for
 
 	// Of the one goroutine that claims:
 	changed <-chan struct{}
@@ -393,11 +393,7 @@ func (s *store) missed(ctx context.Context, all []subscription.Token, found ids)
 
 // Extend implements [subscription.Store].
 func (s *store) Extend(ctx context.Context, leases []subscription.Token, lease time.Duration) (subscription.Missed, error) {
-	held := columnsOf(leases)
-	extended := make(ids, len(leases))
-	batch := newTransaction()
-	batch.Queue(s.sql().extend, held.ids, held.numbers, held.times, lease.Microseconds()).Query(extended.collect)
-	err := batch.run(ctx, s.pool)
+	extended, err := s.extend(ctx, s.pool, leases, lease)
 	if s.isDropped(ctx, err) {
 		return subscription.Missed{Gone: leases}, nil
 	}
@@ -405,4 +401,12 @@ func (s *store) Extend(ctx context.Context, leases []subscription.Token, lease t
 		return subscription.Missed{}, s.classify("extend", err)
 	}
 	return s.missed(ctx, leases, extended), nil
+}
+
+// extend extends leases, and returns those that it has found.
+func (s *store) extend(ctx context.Context, db batcher, leases []subscription.Token, lease time.Duration) (ids, error) {
+	held, found := columnsOf(leases), make(ids, len(leases))
+	batch := newTransaction()
+	batch.Queue(s.sql().extend, held.ids, held.numbers, held.times, lease.Microseconds()).Query(found.collect)
+	return found, batch.run(ctx, db)
 }

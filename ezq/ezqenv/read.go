@@ -70,7 +70,7 @@ func (r *reader) fail(variable, value, problem, remedy string) {
 }
 
 // mayHoldSecret reports whether a value is not certainly what it should be, mistyped: a URL with
-// a password, say, that somebody has given to the wrong variable.
+// a password, say, that was given to the wrong variable.
 func mayHoldSecret(value string) bool {
 	return !regexp.MustCompile(`^[A-Za-z0-9.+_µ-]{0,32}$`).MatchString(value)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/ezq-go/ezq/ezq/ezqenv"
 )
 
-// numeric are the variables that hold no text of somebody's choice.
+// numeric are the variables that hold no text of free choice.
 func numeric() []string {
 	return []string{
 		"EZQ_CONCURRENCY", "EZQ_CONSUMER_CONCURRENT_HANDLERS", "EZQ_CONNECTIONS", "EZQ_HANDLER_TIMEOUT", "EZQ_CONSUMER_TIMEOUT",

@@ -74,7 +74,8 @@ const (
 	// crash repeats so many messages.
 	maxRefused = 100
 
-	// refusedMin and refusedMax bound the pause before such an ack, or what may be taken later, is tried again.
+	// refusedMin and refusedMax bound the pause before such an ack, or what may be taken later, is
+	// tried again.
 	refusedMin = 100 * time.Millisecond
 	refusedMax = 5 * time.Second
 )

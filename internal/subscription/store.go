@@ -125,7 +125,7 @@ type Refusal struct {
 	Of    []Token // what is refused, if the store knows; at least one of the batch if not
 
 	// MayPass is whether it may as well have been the state of the store, which passes or
-	// is mended. Nobody can tell but by trying each outcome by itself, and again.
+	// is mended. Only trying each outcome by itself, and again, can tell.
 	MayPass bool
 }
 

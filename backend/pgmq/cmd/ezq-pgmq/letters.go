@@ -189,8 +189,8 @@ func (c command) left(ctx context.Context, queue *pgmq.Queue) (string, error) {
 	return count(found.Visible+found.Invisible, found.VisibleCapped || found.InvisibleCapped), err
 }
 
-// explained says what is meant by a queue of dead letters that is not there, since nobody has to
-// create it, and what can be done here about strays.
+// explained says what is meant by a queue of dead letters that is not there, which need not be
+// created, and what can be done here about strays.
 func (c command) explained(err error) error {
 	if errors.Is(err, pgmq.ErrQueueNotFound) {
 		return fmt.Errorf("there are no dead letters: the queue of %s has not been created; %q shows those that have",
