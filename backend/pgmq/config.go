@@ -157,7 +157,7 @@ type SubscriberConfig struct {
 	// StopWhenDropped ends a subscription whose queue has been dropped: it waits for
 	// what it has handed over, and closes its channel. ezq's Router then stops with an
 	// ezq.SubscriptionError. Defaults to false: the subscription logs it, and goes on
-	// when the queue is there again.
+	// when the queue is there again. That of a Group it declares anew, as Subscribe does.
 	StopWhenDropped bool
 
 	// NoCreate refuses to subscribe to a topic that does not exist, with

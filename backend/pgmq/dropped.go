@@ -17,12 +17,14 @@ func (s *store) isDropped(ctx context.Context, err error) bool {
 	return err == nil && !there
 }
 
-// queueDropped is why a subscription gets no more messages.
-func queueDropped(queue string) error {
-	return &Error{
-		Op: "fetch", Kind: ErrQueueNotFound, Cause: fmt.Errorf("the queue %q was dropped", queue),
-		Remedy: fmt.Sprintf("create it with SELECT pgmq.create('%s'), or publish to it", queue),
+// queueDropped is why a subscription gets no more messages. The queue of a group would get none if
+// somebody else created it.
+func queueDropped(queue, group string) error {
+	remedy := fmt.Sprintf("create it with SELECT pgmq.create('%s'), or publish to it", queue)
+	if group != "" {
+		remedy = "the subscription creates it again; if it must not, with NoCreate, let the owner declare its queue, with SubscribeInitialize of a program that has that Group"
 	}
+	return &Error{Op: "fetch", Kind: ErrQueueNotFound, Cause: fmt.Errorf("the queue %q was dropped", queue), Remedy: remedy}
 }
 
 func tokensOf(settle []subscription.Settlement) []subscription.Token {

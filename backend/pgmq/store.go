@@ -98,7 +98,7 @@ func (s *store) dropped(ctx context.Context, err error) error {
 	}
 	if s.isDropped(ctx, err) {
 		s.stale = true
-		return queueDropped(s.queue)
+		return queueDropped(s.queue, s.group)
 	}
 	s.stale = s.stale || isCode(err, "42703") // undefined_column: it is there again, without that
 	return s.classify("fetch", err)

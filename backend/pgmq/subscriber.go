@@ -159,15 +159,7 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	layout, err := s.layout(ctx, pool, topic, queue, declare)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.check(ctx, pool, layout, topic, queue); err != nil {
-		return nil, err
-	}
-	s.label(ctx, pool, topic, queue)
-	sql, err := s.statements(ctx, pool, queue, layout)
+	layout, sql, err := s.prepare(ctx, pool, topic, queue, declare)
 	if err != nil {
 		return nil, err
 	}
@@ -177,17 +169,43 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 		aside: newAside(s.asides),
 	}
 	opened.current.Store(sql)
-	opened.describe = func(ctx context.Context) (*statements, error) {
-		layout, err := s.catalog.look(ctx, pool, queue, nil)
-		if errors.Is(err, ErrQueueNotFound) {
-			return nil, queueDropped(queue)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return s.statements(ctx, pool, queue, layout)
-	}
+	opened.describe = func(ctx context.Context) (*statements, error) { return s.describe(ctx, pool, topic, queue) }
 	return opened, nil
+}
+
+// prepare makes sure that queue can be consumed, and returns how to speak to it.
+func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool) (layout, *statements, error) {
+	layout, err := s.layout(ctx, pool, topic, queue, declare)
+	if err != nil {
+		return layout, nil, err
+	}
+	if err := s.check(ctx, pool, layout, topic, queue); err != nil {
+		return layout, nil, err
+	}
+	s.label(ctx, pool, topic, queue)
+	sql, err := s.statements(ctx, pool, queue, layout)
+	return layout, sql, err
+}
+
+// describe returns how to speak to a queue that was dropped. Who publishes creates a topic's own. That
+// of a group is prepared as at the start: the drop has undone its binding, without which it gets nothing.
+func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, queue string) (*statements, error) {
+	if s.config.Group != "" {
+		_, sql, err := s.prepare(ctx, pool, topic, queue, false)
+		if err == nil {
+			s.logger.Warn("ezq: the queue of the group was dropped, and gets messages again: not what it held, nor what was published meanwhile",
+				"topic", topic, "group", s.config.Group, "queue", queue)
+		}
+		return sql, err
+	}
+	layout, err := s.catalog.look(ctx, pool, queue, nil)
+	if errors.Is(err, ErrQueueNotFound) {
+		return nil, queueDropped(queue, "")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.statements(ctx, pool, queue, layout)
 }
 
 // statements returns how to speak to queue.
