@@ -1,6 +1,7 @@
 package ezq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,15 +105,18 @@ type outgoing struct {
 	headers []header
 }
 
-// prepare applies opts and makes sure that p can be asked for the result.
+// prepare applies opts and makes sure that p can be asked for the result. What comes after an option
+// that is wrong is applied too: it may be the topic, which the error names.
 func (o *outgoing) prepare(ctx context.Context, p message.Publisher, opts []PublishOption) error {
-	if p == nil {
-		return errors.New("the publisher is nil")
-	}
+	var invalid error
 	for _, opt := range opts {
-		if err := opt.applyToPublish(o); err != nil {
-			return err
-		}
+		invalid = cmp.Or(invalid, opt.applyToPublish(o))
+	}
+	switch {
+	case p == nil:
+		return errors.New("the publisher is nil")
+	case invalid != nil:
+		return invalid
 	}
 	if o.delayed && !o.at.IsZero() {
 		return errors.New("Delay and At exclude each other")

@@ -254,7 +254,14 @@ func TestThePublishersOwnErrorIsWrappedOnce(t *testing.T) {
 	require.EqualError(t, err, `ezq: publish 2 events to "users": io: read/write on closed pipe`)
 }
 
+func TestAnErrorNamesTheTopicWhereverItsOptionStands(t *testing.T) {
+	t.Parallel()
+	err := ezq.Publish(t.Context(), &tape{}, UserDeleted{}, ezq.Header("", ""), ezq.Delay(-1), ezq.Topic("users"))
+	require.EqualError(t, err, `ezq: publish UserDeleted to "users": header "": it has no name: choose another one`)
+}
+
 func TestANilPublisherIsAnError(t *testing.T) {
 	t.Parallel()
+	require.EqualError(t, ezq.Publish(t.Context(), nil, UserDeleted{}, ezq.Topic("users")), `ezq: publish UserDeleted to "users": the publisher is nil`)
 	require.EqualError(t, ezq.Publish(t.Context(), nil, UserDeleted{}), `ezq: publish UserDeleted to "ezq": the publisher is nil`)
 }

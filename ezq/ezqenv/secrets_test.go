@@ -98,6 +98,17 @@ func TestAWholeURLInAPartOfOneIsNamedByItsOwnVariable(t *testing.T) {
 	}
 }
 
+// A log would have lines then that nobody has written.
+func TestSettingsAreOneLineWhateverIsInThem(t *testing.T) {
+	t.Parallel()
+	const odd = "mail\nEZQ_LEASE=1s \"x\""
+	settings := read(t, environment{"EZQ_TOPIC": odd, "EZQ_GROUP": odd, "EZQ_QUEUE_DATABASE": odd})
+	shown := settings.String()
+	if strings.ContainsAny(shown, "\n\r") || !strings.Contains(shown, `EZQ_GROUP="mail\nEZQ_LEASE=1s \"x\"" EZQ_LOG_LEVEL=INFO`) {
+		t.Errorf("it is %s", shown)
+	}
+}
+
 func TestAURLInThePlaceOfATopicIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, variable := range []string{"EZQ_TOPIC", "EZQ_DEFAULT_QUEUE_NAME", "EZQ_GROUP"} {

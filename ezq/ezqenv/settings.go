@@ -2,8 +2,8 @@ package ezqenv
 
 import (
 	"cmp"
-	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -72,11 +72,16 @@ func (s Settings) attrs() (attrs []slog.Attr) {
 	return attrs
 }
 
-// String lists what is set, as in "EZQ_TOPIC=orders EZQ_CONCURRENCY=20".
+// String lists what is set, as in "EZQ_TOPIC=orders EZQ_CONCURRENCY=20". A value that is not one word
+// is quoted.
 func (s Settings) String() string {
 	var words []string
 	for _, a := range s.attrs() {
-		words = append(words, fmt.Sprintf("%s=%v", a.Key, a.Value))
+		value := a.Value.String()
+		if quoted := strconv.Quote(value); strings.Contains(value, " ") || quoted != `"`+value+`"` {
+			value = quoted
+		}
+		words = append(words, a.Key+"="+value)
 	}
 	return strings.Join(words, " ")
 }
