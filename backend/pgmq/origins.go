@@ -1,6 +1,7 @@
 package pgmq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,10 @@ type Origin struct {
 	// not asked for, name a queue that is not their topic's, or say no topic.
 	Stray bool
 
+	// Missing says that Redrive leaves them where they are until the queue exists, or, if
+	// Queue is empty, until the topic has one.
+	Missing bool
+
 	// Letters is how many they are among the oldest 10,000. LettersCapped says that there
 	// are more than those, of this origin or of others.
 	Letters       int
@@ -46,8 +51,8 @@ const (
 
 // Origins says what [Queue.Redrive] would do with the dead letters that could be moved
 // now, if it was called with the same topics: where they go, and what stays. It looks
-// at the oldest 10,000, and moves nothing. Those that go somewhere come first, and then
-// those of which there are most.
+// at the oldest 10,000, and moves nothing. Those that go somewhere come first, then those
+// whose queue is missing, then strays; of each, first those of which there are most.
 func (q *Queue) Origins(ctx context.Context, from string, topics ...string) ([]Origin, error) {
 	queue, err := q.lettersQueue(from)
 	if err != nil {
@@ -96,20 +101,54 @@ func (q *Queue) countOrigins(ctx context.Context, queue string, origins *origins
 		origin.Letters, origin.LettersCapped = n, capped
 		all = append(all, origin)
 	}
+	if err := q.markMissing(ctx, all); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(all, compareOrigins)
 	return all, nil
 }
 
-func compareOrigins(a, b Origin) int {
-	switch {
-	case a.Stray != b.Stray && b.Stray:
-		return -1
-	case a.Stray != b.Stray:
-		return 1
-	case a.Letters != b.Letters:
-		return b.Letters - a.Letters
+// markMissing notes which of all have no queue to go to. It is one question for all queues: letters can
+// name as many groups as they like.
+func (q *Queue) markMissing(ctx context.Context, all []Origin) error {
+	var tables []string
+	for _, o := range all {
+		if !o.Stray && o.Queue != "" {
+			tables = append(tables, tableName(o.Queue))
+		}
 	}
-	return strings.Compare(a.Topic+"\x00"+a.Group+"\x00"+a.Queue, b.Topic+"\x00"+b.Group+"\x00"+b.Queue)
+	missing, err := collect(ctx, q, pgx.RowTo[string], "select name from unnest($1::text[]) as name where to_regclass(name) is null", tables)
+	if err != nil {
+		return err
+	}
+	isMissing := map[string]bool{}
+	for _, table := range missing {
+		isMissing[table] = true
+	}
+	for i, o := range all {
+		switch {
+		case o.Stray:
+		case o.Queue != "":
+			all[i].Missing = isMissing[tableName(o.Queue)]
+		default:
+			_, err := q.publisher.routes.look(ctx, q.pool, o.Topic, nil)
+			all[i].Missing = errors.Is(err, ErrQueueNotFound) // anything else is for Redrive to say
+		}
+	}
+	return nil
+}
+
+func compareOrigins(a, b Origin) int {
+	rank := func(o Origin) int {
+		switch {
+		case o.Stray:
+			return 2
+		case o.Missing:
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(rank(a)-rank(b), b.Letters-a.Letters, strings.Compare(a.Topic+"\x00"+a.Group+"\x00"+a.Queue, b.Topic+"\x00"+b.Group+"\x00"+b.Queue))
 }
 
 // candidate is a dead letter that was visible a moment ago, and what it says of itself.

@@ -212,9 +212,12 @@ func (r *redrive) route(ctx context.Context, to destination) (found *route, err 
 		err = p.routes.catalog.ensure(ctx, r.queue.pool, to.queue, nil)
 	}
 	if missing := (*Error)(nil); errors.As(err, &missing) && errors.Is(missing.Kind, ErrQueueNotFound) {
+		create := "create its queue with Queue.CreateQueue or pgmq.create"
+		if own, _ := queueName(to.topic); to.queue != "" && to.queue != own {
+			create = "let a program subscribe to it with the group of that queue"
+		}
 		return nil, &Error{
-			Kind: ErrQueueNotFound, Cause: missing.Cause,
-			Remedy: "if the topic is still in use, create its queue with Queue.CreateQueue or pgmq.create, and redrive again",
+			Kind: ErrQueueNotFound, Cause: missing.Cause, Remedy: "if the topic is still in use, " + create + ", and redrive again",
 		}
 	}
 	return found, err

@@ -110,9 +110,42 @@ func TestOriginsShowWhereRedriveWouldMoveWhat(t *testing.T) {
 	require.Equal(t, 3005, sum)
 }
 
+func TestOriginsSayWhichQueuesAreNotThere(t *testing.T) {
+	t.Parallel()
+	name, err := pgmq.GroupQueueName("orders", "mail")
+	require.NoError(t, err)
+	queue, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('orders_dead')")
+	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
+		select now(), '{}', h::jsonb from unnest(array['{"topic_poisoned":"orders","ezq_queue":"orders"}', '{"topic_poisoned":"orders"}', '{"topic_poisoned":"orders"}',
+			'{"topic_poisoned":"orders","ezq_queue":"`+name+`","ezq_group":"mail"}', '{}']) as h`)
+	origins := []pgmq.Origin{
+		{Topic: "orders", Letters: 2, Missing: true},
+		{Topic: "orders", Queue: "orders", Letters: 1, Missing: true},
+		{Topic: "orders", Group: "mail", Queue: name, Letters: 1, Missing: true},
+		{Stray: true, Letters: 1},
+	}
+	found, err := queue.Origins(t.Context(), "orders_dead")
+	require.NoError(t, err)
+	require.Equal(t, origins, found)
+	moved, err := queue.Redrive(t.Context(), "orders_dead", 10)
+	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+	require.Zero(t, moved)
+
+	execute(t, pool, "select pgmq.create('orders')")
+	found, err = queue.Origins(t.Context(), "orders_dead")
+	require.NoError(t, err)
+	origins[0].Missing, origins[1].Missing = false, false
+	require.Equal(t, origins, found)
+	moved, err = queue.Redrive(t.Context(), "orders_dead", 10)
+	require.Equal(t, 3, moved)
+	require.ErrorContains(t, err, "if the topic is still in use, let a program subscribe to it with the group of that queue, and redrive again")
+}
+
 func TestOriginsSayWhereTheyDidNotCountToTheEnd(t *testing.T) {
 	t.Parallel()
 	queue, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('t')")
 	insertLetters(t, pool, 10_000)
 	found, err := queue.Origins(t.Context(), "dead", "t")
 	require.NoError(t, err)

@@ -117,11 +117,20 @@ func (c command) check(topics []string, in string) error {
 	case c.strays && len(c.from) > 0:
 		return errors.New("either -from or -strays, which deletes all that is there")
 	case c.name == "purge-dead" && !c.strays && len(c.from) == 0 && !strings.HasSuffix(c.topic, suffix):
-		return fmt.Errorf("whose dead letters? name their topics with -from, or delete all that is in %s with -strays", printable(c.topic))
+		return fmt.Errorf("whose dead letters? name their topics with -from, or delete all that is in %s with -strays%s", printable(c.topic), c.caution())
 	case c.limit <= 0:
 		return fmt.Errorf("-timeout is %v: set it to more than 0, as in 10m", c.limit)
 	}
 	return nil
+}
+
+// caution says what -strays can cost where the name of the queue does not say that it is one of dead
+// letters.
+func (c command) caution() string {
+	if strings.HasSuffix(c.topic, suffix) {
+		return ""
+	}
+	return ", also events that wait to be handled, if it is a queue in use"
 }
 
 const suffix = "_dead" // as middleware.Poison has it

@@ -137,6 +137,10 @@ func (c command) plan(o pgmq.Origin) string {
 	from := source(cmp.Or(o.Topic, "no topic, or one of many others"), o.Group)
 	letters := count(o.Letters, o.LettersCapped)
 	switch {
+	case o.Missing && o.Queue == "":
+		return fmt.Sprintf("  %s from %s stay until the topic has a queue: they do not say which", letters, from)
+	case o.Missing:
+		return fmt.Sprintf("  %s from %s stay until there is the queue %s, which does not exist", letters, from, printable(o.Queue))
 	case !o.Stray && o.Queue == "":
 		return fmt.Sprintf("  %s from %s go to all queues of the topic: they do not say which", letters, from)
 	case !o.Stray:
@@ -155,11 +159,12 @@ func (c command) purge(ctx context.Context, queue *pgmq.Queue, out io.Writer) er
 		if err != nil {
 			return c.explained(err)
 		}
-		doomed := "of which the dead letters of " + c.whose()
+		doomed, after := "of which the dead letters of "+c.whose(), ""
 		if c.strays {
 			doomed = "and all of them"
+			after = c.caution()
 		}
-		return fmt.Errorf("%s has %s messages, %s would be gone for good: add -yes", printable(c.topic), left, doomed)
+		return fmt.Errorf("%s has %s messages, %s would be gone for good%s: add -yes", printable(c.topic), left, doomed, after)
 	}
 	deleted, err := 0, error(nil)
 	if c.strays {
@@ -207,7 +212,8 @@ func (c command) aboutStrays(err error) error {
 	told := *strays
 	told.Remedy = "-show shows what they say, and -from takes those of another topic"
 	if c.name == "purge-dead" {
-		told.Remedy = "look at them with ezq-pgmq dead; delete those of another topic with -from, and all that is there with -strays"
+		told.Remedy = fmt.Sprintf("look at them with ezq-pgmq dead -in %s; delete those of another topic with -from, and all that is there with -strays%s",
+			shellWord(c.topic), c.caution())
 	}
 	return &told
 }

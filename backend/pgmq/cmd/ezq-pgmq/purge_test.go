@@ -26,7 +26,7 @@ func TestWhatIsNoDeadLetterStaysWhenTheOthersAreDeleted(t *testing.T) {
 	require.Equal(t, failed, code)
 	require.Equal(t, "deleted: 100\n", out)
 	require.Contains(t, complaints, `1 messages stay: they are no letters of "orders"`)
-	require.Contains(t, complaints, "look at them with ezq-pgmq dead; delete those of another topic with -from, and all that is there with -strays")
+	require.Contains(t, complaints, "look at them with ezq-pgmq dead -in orders_dead; delete those of another topic with -from, and all that is there with -strays\n")
 	_, out, _ = outputOf(t, database, "dead", "orders")
 	require.Contains(t, out, "101 TIME does not say where it came from: no dead letter")
 }
@@ -62,10 +62,16 @@ func TestALiveQueueIsNotTakenForDeadLetters(t *testing.T) {
 	database, queue := given(t)
 	code, _, complaints := outputOf(t, database, "purge-dead", "-in", "orders", "-yes")
 	require.Equal(t, misused, code)
-	require.Contains(t, complaints, "whose dead letters? name their topics with -from, or delete all that is in orders with -strays")
-	code, out, _ := outputOf(t, database, "purge-dead", "-in", "orders", "-from", "orders", "-yes")
+	require.Contains(t, complaints, "whose dead letters? name their topics with -from, or delete all that is in orders with -strays, "+
+		"also events that wait to be handled, if it is a queue in use\n")
+	code, out, complaints := outputOf(t, database, "purge-dead", "-in", "orders", "-from", "orders", "-yes")
 	require.Equal(t, failed, code)
 	require.Equal(t, "deleted: 0\n", out)
+	require.Contains(t, complaints, "look at them with ezq-pgmq dead -in orders; delete those of another topic with -from, and all that is there with -strays, "+
+		"also events that wait to be handled, if it is a queue in use\n")
+	code, _, complaints = outputOf(t, database, "purge-dead", "-in", "orders", "-strays")
+	require.Equal(t, failed, code)
+	require.Contains(t, complaints, "all of them would be gone for good, also events that wait to be handled, if it is a queue in use: add -yes")
 	found, err := queue.Metrics(t.Context(), "orders")
 	require.NoError(t, err)
 	require.Equal(t, 1, found.Visible)

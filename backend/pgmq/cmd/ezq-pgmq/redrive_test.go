@@ -46,6 +46,10 @@ func TestALetterWhoseQueueIsGoneIsNotDenied(t *testing.T) {
 	database, _ := given(t)
 	_, err := pgtest.Pool(t, database).Exec(t.Context(), "select pgmq.drop_queue('orders')")
 	require.NoError(t, err)
+	insertFrom(t, database, "orders", 1)
+	_, out, _ := outputOf(t, database, "redrive", "orders", "-show")
+	require.Equal(t, " 3 from orders stay until there is the queue orders, which does not exist\n"+
+		" 1 from orders stay until the topic has a queue: they do not say which\n", out)
 	code, out, complaints := outputOf(t, database, "redrive", "orders")
 	require.Equal(t, failed, code)
 	require.Contains(t, out, "moved back: 0")

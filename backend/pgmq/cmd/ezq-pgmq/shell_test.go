@@ -44,5 +44,5 @@ func TestAHintForATopicOfAStrangerCanBePasted(t *testing.T) {
 	_, out, _ := outputOf(t, database, "redrive", "orders", "-show")
 	require.Contains(t, out, ` 1 from "tenant_acme\u009b" stay: if they may go there, add -from $'tenant_acme\xc2\x9b'`+"\n")
 	_, out, _ = outputOf(t, database, "redrive", "orders", "-show", "-from", "tenant_acme\u009b")
-	require.Contains(t, out, ` 1 from "tenant_acme\u009b" go to all queues of the topic`)
+	require.Contains(t, out, ` 1 from "tenant_acme\u009b" stay until the topic has a queue`)
 }
