@@ -27,21 +27,47 @@ stopped_by() {
 supervise() {
 	local status
 	[ -e /dev/fd/0 ] || exec </dev/null # it may have been closed
+	exec 9> >(set -m; outlive <&0 &)
 	if [ -t 0 ]; then
 		trap : INT QUIT
-		(trap - INT QUIT && exec "$@") <&0 &
+		(trap - INT QUIT && begin "$BASHPID" "$@") <&0 &
 		child=$!
 	else
 		set -m
-		"$@" <&0 &
+		(begin "-$BASHPID" "$@") <&0 &
 		set +m
 		child=-$!
 	fi
 	while true; do
 		wait "${child#-}" && status=0 || status=$?
-		kill -0 "${child#-}" 2>/dev/null || return "$status" # else a signal has interrupted the waiting
+		kill -0 "${child#-}" 2>/dev/null || break # else a signal has interrupted the waiting
 	done
+	bequeath ''
+	exec 9>&-
+	return "$status"
 }
+
+# begin becomes the command, once it has told whom to end. A function is one of this shell.
+begin() {
+	bequeath "$1"
+	shift
+	exec 9>&-
+	[ "$(type -t "$1")" != file ] || exec "$@"
+	"$@"
+}
+
+# outlive ends the command if this script was killed with SIGKILL. It reads from a pipe that nobody
+# else writes to, which ends with the script, and is in a process group of its own, which a signal to
+# that of the script does not reach.
+outlive() {
+	local told
+	child=
+	while read -r told; do child=$told; done
+	[ -z "$child" ] || end_child
+}
+
+# bequeath tells it what to end: nothing once the command has ended.
+bequeath() { (echo "$1" >&9) 2>/dev/null || true; }
 
 # SIGTERM, whatever the signal was: what a shell runs in the background ignores SIGINT.
 end_child() {
