@@ -27,7 +27,7 @@ func (s *store) bury(ctx context.Context, settle []subscription.Settlement) (sub
 	for _, look := range [...]bool{false, true} {
 		table, err := s.open(ctx, topic, look)
 		if err != nil {
-			return subscription.Missed{}, notOpen(err, tokensOf(settle))
+			return subscription.Missed{}, notOpen(err)
 		}
 		found, err := s.move(ctx, table, settle)
 		switch {
@@ -62,13 +62,13 @@ func (s *store) move(ctx context.Context, table string, settle []subscription.Se
 
 // notOpen returns err, which says that dead letters have no queue, as the refusal of all, if
 // trying again does not help.
-func notOpen(err error, letters []subscription.Token) error {
+func notOpen(err error) error {
 	var refused bool
 	if known, ok := errors.AsType[*Error](err); ok {
 		refused = known.Kind != nil && !errors.Is(known.Kind, ErrUnreachable)
 	}
 	if refused || isRefused(err) || errors.Is(err, backend.ErrClosed) {
-		return &subscription.Refusal{Cause: err, Of: letters}
+		return &subscription.Refusal{Cause: err, Whole: true}
 	}
 	return err
 }

@@ -36,7 +36,8 @@ type fakeStore struct {
 	keyed     bool                               // some messages have keys
 	odd       func(subscription.Settlement) bool // what it refuses; nil: nothing
 	mayPass   atomic.Bool                        // and says that it may take it another time
-	noAcks    atomic.Bool                        // it refuses all acks, and says so
+	whole     atomic.Bool                        // and says that all else in the batch is refused, too
+	noAcks    atomic.Bool                        // it refuses all acks
 }
 
 // stored is one message, and the lease that it had last.
@@ -256,35 +257,19 @@ var errOdd = errors.New("the store does not take this")
 
 // refuse returns why nothing of a batch is carried out.
 func (s *fakeStore) refuse(who string, settle []subscription.Settlement) error {
-	if err := s.refuseAcks(who, settle); err != nil {
-		return err
-	}
 	for _, outcome := range settle {
 		m := s.messages[outcome.ID]
-		if m == nil || m.token() != outcome.Token || m.isLocked(who) || s.odd == nil || !s.odd(outcome) {
+		if m == nil || m.token() != outcome.Token || m.isLocked(who) || !s.isOdd(outcome) {
 			continue
 		}
 		s.note(event{kind: settled, who: who, token: outcome.Token, action: outcome.Action, result: refused})
-		return &subscription.Refusal{Cause: errOdd, MayPass: s.mayPass.Load()}
+		return &subscription.Refusal{Cause: errOdd, MayPass: s.mayPass.Load(), Whole: s.whole.Load()}
 	}
 	return nil
 }
 
-func (s *fakeStore) refuseAcks(who string, settle []subscription.Settlement) error {
-	if !s.noAcks.Load() {
-		return nil
-	}
-	refusal := &subscription.Refusal{Cause: errOdd}
-	for _, outcome := range settle {
-		if outcome.Action == subscription.Ack {
-			refusal.Of = append(refusal.Of, outcome.Token)
-			s.note(event{kind: settled, who: who, token: outcome.Token, action: outcome.Action, result: refused})
-		}
-	}
-	if len(refusal.Of) == 0 {
-		return nil
-	}
-	return refusal
+func (s *fakeStore) isOdd(outcome subscription.Settlement) bool {
+	return s.odd != nil && s.odd(outcome) || s.noAcks.Load() && outcome.Action == subscription.Ack
 }
 
 func (s *fakeStore) settleAll(who string, settle []subscription.Settlement) (missed subscription.Missed) {

@@ -150,19 +150,15 @@ func TestARefusedAckHasNothingElseOfItsHoldHandledAgain(t *testing.T) {
 }
 
 // A store that takes no acks at all, as while the archive is gone that they go to, has each
-// message handled once, and few of them, whether it says so, or of each ack by itself, and
-// however far away it is.
+// message handled once, and few of them, however far away it is.
 func TestNothingIsFetchedWhileAllAcksAreRefused(t *testing.T) {
 	for name, test := range map[string]struct {
-		refuse  func(s *fakeStore, yes bool)
 		holdFor time.Duration
 		call    time.Duration
-		most    int
 	}{
-		"all at once":              {refuse: (*fakeStore).refuseAllAcks, most: 250},
-		"each by itself":           {refuse: (*fakeStore).refuseEachAck, most: 1000},
-		"each by itself, held":     {refuse: (*fakeStore).refuseEachAck, holdFor: longestHold, most: 1000},
-		"each by itself, far away": {refuse: (*fakeStore).refuseEachAck, call: latency, most: 1000},
+		"leased":   {},
+		"held":     {holdFor: longestHold},
+		"far away": {call: latency},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, r *rig) {
@@ -190,15 +186,15 @@ func TestNothingIsFetchedWhileAllAcksAreRefused(t *testing.T) {
 						}
 					}
 				}
-				test.refuse(r.store, true)
+				r.store.noAcks.Store(true)
 				handle(10 * time.Minute)
 				require.Greater(t, handled, 100)
-				require.Less(t, handled, test.most, "those that were claimed, too")
+				require.Less(t, handled, 1000, "those that were claimed, too")
 				require.ErrorContains(t, <-heard, "acks of")
 				require.Error(t, *r.config.Counters.Failing.Load())
 				require.EqualValues(t, 1, r.config.Counters.Nacked.Load())
 
-				test.refuse(r.store, false)
+				r.store.noAcks.Store(false)
 				handle(time.Hour)
 				time.Sleep(12 * time.Hour)
 				handle(time.Hour)
@@ -212,12 +208,6 @@ func TestNothingIsFetchedWhileAllAcksAreRefused(t *testing.T) {
 			})
 		})
 	}
-}
-
-func (s *fakeStore) refuseAllAcks(yes bool) { s.noAcks.Store(yes) }
-
-func (s *fakeStore) refuseEachAck(yes bool) {
-	s.refuseIf(func(outcome subscription.Settlement) bool { return yes && outcome.Action == subscription.Ack })
 }
 
 func TestARefusedOutcomeBecomesOneThatIsNot(t *testing.T) {
@@ -334,5 +324,27 @@ func TestAcksThatWereRefusedTogetherAreStoredWhenOnlySomeOfThemAreRefused(t *tes
 		r.store.refuseIf(func(s subscription.Settlement) bool { return s.ID%100 == 7 && s.Action == subscription.Ack })
 		time.Sleep(time.Minute)
 		require.Equal(t, []int64{7, 107, 207, 307, 407, 507}, r.store.ids())
+	})
+}
+
+func TestLettersThatHaveNoQueueComeBackAfterOneCall(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		const n = 100
+		r.config.MaxInFlight, r.config.Linger = n, time.Millisecond
+		r.store.whole.Store(true)
+		r.store.refuseIf(func(s subscription.Settlement) bool { return s.Action == subscription.DeadLetter })
+		r.store.publish(n)
+		c := r.subscribe()
+		for range n {
+			msg := c.receive()
+			c.note(event{kind: answered, who: c.who, token: c.tokenOf(msg), action: subscription.Nack, failed: 1})
+			backend.DeadLetter(msg, backend.Letter{Topic: "dead"})
+		}
+		for range n {
+			msg := c.receive()
+			require.Equal(t, 1, backend.DeliveryFrom(msg.Context()).Failures)
+			c.ack(msg)
+		}
+		require.Less(t, len(c.outcomes()), 20, "nothing is looked for by halves")
 	})
 }

@@ -165,7 +165,7 @@ func (s *subscription) stored(lane *pending, batch []Settlement, missed Missed) 
 func (s *subscription) refused(ctx context.Context, lane *pending, batch []Settlement, why *Refusal) error {
 	half := len(batch) / 2
 	switch {
-	case len(why.Of) > 0 || half == 0:
+	case why.Whole || half == 0:
 		s.refuse(lane, batch, why)
 		return nil
 	case s.leases.manyRefused() && allAcks(batch):
@@ -180,11 +180,9 @@ func (s *subscription) refused(ctx context.Context, lane *pending, batch []Settl
 
 // refuse does what is left to do for outcomes that the store refuses.
 func (s *subscription) refuse(lane *pending, batch []Settlement, why *Refusal) {
-	var acks, later, others []Settlement
+	var acks, later []Settlement
 	for _, outcome := range batch {
 		switch {
-		case len(why.Of) > 0 && len(batch) > 1 && !slices.Contains(why.Of, outcome.Token):
-			others = append(others, outcome)
 		case outcome.Action == Ack:
 			acks = append(acks, outcome)
 		case why.MayPass && outcome.pause < refusedMax:
@@ -193,7 +191,6 @@ func (s *subscription) refuse(lane *pending, batch []Settlement, why *Refusal) {
 			s.amend(outcome, why)
 		}
 	}
-	lane.add(others...)
 	s.keepAcks(lane, acks, why)
 	s.retry(lane, later, why)
 }
@@ -226,7 +223,7 @@ func (s *subscription) retry(lane *pending, outcomes []Settlement, why *Refusal)
 // amend makes of an outcome that the store refuses what it may not refuse, or gives it up.
 func (s *subscription) amend(outcome Settlement, why *Refusal) {
 	switch {
-	case outcome.Action == DeadLetter && !outcome.Bare && len(why.Of) == 0:
+	case outcome.Action == DeadLetter && !outcome.Bare && !why.Whole:
 		outcome.Bare = true
 	case outcome.Action == DeadLetter:
 		s.complain("ezq: a dead letter cannot be moved; its message will be delivered again", outcome, why)

@@ -122,7 +122,7 @@ func (m Missed) again() map[Token]bool {
 // what that is. Sent again as it is, it would be refused again, unless it may pass.
 type Refusal struct {
 	Cause error
-	Of    []Token // what is refused, if the store knows; at least one of the batch if not
+	Whole bool // all of it is refused, whatever it says; if not, at least one of it
 
 	// MayPass is whether it may as well have been the state of the store, which passes or
 	// is mended. Only trying each outcome by itself, and again, can tell.
