@@ -157,6 +157,9 @@ const (
 		" free space, or set it to off"
 )
 
+// PGMQ's own tables have neither, but for their keys.
+const refusedRemedy = "a constraint or a trigger that somebody has added to the table refuses it: change what is refused, or remove that"
+
 func otherRemedy(code string) string {
 	switch code {
 	case "25006": // read_only_sql_transaction
@@ -171,6 +174,11 @@ func otherRemedy(code string) string {
 		return "free disk space on the database server"
 	case "57014": // query_canceled
 		return "look in pg_stat_activity for what waits for a lock, or is busy with a message that takes long to write out; and at statement_timeout"
+	case "P0001": // raise_exception
+		return refusedRemedy
+	}
+	if strings.HasPrefix(code, "23") { // integrity constraint violation
+		return refusedRemedy
 	}
 	return ""
 }

@@ -57,6 +57,9 @@ type SubscriberConfig struct {
 	//     that: SubscribeInitialize of a subscriber without a Group creates the queue,
 	//     which gets what is published from then on.
 	//
+	// Dead letters are not published but moved, to the own queue of their topic, and come to
+	// no group. A program that reads them has no Group.
+	//
 	// A binding that others make (pgmq.bind_topic) copies messages to another queue. It
 	// is no group, and takes nothing away from the consumers of the topic.
 	Group string

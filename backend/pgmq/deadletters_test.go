@@ -20,7 +20,12 @@ import (
 // giveUp receives a message and makes it a dead letter in the topic "dead".
 func giveUp(t *testing.T, msg *message.Message, topic string) {
 	t.Helper()
-	require.True(t, backend.DeadLetter(msg, backend.Letter{Topic: "dead", Metadata: message.Metadata{
+	giveUpTo(t, msg, "dead", topic)
+}
+
+func giveUpTo(t *testing.T, msg *message.Message, to, topic string) {
+	t.Helper()
+	require.True(t, backend.DeadLetter(msg, backend.Letter{Topic: to, Metadata: message.Metadata{
 		backend.DeadLetterTopic:    topic,
 		backend.DeadLetterReason:   "no such user",
 		backend.DeadLetterHandler:  "mail",

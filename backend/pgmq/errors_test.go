@@ -92,7 +92,7 @@ func TestWhatPostgreSQLQuotesIsNotShown(t *testing.T) {
 	}
 	inJSON, err := json.Marshal(classify("publish", "orders", server))
 	require.NoError(t, err)
-	require.Equal(t, `"pgmq: publish to \"orders\": the row is refused (SQLSTATE 23514)"`, string(inJSON), "JSON has the line")
+	require.Equal(t, `"pgmq: publish to \"orders\": the row is refused (SQLSTATE 23514); `+refusedRemedy+`"`, string(inJSON), "JSON has the line")
 }
 
 func TestTheRemedyIsForTheTableThatTheServerNames(t *testing.T) {

@@ -57,7 +57,7 @@ func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held 
 	}
 	h := &hold{subject: subject{op: "settle", topic: s.topic, queue: s.queue}, sql: s.sql(), conn: conn, release: func() { conn.Release(); release() }}
 	claim, err = s.lock(ctx, conn, limit, lease)
-	if err == nil && len(claim.Leases) == 0 {
+	if err == nil && len(claim.Leases) == 0 && !conn.Conn().IsClosed() {
 		_, err = conn.Exec(ctx, "rollback")
 	}
 	if s.sieve.used && err == nil {
@@ -111,8 +111,10 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 		claim.Next, err = s.scanNext(r)
 		return err
 	})
-	if err := conn.SendBatch(ctx, &batch.Batch).Close(); err != nil {
-		if reading && s.sieve.suspects(err) && ctx.Err() == nil {
+	limited, stop := context.WithTimeout(ctx, s.sieve.patience()+readingFor)
+	defer stop()
+	if err := conn.SendBatch(limited, &batch.Batch).Close(); err != nil {
+		if s.sieve.suspects(err, reading) && ctx.Err() == nil {
 			return subscription.Claim{}, nil
 		}
 		return subscription.Claim{}, err

@@ -86,7 +86,7 @@ func TestAServerThatIsSlowIsGivenMoreTime(t *testing.T) {
 	slow := &pgconn.PgError{Severity: "ERROR", Code: "57014"}
 	for _, want := range []time.Duration{firstPatience, 2 * firstPatience, 4 * firstPatience, maxPatience, maxPatience} {
 		require.Equal(t, want, s.patience())
-		require.True(t, s.suspects(slow))
+		require.True(t, s.suspects(slow, true))
 		require.True(t, s.used)
 		s.sifted(10, 0, 0)
 		require.False(t, s.used, "no message was to blame")

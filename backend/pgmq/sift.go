@@ -34,6 +34,15 @@ const (
 	// whoever publishes such messages one at a time would have each claim take that long.
 	wariness = time.Minute
 
+	// readingFor is how much longer than its patience a hold is waited for. PostgreSQL has said by then
+	// that there was no time, unless it is writing out a message, or waits for a lock on the table. A
+	// claim that leases has all the time there is: it may have been committed.
+	readingFor = 2 * time.Second
+
+	// lockedFor is for how long messages are sifted after a claim that was given up. Until PostgreSQL
+	// notices that, it keeps locked what the claim was to read, and nobody meets it.
+	lockedFor = 4 * operationTimeout
+
 	// maxWidth is how many messages are sifted at a time, where most were suspicious.
 	maxWidth = 1000
 )
@@ -50,13 +59,23 @@ type sieve struct {
 
 func (s *sieve) patience() time.Duration { return cmp.Or(s.waits, firstPatience) }
 
-// suspects reports whether a claim failed with err because of what it was to read. The next
-// messages are sifted then.
-func (s *sieve) suspects(err error) bool {
-	suspicious := isUnreadable(err) || isDoubtful(err)
-	s.used, s.slow = s.used || suspicious, s.slow || isCode(err, "57014")
-	return suspicious
+// suspects reports whether a claim failed with err because of what it was to read, as it may have if
+// it was reading, or if the client has given up. The next messages are sifted then.
+func (s *sieve) suspects(err error, reading bool) bool {
+	givenUp := isGivenUp(err)
+	if !givenUp && (!reading || !isUnreadable(err) && !isDoubtful(err)) {
+		return false
+	}
+	s.used, s.slow = true, s.slow || givenUp || isCode(err, "57014")
+	if end := time.Now().Add(lockedFor); givenUp && end.After(s.wary) {
+		s.wary = end
+	}
+	return true
 }
+
+// isGivenUp reports whether the client has waited for the server long enough. What that was doing, it
+// does not know.
+func isGivenUp(err error) bool { return errors.Is(err, context.DeadlineExceeded) }
 
 // use is for messages that only a claim can do something about.
 func (s *sieve) use() { s.used = true }

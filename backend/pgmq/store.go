@@ -183,7 +183,7 @@ func (s *store) claimNew(ctx context.Context, settle []subscription.Settlement, 
 	}
 	if err = batch.run(ctx, s.pool); err != nil {
 		s.full = false
-		if reading && s.sieve.suspects(err) && ctx.Err() == nil {
+		if s.sieve.suspects(err, reading) && ctx.Err() == nil {
 			return s.sift(ctx, settle, limit, lease)
 		}
 		return claim, settled, err

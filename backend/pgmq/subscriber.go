@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -287,6 +288,10 @@ func (s *Subscriber) bind(ctx context.Context, db DB, topic, queue string) error
 	if err != nil {
 		return err
 	}
+	log := s.logger.With("topic", topic, "group", s.config.Group, "queue", own)
+	if strings.HasSuffix(topic, deadSuffix) {
+		log.Warn("ezq: dead letters are moved to the topic's own queue, and come to no group: read them without a Group")
+	}
 	fresh, err := bind(ctx, db, topic, own, queue)
 	if err != nil || !fresh {
 		return err
@@ -295,7 +300,7 @@ func (s *Subscriber) bind(ctx context.Context, db DB, topic, queue string) error
 	if err != nil || !found.exists() {
 		return nil // it has missed nothing, or another call says what is wrong
 	}
-	log, level := s.logger.With("topic", topic, "group", s.config.Group, "queue", own), slog.LevelInfo
+	level := slog.LevelInfo
 	n := countMissed(ctx, db, topic, own, queue)
 	if n != 0 {
 		level = slog.LevelWarn

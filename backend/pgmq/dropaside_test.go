@@ -1,0 +1,50 @@
+package pgmq_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// What was put aside of a queue that was dropped is nobody's; its ids are those of other messages in the
+// next queue of the same name.
+func TestWhatIsPutAsideOfADroppedQueueConcernsNotTheNextOne(t *testing.T) {
+	t.Parallel()
+	for name, create := range map[string]string{"alike": "select pgmq.create('t')", "of another kind": partitionSQL} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, taking(1<<20))
+			messages := subscribe(t, queue)
+			warmUp(t, queue, messages)
+			requireCount(t, pool, "pgmq.q_t", 0)
+			for round := range 5 {
+				insertBombs(t, pool, 300, numbers(100, "1e131071"), "null")
+				insertBombs(t, pool, 100, numbers(3, "1e131071"), "null") // may be read
+				pgtest.Eventually(t, patience, "some are put aside", func() bool {
+					return get[bool](t, pool, "select exists (select from pgmq.q_t where read_ct > 0)")
+				})
+				execute(t, pool, "select pgmq.drop_queue('t'); drop table if exists pgmq.template;"+create)
+				execute(t, pool, `insert into pgmq.q_t (vt, message, headers) select now(), to_jsonb('new'::text), jsonb_build_object('ezq_uuid', 'new ' || n)
+					from generate_series(1, 410) as n`)
+				got := map[string]int{}
+				for len(got) < 410 {
+					msg := receive(t, messages)
+					if len(msg.Payload) < 100 {
+						got[msg.UUID]++
+					}
+					msg.Ack()
+				}
+				requireCount(t, pool, "pgmq.q_t", 0)
+				for id, times := range got {
+					require.Equal(t, 1, times, "%s in round %d", id, round)
+				}
+				require.Zero(t, get[int](t, pool, "select count(*) from pgmq.a_t"), "a good message was archived")
+			}
+			publish(t, queue, "after")
+			requireReceives(t, messages, "after")
+			require.NoError(t, queue.Stats()["t"].Failing)
+		})
+	}
+}
