@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/internal/subscription"
@@ -84,6 +85,19 @@ func (l *letters) add(s subscription.Settlement, from, group string, text encodi
 	}
 	l.tokens.add(s.Token)
 	l.headers = append(l.headers, letterHeaders(s.UUID, from, group, s.Verdict.Letter.Metadata, text))
+}
+
+// encode returns the columns in the binary form of parameters, and their types.
+func (l *letters) encode(types *pgtype.Map) (values [][]byte, oids []uint32, err error) {
+	oids = []uint32{pgtype.Int8ArrayOID, pgtype.Int4ArrayOID, pgtype.TimestamptzArrayOID, pgtype.TextArrayOID}
+	for i, column := range []any{l.ids, l.numbers, l.times, l.headers} {
+		value, err := types.Encode(oids[i], pgx.BinaryFormatCode, column, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		values = append(values, value)
+	}
+	return values, oids, nil
 }
 
 // progress returns the headers that record how far handling a message has come. A name that

@@ -1,8 +1,13 @@
 package pgmq
 
 import (
+	"cmp"
 	"context"
 	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/internal/subscription"
@@ -33,7 +38,7 @@ func (s *store) bury(ctx context.Context, settle []subscription.Settlement) (sub
 		switch {
 		case err == nil:
 			return s.missed(ctx, tokensOf(settle), found), nil
-		case isCode(err, "55P03"): // lock_not_available
+		case isLockTimeout(err):
 			return subscription.Missed{Busy: tokensOf(settle)}, nil
 		case s.isDropped(ctx, err):
 			return subscription.Missed{Gone: tokensOf(settle)}, nil
@@ -48,16 +53,40 @@ func (s *store) bury(ctx context.Context, settle []subscription.Settlement) (sub
 	return subscription.Missed{}, refusal
 }
 
+// move runs the statement that moves messages, and returns those that it has found.
+//
+// pgx would have it parsed before the transaction, to learn the types of its parameters. PostgreSQL
+// locks the tables of what it parses, and nothing would limit the wait for that.
 func (s *store) move(ctx context.Context, table string, settle []subscription.Settlement) (ids, error) {
 	var l letters
 	for _, settlement := range settle {
 		l.add(settlement, s.queue, s.group, s.encoding)
 	}
 	found := make(ids, len(settle))
-	batch := newTransaction()
-	batch.Queue("set local lock_timeout = '" + letterWait + "'")
-	batch.Queue(s.sql().deadLetter(table), l.ids, l.numbers, l.times, l.headers).Query(found.collect)
-	return found, batch.run(ctx, s.pool)
+	return found, s.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+		types := conn.Conn().TypeMap()
+		values, oids, err := l.encode(types)
+		if err != nil {
+			return err
+		}
+		binary := []int16{pgx.BinaryFormatCode} // of all
+		before := []string{readCommittedSQL, planSQL, "set local lock_timeout = '" + letterWait + "'"}
+		var batch pgconn.Batch
+		for _, sql := range before {
+			batch.ExecParams(sql, nil, nil, nil, nil)
+		}
+		batch.ExecParams(s.sql().deadLetter(table), values, oids, binary, binary)
+		batch.ExecParams("commit", nil, nil, nil, nil)
+		results := conn.Conn().PgConn().ExecBatch(ctx, &batch)
+		for i := 0; results.NextResult(); i++ {
+			rows := pgx.RowsFromResultReader(types, results.ResultReader())
+			if i == len(before) {
+				err = found.collect(rows)
+			}
+			rows.Close()
+		}
+		return cmp.Or(results.Close(), err)
+	})
 }
 
 // notOpen returns err, which says that dead letters have no queue, as the refusal of all, if

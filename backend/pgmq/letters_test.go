@@ -1,6 +1,7 @@
 package pgmq_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/pgtest"
+	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 // A dead letter is settled together with other messages, which must not suffer
@@ -50,4 +52,45 @@ func TestADeadLetterQueueThatMayNotBeFilledStopsNobody(t *testing.T) {
 	}
 	require.Equal(t, 1, failures)
 	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
+// A try that fails costs its connection. PostgreSQL locks the tables of a statement as soon as it
+// parses that, which on a new connection must not come before the limit to the wait.
+func TestDeadLettersWaitForNoTableThatIsLocked(t *testing.T) {
+	t.Parallel()
+	for _, lock := range []string{"pgmq.q_dead in share mode", "pgmq.q_dead in access exclusive mode", "pgmq.q_t in access exclusive mode"} {
+		t.Run(lock, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, pgmq.Config{})
+			require.NoError(t, queue.SubscribeInitialize("dead"))
+			store, tokens := leaseAll(t, queue, "a", "b")
+			settle := lettersOf(tokens, "dead")
+			tx, err := pool.Begin(t.Context())
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = tx.Rollback(context.Background()) }) // if the test fails
+			_, err = tx.Exec(t.Context(), "lock table "+lock)
+			require.NoError(t, err)
+			for range 3 {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				missed, err := store.Settle(ctx, settle)
+				cancel()
+				require.NoError(t, err)
+				require.Equal(t, subscription.Missed{Busy: tokens}, missed)
+			}
+			require.NoError(t, tx.Rollback(t.Context()))
+			missed, err := store.Settle(t.Context(), settle)
+			require.NoError(t, err)
+			require.Empty(t, missed)
+			requireCount(t, pool, "pgmq.q_dead", 2)
+		})
+	}
+}
+
+func lettersOf(tokens []subscription.Token, topic string) (settle []subscription.Settlement) {
+	for _, token := range tokens {
+		s := subscription.Settlement{Token: token, Action: subscription.DeadLetter}
+		s.Verdict.Letter = &backend.Letter{Topic: topic}
+		settle = append(settle, s)
+	}
+	return settle
 }

@@ -75,6 +75,13 @@ func isOfState(code string) bool {
 	return slices.Contains(classes, code[:2]) || slices.Contains(codes, code)
 }
 
+// isLockTimeout reports whether PostgreSQL itself has ended a wait for a lock. A trigger that
+// refuses a row can give the same SQLSTATE, and not the name of that function.
+func isLockTimeout(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "55P03" && pg.Routine == "ProcessInterrupts"
+}
+
 // mayPass reports whether what PostgreSQL has refused may be taken another time as it is.
 func mayPass(err error) bool { return !isRefused(err) || isOfTheTable(err) }
 

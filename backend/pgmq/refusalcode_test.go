@@ -17,7 +17,7 @@ import (
 // codes are SQLSTATEs with which a trigger may refuse a row: PL/pgSQL's own, one that PostgreSQL
 // does not know, and those that stand for a state or a table in other places.
 func codes() []string {
-	return []string{"P0001", "U0001", "55000", "40001", "40P01", "42501", "53400", "57014", "08006", "XX000"}
+	return []string{"P0001", "U0001", "55000", "40001", "40P01", "42501", "53400", "55P03", "57014", "08006", "XX000"}
 }
 
 // refusing returns SQL for a trigger that refuses what it sees of the message odd.

@@ -1,6 +1,7 @@
 package subscription
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -116,8 +117,7 @@ func (s *subscription) claim(limit int) (Claim, error) {
 	}
 	s.config.Counters.claimed(len(claim.Leases), err)
 	if err != nil {
-		s.pending.add(batch...)
-		return Claim{}, err
+		return Claim{}, cmp.Or(s.unanswered(s.pending, batch, err, len(batch) > 0 && ctx.Err() != nil), err)
 	}
 	s.stored(s.pending, batch, claim.Missed)
 	s.leases.came(claim.Leases, sent)

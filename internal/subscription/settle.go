@@ -141,10 +141,34 @@ func (s *subscription) send(ctx context.Context, lane *pending, batch []Settleme
 		return s.refused(ctx, lane, batch, why)
 	}
 	if err != nil {
-		lane.add(batch...)
-		return err
+		return s.unanswered(lane, batch, err, limited.Err() != nil && ctx.Err() == nil)
 	}
 	s.stored(lane, batch, missed)
+	return nil
+}
+
+// unanswered tries a batch again that has failed and was not refused. If the store was too slow, it may
+// be because of one outcome. That is looked for by halves, as one that is refused would be, so that
+// the others are stored, and no message is handled again whose ack waits for that. What is slow
+// by itself is tried apart from the others until it is stored, and is no error any more.
+func (s *subscription) unanswered(lane *pending, batch []Settlement, why error, slow bool) error {
+	if !slow {
+		lane.add(batch...)
+		return why
+	}
+	if half := len(batch) / 2; half > 0 {
+		s.leases.suspect(batch, why)
+		lane.apart(batch[:half])
+		lane.apart(batch[half:])
+		return why
+	}
+	if batch[0].Action == Ack {
+		batch[0].pause = refusedMax // its lease is extended between the tries: each may lock the message
+		s.keepAcks(lane, batch, &Refusal{Cause: why})
+	} else {
+		batch[0].pause = 0 // no time counts in which the store has not refused it
+		s.retry(lane, batch, &Refusal{Cause: why})
+	}
 	return nil
 }
 
