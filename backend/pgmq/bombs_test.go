@@ -70,6 +70,29 @@ func TestAThousandBombsKeepNoMessageWaiting(t *testing.T) {
 	}
 }
 
+// An array of numbers, such as an embedding, is no bomb, and ten times as many take ten times as long.
+func TestALookAtNumbersTakesTimeInProportion(t *testing.T) {
+	t.Parallel()
+	_, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('t')")
+	for _, n := range []int{20_000, 200_000} {
+		execute(t, pool, fmt.Sprintf("insert into pgmq.q_t (vt, message) values (now(), (%s))", numbers(n, "0.25")))
+	}
+	look := func(sql string, id int64) time.Duration {
+		start := time.Now()
+		_, err := pool.Exec(t.Context(), sql, []int64{id}, 1<<30)
+		require.NoError(t, err)
+		return time.Since(start)
+	}
+	for name, sql := range pgmq.LooksAt("t") {
+		few, many := time.Hour, time.Hour
+		for range 3 {
+			few, many = min(few, look(sql, 1)), min(many, look(sql, 2))
+		}
+		require.Less(t, many, 40*few, name) // a hundred times, if it were the square
+	}
+}
+
 // Each of these may be read, and takes PostgreSQL about a second; the others are archived. There is
 // no time for all, and the rest comes back again and again.
 func TestNoMessageWaitsForManyThatTakeLong(t *testing.T) {

@@ -24,3 +24,9 @@ func (q *Queue) HoldFor(d time.Duration) { q.subscriber.holdFor = d }
 
 // GroupQueueName is the name of the queue of a group.
 func GroupQueueName(topic, group string) (string, error) { return groupQueue(topic, group) }
+
+// LooksAt is the SQL that looks at messages of queue before they are read.
+func LooksAt(queue string) map[string]string {
+	s := newStatements(queue, layout{})
+	return map[string]string{"suspicious": s.suspicious, "weight": s.weight}
+}
