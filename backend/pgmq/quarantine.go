@@ -127,10 +127,10 @@ func (s *store) tryAway(ctx context.Context, db *pgxpool.Pool, messages []unread
 	case err == nil:
 		s.logAway(ctx, messages, done, ways[0])
 	case ctx.Err() != nil: // it ends, and they come back when their leases end
-	case isCode(err, "55P03"): // lock_not_available
+	case isLockTimeout(err):
 		s.logUnread(ctx, messages[0], "waits, as its queue or the archive is locked; it will be tried again", "messages", len(messages))
 		return messages
-	case !isRefused(err) && !isUnreadable(err) && !isDoubtful(err), len(messages) == 1 && len(ways) == 1:
+	case !isAnswer(err) && !isDoubtful(err), len(messages) == 1 && len(ways) == 1:
 		for _, u := range messages {
 			s.logUnread(ctx, u, "could not be put aside; it will be tried again", "error", s.classify("archive", err))
 		}

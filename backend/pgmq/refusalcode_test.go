@@ -128,3 +128,21 @@ func publishOddAmong(t *testing.T, queue *pgmq.Queue, n int) {
 	}
 	require.NoError(t, queue.Publish("t", all...))
 }
+
+func TestAnUnreadableMessageThatTheArchiveRefusesWithAnyCodeStopsNoOther(t *testing.T) {
+	t.Parallel()
+	for _, code := range codes() {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			queue, pool := open(t, taking(1<<20))
+			require.NoError(t, queue.SubscribeInitialize("t"))
+			execute(t, pool, strings.ReplaceAll(refusing(code, "insert", "a_t"), "new.headers->>'ezq_uuid' = 'odd'", "new.msg_id = 1"))
+			insertBombs(t, pool, 2, numbers(100, "1e131071"), "null")
+			publish(t, queue, "after")
+			messages := subscribe(t, queue)
+			receive(t, messages).Ack()
+			requireCount(t, pool, "pgmq.a_t", 1)
+			requireCount(t, pool, "pgmq.q_t where vt > now() + interval '50 minutes' and headers ? 'reason_poisoned'", 1)
+		})
+	}
+}
