@@ -55,13 +55,13 @@ type Features struct {
 	// of delivered messages stay alive while their consumer drains.
 	Drain bool
 
-	// Ticks: a publish with a [Tick] in its context stores its messages once for that
+	// Schedules: a publish with a [ScheduleTick] in its context stores its messages once for that
 	// tick, whichever process attempts it.
-	Ticks bool
+	Schedules bool
 
-	// Tick is the finest difference between two delays that the backend can
+	// DelayResolution is the finest difference between two delays that the backend can
 	// keep apart. 0 means a millisecond or finer.
-	Tick time.Duration
+	DelayResolution time.Duration
 }
 
 // FeaturesOf reports the features of v, which may be any Watermill Publisher

@@ -37,8 +37,8 @@ func WithConsumer(ctx context.Context, c Consumer) context.Context {
 	return context.WithValue(ctx, consumerKey{}, c)
 }
 
-// ConsumerFrom returns the consumer in ctx, or the zero Consumer.
-func ConsumerFrom(ctx context.Context) Consumer {
+// ConsumerFromContext returns the consumer in ctx, or the zero Consumer.
+func ConsumerFromContext(ctx context.Context) Consumer {
 	c, _ := ctx.Value(consumerKey{}).(Consumer)
 	return c
 }

@@ -15,16 +15,16 @@ func SetDelay(msg *message.Message, d time.Duration) {
 	delay.Message(msg, delay.For(d))
 }
 
-// SetTime asks for msg to be delivered no sooner than at t.
+// SetDeliverAt asks for msg to be delivered no sooner than at t.
 //
 // It writes one of the two keys of Watermill's components/delay, the one for
 // an absolute time, with nanoseconds instead of that package's full seconds.
-func SetTime(msg *message.Message, t time.Time) {
+func SetDeliverAt(msg *message.Message, t time.Time) {
 	delete(msg.Metadata, delay.DelayedForKey)
 	msg.Metadata.Set(delay.DelayedUntilKey, t.UTC().Format(time.RFC3339Nano))
 }
 
-// DelayOf returns what [SetDelay], [SetTime] or Watermill's components/delay
+// DelayOf returns what [SetDelay], [SetDeliverAt] or Watermill's components/delay
 // asked for: a duration, or else a time, or else neither (0 and the zero Time).
 //
 // Where both keys are set, as components/delay does, the duration is the exact
@@ -47,7 +47,7 @@ func DelayOf(msg *message.Message) (time.Duration, time.Time, error) {
 	return 0, time.Time{}, nil
 }
 
-// ClearDelay removes what [SetDelay] and [SetTime] wrote. Backends call it on
+// ClearDelay removes what [SetDelay] and [SetDeliverAt] wrote. Backends call it on
 // what they store: a delay that has passed must not delay the next hop.
 func ClearDelay(metadata message.Metadata) {
 	delete(metadata, delay.DelayedForKey)

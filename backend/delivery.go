@@ -39,14 +39,14 @@ type Delivery struct {
 	// to be, and not merely zero.
 	Progress bool
 
-	// Keeper, if the backend sets it, is told with [SetAside] that the consumer
+	// Parker, if the backend sets it, is told with [Park] that the consumer
 	// has put the message aside.
-	Keeper Keeper
+	Parker Parker
 
 	// Receipt is what the backend itself needs to recognize the delivery.
 	Receipt any
 
-	verdict atomic.Pointer[Verdict]
+	verdict atomic.Pointer[Disposition]
 }
 
 // Copy returns what is known about the delivery, with a verdict of its own. It is for
@@ -54,14 +54,14 @@ type Delivery struct {
 func (d *Delivery) Copy() *Delivery {
 	return &Delivery{
 		Number: d.Number, Failures: d.Failures, Done: d.Done, UnknownSince: d.UnknownSince, PublishedAt: d.PublishedAt,
-		DeadLetters: d.DeadLetters, Progress: d.Progress, Keeper: d.Keeper, Receipt: d.Receipt,
+		DeadLetters: d.DeadLetters, Progress: d.Progress, Parker: d.Parker, Receipt: d.Receipt,
 	}
 }
 
-// Verdict is what becomes of a message that was not acked: either of the two.
-type Verdict struct {
+// Disposition is what becomes of a message that was not acked: either of the two.
+type Disposition struct {
 	Redelivery
-	Letter *Letter
+	Letter *DeadLetterTarget
 }
 
 // Redelivery says how a nacked message shall come back.
@@ -83,8 +83,8 @@ type Redelivery struct {
 	UnknownSince time.Time
 }
 
-// Letter says where a message goes that is given up.
-type Letter struct {
+// DeadLetterTarget says where a message goes that is given up.
+type DeadLetterTarget struct {
 	// Topic is where the message is stored instead.
 	Topic string
 
@@ -99,9 +99,9 @@ func WithDelivery(ctx context.Context, d *Delivery) context.Context {
 	return context.WithValue(ctx, deliveryKey{}, d)
 }
 
-// DeliveryFrom returns the delivery that ctx, the context of a received
+// DeliveryFromContext returns the delivery that ctx, the context of a received
 // message, belongs to. It is nil if the backend does not say.
-func DeliveryFrom(ctx context.Context) *Delivery {
+func DeliveryFromContext(ctx context.Context) *Delivery {
 	d, _ := ctx.Value(deliveryKey{}).(*Delivery)
 	return d
 }
@@ -123,8 +123,8 @@ func Shared(ctx context.Context) bool { return ctx.Value(sharedKey{}) != nil }
 // which a backend that has no such thing ignores. Like [message.Message.Nack] it
 // returns false if msg has been acked. The first of several nacks counts.
 func Nack(msg *message.Message, r Redelivery) bool {
-	if d := DeliveryFrom(msg.Context()); d != nil && !settled(msg) {
-		d.verdict.CompareAndSwap(nil, &Verdict{Redelivery: r})
+	if d := DeliveryFromContext(msg.Context()); d != nil && !settled(msg) {
+		d.verdict.CompareAndSwap(nil, &Disposition{Redelivery: r})
 	}
 	return msg.Nack()
 }
@@ -135,7 +135,7 @@ func Nack(msg *message.Message, r Redelivery) bool {
 // redelivers the message as after any other nack. Release returns what [Nack] does.
 func Release(msg *message.Message) bool {
 	r := Redelivery{InPlace: true, Uncounted: true}
-	if d := DeliveryFrom(msg.Context()); d != nil {
+	if d := DeliveryFromContext(msg.Context()); d != nil {
 		r.Failures, r.Done, r.UnknownSince = d.Failures, d.Done, d.UnknownSince
 	}
 	return Nack(msg, r)
@@ -145,10 +145,10 @@ func Release(msg *message.Message) bool {
 // topic of letter, in one step and only if the lease is still valid. Its id stays
 // the same, its failures start anew. DeadLetter returns false, and does nothing,
 // if msg has been acked or nacked, or if its backend does not promise that.
-func DeadLetter(msg *message.Message, letter Letter) bool {
-	d := DeliveryFrom(msg.Context())
+func DeadLetter(msg *message.Message, letter DeadLetterTarget) bool {
+	d := DeliveryFromContext(msg.Context())
 	return d != nil && d.DeadLetters && !settled(msg) &&
-		d.verdict.CompareAndSwap(nil, &Verdict{Letter: &letter}) && msg.Nack()
+		d.verdict.CompareAndSwap(nil, &Disposition{Letter: &letter}) && msg.Nack()
 }
 
 // settled reports whether msg has been acked or nacked, also without a verdict. One that
@@ -164,30 +164,30 @@ func settled(msg *message.Message) bool {
 	}
 }
 
-// Keeper is what keeps a message while it is with its consumer.
-type Keeper interface {
-	// SetAside tells whether the message waits for its turn with the consumer. As
+// Parker is what keeps a message while it is with its consumer.
+type Parker interface {
+	// Park tells whether the message waits for its turn with the consumer. As
 	// long as it does, it does not count against [Consumer].Concurrency.
-	SetAside(aside bool)
+	Park(aside bool)
 }
 
-// SetAside tells the backend of the message that ctx belongs to whether its consumer
+// Park tells the backend of the message that ctx belongs to whether its consumer
 // has put it aside, to wait for its turn there, and so has room for another one. A
 // backend that limits what it hands over then hands over that one; any other need
 // not care. The lease of a message that is aside is renewed like any other.
-func SetAside(ctx context.Context, aside bool) {
-	if d := DeliveryFrom(ctx); d != nil && d.Keeper != nil {
-		d.Keeper.SetAside(aside)
+func Park(ctx context.Context, aside bool) {
+	if d := DeliveryFromContext(ctx); d != nil && d.Parker != nil {
+		d.Parker.Park(aside)
 	}
 }
 
-// Verdict returns what [Nack] or [DeadLetter] asked for. Backends call it once
+// Disposition returns what [Nack] or [DeadLetter] asked for. Backends call it once
 // the message has been nacked; ok is false if that was done with the message's
 // own Nack.
-func (d *Delivery) Verdict() (v Verdict, ok bool) {
+func (d *Delivery) Disposition() (v Disposition, ok bool) {
 	p := d.verdict.Load()
 	if p == nil {
-		return Verdict{}, false
+		return Disposition{}, false
 	}
 	return *p, true
 }

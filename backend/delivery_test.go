@@ -21,10 +21,10 @@ func TestAMessageThatWasNackedCannotBeGivenUp(t *testing.T) {
 	d := &backend.Delivery{DeadLetters: true}
 	msg := received(d)
 	msg.Nack()
-	if backend.DeadLetter(msg, backend.Letter{Topic: "dead"}) {
+	if backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"}) {
 		t.Error("DeadLetter says that it has given up a message that was nacked")
 	}
-	if v, ok := d.Verdict(); ok {
+	if v, ok := d.Disposition(); ok {
 		t.Errorf("the backend is told %+v about a message that was nacked before", v)
 	}
 }
@@ -37,7 +37,7 @@ func TestTheFirstOfSeveralNacksCounts(t *testing.T) {
 	if !backend.Nack(msg, backend.Redelivery{Delay: time.Hour}) {
 		t.Error("Nack says that the message was acked")
 	}
-	if v, ok := d.Verdict(); ok {
+	if v, ok := d.Disposition(); ok {
 		t.Errorf("the backend is told %+v about a message that was nacked before", v)
 	}
 }
@@ -47,10 +47,10 @@ func TestAnAckedMessageCannotBeGivenUpOrNacked(t *testing.T) {
 	d := &backend.Delivery{DeadLetters: true}
 	msg := received(d)
 	msg.Ack()
-	if backend.DeadLetter(msg, backend.Letter{}) || backend.Nack(msg, backend.Redelivery{}) {
+	if backend.DeadLetter(msg, backend.DeadLetterTarget{}) || backend.Nack(msg, backend.Redelivery{}) {
 		t.Error("an acked message was taken back")
 	}
-	if v, ok := d.Verdict(); ok {
+	if v, ok := d.Disposition(); ok {
 		t.Errorf("the backend is told %+v about a message that was acked", v)
 	}
 }
@@ -65,6 +65,6 @@ func TestACopyOfADeliveryHasAllButTheVerdict(t *testing.T) {
 	want := original.Copy()
 	require.Equal(t, original, want)
 	require.True(t, backend.Nack(msg, backend.Redelivery{Delay: time.Second}))
-	_, decided := original.Copy().Verdict()
+	_, decided := original.Copy().Disposition()
 	require.False(t, decided)
 }

@@ -11,13 +11,13 @@
 // A decorator can hide an optional method, but neither metadata nor a context.
 // Whatever varies from message to message therefore travels in one of those:
 //
-//   - A delay is Watermill's own delay metadata: [SetDelay], [SetTime], [DelayOf].
+//   - A delay is Watermill's own delay metadata: [SetDelay], [SetDeliverAt], [DelayOf].
 //   - What the backend knows about a delivery is in the message's context:
-//     [DeliveryFrom]. It is not metadata, because metadata is copied to whatever
+//     [DeliveryFromContext]. It is not metadata, because metadata is copied to whatever
 //     a program publishes next.
 //   - That a message is for one tick of a schedule, and is to be stored once, is in
-//     its context too: [WithTick].
+//     its context too: [WithScheduleTick].
 //   - How a message shall come back is told with its nack: [Nack], [Release].
 //   - What the consumer is like is in the context of its subscription:
-//     [ConsumerFrom].
+//     [ConsumerFromContext].
 package backend

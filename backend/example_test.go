@@ -15,16 +15,16 @@ import (
 // A message goes back with a delay and with the count of its failures, which the next delivery
 // knows.
 func ExampleNack() {
-	queue := memory.New()
-	messages, _ := queue.Subscribe(context.Background(), "t")
-	_ = queue.Publish("t", message.NewMessage("1", nil))
+	broker := memory.New(nil)
+	messages, _ := broker.Subscribe(context.Background(), "t")
+	_ = broker.Publish("t", message.NewMessage("1", nil))
 
 	backend.Nack(<-messages, backend.Redelivery{Delay: time.Millisecond, Failures: 1})
 	msg := <-messages
-	delivery := backend.DeliveryFrom(msg.Context())
+	delivery := backend.DeliveryFromContext(msg.Context())
 	fmt.Println("delivery", delivery.Number, "after", delivery.Failures, "failure")
 	msg.Ack()
-	fmt.Println(queue.Close())
+	fmt.Println(broker.Close())
 	// Output:
 	// delivery 2 after 1 failure
 	// <nil>
@@ -32,15 +32,15 @@ func ExampleNack() {
 
 // What a consumer took, and has no time to begin with, has not been delivered.
 func ExampleRelease() {
-	queue := memory.New()
-	messages, _ := queue.Subscribe(context.Background(), "t")
-	_ = queue.Publish("t", message.NewMessage("1", nil))
+	broker := memory.New(nil)
+	messages, _ := broker.Subscribe(context.Background(), "t")
+	_ = broker.Publish("t", message.NewMessage("1", nil))
 
 	backend.Release(<-messages)
 	msg := <-messages
-	fmt.Println("delivery", backend.DeliveryFrom(msg.Context()).Number)
+	fmt.Println("delivery", backend.DeliveryFromContext(msg.Context()).Number)
 	msg.Ack()
-	fmt.Println(queue.Close())
+	fmt.Println(broker.Close())
 	// Output:
 	// delivery 1
 	// <nil>
@@ -49,17 +49,17 @@ func ExampleRelease() {
 // A message that is given up moves to another topic, and says why.
 func ExampleDeadLetter() {
 	ctx := context.Background()
-	queue := memory.New()
-	messages, _ := queue.Subscribe(ctx, "t")
-	letters, _ := queue.Subscribe(ctx, "t_dead")
-	_ = queue.Publish("t", message.NewMessage("1", nil))
+	broker := memory.New(nil)
+	messages, _ := broker.Subscribe(ctx, "t")
+	letters, _ := broker.Subscribe(ctx, "t_dead")
+	_ = broker.Publish("t", message.NewMessage("1", nil))
 
 	reason := message.Metadata{backend.DeadLetterReason: "no such order"}
-	fmt.Println(backend.DeadLetter(<-messages, backend.Letter{Topic: "t_dead", Metadata: reason}))
+	fmt.Println(backend.DeadLetter(<-messages, backend.DeadLetterTarget{Topic: "t_dead", Metadata: reason}))
 	letter := <-letters
 	fmt.Println(letter.UUID, letter.Metadata[backend.DeadLetterReason])
 	letter.Ack()
-	fmt.Println(queue.Close())
+	fmt.Println(broker.Close())
 	// Output:
 	// true
 	// 1 no such order
@@ -77,7 +77,7 @@ func ExampleSetDelay() {
 
 // What does not say what it promises, promises nothing.
 func ExampleFeaturesOf() {
-	fmt.Println(backend.FeaturesOf(memory.New()).Redelay)
+	fmt.Println(backend.FeaturesOf(memory.New(nil)).Redelay)
 	fmt.Println(backend.FeaturesOf(gochannel.NewGoChannel(gochannel.Config{}, nil)) == backend.Features{})
 	// Output:
 	// true

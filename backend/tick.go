@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// Tick is one moment of a schedule that several processes keep. In the context of a
-// publish it asks a backend that promises Ticks to store the messages once: in one
+// ScheduleTick is one moment of a schedule that several processes keep. In the context of a
+// publish it asks a backend that promises Schedules to store the messages once: in one
 // step with the note that the schedule has come that far, whoever attempts it and
 // however often.
-type Tick struct {
+type ScheduleTick struct {
 	Schedule string    // its name, the same in all processes
 	At       time.Time // with microseconds at the finest
 
 	result atomic.Pointer[TickResult]
 }
 
-// TickResult says what came of a [Tick].
+// TickResult says what came of a [ScheduleTick].
 type TickResult struct {
 	Outcome TickOutcome
 
@@ -47,23 +47,23 @@ const (
 
 type tickKey struct{}
 
-// WithTick returns a context that carries t, for the messages of one publish.
-func WithTick(ctx context.Context, t *Tick) context.Context {
+// WithScheduleTick returns a context that carries t, for the messages of one publish.
+func WithScheduleTick(ctx context.Context, t *ScheduleTick) context.Context {
 	return context.WithValue(ctx, tickKey{}, t)
 }
 
-// TickFrom returns the tick in ctx, or nil. The context of the first message of a
+// ScheduleTickFromContext returns the tick in ctx, or nil. The context of the first message of a
 // publish counts.
-func TickFrom(ctx context.Context) *Tick {
-	t, _ := ctx.Value(tickKey{}).(*Tick)
+func ScheduleTickFromContext(ctx context.Context) *ScheduleTick {
+	t, _ := ctx.Value(tickKey{}).(*ScheduleTick)
 	return t
 }
 
 // Report is for backends, which call it before a publish without an error returns.
-func (t *Tick) Report(r TickResult) { t.result.Store(&r) }
+func (t *ScheduleTick) Report(r TickResult) { t.result.Store(&r) }
 
 // Result returns what the backend has reported; ok is false if nothing.
-func (t *Tick) Result() (r TickResult, ok bool) {
+func (t *ScheduleTick) Result() (r TickResult, ok bool) {
 	if p := t.result.Load(); p != nil {
 		return *p, true
 	}

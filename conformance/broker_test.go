@@ -33,8 +33,8 @@ type flaw struct {
 
 // broker is the memory backend, with groups and transactions of its own, and a flaw.
 type broker struct {
-	queue *memory.Queue
-	flaw  flaw
+	broker *memory.Broker
+	flaw   flaw
 
 	mu     sync.Mutex
 	groups map[string]map[string]bool // by topic
@@ -47,7 +47,7 @@ type broker struct {
 func opening(f flaw) conformance.Open {
 	return func(context.Context) (*conformance.System, error) {
 		b := &broker{
-			queue: memory.New(), flaw: f,
+			broker: memory.New(nil), flaw: f,
 			groups: map[string]map[string]bool{}, marks: map[string]int{}, slots: map[string]chan struct{}{},
 			kept: map[string][]byte{},
 		}
@@ -62,7 +62,7 @@ func (b *broker) connect(o conformance.Options) (*conformance.Peer, error) {
 	if b.flaw.config != nil {
 		b.flaw.config(&config)
 	}
-	p := &process{broker: b, queue: b.queue.Beside(config), group: o.Group, closing: make(chan struct{})}
+	p := &process{broker: b, backend: b.broker.Connect(&config), group: o.Group, closing: make(chan struct{})}
 	return &conformance.Peer{Publisher: p, Subscriber: p, Begin: p.begin}, nil
 }
 

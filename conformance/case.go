@@ -77,7 +77,7 @@ func (p Promises) keep(c Case) bool { return p.made()&c.needs == c.needs }
 func (p Promises) made() (n need) {
 	for i, made := range []bool{
 		p.Delay, p.Redelay, p.Attempts, p.Progress, p.DeadLetter, p.Ordered, p.Lease, p.Drain,
-		p.Durable, p.Groups, p.Transactions, p.Ticks,
+		p.Durable, p.Groups, p.Transactions, p.Schedules,
 	} {
 		if made {
 			n |= 1 << i

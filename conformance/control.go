@@ -90,7 +90,7 @@ func untilInterrupted() (handler func(context.Context, visit) error, begun chan 
 	var known atomic.Bool
 	return func(ctx context.Context, _ visit) error {
 		if known.Swap(true) {
-			again <- ezq.MetaFrom(ctx)
+			again <- ezq.MetaFromContext(ctx)
 			return nil
 		}
 		close(begun)

@@ -32,7 +32,7 @@ func delayedWaits(b *bench) {
 	d := b.delay()
 	for label, ask := range map[string]func(*message.Message){
 		"by a delay": func(msg *message.Message) { backend.SetDelay(msg, d) },
-		"by a time":  func(msg *message.Message) { backend.SetTime(msg, time.Now().Add(d)) },
+		"by a time":  func(msg *message.Message) { backend.SetDeliverAt(msg, time.Now().Add(d)) },
 	} {
 		msg := b.message(label)
 		start := time.Now()
@@ -80,12 +80,12 @@ func nackedWaits(b *bench) {
 
 // delay is one that the backend can keep apart from none.
 func (b *bench) delay() time.Duration {
-	return max(time.Second, 2*b.promises.Tick)
+	return max(time.Second, 2*b.promises.DelayResolution)
 }
 
 // requireDelay ends the case unless something took about as long as it should.
 func (b *bench) requireDelay(took, want time.Duration) {
-	b.require(took >= want-slack-b.promises.Tick, "it came after %v instead of %v", took, want)
+	b.require(took >= want-slack-b.promises.DelayResolution, "it came after %v instead of %v", took, want)
 	b.require(took <= want+b.late(), "it came after %v instead of %v", took, want)
 }
 
@@ -95,12 +95,12 @@ func (b *bench) late() time.Duration {
 	if b.suite.virtual {
 		return slack
 	}
-	return 15*time.Second + b.promises.Tick
+	return 15*time.Second + b.promises.DelayResolution
 }
 
 // delivery returns what the backend knows about the delivery of msg.
 func (b *bench) delivery(msg *message.Message) *backend.Delivery {
-	d := backend.DeliveryFrom(msg.Context())
+	d := backend.DeliveryFromContext(msg.Context())
 	b.require(d != nil, "there is no backend.Delivery in the context of a message")
 	return d
 }

@@ -83,7 +83,7 @@ func failuresAreCounted(b *bench) {
 	p, topic := b.connect(Options{}), b.topic()
 	metas := make(chan ezq.Meta, 100)
 	p.handle(topic, ezq.Config{}, func(ctx context.Context, _ visit) error {
-		metas <- ezq.MetaFrom(ctx)
+		metas <- ezq.MetaFromContext(ctx)
 		return ezq.RetryAfter(0, errVisit)
 	})
 	p.emit(topic, visit{"a"})
@@ -121,7 +121,7 @@ func onlyFailedRunsAgain(b *bench) {
 			return nil
 		}, ezq.Topic(topic), ezq.Name("steady"))
 		ezq.Handle(r, func(ctx context.Context, _ visit) error {
-			if runs++; ezq.MetaFrom(ctx).Failures < 3 && runs < 100 {
+			if runs++; ezq.MetaFromContext(ctx).Failures < 3 && runs < 100 {
 				return ezq.RetryAfter(0, errVisit)
 			}
 			late <- steady.Load()
@@ -219,7 +219,7 @@ func notBegunIsNotDelivered(b *bench) {
 	metas := make(chan ezq.Meta, 100)
 	b.connect(Options{}).handle(topic, ezq.Config{Concurrency: 1}, func(ctx context.Context, e visit) error {
 		begun <- e.Label
-		metas <- ezq.MetaFrom(ctx)
+		metas <- ezq.MetaFromContext(ctx)
 		return nil
 	})
 	for _, label := range labels[1:] {

@@ -109,7 +109,7 @@ func hugeDelay(b *bench) {
 	for i, ask := range []func(*message.Message){
 		func(msg *message.Message) { backend.SetDelay(msg, 250*365*24*time.Hour) },
 		func(msg *message.Message) { backend.SetDelay(msg, 1<<63-1) },
-		func(msg *message.Message) { backend.SetTime(msg, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)) },
+		func(msg *message.Message) { backend.SetDeliverAt(msg, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)) },
 	} {
 		msg := b.message(fmt.Sprint(i))
 		ask(msg)
@@ -135,7 +135,7 @@ func pastDelay(b *bench) {
 	in := p.subscribe(topic)
 	msgs := b.messages("0", "1")
 	msgs[0].Metadata.Set(delay.DelayedForKey, "-1h")
-	backend.SetTime(msgs[1], time.Now().Add(-time.Hour))
+	backend.SetDeliverAt(msgs[1], time.Now().Add(-time.Hour))
 	p.send(topic, msgs...)
 	start := time.Now()
 	in.ackAll("0", "1")

@@ -30,7 +30,7 @@ func letters() []Case {
 
 // giveUp moves a message to a topic.
 func (b *bench) giveUp(msg *message.Message, topic string) {
-	b.require(backend.DeadLetter(msg, backend.Letter{Topic: topic, Metadata: message.Metadata{backend.DeadLetterReason: "spoiled"}}),
+	b.require(backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: topic, Metadata: message.Metadata{backend.DeadLetterReason: "spoiled"}}),
 		"DeadLetter returned false for a message that was not settled")
 }
 
@@ -88,9 +88,9 @@ func settledStays(b *bench) {
 	p.publish(topic, "a")
 	msg := in.receive()
 	b.nack(msg)
-	backend.DeadLetter(msg, backend.Letter{Topic: dead})
+	backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: dead})
 	msg = in.receive()
 	b.ack(msg)
-	b.require(!backend.DeadLetter(msg, backend.Letter{Topic: dead}), "DeadLetter returned true for a message that was acked")
+	b.require(!backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: dead}), "DeadLetter returned true for a message that was acked")
 	letters.none(moment, "it was settled when it was given up")
 }

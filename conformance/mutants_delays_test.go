@@ -56,7 +56,7 @@ func delayMutants() []mutant {
 				for i, msg := range msgs {
 					stored[i] = msg.CopyWithContext()
 					if d, _, err := backend.DelayOf(msg); err == nil && d > 0 {
-						backend.SetTime(stored[i], p.noSooner(topic, time.Now().Add(d)))
+						backend.SetDeliverAt(stored[i], p.noSooner(topic, time.Now().Add(d)))
 					}
 				}
 				return p.store(topic, stored...)
@@ -68,7 +68,7 @@ func delayMutants() []mutant {
 			killedBy: []string{"delays/a delayed message waits"},
 			flaw: storing(func(msg *message.Message) {
 				if _, at, err := backend.DelayOf(msg); err == nil && !at.IsZero() {
-					backend.SetTime(msg, at.Add(time.Hour))
+					backend.SetDeliverAt(msg, at.Add(time.Hour))
 				}
 			}),
 		},
@@ -76,7 +76,7 @@ func delayMutants() []mutant {
 			name:     "a nack's delay is ignored",
 			breaks:   "a message that is nacked with a delay comes back at once",
 			killedBy: []string{"delays/a nacked message waits as it was told to", "router/RetryAfter waits"},
-			flaw: settling(func(d *delivery, v backend.Verdict) {
+			flaw: settling(func(d *delivery, v backend.Disposition) {
 				v.Delay = 0
 				d.as(v)
 			}),
@@ -85,7 +85,7 @@ func delayMutants() []mutant {
 			name:     "a nack's delay is too long",
 			breaks:   "a message that is nacked with a delay comes back after twice that",
 			killedBy: []string{"delays/a nacked message waits as it was told to", "router/RetryAfter waits"},
-			flaw: settling(func(d *delivery, v backend.Verdict) {
+			flaw: settling(func(d *delivery, v backend.Disposition) {
 				v.Delay *= 2
 				d.as(v)
 			}),

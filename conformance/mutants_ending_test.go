@@ -26,7 +26,7 @@ func losing(when func(*delivery) <-chan struct{}) flaw {
 			})
 			return true
 		},
-		settle: func(d *delivery, v backend.Verdict) {
+		settle: func(d *delivery, v backend.Disposition) {
 			select {
 			case <-when(d):
 				d.msg.Ack()
@@ -55,7 +55,7 @@ func stopMutants() []mutant {
 			name:     "nothing is put aside",
 			breaks:   "a message that waits with its consumer takes the place of another",
 			killedBy: []string{"stopping/what is put aside makes room"},
-			flaw:     telling(func(d *backend.Delivery) { d.Keeper = nil }),
+			flaw:     telling(func(d *backend.Delivery) { d.Parker = nil }),
 		},
 		{
 			name:   "a nack after Stopping is an ack",
@@ -63,7 +63,7 @@ func stopMutants() []mutant {
 			killedBy: []string{
 				"stopping/a nack while draining goes back", "stopping/who does not wait says so", "stopping a router/a stop loses nothing",
 			},
-			flaw: settling(func(d *delivery, v backend.Verdict) {
+			flaw: settling(func(d *delivery, v backend.Disposition) {
 				select {
 				case <-d.stopping:
 					d.msg.Ack()

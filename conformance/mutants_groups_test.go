@@ -20,7 +20,7 @@ func groupMutants() []mutant {
 			breaks:   "a message arrives in one of several groups",
 			killedBy: []string{"groups/each group gets everything"},
 			flaw: flaw{publish: func(p *process, topic string, msgs []*message.Message) error {
-				return p.queue.Publish(slices.Min(p.queuesOf(topic)), msgs...)
+				return p.backend.Publish(slices.Min(p.queuesOf(topic)), msgs...)
 			}},
 		},
 		{
@@ -45,7 +45,7 @@ func groupMutants() []mutant {
 			name:     "a nack is for all",
 			breaks:   "a message that one group nacks comes again in others",
 			killedBy: []string{"groups/a nack concerns its group"},
-			flaw: settling(func(d *delivery, v backend.Verdict) {
+			flaw: settling(func(d *delivery, v backend.Disposition) {
 				if v.Letter == nil && v.Delay == 0 {
 					_ = d.store(d.topic, d.msg.Copy())
 					d.msg.Ack()
@@ -84,7 +84,7 @@ func publishToFirstGroups() func(p *process, topic string, msgs []*message.Messa
 				copies[i] = msg.Copy()
 				copies[i].SetContext(msg.Context())
 			}
-			err = errors.Join(err, p.queue.Publish(queue, copies...))
+			err = errors.Join(err, p.backend.Publish(queue, copies...))
 		}
 		return err
 	}
@@ -153,8 +153,8 @@ func transactionMutants() []mutant {
 }
 
 // lettering returns the flaw of doing something else with dead letters.
-func lettering(f func(d *delivery, letter *backend.Letter)) flaw {
-	return settling(func(d *delivery, v backend.Verdict) {
+func lettering(f func(d *delivery, letter *backend.DeadLetterTarget)) flaw {
+	return settling(func(d *delivery, v backend.Disposition) {
 		if v.Letter == nil {
 			d.as(v)
 			return
@@ -172,34 +172,34 @@ func letterMutants() []mutant {
 				"dead letters/a dead letter moves", "router and dead letters/a permanent failure is a dead letter",
 				"router and dead letters/retries end", "router and dead letters/what cannot be handled is a dead letter",
 			},
-			flaw: lettering(func(d *delivery, _ *backend.Letter) { d.msg.Ack() }),
+			flaw: lettering(func(d *delivery, _ *backend.DeadLetterTarget) { d.msg.Ack() }),
 		},
 		{
 			name:     "a dead letter is a copy",
 			breaks:   "a message that was given up stays where it was, too",
 			killedBy: []string{"dead letters/a dead letter is gone where it was", "router and dead letters/a permanent failure is a dead letter"},
-			flaw: lettering(func(d *delivery, letter *backend.Letter) {
+			flaw: lettering(func(d *delivery, letter *backend.DeadLetterTarget) {
 				dead := d.msg.Copy()
 				for key, value := range letter.Metadata {
 					dead.Metadata.Set(key, value)
 				}
 				_ = d.store(letter.Topic, dead)
-				d.as(backend.Verdict{Redelivery: backend.Redelivery{Delay: time.Millisecond}})
+				d.as(backend.Disposition{Redelivery: backend.Redelivery{Delay: time.Millisecond}})
 			}),
 		},
 		{
 			name:     "a dead letter has no reason",
 			breaks:   "what a letter adds to the metadata of its message is lost",
 			killedBy: []string{"dead letters/a dead letter moves", "router and dead letters/retries end"},
-			flaw: lettering(func(d *delivery, letter *backend.Letter) {
-				d.as(backend.Verdict{Letter: &backend.Letter{Topic: letter.Topic}})
+			flaw: lettering(func(d *delivery, letter *backend.DeadLetterTarget) {
+				d.as(backend.Disposition{Letter: &backend.DeadLetterTarget{Topic: letter.Topic}})
 			}),
 		},
 		{
 			name:     "a dead letter is written anew",
 			breaks:   "the payload of a dead letter is not what it was",
 			killedBy: []string{"router and dead letters/what cannot be handled is a dead letter", "dead letters/a dead letter moves"},
-			flaw: lettering(func(d *delivery, letter *backend.Letter) {
+			flaw: lettering(func(d *delivery, letter *backend.DeadLetterTarget) {
 				dead := message.NewMessage(d.msg.UUID, []byte("{}"))
 				for _, metadata := range []message.Metadata{d.msg.Metadata, letter.Metadata} {
 					for key, value := range metadata {
@@ -215,7 +215,7 @@ func letterMutants() []mutant {
 			breaks:   "after a message that is given up, no other is handed over",
 			killedBy: []string{"router and dead letters/what cannot be handled is a dead letter"},
 			flaw: flaw{interposing: interposing{
-				settle: func(d *delivery, v backend.Verdict) {
+				settle: func(d *delivery, v backend.Disposition) {
 					if v.Letter != nil {
 						d.mark("stopped " + d.topic)
 					}

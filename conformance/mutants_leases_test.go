@@ -66,7 +66,7 @@ func leaseMutants() []mutant {
 			name:     "a late nack counts",
 			breaks:   "a nack makes a message visible that somebody else has",
 			killedBy: []string{"leases/a late nack changes nothing"},
-			flaw: settling(func(d *delivery, v backend.Verdict) {
+			flaw: settling(func(d *delivery, v backend.Disposition) {
 				if d.leaseLost() {
 					_ = d.store(d.topic, d.given.Copy())
 				}
@@ -98,8 +98,8 @@ func orderMutants() []mutant {
 			breaks:   "what nobody had received when its subscription ended comes after what was published later",
 			killedBy: []string{"ordering/the order outlives a subscription"},
 			flaw: flaw{interposing: interposing{unreceived: func(d *delivery) {
-				known := backend.DeliveryFrom(d.msg.Context())
-				d.as(backend.Verdict{Redelivery: backend.Redelivery{Failures: known.Failures, Done: known.Done}})
+				known := backend.DeliveryFromContext(d.msg.Context())
+				d.as(backend.Disposition{Redelivery: backend.Redelivery{Failures: known.Failures, Done: known.Done}})
 			}}},
 		},
 	}
@@ -170,7 +170,7 @@ func contextMutants() []mutant {
 // consuming returns the flaw of seeing another consumer than the one that subscribes.
 func consuming(change func(*backend.Consumer)) flaw {
 	return flaw{subscribe: func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error) {
-		consumer := backend.ConsumerFrom(ctx)
+		consumer := backend.ConsumerFromContext(ctx)
 		change(&consumer)
 		return p.start(backend.WithConsumer(ctx, consumer), topic)
 	}}

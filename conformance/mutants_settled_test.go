@@ -7,7 +7,7 @@ import (
 )
 
 // settling returns the flaw of doing something else with what is not acked.
-func settling(f func(*delivery, backend.Verdict)) flaw {
+func settling(f func(*delivery, backend.Disposition)) flaw {
 	return flaw{interposing: interposing{settle: f}}
 }
 
@@ -45,7 +45,7 @@ func ackMutants() []mutant {
 			killedBy: []string{
 				"redelivery/a nacked message comes back", "router/a failed event is handled again", "router/an unknown event stays",
 			},
-			flaw: settling(func(d *delivery, v backend.Verdict) {
+			flaw: settling(func(d *delivery, v backend.Disposition) {
 				if v.Letter == nil {
 					d.msg.Ack()
 					return
@@ -59,9 +59,9 @@ func ackMutants() []mutant {
 			killedBy: []string{
 				"redelivery/a nacked message comes back", "dead letters/what is settled cannot be given up",
 			},
-			flaw: settling(func(d *delivery, v backend.Verdict) {
+			flaw: settling(func(d *delivery, v backend.Disposition) {
 				if v.Letter == nil {
-					v.Letter = &backend.Letter{Topic: "dead"}
+					v.Letter = &backend.DeadLetterTarget{Topic: "dead"}
 				}
 				d.as(v)
 			}),
@@ -71,7 +71,7 @@ func ackMutants() []mutant {
 			breaks:   "a message is lost when the one before it is nacked",
 			killedBy: []string{"redelivery/a nack loses nothing else"},
 			flaw: flaw{interposing: interposing{
-				settle: func(d *delivery, v backend.Verdict) {
+				settle: func(d *delivery, v backend.Disposition) {
 					d.mark("nacked")
 					d.as(v)
 				},
@@ -123,7 +123,7 @@ func recordMutants() []mutant {
 			name:     "what has not begun is counted",
 			breaks:   "a message that its consumer has released comes as another delivery",
 			killedBy: []string{"router/what has not begun is not delivered"},
-			flaw: settling(func(d *delivery, v backend.Verdict) {
+			flaw: settling(func(d *delivery, v backend.Disposition) {
 				v.Uncounted = false
 				d.as(v)
 			}),
@@ -132,7 +132,7 @@ func recordMutants() []mutant {
 			name:     "what has not begun goes to the end",
 			breaks:   "a message that its consumer has released comes after what was published later",
 			killedBy: []string{"router/what has not begun is not delivered"},
-			flaw: settling(func(d *delivery, v backend.Verdict) {
+			flaw: settling(func(d *delivery, v backend.Disposition) {
 				v.InPlace = false
 				d.as(v)
 			}),

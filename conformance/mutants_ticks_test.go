@@ -10,23 +10,23 @@ import (
 
 // ticking returns the flaw of doing something else with messages that are published for
 // a tick. The copies that f gets are for none.
-func ticking(f func(p *process, tick *backend.Tick, topic string, copies []*message.Message) error) flaw {
+func ticking(f func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error) flaw {
 	return flaw{publish: func(p *process, topic string, msgs []*message.Message) error {
-		if len(msgs) == 0 || backend.TickFrom(msgs[0].Context()) == nil {
+		if len(msgs) == 0 || backend.ScheduleTickFromContext(msgs[0].Context()) == nil {
 			return p.store(topic, msgs...)
 		}
 		var copies []*message.Message
 		for _, msg := range msgs {
 			copies = append(copies, msg.Copy())
 		}
-		return f(p, backend.TickFrom(msgs[0].Context()), topic, copies)
+		return f(p, backend.ScheduleTickFromContext(msgs[0].Context()), topic, copies)
 	}}
 }
 
 // storeFor stores messages for a tick, and passes on what is reported.
-func (p *process) storeFor(tick *backend.Tick, at time.Time, topic string, copies []*message.Message) error {
-	other := &backend.Tick{Schedule: tick.Schedule, At: at}
-	copies[0].SetContext(backend.WithTick(copies[0].Context(), other))
+func (p *process) storeFor(tick *backend.ScheduleTick, at time.Time, topic string, copies []*message.Message) error {
+	other := &backend.ScheduleTick{Schedule: tick.Schedule, At: at}
+	copies[0].SetContext(backend.WithScheduleTick(copies[0].Context(), other))
 	err := p.store(topic, copies...)
 	if result, ok := other.Result(); ok {
 		tick.Report(result)
@@ -40,7 +40,7 @@ func tickMutants() []mutant {
 			name:     "ticks are ignored",
 			breaks:   "whatever is published for a tick is stored, however often",
 			killedBy: []string{"ticks/a tick is stored once", "ticks/a schedule begins when it is first seen"},
-			flaw: ticking(func(p *process, tick *backend.Tick, topic string, copies []*message.Message) error {
+			flaw: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
 				tick.Report(backend.TickResult{Now: time.Now(), Last: tick.At})
 				return p.store(topic, copies...)
 			}),
@@ -49,7 +49,7 @@ func tickMutants() []mutant {
 			name:     "a tick is taken after it is stored",
 			breaks:   "two processes that publish for one tick at once both store their messages",
 			killedBy: []string{"ticks/a tick is stored once"},
-			flaw: ticking(func(p *process, tick *backend.Tick, topic string, copies []*message.Message) error {
+			flaw: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
 				taken := "tick " + tick.At.String()
 				due := p.marked(tick.Schedule) > 0 && p.marked(taken) == 0 && !tick.At.After(time.Now())
 				p.mark(tick.Schedule)
@@ -66,7 +66,7 @@ func tickMutants() []mutant {
 			name:     "a tick that is to come has come",
 			breaks:   "what is published for a tick is stored before its time",
 			killedBy: []string{"ticks/a tick that is to come is early"},
-			flaw: ticking(func(p *process, tick *backend.Tick, topic string, copies []*message.Message) error {
+			flaw: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
 				at := tick.At
 				if now := time.Now(); at.After(now) {
 					at = now
@@ -78,7 +78,7 @@ func tickMutants() []mutant {
 			name:     "a tick that is to come is taken",
 			breaks:   "what is published for a tick in its time is not stored, because somebody was early",
 			killedBy: []string{"ticks/a tick that is to come is early"},
-			flaw: ticking(func(p *process, tick *backend.Tick, topic string, copies []*message.Message) error {
+			flaw: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
 				if tick.At.After(time.Now()) {
 					p.mark("early")
 				} else if p.marked("early") > 0 {
@@ -92,7 +92,7 @@ func tickMutants() []mutant {
 			name:     "a schedule catches up",
 			breaks:   "a tick that was past before its schedule was known is stored",
 			killedBy: []string{"ticks/a schedule begins when it is first seen"},
-			flaw: ticking(func(p *process, tick *backend.Tick, topic string, copies []*message.Message) error {
+			flaw: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
 				err := p.storeFor(tick, tick.At, topic, copies)
 				if p.mark(tick.Schedule) == 1 {
 					copies[0] = copies[0].Copy()
@@ -105,8 +105,8 @@ func tickMutants() []mutant {
 			name:     "ticks are not reported",
 			breaks:   "who publishes for a tick is not told what came of it",
 			killedBy: []string{"ticks/a tick is stored once", "ticks/a tick that is to come is early"},
-			flaw: ticking(func(p *process, tick *backend.Tick, topic string, copies []*message.Message) error {
-				return p.storeFor(&backend.Tick{Schedule: tick.Schedule, At: tick.At}, tick.At, topic, copies)
+			flaw: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
+				return p.storeFor(&backend.ScheduleTick{Schedule: tick.Schedule, At: tick.At}, tick.At, topic, copies)
 			}),
 		},
 	}

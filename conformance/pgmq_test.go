@@ -53,14 +53,14 @@ func openPGMQ(database string) conformance.Open {
 }
 
 func connectPGMQ(ctx context.Context, database string, o conformance.Options) (*conformance.Peer, error) {
-	queue, err := pgmq.Open(ctx, database+"&pool_max_conns=2", pgmq.Config{
+	client, err := pgmq.Open(ctx, database+"&pool_max_conns=2", &pgmq.Config{
 		Subscriber: pgmq.SubscriberConfig{
 			Group:        o.Group,
 			MaxInFlight:  o.InFlight,
 			MaxExtension: o.Hold,
 			DrainTimeout: o.Drain,
 			Lease:        leaseFor(o),
-			Connections:  2,
+			MaxConns:     2,
 		},
 		Logger: slog.New(slog.DiscardHandler),
 	})
@@ -77,7 +77,7 @@ func connectPGMQ(ctx context.Context, database string, o conformance.Options) (*
 			return nil, err
 		}
 		return &conformance.Tx{
-			Publisher: queue.In(tx),
+			Publisher: client.WithTx(tx),
 			Commit: func() error {
 				defer func() { _ = conn.Close(context.Background()) }()
 				return tx.Commit(ctx)
@@ -88,5 +88,5 @@ func connectPGMQ(ctx context.Context, database string, o conformance.Options) (*
 			},
 		}, nil
 	}
-	return &conformance.Peer{Publisher: queue, Subscriber: queue, Begin: begin}, nil
+	return &conformance.Peer{Publisher: client, Subscriber: client, Begin: begin}, nil
 }

@@ -69,7 +69,7 @@ func retriesEnd(b *bench) {
 	letters := p.subscribe(dead)
 	handled := make(chan int, 100)
 	p.poison(topic, dead, func(ctx context.Context, _ visit) error {
-		handled <- ezq.MetaFrom(ctx).Failures
+		handled <- ezq.MetaFromContext(ctx).Failures
 		return errVisit
 	})
 	p.emit(topic, visit{"a"})

@@ -15,8 +15,8 @@ import (
 // process is what one process has of a broker: a backend with an end of its own.
 type process struct {
 	*broker
-	queue *memory.Queue
-	group string
+	backend *memory.Broker
+	group   string
 
 	closing chan struct{} // closed by the first Close
 	once    sync.Once
@@ -28,7 +28,7 @@ type process struct {
 var _ backend.Backend = (*process)(nil)
 
 func (p *process) Features() backend.Features {
-	features := p.queue.Features()
+	features := p.backend.Features()
 	if f := p.flaw.features; f != nil {
 		f(&features)
 	}
@@ -45,7 +45,7 @@ func (p *process) Publish(topic string, msgs ...*message.Message) error {
 // store is Publish without a flaw.
 func (p *process) store(topic string, msgs ...*message.Message) error {
 	for _, queue := range p.queuesOf(topic) {
-		if err := p.queue.Publish(queue, msgs...); err != nil {
+		if err := p.backend.Publish(queue, msgs...); err != nil {
 			return err
 		}
 	}
@@ -58,7 +58,7 @@ func (p *process) SubscribeInitialize(topic string) error {
 	} else {
 		p.enter(topic, p.group)
 	}
-	return p.queue.SubscribeInitialize(topic)
+	return p.backend.SubscribeInitialize(topic)
 }
 
 func (p *process) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
@@ -72,7 +72,7 @@ func (p *process) Subscribe(ctx context.Context, topic string) (<-chan *message.
 func (p *process) start(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	p.starting.Lock()
 	defer p.starting.Unlock()
-	messages, err := p.queue.Subscribe(ctx, queueOf(topic, p.group))
+	messages, err := p.backend.Subscribe(ctx, queueOf(topic, p.group))
 	if err != nil || p.flaw.none() {
 		return messages, err
 	}
@@ -92,7 +92,7 @@ func (p *process) Close() error {
 // stop is Close without a flaw.
 func (p *process) stop() error {
 	p.once.Do(func() { close(p.closing) })
-	err := p.queue.Close()
+	err := p.backend.Close()
 	p.starting.Lock()
 	defer p.starting.Unlock()
 	for _, r := range p.relays {

@@ -83,7 +83,7 @@ func publishingTimeStays(b *bench) {
 	end := time.Now()
 	for range 2 {
 		msg := in.receive()
-		if d := backend.DeliveryFrom(msg.Context()); d != nil && !d.PublishedAt.IsZero() {
+		if d := backend.DeliveryFromContext(msg.Context()); d != nil && !d.PublishedAt.IsZero() {
 			b.require(!d.PublishedAt.Before(start.Add(-slack)) && !d.PublishedAt.After(end.Add(slack)),
 				"a message that was published at %v says %v", start, d.PublishedAt)
 		}

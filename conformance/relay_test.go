@@ -23,7 +23,7 @@ type interposing struct {
 	// ack and settle are called instead of passing on an ack, or what else becomes
 	// of a message.
 	ack    func(*delivery)
-	settle func(*delivery, backend.Verdict)
+	settle func(*delivery, backend.Disposition)
 
 	// lost is called when the context of a message has ended because its lease was lost.
 	lost func(*delivery)
@@ -51,7 +51,7 @@ type relay struct {
 
 func newRelay(ctx context.Context, p *process, topic string, messages <-chan *message.Message) *relay {
 	return &relay{
-		process: p, ctx: ctx, topic: topic, stopping: backend.ConsumerFrom(ctx).Stopping,
+		process: p, ctx: ctx, topic: topic, stopping: backend.ConsumerFromContext(ctx).Stopping,
 		messages: messages, out: make(chan *message.Message), over: make(chan struct{}), ended: make(chan struct{}),
 	}
 }
@@ -84,7 +84,7 @@ type delivery struct {
 func newDelivery(r *relay, msg *message.Message) *delivery {
 	d := &delivery{
 		relay: r, msg: msg, given: msg.Copy(),
-		told: backend.DeliveryFrom(msg.Context()).Copy(), done: make(chan struct{}),
+		told: backend.DeliveryFromContext(msg.Context()).Copy(), done: make(chan struct{}),
 	}
 	d.given.SetContext(backend.WithDelivery(msg.Context(), d.told))
 	return d
@@ -174,8 +174,8 @@ func (d *delivery) watch() {
 }
 
 // verdict is what became of the copy when it was nacked.
-func (d *delivery) verdict() backend.Verdict {
-	v, ok := d.told.Verdict()
+func (d *delivery) verdict() backend.Disposition {
+	v, ok := d.told.Disposition()
 	if !ok {
 		v.Redelivery = backend.Redelivery{Failures: d.told.Failures + 1, Done: d.told.Done}
 	}
@@ -183,7 +183,7 @@ func (d *delivery) verdict() backend.Verdict {
 }
 
 // as settles the message.
-func (d *delivery) as(v backend.Verdict) {
+func (d *delivery) as(v backend.Disposition) {
 	if v.Letter != nil {
 		backend.DeadLetter(d.msg, *v.Letter)
 		return

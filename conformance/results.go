@@ -8,10 +8,10 @@ type Outcome string
 // The outcomes. A case that is not promised is tried all the same, as far as that is
 // possible.
 const (
-	Passed      Outcome = "pass"                   // what is promised holds
-	Failed      Outcome = "fail"                   // what is promised does not hold
-	NotPromised Outcome = "not promised"           // and it does not hold
-	Unpromised  Outcome = "not promised but works" // it holds, at least this time
+	Passed  Outcome = "pass"                   // what is promised holds
+	Failed  Outcome = "fail"                   // what is promised does not hold
+	Skipped Outcome = "not promised"           // and it does not hold
+	Bonus   Outcome = "not promised but works" // it holds, at least this time
 )
 
 // Result is the outcome of one case.
@@ -54,9 +54,9 @@ func (c Case) result(promised Promises, failure string, took time.Duration) Resu
 	outcome := Passed
 	switch kept := promised.keep(c); {
 	case !kept && failure == "":
-		outcome = Unpromised
+		outcome = Bonus
 	case !kept:
-		outcome = NotPromised
+		outcome = Skipped
 	case failure != "":
 		outcome = Failed
 	}

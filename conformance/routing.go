@@ -35,7 +35,7 @@ func (p *peer) start(config ezq.Config, topics []string, attach func(*ezq.Router
 	}
 	var reported report
 	config.Logger = slog.New(&reported)
-	router := ezq.NewRouter(p.Subscriber, config)
+	router := ezq.NewRouter(p.Subscriber, &config)
 	attach(router)
 	ctx, stop := context.WithCancel(p.b.ctx)
 	r := &routing{b: p.b, stop: stop, ended: make(chan struct{})}

@@ -118,15 +118,15 @@ func (s *suite) inBubble(t *testing.T, c Case) Result {
 
 func (r Result) report(t *testing.T) {
 	t.Helper()
-	if t.Log(r.Sentence); r.Failure != "" && r.Outcome != NotPromised {
+	if t.Log(r.Sentence); r.Failure != "" && r.Outcome != Skipped {
 		t.Log("instead:", r.Failure)
 	}
 	switch r.Outcome {
 	case Failed:
 		t.Fail()
-	case NotPromised:
+	case Skipped:
 		t.Skipf("not promised: %v (%s)", r.Needs, r.Failure)
-	case Unpromised:
+	case Bonus:
 		t.Logf("not promised, but it works: %v", r.Needs)
 	}
 }

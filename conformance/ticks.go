@@ -24,9 +24,9 @@ func ticks() []Case {
 // tick publishes a message for a tick and returns what the backend reports. Any goroutine
 // may call it.
 func (p *peer) tick(topic, schedule string, at time.Time, label string) backend.TickResult {
-	tick := &backend.Tick{Schedule: schedule, At: at}
+	tick := &backend.ScheduleTick{Schedule: schedule, At: at}
 	msg := p.b.message(label)
-	msg.SetContext(backend.WithTick(p.b.ctx, tick))
+	msg.SetContext(backend.WithScheduleTick(p.b.ctx, tick))
 	p.send(topic, msg)
 	result, ok := tick.Result()
 	p.b.require(ok, "Publish returned without a report on its tick")

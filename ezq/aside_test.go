@@ -21,7 +21,7 @@ func afterSecond(second <-chan struct{}, seen func(error)) message.HandlerMiddle
 			if string(msg.Payload) != `{"_type":"OrderPlaced","ID":1}` {
 				return next(msg)
 			}
-			err := ezq.StepAside(msg.Context(), func() error {
+			err := ezq.YieldSlot(msg.Context(), func() error {
 				select {
 				case <-second:
 					return nil
@@ -40,11 +40,11 @@ func afterSecond(second <-chan struct{}, seen func(error)) message.HandlerMiddle
 	}
 }
 
-func ExampleStepAside() {
+func ExampleYieldSlot() {
 	ctx := context.Background()
-	queue := memory.New()
+	broker := memory.New(nil)
 	second := make(chan struct{})
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: quiet()}) // and yet there is room
+	router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()}) // and yet there is room
 	router.Use(afterSecond(second, nil))
 	ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
 		fmt.Println("order", e.ID)
@@ -53,7 +53,7 @@ func ExampleStepAside() {
 		}
 		return nil
 	})
-	_ = ezq.PublishBatch(ctx, queue, []any{orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{}})
+	_ = ezq.PublishBatch(ctx, broker, []any{orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{}})
 	fmt.Println(router.Run(ctx))
 	// Output:
 	// order 2
@@ -69,7 +69,7 @@ func leaving(start time.Time) message.HandlerMiddleware {
 		return func(msg *message.Message) ([]*message.Message, error) {
 			until := start.Add(time.Duration(seen.Add(1)) * time.Minute)
 			time.Sleep(time.Second)
-			err := ezq.StepAside(msg.Context(), func() error { time.Sleep(time.Until(until)); return nil })
+			err := ezq.YieldSlot(msg.Context(), func() error { time.Sleep(time.Until(until)); return nil })
 			if err != nil {
 				return nil, err
 			}
@@ -79,16 +79,16 @@ func leaving(start time.Time) message.HandlerMiddleware {
 }
 
 func TestMoreIsTakenAsSoonAsFewerThanTenHaveSteppedAside(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		var mails, orders gauge
 		start := time.Now()
-		ezq.Handle(router, func(context.Context, mailDue) error { mails.during(0); return nil }, ezq.With(leaving(start)))
+		ezq.Handle(router, func(context.Context, mailDue) error { mails.during(0); return nil }, ezq.Use(leaving(start)))
 		ezq.Handle(router, func(context.Context, orderPlaced) error { orders.during(0); return nil })
 		for i := range 11 { // the last one has its slot before the tenth waits
-			publish(t, queue, mailDue{i})
+			publish(t, broker, mailDue{i})
 		}
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		runFor(t, router, time.Hour)
 		require.Equal(t, 2*time.Minute, orders.lastAfter(start))
 		require.EqualValues(t, 11, mails.total.Load())
@@ -96,9 +96,9 @@ func TestMoreIsTakenAsSoonAsFewerThanTenHaveSteppedAside(t *testing.T) {
 }
 
 func TestWhatHasSteppedAsideGoesBackWhenTheRouterStops(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		second := make(chan struct{})
 		var got error
 		router.Use(afterSecond(second, func(err error) { got = err }))
@@ -108,12 +108,12 @@ func TestWhatHasSteppedAsideGoesBackWhenTheRouterStops(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		})
-		publish(t, queue, orderPlaced{1}, orderPlaced{2})
+		publish(t, broker, orderPlaced{1}, orderPlaced{2})
 		require.NoError(t, router.Run(ctx))
 		require.ErrorIs(t, got, ezq.ErrInterrupted)
-		rest := left(t, queue)
+		rest := left(t, broker)
 		require.Len(t, rest, 1)
 		require.Zero(t, rest[0].Failures, "to wait is not to fail")
-		require.NoError(t, ezq.StepAside(t.Context(), func() error { return nil }), "it does nothing outside of a router")
+		require.NoError(t, ezq.YieldSlot(t.Context(), func() error { return nil }), "it does nothing outside of a router")
 	})
 }

@@ -32,12 +32,12 @@ func TestMiddlewareOfTheWatermillRouterDecidesAboutWhatItKeeps(t *testing.T) {
 			middleware: func(message.HandlerFunc) message.HandlerFunc {
 				return func(*message.Message) ([]*message.Message, error) { return nil, nil }
 			},
-			stats: ezq.TopicStats{Taken: 2, Succeeded: 2},
+			stats: ezq.TopicStats{Claimed: 2, Succeeded: 2},
 		},
 		"the error of one is a failure": {
 			middleware: firstFails(func(message.HandlerFunc, *message.Message) ([]*message.Message, error) { return nil, errTheirs }),
 			calls:      2,
-			stats:      ezq.TopicStats{Taken: 4, Succeeded: 2, Failed: 2},
+			stats:      ezq.TopicStats{Claimed: 4, Succeeded: 2, Failed: 2},
 		},
 		"so is a nack": {
 			middleware: firstFails(func(_ message.HandlerFunc, msg *message.Message) ([]*message.Message, error) {
@@ -45,44 +45,44 @@ func TestMiddlewareOfTheWatermillRouterDecidesAboutWhatItKeeps(t *testing.T) {
 				return nil, nil
 			}),
 			calls: 2,
-			stats: ezq.TopicStats{Taken: 4, Succeeded: 2, Failed: 2},
+			stats: ezq.TopicStats{Claimed: 4, Succeeded: 2, Failed: 2},
 		},
 		"so is a context that is lost": {
 			middleware: firstFails(func(h message.HandlerFunc, msg *message.Message) ([]*message.Message, error) {
 				return h(msg.Copy())
 			}),
 			calls: 2,
-			stats: ezq.TopicStats{Taken: 4, Succeeded: 2, Failed: 2},
+			stats: ezq.TopicStats{Claimed: 4, Succeeded: 2, Failed: 2},
 		},
 		"a copy that keeps the context fails with its original": {
 			middleware: func(h message.HandlerFunc) message.HandlerFunc {
 				return func(msg *message.Message) ([]*message.Message, error) { return h(msg.CopyWithContext()) }
 			},
 			fails: true, calls: 4,
-			stats: ezq.TopicStats{Taken: 4, Succeeded: 2, Failed: 2},
+			stats: ezq.TopicStats{Claimed: 4, Succeeded: 2, Failed: 2},
 		},
 		"one that calls the handler again calls nothing": {
 			middleware: func(h message.HandlerFunc) message.HandlerFunc {
 				return func(msg *message.Message) ([]*message.Message, error) { _, _ = h(msg); return h(msg) }
 			},
 			fails: true, calls: 4,
-			stats: ezq.TopicStats{Taken: 4, Succeeded: 2, Failed: 2},
+			stats: ezq.TopicStats{Claimed: 4, Succeeded: 2, Failed: 2},
 		},
 	} {
 		t.Run(says, func(t *testing.T) {
 			t.Parallel()
-			queue := memory.NewWith(memory.Config{Logger: quiet()})
-			router := newRouter(queue, ezq.Config{Concurrency: 1})
+			broker := memory.New(&memory.Config{Logger: quiet()})
+			router := newRouter(broker, ezq.Config{Concurrency: 1})
 			var calls atomic.Int32
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 				calls.Add(1)
-				if test.fails && ezq.MetaFrom(ctx).Failures == 0 {
+				if test.fails && ezq.MetaFromContext(ctx).Failures == 0 {
 					return ezq.RetryAfter(0, errBoom)
 				}
 				return nil
 			})
 			attach(t, router, test.middleware)
-			publish(t, queue, orderPlaced{1}, orderPlaced{2})
+			publish(t, broker, orderPlaced{1}, orderPlaced{2})
 			require.Eventually(t, func() bool { return router.Stats()["ezq"].Succeeded == 2 }, 20*time.Second, time.Millisecond)
 			stats := router.Stats()["ezq"]
 			stats.LastFailure = time.Time{}
@@ -108,8 +108,8 @@ func firstFails(with func(message.HandlerFunc, *message.Message) ([]*message.Mes
 // Watermill's InstantAck acks before it calls the handler, which may see that or not.
 func TestAnEventThatIsAckedFirstIsHandledAllTheSame(t *testing.T) {
 	t.Parallel()
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
-	router := newRouter(queue, ezq.Config{Concurrency: 2})
+	broker := memory.New(&memory.Config{Logger: quiet()})
+	router := newRouter(broker, ezq.Config{Concurrency: 2})
 	var calls, running atomic.Int32
 	ezq.Handle(router, func(context.Context, orderPlaced) error {
 		assert(t, running.Add(1) <= 2)
@@ -128,7 +128,7 @@ func TestAnEventThatIsAckedFirstIsHandledAllTheSame(t *testing.T) {
 	})
 	const n = 50
 	for i := range n {
-		publish(t, queue, orderPlaced{i})
+		publish(t, broker, orderPlaced{i})
 	}
 	require.Eventually(t, func() bool { return calls.Load() == n }, 20*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool { return router.Stats()["ezq"].InFlight == 0 }, 20*time.Second, time.Millisecond)
@@ -137,11 +137,11 @@ func TestAnEventThatIsAckedFirstIsHandledAllTheSame(t *testing.T) {
 
 func TestHandlersGetWhatMiddlewareOfTheWatermillRouterMakesOfAMessage(t *testing.T) {
 	t.Parallel()
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
-	router := newRouter(queue, ezq.Config{})
+	broker := memory.New(&memory.Config{Logger: quiet()})
+	router := newRouter(broker, ezq.Config{})
 	done := make(chan struct{})
 	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-		meta := ezq.MetaFrom(ctx)
+		meta := ezq.MetaFromContext(ctx)
 		assert(t, e.ID == 8 && meta.Headers["added"] == "yes" && meta.Delivery == 1 && ctx.Value(traceKey{}) == "trace")
 		close(done)
 		return nil
@@ -155,14 +155,14 @@ func TestHandlersGetWhatMiddlewareOfTheWatermillRouterMakesOfAMessage(t *testing
 			return h(front)
 		}
 	})
-	publish(t, queue, orderPlaced{7})
+	publish(t, broker, orderPlaced{7})
 	within(t, done, "the event is handled")
 }
 
 func TestWhatMiddlewareKeepsWhenTheWatermillRouterClosesGoesBack(t *testing.T) {
 	t.Parallel()
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
-	router := newRouter(queue, ezq.Config{Concurrency: 4})
+	broker := memory.New(&memory.Config{Logger: quiet()})
+	router := newRouter(broker, ezq.Config{Concurrency: 4})
 	var calls atomic.Int32
 	ezq.Handle(router, func(context.Context, orderPlaced) error { calls.Add(1); return nil })
 	kept, gate := make(chan struct{}, 4), make(chan struct{})
@@ -174,19 +174,19 @@ func TestWhatMiddlewareKeepsWhenTheWatermillRouterClosesGoesBack(t *testing.T) {
 		}
 	})
 	for i := range 10 {
-		publish(t, queue, orderPlaced{i})
+		publish(t, broker, orderPlaced{i})
 	}
 	for range 4 {
 		<-kept
 	}
 	closed := make(chan error)
 	go func() { closed <- w.Close() }()
-	require.Eventually(t, func() bool { return router.Stats()["ezq"].GivenBack == 4 }, 20*time.Second, time.Millisecond,
+	require.Eventually(t, func() bool { return router.Stats()["ezq"].Released == 4 }, 20*time.Second, time.Millisecond,
 		"also while the middleware is at it")
 	close(gate)
 	require.NoError(t, <-closed)
 	require.Zero(t, calls.Load(), "what went back is not handled as well")
-	events, err := queue.Subscribe(t.Context(), "ezq")
+	events, err := broker.Subscribe(t.Context(), "ezq")
 	require.NoError(t, err)
 	for range 10 {
 		(<-events).Ack()

@@ -35,8 +35,8 @@ func attach(t *testing.T, router *ezq.Router, middleware ...message.HandlerMiddl
 
 func TestEventsOfOneKeyAreInOrderInAWatermillRouter(t *testing.T) {
 	t.Parallel()
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
-	router := newRouter(queue, ezq.Config{})
+	broker := memory.New(&memory.Config{Logger: quiet()})
+	router := newRouter(broker, ezq.Config{})
 	const n = 1000
 	var mu sync.Mutex
 	var order []int
@@ -50,7 +50,7 @@ func TestEventsOfOneKeyAreInOrderInAWatermillRouter(t *testing.T) {
 		return nil
 	})
 	for i := range n {
-		publishKeyed(t, queue, "a", i)
+		publishKeyed(t, broker, "a", i)
 	}
 	attach(t, router)
 	within(t, done, "all are handled")
@@ -60,15 +60,15 @@ func TestEventsOfOneKeyAreInOrderInAWatermillRouter(t *testing.T) {
 func TestAnEndEventOvertakesNothingInAWatermillRouter(t *testing.T) {
 	t.Parallel()
 	for range 50 {
-		queue := memory.NewWith(memory.Config{Logger: quiet()})
-		router := newRouter(queue, ezq.Config{Concurrency: 20})
+		broker := memory.New(&memory.Config{Logger: quiet()})
+		router := newRouter(broker, ezq.Config{Concurrency: 20})
 		var handled atomic.Int32
 		ezq.Handle(router, func(context.Context, orderPlaced) error { handled.Add(1); return nil })
 		for i := range 8 {
-			publish(t, queue, orderPlaced{i})
+			publish(t, broker, orderPlaced{i})
 		}
-		publish(t, queue, ezq.EndEvent{})
-		publish(t, queue, orderPlaced{99})
+		publish(t, broker, ezq.EndEvent{})
+		publish(t, broker, orderPlaced{99})
 		_, ended := attach(t, router)
 		within(t, ended, "the EndEvent ends the only handler")
 		require.EqualValues(t, 8, handled.Load())
@@ -77,17 +77,17 @@ func TestAnEndEventOvertakesNothingInAWatermillRouter(t *testing.T) {
 
 func TestAPausedTopicHoardsNothingInAWatermillRouter(t *testing.T) {
 	t.Parallel()
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
-	router := newRouter(queue, ezq.Config{Concurrency: 2})
+	broker := memory.New(&memory.Config{Logger: quiet()})
+	router := newRouter(broker, ezq.Config{Concurrency: 2})
 	var handled, others atomic.Int32
 	ezq.Handle(router, func(context.Context, orderPlaced) error { handled.Add(1); return nil })
 	require.NoError(t, router.Pause("ezq"))
 	attach(t, router)
 	const n = 1000
 	for i := range n {
-		publish(t, queue, orderPlaced{i})
+		publish(t, broker, orderPlaced{i})
 	}
-	other := newRouter(queue, ezq.Config{})
+	other := newRouter(broker, ezq.Config{})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	ezq.Handle(other, func(context.Context, orderPlaced) error {
@@ -99,25 +99,25 @@ func TestAPausedTopicHoardsNothingInAWatermillRouter(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- other.Run(ctx) }()
 	within(t, done, "a router that is not paused gets all")
-	require.Zero(t, router.Stats()["ezq"].Taken)
+	require.Zero(t, router.Stats()["ezq"].Claimed)
 	stop()
 	require.NoError(t, <-ended)
 
-	publish(t, queue, orderPlaced{n})
+	publish(t, broker, orderPlaced{n})
 	require.NoError(t, router.Resume("ezq"))
 	require.Eventually(t, func() bool { return handled.Load() == 1 }, 20*time.Second, time.Millisecond)
 	require.NoError(t, router.Pause("ezq"), "once more, now that it has subscribed")
-	events, err := queue.Subscribe(t.Context(), "ezq")
+	events, err := broker.Subscribe(t.Context(), "ezq")
 	require.NoError(t, err)
-	publish(t, queue, orderPlaced{n + 1})
+	publish(t, broker, orderPlaced{n + 1})
 	(<-events).Ack()
 	require.EqualValues(t, 1, handled.Load())
 }
 
 func TestWhatWaitsForItsKeyHoldsUpNothingForEverInAWatermillRouter(t *testing.T) {
 	t.Parallel()
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
-	router := newRouter(queue, ezq.Config{Concurrency: 4})
+	broker := memory.New(&memory.Config{Logger: quiet()})
+	router := newRouter(broker, ezq.Config{Concurrency: 4})
 	const same, others = 41, 20 // one is handled, and as many wait as may
 	gate, done := make(chan struct{}), make(chan struct{})
 	var handled atomic.Int32
@@ -132,11 +132,11 @@ func TestWhatWaitsForItsKeyHoldsUpNothingForEverInAWatermillRouter(t *testing.T)
 	})
 	attach(t, router)
 	for i := range same {
-		publishKeyed(t, queue, "a", i)
+		publishKeyed(t, broker, "a", i)
 	}
 	require.Eventually(t, func() bool { return router.Stats()["ezq"].InFlight == same }, 20*time.Second, time.Millisecond)
 	for i := range others {
-		publish(t, queue, orderPlaced{same + i})
+		publish(t, broker, orderPlaced{same + i})
 	}
 	close(gate)
 	within(t, done, "all are handled")

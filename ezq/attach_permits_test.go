@@ -61,7 +61,7 @@ func TestAWatermillRouterGetsAnEventWhenItIsTheTurnOfItsKey(t *testing.T) {
 		"": {},
 		"also if the first fails and comes back": {
 			handle: func(ctx context.Context, _ *ezq.Router, e orderPlaced) error {
-				if e.ID%3 == 0 && ezq.MetaFrom(ctx).Failures < 2 {
+				if e.ID%3 == 0 && ezq.MetaFromContext(ctx).Failures < 2 {
 					return ezq.RetryAfter(0, errBoom)
 				}
 				return nil
@@ -69,7 +69,7 @@ func TestAWatermillRouterGetsAnEventWhenItIsTheTurnOfItsKey(t *testing.T) {
 		},
 		"also if the first goes back and has not failed": {
 			handle: func(ctx context.Context, _ *ezq.Router, e orderPlaced) error {
-				if e.ID%3 == 0 && ezq.MetaFrom(ctx).Failures == 0 && snoozed.CompareAndSwap(false, true) {
+				if e.ID%3 == 0 && ezq.MetaFromContext(ctx).Failures == 0 && snoozed.CompareAndSwap(false, true) {
 					return ezq.Snooze(time.Millisecond)
 				}
 				return nil
@@ -87,7 +87,7 @@ func TestAWatermillRouterGetsAnEventWhenItIsTheTurnOfItsKey(t *testing.T) {
 		"also if leases are lost": {
 			config: memory.Config{MaxExtension: 20 * time.Millisecond},
 			handle: func(ctx context.Context, _ *ezq.Router, e orderPlaced) error {
-				if e.ID%10 == 0 && ezq.MetaFrom(ctx).Delivery == 1 {
+				if e.ID%10 == 0 && ezq.MetaFromContext(ctx).Delivery == 1 {
 					<-ctx.Done()
 					return ctx.Err()
 				}
@@ -98,8 +98,8 @@ func TestAWatermillRouterGetsAnEventWhenItIsTheTurnOfItsKey(t *testing.T) {
 		t.Run(says, func(t *testing.T) {
 			t.Parallel()
 			test.config.Logger = quiet()
-			queue := memory.NewWith(test.config)
-			router := newRouter(queue, ezq.Config{Concurrency: 8})
+			broker := memory.New(&test.config)
+			router := newRouter(broker, ezq.Config{Concurrency: 8})
 			var running, most atomic.Int32
 			gate := make(chan struct{})
 			ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
@@ -115,7 +115,7 @@ func TestAWatermillRouterGetsAnEventWhenItIsTheTurnOfItsKey(t *testing.T) {
 			})
 			const n = 50
 			for i := range n {
-				publishKeyed(t, queue, "hot", i)
+				publishKeyed(t, broker, "hot", i)
 			}
 			attach(t, router, permits(2))
 			require.Eventually(t, func() bool { return router.Stats()["ezq"].InFlight >= n }, 20*time.Second, time.Millisecond)
@@ -129,8 +129,8 @@ func TestAWatermillRouterGetsAnEventWhenItIsTheTurnOfItsKey(t *testing.T) {
 
 func TestAnEndEventHasWhatWaitsForItsKeyHandledInAWatermillRouter(t *testing.T) {
 	t.Parallel()
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
-	router := newRouter(queue, ezq.Config{Concurrency: 4})
+	broker := memory.New(&memory.Config{Logger: quiet()})
+	router := newRouter(broker, ezq.Config{Concurrency: 4})
 	const n = 20
 	var order []int
 	ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
@@ -142,9 +142,9 @@ func TestAnEndEventHasWhatWaitsForItsKeyHandledInAWatermillRouter(t *testing.T) 
 		return nil
 	})
 	for i := range n {
-		publishKeyed(t, queue, "hot", i)
+		publishKeyed(t, broker, "hot", i)
 	}
-	publish(t, queue, ezq.EndEvent{})
+	publish(t, broker, ezq.EndEvent{})
 	_, ended := attach(t, router, permits(1))
 	within(t, ended, "all that came before the EndEvent is handled")
 	require.Len(t, order, n)
@@ -177,13 +177,13 @@ func TestWhatIsInAWatermillRouterTakesNoSlotFromWhatHasPassedThroughIt(t *testin
 	} {
 		t.Run(says, func(t *testing.T) {
 			t.Parallel()
-			queue := memory.NewWith(memory.Config{Logger: quiet()})
-			router := newRouter(queue, ezq.Config{Concurrency: 2})
+			broker := memory.New(&memory.Config{Logger: quiet()})
+			router := newRouter(broker, ezq.Config{Concurrency: 2})
 			var handled atomic.Int32
 			gate := make(chan struct{})
 			handle(router, gate, func() { handled.Add(1) })
 			for i := range n {
-				publish(t, queue, orderPlaced{i})
+				publish(t, broker, orderPlaced{i})
 			}
 			attach(t, router, permits(2))
 			require.Eventually(t, func() bool { return router.Stats()["ezq"].InFlight >= 3 }, 20*time.Second, time.Millisecond,

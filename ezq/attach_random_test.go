@@ -50,14 +50,14 @@ func (w *attachedWorld) run() {
 	w.running, w.order, w.failed, w.done = map[string]int{}, map[string][]int{}, map[int]bool{}, map[int]bool{}
 	w.concurrency = 1 + w.dice.IntN(4)
 	w.batches, w.early, w.fails = w.dice.IntN(3) == 0, w.dice.IntN(3) == 0, w.dice.IntN(3) == 0
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
-	router := newRouter(queue, ezq.Config{Concurrency: w.concurrency})
+	broker := memory.New(&memory.Config{Logger: quiet()})
+	router := newRouter(broker, ezq.Config{Concurrency: w.concurrency})
 	w.handle(router)
 	for i := range n {
 		if key := w.dice.IntN(4); key > 0 {
-			publishKeyed(w.t, queue, fmt.Sprint("key ", key), i)
+			publishKeyed(w.t, broker, fmt.Sprint("key ", key), i)
 		} else {
-			publish(w.t, queue, orderPlaced{i})
+			publish(w.t, broker, orderPlaced{i})
 		}
 	}
 	attach(w.t, router, w.middleware()...)
@@ -95,7 +95,7 @@ func (w *attachedWorld) middleware() (chosen []message.HandlerMiddleware) {
 }
 
 func (w *attachedWorld) handle(router *ezq.Router) {
-	var options []ezq.HandleOption
+	var options []ezq.HandleOption // for single events and for batches
 	if w.dice.IntN(2) == 0 {
 		options = append(options, ezq.Concurrency(1+w.dice.IntN(2)))
 		ezq.Handle(router, ignore[mailDue]) // for whose sake more is taken
@@ -104,7 +104,10 @@ func (w *attachedWorld) handle(router *ezq.Router) {
 		ezq.Handle(router, w.one, options...)
 		return
 	}
-	options = append(options, ezq.Size(2+w.dice.IntN(5)), ezq.Linger(time.Millisecond))
+	batch := []ezq.BatchOption{ezq.Size(2 + w.dice.IntN(5)), ezq.Linger(time.Millisecond)}
+	for _, option := range options {
+		batch = append(batch, option)
+	}
 	ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
 		end := w.begin("")
 		defer end()
@@ -112,11 +115,11 @@ func (w *attachedWorld) handle(router *ezq.Router) {
 			w.note(e.ID, "")
 		}
 		return nil
-	}, options...)
+	}, batch...)
 }
 
 func (w *attachedWorld) one(ctx context.Context, e orderPlaced) error {
-	key := ezq.MetaFrom(ctx).Headers["x-pgmq-group"]
+	key := ezq.MetaFromContext(ctx).Headers["x-pgmq-group"]
 	defer w.begin(key)()
 	if w.fails && !w.early && e.ID%7 == 0 && w.first(e.ID) {
 		return ezq.RetryAfter(0, errBoom)

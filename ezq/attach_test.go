@@ -39,13 +39,13 @@ func TestAttachedHandlersWorkInAWatermillRouter(t *testing.T) {
 	for name, before := range map[string]bool{"attached before it runs": true, "attached while it runs": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue := memory.NewWith(memory.Config{Logger: quiet()})
-			router := newRouter(queue, ezq.Config{})
+			broker := memory.New(&memory.Config{Logger: quiet()})
+			router := newRouter(broker, ezq.Config{})
 			var calls journal
 			done := make(chan struct{})
 			ezq.Handle(router, func(context.Context, orderPlaced) error { calls.note("steady"); return nil }, ezq.Name("steady"))
 			ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-				meta := ezq.MetaFrom(ctx)
+				meta := ezq.MetaFromContext(ctx)
 				assert(t, e.ID == 7 && meta.Handler == "shaky" && meta.Topic == "ezq" && meta.Failures == meta.Delivery-1)
 				if calls.note("shaky") < 3 {
 					return ezq.RetryAfter(10*time.Millisecond, errBoom)
@@ -55,7 +55,7 @@ func TestAttachedHandlersWorkInAWatermillRouter(t *testing.T) {
 			}, ezq.Name("shaky"))
 
 			w := watermillRouter(t)
-			w.AddConsumerHandler("theirs", "other", queue, func(*message.Message) error { return nil })
+			w.AddConsumerHandler("theirs", "other", broker, func(*message.Message) error { return nil })
 			if before {
 				require.NoError(t, router.Attach(w))
 			}
@@ -64,24 +64,24 @@ func TestAttachedHandlersWorkInAWatermillRouter(t *testing.T) {
 			if !before {
 				require.NoError(t, router.Attach(w))
 			}
-			require.NoError(t, router.Healthy())
-			publish(t, queue, orderPlaced{7})
+			require.NoError(t, router.Ready())
+			publish(t, broker, orderPlaced{7})
 			within(t, done, "the third try succeeds")
 			require.Equal(t, map[string]int{"steady": 1, "shaky": 3}, calls.read())
 			require.NoError(t, w.Close())
-			require.NoError(t, queue.Close())
+			require.NoError(t, broker.Close())
 		})
 	}
 }
 
 func TestAnAttachedRouterLetsItsHandlersFinish(t *testing.T) {
 	t.Parallel()
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
-	router := newRouter(queue, ezq.Config{})
+	broker := memory.New(&memory.Config{Logger: quiet()})
+	router := newRouter(broker, ezq.Config{})
 	begun, finished := make(chan struct{}), make(chan struct{})
 	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 		close(begun)
-		<-ezq.Stopping(ctx)
+		<-ezq.StoppingFromContext(ctx)
 		assert(t, ctx.Err() == nil)
 		close(finished)
 		return nil
@@ -89,23 +89,23 @@ func TestAnAttachedRouterLetsItsHandlersFinish(t *testing.T) {
 	w := watermillRouter(t)
 	require.NoError(t, router.Attach(w))
 	go func() { _ = w.Run(context.Background()) }()
-	publish(t, queue, orderPlaced{1})
+	publish(t, broker, orderPlaced{1})
 	within(t, begun, "the handler begins")
 	require.NoError(t, w.Close())
 	within(t, finished, "the handler learns of the end and goes on")
-	require.NoError(t, queue.Close())
+	require.NoError(t, broker.Close())
 }
 
 func TestAnAttachedRouterReportsThatItHadToInterruptHandlers(t *testing.T) {
 	t.Parallel()
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
+	broker := memory.New(&memory.Config{Logger: quiet()})
 	reported := make(chan struct{})
 	report := onLine(func(line string) {
 		if strings.Contains(line, "the router has stopped") && strings.Contains(line, ezq.ErrDrainTimeout.Error()) {
 			close(reported)
 		}
 	})
-	router := ezq.NewRouter(queue, ezq.Config{DrainTimeout: time.Millisecond, Logger: slog.New(slog.NewTextHandler(report, nil))})
+	router := ezq.NewRouter(broker, &ezq.Config{DrainTimeout: time.Millisecond, Logger: slog.New(slog.NewTextHandler(report, nil))})
 	begun := make(chan struct{})
 	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 		close(begun)
@@ -115,11 +115,11 @@ func TestAnAttachedRouterReportsThatItHadToInterruptHandlers(t *testing.T) {
 	w := watermillRouter(t)
 	require.NoError(t, router.Attach(w))
 	go func() { _ = w.Run(context.Background()) }()
-	publish(t, queue, orderPlaced{1})
+	publish(t, broker, orderPlaced{1})
 	within(t, begun, "the handler begins")
 	require.NoError(t, w.Close())
 	within(t, reported, "the log tells of the handler")
-	require.NoError(t, queue.Close())
+	require.NoError(t, broker.Close())
 }
 
 // onLine is a writer for a log.
@@ -129,42 +129,42 @@ func (f onLine) Write(p []byte) (int, error) { f(string(p)); return len(p), nil 
 
 func TestAControlEventStopsAnAttachedRouterAndNoOtherHandlers(t *testing.T) {
 	t.Parallel()
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
-	router := newRouter(queue, ezq.Config{})
+	broker := memory.New(&memory.Config{Logger: quiet()})
+	router := newRouter(broker, ezq.Config{})
 	ended := make(chan struct{})
 	ezq.Handle(router, func(context.Context, ezq.EndEvent) error { close(ended); return nil })
 	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 	w := watermillRouter(t)
 	var theirs atomic.Int32
 	handled := make(chan struct{}, 1)
-	w.AddConsumerHandler("theirs", "other", queue, func(*message.Message) error {
+	w.AddConsumerHandler("theirs", "other", broker, func(*message.Message) error {
 		theirs.Add(1)
 		handled <- struct{}{}
 		return nil
 	})
 	require.NoError(t, router.Attach(w))
 	go func() { _ = w.Run(context.Background()) }()
-	publish(t, queue, ezq.EndEvent{})
+	publish(t, broker, ezq.EndEvent{})
 	within(t, ended, "the end is observed")
-	require.Eventually(t, func() bool { return fmt.Sprint(router.Healthy()) == "ezq: the router has stopped" }, 10*time.Second, time.Millisecond)
-	require.NoError(t, ezq.Publish(t.Context(), queue, orderPlaced{1}, ezq.Topic("other")))
+	require.Eventually(t, func() bool { return fmt.Sprint(router.Ready()) == "ezq: the router has stopped" }, 10*time.Second, time.Millisecond)
+	require.NoError(t, ezq.Publish(t.Context(), broker, orderPlaced{1}, ezq.Topic("other")))
 	<-handled
 	require.False(t, w.IsClosed())
 	require.NoError(t, w.Close())
-	require.NoError(t, queue.Close())
+	require.NoError(t, broker.Close())
 }
 
 func TestAttachRefusesWhatCannotWork(t *testing.T) {
 	t.Parallel()
-	queue := memory.New()
+	broker := memory.New(nil)
 	w := watermillRouter(t)
-	router := newRouter(queue, ezq.Config{})
+	router := newRouter(broker, ezq.Config{})
 	require.ErrorContains(t, router.Attach(nil), "is nil")
 	require.ErrorContains(t, router.Attach(w), "no handlers")
 	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 	require.NoError(t, router.Attach(w))
 	require.ErrorContains(t, router.Run(t.Context()), "started already")
-	second := newRouter(queue, ezq.Config{})
+	second := newRouter(broker, ezq.Config{})
 	ezq.Handle(second, func(context.Context, orderPlaced) error { return nil })
 	require.ErrorContains(t, second.Attach(w), `has a handler named "ezq ezq" already`)
 }
@@ -172,16 +172,16 @@ func TestAttachRefusesWhatCannotWork(t *testing.T) {
 // The typed handlers become part of a program that runs a Watermill router.
 func ExampleRouter_Attach() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
 		fmt.Println("order", e.ID)
-		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+		return ezq.Publish(ctx, broker, ezq.EndEvent{})
 	})
 
 	w, _ := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
 	_ = router.Attach(w)
-	_ = ezq.Publish(ctx, queue, orderPlaced{ID: 7})
+	_ = ezq.Publish(ctx, broker, orderPlaced{ID: 7})
 	fmt.Println(w.Run(ctx)) // ends when its last handler has ended
 	// Output:
 	// order 7

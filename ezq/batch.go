@@ -20,7 +20,7 @@ import (
 // that it names and no others. With any other error, or a panic, all fail. An event
 // that cannot be decoded fails on its own and is in no batch.
 //
-// [MetasFrom] tells about the events. The context of a batch ends with the cause
+// [MetasFromContext] tells about the events. The context of a batch ends with the cause
 // [ErrInterrupted], not when the lease of one of its events is lost; what fn says
 // about such an event changes nothing. Middleware wraps each event, from before it
 // joins a batch until its outcome is known, so that what decides about one event,
@@ -30,16 +30,19 @@ import (
 // When an [EndEvent] stops the router, half a batch is handled at once. When its
 // context ends, or the topic is paused, the events go back.
 //
-// The options are those of [Handle]. HandleBatch panics where Handle does.
-func HandleBatch[E any](r *Router, fn func(ctx context.Context, events []E) error, opts ...HandleOption) {
-	name := NameOf[E]()
+// The options are those of [Handle], [Size] and [Linger]. HandleBatch panics where Handle does.
+func HandleBatch[E any](r *Router, fn func(ctx context.Context, events []E) error, opts ...BatchOption) {
+	name := EventName[E]()
 	if fn == nil {
 		panic("ezq: HandleBatch: the handler of " + name + " is nil: pass a function")
 	}
 	if isControl(name) {
 		panic("ezq: HandleBatch: " + name + " stops the router and is in no batch: use Handle")
 	}
-	rt := newRoute(name, opts)
+	rt := newRoute(name)
+	for _, option := range opts {
+		option.applyToBatch(rt)
+	}
 	c := &collector[E]{fn: fn, size: 100, linger: time.Second, limit: rt.limit}
 	if rt.size > 0 {
 		c.size = rt.size
@@ -64,20 +67,23 @@ func HandleBatch[E any](r *Router, fn func(ctx context.Context, events []E) erro
 }
 
 // Size is how many events make a batch full. Defaults to 100. It panics if n is
-// not positive, and is for [HandleBatch] only.
-func Size(n int) HandleOption {
+// not positive.
+func Size(n int) BatchOption {
 	if n <= 0 {
 		panic(fmt.Sprintf("ezq: Size: %d is not positive: leave it out for the default of 100", n))
 	}
-	return handleOption(func(rt *route) { rt.size = n })
+	return batchOption(func(rt *route) { rt.size = n })
 }
 
 // Linger is how long a batch waits for more events after its first one. With 0 it
-// does not wait. Defaults to 1 second. It panics if d is negative, and is for
-// [HandleBatch] only.
-func Linger(d time.Duration) HandleOption {
+// does not wait. Defaults to 1 second. It panics if d is negative.
+func Linger(d time.Duration) BatchOption {
 	if d < 0 {
 		panic(fmt.Sprintf("ezq: Linger: %v is negative: use 0 not to wait, or leave it out for the default of 1s", d))
 	}
-	return handleOption(func(rt *route) { rt.linger, rt.lingers = d, true })
+	return batchOption(func(rt *route) { rt.linger, rt.lingers = d, true })
 }
+
+type batchOption func(*route)
+
+func (f batchOption) applyToBatch(rt *route) { f(rt) }

@@ -53,47 +53,47 @@ func publishOrders(t *testing.T, queue message.Publisher, n int) {
 }
 
 func TestABatchIsHandledWhenItIsFullOrHasLingered(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		var got batches
 		start := time.Now()
 		var last time.Duration
 		ezq.HandleBatch(router, func(ctx context.Context, events []orderPlaced) error {
-			assert(t, len(ezq.MetasFrom(ctx)) == len(events) && ezq.MetasFrom(ctx)[0].ID != "")
-			assert(t, ezq.MetaFrom(ctx).ID == "" && ezq.MetaFrom(ctx).Handler == "OrderPlaced")
+			assert(t, len(ezq.MetasFromContext(ctx)) == len(events) && ezq.MetasFromContext(ctx)[0].ID != "")
+			assert(t, ezq.MetaFromContext(ctx).ID == "" && ezq.MetaFromContext(ctx).Handler == "OrderPlaced")
 			got.note(events)
 			last = time.Since(start)
 			return nil
 		}, ezq.Size(1000), ezq.Linger(time.Minute))
-		publishOrders(t, queue, 2300)
+		publishOrders(t, broker, 2300)
 		runFor(t, router, time.Hour)
 		require.Equal(t, []int{1000, 1000, 300}, got.sizes(), "although only one may be handled at a time")
 		require.Equal(t, time.Minute, last)
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }
 
 func TestABatchIsFullWith100EventsUnlessToldOtherwise(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		var got batches
 		ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error { got.note(events); return nil })
-		publishOrders(t, queue, 250)
+		publishOrders(t, broker, 250)
 		runFor(t, router, time.Hour)
 		require.Equal(t, []int{100, 100, 50}, got.sizes())
 	})
 }
 
 func TestABatchWithoutLingerWaitsForNobody(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		start := time.Now()
 		var took time.Duration
 		ezq.HandleBatch(router, func(context.Context, []orderPlaced) error { took = time.Since(start); return nil }, ezq.Linger(0))
-		publishOrders(t, queue, 3)
+		publishOrders(t, broker, 3)
 		runFor(t, router, time.Hour)
 		require.Zero(t, took)
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }
 
@@ -115,16 +115,16 @@ func TestWhatABatchReturnsDecidesAboutItsEvents(t *testing.T) {
 		{"so does the end of the goroutine", func() error { runtime.Goexit(); return nil }, []int{0, 1, 2, 3, 4}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				router := newRouter(queue, ezq.Config{})
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
+				router := newRouter(broker, ezq.Config{})
 				var again []int
 				ezq.HandleBatch(router, func(ctx context.Context, events []orderPlaced) error {
 					slices.SortFunc(events, func(a, b orderPlaced) int { return a.ID - b.ID })
-					if ezq.MetasFrom(ctx)[0].Failures == 0 {
+					if ezq.MetasFromContext(ctx)[0].Failures == 0 {
 						return test.verdict()
 					}
 					for i, e := range events {
-						assert(t, ezq.MetasFrom(ctx)[i].Failures == 1)
+						assert(t, ezq.MetasFromContext(ctx)[i].Failures == 1)
 						again = append(again, e.ID)
 					}
 					return nil
@@ -132,13 +132,13 @@ func TestWhatABatchReturnsDecidesAboutItsEvents(t *testing.T) {
 				// One after the other, so that the places are known.
 				time.AfterFunc(0, func() {
 					for i := range 5 {
-						publish(t, queue, orderPlaced{i})
+						publish(t, broker, orderPlaced{i})
 						time.Sleep(time.Second)
 					}
 				})
 				runFor(t, router, time.Hour)
 				require.Equal(t, test.again, again)
-				require.Empty(t, left(t, queue))
+				require.Empty(t, left(t, broker))
 			})
 		})
 	}
@@ -153,15 +153,15 @@ func TestABatchErrorSaysWhatFailed(t *testing.T) {
 }
 
 func TestAnUndecodableEventIsInNoBatch(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		var got batches
 		ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
 			got.note(events)
 			return nil
 		}, ezq.Size(2))
-		require.NoError(t, queue.Publish("ezq", message.NewMessage("bad", []byte(`{"_type":"OrderPlaced","ID":"x"}`))))
-		publishOrders(t, queue, 2)
+		require.NoError(t, broker.Publish("ezq", message.NewMessage("bad", []byte(`{"_type":"OrderPlaced","ID":"x"}`))))
+		publishOrders(t, broker, 2)
 		runFor(t, router, time.Second/2)
 		require.Equal(t, []int{2}, got.sizes())
 	})
@@ -170,35 +170,35 @@ func TestAnUndecodableEventIsInNoBatch(t *testing.T) {
 func TestHalfABatchAtTheEnd(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		stop func(t *testing.T, queue *memory.Queue, router *ezq.Router, cancel func())
+		stop func(t *testing.T, broker *memory.Broker, router *ezq.Router, cancel func())
 		want []int
 		left int
 	}{
-		{"is handled at once after an EndEvent", func(t *testing.T, queue *memory.Queue, _ *ezq.Router, _ func()) {
-			publish(t, queue, ezq.EndEvent{})
+		{"is handled at once after an EndEvent", func(t *testing.T, broker *memory.Broker, _ *ezq.Router, _ func()) {
+			publish(t, broker, ezq.EndEvent{})
 		}, []int{3}, 0},
-		{"goes back when the context ends", func(_ *testing.T, _ *memory.Queue, _ *ezq.Router, cancel func()) { cancel() }, nil, 3},
-		{"goes back when the topic is paused", func(_ *testing.T, _ *memory.Queue, router *ezq.Router, cancel func()) {
+		{"goes back when the context ends", func(_ *testing.T, _ *memory.Broker, _ *ezq.Router, cancel func()) { cancel() }, nil, 3},
+		{"goes back when the topic is paused", func(_ *testing.T, _ *memory.Broker, router *ezq.Router, cancel func()) {
 			_ = router.Pause("ezq")
 			time.AfterFunc(time.Second, cancel)
 		}, nil, 3},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				ctx, cancel := context.WithCancel(t.Context())
-				router := newRouter(queue, ezq.Config{})
+				router := newRouter(broker, ezq.Config{})
 				var got batches
 				ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
 					got.note(events)
 					return nil
 				}, ezq.Linger(time.Hour))
-				publishOrders(t, queue, 3)
+				publishOrders(t, broker, 3)
 				start := time.Now()
-				time.AfterFunc(time.Second, func() { test.stop(t, queue, router, cancel) })
+				time.AfterFunc(time.Second, func() { test.stop(t, broker, router, cancel) })
 				require.NoError(t, router.Run(ctx))
 				require.Less(t, time.Since(start), 3*time.Second)
 				require.Equal(t, test.want, got.sizes())
-				rest := left(t, queue)
+				rest := left(t, broker)
 				require.Len(t, rest, test.left)
 				for _, meta := range rest {
 					require.Zero(t, meta.Failures)
@@ -209,37 +209,37 @@ func TestHalfABatchAtTheEnd(t *testing.T) {
 }
 
 func TestABatchThatIsInterruptedHasNotFailed(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{DrainTimeout: time.Second})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{DrainTimeout: time.Second})
 		ezq.HandleBatch(router, func(ctx context.Context, _ []orderPlaced) error {
 			<-ctx.Done()
 			assert(t, errors.Is(context.Cause(ctx), ezq.ErrInterrupted))
 			return ctx.Err()
 		}, ezq.Size(3))
-		publishOrders(t, queue, 3)
+		publishOrders(t, broker, 3)
 		ctx, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
 		require.ErrorIs(t, router.Run(ctx), ezq.ErrDrainTimeout)
-		rest := left(t, queue)
+		rest := left(t, broker)
 		require.Len(t, rest, 3)
 		require.Zero(t, rest[0].Failures)
 	})
 }
 
 func TestConcurrencyCountsBatches(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 3})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 3})
 		var work, single gauge
 		ezq.HandleBatch(router, func(context.Context, []orderPlaced) error { work.during(time.Second); return nil },
 			ezq.Size(5), ezq.Concurrency(2))
 		ezq.Handle(router, func(context.Context, mailDue) error { single.during(time.Second); return nil })
-		publishOrders(t, queue, 50)
-		publish(t, queue, mailDue{1}, mailDue{2}, ezq.EndEvent{Timeout: time.Hour})
+		publishOrders(t, broker, 50)
+		publish(t, broker, mailDue{1}, mailDue{2}, ezq.EndEvent{Timeout: time.Hour})
 		require.NoError(t, router.Run(t.Context()))
 		require.EqualValues(t, 2, work.most.Load())
 		require.EqualValues(t, 10, work.total.Load())
 		require.EqualValues(t, 2, single.total.Load())
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }
 
@@ -255,9 +255,9 @@ func again(next message.HandlerFunc) message.HandlerFunc {
 }
 
 func TestABatchThatIsTriedAgainNeedsAPlaceAgain(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var work gauge
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		calls := 0
 		ezq.HandleBatch(router, func(context.Context, []orderPlaced) error {
 			work.during(time.Second)
@@ -265,9 +265,9 @@ func TestABatchThatIsTriedAgainNeedsAPlaceAgain(t *testing.T) {
 				return errBoom
 			}
 			return nil
-		}, ezq.Size(2), ezq.Linger(time.Minute), ezq.With(again))
+		}, ezq.Size(2), ezq.Linger(time.Minute), ezq.Use(again))
 		ezq.Handle(router, func(context.Context, mailDue) error { work.during(time.Second); return nil })
-		publish(t, queue, orderPlaced{1}, orderPlaced{2}, mailDue{1}, mailDue{2}, mailDue{3}, ezq.EndEvent{Timeout: time.Hour})
+		publish(t, broker, orderPlaced{1}, orderPlaced{2}, mailDue{1}, mailDue{2}, mailDue{3}, ezq.EndEvent{Timeout: time.Hour})
 		require.NoError(t, router.Run(t.Context()))
 		require.EqualValues(t, 5, work.total.Load())
 		require.EqualValues(t, 1, work.most.Load())
@@ -276,8 +276,8 @@ func TestABatchThatIsTriedAgainNeedsAPlaceAgain(t *testing.T) {
 }
 
 func TestEventsOfOneKeyAreBatchesOfOneAndEachLingers(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		var got batches
 		var last time.Duration
 		start := time.Now()
@@ -287,7 +287,7 @@ func TestEventsOfOneKeyAreBatchesOfOneAndEachLingers(t *testing.T) {
 			return nil
 		}, ezq.Linger(time.Minute))
 		for i := range 3 {
-			require.NoError(t, ezq.Publish(t.Context(), queue, orderPlaced{ID: i}, ezq.Key("one")))
+			require.NoError(t, ezq.Publish(t.Context(), broker, orderPlaced{ID: i}, ezq.Key("one")))
 		}
 		runFor(t, router, time.Hour)
 		require.Equal(t, []int{1, 1, 1}, got.sizes())

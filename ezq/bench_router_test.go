@@ -14,14 +14,14 @@ import (
 // filled returns a router with n events in its queue, and an end behind them.
 func filled(tb testing.TB, n int) *ezq.Router {
 	tb.Helper()
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
+	broker := memory.New(&memory.Config{Logger: quiet()})
 	events := make([]orderPlaced, n)
 	for i := range events {
 		events[i].ID = i
 	}
-	require.NoError(tb, ezq.PublishBatch(tb.Context(), queue, events))
-	require.NoError(tb, ezq.Publish(tb.Context(), queue, ezq.EndEvent{}))
-	router := newRouter(queue, ezq.Config{})
+	require.NoError(tb, ezq.PublishBatch(tb.Context(), broker, events))
+	require.NoError(tb, ezq.Publish(tb.Context(), broker, ezq.EndEvent{}))
+	router := newRouter(broker, ezq.Config{})
 	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 	return router
 }

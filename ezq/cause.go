@@ -25,7 +25,7 @@ type correlation struct {
 }
 
 // WithCorrelationID returns a context in which everything belongs to id: [Publish]
-// sends it along, and [CorrelationID] and [Meta] have it. A service that receives
+// sends it along, and [CorrelationIDFromContext] and [Meta] have it. A service that receives
 // requests puts the ids of those into its contexts; a middleware can give one to an
 // event that has none. An id is UTF-8 without NUL, of at most [backend.MaxID] bytes, or else
 // Publish refuses it.
@@ -33,11 +33,11 @@ func WithCorrelationID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, correlationKey{}, correlation{id, handlingFrom(ctx)})
 }
 
-// CorrelationID returns what ties together all that followed from one cause: the id
+// CorrelationIDFromContext returns what ties together all that followed from one cause: the id
 // that was put into ctx, or else the one that the event being handled in ctx has in
 // its header correlation_id. It is "" if there is none, or one of more than
 // [backend.MaxID] bytes.
-func CorrelationID(ctx context.Context) string {
+func CorrelationIDFromContext(ctx context.Context) string {
 	h := handlingFrom(ctx)
 	if c, ok := ctx.Value(correlationKey{}).(correlation); ok && c.within == h {
 		return c.id
@@ -64,7 +64,7 @@ func setCause(ctx context.Context, metadata message.Metadata) {
 	if h := handlingFrom(ctx); h != nil {
 		cause = known(h.meta.ID) // of a batch there is none
 	}
-	if id := cmp.Or(CorrelationID(ctx), cause); id != "" {
+	if id := cmp.Or(CorrelationIDFromContext(ctx), cause); id != "" {
 		metadata.Set(correlationHeader, id)
 	}
 	if cause != "" {

@@ -15,20 +15,20 @@ import (
 )
 
 func TestWhatAHandlerPublishesNamesItsCause(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var metas []ezq.Meta
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-			metas = append(metas, ezq.MetaFrom(ctx))
+			metas = append(metas, ezq.MetaFromContext(ctx))
 			switch e.ID {
 			case 1, 2:
-				return ezq.Publish(ctx, queue, orderPlaced{e.ID + 1})
+				return ezq.Publish(ctx, broker, orderPlaced{e.ID + 1})
 			case 3:
-				return ezq.Publish(ctx, queue, orderPlaced{4}, ezq.Header("correlation_id", "mine"))
+				return ezq.Publish(ctx, broker, orderPlaced{4}, ezq.Header("correlation_id", "mine"))
 			}
-			return ezq.Publish(context.Background(), queue, ezq.EndEvent{})
+			return ezq.Publish(context.Background(), broker, ezq.EndEvent{})
 		})
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		require.NoError(t, router.Run(t.Context()))
 		require.Len(t, metas, 4)
 		require.Empty(t, metas[0].CorrelationID, "a plain context adds nothing")
@@ -43,36 +43,36 @@ func TestWhatAHandlerPublishesNamesItsCause(t *testing.T) {
 }
 
 func TestACorrelationIDThatIsPutIntoAContextGoesAlong(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var got []string
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-			got = append(got, ezq.CorrelationID(ctx))
-			require.Equal(t, ezq.CorrelationID(ctx), ezq.MetaFrom(ctx).CorrelationID)
+			got = append(got, ezq.CorrelationIDFromContext(ctx))
+			require.Equal(t, ezq.CorrelationIDFromContext(ctx), ezq.MetaFromContext(ctx).CorrelationID)
 			if e.ID < 3 {
-				return ezq.Publish(ezq.WithCorrelationID(ctx, fmt.Sprint("order ", e.ID)), queue, orderPlaced{e.ID + 1})
+				return ezq.Publish(ezq.WithCorrelationID(ctx, fmt.Sprint("order ", e.ID)), broker, orderPlaced{e.ID + 1})
 			}
-			return ezq.Publish(ctx, queue, ezq.EndEvent{})
+			return ezq.Publish(ctx, broker, ezq.EndEvent{})
 		})
 		request := ezq.WithCorrelationID(t.Context(), "request 42")
-		require.Equal(t, "request 42", ezq.CorrelationID(request))
-		require.NoError(t, ezq.Publish(request, queue, orderPlaced{1}))
+		require.Equal(t, "request 42", ezq.CorrelationIDFromContext(request))
+		require.NoError(t, ezq.Publish(request, broker, orderPlaced{1}))
 		require.NoError(t, router.Run(ezq.WithCorrelationID(t.Context(), "the program")))
 		require.Equal(t, []string{"request 42", "order 1", "order 2"}, got, "the context of Run says nothing about events")
-		require.Empty(t, ezq.CorrelationID(t.Context()))
+		require.Empty(t, ezq.CorrelationIDFromContext(t.Context()))
 	})
 }
 
 // The id of a request goes along with all that it leads to.
 func ExampleWithCorrelationID() {
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-		fmt.Println(ezq.CorrelationID(ctx))
-		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+		fmt.Println(ezq.CorrelationIDFromContext(ctx))
+		return ezq.Publish(ctx, broker, ezq.EndEvent{})
 	})
 	ctx := ezq.WithCorrelationID(context.Background(), "request 42")
-	_ = ezq.Publish(ctx, queue, orderPlaced{ID: 7})
+	_ = ezq.Publish(ctx, broker, orderPlaced{ID: 7})
 	_ = router.Run(context.Background())
 	// Output: request 42
 }
@@ -80,17 +80,17 @@ func ExampleWithCorrelationID() {
 // An event that a handler publishes with its context knows what it follows from.
 func ExampleMeta() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()})
 	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-		return ezq.Publish(ctx, queue, mailDue(e))
+		return ezq.Publish(ctx, broker, mailDue(e))
 	})
 	ezq.Handle(router, func(ctx context.Context, _ mailDue) error {
-		meta := ezq.MetaFrom(ctx)
+		meta := ezq.MetaFromContext(ctx)
 		fmt.Println(meta.Event, "on", meta.Topic, "belongs to", meta.CorrelationID)
-		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+		return ezq.Publish(ctx, broker, ezq.EndEvent{})
 	})
-	_ = ezq.Publish(ctx, queue, orderPlaced{ID: 7}, ezq.Header("correlation_id", "order 7"))
+	_ = ezq.Publish(ctx, broker, orderPlaced{ID: 7}, ezq.Header("correlation_id", "order 7"))
 	fmt.Println(router.Run(ctx))
 	// Output:
 	// mailDue on ezq belongs to order 7
@@ -100,34 +100,34 @@ func ExampleMeta() {
 // Stats and Healthy are what a monitoring endpoint needs.
 func ExampleRouter_Stats() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
-	_ = ezq.PublishBatch(ctx, queue, []any{orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{}})
+	_ = ezq.PublishBatch(ctx, broker, []any{orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{}})
 	_ = router.Run(ctx)
 
 	fmt.Println("succeeded:", router.Stats()["ezq"].Succeeded)
-	fmt.Println(router.Healthy())
+	fmt.Println(router.Ready())
 	// Output:
 	// succeeded: 2
 	// ezq: the router has stopped
 }
 
 func TestALongIDOfAStrangerIsNotPassedOn(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		long := strings.Repeat("c", backend.MaxID+1)
 		var metas []ezq.Meta
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-			metas = append(metas, ezq.MetaFrom(ctx))
+			metas = append(metas, ezq.MetaFromContext(ctx))
 			if e.ID == 1 {
-				return ezq.Publish(ctx, queue, orderPlaced{2})
+				return ezq.Publish(ctx, broker, orderPlaced{2})
 			}
-			return ezq.Publish(context.Background(), queue, ezq.EndEvent{})
+			return ezq.Publish(context.Background(), broker, ezq.EndEvent{})
 		})
 		strange := message.NewMessage("1", []byte(`{"_type":"OrderPlaced","ID":1}`))
 		strange.Metadata = message.Metadata{"correlation_id": long, "causation_id": long}
-		require.NoError(t, queue.Publish(ezq.DefaultTopic, strange))
+		require.NoError(t, broker.Publish(ezq.DefaultTopic, strange))
 		require.NoError(t, router.Run(t.Context()))
 		require.Len(t, metas, 2)
 		require.Empty(t, metas[0].CorrelationID+metas[0].CausationID)

@@ -12,18 +12,18 @@
 //
 //	func main() {
 //		ctx := context.Background()
-//		queue := memory.New() // or: queue, err := pgmq.Open(ctx, databaseURL, pgmq.Config{})
-//		router := ezq.NewRouter(queue, ezq.Config{})
+//		queue := memory.New(nil) // or: queue, err := pgmq.Open(ctx, databaseURL, pgmq.Config{})
+//		router := ezq.NewRouter(client, ezq.Config{})
 //		ezq.Handle(router, welcome)
 //
-//		ezq.Publish(ctx, queue, UserCreated{Email: "ada@example.com"})
-//		ezq.Publish(ctx, queue, ezq.EndEvent{})
+//		ezq.Publish(ctx, client, UserCreated{Email: "ada@example.com"})
+//		ezq.Publish(ctx, client, ezq.EndEvent{})
 //		if err := router.Run(ctx); err != nil {
 //			log.Fatal(err)
 //		}
 //	}
 //
-// Events travel as JSON under the name of their type ([NameOf]), so programs in
+// Events travel as JSON under the name of their type ([EventName]), so programs in
 // other languages can publish and handle them too.
 //
 // # Delivery

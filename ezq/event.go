@@ -27,12 +27,12 @@ type Named interface {
 	EventName() string
 }
 
-// NameOf returns the name under which events of type E travel. E and *E have
+// EventName returns the name under which events of type E travel. E and *E have
 // the same name.
 //
-// NameOf panics if E cannot have one: E is an interface, has no name of its own
+// EventName panics if E cannot have one: E is an interface, has no name of its own
 // or a generic one, or its EventName is not a valid name.
-func NameOf[E any]() string {
+func EventName[E any]() string {
 	name, err := nameOf(reflect.TypeFor[E]())
 	if err != nil {
 		panic("ezq: " + err.Error())

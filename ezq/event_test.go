@@ -39,14 +39,14 @@ func TestAnEventIsNamedByItsType(t *testing.T) {
 	type Örtlich struct{}
 	type alias = plainEvent
 	for want, names := range map[string][]string{
-		"plainEvent":    {NameOf[plainEvent](), NameOf[*plainEvent](), NameOf[alias]()},
-		"mapEvent":      {NameOf[mapEvent](), NameOf[*mapEvent]()},
-		"Örtlich":       {NameOf[Örtlich]()},
-		"value.named":   {NameOf[valueNamed](), NameOf[*valueNamed](), NameOf[struct{ valueNamed }]()},
-		"pointer.named": {NameOf[pointerNamed](), NameOf[*pointerNamed]()},
-		"map.named":     {NameOf[mapNamed]()},
-		"generic.named": {NameOf[genericNamed[int]](), NameOf[*genericNamed[string]]()},
-		"EZQEndEvent":   {NameOf[EndEvent]()},
+		"plainEvent":    {EventName[plainEvent](), EventName[*plainEvent](), EventName[alias]()},
+		"mapEvent":      {EventName[mapEvent](), EventName[*mapEvent]()},
+		"Örtlich":       {EventName[Örtlich]()},
+		"value.named":   {EventName[valueNamed](), EventName[*valueNamed](), EventName[struct{ valueNamed }]()},
+		"pointer.named": {EventName[pointerNamed](), EventName[*pointerNamed]()},
+		"map.named":     {EventName[mapNamed]()},
+		"generic.named": {EventName[genericNamed[int]](), EventName[*genericNamed[string]]()},
+		"EZQEndEvent":   {EventName[EndEvent]()},
 	} {
 		for _, name := range names {
 			require.Equal(t, want, name)
@@ -57,10 +57,10 @@ func TestAnEventIsNamedByItsType(t *testing.T) {
 func TestPublishersAndHandlersAgreeOnTheName(t *testing.T) {
 	t.Parallel()
 	for want, events := range map[string][]any{
-		NameOf[plainEvent]():   {plainEvent{}, &plainEvent{}},
-		NameOf[valueNamed]():   {valueNamed{}, &valueNamed{}},
-		NameOf[pointerNamed](): {pointerNamed{}, &pointerNamed{}},
-		NameOf[fieldNamed]():   {fieldNamed{Name: "a"}, &fieldNamed{Name: "b"}},
+		EventName[plainEvent]():   {plainEvent{}, &plainEvent{}},
+		EventName[valueNamed]():   {valueNamed{}, &valueNamed{}},
+		EventName[pointerNamed](): {pointerNamed{}, &pointerNamed{}},
+		EventName[fieldNamed]():   {fieldNamed{Name: "a"}, &fieldNamed{Name: "b"}},
 	} {
 		for _, event := range events {
 			name, err := nameOfEvent(event)
@@ -102,10 +102,10 @@ func TestATypeThatCannotBeAnEventIsRefusedWithTheRemedy(t *testing.T) {
 
 func TestNameOfPanicsOnATypeWithoutAName(t *testing.T) {
 	t.Parallel()
-	require.PanicsWithValue(t, "ezq: event type interface {} is an interface: use a concrete type", func() { NameOf[any]() })
+	require.PanicsWithValue(t, "ezq: event type interface {} is an interface: use a concrete type", func() { EventName[any]() })
 	for _, name := range []func() string{
-		NameOf[error], NameOf[Named], NameOf[context.Context], NameOf[int], NameOf[struct{}], NameOf[func()],
-		NameOf[**plainEvent], NameOf[[]plainEvent], NameOf[genericEvent[int]], NameOf[emptyNamed], NameOf[panicNamed],
+		EventName[error], EventName[Named], EventName[context.Context], EventName[int], EventName[struct{}], EventName[func()],
+		EventName[**plainEvent], EventName[[]plainEvent], EventName[genericEvent[int]], EventName[emptyNamed], EventName[panicNamed],
 	} {
 		require.Panics(t, func() { name() })
 	}

@@ -14,11 +14,11 @@ import (
 // back.
 func ExampleHandleBatch() {
 	ctx, stop := context.WithCancel(context.Background())
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()})
 
 	ezq.HandleBatch(router, func(ctx context.Context, orders []orderPlaced) error {
-		if ezq.MetasFrom(ctx)[0].Failures > 0 {
+		if ezq.MetasFromContext(ctx)[0].Failures > 0 {
 			fmt.Println("again:", orders)
 			stop()
 			return nil
@@ -33,7 +33,7 @@ func ExampleHandleBatch() {
 		return failed
 	}, ezq.Size(3), ezq.Linger(500*time.Millisecond))
 
-	_ = ezq.PublishBatch(ctx, queue, []orderPlaced{{1}, {2}, {3}})
+	_ = ezq.PublishBatch(ctx, broker, []orderPlaced{{1}, {2}, {3}})
 	fmt.Println(router.Run(ctx))
 	// Output:
 	// orders: 3

@@ -10,8 +10,8 @@ import (
 
 // At most two orders are handled at a time, while other events of the topic go on.
 func ExampleConcurrency() {
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{
 		Concurrency: 20,                                                   // for the whole topic,
 		Topics:      map[string]ezq.TopicConfig{"mail": {Concurrency: 5}}, // and for another one
 		Logger:      quiet(),
@@ -19,7 +19,7 @@ func ExampleConcurrency() {
 	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil }, ezq.Concurrency(2))
 	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil }, ezq.Topic("mail"))
 
-	_ = ezq.Publish(context.Background(), queue, ezq.EndEvent{})
+	_ = ezq.Publish(context.Background(), broker, ezq.EndEvent{})
 	fmt.Println(router.Run(context.Background()))
 	// Output: <nil>
 }
@@ -28,16 +28,16 @@ func ExampleConcurrency() {
 // orders beside each other.
 func ExampleKey() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
 		fmt.Println("order", e.ID)
 		return nil
 	})
 	for _, id := range []int{1, 2, 3} {
-		_ = ezq.Publish(ctx, queue, orderPlaced{ID: id}, ezq.Key("customer 7"))
+		_ = ezq.Publish(ctx, broker, orderPlaced{ID: id}, ezq.Key("customer 7"))
 	}
-	_ = ezq.Publish(ctx, queue, ezq.EndEvent{})
+	_ = ezq.Publish(ctx, broker, ezq.EndEvent{})
 	fmt.Println(router.Run(ctx))
 	// Output:
 	// order 1
@@ -50,15 +50,15 @@ func ExampleKey() {
 // service that the handlers call.
 func ExampleRouter_Pause() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
 		fmt.Println("order", e.ID)
 		return nil
 	})
 	_ = router.Pause(ezq.DefaultTopic)
-	_ = ezq.Publish(ctx, queue, orderPlaced{ID: 1})
-	_ = ezq.Publish(ctx, queue, ezq.EndEvent{})
+	_ = ezq.Publish(ctx, broker, orderPlaced{ID: 1})
+	_ = ezq.Publish(ctx, broker, ezq.EndEvent{})
 	go func() {
 		fmt.Println("resumed")
 		_ = router.Resume(ezq.DefaultTopic)

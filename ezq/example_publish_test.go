@@ -63,9 +63,9 @@ func ExamplePublishBatch() {
 	// nightly {"_type":"EZQEndEvent","timeout":60.0}
 }
 
-func ExampleNameOf() {
-	fmt.Println(ezq.NameOf[InvoicePaid]())
-	fmt.Println(ezq.NameOf[*CustomerLeft]())
+func ExampleEventName() {
+	fmt.Println(ezq.EventName[InvoicePaid]())
+	fmt.Println(ezq.EventName[*CustomerLeft]())
 	// Output:
 	// InvoicePaid
 	// UserDeleted
@@ -74,7 +74,7 @@ func ExampleNameOf() {
 func ExampleDelay() {
 	ctx := context.Background()
 	reminder := InvoicePaid{Number: 7}
-	fmt.Println(ezq.Publish(ctx, memory.New(), reminder, ezq.Delay(24*time.Hour)))
+	fmt.Println(ezq.Publish(ctx, memory.New(nil), reminder, ezq.Delay(24*time.Hour)))
 
 	// Watermill's in-memory Pub/Sub cannot delay, so nothing is sent.
 	other := gochannel.NewGoChannel(gochannel.Config{}, watermill.NopLogger{})
@@ -87,7 +87,7 @@ func ExampleDelay() {
 
 func ExampleAt() {
 	newYear := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
-	err := ezq.Publish(context.Background(), memory.New(), InvoicePaid{Number: 7}, ezq.At(newYear))
+	err := ezq.Publish(context.Background(), memory.New(nil), InvoicePaid{Number: 7}, ezq.At(newYear))
 	fmt.Println(err)
 	// Output: <nil>
 }

@@ -12,25 +12,25 @@ import (
 // One event, two handlers: each succeeds or fails on its own.
 func ExampleName() {
 	ctx, stop := context.WithCancel(context.Background())
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 
 	bill := func(_ context.Context, e orderPlaced) error {
 		fmt.Println("bill order", e.ID)
 		return nil
 	}
 	ship := func(ctx context.Context, e orderPlaced) error {
-		if ezq.MetaFrom(ctx).Failures == 0 {
+		if ezq.MetaFromContext(ctx).Failures == 0 {
 			return ezq.RetryAfter(0, errors.New("the warehouse is closed"))
 		}
-		fmt.Println("ship order", e.ID, "by", ezq.MetaFrom(ctx).Handler)
+		fmt.Println("ship order", e.ID, "by", ezq.MetaFromContext(ctx).Handler)
 		stop()
 		return nil
 	}
 	ezq.Handle(router, bill, ezq.Name("bill"))
 	ezq.Handle(router, ship, ezq.Name("ship"))
 
-	_ = ezq.Publish(ctx, queue, orderPlaced{ID: 7})
+	_ = ezq.Publish(ctx, broker, orderPlaced{ID: 7})
 	fmt.Println(router.Run(ctx))
 	// Output:
 	// bill order 7

@@ -19,15 +19,15 @@ func ExampleRouter_Run() {
 	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, restore)
 
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{DrainTimeout: 20 * time.Second, Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{DrainTimeout: 20 * time.Second, Logger: quiet()})
 	ezq.Handle(router, func(context.Context, UserCreated) error {
 		self, err := os.FindProcess(os.Getpid())
 		return errors.Join(err, self.Signal(syscall.SIGTERM)) // as a deployment does
 	})
-	_ = ezq.Publish(ctx, queue, UserCreated{})
+	_ = ezq.Publish(ctx, broker, UserCreated{})
 	fmt.Println(router.Run(ctx))
-	fmt.Println(queue.Close())
+	fmt.Println(broker.Close())
 	// Output:
 	// <nil>
 	// <nil>
@@ -36,10 +36,10 @@ func ExampleRouter_Run() {
 // The end of a batch: what was queued before is handled first, what comes later stays.
 func ExampleEndEvent() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()})
 	ezq.Handle(router, welcome)
-	_ = ezq.PublishBatch(ctx, queue, []any{
+	_ = ezq.PublishBatch(ctx, broker, []any{
 		UserCreated{Email: "ada@example.com"},
 		ezq.EndEvent{Timeout: time.Minute}, // for handlers that still run then
 		UserCreated{Email: "grace@example.com"},
@@ -53,15 +53,15 @@ func ExampleEndEvent() {
 // An InterruptEvent does not wait for handlers. Their events go back, and have not failed.
 func ExampleInterruptEvent() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, func(ctx context.Context, _ UserCreated) error {
-		_ = ezq.Publish(ctx, queue, ezq.InterruptEvent{})
+		_ = ezq.Publish(ctx, broker, ezq.InterruptEvent{})
 		<-ctx.Done()
 		fmt.Println(context.Cause(ctx))
 		return ctx.Err()
 	})
-	_ = ezq.Publish(ctx, queue, UserCreated{})
+	_ = ezq.Publish(ctx, broker, UserCreated{})
 	err := router.Run(ctx)
 	fmt.Println(errors.Is(err, ezq.ErrInterrupted), router.Stats()["ezq"].Failed)
 	// Output:
@@ -70,16 +70,16 @@ func ExampleInterruptEvent() {
 }
 
 // A handler that takes long finishes early when its router stops.
-func ExampleStopping() {
+func ExampleStoppingFromContext() {
 	ctx, stop := context.WithCancel(context.Background())
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, func(ctx context.Context, _ UserCreated) error {
 		for page := 1; ; page++ {
 			select {
-			case <-ezq.Stopping(ctx):
+			case <-ezq.StoppingFromContext(ctx):
 				fmt.Println("stopped after page", page-1, "with a context that lives:", ctx.Err() == nil)
-				return ezq.Publish(ctx, queue, UserCreated{Email: "go on with the next page"})
+				return ezq.Publish(ctx, broker, UserCreated{Email: "go on with the next page"})
 			default:
 			}
 			if page == 3 {
@@ -87,7 +87,7 @@ func ExampleStopping() {
 			}
 		}
 	})
-	_ = ezq.Publish(ctx, queue, UserCreated{})
+	_ = ezq.Publish(ctx, broker, UserCreated{})
 	fmt.Println(router.Run(ctx))
 	// Output:
 	// stopped after page 3 with a context that lives: true
@@ -98,14 +98,14 @@ func ExampleStopping() {
 // does not would be named in the error.
 func ExampleStopError() {
 	ctx, stop := context.WithCancel(context.Background())
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{DrainTimeout: time.Millisecond, Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{DrainTimeout: time.Millisecond, Logger: quiet()})
 	ezq.Handle(router, func(ctx context.Context, _ UserCreated) error {
 		stop()
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	_ = ezq.Publish(ctx, queue, UserCreated{})
+	_ = ezq.Publish(ctx, broker, UserCreated{})
 	err := router.Run(ctx)
 	stopped, ok := errors.AsType[*ezq.StopError](err)
 	fmt.Println(ok, errors.Is(err, ezq.ErrDrainTimeout), len(stopped.Running))
@@ -115,19 +115,19 @@ func ExampleStopError() {
 	// ezq: handlers did not finish in time
 }
 
-// Healthy is for the endpoint that a deployment asks whether the service is ready.
-func ExampleRouter_Healthy() {
+// Ready is for the endpoint that a deployment asks whether the service is ready.
+func ExampleRouter_Ready() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, func(ctx context.Context, _ UserCreated) error {
-		fmt.Println(router.Healthy())
-		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+		fmt.Println(router.Ready())
+		return ezq.Publish(ctx, broker, ezq.EndEvent{})
 	})
-	_ = ezq.Publish(ctx, queue, UserCreated{})
-	fmt.Println(router.Healthy())
+	_ = ezq.Publish(ctx, broker, UserCreated{})
+	fmt.Println(router.Ready())
 	_ = router.Run(ctx)
-	fmt.Println(router.Healthy())
+	fmt.Println(router.Ready())
 	// Output:
 	// ezq: the router has not been started
 	// <nil>

@@ -20,12 +20,12 @@ func welcome(_ context.Context, e UserCreated) error {
 
 func Example() {
 	ctx := context.Background()
-	queue := memory.New() // or: queue, err := pgmq.Open(ctx, databaseURL, pgmq.Config{})
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil) // or: queue, err := pgmq.Open(ctx, databaseURL, pgmq.Config{})
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, welcome)
 
-	_ = ezq.Publish(ctx, queue, UserCreated{Email: "ada@example.com"})
-	_ = ezq.Publish(ctx, queue, ezq.EndEvent{})
+	_ = ezq.Publish(ctx, broker, UserCreated{Email: "ada@example.com"})
+	_ = ezq.Publish(ctx, broker, ezq.EndEvent{})
 	fmt.Println(router.Run(ctx))
 	// Output:
 	// welcome, ada@example.com
@@ -35,12 +35,12 @@ func Example() {
 // A topic is a queue of its own, for events and handlers that name it.
 func ExampleTopic() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, welcome, ezq.Topic("users"))
 
-	_ = ezq.Publish(ctx, queue, UserCreated{Email: "ada@example.com"}, ezq.Topic("users"))
-	_ = ezq.Publish(ctx, queue, ezq.EndEvent{}, ezq.Topic("users"))
+	_ = ezq.Publish(ctx, broker, UserCreated{Email: "ada@example.com"}, ezq.Topic("users"))
+	_ = ezq.Publish(ctx, broker, ezq.EndEvent{}, ezq.Topic("users"))
 	_ = router.Run(ctx)
 	// Output: welcome, ada@example.com
 }
@@ -48,13 +48,13 @@ func ExampleTopic() {
 // Headers travel beside the event.
 func ExampleHeader() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, func(ctx context.Context, _ UserCreated) error {
-		fmt.Println("tenant", ezq.MetaFrom(ctx).Headers["tenant"])
-		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+		fmt.Println("tenant", ezq.MetaFromContext(ctx).Headers["tenant"])
+		return ezq.Publish(ctx, broker, ezq.EndEvent{})
 	})
-	_ = ezq.Publish(ctx, queue, UserCreated{}, ezq.Header("tenant", "acme"))
+	_ = ezq.Publish(ctx, broker, UserCreated{}, ezq.Header("tenant", "acme"))
 	_ = router.Run(ctx)
 	// Output: tenant acme
 }
@@ -62,14 +62,14 @@ func ExampleHeader() {
 // The type was renamed from SignedUp; events of that name may still be queued.
 func ExampleAlias() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet(), Concurrency: 1})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet(), Concurrency: 1})
 	ezq.Handle(router, welcome, ezq.Alias("SignedUp"))
 
 	old := message.NewMessage("1", []byte(`{"_type":"SignedUp","Email":"ada@example.com"}`))
-	_ = queue.Publish(ezq.DefaultTopic, old)
-	_ = ezq.Publish(ctx, queue, UserCreated{Email: "grace@example.com"})
-	_ = ezq.Publish(ctx, queue, ezq.EndEvent{})
+	_ = broker.Publish(ezq.DefaultTopic, old)
+	_ = ezq.Publish(ctx, broker, UserCreated{Email: "grace@example.com"})
+	_ = ezq.Publish(ctx, broker, ezq.EndEvent{})
 	_ = router.Run(ctx)
 	// Output:
 	// welcome, ada@example.com
@@ -80,22 +80,22 @@ func ExampleAlias() {
 func logged(prefix string) message.HandlerMiddleware {
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) ([]*message.Message, error) {
-			fmt.Println(prefix, ezq.MetaFrom(msg.Context()).Event)
+			fmt.Println(prefix, ezq.MetaFromContext(msg.Context()).Event)
 			return next(msg)
 		}
 	}
 }
 
 // Use is for all handlers of a router, With for one of them.
-func ExampleWith() {
+func ExampleUse() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	router.Use(logged("router:"))
-	ezq.Handle(router, welcome, ezq.With(logged("handler:")))
+	ezq.Handle(router, welcome, ezq.Use(logged("handler:")))
 
-	_ = ezq.Publish(ctx, queue, UserCreated{Email: "ada@example.com"})
-	_ = ezq.Publish(ctx, queue, ezq.EndEvent{})
+	_ = ezq.Publish(ctx, broker, UserCreated{Email: "ada@example.com"})
+	_ = ezq.Publish(ctx, broker, ezq.EndEvent{})
 	_ = router.Run(ctx)
 	// Output:
 	// router: UserCreated
@@ -106,11 +106,11 @@ func ExampleWith() {
 // A router that shares a topic with programs that have a use for more events.
 func ExampleRouter_Ignore() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, welcome)
 	router.Ignore("ezq", "OrderPlaced")
-	_ = ezq.PublishBatch(ctx, queue, []any{orderPlaced{7}, UserCreated{Email: "ada@example.com"}, ezq.EndEvent{}})
+	_ = ezq.PublishBatch(ctx, broker, []any{orderPlaced{7}, UserCreated{Email: "ada@example.com"}, ezq.EndEvent{}})
 	fmt.Println(router.Run(ctx), router.Stats()["ezq"].Ignored)
 	// Output:
 	// welcome, ada@example.com
@@ -120,19 +120,19 @@ func ExampleRouter_Ignore() {
 // A service that asks to be called later is no failure.
 func ExampleSnooze() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	busy := true
 	ezq.Handle(router, func(ctx context.Context, e UserCreated) error {
 		if busy {
 			busy = false
-			_ = ezq.Publish(ctx, queue, ezq.EndEvent{}, ezq.Delay(50*time.Millisecond))
+			_ = ezq.Publish(ctx, broker, ezq.EndEvent{}, ezq.Delay(50*time.Millisecond))
 			return fmt.Errorf("too many requests: %w", ezq.Snooze(time.Millisecond))
 		}
-		fmt.Println(e.Email, "failures:", ezq.MetaFrom(ctx).Failures)
+		fmt.Println(e.Email, "failures:", ezq.MetaFromContext(ctx).Failures)
 		return nil
 	})
-	_ = ezq.Publish(ctx, queue, UserCreated{Email: "ada@example.com"})
+	_ = ezq.Publish(ctx, broker, UserCreated{Email: "ada@example.com"})
 	fmt.Println(router.Run(ctx))
 	// Output:
 	// ada@example.com failures: 0

@@ -40,20 +40,20 @@ func TestVerdicts(t *testing.T) {
 		{"leaving the goroutine is an error", func() error { runtime.Goexit(); return nil }, time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				ctx, stop := context.WithTimeout(t.Context(), 24*time.Hour)
 				defer stop()
-				router := newRouter(queue, ezq.Config{})
+				router := newRouter(broker, ezq.Config{})
 				start := time.Now()
 				var again time.Duration
 				ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-					if ezq.MetaFrom(ctx).Failures == 0 {
+					if ezq.MetaFromContext(ctx).Failures == 0 {
 						return test.verdict()
 					}
 					again = max(time.Since(start), 1)
 					return nil
 				})
-				publish(t, queue, orderPlaced{1})
+				publish(t, broker, orderPlaced{1})
 				require.NoError(t, router.Run(ctx))
 				require.LessOrEqual(t, again, test.again)
 				require.GreaterOrEqual(t, again, test.again*4/5, "jitter takes up to a fifth off")
@@ -63,20 +63,20 @@ func TestVerdicts(t *testing.T) {
 }
 
 func TestAFailingEventWaitsLongerEachTime(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 		defer stop()
-		router := newRouter(queue, ezq.Config{})
+		router := newRouter(broker, ezq.Config{})
 		var last time.Time
 		var waits []time.Duration
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-			require.Equal(t, len(waits), ezq.MetaFrom(ctx).Failures)
-			require.Equal(t, len(waits)+1, ezq.MetaFrom(ctx).Delivery)
+			require.Equal(t, len(waits), ezq.MetaFromContext(ctx).Failures)
+			require.Equal(t, len(waits)+1, ezq.MetaFromContext(ctx).Delivery)
 			waits = append(waits, time.Since(last))
 			last = time.Now()
 			return errBoom
 		})
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		require.NoError(t, router.Run(ctx))
 		for i, wait := range waits[1:] {
 			want := min(time.Second<<i, 5*time.Minute)
@@ -88,8 +88,8 @@ func TestAFailingEventWaitsLongerEachTime(t *testing.T) {
 }
 
 func TestOtherEventsFlowWhileOneFails(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		handled := 0
 		ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
 			if e.ID == 0 {
@@ -99,9 +99,9 @@ func TestOtherEventsFlowWhileOneFails(t *testing.T) {
 			return nil
 		})
 		for i := range 10 {
-			publish(t, queue, orderPlaced{i})
+			publish(t, broker, orderPlaced{i})
 		}
-		publish(t, queue, ezq.EndEvent{})
+		publish(t, broker, ezq.EndEvent{})
 		start := time.Now()
 		require.NoError(t, router.Run(t.Context()))
 		require.Equal(t, 9, handled)
@@ -120,22 +120,22 @@ func TestWhatCannotBeHandledIsADeadLetterWithoutAnyMiddleware(t *testing.T) {
 		{"nothing", "", "decode OrderPlaced"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 				defer stop()
 				var log bytes.Buffer
-				router := ezq.NewRouter(queue, ezq.Config{UnknownFor: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				router := ezq.NewRouter(broker, &ezq.Config{UnknownFor: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 				ezq.Handle(router, func(context.Context, orderPlaced) error {
 					t.Error("the handler was called")
 					return nil
 				})
-				require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(test.payload))))
+				require.NoError(t, broker.Publish("ezq", message.NewMessage("1", []byte(test.payload))))
 				require.NoError(t, router.Run(ctx))
 				require.Contains(t, log.String(), test.log)
 				require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("event given up")))
 				require.EqualValues(t, 1, router.Stats()[ezq.DefaultTopic].DeadLettered)
 
-				events, err := queue.Subscribe(t.Context(), "ezq_dead")
+				events, err := broker.Subscribe(t.Context(), "ezq_dead")
 				require.NoError(t, err)
 				msg := <-events
 				require.Equal(t, test.payload, string(msg.Payload))
@@ -147,8 +147,8 @@ func TestWhatCannotBeHandledIsADeadLetterWithoutAnyMiddleware(t *testing.T) {
 }
 
 func TestEventsThatAreNamedAreIgnoredAndCounted(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		router.Ignore(ezq.DefaultTopic, "nobody", "EZQOther")
 		router.Use(func(message.HandlerFunc) message.HandlerFunc {
 			return func(*message.Message) ([]*message.Message, error) {
@@ -158,59 +158,59 @@ func TestEventsThatAreNamedAreIgnoredAndCounted(t *testing.T) {
 		})
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 		type nobody struct{}
-		publish(t, queue, nobody{}, ezq.EndEvent{})
+		publish(t, broker, nobody{}, ezq.EndEvent{})
 		require.NoError(t, router.Run(t.Context()))
 		stats := router.Stats()[ezq.DefaultTopic]
 		require.EqualValues(t, 1, stats.Ignored)
 		require.Zero(t, stats.Succeeded+stats.InFlight)
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }
 
 func TestAMessageWithoutANameIsForTheOnlyHandler(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		var got ezq.Meta
 		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
 			require.Equal(t, 7, e.ID)
-			got = ezq.MetaFrom(ctx)
+			got = ezq.MetaFromContext(ctx)
 			return nil
 		}, ezq.Alias("OldName"))
 		ezq.Handle(router, func(context.Context, ezq.EndEvent) error { return nil })
-		require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(`{"ID":7}`))))
-		publish(t, queue, ezq.EndEvent{})
+		require.NoError(t, broker.Publish("ezq", message.NewMessage("1", []byte(`{"ID":7}`))))
+		publish(t, broker, ezq.EndEvent{})
 		require.NoError(t, router.Run(t.Context()))
 		require.Equal(t, "OrderPlaced", got.Event)
 	})
 }
 
 func TestAnAliasIsHandledToo(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		handled := 0
 		ezq.Handle(router, func(context.Context, orderPlaced) error { handled++; return nil }, ezq.Alias("order.placed"))
-		require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"order.placed"}`))))
-		publish(t, queue, orderPlaced{1}, ezq.EndEvent{})
+		require.NoError(t, broker.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"order.placed"}`))))
+		publish(t, broker, orderPlaced{1}, ezq.EndEvent{})
 		require.NoError(t, router.Run(t.Context()))
 		require.Equal(t, 2, handled)
 	})
 }
 
 func TestMiddlewareRunsFromTheOutsideIn(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var order []string
 		log := func(name string) message.HandlerMiddleware {
 			return func(next message.HandlerFunc) message.HandlerFunc {
 				return func(msg *message.Message) ([]*message.Message, error) {
-					order = append(order, name+" sees "+ezq.MetaFrom(msg.Context()).Event)
+					order = append(order, name+" sees "+ezq.MetaFromContext(msg.Context()).Event)
 					return next(msg)
 				}
 			}
 		}
-		router := newRouter(queue, ezq.Config{})
+		router := newRouter(broker, ezq.Config{})
 		router.Use(log("first"), log("second"))
-		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil }, ezq.With(log("own")))
-		publish(t, queue, orderPlaced{1}, ezq.EndEvent{})
+		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil }, ezq.Use(log("own")))
+		publish(t, broker, orderPlaced{1}, ezq.EndEvent{})
 		require.NoError(t, router.Run(t.Context()))
 		require.Equal(t, []string{"first sees OrderPlaced", "second sees OrderPlaced", "own sees OrderPlaced"}, order)
 	})
@@ -226,17 +226,17 @@ func TestAMiddlewareThatReturnsMessagesHasFailed(t *testing.T) {
 		"with its own error if it has one":   {errBoom, "boom"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				router, log := newLoggingRouter(queue)
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
+				router, log := newLoggingRouter(broker)
 				router.Use(func(message.HandlerFunc) message.HandlerFunc {
 					return func(msg *message.Message) ([]*message.Message, error) { return []*message.Message{msg}, test.err }
 				})
 				handle(router)
-				publish(t, queue, orderPlaced{1})
+				publish(t, broker, orderPlaced{1})
 				runFor(t, router, time.Second/2)
 				require.EqualValues(t, 1, router.Stats()["ezq"].Failed)
 				require.Contains(t, log.String(), test.says)
-				require.Len(t, left(t, queue), 1)
+				require.Len(t, left(t, broker), 1)
 			})
 		})
 	}
@@ -249,7 +249,7 @@ func TestAnyWatermillPubSubWillDo(t *testing.T) {
 	router := newRouter(queue, ezq.Config{})
 	failed := false
 	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-		require.NotNil(t, ezq.Stopping(ctx))
+		require.NotNil(t, ezq.StoppingFromContext(ctx))
 		if !failed {
 			failed = true
 			return ezq.RetryAfter(time.Millisecond, errBoom)
@@ -264,12 +264,12 @@ func TestAnyWatermillPubSubWillDo(t *testing.T) {
 }
 
 func TestAHundredFailuresASecondAreAFewRecords(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var log bytes.Buffer
-		router := ezq.NewRouter(queue, ezq.Config{Concurrency: 100, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 100, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return ezq.RetryAfter(time.Second, errors.New("down")) })
 		for i := range 100 {
-			publish(t, queue, orderPlaced{i})
+			publish(t, broker, orderPlaced{i})
 		}
 		runFor(t, router, 90*time.Second)
 		failed := router.Stats()[ezq.DefaultTopic].Failed

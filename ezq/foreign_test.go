@@ -35,7 +35,7 @@ func (f foreign) Subscribe(ctx context.Context, _ string) (<-chan *message.Messa
 func (f foreign) Close() error { return nil }
 
 func TestAHandlerIsInterruptedWhateverItsBackendDoesWithContexts(t *testing.T) {
-	bubble(t, func(t *testing.T, _ *memory.Queue) {
+	bubble(t, func(t *testing.T, _ *memory.Broker) {
 		msg := message.NewMessage("1", []byte(`{"_type":"OrderPlaced"}`))
 		router := newRouter(foreign{messages: []*message.Message{msg}}, ezq.Config{})
 		var cause error
@@ -64,7 +64,7 @@ func TestRunWaits15SecondsForTheEndOfASubscription(t *testing.T) {
 		"and then says that it has not ended": {ends: time.Minute, waits: 15 * time.Second, log: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, _ *memory.Queue) {
+			bubble(t, func(t *testing.T, _ *memory.Broker) {
 				router, log := newLoggingRouter(foreign{ends: test.ends})
 				handle(router)
 				start := time.Now()

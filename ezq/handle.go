@@ -28,13 +28,13 @@ import (
 // same topic and not both have names, if fn is nil, or if r has been started: all
 // are mistakes in the program, not conditions to recover from.
 func Handle[E any](r *Router, fn func(ctx context.Context, event E) error, opts ...HandleOption) {
-	name := NameOf[E]()
+	name := EventName[E]()
 	if fn == nil {
 		panic("ezq: Handle: the handler of " + name + " is nil: pass a function")
 	}
-	rt := newRoute(name, opts)
-	if rt.size > 0 || rt.lingers {
-		panic("ezq: Handle: Size and Linger are for batches: use HandleBatch")
+	rt := newRoute(name)
+	for _, option := range opts {
+		option.applyToHandle(rt)
 	}
 	rt.call = func(msg *message.Message) ([]*message.Message, error) {
 		event, err := decode[E](name, msg.Payload)
@@ -46,19 +46,15 @@ func Handle[E any](r *Router, fn func(ctx context.Context, event E) error, opts 
 	r.add("Handle", rt)
 }
 
-func newRoute(event string, opts []HandleOption) *route {
-	rt := &route{events: []string{event}, topic: DefaultTopic}
-	for _, opt := range opts {
-		opt.applyToHandle(rt)
-	}
-	return rt
+func newRoute(event string) *route {
+	return &route{events: []string{event}, topic: DefaultTopic}
 }
 
-// With wraps one handler in middleware of its own, inside the router's. The
-// first middleware is the outermost. Any Watermill middleware will do, but nil: With
+// Use wraps one handler in middleware of its own, inside the router's. The
+// first middleware is the outermost. Any Watermill middleware will do, but nil: Use
 // panics then.
-func With(middleware ...message.HandlerMiddleware) HandleOption {
-	mustBeThere("With", middleware)
+func Use(middleware ...message.HandlerMiddleware) HandleOption {
+	mustBeThere("Use", middleware)
 	return handleOption(func(rt *route) { rt.middleware = append(rt.middleware, middleware...) })
 }
 
@@ -112,6 +108,8 @@ func Alias(names ...string) HandleOption {
 type handleOption func(*route)
 
 func (f handleOption) applyToHandle(rt *route) { f(rt) }
+
+func (f handleOption) applyToBatch(rt *route) { f(rt) }
 
 // route is a handler with its event type erased.
 type route struct {

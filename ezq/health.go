@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// Healthy returns nil while the router runs and receives the events of all topics
+// Ready returns nil while the router runs and receives the events of all topics
 // that are not paused. Otherwise its error says what is wrong: the router has not
 // been started, is not subscribed yet, is stopping, or has stopped; a
 // [SubscriptionError] if that is why. It may be called at any time.
@@ -16,7 +16,7 @@ import (
 // tell that with [backend.Consumer].Health, those of this module do; a Watermill
 // Pub/Sub that does not is taken to receive. A topic whose handlers are all busy is not
 // fetched from, so an outage shows when one of them is done.
-func (r *Router) Healthy() error {
+func (r *Router) Ready() error {
 	rn := r.running.Load()
 	if rn == nil {
 		return errNotStarted

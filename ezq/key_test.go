@@ -14,21 +14,21 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-func publishKeyed(t *testing.T, queue *memory.Queue, key string, ids ...int) {
+func publishKeyed(t *testing.T, broker *memory.Broker, key string, ids ...int) {
 	t.Helper()
 	for _, id := range ids {
-		require.NoError(t, ezq.Publish(t.Context(), queue, orderPlaced{id}, ezq.Key(key)))
+		require.NoError(t, ezq.Publish(t.Context(), broker, orderPlaced{id}, ezq.Key(key)))
 	}
 }
 
 func TestEventsOfOneKeyAreHandledOneAtATimeInOrder(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 4})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 4})
 		var mu sync.Mutex
 		seen := map[string][]int{}
 		busy := map[string]bool{}
 		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-			key := ezq.MetaFrom(ctx).Headers["x-pgmq-group"]
+			key := ezq.MetaFromContext(ctx).Headers["x-pgmq-group"]
 			mu.Lock()
 			assert(t, !busy[key])
 			busy[key] = true
@@ -41,9 +41,9 @@ func TestEventsOfOneKeyAreHandledOneAtATimeInOrder(t *testing.T) {
 			return nil
 		})
 		for i := range 100 {
-			publishKeyed(t, queue, fmt.Sprint("key ", i%7), i)
+			publishKeyed(t, broker, fmt.Sprint("key ", i%7), i)
 		}
-		publish(t, queue, ezq.EndEvent{Timeout: time.Hour})
+		publish(t, broker, ezq.EndEvent{Timeout: time.Hour})
 		require.NoError(t, router.Run(t.Context()))
 		total := 0
 		for _, ids := range seen {
@@ -51,17 +51,17 @@ func TestEventsOfOneKeyAreHandledOneAtATimeInOrder(t *testing.T) {
 			total += len(ids)
 		}
 		require.Equal(t, 100, total)
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }
 
 func TestAnEventThatComesWhileItsKeyIsBusyWaits(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		var work gauge
 		ezq.Handle(router, func(context.Context, orderPlaced) error { work.during(time.Minute); return nil })
-		publishKeyed(t, queue, "a", 1, 2)
-		time.AfterFunc(90*time.Second, func() { publishKeyed(t, queue, "a", 3) }) // the first is done, the second is not
+		publishKeyed(t, broker, "a", 1, 2)
+		time.AfterFunc(90*time.Second, func() { publishKeyed(t, broker, "a", 3) }) // the first is done, the second is not
 		runFor(t, router, time.Hour)
 		require.EqualValues(t, 3, work.total.Load())
 		require.EqualValues(t, 1, work.most.Load())
@@ -69,8 +69,8 @@ func TestAnEventThatComesWhileItsKeyIsBusyWaits(t *testing.T) {
 }
 
 func TestAKeyThatIsBusyDoesNotHoldUpTheOthers(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 2})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 2})
 		start := time.Now()
 		var other time.Duration
 		ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
@@ -81,9 +81,9 @@ func TestAKeyThatIsBusyDoesNotHoldUpTheOthers(t *testing.T) {
 			time.Sleep(time.Minute)
 			return nil
 		})
-		publishKeyed(t, queue, "hot", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
-		publishKeyed(t, queue, "cold", 99)
-		publish(t, queue, ezq.EndEvent{Timeout: time.Hour})
+		publishKeyed(t, broker, "hot", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+		publishKeyed(t, broker, "cold", 99)
+		publish(t, broker, ezq.EndEvent{Timeout: time.Hour})
 		require.NoError(t, router.Run(t.Context()))
 		require.Zero(t, other)
 		require.Equal(t, 10*time.Minute, time.Since(start))
@@ -99,16 +99,16 @@ func TestWhatWaitsForItsKeyGoesBackWhenTheRouterStops(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				ctx, cancel := context.WithCancel(t.Context())
-				router := newRouter(queue, ezq.Config{})
+				router := newRouter(broker, ezq.Config{})
 				ezq.Handle(router, func(context.Context, orderPlaced) error { time.Sleep(5 * time.Second); return nil })
-				publishKeyed(t, queue, "a", 1, 2, 3)
+				publishKeyed(t, broker, "a", 1, 2, 3)
 				start := time.Now()
 				time.AfterFunc(time.Second, func() { stop(router, cancel) })
 				require.NoError(t, router.Run(ctx))
 				require.Equal(t, 5*time.Second, time.Since(start))
-				rest := left(t, queue)
+				rest := left(t, broker)
 				require.Len(t, rest, 2)
 				require.Zero(t, rest[0].Failures)
 			})
@@ -117,11 +117,11 @@ func TestWhatWaitsForItsKeyGoesBackWhenTheRouterStops(t *testing.T) {
 }
 
 func TestAPauseDoesNotLetAKeyRunTwice(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		var work gauge
 		ezq.Handle(router, func(context.Context, orderPlaced) error { work.during(10 * time.Second); return nil })
-		publishKeyed(t, queue, "a", 1, 2, 3)
+		publishKeyed(t, broker, "a", 1, 2, 3)
 		time.AfterFunc(time.Second, func() { _ = router.Pause("ezq") })
 		time.AfterFunc(2*time.Second, func() { _ = router.Resume("ezq") })
 		runFor(t, router, time.Minute)
@@ -131,17 +131,17 @@ func TestAPauseDoesNotLetAKeyRunTwice(t *testing.T) {
 }
 
 func TestAFailingEventDoesNotBlockItsKey(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		var ids []int
 		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
 			ids = append(ids, e.ID)
-			if e.ID == 1 && ezq.MetaFrom(ctx).Failures == 0 {
+			if e.ID == 1 && ezq.MetaFromContext(ctx).Failures == 0 {
 				return errBoom
 			}
 			return nil
 		})
-		publishKeyed(t, queue, "a", 1, 2, 3)
+		publishKeyed(t, broker, "a", 1, 2, 3)
 		runFor(t, router, time.Minute)
 		require.Equal(t, []int{1, 2, 3, 1}, ids)
 	})
@@ -149,18 +149,18 @@ func TestAFailingEventDoesNotBlockItsKey(t *testing.T) {
 
 func TestAKeyIsText(t *testing.T) {
 	t.Parallel()
-	require.ErrorContains(t, ezq.Publish(t.Context(), memory.New(), orderPlaced{}, ezq.Key("")), "the key is empty")
-	require.ErrorContains(t, ezq.Publish(t.Context(), memory.New(), orderPlaced{}, ezq.Key("\x00")), "NUL")
+	require.ErrorContains(t, ezq.Publish(t.Context(), memory.New(nil), orderPlaced{}, ezq.Key("")), "the key is empty")
+	require.ErrorContains(t, ezq.Publish(t.Context(), memory.New(nil), orderPlaced{}, ezq.Key("\x00")), "NUL")
 }
 
 // Others have had it in the meantime.
 func TestAnEventThatIsLostWhileItWaitsIsNotBegun(t *testing.T) {
 	for name, options := range map[string][]ezq.HandleOption{"for its key": nil, "for its handler": {ezq.Concurrency(1)}} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, _ *memory.Queue) {
-				queue := memory.NewWith(memory.Config{MaxExtension: time.Minute, Logger: quiet()})
-				defer func() { require.NoError(t, queue.Close()) }()
-				router := newRouter(queue, ezq.Config{Concurrency: 4})
+			bubble(t, func(t *testing.T, _ *memory.Broker) {
+				broker := memory.New(&memory.Config{MaxExtension: time.Minute, Logger: quiet()})
+				defer func() { require.NoError(t, broker.Close()) }()
+				router := newRouter(broker, ezq.Config{Concurrency: 4})
 				var begun []int
 				ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
 					assert(t, ctx.Err() == nil)
@@ -172,15 +172,15 @@ func TestAnEventThatIsLostWhileItWaitsIsNotBegun(t *testing.T) {
 				}, options...)
 				ezq.Handle(router, ignore[mailDue]) // for whose sake more is taken
 				if options == nil {
-					publishKeyed(t, queue, "key", 1, 2)
+					publishKeyed(t, broker, "key", 1, 2)
 				} else {
-					publish(t, queue, orderPlaced{1}, orderPlaced{2})
+					publish(t, broker, orderPlaced{1}, orderPlaced{2})
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
 				require.NoError(t, router.Run(ctx))
 				require.Len(t, begun, 3, "the first comes twice")
-				require.Empty(t, left(t, queue))
+				require.Empty(t, left(t, broker))
 			})
 		})
 	}

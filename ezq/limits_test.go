@@ -34,19 +34,19 @@ func (g *gauge) lastAfter(start time.Time) time.Duration {
 }
 
 func TestALimitedHandlerDoesNotHoldUpTheOthers(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 3})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 3})
 		var mails, orders gauge
 		start := time.Now()
 		ezq.Handle(router, func(context.Context, mailDue) error { mails.during(time.Minute); return nil }, ezq.Concurrency(1))
 		ezq.Handle(router, func(context.Context, orderPlaced) error { orders.during(time.Second); return nil })
 		for i := range 20 {
-			publish(t, queue, mailDue{i})
+			publish(t, broker, mailDue{i})
 		}
 		for i := range 20 {
-			publish(t, queue, orderPlaced{i})
+			publish(t, broker, orderPlaced{i})
 		}
-		publish(t, queue, ezq.EndEvent{Timeout: time.Hour})
+		publish(t, broker, ezq.EndEvent{Timeout: time.Hour})
 		require.NoError(t, router.Run(t.Context()))
 		require.EqualValues(t, 1, mails.most.Load())
 		require.EqualValues(t, 20, mails.total.Load(), "what waited when the EndEvent came is handled")
@@ -57,23 +57,23 @@ func TestALimitedHandlerDoesNotHoldUpTheOthers(t *testing.T) {
 }
 
 func TestWhatWaitsForALimitedHandlerIsBounded(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		router := newRouter(queue, ezq.Config{Concurrency: 2})
+		router := newRouter(broker, ezq.Config{Concurrency: 2})
 		ezq.Handle(router, func(context.Context, orderPlaced) error { time.Sleep(time.Second); return nil }, ezq.Concurrency(1))
 		ezq.Handle(router, ignore[mailDue]) // for whose sake more is taken
 		for i := range 100 {
-			publish(t, queue, orderPlaced{i})
+			publish(t, broker, orderPlaced{i})
 		}
 		var taken int64
 		time.AfterFunc(500*time.Millisecond, func() {
-			taken = router.Stats()[ezq.DefaultTopic].Taken
+			taken = router.Stats()[ezq.DefaultTopic].Claimed
 			stop()
 		})
 		require.NoError(t, router.Run(ctx))
 		require.LessOrEqual(t, taken, int64(1+2*10+1))
 		require.GreaterOrEqual(t, taken, int64(1+2*10))
-		rest := left(t, queue)
+		rest := left(t, broker)
 		require.Len(t, rest, 99, "what waits when the context ends goes back")
 		for _, meta := range rest {
 			require.Zero(t, meta.Failures, "to wait is not to fail")
@@ -83,35 +83,35 @@ func TestWhatWaitsForALimitedHandlerIsBounded(t *testing.T) {
 }
 
 func TestSeveralHandlersWaitForTheirLimitsEachOnItsOwn(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 2})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 2})
 		var slow, fast gauge
 		start := time.Now()
 		ezq.Handle(router, func(context.Context, orderPlaced) error { slow.during(time.Minute); return nil },
 			ezq.Name("slow"), ezq.Concurrency(1))
 		ezq.Handle(router, func(context.Context, orderPlaced) error { fast.during(time.Second); return nil }, ezq.Name("fast"))
 		for i := range 6 {
-			publish(t, queue, orderPlaced{i})
+			publish(t, broker, orderPlaced{i})
 		}
-		publish(t, queue, ezq.EndEvent{Timeout: time.Hour})
+		publish(t, broker, ezq.EndEvent{Timeout: time.Hour})
 		require.NoError(t, router.Run(t.Context()))
 		require.EqualValues(t, 1, slow.most.Load())
 		require.EqualValues(t, 6, slow.total.Load())
 		require.Equal(t, 5*time.Second, fast.lastAfter(start), "one slot is with the slow handler, the other does the rest")
 		require.Equal(t, 6*time.Minute, time.Since(start))
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }
 
 func TestATopicHasALimitOfItsOwn(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 5, Topics: map[string]ezq.TopicConfig{"mail": {Concurrency: 2}}})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 5, Topics: map[string]ezq.TopicConfig{"mail": {Concurrency: 2}}})
 		var mails, orders gauge
 		ezq.Handle(router, func(context.Context, orderPlaced) error { mails.during(time.Second); return nil }, ezq.Topic("mail"))
 		ezq.Handle(router, func(context.Context, orderPlaced) error { orders.during(time.Second); return nil })
 		for i := range 10 {
-			publish(t, queue, orderPlaced{i})
-			require.NoError(t, ezq.Publish(t.Context(), queue, orderPlaced{i}, ezq.Topic("mail")))
+			publish(t, broker, orderPlaced{i})
+			require.NoError(t, ezq.Publish(t.Context(), broker, orderPlaced{i}, ezq.Topic("mail")))
 		}
 		runFor(t, router, time.Minute)
 		require.EqualValues(t, 2, mails.most.Load())
@@ -120,13 +120,13 @@ func TestATopicHasALimitOfItsOwn(t *testing.T) {
 }
 
 func TestAPausedTopicRestsUntilItIsResumed(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		router := newRouter(queue, ezq.Config{Concurrency: 2, DrainTimeout: time.Minute})
+		router := newRouter(broker, ezq.Config{Concurrency: 2, DrainTimeout: time.Minute})
 		var work gauge
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 			select {
-			case <-ezq.Stopping(ctx):
+			case <-ezq.StoppingFromContext(ctx):
 				t.Error("a pause is not a stop")
 			default:
 			}
@@ -138,7 +138,7 @@ func TestAPausedTopicRestsUntilItIsResumed(t *testing.T) {
 		require.NoError(t, router.Pause("ezq"), "twice is once")
 		require.EqualError(t, router.Pause("other"), `ezq: Pause: the router has no handlers on topic "other"`)
 		for i := range 6 {
-			publish(t, queue, orderPlaced{i})
+			publish(t, broker, orderPlaced{i})
 		}
 		ended := make(chan error)
 		go func() { ended <- router.Run(ctx) }()
@@ -152,7 +152,7 @@ func TestAPausedTopicRestsUntilItIsResumed(t *testing.T) {
 		time.Sleep(time.Hour)
 		require.EqualValues(t, 2, work.total.Load(), "those that ran went on, and no more began")
 
-		events, err := queue.Subscribe(t.Context(), "ezq")
+		events, err := broker.Subscribe(t.Context(), "ezq")
 		require.NoError(t, err)
 		(<-events).Ack() // nobody has hoarded it
 

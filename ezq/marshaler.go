@@ -44,7 +44,7 @@ func (m Marshaler) Unmarshal(msg *message.Message, v any) error {
 }
 
 // Name returns the name under which v travels. It panics if v has none; see
-// [NameOf].
+// [EventName].
 func (Marshaler) Name(v any) string {
 	name, err := nameOfEvent(v)
 	if err != nil {

@@ -21,17 +21,17 @@ func TestANameInTheMetadataCountsIfThePayloadHasNone(t *testing.T) {
 		{"control events are not named there", `{"ID":1}`, "EZQEndEvent", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				router := newRouter(queue, ezq.Config{Concurrency: 1, UnknownFor: 1})
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
+				router := newRouter(broker, ezq.Config{Concurrency: 1, UnknownFor: 1})
 				var handled string
-				note := func(ctx context.Context) { handled = ezq.MetaFrom(ctx).Event }
+				note := func(ctx context.Context) { handled = ezq.MetaFromContext(ctx).Event }
 				ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { note(ctx); return nil }, ezq.Alias("main.OrderPlaced"))
 				ezq.Handle(router, func(ctx context.Context, _ mailDue) error { note(ctx); return nil })
 				ezq.Handle(router, func(context.Context, ezq.EndEvent) error { return nil })
 				msg := message.NewMessage("1", []byte(test.payload))
 				msg.Metadata.Set("name", test.metadata)
-				require.NoError(t, queue.Publish("ezq", msg))
-				publish(t, queue, ezq.EndEvent{})
+				require.NoError(t, broker.Publish("ezq", msg))
+				publish(t, broker, ezq.EndEvent{})
 				require.NoError(t, router.Run(t.Context()))
 				require.Equal(t, test.handled, handled)
 			})

@@ -45,25 +45,25 @@ type Meta struct {
 	Headers map[string]string
 }
 
-// MetaFrom returns the Meta of the event that is being handled in ctx. Outside
+// MetaFromContext returns the Meta of the event that is being handled in ctx. Outside
 // of a handler and its middleware it returns the zero Meta.
-func MetaFrom(ctx context.Context) Meta {
+func MetaFromContext(ctx context.Context) Meta {
 	meta := handlingFrom(ctx).copyMeta()
-	meta.CorrelationID = CorrelationID(ctx)
+	meta.CorrelationID = CorrelationIDFromContext(ctx)
 	return meta
 }
 
-// MetasFrom returns the Metas of the events that are being handled in ctx, by a
-// handler of [HandleBatch], in the order of the events. There [MetaFrom] returns
+// MetasFromContext returns the Metas of the events that are being handled in ctx, by a
+// handler of [HandleBatch], in the order of the events. There [MetaFromContext] returns
 // only what they have in common: Event, Topic and Handler. In a handler of single
-// events MetasFrom returns its one Meta, and outside of handlers nil.
-func MetasFrom(ctx context.Context) []Meta {
+// events MetasFromContext returns its one Meta, and outside of handlers nil.
+func MetasFromContext(ctx context.Context) []Meta {
 	h := handlingFrom(ctx)
 	switch {
 	case h == nil:
 		return nil
 	case h.batch == nil:
-		return []Meta{MetaFrom(ctx)}
+		return []Meta{MetaFromContext(ctx)}
 	}
 	metas := make([]Meta, len(h.batch))
 	for i, one := range h.batch {
@@ -72,10 +72,10 @@ func MetasFrom(ctx context.Context) []Meta {
 	return metas
 }
 
-// LoggerFrom returns the logger of the router that handles the event of ctx, for what
+// LoggerFromContext returns the logger of the router that handles the event of ctx, for what
 // handlers and middleware have to report: see [Config]. Outside of a handler and its
 // middleware it returns [slog.Default].
-func LoggerFrom(ctx context.Context) *slog.Logger {
+func LoggerFromContext(ctx context.Context) *slog.Logger {
 	if h := handlingFrom(ctx); h != nil && h.logger != nil {
 		return h.logger
 	}
@@ -116,7 +116,7 @@ func (h *handling) copyMeta() Meta {
 // describe fills in what is known about msg.
 func (h *handling) describe(topic string, msg *message.Message) {
 	h.meta.ID, h.meta.Topic, h.headers = msg.UUID, topic, msg.Metadata
-	if d := backend.DeliveryFrom(msg.Context()); d != nil {
+	if d := backend.DeliveryFromContext(msg.Context()); d != nil {
 		h.meta.Delivery, h.meta.Failures, h.meta.PublishedAt = d.Number, d.Failures, d.PublishedAt
 	}
 }

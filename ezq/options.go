@@ -15,8 +15,16 @@ import (
 // A PublishOption changes how events are published.
 type PublishOption interface{ applyToPublish(*outgoing) error }
 
-// A HandleOption changes how one handler is attached to a router.
-type HandleOption interface{ applyToHandle(*route) }
+// A BatchOption changes how one handler of batches is attached to a router. Every
+// [HandleOption] is one.
+type BatchOption interface{ applyToBatch(*route) }
+
+// A HandleOption changes how one handler is attached to a router, for single events or
+// for batches.
+type HandleOption interface {
+	BatchOption
+	applyToHandle(*route)
+}
 
 // An Option is both a [PublishOption] and a [HandleOption].
 type Option interface {
@@ -39,6 +47,8 @@ func (t topicOption) applyToPublish(o *outgoing) error {
 }
 
 func (t topicOption) applyToHandle(rt *route) { rt.topic = string(t) }
+
+func (t topicOption) applyToBatch(rt *route) { t.applyToHandle(rt) }
 
 // Delay hides events from every handler until d has passed, by the clock and in
 // the ticks of the backend. It must not be negative, and excludes [At].

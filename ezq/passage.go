@@ -69,14 +69,14 @@ func (p *passage) travel() (*message.Message, fate) {
 // stand is for a passage whose slot another event has got.
 func (p *passage) stand() {
 	p.seated, p.wait = false, p.task.slots.await(1)
-	backend.SetAside(p.task.ctx, true)
+	backend.Park(p.task.ctx, true)
 }
 
 // sit ends a passage's waiting for a slot, with one if seated, which it returns.
 func (p *passage) sit(seated bool) bool {
 	p.wait()
 	if p.seated = seated; seated {
-		backend.SetAside(p.task.ctx, false)
+		backend.Park(p.task.ctx, false)
 	}
 	return seated
 }

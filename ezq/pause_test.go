@@ -20,27 +20,27 @@ import (
 
 // counted is a queue that counts the subscriptions to it.
 type counted struct {
-	*memory.Queue
+	*memory.Broker
 	begun, ended *atomic.Int32 // by their contexts
 }
 
 func (c counted) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	c.begun.Add(1)
 	context.AfterFunc(ctx, func() { c.ended.Add(1) })
-	return c.Queue.Subscribe(ctx, topic)
+	return c.Broker.Subscribe(ctx, topic)
 }
 
 func TestAPauseLeavesNothingOfItsSubscriptionBehind(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var begun, ended atomic.Int32
-		router := newRouter(counted{queue, &begun, &ended}, ezq.Config{})
+		router := newRouter(counted{broker, &begun, &ended}, ezq.Config{})
 		gate := make(chan struct{})
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 			<-gate
 			assert(t, ctx.Err() == nil)
 			return nil
 		})
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 		defer stop()
 		ran := make(chan error)
@@ -64,7 +64,7 @@ func TestAPauseLeavesNothingOfItsSubscriptionBehind(t *testing.T) {
 		require.EqualValues(t, n+1, ended.Load())
 		stop()
 		require.NoError(t, <-ran)
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }
 
@@ -73,15 +73,15 @@ func TestAPauseLeavesNothingOfItsSubscriptionBehind(t *testing.T) {
 func TestAPauseThatEndsAtOnceKeepsTheOrderOfEachKey(t *testing.T) {
 	for seed := range uint64(50) {
 		t.Run(fmt.Sprintf("with seed %d", seed), func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				dice := rand.New(rand.NewPCG(seed, 0))
-				router := newRouter(queue, ezq.Config{Concurrency: 1 + dice.IntN(4)})
+				router := newRouter(broker, ezq.Config{Concurrency: 1 + dice.IntN(4)})
 				var mu sync.Mutex
 				order := map[string][]int{}
 				ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
 					mu.Lock()
 					defer mu.Unlock()
-					key := ezq.MetaFrom(ctx).Headers["x-pgmq-group"]
+					key := ezq.MetaFromContext(ctx).Headers["x-pgmq-group"]
 					order[key] = append(order[key], e.ID)
 					work := time.Duration(dice.IntN(1000)) * time.Millisecond
 					if dice.IntN(20) == 0 {
@@ -94,7 +94,7 @@ func TestAPauseThatEndsAtOnceKeepsTheOrderOfEachKey(t *testing.T) {
 				})
 				const n = 200
 				for i := range n {
-					publishKeyed(t, queue, fmt.Sprint("key ", i%3), i)
+					publishKeyed(t, broker, fmt.Sprint("key ", i%3), i)
 				}
 				pauses := rand.New(rand.NewPCG(seed, 1))
 				go func() {

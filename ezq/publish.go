@@ -16,7 +16,7 @@ import (
 
 // Publish sends event through p, which is a backend, a transaction of one, or
 // any other Watermill Publisher. The event becomes JSON as encoding/json writes
-// it, under its name ([NameOf]).
+// it, under its name ([EventName]).
 //
 // nil means that p has accepted the event. Publish sends nothing and returns an
 // error if ctx has ended, if event cannot be encoded or named (a
@@ -139,7 +139,7 @@ func (o *outgoing) message(ctx context.Context, payload []byte) *message.Message
 	case o.delay > 0:
 		backend.SetDelay(msg, o.delay)
 	case !o.at.IsZero():
-		backend.SetTime(msg, o.at)
+		backend.SetDeliverAt(msg, o.at)
 	}
 	return msg
 }

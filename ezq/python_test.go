@@ -28,16 +28,16 @@ func TestWhatAPythonServicePublishesIsHandled(t *testing.T) {
 		Parent        map[string]any
 		Note          string
 	}
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		written, err := os.ReadFile("testdata/wire/python.jsonl")
 		require.NoError(t, err)
 		for i, line := range bytes.Split(bytes.TrimSpace(written), []byte("\n")) {
-			require.NoError(t, queue.Publish(ezq.DefaultTopic, message.NewMessage(fmt.Sprint(i), line)))
+			require.NoError(t, broker.Publish(ezq.DefaultTopic, message.NewMessage(fmt.Sprint(i), line)))
 		}
 		var users []userCreated
 		var prices []priceChanged
 		pings := 0
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		ezq.Handle(router, func(_ context.Context, e userCreated) error { users = append(users, e); return nil }, ezq.Alias("UserCreated"))
 		ezq.Handle(router, func(_ context.Context, e priceChanged) error { prices = append(prices, e); return nil }, ezq.Alias("PriceChanged"))
 		ezq.Handle(router, func(context.Context, ping) error { pings++; return nil })
@@ -61,14 +61,14 @@ func (ping) EventName() string { return "Ping" }
 // name besides, so that one that fails runs again without the others.
 func Example_severalHandlersAsInPython() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, func(context.Context, UserCreated) error { return nil }, ezq.Name("greet")) // @on_event
 	ezq.Handle(router, func(context.Context, UserCreated) error { return nil }, ezq.Name("bill"))  // @on_event
 	events := []UserCreated{{Email: "ada@example.com"}, {Email: "grace@example.com"}}
-	_ = ezq.PublishBatch(ctx, queue, events)    // await publish_events(events)
-	_ = ezq.Publish(ctx, queue, ezq.EndEvent{}) // await publish_event(EZQEndEvent())
-	fmt.Println(router.Run(ctx))                // await consumer()
+	_ = ezq.PublishBatch(ctx, broker, events)    // await publish_events(events)
+	_ = ezq.Publish(ctx, broker, ezq.EndEvent{}) // await publish_event(EZQEndEvent())
+	fmt.Println(router.Run(ctx))                 // await consumer()
 	fmt.Println(router.Stats()["ezq"].Succeeded, "events handled")
 	// Output:
 	// <nil>
@@ -100,10 +100,10 @@ func TestARouterObeysTheControlEventsOfLaterPythonVersions(t *testing.T) {
 		`{"_type":"EZInterruptEvent"}`:          ezq.ErrInterrupted,
 	} {
 		t.Run(payload, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				router := newRouter(queue, ezq.Config{})
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
+				router := newRouter(broker, ezq.Config{})
 				handle(router)
-				require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(payload))))
+				require.NoError(t, broker.Publish("ezq", message.NewMessage("1", []byte(payload))))
 				ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 				defer stop()
 				start := time.Now()
@@ -115,11 +115,11 @@ func TestARouterObeysTheControlEventsOfLaterPythonVersions(t *testing.T) {
 }
 
 func TestAHandlerOfItsOwnHasAnEventThatIsCalledLikeAControlEventOfPython(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		handled := 0
 		ezq.Handle(router, func(context.Context, orderPlaced) error { handled++; return nil }, ezq.Alias("EZEndEvent"))
-		require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"EZEndEvent","ID":1}`))))
+		require.NoError(t, broker.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"EZEndEvent","ID":1}`))))
 		runFor(t, router, time.Minute)
 		require.Equal(t, 1, handled)
 	})

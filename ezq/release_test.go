@@ -15,16 +15,16 @@ import (
 
 // Where it counted, a policy for what crashes its consumers would give it up.
 func TestWhatHasNotBegunIsNotCountedHoweverOftenItGoesBack(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 4})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 4})
 		finish := make(chan struct{})
 		var metas []ezq.Meta
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 			<-finish
-			metas = append(metas, ezq.MetaFrom(ctx))
+			metas = append(metas, ezq.MetaFromContext(ctx))
 			return nil
 		})
-		publishKeyed(t, queue, "a", 1, 2, 3, 4, 5)
+		publishKeyed(t, broker, "a", 1, 2, 3, 4, 5)
 		go func() {
 			for range 26 {
 				synctest.Wait()
@@ -58,7 +58,7 @@ func TestTheOrderOfAKeySurvivesThePauseAndTheRestartOfARouter(t *testing.T) {
 		"a restart that interrupts a handler": {restart, time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				var mu sync.Mutex
 				var order, deliveries []int
 				begun := func() bool {
@@ -70,11 +70,11 @@ func TestTheOrderOfAKeySurvivesThePauseAndTheRestartOfARouter(t *testing.T) {
 				for i := range ids {
 					ids[i] = i
 				}
-				publishKeyed(t, queue, "a", ids...)
+				publishKeyed(t, broker, "a", ids...)
 				for len(order) < len(ids) {
-					router := newRouter(queue, ezq.Config{Concurrency: 2})
+					router := newRouter(broker, ezq.Config{Concurrency: 2})
 					ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-						if e.ID == 0 && ezq.MetaFrom(ctx).Delivery == 1 {
+						if e.ID == 0 && ezq.MetaFromContext(ctx).Delivery == 1 {
 							select {
 							case <-time.After(test.work):
 							case <-ctx.Done():
@@ -84,7 +84,7 @@ func TestTheOrderOfAKeySurvivesThePauseAndTheRestartOfARouter(t *testing.T) {
 						mu.Lock()
 						defer mu.Unlock()
 						order = append(order, e.ID)
-						deliveries = append(deliveries, ezq.MetaFrom(ctx).Delivery)
+						deliveries = append(deliveries, ezq.MetaFromContext(ctx).Delivery)
 						return nil
 					})
 					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -106,15 +106,15 @@ func TestTheOrderOfAKeySurvivesThePauseAndTheRestartOfARouter(t *testing.T) {
 }
 
 func TestHalfABatchGoesBackAsIfItHadNotBeenDelivered(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		publishOrders(t, queue, 5)
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		publishOrders(t, broker, 5)
 		for range 3 {
-			router := newRouter(queue, ezq.Config{})
+			router := newRouter(broker, ezq.Config{})
 			ezq.HandleBatch(router, func(context.Context, []orderPlaced) error { return nil }, ezq.Size(10), ezq.Linger(time.Hour))
 			runFor(t, router, time.Minute)
 		}
-		publish(t, queue, orderPlaced{5})
-		rest := left(t, queue)
+		publish(t, broker, orderPlaced{5})
+		rest := left(t, broker)
 		require.Len(t, rest, 6)
 		for _, meta := range rest {
 			require.Equal(t, 1, meta.Delivery)
@@ -125,24 +125,24 @@ func TestHalfABatchGoesBackAsIfItHadNotBeenDelivered(t *testing.T) {
 
 // What one handler has done is kept, and the event keeps its place for the other.
 func TestAnEventKeepsItsPlaceForTheHandlerThatHasNotBegun(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var fast, slow []int
 		run := func(d, last time.Duration) {
-			router := newRouter(queue, ezq.Config{})
+			router := newRouter(broker, ezq.Config{})
 			ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
 				fast = append(fast, e.ID)
 				return nil
 			}, ezq.Name("fast"))
 			ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-				assert(t, ezq.MetaFrom(ctx).Delivery == 1)
+				assert(t, ezq.MetaFromContext(ctx).Delivery == 1)
 				slow = append(slow, e.ID)
 				time.Sleep(last)
 				return nil
 			}, ezq.Name("slow"), ezq.Concurrency(1))
 			runFor(t, router, d)
 		}
-		publish(t, queue, orderPlaced{1})
-		time.AfterFunc(100*time.Millisecond, func() { publishKeyed(t, queue, "b", 2, 3) })
+		publish(t, broker, orderPlaced{1})
+		time.AfterFunc(100*time.Millisecond, func() { publishKeyed(t, broker, "b", 2, 3) })
 		run(time.Second, 5*time.Second) // the first is being handled, and the second waits
 		require.Equal(t, []int{1, 2}, fast)
 		run(time.Minute, 0)

@@ -28,10 +28,13 @@ type Router struct {
 // NewRouter returns a router that takes its events from subscriber, which is a
 // backend or any other Watermill Subscriber. The router does not close it.
 // NewRouter panics if subscriber is nil, or a number or a duration in config is out
-// of range.
-func NewRouter(subscriber message.Subscriber, config Config) *Router {
+// of range. A nil config is that of the defaults.
+func NewRouter(subscriber message.Subscriber, config *Config) *Router {
 	if subscriber == nil {
 		panic("ezq: NewRouter: the subscriber is nil: pass a backend, or any Watermill Subscriber")
+	}
+	if config == nil {
+		config = &Config{}
 	}
 	if flaw := config.flaw(); flaw != "" {
 		panic("ezq: NewRouter: " + flaw)

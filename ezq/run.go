@@ -27,7 +27,7 @@ const (
 // wait for their turn, go back at once, as if they had not been delivered; after an [EndEvent] those that wait are
 // handled, since they came before it. Handlers that run may go on, with living
 // contexts, for Config.DrainTimeout, or EndEvent.Timeout if that is set; a
-// handler that takes long can look at [Stopping]. When they are done and the
+// handler that takes long can look at [StoppingFromContext]. When they are done and the
 // outcomes are stored, Run returns nil: that ctx ended is no error.
 //
 // If they take longer, their contexts end with the cause [ErrInterrupted]. What

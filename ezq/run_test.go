@@ -27,13 +27,13 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // bubble runs f with a memory queue in virtual time. It fails if f leaves a
 // goroutine behind.
-func bubble(t *testing.T, f func(t *testing.T, queue *memory.Queue)) {
+func bubble(t *testing.T, f func(t *testing.T, broker *memory.Broker)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		queue := memory.NewWith(memory.Config{Logger: quiet()})
-		f(t, queue)
-		require.NoError(t, queue.Close())
+		broker := memory.New(&memory.Config{Logger: quiet()})
+		f(t, broker)
+		require.NoError(t, broker.Close())
 	})
 }
 
@@ -44,23 +44,23 @@ func publish(t *testing.T, queue message.Publisher, events ...any) {
 
 func newRouter(queue message.Subscriber, config ezq.Config) *ezq.Router {
 	config.Logger = quiet()
-	return ezq.NewRouter(queue, config)
+	return ezq.NewRouter(queue, &config)
 }
 
 // newLoggingRouter returns a router and its log, which may be read when it has stopped.
 func newLoggingRouter(queue message.Subscriber) (*ezq.Router, *bytes.Buffer) {
 	var log bytes.Buffer
-	return ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}), &log
+	return ezq.NewRouter(queue, &ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}), &log
 }
 
 // left runs a router until nothing more is delivered, and returns what was.
-func left(t *testing.T, queue *memory.Queue) (metas []ezq.Meta) {
+func left(t *testing.T, broker *memory.Broker) (metas []ezq.Meta) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 	defer stop()
-	router := newRouter(queue, ezq.Config{Concurrency: 1})
+	router := newRouter(broker, ezq.Config{Concurrency: 1})
 	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-		metas = append(metas, ezq.MetaFrom(ctx))
+		metas = append(metas, ezq.MetaFromContext(ctx))
 		return nil
 	})
 	require.NoError(t, router.Run(ctx))
@@ -68,9 +68,9 @@ func left(t *testing.T, queue *memory.Queue) (metas []ezq.Meta) {
 }
 
 func TestEveryEventReachesTheHandlerOfItsType(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		type userCreated struct{ Email string }
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		var got []string
 		ezq.Handle(router, func(_ context.Context, e userCreated) error {
 			got = append(got, e.Email)
@@ -80,44 +80,44 @@ func TestEveryEventReachesTheHandlerOfItsType(t *testing.T) {
 			got = append(got, fmt.Sprint(e.ID))
 			return nil
 		})
-		publish(t, queue, userCreated{"ada"}, orderPlaced{7}, &userCreated{"grace"}, ezq.EndEvent{})
+		publish(t, broker, userCreated{"ada"}, orderPlaced{7}, &userCreated{"grace"}, ezq.EndEvent{})
 		require.NoError(t, router.Run(t.Context()))
 		require.Equal(t, []string{"ada", "7", "grace"}, got)
 	})
 }
 
 func TestEndEventFinishesWhatCameBeforeItAndNothingElse(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 3})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 3})
 		var handled atomic.Int32
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
 			time.Sleep(time.Second)
 			handled.Add(1)
 			return nil
 		})
-		publish(t, queue, orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{}, orderPlaced{3}, orderPlaced{4})
+		publish(t, broker, orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{}, orderPlaced{3}, orderPlaced{4})
 		require.NoError(t, router.Run(t.Context()))
 		require.EqualValues(t, 2, handled.Load())
-		rest := left(t, queue)
+		rest := left(t, broker)
 		require.Len(t, rest, 2, "the marker is gone, what stood behind it is not")
 		require.Equal(t, 1, rest[0].Delivery, "giving back what was only fetched is no delivery")
 	})
 }
 
 func TestEndEventStopsOneRouter(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var ended atomic.Int32
 		var running sync.WaitGroup
 		ctx, stop := context.WithCancel(t.Context())
 		for range 2 {
 			running.Go(func() {
-				router := newRouter(queue, ezq.Config{})
+				router := newRouter(broker, ezq.Config{})
 				ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 				assert(t, router.Run(ctx) == nil)
 				ended.Add(1)
 			})
 		}
-		publish(t, queue, ezq.EndEvent{})
+		publish(t, broker, ezq.EndEvent{})
 		synctest.Wait()
 		require.EqualValues(t, 1, ended.Load())
 		stop()
@@ -133,46 +133,46 @@ func assert(t *testing.T, ok bool) {
 }
 
 func TestControlEventsCanBeObserved(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		var observed ezq.EndEvent
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 		ezq.Handle(router, func(ctx context.Context, e ezq.EndEvent) error {
 			require.NoError(t, ctx.Err())
-			require.Equal(t, "EZQEndEvent", ezq.MetaFrom(ctx).Event)
+			require.Equal(t, "EZQEndEvent", ezq.MetaFromContext(ctx).Event)
 			observed = e
 			return errors.New("an observer cannot prevent the end")
 		})
-		publish(t, queue, ezq.EndEvent{Timeout: time.Minute})
+		publish(t, broker, ezq.EndEvent{Timeout: time.Minute})
 		require.NoError(t, router.Run(t.Context()))
 		require.Equal(t, time.Minute, observed.Timeout)
 	})
 }
 
 func TestControlEventsCanBeIgnored(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		router := newRouter(queue, ezq.Config{IgnoreControl: true, Concurrency: 1})
+		router := newRouter(broker, ezq.Config{IgnoreControl: true, Concurrency: 1})
 		handled := false
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
 			handled = true
 			stop()
 			return nil
 		})
-		publish(t, queue, ezq.EndEvent{}, ezq.InterruptEvent{}, orderPlaced{1})
+		publish(t, broker, ezq.EndEvent{}, ezq.InterruptEvent{}, orderPlaced{1})
 		require.NoError(t, router.Run(ctx))
 		require.True(t, handled)
 	})
 }
 
 func TestASlowTopicDoesNotHoldUpAnother(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		ezq.Handle(router, func(context.Context, orderPlaced) error { time.Sleep(9 * time.Second); return nil }, ezq.Topic("slow"))
 		ezq.Handle(router, func(context.Context, orderPlaced) error { stop(); return nil }, ezq.Topic("fast"))
-		require.NoError(t, ezq.Publish(ctx, queue, orderPlaced{1}, ezq.Topic("slow")))
-		time.AfterFunc(time.Second, func() { assert(t, ezq.Publish(ctx, queue, orderPlaced{2}, ezq.Topic("fast")) == nil) })
+		require.NoError(t, ezq.Publish(ctx, broker, orderPlaced{1}, ezq.Topic("slow")))
+		time.AfterFunc(time.Second, func() { assert(t, ezq.Publish(ctx, broker, orderPlaced{2}, ezq.Topic("fast")) == nil) })
 		start := time.Now()
 		require.NoError(t, router.Run(ctx))
 		require.Equal(t, 9*time.Second, time.Since(start), "stopped after a second, then drained the slow one")
@@ -180,8 +180,8 @@ func TestASlowTopicDoesNotHoldUpAnother(t *testing.T) {
 }
 
 func TestConcurrencyIsBounded(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 3})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 3})
 		var now, most atomic.Int32
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
 			most.Store(max(most.Load(), now.Add(1)))
@@ -190,9 +190,9 @@ func TestConcurrencyIsBounded(t *testing.T) {
 			return nil
 		})
 		for i := range 9 {
-			publish(t, queue, orderPlaced{i})
+			publish(t, broker, orderPlaced{i})
 		}
-		publish(t, queue, ezq.EndEvent{})
+		publish(t, broker, ezq.EndEvent{})
 		start := time.Now()
 		require.NoError(t, router.Run(t.Context()))
 		require.EqualValues(t, 3, most.Load())
@@ -201,10 +201,10 @@ func TestConcurrencyIsBounded(t *testing.T) {
 }
 
 func TestRunReportsASubscriptionThatEnds(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
-		time.AfterFunc(time.Second, func() { _ = queue.Close() })
+		time.AfterFunc(time.Second, func() { _ = broker.Close() })
 		var ended *ezq.SubscriptionError
 		require.ErrorAs(t, router.Run(t.Context()), &ended)
 		require.Equal(t, "ezq", ended.Topic)
@@ -212,9 +212,9 @@ func TestRunReportsASubscriptionThatEnds(t *testing.T) {
 }
 
 func TestRunReportsATopicThatCannotBeSubscribedTo(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		require.NoError(t, queue.Close())
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		require.NoError(t, broker.Close())
+		router := newRouter(broker, ezq.Config{})
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 		var ended *ezq.SubscriptionError
 		err := router.Run(t.Context())

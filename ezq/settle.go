@@ -19,8 +19,8 @@ import (
 type outcome struct {
 	route   *route
 	fate    fate
-	err     error           // if it failed
-	verdict backend.Verdict // if it was given up or back
+	err     error               // if it failed
+	verdict backend.Disposition // if it was given up or back
 }
 
 // fate is the kind of an outcome. Of several the highest decides: no event is
@@ -42,8 +42,8 @@ func (k *task) judge(ctx context.Context, rt *route, h *handling, msg *message.M
 	switch {
 	case isClosed(msg.Nacked()): // by a middleware, or because it was interrupted
 		o.fate = givenBack
-		if d := backend.DeliveryFrom(ctx); d != nil {
-			o.verdict, _ = d.Verdict()
+		if d := backend.DeliveryFromContext(ctx); d != nil {
+			o.verdict, _ = d.Disposition()
 		}
 		if o.verdict.Letter != nil {
 			o.fate = givenUp
@@ -70,13 +70,13 @@ func (k *task) judgeError(ctx context.Context, o *outcome, err error) {
 	if !IsPermanent(err) {
 		return
 	}
-	d := backend.DeliveryFrom(ctx)
+	d := backend.DeliveryFromContext(ctx)
 	if d == nil || !d.DeadLetters {
 		k.complain(err)
 		return
 	}
 	from, failures := k.name, d.Failures+1
-	o.fate, o.verdict.Letter = givenUp, &backend.Letter{
+	o.fate, o.verdict.Letter = givenUp, &backend.DeadLetterTarget{
 		Topic: from + "_dead", Metadata: backend.DeadLetterMetadata(from, o.route.label(), failures, err),
 	}
 	k.log(slog.LevelError, "ezq: event given up", *o, failures, "to", o.verdict.Letter.Topic)
@@ -92,8 +92,8 @@ func (k *task) complain(err error) {
 }
 
 // notBegun is the verdict on an event that no handler has begun with.
-func notBegun() backend.Verdict {
-	return backend.Verdict{Redelivery: backend.Redelivery{InPlace: true, Uncounted: true}}
+func notBegun() backend.Disposition {
+	return backend.Disposition{Redelivery: backend.Redelivery{InPlace: true, Uncounted: true}}
 }
 
 func isClosed(c <-chan struct{}) bool {
@@ -111,7 +111,7 @@ func (k *task) conclude(outcomes []outcome) {
 	back := unchanged(k.ctx)
 	back.InPlace, back.Uncounted = true, true // unless a handler says otherwise
 	earlier := back.Failures
-	var letter *backend.Letter
+	var letter *backend.DeadLetterTarget
 	for _, o := range outcomes {
 		worst = max(worst, o.fate)
 		switch o.fate {
@@ -144,7 +144,7 @@ func (k *task) conclude(outcomes []outcome) {
 
 // tell is where the backend learns it. An event that has been acked or nacked
 // already stays so.
-func (k *task) tell(worst fate, back backend.Redelivery, letter *backend.Letter) {
+func (k *task) tell(worst fate, back backend.Redelivery, letter *backend.DeadLetterTarget) {
 	switch worst {
 	case succeeded:
 		k.msg.Ack()
@@ -167,7 +167,7 @@ func giveBack(msg *message.Message) {
 
 // unchanged is the redelivery of an event that nothing has happened to.
 func unchanged(ctx context.Context) (r backend.Redelivery) {
-	if d := backend.DeliveryFrom(ctx); d != nil {
+	if d := backend.DeliveryFromContext(ctx); d != nil {
 		r.Failures, r.Done, r.UnknownSince = d.Failures, d.Done, d.UnknownSince
 	}
 	return r

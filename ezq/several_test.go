@@ -46,34 +46,34 @@ func runFor(t *testing.T, router *ezq.Router, d time.Duration) {
 }
 
 func TestSeveralHandlersOfOneEventRunAtTheSameTime(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		var calls journal
 		for _, name := range []string{"mail", "bill"} {
 			ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-				assert(t, e.ID == 7 && ezq.MetaFrom(ctx).Handler == name && ezq.MetaFrom(ctx).Event == "OrderPlaced")
+				assert(t, e.ID == 7 && ezq.MetaFromContext(ctx).Handler == name && ezq.MetaFromContext(ctx).Event == "OrderPlaced")
 				<-time.After(time.Second)
 				calls.note(name)
 				return nil
 			}, ezq.Name(name))
 		}
-		publish(t, queue, orderPlaced{7}, ezq.EndEvent{})
+		publish(t, broker, orderPlaced{7}, ezq.EndEvent{})
 		start := time.Now()
 		require.NoError(t, router.Run(t.Context()))
 		require.Equal(t, time.Second, time.Since(start))
 		require.Equal(t, map[string]int{"mail": 1, "bill": 1}, calls.read())
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }
 
 func TestARedeliveryRunsOnlyTheHandlersThatHaveNotSucceeded(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		var calls journal
 		handle := func(name string, failures int) {
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 				n := calls.note(name)
-				assert(t, ezq.MetaFrom(ctx).Failures == n-1)
+				assert(t, ezq.MetaFromContext(ctx).Failures == n-1)
 				if n <= failures {
 					return errBoom
 				}
@@ -83,11 +83,11 @@ func TestARedeliveryRunsOnlyTheHandlersThatHaveNotSucceeded(t *testing.T) {
 		handle("mail", 0)
 		handle("bill", 1)
 		handle("ship", 3)
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		runFor(t, router, time.Hour)
 		require.Equal(t, map[string]int{"mail": 1, "bill": 2, "ship": 4}, calls.read(),
 			"failures count once for each delivery, however many handlers fail")
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }
 
@@ -104,17 +104,17 @@ func TestAHandlerIsToldWhetherItDecidesAloneAboutItsMessage(t *testing.T) {
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { note(ctx); return nil }, ezq.Name("noting"))
 		}, true},
 		"nor does the middleware of a batch": {func(router *ezq.Router, note func(context.Context)) {
-			ezq.HandleBatch(router, ignoreAll[orderPlaced], ezq.Size(1), ezq.With(func(next message.HandlerFunc) message.HandlerFunc {
+			ezq.HandleBatch(router, ignoreAll[orderPlaced], ezq.Size(1), ezq.Use(func(next message.HandlerFunc) message.HandlerFunc {
 				return func(msg *message.Message) ([]*message.Message, error) { note(msg.Context()); return next(msg) }
 			}))
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				router := newRouter(queue, ezq.Config{})
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
+				router := newRouter(broker, ezq.Config{})
 				var seen []bool
 				test.handle(router, func(ctx context.Context) { seen = append(seen, backend.Shared(ctx)) })
-				publish(t, queue, orderPlaced{1})
+				publish(t, broker, orderPlaced{1})
 				runFor(t, router, time.Minute)
 				require.Equal(t, []bool{test.shared}, seen)
 			})
@@ -123,8 +123,8 @@ func TestAHandlerIsToldWhetherItDecidesAloneAboutItsMessage(t *testing.T) {
 }
 
 func TestTheLongestRetryDelayOfSeveralHandlersCounts(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		var again []time.Duration
 		start := time.Now()
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return ezq.RetryAfter(time.Minute, errBoom) }, ezq.Name("a"))
@@ -132,20 +132,20 @@ func TestTheLongestRetryDelayOfSeveralHandlersCounts(t *testing.T) {
 			again = append(again, time.Since(start))
 			return ezq.RetryAfter(time.Second, errBoom)
 		}, ezq.Name("b"))
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		runFor(t, router, 150*time.Second)
 		require.Equal(t, []time.Duration{0, time.Minute, 2 * time.Minute}, again, "RetryAfter says not before")
 	})
 }
 
 func TestAnInterruptedHandlerRunsAgainAndItsSiblingsDoNot(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var calls journal
 		run := func(slow time.Duration) error {
-			router := newRouter(queue, ezq.Config{})
+			router := newRouter(broker, ezq.Config{})
 			ezq.Handle(router, func(context.Context, orderPlaced) error { calls.note("fast"); return nil }, ezq.Name("fast"))
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-				assert(t, ezq.MetaFrom(ctx).Failures == 0)
+				assert(t, ezq.MetaFromContext(ctx).Failures == 0)
 				calls.note("slow")
 				select {
 				case <-time.After(slow):
@@ -158,11 +158,11 @@ func TestAnInterruptedHandlerRunsAgainAndItsSiblingsDoNot(t *testing.T) {
 			defer stop()
 			return router.Run(ctx)
 		}
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		require.ErrorIs(t, run(time.Hour), ezq.ErrDrainTimeout)
 		require.NoError(t, run(0))
 		require.Equal(t, map[string]int{"fast": 1, "slow": 2}, calls.read())
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }
 
@@ -170,7 +170,7 @@ func TestAnInterruptedHandlerRunsAgainAndItsSiblingsDoNot(t *testing.T) {
 func giveUp(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		out, err := next(msg)
-		if ezq.IsPermanent(err) && backend.DeadLetter(msg, backend.Letter{Topic: "dead"}) {
+		if ezq.IsPermanent(err) && backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"}) {
 			return nil, nil
 		}
 		return out, err
@@ -178,8 +178,8 @@ func giveUp(next message.HandlerFunc) message.HandlerFunc {
 }
 
 func TestAnEventIsGivenUpWhenNoHandlerHasTriesLeft(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		router.Use(giveUp)
 		var calls journal
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
@@ -192,19 +192,19 @@ func TestAnEventIsGivenUpWhenNoHandlerHasTriesLeft(t *testing.T) {
 			}
 			return nil
 		}, ezq.Name("shaky"))
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		runFor(t, router, time.Hour)
 		require.Equal(t, map[string]int{"hopeless": 3, "shaky": 3}, calls.read())
-		require.Empty(t, left(t, queue))
-		dead, err := queue.Subscribe(t.Context(), "dead")
+		require.Empty(t, left(t, broker))
+		dead, err := broker.Subscribe(t.Context(), "dead")
 		require.NoError(t, err)
 		(<-dead).Ack()
 	})
 }
 
 func TestAPanicAndALostGoroutineLeaveTheOtherHandlersAlone(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		var calls journal
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
 			if calls.note("bad") == 1 {
@@ -213,23 +213,23 @@ func TestAPanicAndALostGoroutineLeaveTheOtherHandlersAlone(t *testing.T) {
 			return nil
 		}, ezq.Name("bad"))
 		ezq.Handle(router, func(context.Context, orderPlaced) error { calls.note("good"); return nil }, ezq.Name("good"))
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		runFor(t, router, time.Hour)
 		require.Equal(t, map[string]int{"bad": 2, "good": 1}, calls.read())
 	})
 }
 
 func TestAHandlerThatIsNoLongerThereIsNotMissed(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		before := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		before := newRouter(broker, ezq.Config{})
 		ezq.Handle(before, func(context.Context, orderPlaced) error { return nil }, ezq.Name("done"))
 		ezq.Handle(before, func(context.Context, orderPlaced) error { return errBoom }, ezq.Name("removed"))
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		runFor(t, before, time.Nanosecond)
 
-		after := newRouter(queue, ezq.Config{})
+		after := newRouter(broker, ezq.Config{})
 		ezq.Handle(after, func(context.Context, orderPlaced) error { t.Error("called twice"); return nil }, ezq.Name("done"))
 		runFor(t, after, time.Hour)
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }

@@ -37,16 +37,16 @@ func TestALimitedHandlerLeavesToOthersWhatItCannotBegin(t *testing.T) {
 		"one event": handle, "batches": inBatches, "several events, each with a limit": severalEvents,
 	} {
 		t.Run(says, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				publishOrders(t, queue, 60)
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
+				publishOrders(t, broker, 60)
 				var first, second gauge
-				other := newRouter(queue, ezq.Config{})
+				other := newRouter(broker, ezq.Config{})
 				handlers(&second)(other)
 				go func() {
 					time.Sleep(time.Second)
 					runFor(t, other, time.Hour)
 				}()
-				router := newRouter(queue, ezq.Config{})
+				router := newRouter(broker, ezq.Config{})
 				handlers(&first)(router)
 				runFor(t, router, time.Hour)
 				time.Sleep(time.Minute)
@@ -58,15 +58,15 @@ func TestALimitedHandlerLeavesToOthersWhatItCannotBegin(t *testing.T) {
 }
 
 func TestBatchesThatWaitForTheirLimitHoldUpNoOtherHandler(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 4})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 4})
 		var batches, others gauge
 		start := time.Now()
 		ezq.HandleBatch(router, func(context.Context, []orderPlaced) error { batches.during(time.Minute); return nil },
 			ezq.Size(2), ezq.Concurrency(1))
 		ezq.Handle(router, func(context.Context, mailDue) error { others.during(time.Second); return nil })
-		publishOrders(t, queue, 20) // a batch runs, and nine wait
-		publish(t, queue, mailDue{1}, mailDue{2}, ezq.EndEvent{Timeout: time.Hour})
+		publishOrders(t, broker, 20) // a batch runs, and nine wait
+		publish(t, broker, mailDue{1}, mailDue{2}, ezq.EndEvent{Timeout: time.Hour})
 		require.NoError(t, router.Run(t.Context()))
 		require.Equal(t, time.Second, others.lastAfter(start))
 		require.EqualValues(t, 1, batches.most.Load())
@@ -75,16 +75,16 @@ func TestBatchesThatWaitForTheirLimitHoldUpNoOtherHandler(t *testing.T) {
 }
 
 func TestWhatWaitsInBatchesIsBounded(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 2})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 2})
 		ezq.HandleBatch(router, func(context.Context, []orderPlaced) error { time.Sleep(time.Hour); return nil },
 			ezq.Size(5), ezq.Concurrency(1))
 		ezq.Handle(router, ignore[mailDue])
-		publishOrders(t, queue, 200)
+		publishOrders(t, broker, 200)
 		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 		defer stop()
 		require.ErrorIs(t, router.Run(ctx), ezq.ErrDrainTimeout)
-		require.LessOrEqual(t, router.Stats()["ezq"].Taken, int64(5+5*10+5), "what runs, ten times as much, and a batch on its way")
+		require.LessOrEqual(t, router.Stats()["ezq"].Claimed, int64(5+5*10+5), "what runs, ten times as much, and a batch on its way")
 		time.Sleep(time.Hour)
 	})
 }
@@ -92,8 +92,8 @@ func TestWhatWaitsInBatchesIsBounded(t *testing.T) {
 // When the topic is paused as an event ends, the next one of its key may begin or go
 // back, and none behind that may begin before it.
 func TestAPauseAtTheEndOfAnEventKeepsTheOrderOfItsKey(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		var order []int
 		ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
 			order = append(order, e.ID)
@@ -106,7 +106,7 @@ func TestAPauseAtTheEndOfAnEventKeepsTheOrderOfItsKey(t *testing.T) {
 		})
 		const rounds = 40
 		for i := range rounds {
-			publishKeyed(t, queue, "a", 5*i, 5*i+1, 5*i+2, 5*i+3, 5*i+4)
+			publishKeyed(t, broker, "a", 5*i, 5*i+1, 5*i+2, 5*i+3, 5*i+4)
 		}
 		runFor(t, router, time.Hour)
 		require.Len(t, order, 5*rounds)

@@ -8,11 +8,11 @@ import (
 // TopicStats is what a router has done with the events of one topic since it was
 // started. An event counts once for each delivery; control events do not count.
 type TopicStats struct {
-	Taken        int64 // by this router; the sum of all that follow
+	Claimed      int64 // by this router; the sum of all that follow
 	Succeeded    int64 // done; also those that a middleware has published as dead letters
 	Failed       int64 // and will be delivered again
 	DeadLettered int64 // moved by the backend; see [backend.Features].DeadLetter
-	GivenBack    int64 // to be delivered again, and has not failed
+	Released     int64 // to be delivered again, and has not failed
 	Unknown      int64 // released, since no handler takes them: see Config.UnknownFor
 	Ignored      int64 // acknowledged, as [Router.Ignore] says
 	InFlight     int64 // being handled, or waiting for that
@@ -40,12 +40,12 @@ func (tp *topic) stats() TopicStats {
 		Succeeded:    tp.counts.fates[succeeded].Load(),
 		Failed:       tp.counts.fates[failed].Load(),
 		DeadLettered: tp.counts.fates[givenUp].Load(),
-		GivenBack:    tp.counts.fates[givenBack].Load(),
+		Released:     tp.counts.fates[givenBack].Load(),
 		Unknown:      tp.counts.fates[unknown].Load(),
 		Ignored:      tp.counts.fates[ignored].Load(),
 	}
-	s.Taken = tp.counts.taken.Load()
-	s.InFlight = s.Taken - s.Succeeded - s.Failed - s.DeadLettered - s.GivenBack - s.Unknown - s.Ignored
+	s.Claimed = tp.counts.taken.Load()
+	s.InFlight = s.Claimed - s.Succeeded - s.Failed - s.DeadLettered - s.Released - s.Unknown - s.Ignored
 	if at := tp.counts.lastFailure.Load(); at != 0 {
 		s.LastFailure = time.Unix(0, at)
 	}

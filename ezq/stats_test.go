@@ -15,14 +15,14 @@ import (
 )
 
 func TestStatsCountEveryOutcome(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{Concurrency: 3})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{Concurrency: 3})
 		router.Use(giveUp)
 		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
 			switch {
 			case e.ID == 0:
 				return ezq.Permanent(errBoom)
-			case e.ID == 1 && ezq.MetaFrom(ctx).Failures == 0:
+			case e.ID == 1 && ezq.MetaFromContext(ctx).Failures == 0:
 				return errBoom
 			case e.ID >= 4:
 				time.Sleep(time.Hour)
@@ -31,9 +31,9 @@ func TestStatsCountEveryOutcome(t *testing.T) {
 		}, ezq.Concurrency(2))
 		ezq.Handle(router, ignore[mailDue]) // for whose sake more is taken
 		require.Equal(t, map[string]ezq.TopicStats{"ezq": {}}, router.Stats())
-		publishOrders(t, queue, 4)
+		publishOrders(t, broker, 4)
 		start := time.Now()
-		time.AfterFunc(10*time.Second, func() { publish(t, queue, orderPlaced{4}, orderPlaced{5}, orderPlaced{6}) })
+		time.AfterFunc(10*time.Second, func() { publish(t, broker, orderPlaced{4}, orderPlaced{5}, orderPlaced{6}) })
 		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 		defer stop()
 		time.AfterFunc(30*time.Second, func() {
@@ -46,31 +46,31 @@ func TestStatsCountEveryOutcome(t *testing.T) {
 		require.WithinDuration(t, start, got.LastFailure, 0)
 		got.LastFailure = time.Time{}
 		require.Equal(t, ezq.TopicStats{
-			Taken: 8, Succeeded: 3, Failed: 1, DeadLettered: 1, GivenBack: 1, InFlight: 2, Paused: true,
+			Claimed: 8, Succeeded: 3, Failed: 1, DeadLettered: 1, Released: 1, InFlight: 2, Paused: true,
 		}, got)
 		time.Sleep(2 * time.Hour) // let the hung handlers end
 	})
 }
 
 func TestARouterIsHealthyWhileItReceives(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		router := newRouter(queue, ezq.Config{})
+		router := newRouter(broker, ezq.Config{})
 		ezq.Handle(router, func(context.Context, orderPlaced) error { time.Sleep(5 * time.Second); return nil })
-		require.EqualError(t, router.Healthy(), "ezq: the router has not been started")
+		require.EqualError(t, router.Ready(), "ezq: the router has not been started")
 		ended := make(chan error)
 		go func() { ended <- router.Run(ctx) }()
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		synctest.Wait()
-		require.NoError(t, router.Healthy())
+		require.NoError(t, router.Ready())
 		require.NoError(t, router.Pause("ezq"))
 		synctest.Wait()
-		require.NoError(t, router.Healthy(), "to rest is not to be ill")
+		require.NoError(t, router.Ready(), "to rest is not to be ill")
 		stop()
 		synctest.Wait()
-		require.EqualError(t, router.Healthy(), "ezq: the router is stopping")
+		require.EqualError(t, router.Ready(), "ezq: the router is stopping")
 		require.NoError(t, <-ended)
-		require.EqualError(t, router.Healthy(), "ezq: the router has stopped")
+		require.EqualError(t, router.Ready(), "ezq: the router has stopped")
 	})
 }
 
@@ -83,19 +83,19 @@ func (s slowSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *me
 }
 
 func TestARouterThatHasLostItsSubscriptionIsNotHealthy(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(slowSubscriber{queue}, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(slowSubscriber{broker}, ezq.Config{})
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 		ended := make(chan error)
 		go func() { ended <- router.Run(t.Context()) }()
 		synctest.Wait()
-		require.EqualError(t, router.Healthy(), `ezq: the router has not subscribed to "ezq" yet`)
+		require.EqualError(t, router.Ready(), `ezq: the router has not subscribed to "ezq" yet`)
 		time.Sleep(time.Minute)
-		require.NoError(t, router.Healthy())
-		require.NoError(t, queue.Close())
+		require.NoError(t, router.Ready())
+		require.NoError(t, broker.Close())
 		var lost *ezq.SubscriptionError
 		require.ErrorAs(t, <-ended, &lost)
-		require.ErrorAs(t, router.Healthy(), &lost)
+		require.ErrorAs(t, router.Ready(), &lost)
 	})
 }
 
@@ -106,40 +106,40 @@ type sickSubscriber struct {
 }
 
 func (s *sickSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	s.consumers = append(s.consumers, backend.ConsumerFrom(ctx))
+	s.consumers = append(s.consumers, backend.ConsumerFromContext(ctx))
 	return s.Subscriber.Subscribe(ctx, topic)
 }
 
 func (s *sickSubscriber) Features() backend.Features { return backend.FeaturesOf(s.Subscriber) }
 
 func TestARouterIsNotHealthyDuringAnOutage(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		sick := &sickSubscriber{Subscriber: queue}
+		sick := &sickSubscriber{Subscriber: broker}
 		router := newRouter(sick, ezq.Config{})
 		handle(router)
 		ended := make(chan error)
 		go func() { ended <- router.Run(ctx) }()
 		synctest.Wait()
-		require.NoError(t, router.Healthy())
+		require.NoError(t, router.Ready())
 		sick.consumers[0].Health(errBoom)
-		require.ErrorIs(t, router.Healthy(), errBoom)
-		require.ErrorContains(t, router.Healthy(), `nothing from "ezq"`)
+		require.ErrorIs(t, router.Ready(), errBoom)
+		require.ErrorContains(t, router.Ready(), `nothing from "ezq"`)
 		sick.consumers[0].Health(nil)
-		require.NoError(t, router.Healthy(), "it is over")
+		require.NoError(t, router.Ready(), "it is over")
 
 		sick.consumers[0].Health(errBoom)
 		require.NoError(t, router.Pause("ezq"))
 		synctest.Wait()
-		require.NoError(t, router.Healthy(), "nothing is to be received")
+		require.NoError(t, router.Ready(), "nothing is to be received")
 		require.NoError(t, router.Resume("ezq"))
 		synctest.Wait()
-		require.NoError(t, router.Healthy(), "the new subscription has no outage")
+		require.NoError(t, router.Ready(), "the new subscription has no outage")
 		sick.consumers[0].Health(errBoom)
-		require.NoError(t, router.Healthy(), "the old one does not count any more")
+		require.NoError(t, router.Ready(), "the old one does not count any more")
 		sick.consumers[1].Health(errBoom)
 		sick.consumers[0].Health(nil)
-		require.ErrorIs(t, router.Healthy(), errBoom, "nor when its outage is over")
+		require.ErrorIs(t, router.Ready(), errBoom, "nor when its outage is over")
 		stop()
 		require.NoError(t, <-ended)
 	})

@@ -8,15 +8,15 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// Stopping returns a channel that is closed when the router whose handler runs
+// StoppingFromContext returns a channel that is closed when the router whose handler runs
 // in ctx has been told to stop. A handler that takes long can look at it and
 // finish early: its context itself ends only when the router does not wait any
 // longer. Outside of a handler the channel is nil.
-func Stopping(ctx context.Context) <-chan struct{} {
+func StoppingFromContext(ctx context.Context) <-chan struct{} {
 	if h := handlingFrom(ctx); h != nil && h.task != nil {
 		return h.task.run.taking.Done()
 	}
-	return backend.ConsumerFrom(ctx).Stopping
+	return backend.ConsumerFromContext(ctx).Stopping
 }
 
 // StopError is returned by [Router.Run] when it had to interrupt handlers. It

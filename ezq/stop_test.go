@@ -102,16 +102,16 @@ func TestStopping(t *testing.T) {
 		},
 	} {
 		t.Run(test.says, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) { test.play(t, queue) })
+			bubble(t, func(t *testing.T, broker *memory.Broker) { test.play(t, broker) })
 		})
 	}
 }
 
-func (s scenario) play(t *testing.T, queue *memory.Queue) {
+func (s scenario) play(t *testing.T, broker *memory.Broker) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	router := newRouter(queue, s.config)
+	router := newRouter(broker, s.config)
 	told := time.Now().Add(time.Second)
 	var cause error
 	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
@@ -128,16 +128,16 @@ func (s scenario) play(t *testing.T, queue *memory.Queue) {
 		return nil
 	})
 	ezq.Handle(router, ignore[orderPlaced], ezq.Topic("control"))
-	publish(t, queue, orderPlaced{1})
+	publish(t, broker, orderPlaced{1})
 	for i, tell := range s.told {
-		time.AfterFunc(time.Until(told)+time.Duration(i)*time.Second, func() { assert(t, tell(t.Context(), queue, cancel) == nil) })
+		time.AfterFunc(time.Until(told)+time.Duration(i)*time.Second, func() { assert(t, tell(t.Context(), broker, cancel) == nil) })
 	}
 
 	err := router.Run(ctx)
 	require.Equal(t, s.after, time.Since(told))
 	require.ErrorIs(t, err, s.returns)
 	require.NotErrorIs(t, err, context.Canceled, "that its context ended is no error")
-	rest := left(t, queue)
+	rest := left(t, broker)
 	if s.deaf && s.back {
 		require.ErrorContains(t, err, "still running: OrderPlaced")
 		time.Sleep(s.needs) // let it end, to see how its context did
@@ -159,27 +159,27 @@ func (s scenario) play(t *testing.T, queue *memory.Queue) {
 
 // What was fetched and not begun is for others at once, not when the router has stopped.
 func TestADrainingRouterKeepsNothingFromOthers(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		router := newRouter(queue, ezq.Config{Concurrency: 1, DrainTimeout: 2 * time.Hour})
+		router := newRouter(broker, ezq.Config{Concurrency: 1, DrainTimeout: 2 * time.Hour})
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
 			stop()
 			time.Sleep(time.Hour / 2)
 			return nil
 		})
 		for i := range 5 {
-			publish(t, queue, orderPlaced{i})
+			publish(t, broker, orderPlaced{i})
 		}
 		start := time.Now()
 		stopped := make(chan error)
 		go func() { stopped <- router.Run(ctx) }()
 		<-ctx.Done()
 		synctest.Wait()
-		other := newRouter(queue, ezq.Config{Concurrency: 1})
+		other := newRouter(broker, ezq.Config{Concurrency: 1})
 		handled := 0
 		otherCtx, stopOther := context.WithCancel(t.Context())
 		ezq.Handle(other, func(ctx context.Context, _ orderPlaced) error {
-			require.Equal(t, 1, ezq.MetaFrom(ctx).Delivery, "giving back what was only fetched is no delivery")
+			require.Equal(t, 1, ezq.MetaFromContext(ctx).Delivery, "giving back what was only fetched is no delivery")
 			require.Less(t, time.Since(start), time.Minute)
 			if handled++; handled == 4 {
 				stopOther()
@@ -189,13 +189,13 @@ func TestADrainingRouterKeepsNothingFromOthers(t *testing.T) {
 		require.NoError(t, other.Run(otherCtx))
 		require.NoError(t, <-stopped)
 		require.Equal(t, time.Hour/2, time.Since(start))
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }
 
 // halfOpen is a queue with a topic that cannot be subscribed to, as it turns out after
 // a second.
-type halfOpen struct{ *memory.Queue }
+type halfOpen struct{ *memory.Broker }
 
 var errNoSuchTopic = errors.New("no such topic")
 
@@ -204,20 +204,20 @@ func (h halfOpen) Subscribe(ctx context.Context, topic string) (<-chan *message.
 		time.Sleep(time.Second)
 		return nil, errNoSuchTopic
 	}
-	return h.Queue.Subscribe(ctx, topic)
+	return h.Broker.Subscribe(ctx, topic)
 }
 
 var _ backend.Backend = halfOpen{}
 
 func TestARouterThatLosesATopicDrainsTheOthers(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(halfOpen{queue}, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(halfOpen{broker}, ezq.Config{})
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 			time.Sleep(9 * time.Second)
 			return ctx.Err()
 		})
 		ezq.Handle(router, ignore[orderPlaced], ezq.Topic("bad"))
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		start := time.Now()
 		var failed *ezq.SubscriptionError
 		err := router.Run(t.Context())
@@ -225,36 +225,36 @@ func TestARouterThatLosesATopicDrainsTheOthers(t *testing.T) {
 		require.Equal(t, "bad", failed.Topic)
 		require.ErrorIs(t, err, errNoSuchTopic)
 		require.Equal(t, 9*time.Second, time.Since(start))
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }
 
 func TestALongHandlerLearnsThatTheRouterStops(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		router := newRouter(queue, ezq.Config{})
+		router := newRouter(broker, ezq.Config{})
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-			<-ezq.Stopping(ctx)
+			<-ezq.StoppingFromContext(ctx)
 			require.NoError(t, ctx.Err(), "it may still work")
 			return nil
 		})
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		time.AfterFunc(time.Minute, stop)
 		require.NoError(t, router.Run(ctx))
-		require.Empty(t, left(t, queue))
+		require.Empty(t, left(t, broker))
 	})
 }
 
 func TestAHandlerMayStopItsOwnRouter(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		router := newRouter(queue, ezq.Config{Concurrency: 1})
+		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
 			stop()
 			return nil
 		})
-		publish(t, queue, orderPlaced{1}, orderPlaced{2})
+		publish(t, broker, orderPlaced{1}, orderPlaced{2})
 		require.NoError(t, router.Run(ctx))
-		require.Len(t, left(t, queue), 1)
+		require.Len(t, left(t, broker), 1)
 	})
 }

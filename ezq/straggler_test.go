@@ -33,15 +33,15 @@ func TestTheLastBatchWaitsAMomentForWhatIsOnItsWayToIt(t *testing.T) {
 		"and makes another one after 11 of them": {11 * time.Millisecond, []int{1, 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				router := newRouter(queue, ezq.Config{})
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
+				router := newRouter(broker, ezq.Config{})
 				var got batches
 				ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error { got.note(events); return nil },
-					ezq.Linger(time.Hour), ezq.With(dawdling(test.late)))
-				publish(t, queue, orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{})
+					ezq.Linger(time.Hour), ezq.Use(dawdling(test.late)))
+				publish(t, broker, orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{})
 				require.NoError(t, router.Run(t.Context()))
 				require.Equal(t, test.want, got.sizes())
-				require.Empty(t, left(t, queue))
+				require.Empty(t, left(t, broker))
 			})
 		})
 	}

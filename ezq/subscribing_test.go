@@ -15,13 +15,13 @@ import (
 
 // stuck is a queue with a topic whose subscription does not come about.
 type stuck struct {
-	*memory.Queue
+	*memory.Broker
 	deaf time.Duration // how long it does not look at the context
 }
 
 func (s stuck) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	if topic != "stuck" {
-		return s.Queue.Subscribe(ctx, topic)
+		return s.Broker.Subscribe(ctx, topic)
 	}
 	time.Sleep(s.deaf)
 	<-ctx.Done()
@@ -33,9 +33,9 @@ func (s stuck) Subscribe(ctx context.Context, topic string) (<-chan *message.Mes
 func TestRunEndsAlsoWhileItSubscribes(t *testing.T) {
 	for says, deaf := range map[string]time.Duration{"at once": 0, "not beyond the time for storing outcomes": time.Hour} {
 		t.Run(says, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				ctx, stop := context.WithCancel(t.Context())
-				router := newRouter(stuck{queue, deaf}, ezq.Config{})
+				router := newRouter(stuck{broker, deaf}, ezq.Config{})
 				ezq.Handle(router, ignore[orderPlaced], ezq.Topic("stuck"))
 				var interrupted time.Time
 				ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
@@ -43,13 +43,13 @@ func TestRunEndsAlsoWhileItSubscribes(t *testing.T) {
 					interrupted = time.Now()
 					return ctx.Err()
 				})
-				publish(t, queue, orderPlaced{1})
+				publish(t, broker, orderPlaced{1})
 				var stopped time.Time
 				time.AfterFunc(time.Second, func() { stopped = time.Now(); stop() })
 				require.ErrorIs(t, router.Run(ctx), ezq.ErrDrainTimeout)
 				require.Equal(t, 10*time.Second, interrupted.Sub(stopped), "the other topic drains meanwhile")
 				require.LessOrEqual(t, time.Since(stopped), 10*time.Second+min(deaf, 15*time.Second))
-				require.Len(t, left(t, queue), 1)
+				require.Len(t, left(t, broker), 1)
 				time.Sleep(deaf)
 			})
 		})
@@ -58,34 +58,34 @@ func TestRunEndsAlsoWhileItSubscribes(t *testing.T) {
 
 // What such a subscription brings after all goes back.
 func TestASubscriptionThatComesTooLateGivesBackWhatItBrings(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		router := newRouter(slow{queue}, ezq.Config{})
+		router := newRouter(slow{broker}, ezq.Config{})
 		ezq.Handle(router, ignore[orderPlaced])
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		time.AfterFunc(time.Second, stop)
 		require.NoError(t, router.Run(ctx))
-		require.Len(t, left(t, queue), 1)
+		require.Len(t, left(t, broker), 1)
 	})
 }
 
 // slow is a queue that takes its time to subscribe, whatever the context says.
-type slow struct{ *memory.Queue }
+type slow struct{ *memory.Broker }
 
 func (s slow) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	time.Sleep(5 * time.Second)
-	return s.Queue.Subscribe(context.WithoutCancel(ctx), topic)
+	return s.Broker.Subscribe(context.WithoutCancel(ctx), topic)
 }
 
 // late is a queue that hands over a message when its consumer has been told to stop.
-type late struct{ *memory.Queue }
+type late struct{ *memory.Broker }
 
 func (l late) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	events, err := l.Queue.Subscribe(backend.WithConsumer(ctx, backend.Consumer{}), topic)
+	events, err := l.Broker.Subscribe(backend.WithConsumer(ctx, backend.Consumer{}), topic)
 	out := make(chan *message.Message)
 	go func() {
 		defer close(out)
-		<-backend.ConsumerFrom(ctx).Stopping
+		<-backend.ConsumerFromContext(ctx).Stopping
 		if msg, ok := <-events; ok { // or else the router has ended before
 			out <- msg
 			<-msg.Nacked()
@@ -96,15 +96,15 @@ func (l late) Subscribe(ctx context.Context, topic string) (<-chan *message.Mess
 
 // A backend may be doing so at the moment in which the router stops.
 func TestWhatIsHandedOverToARouterThatStopsIsNotDelivered(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, orderPlaced{1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, orderPlaced{1})
 		for range 20 {
-			router := newRouter(late{queue}, ezq.Config{})
+			router := newRouter(late{broker}, ezq.Config{})
 			ezq.Handle(router, ignore[orderPlaced])
 			runFor(t, router, time.Second)
 			require.Zero(t, router.Stats()["ezq"].Succeeded)
 		}
-		rest := left(t, queue)
+		rest := left(t, broker)
 		require.Len(t, rest, 1)
 		require.Equal(t, 1, rest[0].Delivery)
 	})

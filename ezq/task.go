@@ -90,7 +90,7 @@ func (k *task) endWith(fate fate) {
 // is interrupted. A Watermill backend lets it descend from the context of its
 // subscription, as ezq's own do; not all do.
 func (k *task) workContext(ctx context.Context) (_ context.Context, finish func()) {
-	if backend.ConsumerFrom(ctx).Stopping == k.taking.Done() {
+	if backend.ConsumerFromContext(ctx).Stopping == k.taking.Done() {
 		return ctx, func() {}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -107,7 +107,7 @@ func (k *task) remaining() []*route {
 	if k.routes == nil {
 		return k.nobody
 	}
-	d := backend.DeliveryFrom(k.ctx)
+	d := backend.DeliveryFromContext(k.ctx)
 	if d == nil || len(d.Done) == 0 {
 		return k.routes
 	}
@@ -140,7 +140,7 @@ func (k *task) together(routes []*route) {
 		running.Go(func() {
 			err := errGoexit
 			ctx := k.ctx
-			if d := backend.DeliveryFrom(ctx); d != nil {
+			if d := backend.DeliveryFromContext(ctx); d != nil {
 				ctx = backend.WithDelivery(ctx, share(d))
 			}
 			part, h := k.msg.Copy(), &handling{}
@@ -159,7 +159,7 @@ func (k *task) together(routes []*route) {
 // has no receipt: no single handler may settle the message with the backend.
 func share(d *backend.Delivery) *backend.Delivery {
 	part := d.Copy()
-	part.Keeper, part.Receipt = nil, nil
+	part.Parker, part.Receipt = nil, nil
 	return part
 }
 

@@ -8,7 +8,7 @@ import (
 // TopicOf returns the topic of something that is not named by the program, such as a tenant
 // or a room: kind is the program's word for what it is, and id which one.
 //
-//	ezq.Publish(ctx, queue, event, ezq.Topic(ezq.TopicOf("tenant", tenant)))
+//	ezq.Publish(ctx, client, event, ezq.Topic(ezq.TopicOf("tenant", tenant)))
 //
 // No two ids, of one kind or of two, have the same topic, and none has the dead-letter
 // topic of another one, whatever the ids are. An id of lower-case letters and digits is

@@ -97,7 +97,7 @@ func (tp *topic) build(concurrency int, middleware []message.HandlerMiddleware) 
 	}
 	tp.allot(concurrency)
 	tp.unknown = &route{topic: tp.name, call: func(msg *message.Message) ([]*message.Message, error) {
-		return nil, Permanent(&UnknownEventError{Topic: tp.name, Event: MetaFrom(msg.Context()).Event})
+		return nil, Permanent(&UnknownEventError{Topic: tp.name, Event: MetaFromContext(msg.Context()).Event})
 	}}
 	tp.unknown.build(middleware)
 	tp.nobody = []*route{tp.unknown}

@@ -36,7 +36,7 @@ func (k *task) awaitTurn() bool {
 func (k *task) waitWithoutSlot() bool {
 	done := k.slots.await(1)
 	defer done()
-	backend.SetAside(k.ctx, true)
+	backend.Park(k.ctx, true)
 	k.slots.free()
 	lend := k.slots.lend
 	if k.turn.outer == nil {
@@ -45,7 +45,7 @@ func (k *task) waitWithoutSlot() bool {
 	select {
 	case <-k.turn.before:
 		if k.slots.wait(k.starting.Done(), nil, lend) {
-			backend.SetAside(k.ctx, false)
+			backend.Park(k.ctx, false)
 			return true
 		}
 	case <-k.starting.Done():
@@ -88,12 +88,12 @@ func (h *handling) admit(limit chan struct{}, events int) bool {
 	return false
 }
 
-// StepAside is for middleware that makes an event wait for another one: it calls wait,
+// YieldSlot is for middleware that makes an event wait for another one: it calls wait,
 // and meanwhile the event takes up none of Config.Concurrency, so that the other one
 // can be handled. It returns the error of wait, or [ErrInterrupted] if the router stops
 // before there is a place again: the middleware returns that too, and the event goes
 // back and has not failed. Outside of an ezq router it just calls wait.
-func StepAside(ctx context.Context, wait func() error) error {
+func YieldSlot(ctx context.Context, wait func() error) error {
 	h := handlingFrom(ctx)
 	if h == nil || h.task == nil {
 		return wait()
@@ -120,7 +120,7 @@ func (h *handling) stepAside() {
 	before := h.seat
 	h.seat = none
 	if before == own || before == shared && k.shares.Add(-1) == 0 {
-		backend.SetAside(k.ctx, true)
+		backend.Park(k.ctx, true)
 		k.slots.free()
 	}
 }
@@ -137,5 +137,5 @@ func (h *handling) comeBack() bool {
 // sitDown makes a slot that was retaken the handler's own.
 func (h *handling) sitDown() {
 	h.seat = own
-	backend.SetAside(h.task.ctx, false)
+	backend.Park(h.task.ctx, false)
 }

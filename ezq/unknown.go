@@ -109,7 +109,7 @@ func (k *task) passOver() bool {
 	now := time.Now()
 	first, log := k.strangers.meet(k.event, now)
 	back := unchanged(k.ctx)
-	if d := backend.DeliveryFrom(k.ctx); d != nil && d.Progress {
+	if d := backend.DeliveryFromContext(k.ctx); d != nil && d.Progress {
 		if first = d.UnknownSince; first.IsZero() {
 			first = now
 		}

@@ -19,30 +19,30 @@ import (
 
 type newEvent struct{ N int }
 
-func oldProgram(queue *memory.Queue, config ezq.Config) *ezq.Router {
-	router := newRouter(queue, config)
+func oldProgram(broker *memory.Broker, config ezq.Config) *ezq.Router {
+	router := newRouter(broker, config)
 	ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 	return router
 }
 
 func TestAnUnknownEventIsLeftToProgramsThatKnowItAndThenFailsForGood(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var log bytes.Buffer
 		old := func(d time.Duration) ezq.TopicStats {
-			router := ezq.NewRouter(queue, ezq.Config{UnknownFor: time.Hour, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			router := ezq.NewRouter(broker, &ezq.Config{UnknownFor: time.Hour, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 			runFor(t, router, d)
 			return router.Stats()[ezq.DefaultTopic]
 		}
-		publish(t, queue, newEvent{1})
+		publish(t, broker, newEvent{1})
 		stats := old(30 * time.Minute)
 		require.InDelta(t, 40, stats.Unknown, 10, "the delay grows to a minute")
 		require.Less(t, strings.Count(log.String(), "unknown event released"), 4, "one name is not logged each time")
 
-		newer := newRouter(queue, ezq.Config{})
+		newer := newRouter(broker, ezq.Config{})
 		known := 0
 		ezq.Handle(newer, func(ctx context.Context, _ newEvent) error {
-			meta := ezq.MetaFrom(ctx)
+			meta := ezq.MetaFromContext(ctx)
 			assert(t, meta.Delivery == 1 && meta.Failures == 0)
 			known++
 			return ezq.Snooze(2 * time.Minute)
@@ -55,7 +55,7 @@ func TestAnUnknownEventIsLeftToProgramsThatKnowItAndThenFailsForGood(t *testing.
 		stats = old(10 * time.Minute)
 		require.EqualValues(t, 1, stats.DeadLettered)
 		require.Zero(t, stats.Failed)
-		letters, err := queue.Subscribe(t.Context(), "ezq_dead")
+		letters, err := broker.Subscribe(t.Context(), "ezq_dead")
 		require.NoError(t, err)
 		letter := <-letters
 		require.Contains(t, letter.Metadata[backend.DeadLetterReason], `no handler for event "newEvent"`)
@@ -64,41 +64,41 @@ func TestAnUnknownEventIsLeftToProgramsThatKnowItAndThenFailsForGood(t *testing.
 }
 
 func TestTheTimeOfAnUnknownEventSpansRestarts(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, newEvent{1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, newEvent{1})
 		var unknown int64
 		for range 5 {
-			router := oldProgram(queue, ezq.Config{UnknownFor: time.Hour})
+			router := oldProgram(broker, ezq.Config{UnknownFor: time.Hour})
 			runFor(t, router, 10*time.Minute)
 			unknown += router.Stats()[ezq.DefaultTopic].Unknown
 			require.Zero(t, router.Stats()[ezq.DefaultTopic].DeadLettered)
 		}
 		require.InDelta(t, 65, unknown, 15, "the delay grows to a minute")
-		router := oldProgram(queue, ezq.Config{UnknownFor: time.Hour})
+		router := oldProgram(broker, ezq.Config{UnknownFor: time.Hour})
 		runFor(t, router, 20*time.Minute)
 		require.EqualValues(t, 1, router.Stats()[ezq.DefaultTopic].DeadLettered)
 	})
 }
 
 func TestAnUnknownEventMayFailAtOnce(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, newEvent{1})
-		router := oldProgram(queue, ezq.Config{UnknownFor: 1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, newEvent{1})
+		router := oldProgram(broker, ezq.Config{UnknownFor: 1})
 		runFor(t, router, time.Second/2)
 		require.EqualValues(t, 1, router.Stats()[ezq.DefaultTopic].DeadLettered)
-		require.Panics(t, func() { oldProgram(queue, ezq.Config{UnknownFor: -1}) })
+		require.Panics(t, func() { oldProgram(broker, ezq.Config{UnknownFor: -1}) })
 	})
 }
 
 func TestWhatIsIgnoredMustMakeSense(t *testing.T) {
 	t.Parallel()
-	queue := memory.New()
-	router := oldProgram(queue, ezq.Config{})
+	broker := memory.New(nil)
+	router := oldProgram(broker, ezq.Config{})
 	require.Panics(t, func() { router.Ignore("ezq") })
 	require.Panics(t, func() { router.Ignore("ezq", "") })
 	router.Ignore("orders", "newEvent")
 	require.ErrorContains(t, router.Run(t.Context()), `Ignore has "orders", a topic without handlers`)
-	router = oldProgram(queue, ezq.Config{})
+	router = oldProgram(broker, ezq.Config{})
 	router.Ignore("ezq", "OrderPlaced")
 	require.ErrorContains(t, router.Run(t.Context()), "which has a handler")
 }
@@ -117,8 +117,8 @@ func TestASnoozedEventComesBackAndHasNotFailed(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				router := newRouter(queue, ezq.Config{})
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
+				router := newRouter(broker, ezq.Config{})
 				start := time.Now()
 				runs := 0
 				var done time.Duration
@@ -126,17 +126,17 @@ func TestASnoozedEventComesBackAndHasNotFailed(t *testing.T) {
 					if runs++; runs <= 30 {
 						return ezq.Snooze(time.Minute)
 					}
-					meta := ezq.MetasFrom(ctx)[0]
+					meta := ezq.MetasFromContext(ctx)[0]
 					assert(t, meta.Delivery == 1 && meta.Failures == 0)
 					done = time.Since(start)
 					return nil
 				})
-				publish(t, queue, orderPlaced{1})
+				publish(t, broker, orderPlaced{1})
 				runFor(t, router, time.Hour)
 				require.Equal(t, 31, runs)
 				require.Equal(t, 30*time.Minute, done)
 				stats := router.Stats()[ezq.DefaultTopic]
-				require.EqualValues(t, 30, stats.GivenBack)
+				require.EqualValues(t, 30, stats.Released)
 				require.Zero(t, stats.Failed)
 			})
 		})
@@ -159,21 +159,21 @@ func TestWhatCannotBeTheNameOfAnEventIsForNoHandler(t *testing.T) {
 		"long": strings.Repeat("A", 5<<20), "long, with a Poison": strings.Repeat("A", 5<<20), "control characters": strings.Repeat(`\u001b`, 100),
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				var log bytes.Buffer
-				router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				router := ezq.NewRouter(broker, &ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 				if strings.HasSuffix(name, "Poison") {
 					router.Use(middleware.Poison{}.Middleware)
 				}
 				ezq.Handle(router, func(context.Context, orderPlaced) error { panic("it is for another one") }) // the only one of its topic
 				id := strings.Repeat("i", 200)
-				require.NoError(t, queue.Publish(ezq.DefaultTopic, message.NewMessage(id, []byte(`{"_type":"`+event+`"}`))))
+				require.NoError(t, broker.Publish(ezq.DefaultTopic, message.NewMessage(id, []byte(`{"_type":"`+event+`"}`))))
 				runFor(t, router, time.Minute)
 				require.EqualValues(t, 1, router.Stats()[ezq.DefaultTopic].DeadLettered, "at once: no program knows it")
 				require.Less(t, log.Len(), 1000)
 				require.NotContains(t, log.String(), id)
 
-				letters, err := queue.Subscribe(t.Context(), "ezq_dead")
+				letters, err := broker.Subscribe(t.Context(), "ezq_dead")
 				require.NoError(t, err)
 				letter := <-letters
 				require.Contains(t, letter.Metadata[backend.DeadLetterReason], "names no event")

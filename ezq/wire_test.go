@@ -44,7 +44,7 @@ func golden[E any](t *testing.T, file string, event E) {
 	for _, wire := range forms {
 		name, ok := peek(wire)
 		require.True(t, ok)
-		require.Equal(t, NameOf[E](), string(name))
+		require.Equal(t, EventName[E](), string(name))
 		back, err := decode[E](string(name), wire)
 		require.NoError(t, err)
 		require.Equal(t, event, back)

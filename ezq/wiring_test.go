@@ -31,7 +31,7 @@ func TestWiringMistakesPanicAtOnce(t *testing.T) {
 		says    string
 	}{
 		"no subscriber": {
-			func(*ezq.Router) { ezq.NewRouter(nil, ezq.Config{}) },
+			func(*ezq.Router) { ezq.NewRouter(nil, nil) },
 			"ezq: NewRouter: the subscriber is nil: pass a backend, or any Watermill Subscriber",
 		},
 		"a negative concurrency": {
@@ -105,8 +105,8 @@ func TestWiringMistakesPanicAtOnce(t *testing.T) {
 			"ezq: Concurrency: 0 is not positive: leave it out if the handler needs no limit of its own",
 		},
 		"no middleware for a handler": {
-			func(*ezq.Router) { ezq.With(nil) },
-			"ezq: With: middleware 1 of 1 is nil: leave it out",
+			func(*ezq.Router) { ezq.Use(nil) },
+			"ezq: Use: middleware 1 of 1 is nil: leave it out",
 		},
 		"no middleware for a router": {
 			func(r *ezq.Router) { r.Use(func(h message.HandlerFunc) message.HandlerFunc { return h }, nil) },
@@ -115,20 +115,19 @@ func TestWiringMistakesPanicAtOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			router := ezq.NewRouter(memory.New(), ezq.Config{})
+			router := ezq.NewRouter(memory.New(nil), nil)
 			require.PanicsWithValue(t, test.says, func() { test.mistake(router) })
 		})
 	}
 }
 
 func config(c ezq.Config) func(*ezq.Router) {
-	return func(*ezq.Router) { ezq.NewRouter(memory.New(), c) }
+	return func(*ezq.Router) { ezq.NewRouter(memory.New(nil), &c) }
 }
 
 func TestWiringMistakesWithBatchesPanicToo(t *testing.T) {
 	t.Parallel()
 	for says, mistake := range map[string]func(r *ezq.Router){
-		"ezq: Handle: Size and Linger are for batches: use HandleBatch":                          func(r *ezq.Router) { handle(r, ezq.Size(2)) },
 		"ezq: Size: 0 is not positive: leave it out for the default of 100":                      func(*ezq.Router) { ezq.Size(0) },
 		"ezq: Linger: -1s is negative: use 0 not to wait, or leave it out for the default of 1s": func(*ezq.Router) { ezq.Linger(-time.Second) },
 		"ezq: HandleBatch: the handler of OrderPlaced is nil: pass a function": func(r *ezq.Router) {
@@ -138,15 +137,14 @@ func TestWiringMistakesWithBatchesPanicToo(t *testing.T) {
 			ezq.HandleBatch(r, ignoreAll[ezq.EndEvent])
 		},
 	} {
-		require.PanicsWithValue(t, says, func() { mistake(ezq.NewRouter(memory.New(), ezq.Config{})) })
+		require.PanicsWithValue(t, says, func() { mistake(ezq.NewRouter(memory.New(nil), nil)) })
 	}
-	require.Panics(t, func() { handle(ezq.NewRouter(memory.New(), ezq.Config{}), ezq.Linger(0)) })
 }
 
 // What looks like a mistake, and is none.
 func TestSeveralHandlersAreFineIfTheyCanBeToldApart(t *testing.T) {
 	t.Parallel()
-	router := ezq.NewRouter(memory.New(), ezq.Config{Concurrency: 1 << 20})
+	router := ezq.NewRouter(memory.New(nil), &ezq.Config{Concurrency: 1 << 20})
 	handle(router, ezq.Name("first"))
 	handle(router, ezq.Name("second"))
 	handle(router, ezq.Topic("other"))
@@ -156,11 +154,11 @@ func TestSeveralHandlersAreFineIfTheyCanBeToldApart(t *testing.T) {
 }
 
 func TestARouterRunsOnce(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, ezq.Config{})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, ezq.Config{})
 		require.EqualError(t, router.Run(t.Context()), "ezq: the router has no handlers: add one with Handle")
 		handle(router)
-		publish(t, queue, ezq.EndEvent{})
+		publish(t, broker, ezq.EndEvent{})
 		require.NoError(t, router.Run(t.Context()))
 		require.EqualError(t, router.Run(t.Context()), "ezq: the router has been started already: make a new one for each Run")
 		require.PanicsWithValue(t, "ezq: Handle: the router has been started: call Handle before Run, or make a new router", func() {
@@ -172,7 +170,7 @@ func TestARouterRunsOnce(t *testing.T) {
 
 func TestATopicThatNobodyHandlesCannotBeConfigured(t *testing.T) {
 	t.Parallel()
-	router := ezq.NewRouter(memory.New(), ezq.Config{Topics: map[string]ezq.TopicConfig{"ezp": {Concurrency: 1}}})
+	router := ezq.NewRouter(memory.New(nil), &ezq.Config{Topics: map[string]ezq.TopicConfig{"ezp": {Concurrency: 1}}})
 	handle(router)
 	require.EqualError(t, router.Run(t.Context()), `ezq: Config.Topics has "ezp", a topic without handlers: is the name right?`)
 }

@@ -17,7 +17,7 @@ const correlationIDKey = "correlation_id"
 // CorrelationID makes sure that a message is handled under a correlation id, which
 // ties together all that followed from one cause: the one it brings, in its metadata
 // correlation_id, or else a new one. Handlers and loggers get it with
-// [ezq.CorrelationID], and [ezq.Publish] sends it along. In an ezq router it is only
+// [ezq.CorrelationIDFromContext], and [ezq.Publish] sends it along. In an ezq router it is only
 // needed for ids of the program's choice: there, what an event that brings none leads
 // to goes by the ID of that event.
 //

@@ -31,7 +31,7 @@ func TestEveryMessageIsHandledUnderACorrelationID(t *testing.T) {
 			other.Metadata.Set("correlation_id", "its own")
 			made := []*message.Message{own, other, test.msg, nil}
 			out, err := test.policy.Middleware(func(msg *message.Message) ([]*message.Message, error) {
-				require.Regexp(t, test.want, ezq.CorrelationID(msg.Context()))
+				require.Regexp(t, test.want, ezq.CorrelationIDFromContext(msg.Context()))
 				return made, nil
 			})(test.msg)
 			require.NoError(t, err)
@@ -45,5 +45,5 @@ func TestEveryMessageIsHandledUnderACorrelationID(t *testing.T) {
 			require.Empty(t, own.Metadata, "what the handler has made is not changed")
 		})
 	}
-	require.Empty(t, ezq.CorrelationID(t.Context()))
+	require.Empty(t, ezq.CorrelationIDFromContext(t.Context()))
 }

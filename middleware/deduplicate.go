@@ -55,7 +55,7 @@ type Deduplicate struct {
 	Window time.Duration
 
 	// Logger is told about duplicates, at debug level, and about messages that could
-	// not be remembered. Defaults to that of the router: see [ezq.LoggerFrom].
+	// not be remembered. Defaults to that of the router: see [ezq.LoggerFromContext].
 	Logger *slog.Logger
 }
 
@@ -145,7 +145,7 @@ func (p Deduplicate) log(ctx context.Context, level slog.Level, text string, att
 }
 
 func (p Deduplicate) logger(ctx context.Context) *slog.Logger {
-	return cmp.Or(p.Logger, ezq.LoggerFrom(ctx))
+	return cmp.Or(p.Logger, ezq.LoggerFromContext(ctx))
 }
 
 // handler returns what tells the handler in ctx from all others, in quotes. Two events
@@ -155,7 +155,7 @@ func (p Deduplicate) handler(ctx context.Context, msg *message.Message) string {
 	if p.Handler != "" {
 		return strconv.Quote(p.Handler)
 	}
-	meta := ezq.MetaFrom(ctx)
+	meta := ezq.MetaFromContext(ctx)
 	if meta.Topic == "" {
 		return strconv.Quote(handlerOf(ctx))
 	}
@@ -187,7 +187,7 @@ func (b *busyKeys) enter(ctx context.Context, key string) (leave func(), err err
 		if other == nil {
 			return func() { b.leave(key, mine) }, nil
 		}
-		err := ezq.StepAside(ctx, func() error {
+		err := ezq.YieldSlot(ctx, func() error {
 			select {
 			case <-other:
 				return nil

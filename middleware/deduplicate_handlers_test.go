@@ -18,21 +18,21 @@ import (
 // What one handler of an event has handled is new to another, in whatever order they
 // succeed, and also if they share a store and a key.
 func TestSeveralHandlersOfOneEventAreToldApart(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		order := func(msg *message.Message) (string, error) { return msg.Metadata.Get("order"), nil }
 		policy := middleware.Deduplicate{Store: middleware.NewMemoryStore(0), Key: order, Logger: quiet()}
 		type orderShipped struct{}
 		var calls []string
 		does := func(what string) func(context.Context) error {
 			return func(ctx context.Context) error {
-				if what == "bill placed" && ezq.MetaFrom(ctx).Failures == 0 {
+				if what == "bill placed" && ezq.MetaFromContext(ctx).Failures == 0 {
 					return errBoom
 				}
 				calls = append(calls, what)
 				return nil
 			}
 		}
-		router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: quiet()})
+		router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()})
 		router.Use(policy.Middleware)
 		mail, bill, shipped := does("mail placed"), does("bill placed"), does("mail shipped")
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { return mail(ctx) }, ezq.Name("mail"))
@@ -43,7 +43,7 @@ func TestSeveralHandlersOfOneEventAreToldApart(t *testing.T) {
 		ezq.Handle(router, func(ctx context.Context, _ orderShipped) error { return shipped(ctx) }, ezq.Name("mail"))
 		for range 2 {
 			for _, event := range []any{orderPlaced{7}, orderShipped{}} {
-				require.NoError(t, ezq.Publish(t.Context(), queue, event, ezq.Header("order", "7")))
+				require.NoError(t, ezq.Publish(t.Context(), broker, event, ezq.Header("order", "7")))
 			}
 		}
 		run(t, router, time.Hour)
@@ -53,19 +53,19 @@ func TestSeveralHandlersOfOneEventAreToldApart(t *testing.T) {
 }
 
 func TestHandlersAndTopicsAreToldApart(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		policy := deduplicate()
 		policy.Store = middleware.NewMemoryStore(0)
 		type userLeft struct{}
 		var calls atomic.Int32
-		router := newRouter(queue, policy.Middleware)
+		router := newRouter(broker, policy.Middleware)
 		ezq.Handle(router, func(context.Context, orderPlaced) error { calls.Add(1); return nil })
 		ezq.Handle(router, func(context.Context, userLeft) error { calls.Add(1); return nil })
 		ezq.Handle(router, func(context.Context, orderPlaced) error { calls.Add(1); return nil }, ezq.Topic("other"))
 		for range 2 {
-			require.NoError(t, queue.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
-			require.NoError(t, queue.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"userLeft"}`))))
-			require.NoError(t, queue.Publish("other", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
+			require.NoError(t, broker.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
+			require.NoError(t, broker.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"userLeft"}`))))
+			require.NoError(t, broker.Publish("other", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
 		}
 		run(t, router, time.Second)
 		require.EqualValues(t, 3, calls.Load())
@@ -89,8 +89,8 @@ func TestNoPairOfHandlerAndKeyLooksLikeAnother(t *testing.T) {
 // The first one waits in its batch, and then for a place to be handled. The others, which
 // wait for the first, must not hold all places.
 func TestDuplicatesDoNotHoldUpTheBatchThatTheyWaitFor(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := ezq.NewRouter(queue, ezq.Config{Concurrency: 2, Logger: quiet()})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 2, Logger: quiet()})
 		router.Use(deduplicate().Middleware)
 		start := time.Now()
 		handled := 0
@@ -100,7 +100,7 @@ func TestDuplicatesDoNotHoldUpTheBatchThatTheyWaitFor(t *testing.T) {
 			return nil
 		})
 		for range 5 {
-			require.NoError(t, queue.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
+			require.NoError(t, broker.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
 		}
 		run(t, router, time.Minute)
 		require.Equal(t, 1, handled)
@@ -109,7 +109,7 @@ func TestDuplicatesDoNotHoldUpTheBatchThatTheyWaitFor(t *testing.T) {
 }
 
 func TestADuplicateIsKnownByTheFormerNameOfItsEvent(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		type Renamed struct{ ID int }
 		store := middleware.NewMemoryStore(0)
 		msg := message.NewMessage("1", []byte(`{"_type":"OrderPlaced","ID":1}`))
@@ -122,9 +122,9 @@ func TestADuplicateIsKnownByTheFormerNameOfItsEvent(t *testing.T) {
 				ezq.Handle(r, func(context.Context, Renamed) error { handled++; return nil }, ezq.Alias("OrderPlaced"))
 			},
 		} {
-			router := newRouter(queue, middleware.Deduplicate{Store: store, Logger: quiet()}.Middleware)
+			router := newRouter(broker, middleware.Deduplicate{Store: store, Logger: quiet()}.Middleware)
 			attach(router)
-			require.NoError(t, queue.Publish("ezq", msg.Copy()))
+			require.NoError(t, broker.Publish("ezq", msg.Copy()))
 			run(t, router, time.Minute)
 		}
 		require.Equal(t, 1, handled)

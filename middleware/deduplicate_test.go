@@ -35,17 +35,17 @@ func counting() (message.HandlerFunc, *atomic.Int32) {
 }
 
 func TestWhatWasHandledIsNotHandledAgain(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, deduplicate().Middleware)
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, deduplicate().Middleware)
 		calls := 0
 		ezq.Handle(router, func(context.Context, orderPlaced) error { calls++; return nil })
 		for range 3 { // a publisher that did not learn of its success
-			require.NoError(t, queue.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
+			require.NoError(t, broker.Publish("ezq", message.NewMessage("same", []byte(`{"_type":"OrderPlaced"}`))))
 		}
-		require.NoError(t, queue.Publish("ezq", message.NewMessage("other", []byte(`{"_type":"OrderPlaced"}`))))
+		require.NoError(t, broker.Publish("ezq", message.NewMessage("other", []byte(`{"_type":"OrderPlaced"}`))))
 		run(t, router, time.Second)
 		require.Equal(t, 2, calls, "the same payload is not the same message")
-		require.Empty(t, drain(t, queue, "ezq"))
+		require.Empty(t, drain(t, broker, "ezq"))
 	})
 }
 
@@ -134,7 +134,7 @@ func TestTheSecondWaitsNoLongerThanItsContextLives(t *testing.T) {
 		time.AfterFunc(time.Minute, func() { interrupt(ezq.ErrInterrupted) })
 		_, err := handle(msg)
 		require.ErrorIs(t, err, ezq.ErrInterrupted)
-		v, _ := d.Verdict()
+		v, _ := d.Disposition()
 		require.Equal(t, backend.Redelivery{InPlace: true, Uncounted: true, Failures: 1}, v.Redelivery, "as if not delivered")
 		time.Sleep(2 * time.Hour)
 	})
@@ -177,12 +177,12 @@ func TestWhatWentBackOrWasGivenUpIsNotRemembered(t *testing.T) {
 }
 
 func TestAnInterruptedEventIsNotTakenForADuplicate(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		store := middleware.NewMemoryStore(0)
-		publish(t, queue, orderPlaced{1}, ezq.InterruptEvent{})
+		publish(t, broker, orderPlaced{1}, ezq.InterruptEvent{})
 		handled := 0
 		for _, want := range []error{ezq.ErrInterrupted, nil} {
-			router := newRouter(queue, middleware.Deduplicate{Store: store, Logger: quiet()}.Middleware)
+			router := newRouter(broker, middleware.Deduplicate{Store: store, Logger: quiet()}.Middleware)
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 				if want != nil {
 					<-ctx.Done()

@@ -22,7 +22,7 @@ import (
 // not have it.
 
 func TestUnlikeWatermillsRetryObservingAFailureDoesNotChangeTheWait(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		observe := func(next message.HandlerFunc) message.HandlerFunc {
 			return func(msg *message.Message) ([]*message.Message, error) {
 				out, err := next(msg)
@@ -33,10 +33,10 @@ func TestUnlikeWatermillsRetryObservingAFailureDoesNotChangeTheWait(t *testing.T
 				return out, err
 			}
 		}
-		router := newRouter(queue, observe, middleware.Retry{}.Middleware, observe)
+		router := newRouter(broker, observe, middleware.Retry{}.Middleware, observe)
 		var at []time.Time
 		ezq.Handle(router, func(context.Context, orderPlaced) error { at = append(at, time.Now()); return errBoom })
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		run(t, router, time.Minute)
 		for i := range at[1:] {
 			requireWait(t, time.Second<<i, at[i+1].Sub(at[i]))
@@ -46,8 +46,8 @@ func TestUnlikeWatermillsRetryObservingAFailureDoesNotChangeTheWait(t *testing.T
 }
 
 func TestUnlikeWatermillsRetryNothingSleepsWithTheMessage(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: quiet()})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()})
 		router.Use(middleware.Retry{Initial: time.Hour}.Middleware)
 		start := time.Now()
 		ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
@@ -57,7 +57,7 @@ func TestUnlikeWatermillsRetryNothingSleepsWithTheMessage(t *testing.T) {
 			}
 			return nil
 		})
-		publish(t, queue, orderPlaced{0}, orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{})
+		publish(t, broker, orderPlaced{0}, orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{})
 		require.NoError(t, router.Run(t.Context()))
 	})
 }
@@ -93,19 +93,19 @@ func TestUnlikeWatermillsTimeoutNoDeadContextIsLeftForTheNextAttempt(t *testing.
 }
 
 func TestUnlikeWatermillsPoisonQueueNothingIsPoisonedByAShutdown(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		for _, policies := range bothOrders(middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware) {
-			router := newRouter(queue, policies...)
+			router := newRouter(broker, policies...)
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 				<-ctx.Done()
 				return ezq.Permanent(ctx.Err())
 			})
-			publish(t, queue, orderPlaced{1}, ezq.InterruptEvent{})
+			publish(t, broker, orderPlaced{1}, ezq.InterruptEvent{})
 			require.ErrorIs(t, router.Run(t.Context()), ezq.ErrInterrupted)
-			rest := drain(t, queue, "ezq")
+			rest := drain(t, broker, "ezq")
 			require.Len(t, rest, 1)
-			require.Zero(t, backend.DeliveryFrom(rest[0].Context()).Failures)
-			require.Empty(t, drain(t, queue, "ezq_dead"))
+			require.Zero(t, backend.DeliveryFromContext(rest[0].Context()).Failures)
+			require.Empty(t, drain(t, broker, "ezq_dead"))
 		}
 	})
 }
@@ -165,14 +165,14 @@ func TestUnlikeWatermillsPoisonQueueNoTextOfAnErrorKeepsADeadLetterOut(t *testin
 	bad := errors.New("a\x00b\xff" + string(make([]byte, 1<<20)))
 	_, err := middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware(failing(ezq.Permanent(bad)))(received(t, d))
 	require.NoError(t, err)
-	v, _ := d.Verdict()
+	v, _ := d.Disposition()
 	require.LessOrEqual(t, len(v.Letter.Metadata[backend.DeadLetterReason]), 1024)
 	require.NotContains(t, v.Letter.Metadata[backend.DeadLetterReason], "\x00")
 }
 
 func TestUnlikeWatermillsDeduplicatorAMessageThatFailedIsHandledWhenItComesBack(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, deduplicate().Middleware)
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, deduplicate().Middleware)
 		calls := 0
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
 			if calls++; calls < 3 {
@@ -180,7 +180,7 @@ func TestUnlikeWatermillsDeduplicatorAMessageThatFailedIsHandledWhenItComesBack(
 			}
 			return nil
 		})
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		run(t, router, time.Minute)
 		require.Equal(t, 3, calls)
 	})
@@ -232,7 +232,7 @@ func TestUnlikeWatermillsThrottleAndDeduplicatorNothingGoesOnInTheBackground(t *
 }
 
 func TestUnlikeWatermillsInstantAckNothingIsAckedBeforeItIsDone(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var all []message.HandlerMiddleware
 		for _, policy := range policies() {
 			all = append(all, policy)
@@ -248,14 +248,14 @@ func TestUnlikeWatermillsInstantAckNothingIsAckedBeforeItIsDone(t *testing.T) {
 				return next(msg)
 			}
 		}
-		router := newRouter(queue, append(all, asks)...)
+		router := newRouter(broker, append(all, asks)...)
 		var handled atomic.Int32
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 			time.Sleep(time.Minute / 2)
 			handled.Add(1)
 			return ctx.Err()
 		})
-		publish(t, queue, orderPlaced{1}, ezq.EndEvent{Timeout: time.Hour})
+		publish(t, broker, orderPlaced{1}, ezq.EndEvent{Timeout: time.Hour})
 		require.NoError(t, router.Run(t.Context()))
 		require.EqualValues(t, 1, handled.Load())
 	})
@@ -273,7 +273,7 @@ func TestUnlikeWatermillsIgnoreErrorsAnErrorIsKnownByWhatItWrapsAndNotByItsText(
 	} {
 		d := &backend.Delivery{Number: 1, DeadLetters: true}
 		_, _ = middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware(failing(err))(received(t, d))
-		v, _ := d.Verdict()
+		v, _ := d.Disposition()
 		require.Equal(t, final, v.Letter != nil, "%#v", err)
 	}
 }

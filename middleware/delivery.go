@@ -20,7 +20,7 @@ func interrupted(ctx context.Context, err error) bool {
 	if taken(context.Cause(ctx)) || taken(err) {
 		return true
 	}
-	return backend.DeliveryFrom(ctx) == nil && errors.Is(ctx.Err(), context.Canceled)
+	return backend.DeliveryFromContext(ctx) == nil && errors.Is(ctx.Err(), context.Canceled)
 }
 
 func taken(err error) bool {
@@ -30,7 +30,7 @@ func taken(err error) bool {
 // durable returns the delivery in ctx if its backend keeps count of failures. It is
 // nil if not: who wants to know them has to count in the process.
 func durable(ctx context.Context) *backend.Delivery {
-	if d := backend.DeliveryFrom(ctx); d != nil && d.Progress {
+	if d := backend.DeliveryFromContext(ctx); d != nil && d.Progress {
 		return d
 	}
 	return nil
@@ -40,14 +40,14 @@ func durable(ctx context.Context) *backend.Delivery {
 // many failures as it had. An ezq router would do that itself; Watermill's nack
 // counts as a failure.
 func giveBack(ctx context.Context, msg *message.Message) {
-	if d := backend.DeliveryFrom(ctx); d != nil && taken(context.Cause(ctx)) {
+	if d := backend.DeliveryFromContext(ctx); d != nil && taken(context.Cause(ctx)) {
 		backend.Nack(msg, backend.Redelivery{InPlace: true, Failures: d.Failures, Done: d.Done})
 	}
 }
 
 // release is giveBack for a message that no handler has begun with.
 func release(ctx context.Context, msg *message.Message) {
-	if backend.DeliveryFrom(ctx) != nil && taken(context.Cause(ctx)) {
+	if backend.DeliveryFromContext(ctx) != nil && taken(context.Cause(ctx)) {
 		backend.Release(msg)
 	}
 }
@@ -80,22 +80,22 @@ func wentBack(msg *message.Message) bool {
 }
 
 // inRouter reports whether an ezq router handles the message of ctx.
-func inRouter(ctx context.Context) bool { return ezq.MetaFrom(ctx).Topic != "" }
+func inRouter(ctx context.Context) bool { return ezq.MetaFromContext(ctx).Topic != "" }
 
 // topicOf returns where the message of ctx was received, by ezq's router or
 // Watermill's. It is "" in neither.
 func topicOf(ctx context.Context) string {
-	return cmp.Or(ezq.MetaFrom(ctx).Topic, message.SubscribeTopicFromCtx(ctx))
+	return cmp.Or(ezq.MetaFromContext(ctx).Topic, message.SubscribeTopicFromCtx(ctx))
 }
 
 // handlerOf returns the name of the handler: in ezq's router its own, or else that of
 // its event.
 func handlerOf(ctx context.Context) string {
-	return cmp.Or(ezq.MetaFrom(ctx).Handler, message.HandlerNameFromCtx(ctx))
+	return cmp.Or(ezq.MetaFromContext(ctx).Handler, message.HandlerNameFromCtx(ctx))
 }
 
 // eventOf returns the name of the event in msg: the one that its handler is for, or
 // else the one that it names itself.
 func eventOf(ctx context.Context, msg *message.Message) string {
-	return cmp.Or(ezq.MetaFrom(ctx).Event, ezq.Marshaler{}.NameFromMessage(msg))
+	return cmp.Or(ezq.MetaFromContext(ctx).Event, ezq.Marshaler{}.NameFromMessage(msg))
 }

@@ -1,14 +1,14 @@
 // Package middleware has policies for handlers: what happens when they fail, how
 // long they may take, how often they may begin.
 //
-//	router := ezq.NewRouter(queue, ezq.Config{})
+//	router := ezq.NewRouter(client, ezq.Config{})
 //	router.Use(
 //		middleware.CorrelationID{}.Middleware,
 //		middleware.Retry{Attempts: 5}.Middleware,
 //		middleware.Poison{}.Middleware,
 //		middleware.Timeout{After: 30 * time.Second}.Middleware,
 //	)
-//	ezq.Handle(router, charge, ezq.With(middleware.Retry{Attempts: 20}.Middleware))
+//	ezq.Handle(router, charge, ezq.Use(middleware.Retry{Attempts: 20}.Middleware))
 //
 // A policy is a struct whose zero value is ready for use. Its Middleware method is a
 // [message.HandlerMiddleware], so it also works in Watermill's own router, and on

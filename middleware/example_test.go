@@ -21,8 +21,8 @@ type InvoicePaid struct{ Number int }
 
 func Example() {
 	ctx, stop := context.WithCancel(context.Background())
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	router.Use(
 		middleware.CorrelationID{}.Middleware,
 		middleware.Retry{Attempts: 3, Initial: time.Millisecond}.Middleware,
@@ -30,7 +30,7 @@ func Example() {
 		middleware.Timeout{After: time.Second}.Middleware,
 	)
 	ezq.Handle(router, func(ctx context.Context, _ InvoicePaid) error {
-		fmt.Println("attempt", ezq.MetaFrom(ctx).Failures+1)
+		fmt.Println("attempt", ezq.MetaFromContext(ctx).Failures+1)
 		return errors.New("the bank is closed")
 	})
 	ezq.Handle(router, func(context.Context, InvoicePaid) error { // what was given up
@@ -39,7 +39,7 @@ func Example() {
 		return nil
 	}, ezq.Topic("ezq_dead"))
 
-	_ = ezq.Publish(ctx, queue, InvoicePaid{Number: 7})
+	_ = ezq.Publish(ctx, broker, InvoicePaid{Number: 7})
 	_ = router.Run(ctx)
 	// Output:
 	// attempt 1
@@ -49,18 +49,18 @@ func Example() {
 }
 
 func ExampleRetry() {
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	router.Use(middleware.Retry{Initial: time.Millisecond}.Middleware)
 	ezq.Handle(router, func(ctx context.Context, e InvoicePaid) error {
-		if failures := ezq.MetaFrom(ctx).Failures; failures < 2 {
+		if failures := ezq.MetaFromContext(ctx).Failures; failures < 2 {
 			fmt.Println("failure", failures+1)
 			return errors.New("the bank is closed")
 		}
 		fmt.Println("invoice", e.Number, "is paid")
-		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+		return ezq.Publish(ctx, broker, ezq.EndEvent{})
 	})
-	_ = ezq.Publish(context.Background(), queue, InvoicePaid{Number: 7})
+	_ = ezq.Publish(context.Background(), broker, InvoicePaid{Number: 7})
 	_ = router.Run(context.Background())
 	// Output:
 	// failure 1
@@ -70,30 +70,30 @@ func ExampleRetry() {
 
 // A policy of the handler takes the place of the router's.
 func ExampleRetry_Middleware() {
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()})
 	router.Use(middleware.Poison{Logger: quiet()}.Middleware, middleware.Retry{}.Middleware)
 	ezq.Handle(router, func(context.Context, InvoicePaid) error {
 		fmt.Println("tried once")
 		return errors.New("the bank is closed")
-	}, ezq.With(middleware.Retry{Attempts: 1}.Middleware))
-	_ = ezq.PublishBatch(context.Background(), queue, []any{InvoicePaid{Number: 7}, ezq.EndEvent{}})
+	}, ezq.Use(middleware.Retry{Attempts: 1}.Middleware))
+	_ = ezq.PublishBatch(context.Background(), broker, []any{InvoicePaid{Number: 7}, ezq.EndEvent{}})
 	_ = router.Run(context.Background())
 	// Output: tried once
 }
 
 func ExamplePoison() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()})
 	router.Use(middleware.Poison{Logger: quiet()}.Middleware)
 	ezq.Handle(router, func(context.Context, InvoicePaid) error {
 		return ezq.Permanent(errors.New("no such invoice"))
 	})
-	_ = ezq.PublishBatch(ctx, queue, []any{InvoicePaid{Number: 7}, ezq.EndEvent{}})
+	_ = ezq.PublishBatch(ctx, broker, []any{InvoicePaid{Number: 7}, ezq.EndEvent{}})
 	_ = router.Run(ctx)
 
-	dead, _ := queue.Subscribe(ctx, "ezq_dead")
+	dead, _ := broker.Subscribe(ctx, "ezq_dead")
 	letter := <-dead
 	letter.Ack()
 	fmt.Println(string(letter.Payload))
@@ -144,24 +144,24 @@ func ExampleTimeout() {
 }
 
 func ExampleTimeout_Middleware() {
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, func(ctx context.Context, _ InvoicePaid) error {
 		_, limited := ctx.Deadline()
 		fmt.Println("has a deadline:", limited)
 		return nil
-	}, ezq.With(middleware.Timeout{}.Middleware))
-	_ = ezq.PublishBatch(context.Background(), queue, []any{InvoicePaid{Number: 7}, ezq.EndEvent{}})
+	}, ezq.Use(middleware.Timeout{}.Middleware))
+	_ = ezq.PublishBatch(context.Background(), broker, []any{InvoicePaid{Number: 7}, ezq.EndEvent{}})
 	_ = router.Run(context.Background())
 	// Output: has a deadline: true
 }
 
 func ExampleThrottle() {
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	router.Use(middleware.Throttle{Count: 100, Per: time.Second}.Middleware)
 	ezq.Handle(router, func(context.Context, InvoicePaid) error { return nil })
-	_ = ezq.PublishBatch(context.Background(), queue, []any{InvoicePaid{1}, InvoicePaid{2}, InvoicePaid{3}, ezq.EndEvent{}})
+	_ = ezq.PublishBatch(context.Background(), broker, []any{InvoicePaid{1}, InvoicePaid{2}, InvoicePaid{3}, ezq.EndEvent{}})
 
 	start := time.Now()
 	_ = router.Run(context.Background())
@@ -171,12 +171,12 @@ func ExampleThrottle() {
 
 // Each handler may call the bank, and all of them together once in 10 milliseconds.
 func ExampleThrottle_Shared() {
-	queue := memory.New()
+	broker := memory.New(nil)
 	bank := middleware.Throttle{Per: 10 * time.Millisecond}.Shared()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
-	ezq.Handle(router, func(context.Context, InvoiceSent) error { return nil }, ezq.With(bank))
-	ezq.Handle(router, func(context.Context, InvoicePaid) error { return nil }, ezq.With(bank))
-	_ = ezq.PublishBatch(context.Background(), queue, []any{InvoiceSent{1}, InvoicePaid{1}, ezq.EndEvent{}})
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
+	ezq.Handle(router, func(context.Context, InvoiceSent) error { return nil }, ezq.Use(bank))
+	ezq.Handle(router, func(context.Context, InvoicePaid) error { return nil }, ezq.Use(bank))
+	_ = ezq.PublishBatch(context.Background(), broker, []any{InvoiceSent{1}, InvoicePaid{1}, ezq.EndEvent{}})
 
 	start := time.Now()
 	_ = router.Run(context.Background())
@@ -204,17 +204,17 @@ func ExampleThrottle_Middleware() {
 
 func ExampleDeduplicate() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()})
 	router.Use(middleware.Deduplicate{Logger: quiet()}.Middleware)
 	ezq.Handle(router, func(_ context.Context, e InvoicePaid) error {
 		fmt.Println("invoice", e.Number)
 		return nil
 	})
 	for _, id := range []string{"a", "a", "b"} { // the publisher was not sure about the first
-		_ = queue.Publish("ezq", message.NewMessage(id, []byte(`{"_type":"InvoicePaid","Number":7}`)))
+		_ = broker.Publish("ezq", message.NewMessage(id, []byte(`{"_type":"InvoicePaid","Number":7}`)))
 	}
-	_ = ezq.Publish(ctx, queue, ezq.EndEvent{})
+	_ = ezq.Publish(ctx, broker, ezq.EndEvent{})
 	_ = router.Run(ctx)
 	// Output:
 	// invoice 7
@@ -244,14 +244,14 @@ func ExampleDeduplicate_Middleware() {
 
 // One store for all handlers: it keeps them apart.
 func ExampleMemoryStore() {
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	router.Use(middleware.Deduplicate{Store: middleware.NewMemoryStore(1_000_000), Window: time.Hour, Logger: quiet()}.Middleware)
 	ezq.Handle(router, func(context.Context, InvoicePaid) error {
 		fmt.Println("paid")
-		return ezq.Publish(context.Background(), queue, ezq.EndEvent{})
+		return ezq.Publish(context.Background(), broker, ezq.EndEvent{})
 	})
-	_ = ezq.Publish(context.Background(), queue, InvoicePaid{Number: 7})
+	_ = ezq.Publish(context.Background(), broker, InvoicePaid{Number: 7})
 	_ = router.Run(context.Background())
 	// Output: paid
 }
@@ -286,24 +286,24 @@ func ExampleNewMemoryStore() {
 // What the program calls a chain of events goes along with them.
 func ExampleCorrelationID() {
 	ctx := context.Background()
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	router.Use(middleware.CorrelationID{New: func(*message.Message) string { return "request 42" }}.Middleware)
 	ezq.Handle(router, func(ctx context.Context, e InvoiceSent) error {
-		return ezq.Publish(ctx, queue, InvoicePaid(e))
+		return ezq.Publish(ctx, broker, InvoicePaid(e))
 	})
 	ezq.Handle(router, func(ctx context.Context, _ InvoicePaid) error {
-		fmt.Println(ezq.CorrelationID(ctx))
-		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+		fmt.Println(ezq.CorrelationIDFromContext(ctx))
+		return ezq.Publish(ctx, broker, ezq.EndEvent{})
 	})
-	_ = ezq.Publish(ctx, queue, InvoiceSent{Number: 7})
+	_ = ezq.Publish(ctx, broker, InvoiceSent{Number: 7})
 	_ = router.Run(ctx)
 	// Output: request 42
 }
 
 func ExampleCorrelationID_Middleware() {
 	handle := middleware.CorrelationID{}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
-		fmt.Println(ezq.CorrelationID(msg.Context()))
+		fmt.Println(ezq.CorrelationIDFromContext(msg.Context()))
 		return []*message.Message{message.NewMessage("2", nil)}, nil
 	})
 	out, _ := handle(message.NewMessage("1", nil))

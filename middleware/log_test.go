@@ -19,10 +19,10 @@ import (
 
 // logOf runs a router with middleware, and a handler that fails with what fail returns,
 // until it is quiet, and returns the records of its log, as JSON has them.
-func logOf(t *testing.T, queue *memory.Queue, fail func() error, policies ...message.HandlerMiddleware) (records []map[string]any) {
+func logOf(t *testing.T, broker *memory.Broker, fail func() error, policies ...message.HandlerMiddleware) (records []map[string]any) {
 	t.Helper()
 	var log bytes.Buffer
-	router := ezq.NewRouter(queue, ezq.Config{UnknownFor: 1, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
+	router := ezq.NewRouter(broker, &ezq.Config{UnknownFor: 1, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
 	router.Use(policies...)
 	ezq.Handle(router, func(context.Context, orderPlaced) error { return fail() })
 	run(t, router, time.Hour)
@@ -35,9 +35,9 @@ func logOf(t *testing.T, queue *memory.Queue, fail func() error, policies ...mes
 }
 
 func TestOnlyAFailureForGoodIsLoggedAsAnError(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, orderPlaced{1})
-		records := logOf(t, queue, func() error { return errBoom },
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, orderPlaced{1})
+		records := logOf(t, broker, func() error { return errBoom },
 			middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{}.Middleware)
 		var levels []any
 		for _, record := range records {
@@ -50,10 +50,10 @@ func TestOnlyAFailureForGoodIsLoggedAsAnError(t *testing.T) {
 }
 
 func TestAPermanentFailureIsLoggedAsAnErrorWhereNothingTakesTheEventAway(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, orderPlaced{1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, orderPlaced{1})
 		failures := 0
-		records := logOf(t, queue, func() error {
+		records := logOf(t, broker, func() error {
 			if failures++; failures == 1 {
 				return ezq.Permanent(errBoom)
 			}
@@ -65,10 +65,10 @@ func TestAPermanentFailureIsLoggedAsAnErrorWhereNothingTakesTheEventAway(t *test
 }
 
 func TestHowLongUntilARetryIsLoggedWithItsUnit(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, orderPlaced{1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, orderPlaced{1})
 		failures := 0
-		records := logOf(t, queue, func() error {
+		records := logOf(t, broker, func() error {
 			if failures++; failures == 1 {
 				return ezq.RetryAfter(411*time.Millisecond+3, errBoom)
 			}
@@ -79,22 +79,22 @@ func TestHowLongUntilARetryIsLoggedWithItsUnit(t *testing.T) {
 }
 
 func TestWhatIsGivenUpWithoutAHandlerIsLoggedWithItsEvent(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"Unheard"}`))))
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		require.NoError(t, broker.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"Unheard"}`))))
 		refuse := func(message.HandlerFunc) message.HandlerFunc {
 			return func(*message.Message) ([]*message.Message, error) { return nil, ezq.Permanent(errors.New("refused")) }
 		}
-		records := logOf(t, queue, func() error { return nil }, middleware.Poison{}.Middleware, refuse)
+		records := logOf(t, broker, func() error { return nil }, middleware.Poison{}.Middleware, refuse)
 		require.Equal(t, "middleware: message given up", records[len(records)-1]["msg"])
 		require.Equal(t, "Unheard", records[len(records)-1]["event"])
 	})
 }
 
 func TestMiddlewareLogsWhereItsRouterDoes(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, orderPlaced{1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, orderPlaced{1})
 		forgetful := &store{Store: middleware.NewMemoryStore(0), mark: errBoom}
-		records := logOf(t, queue, func() error { return nil }, middleware.Deduplicate{Store: forgetful}.Middleware)
+		records := logOf(t, broker, func() error { return nil }, middleware.Deduplicate{Store: forgetful}.Middleware)
 		require.Len(t, records, 1)
 		require.Equal(t, "middleware: handled, but not remembered", records[0]["msg"])
 	})

@@ -30,18 +30,18 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // bubble runs f with a memory queue in virtual time. It fails if f leaves a
 // goroutine behind.
-func bubble(t *testing.T, f func(t *testing.T, queue *memory.Queue)) {
+func bubble(t *testing.T, f func(t *testing.T, broker *memory.Broker)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		queue := memory.NewWith(memory.Config{Logger: quiet()})
-		f(t, queue)
-		require.NoError(t, queue.Close())
+		broker := memory.New(&memory.Config{Logger: quiet()})
+		f(t, broker)
+		require.NoError(t, broker.Close())
 	})
 }
 
 func newRouter(queue message.Subscriber, middleware ...message.HandlerMiddleware) *ezq.Router {
-	router := ezq.NewRouter(queue, ezq.Config{UnknownFor: 1, Logger: quiet()})
+	router := ezq.NewRouter(queue, &ezq.Config{UnknownFor: 1, Logger: quiet()})
 	router.Use(middleware...)
 	return router
 }

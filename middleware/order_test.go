@@ -40,8 +40,8 @@ func TestTheOrderOfRetryAndPoisonDoesNotMatter(t *testing.T) {
 		middleware.Poison{Logger: quiet()}.Middleware,
 	) {
 		t.Run(place.says, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				router := newRouter(queue, place.ofRouter...)
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
+				router := newRouter(broker, place.ofRouter...)
 				var calls [4]int
 				ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
 					calls[e.ID]++
@@ -54,13 +54,13 @@ func TestTheOrderOfRetryAndPoisonDoesNotMatter(t *testing.T) {
 						return nil // at the last moment
 					}
 					return errBoom
-				}, ezq.With(place.ofHandler...))
-				publish(t, queue, orderPlaced{0}, orderPlaced{1}, orderPlaced{2}, orderPlaced{3})
+				}, ezq.Use(place.ofHandler...))
+				publish(t, broker, orderPlaced{0}, orderPlaced{1}, orderPlaced{2}, orderPlaced{3})
 				run(t, router, time.Hour)
 				require.Equal(t, [4]int{3, 1, 3, 3}, calls)
 
 				failures := map[string]string{}
-				for _, dead := range drain(t, queue, "ezq_dead") {
+				for _, dead := range drain(t, broker, "ezq_dead") {
 					failures[string(dead.Payload)] = dead.Metadata.Get(backend.DeadLetterFailures)
 				}
 				require.Equal(t, map[string]string{
@@ -68,7 +68,7 @@ func TestTheOrderOfRetryAndPoisonDoesNotMatter(t *testing.T) {
 					`{"_type":"OrderPlaced","ID":1}`: "1",
 					`{"_type":"OrderPlaced","ID":2}`: "3",
 				}, failures)
-				require.Empty(t, drain(t, queue, "ezq"))
+				require.Empty(t, drain(t, broker, "ezq"))
 			})
 		})
 	}
@@ -93,7 +93,7 @@ func TestTheOrderDoesNotMatterInTheProcessEither(t *testing.T) {
 					return ezq.Permanent(errBoom)
 				}
 				return errBoom
-			}, ezq.With(place.ofHandler...))
+			}, ezq.Use(place.ofHandler...))
 			publish(t, queue, orderPlaced{0}, orderPlaced{1})
 			ctx, stop := context.WithCancel(t.Context())
 			ended := make(chan error)
@@ -119,14 +119,14 @@ func (r *recorder) len() int {
 }
 
 func TestAPoisonOfTheHandlerTakesThePlaceOfTheRouters(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, middleware.Poison{Logger: quiet()}.Middleware, middleware.Retry{Attempts: 2}.Middleware)
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.Poison{Logger: quiet()}.Middleware, middleware.Retry{Attempts: 2}.Middleware)
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return errBoom },
-			ezq.With(middleware.Poison{Topic: "bad_orders", Logger: quiet()}.Middleware))
-		publish(t, queue, orderPlaced{1})
-		require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"Nobody"}`))))
+			ezq.Use(middleware.Poison{Topic: "bad_orders", Logger: quiet()}.Middleware))
+		publish(t, broker, orderPlaced{1})
+		require.NoError(t, broker.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"Nobody"}`))))
 		run(t, router, time.Hour)
-		require.Len(t, drain(t, queue, "bad_orders"), 1)
-		require.Len(t, drain(t, queue, "ezq_dead"), 1, "what no handler takes is for the router's")
+		require.Len(t, drain(t, broker, "bad_orders"), 1)
+		require.Len(t, drain(t, broker, "ezq_dead"), 1, "what no handler takes is for the router's")
 	})
 }

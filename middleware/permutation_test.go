@@ -54,15 +54,15 @@ func requireOutcomes(t *testing.T, order []string) {
 		"Deduplicate":   middleware.Deduplicate{Logger: quiet()}.Middleware,
 		"CorrelationID": middleware.CorrelationID{}.Middleware,
 	}
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
-	router := newRouter(queue)
+	broker := memory.New(&memory.Config{Logger: quiet()})
+	router := newRouter(broker)
 	for _, name := range order {
 		router.Use(policies[name])
 	}
 	var mu sync.Mutex
 	calls := map[string]int{}
 	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-		meta := ezq.MetaFrom(ctx)
+		meta := ezq.MetaFromContext(ctx)
 		mu.Lock()
 		calls[meta.ID]++
 		mu.Unlock()
@@ -78,15 +78,15 @@ func requireOutcomes(t *testing.T, order []string) {
 		return nil
 	})
 	for _, id := range []string{"succeeds", "succeeds", "permanent", "panics", "recovers", "hangs"} {
-		require.NoError(t, queue.Publish("ezq", message.NewMessage(id, []byte(`{"_type":"OrderPlaced"}`))))
+		require.NoError(t, broker.Publish("ezq", message.NewMessage(id, []byte(`{"_type":"OrderPlaced"}`))))
 	}
 	run(t, router, time.Hour)
 	dead := map[string]string{}
-	for _, letter := range drain(t, queue, "ezq_dead") {
+	for _, letter := range drain(t, broker, "ezq_dead") {
 		dead[letter.UUID] = letter.Metadata.Get(backend.DeadLetterFailures)
 	}
 	require.Equal(t, map[string]int{"succeeds": 1, "permanent": 1, "panics": 3, "recovers": 2, "hangs": 3}, calls, "%v", order)
 	require.Equal(t, map[string]string{"permanent": "1", "panics": "3", "hangs": "3"}, dead, "%v", order)
-	require.Empty(t, drain(t, queue, "ezq"))
-	require.NoError(t, queue.Close())
+	require.Empty(t, drain(t, broker, "ezq"))
+	require.NoError(t, broker.Close())
 }

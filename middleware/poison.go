@@ -36,7 +36,7 @@ import (
 // reason is the text of the error, at most 1024 bytes of it, as valid UTF-8 without
 // NUL; the stack of a panic goes to the log only.
 //
-// One given with [ezq.With] sees the failures of its handler, but not the events
+// One given with [ezq.Use] sees the failures of its handler, but not the events
 // that no handler takes: those reach only the router's.
 type Poison struct {
 	// Topic is where dead letters go. Defaults to the topic that the message came
@@ -56,7 +56,7 @@ type Poison struct {
 	MaxDeliveries int
 
 	// Logger is told about every message that is given up. Defaults to that of the
-	// router, which counts what is too many: see [ezq.LoggerFrom] and [ezq.Config].
+	// router, which counts what is too many: see [ezq.LoggerFromContext] and [ezq.Config].
 	Logger *slog.Logger
 }
 
@@ -71,7 +71,7 @@ func (p Poison) Middleware(next message.HandlerFunc) message.HandlerFunc {
 		ctx := msg.Context()
 		if n := fruitless(ctx); n >= p.MaxDeliveries {
 			err := fmt.Errorf("middleware: not handled, after %d deliveries without any outcome", n)
-			return nil, p.giveUp(ctx, msg, err, backend.DeliveryFrom(ctx).Failures)
+			return nil, p.giveUp(ctx, msg, err, backend.DeliveryFromContext(ctx).Failures)
 		}
 		out, err := next(msg)
 		msg.SetContext(ctx) // which somebody may have replaced
@@ -116,7 +116,7 @@ func (p Poison) giveUp(ctx context.Context, msg *message.Message, err error, fai
 		attrs = append(attrs, "stack", string(e.Stack))
 	}
 	about := sparse.About{Text: "middleware: message given up", Topic: from, Handler: handlerOf(ctx)}
-	sparse.Log(ctx, cmp.Or(p.Logger, ezq.LoggerFrom(ctx)), slog.LevelError, about, attrs...)
+	sparse.Log(ctx, cmp.Or(p.Logger, ezq.LoggerFromContext(ctx)), slog.LevelError, about, attrs...)
 	return nil
 }
 
@@ -128,13 +128,13 @@ var (
 )
 
 func (p Poison) move(ctx context.Context, msg *message.Message, to string, letter message.Metadata) error {
-	switch d := backend.DeliveryFrom(ctx); {
+	switch d := backend.DeliveryFromContext(ctx); {
 	case to == "":
 		return errNoTopic
 	case to == letter[backend.DeadLetterTopic]:
 		return errSameTopic
 	case d != nil && d.DeadLetters:
-		if !backend.DeadLetter(msg, backend.Letter{Topic: to, Metadata: letter}) {
+		if !backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: to, Metadata: letter}) {
 			return errSettled
 		}
 		return nil

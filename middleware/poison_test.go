@@ -21,17 +21,17 @@ import (
 )
 
 func TestADeadLetterIsTheMessageAndExplainsItself(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 		var last ezq.Meta
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-			last = ezq.MetaFrom(ctx)
+			last = ezq.MetaFromContext(ctx)
 			return errBoom
 		}, ezq.Topic("orders"))
-		require.NoError(t, ezq.Publish(t.Context(), queue, orderPlaced{7}, ezq.Topic("orders"), ezq.Header("tenant", "acme")))
+		require.NoError(t, ezq.Publish(t.Context(), broker, orderPlaced{7}, ezq.Topic("orders"), ezq.Header("tenant", "acme")))
 		run(t, router, 10*time.Second)
 
-		dead := drain(t, queue, "orders_dead")
+		dead := drain(t, broker, "orders_dead")
 		require.Len(t, dead, 1)
 		require.Equal(t, last.ID, dead[0].UUID)
 		require.JSONEq(t, `{"_type":"OrderPlaced","ID":7}`, string(dead[0].Payload))
@@ -47,21 +47,21 @@ func TestADeadLetterIsTheMessageAndExplainsItself(t *testing.T) {
 			backend.DeadLetterHandler:  "OrderPlaced",
 			backend.DeadLetterFailures: "3",
 		}, dead[0].Metadata)
-		require.Empty(t, drain(t, queue, "orders"))
+		require.Empty(t, drain(t, broker, "orders"))
 	})
 }
 
 func TestWithoutRetryOnlyPermanentErrorsAreFinal(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware)
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware)
 		verdicts := []error{errBoom, ezq.RetryAfter(time.Hour, errBoom), ezq.Permanent(errBoom), fmt.Errorf("wrapped: %w", ezq.Permanent(errBoom))}
 		ezq.Handle(router, func(_ context.Context, e orderPlaced) error { return verdicts[e.ID] })
-		publish(t, queue, orderPlaced{0}, orderPlaced{1}, orderPlaced{2}, orderPlaced{3})
+		publish(t, broker, orderPlaced{0}, orderPlaced{1}, orderPlaced{2}, orderPlaced{3})
 		ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer stop()
 		require.NoError(t, router.Run(ctx))
-		require.Len(t, drain(t, queue, "dead"), 2)
-		require.Len(t, drain(t, queue, "ezq"), 2)
+		require.Len(t, drain(t, broker, "dead"), 2)
+		require.Len(t, drain(t, broker, "ezq"), 2)
 	})
 }
 
@@ -73,12 +73,12 @@ func TestUnknownAndUndecodableEventsBecomeDeadLettersAtOnce(t *testing.T) {
 		{"nothing", "", "decode OrderPlaced"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, queue *memory.Queue) {
-				router := newRouter(queue, middleware.Retry{}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
+				router := newRouter(broker, middleware.Retry{}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 				ezq.Handle(router, func(context.Context, orderPlaced) error { t.Error("called"); return nil })
-				require.NoError(t, queue.Publish("ezq", message.NewMessage("1", []byte(test.payload))))
+				require.NoError(t, broker.Publish("ezq", message.NewMessage("1", []byte(test.payload))))
 				run(t, router, time.Millisecond)
-				dead := drain(t, queue, "ezq_dead")
+				dead := drain(t, broker, "ezq_dead")
 				require.Len(t, dead, 1)
 				require.Equal(t, test.payload, string(dead[0].Payload))
 				require.Contains(t, dead[0].Metadata.Get(backend.DeadLetterReason), test.reason)
@@ -151,7 +151,7 @@ func TestABackendThatCountsNeedNotMoveDeadLetters(t *testing.T) {
 	_, err := middleware.Poison{Topic: "dead", To: &dead, Logger: quiet()}.Middleware(failing(ezq.Permanent(errBoom)))(received(t, d))
 	require.NoError(t, err)
 	require.Equal(t, []string{"dead"}, dead.topics)
-	_, decided := d.Verdict()
+	_, decided := d.Disposition()
 	require.False(t, decided)
 }
 
@@ -163,19 +163,19 @@ func TestAContextThatAMiddlewareLeavesBehindDoesNotKeepADeadLetterOut(t *testing
 		return nil, ezq.Permanent(errBoom)
 	})(received(t, d))
 	require.NoError(t, err)
-	v, _ := d.Verdict()
+	v, _ := d.Disposition()
 	require.NotNil(t, v.Letter)
 }
 
 func TestNothingIsMovedToWhereItComesFrom(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, middleware.Poison{Topic: "ezq"}.Middleware)
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.Poison{Topic: "ezq"}.Middleware)
 		calls := 0
 		ezq.Handle(router, func(context.Context, orderPlaced) error { calls++; return ezq.Permanent(errBoom) })
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		run(t, router, time.Minute)
 		require.Equal(t, 1, calls)
-		require.Len(t, drain(t, queue, "ezq_dead"), 1, "the router gives it up instead")
+		require.Len(t, drain(t, broker, "ezq_dead"), 1, "the router gives it up instead")
 	})
 }
 
@@ -206,7 +206,7 @@ func TestWhatItsConsumersCrashOfIsNotHandledForEver(t *testing.T) {
 			})(received(t, test.delivery))
 			require.NoError(t, err)
 			require.Equal(t, test.handled, handled)
-			v, moved := test.delivery.Verdict()
+			v, moved := test.delivery.Disposition()
 			require.Equal(t, !test.handled, moved)
 			if moved {
 				require.Contains(t, v.Letter.Metadata[backend.DeadLetterReason], "5 deliveries without any outcome")
@@ -216,21 +216,21 @@ func TestWhatItsConsumersCrashOfIsNotHandledForEver(t *testing.T) {
 }
 
 func TestInterruptionsAndLostLeasesAreGivenPatience(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, orderPlaced{1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, orderPlaced{1})
 		for range 25 { // a router each time that is interrupted
-			router := newRouter(queue, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+			router := newRouter(broker, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-				require.NoError(t, ezq.Publish(ctx, queue, ezq.InterruptEvent{}))
+				require.NoError(t, ezq.Publish(ctx, broker, ezq.InterruptEvent{}))
 				<-ctx.Done()
 				return ezq.Permanent(ctx.Err())
 			})
 			require.ErrorIs(t, router.Run(t.Context()), ezq.ErrInterrupted)
 		}
-		router := newRouter(queue, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+		router := newRouter(broker, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 		run(t, router, time.Second)
-		require.Len(t, drain(t, queue, "ezq_dead"), 1, "but not for ever")
+		require.Len(t, drain(t, broker, "ezq_dead"), 1, "but not for ever")
 	})
 }
 
@@ -245,7 +245,7 @@ func TestGivingUpIsLogged(t *testing.T) {
 	for _, want := range []string{"level=ERROR", "id=id", "to=dead", "failures=1", "boom", "stack=", "poison_test.go"} {
 		require.Contains(t, log.String(), want)
 	}
-	v, _ := d.Verdict()
+	v, _ := d.Disposition()
 	require.NotContains(t, v.Letter.Metadata[backend.DeadLetterReason], "poison_test.go")
 }
 

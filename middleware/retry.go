@@ -39,7 +39,7 @@ import (
 //     for one that has lost its lease.
 //
 // Of several Retries around a handler the innermost decides, so one given with
-// [ezq.With] takes the place of the router's.
+// [ezq.Use] takes the place of the router's.
 type Retry struct {
 	// Attempts is how often a message may be handled before its failure is final.
 	// Defaults to 10, which is eight minutes with the default waits. 1 makes every
@@ -131,7 +131,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return ctx.Err() == nil
 	case <-ctx.Done():
 		return false
-	case <-ezq.Stopping(ctx):
+	case <-ezq.StoppingFromContext(ctx):
 		return false
 	}
 }

@@ -22,15 +22,15 @@ import (
 )
 
 func TestRetriesAreDurableWhereTheBackendCounts(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, orderPlaced{1})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, orderPlaced{1})
 		start := time.Now()
 		var at []time.Duration
 		for range 3 { // each attempt by another process, as it were
 			ctx, stop := context.WithCancel(t.Context())
-			router := newRouter(queue, middleware.Retry{Attempts: 3, Initial: time.Minute}.Middleware)
+			router := newRouter(broker, middleware.Retry{Attempts: 3, Initial: time.Minute}.Middleware)
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-				require.Equal(t, len(at), ezq.MetaFrom(ctx).Failures)
+				require.Equal(t, len(at), ezq.MetaFromContext(ctx).Failures)
 				at = append(at, time.Since(start))
 				stop()
 				return errBoom
@@ -76,30 +76,30 @@ func TestAPermanentErrorIsFinalAtOnce(t *testing.T) {
 }
 
 func TestRetryAfterKeepsItsDelayAndCounts(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 		var at []time.Duration
 		start := time.Now()
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
 			at = append(at, time.Since(start))
 			return ezq.RetryAfter(time.Hour, errBoom)
 		})
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		run(t, router, 24*time.Hour)
 		require.Equal(t, []time.Duration{0, time.Hour, 2 * time.Hour}, at)
-		require.Len(t, drain(t, queue, "ezq_dead"), 1)
+		require.Len(t, drain(t, broker, "ezq_dead"), 1)
 	})
 }
 
 func TestAFinalFailureIsFinalWithoutPoisonToo(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, middleware.Retry{Attempts: 1}.Middleware)
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.Retry{Attempts: 1}.Middleware)
 		calls := 0
 		ezq.Handle(router, func(context.Context, orderPlaced) error { calls++; return errBoom })
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		run(t, router, time.Minute)
 		require.Equal(t, 1, calls)
-		require.Len(t, drain(t, queue, "ezq_dead"), 1)
+		require.Len(t, drain(t, broker, "ezq_dead"), 1)
 	})
 }
 
@@ -206,7 +206,7 @@ func TestAnInterruptedHandlerHasNotFailed(t *testing.T) {
 					return nil, verdict
 				}, middleware.Poison{Topic: "dead"}.Middleware, middleware.Retry{Attempts: 1}.Middleware)(msg)
 				require.Equal(t, verdict, err)
-				v, ok := d.Verdict()
+				v, ok := d.Disposition()
 				require.True(t, ok)
 				require.Equal(t, backend.Redelivery{InPlace: true, Failures: 7, Done: []string{"one"}}, v.Redelivery, "nothing is charged")
 				require.Nil(t, v.Letter)
@@ -221,7 +221,7 @@ func TestALostLeaseThatTheHandlerReportsIsNoFailure(t *testing.T) {
 	lost := fmt.Errorf("commit: %w", ezq.ErrLeaseLost)
 	_, err := chain(failing(lost), middleware.Poison{Topic: "dead"}.Middleware, middleware.Retry{Attempts: 1}.Middleware)(received(t, d))
 	require.Equal(t, lost, err)
-	_, decided := d.Verdict()
+	_, decided := d.Disposition()
 	require.False(t, decided)
 }
 
@@ -234,14 +234,14 @@ func TestAContextThatAMiddlewareHasEndedIsNoInterruption(t *testing.T) {
 	msg.SetContext(ctx)
 	_, err := chain(failing(errBoom), middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware, middleware.Retry{Attempts: 1}.Middleware)(msg)
 	require.NoError(t, err)
-	v, _ := d.Verdict()
+	v, _ := d.Disposition()
 	require.NotNil(t, v.Letter)
 }
 
 func TestInAnEzqRouterTheNackIsTheRouters(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		seen := 0
-		router := newRouter(queue, func(next message.HandlerFunc) message.HandlerFunc {
+		router := newRouter(broker, func(next message.HandlerFunc) message.HandlerFunc {
 			return func(msg *message.Message) ([]*message.Message, error) {
 				out, err := next(msg)
 				require.False(t, isNacked(msg))
@@ -251,7 +251,7 @@ func TestInAnEzqRouterTheNackIsTheRouters(t *testing.T) {
 			}
 		}, middleware.Retry{}.Middleware)
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return errBoom })
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		run(t, router, time.Minute)
 		require.Greater(t, seen, 3)
 	})
@@ -263,7 +263,7 @@ func TestAPanicIsAFailure(t *testing.T) {
 		d := &backend.Delivery{Number: 1, DeadLetters: true}
 		_, err := chain(func(*message.Message) ([]*message.Message, error) { panic("boom") }, policies...)(received(t, d))
 		require.NoError(t, err)
-		v, _ := d.Verdict()
+		v, _ := d.Disposition()
 		require.NotNil(t, v.Letter, name)
 		require.Equal(t, "ezq: handler panicked: boom", v.Letter.Metadata[backend.DeadLetterReason])
 	}
@@ -274,22 +274,22 @@ func TestAPanicIsAFailure(t *testing.T) {
 }
 
 func TestTheInnermostRetryDecides(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		type patient struct{}
 		type ordinary struct{}
 		type hasty struct{}
 		var calls [3]atomic.Int32
 		count := func(n int) error { calls[n].Add(1); return errBoom }
-		router := newRouter(queue, middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
-		ezq.Handle(router, func(context.Context, patient) error { return count(0) }, ezq.With(middleware.Retry{Attempts: 5}.Middleware))
+		router := newRouter(broker, middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+		ezq.Handle(router, func(context.Context, patient) error { return count(0) }, ezq.Use(middleware.Retry{Attempts: 5}.Middleware))
 		ezq.Handle(router, func(context.Context, ordinary) error { return count(1) })
-		ezq.Handle(router, func(context.Context, hasty) error { return count(2) }, ezq.With(middleware.Retry{Attempts: 1}.Middleware))
-		publish(t, queue, patient{}, ordinary{}, hasty{})
+		ezq.Handle(router, func(context.Context, hasty) error { return count(2) }, ezq.Use(middleware.Retry{Attempts: 1}.Middleware))
+		publish(t, broker, patient{}, ordinary{}, hasty{})
 		run(t, router, time.Hour)
 		require.EqualValues(t, 5, calls[0].Load())
 		require.EqualValues(t, 3, calls[1].Load())
 		require.EqualValues(t, 1, calls[2].Load())
-		require.Len(t, drain(t, queue, "ezq_dead"), 3)
+		require.Len(t, drain(t, broker, "ezq_dead"), 3)
 	})
 }
 
@@ -351,21 +351,21 @@ func isNacked(msg *message.Message) bool {
 }
 
 func TestASnoozeCountsForNothing(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, middleware.Poison{MaxDeliveries: 3, Logger: quiet()}.Middleware,
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.Poison{MaxDeliveries: 3, Logger: quiet()}.Middleware,
 			middleware.Retry{Attempts: 2}.Middleware, deduplicate().Middleware)
 		var metas []ezq.Meta
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-			if metas = append(metas, ezq.MetaFrom(ctx)); len(metas) <= 30 {
+			if metas = append(metas, ezq.MetaFromContext(ctx)); len(metas) <= 30 {
 				return fmt.Errorf("too many requests: %w", ezq.Snooze(time.Minute))
 			}
 			return nil
 		})
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		run(t, router, time.Hour)
 		require.Len(t, metas, 31)
 		require.Equal(t, metas[0], metas[30], "neither a failure nor a delivery, and the same id")
-		require.Empty(t, drain(t, queue, "ezq_dead"))
-		require.Empty(t, drain(t, queue, "ezq"))
+		require.Empty(t, drain(t, broker, "ezq_dead"))
+		require.Empty(t, drain(t, broker, "ezq"))
 	})
 }

@@ -30,7 +30,7 @@ func TestInWatermillsRouterOnAForeignBackend(t *testing.T) {
 			var calls [3]atomic.Int32
 			startStock(t, queue, func(msg *message.Message) error {
 				require.NoError(t, msg.Context().Err())
-				require.Equal(t, msg.UUID, ezq.CorrelationID(msg.Context()))
+				require.Equal(t, msg.UUID, ezq.CorrelationIDFromContext(msg.Context()))
 				switch msg.UUID {
 				case "fails":
 					calls[0].Add(1)
@@ -78,16 +78,16 @@ func stockPolicies(dead message.Publisher, poisonFirst bool) []message.HandlerMi
 
 func TestInWatermillsRouterOnEzqsBackends(t *testing.T) {
 	t.Parallel()
-	queue := memory.NewWith(memory.Config{Logger: quiet()})
-	t.Cleanup(func() { require.NoError(t, queue.Close()) })
+	broker := memory.New(&memory.Config{Logger: quiet()})
+	t.Cleanup(func() { require.NoError(t, broker.Close()) })
 	deliveries := make(chan *backend.Delivery, 10)
-	startStock(t, queue, func(msg *message.Message) error {
-		deliveries <- backend.DeliveryFrom(msg.Context())
+	startStock(t, broker, func(msg *message.Message) error {
+		deliveries <- backend.DeliveryFromContext(msg.Context())
 		return errBoom
 	}, middleware.Poison{Logger: quiet()}.Middleware, middleware.Retry{Attempts: 3, Initial: 10 * time.Millisecond}.Middleware)
 
 	start := time.Now()
-	require.NoError(t, queue.Publish("orders", message.NewMessage("1", []byte("payload"))))
+	require.NoError(t, broker.Publish("orders", message.NewMessage("1", []byte("payload"))))
 	for i := range 3 {
 		d := <-deliveries
 		require.Equal(t, i+1, d.Number, "a delivery for each attempt")
@@ -95,7 +95,7 @@ func TestInWatermillsRouterOnEzqsBackends(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, time.Since(start), (10+20)*time.Millisecond*4/5, "the nacks carry the delays")
 
-	dead, err := queue.Subscribe(t.Context(), "orders_dead")
+	dead, err := broker.Subscribe(t.Context(), "orders_dead")
 	require.NoError(t, err)
 	letter := <-dead
 	letter.Ack()
@@ -123,7 +123,7 @@ func TestInWatermillsRouterTheNackCarriesTheDelay(t *testing.T) {
 			})(msg)
 			require.ErrorIs(t, err, errBoom)
 			require.True(t, isNacked(msg))
-			v, ok := d.Verdict()
+			v, ok := d.Disposition()
 			require.True(t, ok)
 			require.GreaterOrEqual(t, v.Delay, test.min)
 			require.LessOrEqual(t, v.Delay, test.max)

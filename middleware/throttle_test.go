@@ -82,21 +82,21 @@ func TestThrottleLimitsEachHandlerUnlessItIsShared(t *testing.T) {
 }
 
 func TestAWaitingMessageGoesBackUnchargedWhenTheRouterIsInterrupted(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware,
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware,
 			middleware.Throttle{Per: time.Hour}.Middleware)
 		handled := 0
 		ezq.Handle(router, func(context.Context, orderPlaced) error { handled++; return nil })
-		publish(t, queue, orderPlaced{1}, orderPlaced{2}, orderPlaced{3})
-		time.AfterFunc(time.Minute, func() { publish(t, queue, ezq.InterruptEvent{}) })
+		publish(t, broker, orderPlaced{1}, orderPlaced{2}, orderPlaced{3})
+		time.AfterFunc(time.Minute, func() { publish(t, broker, ezq.InterruptEvent{}) })
 		require.ErrorIs(t, router.Run(t.Context()), ezq.ErrInterrupted)
 		require.Equal(t, 1, handled)
-		rest := drain(t, queue, "ezq")
+		rest := drain(t, broker, "ezq")
 		require.Len(t, rest, 2)
 		for _, msg := range rest {
-			require.Zero(t, backend.DeliveryFrom(msg.Context()).Failures)
+			require.Zero(t, backend.DeliveryFromContext(msg.Context()).Failures)
 		}
-		require.Empty(t, drain(t, queue, "ezq_dead"))
+		require.Empty(t, drain(t, broker, "ezq_dead"))
 	})
 }
 
@@ -114,6 +114,6 @@ func TestAWaitingMessageGoesBackUnchargedInWatermillsRouterToo(t *testing.T) {
 	})(msg)
 	require.ErrorIs(t, err, ezq.ErrInterrupted, "the context's cause")
 	require.False(t, called)
-	v, _ := d.Verdict()
+	v, _ := d.Disposition()
 	require.Equal(t, backend.Redelivery{InPlace: true, Uncounted: true, Failures: 3}, v.Redelivery)
 }

@@ -70,7 +70,7 @@ func TestATimeoutLeavesOtherOutcomesAlone(t *testing.T) {
 }
 
 func TestATimeoutIsAFailureAndAnInterruptionIsNot(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		policies := []message.HandlerMiddleware{
 			middleware.Timeout{After: time.Second}.Middleware,
 			middleware.Retry{Attempts: 2}.Middleware,
@@ -81,21 +81,21 @@ func TestATimeoutIsAFailureAndAnInterruptionIsNot(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		publish(t, queue, orderPlaced{1})
-		router := newRouter(queue, policies...)
+		publish(t, broker, orderPlaced{1})
+		router := newRouter(broker, policies...)
 		ezq.Handle(router, handler)
-		time.AfterFunc(100*time.Millisecond, func() { publish(t, queue, ezq.InterruptEvent{}) })
+		time.AfterFunc(100*time.Millisecond, func() { publish(t, broker, ezq.InterruptEvent{}) })
 		require.ErrorIs(t, router.Run(t.Context()), ezq.ErrInterrupted)
 
 		start := time.Now()
-		router = newRouter(queue, policies...)
+		router = newRouter(broker, policies...)
 		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-			if ezq.MetaFrom(ctx).Failures == 0 {
+			if ezq.MetaFromContext(ctx).Failures == 0 {
 				require.Less(t, time.Since(start), 10*time.Millisecond, "the interrupted one came back at once")
 			}
 			return handler(ctx, e)
 		})
 		run(t, router, time.Minute)
-		require.Len(t, drain(t, queue, "ezq_dead"), 1)
+		require.Len(t, drain(t, broker, "ezq_dead"), 1)
 	})
 }

@@ -22,16 +22,16 @@ import (
 // retries nothing, its Throttle panics, and its Deduplicator forgets after 5 ms.
 func TestAZeroValueIsReadyForUse(t *testing.T) {
 	t.Run("Retry makes ten attempts in eight minutes", func(t *testing.T) {
-		bubble(t, func(t *testing.T, queue *memory.Queue) {
-			router := newRouter(queue, middleware.Retry{}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+		bubble(t, func(t *testing.T, broker *memory.Broker) {
+			router := newRouter(broker, middleware.Retry{}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 			var at []time.Duration
 			start := time.Now()
 			ezq.Handle(router, func(context.Context, orderPlaced) error { at = append(at, time.Since(start)); return errBoom })
-			publish(t, queue, orderPlaced{1})
+			publish(t, broker, orderPlaced{1})
 			run(t, router, time.Hour)
 			require.Len(t, at, 10)
 			require.InDelta(t, 8*60, at[9].Seconds(), 60)
-			require.Len(t, drain(t, queue, "ezq_dead"), 1)
+			require.Len(t, drain(t, broker, "ezq_dead"), 1)
 		})
 	})
 	t.Run("Deduplicate remembers for a day", func(t *testing.T) {
@@ -69,15 +69,15 @@ func TestAZeroValueIsReadyForUse(t *testing.T) {
 
 // A message that waits for its turn is leased, for longer than leases last.
 func TestUnlikeWatermillsThrottleWhatWaitsIsHandledOnce(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, middleware.Throttle{Per: 10 * time.Minute}.Middleware)
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.Throttle{Per: 10 * time.Minute}.Middleware)
 		var handled atomic.Int32
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-			require.Equal(t, 1, ezq.MetaFrom(ctx).Delivery)
+			require.Equal(t, 1, ezq.MetaFromContext(ctx).Delivery)
 			handled.Add(1)
 			return nil
 		})
-		publish(t, queue, orderPlaced{1}, orderPlaced{2}, orderPlaced{3}, ezq.EndEvent{Timeout: time.Hour})
+		publish(t, broker, orderPlaced{1}, orderPlaced{2}, orderPlaced{3}, ezq.EndEvent{Timeout: time.Hour})
 		require.NoError(t, router.Run(t.Context()))
 		require.EqualValues(t, 3, handled.Load())
 	})
@@ -85,17 +85,17 @@ func TestUnlikeWatermillsThrottleWhatWaitsIsHandledOnce(t *testing.T) {
 
 // Also what is published in the handler, and also if the first event has no id.
 func TestUnlikeWatermillsCorrelationIDNoEventOfAChainIsWithoutOne(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, middleware.CorrelationID{}.Middleware)
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.CorrelationID{}.Middleware)
 		ids := map[int]string{}
 		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-			ids[e.ID] = ezq.CorrelationID(ctx)
+			ids[e.ID] = ezq.CorrelationIDFromContext(ctx)
 			if e.ID == 3 {
-				return ezq.Publish(ctx, queue, ezq.EndEvent{})
+				return ezq.Publish(ctx, broker, ezq.EndEvent{})
 			}
-			return ezq.Publish(ctx, queue, orderPlaced{e.ID + 1})
+			return ezq.Publish(ctx, broker, orderPlaced{e.ID + 1})
 		})
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		require.NoError(t, router.Run(t.Context()))
 		require.Len(t, ids, 3)
 		require.NotEmpty(t, ids[1])
@@ -105,12 +105,12 @@ func TestUnlikeWatermillsCorrelationIDNoEventOfAChainIsWithoutOne(t *testing.T) 
 }
 
 func TestUnlikeWatermillsRecovererADeadLetterHoldsNoStack(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 		ezq.Handle(router, func(context.Context, orderPlaced) error { panic("boom") })
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		run(t, router, time.Minute)
-		dead := drain(t, queue, "ezq_dead")
+		dead := drain(t, broker, "ezq_dead")
 		require.Len(t, dead, 1)
 		reason := dead[0].Metadata.Get(backend.DeadLetterReason)
 		require.Contains(t, reason, "boom")
@@ -121,13 +121,13 @@ func TestUnlikeWatermillsRecovererADeadLetterHoldsNoStack(t *testing.T) {
 // Watermill's router neither acks nor nacks it, and with a lease that is renewed it
 // would be stuck for ever.
 func TestAHandlerThatEndsItsGoroutineHasFailed(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
-		router := newRouter(queue, middleware.Retry{Attempts: 2}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.Retry{Attempts: 2}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 		calls := 0
 		ezq.Handle(router, func(context.Context, orderPlaced) error { calls++; runtime.Goexit(); return nil })
-		publish(t, queue, orderPlaced{1})
+		publish(t, broker, orderPlaced{1})
 		run(t, router, time.Hour)
 		require.Equal(t, 2, calls)
-		require.Len(t, drain(t, queue, "ezq_dead"), 1)
+		require.Len(t, drain(t, broker, "ezq_dead"), 1)
 	})
 }

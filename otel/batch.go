@@ -5,9 +5,6 @@ import (
 	"errors"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/propagation"
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/ezq-go/ezq/ezq"
 )
@@ -34,29 +31,4 @@ func Batch[E any](t *Telemetry, fn func(context.Context, []E) error) func(contex
 		}()
 		return fn(ctx, events)
 	}
-}
-
-func (t *Telemetry) startBatch(ctx context.Context, size int) (context.Context, trace.Span) {
-	var topic, handler string
-	var links []trace.Link
-	for _, meta := range ezq.MetasFrom(ctx) {
-		topic, handler = meta.Topic, meta.Handler
-		from := t.config.Propagator.Extract(context.Background(), propagation.MapCarrier(meta.Headers))
-		if origin := trace.SpanContextFromContext(from); origin.IsValid() {
-			links = append(links, trace.Link{
-				SpanContext: origin, Attributes: []attribute.KeyValue{semconv.MessagingMessageID(meta.ID)},
-			})
-		}
-	}
-	return t.tracer.Start(ctx, processing+" "+topic,
-		trace.WithSpanKind(trace.SpanKindConsumer),
-		trace.WithLinks(links...),
-		trace.WithAttributes(
-			semconv.MessagingSystemKey.String(t.config.System),
-			semconv.MessagingOperationName(processing),
-			semconv.MessagingOperationTypeProcess,
-			semconv.MessagingDestinationName(topic),
-			semconv.MessagingBatchMessageCount(size),
-			handlerKey.String(handler),
-		))
 }

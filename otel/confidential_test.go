@@ -55,9 +55,9 @@ func (l *lab) exported() (spans, metrics string) {
 func TestNoSpanAndNoMetricShowsAPayload(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, queue := newLab(t), newQueue(t, memory.Config{})
+		l, broker := newLab(t), newQueue(t, memory.Config{})
 		failing := errors.New(handlerSays)
-		l.run(queue, func(r *ezq.Router) {
+		l.run(broker, func(r *ezq.Router) {
 			r.Use(middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware)
 			if _, err := l.ObserveRouter(r); err != nil {
 				t.Fatal(err)

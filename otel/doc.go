@@ -6,7 +6,7 @@
 //		MeterProvider:  otel.GetMeterProvider(),
 //	})
 //	…
-//	publisher := telemetry.Publisher(queue)
+//	publisher := telemetry.Publisher(client)
 //	router.Use(telemetry.Middleware) // first, so that it sees what the others decide
 //
 //	ezq.Publish(ctx, publisher, OrderPaid{ID: 7})

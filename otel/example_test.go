@@ -15,7 +15,7 @@ import (
 
 func Example() {
 	spans := tracetest.NewSpanRecorder() // where a service has an exporter
-	telemetry, err := ezqotel.New(ezqotel.Config{
+	telemetry, err := ezqotel.New(&ezqotel.Config{
 		TracerProvider: trace.NewTracerProvider(trace.WithSpanProcessor(spans)),
 		MeterProvider:  noop.NewMeterProvider(),
 	})
@@ -24,15 +24,15 @@ func Example() {
 		return
 	}
 
-	queue := memory.New()
-	publisher := telemetry.Publisher(queue)
-	router := ezq.NewRouter(queue, ezq.Config{})
+	broker := memory.New(nil)
+	publisher := telemetry.Publisher(broker)
+	router := ezq.NewRouter(broker, nil)
 	router.Use(telemetry.Middleware)
 	ezq.Handle(router, func(context.Context, Ordered) error { return nil })
 
 	ctx := context.Background()
 	_ = ezq.Publish(ctx, publisher, Ordered{ID: 7})
-	_ = ezq.Publish(ctx, queue, ezq.EndEvent{})
+	_ = ezq.Publish(ctx, broker, ezq.EndEvent{})
 	fmt.Println("stopped:", router.Run(ctx))
 
 	from, to := spans.Ended()[0], spans.Ended()[1]

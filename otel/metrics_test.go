@@ -19,9 +19,9 @@ import (
 func TestMessagesAreCountedAsTheyPass(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, queue := newLab(t), newQueue(t, memory.Config{})
+		l, broker := newLab(t), newQueue(t, memory.Config{})
 		inside := 0.0
-		l.run(queue, func(r *ezq.Router) {
+		l.run(broker, func(r *ezq.Router) {
 			if _, err := l.ObserveRouter(r); err != nil {
 				t.Fatal(err)
 			}
@@ -108,13 +108,13 @@ func TestAPublishThatFailsShows(t *testing.T) {
 func TestATickThatAnotherProcessHasPublishedIsNotCountedAsSent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, queue := newLab(t), newQueue(t, memory.Config{})
+		l, broker := newLab(t), newQueue(t, memory.Config{})
 		for _, at := range []time.Time{time.Now(), time.Now().Add(time.Hour), time.Now().Add(time.Minute)} {
 			if at.Before(time.Now().Add(time.Hour)) {
 				time.Sleep(time.Until(at))
 			}
-			tick := &backend.Tick{Schedule: "hourly", At: at}
-			publish(t, backend.WithTick(t.Context(), tick), l.Publisher(queue), Ordered{1})
+			tick := &backend.ScheduleTick{Schedule: "hourly", At: at}
+			publish(t, backend.WithScheduleTick(t.Context(), tick), l.Publisher(broker), Ordered{1})
 		}
 		l.span("publish ezq", attribute.String("ezq.tick", "taken"))
 		l.span("publish ezq", attribute.String("ezq.tick", "early"))

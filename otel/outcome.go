@@ -1,8 +1,6 @@
 package ezqotel
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"sync/atomic"
 
@@ -28,48 +26,14 @@ const (
 
 type outcome struct {
 	name   string
-	err    error           // if it failed
-	topic  string          // of a dead letter
-	reason string          // of that
-	back   backend.Verdict // of what comes back
+	err    error               // if it failed
+	topic  string              // of a dead letter
+	reason string              // of that
+	back   backend.Disposition // of what comes back
 }
 
 // errPanicked is what a handler has returned that has not returned.
 var errPanicked = errors.New("the handler panicked, or ended its goroutine")
-
-// judge says what became of msg, whose handling has returned err.
-func (h *handling) judge(msg *message.Message, err error) outcome {
-	o := outcome{err: err}
-	nacked := isClosed(msg.Nacked())
-	if h.delivery != nil && nacked {
-		o.back, _ = h.delivery.Verdict()
-	}
-	cause := context.Cause(h.outer)
-	switch {
-	case o.back.Letter != nil:
-		o.name, o.topic, o.reason = deadLettered, o.back.Letter.Topic, o.back.Letter.Metadata[backend.DeadLetterReason]
-	case h.fate.topic.Load() != nil:
-		o.name, o.topic, o.reason = deadLettered, *h.fate.topic.Load(), msg.Metadata.Get(backend.DeadLetterReason)
-	case err == nil && !nacked:
-		o.name = succeeded
-	case errors.Is(cause, backend.ErrLeaseLost), errors.Is(err, backend.ErrLeaseLost):
-		o.name, o.err = leaseLost, cmp.Or(err, backend.ErrLeaseLost)
-	case err == nil, errors.Is(cause, backend.ErrInterrupted), isSnooze(err):
-		o.name, o.err = givenBack, nil
-	case h.isFinal(err):
-		o.name, o.topic = deadLettered, h.topic+"_dead" // as middleware.Poison has it
-		o.reason = backend.DeadLetterMetadata(h.topic, h.handler, h.delivery.Failures+1, err)[backend.DeadLetterReason]
-	default:
-		o.name = failed
-	}
-	return o
-}
-
-// isFinal reports whether ezq's router itself makes a dead letter of a message whose
-// handling has returned err. Watermill's does not.
-func (h *handling) isFinal(err error) bool {
-	return ezq.IsPermanent(err) && h.delivery != nil && h.delivery.DeadLetters && ezq.MetaFrom(h.outer).Topic != ""
-}
 
 func isSnooze(err error) bool {
 	_, ok := ezq.SnoozeDelay(err)

@@ -3,12 +3,12 @@ package ezqotel
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/messagingconv"
 	"go.opentelemetry.io/otel/trace"
@@ -18,23 +18,6 @@ import (
 )
 
 const processing = "process"
-
-// Middleware reports what becomes of messages. It implements
-// [message.HandlerMiddleware], for ezq's router and for Watermill's.
-//
-// It is to be the first one, the outermost: then it sees what Retry and Poison
-// decide. Further in it sees each attempt that is made in the process, and takes a
-// failure for one that will be tried again.
-func (t *Telemetry) Middleware(next message.HandlerFunc) message.HandlerFunc {
-	return func(msg *message.Message) (out []*message.Message, err error) {
-		h := t.begin(msg)
-		err = errPanicked
-		defer func() { h.end(msg, err) }() // also in a panic, which goes on
-		out, err = next(msg)
-		h.adopt(out)
-		return out, err
-	}
-}
 
 // handling is one message with its handler.
 type handling struct {
@@ -46,49 +29,6 @@ type handling struct {
 	began     time.Time
 	delivery  *backend.Delivery // or nil
 	fate      *published
-}
-
-func (t *Telemetry) begin(msg *message.Message) *handling {
-	outer := msg.Context()
-	meta := ezq.MetaFrom(outer)
-	h := &handling{
-		telemetry: t,
-		outer:     outer,
-		topic:     cmp.Or(meta.Topic, message.SubscribeTopicFromCtx(outer)),
-		handler:   cmp.Or(meta.Handler, message.HandlerNameFromCtx(outer)),
-		began:     time.Now(),
-		delivery:  backend.DeliveryFrom(outer),
-		fate:      &published{id: msg.UUID},
-	}
-	ctx, options := t.cause(outer, msg)
-	ctx, h.span = t.tracer.Start(ctx, processing+" "+h.topic, append(options,
-		trace.WithSpanKind(trace.SpanKindConsumer),
-		trace.WithAttributes(h.attributes(msg, meta.Event)...))...)
-	msg.SetContext(context.WithValue(ctx, publishedKey{}, h.fate))
-	t.instruments.active.Add(outer, 1, h.counted())
-	return h
-}
-
-// cause reads from msg which publish it comes from, and makes that a link of the next span
-// in ctx, or its parent if messages are trusted to say so. A span that is in ctx already
-// stays the parent.
-func (t *Telemetry) cause(ctx context.Context, msg *message.Message) (context.Context, []trace.SpanStartOption) {
-	ambient := trace.SpanContextFromContext(ctx)
-	from := t.config.Propagator.Extract(ctx, propagation.MapCarrier(msg.Metadata))
-	origin := trace.SpanContextFromContext(from)
-	obeyed := ctx
-	if t.config.ContinueTraces {
-		obeyed = from
-	}
-	switch {
-	case !origin.IsRemote() || !origin.IsValid(): // it says nothing
-		return obeyed, nil
-	case ambient.IsValid():
-		return trace.ContextWithSpanContext(obeyed, ambient), []trace.SpanStartOption{trace.WithLinks(trace.Link{SpanContext: origin})}
-	case t.config.ContinueTraces:
-		return obeyed, nil
-	}
-	return obeyed, []trace.SpanStartOption{trace.WithLinks(trace.Link{SpanContext: origin})}
 }
 
 func (h *handling) attributes(msg *message.Message, event string) []attribute.KeyValue {
@@ -150,4 +90,38 @@ func (h *handling) counted() metric.MeasurementOption {
 		semconv.MessagingDestinationName(h.topic),
 		handlerKey.String(h.handler),
 	)
+}
+
+// judge says what became of msg, whose handling has returned err.
+func (h *handling) judge(msg *message.Message, err error) outcome {
+	o := outcome{err: err}
+	nacked := isClosed(msg.Nacked())
+	if h.delivery != nil && nacked {
+		o.back, _ = h.delivery.Disposition()
+	}
+	cause := context.Cause(h.outer)
+	switch {
+	case o.back.Letter != nil:
+		o.name, o.topic, o.reason = deadLettered, o.back.Letter.Topic, o.back.Letter.Metadata[backend.DeadLetterReason]
+	case h.fate.topic.Load() != nil:
+		o.name, o.topic, o.reason = deadLettered, *h.fate.topic.Load(), msg.Metadata.Get(backend.DeadLetterReason)
+	case err == nil && !nacked:
+		o.name = succeeded
+	case errors.Is(cause, backend.ErrLeaseLost), errors.Is(err, backend.ErrLeaseLost):
+		o.name, o.err = leaseLost, cmp.Or(err, backend.ErrLeaseLost)
+	case err == nil, errors.Is(cause, backend.ErrInterrupted), isSnooze(err):
+		o.name, o.err = givenBack, nil
+	case h.isFinal(err):
+		o.name, o.topic = deadLettered, h.topic+"_dead" // as middleware.Poison has it
+		o.reason = backend.DeadLetterMetadata(h.topic, h.handler, h.delivery.Failures+1, err)[backend.DeadLetterReason]
+	default:
+		o.name = failed
+	}
+	return o
+}
+
+// isFinal reports whether ezq's router itself makes a dead letter of a message whose
+// handling has returned err. Watermill's does not.
+func (h *handling) isFinal(err error) bool {
+	return ezq.IsPermanent(err) && h.delivery != nil && h.delivery.DeadLetters && ezq.MetaFromContext(h.outer).Topic != ""
 }

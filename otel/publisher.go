@@ -11,7 +11,6 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
-	"go.opentelemetry.io/otel/semconv/v1.43.0/messagingconv"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/ezq-go/ezq/backend"
@@ -27,15 +26,6 @@ type Publisher struct {
 }
 
 var _ message.Publisher = (*Publisher)(nil)
-
-// Publisher wraps p, which is a backend, a transaction of one, or any other Watermill
-// Publisher. It panics if p is nil.
-func (t *Telemetry) Publisher(p message.Publisher) *Publisher {
-	if p == nil {
-		panic("ezqotel: Publisher: the publisher is nil")
-	}
-	return &Publisher{telemetry: t, inner: p}
-}
 
 // Features implements part of [backend.Backend]: those of the wrapped publisher.
 func (p *Publisher) Features() backend.Features { return backend.FeaturesOf(p.inner) }
@@ -85,7 +75,7 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 // notStored reports whether a publish for a tick of a schedule stored nothing, because
 // another process has done it, or the time has not come.
 func notStored(ctx context.Context, err error) (why string, ok bool) {
-	tick := backend.TickFrom(ctx)
+	tick := backend.ScheduleTickFromContext(ctx)
 	if tick == nil || err != nil {
 		return "", false
 	}
@@ -97,19 +87,6 @@ func notStored(ctx context.Context, err error) (why string, ok bool) {
 	default:
 		return "", false
 	}
-}
-
-func (t *Telemetry) sendAttributes(topic string, msgs []*message.Message) []attribute.KeyValue {
-	attributes := []attribute.KeyValue{
-		semconv.MessagingSystemKey.String(t.config.System),
-		semconv.MessagingOperationName(publishing),
-		semconv.MessagingOperationTypeSend,
-		semconv.MessagingDestinationName(topic),
-	}
-	if len(msgs) > 1 {
-		return append(attributes, semconv.MessagingBatchMessageCount(len(msgs)))
-	}
-	return append(attributes, aboutMessage(msgs[0])...)
 }
 
 // otherParents are links to the spans that messages of a batch belong to, besides
@@ -124,17 +101,6 @@ func otherParents(msgs []*message.Message) (links []trace.Link) {
 		}
 	}
 	return links
-}
-
-func (t *Telemetry) countSent(ctx context.Context, topic string, n int, took time.Duration, err error) {
-	system := messagingconv.SystemAttr(t.config.System)
-	attributes := []attribute.KeyValue{semconv.MessagingDestinationName(topic)}
-	if err != nil {
-		attributes = append(attributes, errorType(err))
-	}
-	t.instruments.sent.Add(ctx, int64(n), publishing, system, attributes...)
-	t.instruments.duration.Record(ctx, took.Seconds(), publishing, system,
-		append(attributes, semconv.MessagingOperationTypeSend)...)
 }
 
 // aboutMessage are the attributes of a span for a single message.

@@ -2,12 +2,19 @@ package ezqotel
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/ezq"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/semconv/v1.43.0/messagingconv"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -53,10 +60,175 @@ type Telemetry struct {
 	instruments instruments
 }
 
+func (t *Telemetry) startBatch(ctx context.Context, size int) (context.Context, trace.Span) {
+	var topic, handler string
+	var links []trace.Link
+	for _, meta := range ezq.MetasFromContext(ctx) {
+		topic, handler = meta.Topic, meta.Handler
+		from := t.config.Propagator.Extract(context.Background(), propagation.MapCarrier(meta.Headers))
+		if origin := trace.SpanContextFromContext(from); origin.IsValid() {
+			links = append(links, trace.Link{
+				SpanContext: origin, Attributes: []attribute.KeyValue{semconv.MessagingMessageID(meta.ID)},
+			})
+		}
+	}
+	return t.tracer.Start(ctx, processing+" "+topic,
+		trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithLinks(links...),
+		trace.WithAttributes(
+			semconv.MessagingSystemKey.String(t.config.System),
+			semconv.MessagingOperationName(processing),
+			semconv.MessagingOperationTypeProcess,
+			semconv.MessagingDestinationName(topic),
+			semconv.MessagingBatchMessageCount(size),
+			handlerKey.String(handler),
+		))
+}
+
+// Middleware reports what becomes of messages. It implements
+// [message.HandlerMiddleware], for ezq's router and for Watermill's.
+//
+// It is to be the first one, the outermost: then it sees what Retry and Poison
+// decide. Further in it sees each attempt that is made in the process, and takes a
+// failure for one that will be tried again.
+func (t *Telemetry) Middleware(next message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) (out []*message.Message, err error) {
+		h := t.begin(msg)
+		err = errPanicked
+		defer func() { h.end(msg, err) }() // also in a panic, which goes on
+		out, err = next(msg)
+		h.adopt(out)
+		return out, err
+	}
+}
+
+func (t *Telemetry) begin(msg *message.Message) *handling {
+	outer := msg.Context()
+	meta := ezq.MetaFromContext(outer)
+	h := &handling{
+		telemetry: t,
+		outer:     outer,
+		topic:     cmp.Or(meta.Topic, message.SubscribeTopicFromCtx(outer)),
+		handler:   cmp.Or(meta.Handler, message.HandlerNameFromCtx(outer)),
+		began:     time.Now(),
+		delivery:  backend.DeliveryFromContext(outer),
+		fate:      &published{id: msg.UUID},
+	}
+	ctx, options := t.cause(outer, msg)
+	ctx, h.span = t.tracer.Start(ctx, processing+" "+h.topic, append(options,
+		trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(h.attributes(msg, meta.Event)...))...)
+	msg.SetContext(context.WithValue(ctx, publishedKey{}, h.fate))
+	t.instruments.active.Add(outer, 1, h.counted())
+	return h
+}
+
+// cause reads from msg which publish it comes from, and makes that a link of the next span
+// in ctx, or its parent if messages are trusted to say so. A span that is in ctx already
+// stays the parent.
+func (t *Telemetry) cause(ctx context.Context, msg *message.Message) (context.Context, []trace.SpanStartOption) {
+	ambient := trace.SpanContextFromContext(ctx)
+	from := t.config.Propagator.Extract(ctx, propagation.MapCarrier(msg.Metadata))
+	origin := trace.SpanContextFromContext(from)
+	obeyed := ctx
+	if t.config.ContinueTraces {
+		obeyed = from
+	}
+	switch {
+	case !origin.IsRemote() || !origin.IsValid(): // it says nothing
+		return obeyed, nil
+	case ambient.IsValid():
+		return trace.ContextWithSpanContext(obeyed, ambient), []trace.SpanStartOption{trace.WithLinks(trace.Link{SpanContext: origin})}
+	case t.config.ContinueTraces:
+		return obeyed, nil
+	}
+	return obeyed, []trace.SpanStartOption{trace.WithLinks(trace.Link{SpanContext: origin})}
+}
+
+// Publisher wraps p, which is a backend, a transaction of one, or any other Watermill
+// Publisher. It panics if p is nil.
+func (t *Telemetry) Publisher(p message.Publisher) *Publisher {
+	if p == nil {
+		panic("ezqotel: Publisher: the publisher is nil")
+	}
+	return &Publisher{telemetry: t, inner: p}
+}
+
+func (t *Telemetry) sendAttributes(topic string, msgs []*message.Message) []attribute.KeyValue {
+	attributes := []attribute.KeyValue{
+		semconv.MessagingSystemKey.String(t.config.System),
+		semconv.MessagingOperationName(publishing),
+		semconv.MessagingOperationTypeSend,
+		semconv.MessagingDestinationName(topic),
+	}
+	if len(msgs) > 1 {
+		return append(attributes, semconv.MessagingBatchMessageCount(len(msgs)))
+	}
+	return append(attributes, aboutMessage(msgs[0])...)
+}
+
+func (t *Telemetry) countSent(ctx context.Context, topic string, n int, took time.Duration, err error) {
+	system := messagingconv.SystemAttr(t.config.System)
+	attributes := []attribute.KeyValue{semconv.MessagingDestinationName(topic)}
+	if err != nil {
+		attributes = append(attributes, errorType(err))
+	}
+	t.instruments.sent.Add(ctx, int64(n), publishing, system, attributes...)
+	t.instruments.duration.Record(ctx, took.Seconds(), publishing, system,
+		append(attributes, semconv.MessagingOperationTypeSend)...)
+}
+
+// ObserveRouter reports, whenever metrics are collected, what router knows:
+//
+//	ezq.router.healthy     1 if Router.Ready returns nil, otherwise 0
+//	ezq.router.in_flight   messages taken and not settled, those included that wait
+//	ezq.router.paused      1 if the topic is paused, otherwise 0
+//	ezq.router.unknown     deliveries released because no handler takes them
+//	ezq.router.ignored     events acknowledged, as Router.Ignore says
+//
+// Unregister what it returns before another router of the same topics is observed.
+// It panics if router is nil.
+func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, error) {
+	if router == nil {
+		panic("ezqotel: ObserveRouter: the router is nil")
+	}
+	var errs [5]error
+	var healthy, inFlight, paused metric.Int64ObservableGauge
+	healthy, errs[0] = t.meter.Int64ObservableGauge("ezq.router.healthy",
+		metric.WithDescription("Whether the router runs and receives messages."))
+	inFlight, errs[1] = t.meter.Int64ObservableGauge("ezq.router.in_flight",
+		metric.WithUnit("{message}"), metric.WithDescription("Messages taken and not settled, waiting ones included."))
+	paused, errs[2] = t.meter.Int64ObservableGauge("ezq.router.paused",
+		metric.WithDescription("Whether the topic is paused."))
+	var unknown, ignored metric.Int64ObservableCounter
+	unknown, errs[3] = t.meter.Int64ObservableCounter("ezq.router.unknown",
+		metric.WithUnit("{message}"), metric.WithDescription("Deliveries released because no handler takes them."))
+	ignored, errs[4] = t.meter.Int64ObservableCounter("ezq.router.ignored",
+		metric.WithUnit("{message}"), metric.WithDescription("Messages acknowledged because the router is to ignore them."))
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, fmt.Errorf("ezqotel: the meter provider refuses an instrument: %w", err)
+	}
+	return t.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveInt64(healthy, number(router.Ready() == nil))
+		for topic, stats := range router.Stats() {
+			at := metric.WithAttributes(semconv.MessagingDestinationName(topic))
+			o.ObserveInt64(inFlight, stats.InFlight, at)
+			o.ObserveInt64(paused, number(stats.Paused), at)
+			o.ObserveInt64(unknown, stats.Unknown, at)
+			o.ObserveInt64(ignored, stats.Ignored, at)
+		}
+		return nil
+	}, healthy, inFlight, paused, unknown, ignored)
+}
+
 // New returns a Telemetry that reports to the providers of config. It returns an error
 // if one of them is nil, or refuses an instrument. The providers stay the caller's,
 // who shuts them down when the router has stopped.
-func New(config Config) (*Telemetry, error) {
+func New(providers *Config) (*Telemetry, error) {
+	var config Config
+	if providers != nil {
+		config = *providers
+	}
 	if config.TracerProvider == nil {
 		return nil, errors.New("ezqotel: Config.TracerProvider is nil: pass otel.GetTracerProvider(), or that of trace/noop to do without traces")
 	}
@@ -77,4 +249,11 @@ func New(config Config) (*Telemetry, error) {
 		return nil, fmt.Errorf("ezqotel: the meter provider refuses an instrument: %w", err)
 	}
 	return t, nil
+}
+
+func number(is bool) int64 {
+	if is {
+		return 1
+	}
+	return 0
 }

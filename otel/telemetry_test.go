@@ -45,7 +45,7 @@ func newLab(t *testing.T, adjust ...func(*ezqotel.Config)) *lab {
 		a(&config)
 	}
 	var err error
-	if l.Telemetry, err = ezqotel.New(config); err != nil {
+	if l.Telemetry, err = ezqotel.New(&config); err != nil {
 		t.Fatal(err)
 	}
 	return l
@@ -138,23 +138,23 @@ func (l *lab) value(name string, conditions ...attribute.KeyValue) (total float6
 }
 
 // newQueue returns a queue that is closed when the test ends.
-func newQueue(t *testing.T, config memory.Config) *memory.Queue {
+func newQueue(t *testing.T, config memory.Config) *memory.Broker {
 	t.Helper()
-	queue := memory.NewWith(config)
-	t.Cleanup(func() { _ = queue.Close() })
-	return queue
+	broker := memory.New(&config)
+	t.Cleanup(func() { _ = broker.Close() })
+	return broker
 }
 
 // run starts a router in a bubble, calls publish, and stops the router when all is quiet.
-func (l *lab) run(queue *memory.Queue, wire func(*ezq.Router), publish func(context.Context, message.Publisher)) {
+func (l *lab) run(broker *memory.Broker, wire func(*ezq.Router), publish func(context.Context, message.Publisher)) {
 	l.t.Helper()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: quiet()})
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	router.Use(l.Middleware)
 	wire(router)
 	ctx, stop := context.WithCancel(l.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- router.Run(ctx) }()
-	publish(ctx, l.Publisher(queue))
+	publish(ctx, l.Publisher(broker))
 	synctest.Wait()
 	stop()
 	if err := <-done; err != nil && !errors.Is(err, ezq.ErrDrainTimeout) {
@@ -168,7 +168,7 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 		"TracerProvider": {MeterProvider: metricnoop.NewMeterProvider()},
 		"MeterProvider":  {TracerProvider: tracenoop.NewTracerProvider()},
 	} {
-		if _, err := ezqotel.New(config); err == nil || !strings.Contains(err.Error(), want+" is nil: pass ") {
+		if _, err := ezqotel.New(&config); err == nil || !strings.Contains(err.Error(), want+" is nil: pass ") {
 			t.Errorf("without a %s: %v", want, err)
 		}
 	}
@@ -176,8 +176,8 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 
 func TestAPublisherPromisesWhatItWraps(t *testing.T) {
 	t.Parallel()
-	queue := memory.New()
-	if got := backend.FeaturesOf(newLab(t).Publisher(queue)); got != queue.Features() {
-		t.Errorf("it promises %+v, not %+v", got, queue.Features())
+	broker := memory.New(nil)
+	if got := backend.FeaturesOf(newLab(t).Publisher(broker)); got != broker.Features() {
+		t.Errorf("it promises %+v, not %+v", got, broker.Features())
 	}
 }

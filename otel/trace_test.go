@@ -36,9 +36,9 @@ func publish(t *testing.T, ctx context.Context, p message.Publisher, event any, 
 func TestATraceLeadsFromAPublishThroughAHandlerToTheNext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, queue := newLab(t, trusting), newQueue(t, memory.Config{})
-		onward := l.Publisher(queue)
-		l.run(queue, func(r *ezq.Router) {
+		l, broker := newLab(t, trusting), newQueue(t, memory.Config{})
+		onward := l.Publisher(broker)
+		l.run(broker, func(r *ezq.Router) {
 			ezq.Handle(r, func(ctx context.Context, e Ordered) error { return ezq.Publish(ctx, onward, Shipped(e)) })
 			ezq.Handle(r, func(context.Context, Shipped) error { return nil })
 		}, func(ctx context.Context, p message.Publisher) { publish(t, ctx, p, Ordered{1}) })
@@ -83,8 +83,8 @@ func trusting(c *ezqotel.Config) { c.ContinueTraces = true }
 func TestAHandlerBeginsATraceThatIsLinkedToThePublish(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, queue := newLab(t), newQueue(t, memory.Config{})
-		l.run(queue, func(r *ezq.Router) {
+		l, broker := newLab(t), newQueue(t, memory.Config{})
+		l.run(broker, func(r *ezq.Router) {
 			ezq.Handle(r, func(context.Context, Ordered) error { return nil })
 		}, func(ctx context.Context, p message.Publisher) { publish(t, ctx, p, Ordered{1}) })
 
@@ -101,8 +101,8 @@ func TestAHandlerBeginsATraceThatIsLinkedToThePublish(t *testing.T) {
 func TestABatchIsLinkedToThePublishOfEachOfItsEvents(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, queue := newLab(t), newQueue(t, memory.Config{})
-		l.run(queue, func(r *ezq.Router) {
+		l, broker := newLab(t), newQueue(t, memory.Config{})
+		l.run(broker, func(r *ezq.Router) {
 			ezq.HandleBatch(r, ezqotel.Batch(l.Telemetry, func(ctx context.Context, _ []Ordered) error {
 				if !trace.SpanContextFromContext(ctx).IsValid() {
 					t.Error("the handler of the batch has no span")
@@ -132,8 +132,8 @@ func TestABatchIsLinkedToThePublishOfEachOfItsEvents(t *testing.T) {
 func TestARetryAndADeadLetterShow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, queue := newLab(t), newQueue(t, memory.Config{})
-		l.run(queue, func(r *ezq.Router) {
+		l, broker := newLab(t), newQueue(t, memory.Config{})
+		l.run(broker, func(r *ezq.Router) {
 			r.Use(middleware.Retry{Attempts: 2}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 			ezq.Handle(r, func(context.Context, Ordered) error { return errors.New("no stock") })
 		}, func(ctx context.Context, p message.Publisher) {
@@ -160,8 +160,8 @@ func TestARetryAndADeadLetterShow(t *testing.T) {
 func TestADeadLetterThatTheRouterItselfMakesShows(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, queue := newLab(t), newQueue(t, memory.Config{})
-		l.run(queue, func(r *ezq.Router) {
+		l, broker := newLab(t), newQueue(t, memory.Config{})
+		l.run(broker, func(r *ezq.Router) {
 			ezq.Handle(r, func(context.Context, Ordered) error { return ezq.Permanent(errors.New("no such order")) })
 		}, func(ctx context.Context, p message.Publisher) {
 			publish(t, ctx, p, Ordered{1})
@@ -174,7 +174,7 @@ func TestADeadLetterThatTheRouterItselfMakesShows(t *testing.T) {
 		if got := l.value("messaging.client.consumed.messages", outcome("dead_lettered")); got != 1 {
 			t.Errorf("%v messages, not 1", got)
 		}
-		messages, err := queue.Subscribe(t.Context(), "ezq_dead")
+		messages, err := broker.Subscribe(t.Context(), "ezq_dead")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,12 +186,12 @@ func TestADeadLetterThatTheRouterItselfMakesShows(t *testing.T) {
 func TestWhatIsPermanentInAWatermillRouterIsNoDeadLetter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, queue := newLab(t), newQueue(t, memory.Config{})
+		l, broker := newLab(t), newQueue(t, memory.Config{})
 		h := l.Middleware(func(*message.Message) ([]*message.Message, error) {
 			return nil, ezq.Permanent(errors.New("no such order"))
 		})
-		publish(t, t.Context(), queue, Ordered{1})
-		messages, err := queue.Subscribe(t.Context(), "ezq")
+		publish(t, t.Context(), broker, Ordered{1})
+		messages, err := broker.Subscribe(t.Context(), "ezq")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,8 +214,8 @@ func hasEvent(span sdktrace.ReadOnlySpan, name string) bool {
 func TestAnInterruptedHandlerHasNotFailed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, queue := newLab(t), newQueue(t, memory.Config{})
-		l.run(queue, func(r *ezq.Router) {
+		l, broker := newLab(t), newQueue(t, memory.Config{})
+		l.run(broker, func(r *ezq.Router) {
 			ezq.Handle(r, func(ctx context.Context, _ Ordered) error {
 				<-ctx.Done()
 				return ctx.Err()
@@ -235,8 +235,8 @@ func TestAnInterruptedHandlerHasNotFailed(t *testing.T) {
 func TestALostLeaseShows(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, queue := newLab(t), newQueue(t, memory.Config{MaxExtension: time.Minute, Logger: quiet()})
-		l.run(queue, func(r *ezq.Router) {
+		l, broker := newLab(t), newQueue(t, memory.Config{MaxExtension: time.Minute, Logger: quiet()})
+		l.run(broker, func(r *ezq.Router) {
 			ezq.Handle(r, func(ctx context.Context, _ Ordered) error {
 				<-ctx.Done()
 				return ctx.Err()
@@ -271,7 +271,7 @@ func TestAPanicEndsTheSpanAndGoesOn(t *testing.T) {
 func TestATransactionThatFindsTheLeaseLostShows(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	lost := fmt.Errorf("handled in vain: %w", backend.ErrLeaseLost) // as pgmq.InTx says it
+	lost := fmt.Errorf("handled in vain: %w", backend.ErrLeaseLost) // as pgmq.TxMiddleware says it
 	_, err := l.Middleware(func(*message.Message) ([]*message.Message, error) { return nil, lost })(message.NewMessage("1", nil))
 	if !errors.Is(err, lost) {
 		t.Errorf("the error is %v", err)
@@ -287,7 +287,7 @@ func TestWhatAMessageSaysOfTracesIsNotObeyed(t *testing.T) {
 		}
 		for _, trusted := range []bool{false, true} {
 			spans := &lab{t: t, spans: tracetest.NewSpanRecorder()}
-			l, queue := newLab(t, func(c *ezqotel.Config) {
+			l, broker := newLab(t, func(c *ezqotel.Config) {
 				c.ContinueTraces = trusted
 				never(c, spans)
 			}), newQueue(t, memory.Config{})
@@ -297,13 +297,13 @@ func TestWhatAMessageSaysOfTracesIsNotObeyed(t *testing.T) {
 			}
 			var said string
 			var within trace.SpanContext
-			l.run(queue, func(r *ezq.Router) {
+			l.run(broker, func(r *ezq.Router) {
 				ezq.Handle(r, func(ctx context.Context, _ Ordered) error {
 					said, within = baggage.FromContext(ctx).String(), trace.SpanContextFromContext(ctx)
 					return nil
 				})
 			}, func(_ context.Context, _ message.Publisher) {
-				if err := queue.Publish("ezq", forged); err != nil {
+				if err := broker.Publish("ezq", forged); err != nil {
 					t.Error(err)
 				}
 			})

@@ -80,7 +80,7 @@ func (e *entry) lease() subscription.Lease {
 }
 
 // deadLetter returns e as it goes to another topic.
-func (e *entry) deadLetter(letter *backend.Letter, now time.Time) *entry {
+func (e *entry) deadLetter(letter *backend.DeadLetterTarget, now time.Time) *entry {
 	dead := &entry{uuid: e.uuid, metadata: e.metadata, payload: e.payload, published: now, visible: now}
 	maps.Copy(dead.metadata, letter.Metadata)
 	return dead

@@ -7,13 +7,13 @@ import (
 )
 
 // Store is what the subscriptions to a topic use.
-func (q *Queue) Store(name string) subscription.Store { return q.topics.named(name) }
+func (b *Broker) Store(name string) subscription.Store { return b.topics.named(name) }
 
 // Expire ends the lease, or the delay, of a message.
-func (q *Queue) Expire(name, uuid string) {
-	t := q.topics.named(name)
-	q.topics.mu.Lock()
-	defer q.topics.mu.Unlock()
+func (b *Broker) Expire(name, uuid string) {
+	t := b.topics.named(name)
+	b.topics.mu.Lock()
+	defer b.topics.mu.Unlock()
 	for _, e := range t.byID {
 		if e.uuid == uuid {
 			t.expose(e, time.Now())

@@ -10,9 +10,9 @@ import (
 )
 
 func TestALostMessageComesBackWithinItsLease(t *testing.T) {
-	bubble(t, memory.Config{Lease: time.Second, MaxExtension: time.Second}, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, "a")
-		messages := subscribe(t, queue)
+	bubble(t, memory.Config{Lease: time.Second, MaxExtension: time.Second}, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, "a")
+		messages := subscribe(t, broker)
 		lost := receive(t, messages)
 		<-lost.Context().Done()
 		start := time.Now()

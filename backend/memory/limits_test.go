@@ -13,7 +13,7 @@ import (
 
 func TestWhatNoBackendTakesIsRefused(t *testing.T) {
 	t.Parallel()
-	queue := memory.New()
+	broker := memory.New(nil)
 	header := func(name, value string) func(*message.Message) string {
 		return func(m *message.Message) string { m.Metadata.Set(name, value); return "t" }
 	}
@@ -33,24 +33,24 @@ func TestWhatNoBackendTakesIsRefused(t *testing.T) {
 	} {
 		msg := message.NewMessage("", nil)
 		topic := publish(msg)
-		err := queue.Publish(topic, message.NewMessage("good", nil), msg)
+		err := broker.Publish(topic, message.NewMessage("good", nil), msg)
 		var refused *backend.RefusedError
 		require.ErrorAs(t, err, &refused)
 		require.ErrorContains(t, err, why)
 	}
-	require.NoError(t, queue.Publish(strings.Repeat("t", 1024)+"_dead", message.NewMessage("", nil)), "each topic has dead letters")
-	_, err := queue.Subscribe(t.Context(), "\xff")
+	require.NoError(t, broker.Publish(strings.Repeat("t", 1024)+"_dead", message.NewMessage("", nil)), "each topic has dead letters")
+	_, err := broker.Subscribe(t.Context(), "\xff")
 	require.ErrorContains(t, err, "the topic: it is not UTF-8")
 
 	letter := message.NewMessage("as Watermill's PoisonQueue publishes it", nil)
 	letter.Metadata = message.Metadata{"reason_poisoned": "no", "topic_poisoned": "t", "handler_poisoned": "h", "subscriber_poisoned": "s"}
-	require.NoError(t, queue.Publish("poison", letter))
+	require.NoError(t, broker.Publish("poison", letter))
 }
 
 func TestANilMessageIsRefused(t *testing.T) {
 	t.Parallel()
-	queue := memory.New()
-	err := queue.Publish("t", message.NewMessage("good", nil), nil)
+	broker := memory.New(nil)
+	err := broker.Publish("t", message.NewMessage("good", nil), nil)
 	var refused *backend.RefusedError
 	require.ErrorAs(t, err, &refused)
 	require.EqualError(t, err, `memory: publish to "t": the message: it is nil: publish what message.NewMessage returns`)

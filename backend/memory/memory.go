@@ -26,7 +26,7 @@ import (
 	"github.com/ezq-go/ezq/internal/subscription"
 )
 
-// Config adjusts a [Queue]. The zero value is what [New] uses.
+// Config adjusts a [Broker]. The zero value is what [New] uses.
 type Config struct {
 	// MaxInFlight is how many messages one subscription hands over before one
 	// of them must be settled. Defaults to what the consumer says that it handles at a
@@ -59,9 +59,9 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Queue is an in-process backend. Create it with [New] or [NewWith]. Its methods may be
+// Broker is an in-process backend. Create it with [New]. Its methods may be
 // called concurrently.
-type Queue struct {
+type Broker struct {
 	config        Config
 	topics        *topics
 	subscriptions *subscription.Set
@@ -69,27 +69,28 @@ type Queue struct {
 }
 
 var (
-	_ backend.Backend              = (*Queue)(nil)
-	_ message.SubscribeInitializer = (*Queue)(nil)
+	_ backend.Backend              = (*Broker)(nil)
+	_ message.SubscribeInitializer = (*Broker)(nil)
 )
 
-// New returns an empty queue.
-func New() *Queue { return NewWith(Config{}) }
-
-// NewWith returns an empty queue that is adjusted by config. It panics if a
-// number or a duration is negative.
-func NewWith(config Config) *Queue {
-	return newQueue(config, newTopics())
+// New returns an empty broker. A nil config is that of the defaults. New panics if a
+// number or a duration in config is negative.
+func New(config *Config) *Broker {
+	return newBroker(config, newTopics())
 }
 
-// Beside returns another queue over the same messages, as a second process has
+// Connect returns another broker over the same messages, as a second process has
 // it: with a configuration, with subscriptions, and with an end of its own. It
-// panics as [NewWith] does.
-func (q *Queue) Beside(config Config) *Queue {
-	return newQueue(config, q.topics)
+// panics as [New] does.
+func (b *Broker) Connect(config *Config) *Broker {
+	return newBroker(config, b.topics)
 }
 
-func newQueue(config Config, topics *topics) *Queue {
+func newBroker(changed *Config, topics *topics) *Broker {
+	var config Config
+	if changed != nil {
+		config = *changed
+	}
 	if config.MaxInFlight < 0 || min(config.NackDelay, config.Lease, config.MaxExtension, config.DrainTimeout) < 0 {
 		panic("memory: Config has a negative value")
 	}
@@ -97,24 +98,24 @@ func newQueue(config Config, topics *topics) *Queue {
 	config.MaxExtension = cmp.Or(config.MaxExtension, time.Hour)
 	config.DrainTimeout = cmp.Or(config.DrainTimeout, 10*time.Second)
 	config.Logger = cmp.Or(config.Logger, slog.Default())
-	return &Queue{config: config, topics: topics, subscriptions: subscription.NewSet()}
+	return &Broker{config: config, topics: topics, subscriptions: subscription.NewSet()}
 }
 
 // Features implements [backend.Backend]: a memory queue keeps every promise.
-func (q *Queue) Features() backend.Features {
+func (b *Broker) Features() backend.Features {
 	return backend.Features{
 		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
-		Ordered: true, Lease: true, Drain: true, Ticks: true,
+		Ordered: true, Lease: true, Drain: true, Schedules: true,
 	}
 }
 
 // Publish stores copies of the messages, all of them or, with an error, none.
-// It honours the delays of [backend.SetDelay] and [backend.SetTime]. A topic
-// exists as soon as it is named. Of the message's context only a [backend.Tick] is
+// It honours the delays of [backend.SetDelay] and [backend.SetDeliverAt]. A topic
+// exists as soon as it is named. Of the message's context only a [backend.ScheduleTick] is
 // used. What no backend of this module takes is a *[backend.RefusedError]: see
 // [backend.CheckTopic] and [backend.CheckHeaders].
-func (q *Queue) Publish(topic string, msgs ...*message.Message) error {
-	t, err := q.topic(topic)
+func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
+	t, err := b.topic(topic)
 	if err != nil {
 		return err
 	}
@@ -126,7 +127,7 @@ func (q *Queue) Publish(topic string, msgs ...*message.Message) error {
 		}
 	}
 	if len(msgs) > 0 {
-		if tick := backend.TickFrom(msgs[0].Context()); tick != nil {
+		if tick := backend.ScheduleTickFromContext(msgs[0].Context()); tick != nil {
 			t.publishOnce(tick, entries)
 			return nil
 		}
@@ -139,44 +140,44 @@ func (q *Queue) Publish(topic string, msgs ...*message.Message) error {
 // topic. It ends with ctx or with Close: it then takes no more messages, waits
 // up to Config.DrainTimeout for those that it has handed over, and closes the
 // channel.
-func (q *Queue) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	t, err := q.topic(topic)
+func (b *Broker) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	t, err := b.topic(topic)
 	if err != nil {
 		return nil, err
 	}
-	return q.subscriptions.Start(ctx, t, subscription.Config{
+	return b.subscriptions.Start(ctx, t, subscription.Config{
 		Topic:            topic,
-		Lease:            q.config.Lease,
-		MaxExtension:     q.config.MaxExtension,
-		MaxInFlight:      q.config.MaxInFlight,
-		NackDelay:        q.config.NackDelay,
-		DrainTimeout:     q.config.DrainTimeout,
-		OperationTimeout: q.config.Lease,
-		Logger:           q.config.Logger,
+		Lease:            b.config.Lease,
+		MaxExtension:     b.config.MaxExtension,
+		MaxInFlight:      b.config.MaxInFlight,
+		NackDelay:        b.config.NackDelay,
+		DrainTimeout:     b.config.DrainTimeout,
+		OperationTimeout: b.config.Lease,
+		Logger:           b.config.Logger,
 	})
 }
 
 // SubscribeInitialize implements [message.SubscribeInitializer]. There is
 // nothing to initialize.
-func (q *Queue) SubscribeInitialize(topic string) error {
-	_, err := q.topic(topic)
+func (b *Broker) SubscribeInitialize(topic string) error {
+	_, err := b.topic(topic)
 	return err
 }
 
 // Close ends every subscription and waits for them. What is still queued is
 // lost with the queue and those beside it.
-func (q *Queue) Close() error {
-	q.closed.Store(true)
-	q.subscriptions.Close()
+func (b *Broker) Close() error {
+	b.closed.Store(true)
+	b.subscriptions.Close()
 	return nil
 }
 
-func (q *Queue) topic(name string) (*topic, error) {
-	if q.closed.Load() {
+func (b *Broker) topic(name string) (*topic, error) {
+	if b.closed.Load() {
 		return nil, backend.ErrClosed
 	}
 	if err := backend.CheckTopic(name); err != nil {
 		return nil, fmt.Errorf("memory: topic %.100q: %w", name, err)
 	}
-	return q.topics.named(name), nil
+	return b.topics.named(name), nil
 }

@@ -17,29 +17,29 @@ import (
 )
 
 func Example() {
-	queue := memory.New()
+	broker := memory.New(nil)
 	ctx, stop := context.WithCancel(context.Background())
-	messages, _ := queue.Subscribe(ctx, "greetings")
+	messages, _ := broker.Subscribe(ctx, "greetings")
 
-	_ = queue.Publish("greetings", message.NewMessage("1", []byte("hello")))
+	_ = broker.Publish("greetings", message.NewMessage("1", []byte("hello")))
 	msg := <-messages
 	fmt.Println(string(msg.Payload))
 	msg.Ack()
 
 	stop()
-	_ = queue.Close()
+	_ = broker.Close()
 	// Output: hello
 }
 
 // bubble runs f with a queue in virtual time, and fails if a goroutine is left.
-func bubble(t *testing.T, config memory.Config, f func(t *testing.T, queue *memory.Queue)) {
+func bubble(t *testing.T, config memory.Config, f func(t *testing.T, broker *memory.Broker)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		config.Logger = slog.New(slog.DiscardHandler)
-		queue := memory.NewWith(config)
-		f(t, queue)
-		require.NoError(t, queue.Close())
+		broker := memory.New(&config)
+		f(t, broker)
+		require.NoError(t, broker.Close())
 	})
 }
 
@@ -77,13 +77,13 @@ func requireNone(t *testing.T, messages <-chan *message.Message) {
 }
 
 func delivery(msg *message.Message) *backend.Delivery {
-	return backend.DeliveryFrom(msg.Context())
+	return backend.DeliveryFromContext(msg.Context())
 }
 
 func TestAnAckedMessageIsGone(t *testing.T) {
-	bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, "a")
-		messages := subscribe(t, queue)
+	bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, "a")
+		messages := subscribe(t, broker)
 		require.True(t, receive(t, messages).Ack())
 		time.Sleep(24 * time.Hour)
 		requireNone(t, messages)
@@ -91,9 +91,9 @@ func TestAnAckedMessageIsGone(t *testing.T) {
 }
 
 func TestANackedMessageComesBack(t *testing.T) {
-	bubble(t, memory.Config{NackDelay: time.Minute}, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, "a")
-		messages := subscribe(t, queue)
+	bubble(t, memory.Config{NackDelay: time.Minute}, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, "a")
+		messages := subscribe(t, broker)
 		start := time.Now()
 
 		first := receive(t, messages)
@@ -122,17 +122,17 @@ func TestANackedMessageComesBack(t *testing.T) {
 }
 
 func TestADeadLetterMovesInOneStep(t *testing.T) {
-	bubble(t, memory.Config{MaxExtension: time.Minute}, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, "a")
-		zombie := receive(t, subscribe(t, queue))
+	bubble(t, memory.Config{MaxExtension: time.Minute}, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, "a")
+		zombie := receive(t, subscribe(t, broker))
 		time.Sleep(2 * time.Minute)
-		letter := backend.Letter{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterReason: "boom"}}
+		letter := backend.DeadLetterTarget{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterReason: "boom"}}
 		require.True(t, backend.DeadLetter(zombie, letter))
-		dead, err := queue.Subscribe(t.Context(), "dead")
+		dead, err := broker.Subscribe(t.Context(), "dead")
 		require.NoError(t, err)
 		requireNone(t, dead) // the lease was lost
 
-		msg := receive(t, subscribe(t, queue))
+		msg := receive(t, subscribe(t, broker))
 		require.True(t, backend.DeadLetter(msg, letter))
 		require.False(t, msg.Ack())
 		moved := receive(t, dead)
@@ -145,14 +145,14 @@ func TestADeadLetterMovesInOneStep(t *testing.T) {
 }
 
 func TestADelayedMessageWaits(t *testing.T) {
-	bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
 		start := time.Now()
-		messages := subscribe(t, queue)
+		messages := subscribe(t, broker)
 		after, at := message.NewMessage("after", nil), message.NewMessage("at", nil)
 		backend.SetDelay(after, 90*time.Second)
-		backend.SetTime(at, start.Add(1500*time.Millisecond))
-		require.NoError(t, queue.Publish("t", after, at))
-		publish(t, queue, "now")
+		backend.SetDeliverAt(at, start.Add(1500*time.Millisecond))
+		require.NoError(t, broker.Publish("t", after, at))
+		publish(t, broker, "now")
 
 		for _, want := range []struct {
 			uuid string
@@ -169,17 +169,17 @@ func TestADelayedMessageWaits(t *testing.T) {
 
 func TestADelayThatIsNoneIsRefused(t *testing.T) {
 	t.Parallel()
-	queue := memory.New()
+	broker := memory.New(nil)
 	good, bad := message.NewMessage("good", nil), message.NewMessage("bad", nil)
 	bad.Metadata.Set("_watermill_delayed_for", "soon")
-	require.ErrorContains(t, queue.Publish("t", good, bad), `"soon" is not a duration`)
-	requireNoMessages(t, queue)
+	require.ErrorContains(t, broker.Publish("t", good, bad), `"soon" is not a duration`)
+	requireNoMessages(t, broker)
 }
 
-func requireNoMessages(t *testing.T, queue *memory.Queue) {
+func requireNoMessages(t *testing.T, broker *memory.Broker) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
-	messages, err := queue.Subscribe(ctx, "t")
+	messages, err := broker.Subscribe(ctx, "t")
 	require.NoError(t, err)
 	stop()
 	for msg := range messages {
@@ -188,9 +188,9 @@ func requireNoMessages(t *testing.T, queue *memory.Queue) {
 }
 
 func TestConsumersCompete(t *testing.T) {
-	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, queue *memory.Queue) {
-		one, two := subscribe(t, queue), subscribe(t, queue)
-		publish(t, queue, "a", "b")
+	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, broker *memory.Broker) {
+		one, two := subscribe(t, broker), subscribe(t, broker)
+		publish(t, broker, "a", "b")
 		a, b := receive(t, one), receive(t, two)
 		require.NotEqual(t, a.UUID, b.UUID)
 		a.Ack()
@@ -201,10 +201,10 @@ func TestConsumersCompete(t *testing.T) {
 }
 
 func TestOneInFlightIsInOrder(t *testing.T) {
-	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, queue *memory.Queue) {
-		messages := subscribe(t, queue)
+	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, broker *memory.Broker) {
+		messages := subscribe(t, broker)
 		for i := range 100 {
-			publish(t, queue, fmt.Sprint(i))
+			publish(t, broker, fmt.Sprint(i))
 		}
 		for i := range 100 {
 			msg := receive(t, messages)
@@ -216,16 +216,16 @@ func TestOneInFlightIsInOrder(t *testing.T) {
 }
 
 func TestNobodyCanChangeWhatIsStored(t *testing.T) {
-	bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
 		published := message.NewMessage("a", []byte("payload"))
 		published.Metadata.Set("k", "v")
-		require.NoError(t, queue.Publish("t", published))
+		require.NoError(t, broker.Publish("t", published))
 		change := func(msg *message.Message) {
 			msg.Payload[0] = 'X'
 			msg.Metadata.Set("k", "changed")
 		}
 		change(published)
-		messages := subscribe(t, queue)
+		messages := subscribe(t, broker)
 		for range 2 {
 			msg := receive(t, messages)
 			require.Equal(t, "payload", string(msg.Payload))
@@ -238,9 +238,9 @@ func TestNobodyCanChangeWhatIsStored(t *testing.T) {
 }
 
 func TestAHandlerKeepsItsMessageForLongerThanALease(t *testing.T) {
-	bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, "a")
-		messages := subscribe(t, queue)
+	bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, "a")
+		messages := subscribe(t, broker)
 		msg := receive(t, messages)
 		time.Sleep(59 * time.Minute)
 		require.NoError(t, msg.Context().Err())
@@ -250,9 +250,9 @@ func TestAHandlerKeepsItsMessageForLongerThanALease(t *testing.T) {
 }
 
 func TestAHandlerThatTakesTooLongLosesItsMessage(t *testing.T) {
-	bubble(t, memory.Config{MaxExtension: time.Minute}, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, "a")
-		messages := subscribe(t, queue)
+	bubble(t, memory.Config{MaxExtension: time.Minute}, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, "a")
+		messages := subscribe(t, broker)
 		start := time.Now()
 		zombie := receive(t, messages)
 		<-zombie.Context().Done()
@@ -274,13 +274,13 @@ func TestAHandlerThatTakesTooLongLosesItsMessage(t *testing.T) {
 
 func TestClosing(t *testing.T) {
 	t.Run("gives back what was not handed over", func(t *testing.T) {
-		bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
-			beside := queue.Beside(memory.Config{})
-			publish(t, queue, "a", "b")
+		bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
+			beside := broker.Connect(nil)
+			publish(t, broker, "a", "b")
 			subscribe(t, beside)
 			synctest.Wait()
 			require.NoError(t, beside.Close())
-			messages := subscribe(t, queue)
+			messages := subscribe(t, broker)
 			for range 2 {
 				msg := receive(t, messages)
 				require.Equal(t, 1, delivery(msg).Number, "it was never delivered")
@@ -289,9 +289,9 @@ func TestClosing(t *testing.T) {
 		})
 	})
 	t.Run("waits for handlers, whose contexts stay alive", func(t *testing.T) {
-		bubble(t, memory.Config{DrainTimeout: time.Minute}, func(t *testing.T, queue *memory.Queue) {
-			publish(t, queue, "a")
-			messages := subscribe(t, queue)
+		bubble(t, memory.Config{DrainTimeout: time.Minute}, func(t *testing.T, broker *memory.Broker) {
+			publish(t, broker, "a")
+			messages := subscribe(t, broker)
 			msg := receive(t, messages)
 			start := time.Now()
 			time.AfterFunc(30*time.Second, func() {
@@ -300,68 +300,68 @@ func TestClosing(t *testing.T) {
 				}
 				msg.Ack()
 			})
-			require.NoError(t, queue.Close())
+			require.NoError(t, broker.Close())
 			require.Equal(t, 30*time.Second, time.Since(start))
 			_, open := <-messages
 			require.False(t, open)
 		})
 	})
 	t.Run("interrupts handlers that take longer than DrainTimeout", func(t *testing.T) {
-		bubble(t, memory.Config{DrainTimeout: time.Minute}, func(t *testing.T, queue *memory.Queue) {
-			publish(t, queue, "a")
-			msg := receive(t, subscribe(t, queue))
+		bubble(t, memory.Config{DrainTimeout: time.Minute}, func(t *testing.T, broker *memory.Broker) {
+			publish(t, broker, "a")
+			msg := receive(t, subscribe(t, broker))
 			start := time.Now()
-			require.NoError(t, queue.Close())
+			require.NoError(t, broker.Close())
 			require.Equal(t, time.Minute+5*time.Second, time.Since(start))
 			require.ErrorIs(t, context.Cause(msg.Context()), backend.ErrInterrupted)
 		})
 	})
 	t.Run("is the same twice, at once, and with nobody reading", func(t *testing.T) {
-		bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
-			publish(t, queue, "a")
-			subscribe(t, queue)
+		bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
+			publish(t, broker, "a")
+			subscribe(t, broker)
 			var closers sync.WaitGroup
 			for range 10 {
-				closers.Go(func() { _ = queue.Close() })
+				closers.Go(func() { _ = broker.Close() })
 			}
 			closers.Wait()
-			_, err := queue.Subscribe(t.Context(), "t")
+			_, err := broker.Subscribe(t.Context(), "t")
 			require.ErrorIs(t, err, backend.ErrClosed)
-			require.ErrorIs(t, queue.Publish("t"), backend.ErrClosed)
-			require.ErrorIs(t, queue.SubscribeInitialize("t"), backend.ErrClosed)
+			require.ErrorIs(t, broker.Publish("t"), backend.ErrClosed)
+			require.ErrorIs(t, broker.SubscribeInitialize("t"), backend.ErrClosed)
 		})
 	})
 }
 
 func TestTheEndOfASubscriptionLeavesTheOthersAlone(t *testing.T) {
-	bubble(t, memory.Config{}, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		ending, err := queue.Subscribe(ctx, "t")
+		ending, err := broker.Subscribe(ctx, "t")
 		require.NoError(t, err)
-		messages := subscribe(t, queue)
+		messages := subscribe(t, broker)
 		stop()
 		_, open := <-ending
 		require.False(t, open)
-		publish(t, queue, "a")
+		publish(t, broker, "a")
 		receive(t, messages).Ack()
 	})
 }
 
 func TestAWrongConfigPanics(t *testing.T) {
 	t.Parallel()
-	require.Panics(t, func() { memory.NewWith(memory.Config{MaxInFlight: -1}) })
-	require.Panics(t, func() { memory.NewWith(memory.Config{DrainTimeout: -1}) })
+	require.Panics(t, func() { memory.New(&memory.Config{MaxInFlight: -1}) })
+	require.Panics(t, func() { memory.New(&memory.Config{DrainTimeout: -1}) })
 }
 
 func BenchmarkPublishAndReceive(b *testing.B) {
-	queue := memory.New()
-	messages, err := queue.Subscribe(b.Context(), "t")
+	broker := memory.New(nil)
+	messages, err := broker.Subscribe(b.Context(), "t")
 	require.NoError(b, err)
 	payload := make([]byte, 256)
 	b.ReportAllocs()
 	for range b.N {
-		_ = queue.Publish("t", message.NewMessage("1", payload))
+		_ = broker.Publish("t", message.NewMessage("1", payload))
 		(<-messages).Ack()
 	}
-	require.NoError(b, queue.Close())
+	require.NoError(b, broker.Close())
 }

@@ -12,7 +12,7 @@ import (
 func TestAMemoryQueueDoesWhatTheModelDoes(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		queue := memory.New()
-		model.Check(t, model.Subject{Publisher: queue, Store: queue.Store, Expire: queue.Expire})
+		broker := memory.New(nil)
+		model.Check(t, model.Subject{Publisher: broker, Store: broker.Store, Expire: broker.Expire})
 	})
 }

@@ -11,10 +11,10 @@ import (
 )
 
 func TestAReleasedMessageIsAsIfItHadNotBeenDelivered(t *testing.T) {
-	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, "a")
-		publish(t, queue, "b")
-		messages := subscribe(t, queue)
+	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, "a")
+		publish(t, broker, "b")
+		messages := subscribe(t, broker)
 		backend.Nack(receive(t, messages), backend.Redelivery{InPlace: true, Failures: 1, Done: []string{"one"}})
 		for range 3 {
 			msg := receive(t, messages)
@@ -30,10 +30,10 @@ func TestAReleasedMessageIsAsIfItHadNotBeenDelivered(t *testing.T) {
 }
 
 func TestANackThatDoesNotCountMayHaveADelay(t *testing.T) {
-	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, queue *memory.Queue) {
-		publish(t, queue, "a")
-		publish(t, queue, "b")
-		messages := subscribe(t, queue)
+	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, broker *memory.Broker) {
+		publish(t, broker, "a")
+		publish(t, broker, "b")
+		messages := subscribe(t, broker)
 		start := time.Now()
 		backend.Nack(receive(t, messages), backend.Redelivery{Delay: time.Minute, InPlace: true, Uncounted: true, Failures: 3})
 		receive(t, messages).Ack()

@@ -14,32 +14,32 @@ import (
 func TestATickIsPublishedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		queue := memory.New()
-		defer func() { _ = queue.Close() }()
-		beside := queue.Beside(memory.Config{})
+		broker := memory.New(nil)
+		defer func() { _ = broker.Close() }()
+		beside := broker.Connect(nil)
 		defer func() { _ = beside.Close() }()
-		received, err := queue.Subscribe(t.Context(), "reports")
+		received, err := broker.Subscribe(t.Context(), "reports")
 		if err != nil {
 			t.Fatal(err)
 		}
 		start := time.Now()
 		for i, step := range []struct {
-			by   *memory.Queue
+			by   *memory.Broker
 			at   time.Duration // after the start
 			want backend.TickOutcome
 		}{
-			{queue, -time.Hour, backend.TickTaken}, // the schedule begins now
-			{queue, time.Hour, backend.TickEarly},
-			{queue, time.Minute, backend.TickPublished},
+			{broker, -time.Hour, backend.TickTaken}, // the schedule begins now
+			{broker, time.Hour, backend.TickEarly},
+			{broker, time.Minute, backend.TickPublished},
 			{beside, time.Minute, backend.TickTaken},
 			{beside, 3 * time.Minute, backend.TickPublished},
-			{queue, 2 * time.Minute, backend.TickTaken},
+			{broker, 2 * time.Minute, backend.TickTaken},
 		} {
 			if step.want != backend.TickEarly {
 				time.Sleep(max(time.Until(start.Add(step.at)), 0))
 			}
-			tick := &backend.Tick{Schedule: "hourly", At: start.Add(step.at)}
-			msg := message.NewMessageWithContext(backend.WithTick(t.Context(), tick), step.at.String(), nil)
+			tick := &backend.ScheduleTick{Schedule: "hourly", At: start.Add(step.at)}
+			msg := message.NewMessageWithContext(backend.WithScheduleTick(t.Context(), tick), step.at.String(), nil)
 			if err := step.by.Publish("reports", msg); err != nil {
 				t.Fatal(err)
 			}

@@ -28,9 +28,9 @@ func TestWatermillConcurrent(t *testing.T) {
 }
 
 func suite(t *testing.T, config memory.Config, features tests.Features) {
-	queue := memory.NewWith(config)
+	broker := memory.New(&config)
 	open := func(*testing.T) (message.Publisher, message.Subscriber) {
-		return queue.Beside(config), queue.Beside(config)
+		return broker.Connect(&config), broker.Connect(&config)
 	}
 	tests.TestPubSub(t, features, open, nil)
 }

@@ -63,28 +63,30 @@ type QueueOptions struct {
 //
 // The role needs what pgmq.create needs: CREATE on the schema pgmq, and SELECT and
 // INSERT on pgmq.meta. A partitioned queue also needs the extension pg_partman,
-// without which the error matches [errors.ErrUnsupported].
-func (q *Queue) CreateQueue(ctx context.Context, topic string, options QueueOptions) error {
+// without which the error matches [errors.ErrUnsupported]. Nil options are those of the
+// defaults.
+func (c *Client) CreateQueue(ctx context.Context, topic string, options *QueueOptions) error {
 	const op = "create queue"
-	queue, err := q.consumed(topic)
+	queue, err := c.consumed(topic)
 	if err != nil {
 		return classify(op, topic, err)
 	}
-	if err := options.check(); err != nil {
+	settings := orZero(options)
+	if err := settings.check(); err != nil {
 		return classify(op, topic, err)
 	}
-	if _, err := probe(ctx, q.pool, queue); err != nil { // is PGMQ there?
+	if _, err := probe(ctx, c.pool, queue); err != nil { // is PGMQ there?
 		return classify(op, topic, err)
 	}
-	found, err := q.kindOf(ctx, queue)
+	found, err := c.kindOf(ctx, queue)
 	if errors.Is(err, pgx.ErrNoRows) {
-		failed := q.create(ctx, queue, options)
+		failed := c.create(ctx, queue, settings)
 		// Another client may have been faster, which is as good.
-		if found, err = q.kindOf(ctx, queue); err != nil {
+		if found, err = c.kindOf(ctx, queue); err != nil {
 			err = createDenied(cmpError(failed, err))
 		}
 	}
-	if err == nil && found != options.Kind {
+	if err == nil && found != settings.Kind {
 		err = &Error{
 			Kind: ErrInvalidConfig, Cause: fmt.Errorf("the queue %q exists, and is %v", queue, found),
 			Remedy: "drop it first, which loses its messages and its archive",
@@ -123,19 +125,19 @@ func (o *QueueOptions) check() error {
 //
 // A partitioned queue gets the index on vt that all others have and PGMQ 1.13 does
 // not create: without it, each claim sorts all messages.
-func (q *Queue) create(ctx context.Context, queue string, options QueueOptions) error {
+func (c *Client) create(ctx context.Context, queue string, options QueueOptions) error {
 	switch options.Kind {
 	case Plain:
-		_, err := createThrough(q.pool)(ctx, queue, simply(queue))
+		_, err := createThrough(c.pool)(ctx, queue, simply(queue))
 		return err
 	case Unlogged:
-		_, err := q.pool.Exec(ctx, "select pgmq.create_unlogged($1::text)", pgx.QueryExecModeCacheDescribe, queue)
+		_, err := c.pool.Exec(ctx, "select pgmq.create_unlogged($1::text)", pgx.QueryExecModeCacheDescribe, queue)
 		return err
 	}
-	if err := q.requirePartman(ctx); err != nil {
+	if err := c.requirePartman(ctx); err != nil {
 		return err
 	}
-	return q.inTransaction(ctx, func(tx pgx.Tx) error {
+	return c.inTransaction(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "select pgmq.create_partitioned($1::text, $2::text, $3::text)",
 			pgx.QueryExecModeCacheDescribe, queue, options.PartitionInterval, options.RetentionInterval)
 		if err != nil {
@@ -148,8 +150,8 @@ func (q *Queue) create(ctx context.Context, queue string, options QueueOptions) 
 	})
 }
 
-func (q *Queue) requirePartman(ctx context.Context) error {
-	installed, err := one[bool](ctx, q, "select exists (select from pg_extension where extname = 'pg_partman')")
+func (c *Client) requirePartman(ctx context.Context) error {
+	installed, err := one[bool](ctx, c, "select exists (select from pg_extension where extname = 'pg_partman')")
 	if err != nil || installed {
 		return err
 	}
@@ -173,8 +175,8 @@ func createDenied(err error) error {
 const kindSQL = "case when c.relkind = 'p' then 2 when c.relpersistence = 'u' then 1 else 0 end"
 
 // kindOf returns [pgx.ErrNoRows] if there is no such queue.
-func (q *Queue) kindOf(ctx context.Context, queue string) (QueueKind, error) {
-	kind, err := one[int32](ctx, q, "select "+kindSQL+" from pg_class c where c.oid = to_regclass($1)", tableName(queue))
+func (c *Client) kindOf(ctx context.Context, queue string) (QueueKind, error) {
+	kind, err := one[int32](ctx, c, "select "+kindSQL+" from pg_class c where c.oid = to_regclass($1)", tableName(queue))
 	return QueueKind(kind), err //nolint:gosec // 0 to 2
 }
 
@@ -189,14 +191,14 @@ func (q *Queue) kindOf(ctx context.Context, queue string) (QueueKind, error) {
 // The role must own the queue and may DELETE from pgmq.meta. Transactions that
 // have used the queue are waited for up to 5 seconds, because everybody else who
 // wants the queue waits meanwhile.
-func (q *Queue) DropQueue(ctx context.Context, topic string) (existed bool, err error) {
+func (c *Client) DropQueue(ctx context.Context, topic string) (existed bool, err error) {
 	const op = "drop queue"
-	queue, err := q.consumed(topic)
+	queue, err := c.consumed(topic)
 	if err != nil {
 		return false, classify(op, topic, err)
 	}
-	if _, err = q.kindOf(ctx, queue); err == nil {
-		err = q.inTransaction(ctx, func(tx pgx.Tx) error {
+	if _, err = c.kindOf(ctx, queue); err == nil {
+		err = c.inTransaction(ctx, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, "select set_config('lock_timeout', $1, true)", pgx.QueryExecModeCacheDescribe, "5s"); err != nil {
 				return err
 			}
@@ -206,7 +208,7 @@ func (q *Queue) DropQueue(ctx context.Context, topic string) (existed bool, err 
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = nil
 	}
-	q.forget(topic, queue)
+	c.forget(topic, queue)
 	return existed && err == nil, classify(op, topic, dropFailed(err, queue))
 }
 
@@ -224,8 +226,8 @@ func dropFailed(err error, queue string) error {
 }
 
 // forget is for a queue that has been dropped.
-func (q *Queue) forget(topic, queue string) {
-	routes := q.publisher.routes
+func (c *Client) forget(topic, queue string) {
+	routes := c.publisher.routes
 	routes.mu.Lock()
 	known := routes.byTopic[topic]
 	routes.mu.Unlock()
@@ -250,12 +252,12 @@ type QueueInfo struct {
 
 // Queues returns all queues of PGMQ in this database, in the order of their
 // names, whoever has created them. The role needs SELECT on pgmq.meta.
-func (q *Queue) Queues(ctx context.Context) ([]QueueInfo, error) {
+func (c *Client) Queues(ctx context.Context) ([]QueueInfo, error) {
 	const op = "list queues"
-	if _, err := q.consumed("ezq"); err != nil { // is it closed?
+	if _, err := c.consumed("ezq"); err != nil { // is it closed?
 		return nil, classify(op, "", err)
 	}
-	rows, err := q.pool.Query(ctx, queuesSQL(), pgx.QueryExecModeCacheDescribe)
+	rows, err := c.pool.Query(ctx, queuesSQL(), pgx.QueryExecModeCacheDescribe)
 	if err != nil {
 		return nil, classify(op, "", err)
 	}

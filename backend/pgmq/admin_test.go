@@ -17,21 +17,21 @@ import (
 
 func TestAQueueIsCreatedOnceAsTheKindThatWasAskedFor(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
+	client, _ := open(t, pgmq.Config{})
 	for topic, kind := range map[string]pgmq.QueueKind{"t": pgmq.Plain, "fast": pgmq.Unlogged} {
 		for range 2 {
-			require.NoError(t, queue.CreateQueue(t.Context(), topic, pgmq.QueueOptions{Kind: kind}))
+			require.NoError(t, client.CreateQueue(t.Context(), topic, &pgmq.QueueOptions{Kind: kind}))
 		}
 	}
-	err := queue.CreateQueue(t.Context(), "t", pgmq.QueueOptions{Kind: pgmq.Unlogged})
+	err := client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Unlogged})
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 	require.ErrorContains(t, err, `the queue "t" exists, and is plain`)
 
-	queues, err := queue.Queues(t.Context())
+	queues, err := client.Queues(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"fast unlogged", "t plain"}, described(queues))
-	publish(t, queue, "a")
-	requireReceives(t, subscribe(t, queue), "a")
+	publish(t, client, "a")
+	requireReceives(t, subscribe(t, client), "a")
 }
 
 func described(queues []pgmq.QueueInfo) (lines []string) {
@@ -43,11 +43,11 @@ func described(queues []pgmq.QueueInfo) (lines []string) {
 
 func TestManyCanCreateAnUnloggedQueueAtOnce(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
+	client, _ := open(t, pgmq.Config{})
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			if err := queue.CreateQueue(t.Context(), "t", pgmq.QueueOptions{Kind: pgmq.Unlogged}); err != nil {
+			if err := client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Unlogged}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -66,33 +66,33 @@ func requirePartman(t *testing.T, pool *pgxpool.Pool) {
 
 func TestAPartitionedQueueIsAQueue(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	requirePartman(t, pool)
 	options := pgmq.QueueOptions{Kind: pgmq.Partitioned, PartitionInterval: "10"}
 	for range 2 {
-		require.NoError(t, queue.CreateQueue(t.Context(), "t", options))
+		require.NoError(t, client.CreateQueue(t.Context(), "t", &options))
 	}
 	var want []string
 	for i := range 100 { // more than the partitions that exist have room for
 		want = append(want, fmt.Sprint(i))
 	}
-	publish(t, queue, want...)
-	requireReceives(t, subscribe(t, queue), want...)
+	publish(t, client, want...)
+	requireReceives(t, subscribe(t, client), want...)
 	requireCount(t, pool, "pgmq.q_t", 0)
 
-	queues, err := queue.Queues(t.Context())
+	queues, err := client.Queues(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"t partitioned"}, described(queues))
-	existed, err := queue.DropQueue(t.Context(), "t")
+	existed, err := client.DropQueue(t.Context(), "t")
 	require.NoError(t, err)
 	require.True(t, existed)
 }
 
 func TestAClaimFromAPartitionedQueueUsesAnIndex(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	requirePartman(t, pool)
-	require.NoError(t, queue.CreateQueue(t.Context(), "t", pgmq.QueueOptions{Kind: pgmq.Partitioned}))
+	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Partitioned}))
 	execute(t, pool, "insert into pgmq.q_t (vt, message) select now() + interval '1 day', '{}' from generate_series(1, 30000)")
 	execute(t, pool, "analyze pgmq.q_t")
 	plan := explain(t, pool, "select msg_id from pgmq.q_t where vt <= statement_timestamp() order by vt, msg_id limit 10 for update skip locked")
@@ -116,8 +116,8 @@ func explain(t *testing.T, pool *pgxpool.Pool, sql string) (plan string) {
 
 func TestAPartitionedQueueThatCannotBeIsRefused(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
-	err := queue.CreateQueue(t.Context(), "t", pgmq.QueueOptions{Kind: pgmq.Partitioned})
+	client, _ := open(t, pgmq.Config{})
+	err := client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Partitioned})
 	require.ErrorIs(t, err, errors.ErrUnsupported)
 	require.ErrorContains(t, err, "CREATE EXTENSION pg_partman")
 	for _, options := range []pgmq.QueueOptions{
@@ -126,39 +126,39 @@ func TestAPartitionedQueueThatCannotBeIsRefused(t *testing.T) {
 		{Kind: pgmq.Partitioned, PartitionInterval: "00"},
 		{Kind: 3},
 	} {
-		require.ErrorIs(t, queue.CreateQueue(t.Context(), "t", options), pgmq.ErrInvalidConfig, options)
+		require.ErrorIs(t, client.CreateQueue(t.Context(), "t", &options), pgmq.ErrInvalidConfig, options)
 	}
-	queues, err := queue.Queues(t.Context())
+	queues, err := client.Queues(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, queues)
 }
 
 func TestADroppedQueueIsGoneAndIsCreatedAnew(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	publish(t, queue, "a")
-	messages := subscribe(t, queue)
+	client, pool := open(t, pgmq.Config{})
+	publish(t, client, "a")
+	messages := subscribe(t, client)
 	requireReceives(t, messages, "a")
 	for _, want := range []bool{true, false} {
-		existed, err := queue.DropQueue(t.Context(), "t")
+		existed, err := client.DropQueue(t.Context(), "t")
 		require.NoError(t, err)
 		require.Equal(t, want, existed)
 	}
 	require.Equal(t, 0, get[int](t, pool, "select count(*) from pg_class where relname in ('q_t', 'a_t')"))
-	publish(t, queue, "b")
+	publish(t, client, "b")
 	requireReceives(t, messages, "b")
 }
 
 func TestAQueueInUseIsNotDropped(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	publish(t, queue, "a")
+	client, pool := open(t, pgmq.Config{})
+	publish(t, client, "a")
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	defer func() { require.NoError(t, tx.Rollback(t.Context())) }()
 	_, err = tx.Exec(t.Context(), "select from pgmq.q_t")
 	require.NoError(t, err)
-	existed, err := queue.DropQueue(t.Context(), "t")
+	existed, err := client.DropQueue(t.Context(), "t")
 	require.False(t, existed)
 	require.ErrorContains(t, err, "pg_stat_activity")
 }
@@ -179,10 +179,10 @@ func TestAGroupsQueueIsDroppedForThatGroupOnly(t *testing.T) {
 
 func TestQueuesAreListedThoughPGMQHasLostATable(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('Orders'), pgmq.create('orders'), pgmq.create('Lost'), pgmq.create('lost')")
 	execute(t, pool, "select pgmq.drop_queue('lost')")
-	queues, err := queue.Queues(t.Context())
+	queues, err := client.Queues(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"orders plain"}, described(queues))
 	require.False(t, queues[0].CreatedAt.IsZero())
@@ -190,16 +190,16 @@ func TestQueuesAreListedThoughPGMQHasLostATable(t *testing.T) {
 
 func TestAPurgedQueueIsEmptyAndGoesOn(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	publish(t, queue, "a", "b")
-	messages := subscribe(t, queue)
+	client, pool := open(t, pgmq.Config{})
+	publish(t, client, "a", "b")
+	messages := subscribe(t, client)
 	held := receive(t, messages)
-	deleted, err := queue.PurgeQueue(t.Context(), "t")
+	deleted, err := client.PurgeQueue(t.Context(), "t")
 	require.NoError(t, err)
 	require.Equal(t, 2, deleted)
 	requireCount(t, pool, "pgmq.q_t", 0)
 	held.Ack()
-	publish(t, queue, "c")
+	publish(t, client, "c")
 	pgtest.Eventually(t, patience, "the next message", func() bool {
 		msg := receive(t, messages) // b may have been on its way
 		msg.Ack()
@@ -209,12 +209,12 @@ func TestAPurgedQueueIsEmptyAndGoesOn(t *testing.T) {
 
 func TestAClosedQueueAdministersNothing(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
-	require.NoError(t, queue.Close())
-	_, err := queue.Queues(t.Context())
+	client, _ := open(t, pgmq.Config{})
+	require.NoError(t, client.Close())
+	_, err := client.Queues(t.Context())
 	require.ErrorIs(t, err, backend.ErrClosed)
-	require.ErrorIs(t, queue.CreateQueue(t.Context(), "t", pgmq.QueueOptions{}), backend.ErrClosed)
-	_, err = queue.DropQueue(t.Context(), "t")
+	require.ErrorIs(t, client.CreateQueue(t.Context(), "t", nil), backend.ErrClosed)
+	_, err = client.DropQueue(t.Context(), "t")
 	require.ErrorIs(t, err, backend.ErrClosed)
-	require.ErrorIs(t, queue.Publish("t", message.NewMessage("", nil)), backend.ErrClosed)
+	require.ErrorIs(t, client.Publish("t", message.NewMessage("", nil)), backend.ErrClosed)
 }

@@ -21,7 +21,7 @@ func archiveName(queue string) string {
 }
 
 // archiving returns sql with acks that move messages to the archive of queue.
-func archiving(ctx context.Context, db DB, queue string, sql statements) (statements, error) {
+func archiving(ctx context.Context, db DBTX, queue string, sql statements) (statements, error) {
 	columns, err := archiveColumns(ctx, db, queue)
 	if err != nil {
 		return statements{}, err
@@ -76,7 +76,7 @@ select array(
 
 // archiveColumns returns the columns that a queue and its archive both have, if
 // messages can be moved between them.
-func archiveColumns(ctx context.Context, db DB, queue string) ([]string, error) {
+func archiveColumns(ctx context.Context, db DBTX, queue string) ([]string, error) {
 	rows, err := db.Query(ctx, archiveColumnsSQL, pgx.QueryExecModeCacheDescribe, tableName(queue), archiveName(queue))
 	if err != nil {
 		return nil, err
@@ -128,9 +128,9 @@ type ReplayFilter struct {
 // topic's or that of the Group, into that queue, in batches: if it fails, those
 // that it has counted are published. The role needs SELECT on the archive and
 // INSERT on the queue.
-func (q *Queue) Replay(ctx context.Context, topic string, filter ReplayFilter) (replayed int, err error) {
+func (c *Client) Replay(ctx context.Context, topic string, filter ReplayFilter) (replayed int, err error) {
 	const op = "replay"
-	queue, err := q.consumed(topic)
+	queue, err := c.consumed(topic)
 	if err != nil {
 		return 0, classify(op, topic, err)
 	}
@@ -142,11 +142,11 @@ func (q *Queue) Replay(ctx context.Context, topic string, filter ReplayFilter) (
 	if filter.Limit == 0 {
 		filter.Limit = math.MaxInt
 	}
-	replayed, err = q.replay(ctx, queue, filter)
+	replayed, err = c.replay(ctx, queue, filter)
 	if replayed > 0 {
-		q.publisher.tell(&route{queues: []string{queue}})
+		c.publisher.tell(&route{queues: []string{queue}})
 	}
-	return replayed, q.failed(ctx, op, topic, replayDenied(err, queue))
+	return replayed, c.failed(ctx, op, topic, replayDenied(err, queue))
 }
 
 // Headers that are not an object are somebody else's and mean nothing to PGMQ.
@@ -164,12 +164,12 @@ i as (
 	from r order by archived_at, msg_id)
 select archived_at, msg_id, (select count(*) from r)::int from r order by archived_at desc, msg_id desc limit 1`
 
-func (q *Queue) replay(ctx context.Context, queue string, filter ReplayFilter) (replayed int, err error) {
-	until, err := one[time.Time](ctx, q, "select least($1::timestamptz, clock_timestamp())", timeOr(filter.To, pgtype.Infinity))
+func (c *Client) replay(ctx context.Context, queue string, filter ReplayFilter) (replayed int, err error) {
+	until, err := one[time.Time](ctx, c, "select least($1::timestamptz, clock_timestamp())", timeOr(filter.To, pgtype.Infinity))
 	if err != nil {
 		return 0, err
 	}
-	columns, values, err := marked(ctx, q.pool, queue)
+	columns, values, err := marked(ctx, c.pool, queue)
 	if err != nil {
 		return 0, err
 	}
@@ -177,7 +177,7 @@ func (q *Queue) replay(ctx context.Context, queue string, filter ReplayFilter) (
 	after, id := timeOr(filter.From, pgtype.NegativeInfinity), int64(math.MinInt64)
 	for replayed < filter.Limit {
 		var n int
-		err := q.inTransaction(ctx, func(tx pgx.Tx) error {
+		err := c.inTransaction(ctx, func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe,
 				after, id, until, min(filter.Limit-replayed, 1000), []string{failuresKey, doneKey, unknownKey}).Scan(&after, &id, &n)
 		})
@@ -195,11 +195,11 @@ func (q *Queue) replay(ctx context.Context, queue string, filter ReplayFilter) (
 // PurgeArchive deletes the messages that were archived before olderThan, by the
 // clock of PostgreSQL, from the archive of the queue that subscriptions to topic
 // read, and returns how many. It does so in batches, and an error counts what the table
-// keeps, as [Queue.PurgeQueue] does.
+// keeps, as [Client.PurgeQueue] does.
 // The role needs SELECT, UPDATE and DELETE on the archive.
-func (q *Queue) PurgeArchive(ctx context.Context, topic string, olderThan time.Time) (deleted int, err error) {
+func (c *Client) PurgeArchive(ctx context.Context, topic string, olderThan time.Time) (deleted int, err error) {
 	const op = "purge the archive"
-	queue, err := q.consumed(topic)
+	queue, err := c.consumed(topic)
 	if err != nil {
 		return 0, classify(op, topic, err)
 	}
@@ -207,14 +207,14 @@ func (q *Queue) PurgeArchive(ctx context.Context, topic string, olderThan time.T
 	after, id, kept := timeOr(time.Time{}, pgtype.NegativeInfinity), int64(math.MinInt64), 0
 	for {
 		var n, gone int
-		err := q.inTransaction(ctx, func(tx pgx.Tx) error {
+		err := c.inTransaction(ctx, func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, id, olderThan).Scan(&n, &gone, &after, &id)
 		})
 		if errors.Is(err, pgx.ErrNoRows) {
 			return deleted, classify(op, topic, undeleted(kept, archiveName(queue)))
 		}
 		if err != nil {
-			return deleted, q.failed(ctx, op, topic, replayDenied(err, queue))
+			return deleted, c.failed(ctx, op, topic, replayDenied(err, queue))
 		}
 		deleted, kept = deleted+gone, kept+n-gone
 	}

@@ -31,18 +31,18 @@ func archive(t *testing.T, pool *pgxpool.Pool, n int) {
 
 func TestAckedMessagesAreArchivedAndCanBeReplayed(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, archiving())
-	messages := subscribe(t, queue)
+	client, pool := open(t, archiving())
+	messages := subscribe(t, client)
 	sent := message.NewMessage("id-1", []byte("\x00bytes"))
 	sent.Metadata.Set("tenant", "a")
-	require.NoError(t, queue.Publish("t", sent))
+	require.NoError(t, client.Publish("t", sent))
 	backend.Nack(receive(t, messages), backend.Redelivery{Failures: 1})
 	receive(t, messages).Ack()
 	requireCount(t, pool, "pgmq.a_t", 1)
 	requireCount(t, pool, "pgmq.q_t", 0)
 	require.Equal(t, "1 2", get[string](t, pool, "select msg_id || ' ' || read_ct from pgmq.a_t where last_read_at is not null"))
 
-	replayed, err := queue.Replay(t.Context(), "t", pgmq.ReplayFilter{})
+	replayed, err := client.Replay(t.Context(), "t", pgmq.ReplayFilter{})
 	require.NoError(t, err)
 	require.Equal(t, 1, replayed)
 	again := receive(t, messages)
@@ -56,12 +56,12 @@ func TestAckedMessagesAreArchivedAndCanBeReplayed(t *testing.T) {
 
 func TestAMessageOfSomebodyElseKeepsItsIdInAReplay(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, archiving())
-	messages := subscribe(t, queue)
+	client, pool := open(t, archiving())
+	messages := subscribe(t, client)
 	execute(t, pool, `select pgmq.send('t', '{}')`)
 	requireReceives(t, messages, "t/1")
 	requireCount(t, pool, "pgmq.a_t", 1)
-	_, err := queue.Replay(t.Context(), "t", pgmq.ReplayFilter{})
+	_, err := client.Replay(t.Context(), "t", pgmq.ReplayFilter{})
 	require.NoError(t, err)
 	requireReceives(t, messages, "t/1")
 }
@@ -69,11 +69,11 @@ func TestAMessageOfSomebodyElseKeepsItsIdInAReplay(t *testing.T) {
 // After a crash the ids of an unlogged queue begin again, and the archive has them.
 func TestAnArchiveLosesNothingWhenIdsBeginAgain(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, archiving())
-	require.NoError(t, queue.CreateQueue(t.Context(), "t", pgmq.QueueOptions{Kind: pgmq.Unlogged}))
-	messages := subscribe(t, queue)
+	client, pool := open(t, archiving())
+	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Unlogged}))
+	messages := subscribe(t, client)
 	for _, round := range []string{"before ", "after ", "after another "} {
-		publish(t, queue, round+"1", round+"2")
+		publish(t, client, round+"1", round+"2")
 		execute(t, pool, `select pgmq.send('t', '"foreign"')`)
 		requireReceives(t, messages, round+"1", round+"2", "t/3")
 		requireCount(t, pool, "pgmq.q_t", 0)
@@ -87,19 +87,19 @@ func TestAnArchiveLosesNothingWhenIdsBeginAgain(t *testing.T) {
 
 func TestAZombieArchivesNothing(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, archiving())
-	publish(t, queue, "a")
-	msg := receive(t, subscribe(t, queue))
+	client, pool := open(t, archiving())
+	publish(t, client, "a")
+	msg := receive(t, subscribe(t, client))
 	execute(t, pool, "update pgmq.q_t set read_ct = read_ct + 1, vt = now() + interval '1 hour'") // somebody else has it
 	msg.Ack()
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 	requireCount(t, pool, "pgmq.q_t", 1)
 	requireCount(t, pool, "pgmq.a_t", 0)
 }
 
 func TestReplayTakesWhatWasAskedFor(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	archive(t, pool, 5)
 	now := get[time.Time](t, pool, "select now()")
 	days := func(n int) time.Time { return now.Add(-time.Duration(n)*24*time.Hour - time.Hour) }
@@ -115,24 +115,24 @@ func TestReplayTakesWhatWasAskedFor(t *testing.T) {
 		{pgmq.ReplayFilter{From: days(3), To: days(0), Limit: 1}, "m2"},
 		{pgmq.ReplayFilter{From: days(0), To: days(3)}, ""},
 	} {
-		replayed, err := queue.Replay(t.Context(), "t", test.filter)
+		replayed, err := client.Replay(t.Context(), "t", test.filter)
 		require.NoError(t, err)
 		require.Equal(t, test.want, get[string](t, pool, "select coalesce(string_agg(headers->>'ezq_uuid', ' ' order by vt), '') from pgmq.q_t"), test.filter)
-		deleted, err := queue.PurgeQueue(t.Context(), "t")
+		deleted, err := client.PurgeQueue(t.Context(), "t")
 		require.NoError(t, err)
 		require.Equal(t, deleted, replayed)
 	}
-	_, err := queue.Replay(t.Context(), "t", pgmq.ReplayFilter{Limit: -1})
+	_, err := client.Replay(t.Context(), "t", pgmq.ReplayFilter{Limit: -1})
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 	requireCount(t, pool, "pgmq.a_t", 5)
 }
 
 func TestReplayKeepsTheOrderBeyondABatch(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	archive(t, pool, 2500)
 	execute(t, pool, "update pgmq.a_t set archived_at = date_trunc('month', archived_at)") // many at the same time
-	replayed, err := queue.Replay(t.Context(), "t", pgmq.ReplayFilter{})
+	replayed, err := client.Replay(t.Context(), "t", pgmq.ReplayFilter{})
 	require.NoError(t, err)
 	require.Equal(t, 2500, replayed)
 	require.True(t, get[bool](t, pool, "select bool_and(headers->>'ezq_uuid' = 'm' || msg_id) from pgmq.q_t"))
@@ -140,27 +140,27 @@ func TestReplayKeepsTheOrderBeyondABatch(t *testing.T) {
 
 func TestAnArchiveIsPurgedOfWhatIsOld(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	archive(t, pool, 2500)
 	old := get[time.Time](t, pool, "select now() - interval '9.5 days'")
 	for _, want := range []int{2490, 0} {
-		deleted, err := queue.PurgeArchive(t.Context(), "t", old)
+		deleted, err := client.PurgeArchive(t.Context(), "t", old)
 		require.NoError(t, err)
 		require.Equal(t, want, deleted)
 	}
 	requireCount(t, pool, "pgmq.a_t", 10)
-	deleted, err := queue.PurgeArchive(t.Context(), "t", time.Time{})
+	deleted, err := client.PurgeArchive(t.Context(), "t", time.Time{})
 	require.NoError(t, err)
 	require.Zero(t, deleted)
 }
 
 func TestAnArchiveFromBeforePGMQ110Works(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, archiving())
+	client, pool := open(t, archiving())
 	execute(t, pool, "select pgmq.create('t')")
 	execute(t, pool, "alter table pgmq.a_t drop last_read_at")
-	messages := subscribe(t, queue)
-	publish(t, queue, "a")
+	messages := subscribe(t, client)
+	publish(t, client, "a")
 	requireReceives(t, messages, "a")
 	requireCount(t, pool, "pgmq.a_t", 1)
 }
@@ -174,10 +174,10 @@ func TestAnArchiveThatCannotBeUsedIsSaidSo(t *testing.T) {
 		{"alter table pgmq.a_t drop headers", "ADD COLUMN headers jsonb", pgmq.ErrTooOld},
 		{"drop table pgmq.a_t", "pgmq.create('t')", pgmq.ErrQueueNotFound},
 	} {
-		queue, pool := open(t, archiving())
+		client, pool := open(t, archiving())
 		execute(t, pool, "select pgmq.create('t')")
 		execute(t, pool, test.spoil)
-		_, err := queue.Subscribe(t.Context(), "t")
+		_, err := client.Subscribe(t.Context(), "t")
 		require.ErrorIs(t, err, test.kind)
 		require.ErrorContains(t, err, test.remedy)
 	}
@@ -185,21 +185,21 @@ func TestAnArchiveThatCannotBeUsedIsSaidSo(t *testing.T) {
 
 func TestAPartitionedQueueIsArchived(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, archiving())
+	client, pool := open(t, archiving())
 	requirePartman(t, pool)
-	require.NoError(t, queue.CreateQueue(t.Context(), "t", pgmq.QueueOptions{Kind: pgmq.Partitioned, PartitionInterval: "10"}))
-	messages := subscribe(t, queue)
+	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Partitioned, PartitionInterval: "10"}))
+	messages := subscribe(t, client)
 	for i := range 20 {
-		publish(t, queue, fmt.Sprint(i))
+		publish(t, client, fmt.Sprint(i))
 		requireReceives(t, messages, fmt.Sprint(i))
 	}
 	requireCount(t, pool, "pgmq.a_t", 20)
-	replayed, err := queue.Replay(t.Context(), "t", pgmq.ReplayFilter{})
+	replayed, err := client.Replay(t.Context(), "t", pgmq.ReplayFilter{})
 	require.NoError(t, err)
 	require.Equal(t, 20, replayed)
-	_, err = queue.Metrics(t.Context(), "t")
+	_, err = client.Metrics(t.Context(), "t")
 	require.NoError(t, err)
-	deleted, err := queue.PurgeArchive(t.Context(), "t", time.Now().Add(time.Hour))
+	deleted, err := client.PurgeArchive(t.Context(), "t", time.Now().Add(time.Hour))
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, deleted, 20)
 }
@@ -211,8 +211,8 @@ func TestManyConsumersArchiveEachMessageOnce(t *testing.T) {
 	archive(t, pool, 300) // whose ids are all taken
 	const n = 300
 	for range 3 {
-		queue := openAt(t, database, archiving())
-		messages := subscribe(t, queue)
+		client := openAt(t, database, archiving())
+		messages := subscribe(t, client)
 		go func() {
 			for msg := range messages {
 				if rand.IntN(4) == 0 {
@@ -236,13 +236,13 @@ func TestManyConsumersArchiveEachMessageOnce(t *testing.T) {
 
 func TestAHandlersTransactionArchivesItsMessage(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, archiving())
-	publish(t, queue, "a")
-	handler := queue.InTx()(func(msg *message.Message) ([]*message.Message, error) {
-		_, err := pgmq.Tx(msg.Context()).Exec(msg.Context(), "create table effect ()")
+	client, pool := open(t, archiving())
+	publish(t, client, "a")
+	handler := client.TxMiddleware()(func(msg *message.Message) ([]*message.Message, error) {
+		_, err := pgmq.TxFromContext(msg.Context()).Exec(msg.Context(), "create table effect ()")
 		return nil, err
 	})
-	msg := receive(t, subscribe(t, queue))
+	msg := receive(t, subscribe(t, client))
 	_, err := handler(msg)
 	require.NoError(t, err)
 	msg.Ack()

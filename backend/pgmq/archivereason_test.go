@@ -14,9 +14,9 @@ import (
 func TestNothingIsArchivedWithoutAReason(t *testing.T) {
 	t.Parallel()
 	config := taking(1 << 20)
-	config.Subscriber.Lease, config.Subscriber.NoHold = time.Minute, true
-	queue, pool := open(t, config)
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	config.Subscriber.Lease, config.Subscriber.LeaseOnly = time.Minute, true
+	client, pool := open(t, config)
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, `create function wait() returns trigger language plpgsql as $$ begin
 			perform pg_advisory_xact_lock(case when exists (select from changed where headers ? 'reason_poisoned') then 2 else 1 end);
 			return null; end $$;
@@ -39,7 +39,7 @@ func TestNothingIsArchivedWithoutAReason(t *testing.T) {
 	lease, reasons, row := begin(), begin(), begin()
 	require.NoError(t, run(lease, "select pg_advisory_xact_lock(1)"))
 	require.NoError(t, run(reasons, "select pg_advisory_xact_lock(2)"))
-	subscribe(t, queue)
+	subscribe(t, client)
 	waits("both are being leased", "locktype = 'advisory' and objid = 1")
 	locked := make(chan error, 1)
 	go func() {

@@ -13,9 +13,9 @@ import (
 )
 
 // large publishes n messages that may take long, for all that a consumer knows while it sifts.
-func large(t *testing.T, queue *pgmq.Queue, pool *pgxpool.Pool, n int) {
+func large(t *testing.T, client *pgmq.Client, pool *pgxpool.Pool, n int) {
 	t.Helper()
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	require.NoError(t, client.SubscribeInitialize("t"))
 	insertBombs(t, pool, 1, numbers(100, "1e131071"), "null")
 	for range n {
 		execute(t, pool, `insert into pgmq.q_t (vt, message) select now(), to_jsonb(string_agg(md5(random()::text), '')) from generate_series(1, 5000)`)
@@ -32,19 +32,19 @@ func suspecting() pgmq.Config {
 
 func TestAStopGivesBackWhatWasPutAside(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, suspecting())
-	large(t, queue, pool, 20)
-	receive(t, subscribe(t, queue)).Ack()
-	require.NoError(t, queue.Close())
+	client, pool := open(t, suspecting())
+	large(t, client, pool, 20)
+	receive(t, subscribe(t, client)).Ack()
+	require.NoError(t, client.Close())
 	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_t where vt > now() and jsonb_typeof(message) = 'string'"), "it waits for no lease")
 	require.Equal(t, 19, get[int](t, pool, "select count(*) from pgmq.q_t where jsonb_typeof(message) = 'string'"))
 }
 
 func TestACutConnectionKeepsWhatWasPutAside(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, suspecting())
-	large(t, queue, pool, 20)
-	messages := subscribe(t, queue)
+	client, pool := open(t, suspecting())
+	large(t, client, pool, 20)
+	messages := subscribe(t, client)
 	for i := range 20 {
 		receive(t, messages).Ack()
 		if i < 4 {
@@ -57,15 +57,15 @@ func TestACutConnectionKeepsWhatWasPutAside(t *testing.T) {
 // Its handlers do nothing, and what could be read waits for them.
 func TestAQueueThatIsFullOfSuspiciousMessagesKeepsNoOtherQueueWaiting(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, suspecting())
-	require.NoError(t, queue.SubscribeInitialize("full"))
+	client, pool := open(t, suspecting())
+	require.NoError(t, client.SubscribeInitialize("full"))
 	execute(t, pool, `insert into pgmq.q_full (vt, message) select now(), '[1e500]' from generate_series(1, 300)`)
 	execute(t, pool, strings.ReplaceAll("insert into pgmq.q_full (vt, message) select '-infinity', (BOMB)", "BOMB", numbers(100, "1e131071")))
-	_, err := queue.Subscribe(t.Context(), "full")
+	_, err := client.Subscribe(t.Context(), "full")
 	require.NoError(t, err)
 	requireCount(t, pool, "pgmq.a_full", 1)
-	large(t, queue, pool, 3)
-	messages := subscribe(t, queue)
+	large(t, client, pool, 3)
+	messages := subscribe(t, client)
 	for range 3 {
 		receive(t, messages).Ack()
 	}
@@ -84,10 +84,10 @@ func TestSomeOfTheMessagesThatTakeLongAlwaysArrive(t *testing.T) {
 	execute(t, pool, "create cast (jsonb as text) with function written(jsonb)")
 	config := taking(4 << 20)
 	config.Subscriber.Lease = 3 * time.Second
-	queue := openAt(t, url+"&search_path=public,pg_catalog", config)
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client := openAt(t, url+"&search_path=public,pg_catalog", config)
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, "insert into pgmq.q_t (vt, message) select now(), to_jsonb(repeat('x', 2000000)) from generate_series(1, 3)")
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	for range 3 {
 		msg := receive(t, messages)
 		require.Len(t, msg.Payload, 2_000_002)

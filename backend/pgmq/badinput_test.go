@@ -91,7 +91,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			start := time.Now()
-			_, err := pgmq.Open(t.Context(), test.url(t), pgmq.Config{})
+			_, err := pgmq.Open(t.Context(), test.url(t), nil)
 			require.ErrorIs(t, err, test.kind)
 			require.ErrorContains(t, err, test.remedy)
 			require.ErrorContains(t, err, "pgmq: open")
@@ -106,7 +106,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 func TestAWrongPasswordIsRefusedAndNotShown(t *testing.T) {
 	t.Parallel()
 	database := withPassword(t, pgtest.Role(t, pgtest.Database(t)), canary)
-	_, err := pgmq.Open(t.Context(), database, pgmq.Config{})
+	_, err := pgmq.Open(t.Context(), database, nil)
 	if errors.Is(err, pgmq.ErrPermission) {
 		t.Skip("EZQ_TEST_DATABASE is a server that lets everybody in without a password")
 	}
@@ -154,39 +154,39 @@ func TestARoleNeedsNoMoreThanTheGrantsNamed(t *testing.T) {
 
 func TestATopicThatCannotBeIsRefused(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
+	client, _ := open(t, pgmq.Config{})
 	for _, topic := range []string{"", "\x00", "\xff"} {
-		err := queue.Publish(topic, message.NewMessage("1", nil))
+		err := client.Publish(topic, message.NewMessage("1", nil))
 		require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
 		require.ErrorIs(t, err, pgmq.ErrRejected)
 		var refused *backend.RefusedError
 		require.ErrorAs(t, err, &refused, "as on every backend")
 		require.NotContains(t, err.Error(), refused.Remedy)
-		_, err = queue.Subscribe(t.Context(), topic)
+		_, err = client.Subscribe(t.Context(), topic)
 		require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
 	}
 }
 
 func TestNoCreateRefusesATopicThatDoesNotExist(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{
+	client, _ := open(t, pgmq.Config{
 		Publisher:  pgmq.PublisherConfig{NoCreate: true},
 		Subscriber: pgmq.SubscriberConfig{NoCreate: true},
 	})
-	err := queue.Publish("t", message.NewMessage("1", nil))
+	err := client.Publish("t", message.NewMessage("1", nil))
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 	require.ErrorIs(t, err, pgmq.ErrRejected)
-	_, err = queue.Subscribe(t.Context(), "t")
+	_, err = client.Subscribe(t.Context(), "t")
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 	require.ErrorContains(t, err, "pgmq.create('t')")
 }
 
 func TestAQueueThatWasDroppedIsCreatedAnewByThePublisher(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	publish(t, queue, "a")
+	client, pool := open(t, pgmq.Config{})
+	publish(t, client, "a")
 	execute(t, pool, "select pgmq.drop_queue('t')")
-	publish(t, queue, "b")
+	publish(t, client, "b")
 	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_t"))
 }
 
@@ -203,45 +203,45 @@ func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
 	t.Parallel()
 	pool := nowhere(t)
 	for field, config := range map[string]pgmq.Config{
-		"MaxPayload":   {Publisher: pgmq.PublisherConfig{MaxPayload: -1}},
-		"Lease":        {Subscriber: pgmq.SubscriberConfig{Lease: time.Millisecond}},
-		"MaxExtension": {Subscriber: pgmq.SubscriberConfig{MaxExtension: -1}},
-		"NackDelay":    {Subscriber: pgmq.SubscriberConfig{NackDelay: -1}},
-		"DrainTimeout": {Subscriber: pgmq.SubscriberConfig{DrainTimeout: -1}},
-		"PollInterval": {Subscriber: pgmq.SubscriberConfig{PollInterval: -1}},
-		"MaxInFlight":  {Subscriber: pgmq.SubscriberConfig{MaxInFlight: -1}},
-		"MaxMessage is 64 bytes, of which headers alone may have 131072; set it to 0 for the default, 64 MiB, or at least 262144 bytes": {
-			Subscriber: pgmq.SubscriberConfig{MaxMessage: 64},
+		"MaxPayloadBytes": {Publisher: pgmq.PublisherConfig{MaxPayloadBytes: -1}},
+		"Lease":           {Subscriber: pgmq.SubscriberConfig{Lease: time.Millisecond}},
+		"MaxExtension":    {Subscriber: pgmq.SubscriberConfig{MaxExtension: -1}},
+		"NackDelay":       {Subscriber: pgmq.SubscriberConfig{NackDelay: -1}},
+		"DrainTimeout":    {Subscriber: pgmq.SubscriberConfig{DrainTimeout: -1}},
+		"PollInterval":    {Subscriber: pgmq.SubscriberConfig{PollInterval: -1}},
+		"MaxInFlight":     {Subscriber: pgmq.SubscriberConfig{MaxInFlight: -1}},
+		"MaxMessageBytes is 64 bytes, of which headers alone may have 131072; set it to 0 for the default, 64 MiB, or at least 262144 bytes": {
+			Subscriber: pgmq.SubscriberConfig{MaxMessageBytes: 64},
 		},
-		"MaxMessage is -1 bytes":               {Subscriber: pgmq.SubscriberConfig{MaxMessage: -1}},
-		"MaxMessage is 262143 bytes":           {Subscriber: pgmq.SubscriberConfig{MaxMessage: 1<<18 - 1}},
+		"MaxMessageBytes is -1 bytes":          {Subscriber: pgmq.SubscriberConfig{MaxMessageBytes: -1}},
+		"MaxMessageBytes is 262143 bytes":      {Subscriber: pgmq.SubscriberConfig{MaxMessageBytes: 1<<18 - 1}},
 		"MaxInFlightBytes":                     {Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: -1}},
-		"Connections":                          {Subscriber: pgmq.SubscriberConfig{Connections: 1}},
-		"Connections is 4294967297":            {Subscriber: pgmq.SubscriberConfig{Connections: 1<<32 + 1}},
+		"Connections":                          {Subscriber: pgmq.SubscriberConfig{MaxConns: 1}},
+		"Connections is 4294967297":            {Subscriber: pgmq.SubscriberConfig{MaxConns: 1<<32 + 1}},
 		`Group is "a\x00b": it contains a NUL`: {Subscriber: pgmq.SubscriberConfig{Group: "a\x00b"}},
 		`Group is "a\xff": it is not UTF-8`:    {Subscriber: pgmq.SubscriberConfig{Group: "a\xff"}},
 		`Group is "` + strings.Repeat("g", 97) + `…": it has 5000 bytes, and the limit is 1024`: {Subscriber: pgmq.SubscriberConfig{Group: strings.Repeat("g", 5000)}},
 	} {
-		_, err := pgmq.New(pool, config)
+		_, err := pgmq.New(pool, &config)
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig, field)
 		require.ErrorContains(t, err, field)
 		if config.Publisher == (pgmq.PublisherConfig{}) {
-			_, err = pgmq.NewSubscriber(pool, config.Subscriber, nil)
+			_, err = pgmq.NewSubscriber(pool, &config.Subscriber, nil)
 			require.ErrorContains(t, err, field)
 		}
 	}
-	_, err := pgmq.NewPublisher(nil, pgmq.PublisherConfig{}, nil)
+	_, err := pgmq.NewPublisher(nil, nil)
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
-	_, err = pgmq.NewSubscriber(nil, pgmq.SubscriberConfig{}, nil)
+	_, err = pgmq.NewSubscriber(nil, nil, nil)
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 }
 
 func TestATransactionThatIsNilIsToldWithItsRemedy(t *testing.T) {
 	t.Parallel()
 	pool := nowhere(t)
-	queue, err := pgmq.New(pool, pgmq.Config{})
+	client, err := pgmq.New(pool, nil)
 	require.NoError(t, err)
-	for remedy, publisher := range map[string]message.Publisher{"pgmq.Tx(ctx)": queue.In(nil), "BeginTx": queue.InSQL(nil)} {
+	for remedy, publisher := range map[string]message.Publisher{"pgmq.TxFromContext(ctx)": client.WithTx(nil), "BeginTx": client.WithSQLTx(nil)} {
 		err = publisher.Publish("t", message.NewMessage("1", nil))
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 		require.ErrorContains(t, err, "the transaction is nil")
@@ -252,9 +252,9 @@ func TestATransactionThatIsNilIsToldWithItsRemedy(t *testing.T) {
 func TestANilMessageIsRefused(t *testing.T) {
 	t.Parallel()
 	pool := nowhere(t)
-	queue, err := pgmq.New(pool, pgmq.Config{})
+	client, err := pgmq.New(pool, nil)
 	require.NoError(t, err)
-	for _, publisher := range []message.Publisher{queue, queue.In(nil), queue.InSQL(nil)} {
+	for _, publisher := range []message.Publisher{client, client.WithTx(nil), client.WithSQLTx(nil)} {
 		for at, messages := range [][]*message.Message{{nil}, {message.NewMessage("good", nil), nil}} {
 			err = publisher.Publish("t", messages...)
 			require.ErrorIs(t, err, pgmq.ErrInvalidMessage)
@@ -269,23 +269,23 @@ func TestAServerThatCannotBeReachedIsReportedByTheFirstUse(t *testing.T) {
 	pool, err := pgxpool.New(t.Context(), "postgres://user:"+canary+"@"+closedPort(t)+"/db")
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	queue, err := pgmq.New(pool, pgmq.Config{})
+	client, err := pgmq.New(pool, nil)
 	require.NoError(t, err)
-	err = queue.Publish("t", message.NewMessage("1", nil))
+	err = client.Publish("t", message.NewMessage("1", nil))
 	require.ErrorIs(t, err, pgmq.ErrUnreachable)
 	require.ErrorIs(t, err, pgmq.ErrRejected)
 	requireNoSecret(t, err)
-	_, err = queue.Subscribe(t.Context(), "t")
+	_, err = client.Subscribe(t.Context(), "t")
 	require.ErrorIs(t, err, pgmq.ErrUnreachable)
 	requireNoSecret(t, err)
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 }
 
 func TestAnEmptyURLIsRefusedUnlessTheEnvironmentSaysWhereToConnect(t *testing.T) {
 	for _, name := range []string{"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE"} {
 		t.Setenv(name, "")
 	}
-	_, err := pgmq.Open(t.Context(), "", pgmq.Config{})
+	_, err := pgmq.Open(t.Context(), "", nil)
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 	require.ErrorContains(t, err, "the database URL is empty")
 
@@ -298,7 +298,7 @@ func TestAnEmptyURLIsRefusedUnlessTheEnvironmentSaysWhereToConnect(t *testing.T)
 	} {
 		t.Setenv(name, value)
 	}
-	queue, err := pgmq.Open(t.Context(), "", pgmq.Config{})
+	client, err := pgmq.Open(t.Context(), "", nil)
 	require.NoError(t, err)
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 }

@@ -36,7 +36,7 @@ func TestAThousandBombsKeepNoMessageWaiting(t *testing.T) {
 		config           pgmq.SubscriberConfig
 		bombs            int // or 1,000
 	}{
-		"of digits":                 {message: numbers(100, long), config: pgmq.SubscriberConfig{NoHold: true}},
+		"of digits":                 {message: numbers(100, long), config: pgmq.SubscriberConfig{LeaseOnly: true}},
 		"that come while it holds":  {message: numbers(100, long)},
 		"for a consumer of one":     {message: numbers(100, "-"+long), config: pgmq.SubscriberConfig{MaxInFlight: 1}},
 		"of zeros behind the point": {message: numbers(200, "0."+strings.Repeat("0", 16000))},
@@ -48,14 +48,14 @@ func TestAThousandBombsKeepNoMessageWaiting(t *testing.T) {
 			t.Parallel()
 			log := &warnings{}
 			bombs := cmp.Or(test.bombs, 1000)
-			test.config.Lease, test.config.MaxMessage = time.Minute, 1<<20
-			queue, pool := open(t, pgmq.Config{Logger: slog.New(log), Publisher: taking(1 << 20).Publisher, Subscriber: test.config})
-			messages := subscribe(t, queue)
-			warmUp(t, queue, messages)
-			publish(t, queue, "before")
+			test.config.Lease, test.config.MaxMessageBytes = time.Minute, 1<<20
+			client, pool := open(t, pgmq.Config{Logger: slog.New(log), Publisher: taking(1 << 20).Publisher, Subscriber: test.config})
+			messages := subscribe(t, client)
+			warmUp(t, client, messages)
+			publish(t, client, "before")
 			receive(t, messages).Ack()
 			insertBombs(t, pool, bombs, test.message, cmp.Or(test.headers, "null"))
-			publish(t, queue, "after")
+			publish(t, client, "after")
 			start := time.Now()
 			msg := receive(t, messages)
 			took := time.Since(start)
@@ -65,7 +65,7 @@ func TestAThousandBombsKeepNoMessageWaiting(t *testing.T) {
 			t.Logf("the message came after %v, all were put aside after %v", took, time.Since(start))
 			require.Less(t, took, 10*time.Second) // less than one on a machine of its own
 			require.Equal(t, bombs, get[int](t, pool, "select count(*) from pgmq.a_t where headers ? 'reason_poisoned'"))
-			require.NoError(t, queue.Stats()["t"].Failing)
+			require.NoError(t, client.Stats()["t"].Failing)
 		})
 	}
 }
@@ -97,9 +97,9 @@ func TestALookAtNumbersTakesTimeInProportion(t *testing.T) {
 // no time for all, and the rest comes back again and again.
 func TestNoMessageWaitsForManyThatTakeLong(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	messages := subscribe(t, queue)
-	warmUp(t, queue, messages)
+	client, pool := open(t, pgmq.Config{})
+	messages := subscribe(t, client)
+	warmUp(t, client, messages)
 	go func() {
 		for msg := range messages {
 			if len(msg.Payload) < 100 {
@@ -115,7 +115,7 @@ func TestNoMessageWaitsForManyThatTakeLong(t *testing.T) {
 	for i := range 10 {
 		id := fmt.Sprint("good ", i)
 		start := time.Now()
-		require.NoError(t, queue.Publish("t", message.NewMessage(id, []byte("{}"))))
+		require.NoError(t, client.Publish("t", message.NewMessage(id, []byte("{}"))))
 		pgtest.Eventually(t, time.Minute, "the message is handled", func() bool {
 			return get[int](t, pool, "select count(*) from handled where id = '"+id+"'") == 1
 		})
@@ -129,10 +129,10 @@ func TestNoMessageWaitsForManyThatTakeLong(t *testing.T) {
 // They were read together only, for which there was never enough time.
 func TestAFewMessagesThatTakeLongArrive(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
 	insertBombs(t, pool, 3, numbers(30, "1e131071"), "null")
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	for range 3 {
 		msg := receive(t, messages)
 		require.Greater(t, len(msg.Payload), 3_900_000)
@@ -144,15 +144,15 @@ func TestAFewMessagesThatTakeLongArrive(t *testing.T) {
 // The order of those that can be read is kept, also where a claim took long for another reason.
 func TestWhatIsSiftedComesInItsOrder(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, taking(1<<20))
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, taking(1<<20))
+	require.NoError(t, client.SubscribeInitialize("t"))
 	var want []string
 	for i := range 30 {
 		want = append(want, fmt.Sprint(i))
-		publish(t, queue, want[i])
+		publish(t, client, want[i])
 		execute(t, pool, bomb(50))
 	}
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	for _, id := range want {
 		msg := receive(t, messages)
 		require.Equal(t, id, msg.UUID)
@@ -165,13 +165,13 @@ func TestWhatIsSiftedComesInItsOrder(t *testing.T) {
 // A message may have long numbers, and be no bomb.
 func TestASuspiciousMessageThatCanBeReadArrives(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, taking(1<<20))
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, taking(1<<20))
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, bomb(50))
 	execute(t, pool, `select pgmq.send('t', '[1e500]', '{"ezq_uuid":"digits"}'::jsonb)`)
 	execute(t, pool, `select pgmq.send('t', to_jsonb(md5('') || repeat(md5('a'), 6000) || (select string_agg(md5(n::text), '') from generate_series(1, 900) as n)), '{"ezq_uuid":"large"}'::jsonb)`)
-	publish(t, queue, "plain")
-	requireReceived(t, queue, "plain", "digits", "large")
+	publish(t, client, "plain")
+	requireReceived(t, client, "plain", "digits", "large")
 	requireCount(t, pool, "pgmq.q_t", 0)
 	requireCount(t, pool, "pgmq.a_t", 1)
 }
@@ -180,26 +180,26 @@ func TestASuspiciousMessageThatCanBeReadArrives(t *testing.T) {
 // a quarter of a gigabyte.
 func TestAMessageWhoseHeadersTakeNoReasonIsPutAside(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, taking(1<<20))
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, taking(1<<20))
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, "alter table pgmq.q_t add check (not headers ?& array['k', 'reason_poisoned'])")
 	insertBombs(t, pool, 3, numbers(100, "1e131071"), `select '{"k":1}'::jsonb`)
-	publish(t, queue, "after")
-	requireReceived(t, queue, "after")
+	publish(t, client, "after")
+	requireReceived(t, client, "after")
 	requireCount(t, pool, "pgmq.q_t", 0)
-	require.Equal(t, 3, get[int](t, pool, "select count(*) from pgmq.a_t where headers->>'reason_poisoned' like '%MaxMessage%'"))
+	require.Equal(t, 3, get[int](t, pool, "select count(*) from pgmq.a_t where headers->>'reason_poisoned' like '%MaxMessageBytes%'"))
 }
 
 // Nor can what is damaged be copied to the archive.
 func TestAMessageThatCannotBeMovedIsHidden(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, taking(1<<20))
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, taking(1<<20))
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, "alter table pgmq.a_t add check (jsonb_typeof(message) <> 'array')")
 	insertBombs(t, pool, 1, numbers(100, "1e131071"), "null")
 	insertBombs(t, pool, 1, "select to_jsonb(repeat('x', 2000000))", "null")
-	publish(t, queue, "after")
-	requireReceived(t, queue, "after")
+	publish(t, client, "after")
+	requireReceived(t, client, "after")
 	requireCount(t, pool, "pgmq.q_t where vt > now() + interval '50 minutes' and headers ? 'reason_poisoned'", 1)
 	requireCount(t, pool, "pgmq.a_t", 1)
 }

@@ -46,11 +46,11 @@ func guard(t *testing.T) *guarded {
 	return g
 }
 
-func (g *guarded) config() pgmq.Config {
-	return pgmq.Config{
+func (g *guarded) config() *pgmq.Config {
+	return &pgmq.Config{
 		Logger:     g.logger(),
-		Publisher:  pgmq.PublisherConfig{NoCreate: true, MaxPayload: 10_000},
-		Subscriber: pgmq.SubscriberConfig{NoCreate: true, Lease: time.Second, MaxMessage: 1 << 18, PollInterval: 50 * time.Millisecond},
+		Publisher:  pgmq.PublisherConfig{NoCreate: true, MaxPayloadBytes: 10_000},
+		Subscriber: pgmq.SubscriberConfig{NoCreate: true, Lease: time.Second, MaxMessageBytes: 1 << 18, PollInterval: 50 * time.Millisecond},
 	}
 }
 
@@ -104,15 +104,15 @@ func nobodyListens(t *testing.T, g *guarded) {
 	pool, err := pgxpool.New(t.Context(), "postgres://user:"+canary+"@"+closedPort(t)+"/db")
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	queue, err := pgmq.New(pool, g.config())
+	client, err := pgmq.New(pool, g.config())
 	require.NoError(t, err)
-	requireConfidential(t, queue.Publish("t", secretMessage()))
-	_, err = queue.Subscribe(t.Context(), "t")
+	requireConfidential(t, client.Publish("t", secretMessage()))
+	_, err = client.Subscribe(t.Context(), "t")
 	requireConfidential(t, err)
-	router := ezq.NewRouter(queue, ezq.Config{Logger: g.logger()})
+	router := ezq.NewRouter(client, &ezq.Config{Logger: g.logger()})
 	ezq.Handle(router, func(context.Context, sensitive) error { return nil })
 	requireConfidential(t, router.Run(t.Context()))
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 }
 
 func wrongPassword(t *testing.T, g *guarded) {
@@ -126,29 +126,29 @@ func wrongPassword(t *testing.T, g *guarded) {
 }
 
 func terminated(t *testing.T, g *guarded) {
-	queue := openAt(t, g.url, g.config())
-	messages := subscribe(t, queue)
+	client := openAt(t, g.url, *g.config())
+	messages := subscribe(t, client)
 	requireListening(t, g.pool)
 	execute(t, g.pool, "alter role "+g.role+" nologin")
 	g.end(t)
 	g.requireLogged(t, "the listening connection ended")
 	g.requireLogged(t, "cannot fetch messages")
-	requireConfidential(t, queue.Publish("t", secretMessage()))
+	requireConfidential(t, client.Publish("t", secretMessage()))
 	execute(t, g.pool, "alter role "+g.role+" login")
-	pgtest.Eventually(t, patience, "it works again", func() bool { return queue.Publish("t", secretMessage()) == nil })
+	pgtest.Eventually(t, patience, "it works again", func() bool { return client.Publish("t", secretMessage()) == nil })
 	receive(t, messages).Ack()
 }
 
 func away(t *testing.T, g *guarded) {
 	proxy, database := throughProxy(t, g.url)
-	queue := openAt(t, database, g.config())
-	require.NoError(t, queue.Publish("t", secretMessage(), secretMessage()))
-	messages := subscribe(t, queue)
+	client := openAt(t, database, *g.config())
+	require.NoError(t, client.Publish("t", secretMessage(), secretMessage()))
+	messages := subscribe(t, client)
 	first, second := receive(t, messages), receive(t, messages)
 	proxy.Refuse()
 	proxy.ResetAll()
 	first.Ack()
-	requireConfidential(t, queue.Publish("t", secretMessage()))
+	requireConfidential(t, client.Publish("t", secretMessage()))
 	g.requireLogged(t, "cannot store which messages are done")
 	g.requireLogged(t, "cannot fetch messages")
 	<-second.Context().Done()
@@ -158,22 +158,22 @@ func away(t *testing.T, g *guarded) {
 }
 
 func revoked(t *testing.T, g *guarded) {
-	queue := openAt(t, g.url, g.config())
-	require.NoError(t, queue.Publish("t", secretMessage()))
-	msg := receive(t, subscribe(t, queue))
+	client := openAt(t, g.url, *g.config())
+	require.NoError(t, client.Publish("t", secretMessage()))
+	msg := receive(t, subscribe(t, client))
 	execute(t, g.pool, "revoke all on pgmq.q_t from "+g.role)
-	err := queue.Publish("t", secretMessage())
+	err := client.Publish("t", secretMessage())
 	require.ErrorIs(t, err, pgmq.ErrPermission)
 	requireConfidential(t, err)
 	msg.Ack()
 	g.requireLogged(t, "permission denied")
-	_, err = queue.Subscribe(t.Context(), "t")
+	_, err = client.Subscribe(t.Context(), "t")
 	requireConfidential(t, err)
 }
 
 func refusedRow(t *testing.T, g *guarded) {
 	execute(t, g.pool, "alter table pgmq.q_t add check (message is null)")
-	err := openAt(t, g.url, g.config()).Publish("t", secretMessage())
+	err := openAt(t, g.url, *g.config()).Publish("t", secretMessage())
 	require.ErrorIs(t, err, pgmq.ErrRejected)
 	requireConfidential(t, err)
 	require.Contains(t, fmt.Sprint(tree(err)), confidential, "PostgreSQL quotes the row: it is there to be shown")
@@ -181,20 +181,20 @@ func refusedRow(t *testing.T, g *guarded) {
 
 func tooLarge(t *testing.T, g *guarded) {
 	config := g.config()
-	config.Publisher.MaxPayload = 4
-	queue := openAt(t, g.url, config)
-	requireConfidential(t, queue.Publish("t", secretMessage()))
+	config.Publisher.MaxPayloadBytes = 4
+	client := openAt(t, g.url, *config)
+	requireConfidential(t, client.Publish("t", secretMessage()))
 	msg := message.NewMessage("1", nil)
 	msg.Metadata.Set("authorization", confidential+"\x00")
-	requireConfidential(t, queue.Publish("t", msg))
+	requireConfidential(t, client.Publish("t", msg))
 	msg.Metadata.Set("authorization", confidential+"\xff")
-	requireConfidential(t, queue.Publish("t", msg))
+	requireConfidential(t, client.Publish("t", msg))
 }
 
 func unreadable(t *testing.T, g *guarded) {
 	large := fmt.Sprintf(`select pgmq.send('t', to_jsonb(repeat('%s', 30000)), '{"k": "%s"}'::jsonb)`, confidential, confidential)
 	execute(t, g.pool, large)
-	subscribe(t, openAt(t, g.url, g.config()))
+	subscribe(t, openAt(t, g.url, *g.config()))
 	g.requireLogged(t, "was moved to the archive")
 	execute(t, g.pool, "revoke all on pgmq.a_t from "+g.role)
 	execute(t, g.pool, large)
@@ -204,11 +204,11 @@ func unreadable(t *testing.T, g *guarded) {
 func quoted(t *testing.T, g *guarded) {
 	refuseToRead(t, g.pool, "54000")
 	execute(t, g.pool, "select pgmq.send('t', '\""+unreadableText+confidential+"\"')")
-	subscribe(t, openAt(t, g.url, g.config()))
+	subscribe(t, openAt(t, g.url, *g.config()))
 	g.requireLogged(t, "was moved to the archive")
 	execute(t, g.pool, "select pgmq.send('dead', '\""+unreadableText+confidential+"\"')")
-	queue := openAt(t, g.url, g.config())
-	letters, err := queue.DeadLetters(t.Context(), "dead", 1)
+	client := openAt(t, g.url, *g.config())
+	letters, err := client.DeadLetters(t.Context(), "dead", 1)
 	require.NoError(t, err)
 	requireConfidential(t, letters[0].Err)
 	pg, ok := errors.AsType[*pgconn.PgError](letters[0].Err)
@@ -217,9 +217,9 @@ func quoted(t *testing.T, g *guarded) {
 }
 
 func deadLetter(t *testing.T, g *guarded) {
-	queue := openAt(t, g.url, g.config())
+	client := openAt(t, g.url, *g.config())
 	ctx, stop := context.WithCancel(t.Context())
-	router := ezq.NewRouter(queue, ezq.Config{Logger: g.logger()})
+	router := ezq.NewRouter(client, &ezq.Config{Logger: g.logger()})
 	router.Use(middleware.Poison{Topic: "dead", Logger: g.logger()}.Middleware)
 	ezq.Handle(router, func(context.Context, sensitive) error { return ezq.Permanent(errors.New("it will never work")) })
 	_, err := g.pool.Exec(ctx, `select pgmq.send('ezq', $1::jsonb)`, `{"_type":"Sensitive","Card":1,"x":"`+confidential+`"}`)
@@ -233,17 +233,17 @@ func deadLetter(t *testing.T, g *guarded) {
 }
 
 func noDeadLetter(t *testing.T, g *guarded) {
-	queue := openAt(t, g.url, g.config())
-	require.NoError(t, queue.Publish("t", secretMessage()))
+	client := openAt(t, g.url, *g.config())
+	require.NoError(t, client.Publish("t", secretMessage()))
 	execute(t, g.pool, "alter table pgmq.q_dead add constraint closed check (message is null)")
-	messages := subscribe(t, queue)
-	require.True(t, backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "\xff"}))
+	messages := subscribe(t, client)
+	require.True(t, backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "\xff"}))
 	g.requireLogged(t, "a dead letter cannot be moved")
-	require.True(t, backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "dead"}))
+	require.True(t, backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "dead"}))
 	refused := receive(t, messages)
 	g.requireLogged(t, "violates check constraint")
 	execute(t, g.pool, "alter table pgmq.q_dead drop constraint closed")
-	require.True(t, backend.DeadLetter(refused, backend.Letter{Topic: "dead"}))
+	require.True(t, backend.DeadLetter(refused, backend.DeadLetterTarget{Topic: "dead"}))
 	requireDead(t, g.pool)
 }
 
@@ -256,7 +256,7 @@ func misunderstood(t *testing.T, g *guarded) {
 		_, err := g.pool.Exec(t.Context(), "select pgmq.send('ezq', $1::jsonb)", payload)
 		require.NoError(t, err)
 	}
-	router := ezq.NewRouter(openAt(t, g.url, g.config()), ezq.Config{Logger: g.logger(), Concurrency: 1, UnknownFor: 1})
+	router := ezq.NewRouter(openAt(t, g.url, *g.config()), &ezq.Config{Logger: g.logger(), Concurrency: 1, UnknownFor: 1})
 	ezq.Handle(router, func(context.Context, sensitive) error { panic("a handler's own fault") })
 	_ = router.Run(t.Context())
 	for _, line := range []string{"event failed", "no handler for event", "a handler's own fault", "no valid timeout", "is not a time in RFC 3339"} {
@@ -267,9 +267,9 @@ func misunderstood(t *testing.T, g *guarded) {
 func watermillRouter(t *testing.T, g *guarded) {
 	pool := pgtest.Pool(t, g.url)
 	logger := watermill.NewSlogLogger(g.logger())
-	subscriber, err := pgmq.NewSubscriber(pool, g.config().Subscriber, logger)
+	subscriber, err := pgmq.NewSubscriber(pool, &g.config().Subscriber, logger)
 	require.NoError(t, err)
-	publisher, err := pgmq.NewPublisher(pool, g.config().Publisher, logger)
+	publisher, err := pgmq.NewPublisher(pool, &g.config().Publisher)
 	require.NoError(t, err)
 	router, err := message.NewRouter(message.RouterConfig{}, logger)
 	require.NoError(t, err)

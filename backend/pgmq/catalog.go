@@ -13,9 +13,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// DB is what publishing needs from PostgreSQL: Exec and Query, as a *pgxpool.Pool,
+// DBTX is what publishing needs from PostgreSQL: Exec and Query, as a *pgxpool.Pool,
 // a *pgx.Conn and a pgx.Tx have them.
-type DB interface {
+type DBTX interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
@@ -38,7 +38,7 @@ func newCatalog() *catalog {
 }
 
 // ensure makes sure that queue exists, as far as known.
-func (c *catalog) ensure(ctx context.Context, db DB, queue string, create creator) error {
+func (c *catalog) ensure(ctx context.Context, db DBTX, queue string, create creator) error {
 	if c.knows(queue) {
 		return nil
 	}
@@ -56,7 +56,7 @@ func (c *catalog) knows(queue string) bool {
 
 // look looks up queue through db. If it does not exist, it is created with create,
 // unless that is nil.
-func (c *catalog) look(ctx context.Context, db DB, queue string, create creator) (layout, error) {
+func (c *catalog) look(ctx context.Context, db DBTX, queue string, create creator) (layout, error) {
 	c.forget(queue)
 	found, err := probe(ctx, db, queue)
 	if err != nil {
@@ -160,7 +160,7 @@ select to_regprocedure('pgmq.create(text)') is not null,
 	pg_is_in_recovery(),
 	pg_backend_pid()`
 
-func probe(ctx context.Context, db DB, queue string) (layout, error) {
+func probe(ctx context.Context, db DBTX, queue string) (layout, error) {
 	rows, err := db.Query(ctx, probeSQL, pgx.QueryExecModeCacheDescribe, tableName(queue))
 	if err != nil {
 		return layout{}, err
@@ -227,7 +227,7 @@ type creator func(ctx context.Context, queue string, creation creation) (layout,
 // createThrough creates queues through db. Two that create the same queue at once
 // can get in each other's way (before PGMQ 1.6, which takes a lock); what counts
 // is that the queue is there afterwards.
-func createThrough(db DB) creator {
+func createThrough(db DBTX) creator {
 	return func(ctx context.Context, queue string, creation creation) (layout, error) {
 		_, failed := db.Exec(ctx, creation.sql, creation.args...)
 		if failed != nil && !isCode(failed, "23505", "42P07", "40P01", "XX000") {
@@ -259,7 +259,7 @@ func createBeside(pool *pgxpool.Pool) creator {
 }
 
 // checkInstalled returns an error if PGMQ cannot be used in the database of db.
-func checkInstalled(ctx context.Context, db DB) error {
+func checkInstalled(ctx context.Context, db DBTX) error {
 	_, err := probe(ctx, db, "ezq")
 	return classify("open", "", err)
 }

@@ -106,7 +106,7 @@ func (s subject) diagnose(err error) (kind error, remedy string) {
 	case errors.As(err, &pg):
 		return s.diagnoseServer(pg)
 	case errors.Is(err, pgx.ErrTxClosed):
-		return ErrInvalidConfig, "leave it to InTx, or to the code that has begun the transaction, to commit it and to roll it back"
+		return ErrInvalidConfig, "leave it to TxMiddleware, or to the code that has begun the transaction, to commit it and to roll it back"
 	case errors.Is(err, context.Canceled):
 		return nil, ""
 	case errors.As(err, &connect):

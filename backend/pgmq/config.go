@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Config adjusts a [Queue]. The zero value is ready for production.
+// Config adjusts a [Client]. The zero value is ready for production.
 type Config struct {
 	Publisher  PublisherConfig
 	Subscriber SubscriberConfig
@@ -20,10 +20,10 @@ type Config struct {
 // PublisherConfig adjusts how messages are published. The zero value is ready
 // for production.
 type PublisherConfig struct {
-	// MaxPayload is the largest payload in bytes. A larger one is refused with
+	// MaxPayloadBytes is the largest payload in bytes. A larger one is refused with
 	// [ErrTooLarge]. Defaults to 1 MiB. As the JSON that is stored it can have six times
-	// as many, with which it must fit the MaxMessage of the same [Config].
-	MaxPayload int
+	// as many, with which it must fit the MaxMessageBytes of the same [Config].
+	MaxPayloadBytes int
 
 	// NoCreate refuses to publish to a topic that does not exist, with
 	// [ErrQueueNotFound], instead of creating its queue. A topic that has groups
@@ -92,24 +92,24 @@ type SubscriberConfig struct {
 	// Defaults to 128 MiB.
 	MaxInFlightBytes int64
 
-	// MaxMessage is how large a message may be, in bytes of JSON as PostgreSQL
+	// MaxMessageBytes is how large a message may be, in bytes of JSON as PostgreSQL
 	// writes it, headers included. One that is larger, or that PostgreSQL cannot
 	// read at all, does not come to the consumer, where it could take all memory:
 	// it is moved to the archive of its queue, with the reason in its headers, logged,
-	// and counted: see [TopicStats]. So is one whose headers alone have more than 128 KiB.
+	// and counted: see [SubscriptionStats]. So is one whose headers alone have more than 128 KiB.
 	// Where that is not permitted it is put aside for an hour. Defaults to 64 MiB; the
-	// least is 256 KiB. In a [Config] it must be at least six times its MaxPayload, and
+	// least is 256 KiB. In a [Config] it must be at least six times its MaxPayloadBytes, and
 	// 132 KiB: so much can the largest message be that the same queue publishes.
-	MaxMessage int
+	MaxMessageBytes int
 
 	// SyncAck hands over the next message only when the ack of one before it is
 	// stored: an acked message counts against MaxInFlight until then. With a
 	// MaxInFlight of 1, a crash repeats one message at most. Otherwise acks are
 	// stored in batches, 3 milliseconds later, or 50 where messages are held (see
-	// NoHold), and a crash repeats those of that time. Defaults to false.
+	// LeaseOnly), and a crash repeats those of that time. Defaults to false.
 	SyncAck bool
 
-	// NoHold leases every message. Otherwise a subscription whose messages are mostly
+	// LeaseOnly leases every message. Otherwise a subscription whose messages are mostly
 	// acked within 25 milliseconds holds them: it locks their rows in a transaction of
 	// at most 50 milliseconds, deletes there what is acked meanwhile, and leases the
 	// rest with its end. That doubles what it can do, and writes a sixth of the WAL. The
@@ -120,9 +120,9 @@ type SubscriberConfig struct {
 	// can be stored.
 	//
 	// Nothing is held with a MaxInFlight of 1, with SyncAck, by a subscription that has
-	// handlers with [Queue.InTx], in the ten seconds after a hold was lost, and while
-	// others use all but two of the Connections; nor what was delivered before.
-	NoHold bool
+	// handlers with [Client.TxMiddleware], in the ten seconds after a hold was lost, and while
+	// others use all but two of the MaxConns; nor what was delivered before.
+	LeaseOnly bool
 
 	// NackDelay is how long a message stays invisible after the first nack that
 	// does not say how long; it doubles with each further failure of that
@@ -145,15 +145,15 @@ type SubscriberConfig struct {
 	// and says so.
 	NoListen bool
 
-	// Connections is how many connections the subscriptions share. They are not
+	// MaxConns is how many connections the subscriptions share. They are not
 	// taken from the pool of the application, which therefore cannot keep leases
 	// from being renewed. Defaults to 4; the least is 2, of which one is kept
 	// for settling and renewing.
-	Connections int
+	MaxConns int
 
 	// Archive keeps messages that are acked: they move to the queue's archive,
-	// PGMQ's table pgmq.a_<queue>, from which [Queue.Replay] can publish them again.
-	// Nothing leaves the archive by itself: see [Queue.PurgeArchive]. An ack costs
+	// PGMQ's table pgmq.a_<queue>, from which [Client.Replay] can publish them again.
+	// Nothing leaves the archive by itself: see [Client.PurgeArchive]. An ack costs
 	// about twice as much. Defaults to false: acked messages are deleted.
 	Archive bool
 
@@ -186,6 +186,14 @@ const (
 	operationTimeout = 5 * time.Second
 )
 
+// orZero returns what config points to. Nil is the zero value: all defaults.
+func orZero[C any](config *C) C {
+	if config == nil {
+		return *new(C)
+	}
+	return *config
+}
+
 func (c Config) withDefaults() (Config, error) {
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	var err error
@@ -214,7 +222,7 @@ const (
 
 // checkSizes makes sure that what is published is not put away by the same queue's consumers.
 func (c Config) checkSizes() error {
-	payload, limit := int64(min(c.Publisher.MaxPayload, maxStatement)), int64(c.Subscriber.MaxMessage) // larger ones cannot be stored
+	payload, limit := int64(min(c.Publisher.MaxPayloadBytes, maxStatement)), int64(c.Subscriber.MaxMessageBytes) // larger ones cannot be stored
 	needed := maxGrowth*payload + besides
 	if needed <= limit {
 		return nil
@@ -222,16 +230,16 @@ func (c Config) checkSizes() error {
 	return &Error{
 		Op:     "configure",
 		Kind:   ErrInvalidConfig,
-		Cause:  fmt.Errorf("a payload of %d bytes (MaxPayload) can be a message of %d, and MaxMessage is %d", payload, needed, limit),
-		Remedy: fmt.Sprintf("set MaxMessage to at least %d bytes, or MaxPayload to at most %d", needed, (limit-besides)/maxGrowth),
+		Cause:  fmt.Errorf("a payload of %d bytes (MaxPayloadBytes) can be a message of %d, and MaxMessageBytes is %d", payload, needed, limit),
+		Remedy: fmt.Sprintf("set MaxMessageBytes to at least %d bytes, or MaxPayloadBytes to at most %d", needed, (limit-besides)/maxGrowth),
 	}
 }
 
 func (c PublisherConfig) withDefaults() (PublisherConfig, error) {
-	if c.MaxPayload < 0 {
-		return c, invalidConfig("MaxPayload", c.MaxPayload, "0 for the default, or more")
+	if c.MaxPayloadBytes < 0 {
+		return c, invalidConfig("MaxPayloadBytes", c.MaxPayloadBytes, "0 for the default, or more")
 	}
-	c.MaxPayload = cmp.Or(c.MaxPayload, 1<<20)
+	c.MaxPayloadBytes = cmp.Or(c.MaxPayloadBytes, 1<<20)
 	return c, nil
 }
 
@@ -265,14 +273,14 @@ func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
 	if c.MaxInFlightBytes < 1 {
 		return c, invalidConfig("MaxInFlightBytes", c.MaxInFlightBytes, "0 for the default, or at least 1")
 	}
-	c.MaxMessage = cmp.Or(c.MaxMessage, 64<<20)
-	if c.MaxMessage < minMessage {
-		return c, invalidConfig("MaxMessage", fmt.Sprintf("%d bytes, of which headers alone may have %d", c.MaxMessage, maxHeaders),
+	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, 64<<20)
+	if c.MaxMessageBytes < minMessage {
+		return c, invalidConfig("MaxMessageBytes", fmt.Sprintf("%d bytes, of which headers alone may have %d", c.MaxMessageBytes, maxHeaders),
 			fmt.Sprintf("0 for the default, 64 MiB, or at least %d bytes", minMessage))
 	}
-	c.Connections = cmp.Or(c.Connections, 4)
-	if c.Connections < 2 || c.Connections > maxConnections {
-		return c, invalidConfig("Connections", c.Connections, fmt.Sprintf("0 for the default, or from 2 to %d", maxConnections))
+	c.MaxConns = cmp.Or(c.MaxConns, 4)
+	if c.MaxConns < 2 || c.MaxConns > maxConnections {
+		return c, invalidConfig("Connections", c.MaxConns, fmt.Sprintf("0 for the default, or from 2 to %d", maxConnections))
 	}
 	return c, nil
 }
@@ -288,7 +296,7 @@ func (c SubscriberConfig) linger() time.Duration {
 
 // holdFor is how long messages may be held instead of leased.
 func (c SubscriberConfig) holdFor() time.Duration {
-	if c.NoHold {
+	if c.LeaseOnly {
 		return 0
 	}
 	return min(holdFor, c.Lease/10)

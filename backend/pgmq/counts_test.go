@@ -20,13 +20,13 @@ func TestAMessageWithACountThatIsNoneStopsNoOther(t *testing.T) {
 	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: noHold, NackDelay: time.Millisecond}})
-			messages := subscribe(t, queue)
-			warmUp(t, queue, messages)
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: noHold, NackDelay: time.Millisecond}})
+			messages := subscribe(t, client)
+			warmUp(t, client, messages)
 			execute(t, pool, `insert into pgmq.q_t (read_ct, vt, message, headers)
 				select c, now(), '{}', jsonb_build_object('ezq_uuid', c::text)
 				from unnest(array[2147483647, 2147483646, -1, -2147483648]) as c`)
-			publish(t, queue, "good")
+			publish(t, client, "good")
 			want := map[string]int{"2147483647": math.MaxInt32, "2147483646": math.MaxInt32, "-1": 1, "-2147483648": 1, "good": 1}
 			for range len(want) {
 				msg := receive(t, messages)
@@ -44,7 +44,7 @@ func TestAMessageWithACountThatIsNoneStopsNoOther(t *testing.T) {
 				msg.Ack()
 			}
 			requireCount(t, pool, "pgmq.q_t", 0)
-			require.NoError(t, queue.Stats()["t"].Failing)
+			require.NoError(t, client.Stats()["t"].Failing)
 		})
 	}
 }
@@ -54,43 +54,43 @@ func TestAMessageWithACountThatIsNoneCanBeSettledInEveryWay(t *testing.T) {
 	for name, settle := range map[string]func(*message.Message){
 		"released":       func(msg *message.Message) { backend.Release(msg) },
 		"uncounted":      func(msg *message.Message) { backend.Nack(msg, backend.Redelivery{Uncounted: true}) },
-		"a dead letter":  func(msg *message.Message) { backend.DeadLetter(msg, backend.Letter{Topic: "dead"}) },
+		"a dead letter":  func(msg *message.Message) { backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"}) },
 		"acked":          func(msg *message.Message) { msg.Ack() },
 		"nacked at once": func(msg *message.Message) { backend.Nack(msg, backend.Redelivery{InPlace: true}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t)
-			queue, pool := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true}}), pgtest.Pool(t, database)
-			require.NoError(t, queue.SubscribeInitialize("t"))
+			client, pool := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true}}), pgtest.Pool(t, database)
+			require.NoError(t, client.SubscribeInitialize("t"))
 			execute(t, pool, `insert into pgmq.q_t (read_ct, vt, message)
 				select c, now(), '{}' from unnest(array[2147483647, -2147483648]) as c`)
-			messages := subscribe(t, queue)
+			messages := subscribe(t, client)
 			for range 2 {
 				settle(receive(t, messages))
 			}
-			requireNothingUnstored(t, queue)
-			require.NoError(t, queue.Close())
-			require.NoError(t, queue.Stats()["t"].Failing)
+			requireNothingUnstored(t, client)
+			require.NoError(t, client.Close())
+			require.NoError(t, client.Stats()["t"].Failing)
 			requireCount(t, pool, "pgmq.q_t where read_ct < 0", 0)
 		})
 	}
 }
 
-func requireNothingUnstored(t *testing.T, queue *pgmq.Queue) {
+func requireNothingUnstored(t *testing.T, client *pgmq.Client) {
 	t.Helper()
-	pgtest.Eventually(t, patience, "all outcomes are stored", func() bool { return queue.Stats()["t"].Unstored == 0 })
+	pgtest.Eventually(t, patience, "all outcomes are stored", func() bool { return client.Stats()["t"].Unstored == 0 })
 }
 
 // A message goes back to the time at which it was published. One that others have written may
 // be far ahead, and the message would be invisible until then.
 func TestAReleasedMessageIsVisibleWhateverTheTimeItWasPublished(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: true}})
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: true}})
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, `insert into pgmq.q_t (vt, enqueued_at, message) values
 		(now(), 'infinity', '1'), (now(), '290000-01-01', '2'), (now(), '-infinity', '3'), (now(), now() + interval '1 day', '4')`)
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	for range 4 {
 		require.True(t, backend.Release(receive(t, messages)))
 	}
@@ -103,26 +103,26 @@ func TestAReleasedMessageIsVisibleWhateverTheTimeItWasPublished(t *testing.T) {
 // Ids that PGMQ gives are positive. Others can be written all the same.
 func TestMessagesWithNegativeIDsArePurgedAndRedriven(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	require.NoError(t, queue.SubscribeInitialize("t"))
-	require.NoError(t, queue.SubscribeInitialize("t_dead"))
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
+	require.NoError(t, client.SubscribeInitialize("t_dead"))
 	execute(t, pool, `insert into pgmq.q_t_dead (msg_id, vt, message, headers) overriding system value
 		values (-5, now(), '{}', '{"topic_poisoned":"t"}'), (9223372036854775807, now(), '{}', '{"topic_poisoned":"t"}')`)
-	moved, err := queue.Redrive(t.Context(), "t_dead", 10)
+	moved, err := client.Redrive(t.Context(), "t_dead", 10)
 	require.NoError(t, err)
 	require.Equal(t, 2, moved)
 	execute(t, pool, `insert into pgmq.q_t (msg_id, vt, message) overriding system value values (-7, now(), '{}')`)
-	deleted, err := queue.PurgeQueue(t.Context(), "t")
+	deleted, err := client.PurgeQueue(t.Context(), "t")
 	require.NoError(t, err)
 	require.Equal(t, 3, deleted)
 }
 
 func TestMetricsOfTimesThatAreNoneAreTaken(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, `insert into pgmq.q_t (vt, message) values ('4000-01-01 BC', '{}'), ('290000-01-01', '{}'), ('-infinity', '{}')`)
-	metrics, err := queue.Metrics(t.Context(), "t")
+	metrics, err := client.Metrics(t.Context(), "t")
 	require.NoError(t, err)
 	require.Equal(t, 2, metrics.Visible)
 	require.Greater(t, metrics.OldestVisible, 200*365*24*time.Hour)

@@ -44,29 +44,29 @@ type DeadLetter struct {
 // visible as they were. Those that a consumer of the topic has leased are among
 // them. One that cannot be read has an Err, and does not hide the others.
 //
-// All of their payloads are in memory at once. [Queue.DeadLetterHeads] needs little,
-// and [Queue.ReadDeadLetter] reads a single one.
-func (q *Queue) DeadLetters(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
-	return q.listLetters(ctx, topic, limit, wholeLetter())
+// All of their payloads are in memory at once. [Client.DeadLetterHeads] needs little,
+// and [Client.ReadDeadLetter] reads a single one.
+func (c *Client) DeadLetters(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
+	return c.listLetters(ctx, topic, limit, wholeLetter())
 }
 
 // DeadLetterHeads returns what DeadLetters does, without the Payload and the Metadata,
 // and with at most 1025 characters of each text. It takes some kilobytes for a letter,
 // whatever that contains.
-func (q *Queue) DeadLetterHeads(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
-	return q.listLetters(ctx, topic, limit, letterHead())
+func (c *Client) DeadLetterHeads(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
+	return c.listLetters(ctx, topic, limit, letterHead())
 }
 
 // ReadDeadLetter returns the message with this ID of a dead-letter topic. If it is not
 // there any more, the error matches [pgx.ErrNoRows].
-func (q *Queue) ReadDeadLetter(ctx context.Context, topic string, id int64) (DeadLetter, error) {
+func (c *Client) ReadDeadLetter(ctx context.Context, topic string, id int64) (DeadLetter, error) {
 	const op = "read a dead letter"
-	queue, err := q.lettersQueue(topic)
+	queue, err := c.lettersQueue(topic)
 	if err != nil {
 		return DeadLetter{}, classify(op, topic, err)
 	}
-	letter, err := q.readLetter(ctx, queue, id, wholeLetter())
-	return letter, q.failedLetters(ctx, op, topic, err)
+	letter, err := c.readLetter(ctx, queue, id, wholeLetter())
+	return letter, c.failedLetters(ctx, op, topic, err)
 }
 
 // letterForm is how much is read of dead letters.
@@ -75,30 +75,30 @@ type letterForm struct {
 	scan    func(r pgx.CollectableRow, queue string) (DeadLetter, error)
 }
 
-func (q *Queue) listLetters(ctx context.Context, topic string, limit int, form letterForm) ([]DeadLetter, error) {
+func (c *Client) listLetters(ctx context.Context, topic string, limit int, form letterForm) ([]DeadLetter, error) {
 	const op = "list dead letters"
-	queue, err := q.lettersQueue(topic)
+	queue, err := c.lettersQueue(topic)
 	if err != nil {
 		return nil, classify(op, topic, err)
 	}
 	if limit < 1 {
 		return nil, classify(op, topic, invalidLimit(limit))
 	}
-	letters, err := q.queryLetters(ctx, queue, form, "order by msg_id limit $1", limit)
+	letters, err := c.queryLetters(ctx, queue, form, "order by msg_id limit $1", limit)
 	if isUnreadable(err) || isDoubtful(err) {
-		letters, err = q.lettersOneByOne(ctx, queue, limit, form)
+		letters, err = c.lettersOneByOne(ctx, queue, limit, form)
 	}
-	return letters, q.failedLetters(ctx, op, topic, err)
+	return letters, c.failedLetters(ctx, op, topic, err)
 }
 
-func (q *Queue) queryLetters(ctx context.Context, queue string, form letterForm, which string, arg any) ([]DeadLetter, error) {
+func (c *Client) queryLetters(ctx context.Context, queue string, form letterForm, which string, arg any) ([]DeadLetter, error) {
 	sql := "select " + form.columns + " from " + tableName(queue) + " " + which
-	return collect(ctx, q, func(r pgx.CollectableRow) (DeadLetter, error) { return form.scan(r, queue) }, sql, arg)
+	return collect(ctx, c, func(r pgx.CollectableRow) (DeadLetter, error) { return form.scan(r, queue) }, sql, arg)
 }
 
 // collect reads rows in a transaction, which plans as all that look at queues do.
-func collect[T any](ctx context.Context, q *Queue, scan pgx.RowToFunc[T], sql string, args ...any) (all []T, err error) {
-	err = q.inTransaction(ctx, func(tx pgx.Tx) error {
+func collect[T any](ctx context.Context, c *Client, scan pgx.RowToFunc[T], sql string, args ...any) (all []T, err error) {
+	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
 		if err != nil {
 			return err
@@ -109,8 +109,8 @@ func collect[T any](ctx context.Context, q *Queue, scan pgx.RowToFunc[T], sql st
 	return all, err
 }
 
-func (q *Queue) readLetter(ctx context.Context, queue string, id int64, form letterForm) (DeadLetter, error) {
-	found, err := q.queryLetters(ctx, queue, form, "where msg_id = $1", id)
+func (c *Client) readLetter(ctx context.Context, queue string, id int64, form letterForm) (DeadLetter, error) {
+	found, err := c.queryLetters(ctx, queue, form, "where msg_id = $1", id)
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("the dead letter is not there any more: %w", pgx.ErrNoRows)
 	}
@@ -121,14 +121,14 @@ func (q *Queue) readLetter(ctx context.Context, queue string, id int64, form let
 }
 
 // lettersOneByOne reads dead letters of which one cannot be read.
-func (q *Queue) lettersOneByOne(ctx context.Context, queue string, limit int, form letterForm) ([]DeadLetter, error) {
-	ids, err := collect(ctx, q, pgx.RowTo[int64], "select msg_id from "+tableName(queue)+" order by msg_id limit $1", limit)
+func (c *Client) lettersOneByOne(ctx context.Context, queue string, limit int, form letterForm) ([]DeadLetter, error) {
+	ids, err := collect(ctx, c, pgx.RowTo[int64], "select msg_id from "+tableName(queue)+" order by msg_id limit $1", limit)
 	if err != nil {
 		return nil, err
 	}
 	letters := make([]DeadLetter, 0, len(ids))
 	for _, id := range ids {
-		letter, err := q.readLetter(ctx, queue, id, form)
+		letter, err := c.readLetter(ctx, queue, id, form)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows): // it was moved meanwhile
 			continue
@@ -212,8 +212,8 @@ func (l *DeadLetter) count(failures, at string) {
 
 // lettersQueue returns the queue of a dead-letter topic. It is the topic's own:
 // dead letters are not copied to groups.
-func (q *Queue) lettersQueue(topic string) (string, error) {
-	if q.publisher.closed.Load() {
+func (c *Client) lettersQueue(topic string) (string, error) {
+	if c.publisher.closed.Load() {
 		return "", backend.ErrClosed
 	}
 	return queueName(topic)

@@ -25,7 +25,7 @@ func giveUp(t *testing.T, msg *message.Message, topic string) {
 
 func giveUpTo(t *testing.T, msg *message.Message, to, topic string) {
 	t.Helper()
-	require.True(t, backend.DeadLetter(msg, backend.Letter{Topic: to, Metadata: message.Metadata{
+	require.True(t, backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: to, Metadata: message.Metadata{
 		backend.DeadLetterTopic:    topic,
 		backend.DeadLetterReason:   "no such user",
 		backend.DeadLetterHandler:  "mail",
@@ -51,17 +51,17 @@ func uuids(letters []pgmq.DeadLetter) (uuids []string) {
 
 func TestDeadLettersSayWhyAndCanGoBack(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	messages := subscribe(t, queue)
+	client, pool := open(t, pgmq.Config{})
+	messages := subscribe(t, client)
 	sent := message.NewMessage("id-1", []byte("\x00bytes"))
 	sent.Metadata.Set("tenant", "a")
-	require.NoError(t, queue.Publish("t", sent))
+	require.NoError(t, client.Publish("t", sent))
 	first := receive(t, messages)
 	backend.Nack(first, backend.Redelivery{Failures: 2, Done: []string{"audit"}})
 	giveUp(t, receive(t, messages), "t")
 	requireDead(t, pool)
 
-	letters, err := queue.DeadLetters(t.Context(), "dead", 10)
+	letters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
 	require.Equal(t, []pgmq.DeadLetter{{
 		ID: 1, UUID: "id-1", Topic: "t", Handler: "mail", Reason: "no such user", Failures: 3,
@@ -70,7 +70,7 @@ func TestDeadLettersSayWhyAndCanGoBack(t *testing.T) {
 	}}, letters)
 	require.Zero(t, get[int](t, pool, "select read_ct from pgmq.q_dead"), "looking is not receiving")
 
-	moved, err := queue.Redrive(t.Context(), "dead", 10, "t")
+	moved, err := client.Redrive(t.Context(), "dead", 10, "t")
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 	back := receive(t, messages)
@@ -86,27 +86,27 @@ func TestDeadLettersSayWhyAndCanGoBack(t *testing.T) {
 
 func TestDeadLettersComeOldestFirstUpToTheLimit(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	insertLetters(t, pool, 3)
 	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 1")
-	letters, err := queue.DeadLetters(t.Context(), "dead", 2)
+	letters, err := client.DeadLetters(t.Context(), "dead", 2)
 	require.NoError(t, err)
 	require.Equal(t, []string{"m1", "m2"}, uuids(letters), "those that are leased are listed too")
 	for _, limit := range []int{0, -1} {
-		_, err = queue.DeadLetters(t.Context(), "dead", limit)
+		_, err = client.DeadLetters(t.Context(), "dead", limit)
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
-		_, err = queue.Redrive(t.Context(), "dead", limit, "t")
+		_, err = client.Redrive(t.Context(), "dead", limit, "t")
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 	}
 }
 
 func TestWhatIsNoDeadLetterIsListedToo(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, `select pgmq.create('dead')`)
 	execute(t, pool, `insert into pgmq.q_dead (vt, message, headers) values
 		(now(), null, null), (now(), '{"a": 1}', '[]'), (now(), '"x"', '{"failures_poisoned":"many","poisoned_at":"now"}')`)
-	letters, err := queue.DeadLetters(t.Context(), "dead", 10)
+	letters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
 	require.Equal(t, []string{"dead/1", "dead/2", "dead/3"}, uuids(letters))
 	require.Equal(t, `{"a":1}`, string(letters[1].Payload))
@@ -115,11 +115,11 @@ func TestWhatIsNoDeadLetterIsListedToo(t *testing.T) {
 
 func TestRedriveStopsAtTheLimit(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	insertLetters(t, pool, 2500)
 	execute(t, pool, "select pgmq.create('t')")
 	for _, want := range []int{1, 1001, 1498, 0} {
-		moved, err := queue.Redrive(t.Context(), "dead", max(want, 1), "t")
+		moved, err := client.Redrive(t.Context(), "dead", max(want, 1), "t")
 		require.NoError(t, err)
 		require.Equal(t, want, moved)
 	}
@@ -129,12 +129,12 @@ func TestRedriveStopsAtTheLimit(t *testing.T) {
 
 func TestRedriveLeavesWhatIsLeasedAndWhatIsNoDeadLetter(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	insertLetters(t, pool, 3)
 	execute(t, pool, "select pgmq.create('t')")
 	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 2")
 	execute(t, pool, "update pgmq.q_dead set headers = null where msg_id = 1")
-	moved, err := queue.Redrive(t.Context(), "dead", math.MaxInt, "t")
+	moved, err := client.Redrive(t.Context(), "dead", math.MaxInt, "t")
 	require.Equal(t, 1, moved)
 	require.ErrorIs(t, err, pgmq.ErrStrays)
 	require.ErrorContains(t, err, "1 messages stay")
@@ -153,9 +153,9 @@ func TestConcurrentRedrivesMoveEachDeadLetterOnce(t *testing.T) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	for range 4 {
-		queue := openAt(t, database, pgmq.Config{})
+		client := openAt(t, database, pgmq.Config{})
 		all.Go(func() {
-			moved, err := queue.Redrive(t.Context(), "dead", math.MaxInt, "t")
+			moved, err := client.Redrive(t.Context(), "dead", math.MaxInt, "t")
 			mu.Lock()
 			defer mu.Unlock()
 			total += moved
@@ -215,21 +215,21 @@ func TestALetterOfWatermillsPoisonQueueGoesToAllGroups(t *testing.T) {
 
 func TestRedriveCreatesNoQueue(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	insertLetters(t, pool, 1)
 	for _, before := range []func(){
 		func() {},
-		func() { publish(t, queue, "known"); execute(t, pool, "select pgmq.drop_queue('t')") }, // behind its back
+		func() { publish(t, client, "known"); execute(t, pool, "select pgmq.drop_queue('t')") }, // behind its back
 	} {
 		before()
-		moved, err := queue.Redrive(t.Context(), "dead", 1, "t")
+		moved, err := client.Redrive(t.Context(), "dead", 1, "t")
 		require.Zero(t, moved)
 		require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 		require.ErrorContains(t, err, "create its queue")
 		requireCount(t, pool, "pgmq.q_dead", 1)
 	}
 	execute(t, pool, "select pgmq.create('t')")
-	moved, err := queue.Redrive(t.Context(), "dead", 1, "t")
+	moved, err := client.Redrive(t.Context(), "dead", 1, "t")
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 	requireCount(t, pool, "pgmq.q_t", 1)
@@ -242,8 +242,8 @@ func TestOneOriginThatCannotBeFilledDoesNotHoldUpTheOthers(t *testing.T) {
 	insertLetters(t, pool, 2)
 	execute(t, pool, `update pgmq.q_dead set headers = headers || '{"topic_poisoned":"gone"}' where msg_id = 1`)
 	execute(t, pool, "select pgmq.create('t')")
-	queue := openAt(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
-	moved, err := queue.Redrive(t.Context(), "dead", 10, "t", "gone")
+	client := openAt(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	moved, err := client.Redrive(t.Context(), "dead", 10, "t", "gone")
 	require.Equal(t, 1, moved)
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 	require.ErrorContains(t, err, `"gone"`)
@@ -251,21 +251,21 @@ func TestOneOriginThatCannotBeFilledDoesNotHoldUpTheOthers(t *testing.T) {
 
 func TestQueuesThatDoNotExistHaveNoDeadLetters(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
-	_, err := queue.DeadLetters(t.Context(), "dead", 1)
+	client, _ := open(t, pgmq.Config{})
+	_, err := client.DeadLetters(t.Context(), "dead", 1)
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
-	_, err = queue.Redrive(t.Context(), "dead", 1, "t")
+	_, err = client.Redrive(t.Context(), "dead", 1, "t")
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
-	_, err = queue.PurgeDeadLetters(t.Context(), "dead", "t")
+	_, err = client.PurgeDeadLetters(t.Context(), "dead", "t")
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
-	_, err = queue.PurgeDeadLetters(t.Context(), "\x00")
+	_, err = client.PurgeDeadLetters(t.Context(), "\x00")
 	require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
 
 	ended, stop := context.WithCancel(t.Context())
 	stop()
-	_, err = queue.Redrive(ended, "dead", 1, "t")
+	_, err = client.Redrive(ended, "dead", 1, "t")
 	require.ErrorIs(t, err, context.Canceled)
-	require.NoError(t, queue.Close())
-	_, err = queue.Redrive(t.Context(), "dead", 1, "t")
+	require.NoError(t, client.Close())
+	_, err = client.Redrive(t.Context(), "dead", 1, "t")
 	require.ErrorIs(t, err, backend.ErrClosed)
 }

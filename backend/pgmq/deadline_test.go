@@ -38,18 +38,18 @@ func TestAMessageThatOutlastsTheClientsDeadlineIsReadOnce(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]pgmq.SubscriberConfig{
 		"when it is held":   {},
-		"when it is leased": {NoHold: true},
+		"when it is leased": {LeaseOnly: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{Subscriber: config})
-			messages := subscribe(t, queue)
-			warmUp(t, queue, messages)
+			client, pool := open(t, pgmq.Config{Subscriber: config})
+			messages := subscribe(t, client)
+			warmUp(t, client, messages)
 			requireCount(t, pool, "pgmq.q_t", 0)
 			writeForSeconds(t, pool)
 			insertBombs(t, pool, 20, numbers(9000, "1e100000"), "null")
 			for range 10 {
-				publish(t, queue, "after")
+				publish(t, client, "after")
 				msg := receive(t, messages)
 				require.Equal(t, "after", msg.UUID)
 				msg.Ack()

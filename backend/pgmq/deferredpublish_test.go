@@ -44,24 +44,24 @@ func requireRefusedLate(t *testing.T, err error) {
 // What a constraint refuses that is deferred was not stored, and neither was what is published with it.
 func TestAPublishThatADeferredConstraintRefusesIsRejected(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
 	refuseLate(t, pool)
 	bad := func() *message.Message { return message.NewMessage("1", []byte("bad")) }
 	good := func() *message.Message { return message.NewMessage("2", []byte("good")) }
-	requireRefusedLate(t, queue.Publish("t", bad()))
-	requireRefusedLate(t, queue.Publish("t", good(), bad(), good()))
-	requireRefusedLate(t, ezq.PublishBatch(t.Context(), queue, []userCreated{{"good"}, {"bad"}}, ezq.Topic("t")))
+	requireRefusedLate(t, client.Publish("t", bad()))
+	requireRefusedLate(t, client.Publish("t", good(), bad(), good()))
+	requireRefusedLate(t, ezq.PublishBatch(t.Context(), client, []userCreated{{"good"}, {"bad"}}, ezq.Topic("t")))
 	requireCount(t, pool, "pgmq.q_t", 0)
-	require.NoError(t, queue.Publish("t", good(), good()))
+	require.NoError(t, client.Publish("t", good(), good()))
 	requireCount(t, pool, "pgmq.q_t", 2)
 }
 
 // They share statements, in which the others are not to blame.
 func TestAPublishThatADeferredConstraintRefusesConcernsNoOther(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
 	refuseLate(t, pool)
 	const n = 60
 	var all sync.WaitGroup
@@ -72,7 +72,7 @@ func TestAPublishThatADeferredConstraintRefusesConcernsNoOther(t *testing.T) {
 			if i%3 == 0 {
 				body = "bad"
 			}
-			errs[i] = queue.Publish("t", message.NewMessage(fmt.Sprint(i), []byte(body)))
+			errs[i] = client.Publish("t", message.NewMessage(fmt.Sprint(i), []byte(body)))
 		})
 	}
 	all.Wait()
@@ -89,12 +89,12 @@ func TestAPublishThatADeferredConstraintRefusesConcernsNoOther(t *testing.T) {
 // In a transaction of the caller it is the commit that fails: the caller's own, with PostgreSQL's words.
 func TestACommitThatADeferredConstraintRefusesStoresNothing(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
 	refuseLate(t, pool)
 	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 		for _, body := range []string{"good", "bad"} {
-			if err := queue.In(tx).Publish("t", message.NewMessage("1", []byte(body))); err != nil {
+			if err := client.WithTx(tx).Publish("t", message.NewMessage("1", []byte(body))); err != nil {
 				return fmt.Errorf("before the commit: %w", err)
 			}
 		}
@@ -108,7 +108,7 @@ func TestACommitThatADeferredConstraintRefusesStoresNothing(t *testing.T) {
 		if _, err := tx.Exec(t.Context(), "set constraints all immediate"); err != nil {
 			return err
 		}
-		return queue.In(tx).Publish("t", message.NewMessage("1", []byte("bad")))
+		return client.WithTx(tx).Publish("t", message.NewMessage("1", []byte("bad")))
 	})
 	requireRefusedLate(t, err)
 	requireCount(t, pool, "pgmq.q_t", 0)
@@ -117,20 +117,20 @@ func TestACommitThatADeferredConstraintRefusesStoresNothing(t *testing.T) {
 // The event whose handler publishes that has failed, with the reason, and is not lost.
 func TestAHandlerInATransactionWhosePublishIsRefusedLateFails(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
 	refuseLate(t, pool)
 	execute(t, pool, "create table effects (id text)")
-	router := newRouter(queue, ezq.Config{})
+	router := newRouter(client, ezq.Config{})
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ezq.Handle(router, func(ctx context.Context, e userCreated) error {
-		if _, err := pgmq.Tx(ctx).Exec(ctx, "insert into effects values ($1)", e.Email); err != nil {
+		if _, err := pgmq.TxFromContext(ctx).Exec(ctx, "insert into effects values ($1)", e.Email); err != nil {
 			return err
 		}
-		return queue.In(pgmq.Tx(ctx)).Publish("t", message.NewMessage("1", []byte(e.Email)))
-	}, ezq.With(queue.InTx()))
-	require.NoError(t, ezq.PublishBatch(ctx, queue, []userCreated{{"bad"}, {"good"}}))
+		return client.WithTx(pgmq.TxFromContext(ctx)).Publish("t", message.NewMessage("1", []byte(e.Email)))
+	}, ezq.Use(client.TxMiddleware()))
+	require.NoError(t, ezq.PublishBatch(ctx, client, []userCreated{{"bad"}, {"good"}}))
 	ended := make(chan error, 1)
 	go func() { ended <- router.Run(ctx) }()
 	requireCount(t, pool, "effects where id = 'good'", 1)

@@ -1,16 +1,16 @@
 // Package pgmq is an ezq backend, and a Watermill Pub/Sub, on PGMQ: message
 // queues in PostgreSQL.
 //
-// A service opens a [Queue] and uses it with ezq, or wherever Watermill takes a
+// A service opens a [Client] and uses it with ezq, or wherever Watermill takes a
 // Publisher or a Subscriber:
 //
 //	queue, err := pgmq.Open(ctx, "postgres://…", pgmq.Config{})
-//	defer queue.Close()
+//	defer client.Close()
 //
 // A program that has a pool passes it to [New], and a program that is written
 // for Watermill's constructors calls [NewPublisher] and [NewSubscriber]. A
 // handler whose writes and whose ack are to be one transaction gets it from
-// [Queue.InTx].
+// [Client.TxMiddleware].
 //
 // # Topics and queues
 //
@@ -25,7 +25,7 @@
 // Publish returns nil when PostgreSQL has committed the messages; all messages
 // of one call are stored, or none. An error that matches [ErrRejected] means
 // that nothing was stored, one that matches [ErrUnknownOutcome] that the answer
-// was lost and they may be. [Queue.In] publishes in a transaction of the caller.
+// was lost and they may be. [Client.WithTx] publishes in a transaction of the caller.
 //
 // # Delivery
 //
@@ -41,9 +41,9 @@
 //
 // # Operation
 //
-// [Queue.Queues] and [Queue.Metrics] tell which queues there are and how they are
-// doing, [Queue.DeadLetters] what has been given up and why, and [Queue.Redrive]
-// brings it back. [Queue.Tune] is for busy queues. The others of that kind create,
+// [Client.Queues] and [Client.Metrics] tell which queues there are and how they are
+// doing, [Client.DeadLetters] what has been given up and why, and [Client.Redrive]
+// brings it back. [Client.Tune] is for busy queues. The others of that kind create,
 // empty and drop queues, and replay what SubscriberConfig.Archive keeps.
 //
 // # What is needed

@@ -15,9 +15,9 @@ func TestWhatIsPutAsideOfADroppedQueueConcernsNotTheNextOne(t *testing.T) {
 	for name, create := range map[string]string{"alike": "select pgmq.create('t')", "of another kind": partitionSQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, taking(1<<20))
-			messages := subscribe(t, queue)
-			warmUp(t, queue, messages)
+			client, pool := open(t, taking(1<<20))
+			messages := subscribe(t, client)
+			warmUp(t, client, messages)
 			requireCount(t, pool, "pgmq.q_t", 0)
 			for round := range 5 {
 				insertBombs(t, pool, 300, numbers(100, "1e131071"), "null")
@@ -42,9 +42,9 @@ func TestWhatIsPutAsideOfADroppedQueueConcernsNotTheNextOne(t *testing.T) {
 				}
 				require.Zero(t, get[int](t, pool, "select count(*) from pgmq.a_t"), "a good message was archived")
 			}
-			publish(t, queue, "after")
+			publish(t, client, "after")
 			requireReceives(t, messages, "after")
-			require.NoError(t, queue.Stats()["t"].Failing)
+			require.NoError(t, client.Stats()["t"].Failing)
 		})
 	}
 }

@@ -57,14 +57,14 @@ func TestTextIsTheSameInADatabaseOfAnyEncoding(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t, test.options)
-			queue := openAt(t, test.session(t, database), pgmq.Config{})
+			client := openAt(t, test.session(t, database), pgmq.Config{})
 			msg := message.NewMessage("1", []byte(`{"name": "`+test.text+`"}`))
 			msg.Metadata.Set("name", test.text)
 			msg.Metadata.Set("content-type", "application/json")
-			require.NoError(t, queue.Publish("t", msg))
+			require.NoError(t, client.Publish("t", msg))
 			stored := get[string](t, pgtest.Pool(t, speaking(t, database, "UTF8")), "select message->>'name' from pgmq.q_t")
 			require.Equal(t, test.text, stored, "what others read")
-			got := receive(t, subscribe(t, queue))
+			got := receive(t, subscribe(t, client))
 			require.JSONEq(t, string(msg.Payload), string(got.Payload))
 			require.Equal(t, test.text, got.Metadata.Get("name"))
 			got.Ack()
@@ -74,22 +74,22 @@ func TestTextIsTheSameInADatabaseOfAnyEncoding(t *testing.T) {
 
 func TestACharacterThatTheDatabaseDoesNotHaveIsRefused(t *testing.T) {
 	t.Parallel()
-	send := func(queue *pgmq.Queue, payload string) error {
+	send := func(client *pgmq.Client, payload string) error {
 		msg := message.NewMessage("1", []byte(payload))
 		msg.Metadata.Set("content-type", "application/json")
-		return queue.Publish("t", msg)
+		return client.Publish("t", msg)
 	}
-	queue := openAt(t, pgtest.Database(t, latin1), pgmq.Config{})
+	client := openAt(t, pgtest.Database(t, latin1), pgmq.Config{})
 	for _, payload := range []string{`{"name": "漢"}`, `{"name": "\u6f22"}`, `"漢"`} {
-		err := send(queue, payload)
+		err := send(client, payload)
 		require.ErrorIs(t, err, pgmq.ErrInvalidMessage)
 		require.ErrorIs(t, err, pgmq.ErrRejected)
 		require.ErrorContains(t, err, "with the encoding UTF8")
 	}
-	require.NoError(t, send(queue, `{"name": "\u00e9"}`))
+	require.NoError(t, send(client, `{"name": "\u00e9"}`))
 
-	queue = openAt(t, pgtest.Database(t, sqlASCII), pgmq.Config{})
-	require.ErrorIs(t, send(queue, `{"name": "\u00e9"}`), pgmq.ErrRejected)
+	client = openAt(t, pgtest.Database(t, sqlASCII), pgmq.Config{})
+	require.ErrorIs(t, send(client, `{"name": "\u00e9"}`), pgmq.ErrRejected)
 }
 
 func TestNothingIsPublishedThroughAHandleThatSpeaksAnotherEncoding(t *testing.T) {
@@ -98,19 +98,19 @@ func TestNothingIsPublishedThroughAHandleThatSpeaksAnotherEncoding(t *testing.T)
 	other := openAt(t, database, pgmq.Config{})
 	publish(t, other, "é漢")
 	pool := pgtest.Pool(t, inLATIN1(t, database))
-	queue, err := pgmq.New(pool, pgmq.Config{})
+	client, err := pgmq.New(pool, nil)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = queue.Close() })
+	t.Cleanup(func() { _ = client.Close() })
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
-	for _, publisher := range []message.Publisher{queue, other.In(tx)} {
+	for _, publisher := range []message.Publisher{client, other.WithTx(tx)} {
 		err := publisher.Publish("t", message.NewMessage("1", []byte("é")))
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 		require.ErrorIs(t, err, pgmq.ErrRejected)
 		require.ErrorContains(t, err, "client_encoding=UTF8")
 	}
 	require.NoError(t, tx.Commit(t.Context()), "nothing was sent")
-	msg := receive(t, subscribe(t, queue))
+	msg := receive(t, subscribe(t, client))
 	require.Equal(t, "é漢", string(msg.Payload), "the connections of consumers are ezq's own")
 	msg.Ack()
 }
@@ -121,12 +121,12 @@ func TestAPoolOnADatabaseWithoutAnEncodingWorks(t *testing.T) {
 		t.Run("group "+group, func(t *testing.T) {
 			t.Parallel()
 			pool := pgtest.Pool(t, pgtest.Database(t, sqlASCII))
-			queue, err := pgmq.New(pool, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
+			client, err := pgmq.New(pool, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
 			require.NoError(t, err)
-			t.Cleanup(func() { _ = queue.Close() })
-			require.NoError(t, queue.SubscribeInitialize("t"))
-			require.NoError(t, queue.Publish("t", message.NewMessage("1", []byte("é漢"))))
-			msg := receive(t, subscribe(t, queue))
+			t.Cleanup(func() { _ = client.Close() })
+			require.NoError(t, client.SubscribeInitialize("t"))
+			require.NoError(t, client.Publish("t", message.NewMessage("1", []byte("é漢"))))
+			msg := receive(t, subscribe(t, client))
 			require.Equal(t, "é漢", string(msg.Payload))
 			msg.Ack()
 		})
@@ -136,11 +136,11 @@ func TestAPoolOnADatabaseWithoutAnEncodingWorks(t *testing.T) {
 func TestAMessageThatIsNotUTF8IsMovedToTheArchive(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t, sqlASCII)
-	queue, pool := openAt(t, database, pgmq.Config{}), pgtest.Pool(t, database)
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := openAt(t, database, pgmq.Config{}), pgtest.Pool(t, database)
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, `select pgmq.send('t', convert_from('\x22e922', 'SQL_ASCII')::jsonb)`)
-	publish(t, queue, "after")
-	requireReceived(t, queue, "after")
+	publish(t, client, "after")
+	requireReceived(t, client, "after")
 	requireCount(t, pool, "pgmq.a_t", 1)
 	require.Contains(t, get[string](t, pool, "select headers->>'reason_poisoned' from pgmq.a_t"), "SQLSTATE 22021")
 }

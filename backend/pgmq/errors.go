@@ -46,10 +46,10 @@ var (
 	ErrInvalidMessage = errors.New("pgmq: invalid message")
 
 	// ErrStrays: messages in a dead-letter topic stay there, because they are no letters of
-	// the topics that were asked for. See [Queue.Redrive].
+	// the topics that were asked for. See [Client.Redrive].
 	ErrStrays = errors.New("pgmq: there are strays")
 
-	// ErrTooLarge: the payload is larger than MaxPayload, or all that is published
+	// ErrTooLarge: the payload is larger than MaxPayloadBytes, or all that is published
 	// together is larger than the 1 GiB that PostgreSQL takes at a time.
 	ErrTooLarge = errors.New("pgmq: message too large")
 

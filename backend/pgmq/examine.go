@@ -11,7 +11,7 @@ import (
 	"github.com/ezq-go/ezq/internal/subscription"
 )
 
-// lightWeight is what many messages may have each to be read together, if MaxMessage is not less.
+// lightWeight is what many messages may have each to be read together, if MaxMessageBytes is not less.
 const lightWeight = 1 << 20
 
 // weigh has the messages wait for the archive that are certainly too large, reads the light ones
@@ -62,7 +62,7 @@ func (s *store) weigh(ctx context.Context, db *pgxpool.Pool, some []suspect, roo
 }
 
 func (s suspect) tooHeavy(weight int64, limit int) suspect {
-	s.cause = fmt.Errorf("the message has at least %d bytes, and MaxMessage is %d", weight, limit)
+	s.cause = fmt.Errorf("the message has at least %d bytes, and MaxMessageBytes is %d", weight, limit)
 	return s
 }
 

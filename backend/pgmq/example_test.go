@@ -22,19 +22,19 @@ type orderPaid struct{ Order int }
 // A service opens a queue, and uses it to publish and to handle.
 func Example() {
 	ctx := context.Background()
-	queue, err := pgmq.Open(ctx, os.Getenv("EZQ_DATABASE_URL"), pgmq.Config{})
+	client, err := pgmq.Open(ctx, os.Getenv("EZQ_DATABASE_URL"), nil)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer func() { _ = queue.Close() }()
+	defer func() { _ = client.Close() }()
 
-	router := ezq.NewRouter(queue, ezq.Config{})
+	router := ezq.NewRouter(client, nil)
 	ezq.Handle(router, func(_ context.Context, e orderPaid) error {
 		fmt.Println("order", e.Order, "is paid")
 		return nil
 	})
-	fmt.Println(ezq.PublishBatch(ctx, queue, []any{orderPaid{Order: 7}, ezq.EndEvent{}}))
+	fmt.Println(ezq.PublishBatch(ctx, client, []any{orderPaid{Order: 7}, ezq.EndEvent{}}))
 	fmt.Println(router.Run(ctx))
 	// <nil>
 	// order 7 is paid
@@ -42,19 +42,19 @@ func Example() {
 }
 
 // The event is there if and only if the transaction commits.
-func ExampleQueue_In() {
+func ExampleClient_WithTx() {
 	ctx := context.Background()
-	pool, queue := openWithPool(ctx)
+	pool, client := openWithPool(ctx)
 	defer pool.Close()
-	defer func() { _ = queue.Close() }()
+	defer func() { _ = client.Close() }()
 
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if err := ezq.Publish(ctx, queue.In(tx), orderPaid{Order: 7}, ezq.Topic("in")); err != nil {
+		if err := ezq.Publish(ctx, client.WithTx(tx), orderPaid{Order: 7}, ezq.Topic("in")); err != nil {
 			return err
 		}
 		return errors.New("the order is cancelled") // so the transaction is rolled back
 	})
-	metrics, _ := queue.Metrics(ctx, "in")
+	metrics, _ := client.Metrics(ctx, "in")
 	fmt.Println(err)
 	fmt.Println(metrics.Visible, "events")
 	// the order is cancelled
@@ -62,19 +62,19 @@ func ExampleQueue_In() {
 }
 
 // What the handler writes, what it publishes and the ack of its event commit together.
-func ExampleQueue_InTx() {
+func ExampleClient_TxMiddleware() {
 	ctx := context.Background()
-	pool, queue := openWithPool(ctx)
+	pool, client := openWithPool(ctx)
 	defer pool.Close()
-	defer func() { _ = queue.Close() }()
+	defer func() { _ = client.Close() }()
 	_, _ = pool.Exec(ctx, "create table payments (number int)")
 
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1})
+	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 1})
 	ezq.Handle(router, func(ctx context.Context, e orderPaid) error {
-		_, err := pgmq.Tx(ctx).Exec(ctx, "insert into payments values ($1)", e.Order)
+		_, err := pgmq.TxFromContext(ctx).Exec(ctx, "insert into payments values ($1)", e.Order)
 		return err
-	}, ezq.Topic("intx"), ezq.With(queue.InTx()))
-	_ = ezq.PublishBatch(ctx, queue, []any{orderPaid{Order: 7}, ezq.EndEvent{}}, ezq.Topic("intx"))
+	}, ezq.Topic("intx"), ezq.Use(client.TxMiddleware()))
+	_ = ezq.PublishBatch(ctx, client, []any{orderPaid{Order: 7}, ezq.EndEvent{}}, ezq.Topic("intx"))
 	fmt.Println(router.Run(ctx))
 
 	var number int
@@ -85,25 +85,25 @@ func ExampleQueue_InTx() {
 }
 
 // What was given up is looked at, and goes back when its cause is gone.
-func ExampleQueue_Redrive() {
+func ExampleClient_Redrive() {
 	ctx := context.Background()
-	pool, queue := openWithPool(ctx)
+	pool, client := openWithPool(ctx)
 	defer pool.Close()
-	defer func() { _ = queue.Close() }()
+	defer func() { _ = client.Close() }()
 
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1})
+	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 1})
 	router.Use(middleware.Poison{}.Middleware)
 	ezq.Handle(router, func(context.Context, orderPaid) error {
 		return ezq.Permanent(errors.New("no such order"))
 	}, ezq.Topic("paid"))
-	_ = ezq.PublishBatch(ctx, queue, []any{orderPaid{Order: 7}, ezq.EndEvent{}}, ezq.Topic("paid"))
+	_ = ezq.PublishBatch(ctx, client, []any{orderPaid{Order: 7}, ezq.EndEvent{}}, ezq.Topic("paid"))
 	_ = router.Run(ctx)
 
-	letters, _ := queue.DeadLetters(ctx, "paid_dead", 10)
+	letters, _ := client.DeadLetters(ctx, "paid_dead", 10)
 	for _, letter := range letters {
 		fmt.Printf("from %s, given up by %s: %s\n", letter.Topic, letter.Handler, letter.Reason)
 	}
-	moved, err := queue.Redrive(ctx, "paid_dead", 10)
+	moved, err := client.Redrive(ctx, "paid_dead", 10)
 	fmt.Println("moved", moved, err)
 	// from paid, given up by orderPaid: no such order
 	// moved 1 <nil>
@@ -114,7 +114,7 @@ func ExampleError() {
 	ctx := context.Background()
 	pool, _ := pgxpool.New(ctx, os.Getenv("EZQ_DATABASE_URL"))
 	defer pool.Close()
-	publisher, _ := pgmq.NewPublisher(pool, pgmq.PublisherConfig{NoCreate: true}, nil)
+	publisher, _ := pgmq.NewPublisher(pool, &pgmq.PublisherConfig{NoCreate: true})
 
 	err := publisher.Publish("nowhere", message.NewMessage("1", nil))
 	fmt.Println(errors.Is(err, pgmq.ErrQueueNotFound), errors.Is(err, pgmq.ErrRejected))
@@ -130,8 +130,8 @@ func ExampleNewSubscriber() {
 	ctx := context.Background()
 	pool, _ := pgxpool.New(ctx, os.Getenv("EZQ_DATABASE_URL"))
 	defer pool.Close()
-	publisher, _ := pgmq.NewPublisher(pool, pgmq.PublisherConfig{}, nil)
-	subscriber, err := pgmq.NewSubscriber(pool, pgmq.SubscriberConfig{Lease: time.Minute}, nil)
+	publisher, _ := pgmq.NewPublisher(pool, nil)
+	subscriber, err := pgmq.NewSubscriber(pool, &pgmq.SubscriberConfig{Lease: time.Minute}, nil)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -145,14 +145,14 @@ func ExampleNewSubscriber() {
 	// <nil>
 }
 
-func openWithPool(ctx context.Context) (*pgxpool.Pool, *pgmq.Queue) {
+func openWithPool(ctx context.Context) (*pgxpool.Pool, *pgmq.Client) {
 	pool, err := pgxpool.New(ctx, os.Getenv("EZQ_DATABASE_URL"))
 	if err != nil {
 		panic(err)
 	}
-	queue, err := pgmq.New(pool, pgmq.Config{})
+	client, err := pgmq.New(pool, nil)
 	if err != nil {
 		panic(err)
 	}
-	return pool, queue
+	return pool, client
 }

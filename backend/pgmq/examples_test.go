@@ -18,8 +18,8 @@ import (
 // so a test runs them; what they print is the comment at their end.
 func TestTheExamplesDoWhatTheySay(t *testing.T) {
 	examples := map[string]func(){
-		"Example": Example, "ExampleQueue_In": ExampleQueue_In, "ExampleQueue_InTx": ExampleQueue_InTx,
-		"ExampleQueue_Redrive": ExampleQueue_Redrive, "ExampleError": ExampleError, "ExampleNewSubscriber": ExampleNewSubscriber,
+		"Example": Example, "ExampleClient_WithTx": ExampleClient_WithTx, "ExampleClient_TxMiddleware": ExampleClient_TxMiddleware,
+		"ExampleClient_Redrive": ExampleClient_Redrive, "ExampleError": ExampleError, "ExampleNewSubscriber": ExampleNewSubscriber,
 	}
 	promised := promisedOutputs(t)
 	require.Len(t, promised, len(examples), "an example is not run")

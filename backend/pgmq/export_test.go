@@ -9,18 +9,18 @@ import (
 
 // LookOnce makes the subscriptions of q look for messages once, and then only
 // when they are told.
-func (q *Queue) LookOnce() {
-	q.subscriber.pollMin = time.Hour
-	q.subscriber.config.PollInterval = time.Hour
+func (c *Client) LookOnce() {
+	c.subscriber.pollMin = time.Hour
+	c.subscriber.config.PollInterval = time.Hour
 }
 
 // Store is what a subscription to topic uses.
-func (q *Queue) Store(ctx context.Context, topic string) (subscription.Store, error) {
-	return q.subscriber.open(ctx, topic, false)
+func (c *Client) Store(ctx context.Context, topic string) (subscription.Store, error) {
+	return c.subscriber.open(ctx, topic, false)
 }
 
 // HoldFor makes the subscriptions of q hold messages for so long.
-func (q *Queue) HoldFor(d time.Duration) { q.subscriber.holdFor = d }
+func (c *Client) HoldFor(d time.Duration) { c.subscriber.holdFor = d }
 
 // GroupQueueName is the name of the queue of a group.
 func GroupQueueName(topic, group string) (string, error) { return groupQueue(topic, group) }

@@ -56,16 +56,16 @@ func TestAPublishWhoseReplyIsLostIsOfUnknownOutcomeAndNotRepeated(t *testing.T) 
 	direct := pgtest.Database(t)
 	pool := pgtest.Pool(t, direct)
 	proxy, database := throughProxy(t, direct)
-	queue := openAt(t, database+"&pool_max_conns=1", pgmq.Config{}) // on another connection, the reply to its Parse could be the one that is lost
-	publish(t, queue, "before")
+	client := openAt(t, database+"&pool_max_conns=1", pgmq.Config{}) // on another connection, the reply to its Parse could be the one that is lost
+	publish(t, client, "before")
 	result := make(chan error, 1)
-	loseReply(t, proxy, pool, func() { go func() { result <- queue.Publish("t", message.NewMessage("a", nil)) }() })
+	loseReply(t, proxy, pool, func() { go func() { result <- client.Publish("t", message.NewMessage("a", nil)) }() })
 	err := <-result
 	require.ErrorIs(t, err, pgmq.ErrUnknownOutcome)
 	require.NotErrorIs(t, err, pgmq.ErrRejected)
 	require.ErrorIs(t, err, pgmq.ErrUnreachable)
 	requireCount(t, pool, "pgmq.q_t", 2) // it is stored, or about to be
-	publish(t, queue, "after")
+	publish(t, client, "after")
 	requireCount(t, pool, "pgmq.q_t", 3)
 }
 
@@ -75,11 +75,11 @@ func TestAnAckWhoseReplyIsLostIsRepeatedAndNothingRedelivered(t *testing.T) {
 	direct := pgtest.Database(t)
 	pool := pgtest.Pool(t, direct)
 	proxy, database := throughProxy(t, direct)
-	queue := openAt(t, database, pgmq.Config{})
+	client := openAt(t, database, pgmq.Config{})
 	for i := range n {
-		publish(t, queue, fmt.Sprint(i))
+		publish(t, client, fmt.Sprint(i))
 	}
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	var got []*message.Message
 	for range n {
 		got = append(got, receive(t, messages))
@@ -101,9 +101,9 @@ func TestABlackholeLongerThanTheLeaseEndsHandlersBeforeTheLease(t *testing.T) {
 	direct := pgtest.Database(t)
 	pool := pgtest.Pool(t, direct)
 	proxy, database := throughProxy(t, direct)
-	queue := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: 2 * time.Second, MaxInFlight: 1}})
-	publish(t, queue, "a")
-	messages := subscribe(t, queue)
+	client := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: 2 * time.Second, MaxInFlight: 1}})
+	publish(t, client, "a")
+	messages := subscribe(t, client)
 	msg := receive(t, messages)
 
 	proxy.Stall(faultproxy.Both)
@@ -130,16 +130,16 @@ func TestCloseDoesNotWaitForANetworkThatIsGone(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.Database(t)
 	proxy, database := throughProxy(t, direct)
-	queue := openAt(t, database, pgmq.Config{})
-	publish(t, queue, "a", "b")
-	messages := subscribe(t, queue)
+	client := openAt(t, database, pgmq.Config{})
+	publish(t, client, "a", "b")
+	messages := subscribe(t, client)
 	receive(t, messages)
 	requireListening(t, pgtest.Pool(t, direct))
 	msg := receive(t, messages)
 	proxy.Stall(faultproxy.Both)
 	msg.Ack()
 	start := time.Now()
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 	t.Log("closed in", time.Since(start))
 	require.Less(t, time.Since(start), closeBound+5*time.Second, "5 seconds for the handler that does not return")
 }
@@ -276,17 +276,17 @@ func TestAPublishThatIsCancelledByAStatementTimeoutIsRejected(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
-	queue := openAt(t, database+"&statement_timeout=200", pgmq.Config{})
-	publish(t, queue, "a")
+	client := openAt(t, database+"&statement_timeout=200", pgmq.Config{})
+	publish(t, client, "a")
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tx.Rollback(context.Background()) }) // if the test fails
 	_, err = tx.Exec(t.Context(), "lock table pgmq.q_t")
 	require.NoError(t, err)
-	err = queue.Publish("t", message.NewMessage("b", nil))
+	err = client.Publish("t", message.NewMessage("b", nil))
 	require.ErrorIs(t, err, pgmq.ErrRejected)
 	require.ErrorContains(t, err, "statement_timeout")
-	messages := subscribe(t, queue) // its claims fail too, for now
+	messages := subscribe(t, client) // its claims fail too, for now
 	lasting(t, 500*time.Millisecond)
 	require.NoError(t, tx.Rollback(t.Context()))
 	receive(t, messages).Ack()
@@ -308,12 +308,12 @@ func TestAServerThatOnlyReadsIsSaidToBeOne(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	publish(t, openAt(t, database, pgmq.Config{}), "a")
-	queue := openAt(t, database+"&default_transaction_read_only=on", pgmq.Config{})
-	err := queue.Publish("t", message.NewMessage("b", nil))
+	client := openAt(t, database+"&default_transaction_read_only=on", pgmq.Config{})
+	err := client.Publish("t", message.NewMessage("b", nil))
 	require.ErrorIs(t, err, pgmq.ErrRejected)
 	require.ErrorContains(t, err, "target_session_attrs=read-write")
-	err = queue.Publish("new", message.NewMessage("b", nil))
+	err = client.Publish("new", message.NewMessage("b", nil))
 	require.ErrorContains(t, err, "target_session_attrs=read-write")
-	_, err = queue.Subscribe(t.Context(), "t")
+	_, err = client.Subscribe(t.Context(), "t")
 	require.ErrorContains(t, err, "takes no writes")
 }

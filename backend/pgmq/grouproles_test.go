@@ -32,16 +32,16 @@ func groupDatabase(t *testing.T) (database, queue string) {
 }
 
 func consumeAsGroup(t *testing.T, database string) error {
-	queue, err := openAs(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mailer", NoCreate: true, Archive: true}})
+	client, err := openAs(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mailer", NoCreate: true, Archive: true}})
 	if err != nil {
 		return err
 	}
-	messages, err := queue.Subscribe(t.Context(), "orders")
+	messages, err := client.Subscribe(t.Context(), "orders")
 	if err != nil {
 		return err
 	}
-	backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "orders_dead"})
-	if err := queue.Close(); err != nil {
+	backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "orders_dead"})
+	if err := client.Close(); err != nil {
 		return err
 	}
 	name, err := pgmq.GroupQueueName("orders", "mailer")
@@ -55,22 +55,22 @@ func consumeAsGroup(t *testing.T, database string) error {
 }
 
 func operateGroup(t *testing.T, database string) error {
-	queue, err := openAs(t, database, pgmq.Config{
+	client, err := openAs(t, database, pgmq.Config{
 		Publisher: pgmq.PublisherConfig{NoCreate: true}, Subscriber: pgmq.SubscriberConfig{Group: "mailer", NoCreate: true},
 	})
 	if err != nil {
 		return err
 	}
-	_, listed := queue.Queues(t.Context())
-	_, measured := queue.Metrics(t.Context(), "orders")
-	_, shown := queue.DeadLetters(t.Context(), "orders_dead", 1)
-	moved, redriven := queue.Redrive(t.Context(), "orders_dead", 1)
+	_, listed := client.Queues(t.Context())
+	_, measured := client.Metrics(t.Context(), "orders")
+	_, shown := client.DeadLetters(t.Context(), "orders_dead", 1)
+	moved, redriven := client.Redrive(t.Context(), "orders_dead", 1)
 	if redriven == nil && moved != 1 {
 		redriven = errors.New("nothing was moved")
 	}
-	_, purged := queue.PurgeDeadLetters(t.Context(), "orders_dead")
-	_, replayed := queue.Replay(t.Context(), "orders", pgmq.ReplayFilter{})
-	_, emptied := queue.PurgeArchive(t.Context(), "orders", time.Now())
+	_, purged := client.PurgeDeadLetters(t.Context(), "orders_dead")
+	_, replayed := client.Replay(t.Context(), "orders", pgmq.ReplayFilter{})
+	_, emptied := client.PurgeArchive(t.Context(), "orders", time.Now())
 	return errors.Join(listed, measured, shown, redriven, purged, replayed, emptied)
 }
 

@@ -88,7 +88,7 @@ func unlessGrouped(topic, own string) creation {
 
 // bind makes sure that queue gets a copy of every message of topic. It reports whether
 // it did not before.
-func bind(ctx context.Context, db DB, topic, own, queue string) (fresh bool, err error) {
+func bind(ctx context.Context, db DBTX, topic, own, queue string) (fresh bool, err error) {
 	bound, err := bindings(ctx, db, topic)
 	if err != nil || slices.Contains(bound.Queues, queue) {
 		return false, err
@@ -99,7 +99,7 @@ func bind(ctx context.Context, db DB, topic, own, queue string) (fresh bool, err
 
 // join binds the own queue of a topic that has groups. That is for those who publish
 // with pgmq.send_topic, so it is no failure if the role may not.
-func join(ctx context.Context, db DB, topic, own string) error {
+func join(ctx context.Context, db DBTX, topic, own string) error {
 	bound, err := bindings(ctx, db, topic)
 	if err == nil && bound.Grouped && !slices.Contains(bound.Queues, own) {
 		_, err = db.Exec(ctx, withLiterals(bindSQL, routingKey(topic), own, own))
@@ -118,7 +118,7 @@ select count(*) from (select from {table} where enqueued_at <= (
 
 // countMissed returns how many messages are in the own queue of a topic that a new group
 // does not get: at most 100,000, or -1 if that cannot be told.
-func countMissed(ctx context.Context, db DB, topic, own, queue string) int {
+func countMissed(ctx context.Context, db DBTX, topic, own, queue string) int {
 	rows, err := db.Query(ctx, strings.ReplaceAll(waitingSQL, "{table}", tableName(own)), pgx.QueryExecModeCacheDescribe, routingKey(topic), queue)
 	if err != nil {
 		return -1
@@ -144,16 +144,16 @@ func groupRequired() error {
 
 // failed returns err, with which op has failed on the queue that subscriptions to topic
 // read.
-func (q *Queue) failed(ctx context.Context, op, topic string, err error) error {
-	if q.subscriber.config.Group == "" && q.isGrouped(ctx, topic, err) {
+func (c *Client) failed(ctx context.Context, op, topic string, err error) error {
+	if c.subscriber.config.Group == "" && c.isGrouped(ctx, topic, err) {
 		err = &Error{Kind: ErrGroupRequired, Cause: errHasGroups, Remedy: "set SubscriberConfig.Group to one of them, which Queue.Queues tells"}
 	}
-	return q.subscriber.classify(op, topic, err)
+	return c.subscriber.classify(op, topic, err)
 }
 
 // failedLetters returns err, with which op has failed on a topic's own queue.
-func (q *Queue) failedLetters(ctx context.Context, op, topic string, err error) error {
-	if q.isGrouped(ctx, topic, err) {
+func (c *Client) failedLetters(ctx context.Context, op, topic string, err error) error {
+	if c.isGrouped(ctx, topic, err) {
 		err = &Error{
 			Kind: ErrGroupRequired, Cause: errHasGroups,
 			Remedy: fmt.Sprintf("ask for %q, where the dead letters of all its groups are, or for the topic of its Poison", topic+"_dead"),
@@ -164,16 +164,16 @@ func (q *Queue) failedLetters(ctx context.Context, op, topic string, err error) 
 
 // isGrouped reports whether err says that topic has no queue of its own, and it has groups
 // instead. To create the queue would stop the publishers that may not insert there.
-func (q *Queue) isGrouped(ctx context.Context, topic string, err error) bool {
+func (c *Client) isGrouped(ctx context.Context, topic string, err error) bool {
 	own, invalid := queueName(topic)
 	if !isCode(err, "42P01") || invalid != nil {
 		return false
 	}
-	missing, failed := one[bool](ctx, q, "select to_regclass($1) is null", tableName(own))
+	missing, failed := one[bool](ctx, c, "select to_regclass($1) is null", tableName(own))
 	if failed != nil || !missing {
 		return false
 	}
-	bound, failed := bindings(ctx, q.pool, topic)
+	bound, failed := bindings(ctx, c.pool, topic)
 	return failed == nil && bound.Grouped
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func group(t *testing.T, database, name string) *pgmq.Queue {
+func group(t *testing.T, database, name string) *pgmq.Client {
 	t.Helper()
 	return openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: name}})
 }
@@ -39,11 +39,11 @@ func TestEachGroupGetsEveryMessageOnce(t *testing.T) {
 
 	pool := pgtest.Pool(t, database)
 	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-		return publisher.In(tx).Publish("t", message.NewMessage("in a transaction", nil))
+		return publisher.WithTx(tx).Publish("t", message.NewMessage("in a transaction", nil))
 	}))
 	execute(t, pool, `select pgmq.send_topic('t', '"by PGMQ"', '{"ezq_uuid":"by PGMQ"}', 0)`)
-	for _, queue := range []*pgmq.Queue{mail, bills} {
-		requireReceives(t, subscribe(t, queue), "a", "b", "in a transaction", "by PGMQ")
+	for _, client := range []*pgmq.Client{mail, bills} {
+		requireReceives(t, subscribe(t, client), "a", "b", "in a transaction", "by PGMQ")
 	}
 	require.False(t, get[bool](t, pool, "select to_regclass('pgmq.q_t') is not null"), "nobody fills a queue that nobody reads")
 }
@@ -62,7 +62,7 @@ func TestATopicThatIsNamedAsAQueueOfAnotherGetsNothingOfIts(t *testing.T) {
 	for _, to := range []string{topic, name} {
 		require.NoError(t, publisher.Publish(to, message.NewMessage("to "+to, nil)))
 	}
-	for subscriber, from := range map[*pgmq.Queue]string{billing: topic, other: name} {
+	for subscriber, from := range map[*pgmq.Client]string{billing: topic, other: name} {
 		messages, err := subscriber.Subscribe(t.Context(), from)
 		require.NoError(t, err)
 		requireReceives(t, messages, "to "+from)
@@ -91,14 +91,14 @@ func TestConsumersWithoutAGroupAreOneMoreGroup(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t)
 			plain, grouped := openAt(t, database, pgmq.Config{}), group(t, database, "g")
-			queues := []*pgmq.Queue{grouped, plain}
+			queues := []*pgmq.Client{grouped, plain}
 			if first {
-				queues = []*pgmq.Queue{plain, grouped}
+				queues = []*pgmq.Client{plain, grouped}
 			}
-			for _, queue := range queues {
-				require.NoError(t, queue.SubscribeInitialize("t"))
-				if queue == plain {
-					messages := subscribe(t, queue)
+			for _, client := range queues {
+				require.NoError(t, client.SubscribeInitialize("t"))
+				if client == plain {
+					messages := subscribe(t, client)
 					defer requireReceives(t, messages, "a")
 				}
 			}
@@ -143,9 +143,9 @@ func TestAGroupNeedsPGMQ111(t *testing.T) {
 	_, err := group(t, database, "g").Subscribe(t.Context(), "t")
 	require.ErrorIs(t, err, pgmq.ErrTooOld)
 	require.ErrorContains(t, err, "1.11")
-	queue := openAt(t, database, pgmq.Config{})
-	publish(t, queue, "a")
-	requireReceives(t, subscribe(t, queue), "a")
+	client := openAt(t, database, pgmq.Config{})
+	publish(t, client, "a")
+	requireReceives(t, subscribe(t, client), "a")
 }
 
 func TestTheGroupsOfATopicAreToldApart(t *testing.T) {
@@ -154,31 +154,31 @@ func TestTheGroupsOfATopicAreToldApart(t *testing.T) {
 	pool := pgtest.Pool(t, database)
 	const odd = `it's "odd" \ größer`
 	for _, group := range []string{"billing", odd} {
-		queue := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
-		messages := subscribeTo(t, queue, "orders")
-		require.NoError(t, queue.Publish("orders", message.NewMessage(group, nil)))
+		client := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
+		messages := subscribeTo(t, client, "orders")
+		require.NoError(t, client.Publish("orders", message.NewMessage(group, nil)))
 		for msg := receive(t, messages); ; msg = receive(t, messages) {
 			if msg.UUID == group {
-				require.True(t, backend.DeadLetter(msg, backend.Letter{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterTopic: "orders"}}))
+				require.True(t, backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterTopic: "orders"}}))
 				break
 			}
 			msg.Ack()
 		}
-		require.Equal(t, group, queue.Stats()["orders"].Group)
-		found, err := queue.Metrics(t.Context(), "orders")
+		require.Equal(t, group, client.Stats()["orders"].Group)
+		found, err := client.Metrics(t.Context(), "orders")
 		require.NoError(t, err)
 		require.Equal(t, "orders/"+group, found.Topic+"/"+found.Group)
 	}
-	queue := openAt(t, database, pgmq.Config{})
+	client := openAt(t, database, pgmq.Config{})
 	pgtest.Eventually(t, patience, "there are two dead letters", func() bool {
 		return get[int](t, pool, "select count(*) from pgmq.q_dead") == 2
 	})
-	letters, err := queue.DeadLetters(t.Context(), "dead", 10)
+	letters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
 	for _, letter := range letters {
 		require.Equal(t, letter.UUID, letter.Group)
 	}
-	queues, err := queue.Queues(t.Context())
+	queues, err := client.Queues(t.Context())
 	require.NoError(t, err)
 	groups := map[string]bool{}
 	for _, q := range queues {
@@ -189,7 +189,7 @@ func TestTheGroupsOfATopicAreToldApart(t *testing.T) {
 	}
 	require.Equal(t, map[string]bool{"billing": true, odd: true}, groups)
 
-	moved, err := queue.Redrive(t.Context(), "dead", 10, "orders")
+	moved, err := client.Redrive(t.Context(), "dead", 10, "orders")
 	require.NoError(t, err)
 	require.Equal(t, 2, moved)
 	for _, q := range queues {
@@ -201,12 +201,12 @@ func TestTheGroupsOfATopicAreToldApart(t *testing.T) {
 
 func TestACommentOnAQueueThatSomeoneElseWroteStays(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	require.NoError(t, queue.SubscribeInitialize("Orders"))
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("Orders"))
 	name, err := pgmq.QueueName("Orders")
 	require.NoError(t, err)
 	require.Equal(t, `ezq: topic "Orders"`, get[string](t, pool, "select obj_description('pgmq.q_"+name+"'::regclass)"))
 	execute(t, pool, "comment on table pgmq.q_"+name+" is 'mine'")
-	require.NoError(t, queue.SubscribeInitialize("Orders"))
+	require.NoError(t, client.SubscribeInitialize("Orders"))
 	require.Equal(t, "mine", get[string](t, pool, "select obj_description('pgmq.q_"+name+"'::regclass)"))
 }

@@ -23,30 +23,30 @@ import (
 )
 
 // hold returns a queue whose subscription holds what it receives from now on, for so long.
-func hold(t *testing.T, d time.Duration, config pgmq.SubscriberConfig) (*pgmq.Queue, *pgxpool.Pool, <-chan *message.Message) {
+func hold(t *testing.T, d time.Duration, config pgmq.SubscriberConfig) (*pgmq.Client, *pgxpool.Pool, <-chan *message.Message) {
 	t.Helper()
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: config})
-	queue.HoldFor(d)
-	messages := subscribe(t, queue)
-	warmUp(t, queue, messages)
+	client, pool := open(t, pgmq.Config{Subscriber: config})
+	client.HoldFor(d)
+	messages := subscribe(t, client)
+	warmUp(t, client, messages)
 	requireCount(t, pool, "pgmq.q_t", 0)
-	return queue, pool, messages
+	return client, pool, messages
 }
 
 // warmUp acks as many messages as it takes.
-func warmUp(t *testing.T, queue *pgmq.Queue, messages <-chan *message.Message) {
+func warmUp(t *testing.T, client *pgmq.Client, messages <-chan *message.Message) {
 	t.Helper()
 	for range 10 {
-		publish(t, queue, "before")
+		publish(t, client, "before")
 		receive(t, messages).Ack()
 	}
 }
 
 // requireHeld receives a message, and requires that it is not leased.
-func requireHeld(t *testing.T, queue *pgmq.Queue, pool *pgxpool.Pool, messages <-chan *message.Message) *message.Message {
+func requireHeld(t *testing.T, client *pgmq.Client, pool *pgxpool.Pool, messages <-chan *message.Message) *message.Message {
 	t.Helper()
-	publish(t, queue, "held")
+	publish(t, client, "held")
 	msg := receive(t, messages)
 	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_t where read_ct = 0 and vt <= now()"))
 	require.Equal(t, 1, delivery(msg).Number)
@@ -54,8 +54,8 @@ func requireHeld(t *testing.T, queue *pgmq.Queue, pool *pgxpool.Pool, messages <
 }
 
 func TestAHeldMessageIsNotWrittenUntilItIsRemoved(t *testing.T) {
-	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
-	msg := requireHeld(t, queue, pool, messages)
+	client, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
+	msg := requireHeld(t, client, pool, messages)
 	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.read('t', 30, 10)"), "others pass it by")
 	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.pop('t')"))
 	msg.Ack()
@@ -63,15 +63,15 @@ func TestAHeldMessageIsNotWrittenUntilItIsRemoved(t *testing.T) {
 }
 
 func TestAHeldMessageIsArchivedWhereThatIsWanted(t *testing.T) {
-	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{Archive: true})
-	requireHeld(t, queue, pool, messages).Ack()
+	client, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{Archive: true})
+	requireHeld(t, client, pool, messages).Ack()
 	requireCount(t, pool, "pgmq.q_t", 0)
 	requireCount(t, pool, "pgmq.a_t where read_ct = 0", 1)
 }
 
 func TestAMessageThatIsHeldForTooLongIsLeased(t *testing.T) {
-	queue, pool, messages := hold(t, 200*time.Millisecond, pgmq.SubscriberConfig{})
-	msg := requireHeld(t, queue, pool, messages)
+	client, pool, messages := hold(t, 200*time.Millisecond, pgmq.SubscriberConfig{})
+	msg := requireHeld(t, client, pool, messages)
 	requireCount(t, pool, "pgmq.q_t where read_ct = 1 and vt > now() + interval '20 seconds'", 1)
 	require.NoError(t, msg.Context().Err())
 	msg.Ack()
@@ -84,9 +84,9 @@ const endHolds = `select count(pg_terminate_backend(pid)) from pg_stat_activity
 	where datname = current_database() and state = 'idle in transaction' and backend_xid is not null`
 
 func TestALostConnectionGivesBackAtOnceWhatItHeld(t *testing.T) {
-	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{Lease: time.Hour})
-	lost := requireHeld(t, queue, pool, messages)
-	publish(t, queue, "acked")
+	client, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{Lease: time.Hour})
+	lost := requireHeld(t, client, pool, messages)
+	publish(t, client, "acked")
 	acked := receive(t, messages)
 	require.Equal(t, 2, get[int](t, pool, endHolds), "each is in a hold of its own")
 
@@ -103,8 +103,8 @@ func TestALostConnectionGivesBackAtOnceWhatItHeld(t *testing.T) {
 
 // A handler is told, so that it can stop, when its hold turns out to be lost.
 func TestTheContextOfALostHoldEnds(t *testing.T) {
-	queue, pool, messages := hold(t, 2*time.Second, pgmq.SubscriberConfig{})
-	msg := requireHeld(t, queue, pool, messages)
+	client, pool, messages := hold(t, 2*time.Second, pgmq.SubscriberConfig{})
+	msg := requireHeld(t, client, pool, messages)
 	require.Equal(t, 1, get[int](t, pool, endHolds))
 	<-msg.Context().Done()
 	require.ErrorIs(t, context.Cause(msg.Context()), backend.ErrLeaseLost)
@@ -114,10 +114,10 @@ func TestTheContextOfALostHoldEnds(t *testing.T) {
 
 // TestChildHolds holds one message, and acks it on its way back from a stop.
 func TestChildHolds(t *testing.T) {
-	queue := openAt(t, childDatabase(t), shortestLease)
-	queue.HoldFor(time.Hour)
-	messages := subscribe(t, queue)
-	warmUp(t, queue, messages)
+	client := openAt(t, childDatabase(t), shortestLease)
+	client.HoldFor(time.Hour)
+	messages := subscribe(t, client)
+	warmUp(t, client, messages)
 	woken := make(chan os.Signal, 1)
 	signal.Notify(woken, syscall.SIGCONT)
 	delivered("warm")
@@ -125,14 +125,14 @@ func TestChildHolds(t *testing.T) {
 	delivered(msg.UUID)
 	<-woken
 	msg.Ack()
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 	delivered("closed")
 }
 
 func TestAStoppedProcessLosesWhatItHoldsAfterALease(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	pool, owner := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: true}})
+	pool, owner := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: true}})
 	zombie := startChild(t, "TestChildHolds", database)
 	require.Equal(t, "warm", zombie.next(t))
 	requireCount(t, pool, "pgmq.q_t", 0)
@@ -153,31 +153,31 @@ func TestAStoppedProcessLosesWhatItHoldsAfterALease(t *testing.T) {
 }
 
 func TestATransactionAroundAHandlerWorksOnALease(t *testing.T) {
-	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
+	client, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
 	execute(t, pool, "create table effects (id text)")
-	msg := requireHeld(t, queue, pool, messages)
-	_, err := queue.InTx()(func(msg *message.Message) ([]*message.Message, error) {
-		_, err := pgmq.Tx(msg.Context()).Exec(msg.Context(), "insert into effects values ($1)", msg.UUID)
+	msg := requireHeld(t, client, pool, messages)
+	_, err := client.TxMiddleware()(func(msg *message.Message) ([]*message.Message, error) {
+		_, err := pgmq.TxFromContext(msg.Context()).Exec(msg.Context(), "insert into effects values ($1)", msg.UUID)
 		return nil, err
 	})(msg)
 	require.NoError(t, err)
 	requireCount(t, pool, "pgmq.q_t", 0)
 	requireCount(t, pool, "effects", 1)
 	msg.Ack()
-	publish(t, queue, "next")
+	publish(t, client, "next")
 	receive(t, messages).Ack()
 	requireCount(t, pool, "pgmq.q_t", 0)
-	require.Zero(t, queue.Stats()["t"].Gone)
+	require.Zero(t, client.Stats()["t"].Gone)
 }
 
 func TestOthersWaitForAHeldMessageNoLongerThanItIsHeld(t *testing.T) {
-	queue, pool, messages := hold(t, 200*time.Millisecond, pgmq.SubscriberConfig{})
-	msg := requireHeld(t, queue, pool, messages)
+	client, pool, messages := hold(t, 200*time.Millisecond, pgmq.SubscriberConfig{})
+	msg := requireHeld(t, client, pool, messages)
 	start := time.Now()
 	require.True(t, get[bool](t, pool, "select pgmq.delete('t', (select max(msg_id) from pgmq.q_t))"))
 	require.Less(t, time.Since(start), 15*time.Second, "half of a lease")
 	msg.Ack()
-	pgtest.Eventually(t, patience, "the ack finds nothing", func() bool { return queue.Stats()["t"].Gone == 1 })
+	pgtest.Eventually(t, patience, "the ack finds nothing", func() bool { return client.Stats()["t"].Gone == 1 })
 }
 
 // Handlers succeed, fail, are slow, and use transactions, in two processes' worth of consumers.
@@ -192,16 +192,16 @@ func TestNothingWaitsWhileMessagesAreHeld(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	for range 2 {
-		queue := openAt(t, database, pgmq.Config{})
-		router := ezq.NewRouter(queue, ezq.Config{Concurrency: 20, Logger: slog.New(slog.DiscardHandler)})
+		client := openAt(t, database, pgmq.Config{})
+		router := ezq.NewRouter(client, &ezq.Config{Concurrency: 20, Logger: slog.New(slog.DiscardHandler)})
 		ezq.Handle(router, func(_ context.Context, e userCreated) error { return sometimes(e) }, ezq.Topic("t"))
 		ezq.Handle(router, func(ctx context.Context, e paid) error {
-			_, err := pgmq.Tx(ctx).Exec(ctx, "insert into effects values ($1)", e.ID)
+			_, err := pgmq.TxFromContext(ctx).Exec(ctx, "insert into effects values ($1)", e.ID)
 			return err
-		}, ezq.Topic("payments"), ezq.With(queue.InTx()))
+		}, ezq.Topic("payments"), ezq.Use(client.TxMiddleware()))
 		running.Go(func() { require.NoError(t, router.Run(ctx)) })
 	}
-	queue := openAt(t, database, pgmq.Config{})
+	client := openAt(t, database, pgmq.Config{})
 	for i := range events / 100 {
 		var users []userCreated
 		var payments []paid
@@ -209,8 +209,8 @@ func TestNothingWaitsWhileMessagesAreHeld(t *testing.T) {
 			users = append(users, userCreated{Email: fmt.Sprint(i, j)})
 			payments = append(payments, paid{ID: fmt.Sprint(i, j)})
 		}
-		require.NoError(t, ezq.PublishBatch(t.Context(), queue, users, ezq.Topic("t")))
-		require.NoError(t, ezq.PublishBatch(t.Context(), queue, payments, ezq.Topic("payments")))
+		require.NoError(t, ezq.PublishBatch(t.Context(), client, users, ezq.Topic("t")))
+		require.NoError(t, ezq.PublishBatch(t.Context(), client, payments, ezq.Topic("payments")))
 	}
 	pgtest.Eventually(t, 2*patience, "all are handled", func() bool {
 		require.Empty(t, get[string](t, pool, `
@@ -243,14 +243,14 @@ func sometimes(e userCreated) error {
 // to its place then is found all the same.
 func TestNothingIsOverlookedBehindWhatCannotBeVacuumed(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 500}})
-	publish(t, queue, "first")
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 500}})
+	publish(t, client, "first")
 	pinned, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	_, err = pinned.Exec(t.Context(), "set transaction isolation level repeatable read; select 1")
 	require.NoError(t, err)
 	execute(t, pool, `insert into pgmq.q_t (vt, message) select clock_timestamp(), '"x"' from generate_series(1, 50000)`)
-	messages, seen := subscribe(t, queue), 0
+	messages, seen := subscribe(t, client), 0
 	for range 25_000 {
 		receive(t, messages).Ack()
 	}

@@ -16,13 +16,13 @@ func TestHoldsLeaveConnectionsToOthers(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Connections: 4}})
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxConns: 4}})
 	held := 0
 	for i := range 4 {
 		topic := fmt.Sprint("t", i)
 		execute(t, pool, fmt.Sprintf("select pgmq.create('%s')", topic))
 		execute(t, pool, fmt.Sprintf("select pgmq.send('%s', '1')", topic))
-		store, err := queue.Store(t.Context(), topic)
+		store, err := client.Store(t.Context(), topic)
 		require.NoError(t, err)
 		hold, claim, ok, err := store.(subscription.Holder).Hold(t.Context(), 10, time.Hour)
 		require.NoError(t, err)
@@ -40,19 +40,19 @@ func TestHoldsLeaveConnectionsToOthers(t *testing.T) {
 
 // The messages of a queue have the ids that those of the one before it had.
 func TestAnAckThatOutlivesItsHoldDoesNotReachTheNextQueueOfTheSameName(t *testing.T) {
-	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
-	old := requireHeld(t, queue, pool, messages)
+	client, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
+	old := requireHeld(t, client, pool, messages)
 	require.Equal(t, 1, get[int](t, pool, endHolds))
 	execute(t, pool, "select pgmq.drop_queue('t')")
 	execute(t, pool, "select pgmq.create('t')")
 	execute(t, pool, "insert into pgmq.q_t (vt, message) select now() + interval '1 hour', '1' from generate_series(1, 20)")
 	old.Ack()
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 	require.Equal(t, 20, get[int](t, pool, "select count(*) from pgmq.q_t"))
 }
 
 func TestALeaseMayBeLongerThanPostgreSQLWaits(t *testing.T) {
-	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{Lease: 1000 * time.Hour})
-	requireHeld(t, queue, pool, messages).Ack()
+	client, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{Lease: 1000 * time.Hour})
+	requireHeld(t, client, pool, messages).Ack()
 	requireCount(t, pool, "pgmq.q_t", 0)
 }

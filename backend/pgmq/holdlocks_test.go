@@ -34,8 +34,8 @@ func TestWhatLocksAQueueWaitsForTheEndOfAHold(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			queue, pool, messages := hold(t, time.Hour, test.config)
-			msg := requireHeld(t, queue, pool, messages)
+			client, pool, messages := hold(t, time.Hour, test.config)
+			msg := requireHeld(t, client, pool, messages)
 			done := make(chan error, 1)
 			go func() {
 				_, err := pool.Exec(t.Context(), test.sql)
@@ -45,7 +45,7 @@ func TestWhatLocksAQueueWaitsForTheEndOfAHold(t *testing.T) {
 			msg.Ack()
 			require.NoError(t, <-done)
 			requireCount(t, pool, "pgmq.q_t", 0)
-			require.Zero(t, queue.Stats()["t"].LeaseLost)
+			require.Zero(t, client.Stats()["t"].LeaseLost)
 			require.Zero(t, get[int](t, pool, "select deadlocks from pg_stat_database where datname = current_database()"))
 		})
 	}
@@ -63,18 +63,18 @@ func TestTheEndComesAfterWhatWasGivenBackBeforeIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const events = 500
-			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 10, NoHold: true}})
-			require.NoError(t, ezq.PublishBatch(t.Context(), queue, make([]paid, events), ezq.Topic("t")))
-			messages := subscribe(t, queue)
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 10, LeaseOnly: true}})
+			require.NoError(t, ezq.PublishBatch(t.Context(), client, make([]paid, events), ezq.Topic("t")))
+			messages := subscribe(t, client)
 			for range 10 {
 				backend.Nack(receive(t, messages), backend.Redelivery{})
 			}
-			require.NoError(t, queue.Close())
+			require.NoError(t, client.Close())
 			requireCount(t, pool, "pgmq.q_t where read_ct > 0 and vt <= now()", 10)
 
-			queue = openAt(t, pool.Config().ConnString(), pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: noHold}})
-			require.NoError(t, ezq.Publish(t.Context(), queue, ezq.EndEvent{}, ezq.Topic("t")))
-			router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+			client = openAt(t, pool.Config().ConnString(), pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: noHold}})
+			require.NoError(t, ezq.Publish(t.Context(), client, ezq.EndEvent{}, ezq.Topic("t")))
+			router := ezq.NewRouter(client, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
 			var handled atomic.Int32
 			ezq.Handle(router, func(context.Context, paid) error {
 				handled.Add(1)

@@ -51,8 +51,8 @@ func TestAMessageThatCannotBeReadDoesNotBlockTheQueue(t *testing.T) {
 	for _, test := range []struct {
 		name, sql, reason string
 	}{
-		{"larger than MaxMessage when it is read", bomb(50), "MaxMessage is 1048576"},
-		{"larger than MaxMessage", `select pgmq.send('t', to_jsonb(repeat('x', 2000000)))`, "the message has 2000002 bytes"},
+		{"larger than MaxMessageBytes when it is read", bomb(50), "MaxMessageBytes is 1048576"},
+		{"larger than MaxMessageBytes", `select pgmq.send('t', to_jsonb(repeat('x', 2000000)))`, "the message has 2000002 bytes"},
 		{"with headers that are", `select pgmq.send('t', '1', jsonb_build_object('k', repeat('x', 2000000)))`, "the headers have 2000009 bytes"},
 		{"larger than PostgreSQL can read", refused, "SQLSTATE 54000"},
 		{"nested deeper than it can read", refused, "SQLSTATE 54001"},
@@ -66,15 +66,15 @@ func TestAMessageThatCannotBeReadDoesNotBlockTheQueue(t *testing.T) {
 			logged := &warnings{}
 			config := taking(1 << 20)
 			config.Logger = slog.New(logged)
-			queue, pool := open(t, config)
+			client, pool := open(t, config)
 			if code, ok := strings.CutPrefix(test.reason, "SQLSTATE "); ok && test.sql == refused {
 				refuseToRead(t, pool, code)
 			}
-			require.NoError(t, queue.SubscribeInitialize("t"))
-			publish(t, queue, "before")
+			require.NoError(t, client.SubscribeInitialize("t"))
+			publish(t, client, "before")
 			execute(t, pool, test.sql)
-			publish(t, queue, "after")
-			requireReceived(t, queue, "before", "after")
+			publish(t, client, "after")
+			requireReceived(t, client, "before", "after")
 			requireCount(t, pool, "pgmq.q_t", 0)
 			requireCount(t, pool, "pgmq.a_t", 1)
 			require.Contains(t, get[string](t, pool, "select min(headers->>'reason_poisoned') from pgmq.a_t"), test.reason)
@@ -118,8 +118,8 @@ func TestAMessageThatCanNeitherBeReadNorArchivedIsPutAside(t *testing.T) {
 		"grant select, update, delete on pgmq.q_t to {role}")
 	execute(t, pool, bomb(50))
 	publish(t, owner, "after")
-	queue := openAt(t, role, taking(1<<20))
-	msg := receive(t, subscribe(t, queue))
+	client := openAt(t, role, taking(1<<20))
+	msg := receive(t, subscribe(t, client))
 	require.Equal(t, "after", msg.UUID)
 	msg.Ack()
 	requireCount(t, pool, "pgmq.q_t where vt > clock_timestamp() + interval '50 minutes' and headers ? 'reason_poisoned'", 1)
@@ -128,14 +128,14 @@ func TestAMessageThatCanNeitherBeReadNorArchivedIsPutAside(t *testing.T) {
 func TestALargeMessageArrivesIfItMay(t *testing.T) {
 	t.Parallel()
 	const size = 2 << 20
-	queue, pool := open(t, pgmq.Config{
-		Publisher: pgmq.PublisherConfig{MaxPayload: size}, Subscriber: pgmq.SubscriberConfig{MaxMessage: 16 << 20},
+	client, pool := open(t, pgmq.Config{
+		Publisher: pgmq.PublisherConfig{MaxPayloadBytes: size}, Subscriber: pgmq.SubscriberConfig{MaxMessageBytes: 16 << 20},
 	})
 	payload := strings.Repeat("0123456789abcdef", size/16)
-	require.NoError(t, queue.Publish("t", message.NewMessage("large", []byte(payload))))
+	require.NoError(t, client.Publish("t", message.NewMessage("large", []byte(payload))))
 	execute(t, pool, `select pgmq.send('t', to_jsonb(repeat('x', 18000000)))`) // more than it may
-	publish(t, queue, "after")
-	messages := subscribe(t, queue)
+	publish(t, client, "after")
+	messages := subscribe(t, client)
 	got := map[string]int{}
 	for range 2 {
 		msg := receive(t, messages)
@@ -148,11 +148,11 @@ func TestALargeMessageArrivesIfItMay(t *testing.T) {
 
 func TestASubscriptionHoldsNoMoreBytesThanItMay(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: 7_500}})
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: 7_500}})
 	for i := range 9 {
-		require.NoError(t, queue.Publish("t", message.NewMessage(fmt.Sprint(i), make([]byte, 800)))) // 1 kB, as base64, and 2 kB beside it
+		require.NoError(t, client.Publish("t", message.NewMessage(fmt.Sprint(i), make([]byte, 800)))) // 1 kB, as base64, and 2 kB beside it
 	}
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	for range 3 {
 		held := []*message.Message{receive(t, messages), receive(t, messages), receive(t, messages)}
 		requireCount(t, pool, "pgmq.q_t where vt > clock_timestamp()", 3)
@@ -163,15 +163,15 @@ func TestASubscriptionHoldsNoMoreBytesThanItMay(t *testing.T) {
 }
 
 func TestWhatIsTooLargeTakesNoMemoryOfTheConsumer(t *testing.T) {
-	queue, pool := open(t, taking(1<<20))
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, taking(1<<20))
+	require.NoError(t, client.SubscribeInitialize("t"))
 	for range 5 {
 		execute(t, pool, bomb(100)) // 13 MB each
 	}
-	publish(t, queue, "after")
+	publish(t, client, "after")
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	msg := receive(t, subscribe(t, queue))
+	msg := receive(t, subscribe(t, client))
 	runtime.ReadMemStats(&after)
 	require.Equal(t, "after", msg.UUID)
 	msg.Ack()
@@ -183,13 +183,13 @@ func TestAMessageWithLargeHeadersIsPutAside(t *testing.T) {
 	for name, warm := range map[string]bool{"when they are leased": false, "when they are held": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: !warm}})
-			messages := subscribe(t, queue)
-			warmUp(t, queue, messages)
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: !warm}})
+			messages := subscribe(t, client)
+			warmUp(t, client, messages)
 			execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values
 				(now(), '1', jsonb_build_object('ezq_uuid', 'large', 'x', repeat('x', 130000))), (now(), '2', jsonb_build_object('x', repeat('x', 140000))),
 				(now(), '3', jsonb_build_object('ezq_uuid', repeat('i', 256)))`)
-			publish(t, queue, "after")
+			publish(t, client, "after")
 			got := map[string]string{}
 			for range 3 {
 				msg := receive(t, messages)
@@ -209,13 +209,13 @@ func TestAMessageWithLargeHeadersIsPutAside(t *testing.T) {
 func TestManyMessagesThatCannotBeReadAreAFewRecords(t *testing.T) {
 	t.Parallel()
 	logged := &warnings{}
-	queue, pool := open(t, pgmq.Config{Logger: slog.New(logged)})
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, pgmq.Config{Logger: slog.New(logged)})
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) select now(), '1', jsonb_build_object('x', repeat('x', 140000)) from generate_series(1, 30)`)
-	publish(t, queue, "after")
-	requireReceived(t, queue, "after")
+	publish(t, client, "after")
+	requireReceived(t, client, "after")
 	requireCount(t, pool, "pgmq.a_t", 30)
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 	lines := logged.all()
 	require.Len(t, lines, 11)
 	require.Contains(t, lines[10], "moved to the archive: and more, which are left out here topic=t messages=20")
@@ -232,10 +232,10 @@ func TestALongNameOrIDIsLoggedInPart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			logged := &warnings{}
-			queue, pool := open(t, pgmq.Config{Logger: slog.New(logged)})
-			require.NoError(t, queue.SubscribeInitialize("ezq"))
+			client, pool := open(t, pgmq.Config{Logger: slog.New(logged)})
+			require.NoError(t, client.SubscribeInitialize("ezq"))
 			execute(t, pool, "insert into pgmq.q_ezq "+strings.Replace(strings.Replace(row, "(message", "(vt, message", 1), "values (", "values (now(), ", 1))
-			router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(logged)})
+			router := ezq.NewRouter(client, &ezq.Config{Logger: slog.New(logged)})
 			router.Use(middleware.Poison{}.Middleware)
 			ezq.Handle(router, func(context.Context, userCreated) error { return ezq.Permanent(errors.New("no")) })
 			ctx, stop := context.WithCancel(t.Context())
@@ -254,7 +254,7 @@ func TestALongNameOrIDIsLoggedInPart(t *testing.T) {
 
 func TestTheRouterHandlesWhatOthersSendAsItCan(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, `select pgmq.create('ezq')`)
 	for _, foreign := range []string{`null`, `1`, `"text"`, `[]`, `{}`, `true`, `{"_type":null}`, `{"_type":7}`, `{"_type":"UserCreated","Email":{}}`, `"\u0001"`} {
 		_, err := pool.Exec(t.Context(), "select pgmq.send('ezq', $1::jsonb)", foreign)
@@ -262,14 +262,14 @@ func TestTheRouterHandlesWhatOthersSendAsItCan(t *testing.T) {
 	}
 	execute(t, pool, `insert into pgmq.q_ezq (vt, message, headers) values (now(), null, null), (now(), null, '7'), (now(), '1', '["x"]')`)
 	ctx, stop := context.WithCancel(t.Context())
-	router := newRouter(queue, ezq.Config{})
+	router := newRouter(client, ezq.Config{})
 	ezq.Handle(router, func(_ context.Context, e userCreated) error {
 		if e.Email == "ada" { // the last one; objects without a type are for the only handler
 			stop()
 		}
 		return nil
 	})
-	require.NoError(t, ezq.Publish(ctx, queue, userCreated{"ada"}))
+	require.NoError(t, ezq.Publish(ctx, client, userCreated{"ada"}))
 	require.NoError(t, router.Run(ctx))
 }
 
@@ -279,9 +279,9 @@ func TestMessagesWithTimesThatAreNoneAreReceived(t *testing.T) {
 	for name, warm := range map[string]bool{"when they are leased": false, "when they are held": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: !warm}})
-			messages := subscribe(t, queue)
-			warmUp(t, queue, messages)
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: !warm}})
+			messages := subscribe(t, client)
+			warmUp(t, client, messages)
 			requireCount(t, pool, "pgmq.q_t", 0)
 			execute(t, pool, `insert into pgmq.q_t (vt, enqueued_at, last_read_at, message) values
 				('-infinity', now(), null, '1'), (now(), '-infinity', null, '2'), (now(), 'infinity', null, '3'),
@@ -295,7 +295,7 @@ func TestMessagesWithTimesThatAreNoneAreReceived(t *testing.T) {
 			requireCount(t, pool, "pgmq.q_t", 0)
 
 			execute(t, pool, `insert into pgmq.q_t (vt, message) values ('infinity', '"never"'), ('200000-01-01', '"never"')`)
-			publish(t, queue, "after")
+			publish(t, client, "after")
 			msg := receive(t, messages)
 			require.Equal(t, "after", msg.UUID)
 			msg.Ack()

@@ -28,12 +28,12 @@ var _ subscription.Receipt = (*receipt)(nil)
 // Settled implements [subscription.Receipt].
 func (r *receipt) Settled() bool { return r.committed.Load() }
 
-// InTx returns middleware that runs a handler in a transaction on the queue's
-// pool. What the handler does through [Tx], what it publishes through
-// queue.In(pgmq.Tx(ctx)), and the removal of the message from its queue commit
+// TxMiddleware returns middleware that runs a handler in a transaction on the queue's
+// pool. What the handler does through [TxFromContext], what it publishes through
+// client.WithTx(pgmq.TxFromContext(ctx)), and the removal of the message from its queue commit
 // together, or none of them does:
 //
-//	ezq.Handle(router, pay, ezq.With(queue.InTx()))
+//	ezq.Handle(router, pay, ezq.Use(client.TxMiddleware()))
 //
 // The transaction is rolled back if the handler fails or is interrupted, and if
 // the message's lease was lost: however often a message is delivered, its effect
@@ -50,28 +50,28 @@ func (r *receipt) Settled() bool { return r.committed.Load() }
 //
 // The transaction is open for as long as the handler runs, which keeps a
 // connection, and VACUUM from removing rows: it is for handlers that work in this
-// database and are done soon. The messages must come from a [Queue], or a
+// database and are done soon. The messages must come from a [Client], or a
 // Subscriber, on the same database.
 //
-// A handler that publishes with queue.Publish, or asks a [KeyStore], needs a second
+// A handler that publishes with client.Publish, or asks a [KeyStore], needs a second
 // connection of the pool. If none is free within 2 seconds, because other handlers have
 // them for their transactions, that fails with an error of the kind [ErrInvalidConfig].
 //
 // It is for a handler that is alone with its message. For one of several handlers of
 // an event, and for a batch handler, every event fails with an error that says so.
-func (q *Queue) InTx() message.HandlerMiddleware {
+func (c *Client) TxMiddleware() message.HandlerMiddleware {
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) ([]*message.Message, error) {
-			return q.inTx(next, msg)
+			return c.inTx(next, msg)
 		}
 	}
 }
 
 type txKey struct{}
 
-// Tx returns the transaction that [Queue.InTx] runs the handler in, or nil
+// TxFromContext returns the transaction that [Client.TxMiddleware] runs the handler in, or nil
 // outside of such a handler. The handler must neither commit nor roll it back.
-func Tx(ctx context.Context) pgx.Tx {
+func TxFromContext(ctx context.Context) pgx.Tx {
 	opened, _ := ctx.Value(txKey{}).(openedTx)
 	return opened.tx
 }
@@ -105,28 +105,28 @@ func acquire(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn, error) {
 		return conn, err
 	}
 	return nil, &Error{
-		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the transactions of InTx have all %d connections of the pool, and this handler wants a second one", pool.Config().MaxConns),
-		Remedy: "use the transaction that the handler has, with pgmq.Tx(ctx) and queue.In(pgmq.Tx(ctx)); or make the pool larger than the number of handlers at work",
+		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the transactions of TxMiddleware have all %d connections of the pool, and this handler wants a second one", pool.Config().MaxConns),
+		Remedy: "use the transaction that the handler has, with pgmq.TxFromContext(ctx) and client.WithTx(pgmq.TxFromContext(ctx)); or make the pool larger than the number of handlers at work",
 	}
 }
 
 var (
-	errForeign = errors.New("pgmq: InTx: the message was not received from PGMQ: use InTx with a subscription to this database; a test can use ezqtest.RunOn")
-	errShared  = errors.New("pgmq: InTx: one transaction cannot decide about a message that has several handlers, or is one of a batch: " +
+	errForeign = errors.New("pgmq: TxMiddleware: the message was not received from PGMQ: use TxMiddleware with a subscription to this database; a test can use ezqtest.RunOn")
+	errShared  = errors.New("pgmq: TxMiddleware: one transaction cannot decide about a message that has several handlers, or is one of a batch: " +
 		"give this handler a topic of its own, and use Handle; or begin a transaction in the handler, and expect the message to come twice")
 )
 
-func (q *Queue) inTx(next message.HandlerFunc, msg *message.Message) (out []*message.Message, err error) {
+func (c *Client) inTx(next message.HandlerFunc, msg *message.Message) (out []*message.Message, err error) {
 	outer := msg.Context()
 	if backend.Shared(outer) {
 		return nil, errShared
 	}
-	delivery := backend.DeliveryFrom(outer)
+	delivery := backend.DeliveryFromContext(outer)
 	if delivery == nil {
 		return nil, errForeign
 	}
 	proof, ok := delivery.Receipt.(*receipt)
-	keeper, kept := delivery.Keeper.(subscription.Keeper)
+	keeper, kept := delivery.Parker.(subscription.Keeper)
 	if !ok || !kept {
 		return nil, errForeign
 	}
@@ -134,7 +134,7 @@ func (q *Queue) inTx(next message.HandlerFunc, msg *message.Message) (out []*mes
 	if err != nil {
 		return nil, fmt.Errorf("pgmq: the message is not handled: %w", err)
 	}
-	tx, err := q.pool.BeginTx(outer, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	tx, err := c.pool.BeginTx(outer, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
 		return nil, classify("begin transaction", "", err)
 	}
@@ -142,7 +142,7 @@ func (q *Queue) inTx(next message.HandlerFunc, msg *message.Message) (out []*mes
 	// ended, and the connection is to be used again.
 	defer func() { _ = tx.Rollback(context.WithoutCancel(outer)) }()
 
-	msg.SetContext(context.WithValue(outer, txKey{}, openedTx{tx, q.pool}))
+	msg.SetContext(context.WithValue(outer, txKey{}, openedTx{tx, c.pool}))
 	out, err = next(msg)
 	msg.SetContext(outer)
 	if err != nil || given(msg) {
@@ -150,12 +150,12 @@ func (q *Queue) inTx(next message.HandlerFunc, msg *message.Message) (out []*mes
 	}
 	if err := proof.ack(outer, tx, token); err != nil && isRefused(err) && isOfTheTable(err) {
 		_ = tx.Rollback(context.WithoutCancel(outer))
-		q.refusedAcks.giveBack(outer, msg, proof, err)
+		c.refusedAcks.giveBack(outer, msg, proof, err)
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
-	q.refusedAcks.accepted(proof.queue)
+	c.refusedAcks.accepted(proof.queue)
 	if err := tx.Commit(outer); err != nil {
 		return nil, classify("commit", "", err)
 	}

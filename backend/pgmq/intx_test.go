@@ -26,9 +26,9 @@ type transfer struct{ From, To, Amount int }
 type transferred struct{ From, To, Amount int }
 
 // pay moves money. What it does, and the event that says so, is one transaction.
-func pay(queue *pgmq.Queue) func(ctx context.Context, e transfer) error {
+func pay(client *pgmq.Client) func(ctx context.Context, e transfer) error {
 	return func(ctx context.Context, e transfer) error {
-		tx := pgmq.Tx(ctx)
+		tx := pgmq.TxFromContext(ctx)
 		if _, err := tx.Exec(ctx, "select from accounts where id in ($1, $2) order by id for update", e.From, e.To); err != nil {
 			return err
 		}
@@ -36,7 +36,7 @@ func pay(queue *pgmq.Queue) func(ctx context.Context, e transfer) error {
 			where id in ($1, $2)`, e.From, e.To, e.Amount); err != nil {
 			return err
 		}
-		return ezq.Publish(ctx, queue.In(tx), transferred(e), ezq.Topic("done"))
+		return ezq.Publish(ctx, client.WithTx(tx), transferred(e), ezq.Topic("done"))
 	}
 }
 
@@ -49,18 +49,18 @@ func TestEffectsInATransactionHappenExactlyOnce(t *testing.T) {
 	pool := pgtest.Pool(t, database)
 	execute(t, pool, "create table accounts as select id, 1000 as balance from generate_series(0, 4) as id")
 	execute(t, pool, "create table runs (id bigint generated always as identity)")
-	queue := openAt(t, database, pgmq.Config{})
+	client := openAt(t, database, pgmq.Config{})
 	var events []transfer
 	for i := range transfers {
 		events = append(events, transfer{i % accounts, (i + 1) % accounts, i})
 	}
-	require.NoError(t, ezq.PublishBatch(t.Context(), queue, events))
+	require.NoError(t, ezq.PublishBatch(t.Context(), client, events))
 
 	var calls atomic.Int32
 	consume := func(ctx context.Context) error {
-		queue := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Second}})
-		router := newRouter(queue, ezq.Config{Concurrency: 4})
-		work := pay(queue)
+		client := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Second}})
+		router := newRouter(client, ezq.Config{Concurrency: 4})
+		work := pay(client)
 		ezq.Handle(router, func(ctx context.Context, e transfer) error {
 			if err := work(ctx, e); err != nil {
 				return ezq.RetryAfter(time.Millisecond, err)
@@ -75,7 +75,7 @@ func TestEffectsInATransactionHappenExactlyOnce(t *testing.T) {
 				panic("after the effect")
 			}
 			return nil
-		}, ezq.With(queue.InTx()))
+		}, ezq.Use(client.TxMiddleware()))
 		return router.Run(ctx)
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -103,12 +103,12 @@ func TestEffectsInATransactionHappenExactlyOnce(t *testing.T) {
 
 func TestAStaleRunIsRolledBack(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1}})
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1}})
 	execute(t, pool, "create table effects (run int)")
-	publish(t, queue, "a")
-	msg := receive(t, subscribe(t, queue))
-	run := queue.InTx()(func(msg *message.Message) ([]*message.Message, error) {
-		_, err := pgmq.Tx(msg.Context()).Exec(msg.Context(), "insert into effects values (1)")
+	publish(t, client, "a")
+	msg := receive(t, subscribe(t, client))
+	run := client.TxMiddleware()(func(msg *message.Message) ([]*message.Message, error) {
+		_, err := pgmq.TxFromContext(msg.Context()).Exec(msg.Context(), "insert into effects values (1)")
 		execute(t, pool, "update pgmq.q_t set read_ct = 2, last_read_at = now()") // a second run begins
 		return nil, err
 	})
@@ -121,20 +121,20 @@ func TestAStaleRunIsRolledBack(t *testing.T) {
 
 func TestAnInterruptedTransactionIsRolledBack(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "create table effects (run int)")
-	router := newRouter(queue, ezq.Config{})
+	router := newRouter(client, ezq.Config{})
 	ezq.Handle(router, func(ctx context.Context, _ transfer) error {
-		if _, err := pgmq.Tx(ctx).Exec(ctx, "insert into effects values (1)"); err != nil {
+		if _, err := pgmq.TxFromContext(ctx).Exec(ctx, "insert into effects values (1)"); err != nil {
 			return err
 		}
-		if err := ezq.Publish(ctx, queue, ezq.InterruptEvent{}); err != nil {
+		if err := ezq.Publish(ctx, client, ezq.InterruptEvent{}); err != nil {
 			return err
 		}
 		<-ctx.Done()
 		return ctx.Err()
-	}, ezq.With(queue.InTx()))
-	require.NoError(t, ezq.Publish(t.Context(), queue, transfer{}))
+	}, ezq.Use(client.TxMiddleware()))
+	require.NoError(t, ezq.Publish(t.Context(), client, transfer{}))
 	require.ErrorIs(t, router.Run(t.Context()), ezq.ErrInterrupted)
 	require.Equal(t, 0, get[int](t, pool, "select count(*) from effects"))
 	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_ezq where vt <= clock_timestamp()"))
@@ -142,35 +142,35 @@ func TestAnInterruptedTransactionIsRolledBack(t *testing.T) {
 
 func TestInTxRefusesMessagesFromElsewhere(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
-	_, err := queue.InTx()(nil)(message.NewMessage("1", nil))
+	client, _ := open(t, pgmq.Config{})
+	_, err := client.TxMiddleware()(nil)(message.NewMessage("1", nil))
 	require.ErrorContains(t, err, "not received from PGMQ")
-	require.Nil(t, pgmq.Tx(t.Context()))
+	require.Nil(t, pgmq.TxFromContext(t.Context()))
 }
 
 func TestAHandlerThatIsWithoutItsTransactionIsToldSo(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
-	err := ezq.Publish(t.Context(), queue.In(pgmq.Tx(t.Context())), transferred{}) // without InTx
+	client, _ := open(t, pgmq.Config{})
+	err := ezq.Publish(t.Context(), client.WithTx(pgmq.TxFromContext(t.Context())), transferred{}) // without TxMiddleware
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
-	require.ErrorContains(t, err, "ezq.With(queue.InTx())")
+	require.ErrorContains(t, err, "ezq.Use(client.TxMiddleware())")
 
-	publish(t, queue, "a")
-	msg := receive(t, subscribe(t, queue))
-	_, err = queue.InTx()(func(msg *message.Message) ([]*message.Message, error) {
-		return nil, pgmq.Tx(msg.Context()).Commit(msg.Context())
+	publish(t, client, "a")
+	msg := receive(t, subscribe(t, client))
+	_, err = client.TxMiddleware()(func(msg *message.Message) ([]*message.Message, error) {
+		return nil, pgmq.TxFromContext(msg.Context()).Commit(msg.Context())
 	})(msg)
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 	require.ErrorContains(t, err, `"t"`)
-	require.ErrorContains(t, err, "leave it to InTx")
+	require.ErrorContains(t, err, "leave it to TxMiddleware")
 	msg.Nack()
 }
 
 // One transaction cannot ack a message for several handlers, nor several messages.
 func TestInTxRefusesAHandlerThatIsNotAloneWithItsMessage(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	router := newRouter(queue, ezq.Config{})
+	client, pool := open(t, pgmq.Config{})
+	router := newRouter(client, ezq.Config{})
 	var mu sync.Mutex
 	refused := map[string]error{}
 	observed := func(next message.HandlerFunc) message.HandlerFunc {
@@ -178,19 +178,19 @@ func TestInTxRefusesAHandlerThatIsNotAloneWithItsMessage(t *testing.T) {
 			out, err := next(msg)
 			mu.Lock()
 			defer mu.Unlock()
-			refused[ezq.MetaFrom(msg.Context()).Handler] = err
+			refused[ezq.MetaFromContext(msg.Context()).Handler] = err
 			if len(refused) == 2 {
-				_ = ezq.Publish(context.Background(), queue, ezq.EndEvent{}, ezq.Topic("several"))
+				_ = ezq.Publish(context.Background(), client, ezq.EndEvent{}, ezq.Topic("several"))
 			}
 			return out, err
 		}
 	}
 	errReached := errors.New("the handler runs")
-	ezq.HandleBatch(router, func(context.Context, []transfer) error { return errReached }, ezq.Name("batch"), ezq.With(observed, queue.InTx()))
-	ezq.Handle(router, func(context.Context, transfer) error { return errReached }, ezq.Name("one of two"), ezq.With(observed, queue.InTx()), ezq.Topic("several"))
+	ezq.HandleBatch(router, func(context.Context, []transfer) error { return errReached }, ezq.Name("batch"), ezq.Use(observed, client.TxMiddleware()))
+	ezq.Handle(router, func(context.Context, transfer) error { return errReached }, ezq.Name("one of two"), ezq.Use(observed, client.TxMiddleware()), ezq.Topic("several"))
 	ezq.Handle(router, func(context.Context, transfer) error { return nil }, ezq.Name("other"), ezq.Topic("several"))
-	require.NoError(t, ezq.Publish(t.Context(), queue, transfer{}))
-	require.NoError(t, ezq.Publish(t.Context(), queue, transfer{}, ezq.Topic("several")))
+	require.NoError(t, ezq.Publish(t.Context(), client, transfer{}))
+	require.NoError(t, ezq.Publish(t.Context(), client, transfer{}, ezq.Topic("several")))
 	require.NoError(t, router.Run(t.Context()))
 	for _, handler := range []string{"batch", "one of two"} {
 		require.ErrorContains(t, refused[handler], "give this handler a topic of its own, and use Handle")
@@ -203,7 +203,7 @@ func TestInTxRefusesAHandlerThatIsNotAloneWithItsMessage(t *testing.T) {
 func TestATransactionOfDatabaseSQLPublishesToo(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	queue := openAt(t, database, pgmq.Config{})
+	client := openAt(t, database, pgmq.Config{})
 	db, err := sql.Open("pgx", database)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
@@ -212,15 +212,15 @@ func TestATransactionOfDatabaseSQLPublishesToo(t *testing.T) {
 		require.NoError(t, err)
 		now, later := message.NewMessage(fmt.Sprint(commit), []byte(`{"quoted\"": [1, "two"]}`)), message.NewMessage("later", nil)
 		now.Metadata.Set("comma, brace}", `back\slash`)
-		backend.SetTime(later, time.Now().Add(time.Hour))
-		require.NoError(t, queue.InSQL(tx).Publish("t", now, later))
+		backend.SetDeliverAt(later, time.Now().Add(time.Hour))
+		require.NoError(t, client.WithSQLTx(tx).Publish("t", now, later))
 		if commit {
 			require.NoError(t, tx.Commit())
 		} else {
 			require.NoError(t, tx.Rollback())
 		}
 	}
-	msg := receive(t, subscribe(t, queue))
+	msg := receive(t, subscribe(t, client))
 	require.Equal(t, "true", msg.UUID)
 	require.Equal(t, `{"quoted\"": [1, "two"]}`, string(msg.Payload))
 	require.Equal(t, `back\slash`, msg.Metadata.Get("comma, brace}"))
@@ -230,4 +230,4 @@ func TestATransactionOfDatabaseSQLPublishesToo(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 1)
 }
 
-var _ pgmq.DB = pgx.Tx(nil)
+var _ pgmq.DBTX = pgx.Tx(nil)

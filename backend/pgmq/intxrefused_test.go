@@ -64,7 +64,7 @@ func TestAnAckInATransactionThatIsRefusedForItsTableIsNoFailure(t *testing.T) {
 
 // refused is a router with three events, whose role has what it has been granted.
 type refused struct {
-	owner  *pgmq.Queue
+	owner  *pgmq.Client
 	pool   *pgxpool.Pool
 	router *ezq.Router
 	log    *everything
@@ -89,12 +89,12 @@ func newRefused(t *testing.T) *refused {
 		require.NoError(t, ezq.Publish(t.Context(), r.owner, transfer{Amount: n}, ezq.Topic("t")))
 	}
 	logger := slog.New(slog.NewTextHandler(r.log, nil))
-	queue := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}"), pgmq.Config{
+	client := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}"), pgmq.Config{
 		Logger: logger, Subscriber: pgmq.SubscriberConfig{Archive: true, NoCreate: true},
 	})
-	r.router = ezq.NewRouter(queue, ezq.Config{Logger: logger, Concurrency: 2})
+	r.router = ezq.NewRouter(client, &ezq.Config{Logger: logger, Concurrency: 2})
 	r.router.Use(middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{MaxDeliveries: 3}.Middleware)
-	ezq.Handle(r.router, r.handle, ezq.Topic("t"), ezq.With(queue.InTx()))
+	ezq.Handle(r.router, r.handle, ezq.Topic("t"), ezq.Use(client.TxMiddleware()))
 	return r
 }
 
@@ -104,7 +104,7 @@ func (r *refused) handle(ctx context.Context, e transfer) error {
 	r.mu.Lock()
 	r.handled[e.Amount]++
 	r.mu.Unlock()
-	_, err := pgmq.Tx(ctx).Exec(ctx, "insert into effects values ($1)", e.Amount)
+	_, err := pgmq.TxFromContext(ctx).Exec(ctx, "insert into effects values ($1)", e.Amount)
 	return err
 }
 

@@ -12,9 +12,9 @@ import (
 
 // KeyStore remembers keys in a table, each for a while: a store for the middleware
 // Deduplicate that all processes share and that a restart does not empty. Create it
-// with [Queue.KeyStore]:
+// with [Client.KeyStore]:
 //
-//	store, err := queue.KeyStore(ctx, "app.ezq_seen")
+//	store, err := client.KeyStore(ctx, "app.ezq_seen")
 //	…
 //	router.Use(middleware.Deduplicate{Store: store}.Middleware)
 //
@@ -32,19 +32,19 @@ type KeyStore struct {
 // of the search_path decides, where others may have made a table of that name. One that would
 // run the code of a role which this one has no reason to trust is refused, and one that could
 // is logged. An error is an [*Error].
-func (q *Queue) KeyStore(ctx context.Context, table string) (*KeyStore, error) {
+func (c *Client) KeyStore(ctx context.Context, table string) (*KeyStore, error) {
 	name := pgx.Identifier(strings.Split(table, ".")).Sanitize()
-	if err := createKeys(ctx, q.pool, name); err != nil {
+	if err := createKeys(ctx, c.pool, name); err != nil {
 		if isCode(err, "3F000") { // invalid_schema_name
 			err = &Error{Kind: ErrInvalidConfig, Cause: withoutSecrets(err), Remedy: `name a schema that exists, as in "app.ezq_seen": the search_path has none`}
 		}
 		return nil, classify("create key store "+name, "", err)
 	}
-	if err := q.subscriber.owners.check(ctx, q.pool, q.subscriber.logger, []string{name}, ""); err != nil {
+	if err := c.subscriber.owners.check(ctx, c.pool, c.subscriber.logger, []string{name}, ""); err != nil {
 		return nil, classify("open key store "+name, "", err)
 	}
 	return &KeyStore{
-		pool: q.pool,
+		pool: c.pool,
 		// Whatever PostgreSQL expects, it is to look at one key, and at two that are over: "is
 		// true" keeps it from the index of times, and a limit that it cannot know from sorting.
 		seen: "select exists (select from " + name + " where key = $1 and (until > now()) is true)",

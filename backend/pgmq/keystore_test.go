@@ -20,9 +20,9 @@ import (
 
 var _ middleware.Store = (*pgmq.KeyStore)(nil)
 
-func keyStore(t *testing.T, queue *pgmq.Queue) *pgmq.KeyStore {
+func keyStore(t *testing.T, client *pgmq.Client) *pgmq.KeyStore {
 	t.Helper()
-	store, err := queue.KeyStore(t.Context(), "ezq_seen")
+	store, err := client.KeyStore(t.Context(), "ezq_seen")
 	require.NoError(t, err)
 	return store
 }
@@ -36,14 +36,14 @@ func requireSeen(t *testing.T, store *pgmq.KeyStore, key string, want bool) {
 
 func TestAKeyThatIsMarkedIsSeenUntilItsWindowEnds(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	store := keyStore(t, queue)
+	client, pool := open(t, pgmq.Config{})
+	store := keyStore(t, client)
 	long := strings.Repeat("a long key ", 10_000) + "\x00"
 	requireSeen(t, store, long, false)
 	require.NoError(t, store.Mark(t.Context(), long, time.Hour))
 	requireSeen(t, store, long, true)
 	requireSeen(t, store, "another", false)
-	requireSeen(t, keyStore(t, queue), long, true) // another process
+	requireSeen(t, keyStore(t, client), long, true) // another process
 
 	execute(t, pool, "update ezq_seen set until = now()")
 	requireSeen(t, store, long, false)
@@ -53,8 +53,8 @@ func TestAKeyThatIsMarkedIsSeenUntilItsWindowEnds(t *testing.T) {
 
 func TestTheTableOfKeysDoesNotGrowWithTime(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	store := keyStore(t, queue)
+	client, pool := open(t, pgmq.Config{})
+	store := keyStore(t, client)
 	execute(t, pool, "insert into ezq_seen select sha256(n::text::bytea), now() from generate_series(1, 100) n")
 	for i := range 100 {
 		require.NoError(t, store.Mark(t.Context(), fmt.Sprint("key ", i), time.Hour))
@@ -86,10 +86,10 @@ func TestManyProcessesCanShareATableOfKeys(t *testing.T) {
 
 func TestAKeyStoreThatCannotBeCreatedSaysWhy(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
-	_, err := queue.KeyStore(t.Context(), "nowhere.seen")
+	client, _ := open(t, pgmq.Config{})
+	_, err := client.KeyStore(t.Context(), "nowhere.seen")
 	require.ErrorContains(t, err, `create key store "nowhere"."seen"`)
-	_, err = queue.KeyStore(t.Context(), "")
+	_, err = client.KeyStore(t.Context(), "")
 	require.Error(t, err)
 }
 
@@ -101,12 +101,12 @@ func TestDeduplicateRemembersInPostgreSQL(t *testing.T) {
 	payment := func(msg *message.Message) (string, error) { return msg.Metadata["payment"], nil }
 	var handled atomic.Int32
 	for range 2 {
-		queue := openAt(t, database, pgmq.Config{})
-		router := newRouter(queue, ezq.Config{})
-		router.Use(middleware.Deduplicate{Store: keyStore(t, queue), Key: payment}.Middleware)
+		client := openAt(t, database, pgmq.Config{})
+		router := newRouter(client, ezq.Config{})
+		router.Use(middleware.Deduplicate{Store: keyStore(t, client), Key: payment}.Middleware)
 		ezq.Handle(router, func(context.Context, userCreated) error { handled.Add(1); return nil })
-		require.NoError(t, ezq.Publish(t.Context(), queue, userCreated{}, ezq.Header("payment", "7")))
-		require.NoError(t, ezq.Publish(t.Context(), queue, ezq.EndEvent{}))
+		require.NoError(t, ezq.Publish(t.Context(), client, userCreated{}, ezq.Header("payment", "7")))
+		require.NoError(t, ezq.Publish(t.Context(), client, ezq.EndEvent{}))
 		require.NoError(t, router.Run(t.Context()))
 	}
 	require.EqualValues(t, 1, handled.Load())

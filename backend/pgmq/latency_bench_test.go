@@ -54,10 +54,10 @@ func benchmarkLatency(b *testing.B, pause time.Duration) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 }
 
-func openFor(b *testing.B, database string) *pgmq.Queue {
+func openFor(b *testing.B, database string) *pgmq.Client {
 	b.Helper()
-	queue, err := pgmq.Open(b.Context(), database, pgmq.Config{})
+	client, err := pgmq.Open(b.Context(), database, nil)
 	require.NoError(b, err)
-	b.Cleanup(func() { _ = queue.Close() })
-	return queue
+	b.Cleanup(func() { _ = client.Close() })
+	return client
 }

@@ -14,9 +14,9 @@ import (
 
 func TestAHandlerMayTakeLongerThanALease(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Second}})
-	publish(t, queue, "a")
-	messages := subscribe(t, queue)
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Second}})
+	publish(t, client, "a")
+	messages := subscribe(t, client)
 	msg := receive(t, messages)
 	first := get[time.Time](t, pool, "select vt from pgmq.q_t")
 	pgtest.Eventually(t, patience, "renewed far beyond the first lease", func() bool {
@@ -37,9 +37,9 @@ func TestAZombieChangesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1}})
-			publish(t, queue, "a")
-			zombie := receive(t, subscribe(t, queue))
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1}})
+			publish(t, client, "a")
+			zombie := receive(t, subscribe(t, client))
 
 			execute(t, pool, "update pgmq.q_t set vt = now()") // its lease runs out unnoticed,
 			owner := openAt(t, pool.Config().ConnString(), pgmq.Config{})
@@ -47,7 +47,7 @@ func TestAZombieChangesNothing(t *testing.T) {
 			vt := get[time.Time](t, pool, "select vt from pgmq.q_t")
 
 			settle(zombie.Ack, zombie.Nack)
-			require.NoError(t, queue.Close(), "which stores what is settled")
+			require.NoError(t, client.Close(), "which stores what is settled")
 			require.Equal(t, vt, get[time.Time](t, pool, "select vt from pgmq.q_t"), "the owner's lease")
 			require.Equal(t, 2, delivery(msg).Number)
 			msg.Ack()
@@ -65,9 +65,9 @@ func TestALostLeaseEndsTheContext(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Second}})
-			publish(t, queue, "a")
-			msg := receive(t, subscribe(t, queue))
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Second}})
+			publish(t, client, "a")
+			msg := receive(t, subscribe(t, client))
 			execute(t, pool, lose)
 			select {
 			case <-msg.Context().Done():
@@ -83,25 +83,25 @@ func TestALostLeaseEndsTheContext(t *testing.T) {
 // number is another one.
 func TestALateAckDoesNotReachTheNextQueueOfTheSameName(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	publish(t, queue, "old")
-	old := receive(t, subscribe(t, queue))
+	client, pool := open(t, pgmq.Config{})
+	publish(t, client, "old")
+	old := receive(t, subscribe(t, client))
 	execute(t, pool, "select pgmq.drop_queue('t')")
 	execute(t, pool, "select pgmq.create('t')")
 	execute(t, pool, "select pgmq.send('t', '1'), pgmq.read('t', 30, 1)")
 	execute(t, pool, "select pgmq.read('t', 30, 1)")
 	require.Equal(t, 1, get[int](t, pool, "select read_ct from pgmq.q_t where msg_id = 1"))
 	old.Ack()
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_t"))
 }
 
 func TestWhatWasNotHandedOverIsFreeAtOnce(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Hour}})
-	publish(t, queue, "a", "b", "c")
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Hour}})
+	publish(t, client, "a", "b", "c")
 	ctx, stop := context.WithCancel(t.Context())
-	messages, err := queue.Subscribe(ctx, "t")
+	messages, err := client.Subscribe(ctx, "t")
 	require.NoError(t, err)
 	first := receive(t, messages)
 	pgtest.Eventually(t, patience, "all are claimed", func() bool {
@@ -115,16 +115,16 @@ func TestWhatWasNotHandedOverIsFreeAtOnce(t *testing.T) {
 
 func TestAQueueFromBeforePGMQ110IsFencedByTheReadCount(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
 	execute(t, pool, "select pgmq.create('t')")
 	execute(t, pool, "alter table pgmq.q_t drop column last_read_at")
-	publish(t, queue, "a")
-	messages := subscribe(t, queue)
+	publish(t, client, "a")
+	messages := subscribe(t, client)
 	receive(t, messages).Nack()
 	msg := receive(t, messages)
 	require.Equal(t, 2, delivery(msg).Number)
 	execute(t, pool, "update pgmq.q_t set read_ct = read_ct + 1")
 	msg.Ack()
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_t"))
 }

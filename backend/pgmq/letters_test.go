@@ -18,10 +18,10 @@ import (
 
 func TestADeadLetterQueueThatWasDroppedIsCreatedAnew(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	publish(t, queue, "a", "b", "c")
-	messages := subscribe(t, queue)
-	letter := backend.Letter{Topic: "dead"}
+	client, pool := open(t, pgmq.Config{})
+	publish(t, client, "a", "b", "c")
+	messages := subscribe(t, client)
+	letter := backend.DeadLetterTarget{Topic: "dead"}
 	require.True(t, backend.DeadLetter(receive(t, messages), letter))
 	requireCount(t, pool, "pgmq.q_t", 2)
 	execute(t, pool, "select pgmq.drop_queue('dead')")
@@ -41,7 +41,7 @@ func TestADeadLetterQueueThatMayNotBeFilledStopsNobody(t *testing.T) {
 		"grant select, update, delete on pgmq.q_t to {role}"), pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
 	messages := subscribe(t, consumer)
 	first := receive(t, messages)
-	require.True(t, backend.DeadLetter(first, backend.Letter{Topic: "dead"}))
+	require.True(t, backend.DeadLetter(first, backend.DeadLetterTarget{Topic: "dead"}))
 	failures := 0
 	for range 2 { // the other one, and the first once more
 		msg := receive(t, messages)
@@ -61,9 +61,9 @@ func TestDeadLettersWaitForNoTableThatIsLocked(t *testing.T) {
 	for _, lock := range []string{"pgmq.q_dead in share mode", "pgmq.q_dead in access exclusive mode", "pgmq.q_t in access exclusive mode"} {
 		t.Run(lock, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{})
-			require.NoError(t, queue.SubscribeInitialize("dead"))
-			store, tokens := leaseAll(t, queue, "a", "b")
+			client, pool := open(t, pgmq.Config{})
+			require.NoError(t, client.SubscribeInitialize("dead"))
+			store, tokens := leaseAll(t, client, "a", "b")
 			settle := lettersOf(tokens, "dead")
 			tx, err := pool.Begin(t.Context())
 			require.NoError(t, err)
@@ -89,7 +89,7 @@ func TestDeadLettersWaitForNoTableThatIsLocked(t *testing.T) {
 func lettersOf(tokens []subscription.Token, topic string) (settle []subscription.Settlement) {
 	for _, token := range tokens {
 		s := subscription.Settlement{Token: token, Action: subscription.DeadLetter}
-		s.Verdict.Letter = &backend.Letter{Topic: topic}
+		s.Verdict.Letter = &backend.DeadLetterTarget{Topic: topic}
 		settle = append(settle, s)
 	}
 	return settle

@@ -38,7 +38,7 @@ func TestALockedRowStopsOnlyItself(t *testing.T) {
 				s := subscription.Settlement{Token: token, Action: action}
 				s.Verdict.Delay = time.Hour
 				if action == subscription.DeadLetter {
-					s.Verdict.Letter = &backend.Letter{Topic: "dead"}
+					s.Verdict.Letter = &backend.DeadLetterTarget{Topic: "dead"}
 				}
 				settle = append(settle, s)
 			}
@@ -60,8 +60,8 @@ func TestALockedRowStopsOnlyItself(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{Subscriber: test.config})
-			store, tokens := leaseAll(t, queue, "a", "b", "c", "d", "e")
+			client, pool := open(t, pgmq.Config{Subscriber: test.config})
+			store, tokens := leaseAll(t, client, "a", "b", "c", "d", "e")
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 
@@ -85,10 +85,10 @@ func TestALockedRowStopsOnlyItself(t *testing.T) {
 }
 
 // leaseAll publishes messages and leases them.
-func leaseAll(t *testing.T, queue *pgmq.Queue, uuids ...string) (subscription.Store, []subscription.Token) {
+func leaseAll(t *testing.T, client *pgmq.Client, uuids ...string) (subscription.Store, []subscription.Token) {
 	t.Helper()
-	publish(t, queue, uuids...)
-	store, err := queue.Store(t.Context(), "t")
+	publish(t, client, uuids...)
+	store, err := client.Store(t.Context(), "t")
 	require.NoError(t, err)
 	claim, err := store.Claim(t.Context(), nil, len(uuids), time.Hour)
 	require.NoError(t, err)
@@ -101,8 +101,8 @@ func leaseAll(t *testing.T, queue *pgmq.Queue, uuids ...string) (subscription.St
 }
 
 func TestAStoppedHolderStopsNoOtherSubscription(t *testing.T) {
-	queue, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
-	msg := requireHeld(t, queue, pool, messages)
+	client, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
+	msg := requireHeld(t, client, pool, messages)
 	stopped := make(chan pgx.Tx) // of another process, which holds the message next and does not go on
 	go func() { stopped <- lockRow(t, pool, get[int64](t, pool, "select msg_id from pgmq.q_t")) }()
 	pgtest.Eventually(t, patience, "the other process waits for the message", func() bool {
@@ -111,7 +111,7 @@ func TestAStoppedHolderStopsNoOtherSubscription(t *testing.T) {
 	require.Equal(t, 1, get[int](t, pool, endHolds), "its connection is lost")
 	tx := <-stopped
 	msg.Ack()
-	publish(t, queue, "next")
+	publish(t, client, "next")
 	next := receive(t, messages)
 	next.Ack()
 	if next.UUID == "held" { // the first process was faster than the other: it waits for nothing

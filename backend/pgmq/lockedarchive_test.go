@@ -13,9 +13,9 @@ func TestALockedArchiveKeepsNoMessageWaitingThatCanBeRead(t *testing.T) {
 	t.Parallel()
 	config := taking(1 << 20)
 	config.Subscriber.Lease = 2 * time.Minute
-	queue, pool := open(t, config)
-	require.NoError(t, queue.SubscribeInitialize("t"))
-	require.NoError(t, queue.SubscribeInitialize("other"))
+	client, pool := open(t, config)
+	require.NoError(t, client.SubscribeInitialize("t"))
+	require.NoError(t, client.SubscribeInitialize("other"))
 	const good = `select now(), '[1e500]' from generate_series(1, 3)` // suspicious, and harmless
 	insertBombs(t, pool, 30, numbers(100, "1e131071"), "null")
 	execute(t, pool, "insert into pgmq.q_t (vt, message) "+good)
@@ -25,13 +25,13 @@ func TestALockedArchiveKeepsNoMessageWaitingThatCanBeRead(t *testing.T) {
 	_, err = tx.Exec(t.Context(), "lock table pgmq.a_t in access exclusive mode")
 	require.NoError(t, err)
 
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	for range 3 {
 		receive(t, messages).Ack()
 	}
 	execute(t, pool, "insert into pgmq.q_other (vt, message) select now(), ("+numbers(100, "1e131071")+")")
 	execute(t, pool, "insert into pgmq.q_other (vt, message) "+good)
-	others, err := queue.Subscribe(t.Context(), "other")
+	others, err := client.Subscribe(t.Context(), "other")
 	require.NoError(t, err)
 	for range 3 {
 		receive(t, others).Ack()

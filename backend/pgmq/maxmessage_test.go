@@ -15,24 +15,24 @@ import (
 
 // taking is a configuration with messages of at most so many bytes.
 func taking(most int) pgmq.Config {
-	return pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayload: 10_000}, Subscriber: pgmq.SubscriberConfig{MaxMessage: most}}
+	return pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayloadBytes: 10_000}, Subscriber: pgmq.SubscriberConfig{MaxMessageBytes: most}}
 }
 
 func TestAPayloadThatItsOwnConsumersMayNotTakeIsNotAllowed(t *testing.T) {
 	t.Parallel()
 	pool := nowhere(t)
 	create := func(payload, message int) error {
-		_, err := pgmq.New(pool, pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayload: payload}, Subscriber: pgmq.SubscriberConfig{MaxMessage: message}})
+		_, err := pgmq.New(pool, &pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayloadBytes: payload}, Subscriber: pgmq.SubscriberConfig{MaxMessageBytes: message}})
 		return err
 	}
 	err := create(2<<20, 8<<20)
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
-	require.EqualError(t, err, "pgmq: configure: invalid configuration: a payload of 2097152 bytes (MaxPayload) can be a message of 12718080, "+
-		"and MaxMessage is 8388608; set MaxMessage to at least 12718080 bytes, or MaxPayload to at most 1375573")
+	require.EqualError(t, err, "pgmq: configure: invalid configuration: a payload of 2097152 bytes (MaxPayloadBytes) can be a message of 12718080, "+
+		"and MaxMessageBytes is 8388608; set MaxMessageBytes to at least 12718080 bytes, or MaxPayloadBytes to at most 1375573")
 	require.NoError(t, create(2<<20, 12718080))
 	require.NoError(t, create(1375573, 8<<20))
 	for _, refused := range [][2]int{{2<<20 + 1, 12718080}, {1375574, 8 << 20}, {0, 1 << 20}, {100 << 20, 0}, {math.MaxInt, 0}} {
-		require.ErrorContains(t, create(refused[0], refused[1]), "MaxMessage", refused)
+		require.ErrorContains(t, create(refused[0], refused[1]), "MaxMessageBytes", refused)
 	}
 	for _, allowed := range [][2]int{{0, 0}, {10 << 20, 0}, {21162, 1 << 18}, {math.MaxInt, math.MaxInt}} {
 		require.NoError(t, create(allowed[0], allowed[1]), allowed)
@@ -44,7 +44,7 @@ func TestAPayloadThatItsOwnConsumersMayNotTakeIsNotAllowed(t *testing.T) {
 func TestAPayloadOfTheLargestSizeIsTakenWhateverItBecomes(t *testing.T) {
 	t.Parallel()
 	const size = 100_000
-	queue, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayload: size}, Subscriber: pgmq.SubscriberConfig{MaxMessage: 735168}})
+	client, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayloadBytes: size}, Subscriber: pgmq.SubscriberConfig{MaxMessageBytes: 735168}})
 	list := func(unit string) []byte { return []byte("[" + strings.Repeat(unit+",", (size-3)/len(unit+",")) + "1]") }
 	for id, payload := range map[string][]byte{
 		"text": bytes.Repeat([]byte{1}, size), "base64": make([]byte, size), "spaces": list("1"), "digits": list("1,1,1,1,1,1e9"),
@@ -54,11 +54,11 @@ func TestAPayloadOfTheLargestSizeIsTakenWhateverItBecomes(t *testing.T) {
 		if payload[0] == '[' {
 			msg.Metadata.Set("content-type", "application/json")
 		}
-		require.NoError(t, queue.Publish("t", msg))
+		require.NoError(t, client.Publish("t", msg))
 	}
 	require.Greater(t, get[int](t, pool, "select max(octet_length(message::text) + octet_length(headers::text)) from pgmq.q_t"), 660_000)
 	require.Equal(t, 2, get[int](t, pool, "select count(*)::int from pgmq.q_t where jsonb_typeof(message) = 'array'"))
-	requireReceived(t, queue, "text", "base64", "spaces", "digits")
+	requireReceived(t, client, "text", "base64", "spaces", "digits")
 }
 
 func TestAMessageThatIsPutAwayIsCounted(t *testing.T) {
@@ -66,18 +66,18 @@ func TestAMessageThatIsPutAwayIsCounted(t *testing.T) {
 	for name, archived := range map[string]bool{"when it is archived": true, "when it may not be": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, taking(1<<20))
-			require.NoError(t, queue.SubscribeInitialize("t"))
-			require.Empty(t, queue.Stats())
+			client, pool := open(t, taking(1<<20))
+			require.NoError(t, client.SubscribeInitialize("t"))
+			require.Empty(t, client.Stats())
 			if !archived {
 				execute(t, pool, "drop table pgmq.a_t")
 			}
 			for range 3 {
 				execute(t, pool, `select pgmq.send('t', to_jsonb(repeat('x', 2000000)))`)
 			}
-			publish(t, queue, "after")
-			requireReceived(t, queue, "after")
-			pgtest.Eventually(t, patience, "they are counted", func() bool { return queue.Stats()["t"].Quarantined == 3 })
+			publish(t, client, "after")
+			requireReceived(t, client, "after")
+			pgtest.Eventually(t, patience, "they are counted", func() bool { return client.Stats()["t"].Quarantined == 3 })
 			if archived {
 				requireCount(t, pool, "pgmq.a_t", 3)
 			}
@@ -90,16 +90,16 @@ func TestAMessageThatWasTooLargeComesBackWhenMaxMessageIsRaised(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	small, pool := openAt(t, database, taking(1<<18)), pgtest.Pool(t, database)
-	queue := openAt(t, database, pgmq.Config{})
+	client := openAt(t, database, pgmq.Config{})
 	msg := message.NewMessage("large", bytes.Repeat([]byte("x"), 1<<18))
 	msg.Metadata.Set("kind", "invoice")
-	require.NoError(t, queue.Publish("t", msg))
+	require.NoError(t, client.Publish("t", msg))
 	subscribe(t, small)
 	pgtest.Eventually(t, patience, "it is put away", func() bool { return small.Stats()["t"].Quarantined == 1 })
 	require.NoError(t, small.Close())
 	execute(t, pool, `with m as (delete from pgmq.a_t where msg_id = 1 and headers ? 'reason_poisoned' returning message, headers)
 		insert into pgmq.q_t (vt, message, headers) select now(), message, headers - '{reason_poisoned,poisoned_at}'::text[] from m`)
-	back := receive(t, subscribe(t, queue))
+	back := receive(t, subscribe(t, client))
 	require.Equal(t, "large", back.UUID)
 	require.Len(t, back.Payload, 1<<18)
 	require.Equal(t, message.Metadata{"kind": "invoice"}, back.Metadata)

@@ -19,15 +19,15 @@ import (
 //
 //nolint:paralleltest // see above
 func TestAThousandMessagesInFlightStayUnder20MB(t *testing.T) {
-	queue, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1000}})
+	client, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1000}})
 	payloads := make([]string, 1000)
 	for i := range payloads {
 		payloads[i] = fmt.Sprintf("%4d%s", i, strings.Repeat("x", 251))
 	}
-	publish(t, queue, payloads...)
+	publish(t, client, payloads...)
 
 	before := heap()
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	for range payloads {
 		receive(t, messages)
 	}
@@ -48,11 +48,11 @@ func TestASubscriptionTakesTwiceMaxInFlightBytesAtMostWhateverTheContent(t *test
 		"base64":             `to_jsonb(repeat('AAAA', 30000)), '{"ezq_enc":"base64"}'`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1000, MaxInFlightBytes: most}})
-			require.NoError(t, queue.SubscribeInitialize("t"))
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1000, MaxInFlightBytes: most}})
+			require.NoError(t, client.SubscribeInitialize("t"))
 			execute(t, pool, `insert into pgmq.q_t (vt, message, headers) select now(), `+content+` from generate_series(1, 50) n`)
 			before := heap()
-			messages := subscribe(t, queue)
+			messages := subscribe(t, client)
 			held := []*message.Message{receive(t, messages)}
 			quiet := 0
 			pgtest.Eventually(t, time.Minute, "it takes no more", func() bool {
@@ -82,11 +82,11 @@ func TestManySmallMessagesTakeTwiceMaxInFlightBytesAtMost(t *testing.T) {
 	const most = 512 << 10
 	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
 		t.Run(name, func(t *testing.T) {
-			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 100_000, MaxInFlightBytes: most, NoHold: noHold}})
-			require.NoError(t, queue.SubscribeInitialize("t"))
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 100_000, MaxInFlightBytes: most, LeaseOnly: noHold}})
+			require.NoError(t, client.SubscribeInitialize("t"))
 			execute(t, pool, `insert into pgmq.q_t (vt, message) select now(), '1' from generate_series(1, 3000)`)
 			before := heap()
-			messages := subscribe(t, queue)
+			messages := subscribe(t, client)
 			var held []*message.Message
 			pgtest.Eventually(t, time.Minute, "it takes no more", func() bool {
 				for {
@@ -115,11 +115,11 @@ func TestLargeMessagesAfterManySmallOnesTakeTwiceMaxInFlightBytesAtMost(t *testi
 	const most, large = 1 << 20, 120
 	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
 		t.Run(name, func(t *testing.T) {
-			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 500, MaxInFlightBytes: most, NoHold: noHold}})
-			require.NoError(t, queue.SubscribeInitialize("t"))
-			messages := subscribe(t, queue)
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 500, MaxInFlightBytes: most, LeaseOnly: noHold}})
+			require.NoError(t, client.SubscribeInitialize("t"))
+			messages := subscribe(t, client)
 			for range 3 {
-				warmUp(t, queue, messages)
+				warmUp(t, client, messages)
 			}
 			before := heap()
 			execute(t, pool, fmt.Sprintf(`insert into pgmq.q_t (vt, message) select now(), to_jsonb(repeat('x', 100000) || n) from generate_series(1, %d) n`, large))
@@ -132,7 +132,7 @@ func TestLargeMessagesAfterManySmallOnesTakeTwiceMaxInFlightBytesAtMost(t *testi
 			held[0].Ack()
 			for len(ids) < large {
 				msg := receive(t, messages)
-				require.Equal(t, 1, backend.DeliveryFrom(msg.Context()).Number, "what there was no memory for, was not delivered")
+				require.Equal(t, 1, backend.DeliveryFromContext(msg.Context()).Number, "what there was no memory for, was not delivered")
 				require.False(t, ids[msg.UUID])
 				ids[msg.UUID] = true
 				msg.Ack()

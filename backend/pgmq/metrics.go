@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// countLimit is how far [Queue.Metrics] counts.
+// countLimit is how far [Client.Metrics] counts.
 const countLimit = 10_000
 
 // QueueMetrics is how a queue was doing at one moment, by the clock of PostgreSQL.
@@ -20,7 +20,7 @@ type QueueMetrics struct {
 	Topic, Group string
 
 	// Visible is how many messages wait for a consumer, or are held by one (see
-	// SubscriberConfig.NoHold). It is counted up to 10,000; VisibleCapped says that
+	// SubscriberConfig.LeaseOnly). It is counted up to 10,000; VisibleCapped says that
 	// there are more.
 	Visible       int
 	VisibleCapped bool
@@ -55,29 +55,29 @@ type QueueMetrics struct {
 // that of the Group. It costs about the same however many messages there are: it
 // counts no further than 10,000, where pgmq.metrics reads the whole table. The
 // role needs SELECT on the queue.
-func (q *Queue) Metrics(ctx context.Context, topic string) (QueueMetrics, error) {
+func (c *Client) Metrics(ctx context.Context, topic string) (QueueMetrics, error) {
 	const op = "measure"
-	queue, err := q.consumed(topic)
+	queue, err := c.consumed(topic)
 	if err != nil {
 		return QueueMetrics{}, classify(op, topic, err)
 	}
-	found, err := q.measure(ctx, QueueInfo{Name: queue, Topic: topic, Group: q.subscriber.config.Group})
-	return found, q.failed(ctx, op, topic, err)
+	found, err := c.measure(ctx, QueueInfo{Name: queue, Topic: topic, Group: c.subscriber.config.Group})
+	return found, c.failed(ctx, op, topic, err)
 }
 
-// AllMetrics looks at every queue of the database as [Queue.Metrics] does, whoever
+// AllMetrics looks at every queue of the database as [Client.Metrics] does, whoever
 // has created it, in the order of their names: those of groups and of dead letters
 // too. The role needs SELECT on pgmq.meta and on the queues. Those that it cannot
 // look at are missing, and an error says so.
-func (q *Queue) AllMetrics(ctx context.Context) ([]QueueMetrics, error) {
-	queues, err := q.Queues(ctx)
+func (c *Client) AllMetrics(ctx context.Context) ([]QueueMetrics, error) {
+	queues, err := c.Queues(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var all []QueueMetrics
 	var failures []error
 	for _, queue := range queues {
-		switch found, err := q.measure(ctx, queue); {
+		switch found, err := c.measure(ctx, queue); {
 		case isCode(err, "42P01"): // it was dropped meanwhile
 		case err != nil:
 			failures = append(failures, classify("measure", queue.Name, err))
@@ -88,13 +88,13 @@ func (q *Queue) AllMetrics(ctx context.Context) ([]QueueMetrics, error) {
 	return all, errors.Join(failures...)
 }
 
-func (q *Queue) measure(ctx context.Context, queue QueueInfo) (QueueMetrics, error) {
+func (c *Client) measure(ctx context.Context, queue QueueInfo) (QueueMetrics, error) {
 	table := tableName(queue.Name)
 	sql := strings.ReplaceAll(metricsSQL, "{table}", table)
 	found := QueueMetrics{Queue: queue.Name, Topic: queue.Topic, Group: queue.Group}
 	var lag int64
 	var due, vacuumed *time.Time
-	err := q.inTransaction(ctx, func(tx pgx.Tx) error {
+	err := c.inTransaction(ctx, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, countLimit+1, table).Scan(
 			&found.Visible, &found.Invisible, &lag, &due, &found.Estimate, &found.DeadRows, &vacuumed)
 	})

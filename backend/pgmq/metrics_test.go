@@ -13,14 +13,14 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func measured(tb testing.TB) (*Queue, *pgxpool.Pool) {
+func measured(tb testing.TB) (*Client, *pgxpool.Pool) {
 	tb.Helper()
 	pool := pgtest.Pool(tb, pgtest.Database(tb))
-	queue, err := New(pool, Config{Logger: slog.New(slog.DiscardHandler)})
+	client, err := New(pool, &Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(tb, err)
-	tb.Cleanup(func() { require.NoError(tb, queue.Close()) })
+	tb.Cleanup(func() { require.NoError(tb, client.Close()) })
 	exec(tb, pool, "select pgmq.create('t')")
-	return queue, pool
+	return client, pool
 }
 
 // fill adds n messages that become visible, or did, an interval from now.
@@ -31,15 +31,15 @@ func fill(tb testing.TB, pool *pgxpool.Pool, n int, interval string) {
 
 func TestMetricsTellHowAQueueIsDoing(t *testing.T) {
 	t.Parallel()
-	queue, pool := measured(t)
-	empty, err := queue.Metrics(t.Context(), "t")
+	client, pool := measured(t)
+	empty, err := client.Metrics(t.Context(), "t")
 	require.NoError(t, err)
 	require.Equal(t, QueueMetrics{Queue: "t", Topic: "t"}, empty)
 
 	fill(t, pool, 2, "-1 hour")
 	fill(t, pool, 3, "1 hour")
 	exec(t, pool, "insert into pgmq.q_t (vt, message) values ('infinity', '{}'), ('-infinity', '{}')")
-	found, err := queue.Metrics(t.Context(), "t")
+	found, err := client.Metrics(t.Context(), "t")
 	require.NoError(t, err)
 	require.Equal(t, 3, found.Visible)
 	require.Equal(t, 4, found.Invisible)
@@ -49,13 +49,13 @@ func TestMetricsTellHowAQueueIsDoing(t *testing.T) {
 
 	exec(t, pool, "delete from pgmq.q_t where vt < now()")
 	pgtest.Eventually(t, time.Minute, "statistics", func() bool {
-		found, err := queue.Metrics(t.Context(), "t")
+		found, err := client.Metrics(t.Context(), "t")
 		require.NoError(t, err)
 		return found.Estimate == 4 && found.DeadRows == 3
 	})
 	exec(t, pool, "vacuum pgmq.q_t")
 	pgtest.Eventually(t, time.Minute, "the vacuum", func() bool {
-		found, err := queue.Metrics(t.Context(), "t")
+		found, err := client.Metrics(t.Context(), "t")
 		require.NoError(t, err)
 		return found.DeadRows == 0 && !found.VacuumedAt.IsZero()
 	})
@@ -63,14 +63,14 @@ func TestMetricsTellHowAQueueIsDoing(t *testing.T) {
 
 func TestMetricsStopCounting(t *testing.T) {
 	t.Parallel()
-	queue, pool := measured(t)
+	client, pool := measured(t)
 	for _, test := range []struct {
 		add    int
 		capped bool
 	}{{countLimit, false}, {1, true}} {
 		fill(t, pool, test.add, "-1 hour")
 		fill(t, pool, test.add, "1 hour")
-		found, err := queue.Metrics(t.Context(), "t")
+		found, err := client.Metrics(t.Context(), "t")
 		require.NoError(t, err)
 		require.Equal(t, countLimit, found.Visible)
 		require.Equal(t, countLimit, found.Invisible)
@@ -105,12 +105,12 @@ func TestMetricsNeverScanTheTable(t *testing.T) {
 func BenchmarkMetrics(b *testing.B) {
 	for _, visible := range []bool{true, false} {
 		b.Run(fmt.Sprintf("visible=%v", visible), func(b *testing.B) {
-			queue, pool := measured(b)
+			client, pool := measured(b)
 			fill(b, pool, 100_000, map[bool]string{true: "-1 hour", false: "1 hour"}[visible])
 			exec(b, pool, "vacuum analyze pgmq.q_t")
 			b.Run("ezq", func(b *testing.B) {
 				for b.Loop() {
-					_, err := queue.Metrics(b.Context(), "t")
+					_, err := client.Metrics(b.Context(), "t")
 					require.NoError(b, err)
 				}
 			})
@@ -125,15 +125,15 @@ func BenchmarkMetrics(b *testing.B) {
 
 func TestAllQueuesAreMeasuredOfGroupsToo(t *testing.T) {
 	t.Parallel()
-	queue, pool := measured(t)
+	client, pool := measured(t)
 	fill(t, pool, 2, "-1 hour")
 	exec(t, pool, "select pgmq.create('Upper')") // its table is in lower case
-	grouped, err := New(pool, Config{Subscriber: SubscriberConfig{Group: "g"}, Logger: slog.New(slog.DiscardHandler)})
+	grouped, err := New(pool, &Config{Subscriber: SubscriberConfig{Group: "g"}, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, grouped.Close()) })
 	require.NoError(t, grouped.SubscribeInitialize("t"))
 
-	all, err := queue.AllMetrics(t.Context())
+	all, err := client.AllMetrics(t.Context())
 	require.NoError(t, err)
 	require.Len(t, all, 3)
 	require.Equal(t, "t", all[0].Queue)
@@ -144,10 +144,10 @@ func TestAllQueuesAreMeasuredOfGroupsToo(t *testing.T) {
 
 func TestWhatCannotBeMeasuredIsNamedAndTheRestIsMeasured(t *testing.T) {
 	t.Parallel()
-	queue, pool := measured(t)
+	client, pool := measured(t)
 	exec(t, pool, "select pgmq.create('secret')")
 	exec(t, pool, "alter table pgmq.q_secret rename column vt to due") // as if it were none
-	all, err := queue.AllMetrics(t.Context())
+	all, err := client.AllMetrics(t.Context())
 	require.Len(t, all, 1)
 	require.ErrorContains(t, err, `"secret"`)
 }

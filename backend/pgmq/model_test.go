@@ -19,8 +19,8 @@ func TestAPGMQQueueDoesWhatTheModelDoes(t *testing.T) {
 	for round := range 3 { // of as many sequences each as rapid's flag -rapid.checks says
 		t.Run(fmt.Sprint("in round ", round), func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{NoNotify: true}, Subscriber: pgmq.SubscriberConfig{NoListen: true}})
-			checked := &modelled{queue: queue, pool: pool}
+			client, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{NoNotify: true}, Subscriber: pgmq.SubscriberConfig{NoListen: true}})
+			checked := &modelled{client: client, pool: pool}
 			rapid.Check(t, func(t *rapid.T) { model.Check(t, checked.subject(t)) })
 		})
 	}
@@ -28,26 +28,26 @@ func TestAPGMQQueueDoesWhatTheModelDoes(t *testing.T) {
 
 // modelled is a queue that the model is compared with.
 type modelled struct {
-	queue *pgmq.Queue
-	pool  *pgxpool.Pool
+	client *pgmq.Client
+	pool   *pgxpool.Pool
 }
 
 func (m *modelled) subject(t *rapid.T) model.Subject {
 	stores := map[string]subscription.Store{}
 	for _, topic := range []string{"t", "t_dead"} {
-		store, err := m.queue.Store(t.Context(), topic)
+		store, err := m.client.Store(t.Context(), topic)
 		require.NoError(t, err)
 		m.execute(t, fmt.Sprintf("truncate pgmq.q_%s restart identity", topic))
 		stores[topic] = store
 	}
 	return model.Subject{
-		Publisher: m.queue,
+		Publisher: m.client,
 		Store:     func(topic string) subscription.Store { return stores[topic] },
 		Expire: func(topic, uuid string) {
 			m.execute(t, fmt.Sprintf("update pgmq.q_%s set vt = clock_timestamp() where headers->>'ezq_uuid' = '%s'", topic, uuid))
 		},
-		Purge:   func(topic string) int { return count(t)(m.queue.PurgeQueue(t.Context(), topic)) },
-		Redrive: func(limit int) int { return count(t)(m.queue.Redrive(t.Context(), "t_dead", limit)) },
+		Purge:   func(topic string) int { return count(t)(m.client.PurgeQueue(t.Context(), topic)) },
+		Redrive: func(limit int) int { return count(t)(m.client.Redrive(t.Context(), "t_dead", limit)) },
 	}
 }
 

@@ -40,7 +40,7 @@ func deployments() (all []deployment) {
 }
 
 // wayToPublish is a way to publish that stores what it is given, once.
-type wayToPublish func(t *testing.T, queue *pgmq.Queue, pool *pgxpool.Pool, topic string, ids ...string)
+type wayToPublish func(t *testing.T, client *pgmq.Client, pool *pgxpool.Pool, topic string, ids ...string)
 
 func waysToPublish() map[string]wayToPublish {
 	messages := func(ids []string) (all []*message.Message) {
@@ -50,28 +50,28 @@ func waysToPublish() map[string]wayToPublish {
 		return all
 	}
 	return map[string]wayToPublish{
-		"one by one": func(t *testing.T, queue *pgmq.Queue, _ *pgxpool.Pool, topic string, ids ...string) {
+		"one by one": func(t *testing.T, client *pgmq.Client, _ *pgxpool.Pool, topic string, ids ...string) {
 			for _, msg := range messages(ids) {
-				require.NoError(t, queue.Publish(topic, msg))
+				require.NoError(t, client.Publish(topic, msg))
 			}
 		},
-		"in a batch": func(t *testing.T, queue *pgmq.Queue, _ *pgxpool.Pool, topic string, ids ...string) {
-			require.NoError(t, queue.Publish(topic, messages(ids)...))
+		"in a batch": func(t *testing.T, client *pgmq.Client, _ *pgxpool.Pool, topic string, ids ...string) {
+			require.NoError(t, client.Publish(topic, messages(ids)...))
 		},
-		"in a transaction": func(t *testing.T, queue *pgmq.Queue, pool *pgxpool.Pool, topic string, ids ...string) {
+		"in a transaction": func(t *testing.T, client *pgmq.Client, pool *pgxpool.Pool, topic string, ids ...string) {
 			require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-				return queue.In(tx).Publish(topic, messages(ids)...)
+				return client.WithTx(tx).Publish(topic, messages(ids)...)
 			}))
 		},
-		"as a tick": func(t *testing.T, queue *pgmq.Queue, pool *pgxpool.Pool, topic string, ids ...string) {
+		"as a tick": func(t *testing.T, client *pgmq.Client, pool *pgxpool.Pool, topic string, ids ...string) {
 			for _, outcome := range []backend.TickOutcome{backend.TickTaken, backend.TickPublished} {
-				tick := &backend.Tick{Schedule: topic + ids[0], At: time.Now().Add(-time.Hour)} // a schedule begins with a tick that is taken
+				tick := &backend.ScheduleTick{Schedule: topic + ids[0], At: time.Now().Add(-time.Hour)} // a schedule begins with a tick that is taken
 				if outcome == backend.TickPublished {
 					tick.At = get[time.Time](t, pool, "select clock_timestamp()")
 				}
 				all := messages(ids)
-				all[0].SetContext(backend.WithTick(t.Context(), tick))
-				require.NoError(t, queue.Publish(topic, all...))
+				all[0].SetContext(backend.WithScheduleTick(t.Context(), tick))
+				require.NoError(t, client.Publish(topic, all...))
 				result, _ := tick.Result()
 				require.Equal(t, outcome, result.Outcome)
 			}
@@ -101,7 +101,7 @@ type world struct {
 	t                         *testing.T
 	pool                      *pgxpool.Pool
 	publish                   wayToPublish
-	publisher, plain, grouped *pgmq.Queue // processes
+	publisher, plain, grouped *pgmq.Client // processes
 }
 
 func (w *world) check(topic string, d deployment) {
@@ -246,17 +246,17 @@ func TestAGroupThatIsOnlyHalfThereTakesNothingAway(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
-	queue := openAt(t, database, pgmq.Config{})
-	messages := subscribe(t, queue)
+	client := openAt(t, database, pgmq.Config{})
+	messages := subscribe(t, client)
 	name, err := pgmq.GroupQueueName("t", "g")
 	require.NoError(t, err)
-	publish(t, queue, "before")
+	publish(t, client, "before")
 	execute(t, pool, fmt.Sprintf("select pgmq.create('%[1]s'); select pgmq.bind_topic('t', '%[1]s')", name)) // as if it died here
-	publish(t, queue, "meanwhile")
+	publish(t, client, "meanwhile")
 	requireReceives(t, messages, "before", "meanwhile")
 	requireReceives(t, subscribe(t, group(t, database, "g")), "meanwhile")
 	execute(t, pool, "drop table pgmq.q_"+name) // and its binding is left
-	publish(t, queue, "after")
+	publish(t, client, "after")
 	requireReceives(t, messages, "after")
 }
 
@@ -268,8 +268,8 @@ func TestANewGroupIsToldWhatItMissed(t *testing.T) {
 		group, level string
 	}{{"late", "WARN"}, {"late", ""}, {"later", "WARN"}} {
 		var log bytes.Buffer
-		queue := openAt(t, database, pgmq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Subscriber: pgmq.SubscriberConfig{Group: test.group}})
-		require.NoError(t, queue.SubscribeInitialize("t"))
+		client := openAt(t, database, pgmq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Subscriber: pgmq.SubscriberConfig{Group: test.group}})
+		require.NoError(t, client.SubscribeInitialize("t"))
 		if test.level == "" {
 			require.NotContains(t, log.String(), "the group is new")
 			continue
@@ -283,7 +283,7 @@ func TestANewGroupIsToldWhatItMissed(t *testing.T) {
 func TestBindingsThatChangeAreNoticedWhateverTheirTime(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	pool, queue := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
+	pool, client := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('x'), pgmq.create('y'), pgmq.create('z'); select pgmq.bind_topic('t', 'y')")
 	old, err := pool.Begin(t.Context())
 	require.NoError(t, err)
@@ -291,11 +291,11 @@ func TestBindingsThatChangeAreNoticedWhateverTheirTime(t *testing.T) {
 	_, err = old.Exec(t.Context(), "select now()")
 	require.NoError(t, err)
 	execute(t, pool, "select pgmq.bind_topic('t', 'x')")
-	publish(t, queue, "1")
+	publish(t, client, "1")
 	_, err = old.Exec(t.Context(), "select pgmq.unbind_topic('t', 'y'), pgmq.bind_topic('t', 'z')")
 	require.NoError(t, err)
 	require.NoError(t, old.Commit(t.Context()))
-	publish(t, queue, "2")
+	publish(t, client, "2")
 	requireCount(t, pool, "pgmq.q_y", 1)
 	requireCount(t, pool, "pgmq.q_z", 1)
 }
@@ -324,18 +324,18 @@ func TestAPublisherThatMayNotPublishIsToldWhere(t *testing.T) {
 	pool := pgtest.Pool(t, database)
 	execute(t, pool, "select pgmq.create('t'), pgmq.create('audit'); select pgmq.bind_topic('#', 'audit')")
 	url := pgtest.Role(t, database, "grant usage on schema pgmq to {role}; grant select on pgmq.topic_bindings to {role}; grant insert on pgmq.q_t to {role}")
-	queue := openAt(t, url, pgmq.Config{})
-	err := queue.Publish("t", message.NewMessage("1", nil))
+	client := openAt(t, url, pgmq.Config{})
+	err := client.Publish("t", message.NewMessage("1", nil))
 	require.ErrorIs(t, err, pgmq.ErrPermission)
 	require.ErrorIs(t, err, pgmq.ErrRejected)
 	require.ErrorContains(t, err, `GRANT INSERT (vt, message, headers) ON "pgmq"."q_audit" TO`)
 	execute(t, pool, "grant insert on pgmq.q_audit to public")
-	publish(t, queue, "2")
+	publish(t, client, "2")
 	execute(t, pool, "revoke insert on pgmq.q_audit from public")
-	err = queue.Publish("t", message.NewMessage("3", nil)) // with what it knows
+	err = client.Publish("t", message.NewMessage("3", nil)) // with what it knows
 	require.ErrorIs(t, err, pgmq.ErrPermission)
 	require.ErrorContains(t, err, `"pgmq"."q_audit"`)
 	execute(t, pool, "select pgmq.unbind_topic('#', 'audit')")
-	publish(t, queue, "4")
+	publish(t, client, "4")
 	requireCount(t, pool, "pgmq.q_t", 2)
 }

@@ -16,14 +16,14 @@ import (
 )
 
 // Origin is where some of the messages of a dead-letter topic say that they came from,
-// and what [Queue.Redrive] does about them.
+// and what [Client.Redrive] does about them.
 type Origin struct {
 	// Topic and Group are what the letters say, with up to 1025 characters. They are
 	// empty where a message does not say it, and where there are strays of more than
 	// about 100 origins: the rest of them is added up.
 	Topic, Group string
 
-	// Queue is the queue that they say they were in, and that Redrive moves them to
+	// Client is the queue that they say they were in, and that Redrive moves them to
 	// unless they are strays. If it is empty, they are published to the topic anew, to all
 	// of its groups.
 	Queue string
@@ -33,7 +33,7 @@ type Origin struct {
 	Stray bool
 
 	// Missing says that Redrive leaves them where they are until the queue exists, or, if
-	// Queue is empty, until the topic has one.
+	// Client is empty, until the topic has one.
 	Missing bool
 
 	// Letters is how many they are among the oldest 10,000. LettersCapped says that there
@@ -42,38 +42,38 @@ type Origin struct {
 	LettersCapped bool
 }
 
-// How many dead letters [Queue.Origins] counts, and how many origins it tells apart
+// How many dead letters [Client.Origins] counts, and how many origins it tells apart
 // before it adds strays up.
 const (
 	originsLimit = 10_000
 	straysLimit  = 100
 )
 
-// Origins says what [Queue.Redrive] would do with the dead letters that could be moved
+// Origins says what [Client.Redrive] would do with the dead letters that could be moved
 // now, if it was called with the same topics: where they go, and what stays. It looks
 // at the oldest 10,000, and moves nothing. Those that go somewhere come first, then those
 // whose queue is missing, then strays; of each, first those of which there are most.
-func (q *Queue) Origins(ctx context.Context, from string, topics ...string) ([]Origin, error) {
-	queue, err := q.lettersQueue(from)
+func (c *Client) Origins(ctx context.Context, from string, topics ...string) ([]Origin, error) {
+	queue, err := c.lettersQueue(from)
 	if err != nil {
 		return nil, classify(originsOp, from, err)
 	}
-	of := q.newOrigins(from, topics)
+	of := c.newOrigins(from, topics)
 	if err := of.check(from); err != nil {
 		return nil, classify(originsOp, from, err)
 	}
-	found, err := q.countOrigins(ctx, queue, of)
+	found, err := c.countOrigins(ctx, queue, of)
 	return found, classify(originsOp, from, err)
 }
 
-func (q *Queue) countOrigins(ctx context.Context, queue string, origins *origins) ([]Origin, error) {
-	last, err := one[int64](ctx, q, fmt.Sprintf(lastSQL, tableName(queue)))
+func (c *Client) countOrigins(ctx context.Context, queue string, origins *origins) ([]Origin, error) {
+	last, err := one[int64](ctx, c, fmt.Sprintf(lastSQL, tableName(queue)))
 	if err != nil {
 		return nil, err
 	}
 	counts, capped := map[Origin]int{}, false
 	for after, n := int64(math.MinInt64), 0; !capped; {
-		found, err := q.candidates(ctx, queue, after, last, min(redriveBatch, originsLimit+1-n))
+		found, err := c.candidates(ctx, queue, after, last, min(redriveBatch, originsLimit+1-n))
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +101,7 @@ func (q *Queue) countOrigins(ctx context.Context, queue string, origins *origins
 		origin.Letters, origin.LettersCapped = n, capped
 		all = append(all, origin)
 	}
-	if err := q.markMissing(ctx, all); err != nil {
+	if err := c.markMissing(ctx, all); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(all, compareOrigins)
@@ -110,14 +110,14 @@ func (q *Queue) countOrigins(ctx context.Context, queue string, origins *origins
 
 // markMissing notes which of all have no queue to go to. It is one question for all queues: letters can
 // name as many groups as they like.
-func (q *Queue) markMissing(ctx context.Context, all []Origin) error {
+func (c *Client) markMissing(ctx context.Context, all []Origin) error {
 	var tables []string
 	for _, o := range all {
 		if !o.Stray && o.Queue != "" {
 			tables = append(tables, tableName(o.Queue))
 		}
 	}
-	missing, err := collect(ctx, q, pgx.RowTo[string], "select name from unnest($1::text[]) as name where to_regclass(name) is null", tables)
+	missing, err := collect(ctx, c, pgx.RowTo[string], "select name from unnest($1::text[]) as name where to_regclass(name) is null", tables)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (q *Queue) markMissing(ctx context.Context, all []Origin) error {
 		case o.Queue != "":
 			all[i].Missing = isMissing[tableName(o.Queue)]
 		default:
-			_, err := q.publisher.routes.look(ctx, q.pool, o.Topic, nil)
+			_, err := c.publisher.routes.look(ctx, c.pool, o.Topic, nil)
 			all[i].Missing = errors.Is(err, ErrQueueNotFound) // anything else is for Redrive to say
 		}
 	}
@@ -172,13 +172,13 @@ func said(key string) string {
 }
 
 // candidates returns up to limit of the next dead letters in a queue that can be moved now.
-func (q *Queue) candidates(ctx context.Context, queue string, after, last int64, limit int) ([]candidate, error) {
+func (c *Client) candidates(ctx context.Context, queue string, after, last int64, limit int) ([]candidate, error) {
 	sql := fmt.Sprintf(candidatesSQL, tableName(queue), said(originKey), said(backend.DeadLetterTopic), said(groupKey))
 	scan := func(r pgx.CollectableRow) (c candidate, err error) {
 		err = r.Scan(&c.ID, &c.queue, &c.topic, &c.group)
 		return c, err
 	}
-	return collect(ctx, q, scan, sql, after, last, limit)
+	return collect(ctx, c, scan, sql, after, last, limit)
 }
 
 // destination is where a dead letter goes: to a queue, or if that is empty, to a topic.
@@ -190,18 +190,18 @@ func (d destination) key() string { return d.topic + "\x00" + d.queue }
 
 // origins decides which dead letters are believed.
 type origins struct {
-	queue  *Queue
+	client *Client
 	topics []string
 	groups map[string][]string // the bound queues of groups of a topic, as far as they were asked for
 }
 
 const deadSuffix = "_dead" // as middleware.Poison has it
 
-func (q *Queue) newOrigins(from string, topics []string) *origins {
+func (c *Client) newOrigins(from string, topics []string) *origins {
 	if topic, ok := strings.CutSuffix(from, deadSuffix); ok && topic != "" && len(topics) == 0 {
 		topics = []string{topic}
 	}
-	return &origins{queue: q, topics: topics, groups: map[string][]string{}}
+	return &origins{client: c, topics: topics, groups: map[string][]string{}}
 }
 
 // check returns an error if no topic is named, or one that cannot be.
@@ -249,13 +249,13 @@ func (o *origins) groupsOf(ctx context.Context, topic string) ([]string, error) 
 	if known, ok := o.groups[topic]; ok {
 		return known, nil
 	}
-	layout, err := probe(ctx, o.queue.pool, "ezq")
+	layout, err := probe(ctx, o.client.pool, "ezq")
 	if err != nil {
 		return nil, err
 	}
 	var groups []string
 	if layout.Groups {
-		bound, err := bindings(ctx, o.queue.pool, topic)
+		bound, err := bindings(ctx, o.client.pool, topic)
 		if err != nil && !errors.Is(err, ErrPermission) { // who may not look knows of none
 			return nil, err
 		}

@@ -34,12 +34,12 @@ func TestAnOutageMakesTheRouterUnhealthyUntilItIsOver(t *testing.T) {
 		router, log := runLogged(t, database)
 		allow("false")
 		execute(t, server, "select pg_terminate_backend(pid) from pg_stat_activity where datname = '"+name+"'")
-		pgtest.Eventually(t, within, "the router is not healthy", func() bool { return router.Healthy() != nil })
-		require.ErrorIs(t, router.Healthy(), pgmq.ErrUnreachable)
+		pgtest.Eventually(t, within, "the router is not healthy", func() bool { return router.Ready() != nil })
+		require.ErrorIs(t, router.Ready(), pgmq.ErrUnreachable)
 		lasting(t, time.Second)
-		require.Error(t, router.Healthy(), "for as long as it lasts")
+		require.Error(t, router.Ready(), "for as long as it lasts")
 		allow("true")
-		pgtest.Eventually(t, patience, "the router is healthy", func() bool { return router.Healthy() == nil })
+		pgtest.Eventually(t, patience, "the router is healthy", func() bool { return router.Ready() == nil })
 		pgtest.Eventually(t, patience, "that is logged", func() bool { return strings.Contains(log(), "receiving again") })
 		require.Regexp(t, `level=INFO msg="ezq: receiving again" topic=ezq lasted=[0-9.]+s`, log())
 	})
@@ -48,9 +48,9 @@ func TestAnOutageMakesTheRouterUnhealthyUntilItIsOver(t *testing.T) {
 		proxy, database := throughProxy(t, pgtest.Database(t))
 		router, _ := runLogged(t, database)
 		proxy.Stall(faultproxy.Both)
-		pgtest.Eventually(t, within, "the router is not healthy", func() bool { return router.Healthy() != nil })
+		pgtest.Eventually(t, within, "the router is not healthy", func() bool { return router.Ready() != nil })
 		proxy.Heal()
-		pgtest.Eventually(t, patience, "the router is healthy", func() bool { return router.Healthy() == nil })
+		pgtest.Eventually(t, patience, "the router is healthy", func() bool { return router.Ready() == nil })
 	})
 }
 
@@ -59,8 +59,8 @@ func TestAnOutageMakesTheRouterUnhealthyUntilItIsOver(t *testing.T) {
 func runLogged(t *testing.T, database string) (router *ezq.Router, log func() string) {
 	t.Helper()
 	out := &everything{}
-	queue := openAt(t, database, pgmq.Config{Logger: out.logger()})
-	router = newRouter(queue, ezq.Config{})
+	client := openAt(t, database, pgmq.Config{Logger: out.logger()})
+	router = newRouter(client, ezq.Config{})
 	ezq.Handle(router, func(context.Context, userCreated) error { return nil })
 	ended := make(chan error, 1)
 	ctx, stop := context.WithCancel(t.Context())
@@ -69,6 +69,6 @@ func runLogged(t *testing.T, database string) (router *ezq.Router, log func() st
 		stop()
 		require.NoError(t, <-ended)
 	})
-	pgtest.Eventually(t, patience, "the router is healthy", func() bool { return router.Healthy() == nil })
+	pgtest.Eventually(t, patience, "the router is healthy", func() bool { return router.Ready() == nil })
 	return router, out.String
 }

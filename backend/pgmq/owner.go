@@ -49,7 +49,7 @@ from t where t.relowner not in (select oid from trusted)`
 
 // strangers returns those of tables that belong to roles which are not trusted. The owner of
 // the table vouching, if that is not "", is trusted as well.
-func strangers(ctx context.Context, db DB, tables []string, vouching string) ([]stranger, error) {
+func strangers(ctx context.Context, db DBTX, tables []string, vouching string) ([]stranger, error) {
 	rows, err := db.Query(ctx, strangersSQL, pgx.QueryExecModeCacheDescribe, tables, vouching)
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func (a *acquaintances) remember(from, to string) {
 
 // check returns an error if one of tables would run the code of a stranger. It logs once that one
 // could do so.
-func (a *acquaintances) check(ctx context.Context, db DB, logger *slog.Logger, tables []string, vouching string) error {
+func (a *acquaintances) check(ctx context.Context, db DBTX, logger *slog.Logger, tables []string, vouching string) error {
 	found, err := strangers(ctx, db, tables, vouching)
 	if err != nil {
 		return err

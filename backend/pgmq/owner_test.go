@@ -73,8 +73,8 @@ func TestAKeyStoreThatAStrangerHasMadeRunsNoCode(t *testing.T) {
 	tr := trap(t)
 	tr.lay(t, "create table public.ezq_seen (key bytea primary key, until timestamptz not null)", "grant all on public.ezq_seen to public",
 		"create trigger t before insert on public.ezq_seen for each row execute function public.steal()")
-	queue := openAt(t, tr.database, pgmq.Config{})
-	_, err := queue.KeyStore(t.Context(), "ezq_seen")
+	client := openAt(t, tr.database, pgmq.Config{})
+	_, err := client.KeyStore(t.Context(), "ezq_seen")
 	requireRefusedAsForeign(t, err, tr)
 }
 
@@ -82,17 +82,17 @@ func TestAQueueThatAStrangerHasMadeRunsNoCode(t *testing.T) {
 	t.Parallel()
 	tr := trap(t)
 	tr.queue(t, "orders")
-	queue := openAt(t, tr.database, pgmq.Config{})
-	requireRefusedAsForeign(t, queue.Publish("orders", message.NewMessage("1", []byte("{}"))), tr)
-	_, err := queue.Subscribe(t.Context(), "orders")
+	client := openAt(t, tr.database, pgmq.Config{})
+	requireRefusedAsForeign(t, client.Publish("orders", message.NewMessage("1", []byte("{}"))), tr)
+	_, err := client.Subscribe(t.Context(), "orders")
 	requireRefusedAsForeign(t, err, tr)
 
 	tr.queue(t, "listening") // bound to everything
 	execute(t, tr.pool, "select pgmq.create('payments')")
 	tr.lay(t, "select pgmq.bind_topic('#', 'listening')")
 	for _, config := range []pgmq.PublisherConfig{{}, {NoCreate: true}} {
-		queue := openAt(t, tr.database, pgmq.Config{Publisher: config})
-		requireRefusedAsForeign(t, queue.Publish("payments", message.NewMessage("1", []byte("{}"))), tr)
+		client := openAt(t, tr.database, pgmq.Config{Publisher: config})
+		requireRefusedAsForeign(t, client.Publish("payments", message.NewMessage("1", []byte("{}"))), tr)
 	}
 	tr.requireNothingStolen(t)
 }
@@ -104,13 +104,13 @@ func TestADeadLetterIsNotGivenToAQueueThatAStrangerHasMade(t *testing.T) {
 		tr.queue(t, "orders_dead")
 		execute(t, tr.pool, "select pgmq.create('orders')")
 		log := &everything{}
-		queue := openAt(t, tr.database, pgmq.Config{
+		client := openAt(t, tr.database, pgmq.Config{
 			Subscriber: pgmq.SubscriberConfig{NoCreate: noCreate}, Logger: slog.New(slog.NewTextHandler(log, nil)),
 		})
-		require.NoError(t, queue.Publish("orders", message.NewMessage("1", []byte("{}"))))
-		messages, err := queue.Subscribe(t.Context(), "orders")
+		require.NoError(t, client.Publish("orders", message.NewMessage("1", []byte("{}"))))
+		messages, err := client.Subscribe(t.Context(), "orders")
 		require.NoError(t, err)
-		backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "orders_dead"})
+		backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "orders_dead"})
 		pgtest.Eventually(t, patience, "a log of it", func() bool { return strings.Contains(log.String(), "belongs to the role "+tr.role) })
 		tr.requireNothingStolen(t)
 	}
@@ -121,9 +121,9 @@ func TestATableOfAStrangerIsToldOfOnce(t *testing.T) {
 	tr := trap(t)
 	tr.lay(t, "select pgmq.create('orders')")
 	log := &everything{}
-	queue := openAt(t, tr.database, pgmq.Config{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	client := openAt(t, tr.database, pgmq.Config{Logger: slog.New(slog.NewTextHandler(log, nil))})
 	for range 3 {
-		require.NoError(t, queue.SubscribeInitialize("orders"))
+		require.NoError(t, client.SubscribeInitialize("orders"))
 	}
 	require.Equal(t, 2, strings.Count(log.String(), "owner="+tr.role), "the queue and its archive: %s", log.String())
 }
@@ -137,16 +137,16 @@ func TestOwnersThatAreTrustedAreNotToldOf(t *testing.T) {
 	log := &everything{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	use := func(url string, noCreate bool) {
-		queue := openAt(t, url, pgmq.Config{
+		client := openAt(t, url, pgmq.Config{
 			Publisher: pgmq.PublisherConfig{NoCreate: noCreate}, Subscriber: pgmq.SubscriberConfig{NoCreate: noCreate}, Logger: logger,
 		})
-		require.NoError(t, queue.Publish("orders", message.NewMessage("1", []byte("{}"))))
+		require.NoError(t, client.Publish("orders", message.NewMessage("1", []byte("{}"))))
 		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 		defer stop()
-		messages, err := queue.Subscribe(ctx, "orders")
+		messages, err := client.Subscribe(ctx, "orders")
 		require.NoError(t, err)
 		before := get[int](t, tr.pool, "select count(*) from pgmq.q_orders_dead")
-		backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "orders_dead"})
+		backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "orders_dead"})
 		pgtest.Eventually(t, patience, "a dead letter", func() bool {
 			return get[int](t, tr.pool, "select count(*) from pgmq.q_orders_dead") > before
 		})

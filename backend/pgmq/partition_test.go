@@ -42,11 +42,11 @@ func TestAPartitionGivesOnlyWhatIsVisible(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{})
+			client, pool := open(t, pgmq.Config{})
 			partition(t, pool)
 			execute(t, pool, `insert into pgmq.q_t (msg_id, vt, message) overriding system value
 				values (1, now(), '1'), (101, now() + interval '1 day', '101')`)
-			store, err := queue.Store(t.Context(), "t")
+			store, err := client.Store(t.Context(), "t")
 			require.NoError(t, err)
 			claim, err := take(store)
 			require.NoError(t, err)

@@ -29,14 +29,14 @@ func TestAPauseThatEndsAtOnceKeepsTheOrderOfAKeyInPostgreSQL(t *testing.T) {
 	} {
 		t.Run(says, func(t *testing.T) {
 			t.Parallel()
-			queue, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: test.noHold}})
+			client, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: test.noHold}})
 			const n = 200
 			events := make([]any, n)
 			for i := range events {
 				events[i] = numbered{i}
 			}
-			require.NoError(t, ezq.PublishBatch(t.Context(), queue, events, ezq.Key("a")))
-			router := newRouter(queue, ezq.Config{Concurrency: 2})
+			require.NoError(t, ezq.PublishBatch(t.Context(), client, events, ezq.Key("a")))
+			router := newRouter(client, ezq.Config{Concurrency: 2})
 			ctx, stop := context.WithTimeout(t.Context(), patience)
 			defer stop()
 			var order []int
@@ -56,11 +56,11 @@ func TestAPauseThatEndsAtOnceKeepsTheOrderOfAKeyInPostgreSQL(t *testing.T) {
 			for range n / test.every {
 				<-begun
 				pgtest.Eventually(t, patience, "others wait for their turn", func() bool { return router.Stats()["ezq"].InFlight > 10 })
-				before := router.Stats()["ezq"].Taken
+				before := router.Stats()["ezq"].Claimed
 				require.NoError(t, router.Pause("ezq"))
 				require.NoError(t, router.Resume("ezq"))
 				if test.goesOn {
-					pgtest.Eventually(t, patience, "they come again", func() bool { return router.Stats()["ezq"].Taken > before })
+					pgtest.Eventually(t, patience, "they come again", func() bool { return router.Stats()["ezq"].Claimed > before })
 				}
 				goOn <- struct{}{}
 			}
@@ -74,10 +74,10 @@ func TestAPauseThatEndsAtOnceKeepsTheOrderOfAKeyInPostgreSQL(t *testing.T) {
 // Its end leases some of them, and a release of those comes later.
 func TestWhatAHoldGivesBackKeepsItsPlaceAmongWhatWasLeasedAtItsEnd(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
-	store, err := queue.Store(t.Context(), "t")
+	client, _ := open(t, pgmq.Config{})
+	store, err := client.Store(t.Context(), "t")
 	require.NoError(t, err)
-	publish(t, queue, "a", "b", "c")
+	publish(t, client, "a", "b", "c")
 	held, claim, ok, err := store.(subscription.Holder).Hold(t.Context(), 3, time.Minute)
 	require.NoError(t, err)
 	require.True(t, ok)

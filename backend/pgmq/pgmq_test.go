@@ -21,13 +21,13 @@ const patience = 2 * time.Minute
 
 // open returns a queue on a database of its own, and a pool on that database to
 // look and interfere from outside.
-func open(t *testing.T, config pgmq.Config) (*pgmq.Queue, *pgxpool.Pool) {
+func open(t *testing.T, config pgmq.Config) (*pgmq.Client, *pgxpool.Pool) {
 	t.Helper()
 	database := pgtest.Database(t)
 	return openAt(t, database, config), pgtest.Pool(t, database)
 }
 
-func openAt(t *testing.T, database string, config pgmq.Config) *pgmq.Queue {
+func openAt(t *testing.T, database string, config pgmq.Config) *pgmq.Client {
 	t.Helper()
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -35,10 +35,10 @@ func openAt(t *testing.T, database string, config pgmq.Config) *pgmq.Queue {
 	if config.Subscriber.DrainTimeout == 0 {
 		config.Subscriber.DrainTimeout = 100 * time.Millisecond
 	}
-	queue, err := pgmq.Open(t.Context(), database, config)
+	client, err := pgmq.Open(t.Context(), database, &config)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, queue.Close()) })
-	return queue
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	return client
 }
 
 func publish(t *testing.T, queue message.Publisher, payloads ...string) {
@@ -70,7 +70,7 @@ func receive(t *testing.T, messages <-chan *message.Message) *message.Message {
 }
 
 func delivery(msg *message.Message) *backend.Delivery {
-	return backend.DeliveryFrom(msg.Context())
+	return backend.DeliveryFromContext(msg.Context())
 }
 
 // get returns one value from the database.
@@ -95,11 +95,11 @@ func requireCount(t *testing.T, pool *pgxpool.Pool, table string, want int) {
 
 func TestPublishedMessagesAreOrdinaryPGMQMessages(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	msg := message.NewMessage("id-1", []byte(`{"_type":"UserCreated","Email":"ada@example.com"}`))
 	msg.Metadata.Set("content-type", "application/json")
 	msg.Metadata.Set("tenant", "a")
-	require.NoError(t, queue.Publish("t", msg, message.NewMessage("", []byte{0, 255})))
+	require.NoError(t, client.Publish("t", msg, message.NewMessage("", []byte{0, 255})))
 
 	require.Equal(t, "ada@example.com", get[string](t, pool, `select message->>'Email' from pgmq.q_t where msg_id = 1`), "JSON reads as JSON")
 	require.Equal(t, "a", get[string](t, pool, `select headers->>'tenant' from pgmq.q_t where msg_id = 1`))
@@ -108,16 +108,16 @@ func TestPublishedMessagesAreOrdinaryPGMQMessages(t *testing.T) {
 
 func TestWhatIsPublishedIsReceived(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
+	client, _ := open(t, pgmq.Config{})
 	before := time.Now()
 	sent := map[string]*message.Message{}
 	for _, payload := range []string{"", "text", `{"a": 1}`, "\x00", "\xff\xfe", "ünï", `"quoted"`, "null"} {
 		msg := message.NewMessage(fmt.Sprintf("%q", payload), []byte(payload))
 		msg.Metadata.Set("payload", fmt.Sprintf("%q", payload))
 		sent[msg.UUID] = msg
-		require.NoError(t, queue.Publish("t", msg))
+		require.NoError(t, client.Publish("t", msg))
 	}
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	for range len(sent) {
 		msg := receive(t, messages)
 		want := sent[msg.UUID]
@@ -134,12 +134,12 @@ func TestWhatIsPublishedIsReceived(t *testing.T) {
 
 func TestSQLIsAProducer(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, `select pgmq.send('t', '{"_type":"UserCreated","Email":"x@example.com"}')`)
 	execute(t, pool, `select pgmq.send('t', '"just text"', '{"tenant":"a","n":1}'::jsonb)`)
 
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	msg := receive(t, messages)
 	require.JSONEq(t, `{"_type":"UserCreated","Email":"x@example.com"}`, string(msg.Payload))
 	require.Equal(t, "t/1", msg.UUID, "a message without an id gets one that stays the same")
@@ -152,13 +152,13 @@ func TestSQLIsAProducer(t *testing.T) {
 
 func TestRowsThatAreNoMessagesDoNotBlockTheQueue(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values
 		(now(), null, null), (now(), '1', '[]'), (now(), 'null', 'null'),
 		(now(), '"%%%"', '{"ezq_enc":"base64"}'), (now(), '[1]', '{"ezq_failures":"many","ezq_uuid":7}')`)
-	publish(t, queue, "good")
-	messages := subscribe(t, queue)
+	publish(t, client, "good")
+	messages := subscribe(t, client)
 	for range 5 {
 		msg := receive(t, messages)
 		require.Equal(t, fmt.Sprintf("t/%d", get[int](t, pool, "select min(msg_id) from pgmq.q_t")), msg.UUID)
@@ -173,9 +173,9 @@ func TestRowsThatAreNoMessagesDoNotBlockTheQueue(t *testing.T) {
 
 func TestANackedMessageComesBackWhenItShould(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
-	publish(t, queue, "a")
-	messages := subscribe(t, queue)
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
+	publish(t, client, "a")
+	messages := subscribe(t, client)
 
 	receive(t, messages).Nack()
 	second := receive(t, messages)
@@ -196,17 +196,17 @@ func TestANackedMessageComesBackWhenItShould(t *testing.T) {
 
 func TestADeadLetterMovesInOneStep(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
 	execute(t, pool, `select pgmq.create('t')`)
 	execute(t, pool, `select pgmq.send('t', '{"n":1}', '{"tenant":"a"}'::jsonb)`)
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	receive(t, messages).Nack()
 	msg := receive(t, messages)
-	letter := backend.Letter{Topic: "t.dead", Metadata: message.Metadata{backend.DeadLetterReason: "boom \x00\xff"}}
+	letter := backend.DeadLetterTarget{Topic: "t.dead", Metadata: message.Metadata{backend.DeadLetterReason: "boom \x00\xff"}}
 	require.True(t, backend.DeadLetter(msg, letter))
 	requireCount(t, pool, "pgmq.q_t", 0)
 
-	dead, err := queue.Subscribe(t.Context(), "t.dead")
+	dead, err := client.Subscribe(t.Context(), "t.dead")
 	require.NoError(t, err)
 	moved := receive(t, dead)
 	require.Equal(t, "t/1", moved.UUID, "it keeps its id")
@@ -218,22 +218,22 @@ func TestADeadLetterMovesInOneStep(t *testing.T) {
 
 func TestADeadLetterOfAZombieIsNotMoved(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	publish(t, queue, "a")
-	zombie := receive(t, subscribe(t, queue))
+	client, pool := open(t, pgmq.Config{})
+	publish(t, client, "a")
+	zombie := receive(t, subscribe(t, client))
 	execute(t, pool, "update pgmq.q_t set read_ct = 2, last_read_at = now()")
-	backend.DeadLetter(zombie, backend.Letter{Topic: "dead"})
-	require.NoError(t, queue.Close())
+	backend.DeadLetter(zombie, backend.DeadLetterTarget{Topic: "dead"})
+	require.NoError(t, client.Close())
 	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_t"))
 	require.Equal(t, 0, get[int](t, pool, "select count(*) from pgmq.q_dead"))
 }
 
 func TestADeadLetterThatCannotBeMovedIsNotLost(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
-	publish(t, queue, "a")
-	messages := subscribe(t, queue)
-	backend.DeadLetter(receive(t, messages), backend.Letter{Topic: ""})
+	client, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
+	publish(t, client, "a")
+	messages := subscribe(t, client)
+	backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: ""})
 	msg := receive(t, messages)
 	require.Equal(t, 1, delivery(msg).Failures)
 	msg.Ack()
@@ -241,13 +241,13 @@ func TestADeadLetterThatCannotBeMovedIsNotLost(t *testing.T) {
 
 func TestADelayedMessageWaits(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
+	client, _ := open(t, pgmq.Config{})
 	after, at := message.NewMessage("after", nil), message.NewMessage("at", nil)
 	backend.SetDelay(after, 400*time.Millisecond)
-	backend.SetTime(at, time.Now().Add(200*time.Millisecond))
+	backend.SetDeliverAt(at, time.Now().Add(200*time.Millisecond))
 	start := time.Now()
-	require.NoError(t, queue.Publish("t", after, at, message.NewMessage("now", nil)))
-	messages := subscribe(t, queue)
+	require.NoError(t, client.Publish("t", after, at, message.NewMessage("now", nil)))
+	messages := subscribe(t, client)
 	sooner := map[string]time.Duration{"now": 0, "at": 200 * time.Millisecond, "after": 400 * time.Millisecond}
 	for range 3 { // in any order: a slow machine claims them together
 		msg := receive(t, messages)
@@ -261,8 +261,8 @@ func TestADelayedMessageWaits(t *testing.T) {
 
 func TestOneCallStoresAllMessagesOrNone(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayload: 3}})
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayloadBytes: 3}})
+	require.NoError(t, client.SubscribeInitialize("t"))
 	good := func() *message.Message { return message.NewMessage("good", []byte("abc")) }
 	for _, test := range []struct {
 		name string
@@ -277,7 +277,7 @@ func TestOneCallStoresAllMessagesOrNone(t *testing.T) {
 	} {
 		bad := good()
 		test.bad(bad)
-		err := queue.Publish("t", good(), bad)
+		err := client.Publish("t", good(), bad)
 		require.ErrorIs(t, err, test.kind, test.name)
 		require.ErrorIs(t, err, pgmq.ErrRejected, test.name)
 		require.ErrorContains(t, err, `"t"`, test.name)
@@ -286,20 +286,20 @@ func TestOneCallStoresAllMessagesOrNone(t *testing.T) {
 	stop()
 	late := good()
 	late.SetContext(ended)
-	err := queue.Publish("t", late)
+	err := client.Publish("t", late)
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, err, pgmq.ErrRejected)
 	requireCount(t, pool, "pgmq.q_t", 0)
-	require.NoError(t, queue.Publish("t"), "nothing to publish")
+	require.NoError(t, client.Publish("t"), "nothing to publish")
 }
 
 func TestATransactionDecidesAboutWhatIsPublishedInIt(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	for _, commit := range []bool{false, true} {
 		tx, err := pool.Begin(t.Context())
 		require.NoError(t, err)
-		publish(t, queue.In(tx), fmt.Sprint("committed: ", commit))
+		publish(t, client.WithTx(tx), fmt.Sprint("committed: ", commit))
 		require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_t"), "nobody sees it yet")
 		if commit {
 			require.NoError(t, tx.Commit(t.Context()))
@@ -307,7 +307,7 @@ func TestATransactionDecidesAboutWhatIsPublishedInIt(t *testing.T) {
 			require.NoError(t, tx.Rollback(t.Context()))
 		}
 	}
-	msg := receive(t, subscribe(t, queue))
+	msg := receive(t, subscribe(t, client))
 	require.Equal(t, "committed: true", msg.UUID)
 	msg.Ack()
 	requireCount(t, pool, "pgmq.q_t", 0)
@@ -315,13 +315,13 @@ func TestATransactionDecidesAboutWhatIsPublishedInIt(t *testing.T) {
 
 func TestAnyTopicHasAQueueOfItsOwn(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
+	client, _ := open(t, pgmq.Config{})
 	topics := []string{"orders", "Orders", "orders.new", `"; drop table x; --`, "ünï", "a very long topic name, with more characters than PGMQ takes for a queue"}
 	for _, topic := range topics {
-		require.NoError(t, queue.Publish(topic, message.NewMessage(topic, nil)), topic)
+		require.NoError(t, client.Publish(topic, message.NewMessage(topic, nil)), topic)
 	}
 	for _, topic := range topics {
-		messages, err := queue.Subscribe(t.Context(), topic)
+		messages, err := client.Subscribe(t.Context(), topic)
 		require.NoError(t, err)
 		msg := receive(t, messages)
 		require.Equal(t, topic, msg.UUID)
@@ -334,8 +334,8 @@ func TestManyCanCreateTheSameQueueAtOnce(t *testing.T) {
 	database := pgtest.Database(t)
 	errs := make(chan error)
 	for range 8 {
-		queue := openAt(t, database, pgmq.Config{})
-		go func() { errs <- queue.Publish("new", message.NewMessage("1", nil)) }()
+		client := openAt(t, database, pgmq.Config{})
+		go func() { errs <- client.Publish("new", message.NewMessage("1", nil)) }()
 	}
 	for range 8 {
 		require.NoError(t, <-errs)
@@ -344,10 +344,10 @@ func TestManyCanCreateTheSameQueueAtOnce(t *testing.T) {
 
 func TestAClosedQueueSaysSo(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
-	require.NoError(t, queue.Close())
-	require.NoError(t, queue.Close(), "twice")
-	require.ErrorIs(t, queue.Publish("t", message.NewMessage("1", nil)), backend.ErrClosed)
-	_, err := queue.Subscribe(t.Context(), "t")
+	client, _ := open(t, pgmq.Config{})
+	require.NoError(t, client.Close())
+	require.NoError(t, client.Close(), "twice")
+	require.ErrorIs(t, client.Publish("t", message.NewMessage("1", nil)), backend.ErrClosed)
+	_, err := client.Subscribe(t.Context(), "t")
 	require.ErrorIs(t, err, backend.ErrClosed)
 }

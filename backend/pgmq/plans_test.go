@@ -92,22 +92,22 @@ func requirePlans(t *testing.T, history []string, partitioned bool) {
 	t.Helper()
 	database := pgtest.Database(t)
 	pool, explained := explaining(t, database)
-	queue, archive := clientOf(t, pool, false), clientOf(t, pool, true)
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, archive := clientOf(t, pool, false), clientOf(t, pool, true)
+	require.NoError(t, client.SubscribeInitialize("t"))
 	if partitioned {
 		exec(t, pgtest.Pool(t, database), partitionedSQL)
 	}
-	require.NoError(t, queue.SubscribeInitialize("ezq_schedules"))
-	keys, err := queue.KeyStore(t.Context(), "seen")
+	require.NoError(t, client.SubscribeInitialize("ezq_schedules"))
+	keys, err := client.KeyStore(t.Context(), "seen")
 	require.NoError(t, err)
 	for _, table := range lookedAt() {
 		table.pass(t, pgtest.Pool(t, database), history)
 	}
 	explained.take()
 	w := &witness{t: t, ctx: t.Context(), explained: explained}
-	w.consume(queue)
+	w.consume(client)
 	w.consume(archive)
-	w.administer(queue, keys)
+	w.administer(client, keys)
 }
 
 // partitionedSQL makes the queue t one of two partitions, as pg_partman does.
@@ -143,9 +143,9 @@ func (w *witness) saw(what string, n int, err error) {
 	}
 }
 
-func (w *witness) consume(queue *Queue) {
+func (w *witness) consume(client *Client) {
 	w.t.Helper()
-	s, err := queue.subscriber.open(w.ctx, "t", false)
+	s, err := client.subscriber.open(w.ctx, "t", false)
 	require.NoError(w.t, err)
 	w.explained.take()
 	claim := func(settle ...subscription.Settlement) []subscription.Lease {
@@ -176,7 +176,7 @@ func (w *witness) consume(queue *Queue) {
 	sifted, err := s.Claim(w.ctx, nil, asked, time.Minute)
 	w.saw("a claim that sifts", asked, err)
 	require.Len(w.t, sifted.Leases, asked)
-	w.ackInTx(queue, s.sql(), sifted.Leases[0].Token)
+	w.ackInTx(client, s.sql(), sifted.Leases[0].Token)
 	s.quiet = true
 	_, err = s.look(w.ctx)
 	w.saw("a look", 1, err)
@@ -194,49 +194,49 @@ func (w *witness) hold(s *store) {
 }
 
 // ackInTx acks in a transaction of the application, which has its own settings.
-func (w *witness) ackInTx(queue *Queue, sql *statements, token subscription.Token) {
+func (w *witness) ackInTx(client *Client, sql *statements, token subscription.Token) {
 	w.t.Helper()
-	tx, err := queue.pool.Begin(w.ctx)
+	tx, err := client.pool.Begin(w.ctx)
 	require.NoError(w.t, err)
 	err = (&receipt{sql: sql}).ack(w.ctx, tx, token)
 	require.NoError(w.t, tx.Commit(w.ctx))
 	w.saw("an ack in a transaction", 1, err)
 }
 
-func (w *witness) administer(queue *Queue, keys *KeyStore) {
+func (w *witness) administer(client *Client, keys *KeyStore) {
 	w.t.Helper()
-	_, err := queue.Metrics(w.ctx, "t")
+	_, err := client.Metrics(w.ctx, "t")
 	w.saw("Metrics", countLimit, err)
-	exec(w.t, queue.pool, "delete from pgmq.q_t where vt > now()") // Redrive goes by ids, and walks past each that is not due
+	exec(w.t, client.pool, "delete from pgmq.q_t where vt > now()") // Redrive goes by ids, and walks past each that is not due
 	w.explained.take()
-	letters, err := queue.DeadLetters(w.ctx, "t", asked)
+	letters, err := client.DeadLetters(w.ctx, "t", asked)
 	w.saw("DeadLetters", asked, err)
 	require.Len(w.t, letters, asked)
-	heads, err := queue.DeadLetterHeads(w.ctx, "t", asked)
+	heads, err := client.DeadLetterHeads(w.ctx, "t", asked)
 	w.saw("DeadLetterHeads", asked, err)
 	require.Len(w.t, heads, asked)
-	_, err = queue.Origins(w.ctx, "t", "back")
+	_, err = client.Origins(w.ctx, "t", "back")
 	w.saw("Origins", redriveBatch, err)
-	exec(w.t, queue.pool, "select pgmq.create('back')")
+	exec(w.t, client.pool, "select pgmq.create('back')")
 	w.explained.take()
-	moved, err := queue.Redrive(w.ctx, "t", asked, "back")
+	moved, err := client.Redrive(w.ctx, "t", asked, "back")
 	w.saw("Redrive", asked, err)
 	require.Equal(w.t, asked, moved)
-	replayed, err := queue.Replay(w.ctx, "t", ReplayFilter{Limit: asked})
+	replayed, err := client.Replay(w.ctx, "t", ReplayFilter{Limit: asked})
 	w.saw("Replay", asked, err)
 	require.Equal(w.t, asked, replayed)
-	_, err = queue.PurgeArchive(w.ctx, "t", time.Now())
+	_, err = client.PurgeArchive(w.ctx, "t", time.Now())
 	w.saw("PurgeArchive", 1000, err)
-	_, err = queue.PurgeDeadLetters(w.ctx, "t", "other")
+	_, err = client.PurgeDeadLetters(w.ctx, "t", "other")
 	require.ErrorIs(w.t, err, ErrStrays)
 	w.saw("PurgeDeadLetters", 1000, nil)
-	_, err = queue.PurgeQueue(w.ctx, "t")
+	_, err = client.PurgeQueue(w.ctx, "t")
 	w.saw("PurgeQueue", 1000, err)
 
-	tick := backend.Tick{Schedule: "s", At: time.Now()}
+	tick := backend.ScheduleTick{Schedule: "s", At: time.Now()}
 	msg := message.NewMessage("1", nil)
-	msg.SetContext(backend.WithTick(w.ctx, &tick))
-	w.saw("a tick", 1, queue.Publish("t", msg))
+	msg.SetContext(backend.WithScheduleTick(w.ctx, &tick))
+	w.saw("a tick", 1, client.Publish("t", msg))
 	_, err = keys.Seen(w.ctx, "k")
 	w.saw("KeyStore.Seen", 1, err)
 	w.saw("KeyStore.Mark", 2, keys.Mark(w.ctx, "k", time.Hour))
@@ -296,19 +296,19 @@ func settlements(leases []subscription.Lease, action subscription.Action) []subs
 	for _, lease := range leases {
 		s := subscription.Settlement{Token: lease.Token, Action: action, UUID: lease.Message.UUID}
 		if action == subscription.DeadLetter {
-			s.Verdict.Letter = &backend.Letter{Topic: "dead"}
+			s.Verdict.Letter = &backend.DeadLetterTarget{Topic: "dead"}
 		}
 		all = append(all, s)
 	}
 	return all
 }
 
-func clientOf(t *testing.T, pool *pgxpool.Pool, archive bool) *Queue {
+func clientOf(t *testing.T, pool *pgxpool.Pool, archive bool) *Client {
 	t.Helper()
-	queue, err := New(pool, Config{Subscriber: SubscriberConfig{Archive: archive}})
+	client, err := New(pool, &Config{Subscriber: SubscriberConfig{Archive: archive}})
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = queue.Close() })
-	return queue
+	t.Cleanup(func() { _ = client.Close() })
+	return client
 }
 
 // explained is what PostgreSQL has executed, as its module auto_explain tells.

@@ -151,10 +151,10 @@ func TestARouterWorksBehindAPooler(t *testing.T) {
 	}
 	var publishing sync.WaitGroup
 	for range publishers {
-		queue := openAt(t, database, pgmq.Config{}) // with connections of its own
+		client := openAt(t, database, pgmq.Config{}) // with connections of its own
 		publishing.Go(func() {
 			for range each {
-				if err := ezq.Publish(t.Context(), queue, userCreated{"ada"}); err != nil {
+				if err := ezq.Publish(t.Context(), client, userCreated{"ada"}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -170,7 +170,7 @@ func TestARouterWorksBehindAPooler(t *testing.T) {
 func TestATransactionBehindAPoolerPublishes(t *testing.T) {
 	t.Parallel()
 	database := throughPooler(t, pgtest.Database(t))
-	queue := openAt(t, database, pgmq.Config{})
+	client := openAt(t, database, pgmq.Config{})
 	config, err := pgxpool.ParseConfig(database)
 	require.NoError(t, err)
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // for the application's own statements
@@ -178,9 +178,9 @@ func TestATransactionBehindAPoolerPublishes(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-		return queue.In(tx).Publish("t", message.NewMessage("a", nil))
+		return client.WithTx(tx).Publish("t", message.NewMessage("a", nil))
 	}))
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	receive(t, messages).Ack()
 
 	db, err := sql.Open("pgx", database+"&default_query_exec_mode=exec")
@@ -188,7 +188,7 @@ func TestATransactionBehindAPoolerPublishes(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	tx, err := db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
-	require.NoError(t, queue.InSQL(tx).Publish("t", message.NewMessage("b", nil)))
+	require.NoError(t, client.WithSQLTx(tx).Publish("t", message.NewMessage("b", nil)))
 	require.NoError(t, tx.Commit())
 	receive(t, messages).Ack()
 }
@@ -197,17 +197,17 @@ func TestASubscriberBehindAPoolerSaysOnceThatItPolls(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.Database(t)
 	logged := &warnings{}
-	queue := openAt(t, throughPooler(t, direct), pgmq.Config{Logger: slog.New(logged)})
-	messages := subscribe(t, queue)
+	client := openAt(t, throughPooler(t, direct), pgmq.Config{Logger: slog.New(logged)})
+	messages := subscribe(t, client)
 	publisher := openAt(t, direct, pgmq.Config{})
 	for range 20 { // each of which notifies
 		publish(t, publisher, "a")
 		receive(t, messages).Ack()
 	}
 	pgtest.Eventually(t, patience, "it says so", func() bool { return len(logged.all()) > 0 })
-	_, err := queue.Subscribe(t.Context(), "another")
+	_, err := client.Subscribe(t.Context(), "another")
 	require.NoError(t, err)
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 	require.Len(t, logged.all(), 1)
 	require.Contains(t, logged.all()[0], "looking for messages at intervals")
 }
@@ -218,12 +218,12 @@ func TestNoSessionBehindAPoolerIsChanged(t *testing.T) {
 	direct := pgtest.Database(t)
 	database := throughPooler(t, direct)
 	logged := &warnings{}
-	queue := openAt(t, database, pgmq.Config{Logger: slog.New(logged)})
-	messages := subscribe(t, queue)
-	publish(t, queue, "a")
+	client := openAt(t, database, pgmq.Config{Logger: slog.New(logged)})
+	messages := subscribe(t, client)
+	publish(t, client, "a")
 	receive(t, messages).Ack()
 	pgtest.Eventually(t, patience, "it has given up to listen", func() bool { return len(logged.all()) > 0 })
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 
 	pool := pgtest.Pool(t, database+"&default_query_exec_mode=exec&pool_max_conns=2")
 	sessions := map[int]bool{}

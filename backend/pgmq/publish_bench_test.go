@@ -23,7 +23,7 @@ func BenchmarkPublish(b *testing.B) {
 	defer pool.Close()
 	_, err = pool.Exec(b.Context(), "select pgmq.create('t')")
 	require.NoError(b, err)
-	publisher, err := pgmq.NewPublisher(pool, pgmq.PublisherConfig{}, nil)
+	publisher, err := pgmq.NewPublisher(pool, nil)
 	require.NoError(b, err)
 	var payload string
 	contenders := []struct {

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -16,10 +15,10 @@ import (
 )
 
 // Publisher is a Watermill Publisher on PGMQ. Create it with [NewPublisher], or
-// take a [Queue], which is one. Its methods may be called concurrently, as far
+// take a [Client], which is one. Its methods may be called concurrently, as far
 // as its database handle allows that: a pool does, a transaction does not.
 type Publisher struct {
-	db      DB
+	db      DBTX
 	create  creator       // nil with NoCreate
 	pool    *pgxpool.Pool // nil if db is something else
 	inTx    bool
@@ -37,25 +36,25 @@ var _ message.Publisher = (*Publisher)(nil)
 
 // NewPublisher returns a publisher that sends through db, usually a pool. Given
 // a transaction, its messages become visible when that commits. db stays the
-// caller's. The logger may be nil; the publisher returns its errors and logs
-// nothing.
-func NewPublisher(db DB, config PublisherConfig, _ watermill.LoggerAdapter) (*Publisher, error) {
+// caller's. A nil config is that of the defaults. The publisher returns its errors, and
+// logs nothing.
+func NewPublisher(db DBTX, config *PublisherConfig) (*Publisher, error) {
 	if db == nil {
 		return nil, &Error{Op: "configure", Kind: ErrInvalidConfig, Cause: errors.New("db is nil"), Remedy: "pass a *pgxpool.Pool"}
 	}
-	config, err := config.withDefaults()
+	settings, err := orZero(config).withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	pool, _ := db.(*pgxpool.Pool)
-	p := newPublisher(db, pool, config, newHints(), newCatalog())
+	p := newPublisher(db, pool, settings, newHints(), newCatalog())
 	_, p.inTx = db.(pgx.Tx)
 	return p, nil
 }
 
 // newPublisher returns a publisher that sends through db. pool is the same, or
 // nil if db is something else.
-func newPublisher(db DB, pool *pgxpool.Pool, config PublisherConfig, hints *hints, catalog *catalog) *Publisher {
+func newPublisher(db DBTX, pool *pgxpool.Pool, config PublisherConfig, hints *hints, catalog *catalog) *Publisher {
 	p := &Publisher{
 		db: db, pool: pool, config: config, routes: newRoutes(catalog), hints: hints,
 		commits: newGroupCommit(), closed: new(atomic.Bool), throttle: newThrottle(),
@@ -69,7 +68,7 @@ func newPublisher(db DB, pool *pgxpool.Pool, config PublisherConfig, hints *hint
 	return p
 }
 
-func (p *Publisher) in(tx DB) *Publisher {
+func (p *Publisher) in(tx DBTX) *Publisher {
 	inside := *p
 	inside.db, inside.inTx = tx, true
 	switch {
@@ -101,7 +100,7 @@ const publishTimeout = 30 * time.Second
 // Publish stores the messages in the queue of topic, and in each queue that is bound to
 // it, as those of its groups are, with one statement: all of them or none. If topic has
 // groups and no queue of its own, it stores them for the groups; otherwise it creates
-// the queue, where the messages wait for their subscriber. It honours the delays of [backend.SetDelay], [backend.SetTime]
+// the queue, where the messages wait for their subscriber. It honours the delays of [backend.SetDelay], [backend.SetDeliverAt]
 // and Watermill's components/delay, to the microsecond and by the clock of
 // PostgreSQL.
 //
@@ -112,7 +111,7 @@ const publishTimeout = 30 * time.Second
 // repeat a statement whose outcome is unknown.
 //
 // The context of the first message bounds the call; if it has no deadline, the
-// bound is 30 seconds. With a [backend.Tick] in it the messages are stored once for
+// bound is 30 seconds. With a [backend.ScheduleTick] in it the messages are stored once for
 // that tick. What is known about schedules is in a queue of its own, ezq_schedules,
 // which is created like that of a topic; the role needs SELECT, INSERT and UPDATE on it. Programs that
 // have these rights share their schedules: each can stop those of the others.
@@ -141,7 +140,7 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 	if err := checkTraffic(topic); err != nil {
 		return err
 	}
-	encoded, err := encode(msgs, p.config.MaxPayload)
+	encoded, err := encode(msgs, p.config.MaxPayloadBytes)
 	if err != nil {
 		return err
 	}
@@ -159,7 +158,7 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 		defer conn.Release()
 		p = p.through(conn)
 	}
-	if tick := backend.TickFrom(ctx); tick != nil {
+	if tick := backend.ScheduleTickFromContext(ctx); tick != nil {
 		return p.publishOnce(ctx, topic, encoded, tick)
 	}
 	send := func(ctx context.Context, batch rows) error { return p.send(ctx, topic, batch) }

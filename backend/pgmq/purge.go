@@ -20,42 +20,42 @@ import (
 // publishers and consumers waiting meanwhile.
 //
 // What a trigger, a rule or a policy of the table keeps stays: an error counts it.
-func (q *Queue) PurgeQueue(ctx context.Context, topic string) (int, error) {
+func (c *Client) PurgeQueue(ctx context.Context, topic string) (int, error) {
 	const op = "purge"
-	queue, err := q.consumed(topic)
+	queue, err := c.consumed(topic)
 	if err != nil {
 		return 0, classify(op, topic, err)
 	}
-	deleted, _, err := q.purge(ctx, queue, "true")
-	return deleted, q.failed(ctx, op, topic, err)
+	deleted, _, err := c.purge(ctx, queue, "true")
+	return deleted, c.failed(ctx, op, topic, err)
 }
 
 // PurgeDeadLetters deletes the dead letters that the topic from has now, also those
 // that a consumer of it has leased, and returns how many. It does so in batches, as
-// [Queue.PurgeQueue] does.
+// [Client.PurgeQueue] does.
 //
-// As [Queue.Redrive] does, it takes the letters of the given topics, and if there are
+// As [Client.Redrive] does, it takes the letters of the given topics, and if there are
 // none, those of the topic that from is named after: of "orders" from "orders_dead".
 // What does not say that it came from one of them stays, and an error of the kind
 // [ErrStrays] counts it. PurgeQueue, of a Queue without a Group, deletes that too.
-func (q *Queue) PurgeDeadLetters(ctx context.Context, from string, topics ...string) (deleted int, err error) {
+func (c *Client) PurgeDeadLetters(ctx context.Context, from string, topics ...string) (deleted int, err error) {
 	const op = "purge dead letters"
-	queue, err := q.lettersQueue(from)
+	queue, err := c.lettersQueue(from)
 	if err != nil {
 		return 0, classify(op, from, err)
 	}
-	of := q.newOrigins(from, topics)
+	of := c.newOrigins(from, topics)
 	if err := of.check(from); err != nil {
 		return 0, classify(op, from, err)
 	}
-	deleted, left, err := q.purge(ctx, queue, said(backend.DeadLetterTopic)+" = any($3::text[])", of.topics)
+	deleted, left, err := c.purge(ctx, queue, said(backend.DeadLetterTopic)+" = any($3::text[])", of.topics)
 	if err == nil && left > 0 {
 		err = &Error{
 			Kind: ErrStrays, Cause: fmt.Errorf("%d messages stay: they are no letters of %s", left, of.names()),
 			Remedy: "DeadLetters shows what they say; name the topics whose letters shall be deleted, or delete all that is there with PurgeQueue",
 		}
 	}
-	return deleted, q.failedLetters(ctx, op, from, err)
+	return deleted, c.failedLetters(ctx, op, from, err)
 }
 
 // purgeSQL looks at a batch of what is between two ids, and deletes what a condition holds
@@ -76,8 +76,8 @@ const lastSQL = `select coalesce((select msg_id from %s order by msg_id desc lim
 
 // purge deletes what the condition holds for, of which args are the parameters from $3 on,
 // and counts what it leaves.
-func (q *Queue) purge(ctx context.Context, queue, condition string, args ...any) (deleted, left int, err error) {
-	last, err := one[int64](ctx, q, fmt.Sprintf(lastSQL, tableName(queue)))
+func (c *Client) purge(ctx context.Context, queue, condition string, args ...any) (deleted, left int, err error) {
+	last, err := one[int64](ctx, c, fmt.Sprintf(lastSQL, tableName(queue)))
 	if err != nil {
 		return 0, 0, err
 	}
@@ -85,7 +85,7 @@ func (q *Queue) purge(ctx context.Context, queue, condition string, args ...any)
 	kept := 0 // of what was to go
 	for after := int64(math.MinInt64); ; {
 		var doomed, gone, stay int
-		err := q.inTransaction(ctx, func(tx pgx.Tx) error {
+		err := c.inTransaction(ctx, func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe, after, last}, args...)...).Scan(&doomed, &gone, &stay, &after)
 		})
 		if err != nil || doomed+stay == 0 {
@@ -101,17 +101,17 @@ func invalidLimit(limit int) error {
 
 // consumed returns the queue that subscriptions to topic read: the topic's own,
 // or that of the group.
-func (q *Queue) consumed(topic string) (string, error) {
-	if q.publisher.closed.Load() {
+func (c *Client) consumed(topic string) (string, error) {
+	if c.publisher.closed.Load() {
 		return "", backend.ErrClosed
 	}
-	return q.subscriber.queueOf(topic)
+	return c.subscriber.queueOf(topic)
 }
 
 // one returns the only column of the only row of a query.
-func one[T any](ctx context.Context, q *Queue, sql string, args ...any) (value T, err error) {
+func one[T any](ctx context.Context, c *Client, sql string, args ...any) (value T, err error) {
 	args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
-	return value, q.pool.QueryRow(ctx, sql, args...).Scan(&value)
+	return value, c.pool.QueryRow(ctx, sql, args...).Scan(&value)
 }
 
 // undeleted returns an error if a table keeps messages that were deleted.

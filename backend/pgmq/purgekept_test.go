@@ -18,7 +18,7 @@ func TestAPurgeCountsWhatItHasDeletedAndSaysWhatKeepsTheRest(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			queue, pool := open(t, pgmq.Config{})
+			client, pool := open(t, pgmq.Config{})
 			archive(t, pool, 2500)
 			execute(t, pool, `insert into pgmq.q_t (vt, message) select now(), '{}' from generate_series(1, 2500);
 				create function keep() returns trigger language plpgsql as $$ begin
@@ -26,9 +26,9 @@ func TestAPurgeCountsWhatItHasDeletedAndSaysWhatKeepsTheRest(t *testing.T) {
 				create trigger keep before delete on pgmq.`+table+` for each row execute function keep()`)
 			purge := func() (int, error) {
 				if table == "q_t" {
-					return queue.PurgeQueue(ctx, "t")
+					return client.PurgeQueue(ctx, "t")
 				}
-				return queue.PurgeArchive(ctx, "t", time.Now().Add(time.Hour))
+				return client.PurgeArchive(ctx, "t", time.Now().Add(time.Hour))
 			}
 			for _, want := range []int{2000, 0} {
 				deleted, err := purge()

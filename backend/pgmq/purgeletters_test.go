@@ -10,10 +10,10 @@ import (
 
 func TestPurgedDeadLettersAreGone(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	insertLetters(t, pool, 2001)
 	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 7")
-	deleted, err := queue.PurgeDeadLetters(t.Context(), "dead", "t")
+	deleted, err := client.PurgeDeadLetters(t.Context(), "dead", "t")
 	require.NoError(t, err)
 	require.Equal(t, 2001, deleted)
 	requireCount(t, pool, "pgmq.q_dead", 0)
@@ -21,7 +21,7 @@ func TestPurgedDeadLettersAreGone(t *testing.T) {
 
 func TestPurgedDeadLettersLeaveWhatIsNoneOfThem(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders_dead')")
 	strays := []string{`null`, `{}`, `[]`, `{"topic_poisoned":["orders"]}`, `{"topic_poisoned":"payments"}`, `{"topic_poisoned":"orders_dead"}`, `{"ezq_queue":"orders"}`}
 	insert := func(headers string) {
@@ -37,26 +37,26 @@ func TestPurgedDeadLettersLeaveWhatIsNoneOfThem(t *testing.T) {
 	insert(strays[1])
 	insert(`{"topic_poisoned":"orders","ezq_queue":"payments"}`)
 
-	deleted, err := queue.PurgeDeadLetters(t.Context(), "orders_dead")
+	deleted, err := client.PurgeDeadLetters(t.Context(), "orders_dead")
 	require.Equal(t, 1501, deleted)
 	require.ErrorIs(t, err, pgmq.ErrStrays)
 	require.ErrorContains(t, err, `9 messages stay: they are no letters of "orders"`)
 	requireCount(t, pool, "pgmq.q_orders_dead", len(strays)+2)
-	deleted, err = queue.PurgeDeadLetters(t.Context(), "orders_dead", "payments", "orders")
+	deleted, err = client.PurgeDeadLetters(t.Context(), "orders_dead", "payments", "orders")
 	require.Equal(t, 1, deleted)
 	require.ErrorContains(t, err, `8 messages stay: they are no letters of "payments" or "orders"`)
 }
 
 func TestPurgedDeadLettersAreNotThoseOfALiveQueue(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders'), pgmq.send('orders', '{}')")
-	_, err := queue.PurgeDeadLetters(t.Context(), "orders")
+	_, err := client.PurgeDeadLetters(t.Context(), "orders")
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 	require.ErrorContains(t, err, `the topic is not named after another one, as "orders_dead" is; ask for that, or name the topics whose letters are meant`)
-	_, err = queue.PurgeDeadLetters(t.Context(), "orders", "")
+	_, err = client.PurgeDeadLetters(t.Context(), "orders", "")
 	require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
-	deleted, err := queue.PurgeDeadLetters(t.Context(), "orders", "orders")
+	deleted, err := client.PurgeDeadLetters(t.Context(), "orders", "orders")
 	require.ErrorIs(t, err, pgmq.ErrStrays)
 	require.Zero(t, deleted)
 	requireCount(t, pool, "pgmq.q_orders", 1)
@@ -64,10 +64,10 @@ func TestPurgedDeadLettersAreNotThoseOfALiveQueue(t *testing.T) {
 
 func TestATopicIsNotTakenForThatOfItsDeadLetters(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead')")
-	_, redriven := queue.Redrive(t.Context(), "orders", 10)
-	_, seen := queue.Origins(t.Context(), "orders")
+	_, redriven := client.Redrive(t.Context(), "orders", 10)
+	_, seen := client.Origins(t.Context(), "orders")
 	for _, err := range []error{redriven, seen} {
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 		require.ErrorContains(t, err, `as "orders_dead" is; ask for that`)

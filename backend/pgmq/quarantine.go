@@ -52,7 +52,7 @@ func sizeError(size int64, limit int) error {
 	if size < 0 {
 		return fmt.Errorf("the headers have %d bytes, and the limit is %d", -size, maxHeaders)
 	}
-	return fmt.Errorf("the message has %d bytes, and MaxMessage is %d", size, limit)
+	return fmt.Errorf("the message has %d bytes, and MaxMessageBytes is %d", size, limit)
 }
 
 // isUnreadable reports whether PostgreSQL failed because of what is stored: it is

@@ -13,10 +13,10 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// Queue is an ezq backend, and a Watermill Publisher and Subscriber, on the
+// Client is an ezq backend, and a Watermill Publisher and Subscriber, on the
 // queues of one database. Open it with [Open] or [New]. Its methods may be
 // called concurrently.
-type Queue struct {
+type Client struct {
 	publisher  *Publisher
 	subscriber *Subscriber
 	pool       *pgxpool.Pool
@@ -26,8 +26,8 @@ type Queue struct {
 }
 
 var (
-	_ backend.Backend              = (*Queue)(nil)
-	_ message.SubscribeInitializer = (*Queue)(nil)
+	_ backend.Backend              = (*Client)(nil)
+	_ message.SubscribeInitializer = (*Client)(nil)
 )
 
 // Open connects to the database at url, which begins with postgres:// or postgresql://, or
@@ -36,79 +36,80 @@ var (
 //
 // The queue opens connections as it needs them: for publishing up to the
 // pool_max_conns of the URL (pgx's default: 4, or the number of CPUs), for
-// subscriptions up to SubscriberConfig.Connections. Close closes them all. Their
+// subscriptions up to SubscriberConfig.MaxConns. Close closes them all. Their
 // client_encoding is UTF8, whatever the URL says.
 //
 // An error is an [*Error] of the kind [ErrInvalidConfig], [ErrUnreachable],
 // [ErrAuthentication], [ErrPermission], [ErrNotInstalled] or [ErrTooOld]. It
-// never contains the URL or the password.
-func Open(ctx context.Context, url string, config Config) (*Queue, error) {
+// never contains the URL or the password. A nil config is that of the defaults.
+func Open(ctx context.Context, url string, config *Config) (*Client, error) {
 	pool, err := openPool(ctx, url)
 	if err != nil {
 		return nil, err
 	}
-	queue, err := New(pool, config)
+	client, err := New(pool, config)
 	if err != nil {
 		pool.Close()
 		return nil, err
 	}
-	queue.owned = true
+	client.owned = true
 	if err := checkInstalled(ctx, pool); err != nil {
-		_ = queue.Close()
+		_ = client.Close()
 		return nil, err
 	}
-	return queue, nil
+	return client, nil
 }
 
 // New returns a queue that publishes through pool, which stays the caller's.
 // Subscriptions connect as pool does, but on connections of their own: see
-// SubscriberConfig.Connections. New does not connect: a server that lacks
+// SubscriberConfig.MaxConns. New does not connect: a server that lacks
 // something is reported by the first Publish or Subscribe, and so is a pool whose
-// client_encoding is not UTF8, through which nothing is published.
-func New(pool *pgxpool.Pool, config Config) (*Queue, error) {
-	config, err := config.withDefaults()
+// client_encoding is not UTF8, through which nothing is published. A nil config is that of
+// the defaults.
+func New(pool *pgxpool.Pool, config *Config) (*Client, error) {
+	settings, err := orZero(config).withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	hints, catalog := newHints(), newCatalog()
-	subscriber := newSubscriber(pool, config.Subscriber, config.Logger, hints, catalog)
-	return &Queue{
+	subscriber := newSubscriber(pool, settings.Subscriber, settings.Logger, hints, catalog)
+	return &Client{
 		pool:        pool,
-		publisher:   newPublisher(pool, pool, config.Publisher, hints, catalog),
+		publisher:   newPublisher(pool, pool, settings.Publisher, hints, catalog),
 		subscriber:  subscriber,
 		refusedAcks: newRefusedAcks(subscriber.logger),
 	}, nil
 }
 
 // Features implements [backend.Backend].
-func (q *Queue) Features() backend.Features { return features() }
+func (c *Client) Features() backend.Features { return features() }
 
 // features is what both halves of the backend promise.
 func features() backend.Features {
 	return backend.Features{
 		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
-		Ordered: true, Lease: true, Drain: true, Ticks: true,
+		Ordered: true, Lease: true, Drain: true, Schedules: true,
 	}
 }
 
 // Publish implements [message.Publisher]: see [Publisher.Publish].
-func (q *Queue) Publish(topic string, msgs ...*message.Message) error {
-	return q.publisher.Publish(topic, msgs...)
+func (c *Client) Publish(topic string, msgs ...*message.Message) error {
+	return c.publisher.Publish(topic, msgs...)
 }
 
 // Subscribe implements [message.Subscriber]: see [Subscriber.Subscribe].
-func (q *Queue) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	return q.subscriber.Subscribe(ctx, topic)
+func (c *Client) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	return c.subscriber.Subscribe(ctx, topic)
 }
 
 // SubscribeInitialize implements [message.SubscribeInitializer]: it creates the
 // queue of topic, if there is none, without subscribing: see
 // [Subscriber.SubscribeInitialize].
-func (q *Queue) SubscribeInitialize(topic string) error {
-	return q.subscriber.SubscribeInitialize(topic)
+func (c *Client) SubscribeInitialize(topic string) error {
+	return c.subscriber.SubscribeInitialize(topic)
 }
 
-// In returns a publisher whose messages become visible when tx commits, and
+// WithTx returns a publisher whose messages become visible when tx commits, and
 // vanish if it rolls back. It is as good as tx: nobody needs to close it. Like
 // every statement that fails, a publish that fails aborts tx.
 //
@@ -120,22 +121,22 @@ func (q *Queue) SubscribeInitialize(topic string) error {
 //
 // A transaction that is to be prepared (PREPARE TRANSACTION) needs
 // PublisherConfig.NoNotify.
-func (q *Queue) In(tx pgx.Tx) *Publisher {
+func (c *Client) WithTx(tx pgx.Tx) *Publisher {
 	if tx == nil {
-		return q.publisher.in(noTx{"add the handler with ezq.With(queue.InTx()), which pgmq.Tx(ctx) is from"})
+		return c.publisher.in(noTx{"add the handler with ezq.Use(client.TxMiddleware()), which pgmq.TxFromContext(ctx) is from"})
 	}
-	return q.publisher.in(tx)
+	return c.publisher.in(tx)
 }
 
-// noTx stands for a transaction that is nil, as [Tx] returns it outside of InTx.
+// noTx stands for a transaction that is nil, as [TxFromContext] returns it outside of TxMiddleware.
 type noTx struct{ remedy string }
 
-// Exec implements [DB].
+// Exec implements [DBTX].
 func (t noTx) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
 	return pgconn.CommandTag{}, t.err()
 }
 
-// Query implements [DB].
+// Query implements [DBTX].
 func (t noTx) Query(context.Context, string, ...any) (pgx.Rows, error) { return nil, t.err() }
 
 func (t noTx) err() error {
@@ -144,10 +145,10 @@ func (t noTx) err() error {
 
 // Close ends all subscriptions as [Subscriber.Close] does, and then closes the
 // connections that the queue has opened. It may be called more than once.
-func (q *Queue) Close() error {
-	err := errors.Join(q.subscriber.Close(), q.publisher.Close())
-	if q.owned {
-		closePool(q.pool)
+func (c *Client) Close() error {
+	err := errors.Join(c.subscriber.Close(), c.publisher.Close())
+	if c.owned {
+		closePool(c.pool)
 	}
 	return err
 }

@@ -50,7 +50,7 @@ func requireNothingLost(t *testing.T, database string, happen func()) {
 	t.Helper()
 	const consumers, inFlight = 2, 20
 	l, pool := ledger.New(), pgtest.Pool(t, database)
-	var running []*pgmq.Queue
+	var running []*pgmq.Client
 	for n := range consumers {
 		consumer := openAt(t, database, shortLease(inFlight))
 		consuming(t, l, consumer, fmt.Sprint("consumer ", n))
@@ -100,14 +100,14 @@ const closeBound = 16 * time.Second
 func TestCloseDoesNotWaitForAServerThatIsGone(t *testing.T) {
 	t.Parallel()
 	server := cluster.Start(t)
-	queue := openAt(t, server.URL(), pgmq.Config{})
-	publish(t, queue, "a", "b")
-	messages := subscribe(t, queue)
+	client := openAt(t, server.URL(), pgmq.Config{})
+	publish(t, client, "a", "b")
+	messages := subscribe(t, client)
 	receive(t, messages).Ack()
 	receive(t, messages) // and is not settled
 	server.Kill9()
 	start := time.Now()
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 	t.Log("closed in", time.Since(start))
 	require.Less(t, time.Since(start), closeBound)
 }

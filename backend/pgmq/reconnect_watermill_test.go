@@ -26,9 +26,9 @@ func TestWatermillReconnect(t *testing.T) {
 		TestID:   tests.NewTestID(),
 		Features: tests.Features{Persistent: true, RestartServiceCommand: server.RestartCommand("fast")},
 	}, func(t *testing.T) (message.Publisher, message.Subscriber) {
-		publisher, err := pgmq.NewPublisher(pool, pgmq.PublisherConfig{}, watermill.NopLogger{})
+		publisher, err := pgmq.NewPublisher(pool, nil)
 		require.NoError(t, err)
-		subscriber, err := pgmq.NewSubscriber(pool, pgmq.SubscriberConfig{DrainTimeout: time.Second}, watermill.NopLogger{})
+		subscriber, err := pgmq.NewSubscriber(pool, &pgmq.SubscriberConfig{DrainTimeout: time.Second}, watermill.NopLogger{})
 		require.NoError(t, err)
 		return publisher, subscriber
 	})

@@ -18,10 +18,10 @@ import (
 	"github.com/ezq-go/ezq/internal/subscription"
 )
 
-func publishInTx(t *testing.T, database string, queue *pgmq.Queue) error {
+func publishInTx(t *testing.T, database string, client *pgmq.Client) error {
 	t.Helper()
 	return pgx.BeginFunc(t.Context(), pgtest.Pool(t, database), func(tx pgx.Tx) error {
-		return queue.In(tx).Publish("t", message.NewMessage("1", nil))
+		return client.WithTx(tx).Publish("t", message.NewMessage("1", nil))
 	})
 }
 
@@ -33,7 +33,7 @@ func TestADropElsewhereFailsOneTransactionAtMost(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t)
 			app := openAt(t, database, pgmq.Config{})
-			var consumers []*pgmq.Queue
+			var consumers []*pgmq.Client
 			for _, name := range groups {
 				consumers = append(consumers, group(t, database, name))
 				require.NoError(t, consumers[len(consumers)-1].SubscribeInitialize("t"))
@@ -53,18 +53,18 @@ func TestADropElsewhereFailsOneTransactionAtMost(t *testing.T) {
 func TestADropElsewhereFailsNoTick(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	queue, other := openAt(t, database, pgmq.Config{}), openAt(t, database, pgmq.Config{})
-	at := attempt(t, queue, "nightly", time.Now()).Now.Add(time.Microsecond)
-	require.Equal(t, backend.TickPublished, attempt(t, queue, "nightly", at).Outcome)
+	client, other := openAt(t, database, pgmq.Config{}), openAt(t, database, pgmq.Config{})
+	at := attempt(t, client, "nightly", time.Now()).Now.Add(time.Microsecond)
+	require.Equal(t, backend.TickPublished, attempt(t, client, "nightly", at).Outcome)
 	for _, topic := range []string{"reports", "ezq_schedules"} {
 		_, err := other.DropQueue(t.Context(), topic)
 		require.NoError(t, err)
-		begun := attempt(t, queue, "nightly", at.Add(time.Microsecond)) // a schedule that was dropped begins anew
+		begun := attempt(t, client, "nightly", at.Add(time.Microsecond)) // a schedule that was dropped begins anew
 		if begun.Outcome == backend.TickTaken {
-			require.Equal(t, backend.TickPublished, attempt(t, queue, "nightly", begun.Now.Add(time.Microsecond)).Outcome)
+			require.Equal(t, backend.TickPublished, attempt(t, client, "nightly", begun.Now.Add(time.Microsecond)).Outcome)
 		}
 	}
-	require.Positive(t, stored(t, queue))
+	require.Positive(t, stored(t, client))
 }
 
 func TestASubscribeAfterADropElsewhereCreatesTheQueue(t *testing.T) {
@@ -96,9 +96,9 @@ func TestAQueueThatComesBackIsReadAsWhatItIs(t *testing.T) {
 			for name, drop := range map[string]string{"noticed": "select pgmq.drop_queue('t')", "unnoticed": ""} {
 				t.Run(from+" to "+to+" "+name, func(t *testing.T) {
 					t.Parallel()
-					queue, pool := open(t, pgmq.Config{})
+					client, pool := open(t, pgmq.Config{})
 					execute(t, pool, before)
-					store, err := queue.Store(t.Context(), "t")
+					store, err := client.Store(t.Context(), "t")
 					require.NoError(t, err)
 					require.Empty(t, take(t, store))
 					if drop != "" {
@@ -159,7 +159,7 @@ func TestATickThroughAConnectionCreatesItsQueue(t *testing.T) {
 	conn, err := pgx.Connect(t.Context(), pgtest.Database(t))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
-	publisher, err := pgmq.NewPublisher(conn, pgmq.PublisherConfig{}, nil)
+	publisher, err := pgmq.NewPublisher(conn, nil)
 	require.NoError(t, err)
 	at := attempt(t, publisher, "nightly", time.Now()).Now.Add(time.Microsecond)
 	require.Equal(t, backend.TickPublished, attempt(t, publisher, "nightly", at).Outcome)
@@ -195,10 +195,11 @@ func TestASubscriptionStartsWhileItsQueueIsDropped(t *testing.T) {
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	queue, err := pgmq.New(pool, archiving())
+	kept := archiving()
+	client, err := pgmq.New(pool, &kept)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, queue.Close()) })
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	require.NoError(t, client.SubscribeInitialize("t"))
 	requireCount(t, admin, "pgmq.q_t", 0)
 }
 
@@ -207,14 +208,14 @@ func TestASubscriptionStartsWhileItsQueueIsDropped(t *testing.T) {
 func TestAQueueThatIsYoungerThanATransactionIsPublishedToInIt(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	queue, pool := openAt(t, database, pgmq.Config{}), pgtest.Pool(t, database)
+	client, pool := openAt(t, database, pgmq.Config{}), pgtest.Pool(t, database)
 	tx, err := pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
 	_, err = tx.Exec(t.Context(), "select count(*) from pg_class") // takes the snapshot
 	require.NoError(t, err)
 	require.NoError(t, openAt(t, database, pgmq.Config{}).SubscribeInitialize("t"))
-	require.NoError(t, queue.In(tx).Publish("t", message.NewMessage("1", nil)))
+	require.NoError(t, client.WithTx(tx).Publish("t", message.NewMessage("1", nil)))
 	require.NoError(t, tx.Commit(t.Context()))
 	requireCount(t, pool, "pgmq.q_t", 1)
 }

@@ -32,23 +32,23 @@ const (
 // What a letter says of its origin is the word of each role that may insert into the
 // queue of from. So a letter of another topic stays, as does one that names a queue
 // which is not its topic's, and a message that says no origin: an error of the kind
-// [ErrStrays] counts these, and [Queue.Origins] shows them.
+// [ErrStrays] counts these, and [Client.Origins] shows them.
 //
 // A dead letter is in one of its queues at any time, whatever happens, and
 // concurrent calls do not move it twice. Calling Redrive again continues after an
 // error. Dead letters that a consumer of the topic has leased, and those that are
 // delayed, stay, as do those whose queue cannot be filled: the rest is moved, and
 // an error says so.
-func (q *Queue) Redrive(ctx context.Context, from string, limit int, topics ...string) (moved int, err error) {
+func (c *Client) Redrive(ctx context.Context, from string, limit int, topics ...string) (moved int, err error) {
 	const op = "redrive"
-	queue, err := q.lettersQueue(from)
+	queue, err := c.lettersQueue(from)
 	if err != nil {
 		return 0, classify(op, from, err)
 	}
 	if limit < 1 {
 		return 0, classify(op, from, invalidLimit(limit))
 	}
-	r := redrive{queue: q, from: queue, origins: q.newOrigins(from, topics), stuck: map[string]bool{}}
+	r := redrive{client: c, from: queue, origins: c.newOrigins(from, topics), stuck: map[string]bool{}}
 	if err := r.origins.check(from); err != nil {
 		return 0, classify(op, from, err)
 	}
@@ -58,7 +58,7 @@ func (q *Queue) Redrive(ctx context.Context, from string, limit int, topics ...s
 
 // redrive is one call of Redrive.
 type redrive struct {
-	queue   *Queue
+	client  *Client
 	from    string
 	origins *origins
 
@@ -71,12 +71,12 @@ type redrive struct {
 // run goes through the dead letters once, up to the last that was there at the
 // start: one that is moved may be a dead letter again in no time.
 func (r *redrive) run(ctx context.Context, limit int) (moved int, err error) {
-	last, err := one[int64](ctx, r.queue, fmt.Sprintf(lastSQL, tableName(r.from)))
+	last, err := one[int64](ctx, r.client, fmt.Sprintf(lastSQL, tableName(r.from)))
 	if err != nil {
 		return 0, err
 	}
 	for after := int64(math.MinInt64); moved < limit; {
-		found, err := r.queue.candidates(ctx, r.from, after, last, min(max(limit-moved, redriveLook), redriveBatch))
+		found, err := r.client.candidates(ctx, r.from, after, last, min(max(limit-moved, redriveLook), redriveBatch))
 		if err != nil || len(found) == 0 {
 			return moved, err
 		}
@@ -170,13 +170,13 @@ func (r *redrive) isInVain(err error) bool { return r.inVain >= enoughInVain && 
 // move moves dead letters to where they came from, all in one statement. If that
 // was dropped while this client knew of it, it looks again.
 func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
-	publisher := r.queue.publisher
+	publisher := r.client.publisher
 	for again := true; ; again = false {
 		route, err := r.route(ctx, b.to)
 		if err != nil {
 			return 0, err
 		}
-		err = r.queue.inTransaction(ctx, func(tx pgx.Tx) error {
+		err = r.client.inTransaction(ctx, func(tx pgx.Tx) error {
 			sql, err := redriveSQL(ctx, tx, r.from, route.queues)
 			if err != nil {
 				return err
@@ -204,12 +204,12 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 // route returns the queues that get the dead letters for a destination. They have to be
 // there: what a letter says makes no queue.
 func (r *redrive) route(ctx context.Context, to destination) (found *route, err error) {
-	p := r.queue.publisher
+	p := r.client.publisher
 	if to.queue == "" {
-		found, err = p.routes.look(ctx, r.queue.pool, to.topic, nil)
+		found, err = p.routes.look(ctx, r.client.pool, to.topic, nil)
 	} else {
 		found = &route{queues: []string{to.queue}}
-		err = p.routes.catalog.ensure(ctx, r.queue.pool, to.queue, nil)
+		err = p.routes.catalog.ensure(ctx, r.client.pool, to.queue, nil)
 	}
 	if missing := (*Error)(nil); errors.As(err, &missing) && errors.Is(missing.Kind, ErrQueueNotFound) {
 		create := "create its queue with Queue.CreateQueue or pgmq.create"

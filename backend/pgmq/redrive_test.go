@@ -36,15 +36,15 @@ func forged(t *testing.T) (headers []string) {
 func groupQueueOf(t *testing.T, topic, group string) string {
 	t.Helper()
 	database := pgtest.Database(t)
-	queue := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
-	require.NoError(t, queue.SubscribeInitialize(topic))
+	client := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
+	require.NoError(t, client.SubscribeInitialize(topic))
 	return get[string](t, pgtest.Pool(t, database), "select queue_name from pgmq.topic_bindings where queue_name <> '"+topic+"'")
 }
 
 func TestADeadLetterGoesOnlyWhereLettersOfItsTopicComeFrom(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	pool, queue := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
+	pool, client := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead'), pgmq.create('payments')")
 	payments := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mail"}})
 	require.NoError(t, payments.SubscribeInitialize("payments"))
@@ -55,7 +55,7 @@ func TestADeadLetterGoesOnlyWhereLettersOfItsTopicComeFrom(t *testing.T) {
 	}
 	queues := get[int](t, pool, "select count(*) from pgmq.meta")
 
-	moved, err := queue.Redrive(t.Context(), "orders_dead", 100)
+	moved, err := client.Redrive(t.Context(), "orders_dead", 100)
 	require.Equal(t, 2, moved)
 	require.ErrorIs(t, err, pgmq.ErrStrays)
 	require.ErrorContains(t, err, fmt.Sprintf("%d messages stay", len(lies)))
@@ -67,27 +67,27 @@ func TestADeadLetterGoesOnlyWhereLettersOfItsTopicComeFrom(t *testing.T) {
 
 func TestLettersOfAnotherTopicAreMovedIfTheyAreAskedFor(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders_dead'), pgmq.create('payments'), pgmq.create('orders')")
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers) values
 		(now(), '{}', '{"topic_poisoned":"payments","ezq_queue":"payments"}'), (now(), '{}', '{"topic_poisoned":"orders"}')`)
-	moved, err := queue.Redrive(t.Context(), "orders_dead", 100, "payments")
+	moved, err := client.Redrive(t.Context(), "orders_dead", 100, "payments")
 	require.Equal(t, 1, moved)
 	require.ErrorContains(t, err, `no letters of "payments"`)
 	requireCount(t, pool, "pgmq.q_payments", 1)
-	moved, err = queue.Redrive(t.Context(), "orders_dead", 100)
+	moved, err = client.Redrive(t.Context(), "orders_dead", 100)
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 }
 
 func TestOriginsShowWhereRedriveWouldMoveWhat(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders_dead'), pgmq.create('orders')")
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
 		select now(), '{}', h::jsonb from unnest(array['{"topic_poisoned":"orders","ezq_queue":"orders"}',
 			'{"topic_poisoned":"orders","ezq_queue":"orders"}', '{"topic_poisoned":"orders"}', '{"topic_poisoned":"orders","ezq_queue":"payments"}', '{}']) as h`)
-	found, err := queue.Origins(t.Context(), "orders_dead")
+	found, err := client.Origins(t.Context(), "orders_dead")
 	require.NoError(t, err)
 	require.Equal(t, []pgmq.Origin{
 		{Topic: "orders", Queue: "orders", Letters: 2},
@@ -99,7 +99,7 @@ func TestOriginsShowWhereRedriveWouldMoveWhat(t *testing.T) {
 
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
 		select now(), '{}', jsonb_build_object('topic_poisoned', 't' || n) from generate_series(1, 3000) as n`)
-	found, err = queue.Origins(t.Context(), "orders_dead", "nothing")
+	found, err = client.Origins(t.Context(), "orders_dead", "nothing")
 	require.NoError(t, err)
 	require.Less(t, len(found), 150, "what strays say takes no memory")
 	sum := 0
@@ -114,7 +114,7 @@ func TestOriginsSayWhichQueuesAreNotThere(t *testing.T) {
 	t.Parallel()
 	name, err := pgmq.GroupQueueName("orders", "mail")
 	require.NoError(t, err)
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders_dead')")
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
 		select now(), '{}', h::jsonb from unnest(array['{"topic_poisoned":"orders","ezq_queue":"orders"}', '{"topic_poisoned":"orders"}', '{"topic_poisoned":"orders"}',
@@ -125,33 +125,33 @@ func TestOriginsSayWhichQueuesAreNotThere(t *testing.T) {
 		{Topic: "orders", Group: "mail", Queue: name, Letters: 1, Missing: true},
 		{Stray: true, Letters: 1},
 	}
-	found, err := queue.Origins(t.Context(), "orders_dead")
+	found, err := client.Origins(t.Context(), "orders_dead")
 	require.NoError(t, err)
 	require.Equal(t, origins, found)
-	moved, err := queue.Redrive(t.Context(), "orders_dead", 10)
+	moved, err := client.Redrive(t.Context(), "orders_dead", 10)
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 	require.Zero(t, moved)
 
 	execute(t, pool, "select pgmq.create('orders')")
-	found, err = queue.Origins(t.Context(), "orders_dead")
+	found, err = client.Origins(t.Context(), "orders_dead")
 	require.NoError(t, err)
 	origins[0].Missing, origins[1].Missing = false, false
 	require.Equal(t, origins, found)
-	moved, err = queue.Redrive(t.Context(), "orders_dead", 10)
+	moved, err = client.Redrive(t.Context(), "orders_dead", 10)
 	require.Equal(t, 3, moved)
 	require.ErrorContains(t, err, "if the topic is still in use, let a program subscribe to it with the group of that queue, and redrive again")
 }
 
 func TestOriginsSayWhereTheyDidNotCountToTheEnd(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('t')")
 	insertLetters(t, pool, 10_000)
-	found, err := queue.Origins(t.Context(), "dead", "t")
+	found, err := client.Origins(t.Context(), "dead", "t")
 	require.NoError(t, err)
 	require.Equal(t, []pgmq.Origin{{Topic: "t", Letters: 10_000}}, found)
 	execute(t, pool, `insert into pgmq.q_dead (vt, message) values (now(), '{}')`)
-	found, err = queue.Origins(t.Context(), "dead", "t")
+	found, err = client.Origins(t.Context(), "dead", "t")
 	require.NoError(t, err)
 	require.Equal(t, []pgmq.Origin{{Topic: "t", Letters: 10_000, LettersCapped: true}}, found)
 }
@@ -173,11 +173,11 @@ func TestALetterThatSaysNoGroupGoesToAGroupOfItsTopicAllTheSame(t *testing.T) {
 
 func TestALetterThatPostgreSQLRefusesHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	insertLetters(t, pool, 5)
 	execute(t, pool, "select pgmq.create('t')")
 	execute(t, pool, `alter table pgmq.q_t add check (headers->>'ezq_uuid' <> 'm3')`)
-	moved, err := queue.Redrive(t.Context(), "dead", 100, "t")
+	moved, err := client.Redrive(t.Context(), "dead", 100, "t")
 	require.Equal(t, 4, moved)
 	require.ErrorContains(t, err, "check constraint")
 	requireCount(t, pool, "pgmq.q_dead", 1)
@@ -185,13 +185,13 @@ func TestALetterThatPostgreSQLRefusesHoldsUpNoOther(t *testing.T) {
 
 func TestALimitOfTriesIsForAPlaceThatTakesNoLetter(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	insertLetters(t, pool, 500)
 	execute(t, pool, `select pgmq.create('t'); create sequence tries;
 		create function refuse() returns trigger language plpgsql as $$ begin
 			perform nextval('tries'); raise 'not now' using errcode = '40001'; end $$;
 		create trigger refuse before insert on pgmq.q_t for each statement execute function refuse()`)
-	moved, err := queue.Redrive(t.Context(), "dead", 1000, "t")
+	moved, err := client.Redrive(t.Context(), "dead", 1000, "t")
 	require.Zero(t, moved)
 	require.ErrorContains(t, err, "not now")
 	require.Less(t, get[int](t, pool, "select last_value::int from tries"), 60, "it is not asked for each letter")

@@ -24,7 +24,7 @@ func TestAnOutcomeThatTheDatabaseRefusesStopsNoOther(t *testing.T) {
 	later1 := backend.Redelivery{Delay: time.Hour}
 	letter := func(reason string) func(*message.Message) {
 		return func(msg *message.Message) {
-			backend.DeadLetter(msg, backend.Letter{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterReason: reason}})
+			backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterReason: reason}})
 		}
 	}
 	for name, test := range map[string]struct {
@@ -77,16 +77,16 @@ func TestAnOutcomeThatTheDatabaseRefusesStopsNoOther(t *testing.T) {
 			database := pgtest.Database(t, test.database)
 			pool := pgtest.Pool(t, speaking(t, database, "UTF8"))
 			test.config.MaxInFlight, test.config.NackDelay = 100, time.Hour
-			queue := openAt(t, database, pgmq.Config{Subscriber: test.config})
-			require.NoError(t, queue.SubscribeInitialize("dead"))
-			messages := subscribe(t, queue)
+			client := openAt(t, database, pgmq.Config{Subscriber: test.config})
+			require.NoError(t, client.SubscribeInitialize("dead"))
+			messages := subscribe(t, client)
 			execute(t, pool, cmpString(test.sql, "select 1"))
 			all := []*message.Message{message.NewMessage("odd", []byte(`{"odd":1}`))}
 			all[0].Metadata.Set("content-type", "application/json")
 			for i := range 20 {
 				all = append(all, message.NewMessage(fmt.Sprint(i), []byte("{}")))
 			}
-			require.NoError(t, queue.Publish("t", all...))
+			require.NoError(t, client.Publish("t", all...))
 			for range all {
 				msg := receive(t, messages)
 				switch {
@@ -103,7 +103,7 @@ func TestAnOutcomeThatTheDatabaseRefusesStopsNoOther(t *testing.T) {
 					get[int](t, pool, "select count(*) from pgmq.q_t where not (message->>'odd' is not null)") == 10
 			})
 			pgtest.Eventually(t, patience, "so is what can be of the other", func() bool {
-				return get[int](t, pool, test.then) >= 1 && queue.Stats()["t"].Unstored == test.kept
+				return get[int](t, pool, test.then) >= 1 && client.Stats()["t"].Unstored == test.kept
 			})
 		})
 	}
@@ -126,45 +126,45 @@ func TestAnArchiveThatWasDroppedStopsNoNackAndRepeatsNoMessage(t *testing.T) {
 			t.Run(name+mode, func(t *testing.T) {
 				t.Parallel()
 				const lease = 6 * time.Second
-				queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, SyncAck: sync, MaxInFlight: 10, Lease: lease}})
-				messages := subscribe(t, queue)
-				publish(t, queue, "a", "b", "c", "d")
+				client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, SyncAck: sync, MaxInFlight: 10, Lease: lease}})
+				messages := subscribe(t, client)
+				publish(t, client, "a", "b", "c", "d")
 				execute(t, pool, test.breaks)
 				for range 2 {
 					receive(t, messages).Ack()
 					backend.Nack(receive(t, messages), backend.Redelivery{Delay: time.Hour})
 				}
 				requireCount(t, pool, "pgmq.q_t where vt > now() + interval '50 minutes'", 2)
-				pgtest.Eventually(t, patience, "slots are free again", func() bool { return queue.Stats()["t"].InFlight == 0 })
-				pgtest.Eventually(t, patience, "the acks are kept", func() bool { return queue.Stats()["t"].Unstored == 2 })
+				pgtest.Eventually(t, patience, "slots are free again", func() bool { return client.Stats()["t"].InFlight == 0 })
+				pgtest.Eventually(t, patience, "the acks are kept", func() bool { return client.Stats()["t"].Unstored == 2 })
 				began := get[time.Time](t, pool, "select clock_timestamp()")
 				pgtest.Eventually(t, patience, "their leases are extended", func() bool {
 					return get[int](t, pool, "select count(*) from pgmq.q_t where vt > '"+began.Add(lease).Format(time.RFC3339Nano)+"' and vt < now() + interval '10 minutes'") == 2
 				})
 				execute(t, pool, test.mends)
-				publish(t, queue, "e")
+				publish(t, client, "e")
 				require.Equal(t, "e", receive(t, messages).UUID, "none of the others has come again")
 				requireCount(t, pool, "pgmq.a_t", 2)
-				pgtest.Eventually(t, patience, "nothing is kept", func() bool { return queue.Stats()["t"].Unstored == 0 })
+				pgtest.Eventually(t, patience, "nothing is kept", func() bool { return client.Stats()["t"].Unstored == 0 })
 			})
 		}
 	}
 }
 
 func TestARefusedAckHasNothingElseOfItsHoldHandledAgain(t *testing.T) {
-	queue, pool, messages := hold(t, 10*time.Second, pgmq.SubscriberConfig{MaxInFlight: 20})
+	client, pool, messages := hold(t, 10*time.Second, pgmq.SubscriberConfig{MaxInFlight: 20})
 	execute(t, pool, `create function refuse() returns trigger language plpgsql as $$ begin raise 'not today'; end $$;
 		create trigger refuse before delete on pgmq.q_t for each row when (old.headers->>'ezq_uuid' = 'c') execute function refuse()`)
-	publish(t, queue, "a", "b", "c", "d", "e")
+	publish(t, client, "a", "b", "c", "d", "e")
 	for range 5 {
 		receive(t, messages).Ack()
 	}
 	requireCount(t, pool, "pgmq.q_t where headers->>'ezq_uuid' = 'c' and read_ct = 1 and vt > now()", 1)
 	requireCount(t, pool, "pgmq.q_t", 1)
-	publish(t, queue, "f")
+	publish(t, client, "f")
 	require.Equal(t, "f", receive(t, messages).UUID, "nothing else comes again")
 	execute(t, pool, "drop trigger refuse on pgmq.q_t")
-	pgtest.Eventually(t, patience, "it is stored", func() bool { return queue.Stats()["t"].Unstored == 0 })
+	pgtest.Eventually(t, patience, "it is stored", func() bool { return client.Stats()["t"].Unstored == 0 })
 }
 
 // What a dead letter needs to know about its queue, it knows already.
@@ -173,20 +173,20 @@ func TestDeadLettersTakeOneRoundTripForMany(t *testing.T) {
 	direct := pgtest.Database(t)
 	pool := pgtest.Pool(t, direct)
 	proxy, far := throughProxy(t, direct)
-	queue := openAt(t, far, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 100, NoHold: true}})
-	messages := subscribe(t, queue)
+	client := openAt(t, far, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 100, LeaseOnly: true}})
+	messages := subscribe(t, client)
 	var all []*message.Message
 	for i := range 100 {
 		all = append(all, message.NewMessage(fmt.Sprint(i), nil))
 	}
-	require.NoError(t, queue.Publish("t", all...))
+	require.NoError(t, client.Publish("t", all...))
 	all = all[:0]
 	for range 100 {
 		all = append(all, receive(t, messages))
 	}
 	proxy.Latency(150 * time.Millisecond)
 	for _, msg := range all {
-		require.True(t, backend.DeadLetter(msg, backend.Letter{Topic: "dead"}))
+		require.True(t, backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"}))
 	}
 	requireCount(t, pool, "pgmq.q_t", 0)
 	require.Equal(t, 100, get[int](t, pool, "select count(*) from pgmq.q_dead"))
@@ -194,17 +194,17 @@ func TestDeadLettersTakeOneRoundTripForMany(t *testing.T) {
 
 func TestADeadLetterQueueThatIsIndexedDelaysOnlyItsLetters(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	require.NoError(t, queue.SubscribeInitialize("dead"))
-	messages := subscribe(t, queue)
-	publish(t, queue, "a", "b", "c")
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("dead"))
+	messages := subscribe(t, client)
+	publish(t, client, "a", "b", "c")
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback(t.Context()) }()
 	_, err = tx.Exec(t.Context(), "lock table pgmq.q_dead in share mode") // as CREATE INDEX does
 	require.NoError(t, err)
-	require.True(t, backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "dead"}))
-	require.True(t, backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "other"}))
+	require.True(t, backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "dead"}))
+	require.True(t, backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "other"}))
 	receive(t, messages).Ack()
 	requireCount(t, pool, "pgmq.q_t", 1)
 	require.NoError(t, tx.Rollback(t.Context()))

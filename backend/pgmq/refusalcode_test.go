@@ -36,14 +36,14 @@ func TestAnAckThatIsRefusedWithAnyCodeStopsNoOtherAndIsNotHandledAgain(t *testin
 			t.Run(code+name, func(t *testing.T) {
 				t.Parallel()
 				const lease = 6 * time.Second
-				queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: archive, MaxInFlight: 50, NoHold: true, Lease: lease}})
-				messages := subscribe(t, queue)
+				client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: archive, MaxInFlight: 50, LeaseOnly: true, Lease: lease}})
+				messages := subscribe(t, client)
 				event, table := "delete", "q_t"
 				if archive {
 					event, table = "insert", "a_t"
 				}
 				execute(t, pool, refusing(code, event, table))
-				publishOddAmong(t, queue, 30)
+				publishOddAmong(t, client, 30)
 				for range 30 {
 					receive(t, messages).Ack()
 				}
@@ -53,9 +53,9 @@ func TestAnAckThatIsRefusedWithAnyCodeStopsNoOtherAndIsNotHandledAgain(t *testin
 					return get[int](t, pool, "select count(*) from pgmq.q_t where read_ct = 1 and vt > '"+began.Add(lease).Format(time.RFC3339Nano)+"'") == 1
 				})
 				execute(t, pool, "drop trigger refuse on pgmq."+table)
-				publish(t, queue, "last")
+				publish(t, client, "last")
 				require.Equal(t, "last", receive(t, messages).UUID, "it has not come again")
-				pgtest.Eventually(t, patience, "it is stored", func() bool { return queue.Stats()["t"].Unstored == 0 })
+				pgtest.Eventually(t, patience, "it is stored", func() bool { return client.Stats()["t"].Unstored == 0 })
 			})
 		}
 	}
@@ -67,18 +67,18 @@ func TestAnAckThatADeferredConstraintRefusesStopsNoOther(t *testing.T) {
 	for name, noHold := range map[string]bool{"held": false, "leased": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 100, NoHold: noHold, Lease: time.Minute}})
-			messages := subscribe(t, queue)
-			warmUp(t, queue, messages)
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 100, LeaseOnly: noHold, Lease: time.Minute}})
+			messages := subscribe(t, client)
+			warmUp(t, client, messages)
 			trigger := strings.Replace(refusing("P0001", "delete", "q_t"), "create trigger refuse before", "create constraint trigger refuse after", 1)
 			execute(t, pool, strings.Replace(trigger, "for each row", "deferrable initially deferred for each row", 1))
-			publishOddAmong(t, queue, 100)
+			publishOddAmong(t, client, 100)
 			for range 100 {
 				receive(t, messages).Ack()
 			}
 			requireCount(t, pool, "pgmq.q_t", 1)
 			execute(t, pool, "drop trigger refuse on pgmq.q_t")
-			publish(t, queue, "last")
+			publish(t, client, "last")
 			require.Equal(t, "last", receive(t, messages).UUID, "none has come again")
 		})
 	}
@@ -89,13 +89,13 @@ func TestADeadLetterThatIsRefusedWithAnyCodeStopsNoOther(t *testing.T) {
 	for _, code := range codes() {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 50, NackDelay: time.Hour}})
-			require.NoError(t, queue.SubscribeInitialize("t_dead"))
-			messages := subscribe(t, queue)
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 50, NackDelay: time.Hour}})
+			require.NoError(t, client.SubscribeInitialize("t_dead"))
+			messages := subscribe(t, client)
 			execute(t, pool, refusing(code, "insert", "q_t_dead"))
-			publishOddAmong(t, queue, 30)
+			publishOddAmong(t, client, 30)
 			for range 30 {
-				require.True(t, backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "t_dead"}))
+				require.True(t, backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "t_dead"}))
 			}
 			requireCount(t, pool, "pgmq.q_t_dead", 29)
 			requireCount(t, pool, "pgmq.q_t where headers->>'ezq_uuid' = 'odd' and vt > now() + interval '50 minutes'", 1)
@@ -108,11 +108,11 @@ func TestALetterThatIsRefusedWithAnyCodeHoldsUpNoOtherOfItsRedrive(t *testing.T)
 	for _, code := range codes() {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{})
+			client, pool := open(t, pgmq.Config{})
 			insertLetters(t, pool, 30)
 			execute(t, pool, "select pgmq.create('t'); update pgmq.q_dead set headers = headers || '{\"ezq_uuid\":\"odd\"}' where msg_id = 1")
 			execute(t, pool, refusing(code, "insert", "q_t"))
-			moved, err := queue.Redrive(t.Context(), "dead", 100, "t")
+			moved, err := client.Redrive(t.Context(), "dead", 100, "t")
 			require.Equal(t, 29, moved)
 			require.ErrorContains(t, err, "not this one")
 			requireCount(t, pool, "pgmq.q_dead", 1)
@@ -120,13 +120,13 @@ func TestALetterThatIsRefusedWithAnyCodeHoldsUpNoOtherOfItsRedrive(t *testing.T)
 	}
 }
 
-func publishOddAmong(t *testing.T, queue *pgmq.Queue, n int) {
+func publishOddAmong(t *testing.T, client *pgmq.Client, n int) {
 	t.Helper()
 	all := []*message.Message{message.NewMessage("odd", []byte("{}"))}
 	for i := range n - 1 {
 		all = append(all, message.NewMessage(fmt.Sprint(i), []byte("{}")))
 	}
-	require.NoError(t, queue.Publish("t", all...))
+	require.NoError(t, client.Publish("t", all...))
 }
 
 func TestAnUnreadableMessageThatTheArchiveRefusesWithAnyCodeStopsNoOther(t *testing.T) {
@@ -134,12 +134,12 @@ func TestAnUnreadableMessageThatTheArchiveRefusesWithAnyCodeStopsNoOther(t *test
 	for _, code := range codes() {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, taking(1<<20))
-			require.NoError(t, queue.SubscribeInitialize("t"))
+			client, pool := open(t, taking(1<<20))
+			require.NoError(t, client.SubscribeInitialize("t"))
 			execute(t, pool, strings.ReplaceAll(refusing(code, "insert", "a_t"), "new.headers->>'ezq_uuid' = 'odd'", "new.msg_id = 1"))
 			insertBombs(t, pool, 2, numbers(100, "1e131071"), "null")
-			publish(t, queue, "after")
-			messages := subscribe(t, queue)
+			publish(t, client, "after")
+			messages := subscribe(t, client)
 			receive(t, messages).Ack()
 			requireCount(t, pool, "pgmq.a_t", 1)
 			requireCount(t, pool, "pgmq.q_t where vt > now() + interval '50 minutes' and headers ? 'reason_poisoned'", 1)

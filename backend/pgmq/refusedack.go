@@ -56,7 +56,7 @@ func (r *refusedAcks) accepted(queue string) {
 // giveBack gives msg back to its queue, which has refused its ack with err.
 func (r *refusedAcks) giveBack(ctx context.Context, msg *message.Message, proof *receipt, err error) {
 	back := backend.Redelivery{Delay: r.wait(proof.queue), Uncounted: true}
-	if d := backend.DeliveryFrom(ctx); d != nil {
+	if d := backend.DeliveryFromContext(ctx); d != nil {
 		back.Failures, back.Done = d.Failures, d.Done
 	}
 	backend.Nack(msg, back)

@@ -45,10 +45,10 @@ func TestAReleasedMessageIsAsIfItHadNotBeenDelivered(t *testing.T) {
 
 func TestANackThatDoesNotCountMayHaveADelay(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1}})
-	publish(t, queue, "a")
-	publish(t, queue, "b")
-	messages := subscribe(t, queue)
+	client, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1}})
+	publish(t, client, "a")
+	publish(t, client, "b")
+	messages := subscribe(t, client)
 	start := time.Now()
 	const delay = 300 * time.Millisecond
 	backend.Nack(receive(t, messages), backend.Redelivery{Delay: delay, InPlace: true, Uncounted: true, Failures: 3})
@@ -64,14 +64,14 @@ func TestANackThatDoesNotCountMayHaveADelay(t *testing.T) {
 // A message that is held is let go: nothing is written about it.
 func TestAReleasedMessageThatWasOnlyHeldIsUntouched(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	messages := subscribe(t, queue)
+	client, pool := open(t, pgmq.Config{})
+	messages := subscribe(t, client)
 	for range 40 { // until it holds
-		publish(t, queue, "before")
+		publish(t, client, "before")
 		receive(t, messages).Ack()
 	}
 	requireCount(t, pool, "pgmq.q_t", 0)
-	publish(t, queue, "a")
+	publish(t, client, "a")
 	for range 3 {
 		msg := receive(t, messages)
 		require.Equal(t, 1, delivery(msg).Number)
@@ -83,9 +83,9 @@ func TestAReleasedMessageThatWasOnlyHeldIsUntouched(t *testing.T) {
 
 func TestSinceWhenAMessageIsUnknownIsKeptUntilAnOutcomeSaysOtherwise(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
-	publish(t, queue, "a")
-	messages := subscribe(t, queue)
+	client, _ := open(t, pgmq.Config{})
+	publish(t, client, "a")
+	messages := subscribe(t, client)
 	msg := receive(t, messages)
 	require.Zero(t, delivery(msg).UnknownSince)
 	since := time.Date(2026, 11, 28, 23, 0, 0, 123, time.UTC)
@@ -100,8 +100,8 @@ func TestSinceWhenAMessageIsUnknownIsKeptUntilAnOutcomeSaysOtherwise(t *testing.
 	msg = receive(t, messages)
 	require.Zero(t, delivery(msg).UnknownSince)
 	backend.Nack(msg, backend.Redelivery{UnknownSince: since})
-	backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "dead"})
-	letters, err := queue.Subscribe(t.Context(), "dead")
+	backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "dead"})
+	letters, err := client.Subscribe(t.Context(), "dead")
 	require.NoError(t, err)
 	letter := receive(t, letters)
 	require.Zero(t, delivery(letter).UnknownSince)

@@ -22,7 +22,7 @@ func TestARemedyNamesTheQueueOfTheGroupAndNoOther(t *testing.T) {
 	own := get[string](t, pool, "select queue_name from pgmq.meta where queue_name like 't\\_g\\_%'")
 	config := pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "g", NoCreate: true, Archive: true}}
 	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select on pgmq.topic_bindings to {role}")
-	queue := openAt(t, role, config)
+	client := openAt(t, role, config)
 	remedyOf := func(err error) string {
 		var failed *pgmq.Error
 		require.ErrorAs(t, err, &failed)
@@ -30,9 +30,9 @@ func TestARemedyNamesTheQueueOfTheGroupAndNoOther(t *testing.T) {
 		return failed.Remedy
 	}
 
-	_, err := queue.Metrics(t.Context(), "t")
+	_, err := client.Metrics(t.Context(), "t")
 	require.Equal(t, `let its owner run GRANT SELECT ON "pgmq"."q_`+own+`" TO the role`, remedyOf(err))
-	_, err = queue.PurgeQueue(t.Context(), "t")
+	_, err = client.PurgeQueue(t.Context(), "t")
 	require.Equal(t, `let its owner run GRANT SELECT, UPDATE, DELETE ON "pgmq"."q_`+own+`" TO the role`, remedyOf(err))
 
 	execute(t, pool, `grant all on pgmq."q_`+own+`", pgmq."a_`+own+`" to public`)
@@ -54,14 +54,14 @@ func TestAGroupThatIsMisspelledIsNotSaidToBeCreated(t *testing.T) {
 	database := pgtest.Database(t)
 	require.NoError(t, group(t, database, "billing").SubscribeInitialize("t"))
 	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select on pgmq.topic_bindings to {role}")
-	queue := openAt(t, role, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "biling", NoCreate: true}})
-	_, err := queue.Subscribe(t.Context(), "t")
+	client := openAt(t, role, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "biling", NoCreate: true}})
+	_, err := client.Subscribe(t.Context(), "t")
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 	require.ErrorContains(t, err, "check the name of the Group")
 	require.NotContains(t, err.Error(), "pgmq.create")
 
-	queue = openAt(t, role, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "biling"}})
-	_, err = queue.Subscribe(t.Context(), "t")
+	client = openAt(t, role, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "biling"}})
+	_, err = client.Subscribe(t.Context(), "t")
 	require.ErrorIs(t, err, pgmq.ErrPermission)
 	require.ErrorContains(t, err, "SubscribeInitialize")
 	require.NotContains(t, err.Error(), "pgmq.create")
@@ -71,13 +71,13 @@ func TestATopicWithGroupsAsksForOneWhereItHasNoQueueOfItsOwn(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	require.NoError(t, group(t, database, "g").SubscribeInitialize("t"))
-	queue := openAt(t, database, pgmq.Config{})
-	_, measured := queue.Metrics(t.Context(), "t")
-	_, purged := queue.PurgeQueue(t.Context(), "t")
-	_, replayed := queue.Replay(t.Context(), "t", pgmq.ReplayFilter{})
-	_, listed := queue.DeadLetters(t.Context(), "t", 1)
-	_, read := queue.ReadDeadLetter(t.Context(), "t", 1)
-	_, emptied := queue.PurgeDeadLetters(t.Context(), "t", "t")
+	client := openAt(t, database, pgmq.Config{})
+	_, measured := client.Metrics(t.Context(), "t")
+	_, purged := client.PurgeQueue(t.Context(), "t")
+	_, replayed := client.Replay(t.Context(), "t", pgmq.ReplayFilter{})
+	_, listed := client.DeadLetters(t.Context(), "t", 1)
+	_, read := client.ReadDeadLetter(t.Context(), "t", 1)
+	_, emptied := client.PurgeDeadLetters(t.Context(), "t", "t")
 	for remedy, failures := range map[string][]error{
 		"set SubscriberConfig.Group to one of them": {measured, purged, replayed}, `ask for "t_dead"`: {listed, read, emptied},
 	} {
@@ -93,9 +93,9 @@ func TestATopicWithGroupsAsksForOneWhereItHasNoQueueOfItsOwn(t *testing.T) {
 func TestATopicThatIsMisspelledIsNotSaidToBeCreated(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	queue := openAt(t, database, pgmq.Config{})
-	require.NoError(t, queue.SubscribeInitialize("t"))
-	failures := failuresOf(t, queue, "nosuch")
+	client := openAt(t, database, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
+	failures := failuresOf(t, client, "nosuch")
 	for _, err := range failures {
 		require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 		require.ErrorContains(t, err, "; check the topic: Queues, and ezq-pgmq queues, list the queues that are there")
@@ -113,18 +113,18 @@ func TestATopicThatIsMisspelledIsNotSaidToBeCreated(t *testing.T) {
 	require.ErrorContains(t, err, "create it with select pgmq.create('nosuch'), or leave NoCreate unset")
 }
 
-func failuresOf(t *testing.T, queue *pgmq.Queue, topic string) map[string]error {
+func failuresOf(t *testing.T, client *pgmq.Client, topic string) map[string]error {
 	t.Helper()
-	_, measured := queue.Metrics(t.Context(), topic)
-	_, purged := queue.PurgeQueue(t.Context(), topic)
-	_, listed := queue.DeadLetters(t.Context(), topic, 1)
-	_, read := queue.ReadDeadLetter(t.Context(), topic, 1)
-	_, emptied := queue.PurgeDeadLetters(t.Context(), topic, "t")
-	_, redriven := queue.Redrive(t.Context(), topic, 1, "t")
-	_, shown := queue.Origins(t.Context(), topic, "t")
+	_, measured := client.Metrics(t.Context(), topic)
+	_, purged := client.PurgeQueue(t.Context(), topic)
+	_, listed := client.DeadLetters(t.Context(), topic, 1)
+	_, read := client.ReadDeadLetter(t.Context(), topic, 1)
+	_, emptied := client.PurgeDeadLetters(t.Context(), topic, "t")
+	_, redriven := client.Redrive(t.Context(), topic, 1, "t")
+	_, shown := client.Origins(t.Context(), topic, "t")
 	return map[string]error{
 		"measured": measured, "purged": purged, "listed": listed, "read": read, "emptied": emptied, "redriven": redriven, "shown": shown,
-		"tuned": queue.Tune(t.Context(), topic, pgmq.TuneOptions{}),
+		"tuned": client.Tune(t.Context(), topic, nil),
 	}
 }
 
@@ -133,9 +133,9 @@ func TestARoleThatMayNotListQueuesIsToldOfTheGrantForThat(t *testing.T) {
 	database := pgtest.Database(t)
 	require.NoError(t, openAt(t, database, pgmq.Config{}).SubscribeInitialize("t"))
 	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}; grant select, update, delete on pgmq.q_t to {role}")
-	queue := openAt(t, role, pgmq.Config{})
-	_, listed := queue.Queues(t.Context())
-	_, measured := queue.AllMetrics(t.Context())
+	client := openAt(t, role, pgmq.Config{})
+	_, listed := client.Queues(t.Context())
+	_, measured := client.AllMetrics(t.Context())
 	for _, err := range []error{listed, measured} {
 		require.ErrorIs(t, err, pgmq.ErrPermission)
 		require.ErrorContains(t, err, "; let its owner run GRANT SELECT ON pgmq.meta TO the role")
@@ -158,13 +158,13 @@ func TestARefusedDeadLetterNamesTheTableThatRefusesIt(t *testing.T) {
 			pool := pgtest.Pool(t, database)
 			execute(t, pool, "select pgmq.create('t'), pgmq.create('t_dead'); grant all on all tables in schema pgmq to public")
 			log := &everything{}
-			queue := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}"), pgmq.Config{
+			client := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}"), pgmq.Config{
 				Logger: slog.New(slog.NewTextHandler(log, nil)), Subscriber: pgmq.SubscriberConfig{NoCreate: true},
 			})
-			messages := subscribe(t, queue)
-			publish(t, queue, "1", "2")
+			messages := subscribe(t, client)
+			publish(t, client, "1", "2")
 			first, second := receive(t, messages), receive(t, messages)
-			letter := backend.Letter{Topic: "t_dead", Metadata: message.Metadata{backend.DeadLetterReason: "no"}}
+			letter := backend.DeadLetterTarget{Topic: "t_dead", Metadata: message.Metadata{backend.DeadLetterReason: "no"}}
 			backend.DeadLetter(first, letter)
 			requireCount(t, pool, "pgmq.q_t_dead", 1)
 			execute(t, pool, test.spoil)

@@ -45,39 +45,39 @@ func documented() map[string]func(t *testing.T, database string) error {
 }
 
 func own(t *testing.T, database string) error {
-	queue, err := openAs(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mine"}})
+	client, err := openAs(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mine"}})
 	if err != nil {
 		return err
 	}
-	_, err = queue.DropQueue(t.Context(), "new")
-	return errors.Join(queue.CreateQueue(t.Context(), "new", pgmq.QueueOptions{}), queue.SubscribeInitialize("new"),
-		queue.Tune(t.Context(), "new", pgmq.TuneOptions{}), err, drop(t, queue))
+	_, err = client.DropQueue(t.Context(), "new")
+	return errors.Join(client.CreateQueue(t.Context(), "new", nil), client.SubscribeInitialize("new"),
+		client.Tune(t.Context(), "new", nil), err, drop(t, client))
 }
 
-func drop(t *testing.T, queue *pgmq.Queue) error {
-	_, err := queue.DropQueue(t.Context(), "new")
+func drop(t *testing.T, client *pgmq.Client) error {
+	_, err := client.DropQueue(t.Context(), "new")
 	return err
 }
 
 func publishOrder(t *testing.T, database string) error {
-	queue, err := openAs(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	client, err := openAs(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
 	if err != nil {
 		return err
 	}
-	if err := queue.Publish("orders", message.NewMessage("1", nil)); err != nil {
+	if err := client.Publish("orders", message.NewMessage("1", nil)); err != nil {
 		return err
 	}
-	return errors.Join(queue.Publish("orders", message.NewMessage("2", nil), message.NewMessage("3", []byte("{}"))), orderInTx(t, queue, database))
+	return errors.Join(client.Publish("orders", message.NewMessage("2", nil), message.NewMessage("3", []byte("{}"))), orderInTx(t, client, database))
 }
 
-func orderInTx(t *testing.T, queue *pgmq.Queue, database string) error {
+func orderInTx(t *testing.T, client *pgmq.Client, database string) error {
 	conn, err := pgx.Connect(t.Context(), database)
 	if err != nil {
 		return err
 	}
 	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
 	return pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
-		return queue.In(tx).Publish("orders", message.NewMessage("4", nil))
+		return client.WithTx(tx).Publish("orders", message.NewMessage("4", nil))
 	})
 }
 
@@ -100,38 +100,38 @@ func sendOrder(t *testing.T, database string) error {
 
 // scheduleOrder publishes for a tick of a schedule that begins, and for the next.
 func scheduleOrder(t *testing.T, database string) error {
-	queue, err := openAs(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	client, err := openAs(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
 	if err != nil {
 		return err
 	}
-	tick := &backend.Tick{Schedule: "nightly", At: time.Now()}
+	tick := &backend.ScheduleTick{Schedule: "nightly", At: time.Now()}
 	for range 2 {
-		msg := message.NewMessageWithContext(backend.WithTick(t.Context(), tick), "1", []byte("{}"))
-		if err := queue.Publish("orders", msg); err != nil {
+		msg := message.NewMessageWithContext(backend.WithScheduleTick(t.Context(), tick), "1", []byte("{}"))
+		if err := client.Publish("orders", msg); err != nil {
 			return err
 		}
 		result, _ := tick.Result()
-		tick = &backend.Tick{Schedule: "nightly", At: result.Now.Add(time.Microsecond)}
+		tick = &backend.ScheduleTick{Schedule: "nightly", At: result.Now.Add(time.Microsecond)}
 	}
 	return nil
 }
 
 func consumeOrders(t *testing.T, database string) error {
-	queue, err := openAs(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoCreate: true, Archive: true}})
+	client, err := openAs(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoCreate: true, Archive: true}})
 	if err != nil {
 		return err
 	}
-	messages, err := queue.Subscribe(t.Context(), "orders")
+	messages, err := client.Subscribe(t.Context(), "orders")
 	if err != nil {
 		return err
 	}
-	backend.DeadLetter(receive(t, messages), backend.Letter{Topic: "orders_dead"})
+	backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "orders_dead"})
 	select {
 	case <-messages:
 		return errors.New("the message came back, and is no dead letter")
 	case <-time.After(time.Second):
 	}
-	if err := queue.Close(); err != nil {
+	if err := client.Close(); err != nil {
 		return err
 	}
 	if get[int](t, pgtest.Pool(t, database), "select count(*) from pgmq.q_orders") > 0 {
@@ -141,26 +141,26 @@ func consumeOrders(t *testing.T, database string) error {
 }
 
 func operate(t *testing.T, database string) error {
-	queue, err := openAs(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	client, err := openAs(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
 	if err != nil {
 		return err
 	}
-	_, listed := queue.Queues(t.Context())
-	_, measured := queue.Metrics(t.Context(), "orders")
-	_, shown := queue.DeadLetters(t.Context(), "orders_dead", 1)
-	_, redriven := queue.Redrive(t.Context(), "orders_dead", 1)
-	_, purged := queue.PurgeDeadLetters(t.Context(), "orders_dead")
-	_, replayed := queue.Replay(t.Context(), "orders", pgmq.ReplayFilter{})
-	_, emptied := queue.PurgeArchive(t.Context(), "orders", time.Now())
+	_, listed := client.Queues(t.Context())
+	_, measured := client.Metrics(t.Context(), "orders")
+	_, shown := client.DeadLetters(t.Context(), "orders_dead", 1)
+	_, redriven := client.Redrive(t.Context(), "orders_dead", 1)
+	_, purged := client.PurgeDeadLetters(t.Context(), "orders_dead")
+	_, replayed := client.Replay(t.Context(), "orders", pgmq.ReplayFilter{})
+	_, emptied := client.PurgeArchive(t.Context(), "orders", time.Now())
 	return errors.Join(listed, measured, shown, redriven, purged, replayed, emptied)
 }
 
-func openAs(t *testing.T, database string, config pgmq.Config) (*pgmq.Queue, error) {
-	queue, err := pgmq.Open(t.Context(), database, config)
+func openAs(t *testing.T, database string, config pgmq.Config) (*pgmq.Client, error) {
+	client, err := pgmq.Open(t.Context(), database, &config)
 	if err == nil {
-		t.Cleanup(func() { require.NoError(t, queue.Close()) })
+		t.Cleanup(func() { require.NoError(t, client.Close()) })
 	}
-	return queue, err
+	return client, err
 }
 
 // ordersDatabase returns a database as docs/postgres.md has it.
@@ -235,20 +235,20 @@ func TestThePublisherOfATopicWithGroupsNeedsTheSameOnEachQueue(t *testing.T) {
 
 func TestWhereIDsAreTakenAheadTheErrorSaysWhatToDo(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	publish(t, queue, "a")
+	client, pool := open(t, pgmq.Config{})
+	publish(t, client, "a")
 	for _, remedy := range []string{
 		"delete from pgmq.q_t where msg_id > (select last_value from pgmq.q_t_msg_id_seq)",
 		"select setval('pgmq.q_t_msg_id_seq', max(msg_id)) from pgmq.q_t",
 	} {
 		execute(t, pool, "insert into pgmq.q_t (msg_id, vt, message) overriding system value select n, now(), '0' from generate_series(2, 1000) as n")
-		err := queue.Publish("t", message.NewMessage("b", nil))
+		err := client.Publish("t", message.NewMessage("b", nil))
 		require.ErrorIs(t, err, pgmq.ErrRejected)
 		for _, said := range []string{"(select last_value from pgmq.q_t_msg_id_seq)", "select setval('pgmq.q_t_msg_id_seq', max(msg_id)) from pgmq.q_t", "INSERT (vt, message, headers)"} {
 			require.ErrorContains(t, err, said)
 		}
 		execute(t, pool, remedy)
-		publish(t, queue, "b")
+		publish(t, client, "b")
 		execute(t, pool, "delete from pgmq.q_t")
 		execute(t, pool, "select setval('pgmq.q_t_msg_id_seq', 1)")
 	}

@@ -21,15 +21,15 @@ type userCreated struct{ Email string }
 
 func (userCreated) EventName() string { return "UserCreated" }
 
-func newRouter(queue *pgmq.Queue, config ezq.Config) *ezq.Router {
+func newRouter(client *pgmq.Client, config ezq.Config) *ezq.Router {
 	config.Logger = slog.New(slog.DiscardHandler)
-	return ezq.NewRouter(queue, config)
+	return ezq.NewRouter(client, &config)
 }
 
 func TestAnEventThatSQLHasSentIsHandled(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	router := newRouter(queue, ezq.Config{Concurrency: 1})
+	client, pool := open(t, pgmq.Config{})
+	router := newRouter(client, ezq.Config{Concurrency: 1})
 	var got []string
 	ezq.Handle(router, func(_ context.Context, e userCreated) error {
 		got = append(got, e.Email)
@@ -46,17 +46,17 @@ func TestAnEventThatSQLHasSentIsHandled(t *testing.T) {
 
 func TestAnEventReadsAsAnObjectInSQL(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	require.NoError(t, ezq.Publish(t.Context(), queue, userCreated{"ada@example.com"}, ezq.Header("tenant", "a")))
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, ezq.Publish(t.Context(), client, userCreated{"ada@example.com"}, ezq.Header("tenant", "a")))
 	require.Equal(t, `{"Email": "ada@example.com", "_type": "UserCreated"}`, get[string](t, pool, "select message::text from pgmq.q_ezq"))
 	require.Equal(t, "a", get[string](t, pool, "select headers->>'tenant' from pgmq.q_ezq"))
 }
 
 func TestAnEventPublishedInATransactionIsHandledAfterItsCommit(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	ctx, stop := context.WithCancel(t.Context())
-	router := newRouter(queue, ezq.Config{})
+	router := newRouter(client, ezq.Config{})
 	var committed atomic.Bool
 	ezq.Handle(router, func(_ context.Context, _ userCreated) error {
 		defer stop()
@@ -67,7 +67,7 @@ func TestAnEventPublishedInATransactionIsHandledAfterItsCommit(t *testing.T) {
 	})
 	tx, err := pool.Begin(ctx)
 	require.NoError(t, err)
-	require.NoError(t, ezq.Publish(ctx, queue.In(tx), userCreated{"ada"}, ezq.Delay(time.Millisecond)))
+	require.NoError(t, ezq.Publish(ctx, client.WithTx(tx), userCreated{"ada"}, ezq.Delay(time.Millisecond)))
 	time.AfterFunc(100*time.Millisecond, func() {
 		committed.Store(true)
 		if err := tx.Commit(context.Background()); err != nil {
@@ -81,11 +81,11 @@ func TestAnEventPublishedInATransactionIsHandledAfterItsCommit(t *testing.T) {
 
 func TestAFailedEventComesBackWithItsFailuresCounted(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	ctx, stop := context.WithCancel(t.Context())
-	router := newRouter(queue, ezq.Config{})
+	router := newRouter(client, ezq.Config{})
 	ezq.Handle(router, func(ctx context.Context, _ userCreated) error {
-		meta := ezq.MetaFrom(ctx)
+		meta := ezq.MetaFromContext(ctx)
 		if meta.Failures < 3 {
 			return ezq.RetryAfter(time.Millisecond, errors.New("not yet"))
 		}
@@ -93,23 +93,23 @@ func TestAFailedEventComesBackWithItsFailuresCounted(t *testing.T) {
 		stop()
 		return nil
 	})
-	require.NoError(t, ezq.Publish(ctx, queue, userCreated{"ada"}))
+	require.NoError(t, ezq.Publish(ctx, client, userCreated{"ada"}))
 	require.NoError(t, router.Run(ctx))
 	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_ezq"))
 }
 
 func TestAnInterruptedEventIsFreeAtOnceAndHasNotFailed(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Hour}})
-	router := newRouter(queue, ezq.Config{})
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Hour}})
+	router := newRouter(client, ezq.Config{})
 	ezq.Handle(router, func(ctx context.Context, _ userCreated) error {
-		if err := ezq.Publish(context.WithoutCancel(ctx), queue, ezq.InterruptEvent{}); err != nil { // which may interrupt this
+		if err := ezq.Publish(context.WithoutCancel(ctx), client, ezq.InterruptEvent{}); err != nil { // which may interrupt this
 			return err
 		}
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	require.NoError(t, ezq.Publish(t.Context(), queue, userCreated{"ada"}))
+	require.NoError(t, ezq.Publish(t.Context(), client, userCreated{"ada"}))
 	require.ErrorIs(t, router.Run(t.Context()), ezq.ErrInterrupted)
 	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_ezq where vt <= clock_timestamp()"))
 	require.Equal(t, 0, get[int](t, pool, "select coalesce((headers->>'ezq_failures')::int, 0) from pgmq.q_ezq"))
@@ -124,8 +124,8 @@ func TestTwoRoutersShareAQueue(t *testing.T) {
 	var handled atomic.Int32
 	results := make(chan error)
 	for range 2 {
-		queue := openAt(t, database, pgmq.Config{})
-		router := newRouter(queue, ezq.Config{})
+		client := openAt(t, database, pgmq.Config{})
+		router := newRouter(client, ezq.Config{})
 		ezq.Handle(router, func(context.Context, userCreated) error {
 			if handled.Add(1) == events {
 				stop()
@@ -134,8 +134,8 @@ func TestTwoRoutersShareAQueue(t *testing.T) {
 		})
 		go func() { results <- router.Run(ctx) }()
 	}
-	queue := openAt(t, database, pgmq.Config{})
-	require.NoError(t, ezq.PublishBatch(ctx, queue, make([]userCreated, events)))
+	client := openAt(t, database, pgmq.Config{})
+	require.NoError(t, ezq.PublishBatch(ctx, client, make([]userCreated, events)))
 	require.NoError(t, <-results)
 	require.NoError(t, <-results)
 	require.EqualValues(t, events, handled.Load(), "each exactly once, as nothing failed")
@@ -147,8 +147,8 @@ func TestRunReportsWhatIsWrongWithTheServer(t *testing.T) {
 	database := pgtest.Database(t)
 	admin := openAt(t, database, pgmq.Config{})
 	require.NoError(t, admin.SubscribeInitialize("ezq"))
-	queue := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}"), pgmq.Config{})
-	router := newRouter(queue, ezq.Config{})
+	client := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}"), pgmq.Config{})
+	router := newRouter(client, ezq.Config{})
 	ezq.Handle(router, func(context.Context, userCreated) error { return nil })
 	err := router.Run(t.Context())
 	var failed *ezq.SubscriptionError
@@ -159,13 +159,13 @@ func TestRunReportsWhatIsWrongWithTheServer(t *testing.T) {
 
 func TestARouterStopsAlsoWhileItsQueueIsBeingCreatedElsewhere(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
+	client, pool := open(t, pgmq.Config{})
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback(context.Background()) }()
 	_, err = tx.Exec(t.Context(), "select pgmq.create('ezq')")
 	require.NoError(t, err)
-	router := newRouter(queue, ezq.Config{})
+	router := newRouter(client, ezq.Config{})
 	ezq.Handle(router, func(context.Context, userCreated) error { return nil })
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)

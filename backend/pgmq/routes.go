@@ -39,7 +39,7 @@ func newRoutes(catalog *catalog) *routes {
 	return &routes{catalog: catalog, byTopic: map[string]*route{}}
 }
 
-func (rs *routes) find(ctx context.Context, db DB, topic string, create creator) (*route, error) {
+func (rs *routes) find(ctx context.Context, db DBTX, topic string, create creator) (*route, error) {
 	rs.mu.Lock()
 	known := rs.byTopic[topic]
 	rs.mu.Unlock()
@@ -56,7 +56,7 @@ func (rs *routes) find(ctx context.Context, db DB, topic string, create creator)
 	return found, nil
 }
 
-func (rs *routes) look(ctx context.Context, db DB, topic string, create creator) (*route, error) {
+func (rs *routes) look(ctx context.Context, db DBTX, topic string, create creator) (*route, error) {
 	own, err := queueName(topic)
 	if err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func (rs *routes) look(ctx context.Context, db DB, topic string, create creator)
 	return nil, errBindings
 }
 
-func (rs *routes) lookOnce(ctx context.Context, db DB, topic, own string, create creator) (*route, error) {
+func (rs *routes) lookOnce(ctx context.Context, db DBTX, topic, own string, create creator) (*route, error) {
 	layout, err := probe(ctx, db, own)
 	if err != nil {
 		return nil, err
@@ -111,7 +111,7 @@ func (rs *routes) lookOnce(ctx context.Context, db DB, topic, own string, create
 
 // checkOwners returns an error if a queue would run the code of a stranger. Where the queues are
 // created by an administrator, who owns the topic's own is none.
-func (r *route) checkOwners(ctx context.Context, db DB, own string, administered bool) error {
+func (r *route) checkOwners(ctx context.Context, db DBTX, own string, administered bool) error {
 	vouching := ""
 	switch {
 	case administered && !slices.Contains(r.queues, own):
@@ -195,7 +195,7 @@ select ` + bindingsVersion + `,
 	exists (select from b where grouped and found is not null)`
 
 // bindings returns what is bound to topic, as pgmq.send_topic would find it.
-func bindings(ctx context.Context, db DB, topic string) (bound, error) {
+func bindings(ctx context.Context, db DBTX, topic string) (bound, error) {
 	own, err := queueName(topic)
 	if err != nil {
 		return bound{}, err

@@ -89,7 +89,7 @@ func tooLarge(size, limit int) error {
 	return &Error{
 		Kind:   ErrTooLarge,
 		Cause:  fmt.Errorf("the payload has %d bytes, and the limit is %d", size, limit),
-		Remedy: "store it elsewhere and send a reference, or raise MaxPayload",
+		Remedy: "store it elsewhere and send a reference, or raise MaxPayloadBytes",
 	}
 }
 

@@ -136,7 +136,7 @@ func (h hostile) settle(msg *message.Message) {
 	case 2:
 		backend.Nack(msg, backend.Redelivery{Delay: time.Millisecond, Failures: h.IntN(5), Done: []string{"a"}, Uncounted: true})
 	case 3:
-		backend.DeadLetter(msg, backend.Letter{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterReason: "x"}})
+		backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterReason: "x"}})
 	default:
 		msg.Ack()
 	}
@@ -152,13 +152,13 @@ type watch struct {
 	longest   time.Duration // to come
 }
 
-func (w *watch) publish(t *testing.T, queue *pgmq.Queue, id string) {
+func (w *watch) publish(t *testing.T, client *pgmq.Client, id string) {
 	t.Helper()
 	start := time.Now()
 	w.mu.Lock()
 	w.published[id] = start
 	w.mu.Unlock()
-	require.NoError(t, queue.Publish("t", message.NewMessage(id, []byte("{}"))))
+	require.NoError(t, client.Publish("t", message.NewMessage(id, []byte("{}"))))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.slowest = max(w.slowest, time.Since(start))
@@ -178,7 +178,7 @@ func (w *watch) handle(messages <-chan *message.Message, h hostile) {
 
 // among publishes good messages among hostile rows, waits until they are handled, and returns
 // how many rows there were.
-func (w *watch) among(t *testing.T, h hostile, pool *pgxpool.Pool, queues []*pgmq.Queue) (written int64) {
+func (w *watch) among(t *testing.T, h hostile, pool *pgxpool.Pool, queues []*pgmq.Client) (written int64) {
 	t.Helper()
 	for start, n := time.Now(), 0; time.Since(start) < *rowsFor; n++ {
 		for range h.IntN(5) {
@@ -257,17 +257,17 @@ func TestHostileRowsStopNoGoodMessage(t *testing.T) {
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
 	config := func(noHold bool) pgmq.Config {
-		return pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayload: 10_000}, Subscriber: pgmq.SubscriberConfig{
-			MaxMessage: 1 << 20, Lease: 20 * time.Second, NackDelay: time.Millisecond, NoHold: noHold, DrainTimeout: 5 * time.Second,
+		return pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayloadBytes: 10_000}, Subscriber: pgmq.SubscriberConfig{
+			MaxMessageBytes: 1 << 20, Lease: 20 * time.Second, NackDelay: time.Millisecond, LeaseOnly: noHold, DrainTimeout: 5 * time.Second,
 		}}
 	}
-	queues := []*pgmq.Queue{openAt(t, database, config(false)), openAt(t, database, config(true))}
+	queues := []*pgmq.Client{openAt(t, database, config(false)), openAt(t, database, config(true))}
 	require.NoError(t, queues[0].SubscribeInitialize("dead"))
 	good := &watch{published: map[string]time.Time{}}
 	ctx, stop := context.WithCancel(t.Context())
 	var handlers sync.WaitGroup
-	for i, queue := range queues {
-		messages, err := queue.Subscribe(ctx, "t")
+	for i, client := range queues {
+		messages, err := client.Subscribe(ctx, "t")
 		require.NoError(t, err)
 		handlers.Go(func() { good.handle(messages, newHostile(seed, uint64(i))) })
 	}
@@ -278,8 +278,8 @@ func TestHostileRowsStopNoGoodMessage(t *testing.T) {
 	})
 	stop()
 	handlers.Wait()
-	for _, queue := range queues {
-		require.NoError(t, queue.Close())
+	for _, client := range queues {
+		require.NoError(t, client.Close())
 	}
 	requireAccounted(t, pool, queues, written)
 	t.Logf("%d rows; a good message came after %v at most, and was published in %v", written, good.longest, good.slowest)
@@ -288,11 +288,11 @@ func TestHostileRowsStopNoGoodMessage(t *testing.T) {
 // requireAccounted fails if a row is gone that was neither acked, nor given up, nor archived,
 // or if one is due and was not handled. On a busy machine PostgreSQL's answer to an ack may come too
 // late, and its repetition finds nothing to ack: Gone.
-func requireAccounted(t *testing.T, pool *pgxpool.Pool, queues []*pgmq.Queue, written int64) {
+func requireAccounted(t *testing.T, pool *pgxpool.Pool, queues []*pgmq.Client, written int64) {
 	t.Helper()
 	var acked, gone int64
-	for _, queue := range queues {
-		stats := queue.Stats()["t"]
+	for _, client := range queues {
+		stats := client.Stats()["t"]
 		acked, gone = acked+stats.Acked, gone+stats.Gone
 	}
 	left := get[int64](t, pool, "select count(*) from pgmq.q_t")

@@ -28,11 +28,11 @@ func TestAScheduleWhosePositionIsNonsenseSaysSo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{})
-			attempt(t, queue, "nightly", time.Now())
+			client, pool := open(t, pgmq.Config{})
+			attempt(t, client, "nightly", time.Now())
 			_, err := pool.Exec(t.Context(), "update pgmq.q_ezq_schedules set message = $1::text::jsonb", message)
 			require.NoError(t, err)
-			err = publishTick(t, queue, "nightly", time.Now())
+			err = publishTick(t, client, "nightly", time.Now())
 			requireConfidential(t, err)
 			require.ErrorIs(t, err, pgmq.ErrRejected)
 			require.NotContains(t, err.Error(), "\x1b")
@@ -41,24 +41,24 @@ func TestAScheduleWhosePositionIsNonsenseSaysSo(t *testing.T) {
 				require.ErrorContains(t, err, said)
 			}
 			execute(t, pool, fmt.Sprintf(`DELETE FROM "pgmq"."q_ezq_schedules" WHERE msg_id = %d`, id))
-			begun := attempt(t, queue, "nightly", time.Now())
-			require.Equal(t, backend.TickPublished, attempt(t, queue, "nightly", begun.Now.Add(time.Microsecond)).Outcome)
+			begun := attempt(t, client, "nightly", time.Now())
+			require.Equal(t, backend.TickPublished, attempt(t, client, "nightly", begun.Now.Add(time.Microsecond)).Outcome)
 		})
 	}
 }
 
 func publishTick(t *testing.T, queue message.Publisher, schedule string, at time.Time) error {
 	t.Helper()
-	msg := message.NewMessageWithContext(backend.WithTick(t.Context(), &backend.Tick{Schedule: schedule, At: at}), "1", []byte("{}"))
+	msg := message.NewMessageWithContext(backend.WithScheduleTick(t.Context(), &backend.ScheduleTick{Schedule: schedule, At: at}), "1", []byte("{}"))
 	return queue.Publish("reports", msg)
 }
 
 func TestAClockThatStepsBackIsNoNonsense(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	attempt(t, queue, "nightly", time.Now())
+	client, pool := open(t, pgmq.Config{})
+	attempt(t, client, "nightly", time.Now())
 	execute(t, pool, `update pgmq.q_ezq_schedules set message = jsonb_set(message, '{last}', to_jsonb(clock_timestamp() + interval '30 seconds'))`)
-	require.Equal(t, backend.TickTaken, attempt(t, queue, "nightly", time.Now()).Outcome)
+	require.Equal(t, backend.TickTaken, attempt(t, client, "nightly", time.Now()).Outcome)
 }
 
 // PostgreSQL writes a time in the zone of the session.
@@ -67,9 +67,9 @@ func TestAScheduleGoesOnInAnyTimeZone(t *testing.T) {
 	database := pgtest.Database(t)
 	at := attempt(t, openAt(t, database, pgmq.Config{}), "nightly", time.Now()).Now
 	for _, zone := range []string{"Asia/Kathmandu", "America/St_Johns", "UTC"} {
-		queue := openAt(t, database+"&timezone="+zone, pgmq.Config{})
+		client := openAt(t, database+"&timezone="+zone, pgmq.Config{})
 		at = at.Add(time.Microsecond)
-		require.Equal(t, backend.TickPublished, attempt(t, queue, "nightly", at).Outcome, zone)
-		require.Equal(t, backend.TickTaken, attempt(t, queue, "nightly", at).Outcome, zone)
+		require.Equal(t, backend.TickPublished, attempt(t, client, "nightly", at).Outcome, zone)
+		require.Equal(t, backend.TickTaken, attempt(t, client, "nightly", at).Outcome, zone)
 	}
 }

@@ -37,9 +37,9 @@ func TestAFullDiskRejectsAndLosesNothing(t *testing.T) {
 	pool := pgtest.Pool(t, server.URL())
 	server.SmallDisk("small", 16)
 	server.Execute("select pgmq.create('t')", "alter table pgmq.q_t set tablespace small")
-	queue := openAt(t, server.URL(), pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: 2 * time.Second}})
-	publish(t, queue, "held")
-	messages := subscribe(t, queue)
+	client := openAt(t, server.URL(), pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: 2 * time.Second}})
+	publish(t, client, "held")
+	messages := subscribe(t, client)
 	held := receive(t, messages)
 
 	execute(t, pool, "create table filler (t text) tablespace small; alter table filler alter t set storage plain")
@@ -51,7 +51,7 @@ func TestAFullDiskRejectsAndLosesNothing(t *testing.T) {
 			_, full = failure(pool.Exec(t.Context(), "insert into filler select repeat('x', 8000) from generate_series(1, 50)"))
 		}
 		id := fmt.Sprint("m", n)
-		if err = queue.Publish("t", message.NewMessage(id, []byte(incompressible(4000)))); err == nil {
+		if err = client.Publish("t", message.NewMessage(id, []byte(incompressible(4000)))); err == nil {
 			stored[id] = true
 		}
 	}
@@ -65,7 +65,7 @@ func TestAFullDiskRejectsAndLosesNothing(t *testing.T) {
 		return get[int](t, pool, "select count(*) from pgmq.q_t where headers->>'ezq_uuid' = $1", held.UUID) == 0
 	})
 	execute(t, pool, "drop table filler")
-	publish(t, queue, "after")
+	publish(t, client, "after")
 	delete(stored, "held")
 	for len(stored) > 0 {
 		msg := receive(t, messages)
@@ -104,15 +104,15 @@ func TestAPublishThatMayNotWaitForALockIsRejected(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
-	queue := openAt(t, database+"&lock_timeout=200", pgmq.Config{})
-	publish(t, queue, "a")
+	client := openAt(t, database+"&lock_timeout=200", pgmq.Config{})
+	publish(t, client, "a")
 	release := lockTable(t, pool)
-	err := queue.Publish("t", message.NewMessage("b", nil))
+	err := client.Publish("t", message.NewMessage("b", nil))
 	require.ErrorIs(t, err, pgmq.ErrRejected)
 	var cause *pgconn.PgError
 	require.ErrorAs(t, err, &cause)
 	require.Equal(t, "55P03", cause.Code)
-	messages := subscribe(t, queue) // its claims fail too, for now
+	messages := subscribe(t, client) // its claims fail too, for now
 	lasting(t, 500*time.Millisecond)
 	release()
 	receive(t, messages).Ack()
@@ -187,15 +187,15 @@ func TestACommitWhoseReplyIsLostHasItsEffectOnce(t *testing.T) {
 	direct := pgtest.Database(t)
 	pool := pgtest.Pool(t, direct)
 	proxy, database := throughProxy(t, direct)
-	queue := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: 2 * time.Second}})
-	router := newRouter(queue, ezq.Config{})
+	client := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: 2 * time.Second}})
+	router := newRouter(client, ezq.Config{})
 	began := make(chan struct{}, 10)
 	ezq.Handle(router, func(ctx context.Context, _ userCreated) error {
 		began <- struct{}{}
-		_, err := pgmq.Tx(ctx).Exec(ctx, "insert into effects values (1)")
+		_, err := pgmq.TxFromContext(ctx).Exec(ctx, "insert into effects values (1)")
 		return err
-	}, ezq.With(queue.InTx()))
-	require.NoError(t, ezq.Publish(t.Context(), queue, userCreated{}))
+	}, ezq.Use(client.TxMiddleware()))
+	require.NoError(t, ezq.Publish(t.Context(), client, userCreated{}))
 	release := holdCommits(t, pool)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -237,11 +237,11 @@ func holdCommits(t *testing.T, pool *pgxpool.Pool) (release func()) {
 
 func TestAHandlerThatNeverReturnsLosesItsMessageAfterMaxExtension(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{
 		Lease: time.Second, MaxExtension: 2 * time.Second, DrainTimeout: time.Millisecond,
 	}})
-	publish(t, queue, "a")
-	messages := subscribe(t, queue)
+	publish(t, client, "a")
+	messages := subscribe(t, client)
 	stuck := receive(t, messages)
 	again := receive(t, messages) // while the first one is still not answered
 	require.ErrorIs(t, context.Cause(stuck.Context()), backend.ErrLeaseLost)
@@ -253,17 +253,17 @@ func TestAHandlerThatNeverReturnsLosesItsMessageAfterMaxExtension(t *testing.T) 
 
 func TestAPanicOfAHandlerCostsNothingButADelivery(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	router := newRouter(queue, ezq.Config{})
+	client, pool := open(t, pgmq.Config{})
+	router := newRouter(client, ezq.Config{})
 	ctx, stop := context.WithCancel(t.Context())
 	ezq.Handle(router, func(ctx context.Context, _ userCreated) error {
-		if ezq.MetaFrom(ctx).Delivery == 1 {
+		if ezq.MetaFromContext(ctx).Delivery == 1 {
 			panic(errors.New("boom"))
 		}
 		stop()
 		return nil
 	})
-	require.NoError(t, ezq.Publish(t.Context(), queue, userCreated{}))
+	require.NoError(t, ezq.Publish(t.Context(), client, userCreated{}))
 	require.NoError(t, router.Run(ctx))
 	requireCount(t, pool, "pgmq.q_ezq", 0)
 }

@@ -23,9 +23,9 @@ func TestNoSettingChangesWhatAQueueIs(t *testing.T) {
 	for _, setting := range []string{"quote_all_identifiers=on", "search_path=", "array_nulls=off"} {
 		t.Run(setting, func(t *testing.T) {
 			t.Parallel()
-			queue := openAt(t, pgtest.Database(t)+"&"+setting, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true}})
-			messages := subscribe(t, queue)
-			publish(t, queue, "a", "b")
+			client := openAt(t, pgtest.Database(t)+"&"+setting, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true}})
+			messages := subscribe(t, client)
+			publish(t, client, "a", "b")
 			requireReceives(t, messages, "a", "b")
 		})
 	}
@@ -35,11 +35,11 @@ func TestAServerThatTakesNoWritesIsToldFromAStandby(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	require.NoError(t, openAt(t, database, pgmq.Config{}).SubscribeInitialize("t"))
-	queue := openAt(t, database+"&default_transaction_read_only=on", pgmq.Config{})
-	_, err := queue.Subscribe(t.Context(), "t")
+	client := openAt(t, database+"&default_transaction_read_only=on", pgmq.Config{})
+	_, err := client.Subscribe(t.Context(), "t")
 	require.ErrorContains(t, err, "default_transaction_read_only is on")
 	require.NotContains(t, err.Error(), "standby")
-	err = queue.Publish("t", message.NewMessage("1", nil))
+	err = client.Publish("t", message.NewMessage("1", nil))
 	require.ErrorIs(t, err, pgmq.ErrRejected)
 	require.ErrorContains(t, err, "pg_is_in_recovery()")
 }
@@ -53,7 +53,7 @@ func TestAKeyStoreWithoutASchemaSaysSo(t *testing.T) {
 
 func TestAServerThatIsNotTheOneThatWasAskedForIsNoMatterOfThePassword(t *testing.T) {
 	t.Parallel()
-	_, err := pgmq.Open(t.Context(), pgtest.Database(t)+"&target_session_attrs=standby", pgmq.Config{})
+	_, err := pgmq.Open(t.Context(), pgtest.Database(t)+"&target_session_attrs=standby", nil)
 	require.ErrorIs(t, err, pgmq.ErrUnreachable)
 	require.ErrorContains(t, err, "target_session_attrs")
 }
@@ -61,14 +61,14 @@ func TestAServerThatIsNotTheOneThatWasAskedForIsNoMatterOfThePassword(t *testing
 // All handlers have a connection each, and wait for a second one.
 func TestHandlersInTransactionsThatWaitForEachOtherAreToldSo(t *testing.T) {
 	t.Parallel()
-	queue := openAt(t, pgtest.Database(t)+"&pool_max_conns=2", pgmq.Config{Publisher: pgmq.PublisherConfig{NoNotify: true}})
-	store, err := queue.KeyStore(t.Context(), "ezq_seen")
+	client := openAt(t, pgtest.Database(t)+"&pool_max_conns=2", pgmq.Config{Publisher: pgmq.PublisherConfig{NoNotify: true}})
+	store, err := client.KeyStore(t.Context(), "ezq_seen")
 	require.NoError(t, err)
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	uses := map[string]func(msg *message.Message) error{
 		"a publisher": func(msg *message.Message) error {
 			inside := message.NewMessageWithContext(msg.Context(), "1", nil)
-			return errors.Join(queue.Publish("other", inside), queue.In(pgmq.Tx(msg.Context())).Publish("t2", inside))
+			return errors.Join(client.Publish("other", inside), client.WithTx(pgmq.TxFromContext(msg.Context())).Publish("t2", inside))
 		},
 		"a store": func(msg *message.Message) error {
 			_, err := store.Seen(msg.Context(), "key "+msg.UUID)
@@ -76,7 +76,7 @@ func TestHandlersInTransactionsThatWaitForEachOtherAreToldSo(t *testing.T) {
 		},
 	}
 	for name, use := range uses {
-		publish(t, queue, "a", "b")
+		publish(t, client, "a", "b")
 		var both, done sync.WaitGroup
 		both.Add(2)
 		told := make(chan error, 2)
@@ -84,7 +84,7 @@ func TestHandlersInTransactionsThatWaitForEachOtherAreToldSo(t *testing.T) {
 		for range 2 {
 			msg := receive(t, messages)
 			done.Go(func() {
-				_, err := queue.InTx()(func(msg *message.Message) ([]*message.Message, error) {
+				_, err := client.TxMiddleware()(func(msg *message.Message) ([]*message.Message, error) {
 					both.Done()
 					both.Wait()
 					return nil, use(msg)
@@ -97,7 +97,7 @@ func TestHandlersInTransactionsThatWaitForEachOtherAreToldSo(t *testing.T) {
 		// The first one that is told makes way, perhaps just in time for the other.
 		err := errors.Join(<-told, <-told)
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig, name)
-		require.ErrorContains(t, err, "pgmq.Tx(ctx)", name)
+		require.ErrorContains(t, err, "pgmq.TxFromContext(ctx)", name)
 		require.Less(t, time.Since(start), 25*time.Second, "%s: not the 30 seconds that a publish may take", name)
 	}
 }
@@ -112,12 +112,12 @@ func TestAPoolOfATextThatIsNoURLShowsNothingOfIt(t *testing.T) {
 	_, err = pool.Exec(t.Context(), "select")
 	require.ErrorContains(t, err, "hunter2", "the server quotes it")
 
-	queue, err := pgmq.New(pool, pgmq.Config{})
+	client, err := pgmq.New(pool, nil)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, queue.Close()) })
-	_, listed := queue.Queues(t.Context())
-	_, subscribed := queue.Subscribe(t.Context(), "t")
-	for _, err := range []error{listed, subscribed, queue.Publish("t", message.NewMessage("1", nil))} {
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	_, listed := client.Queues(t.Context())
+	_, subscribed := client.Subscribe(t.Context(), "t")
+	for _, err := range []error{listed, subscribed, client.Publish("t", message.NewMessage("1", nil))} {
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 		require.ErrorContains(t, err, "SQLSTATE 42602")
 		var log strings.Builder

@@ -29,12 +29,12 @@ func TestWhatIsNotAQueueIsNotTakenForOne(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{})
+			client, pool := open(t, pgmq.Config{})
 			execute(t, pool, test.sql)
-			err := queue.Publish("t", message.NewMessage("1", nil))
+			err := client.Publish("t", message.NewMessage("1", nil))
 			require.ErrorIs(t, err, test.kind)
 			require.ErrorIs(t, err, pgmq.ErrRejected)
-			_, err = queue.Subscribe(t.Context(), "t")
+			_, err = client.Subscribe(t.Context(), "t")
 			require.ErrorIs(t, err, test.kind)
 		})
 	}

@@ -12,16 +12,16 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// InSQL is [Queue.In] for a transaction of database/sql, with any driver for
+// WithSQLTx is [Client.WithTx] for a transaction of database/sql, with any driver for
 // PostgreSQL. The driver's connections must have the client_encoding UTF8, which is
 // not checked: set it in their URL where the database or the role has another one. Nor
 // can the bindings be looked up in tx: under REPEATABLE READ and SERIALIZABLE, a publish
 // to a topic that got a group after tx began is refused with [ErrRejected].
-func (q *Queue) InSQL(tx *sql.Tx) *Publisher {
+func (c *Client) WithSQLTx(tx *sql.Tx) *Publisher {
 	if tx == nil {
-		return q.publisher.in(noTx{"begin one with BeginTx of the *sql.DB"})
+		return c.publisher.in(noTx{"begin one with BeginTx of the *sql.DB"})
 	}
-	return q.publisher.in(sqlTx{tx, q.pool})
+	return c.publisher.in(sqlTx{tx, c.pool})
 }
 
 // sqlTx is a *sql.Tx as far as publishing needs it. Parameters go as text, which

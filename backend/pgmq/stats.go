@@ -6,15 +6,15 @@ import (
 	"github.com/ezq-go/ezq/internal/subscription"
 )
 
-// TopicStats is what subscriptions to one topic have done since the [Subscriber]
-// or the [Queue] was made. A message counts once for each delivery.
-type TopicStats struct {
+// SubscriptionStats is what subscriptions to one topic have done since the [Subscriber]
+// or the [Client] was made. A message counts once for each delivery.
+type SubscriptionStats struct {
 	// Group is the Group of the [Subscriber]; "" if it has none.
 	Group string
 
 	Claimed int64 // messages leased
 
-	// What has been stored: messages that were acked, also by [Queue.InTx]; that will
+	// What has been stored: messages that were acked, also by [Client.TxMiddleware]; that will
 	// be delivered again; that have become dead letters; and that were given back
 	// because the subscription ended, or nobody received them.
 	Acked, Nacked, DeadLettered, Released int64
@@ -26,7 +26,7 @@ type TopicStats struct {
 	LeaseLost, Gone int64
 
 	// Quarantined counts messages that no consumer got, because they cannot be read or are
-	// larger than MaxMessage: they were moved to the archive of their queue, or, where that
+	// larger than MaxMessageBytes: they were moved to the archive of their queue, or, where that
 	// is not permitted, put aside for an hour, once for each time. The archive has the
 	// reasons, and docs/postgres.md what to do then. Any of them wants a look.
 	Quarantined int64
@@ -47,7 +47,7 @@ type TopicStats struct {
 
 // Stats tells about each topic that has been subscribed to, by its name. It is
 // cheap, asks nobody, and may be called at any time.
-func (s *Subscriber) Stats() map[string]TopicStats {
+func (s *Subscriber) Stats() map[string]SubscriptionStats {
 	stats := s.accounts.read()
 	for topic, one := range stats {
 		one.Group = s.config.Group
@@ -57,8 +57,8 @@ func (s *Subscriber) Stats() map[string]TopicStats {
 }
 
 // Stats tells about each topic that has been subscribed to: see [Subscriber.Stats].
-// About the queues themselves see [Queue.Metrics].
-func (q *Queue) Stats() map[string]TopicStats { return q.subscriber.Stats() }
+// About the queues themselves see [Client.Metrics].
+func (c *Client) Stats() map[string]SubscriptionStats { return c.subscriber.Stats() }
 
 // accounts are the counters of all topics.
 type accounts struct {
@@ -79,18 +79,18 @@ func (a *accounts) of(topic string) *subscription.Counters {
 	return a.topics[topic]
 }
 
-func (a *accounts) read() map[string]TopicStats {
+func (a *accounts) read() map[string]SubscriptionStats {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	stats := make(map[string]TopicStats, len(a.topics))
+	stats := make(map[string]SubscriptionStats, len(a.topics))
 	for topic, counters := range a.topics {
 		stats[topic] = statsOf(topic, counters)
 	}
 	return stats
 }
 
-func statsOf(topic string, c *subscription.Counters) TopicStats {
-	s := TopicStats{
+func statsOf(topic string, c *subscription.Counters) SubscriptionStats {
+	s := SubscriptionStats{
 		Claimed: c.Claimed.Load(),
 		Acked:   c.Acked.Load(), Nacked: c.Nacked.Load(), DeadLettered: c.DeadLettered.Load(), Released: c.Released.Load(),
 		LeaseLost: c.Lost.Load(), Gone: c.Gone.Load(), Quarantined: c.Quarantined.Load(), Expired: c.LeasesLost.Load(),

@@ -14,10 +14,10 @@ import (
 
 func TestStatsTellWhatBecameOfMessages(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{})
-	require.Empty(t, queue.Stats())
-	publish(t, queue, "acked", "nacked", "dead", "stolen", "deleted", "held")
-	messages := subscribe(t, queue)
+	client, pool := open(t, pgmq.Config{})
+	require.Empty(t, client.Stats())
+	publish(t, client, "acked", "nacked", "dead", "stolen", "deleted", "held")
+	messages := subscribe(t, client)
 	for range 6 {
 		switch msg := receive(t, messages); msg.UUID {
 		case "acked":
@@ -25,7 +25,7 @@ func TestStatsTellWhatBecameOfMessages(t *testing.T) {
 		case "nacked":
 			backend.Nack(msg, backend.Redelivery{Delay: time.Hour, Failures: 1})
 		case "dead":
-			backend.DeadLetter(msg, backend.Letter{Topic: "dead"})
+			backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"})
 		case "stolen":
 			execute(t, pool, "update pgmq.q_t set read_ct = read_ct + 1, last_read_at = clock_timestamp() where headers->>'ezq_uuid' = 'stolen'")
 			msg.Ack()
@@ -34,32 +34,32 @@ func TestStatsTellWhatBecameOfMessages(t *testing.T) {
 			msg.Ack()
 		}
 	}
-	want := pgmq.TopicStats{Claimed: 6, Acked: 1, Nacked: 1, DeadLettered: 1, LeaseLost: 1, Gone: 1, InFlight: 1}
-	pgtest.Eventually(t, patience, "all outcomes are stored", func() bool { return queue.Stats()["t"] == want })
-	require.NoError(t, queue.Close())
+	want := pgmq.SubscriptionStats{Claimed: 6, Acked: 1, Nacked: 1, DeadLettered: 1, LeaseLost: 1, Gone: 1, InFlight: 1}
+	pgtest.Eventually(t, patience, "all outcomes are stored", func() bool { return client.Stats()["t"] == want })
+	require.NoError(t, client.Close())
 	want.InFlight = 0 // it has been abandoned
-	require.Equal(t, want, queue.Stats()["t"])
+	require.Equal(t, want, client.Stats()["t"])
 }
 
 func TestAnAckInATransactionIsNotStoredTwice(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
-	handle := queue.InTx()(func(*message.Message) ([]*message.Message, error) { return nil, nil })
-	publish(t, queue, "a")
-	msg := receive(t, subscribe(t, queue))
+	client, _ := open(t, pgmq.Config{})
+	handle := client.TxMiddleware()(func(*message.Message) ([]*message.Message, error) { return nil, nil })
+	publish(t, client, "a")
+	msg := receive(t, subscribe(t, client))
 	_, err := handle(msg)
 	require.NoError(t, err)
 	msg.Ack()
-	require.NoError(t, queue.Close())
-	require.Equal(t, pgmq.TopicStats{Claimed: 1, Acked: 1}, queue.Stats()["t"])
+	require.NoError(t, client.Close())
+	require.Equal(t, pgmq.SubscriptionStats{Claimed: 1, Acked: 1}, client.Stats()["t"])
 }
 
 // One message at a time is then the promise of watermill-sql: a crash repeats one.
 func TestWithSyncAckTheNextMessageComesWhenTheOneBeforeIsAcked(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{SyncAck: true, MaxInFlight: 1}})
-	publish(t, queue, "1", "2", "3", "4", "5")
-	messages := subscribe(t, queue)
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{SyncAck: true, MaxInFlight: 1}})
+	publish(t, client, "1", "2", "3", "4", "5")
+	messages := subscribe(t, client)
 	for left := 5; left > 0; left-- {
 		msg := receive(t, messages)
 		require.Equal(t, left, get[int](t, pool, "select count(*) from pgmq.q_t"))

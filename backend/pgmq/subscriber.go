@@ -19,7 +19,7 @@ import (
 )
 
 // Subscriber is a Watermill Subscriber on PGMQ. Create it with [NewSubscriber],
-// or take a [Queue], which is one. Its methods may be called concurrently.
+// or take a [Client], which is one. Its methods may be called concurrently.
 type Subscriber struct {
 	pool    *pgxpool.Pool // the caller's; its settings are used, not its connections
 	config  SubscriberConfig
@@ -48,24 +48,24 @@ var (
 )
 
 // NewSubscriber returns a subscriber that connects as pool does, but on
-// connections of its own: see SubscriberConfig.Connections. Where logger is nil,
-// nothing is logged.
-func NewSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger watermill.LoggerAdapter) (*Subscriber, error) {
+// connections of its own: see SubscriberConfig.MaxConns. Where logger is nil,
+// nothing is logged. A nil config is that of the defaults.
+func NewSubscriber(pool *pgxpool.Pool, config *SubscriberConfig, logger watermill.LoggerAdapter) (*Subscriber, error) {
 	if pool == nil {
 		return nil, &Error{Op: "configure", Kind: ErrInvalidConfig, Cause: errors.New("pool is nil"), Remedy: "pass a *pgxpool.Pool"}
 	}
-	config, err := config.withDefaults()
+	settings, err := orZero(config).withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	return newSubscriber(pool, config, slogOf(logger), newHints(), newCatalog()), nil
+	return newSubscriber(pool, settings, slogOf(logger), newHints(), newCatalog()), nil
 }
 
 func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Logger, hints *hints, catalog *catalog) *Subscriber {
 	return &Subscriber{
 		pool: pool, config: config, logger: sparse.New(logger), hints: hints,
 		catalog: catalog, running: subscription.NewSet(), pollMin: min(pollMin, config.PollInterval), holdFor: config.holdFor(),
-		claims: make(chan struct{}, config.Connections-1), holds: make(chan struct{}, config.Connections-2),
+		claims: make(chan struct{}, config.MaxConns-1), holds: make(chan struct{}, config.MaxConns-2),
 		asides: newAsides(),
 	}
 }
@@ -166,7 +166,7 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	}
 	opened := &store{
 		topic: topic, queue: queue, group: s.config.Group, pool: pool, claims: s.claims, holds: s.holds,
-		hints: s.hints, open: s.lettersOf(queue), limit: s.config.MaxMessage, most: s.config.MaxInFlightBytes, encoding: layout.Encoding, logger: s.logger,
+		hints: s.hints, open: s.lettersOf(queue), limit: s.config.MaxMessageBytes, most: s.config.MaxInFlightBytes, encoding: layout.Encoding, logger: s.logger,
 		aside: newAside(s.asides),
 	}
 	opened.current.Store(sql)
@@ -210,7 +210,7 @@ func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, qu
 }
 
 // statements returns how to speak to queue.
-func (s *Subscriber) statements(ctx context.Context, db DB, queue string, layout layout) (*statements, error) {
+func (s *Subscriber) statements(ctx context.Context, db DBTX, queue string, layout layout) (*statements, error) {
 	sql := newStatements(queue, layout)
 	if !s.config.Archive {
 		return &sql, nil
@@ -259,7 +259,7 @@ func (s *Subscriber) layout(ctx context.Context, pool *pgxpool.Pool, topic, queu
 }
 
 // check makes sure that queue may be consumed, and gets what is published.
-func (s *Subscriber) check(ctx context.Context, db DB, layout layout, topic, queue string) error {
+func (s *Subscriber) check(ctx context.Context, db DBTX, layout layout, topic, queue string) error {
 	switch {
 	case layout.ReadOnly:
 		return layout.takesNoWrites()
@@ -283,7 +283,7 @@ func (s *Subscriber) check(ctx context.Context, db DB, layout layout, topic, que
 }
 
 // bind makes the group known, and tells what it has missed.
-func (s *Subscriber) bind(ctx context.Context, db DB, topic, queue string) error {
+func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string) error {
 	own, err := queueName(topic)
 	if err != nil {
 		return err
@@ -376,7 +376,7 @@ func (s *Subscriber) connect() (*pgxpool.Pool, error) {
 		if s.closed {
 			return nil, backend.ErrClosed
 		}
-		own, err := consumerPool(s.pool, s.config.Connections)
+		own, err := consumerPool(s.pool, s.config.MaxConns)
 		if err != nil {
 			return nil, err
 		}

@@ -22,7 +22,7 @@ const schedulesQueue = "ezq_schedules"
 // publishOnce stores rows and moves the schedule of tick on, in one transaction. The
 // row of the schedule is locked for as long: who comes at the same time waits, and
 // finds the tick taken; or not, if this transaction fails.
-func (p *Publisher) publishOnce(ctx context.Context, topic string, rows rows, tick *backend.Tick) error {
+func (p *Publisher) publishOnce(ctx context.Context, topic string, rows rows, tick *backend.ScheduleTick) error {
 	result, err := p.attempt(ctx, topic, rows, tick)
 	if isCode(err, "42P01") && !p.inTx { // a queue was dropped, and nothing is stored: it is created now
 		result, err = p.attempt(ctx, topic, rows, tick)
@@ -33,7 +33,7 @@ func (p *Publisher) publishOnce(ctx context.Context, topic string, rows rows, ti
 	return scheduleDenied(err)
 }
 
-func (p *Publisher) attempt(ctx context.Context, topic string, rows rows, tick *backend.Tick) (result backend.TickResult, err error) {
+func (p *Publisher) attempt(ctx context.Context, topic string, rows rows, tick *backend.ScheduleTick) (result backend.TickResult, err error) {
 	if err := p.routes.catalog.ensure(ctx, p.db, schedulesQueue, p.create); err != nil {
 		return result, err
 	}
@@ -84,7 +84,7 @@ func rolledBack(err error) error {
 }
 
 // advance takes tick for its schedule, if the time has come and nobody has.
-func advance(ctx context.Context, db DB, tick *backend.Tick) (backend.TickResult, error) {
+func advance(ctx context.Context, db DBTX, tick *backend.ScheduleTick) (backend.TickResult, error) {
 	id := scheduleID(tick.Schedule)
 	found, err := position(ctx, db, id)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -151,7 +151,7 @@ func (p schedulePosition) check(schedule string, id int64) (last time.Time, err 
 	}
 }
 
-func position(ctx context.Context, db DB, id int64) (schedulePosition, error) {
+func position(ctx context.Context, db DBTX, id int64) (schedulePosition, error) {
 	rows, err := db.Query(ctx, inSchedules(positionSQL), pgx.QueryExecModeCacheDescribe, id)
 	if err != nil {
 		return schedulePosition{}, err
@@ -159,7 +159,7 @@ func position(ctx context.Context, db DB, id int64) (schedulePosition, error) {
 	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[schedulePosition])
 }
 
-func execute(ctx context.Context, db DB, sql string, args ...any) error {
+func execute(ctx context.Context, db DBTX, sql string, args ...any) error {
 	_, err := db.Exec(ctx, inSchedules(sql), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
 	return err
 }

@@ -21,8 +21,8 @@ import (
 // attempt publishes a message for a tick, and returns what came of it.
 func attempt(t *testing.T, p message.Publisher, schedule string, at time.Time) backend.TickResult {
 	t.Helper()
-	tick := &backend.Tick{Schedule: schedule, At: at}
-	msg := message.NewMessageWithContext(backend.WithTick(context.WithoutCancel(t.Context()), tick), watermill.NewUUID(), []byte("{}"))
+	tick := &backend.ScheduleTick{Schedule: schedule, At: at}
+	msg := message.NewMessageWithContext(backend.WithScheduleTick(context.WithoutCancel(t.Context()), tick), watermill.NewUUID(), []byte("{}"))
 	if err := p.Publish("reports", msg); err != nil {
 		t.Error(err)
 	}
@@ -34,9 +34,9 @@ func attempt(t *testing.T, p message.Publisher, schedule string, at time.Time) b
 }
 
 // stored counts what is in the queue of the reports.
-func stored(t *testing.T, queue *pgmq.Queue) int {
+func stored(t *testing.T, client *pgmq.Client) int {
 	t.Helper()
-	metrics, err := queue.Metrics(t.Context(), "reports")
+	metrics, err := client.Metrics(t.Context(), "reports")
 	if errors.Is(err, pgmq.ErrQueueNotFound) {
 		return 0
 	}
@@ -48,8 +48,8 @@ func stored(t *testing.T, queue *pgmq.Queue) int {
 
 func TestATickIsPublishedOnceWhenItHasCome(t *testing.T) {
 	t.Parallel()
-	queue := openAt(t, pgtest.Database(t), pgmq.Config{})
-	begun := attempt(t, queue, "nightly", time.Now().Add(-time.Hour))
+	client := openAt(t, pgtest.Database(t), pgmq.Config{})
+	begun := attempt(t, client, "nightly", time.Now().Add(-time.Hour))
 	if begun.Outcome != backend.TickTaken {
 		t.Errorf("a tick from before the schedule was known: %v", begun.Outcome)
 	}
@@ -65,11 +65,11 @@ func TestATickIsPublishedOnceWhenItHasCome(t *testing.T) {
 		{"nightly", at, backend.TickTaken},
 		{"hourly", at, backend.TickTaken}, // another schedule, which begins now
 	} {
-		if got := attempt(t, queue, step.schedule, step.at); got.Outcome != step.want || got.Last.After(got.Now) {
+		if got := attempt(t, client, step.schedule, step.at); got.Outcome != step.want || got.Last.After(got.Now) {
 			t.Errorf("attempt %d: %v, not %v", i, got.Outcome, step.want)
 		}
 	}
-	if n := stored(t, queue); n != 1 {
+	if n := stored(t, client); n != 1 {
 		t.Errorf("%d messages are stored, not 1", n)
 	}
 }
@@ -77,7 +77,7 @@ func TestATickIsPublishedOnceWhenItHasCome(t *testing.T) {
 func TestOfManyProcessesOnePublishesATick(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	var queues []*pgmq.Queue
+	var queues []*pgmq.Client
 	for range 6 {
 		queues = append(queues, openAt(t, database, pgmq.Config{}))
 	}
@@ -87,9 +87,9 @@ func TestOfManyProcessesOnePublishesATick(t *testing.T) {
 	for range ticks {
 		at = at.Add(time.Microsecond)
 		var all sync.WaitGroup
-		for _, queue := range queues {
+		for _, client := range queues {
 			all.Go(func() {
-				if attempt(t, queue, "busy", at).Outcome == backend.TickPublished {
+				if attempt(t, client, "busy", at).Outcome == backend.TickPublished {
 					published.Add(1)
 				}
 			})
@@ -104,14 +104,14 @@ func TestOfManyProcessesOnePublishesATick(t *testing.T) {
 func TestATickWhosePublisherDiesIsPublishedByAnother(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	queue, other := openAt(t, database, pgmq.Config{}), openAt(t, database, pgmq.Config{})
-	at := attempt(t, queue, "nightly", time.Now()).Now.Add(time.Microsecond)
+	client, other := openAt(t, database, pgmq.Config{}), openAt(t, database, pgmq.Config{})
+	at := attempt(t, client, "nightly", time.Now()).Now.Add(time.Microsecond)
 
 	tx, err := pgtest.Pool(t, database).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := attempt(t, queue.In(tx), "nightly", at); got.Outcome != backend.TickPublished {
+	if got := attempt(t, client.WithTx(tx), "nightly", at); got.Outcome != backend.TickPublished {
 		t.Fatalf("in the transaction: %v", got.Outcome)
 	}
 	waiting := make(chan backend.TickResult)
@@ -129,32 +129,32 @@ func TestATickWhosePublisherDiesIsPublishedByAnother(t *testing.T) {
 	if got := <-waiting; got.Outcome != backend.TickPublished {
 		t.Errorf("the other one: %v", got.Outcome)
 	}
-	if n := stored(t, queue); n != 1 {
+	if n := stored(t, client); n != 1 {
 		t.Errorf("%d messages are stored, not 1", n)
 	}
 }
 
 func TestAScheduleThatIsForgottenPublishesNothingTwice(t *testing.T) {
 	t.Parallel()
-	queue := openAt(t, pgtest.Database(t), pgmq.Config{})
-	at := attempt(t, queue, "nightly", time.Now()).Now.Add(time.Microsecond)
-	if got := attempt(t, queue, "nightly", at); got.Outcome != backend.TickPublished {
+	client := openAt(t, pgtest.Database(t), pgmq.Config{})
+	at := attempt(t, client, "nightly", time.Now()).Now.Add(time.Microsecond)
+	if got := attempt(t, client, "nightly", at); got.Outcome != backend.TickPublished {
 		t.Fatalf("%v", got.Outcome)
 	}
-	if _, err := queue.DropQueue(t.Context(), "ezq_schedules"); err != nil {
+	if _, err := client.DropQueue(t.Context(), "ezq_schedules"); err != nil {
 		t.Fatal(err)
 	}
-	if got := attempt(t, queue, "nightly", at); got.Outcome != backend.TickTaken {
+	if got := attempt(t, client, "nightly", at); got.Outcome != backend.TickTaken {
 		t.Errorf("%v, not taken", got.Outcome)
 	}
 }
 
 func TestATickNeedsATransactionThatCanLock(t *testing.T) {
 	t.Parallel()
-	queue := openAt(t, pgtest.Database(t), pgmq.Config{})
-	tick := &backend.Tick{Schedule: "nightly", At: time.Now()}
-	msg := message.NewMessageWithContext(backend.WithTick(t.Context(), tick), "1", []byte("{}"))
-	if err := queue.InSQL(new(sql.Tx)).Publish("reports", msg); !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, pgmq.ErrRejected) {
+	client := openAt(t, pgtest.Database(t), pgmq.Config{})
+	tick := &backend.ScheduleTick{Schedule: "nightly", At: time.Now()}
+	msg := message.NewMessageWithContext(backend.WithScheduleTick(t.Context(), tick), "1", []byte("{}"))
+	if err := client.WithSQLTx(new(sql.Tx)).Publish("reports", msg); !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, pgmq.ErrRejected) {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -163,10 +163,10 @@ func TestARoleThatMayNotKeepSchedulesIsToldTheGrant(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	attempt(t, openAt(t, database, pgmq.Config{}), "nightly", time.Now())
-	queue := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select on all tables in schema pgmq to {role}"), pgmq.Config{})
-	tick := &backend.Tick{Schedule: "nightly", At: time.Now()}
-	msg := message.NewMessageWithContext(backend.WithTick(t.Context(), tick), "1", []byte("{}"))
-	err := queue.Publish("reports", msg)
+	client := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select on all tables in schema pgmq to {role}"), pgmq.Config{})
+	tick := &backend.ScheduleTick{Schedule: "nightly", At: time.Now()}
+	msg := message.NewMessageWithContext(backend.WithScheduleTick(t.Context(), tick), "1", []byte("{}"))
+	err := client.Publish("reports", msg)
 	if e := (*pgmq.Error)(nil); !errors.As(err, &e) || !errors.Is(err, pgmq.ErrPermission) || !errors.Is(err, pgmq.ErrRejected) {
 		t.Errorf("the error is %v", err)
 	} else if want := "let its owner run GRANT SELECT, INSERT, UPDATE ON "; len(e.Remedy) < len(want) || e.Remedy[:len(want)] != want {
@@ -176,11 +176,11 @@ func TestARoleThatMayNotKeepSchedulesIsToldTheGrant(t *testing.T) {
 
 func TestTheQueueOfTheSchedulesIsNoTopic(t *testing.T) {
 	t.Parallel()
-	queue, _ := open(t, pgmq.Config{})
-	err := queue.Publish("ezq_schedules", message.NewMessage("1", nil))
+	client, _ := open(t, pgmq.Config{})
+	err := client.Publish("ezq_schedules", message.NewMessage("1", nil))
 	require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
 	require.ErrorContains(t, err, "schedules")
-	_, err = queue.Subscribe(t.Context(), "ezq_schedules")
+	_, err = client.Subscribe(t.Context(), "ezq_schedules")
 	require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
-	require.NoError(t, queue.SubscribeInitialize("ezq_schedules"), "it may be created in advance")
+	require.NoError(t, client.SubscribeInitialize("ezq_schedules"), "it may be created in advance")
 }

@@ -56,7 +56,7 @@ func TestAServerThatIsNotTheOneGetsNoPassword(t *testing.T) {
 	t.Parallel()
 	address, given := askingForPasswords(t)
 	for _, parameters := range []string{"sslmode=verify-full", "require_auth=scram-sha-256", "sslmode=verify-full&require_auth=scram-sha-256"} {
-		_, err := Open(t.Context(), "postgres://user:"+secret+"@"+address+"/db?"+parameters, Config{})
+		_, err := Open(t.Context(), "postgres://user:"+secret+"@"+address+"/db?"+parameters, nil)
 		require.Error(t, err, parameters)
 		requireSecretFree(t, err)
 	}
@@ -65,7 +65,7 @@ func TestAServerThatIsNotTheOneGetsNoPassword(t *testing.T) {
 		t.Fatalf("the server was told %q", password)
 	default:
 	}
-	_, err := Open(t.Context(), "postgres://user:"+secret+"@"+address+"/db", Config{})
+	_, err := Open(t.Context(), "postgres://user:"+secret+"@"+address+"/db", nil)
 	require.Error(t, err)
 	require.Equal(t, secret, <-given, "without them it is told")
 }

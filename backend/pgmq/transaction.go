@@ -49,8 +49,8 @@ type batcher interface {
 
 // inTransaction runs statements that take effect together, and are planned as those of a
 // [transaction] are.
-func (q *Queue) inTransaction(ctx context.Context, run func(tx pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, q.pool, pgx.TxOptions{BeginQuery: readCommittedSQL + "; " + planSQL}, run)
+func (c *Client) inTransaction(ctx context.Context, run func(tx pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, c.pool, pgx.TxOptions{BeginQuery: readCommittedSQL + "; " + planSQL}, run)
 }
 
 // A role or a database may have another default, under which consumers that compete for

@@ -28,9 +28,9 @@ func TestWhatAPublisherSaysOfAMessageThatWasNeverLeasedDoesNotCount(t *testing.T
 	for name, noHold := range map[string]bool{"when it is leased": true, "when it is held": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: noHold, NackDelay: time.Millisecond}})
-			messages := subscribe(t, queue)
-			warmUp(t, queue, messages)
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: noHold, NackDelay: time.Millisecond}})
+			messages := subscribe(t, client)
+			warmUp(t, client, messages)
 			execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values (now(), '{}', '{"tenant":"a","ezq_uuid":"mine",`+forgedProgress+`}')`)
 			msg := receive(t, messages)
 			requireHonest(t, msg)
@@ -52,16 +52,16 @@ func TestWhatAPublisherSaysOfAMessageThatWasNeverLeasedDoesNotCount(t *testing.T
 
 func TestWhatAPublisherSaysDoesNotCountLaterEither(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: true}})
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: true}})
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values (now(), '{}', '{"tenant":"a","ezq_uuid":"t/77",`+forgedProgress+`}')`)
-	store, err := queue.Store(t.Context(), "t")
+	store, err := client.Store(t.Context(), "t")
 	require.NoError(t, err)
 	claim, err := store.Claim(t.Context(), nil, 1, time.Hour)
 	require.NoError(t, err)
 	require.Len(t, claim.Leases, 1)
 	execute(t, pool, "update pgmq.q_t set vt = now()") // its consumer has died
-	msg := receive(t, subscribe(t, queue))
+	msg := receive(t, subscribe(t, client))
 	require.Equal(t, 2, delivery(msg).Number)
 	requireHonest(t, msg)
 	require.Equal(t, "t/1", msg.UUID)
@@ -75,9 +75,9 @@ func TestThePlaceOfAMessageWithoutAnIDCannotBeTaken(t *testing.T) {
 	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoHold: noHold}})
-			messages := subscribe(t, queue)
-			warmUp(t, queue, messages)
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: noHold}})
+			messages := subscribe(t, client)
+			warmUp(t, client, messages)
 			requireCount(t, pool, "pgmq.q_t", 0)
 			for _, id := range []string{"t/1000", "t/-1", "t/00", "t/", "t/1a", "other/5", "/1"} {
 				_, err := pool.Exec(t.Context(), "select pgmq.send('t', '{}', jsonb_build_object('ezq_uuid', $1::text))", id)
@@ -97,17 +97,17 @@ func TestThePlaceOfAMessageWithoutAnIDCannotBeTaken(t *testing.T) {
 
 func TestAMessageWithoutAnIDKeepsTheOneItWasGiven(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, NoHold: true}})
-	require.NoError(t, queue.SubscribeInitialize("t"))
-	require.NoError(t, queue.SubscribeInitialize("dead"))
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, LeaseOnly: true}})
+	require.NoError(t, client.SubscribeInitialize("t"))
+	require.NoError(t, client.SubscribeInitialize("dead"))
 	execute(t, pool, "select pgmq.send('t', '{}')")
-	messages := subscribe(t, queue)
+	messages := subscribe(t, client)
 	for range 2 {
 		msg := receive(t, messages)
 		require.Equal(t, "t/1", msg.UUID)
-		backend.DeadLetter(msg, backend.Letter{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterTopic: "t"}})
+		backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterTopic: "t"}})
 		requireCount(t, pool, "pgmq.q_dead", 1)
-		moved, err := queue.Redrive(t.Context(), "dead", 1, "t")
+		moved, err := client.Redrive(t.Context(), "dead", 1, "t")
 		require.NoError(t, err)
 		require.Equal(t, 1, moved)
 	}
@@ -116,7 +116,7 @@ func TestAMessageWithoutAnIDKeepsTheOneItWasGiven(t *testing.T) {
 	msg.Ack()
 	for range 2 {
 		requireCount(t, pool, "pgmq.q_t", 0)
-		replayed, err := queue.Replay(t.Context(), "t", pgmq.ReplayFilter{Limit: 1})
+		replayed, err := client.Replay(t.Context(), "t", pgmq.ReplayFilter{Limit: 1})
 		require.NoError(t, err)
 		require.Equal(t, 1, replayed)
 		msg := receive(t, messages)
@@ -129,14 +129,14 @@ func TestReplayLeavesWhatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	config := taking(1 << 20)
 	config.Subscriber.Archive = true
-	queue, pool := open(t, config)
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	client, pool := open(t, config)
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, bomb(50))
-	publish(t, queue, "good")
+	publish(t, client, "good")
 	execute(t, pool, `select pgmq.send('t', '{}', '{"reason_poisoned":"?","topic_poisoned":"x","ezq_uuid":"letter"}'::jsonb)`)
-	requireReceived(t, queue, "good", "letter")
+	requireReceived(t, client, "good", "letter")
 	requireCount(t, pool, "pgmq.a_t", 3)
-	replayed, err := queue.Replay(t.Context(), "t", pgmq.ReplayFilter{})
+	replayed, err := client.Replay(t.Context(), "t", pgmq.ReplayFilter{})
 	require.NoError(t, err)
 	require.Equal(t, 2, replayed)
 }

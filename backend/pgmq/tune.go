@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// TuneOptions is what [Queue.Tune] sets. The zero value is right for a busy queue.
+// TuneOptions is what [Client.Tune] sets. The zero value is right for a busy queue.
 type TuneOptions struct {
 	// FillFactor is how full, in percent, PostgreSQL fills the pages of the queue.
 	// A lease then finds room beside the message, which writes 13 to 30 % less WAL
@@ -40,18 +40,19 @@ type TuneOptions struct {
 // was dropped, or, for a partitioned queue, has got new partitions.
 //
 // The role must own the queue; otherwise it is an error of the kind
-// [ErrPermission].
-func (q *Queue) Tune(ctx context.Context, topic string, options TuneOptions) error {
+// [ErrPermission]. Nil options are those of the defaults.
+func (c *Client) Tune(ctx context.Context, topic string, options *TuneOptions) error {
 	const op = "tune"
-	queue, err := q.consumed(topic)
+	queue, err := c.consumed(topic)
 	if err != nil {
 		return classify(op, topic, err)
 	}
-	if err := options.withDefaults(); err != nil {
+	settings := orZero(options)
+	if err := settings.withDefaults(); err != nil {
 		return classify(op, topic, err)
 	}
-	err = q.inTransaction(ctx, func(tx pgx.Tx) error {
-		return tune(ctx, tx, queue, options)
+	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
+		return tune(ctx, tx, queue, settings)
 	})
 	if isCode(err, "42501") {
 		err = &Error{

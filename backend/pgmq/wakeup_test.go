@@ -16,11 +16,11 @@ import (
 )
 
 // deaf returns a queue whose subscriptions find nothing unless they are told.
-func deaf(t *testing.T, database string) *pgmq.Queue {
+func deaf(t *testing.T, database string) *pgmq.Client {
 	t.Helper()
-	queue := openAt(t, database, pgmq.Config{})
-	queue.LookOnce()
-	return queue
+	client := openAt(t, database, pgmq.Config{})
+	client.LookOnce()
+	return client
 }
 
 // requireListening waits until somebody listens for messages of the topic t.
@@ -40,9 +40,9 @@ func TestASubscriberIsToldAtOnce(t *testing.T) {
 			publish(t, openAt(t, database, pgmq.Config{}), "a")
 		},
 		"by a transaction when it commits": func(t *testing.T, database string) {
-			queue := openAt(t, database, pgmq.Config{})
+			client := openAt(t, database, pgmq.Config{})
 			require.NoError(t, pgx.BeginFunc(t.Context(), pgtest.Pool(t, database), func(tx pgx.Tx) error {
-				return queue.In(tx).Publish("t", message.NewMessage("a", nil))
+				return client.WithTx(tx).Publish("t", message.NewMessage("a", nil))
 			}))
 		},
 		"by PGMQ's own trigger, where somebody has enabled it": func(t *testing.T, database string) {
@@ -78,8 +78,8 @@ func TestASubscriberHearsAgainAfterItsConnectionWasCut(t *testing.T) {
 
 func TestASubscriberThatDoesNotListenLooks(t *testing.T) {
 	t.Parallel()
-	queue, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoListen: true, PollInterval: 20 * time.Millisecond}})
-	messages := subscribe(t, queue)
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoListen: true, PollInterval: 20 * time.Millisecond}})
+	messages := subscribe(t, client)
 	execute(t, pool, "select pgmq.send('t', '1')")
 	receive(t, messages).Ack()
 	require.Zero(t, get[int](t, pool, `select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%'`))
@@ -88,11 +88,11 @@ func TestASubscriberThatDoesNotListenLooks(t *testing.T) {
 func TestADelayedMessageWakesAnIdleSubscriber(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	pool, queue := pgtest.Pool(t, database), deaf(t, database)
-	require.NoError(t, queue.SubscribeInitialize("t"))
+	pool, client := pgtest.Pool(t, database), deaf(t, database)
+	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, "select pgmq.send('t', '1', 1)")
 	start := time.Now()
-	receive(t, subscribe(t, queue)).Ack()
+	receive(t, subscribe(t, client)).Ack()
 	require.Greater(t, time.Since(start), 500*time.Millisecond)
 }
 
@@ -107,10 +107,10 @@ func TestAnIdleSubscriptionAsksLessThanTwiceASecond(t *testing.T) {
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	queue, err := pgmq.New(pool, pgmq.Config{Subscriber: pgmq.SubscriberConfig{PollInterval: 100 * time.Millisecond}})
+	client, err := pgmq.New(pool, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{PollInterval: 100 * time.Millisecond}})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, queue.Close()) })
-	subscribe(t, queue)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	subscribe(t, client)
 	requireListening(t, pool)
 	before, start := statements.Load(), time.Now()
 	pgtest.Eventually(t, patience, "20 looks", func() bool { return statements.Load()-before >= 20 })

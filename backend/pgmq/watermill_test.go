@@ -37,13 +37,13 @@ func suite(t *testing.T, maxInFlight int, features tests.Features) {
 
 func suiteOn(t *testing.T, pool *pgxpool.Pool, maxInFlight int, features tests.Features) {
 	open := func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
-		publisher, err := pgmq.NewPublisher(pool, pgmq.PublisherConfig{}, watermill.NopLogger{})
+		publisher, err := pgmq.NewPublisher(pool, nil)
 		require.NoError(t, err)
-		subscriber, err := pgmq.NewSubscriber(pool, pgmq.SubscriberConfig{
+		subscriber, err := pgmq.NewSubscriber(pool, &pgmq.SubscriberConfig{
 			Group:        group,
 			MaxInFlight:  maxInFlight,
 			DrainTimeout: time.Second,
-			Connections:  2,
+			MaxConns:     2,
 		}, watermill.NopLogger{})
 		require.NoError(t, err)
 		return publisher, subscriber

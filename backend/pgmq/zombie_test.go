@@ -108,8 +108,8 @@ var shortestLease = pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Se
 // TestChildSettles takes one message and settles it as it is told on its way
 // back from a stop.
 func TestChildSettles(t *testing.T) {
-	queue := openAt(t, childDatabase(t), shortestLease)
-	msg := receive(t, subscribe(t, queue))
+	client := openAt(t, childDatabase(t), shortestLease)
+	msg := receive(t, subscribe(t, client))
 	woken := make(chan os.Signal, 1)
 	signal.Notify(woken, syscall.SIGCONT)
 	delivered(msg.UUID)
@@ -120,12 +120,12 @@ func TestChildSettles(t *testing.T) {
 	case "nack":
 		msg.Nack()
 	case "dead letter":
-		backend.DeadLetter(msg, backend.Letter{Topic: "dead"})
+		backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"})
 	case "extend": // as all leases are, by themselves
 		<-msg.Context().Done()
 		delivered(fmt.Sprint(context.Cause(msg.Context())))
 	}
-	require.NoError(t, queue.Close())
+	require.NoError(t, client.Close())
 	delivered("closed")
 }
 
@@ -164,8 +164,8 @@ func TestChildHandles(t *testing.T) {
 	database := childDatabase(t)
 	ctx, stop := signal.NotifyContext(t.Context(), syscall.SIGTERM)
 	defer stop()
-	queue := openAt(t, database, shortestLease)
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 20, Logger: slog.New(slog.DiscardHandler)})
+	client := openAt(t, database, shortestLease)
+	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 20, Logger: slog.New(slog.DiscardHandler)})
 	ezq.Handle(router, func(_ context.Context, e userCreated) error {
 		delivered(e.Email)
 		wait := time.NewTimer(5 * time.Millisecond)
@@ -213,12 +213,12 @@ func requireAllHandled(t *testing.T, end os.Signal, restarts int) (duplicates in
 	t.Helper()
 	const events = 2000
 	database := pgtest.Database(t)
-	pool, queue := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
+	pool, client := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
 	var all []userCreated
 	for n := range events {
 		all = append(all, userCreated{Email: fmt.Sprint(n)})
 	}
-	require.NoError(t, ezq.PublishBatch(t.Context(), queue, all))
+	require.NoError(t, ezq.PublishBatch(t.Context(), client, all))
 	handled := map[string]int{}
 	for n := 0; n <= restarts; n++ {
 		consumer := startChild(t, "TestChildHandles", database)

@@ -14,36 +14,36 @@ func ezqContenders() []Contender {
 			Name:     "ezq/pgmq",
 			Settings: "Watermill's Publisher and Subscriber, defaults; MaxInFlight as many as are handled at a time",
 			Open: func(ctx context.Context, env Env) (Queue, error) {
-				queue, err := openPGMQ(ctx, env)
+				client, err := openPGMQ(ctx, env)
 				if err != nil {
 					return nil, err
 				}
-				return &ezqQueue{watermillQueue{env, queue, queue, queue.Close}}, nil
+				return &ezqQueue{watermillQueue{env, client, client, client.Close}}, nil
 			},
 		},
 		{
 			Name:     "ezq/pgmq router",
 			Settings: "ezq.Router with a typed handler; Concurrency 100, or as many as are handled at a time",
 			Open: func(ctx context.Context, env Env) (Queue, error) {
-				queue, err := openPGMQ(ctx, env)
+				client, err := openPGMQ(ctx, env)
 				if err != nil {
 					return nil, err
 				}
-				return &ezqRouter{ezqQueue{watermillQueue{env, queue, queue, queue.Close}}, queue}, nil
+				return &ezqRouter{ezqQueue{watermillQueue{env, client, client, client.Close}}, client}, nil
 			},
 		},
 	}
 }
 
-func openPGMQ(ctx context.Context, env Env) (*pgmq.Queue, error) {
+func openPGMQ(ctx context.Context, env Env) (*pgmq.Client, error) {
 	config := pgmq.Config{Logger: quiet()}
 	config.Subscriber.MaxInFlight = env.InFlight
-	queue, err := pgmq.New(env.Pool, config)
+	client, err := pgmq.New(env.Pool, &config)
 	if err != nil {
 		return nil, err
 	}
 	_, err = env.Pool.Exec(ctx, "select pgmq.create($1)", env.Topic)
-	return queue, err
+	return client, err
 }
 
 type ezqQueue struct{ watermillQueue }
@@ -78,12 +78,12 @@ func obstructPGMQ(ctx context.Context, env Env, what Obstruction, n int) error {
 
 type ezqRouter struct {
 	ezqQueue
-	queue *pgmq.Queue
+	client *pgmq.Client
 }
 
 // Publish implements [Publisher].
 func (q *ezqRouter) Publish(ctx context.Context, m Message) error {
-	return ezq.Publish(ctx, q.queue, Event{m.ID, m.Text}, ezq.Topic(q.env.Topic))
+	return ezq.Publish(ctx, q.client, Event{m.ID, m.Text}, ezq.Topic(q.env.Topic))
 }
 
 // PublishBatch implements [BatchPublisher].
@@ -92,7 +92,7 @@ func (q *ezqRouter) PublishBatch(ctx context.Context, messages []Message) error 
 	for i, m := range messages {
 		events[i] = Event{m.ID, m.Text}
 	}
-	return ezq.PublishBatch(ctx, q.queue, events, ezq.Topic(q.env.Topic))
+	return ezq.PublishBatch(ctx, q.client, events, ezq.Topic(q.env.Topic))
 }
 
 // Consume implements [Consumer].
@@ -101,7 +101,7 @@ func (q *ezqRouter) Consume(ctx context.Context, handle func(id int)) (func() er
 	if concurrency == 0 {
 		concurrency = 100
 	}
-	router := ezq.NewRouter(q.queue, ezq.Config{Concurrency: concurrency, Logger: quiet()})
+	router := ezq.NewRouter(q.client, &ezq.Config{Concurrency: concurrency, Logger: quiet()})
 	return runRouter(ctx, router, q.env.Topic, handle)
 }
 

@@ -18,16 +18,16 @@ func inProcessContenders() []Contender {
 			Name:     "ezq/memory",
 			Settings: "Watermill's Publisher and Subscriber, defaults",
 			Open: func(_ context.Context, env Env) (Queue, error) {
-				queue := memory.NewWith(memory.Config{Logger: quiet(), MaxInFlight: env.InFlight})
-				return &inProcessQueue{watermillQueue: watermillQueue{env, queue, queue, queue.Close}}, nil
+				broker := memory.New(&memory.Config{Logger: quiet(), MaxInFlight: env.InFlight})
+				return &inProcessQueue{watermillQueue: watermillQueue{env, broker, broker, broker.Close}}, nil
 			},
 		},
 		{
 			Name:     "ezq/memory router",
 			Settings: "ezq.Router with a typed handler, Concurrency 100",
 			Open: func(_ context.Context, env Env) (Queue, error) {
-				queue := memory.NewWith(memory.Config{Logger: quiet()})
-				return &memoryRouter{inProcessQueue{watermillQueue: watermillQueue{env, queue, queue, queue.Close}}, queue}, nil
+				broker := memory.New(&memory.Config{Logger: quiet()})
+				return &memoryRouter{inProcessQueue{watermillQueue: watermillQueue{env, broker, broker, broker.Close}}, broker}, nil
 			},
 		},
 		{
@@ -76,18 +76,18 @@ func (q *inProcessQueue) Waiting(context.Context) (Count, error) {
 
 type memoryRouter struct {
 	inProcessQueue
-	queue *memory.Queue
+	broker *memory.Broker
 }
 
 // Publish implements [Publisher].
 func (q *memoryRouter) Publish(ctx context.Context, m Message) error {
 	q.published.Add(1)
-	return ezq.Publish(ctx, q.queue, Event{m.ID, m.Text}, ezq.Topic(q.env.Topic))
+	return ezq.Publish(ctx, q.broker, Event{m.ID, m.Text}, ezq.Topic(q.env.Topic))
 }
 
 // Consume implements [Consumer].
 func (q *memoryRouter) Consume(ctx context.Context, handle func(id int)) (func() error, error) {
-	router := ezq.NewRouter(q.queue, ezq.Config{Concurrency: 100, Logger: quiet()})
+	router := ezq.NewRouter(q.broker, &ezq.Config{Concurrency: 100, Logger: quiet()})
 	return runRouter(ctx, router, q.env.Topic, func(id int) {
 		q.handled.Add(1)
 		handle(id)

@@ -5,15 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/bench/contender"
 	"github.com/ezq-go/ezq/bench/measure"
+	"github.com/ezq-go/ezq/bench/result"
 )
 
 // Lab is where work is done. Each piece of work gets a new database, so that none inherits dead
@@ -102,6 +105,55 @@ func (l *Lab) open(ctx context.Context, c contender.Contender, options benchOpti
 	return b, nil
 }
 
+// Run lets everybody do the work, round by round. In each round all take their turn, in another
+// order than in the round before, so that what drifts meets all alike. It reports to progress.
+func (l *Lab) Run(ctx context.Context, works []Work, progress io.Writer) ([]result.Work, error) {
+	byName := make(map[string]contender.Contender)
+	for _, c := range contender.All() {
+		byName[c.Name] = c
+	}
+	var results []result.Work
+	for _, w := range works {
+		measured, err := l.one(ctx, w, byName, progress)
+		if err != nil {
+			return results, err
+		}
+		results = append(results, measured)
+	}
+	return results, nil
+}
+
+func (l *Lab) one(
+	ctx context.Context, w Work, byName map[string]contender.Contender, progress io.Writer,
+) (result.Work, error) {
+	measured := result.Work{Name: w.Name, Title: w.Title, Metric: w.Metric, Reference: w.Reference}
+	for _, e := range w.Entrants {
+		c, ok := byName[e.Contender]
+		if !ok {
+			return measured, fmt.Errorf("work: %s: there is no contender %q", w.Name, e.Contender)
+		}
+		measured.Outcomes = append(measured.Outcomes, result.Outcome{Entrant: e.Name, Settings: c.Settings})
+	}
+	for round := range l.scale.Rounds {
+		for _, i := range order(len(w.Entrants), round) {
+			e := w.Entrants[i]
+			sample := result.Sample{Round: round, Load: load()}
+			values, err := e.task.run(ctx, l, byName[e.Contender])
+			if ctx.Err() != nil {
+				return measured, ctx.Err()
+			}
+			sample.Values = values
+			if err != nil {
+				sample.Values, sample.Problem = nil, err.Error()
+			}
+			measured.Outcomes[i].Samples = append(measured.Outcomes[i].Samples, sample)
+			_, _ = fmt.Fprintf(progress, "%s %s round %d, %s: %s\n",
+				time.Now().Format(time.TimeOnly), w.Name, round+1, e.Name, describe(sample, w.Metric))
+		}
+	}
+	return measured, nil
+}
+
 func (b *bench) close(ctx context.Context) error {
 	var errs []error
 	if b.queue != nil {
@@ -130,6 +182,50 @@ func (b *bench) settle(ctx context.Context) error {
 		return fmt.Errorf("vacuum: %w", err)
 	}
 	runtime.GC()
+	return nil
+}
+
+// consume starts n consumers of the queue, as n processes have them: each but the first is opened
+// anew. They share only the clients' CPU, as they would on one machine.
+func (b *bench) consume(ctx context.Context, n int, handle func(id int)) (stop func() error, err error) {
+	var stops []func() error
+	stop = func() error {
+		var errs []error
+		for _, s := range stops {
+			errs = append(errs, s())
+		}
+		return errors.Join(errs...)
+	}
+	for i := range n {
+		queue := b.queue
+		if i > 0 {
+			if queue, err = b.contender.Open(ctx, b.env); err != nil {
+				return nil, errors.Join(fmt.Errorf("open its queue: %w", err), stop())
+			}
+		}
+		consumer, ok := queue.(contender.Consumer)
+		if !ok {
+			return nil, errors.Join(errCannot, stop())
+		}
+		end, err := consumer.Consume(ctx, handle)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("subscribe: %w", err), stop())
+		}
+		stops = append(stops, end)
+		if i > 0 {
+			stops = append(stops, queue.Close)
+		}
+	}
+	return stop, nil
+}
+
+func (b *bench) executeOnQueue(ctx context.Context, statements []string) error {
+	names := strings.NewReplacer("{queue}", "pgmq.q_"+b.env.Topic, "{text}", strings.Repeat("x", 200))
+	for _, sql := range statements {
+		if _, err := b.pool.Exec(ctx, names.Replace(sql)); err != nil {
+			return fmt.Errorf("make the statistics: %w", err)
+		}
+	}
 	return nil
 }
 

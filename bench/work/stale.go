@@ -57,16 +57,6 @@ func (s statistics) after() []string {
 	return nil
 }
 
-func (b *bench) executeOnQueue(ctx context.Context, statements []string) error {
-	names := strings.NewReplacer("{queue}", "pgmq.q_"+b.env.Topic, "{text}", strings.Repeat("x", 200))
-	for _, sql := range statements {
-		if _, err := b.pool.Exec(ctx, names.Replace(sql)); err != nil {
-			return fmt.Errorf("make the statistics: %w", err)
-		}
-	}
-	return nil
-}
-
 // age gives the queue a history that ends with its statistics, and fills it.
 func (s statistics) age(ctx context.Context, b *bench, n int, fill func() error) error {
 	before := append([]string{"alter table {queue} set (autovacuum_enabled = false)"}, s.before(n)...)

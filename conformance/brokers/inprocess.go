@@ -18,7 +18,7 @@ import (
 func everyFeature() backend.Features {
 	return backend.Features{
 		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
-		Ordered: true, Lease: true, Drain: true, Ticks: true,
+		Ordered: true, Lease: true, Drain: true, Schedules: true,
 	}
 }
 
@@ -34,9 +34,9 @@ func memoryBackend() Backend {
 }
 
 func openMemory(context.Context) (*conformance.System, error) {
-	queue := memory.New()
+	broker := memory.New(nil)
 	connect := func(o conformance.Options) (*conformance.Peer, error) {
-		process := queue.Beside(memory.Config{
+		process := broker.Connect(&memory.Config{
 			Lease:        time.Second,
 			MaxInFlight:  o.InFlight,
 			MaxExtension: o.Hold,

@@ -63,14 +63,14 @@ func leaseFor(o conformance.Options) time.Duration {
 func openPGMQ(database string, syncAck bool) conformance.Open {
 	return func(ctx context.Context) (*conformance.System, error) {
 		connect := func(o conformance.Options) (*conformance.Peer, error) {
-			queue, err := pgmq.Open(ctx, database+"&pool_max_conns=2", pgmq.Config{
+			client, err := pgmq.Open(ctx, database+"&pool_max_conns=2", &pgmq.Config{
 				Subscriber: pgmq.SubscriberConfig{
 					Group:        o.Group,
 					MaxInFlight:  o.InFlight,
 					MaxExtension: o.Hold,
 					DrainTimeout: o.Drain,
 					Lease:        leaseFor(o),
-					Connections:  2,
+					MaxConns:     2,
 					SyncAck:      syncAck,
 				},
 				Logger: slog.New(slog.DiscardHandler),
@@ -78,15 +78,15 @@ func openPGMQ(database string, syncAck bool) conformance.Open {
 			if err != nil {
 				return nil, err
 			}
-			begin := func(ctx context.Context) (*conformance.Tx, error) { return beginOn(ctx, database, queue) }
-			return &conformance.Peer{Publisher: queue, Subscriber: queue, Begin: begin}, nil
+			begin := func(ctx context.Context) (*conformance.Tx, error) { return beginOn(ctx, database, client) }
+			return &conformance.Peer{Publisher: client, Subscriber: client, Begin: begin}, nil
 		}
 		return &conformance.System{Connect: connect, Lease: pgmqLease}, nil
 	}
 }
 
 // beginOn starts a transaction on a connection of its own.
-func beginOn(ctx context.Context, database string, queue *pgmq.Queue) (*conformance.Tx, error) {
+func beginOn(ctx context.Context, database string, client *pgmq.Client) (*conformance.Tx, error) {
 	conn, err := pgx.Connect(ctx, database+"&default_query_exec_mode=exec") // which PgBouncer needs
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func beginOn(ctx context.Context, database string, queue *pgmq.Queue) (*conforma
 	}
 	hangUp := func() { _ = conn.Close(context.Background()) }
 	return &conformance.Tx{
-		Publisher: queue.In(tx),
+		Publisher: client.WithTx(tx),
 		Commit:    func() error { defer hangUp(); return tx.Commit(ctx) },
 		Rollback:  func() error { defer hangUp(); return tx.Rollback(ctx) },
 	}, nil

@@ -57,7 +57,7 @@ func handleAll(t *testing.T, peer *conformance.Peer) {
 		}
 		return ezq.Publish(ctx, peer.Publisher, ezq.EndEvent{}, ezq.Topic(topic))
 	}
-	router := ezq.NewRouter(peer.Subscriber, ezq.Config{Concurrency: 1})
+	router := ezq.NewRouter(peer.Subscriber, &ezq.Config{Concurrency: 1})
 	router.Use(
 		middleware.Retry{Attempts: 5, Initial: 10 * time.Millisecond}.Middleware,
 		middleware.Poison{To: peer.Publisher, Topic: dead}.Middleware,

@@ -43,7 +43,7 @@ func run(ctx context.Context, databaseURL string) error {
 	}
 	defer queue.Close()
 
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1})
+	router := ezq.NewRouter(queue, &ezq.Config{Concurrency: 1})
 	router.Use(middleware.Poison{}.Middleware)
 	ezq.HandleBatch(router, store, ezq.Size(3))
 

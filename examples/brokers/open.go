@@ -18,11 +18,11 @@ import (
 func open(ctx context.Context, on, url string) (message.Publisher, message.Subscriber, error) {
 	switch on {
 	case "memory":
-		queue := memory.New()
-		return queue, queue, nil
+		broker := memory.New(nil)
+		return broker, broker, nil
 	case "pgmq":
-		queue, err := pgmq.Open(ctx, url, pgmq.Config{})
-		return queue, queue, err
+		client, err := pgmq.Open(ctx, url, nil)
+		return client, client, err
 	case "nats":
 		return openNATS(url)
 	case "rabbitmq":

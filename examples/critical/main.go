@@ -46,7 +46,7 @@ func run(ctx context.Context, databaseURL string) error {
 }
 
 func untilTheDiskIsFull(ctx context.Context, queue backend.Backend) error {
-	router := ezq.NewRouter(queue, ezq.Config{})
+	router := ezq.NewRouter(queue, nil)
 	ezq.Handle(router, func(ctx context.Context, _ Backup) error {
 		fmt.Println("the backup begins")
 		if err := ezq.Publish(ctx, queue, DiskFull{}); err != nil {
@@ -65,9 +65,9 @@ func untilTheDiskIsFull(ctx context.Context, queue backend.Backend) error {
 }
 
 func finish(ctx context.Context, queue backend.Backend) error {
-	router := ezq.NewRouter(queue, ezq.Config{})
+	router := ezq.NewRouter(queue, nil)
 	ezq.Handle(router, func(ctx context.Context, _ Backup) error {
-		fmt.Println("the backup is done, after", ezq.MetaFrom(ctx).Failures, "failures")
+		fmt.Println("the backup is done, after", ezq.MetaFromContext(ctx).Failures, "failures")
 		return ezq.Publish(ctx, queue, ezq.EndEvent{})
 	})
 	return router.Run(ctx)

@@ -34,7 +34,7 @@ func run(ctx context.Context, databaseURL string) error {
 	}
 	defer queue.Close()
 
-	router := ezq.NewRouter(queue, ezq.Config{})
+	router := ezq.NewRouter(queue, nil)
 	ezq.Handle(router, func(ctx context.Context, e Reminder) error {
 		fmt.Println(e.Of)
 		if !e.Last {

@@ -44,40 +44,40 @@ func run(ctx context.Context, databaseURL string) error {
 		return err
 	}
 	defer pool.Close()
-	queue, err := pgmq.New(pool, pgmq.Config{})
+	client, err := pgmq.New(pool, nil)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
+	defer client.Close()
 	if _, err := pool.Exec(ctx, schema); err != nil {
 		return err
 	}
 
-	router := ezq.NewRouter(queue, ezq.Config{})
-	ezq.Handle(router, depositor(queue), ezq.With(queue.InTx()))
+	router := ezq.NewRouter(client, nil)
+	ezq.Handle(router, depositor(client), ezq.Use(client.TxMiddleware()))
 	ezq.Handle(router, func(ctx context.Context, e Deposited) error {
 		fmt.Println("the balance is", e.Balance)
-		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+		return ezq.Publish(ctx, client, ezq.EndEvent{})
 	})
-	if err := ezq.Publish(ctx, queue, Deposit{Amount: 100}); err != nil {
+	if err := ezq.Publish(ctx, client, Deposit{Amount: 100}); err != nil {
 		return err
 	}
 	return router.Run(ctx)
 }
 
 // depositor fails at its first try, after it has done all of its work.
-func depositor(queue *pgmq.Queue) func(context.Context, Deposit) error {
+func depositor(client *pgmq.Client) func(context.Context, Deposit) error {
 	return func(ctx context.Context, e Deposit) error {
-		tx := pgmq.Tx(ctx)
+		tx := pgmq.TxFromContext(ctx)
 		var balance int
 		const query = "update ezq_example_account set balance = balance + $1 returning balance"
 		if err := tx.QueryRow(ctx, query, e.Amount).Scan(&balance); err != nil {
 			return err
 		}
-		if err := ezq.Publish(ctx, queue.In(tx), Deposited{Balance: balance}); err != nil {
+		if err := ezq.Publish(ctx, client.WithTx(tx), Deposited{Balance: balance}); err != nil {
 			return err
 		}
-		if ezq.MetaFrom(ctx).Failures == 0 {
+		if ezq.MetaFromContext(ctx).Failures == 0 {
 			fmt.Println("a failure after the work: all of it is rolled back")
 			return ezq.RetryAfter(0, errors.New("bad luck"))
 		}

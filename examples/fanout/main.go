@@ -29,25 +29,25 @@ func run(ctx context.Context, databaseURL string) error {
 	if databaseURL == "" {
 		return open.ErrNeedsPostgreSQL
 	}
-	shop, err := pgmq.Open(ctx, databaseURL, pgmq.Config{})
+	shop, err := pgmq.Open(ctx, databaseURL, nil)
 	if err != nil {
 		return err
 	}
 	defer shop.Close()
 
 	// Usually these are different programs. A group gets what is published once it is known.
-	var services []*pgmq.Queue
+	var services []*pgmq.Client
 	groups := []string{"billing", "shipping"}
 	for _, group := range groups {
-		queue, err := pgmq.Open(ctx, databaseURL, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
+		client, err := pgmq.Open(ctx, databaseURL, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
 		if err != nil {
 			return err
 		}
-		defer queue.Close()
-		if err := queue.SubscribeInitialize(orders); err != nil {
+		defer client.Close()
+		if err := client.SubscribeInitialize(orders); err != nil {
 			return err
 		}
-		services = append(services, queue)
+		services = append(services, client)
 	}
 
 	// A control event is an event: each group gets its copy.
@@ -55,16 +55,16 @@ func run(ctx context.Context, databaseURL string) error {
 	if err := ezq.PublishBatch(ctx, shop, events, ezq.Topic(orders)); err != nil {
 		return err
 	}
-	for i, queue := range services {
-		if err := serve(ctx, groups[i], queue); err != nil {
+	for i, client := range services {
+		if err := serve(ctx, groups[i], client); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func serve(ctx context.Context, group string, queue *pgmq.Queue) error {
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1})
+func serve(ctx context.Context, group string, client *pgmq.Client) error {
+	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 1})
 	ezq.Handle(router, func(_ context.Context, e OrderPaid) error {
 		fmt.Println(group, "has order", e.Number)
 		return nil

@@ -63,20 +63,20 @@ func run(ctx context.Context, out io.Writer, databaseURL, metricsAddress string)
 
 func open(ctx context.Context, databaseURL string) (backend.Backend, error) {
 	if databaseURL == "" {
-		return memory.New(), nil
+		return memory.New(nil), nil
 	}
-	return pgmq.Open(ctx, databaseURL, pgmq.Config{})
+	return pgmq.Open(ctx, databaseURL, nil)
 }
 
 // observe reports the depth and age of a queue on PGMQ. What passes through the queue is
 // reported by what it returns.
 func observe(p *providers, queue backend.Backend) (*ezqotel.Telemetry, error) {
-	if queue, ok := queue.(*pgmq.Queue); ok {
-		if _, err := pgmqotel.Observe(p.metrics, queue, topic); err != nil {
+	if client, ok := queue.(*pgmq.Client); ok {
+		if _, err := pgmqotel.Observe(p.metrics, client, topic); err != nil {
 			return nil, err
 		}
 	}
-	return ezqotel.New(ezqotel.Config{
+	return ezqotel.New(&ezqotel.Config{
 		TracerProvider: p.traces, MeterProvider: p.metrics,
 		ContinueTraces: true, // who publishes here is trusted, so an order is one trace to its end
 	})

@@ -31,7 +31,7 @@ func trade(ctx context.Context, queue backend.Backend, telemetry *ezqotel.Teleme
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	publisher := telemetry.Publisher(queue)
-	router := ezq.NewRouter(queue, ezq.Config{})
+	router := ezq.NewRouter(queue, nil)
 	router.Use(
 		telemetry.Middleware, // first, so that it sees what the others decide
 		middleware.Retry{Attempts: 2, Initial: 10 * time.Millisecond}.Middleware,
@@ -44,7 +44,7 @@ func trade(ctx context.Context, queue backend.Backend, telemetry *ezqotel.Teleme
 		switch {
 		case e.Goods == "tulips":
 			return ezq.Permanent(errSoldOut)
-		case e.Goods == "roses" && ezq.MetaFrom(ctx).Delivery == 1:
+		case e.Goods == "roses" && ezq.MetaFromContext(ctx).Delivery == 1:
 			return errSoldOut
 		}
 		return ezq.Publish(ctx, publisher, Shipped{e.ID}, ezq.Topic(topic))

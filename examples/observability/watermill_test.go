@@ -23,15 +23,15 @@ func on(t *testing.T, test func(t *testing.T, queue backend.Backend)) {
 	t.Helper()
 	t.Run("in memory", func(t *testing.T) {
 		t.Parallel()
-		test(t, memory.New())
+		test(t, memory.New(nil))
 	})
 	t.Run("on PGMQ", func(t *testing.T) {
 		t.Parallel()
-		queue, err := pgmq.Open(t.Context(), pgtest.Database(t), pgmq.Config{})
+		client, err := pgmq.Open(t.Context(), pgtest.Database(t), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		test(t, queue)
+		test(t, client)
 	})
 }
 
@@ -75,7 +75,7 @@ func TestWatermillsOwnMetricsWorkInEzqsRouter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		router := ezq.NewRouter(subscriber, ezq.Config{})
+		router := ezq.NewRouter(subscriber, nil)
 		router.Use(builder.NewRouterMiddleware().Middleware)
 		ctx, stop := context.WithCancel(t.Context())
 		ezq.Handle(router, func(context.Context, Shipped) error {

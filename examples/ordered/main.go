@@ -36,7 +36,7 @@ func run(ctx context.Context, databaseURL string) error {
 
 	var mu sync.Mutex
 	books := map[string][]int{}
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 10})
+	router := ezq.NewRouter(queue, &ezq.Config{Concurrency: 10})
 	ezq.Handle(router, func(_ context.Context, e Booked) error {
 		mu.Lock()
 		defer mu.Unlock()

@@ -42,34 +42,34 @@ func run(ctx context.Context, databaseURL string) error {
 		return err
 	}
 	defer pool.Close()
-	queue, err := pgmq.New(pool, pgmq.Config{})
+	client, err := pgmq.New(pool, nil)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
+	defer client.Close()
 	if _, err := pool.Exec(ctx, "create table if not exists ezq_example_users (email text)"); err != nil {
 		return err
 	}
 
-	if err := signUp(ctx, pool, queue, "ada@example.com"); err != nil {
+	if err := signUp(ctx, pool, client, "ada@example.com"); err != nil {
 		return err
 	}
-	fmt.Println("nobody:", signUp(ctx, pool, queue, ""))
+	fmt.Println("nobody:", signUp(ctx, pool, client, ""))
 
-	router := ezq.NewRouter(queue, ezq.Config{})
+	router := ezq.NewRouter(client, nil)
 	ezq.Handle(router, welcome)
-	if err := ezq.Publish(ctx, queue, ezq.EndEvent{}); err != nil {
+	if err := ezq.Publish(ctx, client, ezq.EndEvent{}); err != nil {
 		return err
 	}
 	return router.Run(ctx)
 }
 
-func signUp(ctx context.Context, pool *pgxpool.Pool, queue *pgmq.Queue, email string) error {
+func signUp(ctx context.Context, pool *pgxpool.Pool, client *pgmq.Client, email string) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "insert into ezq_example_users (email) values ($1)", email); err != nil {
 			return err
 		}
-		if err := ezq.Publish(ctx, queue.In(tx), UserCreated{Email: email}); err != nil {
+		if err := ezq.Publish(ctx, client.WithTx(tx), UserCreated{Email: email}); err != nil {
 			return err
 		}
 		if email == "" { // found out late: neither the row nor the event will be there

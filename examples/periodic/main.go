@@ -36,10 +36,10 @@ func run(ctx context.Context, databaseURL string) error {
 	}
 	defer queue.Close()
 
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1})
+	router := ezq.NewRouter(queue, &ezq.Config{Concurrency: 1})
 	seen := map[time.Time]bool{}
 	ezq.Handle(router, func(ctx context.Context, e CleanUp) error {
-		tick, _ := schedule.From(ctx)
+		tick, _ := schedule.TickFromContext(ctx)
 		switch {
 		case len(seen) == 3: // the end is near
 			return nil
@@ -78,7 +78,7 @@ func run(ctx context.Context, databaseURL string) error {
 
 // plan is the same in every process.
 func plan(queue message.Publisher) (*schedule.Timetable, error) {
-	timetable, err := schedule.New(queue, schedule.Config{})
+	timetable, err := schedule.New(queue, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func run(ctx context.Context, databaseURL string) error {
 	}
 	defer queue.Close()
 
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1})
+	router := ezq.NewRouter(queue, &ezq.Config{Concurrency: 1})
 	ezq.Handle(router, welcome)
 
 	users := []UserCreated{{Email: "ada@example.com"}, {Email: "grace@example.com"}}
@@ -56,7 +56,7 @@ func run(ctx context.Context, databaseURL string) error {
 // open is the only part that knows which backend it is.
 func open(ctx context.Context, databaseURL string) (backend.Backend, error) {
 	if databaseURL == "" {
-		return memory.New(), nil
+		return memory.New(nil), nil
 	}
-	return pgmq.Open(ctx, databaseURL, pgmq.Config{})
+	return pgmq.Open(ctx, databaseURL, nil)
 }

@@ -36,7 +36,7 @@ func run(ctx context.Context, databaseURL string) error {
 	}
 	defer queue.Close()
 
-	router := ezq.NewRouter(queue, ezq.Config{})
+	router := ezq.NewRouter(queue, nil)
 	router.Use(
 		middleware.Retry{Attempts: 3, Initial: 20 * time.Millisecond}.Middleware,
 		middleware.Poison{}.Middleware,
@@ -52,7 +52,7 @@ func run(ctx context.Context, databaseURL string) error {
 
 func charger(queue message.Publisher) func(context.Context, Order) error {
 	return func(ctx context.Context, e Order) error {
-		failures := ezq.MetaFrom(ctx).Failures
+		failures := ezq.MetaFromContext(ctx).Failures
 		fmt.Printf("charging the %s card, after %d failures\n", e.Card, failures)
 		switch {
 		case e.Card == "expired":
@@ -69,7 +69,7 @@ func charger(queue message.Publisher) func(context.Context, Order) error {
 // Queue.Redrive brings them back.
 func mourner(queue message.Publisher) func(context.Context, Order) error {
 	return func(ctx context.Context, e Order) error {
-		headers := ezq.MetaFrom(ctx).Headers
+		headers := ezq.MetaFromContext(ctx).Headers
 		fmt.Printf("dead letter: the %s card: %s\n", e.Card, headers[backend.DeadLetterReason])
 		return ezq.Publish(ctx, queue, ezq.EndEvent{})
 	}

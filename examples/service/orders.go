@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
 )
 
 // OrderPlaced says that there is a new order.
@@ -19,7 +23,7 @@ type OrderPlaced struct{ ID int64 }
 
 type service struct {
 	pool   *pgxpool.Pool
-	queue  *pgmq.Queue
+	client *pgmq.Client
 	router *ezq.Router
 }
 
@@ -39,7 +43,7 @@ func (s *service) place(w http.ResponseWriter, r *http.Request) {
 		if err := tx.QueryRow(r.Context(), insert, r.FormValue("item")).Scan(&id); err != nil {
 			return err
 		}
-		return ezq.Publish(r.Context(), s.queue.In(tx), OrderPlaced{ID: id})
+		return ezq.Publish(r.Context(), s.client.WithTx(tx), OrderPlaced{ID: id})
 	})
 	if err != nil {
 		http.Error(w, "the order could not be stored", http.StatusServiceUnavailable)
@@ -51,13 +55,13 @@ func (s *service) place(w http.ResponseWriter, r *http.Request) {
 
 // pack runs in the transaction that removes its event.
 func (s *service) pack(ctx context.Context, e OrderPlaced) error {
-	_, err := pgmq.Tx(ctx).Exec(ctx, "update ezq_example_orders set packed = true where id = $1", e.ID)
+	_, err := pgmq.TxFromContext(ctx).Exec(ctx, "update ezq_example_orders set packed = true where id = $1", e.ID)
 	return err
 }
 
 // health is for the supervisor: it restarts what does not receive events any more.
 func (s *service) health(w http.ResponseWriter, _ *http.Request) {
-	if err := s.router.Healthy(); err != nil {
+	if err := s.router.Ready(); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
@@ -74,4 +78,44 @@ func (s *service) metrics(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "ezq_events_total{topic=%q,outcome=\"dead_lettered\"} %d\n", topic, of.DeadLettered)
 		fmt.Fprintf(w, "ezq_events_in_flight{topic=%q} %d\n", topic, of.InFlight)
 	}
+}
+
+// prepare creates the table and attaches the handlers.
+func (s *service) prepare(ctx context.Context) error {
+	const table = "create table if not exists ezq_example_orders (id bigserial primary key, item text, packed bool default false)"
+	if _, err := s.pool.Exec(ctx, table); err != nil {
+		return err
+	}
+	s.router.Use(middleware.Retry{}.Middleware, middleware.Poison{}.Middleware)
+	ezq.Handle(s.router, s.pack, ezq.Use(s.client.TxMiddleware()))
+	return nil
+}
+
+// serve answers requests and handles events until ctx ends, or one of the two fails.
+// The last requests are answered before the router stops.
+func (s *service) serve(ctx context.Context, listen string) error {
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second}
+	fmt.Printf("listening on http://%s\n", listener.Addr())
+
+	routing, stopRouting := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRouting()
+	routed, served := make(chan error, 1), make(chan error, 1)
+	go func() { routed <- s.router.Run(routing) }()
+	go func() { served <- server.Serve(listener) }()
+
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+	case err = <-routed: // a nil one is an EndEvent
+		routed <- nil
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err = errors.Join(err, server.Shutdown(closing))
+	stopRouting()
+	return errors.Join(err, <-routed)
 }

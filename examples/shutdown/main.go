@@ -25,7 +25,7 @@ func export(ctx context.Context, e Export) error {
 	fmt.Println("exporting", e.Name)
 	select {
 	case <-time.After(time.Hour):
-	case <-ezq.Stopping(ctx):
+	case <-ezq.StoppingFromContext(ctx):
 		fmt.Println("told to stop: exporting the rest of", e.Name, "next time")
 	}
 	return ctx.Err()
@@ -48,7 +48,7 @@ func run(ctx context.Context, databaseURL string) error {
 
 	// What does not finish in time is interrupted, and goes back to the queue. The
 	// supervisor must be more patient: TimeoutStopSec, terminationGracePeriodSeconds.
-	router := ezq.NewRouter(queue, ezq.Config{DrainTimeout: 20 * time.Second})
+	router := ezq.NewRouter(queue, &ezq.Config{DrainTimeout: 20 * time.Second})
 	ezq.Handle(router, export)
 	if err := ezq.Publish(ctx, queue, Export{Name: "invoices"}); err != nil {
 		return err

@@ -4,7 +4,7 @@
 //	…
 //	queue, err := pgmq.Open(ctx, settings.DatabaseURL.Reveal(), settings.PGMQ())
 //	…
-//	router := ezq.NewRouter(queue, settings.Router())
+//	router := ezq.NewRouter(client, settings.Router())
 //	ezq.Handle(router, ship, ezq.Topic(settings.Topic))
 //
 // The variables are these. Each may be missing or empty: then the default of the

@@ -70,7 +70,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		t.Errorf("the router has %+v", router)
 	}
 	if want := (pgmq.SubscriberConfig{
-		Group: "mail", Lease: 45 * time.Second, PollInterval: 250 * time.Millisecond, Connections: 3, DrainTimeout: 20 * time.Second,
+		Group: "mail", Lease: 45 * time.Second, PollInterval: 250 * time.Millisecond, MaxConns: 3, DrainTimeout: 20 * time.Second,
 	}); queue.Subscriber != want {
 		t.Errorf("the queue has %+v", queue.Subscriber)
 	}
@@ -128,7 +128,7 @@ func TestWhatIsWrongIsNamedWithItsValueAndARemedy(t *testing.T) {
 func TestTheLargestConcurrencyIsOneThatARouterTakes(t *testing.T) {
 	t.Parallel()
 	settings := read(t, environment{"EZQ_CONCURRENCY": "1048576"})
-	ezq.NewRouter(memory.New(), settings.Router()) // would panic
+	ezq.NewRouter(memory.New(nil), settings.Router()) // would panic
 }
 
 func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -13,6 +15,8 @@ import (
 
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/databaseurl"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Error is a variable whose value makes no sense.
@@ -175,4 +179,64 @@ func (r *reader) level(variable string) slog.Level {
 		r.fail(variable, value, "is not a level", "debug, info, warn or error")
 	}
 	return level
+}
+
+// readURL reads EZQ_DATABASE_URL, or else what the Python library reads.
+func (r *reader) readURL() URL {
+	const variable = "EZQ_DATABASE_URL"
+	if text, ok := r.find(variable); ok {
+		return r.parseURL(variable, text)
+	}
+	host, a := r.find("EZQ_QUEUE_HOST")
+	port, b := r.find("EZQ_QUEUE_PORT")
+	user, c := r.find("EZQ_QUEUE_USERNAME")
+	password, d := r.find("EZQ_QUEUE_PASSWORD")
+	database, e := r.find("EZQ_QUEUE_DATABASE")
+	if !a && !b && !c && !d && !e {
+		return URL{}
+	}
+	const byDefault = "postgres"
+	host, port = cmp.Or(host, "localhost"), cmp.Or(port, "5432")
+	before := len(r.errs)
+	r.checkParts(host, port, user, database)
+	if len(r.errs) > before {
+		return URL{}
+	}
+	made := url.URL{
+		Scheme: "postgres",
+		User:   url.UserPassword(cmp.Or(user, byDefault), cmp.Or(password, byDefault)),
+		Host:   net.JoinHostPort(host, port),
+		Path:   "/" + cmp.Or(database, byDefault),
+	}
+	return r.parseURL("EZQ_QUEUE_HOST and the like", made.String())
+}
+
+// checkParts finds the variable that is to blame, where the URL made of them would only be none,
+// or would be another one.
+func (r *reader) checkParts(host, port, user, database string) {
+	if !isHost(host) {
+		r.fail("EZQ_QUEUE_HOST", host, "is not a host",
+			"a name or an address alone, as in db.example.com: EZQ_QUEUE_PORT, EZQ_QUEUE_USERNAME, EZQ_QUEUE_PASSWORD and EZQ_QUEUE_DATABASE have the rest")
+	}
+	if err := checkPort(port); err != nil {
+		r.fail("EZQ_QUEUE_PORT", port, err.Error(), "a number from 1 to 65535")
+	}
+	const alone = "the name alone; EZQ_DATABASE_URL is for a whole URL"
+	if strings.Contains(user, "://") {
+		r.fail("EZQ_QUEUE_USERNAME", user, "is not the name of a role", alone)
+	}
+	if strings.Contains(database, "://") {
+		r.fail("EZQ_QUEUE_DATABASE", database, "is not the name of a database", alone)
+	}
+}
+
+// parseURL returns text as a URL. Neither that nor pgx's error is in an error of ours: both can
+// contain the password.
+func (r *reader) parseURL(variable, text string) URL {
+	config, err := pgconn.ParseConfig(text)
+	if err != nil || !databaseurl.IsOne(config) {
+		r.fail(variable, "", "is not a database URL", "postgres://user:password@host:5432/database?sslmode=verify-full")
+		return URL{}
+	}
+	return newURL(text, config)
 }

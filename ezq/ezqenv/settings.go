@@ -40,15 +40,15 @@ type Settings struct {
 }
 
 // Router returns the configuration for [ezq.NewRouter].
-func (s Settings) Router() ezq.Config {
-	return ezq.Config{Concurrency: s.Concurrency, DrainTimeout: s.DrainTimeout}
+func (s Settings) Router() *ezq.Config {
+	return &ezq.Config{Concurrency: s.Concurrency, DrainTimeout: s.DrainTimeout}
 }
 
 // PGMQ returns the configuration for [pgmq.Open]. Its DrainTimeout is that of the
 // settings, too: it counts for subscriptions without a router.
-func (s Settings) PGMQ() pgmq.Config {
-	return pgmq.Config{Subscriber: pgmq.SubscriberConfig{
-		Group: s.Group, Lease: s.Lease, PollInterval: s.PollInterval, Connections: s.Connections, DrainTimeout: s.DrainTimeout,
+func (s Settings) PGMQ() *pgmq.Config {
+	return &pgmq.Config{Subscriber: pgmq.SubscriberConfig{
+		Group: s.Group, Lease: s.Lease, PollInterval: s.PollInterval, MaxConns: s.Connections, DrainTimeout: s.DrainTimeout,
 	}}
 }
 

@@ -1,7 +1,6 @@
 package ezqenv
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,8 +12,6 @@ import (
 	"unicode"
 
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/ezq-go/ezq/internal/databaseurl"
 )
 
 // URL is where a database is, with the password. Reveal tells it; everything that prints,
@@ -70,55 +67,6 @@ func withoutPassword(config *pgconn.Config) string {
 	return shown.String()
 }
 
-// readURL reads EZQ_DATABASE_URL, or else what the Python library reads.
-func (r *reader) readURL() URL {
-	const variable = "EZQ_DATABASE_URL"
-	if text, ok := r.find(variable); ok {
-		return r.parseURL(variable, text)
-	}
-	host, a := r.find("EZQ_QUEUE_HOST")
-	port, b := r.find("EZQ_QUEUE_PORT")
-	user, c := r.find("EZQ_QUEUE_USERNAME")
-	password, d := r.find("EZQ_QUEUE_PASSWORD")
-	database, e := r.find("EZQ_QUEUE_DATABASE")
-	if !a && !b && !c && !d && !e {
-		return URL{}
-	}
-	const byDefault = "postgres"
-	host, port = cmp.Or(host, "localhost"), cmp.Or(port, "5432")
-	before := len(r.errs)
-	r.checkParts(host, port, user, database)
-	if len(r.errs) > before {
-		return URL{}
-	}
-	made := url.URL{
-		Scheme: "postgres",
-		User:   url.UserPassword(cmp.Or(user, byDefault), cmp.Or(password, byDefault)),
-		Host:   net.JoinHostPort(host, port),
-		Path:   "/" + cmp.Or(database, byDefault),
-	}
-	return r.parseURL("EZQ_QUEUE_HOST and the like", made.String())
-}
-
-// checkParts finds the variable that is to blame, where the URL made of them would only be none,
-// or would be another one.
-func (r *reader) checkParts(host, port, user, database string) {
-	if !isHost(host) {
-		r.fail("EZQ_QUEUE_HOST", host, "is not a host",
-			"a name or an address alone, as in db.example.com: EZQ_QUEUE_PORT, EZQ_QUEUE_USERNAME, EZQ_QUEUE_PASSWORD and EZQ_QUEUE_DATABASE have the rest")
-	}
-	if err := checkPort(port); err != nil {
-		r.fail("EZQ_QUEUE_PORT", port, err.Error(), "a number from 1 to 65535")
-	}
-	const alone = "the name alone; EZQ_DATABASE_URL is for a whole URL"
-	if strings.Contains(user, "://") {
-		r.fail("EZQ_QUEUE_USERNAME", user, "is not the name of a role", alone)
-	}
-	if strings.Contains(database, "://") {
-		r.fail("EZQ_QUEUE_DATABASE", database, "is not the name of a database", alone)
-	}
-}
-
 // isHost reports whether text is an address, or consists of one or more names. Only what is
 // certainly neither is refused.
 func isHost(text string) bool {
@@ -128,17 +76,6 @@ func isHost(text string) bool {
 	return !strings.ContainsFunc(text, func(c rune) bool {
 		return !unicode.IsLetter(c) && !unicode.IsMark(c) && !unicode.IsDigit(c) && !strings.ContainsRune(".-_,", c)
 	})
-}
-
-// parseURL returns text as a URL. Neither that nor pgx's error is in an error of ours: both can
-// contain the password.
-func (r *reader) parseURL(variable, text string) URL {
-	config, err := pgconn.ParseConfig(text)
-	if err != nil || !databaseurl.IsOne(config) {
-		r.fail(variable, "", "is not a database URL", "postgres://user:password@host:5432/database?sslmode=verify-full")
-		return URL{}
-	}
-	return newURL(text, config)
 }
 
 func checkPort(text string) error {

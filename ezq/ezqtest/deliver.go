@@ -41,7 +41,7 @@ type Outcome struct {
 }
 
 // Deliver delivers one event to a handler: encoded and decoded, through the middleware
-// in d.Options, with what [ezq.MetaFrom] tells. It returns when that is done, and fails
+// in d.Options, with what [ezq.MetaFromContext] tells. It returns when that is done, and fails
 // the test if the event cannot be published. It waits in no queue.
 func Deliver[E any](tb testing.TB, handler func(ctx context.Context, event E) error, event E, d Delivery) Outcome {
 	tb.Helper()
@@ -55,7 +55,7 @@ func Deliver[E any](tb testing.TB, handler func(ctx context.Context, event E) er
 	}
 
 	var o Outcome
-	router := ezq.NewRouter(&sent, ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+	router := ezq.NewRouter(&sent, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
 	router.Use(func(next message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) (out []*message.Message, err error) {
 			out, err = next(msg)
@@ -68,7 +68,7 @@ func Deliver[E any](tb testing.TB, handler func(ctx context.Context, event E) er
 	if err := router.Run(tb.Context()); err != nil && !errors.As(err, new(*ezq.SubscriptionError)) {
 		tb.Fatal("ezqtest:", err)
 	}
-	verdict, _ := sent.facts.Verdict()
+	verdict, _ := sent.facts.Disposition()
 	o.RetryAfter = verdict.Delay
 	if verdict.Letter != nil {
 		o.DeadLetter, o.Reason = verdict.Letter.Topic, verdict.Letter.Metadata[backend.DeadLetterReason]

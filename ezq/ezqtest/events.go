@@ -4,9 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"strings"
-
-	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/ezq"
 )
@@ -26,10 +23,6 @@ type record struct {
 	what, event, topic string
 	payload            []byte
 	reason             string
-}
-
-func (q *queue) note(what, topic string, msg *message.Message, reason string) {
-	q.records = append(q.records, record{what, nameOf(msg), topic, msg.Payload, reason})
 }
 
 // Events are the events of one type to which one thing has happened, in that order.
@@ -68,7 +61,7 @@ func eventsOf[E any](f *Flow, what string) Events[E] {
 	f.queue.mu.Lock()
 	defer f.queue.mu.Unlock()
 	for _, r := range f.queue.records {
-		if r.what != what || r.event != ezq.NameOf[E]() {
+		if r.what != what || r.event != ezq.EventName[E]() {
 			continue
 		}
 		var event E
@@ -88,7 +81,7 @@ func (es Events[E]) Times(n int) {
 	es.f.tb.Helper()
 	if len(es.events) != n {
 		es.f.tb.Fatalf("ezqtest: %s was %s %s, not %s%s",
-			ezq.NameOf[E](), es.what, times(len(es.events)), times(n), es.f.queue.history())
+			ezq.EventName[E](), es.what, times(len(es.events)), times(n), es.f.queue.history())
 	}
 }
 
@@ -107,7 +100,7 @@ func (es Events[E]) Equal(want ...E) {
 			continue
 		}
 		es.f.tb.Fatalf("ezqtest: the %s that was %s at place %d is another one\n\twant %s\n\tgot  %s%s",
-			ezq.NameOf[E](), es.what, i+1, at(want, i), at(es.events, i), es.f.queue.history())
+			ezq.EventName[E](), es.what, i+1, at(want, i), at(es.events, i), es.f.queue.history())
 	}
 }
 
@@ -126,28 +119,4 @@ func times(n int) string {
 		return "once"
 	}
 	return fmt.Sprintf("%d times", n)
-}
-
-// history is all that has happened, for the end of a message.
-func (q *queue) history() string {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.records) == 0 {
-		return "\nNothing has happened: was anything published?"
-	}
-	var out strings.Builder
-	out.WriteString("\nThis has happened:")
-	for _, r := range q.records {
-		fmt.Fprintf(&out, "\n\t%-13s %s on topic %q", r.what, r.payload, r.topic)
-		if r.reason != "" {
-			fmt.Fprintf(&out, ": %s", r.reason)
-		}
-	}
-	for _, w := range q.waiting {
-		fmt.Fprintf(&out, "\n\t%-13s %s on topic %q", "waits", w.event, w.topic)
-		if !q.subscribed[w.topic] {
-			out.WriteString(", on which the router has no handlers")
-		}
-	}
-	return out.String()
 }

@@ -22,7 +22,7 @@ func (tb) Context() context.Context { return context.Background() }
 func ExampleDeliver() {
 	var t tb // in a test: its *testing.T
 	send := func(context.Context, mailWanted) error { return errors.New("no such address") }
-	policy := ezq.With(
+	policy := ezq.Use(
 		middleware.Retry{Attempts: 5, Initial: time.Minute}.Middleware,
 		middleware.Poison{}.Middleware)
 

@@ -19,7 +19,7 @@ type (
 
 // accounts is the program that is tested: it builds its router for a queue.
 func accounts(queue backend.Backend) *ezq.Router {
-	router := ezq.NewRouter(queue, ezq.Config{})
+	router := ezq.NewRouter(queue, nil)
 	ezq.Handle(router, func(ctx context.Context, e signedUp) error {
 		if err := ezq.Publish(ctx, queue, mailWanted{To: e.Email}); err != nil {
 			return err
@@ -47,7 +47,7 @@ func TestWhoSignsUpIsRemindedAfterThreeDays(t *testing.T) {
 func TestAMailThatCannotBeSentIsGivenUp(t *testing.T) {
 	t.Parallel()
 	send := func(context.Context, mailWanted) error { return errors.New("no such address") }
-	policy := ezq.With(middleware.Retry{Attempts: 5}.Middleware, middleware.Poison{}.Middleware)
+	policy := ezq.Use(middleware.Retry{Attempts: 5}.Middleware, middleware.Poison{}.Middleware)
 
 	outcome := ezqtest.Deliver(t, send, mailWanted{To: "nobody"}, ezqtest.Delivery{
 		Failures: 4,
@@ -63,7 +63,7 @@ func TestAccountsCanBeRepeated(t *testing.T) {
 	t.Parallel()
 	build := func(queue backend.Backend) (*ezq.Router, func() map[string]bool) {
 		seen := map[string]bool{}
-		router := ezq.NewRouter(queue, ezq.Config{})
+		router := ezq.NewRouter(queue, nil)
 		ezq.Handle(router, func(_ context.Context, e signedUp) error {
 			seen[e.Email] = true
 			return nil

@@ -11,7 +11,6 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/memory"
-	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/backend/pgmq/pgmqtest"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/ezq/ezqtest"
@@ -29,13 +28,13 @@ var quiet = ezq.Config{Logger: slog.New(slog.DiscardHandler)}
 
 // billing is a program as its authors write it.
 func billing(queue backend.Backend) *ezq.Router {
-	router := ezq.NewRouter(queue, quiet)
+	router := ezq.NewRouter(queue, &quiet)
 	router.Use(middleware.Retry{Attempts: 3, Initial: time.Hour, Max: time.Hour}.Middleware, middleware.Poison{}.Middleware)
 	ezq.Handle(router, func(ctx context.Context, e orderPaid) error {
 		switch {
 		case e.Order < 0:
 			return errors.New("no such order")
-		case ezq.MetaFrom(ctx).Failures < e.Order%2:
+		case ezq.MetaFromContext(ctx).Failures < e.Order%2:
 			return errors.New("odd orders fail once")
 		}
 		return ezq.Publish(ctx, queue, invoiceCreated(e))
@@ -76,12 +75,12 @@ func TestTheSameFlowRunsOnPostgreSQL(t *testing.T) {
 
 func onPGMQ(t *testing.T) backend.Backend {
 	t.Helper()
-	return pgmqtest.Open(t, pgtest.Database(t), pgmq.Config{})
+	return pgmqtest.Open(t, pgtest.Database(t), nil)
 }
 
 func TestOnABackendThatCannotForwardATestWaits(t *testing.T) {
 	t.Parallel()
-	ezqtest.RunOn(t, memory.New(), billing, func(f *ezqtest.Flow) {
+	ezqtest.RunOn(t, memory.New(nil), billing, func(f *ezqtest.Flow) {
 		f.Publish(orderPaid{2}, ezq.Delay(10*time.Millisecond))
 		f.Advance(20 * time.Millisecond)
 		ezqtest.Handled[orderPaid](f).Times(1)
@@ -143,7 +142,7 @@ func TestAHandlerIsDeliveredOneEvent(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	fails := func(context.Context, orderPaid) error { return broken }
-	policies := []ezq.HandleOption{ezq.With(middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{}.Middleware)}
+	policies := []ezq.HandleOption{ezq.Use(middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{}.Middleware)}
 
 	o := ezqtest.Deliver(t, fails, orderPaid{1}, ezqtest.Delivery{Options: policies})
 	require.ErrorIs(t, o.Err, broken)
@@ -156,8 +155,8 @@ func TestAHandlerIsDeliveredOneEvent(t *testing.T) {
 
 	o = ezqtest.Deliver(t, func(ctx context.Context, e orderPaid) error {
 		require.Equal(t, 1, e.Order)
-		require.Equal(t, "acme", ezq.MetaFrom(ctx).Headers["tenant"])
-		require.Equal(t, 3, ezq.MetaFrom(ctx).Delivery)
+		require.Equal(t, "acme", ezq.MetaFromContext(ctx).Headers["tenant"])
+		require.Equal(t, 3, ezq.MetaFromContext(ctx).Delivery)
 		return nil
 	}, orderPaid{1}, ezqtest.Delivery{Failures: 2, Headers: map[string]string{"tenant": "acme"}})
 	require.Equal(t, ezqtest.Outcome{Done: true}, o)

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/ezq"
@@ -33,7 +34,7 @@ func Run(t *testing.T, build func(queue backend.Backend) *ezq.Router, body func(
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		const patience = 24 * time.Hour // in virtual time
-		run(t, memory.New(), patience, build, body)
+		run(t, memory.New(nil), patience, build, body)
 	})
 }
 
@@ -74,7 +75,7 @@ func run(tb testing.TB, on backend.Backend, patience time.Duration, build func(b
 func (f *Flow) awaitStart(router *ezq.Router) {
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
-	for router.Healthy() != nil {
+	for router.Ready() != nil {
 		select {
 		case <-again.C:
 		case <-f.stopped:
@@ -134,4 +135,79 @@ func (f *Flow) Settle() {
 			f.tb.Fatalf("ezqtest: after %v there is still something to do: %s%s", f.patience, busy, f.queue.history())
 		}
 	}
+}
+
+// Advance lets d pass, with all that comes to pass in it, and settles.
+func (f *Flow) Advance(d time.Duration) {
+	f.tb.Helper()
+	if on, ok := f.queue.Backend.(forwarder); ok {
+		f.forward(on, d)
+		return
+	}
+	passed := time.NewTimer(d)
+	defer passed.Stop()
+	<-passed.C
+	f.Settle()
+}
+
+// forward goes from one message that becomes visible to the next, since what follows
+// from it may be due before the end.
+func (f *Flow) forward(on forwarder, d time.Duration) {
+	f.tb.Helper()
+	f.Settle()
+	for end := false; !end; {
+		step := f.queue.untilNext()
+		if end = step >= d; end {
+			step = d
+		}
+		if err := on.Forward(f.ctx, step); err != nil {
+			f.tb.Fatal("ezqtest:", err)
+		}
+		f.queue.forward(step)
+		d -= step
+		f.Settle()
+	}
+}
+
+// Duplicate lets the next n deliveries happen twice: their handlers run to their end,
+// and nobody is told, as when a process is killed right after its work.
+func (f *Flow) Duplicate(n int) { f.queue.expect(duplicate, n) }
+
+// Crash lets the handlers of the next n deliveries die in the middle of their work:
+// right after they have published something, or else at their end. To the handler it
+// looks like [runtime.Goexit].
+func (f *Flow) Crash(n int) { f.queue.expect(crash, n) }
+
+// Expire takes the lease from the next n deliveries as their handlers begin: their
+// contexts end with the cause [ezq.ErrLeaseLost], and the event goes to another.
+func (f *Flow) Expire(n int) { f.queue.expect(lease, n) }
+
+// publishTo publishes event on the only topic, unless it names another.
+func (f *Flow) publishTo(topics []string, event any) {
+	f.tb.Helper()
+	var opts []ezq.PublishOption
+	if len(topics) == 1 {
+		opts = append(opts, ezq.Topic(topics[0]))
+	}
+	if with, ok := event.(eventWith); ok {
+		event, opts = with.event, append(opts, with.opts...)
+	}
+	f.Publish(event, opts...)
+}
+
+// discover takes notice of messages that were not published with the queue of the flow,
+// but in a transaction, say. It reports whether one of them is on its way to the router.
+func (f *Flow) discover() (underWay bool) {
+	f.tb.Helper()
+	on, ok := f.queue.Backend.(lister)
+	if !ok {
+		return false
+	}
+	err := on.Messages(f.ctx, func(topic string, msg *message.Message, deliveries int, wait time.Duration) {
+		underWay = f.queue.discover(topic, msg, deliveries, wait) || underWay
+	})
+	if err != nil {
+		f.tb.Fatal("ezqtest:", err)
+	}
+	return underWay
 }

@@ -82,22 +82,3 @@ func observe[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func
 	})
 	return seen, deliveries, complaint
 }
-
-// publishTo publishes event on the only topic, unless it names another.
-func (f *Flow) publishTo(topics []string, event any) {
-	f.tb.Helper()
-	var opts []ezq.PublishOption
-	if len(topics) == 1 {
-		opts = append(opts, ezq.Topic(topics[0]))
-	}
-	if with, ok := event.(eventWith); ok {
-		event, opts = with.event, append(opts, with.opts...)
-	}
-	f.Publish(event, opts...)
-}
-
-func (q *queue) handlersCalled() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.called
-}

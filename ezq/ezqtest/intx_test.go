@@ -27,16 +27,16 @@ func TestAnEffectInTheEventsTransactionHappensOnceWhateverHappens(t *testing.T) 
 			pool := pgtest.Pool(t, database)
 			_, err := pool.Exec(t.Context(), "create table account as select 0 as balance")
 			require.NoError(t, err)
-			queue := pgmqtest.Open(t, database, pgmq.Config{})
+			queue := pgmqtest.Open(t, database, nil)
 
 			build := func(on backend.Backend) *ezq.Router {
-				router := ezq.NewRouter(on, quiet)
+				router := ezq.NewRouter(on, &quiet)
 				ezq.Handle(router, func(ctx context.Context, e orderPaid) error {
-					if _, err := pgmq.Tx(ctx).Exec(ctx, "update account set balance = balance + $1", e.Order); err != nil {
+					if _, err := pgmq.TxFromContext(ctx).Exec(ctx, "update account set balance = balance + $1", e.Order); err != nil {
 						return err
 					}
 					return ezq.Publish(ctx, on, invoiceCreated(e), ezq.Topic("invoices")) // where it may crash
-				}, ezq.With(queue.InTx()))
+				}, ezq.Use(queue.TxMiddleware()))
 				return router
 			}
 			ezqtest.RunOn(t, queue, build, func(f *ezqtest.Flow) {

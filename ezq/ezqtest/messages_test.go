@@ -25,7 +25,7 @@ type (
 )
 
 func shop(queue backend.Backend) *ezq.Router {
-	router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.DiscardHandler), Concurrency: 1})
+	router := ezq.NewRouter(queue, &ezq.Config{Logger: slog.New(slog.DiscardHandler), Concurrency: 1})
 	ezq.Handle(router, func(ctx context.Context, e paid) error {
 		if e.Order == 13 {
 			return errors.New("bad luck")
@@ -110,7 +110,7 @@ ezqtest: the router stopped with: ezq: handlers did not finish in time`,
 				done := make(chan struct{})
 				go func() { // since a failure ends its goroutine
 					defer close(done)
-					run(got, memory.New(), 30*time.Minute, shop, test.body)
+					run(got, memory.New(nil), 30*time.Minute, shop, test.body)
 				}()
 				<-done
 				require.Equal(t, test.want, strings.TrimSpace(got.text))
@@ -191,7 +191,7 @@ func TestWhatIsNotIdempotentIsFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			complaint := disturb(t, func(queue backend.Backend) (*ezq.Router, func() int) {
-				router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+				router := ezq.NewRouter(queue, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
 				var total int
 				ezq.Handle(router, func(ctx context.Context, e paid) error { return test.handle(ctx, queue, &total, e) })
 				return router, func() int { return total }
@@ -224,7 +224,7 @@ func TestIdempotenceIsCheckedOnTheTopicsOfTheRouter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			complaint := disturb(t, func(queue backend.Backend) (*ezq.Router, func() int) {
-				router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+				router := ezq.NewRouter(queue, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
 				total := 0
 				for _, topic := range test.topics {
 					ezq.Handle(router, func(_ context.Context, e paid) error { total += e.Order; return nil }, ezq.Topic(topic))

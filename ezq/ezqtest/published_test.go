@@ -38,7 +38,7 @@ func (t transact) order(ctx context.Context, number int) error {
 }
 
 func ignoring(on backend.Backend) *ezq.Router {
-	router := ezq.NewRouter(on, quiet)
+	router := ezq.NewRouter(on, &quiet)
 	ezq.Handle(router, func(context.Context, orderPaid) error { return nil })
 	return router
 }
@@ -80,14 +80,14 @@ func TestWhatIsPublishedInATransactionIsHandledAfterItsCommit(t *testing.T) {
 		t.Parallel()
 		database := pgtest.Database(t)
 		pool := pgtest.Pool(t, database)
-		queue := pgmqtest.Open(t, database, pgmq.Config{})
-		ezqtest.RunOn(t, queue, ignoring, ordering(t, inTransactionsOf(pool, queue.Queue)))
+		queue := pgmqtest.Open(t, database, nil)
+		ezqtest.RunOn(t, queue, ignoring, ordering(t, inTransactionsOf(pool, queue.Client)))
 	})
 }
 
-func inTransactionsOf(pool *pgxpool.Pool, queue *pgmq.Queue) transact {
+func inTransactionsOf(pool *pgxpool.Pool, client *pgmq.Client) transact {
 	return func(ctx context.Context, do func(message.Publisher) error) error {
-		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return do(queue.In(tx)) })
+		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return do(client.WithTx(tx)) })
 	}
 }
 
@@ -110,9 +110,9 @@ func TestALookAtAScheduleThatStoresNothingIsNoPublish(t *testing.T) {
 	t.Parallel()
 	var timetable *schedule.Timetable
 	build := func(on backend.Backend) *ezq.Router {
-		router := ezq.NewRouter(on, quiet)
+		router := ezq.NewRouter(on, &quiet)
 		var err error
-		timetable, err = schedule.New(on, schedule.Config{})
+		timetable, err = schedule.New(on, nil)
 		require.NoError(t, err)
 		require.NoError(t, timetable.Add("reminders", schedule.Every(time.Hour), reminderDue{1}, ezq.Topic("reminders")))
 		ezq.Handle(router, func(context.Context, reminderDue) error { return nil }, ezq.Topic("reminders"))

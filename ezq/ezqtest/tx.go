@@ -15,10 +15,10 @@ import (
 //
 //	transact func(ctx context.Context, do func(events message.Publisher) error) error
 //
-// which is a transaction and pgmq's queue.In(tx) in production, and in a test
+// which is a transaction and pgmq's client.WithTx(tx) in production, and in a test
 //
 //	func(_ context.Context, do func(events message.Publisher) error) error {
-//		tx := ezqtest.Begin(queue)
+//		tx := ezqtest.Begin(client)
 //		if err := do(tx); err != nil {
 //			return err
 //		}

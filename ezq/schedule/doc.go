@@ -1,7 +1,7 @@
 // Package schedule publishes events periodically: one for each tick of a schedule,
 // however many processes keep it.
 //
-//	timetable, err := schedule.New(queue, schedule.Config{})
+//	timetable, err := schedule.New(client, schedule.Config{})
 //	…
 //	nightly, err := schedule.Cron("30 2 * * *", berlin)
 //	…
@@ -12,7 +12,7 @@
 // Every process of a service may run the same timetable. There is no leader, and
 // nothing to elect: the queue itself knows how far each schedule has come, and stores
 // an event and that in one step. Handlers get the events as any others, retries and
-// dead letters included; [From] tells a handler which tick it is for.
+// dead letters included; [TickFromContext] tells a handler which tick it is for.
 //
 // # What is promised
 //
@@ -27,7 +27,7 @@
 //   - A schedule begins when the queue sees its name for the first time. It has missed
 //     nothing before.
 //
-// It needs a backend that promises Ticks: PGMQ and memory do. On any other [New]
+// It needs a backend that promises Schedules: PGMQ and memory do. On any other [New]
 // returns an error.
 //
 // On PGMQ each schedule is a message in a queue of its own, ezq_schedules, which is

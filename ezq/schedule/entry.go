@@ -70,8 +70,8 @@ func (e *entry) catchUp(ctx context.Context) (rest time.Duration) {
 // returns how long to wait.
 func (e *entry) attempt(ctx context.Context, at time.Time) (rest time.Duration, done bool) {
 	ctx = context.WithoutCancel(ctx) // or a stop could leave it open what was stored
-	tick := &backend.Tick{Schedule: e.name, At: at}
-	if err := e.publish(backend.WithTick(ctx, tick), e.timetable.publisher, at); err != nil {
+	tick := &backend.ScheduleTick{Schedule: e.name, At: at}
+	if err := e.publish(backend.WithScheduleTick(ctx, tick), e.timetable.publisher, at); err != nil {
 		e.failures++
 		rest = min(firstRetry<<min(e.failures-1, 10), longestRetry)
 		rest -= rand.N(rest / 5) //nolint:gosec // chance only spreads load, and may be guessed
@@ -108,10 +108,10 @@ type Tick struct {
 	At       time.Time // when it was to be published, in UTC
 }
 
-// From returns the tick that the event being handled in ctx is for. ok is false if the
+// TickFromContext returns the tick that the event being handled in ctx is for. ok is false if the
 // event is not one of a schedule.
-func From(ctx context.Context) (tick Tick, ok bool) {
-	headers := ezq.MetaFrom(ctx).Headers
+func TickFromContext(ctx context.Context) (tick Tick, ok bool) {
+	headers := ezq.MetaFromContext(ctx).Headers
 	at, err := time.Parse(time.RFC3339Nano, headers[tickHeader])
 	if name := headers[scheduleHeader]; name != "" && err == nil {
 		return Tick{Schedule: name, At: at}, true

@@ -14,16 +14,16 @@ type CleanUp struct{ Table string }
 
 func Example() {
 	ctx, stop := context.WithCancel(context.Background())
-	queue := memory.New()
-	router := ezq.NewRouter(queue, ezq.Config{})
+	broker := memory.New(nil)
+	router := ezq.NewRouter(broker, nil)
 	ezq.Handle(router, func(ctx context.Context, e CleanUp) error {
-		tick, _ := schedule.From(ctx)
+		tick, _ := schedule.TickFromContext(ctx)
 		fmt.Println("clean up", e.Table, "for", tick.Schedule)
 		stop()
 		return nil
 	})
 
-	timetable, err := schedule.New(queue, schedule.Config{})
+	timetable, err := schedule.New(broker, nil)
 	if err == nil {
 		err = timetable.Add("every second", schedule.Every(time.Second), CleanUp{Table: "sessions"})
 	}

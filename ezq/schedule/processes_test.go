@@ -31,11 +31,11 @@ func TestChild(t *testing.T) {
 
 // keep runs a timetable that makes up for all that was missed.
 func keep(ctx context.Context, database string) error {
-	queue, err := pgmq.Open(ctx, database, pgmq.Config{})
+	client, err := pgmq.Open(ctx, database, nil)
 	if err != nil {
 		return err
 	}
-	timetable, err := schedule.New(queue, schedule.Config{CatchUp: 10_000})
+	timetable, err := schedule.New(client, &schedule.Config{CatchUp: 10_000})
 	if err == nil {
 		err = timetable.Add("report", schedule.Every(period), Report{})
 	}
@@ -58,18 +58,18 @@ func startChild(t *testing.T, database string) *exec.Cmd {
 func TestProcessesThatAreKilledNeitherLoseNorDoubleATick(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	queue, err := pgmq.Open(t.Context(), database, pgmq.Config{})
+	client, err := pgmq.Open(t.Context(), database, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = queue.Close() }()
+	defer func() { _ = client.Close() }()
 	received := make(chan time.Time, 100_000)
-	router := ezq.NewRouter(queue, ezq.Config{})
+	router := ezq.NewRouter(client, nil)
 	ezq.Handle(router, func(ctx context.Context, _ Report) error {
-		tick, _ := schedule.From(ctx)
+		tick, _ := schedule.TickFromContext(ctx)
 		received <- tick.At
 		return nil
-	}, ezq.With(queue.InTx())) // or an event could be handled twice
+	}, ezq.Use(client.TxMiddleware())) // or an event could be handled twice
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- router.Run(ctx) }()
@@ -119,7 +119,7 @@ func TestProcessesThatAreKilledNeitherLoseNorDoubleATick(t *testing.T) {
 			last = at
 		}
 	}
-	unhandled, err := queue.Metrics(t.Context(), ezq.DefaultTopic)
+	unhandled, err := client.Metrics(t.Context(), ezq.DefaultTopic)
 	if err != nil {
 		t.Fatal(err)
 	}

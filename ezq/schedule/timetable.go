@@ -40,12 +40,16 @@ type Timetable struct {
 
 // New returns a timetable that publishes through p. It returns an error if p is nil,
 // if a number in config is negative, or if p does not promise Ticks; that one matches
-// [errors.ErrUnsupported].
-func New(p message.Publisher, config Config) (*Timetable, error) {
+// [errors.ErrUnsupported]. A nil config is that of the defaults.
+func New(p message.Publisher, adjusted *Config) (*Timetable, error) {
+	var config Config
+	if adjusted != nil {
+		config = *adjusted
+	}
 	switch {
 	case p == nil:
 		return nil, errors.New("schedule: New: the publisher is nil: pass a backend")
-	case !backend.FeaturesOf(p).Ticks:
+	case !backend.FeaturesOf(p).Schedules:
 		return nil, fmt.Errorf("schedule: New: a %T cannot publish a tick exactly once: use PGMQ or memory: %w", p, errors.ErrUnsupported)
 	case config.CatchUp < 0:
 		return nil, fmt.Errorf("schedule: New: Config.CatchUp is %d: set it to 0 for the default, or more", config.CatchUp)
@@ -100,7 +104,7 @@ func (t *Timetable) check(e *entry) error {
 // else to do.
 type rehearsal struct{}
 
-func (rehearsal) Features() backend.Features { return backend.Features{Delay: true, Ticks: true} }
+func (rehearsal) Features() backend.Features { return backend.Features{Delay: true, Schedules: true} }
 
 func (rehearsal) Publish(_ string, msgs ...*message.Message) error {
 	for _, msg := range msgs {

@@ -23,8 +23,8 @@ type Report struct{ Kind string }
 // office is a queue, some processes that keep a timetable on it, and a router that notes
 // for which ticks events come.
 type office struct {
-	t     *testing.T
-	queue *memory.Queue
+	t      *testing.T
+	broker *memory.Broker
 
 	mu    sync.Mutex
 	ticks []schedule.Tick
@@ -33,10 +33,10 @@ type office struct {
 
 func newOffice(t *testing.T) *office {
 	t.Helper()
-	o := &office{t: t, queue: memory.New()}
-	router := ezq.NewRouter(o.queue, ezq.Config{Concurrency: 1})
+	o := &office{t: t, broker: memory.New(nil)}
+	router := ezq.NewRouter(o.broker, &ezq.Config{Concurrency: 1})
 	ezq.Handle(router, func(ctx context.Context, _ Report) error {
-		tick, ok := schedule.From(ctx)
+		tick, ok := schedule.TickFromContext(ctx)
 		if !ok {
 			t.Error("an event has no tick")
 		}
@@ -50,7 +50,7 @@ func newOffice(t *testing.T) *office {
 	go func() { done <- router.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
-		if err := errors.Join(<-done, o.queue.Close()); err != nil {
+		if err := errors.Join(<-done, o.broker.Close()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -64,7 +64,7 @@ func (o *office) hire(n int, p func() message.Publisher, config schedule.Config,
 	ctx, stop := context.WithCancel(o.t.Context())
 	var running sync.WaitGroup
 	for range n {
-		timetable, err := schedule.New(p(), config)
+		timetable, err := schedule.New(p(), &config)
 		if err == nil {
 			err = timetable.Add("report", s, Report{"daily"})
 		}
@@ -83,7 +83,7 @@ func (o *office) hire(n int, p func() message.Publisher, config schedule.Config,
 	}
 }
 
-func (o *office) beside() message.Publisher { return o.queue.Beside(memory.Config{}) }
+func (o *office) beside() message.Publisher { return o.broker.Connect(nil) }
 
 // expect fails unless there was one event for each of the times, and in that order.
 func (o *office) expect(times ...time.Time) {
@@ -146,7 +146,7 @@ func TestTicksThatAllHaveMissedAreMadeUpForAsConfigured(t *testing.T) {
 
 // faulty is a publisher that fails until it is repaired.
 type faulty struct {
-	*memory.Queue
+	*memory.Broker
 	until time.Time
 }
 
@@ -154,7 +154,7 @@ func (f *faulty) Publish(topic string, msgs ...*message.Message) error {
 	if time.Now().Before(f.until) {
 		return errors.New("out of order")
 	}
-	return f.Queue.Publish(topic, msgs...)
+	return f.Broker.Publish(topic, msgs...)
 }
 
 func TestAPublishThatFailsIsRepeated(t *testing.T) {
@@ -164,7 +164,7 @@ func TestAPublishThatFailsIsRepeated(t *testing.T) {
 		dismiss := o.hire(1, o.beside, schedule.Config{}, schedule.Every(time.Hour)) // so that it is known
 		time.Sleep(time.Minute)
 		dismiss()
-		broken := &faulty{o.queue, start.Add(time.Hour + 10*time.Minute)}
+		broken := &faulty{o.broker, start.Add(time.Hour + 10*time.Minute)}
 		dismiss = o.hire(1, func() message.Publisher { return broken }, schedule.Config{}, schedule.Every(time.Hour))
 		time.Sleep(90 * time.Minute)
 		dismiss()
@@ -177,23 +177,23 @@ func TestAPublishThatFailsIsRepeated(t *testing.T) {
 
 // fast is a queue whose clock is behind that of the process: the process is fast.
 type fast struct {
-	*memory.Queue
+	*memory.Broker
 	by time.Duration
 }
 
 func (f fast) Publish(topic string, msgs ...*message.Message) error {
-	if tick := backend.TickFrom(msgs[0].Context()); tick != nil && tick.At.After(time.Now().Add(-f.by)) {
+	if tick := backend.ScheduleTickFromContext(msgs[0].Context()); tick != nil && tick.At.After(time.Now().Add(-f.by)) {
 		tick.Report(backend.TickResult{Outcome: backend.TickEarly, Now: time.Now().Add(-f.by)})
 		return nil
 	}
-	return f.Queue.Publish(topic, msgs...)
+	return f.Broker.Publish(topic, msgs...)
 }
 
 func TestAProcessWhoseClockIsFastWaitsForTheBackend(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o, start := newOffice(t), time.Now()
-		late := fast{o.queue, 7 * time.Minute}
+		late := fast{o.broker, 7 * time.Minute}
 		dismiss := o.hire(1, func() message.Publisher { return late }, schedule.Config{}, schedule.Every(time.Hour))
 		time.Sleep(3 * time.Hour)
 		dismiss()
@@ -206,8 +206,8 @@ func TestAProcessWhoseClockIsFastWaitsForTheBackend(t *testing.T) {
 
 func TestATimetableRefusesWhatItCannotKeep(t *testing.T) {
 	t.Parallel()
-	queue := memory.New()
-	timetable, err := schedule.New(queue, schedule.Config{})
+	broker := memory.New(nil)
+	timetable, err := schedule.New(broker, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,16 +225,16 @@ func TestATimetableRefusesWhatItCannotKeep(t *testing.T) {
 		"is not an event":           timetable.Add("d", hour, nil),
 		"the schedule says when":    timetable.Add("e", hour, Report{}, ezq.Delay(time.Minute)),
 		"the topic is empty":        timetable.Add("f", hour, Report{}, ezq.Topic("")),
-		"the publisher is nil":      second(schedule.New(nil, schedule.Config{})),
-		"use PGMQ or memory":        second(schedule.New(struct{ message.Publisher }{}, schedule.Config{})),
-		"Config.CatchUp is -1":      second(schedule.New(queue, schedule.Config{CatchUp: -1})),
-		"Add a schedule":            run(schedule.New(queue, schedule.Config{})),
+		"the publisher is nil":      second(schedule.New(nil, nil)),
+		"use PGMQ or memory":        second(schedule.New(struct{ message.Publisher }{}, nil)),
+		"Config.CatchUp is -1":      second(schedule.New(broker, &schedule.Config{CatchUp: -1})),
+		"Add a schedule":            run(schedule.New(broker, nil)),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", want, err)
 		}
 	}
-	if _, err := schedule.New(struct{ message.Publisher }{}, schedule.Config{}); !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := schedule.New(struct{ message.Publisher }{}, nil); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("%v does not match ErrUnsupported", err)
 	}
 	over, stop := context.WithCancel(t.Context())

@@ -115,16 +115,3 @@ func (p programs) children(pid int) (children []int) {
 	}
 	return children
 }
-
-// give makes path the property of the server's user.
-func (c *Cluster) give(path string) {
-	c.tb.Helper()
-	if c.programs.server == nil {
-		return
-	}
-	uid, err := strconv.Atoi(c.programs.server.Uid)
-	c.check(err)
-	gid, err := strconv.Atoi(c.programs.server.Gid)
-	c.check(err)
-	c.check(os.Chown(path, uid, gid))
-}

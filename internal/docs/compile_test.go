@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Snippets use what their page has introduced in words: ctx, queue, router and so on. This file
+// Snippets use what their page has introduced in words: ctx, client, router and so on. This file
 // declares it, with the types that it has throughout the documentation.
 const namesFile = "testdata/names.go"
 

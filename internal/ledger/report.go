@@ -2,8 +2,6 @@ package ledger
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 )
@@ -26,25 +24,6 @@ type Report struct {
 	Unexplained []string       `json:"unexplained"`
 
 	LongestGap time.Duration `json:"longest_gap_ns"` // between two deliveries
-}
-
-// Report adds everything up. It is for when nothing is on its way any more.
-func (l *Ledger) Report() Report {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	r := Report{Lost: []string{}, Unexpected: []string{}, Early: []string{}, Unexplained: []string{}, Causes: map[string]int{}, LongestGap: l.gap}
-	for _, id := range slices.Sorted(maps.Keys(l.messages)) {
-		r.add(id, l.messages[id], l.mayBeRemoved(l.messages[id]))
-		l.explain(&r, id)
-	}
-	return r
-}
-
-// mayBeRemoved reports whether others can have removed a message from the queue.
-func (l *Ledger) mayBeRemoved(a *account) bool {
-	return a.removed || slices.ContainsFunc(l.removals, func(r *removal) bool {
-		return r.till.IsZero() || r.till.After(a.since)
-	})
 }
 
 func (r *Report) add(id string, a *account, mayBeRemoved bool) {
@@ -75,36 +54,6 @@ func (r *Report) add(id string, a *account, mayBeRemoved bool) {
 			r.Early = append(r.Early, id)
 		}
 	}
-}
-
-// explain finds the cause of each duplicate: what its consumer has told, or else the first
-// fault between the delivery and the one before it.
-func (l *Ledger) explain(r *Report, id string) {
-	deliveries := l.messages[id].deliveries
-	for i := 1; i < len(deliveries); i++ {
-		r.Duplicates++
-		cause := string(deliveries[i-1].cause)
-		if cause == "" {
-			cause = l.between(id, deliveries[i-1], deliveries[i])
-		}
-		if cause == "" {
-			r.Unexplained = append(r.Unexplained, fmt.Sprintf("%s: %s at %s, and again %s after %v", id,
-				deliveries[i-1].consumer, deliveries[i-1].at.Format(time.TimeOnly), deliveries[i].consumer, deliveries[i].at.Sub(deliveries[i-1].at)))
-			continue
-		}
-		r.Causes[cause]++
-	}
-}
-
-func (l *Ledger) between(id string, first, second delivery) string {
-	for _, f := range l.faults {
-		over := !f.till.IsZero() && f.till.Before(first.at)
-		concerned := (f.consumer == "" || f.consumer == first.consumer) && (f.concerns == nil || f.concerns(id))
-		if !over && f.from.Before(second.at) && concerned {
-			return f.name
-		}
-	}
-	return ""
 }
 
 // Wrong returns what must not be: messages lost, unexpected or early, and duplicates without a

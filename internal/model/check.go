@@ -139,27 +139,6 @@ func (c *check) requireClaimed(t *rapid.T, name string, claim subscription.Claim
 	}
 }
 
-// differs says in what a lease is not what m is.
-func (m *stored) differs(lease subscription.Lease) string {
-	for key, value := range m.metadata {
-		if lease.Message.Metadata[key] != value {
-			return fmt.Sprintf("its metadata is %v, not %v", lease.Message.Metadata, m.metadata)
-		}
-	}
-	d := lease.Delivery
-	switch {
-	case string(lease.Message.Payload) != m.payload:
-		return fmt.Sprintf("its payload is %q", lease.Message.Payload)
-	case lease.Number != m.number || d.Number != m.number:
-		return fmt.Sprintf("it is lease %d and delivery %d, not %d", lease.Number, d.Number, m.number)
-	case d.Failures != m.failures:
-		return fmt.Sprintf("it has failed %d times, not %d", d.Failures, m.failures)
-	case !slices.Equal(d.Done, m.done):
-		return fmt.Sprintf("done with it are %q, not %q", d.Done, m.done)
-	}
-	return ""
-}
-
 func (c *check) settle(t *rapid.T) {
 	name := anyTopic(t)
 	settlements, outcomes := c.settlements(t, name, 1)
@@ -264,6 +243,60 @@ func (c *check) drain(t *rapid.T) {
 			t.Fatalf("claim: %v", err)
 		}
 		c.requireClaimed(t, name, claim, limit)
+	}
+}
+
+func (c *check) extend(t *rapid.T) {
+	name := anyTopic(t)
+	var tokens, want []subscription.Token
+	for _, ticket := range c.anyTickets(t, name, 1) {
+		tokens = append(tokens, ticket.token)
+		if c.queues[name].valid(ticket) {
+			ticket.message.visible = false
+		} else {
+			want = append(want, ticket.token)
+		}
+	}
+	missed, err := c.subject.Store(name).Extend(context.Background(), tokens, hour)
+	got := slices.DeleteFunc(slices.Clone(tokens), func(token subscription.Token) bool {
+		return !slices.Contains(missed.Lost, token) && !slices.Contains(missed.Gone, token)
+	})
+	if err != nil || !slices.Equal(got, want) {
+		t.Fatalf("extending %v has failed for %v, and should for %v; %v", tokens, got, want, err)
+	}
+}
+
+func (c *check) expire(t *rapid.T) {
+	name := anyTopic(t)
+	q := c.queues[name]
+	var hidden []string
+	for _, uuid := range slices.Sorted(maps.Keys(q.messages)) {
+		if !q.messages[uuid].visible {
+			hidden = append(hidden, uuid)
+		}
+	}
+	if len(hidden) == 0 {
+		t.Skip("every message is visible")
+	}
+	uuid := rapid.SampledFrom(hidden).Draw(t, "message")
+	c.subject.Expire(name, uuid)
+	q.setVisible(q.messages[uuid], true)
+}
+
+func (c *check) purge(t *rapid.T) {
+	name := anyTopic(t)
+	got, want := c.subject.Purge(name), len(c.queues[name].messages)
+	if got != want {
+		t.Fatalf("purged %d messages of %s, not %d", got, name, want)
+	}
+	c.queues[name].messages = map[string]*stored{}
+}
+
+func (c *check) redrive(t *rapid.T) {
+	limit := rapid.IntRange(1, 3).Draw(t, "limit")
+	got, want := c.subject.Redrive(limit), c.queues[topic].redrive(c.queues[deadTopic], limit)
+	if got != want {
+		t.Fatalf("moved %d dead letters, not %d", got, want)
 	}
 }
 

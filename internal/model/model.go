@@ -30,6 +30,27 @@ type stored struct {
 	token    subscription.Token // of the latest lease; zero if there was none, or it was released
 }
 
+// differs says in what a lease is not what m is.
+func (m *stored) differs(lease subscription.Lease) string {
+	for key, value := range m.metadata {
+		if lease.Message.Metadata[key] != value {
+			return fmt.Sprintf("its metadata is %v, not %v", lease.Message.Metadata, m.metadata)
+		}
+	}
+	d := lease.Delivery
+	switch {
+	case string(lease.Message.Payload) != m.payload:
+		return fmt.Sprintf("its payload is %q", lease.Message.Payload)
+	case lease.Number != m.number || d.Number != m.number:
+		return fmt.Sprintf("it is lease %d and delivery %d, not %d", lease.Number, d.Number, m.number)
+	case d.Failures != m.failures:
+		return fmt.Sprintf("it has failed %d times, not %d", d.Failures, m.failures)
+	case !slices.Equal(d.Done, m.done):
+		return fmt.Sprintf("done with it are %q, not %q", d.Done, m.done)
+	}
+	return ""
+}
+
 func newQueue() *queue { return &queue{messages: map[string]*stored{}} }
 
 func (q *queue) add(m stored, visible bool) {
@@ -115,17 +136,17 @@ const (
 )
 
 // verdict returns what a message is told that is settled so.
-func verdict(action subscription.Action, failures int, delay time.Duration) backend.Verdict {
+func verdict(action subscription.Action, failures int, delay time.Duration) backend.Disposition {
 	switch action {
 	case subscription.Nack:
-		return backend.Verdict{Redelivery: backend.Redelivery{Delay: delay, Failures: failures, Done: handlers(failures)}}
+		return backend.Disposition{Redelivery: backend.Redelivery{Delay: delay, Failures: failures, Done: handlers(failures)}}
 	case subscription.DeadLetter:
-		return backend.Verdict{Letter: &backend.Letter{
+		return backend.Disposition{Letter: &backend.DeadLetterTarget{
 			Topic:    deadTopic,
 			Metadata: map[string]string{backend.DeadLetterTopic: topic, backend.DeadLetterReason: "boom"},
 		}}
 	default:
-		return backend.Verdict{}
+		return backend.Disposition{}
 	}
 }
 

@@ -44,9 +44,9 @@ func TestARollingDeployAndItsRollbackLoseAndBuryNothing(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
-	queue, err := pgmq.Open(t.Context(), database, pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
+	client, err := pgmq.Open(t.Context(), database, &pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	defer func() { require.NoError(t, queue.Close()) }()
+	defer func() { require.NoError(t, client.Close()) }()
 
 	var mu sync.Mutex
 	handled := map[int]int{}
@@ -67,7 +67,7 @@ func TestARollingDeployAndItsRollbackLoseAndBuryNothing(t *testing.T) {
 	publish := func(events ...func(int) any) {
 		for _, event := range events {
 			published++
-			require.NoError(t, ezq.Publish(t.Context(), queue, event(published), ezq.Topic(deployTopic)))
+			require.NoError(t, ezq.Publish(t.Context(), client, event(published), ezq.Topic(deployTopic)))
 		}
 	}
 	known := func(n int) any { return shipped{n} }

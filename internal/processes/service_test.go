@@ -50,14 +50,14 @@ func (s service) main() error {
 	context.AfterFunc(ctx, restore)
 
 	logger := slog.New(slog.DiscardHandler)
-	queue, err := pgmq.Open(ctx, s.Database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: s.Lease}, Logger: logger})
+	client, err := pgmq.Open(ctx, s.Database, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: s.Lease}, Logger: logger})
 	if err != nil && ctx.Err() != nil {
 		return nil // it was told to stop before it had begun
 	}
 	if err != nil {
 		return err
 	}
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: s.Concurrency, DrainTimeout: s.DrainTimeout, Logger: logger})
+	router := ezq.NewRouter(client, &ezq.Config{Concurrency: s.Concurrency, DrainTimeout: s.DrainTimeout, Logger: logger})
 	router.Use(
 		middleware.Retry{Attempts: attempts, Initial: 20 * time.Millisecond, Max: 50 * time.Millisecond}.Middleware,
 		middleware.Poison{MaxDeliveries: s.MaxDeliveries, Logger: logger}.Middleware,
@@ -65,7 +65,7 @@ func (s service) main() error {
 	ezq.Handle(router, work)
 	ezq.Handle(router, handle, ezq.Topic(soakTopic))
 	s.deploy(router)
-	return errors.Join(router.Run(ctx), queue.Close())
+	return errors.Join(router.Run(ctx), client.Close())
 }
 
 // say tells the parent. Nothing is buffered, so that SIGKILL hides nothing.
@@ -87,20 +87,20 @@ func work(ctx context.Context, e job) error {
 	say("begun", e.Does)
 	switch e.Does {
 	case finishes:
-		<-ezq.Stopping(ctx)
+		<-ezq.StoppingFromContext(ctx)
 		say("finished")
 	case obeys:
 		<-ctx.Done()
 		say("interrupted:", context.Cause(ctx))
 		return ctx.Err()
 	case hangs:
-		<-ezq.Stopping(ctx)
+		<-ezq.StoppingFromContext(ctx)
 		say("stopping")
 		select {}
 	case crashes:
 		os.Exit(3)
 	case succeeds:
-		meta := ezq.MetaFrom(ctx)
+		meta := ezq.MetaFromContext(ctx)
 		say("delivery", meta.Delivery, "failures", meta.Failures)
 	}
 	return nil

@@ -19,17 +19,17 @@ import (
 const hour = time.Hour
 
 // begin returns a database with jobs in its queue, and what looks at it and publishes there.
-func begin(t *testing.T, jobs ...string) (database string, pool *pgxpool.Pool, queue *pgmq.Queue) {
+func begin(t *testing.T, jobs ...string) (database string, pool *pgxpool.Pool, client *pgmq.Client) {
 	t.Helper()
 	t.Parallel()
 	database = pgtest.Database(t)
-	queue, err := pgmq.Open(t.Context(), database, pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
+	client, err := pgmq.Open(t.Context(), database, &pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, queue.Close()) })
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	for _, does := range jobs {
-		require.NoError(t, ezq.Publish(t.Context(), queue, job{does}))
+		require.NoError(t, ezq.Publish(t.Context(), client, job{does}))
 	}
-	return database, pgtest.Pool(t, database), queue
+	return database, pgtest.Pool(t, database), client
 }
 
 // requireFree requires that so many messages are free for other consumers, that none is not, and
@@ -84,7 +84,7 @@ func TestAHandlerThatHangsIsNamedAndKeepsItsLease(t *testing.T) {
 }
 
 func TestASecondSignalEndsTheProcessAtOnceAndItsEventComesBack(t *testing.T) {
-	database, _, queue := begin(t, hangs)
+	database, _, client := begin(t, hangs)
 	c := start(t, "first", service{Database: database, DrainTimeout: hour, Lease: time.Second}, nil)
 	c.says(t, "begun hangs")
 	c.signal(t, os.Interrupt)
@@ -95,25 +95,25 @@ func TestASecondSignalEndsTheProcessAtOnceAndItsEventComesBack(t *testing.T) {
 		}
 	}()
 	require.Equal(t, -1, c.end(t))
-	requireRedelivery(t, database, queue)
+	requireRedelivery(t, database, client)
 }
 
 func TestTheEventsOfAProcessThatIsKilledComeBackWhenTheirLeasesEnd(t *testing.T) {
-	database, _, queue := begin(t, hangs)
+	database, _, client := begin(t, hangs)
 	c := start(t, "first", service{Database: database, Lease: time.Second}, nil)
 	c.says(t, "begun hangs")
 	c.signal(t, syscall.SIGKILL)
 	require.Equal(t, -1, c.end(t))
-	requireRedelivery(t, database, queue)
+	requireRedelivery(t, database, client)
 }
 
 // requireRedelivery requires that another process gets what one has left behind, whose handler
 // then hangs again, and that it still stops.
-func requireRedelivery(t *testing.T, database string, queue *pgmq.Queue) {
+func requireRedelivery(t *testing.T, database string, client *pgmq.Client) {
 	t.Helper()
 	c := start(t, "second", service{Database: database, DrainTimeout: 100 * time.Millisecond, Lease: hour}, nil)
 	c.says(t, "begun hangs")
-	require.NoError(t, ezq.Publish(t.Context(), queue, job{succeeds}))
+	require.NoError(t, ezq.Publish(t.Context(), client, job{succeeds}))
 	c.says(t, "delivery 1 failures 0")
 	c.signal(t, syscall.SIGTERM)
 	require.Equal(t, 1, c.end(t))
@@ -121,7 +121,7 @@ func requireRedelivery(t *testing.T, database string, queue *pgmq.Queue) {
 
 // No process has handled it, and none has failed: all were gone before that.
 func TestAnEventThatItsProcessesCrashOfBecomesADeadLetter(t *testing.T) {
-	database, pool, queue := begin(t, crashes)
+	database, pool, client := begin(t, crashes)
 	s := service{Database: database, Concurrency: 1, Lease: time.Second, MaxDeliveries: 2}
 	for i := range 2 {
 		c := start(t, fmt.Sprint("service ", i+1), s, nil)
@@ -135,7 +135,7 @@ func TestAnEventThatItsProcessesCrashOfBecomesADeadLetter(t *testing.T) {
 			where headers->>'reason_poisoned' like '%2 deliveries without any outcome'`).Scan(&dead)
 		return err == nil && dead == 1
 	})
-	require.NoError(t, ezq.Publish(t.Context(), queue, ezq.EndEvent{}))
+	require.NoError(t, ezq.Publish(t.Context(), client, ezq.EndEvent{}))
 	require.Equal(t, 0, c.end(t))
 	requireFree(t, pool, 0)
 }
@@ -146,7 +146,7 @@ func TestAnEventThatBusyProcessesCrashOfIsDeliveredUncountedOnce(t *testing.T) {
 	const backlog, maxDeliveries = 300, 2
 	for name, busy := range map[string]int{"one process, after a backlog": 1, "several processes": 3} {
 		t.Run(name, func(t *testing.T) {
-			database, pool, queue := begin(t)
+			database, pool, client := begin(t)
 			handled := func() bool {
 				var left int
 				err := pool.QueryRow(t.Context(), "select count(*) from pgmq.q_ezq").Scan(&left)
@@ -160,7 +160,7 @@ func TestAnEventThatBusyProcessesCrashOfIsDeliveredUncountedOnce(t *testing.T) {
 			}
 			publish := func(n int, does string) {
 				for range n {
-					require.NoError(t, ezq.Publish(t.Context(), queue, job{does}))
+					require.NoError(t, ezq.Publish(t.Context(), client, job{does}))
 				}
 			}
 			publish(backlog, succeeds)
@@ -188,7 +188,7 @@ func TestAnEventThatBusyProcessesCrashOfIsDeliveredUncountedOnce(t *testing.T) {
 			require.GreaterOrEqual(t, crashed, maxDeliveries)
 			require.LessOrEqual(t, crashed, 1+maxDeliveries)
 			for range busy {
-				require.NoError(t, ezq.Publish(t.Context(), queue, ezq.EndEvent{}))
+				require.NoError(t, ezq.Publish(t.Context(), client, ezq.EndEvent{}))
 				require.Equal(t, 0, (<-ended).end(t))
 			}
 		})
@@ -205,14 +205,14 @@ func TestAControlEventStopsExactlyOneProcess(t *testing.T) {
 		{ezq.InterruptEvent{}, 1, ezq.ErrInterrupted.Error() + "\n"},
 	} {
 		t.Run(fmt.Sprintf("%T", test.event), func(t *testing.T) {
-			database, pool, queue := begin(t)
+			database, pool, client := begin(t)
 			ended := make(chan *child)
 			for i := range 2 {
 				c := start(t, fmt.Sprint("service ", i+1), service{Database: database, Lease: hour}, nil)
 				go func() { c.reading.Wait(); ended <- c }()
 			}
 			for range 2 {
-				require.NoError(t, ezq.Publish(t.Context(), queue, test.event))
+				require.NoError(t, ezq.Publish(t.Context(), client, test.event))
 				var c *child
 				select {
 				case c = <-ended:

@@ -51,7 +51,7 @@ var errDeclined = errors.New("declined")
 // handle tells of each delivery before its outcome.
 func handle(ctx context.Context, e order) error {
 	say("delivered", e.ID)
-	if !e.fails() || e.way() == 3 && ezq.MetaFrom(ctx).Failures > 0 {
+	if !e.fails() || e.way() == 3 && ezq.MetaFromContext(ctx).Failures > 0 {
 		say("succeeded", e.ID)
 		return nil
 	}
@@ -81,7 +81,7 @@ type soak struct {
 // Three services handle events while they are stopped, killed and started again. Every event is
 // handled with success, or becomes a dead letter exactly as the policy says.
 func TestEveryEventIsHandledOrGivenUp(t *testing.T) {
-	database, pool, queue := begin(t)
+	database, pool, client := begin(t)
 	s := &soak{T: t, database: database, ledger: ledger.New(), succeeded: map[int]bool{}, failed: map[int]int{}}
 	services := make([]*child, consumers)
 	for i := range services {
@@ -96,7 +96,7 @@ func TestEveryEventIsHandledOrGivenUp(t *testing.T) {
 				events = append(events, order{id})
 				s.ledger.Published(strconv.Itoa(id), ledger.Stored)
 			}
-			if err := ezq.PublishBatch(context.Background(), queue, events, ezq.Topic(soakTopic)); err != nil {
+			if err := ezq.PublishBatch(context.Background(), client, events, ezq.Topic(soakTopic)); err != nil {
 				published <- err
 				return
 			}

@@ -71,7 +71,7 @@ func (h *hand) burst(topic string, of int, wait time.Duration) error {
 		account.Delayed(id, due)
 		events = append(events, happened{ID: id})
 	}
-	err := ezq.PublishBatch(h.ctx, h.queue, events, ezq.Topic(topic), ezq.Delay(wait))
+	err := ezq.PublishBatch(h.ctx, h.client, events, ezq.Topic(topic), ezq.Delay(wait))
 	for _, e := range events {
 		account.Published(e.ID, h.outcome(err))
 	}
@@ -90,7 +90,7 @@ func actsOnQueues() []act {
 				return err
 			}
 			for range 10 {
-				if _, err := h.queue.PurgeQueue(h.ctx, purged); err != nil {
+				if _, err := h.client.PurgeQueue(h.ctx, purged); err != nil {
 					return h.ofClient(err)
 				}
 				pause(20 * time.Millisecond)
@@ -307,7 +307,7 @@ func actsOnLetters() []act {
 		{name: "many dead letters at once", do: func(h *hand) error { return h.burst(failing, fails, 0) }},
 		{name: "dead letters redriven", do: func(h *hand) error {
 			h.until(h.ledger(failing).BeginFor("redriven", isLetter))
-			_, err := h.queue.Redrive(h.ctx, letters, 1000)
+			_, err := h.client.Redrive(h.ctx, letters, 1000)
 			return h.ofClient(err)
 		}},
 	}

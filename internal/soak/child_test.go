@@ -42,22 +42,22 @@ func consume(url string) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	before := runtime.NumGoroutine()
-	queue, err := pgmq.Open(ctx, url, pgmq.Config{
+	client, err := pgmq.Open(ctx, url, &pgmq.Config{
 		Subscriber: pgmq.SubscriberConfig{Lease: lease, Archive: os.Getenv(archiveVariable) != ""}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err
 	}
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 20, Logger: slog.New(slog.DiscardHandler)})
+	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 20, Logger: slog.New(slog.DiscardHandler)})
 	router.Use(middleware.Poison{Logger: slog.New(slog.DiscardHandler)}.Middleware)
 	for _, topic := range []string{plain, shaken, failing, dropped, outbox, purged} {
 		ezq.Handle(router, handle(topic), ezq.Topic(topic))
 	}
-	ezq.Handle(router, handleInTx, ezq.Topic(inTx), ezq.With(queue.InTx()))
+	ezq.Handle(router, handleInTx, ezq.Topic(inTx), ezq.Use(client.TxMiddleware()))
 	over := make(chan struct{})
 	var telling sync.WaitGroup
 	telling.Go(func() { tellReady(router, over) })
-	err = errors.Join(router.Run(ctx), queue.Close())
+	err = errors.Join(router.Run(ctx), client.Close())
 	close(over)
 	if telling.Wait(); err != nil {
 		return err
@@ -73,7 +73,7 @@ func consume(url string) (err error) {
 
 // tellReady tells when the router is subscribed to all topics. Before that a fault ends it, as Run says.
 func tellReady(router *ezq.Router, over <-chan struct{}) {
-	for router.Healthy() != nil {
+	for router.Ready() != nil {
 		select {
 		case <-time.After(5 * time.Millisecond):
 		case <-over:
@@ -108,7 +108,7 @@ func handle(topic string) func(ctx context.Context, e happened) error {
 		if topic == failing && one(fails, e.ID) {
 			return ezq.Permanent(errForGood)
 		}
-		if topic == purged && one(stumbles, e.ID) && ezq.MetaFrom(ctx).Failures == 0 {
+		if topic == purged && one(stumbles, e.ID) && ezq.MetaFromContext(ctx).Failures == 0 {
 			tell("nacked", topic, e.ID)
 			return errAtFirst
 		}
@@ -138,7 +138,7 @@ func work(topic, id string) time.Duration {
 
 func handleInTx(ctx context.Context, e happened) error {
 	tell("delivered", inTx, e.ID)
-	_, err := pgmq.Tx(ctx).Exec(ctx, "insert into effects (id) values ($1)", e.ID)
+	_, err := pgmq.TxFromContext(ctx).Exec(ctx, "insert into effects (id) values ($1)", e.ID)
 	return err
 }
 

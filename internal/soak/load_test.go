@@ -46,7 +46,7 @@ func loads() map[string]load {
 }
 
 func near(s *soak, topic, id string) error {
-	return ezq.Publish(context.Background(), s.queue, happened{ID: id}, ezq.Topic(topic))
+	return ezq.Publish(context.Background(), s.client, happened{ID: id}, ezq.Topic(topic))
 }
 
 // far publishes through the network that is slow.
@@ -60,7 +60,7 @@ func someDelayed(s *soak, topic, id string) error {
 		return near(s, topic, id)
 	}
 	s.ledger(topic).Delayed(id, time.Now().Add(delay))
-	return ezq.Publish(context.Background(), s.queue, happened{ID: id}, ezq.Topic(topic), ezq.Delay(delay))
+	return ezq.Publish(context.Background(), s.client, happened{ID: id}, ezq.Topic(topic), ezq.Delay(delay))
 }
 
 // delay is how long an event waits that is published for later.
@@ -74,7 +74,7 @@ func inTransaction(s *soak, topic, id string) error {
 		return errors.Join(pgmq.ErrRejected, err)
 	}
 	defer func() { _ = tx.Rollback(ctx) }()
-	if err := ezq.Publish(ctx, s.outbox.In(tx), happened{ID: id}, ezq.Topic(topic)); err != nil {
+	if err := ezq.Publish(ctx, s.outbox.WithTx(tx), happened{ID: id}, ezq.Topic(topic)); err != nil {
 		return errors.Join(pgmq.ErrRejected, err)
 	}
 	if err := tx.Commit(ctx); err != nil {

@@ -64,19 +64,19 @@ func TestMain(m *testing.M) {
 // soak is one run.
 type soak struct {
 	*testing.T
-	server          *cluster.Cluster
-	proxy, farProxy *faultproxy.Proxy // the far one leads to the other
-	pool            *pgxpool.Pool     // of the superuser, past the proxies
-	queue, farQueue *pgmq.Queue
-	outbox          *pgmq.Queue   // for transactions of
-	application     *pgxpool.Pool // which is the publisher's own
-	calm            atomic.Bool   // nothing goes wrong that could make a consumer lose a lease
-	dice            *rand.Rand
-	storm           *storm
-	children        int // started so far
-	consumers       []*child
-	ledgers         map[string]*atomic.Pointer[ledger.Ledger] // by topic
-	result          result
+	server           *cluster.Cluster
+	proxy, farProxy  *faultproxy.Proxy // the far one leads to the other
+	pool             *pgxpool.Pool     // of the superuser, past the proxies
+	client, farQueue *pgmq.Client
+	outbox           *pgmq.Client  // for transactions of
+	application      *pgxpool.Pool // which is the publisher's own
+	calm             atomic.Bool   // nothing goes wrong that could make a consumer lose a lease
+	dice             *rand.Rand
+	storm            *storm
+	children         int // started so far
+	consumers        []*child
+	ledgers          map[string]*atomic.Pointer[ledger.Ledger] // by topic
+	result           result
 }
 
 func (s *soak) ledger(topic string) *ledger.Ledger { return s.ledgers[topic].Load() }
@@ -115,7 +115,7 @@ func TestSoak(t *testing.T) {
 	for _, c := range s.consumers {
 		s.terminate(c)
 	}
-	require.NoError(t, errors.Join(s.queue.Close(), s.farQueue.Close(), s.outbox.Close()))
+	require.NoError(t, errors.Join(s.client.Close(), s.farQueue.Close(), s.outbox.Close()))
 	s.application.Close()
 	s.leaks(goroutines)
 	s.result.sumUp(s)
@@ -161,16 +161,16 @@ func (s *soak) url(through *faultproxy.Proxy) string {
 // open opens what publishes, and creates the queues. That of failing is one from before PGMQ 1.10.
 func (s *soak) open() {
 	s.Helper()
-	for to, proxy := range map[**pgmq.Queue]*faultproxy.Proxy{&s.queue: s.proxy, &s.farQueue: s.farProxy, &s.outbox: s.proxy} {
-		queue, err := pgmq.Open(s.Context(), s.url(proxy), pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
+	for to, proxy := range map[**pgmq.Client]*faultproxy.Proxy{&s.client: s.proxy, &s.farQueue: s.farProxy, &s.outbox: s.proxy} {
+		client, err := pgmq.Open(s.Context(), s.url(proxy), &pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(s, err)
-		*to = queue
+		*to = client
 	}
 	var err error
 	s.application, err = pgxpool.New(s.Context(), s.url(s.proxy))
 	require.NoError(s, err)
 	for _, topic := range append(slices.Collect(maps.Keys(loads())), letters) {
-		require.NoError(s, s.queue.SubscribeInitialize(topic))
+		require.NoError(s, s.client.SubscribeInitialize(topic))
 	}
 	s.server.Execute("alter table pgmq.q_"+failing+" drop column last_read_at", "alter table pgmq.a_"+failing+" drop column last_read_at")
 }

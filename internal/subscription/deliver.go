@@ -98,7 +98,7 @@ func (s *subscription) watch(l *lease) {
 // cannot be moved.
 func (s *subscription) nack(l *lease) Settlement {
 	settlement := Settlement{Action: Nack, UUID: l.Message.UUID}
-	verdict, ok := l.Delivery.Verdict()
+	verdict, ok := l.Delivery.Disposition()
 	if ok && verdict.Letter == nil {
 		verdict.Delay = max(verdict.Delay, 0)
 		if verdict.InPlace = verdict.InPlace && verdict.Delay == 0; verdict.InPlace && untouched(l.Delivery, verdict.Redelivery) {

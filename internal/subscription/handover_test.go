@@ -36,7 +36,7 @@ func TestMessagesAreHandedOver(t *testing.T) {
 			c := r.subscribeAs("A", context.WithValue(t.Context(), key{}, "value"))
 			msg := c.receive()
 			require.Equal(t, "value", msg.Context().Value(key{}))
-			require.Equal(t, 1, backend.DeliveryFrom(msg.Context()).Number)
+			require.Equal(t, 1, backend.DeliveryFromContext(msg.Context()).Number)
 			c.ack(msg)
 		})
 	})

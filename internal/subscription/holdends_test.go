@@ -19,7 +19,7 @@ func TestAHoldGoesOnWhenOneOfItsMessagesIsSettled(t *testing.T) {
 		"as failed": func(c *consumer, msg *message.Message) { c.nack(msg, time.Minute) },
 		"as a dead letter": func(c *consumer, msg *message.Message) {
 			c.note(event{kind: answered, who: c.who, token: c.tokenOf(msg), action: subscription.DeadLetter})
-			backend.DeadLetter(msg, backend.Letter{Topic: "dead"})
+			backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -94,7 +94,7 @@ func (ls *leases) lease(parent context.Context, claimed []Lease, sent time.Time)
 			l := &block[i]
 			ctx, cancel := context.WithCancelCause(backend.WithDelivery(parent, c.Delivery))
 			c.Message.SetContext(ctx)
-			c.Delivery.Keeper = l
+			c.Delivery.Parker = l
 			l.Lease, l.cancel, l.all, l.since = c, cancel, ls, sent
 			l.extended(sent, ls.config.Lease)
 			all = append(all, l)
@@ -225,8 +225,8 @@ func (ls *leases) now(p phase) *atomic.Int64 {
 	return &ls.config.Counters.InFlight
 }
 
-// SetAside implements [backend.Keeper]. A message that is aside has no slot.
-func (l *lease) SetAside(aside bool) {
+// SetAside implements [backend.Parker]. A message that is aside has no slot.
+func (l *lease) Park(aside bool) {
 	ls := l.all
 	ls.mu.Lock()
 	defer ls.mu.Unlock()

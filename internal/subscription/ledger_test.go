@@ -111,7 +111,7 @@ func (v *view) ack(msg *message.Message) {
 
 // nack answers as a handler does that has failed and knows when to try again.
 func (v *view) nack(msg *message.Message, delay time.Duration) {
-	failed := backend.DeliveryFrom(msg.Context()).Failures + 1
+	failed := backend.DeliveryFromContext(msg.Context()).Failures + 1
 	v.note(event{kind: answered, who: v.who, token: v.tokenOf(msg), action: subscription.Nack, delay: delay, failed: failed})
 	backend.Nack(msg, backend.Redelivery{Delay: delay, Failures: failed})
 }

@@ -15,7 +15,7 @@ import (
 // nackPlainly nacks as a handler of Watermill does, which says no more. The
 // message shall come back after delay.
 func (c *consumer) nackPlainly(msg *message.Message, delay time.Duration) {
-	failed := backend.DeliveryFrom(msg.Context()).Failures + 1
+	failed := backend.DeliveryFromContext(msg.Context()).Failures + 1
 	c.note(event{kind: answered, who: c.who, token: c.tokenOf(msg), action: subscription.Nack, delay: delay, failed: failed})
 	msg.Nack()
 }
@@ -41,7 +41,7 @@ func TestANackThatSaysNoMore(t *testing.T) {
 					c.nackPlainly(msg, wait)
 					msg = c.receive()
 					require.Equal(t, wait, time.Since(nacked))
-					require.Equal(t, i+1, backend.DeliveryFrom(msg.Context()).Failures)
+					require.Equal(t, i+1, backend.DeliveryFromContext(msg.Context()).Failures)
 				}
 				c.ack(msg)
 			})
@@ -70,7 +70,7 @@ func TestADeadLetterThatCannotBeMovedIsAFailure(t *testing.T) {
 		c := r.subscribe()
 		msg := c.receive()
 		c.note(event{kind: answered, who: c.who, token: c.tokenOf(msg), action: subscription.DeadLetter, delay: 3 * time.Second})
-		backend.DeadLetter(msg, backend.Letter{Topic: "dead"})
+		backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"})
 		synctest.Wait()
 		var told []subscription.Settlement
 		for _, call := range c.seen(settling) {

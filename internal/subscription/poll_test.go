@@ -94,7 +94,7 @@ func TestAPolledStore(t *testing.T) {
 			for n := range 200 {
 				msg := c.receive()
 				if n >= 100 {
-					waited += time.Since(backend.DeliveryFrom(msg.Context()).PublishedAt)
+					waited += time.Since(backend.DeliveryFromContext(msg.Context()).PublishedAt)
 				}
 				c.ack(msg)
 			}

@@ -61,7 +61,7 @@ func TestWhatTheStoreMayTakeLaterStopsNoOtherAndIsStoredAsItIs(t *testing.T) {
 				time.Sleep(test.trouble - time.Second)
 				r.store.refuseIf(nil)
 				again := c.receive()
-				require.Equal(t, test.failures, backend.DeliveryFrom(again.Context()).Failures)
+				require.Equal(t, test.failures, backend.DeliveryFromContext(again.Context()).Failures)
 				require.Less(t, len(c.outcomes()), 50, "each try is a call")
 				c.ack(again)
 			})
@@ -226,12 +226,12 @@ func TestARefusedOutcomeBecomesOneThatIsNot(t *testing.T) {
 		},
 		"a dead letter is stored with a plainer reason": {
 			odd:    func(s subscription.Settlement) bool { return !s.Bare },
-			nack:   func(msg *message.Message) { backend.DeadLetter(msg, backend.Letter{Topic: "dead"}) },
+			nack:   func(msg *message.Message) { backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"}) },
 			action: subscription.DeadLetter,
 		},
 		"a dead letter comes back": {
 			odd:    func(s subscription.Settlement) bool { return s.Action == subscription.DeadLetter },
-			nack:   func(msg *message.Message) { backend.DeadLetter(msg, backend.Letter{Topic: "dead"}) },
+			nack:   func(msg *message.Message) { backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"}) },
 			action: subscription.Nack, told: 1, failures: 1, logged: "a dead letter cannot be moved",
 		},
 	} {
@@ -247,7 +247,7 @@ func TestARefusedOutcomeBecomesOneThatIsNot(t *testing.T) {
 				time.Sleep(time.Second)
 				if test.action == subscription.Nack {
 					again := c.receive()
-					require.Equal(t, test.failures, backend.DeliveryFrom(again.Context()).Failures)
+					require.Equal(t, test.failures, backend.DeliveryFromContext(again.Context()).Failures)
 					r.store.refuseIf(nil)
 					c.ack(again)
 				}
@@ -266,7 +266,7 @@ func TestDeadLettersThatWaitKeepNothingElseWaiting(t *testing.T) {
 		letter, acked, nacked := c.receive(), c.receive(), c.receive()
 		c.next(settling, fault{wait: 4 * time.Second})
 		c.note(event{kind: answered, who: c.who, token: c.tokenOf(letter), action: subscription.DeadLetter})
-		backend.DeadLetter(letter, backend.Letter{Topic: "dead"})
+		backend.DeadLetter(letter, backend.DeadLetterTarget{Topic: "dead"})
 		synctest.Wait()
 		c.ack(acked)
 		c.nack(nacked, 0)
@@ -338,11 +338,11 @@ func TestLettersThatHaveNoQueueComeBackAfterOneCall(t *testing.T) {
 		for range n {
 			msg := c.receive()
 			c.note(event{kind: answered, who: c.who, token: c.tokenOf(msg), action: subscription.Nack, failed: 1})
-			backend.DeadLetter(msg, backend.Letter{Topic: "dead"})
+			backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"})
 		}
 		for range n {
 			msg := c.receive()
-			require.Equal(t, 1, backend.DeliveryFrom(msg.Context()).Failures)
+			require.Equal(t, 1, backend.DeliveryFromContext(msg.Context()).Failures)
 			c.ack(msg)
 		}
 		require.Less(t, len(c.outcomes()), 20, "nothing is looked for by halves")

@@ -125,7 +125,7 @@ func TestAMessageThatWasDeliveredTwiceIsOneOfThoseThatTheLastRecordCounts(t *tes
 		fail := func() {
 			msg := c.receive()
 			c.note(event{kind: answered, who: c.who, token: c.tokenOf(msg), action: subscription.DeadLetter})
-			backend.DeadLetter(msg, backend.Letter{Topic: "dead"})
+			backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"})
 		}
 		fail()
 		fail()

@@ -61,7 +61,7 @@ func (w *routedWorld) route(place int) {
 		queue := &routed{view: w.store.viewOf(who), set: subscription.NewSet(), config: w.config}
 		queue.plan, queue.polled = w.plan(who), w.polled
 		config := ezq.Config{Concurrency: 1 + dice.IntN(4), DrainTimeout: w.config.DrainTimeout, Logger: w.config.Logger}
-		router := ezq.NewRouter(queue, config)
+		router := ezq.NewRouter(queue, &config)
 		at := &work{w: w, view: queue.view, most: config.Concurrency, keys: map[string]bool{}}
 		var options []ezq.HandleOption
 		if limit := w.dice("limit", who); limit.IntN(3) == 0 {
@@ -148,7 +148,7 @@ func (at *work) begin(key string) (end func()) {
 // handle notes when it has begun, what it answers, and what the store must hear of
 // that.
 func (at *work) handle(ctx context.Context, _ happened) error {
-	defer at.begin(ezq.MetaFrom(ctx).Headers["x-pgmq-group"])()
+	defer at.begin(ezq.MetaFromContext(ctx).Headers["x-pgmq-group"])()
 	w, v := at.w, at.view
 	token := v.begun(ctx)
 	dice := w.dice("handle", v.who, token.ID, token.Number)
@@ -166,7 +166,7 @@ func (at *work) handle(ctx context.Context, _ happened) error {
 	answer := event{kind: answered, who: v.who, token: token, action: subscription.Nack}
 	n := dice.IntN(20)
 	wait := between(dice, 0, time.Minute)
-	switch earlier := backend.DeliveryFrom(ctx).Failures; {
+	switch earlier := backend.DeliveryFromContext(ctx).Failures; {
 	case n > 5:
 		answer.action = subscription.Ack
 	case ctx.Err() != nil: // it is given back
@@ -196,7 +196,7 @@ func (at *work) handle(ctx context.Context, _ happened) error {
 
 // begun notes that a handler has begun, and later when its context ends.
 func (v *view) begun(ctx context.Context) subscription.Token {
-	token, ok := backend.DeliveryFrom(ctx).Receipt.(subscription.Token)
+	token, ok := backend.DeliveryFromContext(ctx).Receipt.(subscription.Token)
 	if !ok {
 		panic("the store has given no token")
 	}

@@ -31,7 +31,7 @@ func TestAnOutcomeThatTheStoreIsTooSlowForStopsNoOtherAndIsNotForgotten(t *testi
 	nack := func(c *consumer, msg *message.Message) { c.nack(msg, time.Hour) }
 	letter := func(c *consumer, msg *message.Message) {
 		c.note(event{kind: answered, who: c.who, token: c.tokenOf(msg), action: subscription.DeadLetter})
-		backend.DeadLetter(msg, backend.Letter{Topic: "dead"})
+		backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"})
 		synctest.Wait()
 	}
 	for name, test := range map[string]struct {

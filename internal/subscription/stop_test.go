@@ -50,7 +50,7 @@ func TestAConsumerThatStops(t *testing.T) {
 			other := r.subscribeAs("B", t.Context())
 			for range 4 {
 				free := other.receive()
-				require.Equal(t, 1, backend.DeliveryFrom(free.Context()).Number)
+				require.Equal(t, 1, backend.DeliveryFromContext(free.Context()).Number)
 				other.ack(free)
 			}
 			c.ack(msg)
@@ -173,7 +173,7 @@ func TestAConsumerThatWaitsNoLonger(t *testing.T) {
 			other := r.subscribeAs("B", t.Context())
 			msg := other.receive()
 			require.LessOrEqual(t, time.Since(start), lease, "when the lease has run out")
-			require.Equal(t, 2, backend.DeliveryFrom(msg.Context()).Number)
+			require.Equal(t, 2, backend.DeliveryFromContext(msg.Context()).Number)
 			other.ack(msg)
 		})
 	})

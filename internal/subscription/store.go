@@ -158,8 +158,8 @@ const (
 type Settlement struct {
 	Token
 	Action  Action
-	UUID    string          // of a Nack or a DeadLetter
-	Verdict backend.Verdict // of a Nack or a DeadLetter
+	UUID    string              // of a Nack or a DeadLetter
+	Verdict backend.Disposition // of a Nack or a DeadLetter
 
 	// Bare is for what was refused before: a Nack records no failures, and what a
 	// DeadLetter says of its reason is ASCII.

@@ -29,7 +29,7 @@ type subscription struct {
 }
 
 func newSubscription(ctx context.Context, store Store, config Config) *subscription {
-	config.MaxInFlight = inFlight(config, backend.ConsumerFrom(ctx).Concurrency)
+	config.MaxInFlight = inFlight(config, backend.ConsumerFromContext(ctx).Concurrency)
 	if config.Counters == nil {
 		config.Counters = &Counters{}
 	}
@@ -46,7 +46,7 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 		leases:    newLeases(config),
 		pending:   newPending(),
 		letters:   newPending(),
-		outage:    newOutage(config, backend.ConsumerFrom(ctx).Health),
+		outage:    newOutage(config, backend.ConsumerFromContext(ctx).Health),
 		watched:   make(chan *lease),
 		abandoned: make(chan struct{}),
 	}
@@ -75,7 +75,7 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 	go func() {
 		defer stop()
 		select {
-		case <-backend.ConsumerFrom(ctx).Stopping:
+		case <-backend.ConsumerFromContext(ctx).Stopping:
 		case <-ctx.Done():
 		case <-closing:
 		}
@@ -94,7 +94,7 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 		s.fetch(taking)
 	}()
 
-	s.handOut(taking, backend.ConsumerFrom(ctx).Stopping)
+	s.handOut(taking, backend.ConsumerFromContext(ctx).Stopping)
 	s.giveBack()
 	s.drain(ctx, closing, fetched)
 	close(s.abandoned)
@@ -121,7 +121,7 @@ func (s *subscription) giveBack() {
 // its handler may be running, and to release it would run it twice at once.
 func (s *subscription) drain(ctx context.Context, closing, fetched <-chan struct{}) {
 	var interrupt <-chan struct{}
-	if backend.ConsumerFrom(ctx).Stopping != nil {
+	if backend.ConsumerFromContext(ctx).Stopping != nil {
 		interrupt = ctx.Done() // the consumer says how long it waits,
 	} else {
 		closing = closedChannel() // or else DrainTimeout does

@@ -27,7 +27,7 @@ func TestAMessageThatNobodyReceives(t *testing.T) {
 			time.Sleep(10 * lease)
 			for range 3 {
 				msg := c.receive()
-				require.Equal(t, 1, backend.DeliveryFrom(msg.Context()).Number)
+				require.Equal(t, 1, backend.DeliveryFromContext(msg.Context()).Number)
 				c.ack(msg)
 			}
 		})

@@ -25,11 +25,11 @@ type orderPlaced struct{ ID int }
 
 // handled runs fn in an ezq router, in virtual time, until one event is done or an
 // hour has passed. It returns the dead letters.
-func handled(t *testing.T, queue *memory.Queue, fn func(context.Context, orderPlaced) error, wrap ...message.HandlerMiddleware) (dead []*message.Message) {
+func handled(t *testing.T, broker *memory.Broker, fn func(context.Context, orderPlaced) error, wrap ...message.HandlerMiddleware) (dead []*message.Message) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 	defer stop()
-	router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
 	router.Use(wrap...)
 	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
 		err := fn(ctx, e)
@@ -42,7 +42,7 @@ func handled(t *testing.T, queue *memory.Queue, fn func(context.Context, orderPl
 
 	ctx, stop = context.WithTimeout(t.Context(), time.Hour)
 	defer stop()
-	letters, err := queue.Subscribe(ctx, "ezq_dead")
+	letters, err := broker.Subscribe(ctx, "ezq_dead")
 	require.NoError(t, err)
 	for letter := range letters {
 		dead = append(dead, letter)
@@ -51,14 +51,14 @@ func handled(t *testing.T, queue *memory.Queue, fn func(context.Context, orderPl
 	return dead
 }
 
-func bubble(t *testing.T, f func(t *testing.T, queue *memory.Queue)) {
+func bubble(t *testing.T, f func(t *testing.T, broker *memory.Broker)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		queue := memory.NewWith(memory.Config{Logger: slog.New(slog.DiscardHandler)})
-		require.NoError(t, ezq.Publish(t.Context(), queue, orderPlaced{7}, ezq.Header(watermill.CorrelationIDMetadataKey, "request 42")))
-		f(t, queue)
-		require.NoError(t, queue.Close())
+		broker := memory.New(&memory.Config{Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, ezq.Publish(t.Context(), broker, orderPlaced{7}, ezq.Header(watermill.CorrelationIDMetadataKey, "request 42")))
+		f(t, broker)
+		require.NoError(t, broker.Close())
 	})
 }
 
@@ -67,11 +67,11 @@ func poison() message.HandlerMiddleware {
 }
 
 func TestWatermillsCorrelationID(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		calls := 0
-		dead := handled(t, queue, func(ctx context.Context, _ orderPlaced) error {
-			require.Equal(t, "request 42", ezq.MetaFrom(ctx).Headers[watermill.CorrelationIDMetadataKey])
-			require.Equal(t, "request 42", ezq.CorrelationID(ctx))
+		dead := handled(t, broker, func(ctx context.Context, _ orderPlaced) error {
+			require.Equal(t, "request 42", ezq.MetaFromContext(ctx).Headers[watermill.CorrelationIDMetadataKey])
+			require.Equal(t, "request 42", ezq.CorrelationIDFromContext(ctx))
 			if calls++; calls < 3 {
 				return errBoom
 			}
@@ -87,7 +87,7 @@ func TestTheKeyOfTheCorrelationIDIsWatermills(t *testing.T) {
 	msg := message.NewMessage("1", nil)
 	watermill.SetCorrelationID("from Watermill", msg)
 	handle := middleware.CorrelationID{}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
-		require.Equal(t, "from Watermill", ezq.CorrelationID(msg.Context()))
+		require.Equal(t, "from Watermill", ezq.CorrelationIDFromContext(msg.Context()))
 		return []*message.Message{message.NewMessage("2", nil)}, nil
 	})
 	out, err := handle(msg)
@@ -103,9 +103,9 @@ func TestTheKeysOfADeadLetterAreWatermills(t *testing.T) {
 }
 
 func TestWatermillsRecoverer(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		calls := 0
-		dead := handled(t, queue, func(context.Context, orderPlaced) error {
+		dead := handled(t, broker, func(context.Context, orderPlaced) error {
 			calls++
 			panic("boom")
 		}, middleware.Retry{Attempts: 3}.Middleware, poison(), watermill.Recoverer)
@@ -126,13 +126,13 @@ func TestWatermillsRecovererOfAPanickingMiddleware(t *testing.T) {
 		func(*message.Message) ([]*message.Message, error) { panic("boom") })))
 	_, err := handle(msg)
 	require.NoError(t, err)
-	v, _ := d.Verdict()
+	v, _ := d.Disposition()
 	require.NotNil(t, v.Letter)
 	require.LessOrEqual(t, len(v.Letter.Metadata[backend.DeadLetterReason]), 1024, "its text has the whole stack")
 }
 
 func TestWatermillsCircuitBreaker(t *testing.T) {
-	bubble(t, func(t *testing.T, queue *memory.Queue) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		breaker := watermill.NewCircuitBreaker(gobreaker.Settings{
 			Timeout:     time.Minute,
 			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= 2 },
@@ -145,7 +145,7 @@ func TestWatermillsCircuitBreaker(t *testing.T) {
 				return next(msg)
 			}
 		}
-		dead := handled(t, queue, func(context.Context, orderPlaced) error {
+		dead := handled(t, broker, func(context.Context, orderPlaced) error {
 			if calls++; time.Since(start) < time.Minute {
 				return errBoom
 			}

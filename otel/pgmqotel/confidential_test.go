@@ -30,14 +30,14 @@ type Sensitive struct{ Card string }
 // watched is a queue and all that is reported about it.
 type watched struct {
 	*ezqotel.Telemetry
-	queue  *pgmq.Queue
+	client *pgmq.Client
 	spans  *tracetest.SpanRecorder
 	reader *sdkmetric.ManualReader
 }
 
 func watch(t *testing.T, database string) *watched {
 	t.Helper()
-	queue, err := pgmq.New(pgtest.Pool(t, database), pgmq.Config{
+	client, err := pgmq.New(pgtest.Pool(t, database), &pgmq.Config{
 		Logger:     slog.New(slog.DiscardHandler),
 		Publisher:  pgmq.PublisherConfig{NoCreate: true},
 		Subscriber: pgmq.SubscriberConfig{NoCreate: true},
@@ -45,14 +45,14 @@ func watch(t *testing.T, database string) *watched {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = queue.Close() })
-	w := &watched{queue: queue, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader()}
+	t.Cleanup(func() { _ = client.Close() })
+	w := &watched{client: client, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader()}
 	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(w.reader))
 	traces := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(w.spans))
-	if w.Telemetry, err = ezqotel.New(ezqotel.Config{TracerProvider: traces, MeterProvider: meters}); err != nil {
+	if w.Telemetry, err = ezqotel.New(&ezqotel.Config{TracerProvider: traces, MeterProvider: meters}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pgmqotel.Observe(meters, queue, ezq.DefaultTopic, "missing"); err != nil {
+	if _, err := pgmqotel.Observe(meters, client, ezq.DefaultTopic, "missing"); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -93,12 +93,12 @@ func TestNoSpanAndNoMetricShowsAPasswordOrAPayload(t *testing.T) {
 	nowhere := watch(t, address.String())
 
 	send := func(w *watched) error {
-		return ezq.Publish(t.Context(), w.Publisher(w.queue), Sensitive{confidential}, ezq.Header("authorization", confidential))
+		return ezq.Publish(t.Context(), w.Publisher(w.client), Sensitive{confidential}, ezq.Header("authorization", confidential))
 	}
-	if err := errors.Join(send(here), ezq.Publish(t.Context(), here.queue, ezq.EndEvent{})); err != nil {
+	if err := errors.Join(send(here), ezq.Publish(t.Context(), here.client, ezq.EndEvent{})); err != nil {
 		t.Fatal(err)
 	}
-	router := ezq.NewRouter(here.queue, ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+	router := ezq.NewRouter(here.client, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
 	router.Use(here.Middleware, middleware.Poison{Topic: "dead", Logger: slog.New(slog.DiscardHandler)}.Middleware)
 	ezq.Handle(router, func(context.Context, Sensitive) error { return ezq.Permanent(send(nowhere)) })
 	if err := router.Run(t.Context()); err != nil {

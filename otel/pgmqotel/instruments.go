@@ -1,8 +1,12 @@
 package pgmqotel
 
 import (
+	"context"
 	"errors"
+	"slices"
 
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 )
 
@@ -49,4 +53,48 @@ func (in *instruments) create(meter metric.Meter) ([]metric.Observable, error) {
 		metric.WithUnit("s"), metric.WithDescription("For how long the oldest of the visible messages has been visible."))
 	in.oldestAge, all, errs = age, append(all, age), append(errs, err)
 	return all, errors.Join(errs...)
+}
+
+// observeQueues asks about each topic.
+func (in *instruments) observeQueues(ctx context.Context, o metric.Observer, client *pgmq.Client, topics []string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var errs []error
+	for _, topic := range topics {
+		found, err := client.Metrics(ctx, topic)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		at := metric.WithAttributes(destination(topic, found.Group)...)
+		o.ObserveInt64(in.visible, int64(found.Visible), at)
+		o.ObserveInt64(in.invisible, int64(found.Invisible), at)
+		o.ObserveInt64(in.estimate, found.Estimate, at)
+		o.ObserveInt64(in.deadRows, found.DeadRows, at)
+		o.ObserveFloat64(in.oldestAge, found.OldestVisible.Seconds(), at)
+	}
+	return errors.Join(errs...)
+}
+
+func (in *instruments) observeStats(o metric.Observer, topics map[string]pgmq.SubscriptionStats) {
+	for topic, stats := range topics {
+		whose := destination(topic, stats.Group)
+		at := metric.WithAttributes(whose...)
+		o.ObserveInt64(in.claimed, stats.Claimed, at)
+		for settlement, n := range map[string]int64{
+			"acked": stats.Acked, "nacked": stats.Nacked, "dead_lettered": stats.DeadLettered,
+			"released": stats.Released, "lease_lost": stats.LeaseLost, "gone": stats.Gone,
+		} {
+			o.ObserveInt64(in.settled, n, metric.WithAttributes(append(slices.Clip(whose), attribute.String("ezq.settlement", settlement))...))
+		}
+		o.ObserveInt64(in.quarantined, stats.Quarantined, at)
+		o.ObserveInt64(in.expired, stats.Expired, at)
+		o.ObserveInt64(in.waiting, stats.Waiting, at)
+		o.ObserveInt64(in.unstored, stats.Unstored, at)
+		var failing int64
+		if stats.Failing != nil {
+			failing = 1
+		}
+		o.ObserveInt64(in.failing, failing, at)
+	}
 }

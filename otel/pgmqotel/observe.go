@@ -6,7 +6,7 @@
 //	if err != nil {
 //		return err
 //	}
-//	defer registration.Unregister() // before queue.Close
+//	defer registration.Unregister() // before client.Close
 //
 // TestATraceCrossesPostgreSQLAndTheQueueIsMeasured in this directory does so, and looks at
 // what comes out.
@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -59,11 +58,11 @@ const patience = 5 * time.Second
 //
 // Observe returns an error if an argument is nil, or the provider refuses an
 // instrument. Unregister what it returns before the queue is closed.
-func Observe(provider metric.MeterProvider, queue *pgmq.Queue, topics ...string) (metric.Registration, error) {
+func Observe(provider metric.MeterProvider, client *pgmq.Client, topics ...string) (metric.Registration, error) {
 	switch {
 	case provider == nil:
 		return nil, errors.New("pgmqotel: Observe: the meter provider is nil: pass otel.GetMeterProvider()")
-	case queue == nil:
+	case client == nil:
 		return nil, errors.New("pgmqotel: Observe: the queue is nil: pass what pgmq.Open returns")
 	}
 	meter := provider.Meter(ezqotel.ScopeName, metric.WithSchemaURL(ezqotel.SchemaURL))
@@ -73,30 +72,9 @@ func Observe(provider metric.MeterProvider, queue *pgmq.Queue, topics ...string)
 		return nil, fmt.Errorf("pgmqotel: the meter provider refuses an instrument: %w", err)
 	}
 	return meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
-		in.observeStats(o, queue.Stats())
-		return in.observeQueues(ctx, o, queue, topics)
+		in.observeStats(o, client.Stats())
+		return in.observeQueues(ctx, o, client, topics)
 	}, observables...)
-}
-
-// observeQueues asks about each topic.
-func (in *instruments) observeQueues(ctx context.Context, o metric.Observer, queue *pgmq.Queue, topics []string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	var errs []error
-	for _, topic := range topics {
-		found, err := queue.Metrics(ctx, topic)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		at := metric.WithAttributes(destination(topic, found.Group)...)
-		o.ObserveInt64(in.visible, int64(found.Visible), at)
-		o.ObserveInt64(in.invisible, int64(found.Invisible), at)
-		o.ObserveInt64(in.estimate, found.Estimate, at)
-		o.ObserveInt64(in.deadRows, found.DeadRows, at)
-		o.ObserveFloat64(in.oldestAge, found.OldestVisible.Seconds(), at)
-	}
-	return errors.Join(errs...)
 }
 
 // destination says whose messages a measurement is about.
@@ -106,27 +84,4 @@ func destination(topic, group string) []attribute.KeyValue {
 		whose = append(whose, semconv.MessagingConsumerGroupName(group))
 	}
 	return whose
-}
-
-func (in *instruments) observeStats(o metric.Observer, topics map[string]pgmq.TopicStats) {
-	for topic, stats := range topics {
-		whose := destination(topic, stats.Group)
-		at := metric.WithAttributes(whose...)
-		o.ObserveInt64(in.claimed, stats.Claimed, at)
-		for settlement, n := range map[string]int64{
-			"acked": stats.Acked, "nacked": stats.Nacked, "dead_lettered": stats.DeadLettered,
-			"released": stats.Released, "lease_lost": stats.LeaseLost, "gone": stats.Gone,
-		} {
-			o.ObserveInt64(in.settled, n, metric.WithAttributes(append(slices.Clip(whose), attribute.String("ezq.settlement", settlement))...))
-		}
-		o.ObserveInt64(in.quarantined, stats.Quarantined, at)
-		o.ObserveInt64(in.expired, stats.Expired, at)
-		o.ObserveInt64(in.waiting, stats.Waiting, at)
-		o.ObserveInt64(in.unstored, stats.Unstored, at)
-		var failing int64
-		if stats.Failing != nil {
-			failing = 1
-		}
-		o.ObserveInt64(in.failing, failing, at)
-	}
 }

@@ -22,14 +22,14 @@ import (
 
 type Ordered struct{ ID int }
 
-func open(t *testing.T, database string) *pgmq.Queue {
+func open(t *testing.T, database string) *pgmq.Client {
 	t.Helper()
-	queue, err := pgmq.Open(t.Context(), database, pgmq.Config{})
+	client, err := pgmq.Open(t.Context(), database, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = queue.Close() })
-	return queue
+	t.Cleanup(func() { _ = client.Close() })
+	return client
 }
 
 func TestObserveSaysWhatIsMissing(t *testing.T) {
@@ -52,7 +52,7 @@ func TestATraceCrossesPostgreSQLAndTheQueueIsMeasured(t *testing.T) {
 	here, there := open(t, database), open(t, database)
 	spans, reader := tracetest.NewSpanRecorder(), sdkmetric.NewManualReader()
 	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
-	telemetry, err := ezqotel.New(ezqotel.Config{
+	telemetry, err := ezqotel.New(&ezqotel.Config{
 		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)), MeterProvider: meters,
 		ContinueTraces: true,
 	})
@@ -74,7 +74,7 @@ func TestATraceCrossesPostgreSQLAndTheQueueIsMeasured(t *testing.T) {
 		t.Errorf("the oldest is %v s old", got)
 	}
 
-	router := ezq.NewRouter(there, ezq.Config{})
+	router := ezq.NewRouter(there, nil)
 	router.Use(telemetry.Middleware)
 	ezq.Handle(router, func(context.Context, Ordered) error { return nil })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -107,24 +107,24 @@ func TestTheGroupsOfATopicAreMeasuredApart(t *testing.T) {
 	database := pgtest.Database(t)
 	reader := sdkmetric.NewManualReader()
 	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
-	var queue *pgmq.Queue
+	var client *pgmq.Client
 	for _, group := range []string{"mailer", "billing"} {
 		var err error
-		if queue, err = pgmq.Open(t.Context(), database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}}); err != nil {
+		if client, err = pgmq.Open(t.Context(), database, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}}); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = queue.Close() })
-		if err := queue.SubscribeInitialize("orders"); err != nil {
+		t.Cleanup(func() { _ = client.Close() })
+		if err := client.SubscribeInitialize("orders"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := pgmqotel.Observe(meters, queue, "orders"); err != nil {
+		if _, err := pgmqotel.Observe(meters, client, "orders"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := queue.Subscribe(t.Context(), "orders"); err != nil {
+	if _, err := client.Subscribe(t.Context(), "orders"); err != nil {
 		t.Fatal(err)
 	}
-	if err := ezq.Publish(t.Context(), queue, Ordered{1}, ezq.Topic("orders"), ezq.Delay(time.Hour)); err != nil {
+	if err := ezq.Publish(t.Context(), client, Ordered{1}, ezq.Topic("orders"), ezq.Delay(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	got := collect(t, reader)

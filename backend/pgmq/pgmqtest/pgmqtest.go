@@ -33,34 +33,34 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
-// Queue is a [pgmq.Queue] whose messages can be made older.
-type Queue struct {
-	*pgmq.Queue
+// Client is a [pgmq.Client] whose messages can be made older.
+type Client struct {
+	*pgmq.Client
 	pool *pgxpool.Pool
 }
 
 // Open opens a queue in the database at url, which must be that of this test alone, and
 // closes it when the test ends. If it cannot be opened, the test fails.
-func Open(tb testing.TB, url string, config pgmq.Config) *Queue {
+func Open(tb testing.TB, url string, config *pgmq.Config) *Client {
 	tb.Helper()
 	pool, err := pgxpool.New(tb.Context(), url)
 	if err != nil {
 		tb.Fatal("pgmqtest: the database URL makes no sense") // err may quote the password
 	}
 	tb.Cleanup(pool.Close)
-	queue, err := pgmq.New(pool, config)
+	client, err := pgmq.New(pool, config)
 	if err != nil {
 		tb.Fatal("pgmqtest:", err)
 	}
-	tb.Cleanup(func() { _ = queue.Close() })
-	return &Queue{queue, pool}
+	tb.Cleanup(func() { _ = client.Close() })
+	return &Client{client, pool}
 }
 
 // Forward lets d pass for all messages of the database that are not visible: delays and
 // waits for a retry are shorter by that. It first waits until nothing is being handled
 // by subscriptions of q, and all outcomes are stored; leases of other consumers become
 // shorter too. Subscriptions notice within their PollInterval.
-func (q *Queue) Forward(ctx context.Context, d time.Duration) error {
+func (q *Client) Forward(ctx context.Context, d time.Duration) error {
 	if err := q.awaitIdle(ctx); err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ const schedules = "ezq_schedules"
 // long until it is visible. ezqtest.RunOn learns from it what it has not published itself.
 // Left out are the queues of groups, and those of topics that are not the name of their
 // queue and that q has no subscription to.
-func (q *Queue) Messages(ctx context.Context, each func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error {
+func (q *Client) Messages(ctx context.Context, each func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error {
 	topics := map[string]string{} // by their queues
 	for topic := range q.Stats() {
 		if name, err := pgmq.QueueName(topic); err == nil {
@@ -112,7 +112,7 @@ func (q *Queue) Messages(ctx context.Context, each func(topic string, msg *messa
 }
 
 // messages is Messages for one topic.
-func (q *Queue) messages(ctx context.Context, topic, queue string, each func(string, *message.Message, int, time.Duration)) error {
+func (q *Client) messages(ctx context.Context, topic, queue string, each func(string, *message.Message, int, time.Duration)) error {
 	found, err := q.DeadLetters(ctx, topic, math.MaxInt32) // any message may be read as one
 	if err != nil {
 		return err
@@ -146,7 +146,7 @@ func (q *Queue) messages(ctx context.Context, topic, queue string, each func(str
 	return nil
 }
 
-func (q *Queue) awaitIdle(ctx context.Context) error {
+func (q *Client) awaitIdle(ctx context.Context) error {
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
 	for q.busy() {
@@ -159,7 +159,7 @@ func (q *Queue) awaitIdle(ctx context.Context) error {
 	return nil
 }
 
-func (q *Queue) busy() bool {
+func (q *Client) busy() bool {
 	for _, topic := range q.Stats() {
 		if topic.Waiting+topic.InFlight+topic.Unstored > 0 {
 			return true

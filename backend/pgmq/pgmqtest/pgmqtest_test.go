@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/backend/pgmq/pgmqtest"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/internal/pgtest"
@@ -19,12 +18,12 @@ type due struct{ Number int }
 
 func TestADelayAndARetryOfDaysPassAtOnce(t *testing.T) {
 	t.Parallel()
-	queue := pgmqtest.Open(t, pgtest.Database(t), pgmq.Config{})
+	queue := pgmqtest.Open(t, pgtest.Database(t), nil)
 	ctx, stop := context.WithCancel(t.Context())
-	router := ezq.NewRouter(queue, ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+	router := ezq.NewRouter(queue, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
 	called := make(chan int, 10)
 	ezq.Handle(router, func(ctx context.Context, _ due) error {
-		failures := ezq.MetaFrom(ctx).Failures
+		failures := ezq.MetaFromContext(ctx).Failures
 		called <- failures
 		if failures == 0 {
 			return ezq.RetryAfter(48*time.Hour, errors.New("come back the day after tomorrow"))
@@ -47,7 +46,7 @@ func TestADelayAndARetryOfDaysPassAtOnce(t *testing.T) {
 
 func TestForwardEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	queue := pgmqtest.Open(t, pgtest.Database(t), pgmq.Config{})
+	queue := pgmqtest.Open(t, pgtest.Database(t), nil)
 	require.NoError(t, ezq.Publish(t.Context(), queue, due{1}))
 	msgs, err := queue.Subscribe(t.Context(), ezq.DefaultTopic)
 	require.NoError(t, err)

@@ -34,6 +34,18 @@ type finding struct {
 	Results conformance.Results `json:"results,omitempty"`
 }
 
+// mark is the outcome of a case as a sign.
+func (f finding) mark(i int) string {
+	if i >= len(f.Results) { // of another suite; report-check says so
+		return ""
+	}
+	return map[conformance.Outcome]string{
+		conformance.Passed: "✓", conformance.Failed: "✗", conformance.Bonus: "(✓)", conformance.Skipped: "·",
+	}[f.Results[i].Outcome]
+}
+
+func (f finding) title() string { return f.Backend + ", " + f.Mode }
+
 func main() {
 	root := flag.String("root", "../..", "directory of the repository")
 	check := flag.Bool("check", false, "only check that the tables are up to date")

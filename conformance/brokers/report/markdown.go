@@ -49,7 +49,7 @@ func table(findings []finding) string {
 		}
 		r := f.Results
 		fmt.Fprintf(&b, "%d | %d | %d | %d |\n", r.Count(conformance.Passed), r.Count(conformance.Failed),
-			r.Count(conformance.NotPromised), r.Count(conformance.Unpromised))
+			r.Count(conformance.Skipped), r.Count(conformance.Bonus))
 	}
 	return b.String()
 }
@@ -100,18 +100,6 @@ func matrix(findings []finding) string {
 	}
 	return b.String()
 }
-
-// mark is the outcome of a case as a sign.
-func (f finding) mark(i int) string {
-	if i >= len(f.Results) { // of another suite; report-check says so
-		return ""
-	}
-	return map[conformance.Outcome]string{
-		conformance.Passed: "✓", conformance.Failed: "✗", conformance.Unpromised: "(✓)", conformance.NotPromised: "·",
-	}[f.Results[i].Outcome]
-}
-
-func (f finding) title() string { return f.Backend + ", " + f.Mode }
 
 // summary is the table of README.md: a line for each backend.
 func summary(findings []finding) string {

@@ -122,7 +122,7 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		return
 	case <-msg.Nacked():
 		delay = pause
-		if verdict, ok := delivery.Verdict(); ok {
+		if verdict, ok := delivery.Disposition(); ok {
 			delay = max(delay, verdict.Delay)
 		}
 	case <-ctx.Done(): // and not the subscription's, which ends a little earlier

@@ -126,7 +126,7 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		return
 	case <-msg.Nacked():
 		delay = pause
-		if verdict, ok := delivery.Verdict(); ok {
+		if verdict, ok := delivery.Disposition(); ok {
 			delay, e.record = max(delay, verdict.Delay), verdict.Redelivery
 			if verdict.InPlace {
 				delay = verdict.Delay // it was first, and is first again

@@ -61,7 +61,7 @@ func newEntry(msg *message.Message) (*entry, error) {
 }
 
 // letter is what is left of an entry that is given up: its failures start anew.
-func (e *entry) letter(letter *backend.Letter) *entry {
+func (e *entry) letter(letter *backend.DeadLetterTarget) *entry {
 	metadata := maps.Clone(e.metadata)
 	if metadata == nil {
 		metadata = map[string]string{}

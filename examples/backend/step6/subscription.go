@@ -127,7 +127,7 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		return
 	case <-msg.Nacked():
 		delay = pause
-		verdict, ok := delivery.Verdict()
+		verdict, ok := delivery.Disposition()
 		if ok && verdict.Letter != nil {
 			s.broker.publish(verdict.Letter.Topic, []*entry{e.letter(verdict.Letter)})
 			return // in one step: the entry is in no topic while it is in flight

@@ -105,7 +105,7 @@ func (s *subscription) handOver(e *entry) {
 	e.number++
 	delivery := &backend.Delivery{
 		Number: e.number, Failures: e.record.Failures, Done: e.record.Done, PublishedAt: e.stored,
-		Progress: true, DeadLetters: true, Keeper: s,
+		Progress: true, DeadLetters: true, Parker: s,
 	}
 	msg := message.NewMessage(e.id, slices.Clone(e.payload))
 	msg.Metadata = maps.Clone(e.metadata)
@@ -137,7 +137,7 @@ func (s *subscription) keep(e *entry, end func()) {
 
 // SetAside is told by a consumer that has put a message aside, and so has room for
 // another one.
-func (s *subscription) SetAside(aside bool) {
+func (s *subscription) Park(aside bool) {
 	if aside {
 		s.count(-1)
 	} else {
@@ -157,7 +157,7 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		return
 	case <-msg.Nacked():
 		delay = pause
-		verdict, ok := delivery.Verdict()
+		verdict, ok := delivery.Disposition()
 		if ok && verdict.Letter != nil {
 			s.broker.publish(verdict.Letter.Topic, []*entry{e.letter(verdict.Letter)})
 			return // in one step: the entry is in no topic while it is in flight

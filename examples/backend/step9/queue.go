@@ -62,7 +62,7 @@ func newEntry(msg *message.Message) (*entry, error) {
 }
 
 // letter is what is left of an entry that is given up: its failures start anew.
-func (e *entry) letter(letter *backend.Letter) *entry {
+func (e *entry) letter(letter *backend.DeadLetterTarget) *entry {
 	metadata := maps.Clone(e.metadata)
 	if metadata == nil {
 		metadata = map[string]string{}
@@ -90,7 +90,7 @@ func (q *Queue) Subscribe(ctx context.Context, topic string) (<-chan *message.Me
 		broker: q.broker, config: q.config, topic: topic, ctx: ctx,
 		out: make(chan *message.Message), freed: make(chan struct{}, 1),
 	}
-	consumer := backend.ConsumerFrom(ctx)
+	consumer := backend.ConsumerFromContext(ctx)
 	s.stopping = consumer.Stopping
 	s.config.InFlight = cmp.Or(consumer.Concurrency, s.config.InFlight)
 	q.subscriptions.Go(func() {

@@ -18,7 +18,7 @@ var ErrNeedsPostgreSQL = errors.New("this example needs PostgreSQL with PGMQ: " 
 // Queue opens the queue in the database at url, or one in memory if url is empty.
 func Queue(ctx context.Context, url string) (backend.Backend, error) {
 	if url == "" {
-		return memory.New(), nil
+		return memory.New(nil), nil
 	}
-	return pgmq.Open(ctx, url, pgmq.Config{})
+	return pgmq.Open(ctx, url, nil)
 }

@@ -48,7 +48,7 @@ func run(ctx context.Context, databaseURL string) error {
 	})
 
 	// A handler of ezq's, in the same router.
-	router := ezq.NewRouter(queue, ezq.Config{})
+	router := ezq.NewRouter(queue, nil)
 	ezq.Handle(router, func(_ context.Context, e UserCreated) error {
 		fmt.Println("ezq: welcome,", e.Email)
 		stop()

@@ -47,14 +47,14 @@ func run(ctx context.Context, databaseURL string) error {
 	if err := asItWas(pool); err != nil {
 		return err
 	}
-	queue, err := pgmq.New(pool, pgmq.Config{})
+	client, err := pgmq.New(pool, nil)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
+	defer client.Close()
 
 	// From now on events go to the new queue. Those in the old one are still there.
-	if err := ezq.Publish(ctx, queue, UserCreated{Email: "new@example.com"}); err != nil {
+	if err := ezq.Publish(ctx, client, UserCreated{Email: "new@example.com"}); err != nil {
 		return err
 	}
 	if err := drainOld(ctx, pool); err != nil {
@@ -64,16 +64,16 @@ func run(ctx context.Context, databaseURL string) error {
 	if _, err := pool.Exec(ctx, "drop table watermill_offsets_"+oldTopic+", watermill_"+oldTopic); err != nil {
 		return err
 	}
-	if err := ezq.Publish(ctx, queue, ezq.EndEvent{}); err != nil {
+	if err := ezq.Publish(ctx, client, ezq.EndEvent{}); err != nil {
 		return err
 	}
-	return newRouter(queue, "new").Run(ctx)
+	return newRouter(client, "new").Run(ctx)
 }
 
 // newRouter returns the program's handlers on either queue. In a real program both
 // routers run side by side for as long as it takes.
 func newRouter(queue message.Subscriber, name string, opts ...ezq.HandleOption) *ezq.Router {
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1})
+	router := ezq.NewRouter(queue, &ezq.Config{Concurrency: 1})
 	opts = append(opts, ezq.Alias("main.UserCreated"))
 	ezq.Handle(router, func(_ context.Context, e UserCreated) error {
 		fmt.Printf("from the %s queue: %s\n", name, e.Email)

@@ -23,7 +23,7 @@ var (
 	err         error
 	pool        *pgxpool.Pool
 	tx          pgx.Tx
-	queue       *pgmq.Queue
+	client      *pgmq.Client
 	router      *ezq.Router
 	databaseURL string
 	url         string

@@ -13,13 +13,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
-
-	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
 func main() {
@@ -99,25 +96,4 @@ func textOf(err error) string {
 		return ""
 	}
 	return err.Error()
-}
-
-func (c command) run(ctx context.Context, url string, out io.Writer) error {
-	if url == "" {
-		return errors.New("EZQ_DATABASE_URL is not set: set it to postgres://user:password@host:5432/database")
-	}
-	queue, err := pgmq.Open(ctx, url, pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = queue.Close() }() // there is nothing in it
-	switch c.name {
-	case "queues":
-		return c.queues(ctx, queue, out)
-	case "dead":
-		return c.dead(ctx, queue, out)
-	case "redrive":
-		return c.redrive(ctx, queue, out)
-	default:
-		return c.purge(ctx, queue, out)
-	}
 }

@@ -20,22 +20,22 @@ import (
 type OrderPaid struct{ Order int }
 
 // given returns a database whose topic orders has three dead letters, and an order that waits.
-func given(t *testing.T) (database string, queue *pgmq.Queue) {
+func given(t *testing.T) (database string, client *pgmq.Client) {
 	t.Helper()
 	database = pgtest.Database(t)
-	queue, err := pgmq.Open(t.Context(), database, pgmq.Config{})
+	client, err := pgmq.Open(t.Context(), database, nil)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, queue.Close()) })
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: slog.New(slog.DiscardHandler)})
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 1, Logger: slog.New(slog.DiscardHandler)})
 	router.Use(middleware.Poison{Logger: slog.New(slog.DiscardHandler)}.Middleware)
 	ezq.Handle(router, func(context.Context, OrderPaid) error {
 		return ezq.Permanent(errors.New("card \x1b[31mdeclined"))
 	}, ezq.Topic("orders"), ezq.Name("charge"))
 	events := []any{OrderPaid{1}, OrderPaid{2}, OrderPaid{3}, ezq.EndEvent{}}
-	require.NoError(t, ezq.PublishBatch(t.Context(), queue, events, ezq.Topic("orders")))
+	require.NoError(t, ezq.PublishBatch(t.Context(), client, events, ezq.Topic("orders")))
 	require.NoError(t, router.Run(t.Context()))
-	require.NoError(t, ezq.Publish(t.Context(), queue, OrderPaid{4}, ezq.Topic("orders")))
-	return database, queue
+	require.NoError(t, ezq.Publish(t.Context(), client, OrderPaid{4}, ezq.Topic("orders")))
+	return database, client
 }
 
 // outputOf runs ezq-pgmq, and hides what differs from run to run.
@@ -93,12 +93,12 @@ shown: 2 of 3 in orders_dead
 
 func TestDeadLettersGoBackToWhereTheyCameFrom(t *testing.T) {
 	t.Parallel()
-	database, queue := given(t)
+	database, client := given(t)
 	_, out, _ := outputOf(t, database, "redrive", "-max", "2", "orders")
 	require.Equal(t, " 3 from orders go to the queue orders\nmoved back: 2\nleft in orders_dead: 1; if the others succeed now, move these with -all\n", out)
 	_, out, _ = outputOf(t, database, "redrive", "orders_dead", "-all")
 	require.Equal(t, " 1 from orders go to the queue orders\nmoved back: 1\n", out)
-	found, err := queue.Metrics(t.Context(), "orders")
+	found, err := client.Metrics(t.Context(), "orders")
 	require.NoError(t, err)
 	require.Equal(t, 4, found.Visible)
 }
@@ -211,22 +211,22 @@ func TestATextThatIsNoDatabaseURLIsNotShown(t *testing.T) {
 func TestTheGroupsOfATopicAreShownApartWithTheDeadLettersThatTheyShare(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	open := func(group string) *pgmq.Queue {
-		queue, err := pgmq.Open(t.Context(), database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
+	open := func(group string) *pgmq.Client {
+		client, err := pgmq.Open(t.Context(), database, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
 		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, queue.Close()) })
-		require.NoError(t, queue.SubscribeInitialize("orders"))
-		return queue
+		t.Cleanup(func() { require.NoError(t, client.Close()) })
+		require.NoError(t, client.SubscribeInitialize("orders"))
+		return client
 	}
-	queue := open("mailer")
+	client := open("mailer")
 	open("billing")
 	refuse := func(message.HandlerFunc) message.HandlerFunc {
 		return func(*message.Message) ([]*message.Message, error) { return nil, ezq.Permanent(errors.New("refused")) }
 	}
-	router := ezq.NewRouter(queue, ezq.Config{Concurrency: 1, Logger: slog.New(slog.DiscardHandler)})
+	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 1, Logger: slog.New(slog.DiscardHandler)})
 	router.Use(middleware.Poison{}.Middleware, refuse)
 	ezq.Handle(router, func(context.Context, OrderPaid) error { return nil }, ezq.Topic("orders"))
-	require.NoError(t, ezq.PublishBatch(t.Context(), queue, []any{OrderPaid{1}, ezq.EndEvent{}}, ezq.Topic("orders")))
+	require.NoError(t, ezq.PublishBatch(t.Context(), client, []any{OrderPaid{1}, ezq.EndEvent{}}, ezq.Topic("orders")))
 	require.NoError(t, router.Run(t.Context()))
 
 	_, out, _ := outputOf(t, database, "queues")

@@ -59,7 +59,7 @@ func TestLettersOfAnotherTopicAreDeletedIfTheyAreAskedFor(t *testing.T) {
 
 func TestALiveQueueIsNotTakenForDeadLetters(t *testing.T) {
 	t.Parallel()
-	database, queue := given(t)
+	database, client := given(t)
 	code, _, complaints := outputOf(t, database, "purge-dead", "-in", "orders", "-yes")
 	require.Equal(t, misused, code)
 	require.Contains(t, complaints, "whose dead letters? name their topics with -from, or delete all that is in orders with -strays, "+
@@ -72,7 +72,7 @@ func TestALiveQueueIsNotTakenForDeadLetters(t *testing.T) {
 	code, _, complaints = outputOf(t, database, "purge-dead", "-in", "orders", "-strays")
 	require.Equal(t, failed, code)
 	require.Contains(t, complaints, "all of them would be gone for good, also events that wait to be handled, if it is a queue in use: add -yes")
-	found, err := queue.Metrics(t.Context(), "orders")
+	found, err := client.Metrics(t.Context(), "orders")
 	require.NoError(t, err)
 	require.Equal(t, 1, found.Visible)
 }

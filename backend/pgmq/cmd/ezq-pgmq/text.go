@@ -1,0 +1,29 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+func orDash(name string) string {
+	if name == "" {
+		return "-"
+	}
+	return printable(name)
+}
+
+// count says that it was not counted to the end.
+func count(n int, capped bool) string {
+	if capped {
+		return fmt.Sprintf("%d or more", n)
+	}
+	return fmt.Sprint(n)
+}
+
+// rounded is as exact as somebody wants to know who decides what to do.
+func rounded(d time.Duration) time.Duration {
+	if d > time.Minute {
+		return d.Round(time.Second)
+	}
+	return d.Round(time.Millisecond)
+}
