@@ -22,24 +22,24 @@ type traceKey struct{}
 // how often the handler is called for two events, and with which outcomes.
 func TestMiddlewareOfTheWatermillRouterDecidesAboutWhatItKeeps(t *testing.T) {
 	t.Parallel()
-	for says, test := range map[string]struct {
+	for name, test := range map[string]struct {
 		middleware message.HandlerMiddleware
 		fails      bool // the handler, at first
 		calls      int32
 		stats      ezq.TopicStats
 	}{
-		"one that returns nil has the event acked": {
+		"a middleware that returns nil has the event acked": {
 			middleware: func(message.HandlerFunc) message.HandlerFunc {
 				return func(*message.Message) ([]*message.Message, error) { return nil, nil }
 			},
 			stats: ezq.TopicStats{Claimed: 2, Succeeded: 2},
 		},
-		"the error of one is a failure": {
+		"the error of a middleware is a failure": {
 			middleware: firstFails(func(message.HandlerFunc, *message.Message) ([]*message.Message, error) { return nil, errTheirs }),
 			calls:      2,
 			stats:      ezq.TopicStats{Claimed: 4, Succeeded: 2, Failed: 2},
 		},
-		"so is a nack": {
+		"the nack of a middleware is a failure": {
 			middleware: firstFails(func(_ message.HandlerFunc, msg *message.Message) ([]*message.Message, error) {
 				msg.Nack()
 				return nil, nil
@@ -47,7 +47,7 @@ func TestMiddlewareOfTheWatermillRouterDecidesAboutWhatItKeeps(t *testing.T) {
 			calls: 2,
 			stats: ezq.TopicStats{Claimed: 4, Succeeded: 2, Failed: 2},
 		},
-		"so is a context that is lost": {
+		"a context that is lost is a failure": {
 			middleware: firstFails(func(h message.HandlerFunc, msg *message.Message) ([]*message.Message, error) {
 				return h(msg.Copy())
 			}),
@@ -61,7 +61,7 @@ func TestMiddlewareOfTheWatermillRouterDecidesAboutWhatItKeeps(t *testing.T) {
 			fails: true, calls: 4,
 			stats: ezq.TopicStats{Claimed: 4, Succeeded: 2, Failed: 2},
 		},
-		"one that calls the handler again calls nothing": {
+		"a middleware that calls the handler again calls nothing": {
 			middleware: func(h message.HandlerFunc) message.HandlerFunc {
 				return func(msg *message.Message) ([]*message.Message, error) { _, _ = h(msg); return h(msg) }
 			},
@@ -69,7 +69,7 @@ func TestMiddlewareOfTheWatermillRouterDecidesAboutWhatItKeeps(t *testing.T) {
 			stats: ezq.TopicStats{Claimed: 4, Succeeded: 2, Failed: 2},
 		},
 	} {
-		t.Run(says, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			broker := memory.New(&memory.Config{Logger: quiet()})
 			router := newRouter(broker, ezq.Config{Concurrency: 1})
@@ -95,9 +95,9 @@ func TestMiddlewareOfTheWatermillRouterDecidesAboutWhatItKeeps(t *testing.T) {
 // firstFails is middleware that keeps away the first delivery of each message.
 func firstFails(with func(message.HandlerFunc, *message.Message) ([]*message.Message, error)) message.HandlerMiddleware {
 	return func(h message.HandlerFunc) message.HandlerFunc {
-		var seen journal
+		var seen callCounts
 		return func(msg *message.Message) ([]*message.Message, error) {
-			if seen.note(msg.UUID) == 1 {
+			if seen.add(msg.UUID) == 1 {
 				return with(h, msg)
 			}
 			return h(msg)
@@ -159,7 +159,7 @@ func TestHandlersGetWhatMiddlewareOfTheWatermillRouterMakesOfAMessage(t *testing
 	within(t, done, "the event is handled")
 }
 
-func TestWhatMiddlewareKeepsWhenTheWatermillRouterClosesGoesBack(t *testing.T) {
+func TestWhatMiddlewareKeepsWhenTheWatermillRouterClosesIsReleased(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(&memory.Config{Logger: quiet()})
 	router := newRouter(broker, ezq.Config{Concurrency: 4})
@@ -182,10 +182,10 @@ func TestWhatMiddlewareKeepsWhenTheWatermillRouterClosesGoesBack(t *testing.T) {
 	closed := make(chan error)
 	go func() { closed <- w.Close() }()
 	require.Eventually(t, func() bool { return router.Stats()["ezq"].Released == 4 }, 20*time.Second, time.Millisecond,
-		"also while the middleware is at it")
+		"while the middleware still has it")
 	close(gate)
 	require.NoError(t, <-closed)
-	require.Zero(t, calls.Load(), "what went back is not handled as well")
+	require.Zero(t, calls.Load(), "what was released is not handled as well")
 	events, err := broker.Subscribe(t.Context(), "ezq")
 	require.NoError(t, err)
 	for range 10 {

@@ -33,14 +33,14 @@ func permits(n int) message.HandlerMiddleware {
 	enter := func() <-chan struct{} {
 		mu.Lock()
 		defer mu.Unlock()
-		turn := make(chan struct{})
+		permit := make(chan struct{})
 		if n == 0 {
-			waiting = append(waiting, turn)
-			return turn
+			waiting = append(waiting, permit)
+			return permit
 		}
 		n--
-		close(turn)
-		return turn
+		close(permit)
+		return permit
 	}
 	return func(h message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) ([]*message.Message, error) {
@@ -54,12 +54,12 @@ func permits(n int) message.HandlerMiddleware {
 func TestAWatermillRouterGetsAnEventWhenItIsTheTurnOfItsKey(t *testing.T) {
 	t.Parallel()
 	var snoozed atomic.Bool
-	for says, test := range map[string]struct {
+	for name, test := range map[string]struct {
 		config memory.Config
 		handle func(ctx context.Context, router *ezq.Router, e orderPlaced) error
 	}{
-		"": {},
-		"also if the first fails and comes back": {
+		"if all succeed": {},
+		"if the first fails and comes back": {
 			handle: func(ctx context.Context, _ *ezq.Router, e orderPlaced) error {
 				if e.ID%3 == 0 && ezq.MetaFromContext(ctx).Failures < 2 {
 					return ezq.RetryAfter(0, errBoom)
@@ -67,7 +67,7 @@ func TestAWatermillRouterGetsAnEventWhenItIsTheTurnOfItsKey(t *testing.T) {
 				return nil
 			},
 		},
-		"also if the first goes back and has not failed": {
+		"if the first is released": {
 			handle: func(ctx context.Context, _ *ezq.Router, e orderPlaced) error {
 				if e.ID%3 == 0 && ezq.MetaFromContext(ctx).Failures == 0 && snoozed.CompareAndSwap(false, true) {
 					return ezq.Snooze(time.Millisecond)
@@ -75,7 +75,7 @@ func TestAWatermillRouterGetsAnEventWhenItIsTheTurnOfItsKey(t *testing.T) {
 				return nil
 			},
 		},
-		"also if the topic is paused and resumed": {
+		"if the topic is paused and resumed": {
 			handle: func(_ context.Context, router *ezq.Router, e orderPlaced) error {
 				if e.ID%5 == 0 {
 					assert(t, router.Pause("ezq") == nil)
@@ -84,7 +84,7 @@ func TestAWatermillRouterGetsAnEventWhenItIsTheTurnOfItsKey(t *testing.T) {
 				return nil
 			},
 		},
-		"also if leases are lost": {
+		"if leases are lost": {
 			config: memory.Config{MaxExtension: 20 * time.Millisecond},
 			handle: func(ctx context.Context, _ *ezq.Router, e orderPlaced) error {
 				if e.ID%10 == 0 && ezq.MetaFromContext(ctx).Delivery == 1 {
@@ -95,7 +95,7 @@ func TestAWatermillRouterGetsAnEventWhenItIsTheTurnOfItsKey(t *testing.T) {
 			},
 		},
 	} {
-		t.Run(says, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test.config.Logger = quiet()
 			broker := memory.New(&test.config)
@@ -156,7 +156,7 @@ func TestAnEndEventHasWhatWaitsForItsKeyHandledInAWatermillRouter(t *testing.T) 
 func TestWhatIsInAWatermillRouterTakesNoSlotFromWhatHasPassedThroughIt(t *testing.T) {
 	t.Parallel()
 	const n = 20
-	for says, handle := range map[string]func(router *ezq.Router, gate <-chan struct{}, one func()){
+	for name, handle := range map[string]func(router *ezq.Router, gate <-chan struct{}, one func()){
 		"for a batch": func(router *ezq.Router, gate <-chan struct{}, one func()) {
 			ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
 				<-gate
@@ -172,10 +172,10 @@ func TestWhatIsInAWatermillRouterTakesNoSlotFromWhatHasPassedThroughIt(t *testin
 				one()
 				return nil
 			}, ezq.Concurrency(1))
-			ezq.Handle(router, ignore[mailDue]) // for whose sake more is taken
+			ezq.Handle(router, ignore[mailDue]) // so that more is fetched
 		},
 	} {
-		t.Run(says, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			broker := memory.New(&memory.Config{Logger: quiet()})
 			router := newRouter(broker, ezq.Config{Concurrency: 2})

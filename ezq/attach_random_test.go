@@ -21,16 +21,16 @@ func TestNoMiddlewareOfAWatermillRouterStopsARouter(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprintf("with seed %d", seed), func(t *testing.T) {
 			t.Parallel()
-			w := &attachedWorld{t: t, dice: rand.New(rand.NewPCG(seed, 0))}
-			w.run()
+			s := &attachedSimulation{t: t, rng: rand.New(rand.NewPCG(seed, 0))}
+			s.run()
 		})
 	}
 }
 
-// attachedWorld is a router in a Watermill router, of which chance has decided.
-type attachedWorld struct {
-	t    *testing.T
-	dice *rand.Rand
+// attachedSimulation is a router in a Watermill router with settings by chance.
+type attachedSimulation struct {
+	t   *testing.T
+	rng *rand.Rand
 
 	concurrency int
 	batches     bool
@@ -45,38 +45,38 @@ type attachedWorld struct {
 	done    map[int]bool
 }
 
-func (w *attachedWorld) run() {
+func (s *attachedSimulation) run() {
 	const n = 40
-	w.running, w.order, w.failed, w.done = map[string]int{}, map[string][]int{}, map[int]bool{}, map[int]bool{}
-	w.concurrency = 1 + w.dice.IntN(4)
-	w.batches, w.early, w.fails = w.dice.IntN(3) == 0, w.dice.IntN(3) == 0, w.dice.IntN(3) == 0
+	s.running, s.order, s.failed, s.done = map[string]int{}, map[string][]int{}, map[int]bool{}, map[int]bool{}
+	s.concurrency = 1 + s.rng.IntN(4)
+	s.batches, s.early, s.fails = s.rng.IntN(3) == 0, s.rng.IntN(3) == 0, s.rng.IntN(3) == 0
 	broker := memory.New(&memory.Config{Logger: quiet()})
-	router := newRouter(broker, ezq.Config{Concurrency: w.concurrency})
-	w.handle(router)
+	router := newRouter(broker, ezq.Config{Concurrency: s.concurrency})
+	s.handle(router)
 	for i := range n {
-		if key := w.dice.IntN(4); key > 0 {
-			publishKeyed(w.t, broker, fmt.Sprint("key ", key), i)
+		if key := s.rng.IntN(4); key > 0 {
+			publishKeyed(s.t, broker, fmt.Sprint("key ", key), i)
 		} else {
-			publish(w.t, broker, orderPlaced{i})
+			publish(s.t, broker, orderPlaced{i})
 		}
 	}
-	attach(w.t, router, w.middleware()...)
+	attach(s.t, router, s.middleware()...)
 	all := func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return len(w.done) == n
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.done) == n
 	}
-	require.Eventually(w.t, all, 20*time.Second, time.Millisecond, "%d at a time, batches %v, early %v, fails %v", w.concurrency, w.batches, w.early, w.fails)
-	require.Eventually(w.t, func() bool { return router.Stats()["ezq"].InFlight == 0 }, 20*time.Second, time.Millisecond)
-	if w.early || w.fails || w.batches {
+	require.Eventually(s.t, all, 20*time.Second, time.Millisecond, "%d at a time, batches %v, early %v, fails %v", s.concurrency, s.batches, s.early, s.fails)
+	require.Eventually(s.t, func() bool { return router.Stats()["ezq"].InFlight == 0 }, 20*time.Second, time.Millisecond)
+	if s.early || s.fails || s.batches {
 		return
 	}
-	for _, ids := range w.order {
-		require.IsIncreasing(w.t, ids)
+	for _, ids := range s.order {
+		require.IsIncreasing(s.t, ids)
 	}
 }
 
-func (w *attachedWorld) middleware() (chosen []message.HandlerMiddleware) {
+func (s *attachedSimulation) middleware() (chosen []message.HandlerMiddleware) {
 	early := func(h message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) ([]*message.Message, error) {
 			msg.Ack()
@@ -84,79 +84,79 @@ func (w *attachedWorld) middleware() (chosen []message.HandlerMiddleware) {
 			return h(msg)
 		}
 	}
-	if w.early && w.dice.IntN(2) == 0 {
+	if s.early && s.rng.IntN(2) == 0 {
 		chosen = append(chosen, early)
 	}
-	chosen = append(chosen, permits(1+w.dice.IntN(4)))
-	if w.early && len(chosen) == 1 {
+	chosen = append(chosen, permits(1+s.rng.IntN(4)))
+	if s.early && len(chosen) == 1 {
 		chosen = append(chosen, early)
 	}
 	return chosen
 }
 
-func (w *attachedWorld) handle(router *ezq.Router) {
+func (s *attachedSimulation) handle(router *ezq.Router) {
 	var options []ezq.HandleOption // for single events and for batches
-	if w.dice.IntN(2) == 0 {
-		options = append(options, ezq.Concurrency(1+w.dice.IntN(2)))
-		ezq.Handle(router, ignore[mailDue]) // for whose sake more is taken
+	if s.rng.IntN(2) == 0 {
+		options = append(options, ezq.Concurrency(1+s.rng.IntN(2)))
+		ezq.Handle(router, ignore[mailDue]) // so that more is fetched
 	}
-	if !w.batches {
-		ezq.Handle(router, w.one, options...)
+	if !s.batches {
+		ezq.Handle(router, s.one, options...)
 		return
 	}
-	batch := []ezq.BatchOption{ezq.Size(2 + w.dice.IntN(5)), ezq.Linger(time.Millisecond)}
+	batch := []ezq.BatchOption{ezq.Size(2 + s.rng.IntN(5)), ezq.Linger(time.Millisecond)}
 	for _, option := range options {
 		batch = append(batch, option)
 	}
 	ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
-		end := w.begin("")
+		end := s.begin("")
 		defer end()
 		for _, e := range events {
-			w.note(e.ID, "")
+			s.record(e.ID, "")
 		}
 		return nil
 	}, batch...)
 }
 
-func (w *attachedWorld) one(ctx context.Context, e orderPlaced) error {
+func (s *attachedSimulation) one(ctx context.Context, e orderPlaced) error {
 	key := ezq.MetaFromContext(ctx).Headers["x-pgmq-group"]
-	defer w.begin(key)()
-	if w.fails && !w.early && e.ID%7 == 0 && w.first(e.ID) {
+	defer s.begin(key)()
+	if s.fails && !s.early && e.ID%7 == 0 && s.first(e.ID) {
 		return ezq.RetryAfter(0, errBoom)
 	}
-	w.note(e.ID, key)
+	s.record(e.ID, key)
 	return nil
 }
 
-func (w *attachedWorld) begin(key string) (end func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now++
-	w.running[key]++
-	assert(w.t, w.now <= w.concurrency)
-	assert(w.t, key == "" || w.running[key] == 1)
+func (s *attachedSimulation) begin(key string) (end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now++
+	s.running[key]++
+	assert(s.t, s.now <= s.concurrency)
+	assert(s.t, key == "" || s.running[key] == 1)
 	return func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.now--
-		w.running[key]--
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.now--
+		s.running[key]--
 	}
 }
 
 // first reports whether an event has not failed yet.
-func (w *attachedWorld) first(id int) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	before := w.failed[id]
-	w.failed[id] = true
+func (s *attachedSimulation) first(id int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.failed[id]
+	s.failed[id] = true
 	return !before
 }
 
-func (w *attachedWorld) note(id int, key string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.done[id] = true
+func (s *attachedSimulation) record(id int, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done[id] = true
 	if key != "" {
-		w.order[key] = append(w.order[key], id)
+		s.order[key] = append(s.order[key], id)
 	}
 }

@@ -41,13 +41,13 @@ func TestAttachedHandlersWorkInAWatermillRouter(t *testing.T) {
 			t.Parallel()
 			broker := memory.New(&memory.Config{Logger: quiet()})
 			router := newRouter(broker, ezq.Config{})
-			var calls journal
+			var calls callCounts
 			done := make(chan struct{})
-			ezq.Handle(router, func(context.Context, orderPlaced) error { calls.note("steady"); return nil }, ezq.Name("steady"))
+			ezq.Handle(router, func(context.Context, orderPlaced) error { calls.add("steady"); return nil }, ezq.Name("steady"))
 			ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
 				meta := ezq.MetaFromContext(ctx)
 				assert(t, e.ID == 7 && meta.Handler == "shaky" && meta.Topic == "ezq" && meta.Failures == meta.Delivery-1)
-				if calls.note("shaky") < 3 {
+				if calls.add("shaky") < 3 {
 					return ezq.RetryAfter(10*time.Millisecond, errBoom)
 				}
 				close(done)
@@ -67,7 +67,7 @@ func TestAttachedHandlersWorkInAWatermillRouter(t *testing.T) {
 			require.NoError(t, router.Ready())
 			publish(t, broker, orderPlaced{7})
 			within(t, done, "the third try succeeds")
-			require.Equal(t, map[string]int{"steady": 1, "shaky": 3}, calls.read())
+			require.Equal(t, map[string]int{"steady": 1, "shaky": 3}, calls.all())
 			require.NoError(t, w.Close())
 			require.NoError(t, broker.Close())
 		})
@@ -118,7 +118,7 @@ func TestAnAttachedRouterReportsThatItHadToInterruptHandlers(t *testing.T) {
 	publish(t, broker, orderPlaced{1})
 	within(t, begun, "the handler begins")
 	require.NoError(t, w.Close())
-	within(t, reported, "the log tells of the handler")
+	within(t, reported, "the log names the handler")
 	require.NoError(t, broker.Close())
 }
 

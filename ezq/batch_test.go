@@ -17,13 +17,13 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// batches notes the batches that a handler gets.
+// batches records the batches that a handler gets.
 type batches struct {
 	mu  sync.Mutex
 	all [][]int
 }
 
-func (b *batches) note(events []orderPlaced) {
+func (b *batches) add(events []orderPlaced) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var ids []int
@@ -61,7 +61,7 @@ func TestABatchIsHandledWhenItIsFullOrHasLingered(t *testing.T) {
 		ezq.HandleBatch(router, func(ctx context.Context, events []orderPlaced) error {
 			assert(t, len(ezq.MetasFromContext(ctx)) == len(events) && ezq.MetasFromContext(ctx)[0].ID != "")
 			assert(t, ezq.MetaFromContext(ctx).ID == "" && ezq.MetaFromContext(ctx).Handler == "OrderPlaced")
-			got.note(events)
+			got.add(events)
 			last = time.Since(start)
 			return nil
 		}, ezq.Size(1000), ezq.Linger(time.Minute))
@@ -69,7 +69,7 @@ func TestABatchIsHandledWhenItIsFullOrHasLingered(t *testing.T) {
 		runFor(t, router, time.Hour)
 		require.Equal(t, []int{1000, 1000, 300}, got.sizes(), "although only one may be handled at a time")
 		require.Equal(t, time.Minute, last)
-		require.Empty(t, left(t, broker))
+		require.Empty(t, remaining(t, broker))
 	})
 }
 
@@ -77,14 +77,14 @@ func TestABatchIsFullWith100EventsUnlessToldOtherwise(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		var got batches
-		ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error { got.note(events); return nil })
+		ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error { got.add(events); return nil })
 		publishOrders(t, broker, 250)
 		runFor(t, router, time.Hour)
 		require.Equal(t, []int{100, 100, 50}, got.sizes())
 	})
 }
 
-func TestABatchWithoutLingerWaitsForNobody(t *testing.T) {
+func TestABatchWithoutLingerDoesNotWait(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		start := time.Now()
@@ -93,26 +93,28 @@ func TestABatchWithoutLingerWaitsForNobody(t *testing.T) {
 		publishOrders(t, broker, 3)
 		runFor(t, router, time.Hour)
 		require.Zero(t, took)
-		require.Empty(t, left(t, broker))
+		require.Empty(t, remaining(t, broker))
 	})
 }
 
 func TestWhatABatchReturnsDecidesAboutItsEvents(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		verdict func() error
+		returns func() error
 		again   []int // the ids of the next batch
 	}{
 		{"nil: all are done", func() error { return nil }, nil},
 		{"an empty BatchError fails none", func() error { return ezq.BatchError{} }, nil},
 		{"a BatchError fails those that it names", func() error { return ezq.BatchError{1: errBoom, 3: errBoom, 2: nil} }, []int{1, 3}},
-		{"so do several", func() error { return errors.Join(ezq.Failed(0, errBoom), ezq.Failed(1, nil), ezq.Failed(2, errBoom)) }, []int{0, 2}},
-		{"also if it is wrapped", func() error { return fmt.Errorf("some: %w", ezq.Failed(4, errBoom)) }, []int{4}},
+		{"several BatchErrors fail those that they name", func() error {
+			return errors.Join(ezq.BatchError{0: errBoom}, ezq.BatchError{1: nil}, ezq.BatchError{2: errBoom})
+		}, []int{0, 2}},
+		{"a wrapped BatchError fails those that it names", func() error { return fmt.Errorf("some: %w", ezq.BatchError{4: errBoom}) }, []int{4}},
 		{"another error fails all", func() error { return errBoom }, []int{0, 1, 2, 3, 4}},
-		{"so does another error beside a BatchError", func() error { return errors.Join(ezq.Failed(0, errBoom), errBoom) }, []int{0, 1, 2, 3, 4}},
-		{"so does a place that there is not", func() error { return ezq.Failed(5, errBoom) }, []int{0, 1, 2, 3, 4}},
-		{"so does a panic", func() error { panic(errBoom) }, []int{0, 1, 2, 3, 4}},
-		{"so does the end of the goroutine", func() error { runtime.Goexit(); return nil }, []int{0, 1, 2, 3, 4}},
+		{"another error beside a BatchError fails all", func() error { return errors.Join(ezq.BatchError{0: errBoom}, errBoom) }, []int{0, 1, 2, 3, 4}},
+		{"a place that the batch does not have fails all", func() error { return ezq.BatchError{5: errBoom} }, []int{0, 1, 2, 3, 4}},
+		{"a panic fails all", func() error { panic(errBoom) }, []int{0, 1, 2, 3, 4}},
+		{"the end of the goroutine fails all", func() error { runtime.Goexit(); return nil }, []int{0, 1, 2, 3, 4}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
@@ -121,7 +123,7 @@ func TestWhatABatchReturnsDecidesAboutItsEvents(t *testing.T) {
 				ezq.HandleBatch(router, func(ctx context.Context, events []orderPlaced) error {
 					slices.SortFunc(events, func(a, b orderPlaced) int { return a.ID - b.ID })
 					if ezq.MetasFromContext(ctx)[0].Failures == 0 {
-						return test.verdict()
+						return test.returns()
 					}
 					for i, e := range events {
 						assert(t, ezq.MetasFromContext(ctx)[i].Failures == 1)
@@ -138,7 +140,7 @@ func TestWhatABatchReturnsDecidesAboutItsEvents(t *testing.T) {
 				})
 				runFor(t, router, time.Hour)
 				require.Equal(t, test.again, again)
-				require.Empty(t, left(t, broker))
+				require.Empty(t, remaining(t, broker))
 			})
 		})
 	}
@@ -149,7 +151,6 @@ func TestABatchErrorSaysWhatFailed(t *testing.T) {
 	err := ezq.BatchError{7: errBoom, 2: ezq.Permanent(errors.New("no"))}
 	require.EqualError(t, err, "ezq: 2 of the batch failed; event 2: no; event 7: boom")
 	require.ErrorIs(t, err, errBoom)
-	require.NoError(t, ezq.Failed(1, nil))
 }
 
 func TestAnUndecodableEventIsInNoBatch(t *testing.T) {
@@ -157,7 +158,7 @@ func TestAnUndecodableEventIsInNoBatch(t *testing.T) {
 		router := newRouter(broker, ezq.Config{})
 		var got batches
 		ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
-			got.note(events)
+			got.add(events)
 			return nil
 		}, ezq.Size(2))
 		require.NoError(t, broker.Publish("ezq", message.NewMessage("bad", []byte(`{"_type":"OrderPlaced","ID":"x"}`))))
@@ -177,8 +178,8 @@ func TestHalfABatchAtTheEnd(t *testing.T) {
 		{"is handled at once after an EndEvent", func(t *testing.T, broker *memory.Broker, _ *ezq.Router, _ func()) {
 			publish(t, broker, ezq.EndEvent{})
 		}, []int{3}, 0},
-		{"goes back when the context ends", func(_ *testing.T, _ *memory.Broker, _ *ezq.Router, cancel func()) { cancel() }, nil, 3},
-		{"goes back when the topic is paused", func(_ *testing.T, _ *memory.Broker, router *ezq.Router, cancel func()) {
+		{"is released when the context ends", func(_ *testing.T, _ *memory.Broker, _ *ezq.Router, cancel func()) { cancel() }, nil, 3},
+		{"is released when the topic is paused", func(_ *testing.T, _ *memory.Broker, router *ezq.Router, cancel func()) {
 			_ = router.Pause("ezq")
 			time.AfterFunc(time.Second, cancel)
 		}, nil, 3},
@@ -189,7 +190,7 @@ func TestHalfABatchAtTheEnd(t *testing.T) {
 				router := newRouter(broker, ezq.Config{})
 				var got batches
 				ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
-					got.note(events)
+					got.add(events)
 					return nil
 				}, ezq.Linger(time.Hour))
 				publishOrders(t, broker, 3)
@@ -198,7 +199,7 @@ func TestHalfABatchAtTheEnd(t *testing.T) {
 				require.NoError(t, router.Run(ctx))
 				require.Less(t, time.Since(start), 3*time.Second)
 				require.Equal(t, test.want, got.sizes())
-				rest := left(t, broker)
+				rest := remaining(t, broker)
 				require.Len(t, rest, test.left)
 				for _, meta := range rest {
 					require.Zero(t, meta.Failures)
@@ -220,7 +221,7 @@ func TestABatchThatIsInterruptedHasNotFailed(t *testing.T) {
 		ctx, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
 		require.ErrorIs(t, router.Run(ctx), ezq.ErrDrainTimeout)
-		rest := left(t, broker)
+		rest := remaining(t, broker)
 		require.Len(t, rest, 3)
 		require.Zero(t, rest[0].Failures)
 	})
@@ -239,13 +240,13 @@ func TestConcurrencyCountsBatches(t *testing.T) {
 		require.EqualValues(t, 2, work.most.Load())
 		require.EqualValues(t, 10, work.total.Load())
 		require.EqualValues(t, 2, single.total.Load())
-		require.Empty(t, left(t, broker))
+		require.Empty(t, remaining(t, broker))
 	})
 }
 
-// again is a middleware that calls its handler once more if that fails, as Retry does
+// retryOnce is a middleware that calls its handler once more if that fails, as Retry does
 // where the backend does not keep count.
-func again(next message.HandlerFunc) message.HandlerFunc {
+func retryOnce(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		if out, err := next(msg); err == nil {
 			return out, nil
@@ -265,7 +266,7 @@ func TestABatchThatIsTriedAgainNeedsAPlaceAgain(t *testing.T) {
 				return errBoom
 			}
 			return nil
-		}, ezq.Size(2), ezq.Linger(time.Minute), ezq.Use(again))
+		}, ezq.Size(2), ezq.Linger(time.Minute), ezq.Use(retryOnce))
 		ezq.Handle(router, func(context.Context, mailDue) error { work.during(time.Second); return nil })
 		publish(t, broker, orderPlaced{1}, orderPlaced{2}, mailDue{1}, mailDue{2}, mailDue{3}, ezq.EndEvent{Timeout: time.Hour})
 		require.NoError(t, router.Run(t.Context()))
@@ -282,7 +283,7 @@ func TestEventsOfOneKeyAreBatchesOfOneAndEachLingers(t *testing.T) {
 		var last time.Duration
 		start := time.Now()
 		ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
-			got.note(events)
+			got.add(events)
 			last = time.Since(start)
 			return nil
 		}, ezq.Linger(time.Minute))

@@ -12,9 +12,10 @@ import (
 )
 
 // Config adjusts a [Router]. The zero value is ready for use: it loses nothing, tries what
-// fails again for ever, except what is [Permanent], and obeys control events. For production say how often an event
-// is tried, with the Retry, Poison and Timeout of package middleware, and set IgnoreControl
-// where not each publisher of a topic may stop its consumers.
+// fails again for ever, except what is [Permanent], and obeys control events. For
+// production set how often an event is tried, with the Retry, Poison and Timeout of package
+// middleware, and set IgnoreControl where not each publisher of a topic may stop its
+// consumers.
 type Config struct {
 	// Concurrency is how many events of one topic are handled at a time, at most
 	// 1,048,576. With 1 they are handled in the order in which the backend delivers
@@ -25,8 +26,8 @@ type Config struct {
 	// the router has handlers on.
 	Topics map[string]TopicConfig
 
-	// DrainTimeout is how long handlers may go on after the router was told to
-	// stop, before it interrupts them. Defaults to 10 seconds.
+	// DrainTimeout is how long running handlers may continue when the router stops.
+	// After that it interrupts them. Defaults to 10 seconds.
 	DrainTimeout time.Duration
 
 	// IgnoreControl makes EndEvent and InterruptEvent ordinary events. By default they
@@ -36,26 +37,25 @@ type Config struct {
 	// [Router.Ignore]: without a handler they are unknown.
 	IgnoreControl bool
 
-	// UnknownFor is how long an event that no handler takes is left to other programs:
-	// in a rolling deploy an old replica meets the events of new ones. It is released,
-	// uncounted, and comes back after 1 second, doubling up to 1 minute. After that time
-	// it fails for good, with [UnknownEventError]. Defaults to 24 hours; less than a
-	// second, such as 1, means at once.
+	// UnknownFor is how long an event without a handler is left to other programs:
+	// in a rolling deploy an old replica receives the events of new ones. The event is
+	// released, uncounted, and delivered again after 1 second, doubling up to 1 minute.
+	// After that time it fails for good, with [UnknownEventError]. Defaults to 24 hours;
+	// less than a second, such as 1, means at once.
 	//
-	// The time begins when the first router meets the event that does not know it, and
-	// the backend keeps it; a dead letter that is moved back gets its time again. A
-	// backend that does not promise Progress keeps nothing: the time then begins when
-	// this router first meets an event of that name.
+	// The time begins when the event first reaches a router that does not know it. The
+	// backend keeps that time; a dead letter that is redriven gets its time again. On a
+	// backend that does not promise Progress, the time begins when this router first
+	// receives an event of that name.
 	UnknownFor time.Duration
 
-	// Logger receives what the router has to report. Of events that fail by the thousand it
-	// gets the first ten of each minute, for each handler, and how many more there were.
-	// Defaults to [slog.Default].
+	// Logger receives errors and warnings that no call returns. When events fail by the
+	// thousand, it receives the first ten of each minute for each handler, and the number
+	// of the others. Defaults to [slog.Default].
 	Logger *slog.Logger
 }
 
-// TopicConfig adjusts how a [Router] treats one topic. What is zero is as in its
-// [Config].
+// TopicConfig adjusts how a [Router] treats one topic. Zero fields inherit from [Config].
 type TopicConfig struct {
 	// Concurrency is how many events of the topic are handled at a time.
 	Concurrency int
@@ -65,32 +65,33 @@ const (
 	defaultConcurrency  = 10
 	maxConcurrency      = 1 << 20
 	defaultDrainTimeout = 10 * time.Second
+	defaultUnknownFor   = 24 * time.Hour
 )
 
-// flaw says what is wrong with c, and what to write instead. It is "" if nothing is.
-func (c Config) flaw() string {
-	if flaw := concurrencyFlaw(c.Concurrency, fmt.Sprint("the default of ", defaultConcurrency)); flaw != "" {
-		return "Config.Concurrency " + flaw
+// validate returns an error that says what is wrong with c, and what to write instead.
+func (c Config) validate() error {
+	if err := validateConcurrency(c.Concurrency, fmt.Sprint("the default of ", defaultConcurrency)); err != nil {
+		return fmt.Errorf("Config.Concurrency %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Topics)) {
-		if flaw := concurrencyFlaw(c.Topics[name].Concurrency, "that of Config.Concurrency"); flaw != "" {
-			return fmt.Sprintf("Config.Topics[%q].Concurrency %s", name, flaw)
+		if err := validateConcurrency(c.Topics[name].Concurrency, "that of Config.Concurrency"); err != nil {
+			return fmt.Errorf("Config.Topics[%q].Concurrency %w", name, err)
 		}
 	}
 	if c.DrainTimeout < 0 {
-		return fmt.Sprintf("Config.DrainTimeout is %v: use a positive duration, or 0 for the default of %v", c.DrainTimeout, defaultDrainTimeout)
+		return fmt.Errorf("Config.DrainTimeout is %v: use a positive duration, or 0 for the default of %v", c.DrainTimeout, defaultDrainTimeout)
 	}
 	if c.UnknownFor < 0 {
-		return fmt.Sprintf("Config.UnknownFor is %v: use a positive duration, 1 for at once, or 0 for the default of %v", c.UnknownFor, defaultUnknownFor)
+		return fmt.Errorf("Config.UnknownFor is %v: use a positive duration, 1 for at once, or 0 for the default of %v", c.UnknownFor, defaultUnknownFor)
 	}
-	return ""
+	return nil
 }
 
-func concurrencyFlaw(n int, zero string) string {
+func validateConcurrency(n int, zero string) error {
 	if n < 0 || n > maxConcurrency {
-		return fmt.Sprintf("is %d: use 1 to %d, or 0 for %s", n, maxConcurrency, zero)
+		return fmt.Errorf("is %d: use 1 to %d, or 0 for %s", n, maxConcurrency, zero)
 	}
-	return ""
+	return nil
 }
 
 func (c Config) withDefaults() Config {

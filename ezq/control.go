@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// EndEvent asks one router to finish. The router that receives it takes no more
+// EndEvent asks one router to finish. The router that receives it fetches no more
 // events, lets its handlers finish, and [Router.Run] returns nil. Published
 // after a batch of events, it marks the batch's end.
 //
@@ -44,7 +44,7 @@ func (e *EndEvent) UnmarshalJSON(text []byte) error {
 	}
 	timeout, err := parseSeconds(string(wire.Timeout))
 	if err != nil {
-		return defect("the timeout " + err.Error())
+		return payloadError("the timeout " + err.Error())
 	}
 	e.Timeout = timeout
 	return nil
@@ -55,14 +55,18 @@ type endEventWire struct {
 }
 
 // InterruptEvent asks one router to stop at once. The router that receives it
-// interrupts its handlers without waiting for them to finish, gives their
-// events back to the queue, and [Router.Run] returns [ErrInterrupted].
+// interrupts its handlers without waiting for them to finish, releases their
+// events, and [Router.Run] returns [ErrInterrupted].
 //
 // Like [EndEvent] it is acknowledged first and stops exactly one router.
 type InterruptEvent struct{}
 
 // EventName implements [Named].
 func (InterruptEvent) EventName() string { return "EZQInterruptEvent" }
+
+func isControl(event string) bool {
+	return event == EndEvent{}.EventName() || event == InterruptEvent{}.EventName()
+}
 
 // controlName returns the name of the control event that later versions of the Python
 // library call event, which have dropped a letter, or else event itself.

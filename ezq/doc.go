@@ -1,6 +1,6 @@
 // Package ezq routes typed events over a queue.
 //
-// An event is a plain Go type. A handler is a plain function. A router takes
+// An event is a plain Go type. A handler is a plain function. A router fetches
 // events from a queue and calls the handlers:
 //
 //	type UserCreated struct{ Email string }
@@ -12,8 +12,8 @@
 //
 //	func main() {
 //		ctx := context.Background()
-//		queue := memory.New(nil) // or: queue, err := pgmq.Open(ctx, databaseURL, pgmq.Config{})
-//		router := ezq.NewRouter(client, ezq.Config{})
+//		client := memory.New(nil) // or: client, err := pgmq.Open(ctx, databaseURL, nil)
+//		router := ezq.NewRouter(client, nil)
 //		ezq.Handle(router, welcome)
 //
 //		ezq.Publish(ctx, client, UserCreated{Email: "ada@example.com"})
@@ -44,9 +44,9 @@
 // # Stopping
 //
 // A router stops when its context is cancelled or an [EndEvent] arrives. It then
-// takes no more events, lets running handlers finish, and interrupts those that
+// fetches no more events, lets running handlers finish, and interrupts those that
 // take too long. An [InterruptEvent] does not wait for them. An event whose
-// handler was interrupted goes back to the queue, and has not failed.
+// handler was interrupted is released: it goes back to the queue, and has not failed.
 //
 // # Queues
 //

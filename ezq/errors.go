@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
 var (
-	// ErrInterrupted is the cause with which a handler's context ends once its
-	// router does not wait for it any longer. [Router.Run] returns it if
+	// ErrInterrupted is the cause with which a handler's context ends when its
+	// router stops and no longer waits for it. [Router.Run] returns it if
 	// [InterruptEvent] was the reason.
 	ErrInterrupted = backend.ErrInterrupted
 
@@ -27,7 +28,7 @@ var (
 )
 
 // SubscriptionError is returned by [Router.Run] when a topic cannot be
-// subscribed to, or stops delivering although nobody asked it to.
+// subscribed to, or stops delivering although the router has not stopped.
 type SubscriptionError struct {
 	Topic string
 
@@ -45,6 +46,31 @@ func (e *SubscriptionError) Error() string {
 // Unwrap returns e.Err.
 func (e *SubscriptionError) Unwrap() error { return e.Err }
 
+// StopError is returned by [Router.Run] when it had to interrupt handlers. It
+// matches what is in Reason: [ErrDrainTimeout] or [ErrInterrupted].
+type StopError struct {
+	Reason error
+
+	// Running is what handlers still work on although their contexts have ended.
+	// Such events come back when their leases run out, unless the handlers return
+	// before that.
+	Running []Meta
+}
+
+func (e *StopError) Error() string {
+	if len(e.Running) == 0 {
+		return e.Reason.Error()
+	}
+	names := make([]string, len(e.Running))
+	for i, m := range e.Running {
+		names[i] = fmt.Sprintf("%s %s on %q", m.Event, m.ID, m.Topic)
+	}
+	return fmt.Sprintf("%v; still running: %s", e.Reason, strings.Join(names, ", "))
+}
+
+// Unwrap returns e.Reason.
+func (e *StopError) Unwrap() error { return e.Reason }
+
 // DecodeError is a payload that is not a valid event of the type that its
 // handler takes. No retry cures it.
 //
@@ -58,7 +84,7 @@ type DecodeError struct {
 }
 
 func (e *DecodeError) Error() string {
-	return fmt.Sprintf("ezq: decode %s: %s", e.Event, withoutQuotes(e.Err))
+	return fmt.Sprintf("ezq: decode %s: %s", e.Event, redacted(e.Err))
 }
 
 // MarshalText returns what Error does.
@@ -67,14 +93,14 @@ func (e *DecodeError) MarshalText() ([]byte, error) { return []byte(e.Error()), 
 // Unwrap returns e.Err.
 func (e *DecodeError) Unwrap() error { return e.Err }
 
-// defect is what is wrong with a payload, in words that are not from there.
-type defect string
+// payloadError is what is wrong with a payload, in words that are not from there.
+type payloadError string
 
-func (d defect) Error() string { return string(d) }
+func (d payloadError) Error() string { return string(d) }
 
-// withoutQuotes returns what err says, if that is known not to quote a payload.
-func withoutQuotes(err error) string {
-	if known, ok := errors.AsType[defect](err); ok {
+// redacted returns what err says, if that is known not to quote a payload.
+func redacted(err error) string {
+	if known, ok := errors.AsType[payloadError](err); ok {
 		return known.Error()
 	}
 	if field, ok := errors.AsType[*timeFieldError](err); ok {
@@ -93,7 +119,21 @@ func withoutQuotes(err error) string {
 	return fmt.Sprintf("a decoder failed with a %T, not shown because it may quote the payload", err)
 }
 
-// UnknownEventError is an event that no handler of its topic has taken for as long as
+// timeFieldError is a field of an event that holds something else than a time in
+// RFC 3339: in Python usually a datetime without a zone.
+type timeFieldError struct {
+	field string // as it is named on the wire
+	err   error
+}
+
+func (e *timeFieldError) Error() string {
+	return fmt.Sprintf("the field %q is not a time in RFC 3339 with a zone, like 2026-11-28T12:00:00Z:"+
+		" in Python publish datetime.now(timezone.utc), not utcnow()", e.field)
+}
+
+func (e *timeFieldError) Unwrap() error { return e.err }
+
+// UnknownEventError is an event that has had no handler on its topic for as long as
 // Config.UnknownFor. No retry by the same program cures it.
 type UnknownEventError struct {
 	Topic string
@@ -140,3 +180,82 @@ type EventTypeError struct {
 func (e *EventTypeError) Error() string {
 	return fmt.Sprintf("event type %s %s: %s", e.Type, e.Reason, e.Remedy)
 }
+
+// Permanent, RetryAfter and Snooze are found wherever they are in the tree of wrapped
+// and joined errors, so that a handler may add context to them.
+
+// Permanent marks err as one that no retry can cure. The event is not tried again,
+// whatever delay it carries too: it becomes a dead letter. The Poison of package
+// middleware names the topic for it. Without Poison, the router moves it to the topic that
+// it came from, with "_dead" at its end, if the backend promises DeadLetter. On a backend
+// that does not, set Poison.To: otherwise the event is delivered again, and the router
+// logs that as an error. Permanent(nil) is nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanentError{err}
+}
+
+// IsPermanent reports whether err, or an error it wraps, came from [Permanent].
+func IsPermanent(err error) bool {
+	_, ok := errors.AsType[*permanentError](err)
+	return ok
+}
+
+// RetryAfter asks for the event to be delivered again, but not before d has
+// passed. Negative delays are 0: at once. RetryAfter(d, nil) is nil.
+func RetryAfter(d time.Duration, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &retryAfterError{err, max(d, 0)}
+}
+
+// RetryDelay returns the delay that [RetryAfter] put on err. ok is false if it
+// did not. Of several the outermost, and then the first joined, counts.
+func RetryDelay(err error) (d time.Duration, ok bool) {
+	e, ok := errors.AsType[*retryAfterError](err)
+	if !ok {
+		return 0, false
+	}
+	return e.delay, true
+}
+
+// Snooze returns an error that postpones an event. The event has not failed: it is
+// released, and delivered again after d. No failure and no delivery is counted, neither
+// by Retry nor by Poison, and its id is the same. A handler that runs too early, or is
+// refused for now by a service that it calls, returns it, also wrapped, and for one event
+// of a batch in a [BatchError]. The number of snoozes has no limit: a handler that has
+// waited long enough returns another error.
+//
+// A delay of less than a millisecond is one. [Permanent] around it makes it a failure.
+// Of several handlers of an event the others are done or fail as they do. A backend that
+// does not promise Redelay keeps the event with the router meanwhile; a PGMQ before 1.10
+// counts the delivery.
+func Snooze(d time.Duration) error { return &snoozeError{max(d, time.Millisecond)} }
+
+// SnoozeDelay returns the delay of a [Snooze] that err is, or wraps. ok is false if there
+// is none, or if err is permanent.
+func SnoozeDelay(err error) (d time.Duration, ok bool) {
+	e, ok := errors.AsType[*snoozeError](err)
+	if !ok || IsPermanent(err) {
+		return 0, false
+	}
+	return e.delay, true
+}
+
+type snoozeError struct{ delay time.Duration }
+
+func (e *snoozeError) Error() string { return fmt.Sprintf("ezq: snoozed for %v", e.delay) }
+
+type permanentError struct{ error }
+
+func (e *permanentError) Unwrap() error { return e.error }
+
+type retryAfterError struct {
+	error
+	delay time.Duration
+}
+
+func (e *retryAfterError) Unwrap() error { return e.error }

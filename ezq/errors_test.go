@@ -62,7 +62,7 @@ func TestWhatCannotBeDecodedIsNotQuoted(t *testing.T) {
 	var parse *time.ParseError
 	err := ezq.Marshaler{}.Unmarshal(message.NewMessage("1", []byte(`{"Valid":"4111111111111111"}`)), &card{})
 	require.ErrorAs(t, err, &parse)
-	require.ErrorContains(t, parse, "4111111111111111", "it is there for those who ask for it")
+	require.ErrorContains(t, parse, "4111111111111111", "errors.As finds it")
 }
 
 func TestAnErrorLeadsToItsCause(t *testing.T) {

@@ -1,6 +1,7 @@
 package ezq
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -17,7 +18,7 @@ const DefaultTopic = "ezq"
 //
 // The name is a wire contract: it travels with every event, is stored in the
 // queue, and programs in other languages use it too. A type without an EventName
-// method goes by its own Go name, without the package: UserCreated is
+// method has its own Go name, without the package: UserCreated is
 // "UserCreated". Add the method before renaming a type that is in use, or
 // accept the former name with [Alias].
 //
@@ -87,8 +88,8 @@ func nameOfType(t reflect.Type) (string, error) {
 	return name, nil
 }
 
-// declaredName asks the zero value of t for its name, so that publishers and
-// handlers cannot come to different answers.
+// declaredName returns the name of the zero value of t, so that publishers and
+// handlers always have the same name.
 func declaredName(t reflect.Type) (name string, declared bool, err error) {
 	named, declared := reflect.TypeAssert[Named](reflect.Zero(t))
 	if !declared && reflect.PointerTo(t).Implements(reflect.TypeFor[Named]()) {
@@ -103,24 +104,57 @@ func declaredName(t reflect.Type) (name string, declared bool, err error) {
 		}
 	}()
 	name = named.EventName()
-	if flaw := nameFlaw(name); flaw != "" {
-		err = &EventTypeError{t.String(), fmt.Sprintf("has the EventName %q, which %s", name, flaw), "return another name"}
-		return "", true, err
+	if err := validateName(name); err != nil {
+		return "", true, &EventTypeError{t.String(), fmt.Sprintf("has the EventName %q, which %v", name, err), "return another name"}
 	}
 	return name, true, nil
 }
 
-// nameFlaw says what is wrong with name, or "" if it may name an event.
-func nameFlaw(name string) string {
+// validateName returns an error if name cannot be that of an event. It completes a
+// sentence that begins with the name.
+func validateName(name string) error {
 	switch {
 	case name == "":
-		return "is empty"
+		return errors.New("is empty")
 	case len(name) > backend.MaxName:
-		return fmt.Sprintf("has more than %d bytes", backend.MaxName)
+		return fmt.Errorf("has more than %d bytes", backend.MaxName)
 	case !utf8.ValidString(name):
-		return "is not valid UTF-8"
+		return errors.New("is not valid UTF-8")
 	case strings.ContainsFunc(name, unicode.IsControl):
-		return "has control characters"
+		return errors.New("has control characters")
 	}
-	return ""
+	return nil
 }
+
+// TopicOf returns the topic of something that is not named by the program, such as a tenant
+// or a room: kind is the program's word for what it is, and id which one.
+//
+//	ezq.Publish(ctx, client, event, ezq.Topic(ezq.TopicOf("tenant", tenant)))
+//
+// No two ids, of one kind or of two, have the same topic, and none has the dead-letter
+// topic of another one, whatever the ids are. An id of lower-case letters and digits is
+// shown as it is: "tenant_acme". Any other byte becomes an underscore and two letters from g
+// to v; and so does the first one of the id "dead". Topics that the program names itself
+// must not begin with the kind and an underscore.
+//
+// An id of more than 250 bytes, or of more than 80 that are all such bytes, can make a
+// topic that is refused. TopicOf panics if kind is not of lower-case letters and digits,
+// beginning with a letter, or is longer than 20 bytes.
+func TopicOf(kind, id string) string {
+	if kind == "" || len(kind) > 20 || kind[0] <= '9' || strings.ContainsFunc(kind, func(r rune) bool { return !isPlain(r) }) {
+		panic(fmt.Sprintf("ezq: TopicOf: the kind %q is not of lower-case letters and digits, beginning with a letter: use a word like \"tenant\"", kind))
+	}
+	var topic strings.Builder
+	topic.Grow(len(kind) + 1 + len(id))
+	topic.WriteString(kind + "_")
+	for i := range len(id) {
+		if c := id[i]; isPlain(rune(c)) && (i > 0 || id != "dead") {
+			topic.WriteByte(c)
+		} else {
+			topic.Write([]byte{'_', 'g' + c>>4, 'g' + c&0xf})
+		}
+	}
+	return topic.String()
+}
+
+func isPlain(r rune) bool { return 'a' <= r && r <= 'z' || '0' <= r && r <= '9' }

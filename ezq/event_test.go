@@ -72,13 +72,13 @@ func TestPublishersAndHandlersAgreeOnTheName(t *testing.T) {
 
 func TestATypeThatCannotBeAnEventIsRefusedWithTheRemedy(t *testing.T) {
 	t.Parallel()
-	var nobody *plainEvent
-	var nothing *pointerNamed
+	var noEvent *plainEvent
+	var noPointer *pointerNamed
 	for want, event := range map[string]any{
 		"event type nil is not an event: publish a value":                                                                          nil,
-		"event type *ezq.plainEvent is nil: publish a value":                                                                       nobody,
-		"event type *ezq.pointerNamed is nil: publish a value":                                                                     nothing,
-		"event type *ezq.plainEvent is a pointer to a pointer: use the type it points to":                                          &nobody,
+		"event type *ezq.plainEvent is nil: publish a value":                                                                       noEvent,
+		"event type *ezq.pointerNamed is nil: publish a value":                                                                     noPointer,
+		"event type *ezq.plainEvent is a pointer to a pointer: use the type it points to":                                          &noEvent,
 		"event type error is an interface: use a concrete type":                                                                    new(error),
 		"event type struct { N int } has no name of its own: declare a type for the event":                                         struct{ N int }{},
 		"event type map[string]int has no name of its own: declare a type for the event":                                           map[string]int{},
@@ -116,7 +116,7 @@ func FuzzEveryAdmittedNameTravels(f *testing.F) {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		if nameFlaw(name) != "" {
+		if validateName(name) != nil {
 			t.Skip()
 		}
 		got, ok := peek(head(name, '}'))

@@ -46,7 +46,7 @@ func ExampleKey() {
 	// <nil>
 }
 
-// A paused topic can be resumed at any time, for example by whoever watches the
+// A paused topic can be resumed at any time, for example by what watches the
 // service that the handlers call.
 func ExampleRouter_Pause() {
 	ctx := context.Background()

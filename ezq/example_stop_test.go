@@ -14,7 +14,7 @@ import (
 )
 
 // A service that a deployment can stop. The first signal lets handlers finish; a second
-// one ends the process, as if nobody listened for it.
+// one ends the process, as if the program did not listen for it.
 func ExampleRouter_Run() {
 	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, restore)
@@ -50,7 +50,7 @@ func ExampleEndEvent() {
 	// <nil>
 }
 
-// An InterruptEvent does not wait for handlers. Their events go back, and have not failed.
+// An InterruptEvent does not wait for handlers. Their events are released, and have not failed.
 func ExampleInterruptEvent() {
 	ctx := context.Background()
 	broker := memory.New(nil)

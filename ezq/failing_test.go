@@ -23,10 +23,10 @@ import (
 
 var errBoom = errors.New("boom")
 
-func TestVerdicts(t *testing.T) {
+func TestWhatAHandlerReturnsDecides(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		verdict func() error
+		returns func() error
 		again   time.Duration // until the second delivery; 0: there is none
 	}{
 		{"nil is done", func() error { return nil }, 0},
@@ -48,7 +48,7 @@ func TestVerdicts(t *testing.T) {
 				var again time.Duration
 				ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 					if ezq.MetaFromContext(ctx).Failures == 0 {
-						return test.verdict()
+						return test.returns()
 					}
 					again = max(time.Since(start), 1)
 					return nil
@@ -70,8 +70,8 @@ func TestAFailingEventWaitsLongerEachTime(t *testing.T) {
 		var last time.Time
 		var waits []time.Duration
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-			require.Equal(t, len(waits), ezq.MetaFromContext(ctx).Failures)
-			require.Equal(t, len(waits)+1, ezq.MetaFromContext(ctx).Delivery)
+			check(t, len(waits), ezq.MetaFromContext(ctx).Failures)
+			check(t, len(waits)+1, ezq.MetaFromContext(ctx).Delivery)
 			waits = append(waits, time.Since(last))
 			last = time.Now()
 			return errBoom
@@ -105,7 +105,7 @@ func TestOtherEventsFlowWhileOneFails(t *testing.T) {
 		start := time.Now()
 		require.NoError(t, router.Run(t.Context()))
 		require.Equal(t, 9, handled)
-		require.Zero(t, time.Since(start), "nobody waited for the failing one")
+		require.Zero(t, time.Since(start), "nothing waited for the failing one")
 	})
 }
 
@@ -149,7 +149,7 @@ func TestWhatCannotBeHandledIsADeadLetterWithoutAnyMiddleware(t *testing.T) {
 func TestEventsThatAreNamedAreIgnoredAndCounted(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
-		router.Ignore(ezq.DefaultTopic, "nobody", "EZQOther")
+		router.Ignore(ezq.DefaultTopic, "unheard", "EZQOther")
 		router.Use(func(message.HandlerFunc) message.HandlerFunc {
 			return func(*message.Message) ([]*message.Message, error) {
 				t.Error("a middleware sees it, and may make a dead letter of it")
@@ -157,13 +157,13 @@ func TestEventsThatAreNamedAreIgnoredAndCounted(t *testing.T) {
 			}
 		})
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
-		type nobody struct{}
-		publish(t, broker, nobody{}, ezq.EndEvent{})
+		type unheard struct{}
+		publish(t, broker, unheard{}, ezq.EndEvent{})
 		require.NoError(t, router.Run(t.Context()))
 		stats := router.Stats()[ezq.DefaultTopic]
 		require.EqualValues(t, 1, stats.Ignored)
 		require.Zero(t, stats.Succeeded+stats.InFlight)
-		require.Empty(t, left(t, broker))
+		require.Empty(t, remaining(t, broker))
 	})
 }
 
@@ -172,7 +172,7 @@ func TestAMessageWithoutANameIsForTheOnlyHandler(t *testing.T) {
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		var got ezq.Meta
 		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-			require.Equal(t, 7, e.ID)
+			check(t, 7, e.ID)
 			got = ezq.MetaFromContext(ctx)
 			return nil
 		}, ezq.Alias("OldName"))
@@ -216,14 +216,14 @@ func TestMiddlewareRunsFromTheOutsideIn(t *testing.T) {
 	})
 }
 
-// Nobody would publish them.
+// Nothing would publish them.
 func TestAMiddlewareThatReturnsMessagesHasFailed(t *testing.T) {
 	for name, test := range map[string]struct {
 		err  error
-		says string
+		logs string
 	}{
-		"and is told to publish them itself": {nil, "call Publish instead"},
-		"with its own error if it has one":   {errBoom, "boom"},
+		"without an error":         {nil, "call Publish instead"},
+		"with an error of its own": {errBoom, "boom"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
@@ -235,8 +235,8 @@ func TestAMiddlewareThatReturnsMessagesHasFailed(t *testing.T) {
 				publish(t, broker, orderPlaced{1})
 				runFor(t, router, time.Second/2)
 				require.EqualValues(t, 1, router.Stats()["ezq"].Failed)
-				require.Contains(t, log.String(), test.says)
-				require.Len(t, left(t, broker), 1)
+				require.Contains(t, log.String(), test.logs)
+				require.Len(t, remaining(t, broker), 1)
 			})
 		})
 	}
@@ -249,7 +249,7 @@ func TestAnyWatermillPubSubWillDo(t *testing.T) {
 	router := newRouter(queue, ezq.Config{})
 	failed := false
 	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-		require.NotNil(t, ezq.StoppingFromContext(ctx))
+		assert(t, ezq.StoppingFromContext(ctx) != nil)
 		if !failed {
 			failed = true
 			return ezq.RetryAfter(time.Millisecond, errBoom)

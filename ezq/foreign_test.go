@@ -13,14 +13,14 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// foreign is a subscriber that knows nothing of ezq: its messages have contexts of their
-// own, and its subscription ends a while after its context.
-type foreign struct {
+// foreignSubscriber does not know ezq: its messages have contexts of their own, and its
+// subscription ends a while after its context.
+type foreignSubscriber struct {
 	messages []*message.Message
 	ends     time.Duration
 }
 
-func (f foreign) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
+func (f foreignSubscriber) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
 	out := make(chan *message.Message, len(f.messages))
 	for _, msg := range f.messages {
 		out <- msg
@@ -32,12 +32,12 @@ func (f foreign) Subscribe(ctx context.Context, _ string) (<-chan *message.Messa
 	return out, nil
 }
 
-func (f foreign) Close() error { return nil }
+func (f foreignSubscriber) Close() error { return nil }
 
 func TestAHandlerIsInterruptedWhateverItsBackendDoesWithContexts(t *testing.T) {
 	bubble(t, func(t *testing.T, _ *memory.Broker) {
 		msg := message.NewMessage("1", []byte(`{"_type":"OrderPlaced"}`))
-		router := newRouter(foreign{messages: []*message.Message{msg}}, ezq.Config{})
+		router := newRouter(foreignSubscriber{messages: []*message.Message{msg}}, ezq.Config{})
 		var cause error
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 			select {
@@ -60,12 +60,12 @@ func TestRunWaits15SecondsForTheEndOfASubscription(t *testing.T) {
 		ends, waits time.Duration
 		log         bool
 	}{
-		"and no longer than it takes":         {ends: 14 * time.Second, waits: 14 * time.Second},
-		"and then says that it has not ended": {ends: time.Minute, waits: 15 * time.Second, log: true},
+		"a subscription that ends after 14 seconds": {ends: 14 * time.Second, waits: 14 * time.Second},
+		"a subscription that ends after a minute":   {ends: time.Minute, waits: 15 * time.Second, log: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, _ *memory.Broker) {
-				router, log := newLoggingRouter(foreign{ends: test.ends})
+				router, log := newLoggingRouter(foreignSubscriber{ends: test.ends})
 				handle(router)
 				start := time.Now()
 				runFor(t, router, time.Second)

@@ -3,7 +3,6 @@ package ezq
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -51,21 +50,21 @@ func newRoute(event string) *route {
 }
 
 // Use wraps one handler in middleware of its own, inside the router's. The
-// first middleware is the outermost. Any Watermill middleware will do, but nil: Use
-// panics then.
+// first middleware is the outermost. Any Watermill middleware works. Use panics if
+// one is nil.
 func Use(middleware ...message.HandlerMiddleware) HandleOption {
-	mustBeThere("Use", middleware)
+	mustNotBeNil("Use", middleware)
 	return handleOption(func(rt *route) { rt.middleware = append(rt.middleware, middleware...) })
 }
 
 // Name names a handler: in [Meta], in the log, and in the queue, where a failed
 // event carries the names of the handlers that have succeeded. So a name must not
-// change while events are queued. A handler without one goes by the name of its
-// event, and is the only one that its event may have. Name panics if the name could
-// not be that of an event.
+// change while events are queued. A handler without a name has that of its event, and is
+// the only handler that its event may have. Name panics if the name could not be that of
+// an event.
 func Name(name string) HandleOption {
-	if flaw := nameFlaw(name); flaw != "" {
-		panic(fmt.Sprintf("ezq: Name: %q %s: use another name", name, flaw))
+	if err := validateName(name); err != nil {
+		panic(fmt.Sprintf("ezq: Name: %q %v: use another name", name, err))
 	}
 	return handleOption(func(rt *route) { rt.name = name })
 }
@@ -75,9 +74,9 @@ func Name(name string) HandleOption {
 // wait for such a handler take up none of that: others go on, as long as not more
 // than ten times Config.Concurrency wait, or ten times a batch if that is more.
 //
-// If all handlers of a topic have limits, the router takes no more of it at a time than
+// If all handlers of a topic have limits, the router fetches no more of it at a time than
 // those come to, and if the only one handles batches, one full batch waits at most: the
-// rest is for other processes. If one handler has no limit, the router also takes what
+// rest is for other processes. If one handler has no limit, the router also fetches what
 // has to wait for the others, on the way to what that one could begin with; so give a
 // slow handler a topic of its own if several processes are to share its events.
 //
@@ -95,8 +94,8 @@ func Concurrency(n int) HandleOption {
 // that of an event.
 func Alias(names ...string) HandleOption {
 	for _, name := range names {
-		if flaw := nameFlaw(name); flaw != "" {
-			panic(fmt.Sprintf("ezq: Alias: %q %s: use the name that the events had", name, flaw))
+		if err := validateName(name); err != nil {
+			panic(fmt.Sprintf("ezq: Alias: %q %v: use the name that the events had", name, err))
 		}
 		if isControl(name) {
 			panic(fmt.Sprintf("ezq: Alias: %q stops routers: write a handler of that event", name))
@@ -110,33 +109,3 @@ type handleOption func(*route)
 func (f handleOption) applyToHandle(rt *route) { f(rt) }
 
 func (f handleOption) applyToBatch(rt *route) { f(rt) }
-
-// route is a handler with its event type erased.
-type route struct {
-	events     []string // the names it goes by; the first is its own
-	topic      string
-	name       string // or ""
-	call       message.HandlerFunc
-	middleware []message.HandlerMiddleware
-	limit      chan struct{} // holds a token for each event being handled; nil: no limit
-
-	size    int // of a batch; 0: it does not handle batches
-	linger  time.Duration
-	lingers bool // linger is set
-
-	handle message.HandlerFunc // call within all middleware; see build
-}
-
-// build makes what handles an event, from the outside in: the router's
-// middleware, the handler's own, the function.
-func (rt *route) build(middleware []message.HandlerMiddleware) {
-	rt.handle = chain(middleware, chain(rt.middleware, interruptible(rt.call)))
-}
-
-// label is the handler's name, or else that of its event.
-func (rt *route) label() string {
-	if rt.name == "" && len(rt.events) > 0 {
-		return rt.events[0]
-	}
-	return rt.name
-}

@@ -51,7 +51,7 @@ func TestEventsOfOneKeyAreHandledOneAtATimeInOrder(t *testing.T) {
 			total += len(ids)
 		}
 		require.Equal(t, 100, total)
-		require.Empty(t, left(t, broker))
+		require.Empty(t, remaining(t, broker))
 	})
 }
 
@@ -90,7 +90,7 @@ func TestAKeyThatIsBusyDoesNotHoldUpTheOthers(t *testing.T) {
 	})
 }
 
-func TestWhatWaitsForItsKeyGoesBackWhenTheRouterStops(t *testing.T) {
+func TestWhatWaitsForItsKeyIsReleasedWhenTheRouterStops(t *testing.T) {
 	for name, stop := range map[string]func(router *ezq.Router, cancel func()){
 		"the context ends": func(_ *ezq.Router, cancel func()) { cancel() },
 		"the topic is paused": func(router *ezq.Router, cancel func()) {
@@ -108,7 +108,7 @@ func TestWhatWaitsForItsKeyGoesBackWhenTheRouterStops(t *testing.T) {
 				time.AfterFunc(time.Second, func() { stop(router, cancel) })
 				require.NoError(t, router.Run(ctx))
 				require.Equal(t, 5*time.Second, time.Since(start))
-				rest := left(t, broker)
+				rest := remaining(t, broker)
 				require.Len(t, rest, 2)
 				require.Zero(t, rest[0].Failures)
 			})
@@ -180,7 +180,7 @@ func TestAnEventThatIsLostWhileItWaitsIsNotBegun(t *testing.T) {
 				defer cancel()
 				require.NoError(t, router.Run(ctx))
 				require.Len(t, begun, 3, "the first comes twice")
-				require.Empty(t, left(t, broker))
+				require.Empty(t, remaining(t, broker))
 			})
 		})
 	}

@@ -73,8 +73,8 @@ func TestWhatWaitsForALimitedHandlerIsBounded(t *testing.T) {
 		require.NoError(t, router.Run(ctx))
 		require.LessOrEqual(t, taken, int64(1+2*10+1))
 		require.GreaterOrEqual(t, taken, int64(1+2*10))
-		rest := left(t, broker)
-		require.Len(t, rest, 99, "what waits when the context ends goes back")
+		rest := remaining(t, broker)
+		require.Len(t, rest, 99, "what waits when the context ends is released")
 		for _, meta := range rest {
 			require.Zero(t, meta.Failures, "to wait is not to fail")
 			require.Equal(t, 1, meta.Delivery, "nor to be delivered")
@@ -99,7 +99,7 @@ func TestSeveralHandlersWaitForTheirLimitsEachOnItsOwn(t *testing.T) {
 		require.EqualValues(t, 6, slow.total.Load())
 		require.Equal(t, 5*time.Second, fast.lastAfter(start), "one slot is with the slow handler, the other does the rest")
 		require.Equal(t, 6*time.Minute, time.Since(start))
-		require.Empty(t, left(t, broker))
+		require.Empty(t, remaining(t, broker))
 	})
 }
 
@@ -154,7 +154,7 @@ func TestAPausedTopicRestsUntilItIsResumed(t *testing.T) {
 
 		events, err := broker.Subscribe(t.Context(), "ezq")
 		require.NoError(t, err)
-		(<-events).Ack() // nobody has hoarded it
+		(<-events).Ack() // no router has hoarded it
 
 		for range 3 {
 			require.NoError(t, router.Pause("ezq"))

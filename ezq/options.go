@@ -1,13 +1,16 @@
 package ezq
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/components/delay"
+	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -33,8 +36,7 @@ type Option interface {
 }
 
 // Topic sends events to, or receives them from, the named topic instead of
-// [DefaultTopic]. Which names there can be is up to the backend, but none is
-// empty.
+// [DefaultTopic]. The backend defines which names are valid; none is empty.
 func Topic(name string) Option { return topicOption(name) }
 
 type topicOption string
@@ -50,8 +52,8 @@ func (t topicOption) applyToHandle(rt *route) { rt.topic = string(t) }
 
 func (t topicOption) applyToBatch(rt *route) { t.applyToHandle(rt) }
 
-// Delay hides events from every handler until d has passed, by the clock and in
-// the ticks of the backend. It must not be negative, and excludes [At].
+// Delay hides events from every handler until d has passed, by the clock and at the
+// resolution of the backend. It must not be negative, and excludes [At].
 func Delay(d time.Duration) PublishOption {
 	return publishOption(func(o *outgoing) error {
 		if d < 0 {
@@ -82,7 +84,7 @@ func At(t time.Time) PublishOption {
 // the same name replaces the first.
 //
 // Name and value are UTF-8 without NUL, and the name is not empty. Names
-// beginning with "ezq_", "content-type" and Watermill's delay keys are taken, and so are
+// that start with "ezq_", "content-type" and Watermill's delay keys are reserved, and so are
 // those that dead letters have: "poisoned_at", and what ends with "_poisoned". An error
 // about a header is a *[backend.RefusedError].
 func Header(name, value string) PublishOption {
@@ -94,12 +96,6 @@ func Header(name, value string) PublishOption {
 		return nil
 	})
 }
-
-const (
-	contentType    = "content-type"
-	reservedPrefix = "ezq_"
-	poisonedSuffix = "_poisoned"
-)
 
 func checkHeader(name, value string) error {
 	reason, remedy := "", "choose another one"
@@ -125,11 +121,90 @@ func checkHeader(name, value string) error {
 	return &backend.RefusedError{What: fmt.Sprintf("header %.100q", name), Reason: reason, Remedy: remedy}
 }
 
-// isText reports whether a database can hold s as text.
-func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
+// Key names what events are about, such as an order or a customer. A router
+// handles the events of one topic that have the same key one at a time, in the
+// order in which the backend delivers them. Events with other keys, and those
+// without one, are handled concurrently. The key is not empty, and UTF-8 without NUL.
+//
+// An event that fails comes back later, and those behind it do not wait for it.
+// Nor do other processes: to keep the order across them, run one. No two events of a
+// key are in one batch of [HandleBatch].
+//
+// Events that wait for their key are held by the router, up to ten times
+// Config.Concurrency; beyond that it fetches no more of the topic until some have
+// had their turn. Another process could only handle them beside the one that they wait
+// for. When the router stops, or the topic is paused, they are released to their
+// places in the queue, as if they had not been delivered. An [EndEvent] releases
+// none: they came before it, and are handled.
+func Key(key string) PublishOption {
+	return publishOption(func(o *outgoing) error {
+		if key == "" {
+			return errors.New("the key is empty: leave Key out")
+		}
+		return Header(keyHeader, key).applyToPublish(o)
+	})
+}
 
 type publishOption func(*outgoing) error
 
 func (f publishOption) applyToPublish(o *outgoing) error { return f(o) }
 
 type header struct{ name, value string }
+
+// outgoing is what the options of one call ask for.
+type outgoing struct {
+	topic   string
+	delay   time.Duration
+	delayed bool // also by 0
+	at      time.Time
+	headers []header
+}
+
+// prepare applies opts and makes sure that p can be asked for the result. What comes after an option
+// that is wrong is applied too: it may be the topic, which the error names.
+func (o *outgoing) prepare(ctx context.Context, p message.Publisher, opts []PublishOption) error {
+	var invalid error
+	for _, opt := range opts {
+		invalid = cmp.Or(invalid, opt.applyToPublish(o))
+	}
+	switch {
+	case p == nil:
+		return errors.New("the publisher is nil")
+	case invalid != nil:
+		return invalid
+	}
+	if o.delayed && !o.at.IsZero() {
+		return errors.New("Delay and At exclude each other")
+	}
+	if (o.delay > 0 || !o.at.IsZero()) && !backend.FeaturesOf(p).Delay {
+		return fmt.Errorf("%T cannot delay events: %w", p, errors.ErrUnsupported)
+	}
+	return contextError(ctx)
+}
+
+// message returns a message with payload as o describes it.
+func (o *outgoing) message(ctx context.Context, payload []byte) *message.Message {
+	msg := message.NewMessageWithContext(ctx, watermill.NewUUID(), payload)
+	msg.Metadata.Set(contentType, "application/json")
+	setCause(ctx, msg.Metadata)
+	for _, h := range o.headers {
+		msg.Metadata.Set(h.name, h.value)
+	}
+	switch {
+	case o.delay > 0:
+		backend.SetDelay(msg, o.delay)
+	case !o.at.IsZero():
+		backend.SetDeliverAt(msg, o.at)
+	}
+	return msg
+}
+
+// contextError returns an error that matches both why ctx ended and how, or nil if it
+// has not.
+func contextError(ctx context.Context) error {
+	err := ctx.Err()
+	if cause := context.Cause(ctx); !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
+}

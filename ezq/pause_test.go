@@ -18,13 +18,13 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// counted is a queue that counts the subscriptions to it.
-type counted struct {
+// countingBroker is a broker that counts the subscriptions to it.
+type countingBroker struct {
 	*memory.Broker
 	begun, ended *atomic.Int32 // by their contexts
 }
 
-func (c counted) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+func (c countingBroker) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	c.begun.Add(1)
 	context.AfterFunc(ctx, func() { c.ended.Add(1) })
 	return c.Broker.Subscribe(ctx, topic)
@@ -33,7 +33,7 @@ func (c counted) Subscribe(ctx context.Context, topic string) (<-chan *message.M
 func TestAPauseLeavesNothingOfItsSubscriptionBehind(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var begun, ended atomic.Int32
-		router := newRouter(counted{broker, &begun, &ended}, ezq.Config{})
+		router := newRouter(countingBroker{broker, &begun, &ended}, ezq.Config{})
 		gate := make(chan struct{})
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 			<-gate
@@ -64,18 +64,18 @@ func TestAPauseLeavesNothingOfItsSubscriptionBehind(t *testing.T) {
 		require.EqualValues(t, n+1, ended.Load())
 		stop()
 		require.NoError(t, <-ran)
-		require.Empty(t, left(t, broker))
+		require.Empty(t, remaining(t, broker))
 	})
 }
 
-// What goes back because of the pause keeps its place before what the subscription that
+// What is released because of the pause keeps its place before what the subscription that
 // comes after it receives, also if both happen at the same moment.
 func TestAPauseThatEndsAtOnceKeepsTheOrderOfEachKey(t *testing.T) {
 	for seed := range uint64(50) {
 		t.Run(fmt.Sprintf("with seed %d", seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
-				dice := rand.New(rand.NewPCG(seed, 0))
-				router := newRouter(broker, ezq.Config{Concurrency: 1 + dice.IntN(4)})
+				rng := rand.New(rand.NewPCG(seed, 0))
+				router := newRouter(broker, ezq.Config{Concurrency: 1 + rng.IntN(4)})
 				var mu sync.Mutex
 				order := map[string][]int{}
 				ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
@@ -83,8 +83,8 @@ func TestAPauseThatEndsAtOnceKeepsTheOrderOfEachKey(t *testing.T) {
 					defer mu.Unlock()
 					key := ezq.MetaFromContext(ctx).Headers["x-pgmq-group"]
 					order[key] = append(order[key], e.ID)
-					work := time.Duration(dice.IntN(1000)) * time.Millisecond
-					if dice.IntN(20) == 0 {
+					work := time.Duration(rng.IntN(1000)) * time.Millisecond
+					if rng.IntN(20) == 0 {
 						work *= 30
 					}
 					mu.Unlock()

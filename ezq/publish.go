@@ -1,16 +1,11 @@
 package ezq
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 
-	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
@@ -68,7 +63,7 @@ func send[E any](ctx context.Context, p message.Publisher, out *outgoing, events
 		}
 		msgs[i] = out.message(ctx, wire)
 	}
-	if id := msgs[0].Metadata[correlationHeader]; known(id) != id { // of WithCorrelationID
+	if id := msgs[0].Metadata[correlationHeader]; publishableID(id) != id { // of WithCorrelationID
 		return checkHeader(correlationHeader, id)
 	}
 	return p.Publish(out.topic, msgs...)
@@ -94,62 +89,4 @@ func describe[E any](events []E) string {
 		return "an event"
 	}
 	return name
-}
-
-// outgoing is what the options of one call ask for.
-type outgoing struct {
-	topic   string
-	delay   time.Duration
-	delayed bool // also by 0
-	at      time.Time
-	headers []header
-}
-
-// prepare applies opts and makes sure that p can be asked for the result. What comes after an option
-// that is wrong is applied too: it may be the topic, which the error names.
-func (o *outgoing) prepare(ctx context.Context, p message.Publisher, opts []PublishOption) error {
-	var invalid error
-	for _, opt := range opts {
-		invalid = cmp.Or(invalid, opt.applyToPublish(o))
-	}
-	switch {
-	case p == nil:
-		return errors.New("the publisher is nil")
-	case invalid != nil:
-		return invalid
-	}
-	if o.delayed && !o.at.IsZero() {
-		return errors.New("Delay and At exclude each other")
-	}
-	if (o.delay > 0 || !o.at.IsZero()) && !backend.FeaturesOf(p).Delay {
-		return fmt.Errorf("%T cannot delay events: %w", p, errors.ErrUnsupported)
-	}
-	return ended(ctx)
-}
-
-// message returns a message with payload as o describes it.
-func (o *outgoing) message(ctx context.Context, payload []byte) *message.Message {
-	msg := message.NewMessageWithContext(ctx, watermill.NewUUID(), payload)
-	msg.Metadata.Set(contentType, "application/json")
-	setCause(ctx, msg.Metadata)
-	for _, h := range o.headers {
-		msg.Metadata.Set(h.name, h.value)
-	}
-	switch {
-	case o.delay > 0:
-		backend.SetDelay(msg, o.delay)
-	case !o.at.IsZero():
-		backend.SetDeliverAt(msg, o.at)
-	}
-	return msg
-}
-
-// ended returns an error that matches both why ctx ended and how, or nil if it
-// has not.
-func ended(ctx context.Context) error {
-	err := ctx.Err()
-	if cause := context.Cause(ctx); !errors.Is(err, cause) {
-		return fmt.Errorf("%w: %w", err, cause)
-	}
-	return err
 }

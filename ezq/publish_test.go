@@ -20,9 +20,9 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// tape is a publisher that remembers what it was asked to send. It promises to
+// recordingPublisher is a publisher that records what it is to send. It promises to
 // delay messages.
-type tape struct {
+type recordingPublisher struct {
 	calls []call
 	err   error
 }
@@ -32,16 +32,16 @@ type call struct {
 	msgs  []*message.Message
 }
 
-func (p *tape) Publish(topic string, msgs ...*message.Message) error {
+func (p *recordingPublisher) Publish(topic string, msgs ...*message.Message) error {
 	p.calls = append(p.calls, call{topic, msgs})
 	return p.err
 }
 
-func (p *tape) Close() error               { return nil }
-func (p *tape) Features() backend.Features { return backend.Features{Delay: true} }
+func (p *recordingPublisher) Close() error               { return nil }
+func (p *recordingPublisher) Features() backend.Features { return backend.Features{Delay: true} }
 
 // sent returns the one message of the one call.
-func (p *tape) sent(t *testing.T) (topic string, msg *message.Message) {
+func (p *recordingPublisher) sent(t *testing.T) (topic string, msg *message.Message) {
 	t.Helper()
 	require.Len(t, p.calls, 1)
 	require.Len(t, p.calls[0].msgs, 1)
@@ -57,7 +57,7 @@ func TestPublishSendsOneMessage(t *testing.T) {
 	t.Parallel()
 	type key struct{}
 	ctx := context.WithValue(t.Context(), key{}, "value")
-	var p tape
+	var p recordingPublisher
 	require.NoError(t, ezq.Publish(ctx, &p, UserDeleted{ID: 7}))
 	topic, msg := p.sent(t)
 	require.Equal(t, ezq.DefaultTopic, topic)
@@ -70,7 +70,7 @@ func TestPublishSendsOneMessage(t *testing.T) {
 func TestPublishOptionsApplyToEveryEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var p tape
+		var p recordingPublisher
 		require.NoError(t, ezq.PublishBatch(t.Context(), &p, []UserDeleted{{1}, {2}},
 			ezq.Topic("users"), ezq.Delay(90*time.Second), ezq.Header("tenant", "a"), ezq.Header("tenant", "b"), ezq.Header("empty", "")))
 		require.Len(t, p.calls, 1)
@@ -97,7 +97,7 @@ func TestAtIsAnAbsoluteTime(t *testing.T) {
 		time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC),
 		time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
 	} {
-		var p tape
+		var p recordingPublisher
 		require.NoError(t, ezq.Publish(t.Context(), &p, UserDeleted{}, ezq.At(at)))
 		_, msg := p.sent(t)
 		d, got, err := backend.DelayOf(msg)
@@ -109,7 +109,7 @@ func TestAtIsAnAbsoluteTime(t *testing.T) {
 
 func TestNoDelayIsADelayThatEveryPublisherKeeps(t *testing.T) {
 	t.Parallel()
-	var p tape
+	var p recordingPublisher
 	require.NoError(t, ezq.Publish(t.Context(), plainPublisher{&p}, UserDeleted{}, ezq.Delay(0)))
 	_, msg := p.sent(t)
 	require.Equal(t, message.Metadata{"content-type": "application/json"}, msg.Metadata)
@@ -118,7 +118,7 @@ func TestNoDelayIsADelayThatEveryPublisherKeeps(t *testing.T) {
 func TestADelayThatAPublisherCannotKeepIsUnsupported(t *testing.T) {
 	t.Parallel()
 	for _, opt := range []ezq.PublishOption{ezq.Delay(1), ezq.At(time.Unix(0, 0))} {
-		var p tape
+		var p recordingPublisher
 		err := ezq.Publish(t.Context(), plainPublisher{&p}, UserDeleted{}, opt)
 		require.ErrorIs(t, err, errors.ErrUnsupported)
 		require.EqualError(t, err, `ezq: publish UserDeleted to "ezq": ezq_test.plainPublisher cannot delay events: unsupported operation`)
@@ -146,7 +146,7 @@ func TestAnInvalidOptionSendsNothing(t *testing.T) {
 		`header "_watermill_delayed_until": the name is Watermill's, for delays: use Delay or At`:   {ezq.Header(delay.DelayedUntilKey, "now")},
 		`header "correlation_id": the value has 256 bytes, and the limit is 255: use a shorter one`: {ezq.Header("correlation_id", strings.Repeat("c", 256))},
 	} {
-		var p tape
+		var p recordingPublisher
 		err := ezq.Publish(t.Context(), &p, UserDeleted{}, opts...)
 		require.ErrorContains(t, err, "ezq: publish UserDeleted to ")
 		require.ErrorContains(t, err, why)
@@ -160,7 +160,7 @@ func TestAHeaderOfDeadLettersIsRefused(t *testing.T) {
 		backend.DeadLetterTopic, backend.DeadLetterReason, backend.DeadLetterHandler, backend.DeadLetterFailures, backend.DeadLetterAt,
 		"subscriber_poisoned", // Watermill's
 	} {
-		var p tape
+		var p recordingPublisher
 		want := &backend.RefusedError{
 			What:   "header " + strconv.Quote(name),
 			Reason: "the name is reserved for dead letters, which the event would pass for",
@@ -180,7 +180,7 @@ func TestAHeaderOfDeadLettersIsRefused(t *testing.T) {
 
 func TestALongCorrelationIDIsRefused(t *testing.T) {
 	t.Parallel()
-	var p tape
+	var p recordingPublisher
 	ctx := ezq.WithCorrelationID(t.Context(), strings.Repeat("c", 256))
 	require.ErrorContains(t, ezq.Publish(ctx, &p, UserDeleted{}), `header "correlation_id": the value has 256 bytes, and the limit is 255`)
 	require.Empty(t, p.calls)
@@ -189,7 +189,7 @@ func TestALongCorrelationIDIsRefused(t *testing.T) {
 
 func TestABatchIsOneCall(t *testing.T) {
 	t.Parallel()
-	var p tape
+	var p recordingPublisher
 	require.NoError(t, ezq.PublishBatch(t.Context(), &p, []any{UserDeleted{1}, &UserDeleted{2}, ezq.EndEvent{Timeout: time.Second}}))
 	require.Len(t, p.calls, 1)
 	var wire []string
@@ -201,7 +201,7 @@ func TestABatchIsOneCall(t *testing.T) {
 
 func TestAnEmptyBatchIsNoCall(t *testing.T) {
 	t.Parallel()
-	var p tape
+	var p recordingPublisher
 	require.NoError(t, ezq.PublishBatch(t.Context(), &p, []UserDeleted{}))
 	require.NoError(t, ezq.PublishBatch[any](t.Context(), &p, nil))
 	require.Empty(t, p.calls)
@@ -217,18 +217,18 @@ func TestABatchWithOneBadEventSendsNothing(t *testing.T) {
 		`ezq: publish an event to "ezq": event type *ezq_test.UserDeleted is nil: publish a value`:              {(*UserDeleted)(nil)},
 		`ezq: publish an event to "ezq": event type []ezq_test.UserDeleted is several events: use PublishBatch`: {[]UserDeleted{{1}}},
 	} {
-		var p tape
+		var p recordingPublisher
 		require.EqualError(t, ezq.PublishBatch(t.Context(), &p, events), want)
 		require.Empty(t, p.calls)
 	}
 	var refused *ezq.EventTypeError
-	require.ErrorAs(t, ezq.Publish(t.Context(), &tape{}, struct{}{}), &refused)
+	require.ErrorAs(t, ezq.Publish(t.Context(), &recordingPublisher{}, struct{}{}), &refused)
 	require.Equal(t, "struct {}", refused.Type)
 }
 
 func TestAContextThatHasEndedSendsNothing(t *testing.T) {
 	t.Parallel()
-	var p tape
+	var p recordingPublisher
 	why := errors.New("shutting down")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
@@ -246,7 +246,7 @@ func TestAContextThatHasEndedSendsNothing(t *testing.T) {
 
 func TestThePublishersOwnErrorIsWrappedOnce(t *testing.T) {
 	t.Parallel()
-	p := &tape{err: io.ErrClosedPipe}
+	p := &recordingPublisher{err: io.ErrClosedPipe}
 	err := ezq.Publish(t.Context(), p, UserDeleted{}, ezq.Topic("users"))
 	require.EqualError(t, err, `ezq: publish UserDeleted to "users": io: read/write on closed pipe`)
 	require.ErrorIs(t, err, io.ErrClosedPipe)

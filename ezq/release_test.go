@@ -14,7 +14,7 @@ import (
 )
 
 // Where it counted, a policy for what crashes its consumers would give it up.
-func TestWhatHasNotBegunIsNotCountedHoweverOftenItGoesBack(t *testing.T) {
+func TestWhatHasNotBegunIsNotCountedHoweverOftenItIsReleased(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 4})
 		finish := make(chan struct{})
@@ -105,7 +105,7 @@ func TestTheOrderOfAKeySurvivesThePauseAndTheRestartOfARouter(t *testing.T) {
 	}
 }
 
-func TestHalfABatchGoesBackAsIfItHadNotBeenDelivered(t *testing.T) {
+func TestHalfABatchIsReleasedAsIfItHadNotBeenDelivered(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		publishOrders(t, broker, 5)
 		for range 3 {
@@ -114,7 +114,7 @@ func TestHalfABatchGoesBackAsIfItHadNotBeenDelivered(t *testing.T) {
 			runFor(t, router, time.Minute)
 		}
 		publish(t, broker, orderPlaced{5})
-		rest := left(t, broker)
+		rest := remaining(t, broker)
 		require.Len(t, rest, 6)
 		for _, meta := range rest {
 			require.Equal(t, 1, meta.Delivery)

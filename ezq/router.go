@@ -2,6 +2,7 @@ package ezq
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -25,7 +26,7 @@ type Router struct {
 	running    atomic.Pointer[run] // the only one
 }
 
-// NewRouter returns a router that takes its events from subscriber, which is a
+// NewRouter returns a router that fetches its events from subscriber, which is a
 // backend or any other Watermill Subscriber. The router does not close it.
 // NewRouter panics if subscriber is nil, or a number or a duration in config is out
 // of range. A nil config is that of the defaults.
@@ -36,8 +37,8 @@ func NewRouter(subscriber message.Subscriber, config *Config) *Router {
 	if config == nil {
 		config = &Config{}
 	}
-	if flaw := config.flaw(); flaw != "" {
-		panic("ezq: NewRouter: " + flaw)
+	if err := config.validate(); err != nil {
+		panic("ezq: NewRouter: " + err.Error())
 	}
 	return &Router{
 		subscriber: subscriber,
@@ -53,14 +54,14 @@ func NewRouter(subscriber message.Subscriber, config *Config) *Router {
 // events pass through it too, once Config.UnknownFor has passed. Use panics if one of
 // them is nil, or the router has been started.
 func (r *Router) Use(middleware ...message.HandlerMiddleware) {
-	r.mustNotRun("Use")
-	mustBeThere("Use", middleware)
+	r.mustNotBeStarted("Use")
+	mustNotBeNil("Use", middleware)
 	r.middleware = append(r.middleware, middleware...)
 }
 
 // add attaches rt on behalf of method.
 func (r *Router) add(method string, rt *route) {
-	r.mustNotRun(method)
+	r.mustNotBeStarted(method)
 	if rt.topic == "" {
 		panic(fmt.Sprintf("ezq: %s: the topic is empty: name one, or leave Topic out for %q", method, DefaultTopic))
 	}
@@ -77,13 +78,13 @@ func (r *Router) concurrency(topic string) int {
 	return cmp.Or(r.config.Topics[topic].Concurrency, r.config.Concurrency)
 }
 
-func (r *Router) mustNotRun(method string) {
+func (r *Router) mustNotBeStarted(method string) {
 	if r.started.Load() {
 		panic("ezq: " + method + ": the router has been started: call " + method + " before Run, or make a new router")
 	}
 }
 
-func mustBeThere(method string, middleware []message.HandlerMiddleware) {
+func mustNotBeNil(method string, middleware []message.HandlerMiddleware) {
 	for i, m := range middleware {
 		if m == nil {
 			panic(fmt.Sprintf("ezq: %s: middleware %d of %d is nil: leave it out", method, i+1, len(middleware)))
@@ -105,14 +106,230 @@ func (r *Router) start() error {
 			return fmt.Errorf("ezq: Config.Topics has %q, a topic without handlers: is the name right?", name)
 		}
 	}
-	if err := r.ignoreFlaw(); err != nil {
+	if err := r.validateIgnored(); err != nil {
 		return err
 	}
 	if r.started.Swap(true) {
 		return errStarted
 	}
 	for name, tp := range r.topics {
-		tp.build(r.concurrency(name), r.middleware)
+		tp.build(r.concurrency(name), r.middleware, r.ignored[name])
 	}
 	return nil
 }
+
+// newRun makes the only run of r.
+func (r *Router) newRun(ctx context.Context) *run {
+	rn := newRun(ctx, r.subscriber, r.features, r.config)
+	r.running.Store(rn)
+	return rn
+}
+
+// Run delivers events until ctx ends or an [EndEvent] arrives.
+//
+// It then fetches no more events. Those that the backend has fetched, and those that
+// wait for their turn, are released at once, as if they had not been delivered; after
+// an [EndEvent] those that wait are handled, since they came before it. Handlers that
+// run may go on, with living contexts, for Config.DrainTimeout, or EndEvent.Timeout if
+// that is set; a handler that takes long can look at [StoppingFromContext]. When they
+// are done and the outcomes are stored, Run returns nil: that ctx ended is no error.
+//
+// If they take longer, their contexts end with the cause [ErrInterrupted]. What
+// a handler then returns still counts: nil is done; an error releases the event,
+// and is not counted as a failure. Run returns a [StopError], which matches
+// [ErrDrainTimeout], after all have returned, or after 5 more seconds; it names
+// the handlers that still run. Their events come back when their leases run out.
+//
+// An [InterruptEvent] does the same without waiting, and the error matches
+// [ErrInterrupted].
+//
+// If a topic cannot be subscribed to, or stops delivering, Run stops in the same
+// way and returns a [SubscriptionError].
+//
+// Run does not close the subscriber. A second Run returns an error.
+func (r *Router) Run(ctx context.Context) error {
+	if err := r.start(); err != nil {
+		return err
+	}
+	rn := r.newRun(ctx)
+	for _, tp := range r.topics {
+		tr := &topicRun{run: rn, topic: tp, handle: (*delivery).handle}
+		rn.consumers.Go(tr.serve)
+	}
+	rn.consumers.Wait()
+	return rn.finish()
+}
+
+// Attach hands the router's topics to w, a Watermill router that runs or is yet to
+// be run, instead of [Router.Run]. Each topic becomes a handler of w named
+// "ezq " and the topic. Events are fetched as with Run: limits, keys, batches, control
+// events, Pause, [Permanent] and the like, Meta, middleware of [Router.Use]. Then, when
+// it is the turn of its key, each of them passes through the middleware of w before its
+// handlers are called; so that may let as few messages through at a time as it likes.
+//
+// Middleware of w sees each message, but no failures: the event has been settled when
+// the handler returns. So w's own Retry and PoisonQueue do nothing here. The payload, the
+// metadata and the context that it leaves with a message, or with a copy of that, are
+// those that the handlers get; which event it is, and its key, have been read before. A
+// middleware that keeps a message from the handlers decides about it: one that returns
+// nil has it acked, and an error is a failure. One that acks a message first, such as
+// Watermill's InstantAck, makes its event one that cannot fail. An event whose message
+// has lost the values of its context fails: a middleware copies a message with
+// CopyWithContext.
+//
+// When w closes, this router stops like one whose context has ended: what has not
+// reached its handlers is released, and handlers may go on for Config.DrainTimeout, of
+// which w itself waits for its CloseTimeout. A control event stops this router and no
+// other handlers; when w has none left, it closes by itself. The subscriber is not
+// closed.
+//
+// Attach returns an error where Run would before it begins, if w has handlers of
+// those names already, and if w runs and a topic cannot be subscribed to.
+func (r *Router) Attach(w *message.Router) error {
+	if w == nil {
+		return errors.New("ezq: Attach: the Watermill router is nil")
+	}
+	for name := range w.Handlers() {
+		for topic := range r.topics {
+			if name == attachedHandlerName(topic) {
+				return fmt.Errorf("ezq: Attach: the Watermill router has a handler named %q already", name)
+			}
+		}
+	}
+	if err := r.start(); err != nil {
+		return err
+	}
+	rn := r.newRun(context.Background())
+	for _, tp := range r.topics {
+		a := newAttachedTopic(rn, tp)
+		w.AddConsumerHandler(attachedHandlerName(tp.name), tp.name, a, a.receive)
+	}
+	if !w.IsRunning() {
+		return nil
+	}
+	if err := w.RunHandlers(context.Background()); err != nil {
+		rn.fail(err)
+		return fmt.Errorf("ezq: Attach: %w", err)
+	}
+	return nil
+}
+
+// Ignore has the router acknowledge the named events of a topic, which have no handler:
+// a consumer of a topic that others publish to names what it has no use for. Middleware
+// does not see them; TopicStats.Ignored counts them. It may be called several times.
+//
+//	router.Ignore("orders", "OrderPaid", "OrderShipped")
+//
+// Ignore panics if the router has been started, if no event is named, or if a name
+// cannot be that of an event. A topic without handlers, and an event that has one, are
+// errors of [Router.Run].
+func (r *Router) Ignore(topic string, events ...string) {
+	r.mustNotBeStarted("Ignore")
+	if len(events) == 0 {
+		panic(fmt.Sprintf("ezq: Ignore: no event of topic %q is named: name those that are to be skipped", topic))
+	}
+	for _, event := range events {
+		if err := validateName(event); err != nil {
+			panic(fmt.Sprintf("ezq: Ignore: %q %v: use the name that the events have", event, err))
+		}
+		if r.ignored[topic] == nil {
+			r.ignored[topic] = map[string]bool{}
+		}
+		r.ignored[topic][event] = true
+	}
+}
+
+// validateIgnored returns an error if an event that [Router.Ignore] names is not unknown.
+func (r *Router) validateIgnored() error {
+	for topic, events := range r.ignored {
+		tp := r.topics[topic]
+		if tp == nil {
+			return fmt.Errorf("ezq: Ignore has %q, a topic without handlers: is the name right?", topic)
+		}
+		for event := range events {
+			if tp.events[event] != nil {
+				return fmt.Errorf("ezq: Ignore has event %q on topic %q, which has a handler: remove one of the two", event, topic)
+			}
+		}
+	}
+	return nil
+}
+
+// Pause stops the fetching of a topic's events, until [Router.Resume]. What is fetched
+// and what waits for its turn, also half a batch, is released as if it had not been
+// delivered; handlers that run go on. On a backend that does not promise Drain the
+// subscription stays, and holds what it has fetched.
+//
+// A control event on a paused topic has to wait like any other. Pause may be called
+// before Run too, and again. It returns an error if the router has no handlers on the
+// topic.
+func (r *Router) Pause(topic string) error { return r.setPaused("Pause", topic, true) }
+
+// Resume ends a [Router.Pause]. It does nothing if the topic is not paused. If handlers
+// that began before the pause still run, events come again 5 seconds after it at the
+// earliest: what was released has its place in the queue again by then, and the events
+// of a key stay in order.
+func (r *Router) Resume(topic string) error { return r.setPaused("Resume", topic, false) }
+
+func (r *Router) setPaused(method, topic string, paused bool) error {
+	tp := r.topics[topic]
+	if tp == nil {
+		return fmt.Errorf("ezq: %s: the router has no handlers on topic %q", method, topic)
+	}
+	tp.pause.set(paused)
+	return nil
+}
+
+// Stats returns the figures of each topic, by its name. It is cheap, and may be called while the
+// router runs, and after that.
+func (r *Router) Stats() map[string]TopicStats {
+	stats := make(map[string]TopicStats, len(r.topics))
+	for name, tp := range r.topics {
+		stats[name] = tp.stats()
+	}
+	return stats
+}
+
+// Ready returns nil while the router runs and receives the events of all topics
+// that are not paused. Otherwise its error says what is wrong: the router has not
+// been started, is not subscribed yet, is stopping, or has stopped; a
+// [SubscriptionError] if that is why. It may be called at any time.
+//
+// When a topic's events cannot be fetched, for example because the database is down, the
+// error wraps the reason, within 5 seconds, until they can be fetched again. Backends
+// report that with [backend.Consumer].Health, those of this module do; a Watermill
+// Pub/Sub that does not is taken to receive. A topic whose handlers are all busy is not
+// fetched from, so an outage shows when one of them is done.
+func (r *Router) Ready() error {
+	rn := r.running.Load()
+	if rn == nil {
+		return errNotStarted
+	}
+	if rn.life.fetching.Err() != nil {
+		if lost, ok := errors.AsType[*SubscriptionError](rn.life.reason(0).err); ok {
+			return lost
+		}
+		if rn.stopped.Load() {
+			return errStopped
+		}
+		return errStopping
+	}
+	for name, tp := range r.topics {
+		if paused, _ := tp.pause.state(); paused {
+			continue
+		}
+		if !tp.subscribed.Load() {
+			return fmt.Errorf("ezq: the router has not subscribed to %q yet", name)
+		}
+		if err := tp.health.Load().err(); err != nil {
+			return fmt.Errorf("ezq: the router receives nothing from %q, and keeps trying: %w", name, err)
+		}
+	}
+	return nil
+}
+
+var (
+	errNotStarted = errors.New("ezq: the router has not been started")
+	errStopping   = errors.New("ezq: the router is stopping")
+	errStopped    = errors.New("ezq: the router has stopped")
+)

@@ -53,8 +53,8 @@ func newLoggingRouter(queue message.Subscriber) (*ezq.Router, *bytes.Buffer) {
 	return ezq.NewRouter(queue, &ezq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}), &log
 }
 
-// left runs a router until nothing more is delivered, and returns what was.
-func left(t *testing.T, broker *memory.Broker) (metas []ezq.Meta) {
+// remaining runs a router until nothing more is delivered, and returns what was.
+func remaining(t *testing.T, broker *memory.Broker) (metas []ezq.Meta) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 	defer stop()
@@ -98,9 +98,9 @@ func TestEndEventFinishesWhatCameBeforeItAndNothingElse(t *testing.T) {
 		publish(t, broker, orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{}, orderPlaced{3}, orderPlaced{4})
 		require.NoError(t, router.Run(t.Context()))
 		require.EqualValues(t, 2, handled.Load())
-		rest := left(t, broker)
+		rest := remaining(t, broker)
 		require.Len(t, rest, 2, "the marker is gone, what stood behind it is not")
-		require.Equal(t, 1, rest[0].Delivery, "giving back what was only fetched is no delivery")
+		require.Equal(t, 1, rest[0].Delivery, "to release what was only fetched is no delivery")
 	})
 }
 
@@ -125,6 +125,15 @@ func TestEndEventStopsOneRouter(t *testing.T) {
 	})
 }
 
+// check fails the test, and not the handler that calls it, unless got is want.
+func check[T comparable](t *testing.T, want, got T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// assert fails the test, and not the handler that calls it, unless ok.
 func assert(t *testing.T, ok bool) {
 	t.Helper()
 	if !ok {
@@ -138,8 +147,8 @@ func TestControlEventsCanBeObserved(t *testing.T) {
 		var observed ezq.EndEvent
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
 		ezq.Handle(router, func(ctx context.Context, e ezq.EndEvent) error {
-			require.NoError(t, ctx.Err())
-			require.Equal(t, "EZQEndEvent", ezq.MetaFromContext(ctx).Event)
+			check(t, nil, ctx.Err())
+			check(t, "EZQEndEvent", ezq.MetaFromContext(ctx).Event)
 			observed = e
 			return errors.New("an observer cannot prevent the end")
 		})

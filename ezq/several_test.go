@@ -15,26 +15,26 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// journal counts what ran, by name.
-type journal struct {
+// callCounts counts what ran, by name.
+type callCounts struct {
 	mu    sync.Mutex
 	calls map[string]int
 }
 
-func (j *journal) note(name string) int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.calls == nil {
-		j.calls = map[string]int{}
+func (c *callCounts) add(name string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.calls == nil {
+		c.calls = map[string]int{}
 	}
-	j.calls[name]++
-	return j.calls[name]
+	c.calls[name]++
+	return c.calls[name]
 }
 
-func (j *journal) read() map[string]int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return maps.Clone(j.calls)
+func (c *callCounts) all() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.calls)
 }
 
 // runFor runs router for so long, and stops it.
@@ -48,12 +48,12 @@ func runFor(t *testing.T, router *ezq.Router, d time.Duration) {
 func TestSeveralHandlersOfOneEventRunAtTheSameTime(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
-		var calls journal
+		var calls callCounts
 		for _, name := range []string{"mail", "bill"} {
 			ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
 				assert(t, e.ID == 7 && ezq.MetaFromContext(ctx).Handler == name && ezq.MetaFromContext(ctx).Event == "OrderPlaced")
 				<-time.After(time.Second)
-				calls.note(name)
+				calls.add(name)
 				return nil
 			}, ezq.Name(name))
 		}
@@ -61,18 +61,18 @@ func TestSeveralHandlersOfOneEventRunAtTheSameTime(t *testing.T) {
 		start := time.Now()
 		require.NoError(t, router.Run(t.Context()))
 		require.Equal(t, time.Second, time.Since(start))
-		require.Equal(t, map[string]int{"mail": 1, "bill": 1}, calls.read())
-		require.Empty(t, left(t, broker))
+		require.Equal(t, map[string]int{"mail": 1, "bill": 1}, calls.all())
+		require.Empty(t, remaining(t, broker))
 	})
 }
 
 func TestARedeliveryRunsOnlyTheHandlersThatHaveNotSucceeded(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
-		var calls journal
+		var calls callCounts
 		handle := func(name string, failures int) {
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-				n := calls.note(name)
+				n := calls.add(name)
 				assert(t, ezq.MetaFromContext(ctx).Failures == n-1)
 				if n <= failures {
 					return errBoom
@@ -85,25 +85,25 @@ func TestARedeliveryRunsOnlyTheHandlersThatHaveNotSucceeded(t *testing.T) {
 		handle("ship", 3)
 		publish(t, broker, orderPlaced{1})
 		runFor(t, router, time.Hour)
-		require.Equal(t, map[string]int{"mail": 1, "bill": 2, "ship": 4}, calls.read(),
+		require.Equal(t, map[string]int{"mail": 1, "bill": 2, "ship": 4}, calls.all(),
 			"failures count once for each delivery, however many handlers fail")
-		require.Empty(t, left(t, broker))
+		require.Empty(t, remaining(t, broker))
 	})
 }
 
-func TestAHandlerIsToldWhetherItDecidesAloneAboutItsMessage(t *testing.T) {
+func TestAHandlerKnowsWhetherItDecidesAloneAboutItsMessage(t *testing.T) {
 	for name, test := range map[string]struct {
 		handle func(router *ezq.Router, note func(ctx context.Context))
 		shared bool
 	}{
-		"which the only one does": {func(router *ezq.Router, note func(context.Context)) {
+		"the only handler decides alone": {func(router *ezq.Router, note func(context.Context)) {
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { note(ctx); return nil })
 		}, false},
-		"and one of two does not": {func(router *ezq.Router, note func(context.Context)) {
+		"one of two handlers does not": {func(router *ezq.Router, note func(context.Context)) {
 			ezq.Handle(router, ignore[orderPlaced], ezq.Name("other"))
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { note(ctx); return nil }, ezq.Name("noting"))
 		}, true},
-		"nor does the middleware of a batch": {func(router *ezq.Router, note func(context.Context)) {
+		"the middleware of a batch does not": {func(router *ezq.Router, note func(context.Context)) {
 			ezq.HandleBatch(router, ignoreAll[orderPlaced], ezq.Size(1), ezq.Use(func(next message.HandlerFunc) message.HandlerFunc {
 				return func(msg *message.Message) ([]*message.Message, error) { note(msg.Context()); return next(msg) }
 			}))
@@ -134,19 +134,19 @@ func TestTheLongestRetryDelayOfSeveralHandlersCounts(t *testing.T) {
 		}, ezq.Name("b"))
 		publish(t, broker, orderPlaced{1})
 		runFor(t, router, 150*time.Second)
-		require.Equal(t, []time.Duration{0, time.Minute, 2 * time.Minute}, again, "RetryAfter says not before")
+		require.Equal(t, []time.Duration{0, time.Minute, 2 * time.Minute}, again, "RetryAfter means not before")
 	})
 }
 
 func TestAnInterruptedHandlerRunsAgainAndItsSiblingsDoNot(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
-		var calls journal
+		var calls callCounts
 		run := func(slow time.Duration) error {
 			router := newRouter(broker, ezq.Config{})
-			ezq.Handle(router, func(context.Context, orderPlaced) error { calls.note("fast"); return nil }, ezq.Name("fast"))
+			ezq.Handle(router, func(context.Context, orderPlaced) error { calls.add("fast"); return nil }, ezq.Name("fast"))
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 				assert(t, ezq.MetaFromContext(ctx).Failures == 0)
-				calls.note("slow")
+				calls.add("slow")
 				select {
 				case <-time.After(slow):
 					return nil
@@ -161,13 +161,13 @@ func TestAnInterruptedHandlerRunsAgainAndItsSiblingsDoNot(t *testing.T) {
 		publish(t, broker, orderPlaced{1})
 		require.ErrorIs(t, run(time.Hour), ezq.ErrDrainTimeout)
 		require.NoError(t, run(0))
-		require.Equal(t, map[string]int{"fast": 1, "slow": 2}, calls.read())
-		require.Empty(t, left(t, broker))
+		require.Equal(t, map[string]int{"fast": 1, "slow": 2}, calls.all())
+		require.Empty(t, remaining(t, broker))
 	})
 }
 
-// giveUp is the least of a dead-letter policy.
-func giveUp(next message.HandlerFunc) message.HandlerFunc {
+// deadLetterPermanent is the least of a dead-letter policy.
+func deadLetterPermanent(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		out, err := next(msg)
 		if ezq.IsPermanent(err) && backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"}) {
@@ -177,25 +177,25 @@ func giveUp(next message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-func TestAnEventIsGivenUpWhenNoHandlerHasTriesLeft(t *testing.T) {
+func TestAnEventIsDeadLetteredWhenNoHandlerHasTriesLeft(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
-		router.Use(giveUp)
-		var calls journal
+		router.Use(deadLetterPermanent)
+		var calls callCounts
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
-			calls.note("hopeless")
+			calls.add("hopeless")
 			return ezq.Permanent(errBoom)
 		}, ezq.Name("hopeless"))
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
-			if calls.note("shaky") < 3 {
+			if calls.add("shaky") < 3 {
 				return errBoom
 			}
 			return nil
 		}, ezq.Name("shaky"))
 		publish(t, broker, orderPlaced{1})
 		runFor(t, router, time.Hour)
-		require.Equal(t, map[string]int{"hopeless": 3, "shaky": 3}, calls.read())
-		require.Empty(t, left(t, broker))
+		require.Equal(t, map[string]int{"hopeless": 3, "shaky": 3}, calls.all())
+		require.Empty(t, remaining(t, broker))
 		dead, err := broker.Subscribe(t.Context(), "dead")
 		require.NoError(t, err)
 		(<-dead).Ack()
@@ -205,17 +205,17 @@ func TestAnEventIsGivenUpWhenNoHandlerHasTriesLeft(t *testing.T) {
 func TestAPanicAndALostGoroutineLeaveTheOtherHandlersAlone(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
-		var calls journal
+		var calls callCounts
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
-			if calls.note("bad") == 1 {
+			if calls.add("bad") == 1 {
 				panic(errBoom)
 			}
 			return nil
 		}, ezq.Name("bad"))
-		ezq.Handle(router, func(context.Context, orderPlaced) error { calls.note("good"); return nil }, ezq.Name("good"))
+		ezq.Handle(router, func(context.Context, orderPlaced) error { calls.add("good"); return nil }, ezq.Name("good"))
 		publish(t, broker, orderPlaced{1})
 		runFor(t, router, time.Hour)
-		require.Equal(t, map[string]int{"bad": 2, "good": 1}, calls.read())
+		require.Equal(t, map[string]int{"bad": 2, "good": 1}, calls.all())
 	})
 }
 
@@ -230,6 +230,6 @@ func TestAHandlerThatIsNoLongerThereIsNotMissed(t *testing.T) {
 		after := newRouter(broker, ezq.Config{})
 		ezq.Handle(after, func(context.Context, orderPlaced) error { t.Error("called twice"); return nil }, ezq.Name("done"))
 		runFor(t, after, time.Hour)
-		require.Empty(t, left(t, broker))
+		require.Empty(t, remaining(t, broker))
 	})
 }

@@ -33,10 +33,10 @@ func TestALimitedHandlerLeavesToOthersWhatItCannotBegin(t *testing.T) {
 			ezq.Handle(r, ignore[mailDue], ezq.Concurrency(1))
 		}
 	}
-	for says, handlers := range map[string]func(*gauge) func(*ezq.Router){
+	for name, handlers := range map[string]func(*gauge) func(*ezq.Router){
 		"one event": handle, "batches": inBatches, "several events, each with a limit": severalEvents,
 	} {
-		t.Run(says, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				publishOrders(t, broker, 60)
 				var first, second gauge

@@ -17,7 +17,7 @@ import (
 func TestStatsCountEveryOutcome(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 3})
-		router.Use(giveUp)
+		router.Use(deadLetterPermanent)
 		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
 			switch {
 			case e.ID == 0:
@@ -37,7 +37,7 @@ func TestStatsCountEveryOutcome(t *testing.T) {
 		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 		defer stop()
 		time.AfterFunc(30*time.Second, func() {
-			_ = router.Pause("ezq") // which gives back what waits
+			_ = router.Pause("ezq") // which releases what waits
 			synctest.Wait()
 			assert(t, router.Stats()["ezq"].InFlight == 2 && router.Stats()["ezq"].Paused)
 		})
@@ -99,46 +99,46 @@ func TestARouterThatHasLostItsSubscriptionIsNotHealthy(t *testing.T) {
 	})
 }
 
-// sickSubscriber has outages on demand, as a backend tells of them.
-type sickSubscriber struct {
+// failingSubscriber has outages on demand, as a backend reports them.
+type failingSubscriber struct {
 	message.Subscriber
 	consumers []backend.Consumer
 }
 
-func (s *sickSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+func (s *failingSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	s.consumers = append(s.consumers, backend.ConsumerFromContext(ctx))
 	return s.Subscriber.Subscribe(ctx, topic)
 }
 
-func (s *sickSubscriber) Features() backend.Features { return backend.FeaturesOf(s.Subscriber) }
+func (s *failingSubscriber) Features() backend.Features { return backend.FeaturesOf(s.Subscriber) }
 
 func TestARouterIsNotHealthyDuringAnOutage(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		sick := &sickSubscriber{Subscriber: broker}
-		router := newRouter(sick, ezq.Config{})
+		failing := &failingSubscriber{Subscriber: broker}
+		router := newRouter(failing, ezq.Config{})
 		handle(router)
 		ended := make(chan error)
 		go func() { ended <- router.Run(ctx) }()
 		synctest.Wait()
 		require.NoError(t, router.Ready())
-		sick.consumers[0].Health(errBoom)
+		failing.consumers[0].Health(errBoom)
 		require.ErrorIs(t, router.Ready(), errBoom)
 		require.ErrorContains(t, router.Ready(), `nothing from "ezq"`)
-		sick.consumers[0].Health(nil)
+		failing.consumers[0].Health(nil)
 		require.NoError(t, router.Ready(), "it is over")
 
-		sick.consumers[0].Health(errBoom)
+		failing.consumers[0].Health(errBoom)
 		require.NoError(t, router.Pause("ezq"))
 		synctest.Wait()
 		require.NoError(t, router.Ready(), "nothing is to be received")
 		require.NoError(t, router.Resume("ezq"))
 		synctest.Wait()
 		require.NoError(t, router.Ready(), "the new subscription has no outage")
-		sick.consumers[0].Health(errBoom)
+		failing.consumers[0].Health(errBoom)
 		require.NoError(t, router.Ready(), "the old one does not count any more")
-		sick.consumers[1].Health(errBoom)
-		sick.consumers[0].Health(nil)
+		failing.consumers[1].Health(errBoom)
+		failing.consumers[0].Health(nil)
 		require.ErrorIs(t, router.Ready(), errBoom, "nor when its outage is over")
 		stop()
 		require.NoError(t, <-ended)

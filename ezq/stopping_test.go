@@ -18,7 +18,7 @@ func TestOutsideOfAHandlerNothingIsStopping(t *testing.T) {
 	require.Nil(t, ezq.StoppingFromContext(t.Context()))
 }
 
-func TestAHandlerThatRunsWhenItsTopicIsPausedIsNotToldToStop(t *testing.T) {
+func TestAHandlerThatRunsWhenItsTopicIsPausedIsNotStopped(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
@@ -32,11 +32,11 @@ func TestAHandlerThatRunsWhenItsTopicIsPausedIsNotToldToStop(t *testing.T) {
 		})
 		publish(t, broker, orderPlaced{1})
 		runFor(t, router, time.Minute)
-		require.Empty(t, left(t, broker))
+		require.Empty(t, remaining(t, broker))
 	})
 }
 
-func TestWhoObservesTheEndSeesThatTheRouterStops(t *testing.T) {
+func TestAnObserverOfTheEndSeesThatTheRouterStops(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		stopping := false

@@ -13,17 +13,17 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// stuck is a queue with a topic whose subscription does not come about.
-type stuck struct {
+// blockedSubscriber is a broker with a topic whose subscription does not come about.
+type blockedSubscriber struct {
 	*memory.Broker
-	deaf time.Duration // how long it does not look at the context
+	ignores time.Duration // how long it ignores the context
 }
 
-func (s stuck) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+func (s blockedSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	if topic != "stuck" {
 		return s.Broker.Subscribe(ctx, topic)
 	}
-	time.Sleep(s.deaf)
+	time.Sleep(s.ignores)
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
@@ -31,11 +31,11 @@ func (s stuck) Subscribe(ctx context.Context, topic string) (<-chan *message.Mes
 // A queue that is being created elsewhere, in a transaction that is not committed, is
 // such a topic.
 func TestRunEndsAlsoWhileItSubscribes(t *testing.T) {
-	for says, deaf := range map[string]time.Duration{"at once": 0, "not beyond the time for storing outcomes": time.Hour} {
-		t.Run(says, func(t *testing.T) {
+	for name, ignores := range map[string]time.Duration{"a subscriber that obeys its context": 0, "a subscriber that ignores its context": time.Hour} {
+		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				ctx, stop := context.WithCancel(t.Context())
-				router := newRouter(stuck{broker, deaf}, ezq.Config{})
+				router := newRouter(blockedSubscriber{broker, ignores}, ezq.Config{})
 				ezq.Handle(router, ignore[orderPlaced], ezq.Topic("stuck"))
 				var interrupted time.Time
 				ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
@@ -48,39 +48,39 @@ func TestRunEndsAlsoWhileItSubscribes(t *testing.T) {
 				time.AfterFunc(time.Second, func() { stopped = time.Now(); stop() })
 				require.ErrorIs(t, router.Run(ctx), ezq.ErrDrainTimeout)
 				require.Equal(t, 10*time.Second, interrupted.Sub(stopped), "the other topic drains meanwhile")
-				require.LessOrEqual(t, time.Since(stopped), 10*time.Second+min(deaf, 15*time.Second))
-				require.Len(t, left(t, broker), 1)
-				time.Sleep(deaf)
+				require.LessOrEqual(t, time.Since(stopped), 10*time.Second+min(ignores, 15*time.Second))
+				require.Len(t, remaining(t, broker), 1)
+				time.Sleep(ignores)
 			})
 		})
 	}
 }
 
-// What such a subscription brings after all goes back.
-func TestASubscriptionThatComesTooLateGivesBackWhatItBrings(t *testing.T) {
+// What such a subscription brings after all is released.
+func TestASubscriptionThatComesTooLateReleasesWhatItBrings(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
-		router := newRouter(slow{broker}, ezq.Config{})
+		router := newRouter(slowSubscription{broker}, ezq.Config{})
 		ezq.Handle(router, ignore[orderPlaced])
 		publish(t, broker, orderPlaced{1})
 		time.AfterFunc(time.Second, stop)
 		require.NoError(t, router.Run(ctx))
-		require.Len(t, left(t, broker), 1)
+		require.Len(t, remaining(t, broker), 1)
 	})
 }
 
-// slow is a queue that takes its time to subscribe, whatever the context says.
-type slow struct{ *memory.Broker }
+// slowSubscription is a broker that takes its time to subscribe, whatever becomes of the context.
+type slowSubscription struct{ *memory.Broker }
 
-func (s slow) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+func (s slowSubscription) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	time.Sleep(5 * time.Second)
 	return s.Broker.Subscribe(context.WithoutCancel(ctx), topic)
 }
 
-// late is a queue that hands over a message when its consumer has been told to stop.
-type late struct{ *memory.Broker }
+// lateMessage is a broker that hands over a message when its consumer begins to stop.
+type lateMessage struct{ *memory.Broker }
 
-func (l late) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+func (l lateMessage) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	events, err := l.Broker.Subscribe(backend.WithConsumer(ctx, backend.Consumer{}), topic)
 	out := make(chan *message.Message)
 	go func() {
@@ -99,12 +99,12 @@ func TestWhatIsHandedOverToARouterThatStopsIsNotDelivered(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, orderPlaced{1})
 		for range 20 {
-			router := newRouter(late{broker}, ezq.Config{})
+			router := newRouter(lateMessage{broker}, ezq.Config{})
 			ezq.Handle(router, ignore[orderPlaced])
 			runFor(t, router, time.Second)
 			require.Zero(t, router.Stats()["ezq"].Succeeded)
 		}
-		rest := left(t, broker)
+		rest := remaining(t, broker)
 		require.Len(t, rest, 1)
 		require.Equal(t, 1, rest[0].Delivery)
 	})

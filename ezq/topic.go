@@ -2,16 +2,18 @@ package ezq
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
 )
 
-// topic is the handlers of one topic.
+// topic has the handlers of one topic, and what a router keeps for it.
 type topic struct {
 	name   string
 	events map[string][]*route // by the names of the events
@@ -19,20 +21,21 @@ type topic struct {
 	counts counts
 
 	// What follows is made when the router starts.
-	unnamed []*route // of messages that name no event
-	unknown *route   // of events that nobody handles
-	nobody  []*route // just that one
-	slots   *slots
-	demand  int  // how many events the handlers want at a time
-	sole    bool // there is one handler, control events aside
-	keys    keys
-	inside  keys // of what has passed through the middleware of a Watermill router
+	defaultRoutes   []*route        // of messages that name no event
+	unhandled       *route          // fails the events that have no handler
+	unhandledRoutes []*route        // just that one
+	ignored         map[string]bool // the events that Router.Ignore names
+	slots           *slots
+	demand          int  // how many events the handlers want at a time
+	singleHandler   bool // there is one handler, control events aside
+	keys            keyedLock
+	attachedKeys    keyedLock // of events that have passed through the middleware of a Watermill router
 
-	strangers strangers
-	unfinal   sync.Once // what is permanent cannot be final, and that was logged
+	unknownEvents    unknownEvents
+	permanentRetried sync.Once // for the log: permanent errors do not dead-letter here
 
 	subscribed atomic.Bool
-	reception  atomic.Pointer[reception] // of the last subscription
+	health     atomic.Pointer[subscriptionHealth] // of the last subscription
 }
 
 // add attaches rt, or panics if it and another handler of the same event could
@@ -60,20 +63,17 @@ func mustDiffer(method string, rt, other *route, event string) {
 	}
 }
 
-// nameHeader is where Watermill's cqrs package puts the name of an event.
-const nameHeader = "name"
-
-// find returns the handlers of the event in msg, and the name that the message
+// routesOf returns the handlers of the event in msg, and the name that the message
 // gives it. One whose payload names no event may do so in its metadata, if there
 // is a handler for that; otherwise it is for the topic's only event. What cannot be the
 // name of an event is none, and for no handler.
-func (tp *topic) find(msg *message.Message) (routes []*route, event string) {
+func (tp *topic) routesOf(msg *message.Message) (routes []*route, event string) {
 	name, ok := peek(msg.Payload)
 	if !ok {
 		if named := msg.Metadata[nameHeader]; tp.events[named] != nil && !isControl(named) {
 			return tp.events[named], named
 		}
-		return tp.unnamed, ""
+		return tp.defaultRoutes, ""
 	}
 	routes = tp.events[string(name)]
 	if len(routes) > 0 {
@@ -83,32 +83,33 @@ func (tp *topic) find(msg *message.Message) (routes []*route, event string) {
 			}
 		}
 	}
-	if len(routes) == 0 && (len(name) > backend.MaxName || nameFlaw(string(name)) != "") {
-		return tp.nobody, "" // no program can have a handler for it
+	if len(routes) == 0 && (len(name) > backend.MaxName || validateName(string(name)) != nil) {
+		return tp.unhandledRoutes, "" // no program can have a handler for it
 	}
 	return routes, string(name)
 }
 
 // build makes what handles the topic's events, each handler within middleware.
-func (tp *topic) build(concurrency int, middleware []message.HandlerMiddleware) {
-	tp.unnamed = tp.onlyEvent()
-	for _, rt := range tp.all() {
+func (tp *topic) build(concurrency int, middleware []message.HandlerMiddleware, ignored map[string]bool) {
+	tp.ignored = ignored
+	tp.defaultRoutes = tp.routesOfOnlyEvent()
+	for _, rt := range tp.allRoutes() {
 		rt.build(middleware)
 	}
-	tp.allot(concurrency)
-	tp.unknown = &route{topic: tp.name, call: func(msg *message.Message) ([]*message.Message, error) {
+	tp.makeSlots(concurrency)
+	tp.unhandled = &route{topic: tp.name, call: func(msg *message.Message) ([]*message.Message, error) {
 		return nil, Permanent(&UnknownEventError{Topic: tp.name, Event: MetaFromContext(msg.Context()).Event})
 	}}
-	tp.unknown.build(middleware)
-	tp.nobody = []*route{tp.unknown}
+	tp.unhandled.build(middleware)
+	tp.unhandledRoutes = []*route{tp.unhandled}
 }
 
-// allot makes the slots: as many as may be handled at a time, or as many as the limits
-// of all handlers come to. What is taken beyond those could only wait here, and another
+// makeSlots makes as many slots as events may be handled at a time, or as the limits of
+// all handlers come to. What is fetched beyond those could only wait here, and another
 // process may be idle.
-func (tp *topic) allot(concurrency int) {
+func (tp *topic) makeSlots(concurrency int) {
 	handlers, limits, size := 0, 0, 0
-	for _, rt := range tp.all() {
+	for _, rt := range tp.allRoutes() {
 		if isControl(rt.events[0]) {
 			continue
 		}
@@ -122,14 +123,14 @@ func (tp *topic) allot(concurrency int) {
 	if limits > 0 {
 		concurrency = min(concurrency, limits)
 	}
-	tp.sole = handlers == 1
+	tp.singleHandler = handlers == 1
 	tp.demand = max(concurrency, size)
 	tp.slots = newSlots(concurrency, tp.demand)
 }
 
-// onlyEvent returns the handlers of the topic's only event, control events
+// routesOfOnlyEvent returns the handlers of the topic's only event, control events
 // aside, or none if there are more events or none.
-func (tp *topic) onlyEvent() (only []*route) {
+func (tp *topic) routesOfOnlyEvent() (only []*route) {
 	for name, routes := range tp.events {
 		if isControl(name) {
 			continue
@@ -142,8 +143,8 @@ func (tp *topic) onlyEvent() (only []*route) {
 	return only
 }
 
-// all returns each handler once.
-func (tp *topic) all() (handlers []*route) {
+// allRoutes returns each handler once.
+func (tp *topic) allRoutes() (handlers []*route) {
 	for _, routes := range tp.events {
 		for _, rt := range routes {
 			if !slices.Contains(handlers, rt) {
@@ -154,6 +155,149 @@ func (tp *topic) all() (handlers []*route) {
 	return handlers
 }
 
-func isControl(event string) bool {
-	return event == EndEvent{}.EventName() || event == InterruptEvent{}.EventName()
+func (tp *topic) stats() TopicStats {
+	// What has an outcome was claimed before, so that is read last.
+	s := TopicStats{
+		Succeeded:    tp.counts.outcomes[succeeded].Load(),
+		Failed:       tp.counts.outcomes[failed].Load(),
+		DeadLettered: tp.counts.outcomes[deadLettered].Load(),
+		Released:     tp.counts.outcomes[released].Load(),
+		Unknown:      tp.counts.outcomes[unknown].Load(),
+		Ignored:      tp.counts.outcomes[ignored].Load(),
+	}
+	s.Claimed = tp.counts.claimed.Load()
+	s.InFlight = s.Claimed - s.Succeeded - s.Failed - s.DeadLettered - s.Released - s.Unknown - s.Ignored
+	if at := tp.counts.lastFailure.Load(); at != 0 {
+		s.LastFailure = time.Unix(0, at)
+	}
+	s.Paused, _ = tp.pause.state()
+	return s
+}
+
+// TopicStats is what a router has done with the events of one topic since it was
+// started. An event counts once for each delivery; control events do not count.
+type TopicStats struct {
+	Claimed      int64 // by this router; the sum of the numbers below
+	Succeeded    int64 // done; also those that a middleware has published as dead letters
+	Failed       int64 // to be delivered again
+	DeadLettered int64 // moved by the backend; see [backend.Features].DeadLetter
+	Released     int64 // to be delivered again, and has not failed
+	Unknown      int64 // released, since they have no handler: see Config.UnknownFor
+	Ignored      int64 // acknowledged, as [Router.Ignore] says
+	InFlight     int64 // being handled, or waiting for that
+
+	// LastFailure is when an event failed last. It is the zero Time if none has.
+	LastFailure time.Time
+
+	// Paused says that nothing is fetched until [Router.Resume].
+	Paused bool
+}
+
+// counts are the numbers of a TopicStats.
+type counts struct {
+	claimed     atomic.Int64
+	outcomes    [ignored + 1]atomic.Int64
+	lastFailure atomic.Int64 // in nanoseconds since 1970; 0: never
+}
+
+func (c *counts) add(o outcome) {
+	c.outcomes[o].Add(1)
+	if o == failed {
+		c.lastFailure.Store(time.Now().UnixNano())
+	}
+}
+
+// pause holds whether a topic is paused.
+type pause struct {
+	mu      sync.Mutex
+	paused  bool
+	changed chan struct{} // closed, and replaced, with each change
+}
+
+func newPause() *pause { return &pause{changed: make(chan struct{})} }
+
+func (p *pause) set(paused bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.paused != paused {
+		p.paused = paused
+		close(p.changed)
+		p.changed = make(chan struct{})
+	}
+}
+
+func (p *pause) state() (paused bool, changed <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.paused, p.changed
+}
+
+// subscriptionHealth is what the backend reports about one subscription. One that has
+// ended may still be reported about, when its topic has another one.
+type subscriptionHealth struct {
+	failure atomic.Pointer[error] // nil while events can be fetched
+}
+
+// report is called by the backend, with why it cannot fetch events, or nil if it can.
+func (h *subscriptionHealth) report(err error) {
+	if err == nil {
+		h.failure.Store(nil)
+		return
+	}
+	h.failure.Store(&err)
+}
+
+func (h *subscriptionHealth) err() error {
+	if failure := h.failure.Load(); failure != nil {
+		return *failure
+	}
+	return nil
+}
+
+const (
+	minUnknownDelay = time.Second // before an unknown event is delivered again, at first
+	maxUnknownDelay = time.Minute // and in the end
+
+	unknownLogInterval = 10 * time.Minute // how often one name is logged
+	maxUnknownNames    = 1000             // of a topic, that are told apart
+)
+
+// unknownEvents are the events without a handler that a router has received on one topic,
+// by their names.
+type unknownEvents struct {
+	mu   sync.Mutex
+	seen map[string]*unknownEvent
+}
+
+type unknownEvent struct {
+	first  time.Time
+	logged time.Time
+}
+
+// observe returns when an event of that name was first received, and whether to log it.
+func (u *unknownEvents) observe(event string, now time.Time) (first time.Time, log bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.seen == nil {
+		u.seen = map[string]*unknownEvent{}
+	}
+	if u.seen[event] == nil && len(u.seen) >= maxUnknownNames {
+		event = "" // those that are too many share one
+	}
+	known := u.seen[event]
+	if known == nil {
+		known = &unknownEvent{first: now}
+		u.seen[event] = known
+	}
+	if log = known.logged.IsZero() || now.Sub(known.logged) >= unknownLogInterval; log {
+		known.logged = now
+	}
+	return known.first, log
+}
+
+// unknownDelay is how long an event waits that has been unknown for age: as long
+// again, and up to a fifth less.
+func unknownDelay(age time.Duration) time.Duration {
+	wait := min(max(age, minUnknownDelay), maxUnknownDelay)
+	return wait - rand.N(wait/5) //nolint:gosec // chance only spreads load, and may be guessed
 }

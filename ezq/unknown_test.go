@@ -55,11 +55,11 @@ func TestAnUnknownEventIsLeftToProgramsThatKnowItAndThenFailsForGood(t *testing.
 		stats = old(10 * time.Minute)
 		require.EqualValues(t, 1, stats.DeadLettered)
 		require.Zero(t, stats.Failed)
-		letters, err := broker.Subscribe(t.Context(), "ezq_dead")
+		deadLetters, err := broker.Subscribe(t.Context(), "ezq_dead")
 		require.NoError(t, err)
-		letter := <-letters
-		require.Contains(t, letter.Metadata[backend.DeadLetterReason], `no handler for event "newEvent"`)
-		letter.Ack()
+		deadLetter := <-deadLetters
+		require.Contains(t, deadLetter.Metadata[backend.DeadLetterReason], `no handler for event "newEvent"`)
+		deadLetter.Ack()
 	})
 }
 
@@ -112,7 +112,7 @@ func TestASnoozedEventComesBackAndHasNotFailed(t *testing.T) {
 		},
 		"a batch": func(r *ezq.Router, f func(context.Context, orderPlaced) error) {
 			ezq.HandleBatch(r, func(ctx context.Context, events []orderPlaced) error {
-				return ezq.Failed(0, f(ctx, events[0]))
+				return ezq.BatchError{0: f(ctx, events[0])}
 			}, ezq.Size(1))
 		},
 	} {
@@ -173,11 +173,11 @@ func TestWhatCannotBeTheNameOfAnEventIsForNoHandler(t *testing.T) {
 				require.Less(t, log.Len(), 1000)
 				require.NotContains(t, log.String(), id)
 
-				letters, err := broker.Subscribe(t.Context(), "ezq_dead")
+				deadLetters, err := broker.Subscribe(t.Context(), "ezq_dead")
 				require.NoError(t, err)
-				letter := <-letters
-				require.Contains(t, letter.Metadata[backend.DeadLetterReason], "names no event")
-				letter.Ack()
+				deadLetter := <-deadLetters
+				require.Contains(t, deadLetter.Metadata[backend.DeadLetterReason], "names no event")
+				deadLetter.Ack()
 			})
 		})
 	}

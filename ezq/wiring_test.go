@@ -15,9 +15,9 @@ import (
 
 type generic[T any] struct{ Value T }
 
-type impostor struct{}
+type falseEndEvent struct{}
 
-func (impostor) EventName() string { return "EZQEndEvent" }
+func (falseEndEvent) EventName() string { return "EZQEndEvent" }
 
 func ignore[E any](context.Context, E) error         { return nil }
 func ignoreAll[E any](context.Context, []E) error    { return nil }
@@ -28,7 +28,7 @@ func TestWiringMistakesPanicAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		mistake func(r *ezq.Router)
-		says    string
+		want    string
 	}{
 		"no subscriber": {
 			func(*ezq.Router) { ezq.NewRouter(nil, nil) },
@@ -67,8 +67,8 @@ func TestWiringMistakesPanicAtOnce(t *testing.T) {
 			"ezq: event type ezq_test.generic[int] is generic, and Go's names of generic types are not stable: give it an EventName method",
 		},
 		"an event with the name of a control event": {
-			func(r *ezq.Router) { ezq.Handle(r, ignore[impostor]) },
-			"ezq: event type ezq_test.impostor has the name EZQEndEvent, which stops routers: use ezq.EndEvent or ezq.InterruptEvent, or another name",
+			func(r *ezq.Router) { ezq.Handle(r, ignore[falseEndEvent]) },
+			"ezq: event type ezq_test.falseEndEvent has the name EZQEndEvent, which stops routers: use ezq.EndEvent or ezq.InterruptEvent, or another name",
 		},
 		"two handlers without names": {
 			func(r *ezq.Router) { handle(r); handle(r) },
@@ -116,7 +116,7 @@ func TestWiringMistakesPanicAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			router := ezq.NewRouter(memory.New(nil), nil)
-			require.PanicsWithValue(t, test.says, func() { test.mistake(router) })
+			require.PanicsWithValue(t, test.want, func() { test.mistake(router) })
 		})
 	}
 }
@@ -127,7 +127,7 @@ func config(c ezq.Config) func(*ezq.Router) {
 
 func TestWiringMistakesWithBatchesPanicToo(t *testing.T) {
 	t.Parallel()
-	for says, mistake := range map[string]func(r *ezq.Router){
+	for want, mistake := range map[string]func(r *ezq.Router){
 		"ezq: Size: 0 is not positive: leave it out for the default of 100":                      func(*ezq.Router) { ezq.Size(0) },
 		"ezq: Linger: -1s is negative: use 0 not to wait, or leave it out for the default of 1s": func(*ezq.Router) { ezq.Linger(-time.Second) },
 		"ezq: HandleBatch: the handler of OrderPlaced is nil: pass a function": func(r *ezq.Router) {
@@ -137,12 +137,12 @@ func TestWiringMistakesWithBatchesPanicToo(t *testing.T) {
 			ezq.HandleBatch(r, ignoreAll[ezq.EndEvent])
 		},
 	} {
-		require.PanicsWithValue(t, says, func() { mistake(ezq.NewRouter(memory.New(nil), nil)) })
+		require.PanicsWithValue(t, want, func() { mistake(ezq.NewRouter(memory.New(nil), nil)) })
 	}
 }
 
 // What looks like a mistake, and is none.
-func TestSeveralHandlersAreFineIfTheyCanBeToldApart(t *testing.T) {
+func TestSeveralHandlersAreFineIfTheirNamesDiffer(t *testing.T) {
 	t.Parallel()
 	router := ezq.NewRouter(memory.New(nil), &ezq.Config{Concurrency: 1 << 20})
 	handle(router, ezq.Name("first"))
@@ -168,7 +168,7 @@ func TestARouterRunsOnce(t *testing.T) {
 	})
 }
 
-func TestATopicThatNobodyHandlesCannotBeConfigured(t *testing.T) {
+func TestATopicWithoutHandlersCannotBeConfigured(t *testing.T) {
 	t.Parallel()
 	router := ezq.NewRouter(memory.New(nil), &ezq.Config{Topics: map[string]ezq.TopicConfig{"ezp": {Concurrency: 1}}})
 	handle(router)

@@ -44,7 +44,7 @@ func ExampleYieldSlot() {
 	ctx := context.Background()
 	broker := memory.New(nil)
 	second := make(chan struct{})
-	router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()}) // and yet there is room
+	router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()}) // and yet both orders run
 	router.Use(afterSecond(second, nil))
 	ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
 		fmt.Println("order", e.ID)
@@ -61,9 +61,9 @@ func ExampleYieldSlot() {
 	// <nil>
 }
 
-// leaving is a middleware that works for a second, and steps aside until so many minutes
-// after start as it has seen events.
-func leaving(start time.Time) message.HandlerMiddleware {
+// yieldAfterSecond is a middleware that works for a second, and yields its slot until so
+// many minutes after start as it has seen events.
+func yieldAfterSecond(start time.Time) message.HandlerMiddleware {
 	var seen atomic.Int64
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) ([]*message.Message, error) {
@@ -78,12 +78,12 @@ func leaving(start time.Time) message.HandlerMiddleware {
 	}
 }
 
-func TestMoreIsTakenAsSoonAsFewerThanTenHaveSteppedAside(t *testing.T) {
+func TestMoreIsFetchedAsSoonAsFewerThanTenHaveYieldedTheirSlots(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		var mails, orders gauge
 		start := time.Now()
-		ezq.Handle(router, func(context.Context, mailDue) error { mails.during(0); return nil }, ezq.Use(leaving(start)))
+		ezq.Handle(router, func(context.Context, mailDue) error { mails.during(0); return nil }, ezq.Use(yieldAfterSecond(start)))
 		ezq.Handle(router, func(context.Context, orderPlaced) error { orders.during(0); return nil })
 		for i := range 11 { // the last one has its slot before the tenth waits
 			publish(t, broker, mailDue{i})
@@ -95,7 +95,7 @@ func TestMoreIsTakenAsSoonAsFewerThanTenHaveSteppedAside(t *testing.T) {
 	})
 }
 
-func TestWhatHasSteppedAsideGoesBackWhenTheRouterStops(t *testing.T) {
+func TestWhatHasYieldedItsSlotIsReleasedWhenTheRouterStops(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
@@ -111,7 +111,7 @@ func TestWhatHasSteppedAsideGoesBackWhenTheRouterStops(t *testing.T) {
 		publish(t, broker, orderPlaced{1}, orderPlaced{2})
 		require.NoError(t, router.Run(ctx))
 		require.ErrorIs(t, got, ezq.ErrInterrupted)
-		rest := left(t, broker)
+		rest := remaining(t, broker)
 		require.Len(t, rest, 1)
 		require.Zero(t, rest[0].Failures, "to wait is not to fail")
 		require.NoError(t, ezq.YieldSlot(t.Context(), func() error { return nil }), "it does nothing outside of a router")

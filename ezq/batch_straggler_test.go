@@ -12,8 +12,8 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// dawdling is a middleware in which the second order takes d before it goes on.
-func dawdling(d time.Duration) message.HandlerMiddleware {
+// delaySecond is a middleware in which the second order waits for d before it goes on.
+func delaySecond(d time.Duration) message.HandlerMiddleware {
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) ([]*message.Message, error) {
 			if string(msg.Payload) == `{"_type":"OrderPlaced","ID":2}` {
@@ -29,19 +29,19 @@ func TestTheLastBatchWaitsAMomentForWhatIsOnItsWayToIt(t *testing.T) {
 		late time.Duration
 		want []int
 	}{
-		"which is in time after 9 milliseconds":  {9 * time.Millisecond, []int{2}},
-		"and makes another one after 11 of them": {11 * time.Millisecond, []int{1, 1}},
+		"an event after 9 milliseconds is in the batch":      {9 * time.Millisecond, []int{2}},
+		"an event after 11 milliseconds is in another batch": {11 * time.Millisecond, []int{1, 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				router := newRouter(broker, ezq.Config{})
 				var got batches
-				ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error { got.note(events); return nil },
-					ezq.Linger(time.Hour), ezq.Use(dawdling(test.late)))
+				ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error { got.add(events); return nil },
+					ezq.Linger(time.Hour), ezq.Use(delaySecond(test.late)))
 				publish(t, broker, orderPlaced{1}, orderPlaced{2}, ezq.EndEvent{})
 				require.NoError(t, router.Run(t.Context()))
 				require.Equal(t, test.want, got.sizes())
-				require.Empty(t, left(t, broker))
+				require.Empty(t, remaining(t, broker))
 			})
 		})
 	}

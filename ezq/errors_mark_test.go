@@ -11,7 +11,7 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-func TestAVerdictOnNoErrorIsNoError(t *testing.T) {
+func TestAMarkOnNoErrorIsNoError(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, ezq.Permanent(nil))
 	require.NoError(t, ezq.RetryAfter(time.Second, nil))
@@ -20,7 +20,7 @@ func TestAVerdictOnNoErrorIsNoError(t *testing.T) {
 	require.False(t, ok)
 }
 
-func TestAVerdictIsFoundHoweverItIsWrapped(t *testing.T) {
+func TestAMarkIsFoundHoweverItIsWrapped(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("cause")
 	for _, wrap := range []func(error) error{
@@ -47,7 +47,7 @@ func TestAVerdictIsFoundHoweverItIsWrapped(t *testing.T) {
 	}
 }
 
-func TestAVerdictDoesNotChangeTheText(t *testing.T) {
+func TestAMarkDoesNotChangeTheText(t *testing.T) {
 	t.Parallel()
 	require.EqualError(t, ezq.Permanent(errors.New("no such user")), "no such user")
 	require.EqualError(t, ezq.RetryAfter(time.Hour, errors.New("quota")), "quota")

@@ -48,7 +48,7 @@ func TestACorrelationIDThatIsPutIntoAContextGoesAlong(t *testing.T) {
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
 			got = append(got, ezq.CorrelationIDFromContext(ctx))
-			require.Equal(t, ezq.CorrelationIDFromContext(ctx), ezq.MetaFromContext(ctx).CorrelationID)
+			check(t, ezq.CorrelationIDFromContext(ctx), ezq.MetaFromContext(ctx).CorrelationID)
 			if e.ID < 3 {
 				return ezq.Publish(ezq.WithCorrelationID(ctx, fmt.Sprint("order ", e.ID)), broker, orderPlaced{e.ID + 1})
 			}
@@ -58,7 +58,7 @@ func TestACorrelationIDThatIsPutIntoAContextGoesAlong(t *testing.T) {
 		require.Equal(t, "request 42", ezq.CorrelationIDFromContext(request))
 		require.NoError(t, ezq.Publish(request, broker, orderPlaced{1}))
 		require.NoError(t, router.Run(ezq.WithCorrelationID(t.Context(), "the program")))
-		require.Equal(t, []string{"request 42", "order 1", "order 2"}, got, "the context of Run says nothing about events")
+		require.Equal(t, []string{"request 42", "order 1", "order 2"}, got, "the context of Run is not that of an event")
 		require.Empty(t, ezq.CorrelationIDFromContext(t.Context()))
 	})
 }
@@ -113,7 +113,7 @@ func ExampleRouter_Stats() {
 	// ezq: the router has stopped
 }
 
-func TestALongIDOfAStrangerIsNotPassedOn(t *testing.T) {
+func TestALongForeignIDIsNotPassedOn(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		long := strings.Repeat("c", backend.MaxID+1)
 		var metas []ezq.Meta
@@ -131,7 +131,7 @@ func TestALongIDOfAStrangerIsNotPassedOn(t *testing.T) {
 		require.NoError(t, router.Run(t.Context()))
 		require.Len(t, metas, 2)
 		require.Empty(t, metas[0].CorrelationID+metas[0].CausationID)
-		require.Equal(t, long, metas[0].Headers["correlation_id"], "it is there for who asks")
+		require.Equal(t, long, metas[0].Headers["correlation_id"], "it is in the headers")
 		require.Equal(t, "1", metas[1].CorrelationID)
 	})
 }
