@@ -256,7 +256,7 @@ func TestThePublishersOwnErrorIsWrappedOnce(t *testing.T) {
 
 func TestAnErrorNamesTheTopicWhereverItsOptionStands(t *testing.T) {
 	t.Parallel()
-	err := ezq.Publish(t.Context(), &tape{}, UserDeleted{}, ezq.Header("", ""), ezq.Delay(-1), ezq.Topic("users"))
+	err := ezq.Publish(t.Context(), &recordingPublisher{}, UserDeleted{}, ezq.Header("", ""), ezq.Delay(-1), ezq.Topic("users"))
 	require.EqualError(t, err, `ezq: publish UserDeleted to "users": header "": it has no name: choose another one`)
 }
 

@@ -3,8 +3,7 @@
 // their documentation recommends.
 //
 // `scripts/brokers run go test ./...` in this directory tests them all, on servers of
-// its own; `go run ./report` there writes docs/brokers.md, docs/brokers.json and the
-// table in the README.
+// its own; `go run ./report` there writes docs/brokers.md and docs/brokers.json.
 //
 // What a foreign Pub/Sub fails is listed in [Known], with the cause. It is a module of
 // its own, so that nobody who uses ezq depends on the clients of five brokers.

@@ -18,11 +18,7 @@ func TestEveryGoSnippetInTheDocumentationCompiles(t *testing.T) {
 	packages := loadPackages(t)
 	found := 0
 	for _, page := range readPages(t) {
-		blocks, _ := page.blocks()
-		for _, block := range blocks {
-			if block.language != "go" {
-				continue
-			}
+		for _, block := range page.goBlocks() {
 			found++
 			if err := packages.compile(block); err != nil {
 				t.Error(err)
@@ -50,6 +46,19 @@ func TestASnippetThatDoesNotCompileIsNoticed(t *testing.T) {
 		if packages.compile(block{page: "page.md", line: 1, text: text}) == nil {
 			t.Errorf("%s is not noticed: %s", what, text)
 		}
+	}
+}
+
+func TestAProgramAndItsImportsAreOneBlock(t *testing.T) {
+	t.Parallel()
+	const imports = "```go\npackage main\n\nimport \"os\"\n```\n"
+	one := parsePage("page.md", "```go\nfunc main() { os.Exit(0) }\n```\n"+imports).goBlocks()
+	if len(one) != 1 || loadPackages(t).compile(one[0]) != nil {
+		t.Errorf("they are not: %+v", one)
+	}
+	unused := parsePage("page.md", "```go\nfunc main() {}\n```\n"+imports).goBlocks()
+	if len(unused) != 1 || loadPackages(t).compile(unused[0]) == nil {
+		t.Errorf("an unused import is not noticed: %+v", unused)
 	}
 }
 

@@ -56,9 +56,8 @@ func TestANewcomerArrives(t *testing.T) {
 // program returns the one whole program of the README.
 func program(t *testing.T) string {
 	t.Helper()
-	blocks, _ := pageNamed(t, "README.md").blocks()
-	for _, block := range blocks {
-		if block.language == "go" && block.whole() {
+	for _, block := range pageNamed(t, "README.md").goBlocks() {
+		if block.whole() {
 			return block.text
 		}
 	}

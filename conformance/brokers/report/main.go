@@ -1,5 +1,5 @@
 // Report runs the conformance suite on every backend that can be reached, and writes
-// what it has found to docs/brokers.md, docs/brokers.json and the table in README.md:
+// what it has found to docs/brokers.md and docs/brokers.json:
 //
 //	scripts/pgmq run scripts/brokers run env -C conformance/brokers go run ./report
 //
@@ -117,11 +117,7 @@ func render(_ context.Context, root string) error {
 			return err
 		}
 	}
-	readme, err := withTable(root, findings)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(readmePath(root), []byte(readme), 0o644)
+	return nil
 }
 
 // verify compares what does not depend on a run.
@@ -141,13 +137,6 @@ func verify(_ context.Context, root string) error {
 		if got, err := os.ReadFile(path); err != nil || string(got) != want {
 			return fmt.Errorf("%s is stale: run the report again", path)
 		}
-	}
-	want, err := withTable(root, findings)
-	if err != nil {
-		return err
-	}
-	if got, err := os.ReadFile(readmePath(root)); err != nil || string(got) != want {
-		return errors.New("the table in README.md is stale: run the report again")
 	}
 	return nil
 }
@@ -182,5 +171,4 @@ func sameCases(results conformance.Results) bool {
 	return true
 }
 
-func jsonPath(root string) string   { return filepath.Join(root, "docs", "brokers.json") }
-func readmePath(root string) string { return filepath.Join(root, "README.md") }
+func jsonPath(root string) string { return filepath.Join(root, "docs", "brokers.json") }

@@ -2,17 +2,11 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/ezq-go/ezq/conformance"
 	"github.com/ezq-go/ezq/conformance/brokers"
-)
-
-const (
-	begin = "<!-- backends: written by conformance/brokers/report -->\n"
-	end   = "<!-- end of backends -->\n"
 )
 
 func documents(root string, findings []finding) map[string]string {
@@ -26,7 +20,7 @@ func page(findings []finding) string {
 		"Watermill's Pub/Subs, each held to what holds for every Pub/Sub and to what it promises itself.\n" +
 		"Failures that depend on timing do not show in every run. What is not promised is tried all the same, for a\n" +
 		"shorter time.\n\n")
-	b.WriteString(table(findings))
+	b.WriteString(summary(findings) + "\n## How many cases\n\n" + table(findings))
 	b.WriteString("\n## What is promised and does not hold\n")
 	for _, f := range findings {
 		b.WriteString(section(f))
@@ -101,13 +95,13 @@ func matrix(findings []finding) string {
 	return b.String()
 }
 
-// summary is the table of README.md: a line for each backend.
+// summary is the first table: a line for each backend.
 func summary(findings []finding) string {
 	var b strings.Builder
 	b.WriteString("| backend | keeps | does not keep |\n|---|---|---|\n")
 	for _, f := range findings {
 		if f.Missing != "" {
-			continue // docs/brokers.md says why
+			continue // the second table says why
 		}
 		name := f.title()
 		if !f.Ours {
@@ -119,7 +113,7 @@ func summary(findings []finding) string {
 	return b.String()
 }
 
-// names lists the first few cases: docs/brokers.md has all of them.
+// names lists the first few cases: the sections have all of them.
 func names(failed conformance.Results) string {
 	const few = 4
 	var list []string
@@ -134,18 +128,4 @@ func names(failed conformance.Results) string {
 
 func oneLine(text string) string {
 	return strings.TrimSuffix(strings.Join(strings.Fields(text), " "), ".")
-}
-
-// withTable returns the README with the table between its markers.
-func withTable(root string, findings []finding) (string, error) {
-	text, err := os.ReadFile(readmePath(root))
-	if err != nil {
-		return "", err
-	}
-	before, rest, found := strings.Cut(string(text), begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		return "", fmt.Errorf("README.md lacks the lines %q and %q", strings.TrimSpace(begin), strings.TrimSpace(end))
-	}
-	return before + begin + "\n" + summary(findings) + "\n" + end + after, nil
 }

@@ -1,0 +1,104 @@
+package docs
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The pages that follow docs/style.md in what a test can see of it. Others join them when they do.
+var styled = []string{
+	"README.md", "docs/README.md", "docs/concepts.md", "docs/guide.md", "docs/operate.md", "docs/style.md",
+}
+
+const (
+	longestSentence = 35  // words
+	longestReadme   = 170 // lines
+	longestProgram  = 20  // lines
+)
+
+func TestProse_FollowsTheStylePage(t *testing.T) {
+	t.Parallel()
+	for _, name := range styled {
+		for _, complaint := range pageNamed(t, name).unstylish() {
+			t.Error(complaint)
+		}
+	}
+}
+
+func TestProse_BreachOfTheStyleIsNoticed(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("word ", longestSentence+1) + "."
+	for _, text := range []string{"Nobody waits.", "Whoever has it, acks it.", "## Who acks?", "| a | " + long + " |", "- " + long, long} {
+		if len(parsePage("page.md", text).unstylish()) != 1 {
+			t.Errorf("not noticed: %s", text)
+		}
+	}
+	for _, text := range []string{"It acks.\n\n```sh\nwho?\n```", "The page quotes *nobody* and `who?`.", strings.Repeat("It acks. ", 20)} {
+		if complaints := parsePage("page.md", text).unstylish(); complaints != nil {
+			t.Errorf("found %q in: %s", complaints, text)
+		}
+	}
+}
+
+func TestReadme_IsShortAndBeginsWithAProgram(t *testing.T) {
+	t.Parallel()
+	readme := pageNamed(t, "README.md")
+	if lines := len(readme.lines) - 1; lines > longestReadme {
+		t.Errorf("the README has %d lines, %d at most are allowed", lines, longestReadme)
+	}
+	blocks, _ := readme.blocks()
+	if first := blocks[0].text; !strings.Contains(first, "func main() {") || strings.Count(first, "\n")+1 > longestProgram {
+		t.Errorf("the README begins with no program of %d lines at most, but with\n%s", longestProgram, first)
+	}
+}
+
+var (
+	quoted   = regexp.MustCompile("`[^`]*`|\\*\\w+\\*|\"[^\"]*\"|\\]\\([^)]*\\)") // code, words as words, quotations, targets of links
+	vague    = regexp.MustCompile(`(?i)\b(nobody|somebody|anybody|whoever)\b|\?`)
+	sentence = regexp.MustCompile(`[.:;!?]\**\s+`)
+	item     = regexp.MustCompile(`^\s*([-*]|\d+\.)\s`)
+)
+
+// unstylish lists the sentences that are too long, vague about their subject, or questions. The cells of a
+// table are sentences of their own. In a table "instead of | write" the first column is exempt.
+func (p page) unstylish() (complaints []string) {
+	for _, text := range p.passages() {
+		text = quoted.ReplaceAllString(text, "it")
+		for _, s := range sentence.Split(text, -1) {
+			if n := len(strings.Fields(s)); n > longestSentence {
+				complaints = append(complaints, fmt.Sprintf("%s: %d words: %s", p.name, n, s))
+			}
+		}
+		if found := vague.FindString(text); found != "" {
+			complaints = append(complaints, fmt.Sprintf("%s: %q in: %s", p.name, found, text))
+		}
+	}
+	return complaints
+}
+
+// passages returns the paragraphs, list items, headings and cells of a page.
+func (p page) passages() (passages []string) {
+	_, prose := p.blocks()
+	open, contrast := false, false
+	for _, line := range prose {
+		switch {
+		case strings.HasPrefix(line, "|"):
+			cells := strings.Split(strings.Trim(line, "|"), "|")
+			contrast = contrast || strings.TrimSpace(cells[0]) == "instead of"
+			if contrast {
+				cells = cells[1:]
+			}
+			passages, open = slices.Concat(passages, cells), false
+		case strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#"):
+			passages, open, contrast = append(passages, line), false, false
+		case open && !item.MatchString(line):
+			passages[len(passages)-1] += " " + strings.TrimSpace(line)
+		default:
+			passages, open = append(passages, item.ReplaceAllString(line, "")), true
+		}
+	}
+	return passages
+}
