@@ -27,7 +27,6 @@ type exception struct{ away, circle int }
 var exceptions = map[string]exception{
 	"backend/pgmq":          {away: 83, circle: 43},
 	"conformance":           {away: 49, circle: 27},
-	"ezq":                   {away: 32, circle: 26},
 	"internal/subscription": {away: 76, circle: 16},
 }
 
