@@ -305,7 +305,7 @@ func (d *delivery) classify(ctx context.Context, rt *route, inv *invocation, msg
 		r.outcome = succeeded
 	case inv.abandoned:
 		r.outcome, r.disposition = released, notStarted()
-	case interrupted(ctx):
+	case interrupted(ctx), errors.Is(err, ErrLeaseLost): // as middleware finds out that settles the message itself
 		r.outcome, r.disposition.InPlace = released, true
 	default:
 		d.classifyError(&r, inv.info)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"regexp"
 	"runtime"
@@ -283,5 +284,28 @@ func TestAHundredFailuresASecondAreAFewRecords(t *testing.T) {
 			counted += more
 		}
 		require.EqualValues(t, failed, shown+counted)
+	})
+}
+
+// Middleware that settles a message itself, as pgmq's TxMiddleware, finds out that the lease is lost
+// before the context of the message ends.
+func TestRouter_CountsNoFailureWhenHandlerSaysLeaseIsLost(t *testing.T) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		ctx, stop := context.WithCancel(t.Context())
+		router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
+		calls := 0
+		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+			if calls++; calls == 2 {
+				assert(t, ezq.MetaFromContext(ctx).Failures == 0)
+				stop()
+				return nil
+			}
+			return fmt.Errorf("handled in vain: %w", ezq.ErrLeaseLost)
+		})
+		require.NoError(t, ezq.Publish(ctx, broker, orderPlaced{}))
+		require.NoError(t, router.Run(ctx))
+		stats := router.Stats()[ezq.DefaultTopic]
+		require.Zero(t, stats.Failed)
+		require.EqualValues(t, 1, stats.Released)
 	})
 }

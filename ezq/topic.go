@@ -180,7 +180,7 @@ type TopicStats struct {
 	Claimed      int64 // by this router; the sum of the numbers below
 	Succeeded    int64 // done; also those that a middleware has published as dead letters
 	Failed       int64 // to be delivered again
-	DeadLettered int64 // moved by the backend; see [backend.Features].DeadLetter
+	DeadLettered int64 // to be moved by the backend, which counts what it has moved
 	Released     int64 // to be delivered again, and has not failed
 	Unknown      int64 // released, since they have no handler: see Config.UnknownFor
 	Ignored      int64 // acknowledged, as [Router.Ignore] says
