@@ -3,7 +3,7 @@ package memory
 import (
 	"time"
 
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // Store is what the subscriptions to a topic use.

@@ -22,8 +22,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/internal/excerpt"
-	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 // Config adjusts a [Broker]. The zero value is what [New] uses.
@@ -64,7 +64,7 @@ type Config struct {
 type Broker struct {
 	config        Config
 	topics        *topics
-	subscriptions *subscription.Set
+	subscriptions *subscription.Subscriptions
 	closed        atomic.Bool
 }
 
@@ -98,7 +98,7 @@ func newBroker(changed *Config, topics *topics) *Broker {
 	config.MaxExtension = cmp.Or(config.MaxExtension, time.Hour)
 	config.DrainTimeout = cmp.Or(config.DrainTimeout, 10*time.Second)
 	config.Logger = cmp.Or(config.Logger, slog.Default())
-	return &Broker{config: config, topics: topics, subscriptions: subscription.NewSet()}
+	return &Broker{config: config, topics: topics, subscriptions: subscription.NewSubscriptions()}
 }
 
 // Features implements [backend.Backend]: a memory queue keeps every promise.

@@ -5,8 +5,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/ezq-go/ezq/backend/internal/model"
 	"github.com/ezq-go/ezq/backend/memory"
-	"github.com/ezq-go/ezq/internal/model"
 )
 
 func TestAMemoryQueueDoesWhatTheModelDoes(t *testing.T) {

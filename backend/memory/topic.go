@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // topics are the topics of a queue, each there as soon as it is named. One mutex
@@ -139,19 +139,19 @@ func (t *topic) settle(settle []subscription.Settlement) (missed subscription.Mi
 			t.remove(e)
 		case subscription.Nack:
 			if !s.Bare {
-				e.failures, e.done, e.unknown = s.Verdict.Failures, s.Verdict.Done, s.Verdict.UnknownSince
+				e.failures, e.done, e.unknown = s.Disposition.Failures, s.Disposition.Done, s.Disposition.UnknownSince
 			}
-			if s.Verdict.Uncounted {
+			if s.Disposition.Uncounted {
 				e.number--
 			}
-			if s.Verdict.InPlace {
+			if s.Disposition.InPlace {
 				t.expose(e, e.published)
 				continue
 			}
-			t.expose(e, now.Add(s.Verdict.Delay))
+			t.expose(e, now.Add(s.Disposition.Delay))
 		case subscription.DeadLetter:
 			t.remove(e)
-			t.all.find(s.Verdict.Letter.Topic).add(e.deadLetter(s.Verdict.Letter, now))
+			t.all.find(s.Disposition.Letter.Topic).add(e.deadLetter(s.Disposition.Letter, now))
 		case subscription.Release:
 			e.number--
 			t.expose(e, e.published)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // aside is the messages of one queue that are put aside: leased, and to be looked at beside

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/ezq-go/ezq/backend"
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // ids is the messages that a statement has found.
@@ -60,12 +60,12 @@ func (n *nacks) add(s subscription.Settlement, text encoding) {
 	var uncount int32
 	released := s.Action == subscription.Release
 	if !released && !s.Bare {
-		headers = new(progress(s.Verdict.Redelivery, text))
+		headers = new(progress(s.Disposition.Redelivery, text))
 	}
-	if !released && !s.Verdict.InPlace {
-		delay = new(s.Verdict.Delay.Microseconds())
+	if !released && !s.Disposition.InPlace {
+		delay = new(s.Disposition.Delay.Microseconds())
 	}
-	if released || s.Verdict.Uncounted {
+	if released || s.Disposition.Uncounted {
 		uncount = 1
 	}
 	n.delays = append(n.delays, delay)
@@ -84,7 +84,7 @@ func (l *letters) add(s subscription.Settlement, from, group string, text encodi
 		text = plainASCII
 	}
 	l.tokens.add(s.Token)
-	l.headers = append(l.headers, letterHeaders(s.UUID, from, group, s.Verdict.Letter.Metadata, text))
+	l.headers = append(l.headers, letterHeaders(s.UUID, from, group, s.Disposition.Letter.Metadata, text))
 }
 
 // encode returns the columns in the binary form of parameters, and their types.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // isDropped reports whether err says that the queue is not there any more.

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // lightWeight is what many messages may have each to be read together, if MaxMessageBytes is not less.
@@ -227,7 +227,7 @@ func (s *store) giveBack(ctx context.Context, db *pgxpool.Pool, messages []legib
 	back := make([]subscription.Settlement, len(messages))
 	for i, m := range messages {
 		back[i] = subscription.Settlement{Token: m.Token, Action: subscription.Nack, Bare: true}
-		back[i].Verdict.Uncounted, back[i].Verdict.Delay = true, time.Second
+		back[i].Disposition.Uncounted, back[i].Disposition.Delay = true, time.Second
 	}
 	batch := newTransaction()
 	s.settle(batch, back)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // LookOnce makes the subscriptions of q look for messages once, and then only

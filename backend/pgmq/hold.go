@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // A hold is a transaction that has locked rows and stays open. It touches no rows but
@@ -21,7 +21,7 @@ import (
 // as long as a lease, it is rolled back: its locks are gone, and a Finish that comes later
 // fails with its transaction.
 
-// hold implements [subscription.Held].
+// hold implements [subscription.LockedBatch].
 type hold struct {
 	subject subject // for errors
 	sql     *statements
@@ -30,11 +30,11 @@ type hold struct {
 	release func()
 }
 
-var _ subscription.Holder = (*store)(nil)
+var _ subscription.Locker = (*store)(nil)
 
-// Hold implements [subscription.Holder]. It can hold while there are connections for
+// Lock implements [subscription.Locker]. It can hold while there are connections for
 // that: one is left for claims that lease, and one for settling.
-func (s *store) Hold(ctx context.Context, limit int, lease time.Duration) (held subscription.Held, claim subscription.Claim, ok bool, err error) {
+func (s *store) Lock(ctx context.Context, limit int, lease time.Duration) (held subscription.LockedBatch, claim subscription.Claim, ok bool, err error) {
 	if s.sieve.used || s.aside.hasReady() {
 		return nil, claim, false, nil
 	}
@@ -103,7 +103,7 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 	reading := false
 	batch.Queue(s.sql().hold, limit, s.limit).Query(func(rows pgx.Rows) (err error) {
 		reading = true
-		found, err = s.leases(rows, &claim.Again)
+		found, err = s.leases(rows, &claim.Redelivered)
 		reading = err != nil
 		return err
 	})
@@ -137,7 +137,7 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 // nextCount is what countSQL will count once the message is leased.
 func nextCount(count int) int { return max(min(count, math.MaxInt32-1), 0) + 1 }
 
-// Finish implements [subscription.Held].
+// Finish implements [subscription.LockedBatch].
 func (h *hold) Finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
 	defer h.release() // which closes the connection if the transaction is still open
 	tokens, err := h.end(ctx, acked, rest, lease)

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq"
-	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 func TestHoldsLeaveConnectionsToOthers(t *testing.T) {
@@ -24,11 +24,11 @@ func TestHoldsLeaveConnectionsToOthers(t *testing.T) {
 		execute(t, pool, fmt.Sprintf("select pgmq.send('%s', '1')", topic))
 		store, err := client.Store(t.Context(), topic)
 		require.NoError(t, err)
-		hold, claim, ok, err := store.(subscription.Holder).Hold(t.Context(), 10, time.Hour)
+		batch, claim, ok, err := store.(subscription.Locker).Lock(t.Context(), 10, time.Hour)
 		require.NoError(t, err)
 		if ok {
 			held++
-			defer func() { _, _ = hold.Finish(context.Background(), nil, nil, time.Hour) }()
+			defer func() { _, _ = batch.Finish(context.Background(), nil, nil, time.Hour) }()
 			continue
 		}
 		claim, err = store.Claim(ctx, nil, 10, time.Hour)

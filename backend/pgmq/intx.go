@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // receipt is what a transaction needs to ack a message.
@@ -126,11 +126,11 @@ func (c *Client) inTx(next message.HandlerFunc, msg *message.Message) (out []*me
 		return nil, errForeign
 	}
 	proof, ok := delivery.Receipt.(*receipt)
-	keeper, kept := delivery.Parker.(subscription.Keeper)
+	leaser, kept := delivery.Parker.(subscription.Leaser)
 	if !ok || !kept {
 		return nil, errForeign
 	}
-	token, err := keeper.Leased(outer) // the ack would wait for the end of a hold, and then find a lease
+	token, err := leaser.EnsureLease(outer) // the ack would wait for the end of a hold, and then find a lease
 	if err != nil {
 		return nil, fmt.Errorf("pgmq: the message is not handled: %w", err)
 	}

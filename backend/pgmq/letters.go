@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // letterTables returns the table that dead letters for topic go to, after a look at it if
@@ -25,7 +25,7 @@ const letterWait = "100ms"
 // bury moves messages to another queue, in a transaction of their own. It takes one round
 // trip: only if that fails, it looks whether the queue is there, and can be filled.
 func (s *store) bury(ctx context.Context, settle []subscription.Settlement) (subscription.Missed, error) {
-	topic := settle[0].Verdict.Letter.Topic
+	topic := settle[0].Disposition.Letter.Topic
 	about := newSubject("dead-letter", topic)
 	about.source = s.queue
 	var refusal *subscription.Refusal
@@ -45,7 +45,7 @@ func (s *store) bury(ctx context.Context, settle []subscription.Settlement) (sub
 		case !isAnswer(err):
 			return subscription.Missed{}, about.classify(err)
 		}
-		refusal = &subscription.Refusal{Cause: about.classify(err), MayPass: !isRefused(err)}
+		refusal = &subscription.Refusal{Cause: about.classify(err), Transient: !isRefused(err)}
 		if !isOfTheTable(err) {
 			break
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/pgtest"
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // A dead letter is settled together with other messages, which must not suffer
@@ -89,7 +89,7 @@ func TestDeadLettersWaitForNoTableThatIsLocked(t *testing.T) {
 func lettersOf(tokens []subscription.Token, topic string) (settle []subscription.Settlement) {
 	for _, token := range tokens {
 		s := subscription.Settlement{Token: token, Action: subscription.DeadLetter}
-		s.Verdict.Letter = &backend.DeadLetterTarget{Topic: topic}
+		s.Disposition.Letter = &backend.DeadLetterTarget{Topic: topic}
 		settle = append(settle, s)
 	}
 	return settle

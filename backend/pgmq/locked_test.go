@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/pgtest"
-	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 // lockRow keeps everybody else from a message until the transaction ends.
@@ -36,9 +36,9 @@ func TestALockedRowStopsOnlyItself(t *testing.T) {
 			var settle []subscription.Settlement
 			for _, token := range tokens {
 				s := subscription.Settlement{Token: token, Action: action}
-				s.Verdict.Delay = time.Hour
+				s.Disposition.Delay = time.Hour
 				if action == subscription.DeadLetter {
-					s.Verdict.Letter = &backend.DeadLetterTarget{Topic: "dead"}
+					s.Disposition.Letter = &backend.DeadLetterTarget{Topic: "dead"}
 				}
 				settle = append(settle, s)
 			}

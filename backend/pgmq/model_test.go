@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/ezq-go/ezq/backend/internal/model"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq"
-	"github.com/ezq-go/ezq/internal/model"
-	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 func TestAPGMQQueueDoesWhatTheModelDoes(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq"
-	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 // partition makes the queue t one of two partitions, as pg_partman does. A place in one
@@ -33,7 +33,7 @@ func TestAPartitionGivesOnlyWhatIsVisible(t *testing.T) {
 			return s.Claim(t.Context(), nil, 10, time.Minute)
 		},
 		"held": func(s subscription.Store) (subscription.Claim, error) {
-			held, claim, _, err := s.(subscription.Holder).Hold(t.Context(), 10, time.Minute)
+			held, claim, _, err := s.(subscription.Locker).Lock(t.Context(), 10, time.Minute)
 			if held != nil {
 				t.Cleanup(func() { _, _ = held.Finish(t.Context(), nil, nil, time.Minute) })
 			}

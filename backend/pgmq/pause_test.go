@@ -7,10 +7,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/internal/pgtest"
-	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 type numbered struct{ ID int }
@@ -78,7 +78,7 @@ func TestWhatAHoldGivesBackKeepsItsPlaceAmongWhatWasLeasedAtItsEnd(t *testing.T)
 	store, err := client.Store(t.Context(), "t")
 	require.NoError(t, err)
 	publish(t, client, "a", "b", "c")
-	held, claim, ok, err := store.(subscription.Holder).Hold(t.Context(), 3, time.Minute)
+	held, claim, ok, err := store.(subscription.Locker).Lock(t.Context(), 3, time.Minute)
 	require.NoError(t, err)
 	require.True(t, ok)
 	tokens, err := held.Finish(t.Context(), nil, []subscription.Token{claim.Leases[2].Token}, time.Minute)

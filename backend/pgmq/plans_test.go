@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/internal/pgtest"
-	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 // What was in a table when ANALYZE saw it last, and what is there now: {n} due rows, or what
@@ -184,7 +184,7 @@ func (w *witness) consume(client *Client) {
 
 func (w *witness) hold(s *store) {
 	w.t.Helper()
-	held, claim, ok, err := s.Hold(w.ctx, asked, time.Minute)
+	held, claim, ok, err := s.Lock(w.ctx, asked, time.Minute)
 	w.saw("a hold", asked, err)
 	require.True(w.t, ok)
 	require.Len(w.t, claim.Leases, asked)
@@ -253,7 +253,7 @@ func TestMessagesOfOneTimeComeInTheOrderOfTheirIDs(t *testing.T) {
 	for name, take := range map[string]func(s *store) (subscription.Claim, error){
 		"leased": func(s *store) (subscription.Claim, error) { return s.Claim(t.Context(), nil, atATime, time.Minute) },
 		"held": func(s *store) (subscription.Claim, error) {
-			held, claim, _, err := s.Hold(t.Context(), atATime, time.Minute)
+			held, claim, _, err := s.Lock(t.Context(), atATime, time.Minute)
 			if err == nil && held != nil {
 				_, err = held.Finish(t.Context(), nil, tokensOf(settlements(claim.Leases, subscription.Ack)), time.Minute)
 			}
@@ -296,7 +296,7 @@ func settlements(leases []subscription.Lease, action subscription.Action) []subs
 	for _, lease := range leases {
 		s := subscription.Settlement{Token: lease.Token, Action: action, UUID: lease.Message.UUID}
 		if action == subscription.DeadLetter {
-			s.Verdict.Letter = &backend.DeadLetterTarget{Topic: "dead"}
+			s.Disposition.Letter = &backend.DeadLetterTarget{Topic: "dead"}
 		}
 		all = append(all, s)
 	}

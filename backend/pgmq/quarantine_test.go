@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/internal/pgtest"
-	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 func TestAMessageIsNotArchivedForTheTroubleOfTheServer(t *testing.T) {
@@ -113,7 +113,7 @@ func TestAMessageIsWrittenOutOnceHoweverItIsFetched(t *testing.T) {
 			return claim.Leases, err
 		},
 		"by a hold": func() ([]subscription.Lease, error) {
-			held, claim, _, err := s.Hold(t.Context(), n, time.Minute)
+			held, claim, _, err := s.Lock(t.Context(), n, time.Minute)
 			if err == nil {
 				_, err = held.Finish(t.Context(), tokensOf(settlements(claim.Leases, subscription.Ack)), nil, time.Minute)
 			}

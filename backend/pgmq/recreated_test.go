@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/pgtest"
-	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 func publishInTx(t *testing.T, database string, client *pgmq.Client) error {
@@ -133,7 +133,7 @@ func TestAQueueThatComesBackIsReadAsWhatItIs(t *testing.T) {
 // take holds what there is, leases what it holds, and leases the rest.
 func take(t *testing.T, store subscription.Store) []subscription.Lease {
 	t.Helper()
-	held, holding, _, err := store.(subscription.Holder).Hold(t.Context(), 10, time.Minute)
+	held, holding, _, err := store.(subscription.Locker).Lock(t.Context(), 10, time.Minute)
 	require.NoError(t, err)
 	if held != nil {
 		tokens, err := held.Finish(t.Context(), nil, tokensOf(holding.Leases), time.Minute)

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // settling is what becomes of a batch of acks and nacks.
@@ -35,7 +35,7 @@ func (s *settling) refusal(of *store, err error) error {
 	if !isAnswer(err) || !s.acking && !s.nacking && !s.checking {
 		return nil
 	}
-	return &subscription.Refusal{Cause: of.classify("settle", err), MayPass: mayPass(err)}
+	return &subscription.Refusal{Cause: of.classify("settle", err), Transient: mayPass(err)}
 }
 
 // isAnswer reports whether err is PostgreSQL's answer to a statement, on a connection that

@@ -3,7 +3,7 @@ package pgmq
 import (
 	"sync"
 
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // SubscriptionStats is what subscriptions to one topic have done since the [Subscriber]

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // store is one queue as the subscription engine sees it.

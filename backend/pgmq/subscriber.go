@@ -14,8 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/internal/sparse"
-	"github.com/ezq-go/ezq/internal/subscription"
 )
 
 // Subscriber is a Watermill Subscriber on PGMQ. Create it with [NewSubscriber],
@@ -26,7 +26,7 @@ type Subscriber struct {
 	logger  *slog.Logger
 	hints   *hints
 	catalog *catalog
-	running *subscription.Set
+	running *subscription.Subscriptions
 	pollMin time.Duration
 	holdFor time.Duration // 0: nothing is held
 
@@ -64,7 +64,7 @@ func NewSubscriber(pool *pgxpool.Pool, config *SubscriberConfig, logger watermil
 func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Logger, hints *hints, catalog *catalog) *Subscriber {
 	return &Subscriber{
 		pool: pool, config: config, logger: sparse.New(logger), hints: hints,
-		catalog: catalog, running: subscription.NewSet(), pollMin: min(pollMin, config.PollInterval), holdFor: config.holdFor(),
+		catalog: catalog, running: subscription.NewSubscriptions(), pollMin: min(pollMin, config.PollInterval), holdFor: config.holdFor(),
 		claims: make(chan struct{}, config.MaxConns-1), holds: make(chan struct{}, config.MaxConns-2),
 		asides: newAsides(),
 	}
@@ -100,7 +100,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		MaxInFlight:      s.config.MaxInFlight,
 		MaxPrefetch:      maxPrefetch,
 		MaxInFlightBytes: s.config.MaxInFlightBytes,
-		HoldFor:          s.holdFor,
+		LockFor:          s.holdFor,
 		NackDelay:        s.config.NackDelay,
 		MaxNackDelay:     maxNackDelay,
 		DrainTimeout:     s.config.DrainTimeout,

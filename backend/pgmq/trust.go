@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/ezq-go/ezq/internal/subscription"
+	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // Who may publish may write any headers, also those that are ezq's to write. What they say

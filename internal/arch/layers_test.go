@@ -74,7 +74,7 @@ var layers = []layer{
 	},
 	{
 		says:      "test helpers stay in tests",
-		of:        module + "internal/pgtest/... " + module + "internal/model/... " + module + "internal/ledger/... " + module + "internal/faultproxy/... " + module + "internal/cluster/... " + module + "examples/internal/exampletest/... " + conformance,
+		of:        module + "internal/pgtest/... " + module + "backend/internal/model/... " + module + "internal/ledger/... " + module + "internal/faultproxy/... " + module + "internal/cluster/... " + module + "examples/internal/exampletest/... " + conformance,
 		justTests: true,
 	},
 }

@@ -56,7 +56,7 @@ func isLibrary(name string) bool {
 	case "backend", "ezq", "middleware", "otel":
 		return err == nil
 	case "internal":
-		return strings.HasPrefix(rest, "subscription/") || strings.HasPrefix(rest, "sparse/")
+		return strings.HasPrefix(rest, "sparse/")
 	}
 	return false
 }

@@ -1,0 +1,62 @@
+package subscription
+
+import "sync/atomic"
+
+// Counters is what subscriptions have done. Several may share one. The zero
+// value is ready; it may be read at any time.
+type Counters struct {
+	Claimed atomic.Int64 // leases and locks
+
+	// What outcomes have changed, once that is stored.
+	Acked, Nacked, DeadLettered, Released atomic.Int64
+
+	// Outcomes that have changed nothing: see [Missed].
+	Lost, Gone atomic.Int64
+
+	Quarantined atomic.Int64 // by the store
+
+	LeasesLost atomic.Int64 // before the message was settled
+
+	// How many there are now of messages that wait for a slot, of messages that were
+	// handed over, and of outcomes that are not stored.
+	Waiting, InFlight, Unstored atomic.Int64
+
+	// Failing is why the last fetch failed; nil if it did not.
+	Failing atomic.Pointer[error]
+}
+
+// settled counts outcomes that the store has been given.
+func (c *Counters) settled(batch []Settlement, missed Missed) {
+	c.Unstored.Add(-int64(len(batch) - len(missed.Busy)))
+	c.Lost.Add(int64(len(missed.Lost)))
+	c.Gone.Add(int64(len(missed.Gone)))
+	retryable := missed.retryable()
+	for _, settlement := range batch {
+		if _, missed := retryable[settlement.Token]; !missed {
+			c.of(settlement.Action).Add(1)
+		}
+	}
+}
+
+func (c *Counters) of(action Action) *atomic.Int64 {
+	switch action {
+	case Ack:
+		return &c.Acked
+	case Nack:
+		return &c.Nacked
+	case DeadLetter:
+		return &c.DeadLettered
+	default:
+		return &c.Released
+	}
+}
+
+// fetched counts the messages of one fetch.
+func (c *Counters) fetched(n int, err error) {
+	c.Claimed.Add(int64(n))
+	if err == nil {
+		c.Failing.Store(nil)
+		return
+	}
+	c.Failing.Store(&err)
+}

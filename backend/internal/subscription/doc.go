@@ -1,0 +1,19 @@
+// Package subscription is the engine beneath the subscriptions of ezq's own
+// backends. It turns a [Store], which can lease messages, into a Watermill
+// subscription: it fetches ahead, hands over, renews leases, stores outcomes
+// in batches, and ends without losing or needlessly repeating anything.
+//
+// One subscription is four loops around a list of leases:
+//
+//	fetcher    claims or locks messages while there is capacity    fetch.go
+//	deliverer  sends them to the channel, in order                 deliver.go
+//	renewer    extends leases before they run out                  renew.go
+//	settler    stores acks and nacks in batches                    settle.go
+//
+// The list is [leases], whose mutex guards all that the loops share. What it knows
+// lies in plain structs: the table of messages, the capacity, the acks that the store
+// refuses, and the policy of whether to lock messages or to lease them.
+//
+// The loops use only channels and timers to wait, so that a subscription to a
+// store in memory runs in virtual time inside testing/synctest.
+package subscription

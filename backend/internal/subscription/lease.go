@@ -1,0 +1,125 @@
+package subscription
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// lease is a message that this subscription has leased or locked. The mutex of its
+// owner guards what is below it.
+type lease struct {
+	Lease                          // its token is final once batch is nil
+	cancel context.CancelCauseFunc // of the message's context
+	owner  *leases
+
+	batch       *lockedBatch // nil if the message is leased
+	lockOutcome lockOutcome
+	phase       phase
+	parked      bool      // delivered, but waiting with the consumer
+	since       time.Time // when the phase began
+	renewAt     time.Time
+	expiresAt   time.Time // by our own clock, at the latest
+
+	extension chan struct{} // closed when the last extension is no longer under way
+}
+
+type phase uint8
+
+const (
+	waiting      phase = iota // for a slot
+	sending                   // has a slot, is being sent to the channel
+	delivered                 // is with the consumer
+	settling                  // was, and is about to be settled
+	ackSuspected              // is done, but its ack was refused with others
+	ackRefused                // is done, but its ack is refused
+)
+
+// lockOutcome is what becomes of a message at the end of its lock.
+type lockOutcome uint8
+
+const (
+	lockLeased   lockOutcome = iota // it is leased
+	lockRemoved                     // it was acked in time, and is removed
+	lockReleased                    // it is released
+)
+
+// prepare returns a lease for each message that was asked for at sent.
+func prepare(ls *leases, fetched []Lease, sent time.Time) []*lease {
+	const together = 16 // leases in one allocation; they are freed together, so not too many
+	all := make([]*lease, 0, len(fetched))
+	for some := range slices.Chunk(fetched, together) {
+		block := make([]lease, len(some))
+		for i, f := range some {
+			l := &block[i]
+			ctx, cancel := context.WithCancelCause(backend.WithDelivery(ls.parent, f.Delivery))
+			f.Message.SetContext(ctx)
+			f.Delivery.Parker = l
+			l.Lease, l.cancel, l.owner, l.since = f, cancel, ls, sent
+			l.extended(sent, ls.config.Lease)
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// extended records that the store was asked at sent to lease for d, and did.
+func (l *lease) extended(sent time.Time, d time.Duration) {
+	l.renewAt = sent.Add(d / 3)
+	l.expiresAt = sent.Add(d)
+}
+
+// retryExtension has the lease extended again soon, and before it runs out.
+func (l *lease) retryExtension(now time.Time) {
+	l.renewAt = now.Add(min(time.Second, l.owner.config.Lease/10))
+	if l.expiresAt.Before(l.renewAt) {
+		l.renewAt = l.expiresAt
+	}
+}
+
+// checkAt is when l must be extended, or ends.
+func (l *lease) checkAt() time.Time {
+	if l.batch != nil {
+		return l.expiresAt
+	}
+	if end := l.end(); end.Before(l.renewAt) {
+		return end
+	}
+	return l.renewAt
+}
+
+// end is when l is no longer extended: a handler has had it for MaxExtension,
+// or it has waited for a slot for as long as a lease lasts. The deliverer watches what
+// waits to be received: only one of them can know that it was not.
+func (l *lease) end() time.Time {
+	switch l.phase {
+	case waiting:
+		return l.since.Add(l.owner.config.Lease)
+	case delivered:
+		return l.since.Add(l.owner.config.MaxExtension)
+	default:
+		return l.expiresAt
+	}
+}
+
+// Park implements [backend.Parker]. A message that is parked has no slot.
+func (l *lease) Park(parked bool) { l.owner.park(l, parked) }
+
+// EnsureLease implements [Leaser].
+func (l *lease) EnsureLease(ctx context.Context) (Token, error) {
+	if b := l.owner.leaseOnly(l); b != nil {
+		select {
+		case <-b.ended:
+		case <-ctx.Done():
+			return Token{}, context.Cause(ctx)
+		}
+	}
+	return l.owner.token(l)
+}
+
+var (
+	_ backend.Parker = (*lease)(nil)
+	_ Leaser         = (*lease)(nil)
+)

@@ -1,0 +1,499 @@
+package subscription
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// leases is what a subscription has: fetched, and neither settled nor lost.
+type leases struct {
+	config Config
+	parent context.Context // of every message's context; it does not end
+
+	// Each holds a token when its reader should look again: there may be
+	wakeDeliverer chan struct{} // a message and a slot for it,
+	wakeFetcher   chan struct{} // capacity, or permission to lock another batch,
+	wakeSender    chan struct{} // a loss of the message that is being sent,
+	wakeRenewer   chan struct{} // a lease that is due sooner.
+
+	mu       sync.Mutex // of all below, and of each lease; the renewer takes it, too
+	table    table
+	refused  refusedAcks
+	capacity capacity
+	locks    lockPolicy
+	rest     restPeriod
+	drained  chan struct{} // closed when the table is empty; nil until asked for
+}
+
+func newLeases(parent context.Context, config Config) *leases {
+	return &leases{
+		config:        config,
+		parent:        parent,
+		wakeDeliverer: make(chan struct{}, 1),
+		wakeFetcher:   make(chan struct{}, 1),
+		wakeSender:    make(chan struct{}, 1),
+		wakeRenewer:   make(chan struct{}, 1),
+		table:         newTable(),
+		refused:       newRefusedAcks(),
+		capacity:      newCapacity(config),
+		locks:         lockPolicy{lockFor: config.LockFor},
+		rest:          newRestPeriod(config),
+	}
+}
+
+// add adds messages that were leased.
+func (ls *leases) add(all []*lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range all {
+		ls.insert(l)
+	}
+}
+
+// addBatch adds messages that were locked.
+func (ls *leases) addBatch(b *lockedBatch) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.locks.add(b)
+	for _, l := range b.leases {
+		l.batch = b
+		b.open++
+		ls.insert(l)
+	}
+}
+
+func (ls *leases) insert(l *lease) {
+	if old := ls.table.byID[l.ID]; old != nil {
+		ls.lose(old) // the store says that it had run out
+	}
+	ls.refused.remove(l.ID)
+	ls.table.insert(l)
+	ls.capacity.add(l)
+	ls.config.Counters.Waiting.Add(1)
+	signal(ls.wakeDeliverer)
+	signal(ls.wakeRenewer)
+}
+
+// next waits for a message and a slot for it.
+func (ls *leases) next(ctx context.Context) (*lease, bool) {
+	for ctx.Err() == nil {
+		if l := ls.tryNext(); l != nil {
+			signal(ls.wakeFetcher)
+			return l, true
+		}
+		select {
+		case <-ls.wakeDeliverer:
+		case <-ctx.Done():
+		}
+	}
+	return nil, false
+}
+
+func (ls *leases) tryNext() *lease {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if !ls.capacity.hasSlot() {
+		return nil
+	}
+	l := ls.table.next()
+	if l != nil {
+		ls.capacity.slots++
+	}
+	return l
+}
+
+// putBack undoes next at the end, when the slot is not needed any more.
+func (ls *leases) putBack(l *lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.table.contains(l) { // not lost meanwhile
+		ls.table.putBack(l)
+	}
+}
+
+// handedOver records that the consumer has received l.
+func (ls *leases) handedOver(l *lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l.phase, l.since = delivered, time.Now()
+	if ls.table.contains(l) { // not lost meanwhile
+		ls.config.Counters.Waiting.Add(-1)
+		ls.config.Counters.InFlight.Add(1)
+	}
+	ls.rest.received(l.since)
+	if l.end().Before(l.renewAt) {
+		signal(ls.wakeRenewer)
+	}
+}
+
+// notReceived records that a message is released because it was not received.
+func (ls *leases) notReceived() {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.rest.notReceived(time.Now())
+}
+
+// untilRested returns for how long not to fetch.
+func (ls *leases) untilRested() time.Duration {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return time.Until(ls.rest.until)
+}
+
+// has reports whether l is neither settled nor lost.
+func (ls *leases) has(l *lease) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.table.contains(l)
+}
+
+// remove removes a lease, which frees its slot. It does nothing if the lease is
+// lost already.
+func (ls *leases) remove(l *lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.drop(l)
+}
+
+func (ls *leases) drop(l *lease) bool {
+	if !ls.table.contains(l) {
+		return false
+	}
+	ls.table.remove(l)
+	ls.capacity.remove(l)
+	if l.batch != nil {
+		l.batch.closeOne()
+	}
+	ls.counterOf(l.phase).Add(-1)
+	if ls.table.len() == 0 && ls.drained != nil {
+		close(ls.drained)
+		ls.drained = nil
+	}
+	signal(ls.wakeDeliverer)
+	signal(ls.wakeFetcher)
+	return true
+}
+
+// counterOf returns the counter of the messages in a phase.
+func (ls *leases) counterOf(p phase) *atomic.Int64 {
+	if p < delivered {
+		return &ls.config.Counters.Waiting
+	}
+	return &ls.config.Counters.InFlight
+}
+
+// lose drops a lease that another consumer may get, or has got.
+func (ls *leases) lose(l *lease) {
+	if ls.refused.contains(l) {
+		ls.refused.remove(l.ID)
+		return
+	}
+	if ls.drop(l) {
+		ls.config.Counters.LeasesLost.Add(1)
+		l.cancel(backend.ErrLeaseLost)
+		signal(ls.wakeSender)
+	}
+}
+
+// park implements [backend.Parker] for l.
+func (ls *leases) park(l *lease, parked bool) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if l.parked == parked || !ls.table.contains(l) {
+		return
+	}
+	l.parked = parked
+	ls.capacity.park(parked)
+	if parked {
+		signal(ls.wakeDeliverer)
+		signal(ls.wakeFetcher)
+	}
+}
+
+// toFetch waits until there is capacity to fetch more, and returns for how many
+// messages. ok is false if ctx ended.
+func (ls *leases) toFetch(ctx context.Context) (n int, ok bool) {
+	for ctx.Err() == nil {
+		ls.mu.Lock()
+		n = ls.capacity.toFetch(ls.table.len(), len(ls.table.waiting), ls.capacity.window(ls.locks.maxWait()))
+		ls.mu.Unlock()
+		if n > 0 {
+			return n, true
+		}
+		select {
+		case <-ls.wakeFetcher:
+		case <-ctx.Done():
+		}
+	}
+	return 0, false
+}
+
+// observeSizes records how large the messages of a fetch are, which was sent at sent.
+func (ls *leases) observeSizes(fetched []Lease, sent time.Time) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.capacity.observeSizes(fetched, time.Since(sent))
+}
+
+// pollGap is how long to wait for more after a fetch that brought something.
+func (ls *leases) pollGap() time.Duration {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.capacity.throughput.gap(ls.config.PollMin)
+}
+
+// waitToLock waits until another batch may be locked, where locking pays. It reports
+// whether one may.
+func (ls *leases) waitToLock(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		lock, ready := ls.nextLock()
+		if ready {
+			return lock
+		}
+		select {
+		case <-ls.wakeFetcher:
+		case <-ctx.Done():
+		}
+	}
+	return false
+}
+
+// nextLock reports whether the next messages are to be locked, and whether they can be
+// fetched now: see [lockPolicy.next].
+func (ls *leases) nextLock() (lock, ready bool) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.locks.next(time.Now())
+}
+
+// inLockCooldown reports whether a lock has failed not long ago.
+func (ls *leases) inLockCooldown() bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.locks.inCooldown(time.Now())
+}
+
+// lockFailed records that a lock has failed just now.
+func (ls *leases) lockFailed() {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.locks.failed(time.Now())
+}
+
+// leaseOnly has all further messages leased at once, and returns the locked batch of l,
+// which ends now, or nil.
+func (ls *leases) leaseOnly(l *lease) *lockedBatch {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.locks.leaseOnly = true
+	if l.batch != nil {
+		signal(l.batch.due)
+	}
+	return l.batch
+}
+
+// token returns the token of a lease that is not lost.
+func (ls *leases) token(l *lease) (Token, error) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if !ls.table.contains(l) {
+		return Token{}, backend.ErrLeaseLost
+	}
+	return l.Token, nil
+}
+
+// settleLocked leaves the settlement of a message to the end of its locked batch, and frees
+// its slot. It reports whether the message is locked.
+func (ls *leases) settleLocked(l *lease, s Settlement) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if l.batch == nil {
+		if s.Action == Ack {
+			ls.locks.acked(time.Since(l.since))
+		}
+		return false
+	}
+	ls.config.Counters.Unstored.Add(1)
+	l.batch.settlements = append(l.batch.settlements, lockedSettlement{l, s})
+	ls.drop(l)
+	return true
+}
+
+// releaseLocked has the end of its locked batch release l. It reports whether it will.
+func (ls *leases) releaseLocked(l *lease) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if l.batch == nil || l.batch.closed {
+		return false
+	}
+	l.lockOutcome = lockReleased
+	ls.config.Counters.Released.Add(1)
+	ls.drop(l)
+	return true
+}
+
+// closeBatch returns what a locked batch ends with. Settlements from now on are late.
+func (ls *leases) closeBatch(b *lockedBatch) (acked, rest []*lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	acked, rest = b.close()
+	ls.locks.heuristic.batchEnded(len(acked), len(rest))
+	return acked, rest
+}
+
+// batchFinished records that a locked batch has ended at sent, and what it has leased.
+func (ls *leases) batchFinished(b *lockedBatch, rest []*lease, tokens []Token, acked int, sent time.Time) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.capacity.throughput.settled(acked, time.Now())
+	for i, l := range rest {
+		l.Token = tokens[i]
+		l.extended(sent, ls.config.Lease)
+	}
+	b.detach()
+	signal(ls.wakeRenewer)
+}
+
+// batchLost records that the end of a locked batch has failed. Other consumers may have its
+// messages. What has broken it may break the other one, too.
+func (ls *leases) batchLost(b *lockedBatch) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.locks.failed(time.Now())
+	ls.locks.finishAll()
+	for _, l := range b.leases {
+		ls.lose(l)
+	}
+	b.detach()
+}
+
+// removeBatch allows another locked batch. What b leaves to be stored is known by then.
+func (ls *leases) removeBatch(b *lockedBatch) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.locks.remove(b)
+	signal(ls.wakeFetcher)
+}
+
+// stored records that settlements have been stored, or that they never will be.
+func (ls *leases) stored(batch []Settlement) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.capacity.throughput.settled(len(batch), time.Now())
+	if ls.config.SyncAck || ls.refused.len() > 0 {
+		for i := range batch {
+			if l := ls.table.find(batch[i].Token); l != nil {
+				ls.drop(l)
+			}
+		}
+	}
+	ls.refused.stored(batch)
+}
+
+// suspectAcks goes on leasing the messages of a batch whose acks may be refused, until that
+// is known.
+func (ls *leases) suspectAcks(batch []Settlement, cause error) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	now := time.Now()
+	for i := range batch {
+		if batch[i].Action == Ack {
+			ls.refused.add(newRefusedAck(ls, batch[i].Token, ackSuspected, now))
+		}
+	}
+	ls.refused.cause = cause
+	signal(ls.wakeRenewer)
+}
+
+// keepRefused goes on leasing messages that are done, and whose acks the store refuses
+// because of cause. It returns how many are new.
+func (ls *leases) keepRefused(acks []Settlement, cause error) (more int) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	now := time.Now()
+	for i := range acks {
+		if l := ls.table.find(acks[i].Token); l != nil {
+			ls.drop(l) // with SyncAck
+		}
+		if ls.refused.add(newRefusedAck(ls, acks[i].Token, ackRefused, now)) {
+			more++
+		}
+	}
+	ls.refused.cause = cause
+	signal(ls.wakeRenewer)
+	return more
+}
+
+// manyRefused reports whether so many acks are refused that it may be the fault of none of them.
+func (ls *leases) manyRefused() bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.refused.many()
+}
+
+// tooManyRefused returns why nothing more is to be fetched: too many acks are refused, or may be.
+func (ls *leases) tooManyRefused() error {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.refused.tooMany()
+}
+
+// stopExtending has l extended no more, and waits for the extension that is under way: if
+// it came after a nack, it would undo its delay.
+func (ls *leases) stopExtending(l *lease) {
+	ls.mu.Lock()
+	l.phase = settling
+	extension := l.extension
+	ls.mu.Unlock()
+	if extension != nil {
+		<-extension
+	}
+}
+
+// waiting returns the messages that wait for a slot, or to be leased before that.
+func (ls *leases) waiting() []*lease {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return slices.Clone(ls.table.waiting)
+}
+
+// interrupt ends the contexts of all messages.
+func (ls *leases) interrupt(cause error) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for l := range ls.table.all() {
+		l.cancel(cause)
+	}
+}
+
+// clear drops what is still there when the subscription has ended.
+func (ls *leases) clear() {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for l := range ls.table.all() {
+		ls.drop(l)
+	}
+}
+
+// empty returns a channel that is closed once all messages are settled or lost. No more may
+// be added.
+func (ls *leases) empty() <-chan struct{} {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.table.len() == 0 {
+		return closedChannel()
+	}
+	ls.drained = make(chan struct{})
+	return ls.drained
+}
+
+func (ls *leases) len() int {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.table.len()
+}

@@ -1,0 +1,132 @@
+package subscription
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// batchLocker locks messages, and ends the locks in time.
+type batchLocker struct {
+	config  Config
+	locker  Locker
+	leases  *leases
+	settler *settler
+	running sync.WaitGroup // one for each locked batch
+}
+
+// lock locks messages, up to limit. ok is false if the store cannot just now.
+//
+// If one of them may have been delivered before, all are leased before they are handed
+// over, and so counted: it may be what ends its consumers' processes. The others would
+// overtake it if they did not wait for that.
+func (bl *batchLocker) lock(limit int) (claim Claim, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), bl.config.OperationTimeout)
+	defer cancel()
+	sent := time.Now()
+	batch, claim, ok, err := bl.locker.Lock(ctx, limit, bl.config.Lease)
+	if !ok {
+		return Claim{}, false, nil
+	}
+	bl.config.Counters.fetched(len(claim.Leases), err)
+	if err != nil {
+		bl.leases.lockFailed()
+	}
+	if err != nil || batch == nil {
+		return claim, true, err
+	}
+	bl.leases.observeSizes(claim.Leases, sent)
+	if claim.Redelivered {
+		claim, err = bl.leaseAtOnce(ctx, batch, claim)
+		return claim, true, err
+	}
+	b := newLockedBatch(batch, sent)
+	b.leases = prepare(bl.leases, claim.Leases, sent)
+	bl.leases.addBatch(b)
+	bl.running.Go(func() { bl.finishInTime(b) })
+	return claim, true, nil
+}
+
+// leaseAtOnce ends a lock before any of its messages is handed over. All of them are leased.
+func (bl *batchLocker) leaseAtOnce(ctx context.Context, batch LockedBatch, claim Claim) (Claim, error) {
+	tokens := make([]Token, len(claim.Leases))
+	for i, l := range claim.Leases {
+		tokens[i] = l.Token
+	}
+	sent := time.Now()
+	leased, err := batch.Finish(ctx, nil, tokens, bl.config.Lease)
+	if err != nil {
+		bl.config.Counters.fetched(0, err)
+		bl.leases.lockFailed()
+		return Claim{}, err
+	}
+	for i, token := range leased {
+		claim.Leases[i].Token = token
+	}
+	bl.leases.add(prepare(bl.leases, claim.Leases, sent))
+	return claim, nil
+}
+
+// finishInTime ends a lock after LockFor, or before that if it is due.
+func (bl *batchLocker) finishInTime(b *lockedBatch) {
+	timer := time.NewTimer(bl.config.LockFor)
+	defer timer.Stop()
+	select {
+	case <-b.due:
+	case <-timer.C:
+	}
+	bl.finish(b)
+}
+
+// finish ends a lock. If the store refuses to remove what was acked, that is leased, too. If
+// the end fails, what was acked may still be there. Its ack is then stored as that of a
+// leased message: it counts unless another consumer has got the message since. The other
+// messages are lost.
+func (bl *batchLocker) finish(b *lockedBatch) {
+	acked, rest := bl.leases.closeBatch(b)
+	ctx, cancel := context.WithTimeout(context.Background(), bl.config.OperationTimeout)
+	defer cancel()
+	sent := time.Now()
+	leased, err := b.store.Finish(ctx, tokensOf(acked), tokensOf(rest), bl.config.Lease)
+	_, refused := errors.AsType[*Refusal](err)
+	switch {
+	case refused:
+		bl.leases.batchFinished(b, append(acked, rest...), leased, 0, sent)
+	case err != nil:
+		bl.config.Logger.Error("ezq: cannot store which messages are done; those that were being handled are delivered again",
+			"topic", bl.config.Topic, "messages", len(rest), "error", err)
+		bl.leases.batchLost(b)
+	default:
+		bl.config.Counters.Acked.Add(int64(len(acked)))
+		bl.config.Counters.Unstored.Add(-int64(len(acked)))
+		bl.leases.batchFinished(b, rest, leased, len(acked), sent)
+	}
+	bl.storeRest(b, err == nil, err == nil || refused)
+	close(b.ended)
+	bl.leases.removeBatch(b)
+}
+
+// storeRest has the settlements stored that the end of a lock has not stored: those which
+// came too late, and those which are more than an ack. If the messages are not ours any more,
+// only acks count.
+func (bl *batchLocker) storeRest(b *lockedBatch, stored, ours bool) {
+	for _, s := range b.settlements {
+		switch {
+		case stored && s.lease.lockOutcome == lockRemoved:
+		case ours || s.Action == Ack:
+			s.Token = s.lease.Token
+			bl.settler.queueFor(s.Settlement).add(s.Settlement)
+		default: // a nack of a message that other consumers have already
+			bl.config.Counters.Unstored.Add(-1)
+		}
+	}
+}
+
+func tokensOf(leases []*lease) []Token {
+	tokens := make([]Token, len(leases))
+	for i, l := range leases {
+		tokens[i] = l.Token
+	}
+	return tokens
+}

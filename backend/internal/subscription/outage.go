@@ -1,0 +1,125 @@
+package subscription
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// slowCall is how long the store may take to answer before the consumer is told that
+	// nothing is fetched: less than OperationTimeout, after which the call has failed.
+	slowCall = 2 * time.Second
+
+	// logMin and logMax bound the time between two log records about one outage. It
+	// doubles with each.
+	logMin = time.Second
+	logMax = time.Minute
+)
+
+// outage is a time in which nothing can be fetched. It tells the consumer and the log
+// when one begins and when it has ended, and the log now and then while it lasts.
+type outage struct {
+	config Config
+	health func(err error) // of the consumer; may be nil
+	timer  *time.Timer     // fires when a call is slow; nil if the consumer is not told
+
+	mu      sync.Mutex
+	calling bool      // a call is under way
+	since   time.Time // zero: there is no outage
+	log     logThrottle
+}
+
+// logThrottle lets through the first of many log records, and then ever fewer.
+type logThrottle struct {
+	next  time.Time // when to log again; zero: nothing has been logged
+	pause time.Duration
+}
+
+// allows reports whether to log, and if so decides when next.
+func (t *logThrottle) allows(now time.Time) bool {
+	if now.Before(t.next) {
+		return false
+	}
+	t.pause = min(max(2*t.pause, logMin), logMax)
+	t.next = now.Add(t.pause)
+	return true
+}
+
+func newOutage(config Config, health func(error)) *outage {
+	return &outage{config: config, health: health}
+}
+
+// callBegins records that a call to the store begins.
+func (o *outage) callBegins() {
+	if o.health == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.calling = true
+	if o.timer == nil {
+		o.timer = time.AfterFunc(slowCall, o.callIsSlow)
+		return
+	}
+	o.timer.Reset(slowCall)
+}
+
+// callEnds records that the call has returned, with an error or without.
+func (o *outage) callEnds() {
+	if o.health == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.calling = false
+	o.timer.Stop()
+}
+
+// callIsSlow begins an outage, unless the call has returned.
+func (o *outage) callIsSlow() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.calling {
+		o.begin(fmt.Errorf("no answer for %v", slowCall), time.Now().Add(-slowCall))
+	}
+}
+
+func (o *outage) begin(err error, since time.Time) {
+	if o.since.IsZero() {
+		o.since = since
+	}
+	if o.health != nil {
+		o.health(err)
+	}
+}
+
+// failed records that nothing could be fetched because of err, and logs that, or not.
+func (o *outage) failed(err error, wait time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	o.begin(err, now)
+	if !o.log.allows(now) {
+		return
+	}
+	o.config.Logger.Error("ezq: cannot fetch messages; will try again",
+		"topic", o.config.Topic, "retry_in", wait.Round(time.Millisecond).String(), "error", err)
+}
+
+// ended records that messages can be fetched.
+func (o *outage) ended() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.since.IsZero() {
+		return
+	}
+	if o.health != nil {
+		o.health(nil)
+	}
+	if !o.log.next.IsZero() {
+		o.config.Logger.Info("ezq: receiving again",
+			"topic", o.config.Topic, "lasted", time.Since(o.since).Round(time.Millisecond).String())
+	}
+	o.since, o.log = time.Time{}, logThrottle{}
+}

@@ -1,0 +1,46 @@
+package subscription_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+func TestAConsumerIsToldOfAnOutageWithin5SecondsAndOfItsEnd(t *testing.T) {
+	for name, trouble := range map[string]fault{
+		"that the store reports":   {err: errStore},
+		"in which it says nothing": {wait: hang},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, env *environment) {
+				env.config.PollMin, env.config.PollMax = pollMin, pollMax
+				heard := make(chan error, 100)
+				ctx := backend.WithConsumer(t.Context(), backend.Consumer{Health: func(err error) { heard <- err }})
+				c := env.subscribeAs("A", ctx)
+				time.Sleep(time.Minute)
+				require.Empty(t, heard, "nothing is wrong")
+
+				c.inject(trouble, claiming)
+				time.Sleep(5 * time.Second)
+				require.Error(t, <-heard)
+				time.Sleep(time.Minute)
+				for len(heard) > 0 {
+					require.Error(t, <-heard, "it lasts")
+				}
+				c.clearFaults()
+				time.Sleep(operation + 2*time.Second)
+				var last error
+				for len(heard) > 0 {
+					last = <-heard
+				}
+				require.NoError(t, last)
+				require.Equal(t, 1, env.logs.count("receiving again"))
+				time.Sleep(time.Minute)
+				require.Empty(t, heard)
+			})
+		})
+	}
+}

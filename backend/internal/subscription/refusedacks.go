@@ -1,0 +1,99 @@
+package subscription
+
+import (
+	"fmt"
+	"iter"
+	"time"
+)
+
+// refusedAcks is messages that are done, and whose acks the store refuses for now. They stay
+// leased, without slots: each of them would be handled again for as long as its ack is
+// refused. It has no mutex: that of its [leases] guards it.
+type refusedAcks struct {
+	byID  map[int64]*lease
+	cause error // of the last refusal
+}
+
+func newRefusedAcks() refusedAcks { return refusedAcks{byID: map[int64]*lease{}} }
+
+func (r *refusedAcks) len() int { return len(r.byID) }
+
+func (r *refusedAcks) contains(l *lease) bool { return r.byID[l.ID] == l }
+
+// find returns the lease that a token stands for, or nil.
+func (r *refusedAcks) find(token Token) *lease {
+	if l := r.byID[token.ID]; l != nil && l.Token == token {
+		return l
+	}
+	return nil
+}
+
+// all returns the messages in any order. Each may be removed when it comes.
+func (r *refusedAcks) all() iter.Seq[*lease] {
+	return func(yield func(*lease) bool) {
+		for _, l := range r.byID {
+			if !yield(l) {
+				return
+			}
+		}
+	}
+}
+
+// add keeps the message of l, or advances its phase. It reports whether that is new.
+func (r *refusedAcks) add(l *lease) bool {
+	if old := r.find(l.Token); old != nil {
+		isNew := old.phase < l.phase
+		old.phase = max(old.phase, l.phase)
+		return isNew
+	}
+	r.byID[l.ID] = l
+	return true
+}
+
+func (r *refusedAcks) remove(id int64) { delete(r.byID, id) }
+
+// stored removes the messages of settlements that the store has accepted, or that are given up. Once it has
+// accepted an ack that it had refused, it may accept the others, too.
+func (r *refusedAcks) stored(batch []Settlement) {
+	accepted := false
+	for i := range batch {
+		if l := r.find(batch[i].Token); l != nil {
+			r.remove(l.ID)
+			accepted = accepted || l.phase == ackRefused
+		}
+	}
+	if accepted {
+		for _, l := range r.byID {
+			l.phase = min(l.phase, ackSuspected)
+		}
+	}
+}
+
+// count counts the acks that are refused by themselves.
+func (r *refusedAcks) count() (n int) {
+	for _, l := range r.byID {
+		if l.phase == ackRefused {
+			n++
+		}
+	}
+	return n
+}
+
+// many reports whether so many acks are refused that it may be the fault of none of them.
+func (r *refusedAcks) many() bool { return r.count() >= maxRefused }
+
+// tooMany returns why nothing more is to be fetched: too many acks are refused, or may be.
+func (r *refusedAcks) tooMany() error {
+	if !r.many() && len(r.byID) < maxRefused+settleBatch {
+		return nil
+	}
+	return fmt.Errorf("the acks of %d messages are refused, and have to be stored first: %w", len(r.byID), r.cause)
+}
+
+// newRefusedAck returns a lease without a message, for one that is done. It is extended at once.
+func newRefusedAck(owner *leases, token Token, phase phase, now time.Time) *lease {
+	return &lease{
+		Lease: Lease{Token: token}, owner: owner, cancel: func(error) {},
+		phase: phase, renewAt: now, expiresAt: now.Add(owner.config.Lease),
+	}
+}

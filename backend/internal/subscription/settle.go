@@ -1,0 +1,305 @@
+package subscription
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ezq-go/ezq/internal/excerpt"
+	"github.com/ezq-go/ezq/internal/sparse"
+)
+
+// settler stores the outcomes of messages. Dead letters have a queue of their own: they go
+// to other tables, where they may have to wait, and nothing else waits for them.
+type settler struct {
+	config      Config
+	store       Store
+	leases      *leases
+	settlements *settlementQueue // all but dead letters
+	deadLetters *settlementQueue
+}
+
+func newSettler(config Config, store Store, leases *leases) *settler {
+	return &settler{
+		config:      config,
+		store:       store,
+		leases:      leases,
+		settlements: newSettlementQueue(),
+		deadLetters: newSettlementQueue(),
+	}
+}
+
+// settle takes the outcome of a message and frees its slot. The outcome is
+// taken first: once all slots are free, all outcomes are known. With SyncAck the
+// slot is free once the outcome is stored.
+func (s *settler) settle(l *lease, settlement Settlement) {
+	if s.leases.settleLocked(l, settlement) {
+		return
+	}
+	settlement.Token = l.Token
+	if s.config.SyncAck {
+		s.leases.stopExtending(l)
+		s.enqueue(settlement)
+		return
+	}
+	s.enqueue(settlement)
+	s.leases.remove(l)
+}
+
+// release releases a message that was never handed over.
+func (s *settler) release(l *lease) {
+	defer l.cancel(nil)
+	release := Settlement{Action: Release}
+	if s.leases.releaseLocked(l) || s.leases.settleLocked(l, release) {
+		return
+	}
+	release.Token = l.Token
+	s.enqueue(release)
+	s.leases.remove(l)
+}
+
+func (s *settler) enqueue(settlement Settlement) {
+	s.config.Counters.Unstored.Add(1)
+	s.queueFor(settlement).add(settlement)
+}
+
+// queueFor returns where a settlement waits to be stored.
+func (s *settler) queueFor(settlement Settlement) *settlementQueue {
+	if settlement.Action == DeadLetter {
+		return s.deadLetters
+	}
+	return s.settlements
+}
+
+// run stores the settlements of a queue until ctx ends. They wait for each other for as long
+// as Linger allows, and for as long as the previous batch takes.
+func (s *settler) run(ctx context.Context, queue *settlementQueue) {
+	failing, log := backoff{min: retryMin, max: retryMax}, logThrottle{}
+	for ctx.Err() == nil {
+		if pause(ctx, queue.untilDue(), queue.added); ctx.Err() != nil {
+			return
+		}
+		if s.config.Linger > 0 {
+			pause(ctx, s.config.Linger, nil)
+		}
+		err := s.storeBatch(context.Background(), queue) // what has begun is finished
+		if err == nil {
+			failing.reset()
+			log = logThrottle{}
+			continue
+		}
+		wait := failing.next()
+		if log.allows(time.Now()) {
+			s.config.Logger.Error("ezq: cannot store which messages are done; will try again",
+				"topic", s.config.Topic, "retry_in", wait.Round(time.Millisecond).String(), "error", err)
+		}
+		pause(ctx, wait, nil)
+	}
+}
+
+// flush stores what is left when the subscription ends.
+func (s *settler) flush() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	var deadLetters sync.WaitGroup
+	deadLetters.Go(func() { s.flushQueue(ctx, s.deadLetters) })
+	s.flushQueue(ctx, s.settlements)
+	deadLetters.Wait()
+	s.flushQueue(ctx, s.settlements) // what has become of dead letters that were refused
+}
+
+func (s *settler) flushQueue(ctx context.Context, queue *settlementQueue) {
+	failing := backoff{min: retryMin, max: retryMax}
+	var err error
+	for left := queue.len(); left > 0; left = queue.len() {
+		if ctx.Err() != nil {
+			s.config.Logger.Error("ezq: could not store what has become of messages; they will be delivered again",
+				"topic", s.config.Topic, "messages", queue.messages(), "error", cmp.Or(err, queue.refusal()))
+			s.config.Counters.Unstored.Add(-int64(left))
+			queue.clear()
+			return
+		}
+		if err = s.storeBatch(ctx, queue); err != nil {
+			pause(ctx, failing.next(), nil)
+		} else {
+			pause(ctx, max(queue.untilDue(), 0), nil)
+		}
+	}
+}
+
+// storeBatch stores one batch of settlements. Of what is sent in groups it stores one group:
+// the others wait for no more than that.
+func (s *settler) storeBatch(ctx context.Context, queue *settlementQueue) error {
+	queue.begin()
+	defer queue.end()
+	return cmp.Or(
+		s.send(ctx, queue, queue.take(settleBatch, false)),
+		s.send(ctx, queue, queue.takeGroup()),
+		s.send(ctx, queue, queue.takeRefused()),
+	)
+}
+
+// storeLate stores what lost locks have left, except what the next claim carries: no
+// message may be claimed while its ack is under way, or it would be delivered again. It
+// tries each once, and reports whether the claim carries all that are left. The caller has
+// begun: see [settlementQueue.begin].
+func (s *settler) storeLate() (all bool, err error) {
+	ctx := context.Background()
+	for calls := s.settlements.len() / settleBatch; calls > 0 && err == nil; calls-- {
+		err = s.send(ctx, s.settlements, s.settlements.take(settleBatch, true))
+	}
+	for err == nil {
+		group := s.settlements.takeGroup()
+		if len(group) == 0 {
+			break
+		}
+		err = s.send(ctx, s.settlements, group)
+	}
+	return !s.settlements.exceeds(settleBatch), err
+}
+
+func (s *settler) send(ctx context.Context, queue *settlementQueue, batch []Settlement) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, s.config.OperationTimeout)
+	defer cancel()
+	missed, err := s.store.Settle(limited, batch)
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
+		return s.handleRefusal(ctx, queue, batch, refusal)
+	}
+	if err != nil {
+		return s.handleSilence(queue, batch, err, limited.Err() != nil && ctx.Err() == nil)
+	}
+	s.stored(queue, batch, missed)
+	return nil
+}
+
+// handleSilence sends a batch again that has failed and was not refused. If the store was too slow, one
+// settlement may be the reason. It is searched for by halves, as one that is refused would be, so that
+// the others are stored, and no message is handled again because its ack waits. A settlement that is
+// slow by itself is tried apart from the others until it is stored, and is no error any more.
+func (s *settler) handleSilence(queue *settlementQueue, batch []Settlement, cause error, slow bool) error {
+	if !slow {
+		queue.add(batch...)
+		return cause
+	}
+	if half := len(batch) / 2; half > 0 {
+		s.leases.suspectAcks(batch, cause)
+		queue.addGroup(batch[:half])
+		queue.addGroup(batch[half:])
+		return cause
+	}
+	if batch[0].Action == Ack {
+		batch[0].pause = refusedMax // its lease is extended between the tries: each may lock the message
+		s.keepAcks(queue, batch, &Refusal{Cause: cause})
+	} else {
+		batch[0].pause = 0 // no time counts in which the store has not refused it
+		s.retryLater(queue, batch, &Refusal{Cause: cause})
+	}
+	return nil
+}
+
+// stored records that the store has carried out a batch, but for what it missed.
+func (s *settler) stored(queue *settlementQueue, batch []Settlement, missed Missed) {
+	s.config.Counters.settled(batch, missed)
+	busy, done := missed.split(batch)
+	queue.postpone(busy, backoff{min: busyMin, max: busyMax})
+	s.leases.stored(done)
+	if lost := len(missed.Lost); lost > 0 {
+		s.config.Logger.Warn("ezq: messages were settled after their leases were lost; they are delivered again",
+			"topic", s.config.Topic, "messages", lost)
+	}
+}
+
+// handleRefusal has a batch of which the store refuses something sent in halves, until it is
+// known what that is. Where it has refused many acks, it may be the fault of none of them: they are
+// then refused together, but for one, which tells when the store accepts acks again.
+func (s *settler) handleRefusal(ctx context.Context, queue *settlementQueue, batch []Settlement, refusal *Refusal) error {
+	half := len(batch) / 2
+	switch {
+	case refusal.Whole || half == 0:
+		s.divide(queue, batch, refusal)
+		return nil
+	case s.leases.manyRefused() && allAcks(batch):
+		s.keepAcks(queue, batch[1:], refusal)
+		return s.send(ctx, queue, batch[:1])
+	}
+	s.leases.suspectAcks(batch, refusal.Cause)
+	queue.addGroup(batch[:half])
+	queue.addGroup(batch[half:])
+	return nil
+}
+
+// divide does with each settlement of a batch that the store refuses what is left to do.
+func (s *settler) divide(queue *settlementQueue, batch []Settlement, refusal *Refusal) {
+	var acks, later []Settlement
+	for _, settlement := range batch {
+		switch {
+		case settlement.Action == Ack:
+			acks = append(acks, settlement)
+		case refusal.Transient && settlement.pause < refusedMax:
+			later = append(later, settlement)
+		default:
+			s.reduce(settlement, refusal)
+		}
+	}
+	s.keepAcks(queue, acks, refusal)
+	s.retryLater(queue, later, refusal)
+}
+
+// keepAcks tries acks again that the store refuses, and goes on leasing their messages, which
+// are done: each of them would be handled again for as long as the store refuses its ack.
+func (s *settler) keepAcks(queue *settlementQueue, acks []Settlement, refusal *Refusal) {
+	if len(acks) == 0 {
+		return
+	}
+	if more := s.leases.keepRefused(acks, refusal.Cause); more > 0 {
+		s.config.Logger.Error("ezq: it cannot be stored that messages are done; they stay leased, and it is tried again",
+			"topic", s.config.Topic, "messages", more, "id", acks[0].ID, "error", refusal.Cause)
+	}
+	queue.postponeRefused(acks, refusal.Cause)
+}
+
+// retryLater tries settlements again that are no acks, and that the store may accept as they are.
+func (s *settler) retryLater(queue *settlementQueue, settlements []Settlement, refusal *Refusal) {
+	for _, settlement := range settlements {
+		s.logRefusal("ezq: what became of a message cannot be stored now; it is tried again", settlement, refusal)
+	}
+	queue.postponeRefused(settlements, refusal.Cause)
+}
+
+// reduce replaces a settlement that the store refuses by one that stores less, which it may
+// accept, or drops it if there is none: its message is then delivered again.
+func (s *settler) reduce(settlement Settlement, refusal *Refusal) {
+	switch {
+	case settlement.Action == DeadLetter && !settlement.Bare && !refusal.Whole:
+		settlement.Bare = true
+	case settlement.Action == DeadLetter:
+		s.logRefusal("ezq: a dead letter cannot be moved; its message will be delivered again", settlement, refusal)
+		settlement.Action, settlement.Bare = Nack, false
+	case settlement.Action == Nack && !settlement.Bare:
+		s.logRefusal("ezq: the failures of a message cannot be stored; it will be delivered again without them", settlement, refusal)
+		settlement.Bare = true
+	default:
+		s.logRefusal("ezq: what became of a message cannot be stored; it will be delivered again", settlement, refusal)
+		s.config.Counters.Unstored.Add(-1)
+		s.leases.stored([]Settlement{settlement})
+		return
+	}
+	if settlement.Bare {
+		s.queueFor(settlement).addGroup([]Settlement{settlement})
+		return
+	}
+	s.queueFor(settlement).add(settlement)
+}
+
+func (s *settler) logRefusal(text string, about Settlement, refusal *Refusal) {
+	id := cmp.Or(excerpt.Of(about.UUID), strconv.FormatInt(about.ID, 10))
+	sparse.Log(context.Background(), s.config.Logger, slog.LevelError, sparse.About{Text: text, Topic: s.config.Topic},
+		"topic", s.config.Topic, "id", id, "error", refusal.Cause)
+}

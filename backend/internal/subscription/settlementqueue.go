@@ -1,0 +1,250 @@
+package subscription
+
+import (
+	"sync"
+	"time"
+)
+
+// settlementQueue is settlements that are not stored yet.
+type settlementQueue struct {
+	added chan struct{} // holds a token when there may be something to store
+	idle  chan struct{} // holds a token while nothing is being stored
+
+	mu        sync.Mutex
+	queue     []Settlement // in the order in which they came, or came back
+	lastGroup int
+	cause     error // of the last refusal
+}
+
+// attempt is how a settlement is sent to the store the next time.
+type attempt struct {
+	due   time.Time     // not before that
+	pause time.Duration // since the last time; zero: it was not postponed
+	group int           // only with those of the same group; zero: with any that have none
+}
+
+// refusedGroup is the group of the settlements that the store refuses for now.
+const refusedGroup = -1
+
+// busyMin and busyMax bound the pause before a settlement is tried again whose message was
+// locked.
+const (
+	busyMin = 10 * time.Millisecond
+	busyMax = time.Second
+)
+
+func newSettlementQueue() *settlementQueue {
+	q := &settlementQueue{added: make(chan struct{}, 1), idle: make(chan struct{}, 1)}
+	q.end()
+	return q
+}
+
+// begin waits until nothing that was taken is under way, and keeps others from taking
+// anything until end. A claim that carries settlements does without, unless a lock was lost.
+func (q *settlementQueue) begin() { <-q.idle }
+
+func (q *settlementQueue) end() { q.idle <- struct{}{} }
+
+// add adds settlements: new ones, and those that could not be stored.
+func (q *settlementQueue) add(settlements ...Settlement) {
+	if len(settlements) == 0 {
+		return
+	}
+	q.mu.Lock()
+	q.queue = append(q.queue, settlements...)
+	q.mu.Unlock()
+	signal(q.added)
+}
+
+// addGroup adds settlements that are sent together, and without others.
+func (q *settlementQueue) addGroup(settlements []Settlement) {
+	q.mu.Lock()
+	q.lastGroup++
+	group := q.lastGroup
+	q.mu.Unlock()
+	for i := range settlements {
+		settlements[i].group = group
+	}
+	q.add(settlements...)
+}
+
+// postpone adds settlements that are tried again after a pause, which grows each time. All
+// that wait for the same reason are tried together.
+func (q *settlementQueue) postpone(settlements []Settlement, pause backoff) {
+	if len(settlements) == 0 {
+		return
+	}
+	for i := range settlements {
+		pause.last = max(pause.last, settlements[i].pause)
+	}
+	next := attempt{group: settlements[0].group, due: time.Now().Add(pause.next())}
+	next.pause = pause.last
+	next = q.postponed(next)
+	for i := range settlements {
+		settlements[i].attempt = next
+	}
+	q.add(settlements...)
+}
+
+// postponeRefused adds settlements that the store refuses for now.
+func (q *settlementQueue) postponeRefused(settlements []Settlement, cause error) {
+	q.mu.Lock()
+	q.cause = cause
+	q.mu.Unlock()
+	for i := range settlements {
+		settlements[i].group = refusedGroup
+	}
+	q.postpone(settlements, backoff{min: refusedMin, max: refusedMax})
+}
+
+// refusal returns why the store has refused a settlement last.
+func (q *settlementQueue) refusal() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.cause
+}
+
+// postponed returns the attempt that others of the same group wait for, or else the given one.
+func (q *settlementQueue) postponed(otherwise attempt) attempt {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := time.Now()
+	for i := range q.queue {
+		if s := &q.queue[i]; s.group == otherwise.group && !s.isDue(now) {
+			return s.attempt
+		}
+	}
+	return otherwise
+}
+
+// take removes up to n settlements that are due, or with early also those that are not yet.
+func (q *settlementQueue) take(n int, early bool) []Settlement {
+	now := time.Now()
+	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && (early || s.isDue(now)) })
+}
+
+// takeGroup removes the group that came last: what the store refuses is found sooner in the
+// halves of one batch than in all batches at a time.
+func (q *settlementQueue) takeGroup() []Settlement {
+	newest := q.newestGroup()
+	if newest == 0 {
+		return nil
+	}
+	return q.remove(settleBatch, func(s *Settlement) bool { return s.group == newest })
+}
+
+// newestGroup returns the number of the group that came last, or 0 if there is none.
+func (q *settlementQueue) newestGroup() (newest int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range q.queue {
+		newest = max(newest, q.queue[i].group)
+	}
+	return newest
+}
+
+// takeRefused removes settlements that the store has refused for the time being, and that are
+// due. The groups come first: most of them can be stored.
+func (q *settlementQueue) takeRefused() []Settlement {
+	if q.newestGroup() > 0 {
+		return nil
+	}
+	now := time.Now()
+	return q.remove(settleBatch, func(s *Settlement) bool { return s.group == refusedGroup && s.isDue(now) })
+}
+
+func (a *attempt) isDue(now time.Time) bool { return !now.Before(a.due) }
+
+// remove removes up to n of the settlements that qualify, oldest first: those that can be
+// sent together with the one that has been postponed least. What was never postponed does not
+// wait for what others have locked.
+func (q *settlementQueue) remove(n int, qualifies func(*Settlement) bool) (batch []Settlement) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var first *Settlement
+	for i := range q.queue {
+		if s := &q.queue[i]; qualifies(s) && (first == nil || s.pause < first.pause) {
+			first = s
+		}
+		if first != nil && first.pause == 0 {
+			break
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	batch = make([]Settlement, 0, min(n, len(q.queue)))
+	topic, group, rest := first.topic(), first.group, q.queue[:0]
+	for _, s := range q.queue {
+		if len(batch) < n && s.group == group && s.topic() == topic && qualifies(&s) {
+			s.group = 0
+			batch = append(batch, s)
+		} else {
+			rest = append(rest, s)
+		}
+	}
+	clear(q.queue[len(rest):])
+	q.queue = rest
+	return batch
+}
+
+// clear removes all.
+func (q *settlementQueue) clear() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.queue = nil
+}
+
+// len returns how many settlements are not stored.
+func (q *settlementQueue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.queue)
+}
+
+// messages returns of how many messages settlements are not stored: there are several of one
+// that was delivered again meanwhile.
+func (q *settlementQueue) messages() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ids := map[int64]struct{}{}
+	for i := range q.queue {
+		ids[q.queue[i].ID] = struct{}{}
+	}
+	return len(ids)
+}
+
+// untilDue returns how long until there is something to send, or -1 if there is nothing.
+func (q *settlementQueue) untilDue() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	wait := time.Duration(-1)
+	for i := range q.queue {
+		until := max(time.Until(q.queue[i].due), 0)
+		if wait < 0 || until < wait {
+			wait = until
+		}
+		if wait == 0 {
+			break
+		}
+	}
+	return wait
+}
+
+// exceeds reports whether more is to be stored than one call carries, whether it is due or
+// not. What the store refuses for now does not count: acks, whose messages are leased, and
+// what has no ack.
+func (q *settlementQueue) exceeds(call int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := 0
+	for i := range q.queue {
+		switch s := &q.queue[i]; {
+		case s.group > 0:
+			return true
+		case s.group == 0:
+			n++
+		}
+	}
+	return n > call
+}

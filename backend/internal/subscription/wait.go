@@ -1,0 +1,54 @@
+package subscription
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// pause waits for d, or for ever if d is negative, or until woken or ctx ends.
+func pause(ctx context.Context, d time.Duration, woken <-chan struct{}) {
+	var elapsed <-chan time.Time
+	if d >= 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		elapsed = timer.C
+	}
+	select {
+	case <-elapsed:
+	case <-woken:
+	case <-ctx.Done():
+	}
+}
+
+// signal leaves a token in c, which has room for one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func closedChannel() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// backoff is a growing pause, from min to max, spread by ±20 % so that
+// consumers do not move in step. Where max is 0, the pause is endless (-1).
+type backoff struct {
+	min, max time.Duration
+	last     time.Duration
+}
+
+func (b *backoff) reset() { b.last = 0 }
+
+func (b *backoff) next() time.Duration {
+	if b.max == 0 {
+		return -1
+	}
+	b.last = min(max(2*b.last, b.min), b.max)
+	spread := b.last / 5
+	return b.last - spread + rand.N(2*spread+1) //nolint:gosec // chance only spreads load, and may be guessed
+}
