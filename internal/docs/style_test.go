@@ -11,6 +11,7 @@ import (
 // The pages that follow docs/style.md in what a test can see of it. Others join them when they do.
 var styled = []string{
 	"README.md", "docs/README.md", "docs/concepts.md", "docs/guide.md", "docs/operate.md", "docs/style.md",
+	"docs/design.md", "docs/reliability.md", "SECURITY.md",
 }
 
 const (
