@@ -198,10 +198,7 @@ func (c *Client) DropQueue(ctx context.Context, topic string) (existed bool, err
 		return false, classify(op, topic, err)
 	}
 	if _, err = c.kindOf(ctx, queue); err == nil {
-		err = c.inTransaction(ctx, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, "select set_config('lock_timeout', $1, true)", pgx.QueryExecModeCacheDescribe, "5s"); err != nil {
-				return err
-			}
+		err = inTransactionWith(ctx, c.pool, "lock_timeout = '5s'", func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, "select pgmq.drop_queue($1::text)", pgx.QueryExecModeCacheDescribe, queue).Scan(&existed)
 		})
 	}

@@ -285,9 +285,11 @@ func TestAnEmptyURLIsRefusedUnlessTheEnvironmentSaysWhereToConnect(t *testing.T)
 	for _, name := range []string{"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE"} {
 		t.Setenv(name, "")
 	}
-	_, err := pgmq.Open(t.Context(), "", nil)
-	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
-	require.ErrorContains(t, err, "the database URL is empty")
+	for _, blank := range []string{"", " ", "\n"} {
+		_, err := pgmq.Open(t.Context(), blank, nil)
+		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+		require.ErrorContains(t, err, "the database URL is empty")
+	}
 
 	database := pgtest.Database(t)
 	u, err := url.Parse(database)

@@ -145,6 +145,11 @@ func (s subject) diagnoseServer(pg *pgconn.PgError) (kind error, remedy string) 
 		return nil, idsTaken(pg)
 	case "53300": // too_many_connections
 		return ErrUnreachable, "make pools smaller, raise max_connections, or put a pooler in front"
+	case "55P03": // lock_not_available
+		if isLockTimeout(pg) {
+			return nil, lockedRemedy
+		}
+		return nil, ""
 	case "57P01", "57P02", "57P03", "57P05", "25P03", "08000", "08003", "08006": // shutdown, start-up, broken
 		return ErrUnreachable, ""
 	}
@@ -156,6 +161,8 @@ const (
 	readOnlyRemedy = "default_transaction_read_only is on, for the server, the database or the role, as providers set it when the disk is full:" +
 		" free space, or set it to off"
 )
+
+const lockedRemedy = "another transaction has locked it: select pid, relation::regclass, mode from pg_locks shows which, and pg_stat_activity what it does"
 
 // PGMQ's own tables have neither, but for their keys.
 const refusedRemedy = "a constraint or a trigger that somebody has added to the table refuses it: change what is refused, or remove that"

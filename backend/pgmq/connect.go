@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,7 +20,7 @@ import (
 const connectTimeout = 5 * time.Second
 
 func openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
-	if url == "" && !environmentConnects() {
+	if strings.TrimSpace(url) == "" && !environmentConnects() {
 		return nil, &Error{
 			Op: "open", Kind: ErrInvalidConfig,
 			Cause:  errors.New("the database URL is empty, and no PGHOST, PGSERVICE or the like is set: is a variable missing?"),
@@ -40,17 +41,22 @@ func openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
 
 // parseURL refuses what pgx refuses, and what it takes for the names of parameters, which the
 // server would quote. Neither the text nor pgx's error is in that of parseURL: both can contain
-// the password.
+// the password. White space around the text is not a part of it: a file has it at its end.
 func parseURL(url string) (*pgxpool.Config, error) {
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil || !databaseurl.IsOne(&config.ConnConfig.Config) {
-		return nil, &Error{
-			Op: "open", Kind: ErrInvalidConfig,
-			Cause:  errors.New("the database URL cannot be parsed"),
-			Remedy: "write it as postgres://user:password@host:5432/database?sslmode=verify-full",
-		}
+	config, err := pgxpool.ParseConfig(strings.TrimSpace(url))
+	if err == nil && databaseurl.IsOne(&config.ConnConfig.Config) {
+		return config, nil
 	}
-	return config, nil
+	refused := &Error{
+		Op: "open", Kind: ErrInvalidConfig,
+		Cause:  errors.New("the database URL cannot be parsed"),
+		Remedy: "write it as postgres://user:password@host:5432/database?sslmode=verify-full",
+	}
+	if fault := databaseurl.Fault(err); fault != "" {
+		refused.Cause = errors.New("the database URL cannot be used: " + fault)
+		refused.Remedy = "correct that parameter, or the variable of libpq that sets it"
+	}
+	return nil, refused
 }
 
 // environmentConnects reports whether the variables of libpq say which database is meant.

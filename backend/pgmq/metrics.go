@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // countLimit is how far [Client.Metrics] counts.
@@ -61,14 +62,15 @@ func (c *Client) Metrics(ctx context.Context, topic string) (QueueMetrics, error
 	if err != nil {
 		return QueueMetrics{}, classify(op, topic, err)
 	}
-	found, err := c.measure(ctx, QueueInfo{Name: queue, Topic: topic, Group: c.subscriber.config.Group})
+	found, err := measure(ctx, c.pool, QueueInfo{Name: queue, Topic: topic, Group: c.subscriber.config.Group}, "")
 	return found, c.failed(ctx, op, topic, err)
 }
 
 // AllMetrics looks at every queue of the database as [Client.Metrics] does, whoever
 // has created it, in the order of their names: those of groups and of dead letters
 // too. The role needs SELECT on pgmq.meta and on the queues. Those that it cannot
-// look at are missing, and an error says so.
+// look at are missing, and an error says so: also those that another transaction has
+// locked as a whole, for which it waits 500 ms each.
 func (c *Client) AllMetrics(ctx context.Context) ([]QueueMetrics, error) {
 	queues, err := c.Queues(ctx)
 	if err != nil {
@@ -77,7 +79,7 @@ func (c *Client) AllMetrics(ctx context.Context) ([]QueueMetrics, error) {
 	var all []QueueMetrics
 	var failures []error
 	for _, queue := range queues {
-		switch found, err := c.measure(ctx, queue); {
+		switch found, err := measure(ctx, c.pool, queue, "lock_timeout = '500ms'"); {
 		case isCode(err, "42P01"): // it was dropped meanwhile
 		case err != nil:
 			failures = append(failures, classify("measure", queue.Name, err))
@@ -88,13 +90,14 @@ func (c *Client) AllMetrics(ctx context.Context) ([]QueueMetrics, error) {
 	return all, errors.Join(failures...)
 }
 
-func (c *Client) measure(ctx context.Context, queue QueueInfo) (QueueMetrics, error) {
+// measure takes a setting for its transaction, or none.
+func measure(ctx context.Context, pool *pgxpool.Pool, queue QueueInfo, setting string) (QueueMetrics, error) {
 	table := tableName(queue.Name)
 	sql := strings.ReplaceAll(metricsSQL, "{table}", table)
 	found := QueueMetrics{Queue: queue.Name, Topic: queue.Topic, Group: queue.Group}
 	var lag int64
 	var due, vacuumed *time.Time
-	err := c.inTransaction(ctx, func(tx pgx.Tx) error {
+	err := inTransactionWith(ctx, pool, setting, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, countLimit+1, table).Scan(
 			&found.Visible, &found.Invisible, &lag, &due, &found.Estimate, &found.DeadRows, &vacuumed)
 	})

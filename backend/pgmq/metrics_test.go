@@ -1,6 +1,7 @@
 package pgmq
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -150,4 +151,25 @@ func TestWhatCannotBeMeasuredIsNamedAndTheRestIsMeasured(t *testing.T) {
 	all, err := client.AllMetrics(t.Context())
 	require.Len(t, all, 1)
 	require.ErrorContains(t, err, `"secret"`)
+}
+
+func TestAQueueThatIsLockedHidesNoOther(t *testing.T) {
+	t.Parallel()
+	client, pool := measured(t)
+	exec(t, pool, "select pgmq.create('a')")
+	exec(t, pool, "select pgmq.create('z')")
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	_, err = tx.Exec(t.Context(), "lock table pgmq.q_a")
+	require.NoError(t, err)
+
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	all, err := client.AllMetrics(ctx)
+	require.NoError(t, ctx.Err(), "it has waited for the lock")
+	require.Len(t, all, 2)
+	require.Equal(t, []string{"t", "z"}, []string{all[0].Queue, all[1].Queue})
+	require.ErrorContains(t, err, `pgmq: measure for "a": canceling statement due to lock timeout (SQLSTATE 55P03); another transaction has locked`)
+	require.NotContains(t, err.Error(), "\n", "it is one queue's error")
 }

@@ -31,8 +31,9 @@ var (
 )
 
 // Open connects to the database at url, which begins with postgres:// or postgresql://, or
-// is of the form host=… user=…, as pgx takes it, and checks that PGMQ is there. An empty url is refused unless libpq's variables say where
-// to connect: PGHOST, PGPORT, PGDATABASE, PGUSER or PGSERVICE.
+// is of the form host=… user=…, as pgx takes it, and checks that PGMQ is there. White
+// space around it does not count. An empty url is refused unless libpq's variables say where to connect: PGHOST, PGPORT,
+// PGDATABASE, PGUSER or PGSERVICE.
 //
 // The queue opens connections as it needs them: for publishing up to the
 // pool_max_conns of the URL (pgx's default: 4, or the number of CPUs), for

@@ -32,7 +32,7 @@ func notURLs(authority string) []string {
 	return []string{
 		"postgress://" + authority + "?sslmode=disable", "pgsql://" + authority + "?sslmode=disable", "Postgres://" + authority + "?sslmode=disable",
 		"jdbc:postgresql://" + authority + "?a=b&c=d", "postgres:/" + authority + "?sslmode=disable", authority + "?sslmode=disable",
-		" postgres://" + authority + "?sslmode=disable", "\ufeffpostgres://" + authority + "?sslmode=disable",
+		"postgres://db/shop?user=" + authority, "postgres://db/shop?user=app&dbname=" + authority, "\ufeffpostgres://" + authority + "?sslmode=disable",
 		`"postgres://` + authority + `?sslmode=disable"`, "'postgres://" + authority + "?sslmode=disable'",
 		"DATABASE_URL=postgres://" + authority + "?sslmode=disable", "dbname=postgres://" + authority, "user=postgres://" + authority,
 		"psql postgres://" + authority + "?sslmode=disable", "host=db pgsql://" + authority + "?a=b user=app",

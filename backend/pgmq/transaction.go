@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // transaction is statements that go to the server in one round trip, and take
@@ -50,7 +51,16 @@ type batcher interface {
 // inTransaction runs statements that take effect together, and are planned as those of a
 // [transaction] are.
 func (c *Client) inTransaction(ctx context.Context, run func(tx pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, c.pool, pgx.TxOptions{BeginQuery: readCommittedSQL + "; " + planSQL}, run)
+	return inTransactionWith(ctx, c.pool, "", run)
+}
+
+// inTransactionWith is inTransaction with a setting for its length, as in "lock_timeout = '1s'".
+func inTransactionWith(ctx context.Context, pool *pgxpool.Pool, setting string, run func(tx pgx.Tx) error) error {
+	begin := readCommittedSQL + "; " + planSQL
+	if setting != "" {
+		begin += "; set local " + setting
+	}
+	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin}, run)
 }
 
 // A role or a database may have another default, under which consumers that compete for

@@ -25,5 +25,5 @@ func ExampleRead() {
 	// Output:
 	// EZQ_DATABASE_URL=postgres://app@db:5432/shop EZQ_TOPIC=orders EZQ_CONCURRENCY=20 EZQ_HANDLER_TIMEOUT=30s EZQ_LOG_LEVEL=INFO <nil>
 	// the router handles 20 events at a time
-	// ezqenv: EZQ_CONCURRENCY "lots" is not a whole number: set it to a number from 1 to 1048576
+	// ezqenv: EZQ_CONCURRENCY is not a whole number: set it to a number from 1 to 1048576
 }

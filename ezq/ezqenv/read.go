@@ -8,7 +8,6 @@ import (
 	"math"
 	"net"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -19,21 +18,17 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Error is a variable whose value makes no sense.
+// Error is a variable whose value makes no sense. It does not have the value, which may be
+// a secret that was given to the wrong variable.
 type Error struct {
 	Variable string
-	Value    string // empty if it may contain a secret: it is shown if it is short, and has only letters, digits and .+-_
 	Problem  string // as in "is not a number"
 	Remedy   string // what to set it to
 }
 
-// Error names the variable, its value if that is shown, what is wrong with it, and what to write instead.
+// Error names the variable, what is wrong with its value, and what to write instead.
 func (e *Error) Error() string {
-	value := ""
-	if e.Value != "" {
-		value = fmt.Sprintf(" %.60q", e.Value)
-	}
-	return fmt.Sprintf("ezqenv: %s%s %s: set it to %s", e.Variable, value, e.Problem, e.Remedy)
+	return fmt.Sprintf("ezqenv: %s %s: set it to %s", e.Variable, e.Problem, e.Remedy)
 }
 
 // Read reads the settings through lookup, which is [os.LookupEnv] in a service, or a
@@ -43,8 +38,8 @@ func Read(lookup func(variable string) (value string, ok bool)) (Settings, error
 	r := &reader{lookup: lookup}
 	s := Settings{
 		DatabaseURL: r.readURL(),
-		Topic:       r.topic("EZQ_TOPIC", "EZQ_DEFAULT_QUEUE_NAME"),
-		Group:       r.topic("EZQ_GROUP"),
+		Topic:       r.topic("topic", "EZQ_TOPIC", "EZQ_DEFAULT_QUEUE_NAME"),
+		Group:       r.topic("group", "EZQ_GROUP"),
 		Concurrency: r.number(1, mostConcurrency, "EZQ_CONCURRENCY", "EZQ_CONSUMER_CONCURRENT_HANDLERS"),
 		Connections: r.number(2, math.MaxInt32, "EZQ_CONNECTIONS"),
 
@@ -66,17 +61,8 @@ type reader struct {
 	errs   []error
 }
 
-func (r *reader) fail(variable, value, problem, remedy string) {
-	if mayHoldSecret(value) {
-		value = ""
-	}
-	r.errs = append(r.errs, &Error{Variable: variable, Value: value, Problem: problem, Remedy: remedy})
-}
-
-// mayHoldSecret reports whether a value is not certainly what it should be, mistyped: a URL with
-// a password, say, that was given to the wrong variable.
-func mayHoldSecret(value string) bool {
-	return !regexp.MustCompile(`^[A-Za-z0-9.+_µ-]{0,32}$`).MatchString(value)
+func (r *reader) fail(variable, problem, remedy string) {
+	r.errs = append(r.errs, &Error{Variable: variable, Problem: problem, Remedy: remedy})
 }
 
 // find returns the value of a variable. An empty one is not set.
@@ -99,17 +85,18 @@ func (r *reader) first(variables []string) (variable, value string) {
 	return "", ""
 }
 
-func (r *reader) topic(variables ...string) string {
+const nameAlone = "the name alone; EZQ_DATABASE_URL is for connection settings"
+
+// topic refuses connection settings in the place of a name: names are shown, and these may have a password.
+func (r *reader) topic(what string, variables ...string) string {
 	variable, value := r.first(variables)
 	if variable == "" {
 		return ""
 	}
-	if _, err := pgmq.QueueName(value); err != nil {
-		r.fail(variable, value, "cannot be the name of a queue", "at most 1024 bytes of UTF-8 without NUL")
-	}
-	if strings.Contains(value, "://") && strings.Contains(value, "@") {
-		r.fail(variable, value, "is the URL of a server", "a name; EZQ_DATABASE_URL is for the URL")
-		return "" // it may have a password, and settings are shown
+	if databaseurl.HoldsSettings(value) {
+		r.fail(variable, "is not the name of a "+what, nameAlone)
+	} else if _, err := pgmq.QueueName(value); err != nil {
+		r.fail(variable, "cannot be the name of a queue", "at most 1024 bytes of UTF-8 without NUL")
 	}
 	return value
 }
@@ -126,9 +113,9 @@ func (r *reader) number(least, most int, variables ...string) int {
 	n, err := strconv.Atoi(value)
 	switch {
 	case err != nil && !errors.Is(err, strconv.ErrRange):
-		r.fail(variable, value, "is not a whole number", remedy)
+		r.fail(variable, "is not a whole number", remedy)
 	case err != nil || n < least || n > most:
-		r.fail(variable, value, "is out of range", remedy)
+		r.fail(variable, "is out of range", remedy)
 	}
 	return n
 }
@@ -145,9 +132,9 @@ func (r *reader) duration(least time.Duration, variables ...string) time.Duratio
 	d, err := parseDuration(value)
 	switch {
 	case err != nil:
-		r.fail(variable, value, "is not a length of time", remedy)
+		r.fail(variable, "is not a length of time", remedy)
 	case d < least || d > longest:
-		r.fail(variable, value, "is out of range", remedy)
+		r.fail(variable, "is out of range", remedy)
 	}
 	return d
 }
@@ -176,7 +163,7 @@ func (r *reader) level(variable string) slog.Level {
 	}
 	var level slog.Level
 	if level.UnmarshalText([]byte(value)) != nil {
-		r.fail(variable, value, "is not a level", "debug, info, warn or error")
+		r.fail(variable, "is not a level", "debug, info, warn or error")
 	}
 	return level
 }
@@ -215,18 +202,17 @@ func (r *reader) readURL() URL {
 // or would be another one.
 func (r *reader) checkParts(host, port, user, database string) {
 	if !isHost(host) {
-		r.fail("EZQ_QUEUE_HOST", host, "is not a host",
+		r.fail("EZQ_QUEUE_HOST", "is not a host",
 			"a name or an address alone, as in db.example.com: EZQ_QUEUE_PORT, EZQ_QUEUE_USERNAME, EZQ_QUEUE_PASSWORD and EZQ_QUEUE_DATABASE have the rest")
 	}
 	if err := checkPort(port); err != nil {
-		r.fail("EZQ_QUEUE_PORT", port, err.Error(), "a number from 1 to 65535")
+		r.fail("EZQ_QUEUE_PORT", err.Error(), "a number from 1 to 65535")
 	}
-	const alone = "the name alone; EZQ_DATABASE_URL is for a whole URL"
-	if strings.Contains(user, "://") {
-		r.fail("EZQ_QUEUE_USERNAME", user, "is not the name of a role", alone)
+	if !databaseurl.IsUser(user) {
+		r.fail("EZQ_QUEUE_USERNAME", "is not the name of a role", nameAlone)
 	}
-	if strings.Contains(database, "://") {
-		r.fail("EZQ_QUEUE_DATABASE", database, "is not the name of a database", alone)
+	if !databaseurl.IsDatabase(database) {
+		r.fail("EZQ_QUEUE_DATABASE", "is not the name of a database", nameAlone)
 	}
 }
 
@@ -234,9 +220,13 @@ func (r *reader) checkParts(host, port, user, database string) {
 // contain the password.
 func (r *reader) parseURL(variable, text string) URL {
 	config, err := pgconn.ParseConfig(text)
-	if err != nil || !databaseurl.IsOne(config) {
-		r.fail(variable, "", "is not a database URL", "postgres://user:password@host:5432/database?sslmode=verify-full")
-		return URL{}
+	if err == nil && databaseurl.IsOne(config) {
+		return newURL(text, config)
 	}
-	return newURL(text, config)
+	problem := "is not a database URL"
+	if fault := databaseurl.Fault(err); fault != "" {
+		problem = "cannot be used: " + fault
+	}
+	r.fail(variable, problem, "postgres://user:password@host:5432/database?sslmode=verify-full")
+	return URL{}
 }

@@ -23,7 +23,7 @@ func requireUnseen(t *testing.T, variable, value string) {
 	t.Helper()
 	_, err := ezqenv.Read(environment{variable: value}.lookup)
 	var e *ezqenv.Error
-	if !errors.As(err, &e) || e.Variable != variable || e.Value != "" {
+	if !errors.As(err, &e) || e.Variable != variable {
 		t.Fatalf("%s=%q: %#v", variable, value, err)
 	}
 	if text := fmt.Sprintf("%v %#v", err, *e); strings.Contains(text, password) {
@@ -86,9 +86,9 @@ func TestAHostThatIsNoneIsNamedByItsOwnVariable(t *testing.T) {
 func TestAWholeURLInAPartOfOneIsNamedByItsOwnVariable(t *testing.T) {
 	t.Parallel()
 	const url = "postgres://bob:hunter2@c/x"
-	for variable, problem := range map[string]string{"EZQ_QUEUE_USERNAME": "is not the name of a role", "EZQ_QUEUE_DATABASE": "is not the name of a database"} {
+	for variable, problem := range map[string]string{"EZQ_QUEUE_USERNAME": "is not the name of a role", "EZQ_QUEUE_DATABASE": "is not the name of a database", "EZQ_TOPIC": "is not the name of a topic", "EZQ_GROUP": "is not the name of a group"} {
 		_, err := ezqenv.Read(environment{variable: url}.lookup)
-		if want := "ezqenv: " + variable + " " + problem + ": set it to the name alone; EZQ_DATABASE_URL is for a whole URL"; err == nil || err.Error() != want {
+		if want := "ezqenv: " + variable + " " + problem + ": set it to the name alone; EZQ_DATABASE_URL is for connection settings"; err == nil || err.Error() != want {
 			t.Errorf("%s: %v", variable, err)
 		}
 	}
@@ -102,22 +102,9 @@ func TestAWholeURLInAPartOfOneIsNamedByItsOwnVariable(t *testing.T) {
 func TestSettingsAreOneLineWhateverIsInThem(t *testing.T) {
 	t.Parallel()
 	const odd = "mail\nEZQ_LEASE=1s \"x\""
-	settings := read(t, environment{"EZQ_TOPIC": odd, "EZQ_GROUP": odd, "EZQ_QUEUE_DATABASE": odd})
+	settings := read(t, environment{"EZQ_TOPIC": odd, "EZQ_GROUP": odd})
 	shown := settings.String()
 	if strings.ContainsAny(shown, "\n\r") || !strings.Contains(shown, `EZQ_GROUP="mail\nEZQ_LEASE=1s \"x\"" EZQ_LOG_LEVEL=INFO`) {
 		t.Errorf("it is %s", shown)
-	}
-}
-
-func TestAURLInThePlaceOfATopicIsRefused(t *testing.T) {
-	t.Parallel()
-	for _, variable := range []string{"EZQ_TOPIC", "EZQ_DEFAULT_QUEUE_NAME", "EZQ_GROUP"} {
-		settings, err := ezqenv.Read(environment{variable: "postgres://u:hunter2@db/x"}.lookup)
-		if err == nil || !strings.Contains(err.Error(), variable+" is the URL of a server") {
-			t.Errorf("the error is %v", err)
-		}
-		if shown := fmt.Sprint(settings, err); strings.Contains(shown, "hunter2") {
-			t.Errorf("it shows the password: %s", shown)
-		}
 	}
 }

@@ -14,7 +14,9 @@ import (
 // Settings is what the environment says. What is zero was not set, except for Topic:
 // the defaults of the packages apply.
 //
-// It can be printed and logged: no way of doing so shows a password.
+// It can be printed and logged: no way of doing so shows the password of DatabaseURL, and [Read] refuses
+// connection settings in the place of a name. Only a bare password that was set as a topic, a group, a user
+// or a database is shown: nothing tells it from a name.
 type Settings struct {
 	// DatabaseURL is for [pgmq.Open], as DatabaseURL.Reveal().
 	DatabaseURL URL

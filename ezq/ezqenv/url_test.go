@@ -107,6 +107,21 @@ func TestATextThatIsNoDatabaseURLIsAnErrorAndNotShown(t *testing.T) {
 	}
 }
 
+func TestAParameterOfAURLThatIsWrongIsNamedWithoutItsValue(t *testing.T) {
+	t.Parallel()
+	for parameter, want := range map[string]string{
+		"sslmode=hunter2": "its parameter sslmode has no valid value",
+		"sslmode=verify-full&sslrootcert=/no/hunter2": "the file of its parameter sslrootcert cannot be read: no such file or directory",
+	} {
+		url := "postgres://app:hunter2@db/shop?" + parameter
+		_, err := ezqenv.Read(environment{"EZQ_DATABASE_URL": url}.lookup)
+		if err == nil || !strings.Contains(err.Error(), "EZQ_DATABASE_URL cannot be used: "+want) {
+			t.Errorf("%s: %v", parameter, err)
+		}
+		requireHidden(t, url)
+	}
+}
+
 func TestNoPasswordThatShouldHaveBeenEncodedIsShown(t *testing.T) {
 	t.Parallel()
 	around := []string{""}

@@ -64,7 +64,8 @@ func parse(args []string) (c command, err error) {
 	default:
 		return c, unknown(c.name)
 	}
-	flags.DurationVar(&c.limit, "timeout", patience, "")
+	c.limit = patience
+	flags.Func("timeout", "", c.setLimit)
 	if c.name != "queues" {
 		flags.Func("in", "", func(topic string) error {
 			in = topic
@@ -89,6 +90,13 @@ func parse(args []string) (c command, err error) {
 func (c *command) addFrom(topic string) error {
 	c.from = append(c.from, topic)
 	return notEmpty(topic)
+}
+
+func (c *command) setLimit(text string) (err error) {
+	if c.limit, err = time.ParseDuration(text); err != nil {
+		return errors.New("write it with its unit, as in 10m or 90s")
+	}
+	return nil
 }
 
 func notEmpty(topic string) error {
@@ -125,6 +133,8 @@ func (c command) check(topics []string, in string) error {
 		return errors.New("either -from or -strays, which deletes all that is there")
 	case c.name == "purge-dead" && !c.strays && len(c.from) == 0 && !strings.HasSuffix(c.topic, suffix):
 		return fmt.Errorf("whose dead letters? name their topics with -from, or delete all that is in %s with -strays%s", printable(c.topic), c.caution())
+	case c.name == "redrive" && len(c.from) == 0 && !strings.HasSuffix(c.topic, suffix):
+		return errors.New("whose dead letters? name the topics that they came from with -from")
 	case c.limit <= 0:
 		return fmt.Errorf("-timeout is %v: set it to more than 0, as in 10m", c.limit)
 	}
@@ -197,7 +207,11 @@ func (c command) redrive(ctx context.Context, client *pgmq.Client, out io.Writer
 		return c.aboutStrays(err) // a queue that is not there is one of those that letters go to
 	}
 	left, err := c.left(ctx, client)
-	if err == nil && left != "0" {
+	switch {
+	case err != nil || left == "0":
+	case moved < c.most: // it has moved all that it could
+		_, _ = fmt.Fprintf(out, "left in %s: %s, which are leased, delayed or new: redrive again when they are due\n", printable(c.topic), left)
+	default:
 		_, _ = fmt.Fprintf(out, "left in %s: %s; if the others succeed now, move these with -all\n", printable(c.topic), left)
 	}
 	return err
@@ -303,7 +317,7 @@ func (c command) aboutStrays(err error) error {
 }
 
 func (c command) run(ctx context.Context, url string, out io.Writer) error {
-	if url == "" {
+	if strings.TrimSpace(url) == "" {
 		return errors.New("EZQ_DATABASE_URL is not set: set it to postgres://user:password@host:5432/database")
 	}
 	client, err := pgmq.Open(ctx, url, &pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
@@ -333,9 +347,11 @@ func (command) queues(ctx context.Context, client *pgmq.Client, out io.Writer) e
 	}
 	for _, q := range all {
 		dead := "-"
-		if name, err := pgmq.QueueName(q.Topic + suffix); err == nil && q.Topic != "" { // groups share theirs
+		if name, invalid := pgmq.QueueName(q.Topic + suffix); invalid == nil && q.Topic != "" { // groups share theirs
 			if found, ok := letters[name]; ok {
 				dead = count(found.Visible+found.Invisible, found.VisibleCapped || found.InvisibleCapped)
+			} else if isAbout(err, name) {
+				dead = "?"
 			}
 		}
 		oldest := "-"
@@ -352,6 +368,15 @@ func (command) queues(ctx context.Context, client *pgmq.Client, out io.Writer) e
 		_, _ = fmt.Fprintln(out, "There are no queues in this database.")
 	}
 	return err
+}
+
+// isAbout reports whether one of the errors that err joins is about a queue.
+func isAbout(err error, queue string) bool {
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // each error is looked at by itself
+	return ok && slices.ContainsFunc(joined.Unwrap(), func(err error) bool {
+		about, ok := errors.AsType[*pgmq.Error](err)
+		return ok && about.Topic == queue
+	})
 }
 
 const suffix = "_dead" // as middleware.Poison has it

@@ -21,8 +21,8 @@ func line(letter pgmq.DeadLetter) string {
 	if letter.Topic == "" {
 		return fmt.Sprintf("%d  %s  does not say where it came from: no dead letter", letter.ID, letter.At.UTC().Format(time.DateTime))
 	}
-	return fmt.Sprintf("%d  %s  %s: %s, after %d failures: %s", letter.ID, letter.At.UTC().Format(time.DateTime),
-		source(letter.Topic, letter.Group), printable(cmp.Or(letter.Handler, letter.Event, "no event")), letter.Failures, printable(letter.Reason))
+	return fmt.Sprintf("%d  %s  %s: %s, after %s: %s", letter.ID, letter.At.UTC().Format(time.DateTime),
+		source(letter.Topic, letter.Group), printable(cmp.Or(letter.Handler, letter.Event, "no event")), failures(letter.Failures), printable(letter.Reason))
 }
 
 // source names a topic, and a group of its consumers.

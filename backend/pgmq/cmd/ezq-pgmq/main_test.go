@@ -66,7 +66,7 @@ func TestAQueueThatTheRoleMayNotSeeIsNamedBesideThoseThatItMay(t *testing.T) {
 	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}; grant select on pgmq.meta, pgmq.q_orders to {role}")
 	code, out, complaints := outputOf(t, role, "queues")
 	require.Equal(t, failed, code)
-	require.Contains(t, out, "orders - orders 1 AGE 0 ")
+	require.Contains(t, out, "orders - orders 1 AGE 0 ?\n", "nothing tells that there are no dead letters")
 	require.Regexp(t, `^ezq-pgmq: pgmq: measure for "orders_dead": permission denied.*\n$`, complaints)
 }
 
@@ -81,9 +81,9 @@ func TestDeadLettersAreShownWithTheirReasons(t *testing.T) {
 	database, _ := given(t)
 	_, out, _ := outputOf(t, database, "dead", "orders", "-max", "2", "-payload")
 	anyOrder := regexp.MustCompile(`"Order":[123]`) // they were given up at about the same time
-	require.Equal(t, `1 TIME orders: charge, after 1 failures: "card \x1b[31mdeclined"
+	require.Equal(t, `1 TIME orders: charge, after 1 failure: "card \x1b[31mdeclined"
  {"Order":N,"_type":"OrderPaid"}
-2 TIME orders: charge, after 1 failures: "card \x1b[31mdeclined"
+2 TIME orders: charge, after 1 failure: "card \x1b[31mdeclined"
  {"Order":N,"_type":"OrderPaid"}
 shown: 2 of 3 in orders_dead
 `, anyOrder.ReplaceAllString(out, `"Order":N`))
@@ -138,6 +138,9 @@ func TestWrongArgumentsAreToldWithTheUsage(t *testing.T) {
 		"dead a -max 0":                "-max is 0: set it to 1 or more",
 		"redrive a -max many":          `invalid value "many" for flag -max`,
 		"queues -timeout 0":            "-timeout is 0s: set it to more than 0",
+		"queues -timeout 10":           `invalid value "10" for flag -timeout: write it with its unit, as in 10m or 90s`,
+		"redrive -in orders":           "whose dead letters? name the topics that they came from with -from",
+		"purge-dead -in orders -yes":   "whose dead letters? name their topics with -from",
 		"redrive a -all -max 2":        "either -all or -max",
 		"redrive -max=10 -all -in b":   "either -all or -max",
 		"redrive a -yes":               "flag provided but not defined: -yes",
@@ -187,14 +190,21 @@ func TestARedriveThatWouldMoveNothingSaysSo(t *testing.T) {
 	require.NoError(t, err)
 	_, out, _ := outputOf(t, database, "redrive", "orders", "-show")
 	require.Equal(t, "there is nothing in orders_dead that could be moved now: 1 are leased or delayed\n", out)
+	for _, args := range [][]string{{"redrive", "orders", "-all"}, {"redrive", "orders"}} {
+		code, out, _ := outputOf(t, database, args...)
+		require.Zero(t, code)
+		require.Equal(t, "moved back: 0\nleft in orders_dead: 1, which are leased, delayed or new: redrive again when they are due\n", out)
+	}
 }
 
 func TestWithoutADatabaseTheErrorSaysWhatToSet(t *testing.T) {
 	t.Parallel()
-	code, _, complaints := outputOf(t, "", "queues")
-	require.Equal(t, failed, code)
-	require.Contains(t, complaints, "EZQ_DATABASE_URL is not set")
-	code, _, complaints = outputOf(t, "postgres://app:hunter2@127.0.0.1:1/x", "queues")
+	for _, blank := range []string{"", " ", "\n"} {
+		code, _, complaints := outputOf(t, blank, "queues")
+		require.Equal(t, failed, code)
+		require.Contains(t, complaints, "EZQ_DATABASE_URL is not set")
+	}
+	code, _, complaints := outputOf(t, "postgres://app:hunter2@127.0.0.1:1/x", "queues")
 	require.Equal(t, failed, code)
 	require.Contains(t, complaints, "no connection to PostgreSQL")
 	require.NotContains(t, complaints, "hunter2")
@@ -233,7 +243,7 @@ func TestTheGroupsOfATopicAreShownApartWithTheDeadLettersThatTheyShare(t *testin
 	require.Regexp(t, `(?m)^orders billing orders_billing_h[0-9a-f]{20} 2 AGE 0 1$`, out)
 	require.Regexp(t, `(?m)^orders mailer orders_mailer_h[0-9a-f]{20} 0 - 0 1$`, out)
 	_, out, _ = outputOf(t, database, "dead", "orders")
-	require.Contains(t, out, "orders (group mailer): OrderPaid, after 1 failures: refused")
+	require.Contains(t, out, "orders (group mailer): OrderPaid, after 1 failure: refused")
 }
 
 func TestADeadLetterWithoutAHandlerIsShownWithItsEvent(t *testing.T) {
@@ -245,4 +255,18 @@ func TestADeadLetterWithoutAHandlerIsShownWithItsEvent(t *testing.T) {
 	} {
 		require.Contains(t, line(letter), want)
 	}
+}
+
+func TestAQueueThatIsLockedIsNamedBesideTheOthers(t *testing.T) {
+	t.Parallel()
+	database, _ := given(t)
+	tx, err := pgtest.Pool(t, database).Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	_, err = tx.Exec(t.Context(), "lock table pgmq.q_orders")
+	require.NoError(t, err)
+	code, out, complaints := outputOf(t, database, "queues", "-timeout", "30s")
+	require.Equal(t, failed, code)
+	require.Contains(t, out, "orders_dead - orders_dead 3 AGE 0 -")
+	require.Regexp(t, `^ezq-pgmq: pgmq: measure for "orders": .*another transaction has locked .*\n$`, complaints)
 }

@@ -20,6 +20,13 @@ func count(n int, capped bool) string {
 	return fmt.Sprint(n)
 }
 
+func failures(n int) string {
+	if n == 1 {
+		return "1 failure"
+	}
+	return fmt.Sprintf("%d failures", n)
+}
+
 // rounded is as exact as somebody wants to know who decides what to do.
 func rounded(d time.Duration) time.Duration {
 	if d > time.Minute {
