@@ -89,7 +89,7 @@ func (c *consumer) next(messages <-chan *message.Message) (*message.Message, nex
 	case msg, ok := <-messages:
 		switch {
 		case !ok:
-			c.run.fail(&SubscriptionError{Topic: c.topic.name})
+			c.run.fail(&SubscriptionError{Topic: c.topic.name, Err: c.topic.health.Load().err()})
 			return nil, nothingMore
 		case c.life.fetching.Err() != nil: // both at once
 			backend.Release(msg)

@@ -32,7 +32,8 @@ var (
 type SubscriptionError struct {
 	Topic string
 
-	// Err is why. It is nil if the subscription ended by itself.
+	// Err is why: if the subscription has ended, the last reason for which the backend could
+	// fetch nothing. It is nil if the backend has given none.
 	Err error
 }
 
@@ -40,7 +41,7 @@ func (e *SubscriptionError) Error() string {
 	if e.Err == nil {
 		return fmt.Sprintf("ezq: the subscription to %q ended by itself: was the queue closed?", e.Topic)
 	}
-	return fmt.Sprintf("ezq: subscribe to %q: %v", e.Topic, e.Err)
+	return fmt.Sprintf("ezq: the subscription to %q failed: %v", e.Topic, e.Err)
 }
 
 // Unwrap returns e.Err.

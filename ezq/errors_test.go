@@ -19,7 +19,7 @@ func TestAnErrorSaysWhatAndWhereAndTheRemedy(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
 		`ezq: the subscription to "orders" ended by itself: was the queue closed?`:                                         &ezq.SubscriptionError{Topic: "orders"},
-		`ezq: subscribe to "orders": EOF`:                                                                                  &ezq.SubscriptionError{Topic: "orders", Err: io.EOF},
+		`ezq: the subscription to "orders" failed: EOF`:                                                                    &ezq.SubscriptionError{Topic: "orders", Err: io.EOF},
 		`ezq: decode UserCreated: a decoder failed with a *errors.errorString, not shown because it may quote the payload`: &ezq.DecodeError{Event: "UserCreated", Err: io.EOF},
 		`ezq: no handler for event "A" on topic "orders": add one with Handle, or name it with Router.Ignore`:              &ezq.UnknownEventError{Topic: "orders", Event: "A"},
 		`ezq: a message on topic "orders" names no event, so there is no handler for it: ` +

@@ -160,7 +160,8 @@ type SubscriberConfig struct {
 	// StopWhenDropped ends a subscription whose queue has been dropped: it waits for
 	// what it has handed over, and closes its channel. ezq's Router then stops with an
 	// ezq.SubscriptionError. Defaults to false: the subscription logs it, and goes on
-	// when the queue is there again. That of a Group it declares anew, as Subscribe does.
+	// when the queue is there again. That of a Group it declares anew, as Subscribe does,
+	// also if it was unbound.
 	StopWhenDropped bool
 
 	// NoCreate refuses to subscribe to a topic that does not exist, with
@@ -305,6 +306,21 @@ func (c SubscriberConfig) holdFor() time.Duration {
 // isFinal reports whether err ends a subscription.
 func (c SubscriberConfig) isFinal(err error) bool {
 	return c.StopWhenDropped && errors.Is(err, ErrQueueNotFound)
+}
+
+// queueDropped is why a subscription gets no more messages. The queue of a group would get none if
+// somebody else created it.
+func (c SubscriberConfig) queueDropped(queue string) error {
+	remedy := fmt.Sprintf("create it with SELECT pgmq.create('%s'), or publish to it", queue)
+	switch {
+	case c.StopWhenDropped:
+		remedy = "StopWhenDropped has ended the subscription: if the topic is still in use, subscribe again"
+	case c.Group != "" && c.NoCreate:
+		remedy = "let the owner declare it, with SubscribeInitialize of a program that has that Group"
+	case c.Group != "":
+		remedy = "the subscription creates it again"
+	}
+	return &Error{Op: "fetch", Kind: ErrQueueNotFound, Cause: fmt.Errorf("the queue %q was dropped", queue), Remedy: remedy}
 }
 
 func invalidConfig(field string, value any, allowed string) error {

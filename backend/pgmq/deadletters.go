@@ -35,7 +35,9 @@ type DeadLetter struct {
 	Metadata message.Metadata // the message's own, without what is said above
 
 	// Err says why it cannot be read: it is damaged, or larger than PostgreSQL can write
-	// out. What is said above is then zero, except for ID.
+	// out. What is said above is then zero, except for ID. Or Err is [ErrStrays]: the
+	// message names no topic that it came from, so it is no dead letter, and perhaps an event
+	// that waits to be handled. What is said above is then what there is.
 	Err error
 }
 
@@ -43,6 +45,7 @@ type DeadLetter struct {
 // oldest first. It reads them and nothing else: they stay where they are, as
 // visible as they were. Those that a consumer of the topic has leased are among
 // them. One that cannot be read has an Err, and does not hide the others.
+// A message that is no dead letter has one, too: see DeadLetter.Err.
 //
 // All of their payloads are in memory at once. [Client.DeadLetterHeads] needs little,
 // and [Client.ReadDeadLetter] reads a single one.
@@ -150,7 +153,7 @@ func wholeLetter() letterForm {
 			var group, event string
 			err := r.Scan(&letter.ID, &letter.PublishedAt, &letter.Message, &letter.Headers, &group, &event)
 			found := letter.deadLetter(queue)
-			found.Group, found.Event = group, event
+			found.Group, found.Event, found.Err = group, event, strayed(found.Topic)
 			return found, err
 		},
 	}
@@ -169,6 +172,7 @@ func letterHead() letterForm {
 			&letter.Group, &letter.UUID, &letter.Topic, &letter.Handler, &letter.Reason, &failures, &at)
 		letter.UUID = cmp.Or(letter.UUID, madeUp(queue, letter.ID))
 		letter.count(failures, at)
+		letter.Err = strayed(letter.Topic)
 		return letter, err
 	}}
 }
@@ -198,6 +202,17 @@ func (r row) deadLetter(queue string) DeadLetter {
 	letter.count(said(backend.DeadLetterFailures), said(backend.DeadLetterAt))
 	backend.ClearDeadLetter(letter.Metadata)
 	return letter
+}
+
+// strayed returns the Err of a message that is no dead letter, for the topic that it says it came from.
+func strayed(topic string) error {
+	if topic != "" {
+		return nil
+	}
+	return &Error{
+		Op: "read a dead letter", Kind: ErrStrays, Cause: errors.New("the message names no topic that it came from, as dead letters do"),
+		Remedy: "check the topic: its dead letters are in the topic of its Poison, which is named after it with _dead behind it, or as you have named it",
+	}
 }
 
 // count reads what headers say of failures, as far as it makes sense.

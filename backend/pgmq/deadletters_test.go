@@ -113,6 +113,25 @@ func TestWhatIsNoDeadLetterIsListedToo(t *testing.T) {
 	require.WithinRange(t, letters[2].At, time.Now().Add(-time.Minute), time.Now().Add(time.Minute))
 }
 
+// As Redrive, Origins and PurgeDeadLetters tell them from dead letters.
+func TestWhatIsNoDeadLetterIsListedAsAStray(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	publish(t, client, "event")
+	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values (now(), '{}', '{"ezq_uuid":"letter","topic_poisoned":"t"}')`)
+	letters, err := client.DeadLetters(t.Context(), "t", 10)
+	require.NoError(t, err)
+	heads, err := client.DeadLetterHeads(t.Context(), "t", 10)
+	require.NoError(t, err)
+	read, err := client.ReadDeadLetter(t.Context(), "t", letters[0].ID)
+	require.NoError(t, err)
+	for _, found := range [][]pgmq.DeadLetter{letters, heads, {read, letters[1]}} {
+		require.Equal(t, []string{"event", "letter"}, uuids(found))
+		require.ErrorIs(t, found[0].Err, pgmq.ErrStrays)
+		require.NoError(t, found[1].Err)
+	}
+}
+
 func TestRedriveStopsAtTheLimit(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})

@@ -53,6 +53,10 @@ func TestASubscriptionToADroppedQueueEndsIfItShould(t *testing.T) {
 	var lost *ezq.SubscriptionError
 	require.ErrorAs(t, err, &lost)
 	require.Equal(t, ezq.DefaultTopic, lost.Topic)
+	for _, err := range []error{err, router.Ready()} {
+		require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+		require.ErrorContains(t, err, `the queue "ezq" was dropped; StopWhenDropped has ended the subscription`)
+	}
 }
 
 func TestAHandlerOfADroppedQueueIsToldSoon(t *testing.T) {

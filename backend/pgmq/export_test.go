@@ -22,6 +22,9 @@ func (c *Client) Store(ctx context.Context, topic string) (subscription.Store, e
 // HoldFor makes the subscriptions of q hold messages for so long.
 func (c *Client) HoldFor(d time.Duration) { c.subscriber.holdFor = d }
 
+// LookAtBindingsEvery makes the subscriptions of q look so often whether their group is bound.
+func (c *Client) LookAtBindingsEvery(pause time.Duration) { c.subscriber.bindingPause = pause }
+
 // GroupQueueName is the name of the queue of a group.
 func GroupQueueName(topic, group string) (string, error) { return groupQueue(topic, group) }
 

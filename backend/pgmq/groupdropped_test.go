@@ -1,8 +1,13 @@
 package pgmq_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -55,12 +60,99 @@ func TestTheDroppedQueueOfAGroupThatMayNotBeCreatedSaysWhoDoes(t *testing.T) {
 	pgtest.Eventually(t, patience, "the subscription says why it gets nothing", func() bool { return mail.Stats()["t"].Failing != nil })
 	failing := mail.Stats()["t"].Failing
 	require.ErrorIs(t, failing, pgmq.ErrQueueNotFound)
-	require.ErrorContains(t, failing, "let the owner declare its queue, with SubscribeInitialize of a program that has that Group")
+	require.ErrorContains(t, failing, "let the owner declare it, with SubscribeInitialize of a program that has that Group")
 	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.meta"))
 
 	require.NoError(t, owner.SubscribeInitialize("t"))
 	publish(t, openAt(t, database, pgmq.Config{}), "after")
 	requireReceives(t, messages, "after")
+}
+
+// The own queue that a publisher has created meanwhile has what the group has missed, and gets the rest, too.
+func TestTheDroppedQueueOfAGroupSaysWhereToFindWhatWasPublishedMeanwhile(t *testing.T) {
+	t.Parallel()
+	database, log := pgtest.Database(t), &bytes.Buffer{}
+	pool, name := pgtest.Pool(t, database), groupQueueName(t)
+	mail := openAt(t, database, pgmq.Config{Logger: slog.New(slog.NewJSONHandler(log, nil)), Subscriber: pgmq.SubscriberConfig{Group: "mail"}})
+	require.NoError(t, mail.SubscribeInitialize("t"))
+	store, err := mail.Store(t.Context(), "t")
+	require.NoError(t, err)
+	execute(t, pool, "select pgmq.drop_queue('"+name+"')")
+	publisher := openAt(t, database, pgmq.Config{})
+	publish(t, publisher, "meanwhile")
+	_, err = store.Claim(t.Context(), nil, 10, time.Minute)
+	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+	require.Empty(t, take(t, store))
+	publish(t, publisher, "after")
+
+	require.NotContains(t, log.String(), "the group is new")
+	warning := logged(t, log.String(), "the topic has a queue of its own, which gets every message")
+	require.Equal(t, "WARN", warning["level"])
+	require.Equal(t, "t", warning["queue"])
+	require.EqualValues(t, 1, warning["waiting"])
+	require.Contains(t, warning["remedy"], `DropQueue(ctx, "t")`)
+	move, ok := warning["move"].(string)
+	require.True(t, ok)
+	execute(t, pool, move)
+	var found []string
+	for _, lease := range take(t, store) {
+		found = append(found, lease.Message.UUID)
+	}
+	require.ElementsMatch(t, []string{"meanwhile", "after"}, found)
+	requireCount(t, pool, "pgmq.q_t", 1)
+}
+
+func TestAGroupThatWasUnboundIsBoundAgain(t *testing.T) {
+	t.Parallel()
+	database, log := pgtest.Database(t), &everything{}
+	pool, name := pgtest.Pool(t, database), groupQueueName(t)
+	mail := openAt(t, database, pgmq.Config{Logger: log.logger(), Subscriber: pgmq.SubscriberConfig{Group: "mail"}})
+	mail.LookAtBindingsEvery(time.Millisecond)
+	messages := subscribe(t, mail)
+	execute(t, pool, "select pgmq.unbind_topic('t', '"+name+"')")
+	requireBound(t, pool, name)
+	publish(t, openAt(t, database, pgmq.Config{}), "after")
+	requireReceives(t, messages, "after")
+	log.requireLogged(t, "the queue of the group was unbound from the topic")
+}
+
+func TestAGroupThatWasUnboundAndMayNotBindSaysSo(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool, name := pgtest.Pool(t, database), groupQueueName(t)
+	require.NoError(t, group(t, database, "mail").SubscribeInitialize("t"))
+	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select on pgmq.topic_bindings to {role}",
+		"grant select, update, delete on pgmq.q_"+name+" to {role}")
+	mail := openAt(t, role, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mail", NoCreate: true}})
+	mail.LookAtBindingsEvery(time.Millisecond)
+	messages := subscribe(t, mail)
+	execute(t, pool, "select pgmq.unbind_topic('t', '"+name+"')")
+	pgtest.Eventually(t, patience, "the subscription says why it gets nothing", func() bool { return mail.Stats()["t"].Failing != nil })
+	require.ErrorContains(t, mail.Stats()["t"].Failing, "SubscribeInitialize of a program that has the same Group")
+
+	require.NoError(t, group(t, database, "mail").SubscribeInitialize("t"))
+	publish(t, openAt(t, database, pgmq.Config{}), "after")
+	requireReceives(t, messages, "after")
+}
+
+func groupQueueName(t *testing.T) string {
+	t.Helper()
+	name, err := pgmq.GroupQueueName("t", "mail")
+	require.NoError(t, err)
+	return name
+}
+
+// logged returns the attributes of the record in a JSON log that has this message.
+func logged(t *testing.T, log, message string) (attributes map[string]any) {
+	t.Helper()
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, message) {
+			require.NoError(t, json.Unmarshal([]byte(line), &attributes))
+			return attributes
+		}
+	}
+	require.Contains(t, log, message)
+	return nil
 }
 
 func requireBound(t *testing.T, pool *pgxpool.Pool, queue string) {

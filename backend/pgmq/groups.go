@@ -130,6 +130,13 @@ func countMissed(ctx context.Context, db DBTX, topic, own, queue string) int {
 	return n
 }
 
+// moveMissed returns the statement that moves what countMissed counts to the group.
+func moveMissed(topic, own, queue string) string {
+	return fmt.Sprintf(`with m as (delete from %s where enqueued_at <= (select max(bound_at) from pgmq.topic_bindings where pattern = %s and queue_name = %s)`+
+		` returning vt, message, headers) insert into %s (vt, message, headers) select vt, message, headers from m`,
+		tableName(own), literal(routingKey(topic)), literal(queue), tableName(queue))
+}
+
 // errHasGroups says that a topic has groups and no queue of its own.
 var errHasGroups = errors.New("the topic has groups, and no queue of its own")
 

@@ -132,6 +132,9 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 		if sent := (*sendError)(nil); errors.As(err, &sent) && !p.inTx {
 			e.Outcome = publishOutcome(sent.error)
 		}
+		if p.inTx && isCode(err, "25006") { // read_only_sql_transaction
+			e.Remedy = "begin the transaction read-write; if it is, " + e.Remedy
+		}
 	}
 	return failure
 }

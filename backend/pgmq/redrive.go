@@ -53,7 +53,7 @@ func (c *Client) Redrive(ctx context.Context, from string, limit int, topics ...
 		return 0, classify(op, from, err)
 	}
 	moved, err = r.run(ctx, limit)
-	return moved, classify(op, from, cmpError(err, r.left()))
+	return moved, classify(op, from, cmpError(err, r.left(from)))
 }
 
 // redrive is one call of Redrive.
@@ -65,6 +65,9 @@ type redrive struct {
 	strays int             // messages that stay
 	stuck  map[string]bool // the destinations that cannot be filled
 	failed error           // why not; the first
+	kept   int             // letters that stay because of that
+	first  int64           // of these
+	to     destination     // where that one goes
 	inVain int             // letters for one place that failed by themselves since the last that was moved
 }
 
@@ -114,6 +117,7 @@ func (r *redrive) choose(ctx context.Context, found []candidate, limit int) (cho
 			continue
 		}
 		if r.stuck[to.key()] {
+			r.keep(bundle{to, []int64{c.ID}})
 			continue
 		}
 		i, ok := at[to.key()]
@@ -158,11 +162,20 @@ func (r *redrive) moveSome(ctx context.Context, b bundle) (moved int, err error)
 		r.inVain++
 	}
 	if half == 0 || !isAnswer(err) || r.isInVain(err) {
+		r.keep(b)
 		return 0, err
 	}
 	first, err := r.moveSome(ctx, bundle{b.to, b.ids[:half]})
 	second, failed := r.moveSome(ctx, bundle{b.to, b.ids[half:]})
 	return first + second, cmpError(err, failed)
+}
+
+// keep counts letters that stay.
+func (r *redrive) keep(b bundle) {
+	if r.kept == 0 {
+		r.first, r.to = b.ids[0], b.to
+	}
+	r.kept += len(b.ids)
 }
 
 func (r *redrive) isInVain(err error) bool { return r.inVain >= enoughInVain && mayPass(err) }
@@ -282,9 +295,12 @@ func (r *redrive) denied(err error, to *route) error {
 }
 
 // left returns an error if there are messages that could not be moved.
-func (r *redrive) left() error {
-	if r.failed != nil || r.strays == 0 {
-		return r.failed
+func (r *redrive) left(from string) error {
+	if r.failed != nil {
+		return r.refused(from)
+	}
+	if r.strays == 0 {
+		return nil
 	}
 	return &Error{
 		Kind: ErrStrays,
@@ -292,4 +308,15 @@ func (r *redrive) left() error {
 			r.strays, r.origins.names()),
 		Remedy: "Origins shows what they say; name the topics whose letters shall be moved",
 	}
+}
+
+// refused is why letters could not be moved, and which.
+func (r *redrive) refused(from string) error {
+	place := fmt.Sprintf("the queues of %q", r.to.topic)
+	if r.to.queue != "" {
+		place = tableName(r.to.queue)
+	}
+	e, _ := errors.AsType[*Error](classify("redrive", from, r.failed)) // a copy
+	e.Cause = fmt.Errorf("%w; %d letters stay, the first with the ID %d, which goes to %s", e.Cause, r.kept, r.first, place)
+	return e
 }

@@ -196,3 +196,22 @@ func TestALimitOfTriesIsForAPlaceThatTakesNoLetter(t *testing.T) {
 	require.ErrorContains(t, err, "not now")
 	require.Less(t, get[int](t, pool, "select last_value::int from tries"), 60, "it is not asked for each letter")
 }
+
+func TestRedriveIntoAQueueThatRefusesLettersNamesItAndCountsWhatStays(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('orders_dead'), pgmq.create('orders')")
+	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers) select now(), to_jsonb(n), '{"topic_poisoned":"orders","ezq_queue":"orders"}'
+		from generate_series(1, 2000) as n`)
+	execute(t, pool, "alter table pgmq.q_orders add constraint small check (message::int % 500 <> 7)")
+	moved, err := client.Redrive(t.Context(), "orders_dead", 2000)
+	require.Equal(t, 1996, moved)
+	require.ErrorContains(t, err, `4 letters stay, the first with the ID 7, which goes to "pgmq"."q_orders"`)
+	require.ErrorContains(t, err, "added to the table")
+
+	execute(t, pool, "drop table pgmq.q_orders")
+	moved, err = client.Redrive(t.Context(), "orders_dead", 2000)
+	require.Zero(t, moved)
+	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
+	require.ErrorContains(t, err, `4 letters stay, the first with the ID 7`)
+}

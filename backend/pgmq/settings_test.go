@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -42,6 +43,18 @@ func TestAServerThatTakesNoWritesIsToldFromAStandby(t *testing.T) {
 	err = client.Publish("t", message.NewMessage("1", nil))
 	require.ErrorIs(t, err, pgmq.ErrRejected)
 	require.ErrorContains(t, err, "pg_is_in_recovery()")
+}
+
+func TestATransactionThatWasBegunReadOnlyIsToldFromAServerThatTakesNoWrites(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	client, pool := openAt(t, database, pgmq.Config{}), pgtest.Pool(t, database)
+	require.NoError(t, client.SubscribeInitialize("t"))
+	err := pgx.BeginTxFunc(t.Context(), pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		return client.WithTx(tx).Publish("t", message.NewMessage("1", nil))
+	})
+	require.ErrorIs(t, err, pgmq.ErrRejected)
+	require.ErrorContains(t, err, "begin the transaction read-write")
 }
 
 func TestAKeyStoreWithoutASchemaSaysSo(t *testing.T) {

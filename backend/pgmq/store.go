@@ -27,6 +27,7 @@ type store struct {
 	hints    *hints
 	describe func(ctx context.Context) (*statements, error) // as the queue is now
 	group    string
+	gone     error // what it means that there is no queue
 	open     letterTables
 	limit    int   // of the size of a message
 	most     int64 // bytes that one claim keeps
@@ -36,13 +37,16 @@ type store struct {
 
 	quarantined *atomic.Int64 // nil if it is not asked for
 
+	bindingPause time.Duration // between two looks whether the group of an idle queue is bound
+
 	// Of the one goroutine that claims:
-	changed <-chan struct{}
-	hinted  bool // since the last claim
-	quiet   bool // the last claim found nothing
-	full    bool // the last claim found as many messages as it asked for
-	stale   bool // the queue was dropped, and may be another one now
-	sieve   sieve
+	changed  <-chan struct{}
+	hinted   bool // since the last claim
+	quiet    bool // the last claim found nothing
+	full     bool // the last claim found as many messages as it asked for
+	stale    bool // the queue was dropped, and may be another one now; or its group was unbound
+	sieve    sieve
+	nextLook time.Time // when to look next whether the group is bound
 }
 
 var _ subscription.Store = (*store)(nil)
@@ -98,7 +102,7 @@ func (s *store) dropped(ctx context.Context, err error) error {
 	}
 	if s.isDropped(ctx, err) {
 		s.stale = true
-		return queueDropped(s.queue, s.group)
+		return s.gone
 	}
 	s.stale = s.stale || isCode(err, "42703") // undefined_column: it is there again, without that
 	return s.classify("fetch", err)
@@ -115,7 +119,25 @@ func (s *store) look(ctx context.Context) (next time.Duration, err error) {
 	if !s.quiet || s.hinted {
 		return 0, nil
 	}
-	return s.scanNext(s.pool.QueryRow(ctx, s.sql().next))
+	if next, err = s.scanNext(s.pool.QueryRow(ctx, s.sql().next)); err == nil && next != 0 {
+		s.stale = s.isUnbound(ctx)
+	}
+	return next, err
+}
+
+// bindingPause is how often an idle subscription looks whether its group is bound.
+const bindingPause = 20 * time.Second
+
+// isUnbound reports whether the queue of a group gets no messages any more, which does not show in the
+// queue: pgmq.unbind_topic has taken it from its topic. It does not look each time.
+func (s *store) isUnbound(ctx context.Context) bool {
+	now := time.Now()
+	if s.group == "" || now.Before(s.nextLook) {
+		return false
+	}
+	s.nextLook = now.Add(s.bindingPause)
+	bound, err := bindings(ctx, s.pool, s.topic)
+	return err == nil && !slices.Contains(bound.Queues, s.queue)
 }
 
 func (s *store) lookAndClaim(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (subscription.Claim, error) {

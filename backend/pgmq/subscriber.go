@@ -34,6 +34,8 @@ type Subscriber struct {
 	owners   acquaintances
 	asides   *asides
 
+	bindingPause time.Duration // between two looks whether the group of an idle queue is bound
+
 	mu       sync.Mutex
 	own      *pgxpool.Pool // opened when first needed
 	listener *listener     // likewise; nil with NoListen
@@ -66,7 +68,7 @@ func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Log
 		pool: pool, config: config, logger: sparse.New(logger), hints: hints,
 		catalog: catalog, running: subscription.NewSubscriptions(), pollMin: min(pollMin, config.PollInterval), holdFor: config.holdFor(),
 		claims: make(chan struct{}, config.MaxConns-1), holds: make(chan struct{}, config.MaxConns-2),
-		asides: newAsides(),
+		asides: newAsides(), bindingPause: bindingPause,
 	}
 }
 
@@ -160,27 +162,30 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	layout, sql, err := s.prepare(ctx, pool, topic, queue, declare)
+	layout, sql, err := s.prepare(ctx, pool, topic, queue, declare, s.tellMissed)
 	if err != nil {
 		return nil, err
 	}
 	opened := &store{
-		topic: topic, queue: queue, group: s.config.Group, pool: pool, claims: s.claims, holds: s.holds,
+		topic: topic, queue: queue, group: s.config.Group, gone: s.config.queueDropped(queue), pool: pool, claims: s.claims, holds: s.holds,
 		hints: s.hints, open: s.lettersOf(queue), limit: s.config.MaxMessageBytes, most: s.config.MaxInFlightBytes, encoding: layout.Encoding, logger: s.logger,
-		aside: newAside(s.asides),
+		aside: newAside(s.asides), bindingPause: s.bindingPause,
 	}
 	opened.current.Store(sql)
-	opened.describe = func(ctx context.Context) (*statements, error) { return s.describe(ctx, pool, topic, queue) }
+	opened.describe = func(ctx context.Context) (*statements, error) {
+		return s.describe(ctx, pool, topic, queue, opened.sql().oid)
+	}
 	return opened, nil
 }
 
-// prepare makes sure that queue can be consumed, and returns how to speak to it.
-func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool) (layout, *statements, error) {
+// prepare makes sure that queue can be consumed, and returns how to speak to it. If this binds the
+// queue of a group, tell is called.
+func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool, tell teller) (layout, *statements, error) {
 	layout, err := s.layout(ctx, pool, topic, queue, declare)
 	if err != nil {
 		return layout, nil, err
 	}
-	if err := s.check(ctx, pool, layout, topic, queue); err != nil {
+	if err := s.check(ctx, pool, layout, topic, queue, tell); err != nil {
 		return layout, nil, err
 	}
 	s.label(ctx, pool, topic, queue)
@@ -188,20 +193,29 @@ func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, que
 	return layout, sql, err
 }
 
+// teller logs what a group that was bound a moment ago has missed.
+type teller func(ctx context.Context, db DBTX, topic, own, queue string)
+
 // describe returns how to speak to a queue that was dropped. Who publishes creates a topic's own. That
-// of a group is prepared as at the start: the drop has undone its binding, without which it gets nothing.
-func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, queue string) (*statements, error) {
+// of a group is prepared as at the start: it gets nothing without its binding, which the drop has undone,
+// or pgmq.unbind_topic, if the queue is the one that it was.
+func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, queue string, was uint32) (*statements, error) {
 	if s.config.Group != "" {
-		_, sql, err := s.prepare(ctx, pool, topic, queue, false)
-		if err == nil {
-			s.logger.Warn("ezq: the queue of the group was dropped, and gets messages again: not what it held, nor what was published meanwhile",
-				"topic", topic, "group", s.config.Group, "queue", queue)
+		_, sql, err := s.prepare(ctx, pool, topic, queue, false, s.tellOwn)
+		if err != nil {
+			return sql, err
 		}
-		return sql, err
+		log := s.logger.With("topic", topic, "group", s.config.Group, "queue", queue)
+		if sql.oid == was {
+			log.Warn("ezq: the queue of the group was unbound from the topic, and gets messages again: what was published meanwhile did not come to it")
+		} else {
+			log.Warn("ezq: the queue of the group was dropped, and gets messages again: what was published meanwhile did not come to it")
+		}
+		return sql, nil
 	}
 	layout, err := s.catalog.look(ctx, pool, queue, nil)
 	if errors.Is(err, ErrQueueNotFound) {
-		return nil, queueDropped(queue, "")
+		return nil, s.config.queueDropped(queue)
 	}
 	if err != nil {
 		return nil, err
@@ -259,7 +273,7 @@ func (s *Subscriber) layout(ctx context.Context, pool *pgxpool.Pool, topic, queu
 }
 
 // check makes sure that queue may be consumed, and gets what is published.
-func (s *Subscriber) check(ctx context.Context, db DBTX, layout layout, topic, queue string) error {
+func (s *Subscriber) check(ctx context.Context, db DBTX, layout layout, topic, queue string, tell teller) error {
 	switch {
 	case layout.ReadOnly:
 		return layout.takesNoWrites()
@@ -275,7 +289,7 @@ func (s *Subscriber) check(ctx context.Context, db DBTX, layout layout, topic, q
 	}
 	switch {
 	case s.config.Group != "":
-		return s.bind(ctx, db, topic, queue)
+		return s.bind(ctx, db, topic, queue, tell)
 	case layout.Groups:
 		return join(ctx, db, topic, queue)
 	}
@@ -283,33 +297,52 @@ func (s *Subscriber) check(ctx context.Context, db DBTX, layout layout, topic, q
 }
 
 // bind makes the group known, and tells what it has missed.
-func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string) error {
+func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, tell teller) error {
 	own, err := queueName(topic)
 	if err != nil {
 		return err
 	}
-	log := s.logger.With("topic", topic, "group", s.config.Group, "queue", own)
 	if strings.HasSuffix(topic, deadSuffix) {
-		log.Warn("ezq: dead letters are moved to the topic's own queue, and come to no group: read them without a Group")
+		s.logger.Warn("ezq: dead letters are moved to the topic's own queue, and come to no group: read them without a Group",
+			"topic", topic, "group", s.config.Group, "queue", own)
 	}
 	fresh, err := bind(ctx, db, topic, own, queue)
 	if err != nil || !fresh {
 		return err
 	}
-	found, err := probe(ctx, db, own)
-	if err != nil || !found.exists() {
-		return nil // it has missed nothing, or another call says what is wrong
+	if found, err := probe(ctx, db, own); err == nil && found.exists() { // else it has missed nothing, or another call says what is wrong
+		tell(ctx, db, topic, own, queue)
 	}
+	return nil
+}
+
+// tellMissed is for a new group.
+func (s *Subscriber) tellMissed(ctx context.Context, db DBTX, topic, own, queue string) {
 	level := slog.LevelInfo
 	n := countMissed(ctx, db, topic, own, queue)
 	if n != 0 {
 		level = slog.LevelWarn
 	}
+	s.missing(topic, own, n).Log(ctx, level, "ezq: the group is new: what waits in the topic's own queue was published before, and does not come to the group")
+}
+
+// tellOwn is for a group whose queue was dropped or unbound. A publisher may have created the topic's own
+// queue meanwhile.
+func (s *Subscriber) tellOwn(ctx context.Context, db DBTX, topic, own, queue string) {
+	s.missing(topic, own, countMissed(ctx, db, topic, own, queue)).Warn(
+		"ezq: the topic has a queue of its own, which gets every message, and may have what was published meanwhile",
+		"remedy", fmt.Sprintf("if no consumer without a Group reads it: move what the group has missed, as move does,"+
+			" then drop it with DropQueue(ctx, %q) of a client without a Group", topic),
+		"move", moveMissed(topic, own, queue))
+}
+
+// missing is the logger for the n messages in a topic's own queue that a group has missed.
+func (s *Subscriber) missing(topic, own string, n int) *slog.Logger {
+	log := s.logger.With("topic", topic, "group", s.config.Group, "queue", own)
 	if n >= 0 {
 		log = log.With("waiting", n)
 	}
-	log.Log(ctx, level, "ezq: the group is new: what waits in the topic's own queue was published before, and does not come to the group")
-	return nil
+	return log
 }
 
 // creator creates the queues of this subscriber, unless it must not.

@@ -131,5 +131,6 @@ func (f *fetcher) isFinal(err error) bool {
 		return false
 	}
 	f.config.Logger.Error("ezq: the subscription ends", "topic", f.config.Topic, "error", err)
+	f.outage.final(err)
 	return true
 }

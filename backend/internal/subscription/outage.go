@@ -107,6 +107,13 @@ func (o *outage) failed(err error, wait time.Duration) {
 		"topic", o.config.Topic, "retry_in", wait.Round(time.Millisecond).String(), "error", err)
 }
 
+// final records that nothing will be fetched any more, because of err.
+func (o *outage) final(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.begin(err, time.Now())
+}
+
 // ended records that messages can be fetched.
 func (o *outage) ended() {
 	o.mu.Lock()

@@ -157,7 +157,7 @@ func (c command) dead(ctx context.Context, client *pgmq.Client, out io.Writer) e
 	}
 	for _, letter := range letters {
 		_, _ = fmt.Fprintln(out, line(letter))
-		if c.payload && letter.Err == nil {
+		if c.payload && (letter.Err == nil || errors.Is(letter.Err, pgmq.ErrStrays)) {
 			if err := c.payloadOf(ctx, client, letter.ID, out); err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -15,11 +16,11 @@ func unreadable(err error) string { return "cannot be read: " + plain(err.Error(
 
 // line says of a dead letter what it says itself.
 func line(letter pgmq.DeadLetter) string {
+	if errors.Is(letter.Err, pgmq.ErrStrays) {
+		return fmt.Sprintf("%d  %s  does not say where it came from: no dead letter", letter.ID, letter.At.UTC().Format(time.DateTime))
+	}
 	if letter.Err != nil {
 		return fmt.Sprintf("%d  %s", letter.ID, unreadable(letter.Err))
-	}
-	if letter.Topic == "" {
-		return fmt.Sprintf("%d  %s  does not say where it came from: no dead letter", letter.ID, letter.At.UTC().Format(time.DateTime))
 	}
 	return fmt.Sprintf("%d  %s  %s: %s, after %s: %s", letter.ID, letter.At.UTC().Format(time.DateTime),
 		source(letter.Topic, letter.Group), printable(cmp.Or(letter.Handler, letter.Event, "no event")), failures(letter.Failures), printable(letter.Reason))
