@@ -37,7 +37,8 @@ type SubscriptionStats struct {
 	Expired int64
 
 	// How many there are now: messages that are claimed and wait to be received,
-	// messages with handlers, and outcomes that are not stored yet.
+	// messages with handlers, and outcomes that are not stored yet. A message that was
+	// delivered again may have several of these.
 	Waiting, InFlight, Unstored int64
 
 	// Failing is why messages cannot be fetched; nil if they can, as far as known.

@@ -419,6 +419,9 @@ func (s *store) Extend(ctx context.Context, leases []subscription.Token, lease t
 	if s.isDropped(ctx, err) {
 		return subscription.Missed{Gone: leases}, nil
 	}
+	if isAnswer(err) {
+		return subscription.Missed{}, &subscription.Refusal{Cause: s.classify("extend", err)}
+	}
 	if err != nil {
 		return subscription.Missed{}, s.classify("extend", err)
 	}

@@ -62,6 +62,15 @@ const (
 	// unknownSize is how large a message is taken to be before one has come.
 	unknownSize = 1 << 20
 
+	// patienceMin is how long a call that settles may take at least, however short a lease is.
+	patienceMin = time.Second
+
+	// maxExtensions is how many calls may search for a lease that cannot be extended, at a time.
+	maxExtensions = 1000
+
+	// cancelTime is how long the store may keep messages locked after a call was given up.
+	cancelTime = 50 * time.Millisecond
+
 	// settleBatch is how many outcomes one call to the store carries.
 	settleBatch = 500
 

@@ -132,6 +132,19 @@ func (s *fakeStore) lockFor(id int64, d time.Duration) {
 	}
 }
 
+// linger keeps messages locked for a moment after their call was given up: PostgreSQL needs
+// that to end a statement that is cancelled.
+func (s *fakeStore) linger(ids []int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	until := time.Now().Add(lingering)
+	for _, id := range ids {
+		if m := s.messages[id]; m != nil && m.lockedUntil.Before(until) {
+			m.lockedUntil = until
+		}
+	}
+}
+
 // isLocked reports whether others keep a subscription from m.
 func (m *stored) isLocked(subscriber string) bool {
 	return m.lockedBatch != nil && m.lockedBatch.v.subscriber != subscriber || time.Now().Before(m.lockedUntil)

@@ -22,6 +22,9 @@ type fault struct {
 // hang is a wait or a reply that does not come before the caller gives up.
 const hang = time.Duration(math.MaxInt64)
 
+// lingering is how long the messages of a call that was given up stay locked.
+const lingering = 20 * time.Millisecond
+
 // latency is what a store may take that works.
 const latency = 100 * time.Millisecond
 
@@ -47,6 +50,22 @@ type call struct {
 	tokens []subscription.Token // to extend, or acked in a locked batch
 	rest   []subscription.Token // of a locked batch
 	limit  int
+}
+
+// ids returns the messages that a call is about.
+func (c *call) ids() (ids []int64) {
+	for _, settlement := range c.settle {
+		ids = append(ids, settlement.ID)
+	}
+	for _, token := range slices.Concat(c.tokens, c.rest) {
+		ids = append(ids, token.ID)
+	}
+	return ids
+}
+
+// concerns reports whether a call is about one of the messages.
+func (c *call) concerns(ids ...int64) bool {
+	return slices.ContainsFunc(c.ids(), func(id int64) bool { return slices.Contains(ids, id) })
 }
 
 // script scripts the next calls of a method.
@@ -103,6 +122,7 @@ func (v *storeView) perform(ctx context.Context, c *call, effect func()) error {
 		defer func() { v.record(event{kind: faulty, subscriber: v.subscriber}) }()
 	}
 	if err := wait(ctx, f.wait); err != nil {
+		v.linger(c.ids())
 		return err
 	}
 	if f.err != nil {

@@ -98,10 +98,14 @@ func (f *fetcher) fetch(limit int, lock bool) (Claim, error) {
 // claim leases messages. It carries settlements along: in the cooldown, before it leases
 // their messages, those that a lost lock has left.
 func (f *fetcher) claim(limit int) (Claim, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), f.config.OperationTimeout)
-	defer cancel()
 	queue := f.settler.settlements
 	batch := queue.take(settleBatch, f.leases.inLockCooldown())
+	timeout := f.config.OperationTimeout
+	if len(batch) > 0 {
+		timeout = f.settler.patience(context.Background())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
 	sent := time.Now()
 	claim, err := f.store.Claim(ctx, batch, limit, f.config.Lease)
 	if refusal, ok := errors.AsType[*Refusal](err); ok {

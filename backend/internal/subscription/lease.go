@@ -22,6 +22,9 @@ type lease struct {
 	since       time.Time // when the phase began
 	renewAt     time.Time
 	expiresAt   time.Time // by our own clock, at the latest
+	planned     bool      // it is about to be extended
+	failedAlone bool      // the last extension has failed, which was of this lease only
+	isLeased    bool      // the store has said so; a locked message counts as leased
 
 	extension chan struct{} // closed when the last extension is no longer under way
 }
@@ -69,6 +72,7 @@ func prepare(ls *leases, fetched []Lease, sent time.Time) []*lease {
 func (l *lease) extended(sent time.Time, d time.Duration) {
 	l.renewAt = sent.Add(d / 3)
 	l.expiresAt = sent.Add(d)
+	l.isLeased, l.failedAlone = true, false
 }
 
 // retryExtension has the lease extended again soon, and before it runs out.

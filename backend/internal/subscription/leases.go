@@ -21,7 +21,7 @@ type leases struct {
 	wakeSender    chan struct{} // a loss of the message that is being sent,
 	wakeRenewer   chan struct{} // a lease that is due sooner.
 
-	mu       sync.Mutex // of all below, and of each lease; the renewer takes it, too
+	mu       sync.Mutex // of all below, and of each lease; the renewer and the settler take it, too
 	table    table
 	refused  refusedAcks
 	capacity capacity

@@ -69,6 +69,16 @@ func (r *refusedAcks) stored(batch []Settlement) {
 	}
 }
 
+// areLeased reports whether the store has extended the lease of each since it was added.
+func (r *refusedAcks) areLeased() bool {
+	for _, l := range r.byID {
+		if !l.isLeased {
+			return false
+		}
+	}
+	return true
+}
+
 // count counts the acks that are refused by themselves.
 func (r *refusedAcks) count() (n int) {
 	for _, l := range r.byID {

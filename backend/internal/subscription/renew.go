@@ -2,7 +2,9 @@ package subscription
 
 import (
 	"context"
+	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/ezq-go/ezq/internal/excerpt"
@@ -20,45 +22,143 @@ type renewer struct {
 	store   Store
 	leases  *leases
 	settler *settler
+
+	groups   [][]*lease // to extend, each in one call
+	calls    int        // since there was nothing to extend
+	failed   []*lease   // since that was logged
+	cause    error      // of the last failure
+	loggedAt time.Time
 }
 
 // run extends leases until ctx ends.
 func (r *renewer) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		pause(ctx, r.untilCheck(time.Now()), r.leases.wakeRenewer)
+		if len(r.groups) == 0 {
+			r.calls = 0
+			pause(ctx, r.untilCheck(time.Now()), r.leases.wakeRenewer)
+		}
 		due, undelivered := r.due(time.Now())
 		for _, l := range undelivered {
 			r.settler.release(l)
 		}
-		if len(due) > 0 {
-			r.extend(due)
+		r.plan(due)
+		if len(r.groups) > 0 {
+			group := r.groups[0]
+			r.groups = r.groups[1:]
+			r.extend(ctx, group)
+			r.logFailed()
 		}
 	}
 }
 
-func (r *renewer) extend(due []*lease) {
-	sent := time.Now()
-	deadline := sent.Add(min(r.config.OperationTimeout, r.config.Lease/3)) // leave time to try again
-	tokens := make([]Token, len(due))
-	for i, l := range due {
-		tokens[i] = l.Token
-		if l.expiresAt.Before(deadline) {
-			deadline = l.expiresAt // or its context would outlive it
+// plan has leases extended: first those of which nothing is suspected, and last those that could
+// not be extended by themselves.
+func (r *renewer) plan(due []*lease) {
+	var first, last []*lease
+	for _, l := range due {
+		if l.failedAlone {
+			last = append(last, l)
+		} else {
+			first = append(first, l)
 		}
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	defer cancel()
-	missed, err := r.store.Extend(ctx, tokens, r.config.Lease)
-	if err != nil {
-		r.config.Logger.Error("ezq: cannot extend leases; will try again until they run out",
-			"topic", r.config.Topic, "messages", len(due), "error", err)
-		r.extensionFailed(due, sent)
+	if len(first) > 0 {
+		r.groups = slices.Insert(r.groups, 0, first)
+	}
+	if len(last) > 0 {
+		r.groups = append(r.groups, last)
+	}
+}
+
+// extend extends the leases of a group in one call. If the store refuses that, or is silent, a few
+// of them may be the reason. They are searched for in parts, so that only they are lost.
+func (r *renewer) extend(ctx context.Context, group []*lease) {
+	group, extension := r.beginExtension(group)
+	if len(group) == 0 {
 		return
 	}
-	if n := r.extended(due, missed, sent); n > 0 {
-		r.config.Logger.Warn("ezq: leases were lost; other consumers have the messages, or they were removed",
-			"topic", r.config.Topic, "messages", n, "removed", len(missed.Gone))
+	r.calls++
+	sent := time.Now()
+	limited, cancel := context.WithDeadline(context.Background(), r.deadline(group, sent))
+	missed, err := r.store.Extend(limited, tokensOf(group), r.config.Lease)
+	silent := limited.Err() != nil
+	cancel()
+	_, refused := errors.AsType[*Refusal](err)
+	switch {
+	case err == nil:
+		if n := r.extended(group, missed, sent); n > 0 {
+			r.config.Logger.Warn("ezq: leases were lost; other consumers have the messages, or they were removed",
+				"topic", r.config.Topic, "messages", n, "removed", len(missed.Gone))
+		}
+	case (refused || silent) && len(group) > 1 && r.calls < maxExtensions:
+		r.searchIn(group)
+		if silent {
+			defer pause(ctx, cancelTime, nil)
+		}
+	default:
+		r.failed, r.cause = append(r.failed, group...), err
+		r.extensionFailed(group, sent)
 	}
+	close(extension)
+}
+
+// deadline returns until when a call may take that extends the leases of a group: a quarter of the
+// time that they have left, so that all parts have their turn. It ends before any lease does, or
+// the context of that message would outlive it.
+func (r *renewer) deadline(group []*lease, sent time.Time) time.Time {
+	ls := r.leases
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	patience := r.config.OperationTimeout
+	for _, l := range group {
+		patience = min(patience, l.expiresAt.Sub(sent)/4)
+	}
+	deadline := sent.Add(patience)
+	for l := range r.all() {
+		if l.phase != settling && l.expiresAt.Before(deadline) {
+			deadline = l.expiresAt
+		}
+	}
+	return deadline
+}
+
+// searchIn has the parts of a group extended.
+func (r *renewer) searchIn(group []*lease) {
+	ls := r.leases
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range group {
+		l.planned = true
+	}
+	r.groups = slices.AppendSeq(r.groups, slices.Chunk(group, partSize(len(group))))
+}
+
+// logFailed logs which leases could not be extended, once all have been tried, or after a while.
+func (r *renewer) logFailed() {
+	if len(r.failed) == 0 || len(r.groups) > 0 && time.Since(r.loggedAt) < logMin {
+		return
+	}
+	r.config.Logger.Error("ezq: cannot extend leases; will try again until they run out",
+		"topic", r.config.Topic, "messages", len(r.failed), "ids", firstIDs(r.failed), "error", r.cause)
+	r.failed, r.loggedAt = nil, time.Now()
+}
+
+// beginExtension returns those of a group that are still to be extended, and what is to be closed
+// when that is no longer under way.
+func (r *renewer) beginExtension(group []*lease) (live []*lease, extension chan struct{}) {
+	ls := r.leases
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	extension = make(chan struct{})
+	now := time.Now()
+	for _, l := range group {
+		l.planned = false
+		if l.phase != settling && now.Before(l.expiresAt) && (ls.table.contains(l) || ls.refused.contains(l)) {
+			l.extension = extension
+			live = append(live, l)
+		}
+	}
+	return live, extension
 }
 
 // untilCheck returns how long until the first lease needs attention, or -1 if
@@ -100,8 +200,10 @@ func (r *renewer) due(now time.Time) (extend, undelivered []*lease) {
 	ls := r.leases
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	soon := now.Add(ls.config.Lease / 6)
-	extension := make(chan struct{})
+	soon := now
+	if len(r.groups) == 0 { // or what has failed would be tried again at once
+		soon = now.Add(ls.config.Lease / 6)
+	}
 	for l := range r.all() {
 		switch {
 		case l.phase == settling:
@@ -109,8 +211,8 @@ func (r *renewer) due(now time.Time) (extend, undelivered []*lease) {
 			ls.lose(l)
 		case l.batch != nil:
 		case now.Before(l.end()):
-			if l.renewAt.Before(soon) {
-				l.extension = extension
+			if l.renewAt.Before(soon) && !l.planned {
+				l.planned = true
 				extend = append(extend, l)
 			}
 		case l.phase == delivered:
@@ -133,7 +235,6 @@ func (r *renewer) extended(due []*lease, missed Missed, sent time.Time) (lost in
 	ls := r.leases
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	close(due[0].extension)
 	retryable := missed.retryable()
 	for _, l := range due {
 		switch retry, missed := retryable[l.Token]; {
@@ -156,8 +257,18 @@ func (r *renewer) extensionFailed(due []*lease, now time.Time) {
 	ls := r.leases
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	close(due[0].extension)
 	for _, l := range due {
+		l.failedAlone = len(due) == 1
 		l.retryExtension(now)
 	}
+}
+
+// firstIDs returns the first ids of messages, for the log.
+func firstIDs(leases []*lease) []int64 {
+	ids := make([]int64, len(leases))
+	for i, l := range leases {
+		ids[i] = l.ID
+	}
+	slices.Sort(ids)
+	return ids[:min(len(ids), 10)]
 }

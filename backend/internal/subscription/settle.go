@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -132,41 +133,46 @@ func (s *settler) flushQueue(ctx context.Context, queue *settlementQueue) {
 }
 
 // storeBatch stores one batch of settlements. Of what is sent in groups it stores one group:
-// the others wait for no more than that.
+// the others wait for no more than that, and no claim waits for it.
 func (s *settler) storeBatch(ctx context.Context, queue *settlementQueue) error {
-	queue.begin()
-	defer queue.end()
 	return cmp.Or(
-		s.send(ctx, queue, queue.take(settleBatch, false)),
+		s.storeUnsuspected(ctx, queue),
 		s.send(ctx, queue, queue.takeGroup()),
 		s.send(ctx, queue, queue.takeRefused()),
 	)
 }
 
+func (s *settler) storeUnsuspected(ctx context.Context, queue *settlementQueue) error {
+	queue.begin()
+	defer queue.end()
+	return s.send(ctx, queue, queue.take(settleBatch, false))
+}
+
 // storeLate stores what lost locks have left, except what the next claim carries: no
 // message may be claimed while its ack is under way, or it would be delivered again. It
-// tries each once, and reports whether the claim carries all that are left. The caller has
-// begun: see [settlementQueue.begin].
+// tries each once, and reports whether the claim carries all that are left, or their messages
+// are leased. The caller has begun: see [settlementQueue.begin].
 func (s *settler) storeLate() (all bool, err error) {
 	ctx := context.Background()
 	for calls := s.settlements.len() / settleBatch; calls > 0 && err == nil; calls-- {
 		err = s.send(ctx, s.settlements, s.settlements.take(settleBatch, true))
 	}
-	for err == nil {
-		group := s.settlements.takeGroup()
-		if len(group) == 0 {
-			break
-		}
-		err = s.send(ctx, s.settlements, group)
-	}
-	return !s.settlements.exceeds(settleBatch), err
+	return !s.settlements.exceeds(settleBatch) && s.suspectsAreLeased(), err
+}
+
+// suspectsAreLeased reports whether the store has leased all messages whose acks are refused, or
+// may be, since that was suspected: those of a lost lock were not leased before.
+func (s *settler) suspectsAreLeased() bool {
+	s.leases.mu.Lock()
+	defer s.leases.mu.Unlock()
+	return s.leases.refused.areLeased()
 }
 
 func (s *settler) send(ctx context.Context, queue *settlementQueue, batch []Settlement) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, s.config.OperationTimeout)
+	limited, cancel := context.WithTimeout(ctx, s.patience(ctx))
 	defer cancel()
 	missed, err := s.store.Settle(limited, batch)
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
@@ -179,19 +185,32 @@ func (s *settler) send(ctx context.Context, queue *settlementQueue, batch []Sett
 	return nil
 }
 
-// handleSilence sends a batch again that has failed and was not refused. If the store was too slow, one
-// settlement may be the reason. It is searched for by halves, as one that is refused would be, so that
-// the others are stored, and no message is handled again because its ack waits. A settlement that is
-// slow by itself is tried apart from the others until it is stored, and is no error any more.
+// patience is how long a call that settles may take. What is acked meanwhile waits for it, and
+// is not leased again: the call must have ended long before those leases do. At the end of the
+// subscription it leaves time for others.
+func (s *settler) patience(ctx context.Context) time.Duration {
+	patience := min(s.config.OperationTimeout, max(s.config.Lease/6, patienceMin))
+	if end, ends := ctx.Deadline(); ends {
+		patience = min(patience, time.Until(end)/4)
+	}
+	return patience
+}
+
+// handleSilence sends a batch again that has failed and was not refused. If the store was too slow, some
+// settlements may be the reason. They are searched for, so that the others are stored, and no message is
+// handled again because its ack waits. Each wrong guess costs all the patience, and each right one a round
+// trip: so the batch is sent in many small parts, and then one by one. A settlement that is slow by itself
+// is tried apart from the others until it is stored, and is no error any more.
 func (s *settler) handleSilence(queue *settlementQueue, batch []Settlement, cause error, slow bool) error {
 	if !slow {
 		queue.add(batch...)
 		return cause
 	}
-	if half := len(batch) / 2; half > 0 {
+	if len(batch) > 1 {
 		s.leases.suspectAcks(batch, cause)
-		queue.addGroup(batch[:half])
-		queue.addGroup(batch[half:])
+		for part := range slices.Chunk(batch, partSize(len(batch))) {
+			queue.addGroup(part, cancelTime)
+		}
 		return cause
 	}
 	if batch[0].Action == Ack {
@@ -230,8 +249,8 @@ func (s *settler) handleRefusal(ctx context.Context, queue *settlementQueue, bat
 		return s.send(ctx, queue, batch[:1])
 	}
 	s.leases.suspectAcks(batch, refusal.Cause)
-	queue.addGroup(batch[:half])
-	queue.addGroup(batch[half:])
+	queue.addGroup(batch[:half], 0)
+	queue.addGroup(batch[half:], 0)
 	return nil
 }
 
@@ -292,9 +311,10 @@ func (s *settler) reduce(settlement Settlement, refusal *Refusal) {
 		return
 	}
 	if settlement.Bare {
-		s.queueFor(settlement).addGroup([]Settlement{settlement})
+		s.queueFor(settlement).addGroup([]Settlement{settlement}, 0)
 		return
 	}
+	settlement.group = 0
 	s.queueFor(settlement).add(settlement)
 }
 

@@ -20,7 +20,7 @@ type settlementQueue struct {
 type attempt struct {
 	due   time.Time     // not before that
 	pause time.Duration // since the last time; zero: it was not postponed
-	group int           // only with those of the same group; zero: with any that have none
+	group int           // only with those of the same group, until it is known which of them the store takes; zero: with any
 }
 
 // refusedGroup is the group of the settlements that the store refuses for now.
@@ -39,8 +39,8 @@ func newSettlementQueue() *settlementQueue {
 	return q
 }
 
-// begin waits until nothing that was taken is under way, and keeps others from taking
-// anything until end. A claim that carries settlements does without, unless a lock was lost.
+// begin waits until nothing of no group is under way, and keeps others from taking that until
+// end. A claim that carries settlements does without, unless a lock was lost.
 func (q *settlementQueue) begin() { <-q.idle }
 
 func (q *settlementQueue) end() { q.idle <- struct{}{} }
@@ -56,14 +56,15 @@ func (q *settlementQueue) add(settlements ...Settlement) {
 	signal(q.added)
 }
 
-// addGroup adds settlements that are sent together, and without others.
-func (q *settlementQueue) addGroup(settlements []Settlement) {
+// addGroup adds settlements that are sent together, without others, and not at once.
+func (q *settlementQueue) addGroup(settlements []Settlement, after time.Duration) {
 	q.mu.Lock()
 	q.lastGroup++
 	group := q.lastGroup
 	q.mu.Unlock()
+	due := time.Now().Add(after)
 	for i := range settlements {
-		settlements[i].group = group
+		settlements[i].group, settlements[i].due = group, due
 	}
 	q.add(settlements...)
 }
@@ -117,14 +118,14 @@ func (q *settlementQueue) postponed(otherwise attempt) attempt {
 	return otherwise
 }
 
-// take removes up to n settlements that are due, or with early also those that are not yet.
+// take removes up to n settlements of no group that are due, or with early also those that are not yet.
 func (q *settlementQueue) take(n int, early bool) []Settlement {
 	now := time.Now()
 	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && (early || s.isDue(now)) })
 }
 
-// takeGroup removes the group that came last: what the store refuses is found sooner in the
-// halves of one batch than in all batches at a time.
+// takeGroup removes the group that came last, of those that are due: what the store refuses is
+// found sooner in the parts of one batch than in all batches at a time.
 func (q *settlementQueue) takeGroup() []Settlement {
 	newest := q.newestGroup()
 	if newest == 0 {
@@ -133,12 +134,16 @@ func (q *settlementQueue) takeGroup() []Settlement {
 	return q.remove(settleBatch, func(s *Settlement) bool { return s.group == newest })
 }
 
-// newestGroup returns the number of the group that came last, or 0 if there is none.
+// newestGroup returns the number of the group that came last, of those that are due, or 0 if
+// there is none.
 func (q *settlementQueue) newestGroup() (newest int) {
+	now := time.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i := range q.queue {
-		newest = max(newest, q.queue[i].group)
+		if s := &q.queue[i]; s.isDue(now) {
+			newest = max(newest, s.group)
+		}
 	}
 	return newest
 }
@@ -157,7 +162,8 @@ func (a *attempt) isDue(now time.Time) bool { return !now.Before(a.due) }
 
 // remove removes up to n of the settlements that qualify, oldest first: those that can be
 // sent together with the one that has been postponed least. What was never postponed does not
-// wait for what others have locked.
+// wait for what others have locked. Each keeps its group: should its message be locked, as by a
+// statement that is being cancelled, it must not come between those of which nothing is suspected.
 func (q *settlementQueue) remove(n int, qualifies func(*Settlement) bool) (batch []Settlement) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -177,7 +183,6 @@ func (q *settlementQueue) remove(n int, qualifies func(*Settlement) bool) (batch
 	topic, group, rest := first.topic(), first.group, q.queue[:0]
 	for _, s := range q.queue {
 		if len(batch) < n && s.group == group && s.topic() == topic && qualifies(&s) {
-			s.group = 0
 			batch = append(batch, s)
 		} else {
 			rest = append(rest, s)
@@ -232,17 +237,14 @@ func (q *settlementQueue) untilDue() time.Duration {
 }
 
 // exceeds reports whether more is to be stored than one call carries, whether it is due or
-// not. What the store refuses for now does not count: acks, whose messages are leased, and
-// what has no ack.
+// not. Groups, and what the store refuses for now, do not count: acks, whose messages are
+// leased, and what has no ack.
 func (q *settlementQueue) exceeds(call int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := 0
 	for i := range q.queue {
-		switch s := &q.queue[i]; {
-		case s.group > 0:
-			return true
-		case s.group == 0:
+		if q.queue[i].group == 0 {
 			n++
 		}
 	}

@@ -14,16 +14,135 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// slowFor has the store take too long for the outcomes of a message, and for all that come with them.
-func (v *storeView) slowFor(id int64) {
+// slowFor has the store take too long for the outcomes of some messages, and for all that come with them.
+func (v *storeView) slowFor(ids ...int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.faultOf = func(c call) fault {
-		if slices.ContainsFunc(c.settle, func(s subscription.Settlement) bool { return s.ID == id }) {
+		if c.method != extending && c.concerns(ids...) {
 			return fault{wait: hang}
 		}
 		return fault{}
 	}
+}
+
+// everyTwentieth returns the ids of n messages.
+func everyTwentieth(n int64) (ids []int64) {
+	for id := range n {
+		ids = append(ids, 7+20*id)
+	}
+	return ids
+}
+
+// claimedAgain returns the messages that were claimed more than once.
+func (s *fakeStore) claimedAgain() (ids []int64) {
+	for _, e := range s.recorded(claimed) {
+		if e.token.Number > 1 {
+			ids = append(ids, e.token.ID)
+		}
+	}
+	return ids
+}
+
+// What comes meanwhile must not join what is searched, or the search never ends.
+func TestSettler_FindsSlowOutcomesWhileOthersCome(t *testing.T) {
+	for name, test := range map[string]struct {
+		n      int
+		slow   []int64
+		within time.Duration // all others are stored
+	}{
+		"one of 40":  {40, []int64{7}, 20 * time.Second},
+		"one of 500": {500, []int64{7}, 20 * time.Second},
+		"ten of 200": {200, everyTwentieth(10), 3 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, env *environment) {
+				env.config.MaxInFlight, env.config.Linger = test.n, time.Millisecond
+				env.store.publish(test.n)
+				c := env.subscribe()
+				c.slowFor(test.slow...)
+				start := time.Now()
+				for range test.n {
+					c.ack(c.receive())
+				}
+				for time.Since(start) < test.within {
+					env.store.publish(1)
+					c.ack(c.receive())
+					time.Sleep(100 * time.Millisecond)
+				}
+				c.requireNone()
+				late := slices.DeleteFunc(env.store.ids(), func(id int64) bool { return id > int64(test.n) })
+				require.Equal(t, test.slow, late)
+				require.Less(t, len(env.store.ids())-len(late), 100, "what came waits for one try")
+				require.EqualValues(t, len(env.store.ids()), env.config.Counters.Unstored.Load())
+				require.Empty(t, env.store.claimedAgain())
+				c.clearFaults()
+				time.Sleep(3 * operation)
+				require.Empty(t, env.store.ids())
+			})
+		})
+	}
+}
+
+func TestSettler_StoresAllButSlowOutcomesAtTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, env *environment) {
+		const n = 100
+		env.config.MaxInFlight, env.config.Linger = n, time.Millisecond
+		env.store.publish(n)
+		c := env.subscribe()
+		c.slowFor(7)
+		for range n {
+			c.ack(c.receive())
+		}
+		env.subscriptions.Close()
+		c.requireClosed()
+		require.Equal(t, []int64{7}, env.store.ids())
+	})
+}
+
+func TestSettler_HasNothingHandledAgainThatWaitsForASlowAckUnderShortLeases(t *testing.T) {
+	bubble(t, func(t *testing.T, env *environment) {
+		env.config.Lease, env.config.Linger = 4*time.Second, time.Millisecond
+		env.store.publish(10)
+		c := env.subscribe()
+		c.slowFor(7)
+		for start := time.Now(); time.Since(start) < time.Minute; {
+			env.store.publish(1)
+			c.ack(c.receive())
+			time.Sleep(50 * time.Millisecond)
+		}
+		require.Contains(t, env.store.ids(), int64(7))
+		require.Empty(t, env.store.claimedAgain())
+		c.clearFaults()
+		for env.config.Counters.Unstored.Load() > 0 {
+			time.Sleep(time.Second)
+		}
+		for range len(env.store.ids()) {
+			c.ack(c.receive())
+		}
+	})
+}
+
+func TestFetcher_GoesOnWhileAnAckIsSlow(t *testing.T) {
+	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
+		env.store.publish(20)
+		slow := env.store.ids()[7]
+		c.slowFor(slow)
+		for range 20 {
+			c.ack(c.receive())
+		}
+		for range 60 {
+			env.store.publish(1)
+			published := time.Now()
+			c.ack(c.receive())
+			require.Less(t, time.Since(published), operation+3*time.Second)
+			time.Sleep(time.Second)
+		}
+		require.Contains(t, env.store.ids(), slow)
+		c.clearFaults()
+		time.Sleep(3 * operation)
+		require.Empty(t, env.store.ids())
+	})
 }
 
 // A trigger may sleep. Without an answer, it is not known which of the settlements was slow.
@@ -113,7 +232,7 @@ func TestAfterAnOutageWithoutAnyAnswerAllOutcomesAreStoredSoon(t *testing.T) {
 		c.clearFaults()
 		time.Sleep(5 * operation)
 		require.Len(t, env.store.ids(), n/10-1, "those are left that were nacked")
-		require.Less(t, env.logs.count("it cannot be stored"), 100, "that is one each 6 seconds")
+		require.Less(t, env.logs.count("it cannot be stored"), 120, "that is one each 5 seconds")
 		for range n/10 - 1 {
 			c.ack(c.receive())
 		}

@@ -24,7 +24,8 @@ type Store interface {
 	Settle(ctx context.Context, settle []Settlement) (Missed, error)
 
 	// Extend renews the leases of tokens to end after lease from now, and returns
-	// those which it could not renew. Nor does it wait for messages that are locked.
+	// those which it could not renew. Nor does it wait for messages that are locked. An error is
+	// a [*Refusal] if it may be the fault of some of the messages.
 	Extend(ctx context.Context, tokens []Token, lease time.Duration) (Missed, error)
 
 	// Changed returns a channel that is closed when a message may have become
