@@ -179,6 +179,8 @@ func otherRemedy(code string) string {
 		return "repeat the transaction"
 	case "53100": // disk_full
 		return "free disk space on the database server"
+	case "55P03": // lock_not_available
+		return "look in pg_stat_activity for the transaction that has locked it, and end that"
 	case "57014": // query_canceled
 		return "look in pg_stat_activity for what waits for a lock, or is busy with a message that takes long to write out; and at statement_timeout"
 	case "P0001": // raise_exception
@@ -234,6 +236,8 @@ func isLowerOrDigit(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r 
 func (s subject) absent(pg *pgconn.PgError) (kind error, remedy string) {
 	prefix, queue := relationOf(pg)
 	switch {
+	case isOfOthers(pg):
+		return nil, "create that table, or look for what names it on the tables of the queue: a trigger, a rule or a policy"
 	case prefix == archivePrefix:
 		return ErrQueueNotFound, fmt.Sprintf("the archive of the queue is not there; create it with SELECT pgmq.create('%s'), and let its owner run"+
 			" GRANT SELECT, INSERT ON %s TO the role", queue, pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
@@ -251,6 +255,11 @@ func (s subject) absent(pg *pgconn.PgError) (kind error, remedy string) {
 		return ErrQueueNotFound, fmt.Sprintf("create it with SELECT pgmq.create('%s'), or leave NoCreate unset", s.queue)
 	}
 	return ErrNotInstalled, "run CREATE EXTENSION pgmq in this database"
+}
+
+// isOfOthers reports whether pg is about a table that is not PGMQ's, which ezq never names without its schema.
+func isOfOthers(pg *pgconn.PgError) bool {
+	return strings.ContainsAny(pg.Message, `"»«„“`) && !strings.Contains(pg.Message, "pgmq.")
 }
 
 // createsNothing reports whether the operation is for queues that are there: that of a

@@ -105,6 +105,8 @@ func TestTheRemedyIsForTheTableThatTheServerNames(t *testing.T) {
 		remedy        string
 	}{
 		{about, "42P01", `Relation »pgmq.a_orders_g« existiert nicht`, "the archive of the queue is not there; create it with SELECT pgmq.create('orders_g'), and let its owner run GRANT SELECT, INSERT ON \"pgmq\".\"a_orders_g\" TO the role"},
+		{about, "42P01", `relation "missing" does not exist`, "create that table, or look for what names it on the tables of the queue: a trigger, a rule or a policy"},
+		{subject{op: "commit"}, "42P01", `relation "missing" does not exist`, "create that table, or look for what names it on the tables of the queue: a trigger, a rule or a policy"},
 		{about, "42P01", `relation "pgmq.q_audit" does not exist`, "create it with SELECT pgmq.create('audit')"},
 		{about, "42P01", `relation "pgmq.q_orders_g" does not exist`, "create it with SELECT pgmq.create('orders_g'), or leave NoCreate unset"},
 		{about, "42501", "Berechtigung verweigert für Tabelle q_orders_g", `let its owner run GRANT SELECT, UPDATE, DELETE ON "pgmq"."q_orders_g" TO the role`},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,6 +29,8 @@ type hold struct {
 	conn    *pgxpool.Conn
 	ids     []int64
 	release func()
+
+	unleasable *atomic.Bool // set if PostgreSQL refuses to lease the rest
 }
 
 var _ subscription.Locker = (*store)(nil)
@@ -35,6 +38,9 @@ var _ subscription.Locker = (*store)(nil)
 // Lock implements [subscription.Locker]. It can hold while there are connections for
 // that: one is left for claims that lease, and one for settling.
 func (s *store) Lock(ctx context.Context, limit int, lease time.Duration) (held subscription.LockedBatch, claim subscription.Claim, ok bool, err error) {
+	if s.unleasable.Swap(false) {
+		s.sieve.use() // a claim finds out why
+	}
 	if s.sieve.used || s.aside.hasReady() {
 		return nil, claim, false, nil
 	}
@@ -55,7 +61,7 @@ func (s *store) Lock(ctx context.Context, limit int, lease time.Duration) (held 
 		release()
 		return nil, claim, true, s.classify("fetch", err)
 	}
-	h := &hold{subject: subject{op: "settle", topic: s.topic, queue: s.queue}, sql: s.sql(), conn: conn, release: func() { conn.Release(); release() }}
+	h := &hold{subject: subject{op: "settle", topic: s.topic, queue: s.queue}, sql: s.sql(), conn: conn, unleasable: &s.unleasable, release: func() { conn.Release(); release() }}
 	claim, err = s.lock(ctx, conn, limit, lease)
 	if err == nil && len(claim.Leases) == 0 && !conn.Conn().IsClosed() {
 		_, err = conn.Exec(ctx, "rollback")
@@ -142,7 +148,7 @@ func (h *hold) Finish(ctx context.Context, acked, rest []subscription.Token, lea
 	defer h.release() // which closes the connection if the transaction is still open
 	tokens, err := h.end(ctx, acked, rest, lease)
 	if err == nil || len(acked) == 0 || !h.isRefused(err) {
-		return tokens, err
+		return tokens, h.noted(err)
 	}
 	cause := err
 	all := slices.Concat(acked, rest)
@@ -150,9 +156,18 @@ func (h *hold) Finish(ctx context.Context, acked, rest []subscription.Token, lea
 		return nil, h.subject.classify(err)
 	}
 	if tokens, err = h.end(ctx, nil, all, lease); err != nil {
-		return nil, err
+		return nil, h.noted(err)
 	}
 	return tokens, &subscription.Refusal{Cause: cause}
+}
+
+// noted returns err, with which the messages could not be leased. If PostgreSQL refuses that for what a row
+// is, the next lock transaction would lock it again, and end the same way.
+func (h *hold) noted(err error) error {
+	if err != nil && !mayPass(err) {
+		h.unleasable.Store(true)
+	}
+	return err
 }
 
 // isRefused reports whether the transaction goes on after err, which is PostgreSQL's answer.

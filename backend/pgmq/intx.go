@@ -40,7 +40,8 @@ func (r *receipt) Settled() bool { return r.committed.Load() }
 // happens once. The error then matches [backend.ErrLeaseLost].
 //
 // If PostgreSQL refuses the removal for what is wrong with the queue's table or archive,
-// or for a privilege that the role lacks, the transaction is rolled back too, and the
+// or for a privilege that the role lacks; if a trigger, a rule or a policy quietly keeps the
+// row; or if another session has locked it for more than 3 seconds: then the transaction is rolled back too, and the
 // message has not failed: nothing is counted, and it comes again, a second later at first
 // and up to a minute later the longer that lasts. The log says so, and what to do;
 // Healthy does not, since the topic is received from.
@@ -148,7 +149,7 @@ func (c *Client) inTx(next message.HandlerFunc, msg *message.Message) (out []*me
 	if err != nil || given(msg) {
 		return out, err
 	}
-	if err := proof.ack(outer, tx, token); err != nil && isRefused(err) && isOfTheTable(err) {
+	if err := proof.ack(outer, tx, token); isOfNoMessage(err) {
 		_ = tx.Rollback(context.WithoutCancel(outer))
 		c.refusedAcks.giveBack(outer, msg, proof, err)
 		return nil, nil
@@ -161,6 +162,16 @@ func (c *Client) inTx(next message.HandlerFunc, msg *message.Message) (out []*me
 	}
 	proof.committed.Store(true)
 	return out, nil
+}
+
+// ackWait is how long an ack in a handler's transaction waits for a lock. Another consumer that renews
+// the lease, or takes it away, has the row for milliseconds.
+const ackWait = 3 * time.Second
+
+// isOfNoMessage reports whether an ack has failed with err for what is wrong with the table, or
+// for what others do with its rows.
+func isOfNoMessage(err error) bool {
+	return isRefused(err) && isOfTheTable(err) || isLockTimeout(err) || errors.Is(err, errKept)
 }
 
 // given reports whether msg has gone back to its backend already, as ezq's router
@@ -187,8 +198,21 @@ func (r *receipt) ack(ctx context.Context, tx pgx.Tx, token subscription.Token) 
 	if err != nil {
 		return subject{op: "ack", topic: r.topic, queue: r.queue}.classify(err)
 	}
-	if tag.RowsAffected() != 1 {
+	if tag.RowsAffected() == 1 {
+		return nil
+	}
+	var id int64
+	var same bool
+	err = tx.QueryRow(ctx, r.sql.exist, pgx.QueryExecModeCacheDescribe, one.ids, one.numbers, one.times).Scan(&id, &same)
+	switch {
+	case err == nil && same: // the row is locked by tx now
+		return &Error{Op: "ack", Topic: r.topic, Cause: fmt.Errorf("message %d: %w", token.ID, errKept), Remedy: keepsRemedy(tableName(r.queue))}
+	case err != nil && !errors.Is(err, pgx.ErrNoRows):
+		return subject{op: "ack", topic: r.topic, queue: r.queue}.classify(err)
+	default:
 		return fmt.Errorf("pgmq: message %d was handled in vain, and its transaction rolled back: %w", token.ID, backend.ErrLeaseLost)
 	}
-	return nil
 }
+
+// errKept is why an ack changes nothing whose lease is valid.
+var errKept = errors.New("it stays in its queue: PostgreSQL was told to delete it, and returned no error")

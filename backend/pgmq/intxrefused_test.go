@@ -126,3 +126,39 @@ func attaches(t *testing.T, router *ezq.Router) error {
 	}
 	return w.Run(t.Context())
 }
+
+// A transaction that waits for a row keeps a connection, which publishers of other topics want.
+func TestTxMiddleware_WaitsForALockedRowForSecondsOnly(t *testing.T) {
+	t.Parallel()
+	r := newRefused(t)
+	go func() { _ = runs(t, r.router) }()
+	<-r.begun
+	tx, err := r.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), "select 1 from pgmq.q_t for update")
+	require.NoError(t, err)
+	close(r.spoiled)
+	r.log.requireLogged(t, "the ack in a handler's transaction is refused")
+	require.Contains(t, r.log.String(), "pg_stat_activity")
+	require.NoError(t, tx.Rollback(t.Context()))
+	requireCount(t, r.pool, "pgmq.q_t", 0)
+	require.Equal(t, 3, get[int](t, r.pool, "select count(*) from effects"))
+	require.Zero(t, get[int](t, r.pool, "select count(*) from pgmq.a_t where (headers->>'ezq_failures')::int > 0 or read_ct > 1"))
+	require.Zero(t, get[int](t, r.pool, "select count(*) from pgmq.q_t_dead"))
+}
+
+func TestTxMiddleware_SaysThatATriggerKeepsTheMessage(t *testing.T) {
+	t.Parallel()
+	r := newRefused(t)
+	execute(t, r.pool, `create function keep() returns trigger language plpgsql as $$ begin return null; end $$;
+		create trigger keep before delete on pgmq.q_t for each row execute function keep()`)
+	go func() { _ = runs(t, r.router) }()
+	close(r.spoiled)
+	r.log.requireLogged(t, "BEFORE DELETE trigger")
+	require.NotContains(t, r.log.String(), "lease lost")
+	execute(t, r.pool, "drop trigger keep on pgmq.q_t")
+	requireCount(t, r.pool, "pgmq.q_t", 0)
+	require.Equal(t, 3, get[int](t, r.pool, "select count(*) from effects"))
+	require.Zero(t, get[int](t, r.pool, "select count(*) from pgmq.q_t_dead"))
+}

@@ -88,15 +88,21 @@ func TestALockedRowStopsOnlyItself(t *testing.T) {
 func leaseAll(t *testing.T, client *pgmq.Client, uuids ...string) (subscription.Store, []subscription.Token) {
 	t.Helper()
 	publish(t, client, uuids...)
+	return leaseVisible(t, client, len(uuids))
+}
+
+// leaseVisible leases n messages.
+func leaseVisible(t *testing.T, client *pgmq.Client, n int) (subscription.Store, []subscription.Token) {
+	t.Helper()
 	store, err := client.Store(t.Context(), "t")
 	require.NoError(t, err)
-	claim, err := store.Claim(t.Context(), nil, len(uuids), time.Hour)
+	claim, err := store.Claim(t.Context(), nil, n, time.Hour)
 	require.NoError(t, err)
 	var tokens []subscription.Token
 	for _, lease := range claim.Leases {
 		tokens = append(tokens, lease.Token)
 	}
-	require.Len(t, tokens, len(uuids))
+	require.Len(t, tokens, n)
 	return store, tokens
 }
 

@@ -19,7 +19,9 @@ import (
 // another one, waits for every transaction that uses the queue, and keeps all
 // publishers and consumers waiting meanwhile.
 //
-// What a trigger, a rule or a policy of the table keeps stays: an error counts it.
+// What a trigger, a rule or a policy of the table keeps stays: an error counts it. If a
+// trigger or a constraint refuses to delete one message, its batch and all that come after
+// it stay, up to all of the queue, and the error says how many are deleted.
 func (c *Client) PurgeQueue(ctx context.Context, topic string) (int, error) {
 	const op = "purge"
 	queue, err := c.consumed(topic)
@@ -89,7 +91,7 @@ func (c *Client) purge(ctx context.Context, queue, condition string, args ...any
 			return tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe, after, last}, args...)...).Scan(&doomed, &gone, &stay, &after)
 		})
 		if err != nil || doomed+stay == 0 {
-			return deleted, left, cmpError(err, undeleted(kept, tableName(queue)))
+			return deleted, left, cmpError(halted(err, deleted, tableName(queue)), undeleted(kept, tableName(queue)))
 		}
 		deleted, kept, left = deleted+gone, kept+doomed-gone, left+stay
 	}
@@ -114,6 +116,18 @@ func one[T any](ctx context.Context, c *Client, sql string, args ...any) (value 
 	return value, c.pool.QueryRow(ctx, sql, args...).Scan(&value)
 }
 
+// halted returns err, or says what stays if PostgreSQL refuses to delete one message of a batch for what it is.
+func halted(err error, deleted int, table string) error {
+	if err == nil || mayPass(err) {
+		return err
+	}
+	return &Error{
+		Cause: fmt.Errorf("%d messages are deleted, and all others stay, since PostgreSQL refuses to delete one of the next batch: %w", deleted, withoutSecrets(err)),
+		Remedy: fmt.Sprintf("look for the trigger or the constraint on %s that refuses it, and remove that; or delete the others with DELETE FROM %[1]s WHERE …",
+			table),
+	}
+}
+
 // undeleted returns an error if a table keeps messages that were deleted.
 func undeleted(kept int, table string) error {
 	if kept == 0 {
@@ -121,6 +135,10 @@ func undeleted(kept int, table string) error {
 	}
 	return &Error{
 		Cause:  fmt.Errorf("%d messages stay: PostgreSQL was told to delete them, and returned no error", kept),
-		Remedy: fmt.Sprintf("look for what keeps them on %s: a BEFORE DELETE trigger that returns NULL, a rule or a policy", table),
+		Remedy: keepsRemedy(table),
 	}
+}
+
+func keepsRemedy(table string) string {
+	return fmt.Sprintf("look for what keeps rows on %s: a BEFORE DELETE trigger that returns NULL, a rule or a policy", table)
 }

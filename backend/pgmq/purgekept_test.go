@@ -45,3 +45,37 @@ func TestAPurgeCountsWhatItHasDeletedAndSaysWhatKeepsTheRest(t *testing.T) {
 		})
 	}
 }
+
+// The lease of such a message was not lost: it was acked in time.
+func TestAck_SaysThatATriggerMayKeepTheMessage(t *testing.T) {
+	t.Parallel()
+	log := &everything{}
+	client, pool := open(t, pgmq.Config{Logger: log.logger(), Subscriber: pgmq.SubscriberConfig{LeaseOnly: true, Lease: 2 * time.Second}})
+	messages := subscribe(t, client)
+	execute(t, pool, `create function keep() returns trigger language plpgsql as $$ begin return null; end $$;
+		create trigger keep before delete on pgmq.q_t for each row execute function keep()`)
+	publish(t, client, "a")
+	go func() {
+		for msg := range messages { // again after each lease
+			msg.Ack()
+		}
+	}()
+	log.requireLogged(t, "stayed in the store until their leases ended")
+	require.NotContains(t, log.String(), "after their leases were lost")
+	execute(t, pool, "drop trigger keep on pgmq.q_t")
+	requireCount(t, pool, "pgmq.q_t", 0)
+}
+
+func TestPurge_SaysThatOneRefusedMessageStopsIt(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
+	execute(t, pool, `insert into pgmq.q_t (vt, message) select now(), '{}' from generate_series(1, 1500);
+		create function refuse() returns trigger language plpgsql as $$ begin raise 'not today'; end $$;
+		create trigger refuse before delete on pgmq.q_t for each row when (old.msg_id = 1200) execute function refuse()`)
+	deleted, err := client.PurgeQueue(t.Context(), "t")
+	require.Equal(t, 1000, deleted)
+	require.ErrorContains(t, err, "1000 messages are deleted, and all others stay")
+	require.ErrorContains(t, err, "not today")
+	require.ErrorContains(t, err, `look for the trigger or the constraint on "pgmq"."q_t"`)
+}

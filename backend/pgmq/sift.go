@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -55,6 +56,8 @@ type sieve struct {
 	spread int       // how many to sift at a time at least; 0: as many as are asked for
 	narrow bool      // it is that many at most
 	wary   time.Time // until when to go on
+
+	refused refusedRows
 }
 
 func (s *sieve) patience() time.Duration { return cmp.Or(s.waits, firstPatience) }
@@ -97,7 +100,7 @@ func (s *sieve) sifted(all, suspicious, untried int) {
 	case s.slow:
 		s.waits = min(2*s.patience(), maxPatience)
 	}
-	s.slow, s.used = false, time.Now().Before(s.wary)
+	s.slow, s.used = false, time.Now().Before(s.wary) || s.refused.len() > 0
 	switch {
 	case untried > 0:
 		s.spread, s.narrow = max(all/4, 1), true
@@ -117,15 +120,19 @@ func (s *store) sift(ctx context.Context, settle []subscription.Settlement, limi
 	for {
 		batch := newTransaction()
 		settling := s.settle(batch, settle)
-		settled = cmp.Or(settled, settling)
 		width := s.sieve.width(limit)
 		var leased []row
-		batch.Queue(s.sql().lease, width, lease.Microseconds()).Query(func(rows pgx.Rows) (err error) {
+		batch.Queue(s.sql().lease, width, lease.Microseconds(), s.sieve.refused.ids()).Query(func(rows pgx.Rows) (err error) {
 			leased, err = leasedRows(rows)
 			return err
 		})
 		s.queueNext(batch, &claim)
-		if err = batch.run(ctx, s.pool); err != nil {
+		err = batch.run(ctx, s.pool)
+		if err != nil && settling.refusal(s, err) == nil && s.passBy(ctx, err, width, lease) {
+			continue
+		}
+		settled = cmp.Or(settled, settling)
+		if err != nil {
 			return claim, settled, err
 		}
 		var more bool
@@ -267,6 +274,58 @@ func bisect(all []row, within time.Duration, try func(part []row, patience time.
 	}
 	part(all)
 	return failed, untried
+}
+
+// dueRows returns the rows that a claim would lease first, without those to pass by; and the newest id.
+func dueRows(ctx context.Context, db batcher, sql *statements, limit int, passed []int64) (due []row, newest int64, err error) {
+	batch := newTransaction()
+	batch.Queue(sql.due, limit, passed).Query(func(rows pgx.Rows) error {
+		var r row
+		_, err := pgx.ForEachRow(rows, []any{&r.ID, &newest}, func() error {
+			due = append(due, r)
+			return nil
+		})
+		return err
+	})
+	return due, newest, batch.run(ctx, db)
+}
+
+// rowsThere returns the rows that there still are.
+func rowsThere(ctx context.Context, db batcher, sql *statements, all []int64) (there []row, err error) {
+	found := ids{}
+	batch := newTransaction()
+	batch.Queue(sql.there, all).Query(found.collect)
+	err = batch.run(ctx, db)
+	for id := range found {
+		there = append(there, row{ID: id})
+	}
+	return there, err
+}
+
+// tryToLease leases rows, and rolls that back. It returns those that PostgreSQL refuses by themselves, and
+// those that it accepts. Of rows that others have locked, and those for which there is no time, it learns nothing.
+func tryToLease(ctx context.Context, db batcher, sql *statements, rows []row, lease time.Duration) (refused []row, accepted ids) {
+	accepted = ids{}
+	var fault error // that is no refusal: nothing more can be learnt now
+	refused, _ = bisect(rows, siftFor, func(part []row, patience time.Duration) error {
+		if fault != nil {
+			return nil
+		}
+		touched := ids{}
+		batch := newPatientTransaction(patience)
+		batch.Queue(sql.touch, rowIDs(part), lease.Microseconds()).Query(touched.collect)
+		batch.Queue(checkSQL)
+		batch.Queue("rollback")
+		err := db.SendBatch(ctx, &batch.Batch).Close()
+		switch {
+		case err == nil:
+			maps.Copy(accepted, touched)
+		case mayPass(err):
+			fault, err = err, nil
+		}
+		return err
+	})
+	return refused, accepted
 }
 
 func unreadOf(rows []row) []unread {

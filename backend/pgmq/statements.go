@@ -16,15 +16,19 @@ type statements struct {
 	oid    uint32 // of the table
 	claim  string // limit, lease in µs, largest size
 	hold   string // limit, largest size
-	lease  string // limit, lease in µs: claims without reading
+	lease  string // limit, lease in µs, ids to pass by: claims without reading
 	read   string // ids, read counts, largest size, read times, whether they were leased before
-	next   string
+	next   string // ids to pass by
 	later  string
 	ack    string // ids, read counts, read times
 	ackOne string // the same, and waits for what is locked
 	nack   string // ids, read counts, read times, delays in µs or null, headers to merge, reads to take back
 	extend string // ids, read counts, read times, lease in µs
 	exist  string // ids, read counts, read times
+
+	due   string // limit, ids to pass by: what a claim would lease, and the newest id
+	touch string // ids, lease in µs: leases without looking at vt
+	there string // ids
 
 	hide       string // ids, read counts, read times, delays in µs, headers or null, whether to merge them
 	weight     string // ids, largest size
@@ -79,8 +83,9 @@ func newStatements(queue string, layout layout) statements {
 	fences := strings.NewReplacer(replace...)
 	sql := fences.Replace
 	return statements{
-		oid: layout.OID, claim: sql(claimSQL), hold: sql(holdSQL), lease: sql(leaseSQL), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
+		oid: layout.OID, claim: sql(passing(claimSQL, "")), hold: sql(holdSQL), lease: sql(passing(leaseSQL, "$3")), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
 		ack: sql(ackSQL), ackOne: waiting(sql(ackSQL)), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), distrust: sql(distrustSQL),
+		due: sql(dueSQL), touch: sql(touchSQL), there: sql(thereSQL),
 		hide: sql(hideSQL), weight: sql(weighing(weightSQL)), suspicious: sql(suspecting(suspiciousSQL)),
 		share: sql(strings.Replace(shareSQL, "{also}", "", 1)), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), giveBack: sql(giveBackSQL), fences: fences,
 	}
@@ -97,8 +102,21 @@ func finite(column string) string {
 // this one. Where there is no last_read_at, two leases of such a message are the same.
 const countSQL = "greatest(least(m.read_ct, 2147483646), 0) + 1"
 
-// waiting returns sql with waiting for rows that are locked, in place of passing them by.
-func waiting(sql string) string { return strings.Replace(sql, " skip locked", "", 1) }
+// passing returns sql, which passes by the messages whose ids are in a parameter, if there is one.
+func passing(sql, parameter string) string {
+	condition := ""
+	if parameter != "" {
+		condition = " and msg_id <> all(" + parameter + "::bigint[])"
+	}
+	return strings.Replace(sql, "{passing}", condition, 1)
+}
+
+// waiting returns sql with waiting for rows that are locked, in place of passing them by, but not for
+// long: the transaction that waits keeps a connection from others.
+func waiting(sql string) string {
+	bounded := fmt.Sprintf(" where set_config('lock_timeout', '%d', true) is not null order by id)", ackWait.Milliseconds())
+	return strings.Replace(strings.Replace(sql, " skip locked", "", 1), " order by id)", bounded, 1)
+}
 
 // deadLetter moves messages to another table. Its parameters are ids, read
 // counts, read times, headers to merge.
@@ -111,19 +129,19 @@ func (s statements) deadLetter(target string) string {
 //
 // The order is that of the index on vt, with the messages of one time sorted by their ids:
 // an incremental sort, see planSQL.
-const dueSQL = `
+const claimedSQL = `
 with m as (
 	update {table} m
 	set vt = {end}, read_ct = {count}{mark}
 	where m.{place} = any (array(
 		select {place} from {table}
-		where {current} and vt <= statement_timestamp()
+		where {current} and vt <= statement_timestamp(){passing}
 		order by vt, msg_id
 		limit $1
 		for update skip locked))
 	returning m.msg_id, m.read_ct, {read} as read_at, {published} as enqueued_at, m.vt`
 
-const claimSQL = dueSQL + `, {known} as known` + contentSQL + `)` + fittingSQL
+const claimSQL = claimedSQL + `, {known} as known` + contentSQL + `)` + fittingSQL
 
 // What is locked, and what it was when nobody had it. PostgreSQL notes in a row who has
 // locked it last: that shows which ones were held before, and not removed.
@@ -159,8 +177,25 @@ const giveBackSQL = `update {table} m set vt = ` + placeSQL + ` where msg_id = a
 // placeSQL is where a message goes back to.
 const placeSQL = "least(m.enqueued_at, clock_timestamp())"
 
-const leaseSQL = dueSQL + `, {known} as known)
+const leaseSQL = claimedSQL + `, {known} as known)
 select msg_id, read_ct, read_at, known from m`
+
+// What a claim leases, if no other session has locked it; and the newest message, whatever its vt.
+const dueSQL = `
+select msg_id, (select msg_id from {table} order by msg_id desc limit 1) as newest from {table}
+where {current} and vt <= statement_timestamp() and msg_id <> all($2::bigint[])
+order by vt, msg_id
+limit $1`
+
+// The update of a claim.
+const touchSQL = `
+update {table} m
+set vt = {end}, read_ct = {count}{mark}
+where m.{place} = any (array(
+	select {place} from {table} where {current} and msg_id = any($1::bigint[]) for update skip locked))
+returning msg_id`
+
+const thereSQL = `select msg_id from {table} where msg_id = any($1::bigint[])`
 
 // Without "materialized", PostgreSQL would write each row out again for each use of its text and
 // of its size.
@@ -191,7 +226,7 @@ from (select *, case when octet_length(headers) > {most} then -octet_length(head
 // The limit makes PostgreSQL read one entry of the index. For min(vt) it reads all where it
 // expects one row.
 const (
-	nextSQL  = untilSQL + `(select vt from {table} order by vt limit 1) as vt) as m`
+	nextSQL  = untilSQL + `(select vt from {table} where msg_id <> all($1::bigint[]) order by vt limit 1) as vt) as m`
 	laterSQL = untilSQL + `(select vt from {table} where vt > statement_timestamp() order by vt limit 1) as vt) as m
 where ` + endOfPatience  // what is visible may be held
 	untilSQL = `

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend/internal/subscription"
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // store is one queue as the subscription engine sees it.
@@ -47,6 +48,8 @@ type store struct {
 	stale    bool // the queue was dropped, and may be another one now; or its group was unbound
 	sieve    sieve
 	nextLook time.Time // when to look next whether the group is bound
+
+	unleasable atomic.Bool // a lock transaction could not lease what it had locked
 }
 
 var _ subscription.Store = (*store)(nil)
@@ -65,6 +68,7 @@ func (s *store) refresh(ctx context.Context) error {
 	}
 	s.current.Store(sql)
 	s.stale, s.quiet, s.full = false, false, false
+	s.sieve.refused = refusedRows{}
 	return nil
 }
 
@@ -119,7 +123,7 @@ func (s *store) look(ctx context.Context) (next time.Duration, err error) {
 	if !s.quiet || s.hinted {
 		return 0, nil
 	}
-	if next, err = s.scanNext(s.pool.QueryRow(ctx, s.sql().next)); err == nil && next != 0 {
+	if next, err = s.scanNext(s.pool.QueryRow(ctx, s.sql().next, s.sieve.refused.ids())); err == nil && next != 0 {
 		s.stale = s.isUnbound(ctx)
 	}
 	return next, err
@@ -144,6 +148,7 @@ func (s *store) lookAndClaim(ctx context.Context, settle []subscription.Settleme
 	if err := s.refresh(ctx); err != nil {
 		return subscription.Claim{}, err
 	}
+	s.retryRefused(ctx, lease)
 	if len(settle) == 0 && !s.aside.hasReady() {
 		if next, err := s.look(ctx); err != nil || next != 0 {
 			return subscription.Claim{Next: next}, err
@@ -205,7 +210,7 @@ func (s *store) claimNew(ctx context.Context, settle []subscription.Settlement, 
 	}
 	if err = batch.run(ctx, s.pool); err != nil {
 		s.full = false
-		if s.sieve.suspects(err, reading) && ctx.Err() == nil {
+		if (s.sieve.suspects(err, reading) || settled.refusal(s, err) == nil && !mayPass(err)) && ctx.Err() == nil {
 			return s.sift(ctx, settle, limit, lease)
 		}
 		return claim, settled, err
@@ -228,6 +233,49 @@ func (s *store) claimNew(ctx context.Context, settle []subscription.Settlement, 
 	return claim, settled, nil
 }
 
+// passBy finds the rows for which PostgreSQL has refused a claim of up to width messages with cause, and
+// reports whether the next claim passes them by. If it refuses all rows, none of them is to blame.
+func (s *store) passBy(ctx context.Context, cause error, width int, lease time.Duration) bool {
+	refused := &s.sieve.refused
+	if mayPass(cause) || ctx.Err() != nil {
+		return false
+	}
+	due, newest, err := dueRows(ctx, s.pool, s.sql(), min(width+100, maxRefusedRows-refused.len()), refused.ids())
+	if err != nil || len(due) == 0 {
+		return false
+	}
+	// What was published after the constraint was added fulfils it.
+	_, fulfils := tryToLease(ctx, s.pool, s.sql(), []row{{ID: newest}}, lease)
+	found, accepted := tryToLease(ctx, s.pool, s.sql(), due, lease)
+	if len(found) == 0 || len(fulfils)+len(accepted) == 0 {
+		return false
+	}
+	refused.add(rowIDs(found))
+	for _, r := range found {
+		if s.quarantined != nil {
+			s.quarantined.Add(1)
+		}
+		about := sparse.About{Text: "ezq: PostgreSQL refuses to lease a message, which stays in its queue and is passed by; it is tried again", Topic: s.topic}
+		sparse.Log(ctx, s.logger, slog.LevelError, about, "topic", s.topic, "queue", s.queue, "msg_id", r.ID, "error", s.classify("fetch", cause))
+	}
+	return true
+}
+
+// retryRefused tries the rows again that claims pass by, if it is time. Those that can be leased, or are not
+// there any more, are passed by no longer.
+func (s *store) retryRefused(ctx context.Context, lease time.Duration) {
+	refused := &s.sieve.refused
+	if refused.len() == 0 || time.Now().Before(refused.next) {
+		return
+	}
+	still := refused.ids()
+	if there, err := rowsThere(ctx, s.pool, s.sql(), still); err == nil {
+		_, accepted := tryToLease(ctx, s.pool, s.sql(), there, lease)
+		still = rowIDs(slices.DeleteFunc(there, func(r row) bool { return accepted[r.ID] }))
+	}
+	refused.set(still)
+}
+
 // patiently begins a transaction for a claim. What it settles may take its time.
 func (s *store) patiently(settle []subscription.Settlement) *transaction {
 	if len(settle) > 0 {
@@ -237,7 +285,7 @@ func (s *store) patiently(settle []subscription.Settlement) *transaction {
 }
 
 func (s *store) queueNext(batch *transaction, claim *subscription.Claim) {
-	batch.Queue(s.sql().next).QueryRow(func(r pgx.Row) (err error) {
+	batch.Queue(s.sql().next, s.sieve.refused.ids()).QueryRow(func(r pgx.Row) (err error) {
 		claim.Next, err = s.scanNext(r)
 		return err
 	})
@@ -246,7 +294,7 @@ func (s *store) queueNext(batch *transaction, claim *subscription.Claim) {
 // next returns what scanNext does, or 0, which is to look again soon, if the server
 // does not answer: what was claimed counts.
 func (s *store) next(ctx context.Context) time.Duration {
-	next, err := s.scanNext(s.pool.QueryRow(ctx, s.sql().next))
+	next, err := s.scanNext(s.pool.QueryRow(ctx, s.sql().next, s.sieve.refused.ids()))
 	if err != nil {
 		return 0
 	}

@@ -229,9 +229,15 @@ func (s *settler) stored(queue *settlementQueue, batch []Settlement, missed Miss
 	busy, done := missed.split(batch)
 	queue.postpone(busy, backoff{min: busyMin, max: busyMax})
 	s.leases.stored(done)
-	if lost := len(missed.Lost); lost > 0 {
+	late, kept := missed.lost(batch)
+	if late > 0 {
 		s.config.Logger.Warn("ezq: messages were settled after their leases were lost; they are delivered again",
-			"topic", s.config.Topic, "messages", lost)
+			"topic", s.config.Topic, "messages", late)
+	}
+	if kept > 0 {
+		s.config.Logger.Warn("ezq: messages were settled in time, and stayed in the store until their leases ended; they are delivered again",
+			"topic", s.config.Topic, "messages", kept,
+			"cause", "others have locked them for so long, or something in the store keeps them, such as a trigger that returns NULL, a rule or a policy")
 	}
 }
 

@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -101,6 +102,21 @@ func (m Missed) split(batch []Settlement) (retry, done []Settlement) {
 		}
 	}
 	return retry, done
+}
+
+// lost counts the settlements of batch whose leases are lost: those that came late, and those
+// that were tried before, in time, and could change nothing.
+func (m Missed) lost(batch []Settlement) (late, kept int) {
+	for i := range batch {
+		switch {
+		case !slices.Contains(m.Lost, batch[i].Token):
+		case batch[i].pause > 0:
+			kept++
+		default:
+			late++
+		}
+	}
+	return late, kept
 }
 
 // retryable returns the tokens that were missed, and for each whether to try it again.
