@@ -70,7 +70,7 @@ conformance: ## hold all backends, those of others too, to their promises, in mi
 
 .PHONY: kill-table
 kill-table: ## write the tables of docs/conformance.md: the cases, and the broken backends that they notice
-	@go test -count=1 ./conformance -run TestTheTables -update
+	@go test -count=1 ./conformance -run TestTables -update
 
 .PHONY: report
 report: ## examine all backends with the conformance suite, in minutes, and write their tables

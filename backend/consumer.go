@@ -10,7 +10,7 @@ import "context"
 // handled may still finish.
 type Consumer struct {
 	// Stopping is closed when the consumer takes no more messages. The backend
-	// then gives back what it has not handed over, keeps the leases and the
+	// then releases what it has not handed over, keeps the leases and the
 	// contexts of what it has, and closes the channel when all that is settled
 	// and the outcome is stored. The end of the subscription's context itself
 	// means that the consumer does not wait any longer: the contexts of all

@@ -46,10 +46,10 @@ type Delivery struct {
 	// Receipt is what the backend itself needs to recognize the delivery.
 	Receipt any
 
-	verdict atomic.Pointer[Disposition]
+	disposition atomic.Pointer[Disposition]
 }
 
-// Copy returns what is known about the delivery, with a verdict of its own. It is for
+// Copy returns what is known about the delivery, with a disposition of its own. It is for
 // decorators that hand over a message in place of another one.
 func (d *Delivery) Copy() *Delivery {
 	return &Delivery{
@@ -61,7 +61,7 @@ func (d *Delivery) Copy() *Delivery {
 // Disposition is what becomes of a message that was not acked: either of the two.
 type Disposition struct {
 	Redelivery
-	Letter *DeadLetterTarget
+	DeadLetter *DeadLetterTarget
 }
 
 // Redelivery says how a nacked message shall come back.
@@ -124,7 +124,7 @@ func Shared(ctx context.Context) bool { return ctx.Value(sharedKey{}) != nil }
 // returns false if msg has been acked. The first of several nacks counts.
 func Nack(msg *message.Message, r Redelivery) bool {
 	if d := DeliveryFromContext(msg.Context()); d != nil && !settled(msg) {
-		d.verdict.CompareAndSwap(nil, &Disposition{Redelivery: r})
+		d.disposition.CompareAndSwap(nil, &Disposition{Redelivery: r})
 	}
 	return msg.Nack()
 }
@@ -148,10 +148,10 @@ func Release(msg *message.Message) bool {
 func DeadLetter(msg *message.Message, letter DeadLetterTarget) bool {
 	d := DeliveryFromContext(msg.Context())
 	return d != nil && d.DeadLetters && !settled(msg) &&
-		d.verdict.CompareAndSwap(nil, &Disposition{Letter: &letter}) && msg.Nack()
+		d.disposition.CompareAndSwap(nil, &Disposition{DeadLetter: &letter}) && msg.Nack()
 }
 
-// settled reports whether msg has been acked or nacked, also without a verdict. One that
+// settled reports whether msg has been acked or nacked, also without a disposition. One that
 // is given later would be seen by a backend that has not looked yet, and not by another.
 func settled(msg *message.Message) bool {
 	select {
@@ -185,7 +185,7 @@ func Park(ctx context.Context, aside bool) {
 // the message has been nacked; ok is false if that was done with the message's
 // own Nack.
 func (d *Delivery) Disposition() (v Disposition, ok bool) {
-	p := d.verdict.Load()
+	p := d.disposition.Load()
 	if p == nil {
 		return Disposition{}, false
 	}

@@ -16,7 +16,7 @@ func received(d *backend.Delivery) *message.Message {
 	return msg
 }
 
-func TestAMessageThatWasNackedCannotBeGivenUp(t *testing.T) {
+func TestDeadLetter_RefusesNackedMessage(t *testing.T) {
 	t.Parallel()
 	d := &backend.Delivery{DeadLetters: true}
 	msg := received(d)
@@ -29,7 +29,7 @@ func TestAMessageThatWasNackedCannotBeGivenUp(t *testing.T) {
 	}
 }
 
-func TestTheFirstOfSeveralNacksCounts(t *testing.T) {
+func TestNack_KeepsFirstOfSeveral(t *testing.T) {
 	t.Parallel()
 	d := &backend.Delivery{}
 	msg := received(d)
@@ -42,7 +42,7 @@ func TestTheFirstOfSeveralNacksCounts(t *testing.T) {
 	}
 }
 
-func TestAnAckedMessageCannotBeGivenUpOrNacked(t *testing.T) {
+func TestAck_RulesOutNackAndDeadLetter(t *testing.T) {
 	t.Parallel()
 	d := &backend.Delivery{DeadLetters: true}
 	msg := received(d)
@@ -55,7 +55,7 @@ func TestAnAckedMessageCannotBeGivenUpOrNacked(t *testing.T) {
 	}
 }
 
-func TestACopyOfADeliveryHasAllButTheVerdict(t *testing.T) {
+func TestDelivery_CopyLeavesOutDisposition(t *testing.T) {
 	t.Parallel()
 	original := &backend.Delivery{
 		Number: 3, Failures: 2, Done: []string{"one"}, PublishedAt: time.Now(), DeadLetters: true, Progress: true, Receipt: "proof",

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAReasonCanBeStoredAnywhere(t *testing.T) {
+func TestDeadLetterReason_FitsAnyBackend(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, text, want string }{
 		{"nothing", "", ""},

@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string) error {
 	if o.list {
 		return list(os.Stdout, works)
 	}
-	measured, err := obtain(ctx, o, scale, works)
+	measured, err := loadOrMeasure(ctx, o, scale, works)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func list(out io.Writer, works []work.Work) error {
 	return err
 }
 
-func obtain(ctx context.Context, o options, scale work.Scale, works []work.Work) (result.Run, error) {
+func loadOrMeasure(ctx context.Context, o options, scale work.Scale, works []work.Work) (result.Run, error) {
 	if o.from != "" {
 		return result.Load(o.from)
 	}

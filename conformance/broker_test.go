@@ -19,37 +19,37 @@ func everyPromise() conformance.Promises {
 	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Transactions: true}
 }
 
-// flaw is what a broker does otherwise than it should. A nil field is no flaw.
-type flaw struct {
-	features    func(*backend.Features)
-	config      func(*memory.Config)
-	publish     func(p *process, topic string, msgs []*message.Message) error
-	subscribe   func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error)
-	end         func(*process) error
-	join        func(p *process, topic string)
-	begin       func(*transaction, *conformance.Tx)
-	interposing // what stands between a subscription and its consumer
+// fault is what a broker does otherwise than it should. A nil field is no fault.
+type fault struct {
+	features     func(*backend.Features)
+	config       func(*memory.Config)
+	publish      func(p *process, topic string, msgs []*message.Message) error
+	subscribe    func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error)
+	end          func(*process) error
+	join         func(p *process, topic string)
+	begin        func(*transaction, *conformance.Tx)
+	interception // what stands between a subscription and its consumer
 }
 
-// broker is the memory backend, with groups and transactions of its own, and a flaw.
+// broker is the memory backend, with groups and transactions of its own, and a fault.
 type broker struct {
-	broker *memory.Broker
-	flaw   flaw
+	memory *memory.Broker
+	fault  fault
 
-	mu     sync.Mutex
-	groups map[string]map[string]bool // by topic
-	marks  map[string]int
-	slots  map[string]chan struct{}
-	kept   map[string][]byte // payloads, by id
+	mu       sync.Mutex
+	groups   map[string]map[string]bool // by topic
+	counts   map[string]int
+	slots    map[string]chan struct{}
+	payloads map[string][]byte // payloads, by id
 }
 
-// opening returns a factory of brokers with that flaw.
-func opening(f flaw) conformance.Open {
+// openFaulty returns a factory of brokers with that fault.
+func openFaulty(f fault) conformance.Open {
 	return func(context.Context) (*conformance.System, error) {
 		b := &broker{
-			broker: memory.New(nil), flaw: f,
-			groups: map[string]map[string]bool{}, marks: map[string]int{}, slots: map[string]chan struct{}{},
-			kept: map[string][]byte{},
+			memory: memory.New(nil), fault: f,
+			groups: map[string]map[string]bool{}, counts: map[string]int{}, slots: map[string]chan struct{}{},
+			payloads: map[string][]byte{},
 		}
 		return &conformance.System{Connect: b.connect, Lease: brokerLease}, nil
 	}
@@ -59,26 +59,26 @@ func (b *broker) connect(o conformance.Options) (*conformance.Peer, error) {
 	config := memory.Config{
 		MaxInFlight: o.InFlight, MaxExtension: o.Hold, DrainTimeout: o.Drain, Logger: slog.New(slog.DiscardHandler),
 	}
-	if b.flaw.config != nil {
-		b.flaw.config(&config)
+	if b.fault.config != nil {
+		b.fault.config(&config)
 	}
-	p := &process{broker: b, backend: b.broker.Connect(&config), group: o.Group, closing: make(chan struct{})}
+	p := &process{broker: b, backend: b.memory.Connect(&config), group: o.Group, closing: make(chan struct{})}
 	return &conformance.Peer{Publisher: p, Subscriber: p, Begin: p.begin}, nil
 }
 
-// mark counts how often something has happened, this time included.
-func (b *broker) mark(what string) int {
+// increment counts how often something has happened, this time included.
+func (b *broker) increment(what string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.marks[what]++
-	return b.marks[what]
+	b.counts[what]++
+	return b.counts[what]
 }
 
-// marked returns how often something has happened.
-func (b *broker) marked(what string) int {
+// count returns how often something has happened.
+func (b *broker) count(what string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.marks[what]
+	return b.counts[what]
 }
 
 // slot returns a channel with room for one of those that share it.
@@ -91,8 +91,8 @@ func (b *broker) slot(of string) chan struct{} {
 	return b.slots[of]
 }
 
-// enter adds a group to a topic. The group without a name is one, too.
-func (b *broker) enter(topic, group string) {
+// addGroup adds a group to a topic. The group without a name is one, too.
+func (b *broker) addGroup(topic, group string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.groups[topic] == nil {
@@ -101,8 +101,8 @@ func (b *broker) enter(topic, group string) {
 	b.groups[topic][group] = true
 }
 
-// leave forgets a group.
-func (b *broker) leave(group string) {
+// removeGroup forgets a group.
+func (b *broker) removeGroup(group string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, groups := range b.groups {
@@ -140,12 +140,12 @@ func queueOf(topic, group string) string {
 	return topic + "\x01" + group
 }
 
-// keep remembers a payload, and returns the one that was kept for the id before.
-func (b *broker) keep(id string, payload []byte) []byte {
+// swapPayload remembers a payload, and returns the one that was kept for the id before.
+func (b *broker) swapPayload(id string, payload []byte) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	before := b.kept[id]
-	b.kept[id] = payload
+	before := b.payloads[id]
+	b.payloads[id] = payload
 	return before
 }
 

@@ -9,7 +9,7 @@ type Case struct {
 	Sentence string // what holds
 
 	needs need
-	test  func(*bench)
+	test  func(*harness)
 }
 
 // Title is how a test or a table calls the case.
@@ -23,12 +23,12 @@ func (c Case) Needs() []string { return c.needs.names() }
 func Cases() []Case {
 	return slices.Concat(
 		delivery(), payload(), topics(), redelivery(), delays(), ordering(), leases(), groups(),
-		transactions(), letters(), ticks(), lifecycle(), stopping(), hostile(), features(),
-		handling(), poisoned(), control(), stoppingRouters(),
+		transactions(), deadLetters(), ticks(), lifecycle(), stopping(), hostile(), features(),
+		handling(), routerDeadLetters(), control(), stoppingRouters(),
 	)
 }
 
-func promise(name, sentence string, needs need, test func(*bench)) Case {
+func promise(name, sentence string, needs need, test func(*harness)) Case {
 	return Case{Name: name, Sentence: sentence, needs: needs, test: test}
 }
 
@@ -70,11 +70,11 @@ func (n need) names() (names []string) {
 	return names
 }
 
-// keep reports whether all that a case is about is promised.
-func (p Promises) keep(c Case) bool { return p.made()&c.needs == c.needs }
+// cover reports whether all that a case is about is promised.
+func (p Promises) cover(c Case) bool { return p.set()&c.needs == c.needs }
 
-// made returns the promises as a set.
-func (p Promises) made() (n need) {
+// set returns the promises as a set.
+func (p Promises) set() (n need) {
 	for i, made := range []bool{
 		p.Delay, p.Redelay, p.Attempts, p.Progress, p.DeadLetter, p.Ordered, p.Lease, p.Drain,
 		p.Durable, p.Groups, p.Transactions, p.Schedules,

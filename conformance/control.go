@@ -37,50 +37,50 @@ func stoppingRouters() []Case {
 	)
 }
 
-func endEventEnds(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func endEventEnds(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	handled := make(chan string, 100)
 	p.initialize(topic)
-	p.emit(topic, append(append(visits(numbered(20)...), ezq.EndEvent{}), visits("after")...)...)
+	p.publishEvents(topic, append(append(visits(numbered(20)...), ezq.EndEvent{}), visits("after")...)...)
 	report := func(_ context.Context, e visit) error {
 		handled <- e.Label
 		return nil
 	}
 	if err := p.handle(topic, ezq.Config{Concurrency: 30}, report).wait(); err != nil {
-		b.fail("the router ended with the error %q", err)
+		h.fail("the router ended with the error %q", err)
 	}
-	b.require(len(handled) == 20, "the router had handled %d events when it ended, and 20 came before the EndEvent", len(handled))
-	collect(b, handled, numbered(20)...)
-	b.connect(Options{}).handle(topic, ezq.Config{}, report)
-	collect(b, handled, "after")
+	h.require(len(handled) == 20, "the router had handled %d events when it ended, and 20 came before the EndEvent", len(handled))
+	collect(h, handled, numbered(20)...)
+	h.connect(Options{}).handle(topic, ezq.Config{}, report)
+	collect(h, handled, "after")
 }
 
-func endEventStopsOne(b *bench) {
-	one, two, topic := b.connect(Options{}), b.connect(Options{}), b.topic()
+func endEventStopsOne(h *harness) {
+	one, two, topic := h.connect(Options{}), h.connect(Options{}), h.topic()
 	handled := make(chan string, 100)
 	report := func(_ context.Context, e visit) error {
 		handled <- e.Label
 		return nil
 	}
 	first, second := one.handle(topic, ezq.Config{}, report), two.handle(topic, ezq.Config{}, report)
-	one.emit(topic, ezq.EndEvent{})
+	one.publishEvents(topic, ezq.EndEvent{})
 	ended, going := first, second
 	select {
 	case <-first.ended:
 	case <-second.ended:
 		ended, going = second, first
-	case <-time.After(b.patience):
+	case <-time.After(h.timeout):
 	}
 	if err := ended.wait(); err != nil {
-		b.fail("the router ended with the error %q", err)
+		h.fail("the router ended with the error %q", err)
 	}
-	b.require(!closedWithin(going.ended, moment+2*b.system.Lease), "one EndEvent ended two routers")
-	one.emit(topic, visit{"a"})
-	collect(b, handled, "a")
-	going.mustEnd()
-	third := b.connect(Options{}).handle(topic, ezq.Config{}, report)
-	b.require(!closedWithin(third.ended, moment), "the EndEvent ended a router that started later")
-	third.mustEnd()
+	h.require(!closedWithin(going.ended, quietPeriod+2*h.system.Lease), "one EndEvent ended two routers")
+	one.publishEvents(topic, visit{"a"})
+	collect(h, handled, "a")
+	going.mustStop()
+	third := h.connect(Options{}).handle(topic, ezq.Config{}, report)
+	h.require(!closedWithin(third.ended, quietPeriod), "the EndEvent ended a router that started later")
+	third.mustStop()
 }
 
 // untilInterrupted returns a handler that waits for its context to end, the first time,
@@ -100,29 +100,29 @@ func untilInterrupted() (handler func(context.Context, visit) error, begun chan 
 	}, begun, causes, again
 }
 
-func interruptEventInterrupts(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func interruptEventInterrupts(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	handler, begun, causes, again := untilInterrupted()
 	r := p.handle(topic, ezq.Config{DrainTimeout: time.Hour}, handler)
-	p.emit(topic, visit{"a"})
-	next(b, begun, "the event was not handled")
-	p.emit(topic, ezq.InterruptEvent{})
-	b.requireInterrupted(r, causes, ezq.ErrInterrupted)
-	b.connect(Options{}).handle(topic, ezq.Config{}, handler)
-	next(b, again, "the event did not come back")
+	p.publishEvents(topic, visit{"a"})
+	next(h, begun, "the event was not handled")
+	p.publishEvents(topic, ezq.InterruptEvent{})
+	h.requireInterrupted(r, causes, ezq.ErrInterrupted)
+	h.connect(Options{}).handle(topic, ezq.Config{}, handler)
+	next(h, again, "the event did not come back")
 }
 
 // requireInterrupted ends the case unless a router has interrupted its handler and ended
 // with that error.
-func (b *bench) requireInterrupted(r *routing, causes <-chan error, want error) {
-	cause := next(b, causes, "the context of the handler did not end")
-	b.require(errors.Is(cause, ezq.ErrInterrupted), "the context of the handler ended with the cause %q instead of ErrInterrupted", cause)
+func (h *harness) requireInterrupted(r *runningRouter, causes <-chan error, want error) {
+	cause := next(h, causes, "the context of the handler did not end")
+	h.require(errors.Is(cause, ezq.ErrInterrupted), "the context of the handler ended with the cause %q instead of ErrInterrupted", cause)
 	err := r.wait()
-	b.require(errors.Is(err, want), "the router ended with the error %q instead of %q", err, want)
+	h.require(errors.Is(err, want), "the router ended with the error %q instead of %q", err, want)
 }
 
-func handlersFinish(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func handlersFinish(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	begun, outcome := make(chan struct{}), make(chan error, 100)
 	finish := make(chan struct{})
 	r := p.handle(topic, ezq.Config{DrainTimeout: time.Hour}, func(ctx context.Context, _ visit) error {
@@ -131,52 +131,52 @@ func handlersFinish(b *bench) {
 		outcome <- ctx.Err()
 		return nil
 	})
-	p.emit(topic, visit{"a"})
-	next(b, begun, "the event was not handled")
+	p.publishEvents(topic, visit{"a"})
+	next(h, begun, "the event was not handled")
 	r.stop()
-	b.require(!closedWithin(r.ended, 2*moment), "the router did not wait for its handler")
+	h.require(!closedWithin(r.ended, 2*quietPeriod), "the router did not wait for its handler")
 	close(finish)
-	err := next(b, outcome, "the handler did not finish")
-	b.require(err == nil, "the context of the handler ended while the router was waiting for it")
-	r.mustEnd()
-	b.connect(Options{}).subscribe(topic).none(moment+2*b.system.Lease, "its handler has finished")
+	err := next(h, outcome, "the handler did not finish")
+	h.require(err == nil, "the context of the handler ended while the router was waiting for it")
+	r.mustStop()
+	h.connect(Options{}).subscribe(topic).none(quietPeriod+2*h.system.Lease, "its handler has finished")
 }
 
-func slowHandlerIsInterrupted(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func slowHandlerIsInterrupted(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	handler, begun, causes, again := untilInterrupted()
-	r := p.handle(topic, ezq.Config{DrainTimeout: 2 * moment}, handler)
-	p.emit(topic, visit{"a"})
-	next(b, begun, "the event was not handled")
+	r := p.handle(topic, ezq.Config{DrainTimeout: 2 * quietPeriod}, handler)
+	p.publishEvents(topic, visit{"a"})
+	next(h, begun, "the event was not handled")
 	r.stop()
-	b.requireInterrupted(r, causes, ezq.ErrDrainTimeout)
-	b.connect(Options{}).handle(topic, ezq.Config{}, handler)
-	meta := next(b, again, "the event did not come back")
-	b.require(meta.Failures == 0, "an event that was interrupted has %d failures", meta.Failures)
+	h.requireInterrupted(r, causes, ezq.ErrDrainTimeout)
+	h.connect(Options{}).handle(topic, ezq.Config{}, handler)
+	meta := next(h, again, "the event did not come back")
+	h.require(meta.Failures == 0, "an event that was interrupted has %d failures", meta.Failures)
 }
 
-func stopLosesNothing(b *bench) {
-	topic := b.topic()
-	first := b.connect(Options{})
+func stopLosesNothing(h *harness) {
+	topic := h.topic()
+	first := h.connect(Options{})
 	first.initialize(topic)
-	first.emit(topic, visits(numbered(60)...)...)
+	first.publishEvents(topic, visits(numbered(60)...)...)
 	missing := map[string]bool{}
 	for _, label := range numbered(60) {
 		missing[label] = true
 	}
 	for rounds := 60; len(missing) > 0; rounds-- {
-		b.require(rounds > 0, "some events are handled again and again, and others, among them %s, are not", anyOf(missing))
-		b.stopAmongEvents(topic, missing)
+		h.require(rounds > 0, "some events are handled again and again, and others, among them %s, are not", anyOf(missing))
+		h.stopAmongEvents(topic, missing)
 	}
 }
 
 // stopAmongEvents runs a router until it has handled a few more events, and stops it while
 // others are with its handlers.
-func (b *bench) stopAmongEvents(topic string, missing map[string]bool) {
+func (h *harness) stopAmongEvents(topic string, missing map[string]bool) {
 	const few = 10
 	handled, stopped := make(chan string, few), make(chan struct{})
 	var begun atomic.Int32
-	r := b.connect(Options{}).handle(topic, ezq.Config{Concurrency: 5, DrainTimeout: b.patience}, func(ctx context.Context, e visit) error {
+	r := h.connect(Options{}).handle(topic, ezq.Config{Concurrency: 5, DrainTimeout: h.timeout}, func(ctx context.Context, e visit) error {
 		if begun.Add(1) <= few {
 			handled <- e.Label
 			return nil
@@ -188,10 +188,10 @@ func (b *bench) stopAmongEvents(topic string, missing map[string]bool) {
 		return ezq.RetryAfter(0, errVisit)
 	})
 	for range min(few, len(missing)) {
-		delete(missing, next(b, handled, "not all events were handled, among them "+anyOf(missing)))
+		delete(missing, next(h, handled, "not all events were handled, among them "+anyOf(missing)))
 	}
 	r.stop()
-	time.Sleep(moment / 10) // so that handlers fail after the stop
+	time.Sleep(quietPeriod / 10) // so that handlers fail after the stop
 	close(stopped)
-	r.mustEnd()
+	r.mustStop()
 }

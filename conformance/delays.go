@@ -26,81 +26,81 @@ func delays() []Case {
 	)
 }
 
-func delayedWaits(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func delayedWaits(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
-	d := b.delay()
+	d := h.delay()
 	for label, ask := range map[string]func(*message.Message){
 		"by a delay": func(msg *message.Message) { backend.SetDelay(msg, d) },
 		"by a time":  func(msg *message.Message) { backend.SetDeliverAt(msg, time.Now().Add(d)) },
 	} {
-		msg := b.message(label)
+		msg := h.message(label)
 		start := time.Now()
 		ask(msg)
 		p.send(topic, msg)
-		b.ack(in.expect(label))
-		b.requireDelay(time.Since(start), d)
+		h.ack(in.expect(label))
+		h.requireDelay(time.Since(start), d)
 	}
 }
 
 // Backends look at what is due next in windows of some seconds, or remember when the next
 // one is due. Neither may lose what is due later.
-func delaysOutlastALook(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func delaysOutlastALook(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
-	sooner := max(6*time.Second, b.delay())
-	delays := map[string]time.Duration{"sooner": sooner, "later": sooner + b.delay()}
+	sooner := max(6*time.Second, h.delay())
+	delays := map[string]time.Duration{"sooner": sooner, "later": sooner + h.delay()}
 	start := map[string]time.Time{}
 	for _, label := range []string{"later", "sooner"} {
-		msg := b.message(label)
+		msg := h.message(label)
 		backend.SetDelay(msg, delays[label])
 		start[label] = time.Now()
 		p.send(topic, msg)
 	}
 	for range delays {
-		msg := in.within(delays["later"] + b.patience)
-		b.require(msg != nil, "a delayed message did not come within %v of its time", b.patience)
-		label := b.label(msg)
-		b.requireDelay(time.Since(start[label]), delays[label])
-		b.ack(msg)
+		msg := in.within(delays["later"] + h.timeout)
+		h.require(msg != nil, "a delayed message did not come within %v of its time", h.timeout)
+		label := h.label(msg)
+		h.requireDelay(time.Since(start[label]), delays[label])
+		h.ack(msg)
 	}
 }
 
-func nackedWaits(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func nackedWaits(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
-	d := b.delay()
+	d := h.delay()
 	p.publish(topic, "a")
 	msg := in.receive()
 	start := time.Now()
 	backend.Nack(msg, backend.Redelivery{Delay: d})
-	b.ack(in.receive())
-	b.requireDelay(time.Since(start), d)
+	h.ack(in.receive())
+	h.requireDelay(time.Since(start), d)
 }
 
 // delay is one that the backend can keep apart from none.
-func (b *bench) delay() time.Duration {
-	return max(time.Second, 2*b.promises.DelayResolution)
+func (h *harness) delay() time.Duration {
+	return max(time.Second, 2*h.promises.DelayResolution)
 }
 
 // requireDelay ends the case unless something took about as long as it should.
-func (b *bench) requireDelay(took, want time.Duration) {
-	b.require(took >= want-slack-b.promises.DelayResolution, "it came after %v instead of %v", took, want)
-	b.require(took <= want+b.late(), "it came after %v instead of %v", took, want)
+func (h *harness) requireDelay(took, want time.Duration) {
+	h.require(took >= want-slack-h.promises.DelayResolution, "it came after %v instead of %v", took, want)
+	h.require(took <= want+h.tolerance(), "it came after %v instead of %v", took, want)
 }
 
-// late is how much later than it should something may come: next to nothing in virtual
+// tolerance is how much later than it should something may come: next to nothing in virtual
 // time, and what a machine under load may take in real time.
-func (b *bench) late() time.Duration {
-	if b.suite.virtual {
+func (h *harness) tolerance() time.Duration {
+	if h.suite.virtual {
 		return slack
 	}
-	return 15*time.Second + b.promises.DelayResolution
+	return 15*time.Second + h.promises.DelayResolution
 }
 
 // delivery returns what the backend knows about the delivery of msg.
-func (b *bench) delivery(msg *message.Message) *backend.Delivery {
+func (h *harness) delivery(msg *message.Message) *backend.Delivery {
 	d := backend.DeliveryFromContext(msg.Context())
-	b.require(d != nil, "there is no backend.Delivery in the context of a message")
+	h.require(d != nil, "there is no backend.Delivery in the context of a message")
 	return d
 }

@@ -36,20 +36,20 @@ func delivery() []Case {
 	)
 }
 
-func arrivesAsPublished(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func arrivesAsPublished(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
-	sent := b.message("a")
+	sent := h.message("a")
 	sent.Metadata.Set("tenant", "acme")
 	sent.Metadata.Set("empty", "")
 	p.send(topic, sent)
 	got := in.receive()
-	b.requireSame(got, sent)
-	b.ack(got)
+	h.requireSame(got, sent)
+	h.ack(got)
 }
 
-func manyArrive(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func manyArrive(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	var labels []string
 	var publishing sync.WaitGroup
@@ -75,37 +75,37 @@ func manyArrive(b *bench) {
 	publishing.Wait()
 }
 
-func ackedIsGone(b *bench) {
-	topic := b.topic()
-	first := b.connect(Options{})
+func ackedIsGone(h *harness) {
+	topic := h.topic()
+	first := h.connect(Options{})
 	in := first.subscribe(topic)
 	first.publish(topic, numbered(20)...)
 	in.ackAll(numbered(20)...)
-	in.none(moment+3*b.system.Lease, "it was acked")
+	in.none(quietPeriod+3*h.system.Lease, "it was acked")
 	first.mustClose()
-	b.connect(Options{}).subscribe(topic).none(moment, "it was acked before its subscriber was closed")
+	h.connect(Options{}).subscribe(topic).none(quietPeriod, "it was acked before its subscriber was closed")
 }
 
-func nothingIsPublished(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func nothingIsPublished(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.send(topic)
-	in.none(moment, "nothing was published")
+	in.none(quietPeriod, "nothing was published")
 }
 
-func topicsAreApart(b *bench) {
-	p, one, two := b.connect(Options{}), b.topic(), b.topic()
+func topicsAreApart(h *harness) {
+	p, one, two := h.connect(Options{}), h.topic(), h.topic()
 	first, second := p.subscribe(one), p.subscribe(two)
 	p.publish(one, "one")
 	p.publish(two, "two")
-	b.ack(first.expect("one"))
-	b.ack(second.expect("two"))
-	first.none(moment, "it was published elsewhere")
-	second.none(moment, "it was published elsewhere")
+	h.ack(first.expect("one"))
+	h.ack(second.expect("two"))
+	first.none(quietPeriod, "it was published elsewhere")
+	second.none(quietPeriod, "it was published elsewhere")
 }
 
-func slowTopicStallsNoOther(b *bench) {
-	p, slow, fast := b.connect(Options{}), b.topic(), b.topic()
+func slowTopicStallsNoOther(h *harness) {
+	p, slow, fast := h.connect(Options{}), h.topic(), h.topic()
 	lagging, in := p.subscribe(slow), p.subscribe(fast)
 	p.publish(slow, numbered(20)...)
 	lagging.receive() // and no other
@@ -113,19 +113,19 @@ func slowTopicStallsNoOther(b *bench) {
 	in.ackAll(numbered(20)...)
 }
 
-func messagesWait(b *bench) {
-	topic := b.topic()
-	first := b.connect(Options{})
+func messagesWait(h *harness) {
+	topic := h.topic()
+	first := h.connect(Options{})
 	first.initialize(topic)
 	first.publish(topic, numbered(20)...)
 	first.mustClose()
-	b.connect(Options{}).subscribe(topic).ackAll(numbered(20)...)
+	h.connect(Options{}).subscribe(topic).ackAll(numbered(20)...)
 }
 
-func storedIsACopy(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func storedIsACopy(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	p.initialize(topic)
-	sent, want := b.message("a"), b.message("a")
+	sent, want := h.message("a"), h.message("a")
 	sent.Metadata.Set("k", "v")
 	want.Metadata.Set("k", "v")
 	spoil := func(msg *message.Message) {
@@ -139,23 +139,23 @@ func storedIsACopy(b *bench) {
 	in := p.subscribe(topic)
 	for range 3 {
 		got := in.receive()
-		b.requireSame(got, want)
+		h.requireSame(got, want)
 		spoil(got)
-		b.nack(got)
+		h.nack(got)
 	}
 }
 
 // requireSame ends the case unless got is what was sent.
-func (b *bench) requireSame(got, sent *message.Message) {
-	b.require(got.UUID == sent.UUID, "the id %q arrived as %q", sent.UUID, got.UUID)
-	b.require(string(got.Payload) == string(sent.Payload), "the payload %.100q arrived as %.100q", sent.Payload, got.Payload)
+func (h *harness) requireSame(got, sent *message.Message) {
+	h.require(got.UUID == sent.UUID, "the id %q arrived as %q", sent.UUID, got.UUID)
+	h.require(string(got.Payload) == string(sent.Payload), "the payload %.100q arrived as %.100q", sent.Payload, got.Payload)
 	for key, value := range sent.Metadata {
 		arrived, there := got.Metadata[key]
-		b.require(there, "the metadata %.40q did not arrive (its key has %d bytes)", key, len(key))
-		b.require(arrived == value, "the metadata %.40q arrived with the value %.40q instead of %.40q", key, arrived, value)
+		h.require(there, "the metadata %.40q did not arrive (its key has %d bytes)", key, len(key))
+		h.require(arrived == value, "the metadata %.40q arrived with the value %.40q instead of %.40q", key, arrived, value)
 	}
 	for key := range got.Metadata {
 		_, there := sent.Metadata[key]
-		b.require(there, "a message arrived with the metadata %.40q, which nobody published", key)
+		h.require(there, "a message arrived with the metadata %.40q, which nobody published", key)
 	}
 }

@@ -41,7 +41,7 @@ func replacing(f func(*conformance.Peer) (*conformance.Peer, error)) conformance
 
 // changing returns a factory whose systems are flawless but for what f does to them.
 func changing(f func(*conformance.System) *conformance.System) conformance.Open {
-	open := opening(flaw{})
+	open := openFaulty(fault{})
 	return func(ctx context.Context) (*conformance.System, error) {
 		s, err := open(ctx)
 		if err != nil {
@@ -228,7 +228,7 @@ func (s *subscriberFunc) Subscribe(context.Context, string) (<-chan *message.Mes
 
 func (s *subscriberFunc) Close() error { return s.of.Close() }
 
-func TestABadFactoryIsNamed(t *testing.T) {
+func TestFactory_WhenBadIsNamed(t *testing.T) {
 	t.Parallel()
 	for _, f := range append(factoriesOfSystems(), factoriesOfPeers()...) {
 		t.Run("that "+f.does, func(t *testing.T) {
@@ -237,7 +237,7 @@ func TestABadFactoryIsNamed(t *testing.T) {
 			if title == "" {
 				title = arrival
 			}
-			r := conformance.Judge(t, f.open, everyPromise(), casesByTitle()[title], conformance.Limit(mutantLimit))
+			r := conformance.RunCase(t, f.open, everyPromise(), casesByTitle()[title], conformance.Limit(mutantLimit))
 			require.Equal(t, conformance.Failed, r.Outcome)
 			require.Equal(t, title, r.Theme+"/"+r.Name)
 			require.Contains(t, r.Failure, f.says)
@@ -247,9 +247,9 @@ func TestABadFactoryIsNamed(t *testing.T) {
 
 // These are about several cases, so they run in real time.
 
-func few(c conformance.Case) bool { return c.Theme == "payload" || c.Title() == arrival }
+func onlyPayload(c conformance.Case) bool { return c.Theme == "payload" || c.Title() == arrival }
 
-func TestAFactoryThatFailsOnceFailsOneCase(t *testing.T) {
+func TestFactory_FailingOnceFailsOneCase(t *testing.T) {
 	t.Parallel()
 	for does, once := range map[string]func(context.Context) error{
 		"returns an error": func(context.Context) error { return errUnfit },
@@ -269,7 +269,7 @@ func TestAFactoryThatFailsOnceFailsOneCase(t *testing.T) {
 				return openMemory(ctx)
 			}
 			results := conformance.Check(t.Context(), open, conformance.Promises{Features: everyFeature(), Durable: true},
-				conformance.Only(few), conformance.Limit(5*time.Second))
+				conformance.Only(onlyPayload), conformance.Limit(5*time.Second))
 			require.Len(t, results.Failed(), 1)
 			require.Contains(t, results.Failed()[0].Failure, "the factory")
 			require.Equal(t, len(results)-1, results.Count(conformance.Passed))
@@ -277,7 +277,7 @@ func TestAFactoryThatFailsOnceFailsOneCase(t *testing.T) {
 	}
 }
 
-func TestAFactoryThatSharesItsPublisherBetweenCasesIsNamed(t *testing.T) {
+func TestFactory_SharingPublisherIsNamed(t *testing.T) {
 	t.Parallel()
 	var once sync.Once
 	var shared *conformance.Peer
@@ -294,7 +294,7 @@ func TestAFactoryThatSharesItsPublisherBetweenCasesIsNamed(t *testing.T) {
 		return s, nil
 	}
 	results := conformance.Check(t.Context(), open, conformance.Promises{Features: everyFeature(), Durable: true},
-		conformance.Only(few), conformance.AtOnce(1))
+		conformance.Only(onlyPayload), conformance.AtOnce(1))
 	require.NotEmpty(t, results.Failed())
 	for _, r := range results.Failed() {
 		require.Contains(t, r.Failure, "it had returned before, to the case")
@@ -302,7 +302,7 @@ func TestAFactoryThatSharesItsPublisherBetweenCasesIsNamed(t *testing.T) {
 }
 
 // Virtual time stands still while a goroutine waits for a mutex.
-func TestACaseThatHangsInAMutexEnds(t *testing.T) {
+func TestCase_HangingInMutexEnds(t *testing.T) {
 	t.Parallel()
 	var held sync.Mutex
 	held.Lock()
@@ -312,7 +312,7 @@ func TestACaseThatHangsInAMutexEnds(t *testing.T) {
 		defer held.Unlock()
 		return p, nil
 	})
-	r := conformance.Judge(t, open, everyPromise(), casesByTitle()[arrival], conformance.Limit(100*time.Millisecond))
+	r := conformance.RunCase(t, open, everyPromise(), casesByTitle()[arrival], conformance.Limit(100*time.Millisecond))
 	require.Equal(t, conformance.Failed, r.Outcome)
 	require.Contains(t, r.Failure, "the case hangs, and virtual time with it")
 	require.Contains(t, r.Failure, "in Connect")

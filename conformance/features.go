@@ -10,18 +10,18 @@ func features() []Case {
 	)
 }
 
-func saysWhatItPromises(b *bench) {
-	p := b.connect(Options{})
+func saysWhatItPromises(h *harness) {
+	p := h.connect(Options{})
 	for range 2 {
-		b.requireFeatures("publisher", p.Publisher)
-		b.requireFeatures("subscriber", p.Subscriber)
-		p.initialize(b.topic())
+		h.requireFeatures("publisher", p.Publisher)
+		h.requireFeatures("subscriber", p.Subscriber)
+		p.initialize(h.topic())
 	}
 }
 
-func (b *bench) requireFeatures(what string, half any) {
-	if said, ok := half.(interface{ Features() backend.Features }); ok {
-		b.require(said.Features() == b.promises.Features,
-			"the %s says that its features are %+v, and %+v are promised", what, said.Features(), b.promises.Features)
+func (h *harness) requireFeatures(what string, half any) {
+	if featured, ok := half.(interface{ Features() backend.Features }); ok {
+		h.require(featured.Features() == h.promises.Features,
+			"the %s says that its features are %+v, and %+v are promised", what, featured.Features(), h.promises.Features)
 	}
 }

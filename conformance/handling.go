@@ -47,21 +47,21 @@ func handling() []Case {
 	)
 }
 
-func handledIsDone(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func handledIsDone(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	handled := make(chan string, 100)
 	r := p.handle(topic, ezq.Config{}, func(_ context.Context, e visit) error {
 		handled <- e.Label
 		return nil
 	})
-	p.emit(topic, visits(numbered(20)...)...)
-	collect(b, handled, numbered(20)...)
-	r.mustEnd()
-	b.connect(Options{}).subscribe(topic).none(moment+2*b.system.Lease, "its event was handled")
+	p.publishEvents(topic, visits(numbered(20)...)...)
+	collect(h, handled, numbered(20)...)
+	r.mustStop()
+	h.connect(Options{}).subscribe(topic).none(quietPeriod+2*h.system.Lease, "its event was handled")
 }
 
-func failedIsHandledAgain(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func failedIsHandledAgain(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	handled := make(chan string, 100)
 	failed := map[string]bool{}
 	p.handle(topic, ezq.Config{Concurrency: 1}, func(_ context.Context, e visit) error {
@@ -75,27 +75,27 @@ func failedIsHandledAgain(b *bench) {
 		handled <- e.Label
 		return nil
 	})
-	p.emit(topic, visits("fails", "panics")...)
-	collect(b, handled, "fails", "panics")
+	p.publishEvents(topic, visits("fails", "panics")...)
+	collect(h, handled, "fails", "panics")
 }
 
-func failuresAreCounted(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func failuresAreCounted(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	metas := make(chan ezq.Meta, 100)
 	p.handle(topic, ezq.Config{}, func(ctx context.Context, _ visit) error {
 		metas <- ezq.MetaFromContext(ctx)
 		return ezq.RetryAfter(0, errVisit)
 	})
-	p.emit(topic, visit{"a"})
+	p.publishEvents(topic, visit{"a"})
 	for n := range 4 {
-		meta := next(b, metas, "the event was not handled again")
-		b.require(meta.Failures == n, "the handler was told of %d failures instead of %d", meta.Failures, n)
-		b.require(meta.Delivery == n+1, "the handler was told of delivery %d instead of %d", meta.Delivery, n+1)
+		meta := next(h, metas, "the event was not handled again")
+		h.require(meta.Failures == n, "the handler was told of %d failures instead of %d", meta.Failures, n)
+		h.require(meta.Delivery == n+1, "the handler was told of delivery %d instead of %d", meta.Delivery, n+1)
 	}
 }
 
-func retryAfterWaits(b *bench) {
-	p, topic, d := b.connect(Options{}), b.topic(), b.delay()
+func retryAfterWaits(h *harness) {
+	p, topic, d := h.connect(Options{}), h.topic(), h.delay()
 	handled := make(chan time.Time, 100)
 	first := true
 	p.handle(topic, ezq.Config{Concurrency: 1}, func(context.Context, visit) error {
@@ -106,13 +106,13 @@ func retryAfterWaits(b *bench) {
 		}
 		return nil
 	})
-	p.emit(topic, visit{"a"})
-	start := next(b, handled, "the event was not handled")
-	b.requireDelay(next(b, handled, "the event was not handled again").Sub(start), d)
+	p.publishEvents(topic, visit{"a"})
+	start := next(h, handled, "the event was not handled")
+	h.requireDelay(next(h, handled, "the event was not handled again").Sub(start), d)
 }
 
-func onlyFailedRunsAgain(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func onlyFailedRunsAgain(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	var steady atomic.Int32
 	runs, late := 0, make(chan int32, 100)
 	p.start(ezq.Config{}, []string{topic}, func(r *ezq.Router) {
@@ -128,29 +128,29 @@ func onlyFailedRunsAgain(b *bench) {
 			return nil
 		}, ezq.Topic(topic), ezq.Name("late"))
 	})
-	p.emit(topic, visit{"a"})
-	ran := next(b, late, "the event was not handled again")
-	b.require(ran == 1, "the handler that succeeds ran %d times", ran)
-	nothing(b, late, moment, "the event was handled again, after %d runs of the handler that succeeds")
+	p.publishEvents(topic, visit{"a"})
+	ran := next(h, late, "the event was not handled again")
+	h.require(ran == 1, "the handler that succeeds ran %d times", ran)
+	nothing(h, late, quietPeriod, "the event was handled again, after %d runs of the handler that succeeds")
 }
 
-func laterWaits(b *bench) {
-	p, topic, d := b.connect(Options{}), b.topic(), b.delay()
+func laterWaits(h *harness) {
+	p, topic, d := h.connect(Options{}), h.topic(), h.delay()
 	handled := make(chan string, 100)
 	p.handle(topic, ezq.Config{}, func(_ context.Context, e visit) error {
 		handled <- e.Label
 		return nil
 	})
 	start := time.Now()
-	b.must("ezq.Publish with a delay", func() error {
-		return ezq.Publish(b.ctx, p.Publisher, visit{"a"}, ezq.Topic(topic), ezq.Delay(d))
+	h.must("ezq.Publish with a delay", func() error {
+		return ezq.Publish(h.ctx, p.Publisher, visit{"a"}, ezq.Topic(topic), ezq.Delay(d))
 	})
-	next(b, handled, "the event was not handled")
-	b.requireDelay(time.Since(start), d)
+	next(h, handled, "the event was not handled")
+	h.requireDelay(time.Since(start), d)
 }
 
-func slowHandlerHoldsUpNoOther(b *bench) {
-	p, slow, fast := b.connect(Options{}), b.topic(), b.topic()
+func slowHandlerHoldsUpNoOther(h *harness) {
+	p, slow, fast := h.connect(Options{}), h.topic(), h.topic()
 	begun, handled, release := make(chan string, 100), make(chan string, 100), make(chan struct{})
 	defer close(release)
 	p.start(ezq.Config{Concurrency: 2}, []string{slow, fast}, func(r *ezq.Router) {
@@ -167,72 +167,72 @@ func slowHandlerHoldsUpNoOther(b *bench) {
 			return nil
 		}, ezq.Topic(fast))
 	})
-	p.emit(slow, visits(numbered(20)...)...)
-	next(b, begun, "the event was not handled")
-	time.Sleep(moment) // so that the other one is busy, too, where messages come side by side
-	p.emit(fast, visits(numbered(20)...)...)
-	collect(b, handled, numbered(20)...)
+	p.publishEvents(slow, visits(numbered(20)...)...)
+	next(h, begun, "the event was not handled")
+	time.Sleep(quietPeriod) // so that the other one is busy, too, where messages come side by side
+	p.publishEvents(fast, visits(numbered(20)...)...)
+	collect(h, handled, numbered(20)...)
 }
 
-type stranger struct{}
+type unknownEvent struct{}
 
-func (stranger) EventName() string { return "ConformanceStranger" }
+func (unknownEvent) EventName() string { return "ConformanceStranger" }
 
-func unknownStays(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func unknownStays(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	handled := make(chan string, 100)
 	r := p.handle(topic, ezq.Config{}, func(_ context.Context, e visit) error {
 		handled <- e.Label
 		return nil
 	})
-	p.emit(topic, visit{"a"}, stranger{})
-	collect(b, handled, "a")
-	nothing(b, handled, moment, "the event %q was handled again") // time enough to be taken
-	r.mustEnd()
-	b.connect(Options{}).start(ezq.Config{}, []string{topic}, func(r *ezq.Router) {
-		ezq.Handle(r, func(context.Context, stranger) error {
+	p.publishEvents(topic, visit{"a"}, unknownEvent{})
+	collect(h, handled, "a")
+	nothing(h, handled, quietPeriod, "the event %q was handled again") // time enough to be taken
+	r.mustStop()
+	h.connect(Options{}).start(ezq.Config{}, []string{topic}, func(r *ezq.Router) {
+		ezq.Handle(r, func(context.Context, unknownEvent) error {
 			handled <- "stranger"
 			return nil
 		}, ezq.Topic(topic))
 	})
-	collect(b, handled, "stranger")
+	collect(h, handled, "stranger")
 }
 
-func notBegunIsNotDelivered(b *bench) {
-	p, topic, labels := b.connect(Options{}), b.topic(), numbered(40)
+func notBegunIsNotDelivered(h *harness) {
+	p, topic, labels := h.connect(Options{}), h.topic(), numbered(40)
 	begun, finish := make(chan string, 100), make(chan struct{})
-	r := p.handle(topic, ezq.Config{Concurrency: 2, DrainTimeout: b.patience}, func(_ context.Context, e visit) error {
+	r := p.handle(topic, ezq.Config{Concurrency: 2, DrainTimeout: h.timeout}, func(_ context.Context, e visit) error {
 		begun <- e.Label
 		<-finish
 		return nil
 	})
-	b.must("ezq.Publish", func() error {
-		return ezq.PublishBatch(b.ctx, p.Publisher, visits(labels...), ezq.Topic(topic), ezq.Key("one"))
+	h.must("ezq.Publish", func() error {
+		return ezq.PublishBatch(h.ctx, p.Publisher, visits(labels...), ezq.Topic(topic), ezq.Key("one"))
 	})
-	first := next(b, begun, "the event was not handled")
-	b.require(first == labels[0], "event %q was handled first", first)
-	time.Sleep(moment) // so that some of the others wait for their key, and not all
+	first := next(h, begun, "the event was not handled")
+	h.require(first == labels[0], "event %q was handled first", first)
+	time.Sleep(quietPeriod) // so that some of the others wait for their key, and not all
 	r.stop()
 	close(finish)
-	r.mustEnd()
+	r.mustStop()
 
 	metas := make(chan ezq.Meta, 100)
-	b.connect(Options{}).handle(topic, ezq.Config{Concurrency: 1}, func(ctx context.Context, e visit) error {
+	h.connect(Options{}).handle(topic, ezq.Config{Concurrency: 1}, func(ctx context.Context, e visit) error {
 		begun <- e.Label
 		metas <- ezq.MetaFromContext(ctx)
 		return nil
 	})
 	for _, label := range labels[1:] {
-		got := next(b, begun, "an event that had not begun when its router stopped was not handled by the next one")
-		b.require(got == label, "event %s was handled before event %s, which came first", got, label)
-		meta := next(b, metas, "")
-		b.require(meta.Delivery == 1, "an event that had not begun when its router stopped came as delivery %d", meta.Delivery)
+		got := next(h, begun, "an event that had not begun when its router stopped was not handled by the next one")
+		h.require(got == label, "event %s was handled before event %s, which came first", got, label)
+		meta := next(h, metas, "")
+		h.require(meta.Delivery == 1, "an event that had not begun when its router stopped came as delivery %d", meta.Delivery)
 	}
 }
 
-func publishedWithWork(b *bench) {
-	p, topic, results := b.connect(Options{}), b.topic(), b.topic()
-	b.require(p.Begin != nil, "Transactions is promised, and Connect returned a Peer without Begin")
+func publishedWithWork(h *harness) {
+	p, topic, results := h.connect(Options{}), h.topic(), h.topic()
+	h.require(p.Begin != nil, "Transactions is promised, and Connect returned a Peer without Begin")
 	in := p.subscribe(results)
 	failed := false
 	p.handle(topic, ezq.Config{Concurrency: 1}, func(ctx context.Context, e visit) error {
@@ -240,7 +240,7 @@ func publishedWithWork(b *bench) {
 		if err != nil {
 			return err
 		}
-		msgs := b.messages(fmt.Sprint(e.Label, failed))
+		msgs := h.messages(fmt.Sprint(e.Label, failed))
 		if err := tx.Publisher.Publish(results, msgs...); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
@@ -250,7 +250,7 @@ func publishedWithWork(b *bench) {
 		}
 		return tx.Commit()
 	})
-	p.emit(topic, visit{"a"})
-	b.ack(in.expect("atrue"))
-	in.none(moment, "its transaction was rolled back")
+	p.publishEvents(topic, visit{"a"})
+	h.ack(in.expect("atrue"))
+	in.none(quietPeriod, "its transaction was rolled back")
 }

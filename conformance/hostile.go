@@ -38,8 +38,8 @@ func hostile() []Case {
 }
 
 // requireArrivalOrRefusal publishes messages. Each must arrive as it was, or be refused.
-func (b *bench) requireArrivalOrRefusal(msgs ...*message.Message) {
-	p, topic := b.connect(Options{}), b.topic()
+func (h *harness) requireArrivalOrRefusal(msgs ...*message.Message) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	for _, sent := range msgs {
 		want := sent.Copy()
@@ -47,12 +47,12 @@ func (b *bench) requireArrivalOrRefusal(msgs ...*message.Message) {
 			continue
 		}
 		got := in.receive()
-		b.requireSame(got, want)
-		b.ack(got)
+		h.requireSame(got, want)
+		h.ack(got)
 	}
 }
 
-func oddMetadata(b *bench) {
+func oddMetadata(h *harness) {
 	var msgs []*message.Message
 	for i, pair := range [][2]string{
 		{"", "no key"},
@@ -65,35 +65,35 @@ func oddMetadata(b *bench) {
 		{strings.Repeat("k", 2000), "long key"},
 		{"escape", `\u0000`},
 	} {
-		msg := b.message(fmt.Sprint(i))
+		msg := h.message(fmt.Sprint(i))
 		msg.Metadata.Set(pair[0], pair[1])
 		msgs = append(msgs, msg)
 	}
-	b.requireArrivalOrRefusal(msgs...)
+	h.requireArrivalOrRefusal(msgs...)
 }
 
-func nilMetadata(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func nilMetadata(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
-	msg := b.message("a")
+	msg := h.message("a")
 	msg.Metadata = nil
 	p.send(topic, msg)
-	b.ack(in.expect("a"))
+	h.ack(in.expect("a"))
 }
 
-func oddID(b *bench) {
-	msgs := b.messages("0", "1", "2")
+func oddID(h *harness) {
+	msgs := h.messages("0", "1", "2")
 	msgs[0].UUID, msgs[1].UUID, msgs[2].UUID = "\x00", "\xff\xfe", strings.Repeat("i", 8<<10)
-	b.requireArrivalOrRefusal(msgs...)
+	h.requireArrivalOrRefusal(msgs...)
 }
 
-func refusalIsLocal(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func refusalIsLocal(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	labels := []string{"before", "after"}
 	p.publish(topic, "before")
 	for i, key := range []string{"n\x00l", "b\xff"} {
-		msg := b.message(fmt.Sprint(i))
+		msg := h.message(fmt.Sprint(i))
 		msg.Metadata.Set(key, key)
 		if p.trySend(topic, msg) {
 			labels = append(labels, fmt.Sprint(i))
@@ -103,41 +103,41 @@ func refusalIsLocal(b *bench) {
 	in.ackAll(labels...)
 }
 
-func hugeDelay(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func hugeDelay(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	for i, ask := range []func(*message.Message){
 		func(msg *message.Message) { backend.SetDelay(msg, 250*365*24*time.Hour) },
 		func(msg *message.Message) { backend.SetDelay(msg, 1<<63-1) },
 		func(msg *message.Message) { backend.SetDeliverAt(msg, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)) },
 	} {
-		msg := b.message(fmt.Sprint(i))
+		msg := h.message(fmt.Sprint(i))
 		ask(msg)
 		p.trySend(topic, msg)
 	}
-	in.none(moment, "it has a delay of centuries")
+	in.none(quietPeriod, "it has a delay of centuries")
 	p.publish(topic, "after")
-	b.ack(in.expect("after"))
+	h.ack(in.expect("after"))
 }
 
-func delayThatIsNone(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func delayThatIsNone(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	p.initialize(topic)
 	for _, key := range []string{delay.DelayedForKey, delay.DelayedUntilKey} {
-		msg := b.message("a")
+		msg := h.message("a")
 		msg.Metadata.Set(key, "soon")
-		b.require(!p.trySend(topic, msg), "a message with the metadata %s: %q was accepted", key, "soon")
+		h.require(!p.trySend(topic, msg), "a message with the metadata %s: %q was accepted", key, "soon")
 	}
 }
 
-func pastDelay(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func pastDelay(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
-	msgs := b.messages("0", "1")
+	msgs := h.messages("0", "1")
 	msgs[0].Metadata.Set(delay.DelayedForKey, "-1h")
 	backend.SetDeliverAt(msgs[1], time.Now().Add(-time.Hour))
 	p.send(topic, msgs...)
 	start := time.Now()
 	in.ackAll("0", "1")
-	b.requireDelay(time.Since(start), 0)
+	h.requireDelay(time.Since(start), 0)
 }

@@ -10,7 +10,7 @@ import (
 
 // inbox is the receiving end of a subscription.
 type inbox struct {
-	b        *bench
+	h        *harness
 	messages <-chan *message.Message
 	stop     func()
 
@@ -20,8 +20,8 @@ type inbox struct {
 
 // receive returns the next message, which must come.
 func (in *inbox) receive() *message.Message {
-	msg := in.within(in.b.patience)
-	in.b.require(msg != nil, "no message came within %v", in.b.patience)
+	msg := in.within(in.h.timeout)
+	in.h.require(msg != nil, "no message came within %v", in.h.timeout)
 	return msg
 }
 
@@ -39,8 +39,8 @@ func (in *inbox) within(d time.Duration) *message.Message {
 
 // took returns what came from the channel, which must be a message.
 func (in *inbox) took(msg *message.Message, open bool) *message.Message {
-	in.b.require(open, "the subscription ended while a message was awaited")
-	in.b.require(msg != nil, "the subscription delivered a nil message")
+	in.h.require(open, "the subscription ended while a message was awaited")
+	in.h.require(msg != nil, "the subscription delivered a nil message")
 	in.keep(msg)
 	return msg
 }
@@ -48,7 +48,7 @@ func (in *inbox) took(msg *message.Message, open bool) *message.Message {
 // expect receives the message with that label.
 func (in *inbox) expect(label string) *message.Message {
 	msg := in.receive()
-	in.b.require(in.b.label(msg) == label, "%q came instead of %q", in.b.label(msg), label)
+	in.h.require(in.h.label(msg) == label, "%q came instead of %q", in.h.label(msg), label)
 	return msg
 }
 
@@ -60,28 +60,28 @@ func (in *inbox) ackAll(labels ...string) {
 		missing[label] = true
 	}
 	for len(missing) > 0 {
-		msg := in.within(in.b.patience)
-		in.b.require(msg != nil, "%d of %d messages did not come within %v, among them %s",
-			len(missing), len(labels), in.b.patience, anyOf(missing))
-		label := in.b.label(msg)
-		in.b.require(missing[label], "%q came again, although it was acked, or was never published here", label)
+		msg := in.within(in.h.timeout)
+		in.h.require(msg != nil, "%d of %d messages did not come within %v, among them %s",
+			len(missing), len(labels), in.h.timeout, anyOf(missing))
+		label := in.h.label(msg)
+		in.h.require(missing[label], "%q came again, although it was acked, or was never published here", label)
 		delete(missing, label)
-		in.b.ack(msg)
+		in.h.ack(msg)
 	}
 }
 
 // none fails if a message comes in that time.
 func (in *inbox) none(d time.Duration, why string) {
 	if msg := in.within(d); msg != nil {
-		label, _ := strings.CutPrefix(string(msg.Payload), in.b.id+"-")
-		in.b.fail("%.80q came, although %s", label, why)
+		label, _ := strings.CutPrefix(string(msg.Payload), in.h.id+"-")
+		in.h.fail("%.80q came, although %s", label, why)
 	}
 }
 
 // end waits for the channel to be closed, and nacks what comes before that, ever more
 // slowly: a backend that should not hand it over again might do so at once.
 func (in *inbox) end(why string) {
-	timer := time.NewTimer(in.b.patience)
+	timer := time.NewTimer(in.h.timeout)
 	defer timer.Stop()
 	for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
 		select {
@@ -92,7 +92,7 @@ func (in *inbox) end(why string) {
 			time.Sleep(pause)
 			msg.Nack()
 		case <-timer.C:
-			in.b.fail("the channel was not closed within %v after %s", in.b.patience, why)
+			in.h.fail("the channel was not closed within %v after %s", in.h.timeout, why)
 		}
 	}
 }
@@ -126,24 +126,24 @@ func (in *inbox) nackAll() {
 
 // label returns what the message was called when it was published, and fails if that
 // was in another case.
-func (b *bench) label(msg *message.Message) string {
-	label, ours := strings.CutPrefix(string(msg.Payload), b.id+"-")
-	b.require(ours, "the message %.80q came, which was not published in this case: the factory shares topics between cases, or the payload was changed", msg.Payload)
+func (h *harness) label(msg *message.Message) string {
+	label, ours := strings.CutPrefix(string(msg.Payload), h.id+"-")
+	h.require(ours, "the message %.80q came, which was not published in this case: the factory shares topics between cases, or the payload was changed", msg.Payload)
 	return label
 }
 
-// ours reports whether a message was labelled in this case.
-func (b *bench) ours(msg *message.Message) bool {
-	return strings.HasPrefix(string(msg.Payload), b.id+"-")
+// isOurs reports whether a message was labelled in this case.
+func (h *harness) isOurs(msg *message.Message) bool {
+	return strings.HasPrefix(string(msg.Payload), h.id+"-")
 }
 
 // ack acks a message, which must be possible.
-func (b *bench) ack(msg *message.Message) {
-	b.require(msg.Ack(), "a message could not be acked: it came with a nack already sent")
+func (h *harness) ack(msg *message.Message) {
+	h.require(msg.Ack(), "a message could not be acked: it came with a nack already sent")
 }
 
-func (b *bench) nack(msg *message.Message) {
-	b.require(msg.Nack(), "a message could not be nacked: it came with an ack already sent")
+func (h *harness) nack(msg *message.Message) {
+	h.require(msg.Nack(), "a message could not be nacked: it came with an ack already sent")
 }
 
 func anyOf(set map[string]bool) string {

@@ -8,41 +8,41 @@ import (
 	"time"
 )
 
-// leakPatience is how long the goroutines of a case may take to end after everything
+// leakTimeout is how long the goroutines of a case may take to end after everything
 // was closed.
-const leakPatience = 10 * time.Second
+const leakTimeout = 10 * time.Second
 
 // A goroutine inherits its labels from the one that starts it. So all goroutines of a
 // case are known, also while other cases run beside it.
 const caseLabel = "conformance"
 
 // labelled runs f, and every goroutine that it starts, as part of the case.
-func (b *bench) labelled(f func()) {
-	pprof.Do(context.Background(), pprof.Labels(caseLabel, b.id), func(context.Context) { f() })
+func (h *harness) labelled(f func()) {
+	pprof.Do(context.Background(), pprof.Labels(caseLabel, h.id), func(context.Context) { f() })
 }
 
 // checkLeaks fails if a goroutine of the case goes on.
-func (b *bench) checkLeaks() {
-	deadline := time.Now().Add(leakPatience)
+func (h *harness) checkLeaks() {
+	deadline := time.Now().Add(leakTimeout)
 	for pause := time.Millisecond; ; pause *= 5 { // each look takes a while if a process has many goroutines
-		left := b.goroutines()
+		left := h.goroutines()
 		if len(left) == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			b.record("goroutines are left %v after everything was closed: %s", leakPatience, strings.Join(left, "; "))
+			h.record("goroutines are left %v after everything was closed: %s", leakTimeout, strings.Join(left, "; "))
 			return
 		}
 		time.Sleep(pause)
 	}
 }
 
-// whereabouts says where the goroutines of the case are.
-func (b *bench) whereabouts() string {
-	if doing := b.doing(); doing != "" {
+// locations says where the goroutines of the case are.
+func (h *harness) locations() string {
+	if doing := h.currentStep(); doing != "" {
 		return ", in " + doing
 	}
-	if places := b.goroutines(); len(places) > 0 {
+	if places := h.goroutines(); len(places) > 0 {
 		return ": " + strings.Join(places, "; ")
 	}
 	return ""
@@ -50,10 +50,10 @@ func (b *bench) whereabouts() string {
 
 // goroutines says, for each place in which there are goroutines of the case, how many
 // they are and where.
-func (b *bench) goroutines() (places []string) {
+func (h *harness) goroutines() (places []string) {
 	var profile strings.Builder
 	_ = pprof.Lookup("goroutine").WriteTo(&profile, 1) // a Builder takes everything
-	mark := fmt.Sprintf("%q:%q", caseLabel, b.id)
+	mark := fmt.Sprintf("%q:%q", caseLabel, h.id)
 	for group := range strings.SplitSeq(profile.String(), "\n\n") {
 		lines := strings.Split(group, "\n")
 		if len(lines) < 2 || !strings.Contains(lines[1], mark) {

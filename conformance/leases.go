@@ -17,7 +17,7 @@ func leases() []Case {
 			needsLease, leaseIsRenewed),
 		promise("a message that is held too long is taken away",
 			"The context of a message that is held for longer than Hold ends, with the cause ErrLeaseLost, and not before.",
-			needsLease, heldTooLong),
+			needsLease, extensionEnds),
 		promise("what is not heard of comes back",
 			"A message that its consumer does not settle any more is delivered again.",
 			needsLease, unsettledComesBack),
@@ -33,101 +33,101 @@ func leases() []Case {
 	)
 }
 
-func leaseIsRenewed(b *bench) {
-	one, two, topic := b.connect(Options{}), b.connect(Options{}), b.topic()
+func leaseIsRenewed(h *harness) {
+	one, two, topic := h.connect(Options{}), h.connect(Options{}), h.topic()
 	first := one.subscribe(topic)
 	one.publish(topic, "a")
 	msg := first.expect("a")
 	second := two.subscribe(topic)
-	second.none(3*b.system.Lease, "its first consumer is still at it")
-	b.require(msg.Context().Err() == nil, "the context of a message ended while its consumer was at it: %v",
+	second.none(3*h.system.Lease, "its first consumer is still at it")
+	h.require(msg.Context().Err() == nil, "the context of a message ended while its consumer was at it: %v",
 		context.Cause(msg.Context()))
-	b.ack(msg)
-	second.none(moment+2*b.system.Lease, "it was acked")
+	h.ack(msg)
+	second.none(quietPeriod+2*h.system.Lease, "it was acked")
 }
 
-func heldTooLong(b *bench) {
-	hold := 2 * b.system.Lease
-	p, topic := b.connect(Options{Hold: hold}), b.topic()
+func extensionEnds(h *harness) {
+	maxExtension := 2 * h.system.Lease
+	p, topic := h.connect(Options{Hold: maxExtension}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	msg := in.receive()
 	start := time.Now()
-	b.awaitLoss(msg)
+	h.awaitLoss(msg)
 	took := time.Since(start)
-	b.require(took >= b.system.Lease, "the message was taken away after %v instead of %v", took, hold)
-	b.require(took <= hold+b.system.Lease+b.late(), "the message was taken away after %v instead of %v", took, hold)
+	h.require(took >= h.system.Lease, "the message was taken away after %v instead of %v", took, maxExtension)
+	h.require(took <= maxExtension+h.system.Lease+h.tolerance(), "the message was taken away after %v instead of %v", took, maxExtension)
 }
 
-func unsettledComesBack(b *bench) {
-	_, again, _ := b.lose()
-	b.ack(again)
+func unsettledComesBack(h *harness) {
+	_, again, _ := h.loseMessage()
+	h.ack(again)
 }
 
-func lateAck(b *bench) {
-	lost, again, ins := b.lose()
+func lateAck(h *harness) {
+	lost, again, ins := h.loseMessage()
 	lost.Ack()
-	time.Sleep(b.pause())
-	b.nack(again)
-	third := b.either(ins)
-	b.ack(third)
-	ins[1].none(moment, "it was acked")
+	time.Sleep(h.pause())
+	h.nack(again)
+	third := h.receiveEither(ins)
+	h.ack(third)
+	ins[1].none(quietPeriod, "it was acked")
 }
 
-func lateNack(b *bench) {
-	lost, again, ins := b.lose()
+func lateNack(h *harness) {
+	lost, again, ins := h.loseMessage()
 	lost.Nack()
-	ins[0].none(b.pause(), "another delivery has it")
-	ins[1].none(b.pause(), "another delivery has it")
-	b.ack(again)
-	ins[0].none(moment, "it was acked")
-	ins[1].none(moment, "it was acked")
+	ins[0].none(h.pause(), "another delivery has it")
+	ins[1].none(h.pause(), "another delivery has it")
+	h.ack(again)
+	ins[0].none(quietPeriod, "it was acked")
+	ins[1].none(quietPeriod, "it was acked")
 }
 
-func lossHoldsUpNoOther(b *bench) {
-	p, topic := b.connect(Options{Hold: b.system.Lease}), b.topic()
+func lossHoldsUpNoOther(h *harness) {
+	p, topic := h.connect(Options{Hold: h.system.Lease}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "lost")
-	b.awaitLoss(in.expect("lost"))
+	h.awaitLoss(in.expect("lost"))
 	labels := numbered(20)
 	p.publish(topic, labels...)
 	in.ackAll(append(labels, "lost")...)
 }
 
-// lose has a message delivered whose consumer keeps it for too long, and then again.
+// loseMessage has a message delivered whose consumer keeps it for too long, and then again.
 // It returns both deliveries, and where another one may come. The second delivery is
 // to be settled within a lease.
-func (b *bench) lose() (lost, again *message.Message, ins [2]*inbox) {
-	holder, other, topic := b.connect(Options{Hold: b.system.Lease}), b.connect(Options{}), b.topic()
-	ins[0] = holder.subscribe(topic)
-	holder.publish(topic, "a")
+func (h *harness) loseMessage() (lost, again *message.Message, ins [2]*inbox) {
+	first, other, topic := h.connect(Options{Hold: h.system.Lease}), h.connect(Options{}), h.topic()
+	ins[0] = first.subscribe(topic)
+	first.publish(topic, "a")
 	lost = ins[0].expect("a")
 	ins[1] = other.subscribe(topic)
-	b.awaitLoss(lost)
-	return lost, b.either(ins), ins
+	h.awaitLoss(lost)
+	return lost, h.receiveEither(ins), ins
 }
 
 // pause is time enough for a backend to do what it should not, and well within a lease.
-func (b *bench) pause() time.Duration {
-	return min(moment, b.system.Lease/8)
+func (h *harness) pause() time.Duration {
+	return min(quietPeriod, h.system.Lease/8)
 }
 
 // awaitLoss waits for the context of a message to end, because the message was lost.
-func (b *bench) awaitLoss(msg *message.Message) {
-	b.awaitEnd(msg, "it was held for too long")
+func (h *harness) awaitLoss(msg *message.Message) {
+	h.awaitEnd(msg, "it was held for too long")
 	cause := context.Cause(msg.Context())
-	b.require(errors.Is(cause, backend.ErrLeaseLost), "the context ended with the cause %q instead of ErrLeaseLost", cause)
+	h.require(errors.Is(cause, backend.ErrLeaseLost), "the context ended with the cause %q instead of ErrLeaseLost", cause)
 }
 
 // awaitEnd waits for the context of a message to end.
-func (b *bench) awaitEnd(msg *message.Message, why string) {
-	b.require(closedWithin(msg.Context().Done(), b.patience),
-		"the context of a message had not ended %v later, although %s", b.patience, why)
+func (h *harness) awaitEnd(msg *message.Message, why string) {
+	h.require(closedWithin(msg.Context().Done(), h.timeout),
+		"the context of a message had not ended %v later, although %s", h.timeout, why)
 }
 
-// either receives from the first of two subscriptions that has a message.
-func (b *bench) either(ins [2]*inbox) *message.Message {
-	timer := time.NewTimer(b.patience)
+// receiveEither receives from the first of two subscriptions that has a message.
+func (h *harness) receiveEither(ins [2]*inbox) *message.Message {
+	timer := time.NewTimer(h.timeout)
 	defer timer.Stop()
 	select {
 	case msg, open := <-ins[0].messages:
@@ -136,6 +136,6 @@ func (b *bench) either(ins [2]*inbox) *message.Message {
 		return ins[1].took(msg, open)
 	case <-timer.C:
 	}
-	b.fail("no message came within %v", b.patience)
+	h.fail("no message came within %v", h.timeout)
 	return nil
 }

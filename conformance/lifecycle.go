@@ -28,79 +28,79 @@ func lifecycle() []Case {
 	)
 }
 
-func closeClosesChannels(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
-	one, two := p.subscribe(topic), p.subscribe(b.topic())
+func closeClosesChannels(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
+	one, two := p.subscribe(topic), p.subscribe(h.topic())
 	p.publish(topic, "a")
-	b.ack(one.expect("a"))
+	h.ack(one.expect("a"))
 	p.mustClose()
-	b.require(one.isClosed() && two.isClosed(), "Close returned, and a channel was still open")
+	h.require(one.isClosed() && two.isClosed(), "Close returned, and a channel was still open")
 }
 
-func closeMayBeRepeated(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func closeMayBeRepeated(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, numbered(20)...) // which nobody receives
 	var closing sync.WaitGroup
 	for range 5 {
 		closing.Go(func() {
-			if err := b.call("Close", p.Subscriber.Close); err != nil {
-				b.record("one of several Close at once: %v", err)
+			if err := h.call("Close", p.Subscriber.Close); err != nil {
+				h.record("one of several Close at once: %v", err)
 			}
 		})
 	}
 	closing.Wait()
 	in.end("Close")
-	b.must("Close after Close", p.Subscriber.Close)
+	h.must("Close after Close", p.Subscriber.Close)
 }
 
-func closedSubscriberRefuses(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func closedSubscriberRefuses(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.mustClose()
 	in.end("Close")
-	err := b.call("Subscribe after Close", func() error {
-		_, err := p.Subscriber.Subscribe(b.ctx, topic)
+	err := h.call("Subscribe after Close", func() error {
+		_, err := p.Subscriber.Subscribe(h.ctx, topic)
 		return err
 	})
-	b.require(err != nil, "Subscribe after Close returned no error")
+	h.require(err != nil, "Subscribe after Close returned no error")
 }
 
-func closedPublisherDoesNotPretend(b *bench) {
-	closed, other, topic := b.connect(Options{}), b.connect(Options{}), b.topic()
+func closedPublisherDoesNotPretend(h *harness) {
+	closed, other, topic := h.connect(Options{}), h.connect(Options{}), h.topic()
 	in := other.subscribe(topic)
 	closed.publish(topic, "before")
-	b.ack(in.expect("before"))
+	h.ack(in.expect("before"))
 	closed.mustClose()
-	if closed.trySend(topic, b.message("after")) {
-		b.ack(in.expect("after"))
+	if closed.trySend(topic, h.message("after")) {
+		h.ack(in.expect("after"))
 	}
 }
 
-func contextEndsSubscription(b *bench) {
-	p, topic, other := b.connect(Options{}), b.topic(), b.topic()
-	ctx, stop := context.WithCancel(b.ctx)
+func contextEndsSubscription(h *harness) {
+	p, topic, other := h.connect(Options{}), h.topic(), h.topic()
+	ctx, stop := context.WithCancel(h.ctx)
 	defer stop()
 	ending, staying := p.subscribeWith(ctx, topic), p.subscribe(other)
 	stop()
 	ending.end("its context ended")
 	p.publish(other, "a")
-	b.ack(staying.expect("a"))
+	h.ack(staying.expect("a"))
 	again := p.subscribe(topic)
 	p.publish(topic, "b")
-	b.ack(again.expect("b"))
+	h.ack(again.expect("b"))
 }
 
-func nothingRunsOn(b *bench) {
+func nothingRunsOn(h *harness) {
 	for range 5 {
-		p, topic := b.connect(Options{}), b.topic()
-		ctx, stop := context.WithCancel(b.ctx)
+		p, topic := h.connect(Options{}), h.topic()
+		ctx, stop := context.WithCancel(h.ctx)
 		in := p.subscribeWith(ctx, topic)
 		p.publish(topic, numbered(5)...)
 		in.ackAll(numbered(5)...)
 		stop()
 		in.end("its context ended")
-		p.subscribe(b.topic())
+		p.subscribe(h.topic())
 		p.mustClose()
 	} // and then, as after every case, no goroutine may be left
 }

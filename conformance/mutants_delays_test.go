@@ -12,7 +12,7 @@ import (
 
 // noSooner returns the first of the times that it was asked for on a topic, if at is sooner.
 func (p *process) noSooner(topic string, at time.Time) time.Time {
-	before, err := time.Parse(time.RFC3339Nano, string(p.keep("due "+topic, []byte(at.Format(time.RFC3339Nano)))))
+	before, err := time.Parse(time.RFC3339Nano, string(p.swapPayload("due "+topic, []byte(at.Format(time.RFC3339Nano)))))
 	if err == nil && before.After(at) {
 		return before
 	}
@@ -25,13 +25,13 @@ func delayMutants() []mutant {
 			name:     "delays are ignored",
 			breaks:   "a message that is published with a delay comes at once",
 			killedBy: []string{"delays/a delayed message waits", "router/an event for later waits"},
-			flaw:     storing(func(msg *message.Message) { backend.ClearDelay(msg.Metadata) }),
+			fault:    storing(func(msg *message.Message) { backend.ClearDelay(msg.Metadata) }),
 		},
 		{
 			name:     "delays are too long",
 			breaks:   "a message that is published with a delay comes after twice that",
 			killedBy: []string{"delays/a delayed message waits", "router/an event for later waits"},
-			flaw: storing(func(msg *message.Message) {
+			fault: storing(func(msg *message.Message) {
 				if d, _, err := backend.DelayOf(msg); err == nil && d > 0 {
 					backend.SetDelay(msg, 2*d)
 				}
@@ -41,7 +41,7 @@ func delayMutants() []mutant {
 			name:     "what is due is looked for five seconds ahead",
 			breaks:   "a message that is published with a delay of more than five seconds never comes",
 			killedBy: []string{"delays/a delay outlasts a look at what is next"},
-			flaw: storing(func(msg *message.Message) {
+			fault: storing(func(msg *message.Message) {
 				if d, _, err := backend.DelayOf(msg); err == nil && d > 5*time.Second {
 					backend.SetDelay(msg, 100*365*24*time.Hour)
 				}
@@ -51,7 +51,7 @@ func delayMutants() []mutant {
 			name:     "the next look is not brought forward",
 			breaks:   "a message waits until one is due that was published before it with a longer delay",
 			killedBy: []string{"delays/a delay outlasts a look at what is next"},
-			flaw: flaw{publish: func(p *process, topic string, msgs []*message.Message) error {
+			fault: fault{publish: func(p *process, topic string, msgs []*message.Message) error {
 				stored := make([]*message.Message, len(msgs))
 				for i, msg := range msgs {
 					stored[i] = msg.CopyWithContext()
@@ -66,7 +66,7 @@ func delayMutants() []mutant {
 			name:     "times are in another zone",
 			breaks:   "a message that is published for a time comes an hour later",
 			killedBy: []string{"delays/a delayed message waits"},
-			flaw: storing(func(msg *message.Message) {
+			fault: storing(func(msg *message.Message) {
 				if _, at, err := backend.DelayOf(msg); err == nil && !at.IsZero() {
 					backend.SetDeliverAt(msg, at.Add(time.Hour))
 				}
@@ -76,25 +76,25 @@ func delayMutants() []mutant {
 			name:     "a nack's delay is ignored",
 			breaks:   "a message that is nacked with a delay comes back at once",
 			killedBy: []string{"delays/a nacked message waits as it was told to", "router/RetryAfter waits"},
-			flaw: settling(func(d *delivery, v backend.Disposition) {
+			fault: settling(func(d *delivery, v backend.Disposition) {
 				v.Delay = 0
-				d.as(v)
+				d.settleAs(v)
 			}),
 		},
 		{
 			name:     "a nack's delay is too long",
 			breaks:   "a message that is nacked with a delay comes back after twice that",
 			killedBy: []string{"delays/a nacked message waits as it was told to", "router/RetryAfter waits"},
-			flaw: settling(func(d *delivery, v backend.Disposition) {
+			fault: settling(func(d *delivery, v backend.Disposition) {
 				v.Delay *= 2
-				d.as(v)
+				d.settleAs(v)
 			}),
 		},
 		{
 			name:     "a century is too long",
 			breaks:   "a delay that is too long to store is none",
 			killedBy: []string{"hostile input/a huge delay"},
-			flaw: storing(func(msg *message.Message) {
+			fault: storing(func(msg *message.Message) {
 				if d, _, err := backend.DelayOf(msg); err == nil && d > 100*365*24*time.Hour {
 					backend.ClearDelay(msg.Metadata)
 				}
@@ -104,7 +104,7 @@ func delayMutants() []mutant {
 			name:     "a delay that cannot be read is none",
 			breaks:   "Publish accepts a delay that is not one",
 			killedBy: []string{"hostile input/a delay that is none"},
-			flaw: storing(func(msg *message.Message) {
+			fault: storing(func(msg *message.Message) {
 				if _, _, err := backend.DelayOf(msg); err != nil {
 					backend.ClearDelay(msg.Metadata)
 				}
@@ -114,7 +114,7 @@ func delayMutants() []mutant {
 			name:     "delays have no sign",
 			breaks:   "a message whose delay is negative waits",
 			killedBy: []string{"hostile input/a delay that is past"},
-			flaw: storing(func(msg *message.Message) {
+			fault: storing(func(msg *message.Message) {
 				if d, negative := strings.CutPrefix(msg.Metadata.Get(delay.DelayedForKey), "-"); negative {
 					msg.Metadata.Set(delay.DelayedForKey, d)
 				}

@@ -14,10 +14,10 @@ import (
 
 // losing returns the flaw of acking what is not settled when something is closed, or is
 // nacked then.
-func losing(when func(*delivery) <-chan struct{}) flaw {
-	return flaw{interposing: interposing{
+func losing(when func(*delivery) <-chan struct{}) fault {
+	return fault{interception: interception{
 		deliver: func(d *delivery) bool {
-			d.tasks.Go(func() {
+			d.deliveries.Go(func() {
 				select {
 				case <-when(d):
 					d.msg.Ack()
@@ -31,7 +31,7 @@ func losing(when func(*delivery) <-chan struct{}) flaw {
 			case <-when(d):
 				d.msg.Ack()
 			default:
-				d.as(v)
+				d.settleAs(v)
 			}
 		},
 	}}
@@ -43,19 +43,19 @@ func stopMutants() []mutant {
 			name:     "Stopping is ignored",
 			breaks:   "a consumer that has stopped gets more messages",
 			killedBy: []string{"stopping/contexts live while their consumer drains", "stopping/a nack while draining goes back"},
-			flaw:     consuming(func(c *backend.Consumer) { c.Stopping = nil }),
+			fault:    consuming(func(c *backend.Consumer) { c.Stopping = nil }),
 		},
 		{
 			name:     "Concurrency is ignored",
 			breaks:   "a consumer gets more messages than it handles at a time",
 			killedBy: []string{"stopping/a consumer gets what it can handle"},
-			flaw:     consuming(func(c *backend.Consumer) { c.Concurrency = 0 }),
+			fault:    consuming(func(c *backend.Consumer) { c.Concurrency = 0 }),
 		},
 		{
-			name:     "nothing is put aside",
+			name:     "nothing is parked",
 			breaks:   "a message that waits with its consumer takes the place of another",
-			killedBy: []string{"stopping/what is put aside makes room"},
-			flaw:     telling(func(d *backend.Delivery) { d.Parker = nil }),
+			killedBy: []string{"stopping/what is parked makes room"},
+			fault:    changingDelivery(func(d *backend.Delivery) { d.Parker = nil }),
 		},
 		{
 			name:   "a nack after Stopping is an ack",
@@ -63,12 +63,12 @@ func stopMutants() []mutant {
 			killedBy: []string{
 				"stopping/a nack while draining goes back", "stopping/who does not wait says so", "stopping a router/a stop loses nothing",
 			},
-			flaw: settling(func(d *delivery, v backend.Disposition) {
+			fault: settling(func(d *delivery, v backend.Disposition) {
 				select {
 				case <-d.stopping:
 					d.msg.Ack()
 				default:
-					d.as(v)
+					d.settleAs(v)
 				}
 			}),
 		},
@@ -76,7 +76,7 @@ func stopMutants() []mutant {
 			name:     "Close acks",
 			breaks:   "what is not settled when a subscriber is closed is lost",
 			killedBy: []string{"stopping/Close loses nothing"},
-			flaw:     losing(func(d *delivery) <-chan struct{} { return d.closing }),
+			fault:    losing(func(d *delivery) <-chan struct{} { return d.closing }),
 		},
 		{
 			name:   "the end of a context acks",
@@ -85,19 +85,19 @@ func stopMutants() []mutant {
 				"stopping/the end of a context loses nothing", "control events/InterruptEvent interrupts",
 				"stopping a router/who takes too long is interrupted",
 			},
-			flaw: losing(func(d *delivery) <-chan struct{} { return d.ctx.Done() }),
+			fault: losing(func(d *delivery) <-chan struct{} { return d.ctx.Done() }),
 		},
 		{
 			name:     "what nobody has received is done",
 			breaks:   "what is fetched when a subscription ends is lost",
 			killedBy: []string{"stopping/Close loses nothing", "stopping/what was not handed over goes back"},
-			flaw:     flaw{interposing: interposing{unreceived: func(d *delivery) { d.msg.Ack() }}},
+			fault:    fault{interception: interception{unreceived: func(d *delivery) { d.msg.Ack() }}},
 		},
 		{
 			name:     "what nobody has received is kept",
 			breaks:   "what is fetched when a subscriber is closed comes when its lease runs out",
 			killedBy: []string{"stopping/what was not handed over goes back"},
-			flaw:     flaw{interposing: interposing{unreceived: func(*delivery) {}}},
+			fault:    fault{interception: interception{unreceived: func(*delivery) {}}},
 		},
 	}
 }
@@ -108,7 +108,7 @@ func lifecycleMutants() []mutant {
 			name:     "Close does not wait",
 			breaks:   "Close returns while channels are open",
 			killedBy: []string{"lifecycle/Close closes the channels"},
-			flaw: flaw{end: func(p *process) error {
+			fault: fault{end: func(p *process) error {
 				go func() { _ = p.stop() }()
 				return nil
 			}},
@@ -117,7 +117,7 @@ func lifecycleMutants() []mutant {
 			name:     "Close hangs",
 			breaks:   "Close does not return",
 			killedBy: []string{"lifecycle/Close closes the channels", "lifecycle/Close may be called again"},
-			flaw: flaw{end: func(p *process) error {
+			fault: fault{end: func(p *process) error {
 				defer stall(time.Hour)
 				return p.stop()
 			}},
@@ -126,14 +126,14 @@ func lifecycleMutants() []mutant {
 			name:     "Close waits for handlers for an hour",
 			breaks:   "the contexts of messages do not end with Close",
 			killedBy: []string{"stopping/Close ends the contexts"},
-			flaw:     flaw{config: func(c *memory.Config) { c.DrainTimeout = time.Hour }},
+			fault:    fault{config: func(c *memory.Config) { c.DrainTimeout = time.Hour }},
 		},
 		{
 			name:     "Close is once",
 			breaks:   "a second Close returns an error",
 			killedBy: []string{"lifecycle/Close may be called again"},
-			flaw: flaw{end: func(p *process) error {
-				if p.mark(fmt.Sprintf("closed %p", p)) > 1 {
+			fault: fault{end: func(p *process) error {
+				if p.increment(fmt.Sprintf("closed %p", p)) > 1 {
 					return errors.New("closed already")
 				}
 				return p.stop()
@@ -143,8 +143,8 @@ func lifecycleMutants() []mutant {
 			name:     "Close closes twice",
 			breaks:   "a second Close panics",
 			killedBy: []string{"lifecycle/Close may be called again"},
-			flaw: flaw{end: func(p *process) error {
-				if p.mark(fmt.Sprintf("closed %p", p)) > 1 {
+			fault: fault{end: func(p *process) error {
+				if p.increment(fmt.Sprintf("closed %p", p)) > 1 {
 					panic("close of closed channel")
 				}
 				return p.stop()
@@ -154,7 +154,7 @@ func lifecycleMutants() []mutant {
 			name:     "a closed subscriber subscribes",
 			breaks:   "Subscribe after Close returns a channel",
 			killedBy: []string{"lifecycle/a closed subscriber refuses"},
-			flaw: flaw{subscribe: func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error) {
+			fault: fault{subscribe: func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error) {
 				messages, err := p.start(ctx, topic)
 				if errors.Is(err, backend.ErrClosed) {
 					nothing := make(chan *message.Message)
@@ -168,7 +168,7 @@ func lifecycleMutants() []mutant {
 			name:     "a closed publisher drops",
 			breaks:   "Publish after Close returns no error, and the message is lost",
 			killedBy: []string{"lifecycle/a closed publisher does not pretend"},
-			flaw: flaw{publish: func(p *process, topic string, msgs []*message.Message) error {
+			fault: fault{publish: func(p *process, topic string, msgs []*message.Message) error {
 				select {
 				case <-p.closing:
 					return nil
@@ -181,7 +181,7 @@ func lifecycleMutants() []mutant {
 			name:     "subscriptions have no context",
 			breaks:   "a subscription goes on when its context ends",
 			killedBy: []string{"lifecycle/the end of its context ends a subscription"},
-			flaw: flaw{subscribe: func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error) {
+			fault: fault{subscribe: func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error) {
 				return p.start(context.WithoutCancel(ctx), topic)
 			}},
 		},
@@ -189,7 +189,7 @@ func lifecycleMutants() []mutant {
 			name:     "one context ends all",
 			breaks:   "the end of one subscription's context ends the others of its subscriber",
 			killedBy: []string{"lifecycle/the end of its context ends a subscription"},
-			flaw: flaw{subscribe: func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error) {
+			fault: fault{subscribe: func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error) {
 				context.AfterFunc(ctx, func() { _ = p.stop() })
 				return p.start(ctx, topic)
 			}},
@@ -198,7 +198,7 @@ func lifecycleMutants() []mutant {
 			name:     "a goroutine stays",
 			breaks:   "each subscription leaves a goroutine behind",
 			killedBy: []string{"lifecycle/nothing runs on"},
-			flaw: flaw{subscribe: func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error) {
+			fault: fault{subscribe: func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error) {
 				go stall(time.Hour)
 				return p.start(ctx, topic)
 			}},

@@ -19,7 +19,7 @@ func groupMutants() []mutant {
 			name:     "groups share",
 			breaks:   "a message arrives in one of several groups",
 			killedBy: []string{"groups/each group gets everything"},
-			flaw: flaw{publish: func(p *process, topic string, msgs []*message.Message) error {
+			fault: fault{publish: func(p *process, topic string, msgs []*message.Message) error {
 				return p.backend.Publish(slices.Min(p.queuesOf(topic)), msgs...)
 			}},
 		},
@@ -27,17 +27,17 @@ func groupMutants() []mutant {
 			name:     "every consumer is a group",
 			breaks:   "a message arrives at each consumer of a group",
 			killedBy: []string{"groups/a group shares its messages"},
-			flaw: flaw{join: func(p *process, topic string) {
+			fault: fault{join: func(p *process, topic string) {
 				p.group = fmt.Sprintf("%s %p", p.group, p)
-				p.enter(topic, p.group)
+				p.addGroup(topic, p.group)
 			}},
 		},
 		{
 			name:     "a group is its consumers",
 			breaks:   "a group misses what is published while none of its consumers is there",
 			killedBy: []string{"groups/a group keeps its place"},
-			flaw: flaw{end: func(p *process) error {
-				p.leave(p.group)
+			fault: fault{end: func(p *process) error {
+				p.removeGroup(p.group)
 				return p.stop()
 			}},
 		},
@@ -45,26 +45,26 @@ func groupMutants() []mutant {
 			name:     "a nack is for all",
 			breaks:   "a message that one group nacks comes again in others",
 			killedBy: []string{"groups/a nack concerns its group"},
-			flaw: settling(func(d *delivery, v backend.Disposition) {
-				if v.Letter == nil && v.Delay == 0 {
+			fault: settling(func(d *delivery, v backend.Disposition) {
+				if v.DeadLetter == nil && v.Delay == 0 {
 					_ = d.store(d.topic, d.msg.Copy())
 					d.msg.Ack()
 					return
 				}
-				d.as(v)
+				d.settleAs(v)
 			}),
 		},
 		{
 			name:     "groups are looked up once",
 			breaks:   "a publisher goes on with the groups that there were when it published first",
 			killedBy: []string{"groups/a group may come at any time"},
-			flaw:     flaw{publish: publishToFirstGroups()},
+			fault:    fault{publish: publishToFirstGroups()},
 		},
 		{
 			name:     "groups go in step",
 			breaks:   "a message that one group has not settled holds up the others",
 			killedBy: []string{"groups/a group that lags holds up no other"},
-			flaw:     flaw{interposing: interposing{deliver: func(d *delivery) bool { return d.takes(d.slot(d.topic)) }}},
+			fault:    fault{interception: interception{deliver: func(d *delivery) bool { return d.acquire(d.slot(d.topic)) }}},
 		},
 	}
 }
@@ -96,7 +96,7 @@ func transactionMutants() []mutant {
 			name:     "a commit stores nothing",
 			breaks:   "what was published in a transaction is lost",
 			killedBy: []string{"transactions/what is committed arrives", "router/an event is published with the work"},
-			flaw:     flaw{begin: func(t *transaction, tx *conformance.Tx) { tx.Commit = t.rollBack }},
+			fault:    fault{begin: func(t *transaction, tx *conformance.Tx) { tx.Commit = t.rollBack }},
 		},
 		{
 			name:   "transactions are ignored",
@@ -105,19 +105,19 @@ func transactionMutants() []mutant {
 				"transactions/what is not committed does not arrive", "transactions/what is rolled back never arrives",
 				"router/an event is published with the work",
 			},
-			flaw: flaw{begin: func(t *transaction, tx *conformance.Tx) { tx.Publisher = publisherFunc(t.store) }},
+			fault: fault{begin: func(t *transaction, tx *conformance.Tx) { tx.Publisher = publisherFunc(t.store) }},
 		},
 		{
 			name:     "a rollback commits",
 			breaks:   "what was published in a transaction that is rolled back arrives",
 			killedBy: []string{"transactions/what is rolled back never arrives", "transactions/a transaction is all or nothing"},
-			flaw:     flaw{begin: func(t *transaction, tx *conformance.Tx) { tx.Rollback = t.commit }},
+			fault:    fault{begin: func(t *transaction, tx *conformance.Tx) { tx.Rollback = t.commit }},
 		},
 		{
 			name:     "a transaction has one topic",
 			breaks:   "of what is published to several topics in one transaction, some is lost",
 			killedBy: []string{"transactions/a transaction is all or nothing"},
-			flaw: flaw{begin: func(t *transaction, tx *conformance.Tx) {
+			fault: fault{begin: func(t *transaction, tx *conformance.Tx) {
 				tx.Commit = func() error {
 					t.writes = slices.DeleteFunc(t.writes, func(w write) bool { return w.topic != t.writes[0].topic })
 					return t.commit()
@@ -128,7 +128,7 @@ func transactionMutants() []mutant {
 			name:     "transactions lock",
 			breaks:   "nobody else can publish while a transaction is open",
 			killedBy: []string{"transactions/a transaction holds up nobody else"},
-			flaw: flaw{
+			fault: fault{
 				begin: func(t *transaction, tx *conformance.Tx) {
 					lock := t.slot("lock")
 					lock <- struct{}{}
@@ -152,18 +152,18 @@ func transactionMutants() []mutant {
 	}
 }
 
-// lettering returns the flaw of doing something else with dead letters.
-func lettering(f func(d *delivery, letter *backend.DeadLetterTarget)) flaw {
+// changingDeadLetters returns the flaw of doing something else with dead letters.
+func changingDeadLetters(f func(d *delivery, target *backend.DeadLetterTarget)) fault {
 	return settling(func(d *delivery, v backend.Disposition) {
-		if v.Letter == nil {
-			d.as(v)
+		if v.DeadLetter == nil {
+			d.settleAs(v)
 			return
 		}
-		f(d, v.Letter)
+		f(d, v.DeadLetter)
 	})
 }
 
-func letterMutants() []mutant {
+func deadLetterMutants() []mutant {
 	return []mutant{
 		{
 			name:   "a dead letter is an ack",
@@ -172,41 +172,41 @@ func letterMutants() []mutant {
 				"dead letters/a dead letter moves", "router and dead letters/a permanent failure is a dead letter",
 				"router and dead letters/retries end", "router and dead letters/what cannot be handled is a dead letter",
 			},
-			flaw: lettering(func(d *delivery, _ *backend.DeadLetterTarget) { d.msg.Ack() }),
+			fault: changingDeadLetters(func(d *delivery, _ *backend.DeadLetterTarget) { d.msg.Ack() }),
 		},
 		{
 			name:     "a dead letter is a copy",
 			breaks:   "a message that was given up stays where it was, too",
 			killedBy: []string{"dead letters/a dead letter is gone where it was", "router and dead letters/a permanent failure is a dead letter"},
-			flaw: lettering(func(d *delivery, letter *backend.DeadLetterTarget) {
+			fault: changingDeadLetters(func(d *delivery, target *backend.DeadLetterTarget) {
 				dead := d.msg.Copy()
-				for key, value := range letter.Metadata {
+				for key, value := range target.Metadata {
 					dead.Metadata.Set(key, value)
 				}
-				_ = d.store(letter.Topic, dead)
-				d.as(backend.Disposition{Redelivery: backend.Redelivery{Delay: time.Millisecond}})
+				_ = d.store(target.Topic, dead)
+				d.settleAs(backend.Disposition{Redelivery: backend.Redelivery{Delay: time.Millisecond}})
 			}),
 		},
 		{
 			name:     "a dead letter has no reason",
 			breaks:   "what a letter adds to the metadata of its message is lost",
 			killedBy: []string{"dead letters/a dead letter moves", "router and dead letters/retries end"},
-			flaw: lettering(func(d *delivery, letter *backend.DeadLetterTarget) {
-				d.as(backend.Disposition{Letter: &backend.DeadLetterTarget{Topic: letter.Topic}})
+			fault: changingDeadLetters(func(d *delivery, target *backend.DeadLetterTarget) {
+				d.settleAs(backend.Disposition{DeadLetter: &backend.DeadLetterTarget{Topic: target.Topic}})
 			}),
 		},
 		{
 			name:     "a dead letter is written anew",
 			breaks:   "the payload of a dead letter is not what it was",
 			killedBy: []string{"router and dead letters/what cannot be handled is a dead letter", "dead letters/a dead letter moves"},
-			flaw: lettering(func(d *delivery, letter *backend.DeadLetterTarget) {
+			fault: changingDeadLetters(func(d *delivery, target *backend.DeadLetterTarget) {
 				dead := message.NewMessage(d.msg.UUID, []byte("{}"))
-				for _, metadata := range []message.Metadata{d.msg.Metadata, letter.Metadata} {
+				for _, metadata := range []message.Metadata{d.msg.Metadata, target.Metadata} {
 					for key, value := range metadata {
 						dead.Metadata.Set(key, value)
 					}
 				}
-				_ = d.store(letter.Topic, dead)
+				_ = d.store(target.Topic, dead)
 				d.msg.Ack()
 			}),
 		},
@@ -214,23 +214,23 @@ func letterMutants() []mutant {
 			name:     "a poison pill stops the subscription",
 			breaks:   "after a message that is given up, no other is handed over",
 			killedBy: []string{"router and dead letters/what cannot be handled is a dead letter"},
-			flaw: flaw{interposing: interposing{
+			fault: fault{interception: interception{
 				settle: func(d *delivery, v backend.Disposition) {
-					if v.Letter != nil {
-						d.mark("stopped " + d.topic)
+					if v.DeadLetter != nil {
+						d.increment("stopped " + d.topic)
 					}
-					d.as(v)
+					d.settleAs(v)
 				},
-				deliver: func(d *delivery) bool { return d.passes("stopped " + d.topic) },
+				deliver: func(d *delivery) bool { return d.requireUnmarked("stopped " + d.topic) },
 			}},
 		},
 		{
 			name:     "a dead letter has failed",
 			breaks:   "the failures of a message follow it when it is given up",
 			killedBy: []string{"dead letters/a dead letter starts anew"},
-			flaw: flaw{interposing: interposing{deliver: func(d *delivery) bool {
-				if d.given.Metadata.Get(backend.DeadLetterReason) != "" {
-					d.told.Failures++
+			fault: fault{interception: interception{deliver: func(d *delivery) bool {
+				if d.handed.Metadata.Get(backend.DeadLetterReason) != "" {
+					d.info.Failures++
 				}
 				return true
 			}}},
@@ -239,8 +239,8 @@ func letterMutants() []mutant {
 			name:     "a dead letter cannot die",
 			breaks:   "a dead letter cannot be given up",
 			killedBy: []string{"dead letters/a dead letter is a message"},
-			flaw: flaw{interposing: interposing{deliver: func(d *delivery) bool {
-				d.told.DeadLetters = d.given.Metadata.Get(backend.DeadLetterReason) == ""
+			fault: fault{interception: interception{deliver: func(d *delivery) bool {
+				d.info.DeadLetters = d.handed.Metadata.Get(backend.DeadLetterReason) == ""
 				return true
 			}}},
 		},

@@ -12,7 +12,7 @@ import (
 
 // hiding returns whether a message may be handed over: not if it is marked as gone.
 func hiding(d *delivery) bool {
-	if d.marked("gone "+d.msg.UUID) > 0 {
+	if d.count("gone "+d.msg.UUID) > 0 {
 		d.msg.Ack()
 		return false
 	}
@@ -25,26 +25,26 @@ func leaseMutants() []mutant {
 			name:     "leases are not renewed",
 			breaks:   "a message is taken away from a consumer that is still at it after one lease",
 			killedBy: []string{"leases/a lease is renewed"},
-			flaw:     flaw{config: func(c *memory.Config) { c.MaxExtension = brokerLease }},
+			fault:    fault{config: func(c *memory.Config) { c.MaxExtension = brokerLease }},
 		},
 		{
 			name:     "leases are renewed for ever",
 			breaks:   "a message is never taken away from a consumer that keeps it",
 			killedBy: []string{"leases/a message that is held too long is taken away", "leases/what is not heard of comes back"},
-			flaw:     flaw{config: func(c *memory.Config) { c.MaxExtension = 0 }},
+			fault:    fault{config: func(c *memory.Config) { c.MaxExtension = 0 }},
 		},
 		{
 			name:     "nobody is told of a lost lease",
 			breaks:   "the context of a message ends without the cause ErrLeaseLost",
 			killedBy: []string{"leases/a message that is held too long is taken away"},
-			flaw:     uncaused(),
+			fault:    withoutCause(),
 		},
 		{
 			name:     "who loses a message loses it for all",
 			breaks:   "a message that was taken away from its consumer comes to no other",
 			killedBy: []string{"leases/what is not heard of comes back"},
-			flaw: flaw{interposing: interposing{
-				lost:    func(d *delivery) { d.mark("gone " + d.msg.UUID) },
+			fault: fault{interception: interception{
+				lost:    func(d *delivery) { d.increment("gone " + d.msg.UUID) },
 				deliver: hiding,
 			}},
 		},
@@ -52,10 +52,10 @@ func leaseMutants() []mutant {
 			name:     "a late ack counts",
 			breaks:   "an ack removes a message that somebody else has",
 			killedBy: []string{"leases/a late ack changes nothing"},
-			flaw: flaw{interposing: interposing{
+			fault: fault{interception: interception{
 				ack: func(d *delivery) {
 					if d.leaseLost() {
-						d.mark("gone " + d.msg.UUID)
+						d.increment("gone " + d.msg.UUID)
 					}
 					d.msg.Ack()
 				},
@@ -66,20 +66,20 @@ func leaseMutants() []mutant {
 			name:     "a late nack counts",
 			breaks:   "a nack makes a message visible that somebody else has",
 			killedBy: []string{"leases/a late nack changes nothing"},
-			flaw: settling(func(d *delivery, v backend.Disposition) {
+			fault: settling(func(d *delivery, v backend.Disposition) {
 				if d.leaseLost() {
-					_ = d.store(d.topic, d.given.Copy())
+					_ = d.store(d.topic, d.handed.Copy())
 				}
-				d.as(v)
+				d.settleAs(v)
 			}),
 		},
 		{
 			name:     "who loses a message gets no other",
 			breaks:   "a subscription stops when the lease of one of its messages is lost",
 			killedBy: []string{"leases/a lost message holds up no other"},
-			flaw: flaw{interposing: interposing{
-				lost:    func(d *delivery) { d.mark("lost") },
-				deliver: func(d *delivery) bool { return d.passes("lost") },
+			fault: fault{interception: interception{
+				lost:    func(d *delivery) { d.increment("lost") },
+				deliver: func(d *delivery) bool { return d.requireUnmarked("lost") },
 			}},
 		},
 	}
@@ -91,26 +91,26 @@ func orderMutants() []mutant {
 			name:     "more is in flight than was asked for",
 			breaks:   "a message is handed over before the one before it is settled",
 			killedBy: []string{"ordering/one in flight is one"},
-			flaw:     flaw{config: func(c *memory.Config) { c.MaxInFlight = 0 }},
+			fault:    fault{config: func(c *memory.Config) { c.MaxInFlight = 0 }},
 		},
 		{
 			name:     "what was fetched goes to the end",
 			breaks:   "what nobody had received when its subscription ended comes after what was published later",
 			killedBy: []string{"ordering/the order outlives a subscription"},
-			flaw: flaw{interposing: interposing{unreceived: func(d *delivery) {
+			fault: fault{interception: interception{unreceived: func(d *delivery) {
 				known := backend.DeliveryFromContext(d.msg.Context())
-				d.as(backend.Disposition{Redelivery: backend.Redelivery{Failures: known.Failures, Done: known.Done}})
+				d.settleAs(backend.Disposition{Redelivery: backend.Redelivery{Failures: known.Failures, Done: known.Done}})
 			}}},
 		},
 	}
 }
 
-// uncaused returns the flaw of ending contexts without a cause.
-func uncaused() flaw {
-	return flaw{interposing: interposing{deliver: func(d *delivery) bool {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(d.given.Context()))
+// withoutCause returns the flaw of ending contexts without a cause.
+func withoutCause() fault {
+	return fault{interception: interception{deliver: func(d *delivery) bool {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(d.handed.Context()))
 		context.AfterFunc(d.msg.Context(), cancel)
-		d.given.SetContext(ctx)
+		d.handed.SetContext(ctx)
 		return true
 	}}}
 }
@@ -125,8 +125,8 @@ func contextMutants() []mutant {
 				"leases/a message that is held too long is taken away",
 				"control events/InterruptEvent interrupts", "stopping a router/who takes too long is interrupted",
 			},
-			flaw: flaw{interposing: interposing{deliver: func(d *delivery) bool {
-				d.given.SetContext(context.WithoutCancel(d.given.Context()))
+			fault: fault{interception: interception{deliver: func(d *delivery) bool {
+				d.handed.SetContext(context.WithoutCancel(d.handed.Context()))
 				return true
 			}}},
 		},
@@ -134,10 +134,10 @@ func contextMutants() []mutant {
 			name:     "contexts end too soon",
 			breaks:   "the context of a message ends before the message is settled",
 			killedBy: []string{"stopping/a context ends with its message", "leases/a lease is renewed"},
-			flaw: flaw{interposing: interposing{deliver: func(d *delivery) bool {
-				ctx, cancel := context.WithTimeout(d.given.Context(), 100*time.Millisecond)
+			fault: fault{interception: interception{deliver: func(d *delivery) bool {
+				ctx, cancel := context.WithTimeout(d.handed.Context(), 100*time.Millisecond)
 				context.AfterFunc(ctx, cancel)
-				d.given.SetContext(ctx)
+				d.handed.SetContext(ctx)
 				return true
 			}}},
 		},
@@ -145,16 +145,16 @@ func contextMutants() []mutant {
 			name:     "contexts end without a cause",
 			breaks:   "a message is not told why its subscription ended",
 			killedBy: []string{"stopping/who does not wait says so"},
-			flaw:     uncaused(),
+			fault:    withoutCause(),
 		},
 		{
 			name:     "contexts end with Stopping",
 			breaks:   "who has stopped cannot finish",
 			killedBy: []string{"stopping/contexts live while their consumer drains", "stopping a router/handlers finish"},
-			flaw: flaw{interposing: interposing{deliver: func(d *delivery) bool {
-				ctx, cancel := context.WithCancel(d.given.Context())
-				d.given.SetContext(ctx)
-				d.tasks.Go(func() {
+			fault: fault{interception: interception{deliver: func(d *delivery) bool {
+				ctx, cancel := context.WithCancel(d.handed.Context())
+				d.handed.SetContext(ctx)
+				d.deliveries.Go(func() {
 					defer cancel()
 					select {
 					case <-d.stopping:
@@ -168,8 +168,8 @@ func contextMutants() []mutant {
 }
 
 // consuming returns the flaw of seeing another consumer than the one that subscribes.
-func consuming(change func(*backend.Consumer)) flaw {
-	return flaw{subscribe: func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error) {
+func consuming(change func(*backend.Consumer)) fault {
+	return fault{subscribe: func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error) {
 		consumer := backend.ConsumerFromContext(ctx)
 		change(&consumer)
 		return p.start(backend.WithConsumer(ctx, consumer), topic)

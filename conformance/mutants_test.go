@@ -16,7 +16,7 @@ type mutant struct {
 	name     string   // what it does
 	breaks   string   // the promise that it breaks
 	killedBy []string // the titles of cases that notice; others may, too
-	flaw     flaw
+	fault    fault
 }
 
 // mutants returns all of them, theme by theme.
@@ -24,7 +24,7 @@ func mutants() []mutant {
 	return slices.Concat(
 		payloadMutants(), metadataMutants(), identityMutants(), publishMutants(), topicMutants(), ackMutants(), recordMutants(),
 		delayMutants(), leaseMutants(), orderMutants(), contextMutants(), stopMutants(), lifecycleMutants(),
-		groupMutants(), transactionMutants(), letterMutants(), tickMutants(), featureMutants(),
+		groupMutants(), transactionMutants(), deadLetterMutants(), tickMutants(), featureMutants(),
 	)
 }
 
@@ -33,17 +33,17 @@ const mutantLimit = 30 * time.Second
 
 var matrix = flag.Bool("matrix", false, "try every case on every mutant, and list those that notice, which takes minutes")
 
-func TestABackendWithoutAFlawPassesEveryCase(t *testing.T) {
+func TestRun_PassesFlawlessBackend(t *testing.T) {
 	t.Parallel()
-	conformance.Run(t, opening(flaw{}), everyPromise(), conformance.VirtualTime())
+	conformance.Run(t, openFaulty(fault{}), everyPromise(), conformance.VirtualTime())
 }
 
-func TestWhatMutantsAreMadeOfPassesEveryCase(t *testing.T) {
+func TestRun_PassesUnmutatedRelay(t *testing.T) {
 	t.Parallel()
-	conformance.Run(t, opening(flaw{interposing: interposing{relayed: true}}), everyPromise(), conformance.VirtualTime())
+	conformance.Run(t, openFaulty(fault{interception: interception{relayed: true}}), everyPromise(), conformance.VirtualTime())
 }
 
-func TestEveryMutantIsKilledByTheCasesThatItNames(t *testing.T) {
+func TestMutant_IsKilledByNamedCases(t *testing.T) {
 	t.Parallel()
 	cases := casesByTitle()
 	for _, m := range mutants() {
@@ -54,7 +54,7 @@ func TestEveryMutantIsKilledByTheCasesThatItNames(t *testing.T) {
 				c, ok := cases[title]
 				require.True(t, ok, "there is no case %q", title)
 				start := time.Now()
-				r := conformance.Judge(t, opening(m.flaw), everyPromise(), c, conformance.Limit(mutantLimit))
+				r := conformance.RunCase(t, openFaulty(m.fault), everyPromise(), c, conformance.Limit(mutantLimit))
 				if r.Outcome == conformance.Failed {
 					t.Logf("%s (%v): %s", title, time.Since(start).Round(time.Millisecond), r.Failure)
 				} else {
@@ -65,7 +65,7 @@ func TestEveryMutantIsKilledByTheCasesThatItNames(t *testing.T) {
 	}
 }
 
-func TestEveryCaseKillsAMutant(t *testing.T) {
+func TestCase_KillsMutant(t *testing.T) {
 	t.Parallel()
 	kills := map[string]int{}
 	for _, m := range mutants() {
@@ -80,7 +80,7 @@ func TestEveryCaseKillsAMutant(t *testing.T) {
 	}
 }
 
-func TestMutantsHaveNamesOfTheirOwn(t *testing.T) {
+func TestMutant_HasUniqueName(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
 	for _, m := range mutants() {
@@ -101,7 +101,7 @@ func TestMatrix(t *testing.T) {
 			t.Parallel()
 			for _, c := range conformance.Cases() {
 				start := time.Now()
-				r := conformance.Judge(t, opening(m.flaw), everyPromise(), c, conformance.Limit(mutantLimit))
+				r := conformance.RunCase(t, openFaulty(m.fault), everyPromise(), c, conformance.Limit(mutantLimit))
 				if r.Outcome == conformance.Failed {
 					t.Logf("%s (%v): %s", c.Title(), time.Since(start).Round(time.Millisecond), r.Failure)
 				}

@@ -10,8 +10,8 @@ import (
 
 // ticking returns the flaw of doing something else with messages that are published for
 // a tick. The copies that f gets are for none.
-func ticking(f func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error) flaw {
-	return flaw{publish: func(p *process, topic string, msgs []*message.Message) error {
+func ticking(f func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error) fault {
+	return fault{publish: func(p *process, topic string, msgs []*message.Message) error {
 		if len(msgs) == 0 || backend.ScheduleTickFromContext(msgs[0].Context()) == nil {
 			return p.store(topic, msgs...)
 		}
@@ -40,7 +40,7 @@ func tickMutants() []mutant {
 			name:     "ticks are ignored",
 			breaks:   "whatever is published for a tick is stored, however often",
 			killedBy: []string{"ticks/a tick is stored once", "ticks/a schedule begins when it is first seen"},
-			flaw: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
+			fault: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
 				tick.Report(backend.TickResult{Now: time.Now(), Last: tick.At})
 				return p.store(topic, copies...)
 			}),
@@ -49,15 +49,15 @@ func tickMutants() []mutant {
 			name:     "a tick is taken after it is stored",
 			breaks:   "two processes that publish for one tick at once both store their messages",
 			killedBy: []string{"ticks/a tick is stored once"},
-			flaw: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
+			fault: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
 				taken := "tick " + tick.At.String()
-				due := p.marked(tick.Schedule) > 0 && p.marked(taken) == 0 && !tick.At.After(time.Now())
-				p.mark(tick.Schedule)
+				due := p.count(tick.Schedule) > 0 && p.count(taken) == 0 && !tick.At.After(time.Now())
+				p.increment(tick.Schedule)
 				stall(time.Millisecond)
 				if !due {
 					return p.storeFor(tick, tick.At, topic, copies)
 				}
-				p.mark(taken)
+				p.increment(taken)
 				tick.Report(backend.TickResult{Now: time.Now(), Last: tick.At})
 				return p.store(topic, copies...)
 			}),
@@ -66,7 +66,7 @@ func tickMutants() []mutant {
 			name:     "a tick that is to come has come",
 			breaks:   "what is published for a tick is stored before its time",
 			killedBy: []string{"ticks/a tick that is to come is early"},
-			flaw: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
+			fault: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
 				at := tick.At
 				if now := time.Now(); at.After(now) {
 					at = now
@@ -78,10 +78,10 @@ func tickMutants() []mutant {
 			name:     "a tick that is to come is taken",
 			breaks:   "what is published for a tick in its time is not stored, because somebody was early",
 			killedBy: []string{"ticks/a tick that is to come is early"},
-			flaw: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
+			fault: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
 				if tick.At.After(time.Now()) {
-					p.mark("early")
-				} else if p.marked("early") > 0 {
+					p.increment("early")
+				} else if p.count("early") > 0 {
 					tick.Report(backend.TickResult{Outcome: backend.TickTaken, Now: time.Now(), Last: tick.At})
 					return nil
 				}
@@ -92,9 +92,9 @@ func tickMutants() []mutant {
 			name:     "a schedule catches up",
 			breaks:   "a tick that was past before its schedule was known is stored",
 			killedBy: []string{"ticks/a schedule begins when it is first seen"},
-			flaw: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
+			fault: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
 				err := p.storeFor(tick, tick.At, topic, copies)
-				if p.mark(tick.Schedule) == 1 {
+				if p.increment(tick.Schedule) == 1 {
 					copies[0] = copies[0].Copy()
 					return p.store(topic, copies...)
 				}
@@ -105,7 +105,7 @@ func tickMutants() []mutant {
 			name:     "ticks are not reported",
 			breaks:   "who publishes for a tick is not told what came of it",
 			killedBy: []string{"ticks/a tick is stored once", "ticks/a tick that is to come is early"},
-			flaw: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
+			fault: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
 				return p.storeFor(&backend.ScheduleTick{Schedule: tick.Schedule, At: tick.At}, tick.At, topic, copies)
 			}),
 		},
@@ -118,7 +118,7 @@ func featureMutants() []mutant {
 			name:     "features are left out",
 			breaks:   "Features does not say what the backend can do",
 			killedBy: []string{"features/a backend says what it promises"},
-			flaw:     flaw{features: func(f *backend.Features) { f.Redelay = false }},
+			fault:    fault{features: func(f *backend.Features) { f.Redelay = false }},
 		},
 	}
 }

@@ -16,8 +16,8 @@ func ordering() []Case {
 	)
 }
 
-func oneInFlightIsInOrder(b *bench) {
-	p, topic := b.connect(Options{InFlight: 1}), b.topic()
+func oneInFlightIsInOrder(h *harness) {
+	p, topic := h.connect(Options{InFlight: 1}), h.topic()
 	in := p.subscribe(topic)
 	labels := numbered(60)
 	p.publish(topic, labels[:40]...)
@@ -25,32 +25,32 @@ func oneInFlightIsInOrder(b *bench) {
 		p.publish(topic, label)
 	}
 	for _, label := range labels {
-		b.ack(in.expect(label))
+		h.ack(in.expect(label))
 	}
 }
 
-func oneInFlightIsOne(b *bench) {
-	p, topic := b.connect(Options{InFlight: 1}), b.topic()
+func oneInFlightIsOne(h *harness) {
+	p, topic := h.connect(Options{InFlight: 1}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "0", "1")
 	first := in.expect("0")
-	in.none(moment, "the message before it is not settled")
-	b.ack(first)
-	b.ack(in.expect("1"))
+	in.none(quietPeriod, "the message before it is not settled")
+	h.ack(first)
+	h.ack(in.expect("1"))
 }
 
-func orderOutlivesSubscription(b *bench) {
-	topic, labels := b.topic(), numbered(30)
+func orderOutlivesSubscription(h *harness) {
+	topic, labels := h.topic(), numbered(30)
 	for start := 0; start < len(labels); start += 10 {
-		p := b.connect(Options{InFlight: 1})
+		p := h.connect(Options{InFlight: 1})
 		in := p.subscribe(topic)
 		if start == 0 {
 			p.publish(topic, labels...)
 		}
 		for _, label := range labels[start : start+10] {
-			b.ack(in.expect(label))
+			h.ack(in.expect(label))
 		}
-		time.Sleep(moment) // so the next one has been fetched, where that is done ahead
+		time.Sleep(quietPeriod) // so the next one has been fetched, where that is done ahead
 		p.mustClose()
 	}
 }

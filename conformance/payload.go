@@ -36,75 +36,75 @@ func payload() []Case {
 
 // requireArrival publishes messages, one after the other, and ends the case unless each
 // arrives as it was.
-func (b *bench) requireArrival(msgs ...*message.Message) {
-	p, topic := b.connect(Options{}), b.topic()
+func (h *harness) requireArrival(msgs ...*message.Message) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	for _, sent := range msgs {
 		want := sent.Copy()
 		p.send(topic, sent)
 		got := in.receive()
-		b.requireSame(got, want)
-		b.ack(got)
+		h.requireSame(got, want)
+		h.ack(got)
 	}
 }
 
-// carrying returns messages with those payloads.
-func (b *bench) carrying(payloads ...string) (msgs []*message.Message) {
+// messagesWith returns messages with those payloads.
+func (h *harness) messagesWith(payloads ...string) (msgs []*message.Message) {
 	for i, text := range payloads {
-		msgs = append(msgs, message.NewMessage(fmt.Sprint(b.id, "-", i), []byte(text)))
+		msgs = append(msgs, message.NewMessage(fmt.Sprint(h.id, "-", i), []byte(text)))
 	}
 	return msgs
 }
 
-func anyBytes(b *bench) {
+func anyBytes(h *harness) {
 	all := make([]byte, 256)
 	for i := range all {
 		all[i] = byte(i)
 	}
-	b.requireArrival(b.carrying(string(all), "\x00", "\xff\xfe", "text", `\u0000`, "ü 語 😀")...)
+	h.requireArrival(h.messagesWith(string(all), "\x00", "\xff\xfe", "text", `\u0000`, "ü 語 😀")...)
 }
 
-func noBytes(b *bench) {
-	msgs := b.carrying("", "")
+func noBytes(h *harness) {
+	msgs := h.messagesWith("", "")
 	msgs[1].Payload = nil
-	b.requireArrival(msgs...)
+	h.requireArrival(msgs...)
 }
 
-func jsonIsKept(b *bench) {
-	b.requireArrival(b.carrying(`{ "b":1, "a" : 2,"a":3 }`, `12345678901234567890.10`, `null`, `"\u0041\u0000"`, " [1 ]\n", `{"a":`)...)
+func jsonIsKept(h *harness) {
+	h.requireArrival(h.messagesWith(`{ "b":1, "a" : 2,"a":3 }`, `12345678901234567890.10`, `null`, `"\u0041\u0000"`, " [1 ]\n", `{"a":`)...)
 }
 
-func largePayload(b *bench) {
-	b.requireArrival(b.carrying(string(bytes.Repeat([]byte("\x00\xff0123456789abcd"), 32<<10)))...)
+func largePayload(h *harness) {
+	h.requireArrival(h.messagesWith(string(bytes.Repeat([]byte("\x00\xff0123456789abcd"), 32<<10)))...)
 }
 
-func anyMetadata(b *bench) {
-	msg := b.message("a")
+func anyMetadata(h *harness) {
+	msg := h.message("a")
 	for _, text := range []string{"Grüße", "語", "😀", `a "quoted" one`, "it's", `{"a":1}`, "two\nlines\r\n", `back\slash`, "null", " spaces ", "a=b&c;d,e"} {
 		msg.Metadata.Set("k"+text, text)
 	}
-	b.requireArrival(msg)
+	h.requireArrival(msg)
 }
 
-func manyMetadata(b *bench) {
-	msg := b.message("a")
+func manyMetadata(h *harness) {
+	msg := h.message("a")
 	for i := range 100 {
 		msg.Metadata.Set(fmt.Sprintf("key_%d", i), strings.Repeat(fmt.Sprint(i%10), 500))
 	}
-	b.requireArrival(msg)
+	h.requireArrival(msg)
 }
 
-func idIsKept(b *bench) {
-	msgs := b.carrying("0", "1", "2", "3")
+func idIsKept(h *harness) {
+	msgs := h.messagesWith("0", "1", "2", "3")
 	for i, id := range []string{"same", "same", "Not-A-UUID/ü", strings.Repeat("x", 200)} {
 		msgs[i].UUID = id
 	}
-	b.requireArrival(msgs...)
+	h.requireArrival(msgs...)
 
-	p, topic := b.connect(Options{}), b.topic()
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
-	anonymous := b.message("a")
+	anonymous := h.message("a")
 	anonymous.UUID = ""
 	p.send(topic, anonymous)
-	b.ack(in.expect("a")) // under an id that the backend may choose
+	h.ack(in.expect("a")) // under an id that the backend may choose
 }

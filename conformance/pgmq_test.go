@@ -13,14 +13,14 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func TestPGMQKeepsItsPromises(t *testing.T) {
+func TestPGMQ_KeepsItsPromises(t *testing.T) {
 	t.Parallel()
 	conformance.Run(t, openPGMQ(pgtest.Database(t)), conformance.Promises{
 		Features: everyFeature(), Durable: true, Groups: true, Transactions: true,
 	})
 }
 
-func TestPGMQKeepsItsPromisesToAttachedRouters(t *testing.T) {
+func TestPGMQ_KeepsItsPromisesToAttachedRouters(t *testing.T) {
 	t.Parallel()
 	conformance.Run(t, openPGMQ(pgtest.Database(t)), conformance.Promises{
 		Features: everyFeature(), Durable: true, Groups: true, Transactions: true,

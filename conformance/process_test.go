@@ -29,20 +29,20 @@ var _ backend.Backend = (*process)(nil)
 
 func (p *process) Features() backend.Features {
 	features := p.backend.Features()
-	if f := p.flaw.features; f != nil {
+	if f := p.fault.features; f != nil {
 		f(&features)
 	}
 	return features
 }
 
 func (p *process) Publish(topic string, msgs ...*message.Message) error {
-	if f := p.flaw.publish; f != nil {
+	if f := p.fault.publish; f != nil {
 		return f(p, topic, msgs)
 	}
 	return p.store(topic, msgs...)
 }
 
-// store is Publish without a flaw.
+// store is Publish without a fault.
 func (p *process) store(topic string, msgs ...*message.Message) error {
 	for _, queue := range p.queuesOf(topic) {
 		if err := p.backend.Publish(queue, msgs...); err != nil {
@@ -53,27 +53,27 @@ func (p *process) store(topic string, msgs ...*message.Message) error {
 }
 
 func (p *process) SubscribeInitialize(topic string) error {
-	if f := p.flaw.join; f != nil {
+	if f := p.fault.join; f != nil {
 		f(p, topic)
 	} else {
-		p.enter(topic, p.group)
+		p.addGroup(topic, p.group)
 	}
 	return p.backend.SubscribeInitialize(topic)
 }
 
 func (p *process) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	if f := p.flaw.subscribe; f != nil {
+	if f := p.fault.subscribe; f != nil {
 		return f(p, ctx, topic)
 	}
 	return p.start(ctx, topic)
 }
 
-// start is Subscribe without a flaw.
+// start is Subscribe without a fault.
 func (p *process) start(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	p.starting.Lock()
 	defer p.starting.Unlock()
 	messages, err := p.backend.Subscribe(ctx, queueOf(topic, p.group))
-	if err != nil || p.flaw.none() {
+	if err != nil || p.fault.isEmpty() {
 		return messages, err
 	}
 	r := newRelay(ctx, p, topic, messages)
@@ -83,13 +83,13 @@ func (p *process) start(ctx context.Context, topic string) (<-chan *message.Mess
 }
 
 func (p *process) Close() error {
-	if f := p.flaw.end; f != nil {
+	if f := p.fault.end; f != nil {
 		return f(p)
 	}
 	return p.stop()
 }
 
-// stop is Close without a flaw.
+// stop is Close without a fault.
 func (p *process) stop() error {
 	p.once.Do(func() { close(p.closing) })
 	err := p.backend.Close()
@@ -115,7 +115,7 @@ type write struct {
 func (p *process) begin(context.Context) (*conformance.Tx, error) {
 	t := &transaction{process: p}
 	tx := &conformance.Tx{Publisher: t, Commit: t.commit, Rollback: t.rollBack}
-	if f := p.flaw.begin; f != nil {
+	if f := p.fault.begin; f != nil {
 		f(t, tx)
 	}
 	return tx, nil

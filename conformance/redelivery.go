@@ -27,56 +27,56 @@ func redelivery() []Case {
 	)
 }
 
-func nackedComesBack(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func nackedComesBack(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
-	sent := b.message("a")
+	sent := h.message("a")
 	sent.Metadata.Set("k", "v")
 	want := sent.Copy()
 	p.send(topic, sent)
 	for range 4 {
 		got := in.receive()
-		b.requireSame(got, want)
-		b.nack(got)
+		h.requireSame(got, want)
+		h.nack(got)
 	}
-	b.ack(in.receive())
-	in.none(moment, "it was acked in the end")
+	h.ack(in.receive())
+	in.none(quietPeriod, "it was acked in the end")
 }
 
-func nackLosesNothing(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func nackLosesNothing(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, numbered(50)...)
-	b.nack(in.receive())
-	b.nack(in.receive())
+	h.nack(in.receive())
+	h.nack(in.receive())
 	in.ackAll(numbered(50)...)
 }
 
-func deliveriesAreCounted(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func deliveriesAreCounted(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	for number := 1; number <= 4; number++ {
 		msg := in.receive()
-		b.require(b.delivery(msg).Number == number, "delivery %d has the number %d", number, b.delivery(msg).Number)
-		b.nack(msg)
+		h.require(h.delivery(msg).Number == number, "delivery %d has the number %d", number, h.delivery(msg).Number)
+		h.nack(msg)
 	}
 }
 
-func recordIsKept(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func recordIsKept(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	first := in.receive()
-	b.require(b.delivery(first).Failures == 0, "a new message has %d failures", b.delivery(first).Failures)
+	h.require(h.delivery(first).Failures == 0, "a new message has %d failures", h.delivery(first).Failures)
 	backend.Nack(first, backend.Redelivery{Failures: 7, Done: []string{"mail", "bill ü"}})
-	second := b.delivery(in.receive())
-	b.require(second.Failures == 7, "7 failures were recorded, %d are known", second.Failures)
-	b.require(fmt.Sprint(second.Done) == "[mail bill ü]", "the handlers mail and bill ü are done, known is %q", second.Done)
+	second := h.delivery(in.receive())
+	h.require(second.Failures == 7, "7 failures were recorded, %d are known", second.Failures)
+	h.require(fmt.Sprint(second.Done) == "[mail bill ü]", "the handlers mail and bill ü are done, known is %q", second.Done)
 }
 
-func publishingTimeStays(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func publishingTimeStays(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	start := time.Now()
 	p.publish(topic, "a")
@@ -84,10 +84,10 @@ func publishingTimeStays(b *bench) {
 	for range 2 {
 		msg := in.receive()
 		if d := backend.DeliveryFromContext(msg.Context()); d != nil && !d.PublishedAt.IsZero() {
-			b.require(!d.PublishedAt.Before(start.Add(-slack)) && !d.PublishedAt.After(end.Add(slack)),
+			h.require(!d.PublishedAt.Before(start.Add(-slack)) && !d.PublishedAt.After(end.Add(slack)),
 				"a message that was published at %v says %v", start, d.PublishedAt)
 		}
 		time.Sleep(2 * slack)
-		b.nack(msg)
+		h.nack(msg)
 	}
 }

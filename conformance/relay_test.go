@@ -10,10 +10,10 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// interposing is the flaws for which messages are handed over as copies. What they
+// interception is the faults for which messages are handed over as copies. What they
 // call is called by the goroutines of one subscription.
-type interposing struct {
-	// relayed is no flaw: messages are handed over as copies, and that is all.
+type interception struct {
+	// relayed is no fault: messages are handed over as copies, and that is all.
 	relayed bool
 
 	// deliver is called before a message is handed over. It may change the copy, or
@@ -28,46 +28,46 @@ type interposing struct {
 	// lost is called when the context of a message has ended because its lease was lost.
 	lost func(*delivery)
 
-	// unreceived is called instead of giving a message back that nobody has received.
+	// unreceived is called instead of releasing a message that nobody has received.
 	unreceived func(*delivery)
 }
 
-func (i interposing) none() bool {
+func (i interception) isEmpty() bool {
 	return !i.relayed && i.deliver == nil && i.ack == nil && i.settle == nil && i.lost == nil && i.unreceived == nil
 }
 
 // relay hands over copies of the messages of a subscription.
 type relay struct {
 	*process
-	ctx      context.Context // of the subscription
-	topic    string
-	stopping <-chan struct{} // of the consumer
-	messages <-chan *message.Message
-	out      chan *message.Message
-	tasks    sync.WaitGroup // of messages that were handed over
-	over     chan struct{}  // closed when the subscription beneath is over
-	ended    chan struct{}
+	ctx         context.Context // of the subscription
+	topic       string
+	stopping    <-chan struct{} // of the consumer
+	messages    <-chan *message.Message
+	out         chan *message.Message
+	deliveries  sync.WaitGroup // of messages that were handed over
+	sourceEnded chan struct{}  // closed when the subscription beneath is over
+	ended       chan struct{}
 }
 
 func newRelay(ctx context.Context, p *process, topic string, messages <-chan *message.Message) *relay {
 	return &relay{
 		process: p, ctx: ctx, topic: topic, stopping: backend.ConsumerFromContext(ctx).Stopping,
-		messages: messages, out: make(chan *message.Message), over: make(chan struct{}), ended: make(chan struct{}),
+		messages: messages, out: make(chan *message.Message), sourceEnded: make(chan struct{}), ended: make(chan struct{}),
 	}
 }
 
 func (r *relay) run() {
 	defer close(r.ended)
 	defer close(r.out)
-	defer r.tasks.Wait()
-	defer close(r.over)
+	defer r.deliveries.Wait()
+	defer close(r.sourceEnded)
 	for msg := range r.messages {
 		d := newDelivery(r, msg)
-		if f := r.flaw.deliver; f != nil && !f(d) {
+		if f := r.fault.deliver; f != nil && !f(d) {
 			continue
 		}
-		if d.hand() {
-			r.tasks.Go(d.watch)
+		if d.handOver() {
+			r.deliveries.Go(d.watch)
 		}
 	}
 }
@@ -75,31 +75,31 @@ func (r *relay) run() {
 // delivery is a message that stands for another one.
 type delivery struct {
 	*relay
-	msg   *message.Message // of the subscription beneath
-	given *message.Message // what the consumer gets
-	told  *backend.Delivery
-	done  chan struct{} // closed when it is settled, or the subscription is over
+	msg    *message.Message // of the subscription beneath
+	handed *message.Message // what the consumer gets
+	info   *backend.Delivery
+	done   chan struct{} // closed when it is settled, or the subscription is over
 }
 
 func newDelivery(r *relay, msg *message.Message) *delivery {
 	d := &delivery{
-		relay: r, msg: msg, given: msg.Copy(),
-		told: backend.DeliveryFromContext(msg.Context()).Copy(), done: make(chan struct{}),
+		relay: r, msg: msg, handed: msg.Copy(),
+		info: backend.DeliveryFromContext(msg.Context()).Copy(), done: make(chan struct{}),
 	}
-	d.given.SetContext(backend.WithDelivery(msg.Context(), d.told))
+	d.handed.SetContext(backend.WithDelivery(msg.Context(), d.info))
 	return d
 }
 
-// hand reports whether the consumer has received the message. It is given back if not.
-func (d *delivery) hand() bool {
+// handOver reports whether the consumer has received the message. It is released if not.
+func (d *delivery) handOver() bool {
 	if d.offer(d.out) {
 		return true
 	}
 	close(d.done)
-	if f := d.flaw.unreceived; f != nil {
+	if f := d.fault.unreceived; f != nil {
 		f(d)
 	} else {
-		d.back()
+		d.release()
 	}
 	return false
 }
@@ -113,7 +113,7 @@ func (d *delivery) offer(to chan<- *message.Message) bool {
 	default:
 	}
 	select {
-	case to <- d.given:
+	case to <- d.handed:
 		return true
 	case <-d.stopping:
 	case <-d.ctx.Done():
@@ -123,12 +123,12 @@ func (d *delivery) offer(to chan<- *message.Message) bool {
 	return false
 }
 
-// takes waits for a place in a slot, and reports whether there was one before the
+// acquire waits for a place in a slot, and reports whether there was one before the
 // subscription ended. The place is free again when the message is settled.
-func (d *delivery) takes(slot chan struct{}) bool {
+func (d *delivery) acquire(slot chan struct{}) bool {
 	select {
 	case slot <- struct{}{}:
-		d.tasks.Go(func() {
+		d.deliveries.Go(func() {
 			<-d.done
 			<-slot
 		})
@@ -137,7 +137,7 @@ func (d *delivery) takes(slot chan struct{}) bool {
 	case <-d.ctx.Done():
 	case <-d.closing:
 	}
-	d.back()
+	d.release()
 	return false
 }
 
@@ -145,54 +145,54 @@ func (d *delivery) takes(slot chan struct{}) bool {
 func (d *delivery) watch() {
 	defer close(d.done)
 	var lost <-chan struct{}
-	if d.flaw.lost != nil {
+	if d.fault.lost != nil {
 		lost = d.msg.Context().Done()
 	}
 	for {
 		select {
 		case <-lost:
 			if lost = nil; d.leaseLost() {
-				d.flaw.lost(d)
+				d.fault.lost(d)
 			}
 			continue
-		case <-d.given.Acked():
-			if f := d.flaw.ack; f != nil {
+		case <-d.handed.Acked():
+			if f := d.fault.ack; f != nil {
 				f(d)
 			} else {
 				d.msg.Ack()
 			}
-		case <-d.given.Nacked():
-			if f := d.flaw.settle; f != nil {
-				f(d, d.verdict())
+		case <-d.handed.Nacked():
+			if f := d.fault.settle; f != nil {
+				f(d, d.disposition())
 			} else {
-				d.as(d.verdict())
+				d.settleAs(d.disposition())
 			}
-		case <-d.over:
+		case <-d.sourceEnded:
 		}
 		return
 	}
 }
 
-// verdict is what became of the copy when it was nacked.
-func (d *delivery) verdict() backend.Disposition {
-	v, ok := d.told.Disposition()
+// disposition is what became of the copy when it was nacked.
+func (d *delivery) disposition() backend.Disposition {
+	v, ok := d.info.Disposition()
 	if !ok {
-		v.Redelivery = backend.Redelivery{Failures: d.told.Failures + 1, Done: d.told.Done}
+		v.Redelivery = backend.Redelivery{Failures: d.info.Failures + 1, Done: d.info.Done}
 	}
 	return v
 }
 
-// as settles the message.
-func (d *delivery) as(v backend.Disposition) {
-	if v.Letter != nil {
-		backend.DeadLetter(d.msg, *v.Letter)
+// settleAs settles the message.
+func (d *delivery) settleAs(v backend.Disposition) {
+	if v.DeadLetter != nil {
+		backend.DeadLetter(d.msg, *v.DeadLetter)
 		return
 	}
 	backend.Nack(d.msg, v.Redelivery)
 }
 
-// back gives the message back as it was.
-func (d *delivery) back() {
+// release releases the message as it was.
+func (d *delivery) release() {
 	backend.Release(d.msg)
 }
 
@@ -206,17 +206,17 @@ func (d *delivery) awaitEnd() {
 	case <-d.stopping:
 	case <-d.ctx.Done():
 	case <-d.closing:
-	case <-d.over:
+	case <-d.sourceEnded:
 	}
 }
 
-// passes reports whether a mark has not been set. Where it has, the message is kept until
-// the subscription ends, and given back.
-func (d *delivery) passes(mark string) bool {
-	if d.marked(mark) == 0 {
+// requireUnmarked reports whether a mark has not been set. Where it has, the message is kept until
+// the subscription ends, and released.
+func (d *delivery) requireUnmarked(mark string) bool {
+	if d.count(mark) == 0 {
 		return true
 	}
 	d.awaitEnd()
-	d.back()
+	d.release()
 	return false
 }

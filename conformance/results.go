@@ -52,7 +52,7 @@ func (rs Results) Count(outcome Outcome) (n int) {
 
 func (c Case) result(promised Promises, failure string, took time.Duration) Result {
 	outcome := Passed
-	switch kept := promised.keep(c); {
+	switch kept := promised.cover(c); {
 	case !kept && failure == "":
 		outcome = Bonus
 	case !kept:

@@ -80,7 +80,7 @@ func (s *suite) start(ctx context.Context, c Case) <-chan Result {
 		s.slots <- struct{}{}
 		defer func() { <-s.slots }()
 		start := time.Now()
-		failure := s.judge(ctx, c)
+		failure := s.runCase(ctx, c)
 		done <- c.result(s.promised, failure, time.Since(start))
 	}()
 	return done
@@ -93,18 +93,18 @@ func (s *suite) inBubble(t *testing.T, c Case) Result {
 	start := time.Now()
 	done := make(chan string, 1)
 	var failure string
-	judged := false
+	finished := false
 	go func() {
 		defer func() {
 			// synctest panics if a goroutine is left; the case has noticed that itself.
-			if r := recover(); r != nil && !judged {
+			if r := recover(); r != nil && !finished {
 				failure = fmt.Sprint("the bubble ended: ", r)
 			}
 			done <- failure
 		}()
 		synctest.Test(t, func(t *testing.T) {
-			failure = s.judge(t.Context(), c)
-			judged = true
+			failure = s.runCase(t.Context(), c)
+			finished = true
 		})
 	}()
 	select {
@@ -112,7 +112,7 @@ func (s *suite) inBubble(t *testing.T, c Case) Result {
 		return c.result(s.promised, failure, time.Since(start))
 	case <-time.After(s.limit):
 		return c.result(s.promised, fmt.Sprintf("the case hangs, and virtual time with it: it is waiting for a mutex or for input and output%s",
-			s.whereabouts(c)), time.Since(start))
+			s.locations(c)), time.Since(start))
 	}
 }
 

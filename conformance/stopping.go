@@ -39,48 +39,48 @@ func stopping() []Case {
 		promise("a consumer gets what it can handle",
 			"A consumer that says how many messages it handles at a time gets no more than those at once.",
 			needsDrain, consumerGetsWhatItCanHandle),
-		promise("what is put aside makes room",
-			"A consumer that puts a message aside gets another one for it.",
-			needsDrain, asideMakesRoom),
+		promise("what is parked makes room",
+			"A consumer that parks a message gets another one for it.",
+			needsDrain, parkedMakesRoom),
 	)
 }
 
-func contextEndsWithMessage(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func contextEndsWithMessage(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	msg := in.receive()
-	b.require(!closedWithin(msg.Context().Done(), moment), "the context of a message ended before it was settled")
-	b.ack(msg)
-	b.awaitEnd(msg, "it was acked")
+	h.require(!closedWithin(msg.Context().Done(), quietPeriod), "the context of a message ended before it was settled")
+	h.ack(msg)
+	h.awaitEnd(msg, "it was acked")
 }
 
-func closeEndsContexts(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func closeEndsContexts(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	msg := in.receive()
 	closed := make(chan error, 1)
 	go func() { closed <- p.close() }()
-	b.awaitEnd(msg, "its subscriber was closed")
+	h.awaitEnd(msg, "its subscriber was closed")
 	msg.Nack()
 	if err := <-closed; err != nil {
-		b.fail("Close: %v", err)
+		h.fail("Close: %v", err)
 	}
 }
 
-func closeLosesNothing(b *bench) {
-	b.inRounds(func(_ context.CancelFunc, p *peer) { p.mustClose() })
+func closeLosesNothing(h *harness) {
+	h.endRepeatedly(func(_ context.CancelFunc, p *peer) { p.mustClose() })
 }
 
-func deadlineLosesNothing(b *bench) {
-	b.inRounds(func(stop context.CancelFunc, _ *peer) { stop() })
+func deadlineLosesNothing(h *harness) {
+	h.endRepeatedly(func(stop context.CancelFunc, _ *peer) { stop() })
 }
 
-// inRounds has subscriptions ended in the middle of their messages, until all have come.
-func (b *bench) inRounds(end func(context.CancelFunc, *peer)) {
-	topic, labels := b.topic(), numbered(40)
-	first := b.connect(Options{})
+// endRepeatedly has subscriptions ended in the middle of their messages, until all have come.
+func (h *harness) endRepeatedly(end func(context.CancelFunc, *peer)) {
+	topic, labels := h.topic(), numbered(40)
+	first := h.connect(Options{})
 	first.initialize(topic)
 	first.publish(topic, labels...)
 	missing := map[string]bool{}
@@ -88,25 +88,25 @@ func (b *bench) inRounds(end func(context.CancelFunc, *peer)) {
 		missing[label] = true
 	}
 	for round := 0; len(missing) > 0; round++ {
-		p := b.connect(Options{})
-		ctx, stop := context.WithCancel(b.ctx)
+		p := h.connect(Options{})
+		ctx, stop := context.WithCancel(h.ctx)
 		in := p.subscribeWith(ctx, topic)
 		var unsettled []*message.Message
 		for i := range min(12, len(missing)) {
-			msg := in.within(b.untilNext(len(unsettled)))
+			msg := in.within(h.untilNext(len(unsettled)))
 			if msg == nil && len(unsettled) > 0 {
 				break // it hands over no more before those are settled, as it may
 			}
 			if msg == nil {
-				b.fail("%d of %d messages did not come within %v, among them %s", len(missing), len(labels), b.patience, anyOf(missing))
+				h.fail("%d of %d messages did not come within %v, among them %s", len(missing), len(labels), h.timeout, anyOf(missing))
 			}
-			b.require(missing[b.label(msg)], "%q came again, although it was acked", b.label(msg))
+			h.require(missing[h.label(msg)], "%q came again, although it was acked", h.label(msg))
 			if i%4 == 3 && len(missing) > 4 {
 				unsettled = append(unsettled, msg)
 				continue
 			}
-			delete(missing, b.label(msg))
-			b.ack(msg)
+			delete(missing, h.label(msg))
+			h.ack(msg)
 		}
 		go func() { // as handlers do that are interrupted
 			for _, msg := range unsettled {
@@ -115,7 +115,7 @@ func (b *bench) inRounds(end func(context.CancelFunc, *peer)) {
 			}
 		}()
 		if round%2 == 0 {
-			time.Sleep(moment) // so that more has been fetched, where that is done ahead
+			time.Sleep(quietPeriod) // so that more has been fetched, where that is done ahead
 		}
 		end(stop, p)
 		in.end("its subscription was ended")
@@ -124,123 +124,123 @@ func (b *bench) inRounds(end func(context.CancelFunc, *peer)) {
 }
 
 // untilNext is how long to wait for a message while others are in flight.
-func (b *bench) untilNext(inFlight int) time.Duration {
+func (h *harness) untilNext(inFlight int) time.Duration {
 	if inFlight > 0 {
-		return 2 * moment
+		return 2 * quietPeriod
 	}
-	return b.patience
+	return h.timeout
 }
 
-func unreceivedGoesBack(b *bench) {
-	topic := b.topic()
-	first := b.connect(Options{})
+func unreceivedGoesBack(h *harness) {
+	topic := h.topic()
+	first := h.connect(Options{})
 	in := first.subscribe(topic)
 	first.publish(topic, numbered(20)...)
-	b.ack(in.receive())
-	time.Sleep(moment) // so the others have been fetched, where that is done ahead
+	h.ack(in.receive())
+	time.Sleep(quietPeriod) // so the others have been fetched, where that is done ahead
 	start := time.Now()
 	first.mustClose()
-	second := b.connect(Options{}).subscribe(topic)
+	second := h.connect(Options{}).subscribe(topic)
 	for range 19 {
-		b.ack(second.receive())
+		h.ack(second.receive())
 	}
-	b.requireDelay(time.Since(start), 0)
+	h.requireDelay(time.Since(start), 0)
 }
 
-// consumer subscribes as a consumer that says when it stops.
-func (p *peer) consumer(topic string, concurrency int) (in *inbox, stop func(), end context.CancelCauseFunc) {
+// subscribeAsConsumer subscribes as a consumer that says when it stops.
+func (p *peer) subscribeAsConsumer(topic string, concurrency int) (in *inbox, stop func(), end context.CancelCauseFunc) {
 	stopping := make(chan struct{})
-	ctx, end := context.WithCancelCause(p.b.ctx)
+	ctx, end := context.WithCancelCause(p.h.ctx)
 	ctx = backend.WithConsumer(ctx, backend.Consumer{Stopping: stopping, Concurrency: concurrency})
 	return p.subscribeWith(ctx, topic), func() { close(stopping) }, end
 }
 
-func contextsLiveWhileDraining(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
-	in, stop, end := p.consumer(topic, 2)
+func contextsLiveWhileDraining(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
+	in, stop, end := p.subscribeAsConsumer(topic, 2)
 	defer end(nil)
 	p.publish(topic, "0", "1")
 	first, second := in.receive(), in.receive()
 	stop()
 	p.publish(topic, "late")
-	b.requireQuiet(in, max(2*time.Second, 3*b.system.Lease))
-	b.require(first.Context().Err() == nil && second.Context().Err() == nil,
+	h.requireQuiet(in, max(2*time.Second, 3*h.system.Lease))
+	h.require(first.Context().Err() == nil && second.Context().Err() == nil,
 		"the context of a message ended while its consumer was draining")
-	b.ack(first)
-	b.requireQuiet(in, moment)
-	b.ack(second)
+	h.ack(first)
+	h.requireQuiet(in, quietPeriod)
+	h.ack(second)
 	in.end("the last message was settled")
-	other := b.connect(Options{}).subscribe(topic)
-	b.ack(other.expect("late"))
-	other.none(moment+2*b.system.Lease, "it was acked while its consumer was draining")
+	other := h.connect(Options{}).subscribe(topic)
+	h.ack(other.expect("late"))
+	other.none(quietPeriod+2*h.system.Lease, "it was acked while its consumer was draining")
 }
 
 // requireQuiet ends the case if a message comes in that time, or the channel is closed.
-func (b *bench) requireQuiet(in *inbox, d time.Duration) {
+func (h *harness) requireQuiet(in *inbox, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case msg, open := <-in.messages:
-		b.require(open, "the channel was closed before all messages were settled")
+		h.require(open, "the channel was closed before all messages were settled")
 		msg.Nack()
-		b.fail("%q came after Stopping", b.label(msg))
+		h.fail("%q came after Stopping", h.label(msg))
 	case <-timer.C:
 	}
 }
 
-func consumerDoesNotWait(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
-	in, stop, end := p.consumer(topic, 1)
+func consumerDoesNotWait(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
+	in, stop, end := p.subscribeAsConsumer(topic, 1)
 	p.publish(topic, "a")
 	msg := in.receive()
 	stop()
 	reason := errors.New("out of patience")
 	end(reason)
-	b.awaitEnd(msg, "that of its subscription had")
+	h.awaitEnd(msg, "that of its subscription had")
 	cause := context.Cause(msg.Context())
-	b.require(errors.Is(cause, reason), "the context ended with the cause %q instead of that of the subscription", cause)
-	b.nack(msg)
+	h.require(errors.Is(cause, reason), "the context ended with the cause %q instead of that of the subscription", cause)
+	h.nack(msg)
 	in.end("its last message was settled")
-	b.ack(b.connect(Options{}).subscribe(topic).expect("a"))
+	h.ack(h.connect(Options{}).subscribe(topic).expect("a"))
 }
 
-func nackWhileDraining(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
-	in, stop, end := p.consumer(topic, 1)
+func nackWhileDraining(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
+	in, stop, end := p.subscribeAsConsumer(topic, 1)
 	defer end(nil)
 	p.publish(topic, "a")
 	msg := in.receive()
 	stop()
-	b.nack(msg)
+	h.nack(msg)
 	in.end("its last message was settled")
-	b.ack(b.connect(Options{}).subscribe(topic).expect("a"))
+	h.ack(h.connect(Options{}).subscribe(topic).expect("a"))
 }
 
-func consumerGetsWhatItCanHandle(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
-	in, stop, end := p.consumer(topic, 2)
+func consumerGetsWhatItCanHandle(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
+	in, stop, end := p.subscribeAsConsumer(topic, 2)
 	defer end(nil)
 	p.publish(topic, numbered(10)...)
 	first, second := in.receive(), in.receive()
-	in.none(moment, "its consumer has as many messages as it handles at a time")
-	b.ack(first)
+	in.none(quietPeriod, "its consumer has as many messages as it handles at a time")
+	h.ack(first)
 	third := in.receive()
-	b.ack(second)
-	b.ack(third)
+	h.ack(second)
+	h.ack(third)
 	stop()
 	in.end("all were settled")
 }
 
-func asideMakesRoom(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
-	in, stop, end := p.consumer(topic, 1)
+func parkedMakesRoom(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
+	in, stop, end := p.subscribeAsConsumer(topic, 1)
 	defer end(nil)
 	p.publish(topic, "0", "1")
 	first := in.receive()
 	backend.Park(first.Context(), true)
-	b.ack(in.receive())
+	h.ack(in.receive())
 	backend.Park(first.Context(), false)
-	b.ack(first)
+	h.ack(first)
 	stop()
 	in.end("all were settled")
 }

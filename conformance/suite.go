@@ -12,15 +12,15 @@ import (
 
 // suite is one run of all cases.
 type suite struct {
-	open     Open
-	promised Promises
-	cases    []Case
-	keep     func(Case) bool
-	virtual  bool
-	attached bool
-	limit    time.Duration
-	slots    chan struct{}
-	benches  sync.Map // by the titles of the cases, as long as they run
+	open      Open
+	promised  Promises
+	cases     []Case
+	keep      func(Case) bool
+	virtual   bool
+	attached  bool
+	limit     time.Duration
+	slots     chan struct{}
+	harnesses sync.Map // by the titles of the cases, as long as they run
 
 	mu   sync.Mutex
 	seen map[any]string // publishers and subscribers, and the case that had them
@@ -46,56 +46,56 @@ func newSuite(open Open, promised Promises, options []Option) *suite {
 	return s
 }
 
-// judge runs a case and returns what is wrong, or "".
-func (s *suite) judge(ctx context.Context, c Case) string {
+// runCase runs a case and returns what is wrong, or "".
+func (s *suite) runCase(ctx context.Context, c Case) string {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	b := newBench(ctx, s, c)
-	s.benches.Store(c.Title(), b)
-	defer s.benches.Delete(c.Title())
+	h := newHarness(ctx, s, c)
+	s.harnesses.Store(c.Title(), h)
+	defer s.harnesses.Delete(c.Title())
 
 	done := make(chan struct{})
-	go b.labelled(func() { //nolint:gosec // the suite has its own limit of time
+	go h.labelled(func() { //nolint:gosec // the suite has its own limit of time
 		defer close(done)
-		b.perform(c.test)
+		h.perform(c.test)
 	})
 	limit := s.limit
 	switch {
 	case s.virtual: // in which waiting costs nothing, and leases may be long
 		limit = 24 * time.Hour
-	case !b.promised:
-		limit = min(limit, 10*haste)
+	case !h.promised:
+		limit = min(limit, 10*unpromisedTimeout)
 	}
 	if !closedWithin(done, limit) {
-		b.record("the case was still running after %v%s", limit, b.whereabouts())
+		h.record("the case was still running after %v%s", limit, h.locations())
 	}
-	b.end()
+	h.close()
 	cancel()
-	if b.failure() == "" {
-		b.checkLeaks()
+	if h.failure() == "" {
+		h.checkLeaks()
 	}
-	return b.failure()
+	return h.failure()
 }
 
 // perform runs the test of a case, whatever it does.
-func (b *bench) perform(test func(*bench)) {
+func (h *harness) perform(test func(*harness)) {
 	finished := false
 	defer func() {
 		switch r := recover(); {
 		case r != nil:
-			b.record("panic: %v%s", r, firstFrame(string(debug.Stack()), "panic("))
+			h.record("panic: %v%s", r, firstFrame(string(debug.Stack()), "panic("))
 		case !finished:
-			b.record("the goroutine of the case was ended while it was in %s: does the factory call FailNow or SkipNow?", b.doing())
+			h.record("the goroutine of the case was ended while it was in %s: does the factory call FailNow or SkipNow?", h.currentStep())
 		}
 	}()
-	b.openSystem()
-	test(b)
+	h.openSystem()
+	test(h)
 	finished = true
 }
 
-// owns notes that a publisher or a subscriber belongs to a case. It returns the title
+// register notes that a publisher or a subscriber belongs to a case. It returns the title
 // of the case that already has it, or "".
-func (s *suite) owns(half any, title string) string {
+func (s *suite) register(half any, title string) string {
 	v := reflect.ValueOf(half)
 	if v.Kind() != reflect.Pointer || v.Type().Elem().Size() == 0 {
 		return "" // equal values need not be the same
@@ -107,9 +107,9 @@ func (s *suite) owns(half any, title string) string {
 	return before
 }
 
-func (s *suite) whereabouts(c Case) string {
-	if b, ok := s.benches.Load(c.Title()); ok {
-		return b.(*bench).whereabouts() //nolint:forcetypeassert // only benches are stored
+func (s *suite) locations(c Case) string {
+	if b, ok := s.harnesses.Load(c.Title()); ok {
+		return b.(*harness).locations() //nolint:forcetypeassert // only benches are stored
 	}
 	return ""
 }

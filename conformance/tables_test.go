@@ -19,7 +19,7 @@ const (
 
 var update = flag.Bool("update", false, "write the tables of docs/conformance.md anew")
 
-func TestTheTablesOfTheDocumentationAreThoseOfTheSuite(t *testing.T) {
+func TestTables_MatchDocumentation(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(guide)
 	require.NoError(t, err)

@@ -15,51 +15,51 @@ func topics() []Case {
 	)
 }
 
-func oddNames(b *bench) {
-	p := b.connect(Options{})
+func oddNames(h *harness) {
+	p := h.connect(Options{})
 	for _, name := range []string{
 		"", "-", "a.b", "a/b", "a b", "Ü語😀", "'; DROP TABLE x; --", `"q"`, "*", ">", "#", "%s", "\x00", "\xff",
 		"UPPER", strings.Repeat("x", 300),
 	} {
-		topic := name + b.id
+		topic := name + h.id
 		if name == "" {
 			topic = ""
 		}
 		in := p.trySubscribe(topic)
-		if in == nil || !p.trySend(topic, b.message("a")) {
+		if in == nil || !p.trySend(topic, h.message("a")) {
 			continue
 		}
 		msg := in.receive()
-		for topic == "" && !b.ours(msg) { // an earlier run has left it in the topic that has no name of its own
-			b.ack(msg)
+		for topic == "" && !h.isOurs(msg) { // an earlier run has left it in the topic that has no name of its own
+			h.ack(msg)
 			msg = in.receive()
 		}
-		b.require(b.label(msg) == "a", "%q came on the topic %q", b.label(msg), topic)
-		b.ack(msg)
+		h.require(h.label(msg) == "a", "%q came on the topic %q", h.label(msg), topic)
+		h.ack(msg)
 		in.stop()
 		in.end("its context ended")
 	}
 }
 
-func alikeNames(b *bench) {
-	p, long := b.connect(Options{}), strings.Repeat("x", 60)
+func alikeNames(h *harness) {
+	p, long := h.connect(Options{}), strings.Repeat("x", 60)
 	for _, names := range [][2]string{{"a", "A"}, {"a.b", "a_b"}, {"a-b", "a_b"}, {"a/b", "a.b"}, {long + "1", long + "2"}} {
 		for _, pair := range [][2]string{names, {names[1], names[0]}} {
-			prefix := b.topic() // so that no pair sees what another one has left
-			b.requireApart(p, prefix+pair[0], prefix+pair[1])
+			prefix := h.topic() // so that no pair sees what another one has left
+			h.requireApart(p, prefix+pair[0], prefix+pair[1])
 		}
 	}
 }
 
 // requireApart ends the case if a message that is published to one topic arrives at the
 // other, as long as nobody else is there who could take it.
-func (b *bench) requireApart(p *peer, here, there string) {
+func (h *harness) requireApart(p *peer, here, there string) {
 	in := p.trySubscribe(here)
 	if in == nil {
 		return
 	}
-	if p.tryInitialize(there) && p.trySend(there, b.message("there")) {
-		in.none(moment/5, "it was published to "+there+" and not to "+here)
+	if p.tryInitialize(there) && p.trySend(there, h.message("there")) {
+		in.none(quietPeriod/5, "it was published to "+there+" and not to "+here)
 	}
 	in.stop()
 	in.end("its context ended")

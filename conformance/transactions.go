@@ -22,99 +22,99 @@ func transactions() []Case {
 	)
 }
 
-// begin starts a transaction at a peer.
-func (b *bench) begin(p *peer) (tx *Tx) {
-	b.require(p.Begin != nil, "Transactions is promised, and Connect returned a Peer without Begin")
-	b.must("Begin", func() (err error) {
-		tx, err = p.Begin(b.ctx)
+// beginTx starts a transaction at a peer.
+func (h *harness) beginTx(p *peer) (tx *Tx) {
+	h.require(p.Begin != nil, "Transactions is promised, and Connect returned a Peer without Begin")
+	h.must("Begin", func() (err error) {
+		tx, err = p.Begin(h.ctx)
 		return err
 	})
-	b.require(tx != nil && tx.Publisher != nil && tx.Commit != nil && tx.Rollback != nil, "Begin returned an incomplete Tx")
-	return b.rolledBackWithCase(tx)
+	h.require(tx != nil && tx.Publisher != nil && tx.Commit != nil && tx.Rollback != nil, "Begin returned an incomplete Tx")
+	return h.rollBackAtEnd(tx)
 }
 
-// rolledBackWithCase rolls a transaction back at the end of the case, if that has not
+// rollBackAtEnd rolls a transaction back at the end of the case, if that has not
 // ended it: it could hold up whatever comes after the case.
-func (b *bench) rolledBackWithCase(tx *Tx) *Tx {
-	var over atomic.Bool
+func (h *harness) rollBackAtEnd(tx *Tx) *Tx {
+	var finished atomic.Bool
 	ended := func(end func() error) func() error {
 		return func() error {
-			over.Store(true)
+			finished.Store(true)
 			return end()
 		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.undo = append(b.undo, func() {
-		if !over.Load() {
-			_ = b.call("Rollback", tx.Rollback) // the case has failed already
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.undo = append(h.undo, func() {
+		if !finished.Load() {
+			_ = h.call("Rollback", tx.Rollback) // the case has failed already
 		}
 	})
 	return &Tx{Publisher: tx.Publisher, Commit: ended(tx.Commit), Rollback: ended(tx.Rollback)}
 }
 
-// write publishes in a transaction.
-func (b *bench) write(tx *Tx, topic string, labels ...string) {
-	b.must("Publish in a transaction", func() error { return tx.Publisher.Publish(topic, b.messages(labels...)...) })
+// publishInTx publishes in a transaction.
+func (h *harness) publishInTx(tx *Tx, topic string, labels ...string) {
+	h.must("Publish in a transaction", func() error { return tx.Publisher.Publish(topic, h.messages(labels...)...) })
 }
 
-func committedArrives(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func committedArrives(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
-	tx := b.begin(p)
-	sent := b.message("a")
+	tx := h.beginTx(p)
+	sent := h.message("a")
 	sent.Metadata.Set("k", "v")
 	want := sent.Copy()
-	b.must("Publish in a transaction", func() error { return tx.Publisher.Publish(topic, sent) })
-	b.must("Commit", tx.Commit)
+	h.must("Publish in a transaction", func() error { return tx.Publisher.Publish(topic, sent) })
+	h.must("Commit", tx.Commit)
 	got := in.receive()
-	b.requireSame(got, want)
-	b.ack(got)
+	h.requireSame(got, want)
+	h.ack(got)
 }
 
-func uncommittedWaits(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func uncommittedWaits(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
-	tx := b.begin(p)
-	b.write(tx, topic, "a")
-	in.none(2*moment, "it is not committed")
-	b.must("Commit", tx.Commit)
-	b.ack(in.expect("a"))
+	tx := h.beginTx(p)
+	h.publishInTx(tx, topic, "a")
+	in.none(2*quietPeriod, "it is not committed")
+	h.must("Commit", tx.Commit)
+	h.ack(in.expect("a"))
 }
 
-func rolledBackIsGone(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func rolledBackIsGone(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
-	tx := b.begin(p)
-	b.write(tx, topic, "a")
-	b.must("Rollback", tx.Rollback)
-	in.none(2*moment, "it was rolled back")
+	tx := h.beginTx(p)
+	h.publishInTx(tx, topic, "a")
+	h.must("Rollback", tx.Rollback)
+	in.none(2*quietPeriod, "it was rolled back")
 	p.publish(topic, "b")
-	b.ack(in.expect("b"))
+	h.ack(in.expect("b"))
 }
 
-func allOrNothing(b *bench) {
-	p, one, two := b.connect(Options{}), b.topic(), b.topic()
+func allOrNothing(h *harness) {
+	p, one, two := h.connect(Options{}), h.topic(), h.topic()
 	first, second := p.subscribe(one), p.subscribe(two)
-	undone := b.begin(p)
-	b.write(undone, one, "a")
-	b.write(undone, two, "a")
-	b.must("Rollback", undone.Rollback)
-	done := b.begin(p)
-	b.write(done, one, numbered(10)...)
-	b.write(done, two, numbered(10)...)
-	b.must("Commit", done.Commit)
+	undone := h.beginTx(p)
+	h.publishInTx(undone, one, "a")
+	h.publishInTx(undone, two, "a")
+	h.must("Rollback", undone.Rollback)
+	done := h.beginTx(p)
+	h.publishInTx(done, one, numbered(10)...)
+	h.publishInTx(done, two, numbered(10)...)
+	h.must("Commit", done.Commit)
 	first.ackAll(numbered(10)...)
 	second.ackAll(numbered(10)...)
 }
 
-func openTransactionHoldsUpNobody(b *bench) {
-	p, topic := b.connect(Options{}), b.topic()
+func openTransactionHoldsUpNobody(h *harness) {
+	p, topic := h.connect(Options{}), h.topic()
 	in := p.subscribe(topic)
-	tx := b.begin(p)
-	b.write(tx, topic, "open")
+	tx := h.beginTx(p)
+	h.publishInTx(tx, topic, "open")
 	p.publish(topic, numbered(20)...)
 	in.ackAll(numbered(20)...)
-	b.must("Commit", tx.Commit)
-	b.ack(in.expect("open"))
+	h.must("Commit", tx.Commit)
+	h.ack(in.expect("open"))
 }

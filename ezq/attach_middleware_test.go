@@ -20,7 +20,7 @@ type traceKey struct{}
 
 // What middleware of the Watermill router does with a message, and what comes of that:
 // how often the handler is called for two events, and with which outcomes.
-func TestMiddlewareOfTheWatermillRouterDecidesAboutWhatItKeeps(t *testing.T) {
+func TestAttach_WatermillMiddlewareDecidesOutcome(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		middleware message.HandlerMiddleware
@@ -106,7 +106,7 @@ func firstFails(with func(message.HandlerFunc, *message.Message) ([]*message.Mes
 }
 
 // Watermill's InstantAck acks before it calls the handler, which may see that or not.
-func TestAnEventThatIsAckedFirstIsHandledAllTheSame(t *testing.T) {
+func TestAttach_HandlesEventAckedFirst(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(&memory.Config{Logger: quiet()})
 	router := newRouter(broker, ezq.Config{Concurrency: 2})
@@ -135,7 +135,7 @@ func TestAnEventThatIsAckedFirstIsHandledAllTheSame(t *testing.T) {
 	require.Zero(t, router.Stats()["ezq"].Failed)
 }
 
-func TestHandlersGetWhatMiddlewareOfTheWatermillRouterMakesOfAMessage(t *testing.T) {
+func TestAttach_HandlerSeesChangesOfWatermillMiddleware(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(&memory.Config{Logger: quiet()})
 	router := newRouter(broker, ezq.Config{})
@@ -159,7 +159,7 @@ func TestHandlersGetWhatMiddlewareOfTheWatermillRouterMakesOfAMessage(t *testing
 	within(t, done, "the event is handled")
 }
 
-func TestWhatMiddlewareKeepsWhenTheWatermillRouterClosesIsReleased(t *testing.T) {
+func TestAttach_ReleasesEventsInMiddlewareOnClose(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(&memory.Config{Logger: quiet()})
 	router := newRouter(broker, ezq.Config{Concurrency: 4})

@@ -33,7 +33,7 @@ func attach(t *testing.T, router *ezq.Router, middleware ...message.HandlerMiddl
 	return w, over
 }
 
-func TestEventsOfOneKeyAreInOrderInAWatermillRouter(t *testing.T) {
+func TestAttach_KeepsKeyOrder(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(&memory.Config{Logger: quiet()})
 	router := newRouter(broker, ezq.Config{})
@@ -57,7 +57,7 @@ func TestEventsOfOneKeyAreInOrderInAWatermillRouter(t *testing.T) {
 	require.IsIncreasing(t, order)
 }
 
-func TestAnEndEventOvertakesNothingInAWatermillRouter(t *testing.T) {
+func TestAttach_EndEventOvertakesNothing(t *testing.T) {
 	t.Parallel()
 	for range 50 {
 		broker := memory.New(&memory.Config{Logger: quiet()})
@@ -75,7 +75,7 @@ func TestAnEndEventOvertakesNothingInAWatermillRouter(t *testing.T) {
 	}
 }
 
-func TestAPausedTopicHoardsNothingInAWatermillRouter(t *testing.T) {
+func TestAttach_PausedTopicHoardsNothing(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(&memory.Config{Logger: quiet()})
 	router := newRouter(broker, ezq.Config{Concurrency: 2})
@@ -114,7 +114,7 @@ func TestAPausedTopicHoardsNothingInAWatermillRouter(t *testing.T) {
 	require.EqualValues(t, 1, handled.Load())
 }
 
-func TestWhatWaitsForItsKeyHoldsUpNothingForEverInAWatermillRouter(t *testing.T) {
+func TestAttach_BusyKeyNeverStallsOthers(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(&memory.Config{Logger: quiet()})
 	router := newRouter(broker, ezq.Config{Concurrency: 4})

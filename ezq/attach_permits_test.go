@@ -51,7 +51,7 @@ func permits(n int) message.HandlerMiddleware {
 	}
 }
 
-func TestAWatermillRouterGetsAnEventWhenItIsTheTurnOfItsKey(t *testing.T) {
+func TestAttach_PassesEventWhenItsKeyIsFree(t *testing.T) {
 	t.Parallel()
 	var snoozed atomic.Bool
 	for name, test := range map[string]struct {
@@ -127,7 +127,7 @@ func TestAWatermillRouterGetsAnEventWhenItIsTheTurnOfItsKey(t *testing.T) {
 	}
 }
 
-func TestAnEndEventHasWhatWaitsForItsKeyHandledInAWatermillRouter(t *testing.T) {
+func TestAttach_EndEventFinishesEventsWaitingForKey(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(&memory.Config{Logger: quiet()})
 	router := newRouter(broker, ezq.Config{Concurrency: 4})
@@ -153,7 +153,7 @@ func TestAnEndEventHasWhatWaitsForItsKeyHandledInAWatermillRouter(t *testing.T) 
 
 // What has passed through the middleware may have to wait without a slot: until its
 // batch has lingered, or for its handler. Those that are in the middleware have slots.
-func TestWhatIsInAWatermillRouterTakesNoSlotFromWhatHasPassedThroughIt(t *testing.T) {
+func TestAttach_MiddlewareTakesNoSlotFromPassedEvents(t *testing.T) {
 	t.Parallel()
 	const n = 20
 	for name, handle := range map[string]func(router *ezq.Router, gate <-chan struct{}, one func()){

@@ -16,7 +16,7 @@ import (
 )
 
 // Whatever a Watermill router lets through at a time, and what its handlers wait for.
-func TestNoMiddlewareOfAWatermillRouterStopsARouter(t *testing.T) {
+func TestAttach_NoWatermillMiddlewareStallsRouter(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprintf("with seed %d", seed), func(t *testing.T) {

@@ -35,7 +35,7 @@ func within(t *testing.T, done <-chan struct{}, what string) {
 	}
 }
 
-func TestAttachedHandlersWorkInAWatermillRouter(t *testing.T) {
+func TestAttach_RunsHandlersInWatermillRouter(t *testing.T) {
 	for name, before := range map[string]bool{"attached before it runs": true, "attached while it runs": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -74,7 +74,7 @@ func TestAttachedHandlersWorkInAWatermillRouter(t *testing.T) {
 	}
 }
 
-func TestAnAttachedRouterLetsItsHandlersFinish(t *testing.T) {
+func TestAttach_LetsHandlersFinishOnClose(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(&memory.Config{Logger: quiet()})
 	router := newRouter(broker, ezq.Config{})
@@ -96,7 +96,7 @@ func TestAnAttachedRouterLetsItsHandlersFinish(t *testing.T) {
 	require.NoError(t, broker.Close())
 }
 
-func TestAnAttachedRouterReportsThatItHadToInterruptHandlers(t *testing.T) {
+func TestAttach_ReportsInterruptedHandlers(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(&memory.Config{Logger: quiet()})
 	reported := make(chan struct{})
@@ -127,7 +127,7 @@ type onLine func(line string)
 
 func (f onLine) Write(p []byte) (int, error) { f(string(p)); return len(p), nil }
 
-func TestAControlEventStopsAnAttachedRouterAndNoOtherHandlers(t *testing.T) {
+func TestAttach_ControlEventStopsOwnHandlersOnly(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(&memory.Config{Logger: quiet()})
 	router := newRouter(broker, ezq.Config{})
@@ -154,7 +154,7 @@ func TestAControlEventStopsAnAttachedRouterAndNoOtherHandlers(t *testing.T) {
 	require.NoError(t, broker.Close())
 }
 
-func TestAttachRefusesWhatCannotWork(t *testing.T) {
+func TestAttach_RefusesImpossibleWiring(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(nil)
 	w := watermillRouter(t)

@@ -24,7 +24,7 @@ func delaySecond(d time.Duration) message.HandlerMiddleware {
 	}
 }
 
-func TestTheLastBatchWaitsAMomentForWhatIsOnItsWayToIt(t *testing.T) {
+func TestBatch_LastWaitsBrieflyForStragglers(t *testing.T) {
 	for name, test := range map[string]struct {
 		late time.Duration
 		want []int

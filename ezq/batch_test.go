@@ -52,7 +52,7 @@ func publishOrders(t *testing.T, queue message.Publisher, n int) {
 	require.NoError(t, ezq.PublishBatch(t.Context(), queue, events))
 }
 
-func TestABatchIsHandledWhenItIsFullOrHasLingered(t *testing.T) {
+func TestBatch_IsHandledWhenFullOrLingered(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		var got batches
@@ -73,7 +73,7 @@ func TestABatchIsHandledWhenItIsFullOrHasLingered(t *testing.T) {
 	})
 }
 
-func TestABatchIsFullWith100EventsUnlessToldOtherwise(t *testing.T) {
+func TestBatch_IsFullAtHundredByDefault(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		var got batches
@@ -84,7 +84,7 @@ func TestABatchIsFullWith100EventsUnlessToldOtherwise(t *testing.T) {
 	})
 }
 
-func TestABatchWithoutLingerDoesNotWait(t *testing.T) {
+func TestBatch_WithoutLingerDoesNotWait(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		start := time.Now()
@@ -97,7 +97,7 @@ func TestABatchWithoutLingerDoesNotWait(t *testing.T) {
 	})
 }
 
-func TestWhatABatchReturnsDecidesAboutItsEvents(t *testing.T) {
+func TestBatch_ResultDecidesOutcomeOfEvents(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		returns func() error
@@ -146,14 +146,14 @@ func TestWhatABatchReturnsDecidesAboutItsEvents(t *testing.T) {
 	}
 }
 
-func TestABatchErrorSaysWhatFailed(t *testing.T) {
+func TestBatchError_NamesFailedEvents(t *testing.T) {
 	t.Parallel()
 	err := ezq.BatchError{7: errBoom, 2: ezq.Permanent(errors.New("no"))}
 	require.EqualError(t, err, "ezq: 2 of the batch failed; event 2: no; event 7: boom")
 	require.ErrorIs(t, err, errBoom)
 }
 
-func TestAnUndecodableEventIsInNoBatch(t *testing.T) {
+func TestBatch_ExcludesUndecodableEvent(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		var got batches
@@ -168,7 +168,7 @@ func TestAnUndecodableEventIsInNoBatch(t *testing.T) {
 	})
 }
 
-func TestHalfABatchAtTheEnd(t *testing.T) {
+func TestBatch_WhenPartialFollowsKindOfStop(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		stop func(t *testing.T, broker *memory.Broker, router *ezq.Router, cancel func())
@@ -209,7 +209,7 @@ func TestHalfABatchAtTheEnd(t *testing.T) {
 	}
 }
 
-func TestABatchThatIsInterruptedHasNotFailed(t *testing.T) {
+func TestBatch_InterruptionIsNoFailure(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{DrainTimeout: time.Second})
 		ezq.HandleBatch(router, func(ctx context.Context, _ []orderPlaced) error {
@@ -227,7 +227,7 @@ func TestABatchThatIsInterruptedHasNotFailed(t *testing.T) {
 	})
 }
 
-func TestConcurrencyCountsBatches(t *testing.T) {
+func TestConcurrency_CountsBatches(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 3})
 		var work, single gauge
@@ -255,7 +255,7 @@ func retryOnce(next message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-func TestABatchThatIsTriedAgainNeedsAPlaceAgain(t *testing.T) {
+func TestBatch_RetryNeedsSlotAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var work gauge
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
@@ -276,7 +276,7 @@ func TestABatchThatIsTriedAgainNeedsAPlaceAgain(t *testing.T) {
 	})
 }
 
-func TestEventsOfOneKeyAreBatchesOfOneAndEachLingers(t *testing.T) {
+func TestBatch_OfKeyedEventsHasOneAndLingers(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		var got batches

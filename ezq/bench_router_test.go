@@ -37,7 +37,7 @@ func BenchmarkRouter(b *testing.B) {
 
 // They are 29: JSON makes 4 of them, Watermill's message 4, and the router itself 4.
 // The backend makes some less if it settles many at once, and some more if few.
-func TestAnEventCostsFewAllocationsFromTheQueueToItsHandler(t *testing.T) { //nolint:paralleltest // others allocate too
+func TestRouter_AllocatesLittlePerEvent(t *testing.T) { //nolint:paralleltest // others allocate too
 	const events = 5000
 	router := filled(t, events)
 	var before, after runtime.MemStats

@@ -14,7 +14,7 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-func TestWhatAHandlerPublishesNamesItsCause(t *testing.T) {
+func TestCause_IsSetOnEventsPublishedByHandler(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var metas []ezq.Meta
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
@@ -42,7 +42,7 @@ func TestWhatAHandlerPublishesNamesItsCause(t *testing.T) {
 	})
 }
 
-func TestACorrelationIDThatIsPutIntoAContextGoesAlong(t *testing.T) {
+func TestCorrelationID_TravelsWithContext(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var got []string
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
@@ -97,7 +97,7 @@ func ExampleMeta() {
 	// <nil>
 }
 
-// Stats and Healthy are what a monitoring endpoint needs.
+// Stats and Ready are what a monitoring endpoint needs.
 func ExampleRouter_Stats() {
 	ctx := context.Background()
 	broker := memory.New(nil)
@@ -113,7 +113,7 @@ func ExampleRouter_Stats() {
 	// ezq: the router has stopped
 }
 
-func TestALongForeignIDIsNotPassedOn(t *testing.T) {
+func TestCorrelationID_DropsLongForeignID(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		long := strings.Repeat("c", backend.MaxID+1)
 		var metas []ezq.Meta

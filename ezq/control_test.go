@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheTimeoutOfAnEndEventIsInSeconds(t *testing.T) {
+func TestEndEvent_TimeoutIsInSeconds(t *testing.T) {
 	t.Parallel()
 	for wire, want := range map[string]time.Duration{
 		`{"_type":"EZQEndEvent"}`:                                 0,
@@ -30,7 +30,7 @@ func TestTheTimeoutOfAnEndEventIsInSeconds(t *testing.T) {
 	}
 }
 
-func TestATimeoutThatIsNoneIsADecodeError(t *testing.T) {
+func TestEndEvent_InvalidTimeoutIsDecodeError(t *testing.T) {
 	t.Parallel()
 	for timeout, why := range map[string]string{
 		`-1`:                   "the timeout is negative",
@@ -52,7 +52,7 @@ func TestATimeoutThatIsNoneIsADecodeError(t *testing.T) {
 	}
 }
 
-func TestAnEndEventDoesNotTravelWithANegativeTimeout(t *testing.T) {
+func TestEndEvent_NegativeTimeoutIsNotPublished(t *testing.T) {
 	t.Parallel()
 	_, _, err := encode(EndEvent{Timeout: -time.Second})
 	require.ErrorContains(t, err, "the timeout -1s is negative")

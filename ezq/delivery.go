@@ -298,7 +298,7 @@ func (d *delivery) classify(ctx context.Context, rt *route, inv *invocation, msg
 		if inv.info != nil {
 			r.disposition, _ = inv.info.Disposition()
 		}
-		if r.disposition.Letter != nil {
+		if r.disposition.DeadLetter != nil {
 			r.outcome = deadLettered
 		}
 	case err == nil, isClosed(msg.Acked()):
@@ -328,10 +328,10 @@ func (d *delivery) classifyError(r *result, info *backend.Delivery) {
 		return
 	}
 	from, failures := d.topic.name, info.Failures+1
-	r.outcome, r.disposition.Letter = deadLettered, &backend.DeadLetterTarget{
+	r.outcome, r.disposition.DeadLetter = deadLettered, &backend.DeadLetterTarget{
 		Topic: from + "_dead", Metadata: backend.DeadLetterMetadata(from, r.route.label(), failures, r.err),
 	}
-	d.log(slog.LevelError, "ezq: event given up", *r, failures, "to", r.disposition.Letter.Topic)
+	d.log(slog.LevelError, "ezq: event dead-lettered", *r, failures, "to", r.disposition.DeadLetter.Topic)
 }
 
 // settle settles the event by what became of it with its handlers.
@@ -349,7 +349,7 @@ func (d *delivery) settle(results []result) {
 				redelivery.Done = append(slices.Clip(redelivery.Done), r.route.name)
 			}
 		case deadLettered:
-			target, redelivery.Uncounted = r.disposition.Letter, false
+			target, redelivery.Uncounted = r.disposition.DeadLetter, false
 		case released:
 			redelivery.Delay = max(redelivery.Delay, r.disposition.Delay)
 			redelivery.Failures = max(redelivery.Failures, r.disposition.Failures)

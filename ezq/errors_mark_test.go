@@ -11,7 +11,7 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-func TestAMarkOnNoErrorIsNoError(t *testing.T) {
+func TestPermanent_OfNilErrorIsNil(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, ezq.Permanent(nil))
 	require.NoError(t, ezq.RetryAfter(time.Second, nil))
@@ -20,7 +20,7 @@ func TestAMarkOnNoErrorIsNoError(t *testing.T) {
 	require.False(t, ok)
 }
 
-func TestAMarkIsFoundHoweverItIsWrapped(t *testing.T) {
+func TestPermanent_IsFoundThroughWrapping(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("cause")
 	for _, wrap := range []func(error) error{
@@ -47,13 +47,13 @@ func TestAMarkIsFoundHoweverItIsWrapped(t *testing.T) {
 	}
 }
 
-func TestAMarkDoesNotChangeTheText(t *testing.T) {
+func TestPermanent_KeepsErrorText(t *testing.T) {
 	t.Parallel()
 	require.EqualError(t, ezq.Permanent(errors.New("no such user")), "no such user")
 	require.EqualError(t, ezq.RetryAfter(time.Hour, errors.New("quota")), "quota")
 }
 
-func TestTheOutermostRetryDelayCounts(t *testing.T) {
+func TestRetryAfter_OutermostDelayCounts(t *testing.T) {
 	t.Parallel()
 	inner := ezq.RetryAfter(time.Hour, errors.New("quota"))
 	d, _ := ezq.RetryDelay(ezq.RetryAfter(time.Second, inner))

@@ -15,7 +15,7 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-func TestAnErrorSaysWhatAndWhereAndTheRemedy(t *testing.T) {
+func TestError_NamesProblemPlaceAndRemedy(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
 		`ezq: the subscription to "orders" ended by itself: was the queue closed?`:                                         &ezq.SubscriptionError{Topic: "orders"},
@@ -36,7 +36,7 @@ type withdrawn struct{ Reason string }
 
 func (*withdrawn) UnmarshalText(text []byte) error { return fmt.Errorf("no withdrawal: %s", text) }
 
-func TestWhatCannotBeDecodedIsNotQuoted(t *testing.T) {
+func TestDecodeError_DoesNotQuotePayload(t *testing.T) {
 	t.Parallel()
 	type card struct {
 		Number int32
@@ -65,7 +65,7 @@ func TestWhatCannotBeDecodedIsNotQuoted(t *testing.T) {
 	require.ErrorContains(t, parse, "4111111111111111", "errors.As finds it")
 }
 
-func TestAnErrorLeadsToItsCause(t *testing.T) {
+func TestError_UnwrapsToCause(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{
 		&ezq.SubscriptionError{Err: io.EOF}, &ezq.DecodeError{Err: io.EOF}, &ezq.PanicError{Value: io.EOF},
@@ -76,7 +76,7 @@ func TestAnErrorLeadsToItsCause(t *testing.T) {
 	require.NoError(t, errors.Unwrap(&ezq.SubscriptionError{}))
 }
 
-func TestBackendsAndRoutersMeanTheSameErrors(t *testing.T) {
+func TestErrors_MatchThoseOfBackends(t *testing.T) {
 	t.Parallel()
 	require.ErrorIs(t, backend.ErrInterrupted, ezq.ErrInterrupted)
 	require.ErrorIs(t, backend.ErrLeaseLost, ezq.ErrLeaseLost)

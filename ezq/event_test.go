@@ -34,7 +34,7 @@ func (emptyNamed) EventName() string      { return "" }
 func (controlNamed) EventName() string    { return "a\x00b" }
 func (brokenNamed) EventName() string     { return "a\xffb" }
 
-func TestAnEventIsNamedByItsType(t *testing.T) {
+func TestEventName_IsNameOfType(t *testing.T) {
 	t.Parallel()
 	type Örtlich struct{}
 	type alias = plainEvent
@@ -54,7 +54,7 @@ func TestAnEventIsNamedByItsType(t *testing.T) {
 	}
 }
 
-func TestPublishersAndHandlersAgreeOnTheName(t *testing.T) {
+func TestEventName_AgreesForPublishersAndHandlers(t *testing.T) {
 	t.Parallel()
 	for want, events := range map[string][]any{
 		EventName[plainEvent]():   {plainEvent{}, &plainEvent{}},
@@ -70,7 +70,7 @@ func TestPublishersAndHandlersAgreeOnTheName(t *testing.T) {
 	}
 }
 
-func TestATypeThatCannotBeAnEventIsRefusedWithTheRemedy(t *testing.T) {
+func TestEvent_RefusesUnsuitableTypeWithRemedy(t *testing.T) {
 	t.Parallel()
 	var noEvent *plainEvent
 	var noPointer *pointerNamed
@@ -100,7 +100,7 @@ func TestATypeThatCannotBeAnEventIsRefusedWithTheRemedy(t *testing.T) {
 	}
 }
 
-func TestNameOfPanicsOnATypeWithoutAName(t *testing.T) {
+func TestEventName_PanicsOnUnnamedType(t *testing.T) {
 	t.Parallel()
 	require.PanicsWithValue(t, "ezq: event type interface {} is an interface: use a concrete type", func() { EventName[any]() })
 	for _, name := range []func() string{

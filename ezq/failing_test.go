@@ -24,7 +24,7 @@ import (
 
 var errBoom = errors.New("boom")
 
-func TestWhatAHandlerReturnsDecides(t *testing.T) {
+func TestDisposition_FollowsHandlerError(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		returns func() error
@@ -63,7 +63,7 @@ func TestWhatAHandlerReturnsDecides(t *testing.T) {
 	}
 }
 
-func TestAFailingEventWaitsLongerEachTime(t *testing.T) {
+func TestRedelivery_WaitsLongerEachTime(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 		defer stop()
@@ -88,7 +88,7 @@ func TestAFailingEventWaitsLongerEachTime(t *testing.T) {
 	})
 }
 
-func TestOtherEventsFlowWhileOneFails(t *testing.T) {
+func TestRedelivery_DelaysNoOtherEvent(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		handled := 0
@@ -110,7 +110,7 @@ func TestOtherEventsFlowWhileOneFails(t *testing.T) {
 	})
 }
 
-func TestWhatCannotBeHandledIsADeadLetterWithoutAnyMiddleware(t *testing.T) {
+func TestDeadLetter_WithoutMiddlewareTakesUnhandledEvents(t *testing.T) {
 	for _, test := range []struct {
 		name, payload string
 		log           string
@@ -133,7 +133,7 @@ func TestWhatCannotBeHandledIsADeadLetterWithoutAnyMiddleware(t *testing.T) {
 				require.NoError(t, broker.Publish("ezq", message.NewMessage("1", []byte(test.payload))))
 				require.NoError(t, router.Run(ctx))
 				require.Contains(t, log.String(), test.log)
-				require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("event given up")))
+				require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("event dead-lettered")))
 				require.EqualValues(t, 1, router.Stats()[ezq.DefaultTopic].DeadLettered)
 
 				events, err := broker.Subscribe(t.Context(), "ezq_dead")
@@ -147,7 +147,7 @@ func TestWhatCannotBeHandledIsADeadLetterWithoutAnyMiddleware(t *testing.T) {
 	}
 }
 
-func TestEventsThatAreNamedAreIgnoredAndCounted(t *testing.T) {
+func TestIgnore_CountsNamedEvents(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		router.Ignore(ezq.DefaultTopic, "unheard", "EZQOther")
@@ -168,7 +168,7 @@ func TestEventsThatAreNamedAreIgnoredAndCounted(t *testing.T) {
 	})
 }
 
-func TestAMessageWithoutANameIsForTheOnlyHandler(t *testing.T) {
+func TestUnnamedMessage_ReachesOnlyHandler(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		var got ezq.Meta
@@ -185,7 +185,7 @@ func TestAMessageWithoutANameIsForTheOnlyHandler(t *testing.T) {
 	})
 }
 
-func TestAnAliasIsHandledToo(t *testing.T) {
+func TestAlias_IsHandledToo(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		handled := 0
@@ -197,7 +197,7 @@ func TestAnAliasIsHandledToo(t *testing.T) {
 	})
 }
 
-func TestMiddlewareRunsFromTheOutsideIn(t *testing.T) {
+func TestMiddleware_RunsFromOutsideIn(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var order []string
 		log := func(name string) message.HandlerMiddleware {
@@ -218,7 +218,7 @@ func TestMiddlewareRunsFromTheOutsideIn(t *testing.T) {
 }
 
 // Nothing would publish them.
-func TestAMiddlewareThatReturnsMessagesHasFailed(t *testing.T) {
+func TestMiddleware_ReturningMessagesIsFailure(t *testing.T) {
 	for name, test := range map[string]struct {
 		err  error
 		logs string
@@ -243,7 +243,7 @@ func TestAMiddlewareThatReturnsMessagesHasFailed(t *testing.T) {
 	}
 }
 
-func TestAnyWatermillPubSubWillDo(t *testing.T) {
+func TestRouter_WorksOnAnyWatermillPubSub(t *testing.T) {
 	t.Parallel()
 	queue := gochannel.NewGoChannel(gochannel.Config{Persistent: true}, nil)
 	ctx, stop := context.WithCancel(t.Context())
@@ -264,7 +264,7 @@ func TestAnyWatermillPubSubWillDo(t *testing.T) {
 	require.NoError(t, queue.Close())
 }
 
-func TestAHundredFailuresASecondAreAFewRecords(t *testing.T) {
+func TestLog_ThrottlesRecordsOfFailures(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var log bytes.Buffer
 		router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 100, Logger: slog.New(slog.NewTextHandler(&log, nil))})

@@ -34,7 +34,7 @@ func (f foreignSubscriber) Subscribe(ctx context.Context, _ string) (<-chan *mes
 
 func (f foreignSubscriber) Close() error { return nil }
 
-func TestAHandlerIsInterruptedWhateverItsBackendDoesWithContexts(t *testing.T) {
+func TestInterruption_WorksWithoutBackendContext(t *testing.T) {
 	bubble(t, func(t *testing.T, _ *memory.Broker) {
 		msg := message.NewMessage("1", []byte(`{"_type":"OrderPlaced"}`))
 		router := newRouter(foreignSubscriber{messages: []*message.Message{msg}}, ezq.Config{})
@@ -55,7 +55,7 @@ func TestAHandlerIsInterruptedWhateverItsBackendDoesWithContexts(t *testing.T) {
 	})
 }
 
-func TestRunWaits15SecondsForTheEndOfASubscription(t *testing.T) {
+func TestRun_Waits15SecondsForSubscriptionEnd(t *testing.T) {
 	for name, test := range map[string]struct {
 		ends, waits time.Duration
 		log         bool

@@ -21,7 +21,7 @@ func publishKeyed(t *testing.T, broker *memory.Broker, key string, ids ...int) {
 	}
 }
 
-func TestEventsOfOneKeyAreHandledOneAtATimeInOrder(t *testing.T) {
+func TestKey_RunsEventsSinglyInOrder(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 4})
 		var mu sync.Mutex
@@ -55,7 +55,7 @@ func TestEventsOfOneKeyAreHandledOneAtATimeInOrder(t *testing.T) {
 	})
 }
 
-func TestAnEventThatComesWhileItsKeyIsBusyWaits(t *testing.T) {
+func TestKey_WhenBusyDelaysLaterEvent(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		var work gauge
@@ -68,7 +68,7 @@ func TestAnEventThatComesWhileItsKeyIsBusyWaits(t *testing.T) {
 	})
 }
 
-func TestAKeyThatIsBusyDoesNotHoldUpTheOthers(t *testing.T) {
+func TestKey_WhenBusyDelaysNoOtherKey(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 2})
 		start := time.Now()
@@ -90,7 +90,7 @@ func TestAKeyThatIsBusyDoesNotHoldUpTheOthers(t *testing.T) {
 	})
 }
 
-func TestWhatWaitsForItsKeyIsReleasedWhenTheRouterStops(t *testing.T) {
+func TestKey_ReleasesWaitingEventsWhenRouterStops(t *testing.T) {
 	for name, stop := range map[string]func(router *ezq.Router, cancel func()){
 		"the context ends": func(_ *ezq.Router, cancel func()) { cancel() },
 		"the topic is paused": func(router *ezq.Router, cancel func()) {
@@ -116,7 +116,7 @@ func TestWhatWaitsForItsKeyIsReleasedWhenTheRouterStops(t *testing.T) {
 	}
 }
 
-func TestAPauseDoesNotLetAKeyRunTwice(t *testing.T) {
+func TestKey_RunsOnceAcrossPause(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		var work gauge
@@ -130,7 +130,7 @@ func TestAPauseDoesNotLetAKeyRunTwice(t *testing.T) {
 	})
 }
 
-func TestAFailingEventDoesNotBlockItsKey(t *testing.T) {
+func TestKey_IsNotBlockedByFailingEvent(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		var ids []int
@@ -147,14 +147,14 @@ func TestAFailingEventDoesNotBlockItsKey(t *testing.T) {
 	})
 }
 
-func TestAKeyIsText(t *testing.T) {
+func TestKey_MustBeText(t *testing.T) {
 	t.Parallel()
 	require.ErrorContains(t, ezq.Publish(t.Context(), memory.New(nil), orderPlaced{}, ezq.Key("")), "the key is empty")
 	require.ErrorContains(t, ezq.Publish(t.Context(), memory.New(nil), orderPlaced{}, ezq.Key("\x00")), "NUL")
 }
 
 // Others have had it in the meantime.
-func TestAnEventThatIsLostWhileItWaitsIsNotBegun(t *testing.T) {
+func TestLease_LostWhileWaitingPreventsHandling(t *testing.T) {
 	for name, options := range map[string][]ezq.HandleOption{"for its key": nil, "for its handler": {ezq.Concurrency(1)}} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, _ *memory.Broker) {

@@ -33,7 +33,7 @@ func (g *gauge) lastAfter(start time.Time) time.Duration {
 	return time.Unix(0, g.last.Load()).Sub(start)
 }
 
-func TestALimitedHandlerDoesNotHoldUpTheOthers(t *testing.T) {
+func TestConcurrency_LimitedHandlerDelaysNoOther(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 3})
 		var mails, orders gauge
@@ -56,7 +56,7 @@ func TestALimitedHandlerDoesNotHoldUpTheOthers(t *testing.T) {
 	})
 }
 
-func TestWhatWaitsForALimitedHandlerIsBounded(t *testing.T) {
+func TestConcurrency_BoundsEventsWaitingForHandler(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
 		router := newRouter(broker, ezq.Config{Concurrency: 2})
@@ -82,7 +82,7 @@ func TestWhatWaitsForALimitedHandlerIsBounded(t *testing.T) {
 	})
 }
 
-func TestSeveralHandlersWaitForTheirLimitsEachOnItsOwn(t *testing.T) {
+func TestConcurrency_LimitsHandlersIndependently(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 2})
 		var slow, fast gauge
@@ -103,7 +103,7 @@ func TestSeveralHandlersWaitForTheirLimitsEachOnItsOwn(t *testing.T) {
 	})
 }
 
-func TestATopicHasALimitOfItsOwn(t *testing.T) {
+func TestConcurrency_LimitsTopicByItself(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 5, Topics: map[string]ezq.TopicConfig{"mail": {Concurrency: 2}}})
 		var mails, orders gauge
@@ -119,7 +119,7 @@ func TestATopicHasALimitOfItsOwn(t *testing.T) {
 	})
 }
 
-func TestAPausedTopicRestsUntilItIsResumed(t *testing.T) {
+func TestPause_LastsUntilResume(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
 		router := newRouter(broker, ezq.Config{Concurrency: 2, DrainTimeout: time.Minute})

@@ -12,7 +12,7 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-func TestANameInTheMetadataCountsIfThePayloadHasNone(t *testing.T) {
+func TestEventName_FallsBackToMetadata(t *testing.T) {
 	for _, test := range []struct{ name, payload, metadata, handled string }{
 		{"the metadata names an event that is handled", `{"ID":1}`, "OrderPlaced", "OrderPlaced"},
 		{"the payload goes first", `{"_type":"mailDue","ID":1}`, "OrderPlaced", "mailDue"},
@@ -39,7 +39,7 @@ func TestANameInTheMetadataCountsIfThePayloadHasNone(t *testing.T) {
 	}
 }
 
-func TestTheMarshalerSpeaksTheWireForm(t *testing.T) {
+func TestMarshaler_SpeaksWireForm(t *testing.T) {
 	t.Parallel()
 	var m ezq.Marshaler
 	msg, err := m.Marshal(&orderPlaced{7})

@@ -70,10 +70,10 @@ func Delay(d time.Duration) PublishOption {
 func At(t time.Time) PublishOption {
 	return publishOption(func(o *outgoing) error {
 		if t.IsZero() {
-			return errors.New("At wants a time, not the zero Time")
+			return errors.New("At: the time is zero")
 		}
 		if y := t.UTC().Year(); y < 0 || y > 9999 { // RFC 3339 cannot say it
-			return fmt.Errorf("At cannot be told the year %d", y)
+			return fmt.Errorf("At: year %d is out of range [0, 9999]", y)
 		}
 		o.at = t
 		return nil

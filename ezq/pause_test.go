@@ -30,7 +30,7 @@ func (c countingBroker) Subscribe(ctx context.Context, topic string) (<-chan *me
 	return c.Broker.Subscribe(ctx, topic)
 }
 
-func TestAPauseLeavesNothingOfItsSubscriptionBehind(t *testing.T) {
+func TestPause_LeavesNothingOfSubscription(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var begun, ended atomic.Int32
 		router := newRouter(countingBroker{broker, &begun, &ended}, ezq.Config{})
@@ -70,7 +70,7 @@ func TestAPauseLeavesNothingOfItsSubscriptionBehind(t *testing.T) {
 
 // What is released because of the pause keeps its place before what the subscription that
 // comes after it receives, also if both happen at the same moment.
-func TestAPauseThatEndsAtOnceKeepsTheOrderOfEachKey(t *testing.T) {
+func TestPause_EndingAtOnceKeepsKeyOrder(t *testing.T) {
 	for seed := range uint64(50) {
 		t.Run(fmt.Sprintf("with seed %d", seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {

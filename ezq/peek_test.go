@@ -61,7 +61,7 @@ var namelessTexts = []string{
 	`{"_type":"A","x":` + strings.Repeat(`{"x":`, 100_000),
 }
 
-func TestPeekFindsTheNameWhereverItStands(t *testing.T) {
+func TestPeek_FindsNameAnywhere(t *testing.T) {
 	t.Parallel()
 	for wire, want := range namedTexts {
 		name, ok := peek([]byte(wire))
@@ -70,7 +70,7 @@ func TestPeekFindsTheNameWhereverItStands(t *testing.T) {
 	}
 }
 
-func TestPeekFindsNoNameWhereThereIsNone(t *testing.T) {
+func TestPeek_FindsNoMissingName(t *testing.T) {
 	t.Parallel()
 	for _, wire := range namelessTexts {
 		name, ok := peek([]byte(wire))
@@ -79,7 +79,7 @@ func TestPeekFindsNoNameWhereThereIsNone(t *testing.T) {
 	}
 }
 
-func TestPeekDoesNotAllocate(t *testing.T) {
+func TestPeek_DoesNotAllocate(t *testing.T) {
 	_, wire, err := encode(benchValue)
 	require.NoError(t, err)
 	routes := map[string]int{"benchEvent": 1}

@@ -53,7 +53,7 @@ type plainPublisher struct{ message.Publisher }
 
 type UserDeleted struct{ ID int }
 
-func TestPublishSendsOneMessage(t *testing.T) {
+func TestPublish_SendsOneMessage(t *testing.T) {
 	t.Parallel()
 	type key struct{}
 	ctx := context.WithValue(t.Context(), key{}, "value")
@@ -67,7 +67,7 @@ func TestPublishSendsOneMessage(t *testing.T) {
 	require.Equal(t, "value", msg.Context().Value(key{}))
 }
 
-func TestPublishOptionsApplyToEveryEvent(t *testing.T) {
+func TestPublishBatch_AppliesOptionsToEveryEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var p recordingPublisher
@@ -89,7 +89,7 @@ func TestPublishOptionsApplyToEveryEvent(t *testing.T) {
 	})
 }
 
-func TestAtIsAnAbsoluteTime(t *testing.T) {
+func TestAt_IsAbsoluteTime(t *testing.T) {
 	t.Parallel()
 	for _, at := range []time.Time{
 		time.Date(2031, 1, 2, 3, 4, 5, 678901234, time.FixedZone("", -5*3600)),
@@ -107,7 +107,7 @@ func TestAtIsAnAbsoluteTime(t *testing.T) {
 	}
 }
 
-func TestNoDelayIsADelayThatEveryPublisherKeeps(t *testing.T) {
+func TestDelay_OfZeroWorksOnEveryPublisher(t *testing.T) {
 	t.Parallel()
 	var p recordingPublisher
 	require.NoError(t, ezq.Publish(t.Context(), plainPublisher{&p}, UserDeleted{}, ezq.Delay(0)))
@@ -115,7 +115,7 @@ func TestNoDelayIsADelayThatEveryPublisherKeeps(t *testing.T) {
 	require.Equal(t, message.Metadata{"content-type": "application/json"}, msg.Metadata)
 }
 
-func TestADelayThatAPublisherCannotKeepIsUnsupported(t *testing.T) {
+func TestDelay_IsUnsupportedOnPlainPublisher(t *testing.T) {
 	t.Parallel()
 	for _, opt := range []ezq.PublishOption{ezq.Delay(1), ezq.At(time.Unix(0, 0))} {
 		var p recordingPublisher
@@ -126,15 +126,15 @@ func TestADelayThatAPublisherCannotKeepIsUnsupported(t *testing.T) {
 	}
 }
 
-func TestAnInvalidOptionSendsNothing(t *testing.T) {
+func TestPublish_WithInvalidOptionSendsNothing(t *testing.T) {
 	t.Parallel()
 	for why, opts := range map[string][]ezq.PublishOption{
 		`to "": the topic is empty`:                                                                 {ezq.Topic("")},
 		`to "users": the delay -1ns is negative`:                                                    {ezq.Topic("users"), ezq.Delay(-1)},
 		`Delay and At exclude each other`:                                                           {ezq.Delay(0), ezq.At(time.Unix(1, 0))},
-		`At wants a time, not the zero Time`:                                                        {ezq.At(time.Time{})},
-		`At cannot be told the year 10000`:                                                          {ezq.At(time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -3600)))},
-		`At cannot be told the year -1`:                                                             {ezq.At(time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC))},
+		`At: the time is zero`:                                                                      {ezq.At(time.Time{})},
+		`At: year 10000 is out of range [0, 9999]`:                                                  {ezq.At(time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -3600)))},
+		`At: year -1 is out of range [0, 9999]`:                                                     {ezq.At(time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC))},
 		`header "": it has no name: choose another one`:                                             {ezq.Header("", "value")},
 		`header "a\x00": the name is not UTF-8 without NUL`:                                         {ezq.Header("a\x00", "value")},
 		`header "\xff": the name is not UTF-8 without NUL`:                                          {ezq.Header("\xff", "value")},
@@ -154,7 +154,7 @@ func TestAnInvalidOptionSendsNothing(t *testing.T) {
 	}
 }
 
-func TestAHeaderOfDeadLettersIsRefused(t *testing.T) {
+func TestHeader_RefusesNamesOfDeadLetters(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		backend.DeadLetterTopic, backend.DeadLetterReason, backend.DeadLetterHandler, backend.DeadLetterFailures, backend.DeadLetterAt,
@@ -178,7 +178,7 @@ func TestAHeaderOfDeadLettersIsRefused(t *testing.T) {
 	}
 }
 
-func TestALongCorrelationIDIsRefused(t *testing.T) {
+func TestCorrelationID_WhenLongIsRefused(t *testing.T) {
 	t.Parallel()
 	var p recordingPublisher
 	ctx := ezq.WithCorrelationID(t.Context(), strings.Repeat("c", 256))
@@ -187,7 +187,7 @@ func TestALongCorrelationIDIsRefused(t *testing.T) {
 	require.NoError(t, ezq.Publish(ctx, &p, UserDeleted{}, ezq.Header("correlation_id", "short")), "a header wins")
 }
 
-func TestABatchIsOneCall(t *testing.T) {
+func TestPublishBatch_IsOneCall(t *testing.T) {
 	t.Parallel()
 	var p recordingPublisher
 	require.NoError(t, ezq.PublishBatch(t.Context(), &p, []any{UserDeleted{1}, &UserDeleted{2}, ezq.EndEvent{Timeout: time.Second}}))
@@ -199,7 +199,7 @@ func TestABatchIsOneCall(t *testing.T) {
 	require.Equal(t, []string{`{"_type":"UserDeleted","ID":1}`, `{"_type":"UserDeleted","ID":2}`, `{"_type":"EZQEndEvent","timeout":1.0}`}, wire)
 }
 
-func TestAnEmptyBatchIsNoCall(t *testing.T) {
+func TestPublishBatch_WhenEmptyMakesNoCall(t *testing.T) {
 	t.Parallel()
 	var p recordingPublisher
 	require.NoError(t, ezq.PublishBatch(t.Context(), &p, []UserDeleted{}))
@@ -207,7 +207,7 @@ func TestAnEmptyBatchIsNoCall(t *testing.T) {
 	require.Empty(t, p.calls)
 }
 
-func TestABatchWithOneBadEventSendsNothing(t *testing.T) {
+func TestPublishBatch_WithBadEventSendsNothing(t *testing.T) {
 	t.Parallel()
 	type Reading struct{ Value float64 }
 	for want, events := range map[string][]any{
@@ -226,7 +226,7 @@ func TestABatchWithOneBadEventSendsNothing(t *testing.T) {
 	require.Equal(t, "struct {}", refused.Type)
 }
 
-func TestAContextThatHasEndedSendsNothing(t *testing.T) {
+func TestPublish_AfterContextEndSendsNothing(t *testing.T) {
 	t.Parallel()
 	var p recordingPublisher
 	why := errors.New("shutting down")
@@ -244,7 +244,7 @@ func TestAContextThatHasEndedSendsNothing(t *testing.T) {
 	require.Empty(t, p.calls)
 }
 
-func TestThePublishersOwnErrorIsWrappedOnce(t *testing.T) {
+func TestPublish_WrapsPublisherErrorOnce(t *testing.T) {
 	t.Parallel()
 	p := &recordingPublisher{err: io.ErrClosedPipe}
 	err := ezq.Publish(t.Context(), p, UserDeleted{}, ezq.Topic("users"))
@@ -254,13 +254,13 @@ func TestThePublishersOwnErrorIsWrappedOnce(t *testing.T) {
 	require.EqualError(t, err, `ezq: publish 2 events to "users": io: read/write on closed pipe`)
 }
 
-func TestAnErrorNamesTheTopicWhereverItsOptionStands(t *testing.T) {
+func TestPublish_ErrorNamesTopicWhereverOptionStands(t *testing.T) {
 	t.Parallel()
 	err := ezq.Publish(t.Context(), &recordingPublisher{}, UserDeleted{}, ezq.Header("", ""), ezq.Delay(-1), ezq.Topic("users"))
 	require.EqualError(t, err, `ezq: publish UserDeleted to "users": header "": it has no name: choose another one`)
 }
 
-func TestANilPublisherIsAnError(t *testing.T) {
+func TestPublish_RefusesNilPublisher(t *testing.T) {
 	t.Parallel()
 	require.EqualError(t, ezq.Publish(t.Context(), nil, UserDeleted{}, ezq.Topic("users")), `ezq: publish UserDeleted to "users": the publisher is nil`)
 	require.EqualError(t, ezq.Publish(t.Context(), nil, UserDeleted{}), `ezq: publish UserDeleted to "ezq": the publisher is nil`)

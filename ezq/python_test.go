@@ -17,7 +17,7 @@ import (
 
 // What a service in Python publishes, as json.dumps of the event's fields and its class
 // name writes it: one event a line.
-func TestWhatAPythonServicePublishesIsHandled(t *testing.T) {
+func TestPython_EventsAreHandled(t *testing.T) {
 	type userCreated struct {
 		UserID   int64   `json:"user_id"`
 		Username *string `json:"username"`
@@ -75,7 +75,7 @@ func Example_severalHandlersAsInPython() {
 	// 2 events handled
 }
 
-func TestATimeWithoutAZoneIsRefusedWithTheNameOfItsField(t *testing.T) {
+func TestDecodeError_NamesFieldOfZonelessTime(t *testing.T) {
 	t.Parallel()
 	type signedUp struct {
 		Name    string
@@ -94,7 +94,7 @@ func TestATimeWithoutAZoneIsRefusedWithTheNameOfItsField(t *testing.T) {
 	}
 }
 
-func TestARouterObeysTheControlEventsOfLaterPythonVersions(t *testing.T) {
+func TestPython_ControlEventsAreObeyed(t *testing.T) {
 	for payload, want := range map[string]error{
 		`{"_type":"EZEndEvent","timeout":10.0}`: nil,
 		`{"_type":"EZInterruptEvent"}`:          ezq.ErrInterrupted,
@@ -114,7 +114,7 @@ func TestARouterObeysTheControlEventsOfLaterPythonVersions(t *testing.T) {
 	}
 }
 
-func TestAHandlerOfItsOwnHasAnEventThatIsCalledLikeAControlEventOfPython(t *testing.T) {
+func TestPython_ControlEventNameMayBeAlias(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		handled := 0

@@ -14,7 +14,7 @@ import (
 )
 
 // Where it counted, a policy for what crashes its consumers would give it up.
-func TestWhatHasNotBegunIsNotCountedHoweverOftenItIsReleased(t *testing.T) {
+func TestRelease_NeverCountsDelivery(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 4})
 		finish := make(chan struct{})
@@ -42,7 +42,7 @@ func TestWhatHasNotBegunIsNotCountedHoweverOftenItIsReleased(t *testing.T) {
 	})
 }
 
-func TestTheOrderOfAKeySurvivesThePauseAndTheRestartOfARouter(t *testing.T) {
+func TestKey_OrderSurvivesPauseAndRestart(t *testing.T) {
 	pause := func(router *ezq.Router, _ func()) {
 		_ = router.Pause(ezq.DefaultTopic)
 		time.Sleep(time.Minute)
@@ -105,7 +105,7 @@ func TestTheOrderOfAKeySurvivesThePauseAndTheRestartOfARouter(t *testing.T) {
 	}
 }
 
-func TestHalfABatchIsReleasedAsIfItHadNotBeenDelivered(t *testing.T) {
+func TestBatch_WhenPartialIsReleasedWithoutTrace(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		publishOrders(t, broker, 5)
 		for range 3 {
@@ -124,7 +124,7 @@ func TestHalfABatchIsReleasedAsIfItHadNotBeenDelivered(t *testing.T) {
 }
 
 // What one handler has done is kept, and the event keeps its place for the other.
-func TestAnEventKeepsItsPlaceForTheHandlerThatHasNotBegun(t *testing.T) {
+func TestRelease_KeepsPlaceForUnstartedHandler(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var fast, slow []int
 		run := func(d, last time.Duration) {

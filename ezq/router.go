@@ -103,7 +103,7 @@ func (r *Router) start() error {
 	}
 	for name := range r.config.Topics {
 		if r.topics[name] == nil {
-			return fmt.Errorf("ezq: Config.Topics has %q, a topic without handlers: is the name right?", name)
+			return fmt.Errorf("ezq: Config.Topics: topic %q has no handler: check the name", name)
 		}
 	}
 	if err := r.validateIgnored(); err != nil {
@@ -244,7 +244,7 @@ func (r *Router) validateIgnored() error {
 	for topic, events := range r.ignored {
 		tp := r.topics[topic]
 		if tp == nil {
-			return fmt.Errorf("ezq: Ignore has %q, a topic without handlers: is the name right?", topic)
+			return fmt.Errorf("ezq: Ignore: topic %q has no handler: check the name", topic)
 		}
 		for event := range events {
 			if tp.events[event] != nil {

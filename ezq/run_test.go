@@ -67,7 +67,7 @@ func remaining(t *testing.T, broker *memory.Broker) (metas []ezq.Meta) {
 	return metas
 }
 
-func TestEveryEventReachesTheHandlerOfItsType(t *testing.T) {
+func TestHandle_ReceivesEventsOfItsType(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		type userCreated struct{ Email string }
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
@@ -86,7 +86,7 @@ func TestEveryEventReachesTheHandlerOfItsType(t *testing.T) {
 	})
 }
 
-func TestEndEventFinishesWhatCameBeforeItAndNothingElse(t *testing.T) {
+func TestEndEvent_FinishesEarlierEventsOnly(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 3})
 		var handled atomic.Int32
@@ -104,7 +104,7 @@ func TestEndEventFinishesWhatCameBeforeItAndNothingElse(t *testing.T) {
 	})
 }
 
-func TestEndEventStopsOneRouter(t *testing.T) {
+func TestEndEvent_StopsOneRouter(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var ended atomic.Int32
 		var running sync.WaitGroup
@@ -141,7 +141,7 @@ func assert(t *testing.T, ok bool) {
 	}
 }
 
-func TestControlEventsCanBeObserved(t *testing.T) {
+func TestControlEvents_CanBeObserved(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		var observed ezq.EndEvent
@@ -158,7 +158,7 @@ func TestControlEventsCanBeObserved(t *testing.T) {
 	})
 }
 
-func TestControlEventsCanBeIgnored(t *testing.T) {
+func TestControlEvents_CanBeIgnored(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
 		router := newRouter(broker, ezq.Config{IgnoreControl: true, Concurrency: 1})
@@ -174,7 +174,7 @@ func TestControlEventsCanBeIgnored(t *testing.T) {
 	})
 }
 
-func TestASlowTopicDoesNotHoldUpAnother(t *testing.T) {
+func TestTopic_WhenSlowDelaysNoOther(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
@@ -188,7 +188,7 @@ func TestASlowTopicDoesNotHoldUpAnother(t *testing.T) {
 	})
 }
 
-func TestConcurrencyIsBounded(t *testing.T) {
+func TestConcurrency_IsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 3})
 		var now, most atomic.Int32
@@ -209,7 +209,7 @@ func TestConcurrencyIsBounded(t *testing.T) {
 	})
 }
 
-func TestRunReportsASubscriptionThatEnds(t *testing.T) {
+func TestRun_ReportsEndedSubscription(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
@@ -220,7 +220,7 @@ func TestRunReportsASubscriptionThatEnds(t *testing.T) {
 	})
 }
 
-func TestRunReportsATopicThatCannotBeSubscribedTo(t *testing.T) {
+func TestRun_ReportsFailedSubscribe(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		require.NoError(t, broker.Close())
 		router := newRouter(broker, ezq.Config{})

@@ -45,7 +45,7 @@ func runFor(t *testing.T, router *ezq.Router, d time.Duration) {
 	require.NoError(t, router.Run(ctx))
 }
 
-func TestSeveralHandlersOfOneEventRunAtTheSameTime(t *testing.T) {
+func TestSeveralHandlers_RunConcurrently(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		var calls callCounts
@@ -66,7 +66,7 @@ func TestSeveralHandlersOfOneEventRunAtTheSameTime(t *testing.T) {
 	})
 }
 
-func TestARedeliveryRunsOnlyTheHandlersThatHaveNotSucceeded(t *testing.T) {
+func TestSeveralHandlers_RedeliveryRunsUnfinishedOnly(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		var calls callCounts
@@ -91,7 +91,7 @@ func TestARedeliveryRunsOnlyTheHandlersThatHaveNotSucceeded(t *testing.T) {
 	})
 }
 
-func TestAHandlerKnowsWhetherItDecidesAloneAboutItsMessage(t *testing.T) {
+func TestShared_ReportsWhetherHandlerDecidesAlone(t *testing.T) {
 	for name, test := range map[string]struct {
 		handle func(router *ezq.Router, note func(ctx context.Context))
 		shared bool
@@ -122,7 +122,7 @@ func TestAHandlerKnowsWhetherItDecidesAloneAboutItsMessage(t *testing.T) {
 	}
 }
 
-func TestTheLongestRetryDelayOfSeveralHandlersCounts(t *testing.T) {
+func TestSeveralHandlers_LongestRetryDelayCounts(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		var again []time.Duration
@@ -138,7 +138,7 @@ func TestTheLongestRetryDelayOfSeveralHandlersCounts(t *testing.T) {
 	})
 }
 
-func TestAnInterruptedHandlerRunsAgainAndItsSiblingsDoNot(t *testing.T) {
+func TestSeveralHandlers_OnlyInterruptedRunsAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var calls callCounts
 		run := func(slow time.Duration) error {
@@ -177,7 +177,7 @@ func deadLetterPermanent(next message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-func TestAnEventIsDeadLetteredWhenNoHandlerHasTriesLeft(t *testing.T) {
+func TestSeveralHandlers_DeadLetterWhenNoneMayRetry(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		router.Use(deadLetterPermanent)
@@ -202,7 +202,7 @@ func TestAnEventIsDeadLetteredWhenNoHandlerHasTriesLeft(t *testing.T) {
 	})
 }
 
-func TestAPanicAndALostGoroutineLeaveTheOtherHandlersAlone(t *testing.T) {
+func TestSeveralHandlers_SurvivePanicAndGoexitOfOne(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		var calls callCounts
@@ -219,7 +219,7 @@ func TestAPanicAndALostGoroutineLeaveTheOtherHandlersAlone(t *testing.T) {
 	})
 }
 
-func TestAHandlerThatIsNoLongerThereIsNotMissed(t *testing.T) {
+func TestSeveralHandlers_RemovedOneIsNotMissed(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		before := newRouter(broker, ezq.Config{})
 		ezq.Handle(before, func(context.Context, orderPlaced) error { return nil }, ezq.Name("done"))

@@ -12,7 +12,7 @@ import (
 )
 
 // What one replica has no use for yet is for the other one, although that comes later.
-func TestALimitedHandlerLeavesToOthersWhatItCannotBegin(t *testing.T) {
+func TestConcurrency_LeavesExcessToOtherReplicas(t *testing.T) {
 	handle := func(work *gauge) func(*ezq.Router) {
 		return func(r *ezq.Router) {
 			ezq.Handle(r, func(context.Context, orderPlaced) error { work.during(3 * time.Second); return nil }, ezq.Concurrency(2))
@@ -57,7 +57,7 @@ func TestALimitedHandlerLeavesToOthersWhatItCannotBegin(t *testing.T) {
 	}
 }
 
-func TestBatchesThatWaitForTheirLimitHoldUpNoOtherHandler(t *testing.T) {
+func TestBatch_WaitingForLimitDelaysNoOtherHandler(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 4})
 		var batches, others gauge
@@ -74,7 +74,7 @@ func TestBatchesThatWaitForTheirLimitHoldUpNoOtherHandler(t *testing.T) {
 	})
 }
 
-func TestWhatWaitsInBatchesIsBounded(t *testing.T) {
+func TestBatch_BoundsWaitingEvents(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 2})
 		ezq.HandleBatch(router, func(context.Context, []orderPlaced) error { time.Sleep(time.Hour); return nil },
@@ -91,7 +91,7 @@ func TestWhatWaitsInBatchesIsBounded(t *testing.T) {
 
 // When the topic is paused as an event ends, the next one of its key may begin or go
 // back, and none behind that may begin before it.
-func TestAPauseAtTheEndOfAnEventKeepsTheOrderOfItsKey(t *testing.T) {
+func TestPause_AtEventEndKeepsKeyOrder(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		var order []int

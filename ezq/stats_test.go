@@ -14,7 +14,7 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-func TestStatsCountEveryOutcome(t *testing.T) {
+func TestStats_CountEveryOutcome(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 3})
 		router.Use(deadLetterPermanent)
@@ -52,7 +52,7 @@ func TestStatsCountEveryOutcome(t *testing.T) {
 	})
 }
 
-func TestARouterIsHealthyWhileItReceives(t *testing.T) {
+func TestReady_SucceedsWhileRouterReceives(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
 		router := newRouter(broker, ezq.Config{})
@@ -82,7 +82,7 @@ func (s slowSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *me
 	return s.Subscriber.Subscribe(ctx, topic)
 }
 
-func TestARouterThatHasLostItsSubscriptionIsNotHealthy(t *testing.T) {
+func TestReady_FailsAfterLostSubscription(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(slowSubscriber{broker}, ezq.Config{})
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return nil })
@@ -112,7 +112,7 @@ func (s *failingSubscriber) Subscribe(ctx context.Context, topic string) (<-chan
 
 func (s *failingSubscriber) Features() backend.Features { return backend.FeaturesOf(s.Subscriber) }
 
-func TestARouterIsNotHealthyDuringAnOutage(t *testing.T) {
+func TestReady_FailsDuringOutage(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
 		failing := &failingSubscriber{Subscriber: broker}

@@ -41,7 +41,7 @@ func sent(event any) trigger {
 }
 
 // This is what the documentation of Run promises.
-func TestStopping(t *testing.T) {
+func TestRun_StopsAsDocumented(t *testing.T) {
 	const second, hour, never = time.Second, time.Hour, 1000 * time.Hour
 	drain := func(d time.Duration) ezq.Config { return ezq.Config{DrainTimeout: d} }
 	for _, test := range []scenario{
@@ -158,7 +158,7 @@ func (s scenario) run(t *testing.T, broker *memory.Broker) {
 }
 
 // What was fetched and not begun is for others at once, not when the router has stopped.
-func TestADrainingRouterKeepsNothingFromOthers(t *testing.T) {
+func TestDrain_ReleasesUnstartedEventsAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
 		router := newRouter(broker, ezq.Config{Concurrency: 1, DrainTimeout: 2 * time.Hour})
@@ -209,7 +209,7 @@ func (h halfOpen) Subscribe(ctx context.Context, topic string) (<-chan *message.
 
 var _ backend.Backend = halfOpen{}
 
-func TestARouterThatLosesATopicDrainsTheOthers(t *testing.T) {
+func TestDrain_FollowsLossOfTopic(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(halfOpen{broker}, ezq.Config{})
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
@@ -229,7 +229,7 @@ func TestARouterThatLosesATopicDrainsTheOthers(t *testing.T) {
 	})
 }
 
-func TestALongHandlerLearnsThatTheRouterStops(t *testing.T) {
+func TestStopping_ReachesLongHandler(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
 		router := newRouter(broker, ezq.Config{})
@@ -245,7 +245,7 @@ func TestALongHandlerLearnsThatTheRouterStops(t *testing.T) {
 	})
 }
 
-func TestAHandlerMayStopItsOwnRouter(t *testing.T) {
+func TestRun_MayBeStoppedByHandler(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
 		router := newRouter(broker, ezq.Config{Concurrency: 1})

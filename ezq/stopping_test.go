@@ -13,12 +13,12 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-func TestOutsideOfAHandlerNothingIsStopping(t *testing.T) {
+func TestStopping_IsNilOutsideHandler(t *testing.T) {
 	t.Parallel()
 	require.Nil(t, ezq.StoppingFromContext(t.Context()))
 }
 
-func TestAHandlerThatRunsWhenItsTopicIsPausedIsNotStopped(t *testing.T) {
+func TestStopping_IgnoresPause(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
@@ -36,7 +36,7 @@ func TestAHandlerThatRunsWhenItsTopicIsPausedIsNotStopped(t *testing.T) {
 	})
 }
 
-func TestAnObserverOfTheEndSeesThatTheRouterStops(t *testing.T) {
+func TestStopping_IsVisibleToEndEventObserver(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		stopping := false
@@ -54,7 +54,7 @@ func TestAnObserverOfTheEndSeesThatTheRouterStops(t *testing.T) {
 	})
 }
 
-func TestAnEndStopsTheRouterAlsoIfItsObserverHasAnAlias(t *testing.T) {
+func TestEndEvent_StopsRouterDespiteObserverAlias(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		observed := 0
@@ -66,7 +66,7 @@ func TestAnEndStopsTheRouterAlsoIfItsObserverHasAnAlias(t *testing.T) {
 	})
 }
 
-func TestAnObserverThatFailsIsLoggedAndOneThatDoesNotIsNot(t *testing.T) {
+func TestControlEvents_LogFailedObserverOnly(t *testing.T) {
 	for name, err := range map[string]error{"that fails": errBoom, "that does not": nil} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {

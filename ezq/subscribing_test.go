@@ -30,7 +30,7 @@ func (s blockedSubscriber) Subscribe(ctx context.Context, topic string) (<-chan 
 
 // A queue that is being created elsewhere, in a transaction that is not committed, is
 // such a topic.
-func TestRunEndsAlsoWhileItSubscribes(t *testing.T) {
+func TestRun_EndsWhileSubscribing(t *testing.T) {
 	for name, ignores := range map[string]time.Duration{"a subscriber that obeys its context": 0, "a subscriber that ignores its context": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
@@ -57,7 +57,7 @@ func TestRunEndsAlsoWhileItSubscribes(t *testing.T) {
 }
 
 // What such a subscription brings after all is released.
-func TestASubscriptionThatComesTooLateReleasesWhatItBrings(t *testing.T) {
+func TestSubscription_ComingLateReleasesItsMessages(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
 		router := newRouter(slowSubscription{broker}, ezq.Config{})
@@ -95,7 +95,7 @@ func (l lateMessage) Subscribe(ctx context.Context, topic string) (<-chan *messa
 }
 
 // A backend may be doing so at the moment in which the router stops.
-func TestWhatIsHandedOverToARouterThatStopsIsNotDelivered(t *testing.T) {
+func TestRun_ReleasesMessagesReceivedWhileStopping(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, orderPlaced{1})
 		for range 20 {

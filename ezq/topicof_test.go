@@ -11,7 +11,7 @@ import (
 )
 
 // The topics are pinned: what is in a queue has to be found after an update of ezq.
-func TestTheTopicOfATenantCanBeRead(t *testing.T) {
+func TestTopicOf_IsReadable(t *testing.T) {
 	t.Parallel()
 	for id, topic := range map[string]string{
 		"acme":      "tenant_acme",
@@ -43,7 +43,7 @@ func FuzzTopicOf(f *testing.F) {
 	})
 }
 
-func TestTheKindOfATopicIsAWord(t *testing.T) {
+func TestTopicOf_RequiresWordAsKind(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"", "a_b", "Tenant", "7", "ü", strings.Repeat("t", 21)} {
 		require.Panics(t, func() { ezq.TopicOf(kind, "acme") }, kind)

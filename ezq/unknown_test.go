@@ -25,7 +25,7 @@ func oldProgram(broker *memory.Broker, config ezq.Config) *ezq.Router {
 	return router
 }
 
-func TestAnUnknownEventIsLeftToProgramsThatKnowItAndThenFailsForGood(t *testing.T) {
+func TestUnknownEvent_IsLeftToOthersThenFails(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var log bytes.Buffer
 		old := func(d time.Duration) ezq.TopicStats {
@@ -63,7 +63,7 @@ func TestAnUnknownEventIsLeftToProgramsThatKnowItAndThenFailsForGood(t *testing.
 	})
 }
 
-func TestTheTimeOfAnUnknownEventSpansRestarts(t *testing.T) {
+func TestUnknownFor_SpansRestarts(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, newEvent{1})
 		var unknown int64
@@ -80,7 +80,7 @@ func TestTheTimeOfAnUnknownEventSpansRestarts(t *testing.T) {
 	})
 }
 
-func TestAnUnknownEventMayFailAtOnce(t *testing.T) {
+func TestUnknownEvent_MayFailAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, newEvent{1})
 		router := oldProgram(broker, ezq.Config{UnknownFor: 1})
@@ -90,20 +90,20 @@ func TestAnUnknownEventMayFailAtOnce(t *testing.T) {
 	})
 }
 
-func TestWhatIsIgnoredMustMakeSense(t *testing.T) {
+func TestIgnore_RefusesNonsense(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(nil)
 	router := oldProgram(broker, ezq.Config{})
 	require.Panics(t, func() { router.Ignore("ezq") })
 	require.Panics(t, func() { router.Ignore("ezq", "") })
 	router.Ignore("orders", "newEvent")
-	require.ErrorContains(t, router.Run(t.Context()), `Ignore has "orders", a topic without handlers`)
+	require.ErrorContains(t, router.Run(t.Context()), `Ignore: topic "orders" has no handler`)
 	router = oldProgram(broker, ezq.Config{})
 	router.Ignore("ezq", "OrderPlaced")
 	require.ErrorContains(t, router.Run(t.Context()), "which has a handler")
 }
 
-func TestASnoozedEventComesBackAndHasNotFailed(t *testing.T) {
+func TestSnooze_RedeliversWithoutFailure(t *testing.T) {
 	for name, handle := range map[string]func(r *ezq.Router, f func(context.Context, orderPlaced) error){
 		"one handler": func(r *ezq.Router, f func(context.Context, orderPlaced) error) { ezq.Handle(r, f) },
 		"several": func(r *ezq.Router, f func(context.Context, orderPlaced) error) {
@@ -143,7 +143,7 @@ func TestASnoozedEventComesBackAndHasNotFailed(t *testing.T) {
 	}
 }
 
-func TestAPermanentSnoozeIsAFailure(t *testing.T) {
+func TestSnooze_WhenPermanentIsFailure(t *testing.T) {
 	t.Parallel()
 	d, ok := ezq.SnoozeDelay(ezq.Snooze(0))
 	require.True(t, ok)
@@ -154,7 +154,7 @@ func TestAPermanentSnoozeIsAFailure(t *testing.T) {
 	require.False(t, ok)
 }
 
-func TestWhatCannotBeTheNameOfAnEventIsForNoHandler(t *testing.T) {
+func TestUnknownEvent_WithInvalidNameReachesNoHandler(t *testing.T) {
 	for name, event := range map[string]string{
 		"long": strings.Repeat("A", 5<<20), "long, with a Poison": strings.Repeat("A", 5<<20), "control characters": strings.Repeat(`\u001b`, 100),
 	} {
@@ -183,7 +183,7 @@ func TestWhatCannotBeTheNameOfAnEventIsForNoHandler(t *testing.T) {
 	}
 }
 
-func TestALongNameIsShownInPart(t *testing.T) {
+func TestUnknownEventError_TruncatesLongName(t *testing.T) {
 	t.Parallel()
 	err := &ezq.UnknownEventError{Topic: "orders", Event: strings.Repeat("A", 5000)}
 	require.Less(t, len(err.Error()), 300)

@@ -60,7 +60,7 @@ type quotedName struct{ N int }
 
 func (quotedName) EventName() string { return `say "hi" \ <b>ä` }
 
-func TestTheWireFormIsPinned(t *testing.T) {
+func TestWireForm_IsPinned(t *testing.T) {
 	t.Parallel()
 	type UserCreated struct{ Email string }
 	type Nothing struct{}
@@ -110,7 +110,7 @@ func TestTheWireFormIsPinned(t *testing.T) {
 	golden(t, "interrupt_event", InterruptEvent{})
 }
 
-func TestWhatOtherProgramsWriteIsRead(t *testing.T) {
+func TestWireForm_ReadsOtherPrograms(t *testing.T) {
 	t.Parallel()
 	type OrderPlaced struct {
 		ID    int64 `json:"id"`
@@ -137,7 +137,7 @@ func TestWhatOtherProgramsWriteIsRead(t *testing.T) {
 	}
 }
 
-func TestAPayloadThatIsNotTheEventIsADecodeError(t *testing.T) {
+func TestWireForm_OtherPayloadIsDecodeError(t *testing.T) {
 	t.Parallel()
 	for wire, why := range map[string]string{
 		``:                                   "not a JSON object",
@@ -181,7 +181,7 @@ type (
 
 func (escapedType) MarshalJSON() ([]byte, error) { return []byte(` { "\u005ftype" : 1 } `), nil }
 
-func TestAnEventThatHasNoWireFormIsRefused(t *testing.T) {
+func TestWireForm_RefusesUnsuitableEvent(t *testing.T) {
 	t.Parallel()
 	for why, events := range map[string][]any{
 		"has a field of its own that encodes as _type, where the name of the event goes: rename the field": {
@@ -217,7 +217,7 @@ type emptyMarshaler struct{}
 
 func (emptyMarshaler) MarshalJSON() ([]byte, error) { return []byte(" {\n} "), nil }
 
-func TestAMarshalerMayWriteAnyObject(t *testing.T) {
+func TestWireForm_AcceptsObjectOfMarshaler(t *testing.T) {
 	t.Parallel()
 	_, wire, err := encode(objectMarshaler{n: 1})
 	require.NoError(t, err)
@@ -263,7 +263,7 @@ func FuzzEventsSurviveTheJourney(f *testing.F) {
 	})
 }
 
-func TestAMapThatIsAnEventHoldsItsNameToo(t *testing.T) {
+func TestWireForm_DecodedMapContainsName(t *testing.T) {
 	t.Parallel()
 	_, wire, err := encode(mapEvent{"a": "b"})
 	require.NoError(t, err)

@@ -24,7 +24,7 @@ func ignoreAll[E any](context.Context, []E) error    { return nil }
 func handle(r *ezq.Router, opts ...ezq.HandleOption) { ezq.Handle(r, ignore[orderPlaced], opts...) }
 
 // A mistake in the program is refused where it is made, with what to write instead.
-func TestWiringMistakesPanicAtOnce(t *testing.T) {
+func TestRouter_PanicsOnWiringMistake(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		mistake func(r *ezq.Router)
@@ -125,7 +125,7 @@ func config(c ezq.Config) func(*ezq.Router) {
 	return func(*ezq.Router) { ezq.NewRouter(memory.New(nil), &c) }
 }
 
-func TestWiringMistakesWithBatchesPanicToo(t *testing.T) {
+func TestHandleBatch_PanicsOnWiringMistake(t *testing.T) {
 	t.Parallel()
 	for want, mistake := range map[string]func(r *ezq.Router){
 		"ezq: Size: 0 is not positive: leave it out for the default of 100":                      func(*ezq.Router) { ezq.Size(0) },
@@ -142,7 +142,7 @@ func TestWiringMistakesWithBatchesPanicToo(t *testing.T) {
 }
 
 // What looks like a mistake, and is none.
-func TestSeveralHandlersAreFineIfTheirNamesDiffer(t *testing.T) {
+func TestHandle_AcceptsDistinguishableHandlers(t *testing.T) {
 	t.Parallel()
 	router := ezq.NewRouter(memory.New(nil), &ezq.Config{Concurrency: 1 << 20})
 	handle(router, ezq.Name("first"))
@@ -153,7 +153,7 @@ func TestSeveralHandlersAreFineIfTheirNamesDiffer(t *testing.T) {
 	ezq.Handle(router, ignore[*ezq.EndEvent])
 }
 
-func TestARouterRunsOnce(t *testing.T) {
+func TestRouter_RunsOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{})
 		require.EqualError(t, router.Run(t.Context()), "ezq: the router has no handlers: add one with Handle")
@@ -168,9 +168,9 @@ func TestARouterRunsOnce(t *testing.T) {
 	})
 }
 
-func TestATopicWithoutHandlersCannotBeConfigured(t *testing.T) {
+func TestConfig_RefusesTopicWithoutHandlers(t *testing.T) {
 	t.Parallel()
 	router := ezq.NewRouter(memory.New(nil), &ezq.Config{Topics: map[string]ezq.TopicConfig{"ezp": {Concurrency: 1}}})
 	handle(router)
-	require.EqualError(t, router.Run(t.Context()), `ezq: Config.Topics has "ezp", a topic without handlers: is the name right?`)
+	require.EqualError(t, router.Run(t.Context()), `ezq: Config.Topics: topic "ezp" has no handler: check the name`)
 }

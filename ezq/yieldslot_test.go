@@ -78,7 +78,7 @@ func yieldAfterSecond(start time.Time) message.HandlerMiddleware {
 	}
 }
 
-func TestMoreIsFetchedAsSoonAsFewerThanTenHaveYieldedTheirSlots(t *testing.T) {
+func TestYieldSlot_ResumesFetchingBelowTenWaiting(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, ezq.Config{Concurrency: 1})
 		var mails, orders gauge
@@ -95,7 +95,7 @@ func TestMoreIsFetchedAsSoonAsFewerThanTenHaveYieldedTheirSlots(t *testing.T) {
 	})
 }
 
-func TestWhatHasYieldedItsSlotIsReleasedWhenTheRouterStops(t *testing.T) {
+func TestYieldSlot_ReleasesEventWhenRouterStops(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
 		router := newRouter(broker, ezq.Config{Concurrency: 1})

@@ -44,13 +44,13 @@ func (p CorrelationID) Middleware(next message.HandlerFunc) message.HandlerFunc 
 		defer msg.SetContext(ctx)
 		msg.SetContext(ezq.WithCorrelationID(ctx, id))
 		out, err := next(msg)
-		return correlated(out, id), err
+		return withCorrelationID(out, id), err
 	}
 }
 
-// correlated returns msgs with id in all of them. Those of the handler are not
+// withCorrelationID returns msgs with id in all of them. Those of the handler are not
 // changed: it may have returned one that it did not make.
-func correlated(msgs []*message.Message, id string) []*message.Message {
+func withCorrelationID(msgs []*message.Message, id string) []*message.Message {
 	msgs = slices.Clone(msgs)
 	for i, msg := range msgs {
 		if msg != nil && msg.Metadata.Get(correlationIDKey) == "" {

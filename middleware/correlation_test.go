@@ -10,9 +10,9 @@ import (
 	"github.com/ezq-go/ezq/middleware"
 )
 
-func TestEveryMessageIsHandledUnderACorrelationID(t *testing.T) {
+func TestCorrelationID_IsSetForEveryMessage(t *testing.T) {
 	t.Parallel()
-	brings := foreign(t)
+	brings := plainMessage(t)
 	brings.Metadata.Set("correlation_id", "from elsewhere")
 	for _, test := range []struct {
 		name   string
@@ -21,9 +21,9 @@ func TestEveryMessageIsHandledUnderACorrelationID(t *testing.T) {
 		want   string
 	}{
 		{"the one that it brings", middleware.CorrelationID{}, brings, "^from elsewhere$"},
-		{"or else its own id", middleware.CorrelationID{}, foreign(t), "^id$"},
+		{"or else its own id", middleware.CorrelationID{}, plainMessage(t), "^id$"},
 		{"or else a new one", middleware.CorrelationID{}, message.NewMessage("", nil), "^[0-9a-f-]{36}$"},
-		{"or one of the program's choice", middleware.CorrelationID{New: func(msg *message.Message) string { return "of " + msg.UUID }}, foreign(t), "^of id$"},
+		{"or one of the program's choice", middleware.CorrelationID{New: func(msg *message.Message) string { return "of " + msg.UUID }}, plainMessage(t), "^of id$"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			own := message.NewMessage("next", []byte("payload"))

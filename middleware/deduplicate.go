@@ -18,7 +18,7 @@ import (
 
 // Deduplicate does not handle a message again that its handler has handled before:
 // such a message is acked. What counts is success, so a message that fails, is
-// interrupted, is given up or goes back is not remembered, and what happens to it
+// interrupted, is dead-lettered or released is not remembered, and what happens to it
 // next is handled.
 //
 // Of two that arrive at the same time, in one process, the second waits for the
@@ -86,7 +86,7 @@ func (p Deduplicate) Middleware(next message.HandlerFunc) message.HandlerFunc {
 	if p.Key == nil {
 		p.Key = topicAndUUID
 	}
-	busy := &busyKeys{keys: map[string]chan struct{}{}}
+	locks := &keyLocks{keys: map[string]chan struct{}{}}
 	return func(msg *message.Message) ([]*message.Message, error) {
 		key, err := p.Key(msg)
 		if err != nil {
@@ -97,12 +97,12 @@ func (p Deduplicate) Middleware(next message.HandlerFunc) message.HandlerFunc {
 		}
 		ctx := msg.Context()
 		key = p.handler(ctx, msg) + " " + key
-		leave, err := busy.enter(ctx, key)
+		unlock, err := locks.lock(ctx, key)
 		if err != nil {
-			release(ctx, msg)
+			releaseInterrupted(ctx, msg)
 			return nil, err
 		}
-		defer leave()
+		defer unlock()
 		return p.once(key, msg, next)
 	}
 }
@@ -119,12 +119,12 @@ func (p Deduplicate) once(key string, msg *message.Message, next message.Handler
 		return nil, nil
 	}
 
-	watched, fate := watchFate(ctx)
+	watched, result := watchOutcome(ctx)
 	defer msg.SetContext(ctx)
 	msg.SetContext(watched)
 	out, err := next(msg)
 	switch {
-	case err != nil, wentBack(msg), fate.givenUp:
+	case err != nil, isNacked(msg), result.deadLettered:
 		return out, err
 	case len(out) > 0:
 		const text = "middleware: not remembered, for its handler returned messages: publish them in the handler"
@@ -173,19 +173,19 @@ func topicAndUUID(msg *message.Message) (string, error) {
 	return strconv.Quote(topicOf(msg.Context())) + " " + msg.UUID, nil
 }
 
-// busyKeys are the keys whose messages are being handled.
-type busyKeys struct {
+// keyLocks are the keys whose messages are being handled.
+type keyLocks struct {
 	mu   sync.Mutex
 	keys map[string]chan struct{} // closed when that is over
 }
 
-// enter waits until nobody else is at key. It returns the cause with which ctx has
+// lock waits until nobody else is at key. It returns the cause with which ctx has
 // ended if that comes first.
-func (b *busyKeys) enter(ctx context.Context, key string) (leave func(), err error) {
+func (b *keyLocks) lock(ctx context.Context, key string) (unlock func(), err error) {
 	for {
-		mine, other := b.take(key)
+		mine, other := b.tryLock(key)
 		if other == nil {
-			return func() { b.leave(key, mine) }, nil
+			return func() { b.unlock(key, mine) }, nil
 		}
 		err := ezq.YieldSlot(ctx, func() error {
 			select {
@@ -201,8 +201,8 @@ func (b *busyKeys) enter(ctx context.Context, key string) (leave func(), err err
 	}
 }
 
-// take takes key, or returns who has it.
-func (b *busyKeys) take(key string) (mine, other chan struct{}) {
+// tryLock takes key, or returns who has it.
+func (b *keyLocks) tryLock(key string) (mine, other chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if other = b.keys[key]; other != nil {
@@ -213,7 +213,7 @@ func (b *busyKeys) take(key string) (mine, other chan struct{}) {
 	return mine, nil
 }
 
-func (b *busyKeys) leave(key string, mine chan struct{}) {
+func (b *keyLocks) unlock(key string, mine chan struct{}) {
 	b.mu.Lock()
 	delete(b.keys, key)
 	b.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 
 // What one handler of an event has handled is new to another, in whatever order they
 // succeed, and also if they share a store and a key.
-func TestSeveralHandlersOfOneEventAreToldApart(t *testing.T) {
+func TestDeduplicate_DistinguishesHandlersOfOneEvent(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		order := func(msg *message.Message) (string, error) { return msg.Metadata.Get("order"), nil }
 		policy := middleware.Deduplicate{Store: middleware.NewMemoryStore(0), Key: order, Logger: quiet()}
@@ -52,7 +52,7 @@ func TestSeveralHandlersOfOneEventAreToldApart(t *testing.T) {
 	})
 }
 
-func TestHandlersAndTopicsAreToldApart(t *testing.T) {
+func TestDeduplicate_DistinguishesHandlersAndTopics(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		policy := deduplicate()
 		policy.Store = middleware.NewMemoryStore(0)
@@ -72,7 +72,7 @@ func TestHandlersAndTopicsAreToldApart(t *testing.T) {
 	})
 }
 
-func TestNoPairOfHandlerAndKeyLooksLikeAnother(t *testing.T) {
+func TestDeduplicate_ConfusesNoHandlerAndKey(t *testing.T) {
 	t.Parallel()
 	store := middleware.NewMemoryStore(0)
 	handler, calls := counting()
@@ -80,7 +80,7 @@ func TestNoPairOfHandlerAndKeyLooksLikeAnother(t *testing.T) {
 	for _, pair := range pairs {
 		policy := middleware.Deduplicate{Store: store, Handler: pair[0], Logger: quiet()}
 		policy.Key = func(*message.Message) (string, error) { return pair[1], nil }
-		_, err := policy.Middleware(handler)(foreign(t))
+		_, err := policy.Middleware(handler)(plainMessage(t))
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, len(pairs), calls.Load())
@@ -88,7 +88,7 @@ func TestNoPairOfHandlerAndKeyLooksLikeAnother(t *testing.T) {
 
 // The first one waits in its batch, and then for a place to be handled. The others, which
 // wait for the first, must not hold all places.
-func TestDuplicatesDoNotHoldUpTheBatchThatTheyWaitFor(t *testing.T) {
+func TestDeduplicate_DuplicatesDoNotBlockTheirBatch(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 2, Logger: quiet()})
 		router.Use(deduplicate().Middleware)
@@ -108,7 +108,7 @@ func TestDuplicatesDoNotHoldUpTheBatchThatTheyWaitFor(t *testing.T) {
 	})
 }
 
-func TestADuplicateIsKnownByTheFormerNameOfItsEvent(t *testing.T) {
+func TestDeduplicate_RecognizesFormerEventName(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		type Renamed struct{ ID int }
 		store := middleware.NewMemoryStore(0)

@@ -34,7 +34,7 @@ func counting() (message.HandlerFunc, *atomic.Int32) {
 	}, &calls
 }
 
-func TestWhatWasHandledIsNotHandledAgain(t *testing.T) {
+func TestDeduplicate_HandlesEachEventOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, deduplicate().Middleware)
 		calls := 0
@@ -49,7 +49,7 @@ func TestWhatWasHandledIsNotHandledAgain(t *testing.T) {
 	})
 }
 
-func TestAKeyOfOnesOwn(t *testing.T) {
+func TestDeduplicate_UsesCustomKey(t *testing.T) {
 	t.Parallel()
 	policy := deduplicate()
 	policy.Key = func(msg *message.Message) (string, error) {
@@ -61,21 +61,21 @@ func TestAKeyOfOnesOwn(t *testing.T) {
 	handler, calls := counting()
 	handle := policy.Middleware(handler)
 	for _, order := range []string{"7", "8", "7", "", ""} {
-		msg := foreign(t)
+		msg := plainMessage(t)
 		msg.Metadata.Set("order", order)
 		_, err := handle(msg)
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, 4, calls.Load(), "without a key every message is handled")
 
-	msg := foreign(t)
+	msg := plainMessage(t)
 	msg.Metadata.Set("order", "?")
 	_, err := handle(msg)
 	require.ErrorIs(t, err, errBoom)
 	require.EqualValues(t, 4, calls.Load())
 }
 
-func TestMessagesWithoutAnIDAreNotTheSame(t *testing.T) {
+func TestDeduplicate_DistinguishesMessagesWithoutID(t *testing.T) {
 	t.Parallel()
 	handler, calls := counting()
 	handle := deduplicate().Middleware(handler)
@@ -86,7 +86,7 @@ func TestMessagesWithoutAnIDAreNotTheSame(t *testing.T) {
 	require.EqualValues(t, 2, calls.Load())
 }
 
-func TestOfTwoAtTheSameTimeTheSecondWaits(t *testing.T) {
+func TestDeduplicate_SecondWaitsForFirst(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		first error
@@ -109,7 +109,7 @@ func TestOfTwoAtTheSameTimeTheSecondWaits(t *testing.T) {
 					return nil, nil
 				})
 				for range 5 {
-					running.Go(func() { _, _ = handle(foreign(t)) })
+					running.Go(func() { _, _ = handle(plainMessage(t)) })
 				}
 				running.Wait()
 				require.Equal(t, test.calls, calls.Load())
@@ -118,14 +118,14 @@ func TestOfTwoAtTheSameTimeTheSecondWaits(t *testing.T) {
 	}
 }
 
-func TestTheSecondWaitsNoLongerThanItsContextLives(t *testing.T) {
+func TestDeduplicate_WaitEndsWithContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		handle := deduplicate().Middleware(func(*message.Message) ([]*message.Message, error) {
 			time.Sleep(time.Hour)
 			return nil, nil
 		})
-		go func() { _, _ = handle(foreign(t)) }()
+		go func() { _, _ = handle(plainMessage(t)) }()
 		synctest.Wait()
 		d := &backend.Delivery{Number: 2, Failures: 1}
 		msg := received(t, d)
@@ -140,13 +140,13 @@ func TestTheSecondWaitsNoLongerThanItsContextLives(t *testing.T) {
 	})
 }
 
-func TestWhatWentBackOrWasGivenUpIsNotRemembered(t *testing.T) {
+func TestDeduplicate_ForgetsUnhandledMessages(t *testing.T) {
 	t.Parallel()
 	var dead recorder
 	for name, first := range map[string]message.HandlerFunc{
 		"a failure":       failing(errBoom),
 		"a final failure": failing(ezq.Permanent(errBoom)),
-		"an interrupted one, which ezq gives back with no error": func(msg *message.Message) ([]*message.Message, error) {
+		"an interrupted one, which ezq releases with no error": func(msg *message.Message) ([]*message.Message, error) {
 			msg.Nack()
 			return nil, nil
 		},
@@ -166,9 +166,9 @@ func TestWhatWentBackOrWasGivenUpIsNotRemembered(t *testing.T) {
 				}
 				return again(msg)
 			})
-			_, _ = handle(foreign(t))
+			_, _ = handle(plainMessage(t))
 			for range 2 {
-				_, err := handle(foreign(t))
+				_, err := handle(plainMessage(t))
 				require.NoError(t, err)
 			}
 			require.EqualValues(t, 1, calls.Load(), "handled when it comes back, and then remembered")
@@ -176,7 +176,7 @@ func TestWhatWentBackOrWasGivenUpIsNotRemembered(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedEventIsNotTakenForADuplicate(t *testing.T) {
+func TestDeduplicate_HandlesInterruptedEventAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		store := middleware.NewMemoryStore(0)
 		publish(t, broker, orderPlaced{1}, ezq.InterruptEvent{})
@@ -221,30 +221,30 @@ func (s *store) Mark(ctx context.Context, key string, window time.Duration) erro
 	return s.Store.Mark(ctx, key, window)
 }
 
-func TestAStoreThatCannotAnswerFailsTheMessage(t *testing.T) {
+func TestDeduplicate_FailsWhenStoreCannotAnswer(t *testing.T) {
 	t.Parallel()
 	policy := deduplicate()
 	policy.Store = &store{Store: middleware.NewMemoryStore(0), seen: errBoom}
 	handler, calls := counting()
-	_, err := policy.Middleware(handler)(foreign(t))
+	_, err := policy.Middleware(handler)(plainMessage(t))
 	require.ErrorIs(t, err, errBoom)
 	require.Zero(t, calls.Load())
 }
 
-func TestAStoreThatCannotRememberDoesNotUndoSuccess(t *testing.T) {
+func TestDeduplicate_SucceedsWhenStoreCannotRemember(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	policy := middleware.Deduplicate{Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	policy.Store = &store{Store: middleware.NewMemoryStore(0), mark: errBoom}
-	_, err := policy.Middleware(succeeding)(foreign(t))
+	_, err := policy.Middleware(succeeding)(plainMessage(t))
 	require.NoError(t, err)
 	require.Contains(t, log.String(), "boom")
 }
 
-func TestSuccessIsRememberedAlsoIfTheContextHasEnded(t *testing.T) {
+func TestDeduplicate_RemembersSuccessAfterContextEnd(t *testing.T) {
 	t.Parallel()
 	s := &store{Store: middleware.NewMemoryStore(0)}
-	msg := foreign(t)
+	msg := plainMessage(t)
 	ctx, cancel := context.WithCancel(msg.Context())
 	msg.SetContext(ctx)
 	handler, calls := counting()
@@ -256,7 +256,7 @@ func TestSuccessIsRememberedAlsoIfTheContextHasEnded(t *testing.T) {
 	require.NoError(t, err)
 	_, bounded := s.ctx.Deadline()
 	require.True(t, bounded)
-	_, err = handle(foreign(t))
+	_, err = handle(plainMessage(t))
 	require.NoError(t, err)
 	require.EqualValues(t, 1, calls.Load())
 }
@@ -264,7 +264,7 @@ func TestSuccessIsRememberedAlsoIfTheContextHasEnded(t *testing.T) {
 // Not parallel: the heap is everybody's.
 //
 //nolint:paralleltest // see above
-func TestAMemoryStoreTakesNoMoreForLongKeys(t *testing.T) {
+func TestMemoryStore_LongKeysTakeNoMoreMemory(t *testing.T) {
 	key := func(i int) string { return fmt.Sprint(i) + strings.Repeat("k", 1<<20) }
 	heap := func() int64 {
 		runtime.GC()
@@ -286,7 +286,7 @@ func TestAMemoryStoreTakesNoMoreForLongKeys(t *testing.T) {
 	}
 }
 
-func TestAMemoryStoreForgetsInTime(t *testing.T) {
+func TestMemoryStore_ForgetsAfterWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := middleware.NewMemoryStore(0)
@@ -306,7 +306,7 @@ func TestAMemoryStoreForgetsInTime(t *testing.T) {
 	})
 }
 
-func TestAFullMemoryStoreForgetsTheOldest(t *testing.T) {
+func TestMemoryStore_WhenFullForgetsOldest(t *testing.T) {
 	t.Parallel()
 	s := middleware.NewMemoryStore(3)
 	for _, key := range []string{"a", "b", "a", "c", "d"} {

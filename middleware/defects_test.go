@@ -21,7 +21,7 @@ import (
 // A test for each defect of Watermill's own middleware that doc.go names: ours does
 // not have it.
 
-func TestUnlikeWatermillsRetryObservingAFailureDoesNotChangeTheWait(t *testing.T) {
+func TestRetry_UnlikeWatermillWaitIgnoresObservers(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		observe := func(next message.HandlerFunc) message.HandlerFunc {
 			return func(msg *message.Message) ([]*message.Message, error) {
@@ -45,7 +45,7 @@ func TestUnlikeWatermillsRetryObservingAFailureDoesNotChangeTheWait(t *testing.T
 	})
 }
 
-func TestUnlikeWatermillsRetryNothingSleepsWithTheMessage(t *testing.T) {
+func TestRetry_UnlikeWatermillOccupiesNoSlotWhileWaiting(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()})
 		router.Use(middleware.Retry{Initial: time.Hour}.Middleware)
@@ -62,9 +62,9 @@ func TestUnlikeWatermillsRetryNothingSleepsWithTheMessage(t *testing.T) {
 	})
 }
 
-func TestUnlikeWatermillsRetryTheErrorIsTheHandlersWhenTheContextEnds(t *testing.T) {
+func TestRetry_UnlikeWatermillKeepsHandlerErrorOnEnd(t *testing.T) {
 	t.Parallel()
-	msg := foreign(t)
+	msg := plainMessage(t)
 	ctx, cancel := context.WithCancel(msg.Context())
 	msg.SetContext(ctx)
 	_, err := middleware.Retry{}.Middleware(func(*message.Message) ([]*message.Message, error) {
@@ -74,11 +74,11 @@ func TestUnlikeWatermillsRetryTheErrorIsTheHandlersWhenTheContextEnds(t *testing
 	require.Equal(t, errBoom, err)
 }
 
-func TestUnlikeWatermillsTimeoutNoDeadContextIsLeftForTheNextAttempt(t *testing.T) {
+func TestTimeout_UnlikeWatermillLeavesNoDeadContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		msg := foreign(t)
+		msg := plainMessage(t)
 		_, err := chain(func(msg *message.Message) ([]*message.Message, error) {
 			require.NoError(t, msg.Context().Err(), "attempt %d", calls+1)
 			if calls++; calls < 3 {
@@ -92,7 +92,7 @@ func TestUnlikeWatermillsTimeoutNoDeadContextIsLeftForTheNextAttempt(t *testing.
 	})
 }
 
-func TestUnlikeWatermillsPoisonQueueNothingIsPoisonedByAShutdown(t *testing.T) {
+func TestPoison_UnlikeWatermillIgnoresShutdown(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		for _, policies := range bothOrders(middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware) {
 			router := newRouter(broker, policies...)
@@ -110,7 +110,7 @@ func TestUnlikeWatermillsPoisonQueueNothingIsPoisonedByAShutdown(t *testing.T) {
 	})
 }
 
-func TestUnlikeWatermillsPoisonQueueNothingIsPoisonedByAShutdownOfWatermillsRouter(t *testing.T) {
+func TestPoison_UnlikeWatermillIgnoresShutdownOfWatermillRouter(t *testing.T) {
 	t.Parallel()
 	queue := newGoChannel(t)
 	router, err := message.NewRouter(message.RouterConfig{}, nil)
@@ -132,9 +132,9 @@ func TestUnlikeWatermillsPoisonQueueNothingIsPoisonedByAShutdownOfWatermillsRout
 	require.Zero(t, dead.len())
 }
 
-func TestUnlikeWatermillsPoisonQueueTheMessageItselfIsNotChanged(t *testing.T) {
+func TestPoison_UnlikeWatermillLeavesMessageUnchanged(t *testing.T) {
 	t.Parallel()
-	msg := foreign(t)
+	msg := plainMessage(t)
 	var dead recorder
 	_, err := middleware.Poison{Topic: "dead", To: &dead, Logger: quiet()}.Middleware(failing(ezq.Permanent(errBoom)))(msg)
 	require.NoError(t, err)
@@ -142,11 +142,11 @@ func TestUnlikeWatermillsPoisonQueueTheMessageItselfIsNotChanged(t *testing.T) {
 	require.NotEmpty(t, dead.msgs[0].Metadata)
 }
 
-func TestUnlikeWatermillsPoisonQueueTheDeadLetterIsPublishedWithALivingContext(t *testing.T) {
+func TestPoison_UnlikeWatermillPublishesWithLivingContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var dead recorder
-		msg := foreign(t)
+		msg := plainMessage(t)
 		ctx, cancel := context.WithTimeout(msg.Context(), time.Minute)
 		defer cancel()
 		msg.SetContext(ctx)
@@ -159,18 +159,18 @@ func TestUnlikeWatermillsPoisonQueueTheDeadLetterIsPublishedWithALivingContext(t
 	})
 }
 
-func TestUnlikeWatermillsPoisonQueueNoTextOfAnErrorKeepsADeadLetterOut(t *testing.T) {
+func TestPoison_UnlikeWatermillAcceptsAnyErrorText(t *testing.T) {
 	t.Parallel()
 	d := &backend.Delivery{Number: 1, DeadLetters: true}
 	bad := errors.New("a\x00b\xff" + string(make([]byte, 1<<20)))
 	_, err := middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware(failing(ezq.Permanent(bad)))(received(t, d))
 	require.NoError(t, err)
 	v, _ := d.Disposition()
-	require.LessOrEqual(t, len(v.Letter.Metadata[backend.DeadLetterReason]), 1024)
-	require.NotContains(t, v.Letter.Metadata[backend.DeadLetterReason], "\x00")
+	require.LessOrEqual(t, len(v.DeadLetter.Metadata[backend.DeadLetterReason]), 1024)
+	require.NotContains(t, v.DeadLetter.Metadata[backend.DeadLetterReason], "\x00")
 }
 
-func TestUnlikeWatermillsDeduplicatorAMessageThatFailedIsHandledWhenItComesBack(t *testing.T) {
+func TestDeduplicate_UnlikeWatermillHandlesFailedMessageAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, deduplicate().Middleware)
 		calls := 0
@@ -186,7 +186,7 @@ func TestUnlikeWatermillsDeduplicatorAMessageThatFailedIsHandledWhenItComesBack(
 	})
 }
 
-func TestUnlikeWatermillsDeduplicatorDifferentMessagesDoNotCollide(t *testing.T) {
+func TestDeduplicate_UnlikeWatermillKeysNeverCollide(t *testing.T) {
 	t.Parallel()
 	handler, calls := counting()
 	handle := deduplicate().Middleware(handler)
@@ -199,14 +199,14 @@ func TestUnlikeWatermillsDeduplicatorDifferentMessagesDoNotCollide(t *testing.T)
 	require.EqualValues(t, n, calls.Load())
 }
 
-func TestUnlikeWatermillsThrottleWaitingEndsWithTheContext(t *testing.T) {
+func TestThrottle_UnlikeWatermillWaitEndsWithContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		handler, calls := counting()
 		handle := middleware.Throttle{Per: time.Hour}.Middleware(handler)
-		_, err := handle(foreign(t))
+		_, err := handle(plainMessage(t))
 		require.NoError(t, err)
-		msg := foreign(t)
+		msg := plainMessage(t)
 		ctx, cancel := context.WithCancelCause(msg.Context())
 		msg.SetContext(ctx)
 		time.AfterFunc(time.Second, func() { cancel(errBoom) })
@@ -219,19 +219,19 @@ func TestUnlikeWatermillsThrottleWaitingEndsWithTheContext(t *testing.T) {
 }
 
 // A bubble fails if a goroutine is left, or a ticker keeps it alive.
-func TestUnlikeWatermillsThrottleAndDeduplicatorNothingGoesOnInTheBackground(t *testing.T) {
+func TestPolicies_UnlikeWatermillLeaveNoGoroutine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for range 100 {
 			for _, policy := range policies() {
-				_, err := policy(succeeding)(foreign(t))
+				_, err := policy(succeeding)(plainMessage(t))
 				require.NoError(t, err)
 			}
 		}
 	})
 }
 
-func TestUnlikeWatermillsInstantAckNothingIsAckedBeforeItIsDone(t *testing.T) {
+func TestPolicies_UnlikeWatermillAckOnlyWhenDone(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var all []message.HandlerMiddleware
 		for _, policy := range policies() {
@@ -261,7 +261,7 @@ func TestUnlikeWatermillsInstantAckNothingIsAckedBeforeItIsDone(t *testing.T) {
 	})
 }
 
-func TestUnlikeWatermillsIgnoreErrorsAnErrorIsKnownByWhatItWrapsAndNotByItsText(t *testing.T) {
+func TestPoison_UnlikeWatermillKnowsErrorsByWrapping(t *testing.T) {
 	t.Parallel()
 	permanent := ezq.Permanent(errBoom)
 	for err, final := range map[error]bool{
@@ -274,6 +274,6 @@ func TestUnlikeWatermillsIgnoreErrorsAnErrorIsKnownByWhatItWrapsAndNotByItsText(
 		d := &backend.Delivery{Number: 1, DeadLetters: true}
 		_, _ = middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware(failing(err))(received(t, d))
 		v, _ := d.Disposition()
-		require.Equal(t, final, v.Letter != nil, "%#v", err)
+		require.Equal(t, final, v.DeadLetter != nil, "%#v", err)
 	}
 }

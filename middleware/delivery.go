@@ -11,53 +11,53 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// interrupted reports whether err, with which a handler has failed in ctx, is no
+// isInterrupted reports whether err, with which a handler has failed in ctx, is no
 // failure: the router did not wait for it any longer, or another consumer may have
 // the message.
 //
 // Backends of other origin end the contexts of messages without a cause.
-func interrupted(ctx context.Context, err error) bool {
-	if taken(context.Cause(ctx)) || taken(err) {
+func isInterrupted(ctx context.Context, err error) bool {
+	if isInterruption(context.Cause(ctx)) || isInterruption(err) {
 		return true
 	}
 	return backend.DeliveryFromContext(ctx) == nil && errors.Is(ctx.Err(), context.Canceled)
 }
 
-func taken(err error) bool {
+func isInterruption(err error) bool {
 	return errors.Is(err, ezq.ErrInterrupted) || errors.Is(err, ezq.ErrLeaseLost)
 }
 
-// durable returns the delivery in ctx if its backend keeps count of failures. It is
+// deliveryWithProgress returns the delivery in ctx if its backend keeps count of failures. It is
 // nil if not: who wants to know them has to count in the process.
-func durable(ctx context.Context) *backend.Delivery {
+func deliveryWithProgress(ctx context.Context) *backend.Delivery {
 	if d := backend.DeliveryFromContext(ctx); d != nil && d.Progress {
 		return d
 	}
 	return nil
 }
 
-// giveBack gives msg, whose context ctx has ended, back to its backend with as
+// nackInterrupted gives msg, whose context ctx has ended, back to its backend with as
 // many failures as it had. An ezq router would do that itself; Watermill's nack
 // counts as a failure.
-func giveBack(ctx context.Context, msg *message.Message) {
-	if d := backend.DeliveryFromContext(ctx); d != nil && taken(context.Cause(ctx)) {
+func nackInterrupted(ctx context.Context, msg *message.Message) {
+	if d := backend.DeliveryFromContext(ctx); d != nil && isInterruption(context.Cause(ctx)) {
 		backend.Nack(msg, backend.Redelivery{InPlace: true, Failures: d.Failures, Done: d.Done})
 	}
 }
 
-// release is giveBack for a message that no handler has begun with.
-func release(ctx context.Context, msg *message.Message) {
-	if backend.DeliveryFromContext(ctx) != nil && taken(context.Cause(ctx)) {
+// releaseInterrupted is nackInterrupted for a message that no handler has begun with.
+func releaseInterrupted(ctx context.Context, msg *message.Message) {
+	if backend.DeliveryFromContext(ctx) != nil && isInterruption(context.Cause(ctx)) {
 		backend.Release(msg)
 	}
 }
 
-// snoozed reports whether err says that msg is to come back later, and has not failed.
+// nackSnoozed reports whether err says that msg is to come back later, and has not failed.
 // In Watermill's router, which does not know that, msg goes back here, if the backend can
 // wait.
-func snoozed(ctx context.Context, msg *message.Message, err error) bool {
+func nackSnoozed(ctx context.Context, msg *message.Message, err error) bool {
 	wait, ok := ezq.SnoozeDelay(err)
-	if d := durable(ctx); ok && d != nil && !inRouter(ctx) {
+	if d := deliveryWithProgress(ctx); ok && d != nil && !inRouter(ctx) {
 		backend.Nack(msg, backend.Redelivery{Delay: wait, Uncounted: true, Failures: d.Failures, Done: d.Done})
 	}
 	return ok
@@ -68,9 +68,9 @@ func isSnooze(err error) bool {
 	return ok
 }
 
-// wentBack reports whether msg was given back, or given up, although its handler
+// isNacked reports whether msg was released, or dead-lettered, although its handler
 // returned no error.
-func wentBack(msg *message.Message) bool {
+func isNacked(msg *message.Message) bool {
 	select {
 	case <-msg.Nacked():
 		return true

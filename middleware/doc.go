@@ -65,7 +65,7 @@
 //     the payload.
 //   - Throttle: waits without looking at the context, so a router cannot stop.
 //   - InstantAck: an ack ends the context, and a failure loses the message.
-//   - IgnoreErrors: compares texts, so it misses wrapped errors and hits strangers.
+//   - IgnoreErrors: compares texts, so it misses wrapped errors and hits unrelated ones.
 //     Return nil from the handler instead.
 //   - DelayOnError: ezq's router says itself when a message comes back. In Watermill's,
 //     on ezq's backends, its delay is honoured but never grows.

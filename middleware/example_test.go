@@ -33,7 +33,7 @@ func Example() {
 		fmt.Println("attempt", ezq.MetaFromContext(ctx).Failures+1)
 		return errors.New("the bank is closed")
 	})
-	ezq.Handle(router, func(context.Context, InvoicePaid) error { // what was given up
+	ezq.Handle(router, func(context.Context, InvoicePaid) error { // what was dead-lettered
 		fmt.Println("dead letter")
 		stop()
 		return nil
@@ -94,10 +94,10 @@ func ExamplePoison() {
 	_ = router.Run(ctx)
 
 	dead, _ := broker.Subscribe(ctx, "ezq_dead")
-	letter := <-dead
-	letter.Ack()
-	fmt.Println(string(letter.Payload))
-	fmt.Println(letter.Metadata[backend.DeadLetterReason])
+	deadLetter := <-dead
+	deadLetter.Ack()
+	fmt.Println(string(deadLetter.Payload))
+	fmt.Println(deadLetter.Metadata[backend.DeadLetterReason])
 	// Output:
 	// {"_type":"InvoicePaid","Number":7}
 	// no such invoice
@@ -120,9 +120,9 @@ func ExamplePoison_Middleware() {
 
 	_ = queue.Publish("invoices", message.NewMessage("1", nil))
 	dead, _ := queue.Subscribe(context.Background(), "invoices_dead")
-	letter := <-dead
-	letter.Ack()
-	fmt.Println(letter.Metadata[backend.DeadLetterReason], "for", letter.Metadata[backend.DeadLetterHandler])
+	deadLetter := <-dead
+	deadLetter.Ack()
+	fmt.Println(deadLetter.Metadata[backend.DeadLetterReason], "for", deadLetter.Metadata[backend.DeadLetterHandler])
 	_ = router.Close()
 	// Output:
 	// handled
@@ -256,16 +256,16 @@ func ExampleMemoryStore() {
 	// Output: paid
 }
 
-// tally is a store of one's own.
-type tally struct{ *middleware.MemoryStore }
+// countingStore is a store of one's own.
+type countingStore struct{ *middleware.MemoryStore }
 
-func (s tally) Mark(ctx context.Context, key string, window time.Duration) error {
+func (s countingStore) Mark(ctx context.Context, key string, window time.Duration) error {
 	fmt.Println("remembers", key, "for", window)
 	return s.MemoryStore.Mark(ctx, key, window)
 }
 
 func ExampleStore() {
-	handle := middleware.Deduplicate{Store: tally{middleware.NewMemoryStore(0)}, Handler: "ledger"}.Middleware(
+	handle := middleware.Deduplicate{Store: countingStore{middleware.NewMemoryStore(0)}, Handler: "ledger"}.Middleware(
 		func(*message.Message) ([]*message.Message, error) { return nil, nil })
 	_, _ = handle(message.NewMessage("1", nil))
 	// Output: remembers "ledger" "" 1 for 24h0m0s

@@ -34,7 +34,7 @@ func logOf(t *testing.T, broker *memory.Broker, fail func() error, policies ...m
 	return records
 }
 
-func TestOnlyAFailureForGoodIsLoggedAsAnError(t *testing.T) {
+func TestLog_OnlyFinalFailureIsError(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, orderPlaced{1})
 		records := logOf(t, broker, func() error { return errBoom },
@@ -45,11 +45,11 @@ func TestOnlyAFailureForGoodIsLoggedAsAnError(t *testing.T) {
 			require.Equal(t, "OrderPlaced", record["event"])
 		}
 		require.Equal(t, []any{"WARN", "WARN", "ERROR"}, levels)
-		require.Equal(t, "middleware: message given up", records[2]["msg"])
+		require.Equal(t, "middleware: message dead-lettered", records[2]["msg"])
 	})
 }
 
-func TestAPermanentFailureIsLoggedAsAnErrorWhereNothingTakesTheEventAway(t *testing.T) {
+func TestLog_PermanentFailureWithoutPoisonIsError(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, orderPlaced{1})
 		failures := 0
@@ -64,7 +64,7 @@ func TestAPermanentFailureIsLoggedAsAnErrorWhereNothingTakesTheEventAway(t *test
 	})
 }
 
-func TestHowLongUntilARetryIsLoggedWithItsUnit(t *testing.T) {
+func TestLog_RetryDelayHasUnit(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, orderPlaced{1})
 		failures := 0
@@ -78,19 +78,19 @@ func TestHowLongUntilARetryIsLoggedWithItsUnit(t *testing.T) {
 	})
 }
 
-func TestWhatIsGivenUpWithoutAHandlerIsLoggedWithItsEvent(t *testing.T) {
+func TestLog_UnhandledDeadLetterNamesEvent(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		require.NoError(t, broker.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"Unheard"}`))))
 		refuse := func(message.HandlerFunc) message.HandlerFunc {
 			return func(*message.Message) ([]*message.Message, error) { return nil, ezq.Permanent(errors.New("refused")) }
 		}
 		records := logOf(t, broker, func() error { return nil }, middleware.Poison{}.Middleware, refuse)
-		require.Equal(t, "middleware: message given up", records[len(records)-1]["msg"])
+		require.Equal(t, "middleware: message dead-lettered", records[len(records)-1]["msg"])
 		require.Equal(t, "Unheard", records[len(records)-1]["event"])
 	})
 }
 
-func TestMiddlewareLogsWhereItsRouterDoes(t *testing.T) {
+func TestLog_UsesLoggerOfRouter(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, orderPlaced{1})
 		forgetful := &store{Store: middleware.NewMemoryStore(0), mark: errBoom}

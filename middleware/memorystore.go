@@ -22,7 +22,7 @@ type MemoryStore struct {
 	order *list.List // of marked, the oldest first
 }
 
-type marked struct {
+type markedKey struct {
 	key   string
 	until time.Time
 }
@@ -42,7 +42,7 @@ func NewMemoryStore(capacity int) *MemoryStore {
 
 // Seen implements [Store]. It does not fail.
 func (s *MemoryStore) Seen(_ context.Context, key string) (bool, error) {
-	key = short(key)
+	key = shortKey(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.keys[key]
@@ -51,7 +51,7 @@ func (s *MemoryStore) Seen(_ context.Context, key string) (bool, error) {
 
 // Mark implements [Store]. It does not fail.
 func (s *MemoryStore) Mark(_ context.Context, key string, window time.Duration) error {
-	key = short(key)
+	key = shortKey(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -61,13 +61,13 @@ func (s *MemoryStore) Mark(_ context.Context, key string, window time.Duration) 
 	for e := s.order.Front(); e != nil && (len(s.keys) >= s.capacity || !s.at(e).until.After(now)); e = s.order.Front() {
 		s.forget(e)
 	}
-	s.keys[key] = s.order.PushBack(marked{key, now.Add(window)})
+	s.keys[key] = s.order.PushBack(markedKey{key, now.Add(window)})
 	return nil
 }
 
-// short returns what stands for key: itself, or a digest, which is longer than any key that
+// shortKey returns what stands for key: itself, or a digest, which is longer than any key that
 // stands for itself. It shares no memory with key, which may be a part of something large.
-func short(key string) string {
+func shortKey(key string) string {
 	const longest = 2 * sha256.Size
 	if len(key) <= longest {
 		return strings.Clone(key)
@@ -89,6 +89,6 @@ func (s *MemoryStore) forget(e *list.Element) {
 	s.order.Remove(e)
 }
 
-func (s *MemoryStore) at(e *list.Element) marked {
-	return e.Value.(marked) //nolint:forcetypeassert // Mark puts nothing else in
+func (s *MemoryStore) at(e *list.Element) markedKey {
+	return e.Value.(markedKey) //nolint:forcetypeassert // Mark puts nothing else in
 }

@@ -40,15 +40,15 @@ func bubble(t *testing.T, f func(t *testing.T, broker *memory.Broker)) {
 	})
 }
 
-func newRouter(queue message.Subscriber, middleware ...message.HandlerMiddleware) *ezq.Router {
-	router := ezq.NewRouter(queue, &ezq.Config{UnknownFor: 1, Logger: quiet()})
+func newRouter(subscriber message.Subscriber, middleware ...message.HandlerMiddleware) *ezq.Router {
+	router := ezq.NewRouter(subscriber, &ezq.Config{UnknownFor: 1, Logger: quiet()})
 	router.Use(middleware...)
 	return router
 }
 
-func publish(t *testing.T, queue message.Publisher, events ...any) {
+func publish(t *testing.T, publisher message.Publisher, events ...any) {
 	t.Helper()
-	require.NoError(t, ezq.PublishBatch(t.Context(), queue, events))
+	require.NoError(t, ezq.PublishBatch(t.Context(), publisher, events))
 }
 
 // run runs router for so long.
@@ -60,11 +60,11 @@ func run(t *testing.T, router *ezq.Router, d time.Duration) {
 }
 
 // drain returns what is in a topic, now or within a day.
-func drain(t *testing.T, queue message.Subscriber, topic string) (msgs []*message.Message) {
+func drain(t *testing.T, subscriber message.Subscriber, topic string) (msgs []*message.Message) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), 24*time.Hour)
 	defer stop()
-	messages, err := queue.Subscribe(ctx, topic)
+	messages, err := subscriber.Subscribe(ctx, topic)
 	require.NoError(t, err)
 	for msg := range messages {
 		msgs = append(msgs, msg)
@@ -82,8 +82,8 @@ func received(t *testing.T, d *backend.Delivery) *message.Message {
 	return msg
 }
 
-// foreign returns a message as a backend delivers it that promises nothing.
-func foreign(t *testing.T) *message.Message {
+// plainMessage returns a message as a backend delivers it that promises nothing.
+func plainMessage(t *testing.T) *message.Message {
 	t.Helper()
 	msg := message.NewMessage("id", []byte("payload"))
 	msg.SetContext(t.Context())
@@ -124,13 +124,13 @@ func newGoChannel(t *testing.T) *gochannel.GoChannel {
 	return queue
 }
 
-// startStock runs a router of Watermill's own until the test ends.
-func startStock(t *testing.T, queue message.Subscriber, handler message.NoPublishHandlerFunc, middleware ...message.HandlerMiddleware) {
+// startWatermillRouter runs a router of Watermill's own until the test ends.
+func startWatermillRouter(t *testing.T, subscriber message.Subscriber, handler message.NoPublishHandlerFunc, middleware ...message.HandlerMiddleware) {
 	t.Helper()
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 5 * time.Second}, nil)
 	require.NoError(t, err)
 	router.AddMiddleware(middleware...)
-	router.AddConsumerHandler("handler", "orders", queue, handler)
+	router.AddConsumerHandler("handler", "orders", subscriber, handler)
 	ended := make(chan error, 1)
 	go func() { ended <- router.Run(t.Context()) }()
 	<-router.Running()
@@ -140,7 +140,7 @@ func startStock(t *testing.T, queue message.Subscriber, handler message.NoPublis
 	})
 }
 
-func TestWiringMistakesPanicAtOnce(t *testing.T) {
+func TestPolicies_PanicOnWiringMistake(t *testing.T) {
 	t.Parallel()
 	for name, policy := range map[string]message.HandlerMiddleware{
 		"Retry.Attempts":       middleware.Retry{Attempts: -1}.Middleware,
@@ -176,13 +176,13 @@ func policies() map[string]message.HandlerMiddleware {
 	}
 }
 
-func TestNoPolicyLeavesATraceOnTheMessage(t *testing.T) {
+func TestPolicies_LeaveMessageUnchanged(t *testing.T) {
 	t.Parallel()
 	for name, policy := range policies() {
 		for outcome, err := range map[string]error{"success": nil, "failure": errBoom, "final failure": ezq.Permanent(errBoom)} {
 			t.Run(name+" after "+outcome, func(t *testing.T) {
 				t.Parallel()
-				msg := foreign(t)
+				msg := plainMessage(t)
 				msg.Metadata.Set("tenant", "acme")
 				ctx, before := msg.Context(), msg.Copy()
 				_, _ = policy(failing(err))(msg)
@@ -193,7 +193,7 @@ func TestNoPolicyLeavesATraceOnTheMessage(t *testing.T) {
 	}
 }
 
-func TestEveryPolicyPassesOnWhatTheHandlerReturns(t *testing.T) {
+func TestPolicies_PassOnHandlerResult(t *testing.T) {
 	t.Parallel()
 	for name, policy := range policies() {
 		t.Run(name, func(t *testing.T) {
@@ -202,7 +202,7 @@ func TestEveryPolicyPassesOnWhatTheHandlerReturns(t *testing.T) {
 			out, err := policy(func(msg *message.Message) ([]*message.Message, error) {
 				require.NoError(t, msg.Context().Err())
 				return []*message.Message{produced}, nil
-			})(foreign(t))
+			})(plainMessage(t))
 			require.NoError(t, err)
 			require.Len(t, out, 1)
 			require.Equal(t, "next", out[0].UUID)

@@ -34,7 +34,7 @@ func placements(retry, poison message.HandlerMiddleware) []placement {
 	}
 }
 
-func TestTheOrderOfRetryAndPoisonDoesNotMatter(t *testing.T) {
+func TestRetryAndPoison_WorkInEitherOrder(t *testing.T) {
 	for _, place := range placements(
 		middleware.Retry{Attempts: 3}.Middleware,
 		middleware.Poison{Logger: quiet()}.Middleware,
@@ -74,7 +74,7 @@ func TestTheOrderOfRetryAndPoisonDoesNotMatter(t *testing.T) {
 	}
 }
 
-func TestTheOrderDoesNotMatterInTheProcessEither(t *testing.T) {
+func TestRetryAndPoison_WorkInEitherOrderInProcess(t *testing.T) {
 	t.Parallel()
 	for i := range placements(nil, nil) {
 		var dead recorder
@@ -103,10 +103,10 @@ func TestTheOrderDoesNotMatterInTheProcessEither(t *testing.T) {
 			require.NoError(t, <-ended)
 			require.EqualValues(t, 3, calls[0].Load())
 			require.EqualValues(t, 1, calls[1].Load())
-			for i, letter := range dead.msgs {
+			for i, deadLetter := range dead.msgs {
 				require.Equal(t, "ezq_dead", dead.topics[i])
-				want := map[bool]string{true: "1", false: "3"}[string(letter.Payload) == `{"_type":"OrderPlaced","ID":1}`]
-				require.Equal(t, want, letter.Metadata.Get(backend.DeadLetterFailures))
+				want := map[bool]string{true: "1", false: "3"}[string(deadLetter.Payload) == `{"_type":"OrderPlaced","ID":1}`]
+				require.Equal(t, want, deadLetter.Metadata.Get(backend.DeadLetterFailures))
 			}
 		})
 	}
@@ -118,7 +118,7 @@ func (r *recorder) len() int {
 	return len(r.msgs)
 }
 
-func TestAPoisonOfTheHandlerTakesThePlaceOfTheRouters(t *testing.T) {
+func TestPoison_OfHandlerReplacesThatOfRouter(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, middleware.Poison{Logger: quiet()}.Middleware, middleware.Retry{Attempts: 2}.Middleware)
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return errBoom },

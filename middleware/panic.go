@@ -8,10 +8,10 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// safely turns a panic of next into an [ezq.PanicError]: for a policy about
+// recoverPanics turns a panic of next into an [ezq.PanicError]: for a policy about
 // failures it is one like any other. An ezq router has done that already;
 // Watermill's does it only outside of all middleware.
-func safely(next message.HandlerFunc) message.HandlerFunc {
+func recoverPanics(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) (out []*message.Message, err error) {
 		defer func() {
 			if v := recover(); v != nil {

@@ -32,7 +32,7 @@ func permutations(names []string, yield func(order []string)) {
 	place(nil, names)
 }
 
-func TestNoOrderOfTheMiddlewareIsATrap(t *testing.T) {
+func TestPolicies_WorkInAnyOrder(t *testing.T) {
 	t.Parallel()
 	names := []string{"Retry", "Poison", "Timeout", "Throttle", "Deduplicate", "CorrelationID"}
 	orders := 0
@@ -82,8 +82,8 @@ func requireOutcomes(t *testing.T, order []string) {
 	}
 	run(t, router, time.Hour)
 	dead := map[string]string{}
-	for _, letter := range drain(t, broker, "ezq_dead") {
-		dead[letter.UUID] = letter.Metadata.Get(backend.DeadLetterFailures)
+	for _, deadLetter := range drain(t, broker, "ezq_dead") {
+		dead[deadLetter.UUID] = deadLetter.Metadata.Get(backend.DeadLetterFailures)
 	}
 	require.Equal(t, map[string]int{"succeeds": 1, "permanent": 1, "panics": 3, "recovers": 2, "hangs": 3}, calls, "%v", order)
 	require.Equal(t, map[string]string{"permanent": "1", "panics": "3", "hangs": "3"}, dead, "%v", order)

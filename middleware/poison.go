@@ -55,7 +55,7 @@ type Poison struct {
 	// Defaults to 25.
 	MaxDeliveries int
 
-	// Logger is told about every message that is given up. Defaults to that of the
+	// Logger is told about every message that is dead-lettered. Defaults to that of the
 	// router, which counts what is too many: see [ezq.LoggerFromContext] and [ezq.Config].
 	Logger *slog.Logger
 }
@@ -66,27 +66,27 @@ func (p Poison) Middleware(next message.HandlerFunc) message.HandlerFunc {
 	mustBeATopic("Poison.Topic", p.Topic)
 	mustNotBeNegative("Poison.MaxDeliveries", p.MaxDeliveries)
 	p.MaxDeliveries = cmp.Or(p.MaxDeliveries, 25)
-	next = safely(next)
+	next = recoverPanics(next)
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx := msg.Context()
-		if n := fruitless(ctx); n >= p.MaxDeliveries {
+		if n := deliveriesWithoutOutcome(ctx); n >= p.MaxDeliveries {
 			err := fmt.Errorf("middleware: not handled, after %d deliveries without any outcome", n)
-			return nil, p.giveUp(ctx, msg, err, backend.DeliveryFromContext(ctx).Failures)
+			return nil, p.deadLetter(ctx, msg, err, backend.DeliveryFromContext(ctx).Failures)
 		}
 		out, err := next(msg)
 		msg.SetContext(ctx) // which somebody may have replaced
-		if err == nil || interrupted(ctx, err) || isSnooze(err) || !isFinal(ctx, err) {
+		if err == nil || isInterrupted(ctx, err) || isSnooze(err) || !isFinal(ctx, err) {
 			return out, err
 		}
-		return nil, p.giveUp(ctx, msg, err, failuresOf(ctx, err))
+		return nil, p.deadLetter(ctx, msg, err, failuresOf(ctx, err))
 	}
 }
 
-// fruitless returns how many of the deliveries before this one were neither done nor
+// deliveriesWithoutOutcome returns how many of the deliveries before this one were neither done nor
 // failed. Failures are left to Retry. More failures than deliveries are none: with them a
 // publisher could have a message handled for ever that kills its consumers.
-func fruitless(ctx context.Context) int {
-	d := durable(ctx)
+func deliveriesWithoutOutcome(ctx context.Context) int {
+	d := deliveryWithProgress(ctx)
 	if d == nil {
 		return 0
 	}
@@ -96,18 +96,18 @@ func fruitless(ctx context.Context) int {
 	return d.Number - 1
 }
 
-// giveUp moves msg, which has failed with err. If it cannot, it returns err and
+// deadLetter moves msg, which has failed with err. If it cannot, it returns err and
 // what is in the way.
-func (p Poison) giveUp(ctx context.Context, msg *message.Message, err error, failures int) error {
+func (p Poison) deadLetter(ctx context.Context, msg *message.Message, err error, failures int) error {
 	from := topicOf(ctx)
 	to := p.Topic
 	if to == "" && from != "" {
 		to = from + "_dead"
 	}
-	if moveErr := p.move(ctx, msg, to, backend.DeadLetterMetadata(from, handlerOf(ctx), failures, err)); moveErr != nil {
+	if moveErr := p.moveDeadLetter(ctx, msg, to, backend.DeadLetterMetadata(from, handlerOf(ctx), failures, err)); moveErr != nil {
 		return errors.Join(err, fmt.Errorf("middleware: dead letter to %q: %w", to, moveErr))
 	}
-	noteGivenUp(ctx)
+	noteDeadLettered(ctx)
 	attrs := []any{
 		"event", excerpt.Of(eventOf(ctx, msg)), "id", excerpt.Of(msg.UUID), "topic", from, "to", to,
 		"handler", handlerOf(ctx), "failures", failures, "error", err,
@@ -115,7 +115,7 @@ func (p Poison) giveUp(ctx context.Context, msg *message.Message, err error, fai
 	if e, ok := errors.AsType[*ezq.PanicError](err); ok {
 		attrs = append(attrs, "stack", string(e.Stack))
 	}
-	about := sparse.About{Text: "middleware: message given up", Topic: from, Handler: handlerOf(ctx)}
+	about := sparse.About{Text: "middleware: message dead-lettered", Topic: from, Handler: handlerOf(ctx)}
 	sparse.Log(ctx, cmp.Or(p.Logger, ezq.LoggerFromContext(ctx)), slog.LevelError, about, attrs...)
 	return nil
 }
@@ -127,14 +127,14 @@ var (
 	errSettled     = errors.New("somebody has acked or nacked the message already")
 )
 
-func (p Poison) move(ctx context.Context, msg *message.Message, to string, letter message.Metadata) error {
+func (p Poison) moveDeadLetter(ctx context.Context, msg *message.Message, to string, metadata message.Metadata) error {
 	switch d := backend.DeliveryFromContext(ctx); {
 	case to == "":
 		return errNoTopic
-	case to == letter[backend.DeadLetterTopic]:
+	case to == metadata[backend.DeadLetterTopic]:
 		return errSameTopic
 	case d != nil && d.DeadLetters:
-		if !backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: to, Metadata: letter}) {
+		if !backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: to, Metadata: metadata}) {
 			return errSettled
 		}
 		return nil
@@ -146,7 +146,7 @@ func (p Poison) move(ctx context.Context, msg *message.Message, to string, lette
 	// must not keep it from arriving.
 	dead.SetContext(context.WithoutCancel(ctx))
 	backend.ClearDelay(dead.Metadata)
-	for key, value := range letter {
+	for key, value := range metadata {
 		dead.Metadata.Set(key, value)
 	}
 	return p.To.Publish(to, dead)

@@ -20,7 +20,7 @@ import (
 	"github.com/ezq-go/ezq/middleware"
 )
 
-func TestADeadLetterIsTheMessageAndExplainsItself(t *testing.T) {
+func TestPoison_DeadLetterIsMessageWithExplanation(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 		var last ezq.Meta
@@ -51,11 +51,11 @@ func TestADeadLetterIsTheMessageAndExplainsItself(t *testing.T) {
 	})
 }
 
-func TestWithoutRetryOnlyPermanentErrorsAreFinal(t *testing.T) {
+func TestPoison_WithoutRetryTakesOnlyPermanentErrors(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware)
-		verdicts := []error{errBoom, ezq.RetryAfter(time.Hour, errBoom), ezq.Permanent(errBoom), fmt.Errorf("wrapped: %w", ezq.Permanent(errBoom))}
-		ezq.Handle(router, func(_ context.Context, e orderPlaced) error { return verdicts[e.ID] })
+		results := []error{errBoom, ezq.RetryAfter(time.Hour, errBoom), ezq.Permanent(errBoom), fmt.Errorf("wrapped: %w", ezq.Permanent(errBoom))}
+		ezq.Handle(router, func(_ context.Context, e orderPlaced) error { return results[e.ID] })
 		publish(t, broker, orderPlaced{0}, orderPlaced{1}, orderPlaced{2}, orderPlaced{3})
 		ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer stop()
@@ -65,7 +65,7 @@ func TestWithoutRetryOnlyPermanentErrorsAreFinal(t *testing.T) {
 	})
 }
 
-func TestUnknownAndUndecodableEventsBecomeDeadLettersAtOnce(t *testing.T) {
+func TestPoison_TakesUnknownAndUndecodableEventsAtOnce(t *testing.T) {
 	for _, test := range []struct{ name, payload, reason string }{
 		{"an unknown event", `{"_type":"Nobody"}`, `no handler for event "Nobody"`},
 		{"an event of another shape", `{"_type":"OrderPlaced","ID":"seven"}`, "decode OrderPlaced"},
@@ -87,10 +87,10 @@ func TestUnknownAndUndecodableEventsBecomeDeadLettersAtOnce(t *testing.T) {
 	}
 }
 
-func TestForeignBackendsPublishTheDeadLetter(t *testing.T) {
+func TestPoison_PublishesDeadLetterOnForeignBackend(t *testing.T) {
 	t.Parallel()
 	var dead recorder
-	msg := foreign(t)
+	msg := plainMessage(t)
 	msg.Metadata.Set("tenant", "acme")
 	backend.SetDelay(msg, time.Hour)
 	ctx, cancel := context.WithTimeout(msg.Context(), 0) // a Timeout further out
@@ -103,19 +103,19 @@ func TestForeignBackendsPublishTheDeadLetter(t *testing.T) {
 	require.False(t, isNacked(msg), "the router acks it")
 
 	require.Equal(t, []string{"dead"}, dead.topics)
-	letter := dead.msgs[0]
-	require.NotSame(t, msg, letter)
-	require.Equal(t, "id", letter.UUID)
-	require.Equal(t, "payload", string(letter.Payload))
-	require.Equal(t, "boom", letter.Metadata.Get(backend.DeadLetterReason))
-	require.Equal(t, "acme", letter.Metadata.Get("tenant"))
-	delay, at, err := backend.DelayOf(letter)
+	deadLetter := dead.msgs[0]
+	require.NotSame(t, msg, deadLetter)
+	require.Equal(t, "id", deadLetter.UUID)
+	require.Equal(t, "payload", string(deadLetter.Payload))
+	require.Equal(t, "boom", deadLetter.Metadata.Get(backend.DeadLetterReason))
+	require.Equal(t, "acme", deadLetter.Metadata.Get("tenant"))
+	delay, at, err := backend.DelayOf(deadLetter)
 	require.NoError(t, err)
 	require.Zero(t, delay)
 	require.Zero(t, at)
 }
 
-func TestIfTheDeadLetterCannotBeMovedTheMessageStays(t *testing.T) {
+func TestPoison_KeepsMessageWhenDeadLetterCannotMove(t *testing.T) {
 	t.Parallel()
 	errDown := errors.New("down")
 	settled := received(t, &backend.Delivery{Number: 1, DeadLetters: true})
@@ -126,9 +126,9 @@ func TestIfTheDeadLetterCannotBeMovedTheMessageStays(t *testing.T) {
 		msg    *message.Message
 		says   string
 	}{
-		{"the publisher fails", middleware.Poison{Topic: "dead", To: &recorder{err: errDown}}, foreign(t), `dead letter to "dead": down`},
-		{"there is no publisher", middleware.Poison{Topic: "dead"}, foreign(t), "set Poison.To"},
-		{"there is no topic", middleware.Poison{To: &recorder{}}, foreign(t), "set Poison.Topic"},
+		{"the publisher fails", middleware.Poison{Topic: "dead", To: &recorder{err: errDown}}, plainMessage(t), `dead letter to "dead": down`},
+		{"there is no publisher", middleware.Poison{Topic: "dead"}, plainMessage(t), "set Poison.To"},
+		{"there is no topic", middleware.Poison{To: &recorder{}}, plainMessage(t), "set Poison.Topic"},
 		{"it is settled", middleware.Poison{Topic: "dead"}, settled, "already"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestIfTheDeadLetterCannotBeMovedTheMessageStays(t *testing.T) {
 	}
 }
 
-func TestABackendThatCountsNeedNotMoveDeadLetters(t *testing.T) {
+func TestPoison_PublishesOnBackendWithoutDeadLetters(t *testing.T) {
 	t.Parallel()
 	var dead recorder
 	d := &backend.Delivery{Number: 1}
@@ -155,7 +155,7 @@ func TestABackendThatCountsNeedNotMoveDeadLetters(t *testing.T) {
 	require.False(t, decided)
 }
 
-func TestAContextThatAMiddlewareLeavesBehindDoesNotKeepADeadLetterOut(t *testing.T) {
+func TestPoison_WorksDespiteReplacedContext(t *testing.T) {
 	t.Parallel()
 	d := &backend.Delivery{Number: 1, DeadLetters: true}
 	_, err := middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
@@ -164,10 +164,10 @@ func TestAContextThatAMiddlewareLeavesBehindDoesNotKeepADeadLetterOut(t *testing
 	})(received(t, d))
 	require.NoError(t, err)
 	v, _ := d.Disposition()
-	require.NotNil(t, v.Letter)
+	require.NotNil(t, v.DeadLetter)
 }
 
-func TestNothingIsMovedToWhereItComesFrom(t *testing.T) {
+func TestPoison_MovesNothingToItsOwnTopic(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, middleware.Poison{Topic: "ezq"}.Middleware)
 		calls := 0
@@ -179,7 +179,7 @@ func TestNothingIsMovedToWhereItComesFrom(t *testing.T) {
 	})
 }
 
-func TestWhatItsConsumersCrashOfIsNotHandledForEver(t *testing.T) {
+func TestPoison_LimitsDeliveriesOfCrashingMessage(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name     string
@@ -209,13 +209,13 @@ func TestWhatItsConsumersCrashOfIsNotHandledForEver(t *testing.T) {
 			v, moved := test.delivery.Disposition()
 			require.Equal(t, !test.handled, moved)
 			if moved {
-				require.Contains(t, v.Letter.Metadata[backend.DeadLetterReason], "5 deliveries without any outcome")
+				require.Contains(t, v.DeadLetter.Metadata[backend.DeadLetterReason], "5 deliveries without any outcome")
 			}
 		})
 	}
 }
 
-func TestInterruptionsAndLostLeasesAreGivenPatience(t *testing.T) {
+func TestPoison_ToleratesInterruptionsAndLostLeases(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, orderPlaced{1})
 		for range 25 { // a router each time that is interrupted
@@ -234,7 +234,7 @@ func TestInterruptionsAndLostLeasesAreGivenPatience(t *testing.T) {
 	})
 }
 
-func TestGivingUpIsLogged(t *testing.T) {
+func TestPoison_LogsDeadLetter(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	policy := middleware.Poison{Topic: "dead", Logger: slog.New(slog.NewTextHandler(&log, nil))}
@@ -246,10 +246,10 @@ func TestGivingUpIsLogged(t *testing.T) {
 		require.Contains(t, log.String(), want)
 	}
 	v, _ := d.Disposition()
-	require.NotContains(t, v.Letter.Metadata[backend.DeadLetterReason], "poison_test.go")
+	require.NotContains(t, v.DeadLetter.Metadata[backend.DeadLetterReason], "poison_test.go")
 }
 
-func TestATopicOfPoisonThatCannotBeOneIsRefusedBeforeAnythingHasFailed(t *testing.T) {
+func TestPoison_RefusesInvalidTopicAtOnce(t *testing.T) {
 	t.Parallel()
 	for topic, reason := range map[string]string{
 		"a\x00": "it contains a NUL", "a\xff": "it is not UTF-8", strings.Repeat("x", 1025): "it has 1025 bytes, and the limit is 1024",

@@ -64,18 +64,18 @@ func (p Retry) Middleware(next message.HandlerFunc) message.HandlerFunc {
 	p.Attempts = cmp.Or(p.Attempts, 10)
 	p.Initial = cmp.Or(p.Initial, time.Second)
 	p.Max = cmp.Or(p.Max, max(5*time.Minute, p.Initial))
-	next = safely(next)
+	next = recoverPanics(next)
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx := msg.Context()
-		t := newTrial(ctx, p.Attempts)
+		state := newRetryState(ctx, p.Attempts)
 		for {
-			msg.SetContext(context.WithValue(ctx, trialKey{}, t)) // a fresh one for each attempt
+			msg.SetContext(context.WithValue(ctx, retryStateKey{}, state)) // a fresh one for each attempt
 			out, err := next(msg)
 			msg.SetContext(ctx)
 			if err == nil {
 				return out, nil
 			}
-			again, err := p.failed(ctx, msg, t, err)
+			again, err := p.failed(ctx, msg, state, err)
 			if !again {
 				return out, err
 			}
@@ -85,26 +85,26 @@ func (p Retry) Middleware(next message.HandlerFunc) message.HandlerFunc {
 
 // failed says what becomes of msg: again, after a wait that is over, or what to
 // return.
-func (p Retry) failed(ctx context.Context, msg *message.Message, t *trial, err error) (again bool, _ error) {
+func (p Retry) failed(ctx context.Context, msg *message.Message, state *retryState, err error) (again bool, _ error) {
 	switch {
-	case interrupted(ctx, err):
-		giveBack(ctx, msg)
+	case isInterrupted(ctx, err):
+		nackInterrupted(ctx, msg)
 		return false, err
-	case t.overruled:
+	case state.overruled:
 		return false, err
-	case snoozed(ctx, msg, err):
+	case nackSnoozed(ctx, msg, err):
 		return false, err
-	case t.final(err):
-		return false, ezq.Permanent(&exhaustedError{err, t.failures + 1})
+	case state.final(err):
+		return false, ezq.Permanent(&exhaustedError{err, state.failures + 1})
 	}
-	wait := p.wait(t.failures+1, err)
-	if d := durable(ctx); d != nil {
+	wait := p.wait(state.failures+1, err)
+	if d := deliveryWithProgress(ctx); d != nil {
 		if !inRouter(ctx) { // where nobody else reads the delay
-			backend.Nack(msg, backend.Redelivery{Delay: wait, Failures: t.failures + 1, Done: d.Done})
+			backend.Nack(msg, backend.Redelivery{Delay: wait, Failures: state.failures + 1, Done: d.Done})
 		}
 		return false, ezq.RetryAfter(wait, err)
 	}
-	t.failures++
+	state.failures++
 	return sleep(ctx, wait), err
 }
 

@@ -21,7 +21,7 @@ import (
 	"github.com/ezq-go/ezq/middleware"
 )
 
-func TestRetriesAreDurableWhereTheBackendCounts(t *testing.T) {
+func TestRetry_IsDurableOnCountingBackend(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, orderPlaced{1})
 		start := time.Now()
@@ -49,7 +49,7 @@ func requireWait(t *testing.T, want, got time.Duration) {
 	require.GreaterOrEqual(t, got, want*4/5, "jitter takes up to a fifth off")
 }
 
-func TestAFinalFailureIsPermanent(t *testing.T) {
+func TestRetry_MakesFinalFailurePermanent(t *testing.T) {
 	t.Parallel()
 	handle := middleware.Retry{Attempts: 3}.Middleware(failing(errBoom))
 	for failures, final := range []bool{false, false, true, true} {
@@ -62,9 +62,9 @@ func TestAFinalFailureIsPermanent(t *testing.T) {
 	}
 }
 
-func TestAPermanentErrorIsFinalAtOnce(t *testing.T) {
+func TestRetry_TakesPermanentErrorAsFinal(t *testing.T) {
 	t.Parallel()
-	for _, msg := range []*message.Message{foreign(t), received(t, &backend.Delivery{Number: 1})} {
+	for _, msg := range []*message.Message{plainMessage(t), received(t, &backend.Delivery{Number: 1})} {
 		calls := 0
 		_, err := middleware.Retry{}.Middleware(func(*message.Message) ([]*message.Message, error) {
 			calls++
@@ -75,7 +75,7 @@ func TestAPermanentErrorIsFinalAtOnce(t *testing.T) {
 	}
 }
 
-func TestRetryAfterKeepsItsDelayAndCounts(t *testing.T) {
+func TestRetry_KeepsDelayOfRetryAfterAndCounts(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 		var at []time.Duration
@@ -91,7 +91,7 @@ func TestRetryAfterKeepsItsDelayAndCounts(t *testing.T) {
 	})
 }
 
-func TestAFinalFailureIsFinalWithoutPoisonToo(t *testing.T) {
+func TestRetry_EndsWithoutPoisonToo(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, middleware.Retry{Attempts: 1}.Middleware)
 		calls := 0
@@ -103,7 +103,7 @@ func TestAFinalFailureIsFinalWithoutPoisonToo(t *testing.T) {
 	})
 }
 
-func TestABackendThatCountsOnlyDeliveriesIsRetriedInTheProcess(t *testing.T) {
+func TestRetry_RunsInProcessOnBackendWithoutProgress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for name, policies := range bothOrders(
@@ -111,7 +111,7 @@ func TestABackendThatCountsOnlyDeliveriesIsRetriedInTheProcess(t *testing.T) {
 			middleware.Poison{Topic: "dead", To: &recorder{}, Logger: quiet()}.Middleware,
 		) {
 			calls := 0
-			msg := foreign(t)
+			msg := plainMessage(t)
 			msg.SetContext(backend.WithDelivery(msg.Context(), &backend.Delivery{Number: 100}))
 			_, err := chain(func(*message.Message) ([]*message.Message, error) { calls++; return nil, errBoom }, policies...)(msg)
 			require.NoError(t, err, name)
@@ -120,12 +120,12 @@ func TestABackendThatCountsOnlyDeliveriesIsRetriedInTheProcess(t *testing.T) {
 	})
 }
 
-func TestForeignBackendsAreRetriedInTheProcess(t *testing.T) {
+func TestRetry_RunsInProcessOnForeignBackend(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var waits []time.Duration
 		last := time.Now()
-		msg := foreign(t)
+		msg := plainMessage(t)
 		_, err := middleware.Retry{Attempts: 5, Max: 3 * time.Second}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
 			require.NoError(t, msg.Context().Err(), "each attempt has a living context")
 			waits = append(waits, time.Since(last))
@@ -145,7 +145,7 @@ func TestForeignBackendsAreRetriedInTheProcess(t *testing.T) {
 	})
 }
 
-func TestRetriesInTheProcessEndWithSuccess(t *testing.T) {
+func TestRetry_InProcessEndsWithSuccess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
@@ -154,20 +154,20 @@ func TestRetriesInTheProcessEndWithSuccess(t *testing.T) {
 				return nil, ezq.RetryAfter(time.Hour, errBoom)
 			}
 			return []*message.Message{message.NewMessage("next", nil)}, nil
-		})(foreign(t))
+		})(plainMessage(t))
 		require.NoError(t, err)
 		require.Len(t, out, 1)
 		require.Equal(t, 3, calls)
 	})
 }
 
-func TestRetriesInTheProcessEndWithTheMessagesContext(t *testing.T) {
+func TestRetry_InProcessEndsWithContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 		defer cancel()
 		calls := 0
-		msg := foreign(t)
+		msg := plainMessage(t)
 		msg.SetContext(ctx)
 		start := time.Now()
 		_, err := middleware.Retry{Initial: time.Minute}.Middleware(func(*message.Message) ([]*message.Message, error) {
@@ -180,7 +180,7 @@ func TestRetriesInTheProcessEndWithTheMessagesContext(t *testing.T) {
 	})
 }
 
-func TestAStoppingRouterDoesNotWaitForRetriesInTheProcess(t *testing.T) {
+func TestRetry_InProcessDelaysNoStoppingRouter(t *testing.T) {
 	t.Parallel()
 	queue := newGoChannel(t)
 	ctx, stop := context.WithCancel(t.Context())
@@ -190,9 +190,9 @@ func TestAStoppingRouterDoesNotWaitForRetriesInTheProcess(t *testing.T) {
 	require.NoError(t, router.Run(ctx))
 }
 
-func TestAnInterruptedHandlerHasNotFailed(t *testing.T) {
+func TestRetry_CountsNoInterruption(t *testing.T) {
 	for _, cause := range []error{ezq.ErrInterrupted, ezq.ErrLeaseLost} {
-		for name, verdict := range map[string]error{
+		for name, disposition := range map[string]error{
 			"an error": errBoom, "a permanent error": ezq.Permanent(errBoom), "RetryAfter": ezq.RetryAfter(time.Hour, errBoom),
 		} {
 			t.Run(fmt.Sprintf("%v, %s", cause, name), func(t *testing.T) {
@@ -203,19 +203,19 @@ func TestAnInterruptedHandlerHasNotFailed(t *testing.T) {
 				msg.SetContext(ctx)
 				_, err := chain(func(*message.Message) ([]*message.Message, error) {
 					cancel(cause)
-					return nil, verdict
+					return nil, disposition
 				}, middleware.Poison{Topic: "dead"}.Middleware, middleware.Retry{Attempts: 1}.Middleware)(msg)
-				require.Equal(t, verdict, err)
+				require.Equal(t, disposition, err)
 				v, ok := d.Disposition()
 				require.True(t, ok)
 				require.Equal(t, backend.Redelivery{InPlace: true, Failures: 7, Done: []string{"one"}}, v.Redelivery, "nothing is charged")
-				require.Nil(t, v.Letter)
+				require.Nil(t, v.DeadLetter)
 			})
 		}
 	}
 }
 
-func TestALostLeaseThatTheHandlerReportsIsNoFailure(t *testing.T) {
+func TestRetry_CountsNoReportedLostLease(t *testing.T) {
 	t.Parallel()
 	d := &backend.Delivery{Number: 1, DeadLetters: true}
 	lost := fmt.Errorf("commit: %w", ezq.ErrLeaseLost)
@@ -225,7 +225,7 @@ func TestALostLeaseThatTheHandlerReportsIsNoFailure(t *testing.T) {
 	require.False(t, decided)
 }
 
-func TestAContextThatAMiddlewareHasEndedIsNoInterruption(t *testing.T) {
+func TestRetry_CountsFailureDespiteEndedContext(t *testing.T) {
 	t.Parallel()
 	d := &backend.Delivery{Number: 1, DeadLetters: true}
 	msg := received(t, d)
@@ -235,10 +235,10 @@ func TestAContextThatAMiddlewareHasEndedIsNoInterruption(t *testing.T) {
 	_, err := chain(failing(errBoom), middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware, middleware.Retry{Attempts: 1}.Middleware)(msg)
 	require.NoError(t, err)
 	v, _ := d.Disposition()
-	require.NotNil(t, v.Letter)
+	require.NotNil(t, v.DeadLetter)
 }
 
-func TestInAnEzqRouterTheNackIsTheRouters(t *testing.T) {
+func TestRetry_LeavesNackToRouter(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		seen := 0
 		router := newRouter(broker, func(next message.HandlerFunc) message.HandlerFunc {
@@ -257,23 +257,23 @@ func TestInAnEzqRouterTheNackIsTheRouters(t *testing.T) {
 	})
 }
 
-func TestAPanicIsAFailure(t *testing.T) {
+func TestRetry_CountsPanicAsFailure(t *testing.T) {
 	t.Parallel()
 	for name, policies := range bothOrders(middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware) {
 		d := &backend.Delivery{Number: 1, DeadLetters: true}
 		_, err := chain(func(*message.Message) ([]*message.Message, error) { panic("boom") }, policies...)(received(t, d))
 		require.NoError(t, err)
 		v, _ := d.Disposition()
-		require.NotNil(t, v.Letter, name)
-		require.Equal(t, "ezq: handler panicked: boom", v.Letter.Metadata[backend.DeadLetterReason])
+		require.NotNil(t, v.DeadLetter, name)
+		require.Equal(t, "ezq: handler panicked: boom", v.DeadLetter.Metadata[backend.DeadLetterReason])
 	}
 	_, err := middleware.Retry{}.Middleware(func(*message.Message) ([]*message.Message, error) { panic("boom") })(received(t, &backend.Delivery{}))
 	e, ok := errors.AsType[*ezq.PanicError](err)
 	require.True(t, ok)
-	require.Contains(t, string(e.Stack), "TestAPanicIsAFailure")
+	require.Contains(t, string(e.Stack), "TestRetry_CountsPanicAsFailure")
 }
 
-func TestTheInnermostRetryDecides(t *testing.T) {
+func TestRetry_InnermostDecides(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		type patient struct{}
 		type ordinary struct{}
@@ -293,7 +293,7 @@ func TestTheInnermostRetryDecides(t *testing.T) {
 	})
 }
 
-func TestTheInnermostRetryDecidesInTheProcessToo(t *testing.T) {
+func TestRetry_InnermostDecidesInProcess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for _, attempts := range []int{1, 5} {
@@ -301,7 +301,7 @@ func TestTheInnermostRetryDecidesInTheProcessToo(t *testing.T) {
 			var dead recorder
 			_, err := chain(func(*message.Message) ([]*message.Message, error) { calls++; return nil, errBoom },
 				middleware.Poison{Topic: "dead", To: &dead, Logger: quiet()}.Middleware,
-				middleware.Retry{Attempts: 3}.Middleware, middleware.Retry{Attempts: attempts}.Middleware)(foreign(t))
+				middleware.Retry{Attempts: 3}.Middleware, middleware.Retry{Attempts: attempts}.Middleware)(plainMessage(t))
 			require.NoError(t, err)
 			require.Equal(t, attempts, calls)
 			require.Equal(t, strconv.Itoa(attempts), dead.msgs[0].Metadata.Get(backend.DeadLetterFailures))
@@ -309,7 +309,7 @@ func TestTheInnermostRetryDecidesInTheProcessToo(t *testing.T) {
 	})
 }
 
-func TestWaitsDoNotOverflow(t *testing.T) {
+func TestRetry_WaitsDoNotOverflow(t *testing.T) {
 	t.Parallel()
 	for _, initial := range []time.Duration{0, 1, time.Millisecond, time.Hour, math.MaxInt64} {
 		for _, failures := range []int{-1, 0, 1, 30, 62, 63, 64, 310, math.MaxInt - 2} {
@@ -350,7 +350,7 @@ func isNacked(msg *message.Message) bool {
 	}
 }
 
-func TestASnoozeCountsForNothing(t *testing.T) {
+func TestPolicies_IgnoreSnooze(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, middleware.Poison{MaxDeliveries: 3, Logger: quiet()}.Middleware,
 			middleware.Retry{Attempts: 2}.Middleware, deduplicate().Middleware)

@@ -17,18 +17,18 @@ import (
 
 // What follows runs in a router of Watermill's own.
 
-func TestInWatermillsRouterOnAForeignBackend(t *testing.T) {
+func TestWatermillRouter_RunsPoliciesOnForeignBackend(t *testing.T) {
 	t.Parallel()
 	for name, policies := range map[string]func(dead *recorder) []message.HandlerMiddleware{
-		"Retry, Poison": func(dead *recorder) []message.HandlerMiddleware { return stockPolicies(dead, false) },
-		"Poison, Retry": func(dead *recorder) []message.HandlerMiddleware { return stockPolicies(dead, true) },
+		"Retry, Poison": func(dead *recorder) []message.HandlerMiddleware { return watermillPolicies(dead, false) },
+		"Poison, Retry": func(dead *recorder) []message.HandlerMiddleware { return watermillPolicies(dead, true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			queue := newGoChannel(t)
 			var dead recorder
 			var calls [3]atomic.Int32
-			startStock(t, queue, func(msg *message.Message) error {
+			startWatermillRouter(t, queue, func(msg *message.Message) error {
 				require.NoError(t, msg.Context().Err())
 				require.Equal(t, msg.UUID, ezq.CorrelationIDFromContext(msg.Context()))
 				switch msg.UUID {
@@ -51,20 +51,20 @@ func TestInWatermillsRouterOnAForeignBackend(t *testing.T) {
 			require.Eventually(t, func() bool { return dead.len() == 2 && calls[2].Load() == 3 }, 10*time.Second, time.Millisecond)
 			require.EqualValues(t, 3, calls[0].Load())
 			require.EqualValues(t, 1, calls[1].Load())
-			for i, letter := range dead.msgs {
+			for i, deadLetter := range dead.msgs {
 				require.Equal(t, "orders_dead", dead.topics[i])
-				require.Equal(t, "orders", letter.Metadata.Get(backend.DeadLetterTopic))
-				require.Equal(t, "handler", letter.Metadata.Get(backend.DeadLetterHandler))
-				require.Equal(t, "boom", letter.Metadata.Get(backend.DeadLetterReason))
-				want := map[string]string{"fails": "3", "is permanent": "1"}[letter.UUID]
-				require.Equal(t, want, letter.Metadata.Get(backend.DeadLetterFailures))
+				require.Equal(t, "orders", deadLetter.Metadata.Get(backend.DeadLetterTopic))
+				require.Equal(t, "handler", deadLetter.Metadata.Get(backend.DeadLetterHandler))
+				require.Equal(t, "boom", deadLetter.Metadata.Get(backend.DeadLetterReason))
+				want := map[string]string{"fails": "3", "is permanent": "1"}[deadLetter.UUID]
+				require.Equal(t, want, deadLetter.Metadata.Get(backend.DeadLetterFailures))
 			}
 		})
 	}
 }
 
-// stockPolicies is all of them.
-func stockPolicies(dead message.Publisher, poisonFirst bool) []message.HandlerMiddleware {
+// watermillPolicies is all of them.
+func watermillPolicies(dead message.Publisher, poisonFirst bool) []message.HandlerMiddleware {
 	retry := middleware.Retry{Attempts: 3, Initial: time.Microsecond}.Middleware
 	poison := middleware.Poison{To: dead, Logger: quiet()}.Middleware
 	if poisonFirst {
@@ -76,12 +76,12 @@ func stockPolicies(dead message.Publisher, poisonFirst bool) []message.HandlerMi
 	}
 }
 
-func TestInWatermillsRouterOnEzqsBackends(t *testing.T) {
+func TestWatermillRouter_RunsPoliciesOnOurBackend(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(&memory.Config{Logger: quiet()})
 	t.Cleanup(func() { require.NoError(t, broker.Close()) })
 	deliveries := make(chan *backend.Delivery, 10)
-	startStock(t, broker, func(msg *message.Message) error {
+	startWatermillRouter(t, broker, func(msg *message.Message) error {
 		deliveries <- backend.DeliveryFromContext(msg.Context())
 		return errBoom
 	}, middleware.Poison{Logger: quiet()}.Middleware, middleware.Retry{Attempts: 3, Initial: 10 * time.Millisecond}.Middleware)
@@ -97,14 +97,14 @@ func TestInWatermillsRouterOnEzqsBackends(t *testing.T) {
 
 	dead, err := broker.Subscribe(t.Context(), "orders_dead")
 	require.NoError(t, err)
-	letter := <-dead
-	letter.Ack()
-	require.Equal(t, "1", letter.UUID)
-	require.Equal(t, "3", letter.Metadata.Get(backend.DeadLetterFailures))
-	require.Equal(t, "handler", letter.Metadata.Get(backend.DeadLetterHandler))
+	deadLetter := <-dead
+	deadLetter.Ack()
+	require.Equal(t, "1", deadLetter.UUID)
+	require.Equal(t, "3", deadLetter.Metadata.Get(backend.DeadLetterFailures))
+	require.Equal(t, "handler", deadLetter.Metadata.Get(backend.DeadLetterHandler))
 }
 
-func TestInWatermillsRouterTheNackCarriesTheDelay(t *testing.T) {
+func TestWatermillRouter_NackCarriesDelay(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		err      error

@@ -47,13 +47,13 @@ func (p Throttle) Shared() message.HandlerMiddleware {
 	count := time.Duration(cmp.Or(p.Count, 1))
 	per := cmp.Or(p.Per, time.Second)
 	interval := (per-1)/count + 1 // rounded up: never more than Count
-	starts := &schedule{interval: interval, ahead: time.Duration(cmp.Or(p.Burst, 1)-1) * interval}
+	limiter := &rateLimiter{interval: interval, ahead: time.Duration(cmp.Or(p.Burst, 1)-1) * interval}
 
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) ([]*message.Message, error) {
 			ctx := msg.Context()
-			if err := waitUntil(ctx, starts.next(time.Now())); err != nil {
-				release(ctx, msg)
+			if err := waitUntil(ctx, limiter.next(time.Now())); err != nil {
+				releaseInterrupted(ctx, msg)
 				return nil, err
 			}
 			return next(msg)
@@ -61,25 +61,25 @@ func (p Throttle) Shared() message.HandlerMiddleware {
 	}
 }
 
-// schedule gives out the times at which handlers may begin.
-type schedule struct {
+// rateLimiter gives out the times at which handlers may begin.
+type rateLimiter struct {
 	interval time.Duration
 	ahead    time.Duration // how far a pause is remembered
 
-	mu   sync.Mutex
-	free time.Time // the first time that is not taken
+	mu       sync.Mutex
+	nextFree time.Time // the first time that is not taken
 }
 
 // next takes the next time. Whoever does not wait for it wastes it: that happens
 // when messages are taken away, and a limit is not to be exceeded.
-func (s *schedule) next(now time.Time) time.Time {
+func (s *rateLimiter) next(now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if earliest := now.Add(-s.ahead); s.free.Before(earliest) {
-		s.free = earliest
+	if earliest := now.Add(-s.ahead); s.nextFree.Before(earliest) {
+		s.nextFree = earliest
 	}
-	at := s.free
-	s.free = at.Add(s.interval)
+	at := s.nextFree
+	s.nextFree = at.Add(s.interval)
 	return at
 }
 

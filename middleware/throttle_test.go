@@ -32,14 +32,14 @@ func starts(t *testing.T, n int, handles ...func(message.HandlerFunc) message.Ha
 	for _, handle := range handles {
 		wrapped := handle(handler)
 		for range n {
-			calls.Go(func() { _, _ = wrapped(foreign(t)) })
+			calls.Go(func() { _, _ = wrapped(plainMessage(t)) })
 		}
 	}
 	calls.Wait()
 	return at
 }
 
-func TestThrottleLetsSoManyBegin(t *testing.T) {
+func TestThrottle_LimitsStarts(t *testing.T) {
 	t.Parallel()
 	const s, ms = time.Second, time.Millisecond
 	for _, test := range []struct {
@@ -61,7 +61,7 @@ func TestThrottleLetsSoManyBegin(t *testing.T) {
 	}
 }
 
-func TestThrottleRemembersAPauseForOneBurst(t *testing.T) {
+func TestThrottle_RemembersPauseForOneBurst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		handle := middleware.Throttle{Burst: 2}.Shared()
@@ -71,7 +71,7 @@ func TestThrottleRemembersAPauseForOneBurst(t *testing.T) {
 	})
 }
 
-func TestThrottleLimitsEachHandlerUnlessItIsShared(t *testing.T) {
+func TestThrottle_LimitsEachHandlerUnlessShared(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		policy := middleware.Throttle{}
@@ -81,7 +81,7 @@ func TestThrottleLimitsEachHandlerUnlessItIsShared(t *testing.T) {
 	})
 }
 
-func TestAWaitingMessageGoesBackUnchargedWhenTheRouterIsInterrupted(t *testing.T) {
+func TestThrottle_ReleasesWaitingMessageOnInterruption(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware,
 			middleware.Throttle{Per: time.Hour}.Middleware)
@@ -100,7 +100,7 @@ func TestAWaitingMessageGoesBackUnchargedWhenTheRouterIsInterrupted(t *testing.T
 	})
 }
 
-func TestAWaitingMessageGoesBackUnchargedInWatermillsRouterToo(t *testing.T) {
+func TestThrottle_ReleasesWaitingMessageInWatermillRouter(t *testing.T) {
 	t.Parallel()
 	d := &backend.Delivery{Number: 4, Failures: 3}
 	msg := received(t, d)

@@ -20,7 +20,7 @@ func waiting(msg *message.Message) ([]*message.Message, error) {
 	return nil, msg.Context().Err()
 }
 
-func TestATimeoutEndsTheContextAndNamesTheLimit(t *testing.T) {
+func TestTimeout_EndsContextAndNamesLimit(t *testing.T) {
 	t.Parallel()
 	for after, limit := range map[time.Duration]time.Duration{0: time.Minute, time.Hour: time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
@@ -30,7 +30,7 @@ func TestATimeoutEndsTheContextAndNamesTheLimit(t *testing.T) {
 				out, err := waiting(msg)
 				cause = context.Cause(msg.Context())
 				return out, err
-			})(foreign(t))
+			})(plainMessage(t))
 			require.Equal(t, limit, time.Since(start))
 			require.EqualError(t, cause, "middleware: the handler took longer than "+limit.String())
 			require.ErrorIs(t, cause, context.DeadlineExceeded)
@@ -41,20 +41,20 @@ func TestATimeoutEndsTheContextAndNamesTheLimit(t *testing.T) {
 	}
 }
 
-func TestATimeoutLeavesOtherOutcomesAlone(t *testing.T) {
+func TestTimeout_LeavesOtherOutcomesAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		handle := middleware.Timeout{}.Middleware
-		_, err := handle(failing(errBoom))(foreign(t))
+		_, err := handle(failing(errBoom))(plainMessage(t))
 		require.Equal(t, errBoom, err)
 
 		_, err = handle(func(*message.Message) ([]*message.Message, error) {
 			time.Sleep(time.Hour)
 			return nil, nil
-		})(foreign(t))
+		})(plainMessage(t))
 		require.NoError(t, err, "late, but done")
 
-		ended := foreign(t)
+		ended := plainMessage(t)
 		ctx, cancel := context.WithCancel(ended.Context())
 		cancel()
 		ended.SetContext(ctx)
@@ -64,12 +64,12 @@ func TestATimeoutLeavesOtherOutcomesAlone(t *testing.T) {
 		_, err = handle(func(msg *message.Message) ([]*message.Message, error) {
 			<-msg.Context().Done()
 			return nil, context.Cause(msg.Context())
-		})(foreign(t))
+		})(plainMessage(t))
 		require.EqualError(t, err, "middleware: the handler took longer than 1m0s", "the limit is named once")
 	})
 }
 
-func TestATimeoutIsAFailureAndAnInterruptionIsNot(t *testing.T) {
+func TestTimeout_CountsAsFailureUnlikeInterruption(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		policies := []message.HandlerMiddleware{
 			middleware.Timeout{After: time.Second}.Middleware,

@@ -20,7 +20,7 @@ import (
 
 // A policy without settings is one that is fit for production. Watermill's Retry then
 // retries nothing, its Throttle panics, and its Deduplicator forgets after 5 ms.
-func TestAZeroValueIsReadyForUse(t *testing.T) {
+func TestZeroValue_IsReadyForUse(t *testing.T) {
 	t.Run("Retry makes ten attempts in eight minutes", func(t *testing.T) {
 		bubble(t, func(t *testing.T, broker *memory.Broker) {
 			router := newRouter(broker, middleware.Retry{}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
@@ -41,7 +41,7 @@ func TestAZeroValueIsReadyForUse(t *testing.T) {
 			handle := middleware.Deduplicate{Logger: quiet()}.Middleware(handler)
 			for _, after := range []time.Duration{0, 24*time.Hour - 1, 1} {
 				time.Sleep(after)
-				_, err := handle(foreign(t))
+				_, err := handle(plainMessage(t))
 				require.NoError(t, err)
 			}
 			require.EqualValues(t, 2, calls.Load(), "at the beginning, and after the day")
@@ -54,7 +54,7 @@ func TestAZeroValueIsReadyForUse(t *testing.T) {
 			_, err := middleware.Timeout{}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
 				<-msg.Context().Done()
 				return nil, msg.Context().Err()
-			})(foreign(t))
+			})(plainMessage(t))
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			require.Equal(t, time.Minute, time.Since(start))
 		})
@@ -68,7 +68,7 @@ func TestAZeroValueIsReadyForUse(t *testing.T) {
 }
 
 // A message that waits for its turn is leased, for longer than leases last.
-func TestUnlikeWatermillsThrottleWhatWaitsIsHandledOnce(t *testing.T) {
+func TestThrottle_UnlikeWatermillHandlesWaitingMessageOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, middleware.Throttle{Per: 10 * time.Minute}.Middleware)
 		var handled atomic.Int32
@@ -84,7 +84,7 @@ func TestUnlikeWatermillsThrottleWhatWaitsIsHandledOnce(t *testing.T) {
 }
 
 // Also what is published in the handler, and also if the first event has no id.
-func TestUnlikeWatermillsCorrelationIDNoEventOfAChainIsWithoutOne(t *testing.T) {
+func TestCorrelationID_UnlikeWatermillReachesWholeChain(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, middleware.CorrelationID{}.Middleware)
 		ids := map[int]string{}
@@ -104,7 +104,7 @@ func TestUnlikeWatermillsCorrelationIDNoEventOfAChainIsWithoutOne(t *testing.T) 
 	})
 }
 
-func TestUnlikeWatermillsRecovererADeadLetterHoldsNoStack(t *testing.T) {
+func TestPoison_UnlikeWatermillStoresNoStack(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 		ezq.Handle(router, func(context.Context, orderPlaced) error { panic("boom") })
@@ -120,7 +120,7 @@ func TestUnlikeWatermillsRecovererADeadLetterHoldsNoStack(t *testing.T) {
 
 // Watermill's router neither acks nor nacks it, and with a lease that is renewed it
 // would be stuck for ever.
-func TestAHandlerThatEndsItsGoroutineHasFailed(t *testing.T) {
+func TestRetry_CountsGoexitAsFailure(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := newRouter(broker, middleware.Retry{Attempts: 2}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 		calls := 0

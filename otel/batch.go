@@ -22,10 +22,10 @@ func Batch[E any](t *Telemetry, fn func(context.Context, []E) error) func(contex
 		err = errPanicked
 		defer func() {
 			if err != nil {
-				fail(span, err)
+				recordError(span, err)
 			}
-			if partly, ok := errors.AsType[ezq.BatchError](err); ok {
-				span.SetAttributes(attribute.Int("ezq.batch.failed", len(partly)))
+			if batchErr, ok := errors.AsType[ezq.BatchError](err); ok {
+				span.SetAttributes(attribute.Int("ezq.batch.failed", len(batchErr)))
 			}
 			span.End()
 		}()

@@ -35,35 +35,35 @@ type Sensitive struct {
 type Batched struct{ Card string }
 
 // exported returns all that was reported, as JSON.
-func (l *lab) exported() (spans, metrics string) {
-	l.t.Helper()
-	allSpans, err := json.Marshal(tracetest.SpanStubsFromReadOnlySpans(l.spans.Ended()))
+func (h *harness) exported() (spans, metrics string) {
+	h.t.Helper()
+	allSpans, err := json.Marshal(tracetest.SpanStubsFromReadOnlySpans(h.spans.Ended()))
 	if err != nil {
-		l.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	var all metricdata.ResourceMetrics
-	if err := l.reader.Collect(context.Background(), &all); err != nil {
-		l.t.Fatal(err)
+	if err := h.reader.Collect(context.Background(), &all); err != nil {
+		h.t.Fatal(err)
 	}
 	allMetrics, err := json.Marshal(all)
 	if err != nil {
-		l.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	return string(allSpans), string(allMetrics)
 }
 
-func TestNoSpanAndNoMetricShowsAPayload(t *testing.T) {
+func TestTelemetry_ShowsNoPayload(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, broker := newLab(t), newQueue(t, memory.Config{})
+		h, broker := newHarness(t), newBroker(t, memory.Config{})
 		failing := errors.New(handlerSays)
-		l.run(broker, func(r *ezq.Router) {
+		h.run(broker, func(r *ezq.Router) {
 			r.Use(middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware)
-			if _, err := l.ObserveRouter(r); err != nil {
+			if _, err := h.ObserveRouter(r); err != nil {
 				t.Fatal(err)
 			}
 			ezq.Handle(r, func(context.Context, Sensitive) error { return failing })
-			ezq.HandleBatch(r, ezqotel.Batch(l.Telemetry, func(context.Context, []Batched) error { return ezq.Permanent(failing) }))
+			ezq.HandleBatch(r, ezqotel.Batch(h.Telemetry, func(context.Context, []Batched) error { return ezq.Permanent(failing) }))
 		}, func(ctx context.Context, p message.Publisher) {
 			header := ezq.Header("authorization", confidential)
 			publish(t, ctx, p, Sensitive{Card: confidential}, header)
@@ -77,12 +77,12 @@ func TestNoSpanAndNoMetricShowsAPayload(t *testing.T) {
 				if err := p.Publish(ezq.DefaultTopic, msg); err != nil {
 					t.Error(err)
 				}
-				_ = l.Publisher(brokenPublisher{}).Publish("orders", msg)
+				_ = h.Publisher(brokenPublisher{}).Publish("orders", msg)
 			}
 			time.Sleep(25 * time.Hour) // what nobody knows fails after a day
 		})
-		l.requireDocumented()
-		spans, metrics := l.exported()
+		h.requireDocumented()
+		spans, metrics := h.exported()
 		for what, text := range map[string]string{"span": spans, "metric": metrics} {
 			if at := strings.Index(text, confidential); at >= 0 {
 				t.Errorf("a %s shows it: …%s", what, text[max(0, at-200):at+len(confidential)])
@@ -100,20 +100,20 @@ func TestNoSpanAndNoMetricShowsAPayload(t *testing.T) {
 }
 
 // The documentation lists all attributes, so that nobody has to guess what leaves the process.
-func (l *lab) requireDocumented() {
-	l.t.Helper()
+func (h *harness) requireDocumented() {
+	h.t.Helper()
 	documentation, err := os.ReadFile("doc.go")
 	if err != nil {
-		l.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	require := func(attributes []attribute.KeyValue) {
 		for _, a := range attributes {
 			if !strings.Contains(string(documentation), "//\t"+string(a.Key)+" ") {
-				l.t.Errorf("the package documentation does not list the attribute %s", a.Key)
+				h.t.Errorf("the package documentation does not list the attribute %s", a.Key)
 			}
 		}
 	}
-	for _, span := range l.spans.Ended() {
+	for _, span := range h.spans.Ended() {
 		require(span.Attributes())
 		for _, event := range span.Events() {
 			require(event.Attributes)

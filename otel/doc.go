@@ -47,14 +47,14 @@
 //	ezq.tick                            that a publish for a tick of a schedule stored nothing: taken, early
 //	ezq.batch.failed                    how many messages of a batch have failed
 //	ezq.retry.delay                     in how many seconds it is tried again
-//	ezq.dead_letter.topic               where it is if it was given up
+//	ezq.dead_letter.topic               where it is if it was dead-lettered
 //	ezq.dead_letter.reason              and the text of the error why
 //
 // No span and no metric shows a payload, a password, or metadata but those above. The
 // text of an error that a handler returns is on its span, by design; it is in no metric.
 //
 // A span of a message that will be handled again has an event ezq.retry, one of a
-// message that was given up ezq.dead_letter. A failure sets the status of its span;
+// message that was dead-lettered ezq.dead_letter. A failure sets the status of its span;
 // an interrupted handler has not failed.
 //
 // # Metrics
@@ -71,7 +71,7 @@
 //
 //	succeeded       done
 //	failed          will be delivered again
-//	dead_lettered   given up
-//	given_back      not begun or interrupted; will be delivered again
+//	dead_lettered   dead-lettered
+//	released        not begun or interrupted; will be delivered again
 //	lease_lost      another consumer may have it
 package ezqotel

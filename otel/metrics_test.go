@@ -16,13 +16,13 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-func TestMessagesAreCountedAsTheyPass(t *testing.T) {
+func TestMetrics_CountMessagesAsTheyPass(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, broker := newLab(t), newQueue(t, memory.Config{})
+		h, broker := newHarness(t), newBroker(t, memory.Config{})
 		inside := 0.0
-		l.run(broker, func(r *ezq.Router) {
-			if _, err := l.ObserveRouter(r); err != nil {
+		h.run(broker, func(r *ezq.Router) {
+			if _, err := h.ObserveRouter(r); err != nil {
 				t.Fatal(err)
 			}
 			ezq.Handle(r, func(context.Context, Ordered) error {
@@ -33,8 +33,8 @@ func TestMessagesAreCountedAsTheyPass(t *testing.T) {
 			publish(t, ctx, p, Ordered{1}, ezq.Delay(time.Hour))
 			publish(t, ctx, p, Ordered{2})
 			time.Sleep(time.Second)
-			inside = l.value("ezq.process.active")
-			if l.value("ezq.router.in_flight") != 1 || l.value("ezq.router.healthy") != 1 || l.value("ezq.router.paused") != 0 {
+			inside = h.value("ezq.process.active")
+			if h.value("ezq.router.in_flight") != 1 || h.value("ezq.router.ready") != 1 || h.value("ezq.router.paused") != 0 {
 				t.Error("what is observed of the router is wrong")
 			}
 			time.Sleep(2 * time.Hour)
@@ -50,28 +50,28 @@ func TestMessagesAreCountedAsTheyPass(t *testing.T) {
 			"messaging.process.duration":          2,
 			"ezq.process.active":                  0,
 			"ezq.message.latency":                 2,
-			"ezq.router.healthy":                  0,
+			"ezq.router.ready":                    0,
 		} {
 			conditions := []attribute.KeyValue{topic}
-			if name == "ezq.router.healthy" {
+			if name == "ezq.router.ready" {
 				conditions = nil
 			}
-			if got := l.value(name, conditions...); got != want {
+			if got := h.value(name, conditions...); got != want {
 				t.Errorf("%s is %v, not %v", name, got, want)
 			}
 		}
-		if got, want := l.sum("ezq.message.latency"), (2*time.Second + time.Hour + 2*time.Second).Seconds(); got != want {
+		if got, want := h.sum("ezq.message.latency"), (2*time.Second + time.Hour + 2*time.Second).Seconds(); got != want {
 			t.Errorf("the messages took %v s together, not %v s", got, want)
 		}
 	})
 }
 
 // sum returns the sum of all values of a histogram.
-func (l *lab) sum(name string) (total float64) {
-	l.t.Helper()
+func (h *harness) sum(name string) (total float64) {
+	h.t.Helper()
 	var all metricdata.ResourceMetrics
-	if err := l.reader.Collect(context.Background(), &all); err != nil {
-		l.t.Fatal(err)
+	if err := h.reader.Collect(context.Background(), &all); err != nil {
+		h.t.Fatal(err)
 	}
 	for _, scope := range all.ScopeMetrics {
 		for _, m := range scope.Metrics {
@@ -90,35 +90,35 @@ type brokenPublisher struct{}
 func (brokenPublisher) Publish(string, ...*message.Message) error { return errors.New("no route") }
 func (brokenPublisher) Close() error                              { return nil }
 
-func TestAPublishThatFailsShows(t *testing.T) {
+func TestPublisher_RecordsFailedPublish(t *testing.T) {
 	t.Parallel()
-	l := newLab(t)
-	if err := l.Publisher(brokenPublisher{}).Publish("orders", message.NewMessage("1", nil)); err == nil || err.Error() != "no route" {
+	h := newHarness(t)
+	if err := h.Publisher(brokenPublisher{}).Publish("orders", message.NewMessage("1", nil)); err == nil || err.Error() != "no route" {
 		t.Errorf("the error is %v", err)
 	}
 	kind := attribute.String("error.type", "*errors.errorString")
-	if span := l.span("publish orders", kind); span.Status().Description != "no route" {
+	if span := h.span("publish orders", kind); span.Status().Description != "no route" {
 		t.Errorf("status %v", span.Status())
 	}
-	if l.value("messaging.client.sent.messages", kind) != 1 {
+	if h.value("messaging.client.sent.messages", kind) != 1 {
 		t.Error("it was not counted with its error")
 	}
 }
 
-func TestATickThatAnotherProcessHasPublishedIsNotCountedAsSent(t *testing.T) {
+func TestPublisher_CountsNoTickOfAnotherProcess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, broker := newLab(t), newQueue(t, memory.Config{})
+		h, broker := newHarness(t), newBroker(t, memory.Config{})
 		for _, at := range []time.Time{time.Now(), time.Now().Add(time.Hour), time.Now().Add(time.Minute)} {
 			if at.Before(time.Now().Add(time.Hour)) {
 				time.Sleep(time.Until(at))
 			}
 			tick := &backend.ScheduleTick{Schedule: "hourly", At: at}
-			publish(t, backend.WithScheduleTick(t.Context(), tick), l.Publisher(broker), Ordered{1})
+			publish(t, backend.WithScheduleTick(t.Context(), tick), h.Publisher(broker), Ordered{1})
 		}
-		l.span("publish ezq", attribute.String("ezq.tick", "taken"))
-		l.span("publish ezq", attribute.String("ezq.tick", "early"))
-		if n := l.value("messaging.client.sent.messages"); n != 1 {
+		h.span("publish ezq", attribute.String("ezq.tick", "taken"))
+		h.span("publish ezq", attribute.String("ezq.tick", "early"))
+		if n := h.value("messaging.client.sent.messages"); n != 1 {
 			t.Errorf("%v messages were sent, not 1", n)
 		}
 	})

@@ -20,16 +20,16 @@ const (
 	succeeded    = "succeeded"
 	failed       = "failed"
 	deadLettered = "dead_lettered"
-	givenBack    = "given_back"
+	released     = "released"
 	leaseLost    = "lease_lost"
 )
 
 type outcome struct {
-	name   string
-	err    error               // if it failed
-	topic  string              // of a dead letter
-	reason string              // of that
-	back   backend.Disposition // of what comes back
+	name        string
+	err         error               // if it failed
+	topic       string              // of a dead letter
+	reason      string              // of that
+	disposition backend.Disposition // of what comes back
 }
 
 // errPanicked is what a handler has returned that has not returned.
@@ -49,11 +49,11 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-func (o outcome) describe(span trace.Span) {
+func (o outcome) record(span trace.Span) {
 	span.SetAttributes(outcomeKey.String(o.name))
 	if o.err != nil {
 		span.RecordError(o.err)
-		fail(span, o.err)
+		recordError(span, o.err)
 	}
 	switch o.name {
 	case failed:
@@ -69,20 +69,20 @@ func (o outcome) describe(span trace.Span) {
 	}
 }
 
-// published is a message being handled, and where it has been published as a dead
-// letter: that is how Poison, and Watermill's PoisonQueue, give up a message of a
+// deadLetterWatch is a message being handled, and where it has been published as a dead
+// letter: that is how Poison, and Watermill's PoisonQueue, dead-letter a message of a
 // backend that cannot move it.
-type published struct {
+type deadLetterWatch struct {
 	id    string
 	topic atomic.Pointer[string]
 }
 
-type publishedKey struct{}
+type deadLetterWatchKey struct{}
 
 // noteDeadLetter is for a message that has been published to topic.
 func noteDeadLetter(msg *message.Message, topic string) {
-	handled, ok := msg.Context().Value(publishedKey{}).(*published)
-	if ok && handled.id == msg.UUID && msg.Metadata.Get(backend.DeadLetterReason) != "" {
-		handled.topic.Store(&topic)
+	watch, ok := msg.Context().Value(deadLetterWatchKey{}).(*deadLetterWatch)
+	if ok && watch.id == msg.UUID && msg.Metadata.Get(backend.DeadLetterReason) != "" {
+		watch.topic.Store(&topic)
 	}
 }

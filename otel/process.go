@@ -19,32 +19,32 @@ import (
 
 const processing = "process"
 
-// handling is one message with its handler.
-type handling struct {
-	telemetry *Telemetry
-	outer     context.Context // of the message, without the span
-	span      trace.Span
-	topic     string
-	handler   string
-	began     time.Time
-	delivery  *backend.Delivery // or nil
-	fate      *published
+// invocation is one message with its handler.
+type invocation struct {
+	telemetry  *Telemetry
+	outer      context.Context // of the message, without the span
+	span       trace.Span
+	topic      string
+	handler    string
+	start      time.Time
+	delivery   *backend.Delivery // or nil
+	deadLetter *deadLetterWatch
 }
 
-func (h *handling) attributes(msg *message.Message, event string) []attribute.KeyValue {
-	attributes := append(aboutMessage(msg),
-		semconv.MessagingSystemKey.String(h.telemetry.config.System),
+func (i *invocation) attributes(msg *message.Message, event string) []attribute.KeyValue {
+	attributes := append(messageAttributes(msg),
+		semconv.MessagingSystemKey.String(i.telemetry.config.System),
 		semconv.MessagingOperationName(processing),
 		semconv.MessagingOperationTypeProcess,
-		semconv.MessagingDestinationName(h.topic),
+		semconv.MessagingDestinationName(i.topic),
 	)
 	if event != "" {
 		attributes = append(attributes, attribute.String("ezq.event", event))
 	}
-	if h.handler != "" {
-		attributes = append(attributes, handlerKey.String(h.handler))
+	if i.handler != "" {
+		attributes = append(attributes, handlerKey.String(i.handler))
 	}
-	if d := h.delivery; d != nil && d.Number > 0 {
+	if d := i.delivery; d != nil && d.Number > 0 {
 		attributes = append(attributes, attribute.Int("ezq.delivery", d.Number), attribute.Int("ezq.failures", d.Failures))
 	}
 	return attributes
@@ -52,68 +52,68 @@ func (h *handling) attributes(msg *message.Message, event string) []attribute.Ke
 
 const handlerKey = attribute.Key("ezq.handler")
 
-// adopt makes what the handler has returned, for Watermill's router to publish, part
+// setParent makes what the handler has returned, for Watermill's router to publish, part
 // of the trace. ezq.Publish needs no such help: it is given the context.
-func (h *handling) adopt(out []*message.Message) {
+func (i *invocation) setParent(out []*message.Message) {
 	for _, msg := range out {
 		if !trace.SpanContextFromContext(msg.Context()).IsValid() {
-			msg.SetContext(trace.ContextWithSpan(msg.Context(), h.span))
+			msg.SetContext(trace.ContextWithSpan(msg.Context(), i.span))
 		}
 	}
 }
 
-func (h *handling) end(msg *message.Message, err error) {
-	msg.SetContext(h.outer)
-	o := h.judge(msg, err)
-	o.describe(h.span)
-	h.span.End()
+func (i *invocation) end(msg *message.Message, err error) {
+	msg.SetContext(i.outer)
+	o := i.determineOutcome(msg, err)
+	o.record(i.span)
+	i.span.End()
 
-	in, system := h.telemetry.instruments, messagingconv.SystemAttr(h.telemetry.config.System)
-	took := time.Since(h.began)
-	counted := []attribute.KeyValue{semconv.MessagingDestinationName(h.topic), handlerKey.String(h.handler), outcomeKey.String(o.name)}
-	in.active.Add(h.outer, -1, h.counted())
-	in.consumed.Add(h.outer, 1, processing, system, counted...)
+	in, system := i.telemetry.instruments, messagingconv.SystemAttr(i.telemetry.config.System)
+	took := time.Since(i.start)
+	counted := []attribute.KeyValue{semconv.MessagingDestinationName(i.topic), handlerKey.String(i.handler), outcomeKey.String(o.name)}
+	in.active.Add(i.outer, -1, i.metricAttributes())
+	in.consumed.Add(i.outer, 1, processing, system, counted...)
 	if o.err != nil {
 		counted = append(counted, errorType(o.err))
 	}
-	in.process.Record(h.outer, took.Seconds(), processing, system, counted...)
-	if h.delivery != nil && o.name == succeeded && !h.delivery.PublishedAt.IsZero() {
-		waited := max(time.Since(h.delivery.PublishedAt), 0) // the clocks may differ
-		in.latency.Record(h.outer, waited.Seconds(), h.counted())
+	in.process.Record(i.outer, took.Seconds(), processing, system, counted...)
+	if i.delivery != nil && o.name == succeeded && !i.delivery.PublishedAt.IsZero() {
+		waited := max(time.Since(i.delivery.PublishedAt), 0) // the clocks may differ
+		in.latency.Record(i.outer, waited.Seconds(), i.metricAttributes())
 	}
 }
 
-// counted are the attributes of ezq's own metrics.
-func (h *handling) counted() metric.MeasurementOption {
+// metricAttributes are the attributes of ezq's own metrics.
+func (i *invocation) metricAttributes() metric.MeasurementOption {
 	return metric.WithAttributes(
-		semconv.MessagingSystemKey.String(h.telemetry.config.System),
-		semconv.MessagingDestinationName(h.topic),
-		handlerKey.String(h.handler),
+		semconv.MessagingSystemKey.String(i.telemetry.config.System),
+		semconv.MessagingDestinationName(i.topic),
+		handlerKey.String(i.handler),
 	)
 }
 
-// judge says what became of msg, whose handling has returned err.
-func (h *handling) judge(msg *message.Message, err error) outcome {
+// determineOutcome says what became of msg, whose handling has returned err.
+func (i *invocation) determineOutcome(msg *message.Message, err error) outcome {
 	o := outcome{err: err}
 	nacked := isClosed(msg.Nacked())
-	if h.delivery != nil && nacked {
-		o.back, _ = h.delivery.Disposition()
+	if i.delivery != nil && nacked {
+		o.disposition, _ = i.delivery.Disposition()
 	}
-	cause := context.Cause(h.outer)
+	cause := context.Cause(i.outer)
 	switch {
-	case o.back.Letter != nil:
-		o.name, o.topic, o.reason = deadLettered, o.back.Letter.Topic, o.back.Letter.Metadata[backend.DeadLetterReason]
-	case h.fate.topic.Load() != nil:
-		o.name, o.topic, o.reason = deadLettered, *h.fate.topic.Load(), msg.Metadata.Get(backend.DeadLetterReason)
+	case o.disposition.DeadLetter != nil:
+		o.name, o.topic, o.reason = deadLettered, o.disposition.DeadLetter.Topic, o.disposition.DeadLetter.Metadata[backend.DeadLetterReason]
+	case i.deadLetter.topic.Load() != nil:
+		o.name, o.topic, o.reason = deadLettered, *i.deadLetter.topic.Load(), msg.Metadata.Get(backend.DeadLetterReason)
 	case err == nil && !nacked:
 		o.name = succeeded
 	case errors.Is(cause, backend.ErrLeaseLost), errors.Is(err, backend.ErrLeaseLost):
 		o.name, o.err = leaseLost, cmp.Or(err, backend.ErrLeaseLost)
 	case err == nil, errors.Is(cause, backend.ErrInterrupted), isSnooze(err):
-		o.name, o.err = givenBack, nil
-	case h.isFinal(err):
-		o.name, o.topic = deadLettered, h.topic+"_dead" // as middleware.Poison has it
-		o.reason = backend.DeadLetterMetadata(h.topic, h.handler, h.delivery.Failures+1, err)[backend.DeadLetterReason]
+		o.name, o.err = released, nil
+	case i.isFinal(err):
+		o.name, o.topic = deadLettered, i.topic+"_dead" // as middleware.Poison has it
+		o.reason = backend.DeadLetterMetadata(i.topic, i.handler, i.delivery.Failures+1, err)[backend.DeadLetterReason]
 	default:
 		o.name = failed
 	}
@@ -122,6 +122,6 @@ func (h *handling) judge(msg *message.Message, err error) outcome {
 
 // isFinal reports whether ezq's router itself makes a dead letter of a message whose
 // handling has returned err. Watermill's does not.
-func (h *handling) isFinal(err error) bool {
-	return ezq.IsPermanent(err) && h.delivery != nil && h.delivery.DeadLetters && ezq.MetaFromContext(h.outer).Topic != ""
+func (i *invocation) isFinal(err error) bool {
+	return ezq.IsPermanent(err) && i.delivery != nil && i.delivery.DeadLetters && ezq.MetaFromContext(i.outer).Topic != ""
 }

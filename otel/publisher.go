@@ -62,9 +62,9 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 		}
 	}
 	if err != nil {
-		fail(span, err)
+		recordError(span, err)
 	}
-	if tick, ok := notStored(first, err); ok {
+	if tick, ok := skippedTick(first, err); ok {
 		span.SetAttributes(attribute.String("ezq.tick", tick))
 		return nil
 	}
@@ -72,9 +72,9 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 	return err
 }
 
-// notStored reports whether a publish for a tick of a schedule stored nothing, because
+// skippedTick reports whether a publish for a tick of a schedule stored nothing, because
 // another process has done it, or the time has not come.
-func notStored(ctx context.Context, err error) (why string, ok bool) {
+func skippedTick(ctx context.Context, err error) (why string, ok bool) {
 	tick := backend.ScheduleTickFromContext(ctx)
 	if tick == nil || err != nil {
 		return "", false
@@ -103,21 +103,21 @@ func otherParents(msgs []*message.Message) (links []trace.Link) {
 	return links
 }
 
-// aboutMessage are the attributes of a span for a single message.
-func aboutMessage(msg *message.Message) []attribute.KeyValue {
+// messageAttributes are the attributes of a span for a single message.
+func messageAttributes(msg *message.Message) []attribute.KeyValue {
 	attributes := []attribute.KeyValue{
-		semconv.MessagingMessageID(shown(msg.UUID)),
+		semconv.MessagingMessageID(truncateID(msg.UUID)),
 		semconv.MessagingMessageBodySize(len(msg.Payload)),
 	}
 	if id := msg.Metadata.Get("correlation_id"); id != "" {
-		attributes = append(attributes, semconv.MessagingMessageConversationID(shown(id)))
+		attributes = append(attributes, semconv.MessagingMessageConversationID(truncateID(id)))
 	}
 	return attributes
 }
 
-// shown is as much of an id as a span has. One that a program without ezq has made may
+// truncateID is as much of an id as a span has. One that a program without ezq has made may
 // have any length.
-func shown(id string) string {
+func truncateID(id string) string {
 	if len(id) <= backend.MaxID {
 		return id
 	}
@@ -125,7 +125,7 @@ func shown(id string) string {
 	return strings.ToValidUTF8(id[:backend.MaxID-len(more)], "") + more
 }
 
-func fail(span trace.Span, err error) {
+func recordError(span trace.Span, err error) {
 	span.SetStatus(codes.Error, err.Error())
 	span.SetAttributes(errorType(err))
 }

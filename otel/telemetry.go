@@ -93,40 +93,40 @@ func (t *Telemetry) startBatch(ctx context.Context, size int) (context.Context, 
 // failure for one that will be tried again.
 func (t *Telemetry) Middleware(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) (out []*message.Message, err error) {
-		h := t.begin(msg)
+		i := t.beginInvocation(msg)
 		err = errPanicked
-		defer func() { h.end(msg, err) }() // also in a panic, which goes on
+		defer func() { i.end(msg, err) }() // also in a panic, which goes on
 		out, err = next(msg)
-		h.adopt(out)
+		i.setParent(out)
 		return out, err
 	}
 }
 
-func (t *Telemetry) begin(msg *message.Message) *handling {
+func (t *Telemetry) beginInvocation(msg *message.Message) *invocation {
 	outer := msg.Context()
 	meta := ezq.MetaFromContext(outer)
-	h := &handling{
-		telemetry: t,
-		outer:     outer,
-		topic:     cmp.Or(meta.Topic, message.SubscribeTopicFromCtx(outer)),
-		handler:   cmp.Or(meta.Handler, message.HandlerNameFromCtx(outer)),
-		began:     time.Now(),
-		delivery:  backend.DeliveryFromContext(outer),
-		fate:      &published{id: msg.UUID},
+	i := &invocation{
+		telemetry:  t,
+		outer:      outer,
+		topic:      cmp.Or(meta.Topic, message.SubscribeTopicFromCtx(outer)),
+		handler:    cmp.Or(meta.Handler, message.HandlerNameFromCtx(outer)),
+		start:      time.Now(),
+		delivery:   backend.DeliveryFromContext(outer),
+		deadLetter: &deadLetterWatch{id: msg.UUID},
 	}
-	ctx, options := t.cause(outer, msg)
-	ctx, h.span = t.tracer.Start(ctx, processing+" "+h.topic, append(options,
+	ctx, options := t.parentAndLinks(outer, msg)
+	ctx, i.span = t.tracer.Start(ctx, processing+" "+i.topic, append(options,
 		trace.WithSpanKind(trace.SpanKindConsumer),
-		trace.WithAttributes(h.attributes(msg, meta.Event)...))...)
-	msg.SetContext(context.WithValue(ctx, publishedKey{}, h.fate))
-	t.instruments.active.Add(outer, 1, h.counted())
-	return h
+		trace.WithAttributes(i.attributes(msg, meta.Event)...))...)
+	msg.SetContext(context.WithValue(ctx, deadLetterWatchKey{}, i.deadLetter))
+	t.instruments.active.Add(outer, 1, i.metricAttributes())
+	return i
 }
 
-// cause reads from msg which publish it comes from, and makes that a link of the next span
+// parentAndLinks reads from msg which publish it comes from, and makes that a link of the next span
 // in ctx, or its parent if messages are trusted to say so. A span that is in ctx already
 // stays the parent.
-func (t *Telemetry) cause(ctx context.Context, msg *message.Message) (context.Context, []trace.SpanStartOption) {
+func (t *Telemetry) parentAndLinks(ctx context.Context, msg *message.Message) (context.Context, []trace.SpanStartOption) {
 	ambient := trace.SpanContextFromContext(ctx)
 	from := t.config.Propagator.Extract(ctx, propagation.MapCarrier(msg.Metadata))
 	origin := trace.SpanContextFromContext(from)
@@ -164,7 +164,7 @@ func (t *Telemetry) sendAttributes(topic string, msgs []*message.Message) []attr
 	if len(msgs) > 1 {
 		return append(attributes, semconv.MessagingBatchMessageCount(len(msgs)))
 	}
-	return append(attributes, aboutMessage(msgs[0])...)
+	return append(attributes, messageAttributes(msgs[0])...)
 }
 
 func (t *Telemetry) countSent(ctx context.Context, topic string, n int, took time.Duration, err error) {
@@ -180,7 +180,7 @@ func (t *Telemetry) countSent(ctx context.Context, topic string, n int, took tim
 
 // ObserveRouter reports, whenever metrics are collected, what router knows:
 //
-//	ezq.router.healthy     1 if Router.Ready returns nil, otherwise 0
+//	ezq.router.ready     1 if Router.Ready returns nil, otherwise 0
 //	ezq.router.in_flight   messages taken and not settled, those included that wait
 //	ezq.router.paused      1 if the topic is paused, otherwise 0
 //	ezq.router.unknown     deliveries released because no handler takes them
@@ -194,7 +194,7 @@ func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, erro
 	}
 	var errs [5]error
 	var healthy, inFlight, paused metric.Int64ObservableGauge
-	healthy, errs[0] = t.meter.Int64ObservableGauge("ezq.router.healthy",
+	healthy, errs[0] = t.meter.Int64ObservableGauge("ezq.router.ready",
 		metric.WithDescription("Whether the router runs and receives messages."))
 	inFlight, errs[1] = t.meter.Int64ObservableGauge("ezq.router.in_flight",
 		metric.WithUnit("{message}"), metric.WithDescription("Messages taken and not settled, waiting ones included."))
@@ -209,11 +209,11 @@ func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, erro
 		return nil, fmt.Errorf("ezqotel: the meter provider refuses an instrument: %w", err)
 	}
 	return t.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		o.ObserveInt64(healthy, number(router.Ready() == nil))
+		o.ObserveInt64(healthy, boolToInt(router.Ready() == nil))
 		for topic, stats := range router.Stats() {
 			at := metric.WithAttributes(semconv.MessagingDestinationName(topic))
 			o.ObserveInt64(inFlight, stats.InFlight, at)
-			o.ObserveInt64(paused, number(stats.Paused), at)
+			o.ObserveInt64(paused, boolToInt(stats.Paused), at)
 			o.ObserveInt64(unknown, stats.Unknown, at)
 			o.ObserveInt64(ignored, stats.Ignored, at)
 		}
@@ -251,7 +251,7 @@ func New(providers *Config) (*Telemetry, error) {
 	return t, nil
 }
 
-func number(is bool) int64 {
+func boolToInt(is bool) int64 {
 	if is {
 		return 1
 	}

@@ -26,49 +26,49 @@ type Ordered struct{ ID int }
 
 type Shipped struct{ ID int }
 
-// lab is a Telemetry whose reports can be looked at.
-type lab struct {
+// harness is a Telemetry whose reports can be looked at.
+type harness struct {
 	*ezqotel.Telemetry
 	t      *testing.T
 	spans  *tracetest.SpanRecorder
 	reader *sdkmetric.ManualReader
 }
 
-func newLab(t *testing.T, adjust ...func(*ezqotel.Config)) *lab {
+func newHarness(t *testing.T, adjust ...func(*ezqotel.Config)) *harness {
 	t.Helper()
-	l := &lab{t: t, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader()}
+	h := &harness{t: t, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader()}
 	config := ezqotel.Config{
-		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(l.spans)),
-		MeterProvider:  sdkmetric.NewMeterProvider(sdkmetric.WithReader(l.reader)),
+		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(h.spans)),
+		MeterProvider:  sdkmetric.NewMeterProvider(sdkmetric.WithReader(h.reader)),
 	}
 	for _, a := range adjust {
 		a(&config)
 	}
 	var err error
-	if l.Telemetry, err = ezqotel.New(&config); err != nil {
+	if h.Telemetry, err = ezqotel.New(&config); err != nil {
 		t.Fatal(err)
 	}
-	return l
+	return h
 }
 
 // span returns the only span of that name that satisfies all conditions.
-func (l *lab) span(name string, conditions ...attribute.KeyValue) sdktrace.ReadOnlySpan {
-	l.t.Helper()
+func (h *harness) span(name string, conditions ...attribute.KeyValue) sdktrace.ReadOnlySpan {
+	h.t.Helper()
 	var found []sdktrace.ReadOnlySpan
-	for _, span := range l.spans.Ended() {
+	for _, span := range h.spans.Ended() {
 		if span.Name() == name && hasAll(span, conditions) {
 			found = append(found, span)
 		}
 	}
 	if len(found) != 1 {
-		l.t.Fatalf("%d spans %q with %v, not one, among:\n%s", len(found), name, conditions, l.list())
+		h.t.Fatalf("%d spans %q with %v, not one, among:\n%s", len(found), name, conditions, h.list())
 	}
 	return found[0]
 }
 
-func (l *lab) list() string {
+func (h *harness) list() string {
 	var text strings.Builder
-	for _, span := range l.spans.Ended() {
+	for _, span := range h.spans.Ended() {
 		text.WriteString(span.Name())
 		for _, a := range span.Attributes() {
 			text.WriteString(" " + string(a.Key) + "=" + a.Value.String())
@@ -92,11 +92,11 @@ func outcome(name string) attribute.KeyValue { return attribute.String("ezq.outc
 
 // value returns the sum of the data points of a metric that have all attributes; of a
 // histogram the number of values.
-func (l *lab) value(name string, conditions ...attribute.KeyValue) (total float64) {
-	l.t.Helper()
+func (h *harness) value(name string, conditions ...attribute.KeyValue) (total float64) {
+	h.t.Helper()
 	var all metricdata.ResourceMetrics
-	if err := l.reader.Collect(context.Background(), &all); err != nil {
-		l.t.Fatal(err)
+	if err := h.reader.Collect(context.Background(), &all); err != nil {
+		h.t.Fatal(err)
 	}
 	found := false
 	add := func(set attribute.Set, v float64) {
@@ -127,18 +127,18 @@ func (l *lab) value(name string, conditions ...attribute.KeyValue) (total float6
 					add(p.Attributes, float64(p.Count))
 				}
 			default:
-				l.t.Fatalf("%s is a %T", name, data)
+				h.t.Fatalf("%s is a %T", name, data)
 			}
 		}
 	}
 	if !found {
-		l.t.Fatalf("there is no metric %s", name)
+		h.t.Fatalf("there is no metric %s", name)
 	}
 	return total
 }
 
-// newQueue returns a queue that is closed when the test ends.
-func newQueue(t *testing.T, config memory.Config) *memory.Broker {
+// newBroker returns a queue that is closed when the test ends.
+func newBroker(t *testing.T, config memory.Config) *memory.Broker {
 	t.Helper()
 	broker := memory.New(&config)
 	t.Cleanup(func() { _ = broker.Close() })
@@ -146,23 +146,23 @@ func newQueue(t *testing.T, config memory.Config) *memory.Broker {
 }
 
 // run starts a router in a bubble, calls publish, and stops the router when all is quiet.
-func (l *lab) run(broker *memory.Broker, wire func(*ezq.Router), publish func(context.Context, message.Publisher)) {
-	l.t.Helper()
+func (h *harness) run(broker *memory.Broker, wire func(*ezq.Router), publish func(context.Context, message.Publisher)) {
+	h.t.Helper()
 	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
-	router.Use(l.Middleware)
+	router.Use(h.Middleware)
 	wire(router)
-	ctx, stop := context.WithCancel(l.t.Context())
+	ctx, stop := context.WithCancel(h.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- router.Run(ctx) }()
-	publish(ctx, l.Publisher(broker))
+	publish(ctx, h.Publisher(broker))
 	synctest.Wait()
 	stop()
 	if err := <-done; err != nil && !errors.Is(err, ezq.ErrDrainTimeout) {
-		l.t.Error(err)
+		h.t.Error(err)
 	}
 }
 
-func TestNewSaysWhatIsMissing(t *testing.T) {
+func TestNew_NamesMissingProvider(t *testing.T) {
 	t.Parallel()
 	for want, config := range map[string]ezqotel.Config{
 		"TracerProvider": {MeterProvider: metricnoop.NewMeterProvider()},
@@ -174,10 +174,10 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
-func TestAPublisherPromisesWhatItWraps(t *testing.T) {
+func TestPublisher_KeepsFeaturesOfWrapped(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(nil)
-	if got := backend.FeaturesOf(newLab(t).Publisher(broker)); got != broker.Features() {
+	if got := backend.FeaturesOf(newHarness(t).Publisher(broker)); got != broker.Features() {
 		t.Errorf("it promises %+v, not %+v", got, broker.Features())
 	}
 }

@@ -33,20 +33,20 @@ func publish(t *testing.T, ctx context.Context, p message.Publisher, event any, 
 	}
 }
 
-func TestATraceLeadsFromAPublishThroughAHandlerToTheNext(t *testing.T) {
+func TestTrace_LeadsThroughHandlerToNextPublish(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, broker := newLab(t, trusting), newQueue(t, memory.Config{})
-		onward := l.Publisher(broker)
-		l.run(broker, func(r *ezq.Router) {
+		h, broker := newHarness(t, continueTraces), newBroker(t, memory.Config{})
+		onward := h.Publisher(broker)
+		h.run(broker, func(r *ezq.Router) {
 			ezq.Handle(r, func(ctx context.Context, e Ordered) error { return ezq.Publish(ctx, onward, Shipped(e)) })
 			ezq.Handle(r, func(context.Context, Shipped) error { return nil })
 		}, func(ctx context.Context, p message.Publisher) { publish(t, ctx, p, Ordered{1}) })
 
-		ordered := l.span("process ezq", attribute.String("ezq.event", "Ordered"), outcome("succeeded"), attribute.Int("ezq.delivery", 1))
-		shipped := l.span("process ezq", attribute.String("ezq.event", "Shipped"), outcome("succeeded"))
-		first := spanOf(l, ordered.Parent())
-		second := spanOf(l, shipped.Parent())
+		ordered := h.span("process ezq", attribute.String("ezq.event", "Ordered"), outcome("succeeded"), attribute.Int("ezq.delivery", 1))
+		shipped := h.span("process ezq", attribute.String("ezq.event", "Shipped"), outcome("succeeded"))
+		first := spanOf(h, ordered.Parent())
+		second := spanOf(h, shipped.Parent())
 		if first.Name() != "publish ezq" || second.Name() != "publish ezq" {
 			t.Errorf("the parents are %q and %q", first.Name(), second.Name())
 		}
@@ -56,7 +56,7 @@ func TestATraceLeadsFromAPublishThroughAHandlerToTheNext(t *testing.T) {
 		if first.SpanKind() != trace.SpanKindProducer || ordered.SpanKind() != trace.SpanKindConsumer {
 			t.Errorf("the kinds are %v and %v", first.SpanKind(), ordered.SpanKind())
 		}
-		for _, span := range l.spans.Ended() {
+		for _, span := range h.spans.Ended() {
 			if !hasAll(span, []attribute.KeyValue{
 				attribute.String("messaging.system", "ezq"), attribute.String("messaging.destination.name", "ezq"),
 			}) {
@@ -66,29 +66,29 @@ func TestATraceLeadsFromAPublishThroughAHandlerToTheNext(t *testing.T) {
 	})
 }
 
-func spanOf(l *lab, context trace.SpanContext) sdktrace.ReadOnlySpan {
-	l.t.Helper()
-	for _, span := range l.spans.Ended() {
+func spanOf(h *harness, context trace.SpanContext) sdktrace.ReadOnlySpan {
+	h.t.Helper()
+	for _, span := range h.spans.Ended() {
 		if span.SpanContext().SpanID() == context.SpanID() && span.SpanContext().TraceID() == context.TraceID() {
 			return span
 		}
 	}
-	l.t.Fatalf("no span has the context %v, among:\n%s", context, l.list())
+	h.t.Fatalf("no span has the context %v, among:\n%s", context, h.list())
 	return nil
 }
 
-// trusting is for queues whose publishers are trusted.
-func trusting(c *ezqotel.Config) { c.ContinueTraces = true }
+// continueTraces is for queues whose publishers are trusted.
+func continueTraces(c *ezqotel.Config) { c.ContinueTraces = true }
 
-func TestAHandlerBeginsATraceThatIsLinkedToThePublish(t *testing.T) {
+func TestTrace_OfHandlerIsLinkedToPublish(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, broker := newLab(t), newQueue(t, memory.Config{})
-		l.run(broker, func(r *ezq.Router) {
+		h, broker := newHarness(t), newBroker(t, memory.Config{})
+		h.run(broker, func(r *ezq.Router) {
 			ezq.Handle(r, func(context.Context, Ordered) error { return nil })
 		}, func(ctx context.Context, p message.Publisher) { publish(t, ctx, p, Ordered{1}) })
 
-		from, to := l.span("publish ezq"), l.span("process ezq")
+		from, to := h.span("publish ezq"), h.span("process ezq")
 		if from.SpanContext().TraceID() == to.SpanContext().TraceID() || to.Parent().IsValid() {
 			t.Error("the trace goes on")
 		}
@@ -98,12 +98,12 @@ func TestAHandlerBeginsATraceThatIsLinkedToThePublish(t *testing.T) {
 	})
 }
 
-func TestABatchIsLinkedToThePublishOfEachOfItsEvents(t *testing.T) {
+func TestBatch_IsLinkedToPublishOfEachEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, broker := newLab(t), newQueue(t, memory.Config{})
-		l.run(broker, func(r *ezq.Router) {
-			ezq.HandleBatch(r, ezqotel.Batch(l.Telemetry, func(ctx context.Context, _ []Ordered) error {
+		h, broker := newHarness(t), newBroker(t, memory.Config{})
+		h.run(broker, func(r *ezq.Router) {
+			ezq.HandleBatch(r, ezqotel.Batch(h.Telemetry, func(ctx context.Context, _ []Ordered) error {
 				if !trace.SpanContextFromContext(ctx).IsValid() {
 					t.Error("the handler of the batch has no span")
 				}
@@ -115,11 +115,11 @@ func TestABatchIsLinkedToThePublishOfEachOfItsEvents(t *testing.T) {
 			}
 		})
 
-		batch := l.span("process ezq", attribute.Int("messaging.batch.message_count", 3))
+		batch := h.span("process ezq", attribute.Int("messaging.batch.message_count", 3))
 		linked := map[trace.SpanID]bool{}
 		for _, link := range batch.Links() {
 			linked[link.SpanContext.SpanID()] = true
-			if spanOf(l, link.SpanContext).Name() != "publish ezq" {
+			if spanOf(h, link.SpanContext).Name() != "publish ezq" {
 				t.Error("a link leads elsewhere")
 			}
 		}
@@ -129,11 +129,11 @@ func TestABatchIsLinkedToThePublishOfEachOfItsEvents(t *testing.T) {
 	})
 }
 
-func TestARetryAndADeadLetterShow(t *testing.T) {
+func TestTrace_ShowsRetryAndDeadLetter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, broker := newLab(t), newQueue(t, memory.Config{})
-		l.run(broker, func(r *ezq.Router) {
+		h, broker := newHarness(t), newBroker(t, memory.Config{})
+		h.run(broker, func(r *ezq.Router) {
 			r.Use(middleware.Retry{Attempts: 2}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
 			ezq.Handle(r, func(context.Context, Ordered) error { return errors.New("no stock") })
 		}, func(ctx context.Context, p message.Publisher) {
@@ -141,37 +141,37 @@ func TestARetryAndADeadLetterShow(t *testing.T) {
 			time.Sleep(time.Minute)
 		})
 
-		again := l.span("process ezq", outcome("failed"), attribute.Int("ezq.delivery", 1), attribute.Int("ezq.failures", 0))
+		again := h.span("process ezq", outcome("failed"), attribute.Int("ezq.delivery", 1), attribute.Int("ezq.failures", 0))
 		if again.Status().Code != codes.Error || again.Status().Description != "no stock" || !hasEvent(again, "ezq.retry") {
 			t.Errorf("the first attempt: status %v, events %v", again.Status(), again.Events())
 		}
-		given := l.span("process ezq", outcome("dead_lettered"), attribute.Int("ezq.delivery", 2), attribute.Int("ezq.failures", 1))
+		given := h.span("process ezq", outcome("dead_lettered"), attribute.Int("ezq.delivery", 2), attribute.Int("ezq.failures", 1))
 		if given.Status().Code != codes.Error || given.Status().Description != "no stock" || !hasEvent(given, "ezq.dead_letter") {
 			t.Errorf("the second attempt: status %v, events %v", given.Status(), given.Events())
 		}
 		for name, want := range map[string]float64{"failed": 1, "dead_lettered": 1} {
-			if got := l.value("messaging.client.consumed.messages", outcome(name)); got != want {
+			if got := h.value("messaging.client.consumed.messages", outcome(name)); got != want {
 				t.Errorf("%v messages %s, not %v", got, name, want)
 			}
 		}
 	})
 }
 
-func TestADeadLetterThatTheRouterItselfMakesShows(t *testing.T) {
+func TestTrace_ShowsDeadLetterOfRouter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, broker := newLab(t), newQueue(t, memory.Config{})
-		l.run(broker, func(r *ezq.Router) {
+		h, broker := newHarness(t), newBroker(t, memory.Config{})
+		h.run(broker, func(r *ezq.Router) {
 			ezq.Handle(r, func(context.Context, Ordered) error { return ezq.Permanent(errors.New("no such order")) })
 		}, func(ctx context.Context, p message.Publisher) {
 			publish(t, ctx, p, Ordered{1})
 			time.Sleep(time.Minute)
 		})
-		given := l.span("process ezq", outcome("dead_lettered"), attribute.Int("ezq.delivery", 1))
+		given := h.span("process ezq", outcome("dead_lettered"), attribute.Int("ezq.delivery", 1))
 		if given.Status().Code != codes.Error || given.Status().Description != "no such order" || !hasEvent(given, "ezq.dead_letter") || hasEvent(given, "ezq.retry") {
 			t.Errorf("status %v, events %v", given.Status(), given.Events())
 		}
-		if got := l.value("messaging.client.consumed.messages", outcome("dead_lettered")); got != 1 {
+		if got := h.value("messaging.client.consumed.messages", outcome("dead_lettered")); got != 1 {
 			t.Errorf("%v messages, not 1", got)
 		}
 		messages, err := broker.Subscribe(t.Context(), "ezq_dead")
@@ -183,11 +183,11 @@ func TestADeadLetterThatTheRouterItselfMakesShows(t *testing.T) {
 }
 
 // Watermill's router has no word for what is permanent: the message comes back.
-func TestWhatIsPermanentInAWatermillRouterIsNoDeadLetter(t *testing.T) {
+func TestWatermillRouter_PermanentErrorIsNoDeadLetter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, broker := newLab(t), newQueue(t, memory.Config{})
-		h := l.Middleware(func(*message.Message) ([]*message.Message, error) {
+		h, broker := newHarness(t), newBroker(t, memory.Config{})
+		handler := h.Middleware(func(*message.Message) ([]*message.Message, error) {
 			return nil, ezq.Permanent(errors.New("no such order"))
 		})
 		publish(t, t.Context(), broker, Ordered{1})
@@ -196,9 +196,9 @@ func TestWhatIsPermanentInAWatermillRouterIsNoDeadLetter(t *testing.T) {
 			t.Fatal(err)
 		}
 		msg := <-messages
-		_, _ = h(msg)
+		_, _ = handler(msg)
 		msg.Ack()
-		l.span("process ", outcome("failed"))
+		h.span("process ", outcome("failed"))
 	})
 }
 
@@ -211,11 +211,11 @@ func hasEvent(span sdktrace.ReadOnlySpan, name string) bool {
 	return false
 }
 
-func TestAnInterruptedHandlerHasNotFailed(t *testing.T) {
+func TestTrace_InterruptionIsNoFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, broker := newLab(t), newQueue(t, memory.Config{})
-		l.run(broker, func(r *ezq.Router) {
+		h, broker := newHarness(t), newBroker(t, memory.Config{})
+		h.run(broker, func(r *ezq.Router) {
 			ezq.Handle(r, func(ctx context.Context, _ Ordered) error {
 				<-ctx.Done()
 				return ctx.Err()
@@ -225,18 +225,18 @@ func TestAnInterruptedHandlerHasNotFailed(t *testing.T) {
 			publish(t, ctx, p, ezq.EndEvent{Timeout: time.Second})
 			time.Sleep(time.Minute)
 		})
-		span := l.span("process ezq", outcome("given_back"))
+		span := h.span("process ezq", outcome("released"))
 		if span.Status().Code == codes.Error || len(span.Events()) != 0 {
 			t.Errorf("status %v, events %v", span.Status(), span.Events())
 		}
 	})
 }
 
-func TestALostLeaseShows(t *testing.T) {
+func TestTrace_ShowsLostLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, broker := newLab(t), newQueue(t, memory.Config{MaxExtension: time.Minute, Logger: quiet()})
-		l.run(broker, func(r *ezq.Router) {
+		h, broker := newHarness(t), newBroker(t, memory.Config{MaxExtension: time.Minute, Logger: quiet()})
+		h.run(broker, func(r *ezq.Router) {
 			ezq.Handle(r, func(ctx context.Context, _ Ordered) error {
 				<-ctx.Done()
 				return ctx.Err()
@@ -245,59 +245,59 @@ func TestALostLeaseShows(t *testing.T) {
 			publish(t, ctx, p, Ordered{1})
 			time.Sleep(70 * time.Second)
 		})
-		if span := l.span("process ezq", outcome("lease_lost"), attribute.Int("ezq.delivery", 1)); span.Status().Code != codes.Error {
+		if span := h.span("process ezq", outcome("lease_lost"), attribute.Int("ezq.delivery", 1)); span.Status().Code != codes.Error {
 			t.Errorf("status %v", span.Status())
 		}
 	})
 }
 
-func TestAPanicEndsTheSpanAndGoesOn(t *testing.T) {
+func TestMiddleware_PanicEndsSpanAndContinues(t *testing.T) {
 	t.Parallel()
-	l := newLab(t)
+	h := newHarness(t)
 	defer func() {
 		if recover() != "oh" {
 			t.Error("the panic went no further")
 		}
-		if span := l.span("process ", outcome("failed")); span.Status().Code != codes.Error {
+		if span := h.span("process ", outcome("failed")); span.Status().Code != codes.Error {
 			t.Errorf("status %v", span.Status())
 		}
-		if l.value("ezq.process.active") != 0 {
+		if h.value("ezq.process.active") != 0 {
 			t.Error("it still counts as being handled")
 		}
 	}()
-	_, _ = l.Middleware(func(*message.Message) ([]*message.Message, error) { panic("oh") })(message.NewMessage("1", nil))
+	_, _ = h.Middleware(func(*message.Message) ([]*message.Message, error) { panic("oh") })(message.NewMessage("1", nil))
 }
 
-func TestATransactionThatFindsTheLeaseLostShows(t *testing.T) {
+func TestTrace_ShowsLeaseLostInTransaction(t *testing.T) {
 	t.Parallel()
-	l := newLab(t)
+	h := newHarness(t)
 	lost := fmt.Errorf("handled in vain: %w", backend.ErrLeaseLost) // as pgmq.TxMiddleware says it
-	_, err := l.Middleware(func(*message.Message) ([]*message.Message, error) { return nil, lost })(message.NewMessage("1", nil))
+	_, err := h.Middleware(func(*message.Message) ([]*message.Message, error) { return nil, lost })(message.NewMessage("1", nil))
 	if !errors.Is(err, lost) {
 		t.Errorf("the error is %v", err)
 	}
-	l.span("process ", outcome("lease_lost"))
+	h.span("process ", outcome("lease_lost"))
 }
 
-func TestWhatAMessageSaysOfTracesIsNotObeyed(t *testing.T) {
+func TestTrace_IgnoresDecisionsOfUntrustedMessage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		never := func(c *ezqotel.Config, l *lab) {
-			c.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(l.spans), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
+		never := func(c *ezqotel.Config, h *harness) {
+			c.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(h.spans), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
 		}
 		for _, trusted := range []bool{false, true} {
-			spans := &lab{t: t, spans: tracetest.NewSpanRecorder()}
-			l, broker := newLab(t, func(c *ezqotel.Config) {
+			spans := &harness{t: t, spans: tracetest.NewSpanRecorder()}
+			h, broker := newHarness(t, func(c *ezqotel.Config) {
 				c.ContinueTraces = trusted
 				never(c, spans)
-			}), newQueue(t, memory.Config{})
+			}), newBroker(t, memory.Config{})
 			forged := message.NewMessage("1", []byte(`{"_type":"Ordered"}`))
 			forged.Metadata = message.Metadata{
 				"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "baggage": "tenant=admin,role=root",
 			}
 			var said string
 			var within trace.SpanContext
-			l.run(broker, func(r *ezq.Router) {
+			h.run(broker, func(r *ezq.Router) {
 				ezq.Handle(r, func(ctx context.Context, _ Ordered) error {
 					said, within = baggage.FromContext(ctx).String(), trace.SpanContextFromContext(ctx)
 					return nil

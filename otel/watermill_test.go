@@ -13,13 +13,13 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 )
 
-// stock runs Watermill's own router on Watermill's own Pub/Sub until all is quiet.
-func stock(l *lab, wire func(*message.Router, *gochannel.GoChannel), publish func(*gochannel.GoChannel)) {
-	l.t.Helper()
+// runWatermill runs Watermill's own router on Watermill's own Pub/Sub until all is quiet.
+func runWatermill(h *harness, wire func(*message.Router, *gochannel.GoChannel), publish func(*gochannel.GoChannel)) {
+	h.t.Helper()
 	pubsub := gochannel.NewGoChannel(gochannel.Config{}, watermill.NopLogger{})
 	router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
 	if err != nil {
-		l.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	wire(router, pubsub)
 	ctx, stop := context.WithCancel(context.Background())
@@ -30,51 +30,51 @@ func stock(l *lab, wire func(*message.Router, *gochannel.GoChannel), publish fun
 	synctest.Wait()
 	stop()
 	if err := errors.Join(<-done, pubsub.Close()); err != nil {
-		l.t.Error(err)
+		h.t.Error(err)
 	}
 }
 
-func TestInWatermillsRouterWhatAHandlerReturnsIsPartOfTheTrace(t *testing.T) {
+func TestWatermillRouter_TracesMessagesHandlerReturns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, trusting)
-		stock(l, func(r *message.Router, p *gochannel.GoChannel) {
-			r.AddMiddleware(l.Middleware)
-			r.AddHandler("ship", "orders", p, "parcels", l.Publisher(p), func(*message.Message) ([]*message.Message, error) {
+		h := newHarness(t, continueTraces)
+		runWatermill(h, func(r *message.Router, p *gochannel.GoChannel) {
+			r.AddMiddleware(h.Middleware)
+			r.AddHandler("ship", "orders", p, "parcels", h.Publisher(p), func(*message.Message) ([]*message.Message, error) {
 				return []*message.Message{message.NewMessage("2", nil)}, nil
 			})
 			r.AddConsumerHandler("load", "parcels", p, func(*message.Message) error { return nil })
 		}, func(p *gochannel.GoChannel) {
-			if err := l.Publisher(p).Publish("orders", message.NewMessage("1", nil)); err != nil {
+			if err := h.Publisher(p).Publish("orders", message.NewMessage("1", nil)); err != nil {
 				t.Error(err)
 			}
 		})
-		load := l.span("process parcels", attribute.String("ezq.handler", "load"), attribute.String("messaging.message.id", "2"))
-		onward := spanOf(l, load.Parent())
-		ship := spanOf(l, onward.Parent())
-		if onward.Name() != "publish parcels" || ship.Name() != "process orders" || spanOf(l, ship.Parent()).Name() != "publish orders" {
-			t.Errorf("the trace is not publish, process, publish, process:\n%s", l.list())
+		load := h.span("process parcels", attribute.String("ezq.handler", "load"), attribute.String("messaging.message.id", "2"))
+		onward := spanOf(h, load.Parent())
+		ship := spanOf(h, onward.Parent())
+		if onward.Name() != "publish parcels" || ship.Name() != "process orders" || spanOf(h, ship.Parent()).Name() != "publish orders" {
+			t.Errorf("the trace is not publish, process, publish, process:\n%s", h.list())
 		}
 	})
 }
 
-func TestADeadLetterOfWatermillsPoisonQueueShows(t *testing.T) {
+func TestWatermillRouter_ShowsDeadLetterOfPoisonQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t)
-		stock(l, func(r *message.Router, p *gochannel.GoChannel) {
-			poison, err := middleware.PoisonQueue(l.Publisher(p), "dead")
+		h := newHarness(t)
+		runWatermill(h, func(r *message.Router, p *gochannel.GoChannel) {
+			poison, err := middleware.PoisonQueue(h.Publisher(p), "dead")
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.AddMiddleware(l.Middleware, poison)
+			r.AddMiddleware(h.Middleware, poison)
 			r.AddConsumerHandler("ship", "orders", p, func(*message.Message) error { return errors.New("no stock") })
 		}, func(p *gochannel.GoChannel) {
 			if err := p.Publish("orders", message.NewMessage("1", nil)); err != nil {
 				t.Error(err)
 			}
 		})
-		if span := l.span("process orders", outcome("dead_lettered")); span.Status().Description != "no stock" {
+		if span := h.span("process orders", outcome("dead_lettered")); span.Status().Description != "no stock" {
 			t.Errorf("status %v", span.Status())
 		}
 	})

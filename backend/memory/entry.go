@@ -22,7 +22,7 @@ type entry struct {
 
 	visible  time.Time // may be claimed from then on
 	number   int       // of the last lease
-	leased   time.Time // when that was given; zero once it was given back
+	leased   time.Time // when that was given; zero once it was released
 	failures int
 	done     []string
 	unknown  time.Time
@@ -57,7 +57,7 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 	return e, nil
 }
 
-func (e *entry) holds(token subscription.Token) bool {
+func (e *entry) isLeasedBy(token subscription.Token) bool {
 	return e.number == token.Number && e.leased.Equal(token.At)
 }
 
@@ -80,9 +80,9 @@ func (e *entry) lease() subscription.Lease {
 }
 
 // deadLetter returns e as it goes to another topic.
-func (e *entry) deadLetter(letter *backend.DeadLetterTarget, now time.Time) *entry {
+func (e *entry) deadLetter(target *backend.DeadLetterTarget, now time.Time) *entry {
 	dead := &entry{uuid: e.uuid, metadata: e.metadata, payload: e.payload, published: now, visible: now}
-	maps.Copy(dead.metadata, letter.Metadata)
+	maps.Copy(dead.metadata, target.Metadata)
 	return dead
 }
 

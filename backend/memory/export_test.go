@@ -7,16 +7,16 @@ import (
 )
 
 // Store is what the subscriptions to a topic use.
-func (b *Broker) Store(name string) subscription.Store { return b.topics.named(name) }
+func (b *Broker) Store(name string) subscription.Store { return b.topics.get(name) }
 
 // Expire ends the lease, or the delay, of a message.
 func (b *Broker) Expire(name, uuid string) {
-	t := b.topics.named(name)
+	t := b.topics.get(name)
 	b.topics.mu.Lock()
 	defer b.topics.mu.Unlock()
 	for _, e := range t.byID {
 		if e.uuid == uuid {
-			t.expose(e, time.Now())
+			t.makeVisible(e, time.Now())
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/ezq-go/ezq/backend/memory"
 )
 
-func TestALostMessageComesBackWithinItsLease(t *testing.T) {
+func TestLease_RedeliversLostMessageInTime(t *testing.T) {
 	bubble(t, memory.Config{Lease: time.Second, MaxExtension: time.Second}, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, "a")
 		messages := subscribe(t, broker)

@@ -11,7 +11,7 @@ import (
 	"github.com/ezq-go/ezq/backend/memory"
 )
 
-func TestWhatNoBackendTakesIsRefused(t *testing.T) {
+func TestPublish_RefusesUnsupportedTopicsAndHeaders(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(nil)
 	header := func(name, value string) func(*message.Message) string {
@@ -42,12 +42,12 @@ func TestWhatNoBackendTakesIsRefused(t *testing.T) {
 	_, err := broker.Subscribe(t.Context(), "\xff")
 	require.ErrorContains(t, err, "the topic: it is not UTF-8")
 
-	letter := message.NewMessage("as Watermill's PoisonQueue publishes it", nil)
-	letter.Metadata = message.Metadata{"reason_poisoned": "no", "topic_poisoned": "t", "handler_poisoned": "h", "subscriber_poisoned": "s"}
-	require.NoError(t, broker.Publish("poison", letter))
+	deadLetter := message.NewMessage("as Watermill's PoisonQueue publishes it", nil)
+	deadLetter.Metadata = message.Metadata{"reason_poisoned": "no", "topic_poisoned": "t", "handler_poisoned": "h", "subscriber_poisoned": "s"}
+	require.NoError(t, broker.Publish("poison", deadLetter))
 }
 
-func TestANilMessageIsRefused(t *testing.T) {
+func TestPublish_RefusesNilMessage(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(nil)
 	err := broker.Publish("t", message.NewMessage("good", nil), nil)

@@ -86,10 +86,10 @@ func (b *Broker) Connect(config *Config) *Broker {
 	return newBroker(config, b.topics)
 }
 
-func newBroker(changed *Config, topics *topics) *Broker {
+func newBroker(overrides *Config, topics *topics) *Broker {
 	var config Config
-	if changed != nil {
-		config = *changed
+	if overrides != nil {
+		config = *overrides
 	}
 	if config.MaxInFlight < 0 || min(config.NackDelay, config.Lease, config.MaxExtension, config.DrainTimeout) < 0 {
 		panic("memory: Config has a negative value")
@@ -179,5 +179,5 @@ func (b *Broker) topic(name string) (*topic, error) {
 	if err := backend.CheckTopic(name); err != nil {
 		return nil, fmt.Errorf("memory: topic %.100q: %w", name, err)
 	}
-	return b.topics.named(name), nil
+	return b.topics.get(name), nil
 }

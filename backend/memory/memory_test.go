@@ -43,16 +43,16 @@ func bubble(t *testing.T, config memory.Config, f func(t *testing.T, broker *mem
 	})
 }
 
-func publish(t *testing.T, queue message.Publisher, payloads ...string) {
+func publish(t *testing.T, publisher message.Publisher, payloads ...string) {
 	t.Helper()
 	for _, p := range payloads {
-		require.NoError(t, queue.Publish("t", message.NewMessage(p, []byte(p))))
+		require.NoError(t, publisher.Publish("t", message.NewMessage(p, []byte(p))))
 	}
 }
 
-func subscribe(t *testing.T, queue message.Subscriber) <-chan *message.Message {
+func subscribe(t *testing.T, subscriber message.Subscriber) <-chan *message.Message {
 	t.Helper()
-	messages, err := queue.Subscribe(t.Context(), "t")
+	messages, err := subscriber.Subscribe(t.Context(), "t")
 	require.NoError(t, err)
 	return messages
 }
@@ -80,7 +80,7 @@ func delivery(msg *message.Message) *backend.Delivery {
 	return backend.DeliveryFromContext(msg.Context())
 }
 
-func TestAnAckedMessageIsGone(t *testing.T) {
+func TestAck_RemovesMessage(t *testing.T) {
 	bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, "a")
 		messages := subscribe(t, broker)
@@ -90,7 +90,7 @@ func TestAnAckedMessageIsGone(t *testing.T) {
 	})
 }
 
-func TestANackedMessageComesBack(t *testing.T) {
+func TestNack_RedeliversMessage(t *testing.T) {
 	bubble(t, memory.Config{NackDelay: time.Minute}, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, "a")
 		messages := subscribe(t, broker)
@@ -121,30 +121,30 @@ func TestANackedMessageComesBack(t *testing.T) {
 	})
 }
 
-func TestADeadLetterMovesInOneStep(t *testing.T) {
+func TestDeadLetter_MovesInOneStep(t *testing.T) {
 	bubble(t, memory.Config{MaxExtension: time.Minute}, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, "a")
 		zombie := receive(t, subscribe(t, broker))
 		time.Sleep(2 * time.Minute)
-		letter := backend.DeadLetterTarget{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterReason: "boom"}}
-		require.True(t, backend.DeadLetter(zombie, letter))
+		target := backend.DeadLetterTarget{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterReason: "boom"}}
+		require.True(t, backend.DeadLetter(zombie, target))
 		dead, err := broker.Subscribe(t.Context(), "dead")
 		require.NoError(t, err)
 		requireNone(t, dead) // the lease was lost
 
 		msg := receive(t, subscribe(t, broker))
-		require.True(t, backend.DeadLetter(msg, letter))
+		require.True(t, backend.DeadLetter(msg, target))
 		require.False(t, msg.Ack())
 		moved := receive(t, dead)
 		require.Equal(t, "a", moved.UUID)
 		require.Equal(t, "a", string(moved.Payload))
-		require.Equal(t, letter.Metadata, moved.Metadata)
+		require.Equal(t, target.Metadata, moved.Metadata)
 		require.Equal(t, 1, delivery(moved).Number)
 		moved.Ack()
 	})
 }
 
-func TestADelayedMessageWaits(t *testing.T) {
+func TestDelay_PostponesDelivery(t *testing.T) {
 	bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
 		start := time.Now()
 		messages := subscribe(t, broker)
@@ -167,7 +167,7 @@ func TestADelayedMessageWaits(t *testing.T) {
 	})
 }
 
-func TestADelayThatIsNoneIsRefused(t *testing.T) {
+func TestDelay_RefusesInvalidDuration(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(nil)
 	good, bad := message.NewMessage("good", nil), message.NewMessage("bad", nil)
@@ -187,7 +187,7 @@ func requireNoMessages(t *testing.T, broker *memory.Broker) {
 	}
 }
 
-func TestConsumersCompete(t *testing.T) {
+func TestSubscribe_SharesMessagesAmongConsumers(t *testing.T) {
 	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, broker *memory.Broker) {
 		one, two := subscribe(t, broker), subscribe(t, broker)
 		publish(t, broker, "a", "b")
@@ -200,7 +200,7 @@ func TestConsumersCompete(t *testing.T) {
 	})
 }
 
-func TestOneInFlightIsInOrder(t *testing.T) {
+func TestMaxInFlight_OfOneKeepsOrder(t *testing.T) {
 	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, broker *memory.Broker) {
 		messages := subscribe(t, broker)
 		for i := range 100 {
@@ -215,7 +215,7 @@ func TestOneInFlightIsInOrder(t *testing.T) {
 	})
 }
 
-func TestNobodyCanChangeWhatIsStored(t *testing.T) {
+func TestBroker_IsolatesStoredMessages(t *testing.T) {
 	bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
 		published := message.NewMessage("a", []byte("payload"))
 		published.Metadata.Set("k", "v")
@@ -237,7 +237,7 @@ func TestNobodyCanChangeWhatIsStored(t *testing.T) {
 	})
 }
 
-func TestAHandlerKeepsItsMessageForLongerThanALease(t *testing.T) {
+func TestLease_IsExtendedWhileHandlerRuns(t *testing.T) {
 	bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, "a")
 		messages := subscribe(t, broker)
@@ -249,7 +249,7 @@ func TestAHandlerKeepsItsMessageForLongerThanALease(t *testing.T) {
 	})
 }
 
-func TestAHandlerThatTakesTooLongLosesItsMessage(t *testing.T) {
+func TestMaxExtension_EndsLeaseOfSlowHandler(t *testing.T) {
 	bubble(t, memory.Config{MaxExtension: time.Minute}, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, "a")
 		messages := subscribe(t, broker)
@@ -272,8 +272,8 @@ func TestAHandlerThatTakesTooLongLosesItsMessage(t *testing.T) {
 	})
 }
 
-func TestClosing(t *testing.T) {
-	t.Run("gives back what was not handed over", func(t *testing.T) {
+func TestClose_ReleasesAndDrainsMessages(t *testing.T) {
+	t.Run("releases what was not handed over", func(t *testing.T) {
 		bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
 			beside := broker.Connect(nil)
 			publish(t, broker, "a", "b")
@@ -333,7 +333,7 @@ func TestClosing(t *testing.T) {
 	})
 }
 
-func TestTheEndOfASubscriptionLeavesTheOthersAlone(t *testing.T) {
+func TestSubscription_EndsWithoutAffectingOthers(t *testing.T) {
 	bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
 		ctx, stop := context.WithCancel(t.Context())
 		ending, err := broker.Subscribe(ctx, "t")
@@ -347,7 +347,7 @@ func TestTheEndOfASubscriptionLeavesTheOthersAlone(t *testing.T) {
 	})
 }
 
-func TestAWrongConfigPanics(t *testing.T) {
+func TestConfig_PanicsWhenInvalid(t *testing.T) {
 	t.Parallel()
 	require.Panics(t, func() { memory.New(&memory.Config{MaxInFlight: -1}) })
 	require.Panics(t, func() { memory.New(&memory.Config{DrainTimeout: -1}) })

@@ -9,7 +9,7 @@ import (
 	"github.com/ezq-go/ezq/backend/memory"
 )
 
-func TestAMemoryQueueDoesWhatTheModelDoes(t *testing.T) {
+func TestBroker_MatchesModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		broker := memory.New(nil)

@@ -10,7 +10,7 @@ import (
 	"github.com/ezq-go/ezq/backend/memory"
 )
 
-func TestAReleasedMessageIsAsIfItHadNotBeenDelivered(t *testing.T) {
+func TestRelease_LeavesNoTraceOfDelivery(t *testing.T) {
 	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, "a")
 		publish(t, broker, "b")
@@ -29,7 +29,7 @@ func TestAReleasedMessageIsAsIfItHadNotBeenDelivered(t *testing.T) {
 	})
 }
 
-func TestANackThatDoesNotCountMayHaveADelay(t *testing.T) {
+func TestNack_UncountedMayHaveDelay(t *testing.T) {
 	bubble(t, memory.Config{MaxInFlight: 1}, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, "a")
 		publish(t, broker, "b")

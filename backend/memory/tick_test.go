@@ -11,7 +11,7 @@ import (
 	"github.com/ezq-go/ezq/backend/memory"
 )
 
-func TestATickIsPublishedOnce(t *testing.T) {
+func TestScheduleTick_IsPublishedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		broker := memory.New(nil)

@@ -24,7 +24,7 @@ func newTopics() *topics {
 	return &topics{byName: map[string]*topic{}, ticks: map[string]time.Time{}}
 }
 
-func (ts *topics) named(name string) *topic {
+func (ts *topics) get(name string) *topic {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	return ts.find(name)
@@ -33,7 +33,7 @@ func (ts *topics) named(name string) *topic {
 func (ts *topics) find(name string) *topic {
 	t, ok := ts.byName[name]
 	if !ok {
-		t = &topic{all: ts, byID: map[int64]*entry{}}
+		t = &topic{parent: ts, byID: map[int64]*entry{}}
 		ts.byName[name] = t
 	}
 	return t
@@ -42,7 +42,7 @@ func (ts *topics) find(name string) *topic {
 // topic is the messages of one topic, ordered by when they become visible. A
 // leased message is one that becomes visible when its lease runs out.
 type topic struct {
-	all       *topics
+	parent    *topics
 	entries   entries
 	byID      map[int64]*entry
 	lastID    int64
@@ -53,8 +53,8 @@ type topic struct {
 var _ subscription.Store = (*topic)(nil)
 
 func (t *topic) publish(entries []*entry) {
-	t.all.mu.Lock()
-	defer t.all.mu.Unlock()
+	t.parent.mu.Lock()
+	defer t.parent.mu.Unlock()
 	t.add(entries...)
 }
 
@@ -65,10 +65,10 @@ func (t *topic) add(added ...*entry) {
 		t.byID[e.id] = e
 		heap.Push(&t.entries, e)
 	}
-	t.change()
+	t.signal()
 }
 
-func (t *topic) change() {
+func (t *topic) signal() {
 	if t.changed != nil {
 		close(t.changed)
 		t.changed = nil
@@ -77,8 +77,8 @@ func (t *topic) change() {
 
 // Changed implements [subscription.Store].
 func (t *topic) Changed() <-chan struct{} {
-	t.all.mu.Lock()
-	defer t.all.mu.Unlock()
+	t.parent.mu.Lock()
+	defer t.parent.mu.Unlock()
 	if t.changed == nil {
 		t.changed = make(chan struct{})
 	}
@@ -86,15 +86,15 @@ func (t *topic) Changed() <-chan struct{} {
 }
 
 // Claim implements [subscription.Store].
-func (t *topic) Claim(_ context.Context, settle []subscription.Settlement, limit int, d time.Duration) (subscription.Claim, error) {
-	t.all.mu.Lock()
-	defer t.all.mu.Unlock()
-	claim := subscription.Claim{Missed: t.settle(settle), Next: -1}
+func (t *topic) Claim(_ context.Context, settlements []subscription.Settlement, limit int, d time.Duration) (subscription.Claim, error) {
+	t.parent.mu.Lock()
+	defer t.parent.mu.Unlock()
+	claim := subscription.Claim{Missed: t.settle(settlements), Next: -1}
 	now := time.Now()
 	for len(claim.Leases) < limit && len(t.entries) > 0 && !t.entries[0].visible.After(now) {
 		e := t.entries[0]
 		e.number++
-		e.leased = t.leaseTime(now)
+		e.leased = t.nextLeaseTime(now)
 		t.setVisible(e, now.Add(d))
 		claim.Leases = append(claim.Leases, e.lease())
 	}
@@ -105,9 +105,9 @@ func (t *topic) Claim(_ context.Context, settle []subscription.Settlement, limit
 	return claim, nil
 }
 
-// leaseTime returns a time that no lease has been given before: with the number
+// nextLeaseTime returns a time that no lease has been given before: with the number
 // of the lease it is the fence that keeps a late settlement out.
-func (t *topic) leaseTime(now time.Time) time.Time {
+func (t *topic) nextLeaseTime(now time.Time) time.Time {
 	if !now.After(t.lastLease) {
 		now = t.lastLease.Add(1)
 	}
@@ -116,21 +116,21 @@ func (t *topic) leaseTime(now time.Time) time.Time {
 }
 
 // Settle implements [subscription.Store].
-func (t *topic) Settle(_ context.Context, settle []subscription.Settlement) (subscription.Missed, error) {
-	t.all.mu.Lock()
-	defer t.all.mu.Unlock()
-	return t.settle(settle), nil
+func (t *topic) Settle(_ context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {
+	t.parent.mu.Lock()
+	defer t.parent.mu.Unlock()
+	return t.settle(settlements), nil
 }
 
-func (t *topic) settle(settle []subscription.Settlement) (missed subscription.Missed) {
+func (t *topic) settle(settlements []subscription.Settlement) (missed subscription.Missed) {
 	now := time.Now()
-	for _, s := range settle {
+	for _, s := range settlements {
 		e, ok := t.byID[s.ID]
 		if !ok {
 			missed.Gone = append(missed.Gone, s.Token)
 			continue
 		}
-		if !e.holds(s.Token) {
+		if !e.isLeasedBy(s.Token) {
 			missed.Lost = append(missed.Lost, s.Token)
 			continue
 		}
@@ -145,16 +145,16 @@ func (t *topic) settle(settle []subscription.Settlement) (missed subscription.Mi
 				e.number--
 			}
 			if s.Disposition.InPlace {
-				t.expose(e, e.published)
+				t.makeVisible(e, e.published)
 				continue
 			}
-			t.expose(e, now.Add(s.Disposition.Delay))
+			t.makeVisible(e, now.Add(s.Disposition.Delay))
 		case subscription.DeadLetter:
 			t.remove(e)
-			t.all.find(s.Disposition.Letter.Topic).add(e.deadLetter(s.Disposition.Letter, now))
+			t.parent.find(s.Disposition.DeadLetter.Topic).add(e.deadLetter(s.Disposition.DeadLetter, now))
 		case subscription.Release:
 			e.number--
-			t.expose(e, e.published)
+			t.makeVisible(e, e.published)
 		}
 	}
 	return missed
@@ -165,10 +165,10 @@ func (t *topic) remove(e *entry) {
 	delete(t.byID, e.id)
 }
 
-// expose ends a lease: the message becomes visible at the given time.
-func (t *topic) expose(e *entry, at time.Time) {
+// makeVisible ends a lease: the message becomes visible at the given time.
+func (t *topic) makeVisible(e *entry, at time.Time) {
 	t.setVisible(e, at)
-	t.change()
+	t.signal()
 }
 
 func (t *topic) setVisible(e *entry, at time.Time) {
@@ -178,11 +178,11 @@ func (t *topic) setVisible(e *entry, at time.Time) {
 
 // Extend implements [subscription.Store].
 func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Duration) (missed subscription.Missed, err error) {
-	t.all.mu.Lock()
-	defer t.all.mu.Unlock()
+	t.parent.mu.Lock()
+	defer t.parent.mu.Unlock()
 	until := time.Now().Add(d)
 	for _, token := range tokens {
-		if e, ok := t.byID[token.ID]; ok && e.holds(token) {
+		if e, ok := t.byID[token.ID]; ok && e.isLeasedBy(token) {
 			t.setVisible(e, until)
 			continue
 		}
@@ -193,13 +193,13 @@ func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Du
 
 // publishOnce publishes entries if nobody has done so for this tick or a later one.
 func (t *topic) publishOnce(tick *backend.ScheduleTick, entries []*entry) {
-	t.all.mu.Lock()
-	defer t.all.mu.Unlock()
+	t.parent.mu.Lock()
+	defer t.parent.mu.Unlock()
 	result := backend.TickResult{Now: time.Now()}
-	last, known := t.all.ticks[tick.Schedule]
+	last, known := t.parent.ticks[tick.Schedule]
 	if !known {
 		last = result.Now
-		t.all.ticks[tick.Schedule] = last
+		t.parent.ticks[tick.Schedule] = last
 	}
 	switch {
 	case tick.At.After(result.Now):
@@ -208,7 +208,7 @@ func (t *topic) publishOnce(tick *backend.ScheduleTick, entries []*entry) {
 		result.Outcome = backend.TickTaken
 	default:
 		last = tick.At
-		t.all.ticks[tick.Schedule] = last
+		t.parent.ticks[tick.Schedule] = last
 		t.add(entries...)
 	}
 	result.Last = last

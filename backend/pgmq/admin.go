@@ -67,7 +67,7 @@ type QueueOptions struct {
 // defaults.
 func (c *Client) CreateQueue(ctx context.Context, topic string, options *QueueOptions) error {
 	const op = "create queue"
-	queue, err := c.consumed(topic)
+	queue, err := c.consumedQueue(topic)
 	if err != nil {
 		return classify(op, topic, err)
 	}
@@ -83,7 +83,7 @@ func (c *Client) CreateQueue(ctx context.Context, topic string, options *QueueOp
 		failed := c.create(ctx, queue, settings)
 		// Another client may have been faster, which is as good.
 		if found, err = c.kindOf(ctx, queue); err != nil {
-			err = createDenied(cmpError(failed, err))
+			err = createDenied(firstError(failed, err))
 		}
 	}
 	if err == nil && found != settings.Kind {
@@ -128,7 +128,7 @@ func (o *QueueOptions) check() error {
 func (c *Client) create(ctx context.Context, queue string, options QueueOptions) error {
 	switch options.Kind {
 	case Plain:
-		_, err := createThrough(c.pool)(ctx, queue, simply(queue))
+		_, err := createWith(c.pool)(ctx, queue, plainCreation(queue))
 		return err
 	case Unlogged:
 		_, err := c.pool.Exec(ctx, "select pgmq.create_unlogged($1::text)", pgx.QueryExecModeCacheDescribe, queue)
@@ -151,7 +151,7 @@ func (c *Client) create(ctx context.Context, queue string, options QueueOptions)
 }
 
 func (c *Client) requirePartman(ctx context.Context) error {
-	installed, err := one[bool](ctx, c, "select exists (select from pg_extension where extname = 'pg_partman')")
+	installed, err := queryValue[bool](ctx, c, "select exists (select from pg_extension where extname = 'pg_partman')")
 	if err != nil || installed {
 		return err
 	}
@@ -176,7 +176,7 @@ const kindSQL = "case when c.relkind = 'p' then 2 when c.relpersistence = 'u' th
 
 // kindOf returns [pgx.ErrNoRows] if there is no such queue.
 func (c *Client) kindOf(ctx context.Context, queue string) (QueueKind, error) {
-	kind, err := one[int32](ctx, c, "select "+kindSQL+" from pg_class c where c.oid = to_regclass($1)", tableName(queue))
+	kind, err := queryValue[int32](ctx, c, "select "+kindSQL+" from pg_class c where c.oid = to_regclass($1)", tableName(queue))
 	return QueueKind(kind), err //nolint:gosec // 0 to 2
 }
 
@@ -193,7 +193,7 @@ func (c *Client) kindOf(ctx context.Context, queue string) (QueueKind, error) {
 // wants the queue waits meanwhile.
 func (c *Client) DropQueue(ctx context.Context, topic string) (existed bool, err error) {
 	const op = "drop queue"
-	queue, err := c.consumed(topic)
+	queue, err := c.consumedQueue(topic)
 	if err != nil {
 		return false, classify(op, topic, err)
 	}
@@ -251,7 +251,7 @@ type QueueInfo struct {
 // names, whoever has created them. The role needs SELECT on pgmq.meta.
 func (c *Client) Queues(ctx context.Context) ([]QueueInfo, error) {
 	const op = "list queues"
-	if _, err := c.consumed("ezq"); err != nil { // is it closed?
+	if _, err := c.consumedQueue("ezq"); err != nil { // is it closed?
 		return nil, classify(op, "", err)
 	}
 	rows, err := c.pool.Query(ctx, queuesSQL(), pgx.QueryExecModeCacheDescribe)

@@ -15,7 +15,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func TestAQueueIsCreatedOnceAsTheKindThatWasAskedFor(t *testing.T) {
+func TestCreateQueue_CreatesRequestedKindOnce(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	for topic, kind := range map[string]pgmq.QueueKind{"t": pgmq.Plain, "fast": pgmq.Unlogged} {
@@ -41,7 +41,7 @@ func described(queues []pgmq.QueueInfo) (lines []string) {
 	return lines
 }
 
-func TestManyCanCreateAnUnloggedQueueAtOnce(t *testing.T) {
+func TestCreateQueue_ToleratesConcurrentUnloggedCreation(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	var all sync.WaitGroup
@@ -64,7 +64,7 @@ func requirePartman(t *testing.T, pool *pgxpool.Pool) {
 	execute(t, pool, "create extension pg_partman")
 }
 
-func TestAPartitionedQueueIsAQueue(t *testing.T) {
+func TestPartitionedQueue_DeliversAllMessages(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	requirePartman(t, pool)
@@ -88,7 +88,7 @@ func TestAPartitionedQueueIsAQueue(t *testing.T) {
 	require.True(t, existed)
 }
 
-func TestAClaimFromAPartitionedQueueUsesAnIndex(t *testing.T) {
+func TestPartitionedQueue_ClaimUsesIndex(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	requirePartman(t, pool)
@@ -114,7 +114,7 @@ func explain(t *testing.T, pool *pgxpool.Pool, sql string) (plan string) {
 	return plan
 }
 
-func TestAPartitionedQueueThatCannotBeIsRefused(t *testing.T) {
+func TestCreateQueue_RefusesInvalidPartitionOptions(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	err := client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Partitioned})
@@ -133,7 +133,7 @@ func TestAPartitionedQueueThatCannotBeIsRefused(t *testing.T) {
 	require.Empty(t, queues)
 }
 
-func TestADroppedQueueIsGoneAndIsCreatedAnew(t *testing.T) {
+func TestDropQueue_LetsPublishRecreateQueue(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	publish(t, client, "a")
@@ -149,7 +149,7 @@ func TestADroppedQueueIsGoneAndIsCreatedAnew(t *testing.T) {
 	requireReceives(t, messages, "b")
 }
 
-func TestAQueueInUseIsNotDropped(t *testing.T) {
+func TestDropQueue_RefusesQueueInUse(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	publish(t, client, "a")
@@ -163,7 +163,7 @@ func TestAQueueInUseIsNotDropped(t *testing.T) {
 	require.ErrorContains(t, err, "pg_stat_activity")
 }
 
-func TestAGroupsQueueIsDroppedForThatGroupOnly(t *testing.T) {
+func TestDropQueue_DropsQueueOfOwnGroupOnly(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	mail, bills := group(t, database, "mail"), group(t, database, "bills")
@@ -177,7 +177,7 @@ func TestAGroupsQueueIsDroppedForThatGroupOnly(t *testing.T) {
 	requireReceives(t, posted, "a", "b")
 }
 
-func TestQueuesAreListedThoughPGMQHasLostATable(t *testing.T) {
+func TestQueues_SkipsQueueWithoutTable(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('Orders'), pgmq.create('orders'), pgmq.create('Lost'), pgmq.create('lost')")
@@ -188,7 +188,7 @@ func TestQueuesAreListedThoughPGMQHasLostATable(t *testing.T) {
 	require.False(t, queues[0].CreatedAt.IsZero())
 }
 
-func TestAPurgedQueueIsEmptyAndGoesOn(t *testing.T) {
+func TestPurgeQueue_EmptiesQueueAndKeepsSubscription(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	publish(t, client, "a", "b")
@@ -207,7 +207,7 @@ func TestAPurgedQueueIsEmptyAndGoesOn(t *testing.T) {
 	})
 }
 
-func TestAClosedQueueAdministersNothing(t *testing.T) {
+func TestClose_EndsAdministration(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	require.NoError(t, client.Close())

@@ -31,10 +31,10 @@ func archiving(ctx context.Context, db DBTX, queue string, sql statements) (stat
 		also = []string{"{also}", ", last_read_at", "{m.also}", ", m.last_read_at"}
 	}
 	text := strings.NewReplacer("{archive}", archiveName(queue), "{queue}", queue).Replace(archiveSQL)
-	sql.removeHeld = "" // deletes
+	sql.removeLocked = "" // deletes
 	sql.share = sql.fences.Replace(strings.Replace(shareSQL, "{also}", ", "+archiveName(queue), 1))
 	sql.ack = sql.fences.Replace(strings.NewReplacer(also...).Replace(text))
-	sql.ackOne = waiting(sql.ack)
+	sql.ackOne = waitingForLocks(sql.ack)
 	return sql, nil
 }
 
@@ -130,7 +130,7 @@ type ReplayFilter struct {
 // INSERT on the queue.
 func (c *Client) Replay(ctx context.Context, topic string, filter ReplayFilter) (replayed int, err error) {
 	const op = "replay"
-	queue, err := c.consumed(topic)
+	queue, err := c.consumedQueue(topic)
 	if err != nil {
 		return 0, classify(op, topic, err)
 	}
@@ -144,9 +144,9 @@ func (c *Client) Replay(ctx context.Context, topic string, filter ReplayFilter) 
 	}
 	replayed, err = c.replay(ctx, queue, filter)
 	if replayed > 0 {
-		c.publisher.tell(&route{queues: []string{queue}})
+		c.publisher.notify(&route{queues: []string{queue}})
 	}
-	return replayed, c.failed(ctx, op, topic, replayDenied(err, queue))
+	return replayed, c.consumerError(ctx, op, topic, replayDenied(err, queue))
 }
 
 // Headers that are not an object are somebody else's and mean nothing to PGMQ.
@@ -165,11 +165,11 @@ i as (
 select archived_at, msg_id, (select count(*) from r)::int from r order by archived_at desc, msg_id desc limit 1`
 
 func (c *Client) replay(ctx context.Context, queue string, filter ReplayFilter) (replayed int, err error) {
-	until, err := one[time.Time](ctx, c, "select least($1::timestamptz, clock_timestamp())", timeOr(filter.To, pgtype.Infinity))
+	until, err := queryValue[time.Time](ctx, c, "select least($1::timestamptz, clock_timestamp())", timeOr(filter.To, pgtype.Infinity))
 	if err != nil {
 		return 0, err
 	}
-	columns, values, err := marked(ctx, c.pool, queue)
+	columns, values, err := leasedMarkColumns(ctx, c.pool, queue)
 	if err != nil {
 		return 0, err
 	}
@@ -199,24 +199,24 @@ func (c *Client) replay(ctx context.Context, queue string, filter ReplayFilter) 
 // The role needs SELECT, UPDATE and DELETE on the archive.
 func (c *Client) PurgeArchive(ctx context.Context, topic string, olderThan time.Time) (deleted int, err error) {
 	const op = "purge the archive"
-	queue, err := c.consumed(topic)
+	queue, err := c.consumedQueue(topic)
 	if err != nil {
 		return 0, classify(op, topic, err)
 	}
 	sql := archiveNames(queue).Replace(purgeArchiveSQL)
 	after, id, kept := timeOr(time.Time{}, pgtype.NegativeInfinity), int64(math.MinInt64), 0
 	for {
-		var n, gone int
+		var n, removed int
 		err := c.inTransaction(ctx, func(tx pgx.Tx) error {
-			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, id, olderThan).Scan(&n, &gone, &after, &id)
+			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, id, olderThan).Scan(&n, &removed, &after, &id)
 		})
 		if errors.Is(err, pgx.ErrNoRows) {
-			return deleted, classify(op, topic, undeleted(kept, archiveName(queue)))
+			return deleted, classify(op, topic, keptError(kept, archiveName(queue)))
 		}
 		if err != nil {
-			return deleted, c.failed(ctx, op, topic, replayDenied(err, queue))
+			return deleted, c.consumerError(ctx, op, topic, replayDenied(err, queue))
 		}
-		deleted, kept = deleted+gone, kept+n-gone
+		deleted, kept = deleted+removed, kept+n-removed
 	}
 }
 

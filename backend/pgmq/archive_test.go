@@ -29,7 +29,7 @@ func archive(t *testing.T, pool *pgxpool.Pool, n int) {
 		from generate_series(1, %[1]d) as n`, n))
 }
 
-func TestAckedMessagesAreArchivedAndCanBeReplayed(t *testing.T) {
+func TestArchive_KeepsAckedMessagesForReplay(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, archiving())
 	messages := subscribe(t, client)
@@ -54,7 +54,7 @@ func TestAckedMessagesAreArchivedAndCanBeReplayed(t *testing.T) {
 	requireCount(t, pool, "pgmq.a_t", 2)
 }
 
-func TestAMessageOfSomebodyElseKeepsItsIdInAReplay(t *testing.T) {
+func TestReplay_KeepsIDOfForeignMessage(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, archiving())
 	messages := subscribe(t, client)
@@ -67,7 +67,7 @@ func TestAMessageOfSomebodyElseKeepsItsIdInAReplay(t *testing.T) {
 }
 
 // After a crash the ids of an unlogged queue begin again, and the archive has them.
-func TestAnArchiveLosesNothingWhenIdsBeginAgain(t *testing.T) {
+func TestArchive_KeepsAllWhenIDsRestart(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, archiving())
 	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Unlogged}))
@@ -85,7 +85,7 @@ func TestAnArchiveLosesNothingWhenIdsBeginAgain(t *testing.T) {
 		"select string_agg(headers->>'ezq_uuid', ',' order by headers->>'ezq_uuid' collate \"C\") from pgmq.a_t where msg_id < 0"))
 }
 
-func TestAZombieArchivesNothing(t *testing.T) {
+func TestArchive_IgnoresAckAfterLostLease(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, archiving())
 	publish(t, client, "a")
@@ -97,7 +97,7 @@ func TestAZombieArchivesNothing(t *testing.T) {
 	requireCount(t, pool, "pgmq.a_t", 0)
 }
 
-func TestReplayTakesWhatWasAskedFor(t *testing.T) {
+func TestReplay_SelectsByFilter(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	archive(t, pool, 5)
@@ -127,7 +127,7 @@ func TestReplayTakesWhatWasAskedFor(t *testing.T) {
 	requireCount(t, pool, "pgmq.a_t", 5)
 }
 
-func TestReplayKeepsTheOrderBeyondABatch(t *testing.T) {
+func TestReplay_KeepsOrderAcrossBatches(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	archive(t, pool, 2500)
@@ -138,7 +138,7 @@ func TestReplayKeepsTheOrderBeyondABatch(t *testing.T) {
 	require.True(t, get[bool](t, pool, "select bool_and(headers->>'ezq_uuid' = 'm' || msg_id) from pgmq.q_t"))
 }
 
-func TestAnArchiveIsPurgedOfWhatIsOld(t *testing.T) {
+func TestPurgeArchive_DeletesOldMessagesOnly(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	archive(t, pool, 2500)
@@ -154,7 +154,7 @@ func TestAnArchiveIsPurgedOfWhatIsOld(t *testing.T) {
 	require.Zero(t, deleted)
 }
 
-func TestAnArchiveFromBeforePGMQ110Works(t *testing.T) {
+func TestArchive_WorksFromBeforePGMQ110(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, archiving())
 	execute(t, pool, "select pgmq.create('t')")
@@ -165,7 +165,7 @@ func TestAnArchiveFromBeforePGMQ110Works(t *testing.T) {
 	requireCount(t, pool, "pgmq.a_t", 1)
 }
 
-func TestAnArchiveThatCannotBeUsedIsSaidSo(t *testing.T) {
+func TestArchive_WhenUnusableNamesRemedy(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		spoil, remedy string
@@ -183,7 +183,7 @@ func TestAnArchiveThatCannotBeUsedIsSaidSo(t *testing.T) {
 	}
 }
 
-func TestAPartitionedQueueIsArchived(t *testing.T) {
+func TestArchive_WorksOnPartitionedQueue(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, archiving())
 	requirePartman(t, pool)
@@ -204,7 +204,7 @@ func TestAPartitionedQueueIsArchived(t *testing.T) {
 	require.GreaterOrEqual(t, deleted, 20)
 }
 
-func TestManyConsumersArchiveEachMessageOnce(t *testing.T) {
+func TestArchive_KeepsEachMessageOnceAcrossConsumers(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
@@ -234,7 +234,7 @@ func TestManyConsumersArchiveEachMessageOnce(t *testing.T) {
 	require.Equal(t, 300+n, get[int](t, pool, "select count(distinct headers->>'ezq_uuid') from pgmq.a_t"))
 }
 
-func TestAHandlersTransactionArchivesItsMessage(t *testing.T) {
+func TestTxMiddleware_ArchivesMessage(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, archiving())
 	publish(t, client, "a")

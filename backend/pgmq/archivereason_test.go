@@ -11,9 +11,9 @@ import (
 )
 
 // A bomb is locked while the reasons are written, and not any more when they are archived.
-func TestNothingIsArchivedWithoutAReason(t *testing.T) {
+func TestQuarantine_ArchivesOnlyWithReason(t *testing.T) {
 	t.Parallel()
-	config := taking(1 << 20)
+	config := withMaxMessage(1 << 20)
 	config.Subscriber.Lease, config.Subscriber.LeaseOnly = time.Minute, true
 	client, pool := open(t, config)
 	require.NoError(t, client.SubscribeInitialize("t"))
@@ -52,7 +52,7 @@ func TestNothingIsArchivedWithoutAReason(t *testing.T) {
 	require.NoError(t, run(row, "rollback"))
 	require.NoError(t, run(reasons, "rollback"))
 	for _, tx := range []pgx.Tx{lease, reasons, row} {
-		_ = tx.Rollback(t.Context()) // which gives back its connection
+		_ = tx.Rollback(t.Context()) // which returns its connection
 	}
 
 	pgtest.Eventually(t, patience, "one is archived", func() bool { return get[int](t, pool, "select count(*) from pgmq.a_t") >= 1 })

@@ -28,7 +28,7 @@ func numbers(n int, number string) string {
 
 // Each of these takes PostgreSQL a moment to write out, and a publisher next to nothing. One at a
 // time, they would keep a consumer busy for a minute.
-func TestAThousandBombsKeepNoMessageWaiting(t *testing.T) {
+func TestQuarantine_ThousandBombsDelayNoMessage(t *testing.T) {
 	t.Parallel()
 	const long = "1e131071"
 	for name, test := range map[string]struct {
@@ -49,7 +49,7 @@ func TestAThousandBombsKeepNoMessageWaiting(t *testing.T) {
 			log := &warnings{}
 			bombs := cmp.Or(test.bombs, 1000)
 			test.config.Lease, test.config.MaxMessageBytes = time.Minute, 1<<20
-			client, pool := open(t, pgmq.Config{Logger: slog.New(log), Publisher: taking(1 << 20).Publisher, Subscriber: test.config})
+			client, pool := open(t, pgmq.Config{Logger: slog.New(log), Publisher: withMaxMessage(1 << 20).Publisher, Subscriber: test.config})
 			messages := subscribe(t, client)
 			warmUp(t, client, messages)
 			publish(t, client, "before")
@@ -62,7 +62,7 @@ func TestAThousandBombsKeepNoMessageWaiting(t *testing.T) {
 			require.Equal(t, "after", msg.UUID)
 			msg.Ack()
 			requireCount(t, pool, "pgmq.q_t", 0)
-			t.Logf("the message came after %v, all were put aside after %v", took, time.Since(start))
+			t.Logf("the message came after %v, all were archived after %v", took, time.Since(start))
 			require.Less(t, took, 10*time.Second) // less than one on a machine of its own
 			require.Equal(t, bombs, get[int](t, pool, "select count(*) from pgmq.a_t where headers ? 'reason_poisoned'"))
 			require.NoError(t, client.Stats()["t"].Failing)
@@ -71,7 +71,7 @@ func TestAThousandBombsKeepNoMessageWaiting(t *testing.T) {
 }
 
 // An array of numbers, such as an embedding, is no bomb, and ten times as many take ten times as long.
-func TestALookAtNumbersTakesTimeInProportion(t *testing.T) {
+func TestScreening_LooksAtNumbersInLinearTime(t *testing.T) {
 	t.Parallel()
 	_, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('t')")
@@ -95,7 +95,7 @@ func TestALookAtNumbersTakesTimeInProportion(t *testing.T) {
 
 // Each of these may be read, and takes PostgreSQL about a second; the others are archived. There is
 // no time for all, and the rest comes back again and again.
-func TestNoMessageWaitsForManyThatTakeLong(t *testing.T) {
+func TestQuarantine_SlowMessagesDelayNoOther(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	messages := subscribe(t, client)
@@ -127,7 +127,7 @@ func TestNoMessageWaitsForManyThatTakeLong(t *testing.T) {
 }
 
 // They were read together only, for which there was never enough time.
-func TestAFewMessagesThatTakeLongArrive(t *testing.T) {
+func TestQuarantine_DeliversFewSlowMessages(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.NoError(t, client.SubscribeInitialize("t"))
@@ -142,9 +142,9 @@ func TestAFewMessagesThatTakeLongArrive(t *testing.T) {
 }
 
 // The order of those that can be read is kept, also where a claim took long for another reason.
-func TestWhatIsSiftedComesInItsOrder(t *testing.T) {
+func TestSift_KeepsOrder(t *testing.T) {
 	t.Parallel()
-	client, pool := open(t, taking(1<<20))
+	client, pool := open(t, withMaxMessage(1<<20))
 	require.NoError(t, client.SubscribeInitialize("t"))
 	var want []string
 	for i := range 30 {
@@ -163,9 +163,9 @@ func TestWhatIsSiftedComesInItsOrder(t *testing.T) {
 }
 
 // A message may have long numbers, and be no bomb.
-func TestASuspiciousMessageThatCanBeReadArrives(t *testing.T) {
+func TestQuarantine_DeliversReadableSuspects(t *testing.T) {
 	t.Parallel()
-	client, pool := open(t, taking(1<<20))
+	client, pool := open(t, withMaxMessage(1<<20))
 	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, bomb(50))
 	execute(t, pool, `select pgmq.send('t', '[1e500]', '{"ezq_uuid":"digits"}'::jsonb)`)
@@ -178,9 +178,9 @@ func TestASuspiciousMessageThatCanBeReadArrives(t *testing.T) {
 
 // Headers that are as large as jsonb can be take no reason besides; the constraint stands for
 // a quarter of a gigabyte.
-func TestAMessageWhoseHeadersTakeNoReasonIsPutAside(t *testing.T) {
+func TestQuarantine_ArchivesMessageRefusingReasonHeader(t *testing.T) {
 	t.Parallel()
-	client, pool := open(t, taking(1<<20))
+	client, pool := open(t, withMaxMessage(1<<20))
 	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, "alter table pgmq.q_t add check (not headers ?& array['k', 'reason_poisoned'])")
 	insertBombs(t, pool, 3, numbers(100, "1e131071"), `select '{"k":1}'::jsonb`)
@@ -191,9 +191,9 @@ func TestAMessageWhoseHeadersTakeNoReasonIsPutAside(t *testing.T) {
 }
 
 // Nor can what is damaged be copied to the archive.
-func TestAMessageThatCannotBeMovedIsHidden(t *testing.T) {
+func TestQuarantine_HidesMessageItCannotArchive(t *testing.T) {
 	t.Parallel()
-	client, pool := open(t, taking(1<<20))
+	client, pool := open(t, withMaxMessage(1<<20))
 	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, "alter table pgmq.a_t add check (jsonb_typeof(message) <> 'array')")
 	insertBombs(t, pool, 1, numbers(100, "1e131071"), "null")

@@ -21,34 +21,34 @@ import (
 	"github.com/ezq-go/ezq/middleware"
 )
 
-// guarded is a database whose role has the canary as its password, queues "t",
+// secretEnv is a database whose role has the canary as its password, queues "t",
 // "dead" and "ezq" in it, and all that is logged about them.
-type guarded struct {
-	*everything
+type secretEnv struct {
+	*logRecorder
 	url  string
 	role string
 	pool *pgxpool.Pool // of the owner
 }
 
-func guard(t *testing.T) *guarded {
+func newSecretEnv(t *testing.T) *secretEnv {
 	t.Helper()
 	database := pgtest.Database(t)
-	g := &guarded{everything: &everything{}, pool: pgtest.Pool(t, database)}
+	env := &secretEnv{logRecorder: &logRecorder{}, pool: pgtest.Pool(t, database)}
 	for _, queue := range []string{"t", "dead", "ezq"} {
-		execute(t, g.pool, fmt.Sprintf("select pgmq.create('%s')", queue))
+		execute(t, env.pool, fmt.Sprintf("select pgmq.create('%s')", queue))
 	}
 	u, err := url.Parse(pgtest.Role(t, database, "grant all on schema pgmq to {role}",
 		"grant all on all tables in schema pgmq to {role}", "grant all on all sequences in schema pgmq to {role}"))
 	require.NoError(t, err)
-	g.role = u.User.Username()
-	execute(t, g.pool, fmt.Sprintf("alter role %s password '%s'", g.role, canary))
-	g.url = withPassword(t, u.String(), canary)
-	return g
+	env.role = u.User.Username()
+	execute(t, env.pool, fmt.Sprintf("alter role %s password '%s'", env.role, canary))
+	env.url = withPassword(t, u.String(), canary)
+	return env
 }
 
-func (g *guarded) config() *pgmq.Config {
+func (env *secretEnv) config() *pgmq.Config {
 	return &pgmq.Config{
-		Logger:     g.logger(),
+		Logger:     env.logger(),
 		Publisher:  pgmq.PublisherConfig{NoCreate: true, MaxPayloadBytes: 10_000},
 		Subscriber: pgmq.SubscriberConfig{NoCreate: true, Lease: time.Second, MaxMessageBytes: 1 << 18, PollInterval: 50 * time.Millisecond},
 	}
@@ -60,10 +60,10 @@ func secretMessage() *message.Message {
 	return msg
 }
 
-// end ends all connections of the role.
-func (g *guarded) end(t *testing.T) {
+// terminateAll ends all connections of the role.
+func (env *secretEnv) terminateAll(t *testing.T) {
 	t.Helper()
-	execute(t, g.pool, fmt.Sprintf("select pg_terminate_backend(pid) from pg_stat_activity where usename = '%s'", g.role))
+	execute(t, env.pool, fmt.Sprintf("select pg_terminate_backend(pid) from pg_stat_activity where usename = '%s'", env.role))
 }
 
 type sensitive struct {
@@ -74,50 +74,50 @@ type sensitive struct {
 func (sensitive) EventName() string { return "Sensitive" }
 
 // Each of these provokes a fault, and waits until it has been noticed.
-func TestNoLogShowsAPasswordOrAPayload(t *testing.T) {
+func TestLog_ShowsNoPasswordOrPayload(t *testing.T) {
 	t.Parallel()
-	for name, provoke := range map[string]func(*testing.T, *guarded){
-		"nobody listens":                  nobodyListens,
+	for name, provoke := range map[string]func(*testing.T, *secretEnv){
+		"nobody listens":                  serverUnreachable,
 		"the password is wrong":           wrongPassword,
 		"connections are terminated":      terminated,
-		"the server is away for a while":  away,
+		"the server is away for a while":  serverAway,
 		"the role has lost its rights":    revoked,
 		"a row that is refused":           refusedRow,
-		"a message is too large":          tooLarge,
+		"a message is too large":          payloadTooLarge,
 		"messages that cannot be read":    unreadable,
 		"PostgreSQL quotes what it reads": quoted,
-		"a dead letter":                   deadLetter,
-		"a dead letter that cannot be":    noDeadLetter,
-		"what a router cannot make of it": misunderstood,
+		"a dead letter":                   permanentFailure,
+		"a dead letter that cannot be":    refusedDeadLetter,
+		"what a router cannot make of it": undecodable,
 		"Watermill's router":              watermillRouter,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := guard(t)
-			t.Cleanup(func() { g.requireNoSecret(t) }) // what Close says too
-			provoke(t, g)
+			env := newSecretEnv(t)
+			t.Cleanup(func() { env.requireNoSecret(t) }) // what Close says too
+			provoke(t, env)
 		})
 	}
 }
 
-func nobodyListens(t *testing.T, g *guarded) {
+func serverUnreachable(t *testing.T, env *secretEnv) {
 	pool, err := pgxpool.New(t.Context(), "postgres://user:"+canary+"@"+closedPort(t)+"/db")
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	client, err := pgmq.New(pool, g.config())
+	client, err := pgmq.New(pool, env.config())
 	require.NoError(t, err)
 	requireConfidential(t, client.Publish("t", secretMessage()))
 	_, err = client.Subscribe(t.Context(), "t")
 	requireConfidential(t, err)
-	router := ezq.NewRouter(client, &ezq.Config{Logger: g.logger()})
+	router := ezq.NewRouter(client, &ezq.Config{Logger: env.logger()})
 	ezq.Handle(router, func(context.Context, sensitive) error { return nil })
 	requireConfidential(t, router.Run(t.Context()))
 	require.NoError(t, client.Close())
 }
 
-func wrongPassword(t *testing.T, g *guarded) {
-	execute(t, g.pool, fmt.Sprintf("alter role %s password 'another'", g.role))
-	_, err := pgmq.Open(t.Context(), g.url, g.config())
+func wrongPassword(t *testing.T, env *secretEnv) {
+	execute(t, env.pool, fmt.Sprintf("alter role %s password 'another'", env.role))
+	_, err := pgmq.Open(t.Context(), env.url, env.config())
 	if err == nil {
 		t.Skip("EZQ_TEST_DATABASE is a server that lets everybody in without a password")
 	}
@@ -125,23 +125,23 @@ func wrongPassword(t *testing.T, g *guarded) {
 	requireConfidential(t, err)
 }
 
-func terminated(t *testing.T, g *guarded) {
-	client := openAt(t, g.url, *g.config())
+func terminated(t *testing.T, env *secretEnv) {
+	client := openAt(t, env.url, *env.config())
 	messages := subscribe(t, client)
-	requireListening(t, g.pool)
-	execute(t, g.pool, "alter role "+g.role+" nologin")
-	g.end(t)
-	g.requireLogged(t, "the listening connection ended")
-	g.requireLogged(t, "cannot fetch messages")
+	requireListening(t, env.pool)
+	execute(t, env.pool, "alter role "+env.role+" nologin")
+	env.terminateAll(t)
+	env.requireLogged(t, "the listening connection ended")
+	env.requireLogged(t, "cannot fetch messages")
 	requireConfidential(t, client.Publish("t", secretMessage()))
-	execute(t, g.pool, "alter role "+g.role+" login")
+	execute(t, env.pool, "alter role "+env.role+" login")
 	pgtest.Eventually(t, patience, "it works again", func() bool { return client.Publish("t", secretMessage()) == nil })
 	receive(t, messages).Ack()
 }
 
-func away(t *testing.T, g *guarded) {
-	proxy, database := throughProxy(t, g.url)
-	client := openAt(t, database, *g.config())
+func serverAway(t *testing.T, env *secretEnv) {
+	proxy, database := throughProxy(t, env.url)
+	client := openAt(t, database, *env.config())
 	require.NoError(t, client.Publish("t", secretMessage(), secretMessage()))
 	messages := subscribe(t, client)
 	first, second := receive(t, messages), receive(t, messages)
@@ -149,40 +149,40 @@ func away(t *testing.T, g *guarded) {
 	proxy.ResetAll()
 	first.Ack()
 	requireConfidential(t, client.Publish("t", secretMessage()))
-	g.requireLogged(t, "cannot store which messages are done")
-	g.requireLogged(t, "cannot fetch messages")
+	env.requireLogged(t, "failed to store acks")
+	env.requireLogged(t, "cannot fetch messages")
 	<-second.Context().Done()
 	requireConfidential(t, context.Cause(second.Context()))
 	proxy.Heal()
 	second.Ack()
 }
 
-func revoked(t *testing.T, g *guarded) {
-	client := openAt(t, g.url, *g.config())
+func revoked(t *testing.T, env *secretEnv) {
+	client := openAt(t, env.url, *env.config())
 	require.NoError(t, client.Publish("t", secretMessage()))
 	msg := receive(t, subscribe(t, client))
-	execute(t, g.pool, "revoke all on pgmq.q_t from "+g.role)
+	execute(t, env.pool, "revoke all on pgmq.q_t from "+env.role)
 	err := client.Publish("t", secretMessage())
 	require.ErrorIs(t, err, pgmq.ErrPermission)
 	requireConfidential(t, err)
 	msg.Ack()
-	g.requireLogged(t, "permission denied")
+	env.requireLogged(t, "permission denied")
 	_, err = client.Subscribe(t.Context(), "t")
 	requireConfidential(t, err)
 }
 
-func refusedRow(t *testing.T, g *guarded) {
-	execute(t, g.pool, "alter table pgmq.q_t add check (message is null)")
-	err := openAt(t, g.url, *g.config()).Publish("t", secretMessage())
+func refusedRow(t *testing.T, env *secretEnv) {
+	execute(t, env.pool, "alter table pgmq.q_t add check (message is null)")
+	err := openAt(t, env.url, *env.config()).Publish("t", secretMessage())
 	require.ErrorIs(t, err, pgmq.ErrRejected)
 	requireConfidential(t, err)
 	require.Contains(t, fmt.Sprint(tree(err)), confidential, "PostgreSQL quotes the row: it is there to be shown")
 }
 
-func tooLarge(t *testing.T, g *guarded) {
-	config := g.config()
+func payloadTooLarge(t *testing.T, env *secretEnv) {
+	config := env.config()
 	config.Publisher.MaxPayloadBytes = 4
-	client := openAt(t, g.url, *config)
+	client := openAt(t, env.url, *config)
 	requireConfidential(t, client.Publish("t", secretMessage()))
 	msg := message.NewMessage("1", nil)
 	msg.Metadata.Set("authorization", confidential+"\x00")
@@ -191,85 +191,85 @@ func tooLarge(t *testing.T, g *guarded) {
 	requireConfidential(t, client.Publish("t", msg))
 }
 
-func unreadable(t *testing.T, g *guarded) {
+func unreadable(t *testing.T, env *secretEnv) {
 	large := fmt.Sprintf(`select pgmq.send('t', to_jsonb(repeat('%s', 30000)), '{"k": "%s"}'::jsonb)`, confidential, confidential)
-	execute(t, g.pool, large)
-	subscribe(t, openAt(t, g.url, *g.config()))
-	g.requireLogged(t, "was moved to the archive")
-	execute(t, g.pool, "revoke all on pgmq.a_t from "+g.role)
-	execute(t, g.pool, large)
-	g.requireLogged(t, "is put aside")
+	execute(t, env.pool, large)
+	subscribe(t, openAt(t, env.url, *env.config()))
+	env.requireLogged(t, "was moved to the archive")
+	execute(t, env.pool, "revoke all on pgmq.a_t from "+env.role)
+	execute(t, env.pool, large)
+	env.requireLogged(t, "is hidden")
 }
 
-func quoted(t *testing.T, g *guarded) {
-	refuseToRead(t, g.pool, "54000")
-	execute(t, g.pool, "select pgmq.send('t', '\""+unreadableText+confidential+"\"')")
-	subscribe(t, openAt(t, g.url, *g.config()))
-	g.requireLogged(t, "was moved to the archive")
-	execute(t, g.pool, "select pgmq.send('dead', '\""+unreadableText+confidential+"\"')")
-	client := openAt(t, g.url, *g.config())
-	letters, err := client.DeadLetters(t.Context(), "dead", 1)
+func quoted(t *testing.T, env *secretEnv) {
+	refuseToRead(t, env.pool, "54000")
+	execute(t, env.pool, "select pgmq.send('t', '\""+unreadableText+confidential+"\"')")
+	subscribe(t, openAt(t, env.url, *env.config()))
+	env.requireLogged(t, "was moved to the archive")
+	execute(t, env.pool, "select pgmq.send('dead', '\""+unreadableText+confidential+"\"')")
+	client := openAt(t, env.url, *env.config())
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", 1)
 	require.NoError(t, err)
-	requireConfidential(t, letters[0].Err)
-	pg, ok := errors.AsType[*pgconn.PgError](letters[0].Err)
+	requireConfidential(t, deadLetters[0].Err)
+	pg, ok := errors.AsType[*pgconn.PgError](deadLetters[0].Err)
 	require.True(t, ok)
 	require.Contains(t, pg.Detail, confidential, "it is there to be shown")
 }
 
-func deadLetter(t *testing.T, g *guarded) {
-	client := openAt(t, g.url, *g.config())
+func permanentFailure(t *testing.T, env *secretEnv) {
+	client := openAt(t, env.url, *env.config())
 	ctx, stop := context.WithCancel(t.Context())
-	router := ezq.NewRouter(client, &ezq.Config{Logger: g.logger()})
-	router.Use(middleware.Poison{Topic: "dead", Logger: g.logger()}.Middleware)
+	router := ezq.NewRouter(client, &ezq.Config{Logger: env.logger()})
+	router.Use(middleware.Poison{Topic: "dead", Logger: env.logger()}.Middleware)
 	ezq.Handle(router, func(context.Context, sensitive) error { return ezq.Permanent(errors.New("it will never work")) })
-	_, err := g.pool.Exec(ctx, `select pgmq.send('ezq', $1::jsonb)`, `{"_type":"Sensitive","Card":1,"x":"`+confidential+`"}`)
+	_, err := env.pool.Exec(ctx, `select pgmq.send('ezq', $1::jsonb)`, `{"_type":"Sensitive","Card":1,"x":"`+confidential+`"}`)
 	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- router.Run(ctx) }()
-	requireDead(t, g.pool)
+	requireDeadLetter(t, env.pool)
 	stop()
 	require.NoError(t, <-ended)
-	g.requireLogged(t, "it will never work")
+	env.requireLogged(t, "it will never work")
 }
 
-func noDeadLetter(t *testing.T, g *guarded) {
-	client := openAt(t, g.url, *g.config())
+func refusedDeadLetter(t *testing.T, env *secretEnv) {
+	client := openAt(t, env.url, *env.config())
 	require.NoError(t, client.Publish("t", secretMessage()))
-	execute(t, g.pool, "alter table pgmq.q_dead add constraint closed check (message is null)")
+	execute(t, env.pool, "alter table pgmq.q_dead add constraint closed check (message is null)")
 	messages := subscribe(t, client)
 	require.True(t, backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "\xff"}))
-	g.requireLogged(t, "a dead letter cannot be moved")
+	env.requireLogged(t, "a dead letter cannot be moved")
 	require.True(t, backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "dead"}))
 	refused := receive(t, messages)
-	g.requireLogged(t, "violates check constraint")
-	execute(t, g.pool, "alter table pgmq.q_dead drop constraint closed")
+	env.requireLogged(t, "violates check constraint")
+	execute(t, env.pool, "alter table pgmq.q_dead drop constraint closed")
 	require.True(t, backend.DeadLetter(refused, backend.DeadLetterTarget{Topic: "dead"}))
-	requireDead(t, g.pool)
+	requireDeadLetter(t, env.pool)
 }
 
-func misunderstood(t *testing.T, g *guarded) {
+func undecodable(t *testing.T, env *secretEnv) {
 	for _, payload := range []string{
 		`"` + confidential + `"`, `{"_type":"Sensitive","Card":"` + confidential + `"}`, `{"_type":"Sensitive","Card":7}`,
 		`{"_type":"Unknown","Card":"` + confidential + `"}`, `{"_type":"Sensitive","Made":"` + confidential + `"}`,
 		`{"_type":"EZQEndEvent","timeout":"` + confidential + `"}`,
 	} {
-		_, err := g.pool.Exec(t.Context(), "select pgmq.send('ezq', $1::jsonb)", payload)
+		_, err := env.pool.Exec(t.Context(), "select pgmq.send('ezq', $1::jsonb)", payload)
 		require.NoError(t, err)
 	}
-	router := ezq.NewRouter(openAt(t, g.url, *g.config()), &ezq.Config{Logger: g.logger(), Concurrency: 1, UnknownFor: 1})
+	router := ezq.NewRouter(openAt(t, env.url, *env.config()), &ezq.Config{Logger: env.logger(), Concurrency: 1, UnknownFor: 1})
 	ezq.Handle(router, func(context.Context, sensitive) error { panic("a handler's own fault") })
 	_ = router.Run(t.Context())
 	for _, line := range []string{"event failed", "no handler for event", "a handler's own fault", "no valid timeout", "is not a time in RFC 3339"} {
-		g.requireLogged(t, line)
+		env.requireLogged(t, line)
 	}
 }
 
-func watermillRouter(t *testing.T, g *guarded) {
-	pool := pgtest.Pool(t, g.url)
-	logger := watermill.NewSlogLogger(g.logger())
-	subscriber, err := pgmq.NewSubscriber(pool, &g.config().Subscriber, logger)
+func watermillRouter(t *testing.T, env *secretEnv) {
+	pool := pgtest.Pool(t, env.url)
+	logger := watermill.NewSlogLogger(env.logger())
+	subscriber, err := pgmq.NewSubscriber(pool, &env.config().Subscriber, logger)
 	require.NoError(t, err)
-	publisher, err := pgmq.NewPublisher(pool, &g.config().Publisher)
+	publisher, err := pgmq.NewPublisher(pool, &env.config().Publisher)
 	require.NoError(t, err)
 	router, err := message.NewRouter(message.RouterConfig{}, logger)
 	require.NoError(t, err)
@@ -278,10 +278,10 @@ func watermillRouter(t *testing.T, g *guarded) {
 	go func() { ended <- router.Run(t.Context()) }()
 	<-router.Running()
 	require.NoError(t, publisher.Publish("t", secretMessage()))
-	g.requireLogged(t, "it has not worked")
-	execute(t, g.pool, "alter role "+g.role+" nologin")
-	g.end(t)
-	g.requireLogged(t, "cannot fetch messages")
+	env.requireLogged(t, "it has not worked")
+	execute(t, env.pool, "alter role "+env.role+" nologin")
+	env.terminateAll(t)
+	env.requireLogged(t, "cannot fetch messages")
 	requireConfidential(t, publisher.Publish("t", secretMessage()))
 	require.NoError(t, router.Close())
 	require.NoError(t, <-ended)

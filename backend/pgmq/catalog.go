@@ -29,9 +29,9 @@ type catalog struct {
 	known map[string]struct{}
 }
 
-// maxKnown bounds what is remembered of topics and queues. What is left out is looked
+// maxCached bounds what is remembered of topics and queues. What is left out is looked
 // up when it is needed.
-const maxKnown = 10_000
+const maxCached = 10_000
 
 func newCatalog() *catalog {
 	return &catalog{known: map[string]struct{}{}}
@@ -42,7 +42,7 @@ func (c *catalog) ensure(ctx context.Context, db DBTX, queue string, create crea
 	if c.knows(queue) {
 		return nil
 	}
-	_, err := c.look(ctx, db, queue, create)
+	_, err := c.lookUp(ctx, db, queue, create)
 	return err
 }
 
@@ -54,20 +54,20 @@ func (c *catalog) knows(queue string) bool {
 	return ok
 }
 
-// look looks up queue through db. If it does not exist, it is created with create,
+// lookUp looks up queue through db. If it does not exist, it is created with create,
 // unless that is nil.
-func (c *catalog) look(ctx context.Context, db DBTX, queue string, create creator) (layout, error) {
+func (c *catalog) lookUp(ctx context.Context, db DBTX, queue string, create creator) (queueLayout, error) {
 	c.forget(queue)
 	found, err := probe(ctx, db, queue)
 	if err != nil {
-		return layout{}, err
+		return queueLayout{}, err
 	}
 	if !found.exists() {
 		if create == nil {
 			return found, queueNotFound(queue)
 		}
-		if found, err = create(ctx, queue, simply(queue)); err != nil {
-			return layout{}, err
+		if found, err = create(ctx, queue, plainCreation(queue)); err != nil {
+			return queueLayout{}, err
 		}
 	}
 	c.remember(queue)
@@ -76,20 +76,20 @@ func (c *catalog) look(ctx context.Context, db DBTX, queue string, create creato
 
 // createOwn creates a topic's own queue, as far as it has no groups; else it returns
 // errHasGroups. grouping says that there can be any.
-func (c *catalog) createOwn(ctx context.Context, topic, own string, create creator, grouping bool) (layout, error) {
+func (c *catalog) createOwn(ctx context.Context, topic, own string, create creator, grouping bool) (queueLayout, error) {
 	if create == nil {
-		return layout{}, queueNotFound(own)
+		return queueLayout{}, queueNotFound(own)
 	}
-	creation := simply(own)
+	creation := plainCreation(own)
 	if grouping {
-		creation = unlessGrouped(topic, own)
+		creation = creationUnlessGrouped(topic, own)
 	}
 	found, err := create(ctx, own, creation)
 	if grouping && errors.Is(err, ErrQueueNotFound) {
-		return layout{}, errHasGroups
+		return queueLayout{}, errHasGroups
 	}
 	if err != nil {
-		return layout{}, err
+		return queueLayout{}, err
 	}
 	c.remember(own)
 	return found, nil
@@ -98,7 +98,7 @@ func (c *catalog) createOwn(ctx context.Context, topic, own string, create creat
 func (c *catalog) remember(queue string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	remember(c.known, queue, struct{}{})
+	setBounded(c.known, queue, struct{}{})
 }
 
 // forget is for a queue that turned out to be gone.
@@ -108,10 +108,10 @@ func (c *catalog) forget(queue string) {
 	c.mu.Unlock()
 }
 
-// remember sets a key of a cache, and leaves another one out, whichever, where there
+// setBounded sets a key of a cache, and leaves another one out, whichever, where there
 // are too many.
-func remember[T any](cache map[string]T, key string, value T) {
-	if _, ok := cache[key]; !ok && len(cache) >= maxKnown {
+func setBounded[T any](cache map[string]T, key string, value T) {
+	if _, ok := cache[key]; !ok && len(cache) >= maxCached {
 		for other := range cache {
 			delete(cache, other)
 			break
@@ -120,10 +120,10 @@ func remember[T any](cache map[string]T, key string, value T) {
 	cache[key] = value
 }
 
-// layout is what the catalog of PostgreSQL says about PGMQ and one queue. It is
+// queueLayout is what the catalog of PostgreSQL says about PGMQ and one queue. It is
 // asked for what there is, never for a version: PGMQ that was installed as plain
 // SQL has none, and a queue keeps the columns it was created with.
-type layout struct {
+type queueLayout struct {
 	Installed   bool     // the function that creates queues
 	Headers     bool     // the functions of PGMQ 1.5 and later
 	Columns     []string // with the names of their types in pg_catalog, which no setting changes; none if there is no such queue
@@ -160,27 +160,27 @@ select to_regprocedure('pgmq.create(text)') is not null,
 	pg_is_in_recovery(),
 	pg_backend_pid()`
 
-func probe(ctx context.Context, db DBTX, queue string) (layout, error) {
+func probe(ctx context.Context, db DBTX, queue string) (queueLayout, error) {
 	rows, err := db.Query(ctx, probeSQL, pgx.QueryExecModeCacheDescribe, tableName(queue))
 	if err != nil {
-		return layout{}, err
+		return queueLayout{}, err
 	}
 	conn := rows.Conn()
-	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[layout])
+	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[queueLayout])
 	if err != nil {
-		return layout{}, err
+		return queueLayout{}, err
 	}
 	if conn != nil {
-		found.Pooled = isPooled(conn, found.Backend)
+		found.Pooled = isBehindPooler(conn, found.Backend)
 		found.Encoding = encoding(conn.PgConn().ParameterStatus("server_encoding"))
-		if err := speaksUTF8(conn.PgConn()); err != nil {
+		if err := requireUTF8(conn.PgConn()); err != nil {
 			return found, err
 		}
 	}
 	return found, found.check()
 }
 
-func (l layout) check() error {
+func (l queueLayout) check() error {
 	if !l.Installed {
 		return &Error{
 			Kind: ErrNotInstalled, Cause: errors.New("this database has no function pgmq.create"),
@@ -202,11 +202,11 @@ func (l layout) check() error {
 	return nil
 }
 
-func (l layout) exists() bool           { return l.OID != 0 }
-func (l layout) has(column string) bool { return slices.Contains(l.Columns, column) }
+func (l queueLayout) exists() bool           { return l.OID != 0 }
+func (l queueLayout) has(column string) bool { return slices.Contains(l.Columns, column) }
 
 // isQueue reports whether the table has what queues of every version have.
-func (l layout) isQueue() bool {
+func (l queueLayout) isQueue() bool {
 	return l.Table && l.has("msg_id int8") && l.has("read_ct int4") && l.has("message jsonb") &&
 		l.has("enqueued_at timestamptz") && l.has("vt timestamptz")
 }
@@ -217,44 +217,44 @@ type creation struct {
 	args []any
 }
 
-func simply(queue string) creation {
+func plainCreation(queue string) creation {
 	return creation{"select pgmq.create($1::text)", []any{pgx.QueryExecModeCacheDescribe, queue}}
 }
 
 // creator creates a queue and returns what it looks like.
-type creator func(ctx context.Context, queue string, creation creation) (layout, error)
+type creator func(ctx context.Context, queue string, creation creation) (queueLayout, error)
 
-// createThrough creates queues through db. Two that create the same queue at once
+// createWith creates queues through db. Two that create the same queue at once
 // can get in each other's way (before PGMQ 1.6, which takes a lock); what counts
 // is that the queue is there afterwards.
-func createThrough(db DBTX) creator {
-	return func(ctx context.Context, queue string, creation creation) (layout, error) {
+func createWith(db DBTX) creator {
+	return func(ctx context.Context, queue string, creation creation) (queueLayout, error) {
 		_, failed := db.Exec(ctx, creation.sql, creation.args...)
 		if failed != nil && !isCode(failed, "23505", "42P07", "40P01", "XX000") {
-			return layout{}, failed
+			return queueLayout{}, failed
 		}
 		found, err := probe(ctx, db, queue)
 		if err != nil {
-			return layout{}, err
+			return queueLayout{}, err
 		}
 		if !found.exists() {
-			return layout{}, cmpError(failed, queueNotFound(queue))
+			return queueLayout{}, firstError(failed, queueNotFound(queue))
 		}
 		return found, nil
 	}
 }
 
-// createBeside creates queues on a connection of its own, for publishers in a
+// createSeparately creates queues on a connection of its own, for publishers in a
 // transaction. The queue is there whatever becomes of the transaction, and a pool
 // whose connections are all in transactions is not waited for.
-func createBeside(pool *pgxpool.Pool) creator {
-	return func(ctx context.Context, queue string, creation creation) (layout, error) {
+func createSeparately(pool *pgxpool.Pool) creator {
+	return func(ctx context.Context, queue string, creation creation) (queueLayout, error) {
 		conn, err := connect(ctx, pool.Config())
 		if err != nil {
-			return layout{}, err
+			return queueLayout{}, err
 		}
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-		return createThrough(conn)(ctx, queue, creation)
+		return createWith(conn)(ctx, queue, creation)
 	}
 }
 
@@ -280,12 +280,12 @@ func groupNotFound(group, queue string) error {
 const groupRemedy = "check the name of the Group; if it is right, let the owner declare its queue, with SubscribeInitialize of a program that has that Group, " +
 	"or leave NoCreate unset"
 
-func (l layout) takesNoWrites() error {
+func (l queueLayout) readOnlyError() error {
 	remedy := standbyRemedy
 	if !l.Standby {
 		remedy = readOnlyRemedy
 	}
-	return &Error{Cause: errors.New("the server takes no writes, which consuming needs"), Remedy: remedy}
+	return &Error{Cause: errors.New("the server is read-only, and consuming writes"), Remedy: remedy}
 }
 
 func isCode(err error, codes ...string) bool {
@@ -293,14 +293,14 @@ func isCode(err error, codes ...string) bool {
 	return errors.As(err, &pg) && slices.Contains(codes, pg.Code)
 }
 
-func cmpError(err, otherwise error) error {
+func firstError(err, otherwise error) error {
 	if err != nil {
 		return err
 	}
 	return otherwise
 }
 
-func notAConsumer(queue string) error {
+func consumeDenied(queue string) error {
 	return &Error{
 		Kind: ErrPermission, Cause: fmt.Errorf("the role may not consume from %s", tableName(queue)),
 		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, UPDATE, DELETE ON %s TO the role", tableName(queue)),

@@ -63,8 +63,8 @@ func claimOf(b *testing.B, pool *pgxpool.Pool) claim10 {
 	sql := newStatements("t", layout)
 	s := &store{
 		queue: "t", pool: own,
-		claims: make(chan struct{}, 1), hints: newHints(), limit: 64 << 20, most: 128 << 20, logger: slog.New(slog.DiscardHandler),
-		aside: newAside(newAsides()),
+		claimSlots: make(chan struct{}, 1), wakeups: newWakeups(), maxMessageBytes: 64 << 20, maxBytes: 128 << 20, logger: slog.New(slog.DiscardHandler),
+		suspects: newSuspects(newExaminer()),
 	}
 	s.current.Store(&sql)
 	return func() (int, func()) {

@@ -67,7 +67,7 @@ func publishOutcome(err error) error {
 		return ErrRejected
 	}
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) && severity(pg) == "ERROR" && !isUnsettled(pg) {
+	if errors.As(err, &pg) && severity(pg) == "ERROR" && !isOutcomeUnknown(pg) {
 		return ErrRejected
 	}
 	return ErrUnknownOutcome
@@ -80,11 +80,11 @@ func severity(pg *pgconn.PgError) string {
 	return pg.Severity
 }
 
-// isUnsettled reports whether pg is 40003, statement completion unknown, or of the class
+// isOutcomeUnknown reports whether pg is 40003, statement completion unknown, or of the class
 // 08, with which a pooler reports that it has lost its server. PostgreSQL itself, which
 // says where in its code an error comes from, passes such a code on from a trigger, say,
 // that has lost a connection of its own.
-func isUnsettled(pg *pgconn.PgError) bool {
+func isOutcomeUnknown(pg *pgconn.PgError) bool {
 	return pg.Code == "40003" || strings.HasPrefix(pg.Code, "08") && pg.Routine == ""
 }
 
@@ -101,7 +101,7 @@ func (s subject) diagnose(err error) (kind error, remedy string) {
 		errors.Is(err, pgconn.ErrPrimaryConnection), errors.Is(err, pgconn.ErrStandbyConnection):
 		// Another attempt may have been refused for a reason of its own, such as no TLS.
 		return ErrUnreachable, "no server of the database URL is as its target_session_attrs says: check the hosts, and which of them is the primary"
-	case errors.As(err, &connect) && errors.As(err, &pg) && isOfParameter(pg):
+	case errors.As(err, &connect) && errors.As(err, &pg) && isParameterError(pg):
 		return ErrInvalidConfig, "check the names and values of the parameters behind its ?, or those of key=value"
 	case errors.As(err, &pg):
 		return s.diagnoseServer(pg)
@@ -132,7 +132,7 @@ func (s subject) diagnoseServer(pg *pgconn.PgError) (kind error, remedy string) 
 	case "3F000", "42883": // invalid_schema_name, undefined_function
 		return ErrNotInstalled, "run CREATE EXTENSION pgmq in this database, or ALTER EXTENSION pgmq UPDATE"
 	case "42P01": // undefined_table
-		return s.absent(pg)
+		return s.missingTable(pg)
 	case "42703": // undefined_column
 		return ErrTooOld, "update PGMQ to 1.5 or later: ALTER EXTENSION pgmq UPDATE"
 	case "54000": // program_limit_exceeded
@@ -142,7 +142,7 @@ func (s subject) diagnoseServer(pg *pgconn.PgError) (kind error, remedy string) 
 	case "22P02", "22003", "22021": // what jsonb cannot hold
 		return ErrInvalidMessage, ""
 	case "23505": // unique_violation
-		return nil, idsTaken(pg)
+		return nil, duplicateIDRemedy(pg)
 	case "53300": // too_many_connections
 		return ErrUnreachable, "make pools smaller, raise max_connections, or put a pooler in front"
 	case "55P03": // lock_not_available
@@ -192,9 +192,9 @@ func otherRemedy(code string) string {
 	return ""
 }
 
-// idsTaken returns what to do where PGMQ gives a message an id that another one has. The
+// duplicateIDRemedy returns what to do where PGMQ gives a message an id that another one has. The
 // key of a partition is that of a part of the queue.
-func idsTaken(pg *pgconn.PgError) string {
+func duplicateIDRemedy(pg *pgconn.PgError) string {
 	queue, isQueue := strings.CutPrefix(pg.TableName, queuePrefix)
 	if pg.SchemaName != "pgmq" || !isQueue || !strings.HasSuffix(pg.ConstraintName, "_pkey") {
 		return ""
@@ -232,8 +232,8 @@ func relationOf(pg *pgconn.PgError) (prefix, queue string) {
 
 func isLowerOrDigit(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r <= '9' }
 
-// absent returns what to do about a table that is not there.
-func (s subject) absent(pg *pgconn.PgError) (kind error, remedy string) {
+// missingTable returns what to do about a table that is not there.
+func (s subject) missingTable(pg *pgconn.PgError) (kind error, remedy string) {
 	prefix, queue := relationOf(pg)
 	switch {
 	case isOfOthers(pg):

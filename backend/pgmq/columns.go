@@ -13,10 +13,10 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// ids is the messages that a statement has found.
-type ids map[int64]bool
+// idSet is the messages that a statement has found.
+type idSet map[int64]bool
 
-func (found ids) collect(rows pgx.Rows) error {
+func (found idSet) collect(rows pgx.Rows) error {
 	var id int64
 	_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
 		found[id] = true
@@ -25,36 +25,36 @@ func (found ids) collect(rows pgx.Rows) error {
 	return err
 }
 
-// tokens is leases as the columns of a statement.
-type tokens struct {
+// tokenColumns is leases as the columns of a statement.
+type tokenColumns struct {
 	ids     []int64
 	numbers []int32
 	times   []time.Time
 }
 
-func columnsOf(all []subscription.Token) (t tokens) {
+func tokenColumnsOf(all []subscription.Token) (t tokenColumns) {
 	for _, token := range all {
 		t.add(token)
 	}
 	return t
 }
 
-func (t *tokens) add(token subscription.Token) {
+func (t *tokenColumns) add(token subscription.Token) {
 	t.ids = append(t.ids, token.ID)
 	t.numbers = append(t.numbers, int32(token.Number)) //nolint:gosec // it came from an integer column
 	t.times = append(t.times, token.At)
 }
 
-// nacks is nacks and releases as the columns of a statement.
-type nacks struct {
-	tokens
+// nackColumns is nacks and releases as the columns of a statement.
+type nackColumns struct {
+	tokenColumns
 	delays   []*int64  // µs; nil: back to its place
 	headers  []*string // to merge
 	uncounts []int32   // reads to take back
 }
 
-func (n *nacks) add(s subscription.Settlement, text encoding) {
-	n.tokens.add(s.Token)
+func (n *nackColumns) add(s subscription.Settlement, text encoding) {
+	n.tokenColumns.add(s.Token)
 	var delay *int64
 	var headers *string
 	var uncount int32
@@ -73,22 +73,22 @@ func (n *nacks) add(s subscription.Settlement, text encoding) {
 	n.uncounts = append(n.uncounts, uncount)
 }
 
-// letters is dead letters for one table as the columns of a statement.
-type letters struct {
-	tokens
+// deadLetterColumns is dead letters for one table as the columns of a statement.
+type deadLetterColumns struct {
+	tokenColumns
 	headers []string // to merge
 }
 
-func (l *letters) add(s subscription.Settlement, from, group string, text encoding) {
+func (l *deadLetterColumns) add(s subscription.Settlement, from, group string, text encoding) {
 	if s.Bare {
 		text = plainASCII
 	}
-	l.tokens.add(s.Token)
-	l.headers = append(l.headers, letterHeaders(s.UUID, from, group, s.Disposition.Letter.Metadata, text))
+	l.tokenColumns.add(s.Token)
+	l.headers = append(l.headers, deadLetterHeaders(s.UUID, from, group, s.Disposition.DeadLetter.Metadata, text))
 }
 
 // encode returns the columns in the binary form of parameters, and their types.
-func (l *letters) encode(types *pgtype.Map) (values [][]byte, oids []uint32, err error) {
+func (l *deadLetterColumns) encode(types *pgtype.Map) (values [][]byte, oids []uint32, err error) {
 	oids = []uint32{pgtype.Int8ArrayOID, pgtype.Int4ArrayOID, pgtype.TimestamptzArrayOID, pgtype.TextArrayOID}
 	for i, column := range []any{l.ids, l.numbers, l.times, l.headers} {
 		value, err := types.Encode(oids[i], pgx.BinaryFormatCode, column, nil)
@@ -122,12 +122,12 @@ func storableTime(t time.Time) *time.Time {
 	return new(t.UTC())
 }
 
-// letterHeaders returns the headers that a message gets as a dead letter. It
+// deadLetterHeaders returns the headers that a message gets as a dead letter. It
 // keeps its id, also if that was made from a row number which is another one in
 // the new table, and the name of the queue it comes from: of the queues that a
 // topic with groups has, [Client.Redrive] is to fill only that one. What PostgreSQL
 // cannot hold of an error's text is replaced.
-func letterHeaders(uuid, from, group string, metadata map[string]string, text encoding) string {
+func deadLetterHeaders(uuid, from, group string, metadata map[string]string, text encoding) string {
 	headers := make(map[string]string, len(metadata)+3)
 	for key, value := range metadata {
 		headers[text.storable(key)] = text.storable(value)

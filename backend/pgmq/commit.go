@@ -17,146 +17,146 @@ import (
 // bytes that cost, and no longer the commit. Each caller gets the result of its own
 // messages: if a shared statement is refused, each call is tried on its own.
 type groupCommit struct {
-	mu    sync.Mutex
-	lanes map[string]*lane // by topic
+	mu     sync.Mutex
+	topics map[string]*topicQueue // by topic
 }
 
-// lane is the publishes to one topic. The mutex of its groupCommit guards it.
-type lane struct {
-	writers int     // of which each lets the first that waits write after it
-	waiting []*call // none unless somebody writes
-	load    load    // of what waits
+// topicQueue is the publishes to one topic. The mutex of its groupCommit guards it.
+type topicQueue struct {
+	writers int        // of which each lets the first that waits write after it
+	waiting []*request // none unless somebody writes
+	size    batchSize  // of what waits
 }
 
-// call is one publish that waits.
-type call struct {
-	ctx    context.Context
-	rows   rows
-	lead   chan struct{} // closed when this call is to write for all
-	result chan error
+// request is one publish that waits.
+type request struct {
+	ctx      context.Context
+	batch    insertBatch
+	promoted chan struct{} // closed when this call is to write for all
+	result   chan error
 }
 
 func newGroupCommit() *groupCommit {
-	return &groupCommit{lanes: map[string]*lane{}}
+	return &groupCommit{topics: map[string]*topicQueue{}}
 }
 
-// writer stores rows in one statement.
-type writer func(ctx context.Context, rows rows) error
+// writeFunc stores rows in one statement.
+type writeFunc func(ctx context.Context, batch insertBatch) error
 
 // write stores rows with write, alone or together with those of others.
-func (g *groupCommit) write(ctx context.Context, topic string, rows rows, write writer) error {
+func (g *groupCommit) write(ctx context.Context, topic string, batch insertBatch, write writeFunc) error {
 	g.mu.Lock()
-	l := g.lanes[topic]
-	if l == nil {
-		l = &lane{}
-		remember(g.lanes, topic, l) // one that is left out goes on by itself
+	q := g.topics[topic]
+	if q == nil {
+		q = &topicQueue{}
+		setBounded(g.topics, topic, q) // one that is left out goes on by itself
 	}
-	if l.writers == 0 {
-		l.writers++
+	if q.writers == 0 {
+		q.writers++
 		g.mu.Unlock()
-		defer g.passOn(l)
-		return write(ctx, rows)
+		defer g.promoteNext(q)
+		return write(ctx, batch)
 	}
-	c := &call{ctx: ctx, rows: rows, lead: make(chan struct{}), result: make(chan error, 1)}
-	if !l.load.and(rows.load).fits() {
-		l.writers++
+	r := &request{ctx: ctx, batch: batch, promoted: make(chan struct{}), result: make(chan error, 1)}
+	if !q.size.plus(batch.size).fitsShared() {
+		q.writers++
 		g.mu.Unlock()
-		return g.leadShared(l, c, write)
+		return g.writeShared(q, r, write)
 	}
-	l.add(c)
+	q.add(r)
 	g.mu.Unlock()
 
 	select {
-	case err := <-c.result:
+	case err := <-r.result:
 		return err
-	case <-c.lead:
-		return g.leadShared(l, c, write)
+	case <-r.promoted:
+		return g.writeShared(q, r, write)
 	case <-ctx.Done():
-		return g.leave(l, c)
+		return g.abandon(q, r)
 	}
 }
 
-func (l *lane) add(c *call) {
-	l.waiting = append(l.waiting, c)
-	l.load = l.load.and(c.rows.load)
+func (q *topicQueue) add(r *request) {
+	q.waiting = append(q.waiting, r)
+	q.size = q.size.plus(r.batch.size)
 }
 
-func (l *lane) remove(i int) *call {
-	c := l.waiting[i]
-	l.waiting = slices.Delete(l.waiting, i, i+1)
-	l.load = l.load.without(c.rows.load)
-	return c
+func (q *topicQueue) remove(i int) *request {
+	r := q.waiting[i]
+	q.waiting = slices.Delete(q.waiting, i, i+1)
+	q.size = q.size.minus(r.batch.size)
+	return r
 }
 
-// leave is for a call whose context has ended.
-func (g *groupCommit) leave(l *lane, c *call) error {
+// abandon is for a call whose context has ended.
+func (g *groupCommit) abandon(q *topicQueue, r *request) error {
 	g.mu.Lock()
-	if i := slices.Index(l.waiting, c); i >= 0 {
-		l.remove(i)
+	if i := slices.Index(q.waiting, r); i >= 0 {
+		q.remove(i)
 		g.mu.Unlock()
-		return context.Cause(c.ctx) // nothing was sent
+		return context.Cause(r.ctx) // nothing was sent
 	}
 	g.mu.Unlock()
 	select {
-	case <-c.lead: // it had just been told to write for the others
-		defer g.passOn(l)
-		return context.Cause(c.ctx)
-	case err := <-c.result:
+	case <-r.promoted: // it had just been told to write for the others
+		defer g.promoteNext(q)
+		return context.Cause(r.ctx)
+	case err := <-r.result:
 		return err
 	default:
-		return &sendError{context.Cause(c.ctx)} // somebody is writing it
+		return &sendError{context.Cause(r.ctx)} // somebody is writing it
 	}
 }
 
-// passOn ends a writer, and lets the first that waits be one in its place.
-func (g *groupCommit) passOn(l *lane) {
+// promoteNext ends a writer, and lets the first that waits be one in its place.
+func (g *groupCommit) promoteNext(q *topicQueue) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(l.waiting) == 0 {
-		l.writers--
+	if len(q.waiting) == 0 {
+		q.writers--
 		return
 	}
-	close(l.remove(0).lead)
+	close(q.remove(0).promoted)
 }
 
-// leadShared stores the rows of leader and of those that wait, as many as fit.
-func (g *groupCommit) leadShared(l *lane, leader *call, write writer) error {
-	defer g.passOn(l)
-	calls := g.take(l, leader)
-	if len(calls) == 1 {
-		return write(leader.ctx, leader.rows)
+// writeShared stores the rows of leader and of those that wait, as many as fit.
+func (g *groupCommit) writeShared(q *topicQueue, leader *request, write writeFunc) error {
+	defer g.promoteNext(q)
+	requests := g.takeFitting(q, leader)
+	if len(requests) == 1 {
+		return write(leader.ctx, leader.batch)
 	}
-	var all rows
-	for _, c := range calls {
-		all.append(c.rows)
+	var all insertBatch
+	for _, r := range requests {
+		all.append(r.batch)
 	}
 	// The end of the leader's context does not concern the others.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(leader.ctx), publishTimeout)
 	defer cancel()
 	err := write(ctx, all)
 	if sent := (*sendError)(nil); errors.As(err, &sent) && publishOutcome(sent.error) == ErrRejected { //nolint:errorlint // it returns the sentinel itself
-		for _, c := range calls {
-			c.result <- write(c.ctx, c.rows)
+		for _, r := range requests {
+			r.result <- write(r.ctx, r.batch)
 		}
 	} else {
-		for _, c := range calls {
-			c.result <- err
+		for _, r := range requests {
+			r.result <- err
 		}
 	}
 	return <-leader.result
 }
 
-// take removes from l what fits into a statement with leader.
-func (g *groupCommit) take(l *lane, leader *call) []*call {
+// takeFitting removes from l what fits into a statement with leader.
+func (g *groupCommit) takeFitting(q *topicQueue, leader *request) []*request {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n, carried := 0, leader.rows.load
-	for n < len(l.waiting) && carried.and(l.waiting[n].rows.load).fits() {
-		carried = carried.and(l.waiting[n].rows.load)
+	n, carried := 0, leader.batch.size
+	for n < len(q.waiting) && carried.plus(q.waiting[n].batch.size).fitsShared() {
+		carried = carried.plus(q.waiting[n].batch.size)
 		n++
 	}
-	calls := append([]*call{leader}, l.waiting[:n]...)
-	l.waiting = slices.Delete(l.waiting, 0, n)
-	l.load = l.load.and(leader.rows.load).without(carried)
-	return calls
+	requests := append([]*request{leader}, q.waiting[:n]...)
+	q.waiting = slices.Delete(q.waiting, 0, n)
+	q.size = q.size.plus(leader.batch.size).minus(carried)
+	return requests
 }

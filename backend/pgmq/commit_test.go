@@ -16,14 +16,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// recording is a writer that takes a second for each statement.
-type recording struct {
+// recordingWriter is a writer that takes a second for each statement.
+type recordingWriter struct {
 	mu         sync.Mutex
 	statements [][]string
 	fail       func(messages []string) error
 }
 
-func (r *recording) write(ctx context.Context, batch rows) error {
+func (r *recordingWriter) write(ctx context.Context, batch insertBatch) error {
 	select {
 	case <-time.After(time.Second):
 	case <-ctx.Done():
@@ -40,17 +40,17 @@ func (r *recording) write(ctx context.Context, batch rows) error {
 	return nil
 }
 
-func oneRow(message string) rows {
-	return rows{
+func oneRow(message string) insertBatch {
+	return insertBatch{
 		messages: []string{message}, headers: []string{""}, delays: []int64{0}, times: []*time.Time{nil},
-		load: load{messages: 1, bytes: len(message)},
+		size: batchSize{messages: 1, bytes: len(message)},
 	}
 }
 
-func TestConcurrentPublishesShareAStatement(t *testing.T) {
+func TestGroupCommit_SharesStatementAmongPublishes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log recording
+		var log recordingWriter
 		commits := newGroupCommit()
 		var calls sync.WaitGroup
 		start := time.Now()
@@ -64,14 +64,14 @@ func TestConcurrentPublishesShareAStatement(t *testing.T) {
 		require.Equal(t, []string{"first"}, log.statements[0], "the first does not wait for others")
 		require.Len(t, log.statements[1], 99)
 		require.Equal(t, 2*time.Second, time.Since(start))
-		require.Equal(t, lane{waiting: []*call{}}, *commits.lanes["q"])
+		require.Equal(t, topicQueue{waiting: []*request{}}, *commits.topics["q"])
 	})
 }
 
-func TestQueuesDoNotWaitForEachOther(t *testing.T) {
+func TestGroupCommit_RunsQueuesIndependently(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log recording
+		var log recordingWriter
 		commits := newGroupCommit()
 		var calls sync.WaitGroup
 		start := time.Now()
@@ -83,7 +83,7 @@ func TestQueuesDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-func TestPublishesThatAreLargeDoNotWaitForEachOther(t *testing.T) {
+func TestGroupCommit_RunsLargePublishesIndependently(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name               string
@@ -96,7 +96,7 @@ func TestPublishesThatAreLargeDoNotWaitForEachOther(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				var log recording
+				var log recordingWriter
 				commits := newGroupCommit()
 				var calls sync.WaitGroup
 				start := time.Now()
@@ -112,17 +112,17 @@ func TestPublishesThatAreLargeDoNotWaitForEachOther(t *testing.T) {
 					written += len(statement)
 				}
 				require.Equal(t, 32, written)
-				require.Equal(t, lane{waiting: commits.lanes["q"].waiting[:0]}, *commits.lanes["q"])
+				require.Equal(t, topicQueue{waiting: commits.topics["q"].waiting[:0]}, *commits.topics["q"])
 			})
 		})
 	}
 }
 
-func TestOneRefusedMessageDoesNotConcernTheOthers(t *testing.T) {
+func TestGroupCommit_IsolatesRefusedMessage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		refused := &pgconn.PgError{Severity: "ERROR", Code: "22P05"}
-		log := recording{fail: func(messages []string) error {
+		log := recordingWriter{fail: func(messages []string) error {
 			if slices.Contains(messages, "bad") {
 				return refused
 			}
@@ -147,11 +147,11 @@ func TestOneRefusedMessageDoesNotConcernTheOthers(t *testing.T) {
 	})
 }
 
-func TestALostAnswerConcernsAllThatShareTheStatement(t *testing.T) {
+func TestGroupCommit_LostAnswerConcernsWholeStatement(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		lost := errors.New("connection reset")
-		log := recording{fail: func([]string) error { return lost }}
+		log := recordingWriter{fail: func([]string) error { return lost }}
 		commits := newGroupCommit()
 		var calls sync.WaitGroup
 		for range 3 {
@@ -167,10 +167,10 @@ func TestALostAnswerConcernsAllThatShareTheStatement(t *testing.T) {
 	})
 }
 
-func TestACallerWhoseContextEndsLeaves(t *testing.T) {
+func TestGroupCommit_ReturnsWhenContextEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log recording
+		var log recordingWriter
 		commits := newGroupCommit()
 		var calls sync.WaitGroup
 		calls.Go(func() { _ = commits.write(t.Context(), "q", oneRow("first"), log.write) })
@@ -204,17 +204,17 @@ func TestACallerWhoseContextEndsLeaves(t *testing.T) {
 }
 
 // A program may publish to any number of topics that come and go.
-func TestWhatIsRememberedOfTopicsIsBounded(t *testing.T) {
+func TestPublisher_BoundsMemoryOfTopics(t *testing.T) {
 	t.Parallel()
 	commits, throttle, catalog := newGroupCommit(), newThrottle(), newCatalog()
-	stored := func(context.Context, rows) error { return nil }
-	for n := range 2 * maxKnown {
+	stored := func(context.Context, insertBatch) error { return nil }
+	for n := range 2 * maxCached {
 		topic := strconv.Itoa(n)
 		require.NoError(t, commits.write(t.Context(), topic, oneRow("m"), stored))
 		require.True(t, throttle.allow(topic))
 		catalog.remember(topic)
 	}
-	require.LessOrEqual(t, len(commits.lanes), maxKnown)
-	require.LessOrEqual(t, len(throttle.last), maxKnown)
-	require.LessOrEqual(t, len(catalog.known), maxKnown)
+	require.LessOrEqual(t, len(commits.topics), maxCached)
+	require.LessOrEqual(t, len(throttle.last), maxCached)
+	require.LessOrEqual(t, len(catalog.known), maxCached)
 }

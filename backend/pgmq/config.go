@@ -97,7 +97,7 @@ type SubscriberConfig struct {
 	// read at all, does not come to the consumer, where it could take all memory:
 	// it is moved to the archive of its queue, with the reason in its headers, logged,
 	// and counted: see [SubscriptionStats]. So is one whose headers alone have more than 128 KiB.
-	// Where that is not permitted it is put aside for an hour. Defaults to 64 MiB; the
+	// Where that is not permitted it is hidden for an hour. Defaults to 64 MiB; the
 	// least is 256 KiB. In a [Config] it must be at least six times its MaxPayloadBytes, and
 	// 132 KiB: so much can the largest message be that the same queue publishes.
 	MaxMessageBytes int
@@ -105,22 +105,22 @@ type SubscriberConfig struct {
 	// SyncAck hands over the next message only when the ack of one before it is
 	// stored: an acked message counts against MaxInFlight until then. With a
 	// MaxInFlight of 1, a crash repeats one message at most. Otherwise acks are
-	// stored in batches, 3 milliseconds later, or 50 where messages are held (see
+	// stored in batches, 3 milliseconds later, or 50 where messages are locked (see
 	// LeaseOnly), and a crash repeats those of that time. Defaults to false.
 	SyncAck bool
 
 	// LeaseOnly leases every message. Otherwise a subscription whose messages are mostly
-	// acked within 25 milliseconds holds them: it locks their rows in a transaction of
+	// acked within 25 milliseconds locks them: it locks their rows in a transaction of
 	// at most 50 milliseconds, deletes there what is acked meanwhile, and leases the
 	// rest with its end. That doubles what it can do, and writes a sixth of the WAL. The
-	// price is that a connection which is lost gives back at once the messages that it
-	// held, and handlers may still have: they are delivered twice, where leases would
+	// price is that a connection which is lost releases at once the messages that it
+	// had locked, and handlers may still have: they are delivered twice, where leases would
 	// have outlived it. Then, too, what was acked in the last 50 milliseconds is
 	// delivered again if anybody, this subscription included, gets it before its ack
 	// can be stored.
 	//
-	// Nothing is held with a MaxInFlight of 1, with SyncAck, by a subscription that has
-	// handlers with [Client.TxMiddleware], in the ten seconds after a hold was lost, and while
+	// Nothing is locked with a MaxInFlight of 1, with SyncAck, by a subscription that has
+	// handlers with [Client.TxMiddleware], in the ten seconds after a lock was lost, and while
 	// others use all but two of the MaxConns; nor what was delivered before.
 	LeaseOnly bool
 
@@ -179,9 +179,9 @@ const (
 	// linger is how long an ack may wait for others to be stored with.
 	linger = 3 * time.Millisecond
 
-	// holdFor is how long messages may be held. Nobody else can touch them for so long,
+	// maxLockTime is how long messages may be locked. Nobody else can touch them for so long,
 	// and VACUUM can remove nothing that was deleted meanwhile.
-	holdFor = 50 * time.Millisecond
+	maxLockTime = 50 * time.Millisecond
 
 	// operationTimeout bounds every statement of a subscription.
 	operationTimeout = 5 * time.Second
@@ -214,17 +214,17 @@ const (
 	// minMessage leaves room for a payload beside the largest headers.
 	minMessage = 2 * maxHeaders
 
-	// A payload of n bytes has up to maxGrowth*n+numberRoom as the text of a jsonb: as text
+	// A payload of n bytes has up to maxGrowth*n+numberGrowth as the text of a jsonb: as text
 	// it may be all escapes, such as \u0001; JSON grows by spaces, and by digits in the place
 	// of exponents (see fitsJSONB); and base64 by a third.
-	maxGrowth = 6
-	besides   = maxHeaders + numberRoom
+	maxGrowth     = 6
+	messageMargin = maxHeaders + numberGrowth
 )
 
 // checkSizes makes sure that what is published is not put away by the same queue's consumers.
 func (c Config) checkSizes() error {
 	payload, limit := int64(min(c.Publisher.MaxPayloadBytes, maxStatement)), int64(c.Subscriber.MaxMessageBytes) // larger ones cannot be stored
-	needed := maxGrowth*payload + besides
+	needed := maxGrowth*payload + messageMargin
 	if needed <= limit {
 		return nil
 	}
@@ -232,7 +232,7 @@ func (c Config) checkSizes() error {
 		Op:     "configure",
 		Kind:   ErrInvalidConfig,
 		Cause:  fmt.Errorf("a payload of %d bytes (MaxPayloadBytes) can be a message of %d, and MaxMessageBytes is %d", payload, needed, limit),
-		Remedy: fmt.Sprintf("set MaxMessageBytes to at least %d bytes, or MaxPayloadBytes to at most %d", needed, (limit-besides)/maxGrowth),
+		Remedy: fmt.Sprintf("set MaxMessageBytes to at least %d bytes, or MaxPayloadBytes to at most %d", needed, (limit-messageMargin)/maxGrowth),
 	}
 }
 
@@ -295,12 +295,12 @@ func (c SubscriberConfig) linger() time.Duration {
 	return linger
 }
 
-// holdFor is how long messages may be held instead of leased.
-func (c SubscriberConfig) holdFor() time.Duration {
+// lockFor is how long messages may be locked instead of leased.
+func (c SubscriberConfig) lockFor() time.Duration {
 	if c.LeaseOnly {
 		return 0
 	}
-	return min(holdFor, c.Lease/10)
+	return min(maxLockTime, c.Lease/10)
 }
 
 // isFinal reports whether err ends a subscription.

@@ -100,17 +100,17 @@ func connect(ctx context.Context, config *pgxpool.Config) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(ctx, single)
 }
 
-// isPooled reports whether conn, for which the process backend works just now,
+// isBehindPooler reports whether conn, for which the process backend works just now,
 // goes through a pooler: that has told it another process id at the login.
-func isPooled(conn *pgx.Conn, backend uint32) bool {
+func isBehindPooler(conn *pgx.Conn, backend uint32) bool {
 	return conn.PgConn().PID() != backend
 }
 
-// speaksUTF8 returns an error if conn takes the bytes of Go's strings, which are
+// requireUTF8 returns an error if conn takes the bytes of Go's strings, which are
 // UTF-8, for characters of another encoding. A pool that ezq opens does not; one that
 // the application opens is in the encoding that the server, the database or the role
 // has by default. SQL_ASCII is none: the bytes pass as they are.
-func speaksUTF8(conn *pgconn.PgConn) error {
+func requireUTF8(conn *pgconn.PgConn) error {
 	client, server := conn.ParameterStatus("client_encoding"), conn.ParameterStatus("server_encoding")
 	passes := client == "SQL_ASCII" && (server == "UTF8" || server == "SQL_ASCII")
 	if client == "UTF8" || client == "" || passes {

@@ -15,7 +15,7 @@ import (
 
 // A publisher with INSERT on the whole table may write any count. One that PostgreSQL cannot
 // count further would fail the claim of all that come with it.
-func TestAMessageWithACountThatIsNoneStopsNoOther(t *testing.T) {
+func TestReadCount_WhenInvalidStopsNoOtherMessage(t *testing.T) {
 	t.Parallel()
 	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
 		t.Run(name, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestAMessageWithACountThatIsNoneStopsNoOther(t *testing.T) {
 	}
 }
 
-func TestAMessageWithACountThatIsNoneCanBeSettledInEveryWay(t *testing.T) {
+func TestReadCount_WhenInvalidAllowsEveryOutcome(t *testing.T) {
 	t.Parallel()
 	for name, settle := range map[string]func(*message.Message){
 		"released":       func(msg *message.Message) { backend.Release(msg) },
@@ -84,7 +84,7 @@ func requireNothingUnstored(t *testing.T, client *pgmq.Client) {
 
 // A message goes back to the time at which it was published. One that others have written may
 // be far ahead, and the message would be invisible until then.
-func TestAReleasedMessageIsVisibleWhateverTheTimeItWasPublished(t *testing.T) {
+func TestRelease_MakesVisibleDespiteOddPublishTime(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: true}})
 	require.NoError(t, client.SubscribeInitialize("t"))
@@ -101,7 +101,7 @@ func TestAReleasedMessageIsVisibleWhateverTheTimeItWasPublished(t *testing.T) {
 }
 
 // Ids that PGMQ gives are positive. Others can be written all the same.
-func TestMessagesWithNegativeIDsArePurgedAndRedriven(t *testing.T) {
+func TestNegativeID_IsPurgedAndRedriven(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.NoError(t, client.SubscribeInitialize("t"))
@@ -117,7 +117,7 @@ func TestMessagesWithNegativeIDsArePurgedAndRedriven(t *testing.T) {
 	require.Equal(t, 3, deleted)
 }
 
-func TestMetricsOfTimesThatAreNoneAreTaken(t *testing.T) {
+func TestMetrics_TolerateInvalidTimes(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.NoError(t, client.SubscribeInitialize("t"))

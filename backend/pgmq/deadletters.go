@@ -15,19 +15,19 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// DeadLetter is a message that was given up, as it lies in the queue of a
+// DeadLetter is a message that was dead-lettered, as it lies in the queue of a
 // dead-letter topic. What the message does not say is zero.
 type DeadLetter struct {
 	ID       int64  // the row in the dead-letter queue
 	UUID     string // the message; it had the same before
 	Topic    string // where it came from
-	Group    string // the consumer group that gave it up, if it was one
-	Handler  string // which handler gave it up
+	Group    string // the consumer group that dead-lettered it, if it was one
+	Handler  string // which handler dead-lettered it
 	Reason   string // the error of the last failure
 	Failures int    // how often it had failed
 	Event    string // the name of the event, if it has one
 
-	// At is when it was given up, or, if it does not say, when it was stored here: 1970 if
+	// At is when it was dead-lettered, or, if it does not say, when it was stored here: 1970 if
 	// somebody has set that to infinity.
 	At time.Time
 
@@ -50,53 +50,53 @@ type DeadLetter struct {
 // All of their payloads are in memory at once. [Client.DeadLetterHeads] needs little,
 // and [Client.ReadDeadLetter] reads a single one.
 func (c *Client) DeadLetters(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
-	return c.listLetters(ctx, topic, limit, wholeLetter())
+	return c.listDeadLetters(ctx, topic, limit, fullDeadLetter())
 }
 
 // DeadLetterHeads returns what DeadLetters does, without the Payload and the Metadata,
 // and with at most 1025 characters of each text. It takes some kilobytes for a letter,
 // whatever that contains.
 func (c *Client) DeadLetterHeads(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
-	return c.listLetters(ctx, topic, limit, letterHead())
+	return c.listDeadLetters(ctx, topic, limit, deadLetterHead())
 }
 
 // ReadDeadLetter returns the message with this ID of a dead-letter topic. If it is not
 // there any more, the error matches [pgx.ErrNoRows].
 func (c *Client) ReadDeadLetter(ctx context.Context, topic string, id int64) (DeadLetter, error) {
 	const op = "read a dead letter"
-	queue, err := c.lettersQueue(topic)
+	queue, err := c.deadLetterQueue(topic)
 	if err != nil {
 		return DeadLetter{}, classify(op, topic, err)
 	}
-	letter, err := c.readLetter(ctx, queue, id, wholeLetter())
-	return letter, c.failedLetters(ctx, op, topic, err)
+	deadLetter, err := c.readDeadLetter(ctx, queue, id, fullDeadLetter())
+	return deadLetter, c.deadLetterError(ctx, op, topic, err)
 }
 
-// letterForm is how much is read of dead letters.
-type letterForm struct {
+// deadLetterDetail is how much is read of dead letters.
+type deadLetterDetail struct {
 	columns string
 	scan    func(r pgx.CollectableRow, queue string) (DeadLetter, error)
 }
 
-func (c *Client) listLetters(ctx context.Context, topic string, limit int, form letterForm) ([]DeadLetter, error) {
+func (c *Client) listDeadLetters(ctx context.Context, topic string, limit int, detail deadLetterDetail) ([]DeadLetter, error) {
 	const op = "list dead letters"
-	queue, err := c.lettersQueue(topic)
+	queue, err := c.deadLetterQueue(topic)
 	if err != nil {
 		return nil, classify(op, topic, err)
 	}
 	if limit < 1 {
 		return nil, classify(op, topic, invalidLimit(limit))
 	}
-	letters, err := c.queryLetters(ctx, queue, form, "order by msg_id limit $1", limit)
+	deadLetters, err := c.queryDeadLetters(ctx, queue, detail, "order by msg_id limit $1", limit)
 	if isUnreadable(err) || isDoubtful(err) {
-		letters, err = c.lettersOneByOne(ctx, queue, limit, form)
+		deadLetters, err = c.readDeadLettersSingly(ctx, queue, limit, detail)
 	}
-	return letters, c.failedLetters(ctx, op, topic, err)
+	return deadLetters, c.deadLetterError(ctx, op, topic, err)
 }
 
-func (c *Client) queryLetters(ctx context.Context, queue string, form letterForm, which string, arg any) ([]DeadLetter, error) {
-	sql := "select " + form.columns + " from " + tableName(queue) + " " + which
-	return collect(ctx, c, func(r pgx.CollectableRow) (DeadLetter, error) { return form.scan(r, queue) }, sql, arg)
+func (c *Client) queryDeadLetters(ctx context.Context, queue string, detail deadLetterDetail, which string, arg any) ([]DeadLetter, error) {
+	sql := "select " + detail.columns + " from " + tableName(queue) + " " + which
+	return collect(ctx, c, func(r pgx.CollectableRow) (DeadLetter, error) { return detail.scan(r, queue) }, sql, arg)
 }
 
 // collect reads rows in a transaction, which plans as all that look at queues do.
@@ -112,8 +112,8 @@ func collect[T any](ctx context.Context, c *Client, scan pgx.RowToFunc[T], sql s
 	return all, err
 }
 
-func (c *Client) readLetter(ctx context.Context, queue string, id int64, form letterForm) (DeadLetter, error) {
-	found, err := c.queryLetters(ctx, queue, form, "where msg_id = $1", id)
+func (c *Client) readDeadLetter(ctx context.Context, queue string, id int64, detail deadLetterDetail) (DeadLetter, error) {
+	found, err := c.queryDeadLetters(ctx, queue, detail, "where msg_id = $1", id)
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("the dead letter is not there any more: %w", pgx.ErrNoRows)
 	}
@@ -123,57 +123,57 @@ func (c *Client) readLetter(ctx context.Context, queue string, id int64, form le
 	return found[0], nil
 }
 
-// lettersOneByOne reads dead letters of which one cannot be read.
-func (c *Client) lettersOneByOne(ctx context.Context, queue string, limit int, form letterForm) ([]DeadLetter, error) {
+// readDeadLettersSingly reads dead letters of which one cannot be read.
+func (c *Client) readDeadLettersSingly(ctx context.Context, queue string, limit int, detail deadLetterDetail) ([]DeadLetter, error) {
 	ids, err := collect(ctx, c, pgx.RowTo[int64], "select msg_id from "+tableName(queue)+" order by msg_id limit $1", limit)
 	if err != nil {
 		return nil, err
 	}
-	letters := make([]DeadLetter, 0, len(ids))
+	deadLetters := make([]DeadLetter, 0, len(ids))
 	for _, id := range ids {
-		letter, err := c.readLetter(ctx, queue, id, form)
+		deadLetter, err := c.readDeadLetter(ctx, queue, id, detail)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows): // it was moved meanwhile
 			continue
 		case isUnreadable(err) || isDoubtful(err):
-			letter = DeadLetter{ID: id, Err: classify("read a dead letter", queue, err)}
+			deadLetter = DeadLetter{ID: id, Err: classify("read a dead letter", queue, err)}
 		case err != nil:
 			return nil, err
 		}
-		letters = append(letters, letter)
+		deadLetters = append(deadLetters, deadLetter)
 	}
-	return letters, nil
+	return deadLetters, nil
 }
 
-func wholeLetter() letterForm {
-	return letterForm{
-		columns: "msg_id, " + finite("enqueued_at") + ", message::text, headers::text, " + said(groupKey) + ", " + eventSQL(),
+func fullDeadLetter() deadLetterDetail {
+	return deadLetterDetail{
+		columns: "msg_id, " + finite("enqueued_at") + ", message::text, headers::text, " + headerSQL(groupKey) + ", " + eventSQL(),
 		scan: func(r pgx.CollectableRow, queue string) (DeadLetter, error) {
-			var letter row
+			var deadLetter row
 			var group, event string
-			err := r.Scan(&letter.ID, &letter.PublishedAt, &letter.Message, &letter.Headers, &group, &event)
-			found := letter.deadLetter(queue)
+			err := r.Scan(&deadLetter.ID, &deadLetter.PublishedAt, &deadLetter.Message, &deadLetter.Headers, &group, &event)
+			found := deadLetter.deadLetter(queue)
 			found.Group, found.Event, found.Err = group, event, strayed(found.Topic)
 			return found, err
 		},
 	}
 }
 
-func letterHead() letterForm {
+func deadLetterHead() deadLetterDetail {
 	columns := []string{"msg_id", finite("enqueued_at"), eventSQL()}
 	for _, key := range [...]string{
 		groupKey, uuidKey, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterReason, backend.DeadLetterFailures, backend.DeadLetterAt,
 	} {
-		columns = append(columns, said(key))
+		columns = append(columns, headerSQL(key))
 	}
-	return letterForm{columns: strings.Join(columns, ", "), scan: func(r pgx.CollectableRow, queue string) (letter DeadLetter, err error) {
+	return deadLetterDetail{columns: strings.Join(columns, ", "), scan: func(r pgx.CollectableRow, queue string) (deadLetter DeadLetter, err error) {
 		var failures, at string
-		err = r.Scan(&letter.ID, &letter.At, &letter.Event,
-			&letter.Group, &letter.UUID, &letter.Topic, &letter.Handler, &letter.Reason, &failures, &at)
-		letter.UUID = cmp.Or(letter.UUID, madeUp(queue, letter.ID))
-		letter.count(failures, at)
-		letter.Err = strayed(letter.Topic)
-		return letter, err
+		err = r.Scan(&deadLetter.ID, &deadLetter.At, &deadLetter.Event,
+			&deadLetter.Group, &deadLetter.UUID, &deadLetter.Topic, &deadLetter.Handler, &deadLetter.Reason, &failures, &at)
+		deadLetter.UUID = cmp.Or(deadLetter.UUID, defaultID(queue, deadLetter.ID))
+		deadLetter.setFailures(failures, at)
+		deadLetter.Err = strayed(deadLetter.Topic)
+		return deadLetter, err
 	}}
 }
 
@@ -181,27 +181,27 @@ func letterHead() letterForm {
 // for it in the headers.
 func eventSQL() string {
 	const inPayload = "case when jsonb_typeof(message->'_type') = 'string' then left(message->>'_type', 1025) end"
-	return "coalesce(" + inPayload + ", " + said("name") + ")"
+	return "coalesce(" + inPayload + ", " + headerSQL("name") + ")"
 }
 
 func (r row) deadLetter(queue string) DeadLetter {
 	r.Known = true // it was handled, and this is what became of it
 	lease, _ := r.lease("", queue, nil, &delivery{})
 	msg := lease.Message
-	said := msg.Metadata.Get
-	letter := DeadLetter{
+	header := msg.Metadata.Get
+	deadLetter := DeadLetter{
 		ID:       r.ID,
 		UUID:     msg.UUID,
-		Topic:    said(backend.DeadLetterTopic),
-		Handler:  said(backend.DeadLetterHandler),
-		Reason:   said(backend.DeadLetterReason),
+		Topic:    header(backend.DeadLetterTopic),
+		Handler:  header(backend.DeadLetterHandler),
+		Reason:   header(backend.DeadLetterReason),
 		At:       r.PublishedAt,
 		Payload:  msg.Payload,
 		Metadata: msg.Metadata,
 	}
-	letter.count(said(backend.DeadLetterFailures), said(backend.DeadLetterAt))
-	backend.ClearDeadLetter(letter.Metadata)
-	return letter
+	deadLetter.setFailures(header(backend.DeadLetterFailures), header(backend.DeadLetterAt))
+	backend.ClearDeadLetter(deadLetter.Metadata)
+	return deadLetter
 }
 
 // strayed returns the Err of a message that is no dead letter, for the topic that it says it came from.
@@ -215,8 +215,8 @@ func strayed(topic string) error {
 	}
 }
 
-// count reads what headers say of failures, as far as it makes sense.
-func (l *DeadLetter) count(failures, at string) {
+// setFailures reads what headers say of failures, as far as it makes sense.
+func (l *DeadLetter) setFailures(failures, at string) {
 	if n, err := strconv.Atoi(failures); err == nil {
 		l.Failures = n
 	}
@@ -225,9 +225,9 @@ func (l *DeadLetter) count(failures, at string) {
 	}
 }
 
-// lettersQueue returns the queue of a dead-letter topic. It is the topic's own:
+// deadLetterQueue returns the queue of a dead-letter topic. It is the topic's own:
 // dead letters are not copied to groups.
-func (c *Client) lettersQueue(topic string) (string, error) {
+func (c *Client) deadLetterQueue(topic string) (string, error) {
 	if c.publisher.closed.Load() {
 		return "", backend.ErrClosed
 	}

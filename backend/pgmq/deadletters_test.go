@@ -17,8 +17,8 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// giveUp receives a message and makes it a dead letter in the topic "dead".
-func giveUp(t *testing.T, msg *message.Message, topic string) {
+// deadLetterMessage receives a message and makes it a dead letter in the topic "dead".
+func deadLetterMessage(t *testing.T, msg *message.Message, topic string) {
 	t.Helper()
 	giveUpTo(t, msg, "dead", topic)
 }
@@ -34,22 +34,22 @@ func giveUpTo(t *testing.T, msg *message.Message, to, topic string) {
 	}}))
 }
 
-// insertLetters writes n dead letters of the topic "t", as the store does.
-func insertLetters(t *testing.T, pool *pgxpool.Pool, n int) {
+// insertDeadLetters writes n dead letters of the topic "t", as the store does.
+func insertDeadLetters(t *testing.T, pool *pgxpool.Pool, n int) {
 	t.Helper()
 	execute(t, pool, "select pgmq.create('dead')")
 	execute(t, pool, fmt.Sprintf(`insert into pgmq.q_dead (vt, message, headers)
 		select now(), '{}', jsonb_build_object('ezq_uuid', 'm' || n, 'topic_poisoned', 't') from generate_series(1, %d) as n`, n))
 }
 
-func uuids(letters []pgmq.DeadLetter) (uuids []string) {
-	for _, letter := range letters {
-		uuids = append(uuids, letter.UUID)
+func uuids(deadLetters []pgmq.DeadLetter) (uuids []string) {
+	for _, deadLetter := range deadLetters {
+		uuids = append(uuids, deadLetter.UUID)
 	}
 	return uuids
 }
 
-func TestDeadLettersSayWhyAndCanGoBack(t *testing.T) {
+func TestDeadLetters_NameReasonAndCanBeRedriven(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	messages := subscribe(t, client)
@@ -58,16 +58,16 @@ func TestDeadLettersSayWhyAndCanGoBack(t *testing.T) {
 	require.NoError(t, client.Publish("t", sent))
 	first := receive(t, messages)
 	backend.Nack(first, backend.Redelivery{Failures: 2, Done: []string{"audit"}})
-	giveUp(t, receive(t, messages), "t")
-	requireDead(t, pool)
+	deadLetterMessage(t, receive(t, messages), "t")
+	requireDeadLetter(t, pool)
 
-	letters, err := client.DeadLetters(t.Context(), "dead", 10)
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
 	require.Equal(t, []pgmq.DeadLetter{{
 		ID: 1, UUID: "id-1", Topic: "t", Handler: "mail", Reason: "no such user", Failures: 3,
 		At:      time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Payload: []byte("\x00bytes"), Metadata: message.Metadata{"tenant": "a"},
-	}}, letters)
+	}}, deadLetters)
 	require.Zero(t, get[int](t, pool, "select read_ct from pgmq.q_dead"), "looking is not receiving")
 
 	moved, err := client.Redrive(t.Context(), "dead", 10, "t")
@@ -84,14 +84,14 @@ func TestDeadLettersSayWhyAndCanGoBack(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
-func TestDeadLettersComeOldestFirstUpToTheLimit(t *testing.T) {
+func TestDeadLetters_ComeOldestFirstUpToLimit(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
-	insertLetters(t, pool, 3)
+	insertDeadLetters(t, pool, 3)
 	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 1")
-	letters, err := client.DeadLetters(t.Context(), "dead", 2)
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", 2)
 	require.NoError(t, err)
-	require.Equal(t, []string{"m1", "m2"}, uuids(letters), "those that are leased are listed too")
+	require.Equal(t, []string{"m1", "m2"}, uuids(deadLetters), "those that are leased are listed too")
 	for _, limit := range []int{0, -1} {
 		_, err = client.DeadLetters(t.Context(), "dead", limit)
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
@@ -100,42 +100,42 @@ func TestDeadLettersComeOldestFirstUpToTheLimit(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoDeadLetterIsListedToo(t *testing.T) {
+func TestDeadLetters_ListStraysToo(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, `select pgmq.create('dead')`)
 	execute(t, pool, `insert into pgmq.q_dead (vt, message, headers) values
 		(now(), null, null), (now(), '{"a": 1}', '[]'), (now(), '"x"', '{"failures_poisoned":"many","poisoned_at":"now"}')`)
-	letters, err := client.DeadLetters(t.Context(), "dead", 10)
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
-	require.Equal(t, []string{"dead/1", "dead/2", "dead/3"}, uuids(letters))
-	require.Equal(t, `{"a":1}`, string(letters[1].Payload))
-	require.WithinRange(t, letters[2].At, time.Now().Add(-time.Minute), time.Now().Add(time.Minute))
+	require.Equal(t, []string{"dead/1", "dead/2", "dead/3"}, uuids(deadLetters))
+	require.Equal(t, `{"a":1}`, string(deadLetters[1].Payload))
+	require.WithinRange(t, deadLetters[2].At, time.Now().Add(-time.Minute), time.Now().Add(time.Minute))
 }
 
 // As Redrive, Origins and PurgeDeadLetters tell them from dead letters.
-func TestWhatIsNoDeadLetterIsListedAsAStray(t *testing.T) {
+func TestDeadLetters_ListOtherMessagesAsStrays(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	publish(t, client, "event")
 	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values (now(), '{}', '{"ezq_uuid":"letter","topic_poisoned":"t"}')`)
-	letters, err := client.DeadLetters(t.Context(), "t", 10)
+	deadLetters, err := client.DeadLetters(t.Context(), "t", 10)
 	require.NoError(t, err)
 	heads, err := client.DeadLetterHeads(t.Context(), "t", 10)
 	require.NoError(t, err)
-	read, err := client.ReadDeadLetter(t.Context(), "t", letters[0].ID)
+	read, err := client.ReadDeadLetter(t.Context(), "t", deadLetters[0].ID)
 	require.NoError(t, err)
-	for _, found := range [][]pgmq.DeadLetter{letters, heads, {read, letters[1]}} {
+	for _, found := range [][]pgmq.DeadLetter{deadLetters, heads, {read, deadLetters[1]}} {
 		require.Equal(t, []string{"event", "letter"}, uuids(found))
 		require.ErrorIs(t, found[0].Err, pgmq.ErrStrays)
 		require.NoError(t, found[1].Err)
 	}
 }
 
-func TestRedriveStopsAtTheLimit(t *testing.T) {
+func TestRedrive_StopsAtLimit(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
-	insertLetters(t, pool, 2500)
+	insertDeadLetters(t, pool, 2500)
 	execute(t, pool, "select pgmq.create('t')")
 	for _, want := range []int{1, 1001, 1498, 0} {
 		moved, err := client.Redrive(t.Context(), "dead", max(want, 1), "t")
@@ -146,10 +146,10 @@ func TestRedriveStopsAtTheLimit(t *testing.T) {
 		`select string_agg(headers->>'ezq_uuid', ' ' order by vt) from pgmq.q_t where msg_id <= 3`), "oldest first")
 }
 
-func TestRedriveLeavesWhatIsLeasedAndWhatIsNoDeadLetter(t *testing.T) {
+func TestRedrive_LeavesLeasedMessagesAndStrays(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
-	insertLetters(t, pool, 3)
+	insertDeadLetters(t, pool, 3)
 	execute(t, pool, "select pgmq.create('t')")
 	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 2")
 	execute(t, pool, "update pgmq.q_dead set headers = null where msg_id = 1")
@@ -161,12 +161,12 @@ func TestRedriveLeavesWhatIsLeasedAndWhatIsNoDeadLetter(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_dead", 2)
 }
 
-func TestConcurrentRedrivesMoveEachDeadLetterOnce(t *testing.T) {
+func TestRedrive_MovesEachDeadLetterOnceConcurrently(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
 	const n = 3000
-	insertLetters(t, pool, n)
+	insertDeadLetters(t, pool, n)
 	execute(t, pool, "select pgmq.create('t')")
 	total := 0
 	var mu sync.Mutex
@@ -190,27 +190,27 @@ func TestConcurrentRedrivesMoveEachDeadLetterOnce(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_dead", 0)
 }
 
-func TestADeadLetterGoesBackToItsGroupOnly(t *testing.T) {
+func TestRedrive_ReturnsDeadLetterToOwnGroup(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	mail, bills := group(t, database, "mail"), group(t, database, "bills")
-	letters, posted := subscribe(t, mail), subscribe(t, bills)
+	deadLetters, posted := subscribe(t, mail), subscribe(t, bills)
 	publish(t, mail, "a")
 	requireReceives(t, posted, "a")
-	giveUp(t, receive(t, letters), "t")
+	deadLetterMessage(t, receive(t, deadLetters), "t")
 	pool := pgtest.Pool(t, database)
-	requireDead(t, pool)
+	requireDeadLetter(t, pool)
 
 	moved, err := bills.Redrive(t.Context(), "dead", 1, "t")
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
-	requireReceives(t, letters, "a")
+	requireReceives(t, deadLetters, "a")
 	publish(t, mail, "b")
 	requireReceives(t, posted, "b")
 }
 
-// requireDead waits for a message in the queue "dead", which may not exist yet.
-func requireDead(t *testing.T, pool *pgxpool.Pool) {
+// requireDeadLetter waits for a message in the queue "dead", which may not exist yet.
+func requireDeadLetter(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
 	pgtest.Eventually(t, patience, "a dead letter", func() bool {
 		return get[bool](t, pool, "select to_regclass('pgmq.q_dead') is not null") &&
@@ -218,13 +218,13 @@ func requireDead(t *testing.T, pool *pgxpool.Pool) {
 	})
 }
 
-func TestALetterOfWatermillsPoisonQueueGoesToAllGroups(t *testing.T) {
+func TestRedrive_SendsWatermillDeadLetterToAllGroups(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	mail, bills := group(t, database, "mail"), group(t, database, "bills")
 	require.NoError(t, mail.SubscribeInitialize("t"))
 	require.NoError(t, bills.SubscribeInitialize("t"))
-	insertLetters(t, pgtest.Pool(t, database), 1)
+	insertDeadLetters(t, pgtest.Pool(t, database), 1)
 	moved, err := mail.Redrive(t.Context(), "dead", 1, "t")
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
@@ -232,10 +232,10 @@ func TestALetterOfWatermillsPoisonQueueGoesToAllGroups(t *testing.T) {
 	requireReceives(t, subscribe(t, bills), "m1")
 }
 
-func TestRedriveCreatesNoQueue(t *testing.T) {
+func TestRedrive_CreatesNoQueue(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
-	insertLetters(t, pool, 1)
+	insertDeadLetters(t, pool, 1)
 	for _, before := range []func(){
 		func() {},
 		func() { publish(t, client, "known"); execute(t, pool, "select pgmq.drop_queue('t')") }, // behind its back
@@ -254,11 +254,11 @@ func TestRedriveCreatesNoQueue(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 1)
 }
 
-func TestOneOriginThatCannotBeFilledDoesNotHoldUpTheOthers(t *testing.T) {
+func TestRedrive_MissingOriginDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
-	insertLetters(t, pool, 2)
+	insertDeadLetters(t, pool, 2)
 	execute(t, pool, `update pgmq.q_dead set headers = headers || '{"topic_poisoned":"gone"}' where msg_id = 1`)
 	execute(t, pool, "select pgmq.create('t')")
 	client := openAt(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
@@ -268,7 +268,7 @@ func TestOneOriginThatCannotBeFilledDoesNotHoldUpTheOthers(t *testing.T) {
 	require.ErrorContains(t, err, `"gone"`)
 }
 
-func TestQueuesThatDoNotExistHaveNoDeadLetters(t *testing.T) {
+func TestDeadLetters_OfMissingQueueAreAnError(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	_, err := client.DeadLetters(t.Context(), "dead", 1)

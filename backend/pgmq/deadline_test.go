@@ -32,9 +32,9 @@ func writeForSeconds(t *testing.T, pool *pgxpool.Pool) {
 	execute(t, pool, "create cast (jsonb as text) with function written(jsonb)")
 }
 
-// The client gives up before PostgreSQL does. What it reads next is sifted all the same, for as long
+// The client gives up before PostgreSQL does. What it reads next is screened all the same, for as long
 // as PostgreSQL keeps locked what it was to read.
-func TestAMessageThatOutlastsTheClientsDeadlineIsReadOnce(t *testing.T) {
+func TestScreening_ReadsMessageBeyondDeadlineOnce(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]pgmq.SubscriberConfig{
 		"when it is held":   {},

@@ -42,7 +42,7 @@ func requireRefusedLate(t *testing.T, err error) {
 }
 
 // What a constraint refuses that is deferred was not stored, and neither was what is published with it.
-func TestAPublishThatADeferredConstraintRefusesIsRejected(t *testing.T) {
+func TestPublish_RefusedByDeferredConstraintIsRejected(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.NoError(t, client.SubscribeInitialize("t"))
@@ -58,7 +58,7 @@ func TestAPublishThatADeferredConstraintRefusesIsRejected(t *testing.T) {
 }
 
 // They share statements, in which the others are not to blame.
-func TestAPublishThatADeferredConstraintRefusesConcernsNoOther(t *testing.T) {
+func TestPublish_RefusedByDeferredConstraintStopsNoOther(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.NoError(t, client.SubscribeInitialize("t"))
@@ -87,7 +87,7 @@ func TestAPublishThatADeferredConstraintRefusesConcernsNoOther(t *testing.T) {
 }
 
 // In a transaction of the caller it is the commit that fails: the caller's own, with PostgreSQL's words.
-func TestACommitThatADeferredConstraintRefusesStoresNothing(t *testing.T) {
+func TestWithTx_StoresNothingWhenDeferredConstraintRefuses(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.NoError(t, client.SubscribeInitialize("t"))
@@ -115,7 +115,7 @@ func TestACommitThatADeferredConstraintRefusesStoresNothing(t *testing.T) {
 }
 
 // The event whose handler publishes that has failed, with the reason, and is not lost.
-func TestAHandlerInATransactionWhosePublishIsRefusedLateFails(t *testing.T) {
+func TestTxMiddleware_FailsWhenPublishIsRefusedLate(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.NoError(t, client.SubscribeInitialize("t"))

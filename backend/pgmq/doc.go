@@ -42,7 +42,7 @@
 // # Operation
 //
 // [Client.Queues] and [Client.Metrics] tell which queues there are and how they are
-// doing, [Client.DeadLetters] what has been given up and why, and [Client.Redrive]
+// doing, [Client.DeadLetters] what has been dead-lettered and why, and [Client.Redrive]
 // brings it back. [Client.Tune] is for busy queues. The others of that kind create,
 // empty and drop queues, and replay what SubscriberConfig.Archive keeps.
 //

@@ -8,21 +8,21 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// What was put aside of a queue that was dropped is nobody's; its ids are those of other messages in the
+// Suspects of a queue that was dropped belong to no queue; their ids are those of other messages in the
 // next queue of the same name.
-func TestWhatIsPutAsideOfADroppedQueueConcernsNotTheNextOne(t *testing.T) {
+func TestSuspects_OfDroppedQueueDoNotAffectNextOne(t *testing.T) {
 	t.Parallel()
 	for name, create := range map[string]string{"alike": "select pgmq.create('t')", "of another kind": partitionSQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, pool := open(t, taking(1<<20))
+			client, pool := open(t, withMaxMessage(1<<20))
 			messages := subscribe(t, client)
 			warmUp(t, client, messages)
 			requireCount(t, pool, "pgmq.q_t", 0)
 			for round := range 5 {
 				insertBombs(t, pool, 300, numbers(100, "1e131071"), "null")
 				insertBombs(t, pool, 100, numbers(3, "1e131071"), "null") // may be read
-				pgtest.Eventually(t, patience, "some are put aside", func() bool {
+				pgtest.Eventually(t, patience, "some are suspects", func() bool {
 					return get[bool](t, pool, "select exists (select from pgmq.q_t where read_ct > 0)")
 				})
 				execute(t, pool, "select pgmq.drop_queue('t'); drop table if exists pgmq.template;"+create)

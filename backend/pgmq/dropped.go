@@ -16,9 +16,9 @@ func (s *store) isDropped(ctx context.Context, err error) bool {
 	return err == nil && !there
 }
 
-func tokensOf(settle []subscription.Settlement) []subscription.Token {
-	tokens := make([]subscription.Token, len(settle))
-	for i, settlement := range settle {
+func tokensOf(settlements []subscription.Settlement) []subscription.Token {
+	tokens := make([]subscription.Token, len(settlements))
+	for i, settlement := range settlements {
 		tokens[i] = settlement.Token
 	}
 	return tokens

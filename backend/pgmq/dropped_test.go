@@ -13,7 +13,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func TestASubscriptionWaitsForAQueueThatWasDropped(t *testing.T) {
+func TestSubscription_WaitsForDroppedQueue(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	messages := subscribe(t, client)
@@ -40,7 +40,7 @@ func TestASubscriptionWaitsForAQueueThatWasDropped(t *testing.T) {
 	require.NoError(t, client.Stats()["t"].Failing)
 }
 
-func TestASubscriptionToADroppedQueueEndsIfItShould(t *testing.T) {
+func TestStopWhenDropped_EndsSubscription(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{StopWhenDropped: true}})
 	router := newRouter(client, ezq.Config{})
@@ -59,7 +59,7 @@ func TestASubscriptionToADroppedQueueEndsIfItShould(t *testing.T) {
 	}
 }
 
-func TestAHandlerOfADroppedQueueIsToldSoon(t *testing.T) {
+func TestLease_EndsSoonAfterQueueIsDropped(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Second}})
 	messages := subscribe(t, client)

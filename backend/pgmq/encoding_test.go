@@ -17,8 +17,8 @@ const (
 	sqlASCII = "encoding 'SQL_ASCII' locale 'C' template template0"
 )
 
-// speaking returns the URL of the database for sessions that speak the encoding.
-func speaking(t *testing.T, database, encoding string) string {
+// withClientEncoding returns the URL of the database for sessions that speak the encoding.
+func withClientEncoding(t *testing.T, database, encoding string) string {
 	t.Helper()
 	u, err := url.Parse(database)
 	require.NoError(t, err)
@@ -38,10 +38,10 @@ func speakLATIN1(t *testing.T, database string) string {
 
 func inLATIN1(t *testing.T, database string) string {
 	t.Helper()
-	return speaking(t, database, "LATIN1")
+	return withClientEncoding(t, database, "LATIN1")
 }
 
-func TestTextIsTheSameInADatabaseOfAnyEncoding(t *testing.T) {
+func TestEncoding_PreservesTextInAnyDatabase(t *testing.T) {
 	t.Parallel()
 	byItself := func(_ *testing.T, database string) string { return database }
 	for name, test := range map[string]struct {
@@ -62,7 +62,7 @@ func TestTextIsTheSameInADatabaseOfAnyEncoding(t *testing.T) {
 			msg.Metadata.Set("name", test.text)
 			msg.Metadata.Set("content-type", "application/json")
 			require.NoError(t, client.Publish("t", msg))
-			stored := get[string](t, pgtest.Pool(t, speaking(t, database, "UTF8")), "select message->>'name' from pgmq.q_t")
+			stored := get[string](t, pgtest.Pool(t, withClientEncoding(t, database, "UTF8")), "select message->>'name' from pgmq.q_t")
 			require.Equal(t, test.text, stored, "what others read")
 			got := receive(t, subscribe(t, client))
 			require.JSONEq(t, string(msg.Payload), string(got.Payload))
@@ -72,7 +72,7 @@ func TestTextIsTheSameInADatabaseOfAnyEncoding(t *testing.T) {
 	}
 }
 
-func TestACharacterThatTheDatabaseDoesNotHaveIsRefused(t *testing.T) {
+func TestEncoding_RefusesCharacterMissingFromDatabase(t *testing.T) {
 	t.Parallel()
 	send := func(client *pgmq.Client, payload string) error {
 		msg := message.NewMessage("1", []byte(payload))
@@ -92,7 +92,7 @@ func TestACharacterThatTheDatabaseDoesNotHaveIsRefused(t *testing.T) {
 	require.ErrorIs(t, send(client, `{"name": "\u00e9"}`), pgmq.ErrRejected)
 }
 
-func TestNothingIsPublishedThroughAHandleThatSpeaksAnotherEncoding(t *testing.T) {
+func TestEncoding_RefusesPublishOverOtherClientEncoding(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	other := openAt(t, database, pgmq.Config{})
@@ -115,7 +115,7 @@ func TestNothingIsPublishedThroughAHandleThatSpeaksAnotherEncoding(t *testing.T)
 	msg.Ack()
 }
 
-func TestAPoolOnADatabaseWithoutAnEncodingWorks(t *testing.T) {
+func TestEncoding_WorksOnSQLASCII(t *testing.T) {
 	t.Parallel()
 	for _, group := range []string{"", "mail"} {
 		t.Run("group "+group, func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestAPoolOnADatabaseWithoutAnEncodingWorks(t *testing.T) {
 	}
 }
 
-func TestAMessageThatIsNotUTF8IsMovedToTheArchive(t *testing.T) {
+func TestEncoding_QuarantinesMessageThatIsNotUTF8(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t, sqlASCII)
 	client, pool := openAt(t, database, pgmq.Config{}), pgtest.Pool(t, database)

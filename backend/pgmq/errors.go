@@ -45,7 +45,7 @@ var (
 	// would not get what was sent.
 	ErrInvalidMessage = errors.New("pgmq: invalid message")
 
-	// ErrStrays: messages in a dead-letter topic stay there, because they are no letters of
+	// ErrStrays: messages in a dead-letter topic stay there, because they are no dead letters of
 	// the topics that were asked for. See [Client.Redrive].
 	ErrStrays = errors.New("pgmq: there are strays")
 
@@ -106,7 +106,7 @@ func (e *Error) Error() string {
 		}
 	}
 	if e.Outcome != nil {
-		line.WriteString("; " + bare(e.Outcome))
+		line.WriteString("; " + withoutPrefix(e.Outcome))
 	}
 	if e.Remedy != "" {
 		line.WriteString("; " + e.Remedy)
@@ -152,9 +152,9 @@ func (e *Error) reason() string {
 	case e.Kind == nil:
 		return causeText(e.Cause)
 	case e.Cause == nil:
-		return bare(e.Kind)
+		return withoutPrefix(e.Kind)
 	}
-	kind, cause := bare(e.Kind), causeText(e.Cause)
+	kind, cause := withoutPrefix(e.Kind), causeText(e.Cause)
 	if strings.HasPrefix(cause, kind) { // PostgreSQL says "permission denied" itself
 		return cause
 	}
@@ -172,15 +172,15 @@ func (e *Error) Unwrap() []error {
 	return all
 }
 
-// bare returns the text of an error of this package without its first word,
+// withoutPrefix returns the text of an error of this package without its first word,
 // which the line it goes into has already.
-func bare(err error) string {
+func withoutPrefix(err error) string {
 	return strings.TrimPrefix(err.Error(), "pgmq: ")
 }
 
 // causeText leaves out what is said elsewhere in the line, or to machines.
 func causeText(cause error) string {
-	text := bare(cause)
+	text := withoutPrefix(cause)
 	if pg := (*pgconn.PgError)(nil); errors.As(cause, &pg) {
 		text = strings.Replace(text, pg.Error(), serverText(pg), 1)
 	}

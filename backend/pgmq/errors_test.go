@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAnErrorIsOneLineThatSaysWhatToDo(t *testing.T) {
+func TestError_IsOneLineWithRemedy(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
@@ -52,7 +52,7 @@ func TestAnErrorIsOneLineThatSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAnErrorMatchesKindOutcomeAndCause(t *testing.T) {
+func TestError_MatchesKindOutcomeAndCause(t *testing.T) {
 	t.Parallel()
 	err := fmt.Errorf("placing the order: %w", &Error{
 		Kind: ErrPermission, Outcome: ErrRejected, Cause: serverError("42501", "permission denied"),
@@ -66,7 +66,7 @@ func TestAnErrorMatchesKindOutcomeAndCause(t *testing.T) {
 	require.Empty(t, (&Error{}).Unwrap())
 }
 
-func TestWhatPostgreSQLQuotesIsNotShown(t *testing.T) {
+func TestError_HidesRowsQuotedByPostgreSQL(t *testing.T) {
 	t.Parallel()
 	const row = "s3cr3t row"
 	server := serverError("23514", "the row is refused")
@@ -95,10 +95,10 @@ func TestWhatPostgreSQLQuotesIsNotShown(t *testing.T) {
 	require.Equal(t, `"pgmq: publish to \"orders\": the row is refused (SQLSTATE 23514); `+refusedRemedy+`"`, string(inJSON), "JSON has the line")
 }
 
-func TestTheRemedyIsForTheTableThatTheServerNames(t *testing.T) {
+func TestRemedy_IsForTableNamedByServer(t *testing.T) {
 	t.Parallel()
 	about := subject{op: "fetch", topic: "orders", queue: "orders_g"}
-	letter := subject{op: "dead-letter", topic: "orders_dead", queue: "orders_dead", source: "orders_g"}
+	deadLetter := subject{op: "dead-letter", topic: "orders_dead", queue: "orders_dead", source: "orders_g"}
 	for _, c := range []struct {
 		subject
 		code, message string
@@ -111,8 +111,8 @@ func TestTheRemedyIsForTheTableThatTheServerNames(t *testing.T) {
 		{about, "42P01", `relation "pgmq.q_orders_g" does not exist`, "create it with SELECT pgmq.create('orders_g'), or leave NoCreate unset"},
 		{about, "42501", "Berechtigung verweigert für Tabelle q_orders_g", `let its owner run GRANT SELECT, UPDATE, DELETE ON "pgmq"."q_orders_g" TO the role`},
 		{about, "42501", "permission denied for table a_orders_g", `let its owner run GRANT SELECT, INSERT ON "pgmq"."a_orders_g" TO the role`},
-		{letter, "42501", "permission denied for table q_orders_g", `let its owner run GRANT DELETE ON "pgmq"."q_orders_g" TO the role`},
-		{letter, "42501", "permission denied for table q_orders_dead", `let its owner run GRANT INSERT (vt, message, headers) ON "pgmq"."q_orders_dead" TO the role`},
+		{deadLetter, "42501", "permission denied for table q_orders_g", `let its owner run GRANT DELETE ON "pgmq"."q_orders_g" TO the role`},
+		{deadLetter, "42501", "permission denied for table q_orders_dead", `let its owner run GRANT INSERT (vt, message, headers) ON "pgmq"."q_orders_dead" TO the role`},
 		{subject{}, "42501", "permission denied for table a_t", `let its owner run GRANT SELECT, INSERT ON "pgmq"."a_t" TO the role`},
 		{
 			about, "42501", "permission denied for schema pgmq",
@@ -128,7 +128,7 @@ func TestTheRemedyIsForTheTableThatTheServerNames(t *testing.T) {
 	}
 }
 
-func TestTheSQLSTATETellsKindAndRemedy(t *testing.T) {
+func TestSQLSTATE_DecidesKindAndRemedy(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		code, op, topic string
@@ -175,7 +175,7 @@ func TestTheSQLSTATETellsKindAndRemedy(t *testing.T) {
 	}
 }
 
-func TestWhatTheClientNoticesIsClassified(t *testing.T) {
+func TestError_ClassifiesClientSideFailures(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ err, kind error }{
 		{io.EOF, ErrUnreachable},
@@ -193,7 +193,7 @@ func TestWhatTheClientNoticesIsClassified(t *testing.T) {
 	}
 }
 
-func TestAnErrorIsClassifiedOnce(t *testing.T) {
+func TestError_IsClassifiedOnce(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, classify("publish", "orders", nil))
 
@@ -204,7 +204,7 @@ func TestAnErrorIsClassifiedOnce(t *testing.T) {
 	require.Equal(t, outer, classify("open", "another", outer))
 }
 
-func TestOnlyWhatPostgreSQLSaysIsCertain(t *testing.T) {
+func TestError_OutcomeIsCertainOnlyFromServer(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
@@ -252,7 +252,7 @@ func fatal(code string) *pgconn.PgError {
 	return &pgconn.PgError{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code}
 }
 
-func TestTheSentinelsSayWhoseTheyAre(t *testing.T) {
+func TestSentinels_NamePackage(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{
 		ErrUnreachable, ErrAuthentication, ErrNotInstalled, ErrTooOld, ErrPermission, ErrQueueNotFound,

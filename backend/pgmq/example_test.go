@@ -16,7 +16,7 @@ import (
 	"github.com/ezq-go/ezq/middleware"
 )
 
-// The examples need PGMQ at EZQ_DATABASE_URL. TestTheExamplesDoWhatTheySay runs them.
+// The examples need PGMQ at EZQ_DATABASE_URL. TestExamples_PrintPromisedOutput runs them.
 type orderPaid struct{ Order int }
 
 // A service opens a queue, and uses it to publish and to handle.
@@ -84,7 +84,7 @@ func ExampleClient_TxMiddleware() {
 	// payment 7
 }
 
-// What was given up is looked at, and goes back when its cause is gone.
+// What was dead-lettered is looked at, and goes back when its cause is gone.
 func ExampleClient_Redrive() {
 	ctx := context.Background()
 	pool, client := openWithPool(ctx)
@@ -99,9 +99,9 @@ func ExampleClient_Redrive() {
 	_ = ezq.PublishBatch(ctx, client, []any{orderPaid{Order: 7}, ezq.EndEvent{}}, ezq.Topic("paid"))
 	_ = router.Run(ctx)
 
-	letters, _ := client.DeadLetters(ctx, "paid_dead", 10)
-	for _, letter := range letters {
-		fmt.Printf("from %s, given up by %s: %s\n", letter.Topic, letter.Handler, letter.Reason)
+	deadLetters, _ := client.DeadLetters(ctx, "paid_dead", 10)
+	for _, deadLetter := range deadLetters {
+		fmt.Printf("from %s, given up by %s: %s\n", deadLetter.Topic, deadLetter.Handler, deadLetter.Reason)
 	}
 	moved, err := client.Redrive(ctx, "paid_dead", 10)
 	fmt.Println("moved", moved, err)

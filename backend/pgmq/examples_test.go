@@ -16,7 +16,7 @@ import (
 
 // go test runs examples only if they have an Output, and then always. These need PostgreSQL,
 // so a test runs them; what they print is the comment at their end.
-func TestTheExamplesDoWhatTheySay(t *testing.T) {
+func TestExamples_PrintPromisedOutput(t *testing.T) {
 	examples := map[string]func(){
 		"Example": Example, "ExampleClient_WithTx": ExampleClient_WithTx, "ExampleClient_TxMiddleware": ExampleClient_TxMiddleware,
 		"ExampleClient_Redrive": ExampleClient_Redrive, "ExampleError": ExampleError, "ExampleNewSubscriber": ExampleNewSubscriber,

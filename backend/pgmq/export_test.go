@@ -7,9 +7,9 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// LookOnce makes the subscriptions of q look for messages once, and then only
+// PollOnce makes the subscriptions of q look for messages once, and then only
 // when they are told.
-func (c *Client) LookOnce() {
+func (c *Client) PollOnce() {
 	c.subscriber.pollMin = time.Hour
 	c.subscriber.config.PollInterval = time.Hour
 }
@@ -19,8 +19,8 @@ func (c *Client) Store(ctx context.Context, topic string) (subscription.Store, e
 	return c.subscriber.open(ctx, topic, false)
 }
 
-// HoldFor makes the subscriptions of q hold messages for so long.
-func (c *Client) HoldFor(d time.Duration) { c.subscriber.holdFor = d }
+// LockFor makes the subscriptions of q hold messages for so long.
+func (c *Client) LockFor(d time.Duration) { c.subscriber.lockFor = d }
 
 // LookAtBindingsEvery makes the subscriptions of q look so often whether their group is bound.
 func (c *Client) LookAtBindingsEvery(pause time.Duration) { c.subscriber.bindingPause = pause }
@@ -30,6 +30,6 @@ func GroupQueueName(topic, group string) (string, error) { return groupQueue(top
 
 // LooksAt is the SQL that looks at messages of queue before they are read.
 func LooksAt(queue string) map[string]string {
-	s := newStatements(queue, layout{})
-	return map[string]string{"suspicious": s.suspicious, "weight": s.weight}
+	s := newStatements(queue, queueLayout{})
+	return map[string]string{"suspicious": s.suspicious, "weight": s.minimumSize}
 }

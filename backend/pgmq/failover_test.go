@@ -12,17 +12,17 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// either returns a URL of both servers, for the one that takes writes.
-func either(primary, standby *cluster.Cluster) string {
+// eitherURL returns a URL of both servers, for the one that takes writes.
+func eitherURL(primary, standby *cluster.Cluster) string {
 	return primary.URLAt(primary.Address()+","+standby.Address()) + "&target_session_attrs=read-write"
 }
 
-func TestNothingIsLostWhenASynchronousStandbyTakesOver(t *testing.T) {
+func TestFailover_ToSynchronousStandbyLosesNothing(t *testing.T) {
 	t.Parallel()
 	primary := cluster.Start(t)
 	standby := primary.Standby()
 	primary.Synchronous()
-	requireNothingLost(t, either(primary, standby), func() {
+	requireNothingLost(t, eitherURL(primary, standby), func() {
 		primary.Kill9()
 		standby.Promote()
 		standby.Execute("alter system reset synchronous_standby_names", "select pg_reload_conf()")
@@ -31,11 +31,11 @@ func TestNothingIsLostWhenASynchronousStandbyTakesOver(t *testing.T) {
 
 // What an asynchronous standby lacks is lost, and PostgreSQL's to lose. What it
 // does not know is who holds which lease.
-func TestALeaseThatAStandbyDoesNotKnowOfIsWorthNothing(t *testing.T) {
+func TestFailover_InvalidatesLeaseUnknownToStandby(t *testing.T) {
 	t.Parallel()
 	primary := cluster.Start(t)
 	standby := primary.Standby()
-	client := openAt(t, either(primary, standby), pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1}})
+	client := openAt(t, eitherURL(primary, standby), pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1}})
 	publish(t, client, "a")
 	primary.Execute("select pg_switch_wal()")
 	standbyPool := pgtest.Pool(t, standby.URL())
@@ -61,11 +61,11 @@ func TestALeaseThatAStandbyDoesNotKnowOfIsWorthNothing(t *testing.T) {
 	t.Log("settled", time.Since(promoted), "after the promotion")
 }
 
-func TestAConsumerGoesOnAtTheServerThatTakesOver(t *testing.T) {
+func TestFailover_ConsumerContinuesOnNewPrimary(t *testing.T) {
 	t.Parallel()
 	primary := cluster.Start(t)
 	standby := primary.Standby()
-	client := openAt(t, either(primary, standby), pgmq.Config{})
+	client := openAt(t, eitherURL(primary, standby), pgmq.Config{})
 	messages := subscribe(t, client)
 	publish(t, client, "before")
 	receive(t, messages).Ack()

@@ -51,7 +51,7 @@ func loseReply(t *testing.T, proxy *faultproxy.Proxy, pool *pgxpool.Pool, do fun
 	proxy.ResetAll()
 }
 
-func TestAPublishWhoseReplyIsLostIsOfUnknownOutcomeAndNotRepeated(t *testing.T) {
+func TestPublish_LostReplyIsUnknownOutcomeWithoutRepeat(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.Database(t)
 	pool := pgtest.Pool(t, direct)
@@ -69,7 +69,7 @@ func TestAPublishWhoseReplyIsLostIsOfUnknownOutcomeAndNotRepeated(t *testing.T) 
 	requireCount(t, pool, "pgmq.q_t", 3)
 }
 
-func TestAnAckWhoseReplyIsLostIsRepeatedAndNothingRedelivered(t *testing.T) {
+func TestAck_LostReplyIsRepeatedWithoutRedelivery(t *testing.T) {
 	t.Parallel()
 	const n = 50
 	direct := pgtest.Database(t)
@@ -96,7 +96,7 @@ func TestAnAckWhoseReplyIsLostIsRepeatedAndNothingRedelivered(t *testing.T) {
 	msg.Ack()
 }
 
-func TestABlackholeLongerThanTheLeaseEndsHandlersBeforeTheLease(t *testing.T) {
+func TestLease_EndsHandlerFirstInBlackhole(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.Database(t)
 	pool := pgtest.Pool(t, direct)
@@ -126,7 +126,7 @@ func TestABlackholeLongerThanTheLeaseEndsHandlersBeforeTheLease(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
-func TestCloseDoesNotWaitForANetworkThatIsGone(t *testing.T) {
+func TestClose_ReturnsDespiteDeadNetwork(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.Database(t)
 	proxy, database := throughProxy(t, direct)
@@ -144,12 +144,12 @@ func TestCloseDoesNotWaitForANetworkThatIsGone(t *testing.T) {
 	require.Less(t, time.Since(start), closeBound+5*time.Second, "5 seconds for the handler that does not return")
 }
 
-func TestAHalfOpenListeningConnectionIsNoticed(t *testing.T) {
+func TestListener_NoticesHalfOpenConnection(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.Database(t)
 	pool := pgtest.Pool(t, direct)
 	proxy, database := throughProxy(t, direct)
-	messages := subscribe(t, deaf(t, database))
+	messages := subscribe(t, openWithoutPolling(t, database))
 	requireListening(t, pool)
 	pids := func() string {
 		return get[string](t, pool, `select coalesce(string_agg(pid::text, ',' order by pid), '') from pg_stat_activity
@@ -166,60 +166,60 @@ func TestAHalfOpenListeningConnectionIsNoticed(t *testing.T) {
 }
 
 // Each of these goes on for a moment while messages are published and consumed.
-func TestNothingIsLostInANetworkThatFails(t *testing.T) {
+func TestClient_LosesNothingInFailingNetwork(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(t *testing.T, proxy *faultproxy.Proxy){
 		"connections are reset again and again": func(t *testing.T, proxy *faultproxy.Proxy) {
 			for range 10 {
-				lasting(t, 50*time.Millisecond)
+				waitFor(t, 50*time.Millisecond)
 				proxy.ResetAll()
 			}
 		},
 		"replies are lost": func(t *testing.T, proxy *faultproxy.Proxy) {
 			for range 5 {
 				proxy.Swallow(faultproxy.ToClient)
-				lasting(t, 50*time.Millisecond)
+				waitFor(t, 50*time.Millisecond)
 				proxy.Heal()
 				proxy.ResetAll()
-				lasting(t, 100*time.Millisecond)
+				waitFor(t, 100*time.Millisecond)
 			}
 		},
 		"requests are cut short": func(t *testing.T, proxy *faultproxy.Proxy) {
 			for n := range 10 {
 				proxy.CutAfter(faultproxy.ToServer, int64(100*n+1))
-				lasting(t, 50*time.Millisecond)
+				waitFor(t, 50*time.Millisecond)
 			}
 		},
 		"replies are cut short": func(t *testing.T, proxy *faultproxy.Proxy) {
 			for n := range 10 {
 				proxy.CutAfter(faultproxy.ToClient, int64(50*n+1))
-				lasting(t, 50*time.Millisecond)
+				waitFor(t, 50*time.Millisecond)
 			}
 		},
 		"no connection for longer than a lease": func(t *testing.T, proxy *faultproxy.Proxy) {
 			proxy.Refuse()
 			proxy.ResetAll()
-			lasting(t, 4*time.Second)
+			waitFor(t, 4*time.Second)
 			proxy.Heal()
 		},
 		"everything stalls for longer than a lease": func(t *testing.T, proxy *faultproxy.Proxy) {
 			proxy.Stall(faultproxy.Both)
-			lasting(t, 4*time.Second)
+			waitFor(t, 4*time.Second)
 			proxy.Heal()
 		},
 		"requests stall": func(t *testing.T, proxy *faultproxy.Proxy) {
 			proxy.Stall(faultproxy.ToServer)
-			lasting(t, time.Second)
+			waitFor(t, time.Second)
 			proxy.Heal()
 		},
 		"replies stall": func(t *testing.T, proxy *faultproxy.Proxy) {
 			proxy.Stall(faultproxy.ToClient)
-			lasting(t, time.Second)
+			waitFor(t, time.Second)
 			proxy.Heal()
 		},
 		"everything takes long": func(t *testing.T, proxy *faultproxy.Proxy) {
 			proxy.Latency(30 * time.Millisecond)
-			lasting(t, time.Second)
+			waitFor(t, time.Second)
 			proxy.Heal()
 		},
 	} {
@@ -231,8 +231,8 @@ func TestNothingIsLostInANetworkThatFails(t *testing.T) {
 	}
 }
 
-// lasting lets a fault last.
-func lasting(t *testing.T, d time.Duration) {
+// waitFor lets a fault last.
+func waitFor(t *testing.T, d time.Duration) {
 	t.Helper()
 	select {
 	case <-time.After(d):
@@ -240,7 +240,7 @@ func lasting(t *testing.T, d time.Duration) {
 	}
 }
 
-func TestNothingIsLostWhenBackendsAreTerminated(t *testing.T) {
+func TestClient_LosesNothingWhenBackendsAreTerminated(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
@@ -248,12 +248,12 @@ func TestNothingIsLostWhenBackendsAreTerminated(t *testing.T) {
 		for range 10 {
 			execute(t, pool, `select pg_terminate_backend(pid) from pg_stat_activity
 				where datname = current_database() and pid <> pg_backend_pid() and random() < 0.5`)
-			lasting(t, 50*time.Millisecond)
+			waitFor(t, 50*time.Millisecond)
 		}
 	})
 }
 
-func TestNothingIsLostWhenTheRoleHasNoConnectionsLeft(t *testing.T) {
+func TestClient_LosesNothingWithoutFreeConnections(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
@@ -267,12 +267,12 @@ func TestNothingIsLostWhenTheRoleHasNoConnectionsLeft(t *testing.T) {
 	requireNothingLost(t, role, func() {
 		limit(1)
 		execute(t, pool, fmt.Sprintf("select pg_terminate_backend(pid) from pg_stat_activity where usename = '%s'", u.User.Username()))
-		lasting(t, time.Second)
+		waitFor(t, time.Second)
 		limit(-1)
 	})
 }
 
-func TestAPublishThatIsCancelledByAStatementTimeoutIsRejected(t *testing.T) {
+func TestPublish_IsRejectedOnStatementTimeout(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
@@ -287,13 +287,13 @@ func TestAPublishThatIsCancelledByAStatementTimeoutIsRejected(t *testing.T) {
 	require.ErrorIs(t, err, pgmq.ErrRejected)
 	require.ErrorContains(t, err, "statement_timeout")
 	messages := subscribe(t, client) // its claims fail too, for now
-	lasting(t, 500*time.Millisecond)
+	waitFor(t, 500*time.Millisecond)
 	require.NoError(t, tx.Rollback(t.Context()))
 	receive(t, messages).Ack()
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
-func TestARoleMayHaveAnyIsolationLevelByDefault(t *testing.T) {
+func TestClient_LosesNothingAtIsolationLevelFromURL(t *testing.T) {
 	t.Parallel()
 	for _, level := range []string{"serializable", "repeatable%20read"} {
 		t.Run(level, func(t *testing.T) {
@@ -304,7 +304,7 @@ func TestARoleMayHaveAnyIsolationLevelByDefault(t *testing.T) {
 	}
 }
 
-func TestAServerThatOnlyReadsIsSaidToBeOne(t *testing.T) {
+func TestError_NamesReadOnlyServer(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	publish(t, openAt(t, database, pgmq.Config{}), "a")
@@ -315,5 +315,5 @@ func TestAServerThatOnlyReadsIsSaidToBeOne(t *testing.T) {
 	err = client.Publish("new", message.NewMessage("b", nil))
 	require.ErrorContains(t, err, "target_session_attrs=read-write")
 	_, err = client.Subscribe(t.Context(), "t")
-	require.ErrorContains(t, err, "takes no writes")
+	require.ErrorContains(t, err, "read-only")
 }

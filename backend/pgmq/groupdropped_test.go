@@ -18,7 +18,7 @@ import (
 
 // A group's queue gets nothing before it is bound, which the drop has undone, and a publisher that
 // creates a queue creates the topic's own.
-func TestTheDroppedQueueOfAGroupComesBackByItself(t *testing.T) {
+func TestGroup_RecreatesDroppedQueue(t *testing.T) {
 	t.Parallel()
 	name, err := pgmq.GroupQueueName("t", "mail")
 	require.NoError(t, err)
@@ -28,7 +28,7 @@ func TestTheDroppedQueueOfAGroupComesBackByItself(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			database, log := pgtest.Database(t), &everything{}
+			database, log := pgtest.Database(t), &logRecorder{}
 			pool := pgtest.Pool(t, database)
 			mail := openAt(t, database, pgmq.Config{Logger: log.logger(), Subscriber: pgmq.SubscriberConfig{Group: "mail"}})
 			messages := subscribe(t, mail)
@@ -46,7 +46,7 @@ func TestTheDroppedQueueOfAGroupComesBackByItself(t *testing.T) {
 	}
 }
 
-func TestTheDroppedQueueOfAGroupThatMayNotBeCreatedSaysWhoDoes(t *testing.T) {
+func TestGroup_WithNoCreateNamesRemedyForDroppedQueue(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool, owner := pgtest.Pool(t, database), group(t, database, "mail")
@@ -69,7 +69,7 @@ func TestTheDroppedQueueOfAGroupThatMayNotBeCreatedSaysWhoDoes(t *testing.T) {
 }
 
 // The own queue that a publisher has created meanwhile has what the group has missed, and gets the rest, too.
-func TestTheDroppedQueueOfAGroupSaysWhereToFindWhatWasPublishedMeanwhile(t *testing.T) {
+func TestGroup_SaysWhereMissedMessagesAre(t *testing.T) {
 	t.Parallel()
 	database, log := pgtest.Database(t), &bytes.Buffer{}
 	pool, name := pgtest.Pool(t, database), groupQueueName(t)
@@ -102,9 +102,9 @@ func TestTheDroppedQueueOfAGroupSaysWhereToFindWhatWasPublishedMeanwhile(t *test
 	requireCount(t, pool, "pgmq.q_t", 1)
 }
 
-func TestAGroupThatWasUnboundIsBoundAgain(t *testing.T) {
+func TestGroup_BindsAgainWhenUnbound(t *testing.T) {
 	t.Parallel()
-	database, log := pgtest.Database(t), &everything{}
+	database, log := pgtest.Database(t), &logRecorder{}
 	pool, name := pgtest.Pool(t, database), groupQueueName(t)
 	mail := openAt(t, database, pgmq.Config{Logger: log.logger(), Subscriber: pgmq.SubscriberConfig{Group: "mail"}})
 	mail.LookAtBindingsEvery(time.Millisecond)
@@ -116,7 +116,7 @@ func TestAGroupThatWasUnboundIsBoundAgain(t *testing.T) {
 	log.requireLogged(t, "the queue of the group was unbound from the topic")
 }
 
-func TestAGroupThatWasUnboundAndMayNotBindSaysSo(t *testing.T) {
+func TestGroup_ReportsThatItMayNotBind(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool, name := pgtest.Pool(t, database), groupQueueName(t)

@@ -14,7 +14,7 @@ import (
 
 // Dead letters are moved, to one place, from which Redrive takes them. Who reads their topic with a Group
 // waits for nothing, and is told so; what is published to it comes.
-func TestDeadLettersComeToNoGroupWhichIsLogged(t *testing.T) {
+func TestGroup_OnDeadLetterTopicIsWarned(t *testing.T) {
 	t.Parallel()
 	for name, before := range map[string]bool{"that is there before the first": true, "that comes later": false} {
 		t.Run(name, func(t *testing.T) {

@@ -83,7 +83,7 @@ func onGroup(grants []string, queue string) []string {
 	return all
 }
 
-func TestAConsumerWithAGroupAndItsOperatorNeedOnItsQueueWhatOthersNeedOnTheTopics(t *testing.T) {
+func TestGrants_OfGroupApplyToItsQueue(t *testing.T) {
 	t.Parallel()
 	for role, use := range map[string]func(*testing.T, string) error{"ezq_consumer": consumeAsGroup, "ezq_operator": operateGroup} {
 		grants := grantsOf(t, role)

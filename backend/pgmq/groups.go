@@ -26,7 +26,7 @@ func groupQueue(topic, group string) (string, error) {
 		return "", err
 	}
 	sum := sha256.Sum256([]byte(topic + "\x00" + group))
-	return readable(topic+" "+group) + hashMark + hex.EncodeToString(sum[:hashDigits/2]), nil
+	return readablePrefix(topic+" "+group) + hashMark + hex.EncodeToString(sum[:hashDigits/2]), nil
 }
 
 // checkGroup holds the names of groups to what the names of topics are held to.
@@ -58,7 +58,7 @@ func routingKey(topic string) string {
 
 // groupNames returns a regular expression for the names that groupQueue gives.
 func groupNames(topic string) string {
-	topic = strings.TrimRight(strings.TrimSuffix(readable(topic+" g"), "g"), "_") // as where the group adds nothing readable
+	topic = strings.TrimRight(strings.TrimSuffix(readablePrefix(topic+" g"), "g"), "_") // as where the group adds nothing readable
 	return "^" + topic + "[a-z0-9_]*" + hashMark + "[0-9a-f]{" + fmt.Sprint(hashDigits) + "}$"
 }
 
@@ -81,8 +81,8 @@ func withLiterals(sql, first, second, third string) string {
 	return strings.NewReplacer("$1", literal(first), "$2", literal(second), "$3", literal(third)).Replace(sql)
 }
 
-// unlessGrouped creates the own queue of a topic that has no groups.
-func unlessGrouped(topic, own string) creation {
+// creationUnlessGrouped creates the own queue of a topic that has no groups.
+func creationUnlessGrouped(topic, own string) creation {
 	return creation{sql: withLiterals(createUnlessGroupedSQL, routingKey(topic), groupNames(topic), own)}
 }
 
@@ -149,17 +149,17 @@ func groupRequired() error {
 	}
 }
 
-// failed returns err, with which op has failed on the queue that subscriptions to topic
+// consumerError returns err, with which op has failed on the queue that subscriptions to topic
 // read.
-func (c *Client) failed(ctx context.Context, op, topic string, err error) error {
+func (c *Client) consumerError(ctx context.Context, op, topic string, err error) error {
 	if c.subscriber.config.Group == "" && c.isGrouped(ctx, topic, err) {
 		err = &Error{Kind: ErrGroupRequired, Cause: errHasGroups, Remedy: "set SubscriberConfig.Group to one of them, which Queue.Queues tells"}
 	}
 	return c.subscriber.classify(op, topic, err)
 }
 
-// failedLetters returns err, with which op has failed on a topic's own queue.
-func (c *Client) failedLetters(ctx context.Context, op, topic string, err error) error {
+// deadLetterError returns err, with which op has failed on a topic's own queue.
+func (c *Client) deadLetterError(ctx context.Context, op, topic string, err error) error {
 	if c.isGrouped(ctx, topic, err) {
 		err = &Error{
 			Kind: ErrGroupRequired, Cause: errHasGroups,
@@ -176,7 +176,7 @@ func (c *Client) isGrouped(ctx context.Context, topic string, err error) bool {
 	if !isCode(err, "42P01") || invalid != nil {
 		return false
 	}
-	missing, failed := one[bool](ctx, c, "select to_regclass($1) is null", tableName(own))
+	missing, failed := queryValue[bool](ctx, c, "select to_regclass($1) is null", tableName(own))
 	if failed != nil || !missing {
 		return false
 	}
@@ -186,7 +186,7 @@ func (c *Client) isGrouped(ctx context.Context, topic string, err error) bool {
 
 func groupsUnsupported() error {
 	return &Error{
-		Kind: ErrTooOld, Cause: fmt.Errorf("it has no topic bindings, which groups are made of: %w", errors.ErrUnsupported),
+		Kind: ErrTooOld, Cause: fmt.Errorf("it has no topic bindings, which groups require: %w", errors.ErrUnsupported),
 		Remedy: "update PGMQ to 1.11 or later, or subscribe without a Group",
 	}
 }

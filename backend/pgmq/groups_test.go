@@ -28,7 +28,7 @@ func requireReceives(t *testing.T, messages <-chan *message.Message, uuids ...st
 	}
 }
 
-func TestEachGroupGetsEveryMessageOnce(t *testing.T) {
+func TestGroup_GetsEveryMessageOnce(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	mail, bills := group(t, database, "mail"), group(t, database, "Bills & more")
@@ -48,7 +48,7 @@ func TestEachGroupGetsEveryMessageOnce(t *testing.T) {
 	require.False(t, get[bool](t, pool, "select to_regclass('pgmq.q_t') is not null"), "nobody fills a queue that nobody reads")
 }
 
-func TestATopicThatIsNamedAsAQueueOfAnotherGetsNothingOfIts(t *testing.T) {
+func TestGroup_SeparatesTopicNamedLikeOthersQueue(t *testing.T) {
 	t.Parallel()
 	const topic = "müller & söhne"
 	name, err := pgmq.QueueName(topic)
@@ -70,7 +70,7 @@ func TestATopicThatIsNamedAsAQueueOfAnotherGetsNothingOfIts(t *testing.T) {
 	require.Equal(t, 2, get[int](t, pgtest.Pool(t, database), "select count(distinct pattern)::int from pgmq.topic_bindings"))
 }
 
-func TestAGroupThatComesLaterIsNoticedAtOnce(t *testing.T) {
+func TestGroup_JoiningLaterIsNoticedAtOnce(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	publisher := openAt(t, database, pgmq.Config{})
@@ -84,7 +84,7 @@ func TestAGroupThatComesLaterIsNoticedAtOnce(t *testing.T) {
 	requireReceives(t, subscribe(t, two), "for both")
 }
 
-func TestConsumersWithoutAGroupAreOneMoreGroup(t *testing.T) {
+func TestGroup_CountsPlainConsumersAsOne(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]bool{"if they were there first": true, "if they come later": false} {
 		t.Run(name, func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestConsumersWithoutAGroupAreOneMoreGroup(t *testing.T) {
 	}
 }
 
-func TestConsumersOfOneGroupCompete(t *testing.T) {
+func TestGroup_SharesMessagesAmongConsumers(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	ctx, stop := context.WithCancel(t.Context())
@@ -136,7 +136,7 @@ func TestConsumersOfOneGroupCompete(t *testing.T) {
 	stop()
 }
 
-func TestAGroupNeedsPGMQ111(t *testing.T) {
+func TestGroup_RequiresPGMQ111(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	execute(t, pgtest.Pool(t, database), "drop table pgmq.topic_bindings cascade")
@@ -148,7 +148,7 @@ func TestAGroupNeedsPGMQ111(t *testing.T) {
 	requireReceives(t, subscribe(t, client), "a")
 }
 
-func TestTheGroupsOfATopicAreToldApart(t *testing.T) {
+func TestGroup_IsNamedInAdministration(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
@@ -173,10 +173,10 @@ func TestTheGroupsOfATopicAreToldApart(t *testing.T) {
 	pgtest.Eventually(t, patience, "there are two dead letters", func() bool {
 		return get[int](t, pool, "select count(*) from pgmq.q_dead") == 2
 	})
-	letters, err := client.DeadLetters(t.Context(), "dead", 10)
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
-	for _, letter := range letters {
-		require.Equal(t, letter.UUID, letter.Group)
+	for _, deadLetter := range deadLetters {
+		require.Equal(t, deadLetter.UUID, deadLetter.Group)
 	}
 	queues, err := client.Queues(t.Context())
 	require.NoError(t, err)
@@ -199,7 +199,7 @@ func TestTheGroupsOfATopicAreToldApart(t *testing.T) {
 	}
 }
 
-func TestACommentOnAQueueThatSomeoneElseWroteStays(t *testing.T) {
+func TestQueueComment_OfOthersIsKept(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.NoError(t, client.SubscribeInitialize("Orders"))

@@ -38,8 +38,8 @@ const (
 	// keeps an id does not keep all.
 	sharedHeaders = 1 << 10
 
-	// headersWeight is by how much more of such a text its map weighs.
-	headersWeight = 5
+	// headersMemoryFactor is by how much more of such a text its map weighs.
+	headersMemoryFactor = 5
 )
 
 // maxFailures keeps a number that somebody else has written harmless.

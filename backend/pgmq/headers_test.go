@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestHeadersAreAFlatObject(t *testing.T) {
+func TestHeaders_AreFlatObject(t *testing.T) {
 	t.Parallel()
 	headers, err := encodeHeaders("id", message.Metadata{
 		"tenant": "a", "x-pgmq-group": "7", "traceparent": "00-4bf9", "": "no name", "quoted\"": "ü\n",
@@ -23,7 +23,7 @@ func TestHeadersAreAFlatObject(t *testing.T) {
 		"traceparent": "00-4bf9", "": "no name", "quoted\"": "ü\n"}`, headers)
 }
 
-func TestHeadersSayNoMoreThanThereIsToSay(t *testing.T) {
+func TestHeaders_OmitEmptyFields(t *testing.T) {
 	t.Parallel()
 	headers, err := encodeHeaders("", nil, encodingNative)
 	require.NoError(t, err)
@@ -34,7 +34,7 @@ func TestHeadersSayNoMoreThanThereIsToSay(t *testing.T) {
 	require.Equal(t, `{"a":"b"}`, headers)
 }
 
-func TestMetadataThatCannotBeKeptIsRefused(t *testing.T) {
+func TestMetadata_RefusesUnstorableEntries(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, uuid, key, value, message string
@@ -59,7 +59,7 @@ func TestMetadataThatCannotBeKeptIsRefused(t *testing.T) {
 	}
 }
 
-func TestForeignHeadersAreTolerated(t *testing.T) {
+func TestHeaders_TolerateForeignValues(t *testing.T) {
 	t.Parallel()
 	none := message.Metadata{}
 	for _, c := range []struct {
@@ -95,7 +95,7 @@ func TestForeignHeadersAreTolerated(t *testing.T) {
 	}
 }
 
-func TestNoHeadersAreNoMetadata(t *testing.T) {
+func TestHeaders_WhenMissingAreEmptyMetadata(t *testing.T) {
 	t.Parallel()
 	got, err := decodeHeaders(nil)
 	require.NoError(t, err)
@@ -103,7 +103,7 @@ func TestNoHeadersAreNoMetadata(t *testing.T) {
 	require.Empty(t, got.metadata)
 }
 
-func TestHeadersThatAreNotJSONAreAnError(t *testing.T) {
+func TestHeaders_RefuseInvalidJSON(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		`{`, `{"`, `{"a`, `{"a"`, `{"a":`, `{"a":"`, `{"a":"\"`, `{"a":"b"`, `{"a":"b",`, `{"a":"b",}`, `{"a":1`, `{"a":[1}`,
@@ -175,7 +175,7 @@ func FuzzForeignHeaders(f *testing.F) {
 	})
 }
 
-func TestAMessageIsReadAsItWasWritten(t *testing.T) {
+func TestCodec_RoundTripsMessage(t *testing.T) {
 	t.Parallel()
 	for i, payload := range []string{"", "text", `{"a":1}`, "\x00"} {
 		metadata := message.Metadata{contentTypeKey: "application/json", "tenant": "a"}
@@ -193,7 +193,7 @@ func TestAMessageIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-func TestARefusedMessageCanBeToldApart(t *testing.T) {
+func TestError_IdentifiesRefusedMessage(t *testing.T) {
 	t.Parallel()
 	_, err := encodeHeaders("", message.Metadata{"ezq_enc": "text"}, "")
 	var e *Error

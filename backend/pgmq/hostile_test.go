@@ -45,7 +45,7 @@ func refuseToRead(t *testing.T, pool *pgxpool.Pool, code string) {
 	execute(t, pool, "create cast (jsonb as text) with function written(jsonb)")
 }
 
-func TestAMessageThatCannotBeReadDoesNotBlockTheQueue(t *testing.T) {
+func TestQuarantine_UnreadableMessageBlocksNoQueue(t *testing.T) {
 	t.Parallel()
 	const refused = `select pgmq.send('t', '"` + unreadableText + `"')`
 	for _, test := range []struct {
@@ -64,7 +64,7 @@ func TestAMessageThatCannotBeReadDoesNotBlockTheQueue(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			logged := &warnings{}
-			config := taking(1 << 20)
+			config := withMaxMessage(1 << 20)
 			config.Logger = slog.New(logged)
 			client, pool := open(t, config)
 			if code, ok := strings.CutPrefix(test.reason, "SQLSTATE "); ok && test.sql == refused {
@@ -85,9 +85,9 @@ func TestAMessageThatCannotBeReadDoesNotBlockTheQueue(t *testing.T) {
 }
 
 // requireReceived receives and acks these messages, in any order.
-func requireReceived(t *testing.T, queue message.Subscriber, ids ...string) {
+func requireReceived(t *testing.T, subscriber message.Subscriber, ids ...string) {
 	t.Helper()
-	messages := subscribe(t, queue)
+	messages := subscribe(t, subscriber)
 	var got []string
 	for range ids {
 		msg := receive(t, messages)
@@ -98,7 +98,7 @@ func requireReceived(t *testing.T, queue message.Subscriber, ids ...string) {
 }
 
 // It takes PostgreSQL seconds to find out, so elsewhere refuseToRead says it at once.
-func TestPostgreSQLSaysThatAMessageIsLargerThanItCanRead(t *testing.T) {
+func TestPostgreSQL_ReportsMessageTooLargeToRead(t *testing.T) {
 	t.Parallel()
 	_, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('t')")
@@ -109,7 +109,7 @@ func TestPostgreSQLSaysThatAMessageIsLargerThanItCanRead(t *testing.T) {
 	require.Equal(t, "54000", pg.Code)
 }
 
-func TestAMessageThatCanNeitherBeReadNorArchivedIsPutAside(t *testing.T) {
+func TestQuarantine_HidesMessageWithoutArchiveGrant(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool, owner := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
@@ -118,14 +118,14 @@ func TestAMessageThatCanNeitherBeReadNorArchivedIsPutAside(t *testing.T) {
 		"grant select, update, delete on pgmq.q_t to {role}")
 	execute(t, pool, bomb(50))
 	publish(t, owner, "after")
-	client := openAt(t, role, taking(1<<20))
+	client := openAt(t, role, withMaxMessage(1<<20))
 	msg := receive(t, subscribe(t, client))
 	require.Equal(t, "after", msg.UUID)
 	msg.Ack()
 	requireCount(t, pool, "pgmq.q_t where vt > clock_timestamp() + interval '50 minutes' and headers ? 'reason_poisoned'", 1)
 }
 
-func TestALargeMessageArrivesIfItMay(t *testing.T) {
+func TestMaxMessageBytes_AdmitsLargeMessageUpToLimit(t *testing.T) {
 	t.Parallel()
 	const size = 2 << 20
 	client, pool := open(t, pgmq.Config{
@@ -146,7 +146,7 @@ func TestALargeMessageArrivesIfItMay(t *testing.T) {
 	requireCount(t, pool, "pgmq.a_t", 1)
 }
 
-func TestASubscriptionHoldsNoMoreBytesThanItMay(t *testing.T) {
+func TestMaxInFlightBytes_BoundsClaimedMessages(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: 7_500}})
 	for i := range 9 {
@@ -162,8 +162,8 @@ func TestASubscriptionHoldsNoMoreBytesThanItMay(t *testing.T) {
 	}
 }
 
-func TestWhatIsTooLargeTakesNoMemoryOfTheConsumer(t *testing.T) {
-	client, pool := open(t, taking(1<<20))
+func TestQuarantine_LoadsNoOversizedMessage(t *testing.T) {
+	client, pool := open(t, withMaxMessage(1<<20))
 	require.NoError(t, client.SubscribeInitialize("t"))
 	for range 5 {
 		execute(t, pool, bomb(100)) // 13 MB each
@@ -178,7 +178,7 @@ func TestWhatIsTooLargeTakesNoMemoryOfTheConsumer(t *testing.T) {
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20))
 }
 
-func TestAMessageWithLargeHeadersIsPutAside(t *testing.T) {
+func TestQuarantine_ArchivesMessageWithLargeHeaders(t *testing.T) {
 	t.Parallel()
 	for name, warm := range map[string]bool{"when they are leased": false, "when they are held": true} {
 		t.Run(name, func(t *testing.T) {
@@ -206,7 +206,7 @@ func TestAMessageWithLargeHeadersIsPutAside(t *testing.T) {
 	}
 }
 
-func TestManyMessagesThatCannotBeReadAreAFewRecords(t *testing.T) {
+func TestLog_ThrottlesRecordsOfUnreadableMessages(t *testing.T) {
 	t.Parallel()
 	logged := &warnings{}
 	client, pool := open(t, pgmq.Config{Logger: slog.New(logged)})
@@ -222,7 +222,7 @@ func TestManyMessagesThatCannotBeReadAreAFewRecords(t *testing.T) {
 }
 
 // A hundred bytes of SQL are megabytes of text, and were as many in each record.
-func TestALongNameOrIDIsLoggedInPart(t *testing.T) {
+func TestLog_TruncatesLongNameOrID(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]string{
 		"the name of the event": `(message) values (jsonb_build_object('_type', repeat('A', 2000000)))`,
@@ -252,7 +252,7 @@ func TestALongNameOrIDIsLoggedInPart(t *testing.T) {
 	}
 }
 
-func TestTheRouterHandlesWhatOthersSendAsItCan(t *testing.T) {
+func TestRouter_CopesWithForeignMessages(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, `select pgmq.create('ezq')`)
@@ -274,7 +274,7 @@ func TestTheRouterHandlesWhatOthersSendAsItCan(t *testing.T) {
 }
 
 // Whoever may insert may write any time.
-func TestMessagesWithTimesThatAreNoneAreReceived(t *testing.T) {
+func TestInvalidTime_StopsNoMessage(t *testing.T) {
 	t.Parallel()
 	for name, warm := range map[string]bool{"when they are leased": false, "when they are held": true} {
 		t.Run(name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
-func TestAConsumerGetsAsManyMessagesAsItHandlesAtATime(t *testing.T) {
+func TestConcurrency_OfConsumerSetsMaxInFlight(t *testing.T) {
 	t.Parallel()
 	const concurrency = 150 // more than without a consumer that says so
 	client, pool := open(t, pgmq.Config{})

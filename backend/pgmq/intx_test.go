@@ -42,7 +42,7 @@ func pay(client *pgmq.Client) func(ctx context.Context, e transfer) error {
 
 // A bank with handlers that fail, panic and lose their leases, two consumers, and
 // an interruption: money is neither made nor lost, and every transfer happens once.
-func TestEffectsInATransactionHappenExactlyOnce(t *testing.T) {
+func TestTxMiddleware_AppliesEffectsExactlyOnce(t *testing.T) {
 	t.Parallel()
 	const transfers, accounts = 100, 5
 	database := pgtest.Database(t)
@@ -101,7 +101,7 @@ func TestEffectsInATransactionHappenExactlyOnce(t *testing.T) {
 	require.Greater(t, int(calls.Load()), transfers, "although some ran more than once")
 }
 
-func TestAStaleRunIsRolledBack(t *testing.T) {
+func TestTxMiddleware_RollsBackStaleRun(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1}})
 	execute(t, pool, "create table effects (run int)")
@@ -119,7 +119,7 @@ func TestAStaleRunIsRolledBack(t *testing.T) {
 	msg.Nack()
 }
 
-func TestAnInterruptedTransactionIsRolledBack(t *testing.T) {
+func TestTxMiddleware_RollsBackInterruptedRun(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "create table effects (run int)")
@@ -140,7 +140,7 @@ func TestAnInterruptedTransactionIsRolledBack(t *testing.T) {
 	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_ezq where vt <= clock_timestamp()"))
 }
 
-func TestInTxRefusesMessagesFromElsewhere(t *testing.T) {
+func TestTxMiddleware_RefusesForeignMessages(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	_, err := client.TxMiddleware()(nil)(message.NewMessage("1", nil))
@@ -148,7 +148,7 @@ func TestInTxRefusesMessagesFromElsewhere(t *testing.T) {
 	require.Nil(t, pgmq.TxFromContext(t.Context()))
 }
 
-func TestAHandlerThatIsWithoutItsTransactionIsToldSo(t *testing.T) {
+func TestTxMiddleware_ReportsMissingOrEndedTransaction(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	err := ezq.Publish(t.Context(), client.WithTx(pgmq.TxFromContext(t.Context())), transferred{}) // without TxMiddleware
@@ -167,7 +167,7 @@ func TestAHandlerThatIsWithoutItsTransactionIsToldSo(t *testing.T) {
 }
 
 // One transaction cannot ack a message for several handlers, nor several messages.
-func TestInTxRefusesAHandlerThatIsNotAloneWithItsMessage(t *testing.T) {
+func TestTxMiddleware_RefusesSharedMessages(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	router := newRouter(client, ezq.Config{})
@@ -200,7 +200,7 @@ func TestInTxRefusesAHandlerThatIsNotAloneWithItsMessage(t *testing.T) {
 	}
 }
 
-func TestATransactionOfDatabaseSQLPublishesToo(t *testing.T) {
+func TestWithSQLTx_PublishesInTransaction(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	client := openAt(t, database, pgmq.Config{})

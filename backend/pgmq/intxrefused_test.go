@@ -19,7 +19,7 @@ import (
 
 // An archive that is gone, and a privilege that was revoked, are mended by an operator. Until
 // then the events come again, and none of them has failed.
-func TestAnAckInATransactionThatIsRefusedForItsTableIsNoFailure(t *testing.T) {
+func TestTxMiddleware_RefusedTableCountsNoFailure(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ spoil, mend, remedy string }{
 		"the archive was dropped": {
@@ -35,88 +35,88 @@ func TestAnAckInATransactionThatIsRefusedForItsTableIsNoFailure(t *testing.T) {
 			`GRANT SELECT, INSERT ON \"pgmq\".\"a_t\" TO`,
 		},
 	} {
-		for way, run := range map[string]func(*testing.T, *ezq.Router) error{"Run": runs, "Attach": attaches} {
-			t.Run(name+", "+way, func(t *testing.T) {
+		for mode, run := range map[string]func(*testing.T, *ezq.Router) error{"Run": runRouter, "Attach": attachRouter} {
+			t.Run(name+", "+mode, func(t *testing.T) {
 				t.Parallel()
-				r := newRefused(t)
+				env := newTxAckEnv(t)
 				ended := make(chan error, 1)
-				go func() { ended <- run(t, r.router) }()
-				<-r.begun
-				execute(t, r.pool, test.spoil)
-				close(r.spoiled)
-				pgtest.Eventually(t, patience, "each event is handled four times", func() bool { return r.handledAll(4) })
-				require.Equal(t, 0, get[int](t, r.pool, "select count(*) from effects"), "the transactions are rolled back")
-				require.Equal(t, 3, get[int](t, r.pool, "select count(*) from pgmq.q_t"), "nothing is a dead letter")
-				execute(t, r.pool, test.mend)
-				requireCount(t, r.pool, "pgmq.q_t", 0)
-				require.Equal(t, 3, get[int](t, r.pool, "select count(*) from effects"), "each has its effect once")
-				require.Equal(t, 3, get[int](t, r.pool, "select count(*) from pgmq.a_t where read_ct = 1"), "no delivery was counted")
-				require.Zero(t, get[int](t, r.pool, "select count(*) from pgmq.a_t where headers->>'ezq_failures' <> '0'"), "nor a failure")
-				logged := r.log.String()
+				go func() { ended <- run(t, env.router) }()
+				<-env.begun
+				execute(t, env.pool, test.spoil)
+				close(env.broken)
+				pgtest.Eventually(t, patience, "each event is handled four times", func() bool { return env.handledAll(4) })
+				require.Equal(t, 0, get[int](t, env.pool, "select count(*) from effects"), "the transactions are rolled back")
+				require.Equal(t, 3, get[int](t, env.pool, "select count(*) from pgmq.q_t"), "nothing is a dead letter")
+				execute(t, env.pool, test.mend)
+				requireCount(t, env.pool, "pgmq.q_t", 0)
+				require.Equal(t, 3, get[int](t, env.pool, "select count(*) from effects"), "each has its effect once")
+				require.Equal(t, 3, get[int](t, env.pool, "select count(*) from pgmq.a_t where read_ct = 1"), "no delivery was counted")
+				require.Zero(t, get[int](t, env.pool, "select count(*) from pgmq.a_t where headers->>'ezq_failures' <> '0'"), "nor a failure")
+				logged := env.log.String()
 				require.Contains(t, logged, test.remedy)
 				require.NotContains(t, logged, "event failed")
-				require.NoError(t, ezq.Publish(t.Context(), r.owner, ezq.EndEvent{}, ezq.Topic("t")))
+				require.NoError(t, ezq.Publish(t.Context(), env.owner, ezq.EndEvent{}, ezq.Topic("t")))
 				require.NoError(t, <-ended)
 			})
 		}
 	}
 }
 
-// refused is a router with three events, whose role has what it has been granted.
-type refused struct {
+// txAckEnv is a router with three events, whose role has what it has been granted.
+type txAckEnv struct {
 	owner  *pgmq.Client
 	pool   *pgxpool.Pool
 	router *ezq.Router
-	log    *everything
+	log    *logRecorder
 
-	once           sync.Once
-	begun, spoiled chan struct{}
+	once          sync.Once
+	begun, broken chan struct{}
 
 	mu      sync.Mutex
 	handled map[int]int
 }
 
-func newRefused(t *testing.T) *refused {
+func newTxAckEnv(t *testing.T) *txAckEnv {
 	t.Helper()
 	database := pgtest.Database(t)
-	r := &refused{
-		owner: openAt(t, database, pgmq.Config{}), pool: pgtest.Pool(t, database), log: &everything{},
-		begun: make(chan struct{}), spoiled: make(chan struct{}), handled: map[int]int{},
+	env := &txAckEnv{
+		owner: openAt(t, database, pgmq.Config{}), pool: pgtest.Pool(t, database), log: &logRecorder{},
+		begun: make(chan struct{}), broken: make(chan struct{}), handled: map[int]int{},
 	}
-	execute(t, r.pool, "select pgmq.create('t'), pgmq.create('t_dead'); create table effects (n int)")
-	execute(t, r.pool, "grant all on all tables in schema pgmq to public; grant all on effects to public")
+	execute(t, env.pool, "select pgmq.create('t'), pgmq.create('t_dead'); create table effects (n int)")
+	execute(t, env.pool, "grant all on all tables in schema pgmq to public; grant all on effects to public")
 	for n := range 3 {
-		require.NoError(t, ezq.Publish(t.Context(), r.owner, transfer{Amount: n}, ezq.Topic("t")))
+		require.NoError(t, ezq.Publish(t.Context(), env.owner, transfer{Amount: n}, ezq.Topic("t")))
 	}
-	logger := slog.New(slog.NewTextHandler(r.log, nil))
+	logger := slog.New(slog.NewTextHandler(env.log, nil))
 	client := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}"), pgmq.Config{
 		Logger: logger, Subscriber: pgmq.SubscriberConfig{Archive: true, NoCreate: true},
 	})
-	r.router = ezq.NewRouter(client, &ezq.Config{Logger: logger, Concurrency: 2})
-	r.router.Use(middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{MaxDeliveries: 3}.Middleware)
-	ezq.Handle(r.router, r.handle, ezq.Topic("t"), ezq.Use(client.TxMiddleware()))
-	return r
+	env.router = ezq.NewRouter(client, &ezq.Config{Logger: logger, Concurrency: 2})
+	env.router.Use(middleware.Retry{Attempts: 3}.Middleware, middleware.Poison{MaxDeliveries: 3}.Middleware)
+	ezq.Handle(env.router, env.handle, ezq.Topic("t"), ezq.Use(client.TxMiddleware()))
+	return env
 }
 
-func (r *refused) handle(ctx context.Context, e transfer) error {
-	r.once.Do(func() { close(r.begun) })
-	<-r.spoiled
-	r.mu.Lock()
-	r.handled[e.Amount]++
-	r.mu.Unlock()
+func (env *txAckEnv) handle(ctx context.Context, e transfer) error {
+	env.once.Do(func() { close(env.begun) })
+	<-env.broken
+	env.mu.Lock()
+	env.handled[e.Amount]++
+	env.mu.Unlock()
 	_, err := pgmq.TxFromContext(ctx).Exec(ctx, "insert into effects values ($1)", e.Amount)
 	return err
 }
 
-func (r *refused) handledAll(times int) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.handled[0] >= times && r.handled[1] >= times && r.handled[2] >= times
+func (env *txAckEnv) handledAll(times int) bool {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	return env.handled[0] >= times && env.handled[1] >= times && env.handled[2] >= times
 }
 
-func runs(t *testing.T, router *ezq.Router) error { return router.Run(t.Context()) }
+func runRouter(t *testing.T, router *ezq.Router) error { return router.Run(t.Context()) }
 
-func attaches(t *testing.T, router *ezq.Router) error {
+func attachRouter(t *testing.T, router *ezq.Router) error {
 	w, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
 	if err != nil {
 		return err
@@ -130,35 +130,35 @@ func attaches(t *testing.T, router *ezq.Router) error {
 // A transaction that waits for a row keeps a connection, which publishers of other topics want.
 func TestTxMiddleware_WaitsForALockedRowForSecondsOnly(t *testing.T) {
 	t.Parallel()
-	r := newRefused(t)
-	go func() { _ = runs(t, r.router) }()
-	<-r.begun
-	tx, err := r.pool.Begin(t.Context())
+	env := newTxAckEnv(t)
+	go func() { _ = runRouter(t, env.router) }()
+	<-env.begun
+	tx, err := env.pool.Begin(t.Context())
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback(context.Background()) }()
 	_, err = tx.Exec(t.Context(), "select 1 from pgmq.q_t for update")
 	require.NoError(t, err)
-	close(r.spoiled)
-	r.log.requireLogged(t, "the ack in a handler's transaction is refused")
-	require.Contains(t, r.log.String(), "pg_stat_activity")
+	close(env.broken)
+	env.log.requireLogged(t, "the ack in a handler's transaction is refused")
+	require.Contains(t, env.log.String(), "pg_stat_activity")
 	require.NoError(t, tx.Rollback(t.Context()))
-	requireCount(t, r.pool, "pgmq.q_t", 0)
-	require.Equal(t, 3, get[int](t, r.pool, "select count(*) from effects"))
-	require.Zero(t, get[int](t, r.pool, "select count(*) from pgmq.a_t where (headers->>'ezq_failures')::int > 0 or read_ct > 1"))
-	require.Zero(t, get[int](t, r.pool, "select count(*) from pgmq.q_t_dead"))
+	requireCount(t, env.pool, "pgmq.q_t", 0)
+	require.Equal(t, 3, get[int](t, env.pool, "select count(*) from effects"))
+	require.Zero(t, get[int](t, env.pool, "select count(*) from pgmq.a_t where (headers->>'ezq_failures')::int > 0 or read_ct > 1"))
+	require.Zero(t, get[int](t, env.pool, "select count(*) from pgmq.q_t_dead"))
 }
 
 func TestTxMiddleware_SaysThatATriggerKeepsTheMessage(t *testing.T) {
 	t.Parallel()
-	r := newRefused(t)
-	execute(t, r.pool, `create function keep() returns trigger language plpgsql as $$ begin return null; end $$;
+	env := newTxAckEnv(t)
+	execute(t, env.pool, `create function keep() returns trigger language plpgsql as $$ begin return null; end $$;
 		create trigger keep before delete on pgmq.q_t for each row execute function keep()`)
-	go func() { _ = runs(t, r.router) }()
-	close(r.spoiled)
-	r.log.requireLogged(t, "BEFORE DELETE trigger")
-	require.NotContains(t, r.log.String(), "lease lost")
-	execute(t, r.pool, "drop trigger keep on pgmq.q_t")
-	requireCount(t, r.pool, "pgmq.q_t", 0)
-	require.Equal(t, 3, get[int](t, r.pool, "select count(*) from effects"))
-	require.Zero(t, get[int](t, r.pool, "select count(*) from pgmq.q_t_dead"))
+	go func() { _ = runRouter(t, env.router) }()
+	close(env.broken)
+	env.log.requireLogged(t, "BEFORE DELETE trigger")
+	require.NotContains(t, env.log.String(), "lease lost")
+	execute(t, env.pool, "drop trigger keep on pgmq.q_t")
+	requireCount(t, env.pool, "pgmq.q_t", 0)
+	require.Equal(t, 3, get[int](t, env.pool, "select count(*) from effects"))
+	require.Zero(t, get[int](t, env.pool, "select count(*) from pgmq.q_t_dead"))
 }

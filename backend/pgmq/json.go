@@ -18,24 +18,24 @@ const (
 	// 16383 after the point.
 	maxDigits = 1000
 
-	// numberRoom is how many bytes the numbers of a JSON text may grow beyond its
+	// numberGrowth is how many bytes the numbers of a JSON text may grow beyond its
 	// length when written without exponents, as jsonb writes them: nine bytes of
 	// 1e131071 become 131 kB for each reader.
-	numberRoom = 4096
+	numberGrowth = 4096
 )
 
 // fitsJSONB reports whether text is JSON which jsonb can hold, and which is
 // about as large when read. In addition to what the grammar rules out, jsonb
 // cannot hold NUL and lone surrogates.
 func fitsJSONB(text []byte) bool {
-	room := len(text) + numberRoom // how much numbers may still grow
+	growth := len(text) + numberGrowth // how much numbers may still grow
 	scanner := jsonscan.Scanner{
 		Depth:  maxDepth,
 		String: escapesFit,
 		Number: func(written []byte) bool {
 			digits, exponent := extent(written)
-			room -= exponent
-			return digits+exponent <= maxDigits && room >= 0
+			growth -= exponent
+			return digits+exponent <= maxDigits && growth >= 0
 		},
 	}
 	return utf8.Valid(text) && scanner.Valid(text)

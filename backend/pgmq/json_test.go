@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// jsonbFits is JSON that PostgreSQL holds and gives back equal.
+// jsonbFits is JSON that PostgreSQL stores and returns equal.
 func jsonbFits() []string {
 	return []string{
 		`{}`, `[]`, `null`, `true`, `false`, `0`, `""`, `"text"`, " \t\r\n{ } \n",
@@ -28,7 +28,7 @@ func jsonbFits() []string {
 	}
 }
 
-func TestJSONThatFitsIsStoredAsIs(t *testing.T) {
+func TestJSON_FittingJSONBIsAccepted(t *testing.T) {
 	t.Parallel()
 	for _, text := range jsonbFits() {
 		require.True(t, fitsJSONB([]byte(text)), "%.80s", text)
@@ -36,7 +36,7 @@ func TestJSONThatFitsIsStoredAsIs(t *testing.T) {
 	}
 }
 
-func TestJSONThatPostgreSQLRefusesOrBlowsUpDoesNotFit(t *testing.T) {
+func TestJSON_RefusedByPostgreSQLDoesNotFit(t *testing.T) {
 	t.Parallel()
 	for reason, text := range map[string]string{
 		"NUL":                            `"\u0000"`,
@@ -69,7 +69,7 @@ func TestJSONThatPostgreSQLRefusesOrBlowsUpDoesNotFit(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotJSONDoesNotFit(t *testing.T) {
+func TestJSON_WhenInvalidDoesNotFit(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		``, ` `, `{`, `}`, `[`, `]`, `"`, `"\`, `"\u`, `"\u12`, `"\u123g"`, `"\x"`, `"\ud83d\`, `"\ud83d\u12`,

@@ -34,7 +34,7 @@ func requireSeen(t *testing.T, store *pgmq.KeyStore, key string, want bool) {
 	require.Equal(t, want, seen, key)
 }
 
-func TestAKeyThatIsMarkedIsSeenUntilItsWindowEnds(t *testing.T) {
+func TestKeyStore_RemembersKeyUntilWindowEnds(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	store := keyStore(t, client)
@@ -51,7 +51,7 @@ func TestAKeyThatIsMarkedIsSeenUntilItsWindowEnds(t *testing.T) {
 	requireSeen(t, store, long, true)
 }
 
-func TestTheTableOfKeysDoesNotGrowWithTime(t *testing.T) {
+func TestKeyStore_DeletesExpiredKeys(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	store := keyStore(t, client)
@@ -62,7 +62,7 @@ func TestTheTableOfKeysDoesNotGrowWithTime(t *testing.T) {
 	require.Equal(t, 100, get[int](t, pool, "select count(*) from ezq_seen"))
 }
 
-func TestManyProcessesCanShareATableOfKeys(t *testing.T) {
+func TestKeyStore_IsSharedByManyProcesses(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	execute(t, pgtest.Pool(t, database), "create schema app")
@@ -84,7 +84,7 @@ func TestManyProcessesCanShareATableOfKeys(t *testing.T) {
 	starting.Wait()
 }
 
-func TestAKeyStoreThatCannotBeCreatedSaysWhy(t *testing.T) {
+func TestKeyStore_NamesCauseOfFailedCreation(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	_, err := client.KeyStore(t.Context(), "nowhere.seen")
@@ -95,7 +95,7 @@ func TestAKeyStoreThatCannotBeCreatedSaysWhy(t *testing.T) {
 
 // The event is published twice under one id of the program's own, and handled once,
 // also by a process that starts later.
-func TestDeduplicateRemembersInPostgreSQL(t *testing.T) {
+func TestKeyStore_DeduplicatesAcrossRouters(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	payment := func(msg *message.Message) (string, error) { return msg.Metadata["payment"], nil }

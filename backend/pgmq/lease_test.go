@@ -12,7 +12,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func TestAHandlerMayTakeLongerThanALease(t *testing.T) {
+func TestLease_IsExtendedWhileHandlerRuns(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Second}})
 	publish(t, client, "a")
@@ -30,7 +30,7 @@ func TestAHandlerMayTakeLongerThanALease(t *testing.T) {
 
 // A consumer that was stopped, or cut off, comes back to find that another one
 // has its message. Nothing that it does then may touch the message.
-func TestAZombieChangesNothing(t *testing.T) {
+func TestLease_OfZombieChangesNothing(t *testing.T) {
 	for name, settle := range map[string]func(ack, nack func() bool){
 		"its ack":  func(ack, _ func() bool) { ack() },
 		"its nack": func(_, nack func() bool) { nack() },
@@ -56,7 +56,7 @@ func TestAZombieChangesNothing(t *testing.T) {
 	}
 }
 
-func TestALostLeaseEndsTheContext(t *testing.T) {
+func TestLease_LossEndsContext(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]string{
 		"taken by another consumer": "update pgmq.q_t set read_ct = read_ct + 1, last_read_at = now()",
@@ -81,7 +81,7 @@ func TestALostLeaseEndsTheContext(t *testing.T) {
 
 // The queue has started to count from 1 again, and the message of the same
 // number is another one.
-func TestALateAckDoesNotReachTheNextQueueOfTheSameName(t *testing.T) {
+func TestAck_WhenLateSparesRecreatedQueue(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	publish(t, client, "old")
@@ -96,7 +96,7 @@ func TestALateAckDoesNotReachTheNextQueueOfTheSameName(t *testing.T) {
 	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_t"))
 }
 
-func TestWhatWasNotHandedOverIsFreeAtOnce(t *testing.T) {
+func TestRelease_FreesUndeliveredMessagesAtOnce(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Hour}})
 	publish(t, client, "a", "b", "c")
@@ -113,7 +113,7 @@ func TestWhatWasNotHandedOverIsFreeAtOnce(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 2)
 }
 
-func TestAQueueFromBeforePGMQ110IsFencedByTheReadCount(t *testing.T) {
+func TestLease_IsFencedByReadCountBeforePGMQ110(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
 	execute(t, pool, "select pgmq.create('t')")

@@ -33,9 +33,9 @@ func outcomeOf(t *testing.T, err error) ledger.Outcome {
 	}
 }
 
-// publishing publishes to the topic t, from several goroutines, every few
+// startPublishing publishes to the topic t, from several goroutines, every few
 // milliseconds, until stop is called, which waits for them.
-func publishing(t *testing.T, l *ledger.Ledger, queue message.Publisher) (stop func()) {
+func startPublishing(t *testing.T, l *ledger.Ledger, pubsub message.Publisher) (stop func()) {
 	t.Helper()
 	const publishers = 4
 	ctx, cancel := context.WithCancel(context.Background())
@@ -46,7 +46,7 @@ func publishing(t *testing.T, l *ledger.Ledger, queue message.Publisher) (stop f
 			defer tick.Stop()
 			for n := 0; ctx.Err() == nil; n++ {
 				id := fmt.Sprintf("m-%d-%d", p, n)
-				l.Published(id, outcomeOf(t, queue.Publish("t", message.NewMessage(id, []byte(id)))))
+				l.Published(id, outcomeOf(t, pubsub.Publish("t", message.NewMessage(id, []byte(id)))))
 				<-tick.C
 			}
 		})
@@ -54,11 +54,11 @@ func publishing(t *testing.T, l *ledger.Ledger, queue message.Publisher) (stop f
 	return func() { cancel(); running.Wait() }
 }
 
-// consuming handles messages of the topic t, each of which takes some time, until
+// startConsuming handles messages of the topic t, each of which takes some time, until
 // the queue is closed.
-func consuming(t *testing.T, l *ledger.Ledger, queue message.Subscriber, consumer string) {
+func startConsuming(t *testing.T, l *ledger.Ledger, pubsub message.Subscriber, consumer string) {
 	t.Helper()
-	messages := subscribe(t, queue)
+	messages := subscribe(t, pubsub)
 	go func() {
 		for msg := range messages {
 			l.Delivered(msg.UUID, consumer)

@@ -13,40 +13,40 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// letterTables returns the table that dead letters for topic go to, after a look at it if
+// deadLetterTableFunc returns the table that dead letters for topic go to, after a look at it if
 // asked to look, or if it was not known.
-type letterTables func(ctx context.Context, topic string, look bool) (table string, err error)
+type deadLetterTableFunc func(ctx context.Context, topic string, lookUp bool) (table string, err error)
 
-// letterWait is how long dead letters wait for a lock on their queue, as while an index is
+// lockTimeout is how long dead letters wait for a lock on their queue, as while an index is
 // built there, before those for other topics go first. They wait with a connection of the
 // pool, and are tried again once a second.
-const letterWait = "100ms"
+const lockTimeout = "100ms"
 
-// bury moves messages to another queue, in a transaction of their own. It takes one round
+// deadLetter moves messages to another queue, in a transaction of their own. It takes one round
 // trip: only if that fails, it looks whether the queue is there, and can be filled.
-func (s *store) bury(ctx context.Context, settle []subscription.Settlement) (subscription.Missed, error) {
-	topic := settle[0].Disposition.Letter.Topic
+func (s *store) deadLetter(ctx context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {
+	topic := settlements[0].Disposition.DeadLetter.Topic
 	about := newSubject("dead-letter", topic)
 	about.source = s.queue
 	var refusal *subscription.Refusal
-	for _, look := range [...]bool{false, true} {
-		table, err := s.open(ctx, topic, look)
+	for _, lookUp := range [...]bool{false, true} {
+		table, err := s.deadLetterTable(ctx, topic, lookUp)
 		if err != nil {
-			return subscription.Missed{}, notOpen(err)
+			return subscription.Missed{}, refuseDeadLetters(err)
 		}
-		found, err := s.move(ctx, table, settle)
+		found, err := s.moveDeadLetters(ctx, table, settlements)
 		switch {
 		case err == nil:
-			return s.missed(ctx, tokensOf(settle), found), nil
+			return s.findMissed(ctx, tokensOf(settlements), found), nil
 		case isLockTimeout(err):
-			return subscription.Missed{Busy: tokensOf(settle)}, nil
+			return subscription.Missed{Busy: tokensOf(settlements)}, nil
 		case s.isDropped(ctx, err):
-			return subscription.Missed{Gone: tokensOf(settle)}, nil
-		case !isAnswer(err):
+			return subscription.Missed{Gone: tokensOf(settlements)}, nil
+		case !isServerError(err):
 			return subscription.Missed{}, about.classify(err)
 		}
 		refusal = &subscription.Refusal{Cause: about.classify(err), Transient: !isRefused(err)}
-		if !isOfTheTable(err) {
+		if !isTableError(err) {
 			break
 		}
 	}
@@ -57,20 +57,20 @@ func (s *store) bury(ctx context.Context, settle []subscription.Settlement) (sub
 //
 // pgx would have it parsed before the transaction, to learn the types of its parameters. PostgreSQL
 // locks the tables of what it parses, and nothing would limit the wait for that.
-func (s *store) move(ctx context.Context, table string, settle []subscription.Settlement) (ids, error) {
-	var l letters
-	for _, settlement := range settle {
-		l.add(settlement, s.queue, s.group, s.encoding)
+func (s *store) moveDeadLetters(ctx context.Context, table string, settlements []subscription.Settlement) (idSet, error) {
+	var columns deadLetterColumns
+	for _, settlement := range settlements {
+		columns.add(settlement, s.queue, s.group, s.encoding)
 	}
-	found := make(ids, len(settle))
+	found := make(idSet, len(settlements))
 	return found, s.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
 		types := conn.Conn().TypeMap()
-		values, oids, err := l.encode(types)
+		values, oids, err := columns.encode(types)
 		if err != nil {
 			return err
 		}
 		binary := []int16{pgx.BinaryFormatCode} // of all
-		before := []string{readCommittedSQL, planSQL, "set local lock_timeout = '" + letterWait + "'"}
+		before := []string{readCommittedSQL, planSQL, "set local lock_timeout = '" + lockTimeout + "'"}
 		var batch pgconn.Batch
 		for _, sql := range before {
 			batch.ExecParams(sql, nil, nil, nil, nil)
@@ -89,9 +89,9 @@ func (s *store) move(ctx context.Context, table string, settle []subscription.Se
 	})
 }
 
-// notOpen returns err, which says that dead letters have no queue, as the refusal of all, if
+// refuseDeadLetters returns err, which says that dead letters have no queue, as the refusal of all, if
 // trying again does not help.
-func notOpen(err error) error {
+func refuseDeadLetters(err error) error {
 	var refused bool
 	if known, ok := errors.AsType[*Error](err); ok {
 		refused = known.Kind != nil && !errors.Is(known.Kind, ErrUnreachable)

@@ -15,33 +15,33 @@ import (
 )
 
 const (
-	listenTimeout = 5 * time.Second        // of a statement, and of the self-test
-	listenPing    = 5 * time.Second        // between two pings of a silent connection
-	relistenMin   = 100 * time.Millisecond // before connecting again,
-	relistenMax   = 5 * time.Second        // and at most,
-	relistenDeaf  = time.Minute            // or at most where nothing is heard
+	listenTimeout       = 5 * time.Second        // of a statement, and of the self-test
+	listenPing          = 5 * time.Second        // between two pings of a silent connection
+	relistenMin         = 100 * time.Millisecond // before connecting again,
+	relistenMax         = 5 * time.Second        // and at most,
+	relistenUndelivered = time.Minute            // or at most where nothing is heard
 )
 
-// listener turns notifications into hints. It has a connection of its own, which
+// listener turns notifications into wakeups. It has a connection of its own, which
 // it tests: a connection that is cut off says nothing, and one that goes through
 // a pooler in transaction mode accepts LISTEN and then hears little. Whatever it
 // misses, subscriptions find by looking.
 type listener struct {
-	pool   *pgxpool.Config
-	hints  *hints
-	logger *slog.Logger
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	pool    *pgxpool.Config
+	wakeups *wakeups
+	logger  *slog.Logger
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
 
 	mu     sync.Mutex
 	queues map[string]bool
 	more   chan struct{} // holds a token when queues has grown
 }
 
-func newListener(pool *pgxpool.Config, hints *hints, logger *slog.Logger) *listener {
+func newListener(pool *pgxpool.Config, wakeups *wakeups, logger *slog.Logger) *listener {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &listener{
-		pool: pool, hints: hints, logger: logger, cancel: cancel,
+		pool: pool, wakeups: wakeups, logger: logger, cancel: cancel,
 		queues: map[string]bool{}, more: make(chan struct{}, 1),
 	}
 	l.done.Go(func() { l.run(ctx) })
@@ -65,30 +65,30 @@ func (l *listener) close() {
 }
 
 var (
-	// errDeaf is a connection on which notifications do not arrive.
-	errDeaf = errors.New("notifications do not arrive on this connection")
+	// errNotifyNotDelivered is a connection on which notifications do not arrive.
+	errNotifyNotDelivered = errors.New("notifications do not arrive on this connection")
 
-	// errPooled is a connection on which they need not. A pooler in transaction mode
+	// errBehindPooler is a connection on which they need not. A pooler in transaction mode
 	// would keep LISTEN for a session that serves others, too.
-	errPooled = errors.New("the connection goes through a pooler, which may not pass on notifications")
+	errBehindPooler = errors.New("the connection goes through a pooler, which may not pass on notifications")
 )
 
 func (l *listener) run(ctx context.Context) {
-	wait, deaf := relistenMin, false
+	wait, undelivered := relistenMin, false
 	for ctx.Err() == nil {
-		heard, err := l.session(ctx, deaf)
-		if errors.Is(err, errPooled) || errors.Is(err, errDeaf) && !deaf {
+		listened, err := l.session(ctx, undelivered)
+		if errors.Is(err, errBehindPooler) || errors.Is(err, errNotifyNotDelivered) && !undelivered {
 			l.logger.Warn("ezq: cannot listen for notifications; looking for messages at intervals instead", "error", err)
 		}
-		if errors.Is(err, errPooled) {
+		if errors.Is(err, errBehindPooler) {
 			return
 		}
-		if heard {
+		if listened {
 			wait = relistenMin
 		}
 		longest := relistenMax
-		if deaf = !heard && (deaf || errors.Is(err, errDeaf)); deaf {
-			longest = relistenDeaf
+		if undelivered = !listened && (undelivered || errors.Is(err, errNotifyNotDelivered)); undelivered {
+			longest = relistenUndelivered
 		}
 		l.logger.Debug("ezq: the listening connection ended; connecting again", "retry_in", wait.Round(time.Millisecond).String(), "error", withoutSecrets(err))
 		timer := time.NewTimer(wait/2 + rand.N(wait/2)) //nolint:gosec // chance only spreads load, and may be guessed
@@ -103,7 +103,7 @@ func (l *listener) run(ctx context.Context) {
 
 // session listens until its connection fails. heard says whether it worked, which is
 // news if the last session was deaf.
-func (l *listener) session(ctx context.Context, deaf bool) (heard bool, err error) {
+func (l *listener) session(ctx context.Context, undelivered bool) (listened bool, err error) {
 	conn, err := connect(ctx, l.pool)
 	if err != nil {
 		return false, err
@@ -113,10 +113,10 @@ func (l *listener) session(ctx context.Context, deaf bool) (heard bool, err erro
 		defer cancel()
 		_ = conn.Close(bounded)
 	}()
-	if err := l.test(ctx, conn); err != nil {
+	if err := l.selfTest(ctx, conn); err != nil {
 		return false, err
 	}
-	if deaf {
+	if undelivered {
 		l.logger.Info("ezq: notifications arrive again")
 	}
 	listening := map[string]bool{}
@@ -129,21 +129,21 @@ func (l *listener) session(ctx context.Context, deaf bool) (heard bool, err erro
 			return true, err
 		}
 		if notification != nil {
-			l.hints.give(queueOf(notification))
+			l.wakeups.signal(notifiedQueue(notification))
 		}
 	}
 }
 
-// test listens, and sees whether its own notification comes back.
-func (l *listener) test(ctx context.Context, conn *pgx.Conn) error {
+// selfTest listens, and sees whether its own notification comes back.
+func (l *listener) selfTest(ctx context.Context, conn *pgx.Conn) error {
 	bounded, cancel := context.WithTimeout(ctx, listenTimeout)
 	defer cancel()
 	var backend uint32
 	if err := conn.QueryRow(bounded, "select pg_backend_pid()", pgx.QueryExecModeExec).Scan(&backend); err != nil {
 		return err
 	}
-	if isPooled(conn, backend) {
-		return errPooled
+	if isBehindPooler(conn, backend) {
+		return errBehindPooler
 	}
 	if _, err := conn.Exec(bounded, "listen "+channel); err != nil {
 		return err
@@ -154,7 +154,7 @@ func (l *listener) test(ctx context.Context, conn *pgx.Conn) error {
 	for {
 		notification, err := conn.WaitForNotification(bounded)
 		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-			return errDeaf
+			return errNotifyNotDelivered
 		}
 		if err != nil {
 			return err
@@ -183,7 +183,7 @@ func (l *listener) listen(ctx context.Context, conn *pgx.Conn, listening map[str
 			return err
 		}
 		listening[queue] = true
-		l.hints.give(queue)
+		l.wakeups.signal(queue)
 	}
 	return nil
 }
@@ -194,7 +194,7 @@ const (
 	triggerSuffix = ".INSERT"
 )
 
-func queueOf(n *pgconn.Notification) string {
+func notifiedQueue(n *pgconn.Notification) string {
 	if n.Channel == channel {
 		return n.Payload
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMoreThanPostgreSQLTakesAtATimeIsRefused(t *testing.T) {
+func TestPublish_RefusesMoreThanPostgreSQLTakes(t *testing.T) {
 	t.Parallel()
 	megabyte := message.NewMessage("", make([]byte, 1<<20))
 	_, err := encode(slices.Repeat([]*message.Message{megabyte}, 1024), 1<<20)
@@ -17,10 +17,10 @@ func TestMoreThanPostgreSQLTakesAtATimeIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "in several calls")
 }
 
-func TestWhatPostgreSQLTakesAtATime(t *testing.T) {
+func TestLoad_ChecksLimitOfStatement(t *testing.T) {
 	t.Parallel()
-	whole := load{messages: 1000, bytes: maxStatement - 1000*alongsideMessage - alongside}
+	whole := batchSize{messages: 1000, bytes: maxStatement - 1000*parameterOverhead - statementOverhead}
 	require.NoError(t, whole.check())
-	require.Error(t, whole.and(load{bytes: 1}).check())
-	require.Error(t, whole.and(load{messages: 1}).check())
+	require.Error(t, whole.plus(batchSize{bytes: 1}).check())
+	require.Error(t, whole.plus(batchSize{messages: 1}).check())
 }

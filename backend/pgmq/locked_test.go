@@ -29,7 +29,7 @@ func lockRow(t *testing.T, pool *pgxpool.Pool, id int64) pgx.Tx {
 
 // What a subscription does with the messages that it has leased waits for no row: neither
 // does one locked row stop the others, nor can there be a deadlock.
-func TestALockedRowStopsOnlyItself(t *testing.T) {
+func TestStore_LockedRowDelaysOnlyItself(t *testing.T) {
 	t.Parallel()
 	settling := func(action subscription.Action) func(context.Context, subscription.Store, []subscription.Token) (subscription.Missed, error) {
 		return func(ctx context.Context, store subscription.Store, tokens []subscription.Token) (subscription.Missed, error) {
@@ -38,7 +38,7 @@ func TestALockedRowStopsOnlyItself(t *testing.T) {
 				s := subscription.Settlement{Token: token, Action: action}
 				s.Disposition.Delay = time.Hour
 				if action == subscription.DeadLetter {
-					s.Disposition.Letter = &backend.DeadLetterTarget{Topic: "dead"}
+					s.Disposition.DeadLetter = &backend.DeadLetterTarget{Topic: "dead"}
 				}
 				settle = append(settle, s)
 			}
@@ -106,15 +106,15 @@ func leaseVisible(t *testing.T, client *pgmq.Client, n int) (subscription.Store,
 	return store, tokens
 }
 
-func TestAStoppedHolderStopsNoOtherSubscription(t *testing.T) {
-	client, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
-	msg := requireHeld(t, client, pool, messages)
+func TestLockedBatch_OfStoppedProcessDelaysNoSubscription(t *testing.T) {
+	client, pool, messages := openLocking(t, time.Hour, pgmq.SubscriberConfig{})
+	msg := requireLocked(t, client, pool, messages)
 	stopped := make(chan pgx.Tx) // of another process, which holds the message next and does not go on
 	go func() { stopped <- lockRow(t, pool, get[int64](t, pool, "select msg_id from pgmq.q_t")) }()
 	pgtest.Eventually(t, patience, "the other process waits for the message", func() bool {
 		return get[int](t, pool, "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'") == 1
 	})
-	require.Equal(t, 1, get[int](t, pool, endHolds), "its connection is lost")
+	require.Equal(t, 1, get[int](t, pool, endLocks), "its connection is lost")
 	tx := <-stopped
 	msg.Ack()
 	publish(t, client, "next")

@@ -9,9 +9,9 @@ import (
 )
 
 // What is certainly too large waits for the archive, and for nothing else.
-func TestALockedArchiveKeepsNoMessageWaitingThatCanBeRead(t *testing.T) {
+func TestQuarantine_LockedArchiveDelaysNoReadableMessage(t *testing.T) {
 	t.Parallel()
-	config := taking(1 << 20)
+	config := withMaxMessage(1 << 20)
 	config.Subscriber.Lease = 2 * time.Minute
 	client, pool := open(t, config)
 	require.NoError(t, client.SubscribeInitialize("t"))

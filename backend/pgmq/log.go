@@ -7,8 +7,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 )
 
-// slogOf returns a logger that writes to what a Watermill program logs with.
-func slogOf(logger watermill.LoggerAdapter) *slog.Logger {
+// newSlogLogger returns a logger that writes to what a Watermill program logs with.
+func newSlogLogger(logger watermill.LoggerAdapter) *slog.Logger {
 	if logger == nil {
 		return slog.New(slog.DiscardHandler)
 	}

@@ -13,14 +13,14 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// taking is a configuration with messages of at most so many bytes.
-func taking(most int) pgmq.Config {
+// withMaxMessage is a configuration with messages of at most so many bytes.
+func withMaxMessage(most int) pgmq.Config {
 	return pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayloadBytes: 10_000}, Subscriber: pgmq.SubscriberConfig{MaxMessageBytes: most}}
 }
 
-func TestAPayloadThatItsOwnConsumersMayNotTakeIsNotAllowed(t *testing.T) {
+func TestMaxPayloadBytes_MustFitMaxMessageBytes(t *testing.T) {
 	t.Parallel()
-	pool := nowhere(t)
+	pool := unreachablePool(t)
 	create := func(payload, message int) error {
 		_, err := pgmq.New(pool, &pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayloadBytes: payload}, Subscriber: pgmq.SubscriberConfig{MaxMessageBytes: message}})
 		return err
@@ -41,7 +41,7 @@ func TestAPayloadThatItsOwnConsumersMayNotTakeIsNotAllowed(t *testing.T) {
 
 // Of each form what takes the most, as PostgreSQL writes it: text that is escaped, base64, spaces,
 // and digits in the place of exponents.
-func TestAPayloadOfTheLargestSizeIsTakenWhateverItBecomes(t *testing.T) {
+func TestMaxPayloadBytes_FitsInAnyStoredForm(t *testing.T) {
 	t.Parallel()
 	const size = 100_000
 	client, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayloadBytes: size}, Subscriber: pgmq.SubscriberConfig{MaxMessageBytes: 735168}})
@@ -61,12 +61,12 @@ func TestAPayloadOfTheLargestSizeIsTakenWhateverItBecomes(t *testing.T) {
 	requireReceived(t, client, "text", "base64", "spaces", "digits")
 }
 
-func TestAMessageThatIsPutAwayIsCounted(t *testing.T) {
+func TestQuarantine_IsCountedInStats(t *testing.T) {
 	t.Parallel()
 	for name, archived := range map[string]bool{"when it is archived": true, "when it may not be": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, pool := open(t, taking(1<<20))
+			client, pool := open(t, withMaxMessage(1<<20))
 			require.NoError(t, client.SubscribeInitialize("t"))
 			require.Empty(t, client.Stats())
 			if !archived {
@@ -86,10 +86,10 @@ func TestAMessageThatIsPutAwayIsCounted(t *testing.T) {
 }
 
 // As docs/postgres.md says.
-func TestAMessageThatWasTooLargeComesBackWhenMaxMessageIsRaised(t *testing.T) {
+func TestMaxMessageBytes_WhenRaisedAdmitsQuarantinedMessage(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	small, pool := openAt(t, database, taking(1<<18)), pgtest.Pool(t, database)
+	small, pool := openAt(t, database, withMaxMessage(1<<18)), pgtest.Pool(t, database)
 	client := openAt(t, database, pgmq.Config{})
 	msg := message.NewMessage("large", bytes.Repeat([]byte("x"), 1<<18))
 	msg.Metadata.Set("kind", "invoice")

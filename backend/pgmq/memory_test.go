@@ -18,7 +18,7 @@ import (
 // Not parallel: the heap is everybody's.
 //
 //nolint:paralleltest // see above
-func TestAThousandMessagesInFlightStayUnder20MB(t *testing.T) {
+func TestMemory_ThousandMessagesStayUnder20MB(t *testing.T) {
 	client, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1000}})
 	payloads := make([]string, 1000)
 	for i := range payloads {
@@ -39,7 +39,7 @@ func TestAThousandMessagesInFlightStayUnder20MB(t *testing.T) {
 // Not parallel: the heap is everybody's.
 //
 //nolint:paralleltest // see above
-func TestASubscriptionTakesTwiceMaxInFlightBytesAtMostWhateverTheContent(t *testing.T) {
+func TestMemory_StaysUnderTwiceMaxInFlightBytes(t *testing.T) {
 	const most = 4 << 20
 	for name, content := range map[string]string{
 		"many small headers": `'1', (select jsonb_object_agg(to_hex(i), 0) from generate_series(n, n + 9000) i)`,
@@ -78,7 +78,7 @@ func TestASubscriptionTakesTwiceMaxInFlightBytesAtMostWhateverTheContent(t *test
 // Not parallel: the heap is everybody's.
 //
 //nolint:paralleltest // see above
-func TestManySmallMessagesTakeTwiceMaxInFlightBytesAtMost(t *testing.T) {
+func TestMemory_OfSmallMessagesIsBounded(t *testing.T) {
 	const most = 512 << 10
 	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
 		t.Run(name, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestManySmallMessagesTakeTwiceMaxInFlightBytesAtMost(t *testing.T) {
 					select {
 					case msg := <-messages:
 						held = append(held, msg)
-					default: // while messages are held, they are not leased yet
+					default: // while messages are locked, they are not leased yet
 						return len(held) > most/3000 && len(held) == get[int](t, pool, "select count(*) from pgmq.q_t where vt > now()")
 					}
 				}
@@ -111,7 +111,7 @@ func TestManySmallMessagesTakeTwiceMaxInFlightBytesAtMost(t *testing.T) {
 // Not parallel: the heap is everybody's.
 //
 //nolint:paralleltest // see above
-func TestLargeMessagesAfterManySmallOnesTakeTwiceMaxInFlightBytesAtMost(t *testing.T) {
+func TestMemory_OfLargeMessagesAfterSmallIsBounded(t *testing.T) {
 	const most, large = 1 << 20, 120
 	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
 		t.Run(name, func(t *testing.T) {

@@ -20,7 +20,7 @@ type QueueMetrics struct {
 	// Topic and Group are whose messages it holds: see [QueueInfo].
 	Topic, Group string
 
-	// Visible is how many messages wait for a consumer, or are held by one (see
+	// Visible is how many messages wait for a consumer, or are locked by one (see
 	// SubscriberConfig.LeaseOnly). It is counted up to 10,000; VisibleCapped says that
 	// there are more.
 	Visible       int
@@ -58,12 +58,12 @@ type QueueMetrics struct {
 // role needs SELECT on the queue.
 func (c *Client) Metrics(ctx context.Context, topic string) (QueueMetrics, error) {
 	const op = "measure"
-	queue, err := c.consumed(topic)
+	queue, err := c.consumedQueue(topic)
 	if err != nil {
 		return QueueMetrics{}, classify(op, topic, err)
 	}
 	found, err := measure(ctx, c.pool, QueueInfo{Name: queue, Topic: topic, Group: c.subscriber.config.Group}, "")
-	return found, c.failed(ctx, op, topic, err)
+	return found, c.consumerError(ctx, op, topic, err)
 }
 
 // AllMetrics looks at every queue of the database as [Client.Metrics] does, whoever

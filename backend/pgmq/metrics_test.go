@@ -14,7 +14,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func measured(tb testing.TB) (*Client, *pgxpool.Pool) {
+func openMeasured(tb testing.TB) (*Client, *pgxpool.Pool) {
 	tb.Helper()
 	pool := pgtest.Pool(tb, pgtest.Database(tb))
 	client, err := New(pool, &Config{Logger: slog.New(slog.DiscardHandler)})
@@ -30,9 +30,9 @@ func fill(tb testing.TB, pool *pgxpool.Pool, n int, interval string) {
 	exec(tb, pool, fmt.Sprintf("insert into pgmq.q_t (vt, message) select now() + interval '%s', '{}' from generate_series(1, %d)", interval, n))
 }
 
-func TestMetricsTellHowAQueueIsDoing(t *testing.T) {
+func TestMetrics_DescribeQueue(t *testing.T) {
 	t.Parallel()
-	client, pool := measured(t)
+	client, pool := openMeasured(t)
 	empty, err := client.Metrics(t.Context(), "t")
 	require.NoError(t, err)
 	require.Equal(t, QueueMetrics{Queue: "t", Topic: "t"}, empty)
@@ -62,9 +62,9 @@ func TestMetricsTellHowAQueueIsDoing(t *testing.T) {
 	})
 }
 
-func TestMetricsStopCounting(t *testing.T) {
+func TestMetrics_StopCountingAtLimit(t *testing.T) {
 	t.Parallel()
-	client, pool := measured(t)
+	client, pool := openMeasured(t)
 	for _, test := range []struct {
 		add    int
 		capped bool
@@ -81,9 +81,9 @@ func TestMetricsStopCounting(t *testing.T) {
 }
 
 // Also when the planner thinks that everything is visible, and nothing is.
-func TestMetricsNeverScanTheTable(t *testing.T) {
+func TestMetrics_NeverScanTable(t *testing.T) {
 	t.Parallel()
-	_, pool := measured(t)
+	_, pool := openMeasured(t)
 	fill(t, pool, 50_000, "-1 hour")
 	exec(t, pool, "analyze pgmq.q_t")
 	exec(t, pool, "update pgmq.q_t set vt = now() + interval '1 day'")
@@ -106,7 +106,7 @@ func TestMetricsNeverScanTheTable(t *testing.T) {
 func BenchmarkMetrics(b *testing.B) {
 	for _, visible := range []bool{true, false} {
 		b.Run(fmt.Sprintf("visible=%v", visible), func(b *testing.B) {
-			client, pool := measured(b)
+			client, pool := openMeasured(b)
 			fill(b, pool, 100_000, map[bool]string{true: "-1 hour", false: "1 hour"}[visible])
 			exec(b, pool, "vacuum analyze pgmq.q_t")
 			b.Run("ezq", func(b *testing.B) {
@@ -124,9 +124,9 @@ func BenchmarkMetrics(b *testing.B) {
 	}
 }
 
-func TestAllQueuesAreMeasuredOfGroupsToo(t *testing.T) {
+func TestAllMetrics_IncludeQueuesOfGroups(t *testing.T) {
 	t.Parallel()
-	client, pool := measured(t)
+	client, pool := openMeasured(t)
 	fill(t, pool, 2, "-1 hour")
 	exec(t, pool, "select pgmq.create('Upper')") // its table is in lower case
 	grouped, err := New(pool, &Config{Subscriber: SubscriberConfig{Group: "g"}, Logger: slog.New(slog.DiscardHandler)})
@@ -143,9 +143,9 @@ func TestAllQueuesAreMeasuredOfGroupsToo(t *testing.T) {
 	require.Equal(t, "upper", all[2].Queue)
 }
 
-func TestWhatCannotBeMeasuredIsNamedAndTheRestIsMeasured(t *testing.T) {
+func TestAllMetrics_NameUnmeasurableQueueBesideOthers(t *testing.T) {
 	t.Parallel()
-	client, pool := measured(t)
+	client, pool := openMeasured(t)
 	exec(t, pool, "select pgmq.create('secret')")
 	exec(t, pool, "alter table pgmq.q_secret rename column vt to due") // as if it were none
 	all, err := client.AllMetrics(t.Context())
@@ -153,9 +153,9 @@ func TestWhatCannotBeMeasuredIsNamedAndTheRestIsMeasured(t *testing.T) {
 	require.ErrorContains(t, err, `"secret"`)
 }
 
-func TestAQueueThatIsLockedHidesNoOther(t *testing.T) {
+func TestAllMetrics_LockedQueueHidesNoOther(t *testing.T) {
 	t.Parallel()
-	client, pool := measured(t)
+	client, pool := openMeasured(t)
 	exec(t, pool, "select pgmq.create('a')")
 	exec(t, pool, "select pgmq.create('z')")
 	tx, err := pool.Begin(t.Context())

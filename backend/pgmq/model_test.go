@@ -14,25 +14,25 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
-func TestAPGMQQueueDoesWhatTheModelDoes(t *testing.T) {
+func TestClient_MatchesModel(t *testing.T) {
 	t.Parallel()
 	for round := range 3 { // of as many sequences each as rapid's flag -rapid.checks says
 		t.Run(fmt.Sprint("in round ", round), func(t *testing.T) {
 			t.Parallel()
 			client, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{NoNotify: true}, Subscriber: pgmq.SubscriberConfig{NoListen: true}})
-			checked := &modelled{client: client, pool: pool}
+			checked := &modelEnv{client: client, pool: pool}
 			rapid.Check(t, func(t *rapid.T) { model.Check(t, checked.subject(t)) })
 		})
 	}
 }
 
-// modelled is a queue that the model is compared with.
-type modelled struct {
+// modelEnv is a queue that the model is compared with.
+type modelEnv struct {
 	client *pgmq.Client
 	pool   *pgxpool.Pool
 }
 
-func (m *modelled) subject(t *rapid.T) model.Subject {
+func (m *modelEnv) subject(t *rapid.T) model.Subject {
 	stores := map[string]subscription.Store{}
 	for _, topic := range []string{"t", "t_dead"} {
 		store, err := m.client.Store(t.Context(), topic)
@@ -51,7 +51,7 @@ func (m *modelled) subject(t *rapid.T) model.Subject {
 	}
 }
 
-func (m *modelled) execute(t *rapid.T, sql string) {
+func (m *modelEnv) execute(t *rapid.T, sql string) {
 	_, err := m.pool.Exec(context.Background(), sql)
 	require.NoError(t, err)
 }

@@ -52,7 +52,7 @@ func queueName(topic string) (string, error) {
 		return topic, nil
 	}
 	sum := sha256.Sum256([]byte(topic))
-	return readable(topic) + hashMark + hex.EncodeToString(sum[:hashDigits/2]), nil
+	return readablePrefix(topic) + hashMark + hex.EncodeToString(sum[:hashDigits/2]), nil
 }
 
 func checkTopic(topic string) error {
@@ -71,9 +71,9 @@ func (r refusedTopic) Error() string { return r.Reason }
 // Unwrap returns the error that every backend has for it.
 func (r refusedTopic) Unwrap() error { return r.RefusedError }
 
-// checkTraffic is for publishing and subscribing: the queue of the schedules has other
+// checkUserTopic is for publishing and subscribing: the queue of the schedules has other
 // messages, which no one else is to receive or to add to.
-func checkTraffic(topic string) error {
+func checkUserTopic(topic string) error {
 	if topic == schedulesQueue {
 		return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: errors.New("its queue has what is known about schedules"), Remedy: "choose another name"}
 	}
@@ -120,9 +120,9 @@ func isDerived(topic string) bool {
 	return i >= 0 && strings.Trim(topic[i+2:], "0123456789_") == "" && i+2 < len(topic) && isDigit(topic[i+2])
 }
 
-// readable returns what is left of topic in a name: letters and digits, with an
+// readablePrefix returns what is left of topic in a name: letters and digits, with an
 // underscore for anything between them. It begins with a letter.
-func readable(topic string) string {
+func readablePrefix(topic string) string {
 	name := make([]byte, 0, maxPrefix)
 	for i := 0; i < len(topic) && len(name) < maxPrefix; i++ {
 		c := topic[i]

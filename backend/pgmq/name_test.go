@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestATopicThatIsAnIdentifierIsItsQueue(t *testing.T) {
+func TestQueueName_KeepsTopicThatIsIdentifier(t *testing.T) {
 	t.Parallel()
 	for _, topic := range []string{
 		"ezq", "orders", "o", "user_created", "v2_orders", "orders_", "orders__2",
@@ -27,7 +27,7 @@ func TestATopicThatIsAnIdentifierIsItsQueue(t *testing.T) {
 
 // The names are pinned: a queue that is looked for under another name after an
 // update of ezq is a queue that is lost.
-func TestAnyOtherTopicHasAReadableQueueOfItsOwn(t *testing.T) {
+func TestQueueName_IsReadableAndUniqueForAnyTopic(t *testing.T) {
 	t.Parallel()
 	for topic, queue := range map[string]string{
 		"Orders":                       "orders_hb7e8acdd522e6190ac95",
@@ -63,7 +63,7 @@ func TestAnyOtherTopicHasAReadableQueueOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestATopicThatNoQueueCanBeNamedAfterIsRefused(t *testing.T) {
+func TestQueueName_RefusesInvalidTopic(t *testing.T) {
 	t.Parallel()
 	for topic, message := range map[string]string{
 		"":                        `pgmq: invalid topic: it is empty`,
@@ -80,7 +80,7 @@ func TestATopicThatNoQueueCanBeNamedAfterIsRefused(t *testing.T) {
 	}
 }
 
-func TestATableNameIsQuoted(t *testing.T) {
+func TestTableName_IsQuoted(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, `"pgmq"."q_orders"`, tableName("orders"))
 }
@@ -170,7 +170,7 @@ func BenchmarkQueueName(b *testing.B) {
 	}
 }
 
-func TestEveryQueueOfAGroupIsKnownAsOne(t *testing.T) {
+func TestGroupNames_MatchEveryGroupQueue(t *testing.T) {
 	t.Parallel()
 	topics := []string{"orders", "Orders/EU", "日本", "-", "a_", "_", strings.Repeat("long", 30)}
 	for _, topic := range topics {

@@ -121,6 +121,6 @@ func (t *throttle) allow(queue string) bool {
 	if now.Sub(t.last[queue]) < notifyMax {
 		return false
 	}
-	remember(t.last, queue, now) // what is left out is let through once more
+	setBounded(t.last, queue, now) // what is left out is let through once more
 	return true
 }

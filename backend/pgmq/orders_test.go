@@ -79,37 +79,37 @@ func waysToPublish() map[string]wayToPublish {
 	}
 }
 
-func TestNoOrderOfDeploymentsLosesAMessage(t *testing.T) {
+func TestGroup_LosesNothingInAnyDeploymentOrder(t *testing.T) {
 	t.Parallel()
 	for name, publish := range waysToPublish() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t)
-			world := &world{
+			env := &deploymentEnv{
 				t: t, pool: pgtest.Pool(t, database), publish: publish,
 				publisher: openAt(t, database, pgmq.Config{}), plain: openAt(t, database, pgmq.Config{}), grouped: group(t, database, "g"),
 			}
 			for i, d := range deployments() {
 				t.Logf("%s there, %s comes, %s", d.base, d.comes, d.when)
-				world.check(fmt.Sprintf("topic%d.created", i), d)
+				env.check(fmt.Sprintf("topic%d.created", i), d)
 			}
 		})
 	}
 }
 
-type world struct {
+type deploymentEnv struct {
 	t                         *testing.T
 	pool                      *pgxpool.Pool
 	publish                   wayToPublish
 	publisher, plain, grouped *pgmq.Client // processes
 }
 
-func (w *world) check(topic string, d deployment) {
-	w.t.Helper()
-	w.install(topic, d.base)
+func (env *deploymentEnv) check(topic string, d deployment) {
+	env.t.Helper()
+	env.install(topic, d.base)
 	from := map[string]int{"own": steps, "group": steps, "audit": steps} // which steps must be there
 	from[d.base] = 0
-	came := w.run(topic, d)
+	came := env.run(topic, d)
 	for _, queue := range []string{d.comes, "audit"} {
 		if queue == d.comes || d.comes == "binding" || d.comes == "wildcard" {
 			from[queue] = min(from[queue], came)
@@ -119,15 +119,15 @@ func (w *world) check(topic string, d deployment) {
 		from["own"] = 0 // the topic had no groups when it was first published to
 	}
 	for _, queue := range []string{"own", "group", "audit"} {
-		w.requireSteps(topic, queue, from[queue])
+		env.requireSteps(topic, queue, from[queue])
 	}
 }
 
 // run publishes the steps, and returns the first of them that began when d.comes was there.
-func (w *world) run(topic string, d deployment) (from int) {
+func (env *deploymentEnv) run(topic string, d deployment) (from int) {
 	from = steps
 	if d.when == "before" {
-		w.install(topic, d.comes)
+		env.install(topic, d.comes)
 		from = 0
 	}
 	installed := make(chan struct{})
@@ -135,7 +135,7 @@ func (w *world) run(topic string, d deployment) (from int) {
 		if step == steps/2 && d.when == "while" {
 			go func() {
 				defer close(installed)
-				w.install(topic, d.comes)
+				env.install(topic, d.comes)
 			}()
 		}
 		if step == steps-1 && d.when == "while" {
@@ -146,39 +146,39 @@ func (w *world) run(topic string, d deployment) (from int) {
 			from = min(from, step)
 		default:
 		}
-		w.publish(w.t, w.publisher, w.pool, topic, fmt.Sprintf("%d a", step), fmt.Sprintf("%d b", step))
+		env.publish(env.t, env.publisher, env.pool, topic, fmt.Sprintf("%d a", step), fmt.Sprintf("%d b", step))
 	}
 	if d.when == "after" {
-		w.install(topic, d.comes)
+		env.install(topic, d.comes)
 	}
 	return from
 }
 
-func (w *world) install(topic, what string) {
+func (env *deploymentEnv) install(topic, what string) {
 	switch what {
 	case "own":
-		require.NoError(w.t, w.plain.SubscribeInitialize(topic))
+		require.NoError(env.t, env.plain.SubscribeInitialize(topic))
 	case "group":
-		require.NoError(w.t, w.grouped.SubscribeInitialize(topic))
+		require.NoError(env.t, env.grouped.SubscribeInitialize(topic))
 	case "binding", "wildcard":
-		audit := w.nameOf(topic, "audit")
+		audit := env.nameOf(topic, "audit")
 		pattern := topic
 		if what == "wildcard" {
 			pattern = topic[:len(topic)-len("created")] + "*"
 		}
-		execute(w.t, w.pool, fmt.Sprintf("select pgmq.create('%[1]s'); select pgmq.bind_topic('%[2]s', '%[1]s')", audit, pattern))
+		execute(env.t, env.pool, fmt.Sprintf("select pgmq.create('%[1]s'); select pgmq.bind_topic('%[2]s', '%[1]s')", audit, pattern))
 	}
 }
 
-func (w *world) nameOf(topic, queue string) string {
+func (env *deploymentEnv) nameOf(topic, queue string) string {
 	own, err := pgmq.QueueName(topic)
-	require.NoError(w.t, err)
+	require.NoError(env.t, err)
 	switch queue {
 	case "own":
 		return own
 	case "group":
 		name, err := pgmq.GroupQueueName(topic, "g")
-		require.NoError(w.t, err)
+		require.NoError(env.t, err)
 		return name
 	default:
 		return "audit_" + own[len(own)-10:]
@@ -186,21 +186,21 @@ func (w *world) nameOf(topic, queue string) string {
 }
 
 // requireSteps requires that the steps since from are in queue, and nothing twice.
-func (w *world) requireSteps(topic, queue string, from int) {
-	w.t.Helper()
-	table := "pgmq.q_" + w.nameOf(topic, queue)
+func (env *deploymentEnv) requireSteps(topic, queue string, from int) {
+	env.t.Helper()
+	table := "pgmq.q_" + env.nameOf(topic, queue)
 	var stored []string
-	if get[bool](w.t, w.pool, "select to_regclass($1) is not null", table) {
-		stored = get[[]string](w.t, w.pool, "select array(select headers->>'ezq_uuid' from "+table+" order by msg_id)")
+	if get[bool](env.t, env.pool, "select to_regclass($1) is not null", table) {
+		stored = get[[]string](env.t, env.pool, "select array(select headers->>'ezq_uuid' from "+table+" order by msg_id)")
 	}
 	for step := from; step < steps; step++ {
-		require.Contains(w.t, stored, fmt.Sprintf("%d a", step), queue)
-		require.Contains(w.t, stored, fmt.Sprintf("%d b", step), queue)
+		require.Contains(env.t, stored, fmt.Sprintf("%d a", step), queue)
+		require.Contains(env.t, stored, fmt.Sprintf("%d b", step), queue)
 	}
-	require.Len(w.t, slices.Compact(slices.Sorted(slices.Values(stored))), len(stored), "%s has a message twice", queue)
+	require.Len(env.t, slices.Compact(slices.Sorted(slices.Values(stored))), len(stored), "%s has a message twice", queue)
 }
 
-func TestAConsumerWithoutAGroupIsRefusedWhereItWouldMissMessages(t *testing.T) {
+func TestGroup_IsRequiredOnTopicWithGroups(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]pgmq.SubscriberConfig{"that may create queues": {}, "that may not": {NoCreate: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestAConsumerWithoutAGroupIsRefusedWhereItWouldMissMessages(t *testing.T) {
 	}
 }
 
-func TestOnlyGroupsOfEzqMakeATopicGrouped(t *testing.T) {
+func TestGroup_IgnoresForeignBindings(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
@@ -242,7 +242,7 @@ func TestOnlyGroupsOfEzqMakeATopicGrouped(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_audit", 1)
 }
 
-func TestAGroupThatIsOnlyHalfThereTakesNothingAway(t *testing.T) {
+func TestGroup_HalfCreatedTakesNothingAway(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
@@ -260,7 +260,7 @@ func TestAGroupThatIsOnlyHalfThereTakesNothingAway(t *testing.T) {
 	requireReceives(t, messages, "after")
 }
 
-func TestANewGroupIsToldWhatItMissed(t *testing.T) {
+func TestGroup_LogsMessagesItMissed(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	publish(t, openAt(t, database, pgmq.Config{}), "a", "b")
@@ -280,7 +280,7 @@ func TestANewGroupIsToldWhatItMissed(t *testing.T) {
 	}
 }
 
-func TestBindingsThatChangeAreNoticedWhateverTheirTime(t *testing.T) {
+func TestBindings_ChangesAreNoticedDespiteOldTimestamps(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool, client := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
@@ -301,7 +301,7 @@ func TestBindingsThatChangeAreNoticedWhateverTheirTime(t *testing.T) {
 }
 
 // PGMQ before 1.11 has no bindings. The update makes them, while programs run.
-func TestPublishersThatRunSeeGroupsAfterAnUpdateOfPGMQ(t *testing.T) {
+func TestPublisher_SeesGroupsAfterPGMQUpdate(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
@@ -318,7 +318,7 @@ func TestPublishersThatRunSeeGroupsAfterAnUpdateOfPGMQ(t *testing.T) {
 	requireReceives(t, plain, "before", "1", "after", "1")
 }
 
-func TestAPublisherThatMayNotPublishIsToldWhere(t *testing.T) {
+func TestPublisher_NamesQueueMissingGrant(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)

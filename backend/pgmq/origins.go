@@ -18,7 +18,7 @@ import (
 // Origin is where some of the messages of a dead-letter topic say that they came from,
 // and what [Client.Redrive] does about them.
 type Origin struct {
-	// Topic and Group are what the letters say, with up to 1025 characters. They are
+	// Topic and Group are what the dead letters say, with up to 1025 characters. They are
 	// empty where a message does not say it, and where there are strays of more than
 	// about 100 origins: the rest of them is added up.
 	Topic, Group string
@@ -54,20 +54,20 @@ const (
 // at the oldest 10,000, and moves nothing. Those that go somewhere come first, then those
 // whose queue is missing, then strays; of each, first those of which there are most.
 func (c *Client) Origins(ctx context.Context, from string, topics ...string) ([]Origin, error) {
-	queue, err := c.lettersQueue(from)
+	queue, err := c.deadLetterQueue(from)
 	if err != nil {
 		return nil, classify(originsOp, from, err)
 	}
-	of := c.newOrigins(from, topics)
-	if err := of.check(from); err != nil {
+	selected := c.newOrigins(from, topics)
+	if err := selected.check(from); err != nil {
 		return nil, classify(originsOp, from, err)
 	}
-	found, err := c.countOrigins(ctx, queue, of)
+	found, err := c.countOrigins(ctx, queue, selected)
 	return found, classify(originsOp, from, err)
 }
 
 func (c *Client) countOrigins(ctx context.Context, queue string, origins *origins) ([]Origin, error) {
-	last, err := one[int64](ctx, c, fmt.Sprintf(lastSQL, tableName(queue)))
+	last, err := queryValue[int64](ctx, c, fmt.Sprintf(lastSQL, tableName(queue)))
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (c *Client) countOrigins(ctx context.Context, queue string, origins *origin
 	return all, nil
 }
 
-// markMissing notes which of all have no queue to go to. It is one question for all queues: letters can
+// markMissing notes which of all have no queue to go to. It is one question for all queues: dead letters can
 // name as many groups as they like.
 func (c *Client) markMissing(ctx context.Context, all []Origin) error {
 	var tables []string
@@ -131,7 +131,7 @@ func (c *Client) markMissing(ctx context.Context, all []Origin) error {
 		case o.Queue != "":
 			all[i].Missing = isMissing[tableName(o.Queue)]
 		default:
-			_, err := c.publisher.routes.look(ctx, c.pool, o.Topic, nil)
+			_, err := c.publisher.routes.lookUp(ctx, c.pool, o.Topic, nil)
 			all[i].Missing = errors.Is(err, ErrQueueNotFound) // anything else is for Redrive to say
 		}
 	}
@@ -165,15 +165,15 @@ where msg_id > $1 and msg_id <= $2 and (vt <= statement_timestamp()) is true
 order by msg_id
 limit $3`
 
-// said reads a header. What is no string, or longer than a topic can be, names nothing, and
+// headerSQL reads a header. What is no string, or longer than a topic can be, names nothing, and
 // takes no memory here.
-func said(key string) string {
+func headerSQL(key string) string {
 	return fmt.Sprintf("case when jsonb_typeof(headers->'%[1]s') = 'string' then left(headers->>'%[1]s', %[2]d) else '' end", key, 2*backend.MaxTopic+1)
 }
 
 // candidates returns up to limit of the next dead letters in a queue that can be moved now.
 func (c *Client) candidates(ctx context.Context, queue string, after, last int64, limit int) ([]candidate, error) {
-	sql := fmt.Sprintf(candidatesSQL, tableName(queue), said(originKey), said(backend.DeadLetterTopic), said(groupKey))
+	sql := fmt.Sprintf(candidatesSQL, tableName(queue), headerSQL(originKey), headerSQL(backend.DeadLetterTopic), headerSQL(groupKey))
 	scan := func(r pgx.CollectableRow) (c candidate, err error) {
 		err = r.Scan(&c.ID, &c.queue, &c.topic, &c.group)
 		return c, err
@@ -220,8 +220,8 @@ func (o *origins) check(from string) error {
 	}
 }
 
-// destination returns where the letter goes. The name of a group's queue follows from
-// those of topic and group, so a letter that names both can only lead to a group of its
+// destination returns where the dead letter goes. The name of a group's queue follows from
+// those of topic and group, so a dead letter that names both can only lead to a group of its
 // topic; one that does not say its group has to name a queue that is bound.
 func (o *origins) destination(ctx context.Context, c candidate) (destination, error) {
 	own, err := queueName(c.topic)
@@ -266,8 +266,8 @@ func (o *origins) groupsOf(ctx context.Context, topic string) ([]string, error) 
 	return groups, nil
 }
 
-// names says whose letters are moved.
-func (o *origins) names() string {
+// topicNames says whose dead letters are moved.
+func (o *origins) topicNames() string {
 	quoted := make([]string, len(o.topics))
 	for i, topic := range o.topics {
 		quoted[i] = fmt.Sprintf("%q", topic)

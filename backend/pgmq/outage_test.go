@@ -17,7 +17,7 @@ import (
 
 // The router says within 5 seconds of any outage that it receives nothing, and when
 // that is over.
-func TestAnOutageMakesTheRouterUnhealthyUntilItIsOver(t *testing.T) {
+func TestOutage_MakesRouterUnreadyUntilOver(t *testing.T) {
 	t.Parallel()
 	const within = 5 * time.Second
 	t.Run("when the database takes no connections", func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestAnOutageMakesTheRouterUnhealthyUntilItIsOver(t *testing.T) {
 		execute(t, server, "select pg_terminate_backend(pid) from pg_stat_activity where datname = '"+name+"'")
 		pgtest.Eventually(t, within, "the router is not healthy", func() bool { return router.Ready() != nil })
 		require.ErrorIs(t, router.Ready(), pgmq.ErrUnreachable)
-		lasting(t, time.Second)
+		waitFor(t, time.Second)
 		require.Error(t, router.Ready(), "for as long as it lasts")
 		allow("true")
 		pgtest.Eventually(t, patience, "the router is healthy", func() bool { return router.Ready() == nil })
@@ -58,7 +58,7 @@ func TestAnOutageMakesTheRouterUnhealthyUntilItIsOver(t *testing.T) {
 // what reads the log of its queue.
 func runLogged(t *testing.T, database string) (router *ezq.Router, log func() string) {
 	t.Helper()
-	out := &everything{}
+	out := &logRecorder{}
 	client := openAt(t, database, pgmq.Config{Logger: out.logger()})
 	router = newRouter(client, ezq.Config{})
 	ezq.Handle(router, func(context.Context, userCreated) error { return nil })

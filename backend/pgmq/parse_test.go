@@ -9,7 +9,7 @@ import (
 )
 
 // A variable that was read from a file has the end of its line.
-func TestWhiteSpaceAroundADatabaseURLDoesNotCount(t *testing.T) {
+func TestOpen_TrimsWhiteSpaceOfURL(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"postgres://app@db/shop\n", " \tpostgres://app@db/shop?sslmode=disable\r\n", "\nhost=db user=app dbname=shop\n"} {
 		config, err := parseURL(url)
@@ -18,7 +18,7 @@ func TestWhiteSpaceAroundADatabaseURLDoesNotCount(t *testing.T) {
 	}
 }
 
-func TestALineBreakWithinADatabaseURLIsRefused(t *testing.T) {
+func TestOpen_RefusesLineBreakInURL(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"postgres://app@db/shop\n?sslmode=disable", "postgres://app@db/shop%0A", "host=db user='app\n' dbname=shop"} {
 		_, err := parseURL(url)
@@ -26,7 +26,7 @@ func TestALineBreakWithinADatabaseURLIsRefused(t *testing.T) {
 	}
 }
 
-func TestAParameterOfADatabaseURLThatIsWrongIsNamedWithoutItsValue(t *testing.T) {
+func TestOpen_NamesWrongParameterWithoutValue(t *testing.T) {
 	t.Parallel()
 	empty := filepath.Join(t.TempDir(), "hunter2.crt")
 	require.NoError(t, os.WriteFile(empty, nil, 0o600))

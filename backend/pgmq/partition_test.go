@@ -26,16 +26,16 @@ const partitionSQL = `
 		create table pgmq.high partition of pgmq.q_t for values from (100) to (1000);
 		alter table pgmq.q_t add primary key (msg_id)`
 
-func TestAPartitionGivesOnlyWhatIsVisible(t *testing.T) {
+func TestPartitionedQueue_DeliversVisibleMessagesOnly(t *testing.T) {
 	t.Parallel()
 	for name, take := range map[string]func(s subscription.Store) (subscription.Claim, error){
 		"leased": func(s subscription.Store) (subscription.Claim, error) {
 			return s.Claim(t.Context(), nil, 10, time.Minute)
 		},
 		"held": func(s subscription.Store) (subscription.Claim, error) {
-			held, claim, _, err := s.(subscription.Locker).Lock(t.Context(), 10, time.Minute)
-			if held != nil {
-				t.Cleanup(func() { _, _ = held.Finish(t.Context(), nil, nil, time.Minute) })
+			locked, claim, _, err := s.(subscription.Locker).Lock(t.Context(), 10, time.Minute)
+			if locked != nil {
+				t.Cleanup(func() { _, _ = locked.Finish(t.Context(), nil, nil, time.Minute) })
 			}
 			return claim, err
 		},

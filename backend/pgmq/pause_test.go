@@ -15,9 +15,9 @@ import (
 
 type numbered struct{ ID int }
 
-// What the pause gives back is stored before the next subscription receives anything,
+// What the pause releases is stored before the next subscription receives anything,
 // whether the handler that was at work is done by then or goes on.
-func TestAPauseThatEndsAtOnceKeepsTheOrderOfAKeyInPostgreSQL(t *testing.T) {
+func TestPause_EndingAtOnceKeepsKeyOrder(t *testing.T) {
 	t.Parallel()
 	for says, test := range map[string]struct {
 		goesOn, noHold bool
@@ -72,16 +72,16 @@ func TestAPauseThatEndsAtOnceKeepsTheOrderOfAKeyInPostgreSQL(t *testing.T) {
 }
 
 // Its end leases some of them, and a release of those comes later.
-func TestWhatAHoldGivesBackKeepsItsPlaceAmongWhatWasLeasedAtItsEnd(t *testing.T) {
+func TestLockedBatch_ReleasedMessagesKeepTheirPlace(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	store, err := client.Store(t.Context(), "t")
 	require.NoError(t, err)
 	publish(t, client, "a", "b", "c")
-	held, claim, ok, err := store.(subscription.Locker).Lock(t.Context(), 3, time.Minute)
+	locked, claim, ok, err := store.(subscription.Locker).Lock(t.Context(), 3, time.Minute)
 	require.NoError(t, err)
 	require.True(t, ok)
-	tokens, err := held.Finish(t.Context(), nil, []subscription.Token{claim.Leases[2].Token}, time.Minute)
+	tokens, err := locked.Finish(t.Context(), nil, []subscription.Token{claim.Leases[2].Token}, time.Minute)
 	require.NoError(t, err)
 	_, err = store.Settle(t.Context(), []subscription.Settlement{{Token: tokens[0], Action: subscription.Release}})
 	require.NoError(t, err)

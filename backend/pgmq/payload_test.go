@@ -18,7 +18,7 @@ func declaredJSON() message.Metadata {
 	return message.Metadata{contentTypeKey: "application/json"}
 }
 
-func TestAPayloadIsStoredInTheFormThatKeepsIt(t *testing.T) {
+func TestPayload_IsStoredInPreservingForm(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, contentType, payload, stored, encoding string }{
 		{"JSON that says so is stored natively", "application/json", `{"a": 1}`, `{"a": 1}`, ""},
@@ -44,7 +44,7 @@ func TestAPayloadIsStoredInTheFormThatKeepsIt(t *testing.T) {
 	}
 }
 
-func TestAMessageWithoutMetadataHasAPayload(t *testing.T) {
+func TestPayload_WithoutMetadataIsKept(t *testing.T) {
 	t.Parallel()
 	stored, encoding := encodePayload(nil, nil)
 	require.Equal(t, `""`, stored)
@@ -53,7 +53,7 @@ func TestAMessageWithoutMetadataHasAPayload(t *testing.T) {
 	require.Empty(t, payload)
 }
 
-func TestContentTypesThatAreJSON(t *testing.T) {
+func TestContentType_DetectsJSON(t *testing.T) {
 	t.Parallel()
 	for contentType, want := range map[string]bool{
 		"application/json":                  true,
@@ -77,7 +77,7 @@ func TestContentTypesThatAreJSON(t *testing.T) {
 	}
 }
 
-func TestAForeignPayloadIsItsCompactJSON(t *testing.T) {
+func TestPayload_OfForeignMessageIsCompactJSON(t *testing.T) {
 	t.Parallel()
 	for stored, payload := range map[string]string{
 		`{"_type": "UserCreated", "Email": "a, \"b\": c"}`: `{"_type":"UserCreated","Email":"a, \"b\": c"}`,
@@ -92,7 +92,7 @@ func TestAForeignPayloadIsItsCompactJSON(t *testing.T) {
 	}
 }
 
-func TestAPayloadThatCannotBeReadIsAnError(t *testing.T) {
+func TestPayload_WhenUnreadableIsError(t *testing.T) {
 	t.Parallel()
 	_, err := decodePayload(nil, "")
 	require.ErrorIs(t, err, errNoPayload)
@@ -112,7 +112,7 @@ func TestAPayloadThatCannotBeReadIsAnError(t *testing.T) {
 	}
 }
 
-func TestADecodedPayloadDoesNotShareMemory(t *testing.T) {
+func TestPayload_DecodedSharesNoMemory(t *testing.T) {
 	t.Parallel()
 	for encoding, stored := range map[string]string{encodingNative: `{"a":1}`, encodingText: `"text"`, encodingBase64: `"YQ=="`} {
 		row := []byte(stored)
@@ -126,7 +126,7 @@ func TestADecodedPayloadDoesNotShareMemory(t *testing.T) {
 	}
 }
 
-func TestPostgreSQLGivesPayloadsBack(t *testing.T) {
+func TestPayload_SurvivesPostgreSQL(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t, pgtest.EmptyDatabase(t))
 	through := func(stored string) []byte {
@@ -141,7 +141,7 @@ func TestPostgreSQLGivesPayloadsBack(t *testing.T) {
 		payload, err := decodePayload(through(stored), encoding)
 		require.NoError(t, err)
 		requireSameJSON(t, text, string(payload))
-		require.LessOrEqual(t, len(payload), 2*len(text)+numberRoom)
+		require.LessOrEqual(t, len(payload), 2*len(text)+numberGrowth)
 	}
 	for _, payload := range []string{
 		"", "text", `{"b": 1, "a": 2, "a": 3}`, "\"\\/\b\f\n\r\t\u2028ü😀\x01\x7f", "\x00", "\xff\xfe", `"\u0000"`, `1e131071`,
@@ -230,7 +230,7 @@ func FuzzForeignPayload(f *testing.F) {
 }
 
 // PostgreSQL writes whole values; whoever stands between need not.
-func TestJSONThatIsCutOffIsNotReadBeyondItsEnd(t *testing.T) {
+func TestJSON_TruncatedIsNotReadBeyondEnd(t *testing.T) {
 	t.Parallel()
 	const whole = `{"key \" \\": "value of more than eight bytes \\ \" ", "b": [1, "\""]}`
 	for end := range len(whole) {

@@ -41,18 +41,18 @@ func openAt(t *testing.T, database string, config pgmq.Config) *pgmq.Client {
 	return client
 }
 
-func publish(t *testing.T, queue message.Publisher, payloads ...string) {
+func publish(t *testing.T, publisher message.Publisher, payloads ...string) {
 	t.Helper()
 	var msgs []*message.Message
 	for _, p := range payloads {
 		msgs = append(msgs, message.NewMessage(p, []byte(p)))
 	}
-	require.NoError(t, queue.Publish("t", msgs...))
+	require.NoError(t, publisher.Publish("t", msgs...))
 }
 
-func subscribe(t *testing.T, queue message.Subscriber) <-chan *message.Message {
+func subscribe(t *testing.T, subscriber message.Subscriber) <-chan *message.Message {
 	t.Helper()
-	messages, err := queue.Subscribe(t.Context(), "t")
+	messages, err := subscriber.Subscribe(t.Context(), "t")
 	require.NoError(t, err)
 	return messages
 }
@@ -93,7 +93,7 @@ func requireCount(t *testing.T, pool *pgxpool.Pool, table string, want int) {
 	})
 }
 
-func TestPublishedMessagesAreOrdinaryPGMQMessages(t *testing.T) {
+func TestPublish_StoresOrdinaryPGMQMessages(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	msg := message.NewMessage("id-1", []byte(`{"_type":"UserCreated","Email":"ada@example.com"}`))
@@ -106,7 +106,7 @@ func TestPublishedMessagesAreOrdinaryPGMQMessages(t *testing.T) {
 	require.EqualValues(t, 2, get[int](t, pool, `select count(*) from pgmq.read('t', 30, 10)`), "PGMQ's own functions can read them")
 }
 
-func TestWhatIsPublishedIsReceived(t *testing.T) {
+func TestPublish_PreservesPayloadAndMetadata(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	before := time.Now()
@@ -132,7 +132,7 @@ func TestWhatIsPublishedIsReceived(t *testing.T) {
 	require.Empty(t, sent)
 }
 
-func TestSQLIsAProducer(t *testing.T) {
+func TestSQL_IsProducer(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.NoError(t, client.SubscribeInitialize("t"))
@@ -150,7 +150,7 @@ func TestSQLIsAProducer(t *testing.T) {
 	msg.Ack()
 }
 
-func TestRowsThatAreNoMessagesDoNotBlockTheQueue(t *testing.T) {
+func TestQueue_IsNotBlockedByMalformedRows(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.NoError(t, client.SubscribeInitialize("t"))
@@ -171,7 +171,7 @@ func TestRowsThatAreNoMessagesDoNotBlockTheQueue(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
-func TestANackedMessageComesBackWhenItShould(t *testing.T) {
+func TestNack_RedeliversAfterDelay(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
 	publish(t, client, "a")
@@ -194,7 +194,7 @@ func TestANackedMessageComesBackWhenItShould(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
-func TestADeadLetterMovesInOneStep(t *testing.T) {
+func TestDeadLetter_MovesInOneStep(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
 	execute(t, pool, `select pgmq.create('t')`)
@@ -202,8 +202,8 @@ func TestADeadLetterMovesInOneStep(t *testing.T) {
 	messages := subscribe(t, client)
 	receive(t, messages).Nack()
 	msg := receive(t, messages)
-	letter := backend.DeadLetterTarget{Topic: "t.dead", Metadata: message.Metadata{backend.DeadLetterReason: "boom \x00\xff"}}
-	require.True(t, backend.DeadLetter(msg, letter))
+	target := backend.DeadLetterTarget{Topic: "t.dead", Metadata: message.Metadata{backend.DeadLetterReason: "boom \x00\xff"}}
+	require.True(t, backend.DeadLetter(msg, target))
 	requireCount(t, pool, "pgmq.q_t", 0)
 
 	dead, err := client.Subscribe(t.Context(), "t.dead")
@@ -216,7 +216,7 @@ func TestADeadLetterMovesInOneStep(t *testing.T) {
 	moved.Ack()
 }
 
-func TestADeadLetterOfAZombieIsNotMoved(t *testing.T) {
+func TestDeadLetter_OfZombieIsNotMoved(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	publish(t, client, "a")
@@ -228,7 +228,7 @@ func TestADeadLetterOfAZombieIsNotMoved(t *testing.T) {
 	require.Equal(t, 0, get[int](t, pool, "select count(*) from pgmq.q_dead"))
 }
 
-func TestADeadLetterThatCannotBeMovedIsNotLost(t *testing.T) {
+func TestDeadLetter_WhenUnmovableIsRedelivered(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NackDelay: time.Millisecond}})
 	publish(t, client, "a")
@@ -239,7 +239,7 @@ func TestADeadLetterThatCannotBeMovedIsNotLost(t *testing.T) {
 	msg.Ack()
 }
 
-func TestADelayedMessageWaits(t *testing.T) {
+func TestDelay_PostponesDelivery(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	after, at := message.NewMessage("after", nil), message.NewMessage("at", nil)
@@ -259,7 +259,7 @@ func TestADelayedMessageWaits(t *testing.T) {
 	}
 }
 
-func TestOneCallStoresAllMessagesOrNone(t *testing.T) {
+func TestPublish_StoresAllMessagesOrNone(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayloadBytes: 3}})
 	require.NoError(t, client.SubscribeInitialize("t"))
@@ -293,7 +293,7 @@ func TestOneCallStoresAllMessagesOrNone(t *testing.T) {
 	require.NoError(t, client.Publish("t"), "nothing to publish")
 }
 
-func TestATransactionDecidesAboutWhatIsPublishedInIt(t *testing.T) {
+func TestWithTx_PublishesOnCommitOnly(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	for _, commit := range []bool{false, true} {
@@ -313,7 +313,7 @@ func TestATransactionDecidesAboutWhatIsPublishedInIt(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
-func TestAnyTopicHasAQueueOfItsOwn(t *testing.T) {
+func TestTopic_HasQueueOfItsOwn(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	topics := []string{"orders", "Orders", "orders.new", `"; drop table x; --`, "ünï", "a very long topic name, with more characters than PGMQ takes for a queue"}
@@ -329,7 +329,7 @@ func TestAnyTopicHasAQueueOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestManyCanCreateTheSameQueueAtOnce(t *testing.T) {
+func TestPublish_ToleratesConcurrentQueueCreation(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	errs := make(chan error)
@@ -342,7 +342,7 @@ func TestManyCanCreateTheSameQueueAtOnce(t *testing.T) {
 	}
 }
 
-func TestAClosedQueueSaysSo(t *testing.T) {
+func TestClose_IsReportedByLaterCalls(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	require.NoError(t, client.Close())

@@ -22,7 +22,7 @@ import (
 
 // What was in a table when ANALYZE saw it last, and what is there now: {n} due rows, or what
 // stands for them, in each case.
-var moments = map[string][]string{
+var statisticsHistories = map[string][]string{
 	"never analysed":        {"{fill due}"},
 	"fresh":                 {"{fill due}", "vacuum analyze {table}"},
 	"of an empty old table": {"{fill due}", "{fill one later}", "delete from {table} where {time} <= now()", "vacuum analyze {table}", "{fill due}"},
@@ -33,12 +33,12 @@ var moments = map[string][]string{
 	"when all was due":     {"{fill due}", "vacuum analyze {table}", "{fill later}", "{fill due}"},
 }
 
-// looked is a table that statements look at, and how it is filled.
-type looked struct{ table, time, lease, fill string }
+// scannedTable is a table that statements look at, and how it is filled.
+type scannedTable struct{ table, time, lease, fill string }
 
-func lookedAt() []looked {
+func scannedTables() []scannedTable {
 	const letter = `jsonb_build_object('topic_poisoned', 'back', 'ezq_queue', 'back')`
-	return []looked{
+	return []scannedTable{
 		{"pgmq.q_t", "vt", ", read_ct = 1, last_read_at = now()", `(vt, message, headers) select {time}, '{}', ` + letter},
 		{"pgmq.a_t", "archived_at", "", `(msg_id, vt, archived_at, message, headers)
 			select -(random() * 9e18)::bigint, now(), {time}, '{}', ` + letter},
@@ -48,17 +48,17 @@ func lookedAt() []looked {
 	}
 }
 
-const moment = 12_000 // rows; more than Metrics counts
+const historyRows = 12_000 // rows; more than Metrics counts
 
-// pass makes the history of the table.
-func (l looked) pass(t *testing.T, pool *pgxpool.Pool, statements []string) {
+// applyHistory makes the history of the table.
+func (l scannedTable) applyHistory(t *testing.T, pool *pgxpool.Pool, statements []string) {
 	t.Helper()
 	fill := func(time string, n int) string {
 		return "insert into {table} " + strings.ReplaceAll(l.fill, "{time}", time) + fmt.Sprintf(" from generate_series(1, %d) as g", n)
 	}
 	sql := strings.NewReplacer(
-		"{fill due}", fill("clock_timestamp() - interval '1 hour' + g * interval '1 millisecond'", moment),
-		"{fill later}", fill("now() + interval '1 day'", moment/2),
+		"{fill due}", fill("clock_timestamp() - interval '1 hour' + g * interval '1 millisecond'", historyRows),
+		"{fill later}", fill("now() + interval '1 day'", historyRows/2),
 		"{fill one later}", fill("now() + interval '1 day'", 1),
 		"{lease}", l.lease, "{time}", l.time)
 	exec(t, pool, `do $$ declare r regclass; begin
@@ -72,9 +72,9 @@ func (l looked) pass(t *testing.T, pool *pgxpool.Pool, statements []string) {
 
 // The cost of a statement follows from what it asks for, and not from what ANALYZE happened to
 // see. Each runs as ezq runs it; PostgreSQL says what its plan has read.
-func TestWhatAStatementReadsDoesNotDependOnStatistics(t *testing.T) {
+func TestPlans_DoNotDependOnStatistics(t *testing.T) {
 	t.Parallel()
-	for name, history := range moments {
+	for name, history := range statisticsHistories {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			requirePlans(t, history, false)
@@ -83,7 +83,7 @@ func TestWhatAStatementReadsDoesNotDependOnStatistics(t *testing.T) {
 	for _, name := range []string{"never analysed", "of an empty old table", "when all was leased"} {
 		t.Run(name+", partitioned", func(t *testing.T) {
 			t.Parallel()
-			requirePlans(t, moments[name], true)
+			requirePlans(t, statisticsHistories[name], true)
 		})
 	}
 }
@@ -91,7 +91,7 @@ func TestWhatAStatementReadsDoesNotDependOnStatistics(t *testing.T) {
 func requirePlans(t *testing.T, history []string, partitioned bool) {
 	t.Helper()
 	database := pgtest.Database(t)
-	pool, explained := explaining(t, database)
+	pool, plans := openExplaining(t, database)
 	client, archive := clientOf(t, pool, false), clientOf(t, pool, true)
 	require.NoError(t, client.SubscribeInitialize("t"))
 	if partitioned {
@@ -100,11 +100,11 @@ func requirePlans(t *testing.T, history []string, partitioned bool) {
 	require.NoError(t, client.SubscribeInitialize("ezq_schedules"))
 	keys, err := client.KeyStore(t.Context(), "seen")
 	require.NoError(t, err)
-	for _, table := range lookedAt() {
-		table.pass(t, pgtest.Pool(t, database), history)
+	for _, table := range scannedTables() {
+		table.applyHistory(t, pgtest.Pool(t, database), history)
 	}
-	explained.take()
-	w := &witness{t: t, ctx: t.Context(), explained: explained}
+	plans.take()
+	w := &planChecker{t: t, ctx: t.Context(), plans: plans}
 	w.consume(client)
 	w.consume(archive)
 	w.administer(client, keys)
@@ -120,21 +120,21 @@ const partitionedSQL = `
 	create index on pgmq.q_t (vt);
 	drop table pgmq.template`
 
-// witness runs statements, and holds what they have read against what they were asked for.
-type witness struct {
-	t         *testing.T
-	ctx       context.Context
-	explained *explained
+// planChecker runs statements, and holds what they have read against what they were asked for.
+type planChecker struct {
+	t     *testing.T
+	ctx   context.Context
+	plans *planLog
 }
 
-const asked = 100 // messages at a time
+const claimLimit = 100 // messages at a time
 
-// saw requires that no part of what was executed has read much more than n rows. An
+// requireFewRows requires that no part of what was executed has read much more than n rows. An
 // incremental sort reads a few dozen ahead.
-func (w *witness) saw(what string, n int, err error) {
+func (w *planChecker) requireFewRows(what string, n int, err error) {
 	w.t.Helper()
 	require.NoError(w.t, err, what)
-	plans := w.explained.take()
+	plans := w.plans.take()
 	require.NotEmpty(w.t, plans, "what %s has executed", what)
 	for _, p := range plans {
 		if worst := p.Plan.worst(); worst.rows() > float64(2*n+100) {
@@ -143,119 +143,119 @@ func (w *witness) saw(what string, n int, err error) {
 	}
 }
 
-func (w *witness) consume(client *Client) {
+func (w *planChecker) consume(client *Client) {
 	w.t.Helper()
 	s, err := client.subscriber.open(w.ctx, "t", false)
 	require.NoError(w.t, err)
-	w.explained.take()
+	w.plans.take()
 	claim := func(settle ...subscription.Settlement) []subscription.Lease {
-		claim, err := s.Claim(w.ctx, settle, asked, time.Minute)
-		w.saw("a claim", asked, err)
-		require.Len(w.t, claim.Leases, asked)
+		claim, err := s.Claim(w.ctx, settle, claimLimit, time.Minute)
+		w.requireFewRows("a claim", claimLimit, err)
+		require.Len(w.t, claim.Leases, claimLimit)
 		return claim.Leases
 	}
 	leases := claim()
-	leases = claim(settlements(leases, subscription.Ack)...)
-	leases = claim(settlements(leases, subscription.DeadLetter)...)
-	lost, err := s.Extend(w.ctx, tokensOf(settlements(leases, subscription.Ack)), time.Minute)
-	w.saw("extending", asked, err)
+	leases = claim(settlementsOf(leases, subscription.Ack)...)
+	leases = claim(settlementsOf(leases, subscription.DeadLetter)...)
+	lost, err := s.Extend(w.ctx, tokensOf(settlementsOf(leases, subscription.Ack)), time.Minute)
+	w.requireFewRows("extending", claimLimit, err)
 	require.Empty(w.t, lost)
-	_, err = s.Settle(w.ctx, settlements(leases, subscription.Nack))
-	w.saw("a nack", asked, err)
-	lostAcks := settlements(leases, subscription.Ack)
+	_, err = s.Settle(w.ctx, settlementsOf(leases, subscription.Nack))
+	w.requireFewRows("a nack", claimLimit, err)
+	lostAcks := settlementsOf(leases, subscription.Ack)
 	for i := range lostAcks {
 		lostAcks[i].Number++ // somebody else has leased it meanwhile
 	}
 	missed, err := s.Settle(w.ctx, lostAcks)
-	w.saw("settling what was lost", asked, err)
-	require.Len(w.t, missed.Lost, asked)
-	_, err = s.Settle(w.ctx, settlements(claim(), subscription.Release))
-	w.saw("a release", asked, err)
-	w.hold(s)
-	s.sieve.use()
-	sifted, err := s.Claim(w.ctx, nil, asked, time.Minute)
-	w.saw("a claim that sifts", asked, err)
-	require.Len(w.t, sifted.Leases, asked)
+	w.requireFewRows("settling what was lost", claimLimit, err)
+	require.Len(w.t, missed.Lost, claimLimit)
+	_, err = s.Settle(w.ctx, settlementsOf(claim(), subscription.Release))
+	w.requireFewRows("a release", claimLimit, err)
+	w.lock(s)
+	s.screening.activate()
+	sifted, err := s.Claim(w.ctx, nil, claimLimit, time.Minute)
+	w.requireFewRows("a claim that sifts", claimLimit, err)
+	require.Len(w.t, sifted.Leases, claimLimit)
 	w.ackInTx(client, s.sql(), sifted.Leases[0].Token)
-	s.quiet = true
-	_, err = s.look(w.ctx)
-	w.saw("a look", 1, err)
+	s.idle = true
+	_, err = s.untilDue(w.ctx)
+	w.requireFewRows("a look", 1, err)
 }
 
-func (w *witness) hold(s *store) {
+func (w *planChecker) lock(s *store) {
 	w.t.Helper()
-	held, claim, ok, err := s.Lock(w.ctx, asked, time.Minute)
-	w.saw("a hold", asked, err)
+	locked, claim, ok, err := s.Lock(w.ctx, claimLimit, time.Minute)
+	w.requireFewRows("a hold", claimLimit, err)
 	require.True(w.t, ok)
-	require.Len(w.t, claim.Leases, asked)
-	tokens := tokensOf(settlements(claim.Leases, subscription.Ack))
-	_, err = held.Finish(w.ctx, tokens[:asked/2], tokens[asked/2:], time.Minute)
-	w.saw("the end of a hold", asked, err)
+	require.Len(w.t, claim.Leases, claimLimit)
+	tokens := tokensOf(settlementsOf(claim.Leases, subscription.Ack))
+	_, err = locked.Finish(w.ctx, tokens[:claimLimit/2], tokens[claimLimit/2:], time.Minute)
+	w.requireFewRows("the end of a hold", claimLimit, err)
 }
 
 // ackInTx acks in a transaction of the application, which has its own settings.
-func (w *witness) ackInTx(client *Client, sql *statements, token subscription.Token) {
+func (w *planChecker) ackInTx(client *Client, sql *statements, token subscription.Token) {
 	w.t.Helper()
 	tx, err := client.pool.Begin(w.ctx)
 	require.NoError(w.t, err)
 	err = (&receipt{sql: sql}).ack(w.ctx, tx, token)
 	require.NoError(w.t, tx.Commit(w.ctx))
-	w.saw("an ack in a transaction", 1, err)
+	w.requireFewRows("an ack in a transaction", 1, err)
 }
 
-func (w *witness) administer(client *Client, keys *KeyStore) {
+func (w *planChecker) administer(client *Client, keys *KeyStore) {
 	w.t.Helper()
 	_, err := client.Metrics(w.ctx, "t")
-	w.saw("Metrics", countLimit, err)
+	w.requireFewRows("Metrics", countLimit, err)
 	exec(w.t, client.pool, "delete from pgmq.q_t where vt > now()") // Redrive goes by ids, and walks past each that is not due
-	w.explained.take()
-	letters, err := client.DeadLetters(w.ctx, "t", asked)
-	w.saw("DeadLetters", asked, err)
-	require.Len(w.t, letters, asked)
-	heads, err := client.DeadLetterHeads(w.ctx, "t", asked)
-	w.saw("DeadLetterHeads", asked, err)
-	require.Len(w.t, heads, asked)
+	w.plans.take()
+	deadLetters, err := client.DeadLetters(w.ctx, "t", claimLimit)
+	w.requireFewRows("DeadLetters", claimLimit, err)
+	require.Len(w.t, deadLetters, claimLimit)
+	heads, err := client.DeadLetterHeads(w.ctx, "t", claimLimit)
+	w.requireFewRows("DeadLetterHeads", claimLimit, err)
+	require.Len(w.t, heads, claimLimit)
 	_, err = client.Origins(w.ctx, "t", "back")
-	w.saw("Origins", redriveBatch, err)
+	w.requireFewRows("Origins", redriveBatch, err)
 	exec(w.t, client.pool, "select pgmq.create('back')")
-	w.explained.take()
-	moved, err := client.Redrive(w.ctx, "t", asked, "back")
-	w.saw("Redrive", asked, err)
-	require.Equal(w.t, asked, moved)
-	replayed, err := client.Replay(w.ctx, "t", ReplayFilter{Limit: asked})
-	w.saw("Replay", asked, err)
-	require.Equal(w.t, asked, replayed)
+	w.plans.take()
+	moved, err := client.Redrive(w.ctx, "t", claimLimit, "back")
+	w.requireFewRows("Redrive", claimLimit, err)
+	require.Equal(w.t, claimLimit, moved)
+	replayed, err := client.Replay(w.ctx, "t", ReplayFilter{Limit: claimLimit})
+	w.requireFewRows("Replay", claimLimit, err)
+	require.Equal(w.t, claimLimit, replayed)
 	_, err = client.PurgeArchive(w.ctx, "t", time.Now())
-	w.saw("PurgeArchive", 1000, err)
+	w.requireFewRows("PurgeArchive", 1000, err)
 	_, err = client.PurgeDeadLetters(w.ctx, "t", "other")
 	require.ErrorIs(w.t, err, ErrStrays)
-	w.saw("PurgeDeadLetters", 1000, nil)
+	w.requireFewRows("PurgeDeadLetters", 1000, nil)
 	_, err = client.PurgeQueue(w.ctx, "t")
-	w.saw("PurgeQueue", 1000, err)
+	w.requireFewRows("PurgeQueue", 1000, err)
 
 	tick := backend.ScheduleTick{Schedule: "s", At: time.Now()}
 	msg := message.NewMessage("1", nil)
 	msg.SetContext(backend.WithScheduleTick(w.ctx, &tick))
-	w.saw("a tick", 1, client.Publish("t", msg))
+	w.requireFewRows("a tick", 1, client.Publish("t", msg))
 	_, err = keys.Seen(w.ctx, "k")
-	w.saw("KeyStore.Seen", 1, err)
-	w.saw("KeyStore.Mark", 2, keys.Mark(w.ctx, "k", time.Hour))
+	w.requireFewRows("KeyStore.Seen", 1, err)
+	w.requireFewRows("KeyStore.Mark", 2, keys.Mark(w.ctx, "k", time.Hour))
 	seen, err := keys.Seen(w.ctx, "k")
-	w.saw("KeyStore.Seen", 1, err)
+	w.requireFewRows("KeyStore.Seen", 1, err)
 	require.True(w.t, seen)
 }
 
 // Messages of one time come in the order of their ids, however many of them a claim takes, also
 // where PostgreSQL has stored later ones before earlier ones.
-func TestMessagesOfOneTimeComeInTheOrderOfTheirIDs(t *testing.T) {
+func TestClaim_OrdersEqualTimesByID(t *testing.T) {
 	t.Parallel()
 	const messages, atATime = 1000, 70
 	for name, take := range map[string]func(s *store) (subscription.Claim, error){
 		"leased": func(s *store) (subscription.Claim, error) { return s.Claim(t.Context(), nil, atATime, time.Minute) },
 		"held": func(s *store) (subscription.Claim, error) {
-			held, claim, _, err := s.Lock(t.Context(), atATime, time.Minute)
-			if err == nil && held != nil {
-				_, err = held.Finish(t.Context(), nil, tokensOf(settlements(claim.Leases, subscription.Ack)), time.Minute)
+			locked, claim, _, err := s.Lock(t.Context(), atATime, time.Minute)
+			if err == nil && locked != nil {
+				_, err = locked.Finish(t.Context(), nil, tokensOf(settlementsOf(claim.Leases, subscription.Ack)), time.Minute)
 			}
 			return claim, err
 		},
@@ -291,12 +291,12 @@ func TestMessagesOfOneTimeComeInTheOrderOfTheirIDs(t *testing.T) {
 	}
 }
 
-func settlements(leases []subscription.Lease, action subscription.Action) []subscription.Settlement {
+func settlementsOf(leases []subscription.Lease, action subscription.Action) []subscription.Settlement {
 	var all []subscription.Settlement
 	for _, lease := range leases {
 		s := subscription.Settlement{Token: lease.Token, Action: action, UUID: lease.Message.UUID}
 		if action == subscription.DeadLetter {
-			s.Disposition.Letter = &backend.DeadLetterTarget{Topic: "dead"}
+			s.Disposition.DeadLetter = &backend.DeadLetterTarget{Topic: "dead"}
 		}
 		all = append(all, s)
 	}
@@ -311,8 +311,8 @@ func clientOf(t *testing.T, pool *pgxpool.Pool, archive bool) *Client {
 	return client
 }
 
-// explained is what PostgreSQL has executed, as its module auto_explain tells.
-type explained struct {
+// planLog is what PostgreSQL has executed, as its module auto_explain tells.
+type planLog struct {
 	mu    sync.Mutex
 	plans []execution
 }
@@ -346,9 +346,9 @@ func (p plan) worst() plan {
 	return worst
 }
 
-// explaining returns a pool whose connections tell what they execute, and so do those of the
+// openExplaining returns a pool whose connections tell what they execute, and so do those of the
 // subscriptions that are made from it.
-func explaining(t *testing.T, database string) (*pgxpool.Pool, *explained) {
+func openExplaining(t *testing.T, database string) (*pgxpool.Pool, *planLog) {
 	t.Helper()
 	if _, err := pgtest.Pool(t, database).Exec(t.Context(), "load 'auto_explain'"); err != nil {
 		t.Skip("the server has no module auto_explain (a package like postgresql-contrib has it):", err)
@@ -359,7 +359,7 @@ func explaining(t *testing.T, database string) (*pgxpool.Pool, *explained) {
 		"session_preload_libraries": "auto_explain", "auto_explain.log_min_duration": "0", "auto_explain.log_level": "notice",
 		"auto_explain.log_analyze": "on", "auto_explain.log_timing": "off", "auto_explain.log_format": "json",
 	})
-	e := &explained{}
+	e := &planLog{}
 	config.ConnConfig.OnNotice = e.notice
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	require.NoError(t, err)
@@ -367,7 +367,7 @@ func explaining(t *testing.T, database string) (*pgxpool.Pool, *explained) {
 	return pool, e
 }
 
-func (e *explained) notice(_ *pgconn.PgConn, n *pgconn.Notice) {
+func (e *planLog) notice(_ *pgconn.PgConn, n *pgconn.Notice) {
 	_, text, ok := strings.Cut(n.Message, "plan:\n")
 	if !ok {
 		return
@@ -382,7 +382,7 @@ func (e *explained) notice(_ *pgconn.PgConn, n *pgconn.Notice) {
 }
 
 // take returns what was executed since the last call.
-func (e *explained) take() []execution {
+func (e *planLog) take() []execution {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	plans := e.plans

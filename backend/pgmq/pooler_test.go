@@ -124,13 +124,13 @@ func serverUser(t *testing.T, paths ...string) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-func TestWatermillBehindAPooler(t *testing.T) {
+func TestPooler_PassesWatermillSuite(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t, throughPooler(t, pgtest.Database(t)))
 	suiteOn(t, pool, 100, tests.Features{Persistent: true, ConsumerGroups: true, ForceShort: true})
 }
 
-func TestARouterWorksBehindAPooler(t *testing.T) {
+func TestPooler_ServesRouter(t *testing.T) {
 	t.Parallel()
 	const publishers, each = 8, 50
 	direct := pgtest.Database(t)
@@ -167,7 +167,7 @@ func TestARouterWorksBehindAPooler(t *testing.T) {
 	require.Zero(t, get[int](t, pgtest.Pool(t, direct), "select count(*) from pgmq.q_ezq"))
 }
 
-func TestATransactionBehindAPoolerPublishes(t *testing.T) {
+func TestPooler_LetsTransactionPublish(t *testing.T) {
 	t.Parallel()
 	database := throughPooler(t, pgtest.Database(t))
 	client := openAt(t, database, pgmq.Config{})
@@ -193,7 +193,7 @@ func TestATransactionBehindAPoolerPublishes(t *testing.T) {
 	receive(t, messages).Ack()
 }
 
-func TestASubscriberBehindAPoolerSaysOnceThatItPolls(t *testing.T) {
+func TestPooler_LogsOnceThatSubscriberPolls(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.Database(t)
 	logged := &warnings{}
@@ -213,7 +213,7 @@ func TestASubscriberBehindAPoolerSaysOnceThatItPolls(t *testing.T) {
 }
 
 // A statement that only concerns its session would concern everybody's.
-func TestNoSessionBehindAPoolerIsChanged(t *testing.T) {
+func TestPooler_SessionsStayUnchanged(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.Database(t)
 	database := throughPooler(t, direct)

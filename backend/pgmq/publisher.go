@@ -24,7 +24,7 @@ type Publisher struct {
 	inTx    bool
 	config  PublisherConfig
 	routes  *routes
-	hints   *hints
+	wakeups *wakeups
 	commits *groupCommit
 	closed  *atomic.Bool
 
@@ -47,20 +47,20 @@ func NewPublisher(db DBTX, config *PublisherConfig) (*Publisher, error) {
 		return nil, err
 	}
 	pool, _ := db.(*pgxpool.Pool)
-	p := newPublisher(db, pool, settings, newHints(), newCatalog())
+	p := newPublisher(db, pool, settings, newWakeups(), newCatalog())
 	_, p.inTx = db.(pgx.Tx)
 	return p, nil
 }
 
 // newPublisher returns a publisher that sends through db. pool is the same, or
 // nil if db is something else.
-func newPublisher(db DBTX, pool *pgxpool.Pool, config PublisherConfig, hints *hints, catalog *catalog) *Publisher {
+func newPublisher(db DBTX, pool *pgxpool.Pool, config PublisherConfig, wakeups *wakeups, catalog *catalog) *Publisher {
 	p := &Publisher{
-		db: db, pool: pool, config: config, routes: newRoutes(catalog), hints: hints,
+		db: db, pool: pool, config: config, routes: newRoutes(catalog), wakeups: wakeups,
 		commits: newGroupCommit(), closed: new(atomic.Bool), throttle: newThrottle(),
 	}
 	if !config.NoCreate {
-		p.create = createThrough(db)
+		p.create = createWith(db)
 	}
 	if pool != nil && !config.NoNotify {
 		p.notifier = newNotifier(pool)
@@ -68,25 +68,25 @@ func newPublisher(db DBTX, pool *pgxpool.Pool, config PublisherConfig, hints *hi
 	return p
 }
 
-func (p *Publisher) in(tx DBTX) *Publisher {
+func (p *Publisher) withTx(tx DBTX) *Publisher {
 	inside := *p
 	inside.db, inside.inTx = tx, true
 	switch {
 	case p.create == nil:
 	case p.pool == nil:
-		inside.create = createThrough(tx)
+		inside.create = createWith(tx)
 	default:
-		inside.create = createBeside(p.pool)
+		inside.create = createSeparately(p.pool)
 	}
 	return &inside
 }
 
-// through returns p on a connection of its pool.
-func (p *Publisher) through(conn *pgxpool.Conn) *Publisher {
+// withConn returns p on a connection of its pool.
+func (p *Publisher) withConn(conn *pgxpool.Conn) *Publisher {
 	on := *p
 	on.db, on.commits = conn, newGroupCommit()
 	if p.create != nil {
-		on.create = createThrough(conn)
+		on.create = createWith(conn)
 	}
 	return &on
 }
@@ -140,7 +140,7 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 }
 
 func (p *Publisher) publish(topic string, msgs []*message.Message) error {
-	if err := checkTraffic(topic); err != nil {
+	if err := checkUserTopic(topic); err != nil {
 		return err
 	}
 	encoded, err := encode(msgs, p.config.MaxPayloadBytes)
@@ -153,21 +153,21 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
 	}
-	if p.pool != nil && !p.inTx && isBesideTx(ctx, p.pool) {
+	if p.pool != nil && !p.inTx && inHandlerTx(ctx, p.pool) {
 		conn, err := acquire(ctx, p.pool)
 		if err != nil {
 			return err
 		}
 		defer conn.Release()
-		p = p.through(conn)
+		p = p.withConn(conn)
 	}
 	if tick := backend.ScheduleTickFromContext(ctx); tick != nil {
 		return p.publishOnce(ctx, topic, encoded, tick)
 	}
-	send := func(ctx context.Context, batch rows) error { return p.send(ctx, topic, batch) }
+	send := func(ctx context.Context, batch insertBatch) error { return p.send(ctx, topic, batch) }
 	if p.inTx {
 		if tx, ok := p.db.(pgx.Tx); ok && tx.Conn() != nil { // not every one is looked up with this connection
-			if err := speaksUTF8(tx.Conn().PgConn()); err != nil {
+			if err := requireUTF8(tx.Conn().PgConn()); err != nil {
 				return err
 			}
 		}
@@ -178,31 +178,31 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 
 // send stores rows. If the topic's queues are not those that we know of, which
 // the server tells without storing anything, it looks again.
-func (p *Publisher) send(ctx context.Context, topic string, rows rows) error {
+func (p *Publisher) send(ctx context.Context, topic string, batch insertBatch) error {
 	const attempts = 5
 	for attempt := 1; ; attempt++ {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		route, err := p.routes.find(ctx, p.db, topic, p.create)
+		to, err := p.routes.find(ctx, p.db, topic, p.create)
 		if err != nil {
 			return err
 		}
-		stored, err := p.store(ctx, route, rows)
+		stored, err := p.insert(ctx, to, batch)
 		if err == nil && stored {
-			p.tell(route)
+			p.notify(to)
 			return nil
 		}
 		gone := isCode(err, "42P01") // a queue was dropped
 		if err == nil || gone {
-			p.routes.forget(topic, route)
+			p.routes.forget(topic, to)
 		}
 		if isCode(err, "42501") {
-			p.routes.forget(topic, route)
-			return notAPublisher(topic, route.queues)
+			p.routes.forget(topic, to)
+			return publishDenied(topic, to.queues)
 		}
 		if attempt == attempts || err != nil && (!gone || p.inTx) { // a transaction has failed with it
-			return cmpError(err, errBindings)
+			return firstError(err, errBindings)
 		}
 	}
 }
@@ -210,23 +210,23 @@ func (p *Publisher) send(ctx context.Context, topic string, rows rows) error {
 var errBindings = errors.New("the groups of the topic change faster than messages can be published;" +
 	" or the transaction, under REPEATABLE READ, is older than a group")
 
-// store reports whether the rows are stored; they are not if the route is old.
+// insert reports whether the rows are stored; they are not if the route is old.
 //
 // Unlike other statements it may stay prepared, as far as the handle is set up
 // for that and there is no pooler: it looks at no table whose plan could go stale,
 // and planning it costs as much as running it.
-func (p *Publisher) store(ctx context.Context, route *route, rows rows) (stored bool, err error) {
-	args := []any{rows.messages, rows.headers, rows.delays, rows.times, route.version}
-	statement := route.insert
+func (p *Publisher) insert(ctx context.Context, to *route, batch insertBatch) (stored bool, err error) {
+	args := []any{batch.messages, batch.headers, batch.delays, batch.times, to.version}
+	statement := to.insert
 	switch {
-	case p.inTx && !p.config.NoNotify && p.throttle.allow(route.queues[0]):
-		statement = route.insertAndNotify
+	case p.inTx && !p.config.NoNotify && p.throttle.allow(to.queues[0]):
+		statement = to.insertAndNotify
 		args = append(args, channel)
-	case rows.len() == 1 && route.insertOne != "" && !p.inTx:
-		statement = route.insertOne
-		args = []any{rows.messages[0], rows.headers[0], rows.delays[0], rows.times[0], route.version}
+	case batch.len() == 1 && to.insertOne != "" && !p.inTx:
+		statement = to.insertOne
+		args = []any{batch.messages[0], batch.headers[0], batch.delays[0], batch.times[0], to.version}
 	}
-	if route.pooled {
+	if to.pooled {
 		args = slices.Insert(args, 0, any(pgx.QueryExecModeCacheDescribe))
 	}
 	tag, err := p.db.Exec(ctx, statement, args...)
@@ -236,13 +236,13 @@ func (p *Publisher) store(ctx context.Context, route *route, rows rows) (stored 
 	return tag.RowsAffected() > 0, nil
 }
 
-// tell wakes the consumers, unless the messages are not visible yet.
-func (p *Publisher) tell(route *route) {
+// notify wakes the consumers, unless the messages are not visible yet.
+func (p *Publisher) notify(to *route) {
 	if p.inTx {
 		return
 	}
-	for _, queue := range route.queues {
-		p.hints.give(queue)
+	for _, queue := range to.queues {
+		p.wakeups.signal(queue)
 		if p.notifier != nil {
 			p.notifier.notify(queue)
 		}

@@ -24,40 +24,40 @@ import (
 // it stay, up to all of the queue, and the error says how many are deleted.
 func (c *Client) PurgeQueue(ctx context.Context, topic string) (int, error) {
 	const op = "purge"
-	queue, err := c.consumed(topic)
+	queue, err := c.consumedQueue(topic)
 	if err != nil {
 		return 0, classify(op, topic, err)
 	}
 	deleted, _, err := c.purge(ctx, queue, "true")
-	return deleted, c.failed(ctx, op, topic, err)
+	return deleted, c.consumerError(ctx, op, topic, err)
 }
 
 // PurgeDeadLetters deletes the dead letters that the topic from has now, also those
 // that a consumer of it has leased, and returns how many. It does so in batches, as
 // [Client.PurgeQueue] does.
 //
-// As [Client.Redrive] does, it takes the letters of the given topics, and if there are
+// As [Client.Redrive] does, it takes the dead letters of the given topics, and if there are
 // none, those of the topic that from is named after: of "orders" from "orders_dead".
 // What does not say that it came from one of them stays, and an error of the kind
 // [ErrStrays] counts it. PurgeQueue, of a Queue without a Group, deletes that too.
 func (c *Client) PurgeDeadLetters(ctx context.Context, from string, topics ...string) (deleted int, err error) {
 	const op = "purge dead letters"
-	queue, err := c.lettersQueue(from)
+	queue, err := c.deadLetterQueue(from)
 	if err != nil {
 		return 0, classify(op, from, err)
 	}
-	of := c.newOrigins(from, topics)
-	if err := of.check(from); err != nil {
+	selected := c.newOrigins(from, topics)
+	if err := selected.check(from); err != nil {
 		return 0, classify(op, from, err)
 	}
-	deleted, left, err := c.purge(ctx, queue, said(backend.DeadLetterTopic)+" = any($3::text[])", of.topics)
+	deleted, left, err := c.purge(ctx, queue, headerSQL(backend.DeadLetterTopic)+" = any($3::text[])", selected.topics)
 	if err == nil && left > 0 {
 		err = &Error{
-			Kind: ErrStrays, Cause: fmt.Errorf("%d messages stay: they are no letters of %s", left, of.names()),
+			Kind: ErrStrays, Cause: fmt.Errorf("%d messages stay: they are no letters of %s", left, selected.topicNames()),
 			Remedy: "DeadLetters shows what they say; name the topics whose letters shall be deleted, or delete all that is there with PurgeQueue",
 		}
 	}
-	return deleted, c.failedLetters(ctx, op, from, err)
+	return deleted, c.deadLetterError(ctx, op, from, err)
 }
 
 // purgeSQL looks at a batch of what is between two ids, and deletes what a condition holds
@@ -79,21 +79,21 @@ const lastSQL = `select coalesce((select msg_id from %s order by msg_id desc lim
 // purge deletes what the condition holds for, of which args are the parameters from $3 on,
 // and counts what it leaves.
 func (c *Client) purge(ctx context.Context, queue, condition string, args ...any) (deleted, left int, err error) {
-	last, err := one[int64](ctx, c, fmt.Sprintf(lastSQL, tableName(queue)))
+	last, err := queryValue[int64](ctx, c, fmt.Sprintf(lastSQL, tableName(queue)))
 	if err != nil {
 		return 0, 0, err
 	}
 	sql := fmt.Sprintf(purgeSQL, tableName(queue), condition)
 	kept := 0 // of what was to go
 	for after := int64(math.MinInt64); ; {
-		var doomed, gone, stay int
+		var matching, removed, stay int
 		err := c.inTransaction(ctx, func(tx pgx.Tx) error {
-			return tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe, after, last}, args...)...).Scan(&doomed, &gone, &stay, &after)
+			return tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe, after, last}, args...)...).Scan(&matching, &removed, &stay, &after)
 		})
-		if err != nil || doomed+stay == 0 {
-			return deleted, left, cmpError(halted(err, deleted, tableName(queue)), undeleted(kept, tableName(queue)))
+		if err != nil || matching+stay == 0 {
+			return deleted, left, firstError(halted(err, deleted, tableName(queue)), keptError(kept, tableName(queue)))
 		}
-		deleted, kept, left = deleted+gone, kept+doomed-gone, left+stay
+		deleted, kept, left = deleted+removed, kept+matching-removed, left+stay
 	}
 }
 
@@ -101,24 +101,24 @@ func invalidLimit(limit int) error {
 	return &Error{Kind: ErrInvalidConfig, Cause: fmt.Errorf("limit is %d", limit), Remedy: "set it to 1 or more"}
 }
 
-// consumed returns the queue that subscriptions to topic read: the topic's own,
+// consumedQueue returns the queue that subscriptions to topic read: the topic's own,
 // or that of the group.
-func (c *Client) consumed(topic string) (string, error) {
+func (c *Client) consumedQueue(topic string) (string, error) {
 	if c.publisher.closed.Load() {
 		return "", backend.ErrClosed
 	}
 	return c.subscriber.queueOf(topic)
 }
 
-// one returns the only column of the only row of a query.
-func one[T any](ctx context.Context, c *Client, sql string, args ...any) (value T, err error) {
+// queryValue returns the only column of the only row of a query.
+func queryValue[T any](ctx context.Context, c *Client, sql string, args ...any) (value T, err error) {
 	args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
 	return value, c.pool.QueryRow(ctx, sql, args...).Scan(&value)
 }
 
 // halted returns err, or says what stays if PostgreSQL refuses to delete one message of a batch for what it is.
 func halted(err error, deleted int, table string) error {
-	if err == nil || mayPass(err) {
+	if err == nil || mayBeRetried(err) {
 		return err
 	}
 	return &Error{
@@ -128,8 +128,8 @@ func halted(err error, deleted int, table string) error {
 	}
 }
 
-// undeleted returns an error if a table keeps messages that were deleted.
-func undeleted(kept int, table string) error {
+// keptError returns an error if a table keeps messages that were deleted.
+func keptError(kept int, table string) error {
 	if kept == 0 {
 		return nil
 	}

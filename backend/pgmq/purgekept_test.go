@@ -11,7 +11,7 @@ import (
 )
 
 // A BEFORE DELETE trigger can say, by returning NULL, that a row is not to be deleted.
-func TestAPurgeCountsWhatItHasDeletedAndSaysWhatKeepsTheRest(t *testing.T) {
+func TestPurge_CountsDeletedAndNamesObstacle(t *testing.T) {
 	t.Parallel()
 	for _, table := range []string{"q_t", "a_t"} {
 		t.Run(table, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestAPurgeCountsWhatItHasDeletedAndSaysWhatKeepsTheRest(t *testing.T) {
 // The lease of such a message was not lost: it was acked in time.
 func TestAck_SaysThatATriggerMayKeepTheMessage(t *testing.T) {
 	t.Parallel()
-	log := &everything{}
+	log := &logRecorder{}
 	client, pool := open(t, pgmq.Config{Logger: log.logger(), Subscriber: pgmq.SubscriberConfig{LeaseOnly: true, Lease: 2 * time.Second}})
 	messages := subscribe(t, client)
 	execute(t, pool, `create function keep() returns trigger language plpgsql as $$ begin return null; end $$;

@@ -18,8 +18,8 @@ import (
 // Anybody who may insert can store a message that cannot be read: 300 stored
 // bytes of JSON numbers can be a hundred megabytes when PostgreSQL writes them
 // out, or more than it can write. Because the oldest messages are claimed first,
-// one such message would keep every consumer from all others. It is put aside,
-// see [store.sift], and ends up in the archive.
+// one such message would keep every consumer from all others. It is examined apart,
+// see [store.screen], and ends up in the archive.
 
 // unread is a leased message that cannot be read, or perhaps cannot.
 type unread struct {
@@ -32,20 +32,20 @@ const (
 	// readTimeout is how long PostgreSQL may take to read one message.
 	readTimeout = 3 * time.Second
 
-	// asideFor is how long a message is invisible that cannot be archived, and how
+	// maxHidden is how long a message is invisible that cannot be archived, and how
 	// long at most one that perhaps can be read the next time.
-	asideFor = time.Hour
+	maxHidden = time.Hour
 )
 
-// aside returns how long the message stays invisible: one that PostgreSQL had no
+// hiddenFor returns how long the message stays invisible: one that PostgreSQL had no
 // time or no memory to read comes back after 2 seconds, then 4, and so on, so that
 // a server in trouble delays healthy messages little, and a message that is to
 // blame soon takes hardly any of its time.
-func (u unread) aside() time.Duration {
+func (u unread) hiddenFor() time.Duration {
 	if !u.doubtful {
-		return asideFor
+		return maxHidden
 	}
-	return min(time.Second<<min(u.row.Number, 12), asideFor)
+	return min(time.Second<<min(u.row.Number, 12), maxHidden)
 }
 
 func sizeError(size int64, limit int) error {
@@ -83,125 +83,125 @@ func (u unread) headers(text encoding) *string {
 // quarantine moves messages to the archive of their queue, which does not read
 // them, and notes why. If the archive cannot be used, they stay, invisible. It returns those for
 // which it would have to wait, since a table is locked: that is no message's fault.
-func (s *store) quarantine(ctx context.Context, db *pgxpool.Pool, certain []unread) (locked []unread) {
-	if len(certain) == 0 {
+func (s *store) quarantine(ctx context.Context, db *pgxpool.Pool, unreadable []unread) (locked []unread) {
+	if len(unreadable) == 0 {
 		return nil
 	}
-	return s.tryAway(ctx, db, certain, s.ways(ctx))
+	return s.tryQuarantine(ctx, db, unreadable, s.quarantineSteps(ctx))
 }
 
-// putOff has messages stay, invisible, that can perhaps be read the next time.
-func (s *store) putOff(ctx context.Context, db *pgxpool.Pool, doubtful []unread) {
-	s.tryAway(ctx, db, doubtful, []way{hidden()})
+// hide has messages stay, invisible, that can perhaps be read the next time.
+func (s *store) hide(ctx context.Context, db *pgxpool.Pool, doubtful []unread) {
+	s.tryQuarantine(ctx, db, doubtful, []quarantineStep{hideOnly()})
 }
 
-// way is one way to put messages away.
-type way struct {
-	archive string // the statement that moves them; "" if they stay
-	merge   bool   // the reason is added to their headers, or else replaces them
-	silent  bool   // they get no reason
+// quarantineStep is one way to put messages away.
+type quarantineStep struct {
+	archive       string // the statement that moves them; "" if they stay
+	merge         bool   // the reason is added to their headers, or else replaces them
+	withoutReason bool   // they get no reason
 }
 
-// hidden is the way for what can be read, perhaps, the next time, and for what can neither
+// hideOnly is the way for what can be read, perhaps, the next time, and for what can neither
 // be moved nor changed.
-func hidden() way { return way{silent: true} }
+func hideOnly() quarantineStep { return quarantineStep{withoutReason: true} }
 
-// ways returns what to try, the best first. Headers that are as large as they can be, or
+// quarantineSteps returns what to try, the best first. Headers that are as large as they can be, or
 // damaged, take no reason; and what is damaged cannot be copied.
-func (s *store) ways(ctx context.Context) []way {
+func (s *store) quarantineSteps(ctx context.Context) []quarantineStep {
 	archive, err := archiving(ctx, s.pool, s.queue, *s.sql())
 	if err != nil {
-		return []way{{merge: true}, {}, hidden()}
+		return []quarantineStep{{merge: true}, {}, hideOnly()}
 	}
-	return []way{{archive: archive.ack, merge: true}, {archive: archive.ack}, {merge: true}, {}, hidden()}
+	return []quarantineStep{{archive: archive.ack, merge: true}, {archive: archive.ack}, {merge: true}, {}, hideOnly()}
 }
 
-// tryAway puts messages away, together if it can. It ends with the first lock, and returns those that
+// tryQuarantine puts messages away, together if it can. It ends with the first lock, and returns those that
 // are left then.
-func (s *store) tryAway(ctx context.Context, db *pgxpool.Pool, messages []unread, ways []way) (locked []unread) {
-	if len(messages) == 0 || len(ways) == 0 {
+func (s *store) tryQuarantine(ctx context.Context, db *pgxpool.Pool, messages []unread, steps []quarantineStep) (locked []unread) {
+	if len(messages) == 0 || len(steps) == 0 {
 		return nil
 	}
-	done, err := s.putAway(ctx, db, messages, ways[0])
+	done, err := s.runQuarantineStep(ctx, db, messages, steps[0])
 	switch {
 	case err == nil:
-		s.logAway(ctx, messages, done, ways[0])
+		s.logQuarantined(ctx, messages, done, steps[0])
 	case ctx.Err() != nil: // it ends, and they come back when their leases end
 	case isLockTimeout(err):
 		s.logUnread(ctx, messages[0], "waits, as its queue or the archive is locked; it will be tried again", "messages", len(messages))
 		return messages
-	case !isAnswer(err) && !isDoubtful(err), len(messages) == 1 && len(ways) == 1:
+	case !isServerError(err) && !isDoubtful(err), len(messages) == 1 && len(steps) == 1:
 		for _, u := range messages {
-			s.logUnread(ctx, u, "could not be put aside; it will be tried again", "error", s.classify("archive", err))
+			s.logUnread(ctx, u, "could not be quarantined; retrying", "error", s.classify("archive", err))
 		}
 	case len(messages) > 1:
 		half := len(messages) / 2
-		if locked = s.tryAway(ctx, db, messages[:half], ways); len(locked) > 0 {
+		if locked = s.tryQuarantine(ctx, db, messages[:half], steps); len(locked) > 0 {
 			return slices.Concat(locked, messages[half:])
 		}
-		return s.tryAway(ctx, db, messages[half:], ways)
+		return s.tryQuarantine(ctx, db, messages[half:], steps)
 	default:
-		return s.tryAway(ctx, db, messages, ways[1:])
+		return s.tryQuarantine(ctx, db, messages, steps[1:])
 	}
 	return nil
 }
 
-// putAway puts messages away, and returns those that it has found under their tokens.
-func (s *store) putAway(ctx context.Context, db *pgxpool.Pool, messages []unread, way way) (found ids, err error) {
-	var t tokens
+// runQuarantineStep puts messages away, and returns those that it has found under their tokens.
+func (s *store) runQuarantineStep(ctx context.Context, db *pgxpool.Pool, messages []unread, step quarantineStep) (found idSet, err error) {
+	var t tokenColumns
 	delays, reasons := make([]int64, len(messages)), make([]*string, len(messages))
 	for i, u := range messages {
 		t.add(u.row.token())
-		delays[i] = u.aside().Microseconds()
-		if !way.silent {
+		delays[i] = u.hiddenFor().Microseconds()
+		if !step.withoutReason {
 			reasons[i] = u.headers(s.encoding)
 		}
 	}
-	found = make(ids, len(messages))
+	found = make(idSet, len(messages))
 	// pgx has PostgreSQL parse a statement before it runs a batch, and that waits for locks, too: so
 	// the limit is set before.
-	begin := readCommittedSQL + "; " + planSQL + "; set local lock_timeout = '" + letterWait + "'"
+	begin := readCommittedSQL + "; " + planSQL + "; set local lock_timeout = '" + lockTimeout + "'"
 	return found, pgx.BeginTxFunc(ctx, db, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
 		batch := &pgx.Batch{}
-		batch.Queue(s.sql().hide, t.ids, t.numbers, t.times, delays, reasons, way.merge).Query(found.collect)
-		if err := tx.SendBatch(ctx, batch).Close(); err != nil || way.archive == "" {
+		batch.Queue(s.sql().hide, t.ids, t.numbers, t.times, delays, reasons, step.merge).Query(found.collect)
+		if err := tx.SendBatch(ctx, batch).Close(); err != nil || step.archive == "" {
 			return err
 		}
-		var marked tokens // what was locked then may not be any more, and has no reason
+		var hiddenColumns tokenColumns // what was locked then may not be any more, and has no reason
 		for _, u := range messages {
 			if found[u.row.ID] {
-				marked.add(u.row.token())
+				hiddenColumns.add(u.row.token())
 			}
 		}
-		_, err := tx.Exec(ctx, way.archive, marked.ids, marked.numbers, marked.times)
+		_, err := tx.Exec(ctx, step.archive, hiddenColumns.ids, hiddenColumns.numbers, hiddenColumns.times)
 		return err
 	})
 }
 
-func (s *store) logAway(ctx context.Context, messages []unread, done ids, way way) {
+func (s *store) logQuarantined(ctx context.Context, messages []unread, done idSet, step quarantineStep) {
 	for _, u := range messages {
 		switch {
 		case !done[u.row.ID]:
 			s.logUnread(ctx, u, "is locked, or was taken by another consumer; it may be tried again")
-		case way.archive != "":
-			s.count(u)
+		case step.archive != "":
+			s.countQuarantined(u)
 			s.logUnread(ctx, u, "was moved to the archive")
 		default:
-			s.count(u)
-			s.logUnread(ctx, u, "is put aside", "retry_in", u.aside().String())
+			s.countQuarantined(u)
+			s.logUnread(ctx, u, "is hidden", "retry_in", u.hiddenFor().String())
 		}
 	}
 }
 
-// count counts a message that has been put away, unless it can perhaps be read the next time.
-func (s *store) count(u unread) {
+// countQuarantined counts a message that has been put away, unless it can perhaps be read the next time.
+func (s *store) countQuarantined(u unread) {
 	if !u.doubtful && s.quarantined != nil {
 		s.quarantined.Add(1)
 	}
 }
 
-func (s *store) logUnread(ctx context.Context, u unread, fate string, attrs ...any) {
-	text := "ezq: a message that cannot be read " + fate
+func (s *store) logUnread(ctx context.Context, u unread, outcome string, attrs ...any) {
+	text := "ezq: a message that cannot be read " + outcome
 	attrs = append([]any{"topic", s.topic, "queue", s.queue, "msg_id", u.row.ID, "cause", u.cause}, attrs...)
 	sparse.Log(ctx, s.logger, slog.LevelError, sparse.About{Text: text, Topic: s.topic}, attrs...)
 }

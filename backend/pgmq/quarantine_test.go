@@ -12,7 +12,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func TestAMessageIsNotArchivedForTheTroubleOfTheServer(t *testing.T) {
+func TestQuarantine_SparesMessageOnServerTrouble(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]struct{ unreadable, doubtful bool }{
 		"54000": {unreadable: true}, // program_limit_exceeded: larger than 1 GB
@@ -30,18 +30,18 @@ func TestAMessageIsNotArchivedForTheTroubleOfTheServer(t *testing.T) {
 	}
 }
 
-func TestAMessageThatPerhapsCanBeReadComesBackLaterAndLater(t *testing.T) {
+func TestQuarantine_BacksOffDoubtfulMessage(t *testing.T) {
 	t.Parallel()
 	message := unread{doubtful: true, cause: errors.New("out of memory")}
 	for number, want := range map[int32]time.Duration{1: 2 * time.Second, 2: 4 * time.Second, 10: 1024 * time.Second, 12: time.Hour, 1000: time.Hour} {
 		message.row.Number = number
-		require.Equal(t, want, message.aside(), number)
+		require.Equal(t, want, message.hiddenFor(), number)
 	}
 	require.Nil(t, message.headers("UTF8"), "it is not marked, as it may still be handled")
 }
 
 // What is refused of an outcome is not the fault of a message that a claim was to read.
-func TestAnOutcomeThatIsRefusedMakesNoMessageSuspicious(t *testing.T) {
+func TestQuarantine_IgnoresRefusedOutcomes(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t, pgtest.Database(t))
 	s, err := clientOf(t, pool, false).subscriber.open(t.Context(), "t", false)
@@ -52,13 +52,13 @@ func TestAnOutcomeThatIsRefusedMakesNoMessageSuspicious(t *testing.T) {
 	require.Len(t, claim.Leases, 1)
 	exec(t, pool, `create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no' using errcode = '22P05'; end $$`)
 	exec(t, pool, "create trigger t before delete on pgmq.q_t for each row execute function refuse()")
-	_, err = s.Claim(t.Context(), settlements(claim.Leases, subscription.Ack), 1, time.Minute)
+	_, err = s.Claim(t.Context(), settlementsOf(claim.Leases, subscription.Ack), 1, time.Minute)
 	refusal := (*subscription.Refusal)(nil)
 	require.ErrorAs(t, err, &refusal)
-	require.False(t, s.sieve.used)
+	require.False(t, s.screening.active)
 }
 
-func TestWhatWaitsForItsArchiveStaysLeased(t *testing.T) {
+func TestQuarantine_ExtendsLeaseWhileArchiveWaits(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t, pgtest.Database(t))
 	s, err := clientOf(t, pool, false).subscriber.open(t.Context(), "t", false)
@@ -70,35 +70,35 @@ func TestWhatWaitsForItsArchiveStaysLeased(t *testing.T) {
 	exec(t, pool, "update pgmq.q_t set read_ct = 2 where message = '2'") // another consumer has taken it
 	for _, l := range claim.Leases {
 		taken := row{ID: l.ID, Number: int32(l.Number), ReadAt: l.At}
-		s.aside.wait(suspect{unread: unread{row: taken, cause: errors.New("too large")}, lease: time.Hour, until: time.Now().Add(time.Minute)})
+		s.suspects.requeue(suspect{unread: unread{row: taken, cause: errors.New("too large")}, lease: time.Hour, until: time.Now().Add(time.Minute)})
 	}
-	s.renew(t.Context(), pool, s.aside.overdue())
-	require.Empty(t, s.aside.overdue())
-	require.Len(t, s.aside.clear(), 1)
+	s.renew(t.Context(), pool, s.suspects.takeOverdue())
+	require.Empty(t, s.suspects.takeOverdue())
+	require.Len(t, s.suspects.takeWaiting(), 1)
 	var renewed string
 	require.NoError(t, pool.QueryRow(t.Context(), "select message::text from pgmq.q_t where vt > now() + interval '50 minutes' and read_ct = 1").Scan(&renewed))
 	require.Equal(t, "1", renewed)
 }
 
-func TestAServerThatIsSlowIsGivenMoreTime(t *testing.T) {
+func TestSift_GivesSlowServerMoreTime(t *testing.T) {
 	t.Parallel()
-	var s sieve
+	var s screening
 	slow := &pgconn.PgError{Severity: "ERROR", Code: "57014"}
-	for _, want := range []time.Duration{firstPatience, 2 * firstPatience, 4 * firstPatience, maxPatience, maxPatience} {
-		require.Equal(t, want, s.patience())
-		require.True(t, s.suspects(slow, true))
-		require.True(t, s.used)
-		s.sifted(10, 0, 0)
-		require.False(t, s.used, "no message was to blame")
+	for _, want := range []time.Duration{minClaimTimeout, 2 * minClaimTimeout, 4 * minClaimTimeout, maxClaimTimeout, maxClaimTimeout} {
+		require.Equal(t, want, s.claimTimeout())
+		require.True(t, s.recordFailure(slow, true))
+		require.True(t, s.active)
+		s.recordResult(10, 0, 0)
+		require.False(t, s.active, "no message was to blame")
 	}
-	s.sifted(10, 6, 0)
-	require.True(t, s.used, "there may be more")
-	require.Equal(t, firstPatience, s.patience())
-	require.Equal(t, 40, s.spread)
+	s.recordResult(10, 6, 0)
+	require.True(t, s.active, "there may be more")
+	require.Equal(t, minClaimTimeout, s.claimTimeout())
+	require.Equal(t, 40, s.batchLimit)
 }
 
-// It may take milliseconds, and was done up to ten times for a message that was sifted.
-func TestAMessageIsWrittenOutOnceHoweverItIsFetched(t *testing.T) {
+// It may take milliseconds, and was done up to ten times for a message that was screened.
+func TestClaim_WritesMessageOutOnce(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t, pgtest.Database(t))
 	s, err := clientOf(t, pool, false).subscriber.open(t.Context(), "t", false)
@@ -113,14 +113,14 @@ func TestAMessageIsWrittenOutOnceHoweverItIsFetched(t *testing.T) {
 			return claim.Leases, err
 		},
 		"by a hold": func() ([]subscription.Lease, error) {
-			held, claim, _, err := s.Lock(t.Context(), n, time.Minute)
+			locked, claim, _, err := s.Lock(t.Context(), n, time.Minute)
 			if err == nil {
-				_, err = held.Finish(t.Context(), tokensOf(settlements(claim.Leases, subscription.Ack)), nil, time.Minute)
+				_, err = locked.Finish(t.Context(), tokensOf(settlementsOf(claim.Leases, subscription.Ack)), nil, time.Minute)
 			}
 			return claim.Leases, err
 		},
 		"by a claim that sifts": func() ([]subscription.Lease, error) {
-			s.sieve.use()
+			s.screening.activate()
 			claim, err := s.Claim(t.Context(), nil, n, time.Minute)
 			return claim.Leases, err
 		},

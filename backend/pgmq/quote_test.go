@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestEscapesAreResolved(t *testing.T) {
+func TestUnquote_ResolvesEscapes(t *testing.T) {
 	t.Parallel()
 	for quoted, text := range map[string]string{
 		``:                          "",
@@ -25,7 +25,7 @@ func TestEscapesAreResolved(t *testing.T) {
 	}
 }
 
-func TestAnEscapeThatIsNoneIsRefused(t *testing.T) {
+func TestUnquote_RefusesInvalidEscape(t *testing.T) {
 	t.Parallel()
 	for _, quoted := range []string{`\`, `\x`, `\u`, `\u123`, `\u12g4`, `\ud83d`, `\ud83d\u0041`, `\ude00`, `a\`, `\ud83d\ude0`} {
 		_, ok := unquote([]byte(quoted))

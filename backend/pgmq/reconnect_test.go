@@ -23,7 +23,7 @@ func shortLease(maxInFlight int) pgmq.Config {
 	return pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: 3 * time.Second, MaxInFlight: maxInFlight}}
 }
 
-func TestNothingIsLostWhenTheServerGoesAndComesBack(t *testing.T) {
+func TestReconnect_LosesNothingAcrossServerRestart(t *testing.T) {
 	t.Parallel()
 	server := cluster.Start(t)
 	for _, fault := range []struct {
@@ -53,13 +53,13 @@ func requireNothingLost(t *testing.T, database string, happen func()) {
 	var running []*pgmq.Client
 	for n := range consumers {
 		consumer := openAt(t, database, shortLease(inFlight))
-		consuming(t, l, consumer, fmt.Sprint("consumer ", n))
+		startConsuming(t, l, consumer, fmt.Sprint("consumer ", n))
 		running = append(running, consumer)
 	}
-	told := subscribeTo(t, deaf(t, database), "told")
+	notified := subscribeTo(t, openWithoutPolling(t, database), "told")
 	requireListening(t, pool)
 	publisher := openAt(t, database, pgmq.Config{})
-	endPublishing := publishing(t, l, publisher)
+	endPublishing := startPublishing(t, l, publisher)
 	defer endPublishing()
 	pgtest.Eventually(t, patience, "messages flow", func() bool { return l.Deliveries() > 100 })
 
@@ -74,7 +74,7 @@ func requireNothingLost(t *testing.T, database string, happen func()) {
 	requireDrained(t, pool)
 	requireListening(t, pool)
 	require.NoError(t, publisher.Publish("told", message.NewMessage("a", nil)))
-	receive(t, told).Ack()
+	receive(t, notified).Ack()
 
 	closing := time.Now()
 	for _, consumer := range running {
@@ -86,9 +86,9 @@ func requireNothingLost(t *testing.T, database string, happen func()) {
 	require.Less(t, time.Since(closing), closeBound)
 }
 
-func subscribeTo(t *testing.T, queue message.Subscriber, topic string) <-chan *message.Message {
+func subscribeTo(t *testing.T, subscriber message.Subscriber, topic string) <-chan *message.Message {
 	t.Helper()
-	messages, err := queue.Subscribe(t.Context(), topic)
+	messages, err := subscriber.Subscribe(t.Context(), topic)
 	require.NoError(t, err)
 	return messages
 }
@@ -97,7 +97,7 @@ func subscribeTo(t *testing.T, queue message.Subscriber, topic string) <-chan *m
 // server may not answer: see [pgmq.Subscriber.Close].
 const closeBound = 16 * time.Second
 
-func TestCloseDoesNotWaitForAServerThatIsGone(t *testing.T) {
+func TestClose_ReturnsDespiteDeadServer(t *testing.T) {
 	t.Parallel()
 	server := cluster.Start(t)
 	client := openAt(t, server.URL(), pgmq.Config{})

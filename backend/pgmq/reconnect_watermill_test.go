@@ -18,7 +18,7 @@ import (
 
 // Watermill's test of reconnecting, with a server that is really restarted. It
 // has a data race of its own (Watermill 1.5.1: publishedMessages), so it is left
-// out under the race detector; TestNothingIsLostWhenTheServerGoesAndComesBack is not.
+// out under the race detector; TestReconnect_LosesNothingAcrossServerRestart is not.
 func TestWatermillReconnect(t *testing.T) {
 	server := cluster.Start(t)
 	pool := pgtest.Pool(t, server.URL())

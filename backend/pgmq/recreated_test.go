@@ -26,7 +26,7 @@ func publishInTx(t *testing.T, database string, client *pgmq.Client) error {
 }
 
 // A transaction that has failed cannot be saved. The next one can.
-func TestADropElsewhereFailsOneTransactionAtMost(t *testing.T) {
+func TestDropElsewhere_FailsOneTransactionAtMost(t *testing.T) {
 	t.Parallel()
 	for name, groups := range map[string][]string{"the queue": {""}, "one of two groups": {"b", "a"}} {
 		t.Run(name, func(t *testing.T) {
@@ -50,24 +50,24 @@ func TestADropElsewhereFailsOneTransactionAtMost(t *testing.T) {
 	}
 }
 
-func TestADropElsewhereFailsNoTick(t *testing.T) {
+func TestDropElsewhere_FailsNoTick(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	client, other := openAt(t, database, pgmq.Config{}), openAt(t, database, pgmq.Config{})
-	at := attempt(t, client, "nightly", time.Now()).Now.Add(time.Microsecond)
-	require.Equal(t, backend.TickPublished, attempt(t, client, "nightly", at).Outcome)
+	at := tryTick(t, client, "nightly", time.Now()).Now.Add(time.Microsecond)
+	require.Equal(t, backend.TickPublished, tryTick(t, client, "nightly", at).Outcome)
 	for _, topic := range []string{"reports", "ezq_schedules"} {
 		_, err := other.DropQueue(t.Context(), topic)
 		require.NoError(t, err)
-		begun := attempt(t, client, "nightly", at.Add(time.Microsecond)) // a schedule that was dropped begins anew
+		begun := tryTick(t, client, "nightly", at.Add(time.Microsecond)) // a schedule that was dropped begins anew
 		if begun.Outcome == backend.TickTaken {
-			require.Equal(t, backend.TickPublished, attempt(t, client, "nightly", begun.Now.Add(time.Microsecond)).Outcome)
+			require.Equal(t, backend.TickPublished, tryTick(t, client, "nightly", begun.Now.Add(time.Microsecond)).Outcome)
 		}
 	}
-	require.Positive(t, stored(t, client))
+	require.Positive(t, countStored(t, client))
 }
 
-func TestASubscribeAfterADropElsewhereCreatesTheQueue(t *testing.T) {
+func TestDropElsewhere_LetsSubscribeRecreateQueue(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	app, other := openAt(t, database, pgmq.Config{}), openAt(t, database, pgmq.Config{})
@@ -81,7 +81,7 @@ func TestASubscribeAfterADropElsewhereCreatesTheQueue(t *testing.T) {
 
 // What was dropped and is there again may be of another kind: a row's place alone says
 // nothing in a partitioned queue, and a queue of PGMQ before 1.10 has no last_read_at.
-func TestAQueueThatComesBackIsReadAsWhatItIs(t *testing.T) {
+func TestRecreatedQueue_IsReadAsItsNewKind(t *testing.T) {
 	t.Parallel()
 	const create = "select pgmq.create('t');"
 	old := "alter table pgmq.q_t drop column last_read_at;"
@@ -130,21 +130,21 @@ func TestAQueueThatComesBackIsReadAsWhatItIs(t *testing.T) {
 	}
 }
 
-// take holds what there is, leases what it holds, and leases the rest.
+// take locks what there is, leases what it has locked, and leases the rest.
 func take(t *testing.T, store subscription.Store) []subscription.Lease {
 	t.Helper()
-	held, holding, _, err := store.(subscription.Locker).Lock(t.Context(), 10, time.Minute)
+	locked, lockedClaim, _, err := store.(subscription.Locker).Lock(t.Context(), 10, time.Minute)
 	require.NoError(t, err)
-	if held != nil {
-		tokens, err := held.Finish(t.Context(), nil, tokensOf(holding.Leases), time.Minute)
+	if locked != nil {
+		tokens, err := locked.Finish(t.Context(), nil, tokensOf(lockedClaim.Leases), time.Minute)
 		require.NoError(t, err)
 		for i, token := range tokens {
-			holding.Leases[i].Token = token
+			lockedClaim.Leases[i].Token = token
 		}
 	}
 	claim, err := store.Claim(t.Context(), nil, 10, time.Minute)
 	require.NoError(t, err)
-	return append(holding.Leases, claim.Leases...)
+	return append(lockedClaim.Leases, claim.Leases...)
 }
 
 func tokensOf(leases []subscription.Lease) (tokens []subscription.Token) {
@@ -154,15 +154,15 @@ func tokensOf(leases []subscription.Lease) (tokens []subscription.Token) {
 	return tokens
 }
 
-func TestATickThroughAConnectionCreatesItsQueue(t *testing.T) {
+func TestScheduleTick_OverConnectionCreatesQueue(t *testing.T) {
 	t.Parallel()
 	conn, err := pgx.Connect(t.Context(), pgtest.Database(t))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
 	publisher, err := pgmq.NewPublisher(conn, nil)
 	require.NoError(t, err)
-	at := attempt(t, publisher, "nightly", time.Now()).Now.Add(time.Microsecond)
-	require.Equal(t, backend.TickPublished, attempt(t, publisher, "nightly", at).Outcome)
+	at := tryTick(t, publisher, "nightly", time.Now()).Now.Add(time.Microsecond)
+	require.Equal(t, backend.TickPublished, tryTick(t, publisher, "nightly", at).Outcome)
 }
 
 // beforeQuery is a pgx tracer that does something before the first query that contains a text.
@@ -182,7 +182,7 @@ func (b *beforeQuery) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pg
 func (*beforeQuery) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 // A consumer that archives looks twice: at its queue, and at the archive.
-func TestASubscriptionStartsWhileItsQueueIsDropped(t *testing.T) {
+func TestSubscription_StartsWhileQueueIsDropped(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	admin := pgtest.Pool(t, database)
@@ -205,7 +205,7 @@ func TestASubscriptionStartsWhileItsQueueIsDropped(t *testing.T) {
 
 // What an old snapshot shows of a queue that was created after it is nothing, and not a
 // table without columns.
-func TestAQueueThatIsYoungerThanATransactionIsPublishedToInIt(t *testing.T) {
+func TestWithTx_PublishesToQueueCreatedAfterSnapshot(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	client, pool := openAt(t, database, pgmq.Config{}), pgtest.Pool(t, database)

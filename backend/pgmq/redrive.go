@@ -15,22 +15,22 @@ import (
 // How many dead letters are looked at, and moved at most, in one transaction: few where few
 // are to be moved, and not so few that strays among them make it many transactions.
 const (
-	redriveBatch = 1000
-	redriveLook  = 100
+	redriveBatch    = 1000
+	redriveMinBatch = 100
 )
 
 // Redrive moves up to limit dead letters in the topic from back to where they
 // came from, the oldest first, and returns how many it has moved. They keep their
 // ids, lose what the dead-letter topic has added, and begin with no failures.
 //
-// It moves the letters of the given topics, and if there are none, those of the
+// It moves the dead letters of the given topics, and if there are none, those of the
 // topic that from is named after: of "orders" from "orders_dead". Each goes to the
 // queue that it was in, which is the topic's own or that of one of its groups. If it
 // does not say which, as one that Watermill's PoisonQueue has written, it is published
 // to its topic anew, to all of that topic's groups. No queue is created.
 //
-// What a letter says of its origin is the word of each role that may insert into the
-// queue of from. So a letter of another topic stays, as does one that names a queue
+// What a dead letter says of its origin is the word of each role that may insert into the
+// queue of from. So a dead letter of another topic stays, as does one that names a queue
 // which is not its topic's, and a message that says no origin: an error of the kind
 // [ErrStrays] counts these, and [Client.Origins] shows them.
 //
@@ -41,19 +41,19 @@ const (
 // an error says so.
 func (c *Client) Redrive(ctx context.Context, from string, limit int, topics ...string) (moved int, err error) {
 	const op = "redrive"
-	queue, err := c.lettersQueue(from)
+	queue, err := c.deadLetterQueue(from)
 	if err != nil {
 		return 0, classify(op, from, err)
 	}
 	if limit < 1 {
 		return 0, classify(op, from, invalidLimit(limit))
 	}
-	r := redrive{client: c, from: queue, origins: c.newOrigins(from, topics), stuck: map[string]bool{}}
+	r := redrive{client: c, from: queue, origins: c.newOrigins(from, topics), blocked: map[string]bool{}}
 	if err := r.origins.check(from); err != nil {
 		return 0, classify(op, from, err)
 	}
 	moved, err = r.run(ctx, limit)
-	return moved, classify(op, from, cmpError(err, r.left(from)))
+	return moved, classify(op, from, firstError(err, r.unmovedError(from)))
 }
 
 // redrive is one call of Redrive.
@@ -62,24 +62,24 @@ type redrive struct {
 	from    string
 	origins *origins
 
-	strays int             // messages that stay
-	stuck  map[string]bool // the destinations that cannot be filled
-	failed error           // why not; the first
-	kept   int             // letters that stay because of that
-	first  int64           // of these
-	to     destination     // where that one goes
-	inVain int             // letters for one place that failed by themselves since the last that was moved
+	strays        int             // messages that stay
+	blocked       map[string]bool // the destinations that cannot be filled
+	failed        error           // why not; the first
+	kept          int             // letters that stay because of that
+	first         int64           // of these
+	to            destination     // where that one goes
+	failuresInRow int             // letters for one place that failed by themselves since the last that was moved
 }
 
 // run goes through the dead letters once, up to the last that was there at the
 // start: one that is moved may be a dead letter again in no time.
 func (r *redrive) run(ctx context.Context, limit int) (moved int, err error) {
-	last, err := one[int64](ctx, r.client, fmt.Sprintf(lastSQL, tableName(r.from)))
+	last, err := queryValue[int64](ctx, r.client, fmt.Sprintf(lastSQL, tableName(r.from)))
 	if err != nil {
 		return 0, err
 	}
 	for after := int64(math.MinInt64); moved < limit; {
-		found, err := r.client.candidates(ctx, r.from, after, last, min(max(limit-moved, redriveLook), redriveBatch))
+		found, err := r.client.candidates(ctx, r.from, after, last, min(max(limit-moved, redriveMinBatch), redriveBatch))
 		if err != nil || len(found) == 0 {
 			return moved, err
 		}
@@ -116,7 +116,7 @@ func (r *redrive) choose(ctx context.Context, found []candidate, limit int) (cho
 			r.strays++
 			continue
 		}
-		if r.stuck[to.key()] {
+		if r.blocked[to.key()] {
 			r.keep(bundle{to, []int64{c.ID}})
 			continue
 		}
@@ -134,20 +134,20 @@ func (r *redrive) choose(ctx context.Context, found []candidate, limit int) (cho
 // moveAll moves what can be moved, and remembers where nothing can go.
 func (r *redrive) moveAll(ctx context.Context, all []bundle) (moved int) {
 	for _, b := range all {
-		r.inVain = 0
+		r.failuresInRow = 0
 		n, err := r.moveSome(ctx, b)
 		moved += n
 		if err != nil {
-			r.failed = cmpError(r.failed, err)
-			r.stuck[b.to.key()] = !isAnswer(err) || r.isInVain(err)
+			r.failed = firstError(r.failed, err)
+			r.blocked[b.to.key()] = !isServerError(err) || r.hasTooManyFailures(err)
 		}
 	}
 	return moved
 }
 
-// enoughInVain is how many letters fail by themselves, one after the other, for what may be
+// maxFailuresInRow is how many dead letters fail by themselves, one after the other, for what may be
 // the fault of none of them, before it is.
-const enoughInVain = 10
+const maxFailuresInRow = 10
 
 // moveSome moves dead letters that go to one place. If PostgreSQL refuses what is in one
 // of them, that one stays: the others are found by halves.
@@ -156,21 +156,21 @@ func (r *redrive) moveSome(ctx context.Context, b bundle) (moved int, err error)
 	half := len(b.ids) / 2
 	switch {
 	case err == nil:
-		r.inVain = 0
+		r.failuresInRow = 0
 		return moved, nil
-	case half == 0 && mayPass(err):
-		r.inVain++
+	case half == 0 && mayBeRetried(err):
+		r.failuresInRow++
 	}
-	if half == 0 || !isAnswer(err) || r.isInVain(err) {
+	if half == 0 || !isServerError(err) || r.hasTooManyFailures(err) {
 		r.keep(b)
 		return 0, err
 	}
 	first, err := r.moveSome(ctx, bundle{b.to, b.ids[:half]})
 	second, failed := r.moveSome(ctx, bundle{b.to, b.ids[half:]})
-	return first + second, cmpError(err, failed)
+	return first + second, firstError(err, failed)
 }
 
-// keep counts letters that stay.
+// keep counts dead letters that stay.
 func (r *redrive) keep(b bundle) {
 	if r.kept == 0 {
 		r.first, r.to = b.ids[0], b.to
@@ -178,48 +178,50 @@ func (r *redrive) keep(b bundle) {
 	r.kept += len(b.ids)
 }
 
-func (r *redrive) isInVain(err error) bool { return r.inVain >= enoughInVain && mayPass(err) }
+func (r *redrive) hasTooManyFailures(err error) bool {
+	return r.failuresInRow >= maxFailuresInRow && mayBeRetried(err)
+}
 
 // move moves dead letters to where they came from, all in one statement. If that
 // was dropped while this client knew of it, it looks again.
 func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 	publisher := r.client.publisher
 	for again := true; ; again = false {
-		route, err := r.route(ctx, b.to)
+		to, err := r.route(ctx, b.to)
 		if err != nil {
 			return 0, err
 		}
 		err = r.client.inTransaction(ctx, func(tx pgx.Tx) error {
-			sql, err := redriveSQL(ctx, tx, r.from, route.queues)
+			sql, err := redriveSQL(ctx, tx, r.from, to.queues)
 			if err != nil {
 				return err
 			}
 			return tx.QueryRow(ctx, sql,
-				pgx.QueryExecModeCacheDescribe, b.ids, letterKeys(), r.from).Scan(&moved)
+				pgx.QueryExecModeCacheDescribe, b.ids, deadLetterKeys(), r.from).Scan(&moved)
 		})
 		switch {
 		case err == nil:
 			if moved > 0 {
-				publisher.tell(route)
+				publisher.notify(to)
 			}
 			return moved, nil
 		case again && isCode(err, "42P01"):
-			publisher.routes.forget(b.to.topic, route)
-			for _, queue := range route.queues {
+			publisher.routes.forget(b.to.topic, to)
+			for _, queue := range to.queues {
 				publisher.routes.catalog.forget(queue)
 			}
 		default:
-			return 0, r.denied(err, route)
+			return 0, r.denied(err, to)
 		}
 	}
 }
 
 // route returns the queues that get the dead letters for a destination. They have to be
-// there: what a letter says makes no queue.
+// there: what a dead letter says makes no queue.
 func (r *redrive) route(ctx context.Context, to destination) (found *route, err error) {
 	p := r.client.publisher
 	if to.queue == "" {
-		found, err = p.routes.look(ctx, r.client.pool, to.topic, nil)
+		found, err = p.routes.lookUp(ctx, r.client.pool, to.topic, nil)
 	} else {
 		found = &route{queues: []string{to.queue}}
 		err = p.routes.catalog.ensure(ctx, r.client.pool, to.queue, nil)
@@ -236,9 +238,9 @@ func (r *redrive) route(ctx context.Context, to destination) (found *route, err 
 	return found, err
 }
 
-// letterKeys is the headers that a dead letter has got as such, or that count
+// deadLetterKeys is the headers that a dead letter has got as such, or that count
 // what is to begin anew.
-func letterKeys() []string {
+func deadLetterKeys() []string {
 	return []string{
 		originKey, groupKey, failuresKey, doneKey, unknownKey,
 		backend.DeadLetterReason, backend.DeadLetterTopic, backend.DeadLetterHandler,
@@ -252,7 +254,7 @@ func letterKeys() []string {
 //
 // They are locked, and looked at again once they are: another call may have moved
 // them, a consumer may have leased them. Whoever has them locked settles them.
-func redriveSQL(ctx context.Context, db asker, from string, to []string) (string, error) {
+func redriveSQL(ctx context.Context, db rowQuerier, from string, to []string) (string, error) {
 	var sql strings.Builder
 	fmt.Fprintf(&sql, `
 with t as (select * from unnest($1::bigint[]) as t(id) order by id),
@@ -266,7 +268,7 @@ d as (
 	returning m.msg_id, m.message, jsonb_build_object('`+uuidKey+`', $3::text || '/' || m.msg_id) || (m.headers - $2::text[]) as headers)`,
 		tableName(from))
 	for i, queue := range to {
-		columns, values, err := marked(ctx, db, queue)
+		columns, values, err := leasedMarkColumns(ctx, db, queue)
 		if err != nil {
 			return "", err
 		}
@@ -294,8 +296,8 @@ func (r *redrive) denied(err error, to *route) error {
 	}
 }
 
-// left returns an error if there are messages that could not be moved.
-func (r *redrive) left(from string) error {
+// unmovedError returns an error if there are messages that could not be moved.
+func (r *redrive) unmovedError(from string) error {
 	if r.failed != nil {
 		return r.refused(from)
 	}
@@ -305,12 +307,12 @@ func (r *redrive) left(from string) error {
 	return &Error{
 		Kind: ErrStrays,
 		Cause: fmt.Errorf("%d messages stay: they are no letters of %s, or name a queue that is not its own or its groups'",
-			r.strays, r.origins.names()),
+			r.strays, r.origins.topicNames()),
 		Remedy: "Origins shows what they say; name the topics whose letters shall be moved",
 	}
 }
 
-// refused is why letters could not be moved, and which.
+// refused is why dead letters could not be moved, and which.
 func (r *redrive) refused(from string) error {
 	place := fmt.Sprintf("the queues of %q", r.to.topic)
 	if r.to.queue != "" {

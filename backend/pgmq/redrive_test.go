@@ -11,7 +11,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// forged is letters that a consumer of orders may write, and that lead elsewhere.
+// forged is dead letters that a consumer of orders may write, and that lead elsewhere.
 func forged(t *testing.T) (headers []string) {
 	t.Helper()
 	return []string{
@@ -41,7 +41,7 @@ func groupQueueOf(t *testing.T, topic, group string) string {
 	return get[string](t, pgtest.Pool(t, database), "select queue_name from pgmq.topic_bindings where queue_name <> '"+topic+"'")
 }
 
-func TestADeadLetterGoesOnlyWhereLettersOfItsTopicComeFrom(t *testing.T) {
+func TestRedrive_RefusesForgedOrigin(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool, client := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
@@ -65,7 +65,7 @@ func TestADeadLetterGoesOnlyWhereLettersOfItsTopicComeFrom(t *testing.T) {
 	require.Equal(t, queues, get[int](t, pool, "select count(*) from pgmq.meta"), "no queue is created")
 }
 
-func TestLettersOfAnotherTopicAreMovedIfTheyAreAskedFor(t *testing.T) {
+func TestRedrive_MovesOtherTopicOnRequest(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders_dead'), pgmq.create('payments'), pgmq.create('orders')")
@@ -80,7 +80,7 @@ func TestLettersOfAnotherTopicAreMovedIfTheyAreAskedFor(t *testing.T) {
 	require.Equal(t, 1, moved)
 }
 
-func TestOriginsShowWhereRedriveWouldMoveWhat(t *testing.T) {
+func TestOrigins_PreviewRedrive(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders_dead'), pgmq.create('orders')")
@@ -110,7 +110,7 @@ func TestOriginsShowWhereRedriveWouldMoveWhat(t *testing.T) {
 	require.Equal(t, 3005, sum)
 }
 
-func TestOriginsSayWhichQueuesAreNotThere(t *testing.T) {
+func TestOrigins_NameMissingQueues(t *testing.T) {
 	t.Parallel()
 	name, err := pgmq.GroupQueueName("orders", "mail")
 	require.NoError(t, err)
@@ -142,11 +142,11 @@ func TestOriginsSayWhichQueuesAreNotThere(t *testing.T) {
 	require.ErrorContains(t, err, "if the topic is still in use, let a program subscribe to it with the group of that queue, and redrive again")
 }
 
-func TestOriginsSayWhereTheyDidNotCountToTheEnd(t *testing.T) {
+func TestOrigins_MarkCappedCounts(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('t')")
-	insertLetters(t, pool, 10_000)
+	insertDeadLetters(t, pool, 10_000)
 	found, err := client.Origins(t.Context(), "dead", "t")
 	require.NoError(t, err)
 	require.Equal(t, []pgmq.Origin{{Topic: "t", Letters: 10_000}}, found)
@@ -156,7 +156,7 @@ func TestOriginsSayWhereTheyDidNotCountToTheEnd(t *testing.T) {
 	require.Equal(t, []pgmq.Origin{{Topic: "t", Letters: 10_000, LettersCapped: true}}, found)
 }
 
-func TestALetterThatSaysNoGroupGoesToAGroupOfItsTopicAllTheSame(t *testing.T) {
+func TestRedrive_AcceptsGroupQueueWithoutGroupHeader(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
@@ -171,10 +171,10 @@ func TestALetterThatSaysNoGroupGoesToAGroupOfItsTopicAllTheSame(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_"+of, 1)
 }
 
-func TestALetterThatPostgreSQLRefusesHoldsUpNoOther(t *testing.T) {
+func TestRedrive_RefusedDeadLetterDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
-	insertLetters(t, pool, 5)
+	insertDeadLetters(t, pool, 5)
 	execute(t, pool, "select pgmq.create('t')")
 	execute(t, pool, `alter table pgmq.q_t add check (headers->>'ezq_uuid' <> 'm3')`)
 	moved, err := client.Redrive(t.Context(), "dead", 100, "t")
@@ -183,10 +183,10 @@ func TestALetterThatPostgreSQLRefusesHoldsUpNoOther(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_dead", 1)
 }
 
-func TestALimitOfTriesIsForAPlaceThatTakesNoLetter(t *testing.T) {
+func TestRedrive_LimitsTriesOnRefusingQueue(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
-	insertLetters(t, pool, 500)
+	insertDeadLetters(t, pool, 500)
 	execute(t, pool, `select pgmq.create('t'); create sequence tries;
 		create function refuse() returns trigger language plpgsql as $$ begin
 			perform nextval('tries'); raise 'not now' using errcode = '40001'; end $$;
@@ -197,7 +197,7 @@ func TestALimitOfTriesIsForAPlaceThatTakesNoLetter(t *testing.T) {
 	require.Less(t, get[int](t, pool, "select last_value::int from tries"), 60, "it is not asked for each letter")
 }
 
-func TestRedriveIntoAQueueThatRefusesLettersNamesItAndCountsWhatStays(t *testing.T) {
+func TestRedrive_NamesRefusingQueueAndCountsRest(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders_dead'), pgmq.create('orders')")

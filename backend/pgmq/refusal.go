@@ -11,16 +11,16 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// settling is what becomes of a batch of acks and nacks.
-type settling struct {
-	found    ids
-	acking   bool // the server has not answered yet,
-	nacking  bool // nor this,
-	checking bool // nor this
+// settleResult is what becomes of a batch of acks and nacks.
+type settleResult struct {
+	found        idSet
+	ackPending   bool // the server has not answered yet,
+	nackPending  bool // nor this,
+	checkPending bool // nor this
 }
 
 // collect returns what reads the answer to a statement, which is under way until then.
-func (s *settling) collect(underWay *bool) func(pgx.Rows) error {
+func (s *settleResult) collect(underWay *bool) func(pgx.Rows) error {
 	*underWay = true
 	return func(rows pgx.Rows) error {
 		err := s.found.collect(rows)
@@ -31,16 +31,16 @@ func (s *settling) collect(underWay *bool) func(pgx.Rows) error {
 
 // refusal returns err as a [*subscription.Refusal], or nil if it is not one. What is wrong
 // with the table, or what the role may do with it, may be mended.
-func (s *settling) refusal(of *store, err error) error {
-	if !isAnswer(err) || !s.acking && !s.nacking && !s.checking {
+func (s *settleResult) refusal(of *store, err error) error {
+	if !isServerError(err) || !s.ackPending && !s.nackPending && !s.checkPending {
 		return nil
 	}
-	return &subscription.Refusal{Cause: of.classify("settle", err), Transient: mayPass(err)}
+	return &subscription.Refusal{Cause: of.classify("settle", err), Transient: mayBeRetried(err)}
 }
 
-// isAnswer reports whether err is PostgreSQL's answer to a statement, on a connection that
+// isServerError reports whether err is PostgreSQL's answer to a statement, on a connection that
 // goes on.
-func isAnswer(err error) bool {
+func isServerError(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && severity(pg) == "ERROR" && len(pg.Code) == 5
 }
@@ -50,12 +50,12 @@ func isAnswer(err error) bool {
 // a state count as that.
 func isRefused(err error) bool {
 	var pg *pgconn.PgError
-	return isAnswer(err) && errors.As(err, &pg) && !isOfState(pg.Code)
+	return isServerError(err) && errors.As(err, &pg) && !isStateError(pg.Code)
 }
 
-// isOfState reports whether a SQLSTATE tells of the server, the connection, the session, or
+// isStateError reports whether a SQLSTATE tells of the server, the connection, the session, or
 // of what others do at the same time.
-func isOfState(code string) bool {
+func isStateError(code string) bool {
 	classes := []string{
 		"08", // connection
 		"0A", // feature not supported: a cached plan must not change its result
@@ -82,12 +82,12 @@ func isLockTimeout(err error) bool {
 	return errors.As(err, &pg) && pg.Code == "55P03" && pg.Routine == "ProcessInterrupts"
 }
 
-// mayPass reports whether what PostgreSQL has refused may be taken another time as it is.
-func mayPass(err error) bool { return !isRefused(err) || isOfTheTable(err) }
+// mayBeRetried reports whether what PostgreSQL has refused may be taken another time as it is.
+func mayBeRetried(err error) bool { return !isRefused(err) || isTableError(err) }
 
-// isOfTheTable reports whether that would be so with any values: syntax error or access
+// isTableError reports whether that would be so with any values: syntax error or access
 // rule violation.
-func isOfTheTable(err error) bool {
+func isTableError(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42")
 }

@@ -15,14 +15,14 @@ import (
 )
 
 // What PostgreSQL refuses to store of one message keeps nothing of the others waiting.
-func TestAnOutcomeThatTheDatabaseRefusesStopsNoOther(t *testing.T) {
+func TestOutcome_RefusedByDatabaseStopsNoOther(t *testing.T) {
 	t.Parallel()
 	const (
 		raising = `create function refuse() returns trigger language plpgsql as $$ begin raise 'not today'; end $$; `
 		later   = "select count(*) from pgmq.q_t where vt > now() + interval '50 minutes'"
 	)
 	later1 := backend.Redelivery{Delay: time.Hour}
-	letter := func(reason string) func(*message.Message) {
+	deadLetterWith := func(reason string) func(*message.Message) {
 		return func(msg *message.Message) {
 			backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterReason: reason}})
 		}
@@ -37,22 +37,22 @@ func TestAnOutcomeThatTheDatabaseRefusesStopsNoOther(t *testing.T) {
 	}{
 		"a dead letter, because of a trigger": {
 			sql:    raising + "create trigger refuse before insert on pgmq.q_dead for each row execute function refuse()",
-			settle: letter("no"), then: later,
+			settle: deadLetterWith("no"), then: later,
 		},
 		"a dead letter, because of a CHECK": {
 			sql:    "alter table pgmq.q_dead add check (headers->>'reason_poisoned' <> 'no')",
-			settle: letter("no"), then: later,
+			settle: deadLetterWith("no"), then: later,
 		},
 		"a dead letter, because its queue was replaced by something else": {
 			sql:    "drop table pgmq.q_dead; create table pgmq.q_dead (a int)",
-			settle: letter("no"), then: later,
+			settle: deadLetterWith("no"), then: later,
 		},
 		"a dead letter, whose reason LATIN1 does not have": {
-			database: latin1, settle: letter("5 €, né\x00"),
+			database: latin1, settle: deadLetterWith("5 €, né\x00"),
 			then: "select count(*) from pgmq.q_dead where headers->>'reason_poisoned' = '5 ?, n\u00e9?'",
 		},
 		"a dead letter, whose reason LATIN2 does not have": {
-			database: "encoding 'LATIN2' locale 'C' template template0", settle: letter("5 €"),
+			database: "encoding 'LATIN2' locale 'C' template template0", settle: deadLetterWith("5 €"),
 			then: "select count(*) from pgmq.q_dead where headers->>'reason_poisoned' = '5 ?'",
 		},
 		"a nack, because of a CHECK": {
@@ -75,12 +75,12 @@ func TestAnOutcomeThatTheDatabaseRefusesStopsNoOther(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t, test.database)
-			pool := pgtest.Pool(t, speaking(t, database, "UTF8"))
+			pool := pgtest.Pool(t, withClientEncoding(t, database, "UTF8"))
 			test.config.MaxInFlight, test.config.NackDelay = 100, time.Hour
 			client := openAt(t, database, pgmq.Config{Subscriber: test.config})
 			require.NoError(t, client.SubscribeInitialize("dead"))
 			messages := subscribe(t, client)
-			execute(t, pool, cmpString(test.sql, "select 1"))
+			execute(t, pool, firstNonEmpty(test.sql, "select 1"))
 			all := []*message.Message{message.NewMessage("odd", []byte(`{"odd":1}`))}
 			all[0].Metadata.Set("content-type", "application/json")
 			for i := range 20 {
@@ -109,14 +109,14 @@ func TestAnOutcomeThatTheDatabaseRefusesStopsNoOther(t *testing.T) {
 	}
 }
 
-func cmpString(text, otherwise string) string {
+func firstNonEmpty(text, otherwise string) string {
 	if strings.TrimSpace(text) == "" {
 		return otherwise
 	}
 	return text
 }
 
-func TestAnArchiveThatWasDroppedStopsNoNackAndRepeatsNoMessage(t *testing.T) {
+func TestArchive_WhenDroppedStopsNoNack(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ breaks, mends string }{
 		"dropped":                {"drop table pgmq.a_t", "select pgmq.create('t')"},
@@ -151,8 +151,8 @@ func TestAnArchiveThatWasDroppedStopsNoNackAndRepeatsNoMessage(t *testing.T) {
 	}
 }
 
-func TestARefusedAckHasNothingElseOfItsHoldHandledAgain(t *testing.T) {
-	client, pool, messages := hold(t, 10*time.Second, pgmq.SubscriberConfig{MaxInFlight: 20})
+func TestLockedBatch_RefusedAckRepeatsNoOtherMessage(t *testing.T) {
+	client, pool, messages := openLocking(t, 10*time.Second, pgmq.SubscriberConfig{MaxInFlight: 20})
 	execute(t, pool, `create function refuse() returns trigger language plpgsql as $$ begin raise 'not today'; end $$;
 		create trigger refuse before delete on pgmq.q_t for each row when (old.headers->>'ezq_uuid' = 'c') execute function refuse()`)
 	publish(t, client, "a", "b", "c", "d", "e")
@@ -168,7 +168,7 @@ func TestARefusedAckHasNothingElseOfItsHoldHandledAgain(t *testing.T) {
 }
 
 // What a dead letter needs to know about its queue, it knows already.
-func TestDeadLettersTakeOneRoundTripForMany(t *testing.T) {
+func TestDeadLetter_StoresManyInOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.Database(t)
 	pool := pgtest.Pool(t, direct)
@@ -192,7 +192,7 @@ func TestDeadLettersTakeOneRoundTripForMany(t *testing.T) {
 	require.Equal(t, 100, get[int](t, pool, "select count(*) from pgmq.q_dead"))
 }
 
-func TestADeadLetterQueueThatIsIndexedDelaysOnlyItsLetters(t *testing.T) {
+func TestDeadLetter_IndexingQueueDelaysOnlyItsOwn(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.NoError(t, client.SubscribeInitialize("dead"))

@@ -29,7 +29,7 @@ func refusing(code, event, table string) string {
 		create trigger refuse before %[3]s on pgmq.%[4]s for each row execute function refuse()`, row, code, event, table)
 }
 
-func TestAnAckThatIsRefusedWithAnyCodeStopsNoOtherAndIsNotHandledAgain(t *testing.T) {
+func TestAck_RefusedWithAnyCodeStopsNoOther(t *testing.T) {
 	t.Parallel()
 	for name, archive := range map[string]bool{"": false, ", archived": true} {
 		for _, code := range codes() {
@@ -62,7 +62,7 @@ func TestAnAckThatIsRefusedWithAnyCodeStopsNoOtherAndIsNotHandledAgain(t *testin
 }
 
 // A deferred constraint would refuse the commit, in which there are others.
-func TestAnAckThatADeferredConstraintRefusesStopsNoOther(t *testing.T) {
+func TestAck_RefusedByDeferredConstraintStopsNoOther(t *testing.T) {
 	t.Parallel()
 	for name, noHold := range map[string]bool{"held": false, "leased": true} {
 		t.Run(name, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestAnAckThatADeferredConstraintRefusesStopsNoOther(t *testing.T) {
 	}
 }
 
-func TestADeadLetterThatIsRefusedWithAnyCodeStopsNoOther(t *testing.T) {
+func TestDeadLetter_RefusedWithAnyCodeStopsNoOther(t *testing.T) {
 	t.Parallel()
 	for _, code := range codes() {
 		t.Run(code, func(t *testing.T) {
@@ -103,13 +103,13 @@ func TestADeadLetterThatIsRefusedWithAnyCodeStopsNoOther(t *testing.T) {
 	}
 }
 
-func TestALetterThatIsRefusedWithAnyCodeHoldsUpNoOtherOfItsRedrive(t *testing.T) {
+func TestRedrive_RefusedWithAnyCodeStopsNoOther(t *testing.T) {
 	t.Parallel()
 	for _, code := range codes() {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
 			client, pool := open(t, pgmq.Config{})
-			insertLetters(t, pool, 30)
+			insertDeadLetters(t, pool, 30)
 			execute(t, pool, "select pgmq.create('t'); update pgmq.q_dead set headers = headers || '{\"ezq_uuid\":\"odd\"}' where msg_id = 1")
 			execute(t, pool, refusing(code, "insert", "q_t"))
 			moved, err := client.Redrive(t.Context(), "dead", 100, "t")
@@ -130,12 +130,12 @@ func publishOddAmong(t *testing.T, client *pgmq.Client, n int) {
 	require.NoError(t, client.Publish("t", all...))
 }
 
-func TestAnUnreadableMessageThatTheArchiveRefusesWithAnyCodeStopsNoOther(t *testing.T) {
+func TestQuarantine_RefusedByArchiveStopsNoOther(t *testing.T) {
 	t.Parallel()
 	for _, code := range codes() {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
-			client, pool := open(t, taking(1<<20))
+			client, pool := open(t, withMaxMessage(1<<20))
 			require.NoError(t, client.SubscribeInitialize("t"))
 			execute(t, pool, strings.ReplaceAll(refusing(code, "insert", "a_t"), "new.headers->>'ezq_uuid' = 'odd'", "new.msg_id = 1"))
 			insertBombs(t, pool, 2, numbers(100, "1e131071"), "null")

@@ -33,14 +33,14 @@ const (
 	refusedAckMax = time.Minute
 )
 
-// wait returns how long a message of queue waits, whose ack was refused now: as long as
+// delay returns how long a message of queue waits, whose ack was refused now: as long as
 // that has been so, within limits, and up to a fifth less.
-func (r *refusedAcks) wait(queue string) time.Duration {
+func (r *refusedAcks) delay(queue string) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	if _, known := r.since[queue]; !known {
-		remember(r.since, queue, now)
+		setBounded(r.since, queue, now)
 	}
 	wait := min(max(now.Sub(r.since[queue]), refusedAckMin), refusedAckMax)
 	return wait - rand.N(wait/5) //nolint:gosec // chance only spreads load, and may be guessed
@@ -53,13 +53,13 @@ func (r *refusedAcks) accepted(queue string) {
 	r.mu.Unlock()
 }
 
-// giveBack gives msg back to its queue, which has refused its ack with err.
-func (r *refusedAcks) giveBack(ctx context.Context, msg *message.Message, proof *receipt, err error) {
-	back := backend.Redelivery{Delay: r.wait(proof.queue), Uncounted: true}
+// release releases msg to its queue, which has refused its ack with err.
+func (r *refusedAcks) release(ctx context.Context, msg *message.Message, msgReceipt *receipt, err error) {
+	redelivery := backend.Redelivery{Delay: r.delay(msgReceipt.queue), Uncounted: true}
 	if d := backend.DeliveryFromContext(ctx); d != nil {
-		back.Failures, back.Done = d.Failures, d.Done
+		redelivery.Failures, redelivery.Done = d.Failures, d.Done
 	}
-	backend.Nack(msg, back)
-	about := sparse.About{Text: "ezq: the ack in a handler's transaction is refused, which was rolled back; its message has not failed and comes again", Topic: proof.topic}
-	sparse.Log(ctx, r.logger, slog.LevelError, about, "topic", proof.topic, "queue", proof.queue, "id", excerpt.Of(msg.UUID), "retry_in", back.Delay.Round(time.Millisecond).String(), "error", err)
+	backend.Nack(msg, redelivery)
+	about := sparse.About{Text: "ezq: the ack in a handler's transaction is refused, which was rolled back; its message has not failed and comes again", Topic: msgReceipt.topic}
+	sparse.Log(ctx, r.logger, slog.LevelError, about, "topic", msgReceipt.topic, "queue", msgReceipt.queue, "id", excerpt.Of(msg.UUID), "retry_in", redelivery.Delay.Round(time.Millisecond).String(), "error", err)
 }

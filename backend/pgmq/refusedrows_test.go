@@ -53,7 +53,7 @@ func TestClaim_PassesByARowWhoseUpdateIsRefused(t *testing.T) {
 		for name, refusal := range refusals() {
 			t.Run(name+", "+mode, func(t *testing.T) {
 				t.Parallel()
-				log := &everything{}
+				log := &logRecorder{}
 				client, pool := open(t, pgmq.Config{Subscriber: config, Logger: slog.New(slog.NewTextHandler(log, nil))})
 				require.NoError(t, client.SubscribeInitialize("t"))
 				publishJSON(t, client, `{"Bad":1}`, 1)
@@ -73,7 +73,7 @@ func TestClaim_PassesByARowWhoseUpdateIsRefused(t *testing.T) {
 	}
 }
 
-func requirePassedBy(t *testing.T, client *pgmq.Client, pool *pgxpool.Pool, log *everything) {
+func requirePassedBy(t *testing.T, client *pgmq.Client, pool *pgxpool.Pool, log *logRecorder) {
 	t.Helper()
 	requireCount(t, pool, "pgmq.q_t where message ? 'Bad' and read_ct = 0", 1)
 	require.EqualValues(t, 1, client.Stats()["t"].Quarantined)

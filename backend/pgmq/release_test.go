@@ -12,7 +12,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func TestAReleasedMessageIsAsIfItHadNotBeenDelivered(t *testing.T) {
+func TestRelease_LeavesNoTraceOfDelivery(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	first := openAt(t, database, pgmq.Config{})
@@ -43,7 +43,7 @@ func TestAReleasedMessageIsAsIfItHadNotBeenDelivered(t *testing.T) {
 	}
 }
 
-func TestANackThatDoesNotCountMayHaveADelay(t *testing.T) {
+func TestNack_UncountedMayHaveDelay(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1}})
 	publish(t, client, "a")
@@ -61,8 +61,8 @@ func TestANackThatDoesNotCountMayHaveADelay(t *testing.T) {
 	again.Ack()
 }
 
-// A message that is held is let go: nothing is written about it.
-func TestAReleasedMessageThatWasOnlyHeldIsUntouched(t *testing.T) {
+// A message that is locked is let go: nothing is written about it.
+func TestRelease_LeavesLockedMessageUntouched(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	messages := subscribe(t, client)
@@ -81,7 +81,7 @@ func TestAReleasedMessageThatWasOnlyHeldIsUntouched(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
-func TestSinceWhenAMessageIsUnknownIsKeptUntilAnOutcomeSaysOtherwise(t *testing.T) {
+func TestUnknownSince_IsKeptUntilOutcomeReplacesIt(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	publish(t, client, "a")
@@ -101,9 +101,9 @@ func TestSinceWhenAMessageIsUnknownIsKeptUntilAnOutcomeSaysOtherwise(t *testing.
 	require.Zero(t, delivery(msg).UnknownSince)
 	backend.Nack(msg, backend.Redelivery{UnknownSince: since})
 	backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "dead"})
-	letters, err := client.Subscribe(t.Context(), "dead")
+	deadLetters, err := client.Subscribe(t.Context(), "dead")
 	require.NoError(t, err)
-	letter := receive(t, letters)
-	require.Zero(t, delivery(letter).UnknownSince)
-	letter.Ack()
+	deadLetter := receive(t, deadLetters)
+	require.Zero(t, delivery(deadLetter).UnknownSince)
+	deadLetter.Ack()
 }

@@ -14,7 +14,7 @@ import (
 
 // Who follows a remedy that names the queue of the topic creates that, and then publishers
 // fail that may not insert there.
-func TestARemedyNamesTheQueueOfTheGroupAndNoOther(t *testing.T) {
+func TestRemedy_NamesQueueOfGroup(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
@@ -36,7 +36,7 @@ func TestARemedyNamesTheQueueOfTheGroupAndNoOther(t *testing.T) {
 	require.Equal(t, `let its owner run GRANT SELECT, UPDATE, DELETE ON "pgmq"."q_`+own+`" TO the role`, remedyOf(err))
 
 	execute(t, pool, `grant all on pgmq."q_`+own+`", pgmq."a_`+own+`" to public`)
-	log := &everything{}
+	log := &logRecorder{}
 	config.Logger = slog.New(slog.NewTextHandler(log, nil))
 	messages := subscribe(t, openAt(t, role, config))
 	publish(t, openAt(t, database, pgmq.Config{}), "1")
@@ -49,7 +49,7 @@ func TestARemedyNamesTheQueueOfTheGroupAndNoOther(t *testing.T) {
 }
 
 // pgmq.create would make a queue that nothing is published to.
-func TestAGroupThatIsMisspelledIsNotSaidToBeCreated(t *testing.T) {
+func TestRemedy_SuggestsCheckingMisspelledGroup(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	require.NoError(t, group(t, database, "billing").SubscribeInitialize("t"))
@@ -67,7 +67,7 @@ func TestAGroupThatIsMisspelledIsNotSaidToBeCreated(t *testing.T) {
 	require.NotContains(t, err.Error(), "pgmq.create")
 }
 
-func TestATopicWithGroupsAsksForOneWhereItHasNoQueueOfItsOwn(t *testing.T) {
+func TestRemedy_AsksForGroupOfGroupedTopic(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	require.NoError(t, group(t, database, "g").SubscribeInitialize("t"))
@@ -90,7 +90,7 @@ func TestATopicWithGroupsAsksForOneWhereItHasNoQueueOfItsOwn(t *testing.T) {
 }
 
 // These calls create no queue, and that of a typo is not wanted.
-func TestATopicThatIsMisspelledIsNotSaidToBeCreated(t *testing.T) {
+func TestRemedy_SuggestsCheckingMisspelledTopic(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	client := openAt(t, database, pgmq.Config{})
@@ -128,7 +128,7 @@ func failuresOf(t *testing.T, client *pgmq.Client, topic string) map[string]erro
 	}
 }
 
-func TestARoleThatMayNotListQueuesIsToldOfTheGrantForThat(t *testing.T) {
+func TestRemedy_NamesGrantForListingQueues(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	require.NoError(t, openAt(t, database, pgmq.Config{}).SubscribeInitialize("t"))
@@ -144,7 +144,7 @@ func TestARoleThatMayNotListQueuesIsToldOfTheGrantForThat(t *testing.T) {
 }
 
 // What is not there, or may not be used, is the table that PostgreSQL names.
-func TestARefusedDeadLetterNamesTheTableThatRefusesIt(t *testing.T) {
+func TestDeadLetter_WhenRefusedNamesTable(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ spoil, remedy string }{
 		"nothing may be deleted from the source": {"revoke delete on pgmq.q_t from public", `GRANT DELETE ON \"pgmq\".\"q_t\" TO the role`},
@@ -157,18 +157,18 @@ func TestARefusedDeadLetterNamesTheTableThatRefusesIt(t *testing.T) {
 			database := pgtest.Database(t)
 			pool := pgtest.Pool(t, database)
 			execute(t, pool, "select pgmq.create('t'), pgmq.create('t_dead'); grant all on all tables in schema pgmq to public")
-			log := &everything{}
+			log := &logRecorder{}
 			client := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}"), pgmq.Config{
 				Logger: slog.New(slog.NewTextHandler(log, nil)), Subscriber: pgmq.SubscriberConfig{NoCreate: true},
 			})
 			messages := subscribe(t, client)
 			publish(t, client, "1", "2")
 			first, second := receive(t, messages), receive(t, messages)
-			letter := backend.DeadLetterTarget{Topic: "t_dead", Metadata: message.Metadata{backend.DeadLetterReason: "no"}}
-			backend.DeadLetter(first, letter)
+			target := backend.DeadLetterTarget{Topic: "t_dead", Metadata: message.Metadata{backend.DeadLetterReason: "no"}}
+			backend.DeadLetter(first, target)
 			requireCount(t, pool, "pgmq.q_t_dead", 1)
 			execute(t, pool, test.spoil)
-			backend.DeadLetter(second, letter)
+			backend.DeadLetter(second, target)
 			log.requireLogged(t, test.remedy)
 			require.NotContains(t, log.String(), "pgmq.create")
 		})

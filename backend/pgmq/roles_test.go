@@ -175,7 +175,7 @@ func ordersDatabase(t *testing.T) string {
 	return database
 }
 
-func TestTheGrantsThatAreDocumentedAreEnough(t *testing.T) {
+func TestGrants_DocumentedSuffice(t *testing.T) {
 	t.Parallel()
 	for role, use := range documented() {
 		t.Run(role, func(t *testing.T) {
@@ -186,7 +186,7 @@ func TestTheGrantsThatAreDocumentedAreEnough(t *testing.T) {
 	}
 }
 
-func TestEveryGrantThatIsDocumentedIsNeeded(t *testing.T) {
+func TestGrants_DocumentedAreAllNeeded(t *testing.T) {
 	t.Parallel()
 	for role, use := range documented() {
 		grants := grantsOf(t, role)
@@ -203,7 +203,7 @@ func TestEveryGrantThatIsDocumentedIsNeeded(t *testing.T) {
 
 // The rights of a publisher are to what it has to say. With a right to the whole table it could
 // take the ids that others get next, or pass for a consumer.
-func TestAPublisherCanWriteNoIDAndNoCount(t *testing.T) {
+func TestGrants_LetPublisherWriteNoIDOrCount(t *testing.T) {
 	t.Parallel()
 	for _, role := range []string{"ezq_publisher", "ezq_sender"} {
 		database := ordersDatabase(t)
@@ -217,7 +217,7 @@ func TestAPublisherCanWriteNoIDAndNoCount(t *testing.T) {
 	}
 }
 
-func TestThePublisherOfATopicWithGroupsNeedsTheSameOnEachQueue(t *testing.T) {
+func TestGrants_OfPublisherCoverEachGroupQueue(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	require.NoError(t, group(t, database, "mail").SubscribeInitialize("orders"))
@@ -233,7 +233,7 @@ func TestThePublisherOfATopicWithGroupsNeedsTheSameOnEachQueue(t *testing.T) {
 	}
 }
 
-func TestWhereIDsAreTakenAheadTheErrorSaysWhatToDo(t *testing.T) {
+func TestPublish_NamesRemedyForTakenIDs(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	publish(t, client, "a")
@@ -244,8 +244,8 @@ func TestWhereIDsAreTakenAheadTheErrorSaysWhatToDo(t *testing.T) {
 		execute(t, pool, "insert into pgmq.q_t (msg_id, vt, message) overriding system value select n, now(), '0' from generate_series(2, 1000) as n")
 		err := client.Publish("t", message.NewMessage("b", nil))
 		require.ErrorIs(t, err, pgmq.ErrRejected)
-		for _, said := range []string{"(select last_value from pgmq.q_t_msg_id_seq)", "select setval('pgmq.q_t_msg_id_seq', max(msg_id)) from pgmq.q_t", "INSERT (vt, message, headers)"} {
-			require.ErrorContains(t, err, said)
+		for _, part := range []string{"(select last_value from pgmq.q_t_msg_id_seq)", "select setval('pgmq.q_t_msg_id_seq', max(msg_id)) from pgmq.q_t", "INSERT (vt, message, headers)"} {
+			require.ErrorContains(t, err, part)
 		}
 		execute(t, pool, remedy)
 		publish(t, client, "b")
@@ -254,7 +254,7 @@ func TestWhereIDsAreTakenAheadTheErrorSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAConsumerWithAGroupNeedsToSeeItsBinding(t *testing.T) {
+func TestGrants_OfGroupIncludeItsBinding(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	require.NoError(t, group(t, database, "mail").SubscribeInitialize("t"))
@@ -266,7 +266,7 @@ func TestAConsumerWithAGroupNeedsToSeeItsBinding(t *testing.T) {
 	require.ErrorIs(t, mayNot.SubscribeInitialize("t"), pgmq.ErrPermission)
 }
 
-func TestTheSQLThatIsDocumentedRuns(t *testing.T) {
+func TestDocumentedSQL_RunsAsWritten(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(operations)
 	require.NoError(t, err)

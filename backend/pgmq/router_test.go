@@ -26,7 +26,7 @@ func newRouter(client *pgmq.Client, config ezq.Config) *ezq.Router {
 	return ezq.NewRouter(client, &config)
 }
 
-func TestAnEventThatSQLHasSentIsHandled(t *testing.T) {
+func TestRouter_HandlesEventSentBySQL(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	router := newRouter(client, ezq.Config{Concurrency: 1})
@@ -44,7 +44,7 @@ func TestAnEventThatSQLHasSentIsHandled(t *testing.T) {
 	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_ezq"), "the outcomes are stored when Run returns")
 }
 
-func TestAnEventReadsAsAnObjectInSQL(t *testing.T) {
+func TestEvent_ReadsAsObjectInSQL(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.NoError(t, ezq.Publish(t.Context(), client, userCreated{"ada@example.com"}, ezq.Header("tenant", "a")))
@@ -52,7 +52,7 @@ func TestAnEventReadsAsAnObjectInSQL(t *testing.T) {
 	require.Equal(t, "a", get[string](t, pool, "select headers->>'tenant' from pgmq.q_ezq"))
 }
 
-func TestAnEventPublishedInATransactionIsHandledAfterItsCommit(t *testing.T) {
+func TestWithTx_EventIsHandledAfterCommit(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	ctx, stop := context.WithCancel(t.Context())
@@ -79,7 +79,7 @@ func TestAnEventPublishedInATransactionIsHandledAfterItsCommit(t *testing.T) {
 	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_ezq"))
 }
 
-func TestAFailedEventComesBackWithItsFailuresCounted(t *testing.T) {
+func TestRouter_CountsFailuresOfRedeliveredEvent(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	ctx, stop := context.WithCancel(t.Context())
@@ -98,7 +98,7 @@ func TestAFailedEventComesBackWithItsFailuresCounted(t *testing.T) {
 	require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_ezq"))
 }
 
-func TestAnInterruptedEventIsFreeAtOnceAndHasNotFailed(t *testing.T) {
+func TestInterruption_FreesEventWithoutFailure(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Hour}})
 	router := newRouter(client, ezq.Config{})
@@ -115,7 +115,7 @@ func TestAnInterruptedEventIsFreeAtOnceAndHasNotFailed(t *testing.T) {
 	require.Equal(t, 0, get[int](t, pool, "select coalesce((headers->>'ezq_failures')::int, 0) from pgmq.q_ezq"))
 }
 
-func TestTwoRoutersShareAQueue(t *testing.T) {
+func TestRouter_SharesQueueWithAnother(t *testing.T) {
 	t.Parallel()
 	const events = 500
 	database := pgtest.Database(t)
@@ -142,7 +142,7 @@ func TestTwoRoutersShareAQueue(t *testing.T) {
 	require.Zero(t, get[int](t, pgtest.Pool(t, database), "select count(*) from pgmq.q_ezq"))
 }
 
-func TestRunReportsWhatIsWrongWithTheServer(t *testing.T) {
+func TestRun_ReportsServerError(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	admin := openAt(t, database, pgmq.Config{})
@@ -157,7 +157,7 @@ func TestRunReportsWhatIsWrongWithTheServer(t *testing.T) {
 	t.Log(err)
 }
 
-func TestARouterStopsAlsoWhileItsQueueIsBeingCreatedElsewhere(t *testing.T) {
+func TestRun_StopsWhileQueueIsCreatedElsewhere(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	tx, err := pool.Begin(t.Context())

@@ -46,24 +46,24 @@ func (rs *routes) find(ctx context.Context, db DBTX, topic string, create creato
 	if known != nil {
 		return known, nil
 	}
-	found, err := rs.look(ctx, db, topic, create)
+	found, err := rs.lookUp(ctx, db, topic, create)
 	if err != nil {
 		return nil, err
 	}
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	remember(rs.byTopic, topic, found)
+	setBounded(rs.byTopic, topic, found)
 	return found, nil
 }
 
-func (rs *routes) look(ctx context.Context, db DBTX, topic string, create creator) (*route, error) {
+func (rs *routes) lookUp(ctx context.Context, db DBTX, topic string, create creator) (*route, error) {
 	own, err := queueName(topic)
 	if err != nil {
 		return nil, err
 	}
 	const attempts = 5
 	for range attempts {
-		found, err := rs.lookOnce(ctx, db, topic, own, create)
+		found, err := rs.lookUpOnce(ctx, db, topic, own, create)
 		if !errors.Is(err, errHasGroups) {
 			return found, err
 		}
@@ -71,13 +71,13 @@ func (rs *routes) look(ctx context.Context, db DBTX, topic string, create creato
 	return nil, errBindings
 }
 
-func (rs *routes) lookOnce(ctx context.Context, db DBTX, topic, own string, create creator) (*route, error) {
+func (rs *routes) lookUpOnce(ctx context.Context, db DBTX, topic, own string, create creator) (*route, error) {
 	layout, err := probe(ctx, db, own)
 	if err != nil {
 		return nil, err
 	}
 	found := &route{pooled: layout.Pooled}
-	var bound bound
+	var bound topicBindings
 	if layout.Groups {
 		if bound, err = bindings(ctx, db, topic); err != nil {
 			return nil, err
@@ -100,7 +100,7 @@ func (rs *routes) lookOnce(ctx context.Context, db DBTX, topic, own string, crea
 		found.queues = append(found.queues, own)
 	}
 	if len(bound.Denied) > 0 {
-		return nil, notAPublisher(topic, bound.Denied)
+		return nil, publishDenied(topic, bound.Denied)
 	}
 	if err := found.checkOwners(ctx, db, own, create == nil); err != nil {
 		return nil, err
@@ -109,23 +109,23 @@ func (rs *routes) lookOnce(ctx context.Context, db DBTX, topic, own string, crea
 	return found, nil
 }
 
-// checkOwners returns an error if a queue would run the code of a stranger. Where the queues are
+// checkOwners returns an error if a queue would run the code of an untrusted role. Where the queues are
 // created by an administrator, who owns the topic's own is none.
 func (r *route) checkOwners(ctx context.Context, db DBTX, own string, administered bool) error {
-	vouching := ""
+	vouchingTable := ""
 	switch {
 	case administered && !slices.Contains(r.queues, own):
 		return nil
 	case administered:
-		vouching = tableName(own)
+		vouchingTable = tableName(own)
 	}
 	tables := make([]string, len(r.queues))
 	for i, queue := range r.queues {
 		tables[i] = tableName(queue)
 	}
-	found, err := strangers(ctx, db, tables, vouching)
+	found, err := untrustedTables(ctx, db, tables, vouchingTable)
 	for _, s := range found {
-		err = cmpError(err, s.refused())
+		err = firstError(err, s.codeError())
 	}
 	return err
 }
@@ -167,8 +167,8 @@ func (rs *routes) forget(topic string, wrong *route) {
 	}
 }
 
-// bound is what a topic is bound to.
-type bound struct {
+// topicBindings is what a topic is bound to.
+type topicBindings struct {
 	Version string
 	Queues  []string // that exist
 	Absent  []string // that do not, of which the bindings are left over
@@ -195,16 +195,16 @@ select ` + bindingsVersion + `,
 	exists (select from b where grouped and found is not null)`
 
 // bindings returns what is bound to topic, as pgmq.send_topic would find it.
-func bindings(ctx context.Context, db DBTX, topic string) (bound, error) {
+func bindings(ctx context.Context, db DBTX, topic string) (topicBindings, error) {
 	own, err := queueName(topic)
 	if err != nil {
-		return bound{}, err
+		return topicBindings{}, err
 	}
 	rows, err := db.Query(ctx, bindingsSQL, pgx.QueryExecModeCacheDescribe, routingKey(topic), groupNames(topic), own)
 	if err != nil {
-		return bound{}, bindingsDenied(err)
+		return topicBindings{}, bindingsDenied(err)
 	}
-	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[bound])
+	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[topicBindings])
 	return found, bindingsDenied(err)
 }
 
@@ -219,9 +219,9 @@ func bindingsDenied(err error) error {
 	}
 }
 
-// notAPublisher names all queues that get the messages of a topic and that the role
+// publishDenied names all queues that get the messages of a topic and that the role
 // may, or perhaps may, not insert into.
-func notAPublisher(topic string, queues []string) error {
+func publishDenied(topic string, queues []string) error {
 	tables := make([]string, len(queues))
 	for i, queue := range queues {
 		tables[i] = tableName(queue)

@@ -20,82 +20,82 @@ import (
 )
 
 var (
-	rowsFor  = flag.Duration("rows.d", 2*time.Second, "how long TestHostileRowsStopNoGoodMessage writes rows")
+	rowsFor  = flag.Duration("rows.d", 2*time.Second, "how long TestHostileRows_StopNoGoodMessage writes rows")
 	rowsSeed = flag.Uint64("rows.seed", 0, "what decides which rows; 0 for another one each time")
 )
 
-// hostile makes up rows that the table takes, whatever ezq makes of them.
-type hostile struct{ *rand.Rand }
+// rowGenerator makes up rows that the table takes, whatever ezq makes of them.
+type rowGenerator struct{ *rand.Rand }
 
-func newHostile(seed, stream uint64) hostile {
-	return hostile{rand.New(rand.NewPCG(seed, stream))}
+func newRowGenerator(seed, stream uint64) rowGenerator {
+	return rowGenerator{rand.New(rand.NewPCG(seed, stream))}
 }
 
-func (h hostile) one(of ...string) string { return of[h.IntN(len(of))] }
+func (g rowGenerator) oneOf(of ...string) string { return of[g.IntN(len(of))] }
 
-func (h hostile) time() string {
-	if h.IntN(3) == 0 {
-		return fmt.Sprintf("now() + interval '%d seconds'", h.IntN(7200)-3600)
+func (g rowGenerator) time() string {
+	if g.IntN(3) == 0 {
+		return fmt.Sprintf("now() + interval '%d seconds'", g.IntN(7200)-3600)
 	}
-	return h.one("now()", "now()", "now()", "'-infinity'", "'infinity'", "'4713-01-01 BC'", "'290000-01-01'", "'epoch'", "now() + interval '1 second'")
+	return g.oneOf("now()", "now()", "now()", "'-infinity'", "'infinity'", "'4713-01-01 BC'", "'290000-01-01'", "'epoch'", "now() + interval '1 second'")
 }
 
-func (h hostile) count() string {
-	return h.one("0", "0", "1", "-1", "24", "2147483647", "2147483646", "-2147483648", fmt.Sprint(h.Int32()))
+func (g rowGenerator) count() string {
+	return g.oneOf("0", "0", "1", "-1", "24", "2147483647", "2147483646", "-2147483648", fmt.Sprint(g.Int32()))
 }
 
-func (h hostile) id() string {
-	return h.one("default", "default", fmt.Sprint(-h.Int64()-1), fmt.Sprint(1<<40+h.Int64N(1<<60)))
+func (g rowGenerator) id() string {
+	return g.oneOf("default", "default", fmt.Sprint(-g.Int64()-1), fmt.Sprint(1<<40+g.Int64N(1<<60)))
 }
 
 // json returns any text that jsonb may take.
-func (h hostile) json(depth int) string {
-	switch h.IntN(12) {
+func (g rowGenerator) json(depth int) string {
+	switch g.IntN(12) {
 	case 0:
-		return h.one("null", "true", "false", `""`, "[]", "{}", "0", "-0", "1e-100", "1.5000000", "123456789012345678901234567890")
+		return g.oneOf("null", "true", "false", `""`, "[]", "{}", "0", "-0", "1e-100", "1.5000000", "123456789012345678901234567890")
 	case 1:
-		return h.one("1e131071", "-1e131071", "1e-16383", "1e500", "0."+strings.Repeat("0", 16000))
+		return g.oneOf("1e131071", "-1e131071", "1e-16383", "1e500", "0."+strings.Repeat("0", 16000))
 	case 2:
-		n := h.IntN(3000)
+		n := g.IntN(3000)
 		return strings.Repeat("[", n) + strings.Repeat("]", n)
 	case 3:
-		return "[" + strings.Repeat(h.one("1e131071", "1e309", "1e-16383")+",", h.IntN(60)) + "1]"
+		return "[" + strings.Repeat(g.oneOf("1e131071", "1e309", "1e-16383")+",", g.IntN(60)) + "1]"
 	case 4:
-		return `"` + strings.Repeat(h.one("x", `\u001b`, "ä", `\"`, "\U0001F600"), h.IntN(1<<uint(h.IntN(20)))) + `"`
+		return `"` + strings.Repeat(g.oneOf("x", `\u001b`, "ä", `\"`, "\U0001F600"), g.IntN(1<<uint(g.IntN(20)))) + `"`
 	case 5:
-		return `{"` + strings.Repeat("k", h.IntN(100_000)) + `":1}`
+		return `{"` + strings.Repeat("k", g.IntN(100_000)) + `":1}`
 	case 6, 7:
-		return `{"_type":"Order","N":` + h.one("1", `"1"`, "null", "1e400", "[]") + `}`
+		return `{"_type":"Order","N":` + g.oneOf("1", `"1"`, "null", "1e400", "[]") + `}`
 	}
 	if depth == 0 {
 		return "1"
 	}
 	var members []string
-	for range h.IntN(4) {
-		members = append(members, h.json(depth-1))
+	for range g.IntN(4) {
+		members = append(members, g.json(depth-1))
 	}
-	if h.IntN(2) == 0 {
+	if g.IntN(2) == 0 {
 		return "[" + strings.Join(members, ",") + "]"
 	}
 	for i := range members {
-		members[i] = fmt.Sprintf("%q:%s", h.one("a", "_type", "", "ezq_uuid", "name", "content-type"), members[i])
+		members[i] = fmt.Sprintf("%q:%s", g.oneOf("a", "_type", "", "ezq_uuid", "name", "content-type"), members[i])
 	}
 	return "{" + strings.Join(members, ",") + "}"
 }
 
-func (h hostile) headers() string {
-	if h.IntN(2) == 0 {
-		return h.json(3)
+func (g rowGenerator) headers() string {
+	if g.IntN(2) == 0 {
+		return g.json(3)
 	}
 	var members []string
 	for _, key := range []string{
 		"ezq_uuid", "ezq_enc", "ezq_failures", "ezq_done", "ezq_unknown_since", "ezq_queue", "ezq_group", "reason_poisoned", "topic_poisoned",
 		"failures_poisoned", "poisoned_at", "content-type", "correlation_id", "x-pgmq-group", "name", "_watermill_delayed_until",
 	} {
-		if h.IntN(3) == 0 {
-			value := h.one(`"t/7"`, `"text"`, `"base64"`, "2147483647", "-1", "1e300", `["a",null]`, `"2999-01-01T00:00:00Z"`, `"EZQEndEvent"`)
-			if h.IntN(4) == 0 {
-				value = h.json(2)
+		if g.IntN(3) == 0 {
+			value := g.oneOf(`"t/7"`, `"text"`, `"base64"`, "2147483647", "-1", "1e300", `["a",null]`, `"2999-01-01T00:00:00Z"`, `"EZQEndEvent"`)
+			if g.IntN(4) == 0 {
+				value = g.json(2)
 			}
 			members = append(members, fmt.Sprintf("%q:%s", key, value))
 		}
@@ -104,19 +104,19 @@ func (h hostile) headers() string {
 }
 
 // write stores a few rows that are alike, and returns how many.
-func (h hostile) write(ctx context.Context, pool *pgxpool.Pool) (n int64) {
-	id, copies := h.id(), 1
+func (g rowGenerator) write(ctx context.Context, pool *pgxpool.Pool) (n int64) {
+	id, copies := g.id(), 1
 	if id == "default" {
-		copies += h.IntN(4)
+		copies += g.IntN(4)
 	}
-	row := fmt.Sprintf("(%s, %s, %s, %s, %s, $1::text::jsonb, $2::text::jsonb)", id, h.count(), h.time(), h.time(), h.one("null", "null", h.time()))
+	row := fmt.Sprintf("(%s, %s, %s, %s, %s, $1::text::jsonb, $2::text::jsonb)", id, g.count(), g.time(), g.time(), g.oneOf("null", "null", g.time()))
 	rows := strings.TrimSuffix(strings.Repeat(row+",", copies), ",")
 	var message, headers *string
-	if h.IntN(10) > 0 {
-		message = new(h.json(5))
+	if g.IntN(10) > 0 {
+		message = new(g.json(5))
 	}
-	if h.IntN(4) > 0 {
-		headers = new(h.headers())
+	if g.IntN(4) > 0 {
+		headers = new(g.headers())
 	}
 	tag, err := pool.Exec(ctx, `insert into pgmq.q_t (msg_id, read_ct, vt, enqueued_at, last_read_at, message, headers)
 		overriding system value values `+rows+` on conflict do nothing`, message, headers)
@@ -127,14 +127,14 @@ func (h hostile) write(ctx context.Context, pool *pgxpool.Pool) (n int64) {
 }
 
 // settle does with a message what a handler may.
-func (h hostile) settle(msg *message.Message) {
-	switch h.IntN(8) {
+func (g rowGenerator) settle(msg *message.Message) {
+	switch g.IntN(8) {
 	case 0:
 		msg.Nack()
 	case 1:
 		backend.Release(msg)
 	case 2:
-		backend.Nack(msg, backend.Redelivery{Delay: time.Millisecond, Failures: h.IntN(5), Done: []string{"a"}, Uncounted: true})
+		backend.Nack(msg, backend.Redelivery{Delay: time.Millisecond, Failures: g.IntN(5), Done: []string{"a"}, Uncounted: true})
 	case 3:
 		backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterReason: "x"}})
 	default:
@@ -144,63 +144,63 @@ func (h hostile) settle(msg *message.Message) {
 
 const goodPrefix = "good message "
 
-// watch notes when good messages are published and handled.
-type watch struct {
+// arrivals notes when good messages are published and handled.
+type arrivals struct {
 	mu        sync.Mutex
 	published map[string]time.Time
 	slowest   time.Duration // to publish
 	longest   time.Duration // to come
 }
 
-func (w *watch) publish(t *testing.T, client *pgmq.Client, id string) {
+func (a *arrivals) publish(t *testing.T, client *pgmq.Client, id string) {
 	t.Helper()
 	start := time.Now()
-	w.mu.Lock()
-	w.published[id] = start
-	w.mu.Unlock()
+	a.mu.Lock()
+	a.published[id] = start
+	a.mu.Unlock()
 	require.NoError(t, client.Publish("t", message.NewMessage(id, []byte("{}"))))
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.slowest = max(w.slowest, time.Since(start))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.slowest = max(a.slowest, time.Since(start))
 }
 
 // handle handles messages, the hostile ones as it comes.
-func (w *watch) handle(messages <-chan *message.Message, h hostile) {
+func (a *arrivals) handle(messages <-chan *message.Message, g rowGenerator) {
 	for msg := range messages {
 		if strings.HasPrefix(msg.UUID, goodPrefix) {
-			w.handled(msg.UUID)
+			a.markHandled(msg.UUID)
 			msg.Ack()
 		} else {
-			h.settle(msg)
+			g.settle(msg)
 		}
 	}
 }
 
-// among publishes good messages among hostile rows, waits until they are handled, and returns
+// publishAmong publishes good messages among hostile rows, waits until they are handled, and returns
 // how many rows there were.
-func (w *watch) among(t *testing.T, h hostile, pool *pgxpool.Pool, queues []*pgmq.Client) (written int64) {
+func (a *arrivals) publishAmong(t *testing.T, g rowGenerator, pool *pgxpool.Pool, clients []*pgmq.Client) (written int64) {
 	t.Helper()
 	for start, n := time.Now(), 0; time.Since(start) < *rowsFor; n++ {
-		for range h.IntN(5) {
-			written += h.write(t.Context(), pool)
+		for range g.IntN(5) {
+			written += g.write(t.Context(), pool)
 		}
-		w.publish(t, queues[h.IntN(2)], fmt.Sprint(goodPrefix, n))
+		a.publish(t, clients[g.IntN(2)], fmt.Sprint(goodPrefix, n))
 		written++
-		pgtest.Eventually(t, w.allowed(), "there are few good messages that wait", func() bool { return w.waiting() < 50 })
-		if waiting, longest := w.oldest(); longest > w.allowed() {
+		pgtest.Eventually(t, a.allowed(), "there are few good messages that wait", func() bool { return a.waiting() < 50 })
+		if waiting, longest := a.oldest(); longest > a.allowed() {
 			t.Fatalf("%s waits for %v: %s", waiting, longest, rowOf(t, pool, waiting))
 		}
 	}
-	pgtest.Eventually(t, w.allowed(), "all good messages are handled", func() bool { return w.waiting() == 0 })
-	require.Less(t, w.longest, w.allowed())
+	pgtest.Eventually(t, a.allowed(), "all good messages are handled", func() bool { return a.waiting() == 0 })
+	require.Less(t, a.longest, a.allowed())
 	return written
 }
 
 // oldest returns the good message that waits longest, and for how long.
-func (w *watch) oldest() (id string, longest time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for waiting, since := range w.published {
+func (a *arrivals) oldest() (id string, longest time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for waiting, since := range a.published {
 		if age := time.Since(since); age > longest {
 			id, longest = waiting, age
 		}
@@ -221,29 +221,29 @@ func rowOf(t *testing.T, pool *pgxpool.Pool, id string) string {
 }
 
 // allowed is how long a message may take, on a machine that is perhaps busy.
-func (w *watch) allowed() time.Duration {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return max(5*time.Second, 50*w.slowest)
+func (a *arrivals) allowed() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return max(5*time.Second, 50*a.slowest)
 }
 
-func (w *watch) handled(id string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if at, ok := w.published[id]; ok {
-		w.longest = max(w.longest, time.Since(at))
+func (a *arrivals) markHandled(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if at, ok := a.published[id]; ok {
+		a.longest = max(a.longest, time.Since(at))
 	}
-	delete(w.published, id)
+	delete(a.published, id)
 }
 
-func (w *watch) waiting() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.published)
+func (a *arrivals) waiting() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.published)
 }
 
 // Whatever is in a row: it stops no other message, and is accounted for itself.
-func TestHostileRowsStopNoGoodMessage(t *testing.T) {
+func TestHostileRows_StopNoGoodMessage(t *testing.T) {
 	t.Parallel()
 	seed := *rowsSeed
 	if seed == 0 {
@@ -256,42 +256,42 @@ func TestHostileRowsStopNoGoodMessage(t *testing.T) {
 	}()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
-	config := func(noHold bool) pgmq.Config {
+	config := func(leaseOnly bool) pgmq.Config {
 		return pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayloadBytes: 10_000}, Subscriber: pgmq.SubscriberConfig{
-			MaxMessageBytes: 1 << 20, Lease: 20 * time.Second, NackDelay: time.Millisecond, LeaseOnly: noHold, DrainTimeout: 5 * time.Second,
+			MaxMessageBytes: 1 << 20, Lease: 20 * time.Second, NackDelay: time.Millisecond, LeaseOnly: leaseOnly, DrainTimeout: 5 * time.Second,
 		}}
 	}
-	queues := []*pgmq.Client{openAt(t, database, config(false)), openAt(t, database, config(true))}
-	require.NoError(t, queues[0].SubscribeInitialize("dead"))
-	good := &watch{published: map[string]time.Time{}}
+	clients := []*pgmq.Client{openAt(t, database, config(false)), openAt(t, database, config(true))}
+	require.NoError(t, clients[0].SubscribeInitialize("dead"))
+	good := &arrivals{published: map[string]time.Time{}}
 	ctx, stop := context.WithCancel(t.Context())
 	var handlers sync.WaitGroup
-	for i, client := range queues {
+	for i, client := range clients {
 		messages, err := client.Subscribe(ctx, "t")
 		require.NoError(t, err)
-		handlers.Go(func() { good.handle(messages, newHostile(seed, uint64(i))) })
+		handlers.Go(func() { good.handle(messages, newRowGenerator(seed, uint64(i))) })
 	}
 
-	written := good.among(t, newHostile(seed, 99), pool, queues)
-	pgtest.Eventually(t, patience, "what is due was handled, or put aside", func() bool {
+	written := good.publishAmong(t, newRowGenerator(seed, 99), pool, clients)
+	pgtest.Eventually(t, patience, "what is due was handled, or hidden", func() bool {
 		return get[int](t, pool, "select count(*) from pgmq.q_t where vt <= now()") == 0
 	})
 	stop()
 	handlers.Wait()
-	for _, client := range queues {
+	for _, client := range clients {
 		require.NoError(t, client.Close())
 	}
-	requireAccounted(t, pool, queues, written)
+	requireAccounted(t, pool, clients, written)
 	t.Logf("%d rows; a good message came after %v at most, and was published in %v", written, good.longest, good.slowest)
 }
 
-// requireAccounted fails if a row is gone that was neither acked, nor given up, nor archived,
+// requireAccounted fails if a row is gone that was neither acked, nor dead-lettered, nor archived,
 // or if one is due and was not handled. On a busy machine PostgreSQL's answer to an ack may come too
 // late, and its repetition finds nothing to ack: Gone.
-func requireAccounted(t *testing.T, pool *pgxpool.Pool, queues []*pgmq.Client, written int64) {
+func requireAccounted(t *testing.T, pool *pgxpool.Pool, clients []*pgmq.Client, written int64) {
 	t.Helper()
 	var acked, gone int64
-	for _, client := range queues {
+	for _, client := range clients {
 		stats := client.Stats()["t"]
 		acked, gone = acked+stats.Acked, gone+stats.Gone
 	}
@@ -302,8 +302,8 @@ func requireAccounted(t *testing.T, pool *pgxpool.Pool, queues []*pgmq.Client, w
 		from pgmq.a_t where not coalesce(headers ? 'reason_poisoned', false)`)
 	require.Empty(t, noReason, "archived without a reason")
 	missing := written - acked - left - dead - archived
-	accounts := fmt.Sprintf("%d written, %d acked, %d left, %d dead, %d archived: %d missing, %d gone", written, acked, left, dead, archived, missing, gone)
-	require.GreaterOrEqual(t, missing, int64(0), accounts)
-	require.LessOrEqual(t, missing, gone, accounts)
-	t.Log(accounts)
+	summary := fmt.Sprintf("%d written, %d acked, %d left, %d dead, %d archived: %d missing, %d gone", written, acked, left, dead, archived, missing, gone)
+	require.GreaterOrEqual(t, missing, int64(0), summary)
+	require.LessOrEqual(t, missing, gone, summary)
+	t.Log(summary)
 }

@@ -26,16 +26,16 @@ func withoutSecrets(err error) error {
 		return newConnectError(connect)
 	}
 	if pg, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // what is wrapped is not in an exported field
-		return &saidByServer{pg}
+		return &redactedServerError{pg}
 	}
 	return err
 }
 
-// saidByServer is a pgconn.PgError that only [errors.As] gets at.
-type saidByServer struct{ pg *pgconn.PgError }
+// redactedServerError is a pgconn.PgError that only [errors.As] gets at.
+type redactedServerError struct{ pg *pgconn.PgError }
 
-func (e *saidByServer) Error() string { return e.pg.Error() }
-func (e *saidByServer) Unwrap() error { return e.pg }
+func (e *redactedServerError) Error() string { return e.pg.Error() }
+func (e *redactedServerError) Unwrap() error { return e.pg }
 
 // connectError is a pgconn.ConnectError without the configuration.
 type connectError struct {
@@ -61,7 +61,7 @@ func newConnectError(err *pgconn.ConnectError) *connectError {
 	rest, misread := restOfPassword(err.Config)
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
 		if misread {
-			pg = unquoted(pg, "the login failed")
+			pg = withMessage(pg, "the login failed")
 		}
 		e.visible = append(e.visible, withoutParameters(pg, err.Config))
 	}
@@ -112,20 +112,20 @@ func attemptText(err error, config *pgconn.Config) string {
 // withoutParameters returns pg, or what may be shown of it if it quotes a parameter of the
 // database URL, or the value of one: where that was no database URL, both are any part of it.
 func withoutParameters(pg *pgconn.PgError, config *pgconn.Config) *pgconn.PgError {
-	if !databaseurl.IsOne(config) || isOfParameter(pg) || quotesParameter(pg, config) {
-		return unquoted(pg, "the database URL has a parameter that the server does not take, or not with this value")
+	if !databaseurl.IsOne(config) || isParameterError(pg) || quotesParameter(pg, config) {
+		return withMessage(pg, "the database URL has a parameter that the server does not take, or not with this value")
 	}
 	return pg
 }
 
-// unquoted returns pg with another text.
-func unquoted(pg *pgconn.PgError, text string) *pgconn.PgError {
+// withMessage returns pg with another text.
+func withMessage(pg *pgconn.PgError, text string) *pgconn.PgError {
 	return &pgconn.PgError{Severity: pg.Severity, SeverityUnlocalized: pg.SeverityUnlocalized, Code: pg.Code, Message: text}
 }
 
-// isOfParameter reports whether pg, which is the answer to a login, is about a parameter:
+// isParameterError reports whether pg, which is the answer to a login, is about a parameter:
 // invalid_name, undefined_object, invalid_parameter_value, cant_change_runtime_param.
-func isOfParameter(pg *pgconn.PgError) bool {
+func isParameterError(pg *pgconn.PgError) bool {
 	return slices.Contains([]string{"42602", "42704", "22023", "55P02"}, pg.Code)
 }
 

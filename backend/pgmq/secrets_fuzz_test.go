@@ -68,21 +68,21 @@ func quote(connection net.Conn, code, complaint string) {
 			_, _ = connection.Write([]byte{'N'})
 			continue
 		}
-		said := ""
+		text := ""
 		for name, value := range startup.Parameters {
-			said += fmt.Sprintf(complaint, name)
+			text += fmt.Sprintf(complaint, name)
 			if code != "08P01" {
-				said += fmt.Sprintf(": %q", value)
+				text += fmt.Sprintf(": %q", value)
 			}
 		}
-		server.Send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: said, Detail: said, Hint: said})
+		server.Send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: text, Detail: text, Hint: text})
 		_ = server.Flush()
 		return
 	}
 }
 
-// complaints are what servers and poolers say to a parameter, by their codes.
-func complaints() map[string]string {
+// serverComplaints are what servers and poolers say to a parameter, by their codes.
+func serverComplaints() map[string]string {
 	return map[string]string{
 		"42602": `invalid configuration parameter name "%s"`,
 		"42704": `unrecognized configuration parameter "%s"`,
@@ -92,14 +92,14 @@ func complaints() map[string]string {
 	}
 }
 
-func TestNothingOfATextThatIsNoURLIsShown(t *testing.T) {
+func TestDatabaseURL_WhenInvalidIsNotShown(t *testing.T) {
 	t.Parallel()
 	for _, url := range notURLs("app:hunter2@db.example:5432/shop") {
 		_, err := openPool(t.Context(), url)
 		require.ErrorIs(t, err, ErrInvalidConfig, url)
 		require.EqualError(t, err, "pgmq: open: invalid configuration: the database URL cannot be parsed; "+
 			"write it as postgres://user:password@host:5432/database?sslmode=verify-full", url)
-		for code, complaint := range complaints() {
+		for code, complaint := range serverComplaints() {
 			err := quoting(t.Context(), url, code, complaint)
 			requireNotShown(t, url, err)
 			if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
@@ -109,7 +109,7 @@ func TestNothingOfATextThatIsNoURLIsShown(t *testing.T) {
 	}
 }
 
-func TestADatabaseURLMayHaveParametersOfPostgreSQLAndOfExtensions(t *testing.T) {
+func TestDatabaseURL_AcceptsServerAndExtensionParameters(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
 		"postgres://app:hunter2@db/shop?TimeZone=UTC&search_path=app,public&app.tenant_1=x&application_name=https://shop.example",
@@ -121,9 +121,9 @@ func TestADatabaseURLMayHaveParametersOfPostgreSQLAndOfExtensions(t *testing.T) 
 	}
 }
 
-func TestAParameterThatTheServerDoesNotTakeIsAnErrorOfTheConfiguration(t *testing.T) {
+func TestDatabaseURL_RefusedParameterIsConfigurationError(t *testing.T) {
 	t.Parallel()
-	err := quoting(t.Context(), "postgres://app@db/shop?sslmode=disable&search_pat=app", "42704", complaints()["42704"])
+	err := quoting(t.Context(), "postgres://app@db/shop?sslmode=disable&search_pat=app", "42704", serverComplaints()["42704"])
 	require.ErrorIs(t, err, ErrInvalidConfig)
 	require.ErrorContains(t, err, "a parameter that the server does not take, or not with this value (SQLSTATE 42704)")
 }
@@ -145,7 +145,7 @@ func requireNotShown(t *testing.T, url string, err error) {
 	}
 }
 
-func TestNoPasswordThatShouldHaveBeenEncodedIsInAnError(t *testing.T) {
+func TestError_HidesUnencodedPassword(t *testing.T) {
 	t.Parallel()
 	one, two := []string{""}, []string{""}
 	for _, a := range "@:/,#?%[]1b" {
@@ -182,7 +182,7 @@ func FuzzNoErrorShowsAPassword(f *testing.F) {
 		for _, url := range notURLs("app:" + before + "hunter2" + after + "@" + host + "/" + database) {
 			_, err := parseURL(url)
 			requireNotShown(t, url, err)
-			for code, complaint := range complaints() {
+			for code, complaint := range serverComplaints() {
 				requireNotShown(t, url, quoting(t.Context(), url, code, complaint))
 			}
 		}

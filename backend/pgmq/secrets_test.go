@@ -45,7 +45,7 @@ func requireSecretFree(t *testing.T, err error) {
 	}
 }
 
-func TestAURLThatCannotBeParsedIsNotShown(t *testing.T) {
+func TestError_HidesUnparsableURL(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
 		"postgres://user:" + secret + "@host:port/db",
@@ -91,7 +91,7 @@ func connectionError(t *testing.T, ctx context.Context, host string) error {
 	return err
 }
 
-func TestAConnectionThatIsRefusedIsNamedWithoutItsPassword(t *testing.T) {
+func TestError_NamesRefusedConnectionWithoutPassword(t *testing.T) {
 	t.Parallel()
 	err := classify("open", "", fmt.Errorf("wrapped: %w", connectionRefused(t)))
 	requireSecretFree(t, err)
@@ -100,14 +100,14 @@ func TestAConnectionThatIsRefusedIsNamedWithoutItsPassword(t *testing.T) {
 	require.Regexp(t, `^pgmq: open: no connection to PostgreSQL: 127\.0\.0\.1:\d+: connect: connection refused; check that `, err.Error())
 }
 
-func TestEachHostThatWasTriedIsNamedOnce(t *testing.T) {
+func TestError_NamesEachTriedHostOnce(t *testing.T) {
 	t.Parallel()
 	err := classify("open", "", connectionError(t, t.Context(), "127.0.0.1:1,127.0.0.2:1"))
 	requireSecretFree(t, err)
 	require.Regexp(t, `: 127\.0\.0\.1:1: connect: connection refused; 127\.0\.0\.2:1: connect: connection refused; check`, err.Error())
 }
 
-func TestTheRestOfAPasswordIsNotTakenForAHost(t *testing.T) {
+func TestError_HidesPasswordMistakenForHost(t *testing.T) {
 	t.Parallel()
 	_, err := pgconn.Connect(t.Context(), "postgres://user:s3cr3t@canary@host.invalid/db")
 	err = classify("open", "", err)
@@ -116,13 +116,13 @@ func TestTheRestOfAPasswordIsNotTakenForAHost(t *testing.T) {
 	require.Contains(t, err.Error(), "…@host.invalid")
 }
 
-func TestAHostIsNamedAsItWasConfiguredAndAsItWasFound(t *testing.T) {
+func TestError_NamesHostAsConfiguredAndResolved(t *testing.T) {
 	t.Parallel()
 	err := classify("open", "", connectionError(t, t.Context(), "localhost:1"))
 	require.Regexp(t, `: localhost:1 \(.*127\.0\.0\.1:1: connect: connection refused.*\); check`, err.Error())
 }
 
-func TestTheEndOfAContextStaysVisibleInAFailedConnection(t *testing.T) {
+func TestError_KeepsContextEndOfFailedConnection(t *testing.T) {
 	t.Parallel()
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -139,7 +139,7 @@ func TestTheEndOfAContextStaysVisibleInAFailedConnection(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnreachable)
 }
 
-func TestWhatPostgreSQLSaysToALoginStaysVisible(t *testing.T) {
+func TestError_KeepsServerReasonForRefusedLogin(t *testing.T) {
 	t.Parallel()
 	for code, kind := range map[string]error{"28P01": ErrAuthentication, "53300": ErrUnreachable, "3D000": ErrInvalidConfig} {
 		err := classify("open", "", connectionError(t, t.Context(), refusing(t, code)))

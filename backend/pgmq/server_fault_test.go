@@ -23,7 +23,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func TestNothingIsLostWhenOneProcessOfTheServerIsKilled(t *testing.T) {
+func TestClient_LosesNothingWhenServerProcessIsKilled(t *testing.T) {
 	t.Parallel()
 	server := cluster.Start(t)
 	requireNothingLost(t, server.URL(), server.KillOne)
@@ -31,7 +31,7 @@ func TestNothingIsLostWhenOneProcessOfTheServerIsKilled(t *testing.T) {
 
 // A publish to a full disk is rejected. Consumers cannot lease either, and go on
 // by themselves when there is room again.
-func TestAFullDiskRejectsAndLosesNothing(t *testing.T) {
+func TestFullDisk_RejectsPublishAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	server := cluster.Start(t)
 	pool := pgtest.Pool(t, server.URL())
@@ -100,7 +100,7 @@ func requireCountWhileAcking(t *testing.T, pool *pgxpool.Pool, messages <-chan *
 	})
 }
 
-func TestAPublishThatMayNotWaitForALockIsRejected(t *testing.T) {
+func TestPublish_IsRejectedOnLockTimeout(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
@@ -113,7 +113,7 @@ func TestAPublishThatMayNotWaitForALockIsRejected(t *testing.T) {
 	require.ErrorAs(t, err, &cause)
 	require.Equal(t, "55P03", cause.Code)
 	messages := subscribe(t, client) // its claims fail too, for now
-	lasting(t, 500*time.Millisecond)
+	waitFor(t, 500*time.Millisecond)
 	release()
 	receive(t, messages).Ack()
 	requireCount(t, pool, "pgmq.q_t", 0)
@@ -130,7 +130,7 @@ func lockTable(t *testing.T, pool *pgxpool.Pool) (release func()) {
 	return func() { require.NoError(t, tx.Rollback(t.Context())) }
 }
 
-func TestNothingIsLostWhicheverIsolationLevelARoleHas(t *testing.T) {
+func TestClient_LosesNothingAtIsolationLevelOfRole(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	role := pgtest.Role(t, database, "grant all on schema pgmq to {role}", "grant all on all tables in schema pgmq to {role}",
@@ -139,25 +139,25 @@ func TestNothingIsLostWhicheverIsolationLevelARoleHas(t *testing.T) {
 	requireNothingLost(t, role, func() {})
 }
 
-func TestASubscriberListensOnWhereIdleSessionsAreEnded(t *testing.T) {
+func TestListener_SurvivesIdleSessionTimeout(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
-	messages := subscribe(t, deaf(t, database+"&idle_session_timeout=1000"))
+	messages := subscribe(t, openWithoutPolling(t, database+"&idle_session_timeout=1000"))
 	publisher := openAt(t, database, pgmq.Config{})
 	for n := range 3 {
-		lasting(t, 1500*time.Millisecond)
+		waitFor(t, 1500*time.Millisecond)
 		publish(t, publisher, fmt.Sprint(n))
 		receive(t, messages).Ack()
 	}
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
-func TestAListenerThatIsEndedAgainAndAgainDoesNotReconnectInAHurry(t *testing.T) {
+func TestListener_ReconnectsWithBackoff(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
-	messages := subscribe(t, deaf(t, database))
+	messages := subscribe(t, openWithoutPolling(t, database))
 	requireListening(t, pool)
 	seen := map[int]bool{}
 	const during = 3 * time.Second
@@ -171,7 +171,7 @@ func TestAListenerThatIsEndedAgainAndAgainDoesNotReconnectInAHurry(t *testing.T)
 		for _, pid := range pids {
 			seen[pid] = true
 		}
-		lasting(t, 5*time.Millisecond)
+		waitFor(t, 5*time.Millisecond)
 	}
 	t.Logf("%d connections in %v", len(seen), during)
 	require.Less(t, len(seen), 40)
@@ -182,7 +182,7 @@ func TestAListenerThatIsEndedAgainAndAgainDoesNotReconnectInAHurry(t *testing.T)
 
 // The commit is carried out, and its answer is lost: the event counts as failed,
 // is gone, and its effect has happened once.
-func TestACommitWhoseReplyIsLostHasItsEffectOnce(t *testing.T) {
+func TestTxMiddleware_LostCommitReplyAppliesOnce(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.Database(t)
 	pool := pgtest.Pool(t, direct)
@@ -196,7 +196,7 @@ func TestACommitWhoseReplyIsLostHasItsEffectOnce(t *testing.T) {
 		return err
 	}, ezq.Use(client.TxMiddleware()))
 	require.NoError(t, ezq.Publish(t.Context(), client, userCreated{}))
-	release := holdCommits(t, pool)
+	release := blockCommits(t, pool)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- router.Run(ctx) }()
@@ -220,9 +220,9 @@ func TestACommitWhoseReplyIsLostHasItsEffectOnce(t *testing.T) {
 	require.Len(t, began, 2, "the first event was not delivered again")
 }
 
-// holdCommits makes transactions that write to the new table effects wait when
+// blockCommits makes transactions that write to the new table effects wait when
 // they commit.
-func holdCommits(t *testing.T, pool *pgxpool.Pool) (release func()) {
+func blockCommits(t *testing.T, pool *pgxpool.Pool) (release func()) {
 	t.Helper()
 	execute(t, pool, `create table effects (id int);
 		create function hold() returns trigger language plpgsql as 'begin perform pg_advisory_xact_lock(1); return null; end';
@@ -235,7 +235,7 @@ func holdCommits(t *testing.T, pool *pgxpool.Pool) (release func()) {
 	return func() { require.NoError(t, tx.Rollback(t.Context())) }
 }
 
-func TestAHandlerThatNeverReturnsLosesItsMessageAfterMaxExtension(t *testing.T) {
+func TestMaxExtension_EndsLeaseOfHangingHandler(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{
 		Lease: time.Second, MaxExtension: 2 * time.Second, DrainTimeout: time.Millisecond,
@@ -251,7 +251,7 @@ func TestAHandlerThatNeverReturnsLosesItsMessageAfterMaxExtension(t *testing.T) 
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
-func TestAPanicOfAHandlerCostsNothingButADelivery(t *testing.T) {
+func TestPanic_CostsOneDelivery(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	router := newRouter(client, ezq.Config{})

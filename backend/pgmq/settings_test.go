@@ -19,7 +19,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func TestNoSettingChangesWhatAQueueIs(t *testing.T) {
+func TestServerSettings_DoNotChangeQueue(t *testing.T) {
 	t.Parallel()
 	for _, setting := range []string{"quote_all_identifiers=on", "search_path=", "array_nulls=off"} {
 		t.Run(setting, func(t *testing.T) {
@@ -32,7 +32,7 @@ func TestNoSettingChangesWhatAQueueIs(t *testing.T) {
 	}
 }
 
-func TestAServerThatTakesNoWritesIsToldFromAStandby(t *testing.T) {
+func TestError_TellsReadOnlyServerFromStandby(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	require.NoError(t, openAt(t, database, pgmq.Config{}).SubscribeInitialize("t"))
@@ -45,7 +45,7 @@ func TestAServerThatTakesNoWritesIsToldFromAStandby(t *testing.T) {
 	require.ErrorContains(t, err, "pg_is_in_recovery()")
 }
 
-func TestATransactionThatWasBegunReadOnlyIsToldFromAServerThatTakesNoWrites(t *testing.T) {
+func TestWithTx_TellsReadOnlyTransactionFromReadOnlyServer(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	client, pool := openAt(t, database, pgmq.Config{}), pgtest.Pool(t, database)
@@ -57,14 +57,14 @@ func TestATransactionThatWasBegunReadOnlyIsToldFromAServerThatTakesNoWrites(t *t
 	require.ErrorContains(t, err, "begin the transaction read-write")
 }
 
-func TestAKeyStoreWithoutASchemaSaysSo(t *testing.T) {
+func TestKeyStore_ReportsMissingSchema(t *testing.T) {
 	t.Parallel()
 	_, err := openAt(t, pgtest.Database(t)+"&search_path=", pgmq.Config{}).KeyStore(t.Context(), "ezq_seen")
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 	require.ErrorContains(t, err, "search_path")
 }
 
-func TestAServerThatIsNotTheOneThatWasAskedForIsNoMatterOfThePassword(t *testing.T) {
+func TestOpen_ReportsWrongSessionAttrsWithoutBlamingPassword(t *testing.T) {
 	t.Parallel()
 	_, err := pgmq.Open(t.Context(), pgtest.Database(t)+"&target_session_attrs=standby", nil)
 	require.ErrorIs(t, err, pgmq.ErrUnreachable)
@@ -72,7 +72,7 @@ func TestAServerThatIsNotTheOneThatWasAskedForIsNoMatterOfThePassword(t *testing
 }
 
 // All handlers have a connection each, and wait for a second one.
-func TestHandlersInTransactionsThatWaitForEachOtherAreToldSo(t *testing.T) {
+func TestTxMiddleware_ReportsExhaustedPool(t *testing.T) {
 	t.Parallel()
 	client := openAt(t, pgtest.Database(t)+"&pool_max_conns=2", pgmq.Config{Publisher: pgmq.PublisherConfig{NoNotify: true}})
 	store, err := client.KeyStore(t.Context(), "ezq_seen")
@@ -92,7 +92,7 @@ func TestHandlersInTransactionsThatWaitForEachOtherAreToldSo(t *testing.T) {
 		publish(t, client, "a", "b")
 		var both, done sync.WaitGroup
 		both.Add(2)
-		told := make(chan error, 2)
+		results := make(chan error, 2)
 		start := time.Now()
 		for range 2 {
 			msg := receive(t, messages)
@@ -103,19 +103,19 @@ func TestHandlersInTransactionsThatWaitForEachOtherAreToldSo(t *testing.T) {
 					return nil, use(msg)
 				})(msg)
 				msg.Ack()
-				told <- err
+				results <- err
 			})
 		}
 		done.Wait()
 		// The first one that is told makes way, perhaps just in time for the other.
-		err := errors.Join(<-told, <-told)
+		err := errors.Join(<-results, <-results)
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig, name)
 		require.ErrorContains(t, err, "pgmq.TxFromContext(ctx)", name)
 		require.Less(t, time.Since(start), 25*time.Second, "%s: not the 30 seconds that a publish may take", name)
 	}
 }
 
-func TestAPoolOfATextThatIsNoURLShowsNothingOfIt(t *testing.T) {
+func TestError_HidesInvalidURLOfPool(t *testing.T) {
 	t.Parallel()
 	config := pgtest.Pool(t, pgtest.Database(t)).Config()
 	config.ConnConfig.RuntimeParams["postgress://app:hunter2@db.example:5432/shop?sslmode"] = "disable" // as pgx reads it

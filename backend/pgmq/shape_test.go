@@ -9,7 +9,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
-func TestWhatIsNotAQueueIsNotTakenForOne(t *testing.T) {
+func TestQueue_WithOtherShapeIsRefused(t *testing.T) {
 	t.Parallel()
 	const columns = `enqueued_at timestamptz not null default now(), vt timestamptz not null, `
 	for name, test := range map[string]struct {

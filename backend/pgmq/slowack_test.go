@@ -10,7 +10,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func TestAnAckThatTakesTooLongStopsNoOther(t *testing.T) {
+func TestAck_SlowStopsNoOther(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		config       pgmq.SubscriberConfig

@@ -10,16 +10,16 @@ import (
 )
 
 // What is not known to be a state is what a row is refused with, for a trigger can give any code.
-func TestTheSQLSTATETellsARefusedRowFromAStateThatPasses(t *testing.T) {
+func TestSQLSTATE_TellsRefusedRowFromPassingState(t *testing.T) {
 	t.Parallel()
-	type verdict struct{ answer, refused, mayPass bool }
+	type classification struct{ answer, refused, mayPass bool }
 	var (
-		row     = verdict{answer: true, refused: true}
-		table   = verdict{answer: true, refused: true, mayPass: true}
-		state   = verdict{answer: true, mayPass: true}
-		nothing = verdict{mayPass: true}
+		row     = classification{answer: true, refused: true}
+		table   = classification{answer: true, refused: true, mayPass: true}
+		state   = classification{answer: true, mayPass: true}
+		nothing = classification{mayPass: true}
 	)
-	for want, errs := range map[verdict][]error{
+	for want, errs := range map[classification][]error{
 		row: {
 			serverError("P0001", "raise_exception"), serverError("U0001", "a trigger's own"), serverError("45000", "unhandled user-defined exception"),
 			serverError("23514", "check_violation"), serverError("22P02", "invalid_text_representation"), serverError("44000", "with_check_option_violation"),
@@ -39,7 +39,7 @@ func TestTheSQLSTATETellsARefusedRowFromAStateThatPasses(t *testing.T) {
 		nothing: {fatal("57P01"), fatal("P0001"), serverError("", "no code"), io.EOF, context.Canceled},
 	} {
 		for _, err := range errs {
-			require.Equal(t, want, verdict{isAnswer(err), isRefused(err), mayPass(err)}, err)
+			require.Equal(t, want, classification{isServerError(err), isRefused(err), mayBeRetried(err)}, err)
 		}
 	}
 }

@@ -19,9 +19,9 @@ import (
 // to a topic that got a group after tx began is refused with [ErrRejected].
 func (c *Client) WithSQLTx(tx *sql.Tx) *Publisher {
 	if tx == nil {
-		return c.publisher.in(noTx{"begin one with BeginTx of the *sql.DB"})
+		return c.publisher.withTx(noTx{"begin one with BeginTx of the *sql.DB"})
 	}
-	return c.publisher.in(sqlTx{tx, c.pool})
+	return c.publisher.withTx(sqlTx{tx, c.pool})
 }
 
 // sqlTx is a *sql.Tx as far as publishing needs it. Parameters go as text, which

@@ -15,7 +15,7 @@ import (
 type statements struct {
 	oid    uint32 // of the table
 	claim  string // limit, lease in µs, largest size
-	hold   string // limit, largest size
+	lock   string // limit, largest size
 	lease  string // limit, lease in µs, ids to pass by: claims without reading
 	read   string // ids, read counts, largest size, read times, whether they were leased before
 	next   string // ids to pass by
@@ -30,15 +30,15 @@ type statements struct {
 	touch string // ids, lease in µs: leases without looking at vt
 	there string // ids
 
-	hide       string // ids, read counts, read times, delays in µs, headers or null, whether to merge them
-	weight     string // ids, largest size
-	suspicious string // ids, size
-	distrust   string // ids, read counts, read times, whether the id goes as well: removes what only ezq may say
+	hide         string // ids, read counts, read times, delays in µs, headers or null, whether to merge them
+	minimumSize  string // ids, largest size
+	suspicious   string // ids, size
+	removeForged string // ids, read counts, read times, whether the id goes as well: removes what only ezq may say
 
-	share      string // keeps out who would lock a whole table, before anything is locked
-	removeHeld string // ids; empty if ack does more than that
-	leaseHeld  string // ids, lease in µs
-	giveBack   string // ids
+	share        string // keeps out who would lock a whole table, before anything is locked
+	removeLocked string // ids; empty if ack does more than that
+	leaseLocked  string // ids, lease in µs
+	release      string // ids
 
 	fences *strings.Replacer // for deadLetter
 }
@@ -54,7 +54,7 @@ type statements struct {
 // They are for the table that layout is of. If there is another one now, of the same
 // name, those that choose rows choose none: its kind and columns may differ. PostgreSQL
 // compares the two as it plans the statement.
-func newStatements(queue string, layout layout) statements {
+func newStatements(queue string, layout queueLayout) statements {
 	table := tableName(queue)
 	replace := []string{
 		"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "greatest(m.read_ct, 0)",
@@ -83,11 +83,11 @@ func newStatements(queue string, layout layout) statements {
 	fences := strings.NewReplacer(replace...)
 	sql := fences.Replace
 	return statements{
-		oid: layout.OID, claim: sql(passing(claimSQL, "")), hold: sql(holdSQL), lease: sql(passing(leaseSQL, "$3")), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
-		ack: sql(ackSQL), ackOne: waiting(sql(ackSQL)), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), distrust: sql(distrustSQL),
+		oid: layout.OID, claim: sql(passing(claimSQL, "")), lock: sql(lockSQL), lease: sql(passing(leaseSQL, "$3")), read: sql(readSQL), next: sql(nextSQL), later: sql(laterSQL),
+		ack: sql(ackSQL), ackOne: waitingForLocks(sql(ackSQL)), nack: sql(nackSQL), extend: sql(extendSQL), exist: sql(existSQL), removeForged: sql(removeForgedSQL),
 		due: sql(dueSQL), touch: sql(touchSQL), there: sql(thereSQL),
-		hide: sql(hideSQL), weight: sql(weighing(weightSQL)), suspicious: sql(suspecting(suspiciousSQL)),
-		share: sql(strings.Replace(shareSQL, "{also}", "", 1)), removeHeld: sql(removeHeldSQL), leaseHeld: sql(leaseHeldSQL), giveBack: sql(giveBackSQL), fences: fences,
+		hide: sql(hideSQL), minimumSize: sql(withMinimumSize(minimumSizeSQL)), suspicious: sql(suspecting(suspiciousSQL)),
+		share: sql(strings.Replace(shareSQL, "{also}", "", 1)), removeLocked: sql(removeLockedSQL), leaseLocked: sql(leaseLockedSQL), release: sql(releaseSQL), fences: fences,
 	}
 }
 
@@ -111,9 +111,9 @@ func passing(sql, parameter string) string {
 	return strings.Replace(sql, "{passing}", condition, 1)
 }
 
-// waiting returns sql with waiting for rows that are locked, in place of passing them by, but not for
+// waitingForLocks returns sql with waiting for rows that are locked, in place of passing them by, but not for
 // long: the transaction that waits keeps a connection from others.
-func waiting(sql string) string {
+func waitingForLocks(sql string) string {
 	bounded := fmt.Sprintf(" where set_config('lock_timeout', '%d', true) is not null order by id)", ackWait.Milliseconds())
 	return strings.Replace(strings.Replace(sql, " skip locked", "", 1), " order by id)", bounded, 1)
 }
@@ -144,8 +144,8 @@ with m as (
 const claimSQL = claimedSQL + `, {known} as known` + contentSQL + `)` + fittingSQL
 
 // What is locked, and what it was when nobody had it. PostgreSQL notes in a row who has
-// locked it last: that shows which ones were held before, and not removed.
-const holdSQL = `
+// locked it last: that shows which ones were locked before, and not removed.
+const lockSQL = `
 with l as (
 	select {place}, read_ct > 0 or xmax <> 0 as again from {table}
 	where {current} and vt <= statement_timestamp()
@@ -155,24 +155,24 @@ with l as (
 m as materialized (
 	select m.msg_id, m.read_ct, {was} as read_at, {published} as enqueued_at, {visible} as vt, {held} as known` + contentSQL + `
 	from {table} m
-	where m.{place} = any (array(select {place} from l)) {latest})` + heldSQL
+	where m.{place} = any (array(select {place} from l)) {latest})` + lockedFittingSQL
 
-// Of all that a hold and its end do. A stronger lock that is asked for at the end would
+// Of all that a lock and its end do. A stronger lock that is asked for at the end would
 // wait for an index that is being built, or for one who waits for the weaker one.
 const shareSQL = `lock table {table}{also} in row exclusive mode`
 
-// For a hold, which has locked the rows.
-const removeHeldSQL = `delete from {table} where msg_id = any($1::bigint[])`
+// For a lock, which has locked the rows.
+const removeLockedSQL = `delete from {table} where msg_id = any($1::bigint[])`
 
-const leaseHeldSQL = `
+const leaseLockedSQL = `
 update {table} m
 set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = {count}{mark}
 where msg_id = any($1::bigint[])
 returning m.msg_id, m.read_ct, {read}`
 
-// As a release does to those of the same hold that were leased at its end: vt is a little
+// As a release does to those of the same batch that were leased at its end: vt is a little
 // later, and one of them must not overtake the other.
-const giveBackSQL = `update {table} m set vt = ` + placeSQL + ` where msg_id = any($1::bigint[])`
+const releaseSQL = `update {table} m set vt = ` + placeSQL + ` where msg_id = any($1::bigint[])`
 
 // placeSQL is where a message goes back to.
 const placeSQL = "least(m.enqueued_at, clock_timestamp())"
@@ -213,7 +213,7 @@ const fittingSQL = `
 select msg_id, read_ct, read_at, enqueued_at, vt,
 	case when size between 0 and $3 then message end, case when size between 0 and $3 then headers end, size, known` + sizedSQL
 
-const heldSQL = `
+const lockedFittingSQL = `
 select msg_id, read_ct, read_at, enqueued_at, vt,
 	case when size between 0 and $2 then message end, case when size between 0 and $2 then headers end, size, known,
 	(select bool_or(again) from l)` + sizedSQL
@@ -228,15 +228,15 @@ from (select *, case when octet_length(headers) > {most} then -octet_length(head
 const (
 	nextSQL  = untilSQL + `(select vt from {table} where msg_id <> all($1::bigint[]) order by vt limit 1) as vt) as m`
 	laterSQL = untilSQL + `(select vt from {table} where vt > statement_timestamp() order by vt limit 1) as vt) as m
-where ` + endOfPatience  // what is visible may be held
+where ` + noTimeoutSQL  // what is visible may be held
 	untilSQL = `
 select (extract(epoch from case when isfinite(vt) then vt - clock_timestamp()
 	when vt = '-infinity' then interval '0' when vt = 'infinity' then interval '1 day' end) * 1000000)::bigint, {oid}
 from (select `
 )
 
-// endOfPatience is true. What is held is settled in the same transaction, whatever time that takes.
-const endOfPatience = "set_config('statement_timeout', '0', true) is not null"
+// noTimeoutSQL is true. What is locked is settled in the same transaction, whatever time that takes.
+const noTimeoutSQL = "set_config('statement_timeout', '0', true) is not null"
 
 // Settling and extending wait for no row: one that others have locked would keep all that
 // come with it. It is passed by, and tried again. Those that can be had are locked in the

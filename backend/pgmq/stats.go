@@ -15,7 +15,7 @@ type SubscriptionStats struct {
 	Claimed int64 // messages leased
 
 	// What has been stored: messages that were acked, also by [Client.TxMiddleware]; that will
-	// be delivered again; that have become dead letters; and that were given back
+	// be delivered again; that have become dead letters; and that were released
 	// because the subscription ended, or nobody received them.
 	Acked, Nacked, DeadLettered, Released int64
 
@@ -27,7 +27,7 @@ type SubscriptionStats struct {
 
 	// Quarantined counts messages that no consumer got, because they cannot be read or are
 	// larger than MaxMessageBytes: they were moved to the archive of their queue, or, where that
-	// is not permitted, put aside for an hour, once for each time. The archive has the
+	// is not permitted, hidden for an hour, once for each time. The archive has the
 	// reasons, and docs/postgres.md what to do then. A message that PostgreSQL refuses to lease,
 	// because of a constraint or a trigger, counts once, and stays in its queue. Any of them
 	// wants a look.
@@ -51,10 +51,10 @@ type SubscriptionStats struct {
 // Stats tells about each topic that has been subscribed to, by its name. It is
 // cheap, asks nobody, and may be called at any time.
 func (s *Subscriber) Stats() map[string]SubscriptionStats {
-	stats := s.accounts.read()
-	for topic, one := range stats {
-		one.Group = s.config.Group
-		stats[topic] = one
+	stats := s.counters.snapshot()
+	for topic, entry := range stats {
+		entry.Group = s.config.Group
+		stats[topic] = entry
 	}
 	return stats
 }
@@ -63,14 +63,14 @@ func (s *Subscriber) Stats() map[string]SubscriptionStats {
 // About the queues themselves see [Client.Metrics].
 func (c *Client) Stats() map[string]SubscriptionStats { return c.subscriber.Stats() }
 
-// accounts are the counters of all topics.
-type accounts struct {
+// topicCounters are the counters of all topics.
+type topicCounters struct {
 	mu     sync.Mutex
 	topics map[string]*subscription.Counters
 }
 
 // of returns the counters of topic, which its subscriptions share.
-func (a *accounts) of(topic string) *subscription.Counters {
+func (a *topicCounters) of(topic string) *subscription.Counters {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.topics == nil {
@@ -82,7 +82,7 @@ func (a *accounts) of(topic string) *subscription.Counters {
 	return a.topics[topic]
 }
 
-func (a *accounts) read() map[string]SubscriptionStats {
+func (a *topicCounters) snapshot() map[string]SubscriptionStats {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	stats := make(map[string]SubscriptionStats, len(a.topics))

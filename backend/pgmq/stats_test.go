@@ -12,7 +12,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func TestStatsTellWhatBecameOfMessages(t *testing.T) {
+func TestStats_CountOutcomes(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.Empty(t, client.Stats())
@@ -41,7 +41,7 @@ func TestStatsTellWhatBecameOfMessages(t *testing.T) {
 	require.Equal(t, want, client.Stats()["t"])
 }
 
-func TestAnAckInATransactionIsNotStoredTwice(t *testing.T) {
+func TestTxMiddleware_AckIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	handle := client.TxMiddleware()(func(*message.Message) ([]*message.Message, error) { return nil, nil })
@@ -55,7 +55,7 @@ func TestAnAckInATransactionIsNotStoredTwice(t *testing.T) {
 }
 
 // One message at a time is then the promise of watermill-sql: a crash repeats one.
-func TestWithSyncAckTheNextMessageComesWhenTheOneBeforeIsAcked(t *testing.T) {
+func TestSyncAck_DeliversNextAfterAckIsStored(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{SyncAck: true, MaxInFlight: 1}})
 	publish(t, client, "1", "2", "3", "4", "5")

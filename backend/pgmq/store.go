@@ -19,35 +19,35 @@ import (
 
 // store is one queue as the subscription engine sees it.
 type store struct {
-	topic    string // for errors
-	queue    string
-	current  atomic.Pointer[statements]
-	pool     *pgxpool.Pool
-	claims   chan struct{} // has room for one claim less than pool has connections
-	holds    chan struct{} // and for one hold less than that
-	hints    *hints
-	describe func(ctx context.Context) (*statements, error) // as the queue is now
-	group    string
-	gone     error // what it means that there is no queue
-	open     letterTables
-	limit    int   // of the size of a message
-	most     int64 // bytes that one claim keeps
-	encoding encoding
-	logger   *slog.Logger
-	aside    *aside
+	topic           string // for errors
+	queue           string
+	current         atomic.Pointer[statements]
+	pool            *pgxpool.Pool
+	claimSlots      chan struct{} // has room for one claim less than pool has connections
+	lockSlots       chan struct{} // and for one lock less than that
+	wakeups         *wakeups
+	loadStatements  func(ctx context.Context) (*statements, error) // as the queue is now
+	group           string
+	gone            error // what it means that there is no queue
+	deadLetterTable deadLetterTableFunc
+	maxMessageBytes int   // of the size of a message
+	maxBytes        int64 // bytes that one claim keeps
+	encoding        encoding
+	logger          *slog.Logger
+	suspects        *suspects
 
 	quarantined *atomic.Int64 // nil if it is not asked for
 
 	bindingPause time.Duration // between two looks whether the group of an idle queue is bound
 
 	// Of the one goroutine that claims:
-	changed  <-chan struct{}
-	hinted   bool // since the last claim
-	quiet    bool // the last claim found nothing
-	full     bool // the last claim found as many messages as it asked for
-	stale    bool // the queue was dropped, and may be another one now; or its group was unbound
-	sieve    sieve
-	nextLook time.Time // when to look next whether the group is bound
+	changed   <-chan struct{}
+	signalled bool // since the last claim
+	idle      bool // the last claim found nothing
+	full      bool // the last claim found as many messages as it asked for
+	stale     bool // the queue was dropped, and may be another one now; or its group was unbound
+	screening screening
+	nextLook  time.Time // when to look next whether the group is bound
 
 	unleasable atomic.Bool // a lock transaction could not lease what it had locked
 }
@@ -62,13 +62,13 @@ func (s *store) refresh(ctx context.Context) error {
 	if !s.stale {
 		return nil
 	}
-	sql, err := s.describe(ctx)
+	sql, err := s.loadStatements(ctx)
 	if err != nil {
 		return err
 	}
 	s.current.Store(sql)
-	s.stale, s.quiet, s.full = false, false, false
-	s.sieve.refused = refusedRows{}
+	s.stale, s.idle, s.full = false, false, false
+	s.screening.refused = refusedRows{}
 	return nil
 }
 
@@ -76,10 +76,10 @@ func (s *store) refresh(ctx context.Context) error {
 func (s *store) Changed() <-chan struct{} {
 	select {
 	case <-s.changed:
-		s.hinted = true
+		s.signalled = true
 	default:
 	}
-	s.changed = s.hints.of(s.queue)
+	s.changed = s.wakeups.next(s.queue)
 	return s.changed
 }
 
@@ -87,20 +87,20 @@ func (s *store) Changed() <-chan struct{} {
 // The settlements come first: a claim that skips locked rows can lock others in
 // passing, and a settlement after it could wait for a transaction that waits for
 // this one.
-func (s *store) Claim(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (subscription.Claim, error) {
+func (s *store) Claim(ctx context.Context, settlements []subscription.Settlement, limit int, lease time.Duration) (subscription.Claim, error) {
 	select {
-	case s.claims <- struct{}{}:
-		defer func() { <-s.claims }()
+	case s.claimSlots <- struct{}{}:
+		defer func() { <-s.claimSlots }()
 	case <-ctx.Done():
 		return subscription.Claim{}, ctx.Err()
 	}
-	claim, err := s.lookAndClaim(ctx, settle, limit, lease)
-	return claim, s.dropped(ctx, err)
+	claim, err := s.claimIfDue(ctx, settlements, limit, lease)
+	return claim, s.claimError(ctx, err)
 }
 
-// dropped returns err as an [*Error], which may be logged, or the reason for it if that is
+// claimError returns err as an [*Error], which may be logged, or the reason for it if that is
 // that there is no queue.
-func (s *store) dropped(ctx context.Context, err error) error {
+func (s *store) claimError(ctx context.Context, err error) error {
 	if _, refused := errors.AsType[*subscription.Refusal](err); refused {
 		return err
 	}
@@ -117,13 +117,13 @@ func (s *store) classify(op string, err error) error {
 	return subject{op: op, topic: s.topic, queue: s.queue}.classify(err)
 }
 
-// look returns how long until there may be something to claim. An idle subscription
+// untilDue returns how long until there may be something to claim. An idle subscription
 // asks that cheap question, and not for a lease.
-func (s *store) look(ctx context.Context) (next time.Duration, err error) {
-	if !s.quiet || s.hinted {
+func (s *store) untilDue(ctx context.Context) (next time.Duration, err error) {
+	if !s.idle || s.signalled {
 		return 0, nil
 	}
-	if next, err = s.scanNext(s.pool.QueryRow(ctx, s.sql().next, s.sieve.refused.ids())); err == nil && next != 0 {
+	if next, err = s.scanNext(s.pool.QueryRow(ctx, s.sql().next, s.screening.refused.ids())); err == nil && next != 0 {
 		s.stale = s.isUnbound(ctx)
 	}
 	return next, err
@@ -144,40 +144,40 @@ func (s *store) isUnbound(ctx context.Context) bool {
 	return err == nil && !slices.Contains(bound.Queues, s.queue)
 }
 
-func (s *store) lookAndClaim(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (subscription.Claim, error) {
+func (s *store) claimIfDue(ctx context.Context, settlements []subscription.Settlement, limit int, lease time.Duration) (subscription.Claim, error) {
 	if err := s.refresh(ctx); err != nil {
 		return subscription.Claim{}, err
 	}
 	s.retryRefused(ctx, lease)
-	if len(settle) == 0 && !s.aside.hasReady() {
-		if next, err := s.look(ctx); err != nil || next != 0 {
+	if len(settlements) == 0 && !s.suspects.hasReady() {
+		if next, err := s.untilDue(ctx); err != nil || next != 0 {
 			return subscription.Claim{Next: next}, err
 		}
 	}
-	claim, settled, err := s.claim(ctx, settle, limit, lease)
+	claim, settled, err := s.claim(ctx, settlements, limit, lease)
 	if err != nil && !s.isDropped(ctx, err) {
 		err = cmp.Or(settled.refusal(s, err), err)
 	}
 	if err != nil {
 		return subscription.Claim{}, err
 	}
-	s.hinted, s.quiet = false, len(claim.Leases) == 0 && claim.Next != 0
-	claim.Missed = s.missed(ctx, tokensOf(settle), settled.found)
+	s.signalled, s.idle = false, len(claim.Leases) == 0 && claim.Next != 0
+	claim.Missed = s.findMissed(ctx, tokensOf(settlements), settled.found)
 	return claim, nil
 }
 
-// claim claims messages. One that was put aside to be read, and could be, comes first. It
+// claim claims messages. A suspect that could be read comes first. It
 // may be the last that there is room for.
-func (s *store) claim(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settling, err error) {
-	ready := s.aside.take(limit)
+func (s *store) claim(ctx context.Context, settlements []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settleResult, err error) {
+	ready := s.suspects.takeReady(limit)
 	limit -= len(ready)
-	if s.sieve.used {
-		claim, settled, err = s.sift(ctx, settle, limit, lease)
+	if s.screening.active {
+		claim, settled, err = s.screen(ctx, settlements, limit, lease)
 	} else {
-		claim, settled, err = s.claimNew(ctx, settle, limit, lease)
+		claim, settled, err = s.claimNew(ctx, settlements, limit, lease)
 	}
 	if err != nil {
-		s.aside.put(ready, true)
+		s.suspects.addReady(ready, true)
 		return claim, settled, err
 	}
 	if len(ready) > 0 {
@@ -190,44 +190,44 @@ func (s *store) claim(ctx context.Context, settle []subscription.Settlement, lim
 	return claim, settled, nil
 }
 
-func (s *store) claimNew(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settling, err error) {
-	batch := s.patiently(settle)
-	settled = s.settle(batch, settle)
-	if len(settle) > 0 {
-		batch.Queue("select " + patienceSQL(s.sieve.patience()))
+func (s *store) claimNew(ctx context.Context, settlements []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settleResult, err error) {
+	batch := s.beginClaim(settlements)
+	settled = s.settle(batch, settlements)
+	if len(settlements) > 0 {
+		batch.Queue("select " + statementTimeoutSQL(s.screening.claimTimeout()))
 	}
-	var found found
+	var result readResult
 	reading := false
-	batch.Queue(s.sql().claim, limit, lease.Microseconds(), s.limit).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(s.sql().claim, limit, lease.Microseconds(), s.maxMessageBytes).Query(func(rows pgx.Rows) (err error) {
 		reading = true
-		found, err = s.leases(rows)
+		result, err = s.scanLeases(rows)
 		reading = err != nil
 		return err
 	})
-	again := s.full // if it is full again, nobody asks what comes next
-	if !again {
+	wasFull := s.full // if it is full again, nobody asks what comes next
+	if !wasFull {
 		s.queueNext(batch, &claim)
 	}
 	if err = batch.run(ctx, s.pool); err != nil {
 		s.full = false
-		if (s.sieve.suspects(err, reading) || settled.refusal(s, err) == nil && !mayPass(err)) && ctx.Err() == nil {
-			return s.sift(ctx, settle, limit, lease)
+		if (s.screening.recordFailure(err, reading) || settled.refusal(s, err) == nil && !mayBeRetried(err)) && ctx.Err() == nil {
+			return s.screen(ctx, settlements, limit, lease)
 		}
 		return claim, settled, err
 	}
-	claim.Leases = found.leases
-	s.distrust(ctx, s.pool, found.forged)
-	s.putBack(ctx, found.surplus)
-	if s.full = len(claim.Leases) == limit; len(found.surplus) > 0 {
+	claim.Leases = result.leases
+	s.removeForged(ctx, s.pool, result.forged)
+	s.release(ctx, result.surplus)
+	if s.full = len(claim.Leases) == limit; len(result.surplus) > 0 {
 		claim.Next = 0
-	} else if again && !s.full {
+	} else if wasFull && !s.full {
 		claim.Next = s.next(ctx)
 	}
-	if s.putAside(ctx, found.tooLarge, lease); len(found.tooLarge) > 0 {
-		s.sieve.use()
+	if s.examineLater(ctx, result.tooLarge, lease); len(result.tooLarge) > 0 {
+		s.screening.activate()
 	}
-	if len(claim.Leases) == 0 && s.sieve.used {
-		next, _, err := s.sift(ctx, nil, limit, lease)
+	if len(claim.Leases) == 0 && s.screening.active {
+		next, _, err := s.screen(ctx, nil, limit, lease)
 		return next, settled, err
 	}
 	return claim, settled, nil
@@ -236,8 +236,8 @@ func (s *store) claimNew(ctx context.Context, settle []subscription.Settlement, 
 // passBy finds the rows for which PostgreSQL has refused a claim of up to width messages with cause, and
 // reports whether the next claim passes them by. If it refuses all rows, none of them is to blame.
 func (s *store) passBy(ctx context.Context, cause error, width int, lease time.Duration) bool {
-	refused := &s.sieve.refused
-	if mayPass(cause) || ctx.Err() != nil {
+	refused := &s.screening.refused
+	if mayBeRetried(cause) || ctx.Err() != nil {
 		return false
 	}
 	due, newest, err := dueRows(ctx, s.pool, s.sql(), min(width+100, maxRefusedRows-refused.len()), refused.ids())
@@ -264,7 +264,7 @@ func (s *store) passBy(ctx context.Context, cause error, width int, lease time.D
 // retryRefused tries the rows again that claims pass by, if it is time. Those that can be leased, or are not
 // there any more, are passed by no longer.
 func (s *store) retryRefused(ctx context.Context, lease time.Duration) {
-	refused := &s.sieve.refused
+	refused := &s.screening.refused
 	if refused.len() == 0 || time.Now().Before(refused.next) {
 		return
 	}
@@ -276,16 +276,16 @@ func (s *store) retryRefused(ctx context.Context, lease time.Duration) {
 	refused.set(still)
 }
 
-// patiently begins a transaction for a claim. What it settles may take its time.
-func (s *store) patiently(settle []subscription.Settlement) *transaction {
-	if len(settle) > 0 {
+// beginClaim begins a transaction for a claim. What it settles may take its time.
+func (s *store) beginClaim(settlements []subscription.Settlement) *transaction {
+	if len(settlements) > 0 {
 		return newTransaction()
 	}
-	return newPatientTransaction(s.sieve.patience())
+	return newTransactionWithTimeout(s.screening.claimTimeout())
 }
 
 func (s *store) queueNext(batch *transaction, claim *subscription.Claim) {
-	batch.Queue(s.sql().next, s.sieve.refused.ids()).QueryRow(func(r pgx.Row) (err error) {
+	batch.Queue(s.sql().next, s.screening.refused.ids()).QueryRow(func(r pgx.Row) (err error) {
 		claim.Next, err = s.scanNext(r)
 		return err
 	})
@@ -294,7 +294,7 @@ func (s *store) queueNext(batch *transaction, claim *subscription.Claim) {
 // next returns what scanNext does, or 0, which is to look again soon, if the server
 // does not answer: what was claimed counts.
 func (s *store) next(ctx context.Context) time.Duration {
-	next, err := s.scanNext(s.pool.QueryRow(ctx, s.sql().next, s.sieve.refused.ids()))
+	next, err := s.scanNext(s.pool.QueryRow(ctx, s.sql().next, s.screening.refused.ids()))
 	if err != nil {
 		return 0
 	}
@@ -319,8 +319,8 @@ func (s *store) scanNext(r pgx.Row) (time.Duration, error) {
 	return time.Duration(min(max(*next, 0), day.Microseconds())) * time.Microsecond, nil
 }
 
-// leases reads claimed messages. Further columns go to also.
-func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
+// scanLeases reads claimed messages. Further columns go to also.
+func (s *store) scanLeases(rows pgx.Rows, also ...any) (result readResult, err error) {
 	const block = 16 // deliveries in one allocation
 	var free []delivery
 	var r row
@@ -329,14 +329,14 @@ func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
 	columns = append(columns, also...)
 	for rows.Next() {
 		if err := rows.Scan(columns...); err != nil {
-			return found, err
+			return result, err
 		}
-		if size < 0 || size > int64(s.limit) {
-			found.tooLarge = append(found.tooLarge, unread{row: r.bare(), cause: sizeError(size, s.limit)})
+		if size < 0 || size > int64(s.maxMessageBytes) {
+			result.tooLarge = append(result.tooLarge, unread{row: r.withoutText(), cause: sizeError(size, s.maxMessageBytes)})
 			continue
 		}
-		if found.isBeyond(r.ID) {
-			found.surplus = append(found.surplus, r.token())
+		if result.isSurplus(r.ID) {
+			result.surplus = append(result.surplus, r.token())
 			continue
 		}
 		if len(free) == 0 {
@@ -344,19 +344,19 @@ func (s *store) leases(rows pgx.Rows, also ...any) (found found, err error) {
 		}
 		lease, forged := r.lease(s.topic, s.queue, s.sql(), &free[0])
 		free = free[1:]
-		lease.Size = messageWeight + int(size) + headersWeight*max(len(r.Headers)-sharedHeaders, 0)
-		found.add(lease, s.most)
+		lease.Size = memoryOverhead + int(size) + headersMemoryFactor*max(len(r.Headers)-sharedHeaders, 0)
+		result.add(lease, s.maxBytes)
 		if forged.any() {
-			found.forged = append(found.forged, forged)
+			result.forged = append(result.forged, forged)
 		}
 	}
 	// UPDATE … RETURNING has no order.
-	slices.SortFunc(found.leases, func(a, b subscription.Lease) int { return cmp.Compare(a.ID, b.ID) })
-	return found, rows.Err()
+	slices.SortFunc(result.leases, func(a, b subscription.Lease) int { return cmp.Compare(a.ID, b.ID) })
+	return result, rows.Err()
 }
 
-// putBack releases what was leased and is not kept.
-func (s *store) putBack(ctx context.Context, surplus []subscription.Token) {
+// release releases what was leased and is not kept.
+func (s *store) release(ctx context.Context, surplus []subscription.Token) {
 	if len(surplus) == 0 {
 		return
 	}
@@ -374,29 +374,29 @@ func (s *store) putBack(ctx context.Context, surplus []subscription.Token) {
 
 // Settle implements [subscription.Store]. The messages of a queue that was dropped
 // are gone.
-func (s *store) Settle(ctx context.Context, settle []subscription.Settlement) (subscription.Missed, error) {
-	if len(settle) > 0 && settle[0].Action == subscription.DeadLetter {
-		return s.bury(ctx, settle)
+func (s *store) Settle(ctx context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {
+	if len(settlements) > 0 && settlements[0].Action == subscription.DeadLetter {
+		return s.deadLetter(ctx, settlements)
 	}
 	batch := newTransaction()
-	settling := s.settle(batch, settle)
+	result := s.settle(batch, settlements)
 	err := batch.run(ctx, s.pool)
 	if s.isDropped(ctx, err) {
-		return subscription.Missed{Gone: tokensOf(settle)}, nil
+		return subscription.Missed{Gone: tokensOf(settlements)}, nil
 	}
 	if err != nil {
-		return subscription.Missed{}, cmp.Or(settling.refusal(s, err), s.classify("settle", err))
+		return subscription.Missed{}, cmp.Or(result.refusal(s, err), s.classify("settle", err))
 	}
-	return s.missed(ctx, tokensOf(settle), settling.found), nil
+	return s.findMissed(ctx, tokensOf(settlements), result.found), nil
 }
 
 // settle adds the statements for settlements to batch.
-func (s *store) settle(batch *transaction, settle []subscription.Settlement) *settling {
+func (s *store) settle(batch *transaction, settlements []subscription.Settlement) *settleResult {
 	sql := s.sql()
-	settling := &settling{found: make(ids, len(settle))}
-	var acks tokens
-	var nacks nacks
-	for _, settlement := range settle {
+	result := &settleResult{found: make(idSet, len(settlements))}
+	var acks tokenColumns
+	var nacks nackColumns
+	for _, settlement := range settlements {
 		if settlement.Action == subscription.Ack {
 			acks.add(settlement.Token)
 		} else {
@@ -404,28 +404,28 @@ func (s *store) settle(batch *transaction, settle []subscription.Settlement) *se
 		}
 	}
 	if len(acks.ids) > 0 {
-		batch.Queue(sql.ack, acks.ids, acks.numbers, acks.times).Query(settling.collect(&settling.acking))
+		batch.Queue(sql.ack, acks.ids, acks.numbers, acks.times).Query(result.collect(&result.ackPending))
 	}
 	if len(nacks.ids) > 0 {
-		batch.Queue(sql.nack, nacks.ids, nacks.numbers, nacks.times, nacks.delays, nacks.headers, nacks.uncounts).Query(settling.collect(&settling.nacking))
+		batch.Queue(sql.nack, nacks.ids, nacks.numbers, nacks.times, nacks.delays, nacks.headers, nacks.uncounts).Query(result.collect(&result.nackPending))
 	}
-	if len(settle) > 0 {
-		settling.checking = true
+	if len(settlements) > 0 {
+		result.checkPending = true
 		batch.Queue(checkSQL).Exec(func(pgconn.CommandTag) error {
-			settling.checking = false
+			result.checkPending = false
 			return nil
 		})
 	}
-	return settling
+	return result
 }
 
-// missed returns the tokens of all that were not found, and why they were not. It has to
+// findMissed returns the tokens of all that were not found, and why they were not. It has to
 // look again: the first statement passes by what is locked, and cannot tell a message
 // that another consumer has from one that was deleted beside it.
 //
 // If the second look fails, they count as locked: what may have been is tried again.
-func (s *store) missed(ctx context.Context, all []subscription.Token, found ids) (missed subscription.Missed) {
-	var missing tokens
+func (s *store) findMissed(ctx context.Context, all []subscription.Token, found idSet) (missed subscription.Missed) {
+	var missing tokenColumns
 	for _, token := range all {
 		if !found[token.ID] {
 			missing.add(token)
@@ -467,19 +467,19 @@ func (s *store) Extend(ctx context.Context, leases []subscription.Token, lease t
 	if s.isDropped(ctx, err) {
 		return subscription.Missed{Gone: leases}, nil
 	}
-	if isAnswer(err) {
+	if isServerError(err) {
 		return subscription.Missed{}, &subscription.Refusal{Cause: s.classify("extend", err)}
 	}
 	if err != nil {
 		return subscription.Missed{}, s.classify("extend", err)
 	}
-	return s.missed(ctx, leases, extended), nil
+	return s.findMissed(ctx, leases, extended), nil
 }
 
 // extend extends leases, and returns those that it has found.
-func (s *store) extend(ctx context.Context, db batcher, leases []subscription.Token, lease time.Duration) (ids, error) {
-	held, found := columnsOf(leases), make(ids, len(leases))
+func (s *store) extend(ctx context.Context, db batchSender, leases []subscription.Token, lease time.Duration) (idSet, error) {
+	columns, found := tokenColumnsOf(leases), make(idSet, len(leases))
 	batch := newTransaction()
-	batch.Queue(s.sql().extend, held.ids, held.numbers, held.times, lease.Microseconds()).Query(found.collect)
+	batch.Queue(s.sql().extend, columns.ids, columns.numbers, columns.times, lease.Microseconds()).Query(found.collect)
 	return found, batch.run(ctx, db)
 }

@@ -24,24 +24,24 @@ type Subscriber struct {
 	pool    *pgxpool.Pool // the caller's; its settings are used, not its connections
 	config  SubscriberConfig
 	logger  *slog.Logger
-	hints   *hints
+	wakeups *wakeups
 	catalog *catalog
 	running *subscription.Subscriptions
 	pollMin time.Duration
-	holdFor time.Duration // 0: nothing is held
+	lockFor time.Duration // 0: nothing is locked
 
-	accounts accounts
-	owners   acquaintances
-	asides   *asides
+	counters topicCounters
+	owners   ownerChecks
+	examiner *examiner
 
 	bindingPause time.Duration // between two looks whether the group of an idle queue is bound
 
-	mu       sync.Mutex
-	own      *pgxpool.Pool // opened when first needed
-	listener *listener     // likewise; nil with NoListen
-	claims   chan struct{} // a token for each claim at work
-	holds    chan struct{} // and for each hold
-	closed   bool
+	mu         sync.Mutex
+	ownPool    *pgxpool.Pool // opened when first needed
+	listener   *listener     // likewise; nil with NoListen
+	claimSlots chan struct{} // a token for each claim at work
+	lockSlots  chan struct{} // and for each lock
+	closed     bool
 }
 
 var (
@@ -60,15 +60,15 @@ func NewSubscriber(pool *pgxpool.Pool, config *SubscriberConfig, logger watermil
 	if err != nil {
 		return nil, err
 	}
-	return newSubscriber(pool, settings, slogOf(logger), newHints(), newCatalog()), nil
+	return newSubscriber(pool, settings, newSlogLogger(logger), newWakeups(), newCatalog()), nil
 }
 
-func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Logger, hints *hints, catalog *catalog) *Subscriber {
+func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Logger, wakeups *wakeups, catalog *catalog) *Subscriber {
 	return &Subscriber{
-		pool: pool, config: config, logger: sparse.New(logger), hints: hints,
-		catalog: catalog, running: subscription.NewSubscriptions(), pollMin: min(pollMin, config.PollInterval), holdFor: config.holdFor(),
-		claims: make(chan struct{}, config.MaxConns-1), holds: make(chan struct{}, config.MaxConns-2),
-		asides: newAsides(), bindingPause: bindingPause,
+		pool: pool, config: config, logger: sparse.New(logger), wakeups: wakeups,
+		catalog: catalog, running: subscription.NewSubscriptions(), pollMin: min(pollMin, config.PollInterval), lockFor: config.lockFor(),
+		claimSlots: make(chan struct{}, config.MaxConns-1), lockSlots: make(chan struct{}, config.MaxConns-2),
+		examiner: newExaminer(), bindingPause: bindingPause,
 	}
 }
 
@@ -77,7 +77,7 @@ func (s *Subscriber) Features() backend.Features { return features() }
 
 // Subscribe starts a subscription to the queue of topic, which competes with all
 // others of that queue, in this process and elsewhere. It ends with ctx or with
-// Close. It then claims no more messages, gives back those that it has not
+// Close. It then claims no more messages, releases those that it has not
 // handed over, waits up to DrainTimeout for the others, whose contexts stay
 // alive until then, and closes the channel.
 //
@@ -85,7 +85,7 @@ func (s *Subscriber) Features() backend.Features { return features() }
 // privilege is an [*Error] here. What fails later is logged, counted (see Stats),
 // and tried again, for as long as the subscription lasts.
 func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	if err := checkTraffic(topic); err != nil {
+	if err := checkUserTopic(topic); err != nil {
 		return nil, s.classify("subscribe", topic, err)
 	}
 	store, err := s.open(ctx, topic, false)
@@ -93,7 +93,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, s.classify("subscribe", topic, err)
 	}
 	s.listen(store.queue)
-	counters := s.accounts.of(topic)
+	counters := s.counters.of(topic)
 	store.quarantined = &counters.Quarantined
 	return s.running.Start(ctx, store, subscription.Config{
 		Topic:            topic,
@@ -102,7 +102,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		MaxInFlight:      s.config.MaxInFlight,
 		MaxPrefetch:      maxPrefetch,
 		MaxInFlightBytes: s.config.MaxInFlightBytes,
-		LockFor:          s.holdFor,
+		LockFor:          s.lockFor,
 		NackDelay:        s.config.NackDelay,
 		MaxNackDelay:     maxNackDelay,
 		DrainTimeout:     s.config.DrainTimeout,
@@ -167,12 +167,12 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 		return nil, err
 	}
 	opened := &store{
-		topic: topic, queue: queue, group: s.config.Group, gone: s.config.queueDropped(queue), pool: pool, claims: s.claims, holds: s.holds,
-		hints: s.hints, open: s.lettersOf(queue), limit: s.config.MaxMessageBytes, most: s.config.MaxInFlightBytes, encoding: layout.Encoding, logger: s.logger,
-		aside: newAside(s.asides), bindingPause: s.bindingPause,
+		topic: topic, queue: queue, group: s.config.Group, gone: s.config.queueDropped(queue), pool: pool, claimSlots: s.claimSlots, lockSlots: s.lockSlots,
+		wakeups: s.wakeups, deadLetterTable: s.deadLetterTableOf(queue), maxMessageBytes: s.config.MaxMessageBytes, maxBytes: s.config.MaxInFlightBytes, encoding: layout.Encoding, logger: s.logger,
+		suspects: newSuspects(s.examiner), bindingPause: s.bindingPause,
 	}
 	opened.current.Store(sql)
-	opened.describe = func(ctx context.Context) (*statements, error) {
+	opened.loadStatements = func(ctx context.Context) (*statements, error) {
 		return s.describe(ctx, pool, topic, queue, opened.sql().oid)
 	}
 	return opened, nil
@@ -180,8 +180,8 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 
 // prepare makes sure that queue can be consumed, and returns how to speak to it. If this binds the
 // queue of a group, tell is called.
-func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool, tell teller) (layout, *statements, error) {
-	layout, err := s.layout(ctx, pool, topic, queue, declare)
+func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool, tell teller) (queueLayout, *statements, error) {
+	layout, err := s.lookUpOrCreate(ctx, pool, topic, queue, declare)
 	if err != nil {
 		return layout, nil, err
 	}
@@ -213,7 +213,7 @@ func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, qu
 		}
 		return sql, nil
 	}
-	layout, err := s.catalog.look(ctx, pool, queue, nil)
+	layout, err := s.catalog.lookUp(ctx, pool, queue, nil)
 	if errors.Is(err, ErrQueueNotFound) {
 		return nil, s.config.queueDropped(queue)
 	}
@@ -224,7 +224,7 @@ func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, qu
 }
 
 // statements returns how to speak to queue.
-func (s *Subscriber) statements(ctx context.Context, db DBTX, queue string, layout layout) (*statements, error) {
+func (s *Subscriber) statements(ctx context.Context, db DBTX, queue string, layout queueLayout) (*statements, error) {
 	sql := newStatements(queue, layout)
 	if !s.config.Archive {
 		return &sql, nil
@@ -240,17 +240,17 @@ func (s *Subscriber) queueOf(topic string) (string, error) {
 	return groupQueue(topic, s.config.Group)
 }
 
-// layout looks up the queue, and creates it if that is right.
-func (s *Subscriber) layout(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool) (layout, error) {
+// lookUpOrCreate looks up the queue, and creates it if that is right.
+func (s *Subscriber) lookUpOrCreate(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool) (queueLayout, error) {
 	create := s.creator(pool)
 	if s.config.Group != "" || declare {
-		found, err := s.catalog.look(ctx, pool, queue, create)
+		found, err := s.catalog.lookUp(ctx, pool, queue, create)
 		if s.config.Group != "" && errors.Is(err, ErrQueueNotFound) {
 			err = groupNotFound(s.config.Group, queue)
 		}
 		return found, err
 	}
-	found, err := s.catalog.look(ctx, pool, queue, nil)
+	found, err := s.catalog.lookUp(ctx, pool, queue, nil)
 	if !errors.Is(err, ErrQueueNotFound) {
 		return found, err
 	}
@@ -273,12 +273,12 @@ func (s *Subscriber) layout(ctx context.Context, pool *pgxpool.Pool, topic, queu
 }
 
 // check makes sure that queue may be consumed, and gets what is published.
-func (s *Subscriber) check(ctx context.Context, db DBTX, layout layout, topic, queue string, tell teller) error {
+func (s *Subscriber) check(ctx context.Context, db DBTX, layout queueLayout, topic, queue string, tell teller) error {
 	switch {
 	case layout.ReadOnly:
-		return layout.takesNoWrites()
+		return layout.readOnlyError()
 	case !layout.Consume:
-		return notAConsumer(queue)
+		return consumeDenied(queue)
 	case s.config.Group != "" && !layout.Groups:
 		return groupsUnsupported()
 	}
@@ -350,7 +350,7 @@ func (s *Subscriber) creator(pool *pgxpool.Pool) creator {
 	if s.config.NoCreate {
 		return nil
 	}
-	return createThrough(pool)
+	return createWith(pool)
 }
 
 func (s *Subscriber) listen(queue string) {
@@ -361,9 +361,9 @@ func (s *Subscriber) listen(queue string) {
 	}
 }
 
-// lettersOf returns where dead letters from a queue go. Who owns that is trusted with them.
-func (s *Subscriber) lettersOf(from string) letterTables {
-	return func(ctx context.Context, topic string, look bool) (string, error) {
+// deadLetterTableOf returns where dead letters from a queue go. Who owns that is trusted with them.
+func (s *Subscriber) deadLetterTableOf(from string) deadLetterTableFunc {
+	return func(ctx context.Context, topic string, lookUp bool) (string, error) {
 		queue, err := queueName(topic)
 		if err != nil {
 			return "", err
@@ -372,23 +372,23 @@ func (s *Subscriber) lettersOf(from string) letterTables {
 		if err != nil {
 			return "", err
 		}
-		if !look && s.owners.knows(from, queue) && s.catalog.knows(queue) {
+		if !lookUp && s.owners.trusts(from, queue) && s.catalog.knows(queue) {
 			return tableName(queue), nil
 		}
-		table, err := s.letterTable(ctx, pool, topic, queue)
+		table, err := s.openDeadLetterTable(ctx, pool, topic, queue)
 		if err != nil {
 			return "", err
 		}
 		if err := s.owners.check(ctx, pool, s.logger, []string{table}, tableName(from)); err != nil {
 			return "", classify("dead-letter", topic, err)
 		}
-		s.owners.remember(from, queue)
+		s.owners.trust(from, queue)
 		return table, nil
 	}
 }
 
-func (s *Subscriber) letterTable(ctx context.Context, pool *pgxpool.Pool, topic, queue string) (string, error) {
-	layout, err := s.catalog.look(ctx, pool, queue, s.creator(pool))
+func (s *Subscriber) openDeadLetterTable(ctx context.Context, pool *pgxpool.Pool, topic, queue string) (string, error) {
+	layout, err := s.catalog.lookUp(ctx, pool, queue, s.creator(pool))
 	if err != nil {
 		return "", classify("dead-letter", topic, err)
 	}
@@ -405,7 +405,7 @@ func (s *Subscriber) letterTable(ctx context.Context, pool *pgxpool.Pool, topic,
 func (s *Subscriber) connect() (*pgxpool.Pool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.own == nil {
+	if s.ownPool == nil {
 		if s.closed {
 			return nil, backend.ErrClosed
 		}
@@ -413,12 +413,12 @@ func (s *Subscriber) connect() (*pgxpool.Pool, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.own = own
+		s.ownPool = own
 		if !s.config.NoListen {
-			s.listener = newListener(own.Config(), s.hints, s.logger)
+			s.listener = newListener(own.Config(), s.wakeups, s.logger)
 		}
 	}
-	return s.own, nil
+	return s.ownPool, nil
 }
 
 // Close ends all subscriptions, each as Subscribe says, waits for them, and
@@ -428,10 +428,10 @@ func (s *Subscriber) connect() (*pgxpool.Pool, error) {
 func (s *Subscriber) Close() error {
 	s.mu.Lock()
 	s.closed = true
-	own, listener := s.own, s.listener
+	own, listener := s.ownPool, s.listener
 	s.mu.Unlock()
 	s.running.Close()
-	s.asides.close()
+	s.examiner.close()
 	if listener != nil {
 		listener.close()
 	}

@@ -22,10 +22,10 @@ const schedulesQueue = "ezq_schedules"
 // publishOnce stores rows and moves the schedule of tick on, in one transaction. The
 // row of the schedule is locked for as long: who comes at the same time waits, and
 // finds the tick taken; or not, if this transaction fails.
-func (p *Publisher) publishOnce(ctx context.Context, topic string, rows rows, tick *backend.ScheduleTick) error {
-	result, err := p.attempt(ctx, topic, rows, tick)
+func (p *Publisher) publishOnce(ctx context.Context, topic string, batch insertBatch, tick *backend.ScheduleTick) error {
+	result, err := p.tryPublishOnce(ctx, topic, batch, tick)
 	if isCode(err, "42P01") && !p.inTx { // a queue was dropped, and nothing is stored: it is created now
-		result, err = p.attempt(ctx, topic, rows, tick)
+		result, err = p.tryPublishOnce(ctx, topic, batch, tick)
 	}
 	if err == nil {
 		tick.Report(result)
@@ -33,14 +33,14 @@ func (p *Publisher) publishOnce(ctx context.Context, topic string, rows rows, ti
 	return scheduleDenied(err)
 }
 
-func (p *Publisher) attempt(ctx context.Context, topic string, rows rows, tick *backend.ScheduleTick) (result backend.TickResult, err error) {
+func (p *Publisher) tryPublishOnce(ctx context.Context, topic string, batch insertBatch, tick *backend.ScheduleTick) (result backend.TickResult, err error) {
 	if err := p.routes.catalog.ensure(ctx, p.db, schedulesQueue, p.create); err != nil {
 		return result, err
 	}
 	err = p.transact(ctx, func(inside *Publisher) (err error) {
 		result, err = advance(ctx, inside.db, tick)
 		if err == nil && result.Outcome == backend.TickPublished {
-			err = inside.send(ctx, topic, rows)
+			err = inside.send(ctx, topic, batch)
 		}
 		return err
 	})
@@ -66,7 +66,7 @@ func (p *Publisher) transact(ctx context.Context, do func(*Publisher) error) err
 		return err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // after a commit it does nothing
-	if err := do(p.in(tx)); err != nil {
+	if err := do(p.withTx(tx)); err != nil {
 		return rolledBack(err)
 	}
 	if err := tx.Commit(ctx); err != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// attempt publishes a message for a tick, and returns what came of it.
-func attempt(t *testing.T, p message.Publisher, schedule string, at time.Time) backend.TickResult {
+// tryTick publishes a message for a tick, and returns what came of it.
+func tryTick(t *testing.T, p message.Publisher, schedule string, at time.Time) backend.TickResult {
 	t.Helper()
 	tick := &backend.ScheduleTick{Schedule: schedule, At: at}
 	msg := message.NewMessageWithContext(backend.WithScheduleTick(context.WithoutCancel(t.Context()), tick), watermill.NewUUID(), []byte("{}"))
@@ -33,8 +33,8 @@ func attempt(t *testing.T, p message.Publisher, schedule string, at time.Time) b
 	return result
 }
 
-// stored counts what is in the queue of the reports.
-func stored(t *testing.T, client *pgmq.Client) int {
+// countStored counts what is in the queue of the reports.
+func countStored(t *testing.T, client *pgmq.Client) int {
 	t.Helper()
 	metrics, err := client.Metrics(t.Context(), "reports")
 	if errors.Is(err, pgmq.ErrQueueNotFound) {
@@ -46,10 +46,10 @@ func stored(t *testing.T, client *pgmq.Client) int {
 	return metrics.Visible
 }
 
-func TestATickIsPublishedOnceWhenItHasCome(t *testing.T) {
+func TestScheduleTick_IsPublishedOnceWhenDue(t *testing.T) {
 	t.Parallel()
 	client := openAt(t, pgtest.Database(t), pgmq.Config{})
-	begun := attempt(t, client, "nightly", time.Now().Add(-time.Hour))
+	begun := tryTick(t, client, "nightly", time.Now().Add(-time.Hour))
 	if begun.Outcome != backend.TickTaken {
 		t.Errorf("a tick from before the schedule was known: %v", begun.Outcome)
 	}
@@ -65,23 +65,23 @@ func TestATickIsPublishedOnceWhenItHasCome(t *testing.T) {
 		{"nightly", at, backend.TickTaken},
 		{"hourly", at, backend.TickTaken}, // another schedule, which begins now
 	} {
-		if got := attempt(t, client, step.schedule, step.at); got.Outcome != step.want || got.Last.After(got.Now) {
+		if got := tryTick(t, client, step.schedule, step.at); got.Outcome != step.want || got.Last.After(got.Now) {
 			t.Errorf("attempt %d: %v, not %v", i, got.Outcome, step.want)
 		}
 	}
-	if n := stored(t, client); n != 1 {
+	if n := countStored(t, client); n != 1 {
 		t.Errorf("%d messages are stored, not 1", n)
 	}
 }
 
-func TestOfManyProcessesOnePublishesATick(t *testing.T) {
+func TestScheduleTick_IsPublishedByOneOfManyProcesses(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	var queues []*pgmq.Client
 	for range 6 {
 		queues = append(queues, openAt(t, database, pgmq.Config{}))
 	}
-	at := attempt(t, queues[0], "busy", time.Now()).Now
+	at := tryTick(t, queues[0], "busy", time.Now()).Now
 	const ticks = 30
 	var published atomic.Int64
 	for range ticks {
@@ -89,33 +89,33 @@ func TestOfManyProcessesOnePublishesATick(t *testing.T) {
 		var all sync.WaitGroup
 		for _, client := range queues {
 			all.Go(func() {
-				if attempt(t, client, "busy", at).Outcome == backend.TickPublished {
+				if tryTick(t, client, "busy", at).Outcome == backend.TickPublished {
 					published.Add(1)
 				}
 			})
 		}
 		all.Wait()
 	}
-	if published.Load() != ticks || stored(t, queues[0]) != ticks {
-		t.Errorf("of %d ticks %d were reported and %d stored", ticks, published.Load(), stored(t, queues[0]))
+	if published.Load() != ticks || countStored(t, queues[0]) != ticks {
+		t.Errorf("of %d ticks %d were reported and %d stored", ticks, published.Load(), countStored(t, queues[0]))
 	}
 }
 
-func TestATickWhosePublisherDiesIsPublishedByAnother(t *testing.T) {
+func TestScheduleTick_IsPublishedAfterFirstPublisherDies(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	client, other := openAt(t, database, pgmq.Config{}), openAt(t, database, pgmq.Config{})
-	at := attempt(t, client, "nightly", time.Now()).Now.Add(time.Microsecond)
+	at := tryTick(t, client, "nightly", time.Now()).Now.Add(time.Microsecond)
 
 	tx, err := pgtest.Pool(t, database).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := attempt(t, client.WithTx(tx), "nightly", at); got.Outcome != backend.TickPublished {
+	if got := tryTick(t, client.WithTx(tx), "nightly", at); got.Outcome != backend.TickPublished {
 		t.Fatalf("in the transaction: %v", got.Outcome)
 	}
 	waiting := make(chan backend.TickResult)
-	go func() { waiting <- attempt(t, other, "nightly", at) }()
+	go func() { waiting <- tryTick(t, other, "nightly", at) }()
 	pool := pgtest.Pool(t, database)
 	pgtest.Eventually(t, 10*time.Second, "the other one waits for the transaction", func() bool {
 		var n int
@@ -129,27 +129,27 @@ func TestATickWhosePublisherDiesIsPublishedByAnother(t *testing.T) {
 	if got := <-waiting; got.Outcome != backend.TickPublished {
 		t.Errorf("the other one: %v", got.Outcome)
 	}
-	if n := stored(t, client); n != 1 {
+	if n := countStored(t, client); n != 1 {
 		t.Errorf("%d messages are stored, not 1", n)
 	}
 }
 
-func TestAScheduleThatIsForgottenPublishesNothingTwice(t *testing.T) {
+func TestSchedule_WhenForgottenPublishesNothingTwice(t *testing.T) {
 	t.Parallel()
 	client := openAt(t, pgtest.Database(t), pgmq.Config{})
-	at := attempt(t, client, "nightly", time.Now()).Now.Add(time.Microsecond)
-	if got := attempt(t, client, "nightly", at); got.Outcome != backend.TickPublished {
+	at := tryTick(t, client, "nightly", time.Now()).Now.Add(time.Microsecond)
+	if got := tryTick(t, client, "nightly", at); got.Outcome != backend.TickPublished {
 		t.Fatalf("%v", got.Outcome)
 	}
 	if _, err := client.DropQueue(t.Context(), "ezq_schedules"); err != nil {
 		t.Fatal(err)
 	}
-	if got := attempt(t, client, "nightly", at); got.Outcome != backend.TickTaken {
+	if got := tryTick(t, client, "nightly", at); got.Outcome != backend.TickTaken {
 		t.Errorf("%v, not taken", got.Outcome)
 	}
 }
 
-func TestATickNeedsATransactionThatCanLock(t *testing.T) {
+func TestScheduleTick_RequiresLockingTransaction(t *testing.T) {
 	t.Parallel()
 	client := openAt(t, pgtest.Database(t), pgmq.Config{})
 	tick := &backend.ScheduleTick{Schedule: "nightly", At: time.Now()}
@@ -159,10 +159,10 @@ func TestATickNeedsATransactionThatCanLock(t *testing.T) {
 	}
 }
 
-func TestARoleThatMayNotKeepSchedulesIsToldTheGrant(t *testing.T) {
+func TestSchedule_NamesMissingGrant(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	attempt(t, openAt(t, database, pgmq.Config{}), "nightly", time.Now())
+	tryTick(t, openAt(t, database, pgmq.Config{}), "nightly", time.Now())
 	client := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select on all tables in schema pgmq to {role}"), pgmq.Config{})
 	tick := &backend.ScheduleTick{Schedule: "nightly", At: time.Now()}
 	msg := message.NewMessageWithContext(backend.WithScheduleTick(t.Context(), tick), "1", []byte("{}"))
@@ -174,7 +174,7 @@ func TestARoleThatMayNotKeepSchedulesIsToldTheGrant(t *testing.T) {
 	}
 }
 
-func TestTheQueueOfTheSchedulesIsNoTopic(t *testing.T) {
+func TestSchedule_QueueIsNoTopic(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	err := client.Publish("ezq_schedules", message.NewMessage("1", nil))

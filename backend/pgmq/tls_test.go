@@ -10,7 +10,7 @@ import (
 
 // askingForPasswords returns the address of a server that has no TLS, asks for the password
 // in clear text, and tells what it was given.
-func askingForPasswords(t *testing.T) (address string, given <-chan string) {
+func askingForPasswords(t *testing.T) (address string, captured <-chan string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -52,20 +52,20 @@ func ask(conn net.Conn) string {
 	return ""
 }
 
-func TestAServerThatIsNotTheOneGetsNoPassword(t *testing.T) {
+func TestOpen_SendsNoPasswordToWrongServer(t *testing.T) {
 	t.Parallel()
-	address, given := askingForPasswords(t)
+	address, captured := askingForPasswords(t)
 	for _, parameters := range []string{"sslmode=verify-full", "require_auth=scram-sha-256", "sslmode=verify-full&require_auth=scram-sha-256"} {
 		_, err := Open(t.Context(), "postgres://user:"+secret+"@"+address+"/db?"+parameters, nil)
 		require.Error(t, err, parameters)
 		requireSecretFree(t, err)
 	}
 	select {
-	case password := <-given:
+	case password := <-captured:
 		t.Fatalf("the server was told %q", password)
 	default:
 	}
 	_, err := Open(t.Context(), "postgres://user:"+secret+"@"+address+"/db", nil)
 	require.Error(t, err)
-	require.Equal(t, secret, <-given, "without them it is told")
+	require.Equal(t, secret, <-captured, "without them it is told")
 }

@@ -20,31 +20,31 @@ func newTransaction() *transaction {
 	return t
 }
 
-// newPatientTransaction is newTransaction, of which no statement takes longer than patience.
-func newPatientTransaction(patience time.Duration) *transaction {
+// newTransactionWithTimeout is newTransaction, of which no statement takes longer than patience.
+func newTransactionWithTimeout(timeout time.Duration) *transaction {
 	t := &transaction{}
 	t.Queue(readCommittedSQL)
-	t.Queue(planSQL + ", " + patienceSQL(patience))
+	t.Queue(planSQL + ", " + statementTimeoutSQL(timeout))
 	return t
 }
 
-// patienceSQL has each of the next statements of a transaction fail that takes longer. The
+// statementTimeoutSQL has each of the next statements of a transaction fail that takes longer. The
 // commit does not: PostgreSQL has stopped the clock by then.
-func patienceSQL(patience time.Duration) string {
-	return fmt.Sprintf("set_config('statement_timeout', '%d', true)", max(patience.Milliseconds(), 1))
+func statementTimeoutSQL(timeout time.Duration) string {
+	return fmt.Sprintf("set_config('statement_timeout', '%d', true)", max(timeout.Milliseconds(), 1))
 }
 
 // checkSQL has constraints checked that are deferred to the commit. What one refuses would fail
 // there, where it can be the fault of anything.
 const checkSQL = "set constraints all immediate"
 
-func (t *transaction) run(ctx context.Context, db batcher) error {
+func (t *transaction) run(ctx context.Context, db batchSender) error {
 	t.Queue("commit")
 	return db.SendBatch(ctx, &t.Batch).Close()
 }
 
-// batcher is a pool or a connection.
-type batcher interface {
+// batchSender is a pool or a connection.
+type batchSender interface {
 	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 }
 

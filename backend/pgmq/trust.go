@@ -31,7 +31,7 @@ const (
 )
 
 // What a transaction that has committed meanwhile says instead stays.
-const distrustSQL = `
+const removeForgedSQL = `
 with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::boolean[]) as t(id, number, at, named) order by id),
 l as (
 	select m.msg_id, t.named from ` + lockedSQL + `)
@@ -39,9 +39,9 @@ update {table} m
 set headers = m.headers - array['` + failuresKey + `', '` + doneKey + `', '` + unknownKey + `'] - case when l.named then array['` + uuidKey + `'] else '{}' end
 from l where m.msg_id = any($1) and m.msg_id = l.msg_id`
 
-// marked returns the columns, besides those of a publisher, that mark a message of queue as
+// leasedMarkColumns returns the columns, besides those of a publisher, that mark a message of queue as
 // one that was leased, and their values.
-func marked(ctx context.Context, db asker, queue string) (columns, values string, err error) {
+func leasedMarkColumns(ctx context.Context, db rowQuerier, queue string) (columns, values string, err error) {
 	const sql = "select exists (select from pg_attribute where attrelid = to_regclass($1) and attname = 'last_read_at' and not attisdropped)"
 	var can bool
 	err = db.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, tableName(queue)).Scan(&can)
@@ -51,8 +51,8 @@ func marked(ctx context.Context, db asker, queue string) (columns, values string
 	return ", last_read_at", ", clock_timestamp()", nil
 }
 
-// asker is a pool, a connection or a transaction.
-type asker interface {
+// rowQuerier is a pool, a connection or a transaction.
+type rowQuerier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
@@ -65,20 +65,20 @@ type forgery struct {
 
 func (f forgery) any() bool { return f.progress || f.named }
 
-// madeUp is the id of a message that has none.
-func madeUp(queue string, id int64) string { return queue + "/" + strconv.FormatInt(id, 10) }
+// defaultID is the id of a message that has none.
+func defaultID(queue string, id int64) string { return queue + "/" + strconv.FormatInt(id, 10) }
 
-// isMadeUp reports whether uuid is, or can become, the id of a message of queue that has none.
-func isMadeUp(uuid, queue string) bool {
+// isDefaultID reports whether uuid is, or can become, the id of a message of queue that has none.
+func isDefaultID(uuid, queue string) bool {
 	number, ok := strings.CutPrefix(uuid, queue+"/")
 	number = strings.TrimPrefix(number, "-")
 	return ok && number != "" && strings.Trim(number, "0123456789") == ""
 }
 
-// distrust forgets what only ezq may say of a message in queue.
-func (h *headers) distrust(queue string) (f forgery) {
+// dropForged forgets what only ezq may say of a message in queue.
+func (h *headers) dropForged(queue string) (f forgery) {
 	f.progress = h.failures > 0 || len(h.done) > 0 || !h.unknown.IsZero()
-	f.named = isMadeUp(h.uuid, queue)
+	f.named = isDefaultID(h.uuid, queue)
 	h.failures, h.done, h.unknown = 0, nil, time.Time{}
 	if f.named {
 		h.uuid = ""
@@ -86,19 +86,19 @@ func (h *headers) distrust(queue string) (f forgery) {
 	return f
 }
 
-// distrust removes what the messages of a claim only pretend, before they are handed over.
-func (s *store) distrust(ctx context.Context, db batcher, forged []forgery) {
+// removeForged removes what the messages of a claim only pretend, before they are handed over.
+func (s *store) removeForged(ctx context.Context, db batchSender, forged []forgery) {
 	if len(forged) == 0 {
 		return
 	}
-	var t tokens
+	var t tokenColumns
 	named := make([]bool, len(forged))
 	for i, f := range forged {
 		t.add(f.token)
 		named[i] = f.named
 	}
 	batch := newTransaction()
-	batch.Queue(s.sql().distrust, t.ids, t.numbers, t.times, named)
+	batch.Queue(s.sql().removeForged, t.ids, t.numbers, t.times, named)
 	if err := batch.run(ctx, db); err != nil {
 		s.logger.Warn("ezq: what messages pretend to be could not be removed from their headers, and counts when they are delivered again",
 			"queue", s.queue, "messages", len(forged), "error", s.classify("fetch", err))

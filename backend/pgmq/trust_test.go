@@ -14,8 +14,8 @@ import (
 
 const forgedProgress = `"ezq_done":["audit"],"ezq_failures":2147483647,"ezq_unknown_since":"2001-01-01T00:00:00Z"`
 
-// requireHonest fails if msg shows anything that a publisher has said in ezq's name.
-func requireHonest(t *testing.T, msg *message.Message) {
+// requireNoForgery fails if msg shows anything that a publisher has said in ezq's name.
+func requireNoForgery(t *testing.T, msg *message.Message) {
 	t.Helper()
 	require.Zero(t, delivery(msg).Failures)
 	require.Empty(t, delivery(msg).Done)
@@ -23,7 +23,7 @@ func requireHonest(t *testing.T, msg *message.Message) {
 	require.Equal(t, "a", msg.Metadata.Get("tenant"), "what is not ezq's stays")
 }
 
-func TestWhatAPublisherSaysOfAMessageThatWasNeverLeasedDoesNotCount(t *testing.T) {
+func TestTrust_IgnoresPublisherClaimsBeforeFirstLease(t *testing.T) {
 	t.Parallel()
 	for name, noHold := range map[string]bool{"when it is leased": true, "when it is held": false} {
 		t.Run(name, func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestWhatAPublisherSaysOfAMessageThatWasNeverLeasedDoesNotCount(t *testing.T
 			warmUp(t, client, messages)
 			execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values (now(), '{}', '{"tenant":"a","ezq_uuid":"mine",`+forgedProgress+`}')`)
 			msg := receive(t, messages)
-			requireHonest(t, msg)
+			requireNoForgery(t, msg)
 			require.Equal(t, "mine", msg.UUID, "publishers give ids")
 			msg.Nack()
 			msg = receive(t, messages)
@@ -50,7 +50,7 @@ func TestWhatAPublisherSaysOfAMessageThatWasNeverLeasedDoesNotCount(t *testing.T
 	}
 }
 
-func TestWhatAPublisherSaysDoesNotCountLaterEither(t *testing.T) {
+func TestTrust_IgnoresPublisherClaimsAfterLease(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: true}})
 	require.NoError(t, client.SubscribeInitialize("t"))
@@ -63,14 +63,14 @@ func TestWhatAPublisherSaysDoesNotCountLaterEither(t *testing.T) {
 	execute(t, pool, "update pgmq.q_t set vt = now()") // its consumer has died
 	msg := receive(t, subscribe(t, client))
 	require.Equal(t, 2, delivery(msg).Number)
-	requireHonest(t, msg)
+	requireNoForgery(t, msg)
 	require.Equal(t, "t/1", msg.UUID)
 	msg.Ack()
 }
 
 // A message without an id has one that others can guess. With it, Deduplicate would take it for
 // one that was handled.
-func TestThePlaceOfAMessageWithoutAnIDCannotBeTaken(t *testing.T) {
+func TestMessageID_GeneratedCannotBeTaken(t *testing.T) {
 	t.Parallel()
 	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
 		t.Run(name, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestThePlaceOfAMessageWithoutAnIDCannotBeTaken(t *testing.T) {
 	}
 }
 
-func TestAMessageWithoutAnIDKeepsTheOneItWasGiven(t *testing.T) {
+func TestMessageID_GeneratedIsKept(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, LeaseOnly: true}})
 	require.NoError(t, client.SubscribeInitialize("t"))
@@ -125,9 +125,9 @@ func TestAMessageWithoutAnIDKeepsTheOneItWasGiven(t *testing.T) {
 	}
 }
 
-func TestReplayLeavesWhatCannotBeRead(t *testing.T) {
+func TestReplay_LeavesUnreadableMessages(t *testing.T) {
 	t.Parallel()
-	config := taking(1 << 20)
+	config := withMaxMessage(1 << 20)
 	config.Subscriber.Archive = true
 	client, pool := open(t, config)
 	require.NoError(t, client.SubscribeInitialize("t"))

@@ -43,7 +43,7 @@ type TuneOptions struct {
 // [ErrPermission]. Nil options are those of the defaults.
 func (c *Client) Tune(ctx context.Context, topic string, options *TuneOptions) error {
 	const op = "tune"
-	queue, err := c.consumed(topic)
+	queue, err := c.consumedQueue(topic)
 	if err != nil {
 		return classify(op, topic, err)
 	}

@@ -16,7 +16,7 @@ func parameters(t *testing.T, pool *pgxpool.Pool, table string) string {
 	return get[string](t, pool, "select coalesce(array_to_string(reloptions, ' '), '') from pg_class where relname = $1", table)
 }
 
-func TestTuneSetsWhatItSaysAndNothingIsTunedUnasked(t *testing.T) {
+func TestTune_SetsParametersOnlyOnRequest(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	publish(t, client, "a")
@@ -34,7 +34,7 @@ func TestTuneSetsWhatItSaysAndNothingIsTunedUnasked(t *testing.T) {
 	requireReceives(t, subscribe(t, client), "a")
 }
 
-func TestThePartitionsOfAQueueAreTuned(t *testing.T) {
+func TestTune_ReachesPartitions(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	requirePartman(t, pool)
@@ -43,7 +43,7 @@ func TestThePartitionsOfAQueueAreTuned(t *testing.T) {
 	require.Contains(t, parameters(t, pool, "q_t_p0"), "fillfactor=70")
 }
 
-func TestTuneSaysWhatIsWrong(t *testing.T) {
+func TestTune_ReportsErrors(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	client := openAt(t, database, pgmq.Config{})

@@ -15,11 +15,11 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// deaf returns a queue whose subscriptions find nothing unless they are told.
-func deaf(t *testing.T, database string) *pgmq.Client {
+// openWithoutPolling returns a queue whose subscriptions find nothing unless they are told.
+func openWithoutPolling(t *testing.T, database string) *pgmq.Client {
 	t.Helper()
 	client := openAt(t, database, pgmq.Config{})
-	client.LookOnce()
+	client.PollOnce()
 	return client
 }
 
@@ -33,7 +33,7 @@ func requireListening(t *testing.T, pool *pgxpool.Pool) {
 	})
 }
 
-func TestASubscriberIsToldAtOnce(t *testing.T) {
+func TestListener_WakesSubscriberAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, publish := range map[string]func(t *testing.T, database string){
 		"by another process": func(t *testing.T, database string) {
@@ -53,7 +53,7 @@ func TestASubscriberIsToldAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t)
-			messages := subscribe(t, deaf(t, database))
+			messages := subscribe(t, openWithoutPolling(t, database))
 			requireListening(t, pgtest.Pool(t, database))
 			publish(t, database)
 			receive(t, messages).Ack()
@@ -61,11 +61,11 @@ func TestASubscriberIsToldAtOnce(t *testing.T) {
 	}
 }
 
-func TestASubscriberHearsAgainAfterItsConnectionWasCut(t *testing.T) {
+func TestListener_RecoversFromCutConnection(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
-	messages := subscribe(t, deaf(t, database))
+	messages := subscribe(t, openWithoutPolling(t, database))
 	requireListening(t, pool)
 	execute(t, pool, `select pg_terminate_backend(pid) from pg_stat_activity
 		where datname = current_database() and (query ilike 'listen%' or query = '-- ping')`)
@@ -76,7 +76,7 @@ func TestASubscriberHearsAgainAfterItsConnectionWasCut(t *testing.T) {
 	receive(t, messages).Ack()
 }
 
-func TestASubscriberThatDoesNotListenLooks(t *testing.T) {
+func TestNoListen_PollsForMessages(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoListen: true, PollInterval: 20 * time.Millisecond}})
 	messages := subscribe(t, client)
@@ -85,10 +85,10 @@ func TestASubscriberThatDoesNotListenLooks(t *testing.T) {
 	require.Zero(t, get[int](t, pool, `select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%'`))
 }
 
-func TestADelayedMessageWakesAnIdleSubscriber(t *testing.T) {
+func TestDelay_WakesIdleSubscriber(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	pool, client := pgtest.Pool(t, database), deaf(t, database)
+	pool, client := pgtest.Pool(t, database), openWithoutPolling(t, database)
 	require.NoError(t, client.SubscribeInitialize("t"))
 	execute(t, pool, "select pgmq.send('t', '1', 1)")
 	start := time.Now()
@@ -98,7 +98,7 @@ func TestADelayedMessageWakesAnIdleSubscriber(t *testing.T) {
 
 // What an idle subscription costs is part of what it promises. Statements are
 // counted by a tracer, where the client sends them.
-func TestAnIdleSubscriptionAsksLessThanTwiceASecond(t *testing.T) {
+func TestSubscription_WhenIdleAsksUnderTwicePerSecond(t *testing.T) {
 	t.Parallel()
 	config, err := pgxpool.ParseConfig(pgtest.Database(t))
 	require.NoError(t, err)

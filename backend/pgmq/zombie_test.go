@@ -105,9 +105,9 @@ func childDatabase(t *testing.T) string {
 
 var shortestLease = pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Second, MaxInFlight: 20}}
 
-// TestChildSettles takes one message and settles it as it is told on its way
+// TestChild_SettlesMessage takes one message and settles it as it is told on its way
 // back from a stop.
-func TestChildSettles(t *testing.T) {
+func TestChild_SettlesMessage(t *testing.T) {
 	client := openAt(t, childDatabase(t), shortestLease)
 	msg := receive(t, subscribe(t, client))
 	woken := make(chan os.Signal, 1)
@@ -129,7 +129,7 @@ func TestChildSettles(t *testing.T) {
 	delivered("closed")
 }
 
-func TestAProcessThatWasStoppedBeyondItsLeaseChangesNothing(t *testing.T) {
+func TestLease_OfStoppedProcessChangesNothing(t *testing.T) {
 	t.Parallel()
 	for _, settle := range []string{"ack", "nack", "dead letter", "extend"} {
 		t.Run("its "+settle, func(t *testing.T) {
@@ -138,7 +138,7 @@ func TestAProcessThatWasStoppedBeyondItsLeaseChangesNothing(t *testing.T) {
 			pool, owner := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
 			publish(t, owner, "a")
 			require.NoError(t, owner.SubscribeInitialize("dead"))
-			zombie := startChild(t, "TestChildSettles", database, "EZQ_TEST_SETTLE="+settle)
+			zombie := startChild(t, "TestChild_SettlesMessage", database, "EZQ_TEST_SETTLE="+settle)
 			require.Equal(t, "a", zombie.next(t))
 			zombie.signal(t, syscall.SIGSTOP)
 
@@ -159,8 +159,8 @@ func TestAProcessThatWasStoppedBeyondItsLeaseChangesNothing(t *testing.T) {
 	}
 }
 
-// TestChildHandles handles messages with a router until SIGTERM.
-func TestChildHandles(t *testing.T) {
+// TestChild_HandlesMessages handles messages with a router until SIGTERM.
+func TestChild_HandlesMessages(t *testing.T) {
 	database := childDatabase(t)
 	ctx, stop := signal.NotifyContext(t.Context(), syscall.SIGTERM)
 	defer stop()
@@ -175,12 +175,12 @@ func TestChildHandles(t *testing.T) {
 	require.NoError(t, router.Run(ctx))
 }
 
-func TestMessagesOfAKilledConsumerComeBackWithinALease(t *testing.T) {
+func TestLease_RedeliversMessagesOfKilledConsumer(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool, owner := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 20}})
 	publish(t, owner, "a")
-	killed := startChild(t, "TestChildSettles", database)
+	killed := startChild(t, "TestChild_SettlesMessage", database)
 	require.Equal(t, "a", killed.next(t))
 	killed.signal(t, syscall.SIGKILL)
 	start := time.Now()
@@ -192,14 +192,14 @@ func TestMessagesOfAKilledConsumerComeBackWithinALease(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
-func TestNothingIsLostOrHandledTwiceWhenConsumersAreTerminatedUnderLoad(t *testing.T) {
+func TestConsumers_TerminatedUnderLoadLoseAndRepeatNothing(t *testing.T) {
 	t.Parallel()
 	const restarts = 4
 	total := requireAllHandled(t, syscall.SIGTERM, restarts)
 	require.Zero(t, total, "handled more than once")
 }
 
-func TestNothingIsLostWhenConsumersAreKilledUnderLoad(t *testing.T) {
+func TestConsumers_KilledUnderLoadLoseNothing(t *testing.T) {
 	t.Parallel()
 	const restarts, inFlight = 3, 20
 	total := requireAllHandled(t, syscall.SIGKILL, restarts)
@@ -221,7 +221,7 @@ func requireAllHandled(t *testing.T, end os.Signal, restarts int) (duplicates in
 	require.NoError(t, ezq.PublishBatch(t.Context(), client, all))
 	handled := map[string]int{}
 	for n := 0; n <= restarts; n++ {
-		consumer := startChild(t, "TestChildHandles", database)
+		consumer := startChild(t, "TestChild_HandlesMessages", database)
 		for range events / (restarts + 2) {
 			handled[consumer.next(t)]++
 		}

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAMessageIsAnEventOfItsSize(t *testing.T) {
+func TestMessage_IsEventOfGivenSize(t *testing.T) {
 	t.Parallel()
 	m := NewMaker(256).Make(1234)
 	var decoded struct {
@@ -20,7 +20,7 @@ func TestAMessageIsAnEventOfItsSize(t *testing.T) {
 	require.InDelta(t, 256, len(m.Body), 8)
 }
 
-func TestTheNumberOfAMessageIsFoundHoweverItIsWritten(t *testing.T) {
+func TestMessage_NumberIsFoundInAnyForm(t *testing.T) {
 	t.Parallel()
 	for body, id := range map[string]int{
 		string(NewMaker(300).Make(77).Body):    77,

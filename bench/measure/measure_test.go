@@ -12,14 +12,14 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func TestTheMedianIsInTheMiddle(t *testing.T) {
+func TestMedian_IsMiddleValue(t *testing.T) {
 	t.Parallel()
 	require.InDelta(t, 2, Median([]float64{9, 1, 2}), 0)
 	require.InDelta(t, 2.5, Median([]float64{3, 9, 1, 2}), 0)
 	require.True(t, math.IsNaN(Median(nil)))
 }
 
-func TestAPercentileIsOneOfTheNumbers(t *testing.T) {
+func TestPercentile_IsOneOfTheNumbers(t *testing.T) {
 	t.Parallel()
 	var numbers []float64
 	for i := 100; i > 0; i-- {
@@ -31,7 +31,7 @@ func TestAPercentileIsOneOfTheNumbers(t *testing.T) {
 	require.True(t, math.IsNaN(Percentile(nil, 50)))
 }
 
-func TestTheServersWorkIsTheServers(t *testing.T) {
+func TestMeter_MeasuresServerCost(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		t.Skip("the CPU time of the server is read from /proc")

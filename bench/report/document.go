@@ -60,8 +60,8 @@ func sections() []section {
 }
 
 type section struct {
-	file, mark string
-	text       func(result.Run) string
+	file, marker string
+	text         func(result.Run) string
 }
 
 // Document writes the results into the documentation of the repository at root.
@@ -93,15 +93,15 @@ func Document(run result.Run, root string) error {
 	return nil
 }
 
-var errNoMark = errors.New("report: the mark is missing")
+var errNoMarker = errors.New("report: the mark is missing")
 
 // insert replaces what is between the marks.
 func (s section) insert(text string, run result.Run) (string, error) {
-	begin, end := "<!-- bench:"+s.mark+" -->\n", "<!-- bench:end -->"
+	begin, end := "<!-- bench:"+s.marker+" -->\n", "<!-- bench:end -->"
 	before, rest, ok := strings.Cut(text, begin)
 	_, after, closed := strings.Cut(rest, end)
 	if !ok || !closed {
-		return "", fmt.Errorf("%w: %s in %s", errNoMark, strings.TrimSpace(begin), s.file)
+		return "", fmt.Errorf("%w: %s in %s", errNoMarker, strings.TrimSpace(begin), s.file)
 	}
 	return before + begin + s.text(run) + end + after, nil
 }

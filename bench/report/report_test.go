@@ -27,7 +27,7 @@ func sampleRun() result.Run {
 	}}}
 }
 
-func TestATableHasNoRatioForWhoLostMessagesAndSaysSo(t *testing.T) {
+func TestTables_MarkLossyContenderNotCompared(t *testing.T) {
 	t.Parallel()
 	text := Tables(sampleRun())
 	require.Contains(t, text, "| **ezq/pgmq** | 60,000 |  |")
@@ -36,7 +36,7 @@ func TestATableHasNoRatioForWhoLostMessagesAndSaysSo(t *testing.T) {
 	require.Contains(t, text, "- Not compared: watermill-sql queue schema, best: lost 9 of 100")
 }
 
-func TestTargetsStandBesideTheirFigures(t *testing.T) {
+func TestTargets_StandBesideFigures(t *testing.T) {
 	t.Parallel()
 	text := Targets(sampleRun())
 	require.Contains(t, text, "| `drain` | ezq/pgmq router ÷ ezq/pgmq | ≥ 0.80× | 0.67× | **missed** |")
@@ -44,12 +44,12 @@ func TestTargetsStandBesideTheirFigures(t *testing.T) {
 	require.Contains(t, text, "not compared: drain: watermill-sql queue schema, best: lost 9 of 100")
 }
 
-func TestTheSummaryLeavesOutWhoLostMessages(t *testing.T) {
+func TestSummary_OmitsLossyContender(t *testing.T) {
 	t.Parallel()
 	require.Contains(t, Summary(sampleRun()), "| drain, handler does nothing | 60,000 | 40,000 | 20,000 |")
 }
 
-func TestAPlotIsWellFormed(t *testing.T) {
+func TestPlot_IsWellFormedXML(t *testing.T) {
 	t.Parallel()
 	for name, text := range plots(sampleRun()) {
 		decoder := xml.NewDecoder(strings.NewReader(text))
@@ -64,7 +64,7 @@ func TestAPlotIsWellFormed(t *testing.T) {
 	}
 }
 
-func TestNumbersAreWrittenForReaders(t *testing.T) {
+func TestNumber_IsFormattedForReaders(t *testing.T) {
 	t.Parallel()
 	for n, text := range map[float64]string{0.4567: "0.46", 12.34: "12.3", 999.6: "1,000", 1234567: "1,234,567"} {
 		require.Equal(t, text, number(n))

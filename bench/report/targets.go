@@ -86,8 +86,8 @@ func Targets(run result.Run) string {
 		if !ok {
 			continue
 		}
-		figure, verdict := t.judge(w)
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", t.work, t.what(), t.goal(), figure, verdict)
+		figure, status := t.evaluate(w)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", t.work, t.what(), t.goal(), figure, status)
 	}
 	return b.String()
 }
@@ -106,7 +106,7 @@ func (t target) goal() string {
 	return "≥ " + times(t.value)
 }
 
-func (t target) judge(w result.Work) (figure, verdict string) {
+func (t target) evaluate(w result.Work) (figure, status string) {
 	if t.against != "" {
 		ratio, err := w.Ratio(t.metric, t.entrant, t.against)
 		if err != nil {

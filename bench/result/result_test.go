@@ -15,7 +15,7 @@ func outcome(entrant string, metric Metric, values ...float64) Outcome {
 	return o
 }
 
-func TestARatioIsTheMedianOfThoseOfTheRounds(t *testing.T) {
+func TestRatio_IsMedianOfRounds(t *testing.T) {
 	t.Parallel()
 	w := Work{Outcomes: []Outcome{
 		outcome("a", Rate, 200, 20, 900), // the machine was busy in the second round
@@ -26,7 +26,7 @@ func TestARatioIsTheMedianOfThoseOfTheRounds(t *testing.T) {
 	require.InDelta(t, 3, ratio, 1e-9)
 }
 
-func TestWhereLessIsBetterARatioAboveOneIsStillBetter(t *testing.T) {
+func TestRatio_AboveOneIsBetterForLatency(t *testing.T) {
 	t.Parallel()
 	w := Work{Outcomes: []Outcome{outcome("a", P50, 1, 1), outcome("b", P50, 4, 4)}}
 	ratio, err := w.Ratio(P50, "a", "b")
@@ -34,7 +34,7 @@ func TestWhereLessIsBetterARatioAboveOneIsStillBetter(t *testing.T) {
 	require.InDelta(t, 4, ratio, 1e-9)
 }
 
-func TestWhoDidAnythingWrongIsNotCompared(t *testing.T) {
+func TestRatio_RefusesFaultyContender(t *testing.T) {
 	t.Parallel()
 	bad := outcome("bad", Rate, 900, 900, 900)
 	bad.Samples[1].Problem = "lost 3 of 100"
@@ -51,7 +51,7 @@ func TestWhoDidAnythingWrongIsNotCompared(t *testing.T) {
 	require.Error(t, err, "what was not measured cannot be compared")
 }
 
-func TestARunIsReadAsItWasWritten(t *testing.T) {
+func TestRun_SurvivesSaveAndLoad(t *testing.T) {
 	t.Parallel()
 	run := Run{Works: []Work{{Name: "w", Outcomes: []Outcome{outcome("a", Rate, 1.5)}}}}
 	file := filepath.Join(t.TempDir(), "results.json")

@@ -22,7 +22,7 @@ type drain struct {
 	handler   time.Duration // how long handling one takes
 	slow      time.Duration // how long it takes for one in a hundred
 	obstruct  contender.Obstruction
-	before    int // how many of what obstructs there are
+	obstacles int // how many of what obstructs there are
 	pinned    bool
 
 	statistics statistics // "": those of a server that has just looked
@@ -32,7 +32,7 @@ func (d drain) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Valu
 	if c.Serial && d.handler > 0 {
 		d.fill = min(d.fill, max(20, int(lab.scale.Limit/2/(d.handler+d.slow/100))))
 	}
-	b, err := lab.open(ctx, c, benchOptions{inFlight: d.inFlight})
+	b, err := lab.open(ctx, c, testbedOptions{inFlight: d.inFlight})
 	if err != nil {
 		return nil, err
 	}
@@ -51,13 +51,13 @@ func (d drain) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Valu
 }
 
 // prepare fills the queue.
-func (d drain) prepare(ctx context.Context, b *bench) error {
-	if d.before > 0 {
+func (d drain) prepare(ctx context.Context, b *testbed) error {
+	if d.obstacles > 0 {
 		obstructor, ok := b.queue.(contender.Obstructor)
 		if !ok {
 			return errCannot
 		}
-		if err := obstructor.Obstruct(ctx, d.obstruct, d.before); err != nil {
+		if err := obstructor.Obstruct(ctx, d.obstruct, d.obstacles); err != nil {
 			return fmt.Errorf("obstruct: %w", err)
 		}
 	}
@@ -67,33 +67,33 @@ func (d drain) prepare(ctx context.Context, b *bench) error {
 	}
 	fill := func() error { return publishAll(ctx, publisher, contender.NewMaker(d.size), d.fill, 1000) }
 	if d.statistics != "" {
-		return d.statistics.age(ctx, b, d.fill, fill)
+		return d.statistics.prepare(ctx, b, d.fill, fill)
 	}
 	if err := fill(); err != nil {
 		return err
 	}
-	return b.settle(ctx)
+	return b.vacuum(ctx)
 }
 
-func (d drain) consume(ctx context.Context, b *bench) (Values, error) {
+func (d drain) consume(ctx context.Context, b *testbed) (Values, error) {
 	target := d.fill
 	if d.take > 0 {
 		target = min(d.take, d.fill)
 	}
-	book := newLedger(d.fill, target)
+	tally := newLedger(d.fill, target)
 	start, err := b.lab.meter.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stop, err := b.consume(ctx, max(d.consumers, 1), d.handle(book))
+	stop, err := b.consume(ctx, max(d.consumers, 1), d.handle(tally))
 	if err != nil {
 		return nil, err
 	}
-	complete := within(b.lab.scale.Limit, book.reached)
+	complete := within(b.lab.scale.Limit, tally.reached)
 	cost, err := b.lab.meter.Since(ctx, start)
-	handled := book.distinct.Load()
+	handled := tally.distinct.Load()
 	if complete && target == d.fill && err == nil {
-		cost, err = d.whole(ctx, b, start)
+		cost, err = d.untilEmpty(ctx, b, start)
 	}
 	if err := errors.Join(err, stop()); err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (d drain) consume(ctx context.Context, b *bench) (Values, error) {
 	if err != nil {
 		return nil, fmt.Errorf("count what is left: %w", err)
 	}
-	if err := book.audit(left); err != nil {
+	if err := tally.check(left); err != nil {
 		return nil, err
 	}
 	if handled == 0 {
@@ -111,7 +111,7 @@ func (d drain) consume(ctx context.Context, b *bench) (Values, error) {
 	return perMessage(cost, float64(handled)), nil
 }
 
-func (d drain) handle(book *ledger) func(id int) {
+func (d drain) handle(tally *ledger) func(id int) {
 	return func(id int) {
 		switch {
 		case d.slow > 0 && id%100 == 0:
@@ -119,7 +119,7 @@ func (d drain) handle(book *ledger) func(id int) {
 		case d.handler > 0:
 			time.Sleep(d.handler)
 		}
-		book.mark(id)
+		tally.mark(id)
 	}
 }
 
@@ -135,9 +135,9 @@ func within(limit time.Duration, done <-chan struct{}) bool {
 	}
 }
 
-// whole returns the cost until the acks of all messages are stored: who stores them late is not done
+// untilEmpty returns the cost until the acks of all messages are stored: who stores them late is not done
 // earlier. The last look itself is not counted.
-func (drain) whole(ctx context.Context, b *bench, start measure.Reading) (measure.Cost, error) {
+func (drain) untilEmpty(ctx context.Context, b *testbed, start measure.Reading) (measure.Cost, error) {
 	for deadline := time.Now().Add(b.lab.scale.Limit); ; {
 		cost, err := b.lab.meter.Since(ctx, start)
 		if err != nil {
@@ -153,9 +153,9 @@ func (drain) whole(ctx context.Context, b *bench, start measure.Reading) (measur
 	}
 }
 
-// stored waits until no message is stored any more, for no longer than the limit: what is left
+// awaitEmpty waits until no message is stored any more, for no longer than the limit: what is left
 // then, the audit reports.
-func stored(ctx context.Context, b *bench) error {
+func awaitEmpty(ctx context.Context, b *testbed) error {
 	for deadline := time.Now().Add(b.lab.scale.Limit); time.Now().Before(deadline); {
 		left, err := b.queue.Waiting(ctx)
 		if err != nil {
@@ -170,7 +170,7 @@ func stored(ctx context.Context, b *bench) error {
 
 // pin opens a transaction that keeps the server from forgetting dead rows, as a backup does, or a
 // session that somebody has left open.
-func pin(ctx context.Context, b *bench) (release func(), err error) {
+func pin(ctx context.Context, b *testbed) (release func(), err error) {
 	tx, err := b.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
 	if err != nil {
 		return nil, fmt.Errorf("pin: %w", err)

@@ -67,7 +67,7 @@ func (l *Lab) migrate(ctx context.Context) error {
 func (l *Lab) Close() { l.admin.Close() }
 
 // A bench is a contender at work: with a database, a pool and a queue of its own.
-type bench struct {
+type testbed struct {
 	lab        *Lab
 	database   string
 	pool       *pgxpool.Pool
@@ -77,13 +77,13 @@ type bench struct {
 	statements *measure.Statements // nil unless they are counted
 }
 
-type benchOptions struct {
+type testbedOptions struct {
 	inFlight int
 	count    bool // statements; that costs allocations
 }
 
-func (l *Lab) open(ctx context.Context, c contender.Contender, options benchOptions) (*bench, error) {
-	b := &bench{lab: l, contender: c, database: fmt.Sprintf("%s_%d", l.template, l.serial.Add(1))}
+func (l *Lab) open(ctx context.Context, c contender.Contender, options testbedOptions) (*testbed, error) {
+	b := &testbed{lab: l, contender: c, database: fmt.Sprintf("%s_%d", l.template, l.serial.Add(1))}
 	_, err := l.admin.Exec(ctx, "create database "+quote(b.database)+" template "+quote(l.template))
 	if err != nil {
 		return nil, fmt.Errorf("create a database: %w", err)
@@ -154,7 +154,7 @@ func (l *Lab) one(
 	return measured, nil
 }
 
-func (b *bench) close(ctx context.Context) error {
+func (b *testbed) close(ctx context.Context) error {
 	var errs []error
 	if b.queue != nil {
 		errs = append(errs, b.queue.Close())
@@ -166,9 +166,9 @@ func (b *bench) close(ctx context.Context) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// settle brings the tables into the state in which a server that has been running for a while
+// vacuum brings the tables into the state in which a server that has been running for a while
 // keeps them, and collects our own garbage.
-func (b *bench) settle(ctx context.Context) error {
+func (b *testbed) vacuum(ctx context.Context) error {
 	rows, err := b.pool.Query(ctx, `select format('%I.%I', nspname, relname) from pg_class join pg_namespace n
 		on n.oid = relnamespace where relkind in ('r', 'p') and nspname in ('public', 'pgmq')`)
 	if err != nil {
@@ -187,7 +187,7 @@ func (b *bench) settle(ctx context.Context) error {
 
 // consume starts n consumers of the queue, as n processes have them: each but the first is opened
 // anew. They share only the clients' CPU, as they would on one machine.
-func (b *bench) consume(ctx context.Context, n int, handle func(id int)) (stop func() error, err error) {
+func (b *testbed) consume(ctx context.Context, n int, handle func(id int)) (stop func() error, err error) {
 	var stops []func() error
 	stop = func() error {
 		var errs []error
@@ -219,7 +219,7 @@ func (b *bench) consume(ctx context.Context, n int, handle func(id int)) (stop f
 	return stop, nil
 }
 
-func (b *bench) executeOnQueue(ctx context.Context, statements []string) error {
+func (b *testbed) executeOnQueue(ctx context.Context, statements []string) error {
 	names := strings.NewReplacer("{queue}", "pgmq.q_"+b.env.Topic, "{text}", strings.Repeat("x", 200))
 	for _, sql := range statements {
 		if _, err := b.pool.Exec(ctx, names.Replace(sql)); err != nil {

@@ -17,7 +17,7 @@ import (
 type latency struct{ perSecond int }
 
 func (l latency) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Values, err error) {
-	b, err := lab.open(ctx, c, benchOptions{})
+	b, err := lab.open(ctx, c, testbedOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -29,25 +29,25 @@ func (l latency) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Va
 	}
 	warm := max(10, l.perSecond/2)
 	n := warm + max(20, int(float64(l.perSecond)*lab.scale.Latency.Seconds()))
-	book, sent, took := newLedger(n, n), make([]time.Time, n), make([]float64, n)
+	tally, sent, took := newLedger(n, n), make([]time.Time, n), make([]float64, n)
 	stop, err := consumer.Consume(ctx, func(id int) {
 		if id >= 0 && id < n {
 			took[id] = float64(time.Since(sent[id]).Microseconds()) / 1000
 		}
-		book.mark(id)
+		tally.mark(id)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
 	failure := l.publish(ctx, publisher, sent)
-	if within(lab.scale.Limit, book.reached) && failure == nil {
-		failure = stored(ctx, b)
+	if within(lab.scale.Limit, tally.reached) && failure == nil {
+		failure = awaitEmpty(ctx, b)
 	}
 	if err := errors.Join(failure, stop()); err != nil {
 		return nil, err
 	}
 	left, err := b.queue.Waiting(ctx)
-	if err := errors.Join(err, book.audit(left)); err != nil {
+	if err := errors.Join(err, tally.check(left)); err != nil {
 		return nil, err
 	}
 	took = took[warm:]
@@ -79,7 +79,7 @@ func (l latency) publish(ctx context.Context, publisher contender.Publisher, sen
 type idle struct{}
 
 func (idle) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Values, err error) {
-	b, err := lab.open(ctx, c, benchOptions{count: true})
+	b, err := lab.open(ctx, c, testbedOptions{count: true})
 	if err != nil {
 		return nil, err
 	}

@@ -10,12 +10,12 @@ import (
 
 // ledger notes which messages were handled, and how often. The messages are numbered from 0.
 type ledger struct {
-	times    []atomic.Uint32
-	distinct atomic.Int64
-	repeated atomic.Int64
-	strange  atomic.Int64 // numbers that were never given out
-	target   int64
-	reached  chan struct{}
+	times      []atomic.Uint32
+	distinct   atomic.Int64
+	repeated   atomic.Int64
+	unexpected atomic.Int64 // numbers that were never given out
+	target     int64
+	reached    chan struct{}
 }
 
 // newLedger is for n messages, and closes reached when target different ones have been handled.
@@ -26,7 +26,7 @@ func newLedger(n, target int) *ledger {
 // mark notes that a message was handled. It may be called concurrently.
 func (l *ledger) mark(id int) {
 	if id < 0 || id >= len(l.times) {
-		l.strange.Add(1)
+		l.unexpected.Add(1)
 		return
 	}
 	if l.times[id].Add(1) > 1 {
@@ -40,7 +40,7 @@ func (l *ledger) mark(id int) {
 
 // audit returns an error that says what was lost or duplicated, given what is still stored after
 // the consumers have stopped.
-func (l *ledger) audit(stored contender.Count) error {
+func (l *ledger) check(stored contender.Count) error {
 	handled, all := int(l.distinct.Load()), len(l.times)
 	var wrong []string
 	if lost := all - handled - stored.Distinct; lost > 0 {
@@ -52,7 +52,7 @@ func (l *ledger) audit(stored contender.Count) error {
 	if handled == all && stored.Messages > 0 {
 		wrong = append(wrong, fmt.Sprintf("handled all of %d, but keeps %d that were acked", all, stored.Messages))
 	}
-	if n := l.strange.Load(); n > 0 {
+	if n := l.unexpected.Load(); n > 0 {
 		wrong = append(wrong, fmt.Sprintf("delivered %d that were never published", n))
 	}
 	if len(wrong) > 0 {

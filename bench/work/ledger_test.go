@@ -8,7 +8,7 @@ import (
 	"github.com/ezq-go/ezq/bench/contender"
 )
 
-func TestTheAuditSaysWhatWentWrong(t *testing.T) {
+func TestAudit_NamesMistakes(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		handled []int
@@ -26,11 +26,11 @@ func TestTheAuditSaysWhatWentWrong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			book := newLedger(4, 4)
+			tally := newLedger(4, 4)
 			for _, id := range c.handled {
-				book.mark(id)
+				tally.mark(id)
 			}
-			err := book.audit(c.left)
+			err := tally.check(c.left)
 			if c.wrong == "" {
 				require.NoError(t, err)
 				return
@@ -40,7 +40,7 @@ func TestTheAuditSaysWhatWentWrong(t *testing.T) {
 	}
 }
 
-func TestEveryoneTakesATurnInEveryRoundInAnotherOrder(t *testing.T) {
+func TestOrder_DiffersEachRound(t *testing.T) {
 	t.Parallel()
 	seen := make(map[int]bool)
 	for round := range 4 {
@@ -51,7 +51,7 @@ func TestEveryoneTakesATurnInEveryRoundInAnotherOrder(t *testing.T) {
 	}
 }
 
-func TestAllWorkIsForContendersThatExist(t *testing.T) {
+func TestAll_NamesExistingContenders(t *testing.T) {
 	t.Parallel()
 	known, works := make(map[string]bool), make(map[string]bool)
 	for _, c := range contender.All() {

@@ -32,22 +32,22 @@ type task interface {
 
 // The contenders by what they can do.
 const (
-	ezqChannel = "ezq/pgmq"
-	ezqRouted  = "ezq/pgmq router"
-	wsqlSchema = "watermill-sql default schema, default"
-	wsqlQueue  = "watermill-sql queue schema, default"
-	wsqlBest   = "watermill-sql default schema, best"
-	wsqlQBest  = "watermill-sql queue schema, best"
-	riverPlain = "River, default"
-	riverBest  = "River, best"
-	pgmq100    = "pgmq functions, 100"
-	pgmq1000   = "pgmq functions, 1000"
-	floor100   = "SQL floor, 100"
-	floor1000  = "SQL floor, 1000"
-	floorHeld  = "SQL floor, no leases"
-	goChannel  = "gochannel"
-	memory     = "ezq/memory"
-	memoryR    = "ezq/memory router"
+	ezqChannel    = "ezq/pgmq"
+	ezqRouted     = "ezq/pgmq router"
+	wsqlSchema    = "watermill-sql default schema, default"
+	wsqlQueue     = "watermill-sql queue schema, default"
+	wsqlBest      = "watermill-sql default schema, best"
+	wsqlQBest     = "watermill-sql queue schema, best"
+	riverPlain    = "River, default"
+	riverBest     = "River, best"
+	pgmq100       = "pgmq functions, 100"
+	pgmq1000      = "pgmq functions, 1000"
+	floor100      = "SQL floor, 100"
+	floor1000     = "SQL floor, 1000"
+	floorNoLeases = "SQL floor, no leases"
+	goChannel     = "gochannel"
+	memory        = "ezq/memory"
+	memoryR       = "ezq/memory router"
 )
 
 func publishers() []string {
@@ -57,7 +57,7 @@ func publishers() []string {
 func consumers() []string {
 	return []string{
 		ezqChannel, ezqRouted, wsqlSchema, wsqlQueue, wsqlBest, wsqlQBest, riverPlain, riverBest,
-		pgmq100, pgmq1000, floor100, floor1000, floorHeld,
+		pgmq100, pgmq1000, floor100, floor1000, floorNoLeases,
 	}
 }
 
@@ -203,8 +203,8 @@ func standing(scale Scale) []Work {
 	some := drain{fill: scale.Drain / 2, size: 256}
 	pinned, delayed, leased := some, some, some
 	pinned.pinned = true
-	delayed.obstruct, delayed.before = contender.Delayed, scale.Drain
-	leased.obstruct, leased.before = contender.Leased, scale.Drain
+	delayed.obstruct, delayed.obstacles = contender.Delayed, scale.Drain
+	leased.obstruct, leased.obstacles = contender.Leased, scale.Drain
 	shallow := drain{fill: 10_000, size: 256}
 	deep := drain{fill: scale.Deep, take: 10_000, size: 256}
 	return []Work{
@@ -237,6 +237,6 @@ func inProcess(scale Scale) []Work {
 		Name:   "in-process",
 		Title:  "Publish one message per call from one goroutine while another handles them, in the process",
 		Metric: result.Rate, Reference: memory, Quick: true,
-		Entrants: same([]string{memory, memoryR, goChannel}, through{scale.Drain}),
+		Entrants: same([]string{memory, memoryR, goChannel}, concurrent{scale.Drain}),
 	}}
 }

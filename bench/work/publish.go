@@ -24,7 +24,7 @@ type publish struct {
 var errCannot = errors.New("it cannot do this work")
 
 func (p publish) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Values, err error) {
-	b, err := lab.open(ctx, c, benchOptions{})
+	b, err := lab.open(ctx, c, testbedOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (p publish) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Va
 	if err := repeat(p.goroutines, time.Now().Add(lab.scale.Publish/10), &ids, send); err != nil {
 		return nil, fmt.Errorf("publish while warming up: %w", err)
 	}
-	if err := b.settle(ctx); err != nil {
+	if err := b.vacuum(ctx); err != nil {
 		return nil, err
 	}
 
@@ -59,7 +59,7 @@ func (p publish) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Va
 }
 
 // sender returns what makes one call, given its number.
-func (p publish) sender(ctx context.Context, b *bench) (func(call int) error, error) {
+func (p publish) sender(ctx context.Context, b *testbed) (func(call int) error, error) {
 	maker := contender.NewMaker(p.size)
 	if p.batch == 0 {
 		publisher, ok := b.queue.(contender.Publisher)

@@ -57,8 +57,8 @@ func (s statistics) after() []string {
 	return nil
 }
 
-// age gives the queue a history that ends with its statistics, and fills it.
-func (s statistics) age(ctx context.Context, b *bench, n int, fill func() error) error {
+// prepare gives the queue a history that ends with its statistics, and fills it.
+func (s statistics) prepare(ctx context.Context, b *testbed, n int, fill func() error) error {
 	before := append([]string{"alter table {queue} set (autovacuum_enabled = false)"}, s.before(n)...)
 	if err := b.executeOnQueue(ctx, before); err != nil {
 		return err
@@ -78,7 +78,7 @@ type traffic struct {
 }
 
 func (t traffic) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Values, err error) {
-	b, err := lab.open(ctx, c, benchOptions{})
+	b, err := lab.open(ctx, c, testbedOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -87,29 +87,29 @@ func (t traffic) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Va
 	if !ok {
 		return nil, errCannot
 	}
-	if err := t.statistics.age(ctx, b, t.n, func() error { return nil }); err != nil {
+	if err := t.statistics.prepare(ctx, b, t.n, func() error { return nil }); err != nil {
 		return nil, err
 	}
-	book, maker := newLedger(t.n, t.n), contender.NewMaker(256)
+	tally, maker := newLedger(t.n, t.n), contender.NewMaker(256)
 	start, err := lab.meter.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stop, err := b.consume(ctx, 1, book.mark)
+	stop, err := b.consume(ctx, 1, tally.mark)
 	if err != nil {
 		return nil, err
 	}
 	if err := publishAll(ctx, publisher, maker, t.n, 500); err != nil {
 		return nil, errors.Join(err, stop())
 	}
-	within(4*lab.scale.Limit, book.reached)
+	within(4*lab.scale.Limit, tally.reached)
 	cost, err := lab.meter.Since(ctx, start)
-	handled := book.distinct.Load()
+	handled := tally.distinct.Load()
 	if err := errors.Join(err, stop()); err != nil {
 		return nil, err
 	}
 	left, err := b.queue.Waiting(ctx)
-	if err := errors.Join(err, book.audit(left)); err != nil {
+	if err := errors.Join(err, tally.check(left)); err != nil {
 		return nil, err
 	}
 	if handled == 0 {

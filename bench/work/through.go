@@ -8,11 +8,11 @@ import (
 	"github.com/ezq-go/ezq/bench/contender"
 )
 
-// through is publishing while what is published is being handled.
-type through struct{ n int }
+// concurrent is publishing while what is published is being handled.
+type concurrent struct{ n int }
 
-func (t through) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Values, err error) {
-	b, err := lab.open(ctx, c, benchOptions{})
+func (t concurrent) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Values, err error) {
+	b, err := lab.open(ctx, c, testbedOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -22,15 +22,15 @@ func (t through) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Va
 	if !ok || !able {
 		return nil, errCannot
 	}
-	book, maker := newLedger(t.n, t.n), contender.NewMaker(256)
-	if err := b.settle(ctx); err != nil {
+	tally, maker := newLedger(t.n, t.n), contender.NewMaker(256)
+	if err := b.vacuum(ctx); err != nil {
 		return nil, err
 	}
 	start, err := lab.meter.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stop, err := consumer.Consume(ctx, book.mark)
+	stop, err := consumer.Consume(ctx, tally.mark)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
@@ -39,13 +39,13 @@ func (t through) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Va
 			return nil, errors.Join(fmt.Errorf("publish: %w", err), stop())
 		}
 	}
-	within(lab.scale.Limit, book.reached)
+	within(lab.scale.Limit, tally.reached)
 	cost, err := lab.meter.Since(ctx, start)
 	if err := errors.Join(err, stop()); err != nil {
 		return nil, err
 	}
 	left, err := b.queue.Waiting(ctx)
-	if err := errors.Join(err, book.audit(left)); err != nil {
+	if err := errors.Join(err, tally.check(left)); err != nil {
 		return nil, err
 	}
 	return perMessage(cost, float64(t.n)), nil

@@ -28,7 +28,7 @@ func newLab(t *testing.T) *Lab {
 	return lab
 }
 
-func TestEveryContenderDoesWhatItIsEnteredFor(t *testing.T) {
+func TestContender_DoesEveryTaskItEnters(t *testing.T) {
 	t.Parallel()
 	lab := newLab(t)
 	contenders := make(map[string]contender.Contender)
@@ -93,7 +93,7 @@ func withFault(t *testing.T, f faulty) contender.Contender {
 	return contender.Contender{}
 }
 
-func TestAContenderThatLosesOrDuplicatesIsFoundOut(t *testing.T) {
+func TestContender_LosingOrDuplicatingIsDetected(t *testing.T) {
 	t.Parallel()
 	lab := newLab(t)
 	lab.scale.Limit = 500 * time.Millisecond // one that loses is waited for in vain
@@ -141,7 +141,7 @@ func TestAContenderThatLosesOrDuplicatesIsFoundOut(t *testing.T) {
 	}
 }
 
-func TestWhatWentWrongStandsInTheSample(t *testing.T) {
+func TestSample_RecordsProblem(t *testing.T) {
 	t.Parallel()
 	lab := newLab(t)
 	w := Work{Name: "w", Metric: result.Rate, Entrants: []Entrant{

@@ -13,7 +13,7 @@ import (
 )
 
 // The root module tests two of them itself: memory, in virtual time, and PGMQ from plain SQL.
-func TestOurBackendsKeepEveryPromise(t *testing.T) {
+func TestBackends_KeepEveryPromise(t *testing.T) {
 	for _, b := range brokers.All() {
 		if b.Ours && b.Name != "memory" && b.Title() != "PGMQ, plain SQL" {
 			t.Run(b.Title(), func(t *testing.T) {
@@ -28,7 +28,7 @@ func TestOurBackendsKeepEveryPromise(t *testing.T) {
 // watermill-nats does now and then, ends the test with it; the report survives that.
 var foreign = flag.Bool("foreign", false, "try the Pub/Subs of others, too, which takes minutes")
 
-func TestForeignPubSubsFailOnlyWhereItIsKnown(t *testing.T) {
+func TestForeignPubSubs_FailOnlyWhereKnown(t *testing.T) {
 	if !*foreign {
 		t.Skip("it takes minutes: run it with make conformance")
 	}
@@ -52,7 +52,7 @@ func TestForeignPubSubsFailOnlyWhereItIsKnown(t *testing.T) {
 	}
 }
 
-func TestKnownFailuresNameBackendsAndCasesThatExist(t *testing.T) {
+func TestKnownFailures_NameExistingBackendsAndCases(t *testing.T) {
 	cases := map[string]bool{}
 	for _, c := range conformance.Cases() {
 		cases[c.Title()] = true

@@ -63,8 +63,8 @@ func goChannel() Backend {
 func openGoChannel(context.Context) (*conformance.System, error) {
 	host := &channelHost{}
 	connect := func(conformance.Options) (*conformance.Peer, error) {
-		view := host.enter()
-		return &conformance.Peer{Publisher: view, Subscriber: view}, nil
+		peer := host.enter()
+		return &conformance.Peer{Publisher: peer, Subscriber: peer}, nil
 	}
 	return &conformance.System{Connect: connect}, nil
 }
@@ -77,14 +77,14 @@ type channelHost struct {
 	users   int
 }
 
-func (h *channelHost) enter() *channelView {
+func (h *channelHost) enter() *channelPeer {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.users == 0 {
 		h.channel = gochannel.NewGoChannel(gochannel.Config{}, watermill.NopLogger{})
 	}
 	h.users++
-	return &channelView{GoChannel: h.channel, host: h, closed: make(chan struct{})}
+	return &channelPeer{GoChannel: h.channel, host: h, closed: make(chan struct{})}
 }
 
 func (h *channelHost) leave() error {
@@ -96,8 +96,8 @@ func (h *channelHost) leave() error {
 	return h.channel.Close()
 }
 
-// channelView is a gochannel that is closed without closing it for others.
-type channelView struct {
+// channelPeer is a gochannel that is closed without closing it for others.
+type channelPeer struct {
 	*gochannel.GoChannel
 	host    *channelHost
 	closed  chan struct{}
@@ -105,23 +105,23 @@ type channelView struct {
 }
 
 // Subscribe implements [message.Subscriber].
-func (v *channelView) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+func (p *channelPeer) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		defer cancel()
 		select {
-		case <-v.closed:
+		case <-p.closed:
 		case <-ctx.Done():
 		}
 	}()
-	return v.GoChannel.Subscribe(ctx, topic)
+	return p.GoChannel.Subscribe(ctx, topic)
 }
 
 // Close ends the subscriptions of this view.
-func (v *channelView) Close() (err error) {
-	v.closing.Do(func() {
-		close(v.closed)
-		err = v.host.leave()
+func (p *channelPeer) Close() (err error) {
+	p.closing.Do(func() {
+		close(p.closed)
+		err = p.host.leave()
 	})
 	return err
 }

@@ -46,11 +46,11 @@ func watermillSQLKnown(ofSchema map[string]string) map[string]string {
 const acksOfABatch = "up to 100 messages are fetched in one transaction, and their acks are stored at its end: what was acked " +
 	"comes again if the subscription ends before that (query in pkg/sql/subscriber.go)."
 
-// lostBatch is shown by TestTheQueueSchemaLosesWhatItHasFetched.
+// lostBatch is shown by TestWatermillQueueSchema_LosesFetchedMessages.
 const lostBatch = "the whole batch is marked as acked as soon as its first message is, also those that were never handed over " +
 	"(AckMessageQuery in pkg/sql/queue_offsets_adapter_postgresql.go takes all rows of the batch): they are lost when the " +
 	"subscription ends, or when a message is not acked within AckDeadline. " +
-	"TestTheQueueSchemaLosesWhatItHasFetched in conformance/brokers shows it."
+	"TestWatermillQueueSchema_LosesFetchedMessages in conformance/brokers shows it."
 
 func queueSchemaKnown() map[string]string {
 	return map[string]string{
@@ -114,10 +114,10 @@ func forgottenKnown() map[string]string {
 	}
 }
 
-// forgotten is shown by TestWatermillNATSForgetsWhatWasAcked.
+// forgotten is shown by TestWatermillNATS_ForgetsAcks.
 const forgotten = "the durable consumer is created by nats.go, which deletes it with the subscription that has created it, so " +
 	"the next one gets everything again; and nats.go acks what is discarded at the end of a subscription, since the option " +
-	"ManualAck is missing. TestWatermillNATSForgetsWhatWasAcked in conformance/brokers shows it. The other row has neither."
+	"ManualAck is missing. TestWatermillNATS_ForgetsAcks in conformance/brokers shows it. The other row has neither."
 
 func rabbitKnown() map[string]string {
 	const redelivered = "a message that comes again has the metadata _watermill_amqp_redelivered, which nobody published " +

@@ -16,7 +16,7 @@ import (
 // that its cause is gone: then the table of known failures is to be changed.
 
 // Whether it does depends on the moment at which it is closed.
-func TestTheQueueSchemaLosesWhatItHasFetched(t *testing.T) {
+func TestWatermillQueueSchema_LosesFetchedMessages(t *testing.T) {
 	connect := system(t, "watermill-sql, queue schema")
 	for try := range 20 {
 		topic := "orders_" + strconv.Itoa(try)
@@ -31,7 +31,7 @@ func TestTheQueueSchemaLosesWhatItHasFetched(t *testing.T) {
 	require.Fail(t, "it has lost nothing")
 }
 
-func TestWatermillNATSForgetsWhatWasAcked(t *testing.T) {
+func TestWatermillNATS_ForgetsAcks(t *testing.T) {
 	connect := system(t, "NATS JetStream, as documented")
 	topic := "orders_" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	first := connect()

@@ -21,7 +21,7 @@ import (
 type orderPlaced struct{ ID int }
 
 // Retries, dead letters and the end need nothing of a broker but that it delivers.
-func TestTheRouterHandlesRetriesDeadLettersAndStopsOnEveryDurableBroker(t *testing.T) {
+func TestRouter_WorksOnEveryDurableBroker(t *testing.T) {
 	for _, b := range brokers.All() {
 		if !b.Promises.Durable {
 			continue

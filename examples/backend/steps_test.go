@@ -20,7 +20,7 @@ import (
 var update = flag.Bool("update", false, "write what the steps keep into docs/backends.md")
 
 // The guide says which cases each step keeps, and the steps keep exactly those.
-func TestEachStepKeepsWhatTheGuideSays(t *testing.T) {
+func TestSteps_KeepPromisesNamedInGuide(t *testing.T) {
 	t.Parallel()
 	kept := make([]map[string]bool, len(steps()))
 	t.Run("steps", func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestEachStepKeepsWhatTheGuideSays(t *testing.T) {
 }
 
 // The last step keeps all that it promises.
-func TestTheLastStepKeepsItsPromises(t *testing.T) {
+func TestLastStep_KeepsItsPromises(t *testing.T) {
 	t.Parallel()
 	last := steps()[len(steps())-1]
 	conformance.Run(t, last.open, last.promises, conformance.VirtualTime())
@@ -129,7 +129,7 @@ func count(kept map[string]bool) (n int) {
 }
 
 // What the guide shows of the steps is in the steps.
-func TestTheGuideShowsTheCodeOfTheSteps(t *testing.T) {
+func TestGuide_ShowsCodeOfSteps(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "backends.md"))
 	require.NoError(t, err)

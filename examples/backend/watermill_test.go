@@ -11,7 +11,7 @@ import (
 
 // Watermill's own suite looks at the two halves, and at much in parallel; it knows neither
 // delays nor leases.
-func TestTheLastStepPassesWatermillsSuite(t *testing.T) {
+func TestLastStep_PassesWatermillSuite(t *testing.T) {
 	t.Parallel()
 	broker := step9.NewBroker()
 	open := func(group string) (message.Publisher, message.Subscriber) {

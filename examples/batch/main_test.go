@@ -8,7 +8,7 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
-func TestItPrints(t *testing.T) {
+func TestExample_PrintsItsOutput(t *testing.T) {
 	t.Parallel()
 	exampletest.Everywhere(t, `storing [{19} {20} {-300}]
 impossible: -300

@@ -12,7 +12,7 @@ import (
 )
 
 // The order of the lines differs: a broker says when a failed event comes back.
-func TestTheSameHandlersDoTheSameOnEachBroker(t *testing.T) {
+func TestHandlers_BehaveAlikeOnEachBroker(t *testing.T) {
 	for broker, address := range map[string]func(*testing.T) string{
 		"memory":   func(*testing.T) string { return "" },
 		"pgmq":     func(t *testing.T) string { return pgtest.Database(t) },

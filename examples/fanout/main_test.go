@@ -8,7 +8,7 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
-func TestItPrints(t *testing.T) {
+func TestExample_PrintsItsOutput(t *testing.T) {
 	t.Parallel()
 	exampletest.OnPostgreSQL(t, `billing has order 1
 billing has order 2
@@ -17,7 +17,7 @@ shipping has order 2
 `)
 }
 
-func TestItSaysWhatItNeeds(t *testing.T) {
+func TestExample_NamesMissingDatabase(t *testing.T) {
 	t.Parallel()
 	exampletest.NeedsPostgreSQL(t)
 }

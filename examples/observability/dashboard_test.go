@@ -10,9 +10,9 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// TestTheDashboardAsksForWhatThereIs compares the Grafana dashboard with what Prometheus
+// TestDashboard_QueriesExistingMetrics compares the Grafana dashboard with what Prometheus
 // gets from this example.
-func TestTheDashboardAsksForWhatThereIs(t *testing.T) {
+func TestDashboard_QueriesExistingMetrics(t *testing.T) {
 	t.Parallel()
 	_, scraped := report(t, pgtest.Database(t))
 	labels := labelsOf(scraped)

@@ -48,7 +48,7 @@ func report(t *testing.T, databaseURL string) (spans []span, rest string) {
 	return spans, others.String()
 }
 
-func TestTracesAndMetricsGoToTheOutputAndToPrometheus(t *testing.T) {
+func TestTelemetry_ReachesOutputAndPrometheus(t *testing.T) {
 	t.Parallel()
 	for name, database := range map[string]func(testing.TB, ...string) string{
 		"in memory": func(testing.TB, ...string) string { return "" }, "on PGMQ": pgtest.Database,
@@ -83,7 +83,7 @@ func TestTracesAndMetricsGoToTheOutputAndToPrometheus(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatCannotBeHadIsToldAtTheStart(t *testing.T) {
+func TestAddress_WhenTakenIsReportedAtStart(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	err := run(t.Context(), &out, "", "nowhere")

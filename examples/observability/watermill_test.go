@@ -61,7 +61,7 @@ func expect(t *testing.T, registry *prometheus.Registry) {
 	}
 }
 
-func TestWatermillsOwnMetricsWorkInEzqsRouter(t *testing.T) {
+func TestWatermillMetrics_WorkInOurRouter(t *testing.T) {
 	t.Parallel()
 	on(t, func(t *testing.T, queue backend.Backend) {
 		defer queue.Close()
@@ -92,7 +92,7 @@ func TestWatermillsOwnMetricsWorkInEzqsRouter(t *testing.T) {
 	})
 }
 
-func TestWatermillsOwnMetricsWorkInItsRouterOnOurBackends(t *testing.T) {
+func TestWatermillMetrics_WorkOnOurBackends(t *testing.T) {
 	t.Parallel()
 	on(t, func(t *testing.T, queue backend.Backend) {
 		registry := prometheus.NewRegistry()

@@ -8,7 +8,7 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
-func TestItPrints(t *testing.T) {
+func TestExample_PrintsItsOutput(t *testing.T) {
 	t.Parallel()
 	exampletest.Everywhere(t, `map[ada:[0 1 2 3 4] grace:[0 1 2 3 4]]
 `)

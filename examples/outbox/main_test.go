@@ -8,14 +8,14 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
-func TestItPrints(t *testing.T) {
+func TestExample_PrintsItsOutput(t *testing.T) {
 	t.Parallel()
 	exampletest.OnPostgreSQL(t, `nobody: a user needs an address
 welcome, ada@example.com
 `)
 }
 
-func TestItSaysWhatItNeeds(t *testing.T) {
+func TestExample_NamesMissingDatabase(t *testing.T) {
 	t.Parallel()
 	exampletest.NeedsPostgreSQL(t)
 }

@@ -14,7 +14,7 @@ func Example() {
 	// all events are handled
 }
 
-func TestItRunsOnPGMQ(t *testing.T) {
+func TestExample_RunsOnPGMQ(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	for range 2 { // the second run finds nothing left of the first

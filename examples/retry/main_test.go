@@ -8,7 +8,7 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
-func TestItPrints(t *testing.T) {
+func TestExample_PrintsItsOutput(t *testing.T) {
 	t.Parallel()
 	exampletest.Everywhere(t, `charging the slow card, after 0 failures
 charging the slow card, after 1 failures

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
-func TestAnOrderIsTakenPackedAndCountedAndTheServiceStops(t *testing.T) {
+func TestService_TakesPacksAndCountsOrder(t *testing.T) {
 	t.Parallel()
 	command := exampletest.Command(t, pgtest.Database(t))
 	command.Env = append(command.Env, "EZQ_LISTEN=localhost:0")
@@ -75,7 +75,7 @@ func request(t *testing.T, method, url string) string {
 	return response.Status + ": " + string(body)
 }
 
-func TestItSaysWhatItNeeds(t *testing.T) {
+func TestExample_NamesMissingDatabase(t *testing.T) {
 	t.Parallel()
 	exampletest.NeedsPostgreSQL(t)
 }

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
-func TestItStopsAtSIGTERM(t *testing.T) {
+func TestExample_StopsOnSIGTERM(t *testing.T) {
 	t.Parallel()
 	t.Run("in memory", func(t *testing.T) {
 		t.Parallel()
@@ -25,7 +25,7 @@ func TestItStopsAtSIGTERM(t *testing.T) {
 	})
 }
 
-func TestItStopsAtControlC(t *testing.T) {
+func TestExample_StopsOnControlC(t *testing.T) {
 	t.Parallel()
 	stopsAt(t, "", os.Interrupt)
 }

@@ -30,7 +30,7 @@ func read(t *testing.T, e environment) ezqenv.Settings {
 	return settings
 }
 
-func TestWithoutVariablesAllIsAsByDefault(t *testing.T) {
+func TestRead_WithoutVariablesReturnsDefaults(t *testing.T) {
 	t.Parallel()
 	for _, e := range []environment{nil, {"EZQ_CONCURRENCY": "", "EZQ_LEASE": " ", "EZQ_DATABASE_URL": ""}} {
 		if got, want := read(t, e), (ezqenv.Settings{Topic: "ezq"}); got != want {
@@ -39,7 +39,7 @@ func TestWithoutVariablesAllIsAsByDefault(t *testing.T) {
 	}
 }
 
-func TestAVariableThatIsNotSetHasNoValue(t *testing.T) {
+func TestRead_IgnoresValueOfUnsetVariable(t *testing.T) {
 	t.Parallel()
 	settings, err := ezqenv.Read(func(string) (string, bool) { return "12", false })
 	if err != nil || settings != (ezqenv.Settings{Topic: "ezq"}) {
@@ -47,7 +47,7 @@ func TestAVariableThatIsNotSetHasNoValue(t *testing.T) {
 	}
 }
 
-func TestEveryVariableIsRead(t *testing.T) {
+func TestRead_ReadsEveryVariable(t *testing.T) {
 	t.Parallel()
 	got := read(t, environment{
 		"EZQ_DATABASE_URL": "postgres://app:secret@db:5433/shop?sslmode=disable", "EZQ_TOPIC": "orders", "EZQ_GROUP": "mail",
@@ -76,7 +76,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 	}
 }
 
-func TestThePythonLibrarysVariablesMeanTheSame(t *testing.T) {
+func TestRead_AcceptsVariablesOfPythonLibrary(t *testing.T) {
 	t.Parallel()
 	got := read(t, environment{
 		"EZQ_QUEUE_HOST": "db", "EZQ_QUEUE_PORT": "5433", "EZQ_QUEUE_USERNAME": "app", "EZQ_QUEUE_PASSWORD": "s:e/c@r?et",
@@ -104,7 +104,7 @@ func TestThePythonLibrarysVariablesMeanTheSame(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongIsNamedWithARemedy(t *testing.T) {
+func TestRead_NamesFaultWithRemedy(t *testing.T) {
 	t.Parallel()
 	for variable, values := range map[string]map[string]string{
 		"EZQ_CONCURRENCY":                  {"many": "is not a whole number", "0": "is out of range", "-1": "is out of range", "1048577": "is out of range", "99999999999999999999": "is out of range"},
@@ -112,7 +112,7 @@ func TestWhatIsWrongIsNamedWithARemedy(t *testing.T) {
 		"EZQ_CONNECTIONS":                  {"1": "is out of range"},
 		"EZQ_LEASE":                        {"soon": "is not a length of time", "10ms": "is out of range", "-5": "is out of range", "1e300": "is out of range", "NaN": "is out of range"},
 		"EZQ_DRAIN_TIMEOUT":                {"0": "is out of range"},
-		"EZQ_QUEUE_PORT":                   {"0": "is no port", "x": "is not a number"},
+		"EZQ_QUEUE_PORT":                   {"0": "is not a valid port", "x": "is not a number"},
 		"EZQ_LOG_LEVEL":                    {"loud": "is not a level"},
 	} {
 		for value, problem := range values {
@@ -125,13 +125,13 @@ func TestWhatIsWrongIsNamedWithARemedy(t *testing.T) {
 	}
 }
 
-func TestTheLargestConcurrencyIsOneThatARouterTakes(t *testing.T) {
+func TestConcurrency_LargestIsAcceptedByRouter(t *testing.T) {
 	t.Parallel()
 	settings := read(t, environment{"EZQ_CONCURRENCY": "1048576"})
 	ezq.NewRouter(memory.New(nil), settings.Router()) // would panic
 }
 
-func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
+func TestError_ListsAllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
 	settings, err := ezqenv.Read(environment{"EZQ_LEASE": "soon", "EZQ_CONCURRENCY": "0", "EZQ_LOG_LEVEL": "loud"}.lookup)
 	if err == nil || strings.Count(err.Error(), "\n") != 2 || settings != (ezqenv.Settings{}) {
@@ -139,7 +139,7 @@ func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
 	}
 }
 
-func TestTheDefaultTopicIsEzqs(t *testing.T) {
+func TestTopic_DefaultsToThatOfEzq(t *testing.T) {
 	t.Parallel()
 	if got := read(t, nil).Topic; got != ezq.DefaultTopic {
 		t.Errorf("it is %q", got)

@@ -22,7 +22,7 @@ func names() []string {
 	return []string{"EZQ_TOPIC", "EZQ_DEFAULT_QUEUE_NAME", "EZQ_GROUP", "EZQ_QUEUE_USERNAME", "EZQ_QUEUE_DATABASE"}
 }
 
-func TestConnectionSettingsInThePlaceOfANameAreRefusedAndNotShown(t *testing.T) {
+func TestRead_RefusesConnectionSettingsAsName(t *testing.T) {
 	t.Parallel()
 	for _, variable := range append(names(), "EZQ_QUEUE_HOST") {
 		for _, value := range misplaced(password) {
@@ -35,7 +35,7 @@ func TestConnectionSettingsInThePlaceOfANameAreRefusedAndNotShown(t *testing.T) 
 	requireUnseen(t, "EZQ_QUEUE_DATABASE", "db\n"+password)
 }
 
-func TestANameOfAnyOtherFormIsTaken(t *testing.T) {
+func TestRead_AcceptsOtherNames(t *testing.T) {
 	t.Parallel()
 	for _, variable := range names() {
 		for _, value := range []string{"orders", "Orders of 2026", "bestellungen/größe", "tenant-7.orders", "a@b", "who=me", "password", "//orders", "orders?"} {
@@ -47,7 +47,7 @@ func TestANameOfAnyOtherFormIsTaken(t *testing.T) {
 	}
 }
 
-func TestAUserOfAURLThatHasAPasswordIsRefusedAndNotShown(t *testing.T) {
+func TestRead_RefusesPasswordInUserOfURL(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
 		"postgres://h/db?user=u:hunter2", "postgres://h/db?user=u%20password%3Dhunter2", "host=h user=u:hunter2 dbname=db",
@@ -60,7 +60,7 @@ func TestAUserOfAURLThatHasAPasswordIsRefusedAndNotShown(t *testing.T) {
 }
 
 // A password may well consist of digits, or be hexadecimal.
-func TestNoErrorShowsAValue(t *testing.T) {
+func TestError_ShowsNoValue(t *testing.T) {
 	t.Parallel()
 	for variable, value := range map[string]string{
 		"EZQ_LEASE": "34e6a92006e4bc9a8f3f3d2f", "EZQ_LOG_LEVEL": password, "EZQ_CONCURRENCY": "12345678", "EZQ_CONNECTIONS": "-123456",

@@ -40,7 +40,7 @@ func Read(lookup func(variable string) (value string, ok bool)) (Settings, error
 		DatabaseURL: r.readURL(),
 		Topic:       r.topic("topic", "EZQ_TOPIC", "EZQ_DEFAULT_QUEUE_NAME"),
 		Group:       r.topic("group", "EZQ_GROUP"),
-		Concurrency: r.number(1, mostConcurrency, "EZQ_CONCURRENCY", "EZQ_CONSUMER_CONCURRENT_HANDLERS"),
+		Concurrency: r.number(1, maxConcurrency, "EZQ_CONCURRENCY", "EZQ_CONSUMER_CONCURRENT_HANDLERS"),
 		Connections: r.number(2, math.MaxInt32, "EZQ_CONNECTIONS"),
 
 		HandlerTimeout: r.duration(time.Millisecond, "EZQ_HANDLER_TIMEOUT", "EZQ_CONSUMER_TIMEOUT"),
@@ -101,8 +101,8 @@ func (r *reader) topic(what string, variables ...string) string {
 	return value
 }
 
-// mostConcurrency is what [ezq.NewRouter] takes: it panics if it is given more.
-const mostConcurrency = 1 << 20
+// maxConcurrency is what [ezq.NewRouter] takes: it panics if it is given more.
+const maxConcurrency = 1 << 20
 
 func (r *reader) number(least, most int, variables ...string) int {
 	variable, value := r.first(variables)
@@ -120,20 +120,20 @@ func (r *reader) number(least, most int, variables ...string) int {
 	return n
 }
 
-// longest is more than anybody wants to wait.
-const longest = 365 * 24 * time.Hour
+// maxDuration is more than anybody wants to wait.
+const maxDuration = 365 * 24 * time.Hour
 
 func (r *reader) duration(least time.Duration, variables ...string) time.Duration {
 	variable, value := r.first(variables)
 	if variable == "" {
 		return 0
 	}
-	remedy := fmt.Sprintf(`at least %v and at most %v, as in "30s", or a number of seconds`, least, longest)
+	remedy := fmt.Sprintf(`at least %v and at most %v, as in "30s", or a number of seconds`, least, maxDuration)
 	d, err := parseDuration(value)
 	switch {
 	case err != nil:
 		r.fail(variable, "is not a length of time", remedy)
-	case d < least || d > longest:
+	case d < least || d > maxDuration:
 		r.fail(variable, "is out of range", remedy)
 	}
 	return d
@@ -144,8 +144,8 @@ func parseDuration(text string) (time.Duration, error) {
 	if err != nil {
 		return time.ParseDuration(text)
 	}
-	if !(math.Abs(seconds) <= 2*longest.Seconds()) { // nor NaN
-		return 2 * longest, nil
+	if !(math.Abs(seconds) <= 2*maxDuration.Seconds()) { // nor NaN
+		return 2 * maxDuration, nil
 	}
 	return time.Duration(seconds * float64(time.Second)), nil
 }

@@ -34,7 +34,7 @@ func requireUnseen(t *testing.T, variable, value string) {
 	}
 }
 
-func TestAValueThatMayHoldASecretIsNotShown(t *testing.T) {
+func TestError_HidesPossibleSecret(t *testing.T) {
 	t.Parallel()
 	for _, variable := range numeric() {
 		for _, value := range []string{
@@ -68,7 +68,7 @@ func FuzzNoErrorShowsAURL(f *testing.F) {
 	})
 }
 
-func TestAHostThatIsNoneIsNamedByItsOwnVariable(t *testing.T) {
+func TestError_NamesVariableOfInvalidHost(t *testing.T) {
 	t.Parallel()
 	const remedy = "is not a host: set it to a name or an address alone, as in db.example.com: EZQ_QUEUE_PORT, EZQ_QUEUE_USERNAME, " +
 		"EZQ_QUEUE_PASSWORD and EZQ_QUEUE_DATABASE have the rest"
@@ -83,7 +83,7 @@ func TestAHostThatIsNoneIsNamedByItsOwnVariable(t *testing.T) {
 	}
 }
 
-func TestAWholeURLInAPartOfOneIsNamedByItsOwnVariable(t *testing.T) {
+func TestError_NamesVariableContainingWholeURL(t *testing.T) {
 	t.Parallel()
 	const url = "postgres://bob:hunter2@c/x"
 	for variable, problem := range map[string]string{"EZQ_QUEUE_USERNAME": "is not the name of a role", "EZQ_QUEUE_DATABASE": "is not the name of a database", "EZQ_TOPIC": "is not the name of a topic", "EZQ_GROUP": "is not the name of a group"} {
@@ -99,7 +99,7 @@ func TestAWholeURLInAPartOfOneIsNamedByItsOwnVariable(t *testing.T) {
 }
 
 // A log would have lines then that nobody has written.
-func TestSettingsAreOneLineWhateverIsInThem(t *testing.T) {
+func TestSettings_PrintInOneLine(t *testing.T) {
 	t.Parallel()
 	const odd = "mail\nEZQ_LEASE=1s \"x\""
 	settings := read(t, environment{"EZQ_TOPIC": odd, "EZQ_GROUP": odd})

@@ -18,13 +18,13 @@ import (
 // logs or encodes a value, or looks into it by reflection, gets user, host and database at
 // most. The zero URL is none.
 type URL struct {
-	shown string
-	whole *func() string // reflection finds a function, and cannot call it
+	display string
+	whole   *func() string // reflection finds a function, and cannot call it
 }
 
 func newURL(text string, config *pgconn.Config) URL {
 	whole := func() string { return text }
-	return URL{shown: withoutPassword(config), whole: &whole}
+	return URL{display: withoutPassword(config), whole: &whole}
 }
 
 // Reveal returns the URL with the password, for [pgmq.Open]. It is empty if none was set.
@@ -36,16 +36,16 @@ func (u URL) Reveal() string {
 }
 
 // String returns user, host and database.
-func (u URL) String() string { return u.shown }
+func (u URL) String() string { return u.display }
 
 // GoString implements [fmt.GoStringer], for the verb %#v.
-func (u URL) GoString() string { return fmt.Sprintf("ezqenv.URL(%q)", u.shown) }
+func (u URL) GoString() string { return fmt.Sprintf("ezqenv.URL(%q)", u.display) }
 
 // MarshalText implements [encoding.TextMarshaler], which JSON uses too.
-func (u URL) MarshalText() ([]byte, error) { return []byte(u.shown), nil }
+func (u URL) MarshalText() ([]byte, error) { return []byte(u.display), nil }
 
 // LogValue implements [slog.LogValuer].
-func (u URL) LogValue() slog.Value { return slog.StringValue(u.shown) }
+func (u URL) LogValue() slog.Value { return slog.StringValue(u.display) }
 
 // withoutPassword returns user, host and database. What is before an @ in the place of a host
 // or a database is the rest of a password that should have been percent-encoded; a comma in
@@ -84,7 +84,7 @@ func checkPort(text string) error {
 	case err != nil:
 		return errors.New("is not a number")
 	case port < 1 || port > 65535:
-		return errors.New("is no port")
+		return errors.New("is not a valid port")
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func requireHidden(t *testing.T, url string) {
 	}
 }
 
-func TestNothingPrintsASecret(t *testing.T) {
+func TestSettings_PrintNoSecret(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
 		"postgres://app:hunter2@db/shop", "postgres://app@db/shop?password=hunter2", "host=db user=app password=hunter2",
@@ -92,7 +92,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	}
 }
 
-func TestATextThatIsNoDatabaseURLIsAnErrorAndNotShown(t *testing.T) {
+func TestDatabaseURL_WhenInvalidIsRefusedAndHidden(t *testing.T) {
 	t.Parallel()
 	const rest = "app:hunter2@db:5432/shop?sslmode=disable"
 	for _, url := range []string{
@@ -107,7 +107,7 @@ func TestATextThatIsNoDatabaseURLIsAnErrorAndNotShown(t *testing.T) {
 	}
 }
 
-func TestAParameterOfAURLThatIsWrongIsNamedWithoutItsValue(t *testing.T) {
+func TestRead_NamesWrongURLParameterWithoutValue(t *testing.T) {
 	t.Parallel()
 	for parameter, want := range map[string]string{
 		"sslmode=hunter2": "its parameter sslmode has no valid value",
@@ -122,7 +122,7 @@ func TestAParameterOfAURLThatIsWrongIsNamedWithoutItsValue(t *testing.T) {
 	}
 }
 
-func TestNoPasswordThatShouldHaveBeenEncodedIsShown(t *testing.T) {
+func TestDatabaseURL_HidesUnencodedPassword(t *testing.T) {
 	t.Parallel()
 	around := []string{""}
 	for _, a := range "@:/,#?%[]&;1b" {

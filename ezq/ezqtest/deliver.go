@@ -35,7 +35,7 @@ type Outcome struct {
 	// back.
 	RetryAfter time.Duration
 
-	// DeadLetter is the topic that the event was moved to, if it was given up, and
+	// DeadLetter is the topic that the event was moved to, if it was dead-lettered, and
 	// Reason is why.
 	DeadLetter, Reason string
 }
@@ -64,14 +64,14 @@ func Deliver[E any](tb testing.TB, handler func(ctx context.Context, event E) er
 		}
 	})
 	ezq.Handle(router, handler, d.Options...)
-	sent.facts = &backend.Delivery{Number: d.Failures + 1, Failures: d.Failures, PublishedAt: time.Now(), DeadLetters: true, Progress: true}
+	sent.info = &backend.Delivery{Number: d.Failures + 1, Failures: d.Failures, PublishedAt: time.Now(), DeadLetters: true, Progress: true}
 	if err := router.Run(tb.Context()); err != nil && !errors.As(err, new(*ezq.SubscriptionError)) {
 		tb.Fatal("ezqtest:", err)
 	}
-	verdict, _ := sent.facts.Disposition()
-	o.RetryAfter = verdict.Delay
-	if verdict.Letter != nil {
-		o.DeadLetter, o.Reason = verdict.Letter.Topic, verdict.Letter.Metadata[backend.DeadLetterReason]
+	disposition, _ := sent.info.Disposition()
+	o.RetryAfter = disposition.Delay
+	if disposition.DeadLetter != nil {
+		o.DeadLetter, o.Reason = disposition.DeadLetter.Topic, disposition.DeadLetter.Metadata[backend.DeadLetterReason]
 	}
 	o.Done = sent.acked
 	return o
@@ -80,7 +80,7 @@ func Deliver[E any](tb testing.TB, handler func(ctx context.Context, event E) er
 // envelope carries one message, once.
 type envelope struct {
 	msg   *message.Message
-	facts *backend.Delivery
+	info  *backend.Delivery
 	acked bool
 }
 
@@ -93,7 +93,7 @@ func (e *envelope) Publish(_ string, msgs ...*message.Message) error {
 // Subscribe delivers the message. The subscription ends when it is settled.
 func (e *envelope) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
 	delivered := make(chan *message.Message)
-	e.msg.SetContext(backend.WithDelivery(ctx, e.facts))
+	e.msg.SetContext(backend.WithDelivery(ctx, e.info))
 	go func() {
 		defer close(delivered)
 		delivered <- e.msg

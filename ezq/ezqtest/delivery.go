@@ -13,13 +13,13 @@ import (
 
 // delivery is one delivery of a message, from the backend to the router.
 type delivery struct {
-	facts  *backend.Delivery // nil if the backend does not say
+	info   *backend.Delivery // nil if the backend does not say
 	fault  atomic.Int32
 	begun  atomic.Bool
 	expire context.CancelCauseFunc
 
-	noting sync.WaitGroup // handlers whose end is not noted yet
-	left   sync.Map       // the names of handlers that did not return
+	recording  sync.WaitGroup // handlers whose end is not noted yet
+	unreturned sync.Map       // the names of handlers that did not return
 }
 
 type deliveryKey struct{}
@@ -32,22 +32,22 @@ func deliveryFrom(ctx context.Context) *delivery {
 // committed reports whether the handler has removed the message in its transaction,
 // as with pgmq's TxMiddleware. No fault can bring it back then.
 func (d *delivery) committed() bool {
-	if d.facts == nil {
+	if d.info == nil {
 		return false
 	}
-	receipt, ok := d.facts.Receipt.(interface{ Committed() bool })
+	receipt, ok := d.info.Receipt.(interface{ Committed() bool })
 	return ok && receipt.Committed()
 }
 
 func unchanged(ctx context.Context) (r backend.Redelivery) {
-	if facts := backend.DeliveryFromContext(ctx); facts != nil {
-		r.Failures, r.Done = facts.Failures, facts.Done
+	if info := backend.DeliveryFromContext(ctx); info != nil {
+		r.Failures, r.Done = info.Failures, info.Done
 	}
 	return r
 }
 
-// fate says what a handler has made of msg, and why.
-func fate(msg *message.Message, err error) (what, reason string) {
+// outcomeOf says what a handler has made of msg, and why.
+func outcomeOf(msg *message.Message, err error) (what, reason string) {
 	if err != nil {
 		if _, ok := ezq.SnoozeDelay(err); ok {
 			return snoozed, err.Error()
@@ -59,9 +59,9 @@ func fate(msg *message.Message, err error) (what, reason string) {
 	default:
 		return handled, ""
 	}
-	if facts := backend.DeliveryFromContext(msg.Context()); facts != nil {
-		if verdict, _ := facts.Disposition(); verdict.Letter != nil {
-			return failed, verdict.Letter.Metadata[backend.DeadLetterReason]
+	if info := backend.DeliveryFromContext(msg.Context()); info != nil {
+		if disposition, _ := info.Disposition(); disposition.DeadLetter != nil {
+			return failed, disposition.DeadLetter.Metadata[backend.DeadLetterReason]
 		}
 	}
 	return interrupted, ""

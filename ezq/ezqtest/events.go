@@ -44,7 +44,7 @@ func Handled[E any](f *Flow) Events[E] { return eventsOf[E](f, handled) }
 // Failed returns the events that handlers have failed to handle, once for each time.
 func Failed[E any](f *Flow) Events[E] { return eventsOf[E](f, failed) }
 
-// Interrupted returns the events that handlers have given back, once for each time:
+// Interrupted returns the events that handlers have released, once for each time:
 // the router stopped, or the lease was lost. That is no failure.
 func Interrupted[E any](f *Flow) Events[E] { return eventsOf[E](f, interrupted) }
 
@@ -52,15 +52,15 @@ func Interrupted[E any](f *Flow) Events[E] { return eventsOf[E](f, interrupted) 
 // time. That is no failure.
 func Snoozed[E any](f *Flow) Events[E] { return eventsOf[E](f, snoozed) }
 
-// DeadLettered returns the events that were given up and moved to a dead-letter topic.
+// DeadLettered returns the events that were dead-lettered and moved to a dead-letter topic.
 func DeadLettered[E any](f *Flow) Events[E] { return eventsOf[E](f, deadLettered) }
 
 func eventsOf[E any](f *Flow, what string) Events[E] {
 	f.tb.Helper()
 	es := Events[E]{f: f, what: what}
-	f.queue.mu.Lock()
-	defer f.queue.mu.Unlock()
-	for _, r := range f.queue.records {
+	f.backend.mu.Lock()
+	defer f.backend.mu.Unlock()
+	for _, r := range f.backend.records {
 		if r.what != what || r.event != ezq.EventName[E]() {
 			continue
 		}
@@ -81,7 +81,7 @@ func (es Events[E]) Times(n int) {
 	es.f.tb.Helper()
 	if len(es.events) != n {
 		es.f.tb.Fatalf("ezqtest: %s was %s %s, not %s%s",
-			ezq.EventName[E](), es.what, times(len(es.events)), times(n), es.f.queue.history())
+			ezq.EventName[E](), es.what, times(len(es.events)), times(n), es.f.backend.history())
 	}
 }
 
@@ -100,7 +100,7 @@ func (es Events[E]) Equal(want ...E) {
 			continue
 		}
 		es.f.tb.Fatalf("ezqtest: the %s that was %s at place %d is another one\n\twant %s\n\tgot  %s%s",
-			ezq.EventName[E](), es.what, i+1, at(want, i), at(es.events, i), es.f.queue.history())
+			ezq.EventName[E](), es.what, i+1, at(want, i), at(es.events, i), es.f.backend.history())
 	}
 }
 

@@ -31,7 +31,7 @@ func accounts(queue backend.Backend) *ezq.Router {
 }
 
 // A whole flow, over three days.
-func TestWhoSignsUpIsRemindedAfterThreeDays(t *testing.T) {
+func TestSignUp_IsFollowedByReminder(t *testing.T) {
 	t.Parallel()
 	ezqtest.Run(t, accounts, func(f *ezqtest.Flow) {
 		f.Publish(signedUp{Email: "ada@example.com"})
@@ -44,7 +44,7 @@ func TestWhoSignsUpIsRemindedAfterThreeDays(t *testing.T) {
 }
 
 // One handler alone, with its middleware, at its last try.
-func TestAMailThatCannotBeSentIsGivenUp(t *testing.T) {
+func TestMail_WhenUnsendableBecomesDeadLetter(t *testing.T) {
 	t.Parallel()
 	send := func(context.Context, mailWanted) error { return errors.New("no such address") }
 	policy := ezq.Use(middleware.Retry{Attempts: 5}.Middleware, middleware.Poison{}.Middleware)
@@ -59,7 +59,7 @@ func TestAMailThatCannotBeSentIsGivenUp(t *testing.T) {
 }
 
 // Handlers that keep what they have seen by its ID can be repeated.
-func TestAccountsCanBeRepeated(t *testing.T) {
+func TestAccounts_AreIdempotent(t *testing.T) {
 	t.Parallel()
 	build := func(queue backend.Backend) (*ezq.Router, func() map[string]bool) {
 		seen := map[string]bool{}

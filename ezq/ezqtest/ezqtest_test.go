@@ -46,7 +46,7 @@ func billing(queue backend.Backend) *ezq.Router {
 	return router
 }
 
-func theFlowOfBilling(f *ezqtest.Flow) {
+func checkBilling(f *ezqtest.Flow) {
 	f.Publish(orderPaid{2})
 	f.Settle()
 	ezqtest.Published[invoiceCreated](f).Equal(invoiceCreated{2})
@@ -63,14 +63,14 @@ func theFlowOfBilling(f *ezqtest.Flow) {
 	ezqtest.DeadLettered[orderPaid](f).Equal(orderPaid{-1})
 }
 
-func TestAFlowRunsInMemory(t *testing.T) {
+func TestFlow_RunsInMemory(t *testing.T) {
 	t.Parallel()
-	ezqtest.Run(t, billing, theFlowOfBilling)
+	ezqtest.Run(t, billing, checkBilling)
 }
 
-func TestTheSameFlowRunsOnPostgreSQL(t *testing.T) {
+func TestFlow_RunsOnPostgreSQL(t *testing.T) {
 	t.Parallel()
-	ezqtest.RunOn(t, onPGMQ(t), billing, theFlowOfBilling)
+	ezqtest.RunOn(t, onPGMQ(t), billing, checkBilling)
 }
 
 func onPGMQ(t *testing.T) backend.Backend {
@@ -78,7 +78,7 @@ func onPGMQ(t *testing.T) backend.Backend {
 	return pgmqtest.Open(t, pgtest.Database(t), nil)
 }
 
-func TestOnABackendThatCannotForwardATestWaits(t *testing.T) {
+func TestAdvance_WaitsOnBackendWithoutForward(t *testing.T) {
 	t.Parallel()
 	ezqtest.RunOn(t, memory.New(nil), billing, func(f *ezqtest.Flow) {
 		f.Publish(orderPaid{2}, ezq.Delay(10*time.Millisecond))
@@ -87,7 +87,7 @@ func TestOnABackendThatCannotForwardATestWaits(t *testing.T) {
 	})
 }
 
-func aYearOfWaiting(f *ezqtest.Flow) {
+func checkYearlyReminder(f *ezqtest.Flow) {
 	f.Publish(orderPaid{3}, ezq.Delay(365*24*time.Hour)) // fails once
 	f.Advance(364 * 24 * time.Hour)
 	ezqtest.Failed[orderPaid](f).Times(0)
@@ -97,13 +97,13 @@ func aYearOfWaiting(f *ezqtest.Flow) {
 	ezqtest.Handled[reminderDue](f).Times(1)
 }
 
-func TestAYearPassesAtOnce(t *testing.T) {
+func TestAdvance_PassesYearAtOnce(t *testing.T) {
 	t.Parallel()
-	t.Run("in memory", func(t *testing.T) { ezqtest.Run(t, billing, aYearOfWaiting) })
-	t.Run("on PostgreSQL", func(t *testing.T) { ezqtest.RunOn(t, onPGMQ(t), billing, aYearOfWaiting) })
+	t.Run("in memory", func(t *testing.T) { ezqtest.Run(t, billing, checkYearlyReminder) })
+	t.Run("on PostgreSQL", func(t *testing.T) { ezqtest.RunOn(t, onPGMQ(t), billing, checkYearlyReminder) })
 }
 
-func TestDisturbedDeliveriesAreRepeated(t *testing.T) {
+func TestFlow_RepeatsDisturbedDeliveries(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		disturb                      func(*ezqtest.Flow, int)
@@ -127,7 +127,7 @@ func TestDisturbedDeliveriesAreRepeated(t *testing.T) {
 	}
 }
 
-func TestSettleReturnsWhenTheRouterHasStopped(t *testing.T) {
+func TestSettle_ReturnsWhenRouterHasStopped(t *testing.T) {
 	t.Parallel()
 	ezqtest.Run(t, billing, func(f *ezqtest.Flow) {
 		f.Publish(ezq.EndEvent{})
@@ -138,7 +138,7 @@ func TestSettleReturnsWhenTheRouterHasStopped(t *testing.T) {
 	})
 }
 
-func TestAHandlerIsDeliveredOneEvent(t *testing.T) {
+func TestDeliver_DeliversOneEvent(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	fails := func(context.Context, orderPaid) error { return broken }

@@ -11,8 +11,8 @@ const (
 	lease
 )
 
-// says ends a sentence about a delivery.
-func (what fault) says() string {
+// describe ends a sentence about a delivery.
+func (what fault) describe() string {
 	switch what {
 	case duplicate:
 		return "is repeated"

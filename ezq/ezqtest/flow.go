@@ -15,12 +15,12 @@ import (
 // Flow is a router at work on a queue that a test can watch. Its methods are for the
 // goroutine of the test.
 type Flow struct {
-	tb       testing.TB
-	ctx      context.Context //nolint:containedctx // that of the test
-	queue    *queue
-	patience time.Duration
-	stopped  chan struct{} // closed when the router has stopped
-	err      error         // with which it has
+	tb      testing.TB
+	ctx     context.Context //nolint:containedctx // that of the test
+	backend *recordingBackend
+	timeout time.Duration
+	stopped chan struct{} // closed when the router has stopped
+	err     error         // with which it has
 }
 
 // Run calls body while the router that build returns runs on a memory queue, in a
@@ -33,8 +33,8 @@ type Flow struct {
 func Run(t *testing.T, build func(queue backend.Backend) *ezq.Router, body func(f *Flow)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		const patience = 24 * time.Hour // in virtual time
-		run(t, memory.New(nil), patience, build, body)
+		const timeout = 24 * time.Hour // in virtual time
+		run(t, memory.New(nil), timeout, build, body)
 	})
 }
 
@@ -48,14 +48,14 @@ func RunOn(t *testing.T, on backend.Backend, build func(queue backend.Backend) *
 	run(t, on, 30*time.Second, build, body)
 }
 
-func run(tb testing.TB, on backend.Backend, patience time.Duration, build func(backend.Backend) *ezq.Router, body func(*Flow)) {
+func run(tb testing.TB, on backend.Backend, timeout time.Duration, build func(backend.Backend) *ezq.Router, body func(*Flow)) {
 	tb.Helper()
 	ctx, stop := context.WithCancel(tb.Context())
 	f := &Flow{
-		tb: tb, ctx: ctx, patience: patience, queue: newQueue(on), stopped: make(chan struct{}),
+		tb: tb, ctx: ctx, timeout: timeout, backend: newRecordingBackend(on), stopped: make(chan struct{}),
 	}
-	router := build(f.queue)
-	router.Use(f.queue.watch)
+	router := build(f.backend)
+	router.Use(f.backend.watch)
 	go func() {
 		defer close(f.stopped)
 		f.err = router.Run(ctx)
@@ -92,7 +92,7 @@ func (f *Flow) Context() context.Context { return f.ctx }
 // Publish publishes an event as [ezq.Publish] does. If that fails, so does the test.
 func (f *Flow) Publish(event any, opts ...ezq.PublishOption) {
 	f.tb.Helper()
-	if err := ezq.Publish(f.ctx, f.queue, event, opts...); err != nil {
+	if err := ezq.Publish(f.ctx, f.backend, event, opts...); err != nil {
 		f.tb.Fatal("ezqtest:", err)
 	}
 }
@@ -112,27 +112,27 @@ func (f *Flow) Publish(event any, opts ...ezq.PublishOption) {
 // What takes longer than a day of virtual time fails the test.
 func (f *Flow) Settle() {
 	f.tb.Helper()
-	impatient := time.NewTimer(f.patience)
-	defer impatient.Stop()
+	timeout := time.NewTimer(f.timeout)
+	defer timeout.Stop()
 	for {
-		busy, changed := f.queue.busy()
+		busy, changed := f.backend.busy()
 		var again <-chan time.Time
 		if busy == "" {
 			if !f.discover() {
-				if busy, _ = f.queue.busy(); busy == "" {
+				if busy, _ = f.backend.busy(); busy == "" {
 					return
 				}
 				continue
 			}
-			busy, again = "a message is on its way from the backend", time.After(lookAround)
+			busy, again = "a message is on its way from the backend", time.After(pollInterval)
 		}
 		select {
 		case <-changed:
 		case <-again:
 		case <-f.stopped:
 			return
-		case <-impatient.C:
-			f.tb.Fatalf("ezqtest: after %v there is still something to do: %s%s", f.patience, busy, f.queue.history())
+		case <-timeout.C:
+			f.tb.Fatalf("ezqtest: after %v there is still something to do: %s%s", f.timeout, busy, f.backend.history())
 		}
 	}
 }
@@ -140,7 +140,7 @@ func (f *Flow) Settle() {
 // Advance lets d pass, with all that comes to pass in it, and settles.
 func (f *Flow) Advance(d time.Duration) {
 	f.tb.Helper()
-	if on, ok := f.queue.Backend.(forwarder); ok {
+	if on, ok := f.backend.Backend.(forwarder); ok {
 		f.forward(on, d)
 		return
 	}
@@ -156,14 +156,14 @@ func (f *Flow) forward(on forwarder, d time.Duration) {
 	f.tb.Helper()
 	f.Settle()
 	for end := false; !end; {
-		step := f.queue.untilNext()
+		step := f.backend.untilNext()
 		if end = step >= d; end {
 			step = d
 		}
 		if err := on.Forward(f.ctx, step); err != nil {
 			f.tb.Fatal("ezqtest:", err)
 		}
-		f.queue.forward(step)
+		f.backend.forward(step)
 		d -= step
 		f.Settle()
 	}
@@ -171,16 +171,16 @@ func (f *Flow) forward(on forwarder, d time.Duration) {
 
 // Duplicate lets the next n deliveries happen twice: their handlers run to their end,
 // and nobody is told, as when a process is killed right after its work.
-func (f *Flow) Duplicate(n int) { f.queue.expect(duplicate, n) }
+func (f *Flow) Duplicate(n int) { f.backend.scheduleFaults(duplicate, n) }
 
 // Crash lets the handlers of the next n deliveries die in the middle of their work:
 // right after they have published something, or else at their end. To the handler it
 // looks like [runtime.Goexit].
-func (f *Flow) Crash(n int) { f.queue.expect(crash, n) }
+func (f *Flow) Crash(n int) { f.backend.scheduleFaults(crash, n) }
 
 // Expire takes the lease from the next n deliveries as their handlers begin: their
 // contexts end with the cause [ezq.ErrLeaseLost], and the event goes to another.
-func (f *Flow) Expire(n int) { f.queue.expect(lease, n) }
+func (f *Flow) Expire(n int) { f.backend.scheduleFaults(lease, n) }
 
 // publishTo publishes event on the only topic, unless it names another.
 func (f *Flow) publishTo(topics []string, event any) {
@@ -199,12 +199,12 @@ func (f *Flow) publishTo(topics []string, event any) {
 // but in a transaction, say. It reports whether one of them is on its way to the router.
 func (f *Flow) discover() (underWay bool) {
 	f.tb.Helper()
-	on, ok := f.queue.Backend.(lister)
+	on, ok := f.backend.Backend.(lister)
 	if !ok {
 		return false
 	}
 	err := on.Messages(f.ctx, func(topic string, msg *message.Message, deliveries int, wait time.Duration) {
-		underWay = f.queue.discover(topic, msg, deliveries, wait) || underWay
+		underWay = f.backend.discover(topic, msg, deliveries, wait) || underWay
 	})
 	if err != nil {
 		f.tb.Fatal("ezqtest:", err)

@@ -22,8 +22,8 @@ import (
 // An event for a router of several topics names its own with [Event].
 func CheckIdempotent[S any](t *testing.T, build func(queue backend.Backend) (router *ezq.Router, observe func() S), events ...any) {
 	t.Helper()
-	if complaint := disturb(t, build, events); complaint != "" {
-		t.Error(complaint)
+	if problem := checkIdempotent(t, build, events); problem != "" {
+		t.Error(problem)
 	}
 }
 
@@ -36,12 +36,12 @@ type eventWith struct {
 	opts  []ezq.PublishOption
 }
 
-// disturb says which disturbance shows, or nothing.
-func disturb[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func() S), events []any) string {
+// checkIdempotent says which disturbance shows, or nothing.
+func checkIdempotent[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func() S), events []any) string {
 	t.Helper()
-	undisturbed, deliveries, complaint := observe(t, build, events, nil)
-	if complaint != "" {
-		return complaint
+	baseline, deliveries, problem := observe(t, build, events, nil)
+	if problem != "" {
+		return problem
 	}
 	for _, what := range []fault{duplicate, crash, lease} {
 		for i := range deliveries + 1 {
@@ -49,16 +49,16 @@ func disturb[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func
 			if i == deliveries {
 				faults, which = slices.Repeat([]fault{what}, deliveries), "every delivery"
 			}
-			if got, _, _ := observe(t, build, events, faults); !reflect.DeepEqual(got, undisturbed) {
+			if got, _, _ := observe(t, build, events, faults); !reflect.DeepEqual(got, baseline) {
 				return fmt.Sprintf("ezqtest: the handlers are not idempotent: it shows that %s %s\n\tundisturbed %+v\n\tnow         %+v",
-					which, what.says(), undisturbed, got)
+					which, what.describe(), baseline, got)
 			}
 		}
 	}
 	return ""
 }
 
-func observe[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func() S), events []any, faults []fault) (seen S, deliveries int, complaint string) {
+func observe[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func() S), events []any, faults []fault) (seen S, deliveries int, problem string) {
 	t.Helper()
 	var router *ezq.Router
 	var look func() S
@@ -67,18 +67,18 @@ func observe[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func
 		return router
 	}
 	Run(t, buildRouter, func(f *Flow) {
-		f.queue.faults = faults
+		f.backend.faults = faults
 		topics := slices.Sorted(maps.Keys(router.Stats()))
 		for i, event := range events {
-			before := f.queue.handlersCalled()
+			before := f.backend.handlersCalled()
 			f.publishTo(topics, event)
 			f.Settle()
-			if complaint == "" && f.queue.handlersCalled() == before {
-				complaint = fmt.Sprintf("ezqtest: event %d of %d reached no handler; the router has handlers on %q: name another topic with ezqtest.Event%s",
-					i+1, len(events), topics, f.queue.history())
+			if problem == "" && f.backend.handlersCalled() == before {
+				problem = fmt.Sprintf("ezqtest: event %d of %d reached no handler; the router has handlers on %q: name another topic with ezqtest.Event%s",
+					i+1, len(events), topics, f.backend.history())
 			}
 		}
-		seen, deliveries = look(), f.queue.begun
+		seen, deliveries = look(), f.backend.begun
 	})
-	return seen, deliveries, complaint
+	return seen, deliveries, problem
 }

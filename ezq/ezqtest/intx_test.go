@@ -14,7 +14,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func TestAnEffectInTheEventsTransactionHappensOnceWhateverHappens(t *testing.T) {
+func TestTxMiddleware_AppliesEffectOnceDespiteDisturbance(t *testing.T) {
 	t.Parallel()
 	for name, disturb := range map[string]func(*ezqtest.Flow, int){
 		"duplicated": (*ezqtest.Flow).Duplicate,

@@ -42,7 +42,7 @@ func shop(queue backend.Backend) *ezq.Router {
 	return router
 }
 
-func TestAFailureSaysWhatHappenedInstead(t *testing.T) {
+func TestFailure_DescribesActualEvents(t *testing.T) {
 	for name, test := range map[string]struct {
 		body func(f *Flow)
 		want string
@@ -139,7 +139,7 @@ func (l *listener) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-func TestWhatIsNotIdempotentIsFound(t *testing.T) {
+func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 	for name, test := range map[string]struct {
 		handle func(ctx context.Context, queue backend.Backend, total *int, e paid) error
 		want   string
@@ -190,18 +190,18 @@ func TestWhatIsNotIdempotentIsFound(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			complaint := disturb(t, func(queue backend.Backend) (*ezq.Router, func() int) {
+			problem := checkIdempotent(t, func(queue backend.Backend) (*ezq.Router, func() int) {
 				router := ezq.NewRouter(queue, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
 				var total int
 				ezq.Handle(router, func(ctx context.Context, e paid) error { return test.handle(ctx, queue, &total, e) })
 				return router, func() int { return total }
 			}, []any{paid{7}})
-			require.Equal(t, test.want, complaint)
+			require.Equal(t, test.want, problem)
 		})
 	}
 }
 
-func TestIdempotenceIsCheckedOnTheTopicsOfTheRouter(t *testing.T) {
+func TestCheckIdempotent_UsesTopicsOfRouter(t *testing.T) {
 	for name, test := range map[string]struct {
 		topics []string
 		event  any
@@ -223,7 +223,7 @@ func TestIdempotenceIsCheckedOnTheTopicsOfTheRouter(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			complaint := disturb(t, func(queue backend.Backend) (*ezq.Router, func() int) {
+			problem := checkIdempotent(t, func(queue backend.Backend) (*ezq.Router, func() int) {
 				router := ezq.NewRouter(queue, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
 				total := 0
 				for _, topic := range test.topics {
@@ -231,7 +231,7 @@ func TestIdempotenceIsCheckedOnTheTopicsOfTheRouter(t *testing.T) {
 				}
 				return router, func() int { return total }
 			}, []any{test.event})
-			require.Contains(t, complaint, test.want)
+			require.Contains(t, problem, test.want)
 		})
 	}
 }

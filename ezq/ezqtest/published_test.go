@@ -59,7 +59,7 @@ func ordering(t *testing.T, shop transact) func(f *ezqtest.Flow) {
 	}
 }
 
-func TestWhatIsPublishedInATransactionIsHandledAfterItsCommit(t *testing.T) {
+func TestTx_PublishesOnCommit(t *testing.T) {
 	t.Parallel()
 	t.Run("in memory", func(t *testing.T) {
 		t.Parallel()
@@ -91,7 +91,7 @@ func inTransactionsOf(pool *pgxpool.Pool, client *pgmq.Client) transact {
 	}
 }
 
-func TestATransactionIsOverWithItsCommit(t *testing.T) {
+func TestTx_EndsWithCommit(t *testing.T) {
 	t.Parallel()
 	ezqtest.Run(t, ignoring, func(f *ezqtest.Flow) {
 		tx := ezqtest.Begin(discard{})
@@ -106,7 +106,7 @@ type discard struct{}
 func (discard) Publish(string, ...*message.Message) error { return nil }
 func (discard) Close() error                              { return nil }
 
-func TestALookAtAScheduleThatStoresNothingIsNoPublish(t *testing.T) {
+func TestPublished_IgnoresScheduleCheckWithoutTick(t *testing.T) {
 	t.Parallel()
 	var timetable *schedule.Timetable
 	build := func(on backend.Backend) *ezq.Router {

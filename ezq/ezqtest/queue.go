@@ -16,46 +16,46 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// queue is a backend that notes what passes through it.
-type queue struct {
+// recordingBackend is a backend that notes what passes through it.
+type recordingBackend struct {
 	backend.Backend
 
 	mu         sync.Mutex
 	changed    chan struct{}   // closed, and replaced, with each change
 	subscribed map[string]bool // topics that somebody receives
-	waiting    []*waiting
-	known      map[place]bool // what has been seen so far
+	waiting    []*waitingMessage
+	known      map[messageKey]bool // what has been seen so far
 	records    []record
 	faults     []fault // for the deliveries to come
 	begun      int     // deliveries
 	called     int     // handlers that have returned
 }
 
-// waiting is a message that is in the queue: it may be delivered from visible on, or
+// waitingMessage is a message that is in the queue: it may be delivered from visible on, or
 // is being handled.
-type waiting struct {
+type waitingMessage struct {
 	topic, id, event string
 	visible          time.Time
 	handled          bool
 }
 
-// place is where a message is.
-type place struct{ topic, id string }
+// messageKey is where a message is.
+type messageKey struct{ topic, id string }
 
-func newQueue(on backend.Backend) *queue {
-	return &queue{Backend: on, changed: make(chan struct{}), subscribed: map[string]bool{}, known: map[place]bool{}}
+func newRecordingBackend(on backend.Backend) *recordingBackend {
+	return &recordingBackend{Backend: on, changed: make(chan struct{}), subscribed: map[string]bool{}, known: map[messageKey]bool{}}
 }
 
-// wait notes that a message is in the queue.
-func (q *queue) wait(topic string, msg *message.Message, visible time.Time) *waiting {
-	w := &waiting{topic, msg.UUID, nameOf(msg), visible, false}
-	q.waiting = append(q.waiting, w)
-	q.known[place{topic, msg.UUID}] = true
+// addWaiting notes that a message is in the queue.
+func (b *recordingBackend) addWaiting(topic string, msg *message.Message, visible time.Time) *waitingMessage {
+	w := &waitingMessage{topic, msg.UUID, nameOf(msg), visible, false}
+	b.waiting = append(b.waiting, w)
+	b.known[messageKey{topic, msg.UUID}] = true
 	return w
 }
 
 // Publish implements [message.Publisher].
-func (q *queue) Publish(topic string, msgs ...*message.Message) error {
+func (b *recordingBackend) Publish(topic string, msgs ...*message.Message) error {
 	visible := make([]time.Time, len(msgs))
 	for i, msg := range msgs {
 		delay, at, err := backend.DelayOf(msg)
@@ -67,26 +67,26 @@ func (q *queue) Publish(topic string, msgs ...*message.Message) error {
 			visible[i] = at
 		}
 	}
-	q.change(func() { // before a consumer can see them
+	b.update(func() { // before a consumer can see them
 		for i, msg := range msgs {
-			q.wait(topic, msg, visible[i])
+			b.addWaiting(topic, msg, visible[i])
 		}
 	})
-	if err := q.Backend.Publish(topic, msgs...); err != nil || !isStored(msgs) {
-		q.change(func() {
+	if err := b.Backend.Publish(topic, msgs...); err != nil || !isStored(msgs) {
+		b.update(func() {
 			for _, msg := range msgs {
-				q.forget(topic, msg.UUID)
+				b.forget(topic, msg.UUID)
 			}
 		})
 		return err
 	}
-	q.change(func() {
+	b.update(func() {
 		for _, msg := range msgs {
-			q.note(published, topic, msg, "")
+			b.addRecord(published, topic, msg, "")
 		}
 	})
 	if len(msgs) > 0 {
-		dieIfTold(msgs[0].Context())
+		crashIfInjected(msgs[0].Context())
 	}
 	return nil
 }
@@ -105,88 +105,88 @@ func isStored(msgs []*message.Message) bool {
 	return result.Outcome == backend.TickPublished
 }
 
-// dieIfTold ends the handler of ctx, as the end of its process would, if its
+// crashIfInjected ends the handler of ctx, as the end of its process would, if its
 // delivery shall crash.
-func dieIfTold(ctx context.Context) {
+func crashIfInjected(ctx context.Context) {
 	if d := deliveryFrom(ctx); d != nil && d.fault.Load() == int32(crash) {
 		runtime.Goexit()
 	}
 }
 
 // Subscribe implements [message.Subscriber].
-func (q *queue) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	from, err := q.Backend.Subscribe(ctx, topic)
+func (b *recordingBackend) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	from, err := b.Backend.Subscribe(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
-	q.change(func() { q.subscribed[topic] = true })
+	b.update(func() { b.subscribed[topic] = true })
 	to := make(chan *message.Message)
 	go func() {
 		defer close(to)
 		for msg := range from {
-			to <- q.deliver(topic, msg)
+			to <- b.deliver(topic, msg)
 		}
 	}()
 	return to, nil
 }
 
 // busy returns what there is to do now, or "", and what is closed when that changes.
-func (q *queue) busy() (what string, changed <-chan struct{}) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+func (b *recordingBackend) busy() (what string, changed <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	now := time.Now()
-	for _, w := range q.waiting {
+	for _, w := range b.waiting {
 		switch {
 		case w.handled:
-			return fmt.Sprintf("%s on topic %q is being handled", w.event, w.topic), q.changed
-		case !w.visible.After(now) && q.subscribed[w.topic]:
-			return fmt.Sprintf("%s on topic %q waits to be handled", w.event, w.topic), q.changed
+			return fmt.Sprintf("%s on topic %q is being handled", w.event, w.topic), b.changed
+		case !w.visible.After(now) && b.subscribed[w.topic]:
+			return fmt.Sprintf("%s on topic %q waits to be handled", w.event, w.topic), b.changed
 		}
 	}
-	return "", q.changed
+	return "", b.changed
 }
 
-func (q *queue) change(what func()) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+func (b *recordingBackend) update(what func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	what()
-	close(q.changed)
-	q.changed = make(chan struct{})
+	close(b.changed)
+	b.changed = make(chan struct{})
 }
 
-// take marks a message as being handled, one that came from elsewhere too.
-func (q *queue) take(topic string, msg *message.Message) (w *waiting) {
-	for _, w = range q.waiting {
+// startHandling marks a message as being handled, one that came from elsewhere too.
+func (b *recordingBackend) startHandling(topic string, msg *message.Message) (w *waitingMessage) {
+	for _, w = range b.waiting {
 		if w.topic == topic && w.id == msg.UUID && !w.handled {
 			w.handled = true
 			return w
 		}
 	}
-	if !q.known[place{topic, msg.UUID}] {
-		q.note(published, topic, msg, "")
+	if !b.known[messageKey{topic, msg.UUID}] {
+		b.addRecord(published, topic, msg, "")
 	}
-	w = q.wait(topic, msg, time.Time{})
+	w = b.addWaiting(topic, msg, time.Time{})
 	w.handled = true
 	return w
 }
 
-func (q *queue) forget(topic, id string) {
-	for i, w := range q.waiting {
+func (b *recordingBackend) forget(topic, id string) {
+	for i, w := range b.waiting {
 		if w.topic == topic && w.id == id {
-			delete(q.known, place{topic, id})
-			q.waiting = slices.Delete(q.waiting, i, i+1)
+			delete(b.known, messageKey{topic, id})
+			b.waiting = slices.Delete(b.waiting, i, i+1)
 			return
 		}
 	}
 }
 
 // untilNext is how long the next message has to wait, or very long if none has.
-func (q *queue) untilNext() time.Duration {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+func (b *recordingBackend) untilNext() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	next := time.Duration(1<<63 - 1)
-	for _, w := range q.waiting {
-		if wait := time.Until(w.visible); wait > 0 && q.subscribed[w.topic] {
+	for _, w := range b.waiting {
+		if wait := time.Until(w.visible); wait > 0 && b.subscribed[w.topic] {
 			next = min(next, wait)
 		}
 	}
@@ -194,9 +194,9 @@ func (q *queue) untilNext() time.Duration {
 }
 
 // forward notes that d has passed for what waits.
-func (q *queue) forward(d time.Duration) {
-	q.change(func() {
-		for _, w := range q.waiting {
+func (b *recordingBackend) forward(d time.Duration) {
+	b.update(func() {
+		for _, w := range b.waiting {
 			w.visible = w.visible.Add(-d)
 		}
 	})
@@ -204,18 +204,18 @@ func (q *queue) forward(d time.Duration) {
 
 // deliver returns the message that the router gets in place of msg. What becomes of
 // it is passed on, unless a fault says otherwise.
-func (q *queue) deliver(topic string, msg *message.Message) *message.Message {
+func (b *recordingBackend) deliver(topic string, msg *message.Message) *message.Message {
 	ctx, expire := context.WithCancelCause(msg.Context())
 	d := &delivery{expire: expire}
 	ctx = context.WithValue(ctx, deliveryKey{}, d)
 	if facts := backend.DeliveryFromContext(ctx); facts != nil {
-		d.facts = facts.Copy()
-		ctx = backend.WithDelivery(ctx, d.facts)
+		d.info = facts.Copy()
+		ctx = backend.WithDelivery(ctx, d.info)
 	}
 	handed := msg.Copy()
 	handed.SetContext(ctx)
-	var w *waiting
-	q.change(func() { w = q.take(topic, msg) })
+	var w *waitingMessage
+	b.update(func() { w = b.startHandling(topic, msg) })
 	go func() {
 		defer expire(nil)
 		acked := false
@@ -224,156 +224,156 @@ func (q *queue) deliver(topic string, msg *message.Message) *message.Message {
 			acked = true
 		case <-handed.Nacked():
 		}
-		d.noting.Wait() // an interrupted handler's event goes back before that is noted
-		q.settle(d, w, msg, acked)
+		d.recording.Wait() // an interrupted handler's event goes back before that is noted
+		b.settle(d, w, msg, acked)
 	}()
 	return handed
 }
 
 // settle tells the backend what became of a delivery, after it has been noted: the
 // message may come again at once.
-func (q *queue) settle(d *delivery, w *waiting, msg *message.Message, acked bool) {
-	var verdict backend.Disposition
+func (b *recordingBackend) settle(d *delivery, w *waitingMessage, msg *message.Message, acked bool) {
+	var disposition backend.Disposition
 	said := false
-	if d.facts != nil {
-		verdict, said = d.facts.Disposition()
+	if d.info != nil {
+		disposition, said = d.info.Disposition()
 	}
 	switch {
 	case d.committed():
-		q.change(func() { q.remove(w) })
+		b.update(func() { b.remove(w) })
 		msg.Ack()
 	case fault(d.fault.Load()) != none: // the outcome is lost
-		q.change(func() { w.handled, w.visible = false, time.Time{} })
+		b.update(func() { w.handled, w.visible = false, time.Time{} })
 		backend.Nack(msg, unchanged(msg.Context()))
 	case acked:
-		q.change(func() { q.remove(w) })
+		b.update(func() { b.remove(w) })
 		msg.Ack()
-	case verdict.Letter != nil:
-		q.change(func() {
-			q.note(deadLettered, verdict.Letter.Topic, msg, verdict.Letter.Metadata[backend.DeadLetterReason])
-			w.topic, w.handled, w.visible = verdict.Letter.Topic, false, time.Time{}
-			q.known[place{w.topic, w.id}] = true
+	case disposition.DeadLetter != nil:
+		b.update(func() {
+			b.addRecord(deadLettered, disposition.DeadLetter.Topic, msg, disposition.DeadLetter.Metadata[backend.DeadLetterReason])
+			w.topic, w.handled, w.visible = disposition.DeadLetter.Topic, false, time.Time{}
+			b.known[messageKey{w.topic, w.id}] = true
 		})
-		backend.DeadLetter(msg, *verdict.Letter)
+		backend.DeadLetter(msg, *disposition.DeadLetter)
 	case said:
-		q.change(func() { w.handled, w.visible = false, time.Now().Add(verdict.Delay) })
-		backend.Nack(msg, verdict.Redelivery)
+		b.update(func() { w.handled, w.visible = false, time.Now().Add(disposition.Delay) })
+		backend.Nack(msg, disposition.Redelivery)
 	default:
-		q.change(func() { w.handled, w.visible = false, time.Time{} })
+		b.update(func() { w.handled, w.visible = false, time.Time{} })
 		msg.Nack()
 	}
 }
 
-func (q *queue) remove(w *waiting) {
-	q.waiting = slices.DeleteFunc(q.waiting, func(other *waiting) bool { return other == w })
+func (b *recordingBackend) remove(w *waitingMessage) {
+	b.waiting = slices.DeleteFunc(b.waiting, func(other *waitingMessage) bool { return other == w })
 }
 
 // watch is middleware that notes what handlers do, and lets them meet their faults.
-func (q *queue) watch(next message.HandlerFunc) message.HandlerFunc {
+func (b *recordingBackend) watch(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) (out []*message.Message, err error) {
 		d, meta := deliveryFrom(msg.Context()), ezq.MetaFromContext(msg.Context())
 		if d != nil {
-			if _, left := d.left.LoadAndDelete(meta.Handler); left {
+			if _, left := d.unreturned.LoadAndDelete(meta.Handler); left {
 				return next(msg) // the router tells its middleware how it ended; that is noted
 			}
-			q.strike(d)
+			b.injectFault(d)
 		}
 		returned, unknown := false, false
 		what, reason := failed, "the handler did not return"
 		if d != nil {
-			d.noting.Add(1)
+			d.recording.Add(1)
 		}
 		defer func() { // deferred for panics and runtime.Goexit
 			if d != nil && !returned {
-				d.left.Store(meta.Handler, true)
+				d.unreturned.Store(meta.Handler, true)
 			}
-			q.change(func() {
-				q.note(what, meta.Topic, msg, reason)
+			b.update(func() {
+				b.addRecord(what, meta.Topic, msg, reason)
 				if !unknown {
-					q.called++
+					b.called++
 				}
 			})
 			if d != nil {
-				d.noting.Done()
+				d.recording.Done()
 			}
 		}()
 		out, err = next(msg)
 		returned = true
 		unknown = errors.As(err, new(*ezq.UnknownEventError))
-		what, reason = fate(msg, err)
+		what, reason = outcomeOf(msg, err)
 		return out, err
 	}
 }
 
-// strike gives the delivery its fault, if one is due.
-func (q *queue) strike(d *delivery) {
+// injectFault gives the delivery its fault, if one is due.
+func (b *recordingBackend) injectFault(d *delivery) {
 	if !d.begun.CompareAndSwap(false, true) { // one of several handlers
 		return
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.begun++
-	if len(q.faults) == 0 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.begun++
+	if len(b.faults) == 0 {
 		return
 	}
-	d.fault.Store(int32(q.faults[0]))
-	if q.faults[0] == lease {
+	d.fault.Store(int32(b.faults[0]))
+	if b.faults[0] == lease {
 		d.expire(backend.ErrLeaseLost)
 	}
-	q.faults = q.faults[1:]
+	b.faults = b.faults[1:]
 }
 
-func (q *queue) note(what, topic string, msg *message.Message, reason string) {
-	q.records = append(q.records, record{what, nameOf(msg), topic, msg.Payload, reason})
+func (b *recordingBackend) addRecord(what, topic string, msg *message.Message, reason string) {
+	b.records = append(b.records, record{what, nameOf(msg), topic, msg.Payload, reason})
 }
 
 // history is all that has happened, for the end of a message.
-func (q *queue) history() string {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.records) == 0 {
+func (b *recordingBackend) history() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.records) == 0 {
 		return "\nNothing has happened: was anything published?"
 	}
 	var out strings.Builder
 	out.WriteString("\nThis has happened:")
-	for _, r := range q.records {
+	for _, r := range b.records {
 		fmt.Fprintf(&out, "\n\t%-13s %s on topic %q", r.what, r.payload, r.topic)
 		if r.reason != "" {
 			fmt.Fprintf(&out, ": %s", r.reason)
 		}
 	}
-	for _, w := range q.waiting {
+	for _, w := range b.waiting {
 		fmt.Fprintf(&out, "\n\t%-13s %s on topic %q", "waits", w.event, w.topic)
-		if !q.subscribed[w.topic] {
+		if !b.subscribed[w.topic] {
 			out.WriteString(", on which the router has no handlers")
 		}
 	}
 	return out.String()
 }
 
-func (q *queue) expect(what fault, n int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.faults = append(q.faults, slices.Repeat([]fault{what}, n)...)
+func (b *recordingBackend) scheduleFaults(what fault, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.faults = append(b.faults, slices.Repeat([]fault{what}, n)...)
 }
 
-func (q *queue) handlersCalled() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.called
+func (b *recordingBackend) handlersCalled() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.called
 }
 
-func (q *queue) discover(topic string, msg *message.Message, deliveries int, wait time.Duration) (underWay bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+func (b *recordingBackend) discover(topic string, msg *message.Message, deliveries int, wait time.Duration) (underWay bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	switch {
-	case q.known[place{topic, msg.UUID}]:
+	case b.known[messageKey{topic, msg.UUID}]:
 		return false
-	case q.subscribed[topic] && (wait <= 0 || deliveries > 0):
+	case b.subscribed[topic] && (wait <= 0 || deliveries > 0):
 		return true // it is noted when it comes
 	}
-	q.note(published, topic, msg, "")
-	q.wait(topic, msg, time.Now().Add(wait))
+	b.addRecord(published, topic, msg, "")
+	b.addWaiting(topic, msg, time.Now().Add(wait))
 	return false
 }
 
@@ -391,5 +391,5 @@ type lister interface {
 	Messages(ctx context.Context, each func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error
 }
 
-// lookAround is how often a backend is asked while a message is on its way from there.
-const lookAround = 5 * time.Millisecond
+// pollInterval is how often a backend is asked while a message is on its way from there.
+const pollInterval = 5 * time.Millisecond

@@ -25,13 +25,13 @@ import (
 //		return tx.Commit()
 //	}
 //
-// TestWhatIsPublishedInATransactionIsHandledAfterItsCommit in this directory does so. A
+// TestTx_PublishesOnCommit in this directory does so. A
 // test that has a database needs no Tx: see [RunOn].
 type Tx struct {
-	queue message.Publisher
+	publisher message.Publisher
 
 	mu        sync.Mutex
-	kept      []publication
+	pending   []publication
 	committed bool
 }
 
@@ -41,7 +41,7 @@ type publication struct {
 }
 
 // Begin returns a Tx that publishes with queue.
-func Begin(queue message.Publisher) *Tx { return &Tx{queue: queue} }
+func Begin(publisher message.Publisher) *Tx { return &Tx{publisher: publisher} }
 
 var errCommitted = errors.New("ezqtest: the transaction has been committed")
 
@@ -52,7 +52,7 @@ func (tx *Tx) Publish(topic string, msgs ...*message.Message) error {
 	if tx.committed {
 		return errCommitted
 	}
-	tx.kept = append(tx.kept, publication{topic, msgs})
+	tx.pending = append(tx.pending, publication{topic, msgs})
 	return nil
 }
 
@@ -64,8 +64,8 @@ func (tx *Tx) Commit() error {
 		return errCommitted
 	}
 	tx.committed = true
-	for _, p := range tx.kept {
-		if err := tx.queue.Publish(p.topic, p.msgs...); err != nil {
+	for _, p := range tx.pending {
+		if err := tx.publisher.Publish(p.topic, p.msgs...); err != nil {
 			return err
 		}
 	}
@@ -73,7 +73,7 @@ func (tx *Tx) Commit() error {
 }
 
 // Features are those of the queue: see [backend.Features].
-func (tx *Tx) Features() backend.Features { return backend.FeaturesOf(tx.queue) }
+func (tx *Tx) Features() backend.Features { return backend.FeaturesOf(tx.publisher) }
 
 // Close implements [message.Publisher]. The queue stays open, and nothing is published.
 func (tx *Tx) Close() error { return nil }

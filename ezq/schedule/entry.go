@@ -25,17 +25,17 @@ type entry struct {
 }
 
 const (
-	longestRest  = time.Minute // so that a clock that is set is noticed
-	firstRetry   = time.Second
-	longestRetry = time.Minute
+	maxPause   = time.Minute // so that a clock that is set is noticed
+	firstRetry = time.Second
+	maxRetry   = time.Minute
 )
 
 // run looks at one tick after the other.
 func (e *entry) run(ctx context.Context) {
-	e.last = e.begin(time.Now())
+	e.last = e.startingPoint(time.Now())
 	for {
-		rest := e.catchUp(ctx)
-		timer := time.NewTimer(min(rest, longestRest))
+		pause := e.catchUp(ctx)
+		timer := time.NewTimer(min(pause, maxPause))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -47,7 +47,7 @@ func (e *entry) run(ctx context.Context) {
 
 // catchUp publishes the ticks that have come, and returns how long there is nothing to
 // do.
-func (e *entry) catchUp(ctx context.Context) (rest time.Duration) {
+func (e *entry) catchUp(ctx context.Context) (pause time.Duration) {
 	for _, at := range e.due(time.Now()) {
 		if ctx.Err() != nil {
 			return 0
@@ -55,29 +55,29 @@ func (e *entry) catchUp(ctx context.Context) (rest time.Duration) {
 		if !at.After(e.last) { // the others have come further
 			continue
 		}
-		if rest, done := e.attempt(ctx, at); !done {
-			return rest
+		if pause, done := e.tryPublish(ctx, at); !done {
+			return pause
 		}
 	}
 	next := e.next(e.last)
 	if next.IsZero() { // it ends
-		return longestRest
+		return maxPause
 	}
 	return max(time.Until(next), 0)
 }
 
-// attempt publishes the event of one tick, unless somebody has. If it cannot, it
+// tryPublish publishes the event of one tick, unless somebody has. If it cannot, it
 // returns how long to wait.
-func (e *entry) attempt(ctx context.Context, at time.Time) (rest time.Duration, done bool) {
+func (e *entry) tryPublish(ctx context.Context, at time.Time) (pause time.Duration, done bool) {
 	ctx = context.WithoutCancel(ctx) // or a stop could leave it open what was stored
 	tick := &backend.ScheduleTick{Schedule: e.name, At: at}
 	if err := e.publish(backend.WithScheduleTick(ctx, tick), e.timetable.publisher, at); err != nil {
 		e.failures++
-		rest = min(firstRetry<<min(e.failures-1, 10), longestRetry)
-		rest -= rand.N(rest / 5) //nolint:gosec // chance only spreads load, and may be guessed
+		pause = min(firstRetry<<min(e.failures-1, 10), maxRetry)
+		pause -= rand.N(pause / 5) //nolint:gosec // chance only spreads load, and may be guessed
 		e.timetable.config.Logger.ErrorContext(ctx, "schedule: event not published",
-			"schedule", e.name, "tick", at, "failures", e.failures, "retry_in", rest.Round(time.Millisecond).String(), "error", err)
-		return rest, false
+			"schedule", e.name, "tick", at, "failures", e.failures, "retry_in", pause.Round(time.Millisecond).String(), "error", err)
+		return pause, false
 	}
 	e.failures = 0
 	result, _ := tick.Result()
@@ -121,9 +121,9 @@ func TickFromContext(ctx context.Context) (tick Tick, ok bool) {
 
 // due returns the ticks after e.last up to now, the latest CatchUp of them.
 func (e *entry) due(now time.Time) (ticks []time.Time) {
-	most := e.timetable.config.CatchUp
+	limit := e.timetable.config.CatchUp
 	for at := e.next(e.last); !at.IsZero() && !at.After(now); at = e.next(at) {
-		if len(ticks) == most {
+		if len(ticks) == limit {
 			ticks = append(ticks[:0], ticks[1:]...)
 		}
 		ticks = append(ticks, at)
@@ -140,10 +140,10 @@ func (e *entry) next(t time.Time) time.Time {
 	return time.Time{}
 }
 
-// begin returns a time before now with enough ticks in between for what may have been
+// startingPoint returns a time before now with enough ticks in between for what may have been
 // missed. A schedule only tells what comes next, so it is found by looking further and
 // further back.
-func (e *entry) begin(now time.Time) time.Time {
+func (e *entry) startingPoint(now time.Time) time.Time {
 	const furthest = 10 * 365 * 24 * time.Hour
 	for back := time.Minute; ; back *= 2 {
 		e.last = now.Add(-back)

@@ -24,13 +24,13 @@ func TestChild(t *testing.T) {
 	if database == "" {
 		t.Skip("this is for the child processes of another test")
 	}
-	if err := keep(t.Context(), database); err != nil {
+	if err := runTimetable(t.Context(), database); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// keep runs a timetable that makes up for all that was missed.
-func keep(ctx context.Context, database string) error {
+// runTimetable runs a timetable that makes up for all that was missed.
+func runTimetable(ctx context.Context, database string) error {
 	client, err := pgmq.Open(ctx, database, nil)
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func startChild(t *testing.T, database string) *exec.Cmd {
 	return child
 }
 
-func TestProcessesThatAreKilledNeitherLoseNorDoubleATick(t *testing.T) {
+func TestTimetable_KilledProcessesNeitherLoseNorRepeatTicks(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	client, err := pgmq.Open(t.Context(), database, nil)

@@ -84,7 +84,7 @@ func (t *Timetable) check(e *entry) error {
 	}
 	for _, other := range t.entries {
 		if other.name == e.name {
-			return errors.New("there is a schedule of that name: take another one")
+			return errors.New("a schedule of that name exists: choose another name")
 		}
 	}
 	if e.schedule == nil {
@@ -97,16 +97,16 @@ func (t *Timetable) check(e *entry) error {
 	if next := e.schedule.Next(now); !next.After(now) {
 		return fmt.Errorf("the tick after %v is %v: Next must return a later time", now, next)
 	}
-	return e.publish(context.Background(), rehearsal{}, now)
+	return e.publish(context.Background(), dryRun{}, now)
 }
 
-// rehearsal is a publisher that refuses what no schedule may ask for, and has nothing
+// dryRun is a publisher that refuses what no schedule may ask for, and has nothing
 // else to do.
-type rehearsal struct{}
+type dryRun struct{}
 
-func (rehearsal) Features() backend.Features { return backend.Features{Delay: true, Schedules: true} }
+func (dryRun) Features() backend.Features { return backend.Features{Delay: true, Schedules: true} }
 
-func (rehearsal) Publish(_ string, msgs ...*message.Message) error {
+func (dryRun) Publish(_ string, msgs ...*message.Message) error {
 	for _, msg := range msgs {
 		if d, at, err := backend.DelayOf(msg); err != nil || d != 0 || !at.IsZero() {
 			return errors.New("no Delay and no At: the schedule says when")
@@ -115,7 +115,7 @@ func (rehearsal) Publish(_ string, msgs ...*message.Message) error {
 	return nil
 }
 
-func (rehearsal) Close() error { return nil }
+func (dryRun) Close() error { return nil }
 
 // Run publishes until ctx ends, and returns nil. What it is publishing then is
 // finished, which takes up to 30 seconds if the queue does not answer. An event that

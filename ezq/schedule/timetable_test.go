@@ -20,9 +20,9 @@ import (
 
 type Report struct{ Kind string }
 
-// office is a queue, some processes that keep a timetable on it, and a router that notes
+// env is a queue, some processes that keep a timetable on it, and a router that notes
 // for which ticks events come.
-type office struct {
+type env struct {
 	t      *testing.T
 	broker *memory.Broker
 
@@ -31,18 +31,18 @@ type office struct {
 	late  []time.Duration // how long after its tick an event was handled
 }
 
-func newOffice(t *testing.T) *office {
+func newEnv(t *testing.T) *env {
 	t.Helper()
-	o := &office{t: t, broker: memory.New(nil)}
-	router := ezq.NewRouter(o.broker, &ezq.Config{Concurrency: 1})
+	e := &env{t: t, broker: memory.New(nil)}
+	router := ezq.NewRouter(e.broker, &ezq.Config{Concurrency: 1})
 	ezq.Handle(router, func(ctx context.Context, _ Report) error {
 		tick, ok := schedule.TickFromContext(ctx)
 		if !ok {
 			t.Error("an event has no tick")
 		}
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.ticks, o.late = append(o.ticks, tick), append(o.late, time.Since(tick.At))
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.ticks, e.late = append(e.ticks, tick), append(e.late, time.Since(tick.At))
 		return nil
 	})
 	ctx, stop := context.WithCancel(t.Context())
@@ -50,18 +50,18 @@ func newOffice(t *testing.T) *office {
 	go func() { done <- router.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
-		if err := errors.Join(<-done, o.broker.Close()); err != nil {
+		if err := errors.Join(<-done, e.broker.Close()); err != nil {
 			t.Error(err)
 		}
 	})
-	return o
+	return e
 }
 
-// hire starts processes with a timetable; the function that it returns ends them.
-func (o *office) hire(n int, p func() message.Publisher, config schedule.Config, s schedule.Schedule) (dismiss func()) {
-	o.t.Helper()
+// start starts processes with a timetable; the function that it returns ends them.
+func (e *env) start(n int, p func() message.Publisher, config schedule.Config, s schedule.Schedule) (stopAll func()) {
+	e.t.Helper()
 	config.Logger = slog.New(slog.DiscardHandler)
-	ctx, stop := context.WithCancel(o.t.Context())
+	ctx, stop := context.WithCancel(e.t.Context())
 	var running sync.WaitGroup
 	for range n {
 		timetable, err := schedule.New(p(), &config)
@@ -69,11 +69,11 @@ func (o *office) hire(n int, p func() message.Publisher, config schedule.Config,
 			err = timetable.Add("report", s, Report{"daily"})
 		}
 		if err != nil {
-			o.t.Fatal(err)
+			e.t.Fatal(err)
 		}
 		running.Go(func() {
 			if err := timetable.Run(ctx); err != nil {
-				o.t.Error(err)
+				e.t.Error(err)
 			}
 		})
 	}
@@ -83,37 +83,37 @@ func (o *office) hire(n int, p func() message.Publisher, config schedule.Config,
 	}
 }
 
-func (o *office) beside() message.Publisher { return o.broker.Connect(nil) }
+func (e *env) otherProcess() message.Publisher { return e.broker.Connect(nil) }
 
 // expect fails unless there was one event for each of the times, and in that order.
-func (o *office) expect(times ...time.Time) {
-	o.t.Helper()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.ticks) != len(times) {
-		o.t.Fatalf("%d events, not %d: %v", len(o.ticks), len(times), o.ticks)
+func (e *env) expect(times ...time.Time) {
+	e.t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.ticks) != len(times) {
+		e.t.Fatalf("%d events, not %d: %v", len(e.ticks), len(times), e.ticks)
 	}
-	for i, tick := range o.ticks {
+	for i, tick := range e.ticks {
 		if tick.Schedule != "report" || !tick.At.Equal(times[i]) {
-			o.t.Errorf("event %d is for %v, not %v", i, tick, times[i])
+			e.t.Errorf("event %d is for %v, not %v", i, tick, times[i])
 		}
 	}
 }
 
-func TestManyProcessesPublishOneEventForEachTick(t *testing.T) {
+func TestTimetable_PublishesEachTickOnceAcrossProcesses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		o, start := newOffice(t), time.Now()
+		e, start := newEnv(t), time.Now()
 		time.Sleep(time.Second)
-		dismiss := o.hire(5, o.beside, schedule.Config{}, schedule.Every(time.Hour))
+		stopAll := e.start(5, e.otherProcess, schedule.Config{}, schedule.Every(time.Hour))
 		time.Sleep(7 * 24 * time.Hour)
-		dismiss()
+		stopAll()
 		var want []time.Time
 		for i := 1; i <= 7*24; i++ {
 			want = append(want, start.Add(time.Duration(i)*time.Hour))
 		}
-		o.expect(want...)
-		for i, late := range o.late {
+		e.expect(want...)
+		for i, late := range e.late {
 			if late != 0 {
 				t.Errorf("event %d came %v after its tick", i, late)
 			}
@@ -121,25 +121,25 @@ func TestManyProcessesPublishOneEventForEachTick(t *testing.T) {
 	})
 }
 
-func TestTicksThatAllHaveMissedAreMadeUpForAsConfigured(t *testing.T) {
+func TestCatchUp_PublishesMissedTicksAsConfigured(t *testing.T) {
 	t.Parallel()
 	for catchUp, missed := range map[int][]int{0: {10}, 3: {8, 9, 10}, 100: {3, 4, 5, 6, 7, 8, 9, 10}} {
 		synctest.Test(t, func(t *testing.T) {
-			o, start := newOffice(t), time.Now()
+			e, start := newEnv(t), time.Now()
 			config := schedule.Config{CatchUp: catchUp}
 			at := func(hour int) time.Time { return start.Add(time.Duration(hour) * time.Hour) }
-			dismiss := o.hire(2, o.beside, config, schedule.Every(time.Hour))
+			stopAll := e.start(2, e.otherProcess, config, schedule.Every(time.Hour))
 			time.Sleep(150 * time.Minute)
-			dismiss()
+			stopAll()
 			time.Sleep(time.Until(at(10).Add(30 * time.Minute)))
-			dismiss = o.hire(2, o.beside, config, schedule.Every(time.Hour))
+			stopAll = e.start(2, e.otherProcess, config, schedule.Every(time.Hour))
 			time.Sleep(time.Hour)
-			dismiss()
+			stopAll()
 			want := []time.Time{at(1), at(2)}
 			for _, hour := range missed {
 				want = append(want, at(hour))
 			}
-			o.expect(append(want, at(11))...)
+			e.expect(append(want, at(11))...)
 		})
 	}
 }
@@ -157,19 +157,19 @@ func (f *faulty) Publish(topic string, msgs ...*message.Message) error {
 	return f.Broker.Publish(topic, msgs...)
 }
 
-func TestAPublishThatFailsIsRepeated(t *testing.T) {
+func TestTimetable_RepeatsFailedPublish(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		o, start := newOffice(t), time.Now()
-		dismiss := o.hire(1, o.beside, schedule.Config{}, schedule.Every(time.Hour)) // so that it is known
+		e, start := newEnv(t), time.Now()
+		stopAll := e.start(1, e.otherProcess, schedule.Config{}, schedule.Every(time.Hour)) // so that it is known
 		time.Sleep(time.Minute)
-		dismiss()
-		broken := &faulty{o.broker, start.Add(time.Hour + 10*time.Minute)}
-		dismiss = o.hire(1, func() message.Publisher { return broken }, schedule.Config{}, schedule.Every(time.Hour))
+		stopAll()
+		broken := &faulty{e.broker, start.Add(time.Hour + 10*time.Minute)}
+		stopAll = e.start(1, func() message.Publisher { return broken }, schedule.Config{}, schedule.Every(time.Hour))
 		time.Sleep(90 * time.Minute)
-		dismiss()
-		o.expect(start.Add(time.Hour))
-		if late := o.late[0]; late < 10*time.Minute || late > 11*time.Minute {
+		stopAll()
+		e.expect(start.Add(time.Hour))
+		if late := e.late[0]; late < 10*time.Minute || late > 11*time.Minute {
 			t.Errorf("it came %v after its tick", late)
 		}
 	})
@@ -189,22 +189,22 @@ func (f fast) Publish(topic string, msgs ...*message.Message) error {
 	return f.Broker.Publish(topic, msgs...)
 }
 
-func TestAProcessWhoseClockIsFastWaitsForTheBackend(t *testing.T) {
+func TestTimetable_WithFastClockWaitsForBackend(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		o, start := newOffice(t), time.Now()
-		late := fast{o.broker, 7 * time.Minute}
-		dismiss := o.hire(1, func() message.Publisher { return late }, schedule.Config{}, schedule.Every(time.Hour))
+		e, start := newEnv(t), time.Now()
+		late := fast{e.broker, 7 * time.Minute}
+		stopAll := e.start(1, func() message.Publisher { return late }, schedule.Config{}, schedule.Every(time.Hour))
 		time.Sleep(3 * time.Hour)
-		dismiss()
-		o.expect(start.Add(time.Hour), start.Add(2*time.Hour))
-		if o.late[0] != 7*time.Minute {
-			t.Errorf("it was published %v after its tick by the clock of the process, not 7m", o.late[0])
+		stopAll()
+		e.expect(start.Add(time.Hour), start.Add(2*time.Hour))
+		if e.late[0] != 7*time.Minute {
+			t.Errorf("it was published %v after its tick by the clock of the process, not 7m", e.late[0])
 		}
 	})
 }
 
-func TestATimetableRefusesWhatItCannotKeep(t *testing.T) {
+func TestTimetable_RefusesImpossibleSchedules(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(nil)
 	timetable, err := schedule.New(broker, nil)
@@ -216,19 +216,19 @@ func TestATimetableRefusesWhatItCannotKeep(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, err := range map[string]error{
-		"needs a name":              timetable.Add("", hour, Report{}),
-		"of UTF-8 without NUL":      timetable.Add("a\x00", hour, Report{}),
-		"take another one":          timetable.Add("taken", hour, Report{}),
-		"the schedule is nil":       timetable.Add("a", nil, Report{}),
-		"multiple of a millisecond": timetable.Add("b", schedule.Every(time.Microsecond), Report{}),
-		"later time":                timetable.Add("c", never{}, Report{}),
-		"is not an event":           timetable.Add("d", hour, nil),
-		"the schedule says when":    timetable.Add("e", hour, Report{}, ezq.Delay(time.Minute)),
-		"the topic is empty":        timetable.Add("f", hour, Report{}, ezq.Topic("")),
-		"the publisher is nil":      second(schedule.New(nil, nil)),
-		"use PGMQ or memory":        second(schedule.New(struct{ message.Publisher }{}, nil)),
-		"Config.CatchUp is -1":      second(schedule.New(broker, &schedule.Config{CatchUp: -1})),
-		"Add a schedule":            run(schedule.New(broker, nil)),
+		"needs a name":           timetable.Add("", hour, Report{}),
+		"of UTF-8 without NUL":   timetable.Add("a\x00", hour, Report{}),
+		"choose another name":    timetable.Add("taken", hour, Report{}),
+		"the schedule is nil":    timetable.Add("a", nil, Report{}),
+		"multiple of 1ms":        timetable.Add("b", schedule.Every(time.Microsecond), Report{}),
+		"later time":             timetable.Add("c", never{}, Report{}),
+		"is not an event":        timetable.Add("d", hour, nil),
+		"the schedule says when": timetable.Add("e", hour, Report{}, ezq.Delay(time.Minute)),
+		"the topic is empty":     timetable.Add("f", hour, Report{}, ezq.Topic("")),
+		"the publisher is nil":   second(schedule.New(nil, nil)),
+		"use PGMQ or memory":     second(schedule.New(struct{ message.Publisher }{}, nil)),
+		"Config.CatchUp is -1":   second(schedule.New(broker, &schedule.Config{CatchUp: -1})),
+		"Add a schedule":         run(schedule.New(broker, nil)),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", want, err)

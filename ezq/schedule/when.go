@@ -36,7 +36,7 @@ func (e every) Next(t time.Time) time.Time {
 
 func (e every) check() error {
 	if d := time.Duration(e); d < time.Millisecond || d%time.Millisecond != 0 {
-		return fmt.Errorf("Every(%v): take a multiple of a millisecond", d)
+		return fmt.Errorf("Every(%v): must be a multiple of 1ms", d)
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ func Cron(expression string, in *time.Location) (Schedule, error) {
 	hourly := expression == "@hourly" || len(fields) > 1 && strings.HasPrefix(fields[1], "*")
 	s := cronSchedule{parsed, in, hourly}
 	if s.Next(time.Now()).IsZero() {
-		return fail(errors.New("it never comes"))
+		return fail(errors.New("the expression matches no date"))
 	}
 	return s, nil
 }

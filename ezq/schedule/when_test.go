@@ -28,7 +28,7 @@ func mustCron(t *testing.T, expression string, in *time.Location) schedule.Sched
 	return s
 }
 
-func TestEveryCountsFromTheSameMomentInAllProcesses(t *testing.T) {
+func TestEvery_CountsFromSameMomentEverywhere(t *testing.T) {
 	t.Parallel()
 	s := schedule.Every(90 * time.Minute)
 	for _, start := range []time.Time{
@@ -44,7 +44,7 @@ func TestEveryCountsFromTheSameMomentInAllProcesses(t *testing.T) {
 	}
 }
 
-func TestCronIsInItsZoneAndNotInThatOfTheMachine(t *testing.T) {
+func TestCron_UsesItsOwnZone(t *testing.T) {
 	t.Parallel()
 	berlin := zone(t)
 	start := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
@@ -78,7 +78,7 @@ func zone(t *testing.T) *time.Location {
 	return berlin
 }
 
-func TestCronWhereClocksArePutForwardAndBack(t *testing.T) {
+func TestCron_HandlesDaylightSavingChanges(t *testing.T) {
 	t.Parallel()
 	berlin := zone(t)
 	spring, autumn := time.Date(2026, 3, 28, 12, 0, 0, 0, berlin), time.Date(2026, 10, 24, 12, 0, 0, 0, berlin)
@@ -101,14 +101,14 @@ func TestCronWhereClocksArePutForwardAndBack(t *testing.T) {
 	}
 }
 
-func TestAWrongCronExpressionIsRefusedWithTheReason(t *testing.T) {
+func TestCron_RefusesWrongExpressionWithReason(t *testing.T) {
 	t.Parallel()
 	for expression, want := range map[string]string{
 		"":                   "empty",
 		"* * * *":            "5 fields",
 		"* * * * * *":        "5 fields",
 		"60 * * * *":         "60",
-		"0 0 30 2 *":         "never comes",
+		"0 0 30 2 *":         "matches no date",
 		"@every 1h":          "use schedule.Every",
 		"@reboot":            "@reboot",
 		"TZ=0":               "as an argument",

@@ -20,11 +20,11 @@ func listPackages(t *testing.T) graph {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Imports", "./...")
 	command.Dir = root
-	var complaints strings.Builder
-	command.Stderr = &complaints
+	var stderr strings.Builder
+	command.Stderr = &stderr
 	out, err := command.Output()
 	if err != nil {
-		t.Fatalf("go list: %v\n%s", err, &complaints)
+		t.Fatalf("go list: %v\n%s", err, &stderr)
 	}
 
 	imports := make(graph)
@@ -102,8 +102,8 @@ func matches(patterns, path string) bool {
 	return false
 }
 
-// breaches returns imports that the rule must notice: one graph for each thing that it forbids.
-func (l layer) breaches() (breaches []graph) {
+// violations returns imports that the rule must notice: one graph for each thing that it forbids.
+func (l layer) violations() (breaches []graph) {
 	example := func(pattern string) string { return strings.TrimSuffix(pattern, "/...") }
 	for of := range strings.FieldsSeq(l.of) {
 		for never := range strings.FieldsSeq(l.never) {

@@ -22,70 +22,70 @@ const (
 // A layer is a rule about some packages. Patterns are import paths, separated by spaces, in which
 // /... stands for the package itself and all below it, and std for the standard library.
 type layer struct {
-	says      string
-	of        string // the packages that the rule is about
-	except    string // and those of them that it is not about
-	never     string // what they must not depend on, not even indirectly
-	imports   string // if set: all that they may import themselves
-	justTests bool   // only tests may import them
+	description string
+	of          string // the packages that the rule is about
+	except      string // and those of them that it is not about
+	never       string // what they must not depend on, not even indirectly
+	imports     string // if set: all that they may import themselves
+	justTests   bool   // only tests may import them
 }
 
 var layers = []layer{
 	{
-		says:    "backend is the contract: it needs nothing but Watermill",
-		of:      module + "backend",
-		imports: standard + " " + watermill,
+		description: "backend is the contract: it needs nothing but Watermill",
+		of:          module + "backend",
+		imports:     standard + " " + watermill,
 	},
 	{
-		says:  "the memory backend brings nothing along, and does not know who uses it",
-		of:    module + "backend/memory/...",
-		never: strings.Join([]string{router, middleware, conformance, module + "backend/pgmq/...", pgx, testify}, " "),
+		description: "the memory backend brings nothing along, and does not know who uses it",
+		of:          module + "backend/memory/...",
+		never:       strings.Join([]string{router, middleware, conformance, module + "backend/pgmq/...", pgx, testify}, " "),
 	},
 	{
-		says:  "the PGMQ backend is for any Watermill program: it does not know ezq",
-		of:    module + "backend/pgmq/...",
-		never: strings.Join([]string{router, middleware, conformance, module + "backend/memory/...", testify}, " "),
+		description: "the PGMQ backend is for any Watermill program: it does not know ezq",
+		of:          module + "backend/pgmq/...",
+		never:       strings.Join([]string{router, middleware, conformance, module + "backend/memory/...", testify}, " "),
 	},
 	{
-		says:  "ezq works on any backend, so it knows none",
-		of:    module + "ezq",
-		never: strings.Join([]string{backends, middleware, conformance, pgx, testify}, " "),
+		description: "ezq works on any backend, so it knows none",
+		of:          module + "ezq",
+		never:       strings.Join([]string{backends, middleware, conformance, pgx, testify}, " "),
 	},
 	{
-		says:  "ezqtest runs in virtual time: memory is the only backend that can, and the only one it knows",
-		of:    module + "ezq/ezqtest",
-		never: strings.Join([]string{module + "backend/pgmq/...", middleware, conformance, pgx, testify}, " "),
+		description: "ezqtest runs in virtual time: memory is the only backend that can, and the only one it knows",
+		of:          module + "ezq/ezqtest",
+		never:       strings.Join([]string{module + "backend/pgmq/...", middleware, conformance, pgx, testify}, " "),
 	},
 	{
-		says:  "middleware works on any backend, so it knows none",
-		of:    middleware,
-		never: strings.Join([]string{backends, conformance, pgx, testify}, " "),
+		description: "middleware works on any backend, so it knows none",
+		of:          middleware,
+		never:       strings.Join([]string{backends, conformance, pgx, testify}, " "),
 	},
 	{
-		says:  "conformance judges backends by the contract alone, so it knows none",
-		of:    conformance,
-		never: strings.Join([]string{backends, pgx}, " "),
+		description: "conformance judges backends by the contract alone, so it knows none",
+		of:          conformance,
+		never:       strings.Join([]string{backends, pgx}, " "),
 	},
 	{
-		says:   "a program that uses ezq does not get testify with it",
-		of:     module + "...",
-		except: conformance,
-		never:  testify,
+		description: "a program that uses ezq does not get testify with it",
+		of:          module + "...",
+		except:      conformance,
+		never:       testify,
 	},
 	{
-		says:      "test helpers stay in tests",
-		of:        module + "internal/pgtest/... " + module + "backend/internal/model/... " + module + "internal/ledger/... " + module + "internal/faultproxy/... " + module + "internal/cluster/... " + module + "examples/internal/exampletest/... " + conformance,
-		justTests: true,
+		description: "test helpers stay in tests",
+		of:          module + "internal/pgtest/... " + module + "backend/internal/model/... " + module + "internal/ledger/... " + module + "internal/faultproxy/... " + module + "internal/cluster/... " + module + "examples/internal/exampletest/... " + conformance,
+		justTests:   true,
 	},
 }
 
-func TestEveryPackageKeepsToItsLayer(t *testing.T) {
+func TestLayers_AreKeptByEveryPackage(t *testing.T) {
 	imports := listPackages(t)
 	if len(imports[module+"backend"]) == 0 {
 		t.Fatal("the packages of the module were not found")
 	}
 	for _, rule := range layers {
-		t.Run(rule.says, func(t *testing.T) {
+		t.Run(rule.description, func(t *testing.T) {
 			for _, broken := range rule.check(imports) {
 				t.Error(broken)
 			}
@@ -93,10 +93,10 @@ func TestEveryPackageKeepsToItsLayer(t *testing.T) {
 	}
 }
 
-func TestEveryLayerRuleCanBeBroken(t *testing.T) {
+func TestLayers_NoticeEveryBreach(t *testing.T) {
 	for _, rule := range layers {
-		t.Run(rule.says, func(t *testing.T) {
-			for _, forbidden := range rule.breaches() {
+		t.Run(rule.description, func(t *testing.T) {
+			for _, forbidden := range rule.violations() {
 				if len(rule.check(forbidden)) == 0 {
 					t.Errorf("not noticed: %v", forbidden)
 				}
@@ -105,7 +105,7 @@ func TestEveryLayerRuleCanBeBroken(t *testing.T) {
 	}
 }
 
-func TestAnIndirectImportIsNamedWithItsPath(t *testing.T) {
+func TestLayers_NamePathOfIndirectImport(t *testing.T) {
 	rule := layer{of: "m/a", never: "m/z/..."}
 	got := rule.check(graph{
 		"m/a":   {"fmt", "m/b"},
@@ -120,7 +120,7 @@ func TestAnIndirectImportIsNamedWithItsPath(t *testing.T) {
 	}
 }
 
-func TestAPackageThatKeepsToItsLayerIsLeftAlone(t *testing.T) {
+func TestLayers_AcceptConformingPackage(t *testing.T) {
 	imports := graph{
 		module + "backend":              {"context", "github.com/ThreeDotsLabs/watermill/message"},
 		module + "backend/memory":       {"sync", module + "backend"},
@@ -133,7 +133,7 @@ func TestAPackageThatKeepsToItsLayerIsLeftAlone(t *testing.T) {
 	}
 	for _, rule := range layers {
 		for _, broken := range rule.check(imports) {
-			t.Errorf("%s: %s", rule.says, broken)
+			t.Errorf("%s: %s", rule.description, broken)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 // logPage lists the keys of log records, in a table whose rows begin with one.
 const logPage = "docs/observability.md"
 
-func TestTheKeysOfLogRecordsAreThoseOfTheDocumentation(t *testing.T) {
+func TestLogKeys_MatchDocumentation(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(root, logPage))
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func eachSecond(arguments []ast.Expr) (keys []string) {
 }
 
 // A JSON handler writes a time.Duration as a number of nanoseconds, without saying so.
-func TestALengthOfTimeInALogRecordHasAUnit(t *testing.T) {
+func TestLogRecord_DurationHasUnit(t *testing.T) {
 	lengths := map[string]bool{"retry_in": true, "waited": true, "lasted": true, "lease": true, "limit": true}
 	found := 0
 	for _, file := range readSources(t) {
@@ -181,7 +181,7 @@ func isCallOf(expression ast.Expr, method string) bool {
 	return ok && selector.Sel.Name == method
 }
 
-func TestTheKeysOfLogRecordsAreFound(t *testing.T) {
+func TestLogKeys_AreFoundInSource(t *testing.T) {
 	file := parse(t, "a.go", `package a
 func f() {
 	s.config.Logger.ErrorContext(ctx, "text", "a", 1, "b", "value")

@@ -11,7 +11,7 @@ var testName = regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w*)`")
 
 // A promise is worth the test that shows it. A test that is renamed or deleted
 // must not leave its promise alone.
-func TestEveryTestThatIsNamedInTheDocumentationExists(t *testing.T) {
+func TestDocumentation_NamesExistingTests(t *testing.T) {
 	tests := map[string]bool{}
 	for _, file := range readSources(t) {
 		for _, function := range file.functions() {

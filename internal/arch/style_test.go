@@ -19,67 +19,67 @@ const (
 	maxFunction = 50
 )
 
-// A habit is a rule about the shape of a source file.
-type habit struct {
-	says  string
-	check func(source) []string
+// A rule is about the shape of a source file.
+type styleRule struct {
+	description string
+	check       func(source) []string
 	// broken is a file that the rule must notice: its name and its text.
 	broken [2]string
 }
 
-var habits = []habit{
+var styleRules = []styleRule{
 	{
-		says:   "a file has one subject, and 500 lines are enough for it",
-		check:  source.tooLong,
-		broken: [2]string{"a.go", "package a\n" + strings.Repeat("\n", maxFile)},
+		description: "a file has one subject, and 500 lines are enough for it",
+		check:       source.tooLong,
+		broken:      [2]string{"a.go", "package a\n" + strings.Repeat("\n", maxFile)},
 	},
 	{
-		says:   "a function can be read without scrolling: it has 50 lines at most",
-		check:  source.longFunctions,
-		broken: [2]string{"a.go", "package a\nfunc (t *T[E]) f() {\n" + strings.Repeat("\n", maxFunction-1) + "}\n"},
+		description: "a function can be read without scrolling: it has 50 lines at most",
+		check:       source.longFunctions,
+		broken:      [2]string{"a.go", "package a\nfunc (t *T[E]) f() {\n" + strings.Repeat("\n", maxFunction-1) + "}\n"},
 	},
 	{
-		says:   "importing a package runs nothing: there is no init",
-		check:  source.inits,
-		broken: [2]string{"a.go", "package a\nfunc init() {}\n"},
+		description: "importing a package runs nothing: there is no init",
+		check:       source.inits,
+		broken:      [2]string{"a.go", "package a\nfunc init() {}\n"},
 	},
 	{
-		says:   "a package is named after what it is about",
-		check:  source.emptyName,
-		broken: [2]string{"a_test.go", "package util_test\n"},
+		description: "a package is named after what it is about",
+		check:       source.emptyName,
+		broken:      [2]string{"a_test.go", "package util_test\n"},
 	},
 	{
-		says:   "a test sleeps in virtual time only, or it is slow and still fails on a slow machine",
-		check:  source.realSleeps,
-		broken: [2]string{"a_test.go", "package a\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"},
+		description: "a test sleeps in virtual time only, or it is slow and still fails on a slow machine",
+		check:       source.realSleeps,
+		broken:      [2]string{"a_test.go", "package a\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"},
 	},
 }
 
-func TestEveryFileKeepsTheHabits(t *testing.T) {
+func TestRules_AreKeptByEveryFile(t *testing.T) {
 	sources := readSources(t)
-	for _, rule := range habits {
-		t.Run(rule.says, func(t *testing.T) {
+	for _, rule := range styleRules {
+		t.Run(rule.description, func(t *testing.T) {
 			for _, file := range sources {
-				for _, complaint := range rule.complaints(file) {
-					t.Errorf("%s: %s", file.name, complaint)
+				for _, violation := range rule.violations(file) {
+					t.Errorf("%s: %s", file.name, violation)
 				}
 			}
 		})
 	}
 }
 
-func TestEveryHabitCanBeBroken(t *testing.T) {
-	for _, rule := range habits {
-		t.Run(rule.says, func(t *testing.T) {
+func TestRules_NoticeEveryBreach(t *testing.T) {
+	for _, rule := range styleRules {
+		t.Run(rule.description, func(t *testing.T) {
 			file := parse(t, rule.broken[0], rule.broken[1])
-			if len(rule.complaints(file)) != 1 {
+			if len(rule.violations(file)) != 1 {
 				t.Errorf("not noticed in:\n%s", rule.broken[1])
 			}
 		})
 	}
 }
 
-func TestAFileThatKeepsTheHabitsIsLeftAlone(t *testing.T) {
+func TestRules_AcceptConformingFile(t *testing.T) {
 	for name, text := range map[string]string{
 		"a.go":         "package a\n" + strings.Repeat("\n", maxFile-1),
 		"b.go":         "package a\nfunc f() {\n" + strings.Repeat("\n", maxFunction-2) + "}\n",
@@ -89,15 +89,15 @@ func TestAFileThatKeepsTheHabitsIsLeftAlone(t *testing.T) {
 		"doze_test.go": "package a\nimport \"time\"\nfunc f() { bubble(t, func() { time.Sleep(1) }) }\n",
 		"nap_test.go":  "package a\nimport (\"testing/synctest\"; \"time\")\nfunc f() { synctest.Test(t, func() { time.Sleep(1) }) }\n",
 	} {
-		for _, rule := range habits {
-			if complaints := rule.complaints(parse(t, name, text)); len(complaints) > 0 {
-				t.Errorf("%s: %s: %v", name, rule.says, complaints)
+		for _, rule := range styleRules {
+			if violations := rule.violations(parse(t, name, text)); len(violations) > 0 {
+				t.Errorf("%s: %s: %v", name, rule.description, violations)
 			}
 		}
 	}
 }
 
-func (h habit) complaints(file source) []string {
+func (h styleRule) violations(file source) []string {
 	if ast.IsGenerated(file.syntax) {
 		return nil
 	}
@@ -132,23 +132,23 @@ func (s source) tooLong() []string {
 	return []string{fmt.Sprintf("%d lines", lines)}
 }
 
-func (s source) longFunctions() (complaints []string) {
+func (s source) longFunctions() (violations []string) {
 	for _, function := range s.functions() {
 		lines := s.line(function.End()) - s.line(function.Pos()) + 1
 		if !s.isTest() && lines > maxFunction {
-			complaints = append(complaints, fmt.Sprintf("%s has %d lines", function.Name, lines))
+			violations = append(violations, fmt.Sprintf("%s has %d lines", function.Name, lines))
 		}
 	}
-	return complaints
+	return violations
 }
 
-func (s source) inits() (complaints []string) {
+func (s source) inits() (violations []string) {
 	for _, function := range s.functions() {
 		if function.Recv == nil && function.Name.Name == "init" {
-			complaints = append(complaints, fmt.Sprintf("init on line %d", s.line(function.Pos())))
+			violations = append(violations, fmt.Sprintf("init on line %d", s.line(function.Pos())))
 		}
 	}
-	return complaints
+	return violations
 }
 
 func (s source) emptyName() []string {
@@ -161,7 +161,7 @@ func (s source) emptyName() []string {
 
 // realSleeps knows virtual time by its name: a file that runs its tests in it calls synctest.Test,
 // or bubble or simulate, as the helpers are called that do so.
-func (s source) realSleeps() (complaints []string) {
+func (s source) realSleeps() (violations []string) {
 	virtual := false
 	ast.Inspect(s.syntax, func(node ast.Node) bool {
 		switch node := node.(type) {
@@ -169,7 +169,7 @@ func (s source) realSleeps() (complaints []string) {
 			virtual = virtual || node.Name == "synctest" || node.Name == "bubble" || node.Name == "simulate"
 		case *ast.SelectorExpr:
 			if of, ok := node.X.(*ast.Ident); ok && of.Name == "time" && node.Sel.Name == "Sleep" {
-				complaints = append(complaints, fmt.Sprintf("time.Sleep on line %d, outside testing/synctest", s.line(node.Pos())))
+				violations = append(violations, fmt.Sprintf("time.Sleep on line %d, outside testing/synctest", s.line(node.Pos())))
 			}
 		}
 		return true
@@ -177,7 +177,7 @@ func (s source) realSleeps() (complaints []string) {
 	if virtual || !s.isTest() {
 		return nil
 	}
-	return complaints
+	return violations
 }
 
 // readSources parses every Go file of the repository, nested modules included.

@@ -81,7 +81,7 @@ func newCluster(tb testing.TB) *Cluster {
 	c.check(os.Chmod(c.dir, 0o711)) // the server's user, if it is not ours, passes through
 	c.write("owner", strconv.Itoa(os.Getpid()))
 	c.check(os.Mkdir(c.path("data"), 0o700))
-	c.give(c.path("data"))
+	c.chownToServer(c.path("data"))
 	return c
 }
 
@@ -160,7 +160,7 @@ func (c *Cluster) write(name, text string) {
 	c.tb.Helper()
 	c.check(os.WriteFile(c.path(name), []byte(text), 0o600))
 	if name != "owner" {
-		c.give(c.path(name))
+		c.chownToServer(c.path(name))
 	}
 }
 
@@ -188,12 +188,12 @@ func (c *Cluster) SmallDisk(tablespace string, megabytes int) {
 			c.tb.Errorf("umount: %v: %s", err, out)
 		}
 	})
-	c.give(disk)
+	c.chownToServer(disk)
 	c.Execute(fmt.Sprintf("create tablespace %s location '%s'", tablespace, disk))
 }
 
-// give makes path the property of the server's user.
-func (c *Cluster) give(path string) {
+// chownToServer makes path the property of the server's user.
+func (c *Cluster) chownToServer(path string) {
 	c.tb.Helper()
 	if c.programs.server == nil {
 		return
@@ -310,7 +310,7 @@ func (c *Cluster) Logged(text string, following int) (found []string) {
 // have known its like. A system has room for some thousands of them.
 func (c *Cluster) removeSharedMemory() {
 	if id := c.sharedMemory(); id != "" {
-		_, _ = c.programs.as("ipcrm", "-m", id)
+		_, _ = c.programs.run("ipcrm", "-m", id)
 	}
 }
 

@@ -24,7 +24,7 @@ func count(t *testing.T, url string) (rows int) {
 
 const send = "select pgmq.send('t', '1')"
 
-func TestWhatIsCommittedOutlivesEveryEndOfAServer(t *testing.T) {
+func TestCluster_CommitsSurviveAnyStop(t *testing.T) {
 	t.Parallel()
 	c := cluster.Start(t)
 	c.Execute("select pgmq.create('t')")
@@ -41,7 +41,7 @@ func TestWhatIsCommittedOutlivesEveryEndOfAServer(t *testing.T) {
 	}
 }
 
-func TestASynchronousStandbyHasEverythingWhenItIsPromoted(t *testing.T) {
+func TestStandby_SynchronousHasEverythingWhenPromoted(t *testing.T) {
 	t.Parallel()
 	primary := cluster.Start(t)
 	primary.Execute("select pgmq.create('t')")
@@ -54,7 +54,7 @@ func TestASynchronousStandbyHasEverythingWhenItIsPromoted(t *testing.T) {
 	require.Equal(t, 2, count(t, standby.URL()))
 }
 
-func TestADetachedStandbyLacksWhatCameAfterwards(t *testing.T) {
+func TestStandby_DetachedLacksLaterCommits(t *testing.T) {
 	t.Parallel()
 	primary := cluster.Start(t)
 	primary.Execute("select pgmq.create('t')")
@@ -67,7 +67,7 @@ func TestADetachedStandbyLacksWhatCameAfterwards(t *testing.T) {
 	require.Equal(t, 1, count(t, standby.URL()))
 }
 
-func TestAServerRecoversWhenOneOfItsProcessesIsKilled(t *testing.T) {
+func TestCluster_RecoversFromKilledProcess(t *testing.T) {
 	t.Parallel()
 	c := cluster.Start(t)
 	c.Execute("select pgmq.create('t')", send)

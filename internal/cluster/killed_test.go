@@ -11,7 +11,7 @@ import (
 )
 
 // Whoever has the output of the script open is still there.
-func TestWhatAKilledScriptRanEndsToo(t *testing.T) {
+func TestScripts_EndCommandWhenKilled(t *testing.T) {
 	t.Parallel()
 	needBash(t)
 	for name, whole := range map[string]bool{"alone": false, "with its process group": true} {

@@ -22,7 +22,7 @@ func segments(t *testing.T) (numbers []string) {
 	return numbers
 }
 
-func TestAServerThatIsKilledLeavesNoSharedMemory(t *testing.T) {
+func TestCluster_WhenKilledLeavesNoSharedMemory(t *testing.T) {
 	t.Parallel()
 	for _, kill := range []bool{true, false} {
 		var id string

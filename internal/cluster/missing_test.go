@@ -33,7 +33,7 @@ func (s *script) set(name, value string) {
 }
 
 // What is missing is said in one line, with an exit code that tells it from a failure.
-func TestWhatIsMissingIsSaidAndLeavesNothingBehind(t *testing.T) {
+func TestScript_NamesMissingProgramAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	needBash(t)
 	for name, c := range map[string]struct {
@@ -79,7 +79,7 @@ func TestWhatIsMissingIsSaidAndLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestASignalEndsWhatTheScriptHasStarted(t *testing.T) {
+func TestScript_EndsItsProcessesOnSignal(t *testing.T) {
 	t.Parallel()
 	needBash(t)
 	for _, sent := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
@@ -102,13 +102,13 @@ func TestASignalEndsWhatTheScriptHasStarted(t *testing.T) {
 		if anyAlive(processes[:]) {
 			t.Errorf("%v: what it has started goes on", sent)
 		}
-		if _, told, _ := s.run("url"); !strings.Contains(told, "pg_ctl stop") && !strings.Contains(told, "pg_ctl status") {
-			t.Errorf("%v: the server was not looked after: %s", sent, told)
+		if _, stderr, _ := s.run("url"); !strings.Contains(stderr, "pg_ctl stop") && !strings.Contains(stderr, "pg_ctl status") {
+			t.Errorf("%v: the server was not looked after: %s", sent, stderr)
 		}
 	}
 }
 
-func TestAPortThatIsTakenIsLeftToItsOwner(t *testing.T) {
+func TestScript_AvoidsTakenPort(t *testing.T) {
 	t.Parallel()
 	needBash(t)
 	s := newScript(t)
@@ -120,15 +120,15 @@ if [ "$1" = start ] && [ ! -e %[1]s/told.again ]; then
 	exit 1
 fi`, s.bin))
 	s.check(os.Chmod(s.bin, 0o777)) // for told.again
-	output, told, err := s.run("run", "sh", "-c", `echo "$EZQ_DATABASE_URL"`)
+	output, stderr, err := s.run("run", "sh", "-c", `echo "$EZQ_DATABASE_URL"`)
 	_, port, _ := strings.Cut(output, "@127.0.0.1:")
 	port, _, _ = strings.Cut(port, "/")
-	if err != nil || port == "" || !strings.Contains(told, "-o -p "+port) || strings.Count(told, "-o -p ") != 2 {
-		t.Errorf("%v: %s\n%s", err, output, told)
+	if err != nil || port == "" || !strings.Contains(stderr, "-o -p "+port) || strings.Count(stderr, "-o -p ") != 2 {
+		t.Errorf("%v: %s\n%s", err, output, stderr)
 	}
 }
 
-func TestAUserWithoutRightsRunsACluster(t *testing.T) {
+func TestScript_RunsForUnprivilegedUser(t *testing.T) {
 	t.Parallel()
 	needBash(t)
 	if _, err := exec.LookPath("setpriv"); os.Geteuid() != 0 || err != nil {

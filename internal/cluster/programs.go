@@ -21,10 +21,10 @@ type programs struct {
 func findPrograms(tb testing.TB) programs {
 	tb.Helper()
 	for _, bin := range candidates() {
-		if complete(bin) {
+		if hasPrograms(bin) {
 			p := programs{bin: bin}
 			if os.Geteuid() == 0 {
-				p.becomePostgres(tb)
+				p.useServerUser(tb)
 			}
 			return p
 		}
@@ -65,7 +65,7 @@ func candidates() []string {
 	return found
 }
 
-func complete(bin string) bool {
+func hasPrograms(bin string) bool {
 	for _, program := range []string{"initdb", "pg_ctl", "postgres", "pg_basebackup"} {
 		if _, err := exec.LookPath(filepath.Join(bin, program)); err != nil {
 			return false
@@ -74,8 +74,8 @@ func complete(bin string) bool {
 	return true
 }
 
-// becomePostgres is for root, whom PostgreSQL refuses.
-func (p *programs) becomePostgres(tb testing.TB) {
+// useServerUser is for root, whom PostgreSQL refuses.
+func (p *programs) useServerUser(tb testing.TB) {
 	tb.Helper()
 	var err error
 	if p.server, err = user.Lookup("postgres"); err != nil {
@@ -94,11 +94,11 @@ func (p programs) command(program string, args ...string) []string {
 }
 
 func (p programs) output(program string, args ...string) ([]byte, error) {
-	return p.as(filepath.Join(p.bin, program), args...)
+	return p.run(filepath.Join(p.bin, program), args...)
 }
 
-// as runs any program as the server's user.
-func (p programs) as(program string, args ...string) ([]byte, error) {
+// run runs any program as the server's user.
+func (p programs) run(program string, args ...string) ([]byte, error) {
 	line := slices.Concat(p.prefix, []string{program}, args)
 	command := exec.Command(line[0], line[1:]...)
 	command.Dir = "/" // the server's user may not be allowed to be where we are

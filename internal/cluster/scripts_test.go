@@ -56,7 +56,7 @@ func (s *script) check(err error) {
 }
 
 // run runs the script and returns its output, and what the programs were told.
-func (s *script) run(args ...string) (output, told string, err error) {
+func (s *script) run(args ...string) (output, stderr string, err error) {
 	s.t.Helper()
 	ctx, stop := context.WithTimeout(s.t.Context(), time.Minute)
 	defer stop()
@@ -75,11 +75,11 @@ func needBash(t *testing.T) {
 	}
 }
 
-func TestNoCommandLineShowsThePasswordOfACluster(t *testing.T) {
+func TestScript_ShowsPasswordOnNoCommandLine(t *testing.T) {
 	t.Parallel()
 	needBash(t)
 	s := newScript(t)
-	output, told, err := s.run("run", "--fast", "sh", "-c", `echo "$EZQ_DATABASE_URL"`)
+	output, stderr, err := s.run("run", "--fast", "sh", "-c", `echo "$EZQ_DATABASE_URL"`)
 	if err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
@@ -89,7 +89,7 @@ func TestNoCommandLineShowsThePasswordOfACluster(t *testing.T) {
 		t.Fatalf("there is no password in %s", output)
 	}
 	calls := 0
-	for line := range strings.Lines(told) {
+	for line := range strings.Lines(stderr) {
 		arguments, env, _ := strings.Cut(line, "; password ")
 		if strings.Contains(arguments, password) {
 			t.Errorf("the password is an argument: %s", line)
@@ -102,11 +102,11 @@ func TestNoCommandLineShowsThePasswordOfACluster(t *testing.T) {
 		}
 	}
 	if calls != 3 { // the database, PGMQ in it, and what tests copy
-		t.Errorf("psql was called %d times: %s", calls, told)
+		t.Errorf("psql was called %d times: %s", calls, stderr)
 	}
 }
 
-func TestAStartedClusterIsOpenedWithItsPasswordUntilItIsStopped(t *testing.T) {
+func TestScript_StartedClusterOpensWithPasswordUntilStopped(t *testing.T) {
 	t.Parallel()
 	needBash(t)
 	s := newScript(t)
@@ -115,11 +115,11 @@ func TestAStartedClusterIsOpenedWithItsPasswordUntilItIsStopped(t *testing.T) {
 		t.Fatalf("%v: %s", err, started)
 	}
 	t.Cleanup(func() { _, _, _ = s.run("stop") })
-	url, told, err := s.run("psql", "-c", "select 1")
+	url, stderr, err := s.run("psql", "-c", "select 1")
 	_, after, _ := strings.Cut(started, "postgres://postgres:")
 	password, place, _ := strings.Cut(strings.Fields(after)[0], "@")
-	if want := "psql postgres://postgres@" + place + " -c select 1; password " + password; err != nil || !strings.Contains(told, want) {
-		t.Errorf("%v: %s\n%s", err, url, told)
+	if want := "psql postgres://postgres@" + place + " -c select 1; password " + password; err != nil || !strings.Contains(stderr, want) {
+		t.Errorf("%v: %s\n%s", err, url, stderr)
 	}
 	if output, _, err := s.run("stop"); err != nil {
 		t.Errorf("%v: %s", err, output)
@@ -153,7 +153,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-func TestAnAbandonedClusterIsStoppedAndRemoved(t *testing.T) {
+func TestScript_RemovesAbandonedCluster(t *testing.T) {
 	t.Parallel()
 	needBash(t)
 	s := newScript(t)
@@ -163,14 +163,14 @@ func TestAnAbandonedClusterIsStoppedAndRemoved(t *testing.T) {
 	}
 	for _, place := range places {
 		dir := abandoned(t, s, place)
-		output, told, err := s.run("run", "--fast", "true")
+		output, stderr, err := s.run("run", "--fast", "true")
 		if err != nil || exists(dir) { // another run may have been faster, and stopped it
-			t.Errorf("%v: %s\n%s", err, output, told)
+			t.Errorf("%v: %s\n%s", err, output, stderr)
 		}
 	}
 }
 
-func TestAbandonedBrokersAreStoppedAndRemoved(t *testing.T) {
+func TestScript_RemovesAbandonedBrokers(t *testing.T) {
 	t.Parallel()
 	needBash(t)
 	s := newScript(t)
@@ -179,8 +179,8 @@ func TestAbandonedBrokersAreStoppedAndRemoved(t *testing.T) {
 	}
 	broker := exec.CommandContext(t.Context(), "sleep", "1000")
 	s.check(broker.Start())
-	gone := make(chan error, 1)
-	go func() { gone <- broker.Wait() }()
+	removed := make(chan error, 1)
+	go func() { removed <- broker.Wait() }()
 	since, err := exec.CommandContext(t.Context(), "ps", "-o", "lstart=", "-p", fmt.Sprint(broker.Process.Pid)).Output()
 	s.check(err)
 
@@ -197,12 +197,12 @@ func TestAbandonedBrokersAreStoppedAndRemoved(t *testing.T) {
 	if err != nil || exists(dir) {
 		t.Errorf("%v: %s", err, output)
 	}
-	if err := <-gone; err == nil || err.Error() != "signal: terminated" {
+	if err := <-removed; err == nil || err.Error() != "signal: terminated" {
 		t.Errorf("the broker ended with %v", err)
 	}
 }
 
-func TestALinkInAnAbandonedClusterIsNotFollowed(t *testing.T) {
+func TestScript_FollowsNoLinkInAbandonedCluster(t *testing.T) {
 	t.Parallel()
 	needBash(t)
 	s := newScript(t)
@@ -210,21 +210,21 @@ func TestALinkInAnAbandonedClusterIsNotFollowed(t *testing.T) {
 	s.check(os.WriteFile(filepath.Join(precious, "file"), nil, 0o600))
 	s.check(os.Remove(filepath.Join(dir, "data")))
 	s.check(os.Symlink(precious, filepath.Join(dir, "data")))
-	output, told, err := s.run("run", "--fast", "true")
-	if err != nil || strings.Contains(told, dir) || !exists(filepath.Join(precious, "file")) {
-		t.Errorf("%v: %s\n%s", err, output, told)
+	output, stderr, err := s.run("run", "--fast", "true")
+	if err != nil || strings.Contains(stderr, dir) || !exists(filepath.Join(precious, "file")) {
+		t.Errorf("%v: %s\n%s", err, output, stderr)
 	}
 
 	linked := abandoned(t, s, temporary(s))
 	s.check(os.Remove(filepath.Join(linked, "owner")))
 	s.check(os.WriteFile(filepath.Join(precious, "pid"), []byte("4194304\n"), 0o600))
 	s.check(os.Symlink(filepath.Join(precious, "pid"), filepath.Join(linked, "owner")))
-	if output, told, err = s.run("run", "--fast", "true"); err != nil || strings.Contains(told, linked) || !exists(linked) {
-		t.Errorf("%v: %s\n%s", err, output, told)
+	if output, stderr, err = s.run("run", "--fast", "true"); err != nil || strings.Contains(stderr, linked) || !exists(linked) {
+		t.Errorf("%v: %s\n%s", err, output, stderr)
 	}
 }
 
-func TestWhatAnotherUserHasMadeIsLeftAlone(t *testing.T) {
+func TestScript_LeavesFilesOfOtherUsers(t *testing.T) {
 	t.Parallel()
 	needBash(t)
 	if os.Geteuid() != 0 {
@@ -237,13 +237,13 @@ func TestWhatAnotherUserHasMadeIsLeftAlone(t *testing.T) {
 	s.check(os.Symlink(filepath.Join(precious, "pid"), filepath.Join(dir, "owner"))) // -O follows it, and it is ours
 	s.check(os.Lchown(dir, 65534, 65534))
 	s.check(os.Lchown(filepath.Join(dir, "data"), 65534, 65534))
-	output, told, err := s.run("run", "--fast", "true")
-	if err != nil || strings.Contains(told, dir) || !exists(dir) {
-		t.Errorf("%v: %s\n%s", err, output, told)
+	output, stderr, err := s.run("run", "--fast", "true")
+	if err != nil || strings.Contains(stderr, dir) || !exists(dir) {
+		t.Errorf("%v: %s\n%s", err, output, stderr)
 	}
 }
 
-func TestWithoutAHomeTheCacheIsNoOneElses(t *testing.T) {
+func TestScript_WithoutHomeOwnsItsCache(t *testing.T) {
 	t.Parallel()
 	needBash(t)
 	s := newScript(t)

@@ -20,7 +20,7 @@ var public = []string{
 	"ezq/ezqtest", "ezq/schedule", "middleware", "otel", "otel/pgmqotel",
 }
 
-func TestEveryExportedNameHasASentenceThatBeginsWithIt(t *testing.T) {
+func TestComments_BeginWithExportedName(t *testing.T) {
 	t.Parallel()
 	for _, dir := range public {
 		for _, complaint := range uncommented(parsePackage(t, dir)) {
@@ -30,7 +30,7 @@ func TestEveryExportedNameHasASentenceThatBeginsWithIt(t *testing.T) {
 }
 
 // A package of which an example would need a server has a test instead, to which it leads the reader.
-func TestEveryPackageHasAnExampleThatIsExecuted(t *testing.T) {
+func TestPackages_HaveExecutedExample(t *testing.T) {
 	t.Parallel()
 	for _, dir := range public {
 		if pkg := parsePackage(t, dir); !hasExample(pkg) && !namesATest(t, dir, pkg.Doc) {
@@ -39,7 +39,7 @@ func TestEveryPackageHasAnExampleThatIsExecuted(t *testing.T) {
 	}
 }
 
-func TestWhatHasNoSentenceOrExampleIsFound(t *testing.T) {
+func TestComments_MissingOnesAreFound(t *testing.T) {
 	t.Parallel()
 	poor := packageOf(t, map[string]string{"a.go": `// Package a is an example.
 package a
@@ -74,7 +74,7 @@ func ExampleF() {}
 	if hasExample(poor) {
 		t.Error("an example that is not executed counts")
 	}
-	if namesATest(t, "internal/docs", "See TestWhatIsNot.") || !namesATest(t, "internal/docs", "See TestANewcomerArrives.") {
+	if namesATest(t, "internal/docs", "See TestWhatIsNot.") || !namesATest(t, "internal/docs", "See TestReadme_LeadsNewcomerToHandledEvent.") {
 		t.Error("tests are not looked up")
 	}
 }

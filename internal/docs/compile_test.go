@@ -13,7 +13,7 @@ import (
 // declares it, with the types that it has throughout the documentation.
 const namesFile = "testdata/names.go"
 
-func TestEveryGoSnippetInTheDocumentationCompiles(t *testing.T) {
+func TestSnippets_CompileAsWritten(t *testing.T) {
 	t.Parallel()
 	packages := loadPackages(t)
 	found := 0
@@ -30,7 +30,7 @@ func TestEveryGoSnippetInTheDocumentationCompiles(t *testing.T) {
 	}
 }
 
-func TestASnippetThatDoesNotCompileIsNoticed(t *testing.T) {
+func TestSnippets_NoticeCompileError(t *testing.T) {
 	t.Parallel()
 	packages := loadPackages(t)
 	for what, text := range map[string]string{
@@ -49,7 +49,7 @@ func TestASnippetThatDoesNotCompileIsNoticed(t *testing.T) {
 	}
 }
 
-func TestAProgramAndItsImportsAreOneBlock(t *testing.T) {
+func TestSnippets_JoinProgramAndImports(t *testing.T) {
 	t.Parallel()
 	const imports = "```go\npackage main\n\nimport \"os\"\n```\n"
 	one := parsePage("page.md", "```go\nfunc main() { os.Exit(0) }\n```\n"+imports).goBlocks()
@@ -63,9 +63,9 @@ func TestAProgramAndItsImportsAreOneBlock(t *testing.T) {
 }
 
 // compile type-checks a snippet: a program, or a fragment, whose imports may be left out.
-func (k *known) compile(b block) error {
-	k.using.Lock()
-	defer k.using.Unlock()
+func (k *packageIndex) compile(b block) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	imports, err := k.importsFor(b)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func (k *known) compile(b block) error {
 		if err != nil {
 			return err
 		}
-		without(names, declared(file))
+		removeDeclarations(names, declared(file))
 		parsed = append(parsed, names)
 	}
 	var problems []error

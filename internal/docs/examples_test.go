@@ -8,7 +8,7 @@ import (
 )
 
 // A program that nobody finds, or that nobody runs, is no example.
-func TestEveryExampleIsListedAndTested(t *testing.T) {
+func TestExamples_AreListedAndTested(t *testing.T) {
 	t.Parallel()
 	page := pageNamed(t, "examples/README.md")
 	listed := strings.Join(page.links(), "\n")

@@ -14,7 +14,7 @@ import (
 
 const dependenciesPage = "docs/dependencies.md"
 
-func TestTheLicenceOfEveryDependencyIsListed(t *testing.T) {
+func TestLicences_OfAllDependenciesAreListed(t *testing.T) {
 	t.Parallel()
 	listed, used := listedLicences(t), usedModules(t)
 	for _, path := range slices.Sorted(maps.Keys(used)) {

@@ -12,7 +12,7 @@ import (
 	"unicode"
 )
 
-func TestEveryRelativeLinkInTheDocumentationLeadsSomewhere(t *testing.T) {
+func TestLinks_LeadSomewhere(t *testing.T) {
 	t.Parallel()
 	pages := readPages(t)
 	for _, page := range pages {
@@ -24,7 +24,7 @@ func TestEveryRelativeLinkInTheDocumentationLeadsSomewhere(t *testing.T) {
 	}
 }
 
-func TestALinkThatLeadsNowhereIsNoticed(t *testing.T) {
+func TestLinks_NoticeBrokenOne(t *testing.T) {
 	t.Parallel()
 	from := parsePage("docs/here.md", "# Here\n\nSee [this](#here), [that](../nowhere.md) and [there](there.md#missing).\n")
 	pages := []page{from, parsePage("docs/there.md", "# There\n## It's a (nice) `Place_of` 1.0\n```\n# missing\n```\n")}

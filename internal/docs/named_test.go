@@ -17,7 +17,7 @@ var (
 	goName     = regexp.MustCompile(`(?:^|[^\w./])(ezq|ezqtest|ezqenv|schedule|pgmq|pgmqtest|memory|backend|middleware|conformance|ezqotel|pgmqotel)\.([A-Z]\w*)`)
 )
 
-func TestEveryPathThatIsNamedInTheDocumentationExists(t *testing.T) {
+func TestDocumentation_NamesExistingPaths(t *testing.T) {
 	t.Parallel()
 	for _, page := range readPages(t) {
 		for _, match := range pathName.FindAllStringSubmatch(page.code(), -1) {
@@ -31,7 +31,7 @@ func TestEveryPathThatIsNamedInTheDocumentationExists(t *testing.T) {
 	}
 }
 
-func TestEveryMakeTargetThatIsNamedInTheDocumentationExists(t *testing.T) {
+func TestDocumentation_NamesExistingMakeTargets(t *testing.T) {
 	t.Parallel()
 	makefile, err := os.ReadFile(root + "/Makefile")
 	if err != nil {
@@ -46,7 +46,7 @@ func TestEveryMakeTargetThatIsNamedInTheDocumentationExists(t *testing.T) {
 	}
 }
 
-func TestEveryGoNameInTheDocumentationExists(t *testing.T) {
+func TestDocumentation_NamesExistingGoNames(t *testing.T) {
 	t.Parallel()
 	packages := loadPackages(t)
 	for _, page := range readPages(t) {
@@ -58,7 +58,7 @@ func TestEveryGoNameInTheDocumentationExists(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotExistIsFound(t *testing.T) {
+func TestDocumentation_MissingNamesAreFound(t *testing.T) {
 	t.Parallel()
 	text := parsePage("x.md", "Run `make nothing`, `scripts/nothing` and `go run ./examples/nothing`; call `ezq.Nothing(x)`.\n").code()
 	for what, matches := range map[string][][]string{
@@ -78,9 +78,9 @@ func TestWhatDoesNotExistIsFound(t *testing.T) {
 }
 
 // has reports whether a package, known by its name, exports something.
-func (k *known) has(pkg, name string) bool {
-	k.using.Lock()
-	defer k.using.Unlock()
+func (k *packageIndex) has(pkg, name string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	imported, err := k.types.Import(k.byName[pkg])
 	return err == nil && imported.Scope().Lookup(name) != nil
 }

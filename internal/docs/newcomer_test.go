@@ -16,7 +16,7 @@ import (
 // From an empty folder to a handled event, with nothing but what the README says.
 // Only "go get" is replaced: it would fetch a release instead of what is here. That it fetches all
 // that the program needs is for scripts/standalone to show.
-func TestANewcomerArrives(t *testing.T) {
+func TestReadme_LeadsNewcomerToHandledEvent(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	begin := time.Now()

@@ -18,22 +18,22 @@ import (
 
 const module = "github.com/ezq-go/ezq"
 
-// known is every package that documentation may speak of: those of the repository,
+// packageIndex is every package that documentation may speak of: those of the repository,
 // and what they and the examples depend on.
-type known struct {
+type packageIndex struct {
 	exports map[string]string // the compiled package, by import path
 	byName  map[string]string // the import path that a name stands for
 	names   map[string]string // the name of each package
 	types   types.Importer    // not for concurrent use
-	using   sync.Mutex
+	mu      sync.Mutex
 }
 
 // The modules of the pages: the nested ones bring OpenTelemetry, Watermill's cqrs,
 // watermill-sql and River.
 var modules = []string{".", "otel", "examples/watermill", "bench"}
 
-var loadOnce = sync.OnceValues(func() (*known, error) {
-	k := &known{exports: map[string]string{}, byName: map[string]string{}, names: map[string]string{}}
+var loadOnce = sync.OnceValues(func() (*packageIndex, error) {
+	k := &packageIndex{exports: map[string]string{}, byName: map[string]string{}, names: map[string]string{}}
 	lists := make([][]listed, len(modules))
 	failures := make([]error, len(modules))
 	var listing sync.WaitGroup
@@ -55,7 +55,7 @@ var loadOnce = sync.OnceValues(func() (*known, error) {
 	return k, errors.Join(failures...)
 })
 
-func loadPackages(t *testing.T) *known {
+func loadPackages(t *testing.T) *packageIndex {
 	t.Helper()
 	k, err := loadOnce()
 	if err != nil {
@@ -92,7 +92,7 @@ func list(dir string) (packages []listed, err error) {
 
 // add makes a package known. Where several have one name, it stands for the one that a reader
 // would think of: ezq's own, else the standard library's, else the shortest path.
-func (k *known) add(p listed) {
+func (k *packageIndex) add(p listed) {
 	if p.Export == "" || p.Name == "main" || k.exports[p.ImportPath] != "" {
 		return
 	}

@@ -32,7 +32,7 @@ func (b block) source(imports []string) string {
 			out = &top
 		case begins:
 			out = &declarations
-		case out == nil || ended(b.text, i):
+		case out == nil || endsDeclaration(b.text, i):
 			out = &statements
 		}
 		fmt.Fprintf(out, "//line %s:%d\n%s\n", b.page, b.line+i, line)
@@ -40,9 +40,9 @@ func (b block) source(imports []string) string {
 	return fmt.Sprintf("package snippet\n%s%sfunc _() error {\n%spanic(0)\n}\n", &top, &declarations, &statements)
 }
 
-// ended reports whether the line before line i ended a declaration: it was at the margin, and
+// endsDeclaration reports whether the line before line i ended a declaration: it was at the margin, and
 // opened nothing.
-func ended(text string, i int) bool {
+func endsDeclaration(text string, i int) bool {
 	before := strings.Split(text, "\n")[i-1]
 	margin := before == strings.TrimLeft(before, "\t ")
 	return margin && before != "" && !strings.HasSuffix(before, "{") && !strings.HasSuffix(before, "(")
@@ -78,8 +78,8 @@ func specNames(spec ast.Spec) (names []string) {
 	return names
 }
 
-// without removes the declarations of names from a file: the snippet has its own.
-func without(file *ast.File, names map[string]bool) {
+// removeDeclarations removes the declarations of names from a file: the snippet has its own.
+func removeDeclarations(file *ast.File, names map[string]bool) {
 	file.Decls = slices.DeleteFunc(file.Decls, func(d ast.Decl) bool {
 		if function, ok := d.(*ast.FuncDecl); ok {
 			return names[function.Name.Name]
@@ -107,7 +107,7 @@ func qualifiers(file *ast.File) []string {
 }
 
 // importsFor returns what a fragment needs imported, and does not import itself.
-func (k *known) importsFor(b block) (specs []string, err error) {
+func (k *packageIndex) importsFor(b block) (specs []string, err error) {
 	file, err := parser.ParseFile(token.NewFileSet(), b.page, b.source(nil), parser.SkipObjectResolution)
 	if err != nil || b.whole() {
 		return nil, err

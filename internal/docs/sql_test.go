@@ -10,7 +10,7 @@ import (
 
 // The SQL of docs/postgres.md, which is about a queue of another name, is run by a test of
 // backend/pgmq.
-func TestTheSQLOfTheOtherPagesRuns(t *testing.T) {
+func TestDocumentedSQL_OfOtherPagesRuns(t *testing.T) {
 	t.Parallel()
 	conn, err := pgx.Connect(t.Context(), pgtest.Database(t))
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
-func TestAShortTextIsShownAsItIs(t *testing.T) {
+func TestOf_KeepsShortText(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "OrderPaid", strings.Repeat("x", 100)} {
 		require.Equal(t, text, excerpt.Of(text))

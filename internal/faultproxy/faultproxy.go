@@ -187,8 +187,8 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	var passing sync.WaitGroup
-	passing.Go(func() { p.pass(c, client, server, ToServer) })
-	passing.Go(func() { p.pass(c, server, client, ToClient) })
+	passing.Go(func() { p.forward(c, client, server, ToServer) })
+	passing.Go(func() { p.forward(c, server, client, ToClient) })
 	passing.Wait()
 	c.reset()
 	p.mu.Lock()
@@ -206,8 +206,8 @@ func (p *Proxy) add(c *connection) bool {
 	return true
 }
 
-// pass copies from one side to the other until either ends or the connection is reset.
-func (p *Proxy) pass(c *connection, from, to net.Conn, d Direction) {
+// forward copies from one side to the other until either ends or the connection is reset.
+func (p *Proxy) forward(c *connection, from, to net.Conn, d Direction) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
@@ -220,21 +220,21 @@ func (p *Proxy) pass(c *connection, from, to net.Conn, d Direction) {
 				c.reset()
 				return
 			}
-			if allowed < n && !p.drops(d) {
+			if allowed < n && !p.isSwallowing(d) {
 				c.reset()
 				return
 			}
 		}
 		if err != nil {
-			p.hangUp(c, to, d)
+			p.closeWrite(c, to, d)
 			return
 		}
 	}
 }
 
-// hangUp passes on that one side has ended, when that gets through.
-func (p *Proxy) hangUp(c *connection, to net.Conn, d Direction) {
-	if _, ok := p.await(c, d, 0); !ok || p.drops(d) {
+// closeWrite passes on that one side has ended, when that gets through.
+func (p *Proxy) closeWrite(c *connection, to net.Conn, d Direction) {
+	if _, ok := p.await(c, d, 0); !ok || p.isSwallowing(d) {
 		return
 	}
 	if tcp, ok := to.(*net.TCPConn); ok {
@@ -251,7 +251,7 @@ func (p *Proxy) await(c *connection, d Direction, n int) (allowed int, ok bool) 
 	for {
 		p.mu.Lock()
 		if !p.stalled[d] && !c.orphan {
-			allowed = p.take(d, n)
+			allowed = p.allowance(d, n)
 			p.mu.Unlock()
 			return allowed, true
 		}
@@ -265,8 +265,8 @@ func (p *Proxy) await(c *connection, d Direction, n int) (allowed int, ok bool) 
 	}
 }
 
-// take says how many of n bytes pass, and counts them.
-func (p *Proxy) take(d Direction, n int) int {
+// allowance says how many of n bytes pass, and counts them.
+func (p *Proxy) allowance(d Direction, n int) int {
 	switch {
 	case p.swallowing[d]:
 		p.swallowed += int64(n)
@@ -282,7 +282,7 @@ func (p *Proxy) take(d Direction, n int) int {
 	return n
 }
 
-func (p *Proxy) drops(d Direction) bool {
+func (p *Proxy) isSwallowing(d Direction) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.swallowing[d]

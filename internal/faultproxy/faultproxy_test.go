@@ -107,7 +107,7 @@ func requireRefused(t *testing.T, proxy *faultproxy.Proxy) {
 	requireReset(t, conn)
 }
 
-func TestWithoutFaultsEverythingPasses(t *testing.T) {
+func TestProxy_PassesEverythingWithoutFaults(t *testing.T) {
 	t.Parallel()
 	proxy, _ := start(t)
 	conn := dial(t, proxy)
@@ -117,7 +117,7 @@ func TestWithoutFaultsEverythingPasses(t *testing.T) {
 	pgtest.Eventually(t, patience, "the connection is gone", func() bool { return proxy.Connections() == 0 })
 }
 
-func TestTheServerActsAndItsReplyIsLost(t *testing.T) {
+func TestSwallow_LosesReplyOfCompletedAction(t *testing.T) {
 	t.Parallel()
 	proxy, lines := start(t)
 	conn := dial(t, proxy)
@@ -133,7 +133,7 @@ func TestTheServerActsAndItsReplyIsLost(t *testing.T) {
 	requireEcho(t, dial(t, proxy))
 }
 
-func TestWhatIsStalledPassesLater(t *testing.T) {
+func TestStall_DelaysData(t *testing.T) {
 	t.Parallel()
 	for _, direction := range []faultproxy.Direction{faultproxy.ToServer, faultproxy.ToClient, faultproxy.Both} {
 		proxy, lines := start(t)
@@ -150,7 +150,7 @@ func TestWhatIsStalledPassesLater(t *testing.T) {
 	}
 }
 
-func TestAStalledConnectionCanBeReset(t *testing.T) {
+func TestStall_MayEndInReset(t *testing.T) {
 	t.Parallel()
 	proxy, _ := start(t)
 	conn := dial(t, proxy)
@@ -161,7 +161,7 @@ func TestAStalledConnectionCanBeReset(t *testing.T) {
 	requireReset(t, conn)
 }
 
-func TestAnOrphanedConnectionIsSilentForEver(t *testing.T) {
+func TestOrphan_SilencesConnection(t *testing.T) {
 	t.Parallel()
 	proxy, lines := start(t)
 	conn := dial(t, proxy)
@@ -174,7 +174,7 @@ func TestAnOrphanedConnectionIsSilentForEver(t *testing.T) {
 	require.EqualValues(t, 2, lines.Load())
 }
 
-func TestAReplyIsCutInTheMiddle(t *testing.T) {
+func TestCutAfter_EndsReplyInMiddle(t *testing.T) {
 	t.Parallel()
 	proxy, lines := start(t)
 	conn := dial(t, proxy)
@@ -188,7 +188,7 @@ func TestAReplyIsCutInTheMiddle(t *testing.T) {
 	requireEcho(t, dial(t, proxy))
 }
 
-func TestRefusedConnectionsAreReset(t *testing.T) {
+func TestRefuse_ResetsConnections(t *testing.T) {
 	t.Parallel()
 	proxy, _ := start(t)
 	old := dial(t, proxy)
@@ -200,7 +200,7 @@ func TestRefusedConnectionsAreReset(t *testing.T) {
 	requireEcho(t, dial(t, proxy))
 }
 
-func TestLatencyDelays(t *testing.T) {
+func TestLatency_DelaysData(t *testing.T) {
 	t.Parallel()
 	proxy, _ := start(t)
 	conn := dial(t, proxy)
@@ -210,7 +210,7 @@ func TestLatencyDelays(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(began), 100*time.Millisecond, "there and back")
 }
 
-func TestNewConnectionsGoToTheNewTarget(t *testing.T) {
+func TestSetTarget_RedirectsNewConnections(t *testing.T) {
 	t.Parallel()
 	proxy, before := start(t)
 	other, after := echo(t)

@@ -20,7 +20,7 @@ func plainOneByOne(text []byte) int {
 }
 
 // Each byte, beside each other one, at each place in and between two words of eight.
-func TestPlainEndsAtTheFirstByteThatIsNot(t *testing.T) {
+func TestPlain_EndsAtFirstOtherByte(t *testing.T) {
 	t.Parallel()
 	for length := range 18 {
 		for at := range length {

@@ -20,7 +20,7 @@ var texts = []string{
 	strings.Repeat(`{"a":`, deepest) + "1" + strings.Repeat("}", deepest), strings.Repeat(`{"a":`, deepest+1) + "1" + strings.Repeat("}", deepest+1),
 }
 
-func TestTheGrammarIsThatOfEncodingJSON(t *testing.T) {
+func TestScanner_AgreesWithEncodingJSON(t *testing.T) {
 	t.Parallel()
 	for _, text := range texts {
 		scanner := jsonscan.Scanner{Depth: deepest}
@@ -28,7 +28,7 @@ func TestTheGrammarIsThatOfEncodingJSON(t *testing.T) {
 	}
 }
 
-func TestMembersAreThoseOfTheOutermostObject(t *testing.T) {
+func TestMember_ReportsOutermostObject(t *testing.T) {
 	t.Parallel()
 	var seen []string
 	scanner := jsonscan.Scanner{Depth: 9, Member: func(key, value []byte) { seen = append(seen, string(key)+string(value)) }}
@@ -39,7 +39,7 @@ func TestMembersAreThoseOfTheOutermostObject(t *testing.T) {
 	require.Empty(t, seen)
 }
 
-func TestStringsAndNumbersMayBeRefused(t *testing.T) {
+func TestScanner_MayRefuseStringsAndNumbers(t *testing.T) {
 	t.Parallel()
 	text := []byte(`{"key":["text",-1.5e2]}`)
 	for refused, want := range map[string]bool{`"key"`: false, `"text"`: false, `-1.5e2`: false, `"no"`: true, `1`: true} {

@@ -34,7 +34,7 @@ const (
 // Ledger is empty when it is new. Its methods may be called concurrently.
 type Ledger struct {
 	mu       sync.Mutex
-	messages map[string]*account
+	messages map[string]*history
 	faults   []fault
 	removals []*removal
 	last     time.Time // of the deliveries
@@ -42,8 +42,8 @@ type Ledger struct {
 	count    int
 }
 
-// account is one message.
-type account struct {
+// history is one message.
+type history struct {
 	outcome    Outcome
 	since      time.Time // when it was first heard of by its publisher
 	due        time.Time // if it is delayed
@@ -62,7 +62,7 @@ type delivery struct {
 type fault struct {
 	name       string
 	consumer   string
-	concerns   func(id string) bool // nil: all messages
+	appliesTo  func(id string) bool // nil: all messages
 	from, till time.Time
 }
 
@@ -70,12 +70,12 @@ type fault struct {
 type removal struct{ till time.Time }
 
 // New returns an empty ledger.
-func New() *Ledger { return &Ledger{messages: map[string]*account{}} }
+func New() *Ledger { return &Ledger{messages: map[string]*history{}} }
 
-func (l *Ledger) account(id string) *account {
+func (l *Ledger) history(id string) *history {
 	a, ok := l.messages[id]
 	if !ok {
-		a = &account{}
+		a = &history{}
 		l.messages[id] = a
 	}
 	return a
@@ -86,7 +86,7 @@ func (l *Ledger) account(id string) *account {
 func (l *Ledger) Published(id string, outcome Outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a := l.account(id)
+	a := l.history(id)
 	a.outcome = outcome
 	if a.since.IsZero() {
 		a.since = time.Now()
@@ -97,7 +97,7 @@ func (l *Ledger) Published(id string, outcome Outcome) {
 func (l *Ledger) Delayed(id string, due time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.account(id).due = due
+	l.history(id).due = due
 }
 
 // Delivered notes that a consumer has got a message. It must be called before the message is acked.
@@ -110,7 +110,7 @@ func (l *Ledger) Delivered(id, consumer string) {
 	}
 	l.last = now
 	l.count++
-	a := l.account(id)
+	a := l.history(id)
 	a.deliveries = append(a.deliveries, delivery{at: now, consumer: consumer})
 }
 
@@ -118,7 +118,7 @@ func (l *Ledger) Delivered(id, consumer string) {
 func (l *Ledger) Returned(id, consumer string, cause Cause) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	deliveries := l.account(id).deliveries
+	deliveries := l.history(id).deliveries
 	for i := range deliveries {
 		if deliveries[i].consumer == consumer {
 			deliveries[i].cause = cause
@@ -133,8 +133,8 @@ func (l *Ledger) Begin(name, consumer string) (end func()) {
 }
 
 // BeginFor is Begin for some messages: those that concerns is true of.
-func (l *Ledger) BeginFor(name string, concerns func(id string) bool) (end func()) {
-	return l.begin(fault{name: name, concerns: concerns})
+func (l *Ledger) BeginFor(name string, appliesTo func(id string) bool) (end func()) {
+	return l.begin(fault{name: name, appliesTo: appliesTo})
 }
 
 // Happened notes that something went wrong for all consumers, when that is over.
@@ -175,7 +175,7 @@ func (l *Ledger) Removing() (end func()) {
 func (l *Ledger) Removed(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.account(id).removed = true
+	l.history(id).removed = true
 }
 
 // Deliveries returns how many there were.
@@ -206,11 +206,11 @@ func (l *Ledger) DeliveredSince(moment time.Time) bool {
 
 // CopyOutcomes copies to another ledger how each publish ended, of the messages that concerns is
 // true of.
-func (l *Ledger) CopyOutcomes(to *Ledger, concerns func(id string) bool) {
+func (l *Ledger) CopyOutcomes(to *Ledger, appliesTo func(id string) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for id, a := range l.messages {
-		if a.outcome != none && concerns(id) {
+		if a.outcome != none && appliesTo(id) {
 			to.Published(id, a.outcome)
 		}
 	}
@@ -229,7 +229,7 @@ func (l *Ledger) Report() Report {
 }
 
 // mayBeRemoved reports whether others can have removed a message from the queue.
-func (l *Ledger) mayBeRemoved(a *account) bool {
+func (l *Ledger) mayBeRemoved(a *history) bool {
 	return a.removed || slices.ContainsFunc(l.removals, func(r *removal) bool {
 		return r.till.IsZero() || r.till.After(a.since)
 	})
@@ -243,7 +243,7 @@ func (l *Ledger) explain(r *Report, id string) {
 		r.Duplicates++
 		cause := string(deliveries[i-1].cause)
 		if cause == "" {
-			cause = l.between(id, deliveries[i-1], deliveries[i])
+			cause = l.faultBetween(id, deliveries[i-1], deliveries[i])
 		}
 		if cause == "" {
 			r.Unexplained = append(r.Unexplained, fmt.Sprintf("%s: %s at %s, and again %s after %v", id,
@@ -254,10 +254,10 @@ func (l *Ledger) explain(r *Report, id string) {
 	}
 }
 
-func (l *Ledger) between(id string, first, second delivery) string {
+func (l *Ledger) faultBetween(id string, first, second delivery) string {
 	for _, f := range l.faults {
 		over := !f.till.IsZero() && f.till.Before(first.at)
-		concerned := (f.consumer == "" || f.consumer == first.consumer) && (f.concerns == nil || f.concerns(id))
+		concerned := (f.consumer == "" || f.consumer == first.consumer) && (f.appliesTo == nil || f.appliesTo(id))
 		if !over && f.from.Before(second.at) && concerned {
 			return f.name
 		}

@@ -17,7 +17,7 @@ func bubble(t *testing.T, f func(t *testing.T, l *ledger.Ledger)) {
 	synctest.Test(t, func(t *testing.T) { f(t, ledger.New()) })
 }
 
-func TestWhatIsStoredAndDeliveredIsInOrder(t *testing.T) {
+func TestReport_AcceptsStoredAndDelivered(t *testing.T) {
 	bubble(t, func(t *testing.T, l *ledger.Ledger) {
 		l.Delivered("a", "A") // before its publisher knows
 		l.Published("a", ledger.Stored)
@@ -31,14 +31,14 @@ func TestWhatIsStoredAndDeliveredIsInOrder(t *testing.T) {
 	})
 }
 
-func TestWhatIsLostIsNoticed(t *testing.T) {
+func TestReport_NoticesLoss(t *testing.T) {
 	bubble(t, func(t *testing.T, l *ledger.Ledger) {
 		l.Published("a", ledger.Stored)
 		require.Equal(t, "1 messages were stored and never delivered: a", l.Report().Wrong())
 	})
 }
 
-func TestWhatNobodyHasPublishedIsNoticed(t *testing.T) {
+func TestReport_NoticesUnpublishedMessage(t *testing.T) {
 	bubble(t, func(t *testing.T, l *ledger.Ledger) {
 		l.Published("a", ledger.Stored)
 		l.Delivered("a", "A")
@@ -49,7 +49,7 @@ func TestWhatNobodyHasPublishedIsNoticed(t *testing.T) {
 	})
 }
 
-func TestADuplicateHasACause(t *testing.T) {
+func TestReport_NamesCauseOfDuplicate(t *testing.T) {
 	again := func(l *ledger.Ledger, consumer string) {
 		time.Sleep(time.Second)
 		l.Delivered("a", consumer)
@@ -96,7 +96,7 @@ func TestADuplicateHasACause(t *testing.T) {
 }
 
 // What was removed before it was published is another message.
-func TestWhatOthersHaveRemovedIsNotLost(t *testing.T) {
+func TestReport_ExcusesRemovedMessages(t *testing.T) {
 	bubble(t, func(t *testing.T, l *ledger.Ledger) {
 		for _, id := range []string{"before", "meanwhile", "delivered", "after", "on its own"} {
 			var end func()
@@ -122,7 +122,7 @@ func TestWhatOthersHaveRemovedIsNotLost(t *testing.T) {
 	})
 }
 
-func TestWhatIsDeliveredBeforeItIsDueIsNoticed(t *testing.T) {
+func TestReport_NoticesEarlyDelivery(t *testing.T) {
 	bubble(t, func(t *testing.T, l *ledger.Ledger) {
 		for _, id := range []string{"a", "b"} {
 			l.Published(id, ledger.Stored)
@@ -135,7 +135,7 @@ func TestWhatIsDeliveredBeforeItIsDueIsNoticed(t *testing.T) {
 	})
 }
 
-func TestAQueueThatDeliversNothingIsNoticed(t *testing.T) {
+func TestReport_NoticesMissingDeliveries(t *testing.T) {
 	bubble(t, func(t *testing.T, l *ledger.Ledger) {
 		l.Published("a", ledger.Stored)
 		defer l.Removing()()
@@ -143,7 +143,7 @@ func TestAQueueThatDeliversNothingIsNoticed(t *testing.T) {
 	})
 }
 
-func TestTheLongestGapIsKnown(t *testing.T) {
+func TestReport_KnowsLongestGap(t *testing.T) {
 	bubble(t, func(t *testing.T, l *ledger.Ledger) {
 		l.Published("a", ledger.Stored)
 		l.Delivered("a", "A")

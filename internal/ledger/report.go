@@ -26,7 +26,7 @@ type Report struct {
 	LongestGap time.Duration `json:"longest_gap_ns"` // between two deliveries
 }
 
-func (r *Report) add(id string, a *account, mayBeRemoved bool) {
+func (r *Report) add(id string, a *history, mayBeRemoved bool) {
 	there := len(a.deliveries) > 0
 	switch a.outcome {
 	case Stored:

@@ -64,11 +64,11 @@ func EmptyDatabase(tb testing.TB, options ...string) string {
 	tb.Cleanup(func() {
 		execute(context.Background(), tb, server, "drop database "+quoted+" with (force)")
 	})
-	return with(tb, server, func(u *url.URL) { u.Path = "/" + name })
+	return changeURL(tb, server, func(u *url.URL) { u.Path = "/" + name })
 }
 
 // Pool opens a pool on a database. It is closed when the test ends, which waits until every
-// connection has been given back.
+// connection has been returned.
 func Pool(tb testing.TB, database string) *pgxpool.Pool {
 	tb.Helper()
 	pool, err := pgxpool.New(tb.Context(), database)
@@ -97,7 +97,7 @@ func Role(tb testing.TB, database string, grants ...string) string {
 	for _, grant := range grants {
 		execute(tb.Context(), tb, database, strings.ReplaceAll(grant, "{role}", quoted))
 	}
-	return with(tb, database, func(u *url.URL) { u.User = url.UserPassword(name, password) })
+	return changeURL(tb, database, func(u *url.URL) { u.User = url.UserPassword(name, password) })
 }
 
 // Eventually fails the test unless the condition holds within the time given. It asks every
@@ -173,7 +173,7 @@ func connect(ctx context.Context, tb testing.TB, database string) *pgx.Conn {
 	return conn
 }
 
-func with(tb testing.TB, address string, change func(*url.URL)) string {
+func changeURL(tb testing.TB, address string, change func(*url.URL)) string {
 	tb.Helper()
 	u, err := url.Parse(address)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func TestADatabaseHasPGMQAndIsGoneAfterTheTest(t *testing.T) {
+func TestDatabase_HasPGMQUntilTestEnds(t *testing.T) {
 	server := pgtest.Pool(t, pgtest.URL(t))
 	var name string
 
@@ -34,7 +34,7 @@ func TestADatabaseHasPGMQAndIsGoneAfterTheTest(t *testing.T) {
 	}
 }
 
-func TestDatabasesAreCreatedSideBySide(t *testing.T) {
+func TestDatabase_IsCreatedConcurrently(t *testing.T) {
 	pgtest.URL(t)
 	seen := make(map[string]bool)
 	var mu sync.Mutex
@@ -54,7 +54,7 @@ func TestDatabasesAreCreatedSideBySide(t *testing.T) {
 	}
 }
 
-func TestAnEmptyDatabaseHasNoPGMQ(t *testing.T) {
+func TestEmptyDatabase_HasNoPGMQ(t *testing.T) {
 	pool := pgtest.Pool(t, pgtest.EmptyDatabase(t))
 	var exists bool
 	err := pool.QueryRow(t.Context(), "select to_regnamespace('pgmq') is not null").Scan(&exists)
@@ -63,7 +63,7 @@ func TestAnEmptyDatabaseHasNoPGMQ(t *testing.T) {
 	}
 }
 
-func TestARoleMayDoWhatItWasGrantedAndNothingElse(t *testing.T) {
+func TestRole_HasGrantedRightsOnly(t *testing.T) {
 	database := pgtest.Database(t)
 	role := pgtest.Role(t, database,
 		"grant usage on schema pgmq to {role}",
@@ -80,7 +80,7 @@ func TestARoleMayDoWhatItWasGrantedAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestARoleIsGoneAfterTheTestWithWhatItOwns(t *testing.T) {
+func TestRole_IsDroppedWithItsObjects(t *testing.T) {
 	database := pgtest.EmptyDatabase(t)
 	admin := pgtest.Pool(t, database)
 	var name string
@@ -107,7 +107,7 @@ func TestARoleIsGoneAfterTheTestWithWhatItOwns(t *testing.T) {
 	}
 }
 
-func TestEventuallyReturnsAsSoonAsTheConditionHolds(t *testing.T) {
+func TestEventually_ReturnsOnceConditionHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, calls := time.Now(), 0
 		pgtest.Eventually(t, time.Minute, "three calls", func() bool {
@@ -120,7 +120,7 @@ func TestEventuallyReturnsAsSoonAsTheConditionHolds(t *testing.T) {
 	})
 }
 
-func TestEventuallyFailsTheTestWhenTheTimeIsUp(t *testing.T) {
+func TestEventually_FailsTestWhenTimeIsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, failure := time.Now(), &recorder{TB: t}
 		done := make(chan struct{})
@@ -135,7 +135,7 @@ func TestEventuallyFailsTheTestWhenTheTimeIsUp(t *testing.T) {
 	})
 }
 
-func TestWithoutAServerTestsSkipExceptInCI(t *testing.T) {
+func TestURL_WithoutServerSkipsExceptInCI(t *testing.T) {
 	t.Setenv("EZQ_TEST_DATABASE", "")
 	for ci, want := range map[string]recorder{
 		"":     {skipped: true},

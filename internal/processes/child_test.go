@@ -22,7 +22,7 @@ const patience = 60 * time.Second
 type child struct {
 	*exec.Cmd
 	name    string
-	heard   func(c *child, words []string)
+	onLine  func(c *child, words []string)
 	reading sync.WaitGroup
 	errors  bytes.Buffer
 
@@ -31,13 +31,13 @@ type child struct {
 }
 
 // start starts a service. heard, which may be nil, is told whatever it says.
-func start(t *testing.T, name string, s service, heard func(c *child, words []string)) *child {
+func start(t *testing.T, name string, s service, onLine func(c *child, words []string)) *child {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	settings, err := json.Marshal(s)
 	require.NoError(t, err)
-	c := &child{Cmd: exec.Command(self), name: name, heard: heard, lines: map[string]chan struct{}{}}
+	c := &child{Cmd: exec.Command(self), name: name, onLine: onLine, lines: map[string]chan struct{}{}}
 	c.Env = append(os.Environ(), serviceVariable+"="+string(settings))
 	c.Stderr = &c.errors
 	out, err := c.StdoutPipe()
@@ -46,41 +46,41 @@ func start(t *testing.T, name string, s service, heard func(c *child, words []st
 	t.Cleanup(func() { _ = c.Process.Kill() }) // it has ended, unless the test has failed
 	c.reading.Go(func() {
 		for scanner := bufio.NewScanner(out); scanner.Scan(); {
-			c.hear(scanner.Text())
+			c.handleLine(scanner.Text())
 		}
 	})
 	return c
 }
 
-func (c *child) hear(line string) {
-	if c.heard != nil {
-		c.heard(c, strings.Fields(line))
+func (c *child) handleLine(line string) {
+	if c.onLine != nil {
+		c.onLine(c, strings.Fields(line))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	said := c.said(line)
+	written := c.lineWritten(line)
 	select {
-	case <-said: // not for the first time
+	case <-written: // not for the first time
 	default:
-		close(said)
+		close(written)
 	}
 }
 
-func (c *child) said(line string) chan struct{} {
+func (c *child) lineWritten(line string) chan struct{} {
 	if c.lines[line] == nil {
 		c.lines[line] = make(chan struct{})
 	}
 	return c.lines[line]
 }
 
-// says waits until the process has written line.
-func (c *child) says(t *testing.T, line string) {
+// requireLine waits until the process has written line.
+func (c *child) requireLine(t *testing.T, line string) {
 	t.Helper()
 	c.mu.Lock()
-	said := c.said(line)
+	written := c.lineWritten(line)
 	c.mu.Unlock()
 	select {
-	case <-said:
+	case <-written:
 	case <-time.After(patience):
 		t.Fatalf("%s does not say %q", c.name, line)
 	}

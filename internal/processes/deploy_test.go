@@ -32,15 +32,15 @@ type (
 func (s service) deploy(router *ezq.Router) {
 	switch s.Version {
 	case oldVersion:
-		ezq.Handle(router, func(_ context.Context, e shipped) error { say("handled", e.N); return nil }, ezq.Topic(deployTopic))
+		ezq.Handle(router, func(_ context.Context, e shipped) error { printLine("handled", e.N); return nil }, ezq.Topic(deployTopic))
 	case newVersion:
-		ezq.Handle(router, func(_ context.Context, e dispatched) error { say("handled", e.N); return nil },
+		ezq.Handle(router, func(_ context.Context, e dispatched) error { printLine("handled", e.N); return nil },
 			ezq.Topic(deployTopic), ezq.Alias("shipped"))
-		ezq.Handle(router, func(_ context.Context, e invoiced) error { say("handled", e.N); return nil }, ezq.Topic(deployTopic))
+		ezq.Handle(router, func(_ context.Context, e invoiced) error { printLine("handled", e.N); return nil }, ezq.Topic(deployTopic))
 	}
 }
 
-func TestARollingDeployAndItsRollbackLoseAndBuryNothing(t *testing.T) {
+func TestRollingDeploy_AndRollbackLoseNothing(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)

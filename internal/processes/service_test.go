@@ -68,8 +68,8 @@ func (s service) main() error {
 	return errors.Join(router.Run(ctx), client.Close())
 }
 
-// say tells the parent. Nothing is buffered, so that SIGKILL hides nothing.
-func say(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }
+// printLine tells the parent. Nothing is buffered, so that SIGKILL hides nothing.
+func printLine(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }
 
 // job is an event that says how its handler behaves.
 type job struct{ Does string }
@@ -84,24 +84,24 @@ const (
 )
 
 func work(ctx context.Context, e job) error {
-	say("begun", e.Does)
+	printLine("begun", e.Does)
 	switch e.Does {
 	case finishes:
 		<-ezq.StoppingFromContext(ctx)
-		say("finished")
+		printLine("finished")
 	case obeys:
 		<-ctx.Done()
-		say("interrupted:", context.Cause(ctx))
+		printLine("interrupted:", context.Cause(ctx))
 		return ctx.Err()
 	case hangs:
 		<-ezq.StoppingFromContext(ctx)
-		say("stopping")
+		printLine("stopping")
 		select {}
 	case crashes:
 		os.Exit(3)
 	case succeeds:
 		meta := ezq.MetaFromContext(ctx)
-		say("delivery", meta.Delivery, "failures", meta.Failures)
+		printLine("delivery", meta.Delivery, "failures", meta.Failures)
 	}
 	return nil
 }

@@ -43,14 +43,14 @@ func requireFree(t *testing.T, pool *pgxpool.Pool, want int) {
 	require.Equal(t, []int{want, 0, 0}, []int{free, others, failed}, "free, leased or waiting, failed")
 }
 
-func TestSIGTERMAndSIGINTLetHandlersFinishAndGiveTheRestBack(t *testing.T) {
+func TestSignal_LetsHandlersFinishAndReleasesRest(t *testing.T) {
 	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		t.Run(signal.String(), func(t *testing.T) {
 			database, pool, _ := begin(t, finishes, succeeds, succeeds, succeeds, succeeds)
 			c := start(t, "service", service{Database: database, Concurrency: 1, Lease: hour}, nil)
-			c.says(t, "begun finishes")
+			c.requireLine(t, "begun finishes")
 			c.signal(t, signal)
-			c.says(t, "finished")
+			c.requireLine(t, "finished")
 			require.Equal(t, 0, c.end(t), &c.errors)
 			requireFree(t, pool, 4)
 			var reads int
@@ -60,21 +60,21 @@ func TestSIGTERMAndSIGINTLetHandlersFinishAndGiveTheRestBack(t *testing.T) {
 	}
 }
 
-func TestAHandlerThatTakesTooLongIsInterruptedAndItsEventFreeAtOnce(t *testing.T) {
+func TestDrainTimeout_InterruptsHandlerAndFreesEvent(t *testing.T) {
 	database, pool, _ := begin(t, obeys)
 	c := start(t, "service", service{Database: database, DrainTimeout: 200 * time.Millisecond, Lease: hour}, nil)
-	c.says(t, "begun obeys")
+	c.requireLine(t, "begun obeys")
 	c.signal(t, syscall.SIGTERM)
-	c.says(t, "interrupted: "+ezq.ErrInterrupted.Error())
+	c.requireLine(t, "interrupted: "+ezq.ErrInterrupted.Error())
 	require.Equal(t, 1, c.end(t))
 	require.Equal(t, ezq.ErrDrainTimeout.Error()+"\n", c.errors.String())
 	requireFree(t, pool, 1)
 }
 
-func TestAHandlerThatHangsIsNamedAndKeepsItsLease(t *testing.T) {
+func TestDrainTimeout_NamesHangingHandlerAndKeepsLease(t *testing.T) {
 	database, pool, _ := begin(t, hangs)
 	c := start(t, "service", service{Database: database, DrainTimeout: 100 * time.Millisecond, Lease: hour}, nil)
-	c.says(t, "begun hangs")
+	c.requireLine(t, "begun hangs")
 	c.signal(t, syscall.SIGTERM)
 	require.Equal(t, 1, c.end(t))
 	require.Regexp(t, `^ezq: handlers did not finish in time; still running: job .* on "ezq"\n$`, c.errors.String())
@@ -83,12 +83,12 @@ func TestAHandlerThatHangsIsNamedAndKeepsItsLease(t *testing.T) {
 	require.Equal(t, 1, leased, "nobody else may run what still runs")
 }
 
-func TestASecondSignalEndsTheProcessAtOnceAndItsEventComesBack(t *testing.T) {
+func TestSignal_SecondEndsProcessAtOnce(t *testing.T) {
 	database, _, client := begin(t, hangs)
 	c := start(t, "first", service{Database: database, DrainTimeout: hour, Lease: time.Second}, nil)
-	c.says(t, "begun hangs")
+	c.requireLine(t, "begun hangs")
 	c.signal(t, os.Interrupt)
-	c.says(t, "stopping")
+	c.requireLine(t, "stopping")
 	go func() { // users insist; the first signal may still be at work
 		for c.Process.Signal(os.Interrupt) == nil {
 			<-time.After(50 * time.Millisecond)
@@ -98,10 +98,10 @@ func TestASecondSignalEndsTheProcessAtOnceAndItsEventComesBack(t *testing.T) {
 	requireRedelivery(t, database, client)
 }
 
-func TestTheEventsOfAProcessThatIsKilledComeBackWhenTheirLeasesEnd(t *testing.T) {
+func TestLease_RedeliversEventsOfKilledProcess(t *testing.T) {
 	database, _, client := begin(t, hangs)
 	c := start(t, "first", service{Database: database, Lease: time.Second}, nil)
-	c.says(t, "begun hangs")
+	c.requireLine(t, "begun hangs")
 	c.signal(t, syscall.SIGKILL)
 	require.Equal(t, -1, c.end(t))
 	requireRedelivery(t, database, client)
@@ -112,20 +112,20 @@ func TestTheEventsOfAProcessThatIsKilledComeBackWhenTheirLeasesEnd(t *testing.T)
 func requireRedelivery(t *testing.T, database string, client *pgmq.Client) {
 	t.Helper()
 	c := start(t, "second", service{Database: database, DrainTimeout: 100 * time.Millisecond, Lease: hour}, nil)
-	c.says(t, "begun hangs")
+	c.requireLine(t, "begun hangs")
 	require.NoError(t, ezq.Publish(t.Context(), client, job{succeeds}))
-	c.says(t, "delivery 1 failures 0")
+	c.requireLine(t, "delivery 1 failures 0")
 	c.signal(t, syscall.SIGTERM)
 	require.Equal(t, 1, c.end(t))
 }
 
 // No process has handled it, and none has failed: all were gone before that.
-func TestAnEventThatItsProcessesCrashOfBecomesADeadLetter(t *testing.T) {
+func TestPoison_TakesEventThatCrashesProcesses(t *testing.T) {
 	database, pool, client := begin(t, crashes)
 	s := service{Database: database, Concurrency: 1, Lease: time.Second, MaxDeliveries: 2}
 	for i := range 2 {
 		c := start(t, fmt.Sprint("service ", i+1), s, nil)
-		c.says(t, "begun crashes")
+		c.requireLine(t, "begun crashes")
 		require.Equal(t, 3, c.end(t))
 	}
 	c := start(t, "service 3", s, nil)
@@ -140,9 +140,9 @@ func TestAnEventThatItsProcessesCrashOfBecomesADeadLetter(t *testing.T) {
 	requireFree(t, pool, 0)
 }
 
-// A message that is only held when its process dies was not counted. PostgreSQL notes that it
+// A message that is only locked when its process dies was not counted. PostgreSQL notes that it
 // was locked, so that the next process leases it before it handles it, whichever that is.
-func TestAnEventThatBusyProcessesCrashOfIsDeliveredUncountedOnce(t *testing.T) {
+func TestLock_LeavesOneCrashUncounted(t *testing.T) {
 	const backlog, maxDeliveries = 300, 2
 	for name, busy := range map[string]int{"one process, after a backlog": 1, "several processes": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -195,7 +195,7 @@ func TestAnEventThatBusyProcessesCrashOfIsDeliveredUncountedOnce(t *testing.T) {
 	}
 }
 
-func TestAControlEventStopsExactlyOneProcess(t *testing.T) {
+func TestControlEvent_StopsExactlyOneProcess(t *testing.T) {
 	for _, test := range []struct {
 		event any
 		code  int

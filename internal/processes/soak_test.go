@@ -20,7 +20,7 @@ import (
 	"github.com/ezq-go/ezq/internal/ledger"
 )
 
-var soakEvents = flag.Int("events", 3000, "how many events TestEveryEventIsHandledOrGivenUp publishes")
+var soakEvents = flag.Int("events", 3000, "how many events TestServices_HandleOrDeadLetterEveryEvent publishes")
 
 const (
 	soakTopic = "orders"
@@ -36,27 +36,27 @@ func (o order) fails() bool { return o.ID%100 == 42 }
 // failures is how often o fails before it is a dead letter, or 0 if it is handled in the end.
 func (o order) failures() int {
 	switch {
-	case !o.fails(), o.way() == 3:
+	case !o.fails(), o.failureMode() == 3:
 		return 0
-	case o.way() == 0:
+	case o.failureMode() == 0:
 		return 1
 	}
 	return attempts
 }
 
-func (o order) way() int { return o.ID / 100 % 4 }
+func (o order) failureMode() int { return o.ID / 100 % 4 }
 
 var errDeclined = errors.New("declined")
 
 // handle tells of each delivery before its outcome.
 func handle(ctx context.Context, e order) error {
-	say("delivered", e.ID)
-	if !e.fails() || e.way() == 3 && ezq.MetaFromContext(ctx).Failures > 0 {
-		say("succeeded", e.ID)
+	printLine("delivered", e.ID)
+	if !e.fails() || e.failureMode() == 3 && ezq.MetaFromContext(ctx).Failures > 0 {
+		printLine("succeeded", e.ID)
 		return nil
 	}
-	say("failed", e.ID)
-	switch e.way() {
+	printLine("failed", e.ID)
+	switch e.failureMode() {
 	case 0:
 		return ezq.Permanent(errDeclined)
 	case 1:
@@ -80,7 +80,7 @@ type soak struct {
 
 // Three services handle events while they are stopped, killed and started again. Every event is
 // handled with success, or becomes a dead letter exactly as the policy says.
-func TestEveryEventIsHandledOrGivenUp(t *testing.T) {
+func TestServices_HandleOrDeadLetterEveryEvent(t *testing.T) {
 	database, pool, client := begin(t)
 	s := &soak{T: t, database: database, ledger: ledger.New(), succeeded: map[int]bool{}, failed: map[int]int{}}
 	services := make([]*child, consumers)
@@ -111,22 +111,22 @@ func TestEveryEventIsHandledOrGivenUp(t *testing.T) {
 			published = nil
 		case <-time.After(200 * time.Millisecond):
 		}
-		done = published == nil && s.left(pool) == 0
+		done = published == nil && s.countLeft(pool) == 0
 	}
 	for _, c := range services {
 		s.stop(c)
 	}
-	s.judge(pool)
+	s.verify(pool)
 }
 
 func (s *soak) service() *child {
 	s.Helper()
 	s.started++
 	name := fmt.Sprint("service ", s.started)
-	return start(s.T, name, service{Database: s.database, Lease: 2 * time.Second}, s.hear)
+	return start(s.T, name, service{Database: s.database, Lease: 2 * time.Second}, s.handleLine)
 }
 
-func (s *soak) hear(c *child, words []string) {
+func (s *soak) handleLine(c *child, words []string) {
 	id, err := strconv.Atoi(words[len(words)-1])
 	if err != nil {
 		s.Errorf("%s says %q", c.name, words)
@@ -170,14 +170,14 @@ func (s *soak) stop(c *child) {
 	require.Contains(s, []int{0, byTheSignal}, c.end(s.T), &c.errors)
 }
 
-// left is how many events are neither handled nor given up.
-func (s *soak) left(pool *pgxpool.Pool) (n int) {
+// countLeft is how many events are neither handled nor dead-lettered.
+func (s *soak) countLeft(pool *pgxpool.Pool) (n int) {
 	s.Helper()
 	require.NoError(s, pool.QueryRow(s.Context(), "select count(*) from pgmq.q_"+soakTopic).Scan(&n))
 	return n
 }
 
-func (s *soak) judge(pool *pgxpool.Pool) {
+func (s *soak) verify(pool *pgxpool.Pool) {
 	s.Helper()
 	dead := map[int]int{}
 	rows, err := pool.Query(s.Context(), `select (message->>'ID')::int, (headers->>'failures_poisoned')::int from pgmq.q_`+soakTopic+`_dead`)
@@ -192,7 +192,7 @@ func (s *soak) judge(pool *pgxpool.Pool) {
 	})
 	require.NoError(s, err)
 	for id := range *soakEvents {
-		s.judgeOrder(order{id}, dead[id])
+		s.verifyOrder(order{id}, dead[id])
 	}
 	report := s.ledger.Report()
 	s.Logf("%d services started, %d killed; %d dead letters; %v", s.started, s.kills, len(dead), report)
@@ -201,9 +201,9 @@ func (s *soak) judge(pool *pgxpool.Pool) {
 	}
 }
 
-// judgeOrder compares what has become of an event with what the policy says. A kill can hide an
+// verifyOrder compares what has become of an event with what the policy says. A kill can hide an
 // outcome, whose event then fails or succeeds again.
-func (s *soak) judgeOrder(o order, deadAfter int) {
+func (s *soak) verifyOrder(o order, deadAfter int) {
 	s.Helper()
 	want := o.failures()
 	switch {

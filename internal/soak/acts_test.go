@@ -15,18 +15,18 @@ import (
 
 // acts returns what the storm does.
 func acts() []act {
-	return slices.Concat(actsOnQueues(), actsOnTables(), actsOnRows(), actsOnLetters())
+	return slices.Concat(actsOnQueues(), actsOnTables(), actsOnRows(), actsOnDeadLetters())
 }
 
 // statements returns an act that is these statements.
-func statements(do ...string) func(*hand) error {
-	return func(h *hand) error { return h.exec(do...) }
+func statements(do ...string) func(*session) error {
+	return func(h *session) error { return h.exec(do...) }
 }
 
 // again returns an act that is these statements, on each of the queues that lose nothing, again and
 // again: what takes no time gets in the way of others only now and then.
-func again(do ...string) func(*hand) error {
-	return func(h *hand) error {
+func again(do ...string) func(*session) error {
+	return func(h *session) error {
 		for range 5 {
 			for _, h.topic = range strict() {
 				if err := h.exec(do...); err != nil {
@@ -40,16 +40,16 @@ func again(do ...string) func(*hand) error {
 }
 
 // removing returns an act that removes what is in the queue of a topic.
-func removing(topic string, do func(*hand) error) func(*hand) error {
-	return func(h *hand) error {
+func removing(topic string, do func(*session) error) func(*session) error {
+	return func(h *session) error {
 		defer h.ledger(topic).Removing()()
 		return do(h)
 	}
 }
 
 // dropping returns an act that drops queues, and does something else in the same transaction.
-func dropping(then ...string) func(*hand) error {
-	return func(h *hand) error {
+func dropping(then ...string) func(*session) error {
+	return func(h *session) error {
 		for _, h.topic = range loose() {
 			err := removing(h.topic, statements(slices.Concat([]string{"begin", "select pgmq.drop_queue('{topic}')"}, then, []string{"commit"})...))(h)
 			if err != nil {
@@ -61,7 +61,7 @@ func dropping(then ...string) func(*hand) error {
 }
 
 // burst publishes 300 events at once. The last part of their ids are the multiples of a number.
-func (h *hand) burst(topic string, of int, wait time.Duration) error {
+func (h *session) burst(topic string, of int, wait time.Duration) error {
 	h.bursts++
 	var events []happened
 	account, due := h.ledger(topic), time.Now().Add(wait)
@@ -85,7 +85,7 @@ func actsOnQueues() []act {
 		{name: "queue dropped", do: dropping()},
 		{name: "queue dropped, and created at once", do: dropping("select pgmq.create('{topic}')")},
 		{name: "queue dropped, and created unlogged", do: dropping("select pgmq.create_unlogged('{topic}')")},
-		{name: "queue purged", do: removing(purged, func(h *hand) error {
+		{name: "queue purged", do: removing(purged, func(h *session) error {
 			if err := h.burst(purged, 1, 0); err != nil {
 				return err
 			}
@@ -110,8 +110,8 @@ func actsWithPartman() []act {
 }
 
 // copied binds a queue of others to a pattern, for a while. Copies arrive there if messages flow.
-func copied(pattern string) func(*hand) error {
-	return func(h *hand) error {
+func copied(pattern string) func(*session) error {
+	return func(h *session) error {
 		if err := h.exec("select pgmq.create('audit')", "select pgmq.bind_topic('"+pattern+"', 'audit')"); err != nil {
 			return err
 		}
@@ -131,7 +131,7 @@ var (
 
 // updated does what an update of PGMQ does, in a transaction: all functions are replaced, and queues
 // from before 1.10, as that of failing is, get the column last_read_at.
-func updated(h *hand) error {
+func updated(h *session) error {
 	text, err := os.ReadFile(os.Getenv("EZQ_PGMQ_SQL"))
 	if err != nil {
 		return err
@@ -155,7 +155,7 @@ func actsOnTables() []act {
 		{name: "FIFO index of PGMQ", do: statements("select pgmq.create_fifo_index('{topic}')"), undo: statements("drop index if exists {queue}_fifo_idx")},
 		{
 			name: "CREATE TRIGGER",
-			do: func(h *hand) error {
+			do: func(h *session) error {
 				defer pause(200 * time.Millisecond)
 				return h.exec("create or replace function storm_nothing() returns trigger language plpgsql as 'begin return new; end'",
 					"create trigger storm before insert or update on {queue} for each row execute function storm_nothing()")
@@ -164,7 +164,7 @@ func actsOnTables() []act {
 		},
 		{
 			name: "notifications of PGMQ",
-			do: func(h *hand) error {
+			do: func(h *session) error {
 				defer pause(300 * time.Millisecond)
 				return h.exec("select pgmq.enable_notify_insert('{topic}', 0)")
 			},
@@ -179,7 +179,7 @@ func actsOnTables() []act {
 }
 
 // analyzed makes the planner believe that nothing in the queue is ever due.
-func analyzed(h *hand) error {
+func analyzed(h *session) error {
 	if err := h.burst(shaken, 1, 2*delay); err != nil {
 		return err
 	}
@@ -189,9 +189,9 @@ func analyzed(h *hand) error {
 // revoked takes from the role what it may do with a queue, for a moment. What was handled is acked
 // when that is over, after a pause of 1.2 s at most: if it takes longer than meant, the lease may
 // have run out by then.
-func revoked(h *hand) error {
+func revoked(h *session) error {
 	begun := time.Now()
-	h.until(func() {
+	h.atEnd(func() {
 		if now := time.Now(); now.Sub(begun) > lease/3 {
 			h.ledger(shaken).Happened("privileges revoked for a third of the lease", begun, now)
 		}
@@ -202,12 +202,12 @@ func revoked(h *hand) error {
 
 // tableLocked does what an index does that takes long to build, or an ALTER TABLE behind a query
 // that does. Leases run out meanwhile, because nothing can renew them.
-func tableLocked(h *hand) error {
+func tableLocked(h *session) error {
 	return h.inTx(func() error {
 		if err := h.exec("lock table pgmq.q_" + shaken + " in share mode"); err != nil {
 			return err
 		}
-		h.until(h.ledger(shaken).Begin("table locked beyond the lease", ""))
+		h.atEnd(h.ledger(shaken).Begin("table locked beyond the lease", ""))
 		pause(lease + time.Second/2)
 		halfway := time.Now()
 		pause(lease)
@@ -222,7 +222,7 @@ func tableLocked(h *hand) error {
 
 func actsOnRows() []act {
 	return []act{
-		{name: "messages popped", do: func(h *hand) error {
+		{name: "messages popped", do: func(h *session) error {
 			return h.inTx(func() error {
 				ids, err := h.ids("select message->>'ID' from pgmq.pop('" + purged + "', 5)")
 				for id := range ids {
@@ -231,14 +231,14 @@ func actsOnRows() []act {
 				return err
 			})
 		}},
-		{name: "messages read by others", do: func(h *hand) error {
+		{name: "messages read by others", do: func(h *session) error {
 			return h.inTx(func() error {
 				_, err := h.ids("select message->>'ID' from pgmq.read('" + shaken + "', 2, 5)")
 				pause(500 * time.Millisecond)
 				return err
 			})
 		}},
-		{name: "times of messages set by others", do: func(h *hand) error {
+		{name: "times of messages set by others", do: func(h *session) error {
 			return h.inTx(func() error {
 				ids, err := h.ids("select message->>'ID' from pgmq.set_vt('" + shaken + `', array(
 					select msg_id from pgmq.q_` + shaken + ` where read_ct > 0 and vt > clock_timestamp() limit 5 for update skip locked), 0)`)
@@ -253,14 +253,14 @@ func actsOnRows() []act {
 
 // concerns notes that something happens to some messages of shaken. They may be on their way to
 // their handlers when it does.
-func (h *hand) concerns(ids map[string]bool, what string) {
+func (h *session) concerns(ids map[string]bool, what string) {
 	end := h.ledger(shaken).BeginFor(what, func(id string) bool { return ids[id] })
-	h.until(func() { time.AfterFunc(lease, end) })
+	h.atEnd(func() { time.AfterFunc(lease, end) })
 }
 
 // rowsLocked does what a session does that looks at messages, and stays idle in its transaction.
-func rowsLocked(d time.Duration, cause string) func(*hand) error {
-	return func(h *hand) error {
+func rowsLocked(d time.Duration, cause string) func(*session) error {
+	return func(h *session) error {
 		return h.inTx(func() error {
 			ids, err := h.ids("select message->>'ID' from pgmq.q_" + shaken + " order by read_ct desc, vt limit 20 for update skip locked")
 			if err == nil && cause != "" {
@@ -274,9 +274,9 @@ func rowsLocked(d time.Duration, cause string) func(*hand) error {
 
 // refused makes the queue of the dead letters refuse them, for a while. Events that do not fail are
 // handled meanwhile.
-func refused(statements ...string) func(*hand) error {
-	return func(h *hand) error {
-		h.until(h.ledger(failing).BeginFor("its dead letter was refused", isLetter))
+func refused(statements ...string) func(*session) error {
+	return func(h *session) error {
+		h.atEnd(h.ledger(failing).BeginFor("its dead letter was refused", isDeadLetter))
 		if err := h.exec(statements...); err != nil {
 			return err
 		}
@@ -290,8 +290,8 @@ func refused(statements ...string) func(*hand) error {
 	}
 }
 
-func actsOnLetters() []act {
-	const table = "pgmq.q_" + letters
+func actsOnDeadLetters() []act {
+	const table = "pgmq.q_" + deadLetters
 	return []act{
 		{
 			name: "dead letters refused by a trigger",
@@ -304,20 +304,20 @@ func actsOnLetters() []act {
 			do:   refused("alter table " + table + " add constraint storm check (false) not valid"),
 			undo: statements("alter table " + table + " drop constraint if exists storm"),
 		},
-		{name: "many dead letters at once", do: func(h *hand) error { return h.burst(failing, fails, 0) }},
-		{name: "dead letters redriven", do: func(h *hand) error {
-			h.until(h.ledger(failing).BeginFor("redriven", isLetter))
-			_, err := h.client.Redrive(h.ctx, letters, 1000)
+		{name: "many dead letters at once", do: func(h *session) error { return h.burst(failing, fails, 0) }},
+		{name: "dead letters redriven", do: func(h *session) error {
+			h.atEnd(h.ledger(failing).BeginFor("redriven", isDeadLetter))
+			_, err := h.client.Redrive(h.ctx, deadLetters, 1000)
 			return h.ofClient(err)
 		}},
 	}
 }
 
-// isLetter reports whether an event becomes a dead letter.
-func isLetter(id string) bool { return one(fails, id) }
+// isDeadLetter reports whether an event becomes a dead letter.
+func isDeadLetter(id string) bool { return oneIn(fails, id) }
 
 // ofClient returns an error of ezq, of which a fault can be the reason.
-func (h *hand) ofClient(err error) error {
+func (h *session) ofClient(err error) error {
 	if err != nil && h.faulty.Load() {
 		return fmt.Errorf("interrupted: %s", err.Error())
 	}
@@ -325,6 +325,6 @@ func (h *hand) ofClient(err error) error {
 }
 
 // fill puts the topic into a statement.
-func (h *hand) fill(statement string) string {
+func (h *session) fill(statement string) string {
 	return strings.NewReplacer("{queue}", "pgmq.q_"+h.topic, "{topic}", h.topic).Replace(statement)
 }

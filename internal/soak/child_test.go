@@ -54,11 +54,11 @@ func consume(url string) (err error) {
 		ezq.Handle(router, handle(topic), ezq.Topic(topic))
 	}
 	ezq.Handle(router, handleInTx, ezq.Topic(inTx), ezq.Use(client.TxMiddleware()))
-	over := make(chan struct{})
+	ended := make(chan struct{})
 	var telling sync.WaitGroup
-	telling.Go(func() { tellReady(router, over) })
+	telling.Go(func() { printReady(router, ended) })
 	err = errors.Join(router.Run(ctx), client.Close())
-	close(over)
+	close(ended)
 	if telling.Wait(); err != nil {
 		return err
 	}
@@ -71,21 +71,21 @@ func consume(url string) (err error) {
 	return nil
 }
 
-// tellReady tells when the router is subscribed to all topics. Before that a fault ends it, as Run says.
-func tellReady(router *ezq.Router, over <-chan struct{}) {
+// printReady tells when the router is subscribed to all topics. Before that a fault ends it, as Run says.
+func printReady(router *ezq.Router, ended <-chan struct{}) {
 	for router.Ready() != nil {
 		select {
 		case <-time.After(5 * time.Millisecond):
-		case <-over:
+		case <-ended:
 			return
 		}
 	}
-	tell("ready")
+	printLine("ready")
 }
 
 type happened struct{ ID string }
 
-// Of the events one of so many is handled for longer than a hold lasts, or for longer than a lease,
+// Of the events one of so many is handled for longer than a lock lasts, or for longer than a lease,
 // or fails for good, or fails once.
 const (
 	leased   = 5
@@ -94,8 +94,8 @@ const (
 	stumbles = 7
 )
 
-// tell tells the parent. Nothing is buffered, so that SIGKILL hides nothing.
-func tell(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }
+// printLine tells the parent. Nothing is buffered, so that SIGKILL hides nothing.
+func printLine(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }
 
 var (
 	errForGood = errors.New("this event fails for good")
@@ -104,12 +104,12 @@ var (
 
 func handle(topic string) func(ctx context.Context, e happened) error {
 	return func(ctx context.Context, e happened) error {
-		tell("delivered", topic, e.ID)
-		if topic == failing && one(fails, e.ID) {
+		printLine("delivered", topic, e.ID)
+		if topic == failing && oneIn(fails, e.ID) {
 			return ezq.Permanent(errForGood)
 		}
-		if topic == purged && one(stumbles, e.ID) && ezq.MetaFromContext(ctx).Failures == 0 {
-			tell("nacked", topic, e.ID)
+		if topic == purged && oneIn(stumbles, e.ID) && ezq.MetaFromContext(ctx).Failures == 0 {
+			printLine("nacked", topic, e.ID)
 			return errAtFirst
 		}
 		timer := time.NewTimer(work(topic, e.ID))
@@ -119,7 +119,7 @@ func handle(topic string) func(ctx context.Context, e happened) error {
 			return nil
 		case <-ctx.Done():
 			if errors.Is(context.Cause(ctx), backend.ErrLeaseLost) {
-				tell("lost", topic, e.ID)
+				printLine("lost", topic, e.ID)
 			}
 			return context.Cause(ctx)
 		}
@@ -128,16 +128,16 @@ func handle(topic string) func(ctx context.Context, e happened) error {
 
 func work(topic, id string) time.Duration {
 	switch {
-	case topic == plain && strings.HasSuffix(id, "-2000"), topic == shaken && one(slow, id):
+	case topic == plain && strings.HasSuffix(id, "-2000"), topic == shaken && oneIn(slow, id):
 		return lease + time.Second
-	case topic == shaken && one(leased, id):
+	case topic == shaken && oneIn(leased, id):
 		return 300 * time.Millisecond
 	}
 	return 2 * time.Millisecond
 }
 
 func handleInTx(ctx context.Context, e happened) error {
-	tell("delivered", inTx, e.ID)
+	printLine("delivered", inTx, e.ID)
 	_, err := pgmq.TxFromContext(ctx).Exec(ctx, "insert into effects (id) values ($1)", e.ID)
 	return err
 }
@@ -148,7 +148,7 @@ type child struct {
 	name    string
 	far     bool // from the server, so that it takes a while to get there
 	ready   chan struct{}
-	over    chan struct{} // closed when it writes no more
+	ended   chan struct{} // closed when it writes no more
 	reading sync.WaitGroup
 	errors  strings.Builder
 }
@@ -162,7 +162,7 @@ func (s *soak) startChild(far bool) *child {
 		select {
 		case <-c.ready:
 			return c
-		case <-c.over:
+		case <-c.ended:
 			if _ = c.Wait(); strings.Contains(c.errors.String(), "permission denied") && time.Now().Before(deadline) {
 				continue
 			}
@@ -177,7 +177,7 @@ func (s *soak) tryChild(far bool) *child {
 	self, err := os.Executable()
 	require.NoError(s, err)
 	s.children++
-	c := &child{Cmd: exec.Command(self), name: fmt.Sprint("consumer ", s.children), far: far, ready: make(chan struct{}), over: make(chan struct{})}
+	c := &child{Cmd: exec.Command(self), name: fmt.Sprint("consumer ", s.children), far: far, ready: make(chan struct{}), ended: make(chan struct{})}
 	c.Env = append(os.Environ(), childVariable+"="+s.url(s.proxy))
 	if far {
 		c.Env = append(os.Environ(), childVariable+"="+s.url(s.farProxy), archiveVariable+"=1")
@@ -188,7 +188,7 @@ func (s *soak) tryChild(far bool) *child {
 	require.NoError(s, c.Start())
 	s.Cleanup(func() { _ = c.Process.Kill() }) // it has ended, unless the test has failed
 	c.reading.Go(func() {
-		defer close(c.over)
+		defer close(c.ended)
 		s.read(c, out)
 	})
 	return c
@@ -204,7 +204,7 @@ func (s *soak) read(c *child, out io.Reader) {
 			s.ledger(words[1]).Delivered(words[2], c.name)
 		case len(words) == 3 && words[0] == "nacked":
 			s.ledger(words[1]).Returned(words[2], c.name, ledger.Nacked)
-		case len(words) == 3 && words[0] == "lost" && !s.calm.Load():
+		case len(words) == 3 && words[0] == "lost" && !s.leasesSafe.Load():
 			s.ledger(words[1]).Returned(words[2], c.name, "the lease was lost")
 		}
 	}

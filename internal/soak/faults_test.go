@@ -45,11 +45,11 @@ func faults() []fault {
 		{name: "replies lost", do: func(s *soak) { s.proxy.Swallow(faultproxy.ToClient); s.broken(60 * time.Millisecond) }},
 		{name: "requests lost", do: func(s *soak) { s.proxy.Swallow(faultproxy.ToServer); s.broken(60 * time.Millisecond) }},
 		{name: "requests cut", do: func(s *soak) {
-			s.proxy.CutAfter(faultproxy.ToServer, 1+s.dice.Int64N(2000))
+			s.proxy.CutAfter(faultproxy.ToServer, 1+s.rng.Int64N(2000))
 			pause(200 * time.Millisecond)
 		}},
 		{name: "replies cut", do: func(s *soak) {
-			s.proxy.CutAfter(faultproxy.ToClient, 1+s.dice.Int64N(2000))
+			s.proxy.CutAfter(faultproxy.ToClient, 1+s.rng.Int64N(2000))
 			pause(200 * time.Millisecond)
 		}},
 		{name: "no connections", do: func(s *soak) { s.proxy.Refuse(); s.broken(time.Second) }},
@@ -82,23 +82,23 @@ func (s *soak) broken(d time.Duration) {
 // pause lets something last.
 func pause(d time.Duration) { <-time.After(d) }
 
-func (s *soak) anyConsumer() *child { return s.consumers[s.dice.IntN(len(s.consumers))] }
+func (s *soak) anyConsumer() *child { return s.consumers[s.rng.IntN(len(s.consumers))] }
 
 // replace ends any one of the consumers and starts another one.
 func (s *soak) replace(end func(*child)) {
 	s.Helper()
-	i := s.dice.IntN(len(s.consumers))
+	i := s.rng.IntN(len(s.consumers))
 	end(s.consumers[i])
 	s.consumers[i] = s.startChild(s.consumers[i].far)
 }
 
 // schedule returns an endless sequence of faults: each once, in random order, and so on.
-func schedule(dice *rand.Rand) func() fault {
+func schedule(rng *rand.Rand) func() fault {
 	var left []fault
 	return func() fault {
 		if len(left) == 0 {
 			left = faults()
-			dice.Shuffle(len(left), func(i, j int) { left[i], left[j] = left[j], left[i] })
+			rng.Shuffle(len(left), func(i, j int) { left[i], left[j] = left[j], left[i] })
 		}
 		next := left[0]
 		left = left[1:]

@@ -16,14 +16,14 @@ import (
 
 // The topics.
 const (
-	plain   = "plain"   // events that are acked when they are handled
-	inTx    = "in_tx"   // events whose handlers have an effect in the database, in the transaction that acks them
-	shaken  = "shaken"  // events that the storm locks, hides and uncovers
-	failing = "failing" // events of which some become dead letters
-	dropped = "dropped" // events that are lost with their queue now and then
-	outbox  = "outbox"  // such events that are published in transactions of the application
-	purged  = "purged"  // events that others remove now and then, and of which some fail at first
-	letters = failing + "_dead"
+	plain       = "plain"   // events that are acked when they are handled
+	inTx        = "in_tx"   // events whose handlers have an effect in the database, in the transaction that acks them
+	shaken      = "shaken"  // events that the storm locks, hides and uncovers
+	failing     = "failing" // events of which some become dead letters
+	dropped     = "dropped" // events that are lost with their queue now and then
+	outbox      = "outbox"  // such events that are published in transactions of the application
+	purged      = "purged"  // events that others remove now and then, and of which some fail at first
+	deadLetters = failing + "_dead"
 )
 
 // load is so many publishers, each of which publishes so often.
@@ -51,12 +51,12 @@ func near(s *soak, topic, id string) error {
 
 // far publishes through the network that is slow.
 func far(s *soak, topic, id string) error {
-	return ezq.Publish(context.Background(), s.farQueue, happened{ID: id}, ezq.Topic(topic))
+	return ezq.Publish(context.Background(), s.farClient, happened{ID: id}, ezq.Topic(topic))
 }
 
 // someDelayed publishes some of the events for later.
 func someDelayed(s *soak, topic, id string) error {
-	if !one(10, id) {
+	if !oneIn(10, id) {
 		return near(s, topic, id)
 	}
 	s.ledger(topic).Delayed(id, time.Now().Add(delay))
@@ -105,8 +105,8 @@ func (s *soak) publish(name string) (stop func()) {
 	return func() { cancel(); running.Wait() }
 }
 
-// one reports whether an event is one of so many of its publisher.
-func one(of int, id string) bool {
+// oneIn reports whether an event is one of so many of its publisher.
+func oneIn(of int, id string) bool {
 	n, err := strconv.Atoi(id[strings.LastIndexByte(id, '-')+1:])
 	return err == nil && n%of == 0
 }

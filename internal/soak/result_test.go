@@ -25,20 +25,20 @@ type result struct {
 		ByKind          map[string]int `json:"by_kind"`
 		LongestRecovery float64        `json:"longest_recovery_s"` // from the end of a fault to the next delivery
 		DuplicateShare  float64        `json:"duplicate_share"`    // of the messages of plain
-		accounts
+		deliveryReport
 	} `json:"faults"` // with the storm beside them
 
 	Storm struct {
 		Counts          map[string]*tally `json:"counts"` // also of those beside the faults
 		LongestRecovery float64           `json:"longest_recovery_s"`
 		Deadlocks       int               `json:"deadlocks"` // in the whole run
-		Acts            []happening       `json:"acts"`
-		accounts
+		Acts            []incident        `json:"acts"`
+		deliveryReport
 	} `json:"storm"` // alone
 
 	Restarts struct {
 		Restarts int `json:"restarts"`
-		accounts
+		deliveryReport
 	} `json:"graceful_restarts"`
 
 	Left struct {
@@ -46,11 +46,11 @@ type result struct {
 		Connections int `json:"connections"`
 	} `json:"left"`
 
-	Schedule []happening `json:"schedule"`
+	Schedule []incident `json:"schedule"`
 }
 
-// happening is one fault of the schedule, or one act of the storm alone. Times are in seconds.
-type happening struct {
+// incident is one fault of the schedule, or one act of the storm alone. Times are in seconds.
+type incident struct {
 	What     string  `json:"what"`
 	Beside   string  `json:"beside,omitempty"` // the act of the storm that was under way at its end
 	At       float64 `json:"at_s"`
@@ -61,21 +61,21 @@ type happening struct {
 	recovery, late time.Duration
 }
 
-// accounts is what became of all messages of a phase.
-type accounts struct {
+// deliveryReport is what became of all messages of a phase.
+type deliveryReport struct {
 	AtLeastOnce map[string]ledger.Report `json:"at_least_once"` // by topic
 	Effects     effects                  `json:"exactly_once"`  // of in_tx
 	Letters     effects                  `json:"letters"`       // of failing
 }
 
-func (s *soak) accounts() (a accounts) {
+func (s *soak) reportDeliveries() (a deliveryReport) {
 	s.Helper()
 	a.AtLeastOnce = map[string]ledger.Report{}
 	for topic := range s.ledgers {
 		a.AtLeastOnce[topic] = s.ledger(topic).Report()
 	}
 	a.Effects = s.effects("select id, count(*)::int from effects group by id order by id", inTx, func(string) bool { return true })
-	a.Letters = s.effects("select message->>'ID', count(*)::int from pgmq.q_"+letters+" group by 1 order by 1", failing, isLetter)
+	a.Letters = s.effects("select message->>'ID', count(*)::int from pgmq.q_"+deadLetters+" group by 1 order by 1", failing, isDeadLetter)
 	return a
 }
 
@@ -96,7 +96,7 @@ func (s *soak) effects(query, topic string, concerns func(id string) bool) effec
 	s.Helper()
 	rows, err := s.pool.Query(s.Context(), query)
 	require.NoError(s, err)
-	account := ledger.New()
+	ledgerCopy := ledger.New()
 	e := effects{Repeated: []string{}}
 	var id string
 	var n int
@@ -105,22 +105,22 @@ func (s *soak) effects(query, topic string, concerns func(id string) bool) effec
 		if n > 1 {
 			e.Repeated = append(e.Repeated, id)
 		}
-		account.Delivered(id, "")
+		ledgerCopy.Delivered(id, "")
 		return nil
 	})
 	require.NoError(s, err)
-	s.ledger(topic).CopyOutcomes(account, concerns)
-	report := account.Report()
+	s.ledger(topic).CopyOutcomes(ledgerCopy, concerns)
+	report := ledgerCopy.Report()
 	e.Lost, e.Unexpected = report.Lost, report.Unexpected
 	return e
 }
 
-// judge fails the test unless the result is what it must be.
-func (s *soak) judge() {
+// verify fails the test unless the result is what it must be.
+func (s *soak) verify() {
 	s.Helper()
 	r := &s.result
-	for what, phase := range map[string]accounts{"faults": r.Faults.accounts, "storm": r.Storm.accounts, "restarts": r.Restarts.accounts} {
-		s.judgeAccounts(what, phase)
+	for what, phase := range map[string]deliveryReport{"faults": r.Faults.deliveryReport, "storm": r.Storm.deliveryReport, "restarts": r.Restarts.deliveryReport} {
+		s.verifyDeliveries(what, phase)
 	}
 	s.Logf("%d faults in %s: longest recovery %v s, share of duplicates %.4f %%", r.Faults.Count, r.Took, r.Faults.LongestRecovery, 100*r.Faults.DuplicateShare)
 	s.Logf("storm: longest recovery %v s, %d deadlocks; acts:", r.Storm.LongestRecovery, r.Storm.Deadlocks)
@@ -145,12 +145,12 @@ func (s *soak) judge() {
 			s.Errorf("recovery took too long: %+v", h)
 		}
 	}
-	s.judgeStorm()
-	s.judgeLoad()
+	s.verifyStorm()
+	s.verifyLoad()
 }
 
-// judgeAccounts fails the test if something was lost, or came for no reason.
-func (s *soak) judgeAccounts(phase string, a accounts) {
+// verifyDeliveries fails the test if something was lost, or came for no reason.
+func (s *soak) verifyDeliveries(phase string, a deliveryReport) {
 	s.Helper()
 	for _, topic := range slices.Sorted(maps.Keys(a.AtLeastOnce)) {
 		report := a.AtLeastOnce[topic]
@@ -172,8 +172,8 @@ func (s *soak) judgeAccounts(phase string, a accounts) {
 	}
 }
 
-// judgeStorm fails the test unless each kind of act was there, and kept nothing up.
-func (s *soak) judgeStorm() {
+// verifyStorm fails the test unless each kind of act was there, and kept nothing up.
+func (s *soak) verifyStorm() {
 	s.Helper()
 	for name, count := range s.result.Storm.Counts {
 		if count.Done == 0 {
@@ -190,8 +190,8 @@ func (s *soak) judgeStorm() {
 	}
 }
 
-// judgeLoad fails the test if there was too little to learn from.
-func (s *soak) judgeLoad() {
+// verifyLoad fails the test if there was too little to learn from.
+func (s *soak) verifyLoad() {
 	s.Helper()
 	stored := s.result.Faults.AtLeastOnce[plain].Stored + s.result.Faults.AtLeastOnce[inTx].Stored
 	if *duration >= soakIsSerious && (s.result.Faults.Count < minFaults || stored < minStored) {

@@ -64,19 +64,19 @@ func TestMain(m *testing.M) {
 // soak is one run.
 type soak struct {
 	*testing.T
-	server           *cluster.Cluster
-	proxy, farProxy  *faultproxy.Proxy // the far one leads to the other
-	pool             *pgxpool.Pool     // of the superuser, past the proxies
-	client, farQueue *pgmq.Client
-	outbox           *pgmq.Client  // for transactions of
-	application      *pgxpool.Pool // which is the publisher's own
-	calm             atomic.Bool   // nothing goes wrong that could make a consumer lose a lease
-	dice             *rand.Rand
-	storm            *storm
-	children         int // started so far
-	consumers        []*child
-	ledgers          map[string]*atomic.Pointer[ledger.Ledger] // by topic
-	result           result
+	server            *cluster.Cluster
+	proxy, farProxy   *faultproxy.Proxy // the far one leads to the other
+	pool              *pgxpool.Pool     // of the superuser, past the proxies
+	client, farClient *pgmq.Client
+	outbox            *pgmq.Client  // for transactions of
+	application       *pgxpool.Pool // which is the publisher's own
+	leasesSafe        atomic.Bool   // nothing goes wrong that could make a consumer lose a lease
+	rng               *rand.Rand
+	storm             *storm
+	children          int // started so far
+	consumers         []*child
+	ledgers           map[string]*atomic.Pointer[ledger.Ledger] // by topic
+	result            result
 }
 
 func (s *soak) ledger(topic string) *ledger.Ledger { return s.ledgers[topic].Load() }
@@ -92,35 +92,35 @@ func TestSoak(t *testing.T) {
 		s.consumers = append(s.consumers, s.startChild(i == consumers-1))
 	}
 	s.phase("faults", func() {
-		end := s.storm.beside()
+		end := s.storm.runInBackground()
 		defer end()
-		s.suffer()
+		s.runFaults()
 	})
-	s.result.Faults.accounts = s.accounts()
+	s.result.Faults.deliveryReport = s.reportDeliveries()
 
 	s.phase("storm", func() {
 		defer s.watch()()
-		s.result.Storm.Acts = s.storm.alone(*duration / 4)
+		s.result.Storm.Acts = s.storm.runAlone(*duration / 4)
 	})
-	s.result.Storm.accounts = s.accounts()
+	s.result.Storm.deliveryReport = s.reportDeliveries()
 
 	s.phase("restarts", func() {
 		for range restarts {
 			s.replace(s.terminate)
-			s.flows(time.Now(), plain, inTx)
+			s.awaitFlow(time.Now(), plain, inTx)
 		}
 	})
-	s.result.Restarts.Restarts, s.result.Restarts.accounts = restarts, s.accounts()
+	s.result.Restarts.Restarts, s.result.Restarts.deliveryReport = restarts, s.reportDeliveries()
 
 	for _, c := range s.consumers {
 		s.terminate(c)
 	}
-	require.NoError(t, errors.Join(s.client.Close(), s.farQueue.Close(), s.outbox.Close()))
+	require.NoError(t, errors.Join(s.client.Close(), s.farClient.Close(), s.outbox.Close()))
 	s.application.Close()
-	s.leaks(goroutines)
+	s.countLeaks(goroutines)
 	s.result.sumUp(s)
 	s.write()
-	s.judge()
+	s.verify()
 }
 
 // role is what the queue is used as. The storm is a superuser.
@@ -132,7 +132,7 @@ func newSoak(t *testing.T) *soak {
 		*seed = rand.Uint64N(1_000_000) + 1
 	}
 	only = regexp.MustCompile(*acting)
-	s := &soak{T: t, server: cluster.Start(t), dice: rand.New(rand.NewPCG(*seed, 0)), ledgers: map[string]*atomic.Pointer[ledger.Ledger]{}}
+	s := &soak{T: t, server: cluster.Start(t), rng: rand.New(rand.NewPCG(*seed, 0)), ledgers: map[string]*atomic.Pointer[ledger.Ledger]{}}
 	for topic := range loads() {
 		s.ledgers[topic] = &atomic.Pointer[ledger.Ledger]{}
 	}
@@ -145,7 +145,7 @@ func newSoak(t *testing.T) *soak {
 	s.farProxy = faultproxy.Start(t, s.proxy.Address())
 	s.farProxy.Latency(roundTrip / 2)
 	s.storm = newStorm(s)
-	s.result = result{Seed: *seed, Duration: duration.String(), Go: runtime.Version(), CPUs: runtime.NumCPU(), Schedule: []happening{}}
+	s.result = result{Seed: *seed, Duration: duration.String(), Go: runtime.Version(), CPUs: runtime.NumCPU(), Schedule: []incident{}}
 	t.Log("seed", *seed)
 	return s
 }
@@ -161,7 +161,7 @@ func (s *soak) url(through *faultproxy.Proxy) string {
 // open opens what publishes, and creates the queues. That of failing is one from before PGMQ 1.10.
 func (s *soak) open() {
 	s.Helper()
-	for to, proxy := range map[**pgmq.Client]*faultproxy.Proxy{&s.client: s.proxy, &s.farQueue: s.farProxy, &s.outbox: s.proxy} {
+	for to, proxy := range map[**pgmq.Client]*faultproxy.Proxy{&s.client: s.proxy, &s.farClient: s.farProxy, &s.outbox: s.proxy} {
 		client, err := pgmq.Open(s.Context(), s.url(proxy), &pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(s, err)
 		*to = client
@@ -169,7 +169,7 @@ func (s *soak) open() {
 	var err error
 	s.application, err = pgxpool.New(s.Context(), s.url(s.proxy))
 	require.NoError(s, err)
-	for _, topic := range append(slices.Collect(maps.Keys(loads())), letters) {
+	for _, topic := range append(slices.Collect(maps.Keys(loads())), deadLetters) {
 		require.NoError(s, s.client.SubscribeInitialize(topic))
 	}
 	s.server.Execute("alter table pgmq.q_"+failing+" drop column last_read_at", "alter table pgmq.a_"+failing+" drop column last_read_at")
@@ -181,7 +181,7 @@ func (s *soak) phase(name string, do func()) {
 	for _, current := range s.ledgers {
 		current.Store(ledger.New())
 	}
-	_, err := s.pool.Exec(s.Context(), "truncate effects, pgmq.q_"+letters)
+	_, err := s.pool.Exec(s.Context(), "truncate effects, pgmq.q_"+deadLetters)
 	require.NoError(s, err)
 	stop := s.publish(name)
 	do()
@@ -189,11 +189,11 @@ func (s *soak) phase(name string, do func()) {
 	s.drain()
 }
 
-// suffer lets one fault happen after the other, each after messages flow again.
-func (s *soak) suffer() {
+// runFaults lets one fault happen after the other, each after messages flow again.
+func (s *soak) runFaults() {
 	s.Helper()
-	start, next := time.Now(), schedule(s.dice)
-	s.flows(start, plain, inTx)
+	start, next := time.Now(), schedule(s.rng)
+	s.awaitFlow(start, plain, inTx)
 	for n := 0; ; n++ {
 		elapsed := time.Since(start)
 		enough := *duration < soakIsSerious || n >= minFaults && s.ledger(plain).Stored()+s.ledger(inTx).Stored() >= minStored
@@ -201,13 +201,13 @@ func (s *soak) suffer() {
 			s.result.Took = elapsed.Round(time.Second).String()
 			return
 		}
-		s.result.Schedule = append(s.result.Schedule, s.endure(next(), start))
-		pause(time.Duration(200+s.dice.IntN(400)) * time.Millisecond)
+		s.result.Schedule = append(s.result.Schedule, s.injectFault(next(), start))
+		pause(time.Duration(200+s.rng.IntN(400)) * time.Millisecond)
 	}
 }
 
-// endure lets a fault happen, and waits until messages flow again.
-func (s *soak) endure(f fault, start time.Time) happening {
+// injectFault lets a fault happen, and waits until messages flow again.
+func (s *soak) injectFault(f fault, start time.Time) incident {
 	s.Helper()
 	begun := time.Now()
 	var ends []func()
@@ -218,26 +218,26 @@ func (s *soak) endure(f fault, start time.Time) happening {
 		ends = append(ends, s.ledger(dropped).Removing(), s.ledger(outbox).Removing()) // they may be unlogged
 	}
 	f.do(s)
-	healed, beside := time.Now(), s.storm.underWay()
-	recovery, late := s.flows(healed, plain, inTx)
-	// A consumer notices that its hold was lost when that would have ended, 50 ms later, and
+	healed, beside := time.Now(), s.storm.currentAct()
+	recovery, late := s.awaitFlow(healed, plain, inTx)
+	// A consumer notices that its lock was lost when that would have ended, 50 ms later, and
 	// hands out until then what it had.
 	const aftermath = 100 * time.Millisecond
 	pause(aftermath)
 	for _, end := range ends {
 		end()
 	}
-	return happening{
+	return incident{
 		What: f.name, Beside: beside, At: seconds(begun.Sub(start)), Lasted: seconds(healed.Sub(begun)),
 		Recovery: seconds(recovery), Late: seconds(late), recovery: recovery, late: late,
 	}
 }
 
-// flows waits until messages of these topics have been delivered after moment. It returns how long
+// awaitFlow waits until messages of these topics have been delivered after moment. It returns how long
 // that took, and by how much the machine itself was late meanwhile: it did not run when it should
 // have, or had so little time for each that everything took longer. The latter is measured where it
 // takes so long that it matters, because that costs time, too.
-func (s *soak) flows(moment time.Time, topics ...string) (took, late time.Duration) {
+func (s *soak) awaitFlow(moment time.Time, topics ...string) (took, late time.Duration) {
 	s.Helper()
 	const step = 5 * time.Millisecond
 	silent := func(topic string) bool { return !s.ledger(topic).DeliveredSince(moment) }
@@ -267,7 +267,7 @@ func (s *soak) flows(moment time.Time, topics ...string) (took, late time.Durati
 func (s *soak) watch() (end func()) {
 	ctx, cancel := context.WithCancel(s.Context())
 	var running sync.WaitGroup
-	s.calm.Store(true)
+	s.leasesSafe.Store(true)
 	running.Go(func() {
 		for last := time.Now(); ctx.Err() == nil; last = time.Now() {
 			pause(50 * time.Millisecond)
@@ -282,7 +282,7 @@ func (s *soak) watch() (end func()) {
 	return func() {
 		cancel()
 		running.Wait()
-		s.calm.Store(false)
+		s.leasesSafe.Store(false)
 	}
 }
 
@@ -298,8 +298,8 @@ func (s *soak) drain() {
 	}
 }
 
-// leaks counts what is left when everything is closed.
-func (s *soak) leaks(goroutines int) {
+// countLeaks counts what is left when everything is closed.
+func (s *soak) countLeaks(goroutines int) {
 	s.Helper()
 	const theirs = "select count(*) from pg_stat_activity where datname = 'ezq' and usename = '" + role + "'"
 	count := func() {

@@ -20,7 +20,7 @@ import (
 // one act after the other, each kind once, in random order, and so on.
 type storm struct {
 	*soak
-	dice   *rand.Rand
+	rng    *rand.Rand
 	kinds  []act
 	left   []act
 	counts map[string]*tally
@@ -40,12 +40,12 @@ type tally struct {
 // act is one thing that others do. Then it is undone, until that succeeds.
 type act struct {
 	name string
-	do   func(*hand) error
-	undo func(*hand) error // nil: there is nothing to undo
+	do   func(*session) error
+	undo func(*session) error // nil: there is nothing to undo
 }
 
-// hand is the session of an act.
-type hand struct {
+// session is the session of an act.
+type session struct {
 	*storm
 	ctx   context.Context
 	conn  *pgx.Conn
@@ -58,7 +58,7 @@ func strict() []string { return []string{plain, inTx, shaken} }
 func loose() []string  { return []string{dropped, outbox} }
 
 func newStorm(s *soak) *storm {
-	w := &storm{soak: s, dice: rand.New(rand.NewPCG(*seed, 1)), counts: map[string]*tally{}}
+	w := &storm{soak: s, rng: rand.New(rand.NewPCG(*seed, 1)), counts: map[string]*tally{}}
 	possible, partman := acts(), false
 	require.NoError(s, s.pool.QueryRow(s.Context(), "select exists (select from pg_extension where extname = 'pg_partman')").Scan(&partman))
 	if partman {
@@ -73,15 +73,15 @@ func newStorm(s *soak) *storm {
 	return w
 }
 
-// beside goes on while there are faults, until it is told to end.
-func (w *storm) beside() (end func()) {
+// runInBackground goes on while there are faults, until it is told to end.
+func (w *storm) runInBackground() (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	w.faulty.Store(true)
 	running.Go(func() {
 		for ctx.Err() == nil && len(w.kinds) > 0 {
 			w.perform(w.next())
-			pause(time.Duration(100+w.dice.IntN(300)) * time.Millisecond)
+			pause(time.Duration(100+w.rng.IntN(300)) * time.Millisecond)
 		}
 	})
 	return func() {
@@ -91,9 +91,9 @@ func (w *storm) beside() (end func()) {
 	}
 }
 
-// alone goes on for at least so long, and until each kind was there. Messages flow again after each
+// runAlone goes on for at least so long, and until each kind was there. Messages flow again after each
 // act. It returns the acts, with the time that took.
-func (w *storm) alone(d time.Duration) (happened []happening) {
+func (w *storm) runAlone(d time.Duration) (happened []incident) {
 	w.Helper()
 	start := time.Now()
 	w.left = nil
@@ -101,12 +101,12 @@ func (w *storm) alone(d time.Duration) (happened []happening) {
 		a, begun := w.next(), time.Now()
 		w.perform(a)
 		done := time.Now()
-		recovery, late := w.flows(done, slices.Collect(maps.Keys(w.ledgers))...)
-		happened = append(happened, happening{
+		recovery, late := w.awaitFlow(done, slices.Collect(maps.Keys(w.ledgers))...)
+		happened = append(happened, incident{
 			What: a.name, At: seconds(begun.Sub(start)), Lasted: seconds(done.Sub(begun)),
 			Recovery: seconds(recovery), Late: seconds(late), recovery: recovery, late: late,
 		})
-		pause(time.Duration(w.dice.IntN(200)) * time.Millisecond)
+		pause(time.Duration(w.rng.IntN(200)) * time.Millisecond)
 	}
 	return happened
 }
@@ -114,15 +114,15 @@ func (w *storm) alone(d time.Duration) (happened []happening) {
 func (w *storm) next() act {
 	if len(w.left) == 0 {
 		w.left = append(w.left, w.kinds...)
-		w.dice.Shuffle(len(w.left), func(i, j int) { w.left[i], w.left[j] = w.left[j], w.left[i] })
+		w.rng.Shuffle(len(w.left), func(i, j int) { w.left[i], w.left[j] = w.left[j], w.left[i] })
 	}
 	next := w.left[0]
 	w.left = w.left[1:]
 	return next
 }
 
-// underWay returns the name of the act that is, or "".
-func (w *storm) underWay() string {
+// currentAct returns the name of the act that is, or "".
+func (w *storm) currentAct() string {
 	if name := w.act.Load(); name != nil {
 		return *name
 	}
@@ -132,11 +132,11 @@ func (w *storm) underWay() string {
 // perform does and undoes an act. One that gets no lock is tried again, and one that a fault
 // interrupts comes back later.
 func (w *storm) perform(a act) {
-	topic, count := strict()[w.dice.IntN(len(strict()))], w.counts[a.name]
+	topic, count := strict()[w.rng.IntN(len(strict()))], w.counts[a.name]
 	w.act.Store(&a.name)
 	defer w.act.Store(nil)
 	for range 30 {
-		h := &hand{storm: w, topic: topic}
+		h := &session{storm: w, topic: topic}
 		err := h.with(a.do)
 		h.clear(a)
 		switch {
@@ -160,7 +160,7 @@ func (w *storm) perform(a act) {
 
 // with runs f in a session of its own. It waits for locks no longer than a careful administrator
 // does, because everybody who comes after it waits, too.
-func (h *hand) with(f func(*hand) error) error {
+func (h *session) with(f func(*session) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, h.server.URL())
@@ -176,7 +176,7 @@ func (h *hand) with(f func(*hand) error) error {
 }
 
 // clear undoes what an act has done or begun.
-func (h *hand) clear(a act) {
+func (h *session) clear(a act) {
 	for deadline := time.Now().Add(patience); a.undo != nil; pause(100 * time.Millisecond) {
 		err := h.with(a.undo)
 		if err == nil {
@@ -192,11 +192,11 @@ func (h *hand) clear(a act) {
 	}
 }
 
-// until makes something end when the act is undone.
-func (h *hand) until(end func()) { h.ends = append(h.ends, end) }
+// atEnd makes something end when the act is undone.
+func (h *session) atEnd(end func()) { h.ends = append(h.ends, end) }
 
 // exec runs one statement after the other. In them, {queue} stands for the table of the topic.
-func (h *hand) exec(statements ...string) error {
+func (h *session) exec(statements ...string) error {
 	for _, statement := range statements {
 		if _, err := h.conn.PgConn().Exec(h.ctx, h.fill(statement)).ReadAll(); err != nil {
 			return fmt.Errorf("%.100s: %w", statement, err)
@@ -206,7 +206,7 @@ func (h *hand) exec(statements ...string) error {
 }
 
 // ids runs a query for the ids of events.
-func (h *hand) ids(query string) (map[string]bool, error) {
+func (h *session) ids(query string) (map[string]bool, error) {
 	rows, err := h.conn.Query(h.ctx, query)
 	if err != nil {
 		return nil, err
@@ -220,7 +220,7 @@ func (h *hand) ids(query string) (map[string]bool, error) {
 }
 
 // inTx runs f in a transaction, which is committed if f succeeds.
-func (h *hand) inTx(f func() error) error {
+func (h *session) inTx(f func() error) error {
 	return pgx.BeginFunc(h.ctx, h.conn, func(pgx.Tx) error { return f() })
 }
 

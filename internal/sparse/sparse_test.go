@@ -24,7 +24,7 @@ func bubble(t *testing.T, f func(t *testing.T, logger *slog.Logger, log *bytes.B
 	})
 }
 
-func TestTheFirstRecordsOfAMinuteAreShownAndTheOthersCounted(t *testing.T) {
+func TestLog_ShowsFirstRecordsAndCountsOthers(t *testing.T) {
 	bubble(t, func(t *testing.T, logger *slog.Logger, log *bytes.Buffer) {
 		for range 60_000 {
 			sparse.Log(t.Context(), logger.With("n", 1), slog.LevelWarn, failed, "id", "7")
@@ -37,7 +37,7 @@ func TestTheFirstRecordsOfAMinuteAreShownAndTheOthersCounted(t *testing.T) {
 	})
 }
 
-func TestARecordEachSecondForAnHourIsElevenAMinute(t *testing.T) {
+func TestLog_ShowsElevenRecordsPerMinute(t *testing.T) {
 	bubble(t, func(t *testing.T, logger *slog.Logger, log *bytes.Buffer) {
 		for range 3600 {
 			sparse.Log(t.Context(), logger, slog.LevelWarn, failed)
@@ -48,7 +48,7 @@ func TestARecordEachSecondForAnHourIsElevenAMinute(t *testing.T) {
 	})
 }
 
-func TestAFewRecordsAreAllShown(t *testing.T) {
+func TestLog_ShowsAllOfFewRecords(t *testing.T) {
 	bubble(t, func(t *testing.T, logger *slog.Logger, log *bytes.Buffer) {
 		for range 100 {
 			sparse.Log(t.Context(), logger, slog.LevelWarn, failed)
@@ -58,7 +58,7 @@ func TestAFewRecordsAreAllShown(t *testing.T) {
 	})
 }
 
-func TestWhatIsSaidOfSomethingElseIsShown(t *testing.T) {
+func TestLog_ShowsRecordsAboutOtherSubjects(t *testing.T) {
 	bubble(t, func(t *testing.T, logger *slog.Logger, log *bytes.Buffer) {
 		for _, topic := range []string{"a", "b"} {
 			for range 100 {
@@ -72,7 +72,7 @@ func TestWhatIsSaidOfSomethingElseIsShown(t *testing.T) {
 	})
 }
 
-func TestTheEndReportsWhatWasLeftOut(t *testing.T) {
+func TestFlush_ReportsOmittedRecords(t *testing.T) {
 	bubble(t, func(t *testing.T, logger *slog.Logger, log *bytes.Buffer) {
 		for range 15 {
 			sparse.Log(t.Context(), logger, slog.LevelError, failed)
@@ -90,7 +90,7 @@ func TestTheEndReportsWhatWasLeftOut(t *testing.T) {
 	})
 }
 
-func TestAPlainLoggerShowsAll(t *testing.T) {
+func TestLog_ShowsAllOnPlainLogger(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))

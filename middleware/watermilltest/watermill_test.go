@@ -42,11 +42,11 @@ func handled(t *testing.T, broker *memory.Broker, fn func(context.Context, order
 
 	ctx, stop = context.WithTimeout(t.Context(), time.Hour)
 	defer stop()
-	letters, err := broker.Subscribe(ctx, "ezq_dead")
+	deadLetters, err := broker.Subscribe(ctx, "ezq_dead")
 	require.NoError(t, err)
-	for letter := range letters {
-		dead = append(dead, letter)
-		letter.Ack()
+	for deadLetter := range deadLetters {
+		dead = append(dead, deadLetter)
+		deadLetter.Ack()
 	}
 	return dead
 }
@@ -66,7 +66,7 @@ func poison() message.HandlerMiddleware {
 	return middleware.Poison{Logger: slog.New(slog.DiscardHandler)}.Middleware
 }
 
-func TestWatermillsCorrelationID(t *testing.T) {
+func TestWatermillCorrelationID_WorksBesideOurs(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		calls := 0
 		dead := handled(t, broker, func(ctx context.Context, _ orderPlaced) error {
@@ -82,7 +82,7 @@ func TestWatermillsCorrelationID(t *testing.T) {
 	})
 }
 
-func TestTheKeyOfTheCorrelationIDIsWatermills(t *testing.T) {
+func TestCorrelationID_UsesKeyOfWatermill(t *testing.T) {
 	t.Parallel()
 	msg := message.NewMessage("1", nil)
 	watermill.SetCorrelationID("from Watermill", msg)
@@ -95,14 +95,14 @@ func TestTheKeyOfTheCorrelationIDIsWatermills(t *testing.T) {
 	require.Equal(t, "from Watermill", watermill.MessageCorrelationID(out[0]))
 }
 
-func TestTheKeysOfADeadLetterAreWatermills(t *testing.T) {
+func TestDeadLetter_UsesKeysOfWatermill(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, watermill.ReasonForPoisonedKey, backend.DeadLetterReason)
 	require.Equal(t, watermill.PoisonedTopicKey, backend.DeadLetterTopic)
 	require.Equal(t, watermill.PoisonedHandlerKey, backend.DeadLetterHandler)
 }
 
-func TestWatermillsRecoverer(t *testing.T) {
+func TestWatermillRecoverer_WorksWithOurPolicies(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		calls := 0
 		dead := handled(t, broker, func(context.Context, orderPlaced) error {
@@ -116,7 +116,7 @@ func TestWatermillsRecoverer(t *testing.T) {
 	})
 }
 
-func TestWatermillsRecovererOfAPanickingMiddleware(t *testing.T) {
+func TestWatermillRecoverer_CatchesPanickingMiddleware(t *testing.T) {
 	t.Parallel()
 	d := &backend.Delivery{Number: 1, DeadLetters: true}
 	msg := message.NewMessage("1", nil)
@@ -127,11 +127,11 @@ func TestWatermillsRecovererOfAPanickingMiddleware(t *testing.T) {
 	_, err := handle(msg)
 	require.NoError(t, err)
 	v, _ := d.Disposition()
-	require.NotNil(t, v.Letter)
-	require.LessOrEqual(t, len(v.Letter.Metadata[backend.DeadLetterReason]), 1024, "its text has the whole stack")
+	require.NotNil(t, v.DeadLetter)
+	require.LessOrEqual(t, len(v.DeadLetter.Metadata[backend.DeadLetterReason]), 1024, "its text has the whole stack")
 }
 
-func TestWatermillsCircuitBreaker(t *testing.T) {
+func TestWatermillCircuitBreaker_WorksWithOurPolicies(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		breaker := watermill.NewCircuitBreaker(gobreaker.Settings{
 			Timeout:     time.Minute,

@@ -27,15 +27,15 @@ const confidential = "c0nfid3ntial"
 
 type Sensitive struct{ Card string }
 
-// watched is a queue and all that is reported about it.
-type watched struct {
+// observed is a queue and all that is reported about it.
+type observed struct {
 	*ezqotel.Telemetry
 	client *pgmq.Client
 	spans  *tracetest.SpanRecorder
 	reader *sdkmetric.ManualReader
 }
 
-func watch(t *testing.T, database string) *watched {
+func newObserved(t *testing.T, database string) *observed {
 	t.Helper()
 	client, err := pgmq.New(pgtest.Pool(t, database), &pgmq.Config{
 		Logger:     slog.New(slog.DiscardHandler),
@@ -46,31 +46,31 @@ func watch(t *testing.T, database string) *watched {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	w := &watched{client: client, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader()}
-	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(w.reader))
-	traces := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(w.spans))
-	if w.Telemetry, err = ezqotel.New(&ezqotel.Config{TracerProvider: traces, MeterProvider: meters}); err != nil {
+	o := &observed{client: client, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader()}
+	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(o.reader))
+	traces := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(o.spans))
+	if o.Telemetry, err = ezqotel.New(&ezqotel.Config{TracerProvider: traces, MeterProvider: meters}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := pgmqotel.Observe(meters, client, ezq.DefaultTopic, "missing"); err != nil {
 		t.Fatal(err)
 	}
-	return w
+	return o
 }
 
 // exported returns all that was reported, and the errors of doing so.
-func (w *watched) exported(t *testing.T) string {
+func (o *observed) exported(t *testing.T) string {
 	t.Helper()
 	var metrics metricdata.ResourceMetrics
-	failure := w.reader.Collect(t.Context(), &metrics)
-	all, err := json.Marshal([]any{tracetest.SpanStubsFromReadOnlySpans(w.spans.Ended()), metrics, failure})
+	failure := o.reader.Collect(t.Context(), &metrics)
+	all, err := json.Marshal([]any{tracetest.SpanStubsFromReadOnlySpans(o.spans.Ended()), metrics, failure})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("%s\n%v\n%+v", all, failure, failure)
 }
 
-func TestNoSpanAndNoMetricShowsAPasswordOrAPayload(t *testing.T) {
+func TestTelemetry_ShowsNoPasswordOrPayload(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	owner := pgtest.Pool(t, database)
@@ -88,12 +88,12 @@ func TestNoSpanAndNoMetricShowsAPasswordOrAPayload(t *testing.T) {
 		t.Fatal(err)
 	}
 	password, _ := address.User.Password()
-	here := watch(t, role)
+	here := newObserved(t, role)
 	address.Host = "127.0.0.1:1"
-	nowhere := watch(t, address.String())
+	nowhere := newObserved(t, address.String())
 
-	send := func(w *watched) error {
-		return ezq.Publish(t.Context(), w.Publisher(w.client), Sensitive{confidential}, ezq.Header("authorization", confidential))
+	send := func(o *observed) error {
+		return ezq.Publish(t.Context(), o.Publisher(o.client), Sensitive{confidential}, ezq.Header("authorization", confidential))
 	}
 	if err := errors.Join(send(here), ezq.Publish(t.Context(), here.client, ezq.EndEvent{})); err != nil {
 		t.Fatal(err)

@@ -57,7 +57,7 @@ func (in *instruments) create(meter metric.Meter) ([]metric.Observable, error) {
 
 // observeQueues asks about each topic.
 func (in *instruments) observeQueues(ctx context.Context, o metric.Observer, client *pgmq.Client, topics []string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var errs []error
 	for _, topic := range topics {

@@ -8,7 +8,7 @@
 //	}
 //	defer registration.Unregister() // before client.Close
 //
-// TestATraceCrossesPostgreSQLAndTheQueueIsMeasured in this directory does so, and looks at
+// TestTrace_CrossesPostgreSQLWithMeasuredQueue in this directory does so, and looks at
 // what comes out.
 package pgmqotel
 
@@ -26,8 +26,8 @@ import (
 	ezqotel "github.com/ezq-go/ezq/otel"
 )
 
-// patience bounds the questions to PostgreSQL of one collection.
-const patience = 5 * time.Second
+// queryTimeout bounds the questions to PostgreSQL of one collection.
+const queryTimeout = 5 * time.Second
 
 // Observe reports, whenever provider collects metrics, how the queues of the topics
 // are doing, for all programs that use them:
@@ -79,9 +79,9 @@ func Observe(provider metric.MeterProvider, client *pgmq.Client, topics ...strin
 
 // destination says whose messages a measurement is about.
 func destination(topic, group string) []attribute.KeyValue {
-	whose := []attribute.KeyValue{semconv.MessagingDestinationName(topic)}
+	attributes := []attribute.KeyValue{semconv.MessagingDestinationName(topic)}
 	if group != "" {
-		whose = append(whose, semconv.MessagingConsumerGroupName(group))
+		attributes = append(attributes, semconv.MessagingConsumerGroupName(group))
 	}
-	return whose
+	return attributes
 }

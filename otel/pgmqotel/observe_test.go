@@ -32,7 +32,7 @@ func open(t *testing.T, database string) *pgmq.Client {
 	return client
 }
 
-func TestObserveSaysWhatIsMissing(t *testing.T) {
+func TestObserve_NamesMissingArgument(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
 		"the meter provider is nil": second(pgmqotel.Observe(nil, nil)),
@@ -46,7 +46,7 @@ func TestObserveSaysWhatIsMissing(t *testing.T) {
 
 func second(_ any, err error) error { return err }
 
-func TestATraceCrossesPostgreSQLAndTheQueueIsMeasured(t *testing.T) {
+func TestTrace_CrossesPostgreSQLWithMeasuredQueue(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	here, there := open(t, database), open(t, database)
@@ -102,7 +102,7 @@ func TestATraceCrossesPostgreSQLAndTheQueueIsMeasured(t *testing.T) {
 	}
 }
 
-func TestTheGroupsOfATopicAreMeasuredApart(t *testing.T) {
+func TestObserve_MeasuresGroupsSeparately(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	reader := sdkmetric.NewManualReader()

@@ -70,8 +70,8 @@ type check struct {
 	published int
 }
 
-// anyTopic is one of the two, the first one mostly.
-func anyTopic(t *rapid.T) string {
+// drawTopic is one of the two, the first one mostly.
+func drawTopic(t *rapid.T) string {
 	return rapid.SampledFrom([]string{topic, topic, topic, deadTopic}).Draw(t, "topic")
 }
 
@@ -99,11 +99,11 @@ func (c *check) publish(t *rapid.T) {
 
 // claim settles some messages and leases some, as subscriptions do in one step.
 func (c *check) claim(t *rapid.T) {
-	name := anyTopic(t)
+	name := drawTopic(t)
 	settlements, outcomes := c.settlements(t, name, 0)
 	limit := rapid.IntRange(1, 4).Draw(t, "limit")
 	deadLetters, others := split(settlements)
-	before := c.store(t, name, deadLetters, subscription.Missed{})
+	before := c.settleBatch(t, name, deadLetters, subscription.Missed{})
 	claim, err := c.subject.Store(name).Claim(context.Background(), others, limit, hour)
 	if err != nil {
 		t.Fatalf("claim: %v", err)
@@ -140,18 +140,18 @@ func (c *check) requireClaimed(t *rapid.T, name string, claim subscription.Claim
 }
 
 func (c *check) settle(t *rapid.T) {
-	name := anyTopic(t)
+	name := drawTopic(t)
 	settlements, outcomes := c.settlements(t, name, 1)
 	deadLetters, others := split(settlements)
-	requireMissed(t, c.store(t, name, deadLetters, c.store(t, name, others, subscription.Missed{})), outcomes)
+	requireMissed(t, c.settleBatch(t, name, deadLetters, c.settleBatch(t, name, others, subscription.Missed{})), outcomes)
 }
 
-// store settles, and returns what was missed, after what was before.
-func (c *check) store(t *rapid.T, name string, settle []subscription.Settlement, before subscription.Missed) subscription.Missed {
-	if len(settle) == 0 {
+// settleBatch settles, and returns what was missed, after what was before.
+func (c *check) settleBatch(t *rapid.T, name string, settlements []subscription.Settlement, before subscription.Missed) subscription.Missed {
+	if len(settlements) == 0 {
 		return before
 	}
-	missed, err := c.subject.Store(name).Settle(context.Background(), settle)
+	missed, err := c.subject.Store(name).Settle(context.Background(), settlements)
 	if err != nil {
 		t.Fatalf("settle: %v", err)
 	}
@@ -181,7 +181,7 @@ func (c *check) settlements(t *rapid.T, name string, least int) (settlements []s
 		actions = append(actions, subscription.DeadLetter)
 	}
 	one := false
-	for _, ticket := range c.anyTickets(t, name, least) {
+	for _, ticket := range c.drawTickets(t, name, least) {
 		action := rapid.SampledFrom(actions).Draw(t, "action")
 		if action == subscription.Nack || action == subscription.DeadLetter {
 			if one {
@@ -200,9 +200,9 @@ func (c *check) settlements(t *rapid.T, name string, least int) (settlements []s
 	return settlements, outcomes
 }
 
-// anyTickets returns some of those that there are, valid or not, and one for a
+// drawTickets returns some of those that there are, valid or not, and one for a
 // message at most.
-func (c *check) anyTickets(t *rapid.T, name string, least int) []ticket {
+func (c *check) drawTickets(t *rapid.T, name string, least int) []ticket {
 	all := c.tickets[name]
 	if len(all) < least {
 		t.Skip("nothing was ever leased")
@@ -235,9 +235,9 @@ func requireMissed(t *rapid.T, missed subscription.Missed, outcomes map[subscrip
 }
 
 func (c *check) extend(t *rapid.T) {
-	name := anyTopic(t)
+	name := drawTopic(t)
 	var tokens, want []subscription.Token
-	for _, ticket := range c.anyTickets(t, name, 1) {
+	for _, ticket := range c.drawTickets(t, name, 1) {
 		tokens = append(tokens, ticket.token)
 		if c.queues[name].valid(ticket) {
 			ticket.message.visible = false
@@ -255,7 +255,7 @@ func (c *check) extend(t *rapid.T) {
 }
 
 func (c *check) expire(t *rapid.T) {
-	name := anyTopic(t)
+	name := drawTopic(t)
 	q := c.queues[name]
 	var hidden []string
 	for _, uuid := range slices.Sorted(maps.Keys(q.messages)) {
@@ -272,7 +272,7 @@ func (c *check) expire(t *rapid.T) {
 }
 
 func (c *check) purge(t *rapid.T) {
-	name := anyTopic(t)
+	name := drawTopic(t)
 	got, want := c.subject.Purge(name), len(c.queues[name].messages)
 	if got != want {
 		t.Fatalf("purged %d messages of %s, not %d", got, name, want)

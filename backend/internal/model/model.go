@@ -13,7 +13,7 @@ import (
 // in it: a message is visible, or it will not be for as long as the check lasts.
 type queue struct {
 	messages map[string]*stored // by UUID
-	moment   int                // counts whatever makes a message visible
+	clock    int                // counts whatever makes a message visible
 }
 
 // stored is one message that is there.
@@ -39,8 +39,8 @@ func (q *queue) add(m stored, visible bool) {
 }
 
 func (q *queue) setVisible(m *stored, visible bool) {
-	q.moment++
-	m.visible, m.since = visible, q.moment
+	q.clock++
+	m.visible, m.since = visible, q.clock
 }
 
 // due returns the visible messages, those first that have been so for longest.
@@ -120,7 +120,7 @@ func dispositionOf(action subscription.Action, failures int, delay time.Duration
 	case subscription.Nack:
 		return backend.Disposition{Redelivery: backend.Redelivery{Delay: delay, Failures: failures, Done: handlers(failures)}}
 	case subscription.DeadLetter:
-		return backend.Disposition{Letter: &backend.DeadLetterTarget{
+		return backend.Disposition{DeadLetter: &backend.DeadLetterTarget{
 			Topic:    deadTopic,
 			Metadata: map[string]string{backend.DeadLetterTopic: topic, backend.DeadLetterReason: "boom"},
 		}}

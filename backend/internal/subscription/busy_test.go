@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestABusyMessageStopsOnlyItself(t *testing.T) {
+func TestLockedMessage_DelaysOnlyItself(t *testing.T) {
 	t.Run("its outcome is stored when it can be", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(10)
@@ -83,7 +83,7 @@ func TestABusyMessageStopsOnlyItself(t *testing.T) {
 	})
 }
 
-func TestWithSyncAckABusyMessageKeepsItsSlot(t *testing.T) {
+func TestSyncAck_LockedMessageKeepsSlot(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.config.SyncAck = true
 		env.config.MaxInFlight = 1
@@ -100,7 +100,7 @@ func TestWithSyncAckABusyMessageKeepsItsSlot(t *testing.T) {
 	})
 }
 
-func TestAnEndWaitsForABusyMessage(t *testing.T) {
+func TestClose_WaitsForLockedMessageWithinBounds(t *testing.T) {
 	t.Run("whose outcome is then stored", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)

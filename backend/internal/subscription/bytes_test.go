@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMemoryIsBounded(t *testing.T) {
+func TestMaxInFlightBytes_BoundsMemory(t *testing.T) {
 	t.Run("by what is claimed and not settled", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight = 1

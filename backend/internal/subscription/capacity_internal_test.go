@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestCapacityToFetch(t *testing.T) {
+func TestCapacity_ToFetch(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		perSecond float64
@@ -34,7 +34,7 @@ func TestCapacityToFetch(t *testing.T) {
 	}
 }
 
-func TestCapacityFit(t *testing.T) {
+func TestCapacity_Fit(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		maxBytes, bytes, largest int64
@@ -55,7 +55,7 @@ func TestCapacityFit(t *testing.T) {
 	}
 }
 
-func TestCapacityWindow(t *testing.T) {
+func TestCapacity_Window(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ longest, fetchTime, want time.Duration }{
 		"is 50 ms":                        {longest: time.Second, want: 50 * time.Millisecond},
@@ -71,7 +71,7 @@ func TestCapacityWindow(t *testing.T) {
 	}
 }
 
-func TestCapacityObservesTheLastFetchThatBroughtMessages(t *testing.T) {
+func TestCapacity_ObservesLastFetchWithMessages(t *testing.T) {
 	t.Parallel()
 	c := newCapacity(Config{})
 	require.EqualValues(t, unknownSize, c.largest)
@@ -86,7 +86,7 @@ func TestCapacityObservesTheLastFetchThatBroughtMessages(t *testing.T) {
 	require.Equal(t, time.Second, c.fetchTime)
 }
 
-func TestCapacityCountsSlotsAndBytes(t *testing.T) {
+func TestCapacity_CountsSlotsAndBytes(t *testing.T) {
 	t.Parallel()
 	c := newCapacity(Config{MaxInFlight: 1})
 	waits, sent, parked := &lease{}, &lease{phase: sending}, &lease{phase: delivered, parked: true}

@@ -123,7 +123,7 @@ func (d *deliverer) watch(l *lease) {
 func (d *deliverer) nack(l *lease) Settlement {
 	settlement := Settlement{Action: Nack, UUID: l.Message.UUID}
 	disposition, ok := l.Delivery.Disposition()
-	if ok && disposition.Letter == nil {
+	if ok && disposition.DeadLetter == nil {
 		disposition.Delay = max(disposition.Delay, 0)
 		disposition.InPlace = disposition.InPlace && disposition.Delay == 0
 		if disposition.InPlace && isUnchanged(l.Delivery, disposition.Redelivery) {
@@ -132,7 +132,7 @@ func (d *deliverer) nack(l *lease) Settlement {
 		settlement.Disposition = disposition
 		return settlement
 	}
-	if disposition.Letter != nil {
+	if disposition.DeadLetter != nil {
 		settlement.Action = DeadLetter
 	}
 	disposition.Redelivery = backend.Redelivery{

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAMessageIsHandledForMaxExtensionAtMost(t *testing.T) {
+func TestMaxExtension_BoundsHandling(t *testing.T) {
 	for name, limit := range map[string]time.Duration{
 		"of many leases":               10 * time.Minute,
 		"of less than a lease":         lease / 2,
@@ -37,7 +37,7 @@ func TestAMessageIsHandledForMaxExtensionAtMost(t *testing.T) {
 	}
 }
 
-func TestMaxExtensionIsExceededByOneCallToTheStoreAtMost(t *testing.T) {
+func TestMaxExtension_IsExceededByOneCallAtMost(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.config.MaxExtension = lease/3 + time.Second
 		env.store.publish(10)
@@ -54,7 +54,7 @@ func TestMaxExtensionIsExceededByOneCallToTheStoreAtMost(t *testing.T) {
 	})
 }
 
-func TestAnExtensionOfAReleasedLeaseDoesNotCostTheNextOne(t *testing.T) {
+func TestExtension_OfReleasedLeaseSparesNextLease(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.store.publish(1)
 		c := env.subscribe()
@@ -71,7 +71,7 @@ func TestAnExtensionOfAReleasedLeaseDoesNotCostTheNextOne(t *testing.T) {
 	})
 }
 
-func TestAnExtensionUndoesNoNack(t *testing.T) {
+func TestExtension_UndoesNoNack(t *testing.T) {
 	t.Run("when both are on their way", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)

@@ -14,7 +14,7 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-func TestMessagesAreHandedOver(t *testing.T) {
+func TestDelivery_KeepsClaimOrderAndDescribesMessage(t *testing.T) {
 	t.Run("in the order of their claims", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight = 3
@@ -56,7 +56,7 @@ func TestMessagesAreHandedOver(t *testing.T) {
 	})
 }
 
-func TestMaxInFlightIsNotExceeded(t *testing.T) {
+func TestMaxInFlight_IsNotExceeded(t *testing.T) {
 	for name, concurrency := range map[string]int{"": 0, "and a consumer may want less": 2, "but not more": 100} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
@@ -117,7 +117,7 @@ func TestMaxInFlightIsNotExceeded(t *testing.T) {
 	})
 }
 
-func TestPrefetch(t *testing.T) {
+func TestPrefetch_FollowsConsumerSpeed(t *testing.T) {
 	t.Run("takes no more than there are slots from a store that is not known yet", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxPrefetch = 100

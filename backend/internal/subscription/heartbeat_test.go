@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestHeartbeats(t *testing.T) {
+func TestHeartbeat_ExtendsLeasesTogether(t *testing.T) {
 	t.Run("keep a message for as long as it is being handled", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
@@ -68,7 +68,7 @@ func TestHeartbeats(t *testing.T) {
 	})
 }
 
-func TestAnExtensionThatFails(t *testing.T) {
+func TestExtension_IsRepeatedAfterFailure(t *testing.T) {
 	t.Run("is tried again until it works", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
@@ -146,7 +146,7 @@ func TestAnExtensionThatFails(t *testing.T) {
 	})
 }
 
-func TestALeaseThatTheStoreHasGivenAway(t *testing.T) {
+func TestLease_LossEndsContext(t *testing.T) {
 	t.Run("ends the context, at the next heartbeat", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(2)

@@ -8,7 +8,7 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-func TestAConsumerGetsAsManyMessagesAsItHandlesAtATime(t *testing.T) {
+func TestMaxInFlight_FollowsConsumerConcurrency(t *testing.T) {
 	for name, test := range map[string]struct {
 		concurrency, maxInFlight, want int
 		logged                         int

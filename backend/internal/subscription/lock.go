@@ -94,7 +94,7 @@ func (bl *batchLocker) finish(b *lockedBatch) {
 	case refused:
 		bl.leases.batchFinished(b, append(acked, rest...), leased, 0, sent)
 	case err != nil:
-		bl.config.Logger.Error("ezq: cannot store which messages are done; those that were being handled are delivered again",
+		bl.config.Logger.Error("ezq: failed to store acks; messages that were being handled are delivered again",
 			"topic", bl.config.Topic, "messages", len(rest), "error", err)
 		bl.leases.batchLost(b)
 	default:

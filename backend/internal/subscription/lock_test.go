@@ -34,7 +34,7 @@ func lockingBubble(t *testing.T, f func(t *testing.T, env *environment, c *consu
 	})
 }
 
-func TestMessagesAckedSoonAreNeverLeased(t *testing.T) {
+func TestLockedBatch_LeasesNothingAckedSoon(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		claims, settlements := len(c.callsOf(claiming)), len(c.callsOf(settling))
 		env.store.publish(3)
@@ -52,7 +52,7 @@ func TestMessagesAckedSoonAreNeverLeased(t *testing.T) {
 	})
 }
 
-func TestALockedMessageIsWithOneConsumer(t *testing.T) {
+func TestLockedMessage_HasOneConsumer(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		env.store.publish(1)
 		msg := c.receive()
@@ -61,7 +61,7 @@ func TestALockedMessageIsWithOneConsumer(t *testing.T) {
 	})
 }
 
-func TestMessagesNotAckedSoonAreLeased(t *testing.T) {
+func TestLockedBatch_LeasesMessagesNotAckedSoon(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		env.store.publish(2)
 		quick, slow := c.receive(), c.receive()
@@ -79,7 +79,7 @@ func TestMessagesNotAckedSoonAreLeased(t *testing.T) {
 	})
 }
 
-func TestALockedMessageCanFail(t *testing.T) {
+func TestLockedMessage_CanBeNacked(t *testing.T) {
 	for name, when := range map[string]time.Duration{"soon": time.Millisecond, "late": 2 * lockFor} {
 		t.Run(name, func(t *testing.T) {
 			lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
@@ -100,7 +100,7 @@ func TestALockedMessageCanFail(t *testing.T) {
 }
 
 // While an ack waits for the end of its lock, the end is under way.
-func TestAnAckThatComesWhileItsLockEndsIsStored(t *testing.T) {
+func TestAck_WhileLockedBatchEndsIsStored(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		env.store.publish(1)
 		msg := c.receive()
@@ -113,7 +113,7 @@ func TestAnAckThatComesWhileItsLockEndsIsStored(t *testing.T) {
 }
 
 // A message that ends its consumer's process must be counted before it can do so again.
-func TestARedeliveryIsCountedBeforeItIsDelivered(t *testing.T) {
+func TestRedelivery_IsLeasedBeforeDelivery(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		env.store.publish(1)
 		c.nack(c.receive(), time.Second)
@@ -125,7 +125,7 @@ func TestARedeliveryIsCountedBeforeItIsDelivered(t *testing.T) {
 	})
 }
 
-func TestABrokenLockIsLost(t *testing.T) {
+func TestLockedBatch_WhenBrokenIsLost(t *testing.T) {
 	for name, breakIt := range map[string]func(env *environment, c *consumer){
 		"when its connection breaks":        func(env *environment, _ *consumer) { env.store.expire(11) },
 		"when its end fails":                func(_ *environment, c *consumer) { c.script(finishing, fault{err: errStore}) },
@@ -147,14 +147,14 @@ func TestABrokenLockIsLost(t *testing.T) {
 				}
 				time.Sleep(2 * lease)
 				require.Empty(t, env.store.ids())
-				require.Equal(t, 1, env.logs.count("those that were being handled are delivered again"))
+				require.Equal(t, 1, env.logs.count("messages that were being handled are delivered again"))
 			})
 		})
 	}
 }
 
 // No other consumer has had the message since, so its ack counts.
-func TestAnAckOutlivesItsLock(t *testing.T) {
+func TestAck_OutlivesLockedBatch(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		env.store.publish(1)
 		msg := c.receive()
@@ -166,7 +166,7 @@ func TestAnAckOutlivesItsLock(t *testing.T) {
 	})
 }
 
-func TestLockedMessagesThatAreNotReceivedAreReleased(t *testing.T) {
+func TestLockedBatch_ReleasesUndeliveredMessages(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		env.store.publish(5)
 		msg := c.receive()
@@ -184,7 +184,7 @@ func TestLockedMessagesThatAreNotReceivedAreReleased(t *testing.T) {
 	})
 }
 
-func TestSlowHandlersGetLeases(t *testing.T) {
+func TestLocking_StopsForSlowHandlers(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		for range 30 {
 			env.store.publish(1)
@@ -196,7 +196,7 @@ func TestSlowHandlersGetLeases(t *testing.T) {
 	})
 }
 
-func TestMessagesAreLeasedWhereTheyCannotBeLocked(t *testing.T) {
+func TestLease_IsUsedWhereLockingIsRefused(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		c.locksNothing.Store(true)
 		seen := len(c.callsOf(locking))
@@ -206,7 +206,7 @@ func TestMessagesAreLeasedWhereTheyCannotBeLocked(t *testing.T) {
 	})
 }
 
-func TestEnsureLeaseLeasesALockedMessage(t *testing.T) {
+func TestLeaser_TurnsLockIntoLease(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		env.store.publish(1)
 		msg := c.receive()
@@ -236,7 +236,7 @@ func ensureLease(t *testing.T, msg *message.Message) subscription.Token {
 	return token
 }
 
-func TestALostMessageHasNoLease(t *testing.T) {
+func TestLeaser_FailsForLostMessage(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		env.store.publish(1)
 		msg := c.receive()
@@ -248,7 +248,7 @@ func TestALostMessageHasNoLease(t *testing.T) {
 	})
 }
 
-func TestNothingIsLockedWhereOrderOrStoredAcksMatter(t *testing.T) {
+func TestLocking_IsOffForOrderAndSyncAck(t *testing.T) {
 	for name, set := range map[string]func(*subscription.Config){
 		"one at a time":    func(c *subscription.Config) { c.MaxInFlight = 1 },
 		"acks are awaited": func(c *subscription.Config) { c.SyncAck = true },
@@ -272,7 +272,7 @@ func TestNothingIsLockedWhereOrderOrStoredAcksMatter(t *testing.T) {
 }
 
 // The messages of one batch are handled while the next one is fetched, and no more.
-func TestTwoLockedBatchesAtATime(t *testing.T) {
+func TestLockedBatch_RunsTwoAtMost(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		before := len(c.callsOf(locking)) - len(c.callsOf(finishing))
 		env.store.publish(200)
@@ -287,7 +287,7 @@ func TestTwoLockedBatchesAtATime(t *testing.T) {
 	})
 }
 
-func TestASubscriptionEndsAfterItsLockedBatches(t *testing.T) {
+func TestSubscription_EndsAfterLockedBatches(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		env.store.publish(1)
 		c.ack(c.receive())
@@ -298,7 +298,7 @@ func TestASubscriptionEndsAfterItsLockedBatches(t *testing.T) {
 	})
 }
 
-func TestAfterALostLockMessagesAreLeasedForAWhile(t *testing.T) {
+func TestLockedBatch_LossPausesLocking(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		env.store.publish(1)
 		c.script(finishing, fault{err: errStore})

@@ -13,7 +13,7 @@ import (
 )
 
 // The others may be settled soon. A retry delay does not notice the wait.
-func TestALockedBatchGoesOnWhenOneOfItsMessagesIsSettled(t *testing.T) {
+func TestLockedBatch_ContinuesAfterOneOutcome(t *testing.T) {
 	for name, answer := range map[string]func(c *consumer, msg *message.Message){
 		"as done":   func(c *consumer, msg *message.Message) { c.ack(msg) },
 		"as failed": func(c *consumer, msg *message.Message) { c.nack(msg, time.Minute) },
@@ -37,7 +37,7 @@ func TestALockedBatchGoesOnWhenOneOfItsMessagesIsSettled(t *testing.T) {
 	}
 }
 
-func TestAThirdLockedBatchWaitsForTheFirst(t *testing.T) {
+func TestLockedBatch_ThirdWaitsForFirst(t *testing.T) {
 	lockingBubble(t, func(_ *testing.T, env *environment, c *consumer) {
 		var open []*message.Message
 		for range 2 {
@@ -60,7 +60,7 @@ func TestAThirdLockedBatchWaitsForTheFirst(t *testing.T) {
 
 // The message would be leased first, and delivered again.
 // One claim does not carry all of them.
-func TestNothingIsFetchedWhileManyAcksOfALostLockWait(t *testing.T) {
+func TestFetch_WaitsForManyAcksAfterLoss(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		const n = 1200
 		env.config.LockFor, env.config.MaxInFlight = longestLock, n
@@ -87,7 +87,7 @@ func TestNothingIsFetchedWhileManyAcksOfALostLockWait(t *testing.T) {
 	})
 }
 
-func TestNothingIsFetchedWhileTheAckOfALostLockIsUnderWay(t *testing.T) {
+func TestFetch_WaitsForPendingAckAfterLoss(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		env.store.publish(1)
 		msg := c.receive()

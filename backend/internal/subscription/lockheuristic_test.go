@@ -36,7 +36,7 @@ func (env *environment) lockedMessages() (n int) {
 	return n
 }
 
-func TestLockingBeginsWhenNineOfTenAreAckedSoon(t *testing.T) {
+func TestLocking_BeginsAtNineOfTenAckedSoon(t *testing.T) {
 	for name, test := range map[string]struct {
 		late   int // one of so many,
 		took   time.Duration
@@ -66,7 +66,7 @@ func TestLockingBeginsWhenNineOfTenAreAckedSoon(t *testing.T) {
 }
 
 // A message that waits for longer than its lock lasts is leased after all.
-func TestFewerMessagesAreClaimedAheadWhereTheyAreLocked(t *testing.T) {
+func TestPrefetch_IsSmallerWhileLocking(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.config.LockFor, env.config.MaxInFlight, env.config.MaxPrefetch = lockFor, 2, 100
 		env.store.publish(1000)
@@ -77,12 +77,12 @@ func TestFewerMessagesAreClaimedAheadWhereTheyAreLocked(t *testing.T) {
 			c.ack(msg)
 		}
 		require.Positive(t, env.lockedMessages())
-		const leased = 50 // a message each millisecond: see TestPrefetch
+		const leased = 50 // a message each millisecond: see TestPrefetch_FollowsConsumerSpeed
 		require.Less(t, mostClaimed(env.store.recorded()), leased-leased/5)
 	})
 }
 
-func TestLockingGoesOnWhileSevenOfTenAreAckedSoon(t *testing.T) {
+func TestLocking_ContinuesAtSevenOfTenAckedSoon(t *testing.T) {
 	for name, test := range map[string]struct{ late, batches int }{
 		"for ever if one of eight is late":          {late: 1, batches: 20},
 		"for a second time if two of eight are":     {late: 2, batches: 2},

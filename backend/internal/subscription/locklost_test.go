@@ -29,7 +29,7 @@ func lockRedelivered(env *environment, c *consumer, n int) {
 	require.Len(env.t, c.callsOf(finishing)[finished].rest, n)
 }
 
-func TestMessagesBeingLeasedWhenTheSubscriptionEndsAreReleased(t *testing.T) {
+func TestLockedBatch_CloseReleasesWaitingMessages(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		lockRedelivered(env, c, 1)
 		env.subscriptions.Close()
@@ -42,7 +42,7 @@ func TestMessagesBeingLeasedWhenTheSubscriptionEndsAreReleased(t *testing.T) {
 	})
 }
 
-func TestAFetchThatWaitsForCapacityHearsOfALostLock(t *testing.T) {
+func TestLockedBatch_LossWakesFetcher(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.config.LockFor, env.config.MaxInFlight = lockFor, 2
 		c := env.subscribe()
@@ -65,7 +65,7 @@ func TestAFetchThatWaitsForCapacityHearsOfALostLock(t *testing.T) {
 }
 
 // The subscription fetches again before the acks are stored by themselves.
-func TestMessagesAckedUnderALostLockAreNotFetchedAgain(t *testing.T) {
+func TestLockedBatch_LossRefetchesNoAckedMessage(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		const n = 1200 // more than one call carries
 		env.config.LockFor, env.config.MaxInFlight, env.config.Linger = lockFor, 2*n, time.Second

@@ -31,7 +31,7 @@ func isDue(b *lockedBatch) bool {
 	}
 }
 
-func TestLockPolicyNext(t *testing.T) {
+func TestLockPolicy_Next(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1e9, 0)
 	for name, test := range map[string]struct {
@@ -73,7 +73,7 @@ func TestLockPolicyNext(t *testing.T) {
 	}
 }
 
-func TestLockPolicyEndsBatches(t *testing.T) {
+func TestLockPolicy_EndsBatches(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1e9, 0)
 	p := lockPolicy{lockFor: tryLockFor}
@@ -98,7 +98,7 @@ func TestLockPolicyEndsBatches(t *testing.T) {
 	require.True(t, isDue(second), "all end in the cooldown")
 }
 
-func TestLockPolicyMaxWait(t *testing.T) {
+func TestLockPolicy_MaxWait(t *testing.T) {
 	t.Parallel()
 	p := lockPolicy{lockFor: tryLockFor}
 	require.Equal(t, maxWindow, p.maxWait())
@@ -148,7 +148,7 @@ func acks(soon, late int) []bool {
 	return all
 }
 
-func TestLockedBatchClose(t *testing.T) {
+func TestLockedBatch_Close(t *testing.T) {
 	t.Parallel()
 	b := newTestBatch(4)
 	acked, nacked, released, open := b.leases[0], b.leases[1], b.leases[2], b.leases[3]

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestALockedBatchEndsEarlyWhereMostOfItIsSettledAndMoreIsWanted(t *testing.T) {
+func TestLockedBatch_EndsEarlyWhenMostlySettled(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		env.store.publish(9)
 		for range 8 {
@@ -29,7 +29,7 @@ func TestALockedBatchEndsEarlyWhereMostOfItIsSettledAndMoreIsWanted(t *testing.T
 	})
 }
 
-func TestAfterAFailedLockMessagesAreLeased(t *testing.T) {
+func TestLockedBatch_FailedStartFallsBackToLeases(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		c.script(locking, fault{err: errStore})
 		env.store.publish(1)
@@ -42,7 +42,7 @@ func TestAfterAFailedLockMessagesAreLeased(t *testing.T) {
 	})
 }
 
-func TestAfterALostLockTheOtherBatchEndsAtOnce(t *testing.T) {
+func TestLockedBatch_LossEndsOtherAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.config.LockFor = longestLock
 		c := env.subscribe()
@@ -66,7 +66,7 @@ func TestAfterALostLockTheOtherBatchEndsAtOnce(t *testing.T) {
 	})
 }
 
-func TestAfterEnsureLeaseMessagesAreLeased(t *testing.T) {
+func TestLeaser_StopsLockingForConsumer(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		env.store.publish(1)
 		msg := c.receive()
@@ -82,7 +82,7 @@ func TestAfterEnsureLeaseMessagesAreLeased(t *testing.T) {
 	})
 }
 
-func TestLockedMessagesThatAreAckedCountForThePrefetch(t *testing.T) {
+func TestPrefetch_CountsAckedLockedMessages(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.config.LockFor, env.config.MaxPrefetch = lockFor, 100
 		c := env.subscribe()

@@ -20,7 +20,7 @@ func (c *consumer) nackWithoutDisposition(msg *message.Message, delay time.Durat
 	msg.Nack()
 }
 
-func TestANackThatSaysNoMore(t *testing.T) {
+func TestNack_WaitsAsConfigured(t *testing.T) {
 	for name, test := range map[string]struct {
 		first, most time.Duration
 		waits       []time.Duration
@@ -63,7 +63,7 @@ func TestANackThatSaysNoMore(t *testing.T) {
 	})
 }
 
-func TestADeadLetterThatCannotBeMovedIsAFailure(t *testing.T) {
+func TestDeadLetter_WhenUnmovableIsFailure(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.config.NackDelay = 3 * time.Second
 		env.store.publish(1)

@@ -9,7 +9,7 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-func TestAConsumerIsToldOfAnOutageWithin5SecondsAndOfItsEnd(t *testing.T) {
+func TestOutage_IsReportedWithin5Seconds(t *testing.T) {
 	for name, trouble := range map[string]fault{
 		"that the store reports":   {err: errStore},
 		"in which it says nothing": {wait: hang},

@@ -11,7 +11,7 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-func TestAMessageThatIsParked(t *testing.T) {
+func TestPark_MakesRoomAndKeepsLease(t *testing.T) {
 	t.Run("makes room for one other, until it returns", func(t *testing.T) {
 		bubble(t, func(_ *testing.T, env *environment) {
 			env.config.MaxInFlight = 1

@@ -15,7 +15,7 @@ const (
 	pollMax = time.Second
 )
 
-func TestWithoutPollingTheStoreTellsWhenToClaim(t *testing.T) {
+func TestWakeup_TellsWhenToClaimWithoutPolling(t *testing.T) {
 	t.Run("that nothing is there", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			c := env.subscribe()
@@ -59,7 +59,7 @@ func TestWithoutPollingTheStoreTellsWhenToClaim(t *testing.T) {
 	})
 }
 
-func TestAPolledStore(t *testing.T) {
+func TestPoll_AdaptsInterval(t *testing.T) {
 	t.Run("is asked less and less often, from 10 ms to 1 s, while it is empty", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			c := env.subscribePolling()
@@ -162,7 +162,7 @@ func TestAPolledStore(t *testing.T) {
 	})
 }
 
-func TestAStoreThatFails(t *testing.T) {
+func TestStore_WhenFailingIsRetriedWithBackoff(t *testing.T) {
 	t.Run("is asked less and less often, from 50 ms to 1 s, and recovers", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			v := env.store.viewOf("A")

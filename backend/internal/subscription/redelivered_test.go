@@ -56,7 +56,7 @@ func lockBeside(env *environment, c *consumer, again time.Time, before, after in
 	require.Equal(env.t, locked+before+1+after, env.lockedMessages())
 }
 
-func TestARedeliveryIsLeasedWithItsBatchAndNotOvertaken(t *testing.T) {
+func TestRedelivery_LeasesItsLockedBatchInOrder(t *testing.T) {
 	redeliveringBubble(t, func(t *testing.T, env *environment, c *consumer, again time.Time) {
 		finished := len(c.callsOf(finishing))
 		lockBeside(env, c, again, 2, 3)
@@ -73,7 +73,7 @@ func TestARedeliveryIsLeasedWithItsBatchAndNotOvertaken(t *testing.T) {
 	})
 }
 
-func TestARedeliveryThatCannotBeLeasedIsNotHandedOver(t *testing.T) {
+func TestRedelivery_WithoutLeaseIsNotDelivered(t *testing.T) {
 	for name, broken := range map[string]fault{"as its store says": {err: errStore}, "as far as is known": {lost: errStore}} {
 		t.Run(name, func(t *testing.T) {
 			redeliveringBubble(t, func(t *testing.T, env *environment, c *consumer, again time.Time) {
@@ -93,7 +93,7 @@ func TestARedeliveryThatCannotBeLeasedIsNotHandedOver(t *testing.T) {
 }
 
 // It may have ended the process of a consumer, which left no other trace.
-func TestALockedMessageThatWasNotRemovedIsCountedBeforeItIsDelivered(t *testing.T) {
+func TestRedelivery_OnceLockedIsCountedBeforeDelivery(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		finished := len(c.callsOf(finishing))
 		env.store.publishDelayed(1, time.Second)
@@ -106,7 +106,7 @@ func TestALockedMessageThatWasNotRemovedIsCountedBeforeItIsDelivered(t *testing.
 }
 
 // A redelivery was not acked soon because it had to be leased.
-func TestARedeliveryDoesNotCountAgainstLocking(t *testing.T) {
+func TestLocking_IgnoresRedeliveries(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		lockRedelivered(env, c, 10)
 		for range 10 {

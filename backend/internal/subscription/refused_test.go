@@ -12,7 +12,7 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-func TestAnOutcomeThatTheStoreRefusesStopsNoOther(t *testing.T) {
+func TestOutcome_WhenRefusedStopsNoOther(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		const n = 400
 		env.config.MaxInFlight = n
@@ -30,7 +30,7 @@ func TestAnOutcomeThatTheStoreRefusesStopsNoOther(t *testing.T) {
 }
 
 // An example is a deadlock, which may as well be the fault of a trigger and one settlement.
-func TestATransientRefusalStopsNoOtherSettlement(t *testing.T) {
+func TestOutcome_RefusedForNowStopsNoOther(t *testing.T) {
 	for name, test := range map[string]struct {
 		trouble  time.Duration
 		failures int // that are stored
@@ -69,7 +69,7 @@ func TestATransientRefusalStopsNoOtherSettlement(t *testing.T) {
 	}
 }
 
-func TestAMessageWhoseAckIsRefusedIsNotHandledAgain(t *testing.T) {
+func TestAck_WhenRefusedIsNotHandledAgain(t *testing.T) {
 	for name, sync := range map[string]bool{"": false, "with SyncAck": true} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
@@ -87,7 +87,7 @@ func TestAMessageWhoseAckIsRefusedIsNotHandledAgain(t *testing.T) {
 				default:
 				}
 				require.Less(t, len(c.settlementCalls()), 200, "each try is a call")
-				require.Equal(t, 1, env.logs.count("it cannot be stored that messages are done"))
+				require.Equal(t, 1, env.logs.count("acks are refused or slow"))
 				require.EqualValues(t, 1, env.config.Counters.Unstored.Load())
 				require.Zero(t, env.config.Counters.InFlight.Load())
 				env.store.refuseIf(nil)
@@ -128,7 +128,7 @@ func TestAMessageWhoseAckIsRefusedIsNotHandledAgain(t *testing.T) {
 	})
 }
 
-func TestARefusedAckHasNoOtherMessageOfItsBatchHandledAgain(t *testing.T) {
+func TestLockedBatch_RefusedAckRepeatsNoOtherMessage(t *testing.T) {
 	lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 		const n = 50
 		require.Empty(t, env.store.ids())
@@ -142,7 +142,7 @@ func TestARefusedAckHasNoOtherMessageOfItsBatchHandledAgain(t *testing.T) {
 		require.Equal(t, []int64{refused}, env.store.ids())
 		time.Sleep(10 * lease)
 		c.requireNone()
-		require.Equal(t, 1, env.logs.count("it cannot be stored that messages are done"))
+		require.Equal(t, 1, env.logs.count("acks are refused or slow"))
 		env.store.refuseIf(nil)
 		time.Sleep(6 * time.Second)
 		require.Empty(t, env.store.ids())
@@ -151,7 +151,7 @@ func TestARefusedAckHasNoOtherMessageOfItsBatchHandledAgain(t *testing.T) {
 
 // A store that takes no acks at all, as while the archive is gone that they go to, has each
 // message handled once, and few of them, however far away it is.
-func TestNothingIsFetchedWhileAllAcksAreRefused(t *testing.T) {
+func TestFetch_StopsWhileAllAcksAreRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		lockFor time.Duration
 		call    time.Duration
@@ -210,7 +210,7 @@ func TestNothingIsFetchedWhileAllAcksAreRefused(t *testing.T) {
 	}
 }
 
-func TestARefusedOutcomeBecomesOneThatIsNot(t *testing.T) {
+func TestOutcome_WhenRefusedIsAmended(t *testing.T) {
 	for name, test := range map[string]struct {
 		refused  func(subscription.Settlement) bool
 		nack     func(*message.Message)
@@ -259,7 +259,7 @@ func TestARefusedOutcomeBecomesOneThatIsNot(t *testing.T) {
 	}
 }
 
-func TestDeadLettersThatWaitKeepNothingElseWaiting(t *testing.T) {
+func TestDeadLetter_PendingDelaysNoOtherOutcome(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.store.publish(3)
 		c := env.subscribe()
@@ -280,7 +280,7 @@ func TestDeadLettersThatWaitKeepNothingElseWaiting(t *testing.T) {
 	})
 }
 
-func TestTheLastRecordSaysWhyAnOutcomeIsNotStored(t *testing.T) {
+func TestLog_LastRecordNamesReasonOfRefusal(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.store.transient.Store(true)
 		env.store.refuseIf(func(subscription.Settlement) bool { return true })
@@ -294,7 +294,7 @@ func TestTheLastRecordSaysWhyAnOutcomeIsNotStored(t *testing.T) {
 	})
 }
 
-func TestAFewAcksThatAreRefusedAmongThousandsStopNoOther(t *testing.T) {
+func TestAck_FewRefusedAmongThousandsStopNoOther(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		const n = 5000
 		env.config.MaxInFlight, env.config.MaxPrefetch, env.config.Linger = 1000, 1000, time.Millisecond
@@ -309,7 +309,7 @@ func TestAFewAcksThatAreRefusedAmongThousandsStopNoOther(t *testing.T) {
 	})
 }
 
-func TestAcksThatWereRefusedTogetherAreStoredWhenOnlySomeOfThemAreRefused(t *testing.T) {
+func TestAck_RefusedTogetherAreLaterStoredSeparately(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		const n = 600
 		env.config.MaxInFlight, env.config.Linger = n, time.Millisecond
@@ -327,7 +327,7 @@ func TestAcksThatWereRefusedTogetherAreStoredWhenOnlySomeOfThemAreRefused(t *tes
 	})
 }
 
-func TestLettersThatHaveNoQueueComeBackAfterOneCall(t *testing.T) {
+func TestDeadLetters_WithoutQueueComeBackAfterOneCall(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		const n = 100
 		env.config.MaxInFlight, env.config.Linger = n, time.Millisecond

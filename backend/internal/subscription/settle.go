@@ -95,7 +95,7 @@ func (s *settler) run(ctx context.Context, queue *settlementQueue) {
 		}
 		wait := failing.next()
 		if log.allows(time.Now()) {
-			s.config.Logger.Error("ezq: cannot store which messages are done; will try again",
+			s.config.Logger.Error("ezq: failed to store acks; retrying",
 				"topic", s.config.Topic, "retry_in", wait.Round(time.Millisecond).String(), "error", err)
 		}
 		pause(ctx, wait, nil)
@@ -284,7 +284,7 @@ func (s *settler) keepAcks(queue *settlementQueue, acks []Settlement, refusal *R
 		return
 	}
 	if more := s.leases.keepRefused(acks, refusal.Cause); more > 0 {
-		s.config.Logger.Error("ezq: it cannot be stored that messages are done; they stay leased, and it is tried again",
+		s.config.Logger.Error("ezq: acks are refused or slow; their messages stay leased; retrying",
 			"topic", s.config.Topic, "messages", more, "id", acks[0].ID, "error", refusal.Cause)
 	}
 	queue.postponeRefused(acks, refusal.Cause)

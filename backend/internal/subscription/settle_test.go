@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOutcomesAreStoredTogether(t *testing.T) {
+func TestOutcome_IsStoredInBatches(t *testing.T) {
 	t.Run("that come while one of them lingers", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.Linger = 5 * time.Millisecond
@@ -93,7 +93,7 @@ func (c *consumer) settlementCalls() (calls []call) {
 	return calls
 }
 
-func TestAnOutcomeThatCannotBeStored(t *testing.T) {
+func TestOutcome_IsRepeatedUntilStored(t *testing.T) {
 	t.Run("is tried again until it can, and none is forgotten", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(4)
@@ -107,7 +107,7 @@ func TestAnOutcomeThatCannotBeStored(t *testing.T) {
 			c.ack(last)
 			time.Sleep(5 * time.Second)
 			require.Equal(t, []int64{1, 2, 3, 4}, env.store.ids())
-			require.InDelta(t, 3, env.logs.count("cannot store which messages are done"), 1, "at once, and after 1 and 2 seconds more")
+			require.InDelta(t, 3, env.logs.count("failed to store acks"), 1, "at once, and after 1 and 2 seconds more")
 			c.clearFaults()
 			again := c.receive()
 			require.Equal(t, []int64{2}, env.store.ids())
@@ -148,7 +148,7 @@ func TestAnOutcomeThatCannotBeStored(t *testing.T) {
 	})
 }
 
-func TestALateAckIsReportedAndChangesNothing(t *testing.T) {
+func TestAck_WhenLateIsReportedWithoutEffect(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.store.publish(1)
 		c := env.subscribe()
@@ -163,7 +163,7 @@ func TestALateAckIsReportedAndChangesNothing(t *testing.T) {
 	})
 }
 
-func TestAnAckInTimeCountsAlthoughTheContextHasEnded(t *testing.T) {
+func TestAck_InTimeCountsDespiteEndedContext(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.config.MaxExtension = time.Minute
 		env.store.publish(1)

@@ -1,6 +1,7 @@
 package subscription
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -151,11 +152,19 @@ func (q *settlementQueue) newestGroup() (newest int) {
 // takeRefused removes settlements that the store has refused for the time being, and that are
 // due. The groups come first: most of them can be stored.
 func (q *settlementQueue) takeRefused() []Settlement {
-	if q.newestGroup() > 0 {
+	if q.newestGroup() > 0 || q.isSearched() {
 		return nil
 	}
 	now := time.Now()
 	return q.remove(settleBatch, func(s *Settlement) bool { return s.group == refusedGroup && s.isDue(now) })
+}
+
+// isSearched reports whether some settlements wait a moment until the search for one that is slow
+// goes on. A group whose message others have locked for long is not waited for.
+func (q *settlementQueue) isSearched() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.ContainsFunc(q.queue, func(s Settlement) bool { return s.group > 0 && s.pause < busyMax })
 }
 
 func (a *attempt) isDue(now time.Time) bool { return !now.Before(a.due) }
@@ -221,10 +230,14 @@ func (q *settlementQueue) messages() int {
 
 // untilDue returns how long until there is something to send, or -1 if there is nothing.
 func (q *settlementQueue) untilDue() time.Duration {
+	searched := q.isSearched()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	wait := time.Duration(-1)
 	for i := range q.queue {
+		if searched && q.queue[i].group == refusedGroup {
+			continue // see takeRefused
+		}
 		until := max(time.Until(q.queue[i].due), 0)
 		if wait < 0 || until < wait {
 			wait = until

@@ -22,7 +22,7 @@ func (env *environment) subscribeStoppable(v *storeView) (c *consumer, stop, int
 	return env.start(ctx, v), func() { close(stopping) }, func() { cancel(errImpatient) }
 }
 
-func TestAConsumerThatStops(t *testing.T) {
+func TestStop_KeepsDeliveredMessagesAndReleasesOthers(t *testing.T) {
 	t.Run("keeps the messages that it has, for as long as it takes", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(2)
@@ -105,7 +105,7 @@ func TestAConsumerThatStops(t *testing.T) {
 	})
 }
 
-func TestAConsumerThatWaitsNoLonger(t *testing.T) {
+func TestInterrupt_EndsHandlersAndHearsOutcomes(t *testing.T) {
 	t.Run("interrupts its handlers, for its own reason, and still learns what they say", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
@@ -179,7 +179,7 @@ func TestAConsumerThatWaitsNoLonger(t *testing.T) {
 	})
 }
 
-func TestWithoutAConsumerDrainTimeoutApplies(t *testing.T) {
+func TestDrainTimeout_AppliesWithoutConsumer(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.store.publish(2)
 		ctx, cancel := context.WithCancel(t.Context())

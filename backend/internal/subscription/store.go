@@ -193,7 +193,7 @@ func (s *Settlement) topic() string {
 	if s.Action != DeadLetter {
 		return ""
 	}
-	return s.Disposition.Letter.Topic
+	return s.Disposition.DeadLetter.Topic
 }
 
 func allAcks(batch []Settlement) bool {

@@ -13,7 +13,7 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-func TestClosingSubscriptions(t *testing.T) {
+func TestClose_EndsSubscriptions(t *testing.T) {
 	t.Run("ends all subscriptions, and every call waits for them", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
@@ -93,7 +93,7 @@ func TestClosingSubscriptions(t *testing.T) {
 	})
 }
 
-func TestClosingIsBounded(t *testing.T) {
+func TestClose_IsBounded(t *testing.T) {
 	for name, f := range map[string]fault{"when the store hangs": {wait: hang}, "when the store fails": {err: errStore}} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
@@ -117,7 +117,7 @@ func TestClosingIsBounded(t *testing.T) {
 	}
 }
 
-func TestAMessageThatWasDeliveredTwiceIsOneOfThoseThatTheLastRecordCounts(t *testing.T) {
+func TestLog_LastRecordCountsMessageOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.store.publish(2)
 		c := env.subscribe()

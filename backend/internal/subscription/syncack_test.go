@@ -12,7 +12,7 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-func TestWithSyncAckASlotIsFreeWhenTheOutcomeIsStored(t *testing.T) {
+func TestSyncAck_FreesSlotWhenOutcomeIsStored(t *testing.T) {
 	for name, settle := range map[string]func(c *consumer, msg *message.Message){
 		"an ack": func(c *consumer, msg *message.Message) { c.ack(msg) },
 		"a nack": func(c *consumer, msg *message.Message) { c.nack(msg, time.Hour) },
@@ -37,7 +37,7 @@ func TestWithSyncAckASlotIsFreeWhenTheOutcomeIsStored(t *testing.T) {
 	}
 }
 
-func TestWithSyncAckAnEndWaitsUntilTheOutcomeIsStored(t *testing.T) {
+func TestSyncAck_CloseWaitsUntilOutcomeIsStored(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.config.SyncAck = true
 		env.store.publish(1)
@@ -51,7 +51,7 @@ func TestWithSyncAckAnEndWaitsUntilTheOutcomeIsStored(t *testing.T) {
 	})
 }
 
-func TestCountersTellWhatHappened(t *testing.T) {
+func TestCounters_FollowEveryOutcome(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.config.MaxInFlight, env.config.MaxPrefetch = 5, 10
 		counters := env.config.Counters
@@ -91,7 +91,7 @@ func TestCountersTellWhatHappened(t *testing.T) {
 	})
 }
 
-func TestAMessageThatItsConsumerHasSettledIsNotSettledAgain(t *testing.T) {
+func TestReceipt_SettledElsewhereIsNotSettledAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.store.publish(1)
 		env.store.receipt = settledBeside(true)
@@ -109,7 +109,7 @@ type settledBeside bool
 
 func (s settledBeside) Settled() bool { return bool(s) }
 
-func TestAnErrorCanEndTheSubscription(t *testing.T) {
+func TestFinal_EndsSubscription(t *testing.T) {
 	t.Run("once what was handed over is settled", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			errFinal := errors.New("final")

@@ -11,7 +11,7 @@ import (
 
 func newTestLease(id int64) *lease { return &lease{Lease: Lease{Token: Token{ID: id, Number: 1}}} }
 
-func TestTableHandsOutTheOldestMessageFirst(t *testing.T) {
+func TestTable_HandsOutOldestMessageFirst(t *testing.T) {
 	t.Parallel()
 	table := newTable()
 	first, second, third := newTestLease(3), newTestLease(1), newTestLease(2)
@@ -29,7 +29,7 @@ func TestTableHandsOutTheOldestMessageFirst(t *testing.T) {
 	require.Equal(t, 2, table.len())
 }
 
-func TestTableFindsALeaseByItsLatestToken(t *testing.T) {
+func TestTable_FindsLeaseByLatestToken(t *testing.T) {
 	t.Parallel()
 	table := newTable()
 	old, latest := newTestLease(1), newTestLease(1)
@@ -105,7 +105,7 @@ func TestRefusedAcks(t *testing.T) {
 	})
 }
 
-func TestLeaseCheckAt(t *testing.T) {
+func TestLease_CheckAt(t *testing.T) {
 	t.Parallel()
 	owner := newLeases(t.Context(), Config{Lease: 30 * time.Second, MaxExtension: time.Minute})
 	start := time.Unix(1e9, 0)
@@ -132,7 +132,7 @@ func TestLeaseCheckAt(t *testing.T) {
 	}
 }
 
-func TestLeaseRetryExtension(t *testing.T) {
+func TestLease_RetryExtension(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1e9, 0)
 	for name, test := range map[string]struct{ lease, left, want time.Duration }{

@@ -11,7 +11,7 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-func TestAMessageThatIsNotReceived(t *testing.T) {
+func TestRelease_FollowsLeaseOfUndeliveredMessage(t *testing.T) {
 	t.Run("is released after the time of a lease, and was not delivered", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(3)
@@ -82,7 +82,7 @@ func TestAMessageThatIsNotReceived(t *testing.T) {
 }
 
 // The consumer comes back just when the subscription gives up on it.
-func TestAMessageIsEitherDeliveredOrReleased(t *testing.T) {
+func TestDelivery_ExcludesRelease(t *testing.T) {
 	for range 20 {
 		t.Run("also when both happen at once", func(t *testing.T) {
 			bubble(t, func(_ *testing.T, env *environment) {

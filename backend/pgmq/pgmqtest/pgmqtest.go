@@ -12,7 +12,7 @@
 //		})
 //	}
 //
-// TestADelayAndARetryOfDaysPassAtOnce in this directory does without ezqtest, with a
+// TestForward_PassesDelayAndRetryOfDays in this directory does without ezqtest, with a
 // router that it runs itself.
 //
 // [ezqtest.Run]: https://pkg.go.dev/github.com/ezq-go/ezq/ezq/ezqtest#Run
@@ -60,51 +60,51 @@ func Open(tb testing.TB, url string, config *pgmq.Config) *Client {
 // waits for a retry are shorter by that. It first waits until nothing is being handled
 // by subscriptions of q, and all outcomes are stored; leases of other consumers become
 // shorter too. Subscriptions notice within their PollInterval.
-func (q *Client) Forward(ctx context.Context, d time.Duration) error {
-	if err := q.awaitIdle(ctx); err != nil {
+func (c *Client) Forward(ctx context.Context, d time.Duration) error {
+	if err := c.awaitIdle(ctx); err != nil {
 		return err
 	}
-	queues, err := q.Queues(ctx)
+	queues, err := c.Queues(ctx)
 	if err != nil {
 		return err
 	}
 	for _, queue := range queues {
 		table := pgx.Identifier{"pgmq", "q_" + queue.Name}.Sanitize()
-		if _, err := q.pool.Exec(ctx, "update "+table+" set vt = vt - $1::interval where vt > clock_timestamp()", d); err != nil {
+		if _, err := c.pool.Exec(ctx, "update "+table+" set vt = vt - $1::interval where vt > clock_timestamp()", d); err != nil {
 			return fmt.Errorf("pgmqtest: forward %v in %s: %w", d, table, err)
 		}
 	}
 	return nil
 }
 
-// schedules is the queue in which package pgmq keeps what is known about schedules.
-const schedules = "ezq_schedules"
+// schedulesQueue is the queue in which package pgmq keeps what is known about schedules.
+const schedulesQueue = "ezq_schedules"
 
 // Messages calls each with every message in the queues of the database, those included
 // that were published in a transaction: the topic, how often it has been delivered, and how
 // long until it is visible. ezqtest.RunOn learns from it what it has not published itself.
 // Left out are the queues of groups, and those of topics that are not the name of their
 // queue and that q has no subscription to.
-func (q *Client) Messages(ctx context.Context, each func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error {
+func (c *Client) Messages(ctx context.Context, each func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error {
 	topics := map[string]string{} // by their queues
-	for topic := range q.Stats() {
+	for topic := range c.Stats() {
 		if name, err := pgmq.QueueName(topic); err == nil {
 			topics[name] = topic
 		}
 	}
-	queues, err := q.Queues(ctx)
+	queues, err := c.Queues(ctx)
 	if err != nil {
 		return err
 	}
 	for _, queue := range queues {
 		topic, known := topics[queue.Name]
-		if name, err := pgmq.QueueName(queue.Name); !known && (err != nil || name != queue.Name) || queue.Name == schedules {
+		if name, err := pgmq.QueueName(queue.Name); !known && (err != nil || name != queue.Name) || queue.Name == schedulesQueue {
 			continue
 		}
 		if !known {
 			topic = queue.Name
 		}
-		if err := q.messages(ctx, topic, queue.Name, each); err != nil {
+		if err := c.messages(ctx, topic, queue.Name, each); err != nil {
 			return err
 		}
 	}
@@ -112,13 +112,13 @@ func (q *Client) Messages(ctx context.Context, each func(topic string, msg *mess
 }
 
 // messages is Messages for one topic.
-func (q *Client) messages(ctx context.Context, topic, queue string, each func(string, *message.Message, int, time.Duration)) error {
-	found, err := q.DeadLetters(ctx, topic, math.MaxInt32) // any message may be read as one
+func (c *Client) messages(ctx context.Context, topic, queue string, each func(string, *message.Message, int, time.Duration)) error {
+	found, err := c.DeadLetters(ctx, topic, math.MaxInt32) // any message may be read as one
 	if err != nil {
 		return err
 	}
 	table := pgx.Identifier{"pgmq", "q_" + queue}.Sanitize()
-	rows, err := q.pool.Query(ctx, "select msg_id, read_ct, (extract(epoch from vt - clock_timestamp()) * 1e6)::bigint from "+table)
+	rows, err := c.pool.Query(ctx, "select msg_id, read_ct, (extract(epoch from vt - clock_timestamp()) * 1e6)::bigint from "+table)
 	if err != nil {
 		return fmt.Errorf("pgmqtest: look into %s: %w", table, err)
 	}
@@ -136,20 +136,20 @@ func (q *Client) messages(ctx context.Context, topic, queue string, each func(st
 	if err != nil {
 		return fmt.Errorf("pgmqtest: look into %s: %w", table, err)
 	}
-	for _, letter := range found {
-		if facts, there := now[letter.ID]; there {
-			msg := message.NewMessage(letter.UUID, letter.Payload)
-			msg.Metadata = letter.Metadata
-			each(topic, msg, facts.times, facts.wait)
+	for _, deadLetter := range found {
+		if seen, there := now[deadLetter.ID]; there {
+			msg := message.NewMessage(deadLetter.UUID, deadLetter.Payload)
+			msg.Metadata = deadLetter.Metadata
+			each(topic, msg, seen.times, seen.wait)
 		}
 	}
 	return nil
 }
 
-func (q *Client) awaitIdle(ctx context.Context) error {
+func (c *Client) awaitIdle(ctx context.Context) error {
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
-	for q.busy() {
+	for c.busy() {
 		select {
 		case <-again.C:
 		case <-ctx.Done():
@@ -159,8 +159,8 @@ func (q *Client) awaitIdle(ctx context.Context) error {
 	return nil
 }
 
-func (q *Client) busy() bool {
-	for _, topic := range q.Stats() {
+func (c *Client) busy() bool {
+	for _, topic := range c.Stats() {
 		if topic.Waiting+topic.InFlight+topic.Unstored > 0 {
 			return true
 		}

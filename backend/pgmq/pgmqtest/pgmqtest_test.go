@@ -16,7 +16,7 @@ import (
 
 type due struct{ Number int }
 
-func TestADelayAndARetryOfDaysPassAtOnce(t *testing.T) {
+func TestForward_PassesDelayAndRetryOfDays(t *testing.T) {
 	t.Parallel()
 	queue := pgmqtest.Open(t, pgtest.Database(t), nil)
 	ctx, stop := context.WithCancel(t.Context())
@@ -44,7 +44,7 @@ func TestADelayAndARetryOfDaysPassAtOnce(t *testing.T) {
 	require.NoError(t, <-stopped)
 }
 
-func TestForwardEndsWithItsContext(t *testing.T) {
+func TestForward_EndsWithContext(t *testing.T) {
 	t.Parallel()
 	queue := pgmqtest.Open(t, pgtest.Database(t), nil)
 	require.NoError(t, ezq.Publish(t.Context(), queue, due{1}))

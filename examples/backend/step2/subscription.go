@@ -52,7 +52,7 @@ func (s *subscription) handOver(e *entry) {
 	case s.out <- msg:
 		s.settle(ctx, e, msg)
 	case <-s.ctx.Done():
-		s.broker.giveBack(s.topic, e)
+		s.broker.release(s.topic, e)
 	}
 }
 
@@ -77,5 +77,5 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		default:
 		}
 	}
-	s.broker.giveBack(s.topic, e)
+	s.broker.release(s.topic, e)
 }

@@ -51,8 +51,8 @@ func (b *Broker) publish(topic string, entries []*entry) {
 	}
 }
 
-// giveBack puts an entry to the place that it was taken from.
-func (b *Broker) giveBack(topic string, e *entry) {
+// release puts an entry to the place that it was taken from.
+func (b *Broker) release(topic string, e *entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.put(topic, e)

@@ -100,7 +100,7 @@ func (s *subscription) handOver(e *entry) {
 		})
 	case <-s.ctx.Done():
 		end()
-		s.broker.giveBack(s.topic, e)
+		s.broker.release(s.topic, e)
 	}
 }
 
@@ -125,5 +125,5 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		default:
 		}
 	}
-	s.broker.giveBack(s.topic, e)
+	s.broker.release(s.topic, e)
 }

@@ -106,7 +106,7 @@ func (s *subscription) handOver(e *entry) {
 		})
 	case <-s.ctx.Done():
 		end()
-		s.broker.giveBack(s.topic, e, 0)
+		s.broker.release(s.topic, e, 0)
 	}
 }
 
@@ -122,8 +122,8 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		return
 	case <-msg.Nacked():
 		delay = pause
-		if verdict, ok := delivery.Disposition(); ok {
-			delay = max(delay, verdict.Delay)
+		if disposition, ok := delivery.Disposition(); ok {
+			delay = max(delay, disposition.Delay)
 		}
 	case <-ctx.Done(): // and not the subscription's, which ends a little earlier
 		select {
@@ -132,5 +132,5 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		default:
 		}
 	}
-	s.broker.giveBack(s.topic, e, delay)
+	s.broker.release(s.topic, e, delay)
 }

@@ -58,8 +58,8 @@ func (b *Broker) publish(topic string, entries []*entry) {
 	}
 }
 
-// giveBack puts an entry to the place that it was taken from, for later.
-func (b *Broker) giveBack(topic string, e *entry, delay time.Duration) {
+// release puts an entry to the place that it was taken from, for later.
+func (b *Broker) release(topic string, e *entry, delay time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e.visible = time.Now().Add(delay)

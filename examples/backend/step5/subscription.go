@@ -110,7 +110,7 @@ func (s *subscription) handOver(e *entry) {
 	case <-s.ctx.Done():
 		end()
 		e.number-- // it was none
-		s.broker.giveBack(s.topic, e, 0)
+		s.broker.release(s.topic, e, 0)
 	}
 }
 
@@ -126,12 +126,12 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		return
 	case <-msg.Nacked():
 		delay = pause
-		if verdict, ok := delivery.Disposition(); ok {
-			delay, e.record = max(delay, verdict.Delay), verdict.Redelivery
-			if verdict.InPlace {
-				delay = verdict.Delay // it was first, and is first again
+		if disposition, ok := delivery.Disposition(); ok {
+			delay, e.record = max(delay, disposition.Delay), disposition.Redelivery
+			if disposition.InPlace {
+				delay = disposition.Delay // it was first, and is first again
 			}
-			if verdict.Uncounted {
+			if disposition.Uncounted {
 				e.number--
 			}
 		}
@@ -142,5 +142,5 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		default:
 		}
 	}
-	s.broker.giveBack(s.topic, e, delay)
+	s.broker.release(s.topic, e, delay)
 }

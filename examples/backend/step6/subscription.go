@@ -111,7 +111,7 @@ func (s *subscription) handOver(e *entry) {
 	case <-s.ctx.Done():
 		end()
 		e.number-- // it was none
-		s.broker.giveBack(s.topic, e, 0)
+		s.broker.release(s.topic, e, 0)
 	}
 }
 
@@ -127,17 +127,17 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		return
 	case <-msg.Nacked():
 		delay = pause
-		verdict, ok := delivery.Disposition()
-		if ok && verdict.Letter != nil {
-			s.broker.publish(verdict.Letter.Topic, []*entry{e.letter(verdict.Letter)})
+		disposition, ok := delivery.Disposition()
+		if ok && disposition.DeadLetter != nil {
+			s.broker.publish(disposition.DeadLetter.Topic, []*entry{e.letter(disposition.DeadLetter)})
 			return // in one step: the entry is in no topic while it is in flight
 		}
 		if ok {
-			delay, e.record = max(delay, verdict.Delay), verdict.Redelivery
-			if verdict.InPlace {
-				delay = verdict.Delay // it was first, and is first again
+			delay, e.record = max(delay, disposition.Delay), disposition.Redelivery
+			if disposition.InPlace {
+				delay = disposition.Delay // it was first, and is first again
 			}
-			if verdict.Uncounted {
+			if disposition.Uncounted {
 				e.number--
 			}
 		}
@@ -148,5 +148,5 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		default:
 		}
 	}
-	s.broker.giveBack(s.topic, e, delay)
+	s.broker.release(s.topic, e, delay)
 }

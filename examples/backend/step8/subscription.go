@@ -128,14 +128,14 @@ func (s *subscription) handOver(e *entry) {
 	}
 }
 
-// keep gives back what was not handed over.
+// keep releases what was not handed over.
 func (s *subscription) keep(e *entry, end context.CancelCauseFunc) {
 	end(nil)
 	e.number-- // it was none
-	s.broker.giveBack(s.topic, e, 0)
+	s.broker.release(s.topic, e, 0)
 }
 
-// SetAside is told by a consumer that has put a message aside, and so has room for
+// Park is told by a consumer that has parked a message, and so has capacity for
 // another one.
 func (s *subscription) Park(aside bool) {
 	if aside {
@@ -159,17 +159,17 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		return
 	case <-msg.Nacked():
 		delay = pause
-		verdict, ok := delivery.Disposition()
-		if ok && verdict.Letter != nil {
-			s.broker.publish(verdict.Letter.Topic, []*entry{e.letter(verdict.Letter)})
+		disposition, ok := delivery.Disposition()
+		if ok && disposition.DeadLetter != nil {
+			s.broker.publish(disposition.DeadLetter.Topic, []*entry{e.letter(disposition.DeadLetter)})
 			return // in one step: the entry is in no topic while it is in flight
 		}
 		if ok {
-			delay, e.record = max(delay, verdict.Delay), verdict.Redelivery
-			if verdict.InPlace {
-				delay = verdict.Delay // it was first, and is first again
+			delay, e.record = max(delay, disposition.Delay), disposition.Redelivery
+			if disposition.InPlace {
+				delay = disposition.Delay // it was first, and is first again
 			}
-			if verdict.Uncounted {
+			if disposition.Uncounted {
 				e.number--
 			}
 		}
@@ -182,5 +182,5 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 		default:
 		}
 	}
-	s.broker.giveBack(s.topic, e, delay)
+	s.broker.release(s.topic, e, delay)
 }

@@ -84,8 +84,8 @@ func (b *Broker) subscribe(topic, group string) {
 	b.join(topic, group)
 }
 
-// giveBack puts an entry to the place that it was taken from, for later.
-func (b *Broker) giveBack(topic, group string, e *entry, delay time.Duration) {
+// release puts an entry to the place that it was taken from, for later.
+func (b *Broker) release(topic, group string, e *entry, delay time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e.visible = time.Now().Add(delay)

@@ -21,25 +21,25 @@ import (
 type command struct {
 	name    string
 	topic   string   // of the dead letters
-	from    []string // the topics whose letters are moved or deleted, if not that one
-	most    int
+	from    []string // the topics whose dead letters are moved or deleted, if not that one
+	max     int
 	bounded bool // by -max
 	payload bool
 	all     bool
 	show    bool // and move nothing
 	yes     bool
 	strays  bool
-	limit   time.Duration
+	timeout time.Duration
 }
 
-// patience is how long a command may take: a server that answers byte by byte, or not at
+// defaultTimeout is how long a command may take: a server that answers byte by byte, or not at
 // all, shall not keep it.
-const patience = time.Minute
+const defaultTimeout = time.Minute
 
 // parse takes flags before and after the topic.
 func parse(args []string) (c command, err error) {
 	if len(args) == 0 {
-		return c, errors.New("what shall be done?")
+		return c, errors.New("missing command")
 	}
 	c.name = args[0]
 	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
@@ -48,10 +48,10 @@ func parse(args []string) (c command, err error) {
 	switch c.name {
 	case "queues":
 	case "dead":
-		flags.IntVar(&c.most, "max", 20, "")
+		flags.IntVar(&c.max, "max", 20, "")
 		flags.BoolVar(&c.payload, "payload", false, "")
 	case "redrive":
-		flags.IntVar(&c.most, "max", 10, "")
+		flags.IntVar(&c.max, "max", 10, "")
 		flags.BoolVar(&c.all, "all", false, "")
 		flags.BoolVar(&c.show, "show", false, "")
 		flags.Func("from", "", c.addFrom)
@@ -62,9 +62,9 @@ func parse(args []string) (c command, err error) {
 	case "help", "-h", "-help", "--help":
 		return c, flag.ErrHelp
 	default:
-		return c, unknown(c.name)
+		return c, unknownCommand(c.name)
 	}
-	c.limit = patience
+	c.timeout = defaultTimeout
 	flags.Func("timeout", "", c.setLimit)
 	if c.name != "queues" {
 		flags.Func("in", "", func(topic string) error {
@@ -83,7 +83,7 @@ func parse(args []string) (c command, err error) {
 		topics = append(topics, flags.Arg(0))
 	}
 	flags.Visit(func(f *flag.Flag) { c.bounded = c.bounded || f.Name == "max" })
-	c.topic = lettersOf(topics, in)
+	c.topic = deadLetterTopic(topics, in)
 	return c, c.check(topics, in)
 }
 
@@ -93,7 +93,7 @@ func (c *command) addFrom(topic string) error {
 }
 
 func (c *command) setLimit(text string) (err error) {
-	if c.limit, err = time.ParseDuration(text); err != nil {
+	if c.timeout, err = time.ParseDuration(text); err != nil {
 		return errors.New("write it with its unit, as in 10m or 90s")
 	}
 	return nil
@@ -106,7 +106,7 @@ func notEmpty(topic string) error {
 	return nil
 }
 
-func unknown(name string) error {
+func unknownCommand(name string) error {
 	if strings.HasPrefix(name, "-") {
 		return errors.New("flags come after the command, as in: ezq-pgmq queues -timeout 10m")
 	}
@@ -118,25 +118,25 @@ func (c command) check(topics []string, in string) error {
 	case c.name == "queues" && len(topics) > 0:
 		return fmt.Errorf("queues shows all queues, and takes no %q", topics[0])
 	case c.name != "queues" && len(topics) == 0 && in == "":
-		return fmt.Errorf("%s of which topic?", c.name)
+		return fmt.Errorf("%s: missing topic", c.name)
 	case slices.Contains(topics, ""):
-		return fmt.Errorf("%s of which topic? what is given is empty", c.name)
+		return fmt.Errorf("%s: missing topic: the argument is empty", c.name)
 	case len(topics) > 1:
 		return fmt.Errorf("%s takes one topic, not %q", c.name, topics)
 	case len(topics) > 0 && in != "":
 		return fmt.Errorf("either a topic or -in: %q or %q?", topics[0], in)
-	case c.most < 1 && (c.name == "dead" || c.name == "redrive"):
-		return fmt.Errorf("-max is %d: set it to 1 or more", c.most)
+	case c.max < 1 && (c.name == "dead" || c.name == "redrive"):
+		return fmt.Errorf("-max is %d: set it to 1 or more", c.max)
 	case c.all && c.bounded:
 		return errors.New("either -all or -max")
 	case c.strays && len(c.from) > 0:
 		return errors.New("either -from or -strays, which deletes all that is there")
-	case c.name == "purge-dead" && !c.strays && len(c.from) == 0 && !strings.HasSuffix(c.topic, suffix):
+	case c.name == "purge-dead" && !c.strays && len(c.from) == 0 && !strings.HasSuffix(c.topic, deadSuffix):
 		return fmt.Errorf("whose dead letters? name their topics with -from, or delete all that is in %s with -strays%s", printable(c.topic), c.caution())
-	case c.name == "redrive" && len(c.from) == 0 && !strings.HasSuffix(c.topic, suffix):
+	case c.name == "redrive" && len(c.from) == 0 && !strings.HasSuffix(c.topic, deadSuffix):
 		return errors.New("whose dead letters? name the topics that they came from with -from")
-	case c.limit <= 0:
-		return fmt.Errorf("-timeout is %v: set it to more than 0, as in 10m", c.limit)
+	case c.timeout <= 0:
+		return fmt.Errorf("-timeout is %v: set it to more than 0, as in 10m", c.timeout)
 	}
 	return nil
 }
@@ -144,34 +144,34 @@ func (c command) check(topics []string, in string) error {
 // caution says what -strays can cost where the name of the queue does not say that it is one of dead
 // letters.
 func (c command) caution() string {
-	if strings.HasSuffix(c.topic, suffix) {
+	if strings.HasSuffix(c.topic, deadSuffix) {
 		return ""
 	}
 	return ", also events that wait to be handled, if it is a queue in use"
 }
 
-func (c command) dead(ctx context.Context, client *pgmq.Client, out io.Writer) error {
-	letters, err := client.DeadLetterHeads(ctx, c.topic, c.most)
+func (c command) listDeadLetters(ctx context.Context, client *pgmq.Client, out io.Writer) error {
+	letters, err := client.DeadLetterHeads(ctx, c.topic, c.max)
 	if err != nil {
-		return c.explained(err)
+		return c.explainError(err)
 	}
 	for _, letter := range letters {
-		_, _ = fmt.Fprintln(out, line(letter))
+		_, _ = fmt.Fprintln(out, formatDeadLetter(letter))
 		if c.payload && (letter.Err == nil || errors.Is(letter.Err, pgmq.ErrStrays)) {
-			if err := c.payloadOf(ctx, client, letter.ID, out); err != nil {
+			if err := c.printPayload(ctx, client, letter.ID, out); err != nil {
 				return err
 			}
 		}
 	}
-	left, err := c.left(ctx, client)
+	left, err := c.remaining(ctx, client)
 	if err == nil {
 		_, _ = fmt.Fprintf(out, "shown: %d of %s in %s\n", len(letters), left, printable(c.topic))
 	}
 	return err
 }
 
-// payloadOf shows the payload of a letter. Of all that are shown, one is in memory.
-func (c command) payloadOf(ctx context.Context, client *pgmq.Client, id int64, out io.Writer) error {
+// printPayload shows the payload of a dead letter. Of all that are shown, one is in memory.
+func (c command) printPayload(ctx context.Context, client *pgmq.Client, id int64, out io.Writer) error {
 	letter, err := client.ReadDeadLetter(ctx, c.topic, id)
 	text := printable(string(letter.Payload))
 	switch {
@@ -187,29 +187,29 @@ func (c command) payloadOf(ctx context.Context, client *pgmq.Client, id int64, o
 func (c command) redrive(ctx context.Context, client *pgmq.Client, out io.Writer) error {
 	origins, err := client.Origins(ctx, c.topic, c.from...)
 	if err != nil {
-		return c.explained(err)
+		return c.explainError(err)
 	}
 	for _, origin := range origins {
-		_, _ = fmt.Fprintln(out, c.plan(origin))
+		_, _ = fmt.Fprintln(out, c.describeOrigin(origin))
 	}
 	switch {
 	case c.show && len(origins) == 0:
-		return c.nothing(ctx, client, out)
+		return c.reportNothing(ctx, client, out)
 	case c.show:
 		return nil
 	}
 	if c.all {
-		c.most = math.MaxInt
+		c.max = math.MaxInt
 	}
-	moved, err := client.Redrive(ctx, c.topic, c.most, c.from...)
+	moved, err := client.Redrive(ctx, c.topic, c.max, c.from...)
 	_, _ = fmt.Fprintf(out, "moved back: %d\n", moved)
 	if err != nil {
-		return c.aboutStrays(err) // a queue that is not there is one of those that letters go to
+		return c.explainStrays(err) // a queue that is not there is one of those that dead letters go to
 	}
-	left, err := c.left(ctx, client)
+	left, err := c.remaining(ctx, client)
 	switch {
 	case err != nil || left == "0":
-	case moved < c.most: // it has moved all that it could
+	case moved < c.max: // it has moved all that it could
 		_, _ = fmt.Fprintf(out, "left in %s: %s, which are leased, delayed or new: redrive again when they are due\n", printable(c.topic), left)
 	default:
 		_, _ = fmt.Fprintf(out, "left in %s: %s; if the others succeed now, move these with -all\n", printable(c.topic), left)
@@ -217,10 +217,10 @@ func (c command) redrive(ctx context.Context, client *pgmq.Client, out io.Writer
 	return err
 }
 
-func (c command) nothing(ctx context.Context, client *pgmq.Client, out io.Writer) error {
-	left, err := c.left(ctx, client)
+func (c command) reportNothing(ctx context.Context, client *pgmq.Client, out io.Writer) error {
+	left, err := c.remaining(ctx, client)
 	if err != nil {
-		return c.explained(err)
+		return c.explainError(err)
 	}
 	later := ""
 	if left != "0" {
@@ -230,8 +230,8 @@ func (c command) nothing(ctx context.Context, client *pgmq.Client, out io.Writer
 	return err
 }
 
-// plan says what redrive does with the letters of an origin.
-func (c command) plan(o pgmq.Origin) string {
+// describeOrigin says what redrive does with the dead letters of an origin.
+func (c command) describeOrigin(o pgmq.Origin) string {
 	from := source(cmp.Or(o.Topic, "no topic, or one of many others"), o.Group)
 	letters := count(o.Letters, o.LettersCapped)
 	switch {
@@ -245,7 +245,7 @@ func (c command) plan(o pgmq.Origin) string {
 		return fmt.Sprintf("  %s from %s go to the queue %s", letters, from, printable(o.Queue))
 	case o.Topic == "":
 		return fmt.Sprintf("  %s from %s stay", letters, from)
-	case slices.Contains(c.from, o.Topic) || len(c.from) == 0 && o.Topic+suffix == c.topic:
+	case slices.Contains(c.from, o.Topic) || len(c.from) == 0 && o.Topic+deadSuffix == c.topic:
 		return fmt.Sprintf("  %s from %s stay: they name the queue %s, which is not its own or its groups'", letters, from, printable(o.Queue))
 	}
 	return fmt.Sprintf("  %s from %s stay: if they may go there, add -from %s", letters, from, shellWord(o.Topic))
@@ -253,11 +253,11 @@ func (c command) plan(o pgmq.Origin) string {
 
 func (c command) purge(ctx context.Context, client *pgmq.Client, out io.Writer) error {
 	if !c.yes {
-		left, err := c.left(ctx, client)
+		left, err := c.remaining(ctx, client)
 		if err != nil {
-			return c.explained(err)
+			return c.explainError(err)
 		}
-		doomed, after := "of which the dead letters of "+c.whose(), ""
+		doomed, after := "of which the dead letters of "+c.topicNames(), ""
 		if c.strays {
 			doomed = "and all of them"
 			after = c.caution()
@@ -271,14 +271,14 @@ func (c command) purge(ctx context.Context, client *pgmq.Client, out io.Writer) 
 		deleted, err = client.PurgeDeadLetters(ctx, c.topic, c.from...)
 	}
 	_, _ = fmt.Fprintf(out, "deleted: %d\n", deleted)
-	return c.explained(err)
+	return c.explainError(err)
 }
 
-// whose names the topics whose letters are meant.
-func (c command) whose() string {
+// topicNames names the topics whose dead letters are meant.
+func (c command) topicNames() string {
 	topics := c.from
 	if len(topics) == 0 {
-		topics = []string{strings.TrimSuffix(c.topic, suffix)}
+		topics = []string{strings.TrimSuffix(c.topic, deadSuffix)}
 	}
 	names := make([]string, len(topics))
 	for i, topic := range topics {
@@ -287,22 +287,22 @@ func (c command) whose() string {
 	return strings.Join(names, " or ")
 }
 
-func (c command) left(ctx context.Context, client *pgmq.Client) (string, error) {
+func (c command) remaining(ctx context.Context, client *pgmq.Client) (string, error) {
 	found, err := client.Metrics(ctx, c.topic)
 	return count(found.Visible+found.Invisible, found.VisibleCapped || found.InvisibleCapped), err
 }
 
-// explained says what is meant by a queue of dead letters that is not there, which need not be
+// explainError says what is meant by a queue of dead letters that is not there, which need not be
 // created, and what can be done here about strays.
-func (c command) explained(err error) error {
+func (c command) explainError(err error) error {
 	if errors.Is(err, pgmq.ErrQueueNotFound) {
-		return fmt.Errorf("there are no dead letters: the queue of %s has not been created; %q shows those that have",
+		return fmt.Errorf("no dead letters: the queue of %s does not exist; run %q",
 			printable(c.topic), "ezq-pgmq queues")
 	}
-	return c.aboutStrays(err)
+	return c.explainStrays(err)
 }
 
-func (c command) aboutStrays(err error) error {
+func (c command) explainStrays(err error) error {
 	strays, ok := errors.AsType[*pgmq.Error](err)
 	if !ok || !errors.Is(err, pgmq.ErrStrays) {
 		return err
@@ -329,7 +329,7 @@ func (c command) run(ctx context.Context, url string, out io.Writer) error {
 	case "queues":
 		return c.queues(ctx, client, out)
 	case "dead":
-		return c.dead(ctx, client, out)
+		return c.listDeadLetters(ctx, client, out)
 	case "redrive":
 		return c.redrive(ctx, client, out)
 	default:
@@ -347,7 +347,7 @@ func (command) queues(ctx context.Context, client *pgmq.Client, out io.Writer) e
 	}
 	for _, q := range all {
 		dead := "-"
-		if name, invalid := pgmq.QueueName(q.Topic + suffix); invalid == nil && q.Topic != "" { // groups share theirs
+		if name, invalid := pgmq.QueueName(q.Topic + deadSuffix); invalid == nil && q.Topic != "" { // groups share theirs
 			if found, ok := letters[name]; ok {
 				dead = count(found.Visible+found.Invisible, found.VisibleCapped || found.InvisibleCapped)
 			} else if isAbout(err, name) {
@@ -379,11 +379,11 @@ func isAbout(err error, queue string) bool {
 	})
 }
 
-const suffix = "_dead" // as middleware.Poison has it
+const deadSuffix = "_dead" // as middleware.Poison has it
 
-func lettersOf(topics []string, in string) string {
+func deadLetterTopic(topics []string, in string) string {
 	if in != "" || len(topics) == 0 {
 		return in
 	}
-	return strings.TrimSuffix(topics[0], suffix) + suffix
+	return strings.TrimSuffix(topics[0], deadSuffix) + deadSuffix
 }

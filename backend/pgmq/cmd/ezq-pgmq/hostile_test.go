@@ -24,18 +24,18 @@ func requireHarmless(t *testing.T, text string) {
 	require.Negative(t, i, "%q", text)
 }
 
-func TestNamesOfQueuesDoNotReachTheTerminalAsTheyAre(t *testing.T) {
+func TestQueues_EscapesNamesForTerminal(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	_, err := pgtest.Pool(t, database).Exec(t.Context(), `select pgmq.create(E'\x1b[2J\x1b[31mfake')`)
 	require.NoError(t, err)
-	code, out, complaints := outputOf(t, database, "queues")
+	code, out, errOut := outputOf(t, database, "queues")
 	require.Zero(t, code)
 	require.Contains(t, out, `"\x1b[2j\x1b[31mfake"`)
-	requireHarmless(t, out+complaints)
+	requireHarmless(t, out+errOut)
 }
 
-// hostile is letters that are meant to harm the operator who looks at them. Two of them
+// hostile is dead letters that are meant to harm the operator who looks at them. Two of them
 // PostgreSQL cannot write out, as if they were larger than 1 GB then.
 const hostile = `
 	create function written(jsonb) returns text language plpgsql as $$
@@ -53,7 +53,7 @@ const hostile = `
 	(now(), '{"_type":"\u001b[2J"}', '{"topic_poisoned":"orders\u001b]0;x\u0007","reason_poisoned":"a\u202eb","ezq_group":"\u001b"}'),
 	(now(), '{"_type":"Z"}', '{"topic_poisoned":"orders","reason_poisoned":"last"}')`
 
-func TestALetterThatCannotBeReadHidesNoOther(t *testing.T) {
+func TestDead_ListsOthersBesideUnreadableDeadLetter(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
@@ -62,22 +62,22 @@ func TestALetterThatCannotBeReadHidesNoOther(t *testing.T) {
 	_, err = pool.Exec(t.Context(), hostile)
 	require.NoError(t, err)
 	for _, args := range [][]string{{"dead", "orders"}, {"dead", "orders", "-payload"}} {
-		code, out, complaints := outputOf(t, database, args...)
-		require.Zero(t, code, complaints)
+		code, out, errOut := outputOf(t, database, args...)
+		require.Zero(t, code, errOut)
 		for _, want := range []string{"1 TIME orders: A, after 0 failures: one", "2 TIME orders: no event, after 0 failures: two", "3 TIME", "4 TIME", "5 TIME orders: Z", "shown: 5 of 5"} {
 			require.Contains(t, out, want)
 		}
 		requireHarmless(t, out)
 		require.Equal(t, len(args) == 3, strings.Contains(out, "cannot be read"), out)
 	}
-	code, out, complaints := outputOf(t, database, "redrive", "orders")
-	require.Equal(t, failed, code)
+	code, out, errOut := outputOf(t, database, "redrive", "orders")
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, out, "moved back: 4")
-	require.Contains(t, complaints, "1 messages stay")
-	requireHarmless(t, out+complaints)
+	require.Contains(t, errOut, "1 messages stay")
+	requireHarmless(t, out+errOut)
 }
 
-func TestDeadLettersTakeNoMemoryForTheirPayloads(t *testing.T) {
+func TestDead_LoadsNoPayloads(t *testing.T) {
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
 	_, err := pool.Exec(t.Context(), "select pgmq.create('orders_dead')")
@@ -88,9 +88,9 @@ func TestDeadLettersTakeNoMemoryForTheirPayloads(t *testing.T) {
 	require.NoError(t, err)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	code, out, complaints := outputOf(t, database, "dead", "orders")
+	code, out, errOut := outputOf(t, database, "dead", "orders")
 	runtime.ReadMemStats(&after)
-	require.Zero(t, code, complaints)
+	require.Zero(t, code, errOut)
 	require.Contains(t, out, "shown: 5 of 5")
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<20))
 }
@@ -119,21 +119,21 @@ func serve(t *testing.T, answer func(*pgproto3.Backend, net.Conn)) (url string) 
 	return "postgres://app:hunter2@" + listener.Addr().String() + "/db?sslmode=disable"
 }
 
-func TestWhatAServerSaysDoesNotReachTheTerminalAsItIs(t *testing.T) {
+func TestServerError_IsEscapedForTerminal(t *testing.T) {
 	t.Parallel()
 	url := serve(t, func(b *pgproto3.Backend, _ net.Conn) {
 		b.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "28P01", Message: "\x1b]0;pwned\x07\x1b[2Jno \r\n* fake prompt$ \u202e\u2028\u009b2J"})
 		_ = b.Flush()
 	})
-	code, out, complaints := outputOf(t, url, "queues")
-	require.Equal(t, failed, code)
-	require.Contains(t, complaints, "PostgreSQL refuses the login")
-	require.Equal(t, 1, strings.Count(complaints, "\n"), "%q", complaints)
-	requireHarmless(t, out+complaints)
-	require.NotContains(t, complaints, "hunter2")
+	code, out, errOut := outputOf(t, url, "queues")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errOut, "PostgreSQL refuses the login")
+	require.Equal(t, 1, strings.Count(errOut, "\n"), "%q", errOut)
+	requireHarmless(t, out+errOut)
+	require.NotContains(t, errOut, "hunter2")
 }
 
-func TestAServerThatDripsKeepsTheCommandNoLongerThanItsTimeout(t *testing.T) {
+func TestTimeout_EndsCommandOnDrippingServer(t *testing.T) {
 	t.Parallel()
 	url := serve(t, func(b *pgproto3.Backend, conn net.Conn) {
 		b.Send(&pgproto3.AuthenticationOk{})
@@ -149,14 +149,14 @@ func TestAServerThatDripsKeepsTheCommandNoLongerThanItsTimeout(t *testing.T) {
 		}
 	})
 	ended := make(chan int, 1)
-	var complaints bytes.Buffer
+	var errOut bytes.Buffer
 	go func() {
-		ended <- run(context.Background(), []string{"queues", "-timeout", "500ms"}, url, io.Discard, &complaints)
+		ended <- run(context.Background(), []string{"queues", "-timeout", "500ms"}, url, io.Discard, &errOut)
 	}()
 	select {
 	case code := <-ended:
-		require.Equal(t, late, code)
-		require.Contains(t, complaints.String(), "given up after 500ms")
+		require.Equal(t, exitTimeout, code)
+		require.Contains(t, errOut.String(), "given up after 500ms")
 	case <-time.After(30 * time.Second):
 		t.Fatal("the command still waits")
 	}

@@ -1,5 +1,5 @@
 // The command ezq-pgmq is for whoever is called at night: it shows how the queues of a database are
-// doing, what has been given up and why, and moves it back.
+// doing, what has been dead-lettered and why, and moves it back.
 //
 //	export EZQ_DATABASE_URL=postgres://user:password@host:5432/database
 //	go run github.com/ezq-go/ezq/backend/pgmq/cmd/ezq-pgmq@latest queues
@@ -58,37 +58,37 @@ The database is that of EZQ_DATABASE_URL, as in postgres://user:password@host:54
 
 // Exit codes.
 const (
-	done    = 0
-	failed  = 1
-	misused = 2
-	late    = 3
+	exitDone    = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitTimeout = 3
 )
 
 // run does what args say, and returns the exit code.
-func run(ctx context.Context, args []string, url string, out, complaints io.Writer) int {
+func run(ctx context.Context, args []string, url string, out, errOut io.Writer) int {
 	c, err := parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		_, _ = io.WriteString(out, usage)
-		return done
+		return exitDone
 	case err != nil:
-		_, _ = fmt.Fprintf(complaints, "ezq-pgmq: %v\n\n%s", err, usage)
-		return misused
+		_, _ = fmt.Fprintf(errOut, "ezq-pgmq: %v\n\n%s", err, usage)
+		return exitUsage
 	}
-	limited, stop := context.WithTimeout(ctx, c.limit)
+	limited, stop := context.WithTimeout(ctx, c.timeout)
 	defer stop()
 	err = c.run(limited, url, out)
 	for line := range strings.Lines(textOf(err)) { // several failures have a line each
-		_, _ = fmt.Fprintf(complaints, "ezq-pgmq: %s\n", plain(line))
+		_, _ = fmt.Fprintf(errOut, "ezq-pgmq: %s\n", singleLine(line))
 	}
 	switch {
 	case err == nil:
-		return done
+		return exitDone
 	case limited.Err() != nil && ctx.Err() == nil:
-		_, _ = fmt.Fprintf(complaints, "ezq-pgmq: it was given up after %v: if the server is well, give it longer, as with -timeout 10m\n", c.limit)
-		return late
+		_, _ = fmt.Fprintf(errOut, "ezq-pgmq: it was given up after %v: if the server is well, give it longer, as with -timeout 10m\n", c.timeout)
+		return exitTimeout
 	}
-	return failed
+	return exitFailed
 }
 
 func textOf(err error) string {

@@ -19,8 +19,8 @@ import (
 
 type OrderPaid struct{ Order int }
 
-// given returns a database whose topic orders has three dead letters, and an order that waits.
-func given(t *testing.T) (database string, client *pgmq.Client) {
+// setUp returns a database whose topic orders has three dead letters, and an order that waits.
+func setUp(t *testing.T) (database string, client *pgmq.Client) {
 	t.Helper()
 	database = pgtest.Database(t)
 	client, err := pgmq.Open(t.Context(), database, nil)
@@ -39,7 +39,7 @@ func given(t *testing.T) (database string, client *pgmq.Client) {
 }
 
 // outputOf runs ezq-pgmq, and hides what differs from run to run.
-func outputOf(t *testing.T, database string, args ...string) (code int, out, complaints string) {
+func outputOf(t *testing.T, database string, args ...string) (code int, out, errOut string) {
 	t.Helper()
 	var o, c strings.Builder
 	code = run(t.Context(), args, database, &o, &c)
@@ -48,39 +48,39 @@ func outputOf(t *testing.T, database string, args ...string) (code int, out, com
 	return code, regexp.MustCompile(` +`).ReplaceAllString(text, " "), c.String()
 }
 
-func TestTheQueuesAreShownWithTheirDeadLetters(t *testing.T) {
+func TestQueues_ShowsDeadLetterCounts(t *testing.T) {
 	t.Parallel()
-	database, _ := given(t)
-	code, out, complaints := outputOf(t, database, "queues")
+	database, _ := setUp(t)
+	code, out, errOut := outputOf(t, database, "queues")
 	require.Zero(t, code)
-	require.Empty(t, complaints)
+	require.Empty(t, errOut)
 	require.Equal(t, `TOPIC GROUP QUEUE WAITING OLDEST LEASED OR DELAYED DEAD LETTERS
 orders - orders 1 AGE 0 3
 orders_dead - orders_dead 3 AGE 0 -
 `, out)
 }
 
-func TestAQueueThatTheRoleMayNotSeeIsNamedBesideThoseThatItMay(t *testing.T) {
+func TestQueues_NamesQueueHiddenFromRole(t *testing.T) {
 	t.Parallel()
-	database, _ := given(t)
+	database, _ := setUp(t)
 	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}; grant select on pgmq.meta, pgmq.q_orders to {role}")
-	code, out, complaints := outputOf(t, role, "queues")
-	require.Equal(t, failed, code)
+	code, out, errOut := outputOf(t, role, "queues")
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, out, "orders - orders 1 AGE 0 ?\n", "nothing tells that there are no dead letters")
-	require.Regexp(t, `^ezq-pgmq: pgmq: measure for "orders_dead": permission denied.*\n$`, complaints)
+	require.Regexp(t, `^ezq-pgmq: pgmq: measure for "orders_dead": permission denied.*\n$`, errOut)
 }
 
-func TestADatabaseWithoutQueuesSaysSo(t *testing.T) {
+func TestQueues_ReportsEmptyDatabase(t *testing.T) {
 	t.Parallel()
 	_, out, _ := outputOf(t, pgtest.Database(t), "queues")
 	require.Contains(t, out, "There are no queues in this database.")
 }
 
-func TestDeadLettersAreShownWithTheirReasons(t *testing.T) {
+func TestDead_ShowsReasons(t *testing.T) {
 	t.Parallel()
-	database, _ := given(t)
+	database, _ := setUp(t)
 	_, out, _ := outputOf(t, database, "dead", "orders", "-max", "2", "-payload")
-	anyOrder := regexp.MustCompile(`"Order":[123]`) // they were given up at about the same time
+	anyOrder := regexp.MustCompile(`"Order":[123]`) // they were dead-lettered at about the same time
 	require.Equal(t, `1 TIME orders: charge, after 1 failure: "card \x1b[31mdeclined"
  {"Order":N,"_type":"OrderPaid"}
 2 TIME orders: charge, after 1 failure: "card \x1b[31mdeclined"
@@ -91,9 +91,9 @@ shown: 2 of 3 in orders_dead
 	require.Equal(t, out, again)
 }
 
-func TestDeadLettersGoBackToWhereTheyCameFrom(t *testing.T) {
+func TestRedrive_MovesDeadLettersToOrigin(t *testing.T) {
 	t.Parallel()
-	database, client := given(t)
+	database, client := setUp(t)
 	_, out, _ := outputOf(t, database, "redrive", "-max", "2", "orders")
 	require.Equal(t, " 3 from orders go to the queue orders\nmoved back: 2\nleft in orders_dead: 1; if the others succeed now, move these with -all\n", out)
 	_, out, _ = outputOf(t, database, "redrive", "orders_dead", "-all")
@@ -103,36 +103,36 @@ func TestDeadLettersGoBackToWhereTheyCameFrom(t *testing.T) {
 	require.Equal(t, 4, found.Visible)
 }
 
-func TestDeadLettersAreDeletedOnlyIfThatIsMeant(t *testing.T) {
+func TestPurgeDead_RequiresConfirmation(t *testing.T) {
 	t.Parallel()
-	database, _ := given(t)
-	code, out, complaints := outputOf(t, database, "purge-dead", "orders")
-	require.Equal(t, failed, code)
+	database, _ := setUp(t)
+	code, out, errOut := outputOf(t, database, "purge-dead", "orders")
+	require.Equal(t, exitFailed, code)
 	require.Empty(t, out)
-	require.Equal(t, "ezq-pgmq: orders_dead has 3 messages, of which the dead letters of orders would be gone for good: add -yes\n", complaints)
+	require.Equal(t, "ezq-pgmq: orders_dead has 3 messages, of which the dead letters of orders would be gone for good: add -yes\n", errOut)
 	_, out, _ = outputOf(t, database, "purge-dead", "orders", "-yes")
 	require.Equal(t, "deleted: 3\n", out)
 }
 
-func TestATopicWithoutDeadLettersIsNoted(t *testing.T) {
+func TestCommands_ReportTopicWithoutDeadLetters(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	for _, name := range []string{"dead", "redrive", "purge-dead"} {
-		code, _, complaints := outputOf(t, database, name, "oders")
-		require.Equal(t, failed, code)
-		require.Equal(t, "ezq-pgmq: there are no dead letters: the queue of oders_dead has not been created;"+
-			" \"ezq-pgmq queues\" shows those that have\n", complaints)
+		code, _, errOut := outputOf(t, database, name, "oders")
+		require.Equal(t, exitFailed, code)
+		require.Equal(t, "ezq-pgmq: no dead letters: the queue of oders_dead does not exist;"+
+			" run \"ezq-pgmq queues\"\n", errOut)
 	}
 }
 
-func TestWrongArgumentsAreToldWithTheUsage(t *testing.T) {
+func TestArguments_WhenWrongShowUsage(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"":                             "what shall be done?",
+		"":                             "missing command",
 		"drop orders":                  `there is no command "drop"`,
 		"-timeout 1m queues":           "flags come after the command, as in: ezq-pgmq queues -timeout 10m",
 		"-max=3 dead orders":           "flags come after the command",
-		"dead":                         "dead of which topic?",
+		"dead":                         "dead: missing topic",
 		"dead a b":                     "dead takes one topic",
 		"dead a -in b":                 "either a topic or -in",
 		"dead a -max 0":                "-max is 0: set it to 1 or more",
@@ -150,10 +150,10 @@ func TestWrongArgumentsAreToldWithTheUsage(t *testing.T) {
 		"purge-dead -yes -in=a b c":    "takes one topic",
 		"purge-dead a -from b -strays": "either -from or -strays",
 	} {
-		code, _, complaints := outputOf(t, "", strings.Fields(args)...)
-		require.Equal(t, misused, code, args)
-		require.Contains(t, complaints, want, args)
-		require.Contains(t, complaints, usage)
+		code, _, errOut := outputOf(t, "", strings.Fields(args)...)
+		require.Equal(t, exitUsage, code, args)
+		require.Contains(t, errOut, want, args)
+		require.Contains(t, errOut, usage)
 	}
 	for _, args := range [][]string{{"help"}, {"-h"}, {"dead", "-help"}} {
 		code, out, _ := outputOf(t, "", args...)
@@ -162,21 +162,21 @@ func TestWrongArgumentsAreToldWithTheUsage(t *testing.T) {
 	}
 }
 
-func TestAnEmptyTopicIsNamedAsSuch(t *testing.T) {
+func TestArguments_RefuseEmptyTopic(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"dead", ""}, {"redrive", "", "-all"}, {"purge-dead", ""}} {
-		code, _, complaints := outputOf(t, "", args...)
-		require.Equal(t, misused, code, args)
-		require.Contains(t, complaints, args[0]+" of which topic? what is given is empty", args)
+		code, _, errOut := outputOf(t, "", args...)
+		require.Equal(t, exitUsage, code, args)
+		require.Contains(t, errOut, args[0]+": missing topic: the argument is empty", args)
 	}
 	for _, args := range [][]string{{"redrive", "a", "-from", ""}, {"purge-dead", "a", "-from", ""}, {"dead", "-in", ""}} {
-		code, _, complaints := outputOf(t, "", args...)
-		require.Equal(t, misused, code, args)
-		require.Regexp(t, `invalid value "" for flag -(from|in): it is empty`, complaints)
+		code, _, errOut := outputOf(t, "", args...)
+		require.Equal(t, exitUsage, code, args)
+		require.Regexp(t, `invalid value "" for flag -(from|in): it is empty`, errOut)
 	}
 }
 
-func TestARedriveThatWouldMoveNothingSaysSo(t *testing.T) {
+func TestRedrive_ReportsNothingToMove(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	_, err := pgtest.Pool(t, database).Exec(t.Context(), "select pgmq.create('orders_dead')")
@@ -197,28 +197,28 @@ func TestARedriveThatWouldMoveNothingSaysSo(t *testing.T) {
 	}
 }
 
-func TestWithoutADatabaseTheErrorSaysWhatToSet(t *testing.T) {
+func TestDatabaseURL_WhenUnsetIsNamedInError(t *testing.T) {
 	t.Parallel()
 	for _, blank := range []string{"", " ", "\n"} {
-		code, _, complaints := outputOf(t, blank, "queues")
-		require.Equal(t, failed, code)
-		require.Contains(t, complaints, "EZQ_DATABASE_URL is not set")
+		code, _, errOut := outputOf(t, blank, "queues")
+		require.Equal(t, exitFailed, code)
+		require.Contains(t, errOut, "EZQ_DATABASE_URL is not set")
 	}
-	code, _, complaints := outputOf(t, "postgres://app:hunter2@127.0.0.1:1/x", "queues")
-	require.Equal(t, failed, code)
-	require.Contains(t, complaints, "no connection to PostgreSQL")
-	require.NotContains(t, complaints, "hunter2")
+	code, _, errOut := outputOf(t, "postgres://app:hunter2@127.0.0.1:1/x", "queues")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errOut, "no connection to PostgreSQL")
+	require.NotContains(t, errOut, "hunter2")
 }
 
-func TestATextThatIsNoDatabaseURLIsNotShown(t *testing.T) {
+func TestDatabaseURL_WhenInvalidIsNotShown(t *testing.T) {
 	t.Parallel()
-	code, _, complaints := outputOf(t, "postgress://app:hunter2@db.example:5432/shop?sslmode=disable", "queues")
-	require.Equal(t, failed, code)
-	require.Contains(t, complaints, "the database URL cannot be parsed; write it as postgres://")
-	require.NotContains(t, complaints, "hunter2")
+	code, _, errOut := outputOf(t, "postgress://app:hunter2@db.example:5432/shop?sslmode=disable", "queues")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errOut, "the database URL cannot be parsed; write it as postgres://")
+	require.NotContains(t, errOut, "hunter2")
 }
 
-func TestTheGroupsOfATopicAreShownApartWithTheDeadLettersThatTheyShare(t *testing.T) {
+func TestQueues_ShowsGroupsWithSharedDeadLetters(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	open := func(group string) *pgmq.Client {
@@ -246,27 +246,27 @@ func TestTheGroupsOfATopicAreShownApartWithTheDeadLettersThatTheyShare(t *testin
 	require.Contains(t, out, "orders (group mailer): OrderPaid, after 1 failure: refused")
 }
 
-func TestADeadLetterWithoutAHandlerIsShownWithItsEvent(t *testing.T) {
+func TestDead_ShowsEventOfUnhandledDeadLetter(t *testing.T) {
 	t.Parallel()
-	for want, letter := range map[string]pgmq.DeadLetter{
+	for want, deadLetter := range map[string]pgmq.DeadLetter{
 		"orders: OrderLost, after": {Topic: "orders", Event: "OrderLost"},
 		"orders: no event, after":  {Topic: "orders"},
 		"orders: charge, after":    {Topic: "orders", Handler: "charge", Event: "OrderPaid"},
 	} {
-		require.Contains(t, line(letter), want)
+		require.Contains(t, formatDeadLetter(deadLetter), want)
 	}
 }
 
-func TestAQueueThatIsLockedIsNamedBesideTheOthers(t *testing.T) {
+func TestQueues_NamesLockedQueueBesideOthers(t *testing.T) {
 	t.Parallel()
-	database, _ := given(t)
+	database, _ := setUp(t)
 	tx, err := pgtest.Pool(t, database).Begin(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
 	_, err = tx.Exec(t.Context(), "lock table pgmq.q_orders")
 	require.NoError(t, err)
-	code, out, complaints := outputOf(t, database, "queues", "-timeout", "30s")
-	require.Equal(t, failed, code)
+	code, out, errOut := outputOf(t, database, "queues", "-timeout", "30s")
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, out, "orders_dead - orders_dead 3 AGE 0 -")
-	require.Regexp(t, `^ezq-pgmq: pgmq: measure for "orders": .*another transaction has locked .*\n$`, complaints)
+	require.Regexp(t, `^ezq-pgmq: pgmq: measure for "orders": .*another transaction has locked .*\n$`, errOut)
 }

@@ -8,70 +8,70 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// insertStray adds an event that is no dead letter behind those that given has made.
+// insertStray adds an event that is no dead letter behind those that setUp has made.
 func insertStray(t *testing.T, database string) {
 	t.Helper()
 	_, err := pgtest.Pool(t, database).Exec(t.Context(), `insert into pgmq.q_orders_dead (vt, message) values (now(), '{"_type":"X"}')`)
 	require.NoError(t, err)
 }
 
-func TestWhatIsNoDeadLetterStaysWhenTheOthersAreDeleted(t *testing.T) {
+func TestPurgeDead_LeavesStrays(t *testing.T) {
 	t.Parallel()
-	database, _ := given(t)
+	database, _ := setUp(t)
 	_, err := pgtest.Pool(t, database).Exec(t.Context(), `insert into pgmq.q_orders_dead (vt, message, headers)
 		select now(), '{}', '{"topic_poisoned":"orders"}' from generate_series(1, 97)`)
 	require.NoError(t, err)
 	insertStray(t, database)
-	code, out, complaints := outputOf(t, database, "purge-dead", "orders", "-yes")
-	require.Equal(t, failed, code)
+	code, out, errOut := outputOf(t, database, "purge-dead", "orders", "-yes")
+	require.Equal(t, exitFailed, code)
 	require.Equal(t, "deleted: 100\n", out)
-	require.Contains(t, complaints, `1 messages stay: they are no letters of "orders"`)
-	require.Contains(t, complaints, "look at them with ezq-pgmq dead -in orders_dead; delete those of another topic with -from, and all that is there with -strays\n")
+	require.Contains(t, errOut, `1 messages stay: they are no letters of "orders"`)
+	require.Contains(t, errOut, "look at them with ezq-pgmq dead -in orders_dead; delete those of another topic with -from, and all that is there with -strays\n")
 	_, out, _ = outputOf(t, database, "dead", "orders")
 	require.Contains(t, out, "101 TIME does not say where it came from: no dead letter")
 }
 
-func TestStraysAreDeletedOnlyIfThatIsMeant(t *testing.T) {
+func TestPurgeDead_DeletesStraysOnlyOnRequest(t *testing.T) {
 	t.Parallel()
-	database, _ := given(t)
+	database, _ := setUp(t)
 	insertStray(t, database)
-	code, _, complaints := outputOf(t, database, "purge-dead", "orders", "-strays")
-	require.Equal(t, failed, code)
-	require.Equal(t, "ezq-pgmq: orders_dead has 4 messages, and all of them would be gone for good: add -yes\n", complaints)
+	code, _, errOut := outputOf(t, database, "purge-dead", "orders", "-strays")
+	require.Equal(t, exitFailed, code)
+	require.Equal(t, "ezq-pgmq: orders_dead has 4 messages, and all of them would be gone for good: add -yes\n", errOut)
 	code, out, _ := outputOf(t, database, "purge-dead", "orders", "-yes", "-strays")
 	require.Zero(t, code)
 	require.Equal(t, "deleted: 4\n", out)
 }
 
-func TestLettersOfAnotherTopicAreDeletedIfTheyAreAskedFor(t *testing.T) {
+func TestPurgeDead_DeletesOtherTopicOnRequest(t *testing.T) {
 	t.Parallel()
-	database, _ := given(t)
+	database, _ := setUp(t)
 	_, err := pgtest.Pool(t, database).Exec(t.Context(), `insert into pgmq.q_orders_dead (vt, message, headers)
 		values (now(), '{}', '{"topic_poisoned":"payments"}')`)
 	require.NoError(t, err)
-	_, out, complaints := outputOf(t, database, "purge-dead", "orders", "-yes", "-from", "payments")
+	_, out, errOut := outputOf(t, database, "purge-dead", "orders", "-yes", "-from", "payments")
 	require.Equal(t, "deleted: 1\n", out)
-	require.Contains(t, complaints, `3 messages stay: they are no letters of "payments"`)
+	require.Contains(t, errOut, `3 messages stay: they are no letters of "payments"`)
 	code, out, _ := outputOf(t, database, "purge-dead", "-in", "orders_dead", "-yes")
 	require.Zero(t, code)
 	require.Equal(t, "deleted: 3\n", out)
 }
 
-func TestALiveQueueIsNotTakenForDeadLetters(t *testing.T) {
+func TestPurgeDead_RefusesLiveQueue(t *testing.T) {
 	t.Parallel()
-	database, client := given(t)
-	code, _, complaints := outputOf(t, database, "purge-dead", "-in", "orders", "-yes")
-	require.Equal(t, misused, code)
-	require.Contains(t, complaints, "whose dead letters? name their topics with -from, or delete all that is in orders with -strays, "+
+	database, client := setUp(t)
+	code, _, errOut := outputOf(t, database, "purge-dead", "-in", "orders", "-yes")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errOut, "whose dead letters? name their topics with -from, or delete all that is in orders with -strays, "+
 		"also events that wait to be handled, if it is a queue in use\n")
-	code, out, complaints := outputOf(t, database, "purge-dead", "-in", "orders", "-from", "orders", "-yes")
-	require.Equal(t, failed, code)
+	code, out, errOut := outputOf(t, database, "purge-dead", "-in", "orders", "-from", "orders", "-yes")
+	require.Equal(t, exitFailed, code)
 	require.Equal(t, "deleted: 0\n", out)
-	require.Contains(t, complaints, "look at them with ezq-pgmq dead -in orders; delete those of another topic with -from, and all that is there with -strays, "+
+	require.Contains(t, errOut, "look at them with ezq-pgmq dead -in orders; delete those of another topic with -from, and all that is there with -strays, "+
 		"also events that wait to be handled, if it is a queue in use\n")
-	code, _, complaints = outputOf(t, database, "purge-dead", "-in", "orders", "-strays")
-	require.Equal(t, failed, code)
-	require.Contains(t, complaints, "all of them would be gone for good, also events that wait to be handled, if it is a queue in use: add -yes")
+	code, _, errOut = outputOf(t, database, "purge-dead", "-in", "orders", "-strays")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errOut, "all of them would be gone for good, also events that wait to be handled, if it is a queue in use: add -yes")
 	found, err := client.Metrics(t.Context(), "orders")
 	require.NoError(t, err)
 	require.Equal(t, 1, found.Visible)

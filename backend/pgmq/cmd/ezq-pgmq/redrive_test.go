@@ -8,7 +8,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// insertFrom adds n letters of a topic to those that given has made.
+// insertFrom adds n dead letters of a topic to those that setUp has made.
 func insertFrom(t *testing.T, database, topic string, n int) {
 	t.Helper()
 	_, err := pgtest.Pool(t, database).Exec(t.Context(), `insert into pgmq.q_orders_dead (vt, message, headers)
@@ -16,21 +16,21 @@ func insertFrom(t *testing.T, database, topic string, n int) {
 	require.NoError(t, err)
 }
 
-func TestLettersThatStayAreToldWithWhatTheCommandHasForThem(t *testing.T) {
+func TestRedrive_SuggestsFlagsForRemainingDeadLetters(t *testing.T) {
 	t.Parallel()
-	database, _ := given(t)
+	database, _ := setUp(t)
 	insertFrom(t, database, "payments", 1)
-	code, out, complaints := outputOf(t, database, "redrive", "orders")
-	require.Equal(t, failed, code)
+	code, out, errOut := outputOf(t, database, "redrive", "orders")
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, out, "moved back: 3")
-	require.Contains(t, complaints, "1 messages stay")
-	require.Contains(t, complaints, "; -show shows what they say, and -from takes those of another topic\n")
-	require.NotContains(t, complaints, "Origins")
+	require.Contains(t, errOut, "1 messages stay")
+	require.Contains(t, errOut, "; -show shows what they say, and -from takes those of another topic\n")
+	require.NotContains(t, errOut, "Origins")
 }
 
-func TestWhatIsNotCountedToTheEndIsNotShownAsIfItWere(t *testing.T) {
+func TestRedrive_MarksCappedCounts(t *testing.T) {
 	t.Parallel()
-	database, _ := given(t)
+	database, _ := setUp(t)
 	insertFrom(t, database, "orders", 9_997)
 	_, out, _ := outputOf(t, database, "redrive", "orders", "-show")
 	require.Contains(t, out, " 9997 from orders go to all queues")
@@ -41,18 +41,18 @@ func TestWhatIsNotCountedToTheEndIsNotShownAsIfItWere(t *testing.T) {
 	require.Contains(t, out, " 9997 or more from orders stay")
 }
 
-func TestALetterWhoseQueueIsGoneIsNotDenied(t *testing.T) {
+func TestRedrive_ReportsDeadLetterOfDroppedQueue(t *testing.T) {
 	t.Parallel()
-	database, _ := given(t)
+	database, _ := setUp(t)
 	_, err := pgtest.Pool(t, database).Exec(t.Context(), "select pgmq.drop_queue('orders')")
 	require.NoError(t, err)
 	insertFrom(t, database, "orders", 1)
 	_, out, _ := outputOf(t, database, "redrive", "orders", "-show")
 	require.Equal(t, " 3 from orders stay until there is the queue orders, which does not exist\n"+
 		" 1 from orders stay until the topic has a queue: they do not say which\n", out)
-	code, out, complaints := outputOf(t, database, "redrive", "orders")
-	require.Equal(t, failed, code)
+	code, out, errOut := outputOf(t, database, "redrive", "orders")
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, out, "moved back: 0")
-	require.Contains(t, complaints, "create its queue with Queue.CreateQueue or pgmq.create, and redrive again")
-	require.NotContains(t, complaints, "there are no dead letters")
+	require.Contains(t, errOut, "create its queue with Queue.CreateQueue or pgmq.create, and redrive again")
+	require.NotContains(t, errOut, "no dead letters")
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAnArgumentInAHintCanBePastedIntoAShell(t *testing.T) {
+func TestHint_QuotesArgumentForShell(t *testing.T) {
 	t.Parallel()
 	for argument, want := range map[string]string{
 		"orders":              "orders",
@@ -37,9 +37,9 @@ func TestAnArgumentInAHintCanBePastedIntoAShell(t *testing.T) {
 	}
 }
 
-func TestAHintForATopicOfAStrangerCanBePasted(t *testing.T) {
+func TestHint_QuotesForeignTopicForShell(t *testing.T) {
 	t.Parallel()
-	database, _ := given(t)
+	database, _ := setUp(t)
 	insertFrom(t, database, "tenant_acme\u009b", 1)
 	_, out, _ := outputOf(t, database, "redrive", "orders", "-show")
 	require.Contains(t, out, ` 1 from "tenant_acme\u009b" stay: if they may go there, add -from $'tenant_acme\xc2\x9b'`+"\n")

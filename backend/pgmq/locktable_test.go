@@ -16,9 +16,9 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// What locks a whole table waits for the end of a hold. That end needs no lock which the
+// What locks a whole table waits for the end of a lock. That end needs no lock which the
 // hold does not have, or it would wait for the table, and lose what it holds.
-func TestWhatLocksAQueueWaitsForTheEndOfAHold(t *testing.T) {
+func TestLockedBatch_FinishesDespiteTableLock(t *testing.T) {
 	for name, test := range map[string]struct {
 		sql    string
 		config pgmq.SubscriberConfig
@@ -34,14 +34,14 @@ func TestWhatLocksAQueueWaitsForTheEndOfAHold(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, pool, messages := hold(t, time.Hour, test.config)
-			msg := requireHeld(t, client, pool, messages)
+			client, pool, messages := openLocking(t, time.Hour, test.config)
+			msg := requireLocked(t, client, pool, messages)
 			done := make(chan error, 1)
 			go func() {
 				_, err := pool.Exec(t.Context(), test.sql)
 				done <- err
 			}()
-			pgtest.Eventually(t, patience, "it waits", func() bool { return waitsForALock(t, pool) })
+			pgtest.Eventually(t, patience, "it waits", func() bool { return isWaitingForLock(t, pool) })
 			msg.Ack()
 			require.NoError(t, <-done)
 			requireCount(t, pool, "pgmq.q_t", 0)
@@ -51,14 +51,14 @@ func TestWhatLocksAQueueWaitsForTheEndOfAHold(t *testing.T) {
 	}
 }
 
-func waitsForALock(t *testing.T, pool *pgxpool.Pool) bool {
+func isWaitingForLock(t *testing.T, pool *pgxpool.Pool) bool {
 	t.Helper()
 	return get[bool](t, pool, `select exists (select from pg_stat_activity
 		where datname = current_database() and wait_event_type = 'Lock')`)
 }
 
-// Those that were given back have a higher count of deliveries, and are older than the end.
-func TestTheEndComesAfterWhatWasGivenBackBeforeIt(t *testing.T) {
+// Those that were released have a higher count of deliveries, and are older than the end.
+func TestEndEvent_ComesAfterMessagesReleasedBefore(t *testing.T) {
 	for name, noHold := range map[string]bool{"leased": true, "held": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

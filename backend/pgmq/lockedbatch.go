@@ -16,14 +16,14 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// A hold is a transaction that has locked rows and stays open. It touches no rows but
+// A locked batch is a transaction that has locked rows and stays open. It touches no rows but
 // those, so it waits for nobody; and others who read the queue as PGMQ does, with SKIP
 // LOCKED, pass them by. If its connection is lost, or PostgreSQL hears nothing of it for
 // as long as a lease, it is rolled back: its locks are gone, and a Finish that comes later
 // fails with its transaction.
 
 // hold implements [subscription.LockedBatch].
-type hold struct {
+type lockedBatch struct {
 	subject subject // for errors
 	sql     *statements
 	conn    *pgxpool.Conn
@@ -35,44 +35,44 @@ type hold struct {
 
 var _ subscription.Locker = (*store)(nil)
 
-// Lock implements [subscription.Locker]. It can hold while there are connections for
+// Lock implements [subscription.Locker]. It can lock while there are connections for
 // that: one is left for claims that lease, and one for settling.
-func (s *store) Lock(ctx context.Context, limit int, lease time.Duration) (held subscription.LockedBatch, claim subscription.Claim, ok bool, err error) {
+func (s *store) Lock(ctx context.Context, limit int, lease time.Duration) (locked subscription.LockedBatch, claim subscription.Claim, ok bool, err error) {
 	if s.unleasable.Swap(false) {
-		s.sieve.use() // a claim finds out why
+		s.screening.activate() // a claim finds out why
 	}
-	if s.sieve.used || s.aside.hasReady() {
+	if s.screening.active || s.suspects.hasReady() {
 		return nil, claim, false, nil
 	}
-	release, ok := s.admit()
+	release, ok := s.acquireLockSlot()
 	if !ok {
 		return nil, claim, false, nil
 	}
 	if err := s.refresh(ctx); err != nil {
 		release()
-		return nil, claim, true, s.dropped(ctx, err)
+		return nil, claim, true, s.claimError(ctx, err)
 	}
-	if next, err := s.look(ctx); err != nil || next != 0 {
+	if next, err := s.untilDue(ctx); err != nil || next != 0 {
 		release()
-		return nil, subscription.Claim{Next: next}, true, s.dropped(ctx, err)
+		return nil, subscription.Claim{Next: next}, true, s.claimError(ctx, err)
 	}
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		release()
 		return nil, claim, true, s.classify("fetch", err)
 	}
-	h := &hold{subject: subject{op: "settle", topic: s.topic, queue: s.queue}, sql: s.sql(), conn: conn, unleasable: &s.unleasable, release: func() { conn.Release(); release() }}
-	claim, err = s.lock(ctx, conn, limit, lease)
+	h := &lockedBatch{subject: subject{op: "settle", topic: s.topic, queue: s.queue}, sql: s.sql(), conn: conn, unleasable: &s.unleasable, release: func() { conn.Release(); release() }}
+	claim, err = s.lockRows(ctx, conn, limit, lease)
 	if err == nil && len(claim.Leases) == 0 && !conn.Conn().IsClosed() {
 		_, err = conn.Exec(ctx, "rollback")
 	}
-	if s.sieve.used && err == nil {
+	if s.screening.active && err == nil {
 		h.release()
 		return nil, claim, false, nil
 	}
 	if err != nil || len(claim.Leases) == 0 {
 		h.release() // after an error, this ends the transaction with the connection
-		return nil, claim, true, s.dropped(ctx, err)
+		return nil, claim, true, s.claimError(ctx, err)
 	}
 	for _, l := range claim.Leases {
 		h.ids = append(h.ids, l.ID)
@@ -80,36 +80,36 @@ func (s *store) Lock(ctx context.Context, limit int, lease time.Duration) (held 
 	return h, claim, true, nil
 }
 
-// admit reports whether there may be another hold now, which release ends. A hold counts
+// acquireLockSlot reports whether there may be another lock now, which release ends. A lock counts
 // as a claim for as long as it lasts.
-func (s *store) admit() (release func(), ok bool) {
+func (s *store) acquireLockSlot() (release func(), ok bool) {
 	select {
-	case s.holds <- struct{}{}:
+	case s.lockSlots <- struct{}{}:
 	default:
 		return nil, false
 	}
 	select {
-	case s.claims <- struct{}{}:
-		return func() { <-s.claims; <-s.holds }, true
+	case s.claimSlots <- struct{}{}:
+		return func() { <-s.claimSlots; <-s.lockSlots }, true
 	default:
-		<-s.holds
+		<-s.lockSlots
 		return nil, false
 	}
 }
 
-// lock begins a transaction in which up to limit messages are locked. The rows that are
-// too large to be read, and those that say what only ezq may, it leaves to a claim that sifts
-// them; it then holds nothing.
-func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease time.Duration) (claim subscription.Claim, err error) {
-	var found found
+// lockRows begins a transaction in which up to limit messages are locked. The rows that are
+// too large to be read, and those that say what only ezq may, it leaves to a claim that screens
+// them; it then locks nothing.
+func (s *store) lockRows(ctx context.Context, conn *pgxpool.Conn, limit int, lease time.Duration) (claim subscription.Claim, err error) {
+	var result readResult
 	batch := newTransaction()
 	idle := min(lease.Milliseconds(), math.MaxInt32) // PostgreSQL takes no more
 	batch.Queue(s.sql().share)
-	batch.Queue(fmt.Sprintf("select set_config('idle_in_transaction_session_timeout', '%d', true), ", idle) + patienceSQL(s.sieve.patience()))
+	batch.Queue(fmt.Sprintf("select set_config('idle_in_transaction_session_timeout', '%d', true), ", idle) + statementTimeoutSQL(s.screening.claimTimeout()))
 	reading := false
-	batch.Queue(s.sql().hold, limit, s.limit).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(s.sql().lock, limit, s.maxMessageBytes).Query(func(rows pgx.Rows) (err error) {
 		reading = true
-		found, err = s.leases(rows, &claim.Redelivered)
+		result, err = s.scanLeases(rows, &claim.Redelivered)
 		reading = err != nil
 		return err
 	})
@@ -117,24 +117,24 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 		claim.Next, err = s.scanNext(r)
 		return err
 	})
-	limited, stop := context.WithTimeout(ctx, s.sieve.patience()+readingFor)
+	limited, stop := context.WithTimeout(ctx, s.screening.claimTimeout()+readingFor)
 	defer stop()
 	if err := conn.SendBatch(limited, &batch.Batch).Close(); err != nil {
-		if s.sieve.suspects(err, reading) && ctx.Err() == nil {
+		if s.screening.recordFailure(err, reading) && ctx.Err() == nil {
 			return subscription.Claim{}, nil
 		}
 		return subscription.Claim{}, err
 	}
-	claim.Leases = found.leases
-	s.hinted, s.quiet = false, len(claim.Leases) == 0
+	claim.Leases = result.leases
+	s.signalled, s.idle = false, len(claim.Leases) == 0
 	for i := range claim.Leases {
 		claim.Leases[i].Delivery.Number = nextCount(claim.Leases[i].Number)
 	}
-	if len(found.surplus) > 0 {
-		claim.Next = 0 // when this hold ends, they are there again
+	if len(result.surplus) > 0 {
+		claim.Next = 0 // when this lock ends, they are there again
 	}
-	if len(found.tooLarge)+len(found.forged) > 0 {
-		s.sieve.use()
+	if len(result.tooLarge)+len(result.forged) > 0 {
+		s.screening.activate()
 		return subscription.Claim{}, nil
 	}
 	return claim, nil
@@ -144,9 +144,9 @@ func (s *store) lock(ctx context.Context, conn *pgxpool.Conn, limit int, lease t
 func nextCount(count int) int { return max(min(count, math.MaxInt32-1), 0) + 1 }
 
 // Finish implements [subscription.LockedBatch].
-func (h *hold) Finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
+func (h *lockedBatch) Finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
 	defer h.release() // which closes the connection if the transaction is still open
-	tokens, err := h.end(ctx, acked, rest, lease)
+	tokens, err := h.finish(ctx, acked, rest, lease)
 	if err == nil || len(acked) == 0 || !h.isRefused(err) {
 		return tokens, h.noted(err)
 	}
@@ -155,7 +155,7 @@ func (h *hold) Finish(ctx context.Context, acked, rest []subscription.Token, lea
 	if _, err := h.conn.Exec(ctx, "rollback to savepoint held"); err != nil {
 		return nil, h.subject.classify(err)
 	}
-	if tokens, err = h.end(ctx, nil, all, lease); err != nil {
+	if tokens, err = h.finish(ctx, nil, all, lease); err != nil {
 		return nil, h.noted(err)
 	}
 	return tokens, &subscription.Refusal{Cause: cause}
@@ -163,36 +163,36 @@ func (h *hold) Finish(ctx context.Context, acked, rest []subscription.Token, lea
 
 // noted returns err, with which the messages could not be leased. If PostgreSQL refuses that for what a row
 // is, the next lock transaction would lock it again, and end the same way.
-func (h *hold) noted(err error) error {
-	if err != nil && !mayPass(err) {
+func (h *lockedBatch) noted(err error) error {
+	if err != nil && !mayBeRetried(err) {
 		h.unleasable.Store(true)
 	}
 	return err
 }
 
 // isRefused reports whether the transaction goes on after err, which is PostgreSQL's answer.
-func (h *hold) isRefused(err error) bool {
+func (h *lockedBatch) isRefused(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && !h.conn.Conn().IsClosed() && h.conn.Conn().PgConn().TxStatus() == 'E'
 }
 
-// end removes, leases and gives back messages, and commits.
-func (h *hold) end(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
+// finish removes, leases and releases messages, and commits.
+func (h *lockedBatch) finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
 	var batch pgx.Batch
 	if len(acked) > 0 {
 		batch.Queue("savepoint held") // the locks stay if the rest is refused
 	}
 	switch {
 	case len(acked) == 0:
-	case h.sql.removeHeld != "":
-		batch.Queue(h.sql.removeHeld, idsOf(acked))
+	case h.sql.removeLocked != "":
+		batch.Queue(h.sql.removeLocked, idsOf(acked))
 	default:
-		done := columnsOf(acked)
+		done := tokenColumnsOf(acked)
 		batch.Queue(h.sql.ack, done.ids, done.numbers, done.times)
 	}
 	leased := make(map[int64]subscription.Token, len(rest))
 	if len(rest) > 0 {
-		batch.Queue(h.sql.leaseHeld, idsOf(rest), lease.Microseconds()).Query(func(rows pgx.Rows) error {
+		batch.Queue(h.sql.leaseLocked, idsOf(rest), lease.Microseconds()).Query(func(rows pgx.Rows) error {
 			var r row
 			_, err := pgx.ForEachRow(rows, []any{&r.ID, &r.Number, &r.ReadAt}, func() error {
 				leased[r.ID] = r.token()
@@ -201,8 +201,8 @@ func (h *hold) end(ctx context.Context, acked, rest []subscription.Token, lease 
 			return err
 		})
 	}
-	if left := h.left(acked, rest); len(left) > 0 {
-		batch.Queue(h.sql.giveBack, left)
+	if left := h.remaining(acked, rest); len(left) > 0 {
+		batch.Queue(h.sql.release, left)
 	}
 	if len(acked) > 0 {
 		batch.Queue(checkSQL)
@@ -218,8 +218,8 @@ func (h *hold) end(ctx context.Context, acked, rest []subscription.Token, lease 
 	return tokens, nil
 }
 
-// left returns the ids of the messages that are in none of these.
-func (h *hold) left(acked, rest []subscription.Token) []int64 {
+// remaining returns the ids of the messages that are in none of these.
+func (h *lockedBatch) remaining(acked, rest []subscription.Token) []int64 {
 	if len(acked)+len(rest) == len(h.ids) {
 		return nil
 	}

@@ -22,58 +22,58 @@ import (
 // not in the whole tree of an error, as the password is.
 const confidential = "c0nfid3ntial"
 
-// everything keeps what is logged, at any level, in each of the ways in which
+// logRecorder keeps what is logged, at any level, in each of the ways in which
 // records are written.
-type everything struct {
+type logRecorder struct {
 	mu  sync.Mutex
 	out bytes.Buffer
 }
 
-func (e *everything) Write(p []byte) (int, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.out.Write(p)
+func (r *logRecorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.out.Write(p)
 }
 
-func (e *everything) String() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.out.String()
+func (r *logRecorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.out.String()
 }
 
-func (e *everything) logger() *slog.Logger {
+func (r *logRecorder) logger() *slog.Logger {
 	options := &slog.HandlerOptions{Level: slog.LevelDebug - 4} // Watermill's Trace
-	return slog.New(slog.NewMultiHandler(slog.NewJSONHandler(e, options), slog.NewTextHandler(e, options), structures{e}))
+	return slog.New(slog.NewMultiHandler(slog.NewJSONHandler(r, options), slog.NewTextHandler(r, options), structureHandler{r}))
 }
 
 // requireLogged waits for what shows that a fault has come about.
-func (e *everything) requireLogged(t *testing.T, line string) {
+func (r *logRecorder) requireLogged(t *testing.T, line string) {
 	t.Helper()
-	pgtest.Eventually(t, patience, "it is logged that "+line, func() bool { return strings.Contains(e.String(), line) })
+	pgtest.Eventually(t, patience, "it is logged that "+line, func() bool { return strings.Contains(r.String(), line) })
 }
 
-func (e *everything) requireNoSecret(t *testing.T) {
+func (r *logRecorder) requireNoSecret(t *testing.T) {
 	t.Helper()
-	for line := range strings.SplitSeq(e.String(), "\n") {
+	for line := range strings.SplitSeq(r.String(), "\n") {
 		require.NotContains(t, line, canary)
 		require.NotContains(t, line, confidential)
 	}
 }
 
-// structures writes values as loggers do that show what is in them.
-type structures struct{ everything *everything }
+// structureHandler writes values as loggers do that show what is in them.
+type structureHandler struct{ recorder *logRecorder }
 
-func (s structures) Enabled(context.Context, slog.Level) bool { return true }
-func (s structures) WithGroup(string) slog.Handler            { return s }
+func (s structureHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (s structureHandler) WithGroup(string) slog.Handler            { return s }
 
-func (s structures) WithAttrs(attrs []slog.Attr) slog.Handler {
+func (s structureHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	for _, a := range attrs {
 		s.show(a.Value.Any())
 	}
 	return s
 }
 
-func (s structures) Handle(_ context.Context, record slog.Record) error {
+func (s structureHandler) Handle(_ context.Context, record slog.Record) error {
 	record.Attrs(func(a slog.Attr) bool {
 		s.show(a.Value.Any())
 		return true
@@ -81,15 +81,15 @@ func (s structures) Handle(_ context.Context, record slog.Record) error {
 	return nil
 }
 
-func (s structures) show(value any) {
+func (s structureHandler) show(value any) {
 	asJSON, _ := json.Marshal(value) //nolint:errchkjson // whatever it yields is what a log would show
-	_, _ = fmt.Fprintf(s.everything, "%+v %#v %s\n", value, value, asJSON)
+	_, _ = fmt.Fprintf(s.recorder, "%+v %#v %s\n", value, value, asJSON)
 	if err, ok := value.(error); ok {
 		if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-			_, _ = fmt.Fprintln(s.everything, connect.Config.Password)
+			_, _ = fmt.Fprintln(s.recorder, connect.Config.Password)
 		}
 		for _, shown := range tree(err) {
-			_, _ = fmt.Fprintln(s.everything, strings.ReplaceAll(shown, confidential, "…"))
+			_, _ = fmt.Fprintln(s.recorder, strings.ReplaceAll(shown, confidential, "…"))
 		}
 	}
 }

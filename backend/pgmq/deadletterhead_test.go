@@ -10,7 +10,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
-func TestTheHeadOfADeadLetterSaysWhatTheLetterSays(t *testing.T) {
+func TestDeadLetterHeads_MatchDeadLetters(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('dead')")
@@ -23,39 +23,39 @@ func TestTheHeadOfADeadLetterSaysWhatTheLetterSays(t *testing.T) {
 	require.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), heads[0].At.UTC())
 	require.Equal(t, "Paid", heads[0].Event)
 	require.Equal(t, "Old", heads[1].Event)
-	letters, err := client.DeadLetters(t.Context(), "dead", 10)
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
-	for i, letter := range letters {
-		read, err := client.ReadDeadLetter(t.Context(), "dead", letter.ID)
+	for i, deadLetter := range deadLetters {
+		read, err := client.ReadDeadLetter(t.Context(), "dead", deadLetter.ID)
 		require.NoError(t, err)
-		require.Equal(t, letter, read)
-		letter.Payload, letter.Metadata = nil, nil
-		require.Equal(t, letter, heads[i])
+		require.Equal(t, deadLetter, read)
+		deadLetter.Payload, deadLetter.Metadata = nil, nil
+		require.Equal(t, deadLetter, heads[i])
 	}
 	_, err = client.ReadDeadLetter(t.Context(), "dead", 99)
 	require.ErrorIs(t, err, pgx.ErrNoRows)
 }
 
-func TestATimeThatIsNoneHidesNoDeadLetterAndNoQueue(t *testing.T) {
+func TestInvalidTime_HidesNoDeadLetterOrQueue(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
-	insertLetters(t, pool, 5)
+	insertDeadLetters(t, pool, 5)
 	execute(t, pool, "update pgmq.q_dead set enqueued_at = (array['infinity', '-infinity', '290000-01-01', '4713-01-01 BC'])[msg_id]::timestamptz where msg_id < 5")
 	execute(t, pool, "select pgmq.create('other'), pgmq.create('third')")
 	execute(t, pool, "update pgmq.meta set created_at = case queue_name when 'dead' then 'infinity' else '-infinity' end::timestamptz where queue_name <> 'third'")
 
-	letters, err := client.DeadLetters(t.Context(), "dead", 10)
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
-	require.Equal(t, []string{"m1", "m2", "m3", "m4", "m5"}, uuids(letters))
+	require.Equal(t, []string{"m1", "m2", "m3", "m4", "m5"}, uuids(deadLetters))
 	heads, err := client.DeadLetterHeads(t.Context(), "dead", 10)
 	require.NoError(t, err)
-	require.Equal(t, uuids(letters), uuids(heads))
-	for _, letter := range letters {
-		require.NoError(t, letter.Err)
-		_, err := client.ReadDeadLetter(t.Context(), "dead", letter.ID)
+	require.Equal(t, uuids(deadLetters), uuids(heads))
+	for _, deadLetter := range deadLetters {
+		require.NoError(t, deadLetter.Err)
+		_, err := client.ReadDeadLetter(t.Context(), "dead", deadLetter.ID)
 		require.NoError(t, err)
 	}
-	require.Equal(t, time.Unix(0, 0).UTC(), letters[0].At.UTC())
+	require.Equal(t, time.Unix(0, 0).UTC(), deadLetters[0].At.UTC())
 
 	queues, err := client.Queues(t.Context())
 	require.NoError(t, err)

@@ -2,40 +2,42 @@ package pgmq
 
 import "fmt"
 
-// load is how much a statement carries: messages, and the bytes of their payloads and headers.
-type load struct{ messages, bytes int }
+// batchSize is how much a statement carries: messages, and the bytes of their payloads and headers.
+type batchSize struct{ messages, bytes int }
 
-func (l load) and(other load) load {
-	return load{l.messages + other.messages, l.bytes + other.bytes}
+func (l batchSize) plus(other batchSize) batchSize {
+	return batchSize{l.messages + other.messages, l.bytes + other.bytes}
 }
 
-func (l load) without(other load) load {
-	return load{l.messages - other.messages, l.bytes - other.bytes}
+func (l batchSize) minus(other batchSize) batchSize {
+	return batchSize{l.messages - other.messages, l.bytes - other.bytes}
 }
 
 // What a statement carries for several calls, at most. One that is larger keeps the other cores of
 // the server idle: without a bound, 32 goroutines that publish 20 KiB each needed 1.9 times as long
 // as INSERTs of their own; with 32 KiB 1.5, with 64 KiB 1.1, with 256 KiB 1.3 (BenchmarkPublish).
 const (
-	maxShared      = 1000
-	maxSharedBytes = 64 << 10
+	maxSharedMessages = 1000
+	maxSharedBytes    = 64 << 10
 )
 
-// fits reports whether a statement may carry that much for several calls.
-func (l load) fits() bool { return l.messages <= maxShared && l.bytes <= maxSharedBytes }
+// fitsShared reports whether a statement may carry that much for several calls.
+func (l batchSize) fitsShared() bool {
+	return l.messages <= maxSharedMessages && l.bytes <= maxSharedBytes
+}
 
 // maxStatement is how many bytes PostgreSQL takes of the parameters of a statement
 // (PQ_LARGE_MESSAGE_LIMIT in its libpq.h). A message takes more of them than its payload and its
 // headers: four lengths, two versions of jsonb, its delay and its time.
 const (
-	maxStatement     = 1<<30 - 2
-	alongsideMessage = 4*4 + 2 + 8 + 8
-	alongside        = 4096 // the arrays themselves, and room
+	maxStatement      = 1<<30 - 2
+	parameterOverhead = 4*4 + 2 + 8 + 8
+	statementOverhead = 4096 // the arrays themselves, and room
 )
 
 // check returns an error if no statement can carry that much.
-func (l load) check() error {
-	if l.bytes+l.messages*alongsideMessage+alongside <= maxStatement {
+func (l batchSize) check() error {
+	if l.bytes+l.messages*parameterOverhead+statementOverhead <= maxStatement {
 		return nil
 	}
 	return &Error{

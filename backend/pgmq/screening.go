@@ -17,61 +17,61 @@ import (
 
 // A claim reads what it leases. If that fails, or takes long, nobody knows because of which
 // message, and the oldest are claimed first, so every claim would fail. The messages are then
-// sifted: leased without being read, and looked at. Those that can be read are handed over in
-// their order; the suspicious ones are put aside, and keep no other waiting.
+// screened: leased without being read, and looked at. Those that can be read are handed over in
+// their order; the suspicious ones become suspects, and keep no other waiting.
 
 const (
-	// firstPatience is how long a claim may take before its messages are sifted. Where it was
+	// minClaimTimeout is how long a claim may take before its messages are screened. Where it was
 	// the server that took long, and no message, it gets twice as long the next time.
-	firstPatience = 500 * time.Millisecond
-	maxPatience   = operationTimeout - time.Second
+	minClaimTimeout = 500 * time.Millisecond
+	maxClaimTimeout = operationTimeout - time.Second
 
-	// siftFor is how long it is tried to tell those messages apart that are sifted together,
+	// screenTimeout is how long it is tried to tell those messages apart that are screened together,
 	// and as long how to read them.
-	siftFor = 500 * time.Millisecond
+	screenTimeout = 500 * time.Millisecond
 
-	// wariness is for how long messages are sifted after the last one that was suspicious.
+	// screeningPeriod is for how long messages are screened after the last one that was suspicious.
 	// PostgreSQL does not stop while it writes one out, which takes seconds for a gigabyte:
 	// whoever publishes such messages one at a time would have each claim take that long.
-	wariness = time.Minute
+	screeningPeriod = time.Minute
 
 	// readingFor is how much longer than its patience a hold is waited for. PostgreSQL has said by then
 	// that there was no time, unless it is writing out a message, or waits for a lock on the table. A
 	// claim that leases has all the time there is: it may have been committed.
 	readingFor = 2 * time.Second
 
-	// lockedFor is for how long messages are sifted after a claim that was given up. Until PostgreSQL
+	// lockedFor is for how long messages are screened after a claim that was given up. Until PostgreSQL
 	// notices that, it keeps locked what the claim was to read, and nobody meets it.
 	lockedFor = 4 * operationTimeout
 
-	// maxWidth is how many messages are sifted at a time, where most were suspicious.
-	maxWidth = 1000
+	// maxScreenBatch is how many messages are screened at a time, where most were suspicious.
+	maxScreenBatch = 1000
 )
 
-// sieve is what a store knows about messages that make claims fail.
-type sieve struct {
-	used   bool // the next messages are sifted
-	slow   bool // a claim took too long
-	waits  time.Duration
-	spread int       // how many to sift at a time at least; 0: as many as are asked for
-	narrow bool      // it is that many at most
-	wary   time.Time // until when to go on
+// screening is what a store knows about messages that make claims fail.
+type screening struct {
+	active      bool // the next messages are screened
+	timedOut    bool // a claim took too long
+	timeout     time.Duration
+	batchLimit  int       // how many to sift at a time at least; 0: as many as are asked for
+	limited     bool      // it is that many at most
+	activeUntil time.Time // until when to go on
 
 	refused refusedRows
 }
 
-func (s *sieve) patience() time.Duration { return cmp.Or(s.waits, firstPatience) }
+func (s *screening) claimTimeout() time.Duration { return cmp.Or(s.timeout, minClaimTimeout) }
 
-// suspects reports whether a claim failed with err because of what it was to read, as it may have if
-// it was reading, or if the client has given up. The next messages are sifted then.
-func (s *sieve) suspects(err error, reading bool) bool {
+// recordFailure reports whether a claim failed with err because of what it was to read, as it may have if
+// it was reading, or if the client has given up. The next messages are screened then.
+func (s *screening) recordFailure(err error, reading bool) bool {
 	givenUp := isGivenUp(err)
 	if !givenUp && (!reading || !isUnreadable(err) && !isDoubtful(err)) {
 		return false
 	}
-	s.used, s.slow = true, s.slow || givenUp || isCode(err, "57014")
-	if end := time.Now().Add(lockedFor); givenUp && end.After(s.wary) {
-		s.wary = end
+	s.active, s.timedOut = true, s.timedOut || givenUp || isCode(err, "57014")
+	if end := time.Now().Add(lockedFor); givenUp && end.After(s.activeUntil) {
+		s.activeUntil = end
 	}
 	return true
 }
@@ -80,58 +80,58 @@ func (s *sieve) suspects(err error, reading bool) bool {
 // does not know.
 func isGivenUp(err error) bool { return errors.Is(err, context.DeadlineExceeded) }
 
-// use is for messages that only a claim can do something about.
-func (s *sieve) use() { s.used = true }
+// activate is for messages that only a claim can do something about.
+func (s *screening) activate() { s.active = true }
 
-// width is how many messages to sift, if limit are asked for.
-func (s *sieve) width(limit int) int {
-	if s.narrow {
-		return min(limit, s.spread)
+// limitFor is how many messages to sift, if limit are asked for.
+func (s *screening) limitFor(limit int) int {
+	if s.limited {
+		return min(limit, s.batchLimit)
 	}
-	return max(limit, s.spread)
+	return max(limit, s.batchLimit)
 }
 
-// sifted notes that so many messages have gone through, how many were suspicious, and for how
+// recordResult notes that so many messages have gone through, how many were suspicious, and for how
 // many there was no time.
-func (s *sieve) sifted(all, suspicious, untried int) {
+func (s *screening) recordResult(all, suspicious, untried int) {
 	switch {
 	case suspicious > 0:
-		s.waits, s.wary = firstPatience, time.Now().Add(wariness)
-	case s.slow:
-		s.waits = min(2*s.patience(), maxPatience)
+		s.timeout, s.activeUntil = minClaimTimeout, time.Now().Add(screeningPeriod)
+	case s.timedOut:
+		s.timeout = min(2*s.claimTimeout(), maxClaimTimeout)
 	}
-	s.slow, s.used = false, time.Now().Before(s.wary) || s.refused.len() > 0
+	s.timedOut, s.active = false, time.Now().Before(s.activeUntil) || s.refused.len() > 0
 	switch {
 	case untried > 0:
-		s.spread, s.narrow = max(all/4, 1), true
-	case s.narrow && all == s.spread && all < maxWidth:
-		s.spread = 2 * all
+		s.batchLimit, s.limited = max(all/4, 1), true
+	case s.limited && all == s.batchLimit && all < maxScreenBatch:
+		s.batchLimit = 2 * all
 	case 2*suspicious > all:
-		s.spread, s.narrow = min(4*all, maxWidth), false
+		s.batchLimit, s.limited = min(4*all, maxScreenBatch), false
 	default:
-		s.spread, s.narrow = 0, false
+		s.batchLimit, s.limited = 0, false
 	}
 }
 
-// sift claims messages as claimNew does. It goes on while all of them are suspicious.
-func (s *store) sift(ctx context.Context, settle []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settling, err error) {
+// screen claims messages as claimNew does. It goes on while all of them are suspicious.
+func (s *store) screen(ctx context.Context, settlements []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settleResult, err error) {
 	s.full = false
-	end := time.Now().Add(2 * siftFor)
+	end := time.Now().Add(2 * screenTimeout)
 	for {
 		batch := newTransaction()
-		settling := s.settle(batch, settle)
-		width := s.sieve.width(limit)
+		result := s.settle(batch, settlements)
+		batchLimit := s.screening.limitFor(limit)
 		var leased []row
-		batch.Queue(s.sql().lease, width, lease.Microseconds(), s.sieve.refused.ids()).Query(func(rows pgx.Rows) (err error) {
-			leased, err = leasedRows(rows)
+		batch.Queue(s.sql().lease, batchLimit, lease.Microseconds(), s.screening.refused.ids()).Query(func(rows pgx.Rows) (err error) {
+			leased, err = scanLeasedRows(rows)
 			return err
 		})
 		s.queueNext(batch, &claim)
 		err = batch.run(ctx, s.pool)
-		if err != nil && settling.refusal(s, err) == nil && s.passBy(ctx, err, width, lease) {
+		if err != nil && result.refusal(s, err) == nil && s.passBy(ctx, err, batchLimit, lease) {
 			continue
 		}
-		settled = cmp.Or(settled, settling)
+		settled = cmp.Or(settled, result)
 		if err != nil {
 			return claim, settled, err
 		}
@@ -139,14 +139,14 @@ func (s *store) sift(ctx context.Context, settle []subscription.Settlement, limi
 		if claim.Leases, more = s.separate(ctx, leased, limit, lease); more {
 			claim.Next = 0
 		}
-		if len(claim.Leases) > 0 || len(leased) < width || time.Now().After(end) || ctx.Err() != nil {
+		if len(claim.Leases) > 0 || len(leased) < batchLimit || time.Now().After(end) || ctx.Err() != nil {
 			return claim, settled, nil
 		}
-		settle = nil
+		settlements = nil
 	}
 }
 
-func leasedRows(rows pgx.Rows) (leased []row, err error) {
+func scanLeasedRows(rows pgx.Rows) (leased []row, err error) {
 	var r row
 	_, err = pgx.ForEachRow(rows, []any{&r.ID, &r.Number, &r.ReadAt, &r.Known}, func() error {
 		leased = append(leased, r)
@@ -157,39 +157,39 @@ func leasedRows(rows pgx.Rows) (leased []row, err error) {
 }
 
 // separate returns up to limit of the messages, as far as they can be read, puts the
-// suspicious ones aside, and gives the others back, if there are more. Those that there was no time
-// for are given back, too, with all that comes after the first of them.
+// suspicious ones aside, and releases the others, if there are more. Those that there was no time
+// for are released, too, with all that comes after the first of them.
 func (s *store) separate(ctx context.Context, leased []row, limit int, lease time.Duration) (leases []subscription.Lease, more bool) {
 	if len(leased) == 0 {
-		s.sieve.sifted(0, 0, 0)
+		s.screening.recordResult(0, 0, 0)
 		return nil, false
 	}
-	good, bad, untried := s.lookAt(ctx, leased)
+	good, bad, untried := s.findSuspicious(ctx, leased)
 	var surplus []subscription.Token
 	for len(good) > limit {
 		last := len(good) - 1
 		surplus, good = append(surplus, good[last].token()), good[:last]
 	}
-	all, failed, unread := s.readTogether(ctx, s.pool, good, siftFor, s.most)
-	untried = append(untried, unread...)
-	all.merge(givenBack(untried), s.most)
-	bad = slices.Concat(bad, all.tooLarge, unreadOf(failed))
-	s.sieve.sifted(len(leased), len(bad), len(untried))
-	s.putAside(ctx, bad, lease)
-	s.distrust(ctx, s.pool, all.forged)
+	all, failed, skipped := s.readTogether(ctx, s.pool, good, screenTimeout, s.maxBytes)
+	untried = append(untried, skipped...)
+	all.merge(surplusResult(untried), s.maxBytes)
+	bad = slices.Concat(bad, all.tooLarge, unreadRows(failed))
+	s.screening.recordResult(len(leased), len(bad), len(untried))
+	s.examineLater(ctx, bad, lease)
+	s.removeForged(ctx, s.pool, all.forged)
 	surplus = append(surplus, all.surplus...)
-	s.putBack(ctx, surplus)
+	s.release(ctx, surplus)
 	return all.leases, len(surplus) > 0
 }
 
-// lookAt returns those of the messages that look harmless, those that do not, or that it fails for,
+// findSuspicious returns those of the messages that look harmless, those that do not, or that it fails for,
 // and those that there was no time for. It writes none of them out.
-func (s *store) lookAt(ctx context.Context, leased []row) (good []row, bad []unread, untried []row) {
+func (s *store) findSuspicious(ctx context.Context, leased []row) (good []row, bad []unread, untried []row) {
 	suspicious := map[int64]bool{}
-	failed, untried := bisect(leased, siftFor, func(part []row, patience time.Duration) error {
-		batch := newPatientTransaction(patience)
-		found := ids{}
-		batch.Queue(s.sql().suspicious, rowIDs(part), s.stored()).Query(found.collect)
+	failed, untried := bisect(leased, screenTimeout, func(part []row, timeout time.Duration) error {
+		batch := newTransactionWithTimeout(timeout)
+		found := idSet{}
+		batch.Queue(s.sql().suspicious, rowIDs(part), s.harmlessSize()).Query(found.collect)
 		err := batch.run(ctx, s.pool)
 		for id := range found {
 			suspicious[id] = true
@@ -215,38 +215,38 @@ func (s *store) lookAt(ctx context.Context, leased []row) (good []row, bad []unr
 	return good, bad, untried
 }
 
-// stored is how many bytes a message may take for it to be looked at, and to be harmless: what is
+// harmlessSize is how many bytes a message may take for it to be looked at, and to be harmless: what is
 // in so few takes some milliseconds to look at, whatever it is, and some megabytes written out.
-func (s *store) stored() int { return min(max(s.limit/256, 8192), 16384) }
+func (s *store) harmlessSize() int { return min(max(s.maxMessageBytes/256, 8192), 16384) }
 
 // readTogether reads leased messages of up to most bytes in all, and returns those that it has
 // failed for by themselves, and those for which there was no time.
-func (s *store) readTogether(ctx context.Context, db batcher, leased []row, within time.Duration, most int64) (all found, failed, untried []row) {
-	failed, untried = bisect(leased, within, func(part []row, patience time.Duration) error {
-		found, err := s.read(ctx, db, part, patience)
-		all.merge(found, most)
+func (s *store) readTogether(ctx context.Context, db batchSender, leased []row, within time.Duration, maxBytes int64) (all readResult, failed, untried []row) {
+	failed, untried = bisect(leased, within, func(part []row, timeout time.Duration) error {
+		result, err := s.readLeased(ctx, db, part, timeout)
+		all.merge(result, maxBytes)
 		return err
 	})
 	return all, failed, untried
 }
 
-// read reads leased messages.
-func (s *store) read(ctx context.Context, db batcher, leased []row, patience time.Duration) (read found, err error) {
-	var t tokens
+// readLeased reads leased messages.
+func (s *store) readLeased(ctx context.Context, db batchSender, leased []row, timeout time.Duration) (result readResult, err error) {
+	var t tokenColumns
 	known := make([]bool, len(leased))
 	for i, r := range leased {
 		t.add(r.token())
 		known[i] = r.Known
 	}
-	batch := newPatientTransaction(patience)
-	batch.Queue(s.sql().read, t.ids, t.numbers, s.limit, t.times, known).Query(func(rows pgx.Rows) (err error) {
-		read, err = s.leases(rows)
+	batch := newTransactionWithTimeout(timeout)
+	batch.Queue(s.sql().read, t.ids, t.numbers, s.maxMessageBytes, t.times, known).Query(func(rows pgx.Rows) (err error) {
+		result, err = s.scanLeases(rows)
 		return err
 	})
 	if err := batch.run(ctx, db); err != nil {
-		return found{}, err
+		return readResult{}, err
 	}
-	return read, nil
+	return result, nil
 }
 
 // bisect tries all of the messages together, and if that fails, each half, in their order. It
@@ -254,7 +254,7 @@ func (s *store) read(ctx context.Context, db batcher, leased []row, patience tim
 // within about that. A try has two thirds of the time that is left, and a fifth of all at least. It
 // goes on in any case until something is known about the first, so that the next time there are
 // fewer.
-func bisect(all []row, within time.Duration, try func(part []row, patience time.Duration) error) (failed, untried []row) {
+func bisect(all []row, within time.Duration, try func(part []row, timeout time.Duration) error) (failed, untried []row) {
 	end := time.Now().Add(within)
 	known := false
 	var part func([]row)
@@ -277,7 +277,7 @@ func bisect(all []row, within time.Duration, try func(part []row, patience time.
 }
 
 // dueRows returns the rows that a claim would lease first, without those to pass by; and the newest id.
-func dueRows(ctx context.Context, db batcher, sql *statements, limit int, passed []int64) (due []row, newest int64, err error) {
+func dueRows(ctx context.Context, db batchSender, sql *statements, limit int, passed []int64) (due []row, newest int64, err error) {
 	batch := newTransaction()
 	batch.Queue(sql.due, limit, passed).Query(func(rows pgx.Rows) error {
 		var r row
@@ -291,8 +291,8 @@ func dueRows(ctx context.Context, db batcher, sql *statements, limit int, passed
 }
 
 // rowsThere returns the rows that there still are.
-func rowsThere(ctx context.Context, db batcher, sql *statements, all []int64) (there []row, err error) {
-	found := ids{}
+func rowsThere(ctx context.Context, db batchSender, sql *statements, all []int64) (there []row, err error) {
+	found := idSet{}
 	batch := newTransaction()
 	batch.Queue(sql.there, all).Query(found.collect)
 	err = batch.run(ctx, db)
@@ -304,15 +304,15 @@ func rowsThere(ctx context.Context, db batcher, sql *statements, all []int64) (t
 
 // tryToLease leases rows, and rolls that back. It returns those that PostgreSQL refuses by themselves, and
 // those that it accepts. Of rows that others have locked, and those for which there is no time, it learns nothing.
-func tryToLease(ctx context.Context, db batcher, sql *statements, rows []row, lease time.Duration) (refused []row, accepted ids) {
-	accepted = ids{}
+func tryToLease(ctx context.Context, db batchSender, sql *statements, rows []row, lease time.Duration) (refused []row, accepted idSet) {
+	accepted = idSet{}
 	var fault error // that is no refusal: nothing more can be learnt now
-	refused, _ = bisect(rows, siftFor, func(part []row, patience time.Duration) error {
+	refused, _ = bisect(rows, screenTimeout, func(part []row, timeout time.Duration) error {
 		if fault != nil {
 			return nil
 		}
-		touched := ids{}
-		batch := newPatientTransaction(patience)
+		touched := idSet{}
+		batch := newTransactionWithTimeout(timeout)
 		batch.Queue(sql.touch, rowIDs(part), lease.Microseconds()).Query(touched.collect)
 		batch.Queue(checkSQL)
 		batch.Queue("rollback")
@@ -320,7 +320,7 @@ func tryToLease(ctx context.Context, db batcher, sql *statements, rows []row, le
 		switch {
 		case err == nil:
 			maps.Copy(accepted, touched)
-		case mayPass(err):
+		case mayBeRetried(err):
 			fault, err = err, nil
 		}
 		return err
@@ -328,7 +328,7 @@ func tryToLease(ctx context.Context, db batcher, sql *statements, rows []row, le
 	return refused, accepted
 }
 
-func unreadOf(rows []row) []unread {
+func unreadRows(rows []row) []unread {
 	all := make([]unread, len(rows))
 	for i, r := range rows {
 		all[i] = unread{row: r}
@@ -336,11 +336,11 @@ func unreadOf(rows []row) []unread {
 	return all
 }
 
-// givenBack is what has been read of messages that there was no time for.
-func givenBack(rows []row) (none found) {
+// surplusResult is what has been read of messages that there was no time for.
+func surplusResult(rows []row) (none readResult) {
 	for _, r := range rows {
-		if len(none.surplus) == 0 || r.ID < none.least {
-			none.least = r.ID
+		if len(none.surplus) == 0 || r.ID < none.firstSurplus {
+			none.firstSurplus = r.ID
 		}
 		none.surplus = append(none.surplus, r.token())
 	}
@@ -375,14 +375,14 @@ func suspecting(sql string) string {
 	return sql
 }
 
-// weightSQL finds how large messages are at least when they are read: the text in them, and
+// minimumSizeSQL finds how large messages are at least when they are read: the text in them, and
 // the digits of their numbers, of which it counts half of those before the point or more. It
 // goes no further than to the largest size, which is its second parameter.
-const weightSQL = `
+const minimumSizeSQL = `
 select m.msg_id, greatest({weight message}, {weight headers}) from {table} m
 where m.msg_id = any($1::bigint[])`
 
-func weighing(sql string) string {
+func withMinimumSize(sql string) string {
 	var digits strings.Builder
 	digits.WriteString("case")
 	for n := 65536; n >= 16; n /= 2 {
@@ -399,5 +399,5 @@ func weighing(sql string) string {
 	return sql
 }
 
-// errInTime is why a message is put aside that could not be looked at before its lease ended.
-var errInTime = errors.New("there was no time to read it: too many messages take long")
+// errOutOfTime is why a message is hidden that could not be looked at before its lease ended.
+var errOutOfTime = errors.New("there was no time to read it: too many messages take long")

@@ -20,31 +20,31 @@ type visit struct {
 
 func (visit) EventName() string { return "ConformanceVisit" }
 
-// routing is a router that runs in a case.
-type routing struct {
-	b       *bench
+// runningRouter is a router that runs in a case.
+type runningRouter struct {
+	h       *harness
 	stop    context.CancelFunc
 	ended   chan struct{}
 	failure error // of the router, once ended is closed
 }
 
 // start runs a router at a peer. It is stopped with the case, if not before.
-func (p *peer) start(config ezq.Config, topics []string, attach func(*ezq.Router)) *routing {
+func (p *peer) start(config ezq.Config, topics []string, attach func(*ezq.Router)) *runningRouter {
 	for _, topic := range topics {
 		p.initialize(topic)
 	}
-	var reported report
+	var reported stopLog
 	config.Logger = slog.New(&reported)
 	router := ezq.NewRouter(p.Subscriber, &config)
 	attach(router)
-	ctx, stop := context.WithCancel(p.b.ctx)
-	r := &routing{b: p.b, stop: stop, ended: make(chan struct{})}
+	ctx, stop := context.WithCancel(p.h.ctx)
+	r := &runningRouter{h: p.h, stop: stop, ended: make(chan struct{})}
 	p.mu.Lock()
-	p.routings = append(p.routings, r)
+	p.routers = append(p.routers, r)
 	p.mu.Unlock()
 	go func() {
 		defer close(r.ended)
-		if p.b.suite.attached {
+		if p.h.suite.attached {
 			r.failure = cmp.Or(runAttached(ctx, router), reported.failure())
 		} else {
 			r.failure = router.Run(ctx)
@@ -66,20 +66,20 @@ func runAttached(ctx context.Context, router *ezq.Router) error {
 	return w.Run(ctx)
 }
 
-// report is a log that keeps what a router that is attached says of its end, which
+// stopLog is a log that keeps what a router that is attached says of its end, which
 // Run would have returned.
-type report struct {
+type stopLog struct {
 	mu  sync.Mutex
 	err error
 }
 
-var _ slog.Handler = (*report)(nil)
+var _ slog.Handler = (*stopLog)(nil)
 
-func (r *report) Enabled(context.Context, slog.Level) bool { return true }
-func (r *report) WithAttrs([]slog.Attr) slog.Handler       { return r }
-func (r *report) WithGroup(string) slog.Handler            { return r }
+func (r *stopLog) Enabled(context.Context, slog.Level) bool { return true }
+func (r *stopLog) WithAttrs([]slog.Attr) slog.Handler       { return r }
+func (r *stopLog) WithGroup(string) slog.Handler            { return r }
 
-func (r *report) Handle(_ context.Context, record slog.Record) error {
+func (r *stopLog) Handle(_ context.Context, record slog.Record) error {
 	if record.Message != "ezq: the router has stopped" {
 		return nil
 	}
@@ -94,23 +94,23 @@ func (r *report) Handle(_ context.Context, record slog.Record) error {
 	return nil
 }
 
-func (r *report) failure() error {
+func (r *stopLog) failure() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.err
 }
 
 // handle runs a router with one handler of visits on one topic.
-func (p *peer) handle(topic string, config ezq.Config, handler func(context.Context, visit) error) *routing {
+func (p *peer) handle(topic string, config ezq.Config, handler func(context.Context, visit) error) *runningRouter {
 	return p.start(config, []string{topic}, func(r *ezq.Router) {
 		ezq.Handle(r, handler, ezq.Topic(topic))
 	})
 }
 
-// emit publishes events in one call.
-func (p *peer) emit(topic string, events ...any) {
-	p.b.must("ezq.Publish", func() error {
-		return ezq.PublishBatch(p.b.ctx, p.Publisher, events, ezq.Topic(topic))
+// publishEvents publishes events in one call.
+func (p *peer) publishEvents(topic string, events ...any) {
+	p.h.must("ezq.Publish", func() error {
+		return ezq.PublishBatch(p.h.ctx, p.Publisher, events, ezq.Topic(topic))
 	})
 }
 
@@ -123,51 +123,51 @@ func visits(labels ...string) (events []any) {
 }
 
 // wait waits until the router has ended, and returns its error.
-func (r *routing) wait() error {
-	r.b.require(closedWithin(r.ended, r.b.patience), "the router was still running after %v", r.b.patience)
+func (r *runningRouter) wait() error {
+	r.h.require(closedWithin(r.ended, r.h.timeout), "the router was still running after %v", r.h.timeout)
 	return r.failure
 }
 
-// mustEnd stops the router, which must end without error.
-func (r *routing) mustEnd() {
+// mustStop stops the router, which must end without error.
+func (r *runningRouter) mustStop() {
 	r.stop()
 	if err := r.wait(); err != nil {
-		r.b.fail("the router ended with the error %q", err)
+		r.h.fail("the router ended with the error %q", err)
 	}
 }
 
 // next returns what a handler has sent.
-func next[T any](b *bench, from <-chan T, what string) (v T) {
-	timer := time.NewTimer(b.patience)
+func next[T any](h *harness, from <-chan T, what string) (v T) {
+	timer := time.NewTimer(h.timeout)
 	defer timer.Stop()
 	select {
 	case v = <-from:
 	case <-timer.C:
-		b.fail("%s within %v", what, b.patience)
+		h.fail("%s within %v", what, h.timeout)
 	}
 	return v
 }
 
 // nothing fails if a handler sends something in that time.
-func nothing[T any](b *bench, from <-chan T, d time.Duration, format string) {
+func nothing[T any](h *harness, from <-chan T, d time.Duration, format string) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case v := <-from:
-		b.fail(format, v)
+		h.fail(format, v)
 	case <-timer.C:
 	}
 }
 
 // collect waits until a handler has sent each label. Any label may come again, though not
 // for ever.
-func collect(b *bench, from <-chan string, labels ...string) {
+func collect(h *harness, from <-chan string, labels ...string) {
 	missing := map[string]bool{}
 	for _, label := range labels {
 		missing[label] = true
 	}
 	for again := 100 * len(labels); len(missing) > 0; again-- {
-		b.require(again > 0, "some events are handled again and again, and others, among them %s, are not", anyOf(missing))
-		delete(missing, next(b, from, "not all events were handled, among them "+anyOf(missing)))
+		h.require(again > 0, "some events are handled again and again, and others, among them %s, are not", anyOf(missing))
+		delete(missing, next(h, from, "not all events were handled, among them "+anyOf(missing)))
 	}
 }

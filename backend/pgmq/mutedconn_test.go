@@ -16,15 +16,15 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// deafConn is a connection to PostgreSQL on which notifications do not arrive while it is
+// mutedConn is a connection to PostgreSQL on which notifications do not arrive while it is
 // told so, as through some poolers and firewalls.
-type deafConn struct {
+type mutedConn struct {
 	net.Conn
-	deaf *atomic.Bool
-	read bytes.Buffer // what has arrived
+	muted *atomic.Bool
+	read  bytes.Buffer // what has arrived
 }
 
-func (c *deafConn) Read(p []byte) (int, error) {
+func (c *mutedConn) Read(p []byte) (int, error) {
 	for c.read.Len() == 0 {
 		header := make([]byte, 5) // the type of a message, and its length without that
 		if _, err := io.ReadFull(c.Conn, header); err != nil {
@@ -34,27 +34,27 @@ func (c *deafConn) Read(p []byte) (int, error) {
 		if _, err := io.ReadFull(c.Conn, body); err != nil {
 			return 0, err
 		}
-		if header[0] != 'A' || !c.deaf.Load() { // NotificationResponse
+		if header[0] != 'A' || !c.muted.Load() { // NotificationResponse
 			c.read.Write(append(header, body...))
 		}
 	}
 	return c.read.Read(p)
 }
 
-func TestNotificationsThatDoNotArriveAreWaitedForAgain(t *testing.T) {
+func TestListener_RecoversFromMissingNotifications(t *testing.T) {
 	t.Parallel()
 	config, err := pgxpool.ParseConfig(pgtest.Database(t))
 	require.NoError(t, err)
-	var deaf atomic.Bool
-	deaf.Store(true)
+	var muted atomic.Bool
+	muted.Store(true)
 	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		return &deafConn{Conn: conn, deaf: &deaf}, err
+		return &mutedConn{Conn: conn, muted: &muted}, err
 	}
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	log := &everything{}
+	log := &logRecorder{}
 	client, err := pgmq.New(pool, &pgmq.Config{Logger: log.logger()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
@@ -62,6 +62,6 @@ func TestNotificationsThatDoNotArriveAreWaitedForAgain(t *testing.T) {
 	log.requireLogged(t, "cannot listen for notifications")
 	publish(t, client, "a")
 	receive(t, messages).Ack()
-	deaf.Store(false)
+	muted.Store(false)
 	log.requireLogged(t, "notifications arrive again")
 }

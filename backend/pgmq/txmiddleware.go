@@ -44,7 +44,7 @@ func (r *receipt) Settled() bool { return r.committed.Load() }
 // row; or if another session has locked it for more than 3 seconds: then the transaction is rolled back too, and the
 // message has not failed: nothing is counted, and it comes again, a second later at first
 // and up to a minute later the longer that lasts. The log says so, and what to do;
-// Healthy does not, since the topic is received from.
+// Router.Ready does not, since the topic is received from.
 //
 // If the server's answer to the commit is lost, the message counts as failed. If
 // it was committed after all, the message is gone and does not come back.
@@ -63,7 +63,7 @@ func (r *receipt) Settled() bool { return r.committed.Load() }
 func (c *Client) TxMiddleware() message.HandlerMiddleware {
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) ([]*message.Message, error) {
-			return c.inTx(next, msg)
+			return c.handleInTx(next, msg)
 		}
 	}
 }
@@ -73,33 +73,33 @@ type txKey struct{}
 // TxFromContext returns the transaction that [Client.TxMiddleware] runs the handler in, or nil
 // outside of such a handler. The handler must neither commit nor roll it back.
 func TxFromContext(ctx context.Context) pgx.Tx {
-	opened, _ := ctx.Value(txKey{}).(openedTx)
+	opened, _ := ctx.Value(txKey{}).(handlerTx)
 	return opened.tx
 }
 
-// openedTx is the transaction of a handler, and the pool that it has a connection of.
-type openedTx struct {
+// handlerTx is the transaction of a handler, and the pool that it has a connection of.
+type handlerTx struct {
 	tx   pgx.Tx
 	pool *pgxpool.Pool
 }
 
-// besideTxTimeout bounds the wait for a second connection of the pool: handlers that
+// secondConnTimeout bounds the wait for a second connection of the pool: handlers that
 // each have one, and wait for another, wait for each other.
-const besideTxTimeout = 2 * time.Second
+const secondConnTimeout = 2 * time.Second
 
-// isBesideTx reports whether ctx is that of a handler with a transaction on pool.
-func isBesideTx(ctx context.Context, pool *pgxpool.Pool) bool {
-	opened, ok := ctx.Value(txKey{}).(openedTx)
+// inHandlerTx reports whether ctx is that of a handler with a transaction on pool.
+func inHandlerTx(ctx context.Context, pool *pgxpool.Pool) bool {
+	opened, ok := ctx.Value(txKey{}).(handlerTx)
 	return ok && opened.pool == pool
 }
 
 // acquire returns a connection of pool. In a handler that has one already it does not
 // wait for long.
 func acquire(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn, error) {
-	if !isBesideTx(ctx, pool) {
+	if !inHandlerTx(ctx, pool) {
 		return pool.Acquire(ctx)
 	}
-	bounded, cancel := context.WithTimeout(ctx, besideTxTimeout)
+	bounded, cancel := context.WithTimeout(ctx, secondConnTimeout)
 	defer cancel()
 	conn, err := pool.Acquire(bounded)
 	if err == nil || ctx.Err() != nil || bounded.Err() == nil {
@@ -112,26 +112,26 @@ func acquire(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn, error) {
 }
 
 var (
-	errForeign = errors.New("pgmq: TxMiddleware: the message was not received from PGMQ: use TxMiddleware with a subscription to this database; a test can use ezqtest.RunOn")
-	errShared  = errors.New("pgmq: TxMiddleware: one transaction cannot decide about a message that has several handlers, or is one of a batch: " +
+	errNotFromPGMQ  = errors.New("pgmq: TxMiddleware: the message was not received from PGMQ: use TxMiddleware with a subscription to this database; a test can use ezqtest.RunOn")
+	errNotExclusive = errors.New("pgmq: TxMiddleware: it requires the only handler of a message, and no batch: " +
 		"give this handler a topic of its own, and use Handle; or begin a transaction in the handler, and expect the message to come twice")
 )
 
-func (c *Client) inTx(next message.HandlerFunc, msg *message.Message) (out []*message.Message, err error) {
+func (c *Client) handleInTx(next message.HandlerFunc, msg *message.Message) (out []*message.Message, err error) {
 	outer := msg.Context()
 	if backend.Shared(outer) {
-		return nil, errShared
+		return nil, errNotExclusive
 	}
 	delivery := backend.DeliveryFromContext(outer)
 	if delivery == nil {
-		return nil, errForeign
+		return nil, errNotFromPGMQ
 	}
-	proof, ok := delivery.Receipt.(*receipt)
-	leaser, kept := delivery.Parker.(subscription.Leaser)
-	if !ok || !kept {
-		return nil, errForeign
+	msgReceipt, ok := delivery.Receipt.(*receipt)
+	leaser, canLease := delivery.Parker.(subscription.Leaser)
+	if !ok || !canLease {
+		return nil, errNotFromPGMQ
 	}
-	token, err := leaser.EnsureLease(outer) // the ack would wait for the end of a hold, and then find a lease
+	token, err := leaser.EnsureLease(outer) // the ack would wait for the end of a lock, and then find a lease
 	if err != nil {
 		return nil, fmt.Errorf("pgmq: the message is not handled: %w", err)
 	}
@@ -143,24 +143,24 @@ func (c *Client) inTx(next message.HandlerFunc, msg *message.Message) (out []*me
 	// ended, and the connection is to be used again.
 	defer func() { _ = tx.Rollback(context.WithoutCancel(outer)) }()
 
-	msg.SetContext(context.WithValue(outer, txKey{}, openedTx{tx, c.pool}))
+	msg.SetContext(context.WithValue(outer, txKey{}, handlerTx{tx, c.pool}))
 	out, err = next(msg)
 	msg.SetContext(outer)
-	if err != nil || given(msg) {
+	if err != nil || isNacked(msg) {
 		return out, err
 	}
-	if err := proof.ack(outer, tx, token); isOfNoMessage(err) {
+	if err := msgReceipt.ack(outer, tx, token); isOfNoMessage(err) {
 		_ = tx.Rollback(context.WithoutCancel(outer))
-		c.refusedAcks.giveBack(outer, msg, proof, err)
+		c.refusedAcks.release(outer, msg, msgReceipt, err)
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
-	c.refusedAcks.accepted(proof.queue)
+	c.refusedAcks.accepted(msgReceipt.queue)
 	if err := tx.Commit(outer); err != nil {
 		return nil, classify("commit", "", err)
 	}
-	proof.committed.Store(true)
+	msgReceipt.committed.Store(true)
 	return out, nil
 }
 
@@ -171,12 +171,12 @@ const ackWait = 3 * time.Second
 // isOfNoMessage reports whether an ack has failed with err for what is wrong with the table, or
 // for what others do with its rows.
 func isOfNoMessage(err error) bool {
-	return isRefused(err) && isOfTheTable(err) || isLockTimeout(err) || errors.Is(err, errKept)
+	return isRefused(err) && isTableError(err) || isLockTimeout(err) || errors.Is(err, errKept)
 }
 
-// given reports whether msg has gone back to its backend already, as ezq's router
+// isNacked reports whether msg has gone back to its backend already, as ezq's router
 // does with an event whose handler was interrupted.
-func given(msg *message.Message) bool {
+func isNacked(msg *message.Message) bool {
 	select {
 	case <-msg.Nacked():
 		return true
@@ -192,9 +192,9 @@ func (r *receipt) Committed() bool { return r.committed.Load() }
 // ack removes the message in tx, if its lease is still valid. It waits for
 // whoever is about to renew that, or to take it away.
 func (r *receipt) ack(ctx context.Context, tx pgx.Tx, token subscription.Token) error {
-	var one tokens
-	one.add(token)
-	tag, err := tx.Exec(ctx, r.sql.ackOne, pgx.QueryExecModeCacheDescribe, one.ids, one.numbers, one.times)
+	var columns tokenColumns
+	columns.add(token)
+	tag, err := tx.Exec(ctx, r.sql.ackOne, pgx.QueryExecModeCacheDescribe, columns.ids, columns.numbers, columns.times)
 	if err != nil {
 		return subject{op: "ack", topic: r.topic, queue: r.queue}.classify(err)
 	}
@@ -203,14 +203,14 @@ func (r *receipt) ack(ctx context.Context, tx pgx.Tx, token subscription.Token) 
 	}
 	var id int64
 	var same bool
-	err = tx.QueryRow(ctx, r.sql.exist, pgx.QueryExecModeCacheDescribe, one.ids, one.numbers, one.times).Scan(&id, &same)
+	err = tx.QueryRow(ctx, r.sql.exist, pgx.QueryExecModeCacheDescribe, columns.ids, columns.numbers, columns.times).Scan(&id, &same)
 	switch {
 	case err == nil && same: // the row is locked by tx now
 		return &Error{Op: "ack", Topic: r.topic, Cause: fmt.Errorf("message %d: %w", token.ID, errKept), Remedy: keepsRemedy(tableName(r.queue))}
 	case err != nil && !errors.Is(err, pgx.ErrNoRows):
 		return subject{op: "ack", topic: r.topic, queue: r.queue}.classify(err)
 	default:
-		return fmt.Errorf("pgmq: message %d was handled in vain, and its transaction rolled back: %w", token.ID, backend.ErrLeaseLost)
+		return fmt.Errorf("pgmq: message %d: lease lost during handling; transaction rolled back: %w", token.ID, backend.ErrLeaseLost)
 	}
 }
 

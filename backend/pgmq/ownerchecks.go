@@ -9,9 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// stranger is who owns a table that ezq uses, if this role has no reason to trust that role:
+// untrustedTable is who owns a table that ezq uses, if this role has no reason to trust that role:
 // whoever owns a table can have it run code in the name of each role that uses it.
-type stranger struct {
+type untrustedTable struct {
 	Table string
 	Owner string
 	Code  bool // there is such code, of a role that is not trusted either
@@ -23,7 +23,7 @@ type stranger struct {
 //
 // Code is what runs when a row is written or read: triggers, and functions in constraints, in
 // defaults and in indexes, that belong to no trusted role; rules and policies.
-const strangersSQL = `
+const untrustedTablesSQL = `
 with me as (select oid, rolsuper from pg_roles where rolname = current_user),
 t as (
 	select distinct c.oid, c.relowner, c.relnamespace from unnest($1::text[]) as name
@@ -47,18 +47,18 @@ select t.oid::regclass::text, pg_get_userbyid(t.relowner),
 		where parts.of = t.oid and d.refclassid = 'pg_proc'::regclass and d.refobjid in (select oid from foreign_functions))
 from t where t.relowner not in (select oid from trusted)`
 
-// strangers returns those of tables that belong to roles which are not trusted. The owner of
+// untrustedTables returns those of tables that belong to roles which are not trusted. The owner of
 // the table vouching, if that is not "", is trusted as well.
-func strangers(ctx context.Context, db DBTX, tables []string, vouching string) ([]stranger, error) {
-	rows, err := db.Query(ctx, strangersSQL, pgx.QueryExecModeCacheDescribe, tables, vouching)
+func untrustedTables(ctx context.Context, db DBTX, tables []string, vouchingTable string) ([]untrustedTable, error) {
+	rows, err := db.Query(ctx, untrustedTablesSQL, pgx.QueryExecModeCacheDescribe, tables, vouchingTable)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[stranger])
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[untrustedTable])
 }
 
-// refused returns why the table is not used, or nil.
-func (s stranger) refused() error {
+// codeError returns why the table is not used, or nil.
+func (s untrustedTable) codeError() error {
 	if !s.Code {
 		return nil
 	}
@@ -71,42 +71,42 @@ func (s stranger) refused() error {
 	}
 }
 
-// acquaintances is the tables of strangers that were told of, and the queues whose dead letters
+// ownerChecks is the tables of untrusted roles that were told of, and the queues whose dead letters
 // may go to another.
-type acquaintances struct {
-	mu    sync.Mutex
-	told  map[string]struct{}
-	known map[string]struct{}
+type ownerChecks struct {
+	mu      sync.Mutex
+	warned  map[string]struct{}
+	trusted map[string]struct{}
 }
 
-func (a *acquaintances) knows(from, to string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, ok := a.known[from+" "+to]
+func (c *ownerChecks) trusts(from, to string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.trusted[from+" "+to]
 	return ok
 }
 
-func (a *acquaintances) remember(from, to string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.known == nil {
-		a.known = map[string]struct{}{}
+func (c *ownerChecks) trust(from, to string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.trusted == nil {
+		c.trusted = map[string]struct{}{}
 	}
-	remember(a.known, from+" "+to, struct{}{})
+	setBounded(c.trusted, from+" "+to, struct{}{})
 }
 
-// check returns an error if one of tables would run the code of a stranger. It logs once that one
+// check returns an error if one of tables would run the code of an untrusted role. It logs once that one
 // could do so.
-func (a *acquaintances) check(ctx context.Context, db DBTX, logger *slog.Logger, tables []string, vouching string) error {
-	found, err := strangers(ctx, db, tables, vouching)
+func (c *ownerChecks) check(ctx context.Context, db DBTX, logger *slog.Logger, tables []string, vouchingTable string) error {
+	found, err := untrustedTables(ctx, db, tables, vouchingTable)
 	if err != nil {
 		return err
 	}
 	for _, s := range found {
-		if err := s.refused(); err != nil {
+		if err := s.codeError(); err != nil {
 			return err
 		}
-		if a.isNew(s) {
+		if c.firstSeen(s) {
 			logger.Warn("ezq: a table belongs to a role that this one has no reason to trust, and that can have code run with the rights of"+
 				" this one: let both have one owner, or set NoCreate if an administrator creates the queues", "table", s.Table, "owner", s.Owner)
 		}
@@ -114,15 +114,15 @@ func (a *acquaintances) check(ctx context.Context, db DBTX, logger *slog.Logger,
 	return nil
 }
 
-// isNew reports whether this is the first time that s is seen.
-func (a *acquaintances) isNew(s stranger) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.told == nil {
-		a.told = map[string]struct{}{}
+// firstSeen reports whether this is the first time that s is seen.
+func (c *ownerChecks) firstSeen(s untrustedTable) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.warned == nil {
+		c.warned = map[string]struct{}{}
 	}
 	key := s.Table + " " + s.Owner
-	_, told := a.told[key]
-	remember(a.told, key, struct{}{})
-	return !told
+	_, seen := c.warned[key]
+	setBounded(c.warned, key, struct{}{})
+	return !seen
 }

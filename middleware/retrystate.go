@@ -7,38 +7,38 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// trial is one message on its way through a Retry. It travels in the message's
+// retryState is one message on its way through a Retry. It travels in the message's
 // context, so that a Poison inside of the Retry can ask what the Retry is going
 // to say: their order does not matter.
-type trial struct {
+type retryState struct {
 	attempts  int
 	failures  int  // before the attempt that is being made
 	overruled bool // there is another Retry further in, and it decides
 }
 
-type trialKey struct{}
+type retryStateKey struct{}
 
-// newTrial begins a trial, which overrules the one in ctx.
-func newTrial(ctx context.Context, attempts int) *trial {
-	if outer := trialFrom(ctx); outer != nil {
+// newRetryState begins a trial, which overrules the one in ctx.
+func newRetryState(ctx context.Context, attempts int) *retryState {
+	if outer := retryStateFrom(ctx); outer != nil {
 		outer.overruled = true
 	}
-	t := &trial{attempts: attempts}
-	if d := durable(ctx); d != nil {
-		t.failures = d.Failures
+	state := &retryState{attempts: attempts}
+	if d := deliveryWithProgress(ctx); d != nil {
+		state.failures = d.Failures
 	}
-	return t
+	return state
 }
 
-func trialFrom(ctx context.Context) *trial {
-	t, _ := ctx.Value(trialKey{}).(*trial)
-	return t
+func retryStateFrom(ctx context.Context) *retryState {
+	state, _ := ctx.Value(retryStateKey{}).(*retryState)
+	return state
 }
 
 // final reports whether a message that has just failed with err is not to be
 // tried again.
-func (t *trial) final(err error) bool {
-	return ezq.IsPermanent(err) || !t.overruled && t.failures >= t.attempts-1
+func (state *retryState) final(err error) bool {
+	return ezq.IsPermanent(err) || !state.overruled && state.failures >= state.attempts-1
 }
 
 // exhaustedError is a final failure as Retry returns it. It reads like the
@@ -54,8 +54,8 @@ func (e *exhaustedError) Unwrap() error { return e.error }
 // says the Retry inside, which has marked it, or the Retry outside. If there is
 // none, only what the handler has marked is final.
 func isFinal(ctx context.Context, err error) bool {
-	if t := trialFrom(ctx); t != nil {
-		return t.final(err)
+	if state := retryStateFrom(ctx); state != nil {
+		return state.final(err)
 	}
 	return ezq.IsPermanent(err)
 }
@@ -66,11 +66,11 @@ func failuresOf(ctx context.Context, err error) int {
 	if e, ok := errors.AsType[*exhaustedError](err); ok {
 		return e.failures
 	}
-	if d := durable(ctx); d != nil {
+	if d := deliveryWithProgress(ctx); d != nil {
 		return d.Failures + 1
 	}
-	if t := trialFrom(ctx); t != nil {
-		return t.failures + 1
+	if state := retryStateFrom(ctx); state != nil {
+		return state.failures + 1
 	}
 	return 1
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// large publishes n messages that may take long, for all that a consumer knows while it sifts.
+// large publishes n messages that may take long, for all that a consumer knows while it screens.
 func large(t *testing.T, client *pgmq.Client, pool *pgxpool.Pool, n int) {
 	t.Helper()
 	require.NoError(t, client.SubscribeInitialize("t"))
@@ -25,12 +25,12 @@ func large(t *testing.T, client *pgmq.Client, pool *pgxpool.Pool, n int) {
 // suspecting is a consumer to which a message of 160 kB is suspicious, and that has none
 // twice because a lease has ended.
 func suspecting() pgmq.Config {
-	config := taking(4 << 20)
+	config := withMaxMessage(4 << 20)
 	config.Subscriber.Lease = 5 * time.Minute
 	return config
 }
 
-func TestAStopGivesBackWhatWasPutAside(t *testing.T) {
+func TestQuarantine_ReleasesSuspectsOnStop(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, suspecting())
 	large(t, client, pool, 20)
@@ -40,7 +40,7 @@ func TestAStopGivesBackWhatWasPutAside(t *testing.T) {
 	require.Equal(t, 19, get[int](t, pool, "select count(*) from pgmq.q_t where jsonb_typeof(message) = 'string'"))
 }
 
-func TestACutConnectionKeepsWhatWasPutAside(t *testing.T) {
+func TestQuarantine_KeepsSuspectsWhenConnectionIsCut(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, suspecting())
 	large(t, client, pool, 20)
@@ -55,7 +55,7 @@ func TestACutConnectionKeepsWhatWasPutAside(t *testing.T) {
 }
 
 // Its handlers do nothing, and what could be read waits for them.
-func TestAQueueThatIsFullOfSuspiciousMessagesKeepsNoOtherQueueWaiting(t *testing.T) {
+func TestQuarantine_OfFullQueueDelaysNoOtherQueue(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, suspecting())
 	require.NoError(t, client.SubscribeInitialize("full"))
@@ -71,9 +71,9 @@ func TestAQueueThatIsFullOfSuspiciousMessagesKeepsNoOtherQueueWaiting(t *testing
 	}
 }
 
-// Each can be weighed and read in time, and all of them cannot. They were weighed, one after the
+// Each can be sized and read in time, and all of them cannot. They were sized, one after the
 // other, until there was no time to read the first.
-func TestSomeOfTheMessagesThatTakeLongAlwaysArrive(t *testing.T) {
+func TestQuarantine_AlwaysDeliversSomeSlowMessages(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
 	pool := pgtest.Pool(t, url)
@@ -82,7 +82,7 @@ func TestSomeOfTheMessagesThatTakeLongAlwaysArrive(t *testing.T) {
 	execute(t, pool, `create function written(jsonb) returns text stable language plpgsql as $$
 		begin perform pg_sleep(0.3 * pg_catalog.octet_length(pg_catalog.format('%s', $1)) / 1000000); return pg_catalog.format('%s', $1); end $$`)
 	execute(t, pool, "create cast (jsonb as text) with function written(jsonb)")
-	config := taking(4 << 20)
+	config := withMaxMessage(4 << 20)
 	config.Subscriber.Lease = 3 * time.Second
 	client := openAt(t, url+"&search_path=public,pg_catalog", config)
 	require.NoError(t, client.SubscribeInitialize("t"))

@@ -13,31 +13,31 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// rows is messages as the columns of an insert.
-type rows struct {
+// insertBatch is messages as the columns of an insert.
+type insertBatch struct {
 	messages []string
 	headers  []string
 	delays   []int64 // µs
 	times    []*time.Time
-	load     load
+	size     batchSize
 }
 
 // encode turns messages into rows. It refuses what could not be stored, or not
 // be received as it was sent, before anything is sent.
-func encode(msgs []*message.Message, maxPayload int) (rows, error) {
-	given := load{messages: len(msgs)}
+func encode(msgs []*message.Message, maxPayload int) (insertBatch, error) {
+	raw := batchSize{messages: len(msgs)}
 	for i, msg := range msgs {
 		if msg == nil {
-			return rows{}, &Error{
+			return insertBatch{}, &Error{
 				Kind: ErrInvalidMessage, Cause: fmt.Errorf("number %d of %d is nil", i+1, len(msgs)), Remedy: "publish what message.NewMessage returns",
 			}
 		}
-		given.bytes += len(msg.Payload)
+		raw.bytes += len(msg.Payload)
 	}
-	if err := given.check(); err != nil {
-		return rows{}, err // before it takes as much memory again
+	if err := raw.check(); err != nil {
+		return insertBatch{}, err // before it takes as much memory again
 	}
-	r := rows{
+	r := insertBatch{
 		messages: make([]string, len(msgs)),
 		headers:  make([]string, len(msgs)),
 		delays:   make([]int64, len(msgs)),
@@ -45,25 +45,25 @@ func encode(msgs []*message.Message, maxPayload int) (rows, error) {
 	}
 	for i, msg := range msgs {
 		if err := r.set(i, msg, maxPayload); err != nil {
-			return rows{}, err
+			return insertBatch{}, err
 		}
 	}
-	return r, r.load.check()
+	return r, r.size.check()
 }
 
-func (r *rows) len() int { return len(r.messages) }
+func (r *insertBatch) len() int { return len(r.messages) }
 
-func (r *rows) append(other rows) {
+func (r *insertBatch) append(other insertBatch) {
 	r.messages = append(r.messages, other.messages...)
 	r.headers = append(r.headers, other.headers...)
 	r.delays = append(r.delays, other.delays...)
 	r.times = append(r.times, other.times...)
-	r.load = r.load.and(other.load)
+	r.size = r.size.plus(other.size)
 }
 
-func (r *rows) set(i int, msg *message.Message, maxPayload int) error {
+func (r *insertBatch) set(i int, msg *message.Message, maxPayload int) error {
 	if len(msg.Payload) > maxPayload {
-		return tooLarge(len(msg.Payload), maxPayload)
+		return payloadTooLarge(len(msg.Payload), maxPayload)
 	}
 	delay, at, err := backend.DelayOf(msg)
 	if err != nil {
@@ -81,11 +81,11 @@ func (r *rows) set(i int, msg *message.Message, maxPayload int) error {
 	var encoding string
 	r.messages[i], encoding = encodePayload(metadata, msg.Payload)
 	r.headers[i], err = encodeHeaders(msg.UUID, metadata, encoding)
-	r.load = r.load.and(load{messages: 1, bytes: len(r.messages[i]) + len(r.headers[i])})
+	r.size = r.size.plus(batchSize{messages: 1, bytes: len(r.messages[i]) + len(r.headers[i])})
 	return err
 }
 
-func tooLarge(size, limit int) error {
+func payloadTooLarge(size, limit int) error {
 	return &Error{
 		Kind:   ErrTooLarge,
 		Cause:  fmt.Errorf("the payload has %d bytes, and the limit is %d", size, limit),
@@ -116,8 +116,8 @@ func (b *borrowed) ScanBytes(text []byte) error {
 
 var _ pgtype.BytesScanner = (*borrowed)(nil)
 
-// bare returns the row without what it says, which is in borrowed memory.
-func (r row) bare() row {
+// withoutText returns the row without what it says, which is in borrowed memory.
+func (r row) withoutText() row {
 	r.Message, r.Headers = nil, nil
 	return r
 }
@@ -128,13 +128,13 @@ func (r row) token() subscription.Token {
 
 // lease turns a row into a message. It reads whatever others have written: what
 // is not in ezq's form is passed on as it is. What others say in ezq's name is
-// forged: see [headers.distrust].
+// forged: see [headers.dropForged].
 func (r *row) lease(topic, queue string, sql *statements, d *delivery) (lease subscription.Lease, forged forgery) {
 	msg := message.NewMessage("", nil)
 	headers := headers{metadata: msg.Metadata}
 	_ = headers.decode(r.Headers) // of what is not headers, nothing is known
 	if !r.Known {
-		forged = headers.distrust(queue)
+		forged = headers.dropForged(queue)
 		forged.token = r.token()
 	}
 	payload, err := decodePayload(r.Message, headers.encoding)
@@ -142,7 +142,7 @@ func (r *row) lease(topic, queue string, sql *statements, d *delivery) (lease su
 		payload = bytes.Clone(r.Message)
 	}
 	if headers.uuid == "" {
-		headers.uuid = madeUp(queue, r.ID)
+		headers.uuid = defaultID(queue, r.ID)
 	}
 	msg.UUID, msg.Payload = headers.uuid, payload
 	d.Number = int(r.Number)

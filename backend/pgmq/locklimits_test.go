@@ -12,12 +12,12 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
-func TestHoldsLeaveConnectionsToOthers(t *testing.T) {
+func TestLockedBatch_LeavesConnectionsToOthers(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxConns: 4}})
-	held := 0
+	locked := 0
 	for i := range 4 {
 		topic := fmt.Sprint("t", i)
 		execute(t, pool, fmt.Sprintf("select pgmq.create('%s')", topic))
@@ -27,7 +27,7 @@ func TestHoldsLeaveConnectionsToOthers(t *testing.T) {
 		batch, claim, ok, err := store.(subscription.Locker).Lock(t.Context(), 10, time.Hour)
 		require.NoError(t, err)
 		if ok {
-			held++
+			locked++
 			defer func() { _, _ = batch.Finish(context.Background(), nil, nil, time.Hour) }()
 			continue
 		}
@@ -35,14 +35,14 @@ func TestHoldsLeaveConnectionsToOthers(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, claim.Leases, 1)
 	}
-	require.Equal(t, 2, held)
+	require.Equal(t, 2, locked)
 }
 
 // The messages of a queue have the ids that those of the one before it had.
-func TestAnAckThatOutlivesItsHoldDoesNotReachTheNextQueueOfTheSameName(t *testing.T) {
-	client, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{})
-	old := requireHeld(t, client, pool, messages)
-	require.Equal(t, 1, get[int](t, pool, endHolds))
+func TestAck_AfterLockedBatchSparesRecreatedQueue(t *testing.T) {
+	client, pool, messages := openLocking(t, time.Hour, pgmq.SubscriberConfig{})
+	old := requireLocked(t, client, pool, messages)
+	require.Equal(t, 1, get[int](t, pool, endLocks))
 	execute(t, pool, "select pgmq.drop_queue('t')")
 	execute(t, pool, "select pgmq.create('t')")
 	execute(t, pool, "insert into pgmq.q_t (vt, message) select now() + interval '1 hour', '1' from generate_series(1, 20)")
@@ -51,8 +51,8 @@ func TestAnAckThatOutlivesItsHoldDoesNotReachTheNextQueueOfTheSameName(t *testin
 	require.Equal(t, 20, get[int](t, pool, "select count(*) from pgmq.q_t"))
 }
 
-func TestALeaseMayBeLongerThanPostgreSQLWaits(t *testing.T) {
-	client, pool, messages := hold(t, time.Hour, pgmq.SubscriberConfig{Lease: 1000 * time.Hour})
-	requireHeld(t, client, pool, messages).Ack()
+func TestLease_MayExceedPostgreSQLTimeouts(t *testing.T) {
+	client, pool, messages := openLocking(t, time.Hour, pgmq.SubscriberConfig{Lease: 1000 * time.Hour})
+	requireLocked(t, client, pool, messages).Ack()
 	requireCount(t, pool, "pgmq.q_t", 0)
 }

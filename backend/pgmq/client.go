@@ -72,11 +72,11 @@ func New(pool *pgxpool.Pool, config *Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	hints, catalog := newHints(), newCatalog()
-	subscriber := newSubscriber(pool, settings.Subscriber, settings.Logger, hints, catalog)
+	wakeups, catalog := newWakeups(), newCatalog()
+	subscriber := newSubscriber(pool, settings.Subscriber, settings.Logger, wakeups, catalog)
 	return &Client{
 		pool:        pool,
-		publisher:   newPublisher(pool, pool, settings.Publisher, hints, catalog),
+		publisher:   newPublisher(pool, pool, settings.Publisher, wakeups, catalog),
 		subscriber:  subscriber,
 		refusedAcks: newRefusedAcks(subscriber.logger),
 	}, nil
@@ -124,9 +124,9 @@ func (c *Client) SubscribeInitialize(topic string) error {
 // PublisherConfig.NoNotify.
 func (c *Client) WithTx(tx pgx.Tx) *Publisher {
 	if tx == nil {
-		return c.publisher.in(noTx{"add the handler with ezq.Use(client.TxMiddleware()), which pgmq.TxFromContext(ctx) is from"})
+		return c.publisher.withTx(noTx{"add the handler with ezq.Use(client.TxMiddleware()), which pgmq.TxFromContext(ctx) is from"})
 	}
-	return c.publisher.in(tx)
+	return c.publisher.withTx(tx)
 }
 
 // noTx stands for a transaction that is nil, as [TxFromContext] returns it outside of TxMiddleware.

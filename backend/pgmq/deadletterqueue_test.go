@@ -16,22 +16,22 @@ import (
 // A dead letter is settled together with other messages, which must not suffer
 // from what is wrong with its queue.
 
-func TestADeadLetterQueueThatWasDroppedIsCreatedAnew(t *testing.T) {
+func TestDeadLetter_RecreatesDroppedQueue(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	publish(t, client, "a", "b", "c")
 	messages := subscribe(t, client)
-	letter := backend.DeadLetterTarget{Topic: "dead"}
-	require.True(t, backend.DeadLetter(receive(t, messages), letter))
+	deadLetter := backend.DeadLetterTarget{Topic: "dead"}
+	require.True(t, backend.DeadLetter(receive(t, messages), deadLetter))
 	requireCount(t, pool, "pgmq.q_t", 2)
 	execute(t, pool, "select pgmq.drop_queue('dead')")
-	require.True(t, backend.DeadLetter(receive(t, messages), letter))
+	require.True(t, backend.DeadLetter(receive(t, messages), deadLetter))
 	receive(t, messages).Ack()
 	requireCount(t, pool, "pgmq.q_t", 0)
 	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.q_dead"))
 }
 
-func TestADeadLetterQueueThatMayNotBeFilledStopsNobody(t *testing.T) {
+func TestDeadLetter_WithoutGrantStopsNoOtherMessage(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	admin, pool := openAt(t, database, pgmq.Config{}), pgtest.Pool(t, database)
@@ -56,7 +56,7 @@ func TestADeadLetterQueueThatMayNotBeFilledStopsNobody(t *testing.T) {
 
 // A try that fails costs its connection. PostgreSQL locks the tables of a statement as soon as it
 // parses that, which on a new connection must not come before the limit to the wait.
-func TestDeadLettersWaitForNoTableThatIsLocked(t *testing.T) {
+func TestDeadLetters_WaitForNoLockedTable(t *testing.T) {
 	t.Parallel()
 	for _, lock := range []string{"pgmq.q_dead in share mode", "pgmq.q_dead in access exclusive mode", "pgmq.q_t in access exclusive mode"} {
 		t.Run(lock, func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestDeadLettersWaitForNoTableThatIsLocked(t *testing.T) {
 func lettersOf(tokens []subscription.Token, topic string) (settle []subscription.Settlement) {
 	for _, token := range tokens {
 		s := subscription.Settlement{Token: token, Action: subscription.DeadLetter}
-		s.Disposition.Letter = &backend.DeadLetterTarget{Topic: topic}
+		s.Disposition.DeadLetter = &backend.DeadLetterTarget{Topic: topic}
 		settle = append(settle, s)
 	}
 	return settle

@@ -15,21 +15,21 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// moment is how long a case listens before it believes that nothing comes. A loaded
+// quietPeriod is how long a case listens before it believes that nothing comes. A loaded
 // machine makes it miss something, it does not make it fail.
-const moment = 250 * time.Millisecond
+const quietPeriod = 250 * time.Millisecond
 
 // How long a case waits for what must happen. What is not promised is tried, too, and
 // mostly does not happen: nobody is wronged if that is found out sooner.
 const (
-	patience = 30 * time.Second
-	haste    = 3 * time.Second
+	defaultTimeout    = 30 * time.Second
+	unpromisedTimeout = 3 * time.Second
 )
 
-// bench is what a case works at: a system, and methods that end the case with a
+// harness is what a case works at: a system, and methods that end the case with a
 // sentence instead of returning errors. Its methods are for the goroutine of the case,
 // unless they say otherwise.
-type bench struct {
+type harness struct {
 	ctx      context.Context // ends with the case
 	suite    *suite
 	title    string
@@ -37,7 +37,7 @@ type bench struct {
 	promises Promises
 	promised bool // the case is about what is promised
 	system   *System
-	patience time.Duration // with what must happen
+	timeout  time.Duration // with what must happen
 	topics   int
 
 	mu     sync.Mutex
@@ -47,58 +47,58 @@ type bench struct {
 	undo   []func() // what is to be done at the end, before the peers are closed
 }
 
-func newBench(ctx context.Context, s *suite, c Case) *bench {
-	b := &bench{
-		ctx: ctx, suite: s, title: c.Title(), promises: s.promised, promised: s.promised.keep(c),
-		id:       strings.ToLower(rand.Text()[:12]),
-		patience: patience,
+func newHarness(ctx context.Context, s *suite, c Case) *harness {
+	h := &harness{
+		ctx: ctx, suite: s, title: c.Title(), promises: s.promised, promised: s.promised.cover(c),
+		id:      strings.ToLower(rand.Text()[:12]),
+		timeout: defaultTimeout,
 	}
-	if !b.promised {
-		b.patience = haste
+	if !h.promised {
+		h.timeout = unpromisedTimeout
 	}
-	return b
+	return h
 }
 
 // record notes a failure; the first one counts. Any goroutine may call it.
-func (b *bench) record(format string, args ...any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.failed == "" {
-		b.failed = fmt.Sprintf(format, args...)
+func (h *harness) record(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.failed == "" {
+		h.failed = fmt.Sprintf(format, args...)
 	}
 }
 
 // fail ends the case.
-func (b *bench) fail(format string, args ...any) {
-	b.record(format, args...)
+func (h *harness) fail(format string, args ...any) {
+	h.record(format, args...)
 	runtime.Goexit()
 }
 
 // require ends the case unless ok.
-func (b *bench) require(ok bool, format string, args ...any) {
+func (h *harness) require(ok bool, format string, args ...any) {
 	if !ok {
-		b.fail(format, args...)
+		h.fail(format, args...)
 	}
 }
 
 // failure returns what was recorded, or "". Any goroutine may call it.
-func (b *bench) failure() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.failed
+func (h *harness) failure() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.failed
 }
 
-func (b *bench) doing() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.step
+func (h *harness) currentStep() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.step
 }
 
 // call calls the backend, which must not take longer than patience.
-func (b *bench) call(what string, f func() error) error {
-	b.mu.Lock()
-	b.step = what
-	b.mu.Unlock()
+func (h *harness) call(what string, f func() error) error {
+	h.mu.Lock()
+	h.step = what
+	h.mu.Unlock()
 	result := make(chan error, 1)
 	go func() {
 		err := errEnded // if f does not return
@@ -110,16 +110,16 @@ func (b *bench) call(what string, f func() error) error {
 		}()
 		err = f()
 	}()
-	timer := time.NewTimer(b.patience)
+	timer := time.NewTimer(h.timeout)
 	defer timer.Stop()
 	select {
 	case err := <-result:
-		b.mu.Lock()
-		b.step = ""
-		b.mu.Unlock()
+		h.mu.Lock()
+		h.step = ""
+		h.mu.Unlock()
 		return err
 	case <-timer.C:
-		return fmt.Errorf("%w within %v", errStuck, b.patience)
+		return fmt.Errorf("%w within %v", errStuck, h.timeout)
 	}
 }
 
@@ -131,44 +131,44 @@ var (
 )
 
 // requireRefusal ends the case if err is not an error that the backend has returned.
-func (b *bench) requireRefusal(err error) {
+func (h *harness) requireRefusal(err error) {
 	if errors.Is(err, errPanic) || errors.Is(err, errStuck) || errors.Is(err, errEnded) {
-		b.fail("instead of an error: %v", err)
+		h.fail("instead of an error: %v", err)
 	}
 }
 
 // must is call that ends the case with an error.
-func (b *bench) must(what string, f func() error) {
-	if err := b.call(what, f); err != nil {
-		b.fail("%s: %v", what, err)
+func (h *harness) must(what string, f func() error) {
+	if err := h.call(what, f); err != nil {
+		h.fail("%s: %v", what, err)
 	}
 }
 
-func (b *bench) openSystem() {
+func (h *harness) openSystem() {
 	var system *System // which a factory that hangs may still set much later
-	b.must("the factory", func() (err error) {
-		system, err = b.suite.open(b.ctx)
+	h.must("the factory", func() (err error) {
+		system, err = h.suite.open(h.ctx)
 		return err
 	})
-	b.mu.Lock()
-	b.system = system
-	b.mu.Unlock()
-	b.require(b.system != nil, "the factory returned a nil System")
-	b.require(b.system.Connect != nil, "the factory returned a System without Connect")
-	if leases := 10 * b.system.Lease; b.promised {
-		b.patience = max(b.patience, leases)
+	h.mu.Lock()
+	h.system = system
+	h.mu.Unlock()
+	h.require(h.system != nil, "the factory returned a nil System")
+	h.require(h.system.Connect != nil, "the factory returned a System without Connect")
+	if leases := 10 * h.system.Lease; h.promised {
+		h.timeout = max(h.timeout, leases)
 	} else {
-		b.patience = max(b.patience, leases/4)
+		h.timeout = max(h.timeout, leases/4)
 	}
 }
 
-// end closes whatever the case has opened. It runs after the case, and what goes wrong
+// close closes whatever the case has opened. It runs after the case, and what goes wrong
 // counts only if nothing else did.
-func (b *bench) end() {
-	b.labelled(func() {
-		b.mu.Lock()
-		peers, undo, system := b.peers, b.undo, b.system
-		b.mu.Unlock()
+func (h *harness) close() {
+	h.labelled(func() {
+		h.mu.Lock()
+		peers, undo, system := h.peers, h.undo, h.system
+		h.mu.Unlock()
 		for _, f := range undo {
 			f()
 		}
@@ -177,32 +177,32 @@ func (b *bench) end() {
 		}
 		for _, p := range peers {
 			if err := p.close(); err != nil {
-				b.record("Close: %v", err)
+				h.record("Close: %v", err)
 			}
 		}
 		if system == nil || system.Close == nil {
 			return
 		}
-		if err := b.call("System.Close", system.Close); err != nil {
-			b.record("System.Close: %v", err)
+		if err := h.call("System.Close", system.Close); err != nil {
+			h.record("System.Close: %v", err)
 		}
 	})
 }
 
 // topic returns the name of a topic that nobody has used.
-func (b *bench) topic() string {
-	b.topics++
-	return fmt.Sprintf("conformance_%s_%d", b.id, b.topics)
+func (h *harness) topic() string {
+	h.topics++
+	return fmt.Sprintf("conformance_%s_%d", h.id, h.topics)
 }
 
 // message returns a message whose payload says which case it belongs to.
-func (b *bench) message(label string) *message.Message {
-	return message.NewMessage(b.id+"-"+label, []byte(b.id+"-"+label))
+func (h *harness) message(label string) *message.Message {
+	return message.NewMessage(h.id+"-"+label, []byte(h.id+"-"+label))
 }
 
-func (b *bench) messages(labels ...string) (msgs []*message.Message) {
+func (h *harness) messages(labels ...string) (msgs []*message.Message) {
 	for _, label := range labels {
-		msgs = append(msgs, b.message(label))
+		msgs = append(msgs, h.message(label))
 	}
 	return msgs
 }

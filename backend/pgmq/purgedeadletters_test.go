@@ -8,10 +8,10 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
-func TestPurgedDeadLettersAreGone(t *testing.T) {
+func TestPurgeDeadLetters_DeletesAll(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
-	insertLetters(t, pool, 2001)
+	insertDeadLetters(t, pool, 2001)
 	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 7")
 	deleted, err := client.PurgeDeadLetters(t.Context(), "dead", "t")
 	require.NoError(t, err)
@@ -19,7 +19,7 @@ func TestPurgedDeadLettersAreGone(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_dead", 0)
 }
 
-func TestPurgedDeadLettersLeaveWhatIsNoneOfThem(t *testing.T) {
+func TestPurgeDeadLetters_LeavesStrays(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders_dead')")
@@ -47,7 +47,7 @@ func TestPurgedDeadLettersLeaveWhatIsNoneOfThem(t *testing.T) {
 	require.ErrorContains(t, err, `8 messages stay: they are no letters of "payments" or "orders"`)
 }
 
-func TestPurgedDeadLettersAreNotThoseOfALiveQueue(t *testing.T) {
+func TestPurgeDeadLetters_RefusesLiveQueue(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders'), pgmq.send('orders', '{}')")
@@ -62,7 +62,7 @@ func TestPurgedDeadLettersAreNotThoseOfALiveQueue(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_orders", 1)
 }
 
-func TestATopicIsNotTakenForThatOfItsDeadLetters(t *testing.T) {
+func TestRedrive_RefusesLiveTopic(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead')")

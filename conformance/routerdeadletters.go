@@ -1,0 +1,104 @@
+package conformance
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
+)
+
+func routerDeadLetters() []Case {
+	return theme("router and dead letters",
+		promise("a permanent failure is a dead letter",
+			"An event whose handler returns Permanent is moved, with the reason, and is not handled again.",
+			needsDurable, permanentIsDeadLetter),
+		promise("retries end",
+			"An event that keeps failing is handled as often as Retry says, and is a dead letter then.",
+			needsDurable|needsProgress, retriesEnd),
+		promise("what cannot be handled is a dead letter",
+			"Events that no handler takes, or that cannot be decoded, are moved as they are, and the others are handled.",
+			needsDurable, unhandledIsDeadLetter),
+	)
+}
+
+// startWithDeadLetters runs a router whose dead letters go to a topic.
+func (p *peer) startWithDeadLetters(topic, dead string, handler func(context.Context, visit) error) {
+	p.start(ezq.Config{UnknownFor: 1}, []string{topic}, func(r *ezq.Router) {
+		r.Use(
+			middleware.Retry{Attempts: 3, Initial: 1, Max: 1}.Middleware,
+			middleware.Poison{Topic: dead, To: p.Publisher, Logger: slog.New(slog.DiscardHandler)}.Middleware,
+		)
+		ezq.Handle(r, handler, ezq.Topic(topic))
+	})
+}
+
+// requireDeadLetter ends the case unless a message is a dead letter of that reason.
+func (h *harness) requireDeadLetter(deadLetter *message.Message, topic, reason string) {
+	got := deadLetter.Metadata.Get(backend.DeadLetterReason)
+	h.require(strings.Contains(got, reason), "the reason of a dead letter is %q instead of %q", got, reason)
+	from := deadLetter.Metadata.Get(backend.DeadLetterTopic)
+	h.require(from == topic, "a dead letter says that it came from %q instead of %q", from, topic)
+	h.ack(deadLetter)
+}
+
+func permanentIsDeadLetter(h *harness) {
+	p, topic, dead := h.connect(Options{}), h.topic(), h.topic()
+	deadInbox := p.subscribe(dead)
+	handled := make(chan string, 100)
+	p.startWithDeadLetters(topic, dead, func(_ context.Context, e visit) error {
+		handled <- e.Label
+		if e.Label == "a" {
+			return ezq.Permanent(errVisit)
+		}
+		return nil
+	})
+	p.publishEvents(topic, visits("a", "b")...)
+	h.requireDeadLetter(deadInbox.receive(), topic, errVisit.Error())
+	collect(h, handled, "a", "b")
+	nothing(h, handled, quietPeriod, "the event %q was handled again")
+	deadInbox.none(quietPeriod, "it was acked")
+}
+
+func retriesEnd(h *harness) {
+	p, topic, dead := h.connect(Options{}), h.topic(), h.topic()
+	deadInbox := p.subscribe(dead)
+	handled := make(chan int, 100)
+	p.startWithDeadLetters(topic, dead, func(ctx context.Context, _ visit) error {
+		handled <- ezq.MetaFromContext(ctx).Failures
+		return errVisit
+	})
+	p.publishEvents(topic, visit{"a"})
+	h.requireDeadLetter(deadInbox.receive(), topic, errVisit.Error())
+	for n := range 3 {
+		failures := next(h, handled, "the event was a dead letter before it was handled three times")
+		h.require(failures == n, "the handler was told of %d failures instead of %d", failures, n)
+	}
+	nothing(h, handled, quietPeriod, "the event was handled after its last failure, number %d")
+}
+
+func unhandledIsDeadLetter(h *harness) {
+	p, topic, dead := h.connect(Options{}), h.topic(), h.topic()
+	deadInbox := p.subscribe(dead)
+	handled := make(chan string, 100)
+	p.startWithDeadLetters(topic, dead, func(_ context.Context, e visit) error {
+		handled <- e.Label
+		return nil
+	})
+	undecodable := message.NewMessage("undecodable", []byte(`{"_type":"ConformanceVisit","Label":7}`))
+	p.publishEvents(topic, unknownEvent{}, visit{"a"})
+	p.send(topic, undecodable)
+	payloads := map[string]bool{}
+	for range 2 {
+		deadLetter := deadInbox.receive()
+		payloads[string(deadLetter.Payload)] = true
+		h.requireDeadLetter(deadLetter, topic, "")
+	}
+	h.require(payloads[`{"_type":"ConformanceVisit","Label":7}`], "an event that cannot be decoded is not among the dead letters as it was")
+	p.publishEvents(topic, visit{"b"})
+	collect(h, handled, "a", "b")
+}

@@ -1,0 +1,106 @@
+package arch
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// A retired word was used for a thing for which the field, and docs/concepts.md, have another one.
+type retired struct {
+	word    string // a regular expression
+	instead string
+}
+
+// Of an identifier each word counts, as give and Back of giveBack.
+var retiredWords = []retired{
+	{`verdicts?`, "disposition"},
+	{`fates?`, "outcome"},
+	{`keepers?`, "parker or leaser"},
+	{`gives? back|gave back|given back|giving back`, "release"},
+	{`(puts?|sets?|steps?|stepped|setting|putting) (a message )?aside`, "park, or hide"},
+	{`takers?`, "consumer"},
+	{`mistrusts?|habits?`, "lock policy"},
+	{`turn(s|ed)? away`, "release"},
+	{`sits? down|come back with a seat`, "reacquire"},
+}
+
+// retiredNames are names of the API that have changed.
+var retiredNames = regexp.MustCompile(`\b(MetaFrom|MetasFrom|LoggerFrom|NameOf|StepAside|SetAside|Healthy|DeliveryFrom|ConsumerFrom|TickFrom|InTx|InSQL|NoHold)\b`)
+
+// exempt names retired words: the changelog lists them, the style page quotes one.
+var exempt = map[string]bool{"CHANGELOG.md": true, "docs/style.md": true, "internal/arch/words_test.go": true}
+
+func TestWords_RetiredOnesStayAway(t *testing.T) {
+	patterns := make([]*regexp.Regexp, len(retiredWords))
+	for i, r := range retiredWords {
+		patterns[i] = regexp.MustCompile(`(?i)\b(` + r.word + `)\b`)
+	}
+	for name, text := range readTexts(t) {
+		if exempt[name] {
+			continue
+		}
+		for number, line := range strings.Split(text, "\n") {
+			if found := retiredNames.FindString(line); found != "" {
+				t.Errorf("%s:%d: %s has another name now: CHANGELOG.md lists it", name, number+1, found)
+			}
+			words := separated(line)
+			for i, pattern := range patterns {
+				if found := pattern.FindString(words); found != "" {
+					t.Errorf("%s:%d: %q: say %s", name, number+1, found, retiredWords[i].instead)
+				}
+			}
+		}
+	}
+}
+
+func TestWords_AreFoundInIdentifiers(t *testing.T) {
+	for line, want := range map[string]string{
+		"func (k *task) giveBack() {":       "func (k *task) give back() {",
+		"GivenBack int64 // given back":     "given back int64 // given back",
+		"queue.InTx() and HTTPServer":       "queue.in tx() and httpserver",
+		"ezq_given_back, not_the_aftertake": "ezq given back, not the aftertake",
+	} {
+		if got := separated(line); got != want {
+			t.Errorf("%q is read as %q instead of %q", line, got, want)
+		}
+	}
+}
+
+var inner = regexp.MustCompile(`([a-z0-9])([A-Z])`)
+
+// separated returns a line with the words of its identifiers apart, in lower case.
+func separated(line string) string {
+	return strings.ToLower(strings.ReplaceAll(inner.ReplaceAllString(line, "$1 $2"), "_", " "))
+}
+
+// readTexts returns the Go and Markdown files of the repository, by their names.
+func readTexts(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	for _, file := range readSources(t) {
+		text, err := os.ReadFile(file.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, _ := filepath.Rel(root, file.name)
+		texts[filepath.ToSlash(name)] = string(text)
+	}
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "examples/*.md"} {
+		pages, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, page := range pages {
+			text, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, _ := filepath.Rel(root, page)
+			texts[filepath.ToSlash(name)] = string(text)
+		}
+	}
+	return texts
+}
