@@ -16,9 +16,9 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// A locked batch is a transaction that has locked rows and stays open. It touches no rows but
-// those, so it waits for nobody; and others who read the queue as PGMQ does, with SKIP
-// LOCKED, pass them by. If its connection is lost, or PostgreSQL hears nothing of it for
+// A locked batch is a transaction that has locked rows and stays open. It touches no other
+// rows, so it waits for no session; and sessions that read the queue as PGMQ does, with SKIP
+// LOCKED, skip them. If its connection is lost, or PostgreSQL hears nothing of it for
 // as long as a lease, it is rolled back: its locks are gone, and a Finish that comes later
 // fails with its transaction.
 

@@ -1,11 +1,11 @@
-// Package pgmqtest is a PGMQ queue for tests, whose time a test can move on.
+// Package pgmqtest is a [pgmq.Client] for tests, whose time a test can move on.
 //
 // With it [ezqtest.RunOn] runs on PostgreSQL what [ezqtest.Run] runs in memory, and days
 // pass at once:
 //
 //	func TestAReminderIsSentOnPostgreSQL(t *testing.T) {
-//		queue := pgmqtest.Open(t, emptyDatabase(t), pgmq.Config{})
-//		ezqtest.RunOn(t, queue, newRouter, func(f *ezqtest.Flow) {
+//		client := pgmqtest.Open(t, emptyDatabase(t), pgmq.Config{}) ezqtest.RunOn(t,
+//		client, newRouter, func(f *ezqtest.Flow) {
 //			f.Publish(OrderPaid{Order: 7})
 //			f.Advance(72 * time.Hour)
 //			ezqtest.Handled[ReminderDue](f).Times(1)
@@ -39,8 +39,8 @@ type Client struct {
 	pool *pgxpool.Pool
 }
 
-// Open opens a queue in the database at url, which must be that of this test alone, and
-// closes it when the test ends. If it cannot be opened, the test fails.
+// Open opens a client of the database at url, which must be that of this test alone,
+// and closes it when the test ends. If it cannot be opened, the test fails.
 func Open(tb testing.TB, url string, config *pgmq.Config) *Client {
 	tb.Helper()
 	pool, err := pgxpool.New(tb.Context(), url)
