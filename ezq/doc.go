@@ -29,7 +29,7 @@
 // # Delivery
 //
 // Every event is delivered at least once, so a handler must cope with seeing
-// one twice. What it returns decides what becomes of its event:
+// one twice. Its result decides what becomes of its event:
 //
 //	nil                  it is done
 //	an error             it failed, and may be tried again

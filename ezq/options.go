@@ -85,7 +85,7 @@ func At(t time.Time) PublishOption {
 //
 // Name and value are UTF-8 without NUL, and the name is not empty. Names
 // that start with "ezq_", "content-type" and Watermill's delay keys are reserved, and so are
-// those that dead letters have: "poisoned_at", and what ends with "_poisoned". An error
+// those that dead letters have: "poisoned_at", and names that end with "_poisoned". An error
 // about a header is a *[backend.RefusedError].
 func Header(name, value string) PublishOption {
 	return publishOption(func(o *outgoing) error {
@@ -160,8 +160,9 @@ type outgoing struct {
 	headers []header
 }
 
-// prepare applies opts and makes sure that p can be asked for the result. What comes after an option
-// that is wrong is applied too: it may be the topic, which the error names.
+// prepare applies opts and makes sure that p can be asked for the result.
+// Options after one that is wrong are applied too: it may be the topic, which
+// the error names.
 func (o *outgoing) prepare(ctx context.Context, p message.Publisher, opts []PublishOption) error {
 	var invalid error
 	for _, opt := range opts {

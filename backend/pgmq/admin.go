@@ -188,8 +188,9 @@ func (c *Client) kindOf(ctx context.Context, queue string) (QueueKind, error) {
 // back; a publish creates it anew, unless NoCreate is set, or the topic has groups. A
 // group whose queue is dropped gets no copies any more, until it subscribes again.
 //
-// The role must own the queue and may DELETE from pgmq.meta. DropQueue waits up to 5
-// seconds for transactions that have used the queue; later ones wait meanwhile.
+// The role must own the queue and may DELETE from pgmq.meta. DropQueue waits at most
+// 5 seconds for transactions that have used the queue: other sessions that need it
+// wait meanwhile.
 func (c *Client) DropQueue(ctx context.Context, topic string) (existed bool, err error) {
 	const op = "drop queue"
 	queue, err := c.consumedQueue(topic)

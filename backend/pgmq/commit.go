@@ -13,8 +13,8 @@ import (
 // There is no timer. A call that finds no other writing writes at once. Calls that
 // come while it writes wait, and then the first of them writes for all that wait.
 // A lone publisher therefore pays nothing. A call that would make the statement
-// large does not wait, but writes the waiting ones beside the others: then the
-// bytes cost more than the commit. Each caller gets the result of its own
+// large does not wait: it writes those that wait, beside the other writers. Then
+// the bytes cost more than the commit. Each caller gets the result of its own
 // messages: if a shared statement is refused, each call is tried on its own.
 type groupCommit struct {
 	mu     sync.Mutex

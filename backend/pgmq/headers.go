@@ -34,8 +34,8 @@ const (
 	// of that at most, and failures and dead letters add some.
 	maxHeaders = 2 * backend.MaxHeaders
 
-	// sharedHeaders is how many bytes of headers are kept as one text. An id that is kept
-	// does not keep all of a larger one.
+	// sharedHeaders is how many bytes of headers are kept as one text. Of larger ones, a
+	// kept id does not keep all.
 	sharedHeaders = 1 << 10
 
 	// headersMemoryFactor is by how much more of such a text its map weighs.
@@ -123,7 +123,7 @@ func (h *headers) decode(text []byte) error {
 func parseDone(array string) []string {
 	var done []string
 	if json.Unmarshal([]byte(array), &done) != nil {
-		return nil // somebody else has written it
+		return nil // another program wrote it
 	}
 	return done
 }

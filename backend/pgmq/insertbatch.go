@@ -101,7 +101,7 @@ type row struct {
 	PublishedAt time.Time
 	VisibleAt   time.Time
 	Message     borrowed // null only if another program wrote it
-	Headers     borrowed // null if somebody else wrote it
+	Headers     borrowed // null if another program wrote it
 	Known       bool     // it was leased before, or there is nothing to tell it by
 }
 

@@ -22,7 +22,7 @@ import (
 // as long as a lease, it is rolled back: its locks are gone, and a Finish that comes later
 // fails with its transaction.
 
-// hold implements [subscription.LockedBatch].
+// lockedBatch implements [subscription.LockedBatch].
 type lockedBatch struct {
 	subject subject // for errors
 	sql     *statements

@@ -16,7 +16,7 @@ type SubscriptionStats struct {
 
 	// Outcomes that were stored: messages that were acked, also by [Client.TxMiddleware]; that
 	// will be delivered again; that became dead letters; and that were released because the
-	// subscription ended, or no handler received them.
+	// subscription ended, or no consumer received them.
 	Acked, Nacked, DeadLettered, Released int64
 
 	// Outcomes that changed nothing. LeaseLost counts messages that were settled

@@ -362,7 +362,8 @@ func (s *Subscriber) listen(queue string) {
 	}
 }
 
-// deadLetterTableOf returns where dead letters from a queue go. Its owner is trusted with them.
+// deadLetterTableOf returns where dead letters from a queue go. That queue's owner is trusted
+// with them.
 func (s *Subscriber) deadLetterTableOf(from string) deadLetterTableFunc {
 	return func(ctx context.Context, topic string, lookUp bool) (string, error) {
 		queue, err := queueName(topic)

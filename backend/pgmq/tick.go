@@ -83,7 +83,8 @@ func rolledBack(err error) error {
 	return err
 }
 
-// advance takes tick for its schedule, if its time has come and it is free.
+// advance takes tick for its schedule, if its time has come and it is not
+// taken.
 func advance(ctx context.Context, db DBTX, tick *backend.ScheduleTick) (backend.TickResult, error) {
 	id := scheduleID(tick.Schedule)
 	found, err := position(ctx, db, id)
@@ -120,8 +121,7 @@ func scheduleID(schedule string) int64 {
 }
 
 // schedulePosition is what is stored of a schedule. Any role that may write into the queue may
-// have written it: it is read as text, since PostgreSQL would quote it in an error of a cast
-// to a time.
+// have written it: it is read as text, since a failed cast to a time would quote it.
 type schedulePosition struct {
 	Schedule, Last string
 	Now            time.Time

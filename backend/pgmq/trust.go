@@ -16,7 +16,7 @@ import (
 // which PGMQ notes in columns that a publisher need not have a right to. Of a message that
 // was not, the lease removes them, so that they do not count later either.
 //
-// Redrive and Replay keep the ids of messages, also one that was made up: they mark each as
+// Redrive and Replay keep the ids of messages, invented ones too: they mark each message as
 // if it had been leased.
 //
 // Before PGMQ 1.10 there is nothing to tell it by, and everything counts.

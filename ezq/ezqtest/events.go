@@ -32,7 +32,7 @@ type Events[E any] struct {
 	events []E
 }
 
-// Published returns the events that were published with the queue of the flow, in
+// Published returns the events that were published with the backend of the flow, in
 // whatever way that reached the router, or, as [Flow.Settle] says, were found in the
 // backend.
 func Published[E any](f *Flow) Events[E] { return eventsOf[E](f, published) }

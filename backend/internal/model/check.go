@@ -288,7 +288,7 @@ func (c *check) redrive(t *rapid.T) {
 	}
 }
 
-// drain checks that what is visible in the end is all that is there to be had.
+// drain checks that the end has all visible messages, and no others.
 func (c *check) drain(t *rapid.T) {
 	for _, name := range []string{topic, deadTopic} {
 		limit := len(c.queues[name].messages) + 1
