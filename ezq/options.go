@@ -130,12 +130,12 @@ func checkHeader(name, value string) error {
 // Nor do other processes: to keep the order across them, run one. No two events of a
 // key are in one batch of [HandleBatch].
 //
-// Events that wait for their key are held by the router, up to ten times
-// Config.Concurrency; beyond that it fetches no more of the topic until some have
-// had their turn. Another process could only handle them beside the one that they wait
-// for. When the router stops, or the topic is paused, they are released to their
-// places in the queue, as if they had not been delivered. An [EndEvent] releases
-// none: they came before it, and are handled.
+// The router parks events that wait for their key, up to ten times Config.Concurrency;
+// beyond that it fetches no more of the topic until some have had their turn. Another
+// process could only handle them beside the one that they wait for. When the router
+// stops, or the topic is paused, they are released to their places in the queue, as if
+// they had not been delivered. An [EndEvent] releases none: they came before it, and
+// are handled.
 func Key(key string) PublishOption {
 	return publishOption(func(o *outgoing) error {
 		if key == "" {

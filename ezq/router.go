@@ -258,7 +258,7 @@ func (r *Router) validateIgnored() error {
 // Pause stops the fetching of a topic's events, until [Router.Resume]. Events that are
 // fetched or wait for their turn, also half a batch, are released as if not delivered;
 // handlers that run go on. On a backend that does not promise Drain the subscription
-// stays, and holds what it has fetched.
+// stays, and keeps the events it has fetched.
 //
 // A control event on a paused topic has to wait like any other. Pause may be called
 // before Run too, and again. It returns an error if the router has no handlers on the

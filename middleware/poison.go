@@ -74,7 +74,7 @@ func (p Poison) Middleware(next message.HandlerFunc) message.HandlerFunc {
 			return nil, p.deadLetter(ctx, msg, err, backend.DeliveryFromContext(ctx).Failures)
 		}
 		out, err := next(msg)
-		msg.SetContext(ctx) // which a handler may have replaced
+		msg.SetContext(ctx) // which next may have replaced
 		if err == nil || isInterrupted(ctx, err) || isSnooze(err) || !isFinal(ctx, err) {
 			return out, err
 		}

@@ -71,7 +71,7 @@ type rateLimiter struct {
 }
 
 // next takes the next time. A caller that does not wait for it wastes it: that
-// happens when a lease is lost, and a limit is not to be exceeded.
+// happens when its context ends, and a limit is not to be exceeded.
 func (s *rateLimiter) next(now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()

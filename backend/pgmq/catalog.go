@@ -225,8 +225,8 @@ func plainCreation(queue string) creation {
 type creator func(ctx context.Context, queue string, creation creation) (queueLayout, error)
 
 // createWith creates queues through db. Two that create the same queue at once
-// can get in each other's way (before PGMQ 1.6, which takes a lock); what counts
-// is that the queue is there afterwards.
+// can get in each other's way (before PGMQ 1.6, which takes a lock); they
+// succeed if the queue is there afterwards.
 func createWith(db DBTX) creator {
 	return func(ctx context.Context, queue string, creation creation) (queueLayout, error) {
 		_, failed := db.Exec(ctx, creation.sql, creation.args...)

@@ -161,8 +161,9 @@ func (h *lockedBatch) Finish(ctx context.Context, acked, rest []subscription.Tok
 	return tokens, &subscription.Refusal{Cause: cause}
 }
 
-// noted returns err, with which the messages could not be leased. If PostgreSQL refuses that for what a row
-// is, the next lock transaction would lock it again, and end the same way.
+// noted returns err, with which the messages could not be leased. If PostgreSQL
+// refuses that because of a row, the next lock transaction would lock it again,
+// and end the same way.
 func (h *lockedBatch) noted(err error) error {
 	if err != nil && !mayBeRetried(err) {
 		h.unleasable.Store(true)

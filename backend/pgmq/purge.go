@@ -116,7 +116,8 @@ func queryValue[T any](ctx context.Context, c *Client, sql string, args ...any) 
 	return value, c.pool.QueryRow(ctx, sql, args...).Scan(&value)
 }
 
-// halted returns err, or says what stays if PostgreSQL refuses to delete one message of a batch for what it is.
+// halted returns err, or says what stays if PostgreSQL refuses to delete one
+// message of a batch.
 func halted(err error, deleted int, table string) error {
 	if err == nil || mayBeRetried(err) {
 		return err

@@ -8,7 +8,7 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// What can happen to an event, as messages say it.
+// The fates of an event, as messages say them.
 const (
 	published    = "published"
 	handled      = "handled"

@@ -235,7 +235,7 @@ func (l *Ledger) mayBeRemoved(a *history) bool {
 	})
 }
 
-// explain finds the cause of each duplicate: what its consumer has told, or else the first
+// explain finds the cause of each duplicate: the consumer's report, or else the first
 // fault between the delivery and the one before it.
 func (l *Ledger) explain(r *Report, id string) {
 	deliveries := l.messages[id].deliveries

@@ -2,8 +2,8 @@
 // It asks PostgreSQL whenever metrics are collected, at a cost that does not grow with
 // the queue: nothing counts a table.
 //
-//	registration, err := pgmqotel.Observe(otel.GetMeterProvider(), client, "orders",
-//	"orders_dead") if err != nil {
+//	registration, err := pgmqotel.Observe(otel.GetMeterProvider(), client, "orders", "orders_dead")
+//	if err != nil {
 //		return err
 //	}
 //	defer registration.Unregister() // before client.Close

@@ -4,8 +4,8 @@
 // pass at once:
 //
 //	func TestAReminderIsSentOnPostgreSQL(t *testing.T) {
-//		client := pgmqtest.Open(t, emptyDatabase(t), pgmq.Config{}) ezqtest.RunOn(t,
-//		client, newRouter, func(f *ezqtest.Flow) {
+//		client := pgmqtest.Open(t, emptyDatabase(t), pgmq.Config{})
+//		ezqtest.RunOn(t, client, newRouter, func(f *ezqtest.Flow) {
 //			f.Publish(OrderPaid{Order: 7})
 //			f.Advance(72 * time.Hour)
 //			ezqtest.Handled[ReminderDue](f).Times(1)
@@ -84,7 +84,7 @@ const schedulesQueue = "ezq_schedules"
 // that were published in a transaction: the topic, how often it has been delivered, and how
 // long until it is visible. ezqtest.RunOn learns from it what it has not published itself.
 // Left out are the queues of groups, and those of topics that are not the name of their
-// queue and that q has no subscription to.
+// queue and that c has no subscription to.
 func (c *Client) Messages(ctx context.Context, each func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error {
 	topics := map[string]string{} // by their queues
 	for topic := range c.Stats() {
