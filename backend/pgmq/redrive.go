@@ -68,7 +68,7 @@ type redrive struct {
 	kept          int             // dead letters that stay because of that
 	first         int64           // of these
 	to            destination     // where that one goes
-	failuresInRow int             // dead letters for one place that failed by themselves since the last that was moved
+	failuresInRow int             // dead letters for one place that failed alone since the last move
 }
 
 // run goes through the dead letters once, up to the last that was there at the

@@ -35,7 +35,7 @@ type statements struct {
 	suspicious   string // ids, size
 	removeForged string // ids, read counts, read times, whether the id goes as well: removes what only ezq may say
 
-	share        string // keeps out sessions that would lock a whole table, before anything is locked
+	share        string // keeps out locks of the whole table, before anything is locked
 	removeLocked string // ids; empty if ack does more than that
 	leaseLocked  string // ids, lease in µs
 	release      string // ids

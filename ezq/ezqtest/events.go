@@ -8,7 +8,7 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// The fates of an event, as messages say them.
+// The records of an event, as messages name them.
 const (
 	published    = "published"
 	handled      = "handled"
