@@ -48,7 +48,7 @@ type Features struct {
 	// Lease: a message is with one consumer at a time. The lease is renewed
 	// while the message is being handled; if it is lost, the context of the
 	// message ends with the cause [ErrLeaseLost], and a later ack or nack
-	// changes nothing for whoever has the message then.
+	// changes nothing for the consumer that has the message then.
 	Lease bool
 
 	// Drain: the subscription honours [Consumer]. In particular the contexts

@@ -2,7 +2,7 @@ package backend
 
 import "context"
 
-// Consumer describes who receives the messages of a subscription. It travels
+// Consumer describes the receiver of a subscription's messages. It travels
 // in the context given to Subscribe; backends that promise Drain honour it.
 //
 // Without it, a backend has only the context's own end to go by. Watermill

@@ -48,8 +48,8 @@ func DeadLetterMetadata(topic, handler string, failures int, err error) message.
 // maxReason is how many bytes of an error's text a dead letter carries.
 const maxReason = 1024
 
-// reason returns text as every backend can store it. What a database refuses as
-// text would keep the message in its queue for ever.
+// reason returns text as every backend can store it. Text that a database
+// refuses would keep the message in its queue for ever.
 func reason(text string) string {
 	const replacement, more = "\uFFFD", "…"
 	clean := strings.ToValidUTF8(text[:min(len(text), maxReason)], replacement)

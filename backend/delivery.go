@@ -114,8 +114,8 @@ func WithShared(ctx context.Context) context.Context {
 	return context.WithValue(ctx, sharedKey{}, true)
 }
 
-// Shared reports whether ctx comes from [WithShared]. What settles a message on its
-// own, such as a transaction around its handler, must not do so there.
+// Shared reports whether ctx comes from [WithShared]. Code that settles a message
+// on its own, such as a transaction around its handler, must not do so there.
 func Shared(ctx context.Context) bool { return ctx.Value(sharedKey{}) != nil }
 
 // Nack returns msg to its backend, which redelivers it as r says if it promises
@@ -130,8 +130,8 @@ func Nack(msg *message.Message, r Redelivery) bool {
 }
 
 // Release returns msg to its backend as if it had not been delivered: nothing is
-// counted, nothing is recorded, and the message keeps its place. It is for what a
-// consumer took and has not begun with. A backend that does not know about that
+// counted, nothing is recorded, and the message keeps its place. It is for messages
+// that no handler has begun with. A backend that does not know about that
 // redelivers the message as after any other nack. Release returns what [Nack] does.
 func Release(msg *message.Message) bool {
 	r := Redelivery{InPlace: true, Uncounted: true}

@@ -7,9 +7,8 @@ import (
 )
 
 // ScheduleTick is one moment of a schedule that several processes keep. In the context of a
-// publish it asks a backend that promises Schedules to store the messages once: in one
-// step with the note that the schedule has come that far, whoever attempts it and
-// however often.
+// publish it asks a backend that promises Schedules to store the messages once: in one step
+// with the schedule's new position, however many processes attempt it, and however often.
 type ScheduleTick struct {
 	Schedule string    // its name, the same in all processes
 	At       time.Time // with microseconds at the finest

@@ -31,7 +31,7 @@ func newConsumer(rn *run, tp *topic, handle func(*delivery)) *consumer {
 	return &consumer{run: rn, topic: tp, life: rn.life.ofConsumer(), handle: handle, workers: make(chan *delivery)}
 }
 
-// stop ends the consumer. What no handler has begun with is released.
+// stop ends the consumer. Events that no handler has begun with are released.
 func (c *consumer) stop() { c.life.stopStarting(nil) }
 
 // subscriptionContext returns the context of a subscription to the topic.

@@ -105,8 +105,8 @@ func (d *delivery) awaitKey() bool {
 	if !d.ticket.ready() && !d.awaitKeyWithoutSlot() {
 		return false
 	}
-	// If what was before it was released, so is this one. Otherwise it would begin
-	// before those, which end their tickets as they are released.
+	// If the events before it were released, so is this one. Otherwise it would
+	// begin before those, which end their tickets as they are released.
 	if d.consumer.life.starting.Err() == nil {
 		return true
 	}

@@ -29,7 +29,7 @@
 // # Delivery
 //
 // Every event is delivered at least once, so a handler must cope with seeing
-// one twice. What it returns decides what becomes of its event:
+// one twice. Its result decides what becomes of its event:
 //
 //	nil                  it is done
 //	an error             it failed, and may be tried again
@@ -48,12 +48,11 @@
 // take too long. An [InterruptEvent] does not wait for them. An event whose
 // handler was interrupted is released: it goes back to the queue, and has not failed.
 //
-// # Queues
+// # Backends
 //
-// The queue may be any Watermill Publisher and Subscriber. The backends in this
-// module also say which promises they keep, so that an option the queue cannot
-// honour is an error and never a silent no-op: backend/pgmq for PostgreSQL, and
-// backend/memory for tests.
+// The backend may be any Watermill Publisher and Subscriber. Those in this module also
+// say which promises they keep, so that an option the backend cannot honour is an error
+// and never a silent no-op: backend/pgmq for PostgreSQL, and backend/memory for tests.
 //
 // # Beside this package
 //

@@ -18,8 +18,7 @@ var (
 	ErrInterrupted = backend.ErrInterrupted
 
 	// ErrLeaseLost is the cause with which a handler's context ends when another
-	// consumer may receive its event. What the handler returns then changes
-	// nothing.
+	// consumer may receive its event. The handler's result then changes nothing.
 	ErrLeaseLost = backend.ErrLeaseLost
 
 	// ErrDrainTimeout is returned by [Router.Run] when handlers were still busy

@@ -15,7 +15,7 @@ import (
 // the event: see [Permanent].
 //
 // A handler of [EndEvent] or [InterruptEvent] observes it: fn is called as the
-// router stops, and what it returns is only logged.
+// router stops, and its error is only logged.
 //
 // One event may have several handlers, if each has a [Name] of its own. They run
 // concurrently, and each succeeds or fails on its own. The event is done when all

@@ -51,8 +51,8 @@ func (l *keyedLock) ticketWithin(outer *keyTicket) *keyTicket {
 func (t *keyTicket) ready() bool { return t == nil || t.previous == nil || isClosed(t.previous) }
 
 // end lets the next event of the key have its turn. A ticket that ends before its own
-// turn keeps its place: what is behind it waits as long as it would have. Ending a
-// ticket again does nothing.
+// turn keeps its place: the tickets behind it wait as long as they would have. Ending
+// a ticket again does nothing.
 func (t *keyTicket) end() {
 	if t == nil || isClosed(t.done) {
 		return

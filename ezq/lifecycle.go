@@ -39,7 +39,8 @@ func (l *lifecycle) ofConsumer() *lifecycle {
 // of a run to stop counts.
 func (l *lifecycle) stopFetching(reason error) { l.cancelFetching(reason) }
 
-// stopStarting ends fetching, and what no handler has begun with is released.
+// stopStarting ends fetching, and events that no handler has begun with are
+// released.
 func (l *lifecycle) stopStarting(reason error) {
 	l.cancelStarting(reason)
 	l.cancelFetching(reason)

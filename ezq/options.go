@@ -85,7 +85,7 @@ func At(t time.Time) PublishOption {
 //
 // Name and value are UTF-8 without NUL, and the name is not empty. Names
 // that start with "ezq_", "content-type" and Watermill's delay keys are reserved, and so are
-// those that dead letters have: "poisoned_at", and what ends with "_poisoned". An error
+// those that dead letters have: "poisoned_at", and names that end with "_poisoned". An error
 // about a header is a *[backend.RefusedError].
 func Header(name, value string) PublishOption {
 	return publishOption(func(o *outgoing) error {
@@ -130,12 +130,12 @@ func checkHeader(name, value string) error {
 // Nor do other processes: to keep the order across them, run one. No two events of a
 // key are in one batch of [HandleBatch].
 //
-// Events that wait for their key are held by the router, up to ten times
-// Config.Concurrency; beyond that it fetches no more of the topic until some have
-// had their turn. Another process could only handle them beside the one that they wait
-// for. When the router stops, or the topic is paused, they are released to their
-// places in the queue, as if they had not been delivered. An [EndEvent] releases
-// none: they came before it, and are handled.
+// The router parks events that wait for their key, up to ten times Config.Concurrency;
+// beyond that it fetches no more of the topic until some have had their turn. Another
+// process could only handle them beside the one that they wait for. When the router
+// stops, or the topic is paused, they are released to their places in the queue, as if
+// they had not been delivered. An [EndEvent] releases none: they came before it, and
+// are handled.
 func Key(key string) PublishOption {
 	return publishOption(func(o *outgoing) error {
 		if key == "" {
@@ -160,8 +160,9 @@ type outgoing struct {
 	headers []header
 }
 
-// prepare applies opts and makes sure that p can be asked for the result. What comes after an option
-// that is wrong is applied too: it may be the topic, which the error names.
+// prepare applies opts and makes sure that p can be asked for the result.
+// Options after one that is wrong are applied too: it may be the topic, which
+// the error names.
 func (o *outgoing) prepare(ctx context.Context, p message.Publisher, opts []PublishOption) error {
 	var invalid error
 	for _, opt := range opts {

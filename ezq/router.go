@@ -134,11 +134,11 @@ func (r *Router) newRun(ctx context.Context) *run {
 // that is set; a handler that takes long can look at [StoppingFromContext]. When they
 // are done and the outcomes are stored, Run returns nil: that ctx ended is no error.
 //
-// If they take longer, their contexts end with the cause [ErrInterrupted]. What
-// a handler then returns still counts: nil is done; an error releases the event,
-// and is not counted as a failure. Run returns a [StopError], which matches
-// [ErrDrainTimeout], after all have returned, or after 5 more seconds; it names
-// the handlers that still run. Their events come back when their leases run out.
+// If they take longer, their contexts end with the cause [ErrInterrupted]. A handler's
+// result then still counts: nil is done; an error releases the event, and is not
+// counted as a failure. Run returns a [StopError], which matches [ErrDrainTimeout],
+// after all have returned, or after 5 more seconds; it names the handlers that still
+// run. Their events come back when their leases run out.
 //
 // An [InterruptEvent] does the same without waiting, and the error matches
 // [ErrInterrupted].
@@ -177,8 +177,8 @@ func (r *Router) Run(ctx context.Context) error {
 // has lost the values of its context fails: a middleware copies a message with
 // CopyWithContext.
 //
-// When w closes, this router stops like one whose context has ended: what has not
-// reached its handlers is released, and handlers may go on for Config.DrainTimeout, of
+// When w closes, this router stops like one whose context has ended: events that have not
+// reached its handlers are released, and handlers may go on for Config.DrainTimeout, of
 // which w itself waits for its CloseTimeout. A control event stops this router and no
 // other handlers; when w has none left, it closes by itself. The subscriber is not
 // closed.
@@ -255,10 +255,10 @@ func (r *Router) validateIgnored() error {
 	return nil
 }
 
-// Pause stops the fetching of a topic's events, until [Router.Resume]. What is fetched
-// and what waits for its turn, also half a batch, is released as if it had not been
-// delivered; handlers that run go on. On a backend that does not promise Drain the
-// subscription stays, and holds what it has fetched.
+// Pause stops the fetching of a topic's events, until [Router.Resume]. Events that are
+// fetched or wait for their turn, also half a batch, are released as if not delivered;
+// handlers that run go on. On a backend that does not promise Drain the subscription
+// stays, and keeps the events it has fetched.
 //
 // A control event on a paused topic has to wait like any other. Pause may be called
 // before Run too, and again. It returns an error if the router has no handlers on the
@@ -267,8 +267,8 @@ func (r *Router) Pause(topic string) error { return r.setPaused("Pause", topic, 
 
 // Resume ends a [Router.Pause]. It does nothing if the topic is not paused. If handlers
 // that began before the pause still run, events come again 5 seconds after it at the
-// earliest: what was released has its place in the queue again by then, and the events
-// of a key stay in order.
+// earliest: released events have their places in the queue again by then, and the
+// events of a key stay in order.
 func (r *Router) Resume(topic string) error { return r.setPaused("Resume", topic, false) }
 
 func (r *Router) setPaused(method, topic string, paused bool) error {

@@ -20,7 +20,7 @@ type topic struct {
 	pause  *pause
 	counts counts
 
-	// What follows is made when the router starts.
+	// The fields below are made when the router starts.
 	defaultRoutes   []*route        // of messages that name no event
 	unhandled       *route          // fails the events that have no handler
 	unhandledRoutes []*route        // just that one
@@ -65,8 +65,8 @@ func mustDiffer(method string, rt, other *route, event string) {
 
 // routesOf returns the handlers of the event in msg, and the name that the message
 // gives it. One whose payload names no event may do so in its metadata, if there
-// is a handler for that; otherwise it is for the topic's only event. What cannot be the
-// name of an event is none, and for no handler.
+// is a handler for that; otherwise it is for the topic's only event. Text that cannot
+// be the name of an event is none, and for no handler.
 func (tp *topic) routesOf(msg *message.Message) (routes []*route, event string) {
 	name, ok := peek(msg.Payload)
 	if !ok {
@@ -105,8 +105,8 @@ func (tp *topic) build(concurrency int, middleware []message.HandlerMiddleware, 
 }
 
 // makeSlots makes as many slots as events may be handled at a time, or as the limits of
-// all handlers come to. What is fetched beyond those could only wait here, and another
-// process may be idle.
+// all handlers come to. More events could only wait here, and another process may be
+// idle.
 func (tp *topic) makeSlots(concurrency int) {
 	handlers, limits, size := 0, 0, 0
 	for _, rt := range tp.allRoutes() {
@@ -156,7 +156,8 @@ func (tp *topic) allRoutes() (handlers []*route) {
 }
 
 func (tp *topic) stats() TopicStats {
-	// What has an outcome was claimed before, so that is read last.
+	// Events are claimed before they have an outcome, so the claims are read
+	// last.
 	s := TopicStats{
 		Succeeded:    tp.counts.outcomes[succeeded].Load(),
 		Failed:       tp.counts.outcomes[failed].Load(),
@@ -207,7 +208,7 @@ func (c *counts) add(o outcome) {
 	}
 }
 
-// pause holds whether a topic is paused.
+// pause tells whether a topic is paused.
 type pause struct {
 	mu      sync.Mutex
 	paused  bool

@@ -11,7 +11,8 @@ import (
 )
 
 // releaseTime is how long a topic that is resumed at once leaves the backend to store
-// what the pause has released. What the next subscription receives would be before that.
+// what the pause has released. Otherwise the next subscription's events would come
+// before those.
 const releaseTime = 5 * time.Second
 
 // topicRun subscribes to one topic and has its events consumed whenever the topic is
@@ -127,7 +128,7 @@ func (tr *topicRun) subscribe(ctx context.Context) (*subscription, error) {
 }
 
 // releaseRest waits for the end of a subscription, which comes when the outcomes are
-// stored. What the backend has sent too late is released.
+// stored. Events that the backend has sent too late are released.
 func (tr *topicRun) releaseRest(sub *subscription) {
 	if !tr.run.features.Drain {
 		<-tr.run.life.working.Done() // until then the backend does not know that fetching has ended

@@ -203,7 +203,8 @@ const (
 func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 // publishableID returns id, or "" if no published event could have it: it comes from a
-// program that does not use ezq, and what follows from its event has to be published.
+// program that does not use ezq, and events that follow from its event have to be
+// published.
 func publishableID(id string) string {
 	if len(id) > backend.MaxID || !isText(id) {
 		return ""

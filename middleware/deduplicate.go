@@ -17,9 +17,8 @@ import (
 )
 
 // Deduplicate does not handle a message again that its handler has handled before:
-// such a message is acked. What counts is success, so a message that fails, is
-// interrupted, is dead-lettered or released is not remembered, and what happens to it
-// next is handled.
+// such a message is acked. Only success counts: a message that fails, is interrupted, is
+// dead-lettered or released is not remembered, and its next delivery is handled.
 //
 // Of two that arrive at the same time, in one process, the second waits for the
 // outcome of the first: it is dropped if that succeeds, and handled if not. In two
@@ -27,13 +26,13 @@ import (
 // has returned and before that is stored: it is a filter against the usual
 // duplicates, not a transaction.
 //
-// What a message says that it is, is the word of its publisher. One that knows or guesses the
-// key of a message of another publisher can have that dropped, by publishing it first: where
-// publishers of a topic do not trust each other, set Key to what they cannot say of each other's
-// messages, or give each of them a topic.
+// A publisher chooses the keys of its messages. If it knows or guesses the key of another
+// publisher's message, it can have that dropped, by publishing the key first: where publishers
+// of a topic do not trust each other, set Key to a value that they cannot forge, or give each of
+// them a topic.
 //
 // A handler that returns messages for Watermill's router to publish is never
-// remembered, since nobody knows at that point whether they will be published.
+// remembered, since it is unknown at that point whether they will be published.
 type Deduplicate struct {
 	// Store remembers. Defaults to a [MemoryStore] for each handler that is wrapped:
 	// it knows what this process has handled since it started, and nothing else.
@@ -179,7 +178,7 @@ type keyLocks struct {
 	keys map[string]chan struct{} // closed when that is over
 }
 
-// lock waits until nobody else is at key. It returns the cause with which ctx has
+// lock waits until key is free. It returns the cause with which ctx has
 // ended if that comes first.
 func (b *keyLocks) lock(ctx context.Context, key string) (unlock func(), err error) {
 	for {
@@ -201,7 +200,7 @@ func (b *keyLocks) lock(ctx context.Context, key string) (unlock func(), err err
 	}
 }
 
-// tryLock takes key, or returns who has it.
+// tryLock takes key, or returns its holder's channel.
 func (b *keyLocks) tryLock(key string) (mine, other chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -27,8 +27,8 @@ func isInterruption(err error) bool {
 	return errors.Is(err, ezq.ErrInterrupted) || errors.Is(err, ezq.ErrLeaseLost)
 }
 
-// deliveryWithProgress returns the delivery in ctx if its backend keeps count of failures. It is
-// nil if not: who wants to know them has to count in the process.
+// deliveryWithProgress returns the delivery in ctx if its backend keeps count of failures.
+// Otherwise it is nil, and the caller has to count in the process.
 func deliveryWithProgress(ctx context.Context) *backend.Delivery {
 	if d := backend.DeliveryFromContext(ctx); d != nil && d.Progress {
 		return d

@@ -12,7 +12,7 @@
 //
 // A policy is a struct whose zero value is ready for use. Its Middleware method is a
 // [message.HandlerMiddleware], so it also works in Watermill's own router, and on
-// any Pub/Sub. There, what ezq's backends do durably is done in the process:
+// any Pub/Sub. There, the work that ezq's backends do durably is done in the process:
 //
 //	CorrelationID  one id for all that followed from one cause
 //	Retry          when a failure is final, and how long a message waits until then
@@ -28,7 +28,7 @@
 //
 // The first middleware is the outermost. No order loses a message, and Retry and
 // Poison may be in any, also with one of them given to the router and the other to a
-// handler. What the order does decide:
+// handler. The order decides this:
 //
 //   - Timeout inside of Throttle, or waiting counts against the limit.
 //   - Timeout inside of Retry, or where retries are in the process all attempts

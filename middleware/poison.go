@@ -20,10 +20,10 @@ import (
 //
 //	router.Use(middleware.Retry{}.Middleware, middleware.Poison{}.Middleware)
 //
-// What is final is for [Retry] to say, which may be further out in the chain or
+// [Retry] decides which failures are final; it may be further out in the chain or
 // further in. Without a Retry only [ezq.Permanent] errors are final, those of
-// unknown and undecodable events among them; any other error passes. What was
-// interrupted or has lost its lease never becomes a dead letter.
+// unknown and undecodable events among them; any other error passes. A message that
+// was interrupted or has lost its lease never becomes a dead letter.
 //
 // A backend that promises DeadLetter moves the message in one step, and only if
 // its lease is still valid. On any other the message is published with To and then
@@ -74,7 +74,7 @@ func (p Poison) Middleware(next message.HandlerFunc) message.HandlerFunc {
 			return nil, p.deadLetter(ctx, msg, err, backend.DeliveryFromContext(ctx).Failures)
 		}
 		out, err := next(msg)
-		msg.SetContext(ctx) // which somebody may have replaced
+		msg.SetContext(ctx) // which next may have replaced
 		if err == nil || isInterrupted(ctx, err) || isSnooze(err) || !isFinal(ctx, err) {
 			return out, err
 		}

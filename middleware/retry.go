@@ -22,7 +22,7 @@ import (
 // durable: the message goes back to the queue with its delay, nothing sleeps, and
 // a restart forgets nothing. On any other Watermill Pub/Sub Retry calls the
 // handler again itself, with the same waits, until the message's context ends or
-// the router stops; the waits should then be short, for the message is held
+// the router stops; the waits should then be short, for the message stays leased
 // meanwhile.
 //
 // A final failure is returned as [ezq.Permanent]. [Poison] moves its message to a
@@ -99,7 +99,7 @@ func (p Retry) failed(ctx context.Context, msg *message.Message, state *retrySta
 	}
 	wait := p.wait(state.failures+1, err)
 	if d := deliveryWithProgress(ctx); d != nil {
-		if !inRouter(ctx) { // where nobody else reads the delay
+		if !inRouter(ctx) { // where no router reads the delay
 			backend.Nack(msg, backend.Redelivery{Delay: wait, Failures: state.failures + 1, Done: d.Done})
 		}
 		return false, ezq.RetryAfter(wait, err)

@@ -70,8 +70,8 @@ type rateLimiter struct {
 	nextFree time.Time // the first time that is not taken
 }
 
-// next takes the next time. Whoever does not wait for it wastes it: that happens
-// when messages are taken away, and a limit is not to be exceeded.
+// next takes the next time. A caller that does not wait for it wastes it: that
+// happens when its context ends, and a limit is not to be exceeded.
 func (s *rateLimiter) next(now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,8 +20,8 @@
 // A publish is a span "publish TOPIC" of the kind producer, however many messages it
 // has. Each handling is a span "process TOPIC" of the kind consumer, which begins a trace
 // and is linked to the publish; with [Config].ContinueTraces it is a child of the publish.
-// What a handler publishes is below its span. [Batch] adds a span for a batch,
-// linked to all its messages.
+// Publishes of a handler are below its span. [Batch] adds a span for a batch, linked to
+// all its messages.
 //
 // Names and attributes follow the semantic conventions for messaging, in the version
 // of [SchemaURL]. They are still in development there, so a later version of this

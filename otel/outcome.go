@@ -15,7 +15,7 @@ import (
 
 const outcomeKey = attribute.Key("ezq.outcome")
 
-// What becomes of a message.
+// The outcomes of a message.
 const (
 	succeeded    = "succeeded"
 	failed       = "failed"

@@ -46,8 +46,8 @@ type Config struct {
 	// ContinueTraces has each handling continue the trace of the publish, with its sampling
 	// decision and its baggage, as the metadata of the message say them. It is for queues
 	// whose publishers are all trusted. Otherwise a handling begins a trace of its own, which is
-	// linked to the publish, and gets no baggage: who may publish can neither have spans
-	// recorded, nor put them into traces of others, nor tell handlers who the tenant is.
+	// linked to the publish, and gets no baggage: a publisher can neither have spans recorded,
+	// nor put them into traces of others, nor tell handlers the tenant.
 	ContinueTraces bool
 }
 
@@ -222,8 +222,8 @@ func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, erro
 }
 
 // New returns a Telemetry that reports to the providers of config. It returns an error
-// if one of them is nil, or refuses an instrument. The providers stay the caller's,
-// who shuts them down when the router has stopped.
+// if one of them is nil, or refuses an instrument. The caller owns the providers, and
+// shuts them down when the router has stopped.
 func New(providers *Config) (*Telemetry, error) {
 	var config Config
 	if providers != nil {

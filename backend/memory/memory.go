@@ -55,7 +55,8 @@ type Config struct {
 	// does not apply to consumers that say how long they wait, like ezq's Router.
 	DrainTimeout time.Duration
 
-	// Logger receives what nobody else is told. Defaults to [slog.Default].
+	// Logger receives errors and warnings that no call returns. Defaults to
+	// [slog.Default].
 	Logger *slog.Logger
 }
 
@@ -101,7 +102,7 @@ func newBroker(overrides *Config, topics *topics) *Broker {
 	return &Broker{config: config, topics: topics, subscriptions: subscription.NewSubscriptions()}
 }
 
-// Features implements [backend.Backend]: a memory queue keeps every promise.
+// Features implements [backend.Backend]: a Broker keeps every promise.
 func (b *Broker) Features() backend.Features {
 	return backend.Features{
 		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
@@ -112,8 +113,8 @@ func (b *Broker) Features() backend.Features {
 // Publish stores copies of the messages, all of them or, with an error, none.
 // It honours the delays of [backend.SetDelay] and [backend.SetDeliverAt]. A topic
 // exists as soon as it is named. Of the message's context only a [backend.ScheduleTick] is
-// used. What no backend of this module takes is a *[backend.RefusedError]: see
-// [backend.CheckTopic] and [backend.CheckHeaders].
+// used. Topics and messages that no backend of this module takes fail with a
+// *[backend.RefusedError]: see [backend.CheckTopic] and [backend.CheckHeaders].
 func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
 	t, err := b.topic(topic)
 	if err != nil {
@@ -164,8 +165,8 @@ func (b *Broker) SubscribeInitialize(topic string) error {
 	return err
 }
 
-// Close ends every subscription and waits for them. What is still queued is
-// lost with the queue and those beside it.
+// Close ends every subscription and waits for them. Queued messages are lost
+// with b and the Brokers that share them.
 func (b *Broker) Close() error {
 	b.closed.Store(true)
 	b.subscriptions.Close()

@@ -12,8 +12,9 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// topics are the topics of a queue, each there as soon as it is named. One mutex
-// guards them all, so that a message moves from one to another in one step.
+// topics are the topics of a Broker, each there as soon as it is named. One
+// mutex guards them all, so that a message moves from one to another in one
+// step.
 type topics struct {
 	mu     sync.Mutex
 	byName map[string]*topic
@@ -47,7 +48,7 @@ type topic struct {
 	byID      map[int64]*entry
 	lastID    int64
 	lastLease time.Time
-	changed   chan struct{} // closed when a message may have become visible; nil if nobody waits
+	changed   chan struct{} // closed when a message may have become visible; nil if no claim waits
 }
 
 var _ subscription.Store = (*topic)(nil)
@@ -191,7 +192,7 @@ func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Du
 	return missed, nil
 }
 
-// publishOnce publishes entries if nobody has done so for this tick or a later one.
+// publishOnce publishes entries, unless this tick or a later one was published.
 func (t *topic) publishOnce(tick *backend.ScheduleTick, entries []*entry) {
 	t.parent.mu.Lock()
 	defer t.parent.mu.Unlock()

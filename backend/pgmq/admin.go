@@ -22,8 +22,8 @@ const (
 	Unlogged
 
 	// Partitioned messages are in tables of PartitionInterval each, of which
-	// pg_partman drops the old ones. It also drops messages that nobody has
-	// handled: this is for those that are worthless after a while.
+	// pg_partman drops the old ones. It also drops unhandled messages: use it
+	// for messages that are worthless after a while.
 	Partitioned
 )
 
@@ -188,9 +188,9 @@ func (c *Client) kindOf(ctx context.Context, queue string) (QueueKind, error) {
 // back; a publish creates it anew, unless NoCreate is set, or the topic has groups. A
 // group whose queue is dropped gets no copies any more, until it subscribes again.
 //
-// The role must own the queue and may DELETE from pgmq.meta. Transactions that
-// have used the queue are waited for up to 5 seconds, because everybody else who
-// wants the queue waits meanwhile.
+// The role must own the queue and may DELETE from pgmq.meta. DropQueue waits at most
+// 5 seconds for transactions that have used the queue: other sessions that need it
+// wait meanwhile.
 func (c *Client) DropQueue(ctx context.Context, topic string) (existed bool, err error) {
 	const op = "drop queue"
 	queue, err := c.consumedQueue(topic)
@@ -244,11 +244,11 @@ type QueueInfo struct {
 	Topic, Group string
 
 	Kind      QueueKind
-	CreatedAt time.Time // 1970 if somebody has set it to infinity
+	CreatedAt time.Time // 1970 if it was set to infinity
 }
 
 // Queues returns all queues of PGMQ in this database, in the order of their
-// names, whoever has created them. The role needs SELECT on pgmq.meta.
+// names, whichever role created them. The role needs SELECT on pgmq.meta.
 func (c *Client) Queues(ctx context.Context) ([]QueueInfo, error) {
 	const op = "list queues"
 	if _, err := c.consumedQueue("ezq"); err != nil { // is it closed?

@@ -110,8 +110,8 @@ func archiveColumns(ctx context.Context, db DBTX, queue string) ([]string, error
 // ReplayFilter chooses archived messages. The zero value chooses all.
 type ReplayFilter struct {
 	// From and To choose those that were archived at From or later, and before To,
-	// by the clock of PostgreSQL. The zero Time does not limit. What is archived
-	// after Replay was called is not chosen.
+	// by the clock of PostgreSQL. The zero Time does not limit. Messages archived
+	// after the call of Replay are not chosen.
 	From, To time.Time
 
 	// Limit is how many messages to replay at most. 0 does not limit.
@@ -121,8 +121,8 @@ type ReplayFilter struct {
 // Replay publishes archived messages again, in the order in which they were
 // archived, and returns how many. They keep their ids and begin with no failures;
 // in PGMQ they are new messages, with a new msg_id. The archive keeps its copies,
-// so replaying twice delivers twice. What consumers have put there because it cannot be
-// read, which its headers say, is not published again.
+// so replaying twice delivers twice. Messages that consumers put there as unreadable,
+// as their headers say, are not published again.
 //
 // It replays the archive of the queue that subscriptions to topic read, the
 // topic's or that of the Group, into that queue, in batches: if it fails, those
@@ -149,7 +149,7 @@ func (c *Client) Replay(ctx context.Context, topic string, filter ReplayFilter) 
 	return replayed, c.consumerError(ctx, op, topic, replayDenied(err, queue))
 }
 
-// Headers that are not an object are somebody else's and mean nothing to PGMQ.
+// Headers that are not an object are not ezq's and mean nothing to PGMQ.
 const replaySQL = `
 with r as materialized (
 	select msg_id, archived_at, message, headers from {archive}

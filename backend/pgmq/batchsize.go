@@ -13,9 +13,10 @@ func (l batchSize) minus(other batchSize) batchSize {
 	return batchSize{l.messages - other.messages, l.bytes - other.bytes}
 }
 
-// What a statement carries for several calls, at most. One that is larger keeps the other cores of
-// the server idle: without a bound, 32 goroutines that publish 20 KiB each needed 1.9 times as long
-// as INSERTs of their own; with 32 KiB 1.5, with 64 KiB 1.1, with 256 KiB 1.3 (BenchmarkPublish).
+// The most that one statement carries for several calls. One that is larger keeps the other cores
+// of the server idle: without a bound, 32 goroutines that publish 20 KiB each needed 1.9 times as
+// long as INSERTs of their own; with 32 KiB 1.5, with 64 KiB 1.1, with 256 KiB 1.3
+// (BenchmarkPublish).
 const (
 	maxSharedMessages = 1000
 	maxSharedBytes    = 64 << 10

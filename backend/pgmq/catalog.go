@@ -21,16 +21,16 @@ type DBTX interface {
 }
 
 // catalog remembers queues that were seen to exist. Publisher and subscriber share it.
-// Whoever finds a queue gone says so; and it is only remembered for those who cannot
-// find that out without harm, such as a publisher in a transaction. A subscription
+// A caller that finds a queue gone calls forget. Only callers that cannot find that
+// out without harm rely on it, such as a publisher in a transaction. A subscription
 // looks.
 type catalog struct {
 	mu    sync.Mutex
 	known map[string]struct{}
 }
 
-// maxCached bounds what is remembered of topics and queues. What is left out is looked
-// up when it is needed.
+// maxCached bounds what is remembered of topics and queues. Others are looked up when
+// they are needed.
 const maxCached = 10_000
 
 func newCatalog() *catalog {
@@ -225,8 +225,8 @@ func plainCreation(queue string) creation {
 type creator func(ctx context.Context, queue string, creation creation) (queueLayout, error)
 
 // createWith creates queues through db. Two that create the same queue at once
-// can get in each other's way (before PGMQ 1.6, which takes a lock); what counts
-// is that the queue is there afterwards.
+// can get in each other's way (before PGMQ 1.6, which takes a lock); they
+// succeed if the queue is there afterwards.
 func createWith(db DBTX) creator {
 	return func(ctx context.Context, queue string, creation creation) (queueLayout, error) {
 		_, failed := db.Exec(ctx, creation.sql, creation.args...)

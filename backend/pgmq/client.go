@@ -20,7 +20,7 @@ type Client struct {
 	publisher  *Publisher
 	subscriber *Subscriber
 	pool       *pgxpool.Pool
-	owned      bool // the pool is closed with the queue
+	owned      bool // the pool is closed with the client
 
 	refusedAcks *refusedAcks
 }
@@ -35,10 +35,10 @@ var (
 // space around it does not count. An empty url is refused unless libpq's variables say where to connect: PGHOST, PGPORT,
 // PGDATABASE, PGUSER or PGSERVICE.
 //
-// The queue opens connections as it needs them: for publishing up to the
-// pool_max_conns of the URL (pgx's default: 4, or the number of CPUs), for
-// subscriptions up to SubscriberConfig.MaxConns. Close closes them all. Their
-// client_encoding is UTF8, whatever the URL says.
+// The client opens connections as it needs them: for publishing up to the pool_max_conns
+// of the URL (pgx's default: 4, or the number of CPUs), for subscriptions up to
+// SubscriberConfig.MaxConns. Close closes them all. Their client_encoding is UTF8,
+// whatever the URL says.
 //
 // An error is an [*Error] of the kind [ErrInvalidConfig], [ErrUnreachable],
 // [ErrAuthentication], [ErrPermission], [ErrNotInstalled] or [ErrTooOld]. It
@@ -61,12 +61,11 @@ func Open(ctx context.Context, url string, config *Config) (*Client, error) {
 	return client, nil
 }
 
-// New returns a queue that publishes through pool, which stays the caller's.
+// New returns a client that publishes through pool, which stays the caller's.
 // Subscriptions connect as pool does, but on connections of their own: see
-// SubscriberConfig.MaxConns. New does not connect: a server that lacks
-// something is reported by the first Publish or Subscribe, and so is a pool whose
-// client_encoding is not UTF8, through which nothing is published. A nil config is that of
-// the defaults.
+// SubscriberConfig.MaxConns. New does not connect: a server that lacks something is
+// reported by the first Publish or Subscribe, and so is a pool whose client_encoding is
+// not UTF8, through which nothing is published. A nil config is that of the defaults.
 func New(pool *pgxpool.Pool, config *Config) (*Client, error) {
 	settings, err := orZero(config).withDefaults()
 	if err != nil {
@@ -111,8 +110,8 @@ func (c *Client) SubscribeInitialize(topic string) error {
 }
 
 // WithTx returns a publisher whose messages become visible when tx commits, and
-// vanish if it rolls back. It is as good as tx: nobody needs to close it. Like
-// every statement that fails, a publish that fails aborts tx.
+// vanish if it rolls back. The publisher is valid until tx ends and need not be
+// closed. A failed publish aborts tx, as any failed statement does.
 //
 // A queue that does not exist yet is created at once, outside of tx. A group gets
 // what is published by a call that began after the group's Subscribe had returned; but
@@ -145,7 +144,7 @@ func (t noTx) err() error {
 }
 
 // Close ends all subscriptions as [Subscriber.Close] does, and then closes the
-// connections that the queue has opened. It may be called more than once.
+// connections that the client has opened. It may be called more than once.
 func (c *Client) Close() error {
 	err := errors.Join(c.subscriber.Close(), c.publisher.Close())
 	if c.owned {

@@ -10,11 +10,11 @@ import (
 // groupCommit lets concurrent publishes to one topic share a statement, and so a
 // commit, which is most of what a publish costs.
 //
-// There is no timer. A call that finds nobody writing writes at once. Calls that
+// There is no timer. A call that finds no other writing writes at once. Calls that
 // come while it writes wait, and then the first of them writes for all that wait.
-// A lone publisher therefore pays nothing. Who would make a statement large by
-// waiting does not wait, but writes what waits beside the others: then it is the
-// bytes that cost, and no longer the commit. Each caller gets the result of its own
+// A lone publisher therefore pays nothing. A call that would make the statement
+// large does not wait: it writes those that wait, beside the other writers. Then
+// the bytes cost more than the commit. Each caller gets the result of its own
 // messages: if a shared statement is refused, each call is tried on its own.
 type groupCommit struct {
 	mu     sync.Mutex
@@ -24,7 +24,7 @@ type groupCommit struct {
 // topicQueue is the publishes to one topic. The mutex of its groupCommit guards it.
 type topicQueue struct {
 	writers int        // of which each lets the first that waits write after it
-	waiting []*request // none unless somebody writes
+	waiting []*request // none unless a call writes
 	size    batchSize  // of what waits
 }
 
@@ -104,7 +104,7 @@ func (g *groupCommit) abandon(q *topicQueue, r *request) error {
 	case err := <-r.result:
 		return err
 	default:
-		return &sendError{context.Cause(r.ctx)} // somebody is writing it
+		return &sendError{context.Cause(r.ctx)} // another call is writing it
 	}
 }
 

@@ -13,7 +13,8 @@ type Config struct {
 	Publisher  PublisherConfig
 	Subscriber SubscriberConfig
 
-	// Logger receives what nobody else is told. Defaults to [slog.Default].
+	// Logger receives errors and warnings that no call returns. Defaults to
+	// [slog.Default].
 	Logger *slog.Logger
 }
 
@@ -46,8 +47,8 @@ type SubscriberConfig struct {
 	// queue of its own, bound to the topic as pgmq.bind_topic does, which needs
 	// PGMQ 1.11. Defaults to no group: the consumers of the topic's own queue.
 	//
-	// The consumers of a topic should all have groups, or none. What mixes them loses
-	// nothing silently:
+	// The consumers of a topic should all have groups, or none. Mixing them loses nothing
+	// silently:
 	//
 	//   - A topic's own queue, once it exists, gets every message of the topic. A group
 	//     that comes later gets what is published from then on, and its first Subscribe
@@ -88,8 +89,8 @@ type SubscriberConfig struct {
 	// text. One message always comes, however large. A claim
 	// asks for as many as would fit if all were as large as the largest of the claim
 	// before (1 MiB at first), and keeps no more than so many bytes, so a subscription has
-	// up to twice as many where sizes jump. What it does not keep goes back, uncounted.
-	// Defaults to 128 MiB.
+	// up to twice as many where sizes jump. The rest is released, uncounted. Defaults to 128
+	// MiB.
 	MaxInFlightBytes int64
 
 	// MaxMessageBytes is how large a message may be, in bytes of JSON as PostgreSQL
@@ -99,7 +100,7 @@ type SubscriberConfig struct {
 	// and counted: see [SubscriptionStats]. So is one whose headers alone have more than 128 KiB.
 	// Where that is not permitted it is hidden for an hour. Defaults to 64 MiB; the
 	// least is 256 KiB. In a [Config] it must be at least six times its MaxPayloadBytes, and
-	// 132 KiB: so much can the largest message be that the same queue publishes.
+	// 132 KiB: so large can a message be that the same client publishes.
 	MaxMessageBytes int
 
 	// SyncAck hands over the next message only when the ack of one before it is
@@ -115,9 +116,9 @@ type SubscriberConfig struct {
 	// rest with its end. That doubles what it can do, and writes a sixth of the WAL. The
 	// price is that a connection which is lost releases at once the messages that it
 	// had locked, and handlers may still have: they are delivered twice, where leases would
-	// have outlived it. Then, too, what was acked in the last 50 milliseconds is
-	// delivered again if anybody, this subscription included, gets it before its ack
-	// can be stored.
+	// have outlived it. Then, too, messages acked in the last 50 milliseconds are delivered
+	// again if any consumer, this subscription included, gets them before their acks can be
+	// stored.
 	//
 	// Nothing is locked with a MaxInFlight of 1, with SyncAck, by a subscription that has
 	// handlers with [Client.TxMiddleware], in the ten seconds after a lock was lost, and while
@@ -135,9 +136,9 @@ type SubscriberConfig struct {
 	DrainTimeout time.Duration
 
 	// PollInterval is the longest pause between two looks at an empty queue. The
-	// shortest is 10 milliseconds, or PollInterval if that is less. What ezq
-	// publishes is noticed at once, by notifications; the looks are for what others
-	// send, and for notifications that do not arrive. Defaults to 1 second.
+	// shortest is 10 milliseconds, or PollInterval if that is less. Notifications
+	// announce ezq's own messages at once; the looks find those of other programs,
+	// and those whose notifications do not arrive. Defaults to 1 second.
 	PollInterval time.Duration
 
 	// NoListen does without the connection that listens for notifications. Behind
@@ -179,8 +180,8 @@ const (
 	// linger is how long an ack may wait for others to be stored with.
 	linger = 3 * time.Millisecond
 
-	// maxLockTime is how long messages may be locked. Nobody else can touch them for so long,
-	// and VACUUM can remove nothing that was deleted meanwhile.
+	// maxLockTime is how long messages may be locked. For so long, no other session can
+	// change them, and VACUUM cannot remove rows deleted meanwhile.
 	maxLockTime = 50 * time.Millisecond
 
 	// operationTimeout bounds every statement of a subscription.
@@ -287,7 +288,7 @@ func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
 }
 
 // linger is how long an ack may wait for others to be stored with. With SyncAck
-// somebody may be waiting for it.
+// the next message may wait for it.
 func (c SubscriberConfig) linger() time.Duration {
 	if c.SyncAck {
 		return 0
@@ -308,8 +309,8 @@ func (c SubscriberConfig) isFinal(err error) bool {
 	return c.StopWhenDropped && errors.Is(err, ErrQueueNotFound)
 }
 
-// queueDropped is why a subscription gets no more messages. The queue of a group would get none if
-// somebody else created it.
+// queueDropped is why a subscription gets no more messages. A group's queue that another program
+// creates gets none.
 func (c SubscriberConfig) queueDropped(queue string) error {
 	remedy := fmt.Sprintf("create it with SELECT pgmq.create('%s'), or publish to it", queue)
 	switch {

@@ -16,7 +16,7 @@ import (
 )
 
 // DeadLetter is a message that was dead-lettered, as it lies in the queue of a
-// dead-letter topic. What the message does not say is zero.
+// dead-letter topic. Fields that the message does not name are zero.
 type DeadLetter struct {
 	ID       int64  // the row in the dead-letter queue
 	UUID     string // the message; it had the same before
@@ -28,16 +28,16 @@ type DeadLetter struct {
 	Event    string // the name of the event, if it has one
 
 	// At is when it was dead-lettered, or, if it does not say, when it was stored here: 1970 if
-	// somebody has set that to infinity.
+	// that was set to infinity.
 	At time.Time
 
 	Payload  []byte
 	Metadata message.Metadata // the message's own, without what is said above
 
 	// Err says why it cannot be read: it is damaged, or larger than PostgreSQL can write
-	// out. What is said above is then zero, except for ID. Or Err is [ErrStrays]: the
+	// out. The fields above are then zero, except for ID. Or Err is [ErrStrays]: the
 	// message names no topic that it came from, so it is no dead letter, and perhaps an event
-	// that waits to be handled. What is said above is then what there is.
+	// that waits to be handled. The fields above then have what there is.
 	Err error
 }
 
@@ -54,8 +54,8 @@ func (c *Client) DeadLetters(ctx context.Context, topic string, limit int) ([]De
 }
 
 // DeadLetterHeads returns what DeadLetters does, without the Payload and the Metadata,
-// and with at most 1025 characters of each text. It takes some kilobytes for a letter,
-// whatever that contains.
+// and with at most 1025 characters of each text. Each dead letter takes some
+// kilobytes, whatever it contains.
 func (c *Client) DeadLetterHeads(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
 	return c.listDeadLetters(ctx, topic, limit, deadLetterHead())
 }

@@ -115,7 +115,7 @@ func (e *Error) Error() string {
 }
 
 // visible returns r, or a space for what can change a terminal, begin a new line, or show
-// text in another order: a server may be anybody's, and a name too.
+// text in another order: servers and names may be untrusted.
 func visible(r rune) rune {
 	if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
 		return ' '

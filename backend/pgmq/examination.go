@@ -15,7 +15,7 @@ import (
 const smallSize = 1 << 20
 
 // triage has the messages wait for the archive that are certainly too large, reads the light ones
-// together, and has the others wait to be read by themselves. What it learns is not asked again; a
+// together, and has the others wait to be read by themselves. It asks for nothing twice; a
 // message that is sized alone is sized once.
 func (s *store) triage(ctx context.Context, db *pgxpool.Pool, some []suspect, capacity int64) {
 	var small, unknown, large []suspect

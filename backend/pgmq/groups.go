@@ -71,7 +71,7 @@ const lockTopicSQL = "select pg_advisory_xact_lock(hashtextextended('ezq ' || $3
 const createUnlessGroupedSQL = lockTopicSQL + `select pgmq.create($3::text) where not exists (
 	select from pgmq.topic_bindings where ` + isGroupSQL + ` and to_regclass(format('pgmq.%I', 'q_' || lower(queue_name))) is not null)`
 
-// The topic's own queue is bound with the group's, for those who publish with
+// The topic's own queue is bound with the group's, for publishers that use
 // pgmq.send_topic.
 const bindSQL = lockTopicSQL + `select pgmq.bind_topic($1::text, queue_name) from pgmq.meta where queue_name in ($2::text, $3::text)`
 
@@ -97,8 +97,8 @@ func bind(ctx context.Context, db DBTX, topic, own, queue string) (fresh bool, e
 	return true, err
 }
 
-// join binds the own queue of a topic that has groups. That is for those who publish
-// with pgmq.send_topic, so it is no failure if the role may not.
+// join binds the own queue of a topic that has groups. That is for publishers that
+// use pgmq.send_topic, so it is no failure if the role may not.
 func join(ctx context.Context, db DBTX, topic, own string) error {
 	bound, err := bindings(ctx, db, topic)
 	if err == nil && bound.Grouped && !slices.Contains(bound.Queues, own) {

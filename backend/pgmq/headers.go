@@ -30,19 +30,19 @@ const (
 )
 
 const (
-	// maxHeaders is how many bytes of headers are received: what is published has half of
-	// that at most, and failures and dead letters add some.
+	// maxHeaders is how many bytes of headers are received: a published message has half
+	// of that at most, and failures and dead letters add some.
 	maxHeaders = 2 * backend.MaxHeaders
 
-	// sharedHeaders is how many bytes of headers are kept as one text. Of larger ones who
-	// keeps an id does not keep all.
+	// sharedHeaders is how many bytes of headers are kept as one text. Of larger ones, a
+	// kept id does not keep all.
 	sharedHeaders = 1 << 10
 
 	// headersMemoryFactor is by how much more of such a text its map weighs.
 	headersMemoryFactor = 5
 )
 
-// maxFailures keeps a number that somebody else has written harmless.
+// maxFailures keeps a number that another program wrote harmless.
 const maxFailures = math.MaxInt32
 
 var errBadHeaders = errors.New("the headers are not JSON")
@@ -114,7 +114,7 @@ func (h *headers) decode(text []byte) error {
 		case r.key == doneKey && !r.isString:
 			h.done = parseDone(r.value)
 		case r.key == unknownKey && r.isString:
-			h.unknown, _ = time.Parse(time.RFC3339, r.value) // or somebody else has written it
+			h.unknown, _ = time.Parse(time.RFC3339, r.value) // or another program wrote it
 		}
 	}
 	return r.err
@@ -123,7 +123,7 @@ func (h *headers) decode(text []byte) error {
 func parseDone(array string) []string {
 	var done []string
 	if json.Unmarshal([]byte(array), &done) != nil {
-		return nil // somebody else has written it
+		return nil // another program wrote it
 	}
 	return done
 }

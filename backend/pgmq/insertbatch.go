@@ -100,8 +100,8 @@ type row struct {
 	ReadAt      time.Time
 	PublishedAt time.Time
 	VisibleAt   time.Time
-	Message     borrowed // null only if somebody else wrote it
-	Headers     borrowed // null if somebody else wrote it
+	Message     borrowed // null only if another program wrote it
+	Headers     borrowed // null if another program wrote it
 	Known       bool     // it was leased before, or there is nothing to tell it by
 }
 
@@ -126,9 +126,9 @@ func (r row) token() subscription.Token {
 	return subscription.Token{ID: r.ID, Number: int(r.Number), At: r.ReadAt}
 }
 
-// lease turns a row into a message. It reads whatever others have written: what
-// is not in ezq's form is passed on as it is. What others say in ezq's name is
-// forged: see [headers.dropForged].
+// lease turns a row into a message. It reads messages of any program: content
+// that is not in ezq's form is passed on as it is. Headers that others write in
+// ezq's name are forged: see [headers.dropForged].
 func (r *row) lease(topic, queue string, sql *statements, d *delivery) (lease subscription.Lease, forged forgery) {
 	msg := message.NewMessage("", nil)
 	headers := headers{metadata: msg.Metadata}

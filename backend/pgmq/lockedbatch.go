@@ -16,13 +16,13 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// A locked batch is a transaction that has locked rows and stays open. It touches no rows but
-// those, so it waits for nobody; and others who read the queue as PGMQ does, with SKIP
-// LOCKED, pass them by. If its connection is lost, or PostgreSQL hears nothing of it for
+// A locked batch is a transaction that has locked rows and stays open. It touches no other
+// rows, so it waits for no session; and sessions that read the queue as PGMQ does, with SKIP
+// LOCKED, skip them. If its connection is lost, or PostgreSQL hears nothing of it for
 // as long as a lease, it is rolled back: its locks are gone, and a Finish that comes later
 // fails with its transaction.
 
-// hold implements [subscription.LockedBatch].
+// lockedBatch implements [subscription.LockedBatch].
 type lockedBatch struct {
 	subject subject // for errors
 	sql     *statements
@@ -161,8 +161,9 @@ func (h *lockedBatch) Finish(ctx context.Context, acked, rest []subscription.Tok
 	return tokens, &subscription.Refusal{Cause: cause}
 }
 
-// noted returns err, with which the messages could not be leased. If PostgreSQL refuses that for what a row
-// is, the next lock transaction would lock it again, and end the same way.
+// noted returns err, with which the messages could not be leased. If PostgreSQL
+// refuses that because of a row, the next lock transaction would lock it again,
+// and end the same way.
 func (h *lockedBatch) noted(err error) error {
 	if err != nil && !mayBeRetried(err) {
 		h.unleasable.Store(true)

@@ -66,11 +66,11 @@ func (c *Client) Metrics(ctx context.Context, topic string) (QueueMetrics, error
 	return found, c.consumerError(ctx, op, topic, err)
 }
 
-// AllMetrics looks at every queue of the database as [Client.Metrics] does, whoever
-// has created it, in the order of their names: those of groups and of dead letters
-// too. The role needs SELECT on pgmq.meta and on the queues. Those that it cannot
-// look at are missing, and an error says so: also those that another transaction has
-// locked as a whole, for which it waits 500 ms each.
+// AllMetrics looks at every queue of the database as [Client.Metrics] does,
+// whichever role created it, in the order of their names: those of groups and of
+// dead letters too. The role needs SELECT on pgmq.meta and on the queues. Those that
+// it cannot look at are missing, and an error says so: also those that another
+// transaction has locked as a whole, for which it waits 500 ms each.
 func (c *Client) AllMetrics(ctx context.Context) ([]QueueMetrics, error) {
 	queues, err := c.Queues(ctx)
 	if err != nil {
@@ -119,9 +119,10 @@ func measure(ctx context.Context, pool *pgxpool.Pool, queue QueueInfo, setting s
 // The order keeps all of it on the index of vt. Without it, PostgreSQL may take
 // the limit for a reason to scan the table, and not find so many in it.
 //
-// Where somebody has parked messages at plus or minus infinity, they count, but
-// are neither old nor due; and what is older than a Duration can say is as old as that. The statistics come from the functions below pg_stat_user_tables,
-// which is a view of all tables.
+// Messages that were set to plus or minus infinity count, but are neither old
+// nor due; and an age beyond the longest Duration is reported as that. The
+// statistics come from the functions below pg_stat_user_tables, which is a view
+// of all tables.
 const metricsSQL = `
 select
 	(select count(*) from (

@@ -16,15 +16,15 @@ const (
 	// q_<name>_msg_id_seq, then fits PostgreSQL's 63.
 	maxName = 47
 
-	// hashDigits is the length of the hash in a name: 80 bits, so that somebody
-	// who looks for two topics with one name tries 2⁴⁰ of them.
+	// hashDigits is the length of the hash in a name: 80 bits, so that a search
+	// for two topics with one name tries 2⁴⁰ of them.
 	hashDigits = 20
 	hashMark   = "_h"
 	maxPrefix  = maxName - len(hashMark) - hashDigits
 )
 
 // QueueName returns the name of the PGMQ queue that holds the messages of topic,
-// for those who want to reach it with SQL or another PGMQ client.
+// for access with SQL or another PGMQ client.
 //
 // A topic of at most 47 lower-case letters, digits and underscores that begins
 // with a letter is the name of its queue. Any other topic has a queue named
@@ -72,7 +72,7 @@ func (r refusedTopic) Error() string { return r.Reason }
 func (r refusedTopic) Unwrap() error { return r.RefusedError }
 
 // checkUserTopic is for publishing and subscribing: the queue of the schedules has other
-// messages, which no one else is to receive or to add to.
+// messages, which other code must not receive or add to.
 func checkUserTopic(topic string) error {
 	if topic == schedulesQueue {
 		return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: errors.New("its queue has what is known about schedules"), Remedy: "choose another name"}

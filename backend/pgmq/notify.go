@@ -62,8 +62,8 @@ func (n *notifier) notify(queue string) {
 	}
 }
 
-// notifySQL does not wait for the disk, with that lock in its hand: what a crash
-// loses is a hint.
+// notifySQL does not wait for the disk, with that lock in its hand: a crash
+// loses only hints.
 const notifySQL = `
 select pg_notify($1, queue) from unnest($2::text[]) as queue, set_config('synchronous_commit', 'off', true)`
 
@@ -121,6 +121,6 @@ func (t *throttle) allow(queue string) bool {
 	if now.Sub(t.last[queue]) < notifyMax {
 		return false
 	}
-	setBounded(t.last, queue, now) // what is left out is let through once more
+	setBounded(t.last, queue, now) // a queue that is left out is let through once more
 	return true
 }

@@ -36,8 +36,8 @@ type Origin struct {
 	// Client is empty, until the topic has one.
 	Missing bool
 
-	// Letters is how many they are among the oldest 10,000. LettersCapped says that there
-	// are more than those, of this origin or of others.
+	// Letters is how many dead letters they are among the oldest 10,000. LettersCapped
+	// says that there are more than those, of this origin or of others.
 	Letters       int
 	LettersCapped bool
 }
@@ -165,8 +165,8 @@ where msg_id > $1 and msg_id <= $2 and (vt <= statement_timestamp()) is true
 order by msg_id
 limit $3`
 
-// headerSQL reads a header. What is no string, or longer than a topic can be, names nothing, and
-// takes no memory here.
+// headerSQL reads a header. A value that is no string, or longer than any topic, names nothing,
+// and takes no memory here.
 func headerSQL(key string) string {
 	return fmt.Sprintf("case when jsonb_typeof(headers->'%[1]s') = 'string' then left(headers->>'%[1]s', %[2]d) else '' end", key, 2*backend.MaxTopic+1)
 }
@@ -256,7 +256,7 @@ func (o *origins) groupsOf(ctx context.Context, topic string) ([]string, error) 
 	var groups []string
 	if layout.Groups {
 		bound, err := bindings(ctx, o.client.pool, topic)
-		if err != nil && !errors.Is(err, ErrPermission) { // who may not look knows of none
+		if err != nil && !errors.Is(err, ErrPermission) { // a role that may not look knows of none
 			return nil, err
 		}
 		isGroup := regexp.MustCompile(groupNames(topic))

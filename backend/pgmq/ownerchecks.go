@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// untrustedTable is who owns a table that ezq uses, if this role has no reason to trust that role:
-// whoever owns a table can have it run code in the name of each role that uses it.
+// untrustedTable names the owner of a table that ezq uses, if this role has no reason to trust
+// that role: the owner of a table can have it run code as each role that uses it.
 type untrustedTable struct {
 	Table string
 	Owner string

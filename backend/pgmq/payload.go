@@ -70,7 +70,7 @@ func isJSON(contentType string) bool {
 // which it returns without the spaces that PostgreSQL puts into it.
 //
 // It returns errNoPayload for NULL, and an error if the message is not encoded
-// as it is said to be, which only somebody else can have written.
+// as it is said to be, which only another program can have written.
 func decodePayload(json []byte, encoding string) ([]byte, error) {
 	if json == nil {
 		return nil, errNoPayload

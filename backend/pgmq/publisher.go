@@ -112,9 +112,9 @@ const publishTimeout = 30 * time.Second
 //
 // The context of the first message bounds the call; if it has no deadline, the
 // bound is 30 seconds. With a [backend.ScheduleTick] in it the messages are stored once for
-// that tick. What is known about schedules is in a queue of its own, ezq_schedules,
-// which is created like that of a topic; the role needs SELECT, INSERT and UPDATE on it. Programs that
-// have these rights share their schedules: each can stop those of the others.
+// that tick. The state of schedules is in a queue of its own, ezq_schedules, which is
+// created like that of a topic; the role needs SELECT, INSERT and UPDATE on it. Programs
+// that have these rights share their schedules: each can stop those of the others.
 func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 	if p.closed.Load() {
 		return backend.ErrClosed

@@ -19,9 +19,9 @@ import (
 // another one, waits for every transaction that uses the queue, and keeps all
 // publishers and consumers waiting meanwhile.
 //
-// What a trigger, a rule or a policy of the table keeps stays: an error counts it. If a
-// trigger or a constraint refuses to delete one message, its batch and all that come after
-// it stay, up to all of the queue, and the error says how many are deleted.
+// Messages that a trigger, a rule or a policy of the table keeps stay: an error counts
+// them. If a trigger or a constraint refuses to delete one message, its batch and all that
+// come after it stay, up to all of the queue, and the error says how many are deleted.
 func (c *Client) PurgeQueue(ctx context.Context, topic string) (int, error) {
 	const op = "purge"
 	queue, err := c.consumedQueue(topic)
@@ -38,8 +38,8 @@ func (c *Client) PurgeQueue(ctx context.Context, topic string) (int, error) {
 //
 // As [Client.Redrive] does, it takes the dead letters of the given topics, and if there are
 // none, those of the topic that from is named after: of "orders" from "orders_dead".
-// What does not say that it came from one of them stays, and an error of the kind
-// [ErrStrays] counts it. PurgeQueue, of a Queue without a Group, deletes that too.
+// Messages that do not say that they came from one of them stay, and an error of the kind
+// [ErrStrays] counts them. PurgeQueue, of a Client without a Group, deletes those too.
 func (c *Client) PurgeDeadLetters(ctx context.Context, from string, topics ...string) (deleted int, err error) {
 	const op = "purge dead letters"
 	queue, err := c.deadLetterQueue(from)
@@ -116,7 +116,8 @@ func queryValue[T any](ctx context.Context, c *Client, sql string, args ...any) 
 	return value, c.pool.QueryRow(ctx, sql, args...).Scan(&value)
 }
 
-// halted returns err, or says what stays if PostgreSQL refuses to delete one message of a batch for what it is.
+// halted returns err, or says what stays if PostgreSQL refuses to delete one
+// message of a batch.
 func halted(err error, deleted int, table string) error {
 	if err == nil || mayBeRetried(err) {
 		return err

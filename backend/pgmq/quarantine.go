@@ -15,7 +15,7 @@ import (
 	"github.com/ezq-go/ezq/internal/sparse"
 )
 
-// Anybody who may insert can store a message that cannot be read: 300 stored
+// A role that may insert can store a message that cannot be read: 300 stored
 // bytes of JSON numbers can be a hundred megabytes when PostgreSQL writes them
 // out, or more than it can write. Because the oldest messages are claimed first,
 // one such message would keep every consumer from all others. It is examined apart,
@@ -102,12 +102,12 @@ type quarantineStep struct {
 	withoutReason bool   // they get no reason
 }
 
-// hideOnly is the way for what can be read, perhaps, the next time, and for what can neither
-// be moved nor changed.
+// hideOnly is for messages that may be readable next time, and those that can neither be
+// moved nor changed.
 func hideOnly() quarantineStep { return quarantineStep{withoutReason: true} }
 
 // quarantineSteps returns what to try, the best first. Headers that are as large as they can be, or
-// damaged, take no reason; and what is damaged cannot be copied.
+// damaged, take no reason; and damaged ones cannot be copied.
 func (s *store) quarantineSteps(ctx context.Context) []quarantineStep {
 	archive, err := archiving(ctx, s.pool, s.queue, *s.sql())
 	if err != nil {
@@ -167,7 +167,7 @@ func (s *store) runQuarantineStep(ctx context.Context, db *pgxpool.Pool, message
 		if err := tx.SendBatch(ctx, batch).Close(); err != nil || step.archive == "" {
 			return err
 		}
-		var hiddenColumns tokenColumns // what was locked then may not be any more, and has no reason
+		var hiddenColumns tokenColumns // rows locked then may not be any more, and have no reason
 		for _, u := range messages {
 			if found[u.row.ID] {
 				hiddenColumns.add(u.row.token())

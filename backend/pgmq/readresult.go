@@ -8,8 +8,8 @@ import (
 )
 
 // memoryOverhead is how many bytes a message counts beside its text: 1.1 to 1.9 KB of the heap are
-// what there is of each while it is in flight, however small it is, and there is the stack of who
-// waits for its outcome.
+// what there is of each while it is in flight, however small it is, and there is the stack of the
+// goroutine that waits for its outcome.
 const memoryOverhead = 2 << 10
 
 // readResult is what a statement has read.
@@ -47,8 +47,8 @@ func (f *readResult) add(lease subscription.Lease, maxBytes int64) {
 	}
 }
 
-// merge adds what another part of the messages has brought. In their order, what comes after one
-// that is given up is given up, too.
+// merge adds what another part of the messages has brought. In their order, all messages after
+// one that is released are released, too.
 func (f *readResult) merge(part readResult, maxBytes int64) {
 	if len(part.surplus) > 0 && (len(f.surplus) == 0 || part.firstSurplus < f.firstSurplus) {
 		f.firstSurplus = part.firstSurplus

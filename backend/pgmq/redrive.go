@@ -29,10 +29,10 @@ const (
 // does not say which, as one that Watermill's PoisonQueue has written, it is published
 // to its topic anew, to all of that topic's groups. No queue is created.
 //
-// What a dead letter says of its origin is the word of each role that may insert into the
-// queue of from. So a dead letter of another topic stays, as does one that names a queue
-// which is not its topic's, and a message that says no origin: an error of the kind
-// [ErrStrays] counts these, and [Client.Origins] shows them.
+// Each role that may insert into the queue of from can forge the origin of a dead letter.
+// So a dead letter of another topic stays, as does one that names a queue which is not
+// its topic's, and a message that says no origin: an error of the kind [ErrStrays] counts
+// these, and [Client.Origins] shows them.
 //
 // A dead letter is in one of its queues at any time, whatever happens, and
 // concurrent calls do not move it twice. Calling Redrive again continues after an
@@ -65,10 +65,10 @@ type redrive struct {
 	strays        int             // messages that stay
 	blocked       map[string]bool // the destinations that cannot be filled
 	failed        error           // why not; the first
-	kept          int             // letters that stay because of that
+	kept          int             // dead letters that stay because of that
 	first         int64           // of these
 	to            destination     // where that one goes
-	failuresInRow int             // letters for one place that failed by themselves since the last that was moved
+	failuresInRow int             // dead letters for one place that failed alone since the last move
 }
 
 // run goes through the dead letters once, up to the last that was there at the
@@ -217,7 +217,7 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 }
 
 // route returns the queues that get the dead letters for a destination. They have to be
-// there: what a dead letter says makes no queue.
+// there: a dead letter makes no queue.
 func (r *redrive) route(ctx context.Context, to destination) (found *route, err error) {
 	p := r.client.publisher
 	if to.queue == "" {
@@ -253,7 +253,8 @@ func deadLetterKeys() []string {
 // in, from which the id is made of a message that has none.
 //
 // They are locked, and looked at again once they are: another call may have moved
-// them, a consumer may have leased them. Whoever has them locked settles them.
+// them, a consumer may have leased them. The session that has locked them settles
+// them.
 func redriveSQL(ctx context.Context, db rowQuerier, from string, to []string) (string, error) {
 	var sql strings.Builder
 	fmt.Fprintf(&sql, `

@@ -29,8 +29,8 @@ func (s *settleResult) collect(underWay *bool) func(pgx.Rows) error {
 	}
 }
 
-// refusal returns err as a [*subscription.Refusal], or nil if it is not one. What is wrong
-// with the table, or what the role may do with it, may be mended.
+// refusal returns err as a [*subscription.Refusal], or nil if it is not one. An operator
+// may mend the table or the role's privileges.
 func (s *settleResult) refusal(of *store, err error) error {
 	if !isServerError(err) || !s.ackPending && !s.nackPending && !s.checkPending {
 		return nil
@@ -45,9 +45,9 @@ func isServerError(err error) bool {
 	return errors.As(err, &pg) && severity(pg) == "ERROR" && len(pg.Code) == 5
 }
 
-// isRefused reports whether PostgreSQL has refused a statement for what it is: its values,
-// a constraint, a trigger, a policy. It would again. A trigger can give any code; those of
-// a state count as that.
+// isRefused reports whether PostgreSQL has refused a statement for its content: its
+// values, a constraint, a trigger, a policy. It would again. A trigger can give any code;
+// those of a state count as that.
 func isRefused(err error) bool {
 	var pg *pgconn.PgError
 	return isServerError(err) && errors.As(err, &pg) && !isStateError(pg.Code)

@@ -12,8 +12,8 @@ import (
 )
 
 // route is where the messages of a topic go: to the queues that are bound to it, and
-// to the topic's own queue if that exists, bound or not. A binding gives somebody a
-// copy; it takes nothing away from the consumers of the topic.
+// to the topic's own queue if that exists, bound or not. A binding makes a copy; it
+// takes nothing away from the consumers of the topic.
 //
 // Only a topic that has groups needs no queue of its own.
 type route struct {
@@ -109,8 +109,9 @@ func (rs *routes) lookUpOnce(ctx context.Context, db DBTX, topic, own string, cr
 	return found, nil
 }
 
-// checkOwners returns an error if a queue would run the code of an untrusted role. Where the queues are
-// created by an administrator, who owns the topic's own is none.
+// checkOwners returns an error if a queue would run the code of an untrusted role.
+// Where an administrator creates the queues, the owner of the topic's own queue
+// is trusted.
 func (r *route) checkOwners(ctx context.Context, db DBTX, own string, administered bool) error {
 	vouchingTable := ""
 	switch {
@@ -159,7 +160,7 @@ func (rs *routes) forget(topic string, wrong *route) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if rs.byTopic[topic] != wrong {
-		return // somebody else has noticed too
+		return // another call has noticed too
 	}
 	delete(rs.byTopic, topic)
 	for _, queue := range wrong.queues {
@@ -181,7 +182,7 @@ type topicBindings struct {
 const bindingsVersion = "(select coalesce(sum(hashtextextended(compiled_regex || ' ' || queue_name, 0)), 0)::text from pgmq.topic_bindings)"
 
 // A binding of a group has the topic as its pattern, and leads to a queue that is named
-// as groups are. What others bind makes no groups.
+// as groups are. Bindings of others make no groups.
 const isGroupSQL = "pattern = $1::text and lower(queue_name) ~ $2::text and lower(queue_name) <> $3::text"
 
 const bindingsSQL = `

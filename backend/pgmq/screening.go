@@ -15,8 +15,8 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// A claim reads what it leases. If that fails, or takes long, nobody knows because of which
-// message, and the oldest are claimed first, so every claim would fail. The messages are then
+// A claim reads what it leases. If that fails, or takes long, the message at fault is unknown,
+// and the oldest are claimed first, so every claim would fail. The messages are then
 // screened: leased without being read, and looked at. Those that can be read are handed over in
 // their order; the suspicious ones become suspects, and keep no other waiting.
 
@@ -32,16 +32,18 @@ const (
 
 	// screeningPeriod is for how long messages are screened after the last one that was suspicious.
 	// PostgreSQL does not stop while it writes one out, which takes seconds for a gigabyte:
-	// whoever publishes such messages one at a time would have each claim take that long.
+	// if such messages were published one at a time, each claim would take that long.
 	screeningPeriod = time.Minute
 
-	// readingFor is how much longer than its patience a hold is waited for. PostgreSQL has said by then
-	// that there was no time, unless it is writing out a message, or waits for a lock on the table. A
-	// claim that leases has all the time there is: it may have been committed.
+	// readingFor is how much longer than its patience a lock is waited for.
+	// PostgreSQL has said by then that there was no time, unless it is writing
+	// out a message, or waits for a lock on the table. A claim that leases has
+	// all the time there is: it may have been committed.
 	readingFor = 2 * time.Second
 
 	// lockedFor is for how long messages are screened after a claim that was given up. Until PostgreSQL
-	// notices that, it keeps locked what the claim was to read, and nobody meets it.
+	// notices that, it keeps the rows of the claim locked, and no other claim meets
+	// them.
 	lockedFor = 4 * operationTimeout
 
 	// maxScreenBatch is how many messages are screened at a time, where most were suspicious.
@@ -215,8 +217,8 @@ func (s *store) findSuspicious(ctx context.Context, leased []row) (good []row, b
 	return good, bad, untried
 }
 
-// harmlessSize is how many bytes a message may take for it to be looked at, and to be harmless: what is
-// in so few takes some milliseconds to look at, whatever it is, and some megabytes written out.
+// harmlessSize is how many bytes a message may take for it to be looked at, and to be harmless:
+// so few take some milliseconds to look at, whatever they are, and some megabytes written out.
 func (s *store) harmlessSize() int { return min(max(s.maxMessageBytes/256, 8192), 16384) }
 
 // readTogether reads leased messages of up to most bytes in all, and returns those that it has

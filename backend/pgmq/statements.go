@@ -7,8 +7,8 @@ import (
 
 // statements is the SQL for one queue. It works on the tables that PGMQ
 // creates and not through its functions, for four reasons: pgmq.read walks past
-// every leased and delayed message; pgmq.delete and pgmq.set_vt do not ask who
-// holds the lease; and the functions differ between versions of PGMQ, which the
+// every leased and delayed message; pgmq.delete and pgmq.set_vt do not check
+// the lease; and the functions differ between versions of PGMQ, which the
 // columns used here do not.
 //
 // The parameters of settling statements are arrays of the same length.
@@ -21,7 +21,7 @@ type statements struct {
 	next   string // ids to pass by
 	later  string
 	ack    string // ids, read counts, read times
-	ackOne string // the same, and waits for what is locked
+	ackOne string // the same, and waits for locked rows
 	nack   string // ids, read counts, read times, delays in µs or null, headers to merge, reads to take back
 	extend string // ids, read counts, read times, lease in µs
 	exist  string // ids, read counts, read times
@@ -35,7 +35,7 @@ type statements struct {
 	suspicious   string // ids, size
 	removeForged string // ids, read counts, read times, whether the id goes as well: removes what only ezq may say
 
-	share        string // keeps out who would lock a whole table, before anything is locked
+	share        string // keeps out locks of the whole table, before anything is locked
 	removeLocked string // ids; empty if ack does more than that
 	leaseLocked  string // ids, lease in µs
 	release      string // ids
@@ -61,8 +61,8 @@ func newStatements(queue string, layout queueLayout) statements {
 		"{end}", endSQL, "{known}", "true", "{held}", "true",
 	}
 	if layout.has("last_read_at timestamptz") {
-		// Nobody has leased it yet? Then this tells it from a message that has its id in
-		// the next queue of the same name.
+		// If it was never leased, this tells it from a message that has its id in the
+		// next queue of the same name.
 		touched := finite("coalesce(m.last_read_at, m.enqueued_at)")
 		replace = []string{
 			"{table}", table,
@@ -91,8 +91,8 @@ func newStatements(queue string, layout queueLayout) statements {
 	}
 }
 
-// finite is a time, or 1970 if it is missing, or infinite, which only somebody else can
-// have written and no time.Time can hold.
+// finite is a time, or 1970 if it is missing, or infinite, which only another program
+// can have written and no time.Time can hold.
 func finite(column string) string {
 	return "case when isfinite(" + column + ") then " + column + " else 'epoch' end"
 }
@@ -143,8 +143,9 @@ with m as (
 
 const claimSQL = claimedSQL + `, {known} as known` + contentSQL + `)` + fittingSQL
 
-// What is locked, and what it was when nobody had it. PostgreSQL notes in a row who has
-// locked it last: that shows which ones were locked before, and not removed.
+// The locked rows, and what they were before. PostgreSQL notes in a row which
+// transaction locked it last: that shows which ones were locked before, and not
+// removed.
 const lockSQL = `
 with l as (
 	select {place}, read_ct > 0 or xmax <> 0 as again from {table}
@@ -157,8 +158,8 @@ m as materialized (
 	from {table} m
 	where m.{place} = any (array(select {place} from l)) {latest})` + lockedFittingSQL
 
-// Of all that a lock and its end do. A stronger lock that is asked for at the end would
-// wait for an index that is being built, or for one who waits for the weaker one.
+// Of all that a lock and its end do. A stronger lock at the end would wait for an index
+// that is being built, or for a session that waits for the weaker one.
 const shareSQL = `lock table {table}{also} in row exclusive mode`
 
 // For a lock, which has locked the rows.
@@ -180,7 +181,8 @@ const placeSQL = "least(m.enqueued_at, clock_timestamp())"
 const leaseSQL = claimedSQL + `, {known} as known)
 select msg_id, read_ct, read_at, known from m`
 
-// What a claim leases, if no other session has locked it; and the newest message, whatever its vt.
+// The messages that a claim leases, unless other sessions have locked them; and the newest
+// message, whatever its vt.
 const dueSQL = `
 select msg_id, (select msg_id from {table} order by msg_id desc limit 1) as newest from {table}
 where {current} and vt <= statement_timestamp() and msg_id <> all($2::bigint[])
@@ -228,23 +230,24 @@ from (select *, case when octet_length(headers) > {most} then -octet_length(head
 const (
 	nextSQL  = untilSQL + `(select vt from {table} where msg_id <> all($1::bigint[]) order by vt limit 1) as vt) as m`
 	laterSQL = untilSQL + `(select vt from {table} where vt > statement_timestamp() order by vt limit 1) as vt) as m
-where ` + noTimeoutSQL  // what is visible may be held
+where ` + noTimeoutSQL  // visible rows may be locked
 	untilSQL = `
 select (extract(epoch from case when isfinite(vt) then vt - clock_timestamp()
 	when vt = '-infinity' then interval '0' when vt = 'infinity' then interval '1 day' end) * 1000000)::bigint, {oid}
 from (select `
 )
 
-// noTimeoutSQL is true. What is locked is settled in the same transaction, whatever time that takes.
+// noTimeoutSQL is true. Locked rows are settled in the same transaction,
+// whatever time that takes.
 const noTimeoutSQL = "set_config('statement_timeout', '0', true) is not null"
 
 // Settling and extending wait for no row: one that others have locked would keep all that
 // come with it. It is passed by, and tried again. Those that can be had are locked in the
-// order of their ids, whatever the order of the arrays, for others who do wait.
+// order of their ids, whatever the order of the arrays, for other sessions, which do wait.
 //
 // Each is looked up by itself: where PostgreSQL expects few rows in the queue, a join reads
 // all of them, and compares each with each id. A lateral subquery that locks cannot be made
-// one. What changes the rows names them twice for the same reason: see planSQL.
+// one. Statements that change the rows name them twice for the same reason: see planSQL.
 const lockedSQL = `t cross join lateral (
 		select m.msg_id from {table} m
 		where m.msg_id = t.id and {same}
@@ -256,9 +259,9 @@ l as (
 	select m.msg_id from ` + lockedSQL + `)
 delete from {table} m using l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id`
 
-// What has no delay goes back to its place, before what was published after it, and not to
-// one that is still to come, where it would be invisible.
-// Headers that are not an object are somebody else's and stay as they are.
+// A message without a delay is released to its place, before those published after it, and
+// not to one still to come, where it would be invisible. Headers that are not an object
+// are not ezq's and stay as they are.
 const nackSQL = `
 with t as (
 	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::bigint[], $5::text[], $6::int[])

@@ -14,15 +14,15 @@ type SubscriptionStats struct {
 
 	Claimed int64 // messages leased
 
-	// What has been stored: messages that were acked, also by [Client.TxMiddleware]; that will
-	// be delivered again; that have become dead letters; and that were released
-	// because the subscription ended, or nobody received them.
+	// Outcomes that were stored: messages that were acked, also by [Client.TxMiddleware]; that
+	// will be delivered again; that became dead letters; and that were released because the
+	// subscription ended, or no consumer received them.
 	Acked, Nacked, DeadLettered, Released int64
 
-	// What has changed nothing. LeaseLost counts messages that were settled when
-	// another consumer had them, or had had them since. Gone counts messages that
-	// were not there any more: somebody has deleted them, or they had been settled
-	// before, and the answer of PostgreSQL was lost.
+	// Outcomes that changed nothing. LeaseLost counts messages that were settled
+	// when another consumer had them, or had had them since. Gone counts messages
+	// that were not there any more: another session deleted them, or they had
+	// been settled before, and the answer of PostgreSQL was lost.
 	LeaseLost, Gone int64
 
 	// Quarantined counts messages that no consumer got, because they cannot be read or are
@@ -34,7 +34,7 @@ type SubscriptionStats struct {
 	Quarantined int64
 
 	// Expired is how many messages were taken from their handlers: PostgreSQL did not
-	// answer for as long as a lease lasts, somebody else has taken them, or they
+	// answer for as long as a lease lasts, another consumer has claimed them, or they
 	// were being handled for MaxExtension. Many of them mean that work is done twice.
 	Expired int64
 
@@ -49,7 +49,7 @@ type SubscriptionStats struct {
 }
 
 // Stats tells about each topic that has been subscribed to, by its name. It is
-// cheap, asks nobody, and may be called at any time.
+// cheap, sends no statement, and may be called at any time.
 func (s *Subscriber) Stats() map[string]SubscriptionStats {
 	stats := s.counters.snapshot()
 	for topic, entry := range stats {

@@ -204,7 +204,7 @@ func (s *store) claimNew(ctx context.Context, settlements []subscription.Settlem
 		reading = err != nil
 		return err
 	})
-	wasFull := s.full // if it is full again, nobody asks what comes next
+	wasFull := s.full // if it is full again, the next time is not needed
 	if !wasFull {
 		s.queueNext(batch, &claim)
 	}
@@ -244,7 +244,7 @@ func (s *store) passBy(ctx context.Context, cause error, width int, lease time.D
 	if err != nil || len(due) == 0 {
 		return false
 	}
-	// What was published after the constraint was added fulfils it.
+	// Messages published after the constraint was added fulfil it.
 	_, fulfils := tryToLease(ctx, s.pool, s.sql(), []row{{ID: newest}}, lease)
 	found, accepted := tryToLease(ctx, s.pool, s.sql(), due, lease)
 	if len(found) == 0 || len(fulfils)+len(accepted) == 0 {
@@ -276,7 +276,8 @@ func (s *store) retryRefused(ctx context.Context, lease time.Duration) {
 	refused.set(still)
 }
 
-// beginClaim begins a transaction for a claim. What it settles may take its time.
+// beginClaim begins a transaction for a claim. Settlements in it may take their
+// time.
 func (s *store) beginClaim(settlements []subscription.Settlement) *transaction {
 	if len(settlements) > 0 {
 		return newTransaction()
@@ -292,7 +293,7 @@ func (s *store) queueNext(batch *transaction, claim *subscription.Claim) {
 }
 
 // next returns what scanNext does, or 0, which is to look again soon, if the server
-// does not answer: what was claimed counts.
+// does not answer: the claim counts.
 func (s *store) next(ctx context.Context) time.Duration {
 	next, err := s.scanNext(s.pool.QueryRow(ctx, s.sql().next, s.screening.refused.ids()))
 	if err != nil {

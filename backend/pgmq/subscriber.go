@@ -82,7 +82,7 @@ func (s *Subscriber) Features() backend.Features { return features() }
 // alive until then, and closes the channel.
 //
 // A server that cannot be reached, lacks PGMQ, takes no writes, or denies a
-// privilege is an [*Error] here. What fails later is logged, counted (see Stats),
+// privilege is an [*Error] here. Later failures are logged, counted (see Stats),
 // and tried again, for as long as the subscription lasts.
 func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	if err := checkUserTopic(topic); err != nil {
@@ -118,7 +118,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 }
 
 // SubscribeInitialize declares that topic has these consumers: it creates their queue,
-// if there is none, and binds that of a Group. What is published from then on waits for
+// if there is none, and binds that of a Group. Messages published from then on wait for
 // them. Without a Group it also does so for a topic that has groups, where Subscribe
 // returns [ErrGroupRequired].
 func (s *Subscriber) SubscribeInitialize(topic string) error {
@@ -196,9 +196,10 @@ func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, que
 // teller logs what a group that was bound a moment ago has missed.
 type teller func(ctx context.Context, db DBTX, topic, own, queue string)
 
-// describe returns how to speak to a queue that was dropped. Who publishes creates a topic's own. That
-// of a group is prepared as at the start: it gets nothing without its binding, which the drop has undone,
-// or pgmq.unbind_topic, if the queue is the one that it was.
+// describe returns how to speak to a queue that was dropped. Publishers create
+// a topic's own. That of a group is prepared as at the start: it gets nothing
+// without its binding, which the drop has undone, or pgmq.unbind_topic, if the
+// queue is the one that it was.
 func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, queue string, was uint32) (*statements, error) {
 	if s.config.Group != "" {
 		_, sql, err := s.prepare(ctx, pool, topic, queue, false, s.tellOwn)
@@ -361,7 +362,8 @@ func (s *Subscriber) listen(queue string) {
 	}
 }
 
-// deadLetterTableOf returns where dead letters from a queue go. Who owns that is trusted with them.
+// deadLetterTableOf returns where dead letters from a queue go. That queue's owner is trusted
+// with them.
 func (s *Subscriber) deadLetterTableOf(from string) deadLetterTableFunc {
 	return func(ctx context.Context, topic string, lookUp bool) (string, error) {
 		queue, err := queueName(topic)

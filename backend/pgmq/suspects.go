@@ -27,7 +27,7 @@ type suspects struct {
 	archiveLockedUntil time.Time         // until when the archive is left alone
 	batchLimit         int               // how many to size together, if not maxExamineBatch
 	singleNext         bool              // one that was sized is to be looked at next
-	deferred           map[int64]suspect // by their ids: what was put off
+	deferred           map[int64]suspect // postponed ones, by their ids
 	changed            chan struct{}     // holds a token when there is more to look at, or less that is ready
 }
 

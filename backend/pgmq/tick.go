@@ -15,13 +15,13 @@ import (
 )
 
 // schedulesQueue has one message for each schedule, which says how far it has come.
-// It is a queue so that there is no table that PGMQ does not know. Nobody receives
-// those messages: they become visible in a hundred years.
+// It is a queue so that there is no table that PGMQ does not know. No consumer
+// receives those messages: they become visible in a hundred years.
 const schedulesQueue = "ezq_schedules"
 
 // publishOnce stores rows and moves the schedule of tick on, in one transaction. The
-// row of the schedule is locked for as long: who comes at the same time waits, and
-// finds the tick taken; or not, if this transaction fails.
+// row of the schedule is locked for as long: a concurrent publish waits, and finds
+// the tick taken; or not, if this transaction fails.
 func (p *Publisher) publishOnce(ctx context.Context, topic string, batch insertBatch, tick *backend.ScheduleTick) error {
 	result, err := p.tryPublishOnce(ctx, topic, batch, tick)
 	if isCode(err, "42P01") && !p.inTx { // a queue was dropped, and nothing is stored: it is created now
@@ -83,12 +83,13 @@ func rolledBack(err error) error {
 	return err
 }
 
-// advance takes tick for its schedule, if the time has come and nobody has.
+// advance takes tick for its schedule, if its time has come and it is not
+// taken.
 func advance(ctx context.Context, db DBTX, tick *backend.ScheduleTick) (backend.TickResult, error) {
 	id := scheduleID(tick.Schedule)
 	found, err := position(ctx, db, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		// It begins now. Somebody else may be faster, which is as good.
+		// It begins now. Another process may be faster, which is as good.
 		if err = execute(ctx, db, beginSQL, id, tick.Schedule); err == nil {
 			found, err = position(ctx, db, id)
 		}
@@ -119,8 +120,8 @@ func scheduleID(schedule string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:]) | 1<<63) //nolint:gosec // the sign is the point
 }
 
-// schedulePosition is what is stored of a schedule. Whoever may write into the queue may have
-// written it: it is read as text, which PostgreSQL would quote if it was to make a time of it.
+// schedulePosition is what is stored of a schedule. Any role that may write into the queue may
+// have written it: it is read as text, since a failed cast to a time would quote it.
 type schedulePosition struct {
 	Schedule, Last string
 	Now            time.Time

@@ -69,7 +69,7 @@ const readCommittedSQL = "begin isolation level read committed"
 
 // planSQL leaves PostgreSQL one plan for each statement that looks at a queue, and for the
 // length of a transaction. The plan reads through an index, in the order of that, and no more
-// rows than the statement asks for; what joins rows that were read does it by a hash.
+// rows than the statement asks for; joins of rows that were read use a hash.
 //
 // Which plan is the cheapest, PostgreSQL would otherwise tell from statistics, and those of
 // a queue are wrong most of the time: its rows come, change and go within milliseconds, and

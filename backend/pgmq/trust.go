@@ -11,13 +11,13 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// Who may publish may write any headers, also those that are ezq's to write. What they say
-// counts only if a consumer can have written it: if the message was leased before, which
-// PGMQ notes in columns that a publisher need not have a right to. Of a message that was
-// not, the lease removes them, so that they do not count later either.
+// A role that may publish may write any headers, also those reserved for ezq. Reserved
+// headers count only if a consumer can have written them: if the message was leased before,
+// which PGMQ notes in columns that a publisher need not have a right to. Of a message that
+// was not, the lease removes them, so that they do not count later either.
 //
-// What Redrive and Replay publish again keeps its id, also one that was made up: they mark it
-// as if it had been leased.
+// Redrive and Replay keep the ids of messages, invented ones too: they mark each message as
+// if it had been leased.
 //
 // Before PGMQ 1.10 there is nothing to tell it by, and everything counts.
 
@@ -30,7 +30,7 @@ const (
 	knownByEnd  = "m.vt = date_trunc('milliseconds', m.vt)"
 )
 
-// What a transaction that has committed meanwhile says instead stays.
+// Headers that another transaction committed meanwhile stay.
 const removeForgedSQL = `
 with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::boolean[]) as t(id, number, at, named) order by id),
 l as (

@@ -34,10 +34,11 @@ type TuneOptions struct {
 // topic's or that of the Group. PGMQ creates queues with PostgreSQL's defaults,
 // which are made for tables that keep their rows.
 //
-// Nobody calls it but you. It waits for no transaction but a VACUUM or a CREATE
-// INDEX of the queue, keeps nobody waiting, rewrites nothing, and applies from now
-// on: to pages that are filled, and to the next autovacuum. Tune it again after it
-// was dropped, or, for a partitioned queue, has got new partitions.
+// ezq never calls Tune itself. It takes SHARE UPDATE EXCLUSIVE: it waits for
+// VACUUM and CREATE INDEX on the queue, blocks neither readers nor writers, and
+// rewrites no rows. It applies to pages filled later, and to the next autovacuum.
+// Tune the queue again after it was dropped, or, for a partitioned queue, has got
+// new partitions.
 //
 // The role must own the queue; otherwise it is an error of the kind
 // [ErrPermission]. Nil options are those of the defaults.

@@ -28,8 +28,8 @@ var _ subscription.Receipt = (*receipt)(nil)
 // Settled implements [subscription.Receipt].
 func (r *receipt) Settled() bool { return r.committed.Load() }
 
-// TxMiddleware returns middleware that runs a handler in a transaction on the queue's
-// pool. What the handler does through [TxFromContext], what it publishes through
+// TxMiddleware returns middleware that runs a handler in a transaction on the client's pool.
+// The handler's statements through [TxFromContext], its publishes through
 // client.WithTx(pgmq.TxFromContext(ctx)), and the removal of the message from its queue commit
 // together, or none of them does:
 //
@@ -189,8 +189,8 @@ func isNacked(msg *message.Message) bool {
 // come back, whatever its consumer says. ezqtest asks.
 func (r *receipt) Committed() bool { return r.committed.Load() }
 
-// ack removes the message in tx, if its lease is still valid. It waits for
-// whoever is about to renew that, or to take it away.
+// ack removes the message in tx, if its lease is still valid. It waits for a
+// session that is about to renew or take the lease.
 func (r *receipt) ack(ctx context.Context, tx pgx.Tx, token subscription.Token) error {
 	var columns tokenColumns
 	columns.add(token)

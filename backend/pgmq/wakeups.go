@@ -2,8 +2,8 @@ package pgmq
 
 import "sync"
 
-// wakeups tells subscriptions at once what is published in the same process. What
-// others publish, they find out by looking.
+// wakeups tells subscriptions at once what is published in the same process. They
+// find messages of other processes by looking.
 type wakeups struct {
 	mu       sync.Mutex
 	channels map[string]chan struct{} // by queue; closed at a change

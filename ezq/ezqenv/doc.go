@@ -2,7 +2,7 @@
 //
 //	settings, err := ezqenv.Read(os.LookupEnv)
 //	…
-//	queue, err := pgmq.Open(ctx, settings.DatabaseURL.Reveal(), settings.PGMQ())
+//	client, err := pgmq.Open(ctx, settings.DatabaseURL.Reveal(), settings.PGMQ())
 //	…
 //	router := ezq.NewRouter(client, settings.Router())
 //	ezq.Handle(router, ship, ezq.Topic(settings.Topic))

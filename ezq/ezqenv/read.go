@@ -120,7 +120,7 @@ func (r *reader) number(least, most int, variables ...string) int {
 	return n
 }
 
-// maxDuration is more than anybody wants to wait.
+// maxDuration is longer than any useful wait.
 const maxDuration = 365 * 24 * time.Hour
 
 func (r *reader) duration(least time.Duration, variables ...string) time.Duration {

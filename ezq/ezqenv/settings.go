@@ -11,7 +11,7 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// Settings is what the environment says. What is zero was not set, except for Topic:
+// Settings is what the environment says. Zero fields, except Topic, were not set:
 // the defaults of the packages apply.
 //
 // It can be printed and logged: no way of doing so shows the password of DatabaseURL, and [Read] refuses

@@ -47,9 +47,9 @@ func (u URL) MarshalText() ([]byte, error) { return []byte(u.display), nil }
 // LogValue implements [slog.LogValuer].
 func (u URL) LogValue() slog.Value { return slog.StringValue(u.display) }
 
-// withoutPassword returns user, host and database. What is before an @ in the place of a host
-// or a database is the rest of a password that should have been percent-encoded; a comma in
-// it makes hosts of it.
+// withoutPassword returns user, host and database. Text before an @ in the place of a host or
+// a database is the rest of a password that should have been percent-encoded; a comma in it
+// makes hosts of it.
 func withoutPassword(config *pgconn.Config) string {
 	host, port, database := config.Host, config.Port, config.Database
 	for _, fallback := range config.Fallbacks {

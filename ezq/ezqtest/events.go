@@ -8,7 +8,7 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// What can happen to an event, as messages say it.
+// The records of an event, as messages name them.
 const (
 	published    = "published"
 	handled      = "handled"
@@ -32,7 +32,7 @@ type Events[E any] struct {
 	events []E
 }
 
-// Published returns the events that were published with the queue of the flow, in
+// Published returns the events that were published with the backend of the flow, in
 // whatever way that reached the router, or, as [Flow.Settle] says, were found in the
 // backend.
 func Published[E any](f *Flow) Events[E] { return eventsOf[E](f, published) }

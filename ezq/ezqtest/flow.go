@@ -12,8 +12,8 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// Flow is a router at work on a queue that a test can watch. Its methods are for the
-// goroutine of the test.
+// Flow is a router at work on a backend that a test can watch. Its methods are for
+// the goroutine of the test.
 type Flow struct {
 	tb      testing.TB
 	ctx     context.Context //nolint:containedctx // that of the test
@@ -23,13 +23,13 @@ type Flow struct {
 	err     error         // with which it has
 }
 
-// Run calls body while the router that build returns runs on a memory queue, in a
+// Run calls body while the router that build returns runs on a [memory.Broker], in a
 // bubble of testing/synctest: time passes only while everything waits, and then at
-// once. build gives the router's handlers the queue to publish with. Run stops the
+// once. build gives the router's handlers the Broker to publish with. Run stops the
 // router when body returns, and fails the test if that goes wrong.
 //
-// In a bubble nothing may wait for what is outside of it, such as a server, and body
-// cannot call t.Run or t.Parallel.
+// In a bubble nothing may wait for anything outside of it, such as a server, and
+// body cannot call t.Run or t.Parallel.
 func Run(t *testing.T, build func(queue backend.Backend) *ezq.Router, body func(f *Flow)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -97,19 +97,19 @@ func (f *Flow) Publish(event any, opts ...ezq.PublishOption) {
 	}
 }
 
-// Settle waits until the router has nothing to do: what could be handled has been,
-// and so has all that followed from it. What is left waits for its delay, or for a
-// retry; [Flow.Advance] is for that. If the router has stopped, Settle returns at once.
+// Settle waits until the router has nothing to do: all events that could be handled have
+// been, and so have those that followed. The others wait for their delay, or for a retry;
+// [Flow.Advance] is for that. If the router has stopped, Settle returns at once.
 //
-// Messages that did not pass through the queue of the flow, such as those that were
+// Messages that did not pass through the backend of the flow, such as those that were
 // published in a transaction, count as far as the backend has a method
 //
 //	Messages(context.Context, func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error
 //
-// that tells what is stored in it, as the one of backend/pgmq/pgmqtest. What is committed
-// before Settle is called is seen by it; of the rest, it may be.
+// that tells what is stored in it, as the one of backend/pgmq/pgmqtest. Settle sees all
+// messages committed before the call; it may see later ones.
 //
-// What takes longer than a day of virtual time fails the test.
+// If Settle takes longer than a day of virtual time, the test fails.
 func (f *Flow) Settle() {
 	f.tb.Helper()
 	timeout := time.NewTimer(f.timeout)
@@ -170,7 +170,7 @@ func (f *Flow) forward(on forwarder, d time.Duration) {
 }
 
 // Duplicate lets the next n deliveries happen twice: their handlers run to their end,
-// and nobody is told, as when a process is killed right after its work.
+// and their outcomes are lost, as when a process is killed right after its work.
 func (f *Flow) Duplicate(n int) { f.backend.scheduleFaults(duplicate, n) }
 
 // Crash lets the handlers of the next n deliveries die in the middle of their work:
@@ -195,8 +195,9 @@ func (f *Flow) publishTo(topics []string, event any) {
 	f.Publish(event, opts...)
 }
 
-// discover takes notice of messages that were not published with the queue of the flow,
-// but in a transaction, say. It reports whether one of them is on its way to the router.
+// discover takes notice of messages that were not published with the backend of the
+// flow, but in a transaction, say. It reports whether one of them is on its way to the
+// router.
 func (f *Flow) discover() (underWay bool) {
 	f.tb.Helper()
 	on, ok := f.backend.Backend.(lister)

@@ -22,7 +22,7 @@ type recordingBackend struct {
 
 	mu         sync.Mutex
 	changed    chan struct{}   // closed, and replaced, with each change
-	subscribed map[string]bool // topics that somebody receives
+	subscribed map[string]bool // topics with a subscription
 	waiting    []*waitingMessage
 	known      map[messageKey]bool // what has been seen so far
 	records    []record
@@ -202,8 +202,8 @@ func (b *recordingBackend) forward(d time.Duration) {
 	})
 }
 
-// deliver returns the message that the router gets in place of msg. What becomes of
-// it is passed on, unless a fault says otherwise.
+// deliver returns the message that the router gets in place of msg. Its outcome is
+// passed on, unless a fault says otherwise.
 func (b *recordingBackend) deliver(topic string, msg *message.Message) *message.Message {
 	ctx, expire := context.WithCancelCause(msg.Context())
 	d := &delivery{expire: expire}

@@ -9,8 +9,8 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// Tx stands in for a transaction where there is no database: what is published with it
-// is published when it is committed, and never if it is not. Code that runs in both
+// Tx stands in for a transaction where there is no database: its messages are
+// published when it is committed, and never if it is not. Code that runs in both
 // takes a function like
 //
 //	transact func(ctx context.Context, do func(events message.Publisher) error) error
@@ -40,7 +40,7 @@ type publication struct {
 	msgs  []*message.Message
 }
 
-// Begin returns a Tx that publishes with queue.
+// Begin returns a Tx that publishes with publisher.
 func Begin(publisher message.Publisher) *Tx { return &Tx{publisher: publisher} }
 
 var errCommitted = errors.New("ezqtest: the transaction has been committed")
@@ -72,8 +72,9 @@ func (tx *Tx) Commit() error {
 	return nil
 }
 
-// Features are those of the queue: see [backend.Features].
+// Features are those of the publisher: see [backend.Features].
 func (tx *Tx) Features() backend.Features { return backend.FeaturesOf(tx.publisher) }
 
-// Close implements [message.Publisher]. The queue stays open, and nothing is published.
+// Close implements [message.Publisher]. The publisher stays open, and nothing is
+// published.
 func (tx *Tx) Close() error { return nil }

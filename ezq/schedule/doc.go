@@ -10,9 +10,9 @@
 //	err = timetable.Run(ctx)
 //
 // Every process of a service may run the same timetable. There is no leader, and
-// nothing to elect: the queue itself knows how far each schedule has come, and stores
-// an event and that in one step. Handlers get the events as any others, retries and
-// dead letters included; [TickFromContext] tells a handler which tick it is for.
+// nothing to elect: the backend itself knows how far each schedule has come, and
+// stores an event and that in one step. Handlers get the events as any others, retries
+// and dead letters included; [TickFromContext] tells a handler which tick it is for.
 //
 // # What is promised
 //
@@ -21,18 +21,18 @@
 //   - The clock of the backend decides that a tick has come. A process whose clock is
 //     fast asks too early and is told to wait; one whose clock is slow comes late, and
 //     the others have done it.
-//   - A tick is published as long as one process runs. What all of them have missed,
-//     because none ran or none reached the queue, is made up for as [Config].CatchUp
-//     says: with one event for the latest tick, unless it says more.
-//   - A schedule begins when the queue sees its name for the first time. It has missed
-//     nothing before.
+//   - A tick is published as long as one process runs. Ticks that all of them missed,
+//     because none ran or none reached the backend, are made up for as
+//     [Config].CatchUp says: with one event for the latest tick, unless it says more.
+//   - A schedule begins when the backend sees its name for the first time. It has
+//     missed nothing before.
 //
 // It needs a backend that promises Schedules: PGMQ and memory do. On any other [New]
 // returns an error.
 //
 // On PGMQ each schedule is a message in a queue of its own, ezq_schedules, which is
-// created when it is needed. Nobody receives those messages. A schedule whose message is
-// deleted, as with SQL, begins anew:
+// created when it is needed. No consumer receives those messages. A schedule whose
+// message is deleted, as with SQL, begins anew:
 //
 //	delete from pgmq.q_ezq_schedules where message->>'schedule' = 'cleanup'
 package schedule

@@ -66,8 +66,8 @@ func (e *entry) catchUp(ctx context.Context) (pause time.Duration) {
 	return max(time.Until(next), 0)
 }
 
-// tryPublish publishes the event of one tick, unless somebody has. If it cannot, it
-// returns how long to wait.
+// tryPublish publishes the event of one tick, unless it was published. If it
+// cannot, it returns how long to wait.
 func (e *entry) tryPublish(ctx context.Context, at time.Time) (pause time.Duration, done bool) {
 	ctx = context.WithoutCancel(ctx) // or a stop could leave it open what was stored
 	tick := &backend.ScheduleTick{Schedule: e.name, At: at}

@@ -117,8 +117,8 @@ func (dryRun) Publish(_ string, msgs ...*message.Message) error {
 
 func (dryRun) Close() error { return nil }
 
-// Run publishes until ctx ends, and returns nil. What it is publishing then is
-// finished, which takes up to 30 seconds if the queue does not answer. An event that
+// Run publishes until ctx ends, and returns nil. It finishes a publish that has begun,
+// which takes up to 30 seconds if the backend does not answer. An event that
 // cannot be published is logged, and tried again until it is, or a later tick takes its
 // place: after a second at first, a minute at most.
 //

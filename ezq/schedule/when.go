@@ -12,7 +12,7 @@ import (
 // Schedule says when. The schedules of the usual cron packages are such, too.
 type Schedule interface {
 	// Next returns the first tick after t, or the zero Time if there is none. It must
-	// be the same in all processes. What is finer than a microsecond is cut off.
+	// be the same in all processes. Fractions of a microsecond are cut off.
 	Next(t time.Time) time.Time
 }
 

@@ -386,8 +386,8 @@ func (c *Cluster) await(query string) {
 	}
 }
 
-// freePort returns a port that nobody listens on. Between now and when the server does, somebody
-// else could: they lie below those that systems give to outgoing connections, which makes it rare.
+// freePort returns a port that no process listens on. Another process may take it before the
+// server does; that is rare: it lies below the ports that systems give to outgoing connections.
 func freePort(tb testing.TB) int {
 	tb.Helper()
 	for range 100 {

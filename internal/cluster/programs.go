@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// programs is the directory of PostgreSQL's programs, and who may run them.
+// programs is the directory of PostgreSQL's programs, and the user that may run
+// them.
 type programs struct {
 	bin    string
 	prefix []string   // changes to the server's user; empty if that is ours

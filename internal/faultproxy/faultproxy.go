@@ -73,7 +73,7 @@ func (p *Proxy) Latency(d time.Duration) { p.set(func() { p.latency = d }) }
 // Refuse resets new connections as soon as they are made.
 func (p *Proxy) Refuse() { p.set(func() { p.refusing = true }) }
 
-// Stall holds everything back that goes in that direction, until Heal: with Both, a network that
+// Stall delays everything that goes in that direction, until Heal: with Both, a network that
 // is gone without a word. Connections stay open, and new ones seem to be made.
 func (p *Proxy) Stall(d Direction) {
 	p.set(func() { each(d, func(i Direction) { p.stalled[i] = true }) })
@@ -117,7 +117,7 @@ func (p *Proxy) ResetAll() {
 	}
 }
 
-// Heal ends all faults. What was held back passes; what was dropped stays lost.
+// Heal ends all faults. Stalled bytes pass; dropped bytes stay lost.
 func (p *Proxy) Heal() {
 	p.set(func() {
 		p.refusing, p.latency = false, 0

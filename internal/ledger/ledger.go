@@ -19,7 +19,7 @@ const (
 	none     Outcome = iota
 	Stored           // Publish returned nil
 	Rejected         // certainly not stored
-	Unknown          // stored or not, nobody can tell
+	Unknown          // stored or not: unknown
 )
 
 // Cause is why a message was delivered again.
@@ -27,7 +27,7 @@ type Cause string
 
 // The causes that a consumer tells of. Others are the names of faults.
 const (
-	Nacked    Cause = "nacked"     // its handler gave it back
+	Nacked    Cause = "nacked"     // its handler nacked it
 	LeaseLost Cause = "lease lost" // its handler took longer than its lease lasted
 )
 
@@ -82,7 +82,7 @@ func (l *Ledger) history(id string) *history {
 }
 
 // Published notes how the publish of a message ended. Where messages may be removed by others it is
-// called before the publish as well, with Unknown: what was removed before that is another one.
+// called before the publish as well, with Unknown: a message removed before that is another one.
 func (l *Ledger) Published(id string, outcome Outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -158,7 +158,7 @@ func (l *Ledger) begin(f fault) (end func()) {
 }
 
 // Removing notes that something begins to remove from the queue what is in it, all or some. It goes
-// on until end is called. What was published before that, and is not delivered, is not lost.
+// on until end is called. Messages published before that and not delivered are not lost.
 func (l *Ledger) Removing() (end func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -235,7 +235,7 @@ func (l *Ledger) mayBeRemoved(a *history) bool {
 	})
 }
 
-// explain finds the cause of each duplicate: what its consumer has told, or else the first
+// explain finds the cause of each duplicate: the consumer's report, or else the first
 // fault between the delivery and the one before it.
 func (l *Ledger) explain(r *Report, id string) {
 	deliveries := l.messages[id].deliveries

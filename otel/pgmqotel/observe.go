@@ -2,7 +2,7 @@
 // It asks PostgreSQL whenever metrics are collected, at a cost that does not grow with
 // the queue: nothing counts a table.
 //
-//	registration, err := pgmqotel.Observe(otel.GetMeterProvider(), queue, "orders", "orders_dead")
+//	registration, err := pgmqotel.Observe(otel.GetMeterProvider(), client, "orders", "orders_dead")
 //	if err != nil {
 //		return err
 //	}
@@ -38,7 +38,7 @@ const queryTimeout = 5 * time.Second
 //	ezq.queue.oldest_age   for how long the oldest of the visible messages has been visible
 //	ezq.queue.dead_rows    rows that VACUUM has to remove
 //
-// and what the subscriptions of this queue have done, on all topics:
+// and what the subscriptions of this client have done, on all topics:
 //
 //	ezq.subscription.claimed      messages fetched
 //	ezq.subscription.settled      outcomes stored, by ezq.settlement: acked, nacked,
@@ -49,7 +49,7 @@ const queryTimeout = 5 * time.Second
 //	ezq.subscription.unstored     outcomes that are not stored yet
 //	ezq.subscription.failing      1 if messages cannot be fetched, otherwise 0
 //
-// Each has the topic as messaging.destination.name; where the queue has a Group, that is
+// Each has the topic as messaging.destination.name; where the client has a Group, that is
 // messaging.consumer.group.name, so that the groups of a topic are apart.
 //
 // Programs that watch the same topic report the same depth: take the maximum, not the
@@ -57,7 +57,7 @@ const queryTimeout = 5 * time.Second
 // left out and reported to OpenTelemetry's error handler; the others are not affected.
 //
 // Observe returns an error if an argument is nil, or the provider refuses an
-// instrument. Unregister what it returns before the queue is closed.
+// instrument. Unregister its result before the client is closed.
 func Observe(provider metric.MeterProvider, client *pgmq.Client, topics ...string) (metric.Registration, error) {
 	switch {
 	case provider == nil:

@@ -288,7 +288,8 @@ func (c *check) redrive(t *rapid.T) {
 	}
 }
 
-// drain checks that what is visible in the end is all that is there to be had.
+// drain checks that all visible messages, and no others, can be claimed in the
+// end.
 func (c *check) drain(t *rapid.T) {
 	for _, name := range []string{topic, deadTopic} {
 		limit := len(c.queues[name].messages) + 1

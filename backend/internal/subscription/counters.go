@@ -7,7 +7,7 @@ import "sync/atomic"
 type Counters struct {
 	Claimed atomic.Int64 // leases and locks
 
-	// What outcomes have changed, once that is stored.
+	// Outcomes that were stored.
 	Acked, Nacked, DeadLettered, Released atomic.Int64
 
 	// Outcomes that have changed nothing: see [Missed].

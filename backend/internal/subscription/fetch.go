@@ -8,8 +8,8 @@ import (
 )
 
 // fetcher claims or locks messages while there is capacity for them. A call that has begun
-// is finished: what a broken-off claim had leased would be invisible to every consumer until
-// its lease runs out.
+// is finished: messages leased by a broken-off claim would be invisible to every consumer
+// until their leases run out.
 type fetcher struct {
 	config  Config
 	store   Store

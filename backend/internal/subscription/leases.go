@@ -360,7 +360,7 @@ func (ls *leases) batchFinished(b *lockedBatch, rest []*lease, tokens []Token, a
 }
 
 // batchLost records that the end of a locked batch has failed. Other consumers may have its
-// messages. What has broken it may break the other one, too.
+// messages. The same fault may break the other one, too.
 func (ls *leases) batchLost(b *lockedBatch) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()

@@ -79,10 +79,10 @@ func (bl *batchLocker) finishInTime(b *lockedBatch) {
 	bl.finish(b)
 }
 
-// finish ends a lock. If the store refuses to remove what was acked, that is leased, too. If
-// the end fails, what was acked may still be there. Its ack is then stored as that of a
-// leased message: it counts unless another consumer has got the message since. The other
-// messages are lost.
+// finish ends a lock. If the store refuses to remove the acked messages, they are leased,
+// too. If the end fails, acked messages may still be there. Their acks are then stored as
+// those of leased messages: each counts unless another consumer has claimed its message
+// since. The other messages are lost.
 func (bl *batchLocker) finish(b *lockedBatch) {
 	acked, rest := bl.leases.closeBatch(b)
 	ctx, cancel := context.WithTimeout(context.Background(), bl.config.OperationTimeout)

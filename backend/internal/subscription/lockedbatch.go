@@ -2,8 +2,8 @@ package subscription
 
 import "time"
 
-// lockedBatch is messages that are locked and not leased. What is acked while the lock lasts
-// is removed with its end. The rest is leased then, and goes on like any other.
+// lockedBatch is messages that are locked and not leased. Messages that are acked while the
+// lock lasts are removed with its end. The rest is leased then, and goes on like any other.
 type lockedBatch struct {
 	store LockedBatch
 	sent  time.Time

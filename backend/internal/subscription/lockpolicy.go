@@ -11,12 +11,12 @@ const (
 	maxLockedBatches = 2
 
 	// firstAcks is how many messages a subscription must have acked before it locks any.
-	// What is locked when a process dies was never counted as delivered: a message that
-	// kills its consumer, again and again, must meet one that leases.
+	// Messages locked when a process dies were never counted as delivered: a message
+	// that kills its consumer, again and again, must meet one that leases.
 	firstAcks = 10
 
-	// lockCooldown is how long a subscription only leases after a lock was lost. What has
-	// broken one connection often breaks the next one, too; leases outlive that.
+	// lockCooldown is how long a subscription only leases after a lock was lost. The
+	// fault that broke one connection often breaks the next, too; leases outlive that.
 	lockCooldown = 10 * time.Second
 
 	// This share of all messages must be acked soon for a subscription to begin, and to
@@ -70,8 +70,8 @@ func (p *lockPolicy) finishAll() {
 // acked counts the ack of a leased message that came so long after its hand-over.
 func (p *lockPolicy) acked(after time.Duration) { p.heuristic.acked(after < p.lockFor/2) }
 
-// maxWait is how long a message may wait for its hand-over: what is locked should be acked
-// before its lock ends.
+// maxWait is how long a message may wait for its hand-over: a locked message should be
+// acked before its lock ends.
 func (p *lockPolicy) maxWait() time.Duration {
 	if p.heuristic.locking {
 		return p.lockFor / 2

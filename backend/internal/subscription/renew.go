@@ -194,14 +194,14 @@ func (r *renewer) all() iter.Seq[*lease] {
 }
 
 // due drops the leases that have ended, and returns those to extend now and
-// those to release because they were not received. What is due within a sixth
-// of a lease is extended in the same go.
+// those to release because they were not received. Leases due within a sixth of
+// a lease are extended in the same go.
 func (r *renewer) due(now time.Time) (extend, undelivered []*lease) {
 	ls := r.leases
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	soon := now
-	if len(r.groups) == 0 { // or what has failed would be tried again at once
+	if len(r.groups) == 0 { // or failed extensions would be tried again at once
 		soon = now.Add(ls.config.Lease / 6)
 	}
 	for l := range r.all() {

@@ -87,7 +87,7 @@ func (s *settler) run(ctx context.Context, queue *settlementQueue) {
 		if s.config.Linger > 0 {
 			pause(ctx, s.config.Linger, nil)
 		}
-		err := s.storeBatch(context.Background(), queue) // what has begun is finished
+		err := s.storeBatch(context.Background(), queue) // a begun call is finished
 		if err == nil {
 			failing.reset()
 			log = logThrottle{}
@@ -185,9 +185,9 @@ func (s *settler) send(ctx context.Context, queue *settlementQueue, batch []Sett
 	return nil
 }
 
-// patience is how long a call that settles may take. What is acked meanwhile waits for it, and
-// is not leased again: the call must have ended long before those leases do. At the end of the
-// subscription it leaves time for others.
+// patience is how long a call that settles may take. Messages acked meanwhile wait for it, and
+// are not leased again: the call must have ended long before those leases do. At the end of
+// the subscription it leaves time for others.
 func (s *settler) patience(ctx context.Context) time.Duration {
 	patience := min(s.config.OperationTimeout, max(s.config.Lease/6, patienceMin))
 	if end, ends := ctx.Deadline(); ends {

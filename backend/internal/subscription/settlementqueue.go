@@ -125,7 +125,7 @@ func (q *settlementQueue) take(n int, early bool) []Settlement {
 	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && (early || s.isDue(now)) })
 }
 
-// takeGroup removes the group that came last, of those that are due: what the store refuses is
+// takeGroup removes the group that came last, of those that are due: refused settlements are
 // found sooner in the parts of one batch than in all batches at a time.
 func (q *settlementQueue) takeGroup() []Settlement {
 	newest := q.newestGroup()
@@ -170,8 +170,8 @@ func (q *settlementQueue) isSearched() bool {
 func (a *attempt) isDue(now time.Time) bool { return !now.Before(a.due) }
 
 // remove removes up to n of the settlements that qualify, oldest first: those that can be
-// sent together with the one that has been postponed least. What was never postponed does not
-// wait for what others have locked. Each keeps its group: should its message be locked, as by a
+// sent together with the one that has been postponed least. Settlements that were never postponed
+// do not wait for locked messages. Each keeps its group: should its message be locked, as by a
 // statement that is being cancelled, it must not come between those of which nothing is suspected.
 func (q *settlementQueue) remove(n int, qualifies func(*Settlement) bool) (batch []Settlement) {
 	q.mu.Lock()
@@ -250,8 +250,8 @@ func (q *settlementQueue) untilDue() time.Duration {
 }
 
 // exceeds reports whether more is to be stored than one call carries, whether it is due or
-// not. Groups, and what the store refuses for now, do not count: acks, whose messages are
-// leased, and what has no ack.
+// not. Groups do not count, nor settlements that the store refuses for now: acks, whose
+// messages are leased, and those without an ack.
 func (q *settlementQueue) exceeds(call int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

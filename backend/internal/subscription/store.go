@@ -52,7 +52,7 @@ type Receipt interface{ Settled() bool }
 type Leaser interface {
 	// EnsureLease makes sure that the message is leased, and not only locked, and returns
 	// the token of the lease. It fails with [backend.ErrLeaseLost], or with the cause of ctx.
-	// What its subscription fetches from now on is leased at once: a consumer that needs one
+	// From now on its subscription leases messages at once: a consumer that needs one
 	// lease will need others.
 	EnsureLease(ctx context.Context) (Token, error)
 }
@@ -181,8 +181,8 @@ type Settlement struct {
 	UUID        string              // of a Nack or a DeadLetter
 	Disposition backend.Disposition // of a Nack or a DeadLetter
 
-	// Bare is for what was refused before: a Nack records no failures, and the reason of a
-	// DeadLetter is stored as ASCII.
+	// Bare is for settlements refused before: a Nack records no failures, and the reason
+	// of a DeadLetter is stored as ASCII.
 	Bare bool
 
 	attempt

@@ -1,11 +1,11 @@
-// Package pgmqtest is a PGMQ queue for tests, whose time a test can move on.
+// Package pgmqtest is a [pgmq.Client] for tests, whose time a test can move on.
 //
 // With it [ezqtest.RunOn] runs on PostgreSQL what [ezqtest.Run] runs in memory, and days
 // pass at once:
 //
 //	func TestAReminderIsSentOnPostgreSQL(t *testing.T) {
-//		queue := pgmqtest.Open(t, emptyDatabase(t), pgmq.Config{})
-//		ezqtest.RunOn(t, queue, newRouter, func(f *ezqtest.Flow) {
+//		client := pgmqtest.Open(t, emptyDatabase(t), pgmq.Config{})
+//		ezqtest.RunOn(t, client, newRouter, func(f *ezqtest.Flow) {
 //			f.Publish(OrderPaid{Order: 7})
 //			f.Advance(72 * time.Hour)
 //			ezqtest.Handled[ReminderDue](f).Times(1)
@@ -39,8 +39,8 @@ type Client struct {
 	pool *pgxpool.Pool
 }
 
-// Open opens a queue in the database at url, which must be that of this test alone, and
-// closes it when the test ends. If it cannot be opened, the test fails.
+// Open opens a client of the database at url, which must be that of this test alone,
+// and closes it when the test ends. If it cannot be opened, the test fails.
 func Open(tb testing.TB, url string, config *pgmq.Config) *Client {
 	tb.Helper()
 	pool, err := pgxpool.New(tb.Context(), url)
@@ -84,7 +84,7 @@ const schedulesQueue = "ezq_schedules"
 // that were published in a transaction: the topic, how often it has been delivered, and how
 // long until it is visible. ezqtest.RunOn learns from it what it has not published itself.
 // Left out are the queues of groups, and those of topics that are not the name of their
-// queue and that q has no subscription to.
+// queue and that c has no subscription to.
 func (c *Client) Messages(ctx context.Context, each func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error {
 	topics := map[string]string{} // by their queues
 	for topic := range c.Stats() {

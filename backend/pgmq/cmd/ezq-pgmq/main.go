@@ -1,5 +1,5 @@
-// The command ezq-pgmq is for whoever is called at night: it shows how the queues of a database are
-// doing, what has been dead-lettered and why, and moves it back.
+// The command ezq-pgmq is for operators: it shows how the queues of a database are doing, which
+// messages were dead-lettered and why, and redrives them.
 //
 //	export EZQ_DATABASE_URL=postgres://user:password@host:5432/database
 //	go run github.com/ezq-go/ezq/backend/pgmq/cmd/ezq-pgmq@latest queues

@@ -27,7 +27,7 @@ func failures(n int) string {
 	return fmt.Sprintf("%d failures", n)
 }
 
-// rounded is as exact as somebody wants to know who decides what to do.
+// rounded is as exact as an operator needs to decide what to do.
 func rounded(d time.Duration) time.Duration {
 	if d > time.Minute {
 		return d.Round(time.Second)
