@@ -49,7 +49,7 @@ type Config struct {
 	// receives an event of that name.
 	UnknownFor time.Duration
 
-	// Logger receives errors and warnings that no call returns. When events fail by the
+	// Logger receives the records that no call returns. When events fail by the
 	// thousand, it receives the first ten of each minute for each handler, and the number
 	// of the others. Defaults to [slog.Default].
 	Logger *slog.Logger

@@ -20,7 +20,7 @@ func welcome(_ context.Context, e UserCreated) error {
 
 func Example() {
 	ctx := context.Background()
-	broker := memory.New(nil) // or: queue, err := pgmq.Open(ctx, databaseURL, pgmq.Config{})
+	broker := memory.New(nil) // or: client, err := pgmq.Open(ctx, databaseURL, nil)
 	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, welcome)
 

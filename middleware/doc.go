@@ -1,7 +1,7 @@
 // Package middleware has policies for handlers: what happens when they fail, how
 // long they may take, how often they may begin.
 //
-//	router := ezq.NewRouter(client, ezq.Config{})
+//	router := ezq.NewRouter(client, nil)
 //	router.Use(
 //		middleware.CorrelationID{}.Middleware,
 //		middleware.Retry{Attempts: 5}.Middleware,

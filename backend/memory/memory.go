@@ -55,7 +55,7 @@ type Config struct {
 	// does not apply to consumers that say how long they wait, like ezq's Router.
 	DrainTimeout time.Duration
 
-	// Logger receives errors and warnings that no call returns. Defaults to
+	// Logger receives the records that no call returns. Defaults to
 	// [slog.Default].
 	Logger *slog.Logger
 }

@@ -13,7 +13,7 @@ type Config struct {
 	Publisher  PublisherConfig
 	Subscriber SubscriberConfig
 
-	// Logger receives errors and warnings that no call returns. Defaults to
+	// Logger receives the records that no call returns. Defaults to
 	// [slog.Default].
 	Logger *slog.Logger
 }

@@ -4,7 +4,7 @@
 // A service opens a [Client] and uses it with ezq, or wherever Watermill takes a
 // Publisher or a Subscriber:
 //
-//	client, err := pgmq.Open(ctx, "postgres://…", pgmq.Config{})
+//	client, err := pgmq.Open(ctx, "postgres://…", nil)
 //	defer client.Close()
 //
 // A program that has a pool passes it to [New], and a program that is written

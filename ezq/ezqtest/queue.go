@@ -67,7 +67,9 @@ func (b *recordingBackend) Publish(topic string, msgs ...*message.Message) error
 			visible[i] = at
 		}
 	}
+	var place int     // in the history: a handler may be done with them before Publish returns
 	b.update(func() { // before a consumer can see them
+		place = len(b.records)
 		for i, msg := range msgs {
 			b.addWaiting(topic, msg, visible[i])
 		}
@@ -81,8 +83,8 @@ func (b *recordingBackend) Publish(topic string, msgs ...*message.Message) error
 		return err
 	}
 	b.update(func() {
-		for _, msg := range msgs {
-			b.addRecord(published, topic, msg, "")
+		for i, msg := range msgs {
+			b.records = slices.Insert(b.records, place+i, newRecord(published, topic, msg, ""))
 		}
 	})
 	if len(msgs) > 0 {
@@ -324,7 +326,11 @@ func (b *recordingBackend) injectFault(d *delivery) {
 }
 
 func (b *recordingBackend) addRecord(what, topic string, msg *message.Message, reason string) {
-	b.records = append(b.records, record{what, nameOf(msg), topic, msg.Payload, reason})
+	b.records = append(b.records, newRecord(what, topic, msg, reason))
+}
+
+func newRecord(what, topic string, msg *message.Message, reason string) record {
+	return record{what, nameOf(msg), topic, msg.Payload, reason}
 }
 
 // history is all that has happened, for the end of a message.

@@ -1,7 +1,7 @@
 // Package schedule publishes events periodically: one for each tick of a schedule,
 // however many processes keep it.
 //
-//	timetable, err := schedule.New(client, schedule.Config{})
+//	timetable, err := schedule.New(client, nil)
 //	…
 //	nightly, err := schedule.Cron("30 2 * * *", berlin)
 //	…

@@ -4,7 +4,7 @@
 // pass at once:
 //
 //	func TestAReminderIsSentOnPostgreSQL(t *testing.T) {
-//		client := pgmqtest.Open(t, emptyDatabase(t), pgmq.Config{})
+//		client := pgmqtest.Open(t, emptyDatabase(t), nil)
 //		ezqtest.RunOn(t, client, newRouter, func(f *ezqtest.Flow) {
 //			f.Publish(OrderPaid{Order: 7})
 //			f.Advance(72 * time.Hour)
