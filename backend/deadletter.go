@@ -18,7 +18,7 @@ const (
 	DeadLetterTopic    = "topic_poisoned"    // where the message came from
 	DeadLetterHandler  = "handler_poisoned"  // which handler gave it up
 	DeadLetterFailures = "failures_poisoned" // how often it had failed
-	DeadLetterAt       = "poisoned_at"       // when it was given up, in RFC 3339
+	DeadLetterAt       = "poisoned_at"       // when it was dead-lettered, in RFC 3339
 )
 
 // ClearDeadLetter removes those keys. It is for messages that are moved back.

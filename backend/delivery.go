@@ -83,7 +83,7 @@ type Redelivery struct {
 	UnknownSince time.Time
 }
 
-// DeadLetterTarget says where a message goes that is given up.
+// DeadLetterTarget says where a dead letter is stored.
 type DeadLetterTarget struct {
 	// Topic is where the message is stored instead.
 	Topic string
@@ -164,20 +164,20 @@ func settled(msg *message.Message) bool {
 	}
 }
 
-// Parker is what keeps a message while it is with its consumer.
+// Parker is told when a consumer parks a message, and when the message goes on.
 type Parker interface {
-	// Park tells whether the message waits for its turn with the consumer. As
-	// long as it does, it does not count against [Consumer].Concurrency.
-	Park(aside bool)
+	// Park says whether the message waits with the consumer without a slot. As long as
+	// it does, it does not count against [Consumer].Concurrency.
+	Park(parked bool)
 }
 
-// Park tells the backend of the message that ctx belongs to whether its consumer
-// has put it aside, to wait for its turn there, and so has room for another one. A
-// backend that limits what it hands over then hands over that one; any other need
-// not care. The lease of a message that is aside is renewed like any other.
-func Park(ctx context.Context, aside bool) {
+// Park tells the backend of the message that ctx belongs to whether its consumer has
+// parked it, and so has capacity for another message. A backend that limits how many
+// it hands over then hands over that one; other backends ignore it. The lease of a
+// parked message is renewed like any other.
+func Park(ctx context.Context, parked bool) {
 	if d := DeliveryFromContext(ctx); d != nil && d.Parker != nil {
-		d.Parker.Park(aside)
+		d.Parker.Park(parked)
 	}
 }
 

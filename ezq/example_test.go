@@ -86,7 +86,7 @@ func logged(prefix string) message.HandlerMiddleware {
 	}
 }
 
-// Use is for all handlers of a router, With for one of them.
+// Router.Use is for all handlers of a router, the option Use for one of them.
 func ExampleUse() {
 	ctx := context.Background()
 	broker := memory.New(nil)

@@ -178,7 +178,7 @@ func (o *outgoing) prepare(ctx context.Context, p message.Publisher, opts []Publ
 		return errors.New("Delay and At exclude each other")
 	}
 	if (o.delay > 0 || !o.at.IsZero()) && !backend.FeaturesOf(p).Delay {
-		return fmt.Errorf("%T cannot delay events: %w", p, errors.ErrUnsupported)
+		return fmt.Errorf("%T cannot delay events: publish with PGMQ or memory, or leave Delay and At out: %w", p, errors.ErrUnsupported)
 	}
 	return contextError(ctx)
 }

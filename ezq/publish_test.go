@@ -121,7 +121,7 @@ func TestDelay_IsUnsupportedOnPlainPublisher(t *testing.T) {
 		var p recordingPublisher
 		err := ezq.Publish(t.Context(), plainPublisher{&p}, UserDeleted{}, opt)
 		require.ErrorIs(t, err, errors.ErrUnsupported)
-		require.EqualError(t, err, `ezq: publish UserDeleted to "ezq": ezq_test.plainPublisher cannot delay events: unsupported operation`)
+		require.EqualError(t, err, `ezq: publish UserDeleted to "ezq": ezq_test.plainPublisher cannot delay events: publish with PGMQ or memory, or leave Delay and At out: unsupported operation`)
 		require.Empty(t, p.calls)
 	}
 }

@@ -180,7 +180,7 @@ func (t *Telemetry) countSent(ctx context.Context, topic string, n int, took tim
 
 // ObserveRouter reports, whenever metrics are collected, what router knows:
 //
-//	ezq.router.ready     1 if Router.Ready returns nil, otherwise 0
+//	ezq.router.ready       1 if Router.Ready returns nil, otherwise 0
 //	ezq.router.in_flight   messages taken and not settled, those included that wait
 //	ezq.router.paused      1 if the topic is paused, otherwise 0
 //	ezq.router.unknown     deliveries released because no handler takes them
@@ -197,7 +197,7 @@ func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, erro
 	healthy, errs[0] = t.meter.Int64ObservableGauge("ezq.router.ready",
 		metric.WithDescription("Whether the router runs and receives messages."))
 	inFlight, errs[1] = t.meter.Int64ObservableGauge("ezq.router.in_flight",
-		metric.WithUnit("{message}"), metric.WithDescription("Messages taken and not settled, waiting ones included."))
+		metric.WithUnit("{message}"), metric.WithDescription("Messages claimed and not settled, waiting ones included."))
 	paused, errs[2] = t.meter.Int64ObservableGauge("ezq.router.paused",
 		metric.WithDescription("Whether the topic is paused."))
 	var unknown, ignored metric.Int64ObservableCounter

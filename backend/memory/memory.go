@@ -93,7 +93,7 @@ func newBroker(overrides *Config, topics *topics) *Broker {
 		config = *overrides
 	}
 	if config.MaxInFlight < 0 || min(config.NackDelay, config.Lease, config.MaxExtension, config.DrainTimeout) < 0 {
-		panic("memory: Config has a negative value")
+		panic("memory: Config has a negative value: use 0 for the default")
 	}
 	config.Lease = cmp.Or(config.Lease, 30*time.Second)
 	config.MaxExtension = cmp.Or(config.MaxExtension, time.Hour)

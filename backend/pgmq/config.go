@@ -282,7 +282,7 @@ func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
 	}
 	c.MaxConns = cmp.Or(c.MaxConns, 4)
 	if c.MaxConns < 2 || c.MaxConns > maxConnections {
-		return c, invalidConfig("Connections", c.MaxConns, fmt.Sprintf("0 for the default, or from 2 to %d", maxConnections))
+		return c, invalidConfig("MaxConns", c.MaxConns, fmt.Sprintf("0 for the default, or from 2 to %d", maxConnections))
 	}
 	return c, nil
 }

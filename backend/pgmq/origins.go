@@ -23,7 +23,7 @@ type Origin struct {
 	// about 100 origins: the rest of them is added up.
 	Topic, Group string
 
-	// Client is the queue that they say they were in, and that Redrive moves them to
+	// Queue is the queue that they say they were in, and that Redrive moves them to
 	// unless they are strays. If it is empty, they are published to the topic anew, to all
 	// of its groups.
 	Queue string

@@ -11,7 +11,7 @@ import (
 )
 
 // PurgeQueue deletes the messages that topic has now, also those that are leased
-// or delayed, and returns how many. Of a Queue with a Group, it purges that
+// or delayed, and returns how many. Of a Client with a Group, it purges that
 // group's. A handler that is at work on one of them may finish; its ack is void.
 //
 // It deletes in batches, of which those that are done stay done if it fails, and

@@ -12,7 +12,7 @@ type SubscriptionStats struct {
 	// Group is the Group of the [Subscriber]; "" if it has none.
 	Group string
 
-	Claimed int64 // messages leased
+	Claimed int64 // messages leased or locked
 
 	// Outcomes that were stored: messages that were acked, also by [Client.TxMiddleware]; that
 	// will be delivered again; that became dead letters; and that were released because the

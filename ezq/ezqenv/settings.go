@@ -34,7 +34,7 @@ type Settings struct {
 	Concurrency  int
 	DrainTimeout time.Duration
 
-	// Group, Lease, PollInterval and Connections are those of [Settings.PGMQ].
+	// Group, Lease and PollInterval are those of [Settings.PGMQ]; Connections is its MaxConns.
 	Group        string
 	Lease        time.Duration
 	PollInterval time.Duration

@@ -18,7 +18,7 @@ type Delivery struct {
 	Failures int               // how often it has failed before
 	Headers  map[string]string // that it carries
 
-	// Options are those of the handler: With its middleware, for example.
+	// Options are those of the handler: [ezq.Use] with its middleware, for example.
 	Options []ezq.HandleOption
 }
 

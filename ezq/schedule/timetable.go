@@ -39,24 +39,24 @@ type Timetable struct {
 }
 
 // New returns a timetable that publishes through p. It returns an error if p is nil,
-// if a number in config is negative, or if p does not promise Ticks; that one matches
+// if a number in config is negative, or if p does not promise Schedules; that one matches
 // [errors.ErrUnsupported]. A nil config is that of the defaults.
-func New(p message.Publisher, adjusted *Config) (*Timetable, error) {
-	var config Config
-	if adjusted != nil {
-		config = *adjusted
+func New(p message.Publisher, config *Config) (*Timetable, error) {
+	var settings Config
+	if config != nil {
+		settings = *config
 	}
 	switch {
 	case p == nil:
 		return nil, errors.New("schedule: New: the publisher is nil: pass a backend")
 	case !backend.FeaturesOf(p).Schedules:
 		return nil, fmt.Errorf("schedule: New: a %T cannot publish a tick exactly once: use PGMQ or memory: %w", p, errors.ErrUnsupported)
-	case config.CatchUp < 0:
-		return nil, fmt.Errorf("schedule: New: Config.CatchUp is %d: set it to 0 for the default, or more", config.CatchUp)
+	case settings.CatchUp < 0:
+		return nil, fmt.Errorf("schedule: New: Config.CatchUp is %d: set it to 0 for the default, or more", settings.CatchUp)
 	}
-	config.CatchUp = cmp.Or(config.CatchUp, 1)
-	config.Logger = cmp.Or(config.Logger, slog.Default())
-	return &Timetable{publisher: p, config: config}, nil
+	settings.CatchUp = cmp.Or(settings.CatchUp, 1)
+	settings.Logger = cmp.Or(settings.Logger, slog.Default())
+	return &Timetable{publisher: p, config: settings}, nil
 }
 
 // Add has event published at each tick of s, with opts, of which [ezq.Delay] and

@@ -63,7 +63,7 @@ func Observe(provider metric.MeterProvider, client *pgmq.Client, topics ...strin
 	case provider == nil:
 		return nil, errors.New("pgmqotel: Observe: the meter provider is nil: pass otel.GetMeterProvider()")
 	case client == nil:
-		return nil, errors.New("pgmqotel: Observe: the queue is nil: pass what pgmq.Open returns")
+		return nil, errors.New("pgmqotel: Observe: the client is nil: pass what pgmq.Open returns")
 	}
 	meter := provider.Meter(ezqotel.ScopeName, metric.WithSchemaURL(ezqotel.SchemaURL))
 	var in instruments

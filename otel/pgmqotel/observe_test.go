@@ -36,7 +36,7 @@ func TestObserve_NamesMissingArgument(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
 		"the meter provider is nil": second(pgmqotel.Observe(nil, nil)),
-		"the queue is nil":          second(pgmqotel.Observe(metricnoop.NewMeterProvider(), nil)),
+		"the client is nil":         second(pgmqotel.Observe(metricnoop.NewMeterProvider(), nil)),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", want, err)

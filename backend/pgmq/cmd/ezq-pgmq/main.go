@@ -31,7 +31,7 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
 
   ezq-pgmq queues              how many messages wait in each queue, and for how long;
                                DEAD LETTERS are those of the topic, which its groups share
-  ezq-pgmq dead TOPIC          what has been given up, and why
+  ezq-pgmq dead TOPIC          the dead letters, with their reasons
       -max N                   show at most N dead letters, the oldest first (20)
       -payload                 with their payloads
   ezq-pgmq redrive TOPIC       move dead letters back to where they came from: to the
