@@ -12,10 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/internal/databaseurl"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Error is a variable whose value makes no sense. It does not have the value, which may be

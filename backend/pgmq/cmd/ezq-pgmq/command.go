@@ -372,7 +372,7 @@ func (command) queues(ctx context.Context, client *pgmq.Client, out io.Writer) e
 
 // isAbout reports whether one of the errors that err joins is about a queue.
 func isAbout(err error, queue string) bool {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // each error is looked at by itself
+	joined, ok := err.(interface{ Unwrap() []error })
 	return ok && slices.ContainsFunc(joined.Unwrap(), func(err error) bool {
 		about, ok := errors.AsType[*pgmq.Error](err)
 		return ok && about.Topic == queue
