@@ -37,18 +37,18 @@ func main() {
 }
 
 func run(ctx context.Context, databaseURL string) error {
-	queue, err := open.Queue(ctx, databaseURL)
+	client, err := open.Backend(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
+	defer client.Close()
 
-	router := ezq.NewRouter(queue, &ezq.Config{Concurrency: 1})
+	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 1})
 	router.Use(middleware.Poison{}.Middleware)
 	ezq.HandleBatch(router, store, ezq.Size(3))
 
 	events := []any{Measured{19}, Measured{20}, Measured{-300}, Measured{21}, Measured{22}, ezq.EndEvent{}}
-	if err := ezq.PublishBatch(ctx, queue, events); err != nil {
+	if err := ezq.PublishBatch(ctx, client, events); err != nil {
 		return err
 	}
 	if err := router.Run(ctx); err != nil {

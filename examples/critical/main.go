@@ -30,26 +30,26 @@ func main() {
 }
 
 func run(ctx context.Context, databaseURL string) error {
-	queue, err := open.Queue(ctx, databaseURL)
+	client, err := open.Backend(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
-	if err := ezq.Publish(ctx, queue, Backup{}); err != nil {
+	defer client.Close()
+	if err := ezq.Publish(ctx, client, Backup{}); err != nil {
 		return err
 	}
-	if err := untilTheDiskIsFull(ctx, queue); !errors.Is(err, ezq.ErrInterrupted) {
+	if err := untilTheDiskIsFull(ctx, client); !errors.Is(err, ezq.ErrInterrupted) {
 		return fmt.Errorf("the router was not interrupted: %w", err)
 	}
 	fmt.Println("interrupted; now there is a new disk")
-	return finish(ctx, queue)
+	return finish(ctx, client)
 }
 
-func untilTheDiskIsFull(ctx context.Context, queue backend.Backend) error {
-	router := ezq.NewRouter(queue, nil)
+func untilTheDiskIsFull(ctx context.Context, client backend.Backend) error {
+	router := ezq.NewRouter(client, nil)
 	ezq.Handle(router, func(ctx context.Context, _ Backup) error {
 		fmt.Println("the backup begins")
-		if err := ezq.Publish(ctx, queue, DiskFull{}); err != nil {
+		if err := ezq.Publish(ctx, client, DiskFull{}); err != nil {
 			return err
 		}
 		<-ctx.Done()
@@ -59,16 +59,16 @@ func untilTheDiskIsFull(ctx context.Context, queue backend.Backend) error {
 	ezq.Handle(router, func(ctx context.Context, _ DiskFull) error {
 		fmt.Println("the disk is full")
 		// EndEvent would wait for the backup. The context is one that this event does not end.
-		return ezq.Publish(context.WithoutCancel(ctx), queue, ezq.InterruptEvent{})
+		return ezq.Publish(context.WithoutCancel(ctx), client, ezq.InterruptEvent{})
 	})
 	return router.Run(ctx)
 }
 
-func finish(ctx context.Context, queue backend.Backend) error {
-	router := ezq.NewRouter(queue, nil)
+func finish(ctx context.Context, client backend.Backend) error {
+	router := ezq.NewRouter(client, nil)
 	ezq.Handle(router, func(ctx context.Context, _ Backup) error {
 		fmt.Println("the backup is done, after", ezq.MetaFromContext(ctx).Failures, "failures")
-		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+		return ezq.Publish(ctx, client, ezq.EndEvent{})
 	})
 	return router.Run(ctx)
 }

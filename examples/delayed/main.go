@@ -28,30 +28,30 @@ func main() {
 }
 
 func run(ctx context.Context, databaseURL string) error {
-	queue, err := open.Queue(ctx, databaseURL)
+	client, err := open.Backend(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
+	defer client.Close()
 
-	router := ezq.NewRouter(queue, nil)
+	router := ezq.NewRouter(client, nil)
 	ezq.Handle(router, func(ctx context.Context, e Reminder) error {
 		fmt.Println(e.Of)
 		if !e.Last {
 			return nil
 		}
-		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+		return ezq.Publish(ctx, client, ezq.EndEvent{})
 	})
 
 	at := ezq.At(time.Now().Add(2 * time.Second)) // a date; by the clock of the database
-	if err := ezq.Publish(ctx, queue, Reminder{Of: "the party begins", Last: true}, at); err != nil {
+	if err := ezq.Publish(ctx, client, Reminder{Of: "the party begins", Last: true}, at); err != nil {
 		return err
 	}
 	after := ezq.Delay(500 * time.Millisecond)
-	if err := ezq.Publish(ctx, queue, Reminder{Of: "buy a present"}, after); err != nil {
+	if err := ezq.Publish(ctx, client, Reminder{Of: "buy a present"}, after); err != nil {
 		return err
 	}
-	if err := ezq.Publish(ctx, queue, Reminder{Of: "you are invited"}); err != nil {
+	if err := ezq.Publish(ctx, client, Reminder{Of: "you are invited"}); err != nil {
 		return err
 	}
 	return router.Run(ctx)

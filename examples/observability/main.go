@@ -32,11 +32,11 @@ func main() {
 }
 
 func run(ctx context.Context, out io.Writer, databaseURL, metricsAddress string) (err error) {
-	queue, err := open(ctx, databaseURL)
+	client, err := open(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
+	defer client.Close()
 
 	p, err := newProviders(out)
 	if err != nil {
@@ -44,7 +44,7 @@ func run(ctx context.Context, out io.Writer, databaseURL, metricsAddress string)
 	}
 	// It writes what is left, and asks the queue a last time, which is closed after it.
 	defer func() { err = errors.Join(err, p.shutdown(context.WithoutCancel(ctx))) }()
-	telemetry, err := observe(p, queue)
+	telemetry, err := observe(p, client)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func run(ctx context.Context, out io.Writer, databaseURL, metricsAddress string)
 	}
 	defer closeServer()
 
-	if err := trade(ctx, queue, telemetry); err != nil {
+	if err := trade(ctx, client, telemetry); err != nil {
 		return err
 	}
 	return show(ctx, out, address)
@@ -70,8 +70,8 @@ func open(ctx context.Context, databaseURL string) (backend.Backend, error) {
 
 // observe reports the depth and age of a queue on PGMQ. What passes through the queue is
 // reported by what it returns.
-func observe(p *providers, queue backend.Backend) (*ezqotel.Telemetry, error) {
-	if client, ok := queue.(*pgmq.Client); ok {
+func observe(p *providers, client backend.Backend) (*ezqotel.Telemetry, error) {
+	if client, ok := client.(*pgmq.Client); ok {
 		if _, err := pgmqotel.Observe(p.metrics, client, topic); err != nil {
 			return nil, err
 		}

@@ -27,11 +27,11 @@ var errSoldOut = errors.New("sold out")
 
 // trade publishes three orders: one is shipped, one at its second attempt, and one is
 // given up. It returns when all that is settled.
-func trade(ctx context.Context, queue backend.Backend, telemetry *ezqotel.Telemetry) error {
+func trade(ctx context.Context, client backend.Backend, telemetry *ezqotel.Telemetry) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	publisher := telemetry.Publisher(queue)
-	router := ezq.NewRouter(queue, nil)
+	publisher := telemetry.Publisher(client)
+	router := ezq.NewRouter(client, nil)
 	router.Use(
 		telemetry.Middleware, // first, so that it sees what the others decide
 		middleware.Retry{Attempts: 2, Initial: 10 * time.Millisecond}.Middleware,

@@ -19,7 +19,7 @@ import (
 )
 
 // on runs a test on both backends.
-func on(t *testing.T, test func(t *testing.T, queue backend.Backend)) {
+func on(t *testing.T, test func(t *testing.T, client backend.Backend)) {
 	t.Helper()
 	t.Run("in memory", func(t *testing.T) {
 		t.Parallel()
@@ -63,15 +63,15 @@ func expect(t *testing.T, registry *prometheus.Registry) {
 
 func TestWatermillMetrics_WorkInOurRouter(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, queue backend.Backend) {
-		defer queue.Close()
+	on(t, func(t *testing.T, client backend.Backend) {
+		defer client.Close()
 		registry := prometheus.NewRegistry()
 		builder := metrics.NewPrometheusMetricsBuilder(registry, "", "")
-		publisher, err := builder.DecoratePublisher(queue)
+		publisher, err := builder.DecoratePublisher(client)
 		if err != nil {
 			t.Fatal(err)
 		}
-		subscriber, err := builder.DecorateSubscriber(queue)
+		subscriber, err := builder.DecorateSubscriber(client)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +94,7 @@ func TestWatermillMetrics_WorkInOurRouter(t *testing.T) {
 
 func TestWatermillMetrics_WorkOnOurBackends(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, queue backend.Backend) {
+	on(t, func(t *testing.T, client backend.Backend) {
 		registry := prometheus.NewRegistry()
 		router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
 		if err != nil {
@@ -102,20 +102,20 @@ func TestWatermillMetrics_WorkOnOurBackends(t *testing.T) {
 		}
 		metrics.NewPrometheusMetricsBuilder(registry, "", "").AddPrometheusRouterMetrics(router)
 		ctx, stop := context.WithCancel(t.Context())
-		router.AddHandler("ship", "orders", queue, "parcels", queue, func(*message.Message) ([]*message.Message, error) {
+		router.AddHandler("ship", "orders", client, "parcels", client, func(*message.Message) ([]*message.Message, error) {
 			return []*message.Message{message.NewMessage("2", []byte("{}"))}, nil
 		})
 		done := make(chan error, 1)
 		go func() { done <- router.Run(ctx) }()
 		<-router.Running()
-		if err := queue.Publish("orders", message.NewMessage("1", []byte("{}"))); err != nil {
+		if err := client.Publish("orders", message.NewMessage("1", []byte("{}"))); err != nil {
 			t.Fatal(err)
 		}
 		pgtest.Eventually(t, 30*time.Second, "the message is handled and its answer published", func() bool {
 			return counts(t, registry)["publish_time_seconds"] == 1
 		})
 		stop()
-		if err := errors.Join(<-done, queue.Close()); err != nil {
+		if err := errors.Join(<-done, client.Close()); err != nil {
 			t.Fatal(err)
 		}
 		expect(t, registry)

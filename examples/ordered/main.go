@@ -28,15 +28,15 @@ func main() {
 }
 
 func run(ctx context.Context, databaseURL string) error {
-	queue, err := open.Queue(ctx, databaseURL)
+	client, err := open.Backend(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
+	defer client.Close()
 
 	var mu sync.Mutex
 	books := map[string][]int{}
-	router := ezq.NewRouter(queue, &ezq.Config{Concurrency: 10})
+	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 10})
 	ezq.Handle(router, func(_ context.Context, e Booked) error {
 		mu.Lock()
 		defer mu.Unlock()
@@ -47,12 +47,12 @@ func run(ctx context.Context, databaseURL string) error {
 	for number := range 5 {
 		for _, account := range []string{"ada", "grace"} {
 			event := Booked{Account: account, Number: number}
-			if err := ezq.Publish(ctx, queue, event, ezq.Key(account)); err != nil {
+			if err := ezq.Publish(ctx, client, event, ezq.Key(account)); err != nil {
 				return err
 			}
 		}
 	}
-	if err := ezq.Publish(ctx, queue, ezq.EndEvent{}); err != nil {
+	if err := ezq.Publish(ctx, client, ezq.EndEvent{}); err != nil {
 		return err
 	}
 	if err := router.Run(ctx); err != nil {

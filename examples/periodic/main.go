@@ -30,13 +30,13 @@ func main() {
 }
 
 func run(ctx context.Context, databaseURL string) error {
-	queue, err := open.Queue(ctx, databaseURL)
+	client, err := open.Backend(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
+	defer client.Close()
 
-	router := ezq.NewRouter(queue, &ezq.Config{Concurrency: 1})
+	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 1})
 	seen := map[time.Time]bool{}
 	ezq.Handle(router, func(ctx context.Context, e CleanUp) error {
 		tick, _ := schedule.TickFromContext(ctx)
@@ -51,14 +51,14 @@ func run(ctx context.Context, databaseURL string) error {
 		if len(seen) < 3 {
 			return nil
 		}
-		return ezq.Publish(ctx, queue, ezq.EndEvent{})
+		return ezq.Publish(ctx, client, ezq.EndEvent{})
 	})
 
-	here, err := plan(queue)
+	here, err := plan(client)
 	if err != nil {
 		return err
 	}
-	there, err := plan(queue)
+	there, err := plan(client)
 	if err != nil {
 		return err
 	}

@@ -30,20 +30,20 @@ func main() {
 }
 
 func run(ctx context.Context, databaseURL string) error {
-	queue, err := open(ctx, databaseURL)
+	client, err := open(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
+	defer client.Close()
 
-	router := ezq.NewRouter(queue, &ezq.Config{Concurrency: 1})
+	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 1})
 	ezq.Handle(router, welcome)
 
 	users := []UserCreated{{Email: "ada@example.com"}, {Email: "grace@example.com"}}
-	if err := ezq.PublishBatch(ctx, queue, users); err != nil {
+	if err := ezq.PublishBatch(ctx, client, users); err != nil {
 		return err
 	}
-	if err := ezq.Publish(ctx, queue, ezq.EndEvent{}); err != nil {
+	if err := ezq.Publish(ctx, client, ezq.EndEvent{}); err != nil {
 		return err
 	}
 	if err := router.Run(ctx); err != nil {

@@ -30,21 +30,21 @@ func main() {
 }
 
 func run(ctx context.Context, databaseURL string) error {
-	queue, err := open.Queue(ctx, databaseURL)
+	client, err := open.Backend(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
+	defer client.Close()
 
-	router := ezq.NewRouter(queue, nil)
+	router := ezq.NewRouter(client, nil)
 	router.Use(
 		middleware.Retry{Attempts: 3, Initial: 20 * time.Millisecond}.Middleware,
 		middleware.Poison{}.Middleware,
 	)
-	ezq.Handle(router, charger(queue))
-	ezq.Handle(router, mourner(queue), ezq.Topic("ezq_dead"))
+	ezq.Handle(router, charger(client))
+	ezq.Handle(router, mourner(client), ezq.Topic("ezq_dead"))
 
-	if err := ezq.Publish(ctx, queue, Order{Card: "slow"}); err != nil {
+	if err := ezq.Publish(ctx, client, Order{Card: "slow"}); err != nil {
 		return err
 	}
 	return router.Run(ctx)

@@ -40,17 +40,17 @@ func main() {
 }
 
 func run(ctx context.Context, databaseURL string) error {
-	queue, err := open.Queue(ctx, databaseURL)
+	client, err := open.Backend(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
+	defer client.Close()
 
 	// What does not finish in time is interrupted, and goes back to the queue. The
 	// supervisor must be more patient: TimeoutStopSec, terminationGracePeriodSeconds.
-	router := ezq.NewRouter(queue, &ezq.Config{DrainTimeout: 20 * time.Second})
+	router := ezq.NewRouter(client, &ezq.Config{DrainTimeout: 20 * time.Second})
 	ezq.Handle(router, export)
-	if err := ezq.Publish(ctx, queue, Export{Name: "invoices"}); err != nil {
+	if err := ezq.Publish(ctx, client, Export{Name: "invoices"}); err != nil {
 		return err
 	}
 	if err := router.Run(ctx); err != nil {

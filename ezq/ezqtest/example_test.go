@@ -18,13 +18,13 @@ type (
 )
 
 // accounts is the program that is tested: it builds its router for a queue.
-func accounts(queue backend.Backend) *ezq.Router {
-	router := ezq.NewRouter(queue, nil)
+func accounts(client backend.Backend) *ezq.Router {
+	router := ezq.NewRouter(client, nil)
 	ezq.Handle(router, func(ctx context.Context, e signedUp) error {
-		if err := ezq.Publish(ctx, queue, mailWanted{To: e.Email}); err != nil {
+		if err := ezq.Publish(ctx, client, mailWanted{To: e.Email}); err != nil {
 			return err
 		}
-		return ezq.Publish(ctx, queue, mailWanted{To: e.Email}, ezq.Delay(72*time.Hour)) // a reminder
+		return ezq.Publish(ctx, client, mailWanted{To: e.Email}, ezq.Delay(72*time.Hour)) // a reminder
 	})
 	ezq.Handle(router, func(context.Context, mailWanted) error { return nil })
 	return router
@@ -61,9 +61,9 @@ func TestMail_WhenUnsendableBecomesDeadLetter(t *testing.T) {
 // Handlers that keep what they have seen by its ID can be repeated.
 func TestAccounts_AreIdempotent(t *testing.T) {
 	t.Parallel()
-	build := func(queue backend.Backend) (*ezq.Router, func() map[string]bool) {
+	build := func(client backend.Backend) (*ezq.Router, func() map[string]bool) {
 		seen := map[string]bool{}
-		router := ezq.NewRouter(queue, nil)
+		router := ezq.NewRouter(client, nil)
 		ezq.Handle(router, func(_ context.Context, e signedUp) error {
 			seen[e.Email] = true
 			return nil

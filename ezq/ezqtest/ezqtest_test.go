@@ -27,8 +27,8 @@ type (
 var quiet = ezq.Config{Logger: slog.New(slog.DiscardHandler)}
 
 // billing is a program as its authors write it.
-func billing(queue backend.Backend) *ezq.Router {
-	router := ezq.NewRouter(queue, &quiet)
+func billing(client backend.Backend) *ezq.Router {
+	router := ezq.NewRouter(client, &quiet)
 	router.Use(middleware.Retry{Attempts: 3, Initial: time.Hour, Max: time.Hour}.Middleware, middleware.Poison{}.Middleware)
 	ezq.Handle(router, func(ctx context.Context, e orderPaid) error {
 		switch {
@@ -37,10 +37,10 @@ func billing(queue backend.Backend) *ezq.Router {
 		case ezq.MetaFromContext(ctx).Failures < e.Order%2:
 			return errors.New("odd orders fail once")
 		}
-		return ezq.Publish(ctx, queue, invoiceCreated(e))
+		return ezq.Publish(ctx, client, invoiceCreated(e))
 	})
 	ezq.Handle(router, func(ctx context.Context, e invoiceCreated) error {
-		return ezq.Publish(ctx, queue, reminderDue(e), ezq.Delay(72*time.Hour))
+		return ezq.Publish(ctx, client, reminderDue(e), ezq.Delay(72*time.Hour))
 	})
 	ezq.Handle(router, func(context.Context, reminderDue) error { return nil })
 	return router

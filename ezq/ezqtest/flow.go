@@ -31,7 +31,7 @@ type Flow struct {
 //
 // In a bubble nothing may wait for anything outside of it, such as a server, and
 // body cannot call t.Run or t.Parallel.
-func Run(t *testing.T, build func(queue backend.Backend) *ezq.Router, body func(f *Flow)) {
+func Run(t *testing.T, build func(client backend.Backend) *ezq.Router, body func(f *Flow)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = 24 * time.Hour // in virtual time
@@ -44,7 +44,7 @@ func Run(t *testing.T, build func(queue backend.Backend) *ezq.Router, body func(
 // backend has a method Forward(context.Context, time.Duration) error that lets time
 // pass for its messages, as the one of backend/pgmq/pgmqtest. The topics of the router
 // must be those of this test alone.
-func RunOn(t *testing.T, on backend.Backend, build func(queue backend.Backend) *ezq.Router, body func(f *Flow)) {
+func RunOn(t *testing.T, on backend.Backend, build func(client backend.Backend) *ezq.Router, body func(f *Flow)) {
 	t.Helper()
 	run(t, on, 30*time.Second, build, body)
 }

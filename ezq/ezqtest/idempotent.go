@@ -20,7 +20,7 @@ import (
 // build is called for each of these: it begins with nothing, and returns a router and
 // a function that observes what its handlers have changed. Retries are not waited for.
 // An event for a router of several topics names its own with [Event].
-func CheckIdempotent[S any](t *testing.T, build func(queue backend.Backend) (router *ezq.Router, observe func() S), events ...any) {
+func CheckIdempotent[S any](t *testing.T, build func(client backend.Backend) (router *ezq.Router, observe func() S), events ...any) {
 	t.Helper()
 	if problem := checkIdempotent(t, build, events); problem != "" {
 		t.Error(problem)
@@ -62,8 +62,8 @@ func observe[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func
 	t.Helper()
 	var router *ezq.Router
 	var look func() S
-	buildRouter := func(queue backend.Backend) *ezq.Router {
-		router, look = build(queue)
+	buildRouter := func(client backend.Backend) *ezq.Router {
+		router, look = build(client)
 		return router
 	}
 	Run(t, buildRouter, func(f *Flow) {

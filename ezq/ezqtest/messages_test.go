@@ -24,8 +24,8 @@ type (
 	mailed   struct{ Order int }
 )
 
-func shop(queue backend.Backend) *ezq.Router {
-	router := ezq.NewRouter(queue, &ezq.Config{Logger: slog.New(slog.DiscardHandler), Concurrency: 1})
+func shop(client backend.Backend) *ezq.Router {
+	router := ezq.NewRouter(client, &ezq.Config{Logger: slog.New(slog.DiscardHandler), Concurrency: 1})
 	ezq.Handle(router, func(ctx context.Context, e paid) error {
 		if e.Order == 13 {
 			return errors.New("bad luck")
@@ -34,10 +34,10 @@ func shop(queue backend.Backend) *ezq.Router {
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		return ezq.Publish(ctx, queue, invoiced(e))
+		return ezq.Publish(ctx, client, invoiced(e))
 	})
 	ezq.Handle(router, func(ctx context.Context, e invoiced) error {
-		return ezq.Publish(ctx, queue, mailed(e), ezq.Topic("mail"))
+		return ezq.Publish(ctx, client, mailed(e), ezq.Topic("mail"))
 	})
 	return router
 }
@@ -141,7 +141,7 @@ func (l *listener) Fatalf(format string, args ...any) {
 
 func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 	for name, test := range map[string]struct {
-		handle func(ctx context.Context, queue backend.Backend, total *int, e paid) error
+		handle func(ctx context.Context, client backend.Backend, total *int, e paid) error
 		want   string
 	}{
 		"one that sets": {
@@ -153,11 +153,11 @@ func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 			"ezqtest: the handlers are not idempotent: it shows that delivery 1 is repeated\n\tundisturbed 7\n\tnow         14",
 		},
 		"one that looks too late": {
-			func(ctx context.Context, queue backend.Backend, total *int, e paid) error {
+			func(ctx context.Context, client backend.Backend, total *int, e paid) error {
 				if *total > 0 {
 					return nil
 				}
-				if err := ezq.Publish(ctx, queue, mailed(e), ezq.Topic("mail")); err != nil {
+				if err := ezq.Publish(ctx, client, mailed(e), ezq.Topic("mail")); err != nil {
 					return err
 				}
 				*total = e.Order
@@ -166,12 +166,12 @@ func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 			"",
 		},
 		"one that leaves half of its work": {
-			func(ctx context.Context, queue backend.Backend, total *int, e paid) error {
+			func(ctx context.Context, client backend.Backend, total *int, e paid) error {
 				if *total > 0 {
 					return nil
 				}
 				*total = 1
-				if err := ezq.Publish(ctx, queue, mailed(e), ezq.Topic("mail")); err != nil {
+				if err := ezq.Publish(ctx, client, mailed(e), ezq.Topic("mail")); err != nil {
 					return err
 				}
 				*total = e.Order
@@ -190,10 +190,10 @@ func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			problem := checkIdempotent(t, func(queue backend.Backend) (*ezq.Router, func() int) {
-				router := ezq.NewRouter(queue, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+			problem := checkIdempotent(t, func(client backend.Backend) (*ezq.Router, func() int) {
+				router := ezq.NewRouter(client, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
 				var total int
-				ezq.Handle(router, func(ctx context.Context, e paid) error { return test.handle(ctx, queue, &total, e) })
+				ezq.Handle(router, func(ctx context.Context, e paid) error { return test.handle(ctx, client, &total, e) })
 				return router, func() int { return total }
 			}, []any{paid{7}})
 			require.Equal(t, test.want, problem)
@@ -223,8 +223,8 @@ func TestCheckIdempotent_UsesTopicsOfRouter(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			problem := checkIdempotent(t, func(queue backend.Backend) (*ezq.Router, func() int) {
-				router := ezq.NewRouter(queue, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+			problem := checkIdempotent(t, func(client backend.Backend) (*ezq.Router, func() int) {
+				router := ezq.NewRouter(client, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
 				total := 0
 				for _, topic := range test.topics {
 					ezq.Handle(router, func(_ context.Context, e paid) error { total += e.Order; return nil }, ezq.Topic(topic))

@@ -63,13 +63,13 @@ func TestTx_PublishesOnCommit(t *testing.T) {
 	t.Parallel()
 	t.Run("in memory", func(t *testing.T) {
 		t.Parallel()
-		var queue backend.Backend
+		var client backend.Backend
 		build := func(on backend.Backend) *ezq.Router {
-			queue = on
+			client = on
 			return ignoring(on)
 		}
 		ezqtest.Run(t, build, ordering(t, func(_ context.Context, do func(message.Publisher) error) error {
-			tx := ezqtest.Begin(queue)
+			tx := ezqtest.Begin(client)
 			if err := do(tx); err != nil {
 				return err
 			}

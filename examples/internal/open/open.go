@@ -1,4 +1,4 @@
-// Package open opens the queue that an example runs on.
+// Package open opens the backend that an example runs on.
 package open
 
 import (
@@ -15,8 +15,8 @@ import (
 var ErrNeedsPostgreSQL = errors.New("this example needs PostgreSQL with PGMQ: " +
 	"set EZQ_DATABASE_URL, for example to what `scripts/pgmq start` prints")
 
-// Queue opens the queue in the database at url, or one in memory if url is empty.
-func Queue(ctx context.Context, url string) (backend.Backend, error) {
+// Backend opens a client of the database at url, or a broker in memory if url is empty.
+func Backend(ctx context.Context, url string) (backend.Backend, error) {
 	if url == "" {
 		return memory.New(nil), nil
 	}

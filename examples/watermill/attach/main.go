@@ -28,11 +28,11 @@ func main() {
 }
 
 func run(ctx context.Context, databaseURL string) error {
-	queue, err := open.Queue(ctx, databaseURL)
+	client, err := open.Backend(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
+	defer client.Close()
 	existing, err := message.NewRouter(message.RouterConfig{}, watermill.NewSlogLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return err
@@ -41,14 +41,14 @@ func run(ctx context.Context, databaseURL string) error {
 	defer stop()
 
 	// A handler as it was: messages, no types. It takes from one topic and publishes to another.
-	existing.AddHandler("sign-ups", "signups", queue, ezq.DefaultTopic, queue, func(msg *message.Message) ([]*message.Message, error) {
+	existing.AddHandler("sign-ups", "signups", client, ezq.DefaultTopic, client, func(msg *message.Message) ([]*message.Message, error) {
 		fmt.Printf("Watermill: %s\n", msg.Payload)
 		created, err := ezq.Marshaler{}.Marshal(UserCreated{Email: string(msg.Payload)})
 		return []*message.Message{created}, err
 	})
 
 	// A handler of ezq's, in the same router.
-	router := ezq.NewRouter(queue, nil)
+	router := ezq.NewRouter(client, nil)
 	ezq.Handle(router, func(_ context.Context, e UserCreated) error {
 		fmt.Println("ezq: welcome,", e.Email)
 		stop()
@@ -59,7 +59,7 @@ func run(ctx context.Context, databaseURL string) error {
 	}
 
 	msg := message.NewMessage(watermill.NewUUID(), []byte("ada@example.com"))
-	if err := queue.Publish("signups", msg); err != nil {
+	if err := client.Publish("signups", msg); err != nil {
 		return err
 	}
 	return existing.Run(ctx)

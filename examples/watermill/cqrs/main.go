@@ -34,11 +34,11 @@ func main() {
 }
 
 func run(ctx context.Context, databaseURL string) error {
-	queue, err := open.Queue(ctx, databaseURL)
+	client, err := open.Backend(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
+	defer client.Close()
 	router, err := message.NewRouter(message.RouterConfig{}, watermill.NewSlogLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return err
@@ -46,14 +46,14 @@ func run(ctx context.Context, databaseURL string) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 
-	commands, err := cqrs.NewCommandBusWithConfig(queue, cqrs.CommandBusConfig{
+	commands, err := cqrs.NewCommandBusWithConfig(client, cqrs.CommandBusConfig{
 		GeneratePublishTopic: func(p cqrs.CommandBusGeneratePublishTopicParams) (string, error) { return p.CommandName, nil },
 		Marshaler:            ezq.Marshaler{},
 	})
 	if err != nil {
 		return err
 	}
-	if err := addHandlers(router, queue, stop); err != nil {
+	if err := addHandlers(router, client, stop); err != nil {
 		return err
 	}
 	if err := commands.Send(ctx, BookRoom{Guest: "ada"}); err != nil {
@@ -62,8 +62,8 @@ func run(ctx context.Context, databaseURL string) error {
 	return router.Run(ctx)
 }
 
-func addHandlers(router *message.Router, queue backend.Backend, stop func()) error {
-	bus, err := cqrs.NewEventBusWithConfig(queue, cqrs.EventBusConfig{
+func addHandlers(router *message.Router, client backend.Backend, stop func()) error {
+	bus, err := cqrs.NewEventBusWithConfig(client, cqrs.EventBusConfig{
 		GeneratePublishTopic: func(p cqrs.GenerateEventPublishTopicParams) (string, error) { return p.EventName, nil },
 		Marshaler:            ezq.Marshaler{},
 	})
@@ -72,7 +72,7 @@ func addHandlers(router *message.Router, queue backend.Backend, stop func()) err
 	}
 	commands, err := cqrs.NewCommandProcessorWithConfig(router, cqrs.CommandProcessorConfig{
 		GenerateSubscribeTopic: func(p cqrs.CommandProcessorGenerateSubscribeTopicParams) (string, error) { return p.CommandName, nil },
-		SubscriberConstructor:  func(cqrs.CommandProcessorSubscriberConstructorParams) (message.Subscriber, error) { return queue, nil },
+		SubscriberConstructor:  func(cqrs.CommandProcessorSubscriberConstructorParams) (message.Subscriber, error) { return client, nil },
 		Marshaler:              ezq.Marshaler{},
 	})
 	if err != nil {
@@ -80,7 +80,7 @@ func addHandlers(router *message.Router, queue backend.Backend, stop func()) err
 	}
 	events, err := cqrs.NewEventProcessorWithConfig(router, cqrs.EventProcessorConfig{
 		GenerateSubscribeTopic: func(p cqrs.EventProcessorGenerateSubscribeTopicParams) (string, error) { return p.EventName, nil },
-		SubscriberConstructor:  func(cqrs.EventProcessorSubscriberConstructorParams) (message.Subscriber, error) { return queue, nil },
+		SubscriberConstructor:  func(cqrs.EventProcessorSubscriberConstructorParams) (message.Subscriber, error) { return client, nil },
 		Marshaler:              ezq.Marshaler{},
 	})
 	if err != nil {
