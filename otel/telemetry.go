@@ -8,14 +8,15 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/ezq-go/ezq/backend"
-	"github.com/ezq-go/ezq/ezq"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/messagingconv"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/ezq"
 )
 
 const (

@@ -51,13 +51,15 @@ func TestRollingDeploy_AndRollbackLoseNothing(t *testing.T) {
 	var mu sync.Mutex
 	handled := map[int]int{}
 	run := func(version string) *child {
-		return start(t, version, service{Database: database, Version: version}, func(_ *child, words []string) {
+		c := start(t, version, service{Database: database, Version: version}, func(_ *child, words []string) {
 			mu.Lock()
 			defer mu.Unlock()
 			if n, err := strconv.Atoi(words[len(words)-1]); err == nil && words[0] == "handled" {
 				handled[n]++
 			}
 		})
+		c.requireLine(t, listening) // SIGTERM would kill it before
+		return c
 	}
 	stop := func(c *child) {
 		c.signal(t, syscall.SIGTERM)

@@ -44,10 +44,14 @@ type service struct {
 	Version       string // of a program that changes its events; see deploy
 }
 
+// listening is what a service writes once it can be told to stop.
+const listening = "listening"
+
 // main runs until it is told to stop: by SIGTERM or SIGINT in order, and by a second one at once.
 func (s service) main() error {
 	ctx, restore := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, restore)
+	printLine(listening)
 
 	logger := slog.New(slog.DiscardHandler)
 	client, err := pgmq.Open(ctx, s.Database, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: s.Lease}, Logger: logger})

@@ -127,6 +127,9 @@ func (s *soak) service() *child {
 }
 
 func (s *soak) handleLine(c *child, words []string) {
+	if words[0] == listening {
+		return
+	}
 	id, err := strconv.Atoi(words[len(words)-1])
 	if err != nil {
 		s.Errorf("%s says %q", c.name, words)

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/ezq-go/ezq/backend/pgmq"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
 type instruments struct {
