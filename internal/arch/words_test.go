@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -46,6 +47,9 @@ func TestWords_RetiredOnesStayAway(t *testing.T) {
 			if found := retiredNames.FindString(line); found != "" {
 				t.Errorf("%s:%d: %s has another name now: CHANGELOG.md lists it", name, number+1, found)
 			}
+			if !suspicious(line) {
+				continue
+			}
 			words := separated(line)
 			for i, pattern := range patterns {
 				if found := pattern.FindString(words); found != "" {
@@ -67,6 +71,14 @@ func TestWords_AreFoundInIdentifiers(t *testing.T) {
 			t.Errorf("%q is read as %q instead of %q", line, got, want)
 		}
 	}
+}
+
+// stems are in every line with a retired word. To look for them first is quick.
+var stems = []string{"verdict", "fate", "keeper", "back", "aside", "taker", "mistrust", "habit", "away", "sit"}
+
+func suspicious(line string) bool {
+	lower := strings.ToLower(line)
+	return slices.ContainsFunc(stems, func(stem string) bool { return strings.Contains(lower, stem) })
 }
 
 var inner = regexp.MustCompile(`([a-z0-9])([A-Z])`)
