@@ -79,7 +79,7 @@ func (l *ledger) record(e event) {
 	l.events = append(l.events, e)
 }
 
-// read returns the events so far, or those of some kinds.
+// recorded returns the events so far, or those of some kinds.
 func (l *ledger) recorded(kinds ...kind) (events []event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -172,10 +172,7 @@ func (r *renewer) untilCheck(now time.Time) time.Duration {
 		if l.phase == settling {
 			continue
 		}
-		until := max(l.checkAt().Sub(now), 0)
-		if wait < 0 || until < wait {
-			wait = until
-		}
+		wait = sooner(wait, max(l.checkAt().Sub(now), 0))
 	}
 	return wait
 }

@@ -1,7 +1,6 @@
 package subscription
 
 import (
-	"slices"
 	"sync"
 	"time"
 )
@@ -152,22 +151,29 @@ func (q *settlementQueue) newestGroup() (newest int) {
 // takeRefused removes settlements that the store has refused for the time being, and that are
 // due. The groups come first: most of them can be stored.
 func (q *settlementQueue) takeRefused() []Settlement {
-	if q.newestGroup() > 0 || q.isSearched() {
+	now := time.Now()
+	if q.contains(func(s *Settlement) bool { return s.group > 0 && (s.isDue(now) || s.isSearched()) }) {
 		return nil
 	}
-	now := time.Now()
 	return q.remove(settleBatch, func(s *Settlement) bool { return s.group == refusedGroup && s.isDue(now) })
 }
 
-// isSearched reports whether some settlements wait a moment until the search for one that is slow
-// goes on. A group whose message others have locked for long is not waited for.
-func (q *settlementQueue) isSearched() bool {
+func (q *settlementQueue) contains(qualifies func(*Settlement) bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return slices.ContainsFunc(q.queue, func(s Settlement) bool { return s.group > 0 && s.pause < busyMax })
+	for i := range q.queue {
+		if qualifies(&q.queue[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 func (a *attempt) isDue(now time.Time) bool { return !now.Before(a.due) }
+
+// isSearched reports whether a settlement waits a moment until the search for one that is slow
+// goes on. If others have locked its message for long, it is not waited for.
+func (a *attempt) isSearched() bool { return a.group > 0 && a.pause < busyMax }
 
 // remove removes up to n of the settlements that qualify, oldest first: those that can be
 // sent together with the one that has been postponed least. Settlements that were never postponed
@@ -230,23 +236,26 @@ func (q *settlementQueue) messages() int {
 
 // untilDue returns how long until there is something to send, or -1 if there is nothing.
 func (q *settlementQueue) untilDue() time.Duration {
-	searched := q.isSearched()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	wait := time.Duration(-1)
+	wait, refused := time.Duration(-1), time.Duration(-1)
+	searched := false
 	for i := range q.queue {
-		if searched && q.queue[i].group == refusedGroup {
-			continue // see takeRefused
+		s := &q.queue[i]
+		until := max(time.Until(s.due), 0)
+		if s.group == refusedGroup {
+			refused = sooner(refused, until)
+			continue
 		}
-		until := max(time.Until(q.queue[i].due), 0)
-		if wait < 0 || until < wait {
-			wait = until
-		}
-		if wait == 0 {
-			break
+		searched = searched || s.isSearched()
+		if wait = sooner(wait, until); wait == 0 {
+			return 0
 		}
 	}
-	return wait
+	if searched { // see takeRefused
+		return wait
+	}
+	return sooner(wait, refused)
 }
 
 // exceeds reports whether more is to be stored than one call carries, whether it is due or

@@ -63,3 +63,11 @@ func (b *backoff) next() time.Duration {
 	spread := b.last / 5
 	return b.last - spread + rand.N(2*spread+1) //nolint:gosec // chance only spreads load, and may be guessed
 }
+
+// sooner returns the shorter of two waits, of which a negative one does not end.
+func sooner(a, b time.Duration) time.Duration {
+	if a < 0 || b >= 0 && b < a {
+		return b
+	}
+	return a
+}
