@@ -18,21 +18,9 @@ func TestDocumentation_NamesExistingTests(t *testing.T) {
 			tests[function.Name.Name] = tests[function.Name.Name] || file.isTest()
 		}
 	}
-	var pages []string
-	for _, pattern := range []string{"/*.md", "/docs/*.md", "/docs/*/*.md"} {
-		found, err := filepath.Glob(root + pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pages = append(pages, found...)
-	}
 	named := 0
-	for _, page := range pages {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, match := range testName.FindAllStringSubmatch(string(text), -1) {
+	for page, text := range readPages(t) {
+		for _, match := range testName.FindAllStringSubmatch(text, -1) {
 			named++
 			if !tests[match[1]] {
 				t.Errorf("%s names %s, which is not there", page, match[1])
@@ -42,4 +30,34 @@ func TestDocumentation_NamesExistingTests(t *testing.T) {
 	if named == 0 {
 		t.Error("no test is named")
 	}
+}
+
+// readPages returns the Markdown files of the repository, by their names.
+func readPages(t *testing.T) map[string]string {
+	t.Helper()
+	pages := map[string]string{}
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "examples/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, page := range found {
+			text, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pages[fromRoot(t, page)] = string(text)
+		}
+	}
+	return pages
+}
+
+// fromRoot returns the name of a file from the root of the repository.
+func fromRoot(t *testing.T, path string) string {
+	t.Helper()
+	name, err := filepath.Rel(root, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.ToSlash(name)
 }

@@ -107,6 +107,7 @@ func (h styleRule) violations(file source) []string {
 // source is a parsed Go file.
 type source struct {
 	name   string
+	text   string
 	syntax *ast.File
 	files  *token.FileSet
 }
@@ -214,5 +215,5 @@ func parse(t *testing.T, name, text string) source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return source{name: name, syntax: syntax, files: files}
+	return source{name: name, text: text, syntax: syntax, files: files}
 }

@@ -1,8 +1,6 @@
 package arch
 
 import (
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -91,28 +89,9 @@ func separated(line string) string {
 // readTexts returns the Go and Markdown files of the repository, by their names.
 func readTexts(t *testing.T) map[string]string {
 	t.Helper()
-	texts := map[string]string{}
+	texts := readPages(t)
 	for _, file := range readSources(t) {
-		text, err := os.ReadFile(file.name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name, _ := filepath.Rel(root, file.name)
-		texts[filepath.ToSlash(name)] = string(text)
-	}
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "examples/*.md"} {
-		pages, err := filepath.Glob(filepath.Join(root, pattern))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, page := range pages {
-			text, err := os.ReadFile(page)
-			if err != nil {
-				t.Fatal(err)
-			}
-			name, _ := filepath.Rel(root, page)
-			texts[filepath.ToSlash(name)] = string(text)
-		}
+		texts[fromRoot(t, file.name)] = file.text
 	}
 	return texts
 }
