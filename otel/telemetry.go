@@ -225,25 +225,25 @@ func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, erro
 // New returns a Telemetry that reports to the providers of config. It returns an error
 // if one of them is nil, or refuses an instrument. The caller owns the providers, and
 // shuts them down when the router has stopped.
-func New(providers *Config) (*Telemetry, error) {
-	var config Config
-	if providers != nil {
-		config = *providers
+func New(config *Config) (*Telemetry, error) {
+	var settings Config
+	if config != nil {
+		settings = *config
 	}
-	if config.TracerProvider == nil {
+	if settings.TracerProvider == nil {
 		return nil, errors.New("ezqotel: Config.TracerProvider is nil: pass otel.GetTracerProvider(), or that of trace/noop to do without traces")
 	}
-	if config.MeterProvider == nil {
+	if settings.MeterProvider == nil {
 		return nil, errors.New("ezqotel: Config.MeterProvider is nil: pass otel.GetMeterProvider(), or that of metric/noop to do without metrics")
 	}
-	if config.Propagator == nil {
-		config.Propagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
+	if settings.Propagator == nil {
+		settings.Propagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 	}
-	config.System = cmp.Or(config.System, "ezq")
+	settings.System = cmp.Or(settings.System, "ezq")
 	t := &Telemetry{
-		config: config,
-		tracer: config.TracerProvider.Tracer(ScopeName, trace.WithSchemaURL(SchemaURL)),
-		meter:  config.MeterProvider.Meter(ScopeName, metric.WithSchemaURL(SchemaURL)),
+		config: settings,
+		tracer: settings.TracerProvider.Tracer(ScopeName, trace.WithSchemaURL(SchemaURL)),
+		meter:  settings.MeterProvider.Meter(ScopeName, metric.WithSchemaURL(SchemaURL)),
 	}
 	var err error
 	if t.instruments, err = newInstruments(t.meter); err != nil {

@@ -53,7 +53,7 @@ func (s *store) deadLetter(ctx context.Context, settlements []subscription.Settl
 	return subscription.Missed{}, refusal
 }
 
-// move runs the statement that moves messages, and returns those that it has found.
+// moveDeadLetters runs the statement that moves messages, and returns those that it has found.
 //
 // pgx would have it parsed before the transaction, to learn the types of its parameters. PostgreSQL
 // locks the tables of what it parses, and nothing would limit the wait for that.

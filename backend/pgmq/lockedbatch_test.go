@@ -22,7 +22,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// lockedBatch returns a queue whose subscription holds what it receives from now on, for so long.
+// openLocking returns a client whose subscription locks the messages that it receives from now on, for so long.
 func openLocking(t *testing.T, d time.Duration, config pgmq.SubscriberConfig) (*pgmq.Client, *pgxpool.Pool, <-chan *message.Message) {
 	t.Helper()
 	t.Parallel()

@@ -33,7 +33,7 @@ func (r *refusedRows) ids() []int64 {
 	return slices.AppendSeq(make([]int64, 0, len(r.rows)), maps.Keys(r.rows))
 }
 
-// delay returns how long until they are tried again: as long as they have been refused, within limits.
+// wait returns how long until they are tried again: as long as they have been refused, within limits.
 func (r *refusedRows) wait() time.Duration {
 	return min(max(time.Since(r.since), refusedRowsMin), refusedRowsMax)
 }

@@ -66,7 +66,7 @@ func (l *Lab) migrate(ctx context.Context) error {
 // Close closes what NewLab has opened.
 func (l *Lab) Close() { l.admin.Close() }
 
-// A bench is a contender at work: with a database, a pool and a queue of its own.
+// A testbed is a contender at work: with a database, a pool and a queue of its own.
 type testbed struct {
 	lab        *Lab
 	database   string

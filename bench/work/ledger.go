@@ -38,7 +38,7 @@ func (l *ledger) mark(id int) {
 	}
 }
 
-// audit returns an error that says what was lost or duplicated, given what is still stored after
+// check returns an error that says what was lost or duplicated, given what is still stored after
 // the consumers have stopped.
 func (l *ledger) check(stored contender.Count) error {
 	handled, all := int(l.distinct.Load()), len(l.times)
