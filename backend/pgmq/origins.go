@@ -33,7 +33,7 @@ type Origin struct {
 	Stray bool
 
 	// Missing says that Redrive leaves them where they are until the queue exists, or, if
-	// Client is empty, until the topic has one.
+	// Queue is empty, until the topic has one.
 	Missing bool
 
 	// Letters is how many dead letters they are among the oldest 10,000. LettersCapped

@@ -28,21 +28,15 @@ func newRefusedAcks(logger *slog.Logger) *refusedAcks {
 	return &refusedAcks{logger: logger, since: map[string]time.Time{}}
 }
 
-const (
-	refusedAckMin = time.Second
-	refusedAckMax = time.Minute
-)
-
 // delay returns how long a message of queue waits, whose ack was refused now: as long as
 // that has been so, within limits, and up to a fifth less.
 func (r *refusedAcks) delay(queue string) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
 	if _, known := r.since[queue]; !known {
-		setBounded(r.since, queue, now)
+		setBounded(r.since, queue, time.Now())
 	}
-	wait := min(max(now.Sub(r.since[queue]), refusedAckMin), refusedAckMax)
+	wait := refusalPause(r.since[queue])
 	return wait - rand.N(wait/5) //nolint:gosec // chance only spreads load, and may be guessed
 }
 

@@ -18,24 +18,14 @@ type refusedRows struct {
 	next  time.Time // when to try them again
 }
 
-const (
-	// maxRefusedRows is how many rows are passed by. Each claim reads past them.
-	maxRefusedRows = 1000
-
-	refusedRowsMin = time.Second
-	refusedRowsMax = time.Minute
-)
+// maxRefusedRows is how many rows are passed by. Each claim reads past them.
+const maxRefusedRows = 1000
 
 func (r *refusedRows) len() int { return len(r.rows) }
 
 // ids returns what to pass by. It is not nil, which would be NULL.
 func (r *refusedRows) ids() []int64 {
 	return slices.AppendSeq(make([]int64, 0, len(r.rows)), maps.Keys(r.rows))
-}
-
-// wait returns how long until they are tried again: as long as they have been refused, within limits.
-func (r *refusedRows) wait() time.Duration {
-	return min(max(time.Since(r.since), refusedRowsMin), refusedRowsMax)
 }
 
 // add adds rows that were found now.
@@ -52,5 +42,5 @@ func (r *refusedRows) set(rows []int64) {
 	for _, id := range rows {
 		r.rows[id] = true
 	}
-	r.next = time.Now().Add(r.wait())
+	r.next = time.Now().Add(refusalPause(r.since))
 }
