@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -91,15 +90,4 @@ func mayBeRetried(err error) bool { return !isRefused(err) || isTableError(err) 
 func isTableError(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42")
-}
-
-const (
-	refusalPauseMin = time.Second
-	refusalPauseMax = time.Minute
-)
-
-// refusalPause returns how long until PostgreSQL is asked again for what it has refused since
-// then: as long as it has done so, within limits.
-func refusalPause(since time.Time) time.Duration {
-	return min(max(time.Since(since), refusalPauseMin), refusalPauseMax)
 }
