@@ -135,7 +135,7 @@ func TestDeduplicate_WaitEndsWithContext(t *testing.T) {
 		_, err := handle(msg)
 		require.ErrorIs(t, err, ezq.ErrInterrupted)
 		v, _ := d.Disposition()
-		require.Equal(t, backend.Redelivery{InPlace: true, Uncounted: true, Failures: 1}, v.Redelivery, "as if not delivered")
+		require.Equal(t, backend.Redelivery{InPlace: true, Uncounted: true, Failures: 1}, v.Fallback, "as if not delivered")
 		time.Sleep(2 * time.Hour)
 	})
 }
@@ -299,7 +299,7 @@ func TestMemoryStore_ForgetsAfterWindow(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		requireSeen(t, s, false, "a")
 		require.NoError(t, s.Mark(t.Context(), "c", time.Minute)) // anew
-		require.Equal(t, 2, s.Len(), "without a goroutine")
+		require.Equal(t, 2, middleware.Size(s), "without a goroutine")
 		time.Sleep(time.Minute - 1)
 		requireSeen(t, s, false, "b")
 		requireSeen(t, s, true, "c")
@@ -311,7 +311,7 @@ func TestMemoryStore_WhenFullForgetsOldest(t *testing.T) {
 	s := middleware.NewMemoryStore(3)
 	for _, key := range []string{"a", "b", "a", "c", "d"} {
 		require.NoError(t, s.Mark(t.Context(), key, time.Hour))
-		require.LessOrEqual(t, s.Len(), 3)
+		require.LessOrEqual(t, middleware.Size(s), 3)
 	}
 	requireSeen(t, s, true, "a") // marked again since
 	requireSeen(t, s, false, "b")

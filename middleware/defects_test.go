@@ -166,8 +166,8 @@ func TestPoison_UnlikeWatermillAcceptsAnyErrorText(t *testing.T) {
 	_, err := middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware(failing(ezq.Permanent(bad)))(received(t, d))
 	require.NoError(t, err)
 	v, _ := d.Disposition()
-	require.LessOrEqual(t, len(v.DeadLetter.Metadata[backend.DeadLetterReason]), 1024)
-	require.NotContains(t, v.DeadLetter.Metadata[backend.DeadLetterReason], "\x00")
+	require.LessOrEqual(t, len(v.Target.Metadata[backend.DeadLetterReason]), 1024)
+	require.NotContains(t, v.Target.Metadata[backend.DeadLetterReason], "\x00")
 }
 
 func TestDeduplicate_UnlikeWatermillHandlesFailedMessageAgain(t *testing.T) {
@@ -274,6 +274,6 @@ func TestPoison_UnlikeWatermillKnowsErrorsByWrapping(t *testing.T) {
 		d := &backend.Delivery{Number: 1, DeadLetters: true}
 		_, _ = middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware(failing(err))(received(t, d))
 		v, _ := d.Disposition()
-		require.Equal(t, final, v.DeadLetter != nil, "%#v", err)
+		require.Equal(t, final, v.Target != nil, "%#v", err)
 	}
 }

@@ -100,7 +100,7 @@ func TestPoison_PublishesDeadLetterOnForeignBackend(t *testing.T) {
 	out, err := policy.Middleware(failing(ezq.Permanent(errBoom)))(msg)
 	require.NoError(t, err)
 	require.Empty(t, out)
-	require.False(t, isNacked(msg), "the router acks it")
+	require.False(t, backend.Nacked(msg), "the router acks it")
 
 	require.Equal(t, []string{"dead"}, dead.topics)
 	deadLetter := dead.msgs[0]
@@ -136,7 +136,7 @@ func TestPoison_KeepsMessageWhenDeadLetterCannotMove(t *testing.T) {
 			require.ErrorIs(t, err, errBoom)
 			require.ErrorContains(t, err, test.says)
 			require.True(t, ezq.IsPermanent(err))
-			require.False(t, isNacked(test.msg))
+			require.False(t, backend.Nacked(test.msg))
 			if strings.Contains(test.name, "fails") {
 				require.ErrorIs(t, err, errDown)
 			}
@@ -164,7 +164,7 @@ func TestPoison_WorksDespiteReplacedContext(t *testing.T) {
 	})(received(t, d))
 	require.NoError(t, err)
 	v, _ := d.Disposition()
-	require.NotNil(t, v.DeadLetter)
+	require.NotNil(t, v.Target)
 }
 
 func TestPoison_MovesNothingToItsOwnTopic(t *testing.T) {
@@ -209,7 +209,7 @@ func TestPoison_LimitsDeliveriesOfCrashingMessage(t *testing.T) {
 			v, moved := test.delivery.Disposition()
 			require.Equal(t, !test.handled, moved)
 			if moved {
-				require.Contains(t, v.DeadLetter.Metadata[backend.DeadLetterReason], "5 deliveries without any outcome")
+				require.Contains(t, v.Target.Metadata[backend.DeadLetterReason], "5 deliveries without any outcome")
 			}
 		})
 	}
@@ -246,7 +246,7 @@ func TestPoison_LogsDeadLetter(t *testing.T) {
 		require.Contains(t, log.String(), want)
 	}
 	v, _ := d.Disposition()
-	require.NotContains(t, v.DeadLetter.Metadata[backend.DeadLetterReason], "poison_test.go")
+	require.NotContains(t, v.Target.Metadata[backend.DeadLetterReason], "poison_test.go")
 }
 
 func TestPoison_RefusesInvalidTopicAtOnce(t *testing.T) {

@@ -122,13 +122,13 @@ func TestWatermillRouter_NackCarriesDelay(t *testing.T) {
 				return nil, test.err
 			})(msg)
 			require.ErrorIs(t, err, errBoom)
-			require.True(t, isNacked(msg))
+			require.True(t, backend.Nacked(msg))
 			v, ok := d.Disposition()
 			require.True(t, ok)
-			require.GreaterOrEqual(t, v.Delay, test.min)
-			require.LessOrEqual(t, v.Delay, test.max)
-			require.Equal(t, 3, v.Failures)
-			require.Equal(t, []string{"one"}, v.Done)
+			require.GreaterOrEqual(t, v.Fallback.Delay, test.min)
+			require.LessOrEqual(t, v.Fallback.Delay, test.max)
+			require.Equal(t, 3, v.Fallback.Failures)
+			require.Equal(t, []string{"one"}, v.Fallback.Done)
 		})
 	}
 }

@@ -64,19 +64,19 @@ func TestThrottle_LimitsStarts(t *testing.T) {
 func TestThrottle_RemembersPauseForOneBurst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		handle := middleware.Throttle{Burst: 2}.Shared()
+		handle := middleware.Throttle{Burst: 2}.PerProcess()
 		starts(t, 1, handle)
 		time.Sleep(time.Hour)
 		require.Equal(t, []time.Duration{0, 0, time.Second}, starts(t, 3, handle))
 	})
 }
 
-func TestThrottle_LimitsEachHandlerUnlessShared(t *testing.T) {
+func TestThrottle_LimitsEachHandlerUnlessPerProcess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		policy := middleware.Throttle{}
 		require.Equal(t, []time.Duration{0, 0}, starts(t, 1, policy.Middleware, policy.Middleware))
-		shared := policy.Shared()
+		shared := policy.PerProcess()
 		require.Equal(t, []time.Duration{0, time.Second}, starts(t, 1, shared, shared))
 	})
 }
@@ -115,5 +115,5 @@ func TestThrottle_ReleasesWaitingMessageInWatermillRouter(t *testing.T) {
 	require.ErrorIs(t, err, ezq.ErrInterrupted, "the context's cause")
 	require.False(t, called)
 	v, _ := d.Disposition()
-	require.Equal(t, backend.Redelivery{InPlace: true, Uncounted: true, Failures: 3}, v.Redelivery)
+	require.Equal(t, backend.Redelivery{InPlace: true, Uncounted: true, Failures: 3}, v.Fallback)
 }

@@ -60,12 +60,12 @@ func (n *nackColumns) add(s subscription.Settlement, text encoding) {
 	var uncount int32
 	released := s.Action == subscription.Release
 	if !released && !s.Bare {
-		headers = new(progress(s.Disposition.Redelivery, text))
+		headers = new(progress(s.Disposition.Fallback, text))
 	}
-	if !released && !s.Disposition.InPlace {
-		delay = new(s.Disposition.Delay.Microseconds())
+	if !released && !s.Disposition.Fallback.InPlace {
+		delay = new(s.Disposition.Fallback.Delay.Microseconds())
 	}
-	if released || s.Disposition.Uncounted {
+	if released || s.Disposition.Fallback.Uncounted {
 		uncount = 1
 	}
 	n.delays = append(n.delays, delay)
@@ -84,7 +84,7 @@ func (l *deadLetterColumns) add(s subscription.Settlement, from, group string, t
 		text = plainASCII
 	}
 	l.tokenColumns.add(s.Token)
-	l.headers = append(l.headers, deadLetterHeaders(s.UUID, from, group, s.Disposition.DeadLetter.Metadata, text))
+	l.headers = append(l.headers, deadLetterHeaders(s.UUID, from, group, s.Disposition.Target.Metadata, text))
 }
 
 // encode returns the columns in the binary form of parameters, and their types.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -200,8 +201,19 @@ func (r row) deadLetter(queue string) DeadLetter {
 		Metadata: msg.Metadata,
 	}
 	deadLetter.setFailures(header(backend.DeadLetterFailures), header(backend.DeadLetterAt))
-	backend.ClearDeadLetter(deadLetter.Metadata)
+	clearDeadLetter(deadLetter.Metadata)
 	return deadLetter
+}
+
+// clearDeadLetter removes what the metadata of a dead letter has beside the message's own.
+func clearDeadLetter(metadata message.Metadata) {
+	maps.DeleteFunc(metadata, func(key, _ string) bool {
+		switch key {
+		case backend.DeadLetterReason, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterFailures, backend.DeadLetterAt:
+			return true
+		}
+		return false
+	})
 }
 
 // strayed returns the Err of a message that is no dead letter, for the topic that it says it came from.

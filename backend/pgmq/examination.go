@@ -227,7 +227,7 @@ func (s *store) releaseDelayed(ctx context.Context, db *pgxpool.Pool, messages [
 	released := make([]subscription.Settlement, len(messages))
 	for i, m := range messages {
 		released[i] = subscription.Settlement{Token: m.Token, Action: subscription.Nack, Bare: true}
-		released[i].Disposition.Uncounted, released[i].Disposition.Delay = true, time.Second
+		released[i].Disposition.Fallback.Uncounted, released[i].Disposition.Fallback.Delay = true, time.Second
 	}
 	batch := newTransaction()
 	s.settle(batch, released)

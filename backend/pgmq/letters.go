@@ -25,7 +25,7 @@ const lockTimeout = "100ms"
 // deadLetter moves messages to another queue, in a transaction of their own. It takes one round
 // trip: only if that fails, it looks whether the queue is there, and can be filled.
 func (s *store) deadLetter(ctx context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {
-	topic := settlements[0].Disposition.DeadLetter.Topic
+	topic := settlements[0].Disposition.Target.Topic
 	about := newSubject("dead-letter", topic)
 	about.source = s.queue
 	var refusal *subscription.Refusal

@@ -36,9 +36,9 @@ func TestStore_LockedRowDelaysOnlyItself(t *testing.T) {
 			var settle []subscription.Settlement
 			for _, token := range tokens {
 				s := subscription.Settlement{Token: token, Action: action}
-				s.Disposition.Delay = time.Hour
+				s.Disposition.Fallback.Delay = time.Hour
 				if action == subscription.DeadLetter {
-					s.Disposition.DeadLetter = &backend.DeadLetterTarget{Topic: "dead"}
+					s.Disposition.Target = &backend.DeadLetterTarget{Topic: "dead"}
 				}
 				settle = append(settle, s)
 			}

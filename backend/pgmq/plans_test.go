@@ -296,7 +296,7 @@ func settlementsOf(leases []subscription.Lease, action subscription.Action) []su
 	for _, lease := range leases {
 		s := subscription.Settlement{Token: lease.Token, Action: action, UUID: lease.Message.UUID}
 		if action == subscription.DeadLetter {
-			s.Disposition.DeadLetter = &backend.DeadLetterTarget{Topic: "dead"}
+			s.Disposition.Target = &backend.DeadLetterTarget{Topic: "dead"}
 		}
 		all = append(all, s)
 	}

@@ -49,10 +49,8 @@ func (r *refusedAcks) accepted(queue string) {
 
 // release releases msg to its queue, which has refused its ack with err.
 func (r *refusedAcks) release(ctx context.Context, msg *message.Message, msgReceipt *receipt, err error) {
-	redelivery := backend.Redelivery{Delay: r.delay(msgReceipt.queue), Uncounted: true}
-	if d := backend.DeliveryFromContext(ctx); d != nil {
-		redelivery.Failures, redelivery.Done = d.Failures, d.Done
-	}
+	redelivery := backend.DeliveryFromContext(ctx).Unchanged()
+	redelivery.Delay, redelivery.Uncounted, redelivery.UnknownSince = r.delay(msgReceipt.queue), true, time.Time{} // its handler has run
 	backend.Nack(msg, redelivery)
 	about := sparse.About{Text: "ezq: the ack in a handler's transaction is refused, which was rolled back; its message has not failed and comes again", Topic: msgReceipt.topic}
 	sparse.Log(ctx, r.logger, slog.LevelError, about, "topic", msgReceipt.topic, "queue", msgReceipt.queue, "id", excerpt.Of(msg.UUID), "retry_in", redelivery.Delay.Round(time.Millisecond).String(), "error", err)

@@ -119,7 +119,7 @@ var (
 
 func (c *Client) handleInTx(next message.HandlerFunc, msg *message.Message) (out []*message.Message, err error) {
 	outer := msg.Context()
-	if backend.Shared(outer) {
+	if !backend.Exclusive(outer) {
 		return nil, errNotExclusive
 	}
 	delivery := backend.DeliveryFromContext(outer)
@@ -146,7 +146,7 @@ func (c *Client) handleInTx(next message.HandlerFunc, msg *message.Message) (out
 	msg.SetContext(context.WithValue(outer, txKey{}, handlerTx{tx, c.pool}))
 	out, err = next(msg)
 	msg.SetContext(outer)
-	if err != nil || isNacked(msg) {
+	if err != nil || backend.Nacked(msg) { // by ezq's router, when a handler was interrupted
 		return out, err
 	}
 	if err := msgReceipt.ack(outer, tx, token); isOfNoMessage(err) {
@@ -172,17 +172,6 @@ const ackWait = 3 * time.Second
 // for what others do with its rows.
 func isOfNoMessage(err error) bool {
 	return isRefused(err) && isTableError(err) || isLockTimeout(err) || errors.Is(err, errKept)
-}
-
-// isNacked reports whether msg has gone back to its backend already, as ezq's router
-// does with an event whose handler was interrupted.
-func isNacked(msg *message.Message) bool {
-	select {
-	case <-msg.Nacked():
-		return true
-	default:
-		return false
-	}
 }
 
 // Committed reports whether the message was removed in a transaction, and so does not

@@ -69,9 +69,9 @@ func Deliver[E any](tb testing.TB, handler func(ctx context.Context, event E) er
 		tb.Fatal("ezqtest:", err)
 	}
 	disposition, _ := sent.info.Disposition()
-	o.RetryAfter = disposition.Delay
-	if disposition.DeadLetter != nil {
-		o.DeadLetter, o.Reason = disposition.DeadLetter.Topic, disposition.DeadLetter.Metadata[backend.DeadLetterReason]
+	o.RetryAfter = disposition.Fallback.Delay
+	if disposition.Target != nil {
+		o.DeadLetter, o.Reason = disposition.Target.Topic, disposition.Target.Metadata[backend.DeadLetterReason]
 	}
 	o.Done = sent.acked
 	return o

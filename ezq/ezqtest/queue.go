@@ -14,6 +14,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/deliverycopy"
 )
 
 // recordingBackend is a backend that notes what passes through it.
@@ -211,7 +212,7 @@ func (b *recordingBackend) deliver(topic string, msg *message.Message) *message.
 	d := &delivery{expire: expire}
 	ctx = context.WithValue(ctx, deliveryKey{}, d)
 	if facts := backend.DeliveryFromContext(ctx); facts != nil {
-		d.info = facts.Copy()
+		d.info = deliverycopy.Of(facts)
 		ctx = backend.WithDelivery(ctx, d.info)
 	}
 	handed := msg.Copy()
@@ -246,20 +247,20 @@ func (b *recordingBackend) settle(d *delivery, w *waitingMessage, msg *message.M
 		msg.Ack()
 	case fault(d.fault.Load()) != none: // the outcome is lost
 		b.update(func() { w.handled, w.visible = false, time.Time{} })
-		backend.Nack(msg, unchanged(msg.Context()))
+		backend.Nack(msg, backend.DeliveryFromContext(msg.Context()).Unchanged())
 	case acked:
 		b.update(func() { b.remove(w) })
 		msg.Ack()
-	case disposition.DeadLetter != nil:
+	case disposition.Target != nil:
 		b.update(func() {
-			b.addRecord(deadLettered, disposition.DeadLetter.Topic, msg, disposition.DeadLetter.Metadata[backend.DeadLetterReason])
-			w.topic, w.handled, w.visible = disposition.DeadLetter.Topic, false, time.Time{}
+			b.addRecord(deadLettered, disposition.Target.Topic, msg, disposition.Target.Metadata[backend.DeadLetterReason])
+			w.topic, w.handled, w.visible = disposition.Target.Topic, false, time.Time{}
 			b.known[messageKey{w.topic, w.id}] = true
 		})
-		backend.DeadLetter(msg, *disposition.DeadLetter)
+		backend.DeadLetter(msg, *disposition.Target)
 	case said:
-		b.update(func() { w.handled, w.visible = false, time.Now().Add(disposition.Delay) })
-		backend.Nack(msg, disposition.Redelivery)
+		b.update(func() { w.handled, w.visible = false, time.Now().Add(disposition.Fallback.Delay) })
+		backend.Nack(msg, disposition.Fallback)
 	default:
 		b.update(func() { w.handled, w.visible = false, time.Time{} })
 		msg.Nack()

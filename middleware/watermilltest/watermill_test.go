@@ -127,8 +127,8 @@ func TestWatermillRecoverer_CatchesPanickingMiddleware(t *testing.T) {
 	_, err := handle(msg)
 	require.NoError(t, err)
 	v, _ := d.Disposition()
-	require.NotNil(t, v.DeadLetter)
-	require.LessOrEqual(t, len(v.DeadLetter.Metadata[backend.DeadLetterReason]), 1024, "its text has the whole stack")
+	require.NotNil(t, v.Target)
+	require.LessOrEqual(t, len(v.Target.Metadata[backend.DeadLetterReason]), 1024, "its text has the whole stack")
 }
 
 func TestWatermillCircuitBreaker_WorksWithOurPolicies(t *testing.T) {

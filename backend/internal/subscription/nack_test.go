@@ -81,6 +81,6 @@ func TestDeadLetter_WhenUnmovableIsFailure(t *testing.T) {
 		}
 		require.Len(t, settled, 1)
 		require.Equal(t, subscription.DeadLetter, settled[0].Action)
-		require.Equal(t, backend.Redelivery{Delay: 3 * time.Second, Failures: 1}, settled[0].Disposition.Redelivery)
+		require.Equal(t, backend.Redelivery{Delay: 3 * time.Second, Failures: 1}, settled[0].Disposition.Fallback)
 	})
 }

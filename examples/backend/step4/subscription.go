@@ -123,7 +123,7 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 	case <-msg.Nacked():
 		delay = pause
 		if disposition, ok := delivery.Disposition(); ok {
-			delay = max(delay, disposition.Delay)
+			delay = max(delay, disposition.Fallback.Delay)
 		}
 	case <-ctx.Done(): // and not the subscription's, which ends a little earlier
 		select {

@@ -127,11 +127,11 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 	case <-msg.Nacked():
 		delay = pause
 		if disposition, ok := delivery.Disposition(); ok {
-			delay, e.record = max(delay, disposition.Delay), disposition.Redelivery
-			if disposition.InPlace {
-				delay = disposition.Delay // it was first, and is first again
+			delay, e.record = max(delay, disposition.Fallback.Delay), disposition.Fallback
+			if disposition.Fallback.InPlace {
+				delay = disposition.Fallback.Delay // it was first, and is first again
 			}
-			if disposition.Uncounted {
+			if disposition.Fallback.Uncounted {
 				e.number--
 			}
 		}

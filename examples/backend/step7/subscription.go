@@ -158,16 +158,16 @@ func (s *subscription) settle(ctx context.Context, e *entry, msg *message.Messag
 	case <-msg.Nacked():
 		delay = pause
 		disposition, ok := delivery.Disposition()
-		if ok && disposition.DeadLetter != nil {
-			s.broker.publish(disposition.DeadLetter.Topic, []*entry{e.letter(disposition.DeadLetter)})
+		if ok && disposition.Target != nil {
+			s.broker.publish(disposition.Target.Topic, []*entry{e.letter(disposition.Target)})
 			return // in one step: the entry is in no topic while it is in flight
 		}
 		if ok {
-			delay, e.record = max(delay, disposition.Delay), disposition.Redelivery
-			if disposition.InPlace {
-				delay = disposition.Delay // it was first, and is first again
+			delay, e.record = max(delay, disposition.Fallback.Delay), disposition.Fallback
+			if disposition.Fallback.InPlace {
+				delay = disposition.Fallback.Delay // it was first, and is first again
 			}
-			if disposition.Uncounted {
+			if disposition.Fallback.Uncounted {
 				e.number--
 			}
 		}
