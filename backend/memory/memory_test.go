@@ -347,10 +347,23 @@ func TestSubscription_EndsWithoutAffectingOthers(t *testing.T) {
 	})
 }
 
-func TestConfig_PanicsWhenInvalid(t *testing.T) {
+func TestConfig_InvalidIsErrorOfPublishAndSubscribe(t *testing.T) {
 	t.Parallel()
-	require.Panics(t, func() { memory.New(&memory.Config{MaxInFlight: -1}) })
-	require.Panics(t, func() { memory.New(&memory.Config{DrainTimeout: -1}) })
+	for want, config := range map[string]memory.Config{
+		"memory: Config.MaxInFlight is -1: use a positive number, or 0 for the default":      {MaxInFlight: -1},
+		"memory: Config.NackDelay is -1ns: use a positive duration, or 0 for the default":    {NackDelay: -1},
+		"memory: Config.Lease is -1ns: use a positive duration, or 0 for the default":        {Lease: -1},
+		"memory: Config.MaxExtension is -1ns: use a positive duration, or 0 for the default": {MaxExtension: -1},
+		"memory: Config.DrainTimeout is -1s: use a positive duration, or 0 for the default":  {DrainTimeout: -time.Second},
+	} {
+		for _, broker := range []*memory.Broker{memory.New(&config), memory.New(nil).Connect(&config)} {
+			require.EqualError(t, broker.Publish("t", message.NewMessage("1", nil)), want)
+			require.EqualError(t, broker.SubscribeInitialize("t"), want)
+			_, err := broker.Subscribe(t.Context(), "t")
+			require.EqualError(t, err, want)
+			require.NoError(t, broker.Close())
+		}
+	}
 }
 
 func BenchmarkPublishAndReceive(b *testing.B) {
