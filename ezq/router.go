@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime/debug"
 	"sync/atomic"
 
@@ -39,18 +40,22 @@ func NewRouter(subscriber message.Subscriber, config *Config) *Router {
 	if config == nil {
 		config = &Config{}
 	}
-	return &Router{
+	r := &Router{
 		invalid:    validateRouter(subscriber, config),
 		subscriber: subscriber,
-		features:   backend.FeaturesOf(subscriber),
 		config:     config.withDefaults(),
 		topics:     map[string]*topic{},
 		ignored:    map[string]map[string]bool{},
 	}
+	if r.invalid == nil {
+		r.features = backend.FeaturesOf(subscriber)
+	}
+	return r
 }
 
+// validateRouter takes a nil pointer for nil: it is what a constructor returns beside an error.
 func validateRouter(subscriber message.Subscriber, config *Config) error {
-	if subscriber == nil {
+	if v := reflect.ValueOf(subscriber); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return &configError{text: "NewRouter: the subscriber is nil: pass a backend, or any Watermill Subscriber"}
 	}
 	if err := config.validate(); err != nil {
@@ -63,9 +68,10 @@ func validateRouter(subscriber message.Subscriber, config *Config) error {
 // several. It may be any of Watermill's; the first one is the outermost. Unknown
 // events pass through it too, once Config.UnknownFor has passed.
 //
-// A middleware is called more than once: by Use, with a handler that does nothing, so that
-// a mistake in it shows here; and for each handler, when the router starts. So what it
-// begins when it is called, such as a goroutine, has to be little, and has to end by itself.
+// A middleware may be called more than once, and each call makes a handler of its own: Use
+// calls it with one that does nothing, so that a mistake in it shows here, and the router
+// calls it for each handler when it starts. A middleware must therefore begin nothing when
+// it is called that has to be ended, such as a goroutine, or that can be begun only once.
 //
 // Use panics if a middleware is nil, panics when it is called, or returns nil, or if the
 // router has been started.

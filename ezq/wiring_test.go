@@ -115,6 +115,10 @@ func TestNewRouter_MistakeIsErrorOfRunAttachAndReady(t *testing.T) {
 			ezq.NewRouter(nil, nil),
 			"ezq: NewRouter: the subscriber is nil: pass a backend, or any Watermill Subscriber",
 		},
+		"a nil pointer as the subscriber": {
+			ezq.NewRouter((*memory.Broker)(nil), nil),
+			"ezq: NewRouter: the subscriber is nil: pass a backend, or any Watermill Subscriber",
+		},
 		"a negative concurrency": {
 			router(ezq.Config{Concurrency: -1}),
 			"ezq: NewRouter: Config.Concurrency is -1: use 1 to 1048576, or 0 for the default of 10",
