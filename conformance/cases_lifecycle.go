@@ -40,7 +40,7 @@ func closeClosesChannels(h *harness) {
 func closeMayBeRepeated(h *harness) {
 	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
-	p.publish(topic, numbered(20)...) // which nobody receives
+	p.publish(topic, numbered(20)...) // which are not received
 	var closing sync.WaitGroup
 	for range 5 {
 		closing.Go(func() {

@@ -52,7 +52,7 @@ func alikeNames(h *harness) {
 }
 
 // requireApart ends the case if a message that is published to one topic arrives at the
-// other, as long as nobody else is there who could take it.
+// other, as long as it has no other consumer.
 func requireApart(h *harness, p *peer, here, there string) {
 	in := p.trySubscribe(here)
 	if in == nil {
