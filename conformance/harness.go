@@ -122,8 +122,8 @@ func (h *harness) close() {
 	h.mu.Lock()
 	ends, system := h.ends, h.system
 	h.mu.Unlock()
-	for _, stage := range ends {
-		for _, f := range stage {
+	for _, functions := range ends {
+		for _, f := range functions {
 			f()
 		}
 	}
