@@ -86,7 +86,7 @@ func TestUnknownEvent_MayFailAtOnce(t *testing.T) {
 		router := oldProgram(broker, ezq.Config{UnknownFor: 1})
 		runFor(t, router, time.Second/2)
 		require.EqualValues(t, 1, router.Stats()[ezq.DefaultTopic].DeadLettered)
-		require.Panics(t, func() { oldProgram(broker, ezq.Config{UnknownFor: -1}) })
+		require.ErrorIs(t, oldProgram(broker, ezq.Config{UnknownFor: -1}).Run(t.Context()), ezq.ErrInvalidConfig)
 	})
 }
 
