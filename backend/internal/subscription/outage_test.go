@@ -11,8 +11,8 @@ import (
 
 func TestOutage_IsReportedWithin5Seconds(t *testing.T) {
 	for name, trouble := range map[string]fault{
-		"that the store reports":   {err: errStore},
-		"in which it says nothing": {wait: hang},
+		"a store that reports errors is an outage":  {err: errStore},
+		"a store that does not answer is an outage": {wait: hang},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
