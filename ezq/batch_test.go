@@ -103,7 +103,7 @@ func TestBatch_ResultDecidesOutcomeOfEvents(t *testing.T) {
 		returns func() error
 		again   []int // the ids of the next batch
 	}{
-		{"nil: all are done", func() error { return nil }, nil},
+		{"nil completes all events", func() error { return nil }, nil},
 		{"an empty BatchError fails none", func() error { return ezq.BatchError{} }, nil},
 		{"a BatchError fails those that it names", func() error { return ezq.BatchError{1: errBoom, 3: errBoom, 2: nil} }, []int{1, 3}},
 		{"several BatchErrors fail those that they name", func() error {
@@ -175,11 +175,11 @@ func TestBatch_WhenPartialFollowsKindOfStop(t *testing.T) {
 		want []int
 		left int
 	}{
-		{"is handled at once after an EndEvent", func(t *testing.T, broker *memory.Broker, _ *ezq.Router, _ func()) {
+		{"a partial batch is handled at once after an EndEvent", func(t *testing.T, broker *memory.Broker, _ *ezq.Router, _ func()) {
 			publish(t, broker, ezq.EndEvent{})
 		}, []int{3}, 0},
-		{"is released when the context ends", func(_ *testing.T, _ *memory.Broker, _ *ezq.Router, cancel func()) { cancel() }, nil, 3},
-		{"is released when the topic is paused", func(_ *testing.T, _ *memory.Broker, router *ezq.Router, cancel func()) {
+		{"a partial batch is released when the context ends", func(_ *testing.T, _ *memory.Broker, _ *ezq.Router, cancel func()) { cancel() }, nil, 3},
+		{"a partial batch is released when the topic is paused", func(_ *testing.T, _ *memory.Broker, router *ezq.Router, cancel func()) {
 			_ = router.Pause("ezq")
 			time.AfterFunc(time.Second, cancel)
 		}, nil, 3},

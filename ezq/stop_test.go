@@ -76,12 +76,12 @@ func TestRun_StopsAsDocumented(t *testing.T) {
 			after: hour / 2,
 		},
 		{
-			name:  "the first reason to stop counts",
+			name:  "the first reason to stop decides",
 			stops: []trigger{sent(ezq.EndEvent{Timeout: 20 * second}), cancelled}, needs: 18 * second,
 			after: 19 * second,
 		},
 		{
-			name:  "an InterruptEvent does not wait",
+			name:  "an InterruptEvent does not wait for handlers",
 			stops: []trigger{sent(ezq.InterruptEvent{})}, needs: hour,
 			after: 0, returns: ezq.ErrInterrupted, interrupted: true, released: true,
 		},

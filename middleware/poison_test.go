@@ -68,9 +68,9 @@ func TestPoison_WithoutRetryTakesOnlyPermanentErrors(t *testing.T) {
 func TestPoison_TakesUnknownAndUndecodableEventsAtOnce(t *testing.T) {
 	for _, test := range []struct{ name, payload, reason string }{
 		{"an unknown event", `{"_type":"Nobody"}`, `no handler for event "Nobody"`},
-		{"an event of another shape", `{"_type":"OrderPlaced","ID":"seven"}`, "decode OrderPlaced"},
-		{"no JSON at all", "\x00\xff", "decode OrderPlaced"},
-		{"nothing", "", "decode OrderPlaced"},
+		{"a payload of another shape", `{"_type":"OrderPlaced","ID":"seven"}`, "decode OrderPlaced"},
+		{"a payload that is not JSON", "\x00\xff", "decode OrderPlaced"},
+		{"an empty payload", "", "decode OrderPlaced"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
@@ -129,7 +129,7 @@ func TestPoison_KeepsMessageWhenDeadLetterCannotMove(t *testing.T) {
 		{"the publisher fails", middleware.Poison{Topic: "dead", To: &recorder{err: errDown}}, plainMessage(t), `dead letter to "dead": down`},
 		{"there is no publisher", middleware.Poison{Topic: "dead"}, plainMessage(t), "set Poison.To"},
 		{"there is no topic", middleware.Poison{To: &recorder{}}, plainMessage(t), "set Poison.Topic"},
-		{"it is settled", middleware.Poison{Topic: "dead"}, settled, "already"},
+		{"the message is settled", middleware.Poison{Topic: "dead"}, settled, "already"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := test.policy.Middleware(failing(ezq.Permanent(errBoom)))(test.msg)
@@ -186,14 +186,14 @@ func TestPoison_LimitsDeliveriesOfCrashingMessage(t *testing.T) {
 		delivery *backend.Delivery
 		handled  bool
 	}{
-		{"the first delivery", &backend.Delivery{Number: 1}, true},
-		{"some crashes", &backend.Delivery{Number: 5}, true},
-		{"too many crashes", &backend.Delivery{Number: 6}, false},
-		{"many failures are for Retry to judge", &backend.Delivery{Number: 100, Failures: 99}, true},
-		{"crashes among failures", &backend.Delivery{Number: 100, Failures: 94}, false},
-		{"more failures than deliveries, which is forged", &backend.Delivery{Number: 6, Failures: 2147483647}, false},
-		{"the same, and not too many crashes", &backend.Delivery{Number: 5, Failures: 5}, true},
-		{"a backend that does not count", &backend.Delivery{}, true},
+		{"the first delivery is handled", &backend.Delivery{Number: 1}, true},
+		{"five deliveries without a failure are handled", &backend.Delivery{Number: 5}, true},
+		{"six deliveries without a failure are too many crashes", &backend.Delivery{Number: 6}, false},
+		{"many failures are left to Retry", &backend.Delivery{Number: 100, Failures: 99}, true},
+		{"too many crashes among failures are noticed", &backend.Delivery{Number: 100, Failures: 94}, false},
+		{"more failures than deliveries are forged, and hide no crash", &backend.Delivery{Number: 6, Failures: 2147483647}, false},
+		{"as many failures as deliveries are no crash", &backend.Delivery{Number: 5, Failures: 5}, true},
+		{"a backend that does not count has no limit", &backend.Delivery{}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -47,12 +47,12 @@ func TestFailure_DescribesActualEvents(t *testing.T) {
 		body func(f *Flow)
 		want string
 	}{
-		"nothing was published": {
+		"no event was published": {
 			func(f *Flow) { Published[paid](f).Times(1) },
 			`ezqtest: paid was published never, not once
 Nothing has happened: was anything published?`,
 		},
-		"too few": {
+		"too few events": {
 			func(f *Flow) { f.Publish(paid{7}); f.Settle(); Handled[mailed](f).One() },
 			`ezqtest: mailed was handled never, not once
 This has happened:
@@ -63,7 +63,7 @@ This has happened:
 	handled       {"_type":"invoiced","Order":7} on topic "ezq"
 	waits         mailed on topic "mail", on which the router has no handlers`,
 		},
-		"a failure": {
+		"a handler that fails": {
 			func(f *Flow) { f.Publish(paid{13}); f.Settle(); Handled[paid](f).Times(2) },
 			`ezqtest: paid was handled never, not 2 times
 This has happened:
@@ -71,7 +71,7 @@ This has happened:
 	failed        {"_type":"paid","Order":13} on topic "ezq": bad luck
 	waits         paid on topic "ezq"`,
 		},
-		"another one": {
+		"another event": {
 			func(f *Flow) { f.Publish(paid{7}); f.Settle(); Published[paid](f).Equal(paid{8}) },
 			`ezqtest: the paid that was published at place 1 is another one
 	want {Order:8}
@@ -84,7 +84,7 @@ This has happened:
 	handled       {"_type":"invoiced","Order":7} on topic "ezq"
 	waits         mailed on topic "mail", on which the router has no handlers`,
 		},
-		"one that is missing": {
+		"a missing event": {
 			func(f *Flow) { Published[paid](f).Equal(paid{8}) },
 			`ezqtest: the paid that was published at place 1 is another one
 	want {Order:8}
@@ -99,7 +99,7 @@ This has happened:
 	waits         paid on topic "ezq"
 ezqtest: the router stopped with: ezq: handlers did not finish in time`,
 		},
-		"an event that is none": {
+		"a value that is no event": {
 			func(f *Flow) { f.Publish(7) },
 			"ezqtest: ezq: publish an event to \"ezq\": event type int has no name of its own: declare a type for the event",
 		},
@@ -144,15 +144,15 @@ func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 		handle func(ctx context.Context, client backend.Backend, total *int, e paid) error
 		want   string
 	}{
-		"one that sets": {
+		"a handler that sets a value": {
 			func(_ context.Context, _ backend.Backend, total *int, e paid) error { *total = e.Order; return nil },
 			"",
 		},
-		"one that adds": {
+		"a handler that adds to a value": {
 			func(_ context.Context, _ backend.Backend, total *int, e paid) error { *total += e.Order; return nil },
 			"ezqtest: the handlers are not idempotent: it shows that delivery 1 is repeated\n\tundisturbed 7\n\tnow         14",
 		},
-		"one that looks too late": {
+		"a handler that publishes before it is done": {
 			func(ctx context.Context, client backend.Backend, total *int, e paid) error {
 				if *total > 0 {
 					return nil
@@ -165,7 +165,7 @@ func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 			},
 			"",
 		},
-		"one that leaves half of its work": {
+		"a handler that leaves half of its work": {
 			func(ctx context.Context, client backend.Backend, total *int, e paid) error {
 				if *total > 0 {
 					return nil
@@ -179,7 +179,7 @@ func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 			},
 			"ezqtest: the handlers are not idempotent: it shows that delivery 1 crashes and is repeated\n\tundisturbed 7\n\tnow         1",
 		},
-		"one that counts what it could not do": {
+		"a handler that counts what it could not do": {
 			func(ctx context.Context, _ backend.Backend, total *int, _ paid) error {
 				if ctx.Err() != nil {
 					*total--
@@ -207,18 +207,18 @@ func TestCheckIdempotent_UsesTopicsOfRouter(t *testing.T) {
 		event  any
 		want   string
 	}{
-		"the only one": {
+		"the only topic is used": {
 			[]string{"orders"}, paid{7}, "the handlers are not idempotent",
 		},
-		"the one that the event names": {
+		"the topic that the event names is used": {
 			[]string{"orders", "mail"}, Event(paid{7}, ezq.Topic("mail")), "the handlers are not idempotent",
 		},
-		"none of several": {
+		"several topics need a choice": {
 			[]string{"orders", "mail"},
 			paid{7},
 			`event 1 of 1 reached no handler; the router has handlers on ["mail" "orders"]: name another topic with ezqtest.Event`,
 		},
-		"one without a handler for it": {
+		"an event without a handler is an error": {
 			[]string{"orders"}, invoiced{7}, "event 1 of 1 reached no handler",
 		},
 	} {

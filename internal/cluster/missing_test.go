@@ -41,22 +41,22 @@ func TestScript_NamesMissingProgramAndLeavesNothing(t *testing.T) {
 		says    string
 		code    int
 	}{
-		"PostgreSQL": {func(s *script) { s.set("EZQ_POSTGRES_BIN", "/nowhere") }, "EZQ_POSTGRES_BIN=/nowhere does not hold initdb", 3},
-		"PGMQ's SQL": {func(s *script) { s.set("EZQ_PGMQ_SQL", "/nowhere") }, "cannot read EZQ_PGMQ_SQL=/nowhere", 1},
-		"a network": {func(s *script) {
+		"PostgreSQL is missing": {func(s *script) { s.set("EZQ_POSTGRES_BIN", "/nowhere") }, "EZQ_POSTGRES_BIN=/nowhere does not hold initdb", 3},
+		"PGMQ's SQL is missing": {func(s *script) { s.set("EZQ_PGMQ_SQL", "/nowhere") }, "cannot read EZQ_PGMQ_SQL=/nowhere", 1},
+		"the network is missing": {func(s *script) {
 			s.set("EZQ_PGMQ_SQL", "")
 			s.set("PATH", s.bin+":"+os.Getenv("PATH"))
 			s.program("npm", "exit 1")
 		}, "is there a network?", 3},
-		"the right package": {func(s *script) {
+		"the package is another one": {func(s *script) {
 			s.set("EZQ_PGMQ_SQL", "")
 			s.set("PATH", s.bin+":"+os.Getenv("PATH"))
 			s.program("npm", "echo something else >package.tgz")
 		}, "does not have the expected checksum", 1},
-		"room on the disk": {func(s *script) {
+		"the disk is full": {func(s *script) {
 			s.program("initdb", "echo 'could not write: No space left on device'; exit 1")
 		}, "No space left on device", 1},
-		"a server that starts": {func(s *script) {
+		"the server does not start": {func(s *script) {
 			s.program("pg_ctl", `while [ "$1" != -l ]; do shift; done; echo 'out of memory' >"$2"; exit 1`)
 		}, "the server did not start: out of memory", 1},
 	} {

@@ -144,7 +144,7 @@ func TestPoison_TakesEventThatCrashesProcesses(t *testing.T) {
 // was locked, so that the next process leases it before it handles it, whichever that is.
 func TestLock_LeavesOneCrashUncounted(t *testing.T) {
 	const backlog, maxDeliveries = 300, 2
-	for name, busy := range map[string]int{"one process, after a backlog": 1, "several processes": 3} {
+	for name, busy := range map[string]int{"one process with a backlog": 1, "several processes": 3} {
 		t.Run(name, func(t *testing.T) {
 			database, pool, client := begin(t)
 			handled := func() bool {

@@ -80,7 +80,10 @@ func TestLockedBatch_LeasesMessagesNotAckedSoon(t *testing.T) {
 }
 
 func TestLockedMessage_CanBeNacked(t *testing.T) {
-	for name, when := range map[string]time.Duration{"a nack within the lock returns the message": time.Millisecond, "a nack after the lock returns the message": 2 * lockFor} {
+	for name, when := range map[string]time.Duration{
+		"a nack within the lock returns the message": time.Millisecond,
+		"a nack after the lock returns the message":  2 * lockFor,
+	} {
 		t.Run(name, func(t *testing.T) {
 			lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 				env.store.publish(1)
