@@ -132,7 +132,7 @@ func TestChild_SettlesMessage(t *testing.T) {
 func TestLease_OfStoppedProcessChangesNothing(t *testing.T) {
 	t.Parallel()
 	for _, settle := range []string{"ack", "nack", "dead letter", "extend"} {
-		t.Run("its "+settle, func(t *testing.T) {
+		t.Run("the "+settle+" of a stopped process", func(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t)
 			pool, owner := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
