@@ -60,6 +60,23 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// mustBeValid panics if a setting is negative.
+func (c *Config) mustBeValid() {
+	if c.MaxInFlight < 0 {
+		panic(fmt.Sprintf("memory: Config.MaxInFlight is %d: use a positive value, or 0 for the default", c.MaxInFlight))
+	}
+	for _, setting := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"NackDelay", c.NackDelay}, {"Lease", c.Lease}, {"MaxExtension", c.MaxExtension}, {"DrainTimeout", c.DrainTimeout},
+	} {
+		if setting.value < 0 {
+			panic(fmt.Sprintf("memory: Config.%s is %v: use a positive value, or 0 for the default", setting.name, setting.value))
+		}
+	}
+}
+
 // Broker is an in-process backend. Create it with [New]. Its methods may be
 // called concurrently.
 type Broker struct {
@@ -92,9 +109,7 @@ func newBroker(overrides *Config, topics *topics) *Broker {
 	if overrides != nil {
 		config = *overrides
 	}
-	if config.MaxInFlight < 0 || min(config.NackDelay, config.Lease, config.MaxExtension, config.DrainTimeout) < 0 {
-		panic("memory: Config has a negative value: use 0 for the default")
-	}
+	config.mustBeValid()
 	config.Lease = cmp.Or(config.Lease, 30*time.Second)
 	config.MaxExtension = cmp.Or(config.MaxExtension, time.Hour)
 	config.DrainTimeout = cmp.Or(config.DrainTimeout, 10*time.Second)

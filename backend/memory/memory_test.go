@@ -349,8 +349,15 @@ func TestSubscription_EndsWithoutAffectingOthers(t *testing.T) {
 
 func TestConfig_PanicsWhenInvalid(t *testing.T) {
 	t.Parallel()
-	require.Panics(t, func() { memory.New(&memory.Config{MaxInFlight: -1}) })
-	require.Panics(t, func() { memory.New(&memory.Config{DrainTimeout: -1}) })
+	for want, config := range map[string]memory.Config{
+		"memory: Config.MaxInFlight is -1: use a positive value, or 0 for the default":    {MaxInFlight: -1},
+		"memory: Config.NackDelay is -1ns: use a positive value, or 0 for the default":    {NackDelay: -1},
+		"memory: Config.Lease is -1s: use a positive value, or 0 for the default":         {Lease: -time.Second},
+		"memory: Config.MaxExtension is -1ns: use a positive value, or 0 for the default": {MaxExtension: -1},
+		"memory: Config.DrainTimeout is -1ns: use a positive value, or 0 for the default": {DrainTimeout: -1},
+	} {
+		require.PanicsWithValue(t, want, func() { memory.New(&config) })
+	}
 }
 
 func BenchmarkPublishAndReceive(b *testing.B) {

@@ -46,7 +46,7 @@ func unchanged(ctx context.Context) (r backend.Redelivery) {
 	return r
 }
 
-// outcomeOf says what a handler has made of msg, and why.
+// outcomeOf returns the outcome of a handler for msg, and the reason.
 func outcomeOf(msg *message.Message, err error) (what, reason string) {
 	if err != nil {
 		if _, ok := ezq.SnoozeDelay(err); ok {

@@ -49,13 +49,13 @@ func TestFailure_DescribesActualEvents(t *testing.T) {
 	}{
 		"no event was published": {
 			func(f *Flow) { Published[paid](f).Times(1) },
-			`ezqtest: paid was published never, not once
-Nothing has happened: was anything published?`,
+			`ezqtest: paid: published 0 times, want 1
+No event was published or handled.`,
 		},
 		"too few events": {
 			func(f *Flow) { f.Publish(paid{7}); f.Settle(); Handled[mailed](f).One() },
-			`ezqtest: mailed was handled never, not once
-This has happened:
+			`ezqtest: mailed: handled 0 times, want 1
+History:
 	published     {"_type":"paid","Order":7} on topic "ezq"
 	published     {"_type":"invoiced","Order":7} on topic "ezq"
 	handled       {"_type":"paid","Order":7} on topic "ezq"
@@ -65,18 +65,18 @@ This has happened:
 		},
 		"a handler that fails": {
 			func(f *Flow) { f.Publish(paid{13}); f.Settle(); Handled[paid](f).Times(2) },
-			`ezqtest: paid was handled never, not 2 times
-This has happened:
+			`ezqtest: paid: handled 0 times, want 2
+History:
 	published     {"_type":"paid","Order":13} on topic "ezq"
 	failed        {"_type":"paid","Order":13} on topic "ezq": bad luck
 	waits         paid on topic "ezq"`,
 		},
 		"another event": {
 			func(f *Flow) { f.Publish(paid{7}); f.Settle(); Published[paid](f).Equal(paid{8}) },
-			`ezqtest: the paid that was published at place 1 is another one
+			`ezqtest: paid: published event 1 differs
 	want {Order:8}
 	got  {Order:7}
-This has happened:
+History:
 	published     {"_type":"paid","Order":7} on topic "ezq"
 	published     {"_type":"invoiced","Order":7} on topic "ezq"
 	handled       {"_type":"paid","Order":7} on topic "ezq"
@@ -86,15 +86,15 @@ This has happened:
 		},
 		"a missing event": {
 			func(f *Flow) { Published[paid](f).Equal(paid{8}) },
-			`ezqtest: the paid that was published at place 1 is another one
+			`ezqtest: paid: published event 1 differs
 	want {Order:8}
 	got  none
-Nothing has happened: was anything published?`,
+No event was published or handled.`,
 		},
 		"a handler that hangs": {
 			func(f *Flow) { f.Publish(paid{99}); f.Settle() },
-			`ezqtest: after 30m0s there is still something to do: paid on topic "ezq" is being handled
-This has happened:
+			`ezqtest: not settled after 30m0s: paid on topic "ezq" is being handled
+History:
 	published     {"_type":"paid","Order":99} on topic "ezq"
 	waits         paid on topic "ezq"
 ezqtest: the router stopped with: ezq: handlers did not finish in time`,
@@ -150,7 +150,7 @@ func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 		},
 		"a handler that adds to a value": {
 			func(_ context.Context, _ backend.Backend, total *int, e paid) error { *total += e.Order; return nil },
-			"ezqtest: the handlers are not idempotent: it shows that delivery 1 is repeated\n\tundisturbed 7\n\tnow         14",
+			"ezqtest: the handlers are not idempotent: the result differs if delivery 1 is repeated\n\tundisturbed 7\n\tdisturbed   14",
 		},
 		"a handler that publishes before it is done": {
 			func(ctx context.Context, client backend.Backend, total *int, e paid) error {
@@ -177,7 +177,7 @@ func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 				*total = e.Order
 				return nil
 			},
-			"ezqtest: the handlers are not idempotent: it shows that delivery 1 crashes and is repeated\n\tundisturbed 7\n\tnow         1",
+			"ezqtest: the handlers are not idempotent: the result differs if delivery 1 crashes and is repeated\n\tundisturbed 7\n\tdisturbed   1",
 		},
 		"a handler that counts what it could not do": {
 			func(ctx context.Context, _ backend.Backend, total *int, _ paid) error {
@@ -186,7 +186,7 @@ func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 				}
 				return ctx.Err()
 			},
-			"ezqtest: the handlers are not idempotent: it shows that delivery 1 loses its lease and is repeated\n\tundisturbed 0\n\tnow         -1",
+			"ezqtest: the handlers are not idempotent: the result differs if delivery 1 loses its lease and is repeated\n\tundisturbed 0\n\tdisturbed   -1",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
