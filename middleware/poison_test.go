@@ -124,7 +124,7 @@ func TestPoison_KeepsMessageWhenDeadLetterCannotMove(t *testing.T) {
 		name   string
 		policy middleware.Poison
 		msg    *message.Message
-		says   string
+		want   string
 	}{
 		{"the publisher fails", middleware.Poison{Topic: "dead", To: &recorder{err: errDown}}, plainMessage(t), `dead letter to "dead": down`},
 		{"there is no publisher", middleware.Poison{Topic: "dead"}, plainMessage(t), "set Poison.To"},
@@ -134,7 +134,7 @@ func TestPoison_KeepsMessageWhenDeadLetterCannotMove(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := test.policy.Middleware(failing(ezq.Permanent(errBoom)))(test.msg)
 			require.ErrorIs(t, err, errBoom)
-			require.ErrorContains(t, err, test.says)
+			require.ErrorContains(t, err, test.want)
 			require.True(t, ezq.IsPermanent(err))
 			require.False(t, isNacked(test.msg))
 			if strings.Contains(test.name, "fails") {
@@ -254,8 +254,8 @@ func TestPoison_RefusesInvalidTopicAtOnce(t *testing.T) {
 	for topic, reason := range map[string]string{
 		"a\x00": "it contains a NUL", "a\xff": "it is not UTF-8", strings.Repeat("x", 1025): "it has 1025 bytes, and the limit is 1024",
 	} {
-		says := fmt.Sprintf("middleware: Poison.Topic %q: %s: choose another name", excerpt.Of(topic), reason)
-		require.PanicsWithValue(t, says, func() { middleware.Poison{Topic: topic}.Middleware(succeeding) })
+		want := fmt.Sprintf("middleware: Poison.Topic %q: %s: choose another name", excerpt.Of(topic), reason)
+		require.PanicsWithValue(t, want, func() { middleware.Poison{Topic: topic}.Middleware(succeeding) })
 	}
 	middleware.Poison{Topic: "Orders, failed"}.Middleware(succeeding)
 }

@@ -43,7 +43,7 @@ func TestThrottle_LimitsStarts(t *testing.T) {
 	t.Parallel()
 	const s, ms = time.Second, time.Millisecond
 	for _, test := range []struct {
-		says   string
+		name   string
 		policy middleware.Throttle
 		want   []time.Duration
 	}{
@@ -53,7 +53,7 @@ func TestThrottle_LimitsStarts(t *testing.T) {
 		{"an interval is rounded in favour of the limit", middleware.Throttle{Count: 3, Per: s}, []time.Duration{0, 333333334, 666666668, 1000000002, 1333333336}},
 		{"the shortest interval is a nanosecond", middleware.Throttle{Count: 2e9, Per: s}, []time.Duration{0, 1, 2, 3, 4}},
 	} {
-		t.Run(test.says, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				require.Equal(t, test.want, starts(t, 5, test.policy.Middleware))
 			})

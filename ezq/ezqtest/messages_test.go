@@ -106,7 +106,7 @@ ezqtest: the router stopped with: ezq: handlers did not finish in time`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				got := &listener{TB: t}
+				got := &failureRecorder{TB: t}
 				done := make(chan struct{})
 				go func() { // since a failure ends its goroutine
 					defer close(done)
@@ -119,22 +119,24 @@ ezqtest: the router stopped with: ezq: handlers did not finish in time`,
 	}
 }
 
-// listener hears why a test has failed.
-type listener struct {
+// failureRecorder keeps why a test has failed.
+type failureRecorder struct {
 	testing.TB
 	text string
 }
 
-func (l *listener) Helper() {}
+func (l *failureRecorder) Helper() {}
 
-func (l *listener) Errorf(format string, args ...any) { l.text += fmt.Sprintf("\n"+format, args...) }
+func (l *failureRecorder) Errorf(format string, args ...any) {
+	l.text += fmt.Sprintf("\n"+format, args...)
+}
 
-func (l *listener) Fatal(args ...any) {
+func (l *failureRecorder) Fatal(args ...any) {
 	l.text = fmt.Sprintln(args...)
 	runtime.Goexit()
 }
 
-func (l *listener) Fatalf(format string, args ...any) {
+func (l *failureRecorder) Fatalf(format string, args ...any) {
 	l.text = fmt.Sprintf(format, args...)
 	runtime.Goexit()
 }

@@ -38,7 +38,7 @@ func TestScript_NamesMissingProgramAndLeavesNothing(t *testing.T) {
 	needBash(t)
 	for name, c := range map[string]struct {
 		without func(s *script)
-		says    string
+		want    string
 		code    int
 	}{
 		"PostgreSQL is missing": {func(s *script) { s.set("EZQ_POSTGRES_BIN", "/nowhere") }, "EZQ_POSTGRES_BIN=/nowhere does not hold initdb", 3},
@@ -66,10 +66,10 @@ func TestScript_NamesMissingProgramAndLeavesNothing(t *testing.T) {
 			c.without(s)
 			output, _, err := s.run("run", "true") // not --fast: then the clusters are in TMPDIR or in /tmp
 			exit, ok := errors.AsType[*exec.ExitError](err)
-			if !ok || exit.ExitCode() != c.code || !strings.Contains(output, c.says) {
+			if !ok || exit.ExitCode() != c.code || !strings.Contains(output, c.want) {
 				t.Errorf("%v: %s", err, output)
 			}
-			if lines := strings.Split(strings.TrimSpace(output), "\n"); !strings.Contains(lines[len(lines)-1], c.says) {
+			if lines := strings.Split(strings.TrimSpace(output), "\n"); !strings.Contains(lines[len(lines)-1], c.want) {
 				t.Errorf("it does not end with what is missing: %s", output)
 			}
 			if left, _ := filepath.Glob(filepath.Join(strings.TrimPrefix(s.env[3], "TMPDIR="), "*")); len(left) > 0 {

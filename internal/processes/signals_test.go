@@ -199,7 +199,7 @@ func TestControlEvent_StopsExactlyOneProcess(t *testing.T) {
 	for _, test := range []struct {
 		event any
 		code  int
-		says  string
+		want  string
 	}{
 		{ezq.EndEvent{}, 0, ""},
 		{ezq.InterruptEvent{}, 1, ezq.ErrInterrupted.Error() + "\n"},
@@ -220,7 +220,7 @@ func TestControlEvent_StopsExactlyOneProcess(t *testing.T) {
 					t.Fatal("no process ends")
 				}
 				require.Equal(t, test.code, c.end(t), &c.errors)
-				require.Equal(t, test.says, c.errors.String())
+				require.Equal(t, test.want, c.errors.String())
 			}
 			requireFree(t, pool, 0)
 		})

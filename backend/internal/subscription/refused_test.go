@@ -167,9 +167,9 @@ func TestFetch_StopsWhileAllAcksAreRefused(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
 				const n = 3000
 				env.config.MaxInFlight, env.config.MaxPrefetch, env.config.LockFor = 50, 100, test.lockFor
-				heard := make(chan error, 10000)
+				reported := make(chan error, 10000)
 				env.store.publish(n)
-				c := env.subscribeAs("A", backend.WithConsumer(t.Context(), backend.Consumer{Health: func(err error) { heard <- err }}))
+				c := env.subscribeAs("A", backend.WithConsumer(t.Context(), backend.Consumer{Health: func(err error) { reported <- err }}))
 				if test.call > 0 {
 					c.inject(fault{wait: test.call}, settling)
 				}
@@ -193,7 +193,7 @@ func TestFetch_StopsWhileAllAcksAreRefused(t *testing.T) {
 				handle(10 * time.Minute)
 				require.Greater(t, handled, 100)
 				require.Less(t, handled, 1000, "those that were claimed, too")
-				require.ErrorContains(t, <-heard, "acks of")
+				require.ErrorContains(t, <-reported, "acks of")
 				require.Error(t, *env.config.Counters.Failing.Load())
 				require.EqualValues(t, 1, env.config.Counters.Nacked.Load())
 
