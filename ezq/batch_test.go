@@ -110,8 +110,8 @@ func TestBatch_ResultDecidesOutcomeOfEvents(t *testing.T) {
 			return errors.Join(ezq.BatchError{0: errBoom}, ezq.BatchError{1: nil}, ezq.BatchError{2: errBoom})
 		}, []int{0, 2}},
 		{"a wrapped BatchError fails those that it names", func() error { return fmt.Errorf("some: %w", ezq.BatchError{4: errBoom}) }, []int{4}},
-		{"another error fails all", func() error { return errBoom }, []int{0, 1, 2, 3, 4}},
-		{"another error beside a BatchError fails all", func() error { return errors.Join(ezq.BatchError{0: errBoom}, errBoom) }, []int{0, 1, 2, 3, 4}},
+		{"an error that is no BatchError fails all", func() error { return errBoom }, []int{0, 1, 2, 3, 4}},
+		{"a BatchError joined with another error fails all", func() error { return errors.Join(ezq.BatchError{0: errBoom}, errBoom) }, []int{0, 1, 2, 3, 4}},
 		{"a place that the batch does not have fails all", func() error { return ezq.BatchError{5: errBoom} }, []int{0, 1, 2, 3, 4}},
 		{"a panic fails all", func() error { panic(errBoom) }, []int{0, 1, 2, 3, 4}},
 		{"the end of the goroutine fails all", func() error { runtime.Goexit(); return nil }, []int{0, 1, 2, 3, 4}},
