@@ -101,11 +101,11 @@ func TestShared_ReportsWhetherHandlerDecidesAlone(t *testing.T) {
 		"the only handler decides alone": {func(router *ezq.Router, note func(context.Context)) {
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { note(ctx); return nil })
 		}, true},
-		"one of two handlers does not": {func(router *ezq.Router, note func(context.Context)) {
+		"one of two handlers does not decide alone": {func(router *ezq.Router, note func(context.Context)) {
 			ezq.Handle(router, ignore[orderPlaced], ezq.Name("other"))
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { note(ctx); return nil }, ezq.Name("noting"))
 		}, false},
-		"the middleware of a batch does not": {func(router *ezq.Router, note func(context.Context)) {
+		"the middleware of a batch does not decide alone": {func(router *ezq.Router, note func(context.Context)) {
 			ezq.HandleBatch(router, ignoreAll[orderPlaced], ezq.Size(1), ezq.Use(func(next message.HandlerFunc) message.HandlerFunc {
 				return func(msg *message.Message) ([]*message.Message, error) { note(msg.Context()); return next(msg) }
 			}))

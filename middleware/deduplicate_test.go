@@ -92,8 +92,8 @@ func TestDeduplicate_SecondWaitsForFirst(t *testing.T) {
 		first error
 		calls int32
 	}{
-		"and is dropped if the first succeeds": {nil, 1},
-		"and is handled if the first fails":    {errBoom, 2},
+		"the second is dropped if the first succeeds": {nil, 1},
+		"the second is handled if the first fails":    {errBoom, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -144,14 +144,14 @@ func TestDeduplicate_ForgetsUnhandledMessages(t *testing.T) {
 	t.Parallel()
 	var dead recorder
 	for name, first := range map[string]message.HandlerFunc{
-		"a failure":       failing(errBoom),
-		"a final failure": failing(ezq.Permanent(errBoom)),
-		"an interrupted one, which ezq releases with no error": func(msg *message.Message) ([]*message.Message, error) {
+		"a message that fails":          failing(errBoom),
+		"a message that fails for good": failing(ezq.Permanent(errBoom)),
+		"a message that is nacked without an error": func(msg *message.Message) ([]*message.Message, error) {
 			msg.Nack()
 			return nil, nil
 		},
-		"a dead letter of a foreign backend": middleware.Poison{Topic: "dead", To: &dead, Logger: quiet()}.Middleware(failing(ezq.Permanent(errBoom))),
-		"one whose messages are still to be published": func(*message.Message) ([]*message.Message, error) {
+		"a message that is a dead letter on a foreign backend": middleware.Poison{Topic: "dead", To: &dead, Logger: quiet()}.Middleware(failing(ezq.Permanent(errBoom))),
+		"a message whose results are still to be published": func(*message.Message) ([]*message.Message, error) {
 			return []*message.Message{message.NewMessage("next", nil)}, nil
 		},
 	} {

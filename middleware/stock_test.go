@@ -111,8 +111,8 @@ func TestWatermillRouter_NackCarriesDelay(t *testing.T) {
 		err      error
 		min, max time.Duration
 	}{
-		"the backoff":            {errBoom, 32 * time.Second, 40 * time.Second},
-		"or what the error asks": {ezq.RetryAfter(time.Hour, errBoom), time.Hour, time.Hour},
+		"a nack has the delay of the backoff":          {errBoom, 32 * time.Second, 40 * time.Second},
+		"a nack has the delay that the error asks for": {ezq.RetryAfter(time.Hour, errBoom), time.Hour, time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

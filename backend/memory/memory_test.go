@@ -273,7 +273,7 @@ func TestMaxExtension_EndsLeaseOfSlowHandler(t *testing.T) {
 }
 
 func TestClose_ReleasesAndDrainsMessages(t *testing.T) {
-	t.Run("releases what was not handed over", func(t *testing.T) {
+	t.Run("Close releases what was not handed over", func(t *testing.T) {
 		bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
 			beside := broker.Connect(nil)
 			publish(t, broker, "a", "b")
@@ -288,7 +288,7 @@ func TestClose_ReleasesAndDrainsMessages(t *testing.T) {
 			}
 		})
 	})
-	t.Run("waits for handlers, whose contexts stay alive", func(t *testing.T) {
+	t.Run("Close waits for handlers, whose contexts stay alive", func(t *testing.T) {
 		bubble(t, memory.Config{DrainTimeout: time.Minute}, func(t *testing.T, broker *memory.Broker) {
 			publish(t, broker, "a")
 			messages := subscribe(t, broker)
@@ -306,7 +306,7 @@ func TestClose_ReleasesAndDrainsMessages(t *testing.T) {
 			require.False(t, open)
 		})
 	})
-	t.Run("interrupts handlers that take longer than DrainTimeout", func(t *testing.T) {
+	t.Run("Close interrupts handlers that take longer than DrainTimeout", func(t *testing.T) {
 		bubble(t, memory.Config{DrainTimeout: time.Minute}, func(t *testing.T, broker *memory.Broker) {
 			publish(t, broker, "a")
 			msg := receive(t, subscribe(t, broker))
@@ -316,7 +316,7 @@ func TestClose_ReleasesAndDrainsMessages(t *testing.T) {
 			require.ErrorIs(t, context.Cause(msg.Context()), backend.ErrInterrupted)
 		})
 	})
-	t.Run("is the same twice, at once, and with nobody reading", func(t *testing.T) {
+	t.Run("Close may be called twice at once, with messages that are not received", func(t *testing.T) {
 		bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
 			publish(t, broker, "a")
 			subscribe(t, broker)

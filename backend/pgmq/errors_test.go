@@ -23,27 +23,27 @@ func TestError_IsOneLineWithRemedy(t *testing.T) {
 		line string
 	}{
 		{
-			"of PostgreSQL", &Error{
+			"an error of PostgreSQL", &Error{
 				Op: "publish", Topic: "orders", Kind: ErrPermission, Outcome: ErrRejected, Remedy: "grant it",
 				Cause: serverError("42501", "permission denied for table q_orders"),
 			},
 			`pgmq: publish to "orders": permission denied for table q_orders (SQLSTATE 42501); nothing was stored; grant it`,
 		},
 		{
-			"of the network", &Error{Op: "subscribe", Topic: "orders", Kind: ErrUnreachable, Cause: io.ErrUnexpectedEOF},
+			"an error of the network", &Error{Op: "subscribe", Topic: "orders", Kind: ErrUnreachable, Cause: io.ErrUnexpectedEOF},
 			`pgmq: subscribe to "orders": no connection to PostgreSQL: unexpected EOF`,
 		},
 		{
-			"with an unknown outcome", &Error{Op: "publish", Topic: "orders", Outcome: ErrUnknownOutcome, Cause: context.DeadlineExceeded},
+			"an error with an unknown outcome", &Error{Op: "publish", Topic: "orders", Outcome: ErrUnknownOutcome, Cause: context.DeadlineExceeded},
 			`pgmq: publish to "orders": context deadline exceeded; it is unknown whether anything was stored`,
 		},
-		{"of another operation", &Error{Op: "redrive", Topic: "orders", Kind: ErrQueueNotFound}, `pgmq: redrive for "orders": queue does not exist`},
-		{"without a topic", &Error{Op: "open", Kind: ErrNotInstalled}, `pgmq: open: PGMQ is not installed in this database`},
-		{"without an operation", &Error{Topic: "A\n", Kind: ErrInvalidTopic}, `pgmq: topic "A\n": invalid topic`},
-		{"with the cause of a lower layer", &Error{Op: "open", Cause: &Error{Kind: ErrTooOld}}, `pgmq: open: PGMQ is too old`},
-		{"of several lines", &Error{Op: "open", Cause: errors.Join(io.EOF, io.ErrClosedPipe)}, `pgmq: open: EOF io: read/write on closed pipe`},
-		{"that wraps one of PostgreSQL", &Error{Op: "open", Cause: fmt.Errorf("probing: %w", serverError("XX000", "boom"))}, `pgmq: open: probing: boom (SQLSTATE XX000)`},
-		{"about nothing", &Error{}, `pgmq`},
+		{"an error of another operation", &Error{Op: "redrive", Topic: "orders", Kind: ErrQueueNotFound}, `pgmq: redrive for "orders": queue does not exist`},
+		{"an error without a topic", &Error{Op: "open", Kind: ErrNotInstalled}, `pgmq: open: PGMQ is not installed in this database`},
+		{"an error without an operation", &Error{Topic: "A\n", Kind: ErrInvalidTopic}, `pgmq: topic "A\n": invalid topic`},
+		{"an error with the cause of a lower layer", &Error{Op: "open", Cause: &Error{Kind: ErrTooOld}}, `pgmq: open: PGMQ is too old`},
+		{"a cause of several lines", &Error{Op: "open", Cause: errors.Join(io.EOF, io.ErrClosedPipe)}, `pgmq: open: EOF io: read/write on closed pipe`},
+		{"a cause that wraps an error of PostgreSQL", &Error{Op: "open", Cause: fmt.Errorf("probing: %w", serverError("XX000", "boom"))}, `pgmq: open: probing: boom (SQLSTATE XX000)`},
+		{"an empty error", &Error{}, `pgmq`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -213,22 +213,22 @@ func TestError_OutcomeIsCertainOnlyFromServer(t *testing.T) {
 	}{
 		{"no error is no outcome", nil, nil},
 		{"a statement that failed stored nothing", serverError("23505", "…"), ErrRejected},
-		{"nor did one that was cancelled", serverError("57014", "…"), ErrRejected},
-		{"nor did one that failed while being prepared", fmt.Errorf("prepare: %w", serverError("42P01", "…")), ErrRejected},
+		{"a statement that was cancelled stored nothing", serverError("57014", "…"), ErrRejected},
+		{"a statement that failed while being prepared stored nothing", fmt.Errorf("prepare: %w", serverError("42P01", "…")), ErrRejected},
 		{"a server that writes in another language is understood", &pgconn.PgError{Severity: "FEHLER", SeverityUnlocalized: "ERROR"}, ErrRejected},
 		{"a server before 9.6 is understood", &pgconn.PgError{Severity: "ERROR"}, ErrRejected},
 		{"a trigger may have lost a connection of its own", &pgconn.PgError{Severity: "ERROR", Code: "08006", File: "pl_exec.c", Routine: "exec_stmt_raise"}, ErrRejected},
 		{"without a connection nothing was sent", connectionRefused(t), ErrRejected},
 
 		{"a backend that was terminated may have committed", fatal("57P01"), ErrUnknownOutcome},
-		{"so may one that crashed", &pgconn.PgError{Severity: "PANIC", SeverityUnlocalized: "PANIC", Code: "57P02"}, ErrUnknownOutcome},
-		{"the server may not know itself", serverError("40003", "…"), ErrUnknownOutcome},
-		{"a pooler that lost its server does not know", serverError("08006", "…"), ErrUnknownOutcome},
-		{"a lost answer says nothing", io.ErrUnexpectedEOF, ErrUnknownOutcome},
-		{"a timeout says nothing", context.DeadlineExceeded, ErrUnknownOutcome},
-		{"a cancelled context says nothing", fmt.Errorf("timeout: %w", context.Canceled), ErrUnknownOutcome},
-		{"pgx's own opinion says nothing", safeToRetry{pgconn.ErrConnClosed}, ErrUnknownOutcome},
-		{"anything else says nothing", errors.New("?"), ErrUnknownOutcome},
+		{"a backend that crashed may have committed", &pgconn.PgError{Severity: "PANIC", SeverityUnlocalized: "PANIC", Code: "57P02"}, ErrUnknownOutcome},
+		{"the server itself may not know the outcome", serverError("40003", "…"), ErrUnknownOutcome},
+		{"a pooler that lost its server does not know the outcome", serverError("08006", "…"), ErrUnknownOutcome},
+		{"a lost answer leaves the outcome unknown", io.ErrUnexpectedEOF, ErrUnknownOutcome},
+		{"a timeout leaves the outcome unknown", context.DeadlineExceeded, ErrUnknownOutcome},
+		{"a cancelled context leaves the outcome unknown", fmt.Errorf("timeout: %w", context.Canceled), ErrUnknownOutcome},
+		{"the opinion of pgx leaves the outcome unknown", safeToRetry{pgconn.ErrConnClosed}, ErrUnknownOutcome},
+		{"any other error leaves the outcome unknown", errors.New("?"), ErrUnknownOutcome},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -216,7 +216,7 @@ func (o *origins) check(from string) error {
 	}
 	return &Error{
 		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the topic is not named after another one, as %q is", from+deadSuffix),
-		Remedy: "ask for that, or name the topics whose letters are meant",
+		Remedy: "ask for that, or name the topics whose dead letters are meant",
 	}
 }
 

@@ -21,19 +21,19 @@ func declaredJSON() message.Metadata {
 func TestPayload_IsStoredInPreservingForm(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, contentType, payload, stored, encoding string }{
-		{"JSON that says so is stored natively", "application/json", `{"a": 1}`, `{"a": 1}`, ""},
-		{"as is a scalar", "application/json", `"text"`, `"text"`, ""},
-		{"JSON that does not say so is text", "", `{"a": 1}`, `"{\"a\": 1}"`, "text"},
-		{"JSON that says it is something else is text", "text/plain", `1`, `"1"`, "text"},
-		{"what is not JSON but says so is text", "application/json", `{`, `"{"`, "text"},
+		{"JSON with its content type is stored natively", "application/json", `{"a": 1}`, `{"a": 1}`, ""},
+		{"a scalar with its content type is stored natively", "application/json", `"text"`, `"text"`, ""},
+		{"JSON without a content type is text", "", `{"a": 1}`, `"{\"a\": 1}"`, "text"},
+		{"JSON with another content type is text", "text/plain", `1`, `"1"`, "text"},
+		{"invalid JSON with the content type is text", "application/json", `{`, `"{"`, "text"},
 		{"JSON that jsonb cannot hold is text", "application/json", `"\u0000"`, `"\"\\u0000\""`, "text"},
 		{"JSON that grows in jsonb is text", "application/json", `1e131071`, `"1e131071"`, "text"},
 		{"UTF-8 is text", "", "ü\n\x01\x7f\u2028", "\"ü\\n\\u0001\x7f\u2028\"", "text"},
-		{"no payload is text", "", "", `""`, "text"},
-		{"no payload that says it is JSON is text", "application/json", "", `""`, "text"},
+		{"an empty payload is text", "", "", `""`, "text"},
+		{"an empty payload with the content type is text", "application/json", "", `""`, "text"},
 		{"a NUL is base64", "", "a\x00b", `"YQBi"`, "base64"},
-		{"what is not UTF-8 is base64", "", "\xff", `"/w=="`, "base64"},
-		{"and whether it says that it is JSON or not", "application/json", "\"\xff\"", `"Iv8i"`, "base64"},
+		{"a payload that is not UTF-8 is base64", "", "\xff", `"/w=="`, "base64"},
+		{"a payload that is not UTF-8 is base64 with any content type", "application/json", "\"\xff\"", `"Iv8i"`, "base64"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -23,14 +23,14 @@ import (
 // What was in a table when ANALYZE saw it last, and what is there now: {n} due rows, or what
 // stands for them, in each case.
 var statisticsHistories = map[string][]string{
-	"never analysed":        {"{fill due}"},
-	"fresh":                 {"{fill due}", "vacuum analyze {table}"},
-	"of an empty old table": {"{fill due}", "{fill one later}", "delete from {table} where {time} <= now()", "vacuum analyze {table}", "{fill due}"},
-	"when all was leased": {
+	"a table that was never analysed":             {"{fill due}"},
+	"a table with fresh statistics":               {"{fill due}", "vacuum analyze {table}"},
+	"a table with the statistics of an empty one": {"{fill due}", "{fill one later}", "delete from {table} where {time} <= now()", "vacuum analyze {table}", "{fill due}"},
+	"a table with the statistics of leased messages": {
 		"{fill due}", "update {table} set {time} = now() + interval '1 hour' + random() * interval '1 s'{lease}", "vacuum analyze {table}", "{fill due}",
 	},
-	"when all was delayed": {"{fill later}", "vacuum analyze {table}", "{fill due}"},
-	"when all was due":     {"{fill due}", "vacuum analyze {table}", "{fill later}", "{fill due}"},
+	"a table with the statistics of delayed messages": {"{fill later}", "vacuum analyze {table}", "{fill due}"},
+	"a table with the statistics of due messages":     {"{fill due}", "vacuum analyze {table}", "{fill later}", "{fill due}"},
 }
 
 // scannedTable is a table that statements look at, and how it is filled.
@@ -80,7 +80,11 @@ func TestPlans_DoNotDependOnStatistics(t *testing.T) {
 			requirePlans(t, history, false)
 		})
 	}
-	for _, name := range []string{"never analysed", "of an empty old table", "when all was leased"} {
+	for _, name := range []string{
+		"a table that was never analysed",
+		"a table with the statistics of an empty one",
+		"a table with the statistics of leased messages",
+	} {
 		t.Run(name+", partitioned", func(t *testing.T) {
 			t.Parallel()
 			requirePlans(t, statisticsHistories[name], true)
@@ -251,8 +255,8 @@ func TestClaim_OrdersEqualTimesByID(t *testing.T) {
 	t.Parallel()
 	const messages, atATime = 1000, 70
 	for name, take := range map[string]func(s *store) (subscription.Claim, error){
-		"leased": func(s *store) (subscription.Claim, error) { return s.Claim(t.Context(), nil, atATime, time.Minute) },
-		"held": func(s *store) (subscription.Claim, error) {
+		"a claim that leases": func(s *store) (subscription.Claim, error) { return s.Claim(t.Context(), nil, atATime, time.Minute) },
+		"a claim that locks": func(s *store) (subscription.Claim, error) {
 			locked, claim, _, err := s.Lock(t.Context(), atATime, time.Minute)
 			if err == nil && locked != nil {
 				_, err = locked.Finish(t.Context(), nil, tokensOf(settlementsOf(claim.Leases, subscription.Ack)), time.Minute)

@@ -53,8 +53,8 @@ func (c *Client) PurgeDeadLetters(ctx context.Context, from string, topics ...st
 	deleted, left, err := c.purge(ctx, queue, headerSQL(backend.DeadLetterTopic)+" = any($3::text[])", selected.topics)
 	if err == nil && left > 0 {
 		err = &Error{
-			Kind: ErrStrays, Cause: fmt.Errorf("%d messages stay: they are no letters of %s", left, selected.topicNames()),
-			Remedy: "DeadLetters shows what they say; name the topics whose letters shall be deleted, or delete all that is there with PurgeQueue",
+			Kind: ErrStrays, Cause: fmt.Errorf("%d messages stay: they are not dead letters of %s", left, selected.topicNames()),
+			Remedy: "DeadLetters shows what they say; name the topics whose dead letters are to be deleted, or delete all that is there with PurgeQueue",
 		}
 	}
 	return deleted, c.deadLetterError(ctx, op, from, err)

@@ -307,9 +307,9 @@ func (r *redrive) unmovedError(from string) error {
 	}
 	return &Error{
 		Kind: ErrStrays,
-		Cause: fmt.Errorf("%d messages stay: they are no letters of %s, or name a queue that is not its own or its groups'",
+		Cause: fmt.Errorf("%d messages stay: they are not dead letters of %s, or name a queue that is not its own or its groups'",
 			r.strays, r.origins.topicNames()),
-		Remedy: "Origins shows what they say; name the topics whose letters shall be moved",
+		Remedy: "Origins shows what they say; name the topics whose dead letters are to be moved",
 	}
 }
 
@@ -320,6 +320,6 @@ func (r *redrive) refused(from string) error {
 		place = tableName(r.to.queue)
 	}
 	e, _ := errors.AsType[*Error](classify("redrive", from, r.failed)) // a copy
-	e.Cause = fmt.Errorf("%w; %d letters stay, the first with the ID %d, which goes to %s", e.Cause, r.kept, r.first, place)
+	e.Cause = fmt.Errorf("%w; dead letters that stay: %d; the first has the ID %d and goes to %s", e.Cause, r.kept, r.first, place)
 	return e
 }

@@ -39,7 +39,7 @@ func (d *delivery) committed() bool {
 	return ok && receipt.Committed()
 }
 
-// outcomeOf says what a handler has made of msg, and why.
+// outcomeOf returns the outcome of a handler for msg, and the reason.
 func outcomeOf(msg *message.Message, err error) (what, reason string) {
 	if err != nil {
 		if _, ok := ezq.SnoozeDelay(err); ok {

@@ -17,7 +17,7 @@ import (
 	"github.com/ezq-go/ezq/internal/deliverycopy"
 )
 
-// recordingBackend is a backend that notes what passes through it.
+// recordingBackend is a backend that records the messages that pass through it.
 type recordingBackend struct {
 	backend.Backend
 
@@ -108,8 +108,8 @@ func isStored(msgs []*message.Message) bool {
 	return result.Outcome == backend.TickPublished
 }
 
-// crashIfInjected ends the handler of ctx, as the end of its process would, if its
-// delivery shall crash.
+// crashIfInjected ends the handler of ctx, as the end of its process would, if a crash of
+// its delivery is injected.
 func crashIfInjected(ctx context.Context) {
 	if d := deliveryFrom(ctx); d != nil && d.fault.Load() == int32(crash) {
 		runtime.Goexit()
@@ -339,10 +339,10 @@ func (b *recordingBackend) history() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.records) == 0 {
-		return "\nNothing has happened: was anything published?"
+		return "\nNo event was published or handled."
 	}
 	var out strings.Builder
-	out.WriteString("\nThis has happened:")
+	out.WriteString("\nHistory:")
 	for _, r := range b.records {
 		fmt.Fprintf(&out, "\n\t%-13s %s on topic %q", r.what, r.payload, r.topic)
 		if r.reason != "" {

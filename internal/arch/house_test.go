@@ -69,14 +69,14 @@ func TestHouse_SeesMethodsAndCircles(t *testing.T) {
 	}
 }
 
-// readHouses returns each package of the repository, without tests and the steps of a tutorial.
+// readHouses returns each package of the repository, without tests.
 // With -v it logs the figures.
 func readHouses(t *testing.T) (houses []house) {
 	t.Helper()
 	packages := map[string]map[string]string{}
 	for _, file := range readSources(t) {
 		directory := fromRoot(t, filepath.Dir(file.name))
-		if file.isTest() || ast.IsGenerated(file.syntax) || strings.HasPrefix(directory, "examples/backend/step") {
+		if file.isTest() || ast.IsGenerated(file.syntax) {
 			continue
 		}
 		if packages[directory] == nil {

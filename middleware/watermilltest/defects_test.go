@@ -1,9 +1,10 @@
-package middleware_test
+package watermilltest
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,10 +20,10 @@ import (
 	"github.com/ezq-go/ezq/middleware"
 )
 
-// A test for each defect of Watermill's own middleware that doc.go names: ours does
-// not have it.
+// A test for each defect of Watermill's own middleware that the documentation of package
+// middleware names: the policies of ezq do not have it.
 
-func TestRetry_UnlikeWatermillWaitIgnoresObservers(t *testing.T) {
+func TestRetry_WaitIgnoresObservers(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		observe := func(next message.HandlerFunc) message.HandlerFunc {
 			return func(msg *message.Message) ([]*message.Message, error) {
@@ -46,7 +47,7 @@ func TestRetry_UnlikeWatermillWaitIgnoresObservers(t *testing.T) {
 	})
 }
 
-func TestRetry_UnlikeWatermillOccupiesNoSlotWhileWaiting(t *testing.T) {
+func TestRetry_OccupiesNoSlotWhileWaiting(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()})
 		router.Use(middleware.Retry{Initial: time.Hour}.Middleware)
@@ -63,7 +64,7 @@ func TestRetry_UnlikeWatermillOccupiesNoSlotWhileWaiting(t *testing.T) {
 	})
 }
 
-func TestRetry_UnlikeWatermillKeepsHandlerErrorOnEnd(t *testing.T) {
+func TestRetry_KeepsHandlerErrorOnEnd(t *testing.T) {
 	t.Parallel()
 	msg := plainMessage(t)
 	ctx, cancel := context.WithCancel(msg.Context())
@@ -75,7 +76,7 @@ func TestRetry_UnlikeWatermillKeepsHandlerErrorOnEnd(t *testing.T) {
 	require.Equal(t, errBoom, err)
 }
 
-func TestTimeout_UnlikeWatermillLeavesNoDeadContext(t *testing.T) {
+func TestTimeout_LeavesNoDeadContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
@@ -93,7 +94,7 @@ func TestTimeout_UnlikeWatermillLeavesNoDeadContext(t *testing.T) {
 	})
 }
 
-func TestPoison_UnlikeWatermillIgnoresShutdown(t *testing.T) {
+func TestPoison_IgnoresShutdown(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		for _, policies := range bothOrders(middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware) {
 			router := newRouter(broker, policies...)
@@ -111,7 +112,7 @@ func TestPoison_UnlikeWatermillIgnoresShutdown(t *testing.T) {
 	})
 }
 
-func TestPoison_UnlikeWatermillIgnoresShutdownOfWatermillRouter(t *testing.T) {
+func TestPoison_IgnoresShutdownOfWatermillRouter(t *testing.T) {
 	t.Parallel()
 	queue := newGoChannel(t)
 	router, err := message.NewRouter(message.RouterConfig{}, nil)
@@ -133,7 +134,7 @@ func TestPoison_UnlikeWatermillIgnoresShutdownOfWatermillRouter(t *testing.T) {
 	require.Zero(t, dead.len())
 }
 
-func TestPoison_UnlikeWatermillLeavesMessageUnchanged(t *testing.T) {
+func TestPoison_LeavesMessageUnchanged(t *testing.T) {
 	t.Parallel()
 	msg := plainMessage(t)
 	var dead recorder
@@ -143,7 +144,7 @@ func TestPoison_UnlikeWatermillLeavesMessageUnchanged(t *testing.T) {
 	require.NotEmpty(t, dead.msgs[0].Metadata)
 }
 
-func TestPoison_UnlikeWatermillPublishesWithLivingContext(t *testing.T) {
+func TestPoison_PublishesWithLivingContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var dead recorder
@@ -160,7 +161,7 @@ func TestPoison_UnlikeWatermillPublishesWithLivingContext(t *testing.T) {
 	})
 }
 
-func TestPoison_UnlikeWatermillAcceptsAnyErrorText(t *testing.T) {
+func TestPoison_AcceptsAnyErrorText(t *testing.T) {
 	t.Parallel()
 	d := &backend.Delivery{Number: 1, DeadLetters: true}
 	bad := errors.New("a\x00b\xff" + string(make([]byte, 1<<20)))
@@ -171,9 +172,9 @@ func TestPoison_UnlikeWatermillAcceptsAnyErrorText(t *testing.T) {
 	require.NotContains(t, v.Target.Metadata[backend.DeadLetterReason], "\x00")
 }
 
-func TestDeduplicate_UnlikeWatermillHandlesFailedMessageAgain(t *testing.T) {
+func TestDeduplicate_HandlesFailedMessageAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
-		router := newRouter(broker, deduplicate().Middleware)
+		router := newRouter(broker, middleware.Deduplicate{Logger: quiet()}.Middleware)
 		calls := 0
 		ezq.Handle(router, func(context.Context, orderPlaced) error {
 			if calls++; calls < 3 {
@@ -187,10 +188,10 @@ func TestDeduplicate_UnlikeWatermillHandlesFailedMessageAgain(t *testing.T) {
 	})
 }
 
-func TestDeduplicate_UnlikeWatermillKeysNeverCollide(t *testing.T) {
+func TestDeduplicate_KeysNeverCollide(t *testing.T) {
 	t.Parallel()
 	handler, calls := counting()
-	handle := deduplicate().Middleware(handler)
+	handle := middleware.Deduplicate{Logger: quiet()}.Middleware(handler)
 	const n = 10_000
 	for i := range n {
 		msg := message.NewMessage(fmt.Sprint(i), []byte(`{"n":1}`))
@@ -200,7 +201,7 @@ func TestDeduplicate_UnlikeWatermillKeysNeverCollide(t *testing.T) {
 	require.EqualValues(t, n, calls.Load())
 }
 
-func TestThrottle_UnlikeWatermillWaitEndsWithContext(t *testing.T) {
+func TestThrottle_WaitEndsWithContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		handler, calls := counting()
@@ -220,7 +221,7 @@ func TestThrottle_UnlikeWatermillWaitEndsWithContext(t *testing.T) {
 }
 
 // A bubble fails if a goroutine is left, or a ticker keeps it alive.
-func TestPolicies_UnlikeWatermillLeaveNoGoroutine(t *testing.T) {
+func TestPolicies_LeaveNoGoroutine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for range 100 {
@@ -232,7 +233,7 @@ func TestPolicies_UnlikeWatermillLeaveNoGoroutine(t *testing.T) {
 	})
 }
 
-func TestPolicies_UnlikeWatermillAckOnlyWhenDone(t *testing.T) {
+func TestPolicies_AckOnlyWhenDone(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		var all []message.HandlerMiddleware
 		for _, policy := range policies() {
@@ -262,7 +263,7 @@ func TestPolicies_UnlikeWatermillAckOnlyWhenDone(t *testing.T) {
 	})
 }
 
-func TestPoison_UnlikeWatermillKnowsErrorsByWrapping(t *testing.T) {
+func TestPoison_KnowsErrorsByWrapping(t *testing.T) {
 	t.Parallel()
 	permanent := ezq.Permanent(errBoom)
 	for err, final := range map[error]bool{
@@ -277,4 +278,55 @@ func TestPoison_UnlikeWatermillKnowsErrorsByWrapping(t *testing.T) {
 		v, _ := d.Disposition()
 		require.Equal(t, final, v.Target != nil, "%#v", err)
 	}
+}
+
+// A message that waits for its turn is leased, for longer than leases last.
+func TestThrottle_HandlesWaitingMessageOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.Throttle{Per: 10 * time.Minute}.Middleware)
+		var handled atomic.Int32
+		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
+			assert.Equal(t, 1, ezq.MetaFromContext(ctx).Delivery)
+			handled.Add(1)
+			return nil
+		})
+		publish(t, broker, orderPlaced{1}, orderPlaced{2}, orderPlaced{3}, ezq.EndEvent{Timeout: time.Hour})
+		require.NoError(t, router.Run(t.Context()))
+		require.EqualValues(t, 3, handled.Load())
+	})
+}
+
+// Also what is published in the handler, and also if the first event has no id.
+func TestCorrelationID_ReachesWholeChain(t *testing.T) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.CorrelationID{}.Middleware)
+		ids := map[int]string{}
+		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
+			ids[e.ID] = ezq.CorrelationIDFromContext(ctx)
+			if e.ID == 3 {
+				return ezq.Publish(ctx, broker, ezq.EndEvent{})
+			}
+			return ezq.Publish(ctx, broker, orderPlaced{e.ID + 1})
+		})
+		publish(t, broker, orderPlaced{1})
+		require.NoError(t, router.Run(t.Context()))
+		require.Len(t, ids, 3)
+		require.NotEmpty(t, ids[1])
+		require.Equal(t, ids[1], ids[2])
+		require.Equal(t, ids[1], ids[3])
+	})
+}
+
+func TestPoison_StoresNoStack(t *testing.T) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := newRouter(broker, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
+		ezq.Handle(router, func(context.Context, orderPlaced) error { panic("boom") })
+		publish(t, broker, orderPlaced{1})
+		run(t, router, time.Minute)
+		dead := drain(t, broker, "ezq_dead")
+		require.Len(t, dead, 1)
+		reason := dead[0].Metadata.Get(backend.DeadLetterReason)
+		require.Contains(t, reason, "boom")
+		require.False(t, strings.Contains(reason, "goroutine") || strings.Contains(reason, ".go:"), reason)
+	})
 }
