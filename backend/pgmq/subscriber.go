@@ -188,7 +188,9 @@ func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, que
 	if err := s.check(ctx, pool, layout, topic, queue, tell); err != nil {
 		return layout, nil, err
 	}
-	s.label(ctx, pool, topic, queue)
+	if err := writeLabel(ctx, pool, topic, s.config.Group, queue); err != nil {
+		s.logger.Debug("ezq: the queue could not be labelled", "topic", topic, "queue", queue, "error", withoutSecrets(err))
+	}
 	sql, err := s.statements(ctx, pool, queue, layout)
 	return layout, sql, err
 }
@@ -442,4 +444,24 @@ func (s *Subscriber) Close() error {
 	}
 	sparse.Flush(s.logger)
 	return nil
+}
+
+// Stats tells about each topic that has been subscribed to, by its name. It is
+// cheap, sends no statement, and may be called at any time.
+func (s *Subscriber) Stats() map[string]SubscriptionStats {
+	stats := s.counters.snapshot()
+	for topic, entry := range stats {
+		entry.Group = s.config.Group
+		stats[topic] = entry
+	}
+	return stats
+}
+
+// consumerError returns err, with which op has failed on the queue that subscriptions to topic
+// read.
+func (s *Subscriber) consumerError(ctx context.Context, op, topic string, err error) error {
+	if s.config.Group == "" && hasOnlyGroups(ctx, s.pool, topic, err) {
+		err = &Error{Kind: ErrGroupRequired, Cause: errHasGroups, Remedy: "set SubscriberConfig.Group to one of them, which Queue.Queues tells"}
+	}
+	return s.classify(op, topic, err)
 }

@@ -51,11 +51,6 @@ func leasedMarkColumns(ctx context.Context, db rowQuerier, queue string) (column
 	return ", last_read_at", ", clock_timestamp()", nil
 }
 
-// rowQuerier is a pool, a connection or a transaction.
-type rowQuerier interface {
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
 // forgery is a message that says what only ezq may.
 type forgery struct {
 	token    subscription.Token
