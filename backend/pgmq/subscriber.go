@@ -92,9 +92,9 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	if err != nil {
 		return nil, s.classify("subscribe", topic, err)
 	}
-	s.listen(store.queue)
+	s.listen(store.queue.name)
 	counters := s.counters.of(topic)
-	store.quarantined = &counters.Quarantined
+	store.countQuarantined(&counters.Quarantined)
 	return s.running.Start(ctx, store, subscription.Config{
 		Topic:            topic,
 		Lease:            s.config.Lease,
@@ -166,16 +166,14 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	if err != nil {
 		return nil, err
 	}
-	opened := &store{
+	return newStore(storeConfig{
 		topic: topic, queue: queue, group: s.config.Group, gone: s.config.queueDropped(queue), pool: pool, claimSlots: s.claimSlots, lockSlots: s.lockSlots,
 		wakeups: s.wakeups, deadLetterTable: s.deadLetterTableOf(queue), maxMessageBytes: s.config.MaxMessageBytes, maxBytes: s.config.MaxInFlightBytes, encoding: layout.Encoding, logger: s.logger,
-		suspects: newSuspects(s.examiner), bindingPause: s.bindingPause,
-	}
-	opened.current.Store(sql)
-	opened.loadStatements = func(ctx context.Context) (*statements, error) {
-		return s.describe(ctx, pool, topic, queue, opened.sql().oid)
-	}
-	return opened, nil
+		examiner: s.examiner, bindingPause: s.bindingPause, statements: sql,
+		loadStatements: func(ctx context.Context, was uint32) (*statements, error) {
+			return s.describe(ctx, pool, topic, queue, was)
+		},
+	}), nil
 }
 
 // prepare makes sure that queue can be consumed, and returns how to speak to it. If this binds the

@@ -63,10 +63,6 @@ var (
 		"give this handler a topic of its own, and use Handle; or begin a transaction in the handler, and expect the message to come twice")
 )
 
-// ackWait is how long an ack in a handler's transaction waits for a lock. Another consumer that renews
-// the lease, or takes it away, has the row for milliseconds.
-const ackWait = 3 * time.Second
-
 // isOfNoMessage reports whether an ack has failed with err for what is wrong with the table, or
 // for what others do with its rows.
 func isOfNoMessage(err error) bool {
