@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,98 +14,6 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 )
-
-// archiveName returns the quoted name of a queue's archive.
-func archiveName(queue string) string {
-	return pgx.Identifier{"pgmq", "a_" + queue}.Sanitize()
-}
-
-// archiving returns sql with acks that move messages to the archive of queue.
-func archiving(ctx context.Context, db DBTX, queue string, sql statements) (statements, error) {
-	columns, err := archiveColumns(ctx, db, queue)
-	if err != nil {
-		return statements{}, err
-	}
-	also := []string{"{also}", "", "{m.also}", ""}
-	if slices.Contains(columns, "last_read_at") { // PGMQ 1.10
-		also = []string{"{also}", ", last_read_at", "{m.also}", ", m.last_read_at"}
-	}
-	text := strings.NewReplacer("{archive}", archiveName(queue), "{queue}", queue).Replace(archiveSQL)
-	sql.removeLocked = "" // deletes
-	sql.share = sql.fences.Replace(strings.Replace(shareSQL, "{also}", ", "+archiveName(queue), 1))
-	sql.ack = sql.fences.Replace(strings.NewReplacer(also...).Replace(text))
-	sql.ackOne = waitingForLocks(sql.ack)
-	return sql, nil
-}
-
-// One statement: a message is in one of the tables at any time.
-//
-// The archive can have a message with the same msg_id already: an unlogged queue
-// counts from 1 again after a crash, and its archive, which is logged, still has
-// what was there before (with PGMQ's own function archiving then fails, until the
-// ids are past that). The message gets a negative number there, at random so that
-// concurrent acks do not choose the same, and keeps the id made of its own.
-const archiveSQL = `
-with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) order by id),
-l as (
-	select m.msg_id from ` + lockedSQL + `),
-d as (
-	delete from {table} m using l where m.msg_id = any($1) and m.msg_id = l.msg_id
-	returning m.msg_id, m.read_ct, m.enqueued_at, m.vt, m.message, m.headers{m.also}),
-a as (
-	insert into {archive} (msg_id, read_ct, enqueued_at, vt, message, headers{also})
-	select msg_id, read_ct, enqueued_at, vt, message, headers{also} from d
-	on conflict do nothing
-	returning msg_id),
-b as (
-	insert into {archive} (msg_id, read_ct, enqueued_at, vt, message, headers{also})
-	select -1 - floor(random() * 9e18)::bigint, read_ct, enqueued_at, vt, message,
-		jsonb_build_object('` + uuidKey + `', '{queue}/' || msg_id) ||
-			case when jsonb_typeof(headers) = 'object' then headers else '{}' end{also}
-	from d where msg_id not in (select msg_id from a))
-select msg_id from d`
-
-// A table keeps the columns it was created with: those of the archive are asked
-// for as those of the queue are.
-const archiveColumnsSQL = `
-select array(
-		select attname::text from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped
-		intersect
-		select attname::text from pg_attribute where attrelid = to_regclass($2) and attnum > 0 and not attisdropped),
-	coalesce(has_table_privilege(to_regclass($2), 'select') and has_table_privilege(to_regclass($2), 'insert'), false)`
-
-// archiveColumns returns the columns that a queue and its archive both have, if
-// messages can be moved between them.
-func archiveColumns(ctx context.Context, db DBTX, queue string) ([]string, error) {
-	rows, err := db.Query(ctx, archiveColumnsSQL, pgx.QueryExecModeCacheDescribe, tableName(queue), archiveName(queue))
-	if err != nil {
-		return nil, err
-	}
-	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[struct {
-		Columns []string
-		Allowed bool
-	}])
-	switch {
-	case err != nil:
-		return nil, err
-	case len(found.Columns) == 0:
-		return nil, &Error{
-			Kind: ErrQueueNotFound, Cause: fmt.Errorf("the queue %q has no archive", queue),
-			Remedy: fmt.Sprintf("let its owner run SELECT pgmq.create('%s'), which creates what is missing", queue),
-		}
-	case !slices.Contains(found.Columns, "headers"):
-		return nil, &Error{
-			Kind: ErrTooOld, Cause: fmt.Errorf("%s has no headers", archiveName(queue)),
-			Remedy: fmt.Sprintf("let its owner run ALTER TABLE %s ADD COLUMN headers jsonb", archiveName(queue)),
-		}
-	case !found.Allowed:
-		return nil, &Error{
-			Kind: ErrPermission, Cause: fmt.Errorf("the role may not archive to %s", archiveName(queue)),
-			Remedy: fmt.Sprintf("let its owner run GRANT SELECT, INSERT ON %s TO the role", archiveName(queue)),
-		}
-	}
-	return found.Columns, nil
-}
 
 // ReplayFilter chooses archived messages. The zero value chooses all.
 type ReplayFilter struct {

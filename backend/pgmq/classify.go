@@ -46,6 +46,9 @@ func (s subject) classify(err error) error {
 		}
 		return &e
 	}
+	if invalid, ok := errors.AsType[*invalidError](err); ok {
+		return &Error{Op: s.op, Topic: invalid.topic, Kind: ErrInvalidTopic, Cause: invalid}
+	}
 	e := &Error{Op: s.op, Topic: s.topic, Cause: withoutSecrets(err)}
 	e.Kind, e.Remedy = s.diagnose(err)
 	return e
@@ -207,11 +210,6 @@ func duplicateIDRemedy(pg *pgconn.PgError) string {
 
 const originsOp = "list the origins of dead letters"
 
-const (
-	queuePrefix   = "q_"
-	archivePrefix = "a_"
-)
-
 // relationOf returns which table of which queue pg is about: the queue itself, or its
 // archive. Both are "" if pg does not say. Messages are translated, and names are not.
 func relationOf(pg *pgconn.PgError) (prefix, queue string) {
@@ -330,3 +328,6 @@ func (s subject) privileges(queue string) string {
 	}
 	return "SELECT, UPDATE, DELETE"
 }
+
+const groupRemedy = "check the name of the Group; if it is right, let the owner declare its queue, with SubscribeInitialize of a program that has that Group, " +
+	"or leave NoCreate unset"

@@ -1,15 +1,11 @@
 package pgmq
 
 import (
-	"encoding/json"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
@@ -98,72 +94,4 @@ func (l *deadLetterColumns) encode(types *pgtype.Map) (values [][]byte, oids []u
 		values = append(values, value)
 	}
 	return values, oids, nil
-}
-
-// progress returns the headers that record how far handling a message has come. A name that
-// cannot be stored as it is names no handler any more, and that one runs again.
-func progress(r backend.Redelivery, text encoding) string {
-	names := make([]string, len(r.Done))
-	for i, name := range r.Done {
-		names[i] = text.storable(name)
-	}
-	headers, _ := json.Marshal(struct { // it cannot fail: the year of a storableTime is an ordinary one
-		Failures int        `json:"ezq_failures"`
-		Done     []string   `json:"ezq_done"`
-		Unknown  *time.Time `json:"ezq_unknown_since,omitempty"`
-	}{r.Failures, names, storableTime(r.UnknownSince)})
-	return string(headers)
-}
-
-func storableTime(t time.Time) *time.Time {
-	if year := t.UTC().Year(); t.IsZero() || year < 0 || year > 9999 {
-		return nil
-	}
-	return new(t.UTC())
-}
-
-// deadLetterHeaders returns the headers that a message gets as a dead letter. It
-// keeps its id, also if that was made from a row number which is another one in
-// the new table, and the name of the queue it comes from: of the queues that a
-// topic with groups has, [Client.Redrive] is to fill only that one. What PostgreSQL
-// cannot hold of an error's text is replaced.
-func deadLetterHeaders(uuid, from, group string, metadata map[string]string, text encoding) string {
-	headers := make(map[string]string, len(metadata)+3)
-	for key, value := range metadata {
-		headers[text.storable(key)] = text.storable(value)
-	}
-	headers[uuidKey] = text.storable(uuid)
-	headers[originKey] = from
-	if group != "" {
-		headers[groupKey] = group
-	}
-	encoded, _ := json.Marshal(headers) // strings: it cannot fail
-	return string(encoded)
-}
-
-// encoding is that of a database, by the name that PostgreSQL has for it.
-type encoding string
-
-// plainASCII is what every encoding contains.
-const plainASCII encoding = "ASCII"
-
-// storable returns text without what a jsonb string cannot hold in this encoding, as far as
-// that is known: of another encoding than these it is found out by trying.
-func (e encoding) storable(text string) string {
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	last := utf8.MaxRune
-	switch e {
-	case "UTF8", "SQL_ASCII", "":
-		return strings.ReplaceAll(text, "\x00", "\uFFFD")
-	case "LATIN1":
-		last = 0xFF
-	case plainASCII:
-		last = 0x7F
-	}
-	return strings.Map(func(r rune) rune {
-		if r == 0 || r == utf8.RuneError || r > last {
-			return '?'
-		}
-		return r
-	}, text)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 )
 
 // groupCommit lets concurrent publishes to one topic share a statement, and so a
@@ -160,3 +161,12 @@ func (g *groupCommit) takeFitting(q *topicQueue, leader *request) []*request {
 	q.size = q.size.plus(leader.batch.size).minus(carried)
 	return requests
 }
+
+// publishTimeout bounds a publish whose context has no deadline of its own.
+const publishTimeout = 30 * time.Second
+
+// sendError marks an error of the statement that stores the messages. Any other
+// error comes before it, when nothing can have been stored.
+type sendError struct{ error }
+
+func (e *sendError) Unwrap() error { return e.error }

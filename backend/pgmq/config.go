@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
 // Config adjusts a [Client]. The zero value is ready for production.
@@ -185,9 +186,6 @@ const (
 	// maxLockTime is how long messages may be locked. For so long, no other session can
 	// change them, and VACUUM cannot remove rows deleted meanwhile.
 	maxLockTime = 50 * time.Millisecond
-
-	// operationTimeout bounds every statement of a subscription.
-	operationTimeout = 5 * time.Second
 )
 
 // orZero returns what config points to. Nil is the zero value: all defaults.
@@ -249,7 +247,7 @@ func (c PublisherConfig) withDefaults() (PublisherConfig, error) {
 
 func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
 	if c.Group != "" {
-		if err := checkGroup(c.Group); err != nil {
+		if err := invalidGroup(c.Group); err != nil {
 			return c, err
 		}
 	}
@@ -341,4 +339,13 @@ func features() backend.Features {
 		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
 		Ordered: true, Lease: true, Drain: true, Schedules: true,
 	}
+}
+
+// invalidGroup returns an error if no group can have that name.
+func invalidGroup(group string) error {
+	if refused, ok := errors.AsType[*backend.RefusedError](checkGroup(group)); ok {
+		return invalidConfig("Group", fmt.Sprintf("%q: %s", excerpt.Of(group), refused.Reason),
+			fmt.Sprintf("at most %d bytes of UTF-8 without NUL, or leave it empty for no group", backend.MaxTopic))
+	}
+	return nil
 }

@@ -2,8 +2,6 @@ package pgmq
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,57 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/ezq-go/ezq/backend"
-	"github.com/ezq-go/ezq/internal/excerpt"
 )
-
-// groupQueue returns the name of the queue in which a group gets its copies of
-// the messages of topic. It has the shape of a hashed name, and as no topic
-// contains a NUL, it is not the name of any topic's queue.
-func groupQueue(topic, group string) (string, error) {
-	if err := checkTopic(topic); err != nil {
-		return "", err
-	}
-	if err := checkGroup(group); err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256([]byte(topic + "\x00" + group))
-	return readablePrefix(topic+" "+group) + hashMark + hex.EncodeToString(sum[:hashDigits/2]), nil
-}
-
-// checkGroup holds the names of groups to what the names of topics are held to.
-func checkGroup(group string) error {
-	if refused, ok := errors.AsType[*backend.RefusedError](backend.CheckTopic(group)); ok {
-		return invalidConfig("Group", fmt.Sprintf("%q: %s", excerpt.Of(group), refused.Reason),
-			fmt.Sprintf("at most %d bytes of UTF-8 without NUL, or leave it empty for no group", backend.MaxTopic))
-	}
-	return nil
-}
-
-// routingKey returns the name under which PGMQ knows topic: its own, so that
-// pgmq.send_topic reaches the same queues, or that of its queue, where PGMQ does
-// not take the topic (validate_routing_key, PGMQ 1.11.1) or it is what another one's
-// queue could be named. No two topics have the same key: the own names do not have the
-// shape of a hashed name, and all others do.
-func routingKey(topic string) string {
-	valid := len(topic) <= 255 && !strings.HasPrefix(topic, ".") && !strings.HasSuffix(topic, ".") && !strings.Contains(topic, "..")
-	for i := range len(topic) {
-		c := topic[i]
-		valid = valid && (isLower(c|0x20) || isDigit(c) || c == '.' || c == '_' || c == '-')
-	}
-	if valid && !isHashed(topic) {
-		return topic
-	}
-	queue, _ := queueName(topic) // was checked before
-	return queue
-}
-
-// groupNames returns a regular expression for the names that groupQueue gives.
-func groupNames(topic string) string {
-	topic = strings.TrimRight(strings.TrimSuffix(readablePrefix(topic+" g"), "g"), "_") // as where the group adds nothing readable
-	return "^" + topic + "[a-z0-9_]*" + hashMark + "[0-9a-f]{" + fmt.Sprint(hashDigits) + "}$"
-}
 
 // Whether a topic has groups, and whether it has a queue of its own, changes under a
 // lock, so that neither is decided upon what the other was. Nothing else waits for it.
@@ -82,14 +30,9 @@ func withLiterals(sql, first, second, third string) string {
 	return strings.NewReplacer("$1", literal(first), "$2", literal(second), "$3", literal(third)).Replace(sql)
 }
 
-// creationUnlessGrouped creates the own queue of a topic that has no groups.
-func creationUnlessGrouped(topic, own string) creation {
-	return creation{sql: withLiterals(createUnlessGroupedSQL, routingKey(topic), groupNames(topic), own)}
-}
-
 // bind makes sure that queue gets a copy of every message of topic. It reports whether
 // it did not before.
-func bind(ctx context.Context, db DBTX, topic, own, queue string) (fresh bool, err error) {
+func bind(ctx context.Context, db queryer, topic, own, queue string) (fresh bool, err error) {
 	bound, err := bindings(ctx, db, topic)
 	if err != nil || slices.Contains(bound.Queues, queue) {
 		return false, err
@@ -100,7 +43,7 @@ func bind(ctx context.Context, db DBTX, topic, own, queue string) (fresh bool, e
 
 // join binds the own queue of a topic that has groups. That is for publishers that
 // use pgmq.send_topic, so it is no failure if the role may not.
-func join(ctx context.Context, db DBTX, topic, own string) error {
+func join(ctx context.Context, db queryer, topic, own string) error {
 	bound, err := bindings(ctx, db, topic)
 	if err == nil && bound.Grouped && !slices.Contains(bound.Queues, own) {
 		_, err = db.Exec(ctx, withLiterals(bindSQL, routingKey(topic), own, own))
@@ -119,7 +62,7 @@ select count(*) from (select from {table} where enqueued_at <= (
 
 // countMissed returns how many messages are in the own queue of a topic that a new group
 // does not get: at most 100,000, or -1 if that cannot be told.
-func countMissed(ctx context.Context, db DBTX, topic, own, queue string) int {
+func countMissed(ctx context.Context, db queryer, topic, own, queue string) int {
 	rows, err := db.Query(ctx, strings.ReplaceAll(waitingSQL, "{table}", tableName(own)), pgx.QueryExecModeCacheDescribe, routingKey(topic), queue)
 	if err != nil {
 		return -1
@@ -170,4 +113,15 @@ func hasOnlyGroups(ctx context.Context, pool *pgxpool.Pool, topic string, err er
 	}
 	bound, failed := bindings(ctx, pool, topic)
 	return failed == nil && bound.Grouped
+}
+
+// creationUnlessGrouped creates the own queue of a topic that has no groups.
+func creationUnlessGrouped(topic, own string) creation {
+	return creation{sql: withLiterals(createUnlessGroupedSQL, routingKey(topic), groupNames(topic), own)}
+}
+
+// groupNotFound is queueNotFound for the queue of a group, which nothing is published to before it
+// is bound to the topic.
+func groupNotFound(group, queue string) error {
+	return &Error{Kind: ErrQueueNotFound, Cause: fmt.Errorf("there is no queue %q of the group %q", queue, group), Remedy: groupRemedy}
 }

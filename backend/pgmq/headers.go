@@ -120,6 +120,18 @@ func (h *headers) decode(text []byte) error {
 	return r.err
 }
 
+// dropForged forgets what only ezq may say of a message in queue: what was done with it, and an id that
+// another message has by itself. It returns which of these there was.
+func (h *headers) dropForged(queue string) (progress, named bool) {
+	progress = h.failures > 0 || len(h.done) > 0 || !h.unknown.IsZero()
+	named = isDefaultID(h.uuid, queue)
+	h.failures, h.done, h.unknown = 0, nil, time.Time{}
+	if named {
+		h.uuid = ""
+	}
+	return progress, named
+}
+
 func parseDone(array string) []string {
 	var done []string
 	if json.Unmarshal([]byte(array), &done) != nil {
@@ -227,4 +239,14 @@ func (r *headerReader) other() (string, bool) {
 		r.at += tokenLength(r.text[r.at:])
 	}
 	return "", false
+}
+
+// defaultID is the id of a message that has none.
+func defaultID(queue string, id int64) string { return queue + "/" + strconv.FormatInt(id, 10) }
+
+// isDefaultID reports whether uuid is, or can become, the id of a message of queue that has none.
+func isDefaultID(uuid, queue string) bool {
+	number, ok := strings.CutPrefix(uuid, queue+"/")
+	number = strings.TrimPrefix(number, "-")
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
 }

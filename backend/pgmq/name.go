@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -23,22 +24,6 @@ const (
 	maxPrefix  = maxName - len(hashMark) - hashDigits
 )
 
-// QueueName returns the name of the PGMQ queue that holds the messages of topic,
-// for access with SQL or another PGMQ client.
-//
-// A topic of at most 47 lower-case letters, digits and underscores that begins
-// with a letter is the name of its queue. Any other topic has a queue named
-// after a readable part of it, "_h", and the first 20 hexadecimal digits of its
-// SHA-256. So do the few topics that look like such a name, and those whose
-// table would have the name of an index, sequence or partition of another queue,
-// like "orders_pkey" beside "orders". No two topics share a queue.
-//
-// An error matches [ErrInvalidTopic]: the topic is empty, is longer than 1024
-// bytes, any "_dead" at its end aside, is not UTF-8, or contains a NUL.
-func QueueName(topic string) (string, error) {
-	return queueName(topic)
-}
-
 // No two topics get the same name. A plain topic is its own name, and is plain
 // only if it does not have the shape of a hashed name; all other names are
 // hashed ones, and two of those are equal only if the hashes of their topics
@@ -53,31 +38,6 @@ func queueName(topic string) (string, error) {
 	}
 	sum := sha256.Sum256([]byte(topic))
 	return readablePrefix(topic) + hashMark + hex.EncodeToString(sum[:hashDigits/2]), nil
-}
-
-func checkTopic(topic string) error {
-	if refused, ok := errors.AsType[*backend.RefusedError](backend.CheckTopic(topic)); ok {
-		return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: refusedTopic{refused}}
-	}
-	return nil
-}
-
-// refusedTopic says no more than the reason: the [Error] around it names the topic.
-type refusedTopic struct{ *backend.RefusedError }
-
-// Error implements error.
-func (r refusedTopic) Error() string { return r.Reason }
-
-// Unwrap returns the error that every backend has for it.
-func (r refusedTopic) Unwrap() error { return r.RefusedError }
-
-// checkUserTopic is for publishing and subscribing: the queue of the schedules has other
-// messages, which other code must not receive or add to.
-func checkUserTopic(topic string) error {
-	if topic == schedulesQueue {
-		return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: errors.New("its queue has what is known about schedules"), Remedy: "choose another name"}
-	}
-	return checkTopic(topic)
 }
 
 // isPlain reports whether topic matches ^[a-z][a-z0-9_]{0,46}$.
@@ -153,3 +113,75 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 func tableName(queue string) string {
 	return pgx.Identifier{"pgmq", "q_" + queue}.Sanitize()
 }
+
+// groupQueue returns the name of the queue in which a group gets its copies of
+// the messages of topic. It has the shape of a hashed name, and as no topic
+// contains a NUL, it is not the name of any topic's queue.
+func groupQueue(topic, group string) (string, error) {
+	if err := checkTopic(topic); err != nil {
+		return "", err
+	}
+	if err := checkGroup(group); err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(topic + "\x00" + group))
+	return readablePrefix(topic+" "+group) + hashMark + hex.EncodeToString(sum[:hashDigits/2]), nil
+}
+
+// routingKey returns the name under which PGMQ knows topic: its own, so that
+// pgmq.send_topic reaches the same queues, or that of its queue, where PGMQ does
+// not take the topic (validate_routing_key, PGMQ 1.11.1) or it is what another one's
+// queue could be named. No two topics have the same key: the own names do not have the
+// shape of a hashed name, and all others do.
+func routingKey(topic string) string {
+	valid := len(topic) <= 255 && !strings.HasPrefix(topic, ".") && !strings.HasSuffix(topic, ".") && !strings.Contains(topic, "..")
+	for i := range len(topic) {
+		c := topic[i]
+		valid = valid && (isLower(c|0x20) || isDigit(c) || c == '.' || c == '_' || c == '-')
+	}
+	if valid && !isHashed(topic) {
+		return topic
+	}
+	queue, _ := queueName(topic) // was checked before
+	return queue
+}
+
+// groupNames returns a regular expression for the names that groupQueue gives.
+func groupNames(topic string) string {
+	topic = strings.TrimRight(strings.TrimSuffix(readablePrefix(topic+" g"), "g"), "_") // as where the group adds nothing readable
+	return "^" + topic + "[a-z0-9_]*" + hashMark + "[0-9a-f]{" + fmt.Sprint(hashDigits) + "}$"
+}
+
+// archiveName returns the quoted name of a queue's archive.
+func archiveName(queue string) string {
+	return pgx.Identifier{"pgmq", "a_" + queue}.Sanitize()
+}
+
+const (
+	queuePrefix   = "q_"
+	archivePrefix = "a_"
+)
+
+// checkTopic returns an [*InvalidError] if no queue can have the topic's name.
+func checkTopic(topic string) error {
+	if refused, ok := errors.AsType[*backend.RefusedError](backend.CheckTopic(topic)); ok {
+		return &invalidError{topic: topic, refused: refused}
+	}
+	return nil
+}
+
+// invalidError says why no queue can have the name of a topic. It says no more than the reason:
+// the error around it names the topic.
+type invalidError struct {
+	topic   string
+	refused *backend.RefusedError
+}
+
+// Error implements error.
+func (e *invalidError) Error() string { return e.refused.Reason }
+
+// Unwrap returns the error that every backend has for it.
+func (e *invalidError) Unwrap() error { return e.refused }
+
+// checkGroup holds the names of groups to what the names of topics are held to.
+func checkGroup(group string) error { return backend.CheckTopic(group) }

@@ -49,7 +49,7 @@ from t where t.relowner not in (select oid from trusted)`
 
 // untrustedTables returns those of tables that belong to roles which are not trusted. The owner of
 // the table vouching, if that is not "", is trusted as well.
-func untrustedTables(ctx context.Context, db DBTX, tables []string, vouchingTable string) ([]untrustedTable, error) {
+func untrustedTables(ctx context.Context, db queryer, tables []string, vouchingTable string) ([]untrustedTable, error) {
 	rows, err := db.Query(ctx, untrustedTablesSQL, pgx.QueryExecModeCacheDescribe, tables, vouchingTable)
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func (c *ownerChecks) trust(from, to string) {
 
 // check returns an error if one of tables would run the code of an untrusted role. It logs once that one
 // could do so.
-func (c *ownerChecks) check(ctx context.Context, db DBTX, logger *slog.Logger, tables []string, vouchingTable string) error {
+func (c *ownerChecks) check(ctx context.Context, db queryer, logger *slog.Logger, tables []string, vouchingTable string) error {
 	found, err := untrustedTables(ctx, db, tables, vouchingTable)
 	if err != nil {
 		return err

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
@@ -55,9 +55,9 @@ func NewPublisher(db DBTX, config *PublisherConfig) (*Publisher, error) {
 
 // newPublisher returns a publisher that sends through db. pool is the same, or
 // nil if db is something else.
-func newPublisher(db DBTX, pool *pgxpool.Pool, config PublisherConfig, wakeups *wakeups, catalog *catalog) *Publisher {
+func newPublisher(db DBTX, pool *pgxpool.Pool, config PublisherConfig, wakeups *wakeups, queues *catalog) *Publisher {
 	p := &Publisher{
-		db: db, pool: pool, config: config, routes: newRoutes(catalog), wakeups: wakeups,
+		db: db, pool: pool, config: config, routes: newRoutes(queues), wakeups: wakeups,
 		commits: newGroupCommit(), closed: new(atomic.Bool), throttle: newThrottle(),
 	}
 	if !config.NoCreate {
@@ -94,9 +94,6 @@ func (p *Publisher) withConn(conn *pgxpool.Conn) *Publisher {
 
 // Features says that delays are kept: see [backend.Features].
 func (p *Publisher) Features() backend.Features { return features() }
-
-// publishTimeout bounds a publish whose context has no deadline of its own.
-const publishTimeout = 30 * time.Second
 
 // Publish stores the messages in the queue of topic, and in each queue that is bound to
 // it, as those of its groups are, with one statement: all of them or none. If topic has
@@ -208,9 +205,6 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insertBatch) e
 	}
 }
 
-var errBindings = errors.New("the groups of the topic change faster than messages can be published;" +
-	" or the transaction, under REPEATABLE READ, is older than a group")
-
 // insert reports whether the rows are stored; they are not if the route is old.
 //
 // Unlike other statements it may stay prepared, as far as the handle is set up
@@ -249,12 +243,6 @@ func (p *Publisher) notify(queues []string) {
 		}
 	}
 }
-
-// sendError marks an error of the statement that stores the messages. Any other
-// error comes before it, when nothing can have been stored.
-type sendError struct{ error }
-
-func (e *sendError) Unwrap() error { return e.error }
 
 // Close makes further calls of Publish fail with [backend.ErrClosed]. It does
 // not close the database handle, which is the caller's.
@@ -328,4 +316,11 @@ func rolledBack(err error) error {
 		return sent.error
 	}
 	return err
+}
+
+// DBTX is what publishing needs from PostgreSQL: Exec and Query, as a *pgxpool.Pool,
+// a *pgx.Conn and a pgx.Tx have them.
+type DBTX interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }

@@ -51,10 +51,6 @@ func keptError(kept int, table string) error {
 	}
 }
 
-func keepsRemedy(table string) string {
-	return fmt.Sprintf("look for what keeps rows on %s: a BEFORE DELETE trigger that returns NULL, a rule or a policy", table)
-}
-
 // purge deletes what the condition holds for, of which args are the parameters from $3 on,
 // and counts what it leaves.
 func purge(ctx context.Context, pool *pgxpool.Pool, queue, condition string, args ...any) (deleted, left int, err error) {

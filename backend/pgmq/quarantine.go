@@ -49,10 +49,11 @@ func hideOnly() quarantineStep { return quarantineStep{withoutReason: true} }
 // steps returns what to try, the best first. Headers that are as large as they can be, or
 // damaged, take no reason; and damaged ones cannot be copied.
 func (q quarantine) steps(ctx context.Context) []quarantineStep {
-	archive, err := archiving(ctx, q.queue.pool, q.queue.name, *q.queue.sql())
+	columns, err := archiveColumns(ctx, q.queue.pool, q.queue.name)
 	if err != nil {
 		return []quarantineStep{{merge: true}, {}, hideOnly()}
 	}
+	archive := q.queue.sql().archiving(q.queue.name, columns)
 	return []quarantineStep{{archive: archive.ack, merge: true}, {archive: archive.ack}, {merge: true}, {}, hideOnly()}
 }
 

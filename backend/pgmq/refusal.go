@@ -2,6 +2,7 @@ package pgmq
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -84,4 +85,8 @@ func firstError(err, otherwise error) error {
 		return err
 	}
 	return otherwise
+}
+
+func keepsRemedy(table string) string {
+	return fmt.Sprintf("look for what keeps rows on %s: a BEFORE DELETE trigger that returns NULL, a rule or a policy", table)
 }

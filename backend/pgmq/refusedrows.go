@@ -122,9 +122,9 @@ func rowsThere(ctx context.Context, db batchSender, sql *statements, all []int64
 // those that it accepts. Of rows that others have locked, and those for which there is no time, it learns nothing.
 func tryToLease(ctx context.Context, db batchSender, sql *statements, rows []row, lease time.Duration) (refused []row, accepted idSet) {
 	accepted = idSet{}
-	var fault error // that is no refusal: nothing more can be learnt now
+	var passing error // that is no refusal: nothing more can be learnt now
 	refused, _ = bisect(rows, screenTimeout, func(part []row, timeout time.Duration) error {
-		if fault != nil {
+		if passing != nil {
 			return nil
 		}
 		touched := idSet{}
@@ -137,7 +137,7 @@ func tryToLease(ctx context.Context, db batchSender, sql *statements, rows []row
 		case err == nil:
 			maps.Copy(accepted, touched)
 		case mayBeRetried(err):
-			fault, err = err, nil
+			passing, err = err, nil
 		}
 		return err
 	})

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // route is where the messages of a topic go: to the queues that are bound to it, and
@@ -39,7 +37,7 @@ func newRoutes(catalog *catalog) *routes {
 	return &routes{catalog: catalog, byTopic: map[string]*route{}}
 }
 
-func (rs *routes) find(ctx context.Context, db DBTX, topic string, create creator) (*route, error) {
+func (rs *routes) find(ctx context.Context, db queryer, topic string, create creator) (*route, error) {
 	rs.mu.Lock()
 	known := rs.byTopic[topic]
 	rs.mu.Unlock()
@@ -56,7 +54,7 @@ func (rs *routes) find(ctx context.Context, db DBTX, topic string, create creato
 	return found, nil
 }
 
-func (rs *routes) lookUp(ctx context.Context, db DBTX, topic string, create creator) (*route, error) {
+func (rs *routes) lookUp(ctx context.Context, db queryer, topic string, create creator) (*route, error) {
 	own, err := queueName(topic)
 	if err != nil {
 		return nil, err
@@ -71,7 +69,7 @@ func (rs *routes) lookUp(ctx context.Context, db DBTX, topic string, create crea
 	return nil, errBindings
 }
 
-func (rs *routes) lookUpOnce(ctx context.Context, db DBTX, topic, own string, create creator) (*route, error) {
+func (rs *routes) lookUpOnce(ctx context.Context, db queryer, topic, own string, create creator) (*route, error) {
 	layout, err := probe(ctx, db, own)
 	if err != nil {
 		return nil, err
@@ -112,7 +110,7 @@ func (rs *routes) lookUpOnce(ctx context.Context, db DBTX, topic, own string, cr
 // checkOwners returns an error if a queue would run the code of an untrusted role.
 // Where an administrator creates the queues, the owner of the topic's own queue
 // is trusted.
-func (r *route) checkOwners(ctx context.Context, db DBTX, own string, administered bool) error {
+func (r *route) checkOwners(ctx context.Context, db queryer, own string, administered bool) error {
 	vouchingTable := ""
 	switch {
 	case administered && !slices.Contains(r.queues, own):
@@ -165,58 +163,6 @@ func (rs *routes) forget(topic string, wrong *route) {
 	delete(rs.byTopic, topic)
 	for _, queue := range wrong.queues {
 		rs.catalog.forget(queue)
-	}
-}
-
-// topicBindings is what a topic is bound to.
-type topicBindings struct {
-	Version string
-	Queues  []string // that exist
-	Absent  []string // that do not, of which the bindings are left over
-	Denied  []string // of Queues, those that the role may not publish to
-	Grouped bool     // one of Queues belongs to a group
-}
-
-// bindingsVersion changes whenever a binding comes or goes. It is the sum of their
-// hashes, in which their order does not matter.
-const bindingsVersion = "(select coalesce(sum(hashtextextended(compiled_regex || ' ' || queue_name, 0)), 0)::text from pgmq.topic_bindings)"
-
-// A binding of a group has the topic as its pattern, and leads to a queue that is named
-// as groups are. Bindings of others make no groups.
-const isGroupSQL = "pattern = $1::text and lower(queue_name) ~ $2::text and lower(queue_name) <> $3::text"
-
-const bindingsSQL = `
-with b as (
-	select lower(queue_name) as queue, to_regclass(format('pgmq.%I', 'q_' || lower(queue_name))) as found, bool_or(` + isGroupSQL + `) as grouped
-	from pgmq.topic_bindings where $1::text ~ compiled_regex group by 1, 2)
-select ` + bindingsVersion + `,
-	array(select queue from b where found is not null order by 1),
-	array(select queue from b where found is null order by 1),
-	array(select queue from b where not has_any_column_privilege(found, 'insert') order by 1),
-	exists (select from b where grouped and found is not null)`
-
-// bindings returns what is bound to topic, as pgmq.send_topic would find it.
-func bindings(ctx context.Context, db DBTX, topic string) (topicBindings, error) {
-	own, err := queueName(topic)
-	if err != nil {
-		return topicBindings{}, err
-	}
-	rows, err := db.Query(ctx, bindingsSQL, pgx.QueryExecModeCacheDescribe, routingKey(topic), groupNames(topic), own)
-	if err != nil {
-		return topicBindings{}, bindingsDenied(err)
-	}
-	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[topicBindings])
-	return found, bindingsDenied(err)
-}
-
-func bindingsDenied(err error) error {
-	if !isCode(err, "42501") {
-		return err
-	}
-	return &Error{
-		Kind: ErrPermission, Cause: withoutSecrets(err),
-		Remedy: "let its owner run GRANT SELECT ON pgmq.topic_bindings TO the role, which tells the groups of a topic," +
-			" besides GRANT INSERT on the queues to publish to, or SELECT, UPDATE, DELETE on those to consume",
 	}
 }
 
@@ -293,3 +239,6 @@ func (rs *routes) forgetQueue(topic, queue string) {
 	}
 	rs.catalog.forget(queue)
 }
+
+var errBindings = errors.New("the groups of the topic change faster than messages can be published;" +
+	" or the transaction, under REPEATABLE READ, is older than a group")

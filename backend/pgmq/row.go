@@ -55,7 +55,7 @@ func (r *row) lease(topic, queue string, sql *statements, d *delivery) (lease su
 	headers := headers{metadata: msg.Metadata}
 	_ = headers.decode(r.Headers) // of what is not headers, nothing is known
 	if !r.Known {
-		forged = headers.dropForged(queue)
+		forged.progress, forged.named = headers.dropForged(queue)
 		forged.token = r.token()
 	}
 	payload, err := decodePayload(r.Message, headers.encoding)

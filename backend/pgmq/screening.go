@@ -106,3 +106,6 @@ func (s *screening) recordResult(all, suspicious, untried int) {
 		s.batchLimit, s.limited = 0, false
 	}
 }
+
+// operationTimeout bounds every statement of a subscription.
+const operationTimeout = 5 * time.Second

@@ -2,6 +2,7 @@ package pgmq
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -390,3 +391,45 @@ from l where m.msg_id = any($1) and m.msg_id = l.msg_id`
 // ackWait is how long an ack in a handler's transaction waits for a lock. Another consumer that renews
 // the lease, or takes it away, has the row for milliseconds.
 const ackWait = 3 * time.Second
+
+// archiving returns the statements with acks that move messages to the archive of queue. The two tables
+// have columns in common.
+func (s statements) archiving(queue string, columns []string) statements {
+	also := []string{"{also}", "", "{m.also}", ""}
+	if slices.Contains(columns, "last_read_at") { // PGMQ 1.10
+		also = []string{"{also}", ", last_read_at", "{m.also}", ", m.last_read_at"}
+	}
+	text := strings.NewReplacer("{archive}", archiveName(queue), "{queue}", queue).Replace(archiveSQL)
+	s.removeLocked = "" // deletes
+	s.share = s.fences.Replace(strings.Replace(shareSQL, "{also}", ", "+archiveName(queue), 1))
+	s.ack = s.fences.Replace(strings.NewReplacer(also...).Replace(text))
+	s.ackOne = waitingForLocks(s.ack)
+	return s
+}
+
+// One statement: a message is in one of the tables at any time.
+//
+// The archive can have a message with the same msg_id already: an unlogged queue
+// counts from 1 again after a crash, and its archive, which is logged, still has
+// what was there before (with PGMQ's own function archiving then fails, until the
+// ids are past that). The message gets a negative number there, at random so that
+// concurrent acks do not choose the same, and keeps the id made of its own.
+const archiveSQL = `
+with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) order by id),
+l as (
+	select m.msg_id from ` + lockedSQL + `),
+d as (
+	delete from {table} m using l where m.msg_id = any($1) and m.msg_id = l.msg_id
+	returning m.msg_id, m.read_ct, m.enqueued_at, m.vt, m.message, m.headers{m.also}),
+a as (
+	insert into {archive} (msg_id, read_ct, enqueued_at, vt, message, headers{also})
+	select msg_id, read_ct, enqueued_at, vt, message, headers{also} from d
+	on conflict do nothing
+	returning msg_id),
+b as (
+	insert into {archive} (msg_id, read_ct, enqueued_at, vt, message, headers{also})
+	select -1 - floor(random() * 9e18)::bigint, read_ct, enqueued_at, vt, message,
+		jsonb_build_object('` + uuidKey + `', '{queue}/' || msg_id) ||
+			case when jsonb_typeof(headers) = 'object' then headers else '{}' end{also}
+	from d where msg_id not in (select msg_id from a))
+select msg_id from d`

@@ -230,8 +230,12 @@ func (s *Subscriber) statements(ctx context.Context, db DBTX, queue string, layo
 	if !s.config.Archive {
 		return &sql, nil
 	}
-	sql, err := archiving(ctx, db, queue, sql)
-	return &sql, err
+	columns, err := archiveColumns(ctx, db, queue)
+	if err != nil {
+		return nil, err
+	}
+	sql = sql.archiving(queue, columns)
+	return &sql, nil
 }
 
 func (s *Subscriber) queueOf(topic string) (string, error) {
@@ -368,7 +372,7 @@ func (s *Subscriber) deadLetterTableOf(from string) deadLetterTableFunc {
 	return func(ctx context.Context, topic string, lookUp bool) (string, error) {
 		queue, err := queueName(topic)
 		if err != nil {
-			return "", err
+			return "", classify("", "", err)
 		}
 		pool, err := s.connect()
 		if err != nil {
