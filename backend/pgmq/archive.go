@@ -13,6 +13,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // ReplayFilter chooses archived messages. The zero value chooses all.
@@ -43,18 +48,18 @@ with r as materialized (
 	limit $4),
 i as (
 	insert into {table} (vt, message, headers{columns})
-	select clock_timestamp(), message, jsonb_build_object('` + uuidKey + `', '{queue}/' || msg_id) ||
+	select clock_timestamp(), message, jsonb_build_object('` + codec.UuidKey + `', '{queue}/' || msg_id) ||
 		case when jsonb_typeof(headers) = 'object' then headers - $5::text[] else '{}' end{values}
 	from r order by archived_at, msg_id)
 select archived_at, msg_id, (select count(*) from r)::int from r order by archived_at desc, msg_id desc limit 1`
 
 // replay publishes what the filter chooses of the archive of queue.
 func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue string) (replayed int, err error) {
-	until, err := queryValue[time.Time](ctx, pool, "select least($1::timestamptz, clock_timestamp())", timeOr(f.To, pgtype.Infinity))
+	until, err := transact.Value[time.Time](ctx, pool, "select least($1::timestamptz, clock_timestamp())", timeOr(f.To, pgtype.Infinity))
 	if err != nil {
 		return 0, replayDenied(err, queue)
 	}
-	columns, values, err := leasedMarkColumns(ctx, pool, queue)
+	columns, values, err := catalog.LeasedMarkColumns(ctx, pool, queue)
 	if err != nil {
 		return 0, replayDenied(err, queue)
 	}
@@ -66,9 +71,9 @@ func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue stri
 	after, id := timeOr(f.From, pgtype.NegativeInfinity), int64(math.MinInt64)
 	for replayed < limit {
 		var n int
-		err := inTransaction(ctx, pool, "", func(tx pgx.Tx) error {
+		err := transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe,
-				after, id, until, min(limit-replayed, 1000), []string{failuresKey, doneKey, unknownKey}).Scan(&after, &id, &n)
+				after, id, until, min(limit-replayed, 1000), []string{codec.FailuresKey, codec.DoneKey, codec.UnknownKey}).Scan(&after, &id, &n)
 		})
 		if errors.Is(err, pgx.ErrNoRows) {
 			break
@@ -102,11 +107,11 @@ func purgeArchive(ctx context.Context, pool *pgxpool.Pool, queue string, olderTh
 	after, id, kept := timeOr(time.Time{}, pgtype.NegativeInfinity), int64(math.MinInt64), 0
 	for {
 		var n, removed int
-		err := inTransaction(ctx, pool, "", func(tx pgx.Tx) error {
+		err := transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, id, olderThan).Scan(&n, &removed, &after, &id)
 		})
 		if errors.Is(err, pgx.ErrNoRows) {
-			return deleted, keptError(kept, archiveName(queue))
+			return deleted, keptError(kept, queuename.Archive(queue))
 		}
 		if err != nil {
 			return deleted, replayDenied(err, queue)
@@ -116,7 +121,7 @@ func purgeArchive(ctx context.Context, pool *pgxpool.Pool, queue string, olderTh
 }
 
 func archiveNames(queue string) *strings.Replacer {
-	return strings.NewReplacer("{archive}", archiveName(queue), "{table}", tableName(queue), "{queue}", queue)
+	return strings.NewReplacer("{archive}", queuename.Archive(queue), "{table}", queuename.Table(queue), "{queue}", queue)
 }
 
 func timeOr(t time.Time, otherwise pgtype.InfinityModifier) pgtype.Timestamptz {
@@ -127,12 +132,12 @@ func timeOr(t time.Time, otherwise pgtype.InfinityModifier) pgtype.Timestamptz {
 }
 
 func replayDenied(err error, queue string) error {
-	if !isCode(err, "42501") {
+	if !fault.IsCode(err, "42501") {
 		return err
 	}
 	return &Error{
-		Kind: ErrPermission, Cause: withoutSecrets(err),
+		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
 		Remedy: fmt.Sprintf("let their owner run GRANT SELECT, UPDATE, DELETE ON %s TO the role; GRANT INSERT ON %s TO the role",
-			archiveName(queue), tableName(queue)),
+			queuename.Archive(queue), queuename.Table(queue)),
 	}
 }

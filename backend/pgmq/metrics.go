@@ -8,6 +8,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // countLimit is how far [Client.Metrics] counts.
@@ -54,12 +58,12 @@ type QueueMetrics struct {
 
 // measure takes a setting for its transaction, or none.
 func measure(ctx context.Context, pool *pgxpool.Pool, queue QueueInfo, setting string) (QueueMetrics, error) {
-	table := tableName(queue.Name)
+	table := queuename.Table(queue.Name)
 	sql := strings.ReplaceAll(metricsSQL, "{table}", table)
 	found := QueueMetrics{Queue: queue.Name, Topic: queue.Topic, Group: queue.Group}
 	var lag int64
 	var due, vacuumed *time.Time
-	err := inTransaction(ctx, pool, setting, func(tx pgx.Tx) error {
+	err := transact.Run(ctx, pool, setting, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, countLimit+1, table).Scan(
 			&found.Visible, &found.Invisible, &lag, &due, &found.Estimate, &found.DeadRows, &vacuumed)
 	})
@@ -107,9 +111,9 @@ func measureAll(ctx context.Context, pool *pgxpool.Pool, queues []QueueInfo) ([]
 	var failures []error
 	for _, queue := range queues {
 		switch found, err := measure(ctx, pool, queue, "lock_timeout = '500ms'"); {
-		case isCode(err, "42P01"): // it was dropped meanwhile
+		case fault.IsCode(err, "42P01"): // it was dropped meanwhile
 		case err != nil:
-			failures = append(failures, classify("measure", queue.Name, err))
+			failures = append(failures, fault.Classify("measure", queue.Name, err))
 		default:
 			all = append(all, found)
 		}

@@ -14,6 +14,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // Origin is where some of the messages of a dead-letter topic say that they came from,
@@ -109,7 +113,7 @@ func newOrigins(pool *pgxpool.Pool, from string, topics []string) *origins {
 // check returns an error if no topic is named, or one that cannot be.
 func (o *origins) check(from string) error {
 	for _, topic := range o.topics {
-		if err := checkTopic(topic); err != nil {
+		if err := queuename.Check(topic); err != nil {
 			return err
 		}
 	}
@@ -126,7 +130,7 @@ func (o *origins) check(from string) error {
 // those of topic and group, so a dead letter that names both can only lead to a group of its
 // topic; one that does not say its group has to name a queue that is bound.
 func (o *origins) destination(ctx context.Context, c candidate) (destination, error) {
-	own, err := queueName(c.topic)
+	own, err := queuename.Of(c.topic)
 	if err != nil || !slices.Contains(o.topics, c.topic) {
 		return destination{}, nil //nolint:nilerr // it names no topic
 	}
@@ -135,7 +139,7 @@ func (o *origins) destination(ctx context.Context, c candidate) (destination, er
 		return to, nil
 	}
 	if c.group != "" {
-		if queue, err := groupQueue(c.topic, c.group); err == nil && queue == c.queue {
+		if queue, err := queuename.OfGroup(c.topic, c.group); err == nil && queue == c.queue {
 			return to, nil
 		}
 	}
@@ -151,17 +155,17 @@ func (o *origins) groupsOf(ctx context.Context, topic string) ([]string, error) 
 	if known, ok := o.groups[topic]; ok {
 		return known, nil
 	}
-	layout, err := probe(ctx, o.pool, "ezq")
+	layout, err := catalog.Probe(ctx, o.pool, "ezq")
 	if err != nil {
 		return nil, err
 	}
 	var groups []string
 	if layout.Groups {
-		bound, err := bindings(ctx, o.pool, topic)
+		bound, err := catalog.Bindings(ctx, o.pool, topic)
 		if err != nil && !errors.Is(err, ErrPermission) { // a role that may not look knows of none
 			return nil, err
 		}
-		isGroup := regexp.MustCompile(groupNames(topic))
+		isGroup := regexp.MustCompile(queuename.GroupPattern(topic))
 		groups = slices.DeleteFunc(bound.Queues, func(queue string) bool { return !isGroup.MatchString(queue) })
 	}
 	o.groups[topic] = groups
@@ -181,8 +185,8 @@ func (o *origins) topicNames() string {
 }
 
 // countOrigins counts the dead letters in queue by what selected says about them.
-func countOrigins(ctx context.Context, pool *pgxpool.Pool, routes *routes, queue string, selected *origins) ([]Origin, error) {
-	last, err := queryValue[int64](ctx, pool, fmt.Sprintf(lastSQL, tableName(queue)))
+func countOrigins(ctx context.Context, pool *pgxpool.Pool, routes *catalog.Routes, queue string, selected *origins) ([]Origin, error) {
+	last, err := transact.Value[int64](ctx, pool, fmt.Sprintf(lastSQL, queuename.Table(queue)))
 	if err != nil {
 		return nil, err
 	}
@@ -225,14 +229,14 @@ func countOrigins(ctx context.Context, pool *pgxpool.Pool, routes *routes, queue
 
 // markMissing notes which of all have no queue to go to. It is one question for all queues: dead letters can
 // name as many groups as they like.
-func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *routes, all []Origin) error {
+func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *catalog.Routes, all []Origin) error {
 	var tables []string
 	for _, o := range all {
 		if !o.Stray && o.Queue != "" {
-			tables = append(tables, tableName(o.Queue))
+			tables = append(tables, queuename.Table(o.Queue))
 		}
 	}
-	missing, err := collect(ctx, pool, pgx.RowTo[string], "select name from unnest($1::text[]) as name where to_regclass(name) is null", tables)
+	missing, err := transact.Collect(ctx, pool, pgx.RowTo[string], "select name from unnest($1::text[]) as name where to_regclass(name) is null", tables)
 	if err != nil {
 		return err
 	}
@@ -244,9 +248,9 @@ func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *routes, all []
 		switch {
 		case o.Stray:
 		case o.Queue != "":
-			all[i].Missing = isMissing[tableName(o.Queue)]
+			all[i].Missing = isMissing[queuename.Table(o.Queue)]
 		default:
-			_, err := routes.lookUp(ctx, pool, o.Topic, nil)
+			_, err := routes.LookUp(ctx, pool, o.Topic, nil)
 			all[i].Missing = errors.Is(err, ErrQueueNotFound) // anything else is for Redrive to say
 		}
 	}
@@ -255,10 +259,10 @@ func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *routes, all []
 
 // candidates returns up to limit of the next dead letters in a queue that can be moved now.
 func candidates(ctx context.Context, pool *pgxpool.Pool, queue string, after, last int64, limit int) ([]candidate, error) {
-	sql := fmt.Sprintf(candidatesSQL, tableName(queue), headerSQL(originKey), headerSQL(backend.DeadLetterTopic), headerSQL(groupKey))
+	sql := fmt.Sprintf(candidatesSQL, queuename.Table(queue), headerSQL(codec.OriginKey), headerSQL(backend.DeadLetterTopic), headerSQL(codec.GroupKey))
 	scan := func(r pgx.CollectableRow) (c candidate, err error) {
 		err = r.Scan(&c.ID, &c.queue, &c.topic, &c.group)
 		return c, err
 	}
-	return collect(ctx, pool, scan, sql, after, last, limit)
+	return transact.Collect(ctx, pool, scan, sql, after, last, limit)
 }

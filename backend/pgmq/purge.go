@@ -9,6 +9,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // purgeSQL looks at a batch of what is between two ids, and deletes what a condition holds
@@ -30,11 +33,11 @@ const lastSQL = `select coalesce((select msg_id from %s order by msg_id desc lim
 // halted returns err, or says what stays if PostgreSQL refuses to delete one
 // message of a batch.
 func halted(err error, deleted int, table string) error {
-	if err == nil || mayBeRetried(err) {
+	if err == nil || fault.MayBeRetried(err) {
 		return err
 	}
 	return &Error{
-		Cause: fmt.Errorf("%d messages are deleted, and all others stay, since PostgreSQL refuses to delete one of the next batch: %w", deleted, withoutSecrets(err)),
+		Cause: fmt.Errorf("%d messages are deleted, and all others stay, since PostgreSQL refuses to delete one of the next batch: %w", deleted, fault.WithoutSecrets(err)),
 		Remedy: fmt.Sprintf("look for the trigger or the constraint on %s that refuses it, and remove that; or delete the others with DELETE FROM %[1]s WHERE …",
 			table),
 	}
@@ -47,26 +50,26 @@ func keptError(kept int, table string) error {
 	}
 	return &Error{
 		Cause:  fmt.Errorf("%d messages stay: PostgreSQL was told to delete them, and returned no error", kept),
-		Remedy: keepsRemedy(table),
+		Remedy: fault.KeptRemedy(table),
 	}
 }
 
 // purge deletes what the condition holds for, of which args are the parameters from $3 on,
 // and counts what it leaves.
 func purge(ctx context.Context, pool *pgxpool.Pool, queue, condition string, args ...any) (deleted, left int, err error) {
-	last, err := queryValue[int64](ctx, pool, fmt.Sprintf(lastSQL, tableName(queue)))
+	last, err := transact.Value[int64](ctx, pool, fmt.Sprintf(lastSQL, queuename.Table(queue)))
 	if err != nil {
 		return 0, 0, err
 	}
-	sql := fmt.Sprintf(purgeSQL, tableName(queue), condition)
+	sql := fmt.Sprintf(purgeSQL, queuename.Table(queue), condition)
 	kept := 0 // of what was to go
 	for after := int64(math.MinInt64); ; {
 		var matching, removed, stay int
-		err := inTransaction(ctx, pool, "", func(tx pgx.Tx) error {
+		err := transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe, after, last}, args...)...).Scan(&matching, &removed, &stay, &after)
 		})
 		if err != nil || matching+stay == 0 {
-			return deleted, left, firstError(halted(err, deleted, tableName(queue)), keptError(kept, tableName(queue)))
+			return deleted, left, fault.FirstError(halted(err, deleted, queuename.Table(queue)), keptError(kept, queuename.Table(queue)))
 		}
 		deleted, kept, left = deleted+removed, kept+matching-removed, left+stay
 	}

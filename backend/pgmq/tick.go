@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 )
 
 // schedulesQueue has one message for each schedule, which says how far it has come.
@@ -84,7 +86,7 @@ func (p schedulePosition) check(schedule string, id int64) (last time.Time, err 
 	return time.Time{}, &Error{
 		Cause: fmt.Errorf("no tick of the schedule %.100q is published: its message in the queue %q %s", schedule, schedulesQueue, wrong),
 		Remedy: fmt.Sprintf("if the clock is right, run DELETE FROM %s WHERE msg_id = %d, and the schedule begins anew;"+
-			" and see who else may write there", tableName(schedulesQueue), id),
+			" and see who else may write there", queuename.Table(schedulesQueue), id),
 	}
 }
 
@@ -102,7 +104,7 @@ func execute(ctx context.Context, db DBTX, sql string, args ...any) error {
 }
 
 func inSchedules(sql string) string {
-	return strings.ReplaceAll(sql, "{table}", tableName(schedulesQueue))
+	return strings.ReplaceAll(sql, "{table}", queuename.Table(schedulesQueue))
 }
 
 // The clock is read when the row is locked, so it is not earlier than the last tick.
@@ -119,11 +121,11 @@ const advanceSQL = `
 update {table} set message = jsonb_set(message, '{last}', to_jsonb($2::timestamptz)) where msg_id = $1`
 
 func scheduleDenied(err error) error {
-	if !isCode(err, "42501") {
+	if !fault.IsCode(err, "42501") {
 		return err
 	}
 	return &Error{
-		Kind: ErrPermission, Cause: withoutSecrets(err),
-		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, INSERT, UPDATE ON %s TO the role, besides what publishing needs", tableName(schedulesQueue)),
+		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
+		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, INSERT, UPDATE ON %s TO the role, besides what publishing needs", queuename.Table(schedulesQueue)),
 	}
 }

@@ -1,6 +1,11 @@
 package pgmq
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+)
 
 // QueueName returns the name of the PGMQ queue that holds the messages of topic,
 // for access with SQL or another PGMQ client.
@@ -15,8 +20,8 @@ import "errors"
 // An error matches [ErrInvalidTopic]: the topic is empty, is longer than 1024
 // bytes, any "_dead" at its end aside, is not UTF-8, or contains a NUL.
 func QueueName(topic string) (string, error) {
-	queue, err := queueName(topic)
-	return queue, classify("", "", err)
+	queue, err := queuename.Of(topic)
+	return queue, fault.Classify("", "", err)
 }
 
 // checkUserTopic is for publishing and subscribing: the queue of the schedules has other
@@ -25,5 +30,5 @@ func checkUserTopic(topic string) error {
 	if topic == schedulesQueue {
 		return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: errors.New("its queue has what is known about schedules"), Remedy: "choose another name"}
 	}
-	return checkTopic(topic)
+	return queuename.Check(topic)
 }

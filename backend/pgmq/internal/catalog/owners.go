@@ -1,0 +1,132 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/bounded"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+)
+
+// untrustedTable names the owner of a table that ezq uses, if this role has no reason to trust
+// that role: the owner of a table can have it run code as each role that uses it.
+type untrustedTable struct {
+	Table string
+	Owner string
+	Code  bool // there is such code, of a role that is not trusted either
+}
+
+// The current role trusts itself, the roles it is a member of, superusers, and the owners of the
+// database, of the table's schema, and of a table that vouches for this one. A superuser is a
+// member of all roles, and does not trust them for that.
+//
+// Code is what runs when a row is written or read: triggers, and functions in constraints, in
+// defaults and in indexes, that belong to no trusted role; rules and policies.
+const untrustedTablesSQL = `
+with me as (select oid, rolsuper from pg_roles where rolname = current_user),
+t as (
+	select distinct c.oid, c.relowner, c.relnamespace from unnest($1::text[]) as name
+	join pg_class c on c.oid = to_regclass(name)),
+trusted as (
+	select r.oid from pg_roles r, me
+	where r.rolsuper or r.oid = me.oid or not me.rolsuper and pg_has_role(r.oid, 'member')
+		or r.oid in (select datdba from pg_database where datname = current_database())
+		or r.oid in (select nspowner from pg_namespace where oid in (select relnamespace from t))
+		or r.oid in (select relowner from pg_class where oid = to_regclass(nullif($2::text, '')))),
+foreign_functions as (select oid from pg_proc where proowner not in (select oid from trusted)),
+parts as (
+	select 'pg_constraint'::regclass as class, oid, conrelid as of from pg_constraint
+	union all select 'pg_attrdef'::regclass, oid, adrelid from pg_attrdef
+	union all select 'pg_class'::regclass, indexrelid, indrelid from pg_index)
+select t.oid::regclass::text, pg_get_userbyid(t.relowner),
+	exists (select from pg_trigger where tgrelid = t.oid and not tgisinternal and tgfoid in (select oid from foreign_functions))
+	or exists (select from pg_rewrite where ev_class = t.oid)
+	or exists (select from pg_policy where polrelid = t.oid)
+	or exists (select from parts join pg_depend d on d.classid = parts.class and d.objid = parts.oid
+		where parts.of = t.oid and d.refclassid = 'pg_proc'::regclass and d.refobjid in (select oid from foreign_functions))
+from t where t.relowner not in (select oid from trusted)`
+
+// untrustedTables returns those of tables that belong to roles which are not trusted. The owner of
+// the table vouching, if that is not "", is trusted as well.
+func untrustedTables(ctx context.Context, db transact.Queryer, tables []string, vouchingTable string) ([]untrustedTable, error) {
+	rows, err := db.Query(ctx, untrustedTablesSQL, pgx.QueryExecModeCacheDescribe, tables, vouchingTable)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[untrustedTable])
+}
+
+// codeError returns why the table is not used, or nil.
+func (s untrustedTable) codeError() error {
+	if !s.Code {
+		return nil
+	}
+	return &fault.Error{
+		Kind: fault.ErrPermission,
+		Cause: fmt.Errorf("the table %s belongs to the role %s, which this one has no reason to trust, and has a trigger, rule, policy or function that would run with the rights of this role",
+			s.Table, s.Owner),
+		Remedy: "see who has made it; if it is meant to be there, let an administrator run ALTER TABLE … OWNER TO the owner of the schema or of the queue;" +
+			" let programs whose queues others create set NoCreate",
+	}
+}
+
+// OwnerChecks is the tables of untrusted roles that were told of, and the queues whose dead letters
+// may go to another.
+type OwnerChecks struct {
+	mu      sync.Mutex
+	warned  map[string]struct{}
+	trusted map[string]struct{}
+}
+
+func (c *OwnerChecks) Trusts(from, to string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.trusted[from+" "+to]
+	return ok
+}
+
+func (c *OwnerChecks) Trust(from, to string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.trusted == nil {
+		c.trusted = map[string]struct{}{}
+	}
+	bounded.Set(c.trusted, from+" "+to, struct{}{})
+}
+
+// Check returns an error if one of tables would run the code of an untrusted role. It logs once that one
+// could do so.
+func (c *OwnerChecks) Check(ctx context.Context, db transact.Queryer, logger *slog.Logger, tables []string, vouchingTable string) error {
+	found, err := untrustedTables(ctx, db, tables, vouchingTable)
+	if err != nil {
+		return err
+	}
+	for _, s := range found {
+		if err := s.codeError(); err != nil {
+			return err
+		}
+		if c.firstSeen(s) {
+			logger.Warn("ezq: a table belongs to a role that this one has no reason to trust, and that can have code run with the rights of"+
+				" this one: let both have one owner, or set NoCreate if an administrator creates the queues", "table", s.Table, "owner", s.Owner)
+		}
+	}
+	return nil
+}
+
+// firstSeen reports whether this is the first time that s is seen.
+func (c *OwnerChecks) firstSeen(s untrustedTable) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.warned == nil {
+		c.warned = map[string]struct{}{}
+	}
+	key := s.Table + " " + s.Owner
+	_, seen := c.warned[key]
+	bounded.Set(c.warned, key, struct{}{})
+	return !seen
+}

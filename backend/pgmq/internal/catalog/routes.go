@@ -1,0 +1,249 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/bounded"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+)
+
+// Route is where the messages of a topic go: to the queues that are bound to it, and
+// to the topic's own queue if that exists, bound or not. A binding makes a copy; it
+// takes nothing away from the consumers of the topic.
+//
+// Only a topic that has groups needs no queue of its own.
+type Route struct {
+	Queues          []string
+	absent          []string // queues that would get the messages, too, and do not exist
+	Version         string   // of the bindings; "" if this PGMQ has none
+	Insert          string   // messages, headers, delays in µs, times, version
+	InsertOne       string   // the same for a single message, with values instead of arrays; "" if there is none
+	InsertAndNotify string   // the same, channel
+	Pooled          bool     // through a pooler, where nothing can stay prepared
+}
+
+// Routes remembers the route of each topic. A route that has been overtaken is
+// noticed by the statement that uses it: it stores nothing then.
+type Routes struct {
+	Catalog *Catalog
+
+	mu      sync.Mutex
+	byTopic map[string]*Route
+}
+
+func NewRoutes(catalog *Catalog) *Routes {
+	return &Routes{Catalog: catalog, byTopic: map[string]*Route{}}
+}
+
+func (rs *Routes) Find(ctx context.Context, db transact.Queryer, topic string, create Creator) (*Route, error) {
+	rs.mu.Lock()
+	known := rs.byTopic[topic]
+	rs.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	found, err := rs.LookUp(ctx, db, topic, create)
+	if err != nil {
+		return nil, err
+	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	bounded.Set(rs.byTopic, topic, found)
+	return found, nil
+}
+
+func (rs *Routes) LookUp(ctx context.Context, db transact.Queryer, topic string, create Creator) (*Route, error) {
+	own, err := queuename.Of(topic)
+	if err != nil {
+		return nil, err
+	}
+	const attempts = 5
+	for range attempts {
+		found, err := rs.lookUpOnce(ctx, db, topic, own, create)
+		if !errors.Is(err, ErrHasGroups) {
+			return found, err
+		}
+	}
+	return nil, ErrBindings
+}
+
+func (rs *Routes) lookUpOnce(ctx context.Context, db transact.Queryer, topic, own string, create Creator) (*Route, error) {
+	layout, err := Probe(ctx, db, own)
+	if err != nil {
+		return nil, err
+	}
+	found := &Route{Pooled: layout.Pooled}
+	var bound topicBindings
+	if layout.Groups {
+		if bound, err = Bindings(ctx, db, topic); err != nil {
+			return nil, err
+		}
+		found.Queues, found.absent, found.Version = bound.Queues, bound.Absent, bound.Version
+	}
+	switch {
+	case slices.Contains(found.Queues, own):
+	case layout.Exists():
+		found.Queues = append(found.Queues, own)
+		if !layout.Publish {
+			bound.Denied = append(bound.Denied, own)
+		}
+	case bound.Grouped:
+		found.absent = append(found.absent, own)
+	default:
+		if _, err := rs.Catalog.CreateOwn(ctx, topic, own, create, layout.Groups); err != nil {
+			return nil, err
+		}
+		found.Queues = append(found.Queues, own)
+	}
+	if len(bound.Denied) > 0 {
+		return nil, PublishDenied(topic, bound.Denied)
+	}
+	if err := found.checkOwners(ctx, db, own, create == nil); err != nil {
+		return nil, err
+	}
+	found.prepare()
+	return found, nil
+}
+
+// checkOwners returns an error if a queue would run the code of an untrusted role.
+// Where an administrator creates the queues, the owner of the topic's own queue
+// is trusted.
+func (r *Route) checkOwners(ctx context.Context, db transact.Queryer, own string, administered bool) error {
+	vouchingTable := ""
+	switch {
+	case administered && !slices.Contains(r.Queues, own):
+		return nil
+	case administered:
+		vouchingTable = queuename.Table(own)
+	}
+	tables := make([]string, len(r.Queues))
+	for i, queue := range r.Queues {
+		tables[i] = queuename.Table(queue)
+	}
+	found, err := untrustedTables(ctx, db, tables, vouchingTable)
+	for _, s := range found {
+		err = fault.FirstError(err, s.codeError())
+	}
+	return err
+}
+
+// prepare makes the statements.
+func (r *Route) prepare() {
+	r.Insert = insertInto(r.Queues, r.unlessChanged())
+	r.InsertAndNotify = notifying(r.Insert, r.Queues)
+	if len(r.Queues) == 1 {
+		r.Insert = insertOnly(r.Queues[0], r.unlessChanged())
+		r.InsertOne = insertOne(r.Queues[0], r.unlessChanged())
+	}
+}
+
+// unlessChanged is the condition on which the route is still right: the bindings are
+// those that it was made for, and what did not exist still does not. PostgreSQL decides
+// that once for a statement, whatever the number of messages.
+func (r *Route) unlessChanged() string {
+	condition := "$5 = '' and to_regclass('pgmq.topic_bindings') is null"
+	if r.Version != "" {
+		condition = bindingsVersion + " = $5"
+	}
+	for _, queue := range r.absent {
+		condition += " and to_regclass('" + queuename.Table(queue) + "') is null" // a queue's name has no quotes
+	}
+	return "\n\twhere " + condition
+}
+
+// Forget is for a route that turned out to be wrong.
+func (rs *Routes) Forget(topic string, wrong *Route) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.byTopic[topic] != wrong {
+		return // another call has noticed too
+	}
+	delete(rs.byTopic, topic)
+	for _, queue := range wrong.Queues {
+		rs.Catalog.Forget(queue)
+	}
+}
+
+// PublishDenied names all queues that get the messages of a topic and that the role
+// may, or perhaps may, not insert into.
+func PublishDenied(topic string, queues []string) error {
+	tables := make([]string, len(queues))
+	for i, queue := range queues {
+		tables[i] = queuename.Table(queue)
+	}
+	all := strings.Join(tables, ", ")
+	remedy := fmt.Sprintf("let the owner run GRANT INSERT (vt, message, headers) ON %s TO the role", all)
+	if own, _ := queuename.Of(topic); len(queues) > 1 || queues[0] != own {
+		remedy += fmt.Sprintf("; select * from pgmq.test_routing('%s') shows what is bound, and pgmq.unbind_topic unbinds it", queuename.RoutingKey(topic))
+	}
+	return &fault.Error{
+		Kind: fault.ErrPermission, Cause: fmt.Errorf("the role may not insert into %s, where messages of the topic go", all), Remedy: remedy,
+	}
+}
+
+// insertInto returns the statement that stores messages in each of the queues.
+//
+// It stores nothing if the route has changed: a group that was bound a moment ago gets
+// what is published now.
+func insertInto(queues []string, unlessChanged string) string {
+	var sql strings.Builder
+	sql.WriteString("\nwith r as materialized (" + rowsSQL + unlessChanged + ")")
+	for i, queue := range queues {
+		fmt.Fprintf(&sql, ",\ni%d as (insert into %s (vt, message, headers) select vt, message, headers from r)", i, queuename.Table(queue))
+	}
+	sql.WriteString("\n" + storedSQL)
+	return sql.String()
+}
+
+// insertOnly is insertInto for one queue, which needs no copy of the rows.
+func insertOnly(queue, unlessChanged string) string {
+	return "insert into " + queuename.Table(queue) + " (vt, message, headers)" + rowsSQL + unlessChanged
+}
+
+// insertOne is insertOnly for one message.
+func insertOne(queue, unlessChanged string) string {
+	return "insert into " + queuename.Table(queue) + ` (vt, message, headers)
+	select coalesce($4::timestamptz, clock_timestamp() + $3::bigint * interval '1 microsecond'), $1::text::jsonb, $2::text::jsonb` +
+		unlessChanged
+}
+
+// clock_timestamp is taken for each row, so that vt rises within a batch as it
+// does between batches, and messages are claimed in the order of publishing.
+const rowsSQL = `
+	select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond') as vt,
+		t.message::jsonb as message, t.headers::jsonb as headers
+	from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)`
+
+// storedSQL returns a row if anything is stored.
+const storedSQL = "select 1 from r limit 1"
+
+// notifying returns insert with a notification for each queue, if it stores
+// anything.
+func notifying(insert string, queues []string) string {
+	calls := make([]string, len(queues))
+	for i, queue := range queues {
+		calls[i] = fmt.Sprintf("pg_notify($6, '%s')", queue) // a queue's name has no quotes
+	}
+	return strings.TrimSuffix(insert, storedSQL) + "select " + strings.Join(calls, ", ") + " from (" + storedSQL + ") as stored"
+}
+
+// ForgetQueue is for a queue of topic that has been dropped.
+func (rs *Routes) ForgetQueue(topic, queue string) {
+	rs.mu.Lock()
+	known := rs.byTopic[topic]
+	rs.mu.Unlock()
+	if known != nil {
+		rs.Forget(topic, known)
+	}
+	rs.Catalog.Forget(queue)
+}
+
+var ErrBindings = errors.New("the groups of the topic change faster than messages can be published;" +
+	" or the transaction, under REPEATABLE READ, is older than a group")
