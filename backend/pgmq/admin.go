@@ -161,8 +161,7 @@ func createQueue(ctx context.Context, pool *pgxpool.Pool, queue string, options 
 func (o *QueueOptions) create(ctx context.Context, pool *pgxpool.Pool, queue string) error {
 	switch o.Kind {
 	case Plain:
-		_, err := catalog.CreateWith(pool)(ctx, queue, catalog.PlainCreation(queue))
-		return err
+		return catalog.CreatePlain(ctx, pool, queue)
 	case Unlogged:
 		_, err := pool.Exec(ctx, "select pgmq.create_unlogged($1::text)", pgx.QueryExecModeCacheDescribe, queue)
 		return err

@@ -215,7 +215,7 @@ func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, qu
 			return sql, err
 		}
 		log := s.logger.With("topic", topic, "group", s.config.Group, "queue", queue)
-		if sql.Oid == was {
+		if sql.OID == was {
 			log.Warn("ezq: the queue of the group was unbound from the topic, and gets messages again: what was published meanwhile did not come to it")
 		} else {
 			log.Warn("ezq: the queue of the group was dropped, and gets messages again: what was published meanwhile did not come to it")

@@ -1,3 +1,4 @@
+// Package bounded has maps that remember only so much.
 package bounded
 
 // Max bounds what is remembered of topics and queues. Others are looked up when

@@ -1,3 +1,5 @@
+// Package catalog knows what the database has: PGMQ, queues, their columns and owners, the groups of a
+// topic, and so the route of its messages.
 package catalog
 
 import (
@@ -19,6 +21,7 @@ type Catalog struct {
 	known map[string]struct{}
 }
 
+// New returns a catalog that knows no queue.
 func New() *Catalog {
 	return &Catalog{known: map[string]struct{}{}}
 }
@@ -52,7 +55,7 @@ func (c *Catalog) LookUp(ctx context.Context, db transact.Queryer, queue string,
 		if create == nil {
 			return found, queueNotFound(queue)
 		}
-		if found, err = create(ctx, queue, PlainCreation(queue)); err != nil {
+		if found, err = create(ctx, queue, plainCreation(queue)); err != nil {
 			return Layout{}, err
 		}
 	}
@@ -66,7 +69,7 @@ func (c *Catalog) CreateOwn(ctx context.Context, topic, own string, create Creat
 	if create == nil {
 		return Layout{}, queueNotFound(own)
 	}
-	creation := PlainCreation(own)
+	creation := plainCreation(own)
 	if grouping {
 		creation = creationUnlessGrouped(topic, own)
 	}

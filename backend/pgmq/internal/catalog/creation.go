@@ -18,8 +18,14 @@ type creation struct {
 	args []any
 }
 
-func PlainCreation(queue string) creation {
+func plainCreation(queue string) creation {
 	return creation{"select pgmq.create($1::text)", []any{pgx.QueryExecModeCacheDescribe, queue}}
+}
+
+// CreatePlain creates a queue as Publish and Subscribe do.
+func CreatePlain(ctx context.Context, db transact.Queryer, queue string) error {
+	_, err := CreateWith(db)(ctx, queue, plainCreation(queue))
+	return err
 }
 
 // Creator creates a queue and returns what it looks like.

@@ -97,6 +97,7 @@ func GroupRequired() error {
 	}
 }
 
+// GroupsUnsupported is why a consumer with a group is refused by a PGMQ that has no topic bindings.
 func GroupsUnsupported() error {
 	return &fault.Error{
 		Kind: fault.ErrTooOld, Cause: fmt.Errorf("it has no topic bindings, which groups require: %w", errors.ErrUnsupported),

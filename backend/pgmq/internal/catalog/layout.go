@@ -56,6 +56,7 @@ select to_regprocedure('pgmq.create(text)') is not null,
 	pg_is_in_recovery(),
 	pg_backend_pid()`
 
+// Probe returns what there is of PGMQ and of queue. It is an error if that cannot be used.
 func Probe(ctx context.Context, db transact.Queryer, queue string) (Layout, error) {
 	rows, err := db.Query(ctx, probeSQL, pgx.QueryExecModeCacheDescribe, queuename.Table(queue))
 	if err != nil {
@@ -98,8 +99,10 @@ func (l Layout) check() error {
 	return nil
 }
 
+// Exists reports whether there is anything in the place of the queue.
 func (l Layout) Exists() bool { return l.OID != 0 }
 
+// Has reports whether the table has a column, given as its name and its type, as in "vt timestamptz".
 func (l Layout) Has(column string) bool { return slices.Contains(l.Columns, column) }
 
 // isQueue reports whether the table has what queues of every version have.
@@ -108,6 +111,7 @@ func (l Layout) isQueue() bool {
 		l.Has("enqueued_at timestamptz") && l.Has("vt timestamptz")
 }
 
+// ReadOnlyError is why nothing can be consumed from a server that takes no writes.
 func (l Layout) ReadOnlyError() error {
 	remedy := fault.StandbyRemedy
 	if !l.Standby {
@@ -116,6 +120,7 @@ func (l Layout) ReadOnlyError() error {
 	return &fault.Error{Cause: errors.New("the server is read-only, and consuming writes"), Remedy: remedy}
 }
 
+// ConsumeDenied is why a role cannot consume that lacks a privilege on the queue.
 func ConsumeDenied(queue string) error {
 	return &fault.Error{
 		Kind: fault.ErrPermission, Cause: fmt.Errorf("the role may not consume from %s", queuename.Table(queue)),

@@ -83,6 +83,7 @@ type OwnerChecks struct {
 	trusted map[string]struct{}
 }
 
+// Trusts reports whether dead letters may go from one queue to another.
 func (c *OwnerChecks) Trusts(from, to string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,6 +91,7 @@ func (c *OwnerChecks) Trusts(from, to string) bool {
 	return ok
 }
 
+// Trust notes that dead letters may go from one queue to another.
 func (c *OwnerChecks) Trust(from, to string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

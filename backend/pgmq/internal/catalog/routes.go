@@ -38,10 +38,13 @@ type Routes struct {
 	byTopic map[string]*Route
 }
 
+// NewRoutes returns routes that know none.
 func NewRoutes(catalog *Catalog) *Routes {
 	return &Routes{Catalog: catalog, byTopic: map[string]*Route{}}
 }
 
+// Find returns the route of topic. If it is not known, it looks, and creates the queue of a topic that has
+// none, unless create is nil.
 func (rs *Routes) Find(ctx context.Context, db transact.Queryer, topic string, create Creator) (*Route, error) {
 	rs.mu.Lock()
 	known := rs.byTopic[topic]
@@ -59,6 +62,7 @@ func (rs *Routes) Find(ctx context.Context, db transact.Queryer, topic string, c
 	return found, nil
 }
 
+// LookUp is Find for a route that is not to be remembered.
 func (rs *Routes) LookUp(ctx context.Context, db transact.Queryer, topic string, create Creator) (*Route, error) {
 	own, err := queuename.Of(topic)
 	if err != nil {
@@ -245,5 +249,6 @@ func (rs *Routes) ForgetQueue(topic, queue string) {
 	rs.Catalog.Forget(queue)
 }
 
+// ErrBindings is why nothing was published whose route changed each time that it was used.
 var ErrBindings = errors.New("the groups of the topic change faster than messages can be published;" +
 	" or the transaction, under REPEATABLE READ, is older than a group")

@@ -1,3 +1,5 @@
+// Package codec turns messages into the two jsonb columns of a queue, message and headers, and back. It
+// reads what any other program may have written there.
 package codec
 
 import (

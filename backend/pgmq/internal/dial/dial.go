@@ -1,3 +1,4 @@
+// Package dial opens connections with the settings that ezq needs.
 package dial
 
 import (
@@ -20,6 +21,7 @@ import (
 // say: pgx has no bound, and the operating system's is about two minutes.
 const connectTimeout = 5 * time.Second
 
+// OpenPool returns a pool of connections to the database at url. It connects when one is needed.
 func OpenPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
 	if strings.TrimSpace(url) == "" && !environmentConnects() {
 		return nil, &fault.Error{
@@ -139,6 +141,7 @@ func setDefaults(config *pgxpool.Config) {
 // not answer any more would hold it up for pgx's own 15 seconds.
 const closeTimeout = 5 * time.Second
 
+// ClosePool closes pool. It does not wait long for connections whose server does not answer.
 func ClosePool(pool *pgxpool.Pool) {
 	done := make(chan struct{})
 	go func() {

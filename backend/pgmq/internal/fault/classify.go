@@ -29,11 +29,13 @@ type Subject struct {
 	Source    string // of a dead letter: the queue that it is in
 }
 
+// NewSubject returns what was done with the own queue of topic.
 func NewSubject(op, topic string) Subject {
 	queue, _ := queuename.Of(topic) // or ""
 	return Subject{Op: op, Topic: topic, Queue: queue}
 }
 
+// Classify is [Classify] for this subject.
 func (s Subject) Classify(err error) error {
 	if err == nil {
 		return nil
@@ -161,6 +163,7 @@ func (s Subject) diagnoseServer(pg *pgconn.PgError) (kind error, remedy string) 
 	return nil, otherRemedy(pg.Code)
 }
 
+// What to do about a server that takes no writes.
 const (
 	StandbyRemedy  = "this is a standby: connect to the primary, or add target_session_attrs=read-write to the database URL"
 	ReadOnlyRemedy = "default_transaction_read_only is on, for the server, the database or the role, as providers set it when the disk is full:" +
@@ -210,6 +213,7 @@ func duplicateIDRemedy(pg *pgconn.PgError) string {
 		" which is INSERT (vt, message, headers)", queue)
 }
 
+// OriginsOp is the Op of errors that say what origins dead letters have.
 const OriginsOp = "list the origins of dead letters"
 
 // relationOf returns which table of which queue pg is about: the queue itself, or its
@@ -331,5 +335,6 @@ func (s Subject) privileges(queue string) string {
 	return "SELECT, UPDATE, DELETE"
 }
 
+// GroupRemedy is what to do about the queue of a group that is not there.
 const GroupRemedy = "check the name of the Group; if it is right, let the owner declare its queue, with SubscribeInitialize of a program that has that Group, " +
 	"or leave NoCreate unset"

@@ -1,3 +1,6 @@
+// Package fault says what went wrong and what to do about it. Its [Error] is the one of package pgmq.
+// What an error of pgx or PostgreSQL means is decided here alone, by its type or its SQLSTATE, and here
+// passwords and quoted rows are left out.
 package fault
 
 import (

@@ -75,11 +75,13 @@ func IsDoubtful(err error) bool {
 	return IsCode(err, "53200", "57014", "XX000")
 }
 
+// IsCode reports whether err is what PostgreSQL says with one of these SQLSTATEs.
 func IsCode(err error, codes ...string) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && slices.Contains(codes, pg.Code)
 }
 
+// FirstError returns err, or otherwise if that is nil.
 func FirstError(err, otherwise error) error {
 	if err != nil {
 		return err
@@ -87,6 +89,7 @@ func FirstError(err, otherwise error) error {
 	return otherwise
 }
 
+// KeptRemedy is what to do about a table that keeps rows which were deleted.
 func KeptRemedy(table string) string {
 	return fmt.Sprintf("look for what keeps rows on %s: a BEFORE DELETE trigger that returns NULL, a rule or a policy", table)
 }

@@ -1,3 +1,4 @@
+// Package insert encodes messages for publishing, and lets concurrent publishes share a statement.
 package insert
 
 import (
@@ -50,6 +51,7 @@ func Encode(msgs []*message.Message, maxPayload int) (Batch, error) {
 	return r, r.size.Check()
 }
 
+// Len returns how many messages there are.
 func (r *Batch) Len() int { return len(r.Messages) }
 
 func (r *Batch) append(other Batch) {

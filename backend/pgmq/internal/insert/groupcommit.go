@@ -40,6 +40,7 @@ type request struct {
 	result   chan error
 }
 
+// NewGroupCommit returns a group commit for which nothing waits.
 func NewGroupCommit() *GroupCommit {
 	return &GroupCommit{topics: map[string]*topicQueue{}}
 }

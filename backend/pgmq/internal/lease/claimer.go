@@ -223,7 +223,7 @@ func (c *claimer) scanNext(r pgx.Row) (time.Duration, error) {
 	if err := r.Scan(&next, &oid); err != nil {
 		return -1, err
 	}
-	if c.stale = oid != c.queue.sql().Oid; c.stale {
+	if c.stale = oid != c.queue.sql().OID; c.stale {
 		return 0, nil
 	}
 	if next == nil {

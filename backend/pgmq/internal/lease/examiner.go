@@ -24,6 +24,7 @@ type Examiner struct {
 	pool   *pgxpool.Pool
 }
 
+// NewExaminer returns an examiner that has nothing to do yet. Close it.
 func NewExaminer() *Examiner {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Examiner{ctx: ctx, cancel: cancel, slot: make(chan struct{}, 1)}

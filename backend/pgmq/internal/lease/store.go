@@ -1,3 +1,5 @@
+// Package lease consumes a queue: its [Store] is what the subscription engine of ezq works on. It claims or
+// locks messages, settles them, and keeps those apart that cannot be read.
 package lease
 
 import (
@@ -49,6 +51,7 @@ type Config struct {
 	Logger          *slog.Logger
 }
 
+// NewStore returns the store of a queue.
 func NewStore(config Config) *Store {
 	of := &queue{
 		topic: config.Topic, Name: config.Queue, group: config.Group, pool: config.Pool, wakeups: config.Wakeups,
@@ -59,7 +62,7 @@ func NewStore(config Config) *Store {
 	claims := &claimer{
 		queue: of, settler: settles, reader: reader{of}, examination: newExamination(of, config.Examiner),
 		gone: config.Gone, bindingPause: config.BindingPause,
-		loadStatements: func(ctx context.Context) (*statement.Set, error) { return config.LoadStatements(ctx, of.sql().Oid) },
+		loadStatements: func(ctx context.Context) (*statement.Set, error) { return config.LoadStatements(ctx, of.sql().OID) },
 	}
 	return &Store{
 		Queue: of, settler: settles, claims: claims,

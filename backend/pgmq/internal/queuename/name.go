@@ -1,3 +1,4 @@
+// Package queuename gives the queues of topics and groups their names.
 package queuename
 
 import (
@@ -24,6 +25,8 @@ const (
 	maxPrefix  = maxName - len(hashMark) - hashDigits
 )
 
+// Of returns the name of the queue that holds the messages of topic.
+//
 // No two topics get the same name. A plain topic is its own name, and is plain
 // only if it does not have the shape of a hashed name; all other names are
 // hashed ones, and two of those are equal only if the hashes of their topics
@@ -107,6 +110,8 @@ func readablePrefix(topic string) string {
 }
 
 func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
+
+// IsDigit reports whether c is a decimal digit of ASCII.
 func IsDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // Table returns the quoted name of a queue's table.
@@ -157,6 +162,7 @@ func Archive(queue string) string {
 	return pgx.Identifier{"pgmq", "a_" + queue}.Sanitize()
 }
 
+// What PGMQ puts before the name of a queue, for the name of its table and that of its archive.
 const (
 	QueuePrefix   = "q_"
 	ArchivePrefix = "a_"

@@ -1,3 +1,4 @@
+// Package statement has the SQL that consumes a queue.
 package statement
 
 import (
@@ -19,7 +20,7 @@ import (
 //
 // The parameters of settling statements are arrays of the same length.
 type Set struct {
-	Oid    uint32 // of the table
+	OID    uint32 // of the table
 	Claim  string // limit, lease in µs, largest size
 	Lock   string // limit, largest size
 	Lease  string // limit, lease in µs, ids to pass by: claims without reading
@@ -89,7 +90,7 @@ func New(queue string, layout catalog.Layout) Set {
 	fences := strings.NewReplacer(replace...)
 	sql := fences.Replace
 	return Set{
-		Oid: layout.OID, Claim: sql(passing(claimSQL, "")), Lock: sql(lockSQL), Lease: sql(passing(leaseSQL, "$3")), Read: sql(readSQL), Next: sql(nextSQL), Later: sql(laterSQL),
+		OID: layout.OID, Claim: sql(passing(claimSQL, "")), Lock: sql(lockSQL), Lease: sql(passing(leaseSQL, "$3")), Read: sql(readSQL), Next: sql(nextSQL), Later: sql(laterSQL),
 		Ack: sql(ackSQL), AckOne: waitingForLocks(sql(ackSQL)), Nack: sql(nackSQL), Extend: sql(extendSQL), Exist: sql(existSQL), RemoveForged: sql(removeForgedSQL),
 		Due: sql(dueSQL), Touch: sql(touchSQL), There: sql(thereSQL),
 		Hide: sql(hideSQL), MinimumSize: sql(withMinimumSize(minimumSizeSQL)), Suspicious: sql(suspecting(suspiciousSQL)),

@@ -1,3 +1,4 @@
+// Package transact runs statements in transactions whose plans do not depend on the statistics of a queue.
 package transact
 
 import (
@@ -14,6 +15,7 @@ import (
 // effect together.
 type Batch struct{ pgx.Batch }
 
+// New returns a transaction without statements.
 func New() *Batch {
 	t := &Batch{}
 	t.Queue(ReadCommittedSQL)
@@ -21,7 +23,7 @@ func New() *Batch {
 	return t
 }
 
-// NewWithTimeout is newTransaction, of which no statement takes longer than patience.
+// NewWithTimeout is New, of which no statement takes longer than timeout.
 func NewWithTimeout(timeout time.Duration) *Batch {
 	t := &Batch{}
 	t.Queue(ReadCommittedSQL)
@@ -39,6 +41,7 @@ func StatementTimeoutSQL(timeout time.Duration) string {
 // there, where it can be the fault of anything.
 const CheckSQL = "set constraints all immediate"
 
+// Run sends the transaction, and waits for its outcome.
 func (t *Batch) Run(ctx context.Context, db Sender) error {
 	t.Queue("commit")
 	return db.SendBatch(ctx, &t.Batch).Close()

@@ -41,6 +41,7 @@ type Listener struct {
 	more   chan struct{} // holds a token when queues has grown
 }
 
+// NewListener returns a listener that connects as pool does. Close it.
 func NewListener(pool *pgxpool.Config, wakeups *Signals, logger *slog.Logger) *Listener {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &Listener{
@@ -62,6 +63,7 @@ func (l *Listener) Add(queue string) {
 	}
 }
 
+// Close ends the connection.
 func (l *Listener) Close() {
 	l.cancel()
 	l.done.Wait()

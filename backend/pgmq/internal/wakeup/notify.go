@@ -46,6 +46,7 @@ type Notifier struct {
 	done    sync.WaitGroup
 }
 
+// NewNotifier returns a notifier that sends through pool. Close it.
 func NewNotifier(pool *pgxpool.Pool) *Notifier {
 	return &Notifier{pool: pool, dirty: map[string]bool{}}
 }
@@ -114,8 +115,10 @@ type Throttle struct {
 	last map[string]time.Time
 }
 
+// NewThrottle returns a throttle that lets each queue through.
 func NewThrottle() *Throttle { return &Throttle{last: map[string]time.Time{}} }
 
+// Allow reports whether queue may be notified now.
 func (t *Throttle) Allow(queue string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

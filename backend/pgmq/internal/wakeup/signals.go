@@ -1,3 +1,5 @@
+// Package wakeup tells consumers of new messages: in this process with channels, and other processes with
+// NOTIFY. Each message is found without it, only later.
 package wakeup
 
 import "sync"
@@ -9,6 +11,7 @@ type Signals struct {
 	channels map[string]chan struct{} // by queue; closed at a change
 }
 
+// NewSignals returns signals that nothing waits for.
 func NewSignals() *Signals {
 	return &Signals{channels: map[string]chan struct{}{}}
 }
