@@ -38,8 +38,8 @@ var (
 
 // Open connects to the database at url, which begins with postgres:// or postgresql://, or
 // is of the form host=… user=…, as pgx takes it, and checks that PGMQ is there. White
-// space around it does not count. An empty url is refused unless libpq's variables say where to connect: PGHOST, PGPORT,
-// PGDATABASE, PGUSER or PGSERVICE.
+// space around it does not count. An empty url is refused unless libpq's variables say where
+// to connect: PGHOST, PGPORT, PGDATABASE, PGUSER or PGSERVICE.
 //
 // The client opens connections as it needs them: for publishing up to the pool_max_conns
 // of the URL (pgx's default: 4, or the number of CPUs), for subscriptions up to
@@ -215,7 +215,7 @@ func (c *Client) DropQueue(ctx context.Context, topic string) (existed bool, err
 // Queues returns all queues of PGMQ in this database, in the order of their
 // names, whichever role created them. The role needs SELECT on pgmq.meta.
 func (c *Client) Queues(ctx context.Context) ([]QueueInfo, error) {
-	err := c.checkOpen()
+	err := c.publisher.checkOpen()
 	var queues []QueueInfo
 	if err == nil {
 		queues, err = listQueues(ctx, c.pool)
@@ -315,16 +315,6 @@ func (c *Client) ReadDeadLetter(ctx context.Context, topic string, id int64) (De
 	}
 	deadLetter, err := fullDeadLetter().read(ctx, c.pool, queue, id)
 	return deadLetter, deadLetterError(ctx, c.pool, op, topic, err)
-}
-
-func (c *Client) listDeadLetters(ctx context.Context, topic string, limit int, detail deadLetterDetail) ([]DeadLetter, error) {
-	const op = "list dead letters"
-	queue, err := c.deadLetterQueue(topic)
-	if err != nil {
-		return nil, fault.Classify(op, topic, err)
-	}
-	deadLetters, err := detail.list(ctx, c.pool, queue, limit)
-	return deadLetters, deadLetterError(ctx, c.pool, op, topic, err)
 }
 
 // Origins says what [Client.Redrive] would do with the dead letters that could be moved
@@ -469,18 +459,10 @@ func (c *Client) Close() error {
 	return err
 }
 
-// checkOpen returns an error if the client is closed.
-func (c *Client) checkOpen() error {
-	if c.publisher.closed.Load() {
-		return backend.ErrClosed
-	}
-	return nil
-}
-
 // consumedQueue returns the queue that subscriptions to topic read: the topic's own,
 // or that of the group.
 func (c *Client) consumedQueue(topic string) (string, error) {
-	if err := c.checkOpen(); err != nil {
+	if err := c.publisher.checkOpen(); err != nil {
 		return "", err
 	}
 	return c.subscriber.queueOf(topic)
@@ -489,7 +471,7 @@ func (c *Client) consumedQueue(topic string) (string, error) {
 // deadLetterQueue returns the queue of a dead-letter topic. It is the topic's own:
 // dead letters are not copied to groups.
 func (c *Client) deadLetterQueue(topic string) (string, error) {
-	if err := c.checkOpen(); err != nil {
+	if err := c.publisher.checkOpen(); err != nil {
 		return "", err
 	}
 	return queuename.Of(topic)
@@ -502,4 +484,14 @@ func (c *Client) selectDeadLetters(from string, topics []string) (queue string, 
 	}
 	selected = newOrigins(c.pool, from, topics)
 	return queue, selected, selected.check(from)
+}
+
+func (c *Client) listDeadLetters(ctx context.Context, topic string, limit int, detail deadLetterDetail) ([]DeadLetter, error) {
+	const op = "list dead letters"
+	queue, err := c.deadLetterQueue(topic)
+	if err != nil {
+		return nil, fault.Classify(op, topic, err)
+	}
+	deadLetters, err := detail.list(ctx, c.pool, queue, limit)
+	return deadLetters, deadLetterError(ctx, c.pool, op, topic, err)
 }

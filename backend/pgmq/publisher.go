@@ -119,8 +119,8 @@ func (p *Publisher) Features() backend.Features { return features() }
 // created like that of a topic; the role needs SELECT, INSERT and UPDATE on it. Programs
 // that have these rights share their schedules: each can stop those of the others.
 func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
-	if p.closed.Load() {
-		return backend.ErrClosed
+	if err := p.checkOpen(); err != nil {
+		return err
 	}
 	if len(msgs) == 0 {
 		return nil
@@ -247,6 +247,14 @@ func (p *Publisher) notify(queues []string) {
 			p.notifier.Notify(queue)
 		}
 	}
+}
+
+// checkOpen returns an error if the publisher is closed.
+func (p *Publisher) checkOpen() error {
+	if p.closed.Load() {
+		return backend.ErrClosed
+	}
+	return nil
 }
 
 // Close makes further calls of Publish fail with [backend.ErrClosed]. It does

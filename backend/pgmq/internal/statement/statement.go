@@ -1,7 +1,23 @@
-// Package statement has the SQL that consumes a queue.
+// Package statement has the SQL that consumes a queue: one file below sql for each statement, with what it
+// does and what its parameters are. To try one in psql, put these in the place of what is in braces:
+//
+//   - {table}, {archive}, {target}: the tables, as in pgmq.q_orders, pgmq.a_orders and
+//     pgmq.q_orders_dead. {queue} is the name of the queue.
+//   - {same}: a message of the table m has the token t. Each lease has another one.
+//   - {read}, {was}: when m was leased last, and the same of one that perhaps was never leased.
+//   - {mark}, {uncount}: note that m is leased now, and take that back.
+//   - {end}, {known}, {held}: when a lease ends, and whether m was leased before, as the end of its
+//     lease tells, and as a row tells that is not leased yet.
+//   - {place}, {latest}: what finds a row, ctid or msg_id, and a lock where the latter needs it.
+//   - {also}, {m.also}: columns that the table and its archive have in newer versions of PGMQ.
+//   - {current}, {oid}: whether the table is the one that it was; and which one it is.
+//   - {most}: the most bytes of headers.
+//
+// The test of this package prints them for each kind of queue: see testdata.
 package statement
 
 import (
+	"embed"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,7 +63,23 @@ type Set struct {
 	LeaseLocked  string // ids, lease in µs
 	Release      string // ids
 
-	fences *strings.Replacer // for deadLetter
+	deadLetter string
+	names      *strings.Replacer // of what is in braces
+}
+
+//go:embed sql
+var files embed.FS
+
+// read returns the statement in a file, without its comments.
+func read(name string) string {
+	text, _ := files.ReadFile("sql/" + name + ".sql") // TestStatements_AreStable names each
+	var sql []string
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "--") {
+			sql = append(sql, line)
+		}
+	}
+	return strings.TrimSpace(strings.Join(sql, ""))
 }
 
 // New returns the statements for a queue. A queue from before PGMQ
@@ -62,40 +94,54 @@ type Set struct {
 // name, those that choose rows choose none: its kind and columns may differ. PostgreSQL
 // compares the two as it plans the statement.
 func New(queue string, layout catalog.Layout) Set {
+	layoutNames := strings.NewReplacer(namesOf(queue, layout)...)
+	sql := func(name string) string { return layoutNames.Replace(read(name)) }
+	ack := sql("ack")
+	return Set{
+		OID: layout.OID, Claim: sql("claim"), Lock: sql("lock"), Lease: sql("lease"), Read: sql("read"), Next: sql("next"), Later: sql("later"),
+		Ack: ack, AckOne: waitingForLocks(ack), Nack: sql("nack"), Extend: sql("extend"), Exist: sql("exist"), RemoveForged: sql("remove_forged"),
+		Due: sql("due"), Touch: sql("touch"), There: sql("there"),
+		Hide: sql("hide"), MinimumSize: sql("minimum_size"), Suspicious: sql("suspicious"),
+		Share: strings.Replace(sql("share"), "{also}", "", 1), RemoveLocked: sql("remove_locked"), LeaseLocked: sql("lease_locked"), Release: sql("release"),
+		deadLetter: sql("dead_letter"), names: layoutNames,
+	}
+}
+
+// namesOf returns what stands for the names in braces, where that depends on the queue and its layout.
+//
+// A lease writes over what tells that it is not the first, and can only return what it has written. So
+// the time at which it ends has whole milliseconds, or one microsecond more if it is the first lease
+// of the message.
+func namesOf(queue string, layout catalog.Layout) []string {
+	const (
+		end         = "clock_timestamp() + $2::bigint * interval '1 microsecond'"
+		knownBefore = "(m.read_ct > 0 or m.last_read_at is not null)"
+	)
 	table := queuename.Table(queue)
-	replace := []string{
-		"{table}", table, "{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "greatest(m.read_ct, 0)",
-		"{end}", endSQL, "{known}", "true", "{held}", "true",
+	names := []string{
+		"{table}", table, "{most}", fmt.Sprint(codec.MaxHeaders),
+		"{oid}", "'" + table + "'::regclass::oid", "{current}", fmt.Sprintf("'%s'::regclass::oid = %d::oid", table, layout.OID),
 	}
 	if layout.Has("last_read_at timestamptz") {
 		// If it was never leased, this tells it from a message that has its id in the
 		// next queue of the same name.
 		touched := Finite("coalesce(m.last_read_at, m.enqueued_at)")
-		replace = []string{
-			"{table}", table,
-			"{same}", "m.read_ct = t.number and " + touched + " = t.at",
-			"{read}", "m.last_read_at",
-			"{was}", touched,
+		names = append(names,
+			"{same}", "m.read_ct = t.number and "+touched+" = t.at",
+			"{read}", "m.last_read_at", "{was}", touched,
 			"{mark}", ", last_read_at = clock_timestamp()",
 			"{uncount}", "greatest(m.read_ct, l.uncount) - l.uncount",
-			"{end}", markedEnd, "{known}", knownByEnd, "{held}", knownBefore,
-		}
+			"{end}", "date_trunc('milliseconds', "+end+") + case when "+knownBefore+" then interval '0' else interval '1 microsecond' end",
+			"{known}", "m.vt = date_trunc('milliseconds', m.vt)", "{held}", knownBefore)
+	} else {
+		names = append(names,
+			"{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "greatest(m.read_ct, 0)",
+			"{end}", end, "{known}", "true", "{held}", "true")
 	}
 	if layout.Partitioned {
-		replace = append(replace, "{place}", "msg_id", "{latest}", "for update of m")
+		return append(names, "{place}", "msg_id", "{latest}", "for update of m")
 	}
-	replace = append(replace, "{count}", countSQL, "{place}", "ctid", "{latest}", "", "{published}", Finite("m.enqueued_at"), "{visible}", Finite("m.vt"),
-		"{most}", fmt.Sprint(codec.MaxHeaders),
-		"{oid}", "'"+table+"'::regclass::oid", "{current}", fmt.Sprintf("'%s'::regclass::oid = %d::oid", table, layout.OID))
-	fences := strings.NewReplacer(replace...)
-	sql := fences.Replace
-	return Set{
-		OID: layout.OID, Claim: sql(passing(claimSQL, "")), Lock: sql(lockSQL), Lease: sql(passing(leaseSQL, "$3")), Read: sql(readSQL), Next: sql(nextSQL), Later: sql(laterSQL),
-		Ack: sql(ackSQL), AckOne: waitingForLocks(sql(ackSQL)), Nack: sql(nackSQL), Extend: sql(extendSQL), Exist: sql(existSQL), RemoveForged: sql(removeForgedSQL),
-		Due: sql(dueSQL), Touch: sql(touchSQL), There: sql(thereSQL),
-		Hide: sql(hideSQL), MinimumSize: sql(withMinimumSize(minimumSizeSQL)), Suspicious: sql(suspecting(suspiciousSQL)),
-		Share: sql(strings.Replace(shareSQL, "{also}", "", 1)), RemoveLocked: sql(removeLockedSQL), LeaseLocked: sql(leaseLockedSQL), Release: sql(releaseSQL), fences: fences,
-	}
+	return append(names, "{place}", "ctid", "{latest}", "")
 }
 
 // Finite is a time, or 1970 if it is missing, or infinite, which only another program
@@ -104,19 +150,9 @@ func Finite(column string) string {
 	return "case when isfinite(" + column + ") then " + column + " else 'epoch' end"
 }
 
-// countSQL counts a delivery. Where others have written a count that is none, the first is 1,
-// and the last that an integer can hold stays: it must not fail, for other messages come with
-// this one. Where there is no last_read_at, two leases of such a message are the same.
-const countSQL = "greatest(least(m.read_ct, 2147483646), 0) + 1"
-
-// passing returns sql, which passes by the messages whose ids are in a parameter, if there is one.
-func passing(sql, parameter string) string {
-	condition := ""
-	if parameter != "" {
-		condition = " and msg_id <> all(" + parameter + "::bigint[])"
-	}
-	return strings.Replace(sql, "{passing}", condition, 1)
-}
+// ackWait is how long an ack in a handler's transaction waits for a lock. Another consumer that renews
+// the lease, or takes it away, has the row for milliseconds.
+const ackWait = 3 * time.Second
 
 // waitingForLocks returns sql with waiting for rows that are locked, in place of passing them by, but not for
 // long: the transaction that waits keeps a connection from others.
@@ -128,274 +164,8 @@ func waitingForLocks(sql string) string {
 // DeadLetter moves messages to another table. Its parameters are ids, read
 // counts, read times, headers to merge.
 func (s Set) DeadLetter(target string) string {
-	return strings.ReplaceAll(s.fences.Replace(deadLetterSQL), "{target}", target)
+	return strings.ReplaceAll(s.deadLetter, "{target}", target)
 }
-
-// The comparison is with statement_timestamp and not, as in pgmq.read, with the
-// volatile clock_timestamp, which no index can serve.
-//
-// The order is that of the index on vt, with the messages of one time sorted by their ids:
-// an incremental sort, see planSQL.
-const claimedSQL = `
-with m as (
-	update {table} m
-	set vt = {end}, read_ct = {count}{mark}
-	where m.{place} = any (array(
-		select {place} from {table}
-		where {current} and vt <= statement_timestamp(){passing}
-		order by vt, msg_id
-		limit $1
-		for update skip locked))
-	returning m.msg_id, m.read_ct, {read} as read_at, {published} as enqueued_at, m.vt`
-
-const claimSQL = claimedSQL + `, {known} as known` + contentSQL + `)` + fittingSQL
-
-// The locked rows, and what they were before. PostgreSQL notes in a row which
-// transaction locked it last: that shows which ones were locked before, and not
-// removed.
-const lockSQL = `
-with l as (
-	select {place}, read_ct > 0 or xmax <> 0 as again from {table}
-	where {current} and vt <= statement_timestamp()
-	order by vt, msg_id
-	limit $1
-	for update skip locked),
-m as materialized (
-	select m.msg_id, m.read_ct, {was} as read_at, {published} as enqueued_at, {visible} as vt, {held} as known` + contentSQL + `
-	from {table} m
-	where m.{place} = any (array(select {place} from l)) {latest})` + lockedFittingSQL
-
-// Of all that a lock and its end do. A stronger lock at the end would wait for an index
-// that is being built, or for a session that waits for the weaker one.
-const shareSQL = `lock table {table}{also} in row exclusive mode`
-
-// For a lock, which has locked the rows.
-const removeLockedSQL = `delete from {table} where msg_id = any($1::bigint[])`
-
-const leaseLockedSQL = `
-update {table} m
-set vt = clock_timestamp() + $2::bigint * interval '1 microsecond', read_ct = {count}{mark}
-where msg_id = any($1::bigint[])
-returning m.msg_id, m.read_ct, {read}`
-
-// As a release does to those of the same batch that were leased at its end: vt is a little
-// later, and one of them must not overtake the other.
-const releaseSQL = `update {table} m set vt = ` + placeSQL + ` where msg_id = any($1::bigint[])`
-
-// placeSQL is where a message goes back to.
-const placeSQL = "least(m.enqueued_at, clock_timestamp())"
-
-const leaseSQL = claimedSQL + `, {known} as known)
-select msg_id, read_ct, read_at, known from m`
-
-// The messages that a claim leases, unless other sessions have locked them; and the newest
-// message, whatever its vt.
-const dueSQL = `
-select msg_id, (select msg_id from {table} order by msg_id desc limit 1) as newest from {table}
-where {current} and vt <= statement_timestamp() and msg_id <> all($2::bigint[])
-order by vt, msg_id
-limit $1`
-
-// The update of a claim.
-const touchSQL = `
-update {table} m
-set vt = {end}, read_ct = {count}{mark}
-where m.{place} = any (array(
-	select {place} from {table} where {current} and msg_id = any($1::bigint[]) for update skip locked))
-returning msg_id`
-
-const thereSQL = `select msg_id from {table} where msg_id = any($1::bigint[])`
-
-// Without "materialized", PostgreSQL would write each row out again for each use of its text and
-// of its size.
-const readSQL = `
-with m as materialized (
-	select m.msg_id, m.read_ct, t.at as read_at, {published} as enqueued_at, m.vt, t.known` + contentSQL + `
-	from {table} m join unnest($1::bigint[], $2::int[], $4::timestamptz[], $5::boolean[]) as t(id, number, at, known)
-		on m.msg_id = t.id and {same}
-	where m.msg_id = any($1))` + fittingSQL
-
-// The size of the content is known when it has been made, and that is done once.
-const contentSQL = `, m.message::text as message, m.headers::text as headers`
-
-const fittingSQL = `
-select msg_id, read_ct, read_at, enqueued_at, vt,
-	case when size between 0 and $3 then message end, case when size between 0 and $3 then headers end, size, known` + sizedSQL
-
-const lockedFittingSQL = `
-select msg_id, read_ct, read_at, enqueued_at, vt,
-	case when size between 0 and $2 then message end, case when size between 0 and $2 then headers end, size, known,
-	(select bool_or(again) from l)` + sizedSQL
-
-// The size is that of the headers, and less than 0, if those are too large by themselves.
-const sizedSQL = `
-from (select *, case when octet_length(headers) > {most} then -octet_length(headers)::bigint
-	else coalesce(octet_length(message), 0)::bigint + coalesce(octet_length(headers), 0) end as size from m) as m`
-
-// The limit makes PostgreSQL read one entry of the index. For min(vt) it reads all where it
-// expects one row.
-const (
-	nextSQL  = untilSQL + `(select vt from {table} where msg_id <> all($1::bigint[]) order by vt limit 1) as vt) as m`
-	laterSQL = untilSQL + `(select vt from {table} where vt > statement_timestamp() order by vt limit 1) as vt) as m
-where ` + noTimeoutSQL  // visible rows may be locked
-	untilSQL = `
-select (extract(epoch from case when isfinite(vt) then vt - clock_timestamp()
-	when vt = '-infinity' then interval '0' when vt = 'infinity' then interval '1 day' end) * 1000000)::bigint, {oid}
-from (select `
-)
-
-// noTimeoutSQL is true. Locked rows are settled in the same transaction,
-// whatever time that takes.
-const noTimeoutSQL = "set_config('statement_timeout', '0', true) is not null"
-
-// Settling and extending wait for no row: one that others have locked would keep all that
-// come with it. It is passed by, and tried again. Those that can be had are locked in the
-// order of their ids, whatever the order of the arrays, for other sessions, which do wait.
-//
-// Each is looked up by itself: where PostgreSQL expects few rows in the queue, a join reads
-// all of them, and compares each with each id. A lateral subquery that locks cannot be made
-// one. Statements that change the rows name them twice for the same reason: see planSQL.
-const lockedSQL = `t cross join lateral (
-		select m.msg_id from {table} m
-		where m.msg_id = t.id and {same}
-		for update skip locked) m`
-
-const ackSQL = `
-with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) order by id),
-l as (
-	select m.msg_id from ` + lockedSQL + `)
-delete from {table} m using l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id`
-
-// A message without a delay is released to its place, before those published after it, and
-// not to one still to come, where it would be invisible. Headers that are not an object
-// are not ezq's and stay as they are.
-const nackSQL = `
-with t as (
-	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::bigint[], $5::text[], $6::int[])
-	as t(id, number, at, delay, headers, uncount) order by id),
-l as (
-	select m.msg_id, t.delay, t.headers, t.uncount from ` + lockedSQL + `)
-update {table} m
-set vt = case when l.delay is null then ` + placeSQL + ` else clock_timestamp() + l.delay * interval '1 microsecond' end,
-	read_ct = {uncount},
-	headers = case
-		when l.headers is null then m.headers
-		when m.headers is null then l.headers::jsonb
-		when jsonb_typeof(m.headers) = 'object' then m.headers - 'ezq_unknown_since' || l.headers::jsonb
-		else m.headers end
-from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id`
-
-// One statement: a message is in one of the tables at any time.
-const deadLetterSQL = `
-with t as (
-	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::text[]) as t(id, number, at, headers) order by id),
-l as (
-	select m.msg_id, t.headers from ` + lockedSQL + `),
-d as (
-	delete from {table} m using l where m.msg_id = any($1) and m.msg_id = l.msg_id
-	returning m.msg_id, m.message, m.headers, l.headers as added),
-i as (
-	insert into {target} (vt, message, headers)
-	select clock_timestamp(), d.message,
-		case when jsonb_typeof(d.headers) = 'object' then d.headers - array['ezq_failures', 'ezq_done', 'ezq_unknown_since'] else '{}' end || d.added::jsonb
-	from d order by d.msg_id)
-select msg_id from d`
-
-const extendSQL = `
-with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) order by id),
-l as (
-	select m.msg_id from ` + lockedSQL + `)
-update {table} m set vt = clock_timestamp() + $4::bigint * interval '1 microsecond'
-from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id`
-
-// Which messages there are, and whether under the tokens that they are asked for with.
-const existSQL = `
-select m.msg_id, coalesce({same}, false) from {table} m
-join unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) on m.msg_id = t.id
-where m.msg_id = any($1)`
-
-// hideSQL makes messages invisible for some time, and adds a reason to their headers, or
-// replaces them with it. Headers that are not an object mean nothing.
-const hideSQL = `
-with t as (
-	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::bigint[], $5::text[])
-	as t(id, number, at, delay, headers) order by id),
-l as (
-	select m.msg_id, t.delay, t.headers from ` + lockedSQL + `)
-update {table} m
-set vt = clock_timestamp() + l.delay * interval '1 microsecond',
-	headers = case
-		when l.headers is null then m.headers
-		when not $6::boolean then l.headers::jsonb
-		when jsonb_typeof(m.headers) = 'object' then m.headers || l.headers::jsonb
-		else l.headers::jsonb end
-from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id`
-
-// A number of many digits takes a few bytes as it is stored, and thousands of those a few more. To
-// look for one is quick: PostgreSQL compares numbers without writing them out. They are made an array
-// first, because jsonb_path_query moves all that it has found for each row that it returns: the time
-// for 100,000 numbers would grow with their square.
-const suspiciousSQL = `
-select m.msg_id from {table} m
-where m.msg_id = any($1::bigint[]) and case
-	when coalesce(pg_column_size(m.message), 0) + coalesce(pg_column_size(m.headers), 0) > $2 then true
-	else {long message} or {long headers} end`
-
-// suspecting returns the statement that finds messages which may be large when they are
-// read. Its parameters are ids, and how much they may take as they are stored.
-func suspecting(sql string) string {
-	for _, column := range [...]string{"message", "headers"} {
-		sql = strings.ReplaceAll(sql, "{long "+column+"}", fmt.Sprintf(`coalesce(jsonb_path_exists(m.%[1]s, '$.** ? (@.type() == "number" && (@ >= 1e40 || @ <= -1e40))'), false)
-		or exists (select from (select jsonb_array_elements(jsonb_path_query_array(m.%[1]s, '$.** ? (@.type() == "number")')) as n offset 0) as m where scale(n::numeric) > 40)`, column))
-	}
-	return sql
-}
-
-// minimumSizeSQL finds how large messages are at least when they are read: the text in them, and
-// the digits of their numbers, of which it counts half of those before the point or more. It
-// goes no further than to the largest size, which is its second parameter.
-const minimumSizeSQL = `
-select m.msg_id, greatest({weight message}, {weight headers}) from {table} m
-where m.msg_id = any($1::bigint[])`
-
-func withMinimumSize(sql string) string {
-	var digits strings.Builder
-	digits.WriteString("case")
-	for n := 65536; n >= 16; n /= 2 {
-		fmt.Fprintf(&digits, " when abs(n::numeric) >= 1e%d then %d", n, n)
-	}
-	digits.WriteString(" else 1 end + scale(n::numeric)")
-	for _, column := range [...]string{"message", "headers"} {
-		sql = strings.ReplaceAll(sql, "{weight "+column+"}", fmt.Sprintf(`coalesce((
-	select total from (select sum(size) over (rows unbounded preceding) as total from (
-		select case jsonb_typeof(n) when 'string' then octet_length(n #>> '{}') else %[2]s end as size
-		from (select jsonb_array_elements(jsonb_path_query_array(m.%[1]s, 'strict $.** ? (@.type() == "number" || @.type() == "string")')) as n offset 0) as n) as n) as n
-	where total > $2::bigint limit 1), 0)`, column, digits.String()))
-	}
-	return sql
-}
-
-// A lease writes over what tells, and can only return what it has written. So the time at which
-// it ends has whole milliseconds, or one microsecond more if it is the first lease of the message.
-const (
-	endSQL      = "clock_timestamp() + $2::bigint * interval '1 microsecond'"
-	markedEnd   = "date_trunc('milliseconds', " + endSQL + ") + case when " + knownBefore + " then interval '0' else interval '1 microsecond' end"
-	knownBefore = "(m.read_ct > 0 or m.last_read_at is not null)"
-	knownByEnd  = "m.vt = date_trunc('milliseconds', m.vt)"
-)
-
-// Headers that another transaction committed meanwhile stay.
-const removeForgedSQL = `
-with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::boolean[]) as t(id, number, at, named) order by id),
-l as (
-	select m.msg_id, t.named from ` + lockedSQL + `)
-update {table} m
-set headers = m.headers - array['` + codec.FailuresKey + `', '` + codec.DoneKey + `', '` + codec.UnknownKey + `'] - case when l.named then array['` + codec.UuidKey + `'] else '{}' end
-from l where m.msg_id = any($1) and m.msg_id = l.msg_id`
-
-// ackWait is how long an ack in a handler's transaction waits for a lock. Another consumer that renews
-// the lease, or takes it away, has the row for milliseconds.
-const ackWait = 3 * time.Second
 
 // Archiving returns the statements with acks that move messages to the archive of queue. The two tables
 // have columns in common.
@@ -404,37 +174,10 @@ func (s Set) Archiving(queue string, columns []string) Set {
 	if slices.Contains(columns, "last_read_at") { // PGMQ 1.10
 		also = []string{"{also}", ", last_read_at", "{m.also}", ", m.last_read_at"}
 	}
-	text := strings.NewReplacer("{archive}", queuename.Archive(queue), "{queue}", queue).Replace(archiveSQL)
+	archive := queuename.Archive(queue)
 	s.RemoveLocked = "" // deletes
-	s.Share = s.fences.Replace(strings.Replace(shareSQL, "{also}", ", "+queuename.Archive(queue), 1))
-	s.Ack = s.fences.Replace(strings.NewReplacer(also...).Replace(text))
+	s.Share = s.names.Replace(strings.Replace(read("share"), "{also}", ", "+archive, 1))
+	s.Ack = s.names.Replace(strings.NewReplacer(append(also, "{archive}", archive, "{queue}", queue)...).Replace(read("archive")))
 	s.AckOne = waitingForLocks(s.Ack)
 	return s
 }
-
-// One statement: a message is in one of the tables at any time.
-//
-// The archive can have a message with the same msg_id already: an unlogged queue
-// counts from 1 again after a crash, and its archive, which is logged, still has
-// what was there before (with PGMQ's own function archiving then fails, until the
-// ids are past that). The message gets a negative number there, at random so that
-// concurrent acks do not choose the same, and keeps the id made of its own.
-const archiveSQL = `
-with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) order by id),
-l as (
-	select m.msg_id from ` + lockedSQL + `),
-d as (
-	delete from {table} m using l where m.msg_id = any($1) and m.msg_id = l.msg_id
-	returning m.msg_id, m.read_ct, m.enqueued_at, m.vt, m.message, m.headers{m.also}),
-a as (
-	insert into {archive} (msg_id, read_ct, enqueued_at, vt, message, headers{also})
-	select msg_id, read_ct, enqueued_at, vt, message, headers{also} from d
-	on conflict do nothing
-	returning msg_id),
-b as (
-	insert into {archive} (msg_id, read_ct, enqueued_at, vt, message, headers{also})
-	select -1 - floor(random() * 9e18)::bigint, read_ct, enqueued_at, vt, message,
-		jsonb_build_object('` + codec.UuidKey + `', '{queue}/' || msg_id) ||
-			case when jsonb_typeof(headers) = 'object' then headers else '{}' end{also}
-	from d where msg_id not in (select msg_id from a))
-select msg_id from d`
