@@ -48,7 +48,7 @@ with r as materialized (
 	limit $4),
 i as (
 	insert into {table} (vt, message, headers{columns})
-	select clock_timestamp(), message, jsonb_build_object('` + codec.UuidKey + `', '{queue}/' || msg_id) ||
+	select clock_timestamp(), message, jsonb_build_object('` + codec.UUIDKey + `', '{queue}/' || msg_id) ||
 		case when jsonb_typeof(headers) = 'object' then headers - $5::text[] else '{}' end{values}
 	from r order by archived_at, msg_id)
 select archived_at, msg_id, (select count(*) from r)::int from r order by archived_at desc, msg_id desc limit 1`

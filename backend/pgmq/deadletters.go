@@ -72,7 +72,7 @@ func fullDeadLetter() deadLetterDetail {
 func deadLetterHead() deadLetterDetail {
 	columns := []string{"msg_id", statement.Finite("enqueued_at"), eventSQL()}
 	for _, key := range [...]string{
-		codec.GroupKey, codec.UuidKey, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterReason, backend.DeadLetterFailures, backend.DeadLetterAt,
+		codec.GroupKey, codec.UUIDKey, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterReason, backend.DeadLetterFailures, backend.DeadLetterAt,
 	} {
 		columns = append(columns, headerSQL(key))
 	}
@@ -96,9 +96,7 @@ func eventSQL() string {
 
 // newDeadLetter returns the dead letter in a row of queue.
 func newDeadLetter(r lease.Row, queue string) DeadLetter {
-	r.Known = true // it was handled, and this is what became of it
-	lease, _ := r.Lease("", queue, nil, &lease.Delivery{})
-	msg := lease.Message
+	msg := r.Decode(queue) // it was handled, and this is what became of it
 	header := msg.Metadata.Get
 	deadLetter := DeadLetter{
 		ID:       r.ID,

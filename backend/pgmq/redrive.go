@@ -245,7 +245,7 @@ due as (
 		for update skip locked) m),
 d as (
 	delete from %[1]s m where m.msg_id = any(array(select msg_id from due))
-	returning m.msg_id, m.message, jsonb_build_object('`+codec.UuidKey+`', $3::text || '/' || m.msg_id) || (m.headers - $2::text[]) as headers)`,
+	returning m.msg_id, m.message, jsonb_build_object('`+codec.UUIDKey+`', $3::text || '/' || m.msg_id) || (m.headers - $2::text[]) as headers)`,
 		queuename.Table(from))
 	for i, queue := range to {
 		columns, values, err := catalog.LeasedMarkColumns(ctx, db, queue)

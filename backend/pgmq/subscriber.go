@@ -100,7 +100,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	if err != nil {
 		return nil, s.classify("subscribe", topic, err)
 	}
-	s.listen(store.Queue.Name)
+	s.listen(store.QueueName())
 	counters := s.counters.of(topic)
 	store.CountQuarantined(&counters.Quarantined)
 	return s.running.Start(ctx, store, subscription.Config{

@@ -10,8 +10,8 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
-// topicBindings is what a topic is bound to.
-type topicBindings struct {
+// TopicBindings is what a topic is bound to.
+type TopicBindings struct {
 	Version string
 	Queues  []string // that exist
 	Absent  []string // that do not, of which the bindings are left over
@@ -38,16 +38,16 @@ select ` + bindingsVersion + `,
 	exists (select from b where grouped and found is not null)`
 
 // Bindings returns what is bound to topic, as pgmq.send_topic would find it.
-func Bindings(ctx context.Context, db transact.Queryer, topic string) (topicBindings, error) {
+func Bindings(ctx context.Context, db transact.Queryer, topic string) (TopicBindings, error) {
 	own, err := queuename.Of(topic)
 	if err != nil {
-		return topicBindings{}, err
+		return TopicBindings{}, err
 	}
 	rows, err := db.Query(ctx, bindingsSQL, pgx.QueryExecModeCacheDescribe, queuename.RoutingKey(topic), queuename.GroupPattern(topic), own)
 	if err != nil {
-		return topicBindings{}, bindingsDenied(err)
+		return TopicBindings{}, bindingsDenied(err)
 	}
-	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[topicBindings])
+	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[TopicBindings])
 	return found, bindingsDenied(err)
 }
 

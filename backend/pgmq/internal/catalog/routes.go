@@ -84,7 +84,7 @@ func (rs *Routes) lookUpOnce(ctx context.Context, db transact.Queryer, topic, ow
 		return nil, err
 	}
 	found := &Route{Pooled: layout.Pooled}
-	var bound topicBindings
+	var bound TopicBindings
 	if layout.Groups {
 		if bound, err = Bindings(ctx, db, topic); err != nil {
 			return nil, err

@@ -21,7 +21,7 @@ import (
 const (
 	reservedPrefix = "ezq_"
 
-	UuidKey     = reservedPrefix + "uuid"
+	UUIDKey     = reservedPrefix + "uuid"
 	encodingKey = reservedPrefix + "enc"
 	FailuresKey = reservedPrefix + "failures"      // written by a nack,
 	DoneKey     = reservedPrefix + "done"          // as are this
@@ -55,13 +55,13 @@ func EncodeHeaders(uuid string, metadata message.Metadata, encoding string) (str
 	if err := backend.CheckHeaders(uuid, metadata); err != nil {
 		return "", &fault.Error{Kind: fault.ErrInvalidMessage, Cause: err}
 	}
-	size := len(`{"":"","":""}`) + len(UuidKey) + len(uuid) + len(encodingKey) + len(encoding)
+	size := len(`{"":"","":""}`) + len(UUIDKey) + len(uuid) + len(encodingKey) + len(encoding)
 	for key, value := range metadata {
 		size += len(key) + len(value) + len(`"":"",`)
 	}
 	headers := append(make([]byte, 0, size), '{')
 	if uuid != "" {
-		headers = appendHeader(headers, UuidKey, uuid)
+		headers = appendHeader(headers, UUIDKey, uuid)
 	}
 	if encoding != encodingNative {
 		headers = appendHeader(headers, encodingKey, encoding)
@@ -82,7 +82,7 @@ func appendHeader(headers []byte, key, value string) []byte {
 
 // Headers is what the column headers says.
 type Headers struct {
-	Uuid     string
+	UUID     string
 	Metadata message.Metadata // not nil
 	Encoding string
 	Failures int
@@ -106,8 +106,8 @@ func (h *Headers) Decode(text []byte) error {
 		switch {
 		case !strings.HasPrefix(r.key, reservedPrefix):
 			h.Metadata[r.key] = r.value
-		case r.key == UuidKey && r.isString && len(r.value) <= backend.MaxID:
-			h.Uuid = r.value
+		case r.key == UUIDKey && r.isString && len(r.value) <= backend.MaxID:
+			h.UUID = r.value
 		case r.key == encodingKey && r.isString:
 			h.Encoding = r.value
 		case r.key == FailuresKey && !r.isString:
@@ -125,10 +125,10 @@ func (h *Headers) Decode(text []byte) error {
 // another message has by itself. It returns which of these there was.
 func (h *Headers) DropForged(queue string) (progress, named bool) {
 	progress = h.Failures > 0 || len(h.Done) > 0 || !h.Unknown.IsZero()
-	named = isDefaultID(h.Uuid, queue)
+	named = isDefaultID(h.UUID, queue)
 	h.Failures, h.Done, h.Unknown = 0, nil, time.Time{}
 	if named {
-		h.Uuid = ""
+		h.UUID = ""
 	}
 	return progress, named
 }

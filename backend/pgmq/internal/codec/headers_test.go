@@ -78,7 +78,7 @@ func TestHeaders_TolerateForeignValues(t *testing.T) {
 		{"an array is nothing", `["a", {"b": "c"}]`, Headers{Metadata: none}},
 		{"a string is nothing", `"a"`, Headers{Metadata: none}},
 		{"null is nothing", `null`, Headers{Metadata: none}},
-		{"what ezq writes is not metadata", `{"ezq_enc": "text", "ezq_uuid": "id", "ezq_failures": 3}`, Headers{Uuid: "id", Metadata: none, Encoding: "text", Failures: 3}},
+		{"what ezq writes is not metadata", `{"ezq_enc": "text", "ezq_uuid": "id", "ezq_failures": 3}`, Headers{UUID: "id", Metadata: none, Encoding: "text", Failures: 3}},
 		{"what is done is known", `{"ezq_done": ["a", "b\""]}`, Headers{Metadata: none, Done: []string{"a", `b"`}}},
 		{"what is done is names", `{"ezq_done": [1]}`, Headers{Metadata: none}},
 		{"what a later ezq writes is not metadata", `{"ezq_new": "a", "ezq_": {}}`, Headers{Metadata: none}},
@@ -138,7 +138,7 @@ func FuzzHeaders(f *testing.F) {
 		for _, text := range [][]byte{[]byte(text), marshal(t, object)} {
 			got, err := decodeHeaders(text)
 			require.NoError(t, err)
-			require.Equal(t, Headers{Uuid: uuid, Metadata: metadata, Encoding: encoding}, got)
+			require.Equal(t, Headers{UUID: uuid, Metadata: metadata, Encoding: encoding}, got)
 		}
 	})
 }
@@ -189,7 +189,7 @@ func TestCodec_RoundTripsMessage(t *testing.T) {
 		require.NoError(t, err)
 		got, err := DecodePayload([]byte(stored), headers.Encoding)
 		require.NoError(t, err)
-		require.Equal(t, fmt.Sprint(i), headers.Uuid)
+		require.Equal(t, fmt.Sprint(i), headers.UUID)
 		require.Equal(t, metadata, headers.Metadata)
 		require.Equal(t, payload, string(got))
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"unicode/utf8"
 
-	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/internal/jsonscan"
 )
 
@@ -70,9 +69,9 @@ func extent(number []byte) (digits, exponent int) {
 		switch {
 		case c == 'e', c == 'E':
 			inExponent = true
-		case queuename.IsDigit(c) && inExponent:
+		case isDigit(c) && inExponent:
 			exponent = min(10*exponent+int(c-'0'), maxDigits+1)
-		case queuename.IsDigit(c):
+		case isDigit(c):
 			digits++
 		}
 	}

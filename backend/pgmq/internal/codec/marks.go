@@ -39,7 +39,7 @@ func DeadLetterHeaders(uuid, from, group string, metadata map[string]string, tex
 	for key, value := range metadata {
 		headers[text.Storable(key)] = text.Storable(value)
 	}
-	headers[UuidKey] = text.Storable(uuid)
+	headers[UUIDKey] = text.Storable(uuid)
 	headers[OriginKey] = from
 	if group != "" {
 		headers[GroupKey] = group

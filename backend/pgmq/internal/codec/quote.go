@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"unicode/utf16"
 	"unicode/utf8"
-
-	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 )
 
 // appendQuoted appends s, which must be UTF-8, as a JSON string. It escapes what
@@ -107,7 +105,7 @@ func decodeHex(escape []byte) rune {
 	r := rune(0)
 	for _, c := range escape[2:6] {
 		switch {
-		case queuename.IsDigit(c):
+		case isDigit(c):
 			c -= '0'
 		case 'a' <= c && c <= 'f':
 			c -= 'a' - 10
@@ -120,3 +118,5 @@ func decodeHex(escape []byte) rune {
 	}
 	return r
 }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }

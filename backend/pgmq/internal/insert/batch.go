@@ -13,28 +13,28 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 )
 
-// Batch is messages as the columns of an insert.
+// Batch is messages as the columns of an
 type Batch struct {
 	Messages []string
 	Headers  []string
 	Delays   []int64 // µs
 	Times    []*time.Time
-	size     BatchSize
+	size     batchSize
 }
 
 // Encode turns messages into rows. It refuses what could not be stored, or not
 // be received as it was sent, before anything is sent.
 func Encode(msgs []*message.Message, maxPayload int) (Batch, error) {
-	raw := BatchSize{Messages: len(msgs)}
+	raw := batchSize{messages: len(msgs)}
 	for i, msg := range msgs {
 		if msg == nil {
 			return Batch{}, &fault.Error{
 				Kind: fault.ErrInvalidMessage, Cause: fmt.Errorf("number %d of %d is nil", i+1, len(msgs)), Remedy: "publish what message.NewMessage returns",
 			}
 		}
-		raw.Bytes += len(msg.Payload)
+		raw.bytes += len(msg.Payload)
 	}
-	if err := raw.Check(); err != nil {
+	if err := raw.check(); err != nil {
 		return Batch{}, err // before it takes as much memory again
 	}
 	r := Batch{
@@ -48,7 +48,7 @@ func Encode(msgs []*message.Message, maxPayload int) (Batch, error) {
 			return Batch{}, err
 		}
 	}
-	return r, r.size.Check()
+	return r, r.size.check()
 }
 
 // Len returns how many messages there are.
@@ -59,7 +59,7 @@ func (r *Batch) append(other Batch) {
 	r.Headers = append(r.Headers, other.Headers...)
 	r.Delays = append(r.Delays, other.Delays...)
 	r.Times = append(r.Times, other.Times...)
-	r.size = r.size.Plus(other.size)
+	r.size = r.size.plus(other.size)
 }
 
 func (r *Batch) set(i int, msg *message.Message, maxPayload int) error {
@@ -82,7 +82,7 @@ func (r *Batch) set(i int, msg *message.Message, maxPayload int) error {
 	var encoding string
 	r.Messages[i], encoding = codec.EncodePayload(metadata, msg.Payload)
 	r.Headers[i], err = codec.EncodeHeaders(msg.UUID, metadata, encoding)
-	r.size = r.size.Plus(BatchSize{Messages: 1, Bytes: len(r.Messages[i]) + len(r.Headers[i])})
+	r.size = r.size.plus(batchSize{messages: 1, bytes: len(r.Messages[i]) + len(r.Headers[i])})
 	return err
 }
 

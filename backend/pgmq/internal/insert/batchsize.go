@@ -6,15 +6,15 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 )
 
-// BatchSize is how much a statement carries: messages, and the bytes of their payloads and headers.
-type BatchSize struct{ Messages, Bytes int }
+// batchSize is how much a statement carries: messages, and the bytes of their payloads and headers.
+type batchSize struct{ messages, bytes int }
 
-func (l BatchSize) Plus(other BatchSize) BatchSize {
-	return BatchSize{l.Messages + other.Messages, l.Bytes + other.Bytes}
+func (l batchSize) plus(other batchSize) batchSize {
+	return batchSize{l.messages + other.messages, l.bytes + other.bytes}
 }
 
-func (l BatchSize) minus(other BatchSize) BatchSize {
-	return BatchSize{l.Messages - other.Messages, l.Bytes - other.Bytes}
+func (l batchSize) minus(other batchSize) batchSize {
+	return batchSize{l.messages - other.messages, l.bytes - other.bytes}
 }
 
 // The most that one statement carries for several calls. One that is larger keeps the other cores
@@ -27,8 +27,8 @@ const (
 )
 
 // fitsShared reports whether a statement may carry that much for several calls.
-func (l BatchSize) fitsShared() bool {
-	return l.Messages <= maxSharedMessages && l.Bytes <= maxSharedBytes
+func (l batchSize) fitsShared() bool {
+	return l.messages <= maxSharedMessages && l.bytes <= maxSharedBytes
 }
 
 // maxStatement is how many bytes PostgreSQL takes of the parameters of a statement
@@ -36,18 +36,18 @@ func (l BatchSize) fitsShared() bool {
 // headers: four lengths, two versions of jsonb, its delay and its time.
 const (
 	MaxStatement      = 1<<30 - 2
-	ParameterOverhead = 4*4 + 2 + 8 + 8
-	StatementOverhead = 4096 // the arrays themselves, and room
+	parameterOverhead = 4*4 + 2 + 8 + 8
+	statementOverhead = 4096 // the arrays themselves, and room
 )
 
-// Check returns an error if no statement can carry that much.
-func (l BatchSize) Check() error {
-	if l.Bytes+l.Messages*ParameterOverhead+StatementOverhead <= MaxStatement {
+// check returns an error if no statement can carry that much.
+func (l batchSize) check() error {
+	if l.bytes+l.messages*parameterOverhead+statementOverhead <= MaxStatement {
 		return nil
 	}
 	return &fault.Error{
 		Kind:   fault.ErrTooLarge,
-		Cause:  fmt.Errorf("%d messages have %d bytes together, and PostgreSQL takes 1 GiB at a time", l.Messages, l.Bytes),
+		Cause:  fmt.Errorf("%d messages have %d bytes together, and PostgreSQL takes 1 GiB at a time", l.messages, l.bytes),
 		Remedy: "publish them in several calls, each of which stores all of its messages or none",
 	}
 }

@@ -29,7 +29,7 @@ type GroupCommit struct {
 type topicQueue struct {
 	writers int        // of which each lets the first that waits write after it
 	waiting []*request // none unless a call writes
-	size    BatchSize  // of what waits
+	size    batchSize  // of what waits
 }
 
 // request is one publish that waits.
@@ -63,7 +63,7 @@ func (g *GroupCommit) Write(ctx context.Context, topic string, batch Batch, writ
 		return write(ctx, batch)
 	}
 	r := &request{ctx: ctx, batch: batch, promoted: make(chan struct{}), result: make(chan error, 1)}
-	if !q.size.Plus(batch.size).fitsShared() {
+	if !q.size.plus(batch.size).fitsShared() {
 		q.writers++
 		g.mu.Unlock()
 		return g.writeShared(q, r, write)
@@ -83,7 +83,7 @@ func (g *GroupCommit) Write(ctx context.Context, topic string, batch Batch, writ
 
 func (q *topicQueue) add(r *request) {
 	q.waiting = append(q.waiting, r)
-	q.size = q.size.Plus(r.batch.size)
+	q.size = q.size.plus(r.batch.size)
 }
 
 func (q *topicQueue) remove(i int) *request {
@@ -156,13 +156,13 @@ func (g *GroupCommit) takeFitting(q *topicQueue, leader *request) []*request {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n, carried := 0, leader.batch.size
-	for n < len(q.waiting) && carried.Plus(q.waiting[n].batch.size).fitsShared() {
-		carried = carried.Plus(q.waiting[n].batch.size)
+	for n < len(q.waiting) && carried.plus(q.waiting[n].batch.size).fitsShared() {
+		carried = carried.plus(q.waiting[n].batch.size)
 		n++
 	}
 	requests := append([]*request{leader}, q.waiting[:n]...)
 	q.waiting = slices.Delete(q.waiting, 0, n)
-	q.size = q.size.Plus(leader.batch.size).minus(carried)
+	q.size = q.size.plus(leader.batch.size).minus(carried)
 	return requests
 }
 

@@ -45,7 +45,7 @@ func (r *recordingWriter) write(ctx context.Context, batch Batch) error {
 func oneRow(message string) Batch {
 	return Batch{
 		Messages: []string{message}, Headers: []string{""}, Delays: []int64{0}, Times: []*time.Time{nil},
-		size: BatchSize{Messages: 1, Bytes: len(message)},
+		size: batchSize{messages: 1, bytes: len(message)},
 	}
 }
 

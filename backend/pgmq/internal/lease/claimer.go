@@ -58,7 +58,7 @@ func (c *claimer) watch() <-chan struct{} {
 		c.signalled = true
 	default:
 	}
-	c.changed = c.queue.wakeups.Next(c.queue.Name)
+	c.changed = c.queue.wakeups.Next(c.queue.name)
 	return c.changed
 }
 
@@ -119,7 +119,7 @@ func (c *claimer) isUnbound(ctx context.Context) bool {
 	}
 	c.nextLook = now.Add(c.bindingPause)
 	bound, err := catalog.Bindings(ctx, c.queue.pool, c.queue.topic)
-	return err == nil && !slices.Contains(bound.Queues, c.queue.Name)
+	return err == nil && !slices.Contains(bound.Queues, c.queue.name)
 }
 
 // claim claims messages. A suspect that could be read comes first. It

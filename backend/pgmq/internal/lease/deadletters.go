@@ -36,7 +36,7 @@ type deadLetterMover struct {
 func (m deadLetterMover) move(ctx context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {
 	topic := settlements[0].Disposition.DeadLetter.Topic
 	about := fault.NewSubject("dead-letter", topic)
-	about.Source = m.queue.Name
+	about.Source = m.queue.name
 	var refusal *subscription.Refusal
 	for _, lookUp := range [...]bool{false, true} {
 		table, err := m.table(ctx, topic, lookUp)
@@ -69,7 +69,7 @@ func (m deadLetterMover) move(ctx context.Context, settlements []subscription.Se
 func (m deadLetterMover) run(ctx context.Context, table string, settlements []subscription.Settlement) (idSet, error) {
 	var columns deadLetterColumns
 	for _, settlement := range settlements {
-		columns.add(settlement, m.queue.Name, m.queue.group, m.queue.encoding)
+		columns.add(settlement, m.queue.name, m.queue.group, m.queue.encoding)
 	}
 	found := make(idSet, len(settlements))
 	return found, m.queue.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {

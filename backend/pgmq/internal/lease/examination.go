@@ -39,7 +39,7 @@ func (e *examination) run(ctx context.Context) {
 	own, err := e.examiner.acquirePool(e.queue.pool)
 	if err != nil {
 		e.queue.logger.Error("ezq: suspicious messages cannot be examined; they come back when their leases end",
-			"topic", e.queue.topic, "queue", e.queue.Name, "error", err)
+			"topic", e.queue.topic, "queue", e.queue.name, "error", err)
 		e.suspects.takeWaiting()
 		return
 	}
@@ -284,7 +284,7 @@ func (e *examination) makeReady(ctx context.Context, db *pgxpool.Pool, leases []
 		ready[i] = examined{Lease: l, until: time.Now().Add(lease / 4)}
 	}
 	e.suspects.addReady(ready, false)
-	e.queue.wakeups.Signal(e.queue.Name)
+	e.queue.wakeups.Signal(e.queue.name)
 }
 
 // releaseDelayed is for messages that no claim has taken.

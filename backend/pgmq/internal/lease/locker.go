@@ -51,7 +51,7 @@ func (l *locker) lock(ctx context.Context, limit int, lease time.Duration) (lock
 		release()
 		return nil, claim, true, l.queue.classify("fetch", err)
 	}
-	h := &lockedBatch{subject: fault.Subject{Op: "settle", Topic: l.queue.topic, Queue: l.queue.Name}, sql: l.queue.sql(), conn: conn, unleasable: &l.unleasable, release: func() { conn.Release(); release() }}
+	h := &lockedBatch{subject: fault.Subject{Op: "settle", Topic: l.queue.topic, Queue: l.queue.name}, sql: l.queue.sql(), conn: conn, unleasable: &l.unleasable, release: func() { conn.Release(); release() }}
 	claim, err = l.lockRows(ctx, conn, limit, lease)
 	if err == nil && len(claim.Leases) == 0 && !conn.Conn().IsClosed() {
 		_, err = conn.Exec(ctx, "rollback")

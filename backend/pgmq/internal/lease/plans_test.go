@@ -88,7 +88,7 @@ func (w *planChecker) consume(s *Store) {
 	sifted, err := s.Claim(w.ctx, nil, claimLimit, time.Minute)
 	w.plans.RequireFewRows(w.t, "a claim that sifts", claimLimit, err)
 	require.Len(w.t, sifted.Leases, claimLimit)
-	w.ackInTx(s.Queue.sql(), sifted.Leases[0].Token)
+	w.ackInTx(s.queue.sql(), sifted.Leases[0].Token)
 	s.claims.idle = true
 	_, err = s.claims.untilDue(w.ctx)
 	w.plans.RequireFewRows(w.t, "a look", 1, err)

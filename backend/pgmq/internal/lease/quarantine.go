@@ -52,11 +52,11 @@ func hideOnly() quarantineStep { return quarantineStep{withoutReason: true} }
 // steps returns what to try, the best first. Headers that are as large as they can be, or
 // damaged, take no reason; and damaged ones cannot be copied.
 func (q quarantine) steps(ctx context.Context) []quarantineStep {
-	columns, err := catalog.ArchiveColumns(ctx, q.queue.pool, q.queue.Name)
+	columns, err := catalog.ArchiveColumns(ctx, q.queue.pool, q.queue.name)
 	if err != nil {
 		return []quarantineStep{{merge: true}, {}, hideOnly()}
 	}
-	archive := q.queue.sql().Archiving(q.queue.Name, columns)
+	archive := q.queue.sql().Archiving(q.queue.name, columns)
 	return []quarantineStep{{archive: archive.Ack, merge: true}, {archive: archive.Ack}, {merge: true}, {}, hideOnly()}
 }
 
@@ -146,6 +146,6 @@ func (q quarantine) count(u unread) {
 
 func (q quarantine) logUnread(ctx context.Context, u unread, outcome string, attrs ...any) {
 	text := "ezq: a message that cannot be read " + outcome
-	attrs = append([]any{"topic", q.queue.topic, "queue", q.queue.Name, "msg_id", u.row.ID, "cause", u.cause}, attrs...)
+	attrs = append([]any{"topic", q.queue.topic, "queue", q.queue.name, "msg_id", u.row.ID, "cause", u.cause}, attrs...)
 	sparse.Log(ctx, q.queue.logger, slog.LevelError, sparse.About{Text: text, Topic: q.queue.topic}, attrs...)
 }

@@ -17,7 +17,7 @@ import (
 // queue is a queue that is consumed, and what the statements about it need.
 type queue struct {
 	topic           string // for errors
-	Name            string
+	name            string
 	group           string
 	current         atomic.Pointer[statement.Set]
 	pool            *pgxpool.Pool
@@ -35,7 +35,7 @@ func (q *queue) sql() *statement.Set { return q.current.Load() }
 
 // classify is [fault.Classify] for this queue.
 func (q *queue) classify(op string, err error) error {
-	return fault.Subject{Op: op, Topic: q.topic, Queue: q.Name}.Classify(err)
+	return fault.Subject{Op: op, Topic: q.topic, Queue: q.name}.Classify(err)
 }
 
 // isDropped reports whether err says that the queue is not there any more.
@@ -44,6 +44,6 @@ func (q *queue) isDropped(ctx context.Context, err error) bool {
 		return false
 	}
 	var there bool
-	err = q.pool.QueryRow(ctx, "select to_regclass($1) is not null", queuename.Table(q.Name)).Scan(&there)
+	err = q.pool.QueryRow(ctx, "select to_regclass($1) is not null", queuename.Table(q.name)).Scan(&there)
 	return err == nil && !there
 }

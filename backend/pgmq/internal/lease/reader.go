@@ -20,7 +20,7 @@ type reader struct{ queue *queue }
 // scan reads claimed messages. Further columns go to also.
 func (r reader) scan(rows pgx.Rows, also ...any) (result readResult, err error) {
 	const block = 16 // deliveries in one allocation
-	var free []Delivery
+	var free []delivery
 	var found Row
 	var size int64
 	columns := []any{&found.ID, &found.Number, &found.ReadAt, &found.PublishedAt, &found.VisibleAt, &found.Message, &found.Headers, &size, &found.Known}
@@ -38,9 +38,9 @@ func (r reader) scan(rows pgx.Rows, also ...any) (result readResult, err error) 
 			continue
 		}
 		if len(free) == 0 {
-			free = make([]Delivery, block)
+			free = make([]delivery, block)
 		}
-		lease, forged := found.Lease(r.queue.topic, r.queue.Name, r.queue.sql(), &free[0])
+		lease, forged := found.lease(r.queue.topic, r.queue.name, r.queue.sql(), &free[0])
 		free = free[1:]
 		lease.Size = memoryOverhead + int(size) + codec.HeadersMemoryFactor*max(len(found.Headers)-codec.SharedHeaders, 0)
 		result.add(lease, r.queue.maxBytes)
@@ -157,6 +157,6 @@ func (r reader) removeForged(ctx context.Context, db transact.Sender, forged []f
 	batch.Queue(r.queue.sql().RemoveForged, t.ids, t.numbers, t.times, named)
 	if err := batch.Run(ctx, db); err != nil {
 		r.queue.logger.Warn("ezq: what messages pretend to be could not be removed from their headers, and counts when they are delivered again",
-			"queue", r.queue.Name, "messages", len(forged), "error", r.queue.classify("fetch", err))
+			"queue", r.queue.name, "messages", len(forged), "error", r.queue.classify("fetch", err))
 	}
 }

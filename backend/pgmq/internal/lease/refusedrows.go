@@ -76,7 +76,7 @@ func (r *refusedRows) passBy(ctx context.Context, q *queue, cause error, width i
 			q.quarantined.Add(1)
 		}
 		about := sparse.About{Text: "ezq: PostgreSQL refuses to lease a message, which stays in its queue and is passed by; it is tried again", Topic: q.topic}
-		sparse.Log(ctx, q.logger, slog.LevelError, about, "topic", q.topic, "queue", q.Name, "msg_id", one.ID, "error", q.classify("fetch", cause))
+		sparse.Log(ctx, q.logger, slog.LevelError, about, "topic", q.topic, "queue", q.name, "msg_id", one.ID, "error", q.classify("fetch", cause))
 	}
 	return true
 }

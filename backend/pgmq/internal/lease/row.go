@@ -49,10 +49,10 @@ func (r Row) token() subscription.Token {
 	return subscription.Token{ID: r.ID, Number: int(r.Number), At: r.ReadAt}
 }
 
-// Lease turns a row into a message. It reads messages of any program: content
+// lease turns a row into a message. It reads messages of any program: content
 // that is not in ezq's form is passed on as it is. Headers that others write in
 // ezq's name are forged: see [codec.Headers.dropForged].
-func (r *Row) Lease(topic, queue string, sql *statement.Set, d *Delivery) (lease subscription.Lease, forged forgery) {
+func (r *Row) lease(topic, queue string, sql *statement.Set, d *delivery) (lease subscription.Lease, forged forgery) {
 	msg := message.NewMessage("", nil)
 	headers := codec.Headers{Metadata: msg.Metadata}
 	_ = headers.Decode(r.Headers) // of what is not headers, nothing is known
@@ -64,10 +64,10 @@ func (r *Row) Lease(topic, queue string, sql *statement.Set, d *Delivery) (lease
 	if err != nil {
 		payload = bytes.Clone(r.Message)
 	}
-	if headers.Uuid == "" {
-		headers.Uuid = codec.DefaultID(queue, r.ID)
+	if headers.UUID == "" {
+		headers.UUID = codec.DefaultID(queue, r.ID)
 	}
-	msg.UUID, msg.Payload = headers.Uuid, payload
+	msg.UUID, msg.Payload = headers.UUID, payload
 	d.Number = int(r.Number)
 	d.DeadLetters, d.Progress = true, true
 	d.Failures, d.Done, d.UnknownSince = headers.Failures, headers.Done, headers.Unknown
@@ -77,8 +77,16 @@ func (r *Row) Lease(topic, queue string, sql *statement.Set, d *Delivery) (lease
 	return subscription.Lease{Token: r.token(), Message: msg, Delivery: &d.Delivery}, forged
 }
 
-// Delivery is what is allocated together.
-type Delivery struct {
+// Decode returns the message of a row of queue, which counts as leased before: what its headers say is
+// believed.
+func (r Row) Decode(queue string) *message.Message {
+	r.Known = true
+	lease, _ := r.lease("", queue, nil, &delivery{})
+	return lease.Message
+}
+
+// delivery is what is allocated together.
+type delivery struct {
 	backend.Delivery
 	receipt Receipt
 }

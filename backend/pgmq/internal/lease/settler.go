@@ -115,7 +115,7 @@ func (s settler) release(ctx context.Context, surplus []subscription.Token) {
 	s.settle(batch, released)
 	if err := batch.Run(ctx, s.queue.pool); err != nil {
 		s.queue.logger.Warn("ezq: messages that there is no room for could not be released, and come back when their leases end",
-			"queue", s.queue.Name, "messages", len(surplus), "error", s.queue.classify("settle", err))
+			"queue", s.queue.name, "messages", len(surplus), "error", s.queue.classify("settle", err))
 	}
 }
 

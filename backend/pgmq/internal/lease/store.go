@@ -18,7 +18,7 @@ import (
 
 // Store is one queue as the subscription engine sees it.
 type Store struct {
-	Queue       *queue
+	queue       *queue
 	settler     settler
 	deadLetters deadLetterMover
 	claims      *claimer
@@ -54,7 +54,7 @@ type Config struct {
 // NewStore returns the store of a queue.
 func NewStore(config Config) *Store {
 	of := &queue{
-		topic: config.Topic, Name: config.Queue, group: config.Group, pool: config.Pool, wakeups: config.Wakeups,
+		topic: config.Topic, name: config.Queue, group: config.Group, pool: config.Pool, wakeups: config.Wakeups,
 		maxMessageBytes: config.MaxMessageBytes, maxBytes: config.MaxBytes, encoding: config.Encoding, logger: config.Logger,
 	}
 	of.current.Store(config.Statements)
@@ -65,14 +65,17 @@ func NewStore(config Config) *Store {
 		loadStatements: func(ctx context.Context) (*statement.Set, error) { return config.LoadStatements(ctx, of.sql().OID) },
 	}
 	return &Store{
-		Queue: of, settler: settles, claims: claims,
+		queue: of, settler: settles, claims: claims,
 		deadLetters: deadLetterMover{queue: of, settler: settles, table: config.DeadLetterTable},
 		locks:       &locker{queue: of, claims: claims, claimSlots: config.ClaimSlots, lockSlots: config.LockSlots},
 	}
 }
 
 // CountQuarantined has the messages counted that are put away.
-func (s *Store) CountQuarantined(counter *atomic.Int64) { s.Queue.quarantined = counter }
+func (s *Store) CountQuarantined(counter *atomic.Int64) { s.queue.quarantined = counter }
+
+// QueueName returns the name of the queue.
+func (s *Store) QueueName() string { return s.queue.name }
 
 // Changed implements [subscription.Store].
 func (s *Store) Changed() <-chan struct{} { return s.claims.watch() }

@@ -49,7 +49,7 @@ func isPlain(topic string) bool {
 		return false
 	}
 	for i := range len(topic) {
-		if c := topic[i]; !isLower(c) && !IsDigit(c) && c != '_' {
+		if c := topic[i]; !isLower(c) && !isDigit(c) && c != '_' {
 			return false
 		}
 	}
@@ -62,7 +62,7 @@ func isHashed(topic string) bool {
 		return false
 	}
 	for ; i < len(topic); i++ {
-		if c := topic[i]; !IsDigit(c) && (c < 'a' || c > 'f') {
+		if c := topic[i]; !isDigit(c) && (c < 'a' || c > 'f') {
 			return false
 		}
 	}
@@ -80,7 +80,7 @@ func isDerived(topic string) bool {
 	}
 	// Partitions are numbered _p10000, or dated _p20260102 or _p2026_01_02.
 	i := strings.LastIndex(topic, "_p")
-	return i >= 0 && strings.Trim(topic[i+2:], "0123456789_") == "" && i+2 < len(topic) && IsDigit(topic[i+2])
+	return i >= 0 && strings.Trim(topic[i+2:], "0123456789_") == "" && i+2 < len(topic) && isDigit(topic[i+2])
 }
 
 // readablePrefix returns what is left of topic in a name: letters and digits, with an
@@ -95,9 +95,9 @@ func readablePrefix(topic string) string {
 		switch {
 		case isLower(c):
 			name = append(name, c)
-		case IsDigit(c) && len(name) > 0:
+		case isDigit(c) && len(name) > 0:
 			name = append(name, c)
-		case IsDigit(c):
+		case isDigit(c):
 			name = append(name, 't', c)
 		case len(name) > 0 && name[len(name)-1] != '_':
 			name = append(name, '_')
@@ -111,8 +111,8 @@ func readablePrefix(topic string) string {
 
 func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
 
-// IsDigit reports whether c is a decimal digit of ASCII.
-func IsDigit(c byte) bool { return '0' <= c && c <= '9' }
+// isDigit reports whether c is a decimal digit of ASCII.
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // Table returns the quoted name of a queue's table.
 func Table(queue string) string {
@@ -142,7 +142,7 @@ func RoutingKey(topic string) string {
 	valid := len(topic) <= 255 && !strings.HasPrefix(topic, ".") && !strings.HasSuffix(topic, ".") && !strings.Contains(topic, "..")
 	for i := range len(topic) {
 		c := topic[i]
-		valid = valid && (isLower(c|0x20) || IsDigit(c) || c == '.' || c == '_' || c == '-')
+		valid = valid && (isLower(c|0x20) || isDigit(c) || c == '.' || c == '_' || c == '-')
 	}
 	if valid && !isHashed(topic) {
 		return topic
