@@ -2,6 +2,7 @@ package pgmq
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"math"
@@ -12,11 +13,11 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
@@ -38,21 +39,6 @@ func (f ReplayFilter) check() error {
 	return nil
 }
 
-// Headers that are not an object are not ezq's and mean nothing to PGMQ.
-const replaySQL = `
-with r as materialized (
-	select msg_id, archived_at, message, headers from {archive}
-	where (archived_at, msg_id) > ($1::timestamptz, $2::bigint) and archived_at < $3::timestamptz
-		and not coalesce(headers ? '` + backend.DeadLetterReason + `' and not headers ? '` + backend.DeadLetterTopic + `', false)
-	order by archived_at, msg_id
-	limit $4),
-i as (
-	insert into {table} (vt, message, headers{columns})
-	select clock_timestamp(), message, jsonb_build_object('` + codec.UUIDKey + `', '{queue}/' || msg_id) ||
-		case when jsonb_typeof(headers) = 'object' then headers - $5::text[] else '{}' end{values}
-	from r order by archived_at, msg_id)
-select archived_at, msg_id, (select count(*) from r)::int from r order by archived_at desc, msg_id desc limit 1`
-
 // replay publishes what the filter chooses of the archive of queue.
 func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue string) (replayed int, err error) {
 	until, err := transact.Value[time.Time](ctx, pool, "select least($1::timestamptz, clock_timestamp())", timeOr(f.To, pgtype.Infinity))
@@ -63,7 +49,7 @@ func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue stri
 	if err != nil {
 		return 0, replayDenied(err, queue)
 	}
-	sql := strings.NewReplacer("{columns}", columns, "{values}", values).Replace(archiveNames(queue).Replace(replaySQL))
+	sql := strings.NewReplacer("{columns}", columns, "{values}", values).Replace(archiveNames(queue).Replace(sqlfile.Text(replaySQL)))
 	limit := f.Limit
 	if limit == 0 {
 		limit = math.MaxInt
@@ -86,24 +72,9 @@ func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue stri
 	return replayed, nil
 }
 
-// There is an index on archived_at, and in a partitioned archive no other one.
-const purgeArchiveSQL = `
-with doomed as (
-	select msg_id, archived_at from {archive}
-	where (archived_at, msg_id) > ($1::timestamptz, $2::bigint) and archived_at < $3
-	order by archived_at, msg_id
-	limit 1000
-	for update),
-d as (
-	delete from {archive}
-	where archived_at = any(array(select archived_at from doomed)) and msg_id = any(array(select msg_id from doomed))
-	returning 1)
-select (select count(*) from doomed)::int, (select count(*) from d)::int, archived_at, msg_id
-from doomed order by archived_at desc, msg_id desc limit 1`
-
 // purgeArchive deletes what was archived before olderThan.
 func purgeArchive(ctx context.Context, pool *pgxpool.Pool, queue string, olderThan time.Time) (deleted int, err error) {
-	sql := archiveNames(queue).Replace(purgeArchiveSQL)
+	sql := archiveNames(queue).Replace(sqlfile.Text(purgeArchiveSQL))
 	after, id, kept := timeOr(time.Time{}, pgtype.NegativeInfinity), int64(math.MinInt64), 0
 	for {
 		var n, removed int
@@ -141,3 +112,9 @@ func replayDenied(err error, queue string) error {
 			queuename.Archive(queue), queuename.Table(queue)),
 	}
 }
+
+//go:embed sql/replay.sql
+var replaySQL string
+
+//go:embed sql/purge_archive.sql
+var purgeArchiveSQL string

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"cmp"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"math"
@@ -17,6 +18,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
@@ -72,14 +74,6 @@ type candidate struct {
 	ID                  int64
 	queue, topic, group string
 }
-
-// "is true" keeps PostgreSQL from looking for all that are visible, of which it may expect one.
-const candidatesSQL = `
-select msg_id, %[2]s, %[3]s, %[4]s
-from %[1]s
-where msg_id > $1 and msg_id <= $2 and (vt <= statement_timestamp()) is true
-order by msg_id
-limit $3`
 
 // headerSQL reads a header. A value that is no string, or longer than any topic, names nothing,
 // and takes no memory here.
@@ -259,10 +253,14 @@ func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *catalog.Routes
 
 // candidates returns up to limit of the next dead letters in a queue that can be moved now.
 func candidates(ctx context.Context, pool *pgxpool.Pool, queue string, after, last int64, limit int) ([]candidate, error) {
-	sql := fmt.Sprintf(candidatesSQL, queuename.Table(queue), headerSQL(codec.OriginKey), headerSQL(backend.DeadLetterTopic), headerSQL(codec.GroupKey))
+	sql := strings.NewReplacer("{table}", queuename.Table(queue), "{origin}", headerSQL(codec.OriginKey), "{topic}", headerSQL(backend.DeadLetterTopic),
+		"{group}", headerSQL(codec.GroupKey)).Replace(sqlfile.Text(candidatesSQL))
 	scan := func(r pgx.CollectableRow) (c candidate, err error) {
 		err = r.Scan(&c.ID, &c.queue, &c.topic, &c.group)
 		return c, err
 	}
 	return transact.Collect(ctx, pool, scan, sql, after, last, limit)
 }
+
+//go:embed sql/candidates.sql
+var candidatesSQL string

@@ -2,8 +2,10 @@ package pgmq
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -11,21 +13,9 @@ import (
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
-
-// purgeSQL looks at a batch of what is between two ids, and deletes what a condition holds
-// for. Rows are locked in the order of their ids, as all statements do that lock several.
-const purgeSQL = `
-with seen as (
-	select msg_id, %[2]s as doomed from %[1]s
-	where msg_id > $1 and msg_id <= $2
-	order by msg_id
-	limit 1000
-	for update),
-d as (delete from %[1]s where msg_id = any(array(select msg_id from seen where doomed)) returning 1)
-select count(*) filter (where doomed)::int, (select count(*) from d)::int, count(*) filter (where not doomed)::int, coalesce(max(msg_id), $2)
-from seen`
 
 // lastSQL is what max(msg_id) is, for which PostgreSQL reads all where it expects one row.
 const lastSQL = `select coalesce((select msg_id from %s order by msg_id desc limit 1), '-9223372036854775808'::bigint)`
@@ -61,7 +51,7 @@ func purge(ctx context.Context, pool *pgxpool.Pool, queue, condition string, arg
 	if err != nil {
 		return 0, 0, err
 	}
-	sql := fmt.Sprintf(purgeSQL, queuename.Table(queue), condition)
+	sql := strings.NewReplacer("{table}", queuename.Table(queue), "{condition}", condition).Replace(sqlfile.Text(purgeSQL))
 	kept := 0 // of what was to go
 	for after := int64(math.MinInt64); ; {
 		var matching, removed, stay int
@@ -86,3 +76,6 @@ func purgeDeadLetters(ctx context.Context, pool *pgxpool.Pool, queue string, sel
 	}
 	return deleted, err
 }
+
+//go:embed sql/purge.sql
+var purgeSQL string

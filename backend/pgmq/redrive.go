@@ -2,6 +2,7 @@ package pgmq
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"math"
@@ -15,6 +16,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
@@ -172,7 +174,7 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 			return 0, err
 		}
 		err = transact.Run(ctx, r.pool, "", func(tx pgx.Tx) error {
-			sql, err := redriveSQL(ctx, tx, r.from, to.Queues)
+			sql, err := newRedriveSQL(ctx, tx, r.from, to.Queues)
 			if err != nil {
 				return err
 			}
@@ -227,40 +229,6 @@ func deadLetterKeys() []string {
 	}
 }
 
-// redriveSQL returns the statement that moves dead letters between tables. Its
-// parameters are ids, the headers to remove, and the name of the queue they are
-// in, from which the id is made of a message that has none.
-//
-// They are locked, and looked at again once they are: another call may have moved
-// them, a consumer may have leased them. The session that has locked them settles
-// them.
-func redriveSQL(ctx context.Context, db transact.RowQueryer, from string, to []string) (string, error) {
-	var sql strings.Builder
-	fmt.Fprintf(&sql, `
-with t as (select * from unnest($1::bigint[]) as t(id) order by id),
-due as (
-	select m.msg_id from t cross join lateral (
-		select m.msg_id from %[1]s m
-		where m.msg_id = t.id and (m.vt <= statement_timestamp()) is true
-		for update skip locked) m),
-d as (
-	delete from %[1]s m where m.msg_id = any(array(select msg_id from due))
-	returning m.msg_id, m.message, jsonb_build_object('`+codec.UUIDKey+`', $3::text || '/' || m.msg_id) || (m.headers - $2::text[]) as headers)`,
-		queuename.Table(from))
-	for i, queue := range to {
-		columns, values, err := catalog.LeasedMarkColumns(ctx, db, queue)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&sql, `,
-i%d as (
-	insert into %s (vt, message, headers%s)
-	select clock_timestamp(), message, headers%s from d order by msg_id)`, i, queuename.Table(queue), columns, values)
-	}
-	sql.WriteString("\nselect count(*)::int from d")
-	return sql.String(), nil
-}
-
 func (r *redrive) denied(err error, to *catalog.Route) error {
 	if !fault.IsCode(err, "42501") {
 		return err
@@ -301,4 +269,23 @@ func (r *redrive) refused(from string) error {
 	e, _ := errors.AsType[*Error](fault.Classify("redrive", from, r.failed)) // a copy
 	e.Cause = fmt.Errorf("%w; %d letters stay, the first with the ID %d, which goes to %s", e.Cause, r.kept, r.first, place)
 	return e
+}
+
+//go:embed sql/redrive.sql
+var redriveSQL string
+
+// newRedriveSQL returns the statement that moves dead letters between tables.
+func newRedriveSQL(ctx context.Context, db transact.RowQueryer, from string, to []string) (string, error) {
+	var moves strings.Builder
+	for i, queue := range to {
+		columns, values, err := catalog.LeasedMarkColumns(ctx, db, queue)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&moves, `,
+i%d as (
+	insert into %s (vt, message, headers%s)
+	select clock_timestamp(), message, headers%s from d order by msg_id)`, i, queuename.Table(queue), columns, values)
+	}
+	return strings.NewReplacer("{table}", queuename.Table(from), "{moves}", moves.String()).Replace(sqlfile.Text(redriveSQL)), nil
 }

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 )
 
 // schedulesQueue has one message for each schedule, which says how far it has come.
@@ -104,21 +106,8 @@ func execute(ctx context.Context, db DBTX, sql string, args ...any) error {
 }
 
 func inSchedules(sql string) string {
-	return strings.ReplaceAll(sql, "{table}", queuename.Table(schedulesQueue))
+	return strings.ReplaceAll(sqlfile.Text(sql), "{table}", queuename.Table(schedulesQueue))
 }
-
-// The clock is read when the row is locked, so it is not earlier than the last tick.
-const positionSQL = `
-with m as materialized (select message from {table} where msg_id = $1 for update)
-select coalesce(message->>'schedule', ''), left(coalesce(message->>'last', ''), 100), clock_timestamp() from m`
-
-const beginSQL = `
-insert into {table} (msg_id, vt, message) overriding system value
-values ($1, clock_timestamp() + interval '100 years', jsonb_build_object('schedule', $2::text, 'last', clock_timestamp()))
-on conflict (msg_id) do nothing`
-
-const advanceSQL = `
-update {table} set message = jsonb_set(message, '{last}', to_jsonb($2::timestamptz)) where msg_id = $1`
 
 func scheduleDenied(err error) error {
 	if !fault.IsCode(err, "42501") {
@@ -129,3 +118,12 @@ func scheduleDenied(err error) error {
 		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, INSERT, UPDATE ON %s TO the role, besides what publishing needs", queuename.Table(schedulesQueue)),
 	}
 }
+
+//go:embed sql/schedule_position.sql
+var positionSQL string
+
+//go:embed sql/schedule_begin.sql
+var beginSQL string
+
+//go:embed sql/schedule_advance.sql
+var advanceSQL string

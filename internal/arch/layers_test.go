@@ -82,7 +82,7 @@ var layers = []layer{
 // pgmqFloors is the packages below backend/pgmq, the lowest first. One of them may use those of lower
 // floors, and none of its own.
 var pgmqFloors = [][]string{
-	{"bounded", "queuename", "transact"},
+	{"bounded", "queuename", "sqlfile", "transact"},
 	{"fault"},
 	{"codec", "dial"},
 	{"catalog", "insert", "wakeup"},

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"slices"
 
@@ -9,22 +10,14 @@ import (
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
-
-// A table keeps the columns it was created with: those of the archive are asked
-// for as those of the queue are.
-const archiveColumnsSQL = `
-select array(
-		select attname::text from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped
-		intersect
-		select attname::text from pg_attribute where attrelid = to_regclass($2) and attnum > 0 and not attisdropped),
-	coalesce(has_table_privilege(to_regclass($2), 'select') and has_table_privilege(to_regclass($2), 'insert'), false)`
 
 // ArchiveColumns returns the columns that a queue and its archive both have, if
 // messages can be moved between them.
 func ArchiveColumns(ctx context.Context, db transact.Queryer, queue string) ([]string, error) {
-	rows, err := db.Query(ctx, archiveColumnsSQL, pgx.QueryExecModeCacheDescribe, queuename.Table(queue), queuename.Archive(queue))
+	rows, err := db.Query(ctx, sqlfile.Text(archiveColumnsSQL), pgx.QueryExecModeCacheDescribe, queuename.Table(queue), queuename.Archive(queue))
 	if err != nil {
 		return nil, err
 	}
@@ -53,3 +46,6 @@ func ArchiveColumns(ctx context.Context, db transact.Queryer, queue string) ([]s
 	}
 	return found.Columns, nil
 }
+
+//go:embed sql/archive_columns.sql
+var archiveColumnsSQL string

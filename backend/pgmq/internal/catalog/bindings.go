@@ -2,11 +2,14 @@ package catalog
 
 import (
 	"context"
+	_ "embed"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
@@ -27,23 +30,13 @@ const bindingsVersion = "(select coalesce(sum(hashtextextended(compiled_regex ||
 // as groups are. Bindings of others make no groups.
 const isGroupSQL = "pattern = $1::text and lower(queue_name) ~ $2::text and lower(queue_name) <> $3::text"
 
-const bindingsSQL = `
-with b as (
-	select lower(queue_name) as queue, to_regclass(format('pgmq.%I', 'q_' || lower(queue_name))) as found, bool_or(` + isGroupSQL + `) as grouped
-	from pgmq.topic_bindings where $1::text ~ compiled_regex group by 1, 2)
-select ` + bindingsVersion + `,
-	array(select queue from b where found is not null order by 1),
-	array(select queue from b where found is null order by 1),
-	array(select queue from b where not has_any_column_privilege(found, 'insert') order by 1),
-	exists (select from b where grouped and found is not null)`
-
 // Bindings returns what is bound to topic, as pgmq.send_topic would find it.
 func Bindings(ctx context.Context, db transact.Queryer, topic string) (TopicBindings, error) {
 	own, err := queuename.Of(topic)
 	if err != nil {
 		return TopicBindings{}, err
 	}
-	rows, err := db.Query(ctx, bindingsSQL, pgx.QueryExecModeCacheDescribe, queuename.RoutingKey(topic), queuename.GroupPattern(topic), own)
+	rows, err := db.Query(ctx, strings.NewReplacer("{version}", bindingsVersion, "{is group}", isGroupSQL).Replace(sqlfile.Text(bindingsSQL)), pgx.QueryExecModeCacheDescribe, queuename.RoutingKey(topic), queuename.GroupPattern(topic), own)
 	if err != nil {
 		return TopicBindings{}, bindingsDenied(err)
 	}
@@ -61,3 +54,6 @@ func bindingsDenied(err error) error {
 			" besides GRANT INSERT on the queues to publish to, or SELECT, UPDATE, DELETE on those to consume",
 	}
 }
+
+//go:embed sql/bindings.sql
+var bindingsSQL string

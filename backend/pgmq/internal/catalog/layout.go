@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
@@ -36,29 +38,9 @@ type Layout struct {
 	Encoding    codec.Encoding `db:"-"` // of the database
 }
 
-// probeSQL asks pg_class for the oid as well, so that all of the answer is of one snapshot:
-// to_regclass alone also finds a table that was created after that, without its columns.
-const probeSQL = `
-select to_regprocedure('pgmq.create(text)') is not null,
-	to_regprocedure('pgmq.send(text,jsonb,jsonb,timestamptz)') is not null,
-	array(select attname || ' ' || typname from pg_attribute
-		join pg_type t on t.oid = atttypid and typnamespace = 'pg_catalog'::regnamespace
-		where attrelid = to_regclass($1) and attnum > 0 and not attisdropped),
-	coalesce((select relkind in ('r', 'p') from pg_class where oid = to_regclass($1)), false),
-	coalesce((select relkind = 'p' from pg_class where oid = to_regclass($1)), false),
-	coalesce((select oid from pg_class where oid = to_regclass($1)), 0),
-	coalesce(has_table_privilege(to_regclass($1), 'select')
-		and has_table_privilege(to_regclass($1), 'update')
-		and has_table_privilege(to_regclass($1), 'delete'), false),
-	coalesce(has_any_column_privilege(to_regclass($1), 'insert'), false),
-	to_regclass('pgmq.topic_bindings') is not null,
-	current_setting('transaction_read_only')::boolean,
-	pg_is_in_recovery(),
-	pg_backend_pid()`
-
 // Probe returns what there is of PGMQ and of queue. It is an error if that cannot be used.
 func Probe(ctx context.Context, db transact.Queryer, queue string) (Layout, error) {
-	rows, err := db.Query(ctx, probeSQL, pgx.QueryExecModeCacheDescribe, queuename.Table(queue))
+	rows, err := db.Query(ctx, sqlfile.Text(probeSQL), pgx.QueryExecModeCacheDescribe, queuename.Table(queue))
 	if err != nil {
 		return Layout{}, err
 	}
@@ -127,3 +109,6 @@ func ConsumeDenied(queue string) error {
 		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, UPDATE, DELETE ON %s TO the role", queuename.Table(queue)),
 	}
 }
+
+//go:embed sql/probe.sql
+var probeSQL string

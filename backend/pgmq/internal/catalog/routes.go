@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/bounded"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
@@ -138,30 +140,6 @@ func (r *Route) checkOwners(ctx context.Context, db transact.Queryer, own string
 	return err
 }
 
-// prepare makes the statements.
-func (r *Route) prepare() {
-	r.Insert = insertInto(r.Queues, r.unlessChanged())
-	r.InsertAndNotify = notifying(r.Insert, r.Queues)
-	if len(r.Queues) == 1 {
-		r.Insert = insertOnly(r.Queues[0], r.unlessChanged())
-		r.InsertOne = insertOne(r.Queues[0], r.unlessChanged())
-	}
-}
-
-// unlessChanged is the condition on which the route is still right: the bindings are
-// those that it was made for, and what did not exist still does not. PostgreSQL decides
-// that once for a statement, whatever the number of messages.
-func (r *Route) unlessChanged() string {
-	condition := "$5 = '' and to_regclass('pgmq.topic_bindings') is null"
-	if r.Version != "" {
-		condition = bindingsVersion + " = $5"
-	}
-	for _, queue := range r.absent {
-		condition += " and to_regclass('" + queuename.Table(queue) + "') is null" // a queue's name has no quotes
-	}
-	return "\n\twhere " + condition
-}
-
 // Forget is for a route that turned out to be wrong.
 func (rs *Routes) Forget(topic string, wrong *Route) {
 	rs.mu.Lock()
@@ -173,6 +151,17 @@ func (rs *Routes) Forget(topic string, wrong *Route) {
 	for _, queue := range wrong.Queues {
 		rs.Catalog.Forget(queue)
 	}
+}
+
+// ForgetQueue is for a queue of topic that has been dropped.
+func (rs *Routes) ForgetQueue(topic, queue string) {
+	rs.mu.Lock()
+	known := rs.byTopic[topic]
+	rs.mu.Unlock()
+	if known != nil {
+		rs.Forget(topic, known)
+	}
+	rs.Catalog.Forget(queue)
 }
 
 // PublishDenied names all queues that get the messages of a topic and that the role
@@ -192,63 +181,51 @@ func PublishDenied(topic string, queues []string) error {
 	}
 }
 
-// insertInto returns the statement that stores messages in each of the queues.
-//
-// It stores nothing if the route has changed: a group that was bound a moment ago gets
-// what is published now.
-func insertInto(queues []string, unlessChanged string) string {
-	var sql strings.Builder
-	sql.WriteString("\nwith r as materialized (" + rowsSQL + unlessChanged + ")")
-	for i, queue := range queues {
-		fmt.Fprintf(&sql, ",\ni%d as (insert into %s (vt, message, headers) select vt, message, headers from r)", i, queuename.Table(queue))
-	}
-	sql.WriteString("\n" + storedSQL)
-	return sql.String()
-}
-
-// insertOnly is insertInto for one queue, which needs no copy of the rows.
-func insertOnly(queue, unlessChanged string) string {
-	return "insert into " + queuename.Table(queue) + " (vt, message, headers)" + rowsSQL + unlessChanged
-}
-
-// insertOne is insertOnly for one message.
-func insertOne(queue, unlessChanged string) string {
-	return "insert into " + queuename.Table(queue) + ` (vt, message, headers)
-	select coalesce($4::timestamptz, clock_timestamp() + $3::bigint * interval '1 microsecond'), $1::text::jsonb, $2::text::jsonb` +
-		unlessChanged
-}
-
-// clock_timestamp is taken for each row, so that vt rises within a batch as it
-// does between batches, and messages are claimed in the order of publishing.
-const rowsSQL = `
-	select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond') as vt,
-		t.message::jsonb as message, t.headers::jsonb as headers
-	from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)`
-
-// storedSQL returns a row if anything is stored.
-const storedSQL = "select 1 from r limit 1"
-
-// notifying returns insert with a notification for each queue, if it stores
-// anything.
-func notifying(insert string, queues []string) string {
-	calls := make([]string, len(queues))
-	for i, queue := range queues {
-		calls[i] = fmt.Sprintf("pg_notify($6, '%s')", queue) // a queue's name has no quotes
-	}
-	return strings.TrimSuffix(insert, storedSQL) + "select " + strings.Join(calls, ", ") + " from (" + storedSQL + ") as stored"
-}
-
-// ForgetQueue is for a queue of topic that has been dropped.
-func (rs *Routes) ForgetQueue(topic, queue string) {
-	rs.mu.Lock()
-	known := rs.byTopic[topic]
-	rs.mu.Unlock()
-	if known != nil {
-		rs.Forget(topic, known)
-	}
-	rs.Catalog.Forget(queue)
-}
-
 // ErrBindings is why nothing was published whose route changed each time that it was used.
 var ErrBindings = errors.New("the groups of the topic change faster than messages can be published;" +
 	" or the transaction, under REPEATABLE READ, is older than a group")
+
+var (
+	//go:embed sql/insert.sql
+	insertSQL string
+	//go:embed sql/insert_one.sql
+	insertOneSQL string
+	//go:embed sql/insert_copies.sql
+	insertCopiesSQL string
+)
+
+// prepare makes the statements.
+func (r *Route) prepare() {
+	const stored = "select 1 from r limit 1"
+	var copies strings.Builder
+	notifications := make([]string, len(r.Queues))
+	for i, queue := range r.Queues {
+		fmt.Fprintf(&copies, ",\ni%d as (insert into %s (vt, message, headers) select vt, message, headers from r)", i, queuename.Table(queue))
+		notifications[i] = fmt.Sprintf("pg_notify($6, '%s')", queue) // a queue's name has no quotes
+	}
+	statement := func(file string, names ...string) string {
+		return strings.NewReplacer(append(names, "{unchanged}", r.unchanged())...).Replace(sqlfile.Text(file))
+	}
+	notified := "select " + strings.Join(notifications, ", ") + " from (" + stored + ") as stored"
+	r.InsertAndNotify = statement(insertCopiesSQL, "{copies}", copies.String(), "{stored}", notified)
+	if len(r.Queues) != 1 {
+		r.Insert = statement(insertCopiesSQL, "{copies}", copies.String(), "{stored}", stored)
+		return
+	}
+	table := queuename.Table(r.Queues[0])
+	r.Insert, r.InsertOne = statement(insertSQL, "{table}", table), statement(insertOneSQL, "{table}", table)
+}
+
+// unchanged is the condition on which the route is still right: the bindings are
+// those that it was made for, and what did not exist still does not. PostgreSQL decides
+// that once for a statement, whatever the number of messages.
+func (r *Route) unchanged() string {
+	condition := "$5 = '' and to_regclass('pgmq.topic_bindings') is null"
+	if r.Version != "" {
+		condition = bindingsVersion + " = $5"
+	}
+	for _, queue := range r.absent {
+		condition += " and to_regclass('" + queuename.Table(queue) + "') is null" // a queue's name has no quotes
+	}
+	return condition
+}

@@ -26,6 +26,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 )
 
 // Set is the SQL for one queue. It works on the tables that PGMQ
@@ -70,16 +71,10 @@ type Set struct {
 //go:embed sql
 var files embed.FS
 
-// read returns the statement in a file, without its comments.
+// read returns the statement in a file.
 func read(name string) string {
 	text, _ := files.ReadFile("sql/" + name + ".sql") // TestStatements_AreStable names each
-	var sql []string
-	for line := range strings.Lines(string(text)) {
-		if !strings.HasPrefix(line, "--") {
-			sql = append(sql, line)
-		}
-	}
-	return strings.TrimSpace(strings.Join(sql, ""))
+	return sqlfile.Text(string(text))
 }
 
 // New returns the statements for a queue. A queue from before PGMQ
