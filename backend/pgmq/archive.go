@@ -21,6 +21,13 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
+var (
+	//go:embed sql/replay.sql
+	replaySQL string
+	//go:embed sql/purge_archive.sql
+	purgeArchiveSQL string
+)
+
 // ReplayFilter chooses archived messages. The zero value chooses all.
 type ReplayFilter struct {
 	// From and To choose those that were archived at From or later, and before To,
@@ -112,9 +119,3 @@ func replayDenied(err error, queue string) error {
 			queuename.Archive(queue), queuename.Table(queue)),
 	}
 }
-
-//go:embed sql/replay.sql
-var replaySQL string
-
-//go:embed sql/purge_archive.sql
-var purgeArchiveSQL string

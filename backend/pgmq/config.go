@@ -218,9 +218,9 @@ const (
 	// minMessage leaves room for a payload beside the largest headers.
 	minMessage = 2 * codec.MaxHeaders
 
-	// A payload of n bytes has up to maxGrowth*n+numberGrowth as the text of a jsonb: as text
+	// A payload of n bytes has up to maxGrowth*n+codec.NumberGrowth as the text of a jsonb: as text
 	// it may be all escapes, such as \u0001; JSON grows by spaces, and by digits in the place
-	// of exponents (see fitsJSONB); and base64 by a third.
+	// of exponents; and base64 by a third.
 	maxGrowth     = 6
 	messageMargin = codec.MaxHeaders + codec.NumberGrowth
 )

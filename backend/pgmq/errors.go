@@ -79,6 +79,4 @@ var (
 // It matches Kind, Outcome and Cause with [errors.Is].
 //
 // [*pgconn.PgError]: https://pkg.go.dev/github.com/jackc/pgx/v5/pgconn#PgError
-// [errors.As]: https://pkg.go.dev/errors#As
-// [errors.Is]: https://pkg.go.dev/errors#Is
 type Error = fault.Error

@@ -16,6 +16,9 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
+//go:embed sql/metrics.sql
+var metricsSQL string
+
 // countLimit is how far [Client.Metrics] counts.
 const countLimit = 10_000
 
@@ -99,6 +102,3 @@ func measureAll(ctx context.Context, pool *pgxpool.Pool, queues []QueueInfo) ([]
 	}
 	return all, errors.Join(failures...)
 }
-
-//go:embed sql/metrics.sql
-var metricsSQL string

@@ -22,6 +22,9 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
+//go:embed sql/candidates.sql
+var candidatesSQL string
+
 // Origin is where some of the messages of a dead-letter topic say that they came from,
 // and what [Client.Redrive] does about them.
 type Origin struct {
@@ -261,6 +264,3 @@ func candidates(ctx context.Context, pool *pgxpool.Pool, queue string, after, la
 	}
 	return transact.Collect(ctx, pool, scan, sql, after, last, limit)
 }
-
-//go:embed sql/candidates.sql
-var candidatesSQL string

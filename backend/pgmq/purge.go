@@ -17,6 +17,9 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
+//go:embed sql/purge.sql
+var purgeSQL string
+
 // lastSQL is what max(msg_id) is, for which PostgreSQL reads all where it expects one row.
 const lastSQL = `select coalesce((select msg_id from %s order by msg_id desc limit 1), '-9223372036854775808'::bigint)`
 
@@ -76,6 +79,3 @@ func purgeDeadLetters(ctx context.Context, pool *pgxpool.Pool, queue string, sel
 	}
 	return deleted, err
 }
-
-//go:embed sql/purge.sql
-var purgeSQL string

@@ -20,6 +20,9 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
+//go:embed sql/redrive.sql
+var redriveSQL string
+
 // How many dead letters are looked at, and moved at most, in one transaction: few where few
 // are to be moved, and not so few that strays among them make it many transactions.
 const (
@@ -270,9 +273,6 @@ func (r *redrive) refused(from string) error {
 	e.Cause = fmt.Errorf("%w; %d letters stay, the first with the ID %d, which goes to %s", e.Cause, r.kept, r.first, place)
 	return e
 }
-
-//go:embed sql/redrive.sql
-var redriveSQL string
 
 // newRedriveSQL returns the statement that moves dead letters between tables.
 func newRedriveSQL(ctx context.Context, db transact.RowQueryer, from string, to []string) (string, error) {

@@ -18,6 +18,15 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 )
 
+var (
+	//go:embed sql/schedule_position.sql
+	positionSQL string
+	//go:embed sql/schedule_begin.sql
+	beginSQL string
+	//go:embed sql/schedule_advance.sql
+	advanceSQL string
+)
+
 // schedulesQueue has one message for each schedule, which says how far it has come.
 // It is a queue so that there is no table that PGMQ does not know. No consumer
 // receives those messages: they become visible in a hundred years.
@@ -118,12 +127,3 @@ func scheduleDenied(err error) error {
 		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, INSERT, UPDATE ON %s TO the role, besides what publishing needs", queuename.Table(schedulesQueue)),
 	}
 }
-
-//go:embed sql/schedule_position.sql
-var positionSQL string
-
-//go:embed sql/schedule_begin.sql
-var beginSQL string
-
-//go:embed sql/schedule_advance.sql
-var advanceSQL string

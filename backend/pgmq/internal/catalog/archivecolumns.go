@@ -14,6 +14,9 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
+//go:embed sql/archive_columns.sql
+var archiveColumnsSQL string
+
 // ArchiveColumns returns the columns that a queue and its archive both have, if
 // messages can be moved between them.
 func ArchiveColumns(ctx context.Context, db transact.Queryer, queue string) ([]string, error) {
@@ -46,6 +49,3 @@ func ArchiveColumns(ctx context.Context, db transact.Queryer, queue string) ([]s
 	}
 	return found.Columns, nil
 }
-
-//go:embed sql/archive_columns.sql
-var archiveColumnsSQL string

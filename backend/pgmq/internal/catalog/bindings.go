@@ -13,6 +13,9 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
+//go:embed sql/bindings.sql
+var bindingsSQL string
+
 // TopicBindings is what a topic is bound to.
 type TopicBindings struct {
 	Version string
@@ -54,6 +57,3 @@ func bindingsDenied(err error) error {
 			" besides GRANT INSERT on the queues to publish to, or SELECT, UPDATE, DELETE on those to consume",
 	}
 }
-
-//go:embed sql/bindings.sql
-var bindingsSQL string

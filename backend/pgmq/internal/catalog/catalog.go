@@ -13,7 +13,7 @@ import (
 )
 
 // Catalog remembers queues that were seen to exist. Publisher and subscriber share it.
-// A caller that finds a queue gone calls forget. Only callers that cannot find that
+// A caller that finds a queue gone calls Forget. Only callers that cannot find that
 // out without harm rely on it, such as a publisher in a transaction. A subscription
 // looks.
 type Catalog struct {
@@ -64,7 +64,7 @@ func (c *Catalog) LookUp(ctx context.Context, db transact.Queryer, queue string,
 }
 
 // CreateOwn creates a topic's own queue, as far as it has no groups; else it returns
-// errHasGroups. grouping says that there can be any.
+// ErrHasGroups. grouping says that there can be any.
 func (c *Catalog) CreateOwn(ctx context.Context, topic, own string, create Creator, grouping bool) (Layout, error) {
 	if create == nil {
 		return Layout{}, queueNotFound(own)

@@ -78,7 +78,7 @@ func CountMissed(ctx context.Context, db transact.Queryer, topic, own, queue str
 	return n
 }
 
-// MoveMissed returns the statement that moves what countMissed counts to the group.
+// MoveMissed returns the statement that moves what CountMissed counts to the group.
 func MoveMissed(topic, own, queue string) string {
 	return fmt.Sprintf(`with m as (delete from %s where enqueued_at <= (select max(bound_at) from pgmq.topic_bindings where pattern = %s and queue_name = %s)`+
 		` returning vt, message, headers) insert into %s (vt, message, headers) select vt, message, headers from m`,

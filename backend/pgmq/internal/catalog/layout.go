@@ -18,6 +18,9 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
+//go:embed sql/probe.sql
+var probeSQL string
+
 // Layout is what the catalog of PostgreSQL says about PGMQ and one queue. It is
 // asked for what there is, never for a version: PGMQ that was installed as plain
 // SQL has none, and a queue keeps the columns it was created with.
@@ -109,6 +112,3 @@ func ConsumeDenied(queue string) error {
 		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, UPDATE, DELETE ON %s TO the role", queuename.Table(queue)),
 	}
 }
-
-//go:embed sql/probe.sql
-var probeSQL string

@@ -15,6 +15,9 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
+//go:embed sql/untrusted_tables.sql
+var untrustedTablesSQL string
+
 // untrustedTable names the owner of a table that ezq uses, if this role has no reason to trust
 // that role: the owner of a table can have it run code as each role that uses it.
 type untrustedTable struct {
@@ -104,6 +107,3 @@ func (c *OwnerChecks) firstSeen(s untrustedTable) bool {
 	bounded.Set(c.warned, key, struct{}{})
 	return !seen
 }
-
-//go:embed sql/untrusted_tables.sql
-var untrustedTablesSQL string

@@ -90,7 +90,7 @@ type Headers struct {
 	Unknown  time.Time
 }
 
-// Decode reads what encodeHeaders has written, and what others have: text is the
+// Decode reads what EncodeHeaders has written, and what others have: text is the
 // text of any jsonb, or nil for SQL's NULL.
 //
 // A foreign header that is not a string becomes its compact JSON text. Headers

@@ -33,7 +33,7 @@ var (
 )
 
 // EncodePayload returns payload as the text of a jsonb, and the encoding that
-// decodePayload needs.
+// DecodePayload needs.
 //
 // A message that declares the content type application/json is stored as what it
 // is, so that SQL sees an object and not a string, if jsonb can hold it. Its

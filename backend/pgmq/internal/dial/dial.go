@@ -43,7 +43,7 @@ func OpenPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
 }
 
 // ParseURL refuses what pgx refuses, and what it takes for the names of parameters, which the
-// server would quote. Neither the text nor pgx's error is in that of parseURL: both can contain
+// server would quote. Neither the text nor pgx's error is in that of ParseURL: both can contain
 // the password. White space around the text is not a part of it: a file has it at its end.
 func ParseURL(url string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(strings.TrimSpace(url))

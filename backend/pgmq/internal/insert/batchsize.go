@@ -31,7 +31,7 @@ func (l batchSize) fitsShared() bool {
 	return l.messages <= maxSharedMessages && l.bytes <= maxSharedBytes
 }
 
-// maxStatement is how many bytes PostgreSQL takes of the parameters of a statement
+// MaxStatement is how many bytes PostgreSQL takes of the parameters of a statement
 // (PQ_LARGE_MESSAGE_LIMIT in its libpq.h). A message takes more of them than its payload and its
 // headers: four lengths, two versions of jsonb, its delay and its time.
 const (

@@ -25,7 +25,7 @@ type GroupCommit struct {
 	topics map[string]*topicQueue // by topic
 }
 
-// topicQueue is the publishes to one topic. The mutex of its groupCommit guards it.
+// topicQueue is the publishes to one topic. The mutex of its GroupCommit guards it.
 type topicQueue struct {
 	writers int        // of which each lets the first that waits write after it
 	waiting []*request // none unless a call writes

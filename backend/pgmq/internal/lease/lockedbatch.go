@@ -35,7 +35,7 @@ type lockedBatch struct {
 	unleasable *atomic.Bool // set if PostgreSQL refuses to lease the rest
 }
 
-// nextCount is what countSQL will count once the message is leased.
+// nextCount is what lease_locked.sql will count once the message is leased.
 func nextCount(count int) int { return max(min(count, math.MaxInt32-1), 0) + 1 }
 
 // Finish implements [subscription.LockedBatch].

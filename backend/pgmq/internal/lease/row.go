@@ -51,7 +51,7 @@ func (r Row) token() subscription.Token {
 
 // lease turns a row into a message. It reads messages of any program: content
 // that is not in ezq's form is passed on as it is. Headers that others write in
-// ezq's name are forged: see [codec.Headers.dropForged].
+// ezq's name are forged: see [codec.Headers.DropForged].
 func (r *Row) lease(topic, queue string, sql *statement.Set, d *delivery) (lease subscription.Lease, forged forgery) {
 	msg := message.NewMessage("", nil)
 	headers := codec.Headers{Metadata: msg.Metadata}

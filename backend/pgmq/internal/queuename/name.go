@@ -151,7 +151,7 @@ func RoutingKey(topic string) string {
 	return queue
 }
 
-// GroupPattern returns a regular expression for the names that groupQueue gives.
+// GroupPattern returns a regular expression for the names that OfGroup gives.
 func GroupPattern(topic string) string {
 	topic = strings.TrimRight(strings.TrimSuffix(readablePrefix(topic+" g"), "g"), "_") // as where the group adds nothing readable
 	return "^" + topic + "[a-z0-9_]*" + hashMark + "[0-9a-f]{" + fmt.Sprint(hashDigits) + "}$"

@@ -62,7 +62,7 @@ func Run(ctx context.Context, pool *pgxpool.Pool, setting string, run func(tx pg
 	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin}, run)
 }
 
-// A role or a database may have another default, under which consumers that compete for
+// ReadCommittedSQL begins a transaction. A role or a database may have another default, under which consumers that compete for
 // messages would fail with 40001.
 const ReadCommittedSQL = "begin isolation level read committed"
 
