@@ -77,6 +77,4 @@ var (
 //     that contain the password are not kept.
 //
 // It matches Kind, Outcome and Cause with [errors.Is].
-//
-// [*pgconn.PgError]: https://pkg.go.dev/github.com/jackc/pgx/v5/pgconn#PgError
 type Error = fault.Error
