@@ -45,7 +45,7 @@ func requirePlans(t *testing.T, history []string, partitioned bool) {
 	keys, err := client.KeyStore(t.Context(), "seen")
 	require.NoError(t, err)
 	pgtest.MakeHistory(t, database, history, partitioned)
-	plans.Take()
+	plans.Forget()
 	w := &planChecker{t: t, ctx: t.Context(), plans: plans}
 	w.administer(client, keys)
 }
@@ -62,7 +62,7 @@ func (w *planChecker) administer(client *Client, keys *KeyStore) {
 	_, err := client.Metrics(w.ctx, "t")
 	w.plans.RequireFewRows(w.t, "Metrics", countLimit, err)
 	pgtest.Exec(w.t, client.pool, "delete from pgmq.q_t where vt > now()") // Redrive goes by ids, and walks past each that is not due
-	w.plans.Take()
+	w.plans.Forget()
 	deadLetters, err := client.DeadLetters(w.ctx, "t", claimLimit)
 	w.plans.RequireFewRows(w.t, "DeadLetters", claimLimit, err)
 	require.Len(w.t, deadLetters, claimLimit)
@@ -72,7 +72,7 @@ func (w *planChecker) administer(client *Client, keys *KeyStore) {
 	_, err = client.Origins(w.ctx, "t", "back")
 	w.plans.RequireFewRows(w.t, "Origins", redriveBatch, err)
 	pgtest.Exec(w.t, client.pool, "select pgmq.create('back')")
-	w.plans.Take()
+	w.plans.Forget()
 	moved, err := client.Redrive(w.ctx, "t", claimLimit, "back")
 	w.plans.RequireFewRows(w.t, "Redrive", claimLimit, err)
 	require.Equal(w.t, claimLimit, moved)

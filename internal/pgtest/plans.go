@@ -139,7 +139,7 @@ func (e *Plans) RequireFewRows(tb testing.TB, what string, n int, err error) {
 	if err != nil {
 		tb.Fatalf("%s: %v", what, err)
 	}
-	plans := e.Take()
+	plans := e.take()
 	if len(plans) == 0 {
 		tb.Fatalf("%s has executed nothing", what)
 	}
@@ -150,8 +150,11 @@ func (e *Plans) RequireFewRows(tb testing.TB, what string, n int, err error) {
 	}
 }
 
-// Take returns what was executed since the last call.
-func (e *Plans) Take() []execution {
+// Forget forgets what was executed until now.
+func (e *Plans) Forget() { e.take() }
+
+// take returns what was executed since the last call.
+func (e *Plans) take() []execution {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	plans := e.plans

@@ -2,7 +2,6 @@ package lease
 
 import (
 	"fmt"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -11,10 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/internal/subscription"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
@@ -59,16 +54,7 @@ func benchmarkClaim(b *testing.B, pool *pgxpool.Pool, claim claim10) {
 }
 
 func claimOf(b *testing.B, pool *pgxpool.Pool) claim10 {
-	own, err := dial.ConsumerPool(pool, 2)
-	require.NoError(b, err)
-	b.Cleanup(own.Close)
-	layout, err := catalog.Probe(b.Context(), own, "t")
-	require.NoError(b, err)
-	sql := statement.New("t", layout)
-	s := NewStore(Config{
-		Queue: "t", Pool: own, Statements: &sql, Examiner: NewExaminer(),
-		ClaimSlots: make(chan struct{}, 1), Wakeups: wakeup.NewSignals(), MaxMessageBytes: 64 << 20, MaxBytes: 128 << 20, Logger: slog.New(slog.DiscardHandler),
-	})
+	s := openStore(b, pool, false)
 	return func() (int, func()) {
 		claim, err := s.Claim(b.Context(), nil, 10, time.Minute)
 		require.NoError(b, err)

@@ -17,8 +17,9 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
-// openStore returns a store as a subscription to queue, which is there, has it.
-func openStore(tb testing.TB, pool *pgxpool.Pool, queue string, archive bool) *Store {
+// openStore returns a store as a subscription to the queue t, which is there, has it.
+func openStore(tb testing.TB, pool *pgxpool.Pool, archive bool) *Store {
+	const queue = "t"
 	tb.Helper()
 	own, err := dial.ConsumerPool(pool, 4)
 	require.NoError(tb, err)

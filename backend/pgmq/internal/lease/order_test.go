@@ -30,7 +30,7 @@ func TestClaim_OrdersEqualTimesByID(t *testing.T) {
 			t.Parallel()
 			pool := pgtest.Pool(t, pgtest.Database(t))
 			pgtest.Exec(t, pool, "select pgmq.create('t')")
-			s := openStore(t, pool, "t", false)
+			s := openStore(t, pool, false)
 			pgtest.Exec(t, pool, "alter table pgmq.q_t set (autovacuum_enabled = false)")
 			pgtest.Exec(t, pool, "insert into pgmq.q_t (vt, message) select now() + interval '1 day', '{}' from generate_series(1, 3000)")
 			for _, early := range []string{"msg_id between 1501 and 2900", "msg_id < 1500"} { // VACUUM makes room for half of them before the others

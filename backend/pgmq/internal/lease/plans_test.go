@@ -43,10 +43,10 @@ func requirePlans(t *testing.T, history []string, partitioned bool) {
 	}
 	pgtest.Exec(t, pool, "create table seen (key bytea primary key, until timestamptz not null); create index on seen (until)")
 	pgtest.MakeHistory(t, database, history, partitioned)
-	plans.Take()
+	plans.Forget()
 	w := &planChecker{t: t, ctx: t.Context(), pool: pool, plans: plans}
-	w.consume(openStore(t, pool, "t", false))
-	w.consume(openStore(t, pool, "t", true))
+	w.consume(openStore(t, pool, false))
+	w.consume(openStore(t, pool, true))
 }
 
 // planChecker runs statements, and holds what they have read against what they were asked for.
@@ -59,7 +59,7 @@ type planChecker struct {
 
 func (w *planChecker) consume(s *Store) {
 	w.t.Helper()
-	w.plans.Take()
+	w.plans.Forget()
 	claim := func(settle ...subscription.Settlement) []subscription.Lease {
 		claim, err := s.Claim(w.ctx, settle, claimLimit, time.Minute)
 		w.plans.RequireFewRows(w.t, "a claim", claimLimit, err)
