@@ -32,7 +32,7 @@ var (
 	ErrUnknownOutcome = errors.New("pgmq: it is unknown whether anything was stored")
 )
 
-// Error is what functions of this package return when something outside of the
+// Error is what functions of package pgmq return when something outside of the
 // program, or its configuration, is wrong. It matches Kind, Outcome and Cause
 // with [errors.Is]. It never contains a password, and however it is printed it does
 // not show what PostgreSQL quotes of a message.
