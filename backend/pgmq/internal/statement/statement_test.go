@@ -67,15 +67,3 @@ func TestStatements_HaveNothingInBraces(t *testing.T) {
 	require.NotRegexp(t, `\{[a-z.]+\}`, textOf(set))
 	require.NotRegexp(t, `\{[a-z.]+\}`, textOf(set.Archiving("orders", nil)))
 }
-
-func TestStatements_SayWhatTheyDo(t *testing.T) {
-	t.Parallel()
-	entries, err := files.ReadDir("sql")
-	require.NoError(t, err)
-	require.NotEmpty(t, entries)
-	for _, entry := range entries {
-		text, err := files.ReadFile("sql/" + entry.Name())
-		require.NoError(t, err)
-		require.True(t, strings.HasPrefix(string(text), "-- "), entry.Name())
-	}
-}
