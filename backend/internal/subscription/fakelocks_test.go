@@ -124,12 +124,18 @@ func (s *fakeStore) unlock(b *fakeLockedBatch, acked, rest []subscription.Token,
 	for _, token := range rest {
 		m := s.messages[token.ID]
 		m.lockedBatch = nil
+		delete(b.tokens, token.ID)
+		if s.leavesUnchanged(m.id) {
+			s.record(event{kind: expired, token: token})
+			s.record(event{kind: lockLost, subscriber: b.v.subscriber, token: token})
+			leased = append(leased, subscription.Token{})
+			continue
+		}
 		s.stamp(m)
 		m.number++
 		m.visible = time.Now().Add(d)
 		s.record(event{kind: leasedAfterLock, subscriber: b.v.subscriber, token: m.token(), before: token})
 		leased = append(leased, m.token())
-		delete(b.tokens, token.ID)
 	}
 	for id, token := range b.tokens {
 		s.record(event{kind: settled, subscriber: b.v.subscriber, token: token, action: subscription.Release, result: accepted})

@@ -23,6 +23,7 @@ type lease struct {
 	renewAt     time.Time
 	expiresAt   time.Time // by our own clock, at the latest
 	planned     bool      // it is about to be extended
+	retrying    bool      // the last extension has failed; the next is at renewAt, and not before
 	failedAlone bool      // the last extension has failed, which was of this lease only
 	isLeased    bool      // the store has said so; a locked message counts as leased
 
@@ -72,12 +73,21 @@ func prepare(ls *leases, fetched []Lease, sent time.Time) []*lease {
 func (l *lease) extended(sent time.Time, d time.Duration) {
 	l.renewAt = sent.Add(d / 3)
 	l.expiresAt = sent.Add(d)
-	l.isLeased, l.failedAlone = true, false
+	l.isLeased, l.failedAlone, l.retrying = true, false, false
 }
 
-// retryExtension has the lease extended again soon, and before it runs out.
-func (l *lease) retryExtension(now time.Time) {
-	l.renewAt = now.Add(min(time.Second, l.owner.config.Lease/10))
+// isDue reports whether to extend the lease now, in the same go with others.
+func (l *lease) isDue(now time.Time) bool {
+	if l.retrying {
+		return !now.Before(l.renewAt)
+	}
+	return l.renewAt.Before(now.Add(l.owner.config.Lease / 6))
+}
+
+// retryExtension has the lease extended again after a pause, and before it runs out.
+func (l *lease) retryExtension(now time.Time, pause time.Duration) {
+	l.retrying = true
+	l.renewAt = now.Add(min(pause, l.owner.config.Lease/10))
 	if l.expiresAt.Before(l.renewAt) {
 		l.renewAt = l.expiresAt
 	}

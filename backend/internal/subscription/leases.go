@@ -346,17 +346,24 @@ func (ls *leases) closeBatch(b *lockedBatch) (acked, rest []*lease) {
 	return acked, rest
 }
 
-// batchFinished records that a locked batch has ended at sent, and what it has leased.
-func (ls *leases) batchFinished(b *lockedBatch, rest []*lease, tokens []Token, acked int, sent time.Time) {
+// batchFinished records that a locked batch has ended at sent, and what it has leased. It
+// returns the ids of the messages that could not be leased, which are lost.
+func (ls *leases) batchFinished(b *lockedBatch, rest []*lease, tokens []Token, acked int, sent time.Time) (unleased []int64) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.capacity.throughput.settled(acked, time.Now())
 	for i, l := range rest {
+		if l.isLeased = tokens[i] != (Token{}); !l.isLeased {
+			unleased = append(unleased, l.ID)
+			ls.lose(l)
+			continue
+		}
 		l.Token = tokens[i]
 		l.extended(sent, ls.config.Lease)
 	}
 	b.detach()
 	signal(ls.wakeRenewer)
+	return unleased
 }
 
 // batchLost records that the end of a locked batch has failed. Other consumers may have its

@@ -25,9 +25,7 @@ type renewer struct {
 
 	groups   [][]*lease // to extend, each in one call
 	calls    int        // since there was nothing to extend
-	failed   []*lease   // since that was logged
-	cause    error      // of the last failure
-	loggedAt time.Time
+	failures extensionFailures
 }
 
 // run extends leases until ctx ends.
@@ -46,7 +44,7 @@ func (r *renewer) run(ctx context.Context) {
 			group := r.groups[0]
 			r.groups = r.groups[1:]
 			r.extend(ctx, group)
-			r.logFailed()
+			r.failures.log(r.config, len(r.groups) > 0)
 		}
 	}
 }
@@ -96,7 +94,7 @@ func (r *renewer) extend(ctx context.Context, group []*lease) {
 			defer pause(ctx, cancelTime, nil)
 		}
 	default:
-		r.failed, r.cause = append(r.failed, group...), err
+		r.failures.add(group, err)
 		r.extensionFailed(group, sent)
 	}
 	close(extension)
@@ -131,16 +129,6 @@ func (r *renewer) searchIn(group []*lease) {
 		l.planned = true
 	}
 	r.groups = slices.AppendSeq(r.groups, slices.Chunk(group, partSize(len(group))))
-}
-
-// logFailed logs which leases could not be extended, once all have been tried, or after a while.
-func (r *renewer) logFailed() {
-	if len(r.failed) == 0 || len(r.groups) > 0 && time.Since(r.loggedAt) < logMin {
-		return
-	}
-	r.config.Logger.Error("ezq: cannot extend leases; will try again until they run out",
-		"topic", r.config.Topic, "messages", len(r.failed), "ids", firstIDs(r.failed), "error", r.cause)
-	r.failed, r.loggedAt = nil, time.Now()
 }
 
 // beginExtension returns those of a group that are still to be extended, and what is to be closed
@@ -192,15 +180,11 @@ func (r *renewer) all() iter.Seq[*lease] {
 
 // due drops the leases that have ended, and returns those to extend now and
 // those to release because they were not received. Leases due within a sixth of
-// a lease are extended in the same go.
+// a lease are extended in the same go, but for those whose last extension has failed.
 func (r *renewer) due(now time.Time) (extend, undelivered []*lease) {
 	ls := r.leases
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	soon := now
-	if len(r.groups) == 0 { // or failed extensions would be tried again at once
-		soon = now.Add(ls.config.Lease / 6)
-	}
 	for l := range r.all() {
 		switch {
 		case l.phase == settling:
@@ -208,7 +192,7 @@ func (r *renewer) due(now time.Time) (extend, undelivered []*lease) {
 			ls.lose(l)
 		case l.batch != nil:
 		case now.Before(l.end()):
-			if l.renewAt.Before(soon) && !l.planned {
+			if l.isDue(now) && !l.planned {
 				l.planned = true
 				extend = append(extend, l)
 			}
@@ -238,7 +222,7 @@ func (r *renewer) extended(due []*lease, missed Missed, sent time.Time) (lost in
 		case !missed:
 			l.extended(sent, ls.config.Lease)
 		case retry:
-			l.retryExtension(time.Now())
+			l.retryExtension(time.Now(), time.Second)
 		case ls.table.contains(l):
 			ls.lose(l)
 			lost++
@@ -256,16 +240,10 @@ func (r *renewer) extensionFailed(due []*lease, now time.Time) {
 	defer ls.mu.Unlock()
 	for _, l := range due {
 		l.failedAlone = len(due) == 1
-		l.retryExtension(now)
+		if l.failedAlone && l.phase == ackRefused {
+			l.retryExtension(now, refusedMax) // nothing of it can be stored, perhaps for ever
+		} else {
+			l.retryExtension(now, time.Second)
+		}
 	}
-}
-
-// firstIDs returns the first ids of messages, for the log.
-func firstIDs(leases []*lease) []int64 {
-	ids := make([]int64, len(leases))
-	for i, l := range leases {
-		ids[i] = l.ID
-	}
-	slices.Sort(ids)
-	return ids[:min(len(ids), 10)]
 }

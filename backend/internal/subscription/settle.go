@@ -284,7 +284,8 @@ func (s *settler) keepAcks(queue *settlementQueue, acks []Settlement, refusal *R
 		return
 	}
 	if more := s.leases.keepRefused(acks, refusal.Cause); more > 0 {
-		s.config.Logger.Error("ezq: acks are refused or slow; their messages stay leased; retrying",
+		about := sparse.About{Text: "ezq: acks are refused or slow; their messages stay leased; retrying", Topic: s.config.Topic}
+		sparse.Log(context.Background(), s.config.Logger, slog.LevelError, about,
 			"topic", s.config.Topic, "messages", more, "id", acks[0].ID, "error", refusal.Cause)
 	}
 	queue.postponeRefused(acks, refusal.Cause)
