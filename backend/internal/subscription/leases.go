@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
@@ -169,7 +168,7 @@ func (ls *leases) drop(l *lease) bool {
 	if l.batch != nil {
 		l.batch.closeOne()
 	}
-	ls.counterOf(l.phase).Add(-1)
+	ls.config.Counters.in(l.phase).Add(-1)
 	if ls.table.len() == 0 && ls.drained != nil {
 		close(ls.drained)
 		ls.drained = nil
@@ -177,14 +176,6 @@ func (ls *leases) drop(l *lease) bool {
 	signal(ls.wakeDeliverer)
 	signal(ls.wakeFetcher)
 	return true
-}
-
-// counterOf returns the counter of the messages in a phase.
-func (ls *leases) counterOf(p phase) *atomic.Int64 {
-	if p < delivered {
-		return &ls.config.Counters.Waiting
-	}
-	return &ls.config.Counters.InFlight
 }
 
 // lose drops a lease that another consumer may get, or has got.
@@ -308,15 +299,17 @@ func (ls *leases) token(l *lease) (Token, error) {
 }
 
 // settleLocked leaves the settlement of a message to the end of its locked batch, and frees
-// its slot. It reports whether the message is locked.
+// its slot. It reports whether nothing else is to do: the message is locked, or was and was not leased.
 func (ls *leases) settleLocked(l *lease, s Settlement) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if l.batch == nil {
-		if s.Action == Ack {
-			ls.locks.acked(time.Since(l.since))
-		}
+	switch {
+	case l.batch != nil:
+	case s.Action == Ack:
+		ls.locks.acked(time.Since(l.since))
 		return false
+	default:
+		return !l.isLeased
 	}
 	ls.config.Counters.Unstored.Add(1)
 	l.batch.settlements = append(l.batch.settlements, lockedSettlement{l, s})
@@ -346,20 +339,14 @@ func (ls *leases) closeBatch(b *lockedBatch) (acked, rest []*lease) {
 	return acked, rest
 }
 
-// batchFinished records that a locked batch has ended at sent, and what it has leased. It
-// returns the ids of the messages that could not be leased, which are lost.
+// batchFinished records that a locked batch has ended at sent. It returns the ids of what it could not lease.
 func (ls *leases) batchFinished(b *lockedBatch, rest []*lease, tokens []Token, acked int, sent time.Time) (unleased []int64) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.capacity.throughput.settled(acked, time.Now())
-	for i, l := range rest {
-		if l.isLeased = tokens[i] != (Token{}); !l.isLeased {
-			unleased = append(unleased, l.ID)
-			ls.lose(l)
-			continue
-		}
-		l.Token = tokens[i]
-		l.extended(sent, ls.config.Lease)
+	for _, l := range leased(rest, tokens, sent) {
+		unleased = append(unleased, l.ID)
+		ls.lose(l)
 	}
 	b.detach()
 	signal(ls.wakeRenewer)

@@ -33,7 +33,9 @@ func TestLockedBatch_LosesWhatItCannotLease(t *testing.T) {
 		require.Equal(t, 1, env.logs.count("messages cannot be leased"))
 		require.Equal(t, 1, env.logs.count("trigger that returns NULL"))
 		c.ack(all[0])
+		c.nack(all[2], 0)
 		time.Sleep(time.Second)
+		require.Zero(t, env.config.Counters.Unstored.Load())
 		require.Len(t, env.store.ids(), n-1, "an ack counts while no other consumer has its message")
 		c.requireNone()
 

@@ -27,6 +27,8 @@ type claimer struct {
 	gone           error                                             // what it means that there is no queue
 	bindingPause   time.Duration                                     // between two looks whether the group of an idle queue is bound
 
+	unleasable unleasable // what lock transactions could not lease
+
 	changed   <-chan struct{}
 	signalled bool // since the last claim
 	idle      bool // the last claim found nothing
@@ -66,6 +68,7 @@ func (c *claimer) claimIfDue(ctx context.Context, settlements []subscription.Set
 	if err := c.refresh(ctx); err != nil {
 		return subscription.Claim{}, err
 	}
+	c.screenUnleasable(ctx)
 	c.screening.refused.retry(ctx, c.queue, lease)
 	if len(settlements) == 0 && !c.examination.suspects.hasReady() {
 		if next, err := c.untilDue(ctx); err != nil || next != 0 {
@@ -82,6 +85,15 @@ func (c *claimer) claimIfDue(ctx context.Context, settlements []subscription.Set
 	c.signalled, c.idle = false, len(claim.Leases) == 0 && claim.Next != 0
 	claim.Missed = c.settler.findMissed(ctx, tokensOf(settlements), settled.found)
 	return claim, nil
+}
+
+// screenUnleasable has the next messages screened, if a lock transaction could not lease some.
+func (c *claimer) screenUnleasable(ctx context.Context) {
+	refused, unchanged := c.unleasable.take()
+	if refused || len(unchanged) > 0 {
+		c.screening.activate() // a claim finds out why
+	}
+	c.screening.refused.passByUnchanged(ctx, c.queue, unchanged)
 }
 
 // claimError returns err as an [*Error], which may be logged, or the reason for it if that is

@@ -70,15 +70,29 @@ func (r *refusedRows) passBy(ctx context.Context, q *queue, cause error, width i
 	if len(found) == 0 || len(fulfils)+len(accepted) == 0 {
 		return false
 	}
-	r.add(rowIDs(found))
-	for _, one := range found {
+	r.addBecause(ctx, q, rowIDs(found), q.classify("fetch", cause))
+	return true
+}
+
+// passByUnchanged has rows passed by that PostgreSQL has not leased, without an error. There is no room for
+// more than maxRefusedRows.
+func (r *refusedRows) passByUnchanged(ctx context.Context, q *queue, ids []int64) {
+	ids = slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(ids))), func(id int64) bool { return r.rows[id] })
+	if ids = ids[:min(len(ids), maxRefusedRows-r.len())]; len(ids) > 0 {
+		r.addBecause(ctx, q, ids, errUnchanged)
+	}
+}
+
+// addBecause adds rows, and says so.
+func (r *refusedRows) addBecause(ctx context.Context, q *queue, ids []int64, cause error) {
+	r.add(ids)
+	for _, id := range ids {
 		if q.quarantined != nil {
 			q.quarantined.Add(1)
 		}
 		about := sparse.About{Text: "ezq: PostgreSQL refuses to lease a message, which stays in its queue and is passed by; it is tried again", Topic: q.topic}
-		sparse.Log(ctx, q.logger, slog.LevelError, about, "topic", q.topic, "queue", q.name, "msg_id", one.ID, "error", q.classify("fetch", cause))
+		sparse.Log(ctx, q.logger, slog.LevelError, about, "topic", q.topic, "queue", q.name, "msg_id", id, "error", cause)
 	}
-	return true
 }
 
 // retry tries the rows again that claims pass by, if it is time. Those that can be leased, or are not
