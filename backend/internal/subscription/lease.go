@@ -26,6 +26,7 @@ type lease struct {
 	retrying    bool      // the last extension has failed; the next is at renewAt, and not before
 	failedAlone bool      // the last extension has failed, which was of this lease only
 	isLeased    bool      // the store has said so; a locked message counts as leased
+	lockLost    bool      // it was locked, and then neither removed nor leased
 
 	extension chan struct{} // closed when the last extension is no longer under way
 }
@@ -82,6 +83,15 @@ func (l *lease) isDue(now time.Time) bool {
 		return !now.Before(l.renewAt)
 	}
 	return l.renewAt.Before(now.Add(l.owner.config.Lease / 6))
+}
+
+// busyPause is how long until the lease is extended again, after others had locked the message. Until one
+// that is not leased is, nothing may be fetched.
+func (l *lease) busyPause() time.Duration {
+	if l.isLeased {
+		return time.Second
+	}
+	return cancelTime
 }
 
 // retryExtension has the lease extended again after a pause, and before it runs out.

@@ -300,9 +300,10 @@ func (ls *leases) token(l *lease) (Token, error) {
 
 // settleLocked leaves the settlement of a message to the end of its locked batch, and frees
 // its slot. It reports whether nothing else is to do: the message is locked, or was and was not leased.
-func (ls *leases) settleLocked(l *lease, s Settlement) bool {
+func (ls *leases) settleLocked(l *lease, s *Settlement) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	s.unleased = l.lockLost
 	switch {
 	case l.batch != nil:
 	case s.Action == Ack:
@@ -312,7 +313,7 @@ func (ls *leases) settleLocked(l *lease, s Settlement) bool {
 		return !l.isLeased
 	}
 	ls.config.Counters.Unstored.Add(1)
-	l.batch.settlements = append(l.batch.settlements, lockedSettlement{l, s})
+	l.batch.settlements = append(l.batch.settlements, lockedSettlement{l, *s})
 	ls.drop(l)
 	return true
 }
@@ -361,6 +362,7 @@ func (ls *leases) batchLost(b *lockedBatch) {
 	ls.locks.failed(time.Now())
 	ls.locks.finishAll()
 	for _, l := range b.leases {
+		l.lockLost = true
 		ls.lose(l)
 	}
 	b.detach()

@@ -125,25 +125,39 @@ func (bl *batchLocker) finish(b *lockedBatch) {
 		bl.config.Counters.Unstored.Add(-int64(len(acked)))
 		bl.logUnleased(bl.leases.batchFinished(b, rest, leased, len(acked), sent))
 	}
-	bl.storeRest(b, err == nil, err == nil || refused)
+	bl.storeRest(b, err == nil, slowError(ctx, err))
 	close(b.ended)
 	bl.leases.removeBatch(b)
 }
 
 // storeRest has the settlements stored that the end of a lock has not stored: those which
 // came too late, and those which are more than an ack. Of a message that is not ours any more,
-// only an ack counts.
-func (bl *batchLocker) storeRest(b *lockedBatch, stored, ours bool) {
+// only an ack counts. If the store was too slow, one of those may be the reason: see [settler.search].
+func (bl *batchLocker) storeRest(b *lockedBatch, stored bool, slow error) {
+	var suspects []Settlement
 	for _, s := range b.settlements {
+		s.Token, s.unleased = s.lease.Token, s.lease.lockLost
 		switch {
 		case stored && s.lease.lockOutcome == lockRemoved:
-		case ours && s.lease.isLeased || s.Action == Ack:
-			s.Token = s.lease.Token
-			bl.settler.queueFor(s.Settlement).add(s.Settlement)
-		default: // a nack of a message that other consumers have already
+		case s.unleased && s.Action != Ack: // a nack of a message that other consumers have already
 			bl.config.Counters.Unstored.Add(-1)
+		case s.unleased && slow != nil:
+			suspects = append(suspects, s.Settlement)
+		default:
+			bl.settler.queueFor(s.Settlement).add(s.Settlement)
 		}
 	}
+	if len(suspects) > 0 {
+		bl.settler.search(bl.settler.settlements, suspects, slow)
+	}
+}
+
+// slowError returns err if the store did not answer in time.
+func slowError(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return nil
+	}
+	return err
 }
 
 func tokensOf(leases []*lease) []Token {

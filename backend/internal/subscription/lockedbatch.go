@@ -67,6 +67,7 @@ func (b *lockedBatch) close() (acked, rest []*lease) {
 func leased(rest []*lease, tokens []Token, sent time.Time) (unleased []*lease) {
 	for i, l := range rest {
 		if l.isLeased = tokens[i] != (Token{}); !l.isLeased {
+			l.lockLost = true
 			unleased = append(unleased, l)
 			continue
 		}

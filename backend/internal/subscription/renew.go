@@ -222,7 +222,7 @@ func (r *renewer) extended(due []*lease, missed Missed, sent time.Time) (lost in
 		case !missed:
 			l.extended(sent, ls.config.Lease)
 		case retry:
-			l.retryExtension(time.Now(), time.Second)
+			l.retryExtension(time.Now(), l.busyPause())
 		case ls.table.contains(l):
 			ls.lose(l)
 			lost++

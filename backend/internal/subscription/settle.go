@@ -38,7 +38,7 @@ func newSettler(config Config, store Store, leases *leases) *settler {
 // taken first: once all slots are free, all outcomes are known. With SyncAck the
 // slot is free once the outcome is stored.
 func (s *settler) settle(l *lease, settlement Settlement) {
-	if s.leases.settleLocked(l, settlement) {
+	if s.leases.settleLocked(l, &settlement) {
 		return
 	}
 	settlement.Token = l.Token
@@ -55,7 +55,7 @@ func (s *settler) settle(l *lease, settlement Settlement) {
 func (s *settler) release(l *lease) {
 	defer l.cancel(nil)
 	release := Settlement{Action: Release}
-	if s.leases.releaseLocked(l) || s.leases.settleLocked(l, release) {
+	if s.leases.releaseLocked(l) || s.leases.settleLocked(l, &release) {
 		return
 	}
 	release.Token = l.Token
@@ -77,28 +77,41 @@ func (s *settler) queueFor(settlement Settlement) *settlementQueue {
 }
 
 // run stores the settlements of a queue until ctx ends. They wait for each other for as long
-// as Linger allows, and for as long as the previous batch takes.
+// as Linger allows, and for as long as the previous batch takes. Those of groups may be slow, and have
+// calls of their own.
 func (s *settler) run(ctx context.Context, queue *settlementQueue) {
-	failing, log := backoff{min: retryMin, max: retryMax}, logThrottle{}
-	for ctx.Err() == nil {
-		if pause(ctx, queue.untilDue(), queue.added); ctx.Err() != nil {
-			return
-		}
-		if s.config.Linger > 0 {
+	var groups sync.WaitGroup
+	groups.Go(func() {
+		s.runEach(ctx, func() { pause(ctx, queue.untilGroupDue(), queue.addedGroup) },
+			func(ctx context.Context) error { return s.storeGroup(ctx, queue) })
+	})
+	s.runEach(ctx, func() {
+		if pause(ctx, queue.untilDue(), queue.added); s.config.Linger > 0 {
 			pause(ctx, s.config.Linger, nil)
 		}
-		err := s.storeBatch(context.Background(), queue) // a begun call is finished
+	}, func(ctx context.Context) error { return s.storeUnsuspected(ctx, queue) })
+	groups.Wait()
+}
+
+// runEach stores what there is, again and again, until ctx ends.
+func (s *settler) runEach(ctx context.Context, wait func(), store func(context.Context) error) {
+	failing, log := backoff{min: retryMin, max: retryMax}, logThrottle{}
+	for {
+		if wait(); ctx.Err() != nil {
+			return
+		}
+		err := store(context.Background()) // a begun call is finished
 		if err == nil {
 			failing.reset()
 			log = logThrottle{}
 			continue
 		}
-		wait := failing.next()
+		pauseFor := failing.next()
 		if log.allows(time.Now()) {
 			s.config.Logger.Error("ezq: failed to store acks; retrying",
-				"topic", s.config.Topic, "retry_in", wait.Round(time.Millisecond).String(), "error", err)
+				"topic", s.config.Topic, "retry_in", pauseFor.Round(time.Millisecond).String(), "error", err)
 		}
-		pause(ctx, wait, nil)
+		pause(ctx, pauseFor, nil)
 	}
 }
 
@@ -124,28 +137,27 @@ func (s *settler) flushQueue(ctx context.Context, queue *settlementQueue) {
 			queue.clear()
 			return
 		}
-		if err = s.storeBatch(ctx, queue); err != nil {
+		if err = cmp.Or(s.storeUnsuspected(ctx, queue), s.storeGroup(ctx, queue)); err != nil {
 			pause(ctx, failing.next(), nil)
 		} else {
-			pause(ctx, max(queue.untilDue(), 0), nil)
+			pause(ctx, max(sooner(queue.untilDue(), queue.untilGroupDue()), 0), nil)
 		}
 	}
 }
 
-// storeBatch stores one batch of settlements. Of what is sent in groups it stores one group:
-// the others wait for no more than that, and no claim waits for it.
-func (s *settler) storeBatch(ctx context.Context, queue *settlementQueue) error {
-	return cmp.Or(
-		s.storeUnsuspected(ctx, queue),
-		s.send(ctx, queue, queue.takeGroup()),
-		s.send(ctx, queue, queue.takeRefused()),
-	)
-}
-
+// storeUnsuspected stores one batch of settlements of which nothing is suspected.
 func (s *settler) storeUnsuspected(ctx context.Context, queue *settlementQueue) error {
 	queue.begin()
 	defer queue.end()
-	return s.send(ctx, queue, queue.take(settleBatch, false))
+	return s.send(ctx, queue, queue.take(settleBatch))
+}
+
+// storeGroup stores one group of settlements, and then what the store has refused for now.
+func (s *settler) storeGroup(ctx context.Context, queue *settlementQueue) error {
+	return cmp.Or(
+		s.send(ctx, queue, queue.takeGroup()),
+		s.send(ctx, queue, queue.takeRefused()),
+	)
 }
 
 // storeLate stores what lost locks have left, except what the next claim carries: no
@@ -154,10 +166,10 @@ func (s *settler) storeUnsuspected(ctx context.Context, queue *settlementQueue) 
 // are leased. The caller has begun: see [settlementQueue.begin].
 func (s *settler) storeLate() (all bool, err error) {
 	ctx := context.Background()
-	for calls := s.settlements.len() / settleBatch; calls > 0 && err == nil; calls-- {
-		err = s.send(ctx, s.settlements, s.settlements.take(settleBatch, true))
+	for calls := s.settlements.unleased() / settleBatch; calls > 0 && err == nil; calls-- {
+		err = s.send(ctx, s.settlements, s.settlements.takeUnleased(settleBatch))
 	}
-	return !s.settlements.exceeds(settleBatch) && s.suspectsAreLeased(), err
+	return s.settlements.unleased() <= settleBatch && s.suspectsAreLeased(), err
 }
 
 // suspectsAreLeased reports whether the store has leased all messages whose acks are refused, or
@@ -207,12 +219,10 @@ func (s *settler) handleSilence(queue *settlementQueue, batch []Settlement, caus
 		return cause
 	}
 	if len(batch) > 1 {
-		s.leases.suspectAcks(batch, cause)
-		for part := range slices.Chunk(batch, partSize(len(batch))) {
-			queue.addGroup(part, cancelTime)
-		}
+		s.search(queue, batch, cause)
 		return cause
 	}
+	queue.slow()
 	if batch[0].Action == Ack {
 		batch[0].pause = refusedMax // its lease is extended between the tries: each may lock the message
 		s.keepAcks(queue, batch, &Refusal{Cause: cause})
@@ -221,6 +231,16 @@ func (s *settler) handleSilence(queue *settlementQueue, batch []Settlement, caus
 		s.retryLater(queue, batch, &Refusal{Cause: cause})
 	}
 	return nil
+}
+
+// search has the parts of a batch sent for which the store was too slow because of cause. The tries lock
+// messages: those that are not leased are leased before.
+func (s *settler) search(queue *settlementQueue, batch []Settlement, cause error) {
+	queue.slow()
+	s.leases.suspectAcks(batch, cause)
+	for part := range slices.Chunk(batch, partSize(len(batch))) {
+		queue.addGroup(part, 4*cancelTime)
+	}
 }
 
 // stored records that the store has carried out a batch, but for what it missed.

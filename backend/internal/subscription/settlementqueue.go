@@ -7,13 +7,15 @@ import (
 
 // settlementQueue is settlements that are not stored yet.
 type settlementQueue struct {
-	added chan struct{} // holds a token when there may be something to store
-	idle  chan struct{} // holds a token while nothing is being stored
+	added      chan struct{} // holds a token when there may be something to store that is of no group,
+	addedGroup chan struct{} // or that is of one
+	idle       chan struct{} // holds a token while nothing of no group is being stored
 
 	mu        sync.Mutex
 	queue     []Settlement // in the order in which they came, or came back
 	lastGroup int
-	cause     error // of the last refusal
+	cause     error     // of the last refusal
+	slowAt    time.Time // when the store was last too slow for some
 }
 
 // attempt is how a settlement is sent to the store the next time.
@@ -34,7 +36,7 @@ const (
 )
 
 func newSettlementQueue() *settlementQueue {
-	q := &settlementQueue{added: make(chan struct{}, 1), idle: make(chan struct{}, 1)}
+	q := &settlementQueue{added: make(chan struct{}, 1), addedGroup: make(chan struct{}, 1), idle: make(chan struct{}, 1)}
 	q.end()
 	return q
 }
@@ -45,7 +47,7 @@ func (q *settlementQueue) begin() { <-q.idle }
 
 func (q *settlementQueue) end() { q.idle <- struct{}{} }
 
-// add adds settlements: new ones, and those that could not be stored.
+// add adds settlements: new ones, and those that could not be stored. All are of the same group, or of none.
 func (q *settlementQueue) add(settlements ...Settlement) {
 	if len(settlements) == 0 {
 		return
@@ -53,7 +55,11 @@ func (q *settlementQueue) add(settlements ...Settlement) {
 	q.mu.Lock()
 	q.queue = append(q.queue, settlements...)
 	q.mu.Unlock()
-	signal(q.added)
+	if settlements[0].group == 0 {
+		signal(q.added)
+	} else {
+		signal(q.addedGroup)
+	}
 }
 
 // addGroup adds settlements that are sent together, without others, and not at once.
@@ -118,10 +124,15 @@ func (q *settlementQueue) postponed(otherwise attempt) attempt {
 	return otherwise
 }
 
-// take removes up to n settlements of no group that are due, or with early also those that are not yet.
-func (q *settlementQueue) take(n int, early bool) []Settlement {
+// take removes up to n settlements of no group that are due.
+func (q *settlementQueue) take(n int) []Settlement {
 	now := time.Now()
-	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && (early || s.isDue(now)) })
+	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && s.isDue(now) })
+}
+
+// takeUnleased removes up to n settlements that a lost lock has left, whether they are due or not.
+func (q *settlementQueue) takeUnleased(n int) []Settlement {
+	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && s.unleased })
 }
 
 // takeGroup removes the group that came last, of those that are due: refused settlements are
@@ -234,8 +245,37 @@ func (q *settlementQueue) messages() int {
 	return len(ids)
 }
 
-// untilDue returns how long until there is something to send, or -1 if there is nothing.
+// slow records that the store was too slow just now.
+func (q *settlementQueue) slow() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.slowAt = time.Now()
+}
+
+// mayBeSlow reports whether the store was too slow for some settlements of late: then it may be for others.
+func (q *settlementQueue) mayBeSlow() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.slowAt.IsZero() && time.Since(q.slowAt) < slowPeriod
+}
+
+// untilDue returns how long until there is something to send of no group, or -1 if there is nothing.
 func (q *settlementQueue) untilDue() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	wait := time.Duration(-1)
+	for i := range q.queue {
+		if s := &q.queue[i]; s.group == 0 {
+			if wait = sooner(wait, max(time.Until(s.due), 0)); wait == 0 {
+				return 0
+			}
+		}
+	}
+	return wait
+}
+
+// untilGroupDue returns how long until there is a group to send, or -1 if there is none.
+func (q *settlementQueue) untilGroupDue() time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	wait, refused := time.Duration(-1), time.Duration(-1)
@@ -243,13 +283,12 @@ func (q *settlementQueue) untilDue() time.Duration {
 	for i := range q.queue {
 		s := &q.queue[i]
 		until := max(time.Until(s.due), 0)
-		if s.group == refusedGroup {
+		switch {
+		case s.group == refusedGroup:
 			refused = sooner(refused, until)
-			continue
-		}
-		searched = searched || s.isSearched()
-		if wait = sooner(wait, until); wait == 0 {
-			return 0
+		case s.group > 0:
+			searched = searched || s.isSearched()
+			wait = sooner(wait, until)
 		}
 	}
 	if searched { // see takeRefused
@@ -258,17 +297,16 @@ func (q *settlementQueue) untilDue() time.Duration {
 	return sooner(wait, refused)
 }
 
-// exceeds reports whether more is to be stored than one call carries, whether it is due or
+// unleased returns how many settlements there are that a lost lock has left, whether they are due or
 // not. Groups do not count, nor settlements that the store refuses for now: acks, whose
 // messages are leased, and those without an ack.
-func (q *settlementQueue) exceeds(call int) bool {
+func (q *settlementQueue) unleased() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := 0
 	for i := range q.queue {
-		if q.queue[i].group == 0 {
+		if q.queue[i].group == 0 && q.queue[i].unleased {
 			n++
 		}
 	}
-	return n > call
+	return n
 }
