@@ -107,7 +107,7 @@ func (f *fetcher) claim(limit int) (Claim, error) {
 	}
 	timeout := f.config.OperationTimeout
 	if len(batch) > 0 {
-		timeout = f.settler.patience(context.Background())
+		timeout = f.settler.patience()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

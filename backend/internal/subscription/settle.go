@@ -152,10 +152,12 @@ func (s *settler) storeUnsuspected(ctx context.Context, queue *settlementQueue) 
 	return s.send(ctx, queue, queue.take(settleBatch))
 }
 
-// storeGroup stores one group of settlements, and then what the store has refused for now.
+// storeGroup stores one group of settlements, and then what the store has refused for now. At the end of the
+// subscription, parts of a group that has failed come last.
 func (s *settler) storeGroup(ctx context.Context, queue *settlementQueue) error {
+	_, ends := ctx.Deadline()
 	return cmp.Or(
-		s.send(ctx, queue, queue.takeGroup()),
+		s.send(ctx, queue, queue.takeGroup(!ends)),
 		s.send(ctx, queue, queue.takeRefused()),
 	)
 }
@@ -184,8 +186,9 @@ func (s *settler) send(ctx context.Context, queue *settlementQueue, batch []Sett
 	if len(batch) == 0 {
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, s.patience(ctx))
+	limited, cancel := context.WithTimeout(ctx, s.patienceWith(ctx, queue, batch))
 	defer cancel()
+	sent := time.Now()
 	missed, err := s.store.Settle(limited, batch)
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		return s.handleRefusal(ctx, queue, batch, refusal)
@@ -193,17 +196,31 @@ func (s *settler) send(ctx context.Context, queue *settlementQueue, batch []Sett
 	if err != nil {
 		return s.handleSilence(queue, batch, err, limited.Err() != nil && ctx.Err() == nil)
 	}
+	queue.answered(time.Since(sent))
 	s.stored(queue, batch, missed)
 	return nil
 }
 
 // patience is how long a call that settles may take. Messages acked meanwhile wait for it, and
-// are not leased again: the call must have ended long before those leases do. At the end of
-// the subscription it leaves time for others.
-func (s *settler) patience(ctx context.Context) time.Duration {
-	patience := min(s.config.OperationTimeout, max(s.config.Lease/6, patienceMin))
+// are not leased again: the call must have ended long before those leases do.
+func (s *settler) patience() time.Duration {
+	return min(s.config.OperationTimeout, max(s.config.Lease/6, patienceMin))
+}
+
+// patienceWith is how long the call may take that settles a batch. While some outcomes are slow, each wrong
+// guess costs the time of others: a call may then take a fifth, or four times as long as the last one that was
+// answered. Only those that were slow by themselves have all the time, one by one. At the end of the subscription
+// it leaves time for others.
+func (s *settler) patienceWith(ctx context.Context, queue *settlementQueue, batch []Settlement) time.Duration {
+	patience, share := s.patience(), time.Duration(4)
+	if queue.mayBeSlow() && batch[0].group != refusedGroup {
+		patience = min(patience, max(patience/5, 4*queue.latency()))
+	}
+	if batch[0].group != 0 {
+		share = 10
+	}
 	if end, ends := ctx.Deadline(); ends {
-		patience = min(patience, time.Until(end)/4)
+		patience = min(patience, time.Until(end)/share)
 	}
 	return patience
 }

@@ -14,8 +14,9 @@ type settlementQueue struct {
 	mu        sync.Mutex
 	queue     []Settlement // in the order in which they came, or came back
 	lastGroup int
-	cause     error     // of the last refusal
-	slowAt    time.Time // when the store was last too slow for some
+	cause     error         // of the last refusal
+	slowAt    time.Time     // when the store was last too slow for some
+	took      time.Duration // the last call that was answered
 }
 
 // attempt is how a settlement is sent to the store the next time.
@@ -135,28 +136,29 @@ func (q *settlementQueue) takeUnleased(n int) []Settlement {
 	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && s.unleased })
 }
 
-// takeGroup removes the group that came last, of those that are due: refused settlements are
-// found sooner in the parts of one batch than in all batches at a time.
-func (q *settlementQueue) takeGroup() []Settlement {
-	newest := q.newestGroup()
-	if newest == 0 {
+// takeGroup removes the group that came last, of those that are due, or else the one that came first.
+// Refused settlements are found sooner in the parts of one batch than in all batches at a time; and most others are
+// stored sooner if the parts of what has failed come last.
+func (q *settlementQueue) takeGroup(last bool) []Settlement {
+	group := q.dueGroup(last)
+	if group == 0 {
 		return nil
 	}
-	return q.remove(settleBatch, func(s *Settlement) bool { return s.group == newest })
+	return q.remove(settleBatch, func(s *Settlement) bool { return s.group == group })
 }
 
-// newestGroup returns the number of the group that came last, of those that are due, or 0 if
+// dueGroup returns the number of the group that came last, or first, of those that are due, or 0 if
 // there is none.
-func (q *settlementQueue) newestGroup() (newest int) {
+func (q *settlementQueue) dueGroup(last bool) (group int) {
 	now := time.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i := range q.queue {
-		if s := &q.queue[i]; s.isDue(now) {
-			newest = max(newest, s.group)
+		if s := &q.queue[i]; s.group > 0 && s.isDue(now) && (group == 0 || last == (s.group > group)) {
+			group = s.group
 		}
 	}
-	return newest
+	return group
 }
 
 // takeRefused removes settlements that the store has refused for the time being, and that are
@@ -166,7 +168,11 @@ func (q *settlementQueue) takeRefused() []Settlement {
 	if q.contains(func(s *Settlement) bool { return s.group > 0 && (s.isDue(now) || s.isSearched()) }) {
 		return nil
 	}
-	return q.remove(settleBatch, func(s *Settlement) bool { return s.group == refusedGroup && s.isDue(now) })
+	n := settleBatch
+	if q.mayBeSlow() {
+		n = 1
+	}
+	return q.remove(n, func(s *Settlement) bool { return s.group == refusedGroup && s.isDue(now) })
 }
 
 func (q *settlementQueue) contains(qualifies func(*Settlement) bool) bool {
@@ -257,6 +263,20 @@ func (q *settlementQueue) mayBeSlow() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return !q.slowAt.IsZero() && time.Since(q.slowAt) < slowPeriod
+}
+
+// answered records how long a call has taken.
+func (q *settlementQueue) answered(took time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.took = took
+}
+
+// latency returns how long the last call has taken that was answered.
+func (q *settlementQueue) latency() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.took
 }
 
 // untilDue returns how long until there is something to send of no group, or -1 if there is nothing.

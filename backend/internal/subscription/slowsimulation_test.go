@@ -1,0 +1,123 @@
+package subscription_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A store that takes too long for the outcomes of some messages, or refuses them, or leaves their rows as they are:
+// the others must flow, none of them may be handled twice, and at any end all of their outcomes are stored.
+func TestSimulation_OfOddRows(t *testing.T) {
+	t.Parallel()
+	simulate(t, func(t *testing.T, seed int) {
+		sim := newSimulation(t, seed)
+		newOddRows(sim).run()
+	})
+}
+
+// oddRows is one run in which nothing is wrong but some rows.
+type oddRows struct {
+	*simulation
+	rng       *rand.Rand
+	slow      []int64
+	unchanged []int64
+	consumer  *consumer
+}
+
+func newOddRows(sim *simulation) *oddRows {
+	rng := sim.rng("odd rows")
+	sim.faults, sim.polled = 0, true
+	sim.config.PollMin, sim.config.PollMax = pollMin, pollMax
+	sim.store.refuseIf(nil)
+	sim.config.MaxInFlight, sim.config.MaxPrefetch = pick(rng, 4, 20, 100), pick(rng, 0, 100)
+	sim.config.MaxExtension, sim.config.Lease = time.Hour, lease
+	sim.config.SyncAck, sim.config.LockFor = rng.IntN(4) == 0, pick(rng, 0, 0, lockFor)
+	sim.config.Linger = pick(rng, 0, 5*time.Millisecond)
+	return &oddRows{simulation: sim, rng: rng}
+}
+
+// oddIDs returns the ids of n messages that come within some seconds, after the first ones.
+func (o *oddRows) oddIDs(n int) (ids []int64) {
+	for range n {
+		ids = append(ids, 20+o.rng.Int64N(100))
+	}
+	return ids
+}
+
+func (o *oddRows) run() {
+	o.slow = o.oddIDs(o.rng.IntN(6))
+	if o.rng.IntN(3) == 0 {
+		o.unchanged = o.oddIDs(o.rng.IntN(2 * o.config.MaxInFlight))
+	}
+	o.store.leaveUnchanged(func(id int64) bool { return slices.Contains(o.unchanged, id) })
+	view := o.store.viewOf("A")
+	view.polled = true
+	view.slowFor(o.slow...)
+	o.consumer = o.start(o.t.Context(), view)
+	o.running.Go(o.handleAll)
+	o.publishSteadily()
+	time.Sleep(between(o.rng, 0, 30*time.Second))
+	o.subscriptions.Close()
+	o.running.Wait()
+	o.requireFlow()
+	o.requireNothingCounted()
+}
+
+func (o *oddRows) handleAll() {
+	for msg := range o.consumer.messages {
+		o.consumer.recordReceived(msg)
+		o.consumer.ack(msg)
+	}
+	o.consumer.record(event{kind: closed, subscriber: "A"})
+}
+
+// publishSteadily publishes 20 messages per second, until the odd ones are among them, and more.
+func (o *oddRows) publishSteadily() {
+	for range 120 + 20*o.rng.IntN(20) {
+		o.store.publish(1)
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// longestWait is how long a message that is not odd may wait to be handled.
+func (o *oddRows) longestWait() time.Duration {
+	if o.config.SyncAck { // each slow one may keep all slots, until it is known which it is
+		return time.Duration(1+len(o.slow)) * 2 * operation
+	}
+	return operation + 2*time.Second
+}
+
+// requireFlow requires what is promised of messages that are not odd.
+func (o *oddRows) requireFlow() {
+	o.t.Helper()
+	came, handledAt := map[int64]time.Time{}, map[int64][]time.Time{}
+	for _, e := range o.store.recorded(published, handed) {
+		if e.kind == published {
+			came[e.token.ID] = e.at
+		} else {
+			handledAt[e.token.ID] = append(handledAt[e.token.ID], e.at)
+		}
+	}
+	var worst time.Duration
+	for id, at := range handledAt {
+		if !o.isOdd(id) && o.config.LockFor == 0 {
+			require.Len(o.t, at, 1, "message %d", id)
+		}
+		if !o.isOdd(id) {
+			worst = max(worst, at[0].Sub(came[id]))
+		}
+	}
+	require.LessOrEqual(o.t, worst, o.longestWait(), "%v slow, %v unchanged, %+v", o.slow, o.unchanged, o.config)
+	for _, id := range o.store.ids() {
+		require.True(o.t, o.isOdd(id) || len(handledAt[id]) == 0, "the outcome of message %d is not stored", id)
+	}
+	o.requirePromises()
+}
+
+func (o *oddRows) isOdd(id int64) bool {
+	return slices.Contains(o.slow, id) || slices.Contains(o.unchanged, id)
+}
