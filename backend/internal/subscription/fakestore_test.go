@@ -39,6 +39,7 @@ type fakeStore struct {
 	whole       atomic.Bool                        // whether all else of the batch is refused, too
 	refusesAcks atomic.Bool                        // it refuses all acks
 	unchanged   func(id int64) bool                // which messages it neither leases nor makes visible, and says nothing; nil: none
+	passedBy    map[int64]bool                     // those of them that it has found, and locks no more
 }
 
 // stored is one message, and the lease that it had last.
@@ -273,7 +274,7 @@ func (s *fakeStore) refuseIf(f func(subscription.Settlement) bool) {
 func (s *fakeStore) leaveUnchanged(f func(id int64) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unchanged = f
+	s.unchanged, s.passedBy = f, map[int64]bool{}
 	s.signalChange()
 }
 
