@@ -10,7 +10,6 @@ import (
 type extensionFailures struct {
 	ids      map[int64]struct{}
 	since    time.Time // when the first of them has failed
-	last     time.Time // when the last of all has failed
 	cause    error     // of the last
 	throttle logThrottle
 }
@@ -18,16 +17,13 @@ type extensionFailures struct {
 // add notes that leases could not be extended.
 func (f *extensionFailures) add(group []*lease, cause error) {
 	now := time.Now()
-	if now.Sub(f.last) > logMax {
-		f.throttle = logThrottle{}
-	}
 	if len(f.ids) == 0 {
 		f.ids, f.since = map[int64]struct{}{}, now
 	}
 	for _, l := range group {
 		f.ids[l.ID] = struct{}{}
 	}
-	f.last, f.cause = now, cause
+	f.cause = cause
 }
 
 // log logs which leases could not be extended: once all have been tried, or after a while; and ever

@@ -12,7 +12,7 @@ import (
 
 // A store that takes too long for the outcomes of some messages, or refuses them, or leaves their rows as they are:
 // the others must flow, none of them may be handled twice, and at any end all of their outcomes are stored.
-func TestSimulation_OfOddRows(t *testing.T) {
+func TestOddRowsSimulation(t *testing.T) {
 	t.Parallel()
 	simulate(t, func(t *testing.T, seed int) {
 		sim := newSimulation(t, seed)

@@ -103,7 +103,6 @@ func (s *settler) runEach(ctx context.Context, wait func(), store func(context.C
 		err := store(context.Background()) // a begun call is finished
 		if err == nil {
 			failing.reset()
-			log = logThrottle{}
 			continue
 		}
 		pauseFor := failing.next()
@@ -208,13 +207,12 @@ func (s *settler) patience() time.Duration {
 }
 
 // patienceWith is how long the call may take that settles a batch. While some outcomes are slow, each wrong
-// guess costs the time of others: a call may then take a fifth, or four times as long as the last one that was
-// answered. Only those that were slow by themselves have all the time, one by one. At the end of the subscription
-// it leaves time for others.
+// guess costs the time of others, and a call may take less: see [settlementQueue.patience]. Only those that were
+// slow by themselves have all the time, one by one. At the end of the subscription it leaves time for others.
 func (s *settler) patienceWith(ctx context.Context, queue *settlementQueue, batch []Settlement) time.Duration {
 	patience, share := s.patience(), time.Duration(4)
-	if queue.mayBeSlow() && batch[0].group != refusedGroup {
-		patience = min(patience, max(patience/5, 4*queue.latency()))
+	if batch[0].group != refusedGroup {
+		patience = queue.patience(patience)
 	}
 	if batch[0].group != 0 {
 		share = 10
@@ -239,7 +237,7 @@ func (s *settler) handleSilence(queue *settlementQueue, batch []Settlement, caus
 		s.search(queue, batch, cause)
 		return cause
 	}
-	queue.slow()
+	queue.silent(batch[0].group)
 	if batch[0].Action == Ack {
 		batch[0].pause = refusedMax // its lease is extended between the tries: each may lock the message
 		s.keepAcks(queue, batch, &Refusal{Cause: cause})
@@ -253,7 +251,7 @@ func (s *settler) handleSilence(queue *settlementQueue, batch []Settlement, caus
 // search has the parts of a batch sent for which the store was too slow because of cause. The tries lock
 // messages: those that are not leased are leased before.
 func (s *settler) search(queue *settlementQueue, batch []Settlement, cause error) {
-	queue.slow()
+	queue.silent(batch[0].group)
 	s.leases.suspectAcks(batch, cause)
 	for part := range slices.Chunk(batch, partSize(len(batch))) {
 		queue.addGroup(part, 4*cancelTime)

@@ -16,7 +16,8 @@ type settlementQueue struct {
 	lastGroup int
 	cause     error         // of the last refusal
 	slowAt    time.Time     // when the store was last too slow for some
-	took      time.Duration // the last call that was answered
+	silences  int           // so many calls since the last one that was answered were too slow
+	latency   time.Duration // of that one
 }
 
 // attempt is how a settlement is sent to the store the next time.
@@ -251,11 +252,14 @@ func (q *settlementQueue) messages() int {
 	return len(ids)
 }
 
-// slow records that the store was too slow just now.
-func (q *settlementQueue) slow() {
+// silent records that the store was too slow for settlements of a group, or of none.
+func (q *settlementQueue) silent(group int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.slowAt = time.Now()
+	if group != refusedGroup {
+		q.silences++
+	}
 }
 
 // mayBeSlow reports whether the store was too slow for some settlements of late: then it may be for others.
@@ -269,14 +273,18 @@ func (q *settlementQueue) mayBeSlow() bool {
 func (q *settlementQueue) answered(took time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.took = took
+	q.latency, q.silences = took, 0
 }
 
-// latency returns how long the last call has taken that was answered.
-func (q *settlementQueue) latency() time.Duration {
+// patience returns how long a call may take that may take most: all of that, or, while some settlements are
+// slow, a second, or four times as long as the last call that was answered. It doubles while none is answered.
+func (q *settlementQueue) patience(most time.Duration) time.Duration {
+	if !q.mayBeSlow() {
+		return most
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.took
+	return min(most, max(patienceMin, 4*q.latency)<<min(max(q.silences-1, 0), 3))
 }
 
 // untilDue returns how long until there is something to send of no group, or -1 if there is nothing.
