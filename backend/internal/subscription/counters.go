@@ -51,14 +51,6 @@ func (c *Counters) of(action Action) *atomic.Int64 {
 	}
 }
 
-// in returns the counter of the messages in a phase.
-func (c *Counters) in(p phase) *atomic.Int64 {
-	if p < delivered {
-		return &c.Waiting
-	}
-	return &c.InFlight
-}
-
 // fetched counts the messages of one fetch.
 func (c *Counters) fetched(n int, err error) {
 	c.Claimed.Add(int64(n))

@@ -101,7 +101,7 @@ func (f *fetcher) claim(limit int) (Claim, error) {
 	queue := f.settler.settlements
 	var batch []Settlement
 	if f.leases.inLockCooldown() {
-		batch = queue.takeUnleased(settleBatch)
+		batch = queue.takeUnleased(settleBatch, true)
 	} else if !queue.mayBeSlow() {
 		batch = queue.take(settleBatch)
 	}

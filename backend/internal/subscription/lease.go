@@ -3,6 +3,7 @@ package subscription
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
@@ -126,6 +127,14 @@ func (l *lease) end() time.Time {
 	default:
 		return l.expiresAt
 	}
+}
+
+// counter returns what counts the messages in the phase of l.
+func (l *lease) counter() *atomic.Int64 {
+	if l.phase < delivered {
+		return &l.owner.config.Counters.Waiting
+	}
+	return &l.owner.config.Counters.InFlight
 }
 
 // Park implements [backend.Parker]. A message that is parked has no slot.

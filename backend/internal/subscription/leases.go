@@ -168,7 +168,7 @@ func (ls *leases) drop(l *lease) bool {
 	if l.batch != nil {
 		l.batch.closeOne()
 	}
-	ls.config.Counters.in(l.phase).Add(-1)
+	l.counter().Add(-1)
 	if ls.table.len() == 0 && ls.drained != nil {
 		close(ls.drained)
 		ls.drained = nil

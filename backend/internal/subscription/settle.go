@@ -126,7 +126,7 @@ func (s *settler) flush() {
 }
 
 func (s *settler) flushQueue(ctx context.Context, queue *settlementQueue) {
-	failing := backoff{min: retryMin, max: retryMax}
+	failing := backoff{min: retryMin, max: 4 * retryMin}
 	var err error
 	for left := queue.len(); left > 0; left = queue.len() {
 		if ctx.Err() != nil {
@@ -136,19 +136,25 @@ func (s *settler) flushQueue(ctx context.Context, queue *settlementQueue) {
 			queue.clear()
 			return
 		}
+		sent := time.Now()
 		if err = cmp.Or(s.storeUnsuspected(ctx, queue), s.storeGroup(ctx, queue)); err != nil {
-			pause(ctx, failing.next(), nil)
+			pause(ctx, max(failing.next()-time.Since(sent), 0), nil)
 		} else {
 			pause(ctx, max(sooner(queue.untilDue(), queue.untilGroupDue()), 0), nil)
 		}
 	}
 }
 
-// storeUnsuspected stores one batch of settlements of which nothing is suspected.
+// storeUnsuspected stores one batch of settlements of which nothing is suspected, and one of those that a lost
+// lock has left.
 func (s *settler) storeUnsuspected(ctx context.Context, queue *settlementQueue) error {
+	return cmp.Or(s.storeUnleased(ctx, queue), s.send(ctx, queue, queue.take(settleBatch)))
+}
+
+func (s *settler) storeUnleased(ctx context.Context, queue *settlementQueue) error {
 	queue.begin()
 	defer queue.end()
-	return s.send(ctx, queue, queue.take(settleBatch))
+	return s.send(ctx, queue, queue.takeUnleased(settleBatch, false))
 }
 
 // storeGroup stores one group of settlements, and then what the store has refused for now. At the end of the
@@ -168,7 +174,7 @@ func (s *settler) storeGroup(ctx context.Context, queue *settlementQueue) error 
 func (s *settler) storeLate() (all bool, err error) {
 	ctx := context.Background()
 	for calls := s.settlements.unleased() / settleBatch; calls > 0 && err == nil; calls-- {
-		err = s.send(ctx, s.settlements, s.settlements.takeUnleased(settleBatch))
+		err = s.send(ctx, s.settlements, s.settlements.takeUnleased(settleBatch, true))
 	}
 	return s.settlements.unleased() <= settleBatch && s.suspectsAreLeased(), err
 }

@@ -9,7 +9,7 @@ import (
 type settlementQueue struct {
 	added      chan struct{} // holds a token when there may be something to store that is of no group,
 	addedGroup chan struct{} // or that is of one
-	idle       chan struct{} // holds a token while nothing of no group is being stored
+	idle       chan struct{} // holds a token while nothing is being stored that a lost lock has left
 
 	mu        sync.Mutex
 	queue     []Settlement // in the order in which they came, or came back
@@ -43,8 +43,8 @@ func newSettlementQueue() *settlementQueue {
 	return q
 }
 
-// begin waits until nothing of no group is under way, and keeps others from taking that until
-// end. A claim that carries settlements does without, unless a lock was lost.
+// begin waits until nothing is under way that a lost lock has left, and keeps others from taking that until
+// end.
 func (q *settlementQueue) begin() { <-q.idle }
 
 func (q *settlementQueue) end() { q.idle <- struct{}{} }
@@ -126,15 +126,17 @@ func (q *settlementQueue) postponed(otherwise attempt) attempt {
 	return otherwise
 }
 
-// take removes up to n settlements of no group that are due.
+// take removes up to n settlements of no group that are due, and that no lost lock has left.
 func (q *settlementQueue) take(n int) []Settlement {
 	now := time.Now()
-	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && s.isDue(now) })
+	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && !s.unleased && s.isDue(now) })
 }
 
-// takeUnleased removes up to n settlements that a lost lock has left, whether they are due or not.
-func (q *settlementQueue) takeUnleased(n int) []Settlement {
-	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && s.unleased })
+// takeUnleased removes up to n settlements of no group that a lost lock has left, and that are due, or with early
+// also those that are not yet.
+func (q *settlementQueue) takeUnleased(n int, early bool) []Settlement {
+	now := time.Now()
+	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && s.unleased && (early || s.isDue(now)) })
 }
 
 // takeGroup removes the group that came last, of those that are due, or else the one that came first.
