@@ -100,12 +100,13 @@ func (s *settler) runEach(ctx context.Context, wait func(), store func(context.C
 		if wait(); ctx.Err() != nil {
 			return
 		}
+		sent := time.Now()
 		err := store(context.Background()) // a begun call is finished
 		if err == nil {
 			failing.reset()
 			continue
 		}
-		pauseFor := failing.next()
+		pauseFor := max(failing.next()-time.Since(sent), 0)
 		if log.allows(time.Now()) {
 			s.config.Logger.Error("ezq: failed to store acks; retrying",
 				"topic", s.config.Topic, "retry_in", pauseFor.Round(time.Millisecond).String(), "error", err)
