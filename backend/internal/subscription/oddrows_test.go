@@ -88,12 +88,12 @@ func (o *oddRows) handleAll() {
 func (o *oddRows) publishAll() {
 	how := o.rng.IntN(3)
 	if how > 0 {
-		o.store.publish(300)
+		o.store.publish(150)
 	}
 	if how > 1 {
 		return
 	}
-	for range 120 + 20*o.rng.IntN(20) {
+	for range 120 + 20*o.rng.IntN(8) {
 		o.store.publish(1)
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -104,7 +104,7 @@ func (o *oddRows) longestWait() time.Duration {
 	const lockCooldown = 10 * time.Second
 	switch {
 	case o.config.SyncAck: // each slow one may keep all slots, until it is known which it is
-		return 2*operation + time.Duration(len(o.slow))*2*time.Second
+		return 2*operation + time.Duration(len(o.slow))*3*time.Second
 	case o.config.LockFor > 0 && len(o.slow)*len(o.unchanged) > 0: // what is locked is neither stored nor leased
 		return operation + lockCooldown + time.Second
 	case o.config.LockFor > 0: // two locks may take too long to end, one after the other

@@ -24,7 +24,7 @@ func seedsThatFoundBugs() []int {
 		816, 2317, // a message whose lock was lost was locked again, and handed over uncounted a second time
 		123,   // a message whose lock was lost was leased and released, which removes what is left of the lock
 		7, 10, // a message that could not be leased after its lock kept its slot for ever
-		18, 38, // fetching stopped for each of several slow acks, and SyncAck's slots were taken by their search
+		18, 20, // fetching stopped again for each of several slow acks
 		29,            // acked messages were left in the store at the end, after slow acks
 		86, 842, 1016, // a handler began after the lease of its event was lost while that waited
 	}
