@@ -157,15 +157,7 @@ func (s *settler) storeLate() (all bool, err error) {
 	for calls := s.settlements.len() / settleBatch; calls > 0 && err == nil; calls-- {
 		err = s.send(ctx, s.settlements, s.settlements.take(settleBatch, true))
 	}
-	return !s.settlements.exceeds(settleBatch) && s.suspectsAreLeased(), err
-}
-
-// suspectsAreLeased reports whether the store has leased all messages whose acks are refused, or
-// may be, since that was suspected: those of a lost lock were not leased before.
-func (s *settler) suspectsAreLeased() bool {
-	s.leases.mu.Lock()
-	defer s.leases.mu.Unlock()
-	return s.leases.refused.areLeased()
+	return !s.settlements.exceeds(settleBatch) && s.leases.suspectsAreLeased(), err
 }
 
 func (s *settler) send(ctx context.Context, queue *settlementQueue, batch []Settlement) error {
