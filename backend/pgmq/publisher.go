@@ -103,9 +103,9 @@ func (p *Publisher) Features() backend.Features { return features() }
 // Publish stores the messages in the queue of topic, and in each queue that is bound to
 // it, as those of its groups are, with one statement: all of them or none. If topic has
 // groups and no queue of its own, it stores them for the groups; otherwise it creates
-// the queue, where the messages wait for their subscriber. It honours the delays of [backend.SetDelay], [backend.SetDeliverAt]
-// and Watermill's components/delay, to the microsecond and by the clock of
-// PostgreSQL.
+// the queue, where the messages wait for their subscriber. It honours the delays of
+// [backend.SetDelay], [backend.SetDeliverAt] and Watermill's components/delay, to the
+// microsecond and by the clock of PostgreSQL.
 //
 // It returns nil when they are committed, or, in a transaction, when they will
 // be with it. An error is an [*Error] that matches [ErrRejected] if certainly
@@ -179,7 +179,7 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 	return p.commits.Write(ctx, topic, encoded, send)
 }
 
-// send stores rows. If the topic's queues are not those that we know of, which
+// send stores a batch. If the topic's queues are not those that we know of, which
 // the server tells without storing anything, it looks again.
 func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) error {
 	const attempts = 5
@@ -210,7 +210,7 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 	}
 }
 
-// insert reports whether the rows are stored; they are not if the route is old.
+// insert stores a batch, and reports whether it did: nothing is stored if the route is old.
 //
 // Unlike other statements it may stay prepared, as far as the handle is set up
 // for that and there is no pooler: it looks at no table whose plan could go stale,
@@ -267,7 +267,7 @@ func (p *Publisher) Close() error {
 	return nil
 }
 
-// publishOnce stores rows and moves the schedule of tick on, in one transaction. The
+// publishOnce stores a batch and moves the schedule of tick on, in one transaction. The
 // row of the schedule is locked for as long: a concurrent publish waits, and finds
 // the tick taken; or not, if this transaction fails.
 func (p *Publisher) publishOnce(ctx context.Context, topic string, batch insert.Batch, tick *backend.ScheduleTick) error {

@@ -211,7 +211,7 @@ func (r *redrive) route(ctx context.Context, to destination) (found *catalog.Rou
 		err = r.routes.Catalog.Ensure(ctx, r.pool, to.queue, nil)
 	}
 	if missing := (*Error)(nil); errors.As(err, &missing) && errors.Is(missing.Kind, ErrQueueNotFound) {
-		create := "create its queue with Queue.CreateQueue or pgmq.create"
+		create := "create its queue with Client.CreateQueue or pgmq.create"
 		if own, _ := queuename.Of(to.topic); to.queue != "" && to.queue != own {
 			create = "let a program subscribe to it with the group of that queue"
 		}

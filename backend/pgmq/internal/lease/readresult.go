@@ -27,7 +27,7 @@ type readResult struct {
 // kept that comes after one that is not.
 func (f *readResult) isSurplus(id int64) bool { return len(f.surplus) > 0 && id > f.firstSurplus }
 
-// add keeps a message, and gives the last ones up for it if they are more than most bytes in
+// add keeps a message, and gives the last ones up for it if they are more than maxBytes in
 // all. One is always kept. How large messages are is not known when a claim says how many it
 // wants: after a thousand small ones it may meet as many that are large.
 func (f *readResult) add(lease subscription.Lease, maxBytes int64) {
