@@ -93,7 +93,7 @@ func (r *redrive) choose(ctx context.Context, found []candidate, limit int) (cho
 		if limit == 0 {
 			break
 		}
-		last = c.ID
+		last = c.id
 		to, err := r.origins.destination(ctx, c)
 		if err != nil {
 			return nil, 0, err
@@ -103,7 +103,7 @@ func (r *redrive) choose(ctx context.Context, found []candidate, limit int) (cho
 			continue
 		}
 		if r.blocked[to.key()] {
-			r.keep(bundle{to, []int64{c.ID}})
+			r.keep(bundle{to, []int64{c.id}})
 			continue
 		}
 		i, ok := at[to.key()]
@@ -111,7 +111,7 @@ func (r *redrive) choose(ctx context.Context, found []candidate, limit int) (cho
 			i = len(chosen)
 			at[to.key()], chosen = i, append(chosen, bundle{to: to})
 		}
-		chosen[i].ids = append(chosen[i].ids, c.ID)
+		chosen[i].ids = append(chosen[i].ids, c.id)
 		limit--
 	}
 	return chosen, last, nil
