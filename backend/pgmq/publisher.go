@@ -1,6 +1,7 @@
 package pgmq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -205,7 +206,7 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 			return catalog.PublishDenied(topic, to.Queues)
 		}
 		if attempt == attempts || err != nil && (!gone || p.inTx) { // a transaction has failed with it
-			return fault.FirstError(err, catalog.ErrBindings)
+			return cmp.Or(err, catalog.ErrBindings)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -135,7 +136,7 @@ func (r *Route) checkOwners(ctx context.Context, db transact.Queryer, own string
 	}
 	found, err := untrustedTables(ctx, db, tables, vouchingTable)
 	for _, s := range found {
-		err = fault.FirstError(err, s.codeError())
+		err = cmp.Or(err, s.codeError())
 	}
 	return err
 }
