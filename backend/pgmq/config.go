@@ -88,23 +88,24 @@ type SubscriberConfig struct {
 	// a single subscription, messages arrive in order.
 	MaxInFlight int
 
-	// MaxInFlightBytes bounds the memory of one subscription: it claims nothing
-	// while the messages that it has claimed, and that are not settled, have so
-	// many bytes of JSON or more, of which those of headers beyond 1 KiB count six times,
-	// for what a map of them takes, and 2 KiB for each message, for what it takes beside its
-	// text. One message always comes, however large. A claim
-	// asks for as many as would fit if all were as large as the largest of the claim
-	// before (1 MiB at first), and keeps no more than so many bytes, so a subscription has
-	// up to twice as many where sizes jump. The rest is released, uncounted. Defaults to 128
-	// MiB.
+	// MaxInFlightBytes bounds the memory of one subscription: it claims nothing while the
+	// messages that it has claimed and not settled have so many bytes or more. A message
+	// counts with its JSON, of which the headers beyond 1 KiB count six times, as a map of
+	// them takes, and with 2 KiB for what it takes beside its text. One message always
+	// comes, however large.
+	//
+	// A claim asks for as many as would fit if all were as large as the largest of the
+	// claim before (1 MiB at first). It keeps no more than so many bytes, and releases the
+	// rest, uncounted. So a subscription has up to twice as many where sizes jump. Defaults
+	// to 128 MiB.
 	MaxInFlightBytes int64
 
 	// MaxMessageBytes is how large a message may be, in bytes of JSON as PostgreSQL
 	// writes it, headers included. One that is larger, or that PostgreSQL cannot
 	// read at all, does not come to the consumer, where it could take all memory:
 	// it is moved to the archive of its queue, with the reason in its headers, logged,
-	// and counted: see [SubscriptionStats]. So is one whose headers alone have more than 128 KiB.
-	// Where that is not permitted it is hidden for an hour. Defaults to 64 MiB; the
+	// and counted: see [SubscriptionStats]. So is one whose headers alone have more than
+	// 128 KiB. Where that is not permitted it is hidden for an hour. Defaults to 64 MiB; the
 	// least is 256 KiB. In a [Config] it must be at least six times its MaxPayloadBytes, and
 	// 132 KiB: so large can a message be that the same client publishes.
 	MaxMessageBytes int

@@ -98,7 +98,7 @@ func (p *Publisher) withConn(conn *pgxpool.Conn) *Publisher {
 	return &on
 }
 
-// Features says that delays are kept: see [backend.Features].
+// Features reports the promises of this backend: see [backend.Features].
 func (p *Publisher) Features() backend.Features { return features() }
 
 // Publish stores the messages in the queue of topic, and in each queue that is bound to
