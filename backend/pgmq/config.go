@@ -184,6 +184,9 @@ const (
 	// maxPrefetch is how many messages a busy subscription claims ahead.
 	maxPrefetch = 1000
 
+	// openTimeout is how long a subscription may take to begin.
+	openTimeout = 30 * time.Second
+
 	// linger is how long an ack may wait for others to be stored with.
 	linger = 3 * time.Millisecond
 

@@ -34,5 +34,5 @@ func GroupQueueName(topic, group string) (string, error) { return queuename.OfGr
 // LooksAt is the SQL that looks at messages of queue before they are read.
 func LooksAt(queue string) map[string]string {
 	s := statement.New(queue, catalog.Layout{})
-	return map[string]string{"suspicious": s.Suspicious, "weight": s.MinimumSize}
+	return map[string]string{"suspicious": s.Suspicious, "minimum size": s.MinimumSize}
 }

@@ -46,8 +46,8 @@ type Config struct {
 	Wakeups         *wakeup.Signals
 	Examiner        *Examiner
 	DeadLetterTable DeadLetterTableFunc
-	MaxMessageBytes int           // of the size of a message
-	MaxBytes        int64         // bytes that one claim keeps
+	MaxMessageBytes int           // how large a message may be
+	MaxBytes        int64         // how many one claim keeps
 	BindingPause    time.Duration // between two looks whether the group of an idle queue is bound
 	Logger          *slog.Logger
 }
