@@ -158,12 +158,16 @@ type outgoing struct {
 	delayed bool // also by 0
 	at      time.Time
 	headers []header
+
+	ids       []string
+	condition *backend.PublishCondition
+	results   []*PublishResult
 }
 
-// prepare applies opts and makes sure that p can be asked for the result.
+// prepare applies opts and makes sure that p can be asked for the result, for so many events.
 // Options after one that is wrong are applied too: it may be the topic, which
 // the error names.
-func (o *outgoing) prepare(ctx context.Context, p message.Publisher, opts []PublishOption) error {
+func (o *outgoing) prepare(ctx context.Context, p message.Publisher, events int, opts []PublishOption) error {
 	var invalid error
 	for _, opt := range opts {
 		invalid = cmp.Or(invalid, opt.applyToPublish(o))
@@ -179,6 +183,9 @@ func (o *outgoing) prepare(ctx context.Context, p message.Publisher, opts []Publ
 	}
 	if (o.delay > 0 || !o.at.IsZero()) && !backend.FeaturesOf(p).Delay {
 		return fmt.Errorf("%T cannot delay events: publish with PGMQ or memory, or leave Delay and At out: %w", p, errors.ErrUnsupported)
+	}
+	if err := o.checkConditions(p, events); err != nil {
+		return err
 	}
 	return contextError(ctx)
 }

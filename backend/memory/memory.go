@@ -55,6 +55,10 @@ type Config struct {
 	// does not apply to consumers that say how long they wait, like ezq's Router.
 	DrainTimeout time.Duration
 
+	// IDWindow is how long the ID of a message that is stored once is remembered: see
+	// [backend.PublishCondition]. Defaults to 24 hours.
+	IDWindow time.Duration
+
 	// Logger receives the records that no call returns. Defaults to
 	// [slog.Default].
 	Logger *slog.Logger
@@ -92,12 +96,13 @@ func newBroker(overrides *Config, topics *topics) *Broker {
 	if overrides != nil {
 		config = *overrides
 	}
-	if config.MaxInFlight < 0 || min(config.NackDelay, config.Lease, config.MaxExtension, config.DrainTimeout) < 0 {
+	if config.MaxInFlight < 0 || min(config.NackDelay, config.Lease, config.MaxExtension, config.DrainTimeout, config.IDWindow) < 0 {
 		panic("memory: Config has a negative value: use 0 for the default")
 	}
 	config.Lease = cmp.Or(config.Lease, 30*time.Second)
 	config.MaxExtension = cmp.Or(config.MaxExtension, time.Hour)
 	config.DrainTimeout = cmp.Or(config.DrainTimeout, 10*time.Second)
+	config.IDWindow = cmp.Or(config.IDWindow, 24*time.Hour)
 	config.Logger = cmp.Or(config.Logger, slog.Default())
 	return &Broker{config: config, topics: topics, subscriptions: subscription.NewSubscriptions()}
 }
@@ -106,14 +111,14 @@ func newBroker(overrides *Config, topics *topics) *Broker {
 func (b *Broker) Features() backend.Features {
 	return backend.Features{
 		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
-		Ordered: true, Lease: true, Drain: true, Schedules: true,
+		Ordered: true, Lease: true, Drain: true, Schedules: true, Conditions: true,
 	}
 }
 
 // Publish stores copies of the messages, all of them or, with an error, none.
 // It honours the delays of [backend.SetDelay] and [backend.SetDeliverAt]. A topic
-// exists as soon as it is named. Of the message's context only a [backend.ScheduleTick] is
-// used. Topics and messages that no backend of this module takes fail with a
+// exists as soon as it is named. Of the message's context only a [backend.ScheduleTick]
+// and a [backend.PublishCondition] are used. Topics and messages that no backend of this module takes fail with a
 // *[backend.RefusedError]: see [backend.CheckTopic] and [backend.CheckHeaders].
 func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
 	t, err := b.topic(topic)
@@ -129,11 +134,11 @@ func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
 	}
 	if len(msgs) > 0 {
 		if tick := backend.ScheduleTickFromContext(msgs[0].Context()); tick != nil {
-			t.publishOnce(tick, entries)
+			t.publishOnce(tick, entries, b.config.IDWindow)
 			return nil
 		}
 	}
-	t.publish(entries)
+	t.publish(entries, b.config.IDWindow)
 	return nil
 }
 
