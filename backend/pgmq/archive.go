@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -118,35 +119,11 @@ type ReplayFilter struct {
 	Limit int
 }
 
-// Replay publishes archived messages again, in the order in which they were
-// archived, and returns how many. They keep their ids and begin with no failures;
-// in PGMQ they are new messages, with a new msg_id. The archive keeps its copies,
-// so replaying twice delivers twice. Messages that consumers put there as unreadable,
-// as their headers say, are not published again.
-//
-// It replays the archive of the queue that subscriptions to topic read, the
-// topic's or that of the Group, into that queue, in batches: if it fails, those
-// that it has counted are published. The role needs SELECT on the archive and
-// INSERT on the queue.
-func (c *Client) Replay(ctx context.Context, topic string, filter ReplayFilter) (replayed int, err error) {
-	const op = "replay"
-	queue, err := c.consumedQueue(topic)
-	if err != nil {
-		return 0, classify(op, topic, err)
+func (f ReplayFilter) check() error {
+	if f.Limit < 0 {
+		return &Error{Kind: ErrInvalidConfig, Cause: fmt.Errorf("the limit is %d", f.Limit), Remedy: "set it to 0 for no limit, or more"}
 	}
-	if filter.Limit < 0 {
-		return 0, classify(op, topic, &Error{
-			Kind: ErrInvalidConfig, Cause: fmt.Errorf("the limit is %d", filter.Limit), Remedy: "set it to 0 for no limit, or more",
-		})
-	}
-	if filter.Limit == 0 {
-		filter.Limit = math.MaxInt
-	}
-	replayed, err = c.replay(ctx, queue, filter)
-	if replayed > 0 {
-		c.publisher.notify(&route{queues: []string{queue}})
-	}
-	return replayed, c.consumerError(ctx, op, topic, replayDenied(err, queue))
+	return nil
 }
 
 // Headers that are not an object are not ezq's and mean nothing to PGMQ.
@@ -164,60 +141,37 @@ i as (
 	from r order by archived_at, msg_id)
 select archived_at, msg_id, (select count(*) from r)::int from r order by archived_at desc, msg_id desc limit 1`
 
-func (c *Client) replay(ctx context.Context, queue string, filter ReplayFilter) (replayed int, err error) {
-	until, err := queryValue[time.Time](ctx, c, "select least($1::timestamptz, clock_timestamp())", timeOr(filter.To, pgtype.Infinity))
+// replay publishes what the filter chooses of the archive of queue.
+func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue string) (replayed int, err error) {
+	until, err := queryValue[time.Time](ctx, pool, "select least($1::timestamptz, clock_timestamp())", timeOr(f.To, pgtype.Infinity))
 	if err != nil {
-		return 0, err
+		return 0, replayDenied(err, queue)
 	}
-	columns, values, err := leasedMarkColumns(ctx, c.pool, queue)
+	columns, values, err := leasedMarkColumns(ctx, pool, queue)
 	if err != nil {
-		return 0, err
+		return 0, replayDenied(err, queue)
 	}
 	sql := strings.NewReplacer("{columns}", columns, "{values}", values).Replace(archiveNames(queue).Replace(replaySQL))
-	after, id := timeOr(filter.From, pgtype.NegativeInfinity), int64(math.MinInt64)
-	for replayed < filter.Limit {
+	limit := f.Limit
+	if limit == 0 {
+		limit = math.MaxInt
+	}
+	after, id := timeOr(f.From, pgtype.NegativeInfinity), int64(math.MinInt64)
+	for replayed < limit {
 		var n int
-		err := c.inTransaction(ctx, func(tx pgx.Tx) error {
+		err := inTransaction(ctx, pool, "", func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe,
-				after, id, until, min(filter.Limit-replayed, 1000), []string{failuresKey, doneKey, unknownKey}).Scan(&after, &id, &n)
+				after, id, until, min(limit-replayed, 1000), []string{failuresKey, doneKey, unknownKey}).Scan(&after, &id, &n)
 		})
 		if errors.Is(err, pgx.ErrNoRows) {
 			break
 		}
 		if err != nil {
-			return replayed, err
+			return replayed, replayDenied(err, queue)
 		}
 		replayed += n
 	}
 	return replayed, nil
-}
-
-// PurgeArchive deletes the messages that were archived before olderThan, by the
-// clock of PostgreSQL, from the archive of the queue that subscriptions to topic
-// read, and returns how many. It does so in batches, and an error counts what the table
-// keeps, as [Client.PurgeQueue] does.
-// The role needs SELECT, UPDATE and DELETE on the archive.
-func (c *Client) PurgeArchive(ctx context.Context, topic string, olderThan time.Time) (deleted int, err error) {
-	const op = "purge the archive"
-	queue, err := c.consumedQueue(topic)
-	if err != nil {
-		return 0, classify(op, topic, err)
-	}
-	sql := archiveNames(queue).Replace(purgeArchiveSQL)
-	after, id, kept := timeOr(time.Time{}, pgtype.NegativeInfinity), int64(math.MinInt64), 0
-	for {
-		var n, removed int
-		err := c.inTransaction(ctx, func(tx pgx.Tx) error {
-			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, id, olderThan).Scan(&n, &removed, &after, &id)
-		})
-		if errors.Is(err, pgx.ErrNoRows) {
-			return deleted, classify(op, topic, keptError(kept, archiveName(queue)))
-		}
-		if err != nil {
-			return deleted, c.consumerError(ctx, op, topic, replayDenied(err, queue))
-		}
-		deleted, kept = deleted+removed, kept+n-removed
-	}
 }
 
 // There is an index on archived_at, and in a partitioned archive no other one.
@@ -234,6 +188,25 @@ d as (
 	returning 1)
 select (select count(*) from doomed)::int, (select count(*) from d)::int, archived_at, msg_id
 from doomed order by archived_at desc, msg_id desc limit 1`
+
+// purgeArchive deletes what was archived before olderThan.
+func purgeArchive(ctx context.Context, pool *pgxpool.Pool, queue string, olderThan time.Time) (deleted int, err error) {
+	sql := archiveNames(queue).Replace(purgeArchiveSQL)
+	after, id, kept := timeOr(time.Time{}, pgtype.NegativeInfinity), int64(math.MinInt64), 0
+	for {
+		var n, removed int
+		err := inTransaction(ctx, pool, "", func(tx pgx.Tx) error {
+			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, id, olderThan).Scan(&n, &removed, &after, &id)
+		})
+		if errors.Is(err, pgx.ErrNoRows) {
+			return deleted, keptError(kept, archiveName(queue))
+		}
+		if err != nil {
+			return deleted, replayDenied(err, queue)
+		}
+		deleted, kept = deleted+removed, kept+n-removed
+	}
+}
 
 func archiveNames(queue string) *strings.Replacer {
 	return strings.NewReplacer("{archive}", archiveName(queue), "{table}", tableName(queue), "{queue}", queue)

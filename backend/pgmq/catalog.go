@@ -288,18 +288,6 @@ func (l queueLayout) readOnlyError() error {
 	return &Error{Cause: errors.New("the server is read-only, and consuming writes"), Remedy: remedy}
 }
 
-func isCode(err error, codes ...string) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && slices.Contains(codes, pg.Code)
-}
-
-func firstError(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
-}
-
 func consumeDenied(queue string) error {
 	return &Error{
 		Kind: ErrPermission, Cause: fmt.Errorf("the role may not consume from %s", tableName(queue)),

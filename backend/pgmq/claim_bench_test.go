@@ -61,12 +61,10 @@ func claimOf(b *testing.B, pool *pgxpool.Pool) claim10 {
 	layout, err := probe(b.Context(), own, "t")
 	require.NoError(b, err)
 	sql := newStatements("t", layout)
-	s := &store{
-		queue: "t", pool: own,
+	s := newStore(storeConfig{
+		queue: "t", pool: own, statements: &sql, examiner: newExaminer(),
 		claimSlots: make(chan struct{}, 1), wakeups: newWakeups(), maxMessageBytes: 64 << 20, maxBytes: 128 << 20, logger: slog.New(slog.DiscardHandler),
-		suspects: newSuspects(newExaminer()),
-	}
-	s.current.Store(&sql)
+	})
 	return func() (int, func()) {
 		claim, err := s.Claim(b.Context(), nil, 10, time.Minute)
 		require.NoError(b, err)

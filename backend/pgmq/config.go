@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
 // Config adjusts a [Client]. The zero value is ready for production.
@@ -330,5 +332,13 @@ func invalidConfig(field string, value any, allowed string) error {
 		Kind:   ErrInvalidConfig,
 		Cause:  fmt.Errorf("%s is %v", field, value),
 		Remedy: "set it to " + allowed,
+	}
+}
+
+// features is what both halves of the backend promise.
+func features() backend.Features {
+	return backend.Features{
+		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
+		Ordered: true, Lease: true, Drain: true, Schedules: true,
 	}
 }

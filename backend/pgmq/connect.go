@@ -133,3 +133,21 @@ func setDefaults(config *pgxpool.Config) {
 		config.ConnConfig.RuntimeParams["application_name"] = "ezq"
 	}
 }
+
+// closeTimeout is how long closing a pool may take. A connection whose peer does
+// not answer any more would hold it up for pgx's own 15 seconds.
+const closeTimeout = 5 * time.Second
+
+func closePool(pool *pgxpool.Pool) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		pool.Close()
+	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/internal/excerpt"
@@ -149,44 +150,24 @@ func groupRequired() error {
 	}
 }
 
-// consumerError returns err, with which op has failed on the queue that subscriptions to topic
-// read.
-func (c *Client) consumerError(ctx context.Context, op, topic string, err error) error {
-	if c.subscriber.config.Group == "" && c.isGrouped(ctx, topic, err) {
-		err = &Error{Kind: ErrGroupRequired, Cause: errHasGroups, Remedy: "set SubscriberConfig.Group to one of them, which Queue.Queues tells"}
-	}
-	return c.subscriber.classify(op, topic, err)
-}
-
-// deadLetterError returns err, with which op has failed on a topic's own queue.
-func (c *Client) deadLetterError(ctx context.Context, op, topic string, err error) error {
-	if c.isGrouped(ctx, topic, err) {
-		err = &Error{
-			Kind: ErrGroupRequired, Cause: errHasGroups,
-			Remedy: fmt.Sprintf("ask for %q, where the dead letters of all its groups are, or for the topic of its Poison", topic+"_dead"),
-		}
-	}
-	return classify(op, topic, err)
-}
-
-// isGrouped reports whether err says that topic has no queue of its own, and it has groups
-// instead. To create the queue would stop the publishers that may not insert there.
-func (c *Client) isGrouped(ctx context.Context, topic string, err error) bool {
-	own, invalid := queueName(topic)
-	if !isCode(err, "42P01") || invalid != nil {
-		return false
-	}
-	missing, failed := queryValue[bool](ctx, c, "select to_regclass($1) is null", tableName(own))
-	if failed != nil || !missing {
-		return false
-	}
-	bound, failed := bindings(ctx, c.pool, topic)
-	return failed == nil && bound.Grouped
-}
-
 func groupsUnsupported() error {
 	return &Error{
 		Kind: ErrTooOld, Cause: fmt.Errorf("it has no topic bindings, which groups require: %w", errors.ErrUnsupported),
 		Remedy: "update PGMQ to 1.11 or later, or subscribe without a Group",
 	}
+}
+
+// hasOnlyGroups reports whether err says that topic has no queue of its own, and it has groups
+// instead. To create the queue would stop the publishers that may not insert there.
+func hasOnlyGroups(ctx context.Context, pool *pgxpool.Pool, topic string, err error) bool {
+	own, invalid := queueName(topic)
+	if !isCode(err, "42P01") || invalid != nil {
+		return false
+	}
+	missing, failed := queryValue[bool](ctx, pool, "select to_regclass($1) is null", tableName(own))
+	if failed != nil || !missing {
+		return false
+	}
+	bound, failed := bindings(ctx, pool, topic)
+	return failed == nil && bound.Grouped
 }

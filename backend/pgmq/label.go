@@ -13,25 +13,6 @@ import (
 // for people, and not worth more.
 const labelTimeout = time.Second
 
-// label notes, in a comment on the table, whose messages a queue holds whose name does
-// not say it: the queue of a group, or of a topic that cannot be a name. It does so once,
-// if the role may, and leaves any other comment alone.
-func (s *Subscriber) label(ctx context.Context, pool *pgxpool.Pool, topic, queue string) {
-	if queue == topic {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, labelTimeout)
-	defer cancel()
-	var wanted bool
-	err := pool.QueryRow(ctx, labelSQL, tableName(queue)).Scan(&wanted)
-	if err == nil && wanted {
-		_, err = pool.Exec(ctx, fmt.Sprintf("comment on table %s is %s", tableName(queue), literal(labelOf(topic, s.config.Group))))
-	}
-	if err != nil {
-		s.logger.Debug("ezq: the queue could not be labelled", "topic", topic, "queue", queue, "error", withoutSecrets(err))
-	}
-}
-
 const labelSQL = `
 select obj_description(oid, 'pg_class') is null and pg_has_role(relowner, 'usage')
 from pg_class where oid = $1::text::regclass`
@@ -66,4 +47,21 @@ func readLabel(queue, label string) (topic, group string) {
 // standard_conforming_strings is.
 func literal(text string) string {
 	return "E'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(text) + "'"
+}
+
+// writeLabel notes, in a comment on the table, whose messages a queue holds whose name does
+// not say it: the queue of a group, or of a topic that cannot be a name. It does so once,
+// if the role may, and leaves any other comment alone.
+func writeLabel(ctx context.Context, pool *pgxpool.Pool, topic, group, queue string) error {
+	if queue == topic {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, labelTimeout)
+	defer cancel()
+	var wanted bool
+	err := pool.QueryRow(ctx, labelSQL, tableName(queue)).Scan(&wanted)
+	if err == nil && wanted {
+		_, err = pool.Exec(ctx, fmt.Sprintf("comment on table %s is %s", tableName(queue), literal(labelOf(topic, group))))
+	}
+	return err
 }

@@ -13,34 +13,41 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// deadLetterTableFunc returns the table that dead letters for topic go to, after a look at it if
-// asked to look, or if it was not known.
-type deadLetterTableFunc func(ctx context.Context, topic string, lookUp bool) (table string, err error)
-
 // lockTimeout is how long dead letters wait for a lock on their queue, as while an index is
 // built there, before those for other topics go first. They wait with a connection of the
 // pool, and are tried again once a second.
 const lockTimeout = "100ms"
 
-// deadLetter moves messages to another queue, in a transaction of their own. It takes one round
+// deadLetterTableFunc returns the table that dead letters for topic go to, after a look at it if
+// asked to look, or if it was not known.
+type deadLetterTableFunc func(ctx context.Context, topic string, lookUp bool) (table string, err error)
+
+// deadLetterMover moves messages of a queue to another one.
+type deadLetterMover struct {
+	queue   *queue
+	settler settler
+	table   deadLetterTableFunc
+}
+
+// move moves messages to another queue, in a transaction of their own. It takes one round
 // trip: only if that fails, it looks whether the queue is there, and can be filled.
-func (s *store) deadLetter(ctx context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {
+func (m deadLetterMover) move(ctx context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {
 	topic := settlements[0].Disposition.DeadLetter.Topic
 	about := newSubject("dead-letter", topic)
-	about.source = s.queue
+	about.source = m.queue.name
 	var refusal *subscription.Refusal
 	for _, lookUp := range [...]bool{false, true} {
-		table, err := s.deadLetterTable(ctx, topic, lookUp)
+		table, err := m.table(ctx, topic, lookUp)
 		if err != nil {
 			return subscription.Missed{}, refuseDeadLetters(err)
 		}
-		found, err := s.moveDeadLetters(ctx, table, settlements)
+		found, err := m.run(ctx, table, settlements)
 		switch {
 		case err == nil:
-			return s.findMissed(ctx, tokensOf(settlements), found), nil
+			return m.settler.findMissed(ctx, tokensOf(settlements), found), nil
 		case isLockTimeout(err):
 			return subscription.Missed{Busy: tokensOf(settlements)}, nil
-		case s.isDropped(ctx, err):
+		case m.queue.isDropped(ctx, err):
 			return subscription.Missed{Gone: tokensOf(settlements)}, nil
 		case !isServerError(err):
 			return subscription.Missed{}, about.classify(err)
@@ -53,17 +60,17 @@ func (s *store) deadLetter(ctx context.Context, settlements []subscription.Settl
 	return subscription.Missed{}, refusal
 }
 
-// moveDeadLetters runs the statement that moves messages, and returns those that it has found.
+// run runs the statement that moves messages, and returns those that it has found.
 //
 // pgx would have it parsed before the transaction, to learn the types of its parameters. PostgreSQL
 // locks the tables of what it parses, and nothing would limit the wait for that.
-func (s *store) moveDeadLetters(ctx context.Context, table string, settlements []subscription.Settlement) (idSet, error) {
+func (m deadLetterMover) run(ctx context.Context, table string, settlements []subscription.Settlement) (idSet, error) {
 	var columns deadLetterColumns
 	for _, settlement := range settlements {
-		columns.add(settlement, s.queue, s.group, s.encoding)
+		columns.add(settlement, m.queue.name, m.queue.group, m.queue.encoding)
 	}
 	found := make(idSet, len(settlements))
-	return found, s.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+	return found, m.queue.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
 		types := conn.Conn().TypeMap()
 		values, oids, err := columns.encode(types)
 		if err != nil {
@@ -75,7 +82,7 @@ func (s *store) moveDeadLetters(ctx context.Context, table string, settlements [
 		for _, sql := range before {
 			batch.ExecParams(sql, nil, nil, nil, nil)
 		}
-		batch.ExecParams(s.sql().deadLetter(table), values, oids, binary, binary)
+		batch.ExecParams(m.queue.sql().deadLetter(table), values, oids, binary, binary)
 		batch.ExecParams("commit", nil, nil, nil, nil)
 		results := conn.Conn().PgConn().ExecBatch(ctx, &batch)
 		for i := 0; results.NextResult(); i++ {

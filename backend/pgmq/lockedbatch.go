@@ -3,7 +3,6 @@ package pgmq
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"sync/atomic"
@@ -31,113 +30,6 @@ type lockedBatch struct {
 	release func()
 
 	unleasable *atomic.Bool // set if PostgreSQL refuses to lease the rest
-}
-
-var _ subscription.Locker = (*store)(nil)
-
-// Lock implements [subscription.Locker]. It can lock while there are connections for
-// that: one is left for claims that lease, and one for settling.
-func (s *store) Lock(ctx context.Context, limit int, lease time.Duration) (locked subscription.LockedBatch, claim subscription.Claim, ok bool, err error) {
-	if s.unleasable.Swap(false) {
-		s.screening.activate() // a claim finds out why
-	}
-	if s.screening.active || s.suspects.hasReady() {
-		return nil, claim, false, nil
-	}
-	release, ok := s.acquireLockSlot()
-	if !ok {
-		return nil, claim, false, nil
-	}
-	if err := s.refresh(ctx); err != nil {
-		release()
-		return nil, claim, true, s.claimError(ctx, err)
-	}
-	if next, err := s.untilDue(ctx); err != nil || next != 0 {
-		release()
-		return nil, subscription.Claim{Next: next}, true, s.claimError(ctx, err)
-	}
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		release()
-		return nil, claim, true, s.classify("fetch", err)
-	}
-	h := &lockedBatch{subject: subject{op: "settle", topic: s.topic, queue: s.queue}, sql: s.sql(), conn: conn, unleasable: &s.unleasable, release: func() { conn.Release(); release() }}
-	claim, err = s.lockRows(ctx, conn, limit, lease)
-	if err == nil && len(claim.Leases) == 0 && !conn.Conn().IsClosed() {
-		_, err = conn.Exec(ctx, "rollback")
-	}
-	if s.screening.active && err == nil {
-		h.release()
-		return nil, claim, false, nil
-	}
-	if err != nil || len(claim.Leases) == 0 {
-		h.release() // after an error, this ends the transaction with the connection
-		return nil, claim, true, s.claimError(ctx, err)
-	}
-	for _, l := range claim.Leases {
-		h.ids = append(h.ids, l.ID)
-	}
-	return h, claim, true, nil
-}
-
-// acquireLockSlot reports whether there may be another lock now, which release ends. A lock counts
-// as a claim for as long as it lasts.
-func (s *store) acquireLockSlot() (release func(), ok bool) {
-	select {
-	case s.lockSlots <- struct{}{}:
-	default:
-		return nil, false
-	}
-	select {
-	case s.claimSlots <- struct{}{}:
-		return func() { <-s.claimSlots; <-s.lockSlots }, true
-	default:
-		<-s.lockSlots
-		return nil, false
-	}
-}
-
-// lockRows begins a transaction in which up to limit messages are locked. The rows that are
-// too large to be read, and those that say what only ezq may, it leaves to a claim that screens
-// them; it then locks nothing.
-func (s *store) lockRows(ctx context.Context, conn *pgxpool.Conn, limit int, lease time.Duration) (claim subscription.Claim, err error) {
-	var result readResult
-	batch := newTransaction()
-	idle := min(lease.Milliseconds(), math.MaxInt32) // PostgreSQL takes no more
-	batch.Queue(s.sql().share)
-	batch.Queue(fmt.Sprintf("select set_config('idle_in_transaction_session_timeout', '%d', true), ", idle) + statementTimeoutSQL(s.screening.claimTimeout()))
-	reading := false
-	batch.Queue(s.sql().lock, limit, s.maxMessageBytes).Query(func(rows pgx.Rows) (err error) {
-		reading = true
-		result, err = s.scanLeases(rows, &claim.Redelivered)
-		reading = err != nil
-		return err
-	})
-	batch.Queue(s.sql().later).QueryRow(func(r pgx.Row) (err error) {
-		claim.Next, err = s.scanNext(r)
-		return err
-	})
-	limited, stop := context.WithTimeout(ctx, s.screening.claimTimeout()+readingFor)
-	defer stop()
-	if err := conn.SendBatch(limited, &batch.Batch).Close(); err != nil {
-		if s.screening.recordFailure(err, reading) && ctx.Err() == nil {
-			return subscription.Claim{}, nil
-		}
-		return subscription.Claim{}, err
-	}
-	claim.Leases = result.leases
-	s.signalled, s.idle = false, len(claim.Leases) == 0
-	for i := range claim.Leases {
-		claim.Leases[i].Delivery.Number = nextCount(claim.Leases[i].Number)
-	}
-	if len(result.surplus) > 0 {
-		claim.Next = 0 // when this lock ends, they are there again
-	}
-	if len(result.tooLarge)+len(result.forged) > 0 {
-		s.screening.activate()
-		return subscription.Claim{}, nil
-	}
-	return claim, nil
 }
 
 // nextCount is what countSQL will count once the message is leased.

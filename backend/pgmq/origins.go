@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -49,95 +50,6 @@ const (
 	straysLimit  = 100
 )
 
-// Origins says what [Client.Redrive] would do with the dead letters that could be moved
-// now, if it was called with the same topics: where they go, and what stays. It looks
-// at the oldest 10,000, and moves nothing. Those that go somewhere come first, then those
-// whose queue is missing, then strays; of each, first those of which there are most.
-func (c *Client) Origins(ctx context.Context, from string, topics ...string) ([]Origin, error) {
-	queue, err := c.deadLetterQueue(from)
-	if err != nil {
-		return nil, classify(originsOp, from, err)
-	}
-	selected := c.newOrigins(from, topics)
-	if err := selected.check(from); err != nil {
-		return nil, classify(originsOp, from, err)
-	}
-	found, err := c.countOrigins(ctx, queue, selected)
-	return found, classify(originsOp, from, err)
-}
-
-func (c *Client) countOrigins(ctx context.Context, queue string, origins *origins) ([]Origin, error) {
-	last, err := queryValue[int64](ctx, c, fmt.Sprintf(lastSQL, tableName(queue)))
-	if err != nil {
-		return nil, err
-	}
-	counts, capped := map[Origin]int{}, false
-	for after, n := int64(math.MinInt64), 0; !capped; {
-		found, err := c.candidates(ctx, queue, after, last, min(redriveBatch, originsLimit+1-n))
-		if err != nil {
-			return nil, err
-		}
-		if len(found) == 0 {
-			break
-		}
-		if n += len(found); n > originsLimit {
-			capped, found = true, found[:len(found)-1]
-		}
-		for _, c := range found {
-			to, err := origins.destination(ctx, c)
-			if err != nil {
-				return nil, err
-			}
-			origin := Origin{Topic: c.topic, Group: c.group, Queue: c.queue, Stray: to.stray()}
-			if _, ok := counts[origin]; !ok && to.stray() && len(counts) >= straysLimit {
-				origin = Origin{Stray: true}
-			}
-			counts[origin]++
-			after = c.ID
-		}
-	}
-	all := make([]Origin, 0, len(counts))
-	for origin, n := range counts {
-		origin.Letters, origin.LettersCapped = n, capped
-		all = append(all, origin)
-	}
-	if err := c.markMissing(ctx, all); err != nil {
-		return nil, err
-	}
-	slices.SortFunc(all, compareOrigins)
-	return all, nil
-}
-
-// markMissing notes which of all have no queue to go to. It is one question for all queues: dead letters can
-// name as many groups as they like.
-func (c *Client) markMissing(ctx context.Context, all []Origin) error {
-	var tables []string
-	for _, o := range all {
-		if !o.Stray && o.Queue != "" {
-			tables = append(tables, tableName(o.Queue))
-		}
-	}
-	missing, err := collect(ctx, c, pgx.RowTo[string], "select name from unnest($1::text[]) as name where to_regclass(name) is null", tables)
-	if err != nil {
-		return err
-	}
-	isMissing := map[string]bool{}
-	for _, table := range missing {
-		isMissing[table] = true
-	}
-	for i, o := range all {
-		switch {
-		case o.Stray:
-		case o.Queue != "":
-			all[i].Missing = isMissing[tableName(o.Queue)]
-		default:
-			_, err := c.publisher.routes.lookUp(ctx, c.pool, o.Topic, nil)
-			all[i].Missing = errors.Is(err, ErrQueueNotFound) // anything else is for Redrive to say
-		}
-	}
-	return nil
-}
-
 func compareOrigins(a, b Origin) int {
 	rank := func(o Origin) int {
 		switch {
@@ -171,16 +83,6 @@ func headerSQL(key string) string {
 	return fmt.Sprintf("case when jsonb_typeof(headers->'%[1]s') = 'string' then left(headers->>'%[1]s', %[2]d) else '' end", key, 2*backend.MaxTopic+1)
 }
 
-// candidates returns up to limit of the next dead letters in a queue that can be moved now.
-func (c *Client) candidates(ctx context.Context, queue string, after, last int64, limit int) ([]candidate, error) {
-	sql := fmt.Sprintf(candidatesSQL, tableName(queue), headerSQL(originKey), headerSQL(backend.DeadLetterTopic), headerSQL(groupKey))
-	scan := func(r pgx.CollectableRow) (c candidate, err error) {
-		err = r.Scan(&c.ID, &c.queue, &c.topic, &c.group)
-		return c, err
-	}
-	return collect(ctx, c, scan, sql, after, last, limit)
-}
-
 // destination is where a dead letter goes: to a queue, or if that is empty, to a topic.
 // The zero destination is nowhere.
 type destination struct{ topic, queue string }
@@ -190,18 +92,18 @@ func (d destination) key() string { return d.topic + "\x00" + d.queue }
 
 // origins decides which dead letters are believed.
 type origins struct {
-	client *Client
+	pool   *pgxpool.Pool
 	topics []string
 	groups map[string][]string // the bound queues of groups of a topic, as far as they were asked for
 }
 
 const deadSuffix = "_dead" // as middleware.Poison has it
 
-func (c *Client) newOrigins(from string, topics []string) *origins {
+func newOrigins(pool *pgxpool.Pool, from string, topics []string) *origins {
 	if topic, ok := strings.CutSuffix(from, deadSuffix); ok && topic != "" && len(topics) == 0 {
 		topics = []string{topic}
 	}
-	return &origins{client: c, topics: topics, groups: map[string][]string{}}
+	return &origins{pool: pool, topics: topics, groups: map[string][]string{}}
 }
 
 // check returns an error if no topic is named, or one that cannot be.
@@ -249,13 +151,13 @@ func (o *origins) groupsOf(ctx context.Context, topic string) ([]string, error) 
 	if known, ok := o.groups[topic]; ok {
 		return known, nil
 	}
-	layout, err := probe(ctx, o.client.pool, "ezq")
+	layout, err := probe(ctx, o.pool, "ezq")
 	if err != nil {
 		return nil, err
 	}
 	var groups []string
 	if layout.Groups {
-		bound, err := bindings(ctx, o.client.pool, topic)
+		bound, err := bindings(ctx, o.pool, topic)
 		if err != nil && !errors.Is(err, ErrPermission) { // a role that may not look knows of none
 			return nil, err
 		}
@@ -276,4 +178,87 @@ func (o *origins) topicNames() string {
 		return "a topic that was named"
 	}
 	return strings.Join(quoted, " or ")
+}
+
+// countOrigins counts the dead letters in queue by what selected says about them.
+func countOrigins(ctx context.Context, pool *pgxpool.Pool, routes *routes, queue string, selected *origins) ([]Origin, error) {
+	last, err := queryValue[int64](ctx, pool, fmt.Sprintf(lastSQL, tableName(queue)))
+	if err != nil {
+		return nil, err
+	}
+	counts, capped := map[Origin]int{}, false
+	for after, n := int64(math.MinInt64), 0; !capped; {
+		found, err := candidates(ctx, pool, queue, after, last, min(redriveBatch, originsLimit+1-n))
+		if err != nil {
+			return nil, err
+		}
+		if len(found) == 0 {
+			break
+		}
+		if n += len(found); n > originsLimit {
+			capped, found = true, found[:len(found)-1]
+		}
+		for _, c := range found {
+			to, err := selected.destination(ctx, c)
+			if err != nil {
+				return nil, err
+			}
+			origin := Origin{Topic: c.topic, Group: c.group, Queue: c.queue, Stray: to.stray()}
+			if _, ok := counts[origin]; !ok && to.stray() && len(counts) >= straysLimit {
+				origin = Origin{Stray: true}
+			}
+			counts[origin]++
+			after = c.ID
+		}
+	}
+	all := make([]Origin, 0, len(counts))
+	for origin, n := range counts {
+		origin.Letters, origin.LettersCapped = n, capped
+		all = append(all, origin)
+	}
+	if err := markMissing(ctx, pool, routes, all); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(all, compareOrigins)
+	return all, nil
+}
+
+// markMissing notes which of all have no queue to go to. It is one question for all queues: dead letters can
+// name as many groups as they like.
+func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *routes, all []Origin) error {
+	var tables []string
+	for _, o := range all {
+		if !o.Stray && o.Queue != "" {
+			tables = append(tables, tableName(o.Queue))
+		}
+	}
+	missing, err := collect(ctx, pool, pgx.RowTo[string], "select name from unnest($1::text[]) as name where to_regclass(name) is null", tables)
+	if err != nil {
+		return err
+	}
+	isMissing := map[string]bool{}
+	for _, table := range missing {
+		isMissing[table] = true
+	}
+	for i, o := range all {
+		switch {
+		case o.Stray:
+		case o.Queue != "":
+			all[i].Missing = isMissing[tableName(o.Queue)]
+		default:
+			_, err := routes.lookUp(ctx, pool, o.Topic, nil)
+			all[i].Missing = errors.Is(err, ErrQueueNotFound) // anything else is for Redrive to say
+		}
+	}
+	return nil
+}
+
+// candidates returns up to limit of the next dead letters in a queue that can be moved now.
+func candidates(ctx context.Context, pool *pgxpool.Pool, queue string, after, last int64, limit int) ([]candidate, error) {
+	sql := fmt.Sprintf(candidatesSQL, tableName(queue), headerSQL(originKey), headerSQL(backend.DeadLetterTopic), headerSQL(groupKey))
+	scan := func(r pgx.CollectableRow) (c candidate, err error) {
+		err = r.Scan(&c.ID, &c.queue, &c.topic, &c.group)
+		return c, err
+	}
+	return collect(ctx, pool, scan, sql, after, last, limit)
 }

@@ -172,13 +172,13 @@ func (w *planChecker) consume(client *Client) {
 	_, err = s.Settle(w.ctx, settlementsOf(claim(), subscription.Release))
 	w.requireFewRows("a release", claimLimit, err)
 	w.lock(s)
-	s.screening.activate()
+	s.claims.screening.activate()
 	sifted, err := s.Claim(w.ctx, nil, claimLimit, time.Minute)
 	w.requireFewRows("a claim that sifts", claimLimit, err)
 	require.Len(w.t, sifted.Leases, claimLimit)
-	w.ackInTx(client, s.sql(), sifted.Leases[0].Token)
-	s.idle = true
-	_, err = s.untilDue(w.ctx)
+	w.ackInTx(client, s.queue.sql(), sifted.Leases[0].Token)
+	s.claims.idle = true
+	_, err = s.claims.untilDue(w.ctx)
 	w.requireFewRows("a look", 1, err)
 }
 

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -190,7 +191,7 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insertBatch) e
 		}
 		stored, err := p.insert(ctx, to, batch)
 		if err == nil && stored {
-			p.notify(to)
+			p.notify(to.queues)
 			return nil
 		}
 		gone := isCode(err, "42P01") // a queue was dropped
@@ -237,11 +238,11 @@ func (p *Publisher) insert(ctx context.Context, to *route, batch insertBatch) (s
 }
 
 // notify wakes the consumers, unless the messages are not visible yet.
-func (p *Publisher) notify(to *route) {
+func (p *Publisher) notify(queues []string) {
 	if p.inTx {
 		return
 	}
-	for _, queue := range to.queues {
+	for _, queue := range queues {
 		p.wakeups.signal(queue)
 		if p.notifier != nil {
 			p.notifier.notify(queue)
@@ -263,4 +264,68 @@ func (p *Publisher) Close() error {
 		p.notifier.close()
 	}
 	return nil
+}
+
+// publishOnce stores rows and moves the schedule of tick on, in one transaction. The
+// row of the schedule is locked for as long: a concurrent publish waits, and finds
+// the tick taken; or not, if this transaction fails.
+func (p *Publisher) publishOnce(ctx context.Context, topic string, batch insertBatch, tick *backend.ScheduleTick) error {
+	result, err := p.tryPublishOnce(ctx, topic, batch, tick)
+	if isCode(err, "42P01") && !p.inTx { // a queue was dropped, and nothing is stored: it is created now
+		result, err = p.tryPublishOnce(ctx, topic, batch, tick)
+	}
+	if err == nil {
+		tick.Report(result)
+	}
+	return scheduleDenied(err)
+}
+
+func (p *Publisher) tryPublishOnce(ctx context.Context, topic string, batch insertBatch, tick *backend.ScheduleTick) (result backend.TickResult, err error) {
+	if err := p.routes.catalog.ensure(ctx, p.db, schedulesQueue, p.create); err != nil {
+		return result, err
+	}
+	err = p.transact(ctx, func(inside *Publisher) (err error) {
+		result, err = advance(ctx, inside.db, tick)
+		if err == nil && result.Outcome == backend.TickPublished {
+			err = inside.send(ctx, topic, batch)
+		}
+		return err
+	})
+	if isCode(err, "42P01") {
+		p.routes.catalog.forget(schedulesQueue)
+	}
+	return result, err
+}
+
+// transact runs do in a transaction: that of the publisher, or one of its own.
+func (p *Publisher) transact(ctx context.Context, do func(*Publisher) error) error {
+	if _, ok := p.db.(pgx.Tx); ok {
+		return do(p)
+	}
+	db, ok := p.db.(interface {
+		BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
+	})
+	if !ok {
+		return fmt.Errorf("a tick cannot be published through a %T, only through a pool, a connection or a pgx.Tx: %w", p.db, errors.ErrUnsupported)
+	}
+	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // after a commit it does nothing
+	if err := do(p.withTx(tx)); err != nil {
+		return rolledBack(err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return &sendError{err}
+	}
+	return nil
+}
+
+// rolledBack returns err without the mark that something may have been stored.
+func rolledBack(err error) error {
+	if sent := (*sendError)(nil); errors.As(err, &sent) {
+		return sent.error
+	}
+	return err
 }

@@ -55,7 +55,7 @@ func TestQuarantine_IgnoresRefusedOutcomes(t *testing.T) {
 	_, err = s.Claim(t.Context(), settlementsOf(claim.Leases, subscription.Ack), 1, time.Minute)
 	refusal := (*subscription.Refusal)(nil)
 	require.ErrorAs(t, err, &refusal)
-	require.False(t, s.screening.active)
+	require.False(t, s.claims.screening.active)
 }
 
 func TestQuarantine_ExtendsLeaseWhileArchiveWaits(t *testing.T) {
@@ -68,13 +68,14 @@ func TestQuarantine_ExtendsLeaseWhileArchiveWaits(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, claim.Leases, 2)
 	exec(t, pool, "update pgmq.q_t set read_ct = 2 where message = '2'") // another consumer has taken it
+	suspects := s.claims.examination.suspects
 	for _, l := range claim.Leases {
 		taken := row{ID: l.ID, Number: int32(l.Number), ReadAt: l.At}
-		s.suspects.requeue(suspect{unread: unread{row: taken, cause: errors.New("too large")}, lease: time.Hour, until: time.Now().Add(time.Minute)})
+		suspects.requeue(suspect{unread: unread{row: taken, cause: errors.New("too large")}, lease: time.Hour, until: time.Now().Add(time.Minute)})
 	}
-	s.renew(t.Context(), pool, s.suspects.takeOverdue())
-	require.Empty(t, s.suspects.takeOverdue())
-	require.Len(t, s.suspects.takeWaiting(), 1)
+	s.claims.examination.renew(t.Context(), pool, suspects.takeOverdue())
+	require.Empty(t, suspects.takeOverdue())
+	require.Len(t, suspects.takeWaiting(), 1)
 	var renewed string
 	require.NoError(t, pool.QueryRow(t.Context(), "select message::text from pgmq.q_t where vt > now() + interval '50 minutes' and read_ct = 1").Scan(&renewed))
 	require.Equal(t, "1", renewed)
@@ -120,7 +121,7 @@ func TestClaim_WritesMessageOutOnce(t *testing.T) {
 			return claim.Leases, err
 		},
 		"by a claim that sifts": func() ([]subscription.Lease, error) {
-			s.screening.activate()
+			s.claims.screening.activate()
 			claim, err := s.Claim(t.Context(), nil, n, time.Minute)
 			return claim.Leases, err
 		},

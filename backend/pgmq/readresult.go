@@ -67,3 +67,14 @@ func (f *readResult) merge(part readResult, maxBytes int64) {
 		}
 	}
 }
+
+// surplusResult is what has been read of messages that there was no time for.
+func surplusResult(rows []row) (none readResult) {
+	for _, r := range rows {
+		if len(none.surplus) == 0 || r.ID < none.firstSurplus {
+			none.firstSurplus = r.ID
+		}
+		none.surplus = append(none.surplus, r.token())
+	}
+	return none
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -19,46 +20,11 @@ const (
 	redriveMinBatch = 100
 )
 
-// Redrive moves up to limit dead letters in the topic from back to where they
-// came from, the oldest first, and returns how many it has moved. They keep their
-// ids, lose what the dead-letter topic has added, and begin with no failures.
-//
-// It moves the dead letters of the given topics, and if there are none, those of the
-// topic that from is named after: of "orders" from "orders_dead". Each goes to the
-// queue that it was in, which is the topic's own or that of one of its groups. If it
-// does not say which, as one that Watermill's PoisonQueue has written, it is published
-// to its topic anew, to all of that topic's groups. No queue is created.
-//
-// Each role that may insert into the queue of from can forge the origin of a dead letter.
-// So a dead letter of another topic stays, as does one that names a queue which is not
-// its topic's, and a message that says no origin: an error of the kind [ErrStrays] counts
-// these, and [Client.Origins] shows them.
-//
-// A dead letter is in one of its queues at any time, whatever happens, and
-// concurrent calls do not move it twice. Calling Redrive again continues after an
-// error. Dead letters that a consumer of the topic has leased, and those that are
-// delayed, stay, as do those whose queue cannot be filled: the rest is moved, and
-// an error says so.
-func (c *Client) Redrive(ctx context.Context, from string, limit int, topics ...string) (moved int, err error) {
-	const op = "redrive"
-	queue, err := c.deadLetterQueue(from)
-	if err != nil {
-		return 0, classify(op, from, err)
-	}
-	if limit < 1 {
-		return 0, classify(op, from, invalidLimit(limit))
-	}
-	r := redrive{client: c, from: queue, origins: c.newOrigins(from, topics), blocked: map[string]bool{}}
-	if err := r.origins.check(from); err != nil {
-		return 0, classify(op, from, err)
-	}
-	moved, err = r.run(ctx, limit)
-	return moved, classify(op, from, firstError(err, r.unmovedError(from)))
-}
-
 // redrive is one call of Redrive.
 type redrive struct {
-	client  *Client
+	pool    *pgxpool.Pool
+	routes  *routes
+	notify  func(queues []string) // wakes their consumers
 	from    string
 	origins *origins
 
@@ -71,15 +37,25 @@ type redrive struct {
 	failuresInRow int             // dead letters for one place that failed alone since the last move
 }
 
-// run goes through the dead letters once, up to the last that was there at the
+func newRedrive(pool *pgxpool.Pool, publisher *Publisher, from string, selected *origins) *redrive {
+	return &redrive{pool: pool, routes: publisher.routes, notify: publisher.notify, from: from, origins: selected, blocked: map[string]bool{}}
+}
+
+// run moves up to limit dead letters of a topic, and says which stay.
+func (r *redrive) run(ctx context.Context, topic string, limit int) (moved int, err error) {
+	moved, err = r.moveOldest(ctx, limit)
+	return moved, firstError(err, r.unmovedError(topic))
+}
+
+// moveOldest goes through the dead letters once, up to the last that was there at the
 // start: one that is moved may be a dead letter again in no time.
-func (r *redrive) run(ctx context.Context, limit int) (moved int, err error) {
-	last, err := queryValue[int64](ctx, r.client, fmt.Sprintf(lastSQL, tableName(r.from)))
+func (r *redrive) moveOldest(ctx context.Context, limit int) (moved int, err error) {
+	last, err := queryValue[int64](ctx, r.pool, fmt.Sprintf(lastSQL, tableName(r.from)))
 	if err != nil {
 		return 0, err
 	}
 	for after := int64(math.MinInt64); moved < limit; {
-		found, err := r.client.candidates(ctx, r.from, after, last, min(max(limit-moved, redriveMinBatch), redriveBatch))
+		found, err := candidates(ctx, r.pool, r.from, after, last, min(max(limit-moved, redriveMinBatch), redriveBatch))
 		if err != nil || len(found) == 0 {
 			return moved, err
 		}
@@ -185,13 +161,12 @@ func (r *redrive) hasTooManyFailures(err error) bool {
 // move moves dead letters to where they came from, all in one statement. If that
 // was dropped while this client knew of it, it looks again.
 func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
-	publisher := r.client.publisher
 	for again := true; ; again = false {
 		to, err := r.route(ctx, b.to)
 		if err != nil {
 			return 0, err
 		}
-		err = r.client.inTransaction(ctx, func(tx pgx.Tx) error {
+		err = inTransaction(ctx, r.pool, "", func(tx pgx.Tx) error {
 			sql, err := redriveSQL(ctx, tx, r.from, to.queues)
 			if err != nil {
 				return err
@@ -202,13 +177,13 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 		switch {
 		case err == nil:
 			if moved > 0 {
-				publisher.notify(to)
+				r.notify(to.queues)
 			}
 			return moved, nil
 		case again && isCode(err, "42P01"):
-			publisher.routes.forget(b.to.topic, to)
+			r.routes.forget(b.to.topic, to)
 			for _, queue := range to.queues {
-				publisher.routes.catalog.forget(queue)
+				r.routes.catalog.forget(queue)
 			}
 		default:
 			return 0, r.denied(err, to)
@@ -219,12 +194,11 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 // route returns the queues that get the dead letters for a destination. They have to be
 // there: a dead letter makes no queue.
 func (r *redrive) route(ctx context.Context, to destination) (found *route, err error) {
-	p := r.client.publisher
 	if to.queue == "" {
-		found, err = p.routes.lookUp(ctx, r.client.pool, to.topic, nil)
+		found, err = r.routes.lookUp(ctx, r.pool, to.topic, nil)
 	} else {
 		found = &route{queues: []string{to.queue}}
-		err = p.routes.catalog.ensure(ctx, r.client.pool, to.queue, nil)
+		err = r.routes.catalog.ensure(ctx, r.pool, to.queue, nil)
 	}
 	if missing := (*Error)(nil); errors.As(err, &missing) && errors.Is(missing.Kind, ErrQueueNotFound) {
 		create := "create its queue with Queue.CreateQueue or pgmq.create"

@@ -5,38 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
-
-// settleResult is what becomes of a batch of acks and nacks.
-type settleResult struct {
-	found        idSet
-	ackPending   bool // the server has not answered yet,
-	nackPending  bool // nor this,
-	checkPending bool // nor this
-}
-
-// collect returns what reads the answer to a statement, which is under way until then.
-func (s *settleResult) collect(underWay *bool) func(pgx.Rows) error {
-	*underWay = true
-	return func(rows pgx.Rows) error {
-		err := s.found.collect(rows)
-		*underWay = err != nil
-		return err
-	}
-}
-
-// refusal returns err as a [*subscription.Refusal], or nil if it is not one. An operator
-// may mend the table or the role's privileges.
-func (s *settleResult) refusal(of *store, err error) error {
-	if !isServerError(err) || !s.ackPending && !s.nackPending && !s.checkPending {
-		return nil
-	}
-	return &subscription.Refusal{Cause: of.classify("settle", err), Transient: mayBeRetried(err)}
-}
 
 // isServerError reports whether err is PostgreSQL's answer to a statement, on a connection that
 // goes on.
@@ -90,4 +60,28 @@ func mayBeRetried(err error) bool { return !isRefused(err) || isTableError(err) 
 func isTableError(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42")
+}
+
+// isUnreadable reports whether PostgreSQL failed because of what is stored: it is
+// larger than PostgreSQL can write or count, damaged, or has no form in the client's encoding.
+func isUnreadable(err error) bool {
+	return isCode(err, "22003", "22008", "54000", "54001", "22021", "22P05", "XX001", "XX002")
+}
+
+// isDoubtful reports whether PostgreSQL may have failed because of what it was to
+// read: it was out of memory or out of time, or has found a bug in itself.
+func isDoubtful(err error) bool {
+	return isCode(err, "53200", "57014", "XX000")
+}
+
+func isCode(err error, codes ...string) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && slices.Contains(codes, pg.Code)
+}
+
+func firstError(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
 }

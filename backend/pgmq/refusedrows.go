@@ -1,9 +1,15 @@
 package pgmq
 
 import (
+	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // A CHECK that is added as NOT VALID, or a trigger, can refuse each UPDATE of a row that is there
@@ -43,4 +49,97 @@ func (r *refusedRows) set(rows []int64) {
 		r.rows[id] = true
 	}
 	r.next = time.Now().Add(refusalPause(r.since))
+}
+
+// passBy finds the rows for which PostgreSQL has refused a claim of up to width messages with cause, and
+// reports whether the next claim passes them by. If it refuses all rows, none of them is to blame.
+func (r *refusedRows) passBy(ctx context.Context, q *queue, cause error, width int, lease time.Duration) bool {
+	if mayBeRetried(cause) || ctx.Err() != nil {
+		return false
+	}
+	due, newest, err := dueRows(ctx, q.pool, q.sql(), min(width+100, maxRefusedRows-r.len()), r.ids())
+	if err != nil || len(due) == 0 {
+		return false
+	}
+	// Messages published after the constraint was added fulfil it.
+	_, fulfils := tryToLease(ctx, q.pool, q.sql(), []row{{ID: newest}}, lease)
+	found, accepted := tryToLease(ctx, q.pool, q.sql(), due, lease)
+	if len(found) == 0 || len(fulfils)+len(accepted) == 0 {
+		return false
+	}
+	r.add(rowIDs(found))
+	for _, one := range found {
+		if q.quarantined != nil {
+			q.quarantined.Add(1)
+		}
+		about := sparse.About{Text: "ezq: PostgreSQL refuses to lease a message, which stays in its queue and is passed by; it is tried again", Topic: q.topic}
+		sparse.Log(ctx, q.logger, slog.LevelError, about, "topic", q.topic, "queue", q.name, "msg_id", one.ID, "error", q.classify("fetch", cause))
+	}
+	return true
+}
+
+// retry tries the rows again that claims pass by, if it is time. Those that can be leased, or are not
+// there any more, are passed by no longer.
+func (r *refusedRows) retry(ctx context.Context, q *queue, lease time.Duration) {
+	if r.len() == 0 || time.Now().Before(r.next) {
+		return
+	}
+	still := r.ids()
+	if there, err := rowsThere(ctx, q.pool, q.sql(), still); err == nil {
+		_, accepted := tryToLease(ctx, q.pool, q.sql(), there, lease)
+		still = rowIDs(slices.DeleteFunc(there, func(one row) bool { return accepted[one.ID] }))
+	}
+	r.set(still)
+}
+
+// dueRows returns the rows that a claim would lease first, without those to pass by; and the newest id.
+func dueRows(ctx context.Context, db batchSender, sql *statements, limit int, passed []int64) (due []row, newest int64, err error) {
+	batch := newTransaction()
+	batch.Queue(sql.due, limit, passed).Query(func(rows pgx.Rows) error {
+		var r row
+		_, err := pgx.ForEachRow(rows, []any{&r.ID, &newest}, func() error {
+			due = append(due, r)
+			return nil
+		})
+		return err
+	})
+	return due, newest, batch.run(ctx, db)
+}
+
+// rowsThere returns the rows that there still are.
+func rowsThere(ctx context.Context, db batchSender, sql *statements, all []int64) (there []row, err error) {
+	found := idSet{}
+	batch := newTransaction()
+	batch.Queue(sql.there, all).Query(found.collect)
+	err = batch.run(ctx, db)
+	for id := range found {
+		there = append(there, row{ID: id})
+	}
+	return there, err
+}
+
+// tryToLease leases rows, and rolls that back. It returns those that PostgreSQL refuses by themselves, and
+// those that it accepts. Of rows that others have locked, and those for which there is no time, it learns nothing.
+func tryToLease(ctx context.Context, db batchSender, sql *statements, rows []row, lease time.Duration) (refused []row, accepted idSet) {
+	accepted = idSet{}
+	var fault error // that is no refusal: nothing more can be learnt now
+	refused, _ = bisect(rows, screenTimeout, func(part []row, timeout time.Duration) error {
+		if fault != nil {
+			return nil
+		}
+		touched := idSet{}
+		batch := newTransactionWithTimeout(timeout)
+		batch.Queue(sql.touch, rowIDs(part), lease.Microseconds()).Query(touched.collect)
+		batch.Queue(checkSQL)
+		batch.Queue("rollback")
+		err := db.SendBatch(ctx, &batch.Batch).Close()
+		switch {
+		case err == nil:
+			maps.Copy(accepted, touched)
+		case mayBeRetried(err):
+			fault, err = err, nil
+		}
+		return err
+	})
+	return refused, accepted
 }

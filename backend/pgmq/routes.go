@@ -282,3 +282,14 @@ func notifying(insert string, queues []string) string {
 	}
 	return strings.TrimSuffix(insert, storedSQL) + "select " + strings.Join(calls, ", ") + " from (" + storedSQL + ") as stored"
 }
+
+// forgetQueue is for a queue of topic that has been dropped.
+func (rs *routes) forgetQueue(topic, queue string) {
+	rs.mu.Lock()
+	known := rs.byTopic[topic]
+	rs.mu.Unlock()
+	if known != nil {
+		rs.forget(topic, known)
+	}
+	rs.catalog.forget(queue)
+}

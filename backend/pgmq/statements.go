@@ -3,6 +3,7 @@ package pgmq
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // statements is the SQL for one queue. It works on the tables that PGMQ
@@ -306,3 +307,86 @@ const existSQL = `
 select m.msg_id, coalesce({same}, false) from {table} m
 join unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) on m.msg_id = t.id
 where m.msg_id = any($1)`
+
+// hideSQL makes messages invisible for some time, and adds a reason to their headers, or
+// replaces them with it. Headers that are not an object mean nothing.
+const hideSQL = `
+with t as (
+	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::bigint[], $5::text[])
+	as t(id, number, at, delay, headers) order by id),
+l as (
+	select m.msg_id, t.delay, t.headers from ` + lockedSQL + `)
+update {table} m
+set vt = clock_timestamp() + l.delay * interval '1 microsecond',
+	headers = case
+		when l.headers is null then m.headers
+		when not $6::boolean then l.headers::jsonb
+		when jsonb_typeof(m.headers) = 'object' then m.headers || l.headers::jsonb
+		else l.headers::jsonb end
+from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id`
+
+// A number of many digits takes a few bytes as it is stored, and thousands of those a few more. To
+// look for one is quick: PostgreSQL compares numbers without writing them out. They are made an array
+// first, because jsonb_path_query moves all that it has found for each row that it returns: the time
+// for 100,000 numbers would grow with their square.
+const suspiciousSQL = `
+select m.msg_id from {table} m
+where m.msg_id = any($1::bigint[]) and case
+	when coalesce(pg_column_size(m.message), 0) + coalesce(pg_column_size(m.headers), 0) > $2 then true
+	else {long message} or {long headers} end`
+
+// suspecting returns the statement that finds messages which may be large when they are
+// read. Its parameters are ids, and how much they may take as they are stored.
+func suspecting(sql string) string {
+	for _, column := range [...]string{"message", "headers"} {
+		sql = strings.ReplaceAll(sql, "{long "+column+"}", fmt.Sprintf(`coalesce(jsonb_path_exists(m.%[1]s, '$.** ? (@.type() == "number" && (@ >= 1e40 || @ <= -1e40))'), false)
+		or exists (select from (select jsonb_array_elements(jsonb_path_query_array(m.%[1]s, '$.** ? (@.type() == "number")')) as n offset 0) as m where scale(n::numeric) > 40)`, column))
+	}
+	return sql
+}
+
+// minimumSizeSQL finds how large messages are at least when they are read: the text in them, and
+// the digits of their numbers, of which it counts half of those before the point or more. It
+// goes no further than to the largest size, which is its second parameter.
+const minimumSizeSQL = `
+select m.msg_id, greatest({weight message}, {weight headers}) from {table} m
+where m.msg_id = any($1::bigint[])`
+
+func withMinimumSize(sql string) string {
+	var digits strings.Builder
+	digits.WriteString("case")
+	for n := 65536; n >= 16; n /= 2 {
+		fmt.Fprintf(&digits, " when abs(n::numeric) >= 1e%d then %d", n, n)
+	}
+	digits.WriteString(" else 1 end + scale(n::numeric)")
+	for _, column := range [...]string{"message", "headers"} {
+		sql = strings.ReplaceAll(sql, "{weight "+column+"}", fmt.Sprintf(`coalesce((
+	select total from (select sum(size) over (rows unbounded preceding) as total from (
+		select case jsonb_typeof(n) when 'string' then octet_length(n #>> '{}') else %[2]s end as size
+		from (select jsonb_array_elements(jsonb_path_query_array(m.%[1]s, 'strict $.** ? (@.type() == "number" || @.type() == "string")')) as n offset 0) as n) as n) as n
+	where total > $2::bigint limit 1), 0)`, column, digits.String()))
+	}
+	return sql
+}
+
+// A lease writes over what tells, and can only return what it has written. So the time at which
+// it ends has whole milliseconds, or one microsecond more if it is the first lease of the message.
+const (
+	endSQL      = "clock_timestamp() + $2::bigint * interval '1 microsecond'"
+	markedEnd   = "date_trunc('milliseconds', " + endSQL + ") + case when " + knownBefore + " then interval '0' else interval '1 microsecond' end"
+	knownBefore = "(m.read_ct > 0 or m.last_read_at is not null)"
+	knownByEnd  = "m.vt = date_trunc('milliseconds', m.vt)"
+)
+
+// Headers that another transaction committed meanwhile stay.
+const removeForgedSQL = `
+with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::boolean[]) as t(id, number, at, named) order by id),
+l as (
+	select m.msg_id, t.named from ` + lockedSQL + `)
+update {table} m
+set headers = m.headers - array['` + failuresKey + `', '` + doneKey + `', '` + unknownKey + `'] - case when l.named then array['` + uuidKey + `'] else '{}' end
+from l where m.msg_id = any($1) and m.msg_id = l.msg_id`
+
+// ackWait is how long an ack in a handler's transaction waits for a lock. Another consumer that renews
+// the lease, or takes it away, has the row for milliseconds.
+const ackWait = 3 * time.Second

@@ -48,21 +48,6 @@ type SubscriptionStats struct {
 	Failing error
 }
 
-// Stats tells about each topic that has been subscribed to, by its name. It is
-// cheap, sends no statement, and may be called at any time.
-func (s *Subscriber) Stats() map[string]SubscriptionStats {
-	stats := s.counters.snapshot()
-	for topic, entry := range stats {
-		entry.Group = s.config.Group
-		stats[topic] = entry
-	}
-	return stats
-}
-
-// Stats tells about each topic that has been subscribed to: see [Subscriber.Stats].
-// About the queues themselves see [Client.Metrics].
-func (c *Client) Stats() map[string]SubscriptionStats { return c.subscriber.Stats() }
-
 // topicCounters are the counters of all topics.
 type topicCounters struct {
 	mu     sync.Mutex

@@ -92,9 +92,9 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	if err != nil {
 		return nil, s.classify("subscribe", topic, err)
 	}
-	s.listen(store.queue)
+	s.listen(store.queue.name)
 	counters := s.counters.of(topic)
-	store.quarantined = &counters.Quarantined
+	store.countQuarantined(&counters.Quarantined)
 	return s.running.Start(ctx, store, subscription.Config{
 		Topic:            topic,
 		Lease:            s.config.Lease,
@@ -166,16 +166,14 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	if err != nil {
 		return nil, err
 	}
-	opened := &store{
+	return newStore(storeConfig{
 		topic: topic, queue: queue, group: s.config.Group, gone: s.config.queueDropped(queue), pool: pool, claimSlots: s.claimSlots, lockSlots: s.lockSlots,
 		wakeups: s.wakeups, deadLetterTable: s.deadLetterTableOf(queue), maxMessageBytes: s.config.MaxMessageBytes, maxBytes: s.config.MaxInFlightBytes, encoding: layout.Encoding, logger: s.logger,
-		suspects: newSuspects(s.examiner), bindingPause: s.bindingPause,
-	}
-	opened.current.Store(sql)
-	opened.loadStatements = func(ctx context.Context) (*statements, error) {
-		return s.describe(ctx, pool, topic, queue, opened.sql().oid)
-	}
-	return opened, nil
+		examiner: s.examiner, bindingPause: s.bindingPause, statements: sql,
+		loadStatements: func(ctx context.Context, was uint32) (*statements, error) {
+			return s.describe(ctx, pool, topic, queue, was)
+		},
+	}), nil
 }
 
 // prepare makes sure that queue can be consumed, and returns how to speak to it. If this binds the
@@ -188,7 +186,9 @@ func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, que
 	if err := s.check(ctx, pool, layout, topic, queue, tell); err != nil {
 		return layout, nil, err
 	}
-	s.label(ctx, pool, topic, queue)
+	if err := writeLabel(ctx, pool, topic, s.config.Group, queue); err != nil {
+		s.logger.Debug("ezq: the queue could not be labelled", "topic", topic, "queue", queue, "error", withoutSecrets(err))
+	}
 	sql, err := s.statements(ctx, pool, queue, layout)
 	return layout, sql, err
 }
@@ -442,4 +442,24 @@ func (s *Subscriber) Close() error {
 	}
 	sparse.Flush(s.logger)
 	return nil
+}
+
+// Stats tells about each topic that has been subscribed to, by its name. It is
+// cheap, sends no statement, and may be called at any time.
+func (s *Subscriber) Stats() map[string]SubscriptionStats {
+	stats := s.counters.snapshot()
+	for topic, entry := range stats {
+		entry.Group = s.config.Group
+		stats[topic] = entry
+	}
+	return stats
+}
+
+// consumerError returns err, with which op has failed on the queue that subscriptions to topic
+// read.
+func (s *Subscriber) consumerError(ctx context.Context, op, topic string, err error) error {
+	if s.config.Group == "" && hasOnlyGroups(ctx, s.pool, topic, err) {
+		err = &Error{Kind: ErrGroupRequired, Cause: errHasGroups, Remedy: "set SubscriberConfig.Group to one of them, which Queue.Queues tells"}
+	}
+	return s.classify(op, topic, err)
 }

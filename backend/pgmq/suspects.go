@@ -2,22 +2,16 @@ package pgmq
 
 import (
 	"cmp"
-	"context"
-	"math"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // suspects is the suspicious messages of one queue: leased, and to be looked at beside
 // the claims.
 type suspects struct {
-	examiner *examiner
-	limit    int
+	start func() // has them examined
+	limit int
 
 	mu                 sync.Mutex
 	waiting            []suspect
@@ -38,42 +32,12 @@ const maxSuspects = 10_000
 // maxExamineBatch is how many messages are sized together.
 const maxExamineBatch = 50
 
-func newSuspects(shared *examiner) *suspects {
-	return &suspects{examiner: shared, limit: maxSuspects, changed: make(chan struct{}, 1)}
+func newSuspects() *suspects {
+	return &suspects{limit: maxSuspects, changed: make(chan struct{}, 1)}
 }
 
-// suspect is a message that is examined apart from the claims.
-type suspect struct {
-	unread
-	small  bool // it is to be read with others
-	sized  bool // it is to be read by itself
-	slow   bool // that took long once
-	failed bool // that failed for another reason than the message
-	lease  time.Duration
-	until  time.Time // when its lease ends, or earlier
-}
-
-// examined is a message that could be read, and waits for the next claim. If that does not come, the
-// consumer has no room.
-type examined struct {
-	subscription.Lease
-	until time.Time // it is released then
-}
-
-// isUncertain reports whether it is not known that the message cannot be read.
-func (s suspect) isUncertain() bool { return s.cause == nil }
-
-// isLate reports whether there is no time to read the message before its lease ends.
-func (s suspect) isLate() bool { return time.Until(s.until) < s.lease/4 }
-
-// examineLater has messages looked at, whose leases have begun less than a moment ago.
-func (s *store) examineLater(ctx context.Context, messages []unread, lease time.Duration) {
-	s.hide(ctx, s.pool, outOfTime(s.addSuspects(messages, lease)))
-}
-
-// addSuspects returns the messages that there is no room for.
-func (s *store) addSuspects(messages []unread, lease time.Duration) (surplus []unread) {
-	q := s.suspects
+// add has messages looked at, and returns the messages that there is no room for.
+func (q *suspects) add(messages []unread, lease time.Duration) (surplus []unread) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	capacity := min(len(messages), max(q.limit-len(q.waiting), 0))
@@ -84,19 +48,10 @@ func (s *store) addSuspects(messages []unread, lease time.Duration) (surplus []u
 	}
 	if !q.working && len(q.waiting) > 0 {
 		q.working = true
-		q.examiner.start(s.examineSuspects)
+		q.start()
 	}
 	q.signal()
 	return messages[capacity:]
-}
-
-// outOfTime returns messages as those that there is no time to read.
-func outOfTime(messages []unread) []unread {
-	late := slices.Clone(messages)
-	for i := range late {
-		late[i].cause, late[i].doubtful = errOutOfTime, true
-	}
-	return late
 }
 
 func (q *suspects) hasReady() bool {
@@ -285,113 +240,6 @@ func (q *suspects) requeue(some ...suspect) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting = append(q.waiting, some...)
-}
-
-// examineSuspects examines all suspects. When it ends before that, it releases what is left.
-func (s *store) examineSuspects(ctx context.Context) {
-	own, err := s.suspects.examiner.acquirePool(s.pool)
-	if err != nil {
-		s.logger.Error("ezq: suspicious messages cannot be examined; they come back when their leases end",
-			"topic", s.topic, "queue", s.queue, "error", err)
-		s.suspects.takeWaiting()
-		return
-	}
-	defer s.suspects.examiner.releasePool()
-	for ctx.Err() == nil {
-		capacity, wait := s.suspects.capacity(s.maxBytes)
-		if wait > 0 {
-			await(ctx, s.suspects.changed, wait)
-		}
-		more := true
-		s.suspects.examiner.runExclusive(ctx, func() { more = s.examineStep(ctx, own, capacity, wait == 0) })
-		if !more {
-			return
-		}
-	}
-	rest, stop := context.WithTimeout(context.WithoutCancel(ctx), operationTimeout)
-	defer stop()
-	var unexamined []subscription.Token
-	for _, r := range s.suspects.takeReady(math.MaxInt) {
-		unexamined = append(unexamined, r.Token)
-	}
-	for _, u := range s.suspects.takeWaiting() {
-		unexamined = append(unexamined, u.row.token())
-	}
-	s.release(rest, unexamined)
-}
-
-// examineStep releases what no claim has taken and what there is no time for, and looks at some of
-// the others, if it is to. It reports whether there may be more.
-func (s *store) examineStep(ctx context.Context, own *pgxpool.Pool, capacity int64, examine bool) bool {
-	s.releaseDelayed(ctx, own, s.suspects.takeExpired())
-	s.hide(ctx, own, outOfTime(s.suspects.takeLate()))
-	s.renew(ctx, own, s.suspects.takeOverdue())
-	if !examine {
-		return true
-	}
-	some, more := s.suspects.nextBatch()
-	switch {
-	case len(some) == 0:
-	case !some[0].isUncertain():
-		s.archiveSuspects(ctx, own, some)
-	case some[0].sized:
-		s.examine(ctx, own, some[0])
-	default:
-		s.triage(ctx, own, some, capacity)
-	}
-	return more
-}
-
-// archiveSuspects moves messages to the archive. They wait while it is locked.
-func (s *store) archiveSuspects(ctx context.Context, db *pgxpool.Pool, some []suspect) {
-	locked := s.quarantine(ctx, db, unreadSuspects(some))
-	if len(locked) == 0 {
-		return
-	}
-	from := suspectsByID(some)
-	for _, u := range locked {
-		s.suspects.requeue(from[u.row.ID])
-	}
-	s.suspects.pauseArchiving(some[0].lease)
-}
-
-// renew renews the leases of messages that wait. It forgets those that other consumers have taken.
-func (s *store) renew(ctx context.Context, db *pgxpool.Pool, some []suspect) {
-	s.suspects.requeue(s.renewed(ctx, db, some)...)
-}
-
-// renewed renews leases, and returns what was not taken away.
-func (s *store) renewed(ctx context.Context, db *pgxpool.Pool, some []suspect) (still []suspect) {
-	if len(some) == 0 {
-		return nil
-	}
-	all := make([]subscription.Token, len(some))
-	for i, u := range some {
-		all[i] = u.row.token()
-	}
-	until := time.Now().Add(some[0].lease)
-	found, err := s.extend(ctx, db, all, some[0].lease)
-	for _, u := range some {
-		switch {
-		case err == nil && found[u.row.ID]:
-			u.until = until
-			still = append(still, u)
-		case err != nil && time.Now().Before(u.until):
-			still = append(still, u)
-		}
-	}
-	return still
-}
-
-// await waits until something has changed, but no longer than that.
-func await(ctx context.Context, changed <-chan struct{}, maxWait time.Duration) {
-	timer := time.NewTimer(maxWait)
-	defer timer.Stop()
-	select {
-	case <-changed:
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
 
 // takeWaiting removes what waits, and returns it.

@@ -69,52 +69,52 @@ func TestBisect_KeepsToItsTime(t *testing.T) {
 func TestQuarantine_ReturnsLateSuspects(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &store{suspects: &suspects{limit: 3, working: true}}
-		add := func(id int64) []unread { return s.addSuspects([]unread{{row: row{ID: id}}}, 20*time.Second) }
+		q := &suspects{limit: 3, working: true}
+		add := func(id int64) []unread { return q.add([]unread{{row: row{ID: id}}}, 20*time.Second) }
 		require.Empty(t, add(1))
 		time.Sleep(4 * time.Second)
 		require.Empty(t, add(2))
 		require.Empty(t, add(3))
 		require.Equal(t, []unread{{row: row{ID: 4}}}, add(4), "there is no room for it")
-		require.Empty(t, s.suspects.takeLate())
+		require.Empty(t, q.takeLate())
 		time.Sleep(12 * time.Second)
-		require.Equal(t, []unread{{row: row{ID: 1}}}, s.suspects.takeLate(), "a quarter of its lease is left")
+		require.Equal(t, []unread{{row: row{ID: 1}}}, q.takeLate(), "a quarter of its lease is left")
 		time.Sleep(4 * time.Second)
-		late := outOfTime(s.suspects.takeLate())
+		late := outOfTime(q.takeLate())
 		require.Len(t, late, 2)
 		require.True(t, late[0].doubtful)
 		require.ErrorIs(t, late[1].cause, errOutOfTime)
 		require.Empty(t, add(5))
 		time.Sleep(20 * time.Second)
-		require.Empty(t, s.suspects.takeLate(), "its lease has ended, and it is claimed again")
-		require.Empty(t, s.suspects.waiting)
+		require.Empty(t, q.takeLate(), "its lease has ended, and it is claimed again")
+		require.Empty(t, q.waiting)
 	})
 }
 
 func TestQuarantine_ReadsMeasuredMessageDespiteSlowOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &store{suspects: &suspects{limit: maxSuspects, working: true}}
-		s.addSuspects([]unread{{row: row{ID: 1}}, {row: row{ID: 2}}, {row: row{ID: 3}}}, time.Second)
-		some, _ := s.suspects.nextBatch()
+		q := &suspects{limit: maxSuspects, working: true}
+		q.add([]unread{{row: row{ID: 1}}, {row: row{ID: 2}}, {row: row{ID: 3}}}, time.Second)
+		some, _ := q.nextBatch()
 		require.Len(t, some, 3)
 		some[1].sized, some[2].sized, some[2].slow = true, true, true
-		s.suspects.requeue(some...)
+		q.requeue(some...)
 		time.Sleep(900 * time.Millisecond)
-		require.Equal(t, []unread{{row: row{ID: 1}}, {row: row{ID: 3}}}, s.suspects.takeLate())
-		require.Equal(t, []row{{ID: 2}}, suspectRows(s.suspects.takeOverdue()), "its lease is to be renewed")
+		require.Equal(t, []unread{{row: row{ID: 1}}, {row: row{ID: 3}}}, q.takeLate())
+		require.Equal(t, []row{{ID: 2}}, suspectRows(q.takeOverdue()), "its lease is to be renewed")
 
-		s.addSuspects([]unread{{row: row{ID: 3, Number: 2}}, {row: row{ID: 1, Number: 2}}}, time.Second)
+		q.add([]unread{{row: row{ID: 3, Number: 2}}, {row: row{ID: 1, Number: 2}}}, time.Second)
 		time.Sleep(300 * time.Millisecond)
-		some, _ = s.suspects.nextBatch()
+		some, _ = q.nextBatch()
 		require.Equal(t, []row{{ID: 3, Number: 2}}, suspectRows(some), "it need not be weighed again, and it is its turn")
 		require.True(t, some[0].slow)
-		some, _ = s.suspects.nextBatch()
+		some, _ = q.nextBatch()
 		require.Equal(t, []row{{ID: 1, Number: 2}}, suspectRows(some))
 		some[0].sized, some[0].failed = true, true
-		s.suspects.requeue(some...)
+		q.requeue(some...)
 		time.Sleep(600 * time.Millisecond)
-		require.Len(t, s.suspects.takeLate(), 1, "it fails again and again, for another reason, and comes back later")
+		require.Len(t, q.takeLate(), 1, "it fails again and again, for another reason, and comes back later")
 	})
 }
 
@@ -144,11 +144,11 @@ func TestQuarantine_MeasuresFewerWhenOutOfTime(t *testing.T) {
 
 func TestQuarantine_ArchivesCertainSuspectsFirst(t *testing.T) {
 	t.Parallel()
-	s := &store{suspects: &suspects{limit: maxSuspects, working: true}}
-	s.suspects.requeue(suspect{unread: unread{row: row{ID: 5}}, sized: true}, suspect{unread: unread{row: row{ID: 6}}, sized: true, slow: true})
-	s.addSuspects([]unread{{row: row{ID: 1}}, {row: row{ID: 2}, cause: errors.New("too large")}, {row: row{ID: 3}}}, time.Minute)
+	q := &suspects{limit: maxSuspects, working: true}
+	q.requeue(suspect{unread: unread{row: row{ID: 5}}, sized: true}, suspect{unread: unread{row: row{ID: 6}}, sized: true, slow: true})
+	q.add([]unread{{row: row{ID: 1}}, {row: row{ID: 2}, cause: errors.New("too large")}, {row: row{ID: 3}}}, time.Minute)
 	var order [][]int64
-	for some, _ := s.suspects.nextBatch(); len(some) > 0; some, _ = s.suspects.nextBatch() {
+	for some, _ := q.nextBatch(); len(some) > 0; some, _ = q.nextBatch() {
 		var ids []int64
 		for _, u := range some {
 			ids = append(ids, u.row.ID)
@@ -156,31 +156,31 @@ func TestQuarantine_ArchivesCertainSuspectsFirst(t *testing.T) {
 		order = append(order, ids)
 	}
 	require.Equal(t, [][]int64{{2}, {1, 3}, {5}, {6}}, order)
-	require.False(t, s.suspects.working)
+	require.False(t, q.working)
 }
 
 func TestQuarantine_LockedArchiveDelaysNoOtherSuspect(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &store{suspects: &suspects{limit: maxSuspects, working: true}}
-		s.suspects.requeue(suspect{unread: unread{row: row{ID: 1}, cause: errors.New("too large")}, lease: time.Minute, until: time.Now().Add(time.Minute)})
-		s.suspects.pauseArchiving(time.Minute)
-		_, wait := s.suspects.capacity(1)
+		q := &suspects{limit: maxSuspects, working: true}
+		q.requeue(suspect{unread: unread{row: row{ID: 1}, cause: errors.New("too large")}, lease: time.Minute, until: time.Now().Add(time.Minute)})
+		q.pauseArchiving(time.Minute)
+		_, wait := q.capacity(1)
 		require.Equal(t, 5*time.Second, wait)
-		s.addSuspects([]unread{{row: row{ID: 2}}}, time.Minute)
-		_, wait = s.suspects.capacity(1)
+		q.add([]unread{{row: row{ID: 2}}}, time.Minute)
+		_, wait = q.capacity(1)
 		require.Zero(t, wait)
-		some, more := s.suspects.nextBatch()
+		some, more := q.nextBatch()
 		require.Equal(t, []row{{ID: 2}}, suspectRows(some))
 		require.True(t, more)
-		some, more = s.suspects.nextBatch()
+		some, more = q.nextBatch()
 		require.Empty(t, some)
 		require.True(t, more, "it waits")
-		require.Empty(t, s.suspects.takeOverdue())
+		require.Empty(t, q.takeOverdue())
 		time.Sleep(50 * time.Second)
-		require.Empty(t, s.suspects.takeLate(), "there is no time needed to read it")
-		require.Equal(t, []row{{ID: 1}}, suspectRows(s.suspects.takeOverdue()))
-		_, more = s.suspects.nextBatch()
+		require.Empty(t, q.takeLate(), "there is no time needed to read it")
+		require.Equal(t, []row{{ID: 1}}, suspectRows(q.takeOverdue()))
+		_, more = q.nextBatch()
 		require.False(t, more)
 	})
 }

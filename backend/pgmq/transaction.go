@@ -49,13 +49,8 @@ type batchSender interface {
 }
 
 // inTransaction runs statements that take effect together, and are planned as those of a
-// [transaction] are.
-func (c *Client) inTransaction(ctx context.Context, run func(tx pgx.Tx) error) error {
-	return inTransactionWith(ctx, c.pool, "", run)
-}
-
-// inTransactionWith is inTransaction with a setting for its length, as in "lock_timeout = '1s'".
-func inTransactionWith(ctx context.Context, pool *pgxpool.Pool, setting string, run func(tx pgx.Tx) error) error {
+// [transaction] are. A setting for its length, as in "lock_timeout = '1s'", may be empty.
+func inTransaction(ctx context.Context, pool *pgxpool.Pool, setting string, run func(tx pgx.Tx) error) error {
 	begin := readCommittedSQL + "; " + planSQL
 	if setting != "" {
 		begin += "; set local " + setting
@@ -81,3 +76,27 @@ const readCommittedSQL = "begin isolation level read committed"
 // no plan is compiled because it is believed to be expensive.
 const planSQL = "select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), " +
 	"set_config('enable_sort', 'off', true), set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)"
+
+// queryValue returns the only column of the only row of a query.
+func queryValue[T any](ctx context.Context, db rowQuerier, sql string, args ...any) (value T, err error) {
+	args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
+	return value, db.QueryRow(ctx, sql, args...).Scan(&value)
+}
+
+// collect reads rows in a transaction, which plans as all that look at queues do.
+func collect[T any](ctx context.Context, pool *pgxpool.Pool, scan pgx.RowToFunc[T], sql string, args ...any) (all []T, err error) {
+	err = inTransaction(ctx, pool, "", func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
+		if err != nil {
+			return err
+		}
+		all, err = pgx.CollectRows(rows, scan)
+		return err
+	})
+	return all, err
+}
+
+// rowQuerier is a pool, a connection or a transaction.
+type rowQuerier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}

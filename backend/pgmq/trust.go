@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
 // A role that may publish may write any headers, also those reserved for ezq. Reserved
@@ -21,24 +19,6 @@ import (
 //
 // Before PGMQ 1.10 there is nothing to tell it by, and everything counts.
 
-// A lease writes over what tells, and can only return what it has written. So the time at which
-// it ends has whole milliseconds, or one microsecond more if it is the first lease of the message.
-const (
-	endSQL      = "clock_timestamp() + $2::bigint * interval '1 microsecond'"
-	markedEnd   = "date_trunc('milliseconds', " + endSQL + ") + case when " + knownBefore + " then interval '0' else interval '1 microsecond' end"
-	knownBefore = "(m.read_ct > 0 or m.last_read_at is not null)"
-	knownByEnd  = "m.vt = date_trunc('milliseconds', m.vt)"
-)
-
-// Headers that another transaction committed meanwhile stay.
-const removeForgedSQL = `
-with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::boolean[]) as t(id, number, at, named) order by id),
-l as (
-	select m.msg_id, t.named from ` + lockedSQL + `)
-update {table} m
-set headers = m.headers - array['` + failuresKey + `', '` + doneKey + `', '` + unknownKey + `'] - case when l.named then array['` + uuidKey + `'] else '{}' end
-from l where m.msg_id = any($1) and m.msg_id = l.msg_id`
-
 // leasedMarkColumns returns the columns, besides those of a publisher, that mark a message of queue as
 // one that was leased, and their values.
 func leasedMarkColumns(ctx context.Context, db rowQuerier, queue string) (columns, values string, err error) {
@@ -50,20 +30,6 @@ func leasedMarkColumns(ctx context.Context, db rowQuerier, queue string) (column
 	}
 	return ", last_read_at", ", clock_timestamp()", nil
 }
-
-// rowQuerier is a pool, a connection or a transaction.
-type rowQuerier interface {
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
-// forgery is a message that says what only ezq may.
-type forgery struct {
-	token    subscription.Token
-	progress bool // what was done with it
-	named    bool // an id that another message has by itself
-}
-
-func (f forgery) any() bool { return f.progress || f.named }
 
 // defaultID is the id of a message that has none.
 func defaultID(queue string, id int64) string { return queue + "/" + strconv.FormatInt(id, 10) }
@@ -84,23 +50,4 @@ func (h *headers) dropForged(queue string) (f forgery) {
 		h.uuid = ""
 	}
 	return f
-}
-
-// removeForged removes what the messages of a claim only pretend, before they are handed over.
-func (s *store) removeForged(ctx context.Context, db batchSender, forged []forgery) {
-	if len(forged) == 0 {
-		return
-	}
-	var t tokenColumns
-	named := make([]bool, len(forged))
-	for i, f := range forged {
-		t.add(f.token)
-		named[i] = f.named
-	}
-	batch := newTransaction()
-	batch.Queue(s.sql().removeForged, t.ids, t.numbers, t.times, named)
-	if err := batch.run(ctx, db); err != nil {
-		s.logger.Warn("ezq: what messages pretend to be could not be removed from their headers, and counts when they are delivered again",
-			"queue", s.queue, "messages", len(forged), "error", s.classify("fetch", err))
-	}
 }

@@ -24,7 +24,7 @@ type exception struct{ away, circle int }
 
 // exceptions lists what is not yet as it should be. A number may only become smaller.
 var exceptions = map[string]exception{
-	"backend/pgmq": {away: 83, circle: 43},
+	"backend/pgmq": {away: 1, circle: 28},
 	"conformance":  {away: 49, circle: 27},
 }
 
