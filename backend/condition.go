@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -15,12 +16,14 @@ import (
 type PublishCondition struct {
 	// Once asks for the message to be stored once under its UUID: nothing is stored if the
 	// topic got another one with Once and this UUID within the window of the backend. What
-	// became of that one since does not matter.
+	// became of that one since does not matter. Of several messages with one UUID in a publish,
+	// the first is stored.
 	Once bool
 
 	// Key asks for the message to be stored unless another one of this key waits, is being
 	// handled, or is to be handled again. Messages that were published without a condition
-	// have no key. A topic's groups have keys of their own.
+	// have no key. A topic's groups have keys of their own. A message with a key is published
+	// alone.
 	Key string
 
 	// Replace asks for a message of Key that waits, and has never been delivered, to be
@@ -73,15 +76,17 @@ func (o PublishOutcome) String() string {
 	}
 }
 
-// Check returns a *[RefusedError] if c cannot be kept for a message with the given UUID.
-// Backends call it before they store anything.
-func (c *PublishCondition) Check(uuid string) error {
+// check returns a *[RefusedError] if c cannot be kept for a message with the given UUID, of so many
+// messages.
+func (c *PublishCondition) check(uuid string, messages int) error {
 	what, reason, remedy := "the condition", "", ""
 	switch {
 	case c.Once && uuid == "":
 		what, reason, remedy = "the UUID", "it is empty", "give the message one, which is stored once"
 	case c.Once && (c.Key != "" || c.Replace):
 		reason, remedy = "Once and Key exclude each other", "choose one: a key lasts until its message is done, an ID for a time"
+	case c.Key != "" && messages > 1:
+		reason, remedy = "a message with a Key is published alone, and these are "+strconv.Itoa(messages), "publish them one by one"
 	case c.Replace && c.Key == "":
 		reason, remedy = "Replace has no Key", "set the Key of the messages that replace each other"
 	case c.Debounce < 0:
@@ -123,12 +128,25 @@ func PublishConditionFromContext(ctx context.Context) *PublishCondition {
 	return c
 }
 
-// IsConditional reports whether one of msgs has a condition.
-func IsConditional(msgs []*message.Message) bool {
-	for _, msg := range msgs {
-		if msg != nil && PublishConditionFromContext(msg.Context()) != nil {
-			return true
+// PublishConditionsOf returns the condition of each message that is published in one call, nil for
+// those that have none. It returns nil if none has one, and a *[RefusedError] if one cannot be kept.
+// Backends call it before they store anything.
+func PublishConditionsOf(msgs []*message.Message) (conditions []*PublishCondition, err error) {
+	for i, msg := range msgs {
+		if msg == nil {
+			continue
 		}
+		c := PublishConditionFromContext(msg.Context())
+		if c == nil {
+			continue
+		}
+		if err := c.check(msg.UUID, len(msgs)); err != nil {
+			return nil, err
+		}
+		if conditions == nil {
+			conditions = make([]*PublishCondition, len(msgs))
+		}
+		conditions[i] = c
 	}
-	return false
+	return conditions, nil
 }

@@ -44,12 +44,6 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	condition := backend.PublishConditionFromContext(msg.Context())
-	if condition != nil {
-		if err := condition.Check(msg.UUID); err != nil {
-			return nil, err
-		}
-	}
 	e := &entry{
 		uuid:      msg.UUID,
 		metadata:  make(message.Metadata, len(msg.Metadata)),
@@ -62,9 +56,6 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 	}
 	maps.Copy(e.metadata, msg.Metadata)
 	backend.ClearDelay(e.metadata)
-	if condition != nil {
-		e.key, e.condition = condition.Key, condition
-	}
 	return e, nil
 }
 

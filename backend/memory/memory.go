@@ -125,11 +125,18 @@ func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
 	if err != nil {
 		return err
 	}
+	conditions, err := backend.PublishConditionsOf(msgs)
+	if err != nil {
+		return fmt.Errorf("memory: publish to %q: %w", excerpt.Of(topic), err)
+	}
 	entries := make([]*entry, len(msgs))
 	now := time.Now()
 	for i, msg := range msgs {
 		if entries[i], err = newEntry(msg, now); err != nil {
 			return fmt.Errorf("memory: publish to %q: %w", excerpt.Of(topic), err)
+		}
+		if conditions != nil && conditions[i] != nil {
+			entries[i].key, entries[i].condition = conditions[i].Key, conditions[i]
 		}
 	}
 	if len(msgs) > 0 {

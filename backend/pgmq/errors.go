@@ -53,6 +53,10 @@ var (
 	// together is larger than the 1 GiB that PostgreSQL takes at a time.
 	ErrTooLarge = errors.New("pgmq: message too large")
 
+	// ErrNotPrepared: a queue lacks the index of keys, or the database the table of IDs, that a
+	// [backend.PublishCondition] needs. The error has the SQL.
+	ErrNotPrepared = errors.New("pgmq: not prepared for conditions")
+
 	// ErrInvalidConfig: a configuration or the database URL makes no sense.
 	ErrInvalidConfig = errors.New("pgmq: invalid configuration")
 )

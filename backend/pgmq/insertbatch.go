@@ -17,6 +17,9 @@ type insertBatch struct {
 	delays   []int64 // µs
 	times    []*time.Time
 	size     batchSize
+
+	conditions []*backend.PublishCondition // of each message, or nil; none if none has one
+	ids        []string                    // of the messages, where there are conditions
 }
 
 // encode turns messages into rows. It refuses what could not be stored, or not
@@ -39,6 +42,13 @@ func encode(msgs []*message.Message, maxPayload int) (insertBatch, error) {
 		headers:  make([]string, len(msgs)),
 		delays:   make([]int64, len(msgs)),
 		times:    make([]*time.Time, len(msgs)),
+	}
+	var err error
+	if r.conditions, err = backend.PublishConditionsOf(msgs); err != nil {
+		return insertBatch{}, &Error{Kind: ErrInvalidMessage, Cause: err}
+	}
+	if r.conditions != nil {
+		r.ids = make([]string, len(msgs))
 	}
 	for i, msg := range msgs {
 		if err := r.set(i, msg, maxPayload); err != nil {
@@ -75,11 +85,33 @@ func (r *insertBatch) set(i int, msg *message.Message, maxPayload int) error {
 	if !at.IsZero() {
 		r.times[i] = &at
 	}
+	if r.ids != nil {
+		r.ids[i] = msg.UUID
+	}
 	var encoding string
 	r.messages[i], encoding = encodePayload(metadata, msg.Payload)
 	r.headers[i], err = encodeHeaders(msg.UUID, metadata, encoding)
 	r.size = r.size.plus(batchSize{messages: 1, bytes: len(r.messages[i]) + len(r.headers[i])})
 	return err
+}
+
+// keyed is the condition of a message with a key, which is published alone, or nil.
+func (r *insertBatch) keyed() *backend.PublishCondition {
+	if len(r.conditions) == 1 && r.conditions[0].Key != "" {
+		return r.conditions[0]
+	}
+	return nil
+}
+
+// report tells the conditions what became of their messages, and returns whether the queue has changed.
+func (r *insertBatch) report(results []backend.PublishResult) (changed bool) {
+	for i, condition := range r.conditions {
+		changed = changed || results[i].Outcome != backend.Existed
+		if condition != nil {
+			condition.Report(results[i])
+		}
+	}
+	return changed
 }
 
 func payloadTooLarge(size, limit int) error {

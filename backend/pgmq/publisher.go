@@ -174,6 +174,9 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 		}
 		return send(ctx, encoded)
 	}
+	if encoded.conditions != nil {
+		return send(ctx, encoded)
+	}
 	return p.commits.write(ctx, topic, encoded, send)
 }
 
@@ -189,9 +192,12 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insertBatch) e
 		if err != nil {
 			return err
 		}
-		stored, err := p.insert(ctx, to, batch)
+		insert := p.insert
+		if batch.conditions != nil {
+			insert = p.insertConditional
+		}
+		stored, err := insert(ctx, to, batch)
 		if err == nil && stored {
-			p.notify(to.queues)
 			return nil
 		}
 		gone := isCode(err, "42P01") // a queue was dropped
@@ -234,7 +240,78 @@ func (p *Publisher) insert(ctx context.Context, to *route, batch insertBatch) (s
 	if err != nil {
 		return false, &sendError{err}
 	}
-	return tag.RowsAffected() > 0, nil
+	if tag.RowsAffected() == 0 {
+		return false, nil
+	}
+	p.notify(to.queues)
+	return true, nil
+}
+
+// insertConditional is insert for messages of which some have conditions, to which it reports.
+func (p *Publisher) insertConditional(ctx context.Context, to *route, batch insertBatch) (stored bool, err error) {
+	if err := p.prepare(ctx, to, &batch); err != nil {
+		return false, conditionDenied(err, to.queues)
+	}
+	insert := conditionalInsert{to: to, batch: batch, window: p.config.IDWindow}
+	results, err := p.run(ctx, &insert)
+	if isCode(err, "42P01") {
+		p.routes.catalog.forget(idsTable)
+	}
+	if isCode(err, "42501") {
+		return false, conditionDenied(err, to.queues)
+	}
+	if err != nil || results == nil {
+		return false, err
+	}
+	if !batch.report(results) {
+		return true, nil
+	}
+	p.notify(to.queues)
+	if !p.inTx || p.config.NoNotify || !p.throttle.allow(to.queues[0]) {
+		return true, nil
+	}
+	for _, queue := range to.queues {
+		if _, err := p.db.Exec(ctx, "select pg_notify($1::text, $2::text)", pgx.QueryExecModeCacheDescribe, channel, queue); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// prepare makes sure that there is what the conditions need.
+func (p *Publisher) prepare(ctx context.Context, to *route, batch *insertBatch) error {
+	preparation := preparation{db: p.db, create: p.create != nil, catalog: p.routes.catalog}
+	if p.inTx {
+		preparation.pool = p.pool
+	}
+	switch {
+	case batch.keyed() == nil:
+		return preparation.ids(ctx)
+	case to.indexed.Load():
+		return nil
+	}
+	err := preparation.keys(ctx, to.queues)
+	to.indexed.Store(err == nil)
+	return err
+}
+
+// run runs insert in the transaction of the publisher, or in one of its own.
+func (p *Publisher) run(ctx context.Context, insert *conditionalInsert) (results []backend.PublishResult, err error) {
+	row, canRead := p.db.(rowReader)
+	batch, canSend := p.db.(batchSender)
+	switch {
+	case canRead && (p.inTx || insert.lock() == ""):
+		results, err = insert.run(ctx, row)
+	case canSend && !p.inTx:
+		results, err = insert.runTransaction(ctx, batch)
+	default:
+		return nil, fmt.Errorf("a message with a condition cannot be published through a %T, only through a pool, a connection or a pgx.Tx: %w",
+			p.db, errors.ErrUnsupported)
+	}
+	if err != nil {
+		err = &sendError{err}
+	}
+	return results, err
 }
 
 // notify wakes the consumers, unless the messages are not visible yet.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -23,7 +24,13 @@ type route struct {
 	insert          string   // messages, headers, delays in µs, times, version
 	insertOne       string   // the same for a single message, with values instead of arrays; "" if there is none
 	insertAndNotify string   // the same, channel
+	insertNew       string   // the same, IDs or "", window in µs: see [conditionalInsert]
+	insertUnique    string   // messages, headers, delays in µs, times, version, key
+	replace         string   // the same, longest time in µs
 	pooled          bool     // through a pooler, where nothing can stay prepared
+
+	own     string      // the topic's own queue, whether it exists or not
+	indexed atomic.Bool // each queue has an index of keys
 }
 
 // routes remembers the route of each topic. A route that has been overtaken is
@@ -76,7 +83,7 @@ func (rs *routes) lookUpOnce(ctx context.Context, db DBTX, topic, own string, cr
 	if err != nil {
 		return nil, err
 	}
-	found := &route{pooled: layout.Pooled}
+	found := &route{pooled: layout.Pooled, own: own}
 	var bound topicBindings
 	if layout.Groups {
 		if bound, err = bindings(ctx, db, topic); err != nil {
@@ -139,6 +146,9 @@ func (r *route) prepare() {
 		r.insert = insertOnly(r.queues[0], r.unlessChanged())
 		r.insertOne = insertOne(r.queues[0], r.unlessChanged())
 	}
+	r.insertNew = insertNew(r.queues, r.unlessChanged())
+	r.insertUnique = insertUnique(r.queues, r.unlessChanged())
+	r.replace = replaceOrInsert(r.queues, r.unlessChanged())
 }
 
 // unlessChanged is the condition on which the route is still right: the bindings are
