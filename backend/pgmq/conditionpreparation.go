@@ -100,8 +100,16 @@ func (p preparation) index(ctx context.Context, table string) error {
 		return &Error{Kind: ErrNotPrepared, Cause: fmt.Errorf("%s has no index of keys", table), Remedy: "let its owner run " + create}
 	}
 	err = p.build(ctx, "select set_config('lock_timeout', '1s', true); create index "+indexKeysSQL(table), missingIndexesSQL, table)
-	if isCode(err, "42501", "55P03") { // insufficient_privilege, lock_not_available
-		err = &Error{Kind: ErrNotPrepared, Cause: withoutSecrets(err), Remedy: "let its owner run " + create}
+	switch {
+	case isCode(err, "42501"): // insufficient_privilege
+		return &Error{Kind: ErrNotPrepared, Cause: withoutSecrets(err), Remedy: "let its owner run " + create}
+	case isCode(err, "55P03") && p.pool != nil: // lock_not_available: the transaction itself may have the lock
+		return &Error{
+			Kind: ErrNotPrepared, Cause: fmt.Errorf("an index of keys cannot be made while transactions write to %s, this one among them: %w", table, withoutSecrets(err)),
+			Remedy: "publish a message with a key outside of a transaction once, or let its owner run " + create,
+		}
+	case isCode(err, "55P03"):
+		return &Error{Kind: ErrNotPrepared, Cause: withoutSecrets(err), Remedy: "try again, or let its owner run " + create}
 	}
 	return err
 }

@@ -206,6 +206,9 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insertBatch) e
 		}
 		if isCode(err, "42501") {
 			p.routes.forget(topic, to)
+			if batch.conditions != nil {
+				return conditionDenied(err, to.queues)
+			}
 			return publishDenied(topic, to.queues)
 		}
 		if attempt == attempts || err != nil && (!gone || p.inTx) { // a transaction has failed with it
@@ -250,15 +253,12 @@ func (p *Publisher) insert(ctx context.Context, to *route, batch insertBatch) (s
 // insertConditional is insert for messages of which some have conditions, to which it reports.
 func (p *Publisher) insertConditional(ctx context.Context, to *route, batch insertBatch) (stored bool, err error) {
 	if err := p.prepare(ctx, to, &batch); err != nil {
-		return false, conditionDenied(err, to.queues)
+		return false, err
 	}
 	insert := conditionalInsert{to: to, batch: batch, window: p.config.IDWindow}
 	results, err := p.run(ctx, &insert)
 	if isCode(err, "42P01") {
 		p.routes.catalog.forget(idsTable)
-	}
-	if isCode(err, "42501") {
-		return false, conditionDenied(err, to.queues)
 	}
 	if err != nil || results == nil {
 		return false, err
