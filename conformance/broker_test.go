@@ -123,7 +123,7 @@ func (b *broker) queuesOf(topic string) (queues []string) {
 	return queues
 }
 
-// topics returns those that somebody has subscribed to.
+// topics returns those that have had a subscriber.
 func (b *broker) topics() (topics []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

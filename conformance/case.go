@@ -1,6 +1,6 @@
 package conformance
 
-import "slices"
+import "time"
 
 // Case is one promise, and the test of it.
 type Case struct {
@@ -19,15 +19,25 @@ func (c Case) Title() string { return c.Theme + "/" + c.Name }
 // every backend.
 func (c Case) Needs() []string { return c.needs.names() }
 
-// Cases returns the whole suite, theme by theme.
-func Cases() []Case {
-	return slices.Concat(
-		delivery(), payload(), topics(), redelivery(), delays(), ordering(), leases(), groups(),
-		transactions(), deadLetters(), ticks(), lifecycle(), stopping(), hostile(), features(),
-		handling(), routerDeadLetters(), control(), stoppingRouters(),
-	)
+// result is the outcome of the case on a backend with those promises: failure says what was
+// seen instead, and is empty if the sentence holds.
+func (c Case) result(promised Promises, failure string, took time.Duration) Result {
+	outcome := Passed
+	switch kept := promised.cover(c.needs); {
+	case !kept && failure == "":
+		outcome = Bonus
+	case !kept:
+		outcome = Skipped
+	case failure != "":
+		outcome = Failed
+	}
+	return Result{
+		Theme: c.Theme, Name: c.Name, Sentence: c.Sentence, Needs: c.Needs(),
+		Outcome: outcome, Failure: failure, Took: took,
+	}
 }
 
+// promise makes a case without a theme.
 func promise(name, sentence string, needs need, test func(*harness)) Case {
 	return Case{Name: name, Sentence: sentence, needs: needs, test: test}
 }
@@ -38,50 +48,4 @@ func theme(name string, cases ...Case) []Case {
 		cases[i].Theme = name
 	}
 	return cases
-}
-
-// need is the promises that a case is about.
-type need uint16
-
-const (
-	needsDelay need = 1 << iota
-	needsRedelay
-	needsAttempts
-	needsProgress
-	needsDeadLetter
-	needsOrdered
-	needsLease
-	needsDrain
-	needsDurable
-	needsGroups
-	needsTransactions
-	needsTicks
-)
-
-func (n need) names() (names []string) {
-	for i, name := range []string{
-		"Delay", "Redelay", "Attempts", "Progress", "DeadLetter", "Ordered", "Lease", "Drain",
-		"Durable", "Groups", "Transactions", "Ticks",
-	} {
-		if n&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// cover reports whether all that a case is about is promised.
-func (p Promises) cover(c Case) bool { return p.set()&c.needs == c.needs }
-
-// set returns the promises as a set.
-func (p Promises) set() (n need) {
-	for i, made := range []bool{
-		p.Delay, p.Redelay, p.Attempts, p.Progress, p.DeadLetter, p.Ordered, p.Lease, p.Drain,
-		p.Durable, p.Groups, p.Transactions, p.Schedules,
-	} {
-		if made {
-			n |= 1 << i
-		}
-	}
-	return n
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/ezq-go/ezq/conformance"
 )
 
-// Watermill's Go channels do not delay messages. Here somebody promises that they do.
+// Watermill's Go channels do not delay messages. Here the test promises that they do.
 func ExampleCheck() {
 	open := func(context.Context) (*conformance.System, error) {
 		channels := gochannel.NewGoChannel(gochannel.Config{Persistent: true}, nil)

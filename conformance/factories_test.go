@@ -231,7 +231,7 @@ func (s *subscriberFunc) Close() error { return s.of.Close() }
 func TestFactory_WhenBadIsNamed(t *testing.T) {
 	t.Parallel()
 	for _, f := range append(factoriesOfSystems(), factoriesOfPeers()...) {
-		t.Run("that "+f.does, func(t *testing.T) {
+		t.Run("a factory that "+f.does, func(t *testing.T) {
 			t.Parallel()
 			title := f.on
 			if title == "" {
@@ -259,7 +259,7 @@ func TestFactory_FailingOnceFailsOneCase(t *testing.T) {
 			return ctx.Err()
 		},
 	} {
-		t.Run(does, func(t *testing.T) {
+		t.Run("a factory that "+does, func(t *testing.T) {
 			t.Parallel()
 			var first sync.Once
 			open := func(ctx context.Context) (s *conformance.System, err error) {

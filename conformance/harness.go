@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"runtime"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,86 +13,136 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// quietPeriod is how long a case listens before it believes that nothing comes. A loaded
-// machine makes it miss something, it does not make it fail.
-const quietPeriod = 250 * time.Millisecond
-
 // How long a case waits for what must happen. What is not promised is tried, too, and
-// mostly does not happen: nobody is wronged if that is found out sooner.
+// mostly does not happen: a shorter wait wrongs no backend.
 const (
 	defaultTimeout    = 30 * time.Second
 	unpromisedTimeout = 3 * time.Second
 )
 
+// leakTimeout is how long the goroutines of a case may take to end after everything
+// was closed.
+const leakTimeout = 10 * time.Second
+
+// environment is what all harnesses of a suite have in common.
+type environment struct {
+	open     Open
+	promises Promises
+	virtual  bool // time is that of testing/synctest
+	attached bool // routers run in a Watermill router
+	owners   *owners
+}
+
 // harness is what a case works at: a system, and methods that end the case with a
 // sentence instead of returning errors. Its methods are for the goroutine of the case,
-// unless they say otherwise.
+// unless they say otherwise. It knows neither the cases nor the suite.
 type harness struct {
+	environment
+	recorder
 	ctx      context.Context // ends with the case
-	suite    *suite
-	title    string
-	id       string // of this run of the case
-	promises Promises
-	promised bool // the case is about what is promised
-	system   *System
-	timeout  time.Duration // with what must happen
+	title    string          // of the case
+	promised bool            // the case is about what is promised
+	id       string          // of this run of the case
+	timeout  time.Duration   // with what must happen
 	topics   int
 
 	mu     sync.Mutex
-	failed string
+	system *System
 	step   string // the call of the backend that the case is in
-	peers  []*peer
-	undo   []func() // what is to be done at the end, before the peers are closed
+	ends   [stages][]func()
 }
 
-func newHarness(ctx context.Context, s *suite, c Case) *harness {
+// stage is a part of the end of a case. Each is done before the next one begins.
+type stage int
+
+const (
+	endTransactions stage = iota
+	stopRouters
+	settleMessages
+	closePeers
+	stages
+)
+
+func newHarness(ctx context.Context, e environment, title string, promised bool) *harness {
 	h := &harness{
-		ctx: ctx, suite: s, title: c.Title(), promises: s.promised, promised: s.promised.cover(c),
+		environment: e, ctx: ctx, title: title, promised: promised,
 		id:      strings.ToLower(rand.Text()[:12]),
 		timeout: defaultTimeout,
 	}
-	if !h.promised {
+	if !promised {
 		h.timeout = unpromisedTimeout
 	}
 	return h
 }
 
-// record notes a failure; the first one counts. Any goroutine may call it.
-func (h *harness) record(format string, args ...any) {
+// perform opens the system and runs the test of a case, whatever that does.
+func (h *harness) perform(test func(*harness)) {
+	finished := false
+	defer func() {
+		switch r := recover(); {
+		case r != nil:
+			h.record("panic: %v%s", r, firstFrame(string(debug.Stack()), "panic("))
+		case !finished:
+			h.record("the goroutine of the case was ended while it was in %s: does the factory call FailNow or SkipNow?", h.currentStep())
+		}
+	}()
+	h.openSystem()
+	test(h)
+	finished = true
+}
+
+func (h *harness) openSystem() {
+	var system *System // which a factory that hangs may still set much later
+	h.must("the factory", func() (err error) {
+		system, err = h.open(h.ctx)
+		return err
+	})
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.failed == "" {
-		h.failed = fmt.Sprintf(format, args...)
+	h.system = system
+	h.mu.Unlock()
+	h.require(h.system != nil, "the factory returned a nil System")
+	h.require(h.system.Connect != nil, "the factory returned a System without Connect")
+	if leases := 10 * h.system.Lease; h.promised {
+		h.timeout = max(h.timeout, leases)
+	} else {
+		h.timeout = max(h.timeout, leases/4)
 	}
 }
 
-// fail ends the case.
-func (h *harness) fail(format string, args ...any) {
-	h.record(format, args...)
-	runtime.Goexit()
+// atEnd has f called when the case is over, in that stage of its end. Any goroutine may call it.
+func (h *harness) atEnd(s stage, f func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ends[s] = append(h.ends[s], f)
 }
 
-// require ends the case unless ok.
-func (h *harness) require(ok bool, format string, args ...any) {
-	if !ok {
-		h.fail(format, args...)
+// close ends whatever the case has begun. It runs after the case, and what goes wrong
+// counts only if nothing else did.
+func (h *harness) close() {
+	h.mu.Lock()
+	ends, system := h.ends, h.system
+	h.mu.Unlock()
+	for _, functions := range ends {
+		for _, f := range functions {
+			f()
+		}
+	}
+	if system == nil || system.Close == nil {
+		return
+	}
+	if err := h.call("System.Close", system.Close); err != nil {
+		h.record("System.Close: %v", err)
 	}
 }
 
-// failure returns what was recorded, or "". Any goroutine may call it.
-func (h *harness) failure() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.failed
-}
+// What a call may do instead of returning.
+var (
+	errPanic = errors.New("panic")
+	errStuck = errors.New("it did not return")
+	errEnded = errors.New("it ended its goroutine: does it call FailNow or SkipNow?")
+)
 
-func (h *harness) currentStep() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.step
-}
-
-// call calls the backend, which must not take longer than patience.
+// call calls the backend, which must not take longer than the timeout. Any goroutine may call it.
 func (h *harness) call(what string, f func() error) error {
 	h.mu.Lock()
 	h.step = what
@@ -123,12 +171,12 @@ func (h *harness) call(what string, f func() error) error {
 	}
 }
 
-// What a call may do instead of returning.
-var (
-	errPanic = errors.New("panic")
-	errStuck = errors.New("it did not return")
-	errEnded = errors.New("it ended its goroutine: does it call FailNow or SkipNow?")
-)
+// must is call that ends the case with an error. Any goroutine may call it.
+func (h *harness) must(what string, f func() error) {
+	if err := h.call(what, f); err != nil {
+		h.fail("%s: %v", what, err)
+	}
+}
 
 // requireRefusal ends the case if err is not an error that the backend has returned.
 func (h *harness) requireRefusal(err error) {
@@ -137,69 +185,51 @@ func (h *harness) requireRefusal(err error) {
 	}
 }
 
-// must is call that ends the case with an error.
-func (h *harness) must(what string, f func() error) {
-	if err := h.call(what, f); err != nil {
-		h.fail("%s: %v", what, err)
-	}
-}
-
-func (h *harness) openSystem() {
-	var system *System // which a factory that hangs may still set much later
-	h.must("the factory", func() (err error) {
-		system, err = h.suite.open(h.ctx)
-		return err
-	})
+func (h *harness) currentStep() string {
 	h.mu.Lock()
-	h.system = system
-	h.mu.Unlock()
-	h.require(h.system != nil, "the factory returned a nil System")
-	h.require(h.system.Connect != nil, "the factory returned a System without Connect")
-	if leases := 10 * h.system.Lease; h.promised {
-		h.timeout = max(h.timeout, leases)
-	} else {
-		h.timeout = max(h.timeout, leases/4)
-	}
+	defer h.mu.Unlock()
+	return h.step
 }
 
-// close closes whatever the case has opened. It runs after the case, and what goes wrong
-// counts only if nothing else did.
-func (h *harness) close() {
-	h.labelled(func() {
-		h.mu.Lock()
-		peers, undo, system := h.peers, h.undo, h.system
-		h.mu.Unlock()
-		for _, f := range undo {
-			f()
-		}
-		for _, p := range peers {
-			p.settleRest()
-		}
-		for _, p := range peers {
-			if err := p.close(); err != nil {
-				h.record("Close: %v", err)
-			}
-		}
-		if system == nil || system.Close == nil {
+// locations says where the goroutines of the case are. Any goroutine may call it.
+func (h *harness) locations() string {
+	if doing := h.currentStep(); doing != "" {
+		return ", in " + doing
+	}
+	if places := goroutinesOf(h.id); len(places) > 0 {
+		return ": " + strings.Join(places, "; ")
+	}
+	return ""
+}
+
+// checkLeaks records a failure if a goroutine of the case goes on.
+func (h *harness) checkLeaks() {
+	deadline := time.Now().Add(leakTimeout)
+	for pause := time.Millisecond; ; pause *= 5 { // each look takes a while if a process has many goroutines
+		left := goroutinesOf(h.id)
+		if len(left) == 0 {
 			return
 		}
-		if err := h.call("System.Close", system.Close); err != nil {
-			h.record("System.Close: %v", err)
+		if time.Now().After(deadline) {
+			h.record("goroutines are left %v after everything was closed: %s", leakTimeout, strings.Join(left, "; "))
+			return
 		}
-	})
+		time.Sleep(pause)
+	}
 }
 
-// topic returns the name of a topic that nobody has used.
+// topic returns the name of a topic that no case has used.
 func (h *harness) topic() string {
 	h.topics++
 	return fmt.Sprintf("conformance_%s_%d", h.id, h.topics)
 }
 
-// message returns a message whose payload says which case it belongs to.
+// message returns a message whose payload says which case it belongs to. Any goroutine may call it.
 func (h *harness) message(label string) *message.Message {
 	return message.NewMessage(h.id+"-"+label, []byte(h.id+"-"+label))
 }
 
+// messages returns one message for each label. Any goroutine may call it.
 func (h *harness) messages(labels ...string) (msgs []*message.Message) {
 	for _, label := range labels {
 		msgs = append(msgs, h.message(label))
@@ -207,10 +237,25 @@ func (h *harness) messages(labels ...string) (msgs []*message.Message) {
 	return msgs
 }
 
-// numbered returns the labels 0 to n-1.
-func numbered(n int) (labels []string) {
-	for i := range n {
-		labels = append(labels, strconv.Itoa(i))
-	}
-	return labels
+// label returns what the message was called when it was published, and fails if that
+// was in another case.
+func (h *harness) label(msg *message.Message) string {
+	label, ours := strings.CutPrefix(string(msg.Payload), h.id+"-")
+	h.require(ours, "the message %.80q came, which was not published in this case: the factory shares topics between cases, or the payload was changed", msg.Payload)
+	return label
+}
+
+// isOurs reports whether a message was labelled in this case.
+func (h *harness) isOurs(msg *message.Message) bool {
+	return strings.HasPrefix(string(msg.Payload), h.id+"-")
+}
+
+// ack acks a message, which must be possible.
+func (h *harness) ack(msg *message.Message) {
+	h.require(msg.Ack(), "a message could not be acked: it came with a nack already sent")
+}
+
+// nack nacks a message, which must be possible.
+func (h *harness) nack(msg *message.Message) {
+	h.require(msg.Nack(), "a message could not be nacked: it came with an ack already sent")
 }

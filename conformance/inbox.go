@@ -55,10 +55,7 @@ func (in *inbox) expect(label string) *message.Message {
 // ackAll acks messages until each label has come, and fails if one comes that was
 // acked before. Duplicates of messages that were not acked are no failure.
 func (in *inbox) ackAll(labels ...string) {
-	missing := map[string]bool{}
-	for _, label := range labels {
-		missing[label] = true
-	}
+	missing := setOf(labels)
 	for len(missing) > 0 {
 		msg := in.within(in.h.timeout)
 		in.h.require(msg != nil, "%d of %d messages did not come within %v, among them %s",
@@ -124,34 +121,17 @@ func (in *inbox) nackAll() {
 	}
 }
 
-// label returns what the message was called when it was published, and fails if that
-// was in another case.
-func (h *harness) label(msg *message.Message) string {
-	label, ours := strings.CutPrefix(string(msg.Payload), h.id+"-")
-	h.require(ours, "the message %.80q came, which was not published in this case: the factory shares topics between cases, or the payload was changed", msg.Payload)
-	return label
-}
-
-// isOurs reports whether a message was labelled in this case.
-func (h *harness) isOurs(msg *message.Message) bool {
-	return strings.HasPrefix(string(msg.Payload), h.id+"-")
-}
-
-// ack acks a message, which must be possible.
-func (h *harness) ack(msg *message.Message) {
-	h.require(msg.Ack(), "a message could not be acked: it came with a nack already sent")
-}
-
-func (h *harness) nack(msg *message.Message) {
-	h.require(msg.Nack(), "a message could not be nacked: it came with an ack already sent")
-}
-
-func anyOf(set map[string]bool) string {
-	least := ""
-	for label := range set {
-		if least == "" || label < least {
-			least = label
-		}
+// receiveEither receives from the first of two subscriptions that has a message.
+func receiveEither(h *harness, ins [2]*inbox) *message.Message {
+	timer := time.NewTimer(h.timeout)
+	defer timer.Stop()
+	select {
+	case msg, open := <-ins[0].messages:
+		return ins[0].took(msg, open)
+	case msg, open := <-ins[1].messages:
+		return ins[1].took(msg, open)
+	case <-timer.C:
 	}
-	return least
+	h.fail("no message came within %v", h.timeout)
+	return nil
 }

@@ -17,14 +17,13 @@ type peer struct {
 
 	mu      sync.Mutex
 	inboxes []*inbox
-	routers []*runningRouter
 
 	closing  sync.Once
 	closeErr error
 }
 
 // connect returns a new peer. It is closed with the case, if not before.
-func (h *harness) connect(options Options) *peer {
+func connect(h *harness, options Options) *peer {
 	options.Drain = cmp.Or(options.Drain, time.Second)
 	var connected *Peer
 	h.must("Connect", func() (err error) {
@@ -34,19 +33,22 @@ func (h *harness) connect(options Options) *peer {
 	p := &peer{Peer: connected, h: h}
 	h.require(p.Peer != nil && p.Publisher != nil && p.Subscriber != nil,
 		"Connect returned a nil Peer, or one without publisher or subscriber")
-	h.mu.Lock()
-	h.peers = append(h.peers, p)
-	h.mu.Unlock()
-	h.requireUnused("publisher", p.Publisher)
+	h.atEnd(settleMessages, p.nackRest)
+	h.atEnd(closePeers, func() {
+		if err := p.close(); err != nil {
+			h.record("Close: %v", err)
+		}
+	})
+	p.requireUnused("publisher", p.Publisher)
 	if any(p.Publisher) != any(p.Subscriber) {
-		h.requireUnused("subscriber", p.Subscriber)
+		p.requireUnused("subscriber", p.Subscriber)
 	}
 	return p
 }
 
-func (h *harness) requireUnused(what string, half any) {
-	if owner := h.suite.register(half, h.title); owner != "" {
-		h.fail("Connect returned a %s that it had returned before, to the case %q: closing one would close the other", what, owner)
+func (p *peer) requireUnused(what string, half any) {
+	if owner := p.h.owners.claim(half, p.h.title); owner != "" {
+		p.h.fail("Connect returned a %s that it had returned before, to the case %q: closing one would close the other", what, owner)
 	}
 }
 
@@ -114,8 +116,8 @@ func (p *peer) add(in *inbox) {
 	p.inboxes = append(p.inboxes, in)
 }
 
-// initialize prepares a topic, as programs do before they publish to a topic that
-// nobody has subscribed to.
+// initialize prepares a topic, as programs do before they publish to a topic without
+// subscribers.
 func (p *peer) initialize(topic string) {
 	if i, ok := p.Subscriber.(message.SubscribeInitializer); ok {
 		p.h.must("SubscribeInitialize", func() error { return i.SubscribeInitialize(topic) })
@@ -134,17 +136,10 @@ func (p *peer) tryInitialize(topic string) bool {
 	return err == nil
 }
 
-// settleRest stops the routers, and nacks what the case has received and left, so that
-// nobody waits for it.
-func (p *peer) settleRest() {
+// nackRest nacks what the case has received and left, so that nothing waits for it.
+func (p *peer) nackRest() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, r := range p.routers {
-		r.stop()
-		if !closedWithin(r.ended, p.h.timeout) {
-			p.h.record("the router was still running %v after it was stopped", p.h.timeout)
-		}
-	}
 	for _, in := range p.inboxes {
 		in.nackAll()
 	}

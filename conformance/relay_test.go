@@ -28,7 +28,7 @@ type interception struct {
 	// lost is called when the context of a message has ended because its lease was lost.
 	lost func(*delivery)
 
-	// unreceived is called instead of releasing a message that nobody has received.
+	// unreceived is called instead of releasing a message that was not received.
 	unreceived func(*delivery)
 }
 

@@ -49,19 +49,3 @@ func (rs Results) Count(outcome Outcome) (n int) {
 	}
 	return n
 }
-
-func (c Case) result(promised Promises, failure string, took time.Duration) Result {
-	outcome := Passed
-	switch kept := promised.cover(c); {
-	case !kept && failure == "":
-		outcome = Bonus
-	case !kept:
-		outcome = Skipped
-	case failure != "":
-		outcome = Failed
-	}
-	return Result{
-		Theme: c.Theme, Name: c.Name, Sentence: c.Sentence, Needs: c.Needs(),
-		Outcome: outcome, Failure: failure, Took: took,
-	}
-}

@@ -3,40 +3,29 @@ package conformance
 import (
 	"context"
 	"fmt"
-	"reflect"
-	"runtime/debug"
-	"strings"
 	"sync"
+	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // suite is one run of all cases.
 type suite struct {
-	open      Open
-	promised  Promises
-	cases     []Case
-	keep      func(Case) bool
-	virtual   bool
-	attached  bool
-	limit     time.Duration
-	slots     chan struct{}
-	harnesses sync.Map // by the titles of the cases, as long as they run
-
-	mu   sync.Mutex
-	seen map[any]string // publishers and subscribers, and the case that had them
+	settings
+	environment environment // of all harnesses
+	cases       []Case
+	slots       chan struct{}
+	harnesses   sync.Map // by the titles of the cases, as long as they run
 }
 
 func newSuite(open Open, promised Promises, options []Option) *suite {
+	settings := newSettings(options)
 	s := &suite{
-		open:     open,
-		promised: promised,
-		keep:     func(Case) bool { return true },
-		limit:    2 * time.Minute,
-		slots:    make(chan struct{}, 8),
-		seen:     map[any]string{},
-	}
-	for _, option := range options {
-		option(s)
+		settings: settings,
+		environment: environment{
+			open: open, promises: promised, virtual: settings.virtual, attached: settings.attached, owners: newOwners(),
+		},
+		slots: make(chan struct{}, settings.atOnce),
 	}
 	for _, c := range Cases() {
 		if s.keep(c) {
@@ -46,30 +35,69 @@ func newSuite(open Open, promised Promises, options []Option) *suite {
 	return s
 }
 
+// start runs a case in real time, as soon as there is a slot for it.
+func (s *suite) start(ctx context.Context, c Case) <-chan Result {
+	done := make(chan Result, 1)
+	go func() {
+		s.slots <- struct{}{}
+		defer func() { <-s.slots }()
+		start := time.Now()
+		failure := s.runCase(ctx, c)
+		done <- s.result(c, failure, start)
+	}()
+	return done
+}
+
+// inBubble runs a case in virtual time. What it leaves behind would hold up the
+// bubble for ever, and is left behind there.
+func (s *suite) inBubble(t *testing.T, c Case) Result {
+	t.Helper()
+	start := time.Now()
+	done := make(chan string, 1)
+	var failure string
+	finished := false
+	go func() {
+		defer func() {
+			// synctest panics if a goroutine is left; the case has noticed that itself.
+			if r := recover(); r != nil && !finished {
+				failure = fmt.Sprint("the bubble ended: ", r)
+			}
+			done <- failure
+		}()
+		synctest.Test(t, func(t *testing.T) {
+			failure = s.runCase(t.Context(), c)
+			finished = true
+		})
+	}()
+	select {
+	case failure := <-done:
+		return s.result(c, failure, start)
+	case <-time.After(s.limit):
+		return s.result(c, "the case hangs, and virtual time with it: it is waiting for a mutex or for input and output"+s.locations(c), start)
+	}
+}
+
+func (s *suite) result(c Case, failure string, start time.Time) Result {
+	return c.result(s.environment.promises, failure, time.Since(start))
+}
+
 // runCase runs a case and returns what is wrong, or "".
 func (s *suite) runCase(ctx context.Context, c Case) string {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	h := newHarness(ctx, s, c)
+	h := newHarness(ctx, s.environment, c.Title(), s.environment.promises.cover(c.needs))
 	s.harnesses.Store(c.Title(), h)
 	defer s.harnesses.Delete(c.Title())
 
 	done := make(chan struct{})
-	go h.labelled(func() { //nolint:gosec // the suite has its own limit of time
+	go labelled(h.id, func() { //nolint:gosec // the suite has its own limit of time
 		defer close(done)
 		h.perform(c.test)
 	})
-	limit := s.limit
-	switch {
-	case s.virtual: // in which waiting costs nothing, and leases may be long
-		limit = 24 * time.Hour
-	case !h.promised:
-		limit = min(limit, 10*unpromisedTimeout)
-	}
-	if !closedWithin(done, limit) {
+	if limit := s.limitOf(h); !closedWithin(done, limit) {
 		h.record("the case was still running after %v%s", limit, h.locations())
 	}
-	h.close()
+	labelled(h.id, h.close)
 	cancel()
 	if h.failure() == "" {
 		h.checkLeaks()
@@ -77,76 +105,21 @@ func (s *suite) runCase(ctx context.Context, c Case) string {
 	return h.failure()
 }
 
-// perform runs the test of a case, whatever it does.
-func (h *harness) perform(test func(*harness)) {
-	finished := false
-	defer func() {
-		switch r := recover(); {
-		case r != nil:
-			h.record("panic: %v%s", r, firstFrame(string(debug.Stack()), "panic("))
-		case !finished:
-			h.record("the goroutine of the case was ended while it was in %s: does the factory call FailNow or SkipNow?", h.currentStep())
-		}
-	}()
-	h.openSystem()
-	test(h)
-	finished = true
-}
-
-// register notes that a publisher or a subscriber belongs to a case. It returns the title
-// of the case that already has it, or "".
-func (s *suite) register(half any, title string) string {
-	v := reflect.ValueOf(half)
-	if v.Kind() != reflect.Pointer || v.Type().Elem().Size() == 0 {
-		return "" // equal values need not be the same
+// limitOf returns how long a case may take.
+func (s *suite) limitOf(h *harness) time.Duration {
+	switch {
+	case s.virtual: // in which waiting costs nothing, and leases may be long
+		return 24 * time.Hour
+	case !h.promised:
+		return min(s.limit, 10*unpromisedTimeout)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before := s.seen[half]
-	s.seen[half] = title
-	return before
+	return s.limit
 }
 
+// locations says where the goroutines of a case are that is running.
 func (s *suite) locations(c Case) string {
-	if b, ok := s.harnesses.Load(c.Title()); ok {
-		return b.(*harness).locations() //nolint:forcetypeassert // only benches are stored
+	if h, ok := s.harnesses.Load(c.Title()); ok {
+		return h.(*harness).locations() //nolint:forcetypeassert // only harnesses are stored
 	}
 	return ""
-}
-
-func closedWithin(c <-chan struct{}, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-c:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
-// firstFrame returns the place in a stack, as debug.Stack writes it, that comes after
-// the given function and is not the runtime's: ", in f at file:line".
-func firstFrame(stack, after string) string {
-	lines := strings.Split(stack, "\n")
-	for i := range lines {
-		if !strings.HasPrefix(lines[i], after) {
-			continue
-		}
-		for j := i + 2; j+1 < len(lines); j += 2 {
-			if !strings.HasPrefix(lines[j], "runtime.") && !strings.HasPrefix(lines[j], "panic(") {
-				place, _, _ := strings.Cut(strings.TrimSpace(lines[j+1]), " +0x")
-				return fmt.Sprintf(", in %s at %s", functionName(lines[j]), place)
-			}
-		}
-	}
-	return ""
-}
-
-// functionName cuts the arguments off.
-func functionName(line string) string {
-	if i := strings.LastIndexByte(line, '('); i > 0 {
-		return line[:i]
-	}
-	return line
 }

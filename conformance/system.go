@@ -86,3 +86,19 @@ type Promises struct {
 	// Transactions: messages can be published in a transaction.
 	Transactions bool
 }
+
+// cover reports whether all that a case needs is promised.
+func (p Promises) cover(needed need) bool { return p.set()&needed == needed }
+
+// set returns the promises as a set.
+func (p Promises) set() (n need) {
+	for i, made := range []bool{
+		p.Delay, p.Redelay, p.Attempts, p.Progress, p.DeadLetter, p.Ordered, p.Lease, p.Drain,
+		p.Durable, p.Groups, p.Transactions, p.Schedules,
+	} {
+		if made {
+			n |= 1 << i
+		}
+	}
+	return n
+}

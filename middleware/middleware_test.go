@@ -12,6 +12,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -46,9 +47,10 @@ func newRouter(subscriber message.Subscriber, middleware ...message.HandlerMiddl
 	return router
 }
 
+// publish publishes events in one call. Any goroutine may call it.
 func publish(t *testing.T, publisher message.Publisher, events ...any) {
 	t.Helper()
-	require.NoError(t, ezq.PublishBatch(t.Context(), publisher, events))
+	assert.NoError(t, ezq.PublishBatch(t.Context(), publisher, events))
 }
 
 // run runs router for so long.

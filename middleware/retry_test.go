@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -30,7 +31,7 @@ func TestRetry_IsDurableOnCountingBackend(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			router := newRouter(broker, middleware.Retry{Attempts: 3, Initial: time.Minute}.Middleware)
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-				require.Equal(t, len(at), ezq.MetaFromContext(ctx).Failures)
+				assert.Equal(t, len(at), ezq.MetaFromContext(ctx).Failures)
 				at = append(at, time.Since(start))
 				stop()
 				return errBoom
@@ -244,8 +245,8 @@ func TestRetry_LeavesNackToRouter(t *testing.T) {
 		router := newRouter(broker, func(next message.HandlerFunc) message.HandlerFunc {
 			return func(msg *message.Message) ([]*message.Message, error) {
 				out, err := next(msg)
-				require.False(t, isNacked(msg))
-				require.NoError(t, msg.Context().Err(), "a middleware further out can still work")
+				assert.False(t, isNacked(msg))
+				assert.NoError(t, msg.Context().Err(), "a middleware further out can still work")
 				seen++
 				return out, err
 			}

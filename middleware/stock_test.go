@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -29,8 +30,8 @@ func TestWatermillRouter_RunsPoliciesOnForeignBackend(t *testing.T) {
 			var dead recorder
 			var calls [3]atomic.Int32
 			startWatermillRouter(t, queue, func(msg *message.Message) error {
-				require.NoError(t, msg.Context().Err())
-				require.Equal(t, msg.UUID, ezq.CorrelationIDFromContext(msg.Context()))
+				assert.NoError(t, msg.Context().Err())
+				assert.Equal(t, msg.UUID, ezq.CorrelationIDFromContext(msg.Context()))
 				switch msg.UUID {
 				case "fails":
 					calls[0].Add(1)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -103,7 +104,8 @@ func TestQuarantine_SlowMessagesDelayNoOther(t *testing.T) {
 	go func() {
 		for msg := range messages {
 			if len(msg.Payload) < 100 {
-				execute(t, pool, "insert into handled values ('"+msg.UUID+"')")
+				_, err := pool.Exec(t.Context(), "insert into handled values ($1)", msg.UUID)
+				assert.NoError(t, err)
 			}
 			msg.Ack()
 		}

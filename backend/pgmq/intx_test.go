@@ -57,8 +57,7 @@ func TestTxMiddleware_AppliesEffectsExactlyOnce(t *testing.T) {
 	require.NoError(t, ezq.PublishBatch(t.Context(), client, events))
 
 	var calls atomic.Int32
-	consume := func(ctx context.Context) error {
-		client := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Second}})
+	consume := func(ctx context.Context, client *pgmq.Client) error {
 		router := newRouter(client, ezq.Config{Concurrency: 4})
 		work := pay(client)
 		ezq.Handle(router, func(ctx context.Context, e transfer) error {
@@ -81,8 +80,10 @@ func TestTxMiddleware_AppliesEffectsExactlyOnce(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	results := make(chan error, 2)
-	go func() { results <- consume(ctx) }()
-	go func() { results <- consume(ctx) }()
+	for range 2 {
+		consumer := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Second}})
+		go func() { results <- consume(ctx, consumer) }()
+	}
 	requireCount(t, pool, "pgmq.q_ezq", 0)
 	stop()
 	require.NoError(t, <-results)

@@ -68,8 +68,9 @@ func TestKeyStore_IsSharedByManyProcesses(t *testing.T) {
 	execute(t, pgtest.Pool(t, database), "create schema app")
 	var starting sync.WaitGroup
 	for i := range 4 {
+		client := openAt(t, database, pgmq.Config{})
 		starting.Go(func() {
-			store, err := openAt(t, database, pgmq.Config{}).KeyStore(t.Context(), "app.Seen")
+			store, err := client.KeyStore(t.Context(), "app.Seen")
 			if err != nil {
 				t.Error(err)
 				return

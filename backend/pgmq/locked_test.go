@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -21,10 +22,16 @@ func lockRow(t *testing.T, pool *pgxpool.Pool, id int64) pgx.Tx {
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
-	tag, err := tx.Exec(t.Context(), "select 1 from pgmq.q_t where msg_id = $1 for update", id)
-	require.NoError(t, err)
-	require.EqualValues(t, 1, tag.RowsAffected())
+	assertRowLocked(t, tx, id)
 	return tx
+}
+
+// assertRowLocked locks a message in a transaction. Any goroutine may call it.
+func assertRowLocked(t *testing.T, tx pgx.Tx, id int64) {
+	t.Helper()
+	tag, err := tx.Exec(t.Context(), "select 1 from pgmq.q_t where msg_id = $1 for update", id)
+	assert.NoError(t, err)
+	assert.EqualValues(t, 1, tag.RowsAffected())
 }
 
 // What a subscription does with the messages that it has leased waits for no row: neither
@@ -109,13 +116,20 @@ func leaseVisible(t *testing.T, client *pgmq.Client, n int) (subscription.Store,
 func TestLockedBatch_OfStoppedProcessDelaysNoSubscription(t *testing.T) {
 	client, pool, messages := openLocking(t, time.Hour, pgmq.SubscriberConfig{})
 	msg := requireLocked(t, client, pool, messages)
-	stopped := make(chan pgx.Tx) // of another process, which holds the message next and does not go on
-	go func() { stopped <- lockRow(t, pool, get[int64](t, pool, "select msg_id from pgmq.q_t")) }()
+	id := get[int64](t, pool, "select msg_id from pgmq.q_t")
+	tx, err := pool.Begin(t.Context()) // of another process, which holds the message next and does not go on
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		assertRowLocked(t, tx, id)
+	}()
 	pgtest.Eventually(t, patience, "the other process waits for the message", func() bool {
 		return get[int](t, pool, "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'") == 1
 	})
 	require.Equal(t, 1, get[int](t, pool, endLocks), "its connection is lost")
-	tx := <-stopped
+	<-stopped
 	msg.Ack()
 	publish(t, client, "next")
 	next := receive(t, messages)

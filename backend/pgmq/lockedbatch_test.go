@@ -14,6 +14,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -207,7 +208,7 @@ func TestLockedBatch_CausesNoLongLockWaits(t *testing.T) {
 			_, err := pgmq.TxFromContext(ctx).Exec(ctx, "insert into effects values ($1)", e.ID)
 			return err
 		}, ezq.Topic("payments"), ezq.Use(client.TxMiddleware()))
-		running.Go(func() { require.NoError(t, router.Run(ctx)) })
+		running.Go(func() { assert.NoError(t, router.Run(ctx)) })
 	}
 	client := openAt(t, database, pgmq.Config{})
 	for i := range events / 100 {

@@ -12,6 +12,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -154,31 +155,33 @@ func (env *deploymentEnv) run(topic string, d deployment) (from int) {
 	return from
 }
 
+// install prepares what a deployment brings. Any goroutine may call it.
 func (env *deploymentEnv) install(topic, what string) {
 	switch what {
 	case "own":
-		require.NoError(env.t, env.plain.SubscribeInitialize(topic))
+		assert.NoError(env.t, env.plain.SubscribeInitialize(topic))
 	case "group":
-		require.NoError(env.t, env.grouped.SubscribeInitialize(topic))
+		assert.NoError(env.t, env.grouped.SubscribeInitialize(topic))
 	case "binding", "wildcard":
 		audit := env.nameOf(topic, "audit")
 		pattern := topic
 		if what == "wildcard" {
 			pattern = topic[:len(topic)-len("created")] + "*"
 		}
-		execute(env.t, env.pool, fmt.Sprintf("select pgmq.create('%[1]s'); select pgmq.bind_topic('%[2]s', '%[1]s')", audit, pattern))
+		_, err := env.pool.Exec(env.t.Context(), fmt.Sprintf("select pgmq.create('%[1]s'); select pgmq.bind_topic('%[2]s', '%[1]s')", audit, pattern))
+		assert.NoError(env.t, err)
 	}
 }
 
 func (env *deploymentEnv) nameOf(topic, queue string) string {
 	own, err := pgmq.QueueName(topic)
-	require.NoError(env.t, err)
+	assert.NoError(env.t, err)
 	switch queue {
 	case "own":
 		return own
 	case "group":
 		name, err := pgmq.GroupQueueName(topic, "g")
-		require.NoError(env.t, err)
+		assert.NoError(env.t, err)
 		return name
 	default:
 		return "audit_" + own[len(own)-10:]

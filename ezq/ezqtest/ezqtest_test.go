@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -154,9 +155,9 @@ func TestDeliver_DeliversOneEvent(t *testing.T) {
 	require.Equal(t, "broken", o.Reason)
 
 	o = ezqtest.Deliver(t, func(ctx context.Context, e orderPaid) error {
-		require.Equal(t, 1, e.Order)
-		require.Equal(t, "acme", ezq.MetaFromContext(ctx).Headers["tenant"])
-		require.Equal(t, 3, ezq.MetaFromContext(ctx).Delivery)
+		assert.Equal(t, 1, e.Order)
+		assert.Equal(t, "acme", ezq.MetaFromContext(ctx).Headers["tenant"])
+		assert.Equal(t, 3, ezq.MetaFromContext(ctx).Delivery)
 		return nil
 	}, orderPaid{1}, ezqtest.Delivery{Failures: 2, Headers: map[string]string{"tenant": "acme"}})
 	require.Equal(t, ezqtest.Outcome{Done: true}, o)

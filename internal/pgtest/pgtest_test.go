@@ -123,12 +123,9 @@ func TestEventually_ReturnsOnceConditionHolds(t *testing.T) {
 func TestEventually_FailsTestWhenTimeIsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, failure := time.Now(), &recorder{TB: t}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			pgtest.Eventually(failure, time.Second, "never so", func() bool { return false })
-		}()
-		<-done
+		failure.run(func(tb testing.TB) {
+			pgtest.Eventually(tb, time.Second, "never so", func() bool { return false })
+		})
 		if !failure.fatal || time.Since(start) != time.Second {
 			t.Fatalf("failed: %v after %v; want a failure after 1s", failure.fatal, time.Since(start))
 		}
@@ -143,12 +140,7 @@ func TestURL_WithoutServerSkipsExceptInCI(t *testing.T) {
 	} {
 		t.Setenv("CI", ci)
 		got := &recorder{TB: t}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			pgtest.URL(got)
-		}()
-		<-done
+		got.run(func(tb testing.TB) { pgtest.URL(tb) })
 		if got.skipped != want.skipped || got.fatal != want.fatal {
 			t.Errorf("CI=%q: skipped %v, failed %v; want %v, %v", ci, got.skipped, got.fatal, want.skipped, want.fatal)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	watermill "github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"github.com/sony/gobreaker"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -70,8 +71,8 @@ func TestWatermillCorrelationID_WorksBesideOurs(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		calls := 0
 		dead := handled(t, broker, func(ctx context.Context, _ orderPlaced) error {
-			require.Equal(t, "request 42", ezq.MetaFromContext(ctx).Headers[watermill.CorrelationIDMetadataKey])
-			require.Equal(t, "request 42", ezq.CorrelationIDFromContext(ctx))
+			assert.Equal(t, "request 42", ezq.MetaFromContext(ctx).Headers[watermill.CorrelationIDMetadataKey])
+			assert.Equal(t, "request 42", ezq.CorrelationIDFromContext(ctx))
 			if calls++; calls < 3 {
 				return errBoom
 			}

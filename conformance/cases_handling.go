@@ -10,8 +10,6 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-var errVisit = errors.New("no visitors today")
-
 func handling() []Case {
 	return theme("router",
 		promise("a handled event is done",
@@ -48,23 +46,23 @@ func handling() []Case {
 }
 
 func handledIsDone(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	handled := make(chan string, 100)
-	r := p.handle(topic, ezq.Config{}, func(_ context.Context, e visit) error {
+	r := handleVisits(p, topic, ezq.Config{}, func(_ context.Context, e visit) error {
 		handled <- e.Label
 		return nil
 	})
-	p.publishEvents(topic, visits(numbered(20)...)...)
+	publishEvents(p, topic, visits(numbered(20)...)...)
 	collect(h, handled, numbered(20)...)
 	r.mustStop()
-	h.connect(Options{}).subscribe(topic).none(quietPeriod+2*h.system.Lease, "its event was handled")
+	connect(h, Options{}).subscribe(topic).none(quietPeriod+2*h.system.Lease, "its event was handled")
 }
 
 func failedIsHandledAgain(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	handled := make(chan string, 100)
 	failed := map[string]bool{}
-	p.handle(topic, ezq.Config{Concurrency: 1}, func(_ context.Context, e visit) error {
+	handleVisits(p, topic, ezq.Config{Concurrency: 1}, func(_ context.Context, e visit) error {
 		if !failed[e.Label] {
 			failed[e.Label] = true
 			if e.Label == "panics" {
@@ -75,18 +73,18 @@ func failedIsHandledAgain(h *harness) {
 		handled <- e.Label
 		return nil
 	})
-	p.publishEvents(topic, visits("fails", "panics")...)
+	publishEvents(p, topic, visits("fails", "panics")...)
 	collect(h, handled, "fails", "panics")
 }
 
 func failuresAreCounted(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	metas := make(chan ezq.Meta, 100)
-	p.handle(topic, ezq.Config{}, func(ctx context.Context, _ visit) error {
+	handleVisits(p, topic, ezq.Config{}, func(ctx context.Context, _ visit) error {
 		metas <- ezq.MetaFromContext(ctx)
 		return ezq.RetryAfter(0, errVisit)
 	})
-	p.publishEvents(topic, visit{"a"})
+	publishEvents(p, topic, visit{"a"})
 	for n := range 4 {
 		meta := next(h, metas, "the event was not handled again")
 		h.require(meta.Failures == n, "the handler was told of %d failures instead of %d", meta.Failures, n)
@@ -95,10 +93,10 @@ func failuresAreCounted(h *harness) {
 }
 
 func retryAfterWaits(h *harness) {
-	p, topic, d := h.connect(Options{}), h.topic(), h.delay()
+	p, topic, d := connect(h, Options{}), h.topic(), noticeableDelay(h)
 	handled := make(chan time.Time, 100)
 	first := true
-	p.handle(topic, ezq.Config{Concurrency: 1}, func(context.Context, visit) error {
+	handleVisits(p, topic, ezq.Config{Concurrency: 1}, func(context.Context, visit) error {
 		handled <- time.Now()
 		if first {
 			first = false
@@ -106,16 +104,16 @@ func retryAfterWaits(h *harness) {
 		}
 		return nil
 	})
-	p.publishEvents(topic, visit{"a"})
+	publishEvents(p, topic, visit{"a"})
 	start := next(h, handled, "the event was not handled")
-	h.requireDelay(next(h, handled, "the event was not handled again").Sub(start), d)
+	requireDelay(h, next(h, handled, "the event was not handled again").Sub(start), d)
 }
 
 func onlyFailedRunsAgain(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	var steady atomic.Int32
 	runs, late := 0, make(chan int32, 100)
-	p.start(ezq.Config{}, []string{topic}, func(r *ezq.Router) {
+	startRouter(p, ezq.Config{}, []string{topic}, func(r *ezq.Router) {
 		ezq.Handle(r, func(context.Context, visit) error {
 			steady.Add(1)
 			return nil
@@ -128,16 +126,16 @@ func onlyFailedRunsAgain(h *harness) {
 			return nil
 		}, ezq.Topic(topic), ezq.Name("late"))
 	})
-	p.publishEvents(topic, visit{"a"})
+	publishEvents(p, topic, visit{"a"})
 	ran := next(h, late, "the event was not handled again")
 	h.require(ran == 1, "the handler that succeeds ran %d times", ran)
 	nothing(h, late, quietPeriod, "the event was handled again, after %d runs of the handler that succeeds")
 }
 
 func laterWaits(h *harness) {
-	p, topic, d := h.connect(Options{}), h.topic(), h.delay()
+	p, topic, d := connect(h, Options{}), h.topic(), noticeableDelay(h)
 	handled := make(chan string, 100)
-	p.handle(topic, ezq.Config{}, func(_ context.Context, e visit) error {
+	handleVisits(p, topic, ezq.Config{}, func(_ context.Context, e visit) error {
 		handled <- e.Label
 		return nil
 	})
@@ -146,14 +144,14 @@ func laterWaits(h *harness) {
 		return ezq.Publish(h.ctx, p.Publisher, visit{"a"}, ezq.Topic(topic), ezq.Delay(d))
 	})
 	next(h, handled, "the event was not handled")
-	h.requireDelay(time.Since(start), d)
+	requireDelay(h, time.Since(start), d)
 }
 
 func slowHandlerHoldsUpNoOther(h *harness) {
-	p, slow, fast := h.connect(Options{}), h.topic(), h.topic()
+	p, slow, fast := connect(h, Options{}), h.topic(), h.topic()
 	begun, handled, release := make(chan string, 100), make(chan string, 100), make(chan struct{})
 	defer close(release)
-	p.start(ezq.Config{Concurrency: 2}, []string{slow, fast}, func(r *ezq.Router) {
+	startRouter(p, ezq.Config{Concurrency: 2}, []string{slow, fast}, func(r *ezq.Router) {
 		ezq.Handle(r, func(ctx context.Context, e visit) error {
 			begun <- e.Label
 			select {
@@ -167,29 +165,25 @@ func slowHandlerHoldsUpNoOther(h *harness) {
 			return nil
 		}, ezq.Topic(fast))
 	})
-	p.publishEvents(slow, visits(numbered(20)...)...)
+	publishEvents(p, slow, visits(numbered(20)...)...)
 	next(h, begun, "the event was not handled")
 	time.Sleep(quietPeriod) // so that the other one is busy, too, where messages come side by side
-	p.publishEvents(fast, visits(numbered(20)...)...)
+	publishEvents(p, fast, visits(numbered(20)...)...)
 	collect(h, handled, numbered(20)...)
 }
 
-type unknownEvent struct{}
-
-func (unknownEvent) EventName() string { return "ConformanceStranger" }
-
 func unknownStays(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	handled := make(chan string, 100)
-	r := p.handle(topic, ezq.Config{}, func(_ context.Context, e visit) error {
+	r := handleVisits(p, topic, ezq.Config{}, func(_ context.Context, e visit) error {
 		handled <- e.Label
 		return nil
 	})
-	p.publishEvents(topic, visit{"a"}, unknownEvent{})
+	publishEvents(p, topic, visit{"a"}, unknownEvent{})
 	collect(h, handled, "a")
 	nothing(h, handled, quietPeriod, "the event %q was handled again") // time enough to be taken
 	r.mustStop()
-	h.connect(Options{}).start(ezq.Config{}, []string{topic}, func(r *ezq.Router) {
+	startRouter(connect(h, Options{}), ezq.Config{}, []string{topic}, func(r *ezq.Router) {
 		ezq.Handle(r, func(context.Context, unknownEvent) error {
 			handled <- "stranger"
 			return nil
@@ -199,9 +193,9 @@ func unknownStays(h *harness) {
 }
 
 func notBegunIsNotDelivered(h *harness) {
-	p, topic, labels := h.connect(Options{}), h.topic(), numbered(40)
+	p, topic, labels := connect(h, Options{}), h.topic(), numbered(40)
 	begun, finish := make(chan string, 100), make(chan struct{})
-	r := p.handle(topic, ezq.Config{Concurrency: 2, DrainTimeout: h.timeout}, func(_ context.Context, e visit) error {
+	r := handleVisits(p, topic, ezq.Config{Concurrency: 2, DrainTimeout: h.timeout}, func(_ context.Context, e visit) error {
 		begun <- e.Label
 		<-finish
 		return nil
@@ -217,7 +211,7 @@ func notBegunIsNotDelivered(h *harness) {
 	r.mustStop()
 
 	metas := make(chan ezq.Meta, 100)
-	h.connect(Options{}).handle(topic, ezq.Config{Concurrency: 1}, func(ctx context.Context, e visit) error {
+	handleVisits(connect(h, Options{}), topic, ezq.Config{Concurrency: 1}, func(ctx context.Context, e visit) error {
 		begun <- e.Label
 		metas <- ezq.MetaFromContext(ctx)
 		return nil
@@ -231,11 +225,11 @@ func notBegunIsNotDelivered(h *harness) {
 }
 
 func publishedWithWork(h *harness) {
-	p, topic, results := h.connect(Options{}), h.topic(), h.topic()
+	p, topic, results := connect(h, Options{}), h.topic(), h.topic()
 	h.require(p.Begin != nil, "Transactions is promised, and Connect returned a Peer without Begin")
 	in := p.subscribe(results)
 	failed := false
-	p.handle(topic, ezq.Config{Concurrency: 1}, func(ctx context.Context, e visit) error {
+	handleVisits(p, topic, ezq.Config{Concurrency: 1}, func(ctx context.Context, e visit) error {
 		tx, err := p.Begin(ctx)
 		if err != nil {
 			return err
@@ -250,7 +244,7 @@ func publishedWithWork(h *harness) {
 		}
 		return tx.Commit()
 	})
-	p.publishEvents(topic, visit{"a"})
+	publishEvents(p, topic, visit{"a"})
 	h.ack(in.expect("atrue"))
 	in.none(quietPeriod, "its transaction was rolled back")
 }

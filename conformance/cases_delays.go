@@ -8,10 +8,6 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// slack is by how much clocks may disagree within a case: they may be those of two
-// machines, and round.
-const slack = 100 * time.Millisecond
-
 func delays() []Case {
 	return theme("delays",
 		promise("a delayed message waits",
@@ -27,9 +23,9 @@ func delays() []Case {
 }
 
 func delayedWaits(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
-	d := h.delay()
+	d := noticeableDelay(h)
 	for label, ask := range map[string]func(*message.Message){
 		"by a delay": func(msg *message.Message) { backend.SetDelay(msg, d) },
 		"by a time":  func(msg *message.Message) { backend.SetDeliverAt(msg, time.Now().Add(d)) },
@@ -39,17 +35,17 @@ func delayedWaits(h *harness) {
 		ask(msg)
 		p.send(topic, msg)
 		h.ack(in.expect(label))
-		h.requireDelay(time.Since(start), d)
+		requireDelay(h, time.Since(start), d)
 	}
 }
 
 // Backends look at what is due next in windows of some seconds, or remember when the next
 // one is due. Neither may lose what is due later.
 func delaysOutlastALook(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
-	sooner := max(6*time.Second, h.delay())
-	delays := map[string]time.Duration{"sooner": sooner, "later": sooner + h.delay()}
+	sooner := max(6*time.Second, noticeableDelay(h))
+	delays := map[string]time.Duration{"sooner": sooner, "later": sooner + noticeableDelay(h)}
 	start := map[string]time.Time{}
 	for _, label := range []string{"later", "sooner"} {
 		msg := h.message(label)
@@ -61,46 +57,19 @@ func delaysOutlastALook(h *harness) {
 		msg := in.within(delays["later"] + h.timeout)
 		h.require(msg != nil, "a delayed message did not come within %v of its time", h.timeout)
 		label := h.label(msg)
-		h.requireDelay(time.Since(start[label]), delays[label])
+		requireDelay(h, time.Since(start[label]), delays[label])
 		h.ack(msg)
 	}
 }
 
 func nackedWaits(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
-	d := h.delay()
+	d := noticeableDelay(h)
 	p.publish(topic, "a")
 	msg := in.receive()
 	start := time.Now()
 	backend.Nack(msg, backend.Redelivery{Delay: d})
 	h.ack(in.receive())
-	h.requireDelay(time.Since(start), d)
-}
-
-// delay is one that the backend can keep apart from none.
-func (h *harness) delay() time.Duration {
-	return max(time.Second, 2*h.promises.DelayResolution)
-}
-
-// requireDelay ends the case unless something took about as long as it should.
-func (h *harness) requireDelay(took, want time.Duration) {
-	h.require(took >= want-slack-h.promises.DelayResolution, "it came after %v instead of %v", took, want)
-	h.require(took <= want+h.tolerance(), "it came after %v instead of %v", took, want)
-}
-
-// tolerance is how much later than it should something may come: next to nothing in virtual
-// time, and what a machine under load may take in real time.
-func (h *harness) tolerance() time.Duration {
-	if h.suite.virtual {
-		return slack
-	}
-	return 15*time.Second + h.promises.DelayResolution
-}
-
-// delivery returns what the backend knows about the delivery of msg.
-func (h *harness) delivery(msg *message.Message) *backend.Delivery {
-	d := backend.DeliveryFromContext(msg.Context())
-	h.require(d != nil, "there is no backend.Delivery in the context of a message")
-	return d
+	requireDelay(h, time.Since(start), d)
 }

@@ -22,20 +22,17 @@ func transactions() []Case {
 	)
 }
 
-// beginTx starts a transaction at a peer.
-func (h *harness) beginTx(p *peer) (tx *Tx) {
+// beginTx starts a transaction at a peer. It is rolled back at the end of the case, if that
+// has not ended it: it could hold up what comes after the case.
+func beginTx(p *peer) *Tx {
+	h := p.h
 	h.require(p.Begin != nil, "Transactions is promised, and Connect returned a Peer without Begin")
+	var tx *Tx
 	h.must("Begin", func() (err error) {
 		tx, err = p.Begin(h.ctx)
 		return err
 	})
 	h.require(tx != nil && tx.Publisher != nil && tx.Commit != nil && tx.Rollback != nil, "Begin returned an incomplete Tx")
-	return h.rollBackAtEnd(tx)
-}
-
-// rollBackAtEnd rolls a transaction back at the end of the case, if that has not
-// ended it: it could hold up whatever comes after the case.
-func (h *harness) rollBackAtEnd(tx *Tx) *Tx {
 	var finished atomic.Bool
 	ended := func(end func() error) func() error {
 		return func() error {
@@ -43,9 +40,7 @@ func (h *harness) rollBackAtEnd(tx *Tx) *Tx {
 			return end()
 		}
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.undo = append(h.undo, func() {
+	h.atEnd(endTransactions, func() {
 		if !finished.Load() {
 			_ = h.call("Rollback", tx.Rollback) // the case has failed already
 		}
@@ -54,39 +49,39 @@ func (h *harness) rollBackAtEnd(tx *Tx) *Tx {
 }
 
 // publishInTx publishes in a transaction.
-func (h *harness) publishInTx(tx *Tx, topic string, labels ...string) {
+func publishInTx(h *harness, tx *Tx, topic string, labels ...string) {
 	h.must("Publish in a transaction", func() error { return tx.Publisher.Publish(topic, h.messages(labels...)...) })
 }
 
 func committedArrives(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
-	tx := h.beginTx(p)
+	tx := beginTx(p)
 	sent := h.message("a")
 	sent.Metadata.Set("k", "v")
 	want := sent.Copy()
 	h.must("Publish in a transaction", func() error { return tx.Publisher.Publish(topic, sent) })
 	h.must("Commit", tx.Commit)
 	got := in.receive()
-	h.requireSame(got, want)
+	requireSame(h, got, want)
 	h.ack(got)
 }
 
 func uncommittedWaits(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
-	tx := h.beginTx(p)
-	h.publishInTx(tx, topic, "a")
+	tx := beginTx(p)
+	publishInTx(h, tx, topic, "a")
 	in.none(2*quietPeriod, "it is not committed")
 	h.must("Commit", tx.Commit)
 	h.ack(in.expect("a"))
 }
 
 func rolledBackIsGone(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
-	tx := h.beginTx(p)
-	h.publishInTx(tx, topic, "a")
+	tx := beginTx(p)
+	publishInTx(h, tx, topic, "a")
 	h.must("Rollback", tx.Rollback)
 	in.none(2*quietPeriod, "it was rolled back")
 	p.publish(topic, "b")
@@ -94,25 +89,25 @@ func rolledBackIsGone(h *harness) {
 }
 
 func allOrNothing(h *harness) {
-	p, one, two := h.connect(Options{}), h.topic(), h.topic()
+	p, one, two := connect(h, Options{}), h.topic(), h.topic()
 	first, second := p.subscribe(one), p.subscribe(two)
-	undone := h.beginTx(p)
-	h.publishInTx(undone, one, "a")
-	h.publishInTx(undone, two, "a")
+	undone := beginTx(p)
+	publishInTx(h, undone, one, "a")
+	publishInTx(h, undone, two, "a")
 	h.must("Rollback", undone.Rollback)
-	done := h.beginTx(p)
-	h.publishInTx(done, one, numbered(10)...)
-	h.publishInTx(done, two, numbered(10)...)
+	done := beginTx(p)
+	publishInTx(h, done, one, numbered(10)...)
+	publishInTx(h, done, two, numbered(10)...)
 	h.must("Commit", done.Commit)
 	first.ackAll(numbered(10)...)
 	second.ackAll(numbered(10)...)
 }
 
 func openTransactionHoldsUpNobody(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
-	tx := h.beginTx(p)
-	h.publishInTx(tx, topic, "open")
+	tx := beginTx(p)
+	publishInTx(h, tx, topic, "open")
 	p.publish(topic, numbered(20)...)
 	in.ackAll(numbered(20)...)
 	h.must("Commit", tx.Commit)

@@ -23,7 +23,7 @@ func ticks() []Case {
 
 // publishTick publishes a message for a tick and returns what the backend reports. Any goroutine
 // may call it.
-func (p *peer) publishTick(topic, schedule string, at time.Time, label string) backend.TickResult {
+func publishTick(p *peer, topic, schedule string, at time.Time, label string) backend.TickResult {
 	tick := &backend.ScheduleTick{Schedule: schedule, At: at}
 	msg := p.h.message(label)
 	msg.SetContext(backend.WithScheduleTick(p.h.ctx, tick))
@@ -34,22 +34,22 @@ func (p *peer) publishTick(topic, schedule string, at time.Time, label string) b
 }
 
 // beginSchedule makes a schedule known, and returns a tick of it that is to come.
-func (p *peer) beginSchedule(topic, schedule string) time.Time {
-	seen := p.publishTick(topic, schedule, time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC), "long past")
+func beginSchedule(p *peer, topic, schedule string) time.Time {
+	seen := publishTick(p, topic, schedule, time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC), "long past")
 	p.h.require(seen.Outcome == backend.TickTaken, "a tick that was past when its schedule was first seen has the outcome %d", seen.Outcome)
 	return seen.Now.Add(time.Second).Truncate(time.Microsecond)
 }
 
 func tickIsStoredOnce(h *harness) {
-	one, two, topic, schedule := h.connect(Options{}), h.connect(Options{}), h.topic(), h.topic()
+	one, two, topic, schedule := connect(h, Options{}), connect(h, Options{}), h.topic(), h.topic()
 	in := one.subscribe(topic)
-	at := one.beginSchedule(topic, schedule)
+	at := beginSchedule(one, topic, schedule)
 	time.Sleep(time.Second + slack) // until it is due
 	outcomes := make(chan backend.TickResult, 8)
 	var publishing sync.WaitGroup
 	for range cap(outcomes) / 2 {
 		for _, p := range []*peer{one, two} {
-			publishing.Go(func() { outcomes <- p.publishTick(topic, schedule, at, "due") })
+			publishing.Go(func() { outcomes <- publishTick(p, topic, schedule, at, "due") })
 		}
 	}
 	publishing.Wait()
@@ -63,28 +63,28 @@ func tickIsStoredOnce(h *harness) {
 		}
 	}
 	h.require(published == 1, "%d of several publishers of one tick were told that theirs is stored", published)
-	again := two.publishTick(topic, schedule, at.Add(-time.Millisecond), "passed over")
+	again := publishTick(two, topic, schedule, at.Add(-time.Millisecond), "passed over")
 	h.require(again.Outcome == backend.TickTaken, "a tick before the last one has the outcome %d", again.Outcome)
 	h.ack(in.expect("due"))
 	in.none(quietPeriod, "its tick was taken")
 }
 
 func tickToComeIsEarly(h *harness) {
-	p, topic, schedule := h.connect(Options{}), h.topic(), h.topic()
+	p, topic, schedule := connect(h, Options{}), h.topic(), h.topic()
 	in := p.subscribe(topic)
-	at := p.beginSchedule(topic, schedule)
-	early := p.publishTick(topic, schedule, at.Add(time.Hour), "early")
+	at := beginSchedule(p, topic, schedule)
+	early := publishTick(p, topic, schedule, at.Add(time.Hour), "early")
 	h.require(early.Outcome == backend.TickEarly, "a tick in an hour has the outcome %d", early.Outcome)
 	in.none(quietPeriod, "its time has not come")
 	time.Sleep(time.Second + slack - quietPeriod)
-	due := p.publishTick(topic, schedule, at, "due")
+	due := publishTick(p, topic, schedule, at, "due")
 	h.require(due.Outcome == backend.TickPublished, "a tick that is due has the outcome %d", due.Outcome)
 	h.ack(in.expect("due"))
 }
 
 func scheduleBeginsNow(h *harness) {
-	p, topic, schedule := h.connect(Options{}), h.topic(), h.topic()
+	p, topic, schedule := connect(h, Options{}), h.topic(), h.topic()
 	in := p.subscribe(topic)
-	p.beginSchedule(topic, schedule)
+	beginSchedule(p, topic, schedule)
 	in.none(quietPeriod, "its tick was past when the schedule began")
 }

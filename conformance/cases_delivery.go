@@ -37,19 +37,19 @@ func delivery() []Case {
 }
 
 func arrivesAsPublished(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	sent := h.message("a")
 	sent.Metadata.Set("tenant", "acme")
 	sent.Metadata.Set("empty", "")
 	p.send(topic, sent)
 	got := in.receive()
-	h.requireSame(got, sent)
+	requireSame(h, got, sent)
 	h.ack(got)
 }
 
 func manyArrive(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	var labels []string
 	var publishing sync.WaitGroup
@@ -77,24 +77,24 @@ func manyArrive(h *harness) {
 
 func ackedIsGone(h *harness) {
 	topic := h.topic()
-	first := h.connect(Options{})
+	first := connect(h, Options{})
 	in := first.subscribe(topic)
 	first.publish(topic, numbered(20)...)
 	in.ackAll(numbered(20)...)
 	in.none(quietPeriod+3*h.system.Lease, "it was acked")
 	first.mustClose()
-	h.connect(Options{}).subscribe(topic).none(quietPeriod, "it was acked before its subscriber was closed")
+	connect(h, Options{}).subscribe(topic).none(quietPeriod, "it was acked before its subscriber was closed")
 }
 
 func nothingIsPublished(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.send(topic)
 	in.none(quietPeriod, "nothing was published")
 }
 
 func topicsAreApart(h *harness) {
-	p, one, two := h.connect(Options{}), h.topic(), h.topic()
+	p, one, two := connect(h, Options{}), h.topic(), h.topic()
 	first, second := p.subscribe(one), p.subscribe(two)
 	p.publish(one, "one")
 	p.publish(two, "two")
@@ -105,7 +105,7 @@ func topicsAreApart(h *harness) {
 }
 
 func slowTopicStallsNoOther(h *harness) {
-	p, slow, fast := h.connect(Options{}), h.topic(), h.topic()
+	p, slow, fast := connect(h, Options{}), h.topic(), h.topic()
 	lagging, in := p.subscribe(slow), p.subscribe(fast)
 	p.publish(slow, numbered(20)...)
 	lagging.receive() // and no other
@@ -115,15 +115,15 @@ func slowTopicStallsNoOther(h *harness) {
 
 func messagesWait(h *harness) {
 	topic := h.topic()
-	first := h.connect(Options{})
+	first := connect(h, Options{})
 	first.initialize(topic)
 	first.publish(topic, numbered(20)...)
 	first.mustClose()
-	h.connect(Options{}).subscribe(topic).ackAll(numbered(20)...)
+	connect(h, Options{}).subscribe(topic).ackAll(numbered(20)...)
 }
 
 func storedIsACopy(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	p.initialize(topic)
 	sent, want := h.message("a"), h.message("a")
 	sent.Metadata.Set("k", "v")
@@ -139,23 +139,8 @@ func storedIsACopy(h *harness) {
 	in := p.subscribe(topic)
 	for range 3 {
 		got := in.receive()
-		h.requireSame(got, want)
+		requireSame(h, got, want)
 		spoil(got)
 		h.nack(got)
-	}
-}
-
-// requireSame ends the case unless got is what was sent.
-func (h *harness) requireSame(got, sent *message.Message) {
-	h.require(got.UUID == sent.UUID, "the id %q arrived as %q", sent.UUID, got.UUID)
-	h.require(string(got.Payload) == string(sent.Payload), "the payload %.100q arrived as %.100q", sent.Payload, got.Payload)
-	for key, value := range sent.Metadata {
-		arrived, there := got.Metadata[key]
-		h.require(there, "the metadata %.40q did not arrive (its key has %d bytes)", key, len(key))
-		h.require(arrived == value, "the metadata %.40q arrived with the value %.40q instead of %.40q", key, arrived, value)
-	}
-	for key := range got.Metadata {
-		_, there := sent.Metadata[key]
-		h.require(there, "a message arrived with the metadata %.40q, which nobody published", key)
 	}
 }

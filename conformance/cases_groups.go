@@ -30,7 +30,7 @@ func groups() []Case {
 
 func eachGroupGetsAll(h *harness) {
 	topic := h.topic()
-	one, two := h.connect(Options{Group: "one"}), h.connect(Options{Group: "two"})
+	one, two := connect(h, Options{Group: "one"}), connect(h, Options{Group: "two"})
 	first, second := one.subscribe(topic), two.subscribe(topic)
 	one.publish(topic, numbered(20)...)
 	first.ackAll(numbered(20)...)
@@ -39,12 +39,12 @@ func eachGroupGetsAll(h *harness) {
 
 func groupShares(h *harness) {
 	topic := h.topic()
-	one, two := h.connect(Options{Group: "one"}), h.connect(Options{Group: "one"})
+	one, two := connect(h, Options{Group: "one"}), connect(h, Options{Group: "one"})
 	ins := [2]*inbox{one.subscribe(topic), two.subscribe(topic)}
 	one.publish(topic, numbered(20)...)
 	came := map[string]bool{}
 	for range 20 {
-		msg := h.receiveEither(ins)
+		msg := receiveEither(h, ins)
 		h.require(!came[h.label(msg)], "%q came twice in one group, although it was acked", h.label(msg))
 		came[h.label(msg)] = true
 		h.ack(msg)
@@ -55,16 +55,16 @@ func groupShares(h *harness) {
 
 func groupKeepsPlace(h *harness) {
 	topic := h.topic()
-	member := h.connect(Options{Group: "one"})
+	member := connect(h, Options{Group: "one"})
 	member.subscribe(topic)
 	member.mustClose()
-	h.connect(Options{}).publish(topic, numbered(20)...)
-	h.connect(Options{Group: "one"}).subscribe(topic).ackAll(numbered(20)...)
+	connect(h, Options{}).publish(topic, numbered(20)...)
+	connect(h, Options{Group: "one"}).subscribe(topic).ackAll(numbered(20)...)
 }
 
 func nackConcernsGroup(h *harness) {
 	topic := h.topic()
-	one, two := h.connect(Options{Group: "one"}), h.connect(Options{Group: "two"})
+	one, two := connect(h, Options{Group: "one"}), connect(h, Options{Group: "two"})
 	first, second := one.subscribe(topic), two.subscribe(topic)
 	one.publish(topic, "a")
 	h.ack(second.expect("a"))
@@ -77,7 +77,7 @@ func nackConcernsGroup(h *harness) {
 
 func slowGroup(h *harness) {
 	topic := h.topic()
-	lagging, other := h.connect(Options{Group: "one"}), h.connect(Options{Group: "two"})
+	lagging, other := connect(h, Options{Group: "one"}), connect(h, Options{Group: "two"})
 	lagging.subscribe(topic) // and receives nothing
 	in := other.subscribe(topic)
 	other.publish(topic, "first")
@@ -89,8 +89,8 @@ func slowGroup(h *harness) {
 
 func groupComesLate(h *harness) {
 	topic := h.topic()
-	before := h.connect(Options{Group: "before"}).subscribe(topic)
-	publisher, late := h.connect(Options{}), h.connect(Options{Group: "late"})
+	before := connect(h, Options{Group: "before"}).subscribe(topic)
+	publisher, late := connect(h, Options{}), connect(h, Options{Group: "late"})
 	subscribed, counts := make(chan struct{}), make(chan [2]int, 1)
 	publisher.publish(topic, "0")
 	go func() {
@@ -116,10 +116,7 @@ func groupComesLate(h *harness) {
 	published := next(h, counts, "publishing did not end")
 	from, n := published[0], published[1]
 	before.ackAll(numbered(n)...)
-	missing := map[string]bool{}
-	for _, label := range numbered(n)[from:] {
-		missing[label] = true
-	}
+	missing := setOf(numbered(n)[from:])
 	for len(missing) > 0 {
 		msg := in.within(h.timeout)
 		h.require(msg != nil, "%d of %d messages did not come to the group that came late within %v, among them %s", len(missing), n-from, h.timeout, anyOf(missing))

@@ -28,62 +28,62 @@ func deadLetters() []Case {
 	)
 }
 
-// deadLetter moves a message to a topic.
-func (h *harness) deadLetter(msg *message.Message, topic string) {
+// giveUp moves a message to a topic.
+func giveUp(h *harness, msg *message.Message, topic string) {
 	h.require(backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: topic, Metadata: message.Metadata{backend.DeadLetterReason: "spoiled"}}),
 		"DeadLetter returned false for a message that was not settled")
 }
 
 func deadLetterMoves(h *harness) {
-	p, topic, dead := h.connect(Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
 	in, deadInbox := p.subscribe(topic), p.subscribe(dead)
 	sent := h.message("a")
 	sent.Metadata.Set("k", "v")
 	want := sent.Copy()
 	want.Metadata.Set(backend.DeadLetterReason, "spoiled")
 	p.send(topic, sent)
-	h.deadLetter(in.receive(), dead)
+	giveUp(h, in.receive(), dead)
 	got := deadInbox.receive()
-	h.requireSame(got, want)
+	requireSame(h, got, want)
 	h.require(maps.Equal(got.Metadata, want.Metadata), "the metadata of the letter are %q", got.Metadata)
 	h.ack(got)
 }
 
 func deadLetterIsGone(h *harness) {
-	p, topic, dead := h.connect(Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
 	in, deadInbox := p.subscribe(topic), p.subscribe(dead)
 	p.publish(topic, "a", "b")
-	h.deadLetter(in.receive(), dead)
-	h.deadLetter(in.receive(), dead)
+	giveUp(h, in.receive(), dead)
+	giveUp(h, in.receive(), dead)
 	deadInbox.ackAll("a", "b")
 	in.none(quietPeriod+2*h.system.Lease, "it was given up")
 	deadInbox.none(quietPeriod, "it was acked")
 }
 
 func deadLetterStartsAnew(h *harness) {
-	p, topic, dead := h.connect(Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
 	in, deadInbox := p.subscribe(topic), p.subscribe(dead)
 	p.publish(topic, "a")
 	backend.Nack(in.receive(), backend.Redelivery{Failures: 7, Done: []string{"mail"}})
-	h.deadLetter(in.receive(), dead)
+	giveUp(h, in.receive(), dead)
 	deadLetter := deadInbox.receive()
-	d := h.delivery(deadLetter)
+	d := deliveryOf(h, deadLetter)
 	h.require(d.Failures == 0 && len(d.Done) == 0, "a dead letter has %d failures, and %q are done", d.Failures, d.Done)
 	h.ack(deadLetter)
 }
 
 func deadLetterIsAMessage(h *harness) {
-	p, topic, dead, secondDead := h.connect(Options{}), h.topic(), h.topic(), h.topic()
+	p, topic, dead, secondDead := connect(h, Options{}), h.topic(), h.topic(), h.topic()
 	in, deadInbox, last := p.subscribe(topic), p.subscribe(dead), p.subscribe(secondDead)
 	p.publish(topic, "a")
-	h.deadLetter(in.receive(), dead)
+	giveUp(h, in.receive(), dead)
 	h.nack(deadInbox.expect("a"))
-	h.deadLetter(deadInbox.expect("a"), secondDead)
+	giveUp(h, deadInbox.expect("a"), secondDead)
 	h.ack(last.expect("a"))
 }
 
 func settledStays(h *harness) {
-	p, topic, dead := h.connect(Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
 	in, deadInbox := p.subscribe(topic), p.subscribe(dead)
 	p.publish(topic, "a")
 	msg := in.receive()

@@ -38,8 +38,8 @@ func hostile() []Case {
 }
 
 // requireArrivalOrRefusal publishes messages. Each must arrive as it was, or be refused.
-func (h *harness) requireArrivalOrRefusal(msgs ...*message.Message) {
-	p, topic := h.connect(Options{}), h.topic()
+func requireArrivalOrRefusal(h *harness, msgs ...*message.Message) {
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	for _, sent := range msgs {
 		want := sent.Copy()
@@ -47,7 +47,7 @@ func (h *harness) requireArrivalOrRefusal(msgs ...*message.Message) {
 			continue
 		}
 		got := in.receive()
-		h.requireSame(got, want)
+		requireSame(h, got, want)
 		h.ack(got)
 	}
 }
@@ -69,11 +69,11 @@ func oddMetadata(h *harness) {
 		msg.Metadata.Set(pair[0], pair[1])
 		msgs = append(msgs, msg)
 	}
-	h.requireArrivalOrRefusal(msgs...)
+	requireArrivalOrRefusal(h, msgs...)
 }
 
 func nilMetadata(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	msg := h.message("a")
 	msg.Metadata = nil
@@ -84,11 +84,11 @@ func nilMetadata(h *harness) {
 func oddID(h *harness) {
 	msgs := h.messages("0", "1", "2")
 	msgs[0].UUID, msgs[1].UUID, msgs[2].UUID = "\x00", "\xff\xfe", strings.Repeat("i", 8<<10)
-	h.requireArrivalOrRefusal(msgs...)
+	requireArrivalOrRefusal(h, msgs...)
 }
 
 func refusalIsLocal(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	labels := []string{"before", "after"}
 	p.publish(topic, "before")
@@ -104,7 +104,7 @@ func refusalIsLocal(h *harness) {
 }
 
 func hugeDelay(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	for i, ask := range []func(*message.Message){
 		func(msg *message.Message) { backend.SetDelay(msg, 250*365*24*time.Hour) },
@@ -121,7 +121,7 @@ func hugeDelay(h *harness) {
 }
 
 func delayThatIsNone(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	p.initialize(topic)
 	for _, key := range []string{delay.DelayedForKey, delay.DelayedUntilKey} {
 		msg := h.message("a")
@@ -131,7 +131,7 @@ func delayThatIsNone(h *harness) {
 }
 
 func pastDelay(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	msgs := h.messages("0", "1")
 	msgs[0].Metadata.Set(delay.DelayedForKey, "-1h")
@@ -139,5 +139,5 @@ func pastDelay(h *harness) {
 	p.send(topic, msgs...)
 	start := time.Now()
 	in.ackAll("0", "1")
-	h.requireDelay(time.Since(start), 0)
+	requireDelay(h, time.Since(start), 0)
 }

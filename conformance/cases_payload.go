@@ -36,20 +36,20 @@ func payload() []Case {
 
 // requireArrival publishes messages, one after the other, and ends the case unless each
 // arrives as it was.
-func (h *harness) requireArrival(msgs ...*message.Message) {
-	p, topic := h.connect(Options{}), h.topic()
+func requireArrival(h *harness, msgs ...*message.Message) {
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	for _, sent := range msgs {
 		want := sent.Copy()
 		p.send(topic, sent)
 		got := in.receive()
-		h.requireSame(got, want)
+		requireSame(h, got, want)
 		h.ack(got)
 	}
 }
 
 // messagesWith returns messages with those payloads.
-func (h *harness) messagesWith(payloads ...string) (msgs []*message.Message) {
+func messagesWith(h *harness, payloads ...string) (msgs []*message.Message) {
 	for i, text := range payloads {
 		msgs = append(msgs, message.NewMessage(fmt.Sprint(h.id, "-", i), []byte(text)))
 	}
@@ -61,21 +61,21 @@ func anyBytes(h *harness) {
 	for i := range all {
 		all[i] = byte(i)
 	}
-	h.requireArrival(h.messagesWith(string(all), "\x00", "\xff\xfe", "text", `\u0000`, "ü 語 😀")...)
+	requireArrival(h, messagesWith(h, string(all), "\x00", "\xff\xfe", "text", `\u0000`, "ü 語 😀")...)
 }
 
 func noBytes(h *harness) {
-	msgs := h.messagesWith("", "")
+	msgs := messagesWith(h, "", "")
 	msgs[1].Payload = nil
-	h.requireArrival(msgs...)
+	requireArrival(h, msgs...)
 }
 
 func jsonIsKept(h *harness) {
-	h.requireArrival(h.messagesWith(`{ "b":1, "a" : 2,"a":3 }`, `12345678901234567890.10`, `null`, `"\u0041\u0000"`, " [1 ]\n", `{"a":`)...)
+	requireArrival(h, messagesWith(h, `{ "b":1, "a" : 2,"a":3 }`, `12345678901234567890.10`, `null`, `"\u0041\u0000"`, " [1 ]\n", `{"a":`)...)
 }
 
 func largePayload(h *harness) {
-	h.requireArrival(h.messagesWith(string(bytes.Repeat([]byte("\x00\xff0123456789abcd"), 32<<10)))...)
+	requireArrival(h, messagesWith(h, string(bytes.Repeat([]byte("\x00\xff0123456789abcd"), 32<<10)))...)
 }
 
 func anyMetadata(h *harness) {
@@ -83,7 +83,7 @@ func anyMetadata(h *harness) {
 	for _, text := range []string{"Grüße", "語", "😀", `a "quoted" one`, "it's", `{"a":1}`, "two\nlines\r\n", `back\slash`, "null", " spaces ", "a=b&c;d,e"} {
 		msg.Metadata.Set("k"+text, text)
 	}
-	h.requireArrival(msg)
+	requireArrival(h, msg)
 }
 
 func manyMetadata(h *harness) {
@@ -91,17 +91,17 @@ func manyMetadata(h *harness) {
 	for i := range 100 {
 		msg.Metadata.Set(fmt.Sprintf("key_%d", i), strings.Repeat(fmt.Sprint(i%10), 500))
 	}
-	h.requireArrival(msg)
+	requireArrival(h, msg)
 }
 
 func idIsKept(h *harness) {
-	msgs := h.messagesWith("0", "1", "2", "3")
+	msgs := messagesWith(h, "0", "1", "2", "3")
 	for i, id := range []string{"same", "same", "Not-A-UUID/ü", strings.Repeat("x", 200)} {
 		msgs[i].UUID = id
 	}
-	h.requireArrival(msgs...)
+	requireArrival(h, msgs...)
 
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	anonymous := h.message("a")
 	anonymous.UUID = ""

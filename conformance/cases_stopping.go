@@ -46,23 +46,23 @@ func stopping() []Case {
 }
 
 func contextEndsWithMessage(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	msg := in.receive()
 	h.require(!closedWithin(msg.Context().Done(), quietPeriod), "the context of a message ended before it was settled")
 	h.ack(msg)
-	h.awaitEnd(msg, "it was acked")
+	awaitContextEnd(h, msg, "it was acked")
 }
 
 func closeEndsContexts(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	msg := in.receive()
 	closed := make(chan error, 1)
 	go func() { closed <- p.close() }()
-	h.awaitEnd(msg, "its subscriber was closed")
+	awaitContextEnd(h, msg, "its subscriber was closed")
 	msg.Nack()
 	if err := <-closed; err != nil {
 		h.fail("Close: %v", err)
@@ -70,30 +70,27 @@ func closeEndsContexts(h *harness) {
 }
 
 func closeLosesNothing(h *harness) {
-	h.endRepeatedly(func(_ context.CancelFunc, p *peer) { p.mustClose() })
+	endRepeatedly(h, func(_ context.CancelFunc, p *peer) { p.mustClose() })
 }
 
 func deadlineLosesNothing(h *harness) {
-	h.endRepeatedly(func(stop context.CancelFunc, _ *peer) { stop() })
+	endRepeatedly(h, func(stop context.CancelFunc, _ *peer) { stop() })
 }
 
 // endRepeatedly has subscriptions ended in the middle of their messages, until all have come.
-func (h *harness) endRepeatedly(end func(context.CancelFunc, *peer)) {
+func endRepeatedly(h *harness, end func(context.CancelFunc, *peer)) {
 	topic, labels := h.topic(), numbered(40)
-	first := h.connect(Options{})
+	first := connect(h, Options{})
 	first.initialize(topic)
 	first.publish(topic, labels...)
-	missing := map[string]bool{}
-	for _, label := range labels {
-		missing[label] = true
-	}
+	missing := setOf(labels)
 	for round := 0; len(missing) > 0; round++ {
-		p := h.connect(Options{})
+		p := connect(h, Options{})
 		ctx, stop := context.WithCancel(h.ctx)
 		in := p.subscribeWith(ctx, topic)
 		var unsettled []*message.Message
 		for i := range min(12, len(missing)) {
-			msg := in.within(h.untilNext(len(unsettled)))
+			msg := in.within(untilNext(h, len(unsettled)))
 			if msg == nil && len(unsettled) > 0 {
 				break // it hands over no more before those are settled, as it may
 			}
@@ -124,7 +121,7 @@ func (h *harness) endRepeatedly(end func(context.CancelFunc, *peer)) {
 }
 
 // untilNext is how long to wait for a message while others are in flight.
-func (h *harness) untilNext(inFlight int) time.Duration {
+func untilNext(h *harness, inFlight int) time.Duration {
 	if inFlight > 0 {
 		return 2 * quietPeriod
 	}
@@ -133,22 +130,22 @@ func (h *harness) untilNext(inFlight int) time.Duration {
 
 func unreceivedGoesBack(h *harness) {
 	topic := h.topic()
-	first := h.connect(Options{})
+	first := connect(h, Options{})
 	in := first.subscribe(topic)
 	first.publish(topic, numbered(20)...)
 	h.ack(in.receive())
 	time.Sleep(quietPeriod) // so the others have been fetched, where that is done ahead
 	start := time.Now()
 	first.mustClose()
-	second := h.connect(Options{}).subscribe(topic)
+	second := connect(h, Options{}).subscribe(topic)
 	for range 19 {
 		h.ack(second.receive())
 	}
-	h.requireDelay(time.Since(start), 0)
+	requireDelay(h, time.Since(start), 0)
 }
 
 // subscribeAsConsumer subscribes as a consumer that says when it stops.
-func (p *peer) subscribeAsConsumer(topic string, concurrency int) (in *inbox, stop func(), end context.CancelCauseFunc) {
+func subscribeAsConsumer(p *peer, topic string, concurrency int) (in *inbox, stop func(), end context.CancelCauseFunc) {
 	stopping := make(chan struct{})
 	ctx, end := context.WithCancelCause(p.h.ctx)
 	ctx = backend.WithConsumer(ctx, backend.Consumer{Stopping: stopping, Concurrency: concurrency})
@@ -156,27 +153,27 @@ func (p *peer) subscribeAsConsumer(topic string, concurrency int) (in *inbox, st
 }
 
 func contextsLiveWhileDraining(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
-	in, stop, end := p.subscribeAsConsumer(topic, 2)
+	p, topic := connect(h, Options{}), h.topic()
+	in, stop, end := subscribeAsConsumer(p, topic, 2)
 	defer end(nil)
 	p.publish(topic, "0", "1")
 	first, second := in.receive(), in.receive()
 	stop()
 	p.publish(topic, "late")
-	h.requireQuiet(in, max(2*time.Second, 3*h.system.Lease))
+	requireQuiet(h, in, max(2*time.Second, 3*h.system.Lease))
 	h.require(first.Context().Err() == nil && second.Context().Err() == nil,
 		"the context of a message ended while its consumer was draining")
 	h.ack(first)
-	h.requireQuiet(in, quietPeriod)
+	requireQuiet(h, in, quietPeriod)
 	h.ack(second)
 	in.end("the last message was settled")
-	other := h.connect(Options{}).subscribe(topic)
+	other := connect(h, Options{}).subscribe(topic)
 	h.ack(other.expect("late"))
 	other.none(quietPeriod+2*h.system.Lease, "it was acked while its consumer was draining")
 }
 
 // requireQuiet ends the case if a message comes in that time, or the channel is closed.
-func (h *harness) requireQuiet(in *inbox, d time.Duration) {
+func requireQuiet(h *harness, in *inbox, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -189,36 +186,36 @@ func (h *harness) requireQuiet(in *inbox, d time.Duration) {
 }
 
 func consumerDoesNotWait(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
-	in, stop, end := p.subscribeAsConsumer(topic, 1)
+	p, topic := connect(h, Options{}), h.topic()
+	in, stop, end := subscribeAsConsumer(p, topic, 1)
 	p.publish(topic, "a")
 	msg := in.receive()
 	stop()
 	reason := errors.New("out of patience")
 	end(reason)
-	h.awaitEnd(msg, "that of its subscription had")
+	awaitContextEnd(h, msg, "that of its subscription had")
 	cause := context.Cause(msg.Context())
 	h.require(errors.Is(cause, reason), "the context ended with the cause %q instead of that of the subscription", cause)
 	h.nack(msg)
 	in.end("its last message was settled")
-	h.ack(h.connect(Options{}).subscribe(topic).expect("a"))
+	h.ack(connect(h, Options{}).subscribe(topic).expect("a"))
 }
 
 func nackWhileDraining(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
-	in, stop, end := p.subscribeAsConsumer(topic, 1)
+	p, topic := connect(h, Options{}), h.topic()
+	in, stop, end := subscribeAsConsumer(p, topic, 1)
 	defer end(nil)
 	p.publish(topic, "a")
 	msg := in.receive()
 	stop()
 	h.nack(msg)
 	in.end("its last message was settled")
-	h.ack(h.connect(Options{}).subscribe(topic).expect("a"))
+	h.ack(connect(h, Options{}).subscribe(topic).expect("a"))
 }
 
 func consumerGetsWhatItCanHandle(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
-	in, stop, end := p.subscribeAsConsumer(topic, 2)
+	p, topic := connect(h, Options{}), h.topic()
+	in, stop, end := subscribeAsConsumer(p, topic, 2)
 	defer end(nil)
 	p.publish(topic, numbered(10)...)
 	first, second := in.receive(), in.receive()
@@ -232,8 +229,8 @@ func consumerGetsWhatItCanHandle(h *harness) {
 }
 
 func parkedMakesRoom(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
-	in, stop, end := p.subscribeAsConsumer(topic, 1)
+	p, topic := connect(h, Options{}), h.topic()
+	in, stop, end := subscribeAsConsumer(p, topic, 1)
 	defer end(nil)
 	p.publish(topic, "0", "1")
 	first := in.receive()

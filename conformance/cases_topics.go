@@ -16,7 +16,7 @@ func topics() []Case {
 }
 
 func oddNames(h *harness) {
-	p := h.connect(Options{})
+	p := connect(h, Options{})
 	for _, name := range []string{
 		"", "-", "a.b", "a/b", "a b", "Ü語😀", "'; DROP TABLE x; --", `"q"`, "*", ">", "#", "%s", "\x00", "\xff",
 		"UPPER", strings.Repeat("x", 300),
@@ -42,18 +42,18 @@ func oddNames(h *harness) {
 }
 
 func alikeNames(h *harness) {
-	p, long := h.connect(Options{}), strings.Repeat("x", 60)
+	p, long := connect(h, Options{}), strings.Repeat("x", 60)
 	for _, names := range [][2]string{{"a", "A"}, {"a.b", "a_b"}, {"a-b", "a_b"}, {"a/b", "a.b"}, {long + "1", long + "2"}} {
 		for _, pair := range [][2]string{names, {names[1], names[0]}} {
 			prefix := h.topic() // so that no pair sees what another one has left
-			h.requireApart(p, prefix+pair[0], prefix+pair[1])
+			requireApart(h, p, prefix+pair[0], prefix+pair[1])
 		}
 	}
 }
 
 // requireApart ends the case if a message that is published to one topic arrives at the
-// other, as long as nobody else is there who could take it.
-func (h *harness) requireApart(p *peer, here, there string) {
+// other, as long as it has no other consumer.
+func requireApart(h *harness, p *peer, here, there string) {
 	in := p.trySubscribe(here)
 	if in == nil {
 		return

@@ -27,8 +27,8 @@ func routerDeadLetters() []Case {
 }
 
 // startWithDeadLetters runs a router whose dead letters go to a topic.
-func (p *peer) startWithDeadLetters(topic, dead string, handler func(context.Context, visit) error) {
-	p.start(ezq.Config{UnknownFor: 1}, []string{topic}, func(r *ezq.Router) {
+func startWithDeadLetters(p *peer, topic, dead string, handler func(context.Context, visit) error) {
+	startRouter(p, ezq.Config{UnknownFor: 1}, []string{topic}, func(r *ezq.Router) {
 		r.Use(
 			middleware.Retry{Attempts: 3, Initial: 1, Max: 1}.Middleware,
 			middleware.Poison{Topic: dead, To: p.Publisher, Logger: slog.New(slog.DiscardHandler)}.Middleware,
@@ -38,7 +38,7 @@ func (p *peer) startWithDeadLetters(topic, dead string, handler func(context.Con
 }
 
 // requireDeadLetter ends the case unless a message is a dead letter of that reason.
-func (h *harness) requireDeadLetter(deadLetter *message.Message, topic, reason string) {
+func requireDeadLetter(h *harness, deadLetter *message.Message, topic, reason string) {
 	got := deadLetter.Metadata.Get(backend.DeadLetterReason)
 	h.require(strings.Contains(got, reason), "the reason of a dead letter is %q instead of %q", got, reason)
 	from := deadLetter.Metadata.Get(backend.DeadLetterTopic)
@@ -47,33 +47,33 @@ func (h *harness) requireDeadLetter(deadLetter *message.Message, topic, reason s
 }
 
 func permanentIsDeadLetter(h *harness) {
-	p, topic, dead := h.connect(Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
 	deadInbox := p.subscribe(dead)
 	handled := make(chan string, 100)
-	p.startWithDeadLetters(topic, dead, func(_ context.Context, e visit) error {
+	startWithDeadLetters(p, topic, dead, func(_ context.Context, e visit) error {
 		handled <- e.Label
 		if e.Label == "a" {
 			return ezq.Permanent(errVisit)
 		}
 		return nil
 	})
-	p.publishEvents(topic, visits("a", "b")...)
-	h.requireDeadLetter(deadInbox.receive(), topic, errVisit.Error())
+	publishEvents(p, topic, visits("a", "b")...)
+	requireDeadLetter(h, deadInbox.receive(), topic, errVisit.Error())
 	collect(h, handled, "a", "b")
 	nothing(h, handled, quietPeriod, "the event %q was handled again")
 	deadInbox.none(quietPeriod, "it was acked")
 }
 
 func retriesEnd(h *harness) {
-	p, topic, dead := h.connect(Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
 	deadInbox := p.subscribe(dead)
 	handled := make(chan int, 100)
-	p.startWithDeadLetters(topic, dead, func(ctx context.Context, _ visit) error {
+	startWithDeadLetters(p, topic, dead, func(ctx context.Context, _ visit) error {
 		handled <- ezq.MetaFromContext(ctx).Failures
 		return errVisit
 	})
-	p.publishEvents(topic, visit{"a"})
-	h.requireDeadLetter(deadInbox.receive(), topic, errVisit.Error())
+	publishEvents(p, topic, visit{"a"})
+	requireDeadLetter(h, deadInbox.receive(), topic, errVisit.Error())
 	for n := range 3 {
 		failures := next(h, handled, "the event was a dead letter before it was handled three times")
 		h.require(failures == n, "the handler was told of %d failures instead of %d", failures, n)
@@ -82,23 +82,23 @@ func retriesEnd(h *harness) {
 }
 
 func unhandledIsDeadLetter(h *harness) {
-	p, topic, dead := h.connect(Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
 	deadInbox := p.subscribe(dead)
 	handled := make(chan string, 100)
-	p.startWithDeadLetters(topic, dead, func(_ context.Context, e visit) error {
+	startWithDeadLetters(p, topic, dead, func(_ context.Context, e visit) error {
 		handled <- e.Label
 		return nil
 	})
 	undecodable := message.NewMessage("undecodable", []byte(`{"_type":"ConformanceVisit","Label":7}`))
-	p.publishEvents(topic, unknownEvent{}, visit{"a"})
+	publishEvents(p, topic, unknownEvent{}, visit{"a"})
 	p.send(topic, undecodable)
 	payloads := map[string]bool{}
 	for range 2 {
 		deadLetter := deadInbox.receive()
 		payloads[string(deadLetter.Payload)] = true
-		h.requireDeadLetter(deadLetter, topic, "")
+		requireDeadLetter(h, deadLetter, topic, "")
 	}
 	h.require(payloads[`{"_type":"ConformanceVisit","Label":7}`], "an event that cannot be decoded is not among the dead letters as it was")
-	p.publishEvents(topic, visit{"b"})
+	publishEvents(p, topic, visit{"b"})
 	collect(h, handled, "a", "b")
 }

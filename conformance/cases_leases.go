@@ -34,7 +34,7 @@ func leases() []Case {
 }
 
 func leaseIsRenewed(h *harness) {
-	one, two, topic := h.connect(Options{}), h.connect(Options{}), h.topic()
+	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
 	first := one.subscribe(topic)
 	one.publish(topic, "a")
 	msg := first.expect("a")
@@ -48,47 +48,47 @@ func leaseIsRenewed(h *harness) {
 
 func extensionEnds(h *harness) {
 	maxExtension := 2 * h.system.Lease
-	p, topic := h.connect(Options{Hold: maxExtension}), h.topic()
+	p, topic := connect(h, Options{Hold: maxExtension}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	msg := in.receive()
 	start := time.Now()
-	h.awaitLoss(msg)
+	awaitLoss(h, msg)
 	took := time.Since(start)
 	h.require(took >= h.system.Lease, "the message was taken away after %v instead of %v", took, maxExtension)
-	h.require(took <= maxExtension+h.system.Lease+h.tolerance(), "the message was taken away after %v instead of %v", took, maxExtension)
+	h.require(took <= maxExtension+h.system.Lease+tolerance(h), "the message was taken away after %v instead of %v", took, maxExtension)
 }
 
 func unsettledComesBack(h *harness) {
-	_, again, _ := h.loseMessage()
+	_, again, _ := loseMessage(h)
 	h.ack(again)
 }
 
 func lateAck(h *harness) {
-	lost, again, ins := h.loseMessage()
+	lost, again, ins := loseMessage(h)
 	lost.Ack()
-	time.Sleep(h.pause())
+	time.Sleep(pauseWithinLease(h))
 	h.nack(again)
-	third := h.receiveEither(ins)
+	third := receiveEither(h, ins)
 	h.ack(third)
 	ins[1].none(quietPeriod, "it was acked")
 }
 
 func lateNack(h *harness) {
-	lost, again, ins := h.loseMessage()
+	lost, again, ins := loseMessage(h)
 	lost.Nack()
-	ins[0].none(h.pause(), "another delivery has it")
-	ins[1].none(h.pause(), "another delivery has it")
+	ins[0].none(pauseWithinLease(h), "another delivery has it")
+	ins[1].none(pauseWithinLease(h), "another delivery has it")
 	h.ack(again)
 	ins[0].none(quietPeriod, "it was acked")
 	ins[1].none(quietPeriod, "it was acked")
 }
 
 func lossHoldsUpNoOther(h *harness) {
-	p, topic := h.connect(Options{Hold: h.system.Lease}), h.topic()
+	p, topic := connect(h, Options{Hold: h.system.Lease}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "lost")
-	h.awaitLoss(in.expect("lost"))
+	awaitLoss(h, in.expect("lost"))
 	labels := numbered(20)
 	p.publish(topic, labels...)
 	in.ackAll(append(labels, "lost")...)
@@ -97,45 +97,24 @@ func lossHoldsUpNoOther(h *harness) {
 // loseMessage has a message delivered whose consumer keeps it for too long, and then again.
 // It returns both deliveries, and where another one may come. The second delivery is
 // to be settled within a lease.
-func (h *harness) loseMessage() (lost, again *message.Message, ins [2]*inbox) {
-	first, other, topic := h.connect(Options{Hold: h.system.Lease}), h.connect(Options{}), h.topic()
+func loseMessage(h *harness) (lost, again *message.Message, ins [2]*inbox) {
+	first, other, topic := connect(h, Options{Hold: h.system.Lease}), connect(h, Options{}), h.topic()
 	ins[0] = first.subscribe(topic)
 	first.publish(topic, "a")
 	lost = ins[0].expect("a")
 	ins[1] = other.subscribe(topic)
-	h.awaitLoss(lost)
-	return lost, h.receiveEither(ins), ins
+	awaitLoss(h, lost)
+	return lost, receiveEither(h, ins), ins
 }
 
-// pause is time enough for a backend to do what it should not, and well within a lease.
-func (h *harness) pause() time.Duration {
+// pauseWithinLease is time enough for a backend to do what it should not, and well within a lease.
+func pauseWithinLease(h *harness) time.Duration {
 	return min(quietPeriod, h.system.Lease/8)
 }
 
 // awaitLoss waits for the context of a message to end, because the message was lost.
-func (h *harness) awaitLoss(msg *message.Message) {
-	h.awaitEnd(msg, "it was held for too long")
+func awaitLoss(h *harness, msg *message.Message) {
+	awaitContextEnd(h, msg, "it was held for too long")
 	cause := context.Cause(msg.Context())
 	h.require(errors.Is(cause, backend.ErrLeaseLost), "the context ended with the cause %q instead of ErrLeaseLost", cause)
-}
-
-// awaitEnd waits for the context of a message to end.
-func (h *harness) awaitEnd(msg *message.Message, why string) {
-	h.require(closedWithin(msg.Context().Done(), h.timeout),
-		"the context of a message had not ended %v later, although %s", h.timeout, why)
-}
-
-// receiveEither receives from the first of two subscriptions that has a message.
-func (h *harness) receiveEither(ins [2]*inbox) *message.Message {
-	timer := time.NewTimer(h.timeout)
-	defer timer.Stop()
-	select {
-	case msg, open := <-ins[0].messages:
-		return ins[0].took(msg, open)
-	case msg, open := <-ins[1].messages:
-		return ins[1].took(msg, open)
-	case <-timer.C:
-	}
-	h.fail("no message came within %v", h.timeout)
-	return nil
 }

@@ -28,7 +28,7 @@ func redelivery() []Case {
 }
 
 func nackedComesBack(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	sent := h.message("a")
 	sent.Metadata.Set("k", "v")
@@ -36,7 +36,7 @@ func nackedComesBack(h *harness) {
 	p.send(topic, sent)
 	for range 4 {
 		got := in.receive()
-		h.requireSame(got, want)
+		requireSame(h, got, want)
 		h.nack(got)
 	}
 	h.ack(in.receive())
@@ -44,7 +44,7 @@ func nackedComesBack(h *harness) {
 }
 
 func nackLosesNothing(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, numbered(50)...)
 	h.nack(in.receive())
@@ -53,30 +53,30 @@ func nackLosesNothing(h *harness) {
 }
 
 func deliveriesAreCounted(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	for number := 1; number <= 4; number++ {
 		msg := in.receive()
-		h.require(h.delivery(msg).Number == number, "delivery %d has the number %d", number, h.delivery(msg).Number)
+		h.require(deliveryOf(h, msg).Number == number, "delivery %d has the number %d", number, deliveryOf(h, msg).Number)
 		h.nack(msg)
 	}
 }
 
 func recordIsKept(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	first := in.receive()
-	h.require(h.delivery(first).Failures == 0, "a new message has %d failures", h.delivery(first).Failures)
+	h.require(deliveryOf(h, first).Failures == 0, "a new message has %d failures", deliveryOf(h, first).Failures)
 	backend.Nack(first, backend.Redelivery{Failures: 7, Done: []string{"mail", "bill ü"}})
-	second := h.delivery(in.receive())
+	second := deliveryOf(h, in.receive())
 	h.require(second.Failures == 7, "7 failures were recorded, %d are known", second.Failures)
 	h.require(fmt.Sprint(second.Done) == "[mail bill ü]", "the handlers mail and bill ü are done, known is %q", second.Done)
 }
 
 func publishingTimeStays(h *harness) {
-	p, topic := h.connect(Options{}), h.topic()
+	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	start := time.Now()
 	p.publish(topic, "a")

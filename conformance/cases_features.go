@@ -11,15 +11,15 @@ func features() []Case {
 }
 
 func saysWhatItPromises(h *harness) {
-	p := h.connect(Options{})
+	p := connect(h, Options{})
 	for range 2 {
-		h.requireFeatures("publisher", p.Publisher)
-		h.requireFeatures("subscriber", p.Subscriber)
+		requireFeatures(h, "publisher", p.Publisher)
+		requireFeatures(h, "subscriber", p.Subscriber)
 		p.initialize(h.topic())
 	}
 }
 
-func (h *harness) requireFeatures(what string, half any) {
+func requireFeatures(h *harness, what string, half any) {
 	if featured, ok := half.(interface{ Features() backend.Features }); ok {
 		h.require(featured.Features() == h.promises.Features,
 			"the %s says that its features are %+v, and %+v are promised", what, featured.Features(), h.promises.Features)

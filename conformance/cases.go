@@ -1,0 +1,12 @@
+package conformance
+
+import "slices"
+
+// Cases returns the whole suite, theme by theme.
+func Cases() []Case {
+	return slices.Concat(
+		delivery(), payload(), topics(), redelivery(), delays(), ordering(), leases(), groups(),
+		transactions(), deadLetters(), ticks(), lifecycle(), stopping(), hostile(), features(),
+		handling(), routerDeadLetters(), control(), stoppingRouters(),
+	)
+}

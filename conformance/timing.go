@@ -1,0 +1,43 @@
+package conformance
+
+import "time"
+
+// quietPeriod is how long a case listens before it believes that nothing comes. A loaded
+// machine makes it miss something, it does not make it fail.
+const quietPeriod = 250 * time.Millisecond
+
+// slack is by how much clocks may disagree within a case: they may be those of two
+// machines, and round.
+const slack = 100 * time.Millisecond
+
+// noticeableDelay is one that the backend can keep apart from none.
+func noticeableDelay(h *harness) time.Duration {
+	return max(time.Second, 2*h.promises.DelayResolution)
+}
+
+// requireDelay ends the case unless something took about as long as it should.
+func requireDelay(h *harness, took, want time.Duration) {
+	h.require(took >= want-slack-h.promises.DelayResolution, "it came after %v instead of %v", took, want)
+	h.require(took <= want+tolerance(h), "it came after %v instead of %v", took, want)
+}
+
+// tolerance is how much later than it should something may come: next to nothing in virtual
+// time, and what a machine under load may take in real time.
+func tolerance(h *harness) time.Duration {
+	if h.virtual {
+		return slack
+	}
+	return 15*time.Second + h.promises.DelayResolution
+}
+
+// closedWithin reports whether c is closed in that time.
+func closedWithin(c <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-c:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
