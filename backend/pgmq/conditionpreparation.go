@@ -2,6 +2,7 @@ package pgmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -99,20 +100,19 @@ func (p preparation) index(ctx context.Context, table string) error {
 	case !p.create, len(size) > 0:
 		return &Error{Kind: ErrNotPrepared, Cause: fmt.Errorf("%s has no index of keys", table), Remedy: "let its owner run " + create}
 	}
-	err = p.build(ctx, "select set_config('lock_timeout', '1s', true); create index "+indexKeysSQL(table), missingIndexesSQL, table)
+	err = p.build(ctx, "select set_config('lock_timeout', '100ms', true); create index "+indexKeysSQL(table), missingIndexesSQL, table)
 	switch {
 	case isCode(err, "42501"): // insufficient_privilege
 		return &Error{Kind: ErrNotPrepared, Cause: withoutSecrets(err), Remedy: "let its owner run " + create}
-	case isCode(err, "55P03") && p.pool != nil: // lock_not_available: the transaction itself may have the lock
-		return &Error{
-			Kind: ErrNotPrepared, Cause: fmt.Errorf("an index of keys cannot be made while transactions write to %s, this one among them: %w", table, withoutSecrets(err)),
-			Remedy: "publish a message with a key outside of a transaction once, or let its owner run " + create,
-		}
-	case isCode(err, "55P03"):
-		return &Error{Kind: ErrNotPrepared, Cause: withoutSecrets(err), Remedy: "try again, or let its owner run " + create}
+	case isCode(err, "55P03"): // lock_not_available
+		return errBusy
 	}
 	return err
 }
+
+// errBusy says that an index cannot be made now: other transactions write to the queue, or the one that is
+// published in does. The queue is small enough to do without for a while.
+var errBusy = errors.New("pgmq: the queue is in use")
 
 var largeTablesSQL = fmt.Sprintf("select name from unnest($1::text[]) as name where pg_relation_size(to_regclass(name)) > %d", maxIndexed)
 

@@ -381,20 +381,26 @@ func TestConditions_RecoverFromWhatWasDropped(t *testing.T) {
 	require.Equal(t, backend.Stored, publishOn(t, client, "b", unique("k"), 0).Outcome)
 }
 
-func TestConditions_AreNotPreparedInATransactionThatWrites(t *testing.T) {
+// The index cannot be made while the transaction itself writes to the queue.
+func TestUnique_NeedsNoIndexAtFirst(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 		publisher := client.WithTx(tx)
 		publish(t, publisher, "plain")
-		err := publisher.Publish("t", conditional(t.Context(), "a", unique("k"), 0))
-		require.ErrorIs(t, err, pgmq.ErrNotPrepared)
-		require.ErrorContains(t, err, "publish a message with a key outside of a transaction once")
-		publish(t, publisher, "the transaction goes on")
+		require.Equal(t, backend.Stored, publishOn(t, publisher, "a", unique("k"), 0).Outcome)
+		require.Equal(t, existed("a"), publishOn(t, publisher, "b", unique("k"), 0))
+		require.Equal(t, backend.Replaced, publishOn(t, publisher, "c", replacing("k", 0), 0).Outcome)
 		return nil
 	}))
-	publishOn(t, client, "b", unique("k"), 0)
-	requireCount(t, pool, "pgmq.q_t", 3)
+	requireCount(t, pool, "pgmq.q_t", 2)
+	const indexes = "select count(*) from pg_index where indrelid = 'pgmq.q_t'::regclass and indexprs is not null"
+	require.Zero(t, get[int](t, pool, indexes))
+	other, err := pgmq.New(pool, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = other.Close() })
+	require.Equal(t, existed("c"), publishOn(t, other, "d", unique("k"), 0))
+	require.Equal(t, 1, get[int](t, pool, indexes))
 }
 
 func TestConditions_DoWithoutAPool(t *testing.T) {

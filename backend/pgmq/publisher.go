@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -284,14 +285,21 @@ func (p *Publisher) prepare(ctx context.Context, to *route, batch *insertBatch) 
 	if p.inTx {
 		preparation.pool = p.pool
 	}
-	switch {
-	case batch.keyed() == nil:
+	if batch.keyed() == nil {
 		return preparation.ids(ctx)
-	case to.indexed.Load():
+	}
+	now := time.Now()
+	if to.indexed.Load() > now.Unix() {
 		return nil
 	}
 	err := preparation.keys(ctx, to.queues)
-	to.indexed.Store(err == nil)
+	switch {
+	case err == nil:
+		to.indexed.Store(math.MaxInt64)
+	case errors.Is(err, errBusy):
+		to.indexed.Store(now.Add(time.Minute).Unix())
+		return nil
+	}
 	return err
 }
 

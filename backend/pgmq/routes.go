@@ -29,8 +29,8 @@ type route struct {
 	replace         string   // the same, longest time in µs
 	pooled          bool     // through a pooler, where nothing can stay prepared
 
-	own     string      // the topic's own queue, whether it exists or not
-	indexed atomic.Bool // each queue has an index of keys
+	own     string       // the topic's own queue, whether it exists or not
+	indexed atomic.Int64 // until when, in Unix time, each queue has an index of keys, or does without
 }
 
 // routes remembers the route of each topic. A route that has been overtaken is
