@@ -9,6 +9,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // QueueKind is how PostgreSQL keeps the messages of a queue.
@@ -85,11 +91,11 @@ func (o *QueueOptions) check() error {
 }
 
 func createDenied(err error) error {
-	if !isCode(err, "42501") {
+	if !fault.IsCode(err, "42501") {
 		return err
 	}
 	return &Error{
-		Kind: ErrPermission, Cause: withoutSecrets(err),
+		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
 		Remedy: "let its owner run GRANT USAGE, CREATE ON SCHEMA pgmq TO the role; GRANT SELECT, INSERT ON pgmq.meta TO the role",
 	}
 }
@@ -99,12 +105,12 @@ const kindSQL = "case when c.relkind = 'p' then 2 when c.relpersistence = 'u' th
 
 func dropFailed(err error, queue string) error {
 	switch {
-	case isCode(err, "55P03"): // lock_not_available
-		return &Error{Cause: withoutSecrets(err), Remedy: "stop the transactions that use the queue: see pg_stat_activity"}
-	case isCode(err, "42501"):
+	case fault.IsCode(err, "55P03"): // lock_not_available
+		return &Error{Cause: fault.WithoutSecrets(err), Remedy: "stop the transactions that use the queue: see pg_stat_activity"}
+	case fault.IsCode(err, "42501"):
 		return &Error{
-			Kind: ErrPermission, Cause: withoutSecrets(err),
-			Remedy: fmt.Sprintf("connect as the owner of %s, with DELETE on pgmq.meta", tableName(queue)),
+			Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
+			Remedy: fmt.Sprintf("connect as the owner of %s, with DELETE on pgmq.meta", queuename.Table(queue)),
 		}
 	}
 	return err
@@ -128,7 +134,7 @@ func createQueue(ctx context.Context, pool *pgxpool.Pool, queue string, options 
 	if err := options.check(); err != nil {
 		return err
 	}
-	if _, err := probe(ctx, pool, queue); err != nil { // is PGMQ there?
+	if _, err := catalog.Probe(ctx, pool, queue); err != nil { // is PGMQ there?
 		return err
 	}
 	found, err := kindOf(ctx, pool, queue)
@@ -136,7 +142,7 @@ func createQueue(ctx context.Context, pool *pgxpool.Pool, queue string, options 
 		failed := options.create(ctx, pool, queue)
 		// Another client may have been faster, which is as good.
 		if found, err = kindOf(ctx, pool, queue); err != nil {
-			err = createDenied(firstError(failed, err))
+			err = createDenied(fault.FirstError(failed, err))
 		}
 	}
 	if err == nil && found != options.Kind {
@@ -155,8 +161,7 @@ func createQueue(ctx context.Context, pool *pgxpool.Pool, queue string, options 
 func (o *QueueOptions) create(ctx context.Context, pool *pgxpool.Pool, queue string) error {
 	switch o.Kind {
 	case Plain:
-		_, err := createWith(pool)(ctx, queue, plainCreation(queue))
-		return err
+		return catalog.CreatePlain(ctx, pool, queue)
 	case Unlogged:
 		_, err := pool.Exec(ctx, "select pgmq.create_unlogged($1::text)", pgx.QueryExecModeCacheDescribe, queue)
 		return err
@@ -164,21 +169,21 @@ func (o *QueueOptions) create(ctx context.Context, pool *pgxpool.Pool, queue str
 	if err := requirePartman(ctx, pool); err != nil {
 		return err
 	}
-	return inTransaction(ctx, pool, "", func(tx pgx.Tx) error {
+	return transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "select pgmq.create_partitioned($1::text, $2::text, $3::text)",
 			pgx.QueryExecModeCacheDescribe, queue, o.PartitionInterval, o.RetentionInterval)
 		if err != nil {
 			return err
 		}
 		index := pgx.Identifier{"q_" + queue + "_vt_idx"}.Sanitize()
-		_, err = tx.Exec(ctx, fmt.Sprintf("create index if not exists %s on %s (vt)", index, tableName(queue)),
+		_, err = tx.Exec(ctx, fmt.Sprintf("create index if not exists %s on %s (vt)", index, queuename.Table(queue)),
 			pgx.QueryExecModeExec)
 		return err
 	})
 }
 
 func requirePartman(ctx context.Context, pool *pgxpool.Pool) error {
-	installed, err := queryValue[bool](ctx, pool, "select exists (select from pg_extension where extname = 'pg_partman')")
+	installed, err := transact.Value[bool](ctx, pool, "select exists (select from pg_extension where extname = 'pg_partman')")
 	if err != nil || installed {
 		return err
 	}
@@ -190,14 +195,14 @@ func requirePartman(ctx context.Context, pool *pgxpool.Pool) error {
 
 // kindOf returns [pgx.ErrNoRows] if there is no such queue.
 func kindOf(ctx context.Context, pool *pgxpool.Pool, queue string) (QueueKind, error) {
-	kind, err := queryValue[int32](ctx, pool, "select "+kindSQL+" from pg_class c where c.oid = to_regclass($1)", tableName(queue))
+	kind, err := transact.Value[int32](ctx, pool, "select "+kindSQL+" from pg_class c where c.oid = to_regclass($1)", queuename.Table(queue))
 	return QueueKind(kind), err //nolint:gosec // 0 to 2
 }
 
 // dropQueue deletes a queue, and reports whether there was one.
 func dropQueue(ctx context.Context, pool *pgxpool.Pool, queue string) (existed bool, err error) {
 	if _, err = kindOf(ctx, pool, queue); err == nil {
-		err = inTransaction(ctx, pool, "lock_timeout = '5s'", func(tx pgx.Tx) error {
+		err = transact.Run(ctx, pool, "lock_timeout = '5s'", func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, "select pgmq.drop_queue($1::text)", pgx.QueryExecModeCacheDescribe, queue).Scan(&existed)
 		})
 	}
@@ -217,7 +222,7 @@ func listQueues(ctx context.Context, pool *pgxpool.Pool) ([]QueueInfo, error) {
 		var kind int32
 		var label string
 		err = r.Scan(&info.Name, &kind, &info.CreatedAt, &label)
-		info.Topic, info.Group = readLabel(info.Name, label)
+		info.Topic, info.Group = catalog.ReadLabel(info.Name, label)
 		info.Kind = QueueKind(kind) //nolint:gosec // 0 to 2
 		return info, err
 	})
@@ -229,7 +234,7 @@ func listQueues(ctx context.Context, pool *pgxpool.Pool) ([]QueueInfo, error) {
 // without a table (PGMQ 1.11.1). The cast cuts a name as PostgreSQL does.
 func queuesSQL() string {
 	return `
-select distinct on (c.relname) substr(c.relname, 3), ` + kindSQL + `, ` + finite("m.created_at") + `, coalesce(obj_description(c.oid, 'pg_class'), '')
+select distinct on (c.relname) substr(c.relname, 3), ` + kindSQL + `, ` + statement.Finite("m.created_at") + `, coalesce(obj_description(c.oid, 'pg_class'), '')
 from pgmq.meta m
 join pg_class c on c.relname = ('q_' || lower(m.queue_name))::name
 where c.relnamespace = 'pgmq'::regnamespace and c.relkind in ('r', 'p')

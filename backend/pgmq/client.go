@@ -12,6 +12,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
 // Client is an ezq backend, and a Watermill Publisher and Subscriber, on the
@@ -33,8 +38,8 @@ var (
 
 // Open connects to the database at url, which begins with postgres:// or postgresql://, or
 // is of the form host=… user=…, as pgx takes it, and checks that PGMQ is there. White
-// space around it does not count. An empty url is refused unless libpq's variables say where to connect: PGHOST, PGPORT,
-// PGDATABASE, PGUSER or PGSERVICE.
+// space around it does not count. An empty url is refused unless libpq's variables say where
+// to connect: PGHOST, PGPORT, PGDATABASE, PGUSER or PGSERVICE.
 //
 // The client opens connections as it needs them: for publishing up to the pool_max_conns
 // of the URL (pgx's default: 4, or the number of CPUs), for subscriptions up to
@@ -45,7 +50,7 @@ var (
 // [ErrAuthentication], [ErrPermission], [ErrNotInstalled] or [ErrTooOld]. It
 // never contains the URL or the password. A nil config is that of the defaults.
 func Open(ctx context.Context, url string, config *Config) (*Client, error) {
-	pool, err := openPool(ctx, url)
+	pool, err := dial.OpenPool(ctx, url)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +60,7 @@ func Open(ctx context.Context, url string, config *Config) (*Client, error) {
 		return nil, err
 	}
 	client.owned = true
-	if err := checkInstalled(ctx, pool); err != nil {
+	if err := catalog.CheckInstalled(ctx, pool); err != nil {
 		_ = client.Close()
 		return nil, err
 	}
@@ -72,7 +77,7 @@ func New(pool *pgxpool.Pool, config *Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	wakeups, catalog := newWakeups(), newCatalog()
+	wakeups, catalog := wakeup.NewSignals(), catalog.New()
 	subscriber := newSubscriber(pool, settings.Subscriber, settings.Logger, wakeups, catalog)
 	return &Client{
 		pool:        pool,
@@ -184,7 +189,7 @@ func (c *Client) CreateQueue(ctx context.Context, topic string, options *QueueOp
 	if err == nil {
 		err = createQueue(ctx, c.pool, queue, orZero(options))
 	}
-	return classify("create queue", topic, err)
+	return fault.Classify("create queue", topic, err)
 }
 
 // DropQueue deletes the queue that subscriptions to topic read, the topic's or
@@ -202,20 +207,20 @@ func (c *Client) DropQueue(ctx context.Context, topic string) (existed bool, err
 	queue, err := c.consumedQueue(topic)
 	if err == nil {
 		existed, err = dropQueue(ctx, c.pool, queue)
-		c.publisher.routes.forgetQueue(topic, queue)
+		c.publisher.routes.ForgetQueue(topic, queue)
 	}
-	return existed, classify("drop queue", topic, err)
+	return existed, fault.Classify("drop queue", topic, err)
 }
 
 // Queues returns all queues of PGMQ in this database, in the order of their
 // names, whichever role created them. The role needs SELECT on pgmq.meta.
 func (c *Client) Queues(ctx context.Context) ([]QueueInfo, error) {
-	err := c.checkOpen()
+	err := c.publisher.checkOpen()
 	var queues []QueueInfo
 	if err == nil {
 		queues, err = listQueues(ctx, c.pool)
 	}
-	return queues, classify("list queues", "", err)
+	return queues, fault.Classify("list queues", "", err)
 }
 
 // Replay publishes archived messages again, in the order in which they were
@@ -235,7 +240,7 @@ func (c *Client) Replay(ctx context.Context, topic string, filter ReplayFilter) 
 		err = filter.check()
 	}
 	if err != nil {
-		return 0, classify(op, topic, err)
+		return 0, fault.Classify(op, topic, err)
 	}
 	replayed, err = filter.replay(ctx, c.pool, queue)
 	if replayed > 0 {
@@ -253,7 +258,7 @@ func (c *Client) PurgeArchive(ctx context.Context, topic string, olderThan time.
 	const op = "purge the archive"
 	queue, err := c.consumedQueue(topic)
 	if err != nil {
-		return 0, classify(op, topic, err)
+		return 0, fault.Classify(op, topic, err)
 	}
 	deleted, err = purgeArchive(ctx, c.pool, queue, olderThan)
 	return deleted, c.subscriber.consumerError(ctx, op, topic, err)
@@ -275,7 +280,7 @@ func (c *Client) PurgeQueue(ctx context.Context, topic string) (int, error) {
 	const op = "purge"
 	queue, err := c.consumedQueue(topic)
 	if err != nil {
-		return 0, classify(op, topic, err)
+		return 0, fault.Classify(op, topic, err)
 	}
 	deleted, _, err := purge(ctx, c.pool, queue, "true")
 	return deleted, c.subscriber.consumerError(ctx, op, topic, err)
@@ -306,20 +311,10 @@ func (c *Client) ReadDeadLetter(ctx context.Context, topic string, id int64) (De
 	const op = "read a dead letter"
 	queue, err := c.deadLetterQueue(topic)
 	if err != nil {
-		return DeadLetter{}, classify(op, topic, err)
+		return DeadLetter{}, fault.Classify(op, topic, err)
 	}
 	deadLetter, err := fullDeadLetter().read(ctx, c.pool, queue, id)
 	return deadLetter, deadLetterError(ctx, c.pool, op, topic, err)
-}
-
-func (c *Client) listDeadLetters(ctx context.Context, topic string, limit int, detail deadLetterDetail) ([]DeadLetter, error) {
-	const op = "list dead letters"
-	queue, err := c.deadLetterQueue(topic)
-	if err != nil {
-		return nil, classify(op, topic, err)
-	}
-	deadLetters, err := detail.list(ctx, c.pool, queue, limit)
-	return deadLetters, deadLetterError(ctx, c.pool, op, topic, err)
 }
 
 // Origins says what [Client.Redrive] would do with the dead letters that could be moved
@@ -332,7 +327,7 @@ func (c *Client) Origins(ctx context.Context, from string, topics ...string) ([]
 	if err == nil {
 		found, err = countOrigins(ctx, c.pool, c.publisher.routes, queue, selected)
 	}
-	return found, classify(originsOp, from, err)
+	return found, fault.Classify(fault.OriginsOp, from, err)
 }
 
 // Redrive moves up to limit dead letters in the topic from back to where they
@@ -362,10 +357,10 @@ func (c *Client) Redrive(ctx context.Context, from string, limit int, topics ...
 		err = invalidLimit(limit)
 	}
 	if err != nil {
-		return 0, classify(op, from, err)
+		return 0, fault.Classify(op, from, err)
 	}
 	moved, err = newRedrive(c.pool, c.publisher, queue, selected).run(ctx, from, limit)
-	return moved, classify(op, from, err)
+	return moved, fault.Classify(op, from, err)
 }
 
 // PurgeDeadLetters deletes the dead letters that the topic from has now, also those
@@ -380,7 +375,7 @@ func (c *Client) PurgeDeadLetters(ctx context.Context, from string, topics ...st
 	const op = "purge dead letters"
 	queue, selected, err := c.selectDeadLetters(from, topics)
 	if err != nil {
-		return 0, classify(op, from, err)
+		return 0, fault.Classify(op, from, err)
 	}
 	deleted, err = purgeDeadLetters(ctx, c.pool, queue, selected)
 	return deleted, deadLetterError(ctx, c.pool, op, from, err)
@@ -394,7 +389,7 @@ func (c *Client) Metrics(ctx context.Context, topic string) (QueueMetrics, error
 	const op = "measure"
 	queue, err := c.consumedQueue(topic)
 	if err != nil {
-		return QueueMetrics{}, classify(op, topic, err)
+		return QueueMetrics{}, fault.Classify(op, topic, err)
 	}
 	found, err := measure(ctx, c.pool, QueueInfo{Name: queue, Topic: topic, Group: c.subscriber.config.Group}, "")
 	return found, c.subscriber.consumerError(ctx, op, topic, err)
@@ -434,7 +429,7 @@ func (c *Client) Tune(ctx context.Context, topic string, options *TuneOptions) e
 	if err == nil {
 		err = tune(ctx, c.pool, queue, orZero(options))
 	}
-	return classify("tune", topic, err)
+	return fault.Classify("tune", topic, err)
 }
 
 // KeyStore returns a store of keys in the named table, such as "app.ezq_seen". It creates
@@ -446,10 +441,10 @@ func (c *Client) Tune(ctx context.Context, topic string, options *TuneOptions) e
 func (c *Client) KeyStore(ctx context.Context, table string) (*KeyStore, error) {
 	name := pgx.Identifier(strings.Split(table, ".")).Sanitize()
 	if err := createKeys(ctx, c.pool, name); err != nil {
-		return nil, classify("create key store "+name, "", err)
+		return nil, fault.Classify("create key store "+name, "", err)
 	}
-	if err := c.subscriber.owners.check(ctx, c.pool, c.subscriber.logger, []string{name}, ""); err != nil {
-		return nil, classify("open key store "+name, "", err)
+	if err := c.subscriber.owners.Check(ctx, c.pool, c.subscriber.logger, []string{name}, ""); err != nil {
+		return nil, fault.Classify("open key store "+name, "", err)
 	}
 	return newKeyStore(c.pool, name), nil
 }
@@ -459,23 +454,15 @@ func (c *Client) KeyStore(ctx context.Context, table string) (*KeyStore, error) 
 func (c *Client) Close() error {
 	err := errors.Join(c.subscriber.Close(), c.publisher.Close())
 	if c.owned {
-		closePool(c.pool)
+		dial.ClosePool(c.pool)
 	}
 	return err
-}
-
-// checkOpen returns an error if the client is closed.
-func (c *Client) checkOpen() error {
-	if c.publisher.closed.Load() {
-		return backend.ErrClosed
-	}
-	return nil
 }
 
 // consumedQueue returns the queue that subscriptions to topic read: the topic's own,
 // or that of the group.
 func (c *Client) consumedQueue(topic string) (string, error) {
-	if err := c.checkOpen(); err != nil {
+	if err := c.publisher.checkOpen(); err != nil {
 		return "", err
 	}
 	return c.subscriber.queueOf(topic)
@@ -484,10 +471,10 @@ func (c *Client) consumedQueue(topic string) (string, error) {
 // deadLetterQueue returns the queue of a dead-letter topic. It is the topic's own:
 // dead letters are not copied to groups.
 func (c *Client) deadLetterQueue(topic string) (string, error) {
-	if err := c.checkOpen(); err != nil {
+	if err := c.publisher.checkOpen(); err != nil {
 		return "", err
 	}
-	return queueName(topic)
+	return queuename.Of(topic)
 }
 
 // selectDeadLetters returns the queue of a dead-letter topic, and which of its dead letters are meant.
@@ -497,4 +484,14 @@ func (c *Client) selectDeadLetters(from string, topics []string) (queue string, 
 	}
 	selected = newOrigins(c.pool, from, topics)
 	return queue, selected, selected.check(from)
+}
+
+func (c *Client) listDeadLetters(ctx context.Context, topic string, limit int, detail deadLetterDetail) ([]DeadLetter, error) {
+	const op = "list dead letters"
+	queue, err := c.deadLetterQueue(topic)
+	if err != nil {
+		return nil, fault.Classify(op, topic, err)
+	}
+	deadLetters, err := detail.list(ctx, c.pool, queue, limit)
+	return deadLetters, deadLetterError(ctx, c.pool, op, topic, err)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/lease"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // DeadLetter is a message that was dead-lettered, as it lies in the queue of a
@@ -50,9 +58,9 @@ type deadLetterDetail struct {
 
 func fullDeadLetter() deadLetterDetail {
 	return deadLetterDetail{
-		columns: "msg_id, " + finite("enqueued_at") + ", message::text, headers::text, " + headerSQL(groupKey) + ", " + eventSQL(),
+		columns: "msg_id, " + statement.Finite("enqueued_at") + ", message::text, headers::text, " + headerSQL(codec.GroupKey) + ", " + eventSQL(),
 		scan: func(r pgx.CollectableRow, queue string) (DeadLetter, error) {
-			var stored row
+			var stored lease.Row
 			var group, event string
 			err := r.Scan(&stored.ID, &stored.PublishedAt, &stored.Message, &stored.Headers, &group, &event)
 			found := newDeadLetter(stored, queue)
@@ -63,9 +71,9 @@ func fullDeadLetter() deadLetterDetail {
 }
 
 func deadLetterHead() deadLetterDetail {
-	columns := []string{"msg_id", finite("enqueued_at"), eventSQL()}
+	columns := []string{"msg_id", statement.Finite("enqueued_at"), eventSQL()}
 	for _, key := range [...]string{
-		groupKey, uuidKey, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterReason, backend.DeadLetterFailures, backend.DeadLetterAt,
+		codec.GroupKey, codec.UUIDKey, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterReason, backend.DeadLetterFailures, backend.DeadLetterAt,
 	} {
 		columns = append(columns, headerSQL(key))
 	}
@@ -73,7 +81,7 @@ func deadLetterHead() deadLetterDetail {
 		var failures, at string
 		err = r.Scan(&deadLetter.ID, &deadLetter.At, &deadLetter.Event,
 			&deadLetter.Group, &deadLetter.UUID, &deadLetter.Topic, &deadLetter.Handler, &deadLetter.Reason, &failures, &at)
-		deadLetter.UUID = cmp.Or(deadLetter.UUID, defaultID(queue, deadLetter.ID))
+		deadLetter.UUID = cmp.Or(deadLetter.UUID, codec.DefaultID(queue, deadLetter.ID))
 		deadLetter.setFailures(failures, at)
 		deadLetter.Err = strayed(deadLetter.Topic)
 		return deadLetter, err
@@ -88,10 +96,8 @@ func eventSQL() string {
 }
 
 // newDeadLetter returns the dead letter in a row of queue.
-func newDeadLetter(r row, queue string) DeadLetter {
-	r.Known = true // it was handled, and this is what became of it
-	lease, _ := r.lease("", queue, nil, &delivery{})
-	msg := lease.Message
+func newDeadLetter(r lease.Row, queue string) DeadLetter {
+	msg := r.Decode(queue) // it was handled, and this is what became of it
 	header := msg.Metadata.Get
 	deadLetter := DeadLetter{
 		ID:       r.ID,
@@ -104,8 +110,19 @@ func newDeadLetter(r row, queue string) DeadLetter {
 		Metadata: msg.Metadata,
 	}
 	deadLetter.setFailures(header(backend.DeadLetterFailures), header(backend.DeadLetterAt))
-	backend.ClearDeadLetter(deadLetter.Metadata)
+	clearDeadLetter(deadLetter.Metadata)
 	return deadLetter
+}
+
+// clearDeadLetter removes what the metadata of a dead letter has beside the message's own.
+func clearDeadLetter(metadata message.Metadata) {
+	maps.DeleteFunc(metadata, func(key, _ string) bool {
+		switch key {
+		case backend.DeadLetterReason, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterFailures, backend.DeadLetterAt:
+			return true
+		}
+		return false
+	})
 }
 
 // strayed returns the Err of a message that is no dead letter, for the topic that it says it came from.
@@ -139,15 +156,15 @@ func (d deadLetterDetail) list(ctx context.Context, pool *pgxpool.Pool, queue st
 		return nil, invalidLimit(limit)
 	}
 	deadLetters, err := d.query(ctx, pool, queue, "order by msg_id limit $1", limit)
-	if isUnreadable(err) || isDoubtful(err) {
+	if fault.IsUnreadable(err) || fault.IsDoubtful(err) {
 		deadLetters, err = d.listSingly(ctx, pool, queue, limit)
 	}
 	return deadLetters, err
 }
 
 func (d deadLetterDetail) query(ctx context.Context, pool *pgxpool.Pool, queue, which string, arg any) ([]DeadLetter, error) {
-	sql := "select " + d.columns + " from " + tableName(queue) + " " + which
-	return collect(ctx, pool, func(r pgx.CollectableRow) (DeadLetter, error) { return d.scan(r, queue) }, sql, arg)
+	sql := "select " + d.columns + " from " + queuename.Table(queue) + " " + which
+	return transact.Collect(ctx, pool, func(r pgx.CollectableRow) (DeadLetter, error) { return d.scan(r, queue) }, sql, arg)
 }
 
 func (d deadLetterDetail) read(ctx context.Context, pool *pgxpool.Pool, queue string, id int64) (DeadLetter, error) {
@@ -163,7 +180,7 @@ func (d deadLetterDetail) read(ctx context.Context, pool *pgxpool.Pool, queue st
 
 // listSingly reads dead letters of which one cannot be read.
 func (d deadLetterDetail) listSingly(ctx context.Context, pool *pgxpool.Pool, queue string, limit int) ([]DeadLetter, error) {
-	ids, err := collect(ctx, pool, pgx.RowTo[int64], "select msg_id from "+tableName(queue)+" order by msg_id limit $1", limit)
+	ids, err := transact.Collect(ctx, pool, pgx.RowTo[int64], "select msg_id from "+queuename.Table(queue)+" order by msg_id limit $1", limit)
 	if err != nil {
 		return nil, err
 	}
@@ -173,8 +190,8 @@ func (d deadLetterDetail) listSingly(ctx context.Context, pool *pgxpool.Pool, qu
 		switch {
 		case errors.Is(err, pgx.ErrNoRows): // it was moved meanwhile
 			continue
-		case isUnreadable(err) || isDoubtful(err):
-			deadLetter = DeadLetter{ID: id, Err: classify("read a dead letter", queue, err)}
+		case fault.IsUnreadable(err) || fault.IsDoubtful(err):
+			deadLetter = DeadLetter{ID: id, Err: fault.Classify("read a dead letter", queue, err)}
 		case err != nil:
 			return nil, err
 		}
@@ -185,11 +202,11 @@ func (d deadLetterDetail) listSingly(ctx context.Context, pool *pgxpool.Pool, qu
 
 // deadLetterError returns err, with which op has failed on a topic's own queue.
 func deadLetterError(ctx context.Context, pool *pgxpool.Pool, op, topic string, err error) error {
-	if hasOnlyGroups(ctx, pool, topic, err) {
+	if catalog.HasOnlyGroups(ctx, pool, topic, err) {
 		err = &Error{
-			Kind: ErrGroupRequired, Cause: errHasGroups,
+			Kind: ErrGroupRequired, Cause: catalog.ErrHasGroups,
 			Remedy: fmt.Sprintf("ask for %q, where the dead letters of all its groups are, or for the topic of its Poison", topic+"_dead"),
 		}
 	}
-	return classify(op, topic, err)
+	return fault.Classify(op, topic, err)
 }

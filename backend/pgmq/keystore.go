@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 )
 
 // KeyStore remembers keys in a table, each for a while: a store for the middleware
@@ -54,8 +56,8 @@ func createKeys(ctx context.Context, pool *pgxpool.Pool, table string) error {
 			return nil
 		}
 	}
-	if isCode(err, "3F000") { // invalid_schema_name
-		return &Error{Kind: ErrInvalidConfig, Cause: withoutSecrets(err), Remedy: `name a schema that exists, as in "app.ezq_seen": the search_path has none`}
+	if fault.IsCode(err, "3F000") { // invalid_schema_name
+		return &Error{Kind: ErrInvalidConfig, Cause: fault.WithoutSecrets(err), Remedy: `name a schema that exists, as in "app.ezq_seen": the search_path has none`}
 	}
 	return err
 }
@@ -67,7 +69,7 @@ func (s *KeyStore) Seen(ctx context.Context, key string) (seen bool, err error) 
 		defer conn.Release()
 		err = conn.QueryRow(ctx, s.seen, pgx.QueryExecModeCacheDescribe, digest(key)).Scan(&seen)
 	}
-	return seen, classify("look up a key", "", err)
+	return seen, fault.Classify("look up a key", "", err)
 }
 
 // Mark remembers key for as long as window, from now.
@@ -77,7 +79,7 @@ func (s *KeyStore) Mark(ctx context.Context, key string, window time.Duration) e
 		defer conn.Release()
 		_, err = conn.Exec(ctx, s.mark, pgx.QueryExecModeCacheDescribe, digest(key), window.Seconds())
 	}
-	return classify("remember a key", "", err)
+	return fault.Classify("remember a key", "", err)
 }
 
 func digest(key string) []byte {

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"cmp"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"math"
@@ -14,7 +15,15 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
+
+//go:embed sql/candidates.sql
+var candidatesSQL string
 
 // Origin is where some of the messages of a dead-letter topic say that they came from,
 // and what [Client.Redrive] does about them.
@@ -69,14 +78,6 @@ type candidate struct {
 	queue, topic, group string
 }
 
-// "is true" keeps PostgreSQL from looking for all that are visible, of which it may expect one.
-const candidatesSQL = `
-select msg_id, %[2]s, %[3]s, %[4]s
-from %[1]s
-where msg_id > $1 and msg_id <= $2 and (vt <= statement_timestamp()) is true
-order by msg_id
-limit $3`
-
 // headerSQL reads a header. A value that is no string, or longer than any topic, names nothing,
 // and takes no memory here.
 func headerSQL(key string) string {
@@ -109,7 +110,7 @@ func newOrigins(pool *pgxpool.Pool, from string, topics []string) *origins {
 // check returns an error if no topic is named, or one that cannot be.
 func (o *origins) check(from string) error {
 	for _, topic := range o.topics {
-		if err := checkTopic(topic); err != nil {
+		if err := queuename.Check(topic); err != nil {
 			return err
 		}
 	}
@@ -118,7 +119,7 @@ func (o *origins) check(from string) error {
 	}
 	return &Error{
 		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the topic is not named after another one, as %q is", from+deadSuffix),
-		Remedy: "ask for that, or name the topics whose letters are meant",
+		Remedy: "ask for that, or name the topics whose dead letters are meant",
 	}
 }
 
@@ -126,7 +127,7 @@ func (o *origins) check(from string) error {
 // those of topic and group, so a dead letter that names both can only lead to a group of its
 // topic; one that does not say its group has to name a queue that is bound.
 func (o *origins) destination(ctx context.Context, c candidate) (destination, error) {
-	own, err := queueName(c.topic)
+	own, err := queuename.Of(c.topic)
 	if err != nil || !slices.Contains(o.topics, c.topic) {
 		return destination{}, nil //nolint:nilerr // it names no topic
 	}
@@ -135,7 +136,7 @@ func (o *origins) destination(ctx context.Context, c candidate) (destination, er
 		return to, nil
 	}
 	if c.group != "" {
-		if queue, err := groupQueue(c.topic, c.group); err == nil && queue == c.queue {
+		if queue, err := queuename.OfGroup(c.topic, c.group); err == nil && queue == c.queue {
 			return to, nil
 		}
 	}
@@ -151,17 +152,17 @@ func (o *origins) groupsOf(ctx context.Context, topic string) ([]string, error) 
 	if known, ok := o.groups[topic]; ok {
 		return known, nil
 	}
-	layout, err := probe(ctx, o.pool, "ezq")
+	layout, err := catalog.Probe(ctx, o.pool, "ezq")
 	if err != nil {
 		return nil, err
 	}
 	var groups []string
 	if layout.Groups {
-		bound, err := bindings(ctx, o.pool, topic)
+		bound, err := catalog.Bindings(ctx, o.pool, topic)
 		if err != nil && !errors.Is(err, ErrPermission) { // a role that may not look knows of none
 			return nil, err
 		}
-		isGroup := regexp.MustCompile(groupNames(topic))
+		isGroup := regexp.MustCompile(queuename.GroupPattern(topic))
 		groups = slices.DeleteFunc(bound.Queues, func(queue string) bool { return !isGroup.MatchString(queue) })
 	}
 	o.groups[topic] = groups
@@ -181,8 +182,8 @@ func (o *origins) topicNames() string {
 }
 
 // countOrigins counts the dead letters in queue by what selected says about them.
-func countOrigins(ctx context.Context, pool *pgxpool.Pool, routes *routes, queue string, selected *origins) ([]Origin, error) {
-	last, err := queryValue[int64](ctx, pool, fmt.Sprintf(lastSQL, tableName(queue)))
+func countOrigins(ctx context.Context, pool *pgxpool.Pool, routes *catalog.Routes, queue string, selected *origins) ([]Origin, error) {
+	last, err := transact.Value[int64](ctx, pool, fmt.Sprintf(lastSQL, queuename.Table(queue)))
 	if err != nil {
 		return nil, err
 	}
@@ -225,14 +226,14 @@ func countOrigins(ctx context.Context, pool *pgxpool.Pool, routes *routes, queue
 
 // markMissing notes which of all have no queue to go to. It is one question for all queues: dead letters can
 // name as many groups as they like.
-func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *routes, all []Origin) error {
+func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *catalog.Routes, all []Origin) error {
 	var tables []string
 	for _, o := range all {
 		if !o.Stray && o.Queue != "" {
-			tables = append(tables, tableName(o.Queue))
+			tables = append(tables, queuename.Table(o.Queue))
 		}
 	}
-	missing, err := collect(ctx, pool, pgx.RowTo[string], "select name from unnest($1::text[]) as name where to_regclass(name) is null", tables)
+	missing, err := transact.Collect(ctx, pool, pgx.RowTo[string], "select name from unnest($1::text[]) as name where to_regclass(name) is null", tables)
 	if err != nil {
 		return err
 	}
@@ -244,9 +245,9 @@ func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *routes, all []
 		switch {
 		case o.Stray:
 		case o.Queue != "":
-			all[i].Missing = isMissing[tableName(o.Queue)]
+			all[i].Missing = isMissing[queuename.Table(o.Queue)]
 		default:
-			_, err := routes.lookUp(ctx, pool, o.Topic, nil)
+			_, err := routes.LookUp(ctx, pool, o.Topic, nil)
 			all[i].Missing = errors.Is(err, ErrQueueNotFound) // anything else is for Redrive to say
 		}
 	}
@@ -255,10 +256,11 @@ func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *routes, all []
 
 // candidates returns up to limit of the next dead letters in a queue that can be moved now.
 func candidates(ctx context.Context, pool *pgxpool.Pool, queue string, after, last int64, limit int) ([]candidate, error) {
-	sql := fmt.Sprintf(candidatesSQL, tableName(queue), headerSQL(originKey), headerSQL(backend.DeadLetterTopic), headerSQL(groupKey))
+	sql := strings.NewReplacer("{table}", queuename.Table(queue), "{origin}", headerSQL(codec.OriginKey), "{topic}", headerSQL(backend.DeadLetterTopic),
+		"{group}", headerSQL(codec.GroupKey)).Replace(sqlfile.Text(candidatesSQL))
 	scan := func(r pgx.CollectableRow) (c candidate, err error) {
 		err = r.Scan(&c.ID, &c.queue, &c.topic, &c.group)
 		return c, err
 	}
-	return collect(ctx, pool, scan, sql, after, last, limit)
+	return transact.Collect(ctx, pool, scan, sql, after, last, limit)
 }

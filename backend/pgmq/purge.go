@@ -2,27 +2,23 @@ package pgmq
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
-// purgeSQL looks at a batch of what is between two ids, and deletes what a condition holds
-// for. Rows are locked in the order of their ids, as all statements do that lock several.
-const purgeSQL = `
-with seen as (
-	select msg_id, %[2]s as doomed from %[1]s
-	where msg_id > $1 and msg_id <= $2
-	order by msg_id
-	limit 1000
-	for update),
-d as (delete from %[1]s where msg_id = any(array(select msg_id from seen where doomed)) returning 1)
-select count(*) filter (where doomed)::int, (select count(*) from d)::int, count(*) filter (where not doomed)::int, coalesce(max(msg_id), $2)
-from seen`
+//go:embed sql/purge.sql
+var purgeSQL string
 
 // lastSQL is what max(msg_id) is, for which PostgreSQL reads all where it expects one row.
 const lastSQL = `select coalesce((select msg_id from %s order by msg_id desc limit 1), '-9223372036854775808'::bigint)`
@@ -30,11 +26,11 @@ const lastSQL = `select coalesce((select msg_id from %s order by msg_id desc lim
 // halted returns err, or says what stays if PostgreSQL refuses to delete one
 // message of a batch.
 func halted(err error, deleted int, table string) error {
-	if err == nil || mayBeRetried(err) {
+	if err == nil || fault.MayBeRetried(err) {
 		return err
 	}
 	return &Error{
-		Cause: fmt.Errorf("%d messages are deleted, and all others stay, since PostgreSQL refuses to delete one of the next batch: %w", deleted, withoutSecrets(err)),
+		Cause: fmt.Errorf("%d messages are deleted, and all others stay, since PostgreSQL refuses to delete one of the next batch: %w", deleted, fault.WithoutSecrets(err)),
 		Remedy: fmt.Sprintf("look for the trigger or the constraint on %s that refuses it, and remove that; or delete the others with DELETE FROM %[1]s WHERE …",
 			table),
 	}
@@ -47,30 +43,26 @@ func keptError(kept int, table string) error {
 	}
 	return &Error{
 		Cause:  fmt.Errorf("%d messages stay: PostgreSQL was told to delete them, and returned no error", kept),
-		Remedy: keepsRemedy(table),
+		Remedy: fault.KeptRemedy(table),
 	}
-}
-
-func keepsRemedy(table string) string {
-	return fmt.Sprintf("look for what keeps rows on %s: a BEFORE DELETE trigger that returns NULL, a rule or a policy", table)
 }
 
 // purge deletes what the condition holds for, of which args are the parameters from $3 on,
 // and counts what it leaves.
 func purge(ctx context.Context, pool *pgxpool.Pool, queue, condition string, args ...any) (deleted, left int, err error) {
-	last, err := queryValue[int64](ctx, pool, fmt.Sprintf(lastSQL, tableName(queue)))
+	last, err := transact.Value[int64](ctx, pool, fmt.Sprintf(lastSQL, queuename.Table(queue)))
 	if err != nil {
 		return 0, 0, err
 	}
-	sql := fmt.Sprintf(purgeSQL, tableName(queue), condition)
+	sql := strings.NewReplacer("{table}", queuename.Table(queue), "{condition}", condition).Replace(sqlfile.Text(purgeSQL))
 	kept := 0 // of what was to go
 	for after := int64(math.MinInt64); ; {
 		var matching, removed, stay int
-		err := inTransaction(ctx, pool, "", func(tx pgx.Tx) error {
+		err := transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe, after, last}, args...)...).Scan(&matching, &removed, &stay, &after)
 		})
 		if err != nil || matching+stay == 0 {
-			return deleted, left, firstError(halted(err, deleted, tableName(queue)), keptError(kept, tableName(queue)))
+			return deleted, left, fault.FirstError(halted(err, deleted, queuename.Table(queue)), keptError(kept, queuename.Table(queue)))
 		}
 		deleted, kept, left = deleted+removed, kept+matching-removed, left+stay
 	}
@@ -81,8 +73,8 @@ func purgeDeadLetters(ctx context.Context, pool *pgxpool.Pool, queue string, sel
 	deleted, left, err := purge(ctx, pool, queue, headerSQL(backend.DeadLetterTopic)+" = any($3::text[])", selected.topics)
 	if err == nil && left > 0 {
 		err = &Error{
-			Kind: ErrStrays, Cause: fmt.Errorf("%d messages stay: they are no letters of %s", left, selected.topicNames()),
-			Remedy: "DeadLetters shows what they say; name the topics whose letters shall be deleted, or delete all that is there with PurgeQueue",
+			Kind: ErrStrays, Cause: fmt.Errorf("%d messages stay: they are not dead letters of %s", left, selected.topicNames()),
+			Remedy: "DeadLetters shows what they say; name the topics whose dead letters are to be deleted, or delete all that is there with PurgeQueue",
 		}
 	}
 	return deleted, err

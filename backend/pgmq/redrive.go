@@ -2,6 +2,7 @@ package pgmq
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"math"
@@ -11,7 +12,16 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
+
+//go:embed sql/redrive.sql
+var redriveSQL string
 
 // How many dead letters are looked at, and moved at most, in one transaction: few where few
 // are to be moved, and not so few that strays among them make it many transactions.
@@ -23,7 +33,7 @@ const (
 // redrive is one call of Redrive.
 type redrive struct {
 	pool    *pgxpool.Pool
-	routes  *routes
+	routes  *catalog.Routes
 	notify  func(queues []string) // wakes their consumers
 	from    string
 	origins *origins
@@ -44,13 +54,13 @@ func newRedrive(pool *pgxpool.Pool, publisher *Publisher, from string, selected 
 // run moves up to limit dead letters of a topic, and says which stay.
 func (r *redrive) run(ctx context.Context, topic string, limit int) (moved int, err error) {
 	moved, err = r.moveOldest(ctx, limit)
-	return moved, firstError(err, r.unmovedError(topic))
+	return moved, fault.FirstError(err, r.unmovedError(topic))
 }
 
 // moveOldest goes through the dead letters once, up to the last that was there at the
 // start: one that is moved may be a dead letter again in no time.
 func (r *redrive) moveOldest(ctx context.Context, limit int) (moved int, err error) {
-	last, err := queryValue[int64](ctx, r.pool, fmt.Sprintf(lastSQL, tableName(r.from)))
+	last, err := transact.Value[int64](ctx, r.pool, fmt.Sprintf(lastSQL, queuename.Table(r.from)))
 	if err != nil {
 		return 0, err
 	}
@@ -114,8 +124,8 @@ func (r *redrive) moveAll(ctx context.Context, all []bundle) (moved int) {
 		n, err := r.moveSome(ctx, b)
 		moved += n
 		if err != nil {
-			r.failed = firstError(r.failed, err)
-			r.blocked[b.to.key()] = !isServerError(err) || r.hasTooManyFailures(err)
+			r.failed = fault.FirstError(r.failed, err)
+			r.blocked[b.to.key()] = !fault.IsServerError(err) || r.hasTooManyFailures(err)
 		}
 	}
 	return moved
@@ -134,16 +144,16 @@ func (r *redrive) moveSome(ctx context.Context, b bundle) (moved int, err error)
 	case err == nil:
 		r.failuresInRow = 0
 		return moved, nil
-	case half == 0 && mayBeRetried(err):
+	case half == 0 && fault.MayBeRetried(err):
 		r.failuresInRow++
 	}
-	if half == 0 || !isServerError(err) || r.hasTooManyFailures(err) {
+	if half == 0 || !fault.IsServerError(err) || r.hasTooManyFailures(err) {
 		r.keep(b)
 		return 0, err
 	}
 	first, err := r.moveSome(ctx, bundle{b.to, b.ids[:half]})
 	second, failed := r.moveSome(ctx, bundle{b.to, b.ids[half:]})
-	return first + second, firstError(err, failed)
+	return first + second, fault.FirstError(err, failed)
 }
 
 // keep counts dead letters that stay.
@@ -155,7 +165,7 @@ func (r *redrive) keep(b bundle) {
 }
 
 func (r *redrive) hasTooManyFailures(err error) bool {
-	return r.failuresInRow >= maxFailuresInRow && mayBeRetried(err)
+	return r.failuresInRow >= maxFailuresInRow && fault.MayBeRetried(err)
 }
 
 // move moves dead letters to where they came from, all in one statement. If that
@@ -166,8 +176,8 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		err = inTransaction(ctx, r.pool, "", func(tx pgx.Tx) error {
-			sql, err := redriveSQL(ctx, tx, r.from, to.queues)
+		err = transact.Run(ctx, r.pool, "", func(tx pgx.Tx) error {
+			sql, err := newRedriveSQL(ctx, tx, r.from, to.Queues)
 			if err != nil {
 				return err
 			}
@@ -177,13 +187,13 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 		switch {
 		case err == nil:
 			if moved > 0 {
-				r.notify(to.queues)
+				r.notify(to.Queues)
 			}
 			return moved, nil
-		case again && isCode(err, "42P01"):
-			r.routes.forget(b.to.topic, to)
-			for _, queue := range to.queues {
-				r.routes.catalog.forget(queue)
+		case again && fault.IsCode(err, "42P01"):
+			r.routes.Forget(b.to.topic, to)
+			for _, queue := range to.Queues {
+				r.routes.Catalog.Forget(queue)
 			}
 		default:
 			return 0, r.denied(err, to)
@@ -193,16 +203,16 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 
 // route returns the queues that get the dead letters for a destination. They have to be
 // there: a dead letter makes no queue.
-func (r *redrive) route(ctx context.Context, to destination) (found *route, err error) {
+func (r *redrive) route(ctx context.Context, to destination) (found *catalog.Route, err error) {
 	if to.queue == "" {
-		found, err = r.routes.lookUp(ctx, r.pool, to.topic, nil)
+		found, err = r.routes.LookUp(ctx, r.pool, to.topic, nil)
 	} else {
-		found = &route{queues: []string{to.queue}}
-		err = r.routes.catalog.ensure(ctx, r.pool, to.queue, nil)
+		found = &catalog.Route{Queues: []string{to.queue}}
+		err = r.routes.Catalog.Ensure(ctx, r.pool, to.queue, nil)
 	}
 	if missing := (*Error)(nil); errors.As(err, &missing) && errors.Is(missing.Kind, ErrQueueNotFound) {
 		create := "create its queue with Queue.CreateQueue or pgmq.create"
-		if own, _ := queueName(to.topic); to.queue != "" && to.queue != own {
+		if own, _ := queuename.Of(to.topic); to.queue != "" && to.queue != own {
 			create = "let a program subscribe to it with the group of that queue"
 		}
 		return nil, &Error{
@@ -216,58 +226,24 @@ func (r *redrive) route(ctx context.Context, to destination) (found *route, err 
 // what is to begin anew.
 func deadLetterKeys() []string {
 	return []string{
-		originKey, groupKey, failuresKey, doneKey, unknownKey,
+		codec.OriginKey, codec.GroupKey, codec.FailuresKey, codec.DoneKey, codec.UnknownKey,
 		backend.DeadLetterReason, backend.DeadLetterTopic, backend.DeadLetterHandler,
 		backend.DeadLetterFailures, backend.DeadLetterAt,
 	}
 }
 
-// redriveSQL returns the statement that moves dead letters between tables. Its
-// parameters are ids, the headers to remove, and the name of the queue they are
-// in, from which the id is made of a message that has none.
-//
-// They are locked, and looked at again once they are: another call may have moved
-// them, a consumer may have leased them. The session that has locked them settles
-// them.
-func redriveSQL(ctx context.Context, db rowQuerier, from string, to []string) (string, error) {
-	var sql strings.Builder
-	fmt.Fprintf(&sql, `
-with t as (select * from unnest($1::bigint[]) as t(id) order by id),
-due as (
-	select m.msg_id from t cross join lateral (
-		select m.msg_id from %[1]s m
-		where m.msg_id = t.id and (m.vt <= statement_timestamp()) is true
-		for update skip locked) m),
-d as (
-	delete from %[1]s m where m.msg_id = any(array(select msg_id from due))
-	returning m.msg_id, m.message, jsonb_build_object('`+uuidKey+`', $3::text || '/' || m.msg_id) || (m.headers - $2::text[]) as headers)`,
-		tableName(from))
-	for i, queue := range to {
-		columns, values, err := leasedMarkColumns(ctx, db, queue)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&sql, `,
-i%d as (
-	insert into %s (vt, message, headers%s)
-	select clock_timestamp(), message, headers%s from d order by msg_id)`, i, tableName(queue), columns, values)
-	}
-	sql.WriteString("\nselect count(*)::int from d")
-	return sql.String(), nil
-}
-
-func (r *redrive) denied(err error, to *route) error {
-	if !isCode(err, "42501") {
+func (r *redrive) denied(err error, to *catalog.Route) error {
+	if !fault.IsCode(err, "42501") {
 		return err
 	}
-	tables := make([]string, len(to.queues))
-	for i, queue := range to.queues {
-		tables[i] = tableName(queue)
+	tables := make([]string, len(to.Queues))
+	for i, queue := range to.Queues {
+		tables[i] = queuename.Table(queue)
 	}
 	return &Error{
-		Kind: ErrPermission, Cause: withoutSecrets(err),
+		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
 		Remedy: fmt.Sprintf("let their owner run GRANT SELECT, UPDATE, DELETE ON %s TO the role; GRANT INSERT ON %s TO the role",
-			tableName(r.from), strings.Join(tables, ", ")),
+			queuename.Table(r.from), strings.Join(tables, ", ")),
 	}
 }
 
@@ -281,9 +257,9 @@ func (r *redrive) unmovedError(from string) error {
 	}
 	return &Error{
 		Kind: ErrStrays,
-		Cause: fmt.Errorf("%d messages stay: they are no letters of %s, or name a queue that is not its own or its groups'",
+		Cause: fmt.Errorf("%d messages stay: they are not dead letters of %s, or name a queue that is not its own or its groups'",
 			r.strays, r.origins.topicNames()),
-		Remedy: "Origins shows what they say; name the topics whose letters shall be moved",
+		Remedy: "Origins shows what they say; name the topics whose dead letters are to be moved",
 	}
 }
 
@@ -291,9 +267,25 @@ func (r *redrive) unmovedError(from string) error {
 func (r *redrive) refused(from string) error {
 	place := fmt.Sprintf("the queues of %q", r.to.topic)
 	if r.to.queue != "" {
-		place = tableName(r.to.queue)
+		place = queuename.Table(r.to.queue)
 	}
-	e, _ := errors.AsType[*Error](classify("redrive", from, r.failed)) // a copy
-	e.Cause = fmt.Errorf("%w; %d letters stay, the first with the ID %d, which goes to %s", e.Cause, r.kept, r.first, place)
+	e, _ := errors.AsType[*Error](fault.Classify("redrive", from, r.failed)) // a copy
+	e.Cause = fmt.Errorf("%w; dead letters that stay: %d; the first has the ID %d and goes to %s", e.Cause, r.kept, r.first, place)
 	return e
+}
+
+// newRedriveSQL returns the statement that moves dead letters between tables.
+func newRedriveSQL(ctx context.Context, db transact.RowQueryer, from string, to []string) (string, error) {
+	var moves strings.Builder
+	for i, queue := range to {
+		columns, values, err := catalog.LeasedMarkColumns(ctx, db, queue)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&moves, `,
+i%d as (
+	insert into %s (vt, message, headers%s)
+	select clock_timestamp(), message, headers%s from d order by msg_id)`, i, queuename.Table(queue), columns, values)
+	}
+	return strings.NewReplacer("{table}", queuename.Table(from), "{moves}", moves.String()).Replace(sqlfile.Text(redriveSQL)), nil
 }

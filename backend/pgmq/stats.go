@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/ezq-go/ezq/backend/internal/subscription"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 )
 
 // SubscriptionStats is what subscriptions to one topic have done since the [Subscriber]
@@ -85,7 +86,7 @@ func statsOf(topic string, c *subscription.Counters) SubscriptionStats {
 		Waiting: c.Waiting.Load(), InFlight: c.InFlight.Load(), Unstored: c.Unstored.Load(),
 	}
 	if err := c.Failing.Load(); err != nil {
-		s.Failing = classify("fetch", topic, *err)
+		s.Failing = fault.Classify("fetch", topic, *err)
 	}
 	return s
 }

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,6 +13,18 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+)
+
+var (
+	//go:embed sql/schedule_position.sql
+	positionSQL string
+	//go:embed sql/schedule_begin.sql
+	beginSQL string
+	//go:embed sql/schedule_advance.sql
+	advanceSQL string
 )
 
 // schedulesQueue has one message for each schedule, which says how far it has come.
@@ -84,7 +97,7 @@ func (p schedulePosition) check(schedule string, id int64) (last time.Time, err 
 	return time.Time{}, &Error{
 		Cause: fmt.Errorf("no tick of the schedule %.100q is published: its message in the queue %q %s", schedule, schedulesQueue, wrong),
 		Remedy: fmt.Sprintf("if the clock is right, run DELETE FROM %s WHERE msg_id = %d, and the schedule begins anew;"+
-			" and see who else may write there", tableName(schedulesQueue), id),
+			" and see who else may write there", queuename.Table(schedulesQueue), id),
 	}
 }
 
@@ -102,28 +115,15 @@ func execute(ctx context.Context, db DBTX, sql string, args ...any) error {
 }
 
 func inSchedules(sql string) string {
-	return strings.ReplaceAll(sql, "{table}", tableName(schedulesQueue))
+	return strings.ReplaceAll(sqlfile.Text(sql), "{table}", queuename.Table(schedulesQueue))
 }
 
-// The clock is read when the row is locked, so it is not earlier than the last tick.
-const positionSQL = `
-with m as materialized (select message from {table} where msg_id = $1 for update)
-select coalesce(message->>'schedule', ''), left(coalesce(message->>'last', ''), 100), clock_timestamp() from m`
-
-const beginSQL = `
-insert into {table} (msg_id, vt, message) overriding system value
-values ($1, clock_timestamp() + interval '100 years', jsonb_build_object('schedule', $2::text, 'last', clock_timestamp()))
-on conflict (msg_id) do nothing`
-
-const advanceSQL = `
-update {table} set message = jsonb_set(message, '{last}', to_jsonb($2::timestamptz)) where msg_id = $1`
-
 func scheduleDenied(err error) error {
-	if !isCode(err, "42501") {
+	if !fault.IsCode(err, "42501") {
 		return err
 	}
 	return &Error{
-		Kind: ErrPermission, Cause: withoutSecrets(err),
-		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, INSERT, UPDATE ON %s TO the role, besides what publishing needs", tableName(schedulesQueue)),
+		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
+		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, INSERT, UPDATE ON %s TO the role, besides what publishing needs", queuename.Table(schedulesQueue)),
 	}
 }

@@ -7,6 +7,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // TuneOptions is what [Client.Tune] sets. The zero value is right for a busy queue.
@@ -65,9 +69,9 @@ order by 1`
 func tuneTables(ctx context.Context, tx pgx.Tx, queue string, o TuneOptions) error {
 	archive := fmt.Sprintf("autovacuum_vacuum_cost_delay = %v", o.VacuumCostDelay)
 	for _, part := range []struct{ table, parameters string }{
-		{tableName(queue), fmt.Sprintf("fillfactor = %d, autovacuum_vacuum_threshold = %d, autovacuum_vacuum_scale_factor = %v, %s",
+		{queuename.Table(queue), fmt.Sprintf("fillfactor = %d, autovacuum_vacuum_threshold = %d, autovacuum_vacuum_scale_factor = %v, %s",
 			o.FillFactor, o.VacuumThreshold, o.VacuumScaleFactor, archive)},
-		{archiveName(queue), archive},
+		{queuename.Archive(queue), archive},
 	} {
 		rows, err := tx.Query(ctx, tunedSQL, pgx.QueryExecModeCacheDescribe, part.table)
 		if err != nil {
@@ -92,13 +96,13 @@ func tune(ctx context.Context, pool *pgxpool.Pool, queue string, options TuneOpt
 	if err := options.withDefaults(); err != nil {
 		return err
 	}
-	err := inTransaction(ctx, pool, "", func(tx pgx.Tx) error {
+	err := transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
 		return tuneTables(ctx, tx, queue, options)
 	})
-	if isCode(err, "42501") {
+	if fault.IsCode(err, "42501") {
 		err = &Error{
-			Kind: ErrPermission, Cause: withoutSecrets(err),
-			Remedy: fmt.Sprintf("connect as the owner of %s, which \\dt pgmq.q_* in psql tells", tableName(queue)),
+			Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
+			Remedy: fmt.Sprintf("connect as the owner of %s, which \\dt pgmq.q_* in psql tells", queuename.Table(queue)),
 		}
 	}
 	return err

@@ -12,6 +12,8 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/internal/subscription"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/lease"
 )
 
 type txKey struct{}
@@ -66,18 +68,7 @@ var (
 // isOfNoMessage reports whether an ack has failed with err for what is wrong with the table, or
 // for what others do with its rows.
 func isOfNoMessage(err error) bool {
-	return isRefused(err) && isTableError(err) || isLockTimeout(err) || errors.Is(err, errKept)
-}
-
-// isNacked reports whether msg has gone back to its backend already, as ezq's router
-// does with an event whose handler was interrupted.
-func isNacked(msg *message.Message) bool {
-	select {
-	case <-msg.Nacked():
-		return true
-	default:
-		return false
-	}
+	return fault.IsRefused(err) && fault.IsTableError(err) || fault.IsLockTimeout(err) || errors.Is(err, lease.ErrKept)
 }
 
 // txHandler runs a handler in a transaction on the pool.
@@ -89,14 +80,14 @@ type txHandler struct {
 
 func (h txHandler) handle(msg *message.Message) (out []*message.Message, err error) {
 	outer := msg.Context()
-	if backend.Shared(outer) {
+	if !backend.Exclusive(outer) {
 		return nil, errNotExclusive
 	}
 	delivery := backend.DeliveryFromContext(outer)
 	if delivery == nil {
 		return nil, errNotFromPGMQ
 	}
-	msgReceipt, ok := delivery.Receipt.(*receipt)
+	msgReceipt, ok := delivery.Receipt.(*lease.Receipt)
 	leaser, canLease := delivery.Parker.(subscription.Leaser)
 	if !ok || !canLease {
 		return nil, errNotFromPGMQ
@@ -107,7 +98,7 @@ func (h txHandler) handle(msg *message.Message) (out []*message.Message, err err
 	}
 	tx, err := h.pool.BeginTx(outer, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
-		return nil, classify("begin transaction", "", err)
+		return nil, fault.Classify("begin transaction", "", err)
 	}
 	// Rolling back after the commit does nothing. The handler's context may have
 	// ended, and the connection is to be used again.
@@ -116,20 +107,20 @@ func (h txHandler) handle(msg *message.Message) (out []*message.Message, err err
 	msg.SetContext(context.WithValue(outer, txKey{}, handlerTx{tx, h.pool}))
 	out, err = h.next(msg)
 	msg.SetContext(outer)
-	if err != nil || isNacked(msg) {
+	if err != nil || backend.Nacked(msg) { // by ezq's router, when a handler was interrupted
 		return out, err
 	}
-	if err := msgReceipt.ack(outer, tx, token); isOfNoMessage(err) {
+	if err := msgReceipt.Ack(outer, tx, token); isOfNoMessage(err) {
 		_ = tx.Rollback(context.WithoutCancel(outer))
 		h.refusedAcks.release(outer, msg, msgReceipt, err)
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
-	h.refusedAcks.accepted(msgReceipt.queue)
+	h.refusedAcks.accepted(msgReceipt.Queue)
 	if err := tx.Commit(outer); err != nil {
-		return nil, classify("commit", "", err)
+		return nil, fault.Classify("commit", "", err)
 	}
-	msgReceipt.committed.Store(true)
+	msgReceipt.Commit()
 	return out, nil
 }

@@ -1,0 +1,58 @@
+// Package pgmq is an ezq backend, and a Watermill Pub/Sub, on PGMQ: message
+// queues in PostgreSQL.
+//
+// A service opens a [Client] and uses it with ezq, or wherever Watermill takes a
+// Publisher or a Subscriber:
+//
+//	client, err := pgmq.Open(ctx, "postgres://…", nil)
+//	defer client.Close()
+//
+// A program that has a pool passes it to [New], and a program that is written
+// for Watermill's constructors calls [NewPublisher] and [NewSubscriber]. A
+// handler whose writes and whose ack are to be one transaction gets it from
+// [Client.TxMiddleware].
+//
+// # Topics and queues
+//
+// A topic is a PGMQ queue. A topic whose name is a lower-case identifier of up
+// to 47 letters, digits and underscores is the queue of that name; [QueueName]
+// tells the queue of any other. Queues are created when they are first used,
+// unless NoCreate is set. They are ordinary PGMQ queues: any PGMQ client, and
+// any SQL session, can send to them and read from them.
+//
+// # Publishing
+//
+// Publish returns nil when PostgreSQL has committed the messages; all messages
+// of one call are stored, or none. An error that matches [ErrRejected] means
+// that nothing was stored, one that matches [ErrUnknownOutcome] that the answer
+// was lost and they may be. [Client.WithTx] publishes in a transaction of the caller.
+//
+// # Delivery
+//
+// Delivery is at least once. A message is leased to one consumer, whose lease is
+// renewed for as long as the message is being handled. Acks, nacks and renewals
+// carry the proof of their lease and change nothing once another consumer has
+// the message. Acks are stored in batches, within milliseconds: a consumer that
+// is killed may see the last messages that it acked once more.
+//
+// A message is delivered again when it was nacked, when its consumer died or was
+// out of reach of PostgreSQL for longer than a lease, or when its handler took
+// longer than MaxExtension.
+//
+// # Operation
+//
+// [Client.Queues] and [Client.Metrics] tell which queues there are and how they are
+// doing, [Client.DeadLetters] what has been dead-lettered and why, and [Client.Redrive]
+// brings it back. [Client.Tune] is for busy queues. The others of that kind create,
+// empty and drop queues, and replay what SubscriberConfig.Archive keeps.
+//
+// # What is needed
+//
+// PGMQ 1.5 or later, installed as an extension or as plain SQL; groups need 1.11.
+// The transactions
+// of this package state their isolation level, and none of its statements needs a
+// session. Behind a pooler in transaction mode that does not know prepared
+// statements (PgBouncer before 1.21, or without max_prepared_statements), add
+// default_query_exec_mode=cache_describe to the URL, for publishing; consumers
+// find out by themselves that notifications do not arrive there.
+package pgmq
