@@ -78,7 +78,9 @@ func idIsStoredOnce(h *harness) {
 	var publishing sync.WaitGroup
 	for range cap(results) / 2 {
 		for _, p := range []*peer{one, two} {
-			publishing.Go(func() { results <- publishOn(p, topic, withID(h, "once", first), &backend.PublishCondition{Once: true}) })
+			publishing.Go(func() {
+				results <- publishOn(p, topic, withID(h, "once", first), &backend.PublishCondition{Once: true})
+			})
 		}
 	}
 	publishing.Wait()

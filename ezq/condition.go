@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"github.com/ezq-go/ezq/backend"
 )
 
@@ -124,48 +122,6 @@ func ResultTo(results ...*PublishResult) PublishOption {
 		o.results = results
 		return nil
 	})
-}
-
-// checkConditions returns an error if what o asks for cannot be had for so many events, or not
-// from p.
-func (o *outgoing) checkConditions(p message.Publisher, events int) error {
-	switch {
-	case o.ids != nil && o.condition != nil:
-		return errors.New("ID excludes Unique, Replace and Debounce: a key lasts until its event is done, an ID for a time")
-	case o.ids != nil && len(o.ids) != events:
-		return fmt.Errorf("there are %d IDs for %d events: give each one", len(o.ids), events)
-	case o.condition != nil && events != 1:
-		return fmt.Errorf("a key is for one event, and these are %d: publish them one by one", events)
-	case o.results != nil && len(o.results) < events:
-		return fmt.Errorf("ResultTo has room for %d of %d results", len(o.results), events)
-	case (o.ids != nil || o.condition != nil) && !backend.FeaturesOf(p).Conditions:
-		return fmt.Errorf("%T cannot store events on a condition: publish with PGMQ or memory, or leave ID, Unique, Replace and Debounce out: %w",
-			p, errors.ErrUnsupported)
-	}
-	return nil
-}
-
-// setConditions gives each message its condition, and returns what waits for the results.
-func (o *outgoing) setConditions(msgs []*message.Message) {
-	for i, msg := range msgs {
-		var c *backend.PublishCondition
-		switch {
-		case o.ids != nil:
-			msg.UUID, c = o.ids[i], &backend.PublishCondition{Once: true}
-		case o.condition != nil:
-			c = o.condition
-		default:
-			continue
-		}
-		msg.SetContext(backend.WithPublishCondition(msg.Context(), c))
-	}
-}
-
-// report writes the results of a publish that has ended with err.
-func (o *outgoing) report(msgs []*message.Message, err error) {
-	for i, r := range o.results[:min(len(o.results), len(msgs))] {
-		*r = resultOf(msgs[i].Context(), msgs[i].UUID, err)
-	}
 }
 
 func resultOf(ctx context.Context, id string, err error) PublishResult {

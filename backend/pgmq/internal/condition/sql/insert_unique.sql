@@ -6,12 +6,7 @@
 -- The only row says whether the route is right, which {unchanged} tells, and has the ID of the message that is there, or ''
 -- if one of the queues has stored the new one.
 --
--- {copies} is, for each queue:
---	, e0 as materialized (
---		select coalesce(headers->>'ezq_uuid', 'orders/' || msg_id) as id from pgmq.q_orders
---		where headers ? 'ezq_unique' and headers->>'ezq_unique' = $6 limit (select 1)),
---	i0 as (insert into pgmq.q_orders (vt, message, headers) select vt, message, headers from r where not exists (select from e0))
--- The limit is one that PostgreSQL cannot know when it plans: whatever it expects of a queue, it uses the index of keys.
+-- {copies} is what insert_unique_copy.sql has, for each queue, and {found} what it has found.
 
 with r as materialized (
 	select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond') as vt,

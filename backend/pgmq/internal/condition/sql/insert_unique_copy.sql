@@ -1,4 +1,6 @@
--- What insert_unique.sql does for each queue of a topic.
+-- What insert_unique.sql does for each queue of a topic. $6 is the key.
+--
+-- The limit is one that PostgreSQL cannot know when it plans: whatever it expects of a queue, it uses the index of keys.
 
 ,
 e{i} as materialized (
