@@ -291,11 +291,13 @@ func (p *Publisher) run(ctx context.Context, conditional *condition.Insert) (res
 	switch {
 	case canQuery && (p.inTx || conditional.IsOneStatement()):
 		results, err = conditional.Run(ctx, row)
-	case canSend && !p.inTx:
+	case canSend && !p.inTx && !conditional.Route.Pooled: // a batch would prepare its statements
 		results, err = conditional.RunTransaction(ctx, batch)
 	default:
-		return nil, fmt.Errorf("a message with a condition cannot be published through a %T, only through a pool, a connection or a pgx.Tx: %w",
-			p.db, errors.ErrUnsupported)
+		return results, p.transact(ctx, func(inside *Publisher) error {
+			results, err = inside.run(ctx, conditional)
+			return err
+		})
 	}
 	if err != nil {
 		err = &insert.SendError{Cause: err}
@@ -374,7 +376,7 @@ func (p *Publisher) transact(ctx context.Context, do func(*Publisher) error) err
 		BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
 	})
 	if !ok {
-		return fmt.Errorf("a tick cannot be published through a %T, only through a pool, a connection or a pgx.Tx: %w", p.db, errors.ErrUnsupported)
+		return fmt.Errorf("a tick or a condition cannot be published through a %T, only through a pool, a connection or a pgx.Tx: %w", p.db, errors.ErrUnsupported)
 	}
 	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
