@@ -179,10 +179,14 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 		}
 		return send(ctx, encoded)
 	}
-	if encoded.Conditions != nil {
+	switch {
+	case encoded.Keyed() != nil: // the lock of a key is of one transaction
 		return send(ctx, encoded)
+	case encoded.Conditions != nil: // IDs share statements, which those without do not pay for
+		return p.commits.Write(ctx, "IDs\x00"+topic, encoded, send)
+	default:
+		return p.commits.Write(ctx, topic, encoded, send)
 	}
-	return p.commits.Write(ctx, topic, encoded, send)
 }
 
 // send stores rows. If the topic's queues are not those that we know of, which

@@ -30,6 +30,9 @@ type Route struct {
 	InsertAndNotify string   // the same, channel
 	Pooled          bool     // through a pooler, where nothing can stay prepared
 	Own             string   // the topic's own queue, whether it exists or not
+
+	mu     sync.Mutex
+	others map[string]string // statements that other packages make for the route
 }
 
 // Routes remembers the route of each topic. A route that has been overtaken is
@@ -215,6 +218,19 @@ func (r *Route) prepare() {
 	}
 	table := queuename.Table(r.Queues[0])
 	r.Insert, r.InsertOne = statement(insertSQL, "{table}", table), statement(insertOneSQL, "{table}", table)
+}
+
+// Statement returns the statement of that name, which build makes when it is first asked for.
+func (r *Route) Statement(name string, build func() string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.others[name] == "" {
+		if r.others == nil {
+			r.others = map[string]string{}
+		}
+		r.others[name] = build()
+	}
+	return r.others[name]
 }
 
 // Unchanged is the condition, in SQL, on which the route is still right: the bindings are

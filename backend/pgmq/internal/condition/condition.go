@@ -135,25 +135,27 @@ func (i *Insert) statement() (sql string, args []any) {
 	switch {
 	case keyed == nil:
 		const copySQL = ",\ni{i} as (insert into {table} (vt, message, headers) select vt, message, headers from r order by n)"
-		return forRoute(i.Route, insertNewSQL, copySQL), append(args, i.digests(), i.Window.Microseconds())
+		return i.forRoute("insert_new", insertNewSQL, copySQL), append(args, i.digests(), i.Window.Microseconds())
 	case keyed.Replace:
-		return forRoute(i.Route, replaceSQL, replaceCopySQL), append(args, i.key(), keyed.Debounce.Microseconds())
+		return i.forRoute("replace", replaceSQL, replaceCopySQL), append(args, i.key(), keyed.Debounce.Microseconds())
 	default:
-		return forRoute(i.Route, insertUniqueSQL, insertUniqueCopySQL), append(args, i.key())
+		return i.forRoute("insert_unique", insertUniqueSQL, insertUniqueCopySQL), append(args, i.key())
 	}
 }
 
 // forRoute returns the statement in a file, with what it does for each queue of the route.
-func forRoute(route *catalog.Route, file, copyFile string) string {
-	var copies strings.Builder
-	found := make([]string, len(route.Queues))
-	for n, queue := range route.Queues {
-		number := strconv.Itoa(n)
-		found[n] = "select id from e" + number
-		copies.WriteString(strings.NewReplacer("{i}", number, "{queue}", queue, "{table}", queuename.Table(queue)).Replace(sqlfile.Text(copyFile)))
-	}
-	return strings.NewReplacer(
-		"{unchanged}", route.Unchanged(), "{ids}", idsTable, "{copies}", copies.String(),
-		"{found}", strings.Join(found, " union all "), "{queues}", strconv.Itoa(len(route.Queues)),
-	).Replace(sqlfile.Text(file))
+func (i *Insert) forRoute(name, file, copyFile string) string {
+	return i.Route.Statement(name, func() string {
+		var copies strings.Builder
+		found := make([]string, len(i.Route.Queues))
+		for n, queue := range i.Route.Queues {
+			number := strconv.Itoa(n)
+			found[n] = "select id from e" + number
+			copies.WriteString(strings.NewReplacer("{i}", number, "{queue}", queue, "{table}", queuename.Table(queue)).Replace(sqlfile.Text(copyFile)))
+		}
+		return strings.NewReplacer(
+			"{unchanged}", i.Route.Unchanged(), "{ids}", idsTable, "{copies}", copies.String(),
+			"{found}", strings.Join(found, " union all "), "{queues}", strconv.Itoa(len(found)),
+		).Replace(sqlfile.Text(file))
+	})
 }

@@ -88,6 +88,8 @@ func (r *Batch) append(other Batch) {
 	r.Headers = append(r.Headers, other.Headers...)
 	r.Delays = append(r.Delays, other.Delays...)
 	r.Times = append(r.Times, other.Times...)
+	r.Conditions = append(r.Conditions, other.Conditions...)
+	r.IDs = append(r.IDs, other.IDs...)
 	r.size = r.size.plus(other.size)
 }
 
