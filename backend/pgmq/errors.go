@@ -61,7 +61,8 @@ var (
 	ErrRejected = fault.ErrRejected
 
 	// ErrUnknownOutcome: all messages are stored, or none, and PostgreSQL's
-	// answer is lost. Publishing again may store them twice.
+	// answer is lost. Publishing again may store them twice, unless they have an ID that is
+	// stored once: see [backend.PublishCondition].
 	ErrUnknownOutcome = fault.ErrUnknownOutcome
 )
 
