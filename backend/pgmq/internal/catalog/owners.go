@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
@@ -34,6 +35,15 @@ func untrustedTables(ctx context.Context, db transact.Queryer, tables []string, 
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[untrustedTable])
+}
+
+// RequireTrusted returns an error if one of tables would run the code of an untrusted role.
+func RequireTrusted(ctx context.Context, db transact.Queryer, tables ...string) error {
+	found, err := untrustedTables(ctx, db, tables, "")
+	for _, table := range found {
+		err = cmp.Or(err, table.codeError())
+	}
+	return err
 }
 
 // codeError returns why the table is not used, or nil.

@@ -22,6 +22,9 @@ type Batch struct {
 	Delays   []int64 // µs
 	Times    []*time.Time
 	size     batchSize
+
+	Conditions []*backend.PublishCondition // of each message, or nil; none if none has one
+	IDs        []string                    // of the messages, where there are conditions
 }
 
 // Encode returns messages as a batch. It refuses what could not be stored, or not
@@ -45,6 +48,13 @@ func Encode(msgs []*message.Message, maxPayload int) (Batch, error) {
 		Delays:   make([]int64, len(msgs)),
 		Times:    make([]*time.Time, len(msgs)),
 	}
+	var err error
+	if b.Conditions, err = backend.PublishConditionsOf(msgs); err != nil {
+		return Batch{}, &fault.Error{Kind: fault.ErrInvalidMessage, Cause: err}
+	}
+	if b.Conditions != nil {
+		b.IDs = make([]string, len(msgs))
+	}
 	for i, msg := range msgs {
 		if err := b.set(i, msg, maxPayload); err != nil {
 			return Batch{}, err
@@ -56,11 +66,32 @@ func Encode(msgs []*message.Message, maxPayload int) (Batch, error) {
 // Len returns how many messages there are.
 func (b *Batch) Len() int { return len(b.Messages) }
 
+// Keyed is the condition of a message with a key, which is published alone, or nil.
+func (b *Batch) Keyed() *backend.PublishCondition {
+	if len(b.Conditions) == 1 && b.Conditions[0].Key != "" {
+		return b.Conditions[0]
+	}
+	return nil
+}
+
+// Report tells the conditions what became of their messages, and returns whether a queue has changed.
+func (b *Batch) Report(results []backend.PublishResult) (changed bool) {
+	for i, condition := range b.Conditions {
+		changed = changed || results[i].Outcome != backend.Existed
+		if condition != nil {
+			condition.Report(results[i])
+		}
+	}
+	return changed
+}
+
 func (b *Batch) append(other Batch) {
 	b.Messages = append(b.Messages, other.Messages...)
 	b.Headers = append(b.Headers, other.Headers...)
 	b.Delays = append(b.Delays, other.Delays...)
 	b.Times = append(b.Times, other.Times...)
+	b.Conditions = append(b.Conditions, other.Conditions...)
+	b.IDs = append(b.IDs, other.IDs...)
 	b.size = b.size.plus(other.size)
 }
 
@@ -81,6 +112,9 @@ func (b *Batch) set(i int, msg *message.Message, maxPayload int) error {
 	}
 	if !at.IsZero() {
 		b.Times[i] = &at
+	}
+	if b.IDs != nil {
+		b.IDs[i] = msg.UUID
 	}
 	var encoding string
 	b.Messages[i], encoding = codec.EncodePayload(metadata, msg.Payload)
