@@ -1,7 +1,6 @@
 package pgmq
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -143,7 +142,7 @@ func createQueue(ctx context.Context, pool *pgxpool.Pool, queue string, options 
 		failed := options.create(ctx, pool, queue)
 		// Another client may have been faster, which is as good.
 		if found, err = kindOf(ctx, pool, queue); err != nil {
-			err = createDenied(cmp.Or(failed, err))
+			err = createDenied(fault.FirstError(failed, err))
 		}
 	}
 	if err == nil && found != options.Kind {

@@ -1,7 +1,6 @@
 package pgmq
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -222,7 +221,7 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 			return catalog.PublishDenied(topic, to.Queues)
 		}
 		if attempt == attempts || err != nil && (!gone || p.inTx) { // a transaction has failed with it
-			return cmp.Or(err, catalog.ErrBindings)
+			return fault.FirstError(err, catalog.ErrBindings)
 		}
 	}
 }

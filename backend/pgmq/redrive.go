@@ -1,7 +1,6 @@
 package pgmq
 
 import (
-	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -55,7 +54,7 @@ func newRedrive(pool *pgxpool.Pool, publisher *Publisher, from string, selected 
 // run moves up to limit dead letters of a topic, and says which stay.
 func (r *redrive) run(ctx context.Context, topic string, limit int) (moved int, err error) {
 	moved, err = r.moveOldest(ctx, limit)
-	return moved, cmp.Or(err, r.unmovedError(topic))
+	return moved, fault.FirstError(err, r.unmovedError(topic))
 }
 
 // moveOldest goes through the dead letters once, up to the last that was there at the
@@ -125,7 +124,7 @@ func (r *redrive) moveAll(ctx context.Context, all []bundle) (moved int) {
 		n, err := r.moveSome(ctx, b)
 		moved += n
 		if err != nil {
-			r.failed = cmp.Or(r.failed, err)
+			r.failed = fault.FirstError(r.failed, err)
 			r.blocked[b.to.key()] = !fault.IsServerError(err) || r.hasTooManyFailures(err)
 		}
 	}
@@ -154,7 +153,7 @@ func (r *redrive) moveSome(ctx context.Context, b bundle) (moved int, err error)
 	}
 	first, err := r.moveSome(ctx, bundle{b.to, b.ids[:half]})
 	second, failed := r.moveSome(ctx, bundle{b.to, b.ids[half:]})
-	return first + second, cmp.Or(err, failed)
+	return first + second, fault.FirstError(err, failed)
 }
 
 // keep counts dead letters that stay.

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 
@@ -46,7 +45,7 @@ func CreateWith(db transact.Queryer) Creator {
 			return Layout{}, err
 		}
 		if !found.Exists() {
-			return Layout{}, cmp.Or(failed, queueNotFound(queue))
+			return Layout{}, fault.FirstError(failed, queueNotFound(queue))
 		}
 		return found, nil
 	}

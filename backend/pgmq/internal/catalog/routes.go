@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -140,7 +139,7 @@ func (r *Route) checkOwners(ctx context.Context, db transact.Queryer, own string
 	}
 	found, err := untrustedTables(ctx, db, tables, vouchingTable)
 	for _, s := range found {
-		err = cmp.Or(err, s.codeError())
+		err = fault.FirstError(err, s.codeError())
 	}
 	return err
 }
