@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
@@ -41,7 +40,7 @@ func untrustedTables(ctx context.Context, db transact.Queryer, tables []string, 
 func RequireTrusted(ctx context.Context, db transact.Queryer, tables ...string) error {
 	found, err := untrustedTables(ctx, db, tables, "")
 	for _, table := range found {
-		err = cmp.Or(err, table.codeError())
+		err = fault.FirstError(err, table.codeError())
 	}
 	return err
 }
