@@ -36,6 +36,20 @@ func grantsOf(t *testing.T, role string) (grants []string) {
 	return grants
 }
 
+// sqlBlock returns the block of SQL in docs/postgres.md that contains a text.
+func sqlBlock(t *testing.T, text string) string {
+	t.Helper()
+	page, err := os.ReadFile(operations)
+	require.NoError(t, err)
+	for _, block := range regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		if strings.Contains(block[1], text) {
+			return block[1]
+		}
+	}
+	t.Fatalf("%s has no block of SQL with %q", operations, text)
+	return ""
+}
+
 // documented is what docs/postgres.md says that roles can do, with queues "orders"
 // and "orders_dead" that exist and have a message each, and "ezq_schedules".
 func documented() map[string]func(t *testing.T, database string) error {
