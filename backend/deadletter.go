@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -20,17 +19,6 @@ const (
 	DeadLetterFailures = "failures_poisoned" // how often it had failed
 	DeadLetterAt       = "poisoned_at"       // when it was dead-lettered, in RFC 3339
 )
-
-// ClearDeadLetter removes those keys. It is for messages that are moved back.
-func ClearDeadLetter(metadata message.Metadata) {
-	maps.DeleteFunc(metadata, func(key, _ string) bool {
-		switch key {
-		case DeadLetterReason, DeadLetterTopic, DeadLetterHandler, DeadLetterFailures, DeadLetterAt:
-			return true
-		}
-		return false
-	})
-}
 
 // DeadLetterMetadata returns the metadata that explains a dead letter: where the message
 // came from, which handler gave it up, how often it had failed, and the error of the last

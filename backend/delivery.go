@@ -49,19 +49,25 @@ type Delivery struct {
 	disposition atomic.Pointer[Disposition]
 }
 
-// Copy returns what is known about the delivery, with a disposition of its own. It is for
-// decorators that hand over a message in place of another one.
-func (d *Delivery) Copy() *Delivery {
-	return &Delivery{
-		Number: d.Number, Failures: d.Failures, Done: d.Done, UnknownSince: d.UnknownSince, PublishedAt: d.PublishedAt,
-		DeadLetters: d.DeadLetters, Progress: d.Progress, Parker: d.Parker, Receipt: d.Receipt,
+// Unchanged returns the redelivery that records nothing new: Failures, Done and UnknownSince
+// are what they were before this delivery. Middleware that nacks a message which has not
+// failed begins with it, so as not to lose them. d may be nil.
+func (d *Delivery) Unchanged() Redelivery {
+	if d == nil {
+		return Redelivery{}
 	}
+	return Redelivery{Failures: d.Failures, Done: d.Done, UnknownSince: d.UnknownSince}
 }
 
-// Disposition is what becomes of a message that was not acked: either of the two.
+// Disposition is what becomes of a message that was nacked.
 type Disposition struct {
-	Redelivery
-	DeadLetter *DeadLetterTarget
+	// Target, of a message that was given up, is where it is stored as a dead letter. If it
+	// is nil, the message comes back.
+	Target *DeadLetterTarget
+
+	// Fallback says how the message comes back: if Target is nil, or if the dead letter
+	// cannot be stored. [DeadLetter] leaves it zero, and the backend decides.
+	Fallback Redelivery
 }
 
 // Redelivery says how a nacked message shall come back.
@@ -106,17 +112,21 @@ func DeliveryFromContext(ctx context.Context) *Delivery {
 	return d
 }
 
-type sharedKey struct{}
+type exclusiveKey struct{}
 
-// WithShared returns a context for a handler that does not decide about its message
-// alone: the message has other handlers, or the handler has other messages.
-func WithShared(ctx context.Context) context.Context {
-	return context.WithValue(ctx, sharedKey{}, true)
+// WithExclusive returns a context for a handler that decides about its message alone, or
+// does not: the message has other handlers, or the handler has other messages.
+func WithExclusive(ctx context.Context, exclusive bool) context.Context {
+	return context.WithValue(ctx, exclusiveKey{}, exclusive)
 }
 
-// Shared reports whether ctx comes from [WithShared]. Code that settles a message
-// on its own, such as a transaction around its handler, must not do so there.
-func Shared(ctx context.Context) bool { return ctx.Value(sharedKey{}) != nil }
+// Exclusive reports whether the handler that ctx is for decides about its message alone,
+// as [WithExclusive] says; without that it does. Where it does not, code that settles a
+// message on its own, such as a transaction around its handler, must not do so.
+func Exclusive(ctx context.Context) bool {
+	exclusive, ok := ctx.Value(exclusiveKey{}).(bool)
+	return exclusive || !ok
+}
 
 // Nack returns msg to its backend, which redelivers it as r says if it promises
 // Redelay and Progress, or else in its own way. InPlace and Uncounted are requests,
@@ -124,7 +134,7 @@ func Shared(ctx context.Context) bool { return ctx.Value(sharedKey{}) != nil }
 // returns false if msg has been acked. The first of several nacks counts.
 func Nack(msg *message.Message, r Redelivery) bool {
 	if d := DeliveryFromContext(msg.Context()); d != nil && !settled(msg) {
-		d.disposition.CompareAndSwap(nil, &Disposition{Redelivery: r})
+		d.disposition.CompareAndSwap(nil, &Disposition{Fallback: r})
 	}
 	return msg.Nack()
 }
@@ -134,21 +144,31 @@ func Nack(msg *message.Message, r Redelivery) bool {
 // that no handler has begun with. A backend that does not know about that
 // redelivers the message as after any other nack. Release returns what [Nack] does.
 func Release(msg *message.Message) bool {
-	r := Redelivery{InPlace: true, Uncounted: true}
-	if d := DeliveryFromContext(msg.Context()); d != nil {
-		r.Failures, r.Done, r.UnknownSince = d.Failures, d.Done, d.UnknownSince
-	}
+	r := DeliveryFromContext(msg.Context()).Unchanged()
+	r.InPlace, r.Uncounted = true, true
 	return Nack(msg, r)
 }
 
 // DeadLetter gives msg up: a backend that promises DeadLetter moves it to the
-// topic of letter, in one step and only if the lease is still valid. Its id stays
+// topic of target, in one step and only if the lease is still valid. Its id stays
 // the same, its failures start anew. DeadLetter returns false, and does nothing,
 // if msg has been acked or nacked, or if its backend does not promise that.
-func DeadLetter(msg *message.Message, letter DeadLetterTarget) bool {
+func DeadLetter(msg *message.Message, target DeadLetterTarget) bool {
 	d := DeliveryFromContext(msg.Context())
 	return d != nil && d.DeadLetters && !settled(msg) &&
-		d.disposition.CompareAndSwap(nil, &Disposition{DeadLetter: &letter}) && msg.Nack()
+		d.disposition.CompareAndSwap(nil, &Disposition{Target: &target}) && msg.Nack()
+}
+
+// Nacked reports whether msg was nacked, and so released or dead-lettered. Middleware asks
+// that when its handler has returned no error: a handler that was interrupted, and one whose
+// message was dead-lettered, return none.
+func Nacked(msg *message.Message) bool {
+	select {
+	case <-msg.Nacked():
+		return true
+	default:
+		return false
+	}
 }
 
 // settled reports whether msg has been acked or nacked, also without a disposition. One that
@@ -157,10 +177,8 @@ func settled(msg *message.Message) bool {
 	select {
 	case <-msg.Acked():
 		return true
-	case <-msg.Nacked():
-		return true
 	default:
-		return false
+		return Nacked(msg)
 	}
 }
 

@@ -55,16 +55,53 @@ func TestAck_RulesOutNackAndDeadLetter(t *testing.T) {
 	}
 }
 
-func TestDelivery_CopyLeavesOutDisposition(t *testing.T) {
+func TestUnchanged_RecordsWhatWasRecorded(t *testing.T) {
 	t.Parallel()
-	original := &backend.Delivery{
-		Number: 3, Failures: 2, Done: []string{"one"}, PublishedAt: time.Now(), DeadLetters: true, Progress: true, Receipt: "proof",
+	since := time.Now()
+	d := &backend.Delivery{Number: 3, Failures: 2, Done: []string{"one"}, UnknownSince: since, PublishedAt: since, Receipt: "proof"}
+	require.Equal(t, backend.Redelivery{Failures: 2, Done: []string{"one"}, UnknownSince: since}, d.Unchanged())
+	require.Zero(t, (*backend.Delivery)(nil).Unchanged(), "of a backend that says nothing about deliveries")
+}
+
+func TestDisposition_HasTargetOrFallback(t *testing.T) {
+	t.Parallel()
+	d := &backend.Delivery{DeadLetters: true}
+	require.True(t, backend.Nack(received(d), backend.Redelivery{Delay: time.Second}))
+	disposition, ok := d.Disposition()
+	require.True(t, ok)
+	require.Equal(t, backend.Disposition{Fallback: backend.Redelivery{Delay: time.Second}}, disposition)
+
+	d = &backend.Delivery{DeadLetters: true}
+	require.True(t, backend.DeadLetter(received(d), backend.DeadLetterTarget{Topic: "dead"}))
+	disposition, ok = d.Disposition()
+	require.True(t, ok)
+	require.Equal(t, backend.Disposition{Target: &backend.DeadLetterTarget{Topic: "dead"}}, disposition)
+}
+
+func TestNacked_TellsNackFromAck(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		settle func(*message.Message)
+		want   bool
+	}{
+		"not settled":     {func(*message.Message) {}, false},
+		"acked":           {func(msg *message.Message) { msg.Ack() }, false},
+		"nacked":          {func(msg *message.Message) { msg.Nack() }, true},
+		"released":        {func(msg *message.Message) { backend.Release(msg) }, true},
+		"dead-lettered":   {func(msg *message.Message) { backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"}) }, true},
+		"nacked too late": {func(msg *message.Message) { msg.Ack(); msg.Nack() }, false},
+	} {
+		msg := received(&backend.Delivery{DeadLetters: true})
+		test.settle(msg)
+		require.Equal(t, test.want, backend.Nacked(msg), name)
 	}
-	msg := message.NewMessage("id", nil)
-	msg.SetContext(backend.WithDelivery(t.Context(), original))
-	want := original.Copy()
-	require.Equal(t, original, want)
-	require.True(t, backend.Nack(msg, backend.Redelivery{Delay: time.Second}))
-	_, decided := original.Copy().Disposition()
-	require.False(t, decided)
+}
+
+func TestExclusive_IsTrueUnlessSaidOtherwise(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	require.True(t, backend.Exclusive(ctx))
+	several := backend.WithExclusive(ctx, false)
+	require.False(t, backend.Exclusive(several))
+	require.True(t, backend.Exclusive(backend.WithExclusive(several, true)))
 }

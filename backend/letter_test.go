@@ -11,15 +11,15 @@ import (
 func TestDeadLetterReason_FitsAnyBackend(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, text, want string }{
-		{"nothing", "", ""},
-		{"a text", "boom: größer\nals zwei Zeilen", "boom: größer\nals zwei Zeilen"},
-		{"no UTF-8", "boom \xff\xfe!", "boom \uFFFD!"},
-		{"NUL", "a\x00b", "a\uFFFDb"},
-		{"as long as it may be", strings.Repeat("a", 1024), strings.Repeat("a", 1024)},
-		{"a byte longer", strings.Repeat("a", 1025), strings.Repeat("a", 1021) + "…"},
-		{"not cut within a character", strings.Repeat("€", 1000), strings.Repeat("€", 340) + "…"},
-		{"longer once it is clean", strings.Repeat("\x00", 1000), strings.Repeat("\uFFFD", 340) + "…"},
-		{"shorter once it is clean", strings.Repeat("\xff", 2000), "\uFFFD…"},
+		{"an empty text", "", ""},
+		{"a text of two lines", "boom: größer\nals zwei Zeilen", "boom: größer\nals zwei Zeilen"},
+		{"a text that is not UTF-8", "boom \xff\xfe!", "boom \uFFFD!"},
+		{"a text with NUL", "a\x00b", "a\uFFFDb"},
+		{"a text of the greatest length", strings.Repeat("a", 1024), strings.Repeat("a", 1024)},
+		{"a text one byte too long", strings.Repeat("a", 1025), strings.Repeat("a", 1021) + "…"},
+		{"a cut at the end of a character", strings.Repeat("€", 1000), strings.Repeat("€", 340) + "…"},
+		{"a text that is too long once it is clean", strings.Repeat("\x00", 1000), strings.Repeat("\uFFFD", 340) + "…"},
+		{"a text that is short enough once it is clean", strings.Repeat("\xff", 2000), "\uFFFD…"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -77,7 +77,7 @@ func delayMutants() []mutant {
 			breaks:   "a message that is nacked with a delay comes back at once",
 			killedBy: []string{"delays/a nacked message waits as it was told to", "router/RetryAfter waits"},
 			fault: settling(func(d *delivery, v backend.Disposition) {
-				v.Delay = 0
+				v.Fallback.Delay = 0
 				d.settleAs(v)
 			}),
 		},
@@ -86,7 +86,7 @@ func delayMutants() []mutant {
 			breaks:   "a message that is nacked with a delay comes back after twice that",
 			killedBy: []string{"delays/a nacked message waits as it was told to", "router/RetryAfter waits"},
 			fault: settling(func(d *delivery, v backend.Disposition) {
-				v.Delay *= 2
+				v.Fallback.Delay *= 2
 				d.settleAs(v)
 			}),
 		},

@@ -46,7 +46,7 @@ func groupMutants() []mutant {
 			breaks:   "a message that one group nacks comes again in others",
 			killedBy: []string{"groups/a nack concerns its group"},
 			fault: settling(func(d *delivery, v backend.Disposition) {
-				if v.DeadLetter == nil && v.Delay == 0 {
+				if v.Target == nil && v.Fallback.Delay == 0 {
 					_ = d.store(d.topic, d.msg.Copy())
 					d.msg.Ack()
 					return
@@ -155,11 +155,11 @@ func transactionMutants() []mutant {
 // changingDeadLetters returns the flaw of doing something else with dead letters.
 func changingDeadLetters(f func(d *delivery, target *backend.DeadLetterTarget)) fault {
 	return settling(func(d *delivery, v backend.Disposition) {
-		if v.DeadLetter == nil {
+		if v.Target == nil {
 			d.settleAs(v)
 			return
 		}
-		f(d, v.DeadLetter)
+		f(d, v.Target)
 	})
 }
 
@@ -184,7 +184,7 @@ func deadLetterMutants() []mutant {
 					dead.Metadata.Set(key, value)
 				}
 				_ = d.store(target.Topic, dead)
-				d.settleAs(backend.Disposition{Redelivery: backend.Redelivery{Delay: time.Millisecond}})
+				d.settleAs(backend.Disposition{Fallback: backend.Redelivery{Delay: time.Millisecond}})
 			}),
 		},
 		{
@@ -192,7 +192,7 @@ func deadLetterMutants() []mutant {
 			breaks:   "what a letter adds to the metadata of its message is lost",
 			killedBy: []string{"dead letters/a dead letter moves", "router and dead letters/retries end"},
 			fault: changingDeadLetters(func(d *delivery, target *backend.DeadLetterTarget) {
-				d.settleAs(backend.Disposition{DeadLetter: &backend.DeadLetterTarget{Topic: target.Topic}})
+				d.settleAs(backend.Disposition{Target: &backend.DeadLetterTarget{Topic: target.Topic}})
 			}),
 		},
 		{
@@ -216,7 +216,7 @@ func deadLetterMutants() []mutant {
 			killedBy: []string{"router and dead letters/what cannot be handled is a dead letter"},
 			fault: fault{interception: interception{
 				settle: func(d *delivery, v backend.Disposition) {
-					if v.DeadLetter != nil {
+					if v.Target != nil {
 						d.increment("stopped " + d.topic)
 					}
 					d.settleAs(v)

@@ -99,7 +99,7 @@ func orderMutants() []mutant {
 			killedBy: []string{"ordering/the order outlives a subscription"},
 			fault: fault{interception: interception{unreceived: func(d *delivery) {
 				known := backend.DeliveryFromContext(d.msg.Context())
-				d.settleAs(backend.Disposition{Redelivery: backend.Redelivery{Failures: known.Failures, Done: known.Done}})
+				d.settleAs(backend.Disposition{Fallback: backend.Redelivery{Failures: known.Failures, Done: known.Done}})
 			}}},
 		},
 	}

@@ -46,7 +46,7 @@ func ackMutants() []mutant {
 				"redelivery/a nacked message comes back", "router/a failed event is handled again", "router/an unknown event stays",
 			},
 			fault: settling(func(d *delivery, v backend.Disposition) {
-				if v.DeadLetter == nil {
+				if v.Target == nil {
 					d.msg.Ack()
 					return
 				}
@@ -60,8 +60,8 @@ func ackMutants() []mutant {
 				"redelivery/a nacked message comes back", "dead letters/what is settled cannot be given up",
 			},
 			fault: settling(func(d *delivery, v backend.Disposition) {
-				if v.DeadLetter == nil {
-					v.DeadLetter = &backend.DeadLetterTarget{Topic: "dead"}
+				if v.Target == nil {
+					v.Target = &backend.DeadLetterTarget{Topic: "dead"}
 				}
 				d.settleAs(v)
 			}),
@@ -124,7 +124,7 @@ func recordMutants() []mutant {
 			breaks:   "a message that its consumer has released comes as another delivery",
 			killedBy: []string{"router/what has not begun is not delivered"},
 			fault: settling(func(d *delivery, v backend.Disposition) {
-				v.Uncounted = false
+				v.Fallback.Uncounted = false
 				d.settleAs(v)
 			}),
 		},
@@ -133,7 +133,7 @@ func recordMutants() []mutant {
 			breaks:   "a message that its consumer has released comes after what was published later",
 			killedBy: []string{"router/what has not begun is not delivered"},
 			fault: settling(func(d *delivery, v backend.Disposition) {
-				v.InPlace = false
+				v.Fallback.InPlace = false
 				d.settleAs(v)
 			}),
 		},

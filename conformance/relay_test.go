@@ -8,6 +8,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/deliverycopy"
 )
 
 // interception is the faults for which messages are handed over as copies. What they
@@ -84,7 +85,7 @@ type delivery struct {
 func newDelivery(r *relay, msg *message.Message) *delivery {
 	d := &delivery{
 		relay: r, msg: msg, handed: msg.Copy(),
-		info: backend.DeliveryFromContext(msg.Context()).Copy(), done: make(chan struct{}),
+		info: deliverycopy.Of(backend.DeliveryFromContext(msg.Context())), done: make(chan struct{}),
 	}
 	d.handed.SetContext(backend.WithDelivery(msg.Context(), d.info))
 	return d
@@ -177,18 +178,18 @@ func (d *delivery) watch() {
 func (d *delivery) disposition() backend.Disposition {
 	v, ok := d.info.Disposition()
 	if !ok {
-		v.Redelivery = backend.Redelivery{Failures: d.info.Failures + 1, Done: d.info.Done}
+		v.Fallback = backend.Redelivery{Failures: d.info.Failures + 1, Done: d.info.Done}
 	}
 	return v
 }
 
 // settleAs settles the message.
 func (d *delivery) settleAs(v backend.Disposition) {
-	if v.DeadLetter != nil {
-		backend.DeadLetter(d.msg, *v.DeadLetter)
+	if v.Target != nil {
+		backend.DeadLetter(d.msg, *v.Target)
 		return
 	}
-	backend.Nack(d.msg, v.Redelivery)
+	backend.Nack(d.msg, v.Fallback)
 }
 
 // release releases the message as it was.

@@ -58,8 +58,8 @@ func TestAttach_PassesEventWhenItsKeyIsFree(t *testing.T) {
 		config memory.Config
 		handle func(ctx context.Context, router *ezq.Router, e orderPlaced) error
 	}{
-		"if all succeed": {},
-		"if the first fails and comes back": {
+		"all events succeed": {},
+		"the first event fails and comes back": {
 			handle: func(ctx context.Context, _ *ezq.Router, e orderPlaced) error {
 				if e.ID%3 == 0 && ezq.MetaFromContext(ctx).Failures < 2 {
 					return ezq.RetryAfter(0, errBoom)
@@ -67,7 +67,7 @@ func TestAttach_PassesEventWhenItsKeyIsFree(t *testing.T) {
 				return nil
 			},
 		},
-		"if the first is released": {
+		"the first event is released": {
 			handle: func(ctx context.Context, _ *ezq.Router, e orderPlaced) error {
 				if e.ID%3 == 0 && ezq.MetaFromContext(ctx).Failures == 0 && snoozed.CompareAndSwap(false, true) {
 					return ezq.Snooze(time.Millisecond)
@@ -75,7 +75,7 @@ func TestAttach_PassesEventWhenItsKeyIsFree(t *testing.T) {
 				return nil
 			},
 		},
-		"if the topic is paused and resumed": {
+		"the topic is paused and resumed": {
 			handle: func(_ context.Context, router *ezq.Router, e orderPlaced) error {
 				if e.ID%5 == 0 {
 					assert(t, router.Pause("ezq") == nil)
@@ -84,7 +84,7 @@ func TestAttach_PassesEventWhenItsKeyIsFree(t *testing.T) {
 				return nil
 			},
 		},
-		"if leases are lost": {
+		"leases are lost": {
 			config: memory.Config{MaxExtension: 20 * time.Millisecond},
 			handle: func(ctx context.Context, _ *ezq.Router, e orderPlaced) error {
 				if e.ID%10 == 0 && ezq.MetaFromContext(ctx).Delivery == 1 {
@@ -157,7 +157,7 @@ func TestAttach_MiddlewareTakesNoSlotFromPassedEvents(t *testing.T) {
 	t.Parallel()
 	const n = 20
 	for name, handle := range map[string]func(router *ezq.Router, gate <-chan struct{}, one func()){
-		"for a batch": func(router *ezq.Router, gate <-chan struct{}, one func()) {
+		"a batch handler": func(router *ezq.Router, gate <-chan struct{}, one func()) {
 			ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
 				<-gate
 				for range events {
@@ -166,7 +166,7 @@ func TestAttach_MiddlewareTakesNoSlotFromPassedEvents(t *testing.T) {
 				return nil
 			}, ezq.Size(10), ezq.Linger(20*time.Millisecond))
 		},
-		"for a handler with a limit": func(router *ezq.Router, gate <-chan struct{}, one func()) {
+		"a handler with a limit": func(router *ezq.Router, gate <-chan struct{}, one func()) {
 			ezq.Handle(router, func(context.Context, orderPlaced) error {
 				<-gate
 				one()

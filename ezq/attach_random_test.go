@@ -19,7 +19,7 @@ import (
 func TestAttach_NoWatermillMiddlewareStallsRouter(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(60) {
-		t.Run(fmt.Sprintf("with seed %d", seed), func(t *testing.T) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			s := &attachedSimulation{t: t, rng: rand.New(rand.NewPCG(seed, 0))}
 			s.run()

@@ -103,15 +103,15 @@ func TestBatch_ResultDecidesOutcomeOfEvents(t *testing.T) {
 		returns func() error
 		again   []int // the ids of the next batch
 	}{
-		{"nil: all are done", func() error { return nil }, nil},
+		{"nil completes all events", func() error { return nil }, nil},
 		{"an empty BatchError fails none", func() error { return ezq.BatchError{} }, nil},
 		{"a BatchError fails those that it names", func() error { return ezq.BatchError{1: errBoom, 3: errBoom, 2: nil} }, []int{1, 3}},
 		{"several BatchErrors fail those that they name", func() error {
 			return errors.Join(ezq.BatchError{0: errBoom}, ezq.BatchError{1: nil}, ezq.BatchError{2: errBoom})
 		}, []int{0, 2}},
 		{"a wrapped BatchError fails those that it names", func() error { return fmt.Errorf("some: %w", ezq.BatchError{4: errBoom}) }, []int{4}},
-		{"another error fails all", func() error { return errBoom }, []int{0, 1, 2, 3, 4}},
-		{"another error beside a BatchError fails all", func() error { return errors.Join(ezq.BatchError{0: errBoom}, errBoom) }, []int{0, 1, 2, 3, 4}},
+		{"an error that is no BatchError fails all", func() error { return errBoom }, []int{0, 1, 2, 3, 4}},
+		{"a BatchError joined with another error fails all", func() error { return errors.Join(ezq.BatchError{0: errBoom}, errBoom) }, []int{0, 1, 2, 3, 4}},
 		{"a place that the batch does not have fails all", func() error { return ezq.BatchError{5: errBoom} }, []int{0, 1, 2, 3, 4}},
 		{"a panic fails all", func() error { panic(errBoom) }, []int{0, 1, 2, 3, 4}},
 		{"the end of the goroutine fails all", func() error { runtime.Goexit(); return nil }, []int{0, 1, 2, 3, 4}},
@@ -175,11 +175,11 @@ func TestBatch_WhenPartialFollowsKindOfStop(t *testing.T) {
 		want []int
 		left int
 	}{
-		{"is handled at once after an EndEvent", func(t *testing.T, broker *memory.Broker, _ *ezq.Router, _ func()) {
+		{"a partial batch is handled at once after an EndEvent", func(t *testing.T, broker *memory.Broker, _ *ezq.Router, _ func()) {
 			publish(t, broker, ezq.EndEvent{})
 		}, []int{3}, 0},
-		{"is released when the context ends", func(_ *testing.T, _ *memory.Broker, _ *ezq.Router, cancel func()) { cancel() }, nil, 3},
-		{"is released when the topic is paused", func(_ *testing.T, _ *memory.Broker, router *ezq.Router, cancel func()) {
+		{"a partial batch is released when the context ends", func(_ *testing.T, _ *memory.Broker, _ *ezq.Router, cancel func()) { cancel() }, nil, 3},
+		{"a partial batch is released when the topic is paused", func(_ *testing.T, _ *memory.Broker, router *ezq.Router, cancel func()) {
 			_ = router.Pause("ezq")
 			time.AfterFunc(time.Second, cancel)
 		}, nil, 3},

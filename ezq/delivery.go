@@ -178,7 +178,7 @@ func (d *delivery) settleUnhandled() bool {
 }
 
 func (d *delivery) releaseUnknown(since time.Time, wait time.Duration, log bool) {
-	redelivery := unchangedRedelivery(d.info)
+	redelivery := d.info.Unchanged()
 	redelivery.Delay, redelivery.Uncounted, redelivery.UnknownSince = wait, true, since
 	if log {
 		d.logger().WarnContext(d.ctx, "ezq: unknown event released: deploy a program that knows it, or name it with Router.Ignore",
@@ -270,7 +270,7 @@ func (d *delivery) invoke(ctx context.Context, rt *route, inv *invocation, msg *
 		return
 	}
 	if rt.size > 0 || len(d.routes) > 1 {
-		ctx = backend.WithShared(ctx)
+		ctx = backend.WithExclusive(ctx, false)
 	}
 	ctx = context.WithValue(ctx, invocationKey{}, inv)
 	msg.SetContext(ctx)
@@ -293,12 +293,12 @@ func (d *delivery) invoke(ctx context.Context, rt *route, inv *invocation, msg *
 func (d *delivery) classify(ctx context.Context, rt *route, inv *invocation, msg *message.Message, err error) result {
 	r := result{route: rt, err: err}
 	switch {
-	case isClosed(msg.Nacked()): // by a middleware, or because it was interrupted
+	case backend.Nacked(msg): // by a middleware, or because it was interrupted
 		r.outcome = released
 		if inv.info != nil {
 			r.disposition, _ = inv.info.Disposition()
 		}
-		if r.disposition.DeadLetter != nil {
+		if r.disposition.Target != nil {
 			r.outcome = deadLettered
 		}
 	case err == nil, isClosed(msg.Acked()):
@@ -306,7 +306,7 @@ func (d *delivery) classify(ctx context.Context, rt *route, inv *invocation, msg
 	case inv.abandoned:
 		r.outcome, r.disposition = released, notStarted()
 	case interrupted(ctx), errors.Is(err, ErrLeaseLost): // as middleware finds out that settles the message itself
-		r.outcome, r.disposition.InPlace = released, true
+		r.outcome, r.disposition.Fallback.InPlace = released, true
 	default:
 		d.classifyError(&r, inv.info)
 	}
@@ -316,7 +316,7 @@ func (d *delivery) classify(ctx context.Context, rt *route, inv *invocation, msg
 // classifyError completes the result of a handler that has returned r.err.
 func (d *delivery) classifyError(r *result, info *backend.Delivery) {
 	if delay, ok := SnoozeDelay(r.err); ok {
-		r.outcome, r.disposition.Delay, r.disposition.Uncounted = released, delay, true
+		r.outcome, r.disposition.Fallback.Delay, r.disposition.Fallback.Uncounted = released, delay, true
 		return
 	}
 	r.outcome = failed
@@ -328,16 +328,16 @@ func (d *delivery) classifyError(r *result, info *backend.Delivery) {
 		return
 	}
 	from, failures := d.topic.name, info.Failures+1
-	r.outcome, r.disposition.DeadLetter = deadLettered, &backend.DeadLetterTarget{
+	r.outcome, r.disposition.Target = deadLettered, &backend.DeadLetterTarget{
 		Topic: from + "_dead", Metadata: backend.DeadLetterMetadata(from, r.route.label(), failures, r.err),
 	}
-	d.log(slog.LevelError, "ezq: event dead-lettered", *r, failures, "to", r.disposition.DeadLetter.Topic)
+	d.log(slog.LevelError, "ezq: event dead-lettered", *r, failures, "to", r.disposition.Target.Topic)
 }
 
 // settle settles the event by what became of it with its handlers.
 func (d *delivery) settle(results []result) {
 	var worst outcome
-	redelivery := unchangedRedelivery(d.info)
+	redelivery := d.info.Unchanged()
 	redelivery.InPlace, redelivery.Uncounted = true, true // unless a handler says otherwise
 	earlier := redelivery.Failures
 	var target *backend.DeadLetterTarget
@@ -349,12 +349,12 @@ func (d *delivery) settle(results []result) {
 				redelivery.Done = append(slices.Clip(redelivery.Done), r.route.name)
 			}
 		case deadLettered:
-			target, redelivery.Uncounted = r.disposition.DeadLetter, false
+			target, redelivery.Uncounted = r.disposition.Target, false
 		case released:
-			redelivery.Delay = max(redelivery.Delay, r.disposition.Delay)
-			redelivery.Failures = max(redelivery.Failures, r.disposition.Failures)
-			redelivery.InPlace = redelivery.InPlace && r.disposition.InPlace
-			redelivery.Uncounted = redelivery.Uncounted && r.disposition.Uncounted
+			redelivery.Delay = max(redelivery.Delay, r.disposition.Fallback.Delay)
+			redelivery.Failures = max(redelivery.Failures, r.disposition.Fallback.Failures)
+			redelivery.InPlace = redelivery.InPlace && r.disposition.Fallback.InPlace
+			redelivery.Uncounted = redelivery.Uncounted && r.disposition.Fallback.Uncounted
 		case failed: // once for them all
 			wait := backoff(earlier+1, r.err)
 			redelivery.Delay = max(redelivery.Delay, wait)

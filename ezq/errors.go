@@ -24,7 +24,25 @@ var (
 	// ErrDrainTimeout is returned by [Router.Run] when handlers were still busy
 	// after Config.DrainTimeout and had to be interrupted.
 	ErrDrainTimeout = errors.New("ezq: handlers did not finish in time")
+
+	// ErrInvalidConfig is matched by what [Router.Run], [Router.Attach] and [Router.Ready]
+	// return because of what the router was given: no subscriber, a [Config] that is out of
+	// range or names a topic without handlers, or a middleware that panics when the router
+	// starts. Nothing was subscribed to, and no other Run would succeed.
+	ErrInvalidConfig = errors.New("ezq: invalid configuration")
 )
+
+// configError says what is wrong with what a router was given. It matches [ErrInvalidConfig].
+type configError struct {
+	text  string
+	cause error // or nil
+}
+
+func (e *configError) Error() string { return "ezq: " + e.text }
+
+func (e *configError) Is(target error) bool { return target == ErrInvalidConfig }
+
+func (e *configError) Unwrap() error { return e.cause }
 
 // SubscriptionError is returned by [Router.Run] when a topic cannot be
 // subscribed to, or stops delivering although the router has not stopped.

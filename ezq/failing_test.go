@@ -30,12 +30,12 @@ func TestDisposition_FollowsHandlerError(t *testing.T) {
 		returns func() error
 		again   time.Duration // until the second delivery; 0: there is none
 	}{
-		{"nil is done", func() error { return nil }, 0},
+		{"nil completes the event", func() error { return nil }, 0},
 		{"an error is tried again after a second", func() error { return errBoom }, time.Second},
 		{"a permanent error is not tried again", func() error { return ezq.Permanent(errBoom) }, 0},
-		{"whatever delay it has", func() error { return ezq.RetryAfter(time.Second, ezq.Permanent(errBoom)) }, 0},
+		{"a permanent error with a delay is not tried again", func() error { return ezq.RetryAfter(time.Second, ezq.Permanent(errBoom)) }, 0},
 		{"RetryAfter decides when", func() error { return ezq.RetryAfter(time.Hour, errBoom) }, time.Hour},
-		{"RetryAfter at once", func() error { return ezq.RetryAfter(0, errBoom) }, time.Nanosecond},
+		{"RetryAfter without a delay is tried again at once", func() error { return ezq.RetryAfter(0, errBoom) }, time.Nanosecond},
 		{"a panic is an error", func() error { panic("boom") }, time.Second},
 		{"an error as a panic is an error", func() error { panic(errBoom) }, time.Second},
 		{"leaving the goroutine is an error", func() error { runtime.Goexit(); return nil }, time.Second},
@@ -116,9 +116,9 @@ func TestDeadLetter_WithoutMiddlewareTakesUnhandledEvents(t *testing.T) {
 		log           string
 	}{
 		{"an unknown event", `{"_type":"Nobody"}`, `no handler for event \"Nobody\" on topic \"ezq\"`},
-		{"an event of another shape", `{"_type":"OrderPlaced","ID":"seven"}`, "decode OrderPlaced"},
-		{"no JSON at all", "\x00\xff", "decode OrderPlaced"},
-		{"nothing", "", "decode OrderPlaced"},
+		{"a payload of another shape", `{"_type":"OrderPlaced","ID":"seven"}`, "decode OrderPlaced"},
+		{"a payload that is not JSON", "\x00\xff", "decode OrderPlaced"},
+		{"an empty payload", "", "decode OrderPlaced"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
@@ -223,8 +223,8 @@ func TestMiddleware_ReturningMessagesIsFailure(t *testing.T) {
 		err  error
 		logs string
 	}{
-		"without an error":         {nil, "call Publish instead"},
-		"with an error of its own": {errBoom, "boom"},
+		"messages without an error are a failure":              {nil, "call Publish instead"},
+		"messages with an error are a failure with that error": {errBoom, "boom"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {

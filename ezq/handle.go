@@ -50,10 +50,10 @@ func newRoute(event string) *route {
 }
 
 // Use wraps one handler in middleware of its own, inside the router's. The
-// first middleware is the outermost. Any Watermill middleware works. Use panics if
-// one is nil.
+// first middleware is the outermost. Any Watermill middleware works. Use calls each, as
+// [Router.Use] does, and panics where that does.
 func Use(middleware ...message.HandlerMiddleware) HandleOption {
-	mustNotBeNil("Use", middleware)
+	mustWrap("Use", middleware)
 	return handleOption(func(rt *route) { rt.middleware = append(rt.middleware, middleware...) })
 }
 

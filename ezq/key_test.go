@@ -158,7 +158,10 @@ func TestKey_MustBeText(t *testing.T) {
 
 // Others have had it in the meantime.
 func TestLease_LostWhileWaitingPreventsHandling(t *testing.T) {
-	for name, options := range map[string][]ezq.HandleOption{"for its key": nil, "for its handler": {ezq.Concurrency(1)}} {
+	for name, options := range map[string][]ezq.HandleOption{
+		"the lease is lost while the event waits for its key":     nil,
+		"the lease is lost while the event waits for its handler": {ezq.Concurrency(1)},
+	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, _ *memory.Broker) {
 				broker := memory.New(&memory.Config{MaxExtension: time.Minute, Logger: quiet()})

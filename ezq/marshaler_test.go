@@ -15,10 +15,10 @@ import (
 func TestEventName_FallsBackToMetadata(t *testing.T) {
 	for _, test := range []struct{ name, payload, metadata, handled string }{
 		{"the metadata names an event that is handled", `{"ID":1}`, "OrderPlaced", "OrderPlaced"},
-		{"the payload goes first", `{"_type":"mailDue","ID":1}`, "OrderPlaced", "mailDue"},
-		{"an alias is a name", `{"ID":1}`, "main.OrderPlaced", "OrderPlaced"},
-		{"an unknown name is no name", `{"ID":1}`, "Nobody", ""},
-		{"control events are not named there", `{"ID":1}`, "EZQEndEvent", ""},
+		{"the name in the payload takes precedence", `{"_type":"mailDue","ID":1}`, "OrderPlaced", "mailDue"},
+		{"the metadata may name an alias", `{"ID":1}`, "main.OrderPlaced", "OrderPlaced"},
+		{"an unknown name in the metadata is ignored", `{"ID":1}`, "Nobody", ""},
+		{"control events are not named in the metadata", `{"ID":1}`, "EZQEndEvent", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {

@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/internal/deliverycopy"
 )
 
 // outcome is what became of an event, or of one handler's part in it. Of the outcomes
@@ -35,21 +36,12 @@ type result struct {
 
 // notStarted is the disposition of an event that no handler has begun with.
 func notStarted() backend.Disposition {
-	return backend.Disposition{Redelivery: backend.Redelivery{InPlace: true, Uncounted: true}}
-}
-
-// unchangedRedelivery is the redelivery of an event that nothing has happened to. info
-// may be nil.
-func unchangedRedelivery(info *backend.Delivery) (r backend.Redelivery) {
-	if info != nil {
-		r.Failures, r.Done, r.UnknownSince = info.Failures, info.Done, info.UnknownSince
-	}
-	return r
+	return backend.Disposition{Fallback: backend.Redelivery{InPlace: true, Uncounted: true}}
 }
 
 // release releases msg, which a handler has begun with. It has not failed.
 func release(msg *message.Message) {
-	redelivery := unchangedRedelivery(backend.DeliveryFromContext(msg.Context()))
+	redelivery := backend.DeliveryFromContext(msg.Context()).Unchanged()
 	redelivery.InPlace = true
 	backend.Nack(msg, redelivery)
 }
@@ -57,7 +49,7 @@ func release(msg *message.Message) {
 // sharedDelivery returns a delivery for one of several handlers, with a disposition of
 // its own. It has no receipt: no single handler may settle the message with the backend.
 func sharedDelivery(info *backend.Delivery) *backend.Delivery {
-	part := info.Copy()
+	part := deliverycopy.Of(info)
 	part.Parker, part.Receipt = nil, nil
 	return part
 }

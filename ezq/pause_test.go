@@ -72,7 +72,7 @@ func TestPause_LeavesNothingOfSubscription(t *testing.T) {
 // comes after it receives, also if both happen at the same moment.
 func TestPause_EndingAtOnceKeepsKeyOrder(t *testing.T) {
 	for seed := range uint64(50) {
-		t.Run(fmt.Sprintf("with seed %d", seed), func(t *testing.T) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				rng := rand.New(rand.NewPCG(seed, 0))
 				router := newRouter(broker, ezq.Config{Concurrency: 1 + rng.IntN(4)})

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -22,40 +24,60 @@ type Router struct {
 	middleware []message.HandlerMiddleware
 	topics     map[string]*topic
 	ignored    map[string]map[string]bool // events, by topic
+	invalid    error                      // of what NewRouter was given
 	started    atomic.Bool
 	running    atomic.Pointer[run] // the only one
 }
 
 // NewRouter returns a router that fetches its events from subscriber, which is a
-// backend or any other Watermill Subscriber. The router does not close it.
-// NewRouter panics if subscriber is nil, or a number or a duration in config is out
-// of range. A nil config is that of the defaults.
+// backend or any other Watermill Subscriber. The router does not close it. A nil config
+// is that of the defaults.
+//
+// NewRouter does not panic. If subscriber is nil, or a number or a duration in config is
+// out of range, [Router.Run] returns an error that matches [ErrInvalidConfig], before it
+// subscribes to anything; so do [Router.Attach] and [Router.Ready].
 func NewRouter(subscriber message.Subscriber, config *Config) *Router {
-	if subscriber == nil {
-		panic("ezq: NewRouter: the subscriber is nil: pass a backend, or any Watermill Subscriber")
-	}
 	if config == nil {
 		config = &Config{}
 	}
-	if err := config.validate(); err != nil {
-		panic("ezq: NewRouter: " + err.Error())
-	}
-	return &Router{
+	r := &Router{
+		invalid:    validateRouter(subscriber, config),
 		subscriber: subscriber,
-		features:   backend.FeaturesOf(subscriber),
 		config:     config.withDefaults(),
 		topics:     map[string]*topic{},
 		ignored:    map[string]map[string]bool{},
 	}
+	if r.invalid == nil {
+		r.features = backend.FeaturesOf(subscriber)
+	}
+	return r
+}
+
+// validateRouter takes a nil pointer for nil: it is what a constructor returns beside an error.
+func validateRouter(subscriber message.Subscriber, config *Config) error {
+	if v := reflect.ValueOf(subscriber); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return &configError{text: "NewRouter: the subscriber is nil: pass a backend, or any Watermill Subscriber"}
+	}
+	if err := config.validate(); err != nil {
+		return &configError{text: "NewRouter: " + err.Error()}
+	}
+	return nil
 }
 
 // Use wraps every handler in middleware, each on its own, also where one event has
 // several. It may be any of Watermill's; the first one is the outermost. Unknown
-// events pass through it too, once Config.UnknownFor has passed. Use panics if one of
-// them is nil, or the router has been started.
+// events pass through it too, once Config.UnknownFor has passed.
+//
+// A middleware may be called more than once, and each call makes a handler of its own: Use
+// calls it with one that does nothing, so that a mistake in it shows here, and the router
+// calls it for each handler when it starts. A middleware must therefore begin nothing when
+// it is called that has to be ended, such as a goroutine, or that can be begun only once.
+//
+// Use panics if a middleware is nil, panics when it is called, or returns nil, or if the
+// router has been started.
 func (r *Router) Use(middleware ...message.HandlerMiddleware) {
 	r.mustNotBeStarted("Use")
-	mustNotBeNil("Use", middleware)
+	mustWrap("Use", middleware)
 	r.middleware = append(r.middleware, middleware...)
 }
 
@@ -84,13 +106,19 @@ func (r *Router) mustNotBeStarted(method string) {
 	}
 }
 
-func mustNotBeNil(method string, middleware []message.HandlerMiddleware) {
-	for i, m := range middleware {
-		if m == nil {
+// mustWrap panics if a middleware does, or if it makes no handler of one.
+func mustWrap(method string, middleware []message.HandlerMiddleware) {
+	for i, wrap := range middleware {
+		if wrap == nil {
 			panic(fmt.Sprintf("ezq: %s: middleware %d of %d is nil: leave it out", method, i+1, len(middleware)))
+		}
+		if wrap(doNothing) == nil {
+			panic(fmt.Sprintf("ezq: %s: middleware %d of %d returns a nil handler: have it return the one that it was given", method, i+1, len(middleware)))
 		}
 	}
 }
+
+func doNothing(*message.Message) ([]*message.Message, error) { return nil, nil }
 
 var (
 	errStarted    = errors.New("ezq: the router has been started already: make a new one for each Run")
@@ -98,12 +126,15 @@ var (
 )
 
 func (r *Router) start() error {
+	if r.invalid != nil {
+		return r.invalid
+	}
 	if len(r.topics) == 0 {
 		return errNoHandlers
 	}
 	for name := range r.config.Topics {
 		if r.topics[name] == nil {
-			return fmt.Errorf("ezq: Config.Topics: topic %q has no handler: check the name", name)
+			return &configError{text: fmt.Sprintf("Config.Topics: topic %q has no handler: check the name", name)}
 		}
 	}
 	if err := r.validateIgnored(); err != nil {
@@ -112,6 +143,18 @@ func (r *Router) start() error {
 	if r.started.Swap(true) {
 		return errStarted
 	}
+	return r.buildTopics()
+}
+
+// buildTopics makes what handles the events of each topic. A middleware that panics now has
+// not done so when it was given to Use.
+func (r *Router) buildTopics() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			text := fmt.Sprintf("a middleware panicked when it was called again: %v: it is called by Use and for each handler, so let it begin nothing that can be begun only once", v)
+			err = &configError{text: text, cause: &PanicError{Value: v, Stack: debug.Stack()}}
+		}
+	}()
 	for name, tp := range r.topics {
 		tp.build(r.concurrency(name), r.middleware, r.ignored[name])
 	}
@@ -146,7 +189,8 @@ func (r *Router) newRun(ctx context.Context) *run {
 // If a topic cannot be subscribed to, or stops delivering, Run stops in the same
 // way and returns a [SubscriptionError].
 //
-// Run does not close the subscriber. A second Run returns an error.
+// Run does not close the subscriber. It returns an error at once if the router has been
+// started before, has no handlers, or was given what it cannot use: see [ErrInvalidConfig].
 func (r *Router) Run(ctx context.Context) error {
 	if err := r.start(); err != nil {
 		return err
@@ -293,7 +337,8 @@ func (r *Router) Stats() map[string]TopicStats {
 // Ready returns nil while the router runs and receives the events of all topics
 // that are not paused. Otherwise its error says what is wrong: the router has not
 // been started, is not subscribed yet, is stopping, or has stopped; a
-// [SubscriptionError] if that is why. It may be called at any time.
+// [SubscriptionError] if that is why. If the router cannot start at all, it matches
+// [ErrInvalidConfig]. It may be called at any time.
 //
 // When a topic's events cannot be fetched, for example because the database is down, the
 // error wraps the reason, within 5 seconds, until they can be fetched again. Backends
@@ -302,7 +347,10 @@ func (r *Router) Stats() map[string]TopicStats {
 // fetched from, so an outage shows when one of them is done.
 func (r *Router) Ready() error {
 	rn := r.running.Load()
-	if rn == nil {
+	switch {
+	case r.invalid != nil:
+		return r.invalid
+	case rn == nil:
 		return errNotStarted
 	}
 	if rn.life.fetching.Err() != nil {

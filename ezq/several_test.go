@@ -95,30 +95,30 @@ func TestSeveralHandlers_RedeliveryRunsUnfinishedOnly(t *testing.T) {
 
 func TestShared_ReportsWhetherHandlerDecidesAlone(t *testing.T) {
 	for name, test := range map[string]struct {
-		handle func(router *ezq.Router, note func(ctx context.Context))
-		shared bool
+		handle    func(router *ezq.Router, note func(ctx context.Context))
+		exclusive bool
 	}{
 		"the only handler decides alone": {func(router *ezq.Router, note func(context.Context)) {
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { note(ctx); return nil })
-		}, false},
-		"one of two handlers does not": {func(router *ezq.Router, note func(context.Context)) {
+		}, true},
+		"one of two handlers does not decide alone": {func(router *ezq.Router, note func(context.Context)) {
 			ezq.Handle(router, ignore[orderPlaced], ezq.Name("other"))
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error { note(ctx); return nil }, ezq.Name("noting"))
-		}, true},
-		"the middleware of a batch does not": {func(router *ezq.Router, note func(context.Context)) {
+		}, false},
+		"the middleware of a batch does not decide alone": {func(router *ezq.Router, note func(context.Context)) {
 			ezq.HandleBatch(router, ignoreAll[orderPlaced], ezq.Size(1), ezq.Use(func(next message.HandlerFunc) message.HandlerFunc {
 				return func(msg *message.Message) ([]*message.Message, error) { note(msg.Context()); return next(msg) }
 			}))
-		}, true},
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				router := newRouter(broker, ezq.Config{})
 				var seen []bool
-				test.handle(router, func(ctx context.Context) { seen = append(seen, backend.Shared(ctx)) })
+				test.handle(router, func(ctx context.Context) { seen = append(seen, backend.Exclusive(ctx)) })
 				publish(t, broker, orderPlaced{1})
 				runFor(t, router, time.Minute)
-				require.Equal(t, []bool{test.shared}, seen)
+				require.Equal(t, []bool{test.exclusive}, seen)
 			})
 		})
 	}

@@ -34,7 +34,7 @@ func TestConcurrency_LeavesExcessToOtherReplicas(t *testing.T) {
 		}
 	}
 	for name, handlers := range map[string]func(*gauge) func(*ezq.Router){
-		"one event": handle, "batches": inBatches, "several events, each with a limit": severalEvents,
+		"a handler of one event": handle, "a handler of batches": inBatches, "handlers of several events, each with a limit": severalEvents,
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {

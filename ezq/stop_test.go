@@ -17,17 +17,17 @@ import (
 
 // scenario is a router that is stopped while a handler works.
 type scenario struct {
-	name    string
-	config  ezq.Config
-	stops   []trigger     // one a second
-	needs   time.Duration // how long the handler goes on after that
-	ignores bool          // it does not look at its context
+	name           string
+	config         ezq.Config
+	stops          []trigger     // one a second
+	handlerTime    time.Duration // how long the handler goes on after that
+	ignoresContext bool          // it does not look at its context
 
 	// What happens then:
-	returns     error         // of Run
-	after       time.Duration // from the first trigger on
-	interrupted bool          // the context of the handler ends
-	released    bool          // the event comes back, as one that has not failed
+	wantErr         error         // of Run
+	wantAfter       time.Duration // from the first trigger on
+	wantInterrupted bool          // the context of the handler ends
+	wantReleased    bool          // the event comes back, as one that has not failed
 }
 
 type trigger func(ctx context.Context, queue message.Publisher, cancel func()) error
@@ -47,58 +47,58 @@ func TestRun_StopsAsDocumented(t *testing.T) {
 	for _, test := range []scenario{
 		{
 			name:  "the end of Run's context lets handlers finish",
-			stops: []trigger{cancelled}, needs: 9 * second,
-			after: 9 * second,
+			stops: []trigger{cancelled}, handlerTime: 9 * second,
+			wantAfter: 9 * second,
 		},
 		{
 			name:  "an EndEvent lets handlers finish",
-			stops: []trigger{sent(ezq.EndEvent{})}, needs: 9 * second,
-			after: 9 * second,
+			stops: []trigger{sent(ezq.EndEvent{})}, handlerTime: 9 * second,
+			wantAfter: 9 * second,
 		},
 		{
 			name:  "a handler that takes longer than 10 seconds is interrupted, and its event comes back",
-			stops: []trigger{cancelled}, needs: hour,
-			after: 10 * second, returns: ezq.ErrDrainTimeout, interrupted: true, released: true,
+			stops: []trigger{cancelled}, handlerTime: hour,
+			wantAfter: 10 * second, wantErr: ezq.ErrDrainTimeout, wantInterrupted: true, wantReleased: true,
 		},
 		{
 			name: "a handler that takes longer than Config.DrainTimeout is interrupted", config: drain(2 * second),
-			stops: []trigger{cancelled}, needs: hour,
-			after: 2 * second, returns: ezq.ErrDrainTimeout, interrupted: true, released: true,
+			stops: []trigger{cancelled}, handlerTime: hour,
+			wantAfter: 2 * second, wantErr: ezq.ErrDrainTimeout, wantInterrupted: true, wantReleased: true,
 		},
 		{
 			name: "a handler that takes longer than EndEvent.Timeout is interrupted", config: drain(2 * second),
-			stops: []trigger{sent(ezq.EndEvent{Timeout: 20 * second})}, needs: hour,
-			after: 20 * second, returns: ezq.ErrDrainTimeout, interrupted: true, released: true,
+			stops: []trigger{sent(ezq.EndEvent{Timeout: 20 * second})}, handlerTime: hour,
+			wantAfter: 20 * second, wantErr: ezq.ErrDrainTimeout, wantInterrupted: true, wantReleased: true,
 		},
 		{
 			name: "a handler may take longer than its lease lasts, for the lease is renewed", config: drain(hour),
-			stops: []trigger{cancelled}, needs: hour / 2,
-			after: hour / 2,
+			stops: []trigger{cancelled}, handlerTime: hour / 2,
+			wantAfter: hour / 2,
 		},
 		{
-			name:  "the first reason to stop counts",
-			stops: []trigger{sent(ezq.EndEvent{Timeout: 20 * second}), cancelled}, needs: 18 * second,
-			after: 19 * second,
+			name:  "the first reason to stop decides",
+			stops: []trigger{sent(ezq.EndEvent{Timeout: 20 * second}), cancelled}, handlerTime: 18 * second,
+			wantAfter: 19 * second,
 		},
 		{
-			name:  "an InterruptEvent does not wait",
-			stops: []trigger{sent(ezq.InterruptEvent{})}, needs: hour,
-			after: 0, returns: ezq.ErrInterrupted, interrupted: true, released: true,
+			name:  "an InterruptEvent does not wait for handlers",
+			stops: []trigger{sent(ezq.InterruptEvent{})}, handlerTime: hour,
+			wantAfter: 0, wantErr: ezq.ErrInterrupted, wantInterrupted: true, wantReleased: true,
 		},
 		{
 			name:  "a handler that succeeds although it is interrupted has succeeded",
-			stops: []trigger{sent(ezq.InterruptEvent{})}, needs: 3 * second, ignores: true,
-			after: 3 * second, returns: ezq.ErrInterrupted, interrupted: true,
+			stops: []trigger{sent(ezq.InterruptEvent{})}, handlerTime: 3 * second, ignoresContext: true,
+			wantAfter: 3 * second, wantErr: ezq.ErrInterrupted, wantInterrupted: true,
 		},
 		{
 			name: "a handler that does not return is left behind after 5 seconds", config: drain(2 * second),
-			stops: []trigger{cancelled}, needs: never, ignores: true,
-			after: 7 * second, returns: ezq.ErrDrainTimeout, interrupted: true, released: true,
+			stops: []trigger{cancelled}, handlerTime: never, ignoresContext: true,
+			wantAfter: 7 * second, wantErr: ezq.ErrDrainTimeout, wantInterrupted: true, wantReleased: true,
 		},
 		{
 			name:  "a handler that does not return is left behind 5 seconds after an InterruptEvent",
-			stops: []trigger{sent(ezq.InterruptEvent{})}, needs: never, ignores: true,
-			after: 5 * second, returns: ezq.ErrInterrupted, interrupted: true, released: true,
+			stops: []trigger{sent(ezq.InterruptEvent{})}, handlerTime: never, ignoresContext: true,
+			wantAfter: 5 * second, wantErr: ezq.ErrInterrupted, wantInterrupted: true, wantReleased: true,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -116,11 +116,11 @@ func (s scenario) run(t *testing.T, broker *memory.Broker) {
 	var cause error
 	ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 		defer func() { cause = context.Cause(ctx) }()
-		done := time.After(time.Until(stopped.Add(time.Duration(len(s.stops)-1)*time.Second + s.needs)))
+		done := time.After(time.Until(stopped.Add(time.Duration(len(s.stops)-1)*time.Second + s.handlerTime)))
 		select {
 		case <-done:
 		case <-ctx.Done():
-			if !s.ignores {
+			if !s.ignoresContext {
 				return ctx.Err()
 			}
 			<-done
@@ -134,21 +134,21 @@ func (s scenario) run(t *testing.T, broker *memory.Broker) {
 	}
 
 	err := router.Run(ctx)
-	require.Equal(t, s.after, time.Since(stopped))
-	require.ErrorIs(t, err, s.returns)
+	require.Equal(t, s.wantAfter, time.Since(stopped))
+	require.ErrorIs(t, err, s.wantErr)
 	require.NotErrorIs(t, err, context.Canceled, "that its context ended is no error")
 	rest := remaining(t, broker)
-	if s.ignores && s.released {
+	if s.ignoresContext && s.wantReleased {
 		require.ErrorContains(t, err, "still running: OrderPlaced")
-		time.Sleep(s.needs) // let it end, to see how its context did
+		time.Sleep(s.handlerTime) // let it end, to see how its context did
 		synctest.Wait()
 	}
-	if s.interrupted {
+	if s.wantInterrupted {
 		require.ErrorIs(t, cause, ezq.ErrInterrupted)
 	} else {
 		require.NoError(t, cause)
 	}
-	if !s.released {
+	if !s.wantReleased {
 		require.Empty(t, rest)
 		return
 	}

@@ -67,7 +67,7 @@ func TestEndEvent_StopsRouterDespiteObserverAlias(t *testing.T) {
 }
 
 func TestControlEvents_LogFailedObserverOnly(t *testing.T) {
-	for name, err := range map[string]error{"that fails": errBoom, "that does not": nil} {
+	for name, err := range map[string]error{"an observer that fails is logged": errBoom, "an observer that succeeds is not logged": nil} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				router, log := newLoggingRouter(broker)

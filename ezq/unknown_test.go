@@ -86,7 +86,7 @@ func TestUnknownEvent_MayFailAtOnce(t *testing.T) {
 		router := oldProgram(broker, ezq.Config{UnknownFor: 1})
 		runFor(t, router, time.Second/2)
 		require.EqualValues(t, 1, router.Stats()[ezq.DefaultTopic].DeadLettered)
-		require.Panics(t, func() { oldProgram(broker, ezq.Config{UnknownFor: -1}) })
+		require.ErrorIs(t, oldProgram(broker, ezq.Config{UnknownFor: -1}).Run(t.Context()), ezq.ErrInvalidConfig)
 	})
 }
 
@@ -105,12 +105,12 @@ func TestIgnore_RefusesNonsense(t *testing.T) {
 
 func TestSnooze_RedeliversWithoutFailure(t *testing.T) {
 	for name, handle := range map[string]func(r *ezq.Router, f func(context.Context, orderPlaced) error){
-		"one handler": func(r *ezq.Router, f func(context.Context, orderPlaced) error) { ezq.Handle(r, f) },
-		"several": func(r *ezq.Router, f func(context.Context, orderPlaced) error) {
+		"the only handler snoozes": func(r *ezq.Router, f func(context.Context, orderPlaced) error) { ezq.Handle(r, f) },
+		"one of two handlers snoozes": func(r *ezq.Router, f func(context.Context, orderPlaced) error) {
 			ezq.Handle(r, f, ezq.Name("snoozes"))
 			ezq.Handle(r, func(context.Context, orderPlaced) error { return nil }, ezq.Name("does not"))
 		},
-		"a batch": func(r *ezq.Router, f func(context.Context, orderPlaced) error) {
+		"a batch handler snoozes": func(r *ezq.Router, f func(context.Context, orderPlaced) error) {
 			ezq.HandleBatch(r, func(ctx context.Context, events []orderPlaced) error {
 				return ezq.BatchError{0: f(ctx, events[0])}
 			}, ezq.Size(1))
@@ -156,7 +156,9 @@ func TestSnooze_WhenPermanentIsFailure(t *testing.T) {
 
 func TestUnknownEvent_WithInvalidNameReachesNoHandler(t *testing.T) {
 	for name, event := range map[string]string{
-		"long": strings.Repeat("A", 5<<20), "long, with a Poison": strings.Repeat("A", 5<<20), "control characters": strings.Repeat(`\u001b`, 100),
+		"a long name":                  strings.Repeat("A", 5<<20),
+		"a long name, with a Poison":   strings.Repeat("A", 5<<20),
+		"a name of control characters": strings.Repeat(`\u001b`, 100),
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {

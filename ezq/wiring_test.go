@@ -2,6 +2,7 @@ package ezq_test
 
 import (
 	"context"
+	"errors"
 	"math"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/middleware"
 )
 
 type generic[T any] struct{ Value T }
@@ -30,26 +32,6 @@ func TestRouter_PanicsOnWiringMistake(t *testing.T) {
 		mistake func(r *ezq.Router)
 		want    string
 	}{
-		"no subscriber": {
-			func(*ezq.Router) { ezq.NewRouter(nil, nil) },
-			"ezq: NewRouter: the subscriber is nil: pass a backend, or any Watermill Subscriber",
-		},
-		"a negative concurrency": {
-			config(ezq.Config{Concurrency: -1}),
-			"ezq: NewRouter: Config.Concurrency is -1: use 1 to 1048576, or 0 for the default of 10",
-		},
-		"an absurd concurrency": {
-			config(ezq.Config{Concurrency: math.MaxInt32}),
-			"ezq: NewRouter: Config.Concurrency is 2147483647: use 1 to 1048576, or 0 for the default of 10",
-		},
-		"a negative concurrency of a topic": {
-			config(ezq.Config{Topics: map[string]ezq.TopicConfig{"mail": {Concurrency: -2}}}),
-			`ezq: NewRouter: Config.Topics["mail"].Concurrency is -2: use 1 to 1048576, or 0 for that of Config.Concurrency`,
-		},
-		"a negative drain timeout": {
-			config(ezq.Config{DrainTimeout: -time.Second}),
-			"ezq: NewRouter: Config.DrainTimeout is -1s: use a positive duration, or 0 for the default of 10s",
-		},
 		"no handler function": {
 			func(r *ezq.Router) { ezq.Handle[orderPlaced](r, nil) },
 			"ezq: Handle: the handler of OrderPlaced is nil: pass a function",
@@ -121,8 +103,135 @@ func TestRouter_PanicsOnWiringMistake(t *testing.T) {
 	}
 }
 
-func config(c ezq.Config) func(*ezq.Router) {
-	return func(*ezq.Router) { ezq.NewRouter(memory.New(nil), &c) }
+// What NewRouter was given is an error of the methods that start the router, or ask about it,
+// and subscribes to nothing.
+func TestNewRouter_MistakeIsErrorOfRunAttachAndReady(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		router *ezq.Router
+		want   string
+	}{
+		"no subscriber": {
+			ezq.NewRouter(nil, nil),
+			"ezq: NewRouter: the subscriber is nil: pass a backend, or any Watermill Subscriber",
+		},
+		"a nil pointer as the subscriber": {
+			ezq.NewRouter((*memory.Broker)(nil), nil),
+			"ezq: NewRouter: the subscriber is nil: pass a backend, or any Watermill Subscriber",
+		},
+		"a negative concurrency": {
+			router(ezq.Config{Concurrency: -1}),
+			"ezq: NewRouter: Config.Concurrency is -1: use 1 to 1048576, or 0 for the default of 10",
+		},
+		"an absurd concurrency": {
+			router(ezq.Config{Concurrency: math.MaxInt32}),
+			"ezq: NewRouter: Config.Concurrency is 2147483647: use 1 to 1048576, or 0 for the default of 10",
+		},
+		"a negative concurrency of a topic": {
+			router(ezq.Config{Topics: map[string]ezq.TopicConfig{"mail": {Concurrency: -2}}}),
+			`ezq: NewRouter: Config.Topics["mail"].Concurrency is -2: use 1 to 1048576, or 0 for that of Config.Concurrency`,
+		},
+		"a negative drain timeout": {
+			router(ezq.Config{DrainTimeout: -time.Second}),
+			"ezq: NewRouter: Config.DrainTimeout is -1s: use a positive duration, or 0 for the default of 10s",
+		},
+		"a negative time for unknown events": {
+			router(ezq.Config{UnknownFor: -time.Second}),
+			"ezq: NewRouter: Config.UnknownFor is -1s: use a positive duration, 1 for at once, or 0 for the default of 24h0m0s",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			handle(test.router)
+			test.router.Use(middleware.Retry{}.Middleware)
+			w, err := message.NewRouter(message.RouterConfig{}, nil)
+			require.NoError(t, err)
+			for _, err := range []error{test.router.Ready(), test.router.Attach(w), test.router.Run(t.Context()), test.router.Run(t.Context())} {
+				require.EqualError(t, err, test.want)
+				require.ErrorIs(t, err, ezq.ErrInvalidConfig)
+			}
+			require.Empty(t, w.Handlers())
+			require.NoError(t, test.router.Pause("ezq"))
+			require.NoError(t, test.router.Resume("ezq"))
+			require.Len(t, test.router.Stats(), 1)
+		})
+	}
+}
+
+// router returns a router whose backend says so if it is subscribed to.
+func router(c ezq.Config) *ezq.Router {
+	return ezq.NewRouter(refusing{}, &c)
+}
+
+type refusing struct{ message.Subscriber }
+
+func (refusing) Subscribe(context.Context, string) (<-chan *message.Message, error) {
+	return nil, errors.New("a router that cannot be used has subscribed")
+}
+
+// A policy that cannot be used is a mistake where it is given, whichever way, and before any
+// handler is there.
+func TestUse_PanicsOnWrongPolicy(t *testing.T) {
+	t.Parallel()
+	makesNil := func(message.HandlerFunc) message.HandlerFunc { return nil }
+	for want, wrong := range map[string]message.HandlerMiddleware{
+		"middleware: Retry.Attempts is -1: use a positive value, or 0 for the default":                middleware.Retry{Attempts: -1}.Middleware,
+		"middleware: Timeout.After is -1ns: use a positive value, or 0 for the default":               middleware.Timeout{After: -1}.Middleware,
+		"middleware: Throttle.Count is -1: use a positive value, or 0 for the default":                middleware.Throttle{Count: -1}.Middleware,
+		"middleware: Deduplicate.Window is -1ns: use a positive value, or 0 for the default":          middleware.Deduplicate{Window: -1}.Middleware,
+		"middleware: Poison.MaxDeliveries is -1: use a positive value, or 0 for the default":          middleware.Poison{MaxDeliveries: -1}.Middleware,
+		"ezq: Use: middleware 1 of 1 returns a nil handler: have it return the one that it was given": makesNil,
+	} {
+		require.PanicsWithValue(t, want, func() { ezq.NewRouter(memory.New(nil), nil).Use(wrong) })
+		require.PanicsWithValue(t, want, func() { ezq.Use(wrong) })
+	}
+}
+
+// A middleware is called by Use, and once for each handler: each has its own.
+func TestUse_CallsMiddlewareOnceMoreThanThereAreHandlers(t *testing.T) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		calls, wrapped := 0, map[string]int{}
+		router := newRouter(broker, ezq.Config{})
+		router.Use(func(next message.HandlerFunc) message.HandlerFunc {
+			calls++
+			own := calls
+			return func(msg *message.Message) ([]*message.Message, error) {
+				wrapped[ezq.MetaFromContext(msg.Context()).Event] = own
+				return next(msg)
+			}
+		})
+		require.Equal(t, 1, calls)
+		handle(router)
+		ezq.Handle(router, ignore[mailDue])
+		require.Equal(t, 1, calls)
+		publish(t, broker, orderPlaced{1})
+		publish(t, broker, mailDue{})
+		runFor(t, router, time.Second)
+		require.Equal(t, 4, calls, "by Use, for two handlers, and for unknown events")
+		require.NotEqual(t, wrapped["OrderPlaced"], wrapped["MailDue"])
+		require.NotContains(t, []int{wrapped["OrderPlaced"], wrapped["MailDue"]}, 1, "what Use has made handles nothing")
+	})
+}
+
+// A middleware that can be called only once is an error, and no panic, of Run.
+func TestRun_ReturnsPanicOfMiddleware(t *testing.T) {
+	t.Parallel()
+	router := router(ezq.Config{})
+	calls := 0
+	router.Use(func(next message.HandlerFunc) message.HandlerFunc {
+		if calls++; calls > 1 {
+			panic("registered twice")
+		}
+		return next
+	})
+	handle(router)
+	err := router.Run(t.Context())
+	require.EqualError(t, err, "ezq: a middleware panicked when it was called again: registered twice: "+
+		"it is called by Use and for each handler, so let it begin nothing that can be begun only once")
+	require.ErrorIs(t, err, ezq.ErrInvalidConfig)
+	var panicked *ezq.PanicError
+	require.ErrorAs(t, err, &panicked)
+	require.Contains(t, string(panicked.Stack), "wiring_test.go")
 }
 
 func TestHandleBatch_PanicsOnWiringMistake(t *testing.T) {
@@ -172,5 +281,7 @@ func TestConfig_RefusesTopicWithoutHandlers(t *testing.T) {
 	t.Parallel()
 	router := ezq.NewRouter(memory.New(nil), &ezq.Config{Topics: map[string]ezq.TopicConfig{"ezp": {Concurrency: 1}}})
 	handle(router)
-	require.EqualError(t, router.Run(t.Context()), `ezq: Config.Topics: topic "ezp" has no handler: check the name`)
+	err := router.Run(t.Context())
+	require.EqualError(t, err, `ezq: Config.Topics: topic "ezp" has no handler: check the name`)
+	require.ErrorIs(t, err, ezq.ErrInvalidConfig)
 }

@@ -20,10 +20,10 @@ func TestCorrelationID_IsSetForEveryMessage(t *testing.T) {
 		msg    *message.Message
 		want   string
 	}{
-		{"the one that it brings", middleware.CorrelationID{}, brings, "^from elsewhere$"},
-		{"or else its own id", middleware.CorrelationID{}, plainMessage(t), "^id$"},
-		{"or else a new one", middleware.CorrelationID{}, message.NewMessage("", nil), "^[0-9a-f-]{36}$"},
-		{"or one of the program's choice", middleware.CorrelationID{New: func(msg *message.Message) string { return "of " + msg.UUID }}, plainMessage(t), "^of id$"},
+		{"a message keeps the id that it brings", middleware.CorrelationID{}, brings, "^from elsewhere$"},
+		{"a message without one gets its own id", middleware.CorrelationID{}, plainMessage(t), "^id$"},
+		{"a message without any id gets a new one", middleware.CorrelationID{}, message.NewMessage("", nil), "^[0-9a-f-]{36}$"},
+		{"New chooses the id", middleware.CorrelationID{New: func(msg *message.Message) string { return "of " + msg.UUID }}, plainMessage(t), "^of id$"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			own := message.NewMessage("next", []byte("payload"))

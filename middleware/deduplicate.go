@@ -11,6 +11,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/internal/excerpt"
 	"github.com/ezq-go/ezq/internal/sparse"
@@ -123,7 +124,7 @@ func (p Deduplicate) once(key string, msg *message.Message, next message.Handler
 	msg.SetContext(watched)
 	out, err := next(msg)
 	switch {
-	case err != nil, isNacked(msg), result.deadLettered:
+	case err != nil, backend.Nacked(msg), result.deadLettered:
 		return out, err
 	case len(out) > 0:
 		const text = "middleware: not remembered, for its handler returned messages: publish them in the handler"

@@ -92,8 +92,8 @@ func TestDeduplicate_SecondWaitsForFirst(t *testing.T) {
 		first error
 		calls int32
 	}{
-		"and is dropped if the first succeeds": {nil, 1},
-		"and is handled if the first fails":    {errBoom, 2},
+		"the second is dropped if the first succeeds": {nil, 1},
+		"the second is handled if the first fails":    {errBoom, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestDeduplicate_WaitEndsWithContext(t *testing.T) {
 		_, err := handle(msg)
 		require.ErrorIs(t, err, ezq.ErrInterrupted)
 		v, _ := d.Disposition()
-		require.Equal(t, backend.Redelivery{InPlace: true, Uncounted: true, Failures: 1}, v.Redelivery, "as if not delivered")
+		require.Equal(t, backend.Redelivery{InPlace: true, Uncounted: true, Failures: 1}, v.Fallback, "as if not delivered")
 		time.Sleep(2 * time.Hour)
 	})
 }
@@ -144,14 +144,14 @@ func TestDeduplicate_ForgetsUnhandledMessages(t *testing.T) {
 	t.Parallel()
 	var dead recorder
 	for name, first := range map[string]message.HandlerFunc{
-		"a failure":       failing(errBoom),
-		"a final failure": failing(ezq.Permanent(errBoom)),
-		"an interrupted one, which ezq releases with no error": func(msg *message.Message) ([]*message.Message, error) {
+		"a message that fails":          failing(errBoom),
+		"a message that fails for good": failing(ezq.Permanent(errBoom)),
+		"a message that is nacked without an error": func(msg *message.Message) ([]*message.Message, error) {
 			msg.Nack()
 			return nil, nil
 		},
-		"a dead letter of a foreign backend": middleware.Poison{Topic: "dead", To: &dead, Logger: quiet()}.Middleware(failing(ezq.Permanent(errBoom))),
-		"one whose messages are still to be published": func(*message.Message) ([]*message.Message, error) {
+		"a message that is a dead letter on a foreign backend": middleware.Poison{Topic: "dead", To: &dead, Logger: quiet()}.Middleware(failing(ezq.Permanent(errBoom))),
+		"a message whose results are still to be published": func(*message.Message) ([]*message.Message, error) {
 			return []*message.Message{message.NewMessage("next", nil)}, nil
 		},
 	} {
@@ -299,7 +299,7 @@ func TestMemoryStore_ForgetsAfterWindow(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		requireSeen(t, s, false, "a")
 		require.NoError(t, s.Mark(t.Context(), "c", time.Minute)) // anew
-		require.Equal(t, 2, s.Len(), "without a goroutine")
+		require.Equal(t, 2, middleware.Size(s), "without a goroutine")
 		time.Sleep(time.Minute - 1)
 		requireSeen(t, s, false, "b")
 		requireSeen(t, s, true, "c")
@@ -311,7 +311,7 @@ func TestMemoryStore_WhenFullForgetsOldest(t *testing.T) {
 	s := middleware.NewMemoryStore(3)
 	for _, key := range []string{"a", "b", "a", "c", "d"} {
 		require.NoError(t, s.Mark(t.Context(), key, time.Hour))
-		require.LessOrEqual(t, s.Len(), 3)
+		require.LessOrEqual(t, middleware.Size(s), 3)
 	}
 	requireSeen(t, s, true, "a") // marked again since
 	requireSeen(t, s, false, "b")

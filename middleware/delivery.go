@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -41,8 +42,18 @@ func deliveryWithProgress(ctx context.Context) *backend.Delivery {
 // counts as a failure.
 func nackInterrupted(ctx context.Context, msg *message.Message) {
 	if d := backend.DeliveryFromContext(ctx); d != nil && isInterruption(context.Cause(ctx)) {
-		backend.Nack(msg, backend.Redelivery{InPlace: true, Failures: d.Failures, Done: d.Done})
+		redelivery := unfailed(d)
+		redelivery.InPlace = true
+		backend.Nack(msg, redelivery)
 	}
+}
+
+// unfailed is the redelivery of a message that a handler has begun with, and that has not
+// failed. So the message is not unknown any more.
+func unfailed(d *backend.Delivery) backend.Redelivery {
+	redelivery := d.Unchanged()
+	redelivery.UnknownSince = time.Time{}
+	return redelivery
 }
 
 // releaseInterrupted is nackInterrupted for a message that no handler has begun with.
@@ -58,7 +69,9 @@ func releaseInterrupted(ctx context.Context, msg *message.Message) {
 func nackSnoozed(ctx context.Context, msg *message.Message, err error) bool {
 	wait, ok := ezq.SnoozeDelay(err)
 	if d := deliveryWithProgress(ctx); ok && d != nil && !inRouter(ctx) {
-		backend.Nack(msg, backend.Redelivery{Delay: wait, Uncounted: true, Failures: d.Failures, Done: d.Done})
+		redelivery := unfailed(d)
+		redelivery.Delay, redelivery.Uncounted = wait, true
+		backend.Nack(msg, redelivery)
 	}
 	return ok
 }
@@ -66,17 +79,6 @@ func nackSnoozed(ctx context.Context, msg *message.Message, err error) bool {
 func isSnooze(err error) bool {
 	_, ok := ezq.SnoozeDelay(err)
 	return ok
-}
-
-// isNacked reports whether msg was released, or dead-lettered, although its handler
-// returned no error.
-func isNacked(msg *message.Message) bool {
-	select {
-	case <-msg.Nacked():
-		return true
-	default:
-		return false
-	}
 }
 
 // inRouter reports whether an ezq router handles the message of ctx.

@@ -41,7 +41,8 @@
 // # Watermill's own middleware
 //
 // Any of it runs in an ezq router, but some of it was not made for a queue that
-// leases messages and delivers them again.
+// leases messages and delivers them again. The tests in middleware/watermilltest
+// compare both.
 //
 // These are safe:
 //

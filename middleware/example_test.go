@@ -170,9 +170,9 @@ func ExampleThrottle() {
 }
 
 // Each handler may call the bank, and all of them together once in 10 milliseconds.
-func ExampleThrottle_Shared() {
+func ExampleThrottle_PerProcess() {
 	broker := memory.New(nil)
-	bank := middleware.Throttle{Per: 10 * time.Millisecond}.Shared()
+	bank := middleware.Throttle{Per: 10 * time.Millisecond}.PerProcess()
 	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	ezq.Handle(router, func(context.Context, InvoiceSent) error { return nil }, ezq.Use(bank))
 	ezq.Handle(router, func(context.Context, InvoicePaid) error { return nil }, ezq.Use(bank))
@@ -279,8 +279,8 @@ func ExampleNewMemoryStore() {
 	}
 	oldest, _ := store.Seen(ctx, "a")
 	newest, _ := store.Seen(ctx, "c")
-	fmt.Println(oldest, newest, store.Len())
-	// Output: false true 2
+	fmt.Println("oldest:", oldest, "newest:", newest)
+	// Output: oldest: false newest: true
 }
 
 // What the program calls a chain of events goes along with them.

@@ -76,14 +76,6 @@ func shortKey(key string) string {
 	return hex.EncodeToString(sum[:]) + "#"
 }
 
-// Len returns how many keys the store holds, those included whose window has ended
-// since the last Mark.
-func (s *MemoryStore) Len() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.keys)
-}
-
 func (s *MemoryStore) forget(e *list.Element) {
 	delete(s.keys, s.at(e).key)
 	s.order.Remove(e)

@@ -156,8 +156,8 @@ func TestPolicies_PanicOnWiringMistake(t *testing.T) {
 		"Deduplicate.Window":   middleware.Deduplicate{Window: -1}.Middleware,
 	} {
 		t.Run(name, func(t *testing.T) {
-			says := fmt.Sprintf("^middleware: %s is -1(ns)?: use a positive value, or 0 for the default$", name)
-			defer func() { require.Regexp(t, says, recover()) }()
+			want := fmt.Sprintf("^middleware: %s is -1(ns)?: use a positive value, or 0 for the default$", name)
+			defer func() { require.Regexp(t, want, recover()) }()
 			policy(succeeding)
 			t.Error("it is not refused")
 		})

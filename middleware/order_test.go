@@ -17,7 +17,7 @@ import (
 
 // placement is where in an ezq router Retry and Poison are.
 type placement struct {
-	says                string
+	name                string
 	ofRouter, ofHandler []message.HandlerMiddleware
 }
 
@@ -25,12 +25,12 @@ type placement struct {
 func placements(retry, poison message.HandlerMiddleware) []placement {
 	type both = []message.HandlerMiddleware
 	return []placement{
-		{says: "router: Retry, Poison", ofRouter: both{retry, poison}},
-		{says: "router: Poison, Retry", ofRouter: both{poison, retry}},
-		{says: "handler: Retry, Poison", ofHandler: both{retry, poison}},
-		{says: "handler: Poison, Retry", ofHandler: both{poison, retry}},
-		{says: "router: Retry; handler: Poison", ofRouter: both{retry}, ofHandler: both{poison}},
-		{says: "router: Poison; handler: Retry", ofRouter: both{poison}, ofHandler: both{retry}},
+		{name: "router: Retry, Poison", ofRouter: both{retry, poison}},
+		{name: "router: Poison, Retry", ofRouter: both{poison, retry}},
+		{name: "handler: Retry, Poison", ofHandler: both{retry, poison}},
+		{name: "handler: Poison, Retry", ofHandler: both{poison, retry}},
+		{name: "router: Retry; handler: Poison", ofRouter: both{retry}, ofHandler: both{poison}},
+		{name: "router: Poison; handler: Retry", ofRouter: both{poison}, ofHandler: both{retry}},
 	}
 }
 
@@ -39,7 +39,7 @@ func TestRetryAndPoison_WorkInEitherOrder(t *testing.T) {
 		middleware.Retry{Attempts: 3}.Middleware,
 		middleware.Poison{Logger: quiet()}.Middleware,
 	) {
-		t.Run(place.says, func(t *testing.T) {
+		t.Run(place.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				router := newRouter(broker, place.ofRouter...)
 				var calls [4]int
@@ -82,7 +82,7 @@ func TestRetryAndPoison_WorkInEitherOrderInProcess(t *testing.T) {
 			middleware.Retry{Attempts: 3, Initial: time.Microsecond}.Middleware,
 			middleware.Poison{To: &dead, Logger: quiet()}.Middleware,
 		)[i]
-		t.Run(place.says, func(t *testing.T) {
+		t.Run(place.name, func(t *testing.T) {
 			t.Parallel()
 			queue := newGoChannel(t)
 			router := newRouter(queue, place.ofRouter...)

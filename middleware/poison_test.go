@@ -69,9 +69,9 @@ func TestPoison_WithoutRetryTakesOnlyPermanentErrors(t *testing.T) {
 func TestPoison_TakesUnknownAndUndecodableEventsAtOnce(t *testing.T) {
 	for _, test := range []struct{ name, payload, reason string }{
 		{"an unknown event", `{"_type":"Nobody"}`, `no handler for event "Nobody"`},
-		{"an event of another shape", `{"_type":"OrderPlaced","ID":"seven"}`, "decode OrderPlaced"},
-		{"no JSON at all", "\x00\xff", "decode OrderPlaced"},
-		{"nothing", "", "decode OrderPlaced"},
+		{"a payload of another shape", `{"_type":"OrderPlaced","ID":"seven"}`, "decode OrderPlaced"},
+		{"a payload that is not JSON", "\x00\xff", "decode OrderPlaced"},
+		{"an empty payload", "", "decode OrderPlaced"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
@@ -101,7 +101,7 @@ func TestPoison_PublishesDeadLetterOnForeignBackend(t *testing.T) {
 	out, err := policy.Middleware(failing(ezq.Permanent(errBoom)))(msg)
 	require.NoError(t, err)
 	require.Empty(t, out)
-	require.False(t, isNacked(msg), "the router acks it")
+	require.False(t, backend.Nacked(msg), "the router acks it")
 
 	require.Equal(t, []string{"dead"}, dead.topics)
 	deadLetter := dead.msgs[0]
@@ -125,19 +125,19 @@ func TestPoison_KeepsMessageWhenDeadLetterCannotMove(t *testing.T) {
 		name   string
 		policy middleware.Poison
 		msg    *message.Message
-		says   string
+		want   string
 	}{
 		{"the publisher fails", middleware.Poison{Topic: "dead", To: &recorder{err: errDown}}, plainMessage(t), `dead letter to "dead": down`},
 		{"there is no publisher", middleware.Poison{Topic: "dead"}, plainMessage(t), "set Poison.To"},
 		{"there is no topic", middleware.Poison{To: &recorder{}}, plainMessage(t), "set Poison.Topic"},
-		{"it is settled", middleware.Poison{Topic: "dead"}, settled, "already"},
+		{"the message is settled", middleware.Poison{Topic: "dead"}, settled, "already"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := test.policy.Middleware(failing(ezq.Permanent(errBoom)))(test.msg)
 			require.ErrorIs(t, err, errBoom)
-			require.ErrorContains(t, err, test.says)
+			require.ErrorContains(t, err, test.want)
 			require.True(t, ezq.IsPermanent(err))
-			require.False(t, isNacked(test.msg))
+			require.False(t, backend.Nacked(test.msg))
 			if strings.Contains(test.name, "fails") {
 				require.ErrorIs(t, err, errDown)
 			}
@@ -165,7 +165,7 @@ func TestPoison_WorksDespiteReplacedContext(t *testing.T) {
 	})(received(t, d))
 	require.NoError(t, err)
 	v, _ := d.Disposition()
-	require.NotNil(t, v.DeadLetter)
+	require.NotNil(t, v.Target)
 }
 
 func TestPoison_MovesNothingToItsOwnTopic(t *testing.T) {
@@ -187,14 +187,14 @@ func TestPoison_LimitsDeliveriesOfCrashingMessage(t *testing.T) {
 		delivery *backend.Delivery
 		handled  bool
 	}{
-		{"the first delivery", &backend.Delivery{Number: 1}, true},
-		{"some crashes", &backend.Delivery{Number: 5}, true},
-		{"too many crashes", &backend.Delivery{Number: 6}, false},
-		{"many failures are for Retry to judge", &backend.Delivery{Number: 100, Failures: 99}, true},
-		{"crashes among failures", &backend.Delivery{Number: 100, Failures: 94}, false},
-		{"more failures than deliveries, which is forged", &backend.Delivery{Number: 6, Failures: 2147483647}, false},
-		{"the same, and not too many crashes", &backend.Delivery{Number: 5, Failures: 5}, true},
-		{"a backend that does not count", &backend.Delivery{}, true},
+		{"the first delivery is handled", &backend.Delivery{Number: 1}, true},
+		{"five deliveries without a failure are handled", &backend.Delivery{Number: 5}, true},
+		{"six deliveries without a failure are too many crashes", &backend.Delivery{Number: 6}, false},
+		{"many failures are left to Retry", &backend.Delivery{Number: 100, Failures: 99}, true},
+		{"too many crashes among failures are noticed", &backend.Delivery{Number: 100, Failures: 94}, false},
+		{"more failures than deliveries are forged, and hide no crash", &backend.Delivery{Number: 6, Failures: 2147483647}, false},
+		{"as many failures as deliveries are no crash", &backend.Delivery{Number: 5, Failures: 5}, true},
+		{"a backend that does not count has no limit", &backend.Delivery{}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -210,7 +210,7 @@ func TestPoison_LimitsDeliveriesOfCrashingMessage(t *testing.T) {
 			v, moved := test.delivery.Disposition()
 			require.Equal(t, !test.handled, moved)
 			if moved {
-				require.Contains(t, v.DeadLetter.Metadata[backend.DeadLetterReason], "5 deliveries without any outcome")
+				require.Contains(t, v.Target.Metadata[backend.DeadLetterReason], "5 deliveries without any outcome")
 			}
 		})
 	}
@@ -247,7 +247,7 @@ func TestPoison_LogsDeadLetter(t *testing.T) {
 		require.Contains(t, log.String(), want)
 	}
 	v, _ := d.Disposition()
-	require.NotContains(t, v.DeadLetter.Metadata[backend.DeadLetterReason], "poison_test.go")
+	require.NotContains(t, v.Target.Metadata[backend.DeadLetterReason], "poison_test.go")
 }
 
 func TestPoison_RefusesInvalidTopicAtOnce(t *testing.T) {
@@ -255,8 +255,8 @@ func TestPoison_RefusesInvalidTopicAtOnce(t *testing.T) {
 	for topic, reason := range map[string]string{
 		"a\x00": "it contains a NUL", "a\xff": "it is not UTF-8", strings.Repeat("x", 1025): "it has 1025 bytes, and the limit is 1024",
 	} {
-		says := fmt.Sprintf("middleware: Poison.Topic %q: %s: choose another name", excerpt.Of(topic), reason)
-		require.PanicsWithValue(t, says, func() { middleware.Poison{Topic: topic}.Middleware(succeeding) })
+		want := fmt.Sprintf("middleware: Poison.Topic %q: %s: choose another name", excerpt.Of(topic), reason)
+		require.PanicsWithValue(t, want, func() { middleware.Poison{Topic: topic}.Middleware(succeeding) })
 	}
 	middleware.Poison{Topic: "Orders, failed"}.Middleware(succeeding)
 }

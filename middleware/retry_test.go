@@ -142,7 +142,7 @@ func TestRetry_RunsInProcessOnForeignBackend(t *testing.T) {
 		for i, want := range []time.Duration{0, 1, 2, 3, 3} {
 			requireWait(t, want*time.Second, waits[i])
 		}
-		require.False(t, isNacked(msg))
+		require.False(t, backend.Nacked(msg))
 	})
 }
 
@@ -209,8 +209,8 @@ func TestRetry_CountsNoInterruption(t *testing.T) {
 				require.Equal(t, disposition, err)
 				v, ok := d.Disposition()
 				require.True(t, ok)
-				require.Equal(t, backend.Redelivery{InPlace: true, Failures: 7, Done: []string{"one"}}, v.Redelivery, "nothing is charged")
-				require.Nil(t, v.DeadLetter)
+				require.Equal(t, backend.Redelivery{InPlace: true, Failures: 7, Done: []string{"one"}}, v.Fallback, "nothing is charged")
+				require.Nil(t, v.Target)
 			})
 		}
 	}
@@ -236,7 +236,7 @@ func TestRetry_CountsFailureDespiteEndedContext(t *testing.T) {
 	_, err := chain(failing(errBoom), middleware.Poison{Topic: "dead", Logger: quiet()}.Middleware, middleware.Retry{Attempts: 1}.Middleware)(msg)
 	require.NoError(t, err)
 	v, _ := d.Disposition()
-	require.NotNil(t, v.DeadLetter)
+	require.NotNil(t, v.Target)
 }
 
 func TestRetry_LeavesNackToRouter(t *testing.T) {
@@ -245,7 +245,7 @@ func TestRetry_LeavesNackToRouter(t *testing.T) {
 		router := newRouter(broker, func(next message.HandlerFunc) message.HandlerFunc {
 			return func(msg *message.Message) ([]*message.Message, error) {
 				out, err := next(msg)
-				assert.False(t, isNacked(msg))
+				assert.False(t, backend.Nacked(msg))
 				assert.NoError(t, msg.Context().Err(), "a middleware further out can still work")
 				seen++
 				return out, err
@@ -265,8 +265,8 @@ func TestRetry_CountsPanicAsFailure(t *testing.T) {
 		_, err := chain(func(*message.Message) ([]*message.Message, error) { panic("boom") }, policies...)(received(t, d))
 		require.NoError(t, err)
 		v, _ := d.Disposition()
-		require.NotNil(t, v.DeadLetter, name)
-		require.Equal(t, "ezq: handler panicked: boom", v.DeadLetter.Metadata[backend.DeadLetterReason])
+		require.NotNil(t, v.Target, name)
+		require.Equal(t, "ezq: handler panicked: boom", v.Target.Metadata[backend.DeadLetterReason])
 	}
 	_, err := middleware.Retry{}.Middleware(func(*message.Message) ([]*message.Message, error) { panic("boom") })(received(t, &backend.Delivery{}))
 	e, ok := errors.AsType[*ezq.PanicError](err)
@@ -339,15 +339,6 @@ func bothOrders(retry, poison message.HandlerMiddleware) map[string][]message.Ha
 	return map[string][]message.HandlerMiddleware{
 		"Poison inside of Retry": {retry, poison},
 		"Retry inside of Poison": {poison, retry},
-	}
-}
-
-func isNacked(msg *message.Message) bool {
-	select {
-	case <-msg.Nacked():
-		return true
-	default:
-		return false
 	}
 }
 

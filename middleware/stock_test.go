@@ -111,8 +111,8 @@ func TestWatermillRouter_NackCarriesDelay(t *testing.T) {
 		err      error
 		min, max time.Duration
 	}{
-		"the backoff":            {errBoom, 32 * time.Second, 40 * time.Second},
-		"or what the error asks": {ezq.RetryAfter(time.Hour, errBoom), time.Hour, time.Hour},
+		"a nack has the delay of the backoff":          {errBoom, 32 * time.Second, 40 * time.Second},
+		"a nack has the delay that the error asks for": {ezq.RetryAfter(time.Hour, errBoom), time.Hour, time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -123,13 +123,13 @@ func TestWatermillRouter_NackCarriesDelay(t *testing.T) {
 				return nil, test.err
 			})(msg)
 			require.ErrorIs(t, err, errBoom)
-			require.True(t, isNacked(msg))
+			require.True(t, backend.Nacked(msg))
 			v, ok := d.Disposition()
 			require.True(t, ok)
-			require.GreaterOrEqual(t, v.Delay, test.min)
-			require.LessOrEqual(t, v.Delay, test.max)
-			require.Equal(t, 3, v.Failures)
-			require.Equal(t, []string{"one"}, v.Done)
+			require.GreaterOrEqual(t, v.Fallback.Delay, test.min)
+			require.LessOrEqual(t, v.Fallback.Delay, test.max)
+			require.Equal(t, 3, v.Fallback.Failures)
+			require.Equal(t, []string{"one"}, v.Fallback.Done)
 		})
 	}
 }

@@ -18,7 +18,7 @@ import (
 // context ends while it waits, it goes back to the queue, and has not failed.
 //
 // Every handler that is wrapped has a limit of its own, and an ezq router wraps one
-// for each topic. [Throttle.Shared] is one limit for all. Neither knows about other
+// for each topic. [Throttle.PerProcess] is one limit for all handlers of the process. Neither knows about other
 // processes.
 type Throttle struct {
 	// Count is how many handlers may begin in Per. Defaults to 1.
@@ -35,12 +35,12 @@ type Throttle struct {
 // Middleware implements [message.HandlerMiddleware]. It panics if a field is
 // negative.
 func (p Throttle) Middleware(next message.HandlerFunc) message.HandlerFunc {
-	return p.Shared()(next)
+	return p.PerProcess()(next)
 }
 
-// Shared returns a middleware whose handlers share one limit. Like Middleware it
-// panics if a field is negative.
-func (p Throttle) Shared() message.HandlerMiddleware {
+// PerProcess returns a middleware whose handlers have one limit between them, however many it
+// wraps in this process. Like Middleware it panics if a field is negative.
+func (p Throttle) PerProcess() message.HandlerMiddleware {
 	mustNotBeNegative("Throttle.Count", p.Count)
 	mustNotBeNegative("Throttle.Per", p.Per)
 	mustNotBeNegative("Throttle.Burst", p.Burst)

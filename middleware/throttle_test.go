@@ -43,17 +43,17 @@ func TestThrottle_LimitsStarts(t *testing.T) {
 	t.Parallel()
 	const s, ms = time.Second, time.Millisecond
 	for _, test := range []struct {
-		says   string
+		name   string
 		policy middleware.Throttle
 		want   []time.Duration
 	}{
-		{"one each second", middleware.Throttle{}, []time.Duration{0, s, 2 * s, 3 * s, 4 * s}},
-		{"at even intervals", middleware.Throttle{Count: 10}, []time.Duration{0, 100 * ms, 200 * ms, 300 * ms, 400 * ms}},
-		{"after a burst", middleware.Throttle{Count: 2, Per: time.Minute, Burst: 3}, []time.Duration{0, 0, 0, 30 * s, 60 * s}},
-		{"rounded in favour of the limit", middleware.Throttle{Count: 3, Per: s}, []time.Duration{0, 333333334, 666666668, 1000000002, 1333333336}},
-		{"more than there are nanoseconds", middleware.Throttle{Count: 2e9, Per: s}, []time.Duration{0, 1, 2, 3, 4}},
+		{"the zero value starts one each second", middleware.Throttle{}, []time.Duration{0, s, 2 * s, 3 * s, 4 * s}},
+		{"a count per second starts at even intervals", middleware.Throttle{Count: 10}, []time.Duration{0, 100 * ms, 200 * ms, 300 * ms, 400 * ms}},
+		{"a burst starts at once", middleware.Throttle{Count: 2, Per: time.Minute, Burst: 3}, []time.Duration{0, 0, 0, 30 * s, 60 * s}},
+		{"an interval is rounded in favour of the limit", middleware.Throttle{Count: 3, Per: s}, []time.Duration{0, 333333334, 666666668, 1000000002, 1333333336}},
+		{"the shortest interval is a nanosecond", middleware.Throttle{Count: 2e9, Per: s}, []time.Duration{0, 1, 2, 3, 4}},
 	} {
-		t.Run(test.says, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				require.Equal(t, test.want, starts(t, 5, test.policy.Middleware))
 			})
@@ -64,19 +64,19 @@ func TestThrottle_LimitsStarts(t *testing.T) {
 func TestThrottle_RemembersPauseForOneBurst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		handle := middleware.Throttle{Burst: 2}.Shared()
+		handle := middleware.Throttle{Burst: 2}.PerProcess()
 		starts(t, 1, handle)
 		time.Sleep(time.Hour)
 		require.Equal(t, []time.Duration{0, 0, time.Second}, starts(t, 3, handle))
 	})
 }
 
-func TestThrottle_LimitsEachHandlerUnlessShared(t *testing.T) {
+func TestThrottle_LimitsEachHandlerUnlessPerProcess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		policy := middleware.Throttle{}
 		require.Equal(t, []time.Duration{0, 0}, starts(t, 1, policy.Middleware, policy.Middleware))
-		shared := policy.Shared()
+		shared := policy.PerProcess()
 		require.Equal(t, []time.Duration{0, time.Second}, starts(t, 1, shared, shared))
 	})
 }
@@ -115,5 +115,5 @@ func TestThrottle_ReleasesWaitingMessageInWatermillRouter(t *testing.T) {
 	require.ErrorIs(t, err, ezq.ErrInterrupted, "the context's cause")
 	require.False(t, called)
 	v, _ := d.Disposition()
-	require.Equal(t, backend.Redelivery{InPlace: true, Uncounted: true, Failures: 3}, v.Redelivery)
+	require.Equal(t, backend.Redelivery{InPlace: true, Uncounted: true, Failures: 3}, v.Fallback)
 }

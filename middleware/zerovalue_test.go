@@ -3,17 +3,13 @@ package middleware_test
 import (
 	"context"
 	"runtime"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/middleware"
@@ -65,57 +61,6 @@ func TestZeroValue_IsReadyForUse(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			require.Equal(t, []time.Duration{0, time.Second}, starts(t, 2, middleware.Throttle{}.Middleware))
 		})
-	})
-}
-
-// A message that waits for its turn is leased, for longer than leases last.
-func TestThrottle_UnlikeWatermillHandlesWaitingMessageOnce(t *testing.T) {
-	bubble(t, func(t *testing.T, broker *memory.Broker) {
-		router := newRouter(broker, middleware.Throttle{Per: 10 * time.Minute}.Middleware)
-		var handled atomic.Int32
-		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-			assert.Equal(t, 1, ezq.MetaFromContext(ctx).Delivery)
-			handled.Add(1)
-			return nil
-		})
-		publish(t, broker, orderPlaced{1}, orderPlaced{2}, orderPlaced{3}, ezq.EndEvent{Timeout: time.Hour})
-		require.NoError(t, router.Run(t.Context()))
-		require.EqualValues(t, 3, handled.Load())
-	})
-}
-
-// Also what is published in the handler, and also if the first event has no id.
-func TestCorrelationID_UnlikeWatermillReachesWholeChain(t *testing.T) {
-	bubble(t, func(t *testing.T, broker *memory.Broker) {
-		router := newRouter(broker, middleware.CorrelationID{}.Middleware)
-		ids := map[int]string{}
-		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
-			ids[e.ID] = ezq.CorrelationIDFromContext(ctx)
-			if e.ID == 3 {
-				return ezq.Publish(ctx, broker, ezq.EndEvent{})
-			}
-			return ezq.Publish(ctx, broker, orderPlaced{e.ID + 1})
-		})
-		publish(t, broker, orderPlaced{1})
-		require.NoError(t, router.Run(t.Context()))
-		require.Len(t, ids, 3)
-		require.NotEmpty(t, ids[1])
-		require.Equal(t, ids[1], ids[2])
-		require.Equal(t, ids[1], ids[3])
-	})
-}
-
-func TestPoison_UnlikeWatermillStoresNoStack(t *testing.T) {
-	bubble(t, func(t *testing.T, broker *memory.Broker) {
-		router := newRouter(broker, middleware.Retry{Attempts: 1}.Middleware, middleware.Poison{Logger: quiet()}.Middleware)
-		ezq.Handle(router, func(context.Context, orderPlaced) error { panic("boom") })
-		publish(t, broker, orderPlaced{1})
-		run(t, router, time.Minute)
-		dead := drain(t, broker, "ezq_dead")
-		require.Len(t, dead, 1)
-		reason := dead[0].Metadata.Get(backend.DeadLetterReason)
-		require.Contains(t, reason, "boom")
-		require.False(t, strings.Contains(reason, "goroutine") || strings.Contains(reason, ".go:"), reason)
 	})
 }
 

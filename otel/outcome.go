@@ -40,15 +40,6 @@ func isSnooze(err error) bool {
 	return ok
 }
 
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
 func (o outcome) record(span trace.Span) {
 	span.SetAttributes(outcomeKey.String(o.name))
 	if o.err != nil {

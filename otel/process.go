@@ -95,14 +95,14 @@ func (i *invocation) metricAttributes() metric.MeasurementOption {
 // determineOutcome says what became of msg, whose handling has returned err.
 func (i *invocation) determineOutcome(msg *message.Message, err error) outcome {
 	o := outcome{err: err}
-	nacked := isClosed(msg.Nacked())
+	nacked := backend.Nacked(msg)
 	if i.delivery != nil && nacked {
 		o.disposition, _ = i.delivery.Disposition()
 	}
 	cause := context.Cause(i.outer)
 	switch {
-	case o.disposition.DeadLetter != nil:
-		o.name, o.topic, o.reason = deadLettered, o.disposition.DeadLetter.Topic, o.disposition.DeadLetter.Metadata[backend.DeadLetterReason]
+	case o.disposition.Target != nil:
+		o.name, o.topic, o.reason = deadLettered, o.disposition.Target.Topic, o.disposition.Target.Metadata[backend.DeadLetterReason]
 	case i.deadLetter.topic.Load() != nil:
 		o.name, o.topic, o.reason = deadLettered, *i.deadLetter.topic.Load(), msg.Metadata.Get(backend.DeadLetterReason)
 	case err == nil && !nacked:

@@ -60,10 +60,28 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+func (c Config) validate() error {
+	if c.MaxInFlight < 0 {
+		return fmt.Errorf("memory: Config.MaxInFlight is %d: use a positive number, or 0 for the default", c.MaxInFlight)
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"NackDelay", c.NackDelay}, {"Lease", c.Lease}, {"MaxExtension", c.MaxExtension}, {"DrainTimeout", c.DrainTimeout},
+	} {
+		if d.value < 0 {
+			return fmt.Errorf("memory: Config.%s is %v: use a positive duration, or 0 for the default", d.name, d.value)
+		}
+	}
+	return nil
+}
+
 // Broker is an in-process backend. Create it with [New]. Its methods may be
 // called concurrently.
 type Broker struct {
 	config        Config
+	invalid       error // of what New was given
 	topics        *topics
 	subscriptions *subscription.Subscriptions
 	closed        atomic.Bool
@@ -74,15 +92,15 @@ var (
 	_ message.SubscribeInitializer = (*Broker)(nil)
 )
 
-// New returns an empty broker. A nil config is that of the defaults. New panics if a
-// number or a duration in config is negative.
+// New returns an empty broker. A nil config is that of the defaults. If a number or a
+// duration in config is negative, the methods that publish and subscribe return an error
+// that says which.
 func New(config *Config) *Broker {
 	return newBroker(config, newTopics())
 }
 
 // Connect returns another broker over the same messages, as a second process has
-// it: with a configuration, with subscriptions, and with an end of its own. It
-// panics as [New] does.
+// it: with a configuration, as for [New], with subscriptions, and with an end of its own.
 func (b *Broker) Connect(config *Config) *Broker {
 	return newBroker(config, b.topics)
 }
@@ -92,14 +110,12 @@ func newBroker(overrides *Config, topics *topics) *Broker {
 	if overrides != nil {
 		config = *overrides
 	}
-	if config.MaxInFlight < 0 || min(config.NackDelay, config.Lease, config.MaxExtension, config.DrainTimeout) < 0 {
-		panic("memory: Config has a negative value: use 0 for the default")
-	}
+	invalid := config.validate()
 	config.Lease = cmp.Or(config.Lease, 30*time.Second)
 	config.MaxExtension = cmp.Or(config.MaxExtension, time.Hour)
 	config.DrainTimeout = cmp.Or(config.DrainTimeout, 10*time.Second)
 	config.Logger = cmp.Or(config.Logger, slog.Default())
-	return &Broker{config: config, topics: topics, subscriptions: subscription.NewSubscriptions()}
+	return &Broker{config: config, invalid: invalid, topics: topics, subscriptions: subscription.NewSubscriptions()}
 }
 
 // Features implements [backend.Backend]: a Broker keeps every promise.
@@ -174,6 +190,9 @@ func (b *Broker) Close() error {
 }
 
 func (b *Broker) topic(name string) (*topic, error) {
+	if b.invalid != nil {
+		return nil, b.invalid
+	}
 	if b.closed.Load() {
 		return nil, backend.ErrClosed
 	}

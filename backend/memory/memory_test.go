@@ -273,7 +273,7 @@ func TestMaxExtension_EndsLeaseOfSlowHandler(t *testing.T) {
 }
 
 func TestClose_ReleasesAndDrainsMessages(t *testing.T) {
-	t.Run("releases what was not handed over", func(t *testing.T) {
+	t.Run("Close releases what was not handed over", func(t *testing.T) {
 		bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
 			beside := broker.Connect(nil)
 			publish(t, broker, "a", "b")
@@ -288,7 +288,7 @@ func TestClose_ReleasesAndDrainsMessages(t *testing.T) {
 			}
 		})
 	})
-	t.Run("waits for handlers, whose contexts stay alive", func(t *testing.T) {
+	t.Run("Close waits for handlers, whose contexts stay alive", func(t *testing.T) {
 		bubble(t, memory.Config{DrainTimeout: time.Minute}, func(t *testing.T, broker *memory.Broker) {
 			publish(t, broker, "a")
 			messages := subscribe(t, broker)
@@ -306,7 +306,7 @@ func TestClose_ReleasesAndDrainsMessages(t *testing.T) {
 			require.False(t, open)
 		})
 	})
-	t.Run("interrupts handlers that take longer than DrainTimeout", func(t *testing.T) {
+	t.Run("Close interrupts handlers that take longer than DrainTimeout", func(t *testing.T) {
 		bubble(t, memory.Config{DrainTimeout: time.Minute}, func(t *testing.T, broker *memory.Broker) {
 			publish(t, broker, "a")
 			msg := receive(t, subscribe(t, broker))
@@ -316,7 +316,7 @@ func TestClose_ReleasesAndDrainsMessages(t *testing.T) {
 			require.ErrorIs(t, context.Cause(msg.Context()), backend.ErrInterrupted)
 		})
 	})
-	t.Run("is the same twice, at once, and with nobody reading", func(t *testing.T) {
+	t.Run("Close may be called twice at once, with messages that are not received", func(t *testing.T) {
 		bubble(t, memory.Config{}, func(t *testing.T, broker *memory.Broker) {
 			publish(t, broker, "a")
 			subscribe(t, broker)
@@ -347,10 +347,23 @@ func TestSubscription_EndsWithoutAffectingOthers(t *testing.T) {
 	})
 }
 
-func TestConfig_PanicsWhenInvalid(t *testing.T) {
+func TestConfig_InvalidIsErrorOfPublishAndSubscribe(t *testing.T) {
 	t.Parallel()
-	require.Panics(t, func() { memory.New(&memory.Config{MaxInFlight: -1}) })
-	require.Panics(t, func() { memory.New(&memory.Config{DrainTimeout: -1}) })
+	for want, config := range map[string]memory.Config{
+		"memory: Config.MaxInFlight is -1: use a positive number, or 0 for the default":      {MaxInFlight: -1},
+		"memory: Config.NackDelay is -1ns: use a positive duration, or 0 for the default":    {NackDelay: -1},
+		"memory: Config.Lease is -1ns: use a positive duration, or 0 for the default":        {Lease: -1},
+		"memory: Config.MaxExtension is -1ns: use a positive duration, or 0 for the default": {MaxExtension: -1},
+		"memory: Config.DrainTimeout is -1s: use a positive duration, or 0 for the default":  {DrainTimeout: -time.Second},
+	} {
+		for _, broker := range []*memory.Broker{memory.New(&config), memory.New(nil).Connect(&config)} {
+			require.EqualError(t, broker.Publish("t", message.NewMessage("1", nil)), want)
+			require.EqualError(t, broker.SubscribeInitialize("t"), want)
+			_, err := broker.Subscribe(t.Context(), "t")
+			require.EqualError(t, err, want)
+			require.NoError(t, broker.Close())
+		}
+	}
 }
 
 func BenchmarkPublishAndReceive(b *testing.B) {

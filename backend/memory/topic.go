@@ -140,19 +140,19 @@ func (t *topic) settle(settlements []subscription.Settlement) (missed subscripti
 			t.remove(e)
 		case subscription.Nack:
 			if !s.Bare {
-				e.failures, e.done, e.unknown = s.Disposition.Failures, s.Disposition.Done, s.Disposition.UnknownSince
+				e.failures, e.done, e.unknown = s.Disposition.Fallback.Failures, s.Disposition.Fallback.Done, s.Disposition.Fallback.UnknownSince
 			}
-			if s.Disposition.Uncounted {
+			if s.Disposition.Fallback.Uncounted {
 				e.number--
 			}
-			if s.Disposition.InPlace {
+			if s.Disposition.Fallback.InPlace {
 				t.makeVisible(e, e.published)
 				continue
 			}
-			t.makeVisible(e, now.Add(s.Disposition.Delay))
+			t.makeVisible(e, now.Add(s.Disposition.Fallback.Delay))
 		case subscription.DeadLetter:
 			t.remove(e)
-			t.parent.find(s.Disposition.DeadLetter.Topic).add(e.deadLetter(s.Disposition.DeadLetter, now))
+			t.parent.find(s.Disposition.Target.Topic).add(e.deadLetter(s.Disposition.Target, now))
 		case subscription.Release:
 			e.number--
 			t.makeVisible(e, e.published)

@@ -8,6 +8,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // QueueKind is how PostgreSQL keeps the messages of a queue.
@@ -57,44 +64,6 @@ type QueueOptions struct {
 	RetentionInterval string
 }
 
-// CreateQueue creates the queue that subscriptions to topic read: the topic's, or
-// that of the Group. If it exists and is of that kind, it does nothing. A queue of
-// another kind is an error of the kind [ErrInvalidConfig]; it stays as it is.
-//
-// The role needs what pgmq.create needs: CREATE on the schema pgmq, and SELECT and
-// INSERT on pgmq.meta. A partitioned queue also needs the extension pg_partman,
-// without which the error matches [errors.ErrUnsupported]. Nil options are those of the
-// defaults.
-func (c *Client) CreateQueue(ctx context.Context, topic string, options *QueueOptions) error {
-	const op = "create queue"
-	queue, err := c.consumedQueue(topic)
-	if err != nil {
-		return classify(op, topic, err)
-	}
-	settings := orZero(options)
-	if err := settings.check(); err != nil {
-		return classify(op, topic, err)
-	}
-	if _, err := probe(ctx, c.pool, queue); err != nil { // is PGMQ there?
-		return classify(op, topic, err)
-	}
-	found, err := c.kindOf(ctx, queue)
-	if errors.Is(err, pgx.ErrNoRows) {
-		failed := c.create(ctx, queue, settings)
-		// Another client may have been faster, which is as good.
-		if found, err = c.kindOf(ctx, queue); err != nil {
-			err = createDenied(firstError(failed, err))
-		}
-	}
-	if err == nil && found != settings.Kind {
-		err = &Error{
-			Kind: ErrInvalidConfig, Cause: fmt.Errorf("the queue %q exists, and is %v", queue, found),
-			Remedy: "drop it first, which loses its messages and its archive",
-		}
-	}
-	return classify(op, topic, err)
-}
-
 func (o *QueueOptions) check() error {
 	for _, interval := range []struct {
 		name      string
@@ -121,52 +90,12 @@ func (o *QueueOptions) check() error {
 	return nil
 }
 
-// create creates a queue with PGMQ's own function.
-//
-// A partitioned queue gets the index on vt that all others have and PGMQ 1.13 does
-// not create: without it, each claim sorts all messages.
-func (c *Client) create(ctx context.Context, queue string, options QueueOptions) error {
-	switch options.Kind {
-	case Plain:
-		_, err := createWith(c.pool)(ctx, queue, plainCreation(queue))
-		return err
-	case Unlogged:
-		_, err := c.pool.Exec(ctx, "select pgmq.create_unlogged($1::text)", pgx.QueryExecModeCacheDescribe, queue)
-		return err
-	}
-	if err := c.requirePartman(ctx); err != nil {
-		return err
-	}
-	return c.inTransaction(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "select pgmq.create_partitioned($1::text, $2::text, $3::text)",
-			pgx.QueryExecModeCacheDescribe, queue, options.PartitionInterval, options.RetentionInterval)
-		if err != nil {
-			return err
-		}
-		index := pgx.Identifier{"q_" + queue + "_vt_idx"}.Sanitize()
-		_, err = tx.Exec(ctx, fmt.Sprintf("create index if not exists %s on %s (vt)", index, tableName(queue)),
-			pgx.QueryExecModeExec)
-		return err
-	})
-}
-
-func (c *Client) requirePartman(ctx context.Context) error {
-	installed, err := queryValue[bool](ctx, c, "select exists (select from pg_extension where extname = 'pg_partman')")
-	if err != nil || installed {
-		return err
-	}
-	return &Error{
-		Cause:  fmt.Errorf("partitioned queues need the extension pg_partman, which this database does not have: %w", errors.ErrUnsupported),
-		Remedy: "install it and run CREATE EXTENSION pg_partman, or create a plain queue",
-	}
-}
-
 func createDenied(err error) error {
-	if !isCode(err, "42501") {
+	if !fault.IsCode(err, "42501") {
 		return err
 	}
 	return &Error{
-		Kind: ErrPermission, Cause: withoutSecrets(err),
+		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
 		Remedy: "let its owner run GRANT USAGE, CREATE ON SCHEMA pgmq TO the role; GRANT SELECT, INSERT ON pgmq.meta TO the role",
 	}
 }
@@ -174,64 +103,17 @@ func createDenied(err error) error {
 // kindSQL is an expression on pg_class c.
 const kindSQL = "case when c.relkind = 'p' then 2 when c.relpersistence = 'u' then 1 else 0 end"
 
-// kindOf returns [pgx.ErrNoRows] if there is no such queue.
-func (c *Client) kindOf(ctx context.Context, queue string) (QueueKind, error) {
-	kind, err := queryValue[int32](ctx, c, "select "+kindSQL+" from pg_class c where c.oid = to_regclass($1)", tableName(queue))
-	return QueueKind(kind), err //nolint:gosec // 0 to 2
-}
-
-// DropQueue deletes the queue that subscriptions to topic read, the topic's or
-// that of the Group, with all its messages and, as PGMQ does, with its archive.
-// It reports whether there was one.
-//
-// Subscriptions to it go on, log that the queue is gone, and continue if it comes
-// back; a publish creates it anew, unless NoCreate is set, or the topic has groups. A
-// group whose queue is dropped gets no copies any more, until it subscribes again.
-//
-// The role must own the queue and may DELETE from pgmq.meta. DropQueue waits at most
-// 5 seconds for transactions that have used the queue: other sessions that need it
-// wait meanwhile.
-func (c *Client) DropQueue(ctx context.Context, topic string) (existed bool, err error) {
-	const op = "drop queue"
-	queue, err := c.consumedQueue(topic)
-	if err != nil {
-		return false, classify(op, topic, err)
-	}
-	if _, err = c.kindOf(ctx, queue); err == nil {
-		err = inTransactionWith(ctx, c.pool, "lock_timeout = '5s'", func(tx pgx.Tx) error {
-			return tx.QueryRow(ctx, "select pgmq.drop_queue($1::text)", pgx.QueryExecModeCacheDescribe, queue).Scan(&existed)
-		})
-	}
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = nil
-	}
-	c.forget(topic, queue)
-	return existed && err == nil, classify(op, topic, dropFailed(err, queue))
-}
-
 func dropFailed(err error, queue string) error {
 	switch {
-	case isCode(err, "55P03"): // lock_not_available
-		return &Error{Cause: withoutSecrets(err), Remedy: "stop the transactions that use the queue: see pg_stat_activity"}
-	case isCode(err, "42501"):
+	case fault.IsCode(err, "55P03"): // lock_not_available
+		return &Error{Cause: fault.WithoutSecrets(err), Remedy: "stop the transactions that use the queue: see pg_stat_activity"}
+	case fault.IsCode(err, "42501"):
 		return &Error{
-			Kind: ErrPermission, Cause: withoutSecrets(err),
-			Remedy: fmt.Sprintf("connect as the owner of %s, with DELETE on pgmq.meta", tableName(queue)),
+			Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
+			Remedy: fmt.Sprintf("connect as the owner of %s, with DELETE on pgmq.meta", queuename.Table(queue)),
 		}
 	}
 	return err
-}
-
-// forget is for a queue that has been dropped.
-func (c *Client) forget(topic, queue string) {
-	routes := c.publisher.routes
-	routes.mu.Lock()
-	known := routes.byTopic[topic]
-	routes.mu.Unlock()
-	if known != nil {
-		routes.forget(topic, known)
-	}
-	routes.catalog.forget(queue)
 }
 
 // QueueInfo is a queue of PGMQ.
@@ -247,26 +129,104 @@ type QueueInfo struct {
 	CreatedAt time.Time // 1970 if it was set to infinity
 }
 
-// Queues returns all queues of PGMQ in this database, in the order of their
-// names, whichever role created them. The role needs SELECT on pgmq.meta.
-func (c *Client) Queues(ctx context.Context) ([]QueueInfo, error) {
-	const op = "list queues"
-	if _, err := c.consumedQueue("ezq"); err != nil { // is it closed?
-		return nil, classify(op, "", err)
+// createQueue creates a queue, unless there is one of that kind.
+func createQueue(ctx context.Context, pool *pgxpool.Pool, queue string, options QueueOptions) error {
+	if err := options.check(); err != nil {
+		return err
 	}
-	rows, err := c.pool.Query(ctx, queuesSQL(), pgx.QueryExecModeCacheDescribe)
+	if _, err := catalog.Probe(ctx, pool, queue); err != nil { // is PGMQ there?
+		return err
+	}
+	found, err := kindOf(ctx, pool, queue)
+	if errors.Is(err, pgx.ErrNoRows) {
+		failed := options.create(ctx, pool, queue)
+		// Another client may have been faster, which is as good.
+		if found, err = kindOf(ctx, pool, queue); err != nil {
+			err = createDenied(fault.FirstError(failed, err))
+		}
+	}
+	if err == nil && found != options.Kind {
+		err = &Error{
+			Kind: ErrInvalidConfig, Cause: fmt.Errorf("the queue %q exists, and is %v", queue, found),
+			Remedy: "drop it first, which loses its messages and its archive",
+		}
+	}
+	return err
+}
+
+// create creates a queue with PGMQ's own function.
+//
+// A partitioned queue gets the index on vt that all others have and PGMQ 1.13 does
+// not create: without it, each claim sorts all messages.
+func (o *QueueOptions) create(ctx context.Context, pool *pgxpool.Pool, queue string) error {
+	switch o.Kind {
+	case Plain:
+		return catalog.CreatePlain(ctx, pool, queue)
+	case Unlogged:
+		_, err := pool.Exec(ctx, "select pgmq.create_unlogged($1::text)", pgx.QueryExecModeCacheDescribe, queue)
+		return err
+	}
+	if err := requirePartman(ctx, pool); err != nil {
+		return err
+	}
+	return transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "select pgmq.create_partitioned($1::text, $2::text, $3::text)",
+			pgx.QueryExecModeCacheDescribe, queue, o.PartitionInterval, o.RetentionInterval)
+		if err != nil {
+			return err
+		}
+		index := pgx.Identifier{"q_" + queue + "_vt_idx"}.Sanitize()
+		_, err = tx.Exec(ctx, fmt.Sprintf("create index if not exists %s on %s (vt)", index, queuename.Table(queue)),
+			pgx.QueryExecModeExec)
+		return err
+	})
+}
+
+func requirePartman(ctx context.Context, pool *pgxpool.Pool) error {
+	installed, err := transact.Value[bool](ctx, pool, "select exists (select from pg_extension where extname = 'pg_partman')")
+	if err != nil || installed {
+		return err
+	}
+	return &Error{
+		Cause:  fmt.Errorf("partitioned queues need the extension pg_partman, which this database does not have: %w", errors.ErrUnsupported),
+		Remedy: "install it and run CREATE EXTENSION pg_partman, or create a plain queue",
+	}
+}
+
+// kindOf returns [pgx.ErrNoRows] if there is no such queue.
+func kindOf(ctx context.Context, pool *pgxpool.Pool, queue string) (QueueKind, error) {
+	kind, err := transact.Value[int32](ctx, pool, "select "+kindSQL+" from pg_class c where c.oid = to_regclass($1)", queuename.Table(queue))
+	return QueueKind(kind), err //nolint:gosec // 0 to 2
+}
+
+// dropQueue deletes a queue, and reports whether there was one.
+func dropQueue(ctx context.Context, pool *pgxpool.Pool, queue string) (existed bool, err error) {
+	if _, err = kindOf(ctx, pool, queue); err == nil {
+		err = transact.Run(ctx, pool, "lock_timeout = '5s'", func(tx pgx.Tx) error {
+			return tx.QueryRow(ctx, "select pgmq.drop_queue($1::text)", pgx.QueryExecModeCacheDescribe, queue).Scan(&existed)
+		})
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = nil
+	}
+	return existed && err == nil, dropFailed(err, queue)
+}
+
+// listQueues returns all queues, in the order of their names.
+func listQueues(ctx context.Context, pool *pgxpool.Pool) ([]QueueInfo, error) {
+	rows, err := pool.Query(ctx, queuesSQL(), pgx.QueryExecModeCacheDescribe)
 	if err != nil {
-		return nil, classify(op, "", err)
+		return nil, err
 	}
 	queues, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (info QueueInfo, err error) {
 		var kind int32
 		var label string
 		err = r.Scan(&info.Name, &kind, &info.CreatedAt, &label)
-		info.Topic, info.Group = readLabel(info.Name, label)
+		info.Topic, info.Group = catalog.ReadLabel(info.Name, label)
 		info.Kind = QueueKind(kind) //nolint:gosec // 0 to 2
 		return info, err
 	})
-	return queues, classify(op, "", err)
+	return queues, err
 }
 
 // PGMQ writes a queue's name in lower case where it names its table, but not in
@@ -274,7 +234,7 @@ func (c *Client) Queues(ctx context.Context) ([]QueueInfo, error) {
 // without a table (PGMQ 1.11.1). The cast cuts a name as PostgreSQL does.
 func queuesSQL() string {
 	return `
-select distinct on (c.relname) substr(c.relname, 3), ` + kindSQL + `, ` + finite("m.created_at") + `, coalesce(obj_description(c.oid, 'pg_class'), '')
+select distinct on (c.relname) substr(c.relname, 3), ` + kindSQL + `, ` + statement.Finite("m.created_at") + `, coalesce(obj_description(c.oid, 'pg_class'), '')
 from pgmq.meta m
 join pg_class c on c.relname = ('q_' || lower(m.queue_name))::name
 where c.relnamespace = 'pgmq'::regnamespace and c.relkind in ('r', 'p')

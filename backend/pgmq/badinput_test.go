@@ -58,7 +58,7 @@ func TestOpen_NamesErrorAndRemedy(t *testing.T) {
 		remedy string
 	}{
 		{
-			"a URL that is none",
+			"a text that is no URL",
 			func(*testing.T) string { return "postgres://user:" + canary + "@host:port/db" },
 			pgmq.ErrInvalidConfig, "its parameter port has no valid value; correct that parameter",
 		},
@@ -68,17 +68,17 @@ func TestOpen_NamesErrorAndRemedy(t *testing.T) {
 			pgmq.ErrInvalidConfig, "its parameter port has no valid value; correct that parameter",
 		},
 		{
-			"nobody listens",
+			"a server that is unreachable",
 			func(t *testing.T) string { return "postgres://user:" + canary + "@" + closedPort(t) + "/db" },
 			pgmq.ErrUnreachable, "check that PostgreSQL is running",
 		},
 		{
-			"no such database",
+			"a database that does not exist",
 			func(t *testing.T) string { return pgtest.EmptyDatabase(t) + "&database=nowhere" },
 			pgmq.ErrInvalidConfig, "check the database name",
 		},
 		{
-			"PGMQ is not installed",
+			"a database without PGMQ",
 			func(t *testing.T) string { return pgtest.EmptyDatabase(t) },
 			pgmq.ErrNotInstalled, "CREATE EXTENSION pgmq",
 		},

@@ -37,13 +37,13 @@ func TestQuarantine_ThousandBombsDelayNoMessage(t *testing.T) {
 		config           pgmq.SubscriberConfig
 		bombs            int // or 1,000
 	}{
-		"of digits":                 {message: numbers(100, long), config: pgmq.SubscriberConfig{LeaseOnly: true}},
-		"that come while it holds":  {message: numbers(100, long)},
-		"for a consumer of one":     {message: numbers(100, "-"+long), config: pgmq.SubscriberConfig{MaxInFlight: 1}},
-		"of zeros behind the point": {message: numbers(200, "0."+strings.Repeat("0", 16000))},
+		"numbers with many digits":                        {message: numbers(100, long), config: pgmq.SubscriberConfig{LeaseOnly: true}},
+		"numbers that come while messages are locked":     {message: numbers(100, long)},
+		"numbers for a consumer of one message at a time": {message: numbers(100, "-"+long), config: pgmq.SubscriberConfig{MaxInFlight: 1}},
+		"numbers with many zeros behind the point":        {message: numbers(200, "0."+strings.Repeat("0", 16000))},
 		// Looking at one of these takes tens of milliseconds.
-		"of numbers that are not long": {message: numbers(60_000, "1e399"), bombs: 30},
-		"in the headers":               {message: "'{}'", headers: "select jsonb_build_object('n', (" + numbers(100, long) + "))"},
+		"numbers that are short and large": {message: numbers(60_000, "1e399"), bombs: 30},
+		"numbers in the headers":           {message: "'{}'", headers: "select jsonb_build_object('n', (" + numbers(100, long) + "))"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

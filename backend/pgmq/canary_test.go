@@ -77,19 +77,19 @@ func (sensitive) EventName() string { return "Sensitive" }
 func TestLog_ShowsNoPasswordOrPayload(t *testing.T) {
 	t.Parallel()
 	for name, provoke := range map[string]func(*testing.T, *secretEnv){
-		"nobody listens":                  serverUnreachable,
-		"the password is wrong":           wrongPassword,
-		"connections are terminated":      terminated,
-		"the server is away for a while":  serverAway,
-		"the role has lost its rights":    revoked,
-		"a row that is refused":           refusedRow,
-		"a message is too large":          payloadTooLarge,
-		"messages that cannot be read":    unreadable,
-		"PostgreSQL quotes what it reads": quoted,
-		"a dead letter":                   permanentFailure,
-		"a dead letter that cannot be":    refusedDeadLetter,
-		"what a router cannot make of it": undecodable,
-		"Watermill's router":              watermillRouter,
+		"the server is unreachable":         serverUnreachable,
+		"the password is wrong":             wrongPassword,
+		"connections are terminated":        terminated,
+		"the server is away for a while":    serverAway,
+		"the role has lost its rights":      revoked,
+		"a row is refused":                  refusedRow,
+		"a message is too large":            payloadTooLarge,
+		"messages cannot be read":           unreadable,
+		"PostgreSQL quotes what it reads":   quoted,
+		"a message becomes a dead letter":   permanentFailure,
+		"a dead letter is refused":          refusedDeadLetter,
+		"a payload cannot be decoded":       undecodable,
+		"Watermill's router logs a failure": watermillRouter,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

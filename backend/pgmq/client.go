@@ -2,15 +2,21 @@ package pgmq
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
 // Client is an ezq backend, and a Watermill Publisher and Subscriber, on the
@@ -32,8 +38,8 @@ var (
 
 // Open connects to the database at url, which begins with postgres:// or postgresql://, or
 // is of the form host=… user=…, as pgx takes it, and checks that PGMQ is there. White
-// space around it does not count. An empty url is refused unless libpq's variables say where to connect: PGHOST, PGPORT,
-// PGDATABASE, PGUSER or PGSERVICE.
+// space around it does not count. An empty url is refused unless libpq's variables say where
+// to connect: PGHOST, PGPORT, PGDATABASE, PGUSER or PGSERVICE.
 //
 // The client opens connections as it needs them: for publishing up to the pool_max_conns
 // of the URL (pgx's default: 4, or the number of CPUs), for subscriptions up to
@@ -44,7 +50,7 @@ var (
 // [ErrAuthentication], [ErrPermission], [ErrNotInstalled] or [ErrTooOld]. It
 // never contains the URL or the password. A nil config is that of the defaults.
 func Open(ctx context.Context, url string, config *Config) (*Client, error) {
-	pool, err := openPool(ctx, url)
+	pool, err := dial.OpenPool(ctx, url)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +60,7 @@ func Open(ctx context.Context, url string, config *Config) (*Client, error) {
 		return nil, err
 	}
 	client.owned = true
-	if err := checkInstalled(ctx, pool); err != nil {
+	if err := catalog.CheckInstalled(ctx, pool); err != nil {
 		_ = client.Close()
 		return nil, err
 	}
@@ -71,7 +77,7 @@ func New(pool *pgxpool.Pool, config *Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	wakeups, catalog := newWakeups(), newCatalog()
+	wakeups, catalog := wakeup.NewSignals(), catalog.New()
 	subscriber := newSubscriber(pool, settings.Subscriber, settings.Logger, wakeups, catalog)
 	return &Client{
 		pool:        pool,
@@ -83,14 +89,6 @@ func New(pool *pgxpool.Pool, config *Config) (*Client, error) {
 
 // Features implements [backend.Backend].
 func (c *Client) Features() backend.Features { return features() }
-
-// features is what both halves of the backend promise.
-func features() backend.Features {
-	return backend.Features{
-		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
-		Ordered: true, Lease: true, Drain: true, Schedules: true,
-	}
-}
 
 // Publish implements [message.Publisher]: see [Publisher.Publish].
 func (c *Client) Publish(topic string, msgs ...*message.Message) error {
@@ -128,19 +126,327 @@ func (c *Client) WithTx(tx pgx.Tx) *Publisher {
 	return c.publisher.withTx(tx)
 }
 
-// noTx stands for a transaction that is nil, as [TxFromContext] returns it outside of TxMiddleware.
-type noTx struct{ remedy string }
-
-// Exec implements [DBTX].
-func (t noTx) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
-	return pgconn.CommandTag{}, t.err()
+// WithSQLTx is [Client.WithTx] for a transaction of database/sql, with any driver for
+// PostgreSQL. The driver's connections must have the client_encoding UTF8, which is
+// not checked: set it in their URL where the database or the role has another one. Nor
+// can the bindings be looked up in tx: under REPEATABLE READ and SERIALIZABLE, a publish
+// to a topic that got a group after tx began is refused with [ErrRejected].
+func (c *Client) WithSQLTx(tx *sql.Tx) *Publisher {
+	if tx == nil {
+		return c.publisher.withTx(noTx{"begin one with BeginTx of the *sql.DB"})
+	}
+	return c.publisher.withTx(sqlTx{tx, c.pool})
 }
 
-// Query implements [DBTX].
-func (t noTx) Query(context.Context, string, ...any) (pgx.Rows, error) { return nil, t.err() }
+// TxMiddleware returns middleware that runs a handler in a transaction on the client's pool.
+// The handler's statements through [TxFromContext], its publishes through
+// client.WithTx(pgmq.TxFromContext(ctx)), and the removal of the message from its queue commit
+// together, or none of them does:
+//
+//	ezq.Handle(router, pay, ezq.Use(client.TxMiddleware()))
+//
+// The transaction is rolled back if the handler fails or is interrupted, and if
+// the message's lease was lost: however often a message is delivered, its effect
+// happens once. The error then matches [backend.ErrLeaseLost].
+//
+// If PostgreSQL refuses the removal for what is wrong with the queue's table or archive,
+// or for a privilege that the role lacks; if a trigger, a rule or a policy quietly keeps the
+// row; or if another session has locked it for more than 3 seconds: then the transaction is rolled back too, and the
+// message has not failed: nothing is counted, and it comes again, a second later at first
+// and up to a minute later the longer that lasts. The log says so, and what to do;
+// Router.Ready does not, since the topic is received from.
+//
+// If the server's answer to the commit is lost, the message counts as failed. If
+// it was committed after all, the message is gone and does not come back.
+//
+// The transaction is open for as long as the handler runs, which keeps a
+// connection, and VACUUM from removing rows: it is for handlers that work in this
+// database and are done soon. The messages must come from a [Client], or a
+// Subscriber, on the same database.
+//
+// A handler that publishes with client.Publish, or asks a [KeyStore], needs a second
+// connection of the pool. If none is free within 2 seconds, because other handlers have
+// them for their transactions, that fails with an error of the kind [ErrInvalidConfig].
+//
+// It is for a handler that is alone with its message. For one of several handlers of
+// an event, and for a batch handler, every event fails with an error that says so.
+func (c *Client) TxMiddleware() message.HandlerMiddleware {
+	return func(next message.HandlerFunc) message.HandlerFunc {
+		return txHandler{pool: c.pool, refusedAcks: c.refusedAcks, next: next}.handle
+	}
+}
 
-func (t noTx) err() error {
-	return &Error{Kind: ErrInvalidConfig, Cause: errors.New("the transaction is nil"), Remedy: t.remedy}
+// CreateQueue creates the queue that subscriptions to topic read: the topic's, or
+// that of the Group. If it exists and is of that kind, it does nothing. A queue of
+// another kind is an error of the kind [ErrInvalidConfig]; it stays as it is.
+//
+// The role needs what pgmq.create needs: CREATE on the schema pgmq, and SELECT and
+// INSERT on pgmq.meta. A partitioned queue also needs the extension pg_partman,
+// without which the error matches [errors.ErrUnsupported]. Nil options are those of the
+// defaults.
+func (c *Client) CreateQueue(ctx context.Context, topic string, options *QueueOptions) error {
+	queue, err := c.consumedQueue(topic)
+	if err == nil {
+		err = createQueue(ctx, c.pool, queue, orZero(options))
+	}
+	return fault.Classify("create queue", topic, err)
+}
+
+// DropQueue deletes the queue that subscriptions to topic read, the topic's or
+// that of the Group, with all its messages and, as PGMQ does, with its archive.
+// It reports whether there was one.
+//
+// Subscriptions to it go on, log that the queue is gone, and continue if it comes
+// back; a publish creates it anew, unless NoCreate is set, or the topic has groups. A
+// group whose queue is dropped gets no copies any more, until it subscribes again.
+//
+// The role must own the queue and may DELETE from pgmq.meta. DropQueue waits at most
+// 5 seconds for transactions that have used the queue: other sessions that need it
+// wait meanwhile.
+func (c *Client) DropQueue(ctx context.Context, topic string) (existed bool, err error) {
+	queue, err := c.consumedQueue(topic)
+	if err == nil {
+		existed, err = dropQueue(ctx, c.pool, queue)
+		c.publisher.routes.ForgetQueue(topic, queue)
+	}
+	return existed, fault.Classify("drop queue", topic, err)
+}
+
+// Queues returns all queues of PGMQ in this database, in the order of their
+// names, whichever role created them. The role needs SELECT on pgmq.meta.
+func (c *Client) Queues(ctx context.Context) ([]QueueInfo, error) {
+	err := c.publisher.checkOpen()
+	var queues []QueueInfo
+	if err == nil {
+		queues, err = listQueues(ctx, c.pool)
+	}
+	return queues, fault.Classify("list queues", "", err)
+}
+
+// Replay publishes archived messages again, in the order in which they were
+// archived, and returns how many. They keep their ids and begin with no failures;
+// in PGMQ they are new messages, with a new msg_id. The archive keeps its copies,
+// so replaying twice delivers twice. Messages that consumers put there as unreadable,
+// as their headers say, are not published again.
+//
+// It replays the archive of the queue that subscriptions to topic read, the
+// topic's or that of the Group, into that queue, in batches: if it fails, those
+// that it has counted are published. The role needs SELECT on the archive and
+// INSERT on the queue.
+func (c *Client) Replay(ctx context.Context, topic string, filter ReplayFilter) (replayed int, err error) {
+	const op = "replay"
+	queue, err := c.consumedQueue(topic)
+	if err == nil {
+		err = filter.check()
+	}
+	if err != nil {
+		return 0, fault.Classify(op, topic, err)
+	}
+	replayed, err = filter.replay(ctx, c.pool, queue)
+	if replayed > 0 {
+		c.publisher.notify([]string{queue})
+	}
+	return replayed, c.subscriber.consumerError(ctx, op, topic, err)
+}
+
+// PurgeArchive deletes the messages that were archived before olderThan, by the
+// clock of PostgreSQL, from the archive of the queue that subscriptions to topic
+// read, and returns how many. It does so in batches, and an error counts what the table
+// keeps, as [Client.PurgeQueue] does.
+// The role needs SELECT, UPDATE and DELETE on the archive.
+func (c *Client) PurgeArchive(ctx context.Context, topic string, olderThan time.Time) (deleted int, err error) {
+	const op = "purge the archive"
+	queue, err := c.consumedQueue(topic)
+	if err != nil {
+		return 0, fault.Classify(op, topic, err)
+	}
+	deleted, err = purgeArchive(ctx, c.pool, queue, olderThan)
+	return deleted, c.subscriber.consumerError(ctx, op, topic, err)
+}
+
+// PurgeQueue deletes the messages that topic has now, also those that are leased
+// or delayed, and returns how many. Of a Client with a Group, it purges that
+// group's. A handler that is at work on one of them may finish; its ack is void.
+//
+// It deletes in batches, of which those that are done stay done if it fails, and
+// needs the privileges of a consumer. The TRUNCATE of pgmq.purge_queue needs
+// another one, waits for every transaction that uses the queue, and keeps all
+// publishers and consumers waiting meanwhile.
+//
+// Messages that a trigger, a rule or a policy of the table keeps stay: an error counts
+// them. If a trigger or a constraint refuses to delete one message, its batch and all that
+// come after it stay, up to all of the queue, and the error says how many are deleted.
+func (c *Client) PurgeQueue(ctx context.Context, topic string) (int, error) {
+	const op = "purge"
+	queue, err := c.consumedQueue(topic)
+	if err != nil {
+		return 0, fault.Classify(op, topic, err)
+	}
+	deleted, _, err := purge(ctx, c.pool, queue, "true")
+	return deleted, c.subscriber.consumerError(ctx, op, topic, err)
+}
+
+// DeadLetters returns up to limit of the messages of a dead-letter topic, the
+// oldest first. It reads them and nothing else: they stay where they are, as
+// visible as they were. Those that a consumer of the topic has leased are among
+// them. One that cannot be read has an Err, and does not hide the others.
+// A message that is no dead letter has one, too: see DeadLetter.Err.
+//
+// All of their payloads are in memory at once. [Client.DeadLetterHeads] needs little,
+// and [Client.ReadDeadLetter] reads a single one.
+func (c *Client) DeadLetters(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
+	return c.listDeadLetters(ctx, topic, limit, fullDeadLetter())
+}
+
+// DeadLetterHeads returns what DeadLetters does, without the Payload and the Metadata,
+// and with at most 1025 characters of each text. Each dead letter takes some
+// kilobytes, whatever it contains.
+func (c *Client) DeadLetterHeads(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
+	return c.listDeadLetters(ctx, topic, limit, deadLetterHead())
+}
+
+// ReadDeadLetter returns the message with this ID of a dead-letter topic. If it is not
+// there any more, the error matches [pgx.ErrNoRows].
+func (c *Client) ReadDeadLetter(ctx context.Context, topic string, id int64) (DeadLetter, error) {
+	const op = "read a dead letter"
+	queue, err := c.deadLetterQueue(topic)
+	if err != nil {
+		return DeadLetter{}, fault.Classify(op, topic, err)
+	}
+	deadLetter, err := fullDeadLetter().read(ctx, c.pool, queue, id)
+	return deadLetter, deadLetterError(ctx, c.pool, op, topic, err)
+}
+
+// Origins says what [Client.Redrive] would do with the dead letters that could be moved
+// now, if it was called with the same topics: where they go, and what stays. It looks
+// at the oldest 10,000, and moves nothing. Those that go somewhere come first, then those
+// whose queue is missing, then strays; of each, first those of which there are most.
+func (c *Client) Origins(ctx context.Context, from string, topics ...string) ([]Origin, error) {
+	queue, selected, err := c.selectDeadLetters(from, topics)
+	var found []Origin
+	if err == nil {
+		found, err = countOrigins(ctx, c.pool, c.publisher.routes, queue, selected)
+	}
+	return found, fault.Classify(fault.OriginsOp, from, err)
+}
+
+// Redrive moves up to limit dead letters in the topic from back to where they
+// came from, the oldest first, and returns how many it has moved. They keep their
+// ids, lose what the dead-letter topic has added, and begin with no failures.
+//
+// It moves the dead letters of the given topics, and if there are none, those of the
+// topic that from is named after: of "orders" from "orders_dead". Each goes to the
+// queue that it was in, which is the topic's own or that of one of its groups. If it
+// does not say which, as one that Watermill's PoisonQueue has written, it is published
+// to its topic anew, to all of that topic's groups. No queue is created.
+//
+// Each role that may insert into the queue of from can forge the origin of a dead letter.
+// So a dead letter of another topic stays, as does one that names a queue which is not
+// its topic's, and a message that says no origin: an error of the kind [ErrStrays] counts
+// these, and [Client.Origins] shows them.
+//
+// A dead letter is in one of its queues at any time, whatever happens, and
+// concurrent calls do not move it twice. Calling Redrive again continues after an
+// error. Dead letters that a consumer of the topic has leased, and those that are
+// delayed, stay, as do those whose queue cannot be filled: the rest is moved, and
+// an error says so.
+func (c *Client) Redrive(ctx context.Context, from string, limit int, topics ...string) (moved int, err error) {
+	const op = "redrive"
+	queue, selected, err := c.selectDeadLetters(from, topics)
+	if err == nil && limit < 1 {
+		err = invalidLimit(limit)
+	}
+	if err != nil {
+		return 0, fault.Classify(op, from, err)
+	}
+	moved, err = newRedrive(c.pool, c.publisher, queue, selected).run(ctx, from, limit)
+	return moved, fault.Classify(op, from, err)
+}
+
+// PurgeDeadLetters deletes the dead letters that the topic from has now, also those
+// that a consumer of it has leased, and returns how many. It does so in batches, as
+// [Client.PurgeQueue] does.
+//
+// As [Client.Redrive] does, it takes the dead letters of the given topics, and if there are
+// none, those of the topic that from is named after: of "orders" from "orders_dead".
+// Messages that do not say that they came from one of them stay, and an error of the kind
+// [ErrStrays] counts them. PurgeQueue, of a Client without a Group, deletes those too.
+func (c *Client) PurgeDeadLetters(ctx context.Context, from string, topics ...string) (deleted int, err error) {
+	const op = "purge dead letters"
+	queue, selected, err := c.selectDeadLetters(from, topics)
+	if err != nil {
+		return 0, fault.Classify(op, from, err)
+	}
+	deleted, err = purgeDeadLetters(ctx, c.pool, queue, selected)
+	return deleted, deadLetterError(ctx, c.pool, op, from, err)
+}
+
+// Metrics looks at the queue that subscriptions to topic read: the topic's, or
+// that of the Group. It costs about the same however many messages there are: it
+// counts no further than 10,000, where pgmq.metrics reads the whole table. The
+// role needs SELECT on the queue.
+func (c *Client) Metrics(ctx context.Context, topic string) (QueueMetrics, error) {
+	const op = "measure"
+	queue, err := c.consumedQueue(topic)
+	if err != nil {
+		return QueueMetrics{}, fault.Classify(op, topic, err)
+	}
+	found, err := measure(ctx, c.pool, QueueInfo{Name: queue, Topic: topic, Group: c.subscriber.config.Group}, "")
+	return found, c.subscriber.consumerError(ctx, op, topic, err)
+}
+
+// AllMetrics looks at every queue of the database as [Client.Metrics] does,
+// whichever role created it, in the order of their names: those of groups and of
+// dead letters too. The role needs SELECT on pgmq.meta and on the queues. Those that
+// it cannot look at are missing, and an error says so: also those that another
+// transaction has locked as a whole, for which it waits 500 ms each.
+func (c *Client) AllMetrics(ctx context.Context) ([]QueueMetrics, error) {
+	queues, err := c.Queues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return measureAll(ctx, c.pool, queues)
+}
+
+// Stats tells about each topic that has been subscribed to: see [Subscriber.Stats].
+// About the queues themselves see [Client.Metrics].
+func (c *Client) Stats() map[string]SubscriptionStats { return c.subscriber.Stats() }
+
+// Tune sets storage parameters of the queue that subscriptions to topic read, the
+// topic's or that of the Group. PGMQ creates queues with PostgreSQL's defaults,
+// which are made for tables that keep their rows.
+//
+// ezq never calls Tune itself. It takes SHARE UPDATE EXCLUSIVE: it waits for
+// VACUUM and CREATE INDEX on the queue, blocks neither readers nor writers, and
+// rewrites no rows. It applies to pages filled later, and to the next autovacuum.
+// Tune the queue again after it was dropped, or, for a partitioned queue, has got
+// new partitions.
+//
+// The role must own the queue; otherwise it is an error of the kind
+// [ErrPermission]. Nil options are those of the defaults.
+func (c *Client) Tune(ctx context.Context, topic string, options *TuneOptions) error {
+	queue, err := c.consumedQueue(topic)
+	if err == nil {
+		err = tune(ctx, c.pool, queue, orZero(options))
+	}
+	return fault.Classify("tune", topic, err)
+}
+
+// KeyStore returns a store of keys in the named table, such as "app.ezq_seen". It creates
+// the table if that is not there, which needs the right to; a table that is there needs
+// SELECT, INSERT, UPDATE and DELETE. Name the schema: of a name without one, the first schema
+// of the search_path decides, where others may have made a table of that name. One that would
+// run the code of a role which this one has no reason to trust is refused, and one that could
+// is logged. An error is an [*Error].
+func (c *Client) KeyStore(ctx context.Context, table string) (*KeyStore, error) {
+	name := pgx.Identifier(strings.Split(table, ".")).Sanitize()
+	if err := createKeys(ctx, c.pool, name); err != nil {
+		return nil, fault.Classify("create key store "+name, "", err)
+	}
+	if err := c.subscriber.owners.Check(ctx, c.pool, c.subscriber.logger, []string{name}, ""); err != nil {
+		return nil, fault.Classify("open key store "+name, "", err)
+	}
+	return newKeyStore(c.pool, name), nil
 }
 
 // Close ends all subscriptions as [Subscriber.Close] does, and then closes the
@@ -148,25 +454,44 @@ func (t noTx) err() error {
 func (c *Client) Close() error {
 	err := errors.Join(c.subscriber.Close(), c.publisher.Close())
 	if c.owned {
-		closePool(c.pool)
+		dial.ClosePool(c.pool)
 	}
 	return err
 }
 
-// closeTimeout is how long closing a pool may take. A connection whose peer does
-// not answer any more would hold it up for pgx's own 15 seconds.
-const closeTimeout = 5 * time.Second
-
-func closePool(pool *pgxpool.Pool) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		pool.Close()
-	}()
-	timer := time.NewTimer(closeTimeout)
-	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
+// consumedQueue returns the queue that subscriptions to topic read: the topic's own,
+// or that of the group.
+func (c *Client) consumedQueue(topic string) (string, error) {
+	if err := c.publisher.checkOpen(); err != nil {
+		return "", err
 	}
+	return c.subscriber.queueOf(topic)
+}
+
+// deadLetterQueue returns the queue of a dead-letter topic. It is the topic's own:
+// dead letters are not copied to groups.
+func (c *Client) deadLetterQueue(topic string) (string, error) {
+	if err := c.publisher.checkOpen(); err != nil {
+		return "", err
+	}
+	return queuename.Of(topic)
+}
+
+// selectDeadLetters returns the queue of a dead-letter topic, and which of its dead letters are meant.
+func (c *Client) selectDeadLetters(from string, topics []string) (queue string, selected *origins, err error) {
+	if queue, err = c.deadLetterQueue(from); err != nil {
+		return "", nil, err
+	}
+	selected = newOrigins(c.pool, from, topics)
+	return queue, selected, selected.check(from)
+}
+
+func (c *Client) listDeadLetters(ctx context.Context, topic string, limit int, detail deadLetterDetail) ([]DeadLetter, error) {
+	const op = "list dead letters"
+	queue, err := c.deadLetterQueue(topic)
+	if err != nil {
+		return nil, fault.Classify(op, topic, err)
+	}
+	deadLetters, err := detail.list(ctx, c.pool, queue, limit)
+	return deadLetters, deadLetterError(ctx, c.pool, op, topic, err)
 }

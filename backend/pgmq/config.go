@@ -6,6 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/insert"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
 // Config adjusts a [Client]. The zero value is ready for production.
@@ -183,9 +189,6 @@ const (
 	// maxLockTime is how long messages may be locked. For so long, no other session can
 	// change them, and VACUUM cannot remove rows deleted meanwhile.
 	maxLockTime = 50 * time.Millisecond
-
-	// operationTimeout bounds every statement of a subscription.
-	operationTimeout = 5 * time.Second
 )
 
 // orZero returns what config points to. Nil is the zero value: all defaults.
@@ -213,18 +216,18 @@ const (
 	maxConnections = 1<<18 - 1
 
 	// minMessage leaves room for a payload beside the largest headers.
-	minMessage = 2 * maxHeaders
+	minMessage = 2 * codec.MaxHeaders
 
-	// A payload of n bytes has up to maxGrowth*n+numberGrowth as the text of a jsonb: as text
+	// A payload of n bytes has up to maxGrowth*n+codec.NumberGrowth as the text of a jsonb: as text
 	// it may be all escapes, such as \u0001; JSON grows by spaces, and by digits in the place
-	// of exponents (see fitsJSONB); and base64 by a third.
+	// of exponents; and base64 by a third.
 	maxGrowth     = 6
-	messageMargin = maxHeaders + numberGrowth
+	messageMargin = codec.MaxHeaders + codec.NumberGrowth
 )
 
 // checkSizes makes sure that what is published is not put away by the same queue's consumers.
 func (c Config) checkSizes() error {
-	payload, limit := int64(min(c.Publisher.MaxPayloadBytes, maxStatement)), int64(c.Subscriber.MaxMessageBytes) // larger ones cannot be stored
+	payload, limit := int64(min(c.Publisher.MaxPayloadBytes, insert.MaxStatement)), int64(c.Subscriber.MaxMessageBytes) // larger ones cannot be stored
 	needed := maxGrowth*payload + messageMargin
 	if needed <= limit {
 		return nil
@@ -247,7 +250,7 @@ func (c PublisherConfig) withDefaults() (PublisherConfig, error) {
 
 func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
 	if c.Group != "" {
-		if err := checkGroup(c.Group); err != nil {
+		if err := invalidGroup(c.Group); err != nil {
 			return c, err
 		}
 	}
@@ -277,7 +280,7 @@ func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
 	}
 	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, 64<<20)
 	if c.MaxMessageBytes < minMessage {
-		return c, invalidConfig("MaxMessageBytes", fmt.Sprintf("%d bytes, of which headers alone may have %d", c.MaxMessageBytes, maxHeaders),
+		return c, invalidConfig("MaxMessageBytes", fmt.Sprintf("%d bytes, of which headers alone may have %d", c.MaxMessageBytes, codec.MaxHeaders),
 			fmt.Sprintf("0 for the default, 64 MiB, or at least %d bytes", minMessage))
 	}
 	c.MaxConns = cmp.Or(c.MaxConns, 4)
@@ -331,4 +334,21 @@ func invalidConfig(field string, value any, allowed string) error {
 		Cause:  fmt.Errorf("%s is %v", field, value),
 		Remedy: "set it to " + allowed,
 	}
+}
+
+// features is what both halves of the backend promise.
+func features() backend.Features {
+	return backend.Features{
+		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
+		Ordered: true, Lease: true, Drain: true, Schedules: true,
+	}
+}
+
+// invalidGroup returns an error if no group can have that name.
+func invalidGroup(group string) error {
+	if refused, ok := errors.AsType[*backend.RefusedError](queuename.CheckGroup(group)); ok {
+		return invalidConfig("Group", fmt.Sprintf("%q: %s", excerpt.Of(group), refused.Reason),
+			fmt.Sprintf("at most %d bytes of UTF-8 without NUL, or leave it empty for no group", backend.MaxTopic))
+	}
+	return nil
 }

@@ -17,10 +17,10 @@ import (
 // count further would fail the claim of all that come with it.
 func TestReadCount_WhenInvalidStopsNoOtherMessage(t *testing.T) {
 	t.Parallel()
-	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
+	for name, leaseOnly := range map[string]bool{"the messages are leased": true, "the messages are locked": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: noHold, NackDelay: time.Millisecond}})
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: leaseOnly, NackDelay: time.Millisecond}})
 			messages := subscribe(t, client)
 			warmUp(t, client, messages)
 			execute(t, pool, `insert into pgmq.q_t (read_ct, vt, message, headers)
@@ -52,11 +52,11 @@ func TestReadCount_WhenInvalidStopsNoOtherMessage(t *testing.T) {
 func TestReadCount_WhenInvalidAllowsEveryOutcome(t *testing.T) {
 	t.Parallel()
 	for name, settle := range map[string]func(*message.Message){
-		"released":       func(msg *message.Message) { backend.Release(msg) },
-		"uncounted":      func(msg *message.Message) { backend.Nack(msg, backend.Redelivery{Uncounted: true}) },
-		"a dead letter":  func(msg *message.Message) { backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"}) },
-		"acked":          func(msg *message.Message) { msg.Ack() },
-		"nacked at once": func(msg *message.Message) { backend.Nack(msg, backend.Redelivery{InPlace: true}) },
+		"an event that is released":            func(msg *message.Message) { backend.Release(msg) },
+		"a nack that is not counted":           func(msg *message.Message) { backend.Nack(msg, backend.Redelivery{Uncounted: true}) },
+		"a message that becomes a dead letter": func(msg *message.Message) { backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"}) },
+		"a message that is acked":              func(msg *message.Message) { msg.Ack() },
+		"a nack in place":                      func(msg *message.Message) { backend.Nack(msg, backend.Redelivery{InPlace: true}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -89,7 +89,7 @@ func TestDeadLetters_WaitForNoLockedTable(t *testing.T) {
 func lettersOf(tokens []subscription.Token, topic string) (settle []subscription.Settlement) {
 	for _, token := range tokens {
 		s := subscription.Settlement{Token: token, Action: subscription.DeadLetter}
-		s.Disposition.DeadLetter = &backend.DeadLetterTarget{Topic: topic}
+		s.Disposition.Target = &backend.DeadLetterTarget{Topic: topic}
 		settle = append(settle, s)
 	}
 	return settle

@@ -5,14 +5,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/lease"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // DeadLetter is a message that was dead-lettered, as it lies in the queue of a
@@ -41,118 +50,20 @@ type DeadLetter struct {
 	Err error
 }
 
-// DeadLetters returns up to limit of the messages of a dead-letter topic, the
-// oldest first. It reads them and nothing else: they stay where they are, as
-// visible as they were. Those that a consumer of the topic has leased are among
-// them. One that cannot be read has an Err, and does not hide the others.
-// A message that is no dead letter has one, too: see DeadLetter.Err.
-//
-// All of their payloads are in memory at once. [Client.DeadLetterHeads] needs little,
-// and [Client.ReadDeadLetter] reads a single one.
-func (c *Client) DeadLetters(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
-	return c.listDeadLetters(ctx, topic, limit, fullDeadLetter())
-}
-
-// DeadLetterHeads returns what DeadLetters does, without the Payload and the Metadata,
-// and with at most 1025 characters of each text. Each dead letter takes some
-// kilobytes, whatever it contains.
-func (c *Client) DeadLetterHeads(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
-	return c.listDeadLetters(ctx, topic, limit, deadLetterHead())
-}
-
-// ReadDeadLetter returns the message with this ID of a dead-letter topic. If it is not
-// there any more, the error matches [pgx.ErrNoRows].
-func (c *Client) ReadDeadLetter(ctx context.Context, topic string, id int64) (DeadLetter, error) {
-	const op = "read a dead letter"
-	queue, err := c.deadLetterQueue(topic)
-	if err != nil {
-		return DeadLetter{}, classify(op, topic, err)
-	}
-	deadLetter, err := c.readDeadLetter(ctx, queue, id, fullDeadLetter())
-	return deadLetter, c.deadLetterError(ctx, op, topic, err)
-}
-
 // deadLetterDetail is how much is read of dead letters.
 type deadLetterDetail struct {
 	columns string
 	scan    func(r pgx.CollectableRow, queue string) (DeadLetter, error)
 }
 
-func (c *Client) listDeadLetters(ctx context.Context, topic string, limit int, detail deadLetterDetail) ([]DeadLetter, error) {
-	const op = "list dead letters"
-	queue, err := c.deadLetterQueue(topic)
-	if err != nil {
-		return nil, classify(op, topic, err)
-	}
-	if limit < 1 {
-		return nil, classify(op, topic, invalidLimit(limit))
-	}
-	deadLetters, err := c.queryDeadLetters(ctx, queue, detail, "order by msg_id limit $1", limit)
-	if isUnreadable(err) || isDoubtful(err) {
-		deadLetters, err = c.readDeadLettersSingly(ctx, queue, limit, detail)
-	}
-	return deadLetters, c.deadLetterError(ctx, op, topic, err)
-}
-
-func (c *Client) queryDeadLetters(ctx context.Context, queue string, detail deadLetterDetail, which string, arg any) ([]DeadLetter, error) {
-	sql := "select " + detail.columns + " from " + tableName(queue) + " " + which
-	return collect(ctx, c, func(r pgx.CollectableRow) (DeadLetter, error) { return detail.scan(r, queue) }, sql, arg)
-}
-
-// collect reads rows in a transaction, which plans as all that look at queues do.
-func collect[T any](ctx context.Context, c *Client, scan pgx.RowToFunc[T], sql string, args ...any) (all []T, err error) {
-	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
-		if err != nil {
-			return err
-		}
-		all, err = pgx.CollectRows(rows, scan)
-		return err
-	})
-	return all, err
-}
-
-func (c *Client) readDeadLetter(ctx context.Context, queue string, id int64, detail deadLetterDetail) (DeadLetter, error) {
-	found, err := c.queryDeadLetters(ctx, queue, detail, "where msg_id = $1", id)
-	if err == nil && len(found) == 0 {
-		err = fmt.Errorf("the dead letter is not there any more: %w", pgx.ErrNoRows)
-	}
-	if err != nil {
-		return DeadLetter{}, err
-	}
-	return found[0], nil
-}
-
-// readDeadLettersSingly reads dead letters of which one cannot be read.
-func (c *Client) readDeadLettersSingly(ctx context.Context, queue string, limit int, detail deadLetterDetail) ([]DeadLetter, error) {
-	ids, err := collect(ctx, c, pgx.RowTo[int64], "select msg_id from "+tableName(queue)+" order by msg_id limit $1", limit)
-	if err != nil {
-		return nil, err
-	}
-	deadLetters := make([]DeadLetter, 0, len(ids))
-	for _, id := range ids {
-		deadLetter, err := c.readDeadLetter(ctx, queue, id, detail)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows): // it was moved meanwhile
-			continue
-		case isUnreadable(err) || isDoubtful(err):
-			deadLetter = DeadLetter{ID: id, Err: classify("read a dead letter", queue, err)}
-		case err != nil:
-			return nil, err
-		}
-		deadLetters = append(deadLetters, deadLetter)
-	}
-	return deadLetters, nil
-}
-
 func fullDeadLetter() deadLetterDetail {
 	return deadLetterDetail{
-		columns: "msg_id, " + finite("enqueued_at") + ", message::text, headers::text, " + headerSQL(groupKey) + ", " + eventSQL(),
+		columns: "msg_id, " + statement.Finite("enqueued_at") + ", message::text, headers::text, " + headerSQL(codec.GroupKey) + ", " + eventSQL(),
 		scan: func(r pgx.CollectableRow, queue string) (DeadLetter, error) {
-			var deadLetter row
+			var stored lease.Row
 			var group, event string
-			err := r.Scan(&deadLetter.ID, &deadLetter.PublishedAt, &deadLetter.Message, &deadLetter.Headers, &group, &event)
-			found := deadLetter.deadLetter(queue)
+			err := r.Scan(&stored.ID, &stored.PublishedAt, &stored.Message, &stored.Headers, &group, &event)
+			found := newDeadLetter(stored, queue)
 			found.Group, found.Event, found.Err = group, event, strayed(found.Topic)
 			return found, err
 		},
@@ -160,9 +71,9 @@ func fullDeadLetter() deadLetterDetail {
 }
 
 func deadLetterHead() deadLetterDetail {
-	columns := []string{"msg_id", finite("enqueued_at"), eventSQL()}
+	columns := []string{"msg_id", statement.Finite("enqueued_at"), eventSQL()}
 	for _, key := range [...]string{
-		groupKey, uuidKey, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterReason, backend.DeadLetterFailures, backend.DeadLetterAt,
+		codec.GroupKey, codec.UUIDKey, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterReason, backend.DeadLetterFailures, backend.DeadLetterAt,
 	} {
 		columns = append(columns, headerSQL(key))
 	}
@@ -170,7 +81,7 @@ func deadLetterHead() deadLetterDetail {
 		var failures, at string
 		err = r.Scan(&deadLetter.ID, &deadLetter.At, &deadLetter.Event,
 			&deadLetter.Group, &deadLetter.UUID, &deadLetter.Topic, &deadLetter.Handler, &deadLetter.Reason, &failures, &at)
-		deadLetter.UUID = cmp.Or(deadLetter.UUID, defaultID(queue, deadLetter.ID))
+		deadLetter.UUID = cmp.Or(deadLetter.UUID, codec.DefaultID(queue, deadLetter.ID))
 		deadLetter.setFailures(failures, at)
 		deadLetter.Err = strayed(deadLetter.Topic)
 		return deadLetter, err
@@ -184,10 +95,9 @@ func eventSQL() string {
 	return "coalesce(" + inPayload + ", " + headerSQL("name") + ")"
 }
 
-func (r row) deadLetter(queue string) DeadLetter {
-	r.Known = true // it was handled, and this is what became of it
-	lease, _ := r.lease("", queue, nil, &delivery{})
-	msg := lease.Message
+// newDeadLetter returns the dead letter in a row of queue.
+func newDeadLetter(r lease.Row, queue string) DeadLetter {
+	msg := r.Decode(queue) // it was handled, and this is what became of it
 	header := msg.Metadata.Get
 	deadLetter := DeadLetter{
 		ID:       r.ID,
@@ -200,8 +110,19 @@ func (r row) deadLetter(queue string) DeadLetter {
 		Metadata: msg.Metadata,
 	}
 	deadLetter.setFailures(header(backend.DeadLetterFailures), header(backend.DeadLetterAt))
-	backend.ClearDeadLetter(deadLetter.Metadata)
+	clearDeadLetter(deadLetter.Metadata)
 	return deadLetter
+}
+
+// clearDeadLetter removes what the metadata of a dead letter has beside the message's own.
+func clearDeadLetter(metadata message.Metadata) {
+	maps.DeleteFunc(metadata, func(key, _ string) bool {
+		switch key {
+		case backend.DeadLetterReason, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterFailures, backend.DeadLetterAt:
+			return true
+		}
+		return false
+	})
 }
 
 // strayed returns the Err of a message that is no dead letter, for the topic that it says it came from.
@@ -225,11 +146,67 @@ func (l *DeadLetter) setFailures(failures, at string) {
 	}
 }
 
-// deadLetterQueue returns the queue of a dead-letter topic. It is the topic's own:
-// dead letters are not copied to groups.
-func (c *Client) deadLetterQueue(topic string) (string, error) {
-	if c.publisher.closed.Load() {
-		return "", backend.ErrClosed
+func invalidLimit(limit int) error {
+	return &Error{Kind: ErrInvalidConfig, Cause: fmt.Errorf("limit is %d", limit), Remedy: "set it to 1 or more"}
+}
+
+// list reads the oldest dead letters in queue.
+func (d deadLetterDetail) list(ctx context.Context, pool *pgxpool.Pool, queue string, limit int) ([]DeadLetter, error) {
+	if limit < 1 {
+		return nil, invalidLimit(limit)
 	}
-	return queueName(topic)
+	deadLetters, err := d.query(ctx, pool, queue, "order by msg_id limit $1", limit)
+	if fault.IsUnreadable(err) || fault.IsDoubtful(err) {
+		deadLetters, err = d.listSingly(ctx, pool, queue, limit)
+	}
+	return deadLetters, err
+}
+
+func (d deadLetterDetail) query(ctx context.Context, pool *pgxpool.Pool, queue, which string, arg any) ([]DeadLetter, error) {
+	sql := "select " + d.columns + " from " + queuename.Table(queue) + " " + which
+	return transact.Collect(ctx, pool, func(r pgx.CollectableRow) (DeadLetter, error) { return d.scan(r, queue) }, sql, arg)
+}
+
+func (d deadLetterDetail) read(ctx context.Context, pool *pgxpool.Pool, queue string, id int64) (DeadLetter, error) {
+	found, err := d.query(ctx, pool, queue, "where msg_id = $1", id)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("the dead letter is not there any more: %w", pgx.ErrNoRows)
+	}
+	if err != nil {
+		return DeadLetter{}, err
+	}
+	return found[0], nil
+}
+
+// listSingly reads dead letters of which one cannot be read.
+func (d deadLetterDetail) listSingly(ctx context.Context, pool *pgxpool.Pool, queue string, limit int) ([]DeadLetter, error) {
+	ids, err := transact.Collect(ctx, pool, pgx.RowTo[int64], "select msg_id from "+queuename.Table(queue)+" order by msg_id limit $1", limit)
+	if err != nil {
+		return nil, err
+	}
+	deadLetters := make([]DeadLetter, 0, len(ids))
+	for _, id := range ids {
+		deadLetter, err := d.read(ctx, pool, queue, id)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows): // it was moved meanwhile
+			continue
+		case fault.IsUnreadable(err) || fault.IsDoubtful(err):
+			deadLetter = DeadLetter{ID: id, Err: fault.Classify("read a dead letter", queue, err)}
+		case err != nil:
+			return nil, err
+		}
+		deadLetters = append(deadLetters, deadLetter)
+	}
+	return deadLetters, nil
+}
+
+// deadLetterError returns err, with which op has failed on a topic's own queue.
+func deadLetterError(ctx context.Context, pool *pgxpool.Pool, op, topic string, err error) error {
+	if catalog.HasOnlyGroups(ctx, pool, topic, err) {
+		err = &Error{
+			Kind: ErrGroupRequired, Cause: catalog.ErrHasGroups,
+			Remedy: fmt.Sprintf("ask for %q, where the dead letters of all its groups are, or for the topic of its Poison", topic+"_dead"),
+		}
+	}
+	return fault.Classify(op, topic, err)
 }

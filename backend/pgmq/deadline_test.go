@@ -37,8 +37,8 @@ func writeForSeconds(t *testing.T, pool *pgxpool.Pool) {
 func TestScreening_ReadsMessageBeyondDeadlineOnce(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]pgmq.SubscriberConfig{
-		"when it is held":   {},
-		"when it is leased": {LeaseOnly: true},
+		"the message is locked": {},
+		"the message is leased": {LeaseOnly: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

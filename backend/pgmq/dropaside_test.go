@@ -12,7 +12,7 @@ import (
 // next queue of the same name.
 func TestSuspects_OfDroppedQueueDoNotAffectNextOne(t *testing.T) {
 	t.Parallel()
-	for name, create := range map[string]string{"alike": "select pgmq.create('t')", "of another kind": partitionSQL} {
+	for name, create := range map[string]string{"the next queue is of the same kind": "select pgmq.create('t')", "the next queue is partitioned": partitionSQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client, pool := open(t, withMaxMessage(1<<20))

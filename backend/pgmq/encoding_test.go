@@ -117,8 +117,8 @@ func TestEncoding_RefusesPublishOverOtherClientEncoding(t *testing.T) {
 
 func TestEncoding_WorksOnSQLASCII(t *testing.T) {
 	t.Parallel()
-	for _, group := range []string{"", "mail"} {
-		t.Run("group "+group, func(t *testing.T) {
+	for name, group := range map[string]string{"without a group": "", "with a group": "mail"} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pool := pgtest.Pool(t, pgtest.Database(t, sqlASCII))
 			client, err := pgmq.New(pool, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})

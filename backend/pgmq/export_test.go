@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/ezq-go/ezq/backend/internal/subscription"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
 )
 
 // PollOnce makes the subscriptions of q look for messages once, and then only
@@ -26,10 +29,10 @@ func (c *Client) LockFor(d time.Duration) { c.subscriber.lockFor = d }
 func (c *Client) LookAtBindingsEvery(pause time.Duration) { c.subscriber.bindingPause = pause }
 
 // GroupQueueName is the name of the queue of a group.
-func GroupQueueName(topic, group string) (string, error) { return groupQueue(topic, group) }
+func GroupQueueName(topic, group string) (string, error) { return queuename.OfGroup(topic, group) }
 
 // LooksAt is the SQL that looks at messages of queue before they are read.
 func LooksAt(queue string) map[string]string {
-	s := newStatements(queue, queueLayout{})
-	return map[string]string{"suspicious": s.suspicious, "weight": s.minimumSize}
+	s := statement.New(queue, catalog.Layout{})
+	return map[string]string{"suspicious": s.Suspicious, "weight": s.MinimumSize}
 }

@@ -23,8 +23,8 @@ func TestGroup_RecreatesDroppedQueue(t *testing.T) {
 	name, err := pgmq.GroupQueueName("t", "mail")
 	require.NoError(t, err)
 	for how, sql := range map[string]string{
-		"dropped":                        "select pgmq.drop_queue('%[1]s')",
-		"dropped, and created by others": "select pgmq.drop_queue('%[1]s'); select pgmq.create('%[1]s')",
+		"the queue is dropped":                        "select pgmq.drop_queue('%[1]s')",
+		"the queue is dropped, and created by others": "select pgmq.drop_queue('%[1]s'); select pgmq.create('%[1]s')",
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()

@@ -16,7 +16,7 @@ import (
 // waits for nothing, and is told so; what is published to it comes.
 func TestGroup_OnDeadLetterTopicIsWarned(t *testing.T) {
 	t.Parallel()
-	for name, before := range map[string]bool{"that is there before the first": true, "that comes later": false} {
+	for name, before := range map[string]bool{"the group is there before the first dead letter": true, "the group comes after the first dead letter": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t)

@@ -86,7 +86,7 @@ func TestGroup_JoiningLaterIsNoticedAtOnce(t *testing.T) {
 
 func TestGroup_CountsPlainConsumersAsOne(t *testing.T) {
 	t.Parallel()
-	for name, first := range map[string]bool{"if they were there first": true, "if they come later": false} {
+	for name, first := range map[string]bool{"plain consumers come before the group": true, "plain consumers come after the group": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t)

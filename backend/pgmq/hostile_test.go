@@ -51,15 +51,15 @@ func TestQuarantine_UnreadableMessageBlocksNoQueue(t *testing.T) {
 	for _, test := range []struct {
 		name, sql, reason string
 	}{
-		{"larger than MaxMessageBytes when it is read", bomb(50), "MaxMessageBytes is 1048576"},
-		{"larger than MaxMessageBytes", `select pgmq.send('t', to_jsonb(repeat('x', 2000000)))`, "the message has 2000002 bytes"},
-		{"with headers that are", `select pgmq.send('t', '1', jsonb_build_object('k', repeat('x', 2000000)))`, "the headers have 2000009 bytes"},
-		{"larger than PostgreSQL can read", refused, "SQLSTATE 54000"},
-		{"nested deeper than it can read", refused, "SQLSTATE 54001"},
-		{"damaged", refused, "SQLSTATE XX001"},
-		{"with a damaged index", refused, "SQLSTATE XX002"},
-		{"not in the encoding of the client", refused, "SQLSTATE 22021"},
-		{"with characters that the client has not", refused, "SQLSTATE 22P05"},
+		{"a message larger than MaxMessageBytes when it is read", bomb(50), "MaxMessageBytes is 1048576"},
+		{"a message larger than MaxMessageBytes", `select pgmq.send('t', to_jsonb(repeat('x', 2000000)))`, "the message has 2000002 bytes"},
+		{"headers larger than MaxMessageBytes", `select pgmq.send('t', '1', jsonb_build_object('k', repeat('x', 2000000)))`, "the headers have 2000009 bytes"},
+		{"a message larger than PostgreSQL can read", refused, "SQLSTATE 54000"},
+		{"a message nested deeper than PostgreSQL can read", refused, "SQLSTATE 54001"},
+		{"a damaged message", refused, "SQLSTATE XX001"},
+		{"a message with a damaged index", refused, "SQLSTATE XX002"},
+		{"a message in another encoding than the client's", refused, "SQLSTATE 22021"},
+		{"a message with characters that the client's encoding lacks", refused, "SQLSTATE 22P05"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -180,7 +180,7 @@ func TestQuarantine_LoadsNoOversizedMessage(t *testing.T) {
 
 func TestQuarantine_ArchivesMessageWithLargeHeaders(t *testing.T) {
 	t.Parallel()
-	for name, warm := range map[string]bool{"when they are leased": false, "when they are held": true} {
+	for name, warm := range map[string]bool{"the messages are leased": false, "the messages are locked": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: !warm}})
@@ -225,9 +225,9 @@ func TestLog_ThrottlesRecordsOfUnreadableMessages(t *testing.T) {
 func TestLog_TruncatesLongNameOrID(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]string{
-		"the name of the event": `(message) values (jsonb_build_object('_type', repeat('A', 2000000)))`,
-		"control characters":    `(message) values (jsonb_build_object('_type', repeat(E'\x1b', 300000)))`,
-		"the id":                `(message, headers) values ('{"_type":"UserCreated"}', jsonb_build_object('ezq_uuid', repeat('A', 100000)))`,
+		"a long name of an event":      `(message) values (jsonb_build_object('_type', repeat('A', 2000000)))`,
+		"a name of control characters": `(message) values (jsonb_build_object('_type', repeat(E'\x1b', 300000)))`,
+		"a long id":                    `(message, headers) values ('{"_type":"UserCreated"}', jsonb_build_object('ezq_uuid', repeat('A', 100000)))`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -276,7 +276,7 @@ func TestRouter_CopesWithForeignMessages(t *testing.T) {
 // Whoever may insert may write any time.
 func TestInvalidTime_StopsNoMessage(t *testing.T) {
 	t.Parallel()
-	for name, warm := range map[string]bool{"when they are leased": false, "when they are held": true} {
+	for name, warm := range map[string]bool{"the messages are leased": false, "the messages are locked": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: !warm}})

@@ -3,11 +3,12 @@ package pgmq
 import (
 	"context"
 	"crypto/sha256"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 )
 
 // KeyStore remembers keys in a table, each for a while: a store for the middleware
@@ -26,25 +27,10 @@ type KeyStore struct {
 	seen, mark string
 }
 
-// KeyStore returns a store of keys in the named table, such as "app.ezq_seen". It creates
-// the table if that is not there, which needs the right to; a table that is there needs
-// SELECT, INSERT, UPDATE and DELETE. Name the schema: of a name without one, the first schema
-// of the search_path decides, where others may have made a table of that name. One that would
-// run the code of a role which this one has no reason to trust is refused, and one that could
-// is logged. An error is an [*Error].
-func (c *Client) KeyStore(ctx context.Context, table string) (*KeyStore, error) {
-	name := pgx.Identifier(strings.Split(table, ".")).Sanitize()
-	if err := createKeys(ctx, c.pool, name); err != nil {
-		if isCode(err, "3F000") { // invalid_schema_name
-			err = &Error{Kind: ErrInvalidConfig, Cause: withoutSecrets(err), Remedy: `name a schema that exists, as in "app.ezq_seen": the search_path has none`}
-		}
-		return nil, classify("create key store "+name, "", err)
-	}
-	if err := c.subscriber.owners.check(ctx, c.pool, c.subscriber.logger, []string{name}, ""); err != nil {
-		return nil, classify("open key store "+name, "", err)
-	}
+// newKeyStore returns the store of keys in the table that has this quoted name.
+func newKeyStore(pool *pgxpool.Pool, name string) *KeyStore {
 	return &KeyStore{
-		pool: c.pool,
+		pool: pool,
 		// Whatever PostgreSQL expects, it is to look at one key, and at two that are over: "is
 		// true" keeps it from the index of times, and a limit that it cannot know from sorting.
 		seen: "select exists (select from " + name + " where key = $1 and (until > now()) is true)",
@@ -53,7 +39,7 @@ func (c *Client) KeyStore(ctx context.Context, table string) (*KeyStore, error) 
 				select key from ` + name + ` where until <= now() and key <> $1 order by until limit (select 2) for update skip locked)))
 		insert into ` + name + ` (key, until) values ($1, now() + make_interval(secs => $2))
 		on conflict (key) do update set until = excluded.until`,
-	}, nil
+	}
 }
 
 // createKeys creates the table if it is not there. Two that do so at once get in each
@@ -70,6 +56,9 @@ func createKeys(ctx context.Context, pool *pgxpool.Pool, table string) error {
 			return nil
 		}
 	}
+	if fault.IsCode(err, "3F000") { // invalid_schema_name
+		return &Error{Kind: ErrInvalidConfig, Cause: fault.WithoutSecrets(err), Remedy: `name a schema that exists, as in "app.ezq_seen": the search_path has none`}
+	}
 	return err
 }
 
@@ -80,7 +69,7 @@ func (s *KeyStore) Seen(ctx context.Context, key string) (seen bool, err error) 
 		defer conn.Release()
 		err = conn.QueryRow(ctx, s.seen, pgx.QueryExecModeCacheDescribe, digest(key)).Scan(&seen)
 	}
-	return seen, classify("look up a key", "", err)
+	return seen, fault.Classify("look up a key", "", err)
 }
 
 // Mark remembers key for as long as window, from now.
@@ -90,7 +79,7 @@ func (s *KeyStore) Mark(ctx context.Context, key string, window time.Duration) e
 		defer conn.Release()
 		_, err = conn.Exec(ctx, s.mark, pgx.QueryExecModeCacheDescribe, digest(key), window.Seconds())
 	}
-	return classify("remember a key", "", err)
+	return fault.Classify("remember a key", "", err)
 }
 
 func digest(key string) []byte {

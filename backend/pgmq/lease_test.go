@@ -32,8 +32,8 @@ func TestLease_IsExtendedWhileHandlerRuns(t *testing.T) {
 // has its message. Nothing that it does then may touch the message.
 func TestLease_OfZombieChangesNothing(t *testing.T) {
 	for name, settle := range map[string]func(ack, nack func() bool){
-		"its ack":  func(ack, _ func() bool) { ack() },
-		"its nack": func(_, nack func() bool) { nack() },
+		"an ack of the zombie": func(ack, _ func() bool) { ack() },
+		"a nack of the zombie": func(_, nack func() bool) { nack() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -59,9 +59,9 @@ func TestLease_OfZombieChangesNothing(t *testing.T) {
 func TestLease_LossEndsContext(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]string{
-		"taken by another consumer": "update pgmq.q_t set read_ct = read_ct + 1, last_read_at = now()",
-		"deleted by somebody":       "delete from pgmq.q_t",
-		"dropped and created anew":  "select pgmq.drop_queue('t'), pgmq.create('t')",
+		"another consumer takes the message":    "update pgmq.q_t set read_ct = read_ct + 1, last_read_at = now()",
+		"the message is deleted":                "delete from pgmq.q_t",
+		"the queue is dropped and created anew": "select pgmq.drop_queue('t'), pgmq.create('t')",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

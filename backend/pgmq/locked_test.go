@@ -43,9 +43,9 @@ func TestStore_LockedRowDelaysOnlyItself(t *testing.T) {
 			var settle []subscription.Settlement
 			for _, token := range tokens {
 				s := subscription.Settlement{Token: token, Action: action}
-				s.Disposition.Delay = time.Hour
+				s.Disposition.Fallback.Delay = time.Hour
 				if action == subscription.DeadLetter {
-					s.Disposition.DeadLetter = &backend.DeadLetterTarget{Topic: "dead"}
+					s.Disposition.Target = &backend.DeadLetterTarget{Topic: "dead"}
 				}
 				settle = append(settle, s)
 			}
@@ -56,12 +56,12 @@ func TestStore_LockedRowDelaysOnlyItself(t *testing.T) {
 		config pgmq.SubscriberConfig
 		do     func(context.Context, subscription.Store, []subscription.Token) (subscription.Missed, error)
 	}{
-		"of an ack":        {pgmq.SubscriberConfig{}, settling(subscription.Ack)},
-		"of an archive":    {pgmq.SubscriberConfig{Archive: true}, settling(subscription.Ack)},
-		"of a nack":        {pgmq.SubscriberConfig{}, settling(subscription.Nack)},
-		"of a release":     {pgmq.SubscriberConfig{}, settling(subscription.Release)},
-		"of a dead letter": {pgmq.SubscriberConfig{}, settling(subscription.DeadLetter)},
-		"of a longer lease": {pgmq.SubscriberConfig{}, func(ctx context.Context, store subscription.Store, tokens []subscription.Token) (subscription.Missed, error) {
+		"the row of an ack is locked":          {pgmq.SubscriberConfig{}, settling(subscription.Ack)},
+		"the row of an archived ack is locked": {pgmq.SubscriberConfig{Archive: true}, settling(subscription.Ack)},
+		"the row of a nack is locked":          {pgmq.SubscriberConfig{}, settling(subscription.Nack)},
+		"the row of a release is locked":       {pgmq.SubscriberConfig{}, settling(subscription.Release)},
+		"the row of a dead letter is locked":   {pgmq.SubscriberConfig{}, settling(subscription.DeadLetter)},
+		"the row of an extension is locked": {pgmq.SubscriberConfig{}, func(ctx context.Context, store subscription.Store, tokens []subscription.Token) (subscription.Missed, error) {
 			return store.Extend(ctx, tokens, time.Hour)
 		}},
 	} {

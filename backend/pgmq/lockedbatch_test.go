@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
-	"os/signal"
 	"sync"
 	"syscall"
 	"testing"
@@ -121,28 +119,11 @@ func TestLockedBatch_LossEndsContext(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
-// TestChild_LocksMessage locks one message, and acks it on its way back from a stop.
-func TestChild_LocksMessage(t *testing.T) {
-	client := openAt(t, childDatabase(t), shortestLease)
-	client.LockFor(time.Hour)
-	messages := subscribe(t, client)
-	warmUp(t, client, messages)
-	woken := make(chan os.Signal, 1)
-	signal.Notify(woken, syscall.SIGCONT)
-	delivered("warm")
-	msg := receive(t, messages)
-	delivered(msg.UUID)
-	<-woken
-	msg.Ack()
-	require.NoError(t, client.Close())
-	delivered("closed")
-}
-
 func TestLockedBatch_OfStoppedProcessEndsAfterLease(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool, owner := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: true}})
-	zombie := startChild(t, "TestChild_LocksMessage", database)
+	zombie := startChild(t, locksMessage, database)
 	require.Equal(t, "warm", zombie.next(t))
 	requireCount(t, pool, "pgmq.q_t", 0)
 	publish(t, owner, "a")

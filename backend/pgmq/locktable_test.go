@@ -23,13 +23,13 @@ func TestLockedBatch_FinishesDespiteTableLock(t *testing.T) {
 		sql    string
 		config pgmq.SubscriberConfig
 	}{
-		"an index that is built":      {sql: "create index on pgmq.q_t (enqueued_at)"},
-		"an index of PGMQ":            {sql: "select pgmq.create_fifo_index('t')"},
-		"indexes that are built anew": {sql: "reindex table pgmq.q_t"},
-		"a trigger that is created": {
+		"an index is built":      {sql: "create index on pgmq.q_t (enqueued_at)"},
+		"PGMQ builds an index":   {sql: "select pgmq.create_fifo_index('t')"},
+		"indexes are built anew": {sql: "reindex table pgmq.q_t"},
+		"a trigger is created": {
 			sql: "create trigger t after insert on pgmq.q_t for each statement execute function suppress_redundant_updates_trigger()",
 		},
-		"an index of the archive": {
+		"an index of the archive is built": {
 			sql: "create index on pgmq.a_t (enqueued_at)", config: pgmq.SubscriberConfig{Archive: true},
 		},
 	} {
@@ -59,7 +59,7 @@ func isWaitingForLock(t *testing.T, pool *pgxpool.Pool) bool {
 
 // Those that were released have a higher count of deliveries, and are older than the end.
 func TestEndEvent_ComesAfterMessagesReleasedBefore(t *testing.T) {
-	for name, noHold := range map[string]bool{"leased": true, "held": false} {
+	for name, leaseOnly := range map[string]bool{"the messages are leased": true, "the messages are locked": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const events = 500
@@ -72,7 +72,7 @@ func TestEndEvent_ComesAfterMessagesReleasedBefore(t *testing.T) {
 			require.NoError(t, client.Close())
 			requireCount(t, pool, "pgmq.q_t where read_ct > 0 and vt <= now()", 10)
 
-			client = openAt(t, pool.Config().ConnString(), pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: noHold}})
+			client = openAt(t, pool.Config().ConnString(), pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: leaseOnly}})
 			require.NoError(t, ezq.Publish(t.Context(), client, ezq.EndEvent{}, ezq.Topic("t")))
 			router := ezq.NewRouter(client, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
 			var handled atomic.Int32

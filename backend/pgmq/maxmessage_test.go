@@ -63,7 +63,7 @@ func TestMaxPayloadBytes_FitsInAnyStoredForm(t *testing.T) {
 
 func TestQuarantine_IsCountedInStats(t *testing.T) {
 	t.Parallel()
-	for name, archived := range map[string]bool{"when it is archived": true, "when it may not be": false} {
+	for name, archived := range map[string]bool{"the message is archived": true, "the message may not be archived": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client, pool := open(t, withMaxMessage(1<<20))

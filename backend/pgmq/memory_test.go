@@ -42,10 +42,10 @@ func TestMemory_ThousandMessagesStayUnder20MB(t *testing.T) {
 func TestMemory_StaysUnderTwiceMaxInFlightBytes(t *testing.T) {
 	const most = 4 << 20
 	for name, content := range map[string]string{
-		"many small headers": `'1', (select jsonb_object_agg(to_hex(i), 0) from generate_series(n, n + 9000) i)`,
-		"what is done":       `'1', jsonb_build_object('ezq_done', (select jsonb_agg(''::text) from generate_series(1, 25000)))`,
-		"deep JSON":          `(repeat('{"a":', 400) || '[' || repeat('{},', 25000) || '1]' || repeat('}', 400))::jsonb, null`,
-		"base64":             `to_jsonb(repeat('AAAA', 30000)), '{"ezq_enc":"base64"}'`,
+		"many small headers":          `'1', (select jsonb_object_agg(to_hex(i), 0) from generate_series(n, n + 9000) i)`,
+		"many handlers that are done": `'1', jsonb_build_object('ezq_done', (select jsonb_agg(''::text) from generate_series(1, 25000)))`,
+		"deep JSON":                   `(repeat('{"a":', 400) || '[' || repeat('{},', 25000) || '1]' || repeat('}', 400))::jsonb, null`,
+		"base64":                      `to_jsonb(repeat('AAAA', 30000)), '{"ezq_enc":"base64"}'`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 1000, MaxInFlightBytes: most}})
@@ -80,9 +80,9 @@ func TestMemory_StaysUnderTwiceMaxInFlightBytes(t *testing.T) {
 //nolint:paralleltest // see above
 func TestMemory_OfSmallMessagesIsBounded(t *testing.T) {
 	const most = 512 << 10
-	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
+	for name, leaseOnly := range map[string]bool{"the messages are leased": true, "the messages are locked": false} {
 		t.Run(name, func(t *testing.T) {
-			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 100_000, MaxInFlightBytes: most, LeaseOnly: noHold}})
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 100_000, MaxInFlightBytes: most, LeaseOnly: leaseOnly}})
 			require.NoError(t, client.SubscribeInitialize("t"))
 			execute(t, pool, `insert into pgmq.q_t (vt, message) select now(), '1' from generate_series(1, 3000)`)
 			before := heap()
@@ -113,9 +113,9 @@ func TestMemory_OfSmallMessagesIsBounded(t *testing.T) {
 //nolint:paralleltest // see above
 func TestMemory_OfLargeMessagesAfterSmallIsBounded(t *testing.T) {
 	const most, large = 1 << 20, 120
-	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
+	for name, leaseOnly := range map[string]bool{"the messages are leased": true, "the messages are locked": false} {
 		t.Run(name, func(t *testing.T) {
-			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 500, MaxInFlightBytes: most, LeaseOnly: noHold}})
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 500, MaxInFlightBytes: most, LeaseOnly: leaseOnly}})
 			require.NoError(t, client.SubscribeInitialize("t"))
 			messages := subscribe(t, client)
 			for range 3 {

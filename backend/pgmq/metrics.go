@@ -2,13 +2,22 @@ package pgmq
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
+
+//go:embed sql/metrics.sql
+var metricsSQL string
 
 // countLimit is how far [Client.Metrics] counts.
 const countLimit = 10_000
@@ -52,52 +61,14 @@ type QueueMetrics struct {
 	VacuumedAt time.Time
 }
 
-// Metrics looks at the queue that subscriptions to topic read: the topic's, or
-// that of the Group. It costs about the same however many messages there are: it
-// counts no further than 10,000, where pgmq.metrics reads the whole table. The
-// role needs SELECT on the queue.
-func (c *Client) Metrics(ctx context.Context, topic string) (QueueMetrics, error) {
-	const op = "measure"
-	queue, err := c.consumedQueue(topic)
-	if err != nil {
-		return QueueMetrics{}, classify(op, topic, err)
-	}
-	found, err := measure(ctx, c.pool, QueueInfo{Name: queue, Topic: topic, Group: c.subscriber.config.Group}, "")
-	return found, c.consumerError(ctx, op, topic, err)
-}
-
-// AllMetrics looks at every queue of the database as [Client.Metrics] does,
-// whichever role created it, in the order of their names: those of groups and of
-// dead letters too. The role needs SELECT on pgmq.meta and on the queues. Those that
-// it cannot look at are missing, and an error says so: also those that another
-// transaction has locked as a whole, for which it waits 500 ms each.
-func (c *Client) AllMetrics(ctx context.Context) ([]QueueMetrics, error) {
-	queues, err := c.Queues(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var all []QueueMetrics
-	var failures []error
-	for _, queue := range queues {
-		switch found, err := measure(ctx, c.pool, queue, "lock_timeout = '500ms'"); {
-		case isCode(err, "42P01"): // it was dropped meanwhile
-		case err != nil:
-			failures = append(failures, classify("measure", queue.Name, err))
-		default:
-			all = append(all, found)
-		}
-	}
-	return all, errors.Join(failures...)
-}
-
 // measure takes a setting for its transaction, or none.
 func measure(ctx context.Context, pool *pgxpool.Pool, queue QueueInfo, setting string) (QueueMetrics, error) {
-	table := tableName(queue.Name)
-	sql := strings.ReplaceAll(metricsSQL, "{table}", table)
+	table := queuename.Table(queue.Name)
+	sql := strings.ReplaceAll(sqlfile.Text(metricsSQL), "{table}", table)
 	found := QueueMetrics{Queue: queue.Name, Topic: queue.Topic, Group: queue.Group}
 	var lag int64
 	var due, vacuumed *time.Time
-	err := inTransactionWith(ctx, pool, setting, func(tx pgx.Tx) error {
+	err := transact.Run(ctx, pool, setting, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, countLimit+1, table).Scan(
 			&found.Visible, &found.Invisible, &lag, &due, &found.Estimate, &found.DeadRows, &vacuumed)
 	})
@@ -116,25 +87,18 @@ func measure(ctx context.Context, pool *pgxpool.Pool, queue QueueInfo, setting s
 	return found, nil
 }
 
-// The order keeps all of it on the index of vt. Without it, PostgreSQL may take
-// the limit for a reason to scan the table, and not find so many in it.
-//
-// Messages that were set to plus or minus infinity count, but are neither old
-// nor due; and an age beyond the longest Duration is reported as that. The
-// statistics come from the functions below pg_stat_user_tables, which is a view
-// of all tables.
-const metricsSQL = `
-select
-	(select count(*) from (
-		select from {table} where vt <= statement_timestamp() order by vt limit $1) as visible)::int,
-	(select count(*) from (
-		select from {table} where vt > statement_timestamp() order by vt limit $1) as invisible)::int,
-	coalesce((select least(extract(epoch from statement_timestamp() - vt) * 1000000, 9e15)::bigint
-		from {table} where vt <= statement_timestamp() and vt > '-infinity' order by vt limit 1), 0),
-	(select vt from {table} where vt > statement_timestamp() and vt < 'infinity' order by vt limit 1),
-	s.estimate, s.dead, s.vacuumed
-from (
-	select coalesce(sum(pg_stat_get_live_tuples(relid)), 0)::bigint as estimate,
-		coalesce(sum(pg_stat_get_dead_tuples(relid)), 0)::bigint as dead,
-		max(greatest(pg_stat_get_last_vacuum_time(relid), pg_stat_get_last_autovacuum_time(relid))) as vacuumed
-	from (select $2::text::regclass as relid union select relid from pg_partition_tree($2::text::regclass)) as r) as s`
+// measureAll looks at queues, without waiting long for those that are locked.
+func measureAll(ctx context.Context, pool *pgxpool.Pool, queues []QueueInfo) ([]QueueMetrics, error) {
+	var all []QueueMetrics
+	var failures []error
+	for _, queue := range queues {
+		switch found, err := measure(ctx, pool, queue, "lock_timeout = '500ms'"); {
+		case fault.IsCode(err, "42P01"): // it was dropped meanwhile
+		case err != nil:
+			failures = append(failures, fault.Classify("measure", queue.Name, err))
+		default:
+			all = append(all, found)
+		}
+	}
+	return all, errors.Join(failures...)
+}

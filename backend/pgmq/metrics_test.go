@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
@@ -20,14 +21,14 @@ func openMeasured(tb testing.TB) (*Client, *pgxpool.Pool) {
 	client, err := New(pool, &Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, client.Close()) })
-	exec(tb, pool, "select pgmq.create('t')")
+	pgtest.Exec(tb, pool, "select pgmq.create('t')")
 	return client, pool
 }
 
 // fill adds n messages that become visible, or did, an interval from now.
 func fill(tb testing.TB, pool *pgxpool.Pool, n int, interval string) {
 	tb.Helper()
-	exec(tb, pool, fmt.Sprintf("insert into pgmq.q_t (vt, message) select now() + interval '%s', '{}' from generate_series(1, %d)", interval, n))
+	pgtest.Exec(tb, pool, fmt.Sprintf("insert into pgmq.q_t (vt, message) select now() + interval '%s', '{}' from generate_series(1, %d)", interval, n))
 }
 
 func TestMetrics_DescribeQueue(t *testing.T) {
@@ -39,7 +40,7 @@ func TestMetrics_DescribeQueue(t *testing.T) {
 
 	fill(t, pool, 2, "-1 hour")
 	fill(t, pool, 3, "1 hour")
-	exec(t, pool, "insert into pgmq.q_t (vt, message) values ('infinity', '{}'), ('-infinity', '{}')")
+	pgtest.Exec(t, pool, "insert into pgmq.q_t (vt, message) values ('infinity', '{}'), ('-infinity', '{}')")
 	found, err := client.Metrics(t.Context(), "t")
 	require.NoError(t, err)
 	require.Equal(t, 3, found.Visible)
@@ -48,13 +49,13 @@ func TestMetrics_DescribeQueue(t *testing.T) {
 	require.InDelta(t, time.Hour, found.OldestVisible, float64(time.Minute))
 	require.WithinDuration(t, time.Now().Add(time.Hour), found.NextDue, time.Minute)
 
-	exec(t, pool, "delete from pgmq.q_t where vt < now()")
+	pgtest.Exec(t, pool, "delete from pgmq.q_t where vt < now()")
 	pgtest.Eventually(t, time.Minute, "statistics", func() bool {
 		found, err := client.Metrics(t.Context(), "t")
 		require.NoError(t, err)
 		return found.Estimate == 4 && found.DeadRows == 3
 	})
-	exec(t, pool, "vacuum pgmq.q_t")
+	pgtest.Exec(t, pool, "vacuum pgmq.q_t")
 	pgtest.Eventually(t, time.Minute, "the vacuum", func() bool {
 		found, err := client.Metrics(t.Context(), "t")
 		require.NoError(t, err)
@@ -85,10 +86,10 @@ func TestMetrics_NeverScanTable(t *testing.T) {
 	t.Parallel()
 	_, pool := openMeasured(t)
 	fill(t, pool, 50_000, "-1 hour")
-	exec(t, pool, "analyze pgmq.q_t")
-	exec(t, pool, "update pgmq.q_t set vt = now() + interval '1 day'")
-	sql := strings.ReplaceAll(metricsSQL, "{table}", tableName("t"))
-	sql = strings.NewReplacer("$1", fmt.Sprint(countLimit+1), "$2", "'"+tableName("t")+"'").Replace(sql)
+	pgtest.Exec(t, pool, "analyze pgmq.q_t")
+	pgtest.Exec(t, pool, "update pgmq.q_t set vt = now() + interval '1 day'")
+	sql := strings.ReplaceAll(metricsSQL, "{table}", queuename.Table("t"))
+	sql = strings.NewReplacer("$1", fmt.Sprint(countLimit+1), "$2", "'"+queuename.Table("t")+"'").Replace(sql)
 	rows, err := pool.Query(t.Context(), "explain (costs off) "+sql)
 	require.NoError(t, err)
 	plan := ""
@@ -108,7 +109,7 @@ func BenchmarkMetrics(b *testing.B) {
 		b.Run(fmt.Sprintf("visible=%v", visible), func(b *testing.B) {
 			client, pool := openMeasured(b)
 			fill(b, pool, 100_000, map[bool]string{true: "-1 hour", false: "1 hour"}[visible])
-			exec(b, pool, "vacuum analyze pgmq.q_t")
+			pgtest.Exec(b, pool, "vacuum analyze pgmq.q_t")
 			b.Run("ezq", func(b *testing.B) {
 				for b.Loop() {
 					_, err := client.Metrics(b.Context(), "t")
@@ -117,7 +118,7 @@ func BenchmarkMetrics(b *testing.B) {
 			})
 			b.Run("pgmq.metrics", func(b *testing.B) {
 				for b.Loop() {
-					exec(b, pool, "select pgmq.metrics('t')")
+					pgtest.Exec(b, pool, "select pgmq.metrics('t')")
 				}
 			})
 		})
@@ -128,7 +129,7 @@ func TestAllMetrics_IncludeQueuesOfGroups(t *testing.T) {
 	t.Parallel()
 	client, pool := openMeasured(t)
 	fill(t, pool, 2, "-1 hour")
-	exec(t, pool, "select pgmq.create('Upper')") // its table is in lower case
+	pgtest.Exec(t, pool, "select pgmq.create('Upper')") // its table is in lower case
 	grouped, err := New(pool, &Config{Subscriber: SubscriberConfig{Group: "g"}, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, grouped.Close()) })
@@ -146,8 +147,8 @@ func TestAllMetrics_IncludeQueuesOfGroups(t *testing.T) {
 func TestAllMetrics_NameUnmeasurableQueueBesideOthers(t *testing.T) {
 	t.Parallel()
 	client, pool := openMeasured(t)
-	exec(t, pool, "select pgmq.create('secret')")
-	exec(t, pool, "alter table pgmq.q_secret rename column vt to due") // as if it were none
+	pgtest.Exec(t, pool, "select pgmq.create('secret')")
+	pgtest.Exec(t, pool, "alter table pgmq.q_secret rename column vt to due") // as if it were none
 	all, err := client.AllMetrics(t.Context())
 	require.Len(t, all, 1)
 	require.ErrorContains(t, err, `"secret"`)
@@ -156,8 +157,8 @@ func TestAllMetrics_NameUnmeasurableQueueBesideOthers(t *testing.T) {
 func TestAllMetrics_LockedQueueHidesNoOther(t *testing.T) {
 	t.Parallel()
 	client, pool := openMeasured(t)
-	exec(t, pool, "select pgmq.create('a')")
-	exec(t, pool, "select pgmq.create('z')")
+	pgtest.Exec(t, pool, "select pgmq.create('a')")
+	pgtest.Exec(t, pool, "select pgmq.create('z')")
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })

@@ -17,7 +17,7 @@ import (
 func TestClient_MatchesModel(t *testing.T) {
 	t.Parallel()
 	for round := range 3 { // of as many sequences each as rapid's flag -rapid.checks says
-		t.Run(fmt.Sprint("in round ", round), func(t *testing.T) {
+		t.Run(fmt.Sprint("round ", round), func(t *testing.T) {
 			t.Parallel()
 			client, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{NoNotify: true}, Subscriber: pgmq.SubscriberConfig{NoListen: true}})
 			checked := &modelEnv{client: client, pool: pool}

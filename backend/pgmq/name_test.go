@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 )
 
 func TestQueueName_KeepsTopicThatIsIdentifier(t *testing.T) {
@@ -82,7 +84,7 @@ func TestQueueName_RefusesInvalidTopic(t *testing.T) {
 
 func TestTableName_IsQuoted(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, `"pgmq"."q_orders"`, tableName("orders"))
+	require.Equal(t, `"pgmq"."q_orders"`, queuename.Table("orders"))
 }
 
 func FuzzQueueName(f *testing.F) {
@@ -93,7 +95,7 @@ func FuzzQueueName(f *testing.F) {
 	derived := regexp.MustCompile(`_(pkey|msg_id_seq|vt_idx|fifo_idx|part_idx|default|p[0-9][0-9_]*)$`)
 	hashed := regexp.MustCompile(`_h[0-9a-f]{20}$`)
 	f.Fuzz(func(t *testing.T, topic, other string) {
-		queue, err := queueName(topic)
+		queue, err := QueueName(topic)
 		if err != nil {
 			require.ErrorIs(t, err, ErrInvalidTopic)
 			return
@@ -102,11 +104,11 @@ func FuzzQueueName(f *testing.F) {
 		require.NotRegexp(t, derived, queue)
 		require.Equal(t, queue != topic, hashed.MatchString(queue), "its shape tells whether a name is hashed")
 
-		again, err := queueName(queue)
+		again, err := QueueName(queue)
 		require.NoError(t, err)
 		require.Equal(t, queue == topic, again == queue, "the name of a hashed queue is another topic's")
 
-		if otherQueue, err := queueName(other); err == nil {
+		if otherQueue, err := QueueName(other); err == nil {
 			require.Equal(t, topic == other, queue == otherQueue)
 		}
 	})
@@ -131,16 +133,16 @@ func FuzzTopicsShareNothing(f *testing.F) {
 			names[name] = owner
 		}
 		add := func(topic string) {
-			queue, err := queueName(topic)
+			queue, err := queuename.Of(topic)
 			if err != nil {
 				return
 			}
 			claim(queues, queue, topic)
-			claim(keys, routingKey(topic), topic)
+			claim(keys, queuename.RoutingKey(topic), topic)
 			for _, group := range []string{group, other} {
-				if queue, err = groupQueue(topic, group); err == nil {
+				if queue, err = queuename.OfGroup(topic, group); err == nil {
 					claim(queues, queue, topic+"\x00"+group)
-					require.Regexp(t, groupNames(topic), queue)
+					require.Regexp(t, queuename.GroupPattern(topic), queue)
 				}
 			}
 		}
@@ -148,10 +150,10 @@ func FuzzTopicsShareNothing(f *testing.F) {
 		for _, topic := range []string{one, two} {
 			for _, topic := range []string{topic, topic + "_dead"} {
 				add(topic)
-				if queue, err := queueName(topic); err == nil {
+				if queue, err := queuename.Of(topic); err == nil {
 					add(queue)
 				}
-				if queue, err := groupQueue(topic, group); err == nil {
+				if queue, err := queuename.OfGroup(topic, group); err == nil {
 					add(queue)
 				}
 			}
@@ -164,7 +166,7 @@ func BenchmarkQueueName(b *testing.B) {
 		b.Run(topic, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _ = queueName(topic)
+				_, _ = queuename.Of(topic)
 			}
 		})
 	}
@@ -174,9 +176,9 @@ func TestGroupNames_MatchEveryGroupQueue(t *testing.T) {
 	t.Parallel()
 	topics := []string{"orders", "Orders/EU", "日本", "-", "a_", "_", strings.Repeat("long", 30)}
 	for _, topic := range topics {
-		names := regexp.MustCompile(groupNames(topic))
+		names := regexp.MustCompile(queuename.GroupPattern(topic))
 		for _, group := range append(topics, "группа", "billing", "0", "h0123456789abcdef0123", " ") {
-			queue, err := groupQueue(topic, group)
+			queue, err := queuename.OfGroup(topic, group)
 			require.NoError(t, err)
 			require.True(t, names.MatchString(queue), "%s, a group of %q, does not match %v", queue, topic, names)
 		}

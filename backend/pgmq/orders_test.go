@@ -51,20 +51,20 @@ func waysToPublish() map[string]wayToPublish {
 		return all
 	}
 	return map[string]wayToPublish{
-		"one by one": func(t *testing.T, client *pgmq.Client, _ *pgxpool.Pool, topic string, ids ...string) {
+		"events are published one by one": func(t *testing.T, client *pgmq.Client, _ *pgxpool.Pool, topic string, ids ...string) {
 			for _, msg := range messages(ids) {
 				require.NoError(t, client.Publish(topic, msg))
 			}
 		},
-		"in a batch": func(t *testing.T, client *pgmq.Client, _ *pgxpool.Pool, topic string, ids ...string) {
+		"events are published in a batch": func(t *testing.T, client *pgmq.Client, _ *pgxpool.Pool, topic string, ids ...string) {
 			require.NoError(t, client.Publish(topic, messages(ids)...))
 		},
-		"in a transaction": func(t *testing.T, client *pgmq.Client, pool *pgxpool.Pool, topic string, ids ...string) {
+		"events are published in a transaction": func(t *testing.T, client *pgmq.Client, pool *pgxpool.Pool, topic string, ids ...string) {
 			require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 				return client.WithTx(tx).Publish(topic, messages(ids)...)
 			}))
 		},
-		"as a tick": func(t *testing.T, client *pgmq.Client, pool *pgxpool.Pool, topic string, ids ...string) {
+		"an event is published as a tick": func(t *testing.T, client *pgmq.Client, pool *pgxpool.Pool, topic string, ids ...string) {
 			for _, outcome := range []backend.TickOutcome{backend.TickTaken, backend.TickPublished} {
 				tick := &backend.ScheduleTick{Schedule: topic + ids[0], At: time.Now().Add(-time.Hour)} // a schedule begins with a tick that is taken
 				if outcome == backend.TickPublished {
@@ -205,7 +205,7 @@ func (env *deploymentEnv) requireSteps(topic, queue string, from int) {
 
 func TestGroup_IsRequiredOnTopicWithGroups(t *testing.T) {
 	t.Parallel()
-	for name, config := range map[string]pgmq.SubscriberConfig{"that may create queues": {}, "that may not": {NoCreate: true}} {
+	for name, config := range map[string]pgmq.SubscriberConfig{"the consumer may create queues": {}, "the consumer may not create queues": {NoCreate: true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t)

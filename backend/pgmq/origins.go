@@ -3,6 +3,7 @@ package pgmq
 import (
 	"cmp"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"math"
@@ -11,9 +12,18 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
+
+//go:embed sql/candidates.sql
+var candidatesSQL string
 
 // Origin is where some of the messages of a dead-letter topic say that they came from,
 // and what [Client.Redrive] does about them.
@@ -49,95 +59,6 @@ const (
 	straysLimit  = 100
 )
 
-// Origins says what [Client.Redrive] would do with the dead letters that could be moved
-// now, if it was called with the same topics: where they go, and what stays. It looks
-// at the oldest 10,000, and moves nothing. Those that go somewhere come first, then those
-// whose queue is missing, then strays; of each, first those of which there are most.
-func (c *Client) Origins(ctx context.Context, from string, topics ...string) ([]Origin, error) {
-	queue, err := c.deadLetterQueue(from)
-	if err != nil {
-		return nil, classify(originsOp, from, err)
-	}
-	selected := c.newOrigins(from, topics)
-	if err := selected.check(from); err != nil {
-		return nil, classify(originsOp, from, err)
-	}
-	found, err := c.countOrigins(ctx, queue, selected)
-	return found, classify(originsOp, from, err)
-}
-
-func (c *Client) countOrigins(ctx context.Context, queue string, origins *origins) ([]Origin, error) {
-	last, err := queryValue[int64](ctx, c, fmt.Sprintf(lastSQL, tableName(queue)))
-	if err != nil {
-		return nil, err
-	}
-	counts, capped := map[Origin]int{}, false
-	for after, n := int64(math.MinInt64), 0; !capped; {
-		found, err := c.candidates(ctx, queue, after, last, min(redriveBatch, originsLimit+1-n))
-		if err != nil {
-			return nil, err
-		}
-		if len(found) == 0 {
-			break
-		}
-		if n += len(found); n > originsLimit {
-			capped, found = true, found[:len(found)-1]
-		}
-		for _, c := range found {
-			to, err := origins.destination(ctx, c)
-			if err != nil {
-				return nil, err
-			}
-			origin := Origin{Topic: c.topic, Group: c.group, Queue: c.queue, Stray: to.stray()}
-			if _, ok := counts[origin]; !ok && to.stray() && len(counts) >= straysLimit {
-				origin = Origin{Stray: true}
-			}
-			counts[origin]++
-			after = c.ID
-		}
-	}
-	all := make([]Origin, 0, len(counts))
-	for origin, n := range counts {
-		origin.Letters, origin.LettersCapped = n, capped
-		all = append(all, origin)
-	}
-	if err := c.markMissing(ctx, all); err != nil {
-		return nil, err
-	}
-	slices.SortFunc(all, compareOrigins)
-	return all, nil
-}
-
-// markMissing notes which of all have no queue to go to. It is one question for all queues: dead letters can
-// name as many groups as they like.
-func (c *Client) markMissing(ctx context.Context, all []Origin) error {
-	var tables []string
-	for _, o := range all {
-		if !o.Stray && o.Queue != "" {
-			tables = append(tables, tableName(o.Queue))
-		}
-	}
-	missing, err := collect(ctx, c, pgx.RowTo[string], "select name from unnest($1::text[]) as name where to_regclass(name) is null", tables)
-	if err != nil {
-		return err
-	}
-	isMissing := map[string]bool{}
-	for _, table := range missing {
-		isMissing[table] = true
-	}
-	for i, o := range all {
-		switch {
-		case o.Stray:
-		case o.Queue != "":
-			all[i].Missing = isMissing[tableName(o.Queue)]
-		default:
-			_, err := c.publisher.routes.lookUp(ctx, c.pool, o.Topic, nil)
-			all[i].Missing = errors.Is(err, ErrQueueNotFound) // anything else is for Redrive to say
-		}
-	}
-	return nil
-}
-
 func compareOrigins(a, b Origin) int {
 	rank := func(o Origin) int {
 		switch {
@@ -157,28 +78,10 @@ type candidate struct {
 	queue, topic, group string
 }
 
-// "is true" keeps PostgreSQL from looking for all that are visible, of which it may expect one.
-const candidatesSQL = `
-select msg_id, %[2]s, %[3]s, %[4]s
-from %[1]s
-where msg_id > $1 and msg_id <= $2 and (vt <= statement_timestamp()) is true
-order by msg_id
-limit $3`
-
 // headerSQL reads a header. A value that is no string, or longer than any topic, names nothing,
 // and takes no memory here.
 func headerSQL(key string) string {
 	return fmt.Sprintf("case when jsonb_typeof(headers->'%[1]s') = 'string' then left(headers->>'%[1]s', %[2]d) else '' end", key, 2*backend.MaxTopic+1)
-}
-
-// candidates returns up to limit of the next dead letters in a queue that can be moved now.
-func (c *Client) candidates(ctx context.Context, queue string, after, last int64, limit int) ([]candidate, error) {
-	sql := fmt.Sprintf(candidatesSQL, tableName(queue), headerSQL(originKey), headerSQL(backend.DeadLetterTopic), headerSQL(groupKey))
-	scan := func(r pgx.CollectableRow) (c candidate, err error) {
-		err = r.Scan(&c.ID, &c.queue, &c.topic, &c.group)
-		return c, err
-	}
-	return collect(ctx, c, scan, sql, after, last, limit)
 }
 
 // destination is where a dead letter goes: to a queue, or if that is empty, to a topic.
@@ -190,24 +93,24 @@ func (d destination) key() string { return d.topic + "\x00" + d.queue }
 
 // origins decides which dead letters are believed.
 type origins struct {
-	client *Client
+	pool   *pgxpool.Pool
 	topics []string
 	groups map[string][]string // the bound queues of groups of a topic, as far as they were asked for
 }
 
 const deadSuffix = "_dead" // as middleware.Poison has it
 
-func (c *Client) newOrigins(from string, topics []string) *origins {
+func newOrigins(pool *pgxpool.Pool, from string, topics []string) *origins {
 	if topic, ok := strings.CutSuffix(from, deadSuffix); ok && topic != "" && len(topics) == 0 {
 		topics = []string{topic}
 	}
-	return &origins{client: c, topics: topics, groups: map[string][]string{}}
+	return &origins{pool: pool, topics: topics, groups: map[string][]string{}}
 }
 
 // check returns an error if no topic is named, or one that cannot be.
 func (o *origins) check(from string) error {
 	for _, topic := range o.topics {
-		if err := checkTopic(topic); err != nil {
+		if err := queuename.Check(topic); err != nil {
 			return err
 		}
 	}
@@ -216,7 +119,7 @@ func (o *origins) check(from string) error {
 	}
 	return &Error{
 		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the topic is not named after another one, as %q is", from+deadSuffix),
-		Remedy: "ask for that, or name the topics whose letters are meant",
+		Remedy: "ask for that, or name the topics whose dead letters are meant",
 	}
 }
 
@@ -224,7 +127,7 @@ func (o *origins) check(from string) error {
 // those of topic and group, so a dead letter that names both can only lead to a group of its
 // topic; one that does not say its group has to name a queue that is bound.
 func (o *origins) destination(ctx context.Context, c candidate) (destination, error) {
-	own, err := queueName(c.topic)
+	own, err := queuename.Of(c.topic)
 	if err != nil || !slices.Contains(o.topics, c.topic) {
 		return destination{}, nil //nolint:nilerr // it names no topic
 	}
@@ -233,7 +136,7 @@ func (o *origins) destination(ctx context.Context, c candidate) (destination, er
 		return to, nil
 	}
 	if c.group != "" {
-		if queue, err := groupQueue(c.topic, c.group); err == nil && queue == c.queue {
+		if queue, err := queuename.OfGroup(c.topic, c.group); err == nil && queue == c.queue {
 			return to, nil
 		}
 	}
@@ -249,17 +152,17 @@ func (o *origins) groupsOf(ctx context.Context, topic string) ([]string, error) 
 	if known, ok := o.groups[topic]; ok {
 		return known, nil
 	}
-	layout, err := probe(ctx, o.client.pool, "ezq")
+	layout, err := catalog.Probe(ctx, o.pool, "ezq")
 	if err != nil {
 		return nil, err
 	}
 	var groups []string
 	if layout.Groups {
-		bound, err := bindings(ctx, o.client.pool, topic)
+		bound, err := catalog.Bindings(ctx, o.pool, topic)
 		if err != nil && !errors.Is(err, ErrPermission) { // a role that may not look knows of none
 			return nil, err
 		}
-		isGroup := regexp.MustCompile(groupNames(topic))
+		isGroup := regexp.MustCompile(queuename.GroupPattern(topic))
 		groups = slices.DeleteFunc(bound.Queues, func(queue string) bool { return !isGroup.MatchString(queue) })
 	}
 	o.groups[topic] = groups
@@ -276,4 +179,88 @@ func (o *origins) topicNames() string {
 		return "a topic that was named"
 	}
 	return strings.Join(quoted, " or ")
+}
+
+// countOrigins counts the dead letters in queue by what selected says about them.
+func countOrigins(ctx context.Context, pool *pgxpool.Pool, routes *catalog.Routes, queue string, selected *origins) ([]Origin, error) {
+	last, err := transact.Value[int64](ctx, pool, fmt.Sprintf(lastSQL, queuename.Table(queue)))
+	if err != nil {
+		return nil, err
+	}
+	counts, capped := map[Origin]int{}, false
+	for after, n := int64(math.MinInt64), 0; !capped; {
+		found, err := candidates(ctx, pool, queue, after, last, min(redriveBatch, originsLimit+1-n))
+		if err != nil {
+			return nil, err
+		}
+		if len(found) == 0 {
+			break
+		}
+		if n += len(found); n > originsLimit {
+			capped, found = true, found[:len(found)-1]
+		}
+		for _, c := range found {
+			to, err := selected.destination(ctx, c)
+			if err != nil {
+				return nil, err
+			}
+			origin := Origin{Topic: c.topic, Group: c.group, Queue: c.queue, Stray: to.stray()}
+			if _, ok := counts[origin]; !ok && to.stray() && len(counts) >= straysLimit {
+				origin = Origin{Stray: true}
+			}
+			counts[origin]++
+			after = c.ID
+		}
+	}
+	all := make([]Origin, 0, len(counts))
+	for origin, n := range counts {
+		origin.Letters, origin.LettersCapped = n, capped
+		all = append(all, origin)
+	}
+	if err := markMissing(ctx, pool, routes, all); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(all, compareOrigins)
+	return all, nil
+}
+
+// markMissing notes which of all have no queue to go to. It is one question for all queues: dead letters can
+// name as many groups as they like.
+func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *catalog.Routes, all []Origin) error {
+	var tables []string
+	for _, o := range all {
+		if !o.Stray && o.Queue != "" {
+			tables = append(tables, queuename.Table(o.Queue))
+		}
+	}
+	missing, err := transact.Collect(ctx, pool, pgx.RowTo[string], "select name from unnest($1::text[]) as name where to_regclass(name) is null", tables)
+	if err != nil {
+		return err
+	}
+	isMissing := map[string]bool{}
+	for _, table := range missing {
+		isMissing[table] = true
+	}
+	for i, o := range all {
+		switch {
+		case o.Stray:
+		case o.Queue != "":
+			all[i].Missing = isMissing[queuename.Table(o.Queue)]
+		default:
+			_, err := routes.LookUp(ctx, pool, o.Topic, nil)
+			all[i].Missing = errors.Is(err, ErrQueueNotFound) // anything else is for Redrive to say
+		}
+	}
+	return nil
+}
+
+// candidates returns up to limit of the next dead letters in a queue that can be moved now.
+func candidates(ctx context.Context, pool *pgxpool.Pool, queue string, after, last int64, limit int) ([]candidate, error) {
+	sql := strings.NewReplacer("{table}", queuename.Table(queue), "{origin}", headerSQL(codec.OriginKey), "{topic}", headerSQL(backend.DeadLetterTopic),
+		"{group}", headerSQL(codec.GroupKey)).Replace(sqlfile.Text(candidatesSQL))
+	scan := func(r pgx.CollectableRow) (c candidate, err error) {
+		err = r.Scan(&c.ID, &c.queue, &c.topic, &c.group)
+		return c, err
+	}
+	return transact.Collect(ctx, pool, scan, sql, after, last, limit)
 }

@@ -20,7 +20,7 @@ import (
 func TestOutage_MakesRouterUnreadyUntilOver(t *testing.T) {
 	t.Parallel()
 	const within = 5 * time.Second
-	t.Run("when the database takes no connections", func(t *testing.T) {
+	t.Run("the database takes no connections", func(t *testing.T) {
 		t.Parallel()
 		database := pgtest.Database(t)
 		server := pgtest.Pool(t, pgtest.URL(t))
@@ -43,7 +43,7 @@ func TestOutage_MakesRouterUnreadyUntilOver(t *testing.T) {
 		pgtest.Eventually(t, patience, "that is logged", func() bool { return strings.Contains(log(), "receiving again") })
 		require.Regexp(t, `level=INFO msg="ezq: receiving again" topic=ezq lasted=[0-9.]+s`, log())
 	})
-	t.Run("when nothing gets through", func(t *testing.T) {
+	t.Run("nothing gets through the network", func(t *testing.T) {
 		t.Parallel()
 		proxy, database := throughProxy(t, pgtest.Database(t))
 		router, _ := runLogged(t, database)

@@ -6,13 +6,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
 )
 
 // A variable that was read from a file has the end of its line.
 func TestOpen_TrimsWhiteSpaceOfURL(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"postgres://app@db/shop\n", " \tpostgres://app@db/shop?sslmode=disable\r\n", "\nhost=db user=app dbname=shop\n"} {
-		config, err := parseURL(url)
+		config, err := dial.ParseURL(url)
 		require.NoError(t, err, "%q", url)
 		require.Equal(t, "app@db/shop", config.ConnConfig.User+"@"+config.ConnConfig.Host+"/"+config.ConnConfig.Database)
 	}
@@ -21,7 +23,7 @@ func TestOpen_TrimsWhiteSpaceOfURL(t *testing.T) {
 func TestOpen_RefusesLineBreakInURL(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"postgres://app@db/shop\n?sslmode=disable", "postgres://app@db/shop%0A", "host=db user='app\n' dbname=shop"} {
-		_, err := parseURL(url)
+		_, err := dial.ParseURL(url)
 		require.ErrorIs(t, err, ErrInvalidConfig, "%q", url)
 	}
 }
@@ -44,7 +46,7 @@ func TestOpen_NamesWrongParameterWithoutValue(t *testing.T) {
 		"default_query_exec_mode=hunter2":       "its parameter default_query_exec_mode has no valid value",
 		"service=hunter2":                       "its parameter service has no valid value",
 	} {
-		_, err := parseURL("postgres://app:hunter2@db/shop?" + parameter)
+		_, err := dial.ParseURL("postgres://app:hunter2@db/shop?" + parameter)
 		require.ErrorIs(t, err, ErrInvalidConfig, parameter)
 		require.EqualError(t, err, "pgmq: open: invalid configuration: the database URL cannot be used: "+reason+
 			"; correct that parameter, or the variable of libpq that sets it", parameter)

@@ -29,10 +29,10 @@ const partitionSQL = `
 func TestPartitionedQueue_DeliversVisibleMessagesOnly(t *testing.T) {
 	t.Parallel()
 	for name, take := range map[string]func(s subscription.Store) (subscription.Claim, error){
-		"leased": func(s subscription.Store) (subscription.Claim, error) {
+		"visible messages are leased": func(s subscription.Store) (subscription.Claim, error) {
 			return s.Claim(t.Context(), nil, 10, time.Minute)
 		},
-		"held": func(s subscription.Store) (subscription.Claim, error) {
+		"visible messages are locked": func(s subscription.Store) (subscription.Claim, error) {
 			locked, claim, _, err := s.(subscription.Locker).Lock(t.Context(), 10, time.Minute)
 			if locked != nil {
 				t.Cleanup(func() { _, _ = locked.Finish(t.Context(), nil, nil, time.Minute) })

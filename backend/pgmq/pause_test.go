@@ -19,17 +19,17 @@ type numbered struct{ ID int }
 // whether the handler that was at work is done by then or goes on.
 func TestPause_EndingAtOnceKeepsKeyOrder(t *testing.T) {
 	t.Parallel()
-	for says, test := range map[string]struct {
-		goesOn, noHold bool
-		every          int // events from pause to pause
+	for name, test := range map[string]struct {
+		goesOn, leaseOnly bool
+		every             int // events from pause to pause
 	}{
-		"the handler returns": {every: 50}, "the handler returns, and all is leased": {every: 50, noHold: true},
+		"the handler returns": {every: 50}, "the handler returns, and messages are leased": {every: 50, leaseOnly: true},
 		// A resumption waits for its handler for 5 s.
-		"the handler goes on": {every: 100, goesOn: true}, "the handler goes on, and all is leased": {every: 100, goesOn: true, noHold: true},
+		"the handler goes on": {every: 100, goesOn: true}, "the handler goes on, and messages are leased": {every: 100, goesOn: true, leaseOnly: true},
 	} {
-		t.Run(says, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: test.noHold}})
+			client, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: test.leaseOnly}})
 			const n = 200
 			events := make([]any, n)
 			for i := range events {

@@ -3,15 +3,21 @@ package pgmq
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/insert"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
 // Publisher is a Watermill Publisher on PGMQ. Create it with [NewPublisher], or
@@ -19,17 +25,17 @@ import (
 // as its database handle allows that: a pool does, a transaction does not.
 type Publisher struct {
 	db      DBTX
-	create  creator       // nil with NoCreate
-	pool    *pgxpool.Pool // nil if db is something else
+	create  catalog.Creator // nil with NoCreate
+	pool    *pgxpool.Pool   // nil if db is something else
 	inTx    bool
 	config  PublisherConfig
-	routes  *routes
-	wakeups *wakeups
-	commits *groupCommit
+	routes  *catalog.Routes
+	wakeups *wakeup.Signals
+	commits *insert.GroupCommit
 	closed  *atomic.Bool
 
-	notifier *notifier // nil without a pool, or with NoNotify
-	throttle *throttle // of notifications in transactions
+	notifier *wakeup.Notifier // nil without a pool, or with NoNotify
+	throttle *wakeup.Throttle // of notifications in transactions
 }
 
 var _ message.Publisher = (*Publisher)(nil)
@@ -47,23 +53,23 @@ func NewPublisher(db DBTX, config *PublisherConfig) (*Publisher, error) {
 		return nil, err
 	}
 	pool, _ := db.(*pgxpool.Pool)
-	p := newPublisher(db, pool, settings, newWakeups(), newCatalog())
+	p := newPublisher(db, pool, settings, wakeup.NewSignals(), catalog.New())
 	_, p.inTx = db.(pgx.Tx)
 	return p, nil
 }
 
 // newPublisher returns a publisher that sends through db. pool is the same, or
 // nil if db is something else.
-func newPublisher(db DBTX, pool *pgxpool.Pool, config PublisherConfig, wakeups *wakeups, catalog *catalog) *Publisher {
+func newPublisher(db DBTX, pool *pgxpool.Pool, config PublisherConfig, wakeups *wakeup.Signals, queues *catalog.Catalog) *Publisher {
 	p := &Publisher{
-		db: db, pool: pool, config: config, routes: newRoutes(catalog), wakeups: wakeups,
-		commits: newGroupCommit(), closed: new(atomic.Bool), throttle: newThrottle(),
+		db: db, pool: pool, config: config, routes: catalog.NewRoutes(queues), wakeups: wakeups,
+		commits: insert.NewGroupCommit(), closed: new(atomic.Bool), throttle: wakeup.NewThrottle(),
 	}
 	if !config.NoCreate {
-		p.create = createWith(db)
+		p.create = catalog.CreateWith(db)
 	}
 	if pool != nil && !config.NoNotify {
-		p.notifier = newNotifier(pool)
+		p.notifier = wakeup.NewNotifier(pool)
 	}
 	return p
 }
@@ -74,9 +80,9 @@ func (p *Publisher) withTx(tx DBTX) *Publisher {
 	switch {
 	case p.create == nil:
 	case p.pool == nil:
-		inside.create = createWith(tx)
+		inside.create = catalog.CreateWith(tx)
 	default:
-		inside.create = createSeparately(p.pool)
+		inside.create = catalog.CreateSeparately(p.pool)
 	}
 	return &inside
 }
@@ -84,18 +90,15 @@ func (p *Publisher) withTx(tx DBTX) *Publisher {
 // withConn returns p on a connection of its pool.
 func (p *Publisher) withConn(conn *pgxpool.Conn) *Publisher {
 	on := *p
-	on.db, on.commits = conn, newGroupCommit()
+	on.db, on.commits = conn, insert.NewGroupCommit()
 	if p.create != nil {
-		on.create = createWith(conn)
+		on.create = catalog.CreateWith(conn)
 	}
 	return &on
 }
 
 // Features says that delays are kept: see [backend.Features].
 func (p *Publisher) Features() backend.Features { return features() }
-
-// publishTimeout bounds a publish whose context has no deadline of its own.
-const publishTimeout = 30 * time.Second
 
 // Publish stores the messages in the queue of topic, and in each queue that is bound to
 // it, as those of its groups are, with one statement: all of them or none. If topic has
@@ -116,8 +119,8 @@ const publishTimeout = 30 * time.Second
 // created like that of a topic; the role needs SELECT, INSERT and UPDATE on it. Programs
 // that have these rights share their schedules: each can stop those of the others.
 func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
-	if p.closed.Load() {
-		return backend.ErrClosed
+	if err := p.checkOpen(); err != nil {
+		return err
 	}
 	if len(msgs) == 0 {
 		return nil
@@ -126,13 +129,13 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 	if err == nil {
 		return nil
 	}
-	failure := classify("publish", topic, err)
+	failure := fault.Classify("publish", topic, err)
 	if e := (*Error)(nil); errors.As(failure, &e) && e.Outcome == nil {
 		e.Outcome = ErrRejected
-		if sent := (*sendError)(nil); errors.As(err, &sent) && !p.inTx {
-			e.Outcome = publishOutcome(sent.error)
+		if sent := (*insert.SendError)(nil); errors.As(err, &sent) && !p.inTx {
+			e.Outcome = fault.PublishOutcome(sent.Cause)
 		}
-		if p.inTx && isCode(err, "25006") { // read_only_sql_transaction
+		if p.inTx && fault.IsCode(err, "25006") { // read_only_sql_transaction
 			e.Remedy = "begin the transaction read-write; if it is, " + e.Remedy
 		}
 	}
@@ -143,14 +146,14 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 	if err := checkUserTopic(topic); err != nil {
 		return err
 	}
-	encoded, err := encode(msgs, p.config.MaxPayloadBytes)
+	encoded, err := insert.Encode(msgs, p.config.MaxPayloadBytes)
 	if err != nil {
 		return err
 	}
 	ctx := msgs[0].Context()
 	if _, limited := ctx.Deadline(); !limited {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
+		ctx, cancel = context.WithTimeout(ctx, insert.Timeout)
 		defer cancel()
 	}
 	if p.pool != nil && !p.inTx && inHandlerTx(ctx, p.pool) {
@@ -164,103 +167,173 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 	if tick := backend.ScheduleTickFromContext(ctx); tick != nil {
 		return p.publishOnce(ctx, topic, encoded, tick)
 	}
-	send := func(ctx context.Context, batch insertBatch) error { return p.send(ctx, topic, batch) }
+	send := func(ctx context.Context, batch insert.Batch) error { return p.send(ctx, topic, batch) }
 	if p.inTx {
 		if tx, ok := p.db.(pgx.Tx); ok && tx.Conn() != nil { // not every one is looked up with this connection
-			if err := requireUTF8(tx.Conn().PgConn()); err != nil {
+			if err := dial.RequireUTF8(tx.Conn().PgConn()); err != nil {
 				return err
 			}
 		}
 		return send(ctx, encoded)
 	}
-	return p.commits.write(ctx, topic, encoded, send)
+	return p.commits.Write(ctx, topic, encoded, send)
 }
 
 // send stores rows. If the topic's queues are not those that we know of, which
 // the server tells without storing anything, it looks again.
-func (p *Publisher) send(ctx context.Context, topic string, batch insertBatch) error {
+func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) error {
 	const attempts = 5
 	for attempt := 1; ; attempt++ {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		to, err := p.routes.find(ctx, p.db, topic, p.create)
+		to, err := p.routes.Find(ctx, p.db, topic, p.create)
 		if err != nil {
 			return err
 		}
 		stored, err := p.insert(ctx, to, batch)
 		if err == nil && stored {
-			p.notify(to)
+			p.notify(to.Queues)
 			return nil
 		}
-		gone := isCode(err, "42P01") // a queue was dropped
+		gone := fault.IsCode(err, "42P01") // a queue was dropped
 		if err == nil || gone {
-			p.routes.forget(topic, to)
+			p.routes.Forget(topic, to)
 		}
-		if isCode(err, "42501") {
-			p.routes.forget(topic, to)
-			return publishDenied(topic, to.queues)
+		if fault.IsCode(err, "42501") {
+			p.routes.Forget(topic, to)
+			return catalog.PublishDenied(topic, to.Queues)
 		}
 		if attempt == attempts || err != nil && (!gone || p.inTx) { // a transaction has failed with it
-			return firstError(err, errBindings)
+			return fault.FirstError(err, catalog.ErrBindings)
 		}
 	}
 }
-
-var errBindings = errors.New("the groups of the topic change faster than messages can be published;" +
-	" or the transaction, under REPEATABLE READ, is older than a group")
 
 // insert reports whether the rows are stored; they are not if the route is old.
 //
 // Unlike other statements it may stay prepared, as far as the handle is set up
 // for that and there is no pooler: it looks at no table whose plan could go stale,
 // and planning it costs as much as running it.
-func (p *Publisher) insert(ctx context.Context, to *route, batch insertBatch) (stored bool, err error) {
-	args := []any{batch.messages, batch.headers, batch.delays, batch.times, to.version}
-	statement := to.insert
+func (p *Publisher) insert(ctx context.Context, to *catalog.Route, batch insert.Batch) (stored bool, err error) {
+	args := []any{batch.Messages, batch.Headers, batch.Delays, batch.Times, to.Version}
+	statement := to.Insert
 	switch {
-	case p.inTx && !p.config.NoNotify && p.throttle.allow(to.queues[0]):
-		statement = to.insertAndNotify
-		args = append(args, channel)
-	case batch.len() == 1 && to.insertOne != "" && !p.inTx:
-		statement = to.insertOne
-		args = []any{batch.messages[0], batch.headers[0], batch.delays[0], batch.times[0], to.version}
+	case p.inTx && !p.config.NoNotify && p.throttle.Allow(to.Queues[0]):
+		statement = to.InsertAndNotify
+		args = append(args, wakeup.Channel)
+	case batch.Len() == 1 && to.InsertOne != "" && !p.inTx:
+		statement = to.InsertOne
+		args = []any{batch.Messages[0], batch.Headers[0], batch.Delays[0], batch.Times[0], to.Version}
 	}
-	if to.pooled {
+	if to.Pooled {
 		args = slices.Insert(args, 0, any(pgx.QueryExecModeCacheDescribe))
 	}
 	tag, err := p.db.Exec(ctx, statement, args...)
 	if err != nil {
-		return false, &sendError{err}
+		return false, &insert.SendError{Cause: err}
 	}
 	return tag.RowsAffected() > 0, nil
 }
 
 // notify wakes the consumers, unless the messages are not visible yet.
-func (p *Publisher) notify(to *route) {
+func (p *Publisher) notify(queues []string) {
 	if p.inTx {
 		return
 	}
-	for _, queue := range to.queues {
-		p.wakeups.signal(queue)
+	for _, queue := range queues {
+		p.wakeups.Signal(queue)
 		if p.notifier != nil {
-			p.notifier.notify(queue)
+			p.notifier.Notify(queue)
 		}
 	}
 }
 
-// sendError marks an error of the statement that stores the messages. Any other
-// error comes before it, when nothing can have been stored.
-type sendError struct{ error }
-
-func (e *sendError) Unwrap() error { return e.error }
+// checkOpen returns an error if the publisher is closed.
+func (p *Publisher) checkOpen() error {
+	if p.closed.Load() {
+		return backend.ErrClosed
+	}
+	return nil
+}
 
 // Close makes further calls of Publish fail with [backend.ErrClosed]. It does
 // not close the database handle, which is the caller's.
 func (p *Publisher) Close() error {
 	p.closed.Store(true)
 	if p.notifier != nil {
-		p.notifier.close()
+		p.notifier.Close()
 	}
 	return nil
+}
+
+// publishOnce stores rows and moves the schedule of tick on, in one transaction. The
+// row of the schedule is locked for as long: a concurrent publish waits, and finds
+// the tick taken; or not, if this transaction fails.
+func (p *Publisher) publishOnce(ctx context.Context, topic string, batch insert.Batch, tick *backend.ScheduleTick) error {
+	result, err := p.tryPublishOnce(ctx, topic, batch, tick)
+	if fault.IsCode(err, "42P01") && !p.inTx { // a queue was dropped, and nothing is stored: it is created now
+		result, err = p.tryPublishOnce(ctx, topic, batch, tick)
+	}
+	if err == nil {
+		tick.Report(result)
+	}
+	return scheduleDenied(err)
+}
+
+func (p *Publisher) tryPublishOnce(ctx context.Context, topic string, batch insert.Batch, tick *backend.ScheduleTick) (result backend.TickResult, err error) {
+	if err := p.routes.Catalog.Ensure(ctx, p.db, schedulesQueue, p.create); err != nil {
+		return result, err
+	}
+	err = p.transact(ctx, func(inside *Publisher) (err error) {
+		result, err = advance(ctx, inside.db, tick)
+		if err == nil && result.Outcome == backend.TickPublished {
+			err = inside.send(ctx, topic, batch)
+		}
+		return err
+	})
+	if fault.IsCode(err, "42P01") {
+		p.routes.Catalog.Forget(schedulesQueue)
+	}
+	return result, err
+}
+
+// transact runs do in a transaction: that of the publisher, or one of its own.
+func (p *Publisher) transact(ctx context.Context, do func(*Publisher) error) error {
+	if _, ok := p.db.(pgx.Tx); ok {
+		return do(p)
+	}
+	db, ok := p.db.(interface {
+		BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
+	})
+	if !ok {
+		return fmt.Errorf("a tick cannot be published through a %T, only through a pool, a connection or a pgx.Tx: %w", p.db, errors.ErrUnsupported)
+	}
+	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // after a commit it does nothing
+	if err := do(p.withTx(tx)); err != nil {
+		return rolledBack(err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return &insert.SendError{Cause: err}
+	}
+	return nil
+}
+
+// rolledBack returns err without the mark that something may have been stored.
+func rolledBack(err error) error {
+	if sent := (*insert.SendError)(nil); errors.As(err, &sent) {
+		return sent.Cause
+	}
+	return err
+}
+
+// DBTX is what publishing needs from PostgreSQL: Exec and Query, as a *pgxpool.Pool,
+// a *pgx.Conn and a pgx.Tx have them.
+type DBTX interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }

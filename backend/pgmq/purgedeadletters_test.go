@@ -40,11 +40,11 @@ func TestPurgeDeadLetters_LeavesStrays(t *testing.T) {
 	deleted, err := client.PurgeDeadLetters(t.Context(), "orders_dead")
 	require.Equal(t, 1501, deleted)
 	require.ErrorIs(t, err, pgmq.ErrStrays)
-	require.ErrorContains(t, err, `9 messages stay: they are no letters of "orders"`)
+	require.ErrorContains(t, err, `9 messages stay: they are not dead letters of "orders"`)
 	requireCount(t, pool, "pgmq.q_orders_dead", len(strays)+2)
 	deleted, err = client.PurgeDeadLetters(t.Context(), "orders_dead", "payments", "orders")
 	require.Equal(t, 1, deleted)
-	require.ErrorContains(t, err, `8 messages stay: they are no letters of "payments" or "orders"`)
+	require.ErrorContains(t, err, `8 messages stay: they are not dead letters of "payments" or "orders"`)
 }
 
 func TestPurgeDeadLetters_RefusesLiveQueue(t *testing.T) {
@@ -53,7 +53,7 @@ func TestPurgeDeadLetters_RefusesLiveQueue(t *testing.T) {
 	execute(t, pool, "select pgmq.create('orders'), pgmq.send('orders', '{}')")
 	_, err := client.PurgeDeadLetters(t.Context(), "orders")
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
-	require.ErrorContains(t, err, `the topic is not named after another one, as "orders_dead" is; ask for that, or name the topics whose letters are meant`)
+	require.ErrorContains(t, err, `the topic is not named after another one, as "orders_dead" is; ask for that, or name the topics whose dead letters are meant`)
 	_, err = client.PurgeDeadLetters(t.Context(), "orders", "")
 	require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
 	deleted, err := client.PurgeDeadLetters(t.Context(), "orders", "orders")

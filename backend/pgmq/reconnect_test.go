@@ -30,9 +30,9 @@ func TestReconnect_LosesNothingAcrossServerRestart(t *testing.T) {
 		name string
 		stop func()
 	}{
-		{"stopped fast", server.StopFast},
-		{"stopped immediate", server.StopImmediate},
-		{"killed", server.Kill9},
+		{"a server that is stopped fast", server.StopFast},
+		{"a server that is stopped immediately", server.StopImmediate},
+		{"a server that is killed", server.Kill9},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			server.Execute("select pgmq.drop_queue(queue_name) from pgmq.meta")

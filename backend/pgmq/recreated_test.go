@@ -28,7 +28,7 @@ func publishInTx(t *testing.T, database string, client *pgmq.Client) error {
 // A transaction that has failed cannot be saved. The next one can.
 func TestDropElsewhere_FailsOneTransactionAtMost(t *testing.T) {
 	t.Parallel()
-	for name, groups := range map[string][]string{"the queue": {""}, "one of two groups": {"b", "a"}} {
+	for name, groups := range map[string][]string{"the queue is dropped elsewhere": {""}, "the queue of one of two groups is dropped elsewhere": {"b", "a"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t)
@@ -86,14 +86,14 @@ func TestRecreatedQueue_IsReadAsItsNewKind(t *testing.T) {
 	const create = "select pgmq.create('t');"
 	old := "alter table pgmq.q_t drop column last_read_at;"
 	kinds := map[string]string{
-		"plain": create, "unlogged": "select pgmq.create_unlogged('t');", "partitioned": partitionSQL, "of an older PGMQ": create + old,
+		"plain": create, "unlogged": "select pgmq.create_unlogged('t');", "partitioned": partitionSQL, "old PGMQ": create + old,
 	}
 	for from, before := range kinds {
 		for to, after := range kinds {
 			if from != "plain" && to != "plain" {
 				continue
 			}
-			for name, drop := range map[string]string{"noticed": "select pgmq.drop_queue('t')", "unnoticed": ""} {
+			for name, drop := range map[string]string{"and the drop is noticed": "select pgmq.drop_queue('t')", "and the drop is unnoticed": ""} {
 				t.Run(from+" to "+to+" "+name, func(t *testing.T) {
 					t.Parallel()
 					client, pool := open(t, pgmq.Config{})

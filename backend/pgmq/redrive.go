@@ -2,15 +2,26 @@ package pgmq
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"math"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
+
+//go:embed sql/redrive.sql
+var redriveSQL string
 
 // How many dead letters are looked at, and moved at most, in one transaction: few where few
 // are to be moved, and not so few that strays among them make it many transactions.
@@ -19,46 +30,11 @@ const (
 	redriveMinBatch = 100
 )
 
-// Redrive moves up to limit dead letters in the topic from back to where they
-// came from, the oldest first, and returns how many it has moved. They keep their
-// ids, lose what the dead-letter topic has added, and begin with no failures.
-//
-// It moves the dead letters of the given topics, and if there are none, those of the
-// topic that from is named after: of "orders" from "orders_dead". Each goes to the
-// queue that it was in, which is the topic's own or that of one of its groups. If it
-// does not say which, as one that Watermill's PoisonQueue has written, it is published
-// to its topic anew, to all of that topic's groups. No queue is created.
-//
-// Each role that may insert into the queue of from can forge the origin of a dead letter.
-// So a dead letter of another topic stays, as does one that names a queue which is not
-// its topic's, and a message that says no origin: an error of the kind [ErrStrays] counts
-// these, and [Client.Origins] shows them.
-//
-// A dead letter is in one of its queues at any time, whatever happens, and
-// concurrent calls do not move it twice. Calling Redrive again continues after an
-// error. Dead letters that a consumer of the topic has leased, and those that are
-// delayed, stay, as do those whose queue cannot be filled: the rest is moved, and
-// an error says so.
-func (c *Client) Redrive(ctx context.Context, from string, limit int, topics ...string) (moved int, err error) {
-	const op = "redrive"
-	queue, err := c.deadLetterQueue(from)
-	if err != nil {
-		return 0, classify(op, from, err)
-	}
-	if limit < 1 {
-		return 0, classify(op, from, invalidLimit(limit))
-	}
-	r := redrive{client: c, from: queue, origins: c.newOrigins(from, topics), blocked: map[string]bool{}}
-	if err := r.origins.check(from); err != nil {
-		return 0, classify(op, from, err)
-	}
-	moved, err = r.run(ctx, limit)
-	return moved, classify(op, from, firstError(err, r.unmovedError(from)))
-}
-
 // redrive is one call of Redrive.
 type redrive struct {
-	client  *Client
+	pool    *pgxpool.Pool
+	routes  *catalog.Routes
+	notify  func(queues []string) // wakes their consumers
 	from    string
 	origins *origins
 
@@ -71,15 +47,25 @@ type redrive struct {
 	failuresInRow int             // dead letters for one place that failed alone since the last move
 }
 
-// run goes through the dead letters once, up to the last that was there at the
+func newRedrive(pool *pgxpool.Pool, publisher *Publisher, from string, selected *origins) *redrive {
+	return &redrive{pool: pool, routes: publisher.routes, notify: publisher.notify, from: from, origins: selected, blocked: map[string]bool{}}
+}
+
+// run moves up to limit dead letters of a topic, and says which stay.
+func (r *redrive) run(ctx context.Context, topic string, limit int) (moved int, err error) {
+	moved, err = r.moveOldest(ctx, limit)
+	return moved, fault.FirstError(err, r.unmovedError(topic))
+}
+
+// moveOldest goes through the dead letters once, up to the last that was there at the
 // start: one that is moved may be a dead letter again in no time.
-func (r *redrive) run(ctx context.Context, limit int) (moved int, err error) {
-	last, err := queryValue[int64](ctx, r.client, fmt.Sprintf(lastSQL, tableName(r.from)))
+func (r *redrive) moveOldest(ctx context.Context, limit int) (moved int, err error) {
+	last, err := transact.Value[int64](ctx, r.pool, fmt.Sprintf(lastSQL, queuename.Table(r.from)))
 	if err != nil {
 		return 0, err
 	}
 	for after := int64(math.MinInt64); moved < limit; {
-		found, err := r.client.candidates(ctx, r.from, after, last, min(max(limit-moved, redriveMinBatch), redriveBatch))
+		found, err := candidates(ctx, r.pool, r.from, after, last, min(max(limit-moved, redriveMinBatch), redriveBatch))
 		if err != nil || len(found) == 0 {
 			return moved, err
 		}
@@ -138,8 +124,8 @@ func (r *redrive) moveAll(ctx context.Context, all []bundle) (moved int) {
 		n, err := r.moveSome(ctx, b)
 		moved += n
 		if err != nil {
-			r.failed = firstError(r.failed, err)
-			r.blocked[b.to.key()] = !isServerError(err) || r.hasTooManyFailures(err)
+			r.failed = fault.FirstError(r.failed, err)
+			r.blocked[b.to.key()] = !fault.IsServerError(err) || r.hasTooManyFailures(err)
 		}
 	}
 	return moved
@@ -158,16 +144,16 @@ func (r *redrive) moveSome(ctx context.Context, b bundle) (moved int, err error)
 	case err == nil:
 		r.failuresInRow = 0
 		return moved, nil
-	case half == 0 && mayBeRetried(err):
+	case half == 0 && fault.MayBeRetried(err):
 		r.failuresInRow++
 	}
-	if half == 0 || !isServerError(err) || r.hasTooManyFailures(err) {
+	if half == 0 || !fault.IsServerError(err) || r.hasTooManyFailures(err) {
 		r.keep(b)
 		return 0, err
 	}
 	first, err := r.moveSome(ctx, bundle{b.to, b.ids[:half]})
 	second, failed := r.moveSome(ctx, bundle{b.to, b.ids[half:]})
-	return first + second, firstError(err, failed)
+	return first + second, fault.FirstError(err, failed)
 }
 
 // keep counts dead letters that stay.
@@ -179,20 +165,19 @@ func (r *redrive) keep(b bundle) {
 }
 
 func (r *redrive) hasTooManyFailures(err error) bool {
-	return r.failuresInRow >= maxFailuresInRow && mayBeRetried(err)
+	return r.failuresInRow >= maxFailuresInRow && fault.MayBeRetried(err)
 }
 
 // move moves dead letters to where they came from, all in one statement. If that
 // was dropped while this client knew of it, it looks again.
 func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
-	publisher := r.client.publisher
 	for again := true; ; again = false {
 		to, err := r.route(ctx, b.to)
 		if err != nil {
 			return 0, err
 		}
-		err = r.client.inTransaction(ctx, func(tx pgx.Tx) error {
-			sql, err := redriveSQL(ctx, tx, r.from, to.queues)
+		err = transact.Run(ctx, r.pool, "", func(tx pgx.Tx) error {
+			sql, err := newRedriveSQL(ctx, tx, r.from, to.Queues)
 			if err != nil {
 				return err
 			}
@@ -202,13 +187,13 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 		switch {
 		case err == nil:
 			if moved > 0 {
-				publisher.notify(to)
+				r.notify(to.Queues)
 			}
 			return moved, nil
-		case again && isCode(err, "42P01"):
-			publisher.routes.forget(b.to.topic, to)
-			for _, queue := range to.queues {
-				publisher.routes.catalog.forget(queue)
+		case again && fault.IsCode(err, "42P01"):
+			r.routes.Forget(b.to.topic, to)
+			for _, queue := range to.Queues {
+				r.routes.Catalog.Forget(queue)
 			}
 		default:
 			return 0, r.denied(err, to)
@@ -218,17 +203,16 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 
 // route returns the queues that get the dead letters for a destination. They have to be
 // there: a dead letter makes no queue.
-func (r *redrive) route(ctx context.Context, to destination) (found *route, err error) {
-	p := r.client.publisher
+func (r *redrive) route(ctx context.Context, to destination) (found *catalog.Route, err error) {
 	if to.queue == "" {
-		found, err = p.routes.lookUp(ctx, r.client.pool, to.topic, nil)
+		found, err = r.routes.LookUp(ctx, r.pool, to.topic, nil)
 	} else {
-		found = &route{queues: []string{to.queue}}
-		err = p.routes.catalog.ensure(ctx, r.client.pool, to.queue, nil)
+		found = &catalog.Route{Queues: []string{to.queue}}
+		err = r.routes.Catalog.Ensure(ctx, r.pool, to.queue, nil)
 	}
 	if missing := (*Error)(nil); errors.As(err, &missing) && errors.Is(missing.Kind, ErrQueueNotFound) {
 		create := "create its queue with Queue.CreateQueue or pgmq.create"
-		if own, _ := queueName(to.topic); to.queue != "" && to.queue != own {
+		if own, _ := queuename.Of(to.topic); to.queue != "" && to.queue != own {
 			create = "let a program subscribe to it with the group of that queue"
 		}
 		return nil, &Error{
@@ -242,58 +226,24 @@ func (r *redrive) route(ctx context.Context, to destination) (found *route, err 
 // what is to begin anew.
 func deadLetterKeys() []string {
 	return []string{
-		originKey, groupKey, failuresKey, doneKey, unknownKey,
+		codec.OriginKey, codec.GroupKey, codec.FailuresKey, codec.DoneKey, codec.UnknownKey,
 		backend.DeadLetterReason, backend.DeadLetterTopic, backend.DeadLetterHandler,
 		backend.DeadLetterFailures, backend.DeadLetterAt,
 	}
 }
 
-// redriveSQL returns the statement that moves dead letters between tables. Its
-// parameters are ids, the headers to remove, and the name of the queue they are
-// in, from which the id is made of a message that has none.
-//
-// They are locked, and looked at again once they are: another call may have moved
-// them, a consumer may have leased them. The session that has locked them settles
-// them.
-func redriveSQL(ctx context.Context, db rowQuerier, from string, to []string) (string, error) {
-	var sql strings.Builder
-	fmt.Fprintf(&sql, `
-with t as (select * from unnest($1::bigint[]) as t(id) order by id),
-due as (
-	select m.msg_id from t cross join lateral (
-		select m.msg_id from %[1]s m
-		where m.msg_id = t.id and (m.vt <= statement_timestamp()) is true
-		for update skip locked) m),
-d as (
-	delete from %[1]s m where m.msg_id = any(array(select msg_id from due))
-	returning m.msg_id, m.message, jsonb_build_object('`+uuidKey+`', $3::text || '/' || m.msg_id) || (m.headers - $2::text[]) as headers)`,
-		tableName(from))
-	for i, queue := range to {
-		columns, values, err := leasedMarkColumns(ctx, db, queue)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&sql, `,
-i%d as (
-	insert into %s (vt, message, headers%s)
-	select clock_timestamp(), message, headers%s from d order by msg_id)`, i, tableName(queue), columns, values)
-	}
-	sql.WriteString("\nselect count(*)::int from d")
-	return sql.String(), nil
-}
-
-func (r *redrive) denied(err error, to *route) error {
-	if !isCode(err, "42501") {
+func (r *redrive) denied(err error, to *catalog.Route) error {
+	if !fault.IsCode(err, "42501") {
 		return err
 	}
-	tables := make([]string, len(to.queues))
-	for i, queue := range to.queues {
-		tables[i] = tableName(queue)
+	tables := make([]string, len(to.Queues))
+	for i, queue := range to.Queues {
+		tables[i] = queuename.Table(queue)
 	}
 	return &Error{
-		Kind: ErrPermission, Cause: withoutSecrets(err),
+		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
 		Remedy: fmt.Sprintf("let their owner run GRANT SELECT, UPDATE, DELETE ON %s TO the role; GRANT INSERT ON %s TO the role",
-			tableName(r.from), strings.Join(tables, ", ")),
+			queuename.Table(r.from), strings.Join(tables, ", ")),
 	}
 }
 
@@ -307,9 +257,9 @@ func (r *redrive) unmovedError(from string) error {
 	}
 	return &Error{
 		Kind: ErrStrays,
-		Cause: fmt.Errorf("%d messages stay: they are no letters of %s, or name a queue that is not its own or its groups'",
+		Cause: fmt.Errorf("%d messages stay: they are not dead letters of %s, or name a queue that is not its own or its groups'",
 			r.strays, r.origins.topicNames()),
-		Remedy: "Origins shows what they say; name the topics whose letters shall be moved",
+		Remedy: "Origins shows what they say; name the topics whose dead letters are to be moved",
 	}
 }
 
@@ -317,9 +267,25 @@ func (r *redrive) unmovedError(from string) error {
 func (r *redrive) refused(from string) error {
 	place := fmt.Sprintf("the queues of %q", r.to.topic)
 	if r.to.queue != "" {
-		place = tableName(r.to.queue)
+		place = queuename.Table(r.to.queue)
 	}
-	e, _ := errors.AsType[*Error](classify("redrive", from, r.failed)) // a copy
-	e.Cause = fmt.Errorf("%w; %d letters stay, the first with the ID %d, which goes to %s", e.Cause, r.kept, r.first, place)
+	e, _ := errors.AsType[*Error](fault.Classify("redrive", from, r.failed)) // a copy
+	e.Cause = fmt.Errorf("%w; dead letters that stay: %d; the first has the ID %d and goes to %s", e.Cause, r.kept, r.first, place)
 	return e
+}
+
+// newRedriveSQL returns the statement that moves dead letters between tables.
+func newRedriveSQL(ctx context.Context, db transact.RowQueryer, from string, to []string) (string, error) {
+	var moves strings.Builder
+	for i, queue := range to {
+		columns, values, err := catalog.LeasedMarkColumns(ctx, db, queue)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&moves, `,
+i%d as (
+	insert into %s (vt, message, headers%s)
+	select clock_timestamp(), message, headers%s from d order by msg_id)`, i, queuename.Table(queue), columns, values)
+	}
+	return strings.NewReplacer("{table}", queuename.Table(from), "{moves}", moves.String()).Replace(sqlfile.Text(redriveSQL)), nil
 }

@@ -73,7 +73,7 @@ func TestRedrive_MovesOtherTopicOnRequest(t *testing.T) {
 		(now(), '{}', '{"topic_poisoned":"payments","ezq_queue":"payments"}'), (now(), '{}', '{"topic_poisoned":"orders"}')`)
 	moved, err := client.Redrive(t.Context(), "orders_dead", 100, "payments")
 	require.Equal(t, 1, moved)
-	require.ErrorContains(t, err, `no letters of "payments"`)
+	require.ErrorContains(t, err, `not dead letters of "payments"`)
 	requireCount(t, pool, "pgmq.q_payments", 1)
 	moved, err = client.Redrive(t.Context(), "orders_dead", 100)
 	require.NoError(t, err)
@@ -206,12 +206,12 @@ func TestRedrive_NamesRefusingQueueAndCountsRest(t *testing.T) {
 	execute(t, pool, "alter table pgmq.q_orders add constraint small check (message::int % 500 <> 7)")
 	moved, err := client.Redrive(t.Context(), "orders_dead", 2000)
 	require.Equal(t, 1996, moved)
-	require.ErrorContains(t, err, `4 letters stay, the first with the ID 7, which goes to "pgmq"."q_orders"`)
+	require.ErrorContains(t, err, `dead letters that stay: 4; the first has the ID 7 and goes to "pgmq"."q_orders"`)
 	require.ErrorContains(t, err, "added to the table")
 
 	execute(t, pool, "drop table pgmq.q_orders")
 	moved, err = client.Redrive(t.Context(), "orders_dead", 2000)
 	require.Zero(t, moved)
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
-	require.ErrorContains(t, err, `4 letters stay, the first with the ID 7`)
+	require.ErrorContains(t, err, `dead letters that stay: 4; the first has the ID 7`)
 }

@@ -35,37 +35,37 @@ func TestOutcome_RefusedByDatabaseStopsNoOther(t *testing.T) {
 		then     string // what holds when it is settled
 		kept     int64  // acks that are tried again
 	}{
-		"a dead letter, because of a trigger": {
+		"a trigger refuses a dead letter": {
 			sql:    raising + "create trigger refuse before insert on pgmq.q_dead for each row execute function refuse()",
 			settle: deadLetterWith("no"), then: later,
 		},
-		"a dead letter, because of a CHECK": {
+		"a CHECK refuses a dead letter": {
 			sql:    "alter table pgmq.q_dead add check (headers->>'reason_poisoned' <> 'no')",
 			settle: deadLetterWith("no"), then: later,
 		},
-		"a dead letter, because its queue was replaced by something else": {
+		"something else replaced the queue of a dead letter": {
 			sql:    "drop table pgmq.q_dead; create table pgmq.q_dead (a int)",
 			settle: deadLetterWith("no"), then: later,
 		},
-		"a dead letter, whose reason LATIN1 does not have": {
+		"LATIN1 lacks characters of a dead letter's reason": {
 			database: latin1, settle: deadLetterWith("5 €, né\x00"),
 			then: "select count(*) from pgmq.q_dead where headers->>'reason_poisoned' = '5 ?, n\u00e9?'",
 		},
-		"a dead letter, whose reason LATIN2 does not have": {
+		"LATIN2 lacks characters of a dead letter's reason": {
 			database: "encoding 'LATIN2' locale 'C' template template0", settle: deadLetterWith("5 €"),
 			then: "select count(*) from pgmq.q_dead where headers->>'reason_poisoned' = '5 ?'",
 		},
-		"a nack, because of a CHECK": {
+		"a CHECK refuses a nack": {
 			sql:    "alter table pgmq.q_t add check (headers->'ezq_done' is null)",
 			settle: func(msg *message.Message) { backend.Nack(msg, later1) }, then: later,
 		},
-		"a nack, because of a NUL": {
+		"a NUL refuses a nack": {
 			settle: func(msg *message.Message) {
 				backend.Nack(msg, backend.Redelivery{Delay: time.Hour, Done: []string{"a\x00b"}})
 			},
 			then: later,
 		},
-		"an ack, because of a trigger": {
+		"a trigger refuses an ack": {
 			sql:    raising + "create trigger refuse before delete on pgmq.q_t for each row when (old.message->>'odd' is not null) execute function refuse()",
 			settle: func(msg *message.Message) { msg.Ack() },
 			then:   "select count(*) from pgmq.q_t where message->>'odd' is not null",
@@ -119,8 +119,8 @@ func firstNonEmpty(text, otherwise string) string {
 func TestArchive_WhenDroppedStopsNoNack(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ breaks, mends string }{
-		"dropped":                {"drop table pgmq.a_t", "select pgmq.create('t')"},
-		"that refuses every row": {"alter table pgmq.a_t add column tenant text not null", "alter table pgmq.a_t alter tenant drop not null"},
+		"the archive is dropped":        {"drop table pgmq.a_t", "select pgmq.create('t')"},
+		"the archive refuses every row": {"alter table pgmq.a_t add column tenant text not null", "alter table pgmq.a_t alter tenant drop not null"},
 	} {
 		for mode, sync := range map[string]bool{"": false, ", with SyncAck": true} {
 			t.Run(name+mode, func(t *testing.T) {

@@ -31,7 +31,7 @@ func refusing(code, event, table string) string {
 
 func TestAck_RefusedWithAnyCodeStopsNoOther(t *testing.T) {
 	t.Parallel()
-	for name, archive := range map[string]bool{"": false, ", archived": true} {
+	for name, archive := range map[string]bool{"": false, ", with an archive": true} {
 		for _, code := range codes() {
 			t.Run(code+name, func(t *testing.T) {
 				t.Parallel()
@@ -64,10 +64,10 @@ func TestAck_RefusedWithAnyCodeStopsNoOther(t *testing.T) {
 // A deferred constraint would refuse the commit, in which there are others.
 func TestAck_RefusedByDeferredConstraintStopsNoOther(t *testing.T) {
 	t.Parallel()
-	for name, noHold := range map[string]bool{"held": false, "leased": true} {
+	for name, leaseOnly := range map[string]bool{"the messages are locked": false, "the messages are leased": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 100, LeaseOnly: noHold, Lease: time.Minute}})
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 100, LeaseOnly: leaseOnly, Lease: time.Minute}})
 			messages := subscribe(t, client)
 			warmUp(t, client, messages)
 			trigger := strings.Replace(refusing("P0001", "delete", "q_t"), "create trigger refuse before", "create constraint trigger refuse after", 1)
@@ -115,7 +115,7 @@ func TestRedrive_RefusedWithAnyCodeStopsNoOther(t *testing.T) {
 			moved, err := client.Redrive(t.Context(), "dead", 100, "t")
 			require.Equal(t, 29, moved)
 			require.ErrorContains(t, err, "not this one")
-			require.ErrorContains(t, err, `1 letters stay, the first with the ID 1, which goes to the queues of "t"`)
+			require.ErrorContains(t, err, `dead letters that stay: 1; the first has the ID 1 and goes to the queues of "t"`)
 			requireCount(t, pool, "pgmq.q_dead", 1)
 		})
 	}

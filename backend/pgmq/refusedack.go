@@ -10,6 +10,9 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/bounded"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/lease"
 	"github.com/ezq-go/ezq/internal/excerpt"
 	"github.com/ezq-go/ezq/internal/sparse"
 )
@@ -34,9 +37,9 @@ func (r *refusedAcks) delay(queue string) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, known := r.since[queue]; !known {
-		setBounded(r.since, queue, time.Now())
+		bounded.Set(r.since, queue, time.Now())
 	}
-	wait := refusalPause(r.since[queue])
+	wait := fault.Pause(r.since[queue])
 	return wait - rand.N(wait/5) //nolint:gosec // chance only spreads load, and may be guessed
 }
 
@@ -48,12 +51,10 @@ func (r *refusedAcks) accepted(queue string) {
 }
 
 // release releases msg to its queue, which has refused its ack with err.
-func (r *refusedAcks) release(ctx context.Context, msg *message.Message, msgReceipt *receipt, err error) {
-	redelivery := backend.Redelivery{Delay: r.delay(msgReceipt.queue), Uncounted: true}
-	if d := backend.DeliveryFromContext(ctx); d != nil {
-		redelivery.Failures, redelivery.Done = d.Failures, d.Done
-	}
+func (r *refusedAcks) release(ctx context.Context, msg *message.Message, msgReceipt *lease.Receipt, err error) {
+	redelivery := backend.DeliveryFromContext(ctx).Unchanged()
+	redelivery.Delay, redelivery.Uncounted, redelivery.UnknownSince = r.delay(msgReceipt.Queue), true, time.Time{} // its handler has run
 	backend.Nack(msg, redelivery)
-	about := sparse.About{Text: "ezq: the ack in a handler's transaction is refused, which was rolled back; its message has not failed and comes again", Topic: msgReceipt.topic}
-	sparse.Log(ctx, r.logger, slog.LevelError, about, "topic", msgReceipt.topic, "queue", msgReceipt.queue, "id", excerpt.Of(msg.UUID), "retry_in", redelivery.Delay.Round(time.Millisecond).String(), "error", err)
+	about := sparse.About{Text: "ezq: the ack in a handler's transaction is refused, which was rolled back; its message has not failed and comes again", Topic: msgReceipt.Topic}
+	sparse.Log(ctx, r.logger, slog.LevelError, about, "topic", msgReceipt.Topic, "queue", msgReceipt.Queue, "id", excerpt.Of(msg.UUID), "retry_in", redelivery.Delay.Round(time.Millisecond).String(), "error", err)
 }

@@ -17,14 +17,14 @@ import (
 func TestSchedule_ReportsNonsensePosition(t *testing.T) {
 	t.Parallel()
 	for name, message := range map[string]string{
-		"far ahead":          `{"schedule":"nightly","last":"2999-01-01T00:00:00+00:00"}`,
-		"at the end of time": `{"schedule":"nightly","last":"294276-12-31T00:00:00+00:00"}`,
-		"infinite":           `{"schedule":"nightly","last":"infinity"}`,
-		"nonsense":           `{"schedule":"nightly","last":"\u001b[31m` + confidential + `"}`,
-		"a number":           `{"schedule":"nightly","last":1e131071}`,
-		"nothing":            `{"schedule":"nightly"}`,
-		"another's":          `{"schedule":"` + confidential + `","last":"2020-01-01T00:00:00+00:00"}`,
-		"no object":          `"` + confidential + `"`,
+		"a position far ahead":             `{"schedule":"nightly","last":"2999-01-01T00:00:00+00:00"}`,
+		"a position at the end of time":    `{"schedule":"nightly","last":"294276-12-31T00:00:00+00:00"}`,
+		"an infinite position":             `{"schedule":"nightly","last":"infinity"}`,
+		"a position that is no time":       `{"schedule":"nightly","last":"\u001b[31m` + confidential + `"}`,
+		"a position that is a number":      `{"schedule":"nightly","last":1e131071}`,
+		"no position":                      `{"schedule":"nightly"}`,
+		"the position of another schedule": `{"schedule":"` + confidential + `","last":"2020-01-01T00:00:00+00:00"}`,
+		"a row that is no object":          `"` + confidential + `"`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -13,6 +13,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 )
 
 // openFailed returns what Open does where no host of the URL can be reached, without a network.
@@ -24,7 +27,7 @@ func openFailed(ctx context.Context, url string) error {
 		}
 		_, err = pgconn.ConnectConfig(ctx, config)
 	}
-	return classify("open", "", err)
+	return fault.Classify("open", "", err)
 }
 
 // notURLs are texts with a URL that has the password that is not in one as pgx reads it.
@@ -52,7 +55,7 @@ func quoting(ctx context.Context, url, code, complaint string) error {
 		}
 		_, err = pgconn.ConnectConfig(ctx, config)
 	}
-	return classify("open", "", err)
+	return fault.Classify("open", "", err)
 }
 
 func quote(connection net.Conn, code, complaint string) {
@@ -95,7 +98,7 @@ func serverComplaints() map[string]string {
 func TestDatabaseURL_WhenInvalidIsNotShown(t *testing.T) {
 	t.Parallel()
 	for _, url := range notURLs("app:hunter2@db.example:5432/shop") {
-		_, err := openPool(t.Context(), url)
+		_, err := dial.OpenPool(t.Context(), url)
 		require.ErrorIs(t, err, ErrInvalidConfig, url)
 		require.EqualError(t, err, "pgmq: open: invalid configuration: the database URL cannot be parsed; "+
 			"write it as postgres://user:password@host:5432/database?sslmode=verify-full", url)
@@ -116,7 +119,7 @@ func TestDatabaseURL_AcceptsServerAndExtensionParameters(t *testing.T) {
 		"postgresql://app@db/shop?pool_max_conns=7&default_query_exec_mode=exec&options=-c%20statement_timeout%3D5s",
 		" host = db user=app password='a b=c' dbname=shop sslmode=disable connect_timeout=3 statement_timeout=5s",
 	} {
-		_, err := parseURL(url)
+		_, err := dial.ParseURL(url)
 		require.NoError(t, err)
 	}
 }
@@ -180,7 +183,7 @@ func FuzzNoErrorShowsAPassword(f *testing.F) {
 			requireNotShown(t, url, openFailed(ended, url))
 		}
 		for _, url := range notURLs("app:" + before + "hunter2" + after + "@" + host + "/" + database) {
-			_, err := parseURL(url)
+			_, err := dial.ParseURL(url)
 			requireNotShown(t, url, err)
 			for code, complaint := range serverComplaints() {
 				requireNotShown(t, url, quoting(t.Context(), url, code, complaint))

@@ -14,6 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 )
 
 const secret = "s3cr3t-canary"
@@ -65,7 +67,7 @@ func TestError_HidesUnparsableURL(t *testing.T) {
 		if err == nil {
 			continue // versions of pgx differ in what they can make sense of
 		}
-		err = classify("open", "", fmt.Errorf("wrapped: %w", err))
+		err = fault.Classify("open", "", fmt.Errorf("wrapped: %w", err))
 		requireSecretFree(t, err)
 		require.ErrorIs(t, err, ErrInvalidConfig)
 		require.EqualError(t, err, "pgmq: open: invalid configuration: the database URL cannot be parsed; "+
@@ -93,7 +95,7 @@ func connectionError(t *testing.T, ctx context.Context, host string) error {
 
 func TestError_NamesRefusedConnectionWithoutPassword(t *testing.T) {
 	t.Parallel()
-	err := classify("open", "", fmt.Errorf("wrapped: %w", connectionRefused(t)))
+	err := fault.Classify("open", "", fmt.Errorf("wrapped: %w", connectionRefused(t)))
 	requireSecretFree(t, err)
 	require.ErrorIs(t, err, ErrUnreachable)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
@@ -102,7 +104,7 @@ func TestError_NamesRefusedConnectionWithoutPassword(t *testing.T) {
 
 func TestError_NamesEachTriedHostOnce(t *testing.T) {
 	t.Parallel()
-	err := classify("open", "", connectionError(t, t.Context(), "127.0.0.1:1,127.0.0.2:1"))
+	err := fault.Classify("open", "", connectionError(t, t.Context(), "127.0.0.1:1,127.0.0.2:1"))
 	requireSecretFree(t, err)
 	require.Regexp(t, `: 127\.0\.0\.1:1: connect: connection refused; 127\.0\.0\.2:1: connect: connection refused; check`, err.Error())
 }
@@ -110,7 +112,7 @@ func TestError_NamesEachTriedHostOnce(t *testing.T) {
 func TestError_HidesPasswordMistakenForHost(t *testing.T) {
 	t.Parallel()
 	_, err := pgconn.Connect(t.Context(), "postgres://user:s3cr3t@canary@host.invalid/db")
-	err = classify("open", "", err)
+	err = fault.Classify("open", "", err)
 	requireSecretFree(t, err)
 	require.ErrorIs(t, err, ErrUnreachable)
 	require.Contains(t, err.Error(), "…@host.invalid")
@@ -118,7 +120,7 @@ func TestError_HidesPasswordMistakenForHost(t *testing.T) {
 
 func TestError_NamesHostAsConfiguredAndResolved(t *testing.T) {
 	t.Parallel()
-	err := classify("open", "", connectionError(t, t.Context(), "localhost:1"))
+	err := fault.Classify("open", "", connectionError(t, t.Context(), "localhost:1"))
 	require.Regexp(t, `: localhost:1 \(.*127\.0\.0\.1:1: connect: connection refused.*\); check`, err.Error())
 }
 
@@ -126,14 +128,14 @@ func TestError_KeepsContextEndOfFailedConnection(t *testing.T) {
 	t.Parallel()
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := classify("publish", "orders", connectionError(t, cancelled, "127.0.0.1:1"))
+	err := fault.Classify("publish", "orders", connectionError(t, cancelled, "127.0.0.1:1"))
 	requireSecretFree(t, err)
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotErrorIs(t, err, ErrUnreachable, "PostgreSQL may well be there")
 
 	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
-	err = classify("publish", "orders", connectionError(t, late, "127.0.0.1:1"))
+	err = fault.Classify("publish", "orders", connectionError(t, late, "127.0.0.1:1"))
 	requireSecretFree(t, err)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, err, ErrUnreachable)
@@ -142,7 +144,7 @@ func TestError_KeepsContextEndOfFailedConnection(t *testing.T) {
 func TestError_KeepsServerReasonForRefusedLogin(t *testing.T) {
 	t.Parallel()
 	for code, kind := range map[string]error{"28P01": ErrAuthentication, "53300": ErrUnreachable, "3D000": ErrInvalidConfig} {
-		err := classify("open", "", connectionError(t, t.Context(), refusing(t, code)))
+		err := fault.Classify("open", "", connectionError(t, t.Context(), refusing(t, code)))
 		requireSecretFree(t, err)
 		require.ErrorIs(t, err, kind)
 		var pg *pgconn.PgError

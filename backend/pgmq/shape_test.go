@@ -16,8 +16,8 @@ func TestQueue_WithOtherShapeIsRefused(t *testing.T) {
 		sql  string
 		kind error
 	}{
-		"other columns": {"create table pgmq.q_t (id int)", pgmq.ErrNotAQueue},
-		"other types":   {"create table pgmq.q_t (msg_id text, read_ct int, " + columns + "message text, headers text)", pgmq.ErrNotAQueue},
+		"a table with other columns": {"create table pgmq.q_t (id int)", pgmq.ErrNotAQueue},
+		"a table with other types":   {"create table pgmq.q_t (msg_id text, read_ct int, " + columns + "message text, headers text)", pgmq.ErrNotAQueue},
 		"a view": {
 			"create view pgmq.q_t as select 1::bigint as msg_id, 0 as read_ct, now() as enqueued_at, now() as vt, '{}'::jsonb as message, '{}'::jsonb as headers",
 			pgmq.ErrNotAQueue,

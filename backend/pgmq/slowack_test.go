@@ -16,9 +16,9 @@ func TestAck_SlowStopsNoOther(t *testing.T) {
 		config       pgmq.SubscriberConfig
 		event, table string
 	}{
-		"held":     {pgmq.SubscriberConfig{}, "delete", "q_t"},
-		"leased":   {pgmq.SubscriberConfig{LeaseOnly: true}, "delete", "q_t"},
-		"archived": {pgmq.SubscriberConfig{LeaseOnly: true, Archive: true}, "insert", "a_t"},
+		"an ack of a locked message is slow": {pgmq.SubscriberConfig{}, "delete", "q_t"},
+		"an ack of a leased message is slow": {pgmq.SubscriberConfig{LeaseOnly: true}, "delete", "q_t"},
+		"an archived ack is slow":            {pgmq.SubscriberConfig{LeaseOnly: true, Archive: true}, "insert", "a_t"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

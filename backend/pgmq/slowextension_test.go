@@ -14,8 +14,8 @@ import (
 func TestSubscription_LosesOnlyTheLeaseThatCannotBeExtended(t *testing.T) {
 	t.Parallel()
 	for name, trigger := range map[string]string{
-		"refused": `raise 'no'`,
-		"silent":  `perform pg_sleep(1000)`,
+		"one extension is refused":     `raise 'no'`,
+		"one extension gets no answer": `perform pg_sleep(1000)`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,18 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
-
-// WithSQLTx is [Client.WithTx] for a transaction of database/sql, with any driver for
-// PostgreSQL. The driver's connections must have the client_encoding UTF8, which is
-// not checked: set it in their URL where the database or the role has another one. Nor
-// can the bindings be looked up in tx: under REPEATABLE READ and SERIALIZABLE, a publish
-// to a topic that got a group after tx began is refused with [ErrRejected].
-func (c *Client) WithSQLTx(tx *sql.Tx) *Publisher {
-	if tx == nil {
-		return c.publisher.withTx(noTx{"begin one with BeginTx of the *sql.DB"})
-	}
-	return c.publisher.withTx(sqlTx{tx, c.pool})
-}
 
 // sqlTx is a *sql.Tx as far as publishing needs it. Parameters go as text, which
 // all drivers can send.
@@ -72,4 +61,19 @@ func asText(arg any) (string, error) {
 	}
 	text, err := pgtype.NewMap().Encode(oid, pgtype.TextFormatCode, arg, nil)
 	return string(text), err
+}
+
+// noTx stands for a transaction that is nil, as [TxFromContext] returns it outside of TxMiddleware.
+type noTx struct{ remedy string }
+
+// Exec implements [DBTX].
+func (t noTx) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
+	return pgconn.CommandTag{}, t.err()
+}
+
+// Query implements [DBTX].
+func (t noTx) Query(context.Context, string, ...any) (pgx.Rows, error) { return nil, t.err() }
+
+func (t noTx) err() error {
+	return &Error{Kind: ErrInvalidConfig, Cause: errors.New("the transaction is nil"), Remedy: t.remedy}
 }

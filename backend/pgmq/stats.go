@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/ezq-go/ezq/backend/internal/subscription"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 )
 
 // SubscriptionStats is what subscriptions to one topic have done since the [Subscriber]
@@ -48,21 +49,6 @@ type SubscriptionStats struct {
 	Failing error
 }
 
-// Stats tells about each topic that has been subscribed to, by its name. It is
-// cheap, sends no statement, and may be called at any time.
-func (s *Subscriber) Stats() map[string]SubscriptionStats {
-	stats := s.counters.snapshot()
-	for topic, entry := range stats {
-		entry.Group = s.config.Group
-		stats[topic] = entry
-	}
-	return stats
-}
-
-// Stats tells about each topic that has been subscribed to: see [Subscriber.Stats].
-// About the queues themselves see [Client.Metrics].
-func (c *Client) Stats() map[string]SubscriptionStats { return c.subscriber.Stats() }
-
 // topicCounters are the counters of all topics.
 type topicCounters struct {
 	mu     sync.Mutex
@@ -100,7 +86,7 @@ func statsOf(topic string, c *subscription.Counters) SubscriptionStats {
 		Waiting: c.Waiting.Load(), InFlight: c.InFlight.Load(), Unstored: c.Unstored.Load(),
 	}
 	if err := c.Failing.Load(); err != nil {
-		s.Failing = classify("fetch", topic, *err)
+		s.Failing = fault.Classify("fetch", topic, *err)
 	}
 	return s
 }

@@ -15,6 +15,14 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/internal/subscription"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/insert"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/lease"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 	"github.com/ezq-go/ezq/internal/sparse"
 )
 
@@ -24,23 +32,23 @@ type Subscriber struct {
 	pool    *pgxpool.Pool // the caller's; its settings are used, not its connections
 	config  SubscriberConfig
 	logger  *slog.Logger
-	wakeups *wakeups
-	catalog *catalog
+	wakeups *wakeup.Signals
+	catalog *catalog.Catalog
 	running *subscription.Subscriptions
 	pollMin time.Duration
 	lockFor time.Duration // 0: nothing is locked
 
 	counters topicCounters
-	owners   ownerChecks
-	examiner *examiner
+	owners   catalog.OwnerChecks
+	examiner *lease.Examiner
 
 	bindingPause time.Duration // between two looks whether the group of an idle queue is bound
 
 	mu         sync.Mutex
-	ownPool    *pgxpool.Pool // opened when first needed
-	listener   *listener     // likewise; nil with NoListen
-	claimSlots chan struct{} // a token for each claim at work
-	lockSlots  chan struct{} // and for each lock
+	ownPool    *pgxpool.Pool    // opened when first needed
+	listener   *wakeup.Listener // likewise; nil with NoListen
+	claimSlots chan struct{}    // a token for each claim at work
+	lockSlots  chan struct{}    // and for each lock
 	closed     bool
 }
 
@@ -60,15 +68,15 @@ func NewSubscriber(pool *pgxpool.Pool, config *SubscriberConfig, logger watermil
 	if err != nil {
 		return nil, err
 	}
-	return newSubscriber(pool, settings, newSlogLogger(logger), newWakeups(), newCatalog()), nil
+	return newSubscriber(pool, settings, newSlogLogger(logger), wakeup.NewSignals(), catalog.New()), nil
 }
 
-func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Logger, wakeups *wakeups, catalog *catalog) *Subscriber {
+func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Logger, wakeups *wakeup.Signals, catalog *catalog.Catalog) *Subscriber {
 	return &Subscriber{
 		pool: pool, config: config, logger: sparse.New(logger), wakeups: wakeups,
 		catalog: catalog, running: subscription.NewSubscriptions(), pollMin: min(pollMin, config.PollInterval), lockFor: config.lockFor(),
 		claimSlots: make(chan struct{}, config.MaxConns-1), lockSlots: make(chan struct{}, config.MaxConns-2),
-		examiner: newExaminer(), bindingPause: bindingPause,
+		examiner: lease.NewExaminer(), bindingPause: lease.BindingPause,
 	}
 }
 
@@ -92,9 +100,9 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	if err != nil {
 		return nil, s.classify("subscribe", topic, err)
 	}
-	s.listen(store.queue)
+	s.listen(store.QueueName())
 	counters := s.counters.of(topic)
-	store.quarantined = &counters.Quarantined
+	store.CountQuarantined(&counters.Quarantined)
 	return s.running.Start(ctx, store, subscription.Config{
 		Topic:            topic,
 		Lease:            s.config.Lease,
@@ -110,7 +118,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		PollMax:          s.config.PollInterval,
 		SyncAck:          s.config.SyncAck,
 		Linger:           s.config.linger(),
-		OperationTimeout: operationTimeout,
+		OperationTimeout: lease.OperationTimeout,
 		Final:            s.config.isFinal,
 		Counters:         counters,
 		Logger:           s.logger,
@@ -126,18 +134,18 @@ func (s *Subscriber) SubscribeInitialize(topic string) error {
 	return s.classify("subscribe", topic, err)
 }
 
-// classify is [classify] for the queue that this subscriber has for topic.
+// classify is [fault.Classify] for the queue that this subscriber has for topic.
 func (s *Subscriber) classify(op, topic string, err error) error {
-	about := newSubject(op, topic)
+	about := fault.NewSubject(op, topic)
 	if queue, known := s.queueOf(topic); known == nil {
-		about.queue = queue
+		about.Queue = queue
 	}
-	return about.classify(err)
+	return about.Classify(err)
 }
 
 // open makes sure that the queue of topic can be consumed. One that is dropped between two looks is
 // created again. To declare it is to create it whatever the topic has.
-func (s *Subscriber) open(ctx context.Context, topic string, declare bool) (*store, error) {
+func (s *Subscriber) open(ctx context.Context, topic string, declare bool) (*lease.Store, error) {
 	opened, err := s.openOnce(ctx, topic, declare)
 	if errors.Is(err, ErrQueueNotFound) && !s.config.NoCreate {
 		return s.openOnce(ctx, topic, declare)
@@ -145,7 +153,7 @@ func (s *Subscriber) open(ctx context.Context, topic string, declare bool) (*sto
 	return opened, err
 }
 
-func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (*store, error) {
+func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (*lease.Store, error) {
 	queue, err := s.queueOf(topic)
 	if err != nil {
 		return nil, err
@@ -160,27 +168,25 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, insert.Timeout)
 	defer cancel()
 	layout, sql, err := s.prepare(ctx, pool, topic, queue, declare, s.tellMissed)
 	if err != nil {
 		return nil, err
 	}
-	opened := &store{
-		topic: topic, queue: queue, group: s.config.Group, gone: s.config.queueDropped(queue), pool: pool, claimSlots: s.claimSlots, lockSlots: s.lockSlots,
-		wakeups: s.wakeups, deadLetterTable: s.deadLetterTableOf(queue), maxMessageBytes: s.config.MaxMessageBytes, maxBytes: s.config.MaxInFlightBytes, encoding: layout.Encoding, logger: s.logger,
-		suspects: newSuspects(s.examiner), bindingPause: s.bindingPause,
-	}
-	opened.current.Store(sql)
-	opened.loadStatements = func(ctx context.Context) (*statements, error) {
-		return s.describe(ctx, pool, topic, queue, opened.sql().oid)
-	}
-	return opened, nil
+	return lease.NewStore(lease.Config{
+		Topic: topic, Queue: queue, Group: s.config.Group, Gone: s.config.queueDropped(queue), Pool: pool, ClaimSlots: s.claimSlots, LockSlots: s.lockSlots,
+		Wakeups: s.wakeups, DeadLetterTable: s.deadLetterTableOf(queue), MaxMessageBytes: s.config.MaxMessageBytes, MaxBytes: s.config.MaxInFlightBytes, Encoding: layout.Encoding, Logger: s.logger,
+		Examiner: s.examiner, BindingPause: s.bindingPause, Statements: sql,
+		LoadStatements: func(ctx context.Context, was uint32) (*statement.Set, error) {
+			return s.describe(ctx, pool, topic, queue, was)
+		},
+	}), nil
 }
 
 // prepare makes sure that queue can be consumed, and returns how to speak to it. If this binds the
 // queue of a group, tell is called, unless it is nil.
-func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool, tell teller) (queueLayout, *statements, error) {
+func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool, tell teller) (catalog.Layout, *statement.Set, error) {
 	layout, err := s.lookUpOrCreate(ctx, pool, topic, queue, declare)
 	if err != nil {
 		return layout, nil, err
@@ -188,7 +194,9 @@ func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, que
 	if err := s.check(ctx, pool, layout, topic, queue, tell); err != nil {
 		return layout, nil, err
 	}
-	s.label(ctx, pool, topic, queue)
+	if err := catalog.WriteLabel(ctx, pool, topic, s.config.Group, queue); err != nil {
+		s.logger.Debug("ezq: the queue could not be labelled", "topic", topic, "queue", queue, "error", fault.WithoutSecrets(err))
+	}
 	sql, err := s.statements(ctx, pool, queue, layout)
 	return layout, sql, err
 }
@@ -200,7 +208,7 @@ type teller func(ctx context.Context, db DBTX, topic, own, queue string)
 // a topic's own. That of a group is prepared as at the start: it gets nothing
 // without its binding, which the drop has undone, or pgmq.unbind_topic, if the
 // queue is the one that it was.
-func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, queue string, was uint32) (*statements, error) {
+func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, queue string, was uint32) (*statement.Set, error) {
 	if s.config.Group != "" {
 		_, sql, err := s.prepare(ctx, pool, topic, queue, false, nil)
 		if err != nil {
@@ -208,14 +216,14 @@ func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, qu
 		}
 		s.tellOwn(ctx, pool, topic, queue)
 		log := s.logger.With("topic", topic, "group", s.config.Group, "queue", queue)
-		if sql.oid == was {
+		if sql.OID == was {
 			log.Warn("ezq: the queue of the group was unbound from the topic, and gets messages again: what was published meanwhile did not come to it")
 		} else {
 			log.Warn("ezq: the queue of the group was dropped, and gets messages again: what was published meanwhile did not come to it")
 		}
 		return sql, nil
 	}
-	layout, err := s.catalog.lookUp(ctx, pool, queue, nil)
+	layout, err := s.catalog.LookUp(ctx, pool, queue, nil)
 	if errors.Is(err, ErrQueueNotFound) {
 		return nil, s.config.queueDropped(queue)
 	}
@@ -226,66 +234,70 @@ func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, qu
 }
 
 // statements returns how to speak to queue.
-func (s *Subscriber) statements(ctx context.Context, db DBTX, queue string, layout queueLayout) (*statements, error) {
-	sql := newStatements(queue, layout)
+func (s *Subscriber) statements(ctx context.Context, db DBTX, queue string, layout catalog.Layout) (*statement.Set, error) {
+	sql := statement.New(queue, layout)
 	if !s.config.Archive {
 		return &sql, nil
 	}
-	sql, err := archiving(ctx, db, queue, sql)
-	return &sql, err
+	columns, err := catalog.ArchiveColumns(ctx, db, queue)
+	if err != nil {
+		return nil, err
+	}
+	sql = sql.Archiving(queue, columns)
+	return &sql, nil
 }
 
 func (s *Subscriber) queueOf(topic string) (string, error) {
 	if s.config.Group == "" {
-		return queueName(topic)
+		return queuename.Of(topic)
 	}
-	return groupQueue(topic, s.config.Group)
+	return queuename.OfGroup(topic, s.config.Group)
 }
 
 // lookUpOrCreate looks up the queue, and creates it if that is right.
-func (s *Subscriber) lookUpOrCreate(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool) (queueLayout, error) {
+func (s *Subscriber) lookUpOrCreate(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool) (catalog.Layout, error) {
 	create := s.creator(pool)
 	if s.config.Group != "" || declare {
-		found, err := s.catalog.lookUp(ctx, pool, queue, create)
+		found, err := s.catalog.LookUp(ctx, pool, queue, create)
 		if s.config.Group != "" && errors.Is(err, ErrQueueNotFound) {
-			err = groupNotFound(s.config.Group, queue)
+			err = catalog.GroupNotFound(s.config.Group, queue)
 		}
 		return found, err
 	}
-	found, err := s.catalog.lookUp(ctx, pool, queue, nil)
+	found, err := s.catalog.LookUp(ctx, pool, queue, nil)
 	if !errors.Is(err, ErrQueueNotFound) {
 		return found, err
 	}
 	grouped := false
 	if found.Groups {
-		bound, err := bindings(ctx, pool, topic)
+		bound, err := catalog.Bindings(ctx, pool, topic)
 		if err != nil && create != nil {
 			return found, err
 		}
 		grouped = bound.Grouped
 	}
 	if !grouped {
-		found, err = s.catalog.createOwn(ctx, topic, queue, create, found.Groups)
-		grouped = errors.Is(err, errHasGroups)
+		found, err = s.catalog.CreateOwn(ctx, topic, queue, create, found.Groups)
+		grouped = errors.Is(err, catalog.ErrHasGroups)
 	}
 	if grouped {
-		return found, groupRequired()
+		return found, catalog.GroupRequired()
 	}
 	return found, err
 }
 
 // check makes sure that queue may be consumed, and gets what is published.
-func (s *Subscriber) check(ctx context.Context, db DBTX, layout queueLayout, topic, queue string, tell teller) error {
+func (s *Subscriber) check(ctx context.Context, db DBTX, layout catalog.Layout, topic, queue string, tell teller) error {
 	switch {
 	case layout.ReadOnly:
-		return layout.readOnlyError()
+		return layout.ReadOnlyError()
 	case !layout.Consume:
-		return consumeDenied(queue)
+		return catalog.ConsumeDenied(queue)
 	case s.config.Group != "" && !layout.Groups:
-		return groupsUnsupported()
+		return catalog.GroupsUnsupported()
 	}
 	if !s.config.NoCreate { // else an administrator has created it
-		if err := s.owners.check(ctx, db, s.logger, []string{tableName(queue), archiveName(queue)}, ""); err != nil {
+		if err := s.owners.Check(ctx, db, s.logger, []string{queuename.Table(queue), queuename.Archive(queue)}, ""); err != nil {
 			return err
 		}
 	}
@@ -293,14 +305,14 @@ func (s *Subscriber) check(ctx context.Context, db DBTX, layout queueLayout, top
 	case s.config.Group != "":
 		return s.bind(ctx, db, topic, queue, tell)
 	case layout.Groups:
-		return join(ctx, db, topic, queue)
+		return catalog.Join(ctx, db, topic, queue)
 	}
 	return nil
 }
 
 // bind makes the group known, and tells what it has missed.
 func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, tell teller) error {
-	own, err := queueName(topic)
+	own, err := queuename.Of(topic)
 	if err != nil {
 		return err
 	}
@@ -308,7 +320,7 @@ func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, tel
 		s.logger.Warn("ezq: dead letters are moved to the topic's own queue, and come to no group: read them without a Group",
 			"topic", topic, "group", s.config.Group, "queue", own)
 	}
-	fresh, err := bind(ctx, db, topic, own, queue)
+	fresh, err := catalog.Bind(ctx, db, topic, own, queue)
 	if err == nil && fresh && tell != nil && exists(ctx, db, own) {
 		tell(ctx, db, topic, own, queue)
 	}
@@ -318,31 +330,31 @@ func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, tel
 // exists reports whether there is a queue. If not, a group has missed nothing; if that cannot be told,
 // another call says what is wrong.
 func exists(ctx context.Context, db DBTX, queue string) bool {
-	found, err := probe(ctx, db, queue)
-	return err == nil && found.exists()
+	found, err := catalog.Probe(ctx, db, queue)
+	return err == nil && found.Exists()
 }
 
 // tellMissed is for a group that is new, or was unbound.
 func (s *Subscriber) tellMissed(ctx context.Context, db DBTX, topic, own, queue string) {
 	const text = "ezq: the group was not bound to the topic until now: what waits in the topic's own queue was published before, and does not come to the group"
-	n := countMissed(ctx, db, topic, own, queue)
+	n := catalog.CountMissed(ctx, db, topic, own, queue)
 	if n == 0 {
 		s.missing(topic, own, n).Info(text)
 		return
 	}
-	s.missing(topic, own, n).Warn(text, "remedy", moveRemedy(topic), "move", moveMissed(topic, own, queue))
+	s.missing(topic, own, n).Warn(text, "remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
 }
 
 // tellOwn is for a group whose queue was dropped or unbound, and may have been bound again by its owner. A
 // publisher may have created the topic's own queue meanwhile.
 func (s *Subscriber) tellOwn(ctx context.Context, db DBTX, topic, queue string) {
-	own, err := queueName(topic)
+	own, err := queuename.Of(topic)
 	if err != nil || !exists(ctx, db, own) {
 		return
 	}
-	s.missing(topic, own, countMissed(ctx, db, topic, own, queue)).Warn(
+	s.missing(topic, own, catalog.CountMissed(ctx, db, topic, own, queue)).Warn(
 		"ezq: the topic has a queue of its own, which gets every message, and may have what was published meanwhile",
-		"remedy", moveRemedy(topic), "move", moveMissed(topic, own, queue))
+		"remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
 }
 
 func moveRemedy(topic string) string {
@@ -360,61 +372,61 @@ func (s *Subscriber) missing(topic, own string, n int) *slog.Logger {
 }
 
 // creator creates the queues of this subscriber, unless it must not.
-func (s *Subscriber) creator(pool *pgxpool.Pool) creator {
+func (s *Subscriber) creator(pool *pgxpool.Pool) catalog.Creator {
 	if s.config.NoCreate {
 		return nil
 	}
-	return createWith(pool)
+	return catalog.CreateWith(pool)
 }
 
 func (s *Subscriber) listen(queue string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.listener != nil {
-		s.listener.add(queue)
+		s.listener.Add(queue)
 	}
 }
 
 // deadLetterTableOf returns where dead letters from a queue go. That queue's owner is trusted
 // with them.
-func (s *Subscriber) deadLetterTableOf(from string) deadLetterTableFunc {
+func (s *Subscriber) deadLetterTableOf(from string) lease.DeadLetterTableFunc {
 	return func(ctx context.Context, topic string, lookUp bool) (string, error) {
-		queue, err := queueName(topic)
+		queue, err := queuename.Of(topic)
 		if err != nil {
-			return "", err
+			return "", fault.Classify("", "", err)
 		}
 		pool, err := s.connect()
 		if err != nil {
 			return "", err
 		}
-		if !lookUp && s.owners.trusts(from, queue) && s.catalog.knows(queue) {
-			return tableName(queue), nil
+		if !lookUp && s.owners.Trusts(from, queue) && s.catalog.Knows(queue) {
+			return queuename.Table(queue), nil
 		}
 		table, err := s.openDeadLetterTable(ctx, pool, topic, queue)
 		if err != nil {
 			return "", err
 		}
-		if err := s.owners.check(ctx, pool, s.logger, []string{table}, tableName(from)); err != nil {
-			return "", classify("dead-letter", topic, err)
+		if err := s.owners.Check(ctx, pool, s.logger, []string{table}, queuename.Table(from)); err != nil {
+			return "", fault.Classify("dead-letter", topic, err)
 		}
-		s.owners.trust(from, queue)
+		s.owners.Trust(from, queue)
 		return table, nil
 	}
 }
 
 func (s *Subscriber) openDeadLetterTable(ctx context.Context, pool *pgxpool.Pool, topic, queue string) (string, error) {
-	layout, err := s.catalog.lookUp(ctx, pool, queue, s.creator(pool))
+	layout, err := s.catalog.LookUp(ctx, pool, queue, s.creator(pool))
 	if err != nil {
-		return "", classify("dead-letter", topic, err)
+		return "", fault.Classify("dead-letter", topic, err)
 	}
 	if !layout.Publish {
 		return "", &Error{
 			Op: "dead-letter", Topic: topic, Kind: ErrPermission,
-			Cause:  fmt.Errorf("the role may not publish to %s", tableName(queue)),
-			Remedy: fmt.Sprintf("let its owner run GRANT INSERT (vt, message, headers) ON %s TO the role", tableName(queue)),
+			Cause:  fmt.Errorf("the role may not publish to %s", queuename.Table(queue)),
+			Remedy: fmt.Sprintf("let its owner run GRANT INSERT (vt, message, headers) ON %s TO the role", queuename.Table(queue)),
 		}
 	}
-	return tableName(queue), nil
+	return queuename.Table(queue), nil
 }
 
 func (s *Subscriber) connect() (*pgxpool.Pool, error) {
@@ -424,13 +436,13 @@ func (s *Subscriber) connect() (*pgxpool.Pool, error) {
 		if s.closed {
 			return nil, backend.ErrClosed
 		}
-		own, err := consumerPool(s.pool, s.config.MaxConns)
+		own, err := dial.ConsumerPool(s.pool, s.config.MaxConns)
 		if err != nil {
 			return nil, err
 		}
 		s.ownPool = own
 		if !s.config.NoListen {
-			s.listener = newListener(own.Config(), s.wakeups, s.logger)
+			s.listener = wakeup.NewListener(own.Config(), s.wakeups, s.logger)
 		}
 	}
 	return s.ownPool, nil
@@ -446,13 +458,33 @@ func (s *Subscriber) Close() error {
 	own, listener := s.ownPool, s.listener
 	s.mu.Unlock()
 	s.running.Close()
-	s.examiner.close()
+	s.examiner.Close()
 	if listener != nil {
-		listener.close()
+		listener.Close()
 	}
 	if own != nil {
-		closePool(own)
+		dial.ClosePool(own)
 	}
 	sparse.Flush(s.logger)
 	return nil
+}
+
+// Stats tells about each topic that has been subscribed to, by its name. It is
+// cheap, sends no statement, and may be called at any time.
+func (s *Subscriber) Stats() map[string]SubscriptionStats {
+	stats := s.counters.snapshot()
+	for topic, entry := range stats {
+		entry.Group = s.config.Group
+		stats[topic] = entry
+	}
+	return stats
+}
+
+// consumerError returns err, with which op has failed on the queue that subscriptions to topic
+// read.
+func (s *Subscriber) consumerError(ctx context.Context, op, topic string, err error) error {
+	if s.config.Group == "" && catalog.HasOnlyGroups(ctx, s.pool, topic, err) {
+		err = &Error{Kind: ErrGroupRequired, Cause: catalog.ErrHasGroups, Remedy: "set SubscriberConfig.Group to one of them, which Queue.Queues tells"}
+	}
+	return s.classify(op, topic, err)
 }

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,76 +13,24 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+)
+
+var (
+	//go:embed sql/schedule_position.sql
+	positionSQL string
+	//go:embed sql/schedule_begin.sql
+	beginSQL string
+	//go:embed sql/schedule_advance.sql
+	advanceSQL string
 )
 
 // schedulesQueue has one message for each schedule, which says how far it has come.
 // It is a queue so that there is no table that PGMQ does not know. No consumer
 // receives those messages: they become visible in a hundred years.
 const schedulesQueue = "ezq_schedules"
-
-// publishOnce stores rows and moves the schedule of tick on, in one transaction. The
-// row of the schedule is locked for as long: a concurrent publish waits, and finds
-// the tick taken; or not, if this transaction fails.
-func (p *Publisher) publishOnce(ctx context.Context, topic string, batch insertBatch, tick *backend.ScheduleTick) error {
-	result, err := p.tryPublishOnce(ctx, topic, batch, tick)
-	if isCode(err, "42P01") && !p.inTx { // a queue was dropped, and nothing is stored: it is created now
-		result, err = p.tryPublishOnce(ctx, topic, batch, tick)
-	}
-	if err == nil {
-		tick.Report(result)
-	}
-	return scheduleDenied(err)
-}
-
-func (p *Publisher) tryPublishOnce(ctx context.Context, topic string, batch insertBatch, tick *backend.ScheduleTick) (result backend.TickResult, err error) {
-	if err := p.routes.catalog.ensure(ctx, p.db, schedulesQueue, p.create); err != nil {
-		return result, err
-	}
-	err = p.transact(ctx, func(inside *Publisher) (err error) {
-		result, err = advance(ctx, inside.db, tick)
-		if err == nil && result.Outcome == backend.TickPublished {
-			err = inside.send(ctx, topic, batch)
-		}
-		return err
-	})
-	if isCode(err, "42P01") {
-		p.routes.catalog.forget(schedulesQueue)
-	}
-	return result, err
-}
-
-// transact runs do in a transaction: that of the publisher, or one of its own.
-func (p *Publisher) transact(ctx context.Context, do func(*Publisher) error) error {
-	if _, ok := p.db.(pgx.Tx); ok {
-		return do(p)
-	}
-	db, ok := p.db.(interface {
-		BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
-	})
-	if !ok {
-		return fmt.Errorf("a tick cannot be published through a %T, only through a pool, a connection or a pgx.Tx: %w", p.db, errors.ErrUnsupported)
-	}
-	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // after a commit it does nothing
-	if err := do(p.withTx(tx)); err != nil {
-		return rolledBack(err)
-	}
-	if err := tx.Commit(ctx); err != nil {
-		return &sendError{err}
-	}
-	return nil
-}
-
-// rolledBack returns err without the mark that something may have been stored.
-func rolledBack(err error) error {
-	if sent := (*sendError)(nil); errors.As(err, &sent) {
-		return sent.error
-	}
-	return err
-}
 
 // advance takes tick for its schedule, if its time has come and it is not
 // taken.
@@ -148,7 +97,7 @@ func (p schedulePosition) check(schedule string, id int64) (last time.Time, err 
 	return time.Time{}, &Error{
 		Cause: fmt.Errorf("no tick of the schedule %.100q is published: its message in the queue %q %s", schedule, schedulesQueue, wrong),
 		Remedy: fmt.Sprintf("if the clock is right, run DELETE FROM %s WHERE msg_id = %d, and the schedule begins anew;"+
-			" and see who else may write there", tableName(schedulesQueue), id),
+			" and see who else may write there", queuename.Table(schedulesQueue), id),
 	}
 }
 
@@ -166,28 +115,15 @@ func execute(ctx context.Context, db DBTX, sql string, args ...any) error {
 }
 
 func inSchedules(sql string) string {
-	return strings.ReplaceAll(sql, "{table}", tableName(schedulesQueue))
+	return strings.ReplaceAll(sqlfile.Text(sql), "{table}", queuename.Table(schedulesQueue))
 }
 
-// The clock is read when the row is locked, so it is not earlier than the last tick.
-const positionSQL = `
-with m as materialized (select message from {table} where msg_id = $1 for update)
-select coalesce(message->>'schedule', ''), left(coalesce(message->>'last', ''), 100), clock_timestamp() from m`
-
-const beginSQL = `
-insert into {table} (msg_id, vt, message) overriding system value
-values ($1, clock_timestamp() + interval '100 years', jsonb_build_object('schedule', $2::text, 'last', clock_timestamp()))
-on conflict (msg_id) do nothing`
-
-const advanceSQL = `
-update {table} set message = jsonb_set(message, '{last}', to_jsonb($2::timestamptz)) where msg_id = $1`
-
 func scheduleDenied(err error) error {
-	if !isCode(err, "42501") {
+	if !fault.IsCode(err, "42501") {
 		return err
 	}
 	return &Error{
-		Kind: ErrPermission, Cause: withoutSecrets(err),
-		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, INSERT, UPDATE ON %s TO the role, besides what publishing needs", tableName(schedulesQueue)),
+		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
+		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, INSERT, UPDATE ON %s TO the role, besides what publishing needs", queuename.Table(schedulesQueue)),
 	}
 }

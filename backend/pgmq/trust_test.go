@@ -25,10 +25,10 @@ func requireNoForgery(t *testing.T, msg *message.Message) {
 
 func TestTrust_IgnoresPublisherClaimsBeforeFirstLease(t *testing.T) {
 	t.Parallel()
-	for name, noHold := range map[string]bool{"when it is leased": true, "when it is held": false} {
+	for name, leaseOnly := range map[string]bool{"the message is leased": true, "the message is locked": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: noHold, NackDelay: time.Millisecond}})
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: leaseOnly, NackDelay: time.Millisecond}})
 			messages := subscribe(t, client)
 			warmUp(t, client, messages)
 			execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values (now(), '{}', '{"tenant":"a","ezq_uuid":"mine",`+forgedProgress+`}')`)
@@ -72,10 +72,10 @@ func TestTrust_IgnoresPublisherClaimsAfterLease(t *testing.T) {
 // one that was handled.
 func TestMessageID_GeneratedCannotBeTaken(t *testing.T) {
 	t.Parallel()
-	for name, noHold := range map[string]bool{"when they are leased": true, "when they are held": false} {
+	for name, leaseOnly := range map[string]bool{"the messages are leased": true, "the messages are locked": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: noHold}})
+			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: leaseOnly}})
 			messages := subscribe(t, client)
 			warmUp(t, client, messages)
 			requireCount(t, pool, "pgmq.q_t", 0)

@@ -6,6 +6,11 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // TuneOptions is what [Client.Tune] sets. The zero value is right for a busy queue.
@@ -28,40 +33,6 @@ type TuneOptions struct {
 	// 100. It applies to the archive, too, whose other settings stay as they are:
 	// its rows do not change.
 	VacuumCostDelay float64
-}
-
-// Tune sets storage parameters of the queue that subscriptions to topic read, the
-// topic's or that of the Group. PGMQ creates queues with PostgreSQL's defaults,
-// which are made for tables that keep their rows.
-//
-// ezq never calls Tune itself. It takes SHARE UPDATE EXCLUSIVE: it waits for
-// VACUUM and CREATE INDEX on the queue, blocks neither readers nor writers, and
-// rewrites no rows. It applies to pages filled later, and to the next autovacuum.
-// Tune the queue again after it was dropped, or, for a partitioned queue, has got
-// new partitions.
-//
-// The role must own the queue; otherwise it is an error of the kind
-// [ErrPermission]. Nil options are those of the defaults.
-func (c *Client) Tune(ctx context.Context, topic string, options *TuneOptions) error {
-	const op = "tune"
-	queue, err := c.consumedQueue(topic)
-	if err != nil {
-		return classify(op, topic, err)
-	}
-	settings := orZero(options)
-	if err := settings.withDefaults(); err != nil {
-		return classify(op, topic, err)
-	}
-	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
-		return tune(ctx, tx, queue, settings)
-	})
-	if isCode(err, "42501") {
-		err = &Error{
-			Kind: ErrPermission, Cause: withoutSecrets(err),
-			Remedy: fmt.Sprintf("connect as the owner of %s, which \\dt pgmq.q_* in psql tells", tableName(queue)),
-		}
-	}
-	return classify(op, topic, err)
 }
 
 func (o *TuneOptions) withDefaults() error {
@@ -95,12 +66,12 @@ where c.relkind = 'r' and (c.oid = $1::text::regclass
 	or c.oid in (select relid from pg_partition_tree($1::text::regclass)))
 order by 1`
 
-func tune(ctx context.Context, tx pgx.Tx, queue string, o TuneOptions) error {
+func tuneTables(ctx context.Context, tx pgx.Tx, queue string, o TuneOptions) error {
 	archive := fmt.Sprintf("autovacuum_vacuum_cost_delay = %v", o.VacuumCostDelay)
 	for _, part := range []struct{ table, parameters string }{
-		{tableName(queue), fmt.Sprintf("fillfactor = %d, autovacuum_vacuum_threshold = %d, autovacuum_vacuum_scale_factor = %v, %s",
+		{queuename.Table(queue), fmt.Sprintf("fillfactor = %d, autovacuum_vacuum_threshold = %d, autovacuum_vacuum_scale_factor = %v, %s",
 			o.FillFactor, o.VacuumThreshold, o.VacuumScaleFactor, archive)},
-		{archiveName(queue), archive},
+		{queuename.Archive(queue), archive},
 	} {
 		rows, err := tx.Query(ctx, tunedSQL, pgx.QueryExecModeCacheDescribe, part.table)
 		if err != nil {
@@ -118,4 +89,21 @@ func tune(ctx context.Context, tx pgx.Tx, queue string, o TuneOptions) error {
 		}
 	}
 	return nil
+}
+
+// tune sets the storage parameters of a queue and its archive.
+func tune(ctx context.Context, pool *pgxpool.Pool, queue string, options TuneOptions) error {
+	if err := options.withDefaults(); err != nil {
+		return err
+	}
+	err := transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
+		return tuneTables(ctx, tx, queue, options)
+	})
+	if fault.IsCode(err, "42501") {
+		err = &Error{
+			Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
+			Remedy: fmt.Sprintf("connect as the owner of %s, which \\dt pgmq.q_* in psql tells", queuename.Table(queue)),
+		}
+	}
+	return err
 }

@@ -36,16 +36,16 @@ func requireListening(t *testing.T, pool *pgxpool.Pool) {
 func TestListener_WakesSubscriberAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, publish := range map[string]func(t *testing.T, database string){
-		"by another process": func(t *testing.T, database string) {
+		"another process publishes": func(t *testing.T, database string) {
 			publish(t, openAt(t, database, pgmq.Config{}), "a")
 		},
-		"by a transaction when it commits": func(t *testing.T, database string) {
+		"a transaction commits": func(t *testing.T, database string) {
 			client := openAt(t, database, pgmq.Config{})
 			require.NoError(t, pgx.BeginFunc(t.Context(), pgtest.Pool(t, database), func(tx pgx.Tx) error {
 				return client.WithTx(tx).Publish("t", message.NewMessage("a", nil))
 			}))
 		},
-		"by PGMQ's own trigger, where somebody has enabled it": func(t *testing.T, database string) {
+		"PGMQ's own trigger notifies": func(t *testing.T, database string) {
 			execute(t, pgtest.Pool(t, database), "select pgmq.enable_notify_insert('t', 0)")
 			execute(t, pgtest.Pool(t, database), "select pgmq.send('t', '1')")
 		},

@@ -1,15 +1,8 @@
 package pgmq_test
 
 import (
-	"bufio"
-	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
-	"os/exec"
-	"os/signal"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,123 +15,16 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// childVariable makes the test binary a consumer in a process of its own, which
-// can be stopped and killed. Its value is the URL of the database.
-const childVariable = "EZQ_TEST_CHILD"
-
-// child is such a process.
-type child struct {
-	*exec.Cmd
-	lines chan string // what it writes, a line for each delivery before its ack
-}
-
-// startChild starts the test of that name as a child.
-func startChild(t *testing.T, test, database string, environment ...string) *child {
-	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	c := &child{
-		Cmd:   exec.Command(self, "-test.run", "^"+test+"$", "-test.timeout", "60s"),
-		lines: make(chan string, 10_000),
-	}
-	c.Env = append(append(os.Environ(), childVariable+"="+database), environment...)
-	c.Stderr = os.Stderr
-	out, err := c.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, c.Start())
-	t.Cleanup(func() {
-		_ = c.Process.Kill() // it may have ended
-		_ = c.Wait()
-	})
-	go c.read(out)
-	return c
-}
-
-func (c *child) read(out io.Reader) {
-	defer close(c.lines)
-	for scanner := bufio.NewScanner(out); scanner.Scan(); {
-		if id, ok := strings.CutPrefix(scanner.Text(), "delivered "); ok {
-			c.lines <- id
-		}
-	}
-}
-
-// next returns the next delivery.
-func (c *child) next(t *testing.T) string {
-	t.Helper()
-	select {
-	case id, ok := <-c.lines:
-		require.True(t, ok, "the child has ended")
-		return id
-	case <-time.After(patience):
-		require.Fail(t, "the child got nothing")
-		return ""
-	}
-}
-
-func (c *child) signal(t *testing.T, signal os.Signal) {
-	t.Helper()
-	require.NoError(t, c.Process.Signal(signal))
-}
-
-// ended waits until the child is gone.
-func (c *child) ended(t *testing.T) (delivered []string) {
-	t.Helper()
-	for id := range c.lines {
-		delivered = append(delivered, id)
-	}
-	_ = c.Wait()
-	return delivered
-}
-
-// delivered tells the parent. Nothing is buffered, so that SIGKILL hides nothing.
-func delivered(id string) { _, _ = fmt.Fprintln(os.Stdout, "delivered "+id) }
-
-func childDatabase(t *testing.T) string {
-	t.Helper()
-	database := os.Getenv(childVariable)
-	if database == "" {
-		t.Skip("this is the body of a child process of other tests")
-	}
-	return database
-}
-
-var shortestLease = pgmq.Config{Subscriber: pgmq.SubscriberConfig{Lease: time.Second, MaxInFlight: 20}}
-
-// TestChild_SettlesMessage takes one message and settles it as it is told on its way
-// back from a stop.
-func TestChild_SettlesMessage(t *testing.T) {
-	client := openAt(t, childDatabase(t), shortestLease)
-	msg := receive(t, subscribe(t, client))
-	woken := make(chan os.Signal, 1)
-	signal.Notify(woken, syscall.SIGCONT)
-	delivered(msg.UUID)
-	<-woken
-	switch os.Getenv("EZQ_TEST_SETTLE") {
-	case "ack":
-		msg.Ack()
-	case "nack":
-		msg.Nack()
-	case "dead letter":
-		backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"})
-	case "extend": // as all leases are, by themselves
-		<-msg.Context().Done()
-		delivered(fmt.Sprint(context.Cause(msg.Context())))
-	}
-	require.NoError(t, client.Close())
-	delivered("closed")
-}
-
 func TestLease_OfStoppedProcessChangesNothing(t *testing.T) {
 	t.Parallel()
 	for _, settle := range []string{"ack", "nack", "dead letter", "extend"} {
-		t.Run("its "+settle, func(t *testing.T) {
+		t.Run("the "+settle+" of a stopped process", func(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t)
 			pool, owner := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{})
 			publish(t, owner, "a")
 			require.NoError(t, owner.SubscribeInitialize("dead"))
-			zombie := startChild(t, "TestChild_SettlesMessage", database, "EZQ_TEST_SETTLE="+settle)
+			zombie := startChild(t, settlesMessage, database, childOutcomeVariable+"="+settle)
 			require.Equal(t, "a", zombie.next(t))
 			zombie.signal(t, syscall.SIGSTOP)
 
@@ -159,28 +45,12 @@ func TestLease_OfStoppedProcessChangesNothing(t *testing.T) {
 	}
 }
 
-// TestChild_HandlesMessages handles messages with a router until SIGTERM.
-func TestChild_HandlesMessages(t *testing.T) {
-	database := childDatabase(t)
-	ctx, stop := signal.NotifyContext(t.Context(), syscall.SIGTERM)
-	defer stop()
-	client := openAt(t, database, shortestLease)
-	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 20, Logger: slog.New(slog.DiscardHandler)})
-	ezq.Handle(router, func(_ context.Context, e userCreated) error {
-		delivered(e.Email)
-		wait := time.NewTimer(5 * time.Millisecond)
-		<-wait.C
-		return nil
-	})
-	require.NoError(t, router.Run(ctx))
-}
-
 func TestLease_RedeliversMessagesOfKilledConsumer(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool, owner := pgtest.Pool(t, database), openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlight: 20}})
 	publish(t, owner, "a")
-	killed := startChild(t, "TestChild_SettlesMessage", database)
+	killed := startChild(t, settlesMessage, database)
 	require.Equal(t, "a", killed.next(t))
 	killed.signal(t, syscall.SIGKILL)
 	start := time.Now()
@@ -221,7 +91,7 @@ func requireAllHandled(t *testing.T, end os.Signal, restarts int) (duplicates in
 	require.NoError(t, ezq.PublishBatch(t.Context(), client, all))
 	handled := map[string]int{}
 	for n := 0; n <= restarts; n++ {
-		consumer := startChild(t, "TestChild_HandlesMessages", database)
+		consumer := startChild(t, handlesMessages, database)
 		for range events / (restarts + 2) {
 			handled[consumer.next(t)]++
 		}

@@ -10,57 +10,48 @@ import (
 	"github.com/ezq-go/ezq/examples/backend/step1"
 	"github.com/ezq-go/ezq/examples/backend/step2"
 	"github.com/ezq-go/ezq/examples/backend/step3"
-	"github.com/ezq-go/ezq/examples/backend/step4"
-	"github.com/ezq-go/ezq/examples/backend/step5"
-	"github.com/ezq-go/ezq/examples/backend/step6"
-	"github.com/ezq-go/ezq/examples/backend/step7"
-	"github.com/ezq-go/ezq/examples/backend/step8"
-	"github.com/ezq-go/ezq/examples/backend/step9"
 )
 
 // steps is the way from the least to everything that needs no transactions.
 func steps() []step {
-	durable := conformance.Promises{Durable: true}
-	ordered := durable
+	ordered := conformance.Promises{Durable: true}
 	ordered.Ordered = true
-	delayed := ordered
-	delayed.Delay, delayed.Redelay = true, true
-	counted := delayed
-	counted.Attempts, counted.Progress = true, true
-	lettered := counted
-	lettered.DeadLetter = true
-	drained := lettered
-	drained.Drain = true
-	leased := drained
-	leased.Lease = true
-	grouped := leased
-	grouped.Groups = true
+	complete := ordered
+	complete.Delay, complete.Redelay = true, true
+	complete.Attempts, complete.Progress = true, true
+	complete.DeadLetter, complete.Drain, complete.Lease = true, true, true
+	complete.Groups = true
 	return []step{
-		{"Step 1", conformance.Promises{}, openStep1, []string{
-			// Subscriptions that have ended and others compete for what is left, and a message that
-			// one of them has taken is lost.
-			"delivery/an acked message is gone",
-			"ordering/the order outlives a subscription",
-			"groups/a group keeps its place",
-			"stopping/Close loses nothing",
-			"stopping/the end of a context loses nothing",
-			"stopping/what was not handed over goes back",
-			"router/a handled event is done",
-			"control events/EndEvent ends after what came before it",
-			"control events/EndEvent stops one router, once",
-			"control events/InterruptEvent interrupts",
-			"stopping a router/handlers finish",
-			"stopping a router/who takes too long is interrupted",
-			"stopping a router/a stop loses nothing",
+		{name: "Step 1", open: openStep1, chance: lostByChance()},
+		{name: "Step 2", promises: ordered, open: openStep2},
+		{name: "Step 3", promises: complete, open: openStep3, parts: []part{
+			{"delays", []string{"Delay", "Redelay"}},
+			{"counts and records", []string{"Attempts", "Progress"}},
+			{"dead letters", []string{"DeadLetter"}},
+			{"consumers that stop", []string{"Drain"}},
+			{"leases", []string{"Lease"}},
+			{"groups", []string{"Groups"}},
 		}},
-		{"Step 2", durable, openStep2, nil},
-		{"Step 3", ordered, openStep3, nil},
-		{"Step 4", delayed, openStep4, nil},
-		{"Step 5", counted, openStep5, nil},
-		{"Step 6", lettered, openStep6, nil},
-		{"Step 7", drained, openStep7, nil},
-		{"Step 8", leased, openStep8, nil},
-		{"Step 9", grouped, openStep9, nil},
+	}
+}
+
+// lostByChance are cases that hold in some runs of step 1 only: subscriptions that have ended
+// and others compete for a message, and a message that one of them has taken is lost.
+func lostByChance() []string {
+	return []string{
+		"delivery/an acked message is gone",
+		"ordering/the order outlives a subscription",
+		"groups/a group keeps its place",
+		"stopping/Close loses nothing",
+		"stopping/the end of a context loses nothing",
+		"stopping/what was not handed over goes back",
+		"router/a handled event is done",
+		"control events/EndEvent ends after what came before it",
+		"control events/EndEvent stops one router, once",
+		"control events/InterruptEvent interrupts",
+		"stopping a router/handlers finish",
+		"stopping a router/who takes too long is interrupted",
+		"stopping a router/a stop loses nothing",
 	}
 }
 
@@ -98,44 +89,12 @@ func openStep1(context.Context) (*conformance.System, error) {
 
 func openStep2(context.Context) (*conformance.System, error) {
 	broker := step2.NewBroker()
-	return system(func(_ conformance.Options) queue { return broker.Open() })
+	return system(func(o conformance.Options) queue { return broker.Open(step2.Config{InFlight: o.InFlight}) })
 }
 
 func openStep3(context.Context) (*conformance.System, error) {
 	broker := step3.NewBroker()
-	return system(func(o conformance.Options) queue { return broker.Open(step3.Config{InFlight: o.InFlight}) })
-}
-
-func openStep4(context.Context) (*conformance.System, error) {
-	broker := step4.NewBroker()
-	return system(func(o conformance.Options) queue { return broker.Open(step4.Config{InFlight: o.InFlight}) })
-}
-
-func openStep5(context.Context) (*conformance.System, error) {
-	broker := step5.NewBroker()
-	return system(func(o conformance.Options) queue { return broker.Open(step5.Config{InFlight: o.InFlight}) })
-}
-
-func openStep6(context.Context) (*conformance.System, error) {
-	broker := step6.NewBroker()
-	return system(func(o conformance.Options) queue { return broker.Open(step6.Config{InFlight: o.InFlight}) })
-}
-
-func openStep7(context.Context) (*conformance.System, error) {
-	broker := step7.NewBroker()
-	return system(func(o conformance.Options) queue { return broker.Open(step7.Config{InFlight: o.InFlight}) })
-}
-
-func openStep8(context.Context) (*conformance.System, error) {
-	broker := step8.NewBroker()
 	return system(func(o conformance.Options) queue {
-		return broker.Open(step8.Config{InFlight: o.InFlight, Hold: o.Hold})
-	})
-}
-
-func openStep9(context.Context) (*conformance.System, error) {
-	broker := step9.NewBroker()
-	return system(func(o conformance.Options) queue {
-		return broker.Open(step9.Config{Group: o.Group, InFlight: o.InFlight, Hold: o.Hold})
+		return broker.Open(step3.Config{Group: o.Group, InFlight: o.InFlight, Hold: o.Hold})
 	})
 }

@@ -6,16 +6,16 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
 
-	"github.com/ezq-go/ezq/examples/backend/step9"
+	"github.com/ezq-go/ezq/examples/backend/step3"
 )
 
 // Watermill's own suite looks at the two halves, and at much in parallel; it knows neither
 // delays nor leases.
 func TestLastStep_PassesWatermillSuite(t *testing.T) {
 	t.Parallel()
-	broker := step9.NewBroker()
+	broker := step3.NewBroker()
 	open := func(group string) (message.Publisher, message.Subscriber) {
-		config := step9.Config{Group: group, InFlight: 1}
+		config := step3.Config{Group: group, InFlight: 1}
 		return broker.Open(config), broker.Open(config)
 	}
 	tests.TestPubSub(t,

@@ -128,7 +128,9 @@ func TestRead_NamesFaultWithRemedy(t *testing.T) {
 func TestConcurrency_LargestIsAcceptedByRouter(t *testing.T) {
 	t.Parallel()
 	settings := read(t, environment{"EZQ_CONCURRENCY": "1048576"})
-	ezq.NewRouter(memory.New(nil), settings.Router()) // would panic
+	if err := ezq.NewRouter(memory.New(nil), settings.Router()).Ready(); errors.Is(err, ezq.ErrInvalidConfig) {
+		t.Error(err)
+	}
 }
 
 func TestError_ListsAllMistakesAtOnce(t *testing.T) {

@@ -102,7 +102,7 @@ func (r *reader) topic(what string, variables ...string) string {
 	return value
 }
 
-// maxConcurrency is what [ezq.NewRouter] takes: it panics if it is given more.
+// maxConcurrency is the largest Concurrency that [ezq.Config] takes.
 const maxConcurrency = 1 << 20
 
 func (r *reader) number(least, most int, variables ...string) int {

@@ -15,24 +15,24 @@ import (
 
 // Delivery says how [Deliver] delivers an event. The zero value is a first delivery.
 type Delivery struct {
-	Failures int               // how often it has failed before
-	Headers  map[string]string // that it carries
+	Failures int               // how often the event has failed before
+	Headers  map[string]string // of the event
 
-	// Options are those of the handler: [ezq.Use] with its middleware, for example.
+	// Options are the options of the handler, for example [ezq.Use] with its middleware.
 	Options []ezq.HandleOption
 }
 
 // Outcome is what became of an event.
 type Outcome struct {
-	// Done says that the event is done, and does not come back.
+	// Done is true if the event is complete, and is not delivered again.
 	Done bool
 
-	// Err is what the handler returned, and its middleware let pass. It is a
-	// [*ezq.PanicError] if one of them panicked.
+	// Err is the error of the handler, as its middleware returned it. It is a
+	// [*ezq.PanicError] if the handler or its middleware panicked.
 	Err error
 
-	// RetryAfter is when an event that has failed, or was put off with [ezq.Snooze], comes
-	// back.
+	// RetryAfter is the time until the next delivery, if the event has failed or was put
+	// off with [ezq.Snooze].
 	RetryAfter time.Duration
 
 	// DeadLetter is the topic that the event was moved to, if it was dead-lettered, and
@@ -40,9 +40,9 @@ type Outcome struct {
 	DeadLetter, Reason string
 }
 
-// Deliver delivers one event to a handler: encoded and decoded, through the middleware
-// in d.Options, with what [ezq.MetaFromContext] tells. It returns when that is done, and fails
-// the test if the event cannot be published. It waits in no queue.
+// Deliver delivers one event to a handler, and returns when the handler has returned. The
+// event is encoded and decoded, passes the middleware in d.Options, and has an [ezq.Meta],
+// but is in no queue. Deliver fails the test if the event cannot be published.
 func Deliver[E any](tb testing.TB, handler func(ctx context.Context, event E) error, event E, d Delivery) Outcome {
 	tb.Helper()
 	var sent envelope
@@ -69,9 +69,9 @@ func Deliver[E any](tb testing.TB, handler func(ctx context.Context, event E) er
 		tb.Fatal("ezqtest:", err)
 	}
 	disposition, _ := sent.info.Disposition()
-	o.RetryAfter = disposition.Delay
-	if disposition.DeadLetter != nil {
-		o.DeadLetter, o.Reason = disposition.DeadLetter.Topic, disposition.DeadLetter.Metadata[backend.DeadLetterReason]
+	o.RetryAfter = disposition.Fallback.Delay
+	if disposition.Target != nil {
+		o.DeadLetter, o.Reason = disposition.Target.Topic, disposition.Target.Metadata[backend.DeadLetterReason]
 	}
 	o.Done = sent.acked
 	return o

@@ -39,14 +39,7 @@ func (d *delivery) committed() bool {
 	return ok && receipt.Committed()
 }
 
-func unchanged(ctx context.Context) (r backend.Redelivery) {
-	if info := backend.DeliveryFromContext(ctx); info != nil {
-		r.Failures, r.Done = info.Failures, info.Done
-	}
-	return r
-}
-
-// outcomeOf says what a handler has made of msg, and why.
+// outcomeOf returns the outcome of a handler for msg, and the reason.
 func outcomeOf(msg *message.Message, err error) (what, reason string) {
 	if err != nil {
 		if _, ok := ezq.SnoozeDelay(err); ok {
@@ -54,14 +47,12 @@ func outcomeOf(msg *message.Message, err error) (what, reason string) {
 		}
 		return failed, err.Error()
 	}
-	select {
-	case <-msg.Nacked():
-	default:
+	if !backend.Nacked(msg) {
 		return handled, ""
 	}
 	if info := backend.DeliveryFromContext(msg.Context()); info != nil {
-		if disposition, _ := info.Disposition(); disposition.DeadLetter != nil {
-			return failed, disposition.DeadLetter.Metadata[backend.DeadLetterReason]
+		if disposition, _ := info.Disposition(); disposition.Target != nil {
+			return failed, disposition.Target.Metadata[backend.DeadLetterReason]
 		}
 	}
 	return interrupted, ""

@@ -17,9 +17,9 @@
 //
 // Events go through the program's own router: codec, middleware, retries and dead
 // letters are those of production. [RunOn] runs the same body on another backend.
-// [CheckIdempotent] repeats and breaks deliveries and looks whether that shows.
+// [CheckIdempotent] repeats and interrupts deliveries, and fails if the result differs.
 // [Deliver] calls a single handler.
 //
-// A check that fails says what was expected, what there is instead, and all that has
-// happened to events of that name and the others.
+// A check that fails prints what was expected, what was found, and the history of all
+// events.
 package ezqtest

@@ -25,31 +25,32 @@ type record struct {
 	reason             string
 }
 
-// Events are the events of one type to which one thing has happened, in that order.
+// Events are the events of one type that were published, handled, failed, interrupted,
+// snoozed or dead-lettered, in that order.
 type Events[E any] struct {
 	f      *Flow
 	what   string
 	events []E
 }
 
-// Published returns the events that were published with the backend of the flow, in
-// whatever way that reached the router, or, as [Flow.Settle] says, were found in the
-// backend.
+// Published returns the events that were published with the backend of the flow. Events
+// that were published in another way are included if they have reached the router, or if
+// [Flow.Settle] has found them in the backend.
 func Published[E any](f *Flow) Events[E] { return eventsOf[E](f, published) }
 
-// Handled returns the events that handlers have handled with success, once for each
-// time and each of several handlers.
+// Handled returns the events that were handled with success, once for each call of a
+// handler.
 func Handled[E any](f *Flow) Events[E] { return eventsOf[E](f, handled) }
 
-// Failed returns the events that handlers have failed to handle, once for each time.
+// Failed returns the events whose handlers failed, once for each call of a handler.
 func Failed[E any](f *Flow) Events[E] { return eventsOf[E](f, failed) }
 
-// Interrupted returns the events that handlers have released, once for each time:
-// the router stopped, or the lease was lost. That is no failure.
+// Interrupted returns the events whose handlers were interrupted, once for each call: the
+// router stopped, or the lease was lost. An interruption is not a failure.
 func Interrupted[E any](f *Flow) Events[E] { return eventsOf[E](f, interrupted) }
 
 // Snoozed returns the events that handlers have put off with [ezq.Snooze], once for each
-// time. That is no failure.
+// call. That is not a failure.
 func Snoozed[E any](f *Flow) Events[E] { return eventsOf[E](f, snoozed) }
 
 // DeadLettered returns the events that were dead-lettered and moved to a dead-letter topic.
@@ -80,8 +81,8 @@ func (es Events[E]) All() []E { return es.events }
 func (es Events[E]) Times(n int) {
 	es.f.tb.Helper()
 	if len(es.events) != n {
-		es.f.tb.Fatalf("ezqtest: %s was %s %s, not %s%s",
-			ezq.EventName[E](), es.what, times(len(es.events)), times(n), es.f.backend.history())
+		es.f.tb.Fatalf("ezqtest: %s: %s %s, want %d%s",
+			ezq.EventName[E](), es.what, times(len(es.events)), n, es.f.backend.history())
 	}
 }
 
@@ -99,7 +100,7 @@ func (es Events[E]) Equal(want ...E) {
 		if i < len(want) && i < len(es.events) && reflect.DeepEqual(want[i], es.events[i]) {
 			continue
 		}
-		es.f.tb.Fatalf("ezqtest: the %s that was %s at place %d is another one\n\twant %s\n\tgot  %s%s",
+		es.f.tb.Fatalf("ezqtest: %s: %s event %d differs\n\twant %s\n\tgot  %s%s",
 			ezq.EventName[E](), es.what, i+1, at(want, i), at(es.events, i), es.f.backend.history())
 	}
 }
@@ -112,11 +113,8 @@ func at[E any](events []E, i int) string {
 }
 
 func times(n int) string {
-	switch n {
-	case 0:
-		return "never"
-	case 1:
-		return "once"
+	if n == 1 {
+		return "1 time"
 	}
 	return fmt.Sprintf("%d times", n)
 }

@@ -100,8 +100,8 @@ func checkYearlyReminder(f *ezqtest.Flow) {
 
 func TestAdvance_PassesYearAtOnce(t *testing.T) {
 	t.Parallel()
-	t.Run("in memory", func(t *testing.T) { ezqtest.Run(t, billing, checkYearlyReminder) })
-	t.Run("on PostgreSQL", func(t *testing.T) { ezqtest.RunOn(t, onPGMQ(t), billing, checkYearlyReminder) })
+	t.Run("the memory backend", func(t *testing.T) { ezqtest.Run(t, billing, checkYearlyReminder) })
+	t.Run("the PostgreSQL backend", func(t *testing.T) { ezqtest.RunOn(t, onPGMQ(t), billing, checkYearlyReminder) })
 }
 
 func TestFlow_RepeatsDisturbedDeliveries(t *testing.T) {
@@ -110,9 +110,9 @@ func TestFlow_RepeatsDisturbedDeliveries(t *testing.T) {
 		disturb                      func(*ezqtest.Flow, int)
 		handled, failed, interrupted int
 	}{
-		"duplicated": {(*ezqtest.Flow).Duplicate, 2, 0, 0},
-		"crashed":    {(*ezqtest.Flow).Crash, 1, 1, 0},
-		"expired":    {(*ezqtest.Flow).Expire, 1, 0, 1},
+		"a duplicated delivery":          {(*ezqtest.Flow).Duplicate, 2, 0, 0},
+		"a delivery that crashes":        {(*ezqtest.Flow).Crash, 1, 1, 0},
+		"a delivery whose lease expires": {(*ezqtest.Flow).Expire, 1, 0, 1},
 	} {
 		body := func(f *ezqtest.Flow) {
 			test.disturb(f, 1)

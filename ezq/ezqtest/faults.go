@@ -1,7 +1,7 @@
 package ezqtest
 
-// fault is what goes wrong with a delivery. Its outcome is lost in any case, so that
-// the event is delivered again, without a failure on its account.
+// fault is what goes wrong with a delivery. In each case its outcome is lost, so that the
+// event is delivered again, and no failure is counted.
 type fault int32
 
 const (

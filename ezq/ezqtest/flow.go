@@ -13,24 +13,24 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// Flow is a router at work on a backend that a test can watch. Its methods are for
-// the goroutine of the test.
+// Flow is a running router whose events a test can inspect. Its methods may be called from
+// the goroutine of the test only.
 type Flow struct {
 	tb      testing.TB
 	ctx     context.Context //nolint:containedctx // that of the test
 	backend *recordingBackend
 	timeout time.Duration
 	stopped chan struct{} // closed when the router has stopped
-	err     error         // with which it has
+	err     error         // that the router returned
 }
 
 // Run calls body while the router that build returns runs on a [memory.Broker], in a
 // bubble of testing/synctest: time passes only while everything waits, and then at
-// once. build gives the router's handlers the Broker to publish with. Run stops the
-// router when body returns, and fails the test if that goes wrong.
+// once. build gets the Broker, for the handlers to publish with. Run stops the router when
+// body returns, and fails the test if the router returns an error.
 //
-// In a bubble nothing may wait for anything outside of it, such as a server, and
-// body cannot call t.Run or t.Parallel.
+// In a bubble nothing may wait for anything outside of it, such as a server, and body
+// cannot call t.Run or t.Parallel.
 func Run(t *testing.T, build func(client backend.Backend) *ezq.Router, body func(f *Flow)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -39,11 +39,11 @@ func Run(t *testing.T, build func(client backend.Backend) *ezq.Router, body func
 	})
 }
 
-// RunOn is Run on another backend, which stays the caller's, and in real time:
-// [Flow.Settle] fails the test after 30 seconds, and [Flow.Advance] waits, unless the
-// backend has a method Forward(context.Context, time.Duration) error that lets time
-// pass for its messages, as the one of backend/pgmq/pgmqtest. The topics of the router
-// must be those of this test alone.
+// RunOn is [Run] on another backend and in real time. It does not close the backend.
+// [Flow.Settle] fails the test after 30 seconds. [Flow.Advance] waits in real time, unless
+// the backend has a method Forward(context.Context, time.Duration) error that lets time
+// pass for its messages, as that of backend/pgmq/pgmqtest does. No other test may use the
+// topics of the router.
 func RunOn(t *testing.T, on backend.Backend, build func(client backend.Backend) *ezq.Router, body func(f *Flow)) {
 	t.Helper()
 	run(t, on, 30*time.Second, build, body)
@@ -85,9 +85,9 @@ func (f *Flow) awaitStart(router *ezq.Router) {
 	}
 }
 
-// Context returns the context of the flow, for what the test calls itself. It ends when
-// body has returned. In [Run] it belongs to the bubble, which that of the test around it
-// does not.
+// Context returns the context of the flow, for calls that the test makes itself. It ends
+// when body returns. In [Run] it belongs to the bubble; the context of the test around the
+// bubble does not.
 func (f *Flow) Context() context.Context { return f.ctx }
 
 // Publish publishes an event as [ezq.Publish] does. If that fails, so does the test.
@@ -99,18 +99,19 @@ func (f *Flow) Publish(event any, opts ...ezq.PublishOption) {
 }
 
 // Settle waits until the router has nothing to do: all events that could be handled have
-// been, and so have those that followed. The others wait for their delay, or for a retry;
-// [Flow.Advance] is for that. If the router has stopped, Settle returns at once.
+// been handled, and so have the events that were published meanwhile. Other events wait for
+// their delay or for a retry: see [Flow.Advance]. If the router has stopped, Settle returns
+// at once.
 //
-// Messages that did not pass through the backend of the flow, such as those that were
-// published in a transaction, count as far as the backend has a method
+// Messages that were not published with the backend of the flow, but in a transaction for
+// example, are included if the backend has a method
 //
 //	Messages(context.Context, func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error
 //
-// that tells what is stored in it, as the one of backend/pgmq/pgmqtest. Settle sees all
-// messages committed before the call; it may see later ones.
+// that lists its stored messages, as that of backend/pgmq/pgmqtest does. Settle sees all
+// messages that were committed before the call, and may see later ones.
 //
-// If Settle takes longer than a day of virtual time, the test fails.
+// Settle fails the test if it takes longer than a day of virtual time.
 func (f *Flow) Settle() {
 	f.tb.Helper()
 	timeout := time.NewTimer(f.timeout)
@@ -133,12 +134,13 @@ func (f *Flow) Settle() {
 		case <-f.stopped:
 			return
 		case <-timeout.C:
-			f.tb.Fatalf("ezqtest: after %v there is still something to do: %s%s", f.timeout, busy, f.backend.history())
+			f.tb.Fatalf("ezqtest: not settled after %v: %s%s", f.timeout, busy, f.backend.history())
 		}
 	}
 }
 
-// Advance lets d pass, with all that comes to pass in it, and settles.
+// Advance lets d pass, with all deliveries that are due in it, and then waits as
+// [Flow.Settle] does.
 func (f *Flow) Advance(d time.Duration) {
 	f.tb.Helper()
 	if on, ok := f.backend.Backend.(forwarder); ok {
@@ -170,17 +172,17 @@ func (f *Flow) forward(on forwarder, d time.Duration) {
 	}
 }
 
-// Duplicate lets the next n deliveries happen twice: their handlers run to their end,
-// and their outcomes are lost, as when a process is killed right after its work.
+// Duplicate repeats the next n deliveries: their handlers run to the end, and their
+// outcomes are lost, as if the process were killed right after its work.
 func (f *Flow) Duplicate(n int) { f.backend.scheduleFaults(duplicate, n) }
 
-// Crash lets the handlers of the next n deliveries die in the middle of their work:
-// right after they have published something, or else at their end. To the handler it
-// looks like [runtime.Goexit].
+// Crash ends the handlers of the next n deliveries in the middle of their work: right
+// after they have published an event, or else at their end. It calls [runtime.Goexit] in
+// the handler.
 func (f *Flow) Crash(n int) { f.backend.scheduleFaults(crash, n) }
 
-// Expire takes the lease from the next n deliveries as their handlers begin: their
-// contexts end with the cause [ezq.ErrLeaseLost], and the event goes to another.
+// Expire takes away the leases of the next n deliveries when their handlers begin: their
+// contexts end with the cause [ezq.ErrLeaseLost], and the events are delivered again.
 func (f *Flow) Expire(n int) { f.backend.scheduleFaults(lease, n) }
 
 // publishTo publishes event on the only topic, unless it names another.
@@ -196,9 +198,8 @@ func (f *Flow) publishTo(topics []string, event any) {
 	f.Publish(event, opts...)
 }
 
-// discover takes notice of messages that were not published with the backend of the
-// flow, but in a transaction, say. It reports whether one of them is on its way to the
-// router.
+// discover records messages that were not published with the backend of the flow, but in a
+// transaction for example. It reports whether one of them is on its way to the router.
 func (f *Flow) discover() (underWay bool) {
 	f.tb.Helper()
 	on, ok := f.backend.Backend.(lister)

@@ -11,15 +11,16 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// CheckIdempotent fails the test if it shows that events are delivered more than
-// once, or if one of them reaches no handler. It publishes the events on the topic that
-// the router has handlers on, and lets everything settle, and compares what observe
-// returns at the end with [reflect.DeepEqual]: undisturbed; with each single delivery
-// duplicated, crashed and expired (see [Flow]); and with all of them at once.
+// CheckIdempotent fails the test if repeated deliveries change the result, or if an event
+// reaches no handler. It publishes the events on the topic of the router, waits until
+// everything is settled, and calls observe. It does so without a disturbance, with each
+// single delivery duplicated, crashed and expired (see [Flow]), and with all deliveries
+// disturbed. [reflect.DeepEqual] compares the results.
 //
-// build is called for each of these: it begins with nothing, and returns a router and
-// a function that observes what its handlers have changed. Retries are not waited for.
-// An event for a router of several topics names its own with [Event].
+// build is called for each of these runs. It starts without any state, and returns a
+// router and a function that returns what the handlers have changed. CheckIdempotent does
+// not wait for retries. If the router has several topics, name that of an event with
+// [Event].
 func CheckIdempotent[S any](t *testing.T, build func(client backend.Backend) (router *ezq.Router, observe func() S), events ...any) {
 	t.Helper()
 	if problem := checkIdempotent(t, build, events); problem != "" {
@@ -36,7 +37,7 @@ type eventWith struct {
 	opts  []ezq.PublishOption
 }
 
-// checkIdempotent says which disturbance shows, or nothing.
+// checkIdempotent returns the first disturbance that changes the result, or "".
 func checkIdempotent[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func() S), events []any) string {
 	t.Helper()
 	baseline, deliveries, problem := observe(t, build, events, nil)
@@ -50,7 +51,7 @@ func checkIdempotent[S any](t *testing.T, build func(backend.Backend) (*ezq.Rout
 				faults, which = slices.Repeat([]fault{what}, deliveries), "every delivery"
 			}
 			if got, _, _ := observe(t, build, events, faults); !reflect.DeepEqual(got, baseline) {
-				return fmt.Sprintf("ezqtest: the handlers are not idempotent: it shows that %s %s\n\tundisturbed %+v\n\tnow         %+v",
+				return fmt.Sprintf("ezqtest: the handlers are not idempotent: the result differs if %s %s\n\tundisturbed %+v\n\tdisturbed   %+v",
 					which, what.describe(), baseline, got)
 			}
 		}

@@ -17,9 +17,9 @@ import (
 func TestTxMiddleware_AppliesEffectOnceDespiteDisturbance(t *testing.T) {
 	t.Parallel()
 	for name, disturb := range map[string]func(*ezqtest.Flow, int){
-		"duplicated": (*ezqtest.Flow).Duplicate,
-		"crashed":    (*ezqtest.Flow).Crash,
-		"expired":    (*ezqtest.Flow).Expire,
+		"a duplicated delivery":          (*ezqtest.Flow).Duplicate,
+		"a delivery that crashes":        (*ezqtest.Flow).Crash,
+		"a delivery whose lease expires": (*ezqtest.Flow).Expire,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

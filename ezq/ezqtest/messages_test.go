@@ -47,15 +47,15 @@ func TestFailure_DescribesActualEvents(t *testing.T) {
 		body func(f *Flow)
 		want string
 	}{
-		"nothing was published": {
+		"no event was published": {
 			func(f *Flow) { Published[paid](f).Times(1) },
-			`ezqtest: paid was published never, not once
-Nothing has happened: was anything published?`,
+			`ezqtest: paid: published 0 times, want 1
+No event was published or handled.`,
 		},
-		"too few": {
+		"too few events": {
 			func(f *Flow) { f.Publish(paid{7}); f.Settle(); Handled[mailed](f).One() },
-			`ezqtest: mailed was handled never, not once
-This has happened:
+			`ezqtest: mailed: handled 0 times, want 1
+History:
 	published     {"_type":"paid","Order":7} on topic "ezq"
 	published     {"_type":"invoiced","Order":7} on topic "ezq"
 	handled       {"_type":"paid","Order":7} on topic "ezq"
@@ -63,20 +63,20 @@ This has happened:
 	handled       {"_type":"invoiced","Order":7} on topic "ezq"
 	waits         mailed on topic "mail", on which the router has no handlers`,
 		},
-		"a failure": {
+		"a handler that fails": {
 			func(f *Flow) { f.Publish(paid{13}); f.Settle(); Handled[paid](f).Times(2) },
-			`ezqtest: paid was handled never, not 2 times
-This has happened:
+			`ezqtest: paid: handled 0 times, want 2
+History:
 	published     {"_type":"paid","Order":13} on topic "ezq"
 	failed        {"_type":"paid","Order":13} on topic "ezq": bad luck
 	waits         paid on topic "ezq"`,
 		},
-		"another one": {
+		"another event": {
 			func(f *Flow) { f.Publish(paid{7}); f.Settle(); Published[paid](f).Equal(paid{8}) },
-			`ezqtest: the paid that was published at place 1 is another one
+			`ezqtest: paid: published event 1 differs
 	want {Order:8}
 	got  {Order:7}
-This has happened:
+History:
 	published     {"_type":"paid","Order":7} on topic "ezq"
 	published     {"_type":"invoiced","Order":7} on topic "ezq"
 	handled       {"_type":"paid","Order":7} on topic "ezq"
@@ -84,29 +84,29 @@ This has happened:
 	handled       {"_type":"invoiced","Order":7} on topic "ezq"
 	waits         mailed on topic "mail", on which the router has no handlers`,
 		},
-		"one that is missing": {
+		"a missing event": {
 			func(f *Flow) { Published[paid](f).Equal(paid{8}) },
-			`ezqtest: the paid that was published at place 1 is another one
+			`ezqtest: paid: published event 1 differs
 	want {Order:8}
 	got  none
-Nothing has happened: was anything published?`,
+No event was published or handled.`,
 		},
 		"a handler that hangs": {
 			func(f *Flow) { f.Publish(paid{99}); f.Settle() },
-			`ezqtest: after 30m0s there is still something to do: paid on topic "ezq" is being handled
-This has happened:
+			`ezqtest: not settled after 30m0s: paid on topic "ezq" is being handled
+History:
 	published     {"_type":"paid","Order":99} on topic "ezq"
 	waits         paid on topic "ezq"
 ezqtest: the router stopped with: ezq: handlers did not finish in time`,
 		},
-		"an event that is none": {
+		"a value that is no event": {
 			func(f *Flow) { f.Publish(7) },
 			"ezqtest: ezq: publish an event to \"ezq\": event type int has no name of its own: declare a type for the event",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				got := &listener{TB: t}
+				got := &failureRecorder{TB: t}
 				done := make(chan struct{})
 				go func() { // since a failure ends its goroutine
 					defer close(done)
@@ -119,22 +119,24 @@ ezqtest: the router stopped with: ezq: handlers did not finish in time`,
 	}
 }
 
-// listener hears why a test has failed.
-type listener struct {
+// failureRecorder keeps why a test has failed.
+type failureRecorder struct {
 	testing.TB
 	text string
 }
 
-func (l *listener) Helper() {}
+func (l *failureRecorder) Helper() {}
 
-func (l *listener) Errorf(format string, args ...any) { l.text += fmt.Sprintf("\n"+format, args...) }
+func (l *failureRecorder) Errorf(format string, args ...any) {
+	l.text += fmt.Sprintf("\n"+format, args...)
+}
 
-func (l *listener) Fatal(args ...any) {
+func (l *failureRecorder) Fatal(args ...any) {
 	l.text = fmt.Sprintln(args...)
 	runtime.Goexit()
 }
 
-func (l *listener) Fatalf(format string, args ...any) {
+func (l *failureRecorder) Fatalf(format string, args ...any) {
 	l.text = fmt.Sprintf(format, args...)
 	runtime.Goexit()
 }
@@ -144,15 +146,15 @@ func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 		handle func(ctx context.Context, client backend.Backend, total *int, e paid) error
 		want   string
 	}{
-		"one that sets": {
+		"a handler that sets a value": {
 			func(_ context.Context, _ backend.Backend, total *int, e paid) error { *total = e.Order; return nil },
 			"",
 		},
-		"one that adds": {
+		"a handler that adds to a value": {
 			func(_ context.Context, _ backend.Backend, total *int, e paid) error { *total += e.Order; return nil },
-			"ezqtest: the handlers are not idempotent: it shows that delivery 1 is repeated\n\tundisturbed 7\n\tnow         14",
+			"ezqtest: the handlers are not idempotent: the result differs if delivery 1 is repeated\n\tundisturbed 7\n\tdisturbed   14",
 		},
-		"one that looks too late": {
+		"a handler that publishes before it is done": {
 			func(ctx context.Context, client backend.Backend, total *int, e paid) error {
 				if *total > 0 {
 					return nil
@@ -165,7 +167,7 @@ func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 			},
 			"",
 		},
-		"one that leaves half of its work": {
+		"a handler that leaves half of its work": {
 			func(ctx context.Context, client backend.Backend, total *int, e paid) error {
 				if *total > 0 {
 					return nil
@@ -177,16 +179,16 @@ func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 				*total = e.Order
 				return nil
 			},
-			"ezqtest: the handlers are not idempotent: it shows that delivery 1 crashes and is repeated\n\tundisturbed 7\n\tnow         1",
+			"ezqtest: the handlers are not idempotent: the result differs if delivery 1 crashes and is repeated\n\tundisturbed 7\n\tdisturbed   1",
 		},
-		"one that counts what it could not do": {
+		"a handler that counts what it could not do": {
 			func(ctx context.Context, _ backend.Backend, total *int, _ paid) error {
 				if ctx.Err() != nil {
 					*total--
 				}
 				return ctx.Err()
 			},
-			"ezqtest: the handlers are not idempotent: it shows that delivery 1 loses its lease and is repeated\n\tundisturbed 0\n\tnow         -1",
+			"ezqtest: the handlers are not idempotent: the result differs if delivery 1 loses its lease and is repeated\n\tundisturbed 0\n\tdisturbed   -1",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -207,18 +209,18 @@ func TestCheckIdempotent_UsesTopicsOfRouter(t *testing.T) {
 		event  any
 		want   string
 	}{
-		"the only one": {
+		"the only topic is used": {
 			[]string{"orders"}, paid{7}, "the handlers are not idempotent",
 		},
-		"the one that the event names": {
+		"the topic that the event names is used": {
 			[]string{"orders", "mail"}, Event(paid{7}, ezq.Topic("mail")), "the handlers are not idempotent",
 		},
-		"none of several": {
+		"several topics need a choice": {
 			[]string{"orders", "mail"},
 			paid{7},
 			`event 1 of 1 reached no handler; the router has handlers on ["mail" "orders"]: name another topic with ezqtest.Event`,
 		},
-		"one without a handler for it": {
+		"an event without a handler is an error": {
 			[]string{"orders"}, invoiced{7}, "event 1 of 1 reached no handler",
 		},
 	} {

@@ -61,7 +61,7 @@ func ordering(t *testing.T, shop transact) func(f *ezqtest.Flow) {
 
 func TestTx_PublishesOnCommit(t *testing.T) {
 	t.Parallel()
-	t.Run("in memory", func(t *testing.T) {
+	t.Run("the memory backend", func(t *testing.T) {
 		t.Parallel()
 		var client backend.Backend
 		build := func(on backend.Backend) *ezq.Router {
@@ -76,7 +76,7 @@ func TestTx_PublishesOnCommit(t *testing.T) {
 			return tx.Commit()
 		}))
 	})
-	t.Run("on PostgreSQL", func(t *testing.T) {
+	t.Run("the PostgreSQL backend", func(t *testing.T) {
 		t.Parallel()
 		database := pgtest.Database(t)
 		pool := pgtest.Pool(t, database)

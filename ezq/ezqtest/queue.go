@@ -14,9 +14,10 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/ezq"
+	"github.com/ezq-go/ezq/internal/deliverycopy"
 )
 
-// recordingBackend is a backend that notes what passes through it.
+// recordingBackend is a backend that records the messages that pass through it.
 type recordingBackend struct {
 	backend.Backend
 
@@ -107,8 +108,8 @@ func isStored(msgs []*message.Message) bool {
 	return result.Outcome == backend.TickPublished
 }
 
-// crashIfInjected ends the handler of ctx, as the end of its process would, if its
-// delivery shall crash.
+// crashIfInjected ends the handler of ctx, as the end of its process would, if a crash of
+// its delivery is injected.
 func crashIfInjected(ctx context.Context) {
 	if d := deliveryFrom(ctx); d != nil && d.fault.Load() == int32(crash) {
 		runtime.Goexit()
@@ -211,7 +212,7 @@ func (b *recordingBackend) deliver(topic string, msg *message.Message) *message.
 	d := &delivery{expire: expire}
 	ctx = context.WithValue(ctx, deliveryKey{}, d)
 	if facts := backend.DeliveryFromContext(ctx); facts != nil {
-		d.info = facts.Copy()
+		d.info = deliverycopy.Of(facts)
 		ctx = backend.WithDelivery(ctx, d.info)
 	}
 	handed := msg.Copy()
@@ -246,20 +247,20 @@ func (b *recordingBackend) settle(d *delivery, w *waitingMessage, msg *message.M
 		msg.Ack()
 	case fault(d.fault.Load()) != none: // the outcome is lost
 		b.update(func() { w.handled, w.visible = false, time.Time{} })
-		backend.Nack(msg, unchanged(msg.Context()))
+		backend.Nack(msg, backend.DeliveryFromContext(msg.Context()).Unchanged())
 	case acked:
 		b.update(func() { b.remove(w) })
 		msg.Ack()
-	case disposition.DeadLetter != nil:
+	case disposition.Target != nil:
 		b.update(func() {
-			b.addRecord(deadLettered, disposition.DeadLetter.Topic, msg, disposition.DeadLetter.Metadata[backend.DeadLetterReason])
-			w.topic, w.handled, w.visible = disposition.DeadLetter.Topic, false, time.Time{}
+			b.addRecord(deadLettered, disposition.Target.Topic, msg, disposition.Target.Metadata[backend.DeadLetterReason])
+			w.topic, w.handled, w.visible = disposition.Target.Topic, false, time.Time{}
 			b.known[messageKey{w.topic, w.id}] = true
 		})
-		backend.DeadLetter(msg, *disposition.DeadLetter)
+		backend.DeadLetter(msg, *disposition.Target)
 	case said:
-		b.update(func() { w.handled, w.visible = false, time.Now().Add(disposition.Delay) })
-		backend.Nack(msg, disposition.Redelivery)
+		b.update(func() { w.handled, w.visible = false, time.Now().Add(disposition.Fallback.Delay) })
+		backend.Nack(msg, disposition.Fallback)
 	default:
 		b.update(func() { w.handled, w.visible = false, time.Time{} })
 		msg.Nack()
@@ -338,10 +339,10 @@ func (b *recordingBackend) history() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.records) == 0 {
-		return "\nNothing has happened: was anything published?"
+		return "\nNo event was published or handled."
 	}
 	var out strings.Builder
-	out.WriteString("\nThis has happened:")
+	out.WriteString("\nHistory:")
 	for _, r := range b.records {
 		fmt.Fprintf(&out, "\n\t%-13s %s on topic %q", r.what, r.payload, r.topic)
 		if r.reason != "" {

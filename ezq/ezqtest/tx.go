@@ -56,7 +56,7 @@ func (tx *Tx) Publish(topic string, msgs ...*message.Message) error {
 	return nil
 }
 
-// Commit publishes what was kept, in that order. A second Commit returns an error.
+// Commit publishes the messages in the order of Publish. A second Commit returns an error.
 func (tx *Tx) Commit() error {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()

@@ -20,17 +20,17 @@ type entry struct {
 	event     any
 	opts      []ezq.PublishOption
 
-	last     time.Time // the tick that was looked at last
+	last     time.Time // the latest tick that was published, by any process
 	failures int       // since the last success
 }
 
 const (
-	maxPause   = time.Minute // so that a clock that is set is noticed
+	maxPause   = time.Minute // a clock that is set is noticed by then
 	firstRetry = time.Second
 	maxRetry   = time.Minute
 )
 
-// run looks at one tick after the other.
+// run publishes one tick after the other until ctx ends.
 func (e *entry) run(ctx context.Context) {
 	e.last = e.startingPoint(time.Now())
 	for {
@@ -45,14 +45,13 @@ func (e *entry) run(ctx context.Context) {
 	}
 }
 
-// catchUp publishes the ticks that have come, and returns how long there is nothing to
-// do.
+// catchUp publishes the ticks that have come, and returns the time until the next one.
 func (e *entry) catchUp(ctx context.Context) (pause time.Duration) {
 	for _, at := range e.due(time.Now()) {
 		if ctx.Err() != nil {
 			return 0
 		}
-		if !at.After(e.last) { // the others have come further
+		if !at.After(e.last) { // other processes are ahead
 			continue
 		}
 		if pause, done := e.tryPublish(ctx, at); !done {
@@ -60,16 +59,16 @@ func (e *entry) catchUp(ctx context.Context) (pause time.Duration) {
 		}
 	}
 	next := e.next(e.last)
-	if next.IsZero() { // it ends
+	if next.IsZero() { // the schedule has ended
 		return maxPause
 	}
 	return max(time.Until(next), 0)
 }
 
-// tryPublish publishes the event of one tick, unless it was published. If it
-// cannot, it returns how long to wait.
+// tryPublish publishes the event of one tick, unless another process has. If it cannot,
+// it returns how long to wait.
 func (e *entry) tryPublish(ctx context.Context, at time.Time) (pause time.Duration, done bool) {
-	ctx = context.WithoutCancel(ctx) // or a stop could leave it open what was stored
+	ctx = context.WithoutCancel(ctx) // a stop must not leave it open whether the event was stored
 	tick := &backend.ScheduleTick{Schedule: e.name, At: at}
 	if err := e.publish(backend.WithScheduleTick(ctx, tick), e.timetable.publisher, at); err != nil {
 		e.failures++
@@ -102,14 +101,14 @@ func (e *entry) publish(ctx context.Context, p message.Publisher, at time.Time) 
 	return ezq.Publish(ctx, p, e.event, opts...)
 }
 
-// Tick is what an event of a schedule is for.
+// Tick is one time of a schedule, for which one event is published.
 type Tick struct {
-	Schedule string    // the name that it was added under
-	At       time.Time // when it was to be published, in UTC
+	Schedule string    // the name given to [Timetable.Add]
+	At       time.Time // in UTC
 }
 
-// TickFromContext returns the tick that the event being handled in ctx is for. ok is false if the
-// event is not one of a schedule.
+// TickFromContext returns the tick of the event that is being handled in ctx. ok is false
+// if the event was not published by a [Timetable].
 func TickFromContext(ctx context.Context) (tick Tick, ok bool) {
 	headers := ezq.MetaFromContext(ctx).Headers
 	at, err := time.Parse(time.RFC3339Nano, headers[tickHeader])
@@ -131,8 +130,8 @@ func (e *entry) due(now time.Time) (ticks []time.Time) {
 	return ticks
 }
 
-// next returns the tick after t. One that is not later ends the schedule, or there
-// would be no end to it.
+// next returns the tick after t. A tick that is not later than t ends the schedule, so
+// that a faulty [Schedule] cannot repeat ticks for ever.
 func (e *entry) next(t time.Time) time.Time {
 	if next := e.schedule.Next(t).Truncate(time.Microsecond); next.After(t) {
 		return next
@@ -140,9 +139,9 @@ func (e *entry) next(t time.Time) time.Time {
 	return time.Time{}
 }
 
-// startingPoint returns a time before now with enough ticks in between for what may have been
-// missed. A schedule only tells what comes next, so it is found by looking further and
-// further back.
+// startingPoint returns a time before now, so that the ticks that may have been missed lie in
+// between. A schedule computes only the next tick, so the time is found by looking further
+// and further back.
 func (e *entry) startingPoint(now time.Time) time.Time {
 	const furthest = 10 * 365 * 24 * time.Hour
 	for back := time.Minute; ; back *= 2 {

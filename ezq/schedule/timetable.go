@@ -20,17 +20,18 @@ import (
 
 // Config adjusts a [Timetable]. The zero value is ready for production.
 type Config struct {
-	// CatchUp is how many ticks of a schedule are made up for that have been missed;
-	// of more, the latest. Defaults to 1: after a night without any process there is
-	// one event of an hourly schedule, and not eight.
+	// CatchUp is how many missed ticks of a schedule are published later. If more were
+	// missed, the latest are. Defaults to 1: after a night without any process, an hourly
+	// schedule has one event, and not eight.
 	CatchUp int
 
-	// Logger is told when an event cannot be published. Defaults to [slog.Default].
+	// Logger receives an error when an event cannot be published. Defaults to
+	// [slog.Default].
 	Logger *slog.Logger
 }
 
 // Timetable publishes the events of schedules. Create it with [New], [Timetable.Add]
-// schedules, then [Timetable.Run] it, once. Until it runs it is for one goroutine.
+// schedules, then [Timetable.Run] it, once. Before Run, use it from one goroutine only.
 type Timetable struct {
 	publisher message.Publisher
 	config    Config
@@ -38,9 +39,9 @@ type Timetable struct {
 	started   atomic.Bool
 }
 
-// New returns a timetable that publishes through p. It returns an error if p is nil,
-// if a number in config is negative, or if p does not promise Schedules; that one matches
-// [errors.ErrUnsupported]. A nil config is that of the defaults.
+// New returns a timetable that publishes through p. A nil config means the defaults. New
+// returns an error if p is nil, if a number in config is negative, or if p does not
+// promise Schedules. The last of these errors matches [errors.ErrUnsupported].
 func New(p message.Publisher, config *Config) (*Timetable, error) {
 	var settings Config
 	if config != nil {
@@ -59,13 +60,16 @@ func New(p message.Publisher, config *Config) (*Timetable, error) {
 	return &Timetable{publisher: p, config: settings}, nil
 }
 
-// Add has event published at each tick of s, with opts, of which [ezq.Delay] and
-// [ezq.At] are not allowed. The name is the same in all processes and must not change:
-// under a new one the schedule begins anew. If s changes, the name may stay.
+// Add registers an event that is published at each tick of s, with opts. [ezq.Delay] and
+// [ezq.At] are not allowed. Use the same name in all processes, and do not change it:
+// under a new name the schedule starts again. The name may stay if s changes.
 //
-// Add returns an error if the name is empty, not UTF-8 without NUL, or taken, if s is
-// nil, not valid or has no tick, or if [ezq.Publish] would refuse event or an option;
-// and if the timetable has been started.
+// Add returns an error
+//
+//   - if the name is empty, is not UTF-8 without NUL, or has been added before,
+//   - if s is nil, is not valid, or has no tick,
+//   - if [ezq.Publish] would refuse the event or an option, or
+//   - if the timetable has been started.
 func (t *Timetable) Add(name string, s Schedule, event any, opts ...ezq.PublishOption) error {
 	e := &entry{timetable: t, name: name, schedule: s, event: event, opts: opts}
 	if err := t.check(e); err != nil {
@@ -80,7 +84,7 @@ func (t *Timetable) check(e *entry) error {
 		return errors.New("the timetable has been started: add all schedules before Run")
 	}
 	if e.name == "" || !utf8.ValidString(e.name) || strings.Contains(e.name, "\x00") {
-		return errors.New("a schedule needs a name, of UTF-8 without NUL")
+		return errors.New("the name must be UTF-8 without NUL, and must not be empty")
 	}
 	for _, other := range t.entries {
 		if other.name == e.name {
@@ -100,8 +104,8 @@ func (t *Timetable) check(e *entry) error {
 	return e.publish(context.Background(), dryRun{}, now)
 }
 
-// dryRun is a publisher that refuses what no schedule may ask for, and has nothing
-// else to do.
+// dryRun is a publisher that stores nothing. It refuses the options that no schedule may
+// have.
 type dryRun struct{}
 
 func (dryRun) Features() backend.Features { return backend.Features{Delay: true, Schedules: true} }
@@ -109,7 +113,7 @@ func (dryRun) Features() backend.Features { return backend.Features{Delay: true,
 func (dryRun) Publish(_ string, msgs ...*message.Message) error {
 	for _, msg := range msgs {
 		if d, at, err := backend.DelayOf(msg); err != nil || d != 0 || !at.IsZero() {
-			return errors.New("no Delay and no At: the schedule says when")
+			return errors.New("Delay and At are not allowed: the schedule decides the time")
 		}
 	}
 	return nil
@@ -118,9 +122,9 @@ func (dryRun) Publish(_ string, msgs ...*message.Message) error {
 func (dryRun) Close() error { return nil }
 
 // Run publishes until ctx ends, and returns nil. It finishes a publish that has begun,
-// which takes up to 30 seconds if the backend does not answer. An event that
-// cannot be published is logged, and tried again until it is, or a later tick takes its
-// place: after a second at first, a minute at most.
+// which takes up to 30 seconds if the backend does not answer. If an event cannot be
+// published, Run logs the error and tries again: after a second at first, after a minute
+// at most, until the event is published or a later tick replaces it.
 //
 // Run returns an error at once if the timetable is empty, or has been started before.
 func (t *Timetable) Run(ctx context.Context) error {

@@ -216,19 +216,19 @@ func TestTimetable_RefusesImpossibleSchedules(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, err := range map[string]error{
-		"needs a name":           timetable.Add("", hour, Report{}),
-		"of UTF-8 without NUL":   timetable.Add("a\x00", hour, Report{}),
-		"choose another name":    timetable.Add("taken", hour, Report{}),
-		"the schedule is nil":    timetable.Add("a", nil, Report{}),
-		"multiple of 1ms":        timetable.Add("b", schedule.Every(time.Microsecond), Report{}),
-		"later time":             timetable.Add("c", never{}, Report{}),
-		"is not an event":        timetable.Add("d", hour, nil),
-		"the schedule says when": timetable.Add("e", hour, Report{}, ezq.Delay(time.Minute)),
-		"the topic is empty":     timetable.Add("f", hour, Report{}, ezq.Topic("")),
-		"the publisher is nil":   second(schedule.New(nil, nil)),
-		"use PGMQ or memory":     second(schedule.New(struct{ message.Publisher }{}, nil)),
-		"Config.CatchUp is -1":   second(schedule.New(broker, &schedule.Config{CatchUp: -1})),
-		"Add a schedule":         run(schedule.New(broker, nil)),
+		"must not be empty":             timetable.Add("", hour, Report{}),
+		"must be UTF-8 without NUL":     timetable.Add("a\x00", hour, Report{}),
+		"choose another name":           timetable.Add("taken", hour, Report{}),
+		"the schedule is nil":           timetable.Add("a", nil, Report{}),
+		"multiple of 1ms":               timetable.Add("b", schedule.Every(time.Microsecond), Report{}),
+		"later time":                    timetable.Add("c", never{}, Report{}),
+		"is not an event":               timetable.Add("d", hour, nil),
+		"the schedule decides the time": timetable.Add("e", hour, Report{}, ezq.Delay(time.Minute)),
+		"the topic is empty":            timetable.Add("f", hour, Report{}, ezq.Topic("")),
+		"the publisher is nil":          second(schedule.New(nil, nil)),
+		"use PGMQ or memory":            second(schedule.New(struct{ message.Publisher }{}, nil)),
+		"Config.CatchUp is -1":          second(schedule.New(broker, &schedule.Config{CatchUp: -1})),
+		"Add a schedule":                run(schedule.New(broker, nil)),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", want, err)

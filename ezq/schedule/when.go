@@ -9,7 +9,7 @@ import (
 	"github.com/netresearch/go-cron"
 )
 
-// Schedule says when. The schedules of the usual cron packages are such, too.
+// Schedule computes ticks. The schedules of the usual cron packages implement it.
 type Schedule interface {
 	// Next returns the first tick after t, or the zero Time if there is none. It must
 	// be the same in all processes. Fractions of a microsecond are cut off.
@@ -17,8 +17,8 @@ type Schedule interface {
 }
 
 // Every is a schedule whose ticks are d apart, counted from 1970 in UTC: with an hour
-// they are the full hours, with 24 hours midnight in UTC. d is at least a millisecond,
-// and a multiple of one; [Timetable.Add] refuses any other.
+// they are the full hours, with 24 hours midnight in UTC. d must be a multiple of a
+// millisecond, and not zero: [Timetable.Add] refuses any other.
 func Every(d time.Duration) Schedule { return every(d) }
 
 type every time.Duration
@@ -41,18 +41,19 @@ func (e every) check() error {
 	return nil
 }
 
-// Cron is a schedule of the five fields of cron: minute, hour, day of the month,
-// month, day of the week. "30 2 * * *" is every night at 2:30, "*/10 8-17 * * MON-FRI"
-// every ten minutes in office hours, "@daily" midnight. If both kinds of day are
-// given, one of them is enough.
+// Cron returns the schedule of a cron expression with five fields: minute, hour, day of
+// the month, month, day of the week. "30 2 * * *" is every night at 2:30,
+// "*/10 8-17 * * MON-FRI" every ten minutes in office hours, "@daily" midnight. If both a
+// day of the month and a day of the week are given, a day that matches one of them is
+// enough.
 //
-// The fields are the time of in, or of UTC if that is nil: the zone of the machine,
-// which is not the same everywhere, plays no role. Where clocks are put forward, a
-// time that is left out comes as much later; where they are put back, a time in the
-// hour that comes twice counts once, unless the hour is given as * or */n.
+// The fields are read in the time zone in, or in UTC if in is nil. The zone of the machine
+// is not used, because machines differ. When clocks are put forward, a time that is
+// skipped comes later by as much. When they are put back, a time in the repeated hour
+// counts once, unless the hour is given as * or */n.
 //
-// An error says what is wrong with the expression. "@every" and "TZ=" are refused: use
-// [Every], and in.
+// Cron returns an error if the expression is invalid or matches no date. It refuses
+// "@every" and "TZ=": use [Every], and the argument in.
 func Cron(expression string, in *time.Location) (Schedule, error) {
 	if in == nil {
 		in = time.UTC
@@ -87,7 +88,7 @@ func Cron(expression string, in *time.Location) (Schedule, error) {
 type cronSchedule struct {
 	fields cron.Schedule
 	in     *time.Location
-	hourly bool // the hour is not a given one
+	hourly bool // the hour is * or */n
 }
 
 // Next implements [Schedule].
@@ -102,7 +103,7 @@ func (s cronSchedule) Next(t time.Time) time.Time {
 // isRepeated reports whether a clock on the wall has shown the time of t shortly
 // before t: it has been put back since.
 func isRepeated(t time.Time) bool {
-	const longest = 3 * time.Hour // by more no clock is put back
+	const longest = 3 * time.Hour // no clock is put back by more
 	_, now := t.Zone()
 	_, before := t.Add(-longest).Zone()
 	putBack := time.Duration(before-now) * time.Second

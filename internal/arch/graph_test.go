@@ -107,9 +107,13 @@ func (l layer) violations() (breaches []graph) {
 	example := func(pattern string) string { return strings.TrimSuffix(pattern, "/...") }
 	for of := range strings.FieldsSeq(l.of) {
 		for never := range strings.FieldsSeq(l.never) {
+			indirect := example(never)
+			if indirect != never {
+				indirect += "/v2"
+			}
 			breaches = append(breaches,
 				graph{example(of): {example(never)}},
-				graph{example(of): {module + "internal/between"}, module + "internal/between": {example(never) + "/v2"}})
+				graph{example(of): {module + "internal/between"}, module + "internal/between": {indirect}})
 		}
 		if l.imports != "" {
 			breaches = append(breaches, graph{example(of): {"github.com/google/uuid"}}, graph{example(of): {module + "ezq"}})

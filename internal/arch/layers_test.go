@@ -79,12 +79,46 @@ var layers = []layer{
 	},
 }
 
+// pgmqFloors is the packages below backend/pgmq, the lowest first. One of them may use those of lower
+// floors, and none of its own.
+var pgmqFloors = [][]string{
+	{"bounded", "queuename", "sqlfile", "transact"},
+	{"fault"},
+	{"codec", "dial"},
+	{"catalog", "insert", "wakeup"},
+	{"statement"},
+	{"lease"},
+}
+
+// floorRules returns the rules that floors of packages below a face stand for.
+func floorRules(face string, floors [][]string) (rules []layer) {
+	below := face + "/internal/"
+	for i, floor := range floors {
+		for _, name := range floor {
+			never := []string{face}
+			for _, others := range floors[i:] {
+				for _, other := range others {
+					if other != name {
+						never = append(never, below+other)
+					}
+				}
+			}
+			rules = append(rules, layer{
+				description: strings.TrimPrefix(below, module) + name + " knows neither the face nor what is on its floor or above",
+				of:          below + name,
+				never:       strings.Join(never, " "),
+			})
+		}
+	}
+	return rules
+}
+
 func TestLayers_AreKeptByEveryPackage(t *testing.T) {
 	imports := listPackages(t)
 	if len(imports[module+"backend"]) == 0 {
 		t.Fatal("the packages of the module were not found")
 	}
-	for _, rule := range layers {
+	for _, rule := range slices.Concat(layers, floorRules(module+"backend/pgmq", pgmqFloors)) {
 		t.Run(rule.description, func(t *testing.T) {
 			for _, broken := range rule.check(imports) {
 				t.Error(broken)
@@ -94,7 +128,7 @@ func TestLayers_AreKeptByEveryPackage(t *testing.T) {
 }
 
 func TestLayers_NoticeEveryBreach(t *testing.T) {
-	for _, rule := range layers {
+	for _, rule := range slices.Concat(layers, floorRules(module+"backend/pgmq", pgmqFloors)) {
 		t.Run(rule.description, func(t *testing.T) {
 			for _, forbidden := range rule.violations() {
 				if len(rule.check(forbidden)) == 0 {
@@ -102,6 +136,17 @@ func TestLayers_NoticeEveryBreach(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A package that is on no floor would be held to nothing.
+func TestLayers_HaveFloorForEveryPackageOfPGMQ(t *testing.T) {
+	below := module + "backend/pgmq/internal/"
+	known := slices.Concat(pgmqFloors...)
+	for pkg := range listPackages(t) {
+		if name, ok := strings.CutPrefix(pkg, below); ok && !slices.Contains(known, name) {
+			t.Errorf("%s is on no floor", pkg)
+		}
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 func TestScripts_EndCommandWhenKilled(t *testing.T) {
 	t.Parallel()
 	needBash(t)
-	for name, whole := range map[string]bool{"alone": false, "with its process group": true} {
+	for name, whole := range map[string]bool{"the script is killed alone": false, "the script is killed with its process group": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newScript(t)

@@ -24,9 +24,9 @@ func segments(t *testing.T) (numbers []string) {
 
 func TestCluster_WhenKilledLeavesNoSharedMemory(t *testing.T) {
 	t.Parallel()
-	for _, kill := range []bool{true, false} {
+	for name, kill := range map[string]bool{"the server is killed": true, "the server is stopped": false} {
 		var id string
-		t.Run("", func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			c := Start(t)
 			id = c.sharedMemory()
 			if !slices.Contains(segments(t), id) {
@@ -37,7 +37,7 @@ func TestCluster_WhenKilledLeavesNoSharedMemory(t *testing.T) {
 			}
 		})
 		if slices.Contains(segments(t), id) {
-			t.Errorf("killed %v: the segment %s is still there", kill, id)
+			t.Errorf("%s: the segment %s is still there", name, id)
 		}
 	}
 }

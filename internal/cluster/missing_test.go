@@ -38,25 +38,25 @@ func TestScript_NamesMissingProgramAndLeavesNothing(t *testing.T) {
 	needBash(t)
 	for name, c := range map[string]struct {
 		without func(s *script)
-		says    string
+		want    string
 		code    int
 	}{
-		"PostgreSQL": {func(s *script) { s.set("EZQ_POSTGRES_BIN", "/nowhere") }, "EZQ_POSTGRES_BIN=/nowhere does not hold initdb", 3},
-		"PGMQ's SQL": {func(s *script) { s.set("EZQ_PGMQ_SQL", "/nowhere") }, "cannot read EZQ_PGMQ_SQL=/nowhere", 1},
-		"a network": {func(s *script) {
+		"PostgreSQL is missing": {func(s *script) { s.set("EZQ_POSTGRES_BIN", "/nowhere") }, "EZQ_POSTGRES_BIN=/nowhere does not hold initdb", 3},
+		"PGMQ's SQL is missing": {func(s *script) { s.set("EZQ_PGMQ_SQL", "/nowhere") }, "cannot read EZQ_PGMQ_SQL=/nowhere", 1},
+		"the network is missing": {func(s *script) {
 			s.set("EZQ_PGMQ_SQL", "")
 			s.set("PATH", s.bin+":"+os.Getenv("PATH"))
 			s.program("npm", "exit 1")
 		}, "is there a network?", 3},
-		"the right package": {func(s *script) {
+		"the package is another one": {func(s *script) {
 			s.set("EZQ_PGMQ_SQL", "")
 			s.set("PATH", s.bin+":"+os.Getenv("PATH"))
 			s.program("npm", "echo something else >package.tgz")
 		}, "does not have the expected checksum", 1},
-		"room on the disk": {func(s *script) {
+		"the disk is full": {func(s *script) {
 			s.program("initdb", "echo 'could not write: No space left on device'; exit 1")
 		}, "No space left on device", 1},
-		"a server that starts": {func(s *script) {
+		"the server does not start": {func(s *script) {
 			s.program("pg_ctl", `while [ "$1" != -l ]; do shift; done; echo 'out of memory' >"$2"; exit 1`)
 		}, "the server did not start: out of memory", 1},
 	} {
@@ -66,10 +66,10 @@ func TestScript_NamesMissingProgramAndLeavesNothing(t *testing.T) {
 			c.without(s)
 			output, _, err := s.run("run", "true") // not --fast: then the clusters are in TMPDIR or in /tmp
 			exit, ok := errors.AsType[*exec.ExitError](err)
-			if !ok || exit.ExitCode() != c.code || !strings.Contains(output, c.says) {
+			if !ok || exit.ExitCode() != c.code || !strings.Contains(output, c.want) {
 				t.Errorf("%v: %s", err, output)
 			}
-			if lines := strings.Split(strings.TrimSpace(output), "\n"); !strings.Contains(lines[len(lines)-1], c.says) {
+			if lines := strings.Split(strings.TrimSpace(output), "\n"); !strings.Contains(lines[len(lines)-1], c.want) {
 				t.Errorf("it does not end with what is missing: %s", output)
 			}
 			if left, _ := filepath.Glob(filepath.Join(strings.TrimPrefix(s.env[3], "TMPDIR="), "*")); len(left) > 0 {

@@ -15,6 +15,7 @@ var styled = []string{
 	"docs/postgres.md",
 	"docs/performance.md",
 	"docs/backends.md",
+	"docs/walk.md",
 	"examples/README.md",
 	"CONTRIBUTING.md",
 	"docs/dependencies.md",

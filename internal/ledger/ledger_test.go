@@ -58,18 +58,18 @@ func TestReport_NamesCauseOfDuplicate(t *testing.T) {
 		happen func(l *ledger.Ledger)
 		cause  string
 	}{
-		"what its consumer tells":                 {func(l *ledger.Ledger) { l.Returned("a", "A", ledger.Nacked) }, "nacked"},
-		"a fault between the two":                 {func(l *ledger.Ledger) { l.Begin("reset", "")() }, "reset"},
-		"a fault that goes on":                    {func(l *ledger.Ledger) { l.Begin("reset", "") }, "reset"},
-		"the end of its consumer":                 {func(l *ledger.Ledger) { l.Begin("killed", "A")() }, "killed"},
-		"the first of several":                    {func(l *ledger.Ledger) { l.Begin("reset", "")(); l.Begin("stopped", "")() }, "reset"},
-		"but not the end of another":              {func(l *ledger.Ledger) { l.Begin("killed", "B")() }, ""},
-		"nor what another consumer tells":         {func(l *ledger.Ledger) { l.Returned("a", "B", ledger.Nacked) }, ""},
-		"a fault of some messages":                {func(l *ledger.Ledger) { l.BeginFor("locked", func(id string) bool { return id == "a" })() }, "locked"},
-		"a fault that is noticed when it is over": {func(l *ledger.Ledger) { l.Happened("late", time.Now().Add(-time.Second), time.Now()) }, "late"},
-		"but not of other messages":               {func(l *ledger.Ledger) { l.BeginFor("locked", func(id string) bool { return id == "b" })() }, ""},
-		"nor a fault after it":                    {func(l *ledger.Ledger) { again(l, "B"); time.Sleep(time.Second); l.Begin("reset", "") }, ""},
-		"nor nothing, and then it is unexplained": {func(*ledger.Ledger) {}, ""},
+		"a nack of the consumer is the cause":                  {func(l *ledger.Ledger) { l.Returned("a", "A", ledger.Nacked) }, "nacked"},
+		"a fault between two deliveries is the cause":          {func(l *ledger.Ledger) { l.Begin("reset", "")() }, "reset"},
+		"a fault that goes on is the cause":                    {func(l *ledger.Ledger) { l.Begin("reset", "") }, "reset"},
+		"the end of the consumer is the cause":                 {func(l *ledger.Ledger) { l.Begin("killed", "A")() }, "killed"},
+		"the first of several faults is the cause":             {func(l *ledger.Ledger) { l.Begin("reset", "")(); l.Begin("stopped", "")() }, "reset"},
+		"the end of another consumer is no cause":              {func(l *ledger.Ledger) { l.Begin("killed", "B")() }, ""},
+		"a nack of another consumer is no cause":               {func(l *ledger.Ledger) { l.Returned("a", "B", ledger.Nacked) }, ""},
+		"a fault of some messages is the cause for them":       {func(l *ledger.Ledger) { l.BeginFor("locked", func(id string) bool { return id == "a" })() }, "locked"},
+		"a fault that is noticed when it is over is the cause": {func(l *ledger.Ledger) { l.Happened("late", time.Now().Add(-time.Second), time.Now()) }, "late"},
+		"a fault of some messages is no cause for others":      {func(l *ledger.Ledger) { l.BeginFor("locked", func(id string) bool { return id == "b" })() }, ""},
+		"a fault after the second delivery is no cause":        {func(l *ledger.Ledger) { again(l, "B"); time.Sleep(time.Second); l.Begin("reset", "") }, ""},
+		"without a fault the duplicate is unexplained":         {func(*ledger.Ledger) {}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, l *ledger.Ledger) {

@@ -79,6 +79,14 @@ func Pool(tb testing.TB, database string) *pgxpool.Pool {
 	return pool
 }
 
+// Exec runs a statement, or several, that must not fail.
+func Exec(tb testing.TB, pool *pgxpool.Pool, sql string) {
+	tb.Helper()
+	if _, err := pool.Exec(tb.Context(), sql); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+}
+
 // Role creates a role that may log in and nothing else, runs the grants in the database, and
 // returns the database's URL for that role. In a grant, {role} stands for the role's name:
 //

@@ -18,7 +18,7 @@ func TestDatabase_HasPGMQUntilTestEnds(t *testing.T) {
 	server := pgtest.Pool(t, pgtest.URL(t))
 	var name string
 
-	t.Run("in it", func(t *testing.T) {
+	t.Run("the database has PGMQ", func(t *testing.T) {
 		pool := pgtest.Pool(t, pgtest.Database(t))
 		var queues int
 		err := pool.QueryRow(t.Context(), "select current_database(), count(*) from pgmq.meta").Scan(&name, &queues)
@@ -38,9 +38,9 @@ func TestDatabase_IsCreatedConcurrently(t *testing.T) {
 	pgtest.URL(t)
 	seen := make(map[string]bool)
 	var mu sync.Mutex
-	t.Run("group", func(t *testing.T) {
+	t.Run("eight databases at once", func(t *testing.T) {
 		for range 8 {
-			t.Run("one", func(t *testing.T) {
+			t.Run("one database", func(t *testing.T) {
 				t.Parallel()
 				database := pgtest.Database(t)
 				mu.Lock()
@@ -85,7 +85,7 @@ func TestRole_IsDroppedWithItsObjects(t *testing.T) {
 	admin := pgtest.Pool(t, database)
 	var name string
 
-	t.Run("in it", func(t *testing.T) {
+	t.Run("the role creates a table", func(t *testing.T) {
 		role := pgtest.Role(t, database, "grant create on schema public to {role}")
 		conn, err := pgx.Connect(t.Context(), role)
 		if err != nil {

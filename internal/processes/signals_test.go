@@ -144,7 +144,7 @@ func TestPoison_TakesEventThatCrashesProcesses(t *testing.T) {
 // was locked, so that the next process leases it before it handles it, whichever that is.
 func TestLock_LeavesOneCrashUncounted(t *testing.T) {
 	const backlog, maxDeliveries = 300, 2
-	for name, busy := range map[string]int{"one process, after a backlog": 1, "several processes": 3} {
+	for name, busy := range map[string]int{"one process with a backlog": 1, "several processes": 3} {
 		t.Run(name, func(t *testing.T) {
 			database, pool, client := begin(t)
 			handled := func() bool {
@@ -199,7 +199,7 @@ func TestControlEvent_StopsExactlyOneProcess(t *testing.T) {
 	for _, test := range []struct {
 		event any
 		code  int
-		says  string
+		want  string
 	}{
 		{ezq.EndEvent{}, 0, ""},
 		{ezq.InterruptEvent{}, 1, ezq.ErrInterrupted.Error() + "\n"},
@@ -220,7 +220,7 @@ func TestControlEvent_StopsExactlyOneProcess(t *testing.T) {
 					t.Fatal("no process ends")
 				}
 				require.Equal(t, test.code, c.end(t), &c.errors)
-				require.Equal(t, test.says, c.errors.String())
+				require.Equal(t, test.want, c.errors.String())
 			}
 			requireFree(t, pool, 0)
 		})

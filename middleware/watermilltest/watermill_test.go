@@ -3,9 +3,7 @@ package watermilltest
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -30,7 +28,7 @@ func handled(t *testing.T, broker *memory.Broker, fn func(context.Context, order
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 	defer stop()
-	router := ezq.NewRouter(broker, &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	router.Use(wrap...)
 	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
 		err := fn(ctx, e)
@@ -52,23 +50,21 @@ func handled(t *testing.T, broker *memory.Broker, fn func(context.Context, order
 	return dead
 }
 
-func bubble(t *testing.T, f func(t *testing.T, broker *memory.Broker)) {
+// withEvent runs f in a bubble, with a queue that has one event.
+func withEvent(t *testing.T, f func(t *testing.T, broker *memory.Broker)) {
 	t.Helper()
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		broker := memory.New(&memory.Config{Logger: slog.New(slog.DiscardHandler)})
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		require.NoError(t, ezq.Publish(t.Context(), broker, orderPlaced{7}, ezq.Header(watermill.CorrelationIDMetadataKey, "request 42")))
 		f(t, broker)
-		require.NoError(t, broker.Close())
 	})
 }
 
 func poison() message.HandlerMiddleware {
-	return middleware.Poison{Logger: slog.New(slog.DiscardHandler)}.Middleware
+	return middleware.Poison{Logger: quiet()}.Middleware
 }
 
 func TestWatermillCorrelationID_WorksBesideOurs(t *testing.T) {
-	bubble(t, func(t *testing.T, broker *memory.Broker) {
+	withEvent(t, func(t *testing.T, broker *memory.Broker) {
 		calls := 0
 		dead := handled(t, broker, func(ctx context.Context, _ orderPlaced) error {
 			assert.Equal(t, "request 42", ezq.MetaFromContext(ctx).Headers[watermill.CorrelationIDMetadataKey])
@@ -104,7 +100,7 @@ func TestDeadLetter_UsesKeysOfWatermill(t *testing.T) {
 }
 
 func TestWatermillRecoverer_WorksWithOurPolicies(t *testing.T) {
-	bubble(t, func(t *testing.T, broker *memory.Broker) {
+	withEvent(t, func(t *testing.T, broker *memory.Broker) {
 		calls := 0
 		dead := handled(t, broker, func(context.Context, orderPlaced) error {
 			calls++
@@ -122,18 +118,18 @@ func TestWatermillRecoverer_CatchesPanickingMiddleware(t *testing.T) {
 	d := &backend.Delivery{Number: 1, DeadLetters: true}
 	msg := message.NewMessage("1", nil)
 	msg.SetContext(backend.WithDelivery(t.Context(), d))
-	policy := middleware.Poison{Topic: "dead", Logger: slog.New(slog.DiscardHandler)}
+	policy := middleware.Poison{Topic: "dead", Logger: quiet()}
 	handle := middleware.Retry{Attempts: 1}.Middleware(policy.Middleware(watermill.Recoverer(
 		func(*message.Message) ([]*message.Message, error) { panic("boom") })))
 	_, err := handle(msg)
 	require.NoError(t, err)
 	v, _ := d.Disposition()
-	require.NotNil(t, v.DeadLetter)
-	require.LessOrEqual(t, len(v.DeadLetter.Metadata[backend.DeadLetterReason]), 1024, "its text has the whole stack")
+	require.NotNil(t, v.Target)
+	require.LessOrEqual(t, len(v.Target.Metadata[backend.DeadLetterReason]), 1024, "its text has the whole stack")
 }
 
 func TestWatermillCircuitBreaker_WorksWithOurPolicies(t *testing.T) {
-	bubble(t, func(t *testing.T, broker *memory.Broker) {
+	withEvent(t, func(t *testing.T, broker *memory.Broker) {
 		breaker := watermill.NewCircuitBreaker(gobreaker.Settings{
 			Timeout:     time.Minute,
 			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= 2 },

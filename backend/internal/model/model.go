@@ -80,8 +80,8 @@ func (q *queue) settle(t ticket, s subscription.Settlement, dead *queue) outcome
 	case subscription.Ack:
 		delete(q.messages, m.uuid)
 	case subscription.Nack:
-		m.failures, m.done = s.Disposition.Failures, s.Disposition.Done
-		q.setVisible(m, s.Disposition.Delay == 0)
+		m.failures, m.done = s.Disposition.Fallback.Failures, s.Disposition.Fallback.Done
+		q.setVisible(m, s.Disposition.Fallback.Delay == 0)
 	case subscription.Release: // as if it had never been leased
 		m.number--
 		m.token = subscription.Token{}
@@ -118,9 +118,9 @@ const (
 func dispositionOf(action subscription.Action, failures int, delay time.Duration) backend.Disposition {
 	switch action {
 	case subscription.Nack:
-		return backend.Disposition{Redelivery: backend.Redelivery{Delay: delay, Failures: failures, Done: handlers(failures)}}
+		return backend.Disposition{Fallback: backend.Redelivery{Delay: delay, Failures: failures, Done: handlers(failures)}}
 	case subscription.DeadLetter:
-		return backend.Disposition{DeadLetter: &backend.DeadLetterTarget{
+		return backend.Disposition{Target: &backend.DeadLetterTarget{
 			Topic:    deadTopic,
 			Metadata: map[string]string{backend.DeadLetterTopic: topic, backend.DeadLetterReason: "boom"},
 		}}

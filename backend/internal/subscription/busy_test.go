@@ -10,7 +10,7 @@ import (
 )
 
 func TestLockedMessage_DelaysOnlyItself(t *testing.T) {
-	t.Run("its outcome is stored when it can be", func(t *testing.T) {
+	t.Run("the outcome of a locked message is stored when it can be", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(10)
 			c := env.subscribe()
@@ -35,7 +35,7 @@ func TestLockedMessage_DelaysOnlyItself(t *testing.T) {
 			c.ack(c.receive())
 		})
 	})
-	t.Run("those that come meanwhile are stored at once", func(t *testing.T) {
+	t.Run("outcomes that come meanwhile are stored at once", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c := env.subscribe()
@@ -52,7 +52,7 @@ func TestLockedMessage_DelaysOnlyItself(t *testing.T) {
 			require.Empty(t, env.store.ids())
 		})
 	})
-	t.Run("its lease is extended when it can be", func(t *testing.T) {
+	t.Run("the lease of a locked message is extended when it can be", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(2)
 			c := env.subscribe()
@@ -66,7 +66,7 @@ func TestLockedMessage_DelaysOnlyItself(t *testing.T) {
 			c.ack(free)
 		})
 	})
-	t.Run("its lease alone is lost if it cannot", func(t *testing.T) {
+	t.Run("only the lease that cannot be extended is lost", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(2)
 			c := env.subscribe()
@@ -101,7 +101,7 @@ func TestSyncAck_LockedMessageKeepsSlot(t *testing.T) {
 }
 
 func TestClose_WaitsForLockedMessageWithinBounds(t *testing.T) {
-	t.Run("whose outcome is then stored", func(t *testing.T) {
+	t.Run("an outcome that can be stored while Close waits is stored", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c := env.subscribe()
@@ -113,7 +113,7 @@ func TestClose_WaitsForLockedMessageWithinBounds(t *testing.T) {
 			require.Empty(t, env.store.ids())
 		})
 	})
-	t.Run("but no longer than an end may take", func(t *testing.T) {
+	t.Run("Close waits no longer than an end may take", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(2)
 			c := env.subscribe()

@@ -9,7 +9,7 @@ import (
 )
 
 func TestMaxInFlightBytes_BoundsMemory(t *testing.T) {
-	t.Run("by what is claimed and not settled", func(t *testing.T) {
+	t.Run("what is claimed and not settled counts", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight = 1
 			env.config.MaxPrefetch = 100
@@ -25,7 +25,7 @@ func TestMaxInFlightBytes_BoundsMemory(t *testing.T) {
 			require.Equal(t, 5, mostClaimed(env.store.recorded()))
 		})
 	})
-	t.Run("also after there was nothing to claim, and as many are claimed at once as fit", func(t *testing.T) {
+	t.Run("after an empty queue, as many messages are claimed at once as fit", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlightBytes = 5_000
 			env.store.size = 1_000
@@ -42,7 +42,7 @@ func TestMaxInFlightBytes_BoundsMemory(t *testing.T) {
 			require.Equal(t, 5, c.callsOf(claiming)[claims].limit)
 		})
 	})
-	t.Run("also while nothing is settled, and claiming goes on when something is", func(t *testing.T) {
+	t.Run("claiming stops while nothing is settled, and continues when something is", func(t *testing.T) {
 		bubble(t, func(_ *testing.T, env *environment) {
 			env.config.MaxInFlightBytes = 10 * 1_000
 			env.config.MaxInFlight = 10
@@ -69,7 +69,7 @@ func TestMaxInFlightBytes_BoundsMemory(t *testing.T) {
 			}
 		})
 	})
-	t.Run("and a message that is larger than the bound comes alone", func(t *testing.T) {
+	t.Run("a message that is larger than the bound comes alone", func(t *testing.T) {
 		bubble(t, func(_ *testing.T, env *environment) {
 			env.config.MaxInFlightBytes = 1
 			env.store.size = 1_000
@@ -86,7 +86,7 @@ func TestMaxInFlightBytes_BoundsMemory(t *testing.T) {
 			c.ack(c.receive())
 		})
 	})
-	t.Run("and what becomes of a message does not matter: its bytes are free", func(t *testing.T) {
+	t.Run("every outcome of a message frees its bytes", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlightBytes = 1
 			env.store.size = 1_000

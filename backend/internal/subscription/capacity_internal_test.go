@@ -16,14 +16,14 @@ func TestCapacity_ToFetch(t *testing.T) {
 		parked    int
 		want      int
 	}{
-		"slots only, while the throughput is unknown":         {want: 10},
-		"none while all slots are taken":                      {messages: 10},
-		"one for each parked message":                         {messages: 10, parked: 3, want: 3},
-		"slots and what is settled within the window":         {perSecond: 400, want: 30},
-		"slots and maxPrefetch at most":                       {perSecond: 1e6, want: 110},
-		"none while more than half of the prefetch waits":     {perSecond: 400, messages: 21, waiting: 11},
-		"the rest when half of the prefetch waits":            {perSecond: 400, messages: 20, waiting: 10, want: 10},
-		"none while a message waits and there is no prefetch": {messages: 1, waiting: 1},
+		"slots only are fetched while the throughput is unknown":            {want: 10},
+		"nothing is fetched while all slots are taken":                      {messages: 10},
+		"one is fetched for each parked message":                            {messages: 10, parked: 3, want: 3},
+		"slots and what is settled within the window are fetched":           {perSecond: 400, want: 30},
+		"slots and maxPrefetch are the most that is fetched":                {perSecond: 1e6, want: 110},
+		"nothing is fetched while more than half of the prefetch waits":     {perSecond: 400, messages: 21, waiting: 11},
+		"the rest is fetched when half of the prefetch waits":               {perSecond: 400, messages: 20, waiting: 10, want: 10},
+		"nothing is fetched while a message waits and there is no prefetch": {messages: 1, waiting: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -40,12 +40,12 @@ func TestCapacity_Fit(t *testing.T) {
 		maxBytes, bytes, largest int64
 		want                     int
 	}{
-		"all, without a bound":                      {bytes: 1 << 40, largest: 1 << 40, want: 10},
-		"all, if they have no size":                 {maxBytes: 100, want: 10},
-		"all, if there is memory for all":           {maxBytes: 100, largest: 10, want: 10},
-		"as many as there is memory for":            {maxBytes: 100, bytes: 50, largest: 10, want: 5},
-		"one, if a message is larger than the rest": {maxBytes: 100, bytes: 99, largest: 10, want: 1},
-		"none, at the bound":                        {maxBytes: 100, bytes: 100, largest: 10},
+		"all messages fit without a bound":                              {bytes: 1 << 40, largest: 1 << 40, want: 10},
+		"all messages fit if they have no size":                         {maxBytes: 100, want: 10},
+		"all messages fit if there is memory for all":                   {maxBytes: 100, largest: 10, want: 10},
+		"as many messages fit as there is memory for":                   {maxBytes: 100, bytes: 50, largest: 10, want: 5},
+		"one message fits if it is larger than the memory that is left": {maxBytes: 100, bytes: 99, largest: 10, want: 1},
+		"no message fits at the bound":                                  {maxBytes: 100, bytes: 100, largest: 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -58,10 +58,10 @@ func TestCapacity_Fit(t *testing.T) {
 func TestCapacity_Window(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ longest, fetchTime, want time.Duration }{
-		"is 50 ms":                        {longest: time.Second, want: 50 * time.Millisecond},
-		"is shorter where locks are":      {longest: 25 * time.Millisecond, want: 25 * time.Millisecond},
-		"is three fetches that take long": {longest: 25 * time.Millisecond, fetchTime: 20 * time.Millisecond, want: 60 * time.Millisecond},
-		"is a second at most":             {longest: time.Second, fetchTime: time.Hour, want: time.Second},
+		"the window is 50 ms":                           {longest: time.Second, want: 50 * time.Millisecond},
+		"the window is shorter with locks":              {longest: 25 * time.Millisecond, want: 25 * time.Millisecond},
+		"the window is three fetches if they take long": {longest: 25 * time.Millisecond, fetchTime: 20 * time.Millisecond, want: 60 * time.Millisecond},
+		"the window is a second at most":                {longest: time.Second, fetchTime: time.Hour, want: time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -135,9 +135,9 @@ func TestRestPeriod(t *testing.T) {
 	for name, test := range map[string]struct {
 		pollMax, received, want time.Duration
 	}{
-		"is a second, if nothing was received during a lease": {received: lease, want: time.Second},
-		"is two polls, if they take longer":                   {pollMax: time.Minute, received: lease, want: 2 * time.Minute},
-		"is none, if a message was received":                  {received: lease - 1, want: -1},
+		"the rest is a second if nothing was received during a lease": {received: lease, want: time.Second},
+		"the rest is two polls if they take longer":                   {pollMax: time.Minute, received: lease, want: 2 * time.Minute},
+		"there is no rest if a message was received":                  {received: lease - 1, want: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

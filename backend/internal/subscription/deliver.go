@@ -123,25 +123,25 @@ func (d *deliverer) watch(l *lease) {
 func (d *deliverer) nack(l *lease) Settlement {
 	settlement := Settlement{Action: Nack, UUID: l.Message.UUID}
 	disposition, ok := l.Delivery.Disposition()
-	if ok && disposition.DeadLetter == nil {
-		disposition.Delay = max(disposition.Delay, 0)
-		disposition.InPlace = disposition.InPlace && disposition.Delay == 0
-		if disposition.InPlace && isUnchanged(l.Delivery, disposition.Redelivery) {
+	if ok && disposition.Target == nil {
+		disposition.Fallback.Delay = max(disposition.Fallback.Delay, 0)
+		disposition.Fallback.InPlace = disposition.Fallback.InPlace && disposition.Fallback.Delay == 0
+		if disposition.Fallback.InPlace && isUnchanged(l.Delivery, disposition.Fallback) {
 			settlement.Action = Release
 		}
 		settlement.Disposition = disposition
 		return settlement
 	}
-	if disposition.DeadLetter != nil {
+	if disposition.Target != nil {
 		settlement.Action = DeadLetter
 	}
-	disposition.Redelivery = backend.Redelivery{
+	disposition.Fallback = backend.Redelivery{
 		Delay:    d.nackDelay(l.Delivery.Failures),
 		Failures: l.Delivery.Failures + 1,
 		Done:     l.Delivery.Done,
 	}
 	if delay, _, err := backend.DelayOf(l.Message); err == nil && delay > 0 {
-		disposition.Delay = delay
+		disposition.Fallback.Delay = delay
 	}
 	settlement.Disposition = disposition
 	return settlement

@@ -10,12 +10,12 @@ import (
 
 func TestMaxExtension_BoundsHandling(t *testing.T) {
 	for name, limit := range map[string]time.Duration{
-		"of many leases":               10 * time.Minute,
-		"of less than a lease":         lease / 2,
-		"of less than a heartbeat":     time.Second,
-		"of exactly some heartbeats":   lease,
-		"counted from its hand-over":   lease + time.Second,
-		"while the store is reachable": time.Minute,
+		"MaxExtension may be many leases":                           10 * time.Minute,
+		"MaxExtension may be less than a lease":                     lease / 2,
+		"MaxExtension may be less than a heartbeat":                 time.Second,
+		"MaxExtension may be a multiple of a heartbeat":             lease,
+		"MaxExtension counts from the hand-over":                    lease + time.Second,
+		"MaxExtension bounds handling while the store is reachable": time.Minute,
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
@@ -72,7 +72,7 @@ func TestExtension_OfReleasedLeaseSparesNextLease(t *testing.T) {
 }
 
 func TestExtension_UndoesNoNack(t *testing.T) {
-	t.Run("when both are on their way", func(t *testing.T) {
+	t.Run("a nack survives an extension that is under way", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c := env.subscribe()
@@ -86,7 +86,7 @@ func TestExtension_UndoesNoNack(t *testing.T) {
 			c.ack(again)
 		})
 	})
-	t.Run("nor does the nack wait longer than for the extension", func(t *testing.T) {
+	t.Run("a nack waits for one extension at most", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(3)
 			c := env.subscribe()

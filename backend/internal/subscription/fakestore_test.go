@@ -290,7 +290,7 @@ func (s *fakeStore) settleAll(subscriber string, settle []subscription.Settlemen
 	for _, settlement := range settle {
 		e := event{
 			kind: settled, subscriber: subscriber, token: settlement.Token, action: settlement.Action,
-			delay: settlement.Disposition.Delay, failures: settlement.Disposition.Failures,
+			delay: settlement.Disposition.Fallback.Delay, failures: settlement.Disposition.Fallback.Failures,
 		}
 		switch m := s.messages[settlement.ID]; {
 		case m == nil:
@@ -320,9 +320,9 @@ func (s *fakeStore) apply(m *stored, settlement subscription.Settlement) {
 		}
 	case subscription.Nack:
 		if !settlement.Bare {
-			m.failures = settlement.Disposition.Failures
+			m.failures = settlement.Disposition.Fallback.Failures
 		}
-		s.expose(m, time.Now().Add(settlement.Disposition.Delay))
+		s.expose(m, time.Now().Add(settlement.Disposition.Fallback.Delay))
 	case subscription.Release:
 		m.number--
 		m.lockedBefore = false

@@ -15,7 +15,7 @@ import (
 )
 
 func TestDelivery_KeepsClaimOrderAndDescribesMessage(t *testing.T) {
-	t.Run("in the order of their claims", func(t *testing.T) {
+	t.Run("messages are delivered in the order of their claims", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight = 3
 			env.config.MaxPrefetch = 20
@@ -29,7 +29,7 @@ func TestDelivery_KeepsClaimOrderAndDescribesMessage(t *testing.T) {
 			}
 		})
 	})
-	t.Run("with what their subscription and their delivery are like", func(t *testing.T) {
+	t.Run("a message describes its subscription and its delivery", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			type key struct{}
 			env.store.publish(1)
@@ -40,7 +40,7 @@ func TestDelivery_KeepsClaimOrderAndDescribesMessage(t *testing.T) {
 			c.ack(msg)
 		})
 	})
-	t.Run("even if a message before them was lost before it was received", func(t *testing.T) {
+	t.Run("a message that is lost before it is received delays no other", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight = 1
 			env.store.publish(1)
@@ -57,7 +57,11 @@ func TestDelivery_KeepsClaimOrderAndDescribesMessage(t *testing.T) {
 }
 
 func TestMaxInFlight_IsNotExceeded(t *testing.T) {
-	for name, concurrency := range map[string]int{"": 0, "and a consumer may want less": 2, "but not more": 100} {
+	for name, concurrency := range map[string]int{
+		"a consumer gets MaxInFlight":               0,
+		"a consumer may want less than MaxInFlight": 2,
+		"a consumer gets no more than MaxInFlight":  100,
+	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
 				env.config.MaxInFlight = 4
@@ -84,7 +88,7 @@ func TestMaxInFlight_IsNotExceeded(t *testing.T) {
 			})
 		})
 	}
-	t.Run("by messages that come back, either", func(t *testing.T) {
+	t.Run("messages that come back count as well", func(t *testing.T) {
 		bubble(t, func(_ *testing.T, env *environment) {
 			env.config.MaxInFlight = 2
 			env.store.publish(5)
@@ -98,7 +102,7 @@ func TestMaxInFlight_IsNotExceeded(t *testing.T) {
 			c.ack(first)
 		})
 	})
-	t.Run("whatever becomes of a lease: each frees one slot", func(t *testing.T) {
+	t.Run("each lease frees one slot, with any outcome", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight = 1
 			env.store.publish(1)
@@ -118,7 +122,7 @@ func TestMaxInFlight_IsNotExceeded(t *testing.T) {
 }
 
 func TestPrefetch_FollowsConsumerSpeed(t *testing.T) {
-	t.Run("takes no more than there are slots from a store that is not known yet", func(t *testing.T) {
+	t.Run("from a store that is not known yet no more is claimed than there are slots", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxPrefetch = 100
 			env.store.publish(50)
@@ -128,7 +132,7 @@ func TestPrefetch_FollowsConsumerSpeed(t *testing.T) {
 			require.Equal(t, 10, c.callsOf(claiming)[0].limit)
 		})
 	})
-	t.Run("grows with the speed of the consumer, and never beyond MaxInFlight + MaxPrefetch", func(t *testing.T) {
+	t.Run("the prefetch grows with the speed of the consumer, and never beyond MaxInFlight + MaxPrefetch", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxPrefetch = 15
 			env.store.publish(500)
@@ -141,7 +145,7 @@ func TestPrefetch_FollowsConsumerSpeed(t *testing.T) {
 			require.Equal(t, 10+15, mostClaimed(env.store.recorded()))
 		})
 	})
-	t.Run("is claimed again when half of it is used", func(t *testing.T) {
+	t.Run("the prefetch is claimed again when half of it is used", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight, env.config.MaxPrefetch = 1, 10
 			env.store.publish(500)
@@ -160,7 +164,7 @@ func TestPrefetch_FollowsConsumerSpeed(t *testing.T) {
 			require.InDelta(t, 100/5, len(c.callsOf(claiming))-claims, 4)
 		})
 	})
-	t.Run("takes no more ahead than the consumer handles within 50 ms", func(t *testing.T) {
+	t.Run("no more is claimed ahead than the consumer handles within 50 ms", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight, env.config.MaxPrefetch = 1, 100
 			env.store.publish(500)
@@ -173,7 +177,7 @@ func TestPrefetch_FollowsConsumerSpeed(t *testing.T) {
 			require.InDelta(t, 1+5, mostClaimed(env.store.recorded()), 2)
 		})
 	})
-	t.Run("of 0 keeps at most MaxInFlight messages from other consumers", func(t *testing.T) {
+	t.Run("a MaxPrefetch of 0 keeps at most MaxInFlight messages from other consumers", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(100)
 			c := env.subscribe()

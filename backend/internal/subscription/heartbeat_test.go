@@ -11,7 +11,7 @@ import (
 )
 
 func TestHeartbeat_ExtendsLeasesTogether(t *testing.T) {
-	t.Run("keep a message for as long as it is being handled", func(t *testing.T) {
+	t.Run("heartbeats keep a message for as long as it is being handled", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c := env.subscribe()
@@ -26,7 +26,7 @@ func TestHeartbeat_ExtendsLeasesTogether(t *testing.T) {
 			require.Empty(t, env.logs.lines, "there is nothing to report")
 		})
 	})
-	t.Run("renew all leases of a claim in one call, after a third of a lease", func(t *testing.T) {
+	t.Run("one call renews all leases of a claim, after a third of a lease", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(5)
 			c := env.subscribe()
@@ -40,7 +40,7 @@ func TestHeartbeat_ExtendsLeasesTogether(t *testing.T) {
 			}
 		})
 	})
-	t.Run("renew only what is due, and what will be within a sixth of a lease", func(t *testing.T) {
+	t.Run("a heartbeat renews what is due, and what will be due within a sixth of a lease", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			c := env.subscribe()
 			for _, pause := range []time.Duration{lease/6 - time.Second, time.Second, 0} {
@@ -56,7 +56,7 @@ func TestHeartbeat_ExtendsLeasesTogether(t *testing.T) {
 			require.Equal(t, int64(3), calls[1].tokens[0].ID)
 		})
 	})
-	t.Run("end with the message", func(t *testing.T) {
+	t.Run("heartbeats end with the message", func(t *testing.T) {
 		bubble(t, func(_ *testing.T, env *environment) {
 			env.store.publish(2)
 			c := env.subscribe()
@@ -69,7 +69,7 @@ func TestHeartbeat_ExtendsLeasesTogether(t *testing.T) {
 }
 
 func TestExtension_IsRepeatedAfterFailure(t *testing.T) {
-	t.Run("is tried again until it works", func(t *testing.T) {
+	t.Run("an extension is tried again until it works", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c := env.subscribe()
@@ -82,7 +82,7 @@ func TestExtension_IsRepeatedAfterFailure(t *testing.T) {
 		})
 	})
 	for length, pause := range map[time.Duration]time.Duration{lease: time.Second, lease / 10: lease / 100} {
-		t.Run(fmt.Sprintf("of %v is tried again after %v", length, pause), func(t *testing.T) {
+		t.Run(fmt.Sprintf("the extension of a lease of %v is tried again after %v", length, pause), func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
 				env.config.Lease = length
 				env.store.publish(1)
@@ -95,7 +95,7 @@ func TestExtension_IsRepeatedAfterFailure(t *testing.T) {
 			})
 		})
 	}
-	t.Run("leaves time for another one, however long a call may take", func(t *testing.T) {
+	t.Run("a call that takes long leaves time for another try", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.Lease = operation
 			env.store.publish(1)
@@ -108,9 +108,9 @@ func TestExtension_IsRepeatedAfterFailure(t *testing.T) {
 		})
 	})
 	for name, last := range map[string]fault{
-		"costs the lease when that runs out by our own clock, and no sooner": {err: errStore},
-		"costs it just then even if the store does not answer any more":      {wait: hang},
-		"costs it just then even if the answer is late":                      {reply: hang},
+		"a failed extension costs the lease when the lease runs out by the local clock, and no sooner": {err: errStore},
+		"a store that does not answer costs the lease when it runs out by the local clock":             {wait: hang},
+		"a late answer costs the lease when it runs out by the local clock":                            {reply: hang},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
@@ -130,7 +130,7 @@ func TestExtension_IsRepeatedAfterFailure(t *testing.T) {
 			})
 		})
 	}
-	t.Run("does not make the time forgotten that the call took", func(t *testing.T) {
+	t.Run("the time that a call took counts against the lease", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c := env.subscribe()
@@ -147,7 +147,7 @@ func TestExtension_IsRepeatedAfterFailure(t *testing.T) {
 }
 
 func TestLease_LossEndsContext(t *testing.T) {
-	t.Run("ends the context, at the next heartbeat", func(t *testing.T) {
+	t.Run("a lost lease ends the context at the next heartbeat", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(2)
 			c := env.subscribe()
@@ -163,7 +163,7 @@ func TestLease_LossEndsContext(t *testing.T) {
 			env.store.settle("competitor", ackOf(stolen))
 		})
 	})
-	t.Run("ends the context when the subscription itself gets the message again", func(t *testing.T) {
+	t.Run("the context ends when the subscription itself gets the message again", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c := env.subscribe()
@@ -178,7 +178,7 @@ func TestLease_LossEndsContext(t *testing.T) {
 			c.ack(msg)
 		})
 	})
-	t.Run("ends the context when the message is deleted", func(t *testing.T) {
+	t.Run("the context ends when the message is deleted", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c := env.subscribe()

@@ -13,11 +13,11 @@ func TestMaxInFlight_FollowsConsumerConcurrency(t *testing.T) {
 		concurrency, maxInFlight, want int
 		logged                         int
 	}{
-		"the consumer says":                  {concurrency: 300, want: 300},
-		"nothing is said":                    {want: 100},
-		"only MaxInFlight is set":            {maxInFlight: 150, want: 150},
-		"the consumer wants less":            {concurrency: 20, maxInFlight: 30, want: 20},
-		"the consumer wants more, is logged": {concurrency: 30, maxInFlight: 20, want: 20, logged: 1},
+		"the consumer sets the limit":                           {concurrency: 300, want: 300},
+		"without a setting the limit is 100":                    {want: 100},
+		"MaxInFlight is the limit if only that is set":          {maxInFlight: 150, want: 150},
+		"a consumer may want less than MaxInFlight":             {concurrency: 20, maxInFlight: 30, want: 20},
+		"a consumer that wants more than MaxInFlight is logged": {concurrency: 30, maxInFlight: 20, want: 20, logged: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {

@@ -80,7 +80,10 @@ func TestLockedBatch_LeasesMessagesNotAckedSoon(t *testing.T) {
 }
 
 func TestLockedMessage_CanBeNacked(t *testing.T) {
-	for name, when := range map[string]time.Duration{"soon": time.Millisecond, "late": 2 * lockFor} {
+	for name, when := range map[string]time.Duration{
+		"a nack within the lock returns the message": time.Millisecond,
+		"a nack after the lock returns the message":  2 * lockFor,
+	} {
 		t.Run(name, func(t *testing.T) {
 			lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
 				env.store.publish(1)
@@ -127,10 +130,10 @@ func TestRedelivery_IsLeasedBeforeDelivery(t *testing.T) {
 
 func TestLockedBatch_WhenBrokenIsLost(t *testing.T) {
 	for name, breakIt := range map[string]func(env *environment, c *consumer){
-		"when its connection breaks":        func(env *environment, _ *consumer) { env.store.expire(11) },
-		"when its end fails":                func(_ *environment, c *consumer) { c.script(finishing, fault{err: errStore}) },
-		"when the reply to its end is lost": func(_ *environment, c *consumer) { c.script(finishing, fault{lost: errStore}) },
-		"when there is no reply":            func(_ *environment, c *consumer) { c.script(finishing, fault{reply: hang}) },
+		"a connection that breaks loses the batch":   func(env *environment, _ *consumer) { env.store.expire(11) },
+		"an end that fails loses the batch":          func(_ *environment, c *consumer) { c.script(finishing, fault{err: errStore}) },
+		"a lost reply to the end loses the batch":    func(_ *environment, c *consumer) { c.script(finishing, fault{lost: errStore}) },
+		"a missing reply to the end loses the batch": func(_ *environment, c *consumer) { c.script(finishing, fault{reply: hang}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {
@@ -250,9 +253,9 @@ func TestLeaser_FailsForLostMessage(t *testing.T) {
 
 func TestLocking_IsOffForOrderAndSyncAck(t *testing.T) {
 	for name, set := range map[string]func(*subscription.Config){
-		"one at a time":    func(c *subscription.Config) { c.MaxInFlight = 1 },
-		"acks are awaited": func(c *subscription.Config) { c.SyncAck = true },
-		"not wanted":       func(c *subscription.Config) { c.LockFor = 0 },
+		"with one message in flight nothing is locked": func(c *subscription.Config) { c.MaxInFlight = 1 },
+		"with SyncAck nothing is locked":               func(c *subscription.Config) { c.SyncAck = true },
+		"without LockFor nothing is locked":            func(c *subscription.Config) { c.LockFor = 0 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {

@@ -15,9 +15,9 @@ import (
 // The others may be settled soon. A retry delay does not notice the wait.
 func TestLockedBatch_ContinuesAfterOneOutcome(t *testing.T) {
 	for name, answer := range map[string]func(c *consumer, msg *message.Message){
-		"as done":   func(c *consumer, msg *message.Message) { c.ack(msg) },
-		"as failed": func(c *consumer, msg *message.Message) { c.nack(msg, time.Minute) },
-		"as a dead letter": func(c *consumer, msg *message.Message) {
+		"a batch goes on after an ack": func(c *consumer, msg *message.Message) { c.ack(msg) },
+		"a batch goes on after a nack": func(c *consumer, msg *message.Message) { c.nack(msg, time.Minute) },
+		"a batch goes on after a dead letter": func(c *consumer, msg *message.Message) {
 			c.record(event{kind: answered, subscriber: c.subscriber, token: c.tokenOf(msg), action: subscription.DeadLetter})
 			backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead"})
 		},

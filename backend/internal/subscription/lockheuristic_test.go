@@ -42,11 +42,11 @@ func TestLocking_BeginsAtNineOfTenAckedSoon(t *testing.T) {
 		took   time.Duration
 		begins bool
 	}{
-		"which is not where every other one is late":   {late: 2, took: 2 * lockFor},
-		"nor where one of six is":                      {late: 6, took: 2 * lockFor},
-		"but where one of sixteen is":                  {late: 16, took: 2 * lockFor, begins: true},
-		"soon is in less than half the time of a lock": {late: 1, took: lockFor/2 - 1, begins: true},
-		"and not in half of it":                        {late: 1, took: lockFor / 2},
+		"locking does not begin where every other ack is late": {late: 2, took: 2 * lockFor},
+		"locking does not begin where one of six acks is late": {late: 6, took: 2 * lockFor},
+		"locking begins where one of sixteen acks is late":     {late: 16, took: 2 * lockFor, begins: true},
+		"an ack in less than half the time of a lock is soon":  {late: 1, took: lockFor/2 - 1, begins: true},
+		"an ack in half the time of a lock is not soon":        {late: 1, took: lockFor / 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
@@ -84,10 +84,10 @@ func TestPrefetch_IsSmallerWhileLocking(t *testing.T) {
 
 func TestLocking_ContinuesAtSevenOfTenAckedSoon(t *testing.T) {
 	for name, test := range map[string]struct{ late, batches int }{
-		"for ever if one of eight is late":          {late: 1, batches: 20},
-		"for a second time if two of eight are":     {late: 2, batches: 2},
-		"not for a second time if half of them are": {late: 4, batches: 1},
-		"nor if all of them are":                    {late: 8, batches: 1},
+		"locking continues for ever if one of eight acks is late":            {late: 1, batches: 20},
+		"locking continues for a second batch if two of eight acks are late": {late: 2, batches: 2},
+		"locking ends after one batch if half of the acks are late":          {late: 4, batches: 1},
+		"locking ends after one batch if all acks are late":                  {late: 8, batches: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			lockingBubble(t, func(t *testing.T, env *environment, c *consumer) {

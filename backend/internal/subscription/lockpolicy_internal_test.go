@@ -42,16 +42,16 @@ func TestLockPolicy_Next(t *testing.T) {
 		batches     int
 		lock, ready bool
 	}{
-		"leases without a history":           {lockFor: tryLockFor, sinceFailed: time.Hour, ready: true},
-		"locks after ten acks that are soon": {lockFor: tryLockFor, acks: 10, sinceFailed: time.Hour, lock: true, ready: true},
-		"leases if two of ten acks are late": {lockFor: tryLockFor, acks: 8, late: 2, sinceFailed: time.Hour, ready: true},
-		"leases if locking is off":           {acks: 10, sinceFailed: time.Hour, ready: true},
-		"leases once a lease was needed":     {lockFor: tryLockFor, acks: 10, leaseOnly: true, sinceFailed: time.Hour, ready: true},
-		"locks beside one batch":             {lockFor: tryLockFor, acks: 10, sinceFailed: time.Hour, batches: 1, lock: true, ready: true},
-		"waits beside two batches":           {lockFor: tryLockFor, acks: 10, sinceFailed: time.Hour, batches: 2, lock: true},
-		"leases in the cooldown":             {lockFor: tryLockFor, acks: 10, sinceFailed: lockCooldown, ready: true},
-		"waits in the cooldown for a batch":  {lockFor: tryLockFor, acks: 10, sinceFailed: lockCooldown, batches: 1},
-		"locks after the cooldown":           {lockFor: tryLockFor, acks: 10, sinceFailed: lockCooldown + 1, lock: true, ready: true},
+		"a policy without a history leases":             {lockFor: tryLockFor, sinceFailed: time.Hour, ready: true},
+		"the policy locks after ten acks that are soon": {lockFor: tryLockFor, acks: 10, sinceFailed: time.Hour, lock: true, ready: true},
+		"the policy leases if two of ten acks are late": {lockFor: tryLockFor, acks: 8, late: 2, sinceFailed: time.Hour, ready: true},
+		"the policy leases if locking is off":           {acks: 10, sinceFailed: time.Hour, ready: true},
+		"the policy leases once a lease was needed":     {lockFor: tryLockFor, acks: 10, leaseOnly: true, sinceFailed: time.Hour, ready: true},
+		"the policy locks beside one batch":             {lockFor: tryLockFor, acks: 10, sinceFailed: time.Hour, batches: 1, lock: true, ready: true},
+		"the policy waits beside two batches":           {lockFor: tryLockFor, acks: 10, sinceFailed: time.Hour, batches: 2, lock: true},
+		"the policy leases in the cooldown":             {lockFor: tryLockFor, acks: 10, sinceFailed: lockCooldown, ready: true},
+		"the policy waits in the cooldown for a batch":  {lockFor: tryLockFor, acks: 10, sinceFailed: lockCooldown, batches: 1},
+		"the policy locks after the cooldown":           {lockFor: tryLockFor, acks: 10, sinceFailed: lockCooldown + 1, lock: true, ready: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -114,15 +114,15 @@ func TestLockHeuristic(t *testing.T) {
 		locking bool
 		want    bool
 	}{
-		"leases after nine acks":                      {soon: acks(9, 0)},
-		"locks after ten acks":                        {soon: acks(10, 0), want: true},
-		"begins if nine of ten are soon":              {soon: acks(9, 1), want: true},
-		"does not begin if eight of ten are soon":     {soon: acks(8, 2)},
-		"goes on if eight of ten are soon":            {soon: acks(8, 2), locking: true, want: true},
-		"stops if six of ten are soon":                {soon: acks(6, 4), locking: true},
-		"goes on after a batch that is half acked":    {soon: acks(10, 0), batches: [][2]int{{5, 5}}, locking: true, want: true},
-		"stops after two batches that are half acked": {soon: acks(10, 0), batches: [][2]int{{5, 5}, {5, 5}}, locking: true},
-		"goes on after empty batches":                 {soon: acks(10, 0), batches: [][2]int{{}, {}, {}}, locking: true, want: true},
+		"nine acks are too few for locking":                    {soon: acks(9, 0)},
+		"ten acks are enough for locking":                      {soon: acks(10, 0), want: true},
+		"locking begins if nine of ten acks are soon":          {soon: acks(9, 1), want: true},
+		"locking does not begin if eight of ten acks are soon": {soon: acks(8, 2)},
+		"locking goes on if eight of ten acks are soon":        {soon: acks(8, 2), locking: true, want: true},
+		"locking stops if six of ten acks are soon":            {soon: acks(6, 4), locking: true},
+		"locking goes on after one batch that is half acked":   {soon: acks(10, 0), batches: [][2]int{{5, 5}}, locking: true, want: true},
+		"locking stops after two batches that are half acked":  {soon: acks(10, 0), batches: [][2]int{{5, 5}, {5, 5}}, locking: true},
+		"locking goes on after empty batches":                  {soon: acks(10, 0), batches: [][2]int{{}, {}, {}}, locking: true, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

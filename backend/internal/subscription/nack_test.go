@@ -25,10 +25,10 @@ func TestNack_WaitsAsConfigured(t *testing.T) {
 		first, most time.Duration
 		waits       []time.Duration
 	}{
-		"brings a message back at once":                {waits: []time.Duration{0, 0, 0}},
-		"brings it back after NackDelay":               {first: time.Second, waits: []time.Duration{time.Second, time.Second}},
-		"waits twice as long each time, up to a limit": {time.Second, 5 * time.Second, []time.Duration{1e9, 2e9, 4e9, 5e9, 5e9}},
-		"waits for no longer than the limit":           {time.Second, time.Second, []time.Duration{1e9, 1e9}},
+		"a nack without a delay brings the message back at once":           {waits: []time.Duration{0, 0, 0}},
+		"a nack brings the message back after NackDelay":                   {first: time.Second, waits: []time.Duration{time.Second, time.Second}},
+		"each nack waits twice as long as the one before, up to the limit": {time.Second, 5 * time.Second, []time.Duration{1e9, 2e9, 4e9, 5e9, 5e9}},
+		"no nack waits longer than the limit":                              {time.Second, time.Second, []time.Duration{1e9, 1e9}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
@@ -47,7 +47,7 @@ func TestNack_WaitsAsConfigured(t *testing.T) {
 			})
 		})
 	}
-	t.Run("waits as long as the metadata of the message say", func(t *testing.T) {
+	t.Run("the metadata of the message say how long a nack waits", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.NackDelay = time.Second
 			env.store.publish(1)
@@ -81,6 +81,6 @@ func TestDeadLetter_WhenUnmovableIsFailure(t *testing.T) {
 		}
 		require.Len(t, settled, 1)
 		require.Equal(t, subscription.DeadLetter, settled[0].Action)
-		require.Equal(t, backend.Redelivery{Delay: 3 * time.Second, Failures: 1}, settled[0].Disposition.Redelivery)
+		require.Equal(t, backend.Redelivery{Delay: 3 * time.Second, Failures: 1}, settled[0].Disposition.Fallback)
 	})
 }

@@ -11,35 +11,35 @@ import (
 
 func TestOutage_IsReportedWithin5Seconds(t *testing.T) {
 	for name, trouble := range map[string]fault{
-		"that the store reports":   {err: errStore},
-		"in which it says nothing": {wait: hang},
+		"a store that reports errors is an outage":  {err: errStore},
+		"a store that does not answer is an outage": {wait: hang},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
 				env.config.PollMin, env.config.PollMax = pollMin, pollMax
-				heard := make(chan error, 100)
-				ctx := backend.WithConsumer(t.Context(), backend.Consumer{Health: func(err error) { heard <- err }})
+				reported := make(chan error, 100)
+				ctx := backend.WithConsumer(t.Context(), backend.Consumer{Health: func(err error) { reported <- err }})
 				c := env.subscribeAs("A", ctx)
 				time.Sleep(time.Minute)
-				require.Empty(t, heard, "nothing is wrong")
+				require.Empty(t, reported, "nothing is wrong")
 
 				c.inject(trouble, claiming)
 				time.Sleep(5 * time.Second)
-				require.Error(t, <-heard)
+				require.Error(t, <-reported)
 				time.Sleep(time.Minute)
-				for len(heard) > 0 {
-					require.Error(t, <-heard, "it lasts")
+				for len(reported) > 0 {
+					require.Error(t, <-reported, "it lasts")
 				}
 				c.clearFaults()
 				time.Sleep(operation + 2*time.Second)
 				var last error
-				for len(heard) > 0 {
-					last = <-heard
+				for len(reported) > 0 {
+					last = <-reported
 				}
 				require.NoError(t, last)
 				require.Equal(t, 1, env.logs.count("receiving again"))
 				time.Sleep(time.Minute)
-				require.Empty(t, heard)
+				require.Empty(t, reported)
 			})
 		})
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func TestPark_MakesRoomAndKeepsLease(t *testing.T) {
-	t.Run("makes room for one other, until it returns", func(t *testing.T) {
+	t.Run("a parked message makes room for one other, until it returns", func(t *testing.T) {
 		bubble(t, func(_ *testing.T, env *environment) {
 			env.config.MaxInFlight = 1
 			env.store.publish(4)
@@ -31,7 +31,7 @@ func TestPark_MakesRoomAndKeepsLease(t *testing.T) {
 			c.ack(c.receive())
 		})
 	})
-	t.Run("has its slot again when it returns, although others are claimed ahead", func(t *testing.T) {
+	t.Run("a parked message has its slot again when it returns, although others are claimed ahead", func(t *testing.T) {
 		bubble(t, func(_ *testing.T, env *environment) {
 			env.config.MaxInFlight, env.config.MaxPrefetch = 1, 10
 			env.store.publish(100)
@@ -51,7 +51,7 @@ func TestPark_MakesRoomAndKeepsLease(t *testing.T) {
 			c.ack(c.receive())
 		})
 	})
-	t.Run("keeps its lease", func(t *testing.T) {
+	t.Run("a parked message keeps its lease", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c := env.subscribe()
@@ -64,7 +64,7 @@ func TestPark_MakesRoomAndKeepsLease(t *testing.T) {
 			require.Empty(t, env.store.ids())
 		})
 	})
-	t.Run("has no slot to free when it is lost or settled", func(t *testing.T) {
+	t.Run("a parked message that is lost or settled frees no slot", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight = 1
 			env.store.publish(5)
@@ -86,7 +86,7 @@ func TestPark_MakesRoomAndKeepsLease(t *testing.T) {
 			c.ack(c.receive())
 		})
 	})
-	t.Run("leaves as much room as there was, whatever becomes of it", func(t *testing.T) {
+	t.Run("a parked message leaves as much room as there was, with any outcome", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight = 2
 			c := env.subscribe()

@@ -16,7 +16,7 @@ const (
 )
 
 func TestWakeup_TellsWhenToClaimWithoutPolling(t *testing.T) {
-	t.Run("that nothing is there", func(t *testing.T) {
+	t.Run("an empty queue is not polled", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			c := env.subscribe()
 			time.Sleep(24 * time.Hour)
@@ -25,7 +25,7 @@ func TestWakeup_TellsWhenToClaimWithoutPolling(t *testing.T) {
 			require.Empty(t, c.callsOf(extending))
 		})
 	})
-	t.Run("that something has come", func(t *testing.T) {
+	t.Run("a wakeup has a new message claimed", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			c := env.subscribe()
 			time.Sleep(time.Hour)
@@ -35,7 +35,7 @@ func TestWakeup_TellsWhenToClaimWithoutPolling(t *testing.T) {
 			require.Zero(t, time.Since(start))
 		})
 	})
-	t.Run("also while a claim is under way", func(t *testing.T) {
+	t.Run("a wakeup during a claim has the queue claimed again", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			v := env.store.viewOf("A")
 			v.script(claiming, fault{reply: time.Second})
@@ -47,7 +47,7 @@ func TestWakeup_TellsWhenToClaimWithoutPolling(t *testing.T) {
 			require.Equal(t, time.Second, time.Since(start))
 		})
 	})
-	t.Run("when the next message becomes visible", func(t *testing.T) {
+	t.Run("the queue is claimed when the next message becomes visible", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publishDelayed(1, time.Hour)
 			c := env.subscribe()
@@ -60,7 +60,7 @@ func TestWakeup_TellsWhenToClaimWithoutPolling(t *testing.T) {
 }
 
 func TestPoll_AdaptsInterval(t *testing.T) {
-	t.Run("is asked less and less often, from 10 ms to 1 s, while it is empty", func(t *testing.T) {
+	t.Run("an empty store is asked less and less often, from 10 ms to 1 s", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			c := env.subscribePolling()
 			time.Sleep(time.Minute)
@@ -69,7 +69,7 @@ func TestPoll_AdaptsInterval(t *testing.T) {
 			require.InDelta(t, 60, len(pauses), 20)
 		})
 	})
-	t.Run("is asked often again after a message has come", func(t *testing.T) {
+	t.Run("the store is asked often again after a message has come", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			c := env.subscribePolling()
 			time.Sleep(time.Minute)
@@ -80,7 +80,7 @@ func TestPoll_AdaptsInterval(t *testing.T) {
 			requireGrowing(t, c.pauses(claiming)[asked:], pollMin, pollMax)
 		})
 	})
-	t.Run("is asked about as often as messages come", func(t *testing.T) {
+	t.Run("the store is asked about as often as messages come", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			const gap = 3 * time.Millisecond
 			c := env.subscribePolling()
@@ -104,7 +104,7 @@ func TestPoll_AdaptsInterval(t *testing.T) {
 			require.Less(t, len(c.callsOf(claiming))-calls, 100, "it becomes idle again")
 		})
 	})
-	t.Run("may be asked as often as there are nanoseconds", func(t *testing.T) {
+	t.Run("the shortest interval is a nanosecond", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.PollMin, env.config.PollMax = 1, 1
 			c := env.subscribe()
@@ -112,7 +112,7 @@ func TestPoll_AdaptsInterval(t *testing.T) {
 			require.InDelta(t, 100, len(c.callsOf(claiming)), 1)
 		})
 	})
-	t.Run("is asked when it has said that the next message comes, if that is sooner", func(t *testing.T) {
+	t.Run("the store is asked at the time of its next message if that is sooner", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.PollMin, env.config.PollMax = pollMin, time.Hour
 			c := env.subscribe()
@@ -123,7 +123,7 @@ func TestPoll_AdaptsInterval(t *testing.T) {
 			require.Equal(t, time.Minute, time.Since(start))
 		})
 	})
-	t.Run("is asked as often although it has said that the next message comes much later", func(t *testing.T) {
+	t.Run("a next message much later does not make polls rarer", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.PollMin, env.config.PollMax = pollMin, pollMax
 			c := env.subscribe()
@@ -132,7 +132,7 @@ func TestPoll_AdaptsInterval(t *testing.T) {
 			require.InDelta(t, 3600, len(c.callsOf(claiming)), 360)
 		})
 	})
-	t.Run("is asked at once for more when it gave all that was asked for", func(t *testing.T) {
+	t.Run("the store is asked at once for more when it gave all that was asked for", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight = 1
 			env.store.publish(100)
@@ -144,7 +144,7 @@ func TestPoll_AdaptsInterval(t *testing.T) {
 			require.Zero(t, time.Since(start))
 		})
 	})
-	t.Run("is asked less and less often when it says that there is more and does not give it", func(t *testing.T) {
+	t.Run("a store that promises more and does not give it is asked less and less often", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.PollMin, env.config.PollMax = pollMin, pollMax
 			v := env.store.viewOf("A")
@@ -163,7 +163,7 @@ func TestPoll_AdaptsInterval(t *testing.T) {
 }
 
 func TestStore_WhenFailingIsRetriedWithBackoff(t *testing.T) {
-	t.Run("is asked less and less often, from 50 ms to 1 s, and recovers", func(t *testing.T) {
+	t.Run("a failing store is asked to claim less and less often, from 50 ms to 1 s, and recovers", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			v := env.store.viewOf("A")
 			v.inject(fault{err: errStore}, claiming)
@@ -189,7 +189,7 @@ func TestStore_WhenFailingIsRetriedWithBackoff(t *testing.T) {
 			c.ack(c.receive())
 		})
 	})
-	t.Run("is asked again for outcomes in the same way", func(t *testing.T) {
+	t.Run("a failing store is asked to store outcomes less and less often", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c := env.subscribe()

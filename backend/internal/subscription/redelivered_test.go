@@ -74,7 +74,10 @@ func TestRedelivery_LeasesItsLockedBatchInOrder(t *testing.T) {
 }
 
 func TestRedelivery_WithoutLeaseIsNotDelivered(t *testing.T) {
-	for name, broken := range map[string]fault{"as its store says": {err: errStore}, "as far as is known": {lost: errStore}} {
+	for name, broken := range map[string]fault{
+		"a redelivery whose lease fails is not delivered":      {err: errStore},
+		"a redelivery whose lease is unknown is not delivered": {lost: errStore},
+	} {
 		t.Run(name, func(t *testing.T) {
 			redeliveringBubble(t, func(t *testing.T, env *environment, c *consumer, again time.Time) {
 				claims := len(c.callsOf(claiming))

@@ -35,8 +35,8 @@ func TestOutcome_RefusedForNowStopsNoOther(t *testing.T) {
 		trouble  time.Duration
 		failures int // that are stored
 	}{
-		"if it takes it soon":                    {2 * time.Second, 3},
-		"or else as if it were refused for good": {20 * time.Second, 0},
+		"an outcome that is accepted soon is stored as it is":              {2 * time.Second, 3},
+		"an outcome that is refused for 20 s is stored without its record": {20 * time.Second, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
@@ -70,7 +70,10 @@ func TestOutcome_RefusedForNowStopsNoOther(t *testing.T) {
 }
 
 func TestAck_WhenRefusedIsNotHandledAgain(t *testing.T) {
-	for name, sync := range map[string]bool{"": false, "with SyncAck": true} {
+	for name, sync := range map[string]bool{
+		"a refused ack is not handled again":              false,
+		"with SyncAck a refused ack is not handled again": true,
+	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
 				env.config.SyncAck, env.config.MaxInFlight = sync, 1
@@ -96,7 +99,7 @@ func TestAck_WhenRefusedIsNotHandledAgain(t *testing.T) {
 			})
 		})
 	}
-	t.Run("unless it is lost", func(t *testing.T) {
+	t.Run("a refused ack whose lease is lost is handled again", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.refuseIf(func(s subscription.Settlement) bool { return s.Number == 1 })
 			env.store.publish(1)
@@ -113,7 +116,7 @@ func TestAck_WhenRefusedIsNotHandledAgain(t *testing.T) {
 			require.Len(t, c.callsOf(extending), extended, "nothing is extended any more")
 		})
 	})
-	t.Run("until its subscription ends", func(t *testing.T) {
+	t.Run("a refused ack does not delay the end of its subscription", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.refuseIf(func(s subscription.Settlement) bool { return s.Action == subscription.Ack })
 			env.store.publish(1)
@@ -156,17 +159,17 @@ func TestFetch_StopsWhileAllAcksAreRefused(t *testing.T) {
 		lockFor time.Duration
 		call    time.Duration
 	}{
-		"leased":   {},
-		"locked":   {lockFor: longestLock},
-		"far away": {call: latency},
+		"acks of leased messages":  {},
+		"acks of locked messages":  {lockFor: longestLock},
+		"acks to a store far away": {call: latency},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
 				const n = 3000
 				env.config.MaxInFlight, env.config.MaxPrefetch, env.config.LockFor = 50, 100, test.lockFor
-				heard := make(chan error, 10000)
+				reported := make(chan error, 10000)
 				env.store.publish(n)
-				c := env.subscribeAs("A", backend.WithConsumer(t.Context(), backend.Consumer{Health: func(err error) { heard <- err }}))
+				c := env.subscribeAs("A", backend.WithConsumer(t.Context(), backend.Consumer{Health: func(err error) { reported <- err }}))
 				if test.call > 0 {
 					c.inject(fault{wait: test.call}, settling)
 				}
@@ -190,7 +193,7 @@ func TestFetch_StopsWhileAllAcksAreRefused(t *testing.T) {
 				handle(10 * time.Minute)
 				require.Greater(t, handled, 100)
 				require.Less(t, handled, 1000, "those that were claimed, too")
-				require.ErrorContains(t, <-heard, "acks of")
+				require.ErrorContains(t, <-reported, "acks of")
 				require.Error(t, *env.config.Counters.Failing.Load())
 				require.EqualValues(t, 1, env.config.Counters.Nacked.Load())
 

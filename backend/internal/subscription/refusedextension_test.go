@@ -32,12 +32,12 @@ func TestRenewer_LosesOnlyTheLeasesThatCannotBeExtended(t *testing.T) {
 		fault fault
 		bad   []int64
 	}{
-		"refused, of a short lease": {4 * time.Second, 10, refused, []int64{7}},
-		"silent, of a short lease":  {4 * time.Second, 10, fault{wait: hang}, []int64{7}},
-		"refused, one of many":      {lease, 500, refused, []int64{7}},
-		"silent, one of many":       {lease, 500, fault{wait: hang}, []int64{7}},
-		"refused, some of many":     {lease, 500, refused, everyTwentieth(20)},
-		"silent, some of many":      {lease, 100, fault{wait: hang}, everyTwentieth(2)},
+		"one short lease is refused":       {4 * time.Second, 10, refused, []int64{7}},
+		"one short lease gets no answer":   {4 * time.Second, 10, fault{wait: hang}, []int64{7}},
+		"one of 500 leases is refused":     {lease, 500, refused, []int64{7}},
+		"one of 500 leases gets no answer": {lease, 500, fault{wait: hang}, []int64{7}},
+		"20 of 500 leases are refused":     {lease, 500, refused, everyTwentieth(20)},
+		"2 of 100 leases get no answer":    {lease, 100, fault{wait: hang}, everyTwentieth(2)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {

@@ -43,7 +43,7 @@ func simulate(t *testing.T, f func(t *testing.T, seed int)) {
 		}
 	})
 	for _, seed := range chosenSeeds() {
-		t.Run(fmt.Sprintf("with seed %d", seed), func(t *testing.T) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			t.Cleanup(func() {
 				if t.Failed() {

@@ -11,7 +11,7 @@ import (
 )
 
 func TestOutcome_IsStoredInBatches(t *testing.T) {
-	t.Run("that come while one of them lingers", func(t *testing.T) {
+	t.Run("outcomes that come while one lingers are stored with it", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.Linger = 5 * time.Millisecond
 			env.store.publish(4)
@@ -32,7 +32,7 @@ func TestOutcome_IsStoredInBatches(t *testing.T) {
 			require.Len(t, calls[1].settle, 1)
 		})
 	})
-	t.Run("that come while the batch before them is being stored", func(t *testing.T) {
+	t.Run("outcomes that come while a batch is being stored are the next batch", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(4)
 			c := env.subscribe()
@@ -48,7 +48,7 @@ func TestOutcome_IsStoredInBatches(t *testing.T) {
 			require.Len(t, calls[1].settle, 3)
 		})
 	})
-	t.Run("with a claim that happens to be made", func(t *testing.T) {
+	t.Run("a claim stores outcomes with it", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight = 1
 			env.config.Linger = time.Minute
@@ -62,7 +62,7 @@ func TestOutcome_IsStoredInBatches(t *testing.T) {
 			require.Empty(t, c.callsOf(settling))
 		})
 	})
-	t.Run("but not more of them than one call should carry", func(t *testing.T) {
+	t.Run("a call carries a bounded number of outcomes", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight = 1200
 			env.config.Linger = time.Millisecond
@@ -94,7 +94,7 @@ func (c *consumer) settlementCalls() (calls []call) {
 }
 
 func TestOutcome_IsRepeatedUntilStored(t *testing.T) {
-	t.Run("is tried again until it can, and none is forgotten", func(t *testing.T) {
+	t.Run("storing is tried again until it works, and no outcome is forgotten", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(4)
 			c := env.subscribe()
@@ -115,7 +115,7 @@ func TestOutcome_IsRepeatedUntilStored(t *testing.T) {
 			c.ack(again)
 		})
 	})
-	t.Run("may have been stored all the same: repeating it does no harm", func(t *testing.T) {
+	t.Run("an outcome that was stored before is repeated without harm", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight = 2
 			env.store.publish(2)
@@ -133,7 +133,7 @@ func TestOutcome_IsRepeatedUntilStored(t *testing.T) {
 			require.Zero(t, env.logs.count("after their leases were lost"))
 		})
 	})
-	t.Run("does not touch the lease that another consumer has got in the meantime", func(t *testing.T) {
+	t.Run("a repeated outcome does not touch the lease that another consumer has got", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c := env.subscribe()

@@ -51,9 +51,9 @@ func TestSettler_FindsSlowOutcomesWhileOthersCome(t *testing.T) {
 		slow   []int64
 		within time.Duration // all others are stored
 	}{
-		"one of 40":  {40, []int64{7}, 20 * time.Second},
-		"one of 500": {500, []int64{7}, 20 * time.Second},
-		"ten of 200": {200, everyTwentieth(10), 130 * time.Second},
+		"one of 40 outcomes is slow":   {40, []int64{7}, 20 * time.Second},
+		"one of 500 outcomes is slow":  {500, []int64{7}, 20 * time.Second},
+		"ten of 200 outcomes are slow": {200, everyTwentieth(10), 130 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
@@ -158,9 +158,9 @@ func TestSettler_KeepsSlowOutcomeApart(t *testing.T) {
 		slow, other func(c *consumer, msg *message.Message)
 		again       bool // it is delivered again when its lease ends
 	}{
-		"an ack":        {n: 400, slow: (*consumer).ack, other: (*consumer).ack},
-		"a nack":        {n: 400, slow: nack, other: (*consumer).ack, again: true},
-		"a dead letter": {n: 8, slow: letter, other: letter},
+		"a slow ack is stored apart":         {n: 400, slow: (*consumer).ack, other: (*consumer).ack},
+		"a slow nack is stored apart":        {n: 400, slow: nack, other: (*consumer).ack, again: true},
+		"a slow dead letter is stored apart": {n: 8, slow: letter, other: letter},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {

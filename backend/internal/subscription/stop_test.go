@@ -23,7 +23,7 @@ func (env *environment) subscribeStoppable(v *storeView) (c *consumer, stop, int
 }
 
 func TestStop_KeepsDeliveredMessagesAndReleasesOthers(t *testing.T) {
-	t.Run("keeps the messages that it has, for as long as it takes", func(t *testing.T) {
+	t.Run("a stopping consumer keeps its messages for as long as it takes", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(2)
 			c, stop, _ := env.subscribeStoppable(env.store.viewOf("A"))
@@ -38,7 +38,7 @@ func TestStop_KeepsDeliveredMessagesAndReleasesOthers(t *testing.T) {
 			require.Equal(t, []int64{2}, env.store.ids())
 		})
 	})
-	t.Run("takes no more, and releases what it had claimed ahead", func(t *testing.T) {
+	t.Run("a stopping consumer takes no more, and releases what it had claimed ahead", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.config.MaxInFlight = 3
 			env.store.publish(5)
@@ -57,7 +57,7 @@ func TestStop_KeepsDeliveredMessagesAndReleasesOthers(t *testing.T) {
 			c.requireClosed()
 		})
 	})
-	t.Run("sees the channel close once all outcomes are stored, and not before", func(t *testing.T) {
+	t.Run("the channel closes once all outcomes are stored, and not before", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(3)
 			c, stop, _ := env.subscribeStoppable(env.store.viewOf("A"))
@@ -73,7 +73,7 @@ func TestStop_KeepsDeliveredMessagesAndReleasesOthers(t *testing.T) {
 			require.Greater(t, time.Since(start), 4*time.Second)
 		})
 	})
-	t.Run("gets what a claim brings that is under way: it goes back at once", func(t *testing.T) {
+	t.Run("what a claim under way brings is released at once", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			v := env.store.viewOf("A")
 			v.script(claiming, fault{reply: 2 * time.Second})
@@ -92,7 +92,7 @@ func TestStop_KeepsDeliveredMessagesAndReleasesOthers(t *testing.T) {
 			}
 		})
 	})
-	t.Run("waits for a message no longer once its lease is lost", func(t *testing.T) {
+	t.Run("the end does not wait for a message whose lease is lost", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c, stop, _ := env.subscribeStoppable(env.store.viewOf("A"))
@@ -106,7 +106,7 @@ func TestStop_KeepsDeliveredMessagesAndReleasesOthers(t *testing.T) {
 }
 
 func TestInterrupt_EndsHandlersAndHearsOutcomes(t *testing.T) {
-	t.Run("interrupts its handlers, for its own reason, and still learns what they say", func(t *testing.T) {
+	t.Run("an interrupt ends handlers with its cause, and their outcomes are stored", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c, stop, interrupt := env.subscribeStoppable(env.store.viewOf("A"))
@@ -123,7 +123,7 @@ func TestInterrupt_EndsHandlersAndHearsOutcomes(t *testing.T) {
 			require.Empty(t, env.store.ids())
 		})
 	})
-	t.Run("need not have stopped before", func(t *testing.T) {
+	t.Run("a consumer may be interrupted without a stop before", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c, _, interrupt := env.subscribeStoppable(env.store.viewOf("A"))
@@ -135,7 +135,7 @@ func TestInterrupt_EndsHandlersAndHearsOutcomes(t *testing.T) {
 			c.requireClosed()
 		})
 	})
-	t.Run("interrupts them at once even if the store hangs", func(t *testing.T) {
+	t.Run("handlers are interrupted at once even if the store hangs", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c, stop, interrupt := env.subscribeStoppable(env.store.viewOf("A"))
@@ -154,7 +154,7 @@ func TestInterrupt_EndsHandlersAndHearsOutcomes(t *testing.T) {
 			require.LessOrEqual(t, time.Since(start), operation)
 		})
 	})
-	t.Run("leaves a message alone whose handler hangs: it may be running", func(t *testing.T) {
+	t.Run("a message whose handler hangs is not released", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c, _, interrupt := env.subscribeStoppable(env.store.viewOf("A"))

@@ -193,7 +193,7 @@ func (s *Settlement) topic() string {
 	if s.Action != DeadLetter {
 		return ""
 	}
-	return s.Disposition.DeadLetter.Topic
+	return s.Disposition.Target.Topic
 }
 
 func allAcks(batch []Settlement) bool {

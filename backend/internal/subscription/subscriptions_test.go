@@ -14,7 +14,7 @@ import (
 )
 
 func TestClose_EndsSubscriptions(t *testing.T) {
-	t.Run("ends all subscriptions, and every call waits for them", func(t *testing.T) {
+	t.Run("Close ends all subscriptions, and every call of it waits for them", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			one, two := env.subscribe(), env.subscribeAs("B", t.Context())
@@ -37,14 +37,14 @@ func TestClose_EndsSubscriptions(t *testing.T) {
 			require.Equal(t, time.Second, time.Since(start))
 		})
 	})
-	t.Run("is for ever", func(t *testing.T) {
+	t.Run("no subscription starts after Close", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.subscriptions.Close()
 			_, err := env.subscriptions.Start(t.Context(), env.store.viewOf("A"), env.config)
 			require.ErrorIs(t, err, backend.ErrClosed)
 		})
 	})
-	t.Run("may be done while subscriptions start: each of them runs and ends, or does not start", func(t *testing.T) {
+	t.Run("a subscription that starts during Close runs and ends, or does not start", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			var starters sync.WaitGroup
 			for range 20 {
@@ -59,7 +59,7 @@ func TestClose_EndsSubscriptions(t *testing.T) {
 			starters.Wait()
 		})
 	})
-	t.Run("lets a consumer drain for DrainTimeout, although it has not stopped", func(t *testing.T) {
+	t.Run("Close lets a consumer drain for DrainTimeout, although it has not stopped", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c, _, _ := env.subscribeStoppable(env.store.viewOf("A"))
@@ -77,7 +77,7 @@ func TestClose_EndsSubscriptions(t *testing.T) {
 			c.requireClosed()
 		})
 	})
-	t.Run("ends subscriptions whose contexts have ended, and whose messages are not read", func(t *testing.T) {
+	t.Run("Close ends subscriptions whose contexts have ended, and whose messages are not read", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(100)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -94,7 +94,10 @@ func TestClose_EndsSubscriptions(t *testing.T) {
 }
 
 func TestClose_IsBounded(t *testing.T) {
-	for name, f := range map[string]fault{"when the store hangs": {wait: hang}, "when the store fails": {err: errStore}} {
+	for name, f := range map[string]fault{
+		"Close returns although the store hangs": {wait: hang},
+		"Close returns although the store fails": {err: errStore},
+	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
 				env.store.publish(3)

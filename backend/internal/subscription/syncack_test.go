@@ -14,10 +14,10 @@ import (
 
 func TestSyncAck_FreesSlotWhenOutcomeIsStored(t *testing.T) {
 	for name, settle := range map[string]func(c *consumer, msg *message.Message){
-		"an ack": func(c *consumer, msg *message.Message) { c.ack(msg) },
-		"a nack": func(c *consumer, msg *message.Message) { c.nack(msg, time.Hour) },
+		"the outcome of an ack frees the slot": func(c *consumer, msg *message.Message) { c.ack(msg) },
+		"the outcome of a nack frees the slot": func(c *consumer, msg *message.Message) { c.nack(msg, time.Hour) },
 	} {
-		t.Run("of "+name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
 				env.config.SyncAck = true
 				env.config.MaxInFlight = 1
@@ -110,7 +110,7 @@ type settledBeside bool
 func (s settledBeside) Settled() bool { return bool(s) }
 
 func TestFinal_EndsSubscription(t *testing.T) {
-	t.Run("once what was handed over is settled", func(t *testing.T) {
+	t.Run("the channel closes once what was handed over is settled", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			errFinal := errors.New("final")
 			env.config.MaxInFlight = 2

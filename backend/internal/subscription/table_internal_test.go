@@ -115,11 +115,11 @@ func TestLease_CheckAt(t *testing.T) {
 		renew  time.Duration // after start
 		want   time.Duration
 	}{
-		"when it is to be renewed":                  {phase: delivered, renew: 10 * time.Second, want: 10 * time.Second},
-		"when it has waited for a lease":            {phase: waiting, renew: 40 * time.Second, want: 30 * time.Second},
-		"when it has been handled for MaxExtension": {phase: delivered, renew: 70 * time.Second, want: time.Minute},
-		"when it runs out, if it is being sent":     {phase: sending, renew: 70 * time.Second, want: 50 * time.Second},
-		"when it runs out, if it is locked":         {phase: delivered, locked: true, renew: 10 * time.Second, want: 50 * time.Second},
+		"a lease is checked when it is to be renewed":                  {phase: delivered, renew: 10 * time.Second, want: 10 * time.Second},
+		"a lease is checked when its message has waited for a lease":   {phase: waiting, renew: 40 * time.Second, want: 30 * time.Second},
+		"a lease is checked when it has been handled for MaxExtension": {phase: delivered, renew: 70 * time.Second, want: time.Minute},
+		"a lease that is being sent is checked when it runs out":       {phase: sending, renew: 70 * time.Second, want: 50 * time.Second},
+		"a locked lease is checked when it runs out":                   {phase: delivered, locked: true, renew: 10 * time.Second, want: 50 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -136,9 +136,9 @@ func TestLease_RetryExtension(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1e9, 0)
 	for name, test := range map[string]struct{ lease, left, want time.Duration }{
-		"after a second":           {lease: time.Minute, left: time.Minute, want: time.Second},
-		"after a tenth of a lease": {lease: time.Second, left: time.Second, want: 100 * time.Millisecond},
-		"when it runs out at last": {lease: time.Minute, left: time.Millisecond, want: time.Millisecond},
+		"an extension is repeated after a second":                        {lease: time.Minute, left: time.Minute, want: time.Second},
+		"an extension of a short lease is repeated after a tenth of it":  {lease: time.Second, left: time.Second, want: 100 * time.Millisecond},
+		"an extension is repeated at the latest when the lease runs out": {lease: time.Minute, left: time.Millisecond, want: time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -12,7 +12,7 @@ import (
 )
 
 func TestRelease_FollowsLeaseOfUndeliveredMessage(t *testing.T) {
-	t.Run("is released after the time of a lease, and was not delivered", func(t *testing.T) {
+	t.Run("a message that is not received is released after the time of a lease, and was not delivered", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(3)
 			c := env.subscribe()
@@ -32,7 +32,7 @@ func TestRelease_FollowsLeaseOfUndeliveredMessage(t *testing.T) {
 			}
 		})
 	})
-	t.Run("goes to a consumer that does receive, before long", func(t *testing.T) {
+	t.Run("a message that is not received goes to a consumer that does receive", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(5)
 			env.subscribe()
@@ -46,7 +46,7 @@ func TestRelease_FollowsLeaseOfUndeliveredMessage(t *testing.T) {
 			require.LessOrEqual(t, time.Since(start), 2*lease)
 		})
 	})
-	t.Run("is left to others for a second, and then claimed again", func(t *testing.T) {
+	t.Run("a released message is left to others for a second, and then claimed again", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c := env.subscribe()
@@ -58,7 +58,7 @@ func TestRelease_FollowsLeaseOfUndeliveredMessage(t *testing.T) {
 			c.ack(c.receive())
 		})
 	})
-	t.Run("is left to others also if the last one was received when it was claimed", func(t *testing.T) {
+	t.Run("a released message is left to others if the one before was received when it was claimed", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(2)
 			c := env.subscribe()
@@ -69,7 +69,7 @@ func TestRelease_FollowsLeaseOfUndeliveredMessage(t *testing.T) {
 			c.ack(c.receive())
 		})
 	})
-	t.Run("is kept until then by heartbeats", func(t *testing.T) {
+	t.Run("heartbeats keep a message that is not received", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(1)
 			c := env.subscribe()
@@ -84,7 +84,7 @@ func TestRelease_FollowsLeaseOfUndeliveredMessage(t *testing.T) {
 // The consumer comes back just when the subscription gives up on it.
 func TestDelivery_ExcludesRelease(t *testing.T) {
 	for range 20 {
-		t.Run("also when both happen at once", func(t *testing.T) {
+		t.Run("a message is delivered or released, and never both", func(t *testing.T) {
 			bubble(t, func(_ *testing.T, env *environment) {
 				env.config.MaxInFlight = 1
 				env.store.publish(100)

@@ -1,8 +1,8 @@
-// Package step2 keeps the contract of Watermill: a message is the broker's until it is
-// acked, and Close ends what was begun.
+// Package step2 stores messages until they are acked, and hands over several at a time.
 package step2
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -29,10 +29,16 @@ func NewBroker() *Broker {
 	return &Broker{topics: map[string][]*entry{}, changed: make(chan struct{})}
 }
 
+// Config adjusts a [Queue].
+type Config struct {
+	InFlight int // how many messages a subscription hands over before one must be settled; 100 if zero
+}
+
 // Open returns what one process has: a Watermill Publisher and Subscriber.
-func (b *Broker) Open() *Queue {
+func (b *Broker) Open(config Config) *Queue {
+	config.InFlight = cmp.Or(config.InFlight, 100)
 	ctx, end := context.WithCancel(context.Background())
-	return &Queue{broker: b, ctx: ctx, end: end}
+	return &Queue{broker: b, config: config, ctx: ctx, end: end}
 }
 
 func (b *Broker) publish(topic string, entries []*entry) {

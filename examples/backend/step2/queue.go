@@ -13,6 +13,7 @@ import (
 // Queue publishes to the broker and subscribes to it.
 type Queue struct {
 	broker *Broker
+	config Config
 	ctx    context.Context // of the process
 	end    context.CancelFunc
 
@@ -44,7 +45,10 @@ func (q *Queue) Subscribe(ctx context.Context, topic string) (<-chan *message.Me
 	}
 	ctx, end := context.WithCancel(ctx)
 	stop := context.AfterFunc(q.ctx, end)
-	s := &subscription{broker: q.broker, topic: topic, ctx: ctx, out: make(chan *message.Message)}
+	s := &subscription{
+		broker: q.broker, config: q.config, topic: topic, ctx: ctx,
+		out: make(chan *message.Message), freed: make(chan struct{}, 1),
+	}
 	q.subscriptions.Go(func() {
 		defer stop()
 		defer end()
@@ -55,7 +59,7 @@ func (q *Queue) Subscribe(ctx context.Context, topic string) (<-chan *message.Me
 
 // Close ends the subscriptions. It may be called again.
 func (q *Queue) Close() error {
-	q.mu.Lock() // so that nobody subscribes beside it
+	q.mu.Lock() // so that no Subscribe runs beside it
 	q.end()
 	q.mu.Unlock()
 	q.subscriptions.Wait()

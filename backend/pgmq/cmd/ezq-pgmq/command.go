@@ -110,7 +110,7 @@ func unknownCommand(name string) error {
 	if strings.HasPrefix(name, "-") {
 		return errors.New("flags come after the command, as in: ezq-pgmq queues -timeout 10m")
 	}
-	return fmt.Errorf("there is no command %q", name)
+	return fmt.Errorf("unknown command %q", name)
 }
 
 func (c command) check(topics []string, in string) error {
@@ -124,17 +124,17 @@ func (c command) check(topics []string, in string) error {
 	case len(topics) > 1:
 		return fmt.Errorf("%s takes one topic, not %q", c.name, topics)
 	case len(topics) > 0 && in != "":
-		return fmt.Errorf("either a topic or -in: %q or %q?", topics[0], in)
+		return fmt.Errorf("a topic and -in exclude each other: leave out %q or -in %q", topics[0], in)
 	case c.max < 1 && (c.name == "dead" || c.name == "redrive"):
 		return fmt.Errorf("-max is %d: set it to 1 or more", c.max)
 	case c.all && c.bounded:
-		return errors.New("either -all or -max")
+		return errors.New("-all and -max exclude each other")
 	case c.strays && len(c.from) > 0:
-		return errors.New("either -from or -strays, which deletes all that is there")
+		return errors.New("-from and -strays exclude each other: -strays deletes all that is there")
 	case c.name == "purge-dead" && !c.strays && len(c.from) == 0 && !strings.HasSuffix(c.topic, deadSuffix):
-		return fmt.Errorf("whose dead letters? name their topics with -from, or delete all that is in %s with -strays%s", printable(c.topic), c.caution())
+		return fmt.Errorf("-in does not say which topics the dead letters came from: name them with -from, or delete all that is in %s with -strays%s", printable(c.topic), c.caution())
 	case c.name == "redrive" && len(c.from) == 0 && !strings.HasSuffix(c.topic, deadSuffix):
-		return errors.New("whose dead letters? name the topics that they came from with -from")
+		return errors.New("-in does not say which topics the dead letters came from: name them with -from")
 	case c.timeout <= 0:
 		return fmt.Errorf("-timeout is %v: set it to more than 0, as in 10m", c.timeout)
 	}
@@ -262,7 +262,7 @@ func (c command) purge(ctx context.Context, client *pgmq.Client, out io.Writer) 
 			doomed = "and all of them"
 			after = c.caution()
 		}
-		return fmt.Errorf("%s has %s messages, %s would be gone for good%s: add -yes", printable(c.topic), left, doomed, after)
+		return fmt.Errorf("%s has %s messages, %s would be deleted for good%s: add -yes", printable(c.topic), left, doomed, after)
 	}
 	deleted, err := 0, error(nil)
 	if c.strays {

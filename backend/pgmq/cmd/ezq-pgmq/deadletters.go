@@ -17,7 +17,7 @@ func unreadable(err error) string { return "cannot be read: " + singleLine(err.E
 // formatDeadLetter says of a dead letter what it says itself.
 func formatDeadLetter(deadLetter pgmq.DeadLetter) string {
 	if errors.Is(deadLetter.Err, pgmq.ErrStrays) {
-		return fmt.Sprintf("%d  %s  does not say where it came from: no dead letter", deadLetter.ID, deadLetter.At.UTC().Format(time.DateTime))
+		return fmt.Sprintf("%d  %s  not a dead letter: it does not say where it came from", deadLetter.ID, deadLetter.At.UTC().Format(time.DateTime))
 	}
 	if deadLetter.Err != nil {
 		return fmt.Sprintf("%d  %s", deadLetter.ID, unreadable(deadLetter.Err))

@@ -156,7 +156,7 @@ func TestTimeout_EndsCommandOnDrippingServer(t *testing.T) {
 	select {
 	case code := <-ended:
 		require.Equal(t, exitTimeout, code)
-		require.Contains(t, errOut.String(), "given up after 500ms")
+		require.Contains(t, errOut.String(), "ended after 500ms")
 	case <-time.After(30 * time.Second):
 		t.Fatal("the command still waits")
 	}

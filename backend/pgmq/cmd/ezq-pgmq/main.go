@@ -41,7 +41,7 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
       -show                    only show where they would go
       -from TOPIC              those that came from TOPIC instead; may be given several times
   ezq-pgmq purge-dead TOPIC    delete dead letters for good, and nothing else that is there
-      -yes                     really; without it what is there is only counted
+      -yes                     really delete them; without -yes they are only counted
       -from TOPIC              those that came from TOPIC instead; may be given several times
       -strays                  all that is there, whatever it is
 
@@ -85,7 +85,7 @@ func run(ctx context.Context, args []string, url string, out, errOut io.Writer) 
 	case err == nil:
 		return exitDone
 	case limited.Err() != nil && ctx.Err() == nil:
-		_, _ = fmt.Fprintf(errOut, "ezq-pgmq: it was given up after %v: if the server is well, give it longer, as with -timeout 10m\n", c.timeout)
+		_, _ = fmt.Fprintf(errOut, "ezq-pgmq: it ended after %v: if the server is healthy, allow more time, as with -timeout 10m\n", c.timeout)
 		return exitTimeout
 	}
 	return exitFailed

@@ -109,7 +109,7 @@ func TestPurgeDead_RequiresConfirmation(t *testing.T) {
 	code, out, errOut := outputOf(t, database, "purge-dead", "orders")
 	require.Equal(t, exitFailed, code)
 	require.Empty(t, out)
-	require.Equal(t, "ezq-pgmq: orders_dead has 3 messages, of which the dead letters of orders would be gone for good: add -yes\n", errOut)
+	require.Equal(t, "ezq-pgmq: orders_dead has 3 messages, of which the dead letters of orders would be deleted for good: add -yes\n", errOut)
 	_, out, _ = outputOf(t, database, "purge-dead", "orders", "-yes")
 	require.Equal(t, "deleted: 3\n", out)
 }
@@ -129,26 +129,26 @@ func TestArguments_WhenWrongShowUsage(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
 		"":                             "missing command",
-		"drop orders":                  `there is no command "drop"`,
+		"drop orders":                  `unknown command "drop"`,
 		"-timeout 1m queues":           "flags come after the command, as in: ezq-pgmq queues -timeout 10m",
 		"-max=3 dead orders":           "flags come after the command",
 		"dead":                         "dead: missing topic",
 		"dead a b":                     "dead takes one topic",
-		"dead a -in b":                 "either a topic or -in",
+		"dead a -in b":                 "a topic and -in exclude each other: leave out \"a\" or -in \"b\"",
 		"dead a -max 0":                "-max is 0: set it to 1 or more",
 		"redrive a -max many":          `invalid value "many" for flag -max`,
 		"queues -timeout 0":            "-timeout is 0s: set it to more than 0",
 		"queues -timeout 10":           `invalid value "10" for flag -timeout: write it with its unit, as in 10m or 90s`,
-		"redrive -in orders":           "whose dead letters? name the topics that they came from with -from",
-		"purge-dead -in orders -yes":   "whose dead letters? name their topics with -from",
-		"redrive a -all -max 2":        "either -all or -max",
-		"redrive -max=10 -all -in b":   "either -all or -max",
+		"redrive -in orders":           "-in does not say which topics the dead letters came from: name them with -from",
+		"purge-dead -in orders -yes":   "-in does not say which topics the dead letters came from: name them with -from",
+		"redrive a -all -max 2":        "-all and -max exclude each other",
+		"redrive -max=10 -all -in b":   "-all and -max exclude each other",
 		"redrive a -yes":               "flag provided but not defined: -yes",
 		"queues orders":                "queues shows all queues",
 		"queues -max 3":                "flag provided but not defined: -max",
 		"purge-dead a -yes -all":       "flag provided but not defined: -all",
 		"purge-dead -yes -in=a b c":    "takes one topic",
-		"purge-dead a -from b -strays": "either -from or -strays",
+		"purge-dead a -from b -strays": "-from and -strays exclude each other",
 	} {
 		code, _, errOut := outputOf(t, "", strings.Fields(args)...)
 		require.Equal(t, exitUsage, code, args)

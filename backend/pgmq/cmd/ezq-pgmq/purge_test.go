@@ -25,10 +25,10 @@ func TestPurgeDead_LeavesStrays(t *testing.T) {
 	code, out, errOut := outputOf(t, database, "purge-dead", "orders", "-yes")
 	require.Equal(t, exitFailed, code)
 	require.Equal(t, "deleted: 100\n", out)
-	require.Contains(t, errOut, `1 messages stay: they are no letters of "orders"`)
+	require.Contains(t, errOut, `1 messages stay: they are not dead letters of "orders"`)
 	require.Contains(t, errOut, "look at them with ezq-pgmq dead -in orders_dead; delete those of another topic with -from, and all that is there with -strays\n")
 	_, out, _ = outputOf(t, database, "dead", "orders")
-	require.Contains(t, out, "101 TIME does not say where it came from: no dead letter")
+	require.Contains(t, out, "101 TIME not a dead letter: it does not say where it came from")
 }
 
 func TestPurgeDead_DeletesStraysOnlyOnRequest(t *testing.T) {
@@ -37,7 +37,7 @@ func TestPurgeDead_DeletesStraysOnlyOnRequest(t *testing.T) {
 	insertStray(t, database)
 	code, _, errOut := outputOf(t, database, "purge-dead", "orders", "-strays")
 	require.Equal(t, exitFailed, code)
-	require.Equal(t, "ezq-pgmq: orders_dead has 4 messages, and all of them would be gone for good: add -yes\n", errOut)
+	require.Equal(t, "ezq-pgmq: orders_dead has 4 messages, and all of them would be deleted for good: add -yes\n", errOut)
 	code, out, _ := outputOf(t, database, "purge-dead", "orders", "-yes", "-strays")
 	require.Zero(t, code)
 	require.Equal(t, "deleted: 4\n", out)
@@ -51,7 +51,7 @@ func TestPurgeDead_DeletesOtherTopicOnRequest(t *testing.T) {
 	require.NoError(t, err)
 	_, out, errOut := outputOf(t, database, "purge-dead", "orders", "-yes", "-from", "payments")
 	require.Equal(t, "deleted: 1\n", out)
-	require.Contains(t, errOut, `3 messages stay: they are no letters of "payments"`)
+	require.Contains(t, errOut, `3 messages stay: they are not dead letters of "payments"`)
 	code, out, _ := outputOf(t, database, "purge-dead", "-in", "orders_dead", "-yes")
 	require.Zero(t, code)
 	require.Equal(t, "deleted: 3\n", out)
@@ -62,7 +62,7 @@ func TestPurgeDead_RefusesLiveQueue(t *testing.T) {
 	database, client := setUp(t)
 	code, _, errOut := outputOf(t, database, "purge-dead", "-in", "orders", "-yes")
 	require.Equal(t, exitUsage, code)
-	require.Contains(t, errOut, "whose dead letters? name their topics with -from, or delete all that is in orders with -strays, "+
+	require.Contains(t, errOut, "-in does not say which topics the dead letters came from: name them with -from, or delete all that is in orders with -strays, "+
 		"also events that wait to be handled, if it is a queue in use\n")
 	code, out, errOut := outputOf(t, database, "purge-dead", "-in", "orders", "-from", "orders", "-yes")
 	require.Equal(t, exitFailed, code)
@@ -71,7 +71,7 @@ func TestPurgeDead_RefusesLiveQueue(t *testing.T) {
 		"also events that wait to be handled, if it is a queue in use\n")
 	code, _, errOut = outputOf(t, database, "purge-dead", "-in", "orders", "-strays")
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, errOut, "all of them would be gone for good, also events that wait to be handled, if it is a queue in use: add -yes")
+	require.Contains(t, errOut, "all of them would be deleted for good, also events that wait to be handled, if it is a queue in use: add -yes")
 	found, err := client.Metrics(t.Context(), "orders")
 	require.NoError(t, err)
 	require.Equal(t, 1, found.Visible)

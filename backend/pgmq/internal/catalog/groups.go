@@ -1,0 +1,132 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+)
+
+// Whether a topic has groups, and whether it has a queue of its own, changes under a
+// lock, so that neither is decided upon what the other was. Nothing else waits for it.
+// It is several statements in one transaction; the second sees what was committed
+// before it had the lock.
+const lockTopicSQL = "select pg_advisory_xact_lock(hashtextextended('ezq ' || $3::text, 0));\n"
+
+const createUnlessGroupedSQL = lockTopicSQL + `select pgmq.create($3::text) where not exists (
+	select from pgmq.topic_bindings where ` + isGroupSQL + ` and to_regclass(format('pgmq.%I', 'q_' || lower(queue_name))) is not null)`
+
+// The topic's own queue is bound with the group's, for publishers that use
+// pgmq.send_topic.
+const bindSQL = lockTopicSQL + `select pgmq.bind_topic($1::text, queue_name) from pgmq.meta where queue_name in ($2::text, $3::text)`
+
+// withLiterals puts values in the place of $1, $2 and $3. Several statements take no
+// parameters, and pgx puts in none of its own where the client_encoding is not UTF8.
+func withLiterals(sql, first, second, third string) string {
+	return strings.NewReplacer("$1", literal(first), "$2", literal(second), "$3", literal(third)).Replace(sql)
+}
+
+// Bind makes sure that queue gets a copy of every message of topic. It reports whether
+// it did not before.
+func Bind(ctx context.Context, db transact.Queryer, topic, own, queue string) (fresh bool, err error) {
+	bound, err := Bindings(ctx, db, topic)
+	if err != nil || slices.Contains(bound.Queues, queue) {
+		return false, err
+	}
+	_, err = db.Exec(ctx, withLiterals(bindSQL, queuename.RoutingKey(topic), queue, own))
+	return true, err
+}
+
+// Join binds the own queue of a topic that has groups. That is for publishers that
+// use pgmq.send_topic, so it is no failure if the role may not.
+func Join(ctx context.Context, db transact.Queryer, topic, own string) error {
+	bound, err := Bindings(ctx, db, topic)
+	if err == nil && bound.Grouped && !slices.Contains(bound.Queues, own) {
+		_, err = db.Exec(ctx, withLiterals(bindSQL, queuename.RoutingKey(topic), own, own))
+	}
+	if fault.IsCode(err, "42501") || errors.Is(err, fault.ErrPermission) {
+		return nil
+	}
+	return err
+}
+
+// waitingSQL counts what was published before the binding of a group, as far as a log
+// line needs it.
+const waitingSQL = `
+select count(*) from (select from {table} where enqueued_at <= (
+	select max(bound_at) from pgmq.topic_bindings where pattern = $1::text and queue_name = $2::text) limit 100000) as waiting`
+
+// CountMissed returns how many messages are in the own queue of a topic that a new group
+// does not get: at most 100,000, or -1 if that cannot be told.
+func CountMissed(ctx context.Context, db transact.Queryer, topic, own, queue string) int {
+	rows, err := db.Query(ctx, strings.ReplaceAll(waitingSQL, "{table}", queuename.Table(own)), pgx.QueryExecModeCacheDescribe, queuename.RoutingKey(topic), queue)
+	if err != nil {
+		return -1
+	}
+	n, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// MoveMissed returns the statement that moves what CountMissed counts to the group.
+func MoveMissed(topic, own, queue string) string {
+	return fmt.Sprintf(`with m as (delete from %s where enqueued_at <= (select max(bound_at) from pgmq.topic_bindings where pattern = %s and queue_name = %s)`+
+		` returning vt, message, headers) insert into %s (vt, message, headers) select vt, message, headers from m`,
+		queuename.Table(own), literal(queuename.RoutingKey(topic)), literal(queue), queuename.Table(queue))
+}
+
+// ErrHasGroups says that a topic has groups and no queue of its own.
+var ErrHasGroups = errors.New("the topic has groups, and no queue of its own")
+
+// GroupRequired is why a consumer without a group is refused.
+func GroupRequired() error {
+	return &fault.Error{
+		Kind: fault.ErrGroupRequired, Cause: fmt.Errorf("%w: what was published so far is not there for a consumer without a group", ErrHasGroups),
+		Remedy: "set SubscriberConfig.Group; or declare the topic's own queue, which gets what is published from then on:" +
+			" call SubscribeInitialize of a subscriber without a Group, and without NoCreate",
+	}
+}
+
+// GroupsUnsupported is why a consumer with a group is refused by a PGMQ that has no topic bindings.
+func GroupsUnsupported() error {
+	return &fault.Error{
+		Kind: fault.ErrTooOld, Cause: fmt.Errorf("it has no topic bindings, which groups require: %w", errors.ErrUnsupported),
+		Remedy: "update PGMQ to 1.11 or later, or subscribe without a Group",
+	}
+}
+
+// HasOnlyGroups reports whether err says that topic has no queue of its own, and it has groups
+// instead. To create the queue would stop the publishers that may not insert there.
+func HasOnlyGroups(ctx context.Context, pool *pgxpool.Pool, topic string, err error) bool {
+	own, invalid := queuename.Of(topic)
+	if !fault.IsCode(err, "42P01") || invalid != nil {
+		return false
+	}
+	missing, failed := transact.Value[bool](ctx, pool, "select to_regclass($1) is null", queuename.Table(own))
+	if failed != nil || !missing {
+		return false
+	}
+	bound, failed := Bindings(ctx, pool, topic)
+	return failed == nil && bound.Grouped
+}
+
+// creationUnlessGrouped creates the own queue of a topic that has no groups.
+func creationUnlessGrouped(topic, own string) creation {
+	return creation{sql: withLiterals(createUnlessGroupedSQL, queuename.RoutingKey(topic), queuename.GroupPattern(topic), own)}
+}
+
+// GroupNotFound is queueNotFound for the queue of a group, which nothing is published to before it
+// is bound to the topic.
+func GroupNotFound(group, queue string) error {
+	return &fault.Error{Kind: fault.ErrQueueNotFound, Cause: fmt.Errorf("there is no queue %q of the group %q", queue, group), Remedy: fault.GroupRemedy}
+}

@@ -1,0 +1,69 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+)
+
+// labelTimeout is how long a subscription waits until it can label its queue. The label is
+// for people, and not worth more.
+const labelTimeout = time.Second
+
+const labelSQL = `
+select obj_description(oid, 'pg_class') is null and pg_has_role(relowner, 'usage')
+from pg_class where oid = $1::text::regclass`
+
+const (
+	topicLabel = "ezq: topic %q"
+	groupLabel = topicLabel + ", group %q"
+)
+
+func labelOf(topic, group string) string {
+	if group == "" {
+		return fmt.Sprintf(topicLabel, topic)
+	}
+	return fmt.Sprintf(groupLabel, topic, group)
+}
+
+// ReadLabel returns whose messages the queue holds, by its label if there is one.
+func ReadLabel(queue, label string) (topic, group string) {
+	if _, err := fmt.Sscanf(label, groupLabel, &topic, &group); err == nil {
+		return topic, group
+	}
+	if _, err := fmt.Sscanf(label, topicLabel, &topic); err == nil {
+		return topic, ""
+	}
+	if name, err := queuename.Of(queue); err == nil && name == queue {
+		return queue, ""
+	}
+	return "", ""
+}
+
+// literal returns text as a string constant of SQL, whatever
+// standard_conforming_strings is.
+func literal(text string) string {
+	return "E'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(text) + "'"
+}
+
+// WriteLabel notes, in a comment on the table, whose messages a queue holds whose name does
+// not say it: the queue of a group, or of a topic that cannot be a name. It does so once,
+// if the role may, and leaves any other comment alone.
+func WriteLabel(ctx context.Context, pool *pgxpool.Pool, topic, group, queue string) error {
+	if queue == topic {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, labelTimeout)
+	defer cancel()
+	var wanted bool
+	err := pool.QueryRow(ctx, labelSQL, queuename.Table(queue)).Scan(&wanted)
+	if err == nil && wanted {
+		_, err = pool.Exec(ctx, fmt.Sprintf("comment on table %s is %s", queuename.Table(queue), literal(labelOf(topic, group))))
+	}
+	return err
+}

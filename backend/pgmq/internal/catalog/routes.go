@@ -1,0 +1,231 @@
+package catalog
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/bounded"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+)
+
+// Route is where the messages of a topic go: to the queues that are bound to it, and
+// to the topic's own queue if that exists, bound or not. A binding makes a copy; it
+// takes nothing away from the consumers of the topic.
+//
+// Only a topic that has groups needs no queue of its own.
+type Route struct {
+	Queues          []string
+	absent          []string // queues that would get the messages, too, and do not exist
+	Version         string   // of the bindings; "" if this PGMQ has none
+	Insert          string   // messages, headers, delays in µs, times, version
+	InsertOne       string   // the same for a single message, with values instead of arrays; "" if there is none
+	InsertAndNotify string   // the same, channel
+	Pooled          bool     // through a pooler, where nothing can stay prepared
+}
+
+// Routes remembers the route of each topic. A route that has been overtaken is
+// noticed by the statement that uses it: it stores nothing then.
+type Routes struct {
+	Catalog *Catalog
+
+	mu      sync.Mutex
+	byTopic map[string]*Route
+}
+
+// NewRoutes returns routes that know none.
+func NewRoutes(catalog *Catalog) *Routes {
+	return &Routes{Catalog: catalog, byTopic: map[string]*Route{}}
+}
+
+// Find returns the route of topic. If it is not known, it looks, and creates the queue of a topic that has
+// none, unless create is nil.
+func (rs *Routes) Find(ctx context.Context, db transact.Queryer, topic string, create Creator) (*Route, error) {
+	rs.mu.Lock()
+	known := rs.byTopic[topic]
+	rs.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	found, err := rs.LookUp(ctx, db, topic, create)
+	if err != nil {
+		return nil, err
+	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	bounded.Set(rs.byTopic, topic, found)
+	return found, nil
+}
+
+// LookUp is Find for a route that is not to be remembered.
+func (rs *Routes) LookUp(ctx context.Context, db transact.Queryer, topic string, create Creator) (*Route, error) {
+	own, err := queuename.Of(topic)
+	if err != nil {
+		return nil, err
+	}
+	const attempts = 5
+	for range attempts {
+		found, err := rs.lookUpOnce(ctx, db, topic, own, create)
+		if !errors.Is(err, ErrHasGroups) {
+			return found, err
+		}
+	}
+	return nil, ErrBindings
+}
+
+func (rs *Routes) lookUpOnce(ctx context.Context, db transact.Queryer, topic, own string, create Creator) (*Route, error) {
+	layout, err := Probe(ctx, db, own)
+	if err != nil {
+		return nil, err
+	}
+	found := &Route{Pooled: layout.Pooled}
+	var bound TopicBindings
+	if layout.Groups {
+		if bound, err = Bindings(ctx, db, topic); err != nil {
+			return nil, err
+		}
+		found.Queues, found.absent, found.Version = bound.Queues, bound.Absent, bound.Version
+	}
+	switch {
+	case slices.Contains(found.Queues, own):
+	case layout.Exists():
+		found.Queues = append(found.Queues, own)
+		if !layout.Publish {
+			bound.Denied = append(bound.Denied, own)
+		}
+	case bound.Grouped:
+		found.absent = append(found.absent, own)
+	default:
+		if _, err := rs.Catalog.CreateOwn(ctx, topic, own, create, layout.Groups); err != nil {
+			return nil, err
+		}
+		found.Queues = append(found.Queues, own)
+	}
+	if len(bound.Denied) > 0 {
+		return nil, PublishDenied(topic, bound.Denied)
+	}
+	if err := found.checkOwners(ctx, db, own, create == nil); err != nil {
+		return nil, err
+	}
+	found.prepare()
+	return found, nil
+}
+
+// checkOwners returns an error if a queue would run the code of an untrusted role.
+// Where an administrator creates the queues, the owner of the topic's own queue
+// is trusted.
+func (r *Route) checkOwners(ctx context.Context, db transact.Queryer, own string, administered bool) error {
+	vouchingTable := ""
+	switch {
+	case administered && !slices.Contains(r.Queues, own):
+		return nil
+	case administered:
+		vouchingTable = queuename.Table(own)
+	}
+	tables := make([]string, len(r.Queues))
+	for i, queue := range r.Queues {
+		tables[i] = queuename.Table(queue)
+	}
+	found, err := untrustedTables(ctx, db, tables, vouchingTable)
+	for _, s := range found {
+		err = fault.FirstError(err, s.codeError())
+	}
+	return err
+}
+
+// Forget is for a route that turned out to be wrong.
+func (rs *Routes) Forget(topic string, wrong *Route) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.byTopic[topic] != wrong {
+		return // another call has noticed too
+	}
+	delete(rs.byTopic, topic)
+	for _, queue := range wrong.Queues {
+		rs.Catalog.Forget(queue)
+	}
+}
+
+// ForgetQueue is for a queue of topic that has been dropped.
+func (rs *Routes) ForgetQueue(topic, queue string) {
+	rs.mu.Lock()
+	known := rs.byTopic[topic]
+	rs.mu.Unlock()
+	if known != nil {
+		rs.Forget(topic, known)
+	}
+	rs.Catalog.Forget(queue)
+}
+
+// PublishDenied names all queues that get the messages of a topic and that the role
+// may, or perhaps may, not insert into.
+func PublishDenied(topic string, queues []string) error {
+	tables := make([]string, len(queues))
+	for i, queue := range queues {
+		tables[i] = queuename.Table(queue)
+	}
+	all := strings.Join(tables, ", ")
+	remedy := fmt.Sprintf("let the owner run GRANT INSERT (vt, message, headers) ON %s TO the role", all)
+	if own, _ := queuename.Of(topic); len(queues) > 1 || queues[0] != own {
+		remedy += fmt.Sprintf("; select * from pgmq.test_routing('%s') shows what is bound, and pgmq.unbind_topic unbinds it", queuename.RoutingKey(topic))
+	}
+	return &fault.Error{
+		Kind: fault.ErrPermission, Cause: fmt.Errorf("the role may not insert into %s, where messages of the topic go", all), Remedy: remedy,
+	}
+}
+
+// ErrBindings is why nothing was published whose route changed each time that it was used.
+var ErrBindings = errors.New("the groups of the topic change faster than messages can be published;" +
+	" or the transaction, under REPEATABLE READ, is older than a group")
+
+var (
+	//go:embed sql/insert.sql
+	insertSQL string
+	//go:embed sql/insert_one.sql
+	insertOneSQL string
+	//go:embed sql/insert_copies.sql
+	insertCopiesSQL string
+)
+
+// prepare makes the statements.
+func (r *Route) prepare() {
+	const stored = "select 1 from r limit 1"
+	var copies strings.Builder
+	notifications := make([]string, len(r.Queues))
+	for i, queue := range r.Queues {
+		fmt.Fprintf(&copies, ",\ni%d as (insert into %s (vt, message, headers) select vt, message, headers from r)", i, queuename.Table(queue))
+		notifications[i] = fmt.Sprintf("pg_notify($6, '%s')", queue) // a queue's name has no quotes
+	}
+	statement := func(file string, names ...string) string {
+		return strings.NewReplacer(append(names, "{unchanged}", r.unchanged())...).Replace(sqlfile.Text(file))
+	}
+	notified := "select " + strings.Join(notifications, ", ") + " from (" + stored + ") as stored"
+	r.InsertAndNotify = statement(insertCopiesSQL, "{copies}", copies.String(), "{stored}", notified)
+	if len(r.Queues) != 1 {
+		r.Insert = statement(insertCopiesSQL, "{copies}", copies.String(), "{stored}", stored)
+		return
+	}
+	table := queuename.Table(r.Queues[0])
+	r.Insert, r.InsertOne = statement(insertSQL, "{table}", table), statement(insertOneSQL, "{table}", table)
+}
+
+// unchanged is the condition on which the route is still right: the bindings are
+// those that it was made for, and what did not exist still does not. PostgreSQL decides
+// that once for a statement, whatever the number of messages.
+func (r *Route) unchanged() string {
+	condition := "$5 = '' and to_regclass('pgmq.topic_bindings') is null"
+	if r.Version != "" {
+		condition = bindingsVersion + " = $5"
+	}
+	for _, queue := range r.absent {
+		condition += " and to_regclass('" + queuename.Table(queue) + "') is null" // a queue's name has no quotes
+	}
+	return condition
+}

@@ -1,0 +1,15 @@
+-- Publishes messages to a queue.
+--
+-- Parameters: $1 messages, $2 headers, $3 delays in microseconds, $4 times or null, $5 the version of the bindings.
+--
+-- It stores nothing if the route has changed, which {unchanged} tells: a group that was bound a moment ago gets what is
+-- published now.
+--
+-- clock_timestamp is taken for each row, so that vt rises within a batch as it does between batches, and messages are
+-- claimed in the order of publishing.
+
+insert into {table} (vt, message, headers)
+	select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond') as vt,
+		t.message::jsonb as message, t.headers::jsonb as headers
+	from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)
+	where {unchanged}

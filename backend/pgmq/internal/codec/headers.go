@@ -1,0 +1,253 @@
+package codec
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+)
+
+// The headers of a message are a flat JSON object. It contains the metadata under
+// its own names, and what ezq adds under names with a prefix, which metadata
+// cannot have.
+const (
+	reservedPrefix = "ezq_"
+
+	UUIDKey     = reservedPrefix + "uuid"
+	encodingKey = reservedPrefix + "enc"
+	FailuresKey = reservedPrefix + "failures"      // written by a nack,
+	DoneKey     = reservedPrefix + "done"          // as are this
+	UnknownKey  = reservedPrefix + "unknown_since" // and this
+	OriginKey   = reservedPrefix + "queue"         // of a dead letter: where it was,
+	GroupKey    = reservedPrefix + "group"         // and for which group, if for one
+)
+
+const (
+	// MaxHeaders is how many bytes of headers are received: a published message has half
+	// of that at most, and failures and dead letters add some.
+	MaxHeaders = 2 * backend.MaxHeaders
+
+	// SharedHeaders is how many bytes of headers are kept as one text. Of larger ones, a
+	// kept id does not keep all.
+	SharedHeaders = 1 << 10
+
+	// HeadersMemoryFactor is by how much more of such a text its map weighs.
+	HeadersMemoryFactor = 5
+)
+
+// maxFailures keeps a number that another program wrote harmless.
+const maxFailures = math.MaxInt32
+
+var errBadHeaders = errors.New("the headers are not JSON")
+
+// EncodeHeaders returns the text of the jsonb in the column headers.
+//
+// An error is an *Error of the kind ErrInvalidMessage: see [backend.CheckHeaders].
+func EncodeHeaders(uuid string, metadata message.Metadata, encoding string) (string, error) {
+	if err := backend.CheckHeaders(uuid, metadata); err != nil {
+		return "", &fault.Error{Kind: fault.ErrInvalidMessage, Cause: err}
+	}
+	size := len(`{"":"","":""}`) + len(UUIDKey) + len(uuid) + len(encodingKey) + len(encoding)
+	for key, value := range metadata {
+		size += len(key) + len(value) + len(`"":"",`)
+	}
+	headers := append(make([]byte, 0, size), '{')
+	if uuid != "" {
+		headers = appendHeader(headers, UUIDKey, uuid)
+	}
+	if encoding != encodingNative {
+		headers = appendHeader(headers, encodingKey, encoding)
+	}
+	for key, value := range metadata {
+		headers = appendHeader(headers, key, value)
+	}
+	return string(append(headers, '}')), nil
+}
+
+func appendHeader(headers []byte, key, value string) []byte {
+	if len(headers) > 1 {
+		headers = append(headers, ',')
+	}
+	headers = append(appendQuoted(headers, key), ':')
+	return appendQuoted(headers, value)
+}
+
+// Headers is what the column headers says.
+type Headers struct {
+	UUID     string
+	Metadata message.Metadata // not nil
+	Encoding string
+	Failures int
+	Done     []string
+	Unknown  time.Time
+}
+
+// Decode reads what EncodeHeaders has written, and what others have: text is the
+// text of any jsonb, or nil for SQL's NULL.
+//
+// A foreign header that is not a string becomes its compact JSON text. Headers
+// that are not an object say nothing and are ignored, as are reserved names that
+// are unknown or do not have the value that they should. An error means that text
+// begins an object which is not JSON.
+func (h *Headers) Decode(text []byte) error {
+	r := headerReader{text: text}
+	if len(text) <= SharedHeaders {
+		r.all = string(text)
+	}
+	for r.next() {
+		switch {
+		case !strings.HasPrefix(r.key, reservedPrefix):
+			h.Metadata[r.key] = r.value
+		case r.key == UUIDKey && r.isString && len(r.value) <= backend.MaxID:
+			h.UUID = r.value
+		case r.key == encodingKey && r.isString:
+			h.Encoding = r.value
+		case r.key == FailuresKey && !r.isString:
+			h.Failures = parseFailures(r.value)
+		case r.key == DoneKey && !r.isString:
+			h.Done = parseDone(r.value)
+		case r.key == UnknownKey && r.isString:
+			h.Unknown, _ = time.Parse(time.RFC3339, r.value) // or another program wrote it
+		}
+	}
+	return r.err
+}
+
+// DropForged forgets what only ezq may say of a message in queue: what was done with it, and an id that
+// another message has by itself. It returns which of these there was.
+func (h *Headers) DropForged(queue string) (progress, named bool) {
+	progress = h.Failures > 0 || len(h.Done) > 0 || !h.Unknown.IsZero()
+	named = isDefaultID(h.UUID, queue)
+	h.Failures, h.Done, h.Unknown = 0, nil, time.Time{}
+	if named {
+		h.UUID = ""
+	}
+	return progress, named
+}
+
+func parseDone(array string) []string {
+	var done []string
+	if json.Unmarshal([]byte(array), &done) != nil {
+		return nil // another program wrote it
+	}
+	return done
+}
+
+func parseFailures(number string) int {
+	n, err := strconv.ParseFloat(number, 64)
+	if n > 0 && (err == nil || errors.Is(err, strconv.ErrRange)) {
+		return int(min(n, maxFailures))
+	}
+	return 0
+}
+
+// headerReader walks over the members of an object as PostgreSQL writes it.
+type headerReader struct {
+	text []byte
+	all  string // a copy whose memory strings share, if there is one
+	at   int
+
+	key      string
+	value    string
+	isString bool
+	err      error
+}
+
+// next goes to the next member. It returns false at the end, or with an error.
+func (r *headerReader) next() bool {
+	first := r.at == 0
+	c := r.space()
+	switch {
+	case first && c != '{':
+		return false
+	case !first && c == '}':
+		return false
+	case !first && c != ',':
+		return r.fail()
+	}
+	r.at++
+	if r.space() == '}' && first {
+		return false
+	}
+	var ok bool
+	if r.key, ok = r.string(); !ok || r.space() != ':' {
+		return r.fail()
+	}
+	r.at++
+	if r.isString = r.space() == '"'; r.isString {
+		r.value, ok = r.string()
+	} else {
+		r.value, ok = r.other()
+	}
+	return ok || r.fail()
+}
+
+func (r *headerReader) fail() bool {
+	r.err = errBadHeaders
+	return false
+}
+
+// space skips white space and returns the byte after it, or 0 at the end.
+func (r *headerReader) space() byte {
+	for ; r.at < len(r.text); r.at++ {
+		if c := r.text[r.at]; c > ' ' {
+			return c
+		}
+	}
+	return 0
+}
+
+func (r *headerReader) string() (string, bool) {
+	if r.at >= len(r.text) || r.text[r.at] != '"' {
+		return "", false
+	}
+	from := r.at + 1
+	r.at += tokenLength(r.text[r.at:])
+	to := r.at - 1
+	if to < from || r.text[to] != '"' {
+		return "", false
+	}
+	if bytes.IndexByte(r.text[from:to], '\\') < 0 {
+		if r.all != "" {
+			return r.all[from:to], true
+		}
+		return string(r.text[from:to]), true
+	}
+	text, ok := unquote(r.text[from:to])
+	return string(text), ok
+}
+
+// other returns a value that is not a string.
+func (r *headerReader) other() (string, bool) {
+	from, depth := r.at, 0
+	for r.at < len(r.text) {
+		switch c := r.text[r.at]; {
+		case c == '{' || c == '[':
+			depth++
+		case depth > 0 && (c == '}' || c == ']'):
+			depth--
+		case depth == 0 && (c == ',' || c == '}'):
+			return string(compact(r.text[from:r.at])), r.at > from
+		}
+		r.at += tokenLength(r.text[r.at:])
+	}
+	return "", false
+}
+
+// DefaultID is the id of a message that has none.
+func DefaultID(queue string, id int64) string { return queue + "/" + strconv.FormatInt(id, 10) }
+
+// isDefaultID reports whether uuid is, or can become, the id of a message of queue that has none.
+func isDefaultID(uuid, queue string) bool {
+	number, ok := strings.CutPrefix(uuid, queue+"/")
+	number = strings.TrimPrefix(number, "-")
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}

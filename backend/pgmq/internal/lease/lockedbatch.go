@@ -1,0 +1,135 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/internal/subscription"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+)
+
+// A locked batch is a transaction that has locked rows and stays open. It touches no other
+// rows, so it waits for no session; and sessions that read the queue as PGMQ does, with SKIP
+// LOCKED, skip them. If its connection is lost, or PostgreSQL hears nothing of it for
+// as long as a lease, it is rolled back: its locks are gone, and a Finish that comes later
+// fails with its transaction.
+
+// lockedBatch implements [subscription.LockedBatch].
+type lockedBatch struct {
+	subject fault.Subject // for errors
+	sql     *statement.Set
+	conn    *pgxpool.Conn
+	ids     []int64
+	release func()
+
+	unleasable *atomic.Bool // set if PostgreSQL refuses to lease the rest
+}
+
+// nextCount is what lease_locked.sql will count once the message is leased.
+func nextCount(count int) int { return max(min(count, math.MaxInt32-1), 0) + 1 }
+
+// Finish implements [subscription.LockedBatch].
+func (h *lockedBatch) Finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
+	defer h.release() // which closes the connection if the transaction is still open
+	tokens, err := h.finish(ctx, acked, rest, lease)
+	if err == nil || len(acked) == 0 || !h.isRefused(err) {
+		return tokens, h.noted(err)
+	}
+	cause := err
+	all := slices.Concat(acked, rest)
+	if _, err := h.conn.Exec(ctx, "rollback to savepoint held"); err != nil {
+		return nil, h.subject.Classify(err)
+	}
+	if tokens, err = h.finish(ctx, nil, all, lease); err != nil {
+		return nil, h.noted(err)
+	}
+	return tokens, &subscription.Refusal{Cause: cause}
+}
+
+// noted returns err, with which the messages could not be leased. If PostgreSQL
+// refuses that because of a row, the next lock transaction would lock it again,
+// and end the same way.
+func (h *lockedBatch) noted(err error) error {
+	if err != nil && !fault.MayBeRetried(err) {
+		h.unleasable.Store(true)
+	}
+	return err
+}
+
+// isRefused reports whether the transaction goes on after err, which is PostgreSQL's answer.
+func (h *lockedBatch) isRefused(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && !h.conn.Conn().IsClosed() && h.conn.Conn().PgConn().TxStatus() == 'E'
+}
+
+// finish removes, leases and releases messages, and commits.
+func (h *lockedBatch) finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
+	var batch pgx.Batch
+	if len(acked) > 0 {
+		batch.Queue("savepoint held") // the locks stay if the rest is refused
+	}
+	switch {
+	case len(acked) == 0:
+	case h.sql.RemoveLocked != "":
+		batch.Queue(h.sql.RemoveLocked, idsOf(acked))
+	default:
+		done := tokenColumnsOf(acked)
+		batch.Queue(h.sql.Ack, done.ids, done.numbers, done.times)
+	}
+	leased := make(map[int64]subscription.Token, len(rest))
+	if len(rest) > 0 {
+		batch.Queue(h.sql.LeaseLocked, idsOf(rest), lease.Microseconds()).Query(func(rows pgx.Rows) error {
+			var r Row
+			_, err := pgx.ForEachRow(rows, []any{&r.ID, &r.Number, &r.ReadAt}, func() error {
+				leased[r.ID] = r.token()
+				return nil
+			})
+			return err
+		})
+	}
+	if left := h.remaining(acked, rest); len(left) > 0 {
+		batch.Queue(h.sql.Release, left)
+	}
+	if len(acked) > 0 {
+		batch.Queue(transact.CheckSQL)
+	}
+	batch.Queue("commit")
+	if err := h.conn.SendBatch(ctx, &batch).Close(); err != nil {
+		return nil, h.subject.Classify(err)
+	}
+	tokens := make([]subscription.Token, len(rest))
+	for i, token := range rest {
+		tokens[i] = leased[token.ID]
+	}
+	return tokens, nil
+}
+
+// remaining returns the ids of the messages that are in none of these.
+func (h *lockedBatch) remaining(acked, rest []subscription.Token) []int64 {
+	if len(acked)+len(rest) == len(h.ids) {
+		return nil
+	}
+	not := make(map[int64]bool, len(acked)+len(rest))
+	for _, token := range slices.Concat(acked, rest) {
+		not[token.ID] = true
+	}
+	return slices.DeleteFunc(slices.Clone(h.ids), func(id int64) bool { return not[id] })
+}
+
+func idsOf(tokens []subscription.Token) []int64 {
+	ids := make([]int64, len(tokens))
+	for i, token := range tokens {
+		ids[i] = token.ID
+	}
+	return ids
+}

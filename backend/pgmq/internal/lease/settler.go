@@ -1,0 +1,152 @@
+package lease
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/ezq-go/ezq/backend/internal/subscription"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+)
+
+// settler stores what becomes of the messages of a queue.
+type settler struct{ queue *queue }
+
+// settle adds the statements for settlements to batch.
+func (s settler) settle(batch *transact.Batch, settlements []subscription.Settlement) *settleResult {
+	sql := s.queue.sql()
+	result := &settleResult{found: make(idSet, len(settlements))}
+	var acks tokenColumns
+	var nacks nackColumns
+	for _, settlement := range settlements {
+		if settlement.Action == subscription.Ack {
+			acks.add(settlement.Token)
+		} else {
+			nacks.add(settlement, s.queue.encoding)
+		}
+	}
+	if len(acks.ids) > 0 {
+		batch.Queue(sql.Ack, acks.ids, acks.numbers, acks.times).Query(result.collect(&result.ackPending))
+	}
+	if len(nacks.ids) > 0 {
+		batch.Queue(sql.Nack, nacks.ids, nacks.numbers, nacks.times, nacks.delays, nacks.headers, nacks.uncounts).Query(result.collect(&result.nackPending))
+	}
+	if len(settlements) > 0 {
+		result.checkPending = true
+		batch.Queue(transact.CheckSQL).Exec(func(pgconn.CommandTag) error {
+			result.checkPending = false
+			return nil
+		})
+	}
+	return result
+}
+
+// run stores what becomes of messages, and returns those whose outcome is not stored. The messages
+// of a queue that was dropped are gone.
+func (s settler) run(ctx context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {
+	batch := transact.New()
+	result := s.settle(batch, settlements)
+	err := batch.Run(ctx, s.queue.pool)
+	if s.queue.isDropped(ctx, err) {
+		return subscription.Missed{Gone: tokensOf(settlements)}, nil
+	}
+	if err != nil {
+		return subscription.Missed{}, cmp.Or(result.refusal(s.queue, err), s.queue.classify("settle", err))
+	}
+	return s.findMissed(ctx, tokensOf(settlements), result.found), nil
+}
+
+// findMissed returns the tokens of all that were not found, and why they were not. It has to
+// look again: the first statement passes by what is locked, and cannot tell a message
+// that another consumer has from one that was deleted beside it.
+//
+// If the second look fails, they count as locked: what may have been is tried again.
+func (s settler) findMissed(ctx context.Context, all []subscription.Token, found idSet) (missed subscription.Missed) {
+	var missing tokenColumns
+	for _, token := range all {
+		if !found[token.ID] {
+			missing.add(token)
+		}
+	}
+	if len(missing.ids) == 0 {
+		return missed
+	}
+	valid := make(map[int64]bool, len(missing.ids)) // of those that are there, whether under their tokens
+	var id int64
+	var same bool
+	batch := transact.New()
+	batch.Queue(s.queue.sql().Exist, missing.ids, missing.numbers, missing.times).Query(func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&id, &same}, func() error {
+			valid[id] = same
+			return nil
+		})
+		return err
+	})
+	err := batch.Run(ctx, s.queue.pool)
+	for _, token := range all {
+		same, there := valid[token.ID]
+		switch {
+		case found[token.ID]:
+		case err != nil || same:
+			missed.Busy = append(missed.Busy, token)
+		case there:
+			missed.Lost = append(missed.Lost, token)
+		default:
+			missed.Gone = append(missed.Gone, token)
+		}
+	}
+	return missed
+}
+
+// release releases what was leased and is not kept.
+func (s settler) release(ctx context.Context, surplus []subscription.Token) {
+	if len(surplus) == 0 {
+		return
+	}
+	released := make([]subscription.Settlement, len(surplus))
+	for i, token := range surplus {
+		released[i] = subscription.Settlement{Token: token, Action: subscription.Release}
+	}
+	batch := transact.New()
+	s.settle(batch, released)
+	if err := batch.Run(ctx, s.queue.pool); err != nil {
+		s.queue.logger.Warn("ezq: messages that there is no room for could not be released, and come back when their leases end",
+			"queue", s.queue.name, "messages", len(surplus), "error", s.queue.classify("settle", err))
+	}
+}
+
+// extend extends leases, and returns those that it has found.
+func (s settler) extend(ctx context.Context, db transact.Sender, leases []subscription.Token, lease time.Duration) (idSet, error) {
+	columns, found := tokenColumnsOf(leases), make(idSet, len(leases))
+	batch := transact.New()
+	batch.Queue(s.queue.sql().Extend, columns.ids, columns.numbers, columns.times, lease.Microseconds()).Query(found.collect)
+	return found, batch.Run(ctx, db)
+}
+
+// keep extends leases, and returns those that are lost. The messages of a queue that was dropped are
+// gone.
+func (s settler) keep(ctx context.Context, leases []subscription.Token, lease time.Duration) (subscription.Missed, error) {
+	extended, err := s.extend(ctx, s.queue.pool, leases, lease)
+	if s.queue.isDropped(ctx, err) {
+		return subscription.Missed{Gone: leases}, nil
+	}
+	if fault.IsServerError(err) {
+		return subscription.Missed{}, &subscription.Refusal{Cause: s.queue.classify("extend", err)}
+	}
+	if err != nil {
+		return subscription.Missed{}, s.queue.classify("extend", err)
+	}
+	return s.findMissed(ctx, leases, extended), nil
+}
+
+func tokensOf(settlements []subscription.Settlement) []subscription.Token {
+	tokens := make([]subscription.Token, len(settlements))
+	for i, settlement := range settlements {
+		tokens[i] = settlement.Token
+	}
+	return tokens
+}

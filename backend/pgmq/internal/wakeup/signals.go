@@ -1,0 +1,39 @@
+// Package wakeup tells consumers of new messages: in this process with channels, and other processes with
+// NOTIFY. Each message is found without it, only later.
+package wakeup
+
+import "sync"
+
+// Signals tells subscriptions at once what is published in the same process. They
+// find messages of other processes by looking.
+type Signals struct {
+	mu       sync.Mutex
+	channels map[string]chan struct{} // by queue; closed at a change
+}
+
+// NewSignals returns signals that nothing waits for.
+func NewSignals() *Signals {
+	return &Signals{channels: map[string]chan struct{}{}}
+}
+
+// Next returns the channel that is closed at the next change of queue.
+func (h *Signals) Next(queue string) <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c, ok := h.channels[queue]
+	if !ok {
+		c = make(chan struct{})
+		h.channels[queue] = c
+	}
+	return c
+}
+
+// Signal says that queue has changed.
+func (h *Signals) Signal(queue string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c, ok := h.channels[queue]; ok {
+		close(c)
+		delete(h.channels, queue)
+	}
+}

@@ -1,0 +1,25 @@
+-- How a queue is doing: see the type QueueMetrics.
+--
+-- Parameters: $1 how far to count, $2 the table.
+--
+-- The order keeps all of it on the index of vt. Without it, PostgreSQL may take the limit for a reason to scan the table,
+-- and not find so many in it.
+--
+-- Messages that were set to plus or minus infinity count, but are neither old nor due; and an age beyond the longest
+-- Duration is reported as that. The statistics come from the functions below pg_stat_user_tables, which is a view of all
+-- tables.
+
+select
+	(select count(*) from (
+		select from {table} where vt <= statement_timestamp() order by vt limit $1) as visible)::int,
+	(select count(*) from (
+		select from {table} where vt > statement_timestamp() order by vt limit $1) as invisible)::int,
+	coalesce((select least(extract(epoch from statement_timestamp() - vt) * 1000000, 9e15)::bigint
+		from {table} where vt <= statement_timestamp() and vt > '-infinity' order by vt limit 1), 0),
+	(select vt from {table} where vt > statement_timestamp() and vt < 'infinity' order by vt limit 1),
+	s.estimate, s.dead, s.vacuumed
+from (
+	select coalesce(sum(pg_stat_get_live_tuples(relid)), 0)::bigint as estimate,
+		coalesce(sum(pg_stat_get_dead_tuples(relid)), 0)::bigint as dead,
+		max(greatest(pg_stat_get_last_vacuum_time(relid), pg_stat_get_last_autovacuum_time(relid))) as vacuumed
+	from (select $2::text::regclass as relid union select relid from pg_partition_tree($2::text::regclass)) as r) as s

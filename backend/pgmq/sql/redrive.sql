@@ -1,0 +1,21 @@
+-- Moves dead letters to where they came from, and returns how many.
+--
+-- Parameters: $1 ids, $2 headers to remove, $3 the name of the queue that they are in, from which the id is made of a
+-- message that has none.
+--
+-- They are locked, and looked at again once they are: another call may have moved them, a consumer may have leased them.
+-- The session that has locked them settles them.
+--
+-- {moves} is, for each queue that gets them, with the columns that mark a message as leased before:
+-- , i0 as (insert into pgmq.q_orders (vt, message, headers, last_read_at) select clock_timestamp(), message, headers, clock_timestamp() from d order by msg_id)
+
+with t as (select * from unnest($1::bigint[]) as t(id) order by id),
+due as (
+	select m.msg_id from t cross join lateral (
+		select m.msg_id from {table} m
+		where m.msg_id = t.id and (m.vt <= statement_timestamp()) is true
+		for update skip locked) m),
+d as (
+	delete from {table} m where m.msg_id = any(array(select msg_id from due))
+	returning m.msg_id, m.message, jsonb_build_object('ezq_uuid', $3::text || '/' || m.msg_id) || (m.headers - $2::text[]) as headers){moves}
+select count(*)::int from d

@@ -1,0 +1,5 @@
+-- Moves a schedule on.
+--
+-- Parameters: $1 the id of the schedule, $2 its tick.
+
+update {table} set message = jsonb_set(message, '{last}', to_jsonb($2::timestamptz)) where msg_id = $1

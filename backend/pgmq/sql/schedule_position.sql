@@ -1,0 +1,8 @@
+-- How far a schedule has come, and the time. The row is locked.
+--
+-- Parameter: $1 the id of the schedule.
+--
+-- The clock is read when the row is locked, so it is not earlier than the last tick.
+
+with m as materialized (select message from {table} where msg_id = $1 for update)
+select coalesce(message->>'schedule', ''), left(coalesce(message->>'last', ''), 100), clock_timestamp() from m

@@ -1,0 +1,34 @@
+package pgmq
+
+import (
+	"errors"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+)
+
+// QueueName returns the name of the PGMQ queue that holds the messages of topic,
+// for access with SQL or another PGMQ client.
+//
+// A topic of at most 47 lower-case letters, digits and underscores that begins
+// with a letter is the name of its queue. Any other topic has a queue named
+// after a readable part of it, "_h", and the first 20 hexadecimal digits of its
+// SHA-256. So do the few topics that look like such a name, and those whose
+// table would have the name of an index, sequence or partition of another queue,
+// like "orders_pkey" beside "orders". No two topics share a queue.
+//
+// An error matches [ErrInvalidTopic]: the topic is empty, is longer than 1024
+// bytes, any "_dead" at its end aside, is not UTF-8, or contains a NUL.
+func QueueName(topic string) (string, error) {
+	queue, err := queuename.Of(topic)
+	return queue, fault.Classify("", "", err)
+}
+
+// checkUserTopic is for publishing and subscribing: the queue of the schedules has other
+// messages, which other code must not receive or add to.
+func checkUserTopic(topic string) error {
+	if topic == schedulesQueue {
+		return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: errors.New("its queue has what is known about schedules"), Remedy: "choose another name"}
+	}
+	return queuename.Check(topic)
+}
