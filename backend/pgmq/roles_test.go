@@ -370,6 +370,16 @@ func TestPublish_NamesRemedyForTakenIDs(t *testing.T) {
 		execute(t, pool, "delete from pgmq.q_t")
 		execute(t, pool, "select setval('pgmq.q_t_msg_id_seq', 1)")
 	}
+	// To go on after the last id there can be is to publish nothing more: it has to be deleted first.
+	execute(t, pool, "insert into pgmq.q_t (msg_id, vt, message) overriding system value select n, now(), '0' from unnest(array[2, 3, 9223372036854775807]) as n")
+	var taken *pgmq.Error
+	require.ErrorAs(t, client.Publish("t", message.NewMessage("c", nil)), &taken)
+	deleting, going := strings.Index(taken.Remedy, "delete"), strings.Index(taken.Remedy, "select setval")
+	require.Positive(t, deleting)
+	require.Greater(t, going, deleting)
+	execute(t, pool, "delete from pgmq.q_t where msg_id = 9223372036854775807")
+	execute(t, pool, "select setval('pgmq.q_t_msg_id_seq', max(msg_id)) from pgmq.q_t")
+	publish(t, client, "c")
 }
 
 func TestGrants_OfGroupIncludeItsBinding(t *testing.T) {

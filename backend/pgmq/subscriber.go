@@ -484,7 +484,7 @@ func (s *Subscriber) Stats() map[string]SubscriptionStats {
 // read.
 func (s *Subscriber) consumerError(ctx context.Context, op, topic string, err error) error {
 	if s.config.Group == "" && catalog.HasOnlyGroups(ctx, s.pool, topic, err) {
-		err = &Error{Kind: ErrGroupRequired, Cause: catalog.ErrHasGroups, Remedy: "set SubscriberConfig.Group to one of them, which Queue.Queues tells"}
+		err = &Error{Kind: ErrGroupRequired, Cause: catalog.ErrHasGroups, Remedy: "set SubscriberConfig.Group to one of them, which Client.Queues lists"}
 	}
 	return s.classify(op, topic, err)
 }
