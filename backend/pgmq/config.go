@@ -42,6 +42,10 @@ type PublisherConfig struct {
 	// a transaction that is published in is prepared for a two-phase commit: PREPARE
 	// TRANSACTION fails after a NOTIFY, which not every publish sends.
 	NoNotify bool
+
+	// IDWindow is how long the ID of a message that is stored once is remembered: see
+	// [backend.PublishCondition]. Defaults to 24 hours; the least is 1 second.
+	IDWindow time.Duration
 }
 
 // SubscriberConfig adjusts how messages are received. The zero value is ready
@@ -245,6 +249,9 @@ func (c PublisherConfig) withDefaults() (PublisherConfig, error) {
 		return c, invalidConfig("MaxPayloadBytes", c.MaxPayloadBytes, "0 for the default, or more")
 	}
 	c.MaxPayloadBytes = cmp.Or(c.MaxPayloadBytes, 1<<20)
+	if c.IDWindow = cmp.Or(c.IDWindow, 24*time.Hour); c.IDWindow < time.Second {
+		return c, invalidConfig("IDWindow", c.IDWindow, "0 for the default, or 1s or more")
+	}
 	return c, nil
 }
 
@@ -340,7 +347,7 @@ func invalidConfig(field string, value any, allowed string) error {
 func features() backend.Features {
 	return backend.Features{
 		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
-		Ordered: true, Lease: true, Drain: true, Schedules: true,
+		Ordered: true, Lease: true, Drain: true, Schedules: true, Conditions: true,
 	}
 }
 

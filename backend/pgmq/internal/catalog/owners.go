@@ -40,6 +40,15 @@ func untrustedTables(ctx context.Context, db transact.Queryer, tables []string, 
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[untrustedTable])
 }
 
+// RequireTrusted returns an error if one of tables would run the code of an untrusted role.
+func RequireTrusted(ctx context.Context, db transact.Queryer, tables ...string) error {
+	found, err := untrustedTables(ctx, db, tables, "")
+	for _, table := range found {
+		err = fault.FirstError(err, table.codeError())
+	}
+	return err
+}
+
 // codeError returns why the table is not used, or nil. The remedy makes the table trusted only once
 // its code is gone, which would run otherwise.
 func (s untrustedTable) codeError() error {

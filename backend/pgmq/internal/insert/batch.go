@@ -20,6 +20,9 @@ type Batch struct {
 	Delays   []int64 // µs
 	Times    []*time.Time
 	size     batchSize
+
+	Conditions []*backend.PublishCondition // of each message, or nil; none if none has one
+	IDs        []string                    // of the messages, where there are conditions
 }
 
 // Encode turns messages into rows. It refuses what could not be stored, or not
@@ -43,6 +46,13 @@ func Encode(msgs []*message.Message, maxPayload int) (Batch, error) {
 		Delays:   make([]int64, len(msgs)),
 		Times:    make([]*time.Time, len(msgs)),
 	}
+	var err error
+	if r.Conditions, err = backend.PublishConditionsOf(msgs); err != nil {
+		return Batch{}, &fault.Error{Kind: fault.ErrInvalidMessage, Cause: err}
+	}
+	if r.Conditions != nil {
+		r.IDs = make([]string, len(msgs))
+	}
 	for i, msg := range msgs {
 		if err := r.set(i, msg, maxPayload); err != nil {
 			return Batch{}, err
@@ -54,11 +64,32 @@ func Encode(msgs []*message.Message, maxPayload int) (Batch, error) {
 // Len returns how many messages there are.
 func (r *Batch) Len() int { return len(r.Messages) }
 
+// Keyed is the condition of a message with a key, which is published alone, or nil.
+func (r *Batch) Keyed() *backend.PublishCondition {
+	if len(r.Conditions) == 1 && r.Conditions[0].Key != "" {
+		return r.Conditions[0]
+	}
+	return nil
+}
+
+// Report tells the conditions what became of their messages, and returns whether a queue has changed.
+func (r *Batch) Report(results []backend.PublishResult) (changed bool) {
+	for i, condition := range r.Conditions {
+		changed = changed || results[i].Outcome != backend.Existed
+		if condition != nil {
+			condition.Report(results[i])
+		}
+	}
+	return changed
+}
+
 func (r *Batch) append(other Batch) {
 	r.Messages = append(r.Messages, other.Messages...)
 	r.Headers = append(r.Headers, other.Headers...)
 	r.Delays = append(r.Delays, other.Delays...)
 	r.Times = append(r.Times, other.Times...)
+	r.Conditions = append(r.Conditions, other.Conditions...)
+	r.IDs = append(r.IDs, other.IDs...)
 	r.size = r.size.plus(other.size)
 }
 
@@ -78,6 +109,9 @@ func (r *Batch) set(i int, msg *message.Message, maxPayload int) error {
 	}
 	if !at.IsZero() {
 		r.Times[i] = &at
+	}
+	if r.IDs != nil {
+		r.IDs[i] = msg.UUID
 	}
 	var encoding string
 	r.Messages[i], encoding = codec.EncodePayload(metadata, msg.Payload)
