@@ -56,7 +56,7 @@ func sqlBlock(t *testing.T, text string) string {
 func documented() map[string]func(t *testing.T, database string) error {
 	return map[string]func(t *testing.T, database string) error{
 		"ezq_owner": own, "ezq_publisher": publishOrder, "ezq_sender": sendOrder, "ezq_scheduler": scheduleOrder, "ezq_consumer": consumeOrders, "ezq_operator": operate,
-		"ezq_monitor": monitor,
+		"ezq_monitor": monitor, "ezq_deduplicator": deduplicateOrders,
 	}
 }
 
@@ -233,6 +233,20 @@ func asAdministrator(t *testing.T, database string) string {
 	return mine.String()
 }
 
+// deduplicateOrders publishes with an ID, and with a key, which the second publish finds.
+func deduplicateOrders(t *testing.T, database string) error {
+	client, err := openAs(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	if err != nil {
+		return err
+	}
+	for _, condition := range []*backend.PublishCondition{once(), unique("k"), replacing("k", 0)} {
+		if err := client.Publish("orders", conditional(t.Context(), "a", condition, 0)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func monitor(t *testing.T, database string) error {
 	client, err := openAs(t, database, pgmq.Config{})
 	if err != nil {
@@ -258,6 +272,8 @@ func ordersDatabase(t *testing.T) string {
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
 	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead'), pgmq.create('ezq_schedules')")
+	execute(t, pool, "create table pgmq.ezq_ids (key bytea primary key, until timestamptz not null)")
+	execute(t, pool, "create index on pgmq.q_orders ((headers->>'ezq_unique')) where headers ? 'ezq_unique'")
 	execute(t, pool, `insert into pgmq.q_orders (vt, message) values (now(), '{}')`)
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
 		values (now(), '{}', '{"ezq_queue":"orders","topic_poisoned":"orders"}')`)
