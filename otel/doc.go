@@ -1,13 +1,14 @@
 // Package ezqotel tells OpenTelemetry what becomes of events: traces that lead from
 // the publish to the handler, across processes, and metrics.
 //
-//	telemetry, err := ezqotel.New(ezqotel.Config{
+//	telemetry, err := ezqotel.New(&ezqotel.Config{
 //		TracerProvider: otel.GetTracerProvider(),
 //		MeterProvider:  otel.GetMeterProvider(),
 //	})
 //	…
 //	publisher := telemetry.Publisher(client)
 //	router.Use(telemetry.Middleware) // first, so that it sees what the others decide
+//	_, err = telemetry.ObserveRouter(router)
 //
 //	ezq.Publish(ctx, publisher, OrderPaid{ID: 7})
 //

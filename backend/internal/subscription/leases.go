@@ -305,7 +305,7 @@ func (ls *leases) removeBatch(b *lockedBatch) {
 }
 
 // stored records that settlements have been stored, or that they never will be.
-func (ls *leases) stored(batch []Settlement) {
+func (ls *leases) stored(batch []Settlement) (refusedSince time.Time) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.capacity.throughput.settled(len(batch), time.Now())
@@ -316,7 +316,7 @@ func (ls *leases) stored(batch []Settlement) {
 			}
 		}
 	}
-	ls.refused.stored(batch)
+	return ls.refused.stored(batch)
 }
 
 // suspectAcks goes on leasing the messages of a batch whose acks may be refused, until that

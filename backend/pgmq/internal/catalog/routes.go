@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -177,8 +178,13 @@ func PublishDenied(topic string, queues []string) error {
 	}
 	all := strings.Join(tables, ", ")
 	remedy := fmt.Sprintf("let the owner run GRANT INSERT (vt, message, headers) ON %s TO the role", all)
-	if own, _ := queuename.Of(topic); len(queues) > 1 || queues[0] != own {
-		remedy += fmt.Sprintf("; select * from pgmq.test_routing('%s') shows what is bound, and pgmq.unbind_topic unbinds it", queuename.RoutingKey(topic))
+	own, _ := queuename.Of(topic)
+	isGroup := regexp.MustCompile(queuename.GroupPattern(topic))
+	if slices.ContainsFunc(queues, func(queue string) bool { return queue != own }) {
+		remedy += fmt.Sprintf("; select * from pgmq.test_routing('%s') shows what is bound", queuename.RoutingKey(topic))
+	}
+	if slices.ContainsFunc(queues, func(queue string) bool { return queue != own && !isGroup.MatchString(queue) }) { // a group would lose its events
+		remedy += ", and pgmq.unbind_topic unbinds a queue that is no group's"
 	}
 	return &fault.Error{
 		Kind: fault.ErrPermission, Cause: fmt.Errorf("the role may not insert into %s, where messages of the topic go", all), Remedy: remedy,

@@ -57,6 +57,9 @@ func isPlain(topic string) bool {
 	return true
 }
 
+// SaysTopic reports whether queue has the name of its topic, and else has to be labelled.
+func SaysTopic(queue string) bool { return !isHashed(queue) }
+
 func isHashed(topic string) bool {
 	i := len(topic) - hashDigits
 	if i < len(hashMark) || topic[i-len(hashMark):i] != hashMark {
