@@ -22,13 +22,14 @@ type entry struct {
 	key       string                    // of its condition
 	condition *backend.PublishCondition // until it is stored
 
-	visible  time.Time // may be claimed from then on
-	number   int       // of the last lease
-	leased   time.Time // when that was given; zero once it was released
-	failures int
-	done     []string
-	unknown  time.Time
-	index    int // in entries
+	visible   time.Time // may be claimed from then on
+	number    int       // of the last lease
+	delivered bool      // it was leased once, whether that counts or not
+	leased    time.Time // when that was given; zero once it was released
+	failures  int
+	done      []string
+	unknown   time.Time
+	index     int // in entries
 }
 
 // newEntry copies msg, so that neither its publisher nor a consumer can change
@@ -59,8 +60,8 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 	return e, nil
 }
 
-// isNew reports whether e was never delivered, deliveries that were released aside.
-func (e *entry) isNew() bool { return e.number == 0 }
+// isNew reports whether e was never delivered.
+func (e *entry) isNew() bool { return !e.delivered }
 
 // replace makes e the message that other is, in the place of e. It keeps its time if debounce
 // is 0, or else takes that of other, until debounce after it was first stored.
