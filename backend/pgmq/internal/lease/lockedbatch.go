@@ -56,11 +56,11 @@ func (h *lockedBatch) Finish(ctx context.Context, acked, rest []subscription.Tok
 	return tokens, &subscription.Refusal{Cause: cause}
 }
 
-// noted returns err, with which the messages could not be leased. If PostgreSQL
-// refuses that because of a row, the next lock transaction would lock it again,
+// noted returns err, with which the messages could not be leased. If that is because of a
+// row, which PostgreSQL refuses or takes too long for, the next lock transaction would lock it again,
 // and end the same way.
 func (h *lockedBatch) noted(err error) error {
-	if err != nil && !fault.MayBeRetried(err) {
+	if fault.IsServerError(err) || isGivenUp(err) {
 		h.unleasable.Store(true)
 	}
 	return err
@@ -109,7 +109,11 @@ func (h *lockedBatch) finish(ctx context.Context, acked, rest []subscription.Tok
 	}
 	tokens := make([]subscription.Token, len(rest))
 	for i, token := range rest {
-		tokens[i] = leased[token.ID]
+		var ok bool
+		if tokens[i], ok = leased[token.ID]; !ok { // a trigger keeps the row as it is
+			tokens[i] = token
+			h.unleasable.Store(true)
+		}
 	}
 	return tokens, nil
 }

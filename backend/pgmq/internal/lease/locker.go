@@ -30,6 +30,7 @@ type locker struct {
 func (l *locker) lock(ctx context.Context, limit int, lease time.Duration) (locked subscription.LockedBatch, claim subscription.Claim, ok bool, err error) {
 	if l.unleasable.Swap(false) {
 		l.claims.screening.activate() // a claim finds out why
+		l.claims.screening.search()
 	}
 	if l.claims.screening.active || l.claims.examination.suspects.hasReady() {
 		return nil, claim, false, nil
