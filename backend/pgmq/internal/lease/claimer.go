@@ -285,15 +285,14 @@ func (c *claimer) recover(ctx context.Context, cause error, width int, lease tim
 		return false
 	}
 	found, accepted, all := c.passBy(ctx, width, lease)
+	late := fault.IsStatementTimeout(cause)
 	switch {
-	case found == 0 && !fault.IsStatementTimeout(cause):
-		return false
-	case found == 0 && width == 1:
-		return c.screening.extendTimeout()
-	case found == 0:
-		c.screening.reduce(max(min(accepted, width/2), 1))
 	case accepted > 0 && accepted < width && !all:
 		c.screening.reduce(accepted)
+	case found == 0 && late && width > 1:
+		c.screening.reduce(max(min(accepted, width/2), 1))
+	case found == 0:
+		return late && c.screening.extendTimeout()
 	}
 	return true
 }

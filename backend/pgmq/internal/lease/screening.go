@@ -147,10 +147,10 @@ func (s *screening) recordResult(all, suspicious, untried int) {
 	switch {
 	case suspicious > 0:
 		s.timeout, s.activeUntil = minClaimTimeout, time.Now().Add(screeningPeriod)
-	case s.timedOut:
+	case s.timedOut && !s.limited:
 		s.timeout = min(2*s.claimTimeout(), maxClaimTimeout)
 	}
-	s.timedOut, s.active = false, time.Now().Before(s.activeUntil) || s.refused.len() > 0 || s.limited && s.slow
+	s.timedOut = false
 	switch {
 	case untried > 0:
 		s.batchLimit, s.limited = max(all/4, 1), true
@@ -162,6 +162,7 @@ func (s *screening) recordResult(all, suspicious, untried int) {
 	default:
 		s.batchLimit, s.limited = 0, false
 	}
+	s.active = time.Now().Before(s.activeUntil) || s.refused.len() > 0 || s.limited
 }
 
 // OperationTimeout bounds every statement of a subscription.
