@@ -103,12 +103,12 @@ func (s *screening) recordClaim(n int, short bool) {
 	}
 	switch now := time.Now(); {
 	case !short:
-		s.shortSince, s.shortPause, s.refused.unblamed = time.Time{}, shortFor, nil
+		s.shortSince, s.shortPause, s.refused.unblamed = time.Time{}, 0, nil
 	case s.shortSince.IsZero():
 		s.shortSince = now
-	case now.Sub(s.shortSince) >= s.shortPause:
+	case now.Sub(s.shortSince) >= max(s.shortPause, shortFor):
 		s.search()
-		s.shortSince, s.shortPause = now, min(2*s.shortPause, time.Minute)
+		s.shortSince, s.shortPause = now, min(2*max(s.shortPause, shortFor), time.Minute)
 	}
 }
 
