@@ -37,7 +37,7 @@ func bisect[T any](all []T, within time.Duration, try func(part []T, timeout tim
 // not stored, and why one of them is not. If the server cannot be reached, it does not try again.
 func storeApart[T any](all []T, store func(part []T, timeout time.Duration) error) (failed []T, cause error) {
 	reachable := true
-	failed, untried := bisect(all, examineTimeout, func(part []T, timeout time.Duration) error {
+	failed, untried := bisect(all, screenTimeout, func(part []T, timeout time.Duration) error {
 		if !reachable {
 			return cause
 		}

@@ -30,14 +30,18 @@ type refusedRows struct {
 	unblamed   error     // why no row was accepted by the last search; nil if one was
 	futile     time.Time // since when searches have found nothing
 	nextSearch time.Time // no search before that
+	leased     time.Time // when a claim has brought messages
 }
 
 const (
 	// maxRefusedRows is how many rows are passed by. Each claim reads past them.
 	maxRefusedRows = 1000
 
-	// fewRefusedRows is how many rows can be to blame where no other row shows that it is not the table.
+	// fewRefusedRows is how many rows can be to blame where no other row shows now that it is not the table.
 	fewRefusedRows = 10
+
+	// recently is how long a claim that has brought messages shows that.
+	recently = 10 * time.Second
 
 	// searchTimeout is for how long rows are tried while none is accepted.
 	searchTimeout = 2 * time.Second
@@ -73,12 +77,18 @@ func (r *refusedRows) search(ctx context.Context, t trial, width int) (found []r
 	if err != nil || len(due) == 0 {
 		return nil, 0, false
 	}
-	sample, _, _ := t.run(ctx, []int64{newest}, 1, t.timeout) // messages published after a constraint was added fulfil it
+	// A message published after a constraint was added fulfils it; and PostgreSQL updates no message at all, unless it
+	// refuses the statement.
+	sample, _, _ := t.run(ctx, []int64{newest, newest + 1}, 2, t.timeout)
+	if slices.ContainsFunc(sample.refused, func(one refusal) bool { return one.id == newest+1 }) {
+		r.noteFutile(nil)
+		return nil, 0, false
+	}
 	known, all, _ := t.run(ctx, due, width, searchTimeout)
 	found = known.refused
-	if len(sample.accepted)+len(known.accepted) > 0 {
+	if accepts := len(sample.accepted)+len(known.accepted) > 0; accepts || all && r.areFew(found) {
 		found = r.certain(ctx, t, found)
-	} else if !all || !r.areFew(found) {
+	} else {
 		r.noteFutile(found)
 		return nil, 0, all
 	}
@@ -88,6 +98,16 @@ func (r *refusedRows) search(ctx context.Context, t trial, width int) (found []r
 		report(ctx, t.queue, found)
 	}
 	return found, len(known.accepted), all
+}
+
+// areFew reports whether the rows are to blame that were refused, although no other was accepted: they
+// are few, and others were leased a moment ago; or they are few with those that are passed by, and the server is not
+// in trouble.
+func (r *refusedRows) areFew(found []refusal) bool {
+	if len(found) <= fewRefusedRows && time.Since(r.leased) < recently {
+		return true
+	}
+	return r.len()+len(found) <= fewRefusedRows && !slices.ContainsFunc(found, func(one refusal) bool { return one.doubtful })
 }
 
 // certain returns the refusals without those of rows that are accepted, or locked, when they are tried again. A code
@@ -108,12 +128,6 @@ func (r *refusedRows) certain(ctx context.Context, t trial, found []refusal) []r
 	})
 }
 
-// areFew reports whether the rows are to blame that were refused, although no other was accepted: they
-// are few, with those that are passed by, and the server is not in trouble.
-func (r *refusedRows) areFew(found []refusal) bool {
-	return r.len()+len(found) <= fewRefusedRows && !slices.ContainsFunc(found, func(one refusal) bool { return one.doubtful })
-}
-
 // noteFutile notes that no row was accepted. As long as that is so, there is a search once a minute at last.
 func (r *refusedRows) noteFutile(found []refusal) {
 	now := time.Now()
@@ -127,7 +141,9 @@ func (r *refusedRows) noteFutile(found []refusal) {
 }
 
 // claimed notes that a claim has brought messages: the table is all right.
-func (r *refusedRows) claimed() { r.unblamed, r.futile, r.nextSearch = nil, time.Time{}, time.Time{} }
+func (r *refusedRows) claimed() {
+	r.unblamed, r.futile, r.nextSearch, r.leased = nil, time.Time{}, time.Time{}, time.Now()
+}
 
 func report(ctx context.Context, q *queue, found []refusal) {
 	about := sparse.About{Text: "ezq: PostgreSQL refuses to lease a message, which stays in its queue and is passed by; it is tried again", Topic: q.topic}
