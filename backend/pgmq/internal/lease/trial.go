@@ -15,7 +15,7 @@ import (
 )
 
 // A trial is the UPDATE of a claim, of one row after the other, in a transaction that is rolled back. There is a
-// savepoint before each row, so each has its own verdict, and its own time. One round trip tries many rows. Halves
+// savepoint before each row, so each has its own answer, and its own time. One round trip tries many rows. Halves
 // would take two tries for each of a thousand rows that are refused; and if each UPDATE takes some milliseconds, all
 // of them together take longer than there is time.
 
@@ -31,9 +31,9 @@ type trial struct {
 // takes so long.
 const slowUpdate = time.Second
 
-// verdicts is what is known of rows that were tried. Of those that others have locked, and those that there was
+// trialResult is what is known of rows that were tried. Of those that others have locked, and those that there was
 // no time for, it is nothing.
-type verdicts struct {
+type trialResult struct {
 	accepted []int64
 	refused  []refusal
 }
@@ -51,7 +51,7 @@ const firstTrials = 16
 
 // run tries rows in their order until so many are accepted, or until it has taken so long. If one
 // is accepted, it takes less time. It reports whether it has tried them all.
-func (t trial) run(ctx context.Context, ids []int64, wanted int, within time.Duration) (found verdicts, all bool, err error) {
+func (t trial) run(ctx context.Context, ids []int64, wanted int, within time.Duration) (found trialResult, all bool, err error) {
 	conn, err := t.queue.pool.Acquire(ctx)
 	if err != nil {
 		return found, false, err
@@ -84,7 +84,7 @@ func (t trial) run(ctx context.Context, ids []int64, wanted int, within time.Dur
 }
 
 // tryEach tries rows in one round trip, until that time after the beginning of the transaction.
-func (t trial) tryEach(ctx context.Context, server *pgconn.PgConn, ids []int64, until time.Duration, found *verdicts) error {
+func (t trial) tryEach(ctx context.Context, server *pgconn.PgConn, ids []int64, until time.Duration, found *trialResult) error {
 	pipeline := server.StartPipeline(ctx)
 	lease, limit := []byte(strconv.FormatInt(t.lease.Microseconds(), 10)), []byte(strconv.FormatInt(until.Microseconds(), 10))
 	for _, id := range ids {
@@ -133,8 +133,8 @@ func nextAnswer(pipeline *pgconn.Pipeline) (row [][]byte, refused, err error) {
 	}
 }
 
-// judge notes the verdict on a row: how many were locked and updated, or an error.
-func (t trial) judge(id int64, counts [][]byte, err error, found *verdicts) {
+// judge notes the answer for a row: how many were locked and updated, or an error.
+func (t trial) judge(id int64, counts [][]byte, err error, found *trialResult) {
 	switch {
 	case fault.IsStatementTimeout(err):
 		found.refused = append(found.refused, refusal{id: id, cause: t.slowError(err), doubtful: true, slow: true})
