@@ -280,8 +280,8 @@ func (c *claimer) screen(ctx context.Context, settlements []subscription.Settlem
 // recover reports whether the next claim may succeed, after one of up to width messages has failed with cause: it
 // passes by what PostgreSQL refuses, or has fewer messages, or more time.
 func (c *claimer) recover(ctx context.Context, cause error, width int, lease time.Duration) bool {
-	if ctx.Err() != nil {
-		c.screening.search() // the next time
+	if end, ends := ctx.Deadline(); ctx.Err() != nil || ends && time.Until(end) < screenTimeout {
+		c.screening.search() // the next time, when there is time for each row
 		return false
 	}
 	found, accepted, all := c.passBy(ctx, width, lease)
