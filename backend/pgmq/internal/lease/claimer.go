@@ -259,7 +259,7 @@ func (c *claimer) screen(ctx context.Context, settlements []subscription.Settlem
 		c.queueNext(batch, &claim)
 		began := time.Now()
 		err = batch.Run(ctx, c.queue.pool)
-		if err != nil && result.refusal(c.queue, err) == nil && fault.IsServerError(err) && c.recover(ctx, err, batchLimit, lease) {
+		if err != nil && result.refusal(c.queue, err) == nil && fault.IsServerError(err) && c.adapt(ctx, err, batchLimit, lease) {
 			continue
 		}
 		settled = cmp.Or(settled, result)
@@ -277,9 +277,9 @@ func (c *claimer) screen(ctx context.Context, settlements []subscription.Settlem
 	}
 }
 
-// recover reports whether the next claim may succeed, after one of up to width messages has failed with cause: it
+// adapt reports whether the next claim may succeed, after one of up to width messages has failed with cause: it
 // passes by what PostgreSQL refuses, or has fewer messages, or more time.
-func (c *claimer) recover(ctx context.Context, cause error, width int, lease time.Duration) bool {
+func (c *claimer) adapt(ctx context.Context, cause error, width int, lease time.Duration) bool {
 	if end, ends := ctx.Deadline(); ctx.Err() != nil || ends && time.Until(end) < screenTimeout {
 		c.screening.search() // the next time, when there is time for each row
 		return false
