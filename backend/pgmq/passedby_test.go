@@ -58,7 +58,7 @@ func requireClaimed(t *testing.T, store subscription.Store, limit, want int) {
 	})
 }
 
-// A trigger can give any code, also one that tells of the state of the server, and a policy gives 42501.
+// A trigger can give any code, also one that tells of the state of the server.
 func TestClaim_PassesByARowThatIsRefusedWithAnyCode(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"P0001", "40001", "57014", "55P03", "08006", "42501", "42703", "53200", "XX000"} {
@@ -73,6 +73,22 @@ func TestClaim_PassesByARowThatIsRefusedWithAnyCode(t *testing.T) {
 			require.Contains(t, log.String(), "change what is refused, or remove that")
 		})
 	}
+}
+
+// A policy with WITH CHECK is of the role, and gives 42501.
+func TestClaim_PassesByARowThatAPolicyKeeps(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	owner := openAt(t, database, pgmq.Config{})
+	require.NoError(t, owner.SubscribeInitialize("t"))
+	publishJSON(t, owner, `{"Bad":1}`, 1)
+	publishJSON(t, owner, `{}`, 20)
+	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select, update, delete on pgmq.q_t to {role}")
+	execute(t, pgtest.Pool(t, database), "alter table pgmq.q_t enable row level security; create policy s on pgmq.q_t for select using (true); "+
+		"create policy u on pgmq.q_t for update using (true) with check (not message ? 'Bad')")
+	store, err := openAt(t, role, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoCreate: true}}).Store(t.Context(), "t")
+	require.NoError(t, err)
+	requireClaimed(t, store, 10, 20)
 }
 
 // What tells of the state of the server is no row's fault, if the row is leased when it is tried again.
