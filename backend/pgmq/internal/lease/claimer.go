@@ -63,6 +63,7 @@ func (c *claimer) watch() <-chan struct{} {
 	return c.changed
 }
 
+// claimIfDue claims messages, if there may be any, and stores settlements in the same transaction.
 func (c *claimer) claimIfDue(ctx context.Context, settlements []subscription.Settlement, limit int, lease time.Duration) (subscription.Claim, error) {
 	if err := c.refresh(ctx); err != nil {
 		return subscription.Claim{}, err
@@ -92,7 +93,7 @@ func (c *claimer) claimIfDue(ctx context.Context, settlements []subscription.Set
 	return claim, nil
 }
 
-// claimError returns err as an [*Error], which may be logged, or the reason for it if that is
+// claimError returns err as a [*fault.Error], which may be logged, or the reason for it if that is
 // that there is no queue.
 func (c *claimer) claimError(ctx context.Context, err error) error {
 	if _, refused := errors.AsType[*subscription.Refusal](err); refused {
@@ -154,6 +155,7 @@ func (c *claimer) claim(ctx context.Context, settlements []subscription.Settleme
 	return claim, settled, nil
 }
 
+// claimNew claims messages and reads them. If that fails because of one of them, it screens them.
 func (c *claimer) claimNew(ctx context.Context, settlements []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settleResult, err error) {
 	c.surplus = false
 	batch, settled := c.beginClaim(settlements, c.screening.claimTimeout())
@@ -207,6 +209,7 @@ func (c *claimer) beginClaim(settlements []subscription.Settlement, timeout time
 	return batch, settled
 }
 
+// queueNext has a batch find out what scanNext returns.
 func (c *claimer) queueNext(batch *transact.Batch, claim *subscription.Claim) {
 	batch.Queue(c.queue.sql().Next, c.screening.refused.ids()).QueryRow(func(r pgx.Row) (err error) {
 		claim.Next, err = c.scanNext(r)
