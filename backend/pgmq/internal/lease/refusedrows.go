@@ -85,13 +85,11 @@ func (r *refusedRows) search(ctx context.Context, t trial, width int) (found []r
 		return nil, 0, false
 	}
 	known, all, _ := t.run(ctx, due, width, searchTimeout)
-	found = known.refused
-	if accepts := len(sample.accepted)+len(known.accepted) > 0; accepts || all && r.areFew(found) {
-		found = r.certain(ctx, t, found)
-	} else {
-		r.noteFutile(found)
+	if len(sample.accepted)+len(known.accepted) == 0 && (!all || !r.areFew(known.refused)) {
+		r.noteFutile(known.refused)
 		return nil, 0, all
 	}
+	found = r.certain(ctx, t, known.refused)
 	found = found[:min(len(found), maxRefusedRows-r.len())]
 	if len(found) > 0 {
 		r.add(found)
