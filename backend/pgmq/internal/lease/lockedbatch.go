@@ -109,9 +109,7 @@ func (h *lockedBatch) finish(ctx context.Context, acked, rest []subscription.Tok
 	}
 	tokens := make([]subscription.Token, len(rest))
 	for i, token := range rest {
-		var ok bool
-		if tokens[i], ok = leased[token.ID]; !ok { // a trigger keeps the row as it is
-			tokens[i] = token
+		if tokens[i] = leased[token.ID]; tokens[i] == (subscription.Token{}) { // a trigger keeps the row as it is
 			h.unleasable.Store(true)
 		}
 	}
