@@ -27,6 +27,8 @@ type claimer struct {
 	gone           error                                             // what it means that there is no queue
 	bindingPause   time.Duration                                     // between two looks whether the group of an idle queue is bound
 
+	unleasable unleasable // what lock transactions could not lease
+
 	changed   <-chan struct{}
 	signalled bool // since the last claim
 	idle      bool // the last claim found nothing
@@ -68,6 +70,7 @@ func (c *claimer) claimIfDue(ctx context.Context, settlements []subscription.Set
 	if err := c.refresh(ctx); err != nil {
 		return subscription.Claim{}, err
 	}
+	c.screenUnleasable(ctx, lease)
 	c.screening.refused.retry(ctx, c.trial(ctx, lease))
 	if c.screening.takeSearch() {
 		c.passBy(ctx, limit, lease)
@@ -91,6 +94,19 @@ func (c *claimer) claimIfDue(ctx context.Context, settlements []subscription.Set
 	}
 	claim.Missed = c.settler.findMissed(ctx, tokensOf(settlements), settled.found)
 	return claim, nil
+}
+
+// screenUnleasable has the next messages screened, if a lock transaction could not lease some. What it has found
+// to be kept is passed by, and a claim finds out what is refused.
+func (c *claimer) screenUnleasable(ctx context.Context, lease time.Duration) {
+	refused, unchanged := c.unleasable.take()
+	if refused {
+		c.screening.search()
+	}
+	if refused || len(unchanged) > 0 {
+		c.screening.activate()
+	}
+	c.screening.refused.passByUnchanged(ctx, c.trial(ctx, lease), unchanged)
 }
 
 // claimError returns err as a [*fault.Error], which may be logged, or the reason for it if that is

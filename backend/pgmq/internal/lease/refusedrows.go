@@ -108,6 +108,21 @@ func (r *refusedRows) areFew(found []refusal) bool {
 	return r.len()+len(found) <= fewRefusedRows && !slices.ContainsFunc(found, func(one refusal) bool { return one.doubtful })
 }
 
+// passByUnchanged has rows passed by that PostgreSQL has not leased, without an error. There is no room for
+// more than maxRefusedRows.
+func (r *refusedRows) passByUnchanged(ctx context.Context, t trial, ids []int64) {
+	var found []refusal
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
+		if _, passed := r.tried[id]; !passed && r.len()+len(found) < maxRefusedRows {
+			found = append(found, refusal{id: id, cause: t.keptError()})
+		}
+	}
+	if len(found) > 0 {
+		r.add(found)
+		report(ctx, t.queue, found)
+	}
+}
+
 // certain returns the refusals without those of rows that are accepted, or locked, when they are tried again. A code
 // that tells of the state of the server may have told of that. A row that was slow has had its time.
 func (r *refusedRows) certain(ctx context.Context, t trial, found []refusal) []refusal {
