@@ -19,14 +19,17 @@ type entry struct {
 	metadata  message.Metadata
 	payload   []byte
 	published time.Time
+	key       string                    // of its condition
+	condition *backend.PublishCondition // until it is stored
 
-	visible  time.Time // may be claimed from then on
-	number   int       // of the last lease
-	leased   time.Time // when that was given; zero once it was released
-	failures int
-	done     []string
-	unknown  time.Time
-	index    int // in entries
+	visible   time.Time // may be claimed from then on
+	number    int       // of the last lease
+	delivered bool      // it was leased once, whether that counts or not
+	leased    time.Time // when that was given; zero once it was released
+	failures  int
+	done      []string
+	unknown   time.Time
+	index     int // in entries
 }
 
 // newEntry copies msg, so that neither its publisher nor a consumer can change
@@ -55,6 +58,22 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 	maps.Copy(e.metadata, msg.Metadata)
 	backend.ClearDelay(e.metadata)
 	return e, nil
+}
+
+// isNew reports whether e was never delivered.
+func (e *entry) isNew() bool { return !e.delivered }
+
+// replace makes e the message that other is, in the place of e. It keeps its time if debounce
+// is 0, or else takes that of other, until debounce after it was first stored.
+func (e *entry) replace(other *entry, debounce time.Duration) {
+	e.uuid, e.metadata, e.payload = other.uuid, other.metadata, other.payload
+	e.failures, e.done, e.unknown = 0, nil, time.Time{}
+	if debounce > 0 {
+		e.visible = other.visible
+		if latest := e.published.Add(debounce); e.visible.After(latest) {
+			e.visible = latest
+		}
+	}
 }
 
 func (e *entry) isLeasedBy(token subscription.Token) bool {

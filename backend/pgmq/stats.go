@@ -29,9 +29,9 @@ type SubscriptionStats struct {
 	// Quarantined counts messages that no consumer got, because they cannot be read or are
 	// larger than MaxMessageBytes: they were moved to the archive of their queue, or, where that
 	// is not permitted, hidden for an hour, once for each time. The archive has the
-	// reasons, and docs/postgres.md what to do then. A message that PostgreSQL refuses to lease,
-	// because of a constraint or a trigger, counts once, and stays in its queue. Any of them
-	// wants a look.
+	// reasons, and docs/postgres.md what to do then. A message that PostgreSQL does not lease,
+	// because of a constraint, a trigger or a policy, counts each time that it is found, and stays in
+	// its queue. Any of them wants a look.
 	Quarantined int64
 
 	// Expired is how many messages were taken from their handlers: PostgreSQL did not
@@ -56,23 +56,23 @@ type topicCounters struct {
 }
 
 // of returns the counters of topic, which its subscriptions share.
-func (a *topicCounters) of(topic string) *subscription.Counters {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.topics == nil {
-		a.topics = map[string]*subscription.Counters{}
+func (c *topicCounters) of(topic string) *subscription.Counters {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.topics == nil {
+		c.topics = map[string]*subscription.Counters{}
 	}
-	if a.topics[topic] == nil {
-		a.topics[topic] = &subscription.Counters{}
+	if c.topics[topic] == nil {
+		c.topics[topic] = &subscription.Counters{}
 	}
-	return a.topics[topic]
+	return c.topics[topic]
 }
 
-func (a *topicCounters) snapshot() map[string]SubscriptionStats {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	stats := make(map[string]SubscriptionStats, len(a.topics))
-	for topic, counters := range a.topics {
+func (c *topicCounters) snapshot() map[string]SubscriptionStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stats := make(map[string]SubscriptionStats, len(c.topics))
+	for topic, counters := range c.topics {
 		stats[topic] = statsOf(topic, counters)
 	}
 	return stats

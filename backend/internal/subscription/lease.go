@@ -3,7 +3,6 @@ package subscription
 import (
 	"context"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
@@ -129,12 +128,14 @@ func (l *lease) end() time.Time {
 	}
 }
 
-// counter returns what counts the messages in the phase of l.
-func (l *lease) counter() *atomic.Int64 {
-	if l.phase < delivered {
-		return &l.owner.config.Counters.Waiting
+// extensionFailed plans the next attempt, after one that was of this lease alone, or not.
+func (l *lease) extensionFailed(now time.Time, alone bool) {
+	pause := time.Second
+	if alone && l.phase == ackRefused {
+		pause = refusedMax // nothing of it can be stored, perhaps for ever
 	}
-	return &l.owner.config.Counters.InFlight
+	l.failedAlone = alone
+	l.retryExtension(now, pause)
 }
 
 // Park implements [backend.Parker]. A message that is parked has no slot.

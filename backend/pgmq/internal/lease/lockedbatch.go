@@ -55,11 +55,11 @@ func (h *lockedBatch) Finish(ctx context.Context, acked, rest []subscription.Tok
 	return tokens, &subscription.Refusal{Cause: cause}
 }
 
-// noted returns err, with which the messages could not be leased. If PostgreSQL
-// refuses that because of a row, the next lock transaction would lock it again,
+// noted returns err, with which the messages could not be leased. If that is because of a
+// row, which PostgreSQL refuses or takes too long for, the next lock transaction would lock it again,
 // and end the same way.
 func (h *lockedBatch) noted(err error) error {
-	if err != nil && !fault.MayBeRetried(err) {
+	if fault.IsServerError(err) || isGivenUp(err) {
 		h.unleasable.addRefused()
 	}
 	return err

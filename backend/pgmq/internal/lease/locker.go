@@ -25,7 +25,7 @@ type locker struct {
 // lock begins a transaction in which messages are locked. It can do so while there are connections for
 // that: one is left for claims that lease, and one for settling.
 func (l *locker) lock(ctx context.Context, limit int, lease time.Duration) (locked subscription.LockedBatch, claim subscription.Claim, ok bool, err error) {
-	l.claims.screenUnleasable(ctx)
+	l.claims.screenUnleasable(ctx, lease)
 	if l.claims.screening.active || l.claims.examination.suspects.hasReady() {
 		return nil, claim, false, nil
 	}

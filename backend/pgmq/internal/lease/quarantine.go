@@ -43,6 +43,7 @@ type quarantineStep struct {
 	archive       string // the statement that moves them; "" if they stay
 	merge         bool   // the reason is added to their headers, or else replaces them
 	withoutReason bool   // they get no reason
+	denied        error  // why they are not moved, if that is known before; nil
 }
 
 // hideOnly is for messages that may be readable next time, and those that can neither be
@@ -54,7 +55,7 @@ func hideOnly() quarantineStep { return quarantineStep{withoutReason: true} }
 func (q quarantine) steps(ctx context.Context) []quarantineStep {
 	columns, err := catalog.ArchiveColumns(ctx, q.queue.pool, q.queue.name)
 	if err != nil {
-		return []quarantineStep{{merge: true}, {}, hideOnly()}
+		return []quarantineStep{{merge: true, denied: err}, {denied: err}, {withoutReason: true, denied: err}}
 	}
 	archive := q.queue.sql().Archiving(q.queue.name, columns)
 	return []quarantineStep{{archive: archive.Ack, merge: true}, {archive: archive.Ack}, {merge: true}, {}, hideOnly()}
@@ -130,6 +131,9 @@ func (q quarantine) logDone(ctx context.Context, messages []unread, done idSet, 
 		case step.archive != "":
 			q.count(u)
 			q.logUnread(ctx, u, "was moved to the archive")
+		case step.denied != nil:
+			q.count(u)
+			q.logUnread(ctx, u, "is hidden, as the archive cannot be used", "retry_in", u.hiddenFor().String(), "error", q.queue.classify("archive", step.denied))
 		default:
 			q.count(u)
 			q.logUnread(ctx, u, "is hidden", "retry_in", u.hiddenFor().String())

@@ -1,5 +1,6 @@
 // Package lease consumes a queue: its [Store] is what the subscription engine of ezq works on. It claims or
-// locks messages, settles them, and keeps those apart that cannot be read.
+// locks messages, settles them, and keeps those apart that cannot be read. No statement of it changes a
+// message whose lease another consumer has, and one message that cannot be read or leased stops no other.
 package lease
 
 import (
@@ -45,8 +46,8 @@ type Config struct {
 	Wakeups         *wakeup.Signals
 	Examiner        *Examiner
 	DeadLetterTable DeadLetterTableFunc
-	MaxMessageBytes int           // of the size of a message
-	MaxBytes        int64         // bytes that one claim keeps
+	MaxMessageBytes int           // how large a message may be
+	MaxBytes        int64         // how many one claim keeps
 	BindingPause    time.Duration // between two looks whether the group of an idle queue is bound
 	Logger          *slog.Logger
 }

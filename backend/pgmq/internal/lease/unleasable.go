@@ -1,9 +1,6 @@
 package lease
 
-import (
-	"errors"
-	"sync"
-)
+import "sync"
 
 // unleasable is what the ends of lock transactions have found out about rows that cannot be leased. The
 // next claim does something about them: a lock transaction would lock them again, and end the same way.
@@ -12,9 +9,6 @@ type unleasable struct {
 	refused   bool    // PostgreSQL has refused to lease some, and it is not known which
 	unchanged []int64 // it has leased all but these, and said nothing
 }
-
-// errUnchanged is why a row is passed by that an UPDATE does not change.
-var errUnchanged = errors.New("something in the table keeps the row as it is, such as a trigger that returns NULL, a rule or a policy")
 
 func (u *unleasable) addRefused() {
 	u.mu.Lock()
