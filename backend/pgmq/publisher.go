@@ -204,8 +204,11 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 			p.routes.Forget(topic, to)
 			return catalog.PublishDenied(topic, to.Queues)
 		}
-		if attempt == attempts || err != nil && (!gone || p.inTx) { // a transaction has failed with it
-			return fault.FirstError(err, catalog.ErrBindings)
+		if err != nil && (attempt == attempts || !gone || p.inTx) { // a transaction has failed with it
+			return err
+		}
+		if attempt == attempts {
+			return to.WhyNotStored(ctx, p.db)
 		}
 	}
 }

@@ -277,6 +277,7 @@ func (r *redrive) refused(from string) error {
 // newRedriveSQL returns the statement that moves dead letters between tables.
 func newRedriveSQL(ctx context.Context, db transact.RowQueryer, from string, to []string) (string, error) {
 	var moves strings.Builder
+	var inserts []string
 	for i, queue := range to {
 		columns, values, err := catalog.LeasedMarkColumns(ctx, db, queue)
 		if err != nil {
@@ -285,7 +286,8 @@ func newRedriveSQL(ctx context.Context, db transact.RowQueryer, from string, to 
 		fmt.Fprintf(&moves, `,
 i%d as (
 	insert into %s (vt, message, headers%s)
-	select clock_timestamp(), message, headers%s from d order by msg_id)`, i, queuename.Table(queue), columns, values)
+	select clock_timestamp(), message, headers%s from d order by msg_id returning 1)`, i, queuename.Table(queue), columns, values)
+		inserts = append(inserts, fmt.Sprintf("i%d", i))
 	}
-	return strings.NewReplacer("{table}", queuename.Table(from), "{moves}", moves.String()).Replace(sqlfile.Text(redriveSQL)), nil
+	return strings.NewReplacer("{table}", queuename.Table(from), "{moves}", moves.String(), "{all stored}", catalog.AllStored("d", inserts...)).Replace(sqlfile.Text(redriveSQL)), nil
 }

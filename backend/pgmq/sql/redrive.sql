@@ -6,8 +6,10 @@
 -- They are locked, and looked at again once they are: another call may have moved them, a consumer may have leased them.
 -- The session that has locked them settles them.
 --
+-- {all stored}: otherwise it fails, and nothing is deleted.
+--
 -- {moves} is, for each queue that gets them, with the columns that mark a message as leased before:
--- , i0 as (insert into pgmq.q_orders (vt, message, headers, last_read_at) select clock_timestamp(), message, headers, clock_timestamp() from d order by msg_id)
+-- , i0 as (insert into pgmq.q_orders (vt, message, headers, last_read_at) select clock_timestamp(), message, headers, clock_timestamp() from d order by msg_id returning 1)
 
 with t as (select * from unnest($1::bigint[]) as t(id) order by id),
 due as (
@@ -18,4 +20,4 @@ due as (
 d as (
 	delete from {table} m where m.msg_id = any(array(select msg_id from due))
 	returning m.msg_id, m.message, jsonb_build_object('ezq_uuid', $3::text || '/' || m.msg_id) || (m.headers - $2::text[]) as headers){moves}
-select count(*)::int from d
+select count(*)::int from d where {all stored}

@@ -129,6 +129,9 @@ func (s Subject) diagnose(err error) (kind error, remedy string) {
 
 // diagnoseServer goes by the SQLSTATE: messages are translated.
 func (s Subject) diagnoseServer(pg *pgconn.PgError) (kind error, remedy string) {
+	if IsNotStored(pg) {
+		return nil, NotStoredRemedy
+	}
 	switch pg.Code {
 	case "28P01", "28000": // invalid_password, invalid_authorization_specification
 		return ErrAuthentication, "check user and password in the database URL, and pg_hba.conf"
@@ -174,6 +177,9 @@ const lockedRemedy = "another transaction has locked it: select pid, relation::r
 
 // PGMQ's own tables have neither, but for their keys.
 const refusedRemedy = "a constraint or a trigger that somebody has added to the table refuses it: change what is refused, or remove that"
+
+// NotStoredRemedy is what to do about a table that does not take rows, and refuses none.
+const NotStoredRemedy = "a trigger or a rule on the table that the row goes to keeps it out, or stores it in another table: have it raise an exception instead, or remove it"
 
 func otherRemedy(code string) string {
 	switch code {

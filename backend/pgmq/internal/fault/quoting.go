@@ -19,6 +19,9 @@ import (
 // shown returns pg as it may be shown: if its text may quote a value, with a text of ezq's own, and without the names
 // that it gives of tables and the like, which are values then.
 func shown(pg *pgconn.PgError) *pgconn.PgError {
+	if IsNotStored(pg) {
+		return withMessage(pg, "PostgreSQL accepts the row, and does not insert it into the table")
+	}
 	if isRaised(pg) || !mayQuote(pg) {
 		return withMessage(pg, pg.Message)
 	}
