@@ -114,6 +114,24 @@ func TestRedrive_ThatATriggerKeepsOutIsNotLost(t *testing.T) {
 	requireCount(t, pool, "elsewhere", 0)
 }
 
+// A letter that a trigger has the table keep is no letter that is leased.
+func TestRedrive_OfLetterThatATriggerKeepsSaysSo(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	insertDeadLetters(t, pool, 30)
+	execute(t, pool, `select pgmq.create('t');
+		create function keep() returns trigger language plpgsql as 'begin if old.msg_id = 7 then return null; end if; return old; end';
+		create trigger keep before delete on pgmq.q_dead for each row execute function keep()`)
+	moved, err := client.Redrive(t.Context(), "dead", 100, "t")
+	require.Equal(t, 29, moved)
+	require.ErrorContains(t, err, "PostgreSQL was told to delete them, and returned no error; dead letters that stay: 1; the first has the ID 7")
+	require.ErrorContains(t, err, "a BEFORE DELETE trigger that returns NULL")
+	requireCount(t, pool, "pgmq.q_t", 29)
+	moved, err = client.Redrive(t.Context(), "dead", 100, "t")
+	require.Zero(t, moved)
+	require.Error(t, err)
+}
+
 func TestReplay_ThatATriggerKeepsOutSaysSo(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true}})

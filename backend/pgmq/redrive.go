@@ -164,6 +164,14 @@ func (r *redrive) keep(b bundle) {
 	r.kept += len(b.ids)
 }
 
+// keepUndeleted is for dead letters that PostgreSQL was told to delete, and did not.
+func (r *redrive) keepUndeleted(b bundle) {
+	if len(b.ids) > 0 {
+		r.failed = fault.FirstError(r.failed, keptError(len(b.ids), queuename.Table(r.from)))
+		r.keep(b)
+	}
+}
+
 func (r *redrive) hasTooManyFailures(err error) bool {
 	return r.failuresInRow >= maxFailuresInRow && fault.MayBeRetried(err)
 }
@@ -176,19 +184,21 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 		if err != nil {
 			return 0, err
 		}
+		var undeleted []int64
 		err = transact.Run(ctx, r.pool, "", func(tx pgx.Tx) error {
 			sql, err := newRedriveSQL(ctx, tx, r.from, to.Queues)
 			if err != nil {
 				return err
 			}
 			return tx.QueryRow(ctx, sql,
-				pgx.QueryExecModeCacheDescribe, b.ids, deadLetterKeys(), r.from).Scan(&moved)
+				pgx.QueryExecModeCacheDescribe, b.ids, deadLetterKeys(), r.from).Scan(&moved, &undeleted)
 		})
 		switch {
 		case err == nil:
 			if moved > 0 {
 				r.notify(to.Queues)
 			}
+			r.keepUndeleted(bundle{b.to, undeleted})
 			return moved, nil
 		case again && fault.IsCode(err, "42P01"):
 			r.routes.Forget(b.to.topic, to)

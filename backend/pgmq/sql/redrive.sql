@@ -1,4 +1,5 @@
--- Moves dead letters to where they came from, and returns how many.
+-- Moves dead letters to where they came from. Returns how many, and those that are not deleted though they are due: a
+-- trigger may return NULL.
 --
 -- Parameters: $1 ids, $2 headers to remove, $3 the name of the queue that they are in, from which the id is made of a
 -- message that has none.
@@ -20,4 +21,5 @@ due as (
 d as (
 	delete from {table} m where m.msg_id = any(array(select msg_id from due))
 	returning m.msg_id, m.message, jsonb_build_object('ezq_uuid', $3::text || '/' || m.msg_id) || (m.headers - $2::text[]) as headers){moves}
-select count(*)::int from d where {all stored}
+select count(*)::int, array(select msg_id from due where msg_id not in (select msg_id from d) order by msg_id)
+from d having {all stored}
