@@ -107,29 +107,6 @@ func (e *examination) renew(ctx context.Context, db *pgxpool.Pool, some []suspec
 	e.suspects.requeue(e.renewed(ctx, db, some)...)
 }
 
-// renewed renews leases, and returns what was not taken away.
-func (e *examination) renewed(ctx context.Context, db *pgxpool.Pool, some []suspect) (still []suspect) {
-	if len(some) == 0 {
-		return nil
-	}
-	all := make([]subscription.Token, len(some))
-	for i, u := range some {
-		all[i] = u.row.token()
-	}
-	until := time.Now().Add(some[0].lease)
-	found, err := e.settler.extend(ctx, db, all, some[0].lease)
-	for _, u := range some {
-		switch {
-		case err == nil && found[u.row.ID]:
-			u.until = until
-			still = append(still, u)
-		case err != nil && time.Now().Before(u.until):
-			still = append(still, u)
-		}
-	}
-	return still
-}
-
 // smallSize is what many messages may have each to be read together, if MaxMessageBytes is not less.
 const smallSize = 1 << 20
 
@@ -194,7 +171,7 @@ func (e *examination) examineTogether(ctx context.Context, db *pgxpool.Pool, som
 	from := suspectsByID(some)
 	result, failed, untried := e.reader.readTogether(ctx, db, suspectRows(some), examineTimeout, capacity)
 	e.archiveLater(result.tooLarge, from)
-	e.reader.removeForged(ctx, db, result.forged)
+	e.reader.removeForgedWithin(ctx, db, result.forged, screenTimeout)
 	for _, r := range failed {
 		alone := from[r.ID]
 		alone.sized = true
@@ -245,7 +222,7 @@ func (e *examination) examine(ctx context.Context, db *pgxpool.Pool, u suspect) 
 	default:
 		from := suspectsByID([]suspect{u})
 		e.archiveLater(result.tooLarge, from)
-		e.reader.removeForged(ctx, db, result.forged)
+		e.reader.removeForgedWithin(ctx, db, result.forged, screenTimeout)
 		e.makeReady(ctx, db, result.leases, from, u.lease)
 	}
 }
@@ -262,44 +239,27 @@ func (e *examination) archiveLater(unreadable []unread, from map[int64]suspect) 
 // unreachablePause is how long a server is left alone that could not be reached.
 const unreachablePause = screenTimeout / 5
 
-// makeReady renews the leases of messages that could be read, for the next claim to take them. If it
-// cannot, they wait once more.
-func (e *examination) makeReady(ctx context.Context, db *pgxpool.Pool, leases []subscription.Lease, from map[int64]suspect, lease time.Duration) {
-	if len(leases) == 0 {
-		return // another consumer has taken it
-	}
-	all := make([]subscription.Token, len(leases))
-	for i, l := range leases {
-		all[i] = l.Token
-	}
-	if _, err := e.settler.extend(ctx, db, all, lease); err != nil {
-		for _, l := range leases {
-			e.suspects.requeue(from[l.ID])
-		}
-		await(ctx, nil, unreachablePause)
-		return
-	}
-	ready := make([]examined, len(leases))
-	for i, l := range leases {
-		ready[i] = examined{Lease: l, until: time.Now().Add(lease / 4)}
-	}
-	e.suspects.addReady(ready, false)
-	e.queue.wakeups.Signal(e.queue.name)
-}
-
 // releaseDelayed is for messages that no claim has taken.
 func (e *examination) releaseDelayed(ctx context.Context, db *pgxpool.Pool, messages []examined) {
 	if len(messages) == 0 {
 		return
 	}
-	released := make([]subscription.Settlement, len(messages))
+	released, rows := map[int64]subscription.Settlement{}, make([]Row, len(messages))
 	for i, m := range messages {
-		released[i] = subscription.Settlement{Token: m.Token, Action: subscription.Nack, Bare: true}
-		released[i].Disposition.Fallback.Uncounted, released[i].Disposition.Fallback.Delay = true, time.Second
+		one := subscription.Settlement{Token: m.Token, Action: subscription.Nack, Bare: true}
+		one.Disposition.Fallback.Uncounted, one.Disposition.Fallback.Delay = true, time.Second
+		released[m.ID], rows[i] = one, Row{ID: m.ID}
 	}
-	batch := transact.New()
-	e.settler.settle(batch, released)
-	_ = batch.Run(ctx, db) // or they come back when their leases end
+	// What cannot be released comes back when its lease ends.
+	_, _ = bisect(rows, examineTimeout, func(part []Row, timeout time.Duration) error {
+		some := make([]subscription.Settlement, len(part))
+		for i, r := range part {
+			some[i] = released[r.ID]
+		}
+		batch := transact.NewWithTimeout(timeout)
+		e.settler.settle(batch, some)
+		return batch.Run(ctx, db)
+	})
 }
 
 // readTimeout is how long PostgreSQL may take to read one message.

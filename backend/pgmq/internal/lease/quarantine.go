@@ -84,6 +84,8 @@ func (q quarantine) try(ctx context.Context, db *pgxpool.Pool, messages []unread
 			return slices.Concat(locked, messages[half:])
 		}
 		return q.try(ctx, db, messages[half:], steps)
+	case fault.IsCode(err, "57014"): // another way takes as long
+		return q.try(ctx, db, messages, steps[len(steps)-1:])
 	default:
 		return q.try(ctx, db, messages, steps[1:])
 	}
@@ -104,7 +106,8 @@ func (q quarantine) run(ctx context.Context, db *pgxpool.Pool, messages []unread
 	found = make(idSet, len(messages))
 	// pgx has PostgreSQL parse a statement before it runs a batch, and that waits for locks, too: so
 	// the limit is set before.
-	begin := transact.ReadCommittedSQL + "; " + transact.PlanSQL + "; set local lock_timeout = '" + lockTimeout + "'"
+	begin := transact.ReadCommittedSQL + "; " + transact.PlanSQL + "; set local lock_timeout = '" + lockTimeout + "'; select " +
+		transact.StatementTimeoutSQL(OperationTimeout) // the messages of other queues wait
 	return found, pgx.BeginTxFunc(ctx, db, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
 		batch := &pgx.Batch{}
 		batch.Queue(q.queue.sql().Hide, t.ids, t.numbers, t.times, delays, reasons, step.merge).Query(found.collect)

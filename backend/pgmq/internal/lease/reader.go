@@ -144,6 +144,15 @@ func (r reader) minimumSizes(ctx context.Context, db *pgxpool.Pool, some []suspe
 
 // removeForged removes what the messages of a claim only pretend, before they are handed over.
 func (r reader) removeForged(ctx context.Context, db transact.Sender, forged []forgery) {
+	r.removeForgedIn(ctx, db, forged, transact.New())
+}
+
+// removeForgedWithin is removeForged for what others wait for.
+func (r reader) removeForgedWithin(ctx context.Context, db transact.Sender, forged []forgery, timeout time.Duration) {
+	r.removeForgedIn(ctx, db, forged, transact.NewWithTimeout(timeout))
+}
+
+func (r reader) removeForgedIn(ctx context.Context, db transact.Sender, forged []forgery, batch *transact.Batch) {
 	if len(forged) == 0 {
 		return
 	}
@@ -153,7 +162,6 @@ func (r reader) removeForged(ctx context.Context, db transact.Sender, forged []f
 		t.add(f.token)
 		named[i] = f.named
 	}
-	batch := transact.New()
 	batch.Queue(r.queue.sql().RemoveForged, t.ids, t.numbers, t.times, named)
 	if err := batch.Run(ctx, db); err != nil {
 		r.queue.logger.Warn("ezq: what messages pretend to be could not be removed from their headers, and counts when they are delivered again",
