@@ -210,15 +210,20 @@ type teller func(ctx context.Context, db DBTX, topic, own, queue string)
 // queue is the one that it was.
 func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, queue string, was uint32) (*statement.Set, error) {
 	if s.config.Group != "" {
+		wasBound, err := catalog.IsBound(ctx, pool, topic, queue)
+		if err != nil {
+			return nil, err
+		}
 		_, sql, err := s.prepare(ctx, pool, topic, queue, false, s.tellOwn)
 		if err != nil {
 			return sql, err
 		}
 		log := s.logger.With("topic", topic, "group", s.config.Group, "queue", queue)
-		if sql.OID == was {
-			log.Warn("ezq: the queue of the group was unbound from the topic, and gets messages again: what was published meanwhile did not come to it")
-		} else {
+		switch {
+		case sql.OID != was:
 			log.Warn("ezq: the queue of the group was dropped, and gets messages again: what was published meanwhile did not come to it")
+		case !wasBound:
+			log.Warn("ezq: the queue of the group was unbound from the topic, and gets messages again: what was published meanwhile did not come to it")
 		}
 		return sql, nil
 	}
@@ -302,7 +307,7 @@ func (s *Subscriber) check(ctx context.Context, db DBTX, layout catalog.Layout, 
 	}
 	switch {
 	case s.config.Group != "":
-		return s.bind(ctx, db, topic, queue, tell)
+		return s.bind(ctx, db, topic, queue, layout.Partitioned, tell)
 	case layout.Groups:
 		return catalog.Join(ctx, db, topic, queue)
 	}
@@ -310,7 +315,7 @@ func (s *Subscriber) check(ctx context.Context, db DBTX, layout catalog.Layout, 
 }
 
 // bind makes the group known, and tells what it has missed.
-func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, tell teller) error {
+func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, partitioned bool, tell teller) error {
 	own, err := queuename.Of(topic)
 	if err != nil {
 		return err
@@ -319,7 +324,7 @@ func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, tel
 		s.logger.Warn("ezq: dead letters are moved to the topic's own queue, and come to no group: read them without a Group",
 			"topic", topic, "group", s.config.Group, "queue", own)
 	}
-	fresh, err := catalog.Bind(ctx, db, topic, own, queue)
+	fresh, err := catalog.Bind(ctx, db, topic, own, queue, !s.config.NoCreate && !partitioned)
 	if err != nil || !fresh {
 		return err
 	}
