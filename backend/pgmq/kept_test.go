@@ -30,14 +30,14 @@ func keepOut(t *testing.T, pool *pgxpool.Pool, table, elsewhere string) {
 		create trigger keep_out before insert on pgmq.`+table+` for each row execute function keep_out()`)
 }
 
-// keepers are where a trigger has the row that it keeps out.
-func keepers() map[string]string {
+// keptOut is where a trigger has the row that it keeps out.
+func keptOut() map[string]string {
 	return map[string]string{"a trigger returns NULL": "", "a trigger stores the row in another table": "elsewhere"}
 }
 
 func TestDeadLetter_ThatATriggerKeepsOutIsNotLost(t *testing.T) {
 	t.Parallel()
-	for name, elsewhere := range keepers() {
+	for name, elsewhere := range keptOut() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := &logRecorder{}

@@ -34,6 +34,9 @@ func shown(pg *pgconn.PgError) *pgconn.PgError {
 
 // serverText returns what is shown of an answer of PostgreSQL.
 func serverText(pg *pgconn.PgError) string {
+	if IsNotStored(pg) {
+		return shown(pg).Message // its SQLSTATE is that of a cast, and means nothing
+	}
 	return fmt.Sprintf("%s (SQLSTATE %s)", shown(pg).Message, pg.Code)
 }
 

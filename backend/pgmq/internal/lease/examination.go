@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // examination examines the suspicious messages of a queue beside its claims.
@@ -105,6 +107,29 @@ func (e *examination) archive(ctx context.Context, db *pgxpool.Pool, some []susp
 // renew renews the leases of messages that wait. It forgets those that other consumers have taken.
 func (e *examination) renew(ctx context.Context, db *pgxpool.Pool, some []suspect) {
 	e.suspects.requeue(e.renewed(ctx, db, some)...)
+}
+
+// renewed renews leases, and returns what was not taken away. What cannot be renewed by itself comes back when
+// its lease ends.
+func (e *examination) renewed(ctx context.Context, db *pgxpool.Pool, some []suspect) (still []suspect) {
+	if len(some) == 0 {
+		return nil
+	}
+	from, until := suspectsByID(some), time.Now().Add(some[0].lease)
+	result := e.settler.extendEach(ctx, db, suspectRows(some), some[0].lease, func([]Row) {})
+	for _, u := range some {
+		if result.extended[u.row.ID] {
+			u.until = until
+			still = append(still, u)
+		}
+	}
+	for _, r := range result.untried {
+		if u := from[r.ID]; time.Now().Before(u.until) {
+			still = append(still, u)
+		}
+	}
+	e.logRefusedExtension(ctx, result, "comes back when its lease ends")
+	return still
 }
 
 // smallSize is what many messages may have each to be read together, if MaxMessageBytes is not less.
@@ -238,6 +263,49 @@ func (e *examination) archiveLater(unreadable []unread, from map[int64]suspect) 
 
 // unreachablePause is how long a server is left alone that could not be reached.
 const unreachablePause = screenTimeout / 5
+
+// makeReady renews the leases of messages that could be read, for the next claim to take them. If it
+// cannot, they wait once more. One whose lease alone cannot be renewed is handed over with what is left of that, if it is
+// more than half.
+func (e *examination) makeReady(ctx context.Context, db *pgxpool.Pool, leases []subscription.Lease, from map[int64]suspect, lease time.Duration) {
+	if len(leases) == 0 {
+		return // another consumer has taken it
+	}
+	byID, rows := map[int64]subscription.Lease{}, make([]Row, len(leases))
+	for i, l := range leases {
+		byID[l.ID], rows[i] = l, from[l.ID].row
+	}
+	handOver := func(part []Row) {
+		ready := make([]examined, len(part))
+		for i, r := range part {
+			ready[i] = examined{Lease: byID[r.ID], until: time.Now().Add(lease / 4)}
+		}
+		e.suspects.addReady(ready, false)
+		e.queue.wakeups.Signal(e.queue.name)
+	}
+	result := e.settler.extendEach(ctx, db, rows, lease, handOver)
+	for _, r := range result.failed {
+		if time.Until(from[r.ID].until) > lease/2 {
+			handOver([]Row{r})
+		}
+	}
+	e.logRefusedExtension(ctx, result, "has only what is left of it")
+	for _, r := range result.untried {
+		e.suspects.requeue(from[r.ID])
+	}
+	if result.passing != nil {
+		await(ctx, nil, unreachablePause)
+	}
+}
+
+func (e *examination) logRefusedExtension(ctx context.Context, result extension, outcome string) {
+	if len(result.failed) == 0 {
+		return
+	}
+	about := sparse.About{Text: "ezq: a message that is examined cannot have its lease extended, and " + outcome, Topic: e.queue.topic}
+	sparse.Log(ctx, e.queue.logger, slog.LevelError, about, "topic", e.queue.topic, "queue", e.queue.name,
+		"msg_id", result.failed[0].ID, "messages", len(result.failed), "error", e.queue.classify("extend", result.refusal))
+}
 
 // releaseDelayed is for messages that no claim has taken.
 func (e *examination) releaseDelayed(ctx context.Context, db *pgxpool.Pool, messages []examined) {
