@@ -59,6 +59,10 @@ type Features struct {
 	// tick, whichever process attempts it.
 	Schedules bool
 
+	// Conditions: a message with a [PublishCondition] in its context is stored on that
+	// condition.
+	Conditions bool
+
 	// DelayResolution is the finest difference between two delays that the backend can
 	// keep apart. 0 means a millisecond or finer.
 	DelayResolution time.Duration

@@ -23,10 +23,10 @@ type Consumer struct {
 
 	// Health, if the consumer sets it, is told when the backend cannot fetch messages
 	// for it any more, with the reason, and with nil when it can again. The backend
-	// calls it within 5 seconds of the change, from any goroutine but never from two
-	// at once, and goes on trying in between, unless it ends the subscription for that reason: then
-	// it calls Health before it closes the channel. Health must not block. A subscription
-	// that has not called it is fetching.
+	// calls it within 5 seconds of the change, from any goroutine but never from two at
+	// once, and goes on trying in between. If it ends the subscription for that reason, it
+	// calls Health before it closes the channel. Health must not block. A subscription that
+	// has not called it is fetching.
 	Health func(err error)
 }
 

@@ -40,7 +40,7 @@ type Delivery struct {
 	Progress bool
 
 	// Parker, if the backend sets it, is told with [Park] that the consumer
-	// has put the message aside.
+	// has parked the message.
 	Parker Parker
 
 	// Receipt is what the backend itself needs to recognize the delivery.
@@ -202,7 +202,7 @@ func Park(ctx context.Context, parked bool) {
 // Disposition returns what [Nack] or [DeadLetter] asked for. Backends call it once
 // the message has been nacked; ok is false if that was done with the message's
 // own Nack.
-func (d *Delivery) Disposition() (v Disposition, ok bool) {
+func (d *Delivery) Disposition() (disposition Disposition, ok bool) {
 	p := d.disposition.Load()
 	if p == nil {
 		return Disposition{}, false

@@ -38,6 +38,10 @@
 //	  backend.WithScheduleTick                                            with ScheduleTick.Report, which the timetable
 //	  backend.ScheduleTickFromContext                                     and otel read after the publish
 //
+//	backend.conditionKey           ezq.Publish, for ID, Unique, Replace   the backend, while it publishes. It answers
+//	  backend.WithPublishCondition and Debounce                           with PublishCondition.Report, which ezq.Publish,
+//	  backend.PublishConditionFromContext                                 otel and ezqtest read after the publish
+//
 //	ezq.invocationKey              the router, before the outermost       middleware and handlers, until the handler
 //	  ezq.MetaFromContext          middleware; of a batch, before its     returns; ezq.Publish, for the cause of what
 //	  ezq.MetasFromContext         handler                                a handler publishes; ezq.YieldSlot

@@ -15,7 +15,7 @@ import (
 func everyFeature() backend.Features {
 	return backend.Features{
 		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
-		Ordered: true, Lease: true, Drain: true, Schedules: true,
+		Ordered: true, Lease: true, Drain: true, Schedules: true, Conditions: true,
 	}
 }
 

@@ -16,12 +16,13 @@ const (
 	needsGroups
 	needsTransactions
 	needsTicks
+	needsConditions
 )
 
 func (n need) names() (names []string) {
 	for i, name := range []string{
 		"Delay", "Redelay", "Attempts", "Progress", "DeadLetter", "Ordered", "Lease", "Drain",
-		"Durable", "Groups", "Transactions", "Ticks",
+		"Durable", "Groups", "Transactions", "Ticks", "Conditions",
 	} {
 		if n&(1<<i) != 0 {
 			names = append(names, name)

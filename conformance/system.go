@@ -94,7 +94,7 @@ func (p Promises) cover(needed need) bool { return p.set()&needed == needed }
 func (p Promises) set() (n need) {
 	for i, made := range []bool{
 		p.Delay, p.Redelay, p.Attempts, p.Progress, p.DeadLetter, p.Ordered, p.Lease, p.Drain,
-		p.Durable, p.Groups, p.Transactions, p.Schedules,
+		p.Durable, p.Groups, p.Transactions, p.Schedules, p.Conditions,
 	} {
 		if made {
 			n |= 1 << i

@@ -28,8 +28,10 @@ import (
 // [ErrInterrupted], not when the lease of one of its events is lost; what fn returns
 // about such an event changes nothing. Middleware wraps each event, from before it
 // joins a batch until its outcome is known, so that what decides about one event,
-// as Retry and Poison do, decides about one. Events of one [Key] are never in one
-// batch: where all have the same, each is a batch, and waits for all of [Linger].
+// as the Retry and the Poison of package middleware do, decides about one.
+//
+// Events of one [Key] are never in one batch: where all have the same, each is a batch,
+// and waits for all of [Linger].
 //
 // When an [EndEvent] stops the router, half a batch is handled at once. When its
 // context ends, or the topic is paused, the events are released.

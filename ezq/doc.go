@@ -50,9 +50,10 @@
 //
 // # Backends
 //
-// The backend may be any Watermill Publisher and Subscriber. Those in this module also
-// say which promises they keep, so that an option the backend cannot honour is an error
-// and never a silent no-op: backend/pgmq for PostgreSQL, and backend/memory for tests.
+// The backend may be any Watermill Publisher and Subscriber. Those in this module,
+// backend/pgmq for PostgreSQL and backend/memory for tests, also say which promises
+// they keep: backend.Features has them by name, such as Progress and DeadLetter. So an
+// option that the backend cannot honour is an error and never a silent no-op.
 //
 // # Beside this package
 //

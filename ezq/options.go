@@ -1,16 +1,12 @@
 package ezq
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/components/delay"
-	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -148,64 +144,3 @@ func Key(key string) PublishOption {
 type publishOption func(*outgoing) error
 
 func (f publishOption) applyToPublish(o *outgoing) error { return f(o) }
-
-type header struct{ name, value string }
-
-// outgoing is what the options of one call ask for.
-type outgoing struct {
-	topic   string
-	delay   time.Duration
-	delayed bool // also by 0
-	at      time.Time
-	headers []header
-}
-
-// prepare applies opts and makes sure that p can be asked for the result.
-// Options after one that is wrong are applied too: it may be the topic, which
-// the error names.
-func (o *outgoing) prepare(ctx context.Context, p message.Publisher, opts []PublishOption) error {
-	var invalid error
-	for _, opt := range opts {
-		invalid = cmp.Or(invalid, opt.applyToPublish(o))
-	}
-	switch {
-	case p == nil:
-		return errors.New("the publisher is nil")
-	case invalid != nil:
-		return invalid
-	}
-	if o.delayed && !o.at.IsZero() {
-		return errors.New("Delay and At exclude each other")
-	}
-	if (o.delay > 0 || !o.at.IsZero()) && !backend.FeaturesOf(p).Delay {
-		return fmt.Errorf("%T cannot delay events: publish with PGMQ or memory, or leave Delay and At out: %w", p, errors.ErrUnsupported)
-	}
-	return contextError(ctx)
-}
-
-// message returns a message with payload as o describes it.
-func (o *outgoing) message(ctx context.Context, payload []byte) *message.Message {
-	msg := message.NewMessageWithContext(ctx, watermill.NewUUID(), payload)
-	msg.Metadata.Set(contentType, "application/json")
-	setCause(ctx, msg.Metadata)
-	for _, h := range o.headers {
-		msg.Metadata.Set(h.name, h.value)
-	}
-	switch {
-	case o.delay > 0:
-		backend.SetDelay(msg, o.delay)
-	case !o.at.IsZero():
-		backend.SetDeliverAt(msg, o.at)
-	}
-	return msg
-}
-
-// contextError returns an error that matches both why ctx ended and how, or nil if it
-// has not.
-func contextError(ctx context.Context) error {
-	err := ctx.Err()
-	if cause := context.Cause(ctx); !errors.Is(err, cause) {
-		return fmt.Errorf("%w: %w", err, cause)
-	}
-	return err
-}

@@ -52,7 +52,7 @@ func publish[E any](ctx context.Context, p message.Publisher, events []E, opts [
 }
 
 func send[E any](ctx context.Context, p message.Publisher, out *outgoing, events []E, opts []PublishOption) error {
-	if err := out.prepare(ctx, p, opts); err != nil {
+	if err := out.prepare(ctx, p, len(events), opts); err != nil {
 		return err
 	}
 	msgs := make([]*message.Message, len(events))
@@ -66,7 +66,10 @@ func send[E any](ctx context.Context, p message.Publisher, out *outgoing, events
 	if id := msgs[0].Metadata[correlationHeader]; publishableID(id) != id { // of WithCorrelationID
 		return checkHeader(correlationHeader, id)
 	}
-	return p.Publish(out.topic, msgs...)
+	out.setConditions(msgs)
+	err := p.Publish(out.topic, msgs...)
+	out.report(msgs, err)
+	return err
 }
 
 // inBatch says which of several events err is about.

@@ -18,8 +18,8 @@ import (
 // context ends while it waits, it goes back to the queue, and has not failed.
 //
 // Every handler that is wrapped has a limit of its own, and an ezq router wraps one
-// for each topic. [Throttle.PerProcess] is one limit for all handlers of the process. Neither knows about other
-// processes.
+// for each topic. [Throttle.PerProcess] is one limit for all handlers of the process.
+// Neither knows about other processes.
 type Throttle struct {
 	// Count is how many handlers may begin in Per. Defaults to 1.
 	Count int

@@ -1,13 +1,14 @@
 // Package ezqotel tells OpenTelemetry what becomes of events: traces that lead from
 // the publish to the handler, across processes, and metrics.
 //
-//	telemetry, err := ezqotel.New(ezqotel.Config{
+//	telemetry, err := ezqotel.New(&ezqotel.Config{
 //		TracerProvider: otel.GetTracerProvider(),
 //		MeterProvider:  otel.GetMeterProvider(),
 //	})
 //	…
 //	publisher := telemetry.Publisher(client)
 //	router.Use(telemetry.Middleware) // first, so that it sees what the others decide
+//	_, err = telemetry.ObserveRouter(router)
 //
 //	ezq.Publish(ctx, publisher, OrderPaid{ID: 7})
 //
@@ -44,6 +45,7 @@
 //	ezq.delivery                        which delivery of the message it is, from 1
 //	ezq.failures                        how many of those before it have failed
 //	ezq.outcome                         what became of the message; see below
+//	ezq.existed                         how many of the published messages were not stored: others were there
 //	ezq.tick                            that a publish for a tick of a schedule stored nothing: taken, early
 //	ezq.batch.failed                    how many messages of a batch have failed
 //	ezq.retry.delay                     in how many seconds it is tried again

@@ -123,3 +123,18 @@ func TestPublisher_CountsNoTickOfAnotherProcess(t *testing.T) {
 		}
 	})
 }
+
+func TestPublisher_CountsNoMessageThatExisted(t *testing.T) {
+	t.Parallel()
+	h, broker := newHarness(t), newBroker(t, memory.Config{})
+	publisher := h.Publisher(broker)
+	for range 2 {
+		if err := ezq.PublishBatch(t.Context(), publisher, []Ordered{{1}, {2}}, ezq.IDs("one", "two")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.span("publish ezq", attribute.Int("ezq.existed", 2))
+	if n := h.value("messaging.client.sent.messages"); n != 2 {
+		t.Errorf("%v messages were sent, not 2", n)
+	}
+}

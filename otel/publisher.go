@@ -68,8 +68,27 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 		span.SetAttributes(attribute.String("ezq.tick", tick))
 		return nil
 	}
-	t.countSent(first, topic, len(msgs), time.Since(began), err)
+	sent := len(msgs)
+	if err == nil {
+		sent -= existed(msgs)
+		if sent < len(msgs) {
+			span.SetAttributes(attribute.Int("ezq.existed", len(msgs)-sent))
+		}
+	}
+	t.countSent(first, topic, sent, time.Since(began), err)
 	return err
+}
+
+// existed counts the messages of a publish that were not stored, because others were there.
+func existed(msgs []*message.Message) (n int) {
+	for _, msg := range msgs {
+		if c := backend.PublishConditionFromContext(msg.Context()); c != nil {
+			if result, ok := c.Result(); ok && result.Outcome == backend.Existed {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // skippedTick reports whether a publish for a tick of a schedule stored nothing, because

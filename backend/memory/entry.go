@@ -19,6 +19,8 @@ type entry struct {
 	metadata  message.Metadata
 	payload   []byte
 	published time.Time
+	key       string                    // of its condition
+	condition *backend.PublishCondition // until it is stored
 
 	visible  time.Time // may be claimed from then on
 	number   int       // of the last lease
@@ -55,6 +57,22 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 	maps.Copy(e.metadata, msg.Metadata)
 	backend.ClearDelay(e.metadata)
 	return e, nil
+}
+
+// isNew reports whether e was never delivered, deliveries that were released aside.
+func (e *entry) isNew() bool { return e.number == 0 }
+
+// replace makes e the message that other is, in the place of e. It keeps its time if debounce
+// is 0, or else takes that of other, until debounce after it was first stored.
+func (e *entry) replace(other *entry, debounce time.Duration) {
+	e.uuid, e.metadata, e.payload = other.uuid, other.metadata, other.payload
+	e.failures, e.done, e.unknown = 0, nil, time.Time{}
+	if debounce > 0 {
+		e.visible = other.visible
+		if latest := e.published.Add(debounce); e.visible.After(latest) {
+			e.visible = latest
+		}
+	}
 }
 
 func (e *entry) isLeasedBy(token subscription.Token) bool {

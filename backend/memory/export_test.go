@@ -20,3 +20,19 @@ func (b *Broker) Expire(name, uuid string) {
 		}
 	}
 }
+
+// Size is how many messages a topic has.
+func (b *Broker) Size(name string) int {
+	t := b.topics.get(name)
+	b.topics.mu.Lock()
+	defer b.topics.mu.Unlock()
+	return len(t.byID)
+}
+
+// RememberedIDs is how many IDs a topic remembers.
+func (b *Broker) RememberedIDs(name string) int {
+	t := b.topics.get(name)
+	b.topics.mu.Lock()
+	defer b.topics.mu.Unlock()
+	return max(len(t.conditions.onceUntil), len(t.conditions.onceOrder))
+}

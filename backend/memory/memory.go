@@ -40,7 +40,7 @@ type Config struct {
 	NackDelay time.Duration
 
 	// Lease is how long a claimed message is kept from other consumers before the
-	// lease is renewed, which happens as long as its handler is at it. Defaults to
+	// lease is renewed, which happens as long as its handler runs. Defaults to
 	// 30 seconds. There is a reason to change it only where a test waits for one in
 	// real time.
 	Lease time.Duration
@@ -54,6 +54,10 @@ type Config struct {
 	// wait for messages that have been handed over. Defaults to 10 seconds. It
 	// does not apply to consumers that say how long they wait, like ezq's Router.
 	DrainTimeout time.Duration
+
+	// IDWindow is how long the ID of a message that is stored once is remembered: see
+	// [backend.PublishCondition]. Defaults to 24 hours.
+	IDWindow time.Duration
 
 	// Logger receives the records that no call returns. Defaults to
 	// [slog.Default].
@@ -69,6 +73,7 @@ func (c Config) validate() error {
 		value time.Duration
 	}{
 		{"NackDelay", c.NackDelay}, {"Lease", c.Lease}, {"MaxExtension", c.MaxExtension}, {"DrainTimeout", c.DrainTimeout},
+		{"IDWindow", c.IDWindow},
 	} {
 		if d.value < 0 {
 			return fmt.Errorf("memory: Config.%s is %v: use a positive duration, or 0 for the default", d.name, d.value)
@@ -114,6 +119,7 @@ func newBroker(overrides *Config, topics *topics) *Broker {
 	config.Lease = cmp.Or(config.Lease, 30*time.Second)
 	config.MaxExtension = cmp.Or(config.MaxExtension, time.Hour)
 	config.DrainTimeout = cmp.Or(config.DrainTimeout, 10*time.Second)
+	config.IDWindow = cmp.Or(config.IDWindow, 24*time.Hour)
 	config.Logger = cmp.Or(config.Logger, slog.Default())
 	return &Broker{config: config, invalid: invalid, topics: topics, subscriptions: subscription.NewSubscriptions()}
 }
@@ -122,19 +128,23 @@ func newBroker(overrides *Config, topics *topics) *Broker {
 func (b *Broker) Features() backend.Features {
 	return backend.Features{
 		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
-		Ordered: true, Lease: true, Drain: true, Schedules: true,
+		Ordered: true, Lease: true, Drain: true, Schedules: true, Conditions: true,
 	}
 }
 
 // Publish stores copies of the messages, all of them or, with an error, none.
 // It honours the delays of [backend.SetDelay] and [backend.SetDeliverAt]. A topic
-// exists as soon as it is named. Of the message's context only a [backend.ScheduleTick] is
-// used. Topics and messages that no backend of this module takes fail with a
+// exists as soon as it is named. Of the message's context only a [backend.ScheduleTick]
+// and a [backend.PublishCondition] are used. Topics and messages that no backend of this module takes fail with a
 // *[backend.RefusedError]: see [backend.CheckTopic] and [backend.CheckHeaders].
 func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
 	t, err := b.topic(topic)
 	if err != nil {
 		return err
+	}
+	conditions, err := backend.PublishConditionsOf(msgs)
+	if err != nil {
+		return fmt.Errorf("memory: publish to %q: %w", excerpt.Of(topic), err)
 	}
 	entries := make([]*entry, len(msgs))
 	now := time.Now()
@@ -142,14 +152,17 @@ func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
 		if entries[i], err = newEntry(msg, now); err != nil {
 			return fmt.Errorf("memory: publish to %q: %w", excerpt.Of(topic), err)
 		}
+		if conditions != nil && conditions[i] != nil {
+			entries[i].key, entries[i].condition = conditions[i].Key, conditions[i]
+		}
 	}
 	if len(msgs) > 0 {
 		if tick := backend.ScheduleTickFromContext(msgs[0].Context()); tick != nil {
-			t.publishOnce(tick, entries)
+			t.publishOnce(tick, entries, b.config.IDWindow)
 			return nil
 		}
 	}
-	t.publish(entries)
+	t.publish(entries, b.config.IDWindow)
 	return nil
 }
 

@@ -34,7 +34,7 @@ func (ts *topics) get(name string) *topic {
 func (ts *topics) find(name string) *topic {
 	t, ok := ts.byName[name]
 	if !ok {
-		t = &topic{parent: ts, byID: map[int64]*entry{}}
+		t = &topic{parent: ts, byID: map[int64]*entry{}, conditions: newConditions()}
 		ts.byName[name] = t
 	}
 	return t
@@ -43,20 +43,59 @@ func (ts *topics) find(name string) *topic {
 // topic is the messages of one topic, ordered by when they become visible. A
 // leased message is one that becomes visible when its lease runs out.
 type topic struct {
-	parent    *topics
-	entries   entries
-	byID      map[int64]*entry
-	lastID    int64
-	lastLease time.Time
-	changed   chan struct{} // closed when a message may have become visible; nil if no claim waits
+	parent     *topics
+	entries    entries
+	byID       map[int64]*entry
+	conditions conditions
+	lastID     int64
+	lastLease  time.Time
+	changed    chan struct{} // closed when a message may have become visible; nil if no claim waits
 }
 
 var _ subscription.Store = (*topic)(nil)
 
-func (t *topic) publish(entries []*entry) {
+// publish stores those of entries that their conditions allow. What is to be stored once is
+// remembered for window.
+func (t *topic) publish(entries []*entry, window time.Duration) {
 	t.parent.mu.Lock()
 	defer t.parent.mu.Unlock()
-	t.add(entries...)
+	t.store(entries, window)
+}
+
+func (t *topic) store(entries []*entry, window time.Duration) {
+	now := time.Now()
+	for _, e := range entries {
+		condition := e.condition
+		if condition == nil {
+			t.add(e)
+			continue
+		}
+		e.condition = nil
+		condition.Report(t.storeOn(condition, e, now, window))
+	}
+}
+
+// storeOn stores e if condition allows it.
+func (t *topic) storeOn(condition *backend.PublishCondition, e *entry, now time.Time, window time.Duration) backend.PublishResult {
+	switch {
+	case condition.Once:
+		if !t.conditions.remember(e.uuid, now, window) {
+			return backend.PublishResult{Outcome: backend.Existed, ID: e.uuid}
+		}
+	case condition.Replace:
+		if there := t.conditions.find(condition.Key, (*entry).isNew); there != nil {
+			replaced := there.uuid
+			there.replace(e, condition.Debounce)
+			t.makeVisible(there, there.visible)
+			return backend.PublishResult{Outcome: backend.Replaced, ID: replaced}
+		}
+	default:
+		if there := t.conditions.find(condition.Key, nil); there != nil {
+			return backend.PublishResult{Outcome: backend.Existed, ID: there.uuid}
+		}
+	}
+	t.add(e)
+	return backend.PublishResult{Outcome: backend.Stored, ID: e.uuid}
 }
 
 func (t *topic) add(added ...*entry) {
@@ -64,6 +103,7 @@ func (t *topic) add(added ...*entry) {
 		t.lastID++
 		e.id = t.lastID
 		t.byID[e.id] = e
+		t.conditions.add(e)
 		heap.Push(&t.entries, e)
 	}
 	t.signal()
@@ -164,6 +204,7 @@ func (t *topic) settle(settlements []subscription.Settlement) (missed subscripti
 func (t *topic) remove(e *entry) {
 	heap.Remove(&t.entries, e.index)
 	delete(t.byID, e.id)
+	t.conditions.remove(e)
 }
 
 // makeVisible ends a lease: the message becomes visible at the given time.
@@ -193,7 +234,7 @@ func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Du
 }
 
 // publishOnce publishes entries, unless this tick or a later one was published.
-func (t *topic) publishOnce(tick *backend.ScheduleTick, entries []*entry) {
+func (t *topic) publishOnce(tick *backend.ScheduleTick, entries []*entry, window time.Duration) {
 	t.parent.mu.Lock()
 	defer t.parent.mu.Unlock()
 	result := backend.TickResult{Now: time.Now()}
@@ -210,7 +251,7 @@ func (t *topic) publishOnce(tick *backend.ScheduleTick, entries []*entry) {
 	default:
 		last = tick.At
 		t.parent.ticks[tick.Schedule] = last
-		t.add(entries...)
+		t.store(entries, window)
 	}
 	result.Last = last
 	tick.Report(result)

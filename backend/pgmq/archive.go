@@ -50,11 +50,11 @@ func (f ReplayFilter) check() error {
 func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue string) (replayed int, err error) {
 	until, err := transact.Value[time.Time](ctx, pool, "select least($1::timestamptz, clock_timestamp())", timeOr(f.To, pgtype.Infinity))
 	if err != nil {
-		return 0, replayDenied(err, queue)
+		return 0, archiveDenied(err, queue)
 	}
 	columns, values, err := catalog.LeasedMarkColumns(ctx, pool, queue)
 	if err != nil {
-		return 0, replayDenied(err, queue)
+		return 0, archiveDenied(err, queue)
 	}
 	sql := strings.NewReplacer("{columns}", columns, "{values}", values, "{all stored}", catalog.AllStored("r", "i")).Replace(archiveNames(queue).Replace(sqlfile.Text(replaySQL)))
 	limit := f.Limit
@@ -72,7 +72,7 @@ func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue stri
 			break
 		}
 		if err != nil {
-			return replayed, replayDenied(err, queue)
+			return replayed, archiveDenied(err, queue)
 		}
 		replayed += n
 	}
@@ -92,7 +92,7 @@ func purgeArchive(ctx context.Context, pool *pgxpool.Pool, queue string, olderTh
 			return deleted, keptError(kept, queuename.Archive(queue))
 		}
 		if err != nil {
-			return deleted, replayDenied(err, queue)
+			return deleted, archiveDenied(err, queue)
 		}
 		deleted, kept = deleted+removed, kept+n-removed
 	}
@@ -109,7 +109,7 @@ func timeOr(t time.Time, otherwise pgtype.InfinityModifier) pgtype.Timestamptz {
 	return pgtype.Timestamptz{Time: t, Valid: true}
 }
 
-func replayDenied(err error, queue string) error {
+func archiveDenied(err error, queue string) error {
 	if !fault.IsCode(err, "42501") {
 		return err
 	}

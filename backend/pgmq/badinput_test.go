@@ -115,6 +115,39 @@ func TestOpen_HidesWrongPassword(t *testing.T) {
 	requireNoSecret(t, err)
 }
 
+// Names of topics and groups are in the names of tables, in comments on them, in bindings and in messages.
+func TestTopic_RunsNoSQL(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "create table victim ()")
+	for _, name := range []string{
+		`x'; drop table victim; --`, `x"; drop table victim; --`, `x\'; drop table victim; --`, `x$1$2 {table} %s %d`, "x$$; drop table victim; --", "x); drop table victim; --",
+	} {
+		plain, grouped := openAt(t, database, pgmq.Config{}), group(t, database, name)
+		for _, client := range []*pgmq.Client{plain, grouped} {
+			messages, err := client.Subscribe(t.Context(), name)
+			require.NoError(t, err, name)
+			require.NoError(t, client.Publish(name, message.NewMessage(name, []byte(`{"a":"'; drop table victim; --"}`))), name)
+			msg := receive(t, messages)
+			require.Equal(t, name, msg.UUID)
+			backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: name + "_dead", Metadata: message.Metadata{backend.DeadLetterReason: name, backend.DeadLetterTopic: name}})
+			pgtest.Eventually(t, patience, "a dead letter", func() bool {
+				letters, err := plain.DeadLetters(t.Context(), name+"_dead", 10)
+				return err == nil && len(letters) > 0
+			})
+			_, err = client.Redrive(t.Context(), name+"_dead", 10, name)
+			require.NoError(t, err)
+			receive(t, messages).Ack()
+			_, err = client.Metrics(t.Context(), name)
+			require.NoError(t, err)
+			_, err = client.PurgeQueue(t.Context(), name)
+			require.NoError(t, err)
+		}
+	}
+	requireCount(t, pool, "pg_class where relname = 'victim'", 1)
+}
+
 func TestGrants_NamedInErrorsSuffice(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)

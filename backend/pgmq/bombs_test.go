@@ -144,7 +144,7 @@ func TestQuarantine_DeliversFewSlowMessages(t *testing.T) {
 }
 
 // The order of those that can be read is kept, also where a claim took long for another reason.
-func TestSift_KeepsOrder(t *testing.T) {
+func TestScreening_KeepsOrder(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, withMaxMessage(1<<20))
 	require.NoError(t, client.SubscribeInitialize("t"))

@@ -149,12 +149,12 @@ func (c *Client) WithSQLTx(tx *sql.Tx) *Publisher {
 // the message's lease was lost: however often a message is delivered, its effect
 // happens once. The error then matches [backend.ErrLeaseLost].
 //
-// If PostgreSQL refuses the removal for what is wrong with the queue's table or archive,
-// or for a privilege that the role lacks; if a trigger, a rule or a policy quietly keeps the
-// row; or if another session has locked it for more than 3 seconds: then the transaction is rolled back too, and the
-// message has not failed: nothing is counted, and it comes again, a second later at first
-// and up to a minute later the longer that lasts. The log says so, and what to do;
-// Router.Ready does not, since the topic is received from.
+// PostgreSQL may refuse the removal for what is wrong with the queue's table or archive, or
+// for a privilege that the role lacks. A trigger, a rule or a policy may quietly keep the row,
+// and another session may have locked it for more than 3 seconds. Then the transaction is
+// rolled back too, and the message has not failed: nothing is counted, and it comes again, a
+// second later at first and up to a minute later the longer that lasts. The log says so, and
+// what to do; Router.Ready does not, since the topic is received from.
 //
 // If the server's answer to the commit is lost, the message counts as failed. If
 // it was committed after all, the message is gone and does not come back.

@@ -42,6 +42,10 @@ type PublisherConfig struct {
 	// a transaction that is published in is prepared for a two-phase commit: PREPARE
 	// TRANSACTION fails after a NOTIFY, which not every publish sends.
 	NoNotify bool
+
+	// IDWindow is how long the ID of a message that is stored once is remembered: see
+	// [backend.PublishCondition]. Defaults to 24 hours; the least is 1 second.
+	IDWindow time.Duration
 }
 
 // SubscriberConfig adjusts how messages are received. The zero value is ready
@@ -88,23 +92,24 @@ type SubscriberConfig struct {
 	// a single subscription, messages arrive in order.
 	MaxInFlight int
 
-	// MaxInFlightBytes bounds the memory of one subscription: it claims nothing
-	// while the messages that it has claimed, and that are not settled, have so
-	// many bytes of JSON or more, of which those of headers beyond 1 KiB count six times,
-	// for what a map of them takes, and 2 KiB for each message, for what it takes beside its
-	// text. One message always comes, however large. A claim
-	// asks for as many as would fit if all were as large as the largest of the claim
-	// before (1 MiB at first), and keeps no more than so many bytes, so a subscription has
-	// up to twice as many where sizes jump. The rest is released, uncounted. Defaults to 128
-	// MiB.
+	// MaxInFlightBytes bounds the memory of one subscription: it claims nothing while the
+	// messages that it has claimed and not settled have so many bytes or more. A message
+	// counts with its JSON, of which the headers beyond 1 KiB count six times, as a map of
+	// them takes, and with 2 KiB for what it takes beside its text. One message always
+	// comes, however large.
+	//
+	// A claim asks for as many as would fit if all were as large as the largest of the
+	// claim before (1 MiB at first). It keeps no more than so many bytes, and releases the
+	// rest, uncounted. So a subscription has up to twice as many where sizes jump. Defaults
+	// to 128 MiB.
 	MaxInFlightBytes int64
 
 	// MaxMessageBytes is how large a message may be, in bytes of JSON as PostgreSQL
 	// writes it, headers included. One that is larger, or that PostgreSQL cannot
 	// read at all, does not come to the consumer, where it could take all memory:
 	// it is moved to the archive of its queue, with the reason in its headers, logged,
-	// and counted: see [SubscriptionStats]. So is one whose headers alone have more than 128 KiB.
-	// Where that is not permitted it is hidden for an hour. Defaults to 64 MiB; the
+	// and counted: see [SubscriptionStats]. So is one whose headers alone have more than
+	// 128 KiB. Where that is not permitted it is hidden for an hour. Defaults to 64 MiB; the
 	// least is 256 KiB. In a [Config] it must be at least six times its MaxPayloadBytes, and
 	// 132 KiB: so large can a message be that the same client publishes.
 	MaxMessageBytes int
@@ -183,6 +188,9 @@ const (
 	// maxPrefetch is how many messages a busy subscription claims ahead.
 	maxPrefetch = 1000
 
+	// openTimeout is how long a subscription may take to begin.
+	openTimeout = 30 * time.Second
+
 	// linger is how long an ack may wait for others to be stored with.
 	linger = 3 * time.Millisecond
 
@@ -245,6 +253,9 @@ func (c PublisherConfig) withDefaults() (PublisherConfig, error) {
 		return c, invalidConfig("MaxPayloadBytes", c.MaxPayloadBytes, "0 for the default, or more")
 	}
 	c.MaxPayloadBytes = cmp.Or(c.MaxPayloadBytes, 1<<20)
+	if c.IDWindow = cmp.Or(c.IDWindow, 24*time.Hour); c.IDWindow < time.Second {
+		return c, invalidConfig("IDWindow", c.IDWindow, "0 for the default, or 1s or more")
+	}
 	return c, nil
 }
 
@@ -340,7 +351,7 @@ func invalidConfig(field string, value any, allowed string) error {
 func features() backend.Features {
 	return backend.Features{
 		Delay: true, Redelay: true, Attempts: true, Progress: true, DeadLetter: true,
-		Ordered: true, Lease: true, Drain: true, Schedules: true,
+		Ordered: true, Lease: true, Drain: true, Schedules: true, Conditions: true,
 	}
 }
 

@@ -173,12 +173,12 @@ func strayed(topic string) error {
 }
 
 // setFailures reads what headers say of failures, as far as it makes sense.
-func (l *DeadLetter) setFailures(failures, at string) {
+func (d *DeadLetter) setFailures(failures, at string) {
 	if n, err := strconv.Atoi(failures); err == nil {
-		l.Failures = n
+		d.Failures = n
 	}
 	if at, err := time.Parse(time.RFC3339, at); err == nil {
-		l.At = at
+		d.At = at
 	}
 }
 

@@ -43,15 +43,15 @@
 //
 // [Client.Queues] and [Client.Metrics] tell which queues there are and how they are
 // doing, [Client.DeadLetters] what has been dead-lettered and why, and [Client.Redrive]
-// brings it back. [Client.Tune] is for busy queues. The others of that kind create,
+// brings it back. [Client.Tune] is for busy queues. Other methods of [Client] create,
 // empty and drop queues, and replay what SubscriberConfig.Archive keeps.
 //
 // # What is needed
 //
 // PGMQ 1.5 or later, installed as an extension or as plain SQL; groups need 1.11.
-// The transactions
-// of this package state their isolation level, and none of its statements needs a
-// session. Behind a pooler in transaction mode that does not know prepared
+//
+// The transactions of this package state their isolation level, and none of its
+// statements needs a session. Behind a pooler in transaction mode that does not know prepared
 // statements (PgBouncer before 1.21, or without max_prepared_statements), add
 // default_query_exec_mode=cache_describe to the URL, for publishing; consumers
 // find out by themselves that notifications do not arrive there.

@@ -46,6 +46,10 @@ var (
 	// together is larger than the 1 GiB that PostgreSQL takes at a time.
 	ErrTooLarge = fault.ErrTooLarge
 
+	// ErrNotPrepared: a queue lacks the index of keys, or the database the table of IDs, that a
+	// [backend.PublishCondition] needs. The error has the SQL.
+	ErrNotPrepared = fault.ErrNotPrepared
+
 	// ErrInvalidConfig: a configuration or the database URL makes no sense.
 	ErrInvalidConfig = fault.ErrInvalidConfig
 )
@@ -57,7 +61,8 @@ var (
 	ErrRejected = fault.ErrRejected
 
 	// ErrUnknownOutcome: all messages are stored, or none, and PostgreSQL's
-	// answer is lost. Publishing again may store them twice.
+	// answer is lost. Publishing again may store them twice, unless they have an ID that is
+	// stored once: see [backend.PublishCondition].
 	ErrUnknownOutcome = fault.ErrUnknownOutcome
 )
 

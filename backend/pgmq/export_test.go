@@ -10,7 +10,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
 )
 
-// PollOnce makes the subscriptions of q look for messages once, and then only
+// PollOnce makes the subscriptions of c look for messages once, and then only
 // when they are told.
 func (c *Client) PollOnce() {
 	c.subscriber.pollMin = time.Hour
@@ -22,10 +22,10 @@ func (c *Client) Store(ctx context.Context, topic string) (subscription.Store, e
 	return c.subscriber.open(ctx, topic, false)
 }
 
-// LockFor makes the subscriptions of q hold messages for so long.
+// LockFor makes the subscriptions of c lock messages for so long.
 func (c *Client) LockFor(d time.Duration) { c.subscriber.lockFor = d }
 
-// LookAtBindingsEvery makes the subscriptions of q look so often whether their group is bound.
+// LookAtBindingsEvery makes the subscriptions of c look so often whether their group is bound.
 func (c *Client) LookAtBindingsEvery(pause time.Duration) { c.subscriber.bindingPause = pause }
 
 // GroupQueueName is the name of the queue of a group.
@@ -34,5 +34,5 @@ func GroupQueueName(topic, group string) (string, error) { return queuename.OfGr
 // LooksAt is the SQL that looks at messages of queue before they are read.
 func LooksAt(queue string) map[string]string {
 	s := statement.New(queue, catalog.Layout{})
-	return map[string]string{"suspicious": s.Suspicious, "weight": s.MinimumSize}
+	return map[string]string{"suspicious": s.Suspicious, "minimum size": s.MinimumSize}
 }

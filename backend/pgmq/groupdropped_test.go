@@ -85,7 +85,7 @@ func TestGroup_SaysWhereMissedMessagesAre(t *testing.T) {
 	require.Empty(t, take(t, store))
 	publish(t, publisher, "after")
 
-	require.NotContains(t, log.String(), "the group is new")
+	require.NotContains(t, log.String(), "was not bound to the topic until now")
 	warning := logged(t, log.String(), "the topic has a queue of its own, which gets every message")
 	require.Equal(t, "WARN", warning["level"])
 	require.Equal(t, "t", warning["queue"])
@@ -171,16 +171,33 @@ func TestGroup_ReportsThatItMayNotBind(t *testing.T) {
 	require.NoError(t, group(t, database, "mail").SubscribeInitialize("t"))
 	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select on pgmq.topic_bindings to {role}",
 		"grant select, update, delete on pgmq.q_"+name+" to {role}")
-	mail := openAt(t, role, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mail", NoCreate: true}})
+	log := &logRecorder{}
+	mail := openAt(t, role, pgmq.Config{Logger: slog.New(slog.NewJSONHandler(log, nil)), Subscriber: pgmq.SubscriberConfig{Group: "mail", NoCreate: true}})
 	mail.LookAtBindingsEvery(time.Millisecond)
 	messages := subscribe(t, mail)
 	execute(t, pool, "select pgmq.unbind_topic('t', '"+name+"')")
 	pgtest.Eventually(t, patience, "the subscription says why it gets nothing", func() bool { return mail.Stats()["t"].Failing != nil })
 	require.ErrorContains(t, mail.Stats()["t"].Failing, "SubscribeInitialize of a program that has the same Group")
+	publish(t, openAt(t, database, pgmq.Config{}), "meanwhile") // and creates the topic's own queue
 
-	require.NoError(t, group(t, database, "mail").SubscribeInitialize("t"))
+	ownerLog := &bytes.Buffer{}
+	owner := openAt(t, database, pgmq.Config{Logger: slog.New(slog.NewJSONHandler(ownerLog, nil)), Subscriber: pgmq.SubscriberConfig{Group: "mail"}})
+	require.NoError(t, owner.SubscribeInitialize("t"))
 	publish(t, openAt(t, database, pgmq.Config{}), "after")
 	requireReceives(t, messages, "after")
+
+	bound := logged(t, ownerLog.String(), "the group was not bound to the topic until now")
+	require.EqualValues(t, 1, bound["waiting"])
+	log.requireLogged(t, "the topic has a queue of its own, which gets every message")
+	waits := logged(t, log.String(), "the topic has a queue of its own, which gets every message")
+	for _, record := range []map[string]any{bound, waits} {
+		require.Contains(t, record["remedy"], `DropQueue(ctx, "t")`)
+	}
+	require.Equal(t, bound["move"], waits["move"])
+	move, ok := waits["move"].(string)
+	require.True(t, ok)
+	execute(t, pool, move)
+	requireReceives(t, messages, "meanwhile")
 }
 
 func groupQueueName(t *testing.T) string {

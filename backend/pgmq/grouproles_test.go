@@ -3,11 +3,13 @@ package pgmq_test
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -25,10 +27,16 @@ func groupDatabase(t *testing.T) (database, queue string) {
 	require.NoError(t, err)
 	pool := pgtest.Pool(t, database)
 	execute(t, pool, "select pgmq.create('orders_dead')")
-	execute(t, pool, "insert into pgmq.q_"+queue+" (vt, message) values (now(), '{}')")
-	execute(t, pool, fmt.Sprintf(`insert into pgmq.q_orders_dead (vt, message, headers)
-		values (now(), '{}', '{"ezq_queue":"%s","ezq_group":"mailer","topic_poisoned":"orders"}')`, queue))
+	fillGroup(t, pool, queue)
 	return database, queue
+}
+
+// fillGroup stores a message and a dead letter of the group, and nothing else.
+func fillGroup(t *testing.T, pool *pgxpool.Pool, queue string) {
+	t.Helper()
+	execute(t, pool, "delete from pgmq.q_"+queue+"; insert into pgmq.q_"+queue+" (vt, message) values (now(), '{}')")
+	execute(t, pool, fmt.Sprintf(`delete from pgmq.q_orders_dead; insert into pgmq.q_orders_dead (vt, message, headers)
+		values (now(), '{}', '{"ezq_queue":"%s","ezq_group":"mailer","topic_poisoned":"orders"}')`, queue))
 }
 
 func consumeAsGroup(t *testing.T, database string) error {
@@ -71,7 +79,33 @@ func operateGroup(t *testing.T, database string) error {
 	_, purged := client.PurgeDeadLetters(t.Context(), "orders_dead")
 	_, replayed := client.Replay(t.Context(), "orders", pgmq.ReplayFilter{})
 	_, emptied := client.PurgeArchive(t.Context(), "orders", time.Now())
-	return errors.Join(listed, measured, shown, redriven, purged, replayed, emptied)
+	name, err := pgmq.GroupQueueName("orders", "mailer")
+	return errors.Join(err, listed, measured, shown, redriven, purged, replayed, emptied, operateBySQL(t, database, name), watchSessions(t, database, true))
+}
+
+func sendToGroup(t *testing.T, database string) error {
+	name, err := pgmq.GroupQueueName("orders", "mailer")
+	if err != nil {
+		return err
+	}
+	return sendTo(t, database, name)
+}
+
+// usesOfGroup is what roles do if the topic "orders" has a group and no queue of its own.
+func usesOfGroup() map[string]func(*testing.T, string) error {
+	return map[string]func(*testing.T, string) error{
+		"ezq_consumer": consumeAsGroup, "ezq_operator": operateGroup, "ezq_publisher": publishOrder, "ezq_sender": sendToGroup,
+	}
+}
+
+// groupGrantsOf is grantsOf, with the right to the bindings that a consumer with a Group needs.
+func groupGrantsOf(t *testing.T, role string) []string {
+	t.Helper()
+	grants := grantsOf(t, role)
+	if role == "ezq_consumer" {
+		grants = append(grants, "grant select on pgmq.topic_bindings to {role}")
+	}
+	return grants
 }
 
 // onGroup returns the grants for "orders" as they are for the queue of a group of it.
@@ -85,11 +119,8 @@ func onGroup(grants []string, queue string) []string {
 
 func TestGrants_OfGroupApplyToItsQueue(t *testing.T) {
 	t.Parallel()
-	for role, use := range map[string]func(*testing.T, string) error{"ezq_consumer": consumeAsGroup, "ezq_operator": operateGroup} {
-		grants := grantsOf(t, role)
-		if role == "ezq_consumer" {
-			grants = append(grants, "grant select on pgmq.topic_bindings to {role}")
-		}
+	for role, use := range usesOfGroup() {
+		grants := groupGrantsOf(t, role)
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
 			database, queue := groupDatabase(t)
@@ -103,5 +134,32 @@ func TestGrants_OfGroupApplyToItsQueue(t *testing.T) {
 				require.Error(t, use(t, pgtest.Role(t, database, onGroup(without, queue)...)))
 			})
 		}
+	}
+}
+
+// The block that docs/postgres.md has for groups grants what the roles need on the queue of a group.
+func TestGrants_OfGroupsAsDocumented(t *testing.T) {
+	t.Parallel()
+	database, queue := groupDatabase(t)
+	pool := pgtest.Pool(t, database)
+	_, block, _ := strings.Cut(sqlBlock(t, "do $$ declare queue text"), "do $$")
+	block = "do $$" + block
+	urls := map[string]string{}
+	for role := range usesOfGroup() {
+		grants := slices.DeleteFunc(groupGrantsOf(t, role), func(grant string) bool {
+			return strings.Contains(grant, "q_orders ") || strings.Contains(grant, "a_orders ")
+		})
+		urls[role] = pgtest.Role(t, database, grants...)
+		parsed, err := url.Parse(urls[role])
+		require.NoError(t, err)
+		block = strings.ReplaceAll(block, role, parsed.User.Username())
+	}
+	for role, use := range usesOfGroup() {
+		require.Error(t, use(t, urls[role]), role)
+	}
+	execute(t, pool, block)
+	for role, use := range usesOfGroup() {
+		fillGroup(t, pool, queue)
+		require.NoError(t, use(t, urls[role]), role)
 	}
 }

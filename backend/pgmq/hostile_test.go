@@ -118,11 +118,15 @@ func TestQuarantine_HidesMessageWithoutArchiveGrant(t *testing.T) {
 		"grant select, update, delete on pgmq.q_t to {role}")
 	execute(t, pool, bomb(50))
 	publish(t, owner, "after")
-	client := openAt(t, role, withMaxMessage(1<<20))
+	log, config := &logRecorder{}, withMaxMessage(1<<20)
+	config.Logger = log.logger()
+	client := openAt(t, role, config)
 	msg := receive(t, subscribe(t, client))
 	require.Equal(t, "after", msg.UUID)
 	msg.Ack()
 	requireCount(t, pool, "pgmq.q_t where vt > clock_timestamp() + interval '50 minutes' and headers ? 'reason_poisoned'", 1)
+	log.requireLogged(t, "is hidden, as the archive cannot be used")
+	require.Contains(t, log.String(), `GRANT SELECT, INSERT ON \"pgmq\".\"a_t\" TO the role`)
 }
 
 func TestMaxMessageBytes_AdmitsLargeMessageUpToLimit(t *testing.T) {

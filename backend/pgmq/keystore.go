@@ -3,6 +3,8 @@ package pgmq
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,13 +26,15 @@ import (
 // as small as what it has to remember.
 type KeyStore struct {
 	pool       *pgxpool.Pool
+	table      string
 	seen, mark string
 }
 
 // newKeyStore returns the store of keys in the table that has this quoted name.
 func newKeyStore(pool *pgxpool.Pool, name string) *KeyStore {
 	return &KeyStore{
-		pool: pool,
+		pool:  pool,
+		table: name,
 		// Whatever PostgreSQL expects, it is to look at one key, and at two that are over: "is
 		// true" keeps it from the index of times, and a limit that it cannot know from sorting.
 		seen: "select exists (select from " + name + " where key = $1 and (until > now()) is true)",
@@ -45,21 +49,40 @@ func newKeyStore(pool *pgxpool.Pool, name string) *KeyStore {
 // createKeys creates the table if it is not there. Two that do so at once get in each
 // other's way, also with "if not exists"; the one that was too late looks again.
 func createKeys(ctx context.Context, pool *pgxpool.Pool, table string) error {
-	create := "create table " + table + " (key bytea primary key, until timestamptz not null); create index on " + table + " (until)"
 	var err error
 	for range 2 {
 		var there bool
 		if failed := pool.QueryRow(ctx, "select to_regclass($1) is not null", pgx.QueryExecModeCacheDescribe, table).Scan(&there); failed != nil || there {
-			return failed
+			return keysDenied(table, failed)
 		}
-		if _, err = pool.Exec(ctx, create, pgx.QueryExecModeSimpleProtocol); err == nil {
+		if _, err = pool.Exec(ctx, createKeysSQL(table), pgx.QueryExecModeSimpleProtocol); err == nil {
 			return nil
 		}
 	}
 	if fault.IsCode(err, "3F000") { // invalid_schema_name
 		return &Error{Kind: ErrInvalidConfig, Cause: fault.WithoutSecrets(err), Remedy: `name a schema that exists, as in "app.ezq_seen": the search_path has none`}
 	}
-	return err
+	return keysDenied(table, err)
+}
+
+func createKeysSQL(table string) string {
+	return "create table " + table + " (key bytea primary key, until timestamptz not null); create index on " + table + " (until)"
+}
+
+// keysDenied returns err, or says which rights to the table a role lacks.
+func keysDenied(table string, err error) error {
+	if !fault.IsCode(err, "42501") {
+		return err
+	}
+	schema, _, qualified := strings.Cut(table, ".")
+	if !qualified {
+		schema = "…"
+	}
+	return &Error{
+		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
+		Remedy: fmt.Sprintf("if the table does not exist, let its owner create it with %s; then run GRANT USAGE ON SCHEMA %s TO the role;"+
+			" GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO the role", createKeysSQL(table), schema, table),
+	}
 }
 
 // Seen reports whether key was marked and still counts.
@@ -69,7 +92,7 @@ func (s *KeyStore) Seen(ctx context.Context, key string) (seen bool, err error) 
 		defer conn.Release()
 		err = conn.QueryRow(ctx, s.seen, pgx.QueryExecModeCacheDescribe, digest(key)).Scan(&seen)
 	}
-	return seen, fault.Classify("look up a key", "", err)
+	return seen, fault.Classify("look up a key", "", keysDenied(s.table, err))
 }
 
 // Mark remembers key for as long as window, from now.
@@ -79,7 +102,7 @@ func (s *KeyStore) Mark(ctx context.Context, key string, window time.Duration) e
 		defer conn.Release()
 		_, err = conn.Exec(ctx, s.mark, pgx.QueryExecModeCacheDescribe, digest(key), window.Seconds())
 	}
-	return fault.Classify("remember a key", "", err)
+	return fault.Classify("remember a key", "", keysDenied(s.table, err))
 }
 
 func digest(key string) []byte {

@@ -112,3 +112,36 @@ func TestKeyStore_DeduplicatesAcrossRouters(t *testing.T) {
 	}
 	require.EqualValues(t, 1, handled.Load())
 }
+
+func TestKeyStore_NamesRightsThatRoleLacks(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "create schema app; revoke create on schema public from public")
+	const usage, rights = `GRANT USAGE ON SCHEMA "app" TO the role`, `GRANT SELECT, INSERT, UPDATE, DELETE ON "app"."ezq_seen" TO the role`
+	const create = `create table "app"."ezq_seen" (key bytea primary key, until timestamptz not null); create index on "app"."ezq_seen" (until)`
+	url := pgtest.Role(t, database, "grant usage on schema pgmq to {role}")
+	requireNames := func(err error, parts ...string) {
+		t.Helper()
+		require.ErrorIs(t, err, pgmq.ErrPermission)
+		for _, part := range parts {
+			require.ErrorContains(t, err, part)
+		}
+		require.NotContains(t, err.Error(), "SCHEMA pgmq")
+	}
+	client := openAt(t, url, pgmq.Config{})
+	_, err := client.KeyStore(t.Context(), "app.ezq_seen")
+	requireNames(err, create, usage, rights)
+	_, err = client.KeyStore(t.Context(), "public.ezq_seen")
+	requireNames(err, `GRANT USAGE ON SCHEMA "public" TO the role`)
+
+	execute(t, pool, create)
+	execute(t, pool, "grant usage on schema app to public")
+	store, err := client.KeyStore(t.Context(), "app.ezq_seen")
+	require.NoError(t, err)
+	_, err = store.Seen(t.Context(), "key")
+	requireNames(err, rights)
+	requireNames(store.Mark(t.Context(), "key", time.Minute), rights)
+	execute(t, pool, `grant select, insert, update, delete on app.ezq_seen to public`)
+	require.NoError(t, store.Mark(t.Context(), "key", time.Minute))
+}

@@ -95,7 +95,7 @@ func TestLockedBatch_LostConnectionFreesMessagesAtOnce(t *testing.T) {
 	lost := requireLocked(t, client, pool, messages)
 	publish(t, client, "acked")
 	acked := receive(t, messages)
-	require.Equal(t, 2, get[int](t, pool, endLocks), "each is in a hold of its own")
+	require.Equal(t, 2, get[int](t, pool, endLocks), "each is in a locked batch of its own")
 
 	owner := openAt(t, pool.Config().ConnString(), pgmq.Config{})
 	others := subscribe(t, owner)
@@ -207,7 +207,7 @@ func TestLockedBatch_CausesNoLongLockWaits(t *testing.T) {
 			select coalesce(string_agg(wait_event || ': ' || query, E'\n'), '') from pg_stat_activity a
 			where datname = current_database() and wait_event_type = 'Lock' and wait_event <> 'extend' and exists (
 				select from pg_locks l where l.pid = a.pid and l.granted and l.mode = 'RowShareLock')
-			and query not like '%for update) m%'`), "a hold waits") // the ack of TxMiddleware does, for one row
+			and query not like '%for update) m%'`), "a lock waits") // the ack of TxMiddleware does, for one row
 		return get[int](t, pool, "select (select count(*) from pgmq.q_t) + (select count(*) from pgmq.q_payments)") == 0
 	})
 	stop()

@@ -16,8 +16,8 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// What locks a whole table waits for the end of a lock. That end needs no lock which the
-// hold does not have, or it would wait for the table, and lose what it holds.
+// What locks a whole table waits for the end of a locked batch. That end needs no lock which the batch
+// does not have, or it would wait for the table, and lose what it has locked.
 func TestLockedBatch_FinishesDespiteTableLock(t *testing.T) {
 	for name, test := range map[string]struct {
 		sql    string

@@ -61,7 +61,7 @@ type QueueMetrics struct {
 	VacuumedAt time.Time
 }
 
-// measure takes a setting for its transaction, or none.
+// measure looks at a queue. Its transaction has a setting, or none: "".
 func measure(ctx context.Context, pool *pgxpool.Pool, queue QueueInfo, setting string) (QueueMetrics, error) {
 	table := queuename.Table(queue.Name)
 	sql := strings.ReplaceAll(sqlfile.Text(metricsSQL), "{table}", table)

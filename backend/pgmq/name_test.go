@@ -84,7 +84,12 @@ func TestQueueName_RefusesInvalidTopic(t *testing.T) {
 
 func TestTableName_IsQuoted(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, `"pgmq"."q_orders"`, queuename.Table("orders"))
+	for queue, quoted := range map[string]string{
+		"orders": `orders`, `a"b`: `a""b`, `a" cascade; drop table t; --`: `a"" cascade; drop table t; --`, "A.b": "A.b", `a'\`: `a'\`,
+	} {
+		require.Equal(t, `"pgmq"."q_`+quoted+`"`, queuename.Table(queue))
+		require.Equal(t, `"pgmq"."a_`+quoted+`"`, queuename.Archive(queue))
+	}
 }
 
 func FuzzQueueName(f *testing.F) {

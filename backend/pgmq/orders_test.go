@@ -274,9 +274,10 @@ func TestGroup_LogsMessagesItMissed(t *testing.T) {
 		client := openAt(t, database, pgmq.Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Subscriber: pgmq.SubscriberConfig{Group: test.group}})
 		require.NoError(t, client.SubscribeInitialize("t"))
 		if test.level == "" {
-			require.NotContains(t, log.String(), "the group is new")
+			require.NotContains(t, log.String(), "was not bound to the topic until now")
 			continue
 		}
+		require.Contains(t, log.String(), "was not bound to the topic until now")
 		require.Contains(t, log.String(), "level="+test.level)
 		require.Contains(t, log.String(), "group="+test.group)
 		require.Contains(t, log.String(), "waiting=2")

@@ -74,7 +74,7 @@ func compareOrigins(a, b Origin) int {
 
 // candidate is a dead letter that was visible a moment ago, and what it says of itself.
 type candidate struct {
-	ID                  int64
+	id                  int64
 	queue, topic, group string
 }
 
@@ -209,7 +209,7 @@ func countOrigins(ctx context.Context, pool *pgxpool.Pool, routes *catalog.Route
 				origin = Origin{Stray: true}
 			}
 			counts[origin]++
-			after = c.ID
+			after = c.id
 		}
 	}
 	all := make([]Origin, 0, len(counts))
@@ -259,7 +259,7 @@ func candidates(ctx context.Context, pool *pgxpool.Pool, queue string, after, la
 	sql := strings.NewReplacer("{table}", queuename.Table(queue), "{origin}", headerSQL(codec.OriginKey), "{topic}", headerSQL(backend.DeadLetterTopic),
 		"{group}", headerSQL(codec.GroupKey)).Replace(sqlfile.Text(candidatesSQL))
 	scan := func(r pgx.CollectableRow) (c candidate, err error) {
-		err = r.Scan(&c.ID, &c.queue, &c.topic, &c.group)
+		err = r.Scan(&c.id, &c.queue, &c.topic, &c.group)
 		return c, err
 	}
 	return transact.Collect(ctx, pool, scan, sql, after, last, limit)

@@ -2,6 +2,7 @@ package pgmq_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -65,7 +66,18 @@ func requireRefusedAsForeign(t *testing.T, err error, env *untrustedOwnerEnv) {
 	t.Helper()
 	require.ErrorIs(t, err, pgmq.ErrPermission)
 	require.ErrorContains(t, err, "belongs to the role "+env.role)
-	require.ErrorContains(t, err, "OWNER TO")
+	requireDropBeforeOwner(t, err)
+}
+
+// requireDropBeforeOwner fails if a remedy makes the table trusted before its code is gone.
+func requireDropBeforeOwner(t *testing.T, err error) {
+	t.Helper()
+	var refused *pgmq.Error
+	require.ErrorAs(t, err, &refused)
+	list, drop, own := strings.Index(refused.Remedy, "SELECT "), strings.Index(refused.Remedy, "drop"), strings.Index(refused.Remedy, "OWNER TO")
+	require.Positive(t, list, refused.Remedy)
+	require.Greater(t, drop, list, refused.Remedy)
+	require.Greater(t, own, drop, refused.Remedy)
 }
 
 func TestKeyStore_MadeByUntrustedRoleRunsNoCode(t *testing.T) {
@@ -158,4 +170,75 @@ func TestOwner_TrustedIsNotLogged(t *testing.T) {
 	execute(t, env.pool, "alter schema pgmq owner to "+env.role)
 	use(pgtest.Role(t, env.database, grants...), false) // or whoever owns the schema
 	require.Empty(t, log.String())
+}
+
+// The new owner of a table takes over its triggers, and each belongs to a function of the former one.
+func TestQueue_OfTrustedOwnerRunsNoCodeOfUntrustedRole(t *testing.T) {
+	t.Parallel()
+	env := newUntrustedOwnerEnv(t)
+	env.execAsOwner(t, "create function public.take(jsonb) returns boolean language plpgsql as $$ begin insert into public.loot values (current_user); return true; end $$",
+		"create table public.copies (message jsonb)", "grant all on public.copies to public")
+	for name, code := range map[string]string{
+		"trigger": "create trigger t before insert or update or delete on pgmq.q_orders for each row execute function public.steal()",
+		"condition of a trigger": "create trigger t after insert on pgmq.q_orders for each row when (public.take(new.message))" +
+			" execute function suppress_redundant_updates_trigger()",
+		"constraint":                   "alter table pgmq.q_orders add check (public.take(message))",
+		"default":                      "alter table pgmq.q_orders alter headers set default to_jsonb(public.take('{}'))",
+		"policy":                       "alter table pgmq.q_orders enable row level security; create policy p on pgmq.q_orders using (public.take(message))",
+		"rule":                         "create rule r as on insert to pgmq.q_orders do also select public.take(new.message)",
+		"rule that writes a table":     "create rule r as on insert to pgmq.q_orders do also insert into public.copies values (new.message)",
+		"policy that reads a relation": "create policy p on pgmq.q_orders using (exists (select from public.copies))",
+	} {
+		t.Run(name, func(t *testing.T) {
+			execute(t, env.pool, "select pgmq.create('orders')")
+			defer execute(t, env.pool, "select pgmq.drop_queue('orders')")
+			use := func() error {
+				client := openAt(t, env.database, pgmq.Config{})
+				if err := client.Publish("orders", message.NewMessage("1", []byte("{}"))); err != nil {
+					return err
+				}
+				return client.SubscribeInitialize("orders")
+			}
+			require.NoError(t, use())
+			execute(t, env.pool, code)
+			execute(t, env.pool, "delete from public.loot") // a constraint looks at each row when it is added
+			err := use()
+			require.ErrorIs(t, err, pgmq.ErrPermission)
+			require.ErrorContains(t, err, env.role)
+			requireDropBeforeOwner(t, err)
+			env.requireNothingStolen(t)
+		})
+	}
+}
+
+// An operator who does what an error and docs/postgres.md say runs nothing of the former owner's.
+func TestOwner_RemedyRunsNoCode(t *testing.T) {
+	t.Parallel()
+	env := newUntrustedOwnerEnv(t)
+	env.queue(t, "orders")
+	publish := func() error {
+		client := openAt(t, env.database, pgmq.Config{})
+		return client.Publish("orders", message.NewMessage("1", []byte("{}")))
+	}
+	var refused *pgmq.Error
+	require.ErrorAs(t, publish(), &refused)
+	printed := refused.Remedy[strings.Index(refused.Remedy, "SELECT "):strings.Index(refused.Remedy, "; see ")]
+	documented := strings.ReplaceAll(sqlBlock(t, "pg_describe_object"), "q_orders_dead", "q_orders")
+	for _, sql := range []string{printed, documented} {
+		rows, err := env.pool.Query(t.Context(), sql)
+		require.NoError(t, err, sql)
+		found, err := pgx.CollectRows(rows, pgx.RowToMap)
+		require.NoError(t, err, sql)
+		require.Contains(t, fmt.Sprint(found), "trigger t on table pgmq.q_orders", sql)
+		if sql == documented {
+			require.Len(t, found, 1)
+			require.Contains(t, fmt.Sprint(found), "steal()")
+			require.Contains(t, fmt.Sprint(found), env.role)
+		}
+	}
+	execute(t, env.pool, "alter table pgmq.q_orders owner to current_user; alter table pgmq.a_orders owner to current_user")
+	require.ErrorContains(t, publish(), "steal(), which belongs to the role "+env.role, "to make it trusted is not enough")
+	execute(t, env.pool, "drop trigger t on pgmq.q_orders")
+	require.NoError(t, publish())
+	env.requireNothingStolen(t)
 }

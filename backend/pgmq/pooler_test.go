@@ -26,6 +26,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/internal/pgtest"
@@ -191,6 +192,30 @@ func TestPooler_LetsTransactionPublish(t *testing.T) {
 	require.NoError(t, client.WithSQLTx(tx).Publish("t", message.NewMessage("b", nil)))
 	require.NoError(t, tx.Commit())
 	receive(t, messages).Ack()
+}
+
+func TestPooler_KeepsConditions(t *testing.T) {
+	t.Parallel()
+	client := openAt(t, throughPooler(t, pgtest.Database(t)), pgmq.Config{})
+	var publishing sync.WaitGroup
+	for publisher := range 8 { // more than the pooler has connections
+		publishing.Go(func() {
+			topic := fmt.Sprint("t", publisher)
+			for round := range 10 {
+				for i, want := range []backend.PublishOutcome{backend.Stored, backend.Existed, backend.Stored, backend.Existed, backend.Replaced} {
+					key := fmt.Sprint(round)
+					c := []*backend.PublishCondition{once(), once(), unique(key), unique(key), replacing(key, time.Hour)}[i]
+					if err := client.Publish(topic, conditional(t.Context(), key, c, time.Hour)); err != nil {
+						t.Error(err)
+					}
+					if result, _ := c.Result(); result.Outcome != want {
+						t.Errorf("the outcome is %v instead of %v", result.Outcome, want)
+					}
+				}
+			}
+		})
+	}
+	publishing.Wait()
 }
 
 func TestPooler_LogsOnceThatSubscriberPolls(t *testing.T) {

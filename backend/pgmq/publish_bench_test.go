@@ -2,12 +2,14 @@ package pgmq_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
@@ -74,4 +76,47 @@ func benchmarkConcurrently(b *testing.B, goroutines int, send func() error) {
 			}
 		}
 	})
+}
+
+// What a condition costs: each message has an ID or a key of its own, or replaces the one before it.
+func BenchmarkPublishOnCondition(b *testing.B) {
+	config, err := pgxpool.ParseConfig(pgtest.Database(b))
+	require.NoError(b, err)
+	config.MaxConns = 8
+	pool, err := pgxpool.NewWithConfig(b.Context(), config)
+	require.NoError(b, err)
+	defer pool.Close()
+	publisher, err := pgmq.NewPublisher(pool, nil)
+	require.NoError(b, err)
+	var count atomic.Int64
+	payload := []byte(fmt.Sprintf(`{"_type":"Benchmark","Text":"%0*d"}`, 230, 1))
+	send := func(condition func(n int64) *backend.PublishCondition) func() error {
+		return func() error {
+			n := count.Add(1)
+			msg := message.NewMessage(fmt.Sprintf("4a3e1f0c-6d0b-4b6e-9d57-%012d", n), payload)
+			msg.Metadata.Set("content-type", "application/json")
+			if condition != nil {
+				msg.SetContext(backend.WithPublishCondition(b.Context(), condition(n)))
+			}
+			return publisher.Publish("t", msg)
+		}
+	}
+	for _, goroutines := range []int{1, 8} {
+		for _, contender := range []struct {
+			name string
+			send func() error
+		}{
+			{"plain", send(nil)},
+			{"ID", send(func(int64) *backend.PublishCondition { return once() })},
+			{"Unique", send(func(n int64) *backend.PublishCondition { return unique(fmt.Sprint(n)) })},
+			{"Unique, of which nine in ten exist", send(func(n int64) *backend.PublishCondition { return unique(fmt.Sprint("often ", n/10)) })},
+			{"Replace", send(func(n int64) *backend.PublishCondition { return replacing(fmt.Sprint("r", n%1000), 0) })},
+		} {
+			b.Run(fmt.Sprintf("%d goroutines/%s", goroutines, contender.name), func(b *testing.B) {
+				b.ReportAllocs()
+				benchmarkConcurrently(b, goroutines, contender.send)
+			})
+		}
+	}
+	require.NoError(b, publisher.Close())
 }

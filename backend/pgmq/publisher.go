@@ -14,9 +14,11 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/condition"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/insert"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
@@ -24,15 +26,16 @@ import (
 // take a [Client], which is one. Its methods may be called concurrently, as far
 // as its database handle allows that: a pool does, a transaction does not.
 type Publisher struct {
-	db      DBTX
-	create  catalog.Creator // nil with NoCreate
-	pool    *pgxpool.Pool   // nil if db is something else
-	inTx    bool
-	config  PublisherConfig
-	routes  *catalog.Routes
-	wakeups *wakeup.Signals
-	commits *insert.GroupCommit
-	closed  *atomic.Bool
+	db       DBTX
+	create   catalog.Creator // nil with NoCreate
+	pool     *pgxpool.Pool   // nil if db is something else
+	inTx     bool
+	config   PublisherConfig
+	routes   *catalog.Routes
+	wakeups  *wakeup.Signals
+	commits  *insert.GroupCommit
+	prepared *condition.Prepared
+	closed   *atomic.Bool
 
 	notifier *wakeup.Notifier // nil without a pool, or with NoNotify
 	throttle *wakeup.Throttle // of notifications in transactions
@@ -63,7 +66,7 @@ func NewPublisher(db DBTX, config *PublisherConfig) (*Publisher, error) {
 func newPublisher(db DBTX, pool *pgxpool.Pool, config PublisherConfig, wakeups *wakeup.Signals, queues *catalog.Catalog) *Publisher {
 	p := &Publisher{
 		db: db, pool: pool, config: config, routes: catalog.NewRoutes(queues), wakeups: wakeups,
-		commits: insert.NewGroupCommit(), closed: new(atomic.Bool), throttle: wakeup.NewThrottle(),
+		commits: insert.NewGroupCommit(), prepared: condition.NewPrepared(), closed: new(atomic.Bool), throttle: wakeup.NewThrottle(),
 	}
 	if !config.NoCreate {
 		p.create = catalog.CreateWith(db)
@@ -97,15 +100,15 @@ func (p *Publisher) withConn(conn *pgxpool.Conn) *Publisher {
 	return &on
 }
 
-// Features says that delays are kept: see [backend.Features].
+// Features reports the promises of this backend: see [backend.Features].
 func (p *Publisher) Features() backend.Features { return features() }
 
 // Publish stores the messages in the queue of topic, and in each queue that is bound to
 // it, as those of its groups are, with one statement: all of them or none. If topic has
 // groups and no queue of its own, it stores them for the groups; otherwise it creates
-// the queue, where the messages wait for their subscriber. It honours the delays of [backend.SetDelay], [backend.SetDeliverAt]
-// and Watermill's components/delay, to the microsecond and by the clock of
-// PostgreSQL.
+// the queue, where the messages wait for their subscriber. It honours the delays of
+// [backend.SetDelay], [backend.SetDeliverAt] and Watermill's components/delay, to the
+// microsecond and by the clock of PostgreSQL.
 //
 // It returns nil when they are committed, or, in a transaction, when they will
 // be with it. An error is an [*Error] that matches [ErrRejected] if certainly
@@ -176,10 +179,17 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 		}
 		return send(ctx, encoded)
 	}
-	return p.commits.Write(ctx, topic, encoded, send)
+	switch {
+	case encoded.Keyed() != nil: // the lock of a key is of one transaction
+		return send(ctx, encoded)
+	case encoded.Conditions != nil: // IDs share statements, which those without do not pay for
+		return p.commits.Write(ctx, "IDs\x00"+topic, encoded, send)
+	default:
+		return p.commits.Write(ctx, topic, encoded, send)
+	}
 }
 
-// send stores rows. If the topic's queues are not those that we know of, which
+// send stores a batch. If the topic's queues are not those that we know of, which
 // the server tells without storing anything, it looks again.
 func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) error {
 	const attempts = 5
@@ -191,9 +201,12 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 		if err != nil {
 			return err
 		}
-		stored, err := p.insert(ctx, to, batch)
+		insert := p.insert
+		if batch.Conditions != nil {
+			insert = p.insertConditional
+		}
+		stored, err := insert(ctx, to, batch)
 		if err == nil && stored {
-			p.notify(to.Queues)
 			return nil
 		}
 		gone := fault.IsCode(err, "42P01") // a queue was dropped
@@ -202,6 +215,9 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 		}
 		if fault.IsCode(err, "42501") {
 			p.routes.Forget(topic, to)
+			if batch.Conditions != nil {
+				return condition.Denied(err, &condition.Insert{Route: to, Batch: batch})
+			}
 			return catalog.PublishDenied(topic, to.Queues)
 		}
 		if err != nil && (attempt == attempts || !gone || p.inTx) { // a transaction has failed with it
@@ -213,7 +229,7 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 	}
 }
 
-// insert reports whether the rows are stored; they are not if the route is old.
+// insert stores a batch, and reports whether it did: nothing is stored if the route is old.
 //
 // Unlike other statements it may stay prepared, as far as the handle is set up
 // for that and there is no pooler: it looks at no table whose plan could go stale,
@@ -236,7 +252,64 @@ func (p *Publisher) insert(ctx context.Context, to *catalog.Route, batch insert.
 	if err != nil {
 		return false, &insert.SendError{Cause: err}
 	}
-	return tag.RowsAffected() > 0, nil
+	if tag.RowsAffected() == 0 {
+		return false, nil
+	}
+	p.notify(to.Queues)
+	return true, nil
+}
+
+// insertConditional is insert for messages of which some have conditions, to which it reports.
+func (p *Publisher) insertConditional(ctx context.Context, to *catalog.Route, batch insert.Batch) (stored bool, err error) {
+	conditional := condition.Insert{Route: to, Batch: batch, Window: p.config.IDWindow}
+	preparer := condition.Preparer{DB: p.db, NoCreate: p.create == nil, Prepared: p.prepared}
+	if p.inTx {
+		preparer.Pool = p.pool
+	}
+	if err := preparer.Prepare(ctx, &conditional); err != nil {
+		return false, err
+	}
+	results, err := p.run(ctx, &conditional)
+	if fault.IsCode(err, "42P01") {
+		p.prepared.Forget()
+	}
+	if err != nil || results == nil {
+		return false, err
+	}
+	if !batch.Report(results) {
+		return true, nil
+	}
+	p.notify(to.Queues)
+	if !p.inTx || p.config.NoNotify || !p.throttle.Allow(to.Queues[0]) {
+		return true, nil
+	}
+	for _, queue := range to.Queues {
+		if _, err := p.db.Exec(ctx, "select pg_notify($1::text, $2::text)", pgx.QueryExecModeCacheDescribe, wakeup.Channel, queue); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// run runs an insert in the transaction of the publisher, or in one of its own.
+func (p *Publisher) run(ctx context.Context, conditional *condition.Insert) (results []backend.PublishResult, err error) {
+	row, canQuery := p.db.(transact.RowQueryer)
+	batch, canSend := p.db.(condition.BatchSender)
+	switch {
+	case canQuery && (p.inTx || conditional.IsOneStatement()):
+		results, err = conditional.Run(ctx, row)
+	case canSend && !p.inTx && !conditional.Route.Pooled: // a batch would prepare its statements
+		results, err = conditional.RunTransaction(ctx, batch)
+	default:
+		return results, p.transact(ctx, func(inside *Publisher) error {
+			results, err = inside.run(ctx, conditional)
+			return err
+		})
+	}
+	if err != nil {
+		err = &insert.SendError{Cause: err}
+	}
+	return results, err
 }
 
 // notify wakes the consumers, unless the messages are not visible yet.
@@ -270,7 +343,7 @@ func (p *Publisher) Close() error {
 	return nil
 }
 
-// publishOnce stores rows and moves the schedule of tick on, in one transaction. The
+// publishOnce stores a batch and moves the schedule of tick on, in one transaction. The
 // row of the schedule is locked for as long: a concurrent publish waits, and finds
 // the tick taken; or not, if this transaction fails.
 func (p *Publisher) publishOnce(ctx context.Context, topic string, batch insert.Batch, tick *backend.ScheduleTick) error {
@@ -310,7 +383,7 @@ func (p *Publisher) transact(ctx context.Context, do func(*Publisher) error) err
 		BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
 	})
 	if !ok {
-		return fmt.Errorf("a tick cannot be published through a %T, only through a pool, a connection or a pgx.Tx: %w", p.db, errors.ErrUnsupported)
+		return fmt.Errorf("a tick or a condition cannot be published through a %T, only through a pool, a connection or a pgx.Tx: %w", p.db, errors.ErrUnsupported)
 	}
 	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {

@@ -66,6 +66,22 @@ func TestAck_SaysThatATriggerMayKeepTheMessage(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
+// PostgreSQL returns no error for it, and the last record needs a reason.
+func TestClose_SaysThatATriggerMayKeepTheMessage(t *testing.T) {
+	t.Parallel()
+	log := &logRecorder{}
+	client, pool := open(t, pgmq.Config{Logger: log.logger(), Subscriber: pgmq.SubscriberConfig{LeaseOnly: true}})
+	messages := subscribe(t, client)
+	execute(t, pool, `create function keep() returns trigger language plpgsql as $$ begin return null; end $$;
+		create trigger keep before delete on pgmq.q_t for each row execute function keep()`)
+	publish(t, client, "a")
+	receive(t, messages).Ack()
+	require.NoError(t, client.Close())
+	log.requireLogged(t, "could not store what has become of messages")
+	require.Contains(t, log.String(), "a trigger that returns NULL")
+	require.NotContains(t, log.String(), "error=<nil>")
+}
+
 func TestPurge_SaysThatOneRefusedMessageStopsIt(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})

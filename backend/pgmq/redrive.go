@@ -93,7 +93,7 @@ func (r *redrive) choose(ctx context.Context, found []candidate, limit int) (cho
 		if limit == 0 {
 			break
 		}
-		last = c.ID
+		last = c.id
 		to, err := r.origins.destination(ctx, c)
 		if err != nil {
 			return nil, 0, err
@@ -103,7 +103,7 @@ func (r *redrive) choose(ctx context.Context, found []candidate, limit int) (cho
 			continue
 		}
 		if r.blocked[to.key()] {
-			r.keep(bundle{to, []int64{c.ID}})
+			r.keep(bundle{to, []int64{c.id}})
 			continue
 		}
 		i, ok := at[to.key()]
@@ -111,7 +111,7 @@ func (r *redrive) choose(ctx context.Context, found []candidate, limit int) (cho
 			i = len(chosen)
 			at[to.key()], chosen = i, append(chosen, bundle{to: to})
 		}
-		chosen[i].ids = append(chosen[i].ids, c.ID)
+		chosen[i].ids = append(chosen[i].ids, c.id)
 		limit--
 	}
 	return chosen, last, nil
@@ -221,7 +221,7 @@ func (r *redrive) route(ctx context.Context, to destination) (found *catalog.Rou
 		err = r.routes.Catalog.Ensure(ctx, r.pool, to.queue, nil)
 	}
 	if missing := (*Error)(nil); errors.As(err, &missing) && errors.Is(missing.Kind, ErrQueueNotFound) {
-		create := "create its queue with Queue.CreateQueue or pgmq.create"
+		create := "create its queue with Client.CreateQueue or pgmq.create"
 		if own, _ := queuename.Of(to.topic); to.queue != "" && to.queue != own {
 			create = "let a program subscribe to it with the group of that queue"
 		}

@@ -51,10 +51,10 @@ func (r *refusedAcks) accepted(queue string) {
 }
 
 // release releases msg to its queue, which has refused its ack with err.
-func (r *refusedAcks) release(ctx context.Context, msg *message.Message, msgReceipt *lease.Receipt, err error) {
+func (r *refusedAcks) release(ctx context.Context, msg *message.Message, receipt *lease.Receipt, err error) {
 	redelivery := backend.DeliveryFromContext(ctx).Unchanged()
-	redelivery.Delay, redelivery.Uncounted, redelivery.UnknownSince = r.delay(msgReceipt.Queue), true, time.Time{} // its handler has run
+	redelivery.Delay, redelivery.Uncounted, redelivery.UnknownSince = r.delay(receipt.Queue), true, time.Time{} // its handler has run
 	backend.Nack(msg, redelivery)
-	about := sparse.About{Text: "ezq: the ack in a handler's transaction is refused, which was rolled back; its message has not failed and comes again", Topic: msgReceipt.Topic}
-	sparse.Log(ctx, r.logger, slog.LevelError, about, "topic", msgReceipt.Topic, "queue", msgReceipt.Queue, "id", excerpt.Of(msg.UUID), "retry_in", redelivery.Delay.Round(time.Millisecond).String(), "error", err)
+	about := sparse.About{Text: "ezq: the ack in a handler's transaction is refused, which was rolled back; its message has not failed and comes again", Topic: receipt.Topic}
+	sparse.Log(ctx, r.logger, slog.LevelError, about, "topic", receipt.Topic, "queue", receipt.Queue, "id", excerpt.Of(msg.UUID), "retry_in", redelivery.Delay.Round(time.Millisecond).String(), "error", err)
 }

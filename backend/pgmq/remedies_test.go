@@ -89,6 +89,21 @@ func TestRemedy_AsksForGroupOfGroupedTopic(t *testing.T) {
 	}
 }
 
+// To unbind the queue of a group costs it its events.
+func TestRemedy_UnbindsNoGroup(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	require.NoError(t, group(t, database, "g").SubscribeInitialize("t"))
+	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select on pgmq.topic_bindings to {role}")
+	err := openAt(t, role, pgmq.Config{}).Publish("t", message.NewMessage("1", nil))
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+	require.ErrorContains(t, err, "select * from pgmq.test_routing('t') shows what is bound")
+	require.NotContains(t, err.Error(), "unbind_topic")
+	execute(t, pgtest.Pool(t, database), "select pgmq.create('audit'), pgmq.bind_topic('#', 'audit')")
+	err = openAt(t, role, pgmq.Config{}).Publish("t", message.NewMessage("1", nil))
+	require.ErrorContains(t, err, "pgmq.unbind_topic unbinds a queue that is no group's")
+}
+
 // These calls create no queue, and that of a typo is not wanted.
 func TestRemedy_SuggestsCheckingMisspelledTopic(t *testing.T) {
 	t.Parallel()
@@ -110,7 +125,7 @@ func TestRemedy_SuggestsCheckingMisspelledTopic(t *testing.T) {
 	}
 	config := pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}}
 	err := openAt(t, database, config).Publish("nosuch", message.NewMessage("1", nil))
-	require.ErrorContains(t, err, "create it with select pgmq.create('nosuch'), or leave NoCreate unset")
+	require.ErrorContains(t, err, "create it with SELECT pgmq.create('nosuch'), or leave NoCreate unset")
 }
 
 func failuresOf(t *testing.T, client *pgmq.Client, topic string) map[string]error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -36,11 +37,26 @@ func grantsOf(t *testing.T, role string) (grants []string) {
 	return grants
 }
 
+// sqlBlock returns the block of SQL in docs/postgres.md that contains a text.
+func sqlBlock(t *testing.T, text string) string {
+	t.Helper()
+	page, err := os.ReadFile(operations)
+	require.NoError(t, err)
+	for _, block := range regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		if strings.Contains(block[1], text) {
+			return block[1]
+		}
+	}
+	t.Fatalf("%s has no block of SQL with %q", operations, text)
+	return ""
+}
+
 // documented is what docs/postgres.md says that roles can do, with queues "orders"
 // and "orders_dead" that exist and have a message each, and "ezq_schedules".
 func documented() map[string]func(t *testing.T, database string) error {
 	return map[string]func(t *testing.T, database string) error{
 		"ezq_owner": own, "ezq_publisher": publishOrder, "ezq_sender": sendOrder, "ezq_scheduler": scheduleOrder, "ezq_consumer": consumeOrders, "ezq_operator": operate,
+		"ezq_monitor": monitor, "ezq_deduplicator": deduplicateOrders,
 	}
 }
 
@@ -82,16 +98,19 @@ func orderInTx(t *testing.T, client *pgmq.Client, database string) error {
 }
 
 // sendOrder publishes without ezq.
-func sendOrder(t *testing.T, database string) error {
+func sendOrder(t *testing.T, database string) error { return sendTo(t, database, "orders") }
+
+func sendTo(t *testing.T, database, queue string) error {
 	conn, err := pgx.Connect(t.Context(), database)
 	if err != nil {
 		return err
 	}
 	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
 	for _, sql := range []string{
-		"select pgmq.send('orders', '{}')", `select pgmq.send('orders', '{}', '{"tenant":"a"}'::jsonb, 60)`, "select pgmq.send_batch('orders', array['{}', '{}']::jsonb[])",
+		"select pgmq.send('{queue}', '{}')", `select pgmq.send('{queue}', '{}', '{"tenant":"a"}'::jsonb, 60)`,
+		"select pgmq.send_batch('{queue}', array['{}', '{}']::jsonb[])", "select pgmq.send_topic('orders', '{}')",
 	} {
-		if _, err := conn.Exec(t.Context(), sql); err != nil {
+		if _, err := conn.Exec(t.Context(), strings.ReplaceAll(sql, "{queue}", queue)); err != nil {
 			return err
 		}
 	}
@@ -152,7 +171,91 @@ func operate(t *testing.T, database string) error {
 	_, purged := client.PurgeDeadLetters(t.Context(), "orders_dead")
 	_, replayed := client.Replay(t.Context(), "orders", pgmq.ReplayFilter{})
 	_, emptied := client.PurgeArchive(t.Context(), "orders", time.Now())
-	return errors.Join(listed, measured, shown, redriven, purged, replayed, emptied)
+	return errors.Join(listed, measured, shown, redriven, purged, replayed, emptied, operateBySQL(t, database, "orders"), watchSessions(t, database, true))
+}
+
+// operateBySQL runs what the page has an operator run.
+func operateBySQL(t *testing.T, database, queue string) error {
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		return err
+	}
+	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
+	for _, text := range []string{
+		"as last_claim", "as deliveries", `"by hand"`, "as leased_for", "set vt = now(), read_ct = read_ct + 1", "order by msg_id limit 10000",
+		"from pgmq.q_orders_dead group by", "from pgmq.a_orders where archived_at", "insert into pgmq.q_orders (vt", "select queue_name, bound_at",
+	} {
+		sql, _, _ := strings.Cut(sqlBlock(t, text), "\ndo $$")
+		sql = regexp.MustCompile(`\b([qa])_orders\b`).ReplaceAllString(sql, "${1}_"+queue)
+		if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	return nil
+}
+
+// watchSessions looks at what another role does, and ends it.
+func watchSessions(t *testing.T, database string, end bool) error {
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		return err
+	}
+	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
+	other, err := pgx.Connect(t.Context(), pgtest.Role(t, asAdministrator(t, database)))
+	require.NoError(t, err)
+	defer func() { _ = other.Close(context.WithoutCancel(t.Context())) }()
+	_, err = other.Exec(t.Context(), "select 'busy'")
+	require.NoError(t, err)
+	query, ended := "", !end
+	if err := conn.QueryRow(t.Context(), "select query from pg_stat_activity where pid = $1", other.PgConn().PID()).Scan(&query); err != nil {
+		return err
+	}
+	if query != "select 'busy'" {
+		return fmt.Errorf("the other's query is shown as %q", query)
+	}
+	if end {
+		if err := conn.QueryRow(t.Context(), "select pg_terminate_backend($1)", other.PgConn().PID()).Scan(&ended); err != nil {
+			return err
+		}
+	}
+	require.True(t, ended)
+	return nil
+}
+
+// asAdministrator returns the URL of a database for the role that has created it.
+func asAdministrator(t *testing.T, database string) string {
+	t.Helper()
+	server, err := url.Parse(pgtest.URL(t))
+	require.NoError(t, err)
+	mine, err := url.Parse(database)
+	require.NoError(t, err)
+	mine.User = server.User
+	return mine.String()
+}
+
+// deduplicateOrders publishes with an ID, and with a key, which the second publish finds.
+func deduplicateOrders(t *testing.T, database string) error {
+	client, err := openAs(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	if err != nil {
+		return err
+	}
+	for _, condition := range []*backend.PublishCondition{once(), unique("k"), replacing("k", 0)} {
+		if err := client.Publish("orders", conditional(t.Context(), "a", condition, 0)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func monitor(t *testing.T, database string) error {
+	client, err := openAs(t, database, pgmq.Config{})
+	if err != nil {
+		return err
+	}
+	_, listed := client.Queues(t.Context())
+	_, measured := client.Metrics(t.Context(), "orders")
+	_, dead := client.Metrics(t.Context(), "orders_dead")
+	return errors.Join(listed, measured, dead, watchSessions(t, database, false))
 }
 
 func openAs(t *testing.T, database string, config pgmq.Config) (*pgmq.Client, error) {
@@ -169,6 +272,8 @@ func ordersDatabase(t *testing.T) string {
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
 	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead'), pgmq.create('ezq_schedules')")
+	execute(t, pool, "create table pgmq.ezq_ids (key bytea primary key, until timestamptz not null)")
+	execute(t, pool, "create index on pgmq.q_orders ((headers->>'ezq_unique')) where headers ? 'ezq_unique'")
 	execute(t, pool, `insert into pgmq.q_orders (vt, message) values (now(), '{}')`)
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
 		values (now(), '{}', '{"ezq_queue":"orders","topic_poisoned":"orders"}')`)
@@ -217,6 +322,35 @@ func TestGrants_LetPublisherWriteNoIDOrCount(t *testing.T) {
 	}
 }
 
+func TestGrants_ShowMonitorNoMessage(t *testing.T) {
+	t.Parallel()
+	database := ordersDatabase(t)
+	conn, err := pgx.Connect(t.Context(), pgtest.Role(t, database, grantsOf(t, "ezq_monitor")...))
+	require.NoError(t, err)
+	for _, table := range []string{"q_orders", "a_orders", "q_orders_dead"} {
+		for _, column := range []string{"message", "headers", "msg_id"} {
+			_, err := conn.Exec(t.Context(), "select "+column+" from pgmq."+table)
+			require.ErrorContains(t, err, "SQLSTATE 42501", table, column)
+		}
+	}
+	require.NoError(t, conn.Close(t.Context()))
+}
+
+// A revoke of a role that does not own the queue is a warning and nothing else, as the page says.
+func TestGrants_OnlyOwnerStopsPublishers(t *testing.T) {
+	t.Parallel()
+	database := ordersDatabase(t)
+	publisher := pgtest.Role(t, database, grantsOf(t, "ezq_publisher")...)
+	name, err := url.Parse(publisher)
+	require.NoError(t, err)
+	revoke := strings.ReplaceAll(sqlBlock(t, "revoke insert on"), "ezq_publisher", pgx.Identifier{name.User.Username()}.Sanitize())
+	operator := pgtest.Pool(t, pgtest.Role(t, database, grantsOf(t, "ezq_operator")...))
+	execute(t, operator, revoke)
+	require.NoError(t, publishOrder(t, publisher))
+	execute(t, pgtest.Pool(t, database), revoke)
+	require.ErrorIs(t, publishOrder(t, publisher), pgmq.ErrRejected)
+}
+
 func TestGrants_OfPublisherCoverEachGroupQueue(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
@@ -252,6 +386,16 @@ func TestPublish_NamesRemedyForTakenIDs(t *testing.T) {
 		execute(t, pool, "delete from pgmq.q_t")
 		execute(t, pool, "select setval('pgmq.q_t_msg_id_seq', 1)")
 	}
+	// To go on after the last id there can be is to publish nothing more: it has to be deleted first.
+	execute(t, pool, "insert into pgmq.q_t (msg_id, vt, message) overriding system value select n, now(), '0' from unnest(array[2, 3, 9223372036854775807]) as n")
+	var taken *pgmq.Error
+	require.ErrorAs(t, client.Publish("t", message.NewMessage("c", nil)), &taken)
+	deleting, going := strings.Index(taken.Remedy, "delete"), strings.Index(taken.Remedy, "select setval")
+	require.Positive(t, deleting)
+	require.Greater(t, going, deleting)
+	execute(t, pool, "delete from pgmq.q_t where msg_id = 9223372036854775807")
+	execute(t, pool, "select setval('pgmq.q_t_msg_id_seq', max(msg_id)) from pgmq.q_t")
+	publish(t, client, "c")
 }
 
 func TestGrants_OfGroupIncludeItsBinding(t *testing.T) {

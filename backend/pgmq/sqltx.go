@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,17 +26,19 @@ func (t sqlTx) Query(ctx context.Context, statement string, args ...any) (pgx.Ro
 	return t.pool.Query(ctx, statement, args...)
 }
 
+// QueryRow reads what a statement in the transaction returns.
+func (t sqlTx) QueryRow(ctx context.Context, statement string, args ...any) pgx.Row {
+	texts, err := asTexts(args)
+	if err != nil {
+		return failedRow{err}
+	}
+	return t.tx.QueryRowContext(ctx, statement, texts...)
+}
+
 func (t sqlTx) Exec(ctx context.Context, statement string, args ...any) (pgconn.CommandTag, error) {
-	var texts []any
-	for _, arg := range args {
-		if _, ok := arg.(pgx.QueryExecMode); ok {
-			continue // the driver has its own ways
-		}
-		text, err := asText(arg)
-		if err != nil {
-			return pgconn.CommandTag{}, fmt.Errorf("pgmq: encode a parameter: %w", err)
-		}
-		texts = append(texts, text)
+	texts, err := asTexts(args)
+	if err != nil {
+		return pgconn.CommandTag{}, err
 	}
 	result, err := t.tx.ExecContext(ctx, statement, texts...)
 	if err != nil {
@@ -45,11 +48,33 @@ func (t sqlTx) Exec(ctx context.Context, statement string, args ...any) (pgconn.
 	return pgconn.NewCommandTag(fmt.Sprintf("SELECT %d", n)), err
 }
 
+// failedRow is the row of a statement that was not run.
+type failedRow struct{ err error }
+
+// Scan implements [pgx.Row].
+func (r failedRow) Scan(...any) error { return r.err }
+
+func asTexts(args []any) (texts []any, err error) {
+	for _, arg := range args {
+		if _, ok := arg.(pgx.QueryExecMode); ok {
+			continue // the driver has its own ways
+		}
+		text, err := asText(arg)
+		if err != nil {
+			return nil, fmt.Errorf("pgmq: encode a parameter: %w", err)
+		}
+		texts = append(texts, text)
+	}
+	return texts, nil
+}
+
 func asText(arg any) (string, error) {
 	var oid uint32
 	switch value := arg.(type) {
 	case string:
 		return value, nil
+	case int64:
+		return strconv.FormatInt(value, 10), nil
 	case []string:
 		oid = pgtype.TextArrayOID
 	case []int64:

@@ -56,23 +56,23 @@ type topicCounters struct {
 }
 
 // of returns the counters of topic, which its subscriptions share.
-func (a *topicCounters) of(topic string) *subscription.Counters {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.topics == nil {
-		a.topics = map[string]*subscription.Counters{}
+func (c *topicCounters) of(topic string) *subscription.Counters {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.topics == nil {
+		c.topics = map[string]*subscription.Counters{}
 	}
-	if a.topics[topic] == nil {
-		a.topics[topic] = &subscription.Counters{}
+	if c.topics[topic] == nil {
+		c.topics[topic] = &subscription.Counters{}
 	}
-	return a.topics[topic]
+	return c.topics[topic]
 }
 
-func (a *topicCounters) snapshot() map[string]SubscriptionStats {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	stats := make(map[string]SubscriptionStats, len(a.topics))
-	for topic, counters := range a.topics {
+func (c *topicCounters) snapshot() map[string]SubscriptionStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stats := make(map[string]SubscriptionStats, len(c.topics))
+	for topic, counters := range c.topics {
 		stats[topic] = statsOf(topic, counters)
 	}
 	return stats

@@ -18,7 +18,6 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/insert"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/lease"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
@@ -168,7 +167,7 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, insert.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	layout, sql, err := s.prepare(ctx, pool, topic, queue, declare, s.tellMissed)
 	if err != nil {
@@ -178,14 +177,14 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 		Topic: topic, Queue: queue, Group: s.config.Group, Gone: s.config.queueDropped(queue), Pool: pool, ClaimSlots: s.claimSlots, LockSlots: s.lockSlots,
 		Wakeups: s.wakeups, DeadLetterTable: s.deadLetterTableOf(queue), MaxMessageBytes: s.config.MaxMessageBytes, MaxBytes: s.config.MaxInFlightBytes, Encoding: layout.Encoding, Logger: s.logger,
 		Examiner: s.examiner, BindingPause: s.bindingPause, Statements: sql,
-		LoadStatements: func(ctx context.Context, was uint32) (*statement.Set, error) {
-			return s.describe(ctx, pool, topic, queue, was)
+		LoadStatements: func(ctx context.Context, was uint32, unbound bool) (*statement.Set, error) {
+			return s.describe(ctx, pool, topic, queue, was, unbound)
 		},
 	}), nil
 }
 
 // prepare makes sure that queue can be consumed, and returns how to speak to it. If this binds the
-// queue of a group, tell is called.
+// queue of a group, tell is called, unless it is nil.
 func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool, tell teller) (catalog.Layout, *statement.Set, error) {
 	layout, err := s.lookUpOrCreate(ctx, pool, topic, queue, declare)
 	if err != nil {
@@ -208,22 +207,21 @@ type teller func(ctx context.Context, db DBTX, topic, own, queue string)
 // a topic's own. That of a group is prepared as at the start: it gets nothing
 // without its binding, which the drop has undone, or pgmq.unbind_topic, if the
 // queue is the one that it was.
-func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, queue string, was uint32) (*statement.Set, error) {
+func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, queue string, was uint32, unbound bool) (*statement.Set, error) {
 	if s.config.Group != "" {
-		wasBound, err := catalog.IsBound(ctx, pool, topic, queue)
-		if err != nil {
-			return nil, err
-		}
-		_, sql, err := s.prepare(ctx, pool, topic, queue, false, s.tellOwn)
+		_, sql, err := s.prepare(ctx, pool, topic, queue, false, nil)
 		if err != nil {
 			return sql, err
 		}
+		if sql.OID == was && !unbound {
+			return sql, nil // a column was dropped, and it has missed nothing
+		}
+		s.tellOwn(ctx, pool, topic, queue)
 		log := s.logger.With("topic", topic, "group", s.config.Group, "queue", queue)
-		switch {
-		case sql.OID != was:
-			log.Warn("ezq: the queue of the group was dropped, and gets messages again: what was published meanwhile did not come to it")
-		case !wasBound:
+		if sql.OID == was {
 			log.Warn("ezq: the queue of the group was unbound from the topic, and gets messages again: what was published meanwhile did not come to it")
+		} else {
+			log.Warn("ezq: the queue of the group was dropped, and gets messages again: what was published meanwhile did not come to it")
 		}
 		return sql, nil
 	}
@@ -325,42 +323,54 @@ func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, par
 			"topic", topic, "group", s.config.Group, "queue", own)
 	}
 	fresh, err := catalog.Bind(ctx, db, topic, own, queue, !s.config.NoCreate && !partitioned)
-	if err != nil || !fresh {
-		return err
-	}
-	if found, err := catalog.Probe(ctx, db, own); err == nil && found.Exists() { // else it has missed nothing, or another call says what is wrong
+	if err == nil && fresh && tell != nil && exists(ctx, db, own) {
 		tell(ctx, db, topic, own, queue)
 	}
-	return nil
+	return err
 }
 
-// tellMissed is for a new group.
+// exists reports whether there is a queue. If not, a group has missed nothing; if that cannot be told,
+// another call says what is wrong.
+func exists(ctx context.Context, db DBTX, queue string) bool {
+	found, err := catalog.Probe(ctx, db, queue)
+	return err == nil && found.Exists()
+}
+
+// tellMissed is for a group that is new, or was unbound.
 func (s *Subscriber) tellMissed(ctx context.Context, db DBTX, topic, own, queue string) {
-	level := slog.LevelInfo
+	const text = "ezq: the group was not bound to the topic until now: what waits in the topic's own queue was published before, and does not come to the group"
 	n := catalog.CountMissed(ctx, db, topic, own, queue)
-	if n != 0 {
-		level = slog.LevelWarn
+	if n == 0 {
+		s.missing(topic, own, n).Info(text)
+		return
 	}
-	s.missing(topic, own, n).Log(ctx, level, "ezq: the group is new: what waits in the topic's own queue was published before, and does not come to the group")
+	s.missing(topic, own, n).Warn(text, "remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
 }
 
-// tellOwn is for a group whose queue was dropped or unbound. A publisher may have created the topic's own
-// queue meanwhile.
-func (s *Subscriber) tellOwn(ctx context.Context, db DBTX, topic, own, queue string) {
+// tellOwn is for a group whose queue was dropped or unbound, and may have been bound again by its owner. A
+// publisher may have created the topic's own queue meanwhile.
+func (s *Subscriber) tellOwn(ctx context.Context, db DBTX, topic, queue string) {
+	own, err := queuename.Of(topic)
+	if err != nil || !exists(ctx, db, own) {
+		return
+	}
 	s.missing(topic, own, catalog.CountMissed(ctx, db, topic, own, queue)).Warn(
 		"ezq: the topic has a queue of its own, which gets every message, and may have what was published meanwhile",
-		"remedy", fmt.Sprintf("if no consumer without a Group reads it: move what the group has missed, as move does,"+
-			" then drop it with DropQueue(ctx, %q) of a client without a Group", topic),
-		"move", catalog.MoveMissed(topic, own, queue))
+		"remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
+}
+
+func moveRemedy(topic string) string {
+	return fmt.Sprintf("if no consumer without a Group reads it: move what the group has missed, as move does,"+
+		" then drop it with DropQueue(ctx, %q) of a client without a Group", topic)
 }
 
 // missing is the logger for the n messages in a topic's own queue that a group has missed.
 func (s *Subscriber) missing(topic, own string, n int) *slog.Logger {
-	log := s.logger.With("topic", topic, "group", s.config.Group, "queue", own)
+	logger := s.logger.With("topic", topic, "group", s.config.Group, "queue", own)
 	if n >= 0 {
-		log = log.With("waiting", n)
+		logger = logger.With("waiting", n)
 	}
-	return log
+	return logger
 }
 
 // creator creates the queues of this subscriber, unless it must not.
@@ -476,7 +486,7 @@ func (s *Subscriber) Stats() map[string]SubscriptionStats {
 // read.
 func (s *Subscriber) consumerError(ctx context.Context, op, topic string, err error) error {
 	if s.config.Group == "" && catalog.HasOnlyGroups(ctx, s.pool, topic, err) {
-		err = &Error{Kind: ErrGroupRequired, Cause: catalog.ErrHasGroups, Remedy: "set SubscriberConfig.Group to one of them, which Queue.Queues tells"}
+		err = &Error{Kind: ErrGroupRequired, Cause: catalog.ErrHasGroups, Remedy: "set SubscriberConfig.Group to one of them, which Client.Queues lists"}
 	}
 	return s.classify(op, topic, err)
 }

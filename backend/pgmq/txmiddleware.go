@@ -87,7 +87,7 @@ func (h txHandler) handle(msg *message.Message) (out []*message.Message, err err
 	if delivery == nil {
 		return nil, errNotFromPGMQ
 	}
-	msgReceipt, ok := delivery.Receipt.(*lease.Receipt)
+	receipt, ok := delivery.Receipt.(*lease.Receipt)
 	leaser, canLease := delivery.Parker.(subscription.Leaser)
 	if !ok || !canLease {
 		return nil, errNotFromPGMQ
@@ -110,17 +110,17 @@ func (h txHandler) handle(msg *message.Message) (out []*message.Message, err err
 	if err != nil || backend.Nacked(msg) { // by ezq's router, when a handler was interrupted
 		return out, err
 	}
-	if err := msgReceipt.Ack(outer, tx, token); isOfNoMessage(err) {
+	if err := receipt.Ack(outer, tx, token); isOfNoMessage(err) {
 		_ = tx.Rollback(context.WithoutCancel(outer))
-		h.refusedAcks.release(outer, msg, msgReceipt, err)
+		h.refusedAcks.release(outer, msg, receipt, err)
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
-	h.refusedAcks.accepted(msgReceipt.Queue)
+	h.refusedAcks.accepted(receipt.Queue)
 	if err := tx.Commit(outer); err != nil {
 		return nil, fault.Classify("commit", "", err)
 	}
-	msgReceipt.Commit()
+	receipt.Commit()
 	return out, nil
 }

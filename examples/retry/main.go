@@ -66,7 +66,7 @@ func charger(queue message.Publisher) func(context.Context, Order) error {
 }
 
 // mourner handles the dead letters, which are a topic like any other. On PGMQ,
-// Queue.Redrive brings them back.
+// Client.Redrive brings them back.
 func mourner(queue message.Publisher) func(context.Context, Order) error {
 	return func(ctx context.Context, e Order) error {
 		headers := ezq.MetaFromContext(ctx).Headers

@@ -35,8 +35,8 @@ func (d *delivery) committed() bool {
 	if d.info == nil {
 		return false
 	}
-	receipt, ok := d.info.Receipt.(interface{ Committed() bool })
-	return ok && receipt.Committed()
+	receipt, ok := d.info.Receipt.(interface{ Settled() bool })
+	return ok && receipt.Settled()
 }
 
 // outcomeOf returns the outcome of a handler for msg, and the reason.

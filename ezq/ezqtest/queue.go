@@ -36,6 +36,7 @@ type recordingBackend struct {
 // is being handled.
 type waitingMessage struct {
 	topic, id, event string
+	first            time.Time // when it was published, or the first of those that it has replaced
 	visible          time.Time
 	handled          bool
 }
@@ -49,7 +50,7 @@ func newRecordingBackend(on backend.Backend) *recordingBackend {
 
 // addWaiting notes that a message is in the queue.
 func (b *recordingBackend) addWaiting(topic string, msg *message.Message, visible time.Time) *waitingMessage {
-	w := &waitingMessage{topic, msg.UUID, nameOf(msg), visible, false}
+	w := &waitingMessage{topic: topic, id: msg.UUID, event: nameOf(msg), first: time.Now(), visible: visible}
 	b.waiting = append(b.waiting, w)
 	b.known[messageKey{topic, msg.UUID}] = true
 	return w
@@ -68,26 +69,29 @@ func (b *recordingBackend) Publish(topic string, msgs ...*message.Message) error
 			visible[i] = at
 		}
 	}
-	var place int     // in the history: a handler may be done with them before Publish returns
+	var place int // in the history: a handler may be done with them before Publish returns
+	waiting := make([]*waitingMessage, len(msgs))
 	b.update(func() { // before a consumer can see them
 		place = len(b.records)
 		for i, msg := range msgs {
-			b.addWaiting(topic, msg, visible[i])
+			waiting[i] = b.addWaiting(topic, msg, visible[i])
 		}
 	})
-	if err := b.Backend.Publish(topic, msgs...); err != nil || !isStored(msgs) {
-		b.update(func() {
-			for _, msg := range msgs {
-				b.forget(topic, msg.UUID)
-			}
-		})
-		return err
-	}
+	err := b.Backend.Publish(topic, msgs...)
+	stored := err == nil && isStored(msgs)
 	b.update(func() {
 		for i, msg := range msgs {
-			b.records = slices.Insert(b.records, place+i, newRecord(published, topic, msg, ""))
+			if !stored || !b.settleCondition(waiting[i], msg) {
+				b.forget(waiting[i])
+				continue
+			}
+			b.records = slices.Insert(b.records, place, newRecord(published, topic, msg, ""))
+			place++
 		}
 	})
+	if !stored {
+		return err
+	}
 	if len(msgs) > 0 {
 		crashIfInjected(msgs[0].Context())
 	}
@@ -106,6 +110,43 @@ func isStored(msgs []*message.Message) bool {
 	}
 	result, _ := tick.Result()
 	return result.Outcome == backend.TickPublished
+}
+
+// settleCondition reports whether a message that was published without an error is stored. It may be
+// there in the place of another one.
+func (b *recordingBackend) settleCondition(w *waitingMessage, msg *message.Message) bool {
+	condition := backend.PublishConditionFromContext(msg.Context())
+	if condition == nil {
+		return true
+	}
+	result, _ := condition.Result()
+	switch result.Outcome {
+	case backend.Existed:
+		return false
+	case backend.Replaced:
+		b.replace(result.ID, w, condition.Debounce)
+	case backend.Stored:
+	}
+	return true
+}
+
+// replace has w wait in the place of the message with an ID: until that one's time, or, with debounce, until its
+// own, and no longer than debounce after the first.
+func (b *recordingBackend) replace(id string, w *waitingMessage, debounce time.Duration) {
+	i := slices.IndexFunc(b.waiting, func(other *waitingMessage) bool {
+		return other.topic == w.topic && other.id == id && other != w && !other.handled
+	})
+	if i < 0 {
+		return
+	}
+	there := b.waiting[i]
+	w.first = there.first
+	if latest := w.first.Add(debounce); debounce == 0 {
+		w.visible = there.visible
+	} else if w.visible.After(latest) {
+		w.visible = latest
+	}
+	b.remove(there)
 }
 
 // crashIfInjected ends the handler of ctx, as the end of its process would, if a crash of
@@ -173,13 +214,11 @@ func (b *recordingBackend) startHandling(topic string, msg *message.Message) (w 
 	return w
 }
 
-func (b *recordingBackend) forget(topic, id string) {
-	for i, w := range b.waiting {
-		if w.topic == topic && w.id == id {
-			delete(b.known, messageKey{topic, id})
-			b.waiting = slices.Delete(b.waiting, i, i+1)
-			return
-		}
+// forget takes back what addWaiting has noted of a message that is not stored.
+func (b *recordingBackend) forget(w *waitingMessage) {
+	b.remove(w)
+	if !slices.ContainsFunc(b.waiting, func(other *waitingMessage) bool { return other.topic == w.topic && other.id == w.id }) {
+		delete(b.known, messageKey{w.topic, w.id})
 	}
 }
 
@@ -200,7 +239,7 @@ func (b *recordingBackend) untilNext() time.Duration {
 func (b *recordingBackend) forward(d time.Duration) {
 	b.update(func() {
 		for _, w := range b.waiting {
-			w.visible = w.visible.Add(-d)
+			w.first, w.visible = w.first.Add(-d), w.visible.Add(-d)
 		}
 	})
 }

@@ -45,7 +45,8 @@ func Begin(publisher message.Publisher) *Tx { return &Tx{publisher: publisher} }
 
 var errCommitted = errors.New("ezqtest: the transaction has been committed")
 
-// Publish keeps the messages until Commit. After that it returns an error.
+// Publish keeps the messages until Commit. After that it returns an error. An [ezq.ResultTo] knows
+// of no other event, since what is there is looked up by Commit.
 func (tx *Tx) Publish(topic string, msgs ...*message.Message) error {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()

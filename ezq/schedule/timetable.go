@@ -108,7 +108,7 @@ func (t *Timetable) check(e *entry) error {
 // have.
 type dryRun struct{}
 
-func (dryRun) Features() backend.Features { return backend.Features{Delay: true, Schedules: true} }
+func (dryRun) Features() backend.Features { return backend.Features{Delay: true, Schedules: true, Conditions: true} }
 
 func (dryRun) Publish(_ string, msgs ...*message.Message) error {
 	for _, msg := range msgs {

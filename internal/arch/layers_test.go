@@ -86,7 +86,7 @@ var pgmqFloors = [][]string{
 	{"fault"},
 	{"codec", "dial"},
 	{"catalog", "insert", "wakeup"},
-	{"statement"},
+	{"condition", "statement"},
 	{"lease"},
 }
 

@@ -26,12 +26,17 @@ func TestLogKeys_MatchDocumentation(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` ").FindAllStringSubmatch(table, -1) {
 		documented[row[1]] = true
 	}
-	used := map[string]string{} // with a file that does
+	var files []source
+	loggers := loggerFuncs{}
 	for _, file := range readSources(t) {
-		if file.isTest() || !isLibrary(file.name) {
-			continue
+		if !file.isTest() && isLibrary(file.name) {
+			files = append(files, file)
+			loggers.add(file.syntax)
 		}
-		for _, key := range logKeys(file.syntax) {
+	}
+	used := map[string]string{} // with a file that does
+	for _, file := range files {
+		for _, key := range loggers.keys(file.syntax) {
 			used[key] = file.name
 		}
 	}
@@ -61,13 +66,32 @@ func isLibrary(name string) bool {
 	return false
 }
 
-// logKeys returns the keys that a file gives to loggers: at each second place of the
+// loggerFuncs is the names of the functions and methods that return a logger.
+type loggerFuncs map[string]bool
+
+func (f loggerFuncs) add(file *ast.File) {
+	for _, declaration := range file.Decls {
+		function, ok := declaration.(*ast.FuncDecl)
+		if !ok || function.Type.Results == nil || len(function.Type.Results.List) != 1 {
+			continue
+		}
+		pointer, ok := function.Type.Results.List[0].Type.(*ast.StarExpr)
+		if !ok {
+			continue
+		}
+		if result, ok := pointer.X.(*ast.SelectorExpr); ok && isIdent(result.X, "slog") && result.Sel.Name == "Logger" {
+			f[function.Name.Name] = true
+		}
+	}
+}
+
+// keys returns the keys that a file gives to loggers: at each second place of the
 // arguments that follow a message, and of the lists that are passed on as such.
-func logKeys(file *ast.File) (keys []string) {
+func (f loggerFuncs) keys(file *ast.File) (keys []string) {
 	ast.Inspect(file, func(node ast.Node) bool {
 		switch node := node.(type) {
 		case *ast.CallExpr:
-			keys = append(keys, keysOfCall(node)...)
+			keys = append(keys, f.keysOfCall(node)...)
 		case *ast.CompositeLit:
 			if array, ok := node.Type.(*ast.ArrayType); ok && isIdent(array.Elt, "any") && len(node.Elts)%2 == 0 {
 				keys = append(keys, eachSecond(node.Elts)...)
@@ -78,12 +102,12 @@ func logKeys(file *ast.File) (keys []string) {
 	return keys
 }
 
-func keysOfCall(call *ast.CallExpr) []string {
+func (f loggerFuncs) keysOfCall(call *ast.CallExpr) []string {
 	if isIdent(call.Fun, "append") && len(call.Args) > 1 && isIdent(call.Args[0], "attrs") {
 		return eachSecond(call.Args[1:])
 	}
 	method, ok := call.Fun.(*ast.SelectorExpr)
-	if !ok || !isLogger(method.X) {
+	if !ok || !f.isLogger(method.X) {
 		return nil
 	}
 	before := map[string]int{"With": 0, "Debug": 1, "Info": 1, "Warn": 1, "Error": 1, "Log": 3}
@@ -97,14 +121,17 @@ func keysOfCall(call *ast.CallExpr) []string {
 	return eachSecond(call.Args[skip:])
 }
 
-func isLogger(expression ast.Expr) bool {
+func (f loggerFuncs) isLogger(expression ast.Expr) bool {
 	switch e := expression.(type) {
 	case *ast.Ident:
-		return e.Name == "log" || e.Name == "slog" || strings.HasSuffix(strings.ToLower(e.Name), "logger")
+		return f[e.Name] || e.Name == "log" || e.Name == "slog" || strings.HasSuffix(strings.ToLower(e.Name), "logger")
 	case *ast.SelectorExpr:
 		return strings.HasSuffix(strings.ToLower(e.Sel.Name), "logger")
 	case *ast.CallExpr:
-		return isLogger(e.Fun)
+		if method, ok := e.Fun.(*ast.SelectorExpr); ok {
+			return f[method.Sel.Name] || method.Sel.Name == "With" && f.isLogger(method.X) || f.isLogger(method)
+		}
+		return f.isLogger(e.Fun)
 	}
 	return false
 }
@@ -191,10 +218,21 @@ func f() {
 	attrs = append(attrs, "f", 1)
 	logger.Info("text", attrs...)
 	p.logger(ctx).Debug("text", "g", 1)
+	s.about(1).Warn("text", "h", 1)
+	logger.With("i", 1).Warn("text", "j", 1)
 	other.Error("text", "x", 1)
-	names := []string{"h", "i"}
-}`)
-	if got := strings.Join(logKeys(file.syntax), ""); got != "abcdefg" {
+	names := []string{"k", "l"}
+}
+func (s *server) about(int) *slog.Logger { return nil }`)
+	loggers := loggerFuncs{}
+	loggers.add(file.syntax)
+	if got := strings.Join(loggers.keys(file.syntax), ""); !isPermutation(got, "abcdefghij") {
 		t.Errorf("they are %q", got)
 	}
+}
+
+func isPermutation(got, want string) bool {
+	letters := []rune(got)
+	slices.Sort(letters)
+	return string(letters) == want
 }

@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -24,6 +25,36 @@ func TestWalk_NamesFunctionsInTheirFiles(t *testing.T) {
 	for _, step := range steps {
 		if !declaresFunction(t, filepath.Join(root, step[2]), step[1]) {
 			t.Errorf("%s is not in %s", step[1], step[2])
+		}
+	}
+}
+
+// walkFigures is how a walk counts itself.
+var walkFigures = regexp.MustCompile(`(\d+) steps in (\d+) files, (\d+) of which lead back`)
+
+// What a walk says of its length is so.
+func TestWalk_CountsItsSteps(t *testing.T) {
+	t.Parallel()
+	walks := strings.Split(strings.Join(pageNamed(t, "docs/walk.md").lines, "\n"), "\n## ")[1:]
+	if len(walks) != 2 {
+		t.Fatalf("found %d walks", len(walks))
+	}
+	for _, walk := range walks {
+		title, _, _ := strings.Cut(walk, "\n")
+		var last string
+		steps, back, visited := 0, 0, map[string]bool{}
+		for _, step := range walkStep.FindAllStringSubmatch(walk, -1) {
+			steps++
+			if file := step[2]; file != last {
+				if visited[file] {
+					back++
+				}
+				visited[file], last = true, file
+			}
+		}
+		want := fmt.Sprintf("%d steps in %d files, %d of which lead back", steps, len(visited), back)
+		if got := walkFigures.FindString(walk); got != want {
+			t.Errorf("%s: %q instead of %q", title, got, want)
 		}
 	}
 }

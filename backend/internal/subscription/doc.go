@@ -10,9 +10,10 @@
 //	renewer    extends leases before they run out                  renew.go
 //	settler    stores acks and nacks in batches                    settle.go
 //
-// The list is [leases], whose mutex guards all that the loops share. It keeps its
-// state in plain structs: the table of messages, the capacity, the acks that the
-// store refuses, and the policy of whether to lock messages or to lease them.
+// The list is [leases]: one mutex, which only its own methods take. What it guards are
+// the [contents], plain structs without a mutex: the table of messages, the capacity,
+// the acks that the store refuses, and the policy of whether to lock messages or to
+// lease them.
 //
 // The loops use only channels and timers to wait, so that a subscription to a
 // store in memory runs in virtual time inside testing/synctest.

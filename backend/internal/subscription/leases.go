@@ -4,46 +4,22 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
 )
 
-// leases is what a subscription has: fetched, and neither settled nor lost.
+// leases is what a subscription has: fetched, and neither settled nor lost. The loops of a
+// subscription share it: its methods lock.
 type leases struct {
-	config Config
 	parent context.Context // of every message's context; it does not end
 
-	// Each holds a token when its reader should look again: there may be
-	wakeDeliverer chan struct{} // a message and a slot for it,
-	wakeFetcher   chan struct{} // capacity, or permission to lock another batch,
-	wakeSender    chan struct{} // a loss of the message that is being sent,
-	wakeRenewer   chan struct{} // a lease that is due sooner.
-
-	mu       sync.Mutex // of all below, and of each lease; the renewer and the settler take it, too
-	table    table
-	refused  refusedAcks
-	capacity capacity
-	locks    lockPolicy
-	rest     restPeriod
-	drained  chan struct{} // closed when the table is empty; nil until asked for
+	mu       sync.Mutex // of the contents, and of each lease
+	contents            // whose own methods do not lock: outside of this file they are not called
 }
 
 func newLeases(parent context.Context, config Config) *leases {
-	return &leases{
-		config:        config,
-		parent:        parent,
-		wakeDeliverer: make(chan struct{}, 1),
-		wakeFetcher:   make(chan struct{}, 1),
-		wakeSender:    make(chan struct{}, 1),
-		wakeRenewer:   make(chan struct{}, 1),
-		table:         newTable(),
-		refused:       newRefusedAcks(),
-		capacity:      newCapacity(config),
-		locks:         lockPolicy{lockFor: config.LockFor},
-		rest:          newRestPeriod(config),
-	}
+	return &leases{parent: parent, contents: newContents(config)}
 }
 
 // add adds messages that were leased.
@@ -65,18 +41,6 @@ func (ls *leases) addBatch(b *lockedBatch) {
 		b.open++
 		ls.insert(l)
 	}
-}
-
-func (ls *leases) insert(l *lease) {
-	if old := ls.table.byID[l.ID]; old != nil {
-		ls.lose(old) // the store says that it had run out
-	}
-	ls.refused.remove(l.ID)
-	ls.table.insert(l)
-	ls.capacity.add(l)
-	ls.config.Counters.Waiting.Add(1)
-	signal(ls.wakeDeliverer)
-	signal(ls.wakeRenewer)
 }
 
 // next waits for a message and a slot for it.
@@ -158,46 +122,6 @@ func (ls *leases) remove(l *lease) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.drop(l)
-}
-
-func (ls *leases) drop(l *lease) bool {
-	if !ls.table.contains(l) {
-		return false
-	}
-	ls.table.remove(l)
-	ls.capacity.remove(l)
-	if l.batch != nil {
-		l.batch.closeOne()
-	}
-	ls.counterOf(l.phase).Add(-1)
-	if ls.table.len() == 0 && ls.drained != nil {
-		close(ls.drained)
-		ls.drained = nil
-	}
-	signal(ls.wakeDeliverer)
-	signal(ls.wakeFetcher)
-	return true
-}
-
-// counterOf returns the counter of the messages in a phase.
-func (ls *leases) counterOf(p phase) *atomic.Int64 {
-	if p < delivered {
-		return &ls.config.Counters.Waiting
-	}
-	return &ls.config.Counters.InFlight
-}
-
-// lose drops a lease that another consumer may get, or has got.
-func (ls *leases) lose(l *lease) {
-	if ls.refused.contains(l) {
-		ls.refused.remove(l.ID)
-		return
-	}
-	if ls.drop(l) {
-		ls.config.Counters.LeasesLost.Add(1)
-		l.cancel(backend.ErrLeaseLost)
-		signal(ls.wakeSender)
-	}
 }
 
 // park implements [backend.Parker] for l.
@@ -381,7 +305,7 @@ func (ls *leases) removeBatch(b *lockedBatch) {
 }
 
 // stored records that settlements have been stored, or that they never will be.
-func (ls *leases) stored(batch []Settlement) {
+func (ls *leases) stored(batch []Settlement) (refusedSince time.Time) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.capacity.throughput.settled(len(batch), time.Now())
@@ -392,7 +316,7 @@ func (ls *leases) stored(batch []Settlement) {
 			}
 		}
 	}
-	ls.refused.stored(batch)
+	return ls.refused.stored(batch)
 }
 
 // suspectAcks goes on leasing the messages of a batch whose acks may be refused, until that
@@ -441,6 +365,63 @@ func (ls *leases) tooManyRefused() error {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return ls.refused.tooMany()
+}
+
+// suspectsAreLeased reports whether the store has leased all messages whose acks are refused, or
+// may be, since that was suspected: those of a lost lock were not leased before.
+func (ls *leases) suspectsAreLeased() bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.refused.areLeased()
+}
+
+// untilCheck is [contents.untilCheck], under the mutex.
+func (ls *leases) untilCheck(now time.Time) time.Duration {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.contents.untilCheck(now)
+}
+
+// due is [contents.due], under the mutex.
+func (ls *leases) due(now, soon time.Time) (extend, undelivered []*lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.contents.due(now, soon)
+}
+
+// beginExtension returns those of a group that are still to be extended, and until when that may take
+// which begins at sent. While extension is open, it is under way.
+func (ls *leases) beginExtension(group []*lease, extension chan struct{}, sent time.Time) (live []*lease, deadline time.Time) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	live = ls.contents.beginExtension(group, extension, sent)
+	return live, ls.extensionDeadline(live, sent)
+}
+
+// planExtension notes that the leases of a group are about to be extended.
+func (ls *leases) planExtension(group []*lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range group {
+		l.planned = true
+	}
+}
+
+// extended is [contents.extended], under the mutex.
+func (ls *leases) extended(group []*lease, missed Missed, sent time.Time) (lost int) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.contents.extended(group, missed, sent)
+}
+
+// extensionFailed plans the next attempt.
+func (ls *leases) extensionFailed(group []*lease, now time.Time) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range group {
+		l.failedAlone = len(group) == 1
+		l.retryExtension(now)
+	}
 }
 
 // stopExtending has l extended no more, and waits for the extension that is under way: if

@@ -93,9 +93,11 @@ func TestAck_WhenRefusedIsNotHandledAgain(t *testing.T) {
 				require.Equal(t, 1, env.logs.count("acks are refused or slow"))
 				require.EqualValues(t, 1, env.config.Counters.Unstored.Load())
 				require.Zero(t, env.config.Counters.InFlight.Load())
+				require.Zero(t, env.logs.count("acks are stored again"))
 				env.store.refuseIf(nil)
 				time.Sleep(6 * time.Second)
 				require.Empty(t, env.store.ids())
+				require.Equal(t, 1, env.logs.count("acks are stored again"))
 			})
 		})
 	}
@@ -149,6 +151,7 @@ func TestLockedBatch_RefusedAckRepeatsNoOtherMessage(t *testing.T) {
 		env.store.refuseIf(nil)
 		time.Sleep(6 * time.Second)
 		require.Empty(t, env.store.ids())
+		require.Equal(t, 1, env.logs.count("acks are stored again"))
 	})
 }
 

@@ -11,7 +11,8 @@ import (
 // refused. It has no mutex: that of its [leases] guards it.
 type refusedAcks struct {
 	byID  map[int64]*lease
-	cause error // of the last refusal
+	cause error     // of the last refusal
+	since time.Time // when the first was refused, of those that are left; zero: none was
 }
 
 func newRefusedAcks() refusedAcks { return refusedAcks{byID: map[int64]*lease{}} }
@@ -41,6 +42,9 @@ func (r *refusedAcks) all() iter.Seq[*lease] {
 
 // add keeps the message of l, or advances its phase. It reports whether that is new.
 func (r *refusedAcks) add(l *lease) bool {
+	if l.phase == ackRefused && r.since.IsZero() {
+		r.since = time.Now()
+	}
 	if old := r.find(l.Token); old != nil {
 		isNew := old.phase < l.phase
 		old.phase = max(old.phase, l.phase)
@@ -50,12 +54,18 @@ func (r *refusedAcks) add(l *lease) bool {
 	return true
 }
 
-func (r *refusedAcks) remove(id int64) { delete(r.byID, id) }
+func (r *refusedAcks) remove(id int64) {
+	delete(r.byID, id)
+	if len(r.byID) == 0 {
+		r.since = time.Time{}
+	}
+}
 
 // stored removes the messages of settlements that the store has accepted, or that are given up. Once it has
-// accepted an ack that it had refused, it may accept the others, too.
-func (r *refusedAcks) stored(batch []Settlement) {
-	accepted := false
+// accepted an ack that it had refused, it may accept the others, too. If no ack is left, it returns since when
+// acks were refused, and else the zero time.
+func (r *refusedAcks) stored(batch []Settlement) (since time.Time) {
+	accepted, since := false, r.since
 	for i := range batch {
 		if l := r.find(batch[i].Token); l != nil {
 			r.remove(l.ID)
@@ -67,6 +77,10 @@ func (r *refusedAcks) stored(batch []Settlement) {
 			l.phase = min(l.phase, ackSuspected)
 		}
 	}
+	if len(r.byID) > 0 {
+		return time.Time{}
+	}
+	return since
 }
 
 // areLeased reports whether the store has extended the lease of each since it was added.

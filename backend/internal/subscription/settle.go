@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -102,6 +101,10 @@ func (s *settler) run(ctx context.Context, queue *settlementQueue) {
 	}
 }
 
+// errKept is why settlements are left that the store has answered without an error.
+var errKept = errors.New("the messages are still in the store, which has returned no error: others have locked them," +
+	" or something keeps them, such as a trigger that returns NULL, a rule or a policy")
+
 // flush stores what is left when the subscription ends.
 func (s *settler) flush() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
@@ -119,7 +122,7 @@ func (s *settler) flushQueue(ctx context.Context, queue *settlementQueue) {
 	for left := queue.len(); left > 0; left = queue.len() {
 		if ctx.Err() != nil {
 			s.config.Logger.Error("ezq: could not store what has become of messages; they will be delivered again",
-				"topic", s.config.Topic, "messages", queue.messages(), "error", cmp.Or(err, queue.refusal()))
+				"topic", s.config.Topic, "messages", queue.messages(), "error", cmp.Or(err, queue.refusal(), errKept))
 			s.config.Counters.Unstored.Add(-int64(left))
 			queue.clear()
 			return
@@ -157,15 +160,7 @@ func (s *settler) storeLate() (all bool, err error) {
 	for calls := s.settlements.len() / settleBatch; calls > 0 && err == nil; calls-- {
 		err = s.send(ctx, s.settlements, s.settlements.take(settleBatch, true))
 	}
-	return !s.settlements.exceeds(settleBatch) && s.suspectsAreLeased(), err
-}
-
-// suspectsAreLeased reports whether the store has leased all messages whose acks are refused, or
-// may be, since that was suspected: those of a lost lock were not leased before.
-func (s *settler) suspectsAreLeased() bool {
-	s.leases.mu.Lock()
-	defer s.leases.mu.Unlock()
-	return s.leases.refused.areLeased()
+	return !s.settlements.exceeds(settleBatch) && s.leases.suspectsAreLeased(), err
 }
 
 func (s *settler) send(ctx context.Context, queue *settlementQueue, batch []Settlement) error {
@@ -228,7 +223,9 @@ func (s *settler) stored(queue *settlementQueue, batch []Settlement, missed Miss
 	s.config.Counters.settled(batch, missed)
 	busy, done := missed.split(batch)
 	queue.postpone(busy, backoff{min: busyMin, max: busyMax})
-	s.leases.stored(done)
+	if since := s.leases.stored(done); !since.IsZero() {
+		s.config.Logger.Info("ezq: acks are stored again", "topic", s.config.Topic, "lasted", time.Since(since).Round(time.Millisecond).String())
+	}
 	late, kept := missed.lost(batch)
 	if late > 0 {
 		s.config.Logger.Warn("ezq: messages were settled after their leases were lost; they are delivered again",
@@ -285,7 +282,7 @@ func (s *settler) keepAcks(queue *settlementQueue, acks []Settlement, refusal *R
 	}
 	if more := s.leases.keepRefused(acks, refusal.Cause); more > 0 {
 		s.config.Logger.Error("ezq: acks are refused or slow; their messages stay leased; retrying",
-			"topic", s.config.Topic, "messages", more, "id", acks[0].ID, "error", refusal.Cause)
+			"topic", s.config.Topic, "messages", more, "msg_id", acks[0].ID, "error", refusal.Cause)
 	}
 	queue.postponeRefused(acks, refusal.Cause)
 }
@@ -325,7 +322,11 @@ func (s *settler) reduce(settlement Settlement, refusal *Refusal) {
 }
 
 func (s *settler) logRefusal(text string, about Settlement, refusal *Refusal) {
-	id := cmp.Or(excerpt.Of(about.UUID), strconv.FormatInt(about.ID, 10))
-	sparse.Log(context.Background(), s.config.Logger, slog.LevelError, sparse.About{Text: text, Topic: s.config.Topic},
-		"topic", s.config.Topic, "id", id, "error", refusal.Cause)
+	attrs := []any{"topic", s.config.Topic, "error", refusal.Cause}
+	if about.UUID != "" {
+		attrs = append(attrs, "id", excerpt.Of(about.UUID))
+	} else {
+		attrs = append(attrs, "msg_id", about.ID)
+	}
+	sparse.Log(context.Background(), s.config.Logger, slog.LevelError, sparse.About{Text: text, Topic: s.config.Topic}, attrs...)
 }

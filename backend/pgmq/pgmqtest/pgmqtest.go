@@ -58,7 +58,7 @@ func Open(tb testing.TB, url string, config *pgmq.Config) *Client {
 
 // Forward lets d pass for all messages of the database that are not visible: delays and
 // waits for a retry are shorter by that. It first waits until nothing is being handled
-// by subscriptions of q, and all outcomes are stored; leases of other consumers become
+// by subscriptions of c, and all outcomes are stored; leases of other consumers become
 // shorter too. Subscriptions notice within their PollInterval.
 func (c *Client) Forward(ctx context.Context, d time.Duration) error {
 	if err := c.awaitIdle(ctx); err != nil {

@@ -53,6 +53,6 @@ func TestRedrive_ReportsDeadLetterOfDroppedQueue(t *testing.T) {
 	code, out, errOut := outputOf(t, database, "redrive", "orders")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, out, "moved back: 0")
-	require.Contains(t, errOut, "create its queue with Queue.CreateQueue or pgmq.create, and redrive again")
+	require.Contains(t, errOut, "create its queue with Client.CreateQueue or pgmq.create, and redrive again")
 	require.NotContains(t, errOut, "no dead letters")
 }

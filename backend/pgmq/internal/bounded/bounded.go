@@ -1,4 +1,4 @@
-// Package bounded has maps that remember only so much.
+// Package bounded keeps maps small that remember topics and queues: what they forget is looked up again.
 package bounded
 
 // Max bounds what is remembered of topics and queues. Others are looked up when

@@ -1,5 +1,6 @@
 // Package catalog knows what the database has: PGMQ, queues, their columns and owners, the groups of a
-// topic, and so the route of its messages.
+// topic, and so the route of its messages. It creates queues and binds groups. What it remembers may have
+// been overtaken: the statement that relies on it finds that out, and its caller has it forgotten.
 package catalog
 
 import (

@@ -68,6 +68,6 @@ func CreateSeparately(pool *pgxpool.Pool) Creator {
 func queueNotFound(queue string) error {
 	return &fault.Error{
 		Kind: fault.ErrQueueNotFound, Cause: fmt.Errorf("there is no queue %q", queue),
-		Remedy: fmt.Sprintf("create it with select pgmq.create('%s'), or leave NoCreate unset", queue),
+		Remedy: fault.CreateRemedy(queue) + ", or leave NoCreate unset",
 	}
 }

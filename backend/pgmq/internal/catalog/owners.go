@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -18,15 +19,18 @@ import (
 //go:embed sql/untrusted_tables.sql
 var untrustedTablesSQL string
 
-// untrustedTable names the owner of a table that ezq uses, if this role has no reason to trust
-// that role: the owner of a table can have it run code as each role that uses it.
+// untrustedTable is a table that ezq uses and that can have code run as each role that uses it: its
+// owner, or the code that it has now, belongs to a role that this one has no reason to trust.
 type untrustedTable struct {
-	Table string
-	Owner string
-	Code  bool // there is such code, of a role that is not trusted either
+	Table   string
+	Owner   string
+	Trusted bool   // the owner is trusted, and the code is not
+	Code    bool   // there is such code, of a role that is not trusted either
+	What    string // where Trusted: the function or relation of another role, and that role
+	Of      string
 }
 
-// untrustedTables returns those of tables that belong to roles which are not trusted. The owner of
+// untrustedTables returns those of tables that can run code of roles which are not trusted. The owner of
 // the table vouching, if that is not "", is trusted as well.
 func untrustedTables(ctx context.Context, db transact.Queryer, tables []string, vouchingTable string) ([]untrustedTable, error) {
 	rows, err := db.Query(ctx, sqlfile.Text(untrustedTablesSQL), pgx.QueryExecModeCacheDescribe, tables, vouchingTable)
@@ -36,17 +40,33 @@ func untrustedTables(ctx context.Context, db transact.Queryer, tables []string, 
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[untrustedTable])
 }
 
-// codeError returns why the table is not used, or nil.
+// RequireTrusted returns an error if one of tables would run the code of an untrusted role.
+func RequireTrusted(ctx context.Context, db transact.Queryer, tables ...string) error {
+	found, err := untrustedTables(ctx, db, tables, "")
+	for _, table := range found {
+		err = fault.FirstError(err, table.codeError())
+	}
+	return err
+}
+
+// codeError returns why the table is not used, or nil. The remedy makes the table trusted only once
+// its code is gone, which would run otherwise.
 func (s untrustedTable) codeError() error {
 	if !s.Code {
 		return nil
 	}
+	cause := fmt.Errorf("the table %s belongs to the role %s, which this one has no reason to trust, and has a trigger, rule, policy or function that would run with the rights of this role",
+		s.Table, s.Owner)
+	if s.Trusted {
+		cause = fmt.Errorf("the table %s has a trigger, rule, policy, constraint, default or index with %s, which belongs to the role %s,"+
+			" which this one has no reason to trust, and would run with the rights of this role", s.Table, s.What, s.Of)
+	}
 	return &fault.Error{
-		Kind: fault.ErrPermission,
-		Cause: fmt.Errorf("the table %s belongs to the role %s, which this one has no reason to trust, and has a trigger, rule, policy or function that would run with the rights of this role",
-			s.Table, s.Owner),
-		Remedy: "see who has made it; if it is meant to be there, let an administrator run ALTER TABLE … OWNER TO the owner of the schema or of the queue;" +
-			" let programs whose queues others create set NoCreate",
+		Kind: fault.ErrPermission, Cause: cause,
+		Remedy: fmt.Sprintf("list what the table has, with SELECT pg_describe_object(classid, objid, 0) FROM pg_depend"+
+			" WHERE refclassid = 'pg_class'::regclass AND refobjid = '%s'::regclass; see which role has made it, and drop the table,"+
+			" or its triggers, rules, policies and functions of that role; only then, if it is to stay, let an administrator run"+
+			" ALTER TABLE … OWNER TO the owner of the schema or of the queue (docs/postgres.md, Roles)", strings.ReplaceAll(s.Table, "'", "''")),
 	}
 }
 
@@ -89,7 +109,7 @@ func (c *OwnerChecks) Check(ctx context.Context, db transact.Queryer, logger *sl
 		}
 		if c.firstSeen(s) {
 			logger.Warn("ezq: a table belongs to a role that this one has no reason to trust, and that can have code run with the rights of"+
-				" this one: let both have one owner, or set NoCreate if an administrator creates the queues", "table", s.Table, "owner", s.Owner)
+				" this one: let both have one owner, or set NoCreate if a trusted administrator creates the queues", "table", s.Table, "owner", s.Owner)
 		}
 	}
 	return nil

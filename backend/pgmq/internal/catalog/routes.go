@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +32,10 @@ type Route struct {
 	InsertOne       string   // the same for a single message, with values instead of arrays; "" if there is none
 	InsertAndNotify string   // the same, channel
 	Pooled          bool     // through a pooler, where nothing can stay prepared
+	Own             string   // the topic's own queue, whether it exists or not
+
+	mu     sync.Mutex
+	others map[string]string // statements that other packages make for the route
 }
 
 // Routes remembers the route of each topic. A route that has been overtaken is
@@ -87,7 +92,7 @@ func (rs *Routes) lookUpOnce(ctx context.Context, db transact.Queryer, topic, ow
 	if err != nil {
 		return nil, err
 	}
-	found := &Route{Pooled: layout.Pooled}
+	found := &Route{Pooled: layout.Pooled, Own: own}
 	var bound TopicBindings
 	if layout.Groups {
 		if bound, err = Bindings(ctx, db, topic); err != nil {
@@ -175,8 +180,13 @@ func PublishDenied(topic string, queues []string) error {
 	}
 	all := strings.Join(tables, ", ")
 	remedy := fmt.Sprintf("let the owner run GRANT INSERT (vt, message, headers) ON %s TO the role", all)
-	if own, _ := queuename.Of(topic); len(queues) > 1 || queues[0] != own {
-		remedy += fmt.Sprintf("; select * from pgmq.test_routing('%s') shows what is bound, and pgmq.unbind_topic unbinds it", queuename.RoutingKey(topic))
+	own, _ := queuename.Of(topic)
+	isGroup := regexp.MustCompile(queuename.GroupPattern(topic))
+	if slices.ContainsFunc(queues, func(queue string) bool { return queue != own }) {
+		remedy += fmt.Sprintf("; select * from pgmq.test_routing('%s') shows what is bound", queuename.RoutingKey(topic))
+	}
+	if slices.ContainsFunc(queues, func(queue string) bool { return queue != own && !isGroup.MatchString(queue) }) { // a group would lose its events
+		remedy += ", and pgmq.unbind_topic unbinds a queue that is no group's"
 	}
 	return &fault.Error{
 		Kind: fault.ErrPermission, Cause: fmt.Errorf("the role may not insert into %s, where messages of the topic go", all), Remedy: remedy,
@@ -207,7 +217,7 @@ func (r *Route) prepare() {
 		notifications[i] = fmt.Sprintf("pg_notify($6, '%s')", queue) // a queue's name has no quotes
 	}
 	statement := func(file string, names ...string) string {
-		return strings.NewReplacer(append(names, "{unchanged}", r.unchanged())...).Replace(sqlfile.Text(file))
+		return strings.NewReplacer(append(names, "{unchanged}", r.Unchanged())...).Replace(sqlfile.Text(file))
 	}
 	stored := "select 1 from r where " + AllStored("r", inserts...) + " limit 1"
 	notified := "select " + strings.Join(notifications, ", ") + " from (" + stored + ") as stored"
@@ -222,7 +232,7 @@ func (r *Route) prepare() {
 
 // WhyNotStored returns why nothing was published by this route.
 func (r *Route) WhyNotStored(ctx context.Context, db transact.Queryer) error {
-	rows, err := db.Query(ctx, "select "+strings.ReplaceAll(r.unchanged(), "$5", "$1::text"), pgx.QueryExecModeCacheDescribe, r.Version)
+	rows, err := db.Query(ctx, "select "+strings.ReplaceAll(r.Unchanged(), "$5", "$1::text"), pgx.QueryExecModeCacheDescribe, r.Version)
 	if err != nil {
 		return err
 	}
@@ -233,10 +243,23 @@ func (r *Route) WhyNotStored(ctx context.Context, db transact.Queryer) error {
 	return &fault.Error{Cause: errors.New("PostgreSQL accepts the rows, and does not insert them into the table"), Remedy: fault.NotStoredRemedy}
 }
 
-// unchanged is the condition on which the route is still right: the bindings are
+// Statement returns the statement of that name, which build makes when it is first asked for.
+func (r *Route) Statement(name string, build func() string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.others[name] == "" {
+		if r.others == nil {
+			r.others = map[string]string{}
+		}
+		r.others[name] = build()
+	}
+	return r.others[name]
+}
+
+// Unchanged is the condition, in SQL, on which the route is still right: the bindings are
 // those that it was made for, and what did not exist still does not. PostgreSQL decides
 // that once for a statement, whatever the number of messages.
-func (r *Route) unchanged() string {
+func (r *Route) Unchanged() string {
 	condition := "$5 = '' and to_regclass('pgmq.topic_bindings') is null"
 	if r.Version != "" {
 		condition = bindingsVersion + " = $5"

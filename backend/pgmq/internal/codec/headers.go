@@ -24,7 +24,7 @@ const (
 	UUIDKey     = reservedPrefix + "uuid"
 	encodingKey = reservedPrefix + "enc"
 	FailuresKey = reservedPrefix + "failures"      // written by a nack,
-	DoneKey     = reservedPrefix + "done"          // as are this
+	DoneKey     = reservedPrefix + "done"          // as is this
 	UnknownKey  = reservedPrefix + "unknown_since" // and this
 	OriginKey   = reservedPrefix + "queue"         // of a dead letter: where it was,
 	GroupKey    = reservedPrefix + "group"         // and for which group, if for one
@@ -50,7 +50,7 @@ var errBadHeaders = errors.New("the headers are not JSON")
 
 // EncodeHeaders returns the text of the jsonb in the column headers.
 //
-// An error is an *Error of the kind ErrInvalidMessage: see [backend.CheckHeaders].
+// An error is a [*fault.Error] of the kind [fault.ErrInvalidMessage]: see [backend.CheckHeaders].
 func EncodeHeaders(uuid string, metadata message.Metadata, encoding string) (string, error) {
 	if err := backend.CheckHeaders(uuid, metadata); err != nil {
 		return "", &fault.Error{Kind: fault.ErrInvalidMessage, Cause: err}

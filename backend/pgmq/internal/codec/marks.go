@@ -32,7 +32,7 @@ func storableTime(t time.Time) *time.Time {
 // DeadLetterHeaders returns the headers that a message gets as a dead letter. It
 // keeps its id, also if that was made from a row number which is another one in
 // the new table, and the name of the queue it comes from: of the queues that a
-// topic with groups has, [Client.Redrive] is to fill only that one. What PostgreSQL
+// topic with groups has, a redrive is to fill only that one. What PostgreSQL
 // cannot hold of an error's text is replaced.
 func DeadLetterHeaders(uuid, from, group string, metadata map[string]string, text Encoding) string {
 	headers := make(map[string]string, len(metadata)+3)

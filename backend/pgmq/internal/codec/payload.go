@@ -1,5 +1,6 @@
-// Package codec turns messages into the two jsonb columns of a queue, message and headers, and back. It
-// reads what any other program may have written there.
+// Package codec turns messages into the two jsonb columns of a queue, message and headers, and back. What
+// it encodes it decodes to the same message; it refuses what jsonb cannot hold, and reads what any other
+// program may have written there.
 package codec
 
 import (

@@ -1,4 +1,5 @@
-// Package dial opens connections with the settings that ezq needs.
+// Package dial opens connections, and pools of them, with the settings that ezq needs, and closes them in
+// bounded time. Its errors contain neither the database URL nor the password.
 package dial
 
 import (
@@ -80,7 +81,7 @@ func environmentConnects() bool {
 // prepared, which works behind a pooler.
 func ConsumerPool(pool *pgxpool.Pool, connections int) (*pgxpool.Pool, error) {
 	config := pool.Config()
-	config.MaxConns = int32(connections) //nolint:gosec // a small number, checked in withDefaults
+	config.MaxConns = int32(connections) //nolint:gosec // a small number, which the configuration has checked
 	config.MinConns = 0
 	config.MinIdleConns = 0
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -117,7 +118,7 @@ func (s Subject) diagnose(err error) (kind error, remedy string) {
 	case errors.Is(err, context.Canceled):
 		return nil, ""
 	case errors.As(err, &connect):
-		return ErrUnreachable, "check that PostgreSQL is running and that host, port and sslmode are right"
+		return ErrUnreachable, connectRemedy(err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return nil, "look in pg_stat_activity for what waits for a lock, or is busy with a message that takes long to write out; and for a pool with too few connections"
 	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
@@ -125,6 +126,18 @@ func (s Subject) diagnose(err error) (kind error, remedy string) {
 		return ErrUnreachable, ""
 	}
 	return nil, ""
+}
+
+// connectRemedy returns what to do if no server could be connected to.
+func connectRemedy(err error) string {
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &certificate):
+		return "check that host is the name in the server's certificate, and that sslrootcert is the file of the authority that has signed it"
+	case strings.Contains(err.Error(), "require_auth check failed"): // by pgx, which has no error for it
+		return "check require_auth, and what pg_hba.conf says for this host: the server asks for another way to log in, and got no password"
+	}
+	return "check that PostgreSQL is running and that host, port and sslmode are right"
 }
 
 // diagnoseServer goes by the SQLSTATE: messages are translated.
@@ -214,8 +227,9 @@ func duplicateIDRemedy(pg *pgconn.PgError) string {
 		return ""
 	}
 	return fmt.Sprintf("messages have ids that PGMQ has not given yet, of which each fails one publish: they are greater than"+
-		" (select last_value from pgmq.q_%[1]s_msg_id_seq). Look at them and delete them, or have PGMQ go on after the last with"+
-		" select setval('pgmq.q_%[1]s_msg_id_seq', max(msg_id)) from pgmq.q_%[1]s. Who may write ids has a right to more than publishing takes,"+
+		" (select last_value from pgmq.q_%[1]s_msg_id_seq). Look at them, and delete those that are not to stay: after 9223372036854775807"+
+		" there is no id, and every publish fails. Then have PGMQ go on after the last with"+
+		" select setval('pgmq.q_%[1]s_msg_id_seq', max(msg_id)) from pgmq.q_%[1]s. A role that may write ids has a right to more than publishing takes,"+
 		" which is INSERT (vt, message, headers)", queue)
 }
 
@@ -251,7 +265,7 @@ func (s Subject) missingTable(pg *pgconn.PgError) (kind error, remedy string) {
 		return nil, "create that table, or look for what names it on the tables of the queue: a trigger, a rule or a policy"
 	case prefix == queuename.ArchivePrefix:
 		return ErrQueueNotFound, fmt.Sprintf("the archive of the queue is not there; create it with SELECT pgmq.create('%s'), and let its owner run"+
-			" GRANT SELECT, INSERT ON %s TO the role", queue, pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
+			" GRANT %s ON %s TO the role", queue, s.archivePrivileges(), pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
 	case s.createsNothing() && (queue == s.Queue || s.isGroup(queue)):
 		check := "check the topic"
 		if s.isGroup(queue) {
@@ -261,11 +275,21 @@ func (s Subject) missingTable(pg *pgconn.PgError) (kind error, remedy string) {
 	case s.isGroup(queue):
 		return ErrQueueNotFound, GroupRemedy
 	case queue != "" && queue != s.Queue:
-		return ErrQueueNotFound, fmt.Sprintf("create it with SELECT pgmq.create('%s')", queue)
+		return ErrQueueNotFound, CreateRemedy(queue)
 	case s.Queue != "":
-		return ErrQueueNotFound, fmt.Sprintf("create it with SELECT pgmq.create('%s'), or leave NoCreate unset", s.Queue)
+		return ErrQueueNotFound, CreateRemedy(s.Queue) + ", or leave NoCreate unset"
 	}
 	return ErrNotInstalled, "run CREATE EXTENSION pgmq in this database"
+}
+
+// CreateRemedy returns how to create queue. If its name does not say the topic, a comment has to, which
+// pgmq.create does not write.
+func CreateRemedy(queue string) string {
+	create := fmt.Sprintf("create it with SELECT pgmq.create('%s')", queue)
+	if queuename.SaysTopic(queue) {
+		return create
+	}
+	return create + ", or with SubscribeInitialize of its topic, which also notes the topic on the queue"
 }
 
 // isOfOthers reports whether pg is about a table that is not PGMQ's, which ezq never names without its schema.
@@ -287,23 +311,46 @@ func (s Subject) grants(pg *pgconn.PgError) string {
 	prefix, queue := s.relationOf(pg)
 	switch {
 	case prefix == queuename.ArchivePrefix:
-		return fmt.Sprintf("let its owner run GRANT SELECT, INSERT ON %s TO the role", pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
+		return fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", s.archivePrivileges(), pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
 	case queue != "":
 		return fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", s.privileges(queue), queuename.Table(queue))
 	case isAbout(pg, "meta") && s.Op == "list queues":
 		return "let its owner run GRANT SELECT ON pgmq.meta TO the role"
 	case isAbout(pg, "meta"), isAbout(pg, "topic_bindings"):
-		return "let the queue be declared by its owner, with SubscribeInitialize of a program that has the same Group: " +
-			"a role without the right to create queues cannot declare it"
+		return s.declaration(pg)
 	case s.Queue != "":
 		create := fmt.Sprintf("SELECT pgmq.create('%s')", s.Queue)
 		if s.isGroup(s.Queue) {
 			create = "SubscribeInitialize of a program that has that Group"
 		}
-		return fmt.Sprintf("let its owner run GRANT USAGE ON SCHEMA pgmq TO the role; GRANT %s ON %s TO the role;"+
-			" and %s if the queue does not exist", s.privileges(s.Queue), queuename.Table(s.Queue), create)
+		return fmt.Sprintf("if the queue does not exist, create it with %s; then let its owner run GRANT USAGE ON SCHEMA pgmq TO the role;"+
+			" GRANT %s ON %s TO the role", create, s.privileges(s.Queue), queuename.Table(s.Queue))
 	}
 	return "let its owner run GRANT USAGE ON SCHEMA pgmq TO the role"
+}
+
+// declaration returns what to do if the role may not declare its queue.
+func (s Subject) declaration(pg *pgconn.PgError) string {
+	table, group := "pgmq.meta", ""
+	if isAbout(pg, "topic_bindings") {
+		table = "pgmq.topic_bindings"
+	}
+	if s.isGroup(s.Queue) || table == "pgmq.topic_bindings" {
+		group = " of a program that has the same Group"
+	}
+	return fmt.Sprintf("let the queue be declared by its owner, with SubscribeInitialize%s; or, if this role is to create queues, let an administrator run"+
+		" GRANT SELECT, INSERT ON %s TO the role", group, table)
+}
+
+// archivePrivileges returns what the operation takes on the archive.
+func (s Subject) archivePrivileges() string {
+	switch s.Op {
+	case "purge the archive":
+		return "SELECT, UPDATE, DELETE"
+	case "replay":
+		return "SELECT"
+	}
+	return "SELECT, INSERT"
 }
 
 // isGroup reports whether queue has the name of one of the topic's groups.

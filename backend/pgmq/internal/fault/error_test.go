@@ -152,8 +152,25 @@ func TestRemedy_IsForTableNamedByServer(t *testing.T) {
 		{Subject{}, "42501", "permission denied for table a_t", `let its owner run GRANT SELECT, INSERT ON "pgmq"."a_t" TO the role`},
 		{
 			about, "42501", "permission denied for schema pgmq",
-			`let its owner run GRANT USAGE ON SCHEMA pgmq TO the role; GRANT SELECT, UPDATE, DELETE ON "pgmq"."q_orders_g" TO the role;` +
-				" and SELECT pgmq.create('orders_g') if the queue does not exist",
+			"if the queue does not exist, create it with SELECT pgmq.create('orders_g'); then let its owner run GRANT USAGE ON SCHEMA pgmq TO the role;" +
+				` GRANT SELECT, UPDATE, DELETE ON "pgmq"."q_orders_g" TO the role`,
+		},
+		{
+			Subject{Op: "purge the archive", Topic: "t", Queue: "t"},
+			"42P01", `relation "pgmq.a_t" does not exist`,
+			`the archive of the queue is not there; create it with SELECT pgmq.create('t'), and let its owner run GRANT SELECT, UPDATE, DELETE ON "pgmq"."a_t" TO the role`,
+		},
+		{Subject{Op: "replay", Topic: "t", Queue: "t"}, "42501", "permission denied for table a_t", `let its owner run GRANT SELECT ON "pgmq"."a_t" TO the role`},
+		{
+			Subject{Op: "subscribe", Topic: "t", Queue: "t"},
+			"42501", "permission denied for table meta",
+			"let the queue be declared by its owner, with SubscribeInitialize; or, if this role is to create queues, let an administrator run GRANT SELECT, INSERT ON pgmq.meta TO the role",
+		},
+		{
+			Subject{Op: "subscribe", Topic: "Orders", Queue: "orders_hb7e8acdd522e6190ac95"},
+			"42P01", `relation "pgmq.q_orders_hb7e8acdd522e6190ac95" does not exist`,
+			"create it with SELECT pgmq.create('orders_hb7e8acdd522e6190ac95'), or with SubscribeInitialize of its topic, which also notes the topic on the queue," +
+				" or leave NoCreate unset",
 		},
 	} {
 		t.Run(c.message, func(t *testing.T) {

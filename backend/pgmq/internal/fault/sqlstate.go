@@ -53,6 +53,13 @@ func IsLockTimeout(err error) bool {
 	return errors.As(err, &pg) && pg.Code == "55P03" && pg.Routine == "ProcessInterrupts"
 }
 
+// IsStatementTimeout reports whether PostgreSQL itself has ended a statement that took too long, and not a trigger that
+// gives the same SQLSTATE.
+func IsStatementTimeout(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "57014" && pg.Routine == "ProcessInterrupts"
+}
+
 // NotStoredMark is what a statement fails with that has not inserted all rows.
 const NotStoredMark = "ezq_not_stored"
 

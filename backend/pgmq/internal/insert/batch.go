@@ -1,4 +1,6 @@
-// Package insert encodes messages for publishing, and lets concurrent publishes share a statement.
+// Package insert encodes messages for publishing, and lets concurrent publishes share a statement. What it
+// refuses was not sent, and each publish gets the result of its own messages. The statement itself is
+// the caller's.
 package insert
 
 import (
@@ -13,16 +15,19 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 )
 
-// Batch is messages as the columns of an
+// Batch is messages as the columns of an INSERT.
 type Batch struct {
 	Messages []string
 	Headers  []string
 	Delays   []int64 // µs
 	Times    []*time.Time
 	size     batchSize
+
+	Conditions []*backend.PublishCondition // of each message, or nil; none if none has one
+	IDs        []string                    // of the messages, where there are conditions
 }
 
-// Encode turns messages into rows. It refuses what could not be stored, or not
+// Encode returns messages as a batch. It refuses what could not be stored, or not
 // be received as it was sent, before anything is sent.
 func Encode(msgs []*message.Message, maxPayload int) (Batch, error) {
 	raw := batchSize{messages: len(msgs)}
@@ -37,32 +42,61 @@ func Encode(msgs []*message.Message, maxPayload int) (Batch, error) {
 	if err := raw.check(); err != nil {
 		return Batch{}, err // before it takes as much memory again
 	}
-	r := Batch{
+	b := Batch{
 		Messages: make([]string, len(msgs)),
 		Headers:  make([]string, len(msgs)),
 		Delays:   make([]int64, len(msgs)),
 		Times:    make([]*time.Time, len(msgs)),
 	}
+	var err error
+	if b.Conditions, err = backend.PublishConditionsOf(msgs); err != nil {
+		return Batch{}, &fault.Error{Kind: fault.ErrInvalidMessage, Cause: err}
+	}
+	if b.Conditions != nil {
+		b.IDs = make([]string, len(msgs))
+	}
 	for i, msg := range msgs {
-		if err := r.set(i, msg, maxPayload); err != nil {
+		if err := b.set(i, msg, maxPayload); err != nil {
 			return Batch{}, err
 		}
 	}
-	return r, r.size.check()
+	return b, b.size.check()
 }
 
 // Len returns how many messages there are.
-func (r *Batch) Len() int { return len(r.Messages) }
+func (b *Batch) Len() int { return len(b.Messages) }
 
-func (r *Batch) append(other Batch) {
-	r.Messages = append(r.Messages, other.Messages...)
-	r.Headers = append(r.Headers, other.Headers...)
-	r.Delays = append(r.Delays, other.Delays...)
-	r.Times = append(r.Times, other.Times...)
-	r.size = r.size.plus(other.size)
+// Keyed is the condition of a message with a key, which is published alone, or nil.
+func (b *Batch) Keyed() *backend.PublishCondition {
+	if len(b.Conditions) == 1 && b.Conditions[0].Key != "" {
+		return b.Conditions[0]
+	}
+	return nil
 }
 
-func (r *Batch) set(i int, msg *message.Message, maxPayload int) error {
+// Report tells the conditions what became of their messages, and returns whether a queue has changed.
+func (b *Batch) Report(results []backend.PublishResult) (changed bool) {
+	for i, condition := range b.Conditions {
+		changed = changed || results[i].Outcome != backend.Existed
+		if condition != nil {
+			condition.Report(results[i])
+		}
+	}
+	return changed
+}
+
+func (b *Batch) append(other Batch) {
+	b.Messages = append(b.Messages, other.Messages...)
+	b.Headers = append(b.Headers, other.Headers...)
+	b.Delays = append(b.Delays, other.Delays...)
+	b.Times = append(b.Times, other.Times...)
+	b.Conditions = append(b.Conditions, other.Conditions...)
+	b.IDs = append(b.IDs, other.IDs...)
+	b.size = b.size.plus(other.size)
+}
+
+// set encodes a message into element i of each column.
+func (b *Batch) set(i int, msg *message.Message, maxPayload int) error {
 	if len(msg.Payload) > maxPayload {
 		return payloadTooLarge(len(msg.Payload), maxPayload)
 	}
@@ -70,19 +104,22 @@ func (r *Batch) set(i int, msg *message.Message, maxPayload int) error {
 	if err != nil {
 		return &fault.Error{Kind: fault.ErrInvalidMessage, Cause: err, Remedy: "set it with ezq.Delay or backend.SetDelay"}
 	}
-	r.Delays[i] = delay.Microseconds()
+	b.Delays[i] = delay.Microseconds()
 	metadata := msg.Metadata
 	if delay > 0 || !at.IsZero() {
 		metadata = maps.Clone(metadata)
 		backend.ClearDelay(metadata)
 	}
 	if !at.IsZero() {
-		r.Times[i] = &at
+		b.Times[i] = &at
+	}
+	if b.IDs != nil {
+		b.IDs[i] = msg.UUID
 	}
 	var encoding string
-	r.Messages[i], encoding = codec.EncodePayload(metadata, msg.Payload)
-	r.Headers[i], err = codec.EncodeHeaders(msg.UUID, metadata, encoding)
-	r.size = r.size.plus(batchSize{messages: 1, bytes: len(r.Messages[i]) + len(r.Headers[i])})
+	b.Messages[i], encoding = codec.EncodePayload(metadata, msg.Payload)
+	b.Headers[i], err = codec.EncodeHeaders(msg.UUID, metadata, encoding)
+	b.size = b.size.plus(batchSize{messages: 1, bytes: len(b.Messages[i]) + len(b.Headers[i])})
 	return err
 }
 

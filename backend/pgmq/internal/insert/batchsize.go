@@ -9,12 +9,12 @@ import (
 // batchSize is how much a statement carries: messages, and the bytes of their payloads and headers.
 type batchSize struct{ messages, bytes int }
 
-func (l batchSize) plus(other batchSize) batchSize {
-	return batchSize{l.messages + other.messages, l.bytes + other.bytes}
+func (s batchSize) plus(other batchSize) batchSize {
+	return batchSize{s.messages + other.messages, s.bytes + other.bytes}
 }
 
-func (l batchSize) minus(other batchSize) batchSize {
-	return batchSize{l.messages - other.messages, l.bytes - other.bytes}
+func (s batchSize) minus(other batchSize) batchSize {
+	return batchSize{s.messages - other.messages, s.bytes - other.bytes}
 }
 
 // The most that one statement carries for several calls. One that is larger keeps the other cores
@@ -27,8 +27,8 @@ const (
 )
 
 // fitsShared reports whether a statement may carry that much for several calls.
-func (l batchSize) fitsShared() bool {
-	return l.messages <= maxSharedMessages && l.bytes <= maxSharedBytes
+func (s batchSize) fitsShared() bool {
+	return s.messages <= maxSharedMessages && s.bytes <= maxSharedBytes
 }
 
 // MaxStatement is how many bytes PostgreSQL takes of the parameters of a statement
@@ -41,13 +41,13 @@ const (
 )
 
 // check returns an error if no statement can carry that much.
-func (l batchSize) check() error {
-	if l.bytes+l.messages*parameterOverhead+statementOverhead <= MaxStatement {
+func (s batchSize) check() error {
+	if s.bytes+s.messages*parameterOverhead+statementOverhead <= MaxStatement {
 		return nil
 	}
 	return &fault.Error{
 		Kind:   fault.ErrTooLarge,
-		Cause:  fmt.Errorf("%d messages have %d bytes together, and PostgreSQL takes 1 GiB at a time", l.messages, l.bytes),
+		Cause:  fmt.Errorf("%d messages have %d bytes together, and PostgreSQL takes 1 GiB at a time", s.messages, s.bytes),
 		Remedy: "publish them in several calls, each of which stores all of its messages or none",
 	}
 }

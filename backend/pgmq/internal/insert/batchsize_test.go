@@ -19,7 +19,7 @@ func TestPublish_RefusesMoreThanPostgreSQLTakes(t *testing.T) {
 	require.ErrorContains(t, err, "in several calls")
 }
 
-func TestLoad_ChecksLimitOfStatement(t *testing.T) {
+func TestBatchSize_ChecksLimitOfStatement(t *testing.T) {
 	t.Parallel()
 	whole := batchSize{messages: 1000, bytes: MaxStatement - 1000*parameterOverhead - statementOverhead}
 	require.NoError(t, whole.check())

@@ -45,10 +45,10 @@ func NewGroupCommit() *GroupCommit {
 	return &GroupCommit{topics: map[string]*topicQueue{}}
 }
 
-// writeFunc stores rows in one statement.
+// writeFunc stores a batch in one statement.
 type writeFunc func(ctx context.Context, batch Batch) error
 
-// Write stores rows with write, alone or together with those of others.
+// Write stores a batch with write, alone or together with those of others.
 func (g *GroupCommit) Write(ctx context.Context, topic string, batch Batch, write writeFunc) error {
 	g.mu.Lock()
 	q := g.topics[topic]
@@ -124,7 +124,7 @@ func (g *GroupCommit) promoteNext(q *topicQueue) {
 	close(q.remove(0).promoted)
 }
 
-// writeShared stores the rows of leader and of those that wait, as many as fit.
+// writeShared stores the batches of leader and of those that wait, as many as fit.
 func (g *GroupCommit) writeShared(q *topicQueue, leader *request, write writeFunc) error {
 	defer g.promoteNext(q)
 	requests := g.takeFitting(q, leader)
@@ -151,7 +151,7 @@ func (g *GroupCommit) writeShared(q *topicQueue, leader *request, write writeFun
 	return <-leader.result
 }
 
-// takeFitting removes from l what fits into a statement with leader.
+// takeFitting removes from q what fits into a statement with leader.
 func (g *GroupCommit) takeFitting(q *topicQueue, leader *request) []*request {
 	g.mu.Lock()
 	defer g.mu.Unlock()

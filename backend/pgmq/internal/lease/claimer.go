@@ -23,15 +23,16 @@ type claimer struct {
 	reader      reader
 	examination *examination
 
-	loadStatements func(ctx context.Context) (*statement.Set, error) // as the queue is now
-	gone           error                                             // what it means that there is no queue
-	bindingPause   time.Duration                                     // between two looks whether the group of an idle queue is bound
+	loadStatements func(ctx context.Context, unbound bool) (*statement.Set, error) // as the queue is now
+	gone           error                                                           // what it means that there is no queue
+	bindingPause   time.Duration                                                   // between two looks whether the group of an idle queue is bound
 
 	changed   <-chan struct{}
 	signalled bool // since the last claim
 	idle      bool // the last claim found nothing
 	full      bool // the last claim found as many messages as it asked for
 	stale     bool // the queue was dropped, and may be another one now; or its group was unbound
+	unbound   bool // its group was
 	screening screening
 	nextLook  time.Time // when to look next whether the group is bound
 }
@@ -41,12 +42,12 @@ func (c *claimer) refresh(ctx context.Context) error {
 	if !c.stale {
 		return nil
 	}
-	sql, err := c.loadStatements(ctx)
+	sql, err := c.loadStatements(ctx, c.unbound)
 	if err != nil {
 		return err
 	}
 	c.queue.current.Store(sql)
-	c.stale, c.idle, c.full = false, false, false
+	c.stale, c.unbound, c.idle, c.full = false, false, false, false
 	c.screening.refused = refusedRows{}
 	return nil
 }
@@ -62,6 +63,7 @@ func (c *claimer) watch() <-chan struct{} {
 	return c.changed
 }
 
+// claimIfDue claims messages, if there may be any, and stores settlements in the same transaction.
 func (c *claimer) claimIfDue(ctx context.Context, settlements []subscription.Settlement, limit int, lease time.Duration) (subscription.Claim, error) {
 	if err := c.refresh(ctx); err != nil {
 		return subscription.Claim{}, err
@@ -84,7 +86,7 @@ func (c *claimer) claimIfDue(ctx context.Context, settlements []subscription.Set
 	return claim, nil
 }
 
-// claimError returns err as an [*Error], which may be logged, or the reason for it if that is
+// claimError returns err as a [*fault.Error], which may be logged, or the reason for it if that is
 // that there is no queue.
 func (c *claimer) claimError(ctx context.Context, err error) error {
 	if _, refused := errors.AsType[*subscription.Refusal](err); refused {
@@ -105,7 +107,8 @@ func (c *claimer) untilDue(ctx context.Context) (next time.Duration, err error) 
 		return 0, nil
 	}
 	if next, err = c.scanNext(c.queue.pool.QueryRow(ctx, c.queue.sql().Next, c.screening.refused.ids())); err == nil && next != 0 {
-		c.stale = c.isUnbound(ctx)
+		c.unbound = c.isUnbound(ctx)
+		c.stale = c.unbound
 	}
 	return next, err
 }
@@ -146,6 +149,7 @@ func (c *claimer) claim(ctx context.Context, settlements []subscription.Settleme
 	return claim, settled, nil
 }
 
+// claimNew claims messages and reads them. If that fails because of one of them, it screens them.
 func (c *claimer) claimNew(ctx context.Context, settlements []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settleResult, err error) {
 	batch := c.beginClaim(settlements)
 	settled = c.settler.settle(batch, settlements)
@@ -198,6 +202,7 @@ func (c *claimer) beginClaim(settlements []subscription.Settlement) *transact.Ba
 	return transact.NewWithTimeout(c.screening.claimTimeout())
 }
 
+// queueNext has a batch find out what scanNext returns.
 func (c *claimer) queueNext(batch *transact.Batch, claim *subscription.Claim) {
 	batch.Queue(c.queue.sql().Next, c.screening.refused.ids()).QueryRow(func(r pgx.Row) (err error) {
 		claim.Next, err = c.scanNext(r)

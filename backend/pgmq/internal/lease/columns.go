@@ -76,18 +76,18 @@ type deadLetterColumns struct {
 	headers []string // to merge
 }
 
-func (l *deadLetterColumns) add(s subscription.Settlement, from, group string, text codec.Encoding) {
+func (d *deadLetterColumns) add(s subscription.Settlement, from, group string, text codec.Encoding) {
 	if s.Bare {
 		text = codec.PlainASCII
 	}
-	l.tokenColumns.add(s.Token)
-	l.headers = append(l.headers, codec.DeadLetterHeaders(s.UUID, from, group, s.Disposition.Target.Metadata, text))
+	d.tokenColumns.add(s.Token)
+	d.headers = append(d.headers, codec.DeadLetterHeaders(s.UUID, from, group, s.Disposition.Target.Metadata, text))
 }
 
 // encode returns the columns in the binary form of parameters, and their types.
-func (l *deadLetterColumns) encode(types *pgtype.Map) (values [][]byte, oids []uint32, err error) {
+func (d *deadLetterColumns) encode(types *pgtype.Map) (values [][]byte, oids []uint32, err error) {
 	oids = []uint32{pgtype.Int8ArrayOID, pgtype.Int4ArrayOID, pgtype.TimestamptzArrayOID, pgtype.TextArrayOID}
-	for i, column := range []any{l.ids, l.numbers, l.times, l.headers} {
+	for i, column := range []any{d.ids, d.numbers, d.times, d.headers} {
 		value, err := types.Encode(oids[i], pgx.BinaryFormatCode, column, nil)
 		if err != nil {
 			return nil, nil, err

@@ -10,10 +10,10 @@ import (
 )
 
 // Examiner examines the suspects of all queues. One queue at a time has a turn, which is a
-// step of some seconds, so that the suspects of one keeps no other waiting for long. All of
+// step of some seconds, so that the suspects of one keep no other waiting for long. All of
 // them share a connection, which is open while there is something to look at.
 type Examiner struct {
-	ctx    context.Context //nolint:containedctx // that of its goroutines: it ends with close
+	ctx    context.Context //nolint:containedctx // that of its goroutines: it ends with Close
 	cancel context.CancelFunc
 	slot   chan struct{}
 	done   sync.WaitGroup

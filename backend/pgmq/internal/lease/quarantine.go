@@ -43,6 +43,7 @@ type quarantineStep struct {
 	archive       string // the statement that moves them; "" if they stay
 	merge         bool   // the reason is added to their headers, or else replaces them
 	withoutReason bool   // they get no reason
+	denied        error  // why they are not moved, if that is known before; nil
 }
 
 // hideOnly is for messages that may be readable next time, and those that can neither be
@@ -54,7 +55,7 @@ func hideOnly() quarantineStep { return quarantineStep{withoutReason: true} }
 func (q quarantine) steps(ctx context.Context) []quarantineStep {
 	columns, err := catalog.ArchiveColumns(ctx, q.queue.pool, q.queue.name)
 	if err != nil {
-		return []quarantineStep{{merge: true}, {}, hideOnly()}
+		return []quarantineStep{{merge: true, denied: err}, {denied: err}, {withoutReason: true, denied: err}}
 	}
 	archive := q.queue.sql().Archiving(q.queue.name, columns)
 	return []quarantineStep{{archive: archive.Ack, merge: true}, {archive: archive.Ack}, {merge: true}, {}, hideOnly()}
@@ -84,12 +85,24 @@ func (q quarantine) try(ctx context.Context, db *pgxpool.Pool, messages []unread
 			return slices.Concat(locked, messages[half:])
 		}
 		return q.try(ctx, db, messages[half:], steps)
-	case fault.IsCode(err, "57014"): // another way takes as long
-		return q.try(ctx, db, messages, steps[len(steps)-1:])
+	case fault.IsStatementTimeout(err):
+		return q.try(ctx, db, messages, otherSteps(steps))
 	default:
 		return q.try(ctx, db, messages, steps[1:])
 	}
 	return nil
+}
+
+// otherSteps returns what to try when the first of steps takes too long: what does the same, more or less, would
+// take as long.
+func otherSteps(steps []quarantineStep) []quarantineStep {
+	moves := steps[0].archive != ""
+	for i, step := range steps {
+		if moves && step.archive == "" {
+			return steps[i:]
+		}
+	}
+	return steps[len(steps)-1:]
 }
 
 // run puts messages away, and returns those that it has found under their tokens.
@@ -133,6 +146,9 @@ func (q quarantine) logDone(ctx context.Context, messages []unread, done idSet, 
 		case step.archive != "":
 			q.count(u)
 			q.logUnread(ctx, u, "was moved to the archive")
+		case step.denied != nil:
+			q.count(u)
+			q.logUnread(ctx, u, "is hidden, as the archive cannot be used", "retry_in", u.hiddenFor().String(), "error", q.queue.classify("archive", step.denied))
 		default:
 			q.count(u)
 			q.logUnread(ctx, u, "is hidden", "retry_in", u.hiddenFor().String())

@@ -82,7 +82,7 @@ func TestQuarantine_ExtendsLeaseWhileArchiveWaits(t *testing.T) {
 	require.Equal(t, "1", renewed)
 }
 
-func TestSift_GivesSlowServerMoreTime(t *testing.T) {
+func TestScreening_GivesSlowServerMoreTime(t *testing.T) {
 	t.Parallel()
 	var s screening
 	slow := &pgconn.PgError{Severity: "ERROR", Code: "57014"}
@@ -114,7 +114,7 @@ func TestClaim_WritesMessageOutOnce(t *testing.T) {
 			claim, err := s.Claim(t.Context(), nil, n, time.Minute)
 			return claim.Leases, err
 		},
-		"by a hold": func() ([]subscription.Lease, error) {
+		"by a lock": func() ([]subscription.Lease, error) {
 			locked, claim, _, err := s.Lock(t.Context(), n, time.Minute)
 			if err == nil {
 				_, err = locked.Finish(t.Context(), tokensOf(settlementsOf(claim.Leases, subscription.Ack)), nil, time.Minute)

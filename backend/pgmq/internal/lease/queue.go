@@ -22,15 +22,15 @@ type queue struct {
 	current         atomic.Pointer[statement.Set]
 	pool            *pgxpool.Pool
 	wakeups         *wakeup.Signals
-	maxMessageBytes int   // of the size of a message
-	maxBytes        int64 // bytes that one claim keeps
+	maxMessageBytes int   // how large a message may be
+	maxBytes        int64 // how many one claim keeps
 	encoding        codec.Encoding
 	logger          *slog.Logger
 
 	quarantined *atomic.Int64 // nil if it is not asked for
 }
 
-// sql is how to speak to the queue.
+// sql returns the statements for the queue as it is now.
 func (q *queue) sql() *statement.Set { return q.current.Load() }
 
 // classify is [fault.Classify] for this queue.

@@ -72,7 +72,7 @@ func (r reader) read(ctx context.Context, db transact.Sender, leased []Row, time
 	return result, nil
 }
 
-// readTogether reads leased messages of up to most bytes in all, and returns those that it has
+// readTogether reads leased messages of up to maxBytes in all, and returns those that it has
 // failed for by themselves, and those for which there was no time.
 func (r reader) readTogether(ctx context.Context, db transact.Sender, leased []Row, within time.Duration, maxBytes int64) (all readResult, failed, untried []Row) {
 	failed, untried = bisect(leased, within, func(part []Row, timeout time.Duration) error {

@@ -25,45 +25,45 @@ type readResult struct {
 
 // isSurplus reports whether there is no memory for the message. To keep their order, none is
 // kept that comes after one that is not.
-func (f *readResult) isSurplus(id int64) bool { return len(f.surplus) > 0 && id > f.firstSurplus }
+func (r *readResult) isSurplus(id int64) bool { return len(r.surplus) > 0 && id > r.firstSurplus }
 
-// add keeps a message, and gives the last ones up for it if they are more than most bytes in
+// add keeps a message, and gives the last ones up for it if they are more than maxBytes in
 // all. One is always kept. How large messages are is not known when a claim says how many it
 // wants: after a thousand small ones it may meet as many that are large.
-func (f *readResult) add(lease subscription.Lease, maxBytes int64) {
-	f.leases = append(f.leases, lease)
-	f.bytes += int64(lease.Size)
-	for f.bytes > maxBytes && len(f.leases) > 1 {
+func (r *readResult) add(lease subscription.Lease, maxBytes int64) {
+	r.leases = append(r.leases, lease)
+	r.bytes += int64(lease.Size)
+	for r.bytes > maxBytes && len(r.leases) > 1 {
 		last := 0
-		for i := range f.leases {
-			if f.leases[i].ID > f.leases[last].ID {
+		for i := range r.leases {
+			if r.leases[i].ID > r.leases[last].ID {
 				last = i
 			}
 		}
-		f.firstSurplus = f.leases[last].ID
-		f.surplus = append(f.surplus, f.leases[last].Token)
-		f.bytes -= int64(f.leases[last].Size)
-		f.leases = slices.Delete(f.leases, last, last+1)
+		r.firstSurplus = r.leases[last].ID
+		r.surplus = append(r.surplus, r.leases[last].Token)
+		r.bytes -= int64(r.leases[last].Size)
+		r.leases = slices.Delete(r.leases, last, last+1)
 	}
 }
 
 // merge adds what another part of the messages has brought. In their order, all messages after
 // one that is released are released, too.
-func (f *readResult) merge(part readResult, maxBytes int64) {
-	if len(part.surplus) > 0 && (len(f.surplus) == 0 || part.firstSurplus < f.firstSurplus) {
-		f.firstSurplus = part.firstSurplus
+func (r *readResult) merge(part readResult, maxBytes int64) {
+	if len(part.surplus) > 0 && (len(r.surplus) == 0 || part.firstSurplus < r.firstSurplus) {
+		r.firstSurplus = part.firstSurplus
 	}
-	f.surplus = append(f.surplus, part.surplus...)
-	f.tooLarge = append(f.tooLarge, part.tooLarge...)
-	f.forged = append(f.forged, part.forged...)
-	all := slices.Concat(f.leases, part.leases)
+	r.surplus = append(r.surplus, part.surplus...)
+	r.tooLarge = append(r.tooLarge, part.tooLarge...)
+	r.forged = append(r.forged, part.forged...)
+	all := slices.Concat(r.leases, part.leases)
 	slices.SortFunc(all, func(a, b subscription.Lease) int { return cmp.Compare(a.ID, b.ID) })
-	f.leases, f.bytes = nil, 0
+	r.leases, r.bytes = nil, 0
 	for _, lease := range all {
-		if f.isSurplus(lease.ID) {
-			f.surplus = append(f.surplus, lease.Token)
+		if r.isSurplus(lease.ID) {
+			r.surplus = append(r.surplus, lease.Token)
 		} else {
-			f.add(lease, maxBytes)
+			r.add(lease, maxBytes)
 		}
 	}
 }

@@ -25,12 +25,9 @@ type Receipt struct {
 
 var _ subscription.Receipt = (*Receipt)(nil)
 
-// Settled implements [subscription.Receipt].
+// Settled implements [subscription.Receipt]: it reports whether the message was removed in a
+// transaction, and so does not come back, whatever its consumer says. ezqtest asks, too.
 func (r *Receipt) Settled() bool { return r.committed.Load() }
-
-// Committed reports whether the message was removed in a transaction, and so does not
-// come back, whatever its consumer says. ezqtest asks.
-func (r *Receipt) Committed() bool { return r.committed.Load() }
 
 // Commit notes that the transaction was committed in which the message was removed.
 func (r *Receipt) Commit() { r.committed.Store(true) }

@@ -49,7 +49,7 @@ type screening struct {
 	active      bool // the next messages are screened
 	timedOut    bool // a claim took too long
 	timeout     time.Duration
-	batchLimit  int       // how many to sift at a time at least; 0: as many as are asked for
+	batchLimit  int       // how many to screen at a time at least; 0: as many as are asked for
 	limited     bool      // it is that many at most
 	activeUntil time.Time // until when to go on
 
@@ -79,7 +79,7 @@ func isGivenUp(err error) bool { return errors.Is(err, context.DeadlineExceeded)
 // activate is for messages that only a claim can do something about.
 func (s *screening) activate() { s.active = true }
 
-// limitFor is how many messages to sift, if limit are asked for.
+// limitFor is how many messages to screen, if limit are asked for.
 func (s *screening) limitFor(limit int) int {
 	if s.limited {
 		return min(limit, s.batchLimit)

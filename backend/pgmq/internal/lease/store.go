@@ -1,5 +1,6 @@
 // Package lease consumes a queue: its [Store] is what the subscription engine of ezq works on. It claims or
-// locks messages, settles them, and keeps those apart that cannot be read.
+// locks messages, settles them, and keeps those apart that cannot be read. No statement of it changes a
+// message whose lease another consumer has, and one message that cannot be read or leased stops no other.
 package lease
 
 import (
@@ -36,7 +37,7 @@ type Config struct {
 	Gone                error // what it means that there is no queue
 	Encoding            codec.Encoding
 	Statements          *statement.Set
-	LoadStatements      func(ctx context.Context, was uint32) (*statement.Set, error) // as the queue is now
+	LoadStatements      func(ctx context.Context, was uint32, unbound bool) (*statement.Set, error) // as the queue is now
 
 	Pool       *pgxpool.Pool
 	ClaimSlots chan struct{} // has room for one claim less than pool has connections
@@ -45,8 +46,8 @@ type Config struct {
 	Wakeups         *wakeup.Signals
 	Examiner        *Examiner
 	DeadLetterTable DeadLetterTableFunc
-	MaxMessageBytes int           // of the size of a message
-	MaxBytes        int64         // bytes that one claim keeps
+	MaxMessageBytes int           // how large a message may be
+	MaxBytes        int64         // how many one claim keeps
 	BindingPause    time.Duration // between two looks whether the group of an idle queue is bound
 	Logger          *slog.Logger
 }
@@ -62,7 +63,9 @@ func NewStore(config Config) *Store {
 	claims := &claimer{
 		queue: of, settler: settles, reader: reader{of}, examination: newExamination(of, config.Examiner),
 		gone: config.Gone, bindingPause: config.BindingPause,
-		loadStatements: func(ctx context.Context) (*statement.Set, error) { return config.LoadStatements(ctx, of.sql().OID) },
+		loadStatements: func(ctx context.Context, unbound bool) (*statement.Set, error) {
+			return config.LoadStatements(ctx, of.sql().OID, unbound)
+		},
 	}
 	return &Store{
 		queue: of, settler: settles, claims: claims,

@@ -76,7 +76,7 @@ func (q *suspects) takeReady(n int) []examined {
 	return taken
 }
 
-// takeExpired removes what no claim has taken in time.
+// takeExpired removes what no claim has taken in time, and returns it.
 func (q *suspects) takeExpired() (stale []examined) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -112,7 +112,7 @@ func (q *suspects) signal() {
 	}
 }
 
-// capacity returns for how many bytes there is room, if all that is ready may have most, and until when
+// capacity returns for how many bytes there is room, if all that is ready may have maxBytes, and until when
 // to wait for more, if that is too little or nothing else is to be done.
 func (q *suspects) capacity(maxBytes int64) (capacity int64, wait time.Duration) {
 	q.mu.Lock()

@@ -185,7 +185,7 @@ func TestQuarantine_LockedArchiveDelaysNoOtherSuspect(t *testing.T) {
 	})
 }
 
-func TestSift_NarrowsWhenOutOfTime(t *testing.T) {
+func TestScreening_NarrowsWhenOutOfTime(t *testing.T) {
 	t.Parallel()
 	var s screening
 	require.Equal(t, 100, s.limitFor(100))

@@ -1,4 +1,5 @@
-// Package queuename gives the queues of topics and groups their names.
+// Package queuename gives the queues of topics and groups their names, and tells the names of their
+// tables. A topic always has the same name, and no two topics or groups have one in common.
 package queuename
 
 import (
@@ -55,6 +56,9 @@ func isPlain(topic string) bool {
 	}
 	return true
 }
+
+// SaysTopic reports whether queue has the name of its topic, and else has to be labelled.
+func SaysTopic(queue string) bool { return !isHashed(queue) }
 
 func isHashed(topic string) bool {
 	i := len(topic) - hashDigits
@@ -114,10 +118,17 @@ func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
 // isDigit reports whether c is a decimal digit of ASCII.
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
+// What PGMQ puts before the name of a queue, for the name of its table and that of its archive.
+const (
+	QueuePrefix   = "q_"
+	ArchivePrefix = "a_"
+)
+
 // Table returns the quoted name of a queue's table.
-func Table(queue string) string {
-	return pgx.Identifier{"pgmq", "q_" + queue}.Sanitize()
-}
+func Table(queue string) string { return pgx.Identifier{"pgmq", QueuePrefix + queue}.Sanitize() }
+
+// Archive returns the quoted name of a queue's archive.
+func Archive(queue string) string { return pgx.Identifier{"pgmq", ArchivePrefix + queue}.Sanitize() }
 
 // OfGroup returns the name of the queue in which a group gets its copies of
 // the messages of topic. It has the shape of a hashed name, and as no topic
@@ -156,17 +167,6 @@ func GroupPattern(topic string) string {
 	topic = strings.TrimRight(strings.TrimSuffix(readablePrefix(topic+" g"), "g"), "_") // as where the group adds nothing readable
 	return "^" + topic + "[a-z0-9_]*" + hashMark + "[0-9a-f]{" + fmt.Sprint(hashDigits) + "}$"
 }
-
-// Archive returns the quoted name of a queue's archive.
-func Archive(queue string) string {
-	return pgx.Identifier{"pgmq", "a_" + queue}.Sanitize()
-}
-
-// What PGMQ puts before the name of a queue, for the name of its table and that of its archive.
-const (
-	QueuePrefix   = "q_"
-	ArchivePrefix = "a_"
-)
 
 // Check returns an [*InvalidError] if no queue can have the topic's name.
 func Check(topic string) error {

@@ -1,5 +1,7 @@
 // Package statement has the SQL that consumes a queue: one file below sql for each statement, with what it
-// does and what its parameters are. To try one in psql, put these in the place of what is in braces:
+// does and what its parameters are. It sends nothing: package lease does.
+//
+// To try a statement in psql, put these in the place of what is in braces:
 //
 //   - {table}, {archive}, {target}: the tables, as in pgmq.q_orders, pgmq.a_orders and
 //     pgmq.q_orders_dead. {queue} is the name of the queue.

@@ -1,4 +1,5 @@
-// Package transact runs statements in transactions whose plans do not depend on the statistics of a queue.
+// Package transact runs statements in transactions, which take effect as a whole or not at all. They are
+// READ COMMITTED whatever the default is, and their plans do not depend on the statistics of a queue.
 package transact
 
 import (
@@ -62,8 +63,8 @@ func Run(ctx context.Context, pool *pgxpool.Pool, setting string, run func(tx pg
 	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin}, run)
 }
 
-// ReadCommittedSQL begins a transaction. A role or a database may have another default, under which consumers that compete for
-// messages would fail with 40001.
+// ReadCommittedSQL begins a transaction. A role or a database may have another default, under which consumers
+// that compete for messages would fail with 40001.
 const ReadCommittedSQL = "begin isolation level read committed"
 
 // PlanSQL leaves PostgreSQL one plan for each statement that looks at a queue, and for the

@@ -106,8 +106,8 @@ func (l *Listener) run(ctx context.Context) {
 	}
 }
 
-// session listens until its connection fails. heard says whether it worked, which is
-// news if the last session was deaf.
+// session listens until its connection fails. listened says whether it did, which is
+// news if notifications were undelivered in the last session.
 func (l *Listener) session(ctx context.Context, undelivered bool) (listened bool, err error) {
 	conn, err := dial.Connect(ctx, l.pool)
 	if err != nil {

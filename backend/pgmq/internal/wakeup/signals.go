@@ -17,23 +17,23 @@ func NewSignals() *Signals {
 }
 
 // Next returns the channel that is closed at the next change of queue.
-func (h *Signals) Next(queue string) <-chan struct{} {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	c, ok := h.channels[queue]
+func (s *Signals) Next(queue string) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.channels[queue]
 	if !ok {
 		c = make(chan struct{})
-		h.channels[queue] = c
+		s.channels[queue] = c
 	}
 	return c
 }
 
 // Signal says that queue has changed.
-func (h *Signals) Signal(queue string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if c, ok := h.channels[queue]; ok {
+func (s *Signals) Signal(queue string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.channels[queue]; ok {
 		close(c)
-		delete(h.channels, queue)
+		delete(s.channels, queue)
 	}
 }

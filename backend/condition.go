@@ -1,0 +1,152 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// PublishCondition is on which condition a message is stored. It stands in the context of
+// the message: see [WithPublishCondition]. A backend that promises Conditions decides and
+// stores in one step, whatever is published at once, and reports the result.
+type PublishCondition struct {
+	// Once asks for the message to be stored once under its UUID: nothing is stored if the
+	// topic got another one with Once and this UUID within the window of the backend. What
+	// became of that one since does not matter. Of several messages with one UUID in a publish,
+	// the first is stored.
+	Once bool
+
+	// Key asks for the message to be stored unless another one of this key waits, is being
+	// handled, or is to be handled again. Messages that were published without a condition
+	// have no key. A topic's groups have keys of their own. A message with a key is published
+	// alone.
+	Key string
+
+	// Replace asks for a message of Key that waits, and has never been delivered, to be
+	// replaced: it gets the UUID, the payload and the metadata of this one. If there is none,
+	// this one is stored, also beside one that has been delivered.
+	Replace bool
+
+	// Debounce, with Replace, is the longest time since the message that is replaced was
+	// first stored. Within that, the time for which this one asks replaces that of the
+	// message. With 0 the message keeps its time.
+	Debounce time.Duration
+
+	result atomic.Pointer[PublishResult]
+}
+
+// PublishResult is what became of a message that was published on a condition.
+type PublishResult struct {
+	Outcome PublishOutcome
+
+	// ID is the UUID of the message that was there, of which there is one if the outcome is
+	// not [Stored]. Otherwise it is that of the message itself.
+	ID string
+}
+
+// PublishOutcome is the kind of a [PublishResult].
+type PublishOutcome uint8
+
+const (
+	// Stored means that the message is a new one in the queue.
+	Stored PublishOutcome = iota
+
+	// Existed means that nothing was stored, because another message is there, or was.
+	Existed
+
+	// Replaced means that a message that waited is now this one.
+	Replaced
+)
+
+// String returns the name of the outcome in lower case.
+func (o PublishOutcome) String() string {
+	switch o {
+	case Stored:
+		return "stored"
+	case Existed:
+		return "existed"
+	case Replaced:
+		return "replaced"
+	default:
+		return fmt.Sprintf("outcome %d", uint8(o))
+	}
+}
+
+// check returns a *[RefusedError] if c cannot be kept for a message with the given UUID, of so many
+// messages.
+func (c *PublishCondition) check(uuid string, messages int) error {
+	what, reason, remedy := "the condition", "", ""
+	switch {
+	case c.Once && uuid == "":
+		what, reason, remedy = "the UUID", "it is empty", "give the message one, which is stored once"
+	case c.Once && (c.Key != "" || c.Replace):
+		reason, remedy = "Once and Key exclude each other", "choose one: a key lasts until its message is done, an ID for a time"
+	case c.Key != "" && messages > 1:
+		reason, remedy = "a message with a Key is published alone, and these are "+strconv.Itoa(messages), "publish them one by one"
+	case c.Replace && c.Key == "":
+		reason, remedy = "Replace has no Key", "set the Key of the messages that replace each other"
+	case c.Debounce < 0:
+		reason, remedy = fmt.Sprintf("Debounce is negative: %v", c.Debounce), "use 0, or a positive duration"
+	case c.Debounce > 0 && !c.Replace:
+		reason, remedy = "Debounce is for messages that replace each other", "set Replace"
+	case len(c.Key) > MaxID:
+		what, reason, remedy = "the key", tooLong(len(c.Key), MaxID), "use a shorter one, such as a digest of it"
+	case !isText(c.Key):
+		what, reason, remedy = "the key", "it is not UTF-8 without NUL", "encode it"
+	default:
+		return nil
+	}
+	return &RefusedError{What: what, Reason: reason, Remedy: remedy}
+}
+
+// Report is for backends, which call it before a publish without an error returns.
+func (c *PublishCondition) Report(r PublishResult) { c.result.Store(&r) }
+
+// Result returns what the backend has reported; ok is false if nothing.
+func (c *PublishCondition) Result() (r PublishResult, ok bool) {
+	if p := c.result.Load(); p != nil {
+		return *p, true
+	}
+	return PublishResult{}, false
+}
+
+type conditionKey struct{}
+
+// WithPublishCondition returns a context that carries c, for one message.
+func WithPublishCondition(ctx context.Context, c *PublishCondition) context.Context {
+	return context.WithValue(ctx, conditionKey{}, c)
+}
+
+// PublishConditionFromContext returns the condition in ctx, the context of a message that is
+// published, or nil.
+func PublishConditionFromContext(ctx context.Context) *PublishCondition {
+	c, _ := ctx.Value(conditionKey{}).(*PublishCondition)
+	return c
+}
+
+// PublishConditionsOf returns the condition of each message that is published in one call, nil for
+// those that have none. It returns nil if none has one, and a *[RefusedError] if one cannot be kept.
+// Backends call it before they store anything.
+func PublishConditionsOf(msgs []*message.Message) (conditions []*PublishCondition, err error) {
+	for i, msg := range msgs {
+		if msg == nil {
+			continue
+		}
+		c := PublishConditionFromContext(msg.Context())
+		if c == nil {
+			continue
+		}
+		if err := c.check(msg.UUID, len(msgs)); err != nil {
+			return nil, err
+		}
+		if conditions == nil {
+			conditions = make([]*PublishCondition, len(msgs))
+		}
+		conditions[i] = c
+	}
+	return conditions, nil
+}

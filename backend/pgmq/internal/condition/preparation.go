@@ -1,0 +1,232 @@
+package condition
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/bounded"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+)
+
+// idsTable remembers the IDs of messages that are stored once: of each the SHA-256 of it and of its topic,
+// and the time until which it counts. It is in PGMQ's schema, where those that create queues may create it.
+const idsTable = "pgmq.ezq_ids"
+
+const createIDsSQL = "create table " + idsTable + " (key bytea primary key, until timestamptz not null);" +
+	" create index on " + idsTable + " (until)"
+
+const grantIDs = "GRANT SELECT, INSERT, UPDATE, DELETE ON " + idsTable + " TO the role"
+
+// Prepared is what is known of what conditions need in the database beside the queues: the table of IDs,
+// and an index of keys for each queue. Its methods may be called concurrently.
+type Prepared struct {
+	mu    sync.Mutex
+	until map[string]time.Time // by table; it need not be looked for before that
+}
+
+// NewPrepared returns a Prepared that knows of nothing.
+func NewPrepared() *Prepared { return &Prepared{until: map[string]time.Time{}} }
+
+// Forget is for when something turned out to be gone.
+func (p *Prepared) Forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.until)
+}
+
+func (p *Prepared) has(table string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Now().Before(p.until[table])
+}
+
+func (p *Prepared) set(table string, until time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	bounded.Set(p.until, table, until)
+}
+
+// always is later than any time that is asked for.
+func always() time.Time { return time.Unix(math.MaxInt32*8, 0) }
+
+// Preparer makes what conditions need.
+type Preparer struct {
+	DB       transact.Queryer
+	Pool     *pgxpool.Pool // to create things with, where DB is a transaction; nil if there is none
+	NoCreate bool          // only look
+	Prepared *Prepared
+}
+
+// Prepare makes what insert needs.
+func (p Preparer) Prepare(ctx context.Context, insert *Insert) error {
+	if insert.IsOneStatement() {
+		return p.ids(ctx)
+	}
+	var missing []string
+	for _, queue := range insert.Route.Queues {
+		if table := queuename.Table(queue); !p.Prepared.has(table) {
+			missing = append(missing, table)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return p.keys(ctx, missing)
+}
+
+// ids makes sure that there is the table of IDs.
+func (p Preparer) ids(ctx context.Context) error {
+	if p.Prepared.has(idsTable) {
+		return nil
+	}
+	missing, err := p.find(ctx, missingTablesSQL, []string{idsTable})
+	if err == nil && len(missing) > 0 {
+		if p.NoCreate {
+			return &fault.Error{
+				Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("there is no table %s, which remembers IDs", idsTable),
+				Remedy: "let an administrator run " + createIDsSQL,
+			}
+		}
+		err = p.create(ctx, createIDsSQL, missingTablesSQL, idsTable)
+		if fault.IsCode(err, "42501") {
+			err = &fault.Error{
+				Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: "let an administrator run " + createIDsSQL + "; " + grantIDs,
+			}
+		}
+	}
+	if err == nil {
+		err = catalog.RequireTrusted(ctx, p.DB, idsTable)
+	}
+	if err == nil {
+		p.Prepared.set(idsTable, always())
+	}
+	return err
+}
+
+const missingTablesSQL = "select name from unnest($1::text[]) as name where to_regclass(name) is null"
+
+//go:embed sql/missing_indexes.sql
+var missingIndexesSQL string
+
+// keys makes sure that each table of a queue has an index of keys.
+func (p Preparer) keys(ctx context.Context, tables []string) error {
+	missing, err := p.find(ctx, sqlfile.Text(missingIndexesSQL), tables)
+	if err != nil {
+		return err
+	}
+	until := map[string]time.Time{}
+	for _, table := range missing {
+		err := p.index(ctx, table)
+		switch {
+		case errors.Is(err, errBusy):
+			until[table] = time.Now().Add(time.Minute)
+		case err != nil:
+			return err
+		}
+	}
+	for _, table := range tables {
+		if until[table].IsZero() {
+			until[table] = always()
+		}
+		p.Prepared.set(table, until[table])
+	}
+	return nil
+}
+
+// maxIndexed is how large a queue may be, in bytes, for its index to be built by a publish, which
+// keeps all other publishers and consumers waiting for as long.
+const maxIndexed = 64 << 20
+
+// errBusy says that an index cannot be made now: other transactions write to the queue, or the one that is
+// published in does. The queue is small enough to do without for a while.
+var errBusy = errors.New("pgmq: the queue is in use")
+
+func (p Preparer) index(ctx context.Context, table string) error {
+	keys := fmt.Sprintf("on %s ((headers->>'ezq_unique')) where headers ? 'ezq_unique'", table)
+	remedy := "let its owner run CREATE INDEX CONCURRENTLY " + keys
+	large, err := p.find(ctx, fmt.Sprintf("select name from unnest($1::text[]) as name where pg_relation_size(to_regclass(name)) > %d", maxIndexed), []string{table})
+	switch {
+	case err != nil:
+		return err
+	case p.NoCreate, len(large) > 0:
+		return &fault.Error{Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("%s has no index of keys", table), Remedy: remedy}
+	}
+	err = p.create(ctx, "select set_config('lock_timeout', '100ms', true); create index "+keys, sqlfile.Text(missingIndexesSQL), table)
+	switch {
+	case fault.IsCode(err, "42501"): // insufficient_privilege
+		return &fault.Error{Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err), Remedy: remedy}
+	case fault.IsCode(err, "55P03"): // lock_not_available
+		return errBusy
+	}
+	return err
+}
+
+// create runs statements that create something. Where another process creates the same, it is enough that
+// it is there afterwards.
+func (p Preparer) create(ctx context.Context, statements, missingSQL, table string) error {
+	db := p.DB
+	if p.Pool != nil {
+		conn, err := dial.Connect(ctx, p.Pool.Config())
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		db = conn
+	}
+	const attempts = 3
+	var failed error
+	for range attempts {
+		if _, failed = db.Exec(ctx, statements, pgx.QueryExecModeSimpleProtocol); failed == nil {
+			return nil
+		}
+		missing, err := p.find(ctx, missingSQL, []string{table})
+		if err == nil && len(missing) == 0 {
+			return nil
+		}
+		if !fault.IsCode(failed, "23505", "42P07", "40P01", "XX000") {
+			return failed
+		}
+	}
+	return failed
+}
+
+func (p Preparer) find(ctx context.Context, sql string, tables []string) ([]string, error) {
+	rows, err := p.DB.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, tables)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// Denied returns err with the privileges that insert needs, if that is what it is about.
+func Denied(err error, insert *Insert) error {
+	if !fault.IsCode(err, "42501") {
+		return err
+	}
+	grants := []string{grantIDs}
+	if !strings.Contains(err.Error(), strings.TrimPrefix(idsTable, "pgmq.")) {
+		privileges := "INSERT (vt, message, headers)"
+		if !insert.IsOneStatement() {
+			privileges = "SELECT, INSERT (vt, message, headers), UPDATE (vt, message, headers)"
+		}
+		grants = nil
+		for _, queue := range insert.Route.Queues {
+			grants = append(grants, fmt.Sprintf("GRANT %s ON %s TO the role", privileges, queuename.Table(queue)))
+		}
+	}
+	return &fault.Error{Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: "let the owner run " + strings.Join(grants, "; ")}
+}

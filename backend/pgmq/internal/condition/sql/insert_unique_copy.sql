@@ -1,0 +1,10 @@
+-- What insert_unique.sql does for each queue of a topic. $6 is the key.
+--
+-- The limit is one that PostgreSQL cannot know when it plans: whatever it expects of a queue, it uses the index of keys.
+
+,
+e{i} as materialized (
+	select coalesce(headers->>'ezq_uuid', '{queue}/' || msg_id) as id from {table}
+	where headers ? 'ezq_unique' and headers->>'ezq_unique' = $6 limit (select 1)),
+i{i} as (
+	insert into {table} (vt, message, headers) select vt, message, headers from r where not exists (select from e{i}))

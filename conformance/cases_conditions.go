@@ -1,0 +1,304 @@
+package conformance
+
+import (
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+func conditions() []Case {
+	return theme("conditions",
+		promise("an ID is stored once",
+			"Of several messages with one ID that are published with Once, also at once and after the first was acked, one is stored, and the others are told so.",
+			needsConditions, idIsStoredOnce),
+		promise("a batch stores its new IDs",
+			"Of a batch that is published with Once, those messages are stored whose IDs are new, each once.",
+			needsConditions, batchStoresNewIDs),
+		promise("an ID counts in its topic",
+			"A message is stored whose ID is known in another topic, or that is published without Once.",
+			needsConditions, idCountsInItsTopic),
+		promise("a key is unique while its message is pending",
+			"While a message with a key waits, is being handled, or is to come again, no other one with that key is stored, and its ID is told.",
+			needsConditions, keyIsUnique),
+		promise("a key is free when its message is done",
+			"After the message with a key was acked, the next one is stored.",
+			needsConditions, keyIsFreeAfterAck),
+		promise("a key is free after a dead letter",
+			"After the message with a key was dead-lettered, the next one is stored.",
+			needsConditions|needsDeadLetter, keyIsFreeAfterDeadLetter),
+		promise("what waits is replaced",
+			"A message that waits is replaced by one with its key: that one is delivered, alone, with its ID, its payload and its metadata, when the first was due.",
+			needsConditions|needsDelay, waitingIsReplaced),
+		promise("what is being handled is not replaced",
+			"A message that is being handled is not replaced: the new one is stored, and delivered too.",
+			needsConditions, handledIsNotReplaced),
+		promise("a debounced message waits for the last one",
+			"With Debounce, the clock begins again with each message that replaces another, and ends after the longest time.",
+			needsConditions|needsDelay, debounceWaits),
+		promise("a condition that cannot be is refused",
+			"A condition that contradicts itself, or has a key that is no text, is an error of Publish, and nothing is stored.",
+			needsConditions, impossibleConditionIsRefused),
+		promise("a condition ends with its transaction",
+			"An ID and a key count if the transaction commits, in which their message was published, and are free if it rolls back.",
+			needsConditions|needsTransactions, conditionEndsWithTransaction),
+	)
+}
+
+// publishOn publishes a message on a condition and returns what the backend reports. Any goroutine
+// may call it.
+func publishOn(p *peer, topic string, msg *message.Message, c *backend.PublishCondition) backend.PublishResult {
+	msg.SetContext(backend.WithPublishCondition(p.h.ctx, c))
+	p.send(topic, msg)
+	result, ok := c.Result()
+	p.h.require(ok, "Publish returned without a report on its condition")
+	return result
+}
+
+// requireOutcome ends the case unless a publish had the outcome, and found the message that is there.
+func requireOutcome(h *harness, got backend.PublishResult, want backend.PublishOutcome, id, when string) {
+	h.require(got.Outcome == want, "%s, a publish has the outcome %q instead of %q", when, got.Outcome, want)
+	h.require(got.ID == id, "%s, the ID %q is told instead of %q", when, got.ID, id)
+}
+
+// withID returns a message whose ID is that of another one.
+func withID(h *harness, label string, of *message.Message) *message.Message {
+	msg := h.message(label)
+	msg.UUID = of.UUID
+	return msg
+}
+
+func idIsStoredOnce(h *harness) {
+	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	in := one.subscribe(topic)
+	first := h.message("once")
+	results := make(chan backend.PublishResult, 8)
+	var publishing sync.WaitGroup
+	for range cap(results) / 2 {
+		for _, p := range []*peer{one, two} {
+			publishing.Go(func() {
+				results <- publishOn(p, topic, withID(h, "once", first), &backend.PublishCondition{Once: true})
+			})
+		}
+	}
+	publishing.Wait()
+	close(results)
+	stored := 0
+	for r := range results {
+		h.require(r.ID == first.UUID, "the ID %q is told instead of %q", r.ID, first.UUID)
+		h.require(r.Outcome != backend.Replaced, "a message was replaced")
+		if r.Outcome == backend.Stored {
+			stored++
+		}
+	}
+	h.require(stored == 1, "%d of several publishers of one ID were told that theirs is stored", stored)
+	h.ack(in.expect("once"))
+	in.none(quietPeriod, "its ID was known")
+	again := publishOn(two, topic, withID(h, "again", first), &backend.PublishCondition{Once: true})
+	requireOutcome(h, again, backend.Existed, first.UUID, "after the first message was acked")
+	in.none(quietPeriod, "its ID was known")
+}
+
+func batchStoresNewIDs(h *harness) {
+	p, topic := connect(h, Options{}), h.topic()
+	in := p.subscribe(topic)
+	known := h.message("known")
+	publishOn(p, topic, known, &backend.PublishCondition{Once: true})
+	h.ack(in.expect("known"))
+
+	fresh := h.message("fresh")
+	batch := []*message.Message{fresh, withID(h, "known again", known), h.message("other"), withID(h, "fresh again", fresh)}
+	var conditions []*backend.PublishCondition
+	for _, msg := range batch {
+		conditions = append(conditions, &backend.PublishCondition{Once: true})
+		msg.SetContext(backend.WithPublishCondition(h.ctx, conditions[len(conditions)-1]))
+	}
+	p.send(topic, batch...)
+	for i, want := range []backend.PublishOutcome{backend.Stored, backend.Existed, backend.Stored, backend.Existed} {
+		result, ok := conditions[i].Result()
+		h.require(ok, "Publish returned without a report on message %d of a batch", i)
+		requireOutcome(h, result, want, batch[i].UUID, "in a batch")
+	}
+	in.ackAll("fresh", "other")
+	in.none(quietPeriod, "its ID was known")
+}
+
+func idCountsInItsTopic(h *harness) {
+	p, topic, other := connect(h, Options{}), h.topic(), h.topic()
+	in, otherInbox := p.subscribe(topic), p.subscribe(other)
+	first := h.message("first")
+	publishOn(p, topic, first, &backend.PublishCondition{Once: true})
+	elsewhere := publishOn(p, other, withID(h, "elsewhere", first), &backend.PublishCondition{Once: true})
+	requireOutcome(h, elsewhere, backend.Stored, first.UUID, "in another topic")
+	p.send(topic, withID(h, "plain", first))
+	in.ackAll("first", "plain")
+	otherInbox.ackAll("elsewhere")
+}
+
+func keyIsUnique(h *harness) {
+	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one.initialize(topic)
+	first := h.message("first")
+	requireOutcome(h, publishOn(one, topic, first, &backend.PublishCondition{Key: "k"}), backend.Stored, first.UUID, "with a new key")
+	requireKeyTaken := func(when string) {
+		for _, p := range []*peer{one, two} {
+			requireOutcome(h, publishOn(p, topic, h.message("another"), &backend.PublishCondition{Key: "k"}), backend.Existed, first.UUID, when)
+		}
+	}
+	requireKeyTaken("while a message with its key waits")
+	different := h.message("different")
+	requireOutcome(h, publishOn(two, topic, different, &backend.PublishCondition{Key: "K"}), backend.Stored, different.UUID, "with another key")
+	in := one.subscribe(topic)
+	handled := map[string]*message.Message{}
+	for range 2 {
+		msg := in.receive()
+		handled[h.label(msg)] = msg
+	}
+	h.require(handled["first"] != nil && handled["different"] != nil, "the two messages that were stored did not both come")
+	requireKeyTaken("while a message with its key is being handled")
+	h.ack(handled["different"])
+	h.nack(handled["first"])
+	again := in.expect("first")
+	requireKeyTaken("while a message with its key has come again")
+	h.ack(again)
+	in.none(quietPeriod, "another one with its key was there")
+}
+
+// publishUntilStored publishes a message with a key until it is stored: a settlement may take its time.
+func publishUntilStored(p *peer, topic, label, key, when string) {
+	deadline := time.Now().Add(p.h.timeout)
+	for publishOn(p, topic, p.h.message(label), &backend.PublishCondition{Key: key}).Outcome != backend.Stored {
+		p.h.require(time.Now().Before(deadline), "its key is not free %s", when)
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func keyIsFreeAfterAck(h *harness) {
+	p, topic := connect(h, Options{}), h.topic()
+	in := p.subscribe(topic)
+	publishOn(p, topic, h.message("first"), &backend.PublishCondition{Key: "k"})
+	h.ack(in.expect("first"))
+	publishUntilStored(p, topic, "second", "k", "although its message was acked")
+	h.ack(in.expect("second"))
+}
+
+func keyIsFreeAfterDeadLetter(h *harness) {
+	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
+	in, deadInbox := p.subscribe(topic), p.subscribe(dead)
+	publishOn(p, topic, h.message("first"), &backend.PublishCondition{Key: "k"})
+	giveUp(h, in.expect("first"), dead)
+	publishUntilStored(p, topic, "second", "k", "although its message was dead-lettered")
+	h.ack(in.expect("second"))
+	h.ack(deadInbox.expect("first"))
+}
+
+func waitingIsReplaced(h *harness) {
+	p, topic := connect(h, Options{}), h.topic()
+	in := p.subscribe(topic)
+	d := noticeableDelay(h)
+	first, second := h.message("first"), h.message("second")
+	first.Metadata.Set("of", "the first")
+	backend.SetDelay(first, d)
+	backend.SetDelay(second, time.Hour)
+	start := time.Now()
+	publishOn(p, topic, first, &backend.PublishCondition{Key: "k", Replace: true})
+	result := publishOn(p, topic, second, &backend.PublishCondition{Key: "k", Replace: true})
+	requireOutcome(h, result, backend.Replaced, first.UUID, "while a message with its key waits")
+	got := in.expect("second")
+	requireDelay(h, time.Since(start), d)
+	want := second.Copy()
+	backend.ClearDelay(want.Metadata)
+	requireSame(h, got, want)
+	h.ack(got)
+	in.none(quietPeriod, "it was replaced")
+}
+
+func handledIsNotReplaced(h *harness) {
+	p, topic := connect(h, Options{}), h.topic()
+	in := p.subscribe(topic)
+	publishOn(p, topic, h.message("first"), &backend.PublishCondition{Key: "k", Replace: true})
+	first, second := in.expect("first"), h.message("second")
+	result := publishOn(p, topic, second, &backend.PublishCondition{Key: "k", Replace: true})
+	requireOutcome(h, result, backend.Stored, second.UUID, "while a message with its key is being handled")
+	h.ack(in.expect("second"))
+	h.ack(first)
+	in.none(quietPeriod, "all were acked")
+}
+
+func debounceWaits(h *harness) {
+	p, topic := connect(h, Options{}), h.topic()
+	in := p.subscribe(topic)
+	d := noticeableDelay(h)
+	debounce := &backend.PublishCondition{Key: "k", Replace: true, Debounce: 3 * d}
+	publish := func(label string, delay time.Duration) backend.PublishResult {
+		msg := h.message(label)
+		backend.SetDelay(msg, delay)
+		return publishOn(p, topic, msg, debounce)
+	}
+	start := time.Now()
+	publish("first", d)
+	publish("second", 2*d)
+	publish("third", 10*d+time.Hour)
+	got := in.expect("third")
+	requireDelay(h, time.Since(start), 3*d)
+	h.ack(got)
+	start = time.Now()
+	publish("fourth", time.Hour)
+	publish("fifth", d)
+	h.ack(in.expect("fifth"))
+	requireDelay(h, time.Since(start), d)
+}
+
+func impossibleConditionIsRefused(h *harness) {
+	p, topic := connect(h, Options{}), h.topic()
+	in := p.subscribe(topic)
+	for _, c := range []*backend.PublishCondition{
+		{Once: true, Key: "k"}, {Replace: true}, {Key: "k", Debounce: time.Second}, {Key: "k", Replace: true, Debounce: -1},
+		{Key: "\x00"}, {Key: "\xff"},
+	} {
+		msg := h.message("refused")
+		msg.SetContext(backend.WithPublishCondition(h.ctx, c))
+		h.require(!p.trySend(topic, msg), "the condition {Once: %v, Key: %q, Replace: %v, Debounce: %v} was accepted", c.Once, c.Key, c.Replace, c.Debounce)
+	}
+	nameless := h.message("refused")
+	nameless.UUID = ""
+	nameless.SetContext(backend.WithPublishCondition(h.ctx, &backend.PublishCondition{Once: true}))
+	h.require(!p.trySend(topic, nameless), "a message without an ID was accepted to be stored once")
+	in.none(quietPeriod, "it was refused")
+	publishOn(p, topic, h.message("next"), &backend.PublishCondition{Key: "k"})
+	h.ack(in.expect("next"))
+}
+
+func conditionEndsWithTransaction(h *harness) {
+	p, topic := connect(h, Options{}), h.topic()
+	in := p.subscribe(topic)
+	for _, commit := range []bool{false, true} {
+		once, unique := h.message("once"), h.message("unique")
+		once.UUID = h.id + "-once"
+		once.SetContext(backend.WithPublishCondition(h.ctx, &backend.PublishCondition{Once: true}))
+		unique.SetContext(backend.WithPublishCondition(h.ctx, &backend.PublishCondition{Key: "k"}))
+		tx := beginTx(p)
+		h.must("Publish in a transaction", func() error { return tx.Publisher.Publish(topic, once) })
+		h.must("Publish in a transaction", func() error { return tx.Publisher.Publish(topic, unique) })
+		if commit {
+			h.must("Commit", tx.Commit)
+		} else {
+			h.must("Rollback", tx.Rollback)
+			in.none(quietPeriod, "it was rolled back")
+		}
+	}
+	got := map[string]*message.Message{}
+	for range 2 {
+		msg := in.receive()
+		got[h.label(msg)] = msg
+	}
+	h.require(got["once"] != nil && got["unique"] != nil, "the two messages that were committed did not both come")
+	again := publishOn(p, topic, withID(h, "again", got["once"]), &backend.PublishCondition{Once: true})
+	requireOutcome(h, again, backend.Existed, got["once"].UUID, "after the commit")
+	another := publishOn(p, topic, h.message("another"), &backend.PublishCondition{Key: "k"})
+	requireOutcome(h, another, backend.Existed, got["unique"].UUID, "after the commit")
+	h.ack(got["once"])
+	h.ack(got["unique"])
+}

@@ -1,0 +1,124 @@
+package ezq
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+type header struct{ name, value string }
+
+// outgoing is what the options of one call ask for.
+type outgoing struct {
+	topic   string
+	delay   time.Duration
+	delayed bool // also by 0
+	at      time.Time
+	headers []header
+
+	ids       []string
+	condition *backend.PublishCondition
+	results   []*PublishResult
+}
+
+// prepare applies opts and makes sure that p can be asked for the result, for so many events.
+// Options after one that is wrong are applied too: it may be the topic, which
+// the error names.
+func (o *outgoing) prepare(ctx context.Context, p message.Publisher, events int, opts []PublishOption) error {
+	var invalid error
+	for _, opt := range opts {
+		invalid = cmp.Or(invalid, opt.applyToPublish(o))
+	}
+	switch {
+	case p == nil:
+		return errors.New("the publisher is nil")
+	case invalid != nil:
+		return invalid
+	}
+	if o.delayed && !o.at.IsZero() {
+		return errors.New("Delay and At exclude each other")
+	}
+	if (o.delay > 0 || !o.at.IsZero()) && !backend.FeaturesOf(p).Delay {
+		return fmt.Errorf("%T cannot delay events: publish with PGMQ or memory, or leave Delay and At out: %w", p, errors.ErrUnsupported)
+	}
+	if err := o.checkConditions(p, events); err != nil {
+		return err
+	}
+	return contextError(ctx)
+}
+
+// message returns a message with payload as o describes it.
+func (o *outgoing) message(ctx context.Context, payload []byte) *message.Message {
+	msg := message.NewMessageWithContext(ctx, watermill.NewUUID(), payload)
+	msg.Metadata.Set(contentType, "application/json")
+	setCause(ctx, msg.Metadata)
+	for _, h := range o.headers {
+		msg.Metadata.Set(h.name, h.value)
+	}
+	switch {
+	case o.delay > 0:
+		backend.SetDelay(msg, o.delay)
+	case !o.at.IsZero():
+		backend.SetDeliverAt(msg, o.at)
+	}
+	return msg
+}
+
+// checkConditions returns an error if what o asks for cannot be had for so many events, or not
+// from p.
+func (o *outgoing) checkConditions(p message.Publisher, events int) error {
+	switch {
+	case o.ids != nil && o.condition != nil:
+		return errors.New("ID excludes Unique, Replace and Debounce: a key lasts until its event is done, an ID for a time")
+	case o.ids != nil && len(o.ids) != events:
+		return fmt.Errorf("there are %d IDs for %d events: give each one", len(o.ids), events)
+	case o.condition != nil && events != 1:
+		return fmt.Errorf("a key is for one event, and these are %d: publish them one by one", events)
+	case o.results != nil && len(o.results) < events:
+		return fmt.Errorf("ResultTo has room for %d of %d results", len(o.results), events)
+	case (o.ids != nil || o.condition != nil) && !backend.FeaturesOf(p).Conditions:
+		return fmt.Errorf("%T cannot store events on a condition: publish with PGMQ or memory, or leave ID, Unique, Replace and Debounce out: %w",
+			p, errors.ErrUnsupported)
+	}
+	return nil
+}
+
+// setConditions gives each message its condition, and returns what waits for the results.
+func (o *outgoing) setConditions(msgs []*message.Message) {
+	for i, msg := range msgs {
+		var c *backend.PublishCondition
+		switch {
+		case o.ids != nil:
+			msg.UUID, c = o.ids[i], &backend.PublishCondition{Once: true}
+		case o.condition != nil:
+			c = o.condition
+		default:
+			continue
+		}
+		msg.SetContext(backend.WithPublishCondition(msg.Context(), c))
+	}
+}
+
+// report writes the results of a publish that has ended with err.
+func (o *outgoing) report(msgs []*message.Message, err error) {
+	for i, r := range o.results[:min(len(o.results), len(msgs))] {
+		*r = resultOf(msgs[i].Context(), msgs[i].UUID, err)
+	}
+}
+
+// contextError returns an error that matches both why ctx ended and how, or nil if it
+// has not.
+func contextError(ctx context.Context) error {
+	err := ctx.Err()
+	if cause := context.Cause(ctx); !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
+}
