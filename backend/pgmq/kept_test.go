@@ -11,6 +11,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
@@ -205,4 +206,29 @@ func TestPublish_ThatATriggerKeepsOutFailsNoOther(t *testing.T) {
 	}
 	require.Equal(t, 20, rejected)
 	pgtest.Eventually(t, patience, "all are stored", func() bool { return get[int](t, pool, "select count(*) from pgmq.q_t") == 180 })
+}
+
+// An ID is not remembered, and a key not taken, whose message is not there.
+func TestPublish_OnAConditionThatATriggerKeepsOutIsRejected(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
+	execute(t, pool, `create function keep_out() returns trigger language plpgsql as 'begin return null; end';
+		create trigger keep_out before insert or update on pgmq.q_t for each row execute function keep_out()`)
+	type event struct{ Number int }
+	options := map[string][]ezq.PublishOption{
+		"an ID": {ezq.Topic("t"), ezq.ID("1")}, "a key": {ezq.Topic("t"), ezq.Unique("k")}, "a key that replaces": {ezq.Topic("t"), ezq.Replace("r")},
+	}
+	for name, with := range options {
+		err := ezq.Publish(t.Context(), client, event{1}, with...)
+		require.ErrorIs(t, err, pgmq.ErrRejected, name)
+		require.ErrorContains(t, err, keptRemedy, name)
+	}
+	execute(t, pool, "drop trigger keep_out on pgmq.q_t")
+	for name, with := range options {
+		require.NoError(t, ezq.Publish(t.Context(), client, event{2}, with...), name)
+	}
+	requireCount(t, pool, "pgmq.q_t", 3)
+	execute(t, pool, "create trigger keep_out before update on pgmq.q_t for each row execute function keep_out()")
+	require.ErrorContains(t, ezq.Publish(t.Context(), client, event{3}, options["a key that replaces"]...), keptRemedy)
 }

@@ -134,7 +134,7 @@ func (i *Insert) statement() (sql string, args []any) {
 	keyed := i.Batch.Keyed()
 	switch {
 	case keyed == nil:
-		const copySQL = ",\ni{i} as (insert into {table} (vt, message, headers) select vt, message, headers from r order by n)"
+		const copySQL = ",\ni{i} as (insert into {table} (vt, message, headers) select vt, message, headers from r order by n returning 1),\ns{i} as (select 1 from i{i})"
 		return i.forRoute("insert_new", insertNewSQL, copySQL), append(args, i.digests(), i.Window.Microseconds())
 	case keyed.Replace:
 		return i.forRoute("replace", replaceSQL, replaceCopySQL), append(args, i.key(), keyed.Debounce.Microseconds())
@@ -147,15 +147,15 @@ func (i *Insert) statement() (sql string, args []any) {
 func (i *Insert) forRoute(name, file, copyFile string) string {
 	return i.Route.Statement(name, func() string {
 		var copies strings.Builder
-		found := make([]string, len(i.Route.Queues))
+		found, stored := make([]string, len(i.Route.Queues)), make([]string, len(i.Route.Queues))
 		for n, queue := range i.Route.Queues {
 			number := strconv.Itoa(n)
-			found[n] = "select id from e" + number
+			found[n], stored[n] = "select id from e"+number, "s"+number
 			copies.WriteString(strings.NewReplacer("{i}", number, "{queue}", queue, "{table}", queuename.Table(queue)).Replace(sqlfile.Text(copyFile)))
 		}
 		return strings.NewReplacer(
 			"{unchanged}", i.Route.Unchanged(), "{ids}", idsTable, "{copies}", copies.String(),
-			"{found}", strings.Join(found, " union all "), "{queues}", strconv.Itoa(len(found)),
+			"{found}", strings.Join(found, " union all "), "{queues}", strconv.Itoa(len(found)), "{all stored}", catalog.AllStored("r", stored...),
 		).Replace(sqlfile.Text(file))
 	})
 }

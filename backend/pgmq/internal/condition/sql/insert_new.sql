@@ -10,7 +10,9 @@
 -- IDs are remembered in their order, so that two transactions do not wait for each other. For each one, two that are over
 -- are forgotten. The limit is one that PostgreSQL cannot know when it plans, which keeps it from sorting.
 --
--- {copies} is, for each queue: , i0 as (insert into pgmq.q_orders (vt, message, headers) select vt, message, headers from r order by n)
+-- {copies} is, for each queue: , i0 as (insert into pgmq.q_orders (vt, message, headers) select vt, message, headers from r order by n returning 1), s0 as (select 1 from i0)
+--
+-- {all stored}: otherwise it fails, and no ID is remembered.
 
 with t as materialized (
 	select t.message, t.headers, t.delay, t.at, t.n, decode(nullif(t.id, ''), 'hex') as id,
@@ -30,3 +32,4 @@ r as materialized (
 	select coalesce(at, clock_timestamp() + delay * interval '1 microsecond') as vt, message::jsonb as message, headers::jsonb as headers, n
 	from t where id is null or copy = 1 and id in (select key from fresh) order by n){copies}
 select exists (select from t), coalesce((select string_agg(n::text, ',') from r), '')
+where {all stored}

@@ -7,6 +7,8 @@
 --
 -- The only row says whether the route is right, which {unchanged} tells, and has the ID of a message that was replaced, or ''.
 --
+-- {all stored}: otherwise it fails.
+--
 -- {copies} is what replace_copy.sql has, for each queue, and {found} what it has found.
 
 with r as materialized (
@@ -15,3 +17,4 @@ with r as materialized (
 	from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)
 	where {unchanged}){copies}
 select exists (select from r), coalesce((select min(id) from ({found}) as e), '')
+where {all stored}
