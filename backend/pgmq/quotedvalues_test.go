@@ -141,7 +141,7 @@ func TestError_QuotesNoValueThatACastRefuses(t *testing.T) {
 		t.Run(place, func(t *testing.T) {
 			t.Parallel()
 			client, pool, log := newQuotingQueue(t)
-			random := rand.New(rand.NewPCG(1, uint64(len(place)))) //nolint:gosec // texts of a test
+			random := rand.New(rand.NewPCG(1, uint64(len(place))))
 			quoted := 0
 			for _, expression := range expressions {
 				if _, err := pool.Exec(t.Context(), quotingPlaces(expression)[place]); err != nil {
@@ -177,7 +177,7 @@ func restoreQueue(t *testing.T, pool *pgxpool.Pool) {
 func TestError_QuotesNoTextThatATriggerExecutes(t *testing.T) {
 	t.Parallel()
 	client, pool, log := newQuotingQueue(t)
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // texts of a test
+	random := rand.New(rand.NewPCG(1, 2))
 	for _, statement := range executedTexts() {
 		execute(t, pool, "create function quoting() returns trigger language plpgsql as $f$ begin "+statement+"; return new; end $f$; "+
 			"create trigger quoting before insert on pgmq.q_t for each row execute function quoting()")
