@@ -56,7 +56,7 @@ func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue stri
 	if err != nil {
 		return 0, archiveDenied(err, queue)
 	}
-	sql := strings.NewReplacer("{columns}", columns, "{values}", values).Replace(archiveNames(queue).Replace(sqlfile.Text(replaySQL)))
+	sql := strings.NewReplacer("{columns}", columns, "{values}", values, "{all stored}", catalog.AllStored("r", "i")).Replace(archiveNames(queue).Replace(sqlfile.Text(replaySQL)))
 	limit := f.Limit
 	if limit == 0 {
 		limit = math.MaxInt

@@ -26,13 +26,13 @@ func TestDeadLetterHeads_MatchDeadLetters(t *testing.T) {
 	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
 	for i, deadLetter := range deadLetters {
-		read, err := client.ReadDeadLetter(t.Context(), "dead", deadLetter.ID)
+		read, err := client.ReadDeadLetter(t.Context(), "dead", deadLetter.ID, 0)
 		require.NoError(t, err)
 		require.Equal(t, deadLetter, read)
 		deadLetter.Payload, deadLetter.Metadata = nil, nil
 		require.Equal(t, deadLetter, heads[i])
 	}
-	_, err = client.ReadDeadLetter(t.Context(), "dead", 99)
+	_, err = client.ReadDeadLetter(t.Context(), "dead", 99, 0)
 	require.ErrorIs(t, err, pgx.ErrNoRows)
 }
 
@@ -52,7 +52,7 @@ func TestInvalidTime_HidesNoDeadLetterOrQueue(t *testing.T) {
 	require.Equal(t, uuids(deadLetters), uuids(heads))
 	for _, deadLetter := range deadLetters {
 		require.NoError(t, deadLetter.Err)
-		_, err := client.ReadDeadLetter(t.Context(), "dead", deadLetter.ID)
+		_, err := client.ReadDeadLetter(t.Context(), "dead", deadLetter.ID, 0)
 		require.NoError(t, err)
 	}
 	require.Equal(t, time.Unix(0, 0).UTC(), deadLetters[0].At.UTC())

@@ -53,6 +53,7 @@ type DeadLetter struct {
 // deadLetterDetail is how much is read of dead letters.
 type deadLetterDetail struct {
 	columns string
+	also    string // what they are read from beside the table
 	scan    func(r pgx.CollectableRow, queue string) (DeadLetter, error)
 }
 
@@ -67,6 +68,41 @@ func fullDeadLetter() deadLetterDetail {
 			found.Group, found.Event, found.Err = group, event, strayed(found.Topic)
 			return found, err
 		},
+	}
+}
+
+// limitedDeadLetter is fullDeadLetter for messages of up to limit bytes.
+func limitedDeadLetter(limit int) deadLetterDetail {
+	full := fullDeadLetter()
+	if limit <= 0 {
+		return full
+	}
+	// PostgreSQL writes them out once, and sends what is asked for.
+	full.also = ", lateral (select message::text as body, headers::text as head offset 0) as written," +
+		" lateral (select octet_length(body) + coalesce(octet_length(head), 0)::bigint as size) as measured"
+	within := fmt.Sprintf("case when size <= %d then ", limit)
+	full.columns = strings.NewReplacer("message::text", within+"body end", "headers::text", within+"head end").Replace(full.columns) +
+		fmt.Sprintf(", size, case when size > %[1]d then left(body, %[1]d) end", limit)
+	full.scan = func(r pgx.CollectableRow, queue string) (DeadLetter, error) {
+		var stored lease.Row
+		var group, event string
+		var size int64
+		var beginning *string
+		err := r.Scan(&stored.ID, &stored.PublishedAt, &stored.Message, &stored.Headers, &group, &event, &size, &beginning)
+		if beginning != nil {
+			return DeadLetter{ID: stored.ID, At: stored.PublishedAt, Payload: []byte(*beginning), Err: tooLargeToShow(size, limit)}, err
+		}
+		found := newDeadLetter(stored, queue)
+		found.Group, found.Event, found.Err = group, event, strayed(found.Topic)
+		return found, err
+	}
+	return full
+}
+
+func tooLargeToShow(size int64, limit int) error {
+	return &Error{
+		Op: "read a dead letter", Kind: ErrTooLarge, Cause: fmt.Errorf("with its headers it has %d bytes, and the limit is %d", size, limit),
+		Remedy: "ask for more",
 	}
 }
 
@@ -163,7 +199,7 @@ func (d deadLetterDetail) list(ctx context.Context, pool *pgxpool.Pool, queue st
 }
 
 func (d deadLetterDetail) query(ctx context.Context, pool *pgxpool.Pool, queue, which string, arg any) ([]DeadLetter, error) {
-	sql := "select " + d.columns + " from " + queuename.Table(queue) + " " + which
+	sql := "select " + d.columns + " from " + queuename.Table(queue) + d.also + " " + which
 	return transact.Collect(ctx, pool, func(r pgx.CollectableRow) (DeadLetter, error) { return d.scan(r, queue) }, sql, arg)
 }
 

@@ -123,7 +123,7 @@ func TestDeadLetters_ListOtherMessagesAsStrays(t *testing.T) {
 	require.NoError(t, err)
 	heads, err := client.DeadLetterHeads(t.Context(), "t", 10)
 	require.NoError(t, err)
-	read, err := client.ReadDeadLetter(t.Context(), "t", deadLetters[0].ID)
+	read, err := client.ReadDeadLetter(t.Context(), "t", deadLetters[0].ID, 0)
 	require.NoError(t, err)
 	for _, found := range [][]pgmq.DeadLetter{deadLetters, heads, {read, deadLetters[1]}} {
 		require.Equal(t, []string{"event", "letter"}, uuids(found))

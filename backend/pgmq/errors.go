@@ -78,8 +78,8 @@ var (
 //   - Remedy string: what an operator can do. It is empty if Cause says it all.
 //   - Outcome error: [ErrRejected] or [ErrUnknownOutcome] if a publish failed.
 //   - Cause error: the error as it came. What PostgreSQL says is a [*pgconn.PgError] for
-//     [errors.As], whose Detail, Where and InternalQuery may quote a message. Errors of pgx
-//     that contain the password are not kept.
+//     [errors.As], all of whose texts may quote a message. Errors of pgx that contain the password
+//     are not kept.
 //
 // It matches Kind, Outcome and Cause with [errors.Is].
 type Error = fault.Error

@@ -116,6 +116,54 @@ func TestGroup_BindsAgainWhenUnbound(t *testing.T) {
 	log.requireLogged(t, "the queue of the group was unbound from the topic")
 }
 
+// With the row of pgmq.meta goes the binding, and pgmq.bind_topic binds no queue that has none.
+func TestGroup_BindsAgainWithoutItsRowInMeta(t *testing.T) {
+	t.Parallel()
+	database, log := pgtest.Database(t), &logRecorder{}
+	pool, name := pgtest.Pool(t, database), groupQueueName(t)
+	mail := openAt(t, database, pgmq.Config{Logger: log.logger(), Subscriber: pgmq.SubscriberConfig{Group: "mail"}})
+	mail.LookAtBindingsEvery(time.Millisecond)
+	messages := subscribe(t, mail)
+	execute(t, pool, "delete from pgmq.meta where queue_name = '"+name+"'")
+	requireBound(t, pool, name)
+	publish(t, openAt(t, database, pgmq.Config{}), "after")
+	requireReceives(t, messages, "after")
+	log.requireLogged(t, "the queue of the group was unbound from the topic")
+	require.Equal(t, 1, get[int](t, pool, "select count(*) from pgmq.meta where queue_name = '"+name+"'"))
+}
+
+func TestGroup_ReportsThatItHasNoRowInMeta(t *testing.T) {
+	t.Parallel()
+	database, log := pgtest.Database(t), &logRecorder{}
+	pool, name := pgtest.Pool(t, database), groupQueueName(t)
+	require.NoError(t, group(t, database, "mail").SubscribeInitialize("t"))
+	mail := openAt(t, database, pgmq.Config{Logger: log.logger(), Subscriber: pgmq.SubscriberConfig{Group: "mail", NoCreate: true}})
+	mail.LookAtBindingsEvery(time.Millisecond)
+	messages := subscribe(t, mail)
+	execute(t, pool, "delete from pgmq.meta where queue_name = '"+name+"'")
+	pgtest.Eventually(t, patience, "the subscription says why it gets nothing", func() bool { return mail.Stats()["t"].Failing != nil })
+	require.ErrorContains(t, mail.Stats()["t"].Failing, "SELECT pgmq.create('"+name+"')")
+	require.NotContains(t, log.String(), "gets messages again")
+
+	execute(t, pool, "select pgmq.create('"+name+"')")
+	requireBound(t, pool, name)
+	publish(t, openAt(t, database, pgmq.Config{}), "after")
+	requireReceives(t, messages, "after")
+}
+
+// Another table of the same queue has missed nothing.
+func TestGroup_ThatWasNotUnboundDoesNotSaySo(t *testing.T) {
+	t.Parallel()
+	database, log := pgtest.Database(t), &logRecorder{}
+	pool, name := pgtest.Pool(t, database), groupQueueName(t)
+	mail := openAt(t, database, pgmq.Config{Logger: log.logger(), Subscriber: pgmq.SubscriberConfig{Group: "mail"}})
+	messages := subscribe(t, mail)
+	execute(t, pool, "alter table pgmq.q_"+name+" drop column last_read_at")
+	publish(t, openAt(t, database, pgmq.Config{}), "after")
+	requireReceives(t, messages, "after")
+	require.NotContains(t, log.String(), "did not come to it")
+}
+
 func TestGroup_ReportsThatItMayNotBind(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)

@@ -238,8 +238,11 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 			}
 			return err
 		}
-		if attempt == attempts || err != nil && (!gone || p.inTx) { // a transaction has failed with it
-			return fault.FirstError(err, catalog.ErrBindings)
+		if err != nil && (attempt == attempts || !gone || p.inTx) { // a transaction has failed with it
+			return err
+		}
+		if attempt == attempts {
+			return to.WhyNotStored(ctx, p.db)
 		}
 	}
 }

@@ -164,6 +164,14 @@ func (r *redrive) keep(b bundle) {
 	r.kept += len(b.ids)
 }
 
+// keepUndeleted is for dead letters that PostgreSQL was told to delete, and did not.
+func (r *redrive) keepUndeleted(b bundle) {
+	if len(b.ids) > 0 {
+		r.failed = fault.FirstError(r.failed, keptError(len(b.ids), queuename.Table(r.from)))
+		r.keep(b)
+	}
+}
+
 func (r *redrive) hasTooManyFailures(err error) bool {
 	return r.failuresInRow >= maxFailuresInRow && fault.MayBeRetried(err)
 }
@@ -176,19 +184,21 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 		if err != nil {
 			return 0, err
 		}
+		var undeleted []int64
 		err = transact.Run(ctx, r.pool, "", func(tx pgx.Tx) error {
 			sql, err := newRedriveSQL(ctx, tx, r.from, to.Queues)
 			if err != nil {
 				return err
 			}
 			return tx.QueryRow(ctx, sql,
-				pgx.QueryExecModeCacheDescribe, b.ids, deadLetterKeys(), r.from).Scan(&moved)
+				pgx.QueryExecModeCacheDescribe, b.ids, deadLetterKeys(), r.from).Scan(&moved, &undeleted)
 		})
 		switch {
 		case err == nil:
 			if moved > 0 {
 				r.notify(to.Queues)
 			}
+			r.keepUndeleted(bundle{b.to, undeleted})
 			return moved, nil
 		case again && fault.IsCode(err, "42P01"):
 			r.routes.Forget(b.to.topic, to)
@@ -277,6 +287,7 @@ func (r *redrive) refused(from string) error {
 // newRedriveSQL returns the statement that moves dead letters between tables.
 func newRedriveSQL(ctx context.Context, db transact.RowQueryer, from string, to []string) (string, error) {
 	var moves strings.Builder
+	var inserts []string
 	for i, queue := range to {
 		columns, values, err := catalog.LeasedMarkColumns(ctx, db, queue)
 		if err != nil {
@@ -285,7 +296,8 @@ func newRedriveSQL(ctx context.Context, db transact.RowQueryer, from string, to 
 		fmt.Fprintf(&moves, `,
 i%d as (
 	insert into %s (vt, message, headers%s)
-	select clock_timestamp(), message, headers%s from d order by msg_id)`, i, queuename.Table(queue), columns, values)
+	select clock_timestamp(), message, headers%s from d order by msg_id returning 1)`, i, queuename.Table(queue), columns, values)
+		inserts = append(inserts, fmt.Sprintf("i%d", i))
 	}
-	return strings.NewReplacer("{table}", queuename.Table(from), "{moves}", moves.String()).Replace(sqlfile.Text(redriveSQL)), nil
+	return strings.NewReplacer("{table}", queuename.Table(from), "{moves}", moves.String(), "{all stored}", catalog.AllStored("d", inserts...)).Replace(sqlfile.Text(redriveSQL)), nil
 }

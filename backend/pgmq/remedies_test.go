@@ -76,7 +76,7 @@ func TestRemedy_AsksForGroupOfGroupedTopic(t *testing.T) {
 	_, purged := client.PurgeQueue(t.Context(), "t")
 	_, replayed := client.Replay(t.Context(), "t", pgmq.ReplayFilter{})
 	_, listed := client.DeadLetters(t.Context(), "t", 1)
-	_, read := client.ReadDeadLetter(t.Context(), "t", 1)
+	_, read := client.ReadDeadLetter(t.Context(), "t", 1, 0)
 	_, emptied := client.PurgeDeadLetters(t.Context(), "t", "t")
 	for remedy, failures := range map[string][]error{
 		"set SubscriberConfig.Group to one of them": {measured, purged, replayed}, `ask for "t_dead"`: {listed, read, emptied},
@@ -133,7 +133,7 @@ func failuresOf(t *testing.T, client *pgmq.Client, topic string) map[string]erro
 	_, measured := client.Metrics(t.Context(), topic)
 	_, purged := client.PurgeQueue(t.Context(), topic)
 	_, listed := client.DeadLetters(t.Context(), topic, 1)
-	_, read := client.ReadDeadLetter(t.Context(), topic, 1)
+	_, read := client.ReadDeadLetter(t.Context(), topic, 1, 0)
 	_, emptied := client.PurgeDeadLetters(t.Context(), topic, "t")
 	_, redriven := client.Redrive(t.Context(), topic, 1, "t")
 	_, shown := client.Origins(t.Context(), topic, "t")

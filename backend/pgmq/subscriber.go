@@ -177,8 +177,8 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 		Topic: topic, Queue: queue, Group: s.config.Group, Gone: s.config.queueDropped(queue), Pool: pool, ClaimSlots: s.claimSlots, LockSlots: s.lockSlots,
 		Wakeups: s.wakeups, DeadLetterTable: s.deadLetterTableOf(queue), MaxMessageBytes: s.config.MaxMessageBytes, MaxBytes: s.config.MaxInFlightBytes, Encoding: layout.Encoding, Logger: s.logger,
 		Examiner: s.examiner, BindingPause: s.bindingPause, Statements: sql,
-		LoadStatements: func(ctx context.Context, was uint32) (*statement.Set, error) {
-			return s.describe(ctx, pool, topic, queue, was)
+		LoadStatements: func(ctx context.Context, was uint32, unbound bool) (*statement.Set, error) {
+			return s.describe(ctx, pool, topic, queue, was, unbound)
 		},
 	}), nil
 }
@@ -207,11 +207,14 @@ type teller func(ctx context.Context, db DBTX, topic, own, queue string)
 // a topic's own. That of a group is prepared as at the start: it gets nothing
 // without its binding, which the drop has undone, or pgmq.unbind_topic, if the
 // queue is the one that it was.
-func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, queue string, was uint32) (*statement.Set, error) {
+func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, queue string, was uint32, unbound bool) (*statement.Set, error) {
 	if s.config.Group != "" {
 		_, sql, err := s.prepare(ctx, pool, topic, queue, false, nil)
 		if err != nil {
 			return sql, err
+		}
+		if sql.OID == was && !unbound {
+			return sql, nil // a column was dropped, and it has missed nothing
 		}
 		s.tellOwn(ctx, pool, topic, queue)
 		log := s.logger.With("topic", topic, "group", s.config.Group, "queue", queue)
@@ -302,7 +305,7 @@ func (s *Subscriber) check(ctx context.Context, db DBTX, layout catalog.Layout, 
 	}
 	switch {
 	case s.config.Group != "":
-		return s.bind(ctx, db, topic, queue, tell)
+		return s.bind(ctx, db, topic, queue, layout.Partitioned, tell)
 	case layout.Groups:
 		return catalog.Join(ctx, db, topic, queue)
 	}
@@ -310,7 +313,7 @@ func (s *Subscriber) check(ctx context.Context, db DBTX, layout catalog.Layout, 
 }
 
 // bind makes the group known, and tells what it has missed.
-func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, tell teller) error {
+func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, partitioned bool, tell teller) error {
 	own, err := queuename.Of(topic)
 	if err != nil {
 		return err
@@ -319,7 +322,7 @@ func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, tel
 		s.logger.Warn("ezq: dead letters are moved to the topic's own queue, and come to no group: read them without a Group",
 			"topic", topic, "group", s.config.Group, "queue", own)
 	}
-	fresh, err := catalog.Bind(ctx, db, topic, own, queue)
+	fresh, err := catalog.Bind(ctx, db, topic, own, queue, !s.config.NoCreate && !partitioned)
 	if err == nil && fresh && tell != nil && exists(ctx, db, own) {
 		tell(ctx, db, topic, own, queue)
 	}

@@ -1,4 +1,5 @@
--- Moves dead letters to where they came from, and returns how many.
+-- Moves dead letters to where they came from. Returns how many, and those that are not deleted though they are due: a
+-- trigger may return NULL.
 --
 -- Parameters: $1 ids, $2 headers to remove, $3 the name of the queue that they are in, from which the id is made of a
 -- message that has none.
@@ -6,8 +7,10 @@
 -- They are locked, and looked at again once they are: another call may have moved them, a consumer may have leased them.
 -- The session that has locked them settles them.
 --
+-- {all stored}: otherwise it fails, and nothing is deleted.
+--
 -- {moves} is, for each queue that gets them, with the columns that mark a message as leased before:
--- , i0 as (insert into pgmq.q_orders (vt, message, headers, last_read_at) select clock_timestamp(), message, headers, clock_timestamp() from d order by msg_id)
+-- , i0 as (insert into pgmq.q_orders (vt, message, headers, last_read_at) select clock_timestamp(), message, headers, clock_timestamp() from d order by msg_id returning 1)
 
 with t as (select * from unnest($1::bigint[]) as t(id) order by id),
 due as (
@@ -18,4 +21,5 @@ due as (
 d as (
 	delete from {table} m where m.msg_id = any(array(select msg_id from due))
 	returning m.msg_id, m.message, jsonb_build_object('ezq_uuid', $3::text || '/' || m.msg_id) || (m.headers - $2::text[]) as headers){moves}
-select count(*)::int from d
+select count(*)::int, array(select msg_id from due where msg_id not in (select msg_id from d) order by msg_id)
+from d having {all stored}

@@ -1,5 +1,7 @@
 -- Publishes the next messages of an archive again, and returns where it has come to and how many there were.
 --
+-- {all stored}: otherwise it fails.
+--
 -- Parameters: $1 and $2 the time and the id of the last one, $3 before which time, $4 how many, $5 headers to remove.
 --
 -- Messages that consumers put there as unreadable have a reason and no topic, and are passed by. Headers that are not an
@@ -16,5 +18,6 @@ i as (
 	insert into {table} (vt, message, headers{columns})
 	select clock_timestamp(), message, jsonb_build_object('ezq_uuid', '{queue}/' || msg_id) ||
 		case when jsonb_typeof(headers) = 'object' then headers - $5::text[] else '{}' end{values}
-	from r order by archived_at, msg_id)
-select archived_at, msg_id, (select count(*) from r)::int from r order by archived_at desc, msg_id desc limit 1
+	from r order by archived_at, msg_id
+	returning 1)
+select archived_at, msg_id, (select count(*) from r)::int from r where {all stored} order by archived_at desc, msg_id desc limit 1

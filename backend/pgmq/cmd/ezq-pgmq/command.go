@@ -25,6 +25,7 @@ type command struct {
 	max     int
 	bounded bool // by -max
 	payload bool
+	limit   int // how many bytes of a payload
 	all     bool
 	show    bool // and move nothing
 	yes     bool
@@ -50,6 +51,7 @@ func parse(args []string) (c command, err error) {
 	case "dead":
 		flags.IntVar(&c.max, "max", 20, "")
 		flags.BoolVar(&c.payload, "payload", false, "")
+		flags.IntVar(&c.limit, "payload-limit", 64<<10, "")
 	case "redrive":
 		flags.IntVar(&c.max, "max", 10, "")
 		flags.BoolVar(&c.all, "all", false, "")
@@ -127,6 +129,8 @@ func (c command) check(topics []string, in string) error {
 		return fmt.Errorf("a topic and -in exclude each other: leave out %q or -in %q", topics[0], in)
 	case c.max < 1 && (c.name == "dead" || c.name == "redrive"):
 		return fmt.Errorf("-max is %d: set it to 1 or more", c.max)
+	case c.limit < 1 && c.name == "dead":
+		return fmt.Errorf("-payload-limit is %d: set it to 1 or more", c.limit)
 	case c.all && c.bounded:
 		return errors.New("-all and -max exclude each other")
 	case c.strays && len(c.from) > 0:
@@ -172,13 +176,15 @@ func (c command) listDeadLetters(ctx context.Context, client *pgmq.Client, out i
 
 // printPayload shows the payload of a dead letter. Of all that are shown, one is in memory.
 func (c command) printPayload(ctx context.Context, client *pgmq.Client, id int64, out io.Writer) error {
-	letter, err := client.ReadDeadLetter(ctx, c.topic, id)
+	letter, err := client.ReadDeadLetter(ctx, c.topic, id, c.limit)
 	text := printable(string(letter.Payload))
 	switch {
 	case ctx.Err() != nil:
 		return err
 	case err != nil:
 		text = unreadable(err)
+	case errors.Is(letter.Err, pgmq.ErrTooLarge):
+		text += "… " + cut(letter.Err)
 	}
 	_, err = fmt.Fprintf(out, "    %s\n", text)
 	return err

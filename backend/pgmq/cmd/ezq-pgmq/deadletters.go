@@ -14,6 +14,15 @@ import (
 
 func unreadable(err error) string { return "cannot be read: " + singleLine(err.Error()) }
 
+// cut says that only the beginning of a payload is shown.
+func cut(err error) string {
+	text := "its JSON is cut"
+	if e, ok := errors.AsType[*pgmq.Error](err); ok && e.Cause != nil {
+		text += ": " + singleLine(e.Cause.Error())
+	}
+	return text + "; -payload-limit sets another one"
+}
+
 // formatDeadLetter says of a dead letter what it says itself.
 func formatDeadLetter(deadLetter pgmq.DeadLetter) string {
 	if errors.Is(deadLetter.Err, pgmq.ErrStrays) {

@@ -95,6 +95,34 @@ func TestDead_LoadsNoPayloads(t *testing.T) {
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<20))
 }
 
+// A megabyte that is stored can be hundreds when PostgreSQL writes it out.
+func TestDead_ShowsNoMoreOfAPayloadThanTheLimit(t *testing.T) {
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	_, err := pool.Exec(t.Context(), `select pgmq.create('orders_dead')`)
+	require.NoError(t, err)
+	_, err = pool.Exec(t.Context(), `insert into pgmq.q_orders_dead (vt, message, headers)
+		select now(), to_jsonb(repeat(U&'\0001', 5000000)), '{"topic_poisoned":"orders"}'
+		union all select now(), '{"small":1}', jsonb_build_object('topic_poisoned', 'orders', 'x', repeat('x', 5000000))
+		union all select now(), '{"last":1}', '{"topic_poisoned":"orders"}'`)
+	require.NoError(t, err)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	code, out, errOut := outputOf(t, database, "dead", "orders", "-payload")
+	runtime.ReadMemStats(&after)
+	require.Zero(t, code, errOut)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20))
+	require.Less(t, len(out), 1<<20)
+	require.Contains(t, out, "… its JSON is cut: with its headers it has 30000030 bytes, and the limit is 65536; -payload-limit sets another one")
+	require.Contains(t, out, `{"small": 1}… its JSON is cut`)
+	require.Contains(t, out, `{"last":1}`)
+	_, out, _ = outputOf(t, database, "dead", "orders", "-payload", "-payload-limit", "40000000")
+	require.NotContains(t, out, "is cut")
+	code, _, errOut = outputOf(t, database, "dead", "orders", "-payload", "-payload-limit=0")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errOut, "-payload-limit is 0: set it to 1 or more")
+}
+
 // serve answers each login as answer does.
 func serve(t *testing.T, answer func(*pgproto3.Backend, net.Conn)) (url string) {
 	t.Helper()

@@ -33,7 +33,8 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
                                DEAD LETTERS are those of the topic, which its groups share
   ezq-pgmq dead TOPIC          the dead letters, with their reasons
       -max N                   show at most N dead letters, the oldest first (20)
-      -payload                 with their payloads
+      -payload                 with their payloads, each up to 64 KiB
+      -payload-limit N         up to N bytes
   ezq-pgmq redrive TOPIC       move dead letters back to where they came from: to the
                                queue of TOPIC, or those of its groups
       -max N                   at most N, the oldest first (10)

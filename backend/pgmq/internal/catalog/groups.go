@@ -35,14 +35,43 @@ func withLiterals(sql, first, second, third string) string {
 }
 
 // Bind makes sure that queue gets a copy of every message of topic. It reports whether
-// it did not before.
-func Bind(ctx context.Context, db transact.Queryer, topic, own, queue string) (fresh bool, err error) {
-	bound, err := Bindings(ctx, db, topic)
-	if err != nil || slices.Contains(bound.Queues, queue) {
-		return false, err
+// it did not before. A queue that is not in pgmq.meta, because somebody has deleted its row, cannot be
+// bound: declare puts it there.
+func Bind(ctx context.Context, db transact.Queryer, topic, own, queue string, declare bool) (fresh bool, err error) {
+	for {
+		bound, err := IsBound(ctx, db, topic, queue)
+		if err != nil || bound {
+			return fresh, err
+		}
+		if fresh && !declare {
+			return false, notInMeta(queue)
+		}
+		if fresh {
+			declare = false
+			if _, err := db.Exec(ctx, "select pgmq.create($1::text)", pgx.QueryExecModeCacheDescribe, queue); err != nil {
+				return false, notInMeta(queue)
+			}
+		}
+		fresh = true
+		if _, err := db.Exec(ctx, withLiterals(bindSQL, queuename.RoutingKey(topic), queue, own)); err != nil {
+			return false, err
+		}
 	}
-	_, err = db.Exec(ctx, withLiterals(bindSQL, queuename.RoutingKey(topic), queue, own))
-	return true, err
+}
+
+// IsBound reports whether queue gets a copy of every message of topic.
+func IsBound(ctx context.Context, db transact.Queryer, topic, queue string) (bool, error) {
+	bound, err := Bindings(ctx, db, topic)
+	return err == nil && slices.Contains(bound.Queues, queue), err
+}
+
+// notInMeta is why the queue of a group cannot be bound to its topic.
+func notInMeta(queue string) error {
+	return &fault.Error{
+		Cause: fmt.Errorf("pgmq.meta has no row for the queue %q, so it is not bound to the topic, and what is published does not come to it", queue),
+		Remedy: fmt.Sprintf("let the owner of pgmq.meta run SELECT pgmq.create('%s'), which adds the row and leaves the messages; of a partitioned queue,"+
+			" insert into pgmq.meta (queue_name, is_partitioned, is_unlogged) values ('%[1]s', true, false)", queue),
+	}
 }
 
 // Join binds the own queue of a topic that has groups. That is for publishers that

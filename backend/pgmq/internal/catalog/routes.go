@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/ezq-go/ezq/backend/pgmq/internal/bounded"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
@@ -206,16 +208,18 @@ var (
 
 // prepare makes the statements.
 func (r *Route) prepare() {
-	const stored = "select 1 from r limit 1"
 	var copies strings.Builder
+	inserts := make([]string, len(r.Queues))
 	notifications := make([]string, len(r.Queues))
 	for i, queue := range r.Queues {
-		fmt.Fprintf(&copies, ",\ni%d as (insert into %s (vt, message, headers) select vt, message, headers from r)", i, queuename.Table(queue))
+		fmt.Fprintf(&copies, ",\ni%d as (insert into %s (vt, message, headers) select vt, message, headers from r returning 1)", i, queuename.Table(queue))
+		inserts[i] = fmt.Sprintf("i%d", i)
 		notifications[i] = fmt.Sprintf("pg_notify($6, '%s')", queue) // a queue's name has no quotes
 	}
 	statement := func(file string, names ...string) string {
 		return strings.NewReplacer(append(names, "{unchanged}", r.Unchanged())...).Replace(sqlfile.Text(file))
 	}
+	stored := "select 1 from r where " + AllStored("r", inserts...) + " limit 1"
 	notified := "select " + strings.Join(notifications, ", ") + " from (" + stored + ") as stored"
 	r.InsertAndNotify = statement(insertCopiesSQL, "{copies}", copies.String(), "{stored}", notified)
 	if len(r.Queues) != 1 {
@@ -223,7 +227,20 @@ func (r *Route) prepare() {
 		return
 	}
 	table := queuename.Table(r.Queues[0])
-	r.Insert, r.InsertOne = statement(insertSQL, "{table}", table), statement(insertOneSQL, "{table}", table)
+	r.Insert, r.InsertOne = statement(insertSQL, "{table}", table, "{mark}", fault.NotStoredMark), statement(insertOneSQL, "{table}", table)
+}
+
+// WhyNotStored returns why nothing was published by this route.
+func (r *Route) WhyNotStored(ctx context.Context, db transact.Queryer) error {
+	rows, err := db.Query(ctx, "select "+strings.ReplaceAll(r.Unchanged(), "$5", "$1::text"), pgx.QueryExecModeCacheDescribe, r.Version)
+	if err != nil {
+		return err
+	}
+	unchanged, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
+	if err != nil || !unchanged {
+		return fault.FirstError(err, ErrBindings)
+	}
+	return &fault.Error{Cause: errors.New("PostgreSQL accepts the rows, and does not insert them into the table"), Remedy: fault.NotStoredRemedy}
 }
 
 // Statement returns the statement of that name, which build makes when it is first asked for.

@@ -207,7 +207,7 @@ func (i *Insert) statement(alone bool) (sql string, args []any) {
 	keyed := i.Batch.Keyed()
 	switch {
 	case keyed == nil:
-		const copySQL = ",\ni{i} as (insert into {table} (vt, message, headers) select vt, message, headers from r order by n)"
+		const copySQL = ",\ni{i} as (insert into {table} (vt, message, headers) select vt, message, headers from r order by n returning 1),\ns{i} as (select 1 from i{i})"
 		return i.forRoute("insert_new", insertNewSQL, copySQL, alone), append(args, i.digests(), i.Window.Microseconds())
 	case keyed.Replace:
 		debounce := keyed.Debounce.Microseconds()
@@ -224,10 +224,10 @@ func (i *Insert) statement(alone bool) (sql string, args []any) {
 func (i *Insert) forRoute(name, file, copyFile string, alone bool) string {
 	return i.Route.Statement(fmt.Sprint(name, alone), func() string {
 		var copies strings.Builder
-		found := make([]string, len(i.Route.Queues))
+		found, stored := make([]string, len(i.Route.Queues)), make([]string, len(i.Route.Queues))
 		for n, queue := range i.Route.Queues {
 			number := strconv.Itoa(n)
-			found[n] = "select id from e" + number
+			found[n], stored[n] = "select id from e"+number, "s"+number
 			copies.WriteString(strings.NewReplacer("{i}", number, "{queue}", queue, "{table}", queuename.Table(queue)).Replace(sqlfile.Text(copyFile)))
 		}
 		unchanged, forget := i.Route.Unchanged(), ""
@@ -240,7 +240,7 @@ func (i *Insert) forRoute(name, file, copyFile string, alone bool) string {
 		return strings.NewReplacer(
 			"{unchanged}", unchanged, "{ids}", idsTable, "{forget}", forget, "{copies}", copies.String(),
 			"{due}", "coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond')",
-			"{found}", strings.Join(found, " union all "), "{queues}", strconv.Itoa(len(found)),
+			"{found}", strings.Join(found, " union all "), "{queues}", strconv.Itoa(len(found)), "{all stored}", catalog.AllStored("r", stored...),
 		).Replace(sqlfile.Text(file))
 	})
 }

@@ -142,6 +142,9 @@ func connectRemedy(err error) string {
 
 // diagnoseServer goes by the SQLSTATE: messages are translated.
 func (s Subject) diagnoseServer(pg *pgconn.PgError) (kind error, remedy string) {
+	if IsNotStored(pg) {
+		return nil, NotStoredRemedy
+	}
 	switch pg.Code {
 	case "28P01", "28000": // invalid_password, invalid_authorization_specification
 		return ErrAuthentication, "check user and password in the database URL, and pg_hba.conf"
@@ -188,6 +191,9 @@ const lockedRemedy = "another transaction has locked it: select pid, relation::r
 // PGMQ's own tables have neither, but for their keys.
 const refusedRemedy = "a constraint or a trigger that somebody has added to the table refuses it: change what is refused, or remove that"
 
+// NotStoredRemedy is what to do about a table that does not take rows, and refuses none.
+const NotStoredRemedy = "a trigger or a rule on the table that the row goes to keeps it out, or stores it in another table: have it raise an exception instead, or remove it"
+
 func otherRemedy(code string) string {
 	switch code {
 	case "25006": // read_only_sql_transaction
@@ -217,7 +223,7 @@ func otherRemedy(code string) string {
 // key of a partition is that of a part of the queue.
 func duplicateIDRemedy(pg *pgconn.PgError) string {
 	queue, isQueue := strings.CutPrefix(pg.TableName, queuename.QueuePrefix)
-	if pg.SchemaName != "pgmq" || !isQueue || !strings.HasSuffix(pg.ConstraintName, "_pkey") {
+	if pg.SchemaName != "pgmq" || !isQueue || isRaised(pg) || !strings.HasSuffix(pg.ConstraintName, "_pkey") {
 		return ""
 	}
 	return fmt.Sprintf("messages have ids that PGMQ has not given yet, of which each fails one publish: they are greater than"+
@@ -231,16 +237,17 @@ func duplicateIDRemedy(pg *pgconn.PgError) string {
 const OriginsOp = "list the origins of dead letters"
 
 // relationOf returns which table of which queue pg is about: the queue itself, or its
-// archive. Both are "" if pg does not say. Messages are translated, and names are not.
-func relationOf(pg *pgconn.PgError) (prefix, queue string) {
-	names := []string{pg.TableName}
-	if pg.SchemaName != "pgmq" || pg.TableName == "" {
-		names = namesIn(pg.Message)
+// archive. Both are "" if pg does not say. Messages are translated, and names are not. One that may be a
+// value is left out, unless it is that of the subject, or of a group of its topic.
+func (s Subject) relationOf(pg *pgconn.PgError) (prefix, queue string) {
+	names, certain := []string{pg.TableName}, true
+	if pg.SchemaName != "pgmq" || pg.TableName == "" || isRaised(pg) {
+		names, certain = namesIn(pg.Message), !mayQuote(pg)
 	}
 	for _, name := range names {
 		for _, prefix := range [...]string{queuename.QueuePrefix, queuename.ArchivePrefix} {
 			queue, ok := strings.CutPrefix(name, prefix)
-			if ok && queue != "" && !strings.HasSuffix(queue, "_seq") {
+			if ok && queue != "" && !strings.HasSuffix(queue, "_seq") && (certain || queue == s.Queue || s.isGroup(queue)) {
 				return prefix, queue
 			}
 		}
@@ -252,7 +259,7 @@ func isLowerOrDigit(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r 
 
 // missingTable returns what to do about a table that is not there.
 func (s Subject) missingTable(pg *pgconn.PgError) (kind error, remedy string) {
-	prefix, queue := relationOf(pg)
+	prefix, queue := s.relationOf(pg)
 	switch {
 	case isOfOthers(pg):
 		return nil, "create that table, or look for what names it on the tables of the queue: a trigger, a rule or a policy"
@@ -301,7 +308,7 @@ func (s Subject) createsNothing() bool {
 // grants returns what the owner of the table has to run. The role is the reader's to fill
 // in: the server does not say which one it was.
 func (s Subject) grants(pg *pgconn.PgError) string {
-	prefix, queue := relationOf(pg)
+	prefix, queue := s.relationOf(pg)
 	switch {
 	case prefix == queuename.ArchivePrefix:
 		return fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", s.archivePrivileges(), pgx.Identifier{"pgmq", prefix + queue}.Sanitize())

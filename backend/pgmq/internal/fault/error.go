@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // What went wrong, and what became of the messages of a publish that failed: package pgmq says what
@@ -55,7 +53,7 @@ type Error struct {
 	Outcome error
 
 	// Cause is the error as it came. What PostgreSQL says is a [*pgconn.PgError]
-	// for [errors.As], whose Detail, Where and InternalQuery may quote a message.
+	// for [errors.As], all of whose texts may quote a message.
 	// Errors of pgx that contain the password are not kept.
 	Cause error
 }
@@ -145,13 +143,5 @@ func withoutPrefix(err error) string {
 
 // causeText leaves out what is said elsewhere in the line, or to machines.
 func causeText(cause error) string {
-	text := withoutPrefix(cause)
-	if pg := (*pgconn.PgError)(nil); errors.As(cause, &pg) {
-		text = strings.Replace(text, pg.Error(), serverText(pg), 1)
-	}
-	return text
-}
-
-func serverText(pg *pgconn.PgError) string {
-	return fmt.Sprintf("%s (SQLSTATE %s)", pg.Message, pg.Code)
+	return strings.TrimPrefix(textOf(cause, serverText), "pgmq: ")
 }

@@ -96,6 +96,41 @@ func TestError_HidesRowsQuotedByPostgreSQL(t *testing.T) {
 	require.Equal(t, `"pgmq: publish to \"orders\": the row is refused (SQLSTATE 23514); `+refusedRemedy+`"`, string(inJSON), "JSON has the line")
 }
 
+// The Where of the function is that of PostgreSQL 18.
+func TestError_HidesTextThatMayQuoteAValue(t *testing.T) {
+	t.Parallel()
+	const function = "PL/pgSQL function app.check_order() line 3 at PERFORM"
+	for text, server := range map[string]*pgconn.PgError{
+		"invalid_text_representation; PostgreSQL's own text may quote a message, and is in its log": {
+			Code: "22P02", Routine: "pg_strtoint32_safe", Message: `invalid input syntax for type integer: "s3cr3t"`,
+		},
+		"undefined_table in line 3 of app.check_order; PostgreSQL's own text may quote a message, and is in its log": {
+			Code: "42P01", Routine: "RangeVarGetRelidExtended", Message: `relation "pgmq.q_s3cr3t" does not exist`, Where: "SQL statement \"s3cr3t\"\n" + function,
+		},
+		"a file cannot be used; PostgreSQL's own text may quote a message, and is in its log": {
+			Code: "58030", Routine: "be_lo_import", Message: `could not read server file "s3cr3t"`,
+		},
+		"an error; PostgreSQL's own text may quote a message, and is in its log": {Code: "U0001", Routine: "plperl", Message: "s3cr3t", Where: "PL/Perl function"},
+
+		`relation "pgmq.q_t" does not exist`:                          {Code: "42P01", Routine: "parserOpenTable", Message: `relation "pgmq.q_t" does not exist`, Position: 15},
+		`relation "q_t" already exists`:                               {Code: "42P07", Routine: "heap_create_with_catalog", Message: `relation "q_t" already exists`, Where: "SQL statement \"…\"\nPL/pgSQL function pgmq.create(text) line 2 at PERFORM"},
+		"permission denied for table audit":                           {Code: "42501", Routine: "aclcheck_error", Message: "permission denied for table audit", Where: function},
+		`new row for relation "q_t" violates check constraint "paid"`: {Code: "23514", Routine: "ExecConstraints", Message: `new row for relation "q_t" violates check constraint "paid"`},
+		"canceling statement due to statement timeout":                {Code: "57014", Routine: "ProcessInterrupts", Message: "canceling statement due to statement timeout", Where: function},
+		"invalid memory alloc request size 1073741824":                {Code: "XX000", Routine: "repalloc", Message: "invalid memory alloc request size 1073741824"},
+		"an order has no total":                                       {Code: "22023", Routine: "exec_stmt_raise", Message: "an order has no total", Where: function},
+	} {
+		server.Severity = "ERROR"
+		err := Classify("publish", "t", fmt.Errorf("wrapped: %w", server))
+		require.ErrorContains(t, err, `pgmq: publish to "t": `)
+		require.ErrorContains(t, err, "wrapped: "+text+" (SQLSTATE "+server.Code+")")
+		require.NotContains(t, fmt.Sprintf("%v %#v %v", err, err, errors.Unwrap(err)), "s3cr3t")
+		pg, ok := errors.AsType[*pgconn.PgError](err)
+		require.True(t, ok)
+		require.Equal(t, server, pg, "it is there for those who ask for it")
+	}
+}
+
 func TestRemedy_IsForTableNamedByServer(t *testing.T) {
 	t.Parallel()
 	about := Subject{Op: "fetch", Topic: "orders", Queue: "orders_g"}

@@ -25,17 +25,8 @@ func WithoutSecrets(err error) error {
 	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return newConnectError(connect)
 	}
-	if pg, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // what is wrapped is not in an exported field
-		return &redactedServerError{pg}
-	}
-	return err
+	return withoutQuotes(err)
 }
-
-// redactedServerError is a pgconn.PgError that only [errors.As] gets at.
-type redactedServerError struct{ pg *pgconn.PgError }
-
-func (e *redactedServerError) Error() string { return e.pg.Error() }
-func (e *redactedServerError) Unwrap() error { return e.pg }
 
 // connectError is a pgconn.ConnectError without the configuration.
 type connectError struct {

@@ -59,6 +59,16 @@ func isInterrupt(err error, code string) bool {
 	return errors.As(err, &pg) && pg.Code == code && pg.Routine == "ProcessInterrupts"
 }
 
+// NotStoredMark is what a statement fails with that has not inserted all rows.
+const NotStoredMark = "ezq_not_stored"
+
+// IsNotStored reports whether a statement of ezq's has failed because rows were not inserted, of which
+// PostgreSQL says nothing.
+func IsNotStored(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "22P02" && pg.Where == "" && strings.Contains(pg.Message, NotStoredMark)
+}
+
 // MayBeRetried reports whether what PostgreSQL has refused may be taken another time as it is.
 func MayBeRetried(err error) bool { return !IsRefused(err) || IsTableError(err) }
 

@@ -23,9 +23,9 @@ type claimer struct {
 	reader      reader
 	examination *examination
 
-	loadStatements func(ctx context.Context) (*statement.Set, error) // as the queue is now
-	gone           error                                             // what it means that there is no queue
-	bindingPause   time.Duration                                     // between two looks whether the group of an idle queue is bound
+	loadStatements func(ctx context.Context, unbound bool) (*statement.Set, error) // as the queue is now
+	gone           error                                                           // what it means that there is no queue
+	bindingPause   time.Duration                                                   // between two looks whether the group of an idle queue is bound
 
 	unleasable unleasable // what lock transactions could not lease
 
@@ -35,6 +35,7 @@ type claimer struct {
 	full      bool // the last claim found as many messages as it asked for
 	surplus   bool // the last claim found more than there was room for
 	stale     bool // the queue was dropped, and may be another one now; or its group was unbound
+	unbound   bool // its group was
 	screening screening
 	nextLook  time.Time // when to look next whether the group is bound
 }
@@ -44,12 +45,12 @@ func (c *claimer) refresh(ctx context.Context) error {
 	if !c.stale {
 		return nil
 	}
-	sql, err := c.loadStatements(ctx)
+	sql, err := c.loadStatements(ctx, c.unbound)
 	if err != nil {
 		return err
 	}
 	c.queue.current.Store(sql)
-	c.stale, c.idle, c.full = false, false, false
+	c.stale, c.unbound, c.idle, c.full = false, false, false, false
 	c.screening.refused = refusedRows{}
 	return nil
 }
@@ -130,7 +131,8 @@ func (c *claimer) untilDue(ctx context.Context) (next time.Duration, err error) 
 		return 0, nil
 	}
 	if next, err = c.scanNext(c.queue.pool.QueryRow(ctx, c.queue.sql().Next, c.screening.refused.ids())); err == nil && next != 0 {
-		c.stale = c.isUnbound(ctx)
+		c.unbound = c.isUnbound(ctx)
+		c.stale = c.unbound
 	}
 	return next, err
 }

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // examination examines the suspicious messages of a queue beside its claims.
@@ -106,26 +108,26 @@ func (e *examination) renew(ctx context.Context, db *pgxpool.Pool, some []suspec
 	e.suspects.requeue(e.renewed(ctx, db, some)...)
 }
 
-// renewed renews leases, and returns what was not taken away.
+// renewed renews leases, and returns what was not taken away. What cannot be renewed by itself comes back when
+// its lease ends.
 func (e *examination) renewed(ctx context.Context, db *pgxpool.Pool, some []suspect) (still []suspect) {
 	if len(some) == 0 {
 		return nil
 	}
-	all := make([]subscription.Token, len(some))
-	for i, u := range some {
-		all[i] = u.row.token()
-	}
-	until := time.Now().Add(some[0].lease)
-	found, err := e.settler.extend(ctx, db, all, some[0].lease)
+	from, until := suspectsByID(some), time.Now().Add(some[0].lease)
+	result := e.settler.extendEach(ctx, db, suspectRows(some), some[0].lease, func([]Row) {})
 	for _, u := range some {
-		switch {
-		case err == nil && found[u.row.ID]:
+		if result.extended[u.row.ID] {
 			u.until = until
-			still = append(still, u)
-		case err != nil && time.Now().Before(u.until):
 			still = append(still, u)
 		}
 	}
+	for _, r := range result.untried {
+		if u := from[r.ID]; time.Now().Before(u.until) {
+			still = append(still, u)
+		}
+	}
+	e.logRefusedExtension(ctx, result, "comes back when its lease ends")
 	return still
 }
 
@@ -262,28 +264,46 @@ func (e *examination) archiveLater(unreadable []unread, from map[int64]suspect) 
 const unreachablePause = screenTimeout / 5
 
 // makeReady renews the leases of messages that could be read, for the next claim to take them. If it
-// cannot, they wait once more.
+// cannot, they wait once more. One whose lease alone cannot be renewed is handed over with what is left of that, if it is
+// more than half.
 func (e *examination) makeReady(ctx context.Context, db *pgxpool.Pool, leases []subscription.Lease, from map[int64]suspect, lease time.Duration) {
 	if len(leases) == 0 {
 		return // another consumer has taken it
 	}
-	all := make([]subscription.Token, len(leases))
+	byID, rows := map[int64]subscription.Lease{}, make([]Row, len(leases))
 	for i, l := range leases {
-		all[i] = l.Token
+		byID[l.ID], rows[i] = l, from[l.ID].row
 	}
-	if _, err := e.settler.extend(ctx, db, all, lease); err != nil {
-		for _, l := range leases {
-			e.suspects.requeue(from[l.ID])
+	handOver := func(part []Row) {
+		ready := make([]examined, len(part))
+		for i, r := range part {
+			ready[i] = examined{Lease: byID[r.ID], until: time.Now().Add(lease / 4)}
 		}
+		e.suspects.addReady(ready, false)
+		e.queue.wakeups.Signal(e.queue.name)
+	}
+	result := e.settler.extendEach(ctx, db, rows, lease, handOver)
+	for _, r := range result.failed {
+		if time.Until(from[r.ID].until) > lease/2 {
+			handOver([]Row{r})
+		}
+	}
+	e.logRefusedExtension(ctx, result, "has only what is left of it")
+	for _, r := range result.untried {
+		e.suspects.requeue(from[r.ID])
+	}
+	if result.passing != nil {
 		await(ctx, nil, unreachablePause)
+	}
+}
+
+func (e *examination) logRefusedExtension(ctx context.Context, result extension, outcome string) {
+	if len(result.failed) == 0 {
 		return
 	}
-	ready := make([]examined, len(leases))
-	for i, l := range leases {
-		ready[i] = examined{Lease: l, until: time.Now().Add(lease / 4)}
-	}
-	e.suspects.addReady(ready, false)
-	e.queue.wakeups.Signal(e.queue.name)
+	about := sparse.About{Text: "ezq: a message that is examined cannot have its lease extended, and " + outcome, Topic: e.queue.topic}
+	sparse.Log(ctx, e.queue.logger, slog.LevelError, about, "topic", e.queue.topic, "queue", e.queue.name,
+		"msg_id", result.failed[0].ID, "messages", len(result.failed), "error", e.queue.classify("extend", result.refusal))
 }
 
 // releaseDelayed is for messages that no claim has taken.

@@ -39,7 +39,7 @@ func openStore(tb testing.TB, pool *pgxpool.Pool, archive bool) *Store {
 		Topic: queue, Queue: queue, Pool: own, Statements: &sql, Encoding: layout.Encoding, Examiner: shared,
 		ClaimSlots: make(chan struct{}, 3), LockSlots: make(chan struct{}, 2), Wakeups: wakeup.NewSignals(),
 		MaxMessageBytes: 64 << 20, MaxBytes: 128 << 20, Logger: slog.New(slog.DiscardHandler),
-		LoadStatements: func(context.Context, uint32) (*statement.Set, error) { return &sql, nil },
+		LoadStatements: func(context.Context, uint32, bool) (*statement.Set, error) { return &sql, nil },
 		DeadLetterTable: func(ctx context.Context, topic string, _ bool) (string, error) {
 			_, err := known.LookUp(ctx, own, topic, catalog.CreateWith(own))
 			return queuename.Table(topic), err

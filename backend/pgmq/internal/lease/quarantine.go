@@ -85,10 +85,24 @@ func (q quarantine) try(ctx context.Context, db *pgxpool.Pool, messages []unread
 			return slices.Concat(locked, messages[half:])
 		}
 		return q.try(ctx, db, messages[half:], steps)
+	case fault.IsStatementTimeout(err):
+		return q.try(ctx, db, messages, otherSteps(steps))
 	default:
 		return q.try(ctx, db, messages, steps[1:])
 	}
 	return nil
+}
+
+// otherSteps returns what to try when the first of steps takes too long: what does the same, more or less, would
+// take as long.
+func otherSteps(steps []quarantineStep) []quarantineStep {
+	moves := steps[0].archive != ""
+	for i, step := range steps {
+		if moves && step.archive == "" {
+			return steps[i:]
+		}
+	}
+	return steps[len(steps)-1:]
 }
 
 // run puts messages away, and returns those that it has found under their tokens.
@@ -105,7 +119,8 @@ func (q quarantine) run(ctx context.Context, db *pgxpool.Pool, messages []unread
 	found = make(idSet, len(messages))
 	// pgx has PostgreSQL parse a statement before it runs a batch, and that waits for locks, too: so
 	// the limit is set before.
-	begin := transact.ReadCommittedSQL + "; " + transact.PlanSQL + "; set local lock_timeout = '" + lockTimeout + "'"
+	begin := transact.ReadCommittedSQL + "; " + transact.PlanSQL + "; set local lock_timeout = '" + lockTimeout + "'; select " +
+		transact.StatementTimeoutSQL(OperationTimeout) // the messages of other queues wait
 	return found, pgx.BeginTxFunc(ctx, db, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
 		batch := &pgx.Batch{}
 		batch.Queue(q.queue.sql().Hide, t.ids, t.numbers, t.times, delays, reasons, step.merge).Query(found.collect)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
@@ -132,6 +133,41 @@ func (s settler) extend(ctx context.Context, db transact.Sender, leases []subscr
 	batch := transact.New()
 	batch.Queue(s.queue.sql().Extend, columns.ids, columns.numbers, columns.times, lease.Microseconds()).Query(found.collect)
 	return found, batch.Run(ctx, db)
+}
+
+// extendEach extends leases, together if it can, within about a second.
+func (s settler) extendEach(ctx context.Context, db *pgxpool.Pool, rows []Row, lease time.Duration, extended func(part []Row)) (result extension) {
+	result.extended = idSet{}
+	var passed []Row
+	failed, untried := bisect(rows, examineTimeout, func(part []Row, timeout time.Duration) error {
+		if result.passing != nil {
+			passed = append(passed, part...)
+			return nil
+		}
+		err := s.extendWithin(ctx, db, part, lease, timeout, result.extended)
+		switch {
+		case err == nil:
+			extended(part)
+		case !fault.IsServerError(err):
+			result.passing, err = err, nil
+			passed = append(passed, part...)
+		case len(part) == 1:
+			result.refusal = fault.FirstError(result.refusal, err)
+		}
+		return err
+	})
+	result.failed, result.untried = failed, append(untried, passed...)
+	return result
+}
+
+func (s settler) extendWithin(ctx context.Context, db *pgxpool.Pool, rows []Row, lease, timeout time.Duration, found idSet) error {
+	var columns tokenColumns
+	for _, r := range rows {
+		columns.add(r.token())
+	}
+	batch := transact.NewWithTimeout(timeout)
+	batch.Queue(s.queue.sql().Extend, columns.ids, columns.numbers, columns.times, lease.Microseconds()).Query(found.collect)
+	return batch.Run(ctx, db)
 }
 
 // keep extends leases, and returns those that are lost. The messages of a queue that was dropped are

@@ -37,7 +37,7 @@ type Config struct {
 	Gone                error // what it means that there is no queue
 	Encoding            codec.Encoding
 	Statements          *statement.Set
-	LoadStatements      func(ctx context.Context, was uint32) (*statement.Set, error) // as the queue is now
+	LoadStatements      func(ctx context.Context, was uint32, unbound bool) (*statement.Set, error) // as the queue is now
 
 	Pool       *pgxpool.Pool
 	ClaimSlots chan struct{} // has room for one claim less than pool has connections
@@ -63,7 +63,9 @@ func NewStore(config Config) *Store {
 	claims := &claimer{
 		queue: of, settler: settles, reader: reader{of}, examination: newExamination(of, config.Examiner),
 		gone: config.Gone, bindingPause: config.BindingPause,
-		loadStatements: func(ctx context.Context) (*statement.Set, error) { return config.LoadStatements(ctx, of.sql().OID) },
+		loadStatements: func(ctx context.Context, unbound bool) (*statement.Set, error) {
+			return config.LoadStatements(ctx, of.sql().OID, unbound)
+		},
 	}
 	return &Store{
 		queue: of, settler: settles, claims: claims,

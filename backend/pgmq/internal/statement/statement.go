@@ -12,6 +12,7 @@
 //     lease tells, and as a row tells that is not leased yet.
 //   - {place}, {latest}: what finds a row, ctid or msg_id, and a lock where the latter needs it.
 //   - {also}, {m.also}: columns that the table and its archive have in newer versions of PGMQ.
+//   - {all stored}: as many rows were inserted as were deleted.
 //   - {current}, {oid}: whether the table is the one that it was; and which one it is.
 //   - {most}: the most bytes of headers.
 //
@@ -100,7 +101,7 @@ func New(queue string, layout catalog.Layout) Set {
 		Due: sql("due"), Touch: sql("touch"), There: sql("there"),
 		Hide: sql("hide"), MinimumSize: sql("minimum_size"), Suspicious: sql("suspicious"),
 		Share: strings.Replace(sql("share"), "{also}", "", 1), RemoveLocked: sql("remove_locked"), LeaseLocked: sql("lease_locked"), Release: sql("release"),
-		deadLetter: sql("dead_letter"), names: layoutNames,
+		deadLetter: strings.Replace(sql("dead_letter"), "{all stored}", catalog.AllStored("d", "i"), 1), names: layoutNames,
 	}
 }
 
@@ -174,7 +175,7 @@ func (s Set) Archiving(queue string, columns []string) Set {
 	archive := queuename.Archive(queue)
 	s.RemoveLocked = "" // deletes
 	s.Share = s.names.Replace(strings.Replace(read("share"), "{also}", ", "+archive, 1))
-	s.Ack = s.names.Replace(strings.NewReplacer(append(also, "{archive}", archive, "{queue}", queue)...).Replace(read("archive")))
+	s.Ack = s.names.Replace(strings.NewReplacer(append(also, "{archive}", archive, "{queue}", queue, "{all stored}", catalog.AllStored("d", "s"))...).Replace(read("archive")))
 	s.AckOne = waitingForLocks(s.Ack)
 	return s
 }

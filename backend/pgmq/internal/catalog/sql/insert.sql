@@ -1,4 +1,5 @@
--- Publishes messages to a queue.
+-- Publishes messages to a queue, and returns a row if it stores any. It fails if it does not store all: a trigger may
+-- return NULL.
 --
 -- Parameters: $1 messages, $2 headers, $3 delays in microseconds, $4 times or null, $5 the version of the bindings.
 --
@@ -8,8 +9,12 @@
 -- clock_timestamp is taken for each row, so that vt rises within a batch as it does between batches, and messages are
 -- claimed in the order of publishing.
 
-insert into {table} (vt, message, headers)
-	select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond') as vt,
-		t.message::jsonb as message, t.headers::jsonb as headers
-	from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)
-	where {unchanged}
+with i as (
+	insert into {table} (vt, message, headers)
+		select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond') as vt,
+			t.message::jsonb as message, t.headers::jsonb as headers
+		from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)
+		where {unchanged}
+	returning 1)
+select n from (select count(*) as n from i) as i
+where n > 0 and case when n = cardinality($1::text[]) then true else ('{mark}' || n)::boolean end

@@ -9,7 +9,9 @@
 -- for each other.
 --
 -- {forget} is what forget_ids.sql has, in a transaction that ends at once. {copies} is, for each queue:
--- , i0 as (insert into pgmq.q_orders (vt, message, headers) select vt, message, headers from r order by n)
+-- , i0 as (insert into pgmq.q_orders (vt, message, headers) select vt, message, headers from r order by n returning 1), s0 as (select 1 from i0)
+--
+-- {all stored}: otherwise it fails, and no ID is remembered.
 
 with t as materialized (
 	select t.message, t.headers, t.delay, t.at, t.n, decode(nullif(t.id, ''), 'hex') as id,
@@ -25,3 +27,4 @@ r as materialized (
 	select coalesce(at, clock_timestamp() + delay * interval '1 microsecond') as vt, message::jsonb as message, headers::jsonb as headers, n
 	from t where id is null or copy = 1 and id in (select key from fresh) order by n){forget}{copies}
 select exists (select from t), coalesce((select string_agg(n::text, ',') from r), '')
+where {all stored}

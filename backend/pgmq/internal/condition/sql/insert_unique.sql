@@ -6,6 +6,8 @@
 -- The only row says whether the route is right, which {unchanged} tells, and has the ID of the message that is there, or ''
 -- if one of the queues has stored the new one.
 --
+-- {all stored}: otherwise it fails.
+--
 -- {copies} is what insert_unique_copy.sql has, for each queue, and {found} what it has found.
 
 with r as materialized (
@@ -14,3 +16,4 @@ with r as materialized (
 	from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)
 	where {unchanged}){copies}
 select exists (select from r), coalesce((select min(id) from ({found}) as e having count(*) = {queues}), '')
+where {all stored}

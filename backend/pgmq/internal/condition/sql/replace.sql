@@ -7,7 +7,8 @@
 --
 -- The only row says whether the route is right, which {unchanged} tells, and has the ID of a message that was replaced, or ''.
 --
--- A message is never due later than the longest time says. {due} is when it would be due by itself. {copies} is what replace_copy.sql has, for each queue, and {found} what it has found.
+-- {all stored}: otherwise it fails. A message is never due later than the longest time says; {due} is when it would be due by
+-- itself. {copies} is what replace_copy.sql has, for each queue, and {found} what it has found.
 
 with r as materialized (
 	select case when $7::bigint > 0 then least({due}, clock_timestamp() + $7::bigint * interval '1 microsecond') else {due} end as vt,
@@ -15,3 +16,4 @@ with r as materialized (
 	from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)
 	where {unchanged}){copies}
 select exists (select from r), coalesce((select min(id) from ({found}) as e), '')
+where {all stored}

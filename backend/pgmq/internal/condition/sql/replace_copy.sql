@@ -12,6 +12,8 @@ e{i} as materialized (
 u{i} as (
 	update {table} m set message = r.message, headers = r.headers,
 		vt = case when $7::bigint > 0 then least(r.vt, e.enqueued_at + $7::bigint * interval '1 microsecond') else m.vt end
-	from e{i} e, r where m.msg_id = e.msg_id),
+	from e{i} e, r where m.msg_id = e.msg_id
+	returning 1),
 i{i} as (
-	insert into {table} (vt, message, headers) select vt, message, headers from r where not exists (select from e{i}))
+	insert into {table} (vt, message, headers) select vt, message, headers from r where not exists (select from e{i}) returning 1),
+s{i} as (select 1 from u{i} union all select 1 from i{i})

@@ -1,6 +1,8 @@
 -- Moves messages that were handled to the archive of their queue, if they are still leased under these
 -- tokens. It is one statement: a message is in one of the tables at any time. See ack.sql.
 --
+-- {all stored}: otherwise it fails, and nothing is deleted.
+--
 -- Parameters: $1 ids, $2 their read counts, $3 the times of their leases.
 --
 -- The archive can have a message with the same msg_id already: an unlogged queue counts from 1 again after a
@@ -27,5 +29,7 @@ b as (
 	select -1 - floor(random() * 9e18)::bigint, read_ct, enqueued_at, vt, message,
 		jsonb_build_object('ezq_uuid', '{queue}/' || msg_id) ||
 			case when jsonb_typeof(headers) = 'object' then headers else '{}' end{also}
-	from d where msg_id not in (select msg_id from a))
-select msg_id from d
+	from d where msg_id not in (select msg_id from a)
+	returning msg_id),
+s as (select msg_id from a union all select msg_id from b)
+select msg_id from d where {all stored}

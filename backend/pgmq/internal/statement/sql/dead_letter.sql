@@ -1,6 +1,8 @@
 -- Moves messages to the queue of a dead-letter topic, if they are still leased under these tokens. It is one
 -- statement: a message is in one of the tables at any time. See ack.sql.
 --
+-- {all stored}: otherwise it fails, and nothing is deleted.
+--
 -- Parameters: $1 ids, $2 their read counts, $3 the times of their leases, $4 headers to merge.
 
 with t as (
@@ -17,5 +19,6 @@ i as (
 	insert into {target} (vt, message, headers)
 	select clock_timestamp(), d.message,
 		case when jsonb_typeof(d.headers) = 'object' then d.headers - array['ezq_failures', 'ezq_done', 'ezq_unknown_since', 'ezq_unique'] else '{}' end || d.added::jsonb
-	from d order by d.msg_id)
-select msg_id from d
+	from d order by d.msg_id
+	returning 1)
+select msg_id from d where {all stored}

@@ -18,8 +18,10 @@ b as (
 	select -1 - floor(random() * 9e18)::bigint, read_ct, enqueued_at, vt, message,
 		jsonb_build_object('ezq_uuid', 'orders/' || msg_id) ||
 			case when jsonb_typeof(headers) = 'object' then headers else '{}' end, last_read_at
-	from d where msg_id not in (select msg_id from a))
-select msg_id from d;
+	from d where msg_id not in (select msg_id from a)
+	returning msg_id),
+s as (select msg_id from a union all select msg_id from b)
+select msg_id from d where case when (select count(*) from d) = all(array[(select count(*) from s)]) then true else (select 'ezq_not_stored' from d limit 1)::boolean end;
 
 -- AckOne
 with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) where set_config('lock_timeout', '3000', true) is not null order by id),
@@ -41,8 +43,10 @@ b as (
 	select -1 - floor(random() * 9e18)::bigint, read_ct, enqueued_at, vt, message,
 		jsonb_build_object('ezq_uuid', 'orders/' || msg_id) ||
 			case when jsonb_typeof(headers) = 'object' then headers else '{}' end, last_read_at
-	from d where msg_id not in (select msg_id from a))
-select msg_id from d;
+	from d where msg_id not in (select msg_id from a)
+	returning msg_id),
+s as (select msg_id from a union all select msg_id from b)
+select msg_id from d where case when (select count(*) from d) = all(array[(select count(*) from s)]) then true else (select 'ezq_not_stored' from d limit 1)::boolean end;
 
 -- Share
 lock table "pgmq"."q_orders", "pgmq"."a_orders" in row exclusive mode;
