@@ -2,6 +2,7 @@ package memory
 
 import (
 	"bytes"
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -20,6 +21,7 @@ type entry struct {
 	payload   []byte
 	published time.Time
 	key       string                    // of its condition
+	formerKey string                    // the key that a dead letter had
 	condition *backend.PublishCondition // until it is stored
 
 	visible  time.Time // may be claimed from then on
@@ -99,9 +101,35 @@ func (e *entry) lease() subscription.Lease {
 
 // deadLetter returns e as it goes to another topic.
 func (e *entry) deadLetter(target *backend.DeadLetterTarget, now time.Time) *entry {
-	dead := &entry{uuid: e.uuid, metadata: e.metadata, payload: e.payload, published: now, visible: now}
+	dead := &entry{uuid: e.uuid, metadata: e.metadata, payload: e.payload, formerKey: e.key, published: now, visible: now}
 	maps.Copy(dead.metadata, target.Metadata)
 	return dead
+}
+
+// found returns what is told of e, which lies in the topic of that name.
+func (e *entry) found(place backend.Place, topic string, now time.Time) backend.Found {
+	f := backend.Found{
+		ID: e.uuid, Key: cmp.Or(e.key, e.formerKey), Place: place, Queue: topic, State: e.state(now), PublishedAt: e.published, VisibleAt: e.visible,
+		Deliveries: e.number, Failures: e.failures, Size: len(e.payload), Metadata: maps.Clone(e.metadata),
+	}
+	if place == backend.InDeadLetters {
+		f.State = backend.Dead
+	}
+	if len(e.payload) <= backend.MaxFoundPayload {
+		f.Payload = bytes.Clone(e.payload)
+	}
+	return f
+}
+
+func (e *entry) state(now time.Time) backend.State {
+	switch {
+	case !e.isNew():
+		return backend.Taken
+	case e.visible.After(now):
+		return backend.Delayed
+	default:
+		return backend.Waiting
+	}
 }
 
 // entries is a heap: the message to claim next is first.

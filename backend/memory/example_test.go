@@ -45,6 +45,25 @@ func ExampleNew_config() {
 	// <nil>
 }
 
+// A message is found by what it says, and stays where it is.
+func ExampleBroker_Find() {
+	ctx := context.Background()
+	broker := memory.New(nil)
+	msg := message.NewMessage("1", []byte("hello"))
+	msg.Metadata.Set("tenant", "a")
+	backend.SetDelay(msg, time.Hour)
+	_ = broker.Publish("greetings", msg)
+
+	found, err := broker.Find(ctx, "greetings", backend.Selection{Header: "tenant", Value: "a"})
+	fmt.Println(len(found), err)
+	fmt.Println(found[0].ID, found[0].State, string(found[0].Payload))
+	fmt.Println(broker.Close())
+	// Output:
+	// 1 <nil>
+	// 1 delayed hello
+	// <nil>
+}
+
 // Two consumers of one topic share its messages, as two processes do on PGMQ.
 func ExampleBroker_Connect() {
 	here := memory.New(nil)

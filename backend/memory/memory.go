@@ -94,6 +94,7 @@ type Broker struct {
 
 var (
 	_ backend.Backend              = (*Broker)(nil)
+	_ backend.Finder               = (*Broker)(nil)
 	_ message.SubscribeInitializer = (*Broker)(nil)
 )
 
@@ -194,6 +195,15 @@ func (b *Broker) SubscribeInitialize(topic string) error {
 	return err
 }
 
+// Find implements [backend.Finder]. A Broker has neither groups nor archives, and looks at
+// everything.
+func (b *Broker) Find(_ context.Context, topic string, s backend.Selection) ([]backend.Found, error) {
+	if err := b.checkSelection("find", topic, s.Check()); err != nil {
+		return nil, err
+	}
+	return b.topics.search(topic, selector(s), cmp.Or(s.Limit, backend.DefaultFindLimit)), nil
+}
+
 // Close ends every subscription and waits for them. Queued messages are lost
 // with b and the Brokers that share them.
 func (b *Broker) Close() error {
@@ -203,14 +213,29 @@ func (b *Broker) Close() error {
 }
 
 func (b *Broker) topic(name string) (*topic, error) {
-	if b.invalid != nil {
-		return nil, b.invalid
-	}
-	if b.closed.Load() {
-		return nil, backend.ErrClosed
-	}
-	if err := backend.CheckTopic(name); err != nil {
-		return nil, fmt.Errorf("memory: topic %.100q: %w", name, err)
+	if err := b.checkTopic(name); err != nil {
+		return nil, err
 	}
 	return b.topics.get(name), nil
+}
+
+func (b *Broker) checkTopic(name string) error {
+	if b.invalid != nil {
+		return b.invalid
+	}
+	if b.closed.Load() {
+		return backend.ErrClosed
+	}
+	if err := backend.CheckTopic(name); err != nil {
+		return fmt.Errorf("memory: topic %.100q: %w", name, err)
+	}
+	return nil
+}
+
+// checkSelection returns why nothing can be selected of a topic, which invalid says of the selection.
+func (b *Broker) checkSelection(op, topic string, invalid error) error {
+	if err := b.checkTopic(topic); err != nil || invalid == nil {
+		return err
+	}
+	return fmt.Errorf("memory: %s in %q: %w", op, excerpt.Of(topic), invalid)
 }

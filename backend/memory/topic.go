@@ -40,6 +40,24 @@ func (ts *topics) find(name string) *topic {
 	return t
 }
 
+// search returns up to limit of the messages of a topic, and of its dead letters, that s chooses.
+func (ts *topics) search(name string, s selector, limit int) (found []backend.Found) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	now := time.Now()
+	for _, at := range [...]struct {
+		name  string
+		place backend.Place
+	}{{name, backend.InTopic}, {name + "_dead", backend.InDeadLetters}} {
+		if t, ok := ts.byName[at.name]; ok {
+			for _, e := range s.find(t, limit-len(found)) {
+				found = append(found, e.found(at.place, at.name, now))
+			}
+		}
+	}
+	return found
+}
+
 // topic is the messages of one topic, ordered by when they become visible. A
 // leased message is one that becomes visible when its lease runs out.
 type topic struct {

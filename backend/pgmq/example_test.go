@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/middleware"
@@ -107,6 +108,23 @@ func ExampleClient_Redrive() {
 	fmt.Println("moved", moved, err)
 	// from paid, given up by orderPaid: no such order
 	// moved 1 <nil>
+}
+
+// An event is found by its key, its ID, its name or a header, wherever it lies.
+func ExampleClient_Find() {
+	ctx := context.Background()
+	pool, client := openWithPool(ctx)
+	defer pool.Close()
+	defer func() { _ = client.Close() }()
+	_ = ezq.Publish(ctx, client, orderPaid{Order: 7}, ezq.Topic("paid"), ezq.Delay(time.Hour), ezq.Unique("order 7"))
+
+	found, err := client.Find(ctx, "paid", backend.Selection{Key: "order 7"})
+	fmt.Println(len(found), err)
+	for _, f := range found {
+		fmt.Println(f.Place, f.State, string(f.Payload))
+	}
+	// 1 <nil>
+	// topic delayed {"Order":7,"_type":"orderPaid"}
 }
 
 // An error says what went wrong, what became of the messages, and what to do.

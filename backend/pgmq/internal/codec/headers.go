@@ -28,6 +28,7 @@ const (
 	UnknownKey  = reservedPrefix + "unknown_since" // and this
 	OriginKey   = reservedPrefix + "queue"         // of a dead letter: where it was,
 	GroupKey    = reservedPrefix + "group"         // and for which group, if for one
+	UniqueKey   = reservedPrefix + "unique"        // the key of a condition, with the topic's own queue before it
 )
 
 const (
