@@ -78,6 +78,18 @@ func (s Selection) Check() error {
 	return nil
 }
 
+// CheckWaiting is [Selection.Check] for backends that change what waits: it also returns a
+// *[RefusedError] if s chooses by more than ID and Key.
+func (s Selection) CheckWaiting() error {
+	if err := s.Check(); err != nil {
+		return err
+	}
+	if s.Event != "" || s.Header != "" || s.Limit != 0 {
+		return &RefusedError{What: "the selection", Reason: "it has more than an ID and a Key", Remedy: "find the messages first, and then choose each by its ID"}
+	}
+	return nil
+}
+
 // Found is a message that [Finder] has found, as it was at that moment.
 type Found struct {
 	ID  string // as its consumers get it

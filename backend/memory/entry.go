@@ -64,6 +64,10 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 // isNew reports whether e was never delivered, deliveries that were released aside.
 func (e *entry) isNew() bool { return e.number == 0 }
 
+// isBusy reports whether e may be leased, or waits after a failure: it has been delivered, and is
+// invisible.
+func (e *entry) isBusy(now time.Time) bool { return !e.isNew() && e.visible.After(now) }
+
 // replace makes e the message that other is, in the place of e. It keeps its time if debounce
 // is 0, or else takes that of other, until debounce after it was first stored.
 func (e *entry) replace(other *entry, debounce time.Duration) {

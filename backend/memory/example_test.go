@@ -64,6 +64,23 @@ func ExampleBroker_Find() {
 	// <nil>
 }
 
+// A message that waits is cancelled by its key, which is free then.
+func ExampleBroker_Cancel() {
+	ctx := context.Background()
+	broker := memory.New(nil)
+	ctx = backend.WithPublishCondition(ctx, &backend.PublishCondition{Key: "reminder 7"})
+	msg := message.NewMessageWithContext(ctx, "1", []byte("pay"))
+	backend.SetDelay(msg, time.Hour)
+	_ = broker.Publish("reminders", msg)
+
+	cancelled, err := broker.Cancel(ctx, "reminders", backend.Selection{Key: "reminder 7"})
+	fmt.Println(cancelled.Removed, cancelled.Busy, err)
+	fmt.Println(broker.Close())
+	// Output:
+	// 1 0 <nil>
+	// <nil>
+}
+
 // Two consumers of one topic share its messages, as two processes do on PGMQ.
 func ExampleBroker_Connect() {
 	here := memory.New(nil)

@@ -95,6 +95,7 @@ type Broker struct {
 var (
 	_ backend.Backend              = (*Broker)(nil)
 	_ backend.Finder               = (*Broker)(nil)
+	_ backend.Canceller            = (*Broker)(nil)
 	_ message.SubscribeInitializer = (*Broker)(nil)
 )
 
@@ -202,6 +203,15 @@ func (b *Broker) Find(_ context.Context, topic string, s backend.Selection) ([]b
 		return nil, err
 	}
 	return b.topics.search(topic, selector(s), cmp.Or(s.Limit, backend.DefaultFindLimit)), nil
+}
+
+// Cancel implements [backend.Canceller].
+func (b *Broker) Cancel(_ context.Context, name string, s backend.Selection) (backend.Cancelled, error) {
+	if err := b.checkSelection("cancel", name, s.CheckWaiting()); err != nil {
+		return backend.Cancelled{}, err
+	}
+	removed, busy := b.topics.change(name, selector(s), (*topic).remove)
+	return backend.Cancelled{Removed: removed, Busy: busy}, nil
 }
 
 // Close ends every subscription and waits for them. Queued messages are lost

@@ -58,6 +58,26 @@ func (ts *topics) search(name string, s selector, limit int) (found []backend.Fo
 	return found
 }
 
+// change does something with the messages of a topic that s chooses and that wait, and counts the others.
+func (ts *topics) change(name string, s selector, do func(*topic, *entry)) (done, busy int) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	t, ok := ts.byName[name]
+	if !ok {
+		return 0, 0
+	}
+	now := time.Now()
+	for _, e := range s.all(t) {
+		if e.isBusy(now) {
+			busy++
+			continue
+		}
+		do(t, e)
+		done++
+	}
+	return done, busy
+}
+
 // topic is the messages of one topic, ordered by when they become visible. A
 // leased message is one that becomes visible when its lease runs out.
 type topic struct {

@@ -34,6 +34,7 @@ type Client struct {
 var (
 	_ backend.Backend              = (*Client)(nil)
 	_ backend.Finder               = (*Client)(nil)
+	_ backend.Canceller            = (*Client)(nil)
 	_ message.SubscribeInitializer = (*Client)(nil)
 )
 
@@ -393,6 +394,12 @@ func (c *Client) PurgeDeadLetters(ctx context.Context, from string, topics ...st
 // read are left out, and an error names them.
 func (c *Client) Find(ctx context.Context, topic string, s backend.Selection) ([]backend.Found, error) {
 	return c.stored.find(ctx, topic, s)
+}
+
+// Cancel implements [backend.Canceller], with one statement for each queue. What it looks at
+// is bounded as in [Client.Find]. The role needs SELECT, UPDATE and DELETE on the queues.
+func (c *Client) Cancel(ctx context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
+	return c.stored.cancel(ctx, topic, s)
 }
 
 // Metrics looks at the queue that subscriptions to topic read: the topic's, or

@@ -127,6 +127,26 @@ func ExampleClient_Find() {
 	// topic delayed {"Order":7,"_type":"orderPaid"}
 }
 
+// What waits is cancelled by its key. What is being handled is left alone, and counted.
+func ExampleClient_Cancel() {
+	ctx := context.Background()
+	pool, client := openWithPool(ctx)
+	defer pool.Close()
+	defer func() { _ = client.Close() }()
+	remind := func() (result ezq.PublishResult, err error) {
+		err = ezq.Publish(ctx, client, orderPaid{Order: 7}, ezq.Topic("reminders"), ezq.Delay(time.Hour), ezq.Unique("order 7"), ezq.ResultTo(&result))
+		return result, err
+	}
+	_, _ = remind()
+
+	cancelled, err := client.Cancel(ctx, "reminders", backend.Selection{Key: "order 7"})
+	fmt.Println("removed", cancelled.Removed, "busy", cancelled.Busy, err)
+	result, err := remind()
+	fmt.Println("the key is free:", result.Stored, err)
+	// removed 1 busy 0 <nil>
+	// the key is free: true <nil>
+}
+
 // An error says what went wrong, what became of the messages, and what to do.
 func ExampleError() {
 	ctx := context.Background()

@@ -291,6 +291,10 @@ func TestFind_PlansDoNotDependOnStatistics(t *testing.T) {
 				}
 				plans.RequireFewRows(t, fmt.Sprintf("%+v", s), 100, err)
 			}
+			for _, s := range []backend.Selection{{ID: "t/7"}, {Key: "k"}, {ID: "a"}} {
+				_, err := client.Cancel(t.Context(), "t", s)
+				plans.RequireFewRows(t, fmt.Sprintf("to cancel %+v", s), 100, err)
+			}
 		})
 	}
 }

@@ -264,7 +264,8 @@ func support(t *testing.T, database string) error {
 		return err
 	}
 	_, found := client.Find(t.Context(), "orders", backend.Selection{ID: "order 7"})
-	return found
+	_, cancelled := client.Cancel(t.Context(), "orders", backend.Selection{ID: "orders/1"})
+	return errors.Join(found, cancelled)
 }
 
 func openAs(t *testing.T, database string, config pgmq.Config) (*pgmq.Client, error) {

@@ -26,6 +26,14 @@ func (m *storedMessages) find(ctx context.Context, topic string, s backend.Selec
 	return m.search.Find(ctx, op, topic, s)
 }
 
+func (m *storedMessages) cancel(ctx context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
+	const op = "cancel"
+	if err := m.check(topic, s.CheckWaiting()); err != nil {
+		return backend.Cancelled{}, fault.Classify(op, topic, err)
+	}
+	return m.search.Cancel(ctx, op, topic, s)
+}
+
 // check returns why nothing can be selected of topic, which invalid says of the selection.
 func (m *storedMessages) check(topic string, invalid error) error {
 	if err := m.publisher.checkOpen(); err != nil {

@@ -31,8 +31,12 @@ type Search struct {
 	Timeout time.Duration
 }
 
-//go:embed sql/search.sql
-var searchSQL string
+var (
+	//go:embed sql/search.sql
+	searchSQL string
+	//go:embed sql/cancel.sql
+	cancelSQL string
+)
 
 // Find returns what s chooses of the messages of topic, in all of its queues and archives.
 func (s Search) Find(ctx context.Context, op, topic string, selection backend.Selection) (found []backend.Found, err error) {
@@ -46,6 +50,12 @@ func (s Search) Find(ctx context.Context, op, topic string, selection backend.Se
 		return truncated, err
 	})
 	return found, err
+}
+
+// Cancel deletes what waits of the messages that selection chooses, in the queues of topic.
+func (s Search) Cancel(ctx context.Context, op, topic string, selection backend.Selection) (backend.Cancelled, error) {
+	total, err := change{file: cancelSQL, privileges: "SELECT, UPDATE, DELETE"}.run(ctx, s, op, topic, selection)
+	return backend.Cancelled{Removed: total.done, Busy: total.busy}, err
 }
 
 // each does something with each table of topic, which says whether the table has more rows than it has
@@ -71,7 +81,7 @@ func (s Search) each(ctx context.Context, op, topic string, selection backend.Se
 
 // find returns what is chosen of one table, and whether it has more rows than were looked at.
 func (s Search) find(ctx context.Context, chosen choice, t table, limit int) (found []backend.Found, truncated bool, err error) {
-	if err := t.check(); err != nil {
+	if err := t.check("SELECT"); err != nil {
 		return nil, false, err
 	}
 	var ids []int64

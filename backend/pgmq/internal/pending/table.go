@@ -100,14 +100,11 @@ func describe(ctx context.Context, pool *pgxpool.Pool, tables []table, header st
 	return there, err
 }
 
-// check returns why the table cannot be searched, or nil.
-func (t table) check() error {
+// check returns why the table cannot be searched, for which these privileges are needed, or nil.
+func (t table) check(privileges string) error {
 	switch {
 	case !t.readable:
-		return &fault.Error{
-			Kind: fault.ErrPermission, Cause: fmt.Errorf("the role may not read %s, which was left out", t.name),
-			Remedy: fmt.Sprintf("let its owner run GRANT SELECT ON %s TO the role", t.name),
-		}
+		return t.denied(privileges, fmt.Errorf("the role may not read %s, which was left out", t.name))
 	case !t.headers:
 		return &fault.Error{
 			Kind: fault.ErrTooOld, Cause: fmt.Errorf("%s has no headers, and was left out", t.name),
@@ -115,6 +112,12 @@ func (t table) check() error {
 		}
 	}
 	return nil
+}
+
+func (t table) denied(privileges string, cause error) error {
+	return &fault.Error{
+		Kind: fault.ErrPermission, Cause: cause, Remedy: fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", privileges, t.name),
+	}
 }
 
 // known says in SQL that a message of m was leased before.
