@@ -21,7 +21,7 @@ type Canceller interface {
 	// message with Once and this ID is not stored.
 	//
 	// If Cancel does not look at everything, it returns what it has done and a
-	// *[TruncatedError].
+	// *[TruncatedError]. After any error it can be called again.
 	Cancel(ctx context.Context, topic string, s Selection) (Cancelled, error)
 }
 

@@ -81,6 +81,26 @@ func ExampleBroker_Cancel() {
 	// <nil>
 }
 
+// A message that is delayed is due when it is rescheduled to now.
+func ExampleBroker_Reschedule() {
+	ctx := context.Background()
+	broker := memory.New(nil)
+	messages, _ := broker.Subscribe(ctx, "reminders")
+	msg := message.NewMessage("1", []byte("pay"))
+	backend.SetDelay(msg, time.Hour)
+	_ = broker.Publish("reminders", msg)
+
+	rescheduled, err := broker.Reschedule(ctx, "reminders", backend.Selection{ID: "1"}, time.Now())
+	fmt.Println(rescheduled.Moved, rescheduled.Busy, err)
+	due := <-messages
+	fmt.Println(string(due.Payload), due.Ack())
+	fmt.Println(broker.Close())
+	// Output:
+	// 1 0 <nil>
+	// pay true
+	// <nil>
+}
+
 // Two consumers of one topic share its messages, as two processes do on PGMQ.
 func ExampleBroker_Connect() {
 	here := memory.New(nil)

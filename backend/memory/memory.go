@@ -96,6 +96,7 @@ var (
 	_ backend.Backend              = (*Broker)(nil)
 	_ backend.Finder               = (*Broker)(nil)
 	_ backend.Canceller            = (*Broker)(nil)
+	_ backend.Rescheduler          = (*Broker)(nil)
 	_ message.SubscribeInitializer = (*Broker)(nil)
 )
 
@@ -212,6 +213,15 @@ func (b *Broker) Cancel(_ context.Context, name string, s backend.Selection) (ba
 	}
 	removed, busy := b.topics.change(name, selector(s), (*topic).remove)
 	return backend.Cancelled{Removed: removed, Busy: busy}, nil
+}
+
+// Reschedule implements [backend.Rescheduler].
+func (b *Broker) Reschedule(_ context.Context, name string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
+	if err := b.checkSelection("reschedule", name, cmp.Or(s.CheckWaiting(), backend.CheckRescheduleTime(at))); err != nil {
+		return backend.Rescheduled{}, err
+	}
+	moved, busy := b.topics.change(name, selector(s), func(t *topic, e *entry) { t.moveTo(at, e) })
+	return backend.Rescheduled{Moved: moved, Busy: busy}, nil
 }
 
 // Close ends every subscription and waits for them. Queued messages are lost

@@ -251,6 +251,17 @@ func (t *topic) makeVisible(e *entry, at time.Time) {
 	t.signal()
 }
 
+// moveTo makes e visible at another time; or at once if that is over, in its place if it is visible already.
+func (t *topic) moveTo(at time.Time, e *entry) {
+	if now := time.Now(); !at.After(now) {
+		at = now
+		if e.visible.Before(now) {
+			at = e.visible
+		}
+	}
+	t.makeVisible(e, at)
+}
+
 func (t *topic) setVisible(e *entry, at time.Time) {
 	e.visible = at
 	heap.Fix(&t.entries, e.index)

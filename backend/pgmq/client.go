@@ -35,6 +35,7 @@ var (
 	_ backend.Backend              = (*Client)(nil)
 	_ backend.Finder               = (*Client)(nil)
 	_ backend.Canceller            = (*Client)(nil)
+	_ backend.Rescheduler          = (*Client)(nil)
 	_ message.SubscribeInitializer = (*Client)(nil)
 )
 
@@ -400,6 +401,12 @@ func (c *Client) Find(ctx context.Context, topic string, s backend.Selection) ([
 // is bounded as in [Client.Find]. The role needs SELECT, UPDATE and DELETE on the queues.
 func (c *Client) Cancel(ctx context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
 	return c.stored.cancel(ctx, topic, s)
+}
+
+// Reschedule implements [backend.Rescheduler], as Cancel does [backend.Canceller]. The role
+// needs SELECT and UPDATE on the queues.
+func (c *Client) Reschedule(ctx context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
+	return c.stored.reschedule(ctx, topic, s, at)
 }
 
 // Metrics looks at the queue that subscriptions to topic read: the topic's, or

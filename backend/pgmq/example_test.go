@@ -147,6 +147,22 @@ func ExampleClient_Cancel() {
 	// the key is free: true <nil>
 }
 
+// What waits is moved to another time. Consumers that wait for it are told.
+func ExampleClient_Reschedule() {
+	ctx := context.Background()
+	pool, client := openWithPool(ctx)
+	defer pool.Close()
+	defer func() { _ = client.Close() }()
+	_ = ezq.Publish(ctx, client, orderPaid{Order: 7}, ezq.Topic("reminders"), ezq.Delay(72*time.Hour), ezq.Unique("order 7"))
+
+	rescheduled, err := client.Reschedule(ctx, "reminders", backend.Selection{Key: "order 7"}, time.Now())
+	fmt.Println("moved", rescheduled.Moved, "busy", rescheduled.Busy, err)
+	metrics, _ := client.Metrics(ctx, "reminders")
+	fmt.Println(metrics.Visible, "is due")
+	// moved 1 busy 0 <nil>
+	// 1 is due
+}
+
 // An error says what went wrong, what became of the messages, and what to do.
 func ExampleError() {
 	ctx := context.Background()

@@ -294,6 +294,8 @@ func TestFind_PlansDoNotDependOnStatistics(t *testing.T) {
 			for _, s := range []backend.Selection{{ID: "t/7"}, {Key: "k"}, {ID: "a"}} {
 				_, err := client.Cancel(t.Context(), "t", s)
 				plans.RequireFewRows(t, fmt.Sprintf("to cancel %+v", s), 100, err)
+				_, err = client.Reschedule(t.Context(), "t", s, time.Time{})
+				plans.RequireFewRows(t, fmt.Sprintf("to reschedule %+v", s), 100, err)
 			}
 		})
 	}

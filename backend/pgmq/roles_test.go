@@ -265,7 +265,8 @@ func support(t *testing.T, database string) error {
 	}
 	_, found := client.Find(t.Context(), "orders", backend.Selection{ID: "order 7"})
 	_, cancelled := client.Cancel(t.Context(), "orders", backend.Selection{ID: "orders/1"})
-	return errors.Join(found, cancelled)
+	_, rescheduled := client.Reschedule(t.Context(), "orders", backend.Selection{ID: "orders/1"}, time.Now())
+	return errors.Join(found, cancelled, rescheduled)
 }
 
 func openAs(t *testing.T, database string, config pgmq.Config) (*pgmq.Client, error) {

@@ -1,7 +1,9 @@
 package pgmq
 
 import (
+	"cmp"
 	"context"
+	"time"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
@@ -32,6 +34,14 @@ func (m *storedMessages) cancel(ctx context.Context, topic string, s backend.Sel
 		return backend.Cancelled{}, fault.Classify(op, topic, err)
 	}
 	return m.search.Cancel(ctx, op, topic, s)
+}
+
+func (m *storedMessages) reschedule(ctx context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
+	const op = "reschedule"
+	if err := m.check(topic, cmp.Or(s.CheckWaiting(), backend.CheckRescheduleTime(at))); err != nil {
+		return backend.Rescheduled{}, fault.Classify(op, topic, err)
+	}
+	return m.search.Reschedule(ctx, op, topic, s, at, func(queue string) { m.publisher.notify([]string{queue}) })
 }
 
 // check returns why nothing can be selected of topic, which invalid says of the selection.

@@ -14,7 +14,8 @@ import (
 type change struct {
 	file       string
 	privileges string
-	arguments  []any // from $8 on
+	arguments  []any              // from $8 on
+	after      func(queue string) // is called where something was changed; or nil
 }
 
 // changed is what a change has done.
@@ -25,6 +26,9 @@ func (c change) run(ctx context.Context, s Search, op, topic string, selection b
 	err = s.each(ctx, op, topic, selection, false, func(chosen choice, t table) (bool, error) {
 		one, truncated, err := c.runOn(ctx, s, chosen, t)
 		total.done, total.busy = total.done+one.done, total.busy+one.busy
+		if one.done > 0 && c.after != nil {
+			c.after(t.queue)
+		}
 		return truncated, err
 	})
 	return total, err
@@ -42,7 +46,7 @@ func (c change) runOn(ctx context.Context, s Search, chosen choice, t table) (on
 		err = t.denied(c.privileges, fault.WithoutSecrets(err))
 	}
 	if err != nil {
-		return changed{}, false, err // it is rolled back
+		return changed{}, false, err // if the reply to the commit was lost, it may be done, and can be repeated
 	}
 	return one, truncated, nil
 }

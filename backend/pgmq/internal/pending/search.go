@@ -36,6 +36,8 @@ var (
 	searchSQL string
 	//go:embed sql/cancel.sql
 	cancelSQL string
+	//go:embed sql/reschedule.sql
+	rescheduleSQL string
 )
 
 // Find returns what s chooses of the messages of topic, in all of its queues and archives.
@@ -56,6 +58,17 @@ func (s Search) Find(ctx context.Context, op, topic string, selection backend.Se
 func (s Search) Cancel(ctx context.Context, op, topic string, selection backend.Selection) (backend.Cancelled, error) {
 	total, err := change{file: cancelSQL, privileges: "SELECT, UPDATE, DELETE"}.run(ctx, s, op, topic, selection)
 	return backend.Cancelled{Removed: total.done, Busy: total.busy}, err
+}
+
+// Reschedule moves what waits of the messages that selection chooses, in the queues of topic, to another
+// time. It calls wake for each queue where it has moved one.
+func (s Search) Reschedule(ctx context.Context, op, topic string, selection backend.Selection, at time.Time, wake func(queue string)) (backend.Rescheduled, error) {
+	var to *time.Time
+	if at.After(time.Unix(0, 0)) { // an earlier one is over, and perhaps earlier than PostgreSQL can tell
+		to = &at
+	}
+	total, err := change{file: rescheduleSQL, privileges: "SELECT, UPDATE", arguments: []any{to}, after: wake}.run(ctx, s, op, topic, selection)
+	return backend.Rescheduled{Moved: total.done, Busy: total.busy}, err
 }
 
 // each does something with each table of topic, which says whether the table has more rows than it has
