@@ -23,7 +23,7 @@ func TestCancel_DeletesWhatWaitsAndFreesItsKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
-		defer b.Close()
+		defer func() { _ = b.Close() }()
 		unique := func() *backend.PublishCondition { return &backend.PublishCondition{Key: "k"} }
 		publishOn(t, b, "a", unique(), time.Hour)
 		require.Equal(t, backend.Cancelled{}, cancel(t, b, backend.Selection{ID: "b", Key: "k"}))
@@ -47,7 +47,7 @@ func TestCancel_LeavesWhatMayBeHandled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
-		defer b.Close()
+		defer func() { _ = b.Close() }()
 		publishOn(t, b, "a", &backend.PublishCondition{Key: "k"}, 0)
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
@@ -67,7 +67,7 @@ func TestCancel_AcksNothingThatWasCancelled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
-		defer b.Close()
+		defer func() { _ = b.Close() }()
 		require.NoError(t, b.Publish("topic", message.NewMessage("a", nil)))
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)

@@ -26,7 +26,7 @@ func TestFind_TellsPlaceAndState(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
-		defer b.Close()
+		defer func() { _ = b.Close() }()
 		begin := time.Now()
 		publishOn(t, b, "a", &backend.PublishCondition{Key: "k"}, time.Minute)
 		require.Equal(t, backend.Found{

@@ -23,7 +23,7 @@ func TestReschedule_MovesWhatWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
-		defer b.Close()
+		defer func() { _ = b.Close() }()
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
 		begin := time.Now()
@@ -53,7 +53,7 @@ func TestReschedule_LeavesWhatMayBeHandled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
-		defer b.Close()
+		defer func() { _ = b.Close() }()
 		publishOn(t, b, "a", &backend.PublishCondition{Key: "k"}, 0)
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
@@ -70,7 +70,7 @@ func TestReschedule_KeepsThePlaceOfWhatIsDue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(&memory.Config{MaxInFlight: 1})
-		defer b.Close()
+		defer func() { _ = b.Close() }()
 		for _, id := range []string{"1", "2"} {
 			require.NoError(t, b.Publish("topic", message.NewMessage(id, nil)))
 			time.Sleep(time.Second)
