@@ -227,6 +227,25 @@ func TestFind_ReadsHostileRows(t *testing.T) {
 	require.Greater(t, digits.Size, 1_000_000)
 }
 
+func TestFind_EndsSoonThoughEachMessageTakesLong(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('t')")
+	execute(t, pool, `create function written(jsonb) returns text language plpgsql as $$ begin perform pg_sleep(60); return ''; end $$;
+		create cast (jsonb as text) with function written(jsonb)`)
+	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) select now(), '1', '{"h":"v"}' from generate_series(1, 100)`)
+	client.SearchAtMost(1000, 2*time.Second)
+	start := time.Now()
+	found := find(t, client, backend.Selection{Header: "h", Value: "v"})
+	require.Len(t, found, 100)
+	for _, f := range found {
+		require.ErrorContains(t, f.Err, "SQLSTATE 57014")
+		require.Nil(t, f.Payload)
+		require.NotEmpty(t, f.ID)
+	}
+	require.Less(t, time.Since(start), time.Minute, "each of them took as long as a statement may")
+}
+
 func TestFind_NeedsReadingRightsAlone(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)

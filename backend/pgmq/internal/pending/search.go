@@ -114,19 +114,24 @@ func (s Search) run(ctx context.Context, do func(tx pgx.Tx) error) error {
 	return transact.Run(ctx, s.Pool, fmt.Sprintf("statement_timeout = %d", max(s.Timeout.Milliseconds(), 1)), do)
 }
 
-// read reads messages of a table. If one of them cannot be read, it reads them one by one.
+// read reads messages of a table. If one of them cannot be read, it reads them one by one, and if that takes
+// long, the others without their text: each of them may take as long as a statement may.
 func (s Search) read(ctx context.Context, chosen choice, t table, ids []int64) ([]backend.Found, error) {
-	found, err := s.readAll(ctx, chosen, t, ids, maxText)
-	if !fault.IsUnreadable(err) && !fault.IsDoubtful(err) {
-		return found, err
+	found, failed := s.readAll(ctx, chosen, t, ids, maxText)
+	if !fault.IsUnreadable(failed) && !fault.IsDoubtful(failed) {
+		return found, failed
 	}
 	found = nil
-	for _, id := range ids {
-		one, err := s.readAll(ctx, chosen, t, []int64{id}, maxText)
+	for start := time.Now(); len(ids) > 0; ids = ids[1:] {
+		var one []backend.Found
+		err := failed
+		if time.Since(start) < s.Timeout {
+			one, err = s.readAll(ctx, chosen, t, ids[:1], maxText)
+		}
 		if fault.IsUnreadable(err) || fault.IsDoubtful(err) {
-			why := fault.Classify("read a message", t.queue, err)
-			if one, err = s.readAll(ctx, chosen, t, []int64{id}, noText); len(one) == 1 {
-				one[0].Err, one[0].Metadata = why, nil
+			failed = err
+			if one, err = s.readAll(ctx, chosen, t, ids[:1], noText); len(one) == 1 {
+				one[0].Err, one[0].Metadata = fault.Classify("read a message", t.queue, failed), nil
 			}
 		}
 		if err != nil {
