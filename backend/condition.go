@@ -27,13 +27,15 @@ type PublishCondition struct {
 	Key string
 
 	// Replace asks for a message of Key that waits, and has never been delivered, to be
-	// replaced: it gets the UUID, the payload and the metadata of this one. If there is none,
-	// this one is stored, also beside one that has been delivered.
+	// replaced: it gets the UUID, the payload and the metadata of this one. Of several the
+	// newest is replaced. If there is none, this one is stored, also beside one that has been
+	// delivered, whatever has become of that delivery.
 	Replace bool
 
-	// Debounce, with Replace, is the longest time since the message that is replaced was
-	// first stored. Within that, the time for which this one asks replaces that of the
-	// message. With 0 the message keeps its time.
+	// Debounce, with Replace, is the longest time from the moment at which the message that is
+	// replaced was first stored, or this one is, until it becomes visible. Within that, the
+	// time for which this one asks replaces that of the message. With 0 the message keeps its
+	// time.
 	Debounce time.Duration
 
 	result atomic.Pointer[PublishResult]
@@ -81,6 +83,8 @@ func (o PublishOutcome) String() string {
 func (c *PublishCondition) check(uuid string, messages int) error {
 	what, reason, remedy := "the condition", "", ""
 	switch {
+	case !c.Once && c.Key == "" && !c.Replace:
+		reason, remedy = "it is empty", "set Once or a Key, or leave the condition out"
 	case c.Once && uuid == "":
 		what, reason, remedy = "the UUID", "it is empty", "give the message one, which is stored once"
 	case c.Once && (c.Key != "" || c.Replace):

@@ -232,10 +232,10 @@ func debounceWaits(h *harness) {
 	in := p.subscribe(topic)
 	d := noticeableDelay(h)
 	debounce := &backend.PublishCondition{Key: "k", Replace: true, Debounce: 3 * d}
-	publish := func(label string, delay time.Duration) backend.PublishResult {
+	publish := func(label string, delay time.Duration) {
 		msg := h.message(label)
 		backend.SetDelay(msg, delay)
-		return publishOn(p, topic, msg, debounce)
+		publishOn(p, topic, msg, debounce)
 	}
 	start := time.Now()
 	publish("first", d)
@@ -249,14 +249,23 @@ func debounceWaits(h *harness) {
 	publish("fifth", d)
 	h.ack(in.expect("fifth"))
 	requireDelay(h, time.Since(start), d)
+	start = time.Now()
+	publish("alone", time.Hour)
+	h.ack(in.expect("alone"))
+	requireDelay(h, time.Since(start), 3*d)
 }
 
 func impossibleConditionIsRefused(h *harness) {
 	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	for _, c := range []*backend.PublishCondition{
-		{Once: true, Key: "k"}, {Replace: true}, {Key: "k", Debounce: time.Second}, {Key: "k", Replace: true, Debounce: -1},
-		{Key: "\x00"}, {Key: "\xff"},
+		{},
+		{Once: true, Key: "k"},
+		{Replace: true},
+		{Key: "k", Debounce: time.Second},
+		{Key: "k", Replace: true, Debounce: -1},
+		{Key: "\x00"},
+		{Key: "\xff"},
 	} {
 		msg := h.message("refused")
 		msg.SetContext(backend.WithPublishCondition(h.ctx, c))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
@@ -16,7 +17,8 @@ import (
 //
 //	err := ezq.Publish(ctx, client, InvoiceSent{Number: 7}, ezq.ID("invoice-7"))
 //
-// An ID is not empty, has at most 255 bytes, and is UTF-8 without NUL. For [PublishBatch] use
+// An ID is not empty, has at most 255 bytes, and is UTF-8 without NUL. PGMQ refuses one that is
+// made up of the name of a queue of the topic, a slash and a number, as "orders/7" is in orders. For [PublishBatch] use
 // [IDs]. ID excludes [Unique], [Replace] and [Debounce].
 func ID(id string) PublishOption { return IDs(id) }
 
@@ -28,10 +30,8 @@ func IDs(ids ...string) PublishOption {
 			return errors.New("ID was used before: give each event one ID")
 		}
 		o.ids = append([]string{}, ids...)
-		for _, id := range ids {
-			if id == "" {
-				return errors.New("the ID is empty: leave ID out, and the event gets one")
-			}
+		if slices.Contains(ids, "") {
+			return errors.New("the ID is empty: leave ID out, and the event gets one")
 		}
 		return nil
 	})
@@ -52,7 +52,7 @@ func Unique(key string) PublishOption {
 }
 
 // Replace puts the event in the place of another one of the topic that was published with this
-// key, waits, and has never been delivered. The event keeps the time at which the other one
+// key, waits, and has never been delivered: what was released or snoozed has. The event keeps the time at which the other one
 // was to be delivered, and that has never existed. If there is none, the event is stored: an
 // event that is being handled, or is to be handled again, is never replaced.
 //
@@ -62,8 +62,8 @@ func Replace(key string) PublishOption {
 }
 
 // Debounce is [Replace] with a clock that starts again: the event is delivered when its own
-// [Delay] or [At] says, but no later than longest after the first of the events that have
-// replaced each other was published.
+// [Delay] or [At] says, but is due no later than longest after the first of the events that
+// have replaced each other was published.
 //
 //	ezq.Publish(ctx, client, CartChanged{Cart: 7}, ezq.Delay(5*time.Second), ezq.Debounce("cart-7", time.Minute))
 //

@@ -14,7 +14,7 @@ type SyncRequested struct{ Customer int }
 // A publish that is repeated, because its outcome was unknown, stores its event once.
 func ExampleID() {
 	ctx, broker := context.Background(), memory.New(nil)
-	defer broker.Close()
+	defer func() { _ = broker.Close() }()
 
 	for range 2 {
 		var result ezq.PublishResult
@@ -28,7 +28,7 @@ func ExampleID() {
 
 func ExampleIDs() {
 	ctx, broker := context.Background(), memory.New(nil)
-	defer broker.Close()
+	defer func() { _ = broker.Close() }()
 
 	paid := []InvoicePaid{{Number: 7}, {Number: 8}}
 	err := ezq.PublishBatch(ctx, broker, paid, ezq.IDs("invoice-7-paid", "invoice-8-paid"))
@@ -39,7 +39,7 @@ func ExampleIDs() {
 // While one request of a customer waits or is being handled, further ones are not stored.
 func ExampleUnique() {
 	ctx, broker := context.Background(), memory.New(nil)
-	defer broker.Close()
+	defer func() { _ = broker.Close() }()
 
 	var first, second ezq.PublishResult
 	_ = ezq.Publish(ctx, broker, SyncRequested{Customer: 7}, ezq.Unique("customer-7"), ezq.ResultTo(&first))
@@ -51,7 +51,7 @@ func ExampleUnique() {
 // The last event wins. It is delivered in ten minutes, as the first one would have been.
 func ExampleReplace() {
 	ctx, broker := context.Background(), memory.New(nil)
-	defer broker.Close()
+	defer func() { _ = broker.Close() }()
 
 	for amount := range 3 {
 		var result ezq.PublishResult
@@ -68,7 +68,7 @@ func ExampleReplace() {
 // A sync begins five seconds after the last change, and a minute after the first one at the latest.
 func ExampleDebounce() {
 	ctx, broker := context.Background(), memory.New(nil)
-	defer broker.Close()
+	defer func() { _ = broker.Close() }()
 
 	for range 3 {
 		err := ezq.Publish(ctx, broker, SyncRequested{Customer: 7}, ezq.Delay(5*time.Second), ezq.Debounce("customer-7", time.Minute))
@@ -83,7 +83,7 @@ func ExampleDebounce() {
 // The ID of an event comes back from every publish.
 func ExampleResultTo() {
 	ctx, broker := context.Background(), memory.New(nil)
-	defer broker.Close()
+	defer func() { _ = broker.Close() }()
 
 	var result ezq.PublishResult
 	err := ezq.Publish(ctx, broker, InvoicePaid{Number: 7}, ezq.ResultTo(&result))

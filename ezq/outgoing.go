@@ -99,8 +99,9 @@ func (o *outgoing) setConditions(msgs []*message.Message) {
 			msg.UUID, c = o.ids[i], &backend.PublishCondition{Once: true}
 		case o.condition != nil:
 			c = o.condition
-		default:
+		case backend.PublishConditionFromContext(msg.Context()) == nil:
 			continue
+		default: // ctx is that of a message with a condition, which is not meant for this one
 		}
 		msg.SetContext(backend.WithPublishCondition(msg.Context(), c))
 	}

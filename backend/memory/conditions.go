@@ -55,9 +55,9 @@ func (c *conditions) remove(e *entry) {
 	}
 }
 
-// find returns an entry with the key that accept takes, which takes all if it is nil; or nil.
+// find returns the newest entry with the key that accept takes, which takes all if it is nil; or nil.
 func (c *conditions) find(key string, accept func(*entry) bool) *entry {
-	for _, e := range c.byKey[key] {
+	for _, e := range slices.Backward(c.byKey[key]) {
 		if accept == nil || accept(e) {
 			return e
 		}

@@ -33,7 +33,7 @@ func TestOnce_StoresAnIDOncePerWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(&memory.Config{IDWindow: time.Hour})
-		defer b.Close()
+		defer func() { require.NoError(t, b.Close()) }()
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
 		once := func() *backend.PublishCondition { return &backend.PublishCondition{Once: true} }
@@ -55,7 +55,7 @@ func TestOnce_RememberedIDsAreForgotten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(&memory.Config{IDWindow: time.Minute})
-		defer b.Close()
+		defer func() { require.NoError(t, b.Close()) }()
 		for i := range 1000 {
 			publishOn(t, b, strconv.Itoa(i), &backend.PublishCondition{Once: true}, 0)
 			time.Sleep(time.Second)
@@ -68,7 +68,7 @@ func TestUnique_KeyIsFreeWhenItsMessageIsDone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
-		defer b.Close()
+		defer func() { require.NoError(t, b.Close()) }()
 		unique := func() *backend.PublishCondition { return &backend.PublishCondition{Key: "k"} }
 		there := backend.PublishResult{Outcome: backend.Existed, ID: "a"}
 
@@ -97,7 +97,7 @@ func TestReplace_TakesThePlaceOfWhatWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
-		defer b.Close()
+		defer func() { require.NoError(t, b.Close()) }()
 		replace := func() *backend.PublishCondition { return &backend.PublishCondition{Key: "k", Replace: true} }
 		begin := time.Now()
 		require.Equal(t, backend.Stored, publishOn(t, b, "a", replace(), time.Minute).Outcome)
@@ -120,7 +120,7 @@ func TestDebounce_WaitsUntilItsLongestTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
-		defer b.Close()
+		defer func() { require.NoError(t, b.Close()) }()
 		begin := time.Now()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -146,6 +146,7 @@ func TestPublish_RefusesConditionsThatCannotBe(t *testing.T) {
 	t.Cleanup(func() { _ = b.Close() })
 	long := string(make([]byte, backend.MaxID+1))
 	for name, c := range map[string]*backend.PublishCondition{
+		"an empty condition":          {},
 		"an ID and a key":             {Once: true, Key: "k"},
 		"a replacement without a key": {Replace: true},
 		"a negative longest time":     {Key: "k", Replace: true, Debounce: -1},

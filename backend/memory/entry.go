@@ -24,13 +24,14 @@ type entry struct {
 	formerKey string                    // the key that a dead letter had
 	condition *backend.PublishCondition // until it is stored
 
-	visible  time.Time // may be claimed from then on
-	number   int       // of the last lease
-	leased   time.Time // when that was given; zero once it was released
-	failures int
-	done     []string
-	unknown  time.Time
-	index    int // in entries
+	visible   time.Time // may be claimed from then on
+	number    int       // of the last lease
+	delivered bool      // it was leased once, whether that counts or not
+	leased    time.Time // when that was given; zero once it was released
+	failures  int
+	done      []string
+	unknown   time.Time
+	index     int // in entries
 }
 
 // newEntry copies msg, so that neither its publisher nor a consumer can change
@@ -61,8 +62,8 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 	return e, nil
 }
 
-// isNew reports whether e was never delivered, deliveries that were released aside.
-func (e *entry) isNew() bool { return e.number == 0 }
+// isNew reports whether e was never delivered.
+func (e *entry) isNew() bool { return !e.delivered }
 
 // isBusy reports whether e may be leased, or waits after a failure: it has been delivered, and is
 // invisible.

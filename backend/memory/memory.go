@@ -72,7 +72,10 @@ func (c Config) validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"NackDelay", c.NackDelay}, {"Lease", c.Lease}, {"MaxExtension", c.MaxExtension}, {"DrainTimeout", c.DrainTimeout},
+		{"NackDelay", c.NackDelay},
+		{"Lease", c.Lease},
+		{"MaxExtension", c.MaxExtension},
+		{"DrainTimeout", c.DrainTimeout},
 		{"IDWindow", c.IDWindow},
 	} {
 		if d.value < 0 {

@@ -132,6 +132,9 @@ func (t *topic) storeOn(condition *backend.PublishCondition, e *entry, now time.
 			return backend.PublishResult{Outcome: backend.Existed, ID: there.uuid}
 		}
 	}
+	if latest := now.Add(condition.Debounce); condition.Debounce > 0 && e.visible.After(latest) {
+		e.visible = latest
+	}
 	t.add(e)
 	return backend.PublishResult{Outcome: backend.Stored, ID: e.uuid}
 }
@@ -173,6 +176,7 @@ func (t *topic) Claim(_ context.Context, settlements []subscription.Settlement, 
 	for len(claim.Leases) < limit && len(t.entries) > 0 && !t.entries[0].visible.After(now) {
 		e := t.entries[0]
 		e.number++
+		e.delivered = true
 		e.leased = t.nextLeaseTime(now)
 		t.setVisible(e, now.Add(d))
 		claim.Leases = append(claim.Leases, e.lease())

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +34,11 @@ func publishOn(t *testing.T, p message.Publisher, id string, c *backend.PublishC
 	result, ok := c.Result()
 	require.True(t, ok, "nothing was reported")
 	return result
+}
+
+func publishOnTopic(t *testing.T, p message.Publisher, topic, id string, c *backend.PublishCondition) {
+	t.Helper()
+	require.NoError(t, p.Publish(topic, conditional(t.Context(), id, c, 0)))
 }
 
 func once() *backend.PublishCondition { return &backend.PublishCondition{Once: true} }
@@ -93,7 +99,13 @@ func TestConditions_AreDecidedBetweenPublishersAtOnce(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
-	clients := []*pgmq.Client{openAt(t, database, pgmq.Config{}), openAt(t, database, pgmq.Config{}), openAt(t, database, pgmq.Config{})}
+	clients := []*pgmq.Client{
+		openAt(t, database, pgmq.Config{}), openAt(t, database, pgmq.Config{}),
+		openAt(t, database+"&default_transaction_isolation=serializable", pgmq.Config{}),
+	}
+	for _, c := range []*backend.PublishCondition{once(), unique("before")} {
+		publishOn(t, clients[0], "before", c, 0)
+	}
 	const rounds, publishers = 20, 4
 	var publishing sync.WaitGroup
 	for _, client := range clients {
@@ -110,7 +122,7 @@ func TestConditions_AreDecidedBetweenPublishersAtOnce(t *testing.T) {
 		}
 	}
 	publishing.Wait()
-	requireCount(t, pool, "pgmq.q_t", 3*rounds)
+	requireCount(t, pool, "pgmq.q_t", 3*rounds+2)
 }
 
 func TestUnique_KeyIsFreeWhenItsMessageIsDone(t *testing.T) {
@@ -254,9 +266,12 @@ func TestConditions_WaitForTheTransactionThatIsFirst(t *testing.T) {
 				require.Equal(t, backend.Stored, publishOn(t, client.WithTx(tx), "a", condition(), time.Hour).Outcome)
 				second, done := condition(), make(chan error, 1)
 				go func() { done <- client.Publish("t", conditional(t.Context(), "a", second, 0)) }()
-				pgtest.Eventually(t, patience, "the second waits", func() bool {
-					return get[bool](t, pool, "select exists (select from pg_locks where not granted)")
-				})
+				select {
+				case err := <-done:
+					require.NoError(t, err)
+					require.Fail(t, "the second did not wait")
+				case <-time.After(200 * time.Millisecond): // twice as long as it may wait for a lock
+				}
 				if commit {
 					require.NoError(t, tx.Commit(t.Context()))
 				} else {
@@ -318,6 +333,15 @@ func TestConditions_WorkOnEveryKindOfQueue(t *testing.T) {
 		create table pgmq.q_parts_1 partition of pgmq.q_parts (primary key (msg_id)) for values from (0) to (2);
 		create table pgmq.q_parts_2 partition of pgmq.q_parts (primary key (msg_id)) for values from (2) to (1000000)`)
 	requireConditions(t, client, "parts")
+
+	execute(t, pool, `drop index pgmq.q_parts_left_idx`)
+	administered := openAt(t, pool.Config().ConnString(), pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	err := administered.Publish("parts", conditional(t.Context(), "a", unique("k"), 0))
+	require.ErrorIs(t, err, pgmq.ErrNotPrepared)
+	const remedy = `CREATE INDEX on "pgmq"."q_parts" (left(headers->>'ezq_unique', 400)) where headers ? 'ezq_unique'`
+	require.ErrorContains(t, err, remedy)
+	execute(t, pool, remedy)
+	publishOnTopic(t, administered, "parts", "b", unique("other"))
 }
 
 func requireConditions(t *testing.T, client *pgmq.Client, topic string) {
@@ -331,11 +355,18 @@ func requireConditions(t *testing.T, client *pgmq.Client, topic string) {
 	require.Equal(t, []backend.PublishOutcome{backend.Stored, backend.Existed, backend.Stored, backend.Existed, backend.Replaced, backend.Replaced}, outcomes, topic)
 }
 
+// Statistics are those of a queue of one message, and so are the plans that a connection may have kept.
 func TestConditions_LookTheKeyUpInAnIndex(t *testing.T) {
 	t.Parallel()
-	client, pool := open(t, pgmq.Config{})
+	database := pgtest.Database(t)
+	client, pool := openAt(t, database+"&pool_max_conns=1", pgmq.Config{}), pgtest.Pool(t, database)
 	publishOn(t, client, "a", unique("k"), 0)
-	execute(t, pool, `truncate pgmq.q_t; analyze pgmq.q_t;
+	execute(t, pool, "vacuum analyze pgmq.q_t")
+	for range 10 {
+		publishOn(t, client, "a", unique("k"), 0)
+		publishOn(t, client, "a", replacing("k", 0), 0)
+	}
+	execute(t, pool, `
 		insert into pgmq.q_t (vt, message, headers) select now(), '{}', jsonb_build_object('ezq_unique', 't/' || i) from generate_series(1, 20000) i`)
 	before := get[int](t, pool, "select coalesce(seq_tup_read, 0) from pg_stat_user_tables where relname = 'q_t'")
 	for i := range 10 {
@@ -344,7 +375,7 @@ func TestConditions_LookTheKeyUpInAnIndex(t *testing.T) {
 	}
 	execute(t, pool, "select pg_stat_force_next_flush()")
 	pgtest.Eventually(t, patience, "the statistics are there", func() bool {
-		return get[int](t, pool, "select coalesce(idx_scan, 0) from pg_stat_user_indexes where relname = 'q_t' and indexrelname like '%expr%'") > 0
+		return get[int](t, pool, "select coalesce(idx_scan, 0) from pg_stat_user_indexes where relname = 'q_t' and indexrelname like '%left%'") > 0
 	})
 	require.Less(t, get[int](t, pool, "select coalesce(seq_tup_read, 0) from pg_stat_user_tables where relname = 'q_t'")-before, 20000)
 }
@@ -355,7 +386,7 @@ func TestConditions_SayWhatIsMissing(t *testing.T) {
 	execute(t, pool, "select pgmq.create('t')")
 	for sql, c := range map[string]*backend.PublishCondition{
 		"create table pgmq.ezq_ids": once(),
-		`CREATE INDEX CONCURRENTLY on "pgmq"."q_t" ((headers->>'ezq_unique')) where headers ? 'ezq_unique'`: unique("k"),
+		`CREATE INDEX CONCURRENTLY on "pgmq"."q_t" (left(headers->>'ezq_unique', 400)) where headers ? 'ezq_unique'`: unique("k"),
 	} {
 		err := client.Publish("t", conditional(t.Context(), "a", c, 0))
 		require.ErrorIs(t, err, pgmq.ErrNotPrepared)
@@ -363,7 +394,7 @@ func TestConditions_SayWhatIsMissing(t *testing.T) {
 		require.ErrorContains(t, err, sql)
 	}
 	execute(t, pool, `create table pgmq.ezq_ids (key bytea primary key, until timestamptz not null); create index on pgmq.ezq_ids (until)`)
-	execute(t, pool, `CREATE INDEX CONCURRENTLY on "pgmq"."q_t" ((headers->>'ezq_unique')) where headers ? 'ezq_unique'`)
+	execute(t, pool, `CREATE INDEX CONCURRENTLY on "pgmq"."q_t" (left(headers->>'ezq_unique', 400)) where headers ? 'ezq_unique'`)
 	publishOn(t, client, "a", once(), 0)
 	publishOn(t, client, "b", unique("k"), 0)
 	requireCount(t, pool, "pgmq.q_t", 2)
@@ -401,6 +432,155 @@ func TestUnique_NeedsNoIndexAtFirst(t *testing.T) {
 	t.Cleanup(func() { _ = other.Close() })
 	require.Equal(t, existed("c"), publishOn(t, other, "d", unique("k"), 0))
 	require.Equal(t, 1, get[int](t, pool, indexes))
+}
+
+// The transaction would not see that the message with the key is gone, and store nothing.
+func TestUnique_IsRefusedInASnapshotThatMayBeOld(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	publishOn(t, client, "a", unique("k"), 0)
+	for _, isolation := range []pgx.TxIsoLevel{pgx.RepeatableRead, pgx.Serializable} {
+		require.NoError(t, pgx.BeginTxFunc(t.Context(), pool, pgx.TxOptions{IsoLevel: isolation}, func(tx pgx.Tx) error {
+			for _, c := range []*backend.PublishCondition{unique("k"), replacing("k", 0)} {
+				err := client.WithTx(tx).Publish("t", conditional(t.Context(), "b", c, 0))
+				require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+				require.ErrorContains(t, err, "READ COMMITTED")
+			}
+			publishOn(t, client.WithTx(tx), string(isolation), once(), 0) // the transaction goes on
+			return nil
+		}))
+	}
+	requireCount(t, pool, "pgmq.q_t", 3)
+}
+
+// Others wait neither behind it nor for a connection.
+func TestConditions_StopNoOtherPublishWhileTheyWait(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	client, pool := openAt(t, database+"&pool_max_conns=2", pgmq.Config{}), pgtest.Pool(t, database)
+	publishOn(t, client, "before", unique("before"), 0)
+	publishOn(t, client, "before", once(), 0)
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	publishOn(t, client.WithTx(tx), "k", unique("k"), 0)
+	publishOn(t, client.WithTx(tx), "x", once(), 0)
+	var waiting sync.WaitGroup
+	var done atomic.Int32
+	for i := range 20 {
+		waiting.Go(func() {
+			c := []*backend.PublishCondition{once(), unique("k"), replacing("k", 0)}[i%3]
+			if err := client.Publish("t", conditional(t.Context(), []string{"x", "k", "k"}[i%3], c, 0)); err != nil {
+				t.Error(err)
+			}
+			done.Add(1)
+		})
+	}
+	for i := range 20 {
+		publish(t, client, "plain")
+		require.Equal(t, backend.Stored, publishOn(t, client, fmt.Sprint("other ", i), once(), 0).Outcome)
+		require.Equal(t, backend.Stored, publishOn(t, client, "other", unique(fmt.Sprint("other ", i)), 0).Outcome)
+	}
+	require.Zero(t, done.Load(), "they did not wait")
+	require.NoError(t, tx.Commit(t.Context()))
+	waiting.Wait()
+}
+
+func TestConditions_SayForWhatTheyHaveWaited(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	publishOn(t, client, "before", unique("before"), 0)
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	publishOn(t, client.WithTx(tx), "k", unique("k"), 0)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err = client.Publish("t", conditional(ctx, "b", unique("k"), 0))
+	require.ErrorIs(t, err, pgmq.ErrRejected)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "another transaction, which has not ended, has published the same ID or key")
+}
+
+// What a transaction forgets, it would keep locked until its end.
+func TestOnce_ForgetsNothingInATransaction(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	publishOn(t, client, "daily", once(), 0)
+	execute(t, pool, "update pgmq.ezq_ids set until = now()")
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	publishOn(t, client.WithTx(tx), "another", once(), 0)
+	require.Equal(t, backend.Stored, publishOn(t, client, "daily", once(), 0).Outcome)
+}
+
+func TestID_OfTheFormOfAGeneratedOneIsRefused(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	publish(t, client, "a")
+	err := client.Publish("t", conditional(t.Context(), "t/7", once(), 0))
+	require.ErrorIs(t, err, pgmq.ErrInvalidMessage)
+	require.ErrorAs(t, err, new(*backend.RefusedError))
+	require.Equal(t, backend.Stored, publishOn(t, client, "orders/7", once(), 0).Outcome)
+	requireCount(t, pool, "pgmq.q_t", 2)
+}
+
+// A dead letter that is moved back would be beside another one of its key.
+func TestUnique_DeadLetterHasNoKey(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('t_dead')")
+	publishOn(t, client, "a", unique("k"), 0)
+	messages := subscribe(t, client)
+	backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "t_dead", Metadata: message.Metadata{backend.DeadLetterTopic: "t"}})
+	requireCount(t, pool, "pgmq.q_t_dead", 1)
+	require.False(t, get[bool](t, pool, "select headers ? 'ezq_unique' from pgmq.q_t_dead"))
+}
+
+func TestReplace_LeavesWhatWasDelivered(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	if !get[bool](t, pool, "select exists (select from pg_attribute where attrelid = 'pgmq.meta'::regclass) and to_regproc('pgmq.send_topic') is not null") {
+		t.Skip("this PGMQ does not record leases")
+	}
+	publishOn(t, client, "a", replacing("k", 0), 0)
+	backend.Nack(receive(t, subscribe(t, client)), backend.Redelivery{Delay: time.Hour, Uncounted: true}) // as a snooze is
+	pgtest.Eventually(t, patience, "it is snoozed", func() bool {
+		return get[bool](t, pool, "select read_ct = 0 and vt > now() + interval '50 minutes' from pgmq.q_t")
+	})
+	require.Equal(t, backend.PublishResult{ID: "b"}, publishOn(t, client, "b", replacing("k", 0), time.Hour))
+	require.Equal(t, backend.PublishResult{Outcome: backend.Replaced, ID: "b"}, publishOn(t, client, "c", replacing("k", 0), 0), "of two the one that was not delivered")
+	requireCount(t, pool, "pgmq.q_t", 2)
+}
+
+func TestUnique_WorksBesideForeignKeys(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	execute(t, pool, `select pgmq.create('t')`)
+	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) select now(), '{}', jsonb_build_object('ezq_unique', k)
+		from (select string_agg(md5(i::text), '') as text from generate_series(1, 1000) i) s, unnest(array[to_jsonb(repeat('x', 100000)), '7', '{}', 'null', to_jsonb(s.text)]) k`)
+	publishOn(t, client, "a", unique("k"), 0)
+	require.Equal(t, existed("a"), publishOn(t, client, "b", unique("k"), 0))
+}
+
+func TestConditions_LeaveATransactionWithoutAPoolAsItWas(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "select pgmq.create('t')")
+	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		publisher, err := pgmq.NewPublisher(tx, nil)
+		require.NoError(t, err)
+		err = publisher.Publish("t", conditional(t.Context(), "a", once(), 0))
+		require.ErrorIs(t, err, pgmq.ErrNotPrepared)
+		publishOn(t, publisher, "a", unique("k"), 0)
+		var timeout string
+		require.NoError(t, tx.QueryRow(t.Context(), "show lock_timeout").Scan(&timeout))
+		require.Equal(t, "0", timeout)
+		return nil
+	}))
+	requireCount(t, pool, "pgmq.q_t", 1)
 }
 
 func TestConditions_DoWithoutAPool(t *testing.T) {

@@ -69,22 +69,19 @@ func TestUnique_LostReplyIsRepeatedWithoutASecondMessage(t *testing.T) {
 	direct := pgtest.Database(t)
 	pool := pgtest.Pool(t, direct)
 	proxy, database := throughProxy(t, direct)
-	client := openAt(t, database+"&pool_max_conns=1", pgmq.Config{})
+	client := openAt(t, database+"&pool_max_conns=1", pgmq.Config{Publisher: pgmq.PublisherConfig{NoNotify: true}}) // which would take the connection
 	for i, condition := range []func(key string) *backend.PublishCondition{
 		unique, func(key string) *backend.PublishCondition { return replacing(key, 0) }, func(string) *backend.PublishCondition { return once() },
 	} {
 		publishOn(t, client, fmt.Sprint("before ", i), condition(fmt.Sprint("before ", i)), 0) // else the reply to the Parse could be the one that is lost
 		c := condition("k")
-		var result error
-		done := make(chan struct{})
-		loseReply(t, proxy, pool, func() {
-			go func() {
-				defer close(done)
-				result = client.Publish("t", conditional(t.Context(), "a", c, 0))
-			}()
-		})
-		<-done
-		require.ErrorIs(t, result, pgmq.ErrUnknownOutcome)
+		proxy.Swallow(faultproxy.ToClient)
+		result := make(chan error, 1)
+		go func() { result <- client.Publish("t", conditional(t.Context(), "a", c, 0)) }()
+		requireCount(t, pool, "pgmq.q_t", 2*(i+1))
+		proxy.Heal()
+		proxy.ResetAll()
+		require.ErrorIs(t, <-result, pgmq.ErrUnknownOutcome)
 		_, reported := c.Result()
 		require.False(t, reported)
 		require.NotEqual(t, backend.Stored, publishOn(t, client, "a", c, 0).Outcome, i)

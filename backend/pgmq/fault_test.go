@@ -38,7 +38,7 @@ func loseReply(t *testing.T, proxy *faultproxy.Proxy, pool *pgxpool.Pool, do fun
 	_, err = tx.Exec(t.Context(), "lock table pgmq.q_t in exclusive mode")
 	require.NoError(t, err)
 	do()
-	const writing = `from pg_stat_activity where datname = current_database() and query ~ '(insert into|delete from) ("pgmq"."q_t|pgmq.ezq_ids)'`
+	const writing = `from pg_stat_activity where datname = current_database() and query ~ '(insert into|delete from) "pgmq"."q_t'`
 	pgtest.Eventually(t, patience, "the request is there", func() bool {
 		return get[bool](t, pool, "select count(*) > 0 "+writing+" and wait_event_type = 'Lock'")
 	})

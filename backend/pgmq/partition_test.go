@@ -55,3 +55,16 @@ func TestPartitionedQueue_DeliversVisibleMessagesOnly(t *testing.T) {
 		})
 	}
 }
+
+func TestPartitionedQueue_PassesByARowWhoseUpdateIsRefused(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	partition(t, pool)
+	execute(t, pool, `insert into pgmq.q_t (msg_id, vt, message) overriding system value
+		select i, now(), '{}' from unnest(array[1, 2, 3, 101, 102]) as i`)
+	execute(t, pool, onUpdate("if new.msg_id = 1 then raise 'not today'; elsif new.msg_id = 101 then return null; end if;"))
+	store, err := client.Store(t.Context(), "t")
+	require.NoError(t, err)
+	requireClaimed(t, store, 10, 3)
+	requireCount(t, pool, "pgmq.q_t where read_ct = 0 and msg_id in (1, 101)", 2)
+}

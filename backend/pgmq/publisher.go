@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
@@ -180,14 +181,31 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 		}
 		return send(ctx, encoded)
 	}
-	switch {
-	case encoded.Keyed() != nil: // the lock of a key is of one transaction
-		return send(ctx, encoded)
-	case encoded.Conditions != nil: // IDs share statements, which those without do not pay for
-		return p.commits.Write(ctx, "IDs\x00"+topic, encoded, send)
-	default:
-		return p.commits.Write(ctx, topic, encoded, send)
+	if encoded.Conditions != nil {
+		return p.publishConditional(ctx, topic, encoded, send)
 	}
+	return p.commits.Write(ctx, topic, encoded, send)
+}
+
+// publishConditional publishes messages of which some have conditions. Where another transaction has published the same ID or
+// key, it waits for the end of that, without a connection that others could use.
+func (p *Publisher) publishConditional(ctx context.Context, topic string, batch insert.Batch, send func(context.Context, insert.Batch) error) error {
+	const shortest, longest = time.Millisecond, 100 * time.Millisecond
+	var err error
+	if batch.Keyed() != nil { // the lock of a key is of one transaction
+		err = send(ctx, batch)
+	} else { // IDs share statements, which messages without a condition do not pay for
+		err = p.commits.Write(ctx, "IDs\x00"+topic, batch, send)
+	}
+	for pause := shortest; errors.Is(err, condition.ErrTaken); pause = min(2*pause, longest) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", condition.ErrTaken, context.Cause(ctx))
+		case <-time.After(pause):
+			err = send(ctx, batch)
+		}
+	}
+	return err
 }
 
 // send stores a batch. If the topic's queues are not those that we know of, which
@@ -216,10 +234,10 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 		}
 		if fault.IsCode(err, "42501") {
 			p.routes.Forget(topic, to)
-			if batch.Conditions != nil {
-				return condition.Denied(err, &condition.Insert{Route: to, Batch: batch})
+			if batch.Conditions == nil {
+				err = catalog.PublishDenied(topic, to.Queues)
 			}
-			return catalog.PublishDenied(topic, to.Queues)
+			return err
 		}
 		if attempt == attempts || err != nil && (!gone || p.inTx) { // a transaction has failed with it
 			return fault.FirstError(err, catalog.ErrBindings)
@@ -260,16 +278,22 @@ func (p *Publisher) insert(ctx context.Context, to *catalog.Route, batch insert.
 // insertConditional is insert for messages of which some have conditions, to which it reports.
 func (p *Publisher) insertConditional(ctx context.Context, to *catalog.Route, batch insert.Batch) (stored bool, err error) {
 	conditional := condition.Insert{Route: to, Batch: batch, Window: p.config.IDWindow}
-	preparer := condition.Preparer{DB: p.db, NoCreate: p.create == nil, Prepared: p.prepared}
+	preparer := condition.Preparer{DB: p.db, Transaction: p.inTx, NoCreate: p.create == nil, Prepared: p.prepared}
 	if p.inTx {
 		preparer.Pool = p.pool
 	}
 	if err := preparer.Prepare(ctx, &conditional); err != nil {
 		return false, err
 	}
+	if err := conditional.CheckIDs(); err != nil {
+		return false, err
+	}
 	results, err := p.run(ctx, &conditional)
 	if fault.IsCode(err, "42P01") {
 		p.prepared.Forget()
+	}
+	if err != nil && (p.inTx || !fault.IsCode(err, "42P01")) { // otherwise it is made, and tried again
+		err = condition.Explain(err, &conditional)
 	}
 	if err != nil || results == nil {
 		return false, err
@@ -291,20 +315,17 @@ func (p *Publisher) insertConditional(ctx context.Context, to *catalog.Route, ba
 
 // run runs an insert in the transaction of the publisher, or in one of its own.
 func (p *Publisher) run(ctx context.Context, conditional *condition.Insert) (results []backend.PublishResult, err error) {
-	row, canQuery := p.db.(transact.RowQueryer)
-	batch, canSend := p.db.(condition.BatchSender)
-	switch {
-	case canQuery && (p.inTx || conditional.IsOneStatement()):
-		results, err = conditional.Run(ctx, row)
-	case canSend && !p.inTx && !conditional.Route.Pooled: // a batch would prepare its statements
-		results, err = conditional.RunTransaction(ctx, batch)
-	default:
+	if db, ok := p.db.(transact.RowQueryer); ok && p.inTx {
+		results, err = conditional.Run(ctx, db)
+	} else if db, ok := p.db.(condition.BatchSender); ok && !conditional.Route.Pooled { // a batch would prepare its statements
+		results, err = conditional.Try(ctx, db)
+	} else {
 		return results, p.transact(ctx, func(inside *Publisher) error {
-			results, err = inside.run(ctx, conditional)
+			results, err = conditional.TryIn(ctx, inside.db.(pgx.Tx)) //nolint:forcetypeassert // transact passes one
 			return err
 		})
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, condition.ErrTaken) {
 		err = &insert.SendError{Cause: err}
 	}
 	return results, err

@@ -226,7 +226,7 @@ func (r *redrive) route(ctx context.Context, to destination) (found *catalog.Rou
 // what is to begin anew.
 func deadLetterKeys() []string {
 	return []string{
-		codec.OriginKey, codec.GroupKey, codec.FailuresKey, codec.DoneKey, codec.UnknownKey,
+		codec.OriginKey, codec.GroupKey, codec.FailuresKey, codec.DoneKey, codec.UnknownKey, codec.UniqueKey,
 		backend.DeadLetterReason, backend.DeadLetterTopic, backend.DeadLetterHandler,
 		backend.DeadLetterFailures, backend.DeadLetterAt,
 	}

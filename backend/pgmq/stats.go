@@ -29,9 +29,9 @@ type SubscriptionStats struct {
 	// Quarantined counts messages that no consumer got, because they cannot be read or are
 	// larger than MaxMessageBytes: they were moved to the archive of their queue, or, where that
 	// is not permitted, hidden for an hour, once for each time. The archive has the
-	// reasons, and docs/postgres.md what to do then. A message that PostgreSQL refuses to lease,
-	// because of a constraint or a trigger, counts once, and stays in its queue. Any of them
-	// wants a look.
+	// reasons, and docs/postgres.md what to do then. A message that PostgreSQL does not lease,
+	// because of a constraint, a trigger or a policy, counts each time that it is found, and stays in
+	// its queue. Any of them wants a look.
 	Quarantined int64
 
 	// Expired is how many messages were taken from their handlers: PostgreSQL did not

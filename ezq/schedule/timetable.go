@@ -108,12 +108,14 @@ func (t *Timetable) check(e *entry) error {
 // have.
 type dryRun struct{}
 
-func (dryRun) Features() backend.Features { return backend.Features{Delay: true, Schedules: true, Conditions: true} }
+func (dryRun) Features() backend.Features {
+	return backend.Features{Delay: true, Schedules: true, Conditions: true}
+}
 
 func (dryRun) Publish(_ string, msgs ...*message.Message) error {
 	for _, msg := range msgs {
 		if d, at, err := backend.DelayOf(msg); err != nil || d != 0 || !at.IsZero() {
-			return errors.New("Delay and At are not allowed: the schedule decides the time")
+			return errors.New("the schedule decides the time: leave Delay and At out")
 		}
 	}
 	return nil

@@ -27,6 +27,8 @@ type outage struct {
 	mu      sync.Mutex
 	calling bool      // a call is under way
 	since   time.Time // zero: there is no outage
+	logged  bool      // the log tells of it
+	last    time.Time // when the last one ended
 	log     logThrottle
 }
 
@@ -88,6 +90,9 @@ func (o *outage) callIsSlow() {
 func (o *outage) begin(err error, since time.Time) {
 	if o.since.IsZero() {
 		o.since = since
+		if since.Sub(o.last) > logMax { // else it is logged as if the last one went on
+			o.log = logThrottle{}
+		}
 	}
 	if o.health != nil {
 		o.health(err)
@@ -103,6 +108,7 @@ func (o *outage) failed(err error, wait time.Duration) {
 	if !o.log.allows(now) {
 		return
 	}
+	o.logged = true
 	o.config.Logger.Error("ezq: cannot fetch messages; will try again",
 		"topic", o.config.Topic, "retry_in", wait.Round(time.Millisecond).String(), "error", err)
 }
@@ -124,9 +130,9 @@ func (o *outage) ended() {
 	if o.health != nil {
 		o.health(nil)
 	}
-	if !o.log.next.IsZero() {
+	if o.logged {
 		o.config.Logger.Info("ezq: receiving again",
 			"topic", o.config.Topic, "lasted", time.Since(o.since).Round(time.Millisecond).String())
 	}
-	o.since, o.log = time.Time{}, logThrottle{}
+	o.since, o.logged, o.last = time.Time{}, false, time.Now()
 }

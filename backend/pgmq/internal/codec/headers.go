@@ -26,6 +26,7 @@ const (
 	FailuresKey = reservedPrefix + "failures"      // written by a nack,
 	DoneKey     = reservedPrefix + "done"          // as is this
 	UnknownKey  = reservedPrefix + "unknown_since" // and this
+	UniqueKey   = reservedPrefix + "unique"        // of a message with a key: see package condition
 	OriginKey   = reservedPrefix + "queue"         // of a dead letter: where it was,
 	GroupKey    = reservedPrefix + "group"         // and for which group, if for one
 	UniqueKey   = reservedPrefix + "unique"        // the key of a condition, with the topic's own queue before it
@@ -126,7 +127,7 @@ func (h *Headers) Decode(text []byte) error {
 // another message has by itself. It returns which of these there was.
 func (h *Headers) DropForged(queue string) (progress, named bool) {
 	progress = h.Failures > 0 || len(h.Done) > 0 || !h.Unknown.IsZero()
-	named = isDefaultID(h.UUID, queue)
+	named = IsDefaultID(h.UUID, queue)
 	h.Failures, h.Done, h.Unknown = 0, nil, time.Time{}
 	if named {
 		h.UUID = ""
@@ -246,8 +247,8 @@ func (r *headerReader) other() (string, bool) {
 // DefaultID is the id of a message that has none.
 func DefaultID(queue string, id int64) string { return queue + "/" + strconv.FormatInt(id, 10) }
 
-// isDefaultID reports whether uuid is, or can become, the id of a message of queue that has none.
-func isDefaultID(uuid, queue string) bool {
+// IsDefaultID reports whether uuid is, or can become, the id of a message of queue that has none.
+func IsDefaultID(uuid, queue string) bool {
 	number, ok := strings.CutPrefix(uuid, queue+"/")
 	number = strings.TrimPrefix(number, "-")
 	return ok && number != "" && strings.Trim(number, "0123456789") == ""

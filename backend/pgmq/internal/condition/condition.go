@@ -13,6 +13,8 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +23,8 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/insert"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
@@ -39,46 +43,113 @@ type BatchSender interface {
 	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 }
 
-// IsOneStatement reports whether it needs no transaction.
-func (i *Insert) IsOneStatement() bool { return i.Batch.Keyed() == nil }
+// ErrTaken says that another transaction, which has not ended, has published the same ID or key. Nothing is
+// stored.
+var ErrTaken = errors.New("another transaction, which has not ended, has published the same ID or key, or has locked a table")
 
-// Run stores the messages through db, which is a transaction unless one statement is enough. It returns no
+// Run stores the messages in a transaction that does more, and waits for others that publish the same. It returns no
 // results if the route is old: then nothing is stored.
-func (i *Insert) Run(ctx context.Context, db transact.RowQueryer) ([]backend.PublishResult, error) {
-	if !i.IsOneStatement() {
-		if err := db.QueryRow(ctx, lockKeySQL, pgx.QueryExecModeCacheDescribe, i.key()).Scan(new(bool)); err != nil {
+func (i *Insert) Run(ctx context.Context, tx transact.RowQueryer) ([]backend.PublishResult, error) {
+	if i.Batch.Keyed() != nil {
+		var isolation string
+		if err := tx.QueryRow(ctx, waitSQL, pgx.QueryExecModeCacheDescribe, i.key()).Scan(new(bool), &isolation); err != nil {
 			return nil, err
 		}
+		if isolation == "repeatable read" || isolation == "serializable" {
+			return nil, isolationError(isolation)
+		}
 	}
-	sql, args := i.statement()
-	return i.scan(db.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...))
+	sql, args := i.statement(false)
+	return i.scan(tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...))
 }
 
-// RunTransaction is Run in a transaction of its own, in one round trip.
-func (i *Insert) RunTransaction(ctx context.Context, db BatchSender) (results []backend.PublishResult, err error) {
+func isolationError(isolation string) error {
+	return &fault.Error{
+		Kind:   fault.ErrInvalidConfig,
+		Cause:  fmt.Errorf("the transaction is %s, and does not see what has become of other messages with the key since it began", strings.ToUpper(isolation)),
+		Remedy: "publish with a key in a READ COMMITTED transaction, or outside of one",
+	}
+}
+
+// Try stores the messages in a transaction of its own, in one round trip. It returns [ErrTaken] where Run waits.
+func (i *Insert) Try(ctx context.Context, db BatchSender) (results []backend.PublishResult, err error) {
 	var transaction transact.Batch
 	transaction.Queue(transact.ReadCommittedSQL)
-	transaction.Queue(lockKeySQL, i.key())
-	sql, args := i.statement()
+	transaction.Queue(settingsSQL)
+	locked := true
+	if i.Batch.Keyed() != nil {
+		transaction.Queue(tryLockSQL, i.key()).QueryRow(func(row pgx.Row) error { return row.Scan(&locked) })
+	}
+	sql, args := i.statement(true)
 	transaction.Queue(sql, args...).QueryRow(func(row pgx.Row) (err error) {
 		results, err = i.scan(row)
 		return err
 	})
-	return results, transaction.Run(ctx, db)
+	return i.taken(results, locked, transaction.Run(ctx, db))
 }
 
-// lockKeySQL locks a key until the transaction ends. The seed keeps it apart from locks of other programs.
-const lockKeySQL = "select pg_advisory_xact_lock(hashtextextended($1::text, 7301942)) is not null"
+// TryIn is Try in a transaction that was begun for it, statement by statement: a pooler keeps none that is prepared.
+func (i *Insert) TryIn(ctx context.Context, tx pgx.Tx) (results []backend.PublishResult, err error) {
+	if _, err := tx.Exec(ctx, settingsSQL, pgx.QueryExecModeCacheDescribe); err != nil {
+		return nil, err
+	}
+	locked := true
+	if i.Batch.Keyed() != nil {
+		if err := tx.QueryRow(ctx, tryLockSQL, pgx.QueryExecModeCacheDescribe, i.key()).Scan(&locked); err != nil {
+			return nil, err
+		}
+	}
+	sql, args := i.statement(true)
+	results, err = i.scan(tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...))
+	return i.taken(results, locked, err)
+}
+
+func (i *Insert) taken(results []backend.PublishResult, locked bool, err error) ([]backend.PublishResult, error) {
+	if err == nil && !locked || fault.IsCode(err, "55P03") { // lock_not_available
+		return nil, ErrTaken
+	}
+	return results, err
+}
+
+const (
+	// waitSQL locks a key until the transaction ends. The seed keeps the lock apart from those of other programs.
+	waitSQL = "select pg_advisory_xact_lock(hashtextextended($1::text, 7301942)) is not null, current_setting('transaction_isolation')"
+
+	// tryLockSQL is waitSQL without waiting: the next statement asks the setting, since it cannot see the result.
+	tryLockSQL = "select set_config('ezq.locked', pg_try_advisory_xact_lock(hashtextextended($1::text, 7301942))::text, true) = 'true'"
+
+	lockedSQL = " and current_setting('ezq.locked', true) = 'true'"
+)
+
+// settingsSQL has PostgreSQL plan each statement anew, by index, and wait for others only so long that what waits does not keep
+// connections from those that need not wait.
+const settingsSQL = transact.PlanSQL + ", set_config('plan_cache_mode', 'force_custom_plan', true), set_config('lock_timeout', '100ms', true)"
 
 // key is what the header of the message says: messages of several topics in one queue, which is
 // bound to them, do not share their keys.
 func (i *Insert) key() string { return i.Route.Own + "/" + i.Batch.Keyed().Key }
 
+// CheckIDs returns an error if an ID is of the form that a message without one has in a queue. Its consumers would
+// take it for forged.
+func (i *Insert) CheckIDs() error {
+	for n, condition := range i.Batch.Conditions {
+		for _, queue := range i.Route.Queues {
+			if id := i.Batch.IDs[n]; condition != nil && codec.IsDefaultID(id, queue) {
+				return &fault.Error{Kind: fault.ErrInvalidMessage, Cause: &backend.RefusedError{
+					What: fmt.Sprintf("the ID %q", id), Reason: fmt.Sprintf("a message without an ID has one of this form in the queue %q", queue),
+					Remedy: "put another character in the place of the slash",
+				}}
+			}
+		}
+	}
+	return nil
+}
+
 // digests are what the table of IDs has of the messages that are stored once. The others have "".
 func (i *Insert) digests() []string {
 	digests := make([]string, i.Batch.Len())
 	for n, condition := range i.Batch.Conditions {
-		if condition != nil {
+		if condition != nil && condition.Once {
 			sum := sha256.Sum256([]byte(i.Route.Own + "/" + i.Batch.IDs[n]))
 			digests[n] = hex.EncodeToString(sum[:])
 		}
@@ -117,6 +188,8 @@ func (i *Insert) scan(row pgx.Row) ([]backend.PublishResult, error) {
 var (
 	//go:embed sql/insert_new.sql
 	insertNewSQL string
+	//go:embed sql/forget_ids.sql
+	forgetIDsSQL string
 	//go:embed sql/insert_unique.sql
 	insertUniqueSQL string
 	//go:embed sql/insert_unique_copy.sql
@@ -127,25 +200,29 @@ var (
 	replaceCopySQL string
 )
 
-// statement returns the SQL, of which the only row says whether the route is right, and what was found
-// there.
-func (i *Insert) statement() (sql string, args []any) {
+// statement returns the SQL, of which the only row says whether the route is right, and what was found there; alone in a
+// transaction that ends at once, or in one that does more.
+func (i *Insert) statement(alone bool) (sql string, args []any) {
 	args = []any{i.Batch.Messages, i.Batch.Headers, i.Batch.Delays, i.Batch.Times, i.Route.Version}
 	keyed := i.Batch.Keyed()
 	switch {
 	case keyed == nil:
 		const copySQL = ",\ni{i} as (insert into {table} (vt, message, headers) select vt, message, headers from r order by n)"
-		return i.forRoute("insert_new", insertNewSQL, copySQL), append(args, i.digests(), i.Window.Microseconds())
+		return i.forRoute("insert_new", insertNewSQL, copySQL, alone), append(args, i.digests(), i.Window.Microseconds())
 	case keyed.Replace:
-		return i.forRoute("replace", replaceSQL, replaceCopySQL), append(args, i.key(), keyed.Debounce.Microseconds())
+		debounce := keyed.Debounce.Microseconds()
+		if keyed.Debounce > 0 {
+			debounce = max(debounce, 1)
+		}
+		return i.forRoute("replace", replaceSQL, replaceCopySQL, alone), append(args, i.key(), debounce)
 	default:
-		return i.forRoute("insert_unique", insertUniqueSQL, insertUniqueCopySQL), append(args, i.key())
+		return i.forRoute("insert_unique", insertUniqueSQL, insertUniqueCopySQL, alone), append(args, i.key())
 	}
 }
 
 // forRoute returns the statement in a file, with what it does for each queue of the route.
-func (i *Insert) forRoute(name, file, copyFile string) string {
-	return i.Route.Statement(name, func() string {
+func (i *Insert) forRoute(name, file, copyFile string, alone bool) string {
+	return i.Route.Statement(fmt.Sprint(name, alone), func() string {
 		var copies strings.Builder
 		found := make([]string, len(i.Route.Queues))
 		for n, queue := range i.Route.Queues {
@@ -153,8 +230,16 @@ func (i *Insert) forRoute(name, file, copyFile string) string {
 			found[n] = "select id from e" + number
 			copies.WriteString(strings.NewReplacer("{i}", number, "{queue}", queue, "{table}", queuename.Table(queue)).Replace(sqlfile.Text(copyFile)))
 		}
+		unchanged, forget := i.Route.Unchanged(), ""
+		if alone {
+			forget = strings.ReplaceAll(sqlfile.Text(forgetIDsSQL), "{ids}", idsTable)
+			if i.Batch.Keyed() != nil {
+				unchanged += lockedSQL
+			}
+		}
 		return strings.NewReplacer(
-			"{unchanged}", i.Route.Unchanged(), "{ids}", idsTable, "{copies}", copies.String(),
+			"{unchanged}", unchanged, "{ids}", idsTable, "{forget}", forget, "{copies}", copies.String(),
+			"{due}", "coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond')",
 			"{found}", strings.Join(found, " union all "), "{queues}", strconv.Itoa(len(found)),
 		).Replace(sqlfile.Text(file))
 	})

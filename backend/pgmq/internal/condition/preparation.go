@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"sync"
 	"time"
@@ -60,20 +59,21 @@ func (p *Prepared) set(table string, until time.Time) {
 	bounded.Set(p.until, table, until)
 }
 
-// always is later than any time that is asked for.
-func always() time.Time { return time.Unix(math.MaxInt32*8, 0) }
+// recheckAfter is how long what was there is not looked for again. A queue that was dropped and created anew has no index.
+const recheckAfter = 5 * time.Minute
 
 // Preparer makes what conditions need.
 type Preparer struct {
-	DB       transact.Queryer
-	Pool     *pgxpool.Pool // to create things with, where DB is a transaction; nil if there is none
-	NoCreate bool          // only look
-	Prepared *Prepared
+	DB          transact.Queryer
+	Pool        *pgxpool.Pool // to create things with, where DB is a transaction; nil if there is none
+	Transaction bool          // DB is a transaction
+	NoCreate    bool          // only look
+	Prepared    *Prepared
 }
 
 // Prepare makes what insert needs.
 func (p Preparer) Prepare(ctx context.Context, insert *Insert) error {
-	if insert.IsOneStatement() {
+	if insert.Batch.Keyed() == nil {
 		return p.ids(ctx)
 	}
 	var missing []string
@@ -95,11 +95,8 @@ func (p Preparer) ids(ctx context.Context) error {
 	}
 	missing, err := p.find(ctx, missingTablesSQL, []string{idsTable})
 	if err == nil && len(missing) > 0 {
-		if p.NoCreate {
-			return &fault.Error{
-				Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("there is no table %s, which remembers IDs", idsTable),
-				Remedy: "let an administrator run " + createIDsSQL,
-			}
+		if p.NoCreate || p.Transaction && p.Pool == nil { // a rollback would take it back
+			return errNoIDs()
 		}
 		err = p.create(ctx, createIDsSQL, missingTablesSQL, idsTable)
 		if fault.IsCode(err, "42501") {
@@ -112,9 +109,16 @@ func (p Preparer) ids(ctx context.Context) error {
 		err = catalog.RequireTrusted(ctx, p.DB, idsTable)
 	}
 	if err == nil {
-		p.Prepared.set(idsTable, always())
+		p.Prepared.set(idsTable, time.Now().Add(recheckAfter))
 	}
 	return err
+}
+
+func errNoIDs() error {
+	return &fault.Error{
+		Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("there is no table %s, which remembers IDs", idsTable),
+		Remedy: "let an administrator run " + createIDsSQL,
+	}
 }
 
 const missingTablesSQL = "select name from unnest($1::text[]) as name where to_regclass(name) is null"
@@ -140,7 +144,7 @@ func (p Preparer) keys(ctx context.Context, tables []string) error {
 	}
 	for _, table := range tables {
 		if until[table].IsZero() {
-			until[table] = always()
+			until[table] = time.Now().Add(recheckAfter)
 		}
 		p.Prepared.set(table, until[table])
 	}
@@ -156,14 +160,24 @@ const maxIndexed = 64 << 20
 var errBusy = errors.New("pgmq: the queue is in use")
 
 func (p Preparer) index(ctx context.Context, table string) error {
-	keys := fmt.Sprintf("on %s ((headers->>'ezq_unique')) where headers ? 'ezq_unique'", table)
-	remedy := "let its owner run CREATE INDEX CONCURRENTLY " + keys
-	large, err := p.find(ctx, fmt.Sprintf("select name from unnest($1::text[]) as name where pg_relation_size(to_regclass(name)) > %d", maxIndexed), []string{table})
-	switch {
-	case err != nil:
+	var large, partitioned bool
+	rows, err := p.DB.Query(ctx, sizeSQL, pgx.QueryExecModeCacheDescribe, table, int64(maxIndexed))
+	if err == nil {
+		_, err = pgx.ForEachRow(rows, []any{&large, &partitioned}, func() error { return nil })
+	}
+	if err != nil {
 		return err
-	case p.NoCreate, len(large) > 0:
+	}
+	keys := fmt.Sprintf("on %s (left(headers->>'ezq_unique', 400)) where headers ? 'ezq_unique'", table)
+	remedy := "let its owner run CREATE INDEX CONCURRENTLY " + keys
+	if partitioned {
+		remedy = "let its owner run CREATE INDEX " + keys + ", when no program writes to it"
+	}
+	switch {
+	case p.NoCreate, large:
 		return &fault.Error{Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("%s has no index of keys", table), Remedy: remedy}
+	case p.Transaction && p.Pool == nil:
+		return errBusy
 	}
 	err = p.create(ctx, "select set_config('lock_timeout', '100ms', true); create index "+keys, sqlfile.Text(missingIndexesSQL), table)
 	switch {
@@ -174,6 +188,11 @@ func (p Preparer) index(ctx context.Context, table string) error {
 	}
 	return err
 }
+
+// sizeSQL tells of a table with its partitions whether it is larger than that, and whether it has any.
+const sizeSQL = `
+select pg_relation_size(c.oid) + coalesce((select sum(pg_relation_size(relid)) from pg_partition_tree(c.oid)), 0) > $2, c.relkind = 'p'
+from pg_class c where c.oid = to_regclass($1::text)`
 
 // create runs statements that create something. Where another process creates the same, it is enough that
 // it is there afterwards.
@@ -212,15 +231,24 @@ func (p Preparer) find(ctx context.Context, sql string, tables []string) ([]stri
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
-// Denied returns err with the privileges that insert needs, if that is what it is about.
-func Denied(err error, insert *Insert) error {
-	if !fault.IsCode(err, "42501") {
+// Explain returns err with what is to be done, if it is about the privileges that insert needs, or the table of IDs.
+func Explain(err error, insert *Insert) error {
+	aboutIDs := err != nil && strings.Contains(err.Error(), strings.TrimPrefix(idsTable, "pgmq."))
+	switch {
+	case aboutIDs && fault.IsCode(err, "42P01"): // undefined_table
+		return errNoIDs()
+	case aboutIDs && fault.IsCode(err, "42703", "42P10"): // undefined_column, invalid_column_reference
+		return &fault.Error{
+			Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err),
+			Remedy: "see who has made " + idsTable + ", which has other columns than ezq needs; drop it, and run " + createIDsSQL,
+		}
+	case !fault.IsCode(err, "42501"):
 		return err
 	}
 	grants := []string{grantIDs}
-	if !strings.Contains(err.Error(), strings.TrimPrefix(idsTable, "pgmq.")) {
+	if !aboutIDs {
 		privileges := "INSERT (vt, message, headers)"
-		if !insert.IsOneStatement() {
+		if insert.Batch.Keyed() != nil {
 			privileges = "SELECT, INSERT (vt, message, headers), UPDATE (vt, message, headers)"
 		}
 		grants = nil

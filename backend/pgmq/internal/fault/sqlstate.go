@@ -48,9 +48,15 @@ func isStateError(code string) bool {
 
 // IsLockTimeout reports whether PostgreSQL itself has ended a wait for a lock. A trigger that
 // refuses a row can give the same SQLSTATE, and not the name of that function.
-func IsLockTimeout(err error) bool {
+func IsLockTimeout(err error) bool { return isInterrupt(err, "55P03") }
+
+// IsStatementTimeout reports whether PostgreSQL itself has ended a statement, as one that took too long. A
+// trigger can give that SQLSTATE, too.
+func IsStatementTimeout(err error) bool { return isInterrupt(err, "57014") }
+
+func isInterrupt(err error, code string) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "55P03" && pg.Routine == "ProcessInterrupts"
+	return errors.As(err, &pg) && pg.Code == code && pg.Routine == "ProcessInterrupts"
 }
 
 // MayBeRetried reports whether what PostgreSQL has refused may be taken another time as it is.

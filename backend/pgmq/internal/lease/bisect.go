@@ -1,17 +1,21 @@
 package lease
 
-import "time"
+import (
+	"time"
 
-// bisect tries all of the messages together, and if that fails, each half, in their order. It
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+)
+
+// bisect tries all of what is to be done with messages together, and if that fails, each half, in their order. It
 // returns those that it has failed for by themselves, and the last ones, for which there was no time
 // within about that. A try has two thirds of the time that is left, and a fifth of all at least. It
 // goes on in any case until something is known about the first, so that the next time there are
 // fewer.
-func bisect(all []Row, within time.Duration, try func(part []Row, timeout time.Duration) error) (failed, untried []Row) {
+func bisect[T any](all []T, within time.Duration, try func(part []T, timeout time.Duration) error) (failed, untried []T) {
 	end := time.Now().Add(within)
 	known := false
-	var part func([]Row)
-	part = func(rows []Row) {
+	var part func([]T)
+	part = func(rows []T) {
 		switch left, half := time.Until(end), len(rows)/2; {
 		case len(rows) == 0:
 		case known && left <= 0:
@@ -27,4 +31,21 @@ func bisect(all []Row, within time.Duration, try func(part []Row, timeout time.D
 	}
 	part(all)
 	return failed, untried
+}
+
+// storeApart stores all together, or by halves if PostgreSQL refuses some, or takes long. It returns those that are
+// not stored, and why one of them is not. If the server cannot be reached, it does not try again.
+func storeApart[T any](all []T, store func(part []T, timeout time.Duration) error) (failed []T, cause error) {
+	reachable := true
+	failed, untried := bisect(all, screenTimeout, func(part []T, timeout time.Duration) error {
+		if !reachable {
+			return cause
+		}
+		err := store(part, timeout)
+		if err != nil {
+			cause, reachable = err, fault.IsServerError(err)
+		}
+		return err
+	})
+	return append(failed, untried...), cause
 }

@@ -27,10 +27,13 @@ type claimer struct {
 	gone           error                                             // what it means that there is no queue
 	bindingPause   time.Duration                                     // between two looks whether the group of an idle queue is bound
 
+	unleasable unleasable // what lock transactions could not lease
+
 	changed   <-chan struct{}
 	signalled bool // since the last claim
 	idle      bool // the last claim found nothing
 	full      bool // the last claim found as many messages as it asked for
+	surplus   bool // the last claim found more than there was room for
 	stale     bool // the queue was dropped, and may be another one now; or its group was unbound
 	screening screening
 	nextLook  time.Time // when to look next whether the group is bound
@@ -67,7 +70,11 @@ func (c *claimer) claimIfDue(ctx context.Context, settlements []subscription.Set
 	if err := c.refresh(ctx); err != nil {
 		return subscription.Claim{}, err
 	}
-	c.screening.refused.retry(ctx, c.queue, lease)
+	c.screenUnleasable(ctx, lease)
+	c.screening.refused.retry(ctx, c.trial(ctx, lease))
+	if c.screening.takeSearch() {
+		c.passBy(ctx, limit, lease)
+	}
 	if len(settlements) == 0 && !c.examination.suspects.hasReady() {
 		if next, err := c.untilDue(ctx); err != nil || next != 0 {
 			return subscription.Claim{Next: next}, err
@@ -81,8 +88,25 @@ func (c *claimer) claimIfDue(ctx context.Context, settlements []subscription.Set
 		return subscription.Claim{}, err
 	}
 	c.signalled, c.idle = false, len(claim.Leases) == 0 && claim.Next != 0
+	c.screening.recordClaim(len(claim.Leases), claim.Next == 0 && len(claim.Leases) < limit && !c.surplus)
+	if err = c.screening.refused.unblamed; err != nil && len(settlements) == 0 {
+		return subscription.Claim{}, err // PostgreSQL has given no error
+	}
 	claim.Missed = c.settler.findMissed(ctx, tokensOf(settlements), settled.found)
 	return claim, nil
+}
+
+// screenUnleasable has the next messages screened, if a lock transaction could not lease some. What it has found
+// to be kept is passed by, and a claim finds out what is refused.
+func (c *claimer) screenUnleasable(ctx context.Context, lease time.Duration) {
+	refused, unchanged := c.unleasable.take()
+	if refused {
+		c.screening.search()
+	}
+	if refused || len(unchanged) > 0 {
+		c.screening.activate()
+	}
+	c.screening.refused.passByUnchanged(ctx, c.trial(ctx, lease), unchanged)
 }
 
 // claimError returns err as a [*fault.Error], which may be logged, or the reason for it if that is
@@ -149,11 +173,8 @@ func (c *claimer) claim(ctx context.Context, settlements []subscription.Settleme
 
 // claimNew claims messages and reads them. If that fails because of one of them, it screens them.
 func (c *claimer) claimNew(ctx context.Context, settlements []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settleResult, err error) {
-	batch := c.beginClaim(settlements)
-	settled = c.settler.settle(batch, settlements)
-	if len(settlements) > 0 {
-		batch.Queue("select " + transact.StatementTimeoutSQL(c.screening.claimTimeout()))
-	}
+	c.surplus = false
+	batch, settled := c.beginClaim(settlements, c.screening.claimTimeout())
 	var result readResult
 	reading := false
 	batch.Queue(c.queue.sql().Claim, limit, lease.Microseconds(), c.queue.maxMessageBytes).Query(func(rows pgx.Rows) (err error) {
@@ -168,7 +189,7 @@ func (c *claimer) claimNew(ctx context.Context, settlements []subscription.Settl
 	}
 	if err = batch.Run(ctx, c.queue.pool); err != nil {
 		c.full = false
-		if (c.screening.recordFailure(err, reading) || settled.refusal(c.queue, err) == nil && !fault.MayBeRetried(err)) && ctx.Err() == nil {
+		if (c.screening.recordFailure(err, reading) || settled.refusal(c.queue, err) == nil && fault.IsServerError(err)) && ctx.Err() == nil {
 			return c.screen(ctx, settlements, limit, lease)
 		}
 		return claim, settled, err
@@ -176,7 +197,8 @@ func (c *claimer) claimNew(ctx context.Context, settlements []subscription.Settl
 	claim.Leases = result.leases
 	c.reader.removeForged(ctx, c.queue.pool, result.forged)
 	c.settler.release(ctx, result.surplus)
-	if c.full = len(claim.Leases) == limit; len(result.surplus) > 0 {
+	c.surplus = len(result.surplus) > 0
+	if c.full = len(claim.Leases) == limit; c.surplus {
 		claim.Next = 0
 	} else if wasFull && !c.full {
 		claim.Next = c.next(ctx)
@@ -191,13 +213,16 @@ func (c *claimer) claimNew(ctx context.Context, settlements []subscription.Settl
 	return claim, settled, nil
 }
 
-// beginClaim begins a transaction for a claim. Settlements in it may take their
+// beginClaim begins a transaction for a claim, which may take so long. Settlements in it may take their
 // time.
-func (c *claimer) beginClaim(settlements []subscription.Settlement) *transact.Batch {
-	if len(settlements) > 0 {
-		return transact.New()
+func (c *claimer) beginClaim(settlements []subscription.Settlement, timeout time.Duration) (*transact.Batch, *settleResult) {
+	if len(settlements) == 0 {
+		return transact.NewWithTimeout(timeout), c.settler.settle(nil, nil)
 	}
-	return transact.NewWithTimeout(c.screening.claimTimeout())
+	batch := transact.New()
+	settled := c.settler.settle(batch, settlements)
+	batch.Queue("select " + transact.StatementTimeoutSQL(timeout))
+	return batch, settled
 }
 
 // queueNext has a batch find out what scanNext returns.
@@ -236,30 +261,32 @@ func (c *claimer) scanNext(r pgx.Row) (time.Duration, error) {
 	return time.Duration(min(max(*next, 0), day.Microseconds())) * time.Microsecond, nil
 }
 
-// screen claims messages as claimNew does. It goes on while all of them are suspicious.
+// screen claims messages as claimNew does. It goes on while all of them are suspicious, and when it has
+// found what it fails for.
 func (c *claimer) screen(ctx context.Context, settlements []subscription.Settlement, limit int, lease time.Duration) (claim subscription.Claim, settled *settleResult, err error) {
-	c.full = false
+	c.full, c.surplus = false, false
 	end := time.Now().Add(2 * screenTimeout)
 	for {
-		batch := transact.New()
-		result := c.settler.settle(batch, settlements)
+		batch, result := c.beginClaim(settlements, c.screening.leaseTimeout())
 		batchLimit := c.screening.limitFor(limit)
 		var leased []Row
 		batch.Queue(c.queue.sql().Lease, batchLimit, lease.Microseconds(), c.screening.refused.ids()).Query(func(rows pgx.Rows) (err error) {
 			leased, err = scanLeasedRows(rows)
 			return err
 		})
+		batch.Queue(transact.CheckSQL)
 		c.queueNext(batch, &claim)
+		began := time.Now()
 		err = batch.Run(ctx, c.queue.pool)
-		if err != nil && result.refusal(c.queue, err) == nil && c.screening.refused.passBy(ctx, c.queue, err, batchLimit, lease) {
+		if err != nil && result.refusal(c.queue, err) == nil && fault.IsServerError(err) && c.adapt(ctx, err, batchLimit, lease) {
 			continue
 		}
 		settled = cmp.Or(settled, result)
 		if err != nil {
 			return claim, settled, err
 		}
-		var more bool
-		if claim.Leases, more = c.separate(ctx, leased, limit, lease); more {
+		c.screening.recordLease(time.Since(began))
+		if claim.Leases, c.surplus = c.separate(ctx, leased, limit, lease); c.surplus {
 			claim.Next = 0
 		}
 		if len(claim.Leases) > 0 || len(leased) < batchLimit || time.Now().After(end) || ctx.Err() != nil {
@@ -267,6 +294,45 @@ func (c *claimer) screen(ctx context.Context, settlements []subscription.Settlem
 		}
 		settlements = nil
 	}
+}
+
+// adapt reports whether the next claim may succeed, after one of up to width messages has failed with cause: it
+// passes by what PostgreSQL refuses, or has fewer messages, or more time.
+func (c *claimer) adapt(ctx context.Context, cause error, width int, lease time.Duration) bool {
+	if end, ends := ctx.Deadline(); ctx.Err() != nil || ends && time.Until(end) < screenTimeout {
+		c.screening.search() // the next time, when there is time for each row
+		return false
+	}
+	found, accepted, all := c.passBy(ctx, width, lease)
+	late := fault.IsStatementTimeout(cause)
+	switch {
+	case accepted > 0 && accepted < width && !all:
+		c.screening.reduce(accepted)
+	case found == 0 && late && width > 1:
+		c.screening.reduce(max(min(accepted, width/2), 1))
+	case found == 0:
+		return late && c.screening.extendTimeout()
+	}
+	return true
+}
+
+// passBy looks for rows that PostgreSQL does not lease, which the next claims pass by. It returns how many it has
+// found, how many messages may be claimed, and whether there are no more.
+func (c *claimer) passBy(ctx context.Context, width int, lease time.Duration) (found, accepted int, all bool) {
+	refused, accepted, all := c.screening.refused.search(ctx, c.trial(ctx, lease), width)
+	if len(refused) > 0 {
+		c.screening.activate()
+	}
+	return len(refused), accepted, all
+}
+
+// trial is how rows are tried: as many as a claim can lease in half of its time.
+func (c *claimer) trial(ctx context.Context, lease time.Duration) trial {
+	t := trial{queue: c.queue, lease: lease, timeout: slowUpdate, enough: c.screening.leaseTimeout() / 2}
+	if end, ends := ctx.Deadline(); ends {
+		t.timeout = min(t.timeout, time.Until(end)/2)
+	}
+	return t
 }
 
 // separate returns up to limit of the messages, as far as they can be read, puts the

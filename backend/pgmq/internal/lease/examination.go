@@ -10,7 +10,6 @@ import (
 
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // examination examines the suspicious messages of a queue beside its claims.
@@ -289,17 +288,12 @@ func (e *examination) makeReady(ctx context.Context, db *pgxpool.Pool, leases []
 
 // releaseDelayed is for messages that no claim has taken.
 func (e *examination) releaseDelayed(ctx context.Context, db *pgxpool.Pool, messages []examined) {
-	if len(messages) == 0 {
-		return
-	}
 	released := make([]subscription.Settlement, len(messages))
 	for i, m := range messages {
 		released[i] = subscription.Settlement{Token: m.Token, Action: subscription.Nack, Bare: true}
 		released[i].Disposition.Fallback.Uncounted, released[i].Disposition.Fallback.Delay = true, time.Second
 	}
-	batch := transact.New()
-	e.settler.settle(batch, released)
-	_ = batch.Run(ctx, db) // or they come back when their leases end
+	_, _ = e.settler.storeReleases(ctx, db, released) // or they come back when their leases end
 }
 
 // readTimeout is how long PostgreSQL may take to read one message.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,7 +31,7 @@ type lockedBatch struct {
 	ids     []int64
 	release func()
 
-	unleasable *atomic.Bool // set if PostgreSQL refuses to lease the rest
+	unleasable *unleasable // what cannot be leased of the rest
 }
 
 // nextCount is what lease_locked.sql will count once the message is leased.
@@ -56,12 +55,12 @@ func (h *lockedBatch) Finish(ctx context.Context, acked, rest []subscription.Tok
 	return tokens, &subscription.Refusal{Cause: cause}
 }
 
-// noted returns err, with which the messages could not be leased. If PostgreSQL
-// refuses that because of a row, the next lock transaction would lock it again,
+// noted returns err, with which the messages could not be leased. If that is because of a
+// row, which PostgreSQL refuses or takes too long for, the next lock transaction would lock it again,
 // and end the same way.
 func (h *lockedBatch) noted(err error) error {
-	if err != nil && !fault.MayBeRetried(err) {
-		h.unleasable.Store(true)
+	if fault.IsServerError(err) || isGivenUp(err) {
+		h.unleasable.addRefused()
 	}
 	return err
 }
@@ -72,7 +71,8 @@ func (h *lockedBatch) isRefused(err error) bool {
 	return errors.As(err, &pg) && !h.conn.Conn().IsClosed() && h.conn.Conn().PgConn().TxStatus() == 'E'
 }
 
-// finish removes, leases and releases messages, and commits.
+// finish removes, leases and releases messages, and commits. A row that a trigger keeps as it is has no
+// token.
 func (h *lockedBatch) finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
 	var batch pgx.Batch
 	if len(acked) > 0 {
@@ -108,8 +108,14 @@ func (h *lockedBatch) finish(ctx context.Context, acked, rest []subscription.Tok
 		return nil, h.subject.Classify(err)
 	}
 	tokens := make([]subscription.Token, len(rest))
+	var unchanged []int64
 	for i, token := range rest {
-		tokens[i] = leased[token.ID]
+		if tokens[i] = leased[token.ID]; tokens[i] == (subscription.Token{}) {
+			unchanged = append(unchanged, token.ID)
+		}
+	}
+	if len(unchanged) > 0 {
+		h.unleasable.addUnchanged(unchanged)
 	}
 	return tokens, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,16 +20,12 @@ type locker struct {
 	claims     *claimer
 	claimSlots chan struct{} // has room for one claim less than the pool has connections
 	lockSlots  chan struct{} // and for one lock less than that
-
-	unleasable atomic.Bool // a lock transaction could not lease what it had locked
 }
 
 // lock begins a transaction in which messages are locked. It can do so while there are connections for
 // that: one is left for claims that lease, and one for settling.
 func (l *locker) lock(ctx context.Context, limit int, lease time.Duration) (locked subscription.LockedBatch, claim subscription.Claim, ok bool, err error) {
-	if l.unleasable.Swap(false) {
-		l.claims.screening.activate() // a claim finds out why
-	}
+	l.claims.screenUnleasable(ctx, lease)
 	if l.claims.screening.active || l.claims.examination.suspects.hasReady() {
 		return nil, claim, false, nil
 	}
@@ -51,7 +46,7 @@ func (l *locker) lock(ctx context.Context, limit int, lease time.Duration) (lock
 		release()
 		return nil, claim, true, l.queue.classify("fetch", err)
 	}
-	h := &lockedBatch{subject: fault.Subject{Op: "settle", Topic: l.queue.topic, Queue: l.queue.name}, sql: l.queue.sql(), conn: conn, unleasable: &l.unleasable, release: func() { conn.Release(); release() }}
+	h := &lockedBatch{subject: fault.Subject{Op: "settle", Topic: l.queue.topic, Queue: l.queue.name}, sql: l.queue.sql(), conn: conn, unleasable: &l.claims.unleasable, release: func() { conn.Release(); release() }}
 	claim, err = l.lockRows(ctx, conn, limit, lease)
 	if err == nil && len(claim.Leases) == 0 && !conn.Conn().IsClosed() {
 		_, err = conn.Exec(ctx, "rollback")

@@ -3,6 +3,7 @@ package lease
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // reader reads messages of a queue that are leased.
@@ -144,19 +146,20 @@ func (r reader) minimumSizes(ctx context.Context, db *pgxpool.Pool, some []suspe
 
 // removeForged removes what the messages of a claim only pretend, before they are handed over.
 func (r reader) removeForged(ctx context.Context, db transact.Sender, forged []forgery) {
-	if len(forged) == 0 {
-		return
-	}
-	var t tokenColumns
-	named := make([]bool, len(forged))
-	for i, f := range forged {
-		t.add(f.token)
-		named[i] = f.named
-	}
-	batch := transact.New()
-	batch.Queue(r.queue.sql().RemoveForged, t.ids, t.numbers, t.times, named)
-	if err := batch.Run(ctx, db); err != nil {
-		r.queue.logger.Warn("ezq: what messages pretend to be could not be removed from their headers, and counts when they are delivered again",
-			"queue", r.queue.name, "messages", len(forged), "error", r.queue.classify("fetch", err))
+	failed, err := storeApart(forged, func(part []forgery, timeout time.Duration) error {
+		var t tokenColumns
+		named := make([]bool, len(part))
+		for i, f := range part {
+			t.add(f.token)
+			named[i] = f.named
+		}
+		batch := transact.NewWithTimeout(timeout)
+		batch.Queue(r.queue.sql().RemoveForged, t.ids, t.numbers, t.times, named)
+		return batch.Run(ctx, db)
+	})
+	if len(failed) > 0 {
+		about := sparse.About{Text: "ezq: what messages pretend to be could not be removed from their headers, and counts when they are delivered again", Topic: r.queue.topic}
+		sparse.Log(ctx, r.queue.logger, slog.LevelWarn, about, "topic", r.queue.topic, "queue", r.queue.name, "messages", len(failed),
+			"msg_id", failed[0].token.ID, "error", r.queue.classify("fetch", err))
 	}
 }

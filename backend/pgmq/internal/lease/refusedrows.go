@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -15,93 +16,190 @@ import (
 	"github.com/ezq-go/ezq/internal/sparse"
 )
 
-// A CHECK that is added as NOT VALID, or a trigger, can refuse each UPDATE of a row that is there
-// already. A claim is an UPDATE of many rows, and has the oldest first: that row would stop the queue.
-// A claim that is refused looks for it by halves, in transactions that are rolled back, and passes it by
-// from then on. It stays as it is: nothing of it can be changed, and only its owner knows whether it may go.
+// A CHECK that is added as NOT VALID, a trigger or a policy can refuse each UPDATE of a row that is there
+// already, keep it as it is, or take long. A claim is an UPDATE of many rows, and has the oldest first: that row
+// would stop the queue. A claim that fails looks for it with a [trial], and passes it by from then on. It stays as
+// it is: nothing of it can be changed, and only its owner knows whether it may go.
 
-// refusedRows is the rows that PostgreSQL refuses to lease.
+// refusedRows is the rows that PostgreSQL does not lease.
 type refusedRows struct {
-	rows  map[int64]bool
-	since time.Time // when the first was found
-	next  time.Time // when to try them again
+	tried map[int64]time.Time // when each was tried last
+	since time.Time           // when the first was found
+	next  time.Time           // when to try them again
+
+	unblamed   error     // why no row was accepted by the last search; nil if one was
+	futile     time.Time // since when searches have found nothing
+	nextSearch time.Time // no search before that
+	leased     time.Time // when a claim has brought messages
 }
 
-// maxRefusedRows is how many rows are passed by. Each claim reads past them.
-const maxRefusedRows = 1000
+const (
+	// maxRefusedRows is how many rows are passed by. Each claim reads past them.
+	maxRefusedRows = 1000
 
-func (r *refusedRows) len() int { return len(r.rows) }
+	// fewRefusedRows is how many rows can be to blame where no other row shows now that it is not the table.
+	fewRefusedRows = 10
+
+	// recently is how long a claim that has brought messages shows that.
+	recently = 10 * time.Second
+
+	// searchTimeout is for how long rows are tried while none is accepted.
+	searchTimeout = 2 * time.Second
+)
+
+func (r *refusedRows) len() int { return len(r.tried) }
 
 // ids returns what to pass by. It is not nil, which would be NULL.
 func (r *refusedRows) ids() []int64 {
-	return slices.AppendSeq(make([]int64, 0, len(r.rows)), maps.Keys(r.rows))
+	return slices.AppendSeq(make([]int64, 0, len(r.tried)), maps.Keys(r.tried))
 }
 
 // add adds rows that were found now.
-func (r *refusedRows) add(found []int64) {
-	if len(r.rows) == 0 {
-		r.since = time.Now()
+func (r *refusedRows) add(found []refusal) {
+	now := time.Now()
+	if len(r.tried) == 0 {
+		r.tried, r.since, r.next = map[int64]time.Time{}, now, now.Add(fault.Pause(now))
 	}
-	r.set(append(found, r.ids()...))
+	for _, one := range found {
+		r.tried[one.id] = now
+	}
 }
 
-// set leaves those rows, which are tried again after some time.
-func (r *refusedRows) set(rows []int64) {
-	r.rows = map[int64]bool{}
-	for _, id := range rows {
-		r.rows[id] = true
+// search looks for rows that PostgreSQL does not lease among those that a claim of up to width messages meets.
+// Claims pass them by from then on. If it accepts none at all, no row is to blame, unless they are few. It returns
+// those that were found, how many others were accepted, and whether none is left to be tried.
+func (r *refusedRows) search(ctx context.Context, t trial, width int) (found []refusal, accepted int, all bool) {
+	if time.Now().Before(r.nextSearch) || r.len() >= maxRefusedRows {
+		return nil, 0, false
 	}
-	r.next = time.Now().Add(fault.Pause(r.since))
-}
-
-// passBy finds the rows for which PostgreSQL has refused a claim of up to width messages with cause, and
-// reports whether the next claim passes them by. If it refuses all rows, none of them is to blame.
-func (r *refusedRows) passBy(ctx context.Context, q *queue, cause error, width int, lease time.Duration) bool {
-	if fault.MayBeRetried(cause) || ctx.Err() != nil {
-		return false
-	}
-	due, newest, err := dueRows(ctx, q.pool, q.sql(), min(width+100, maxRefusedRows-r.len()), r.ids())
+	r.unblamed = nil
+	due, newest, err := dueRows(ctx, t.queue.pool, t.queue.sql(), width+maxRefusedRows-r.len(), r.ids())
 	if err != nil || len(due) == 0 {
-		return false
+		return nil, 0, false
 	}
-	// Messages published after the constraint was added fulfil it.
-	_, fulfils := tryToLease(ctx, q.pool, q.sql(), []Row{{ID: newest}}, lease)
-	found, accepted := tryToLease(ctx, q.pool, q.sql(), due, lease)
-	if len(found) == 0 || len(fulfils)+len(accepted) == 0 {
-		return false
+	// A message published after a constraint was added fulfils it; and PostgreSQL updates no message at all, unless it
+	// refuses the statement.
+	sample, _, _ := t.run(ctx, []int64{newest, newest + 1}, 2, t.timeout)
+	if slices.ContainsFunc(sample.refused, func(one refusal) bool { return one.id == newest+1 }) {
+		r.noteFutile(nil)
+		return nil, 0, false
 	}
-	r.add(rowIDs(found))
+	known, all, _ := t.run(ctx, due, width, searchTimeout)
+	if len(sample.accepted)+len(known.accepted) == 0 && (!all || !r.areFew(known.refused)) {
+		r.noteFutile(known.refused)
+		return nil, 0, all
+	}
+	found = r.certain(ctx, t, known.refused)
+	found = found[:min(len(found), maxRefusedRows-r.len())]
+	if len(found) > 0 {
+		r.add(found)
+		report(ctx, t.queue, found)
+	}
+	return found, len(known.accepted), all
+}
+
+// areFew reports whether the rows are to blame that were refused, although no other was accepted: they
+// are few, and others were leased a moment ago; or they are few with those that are passed by, and the server is not
+// in trouble.
+func (r *refusedRows) areFew(found []refusal) bool {
+	if len(found) <= fewRefusedRows && time.Since(r.leased) < recently {
+		return true
+	}
+	return r.len()+len(found) <= fewRefusedRows && !slices.ContainsFunc(found, func(one refusal) bool { return one.doubtful })
+}
+
+// passByUnchanged has rows passed by that PostgreSQL has not leased, without an error. There is no room for
+// more than maxRefusedRows.
+func (r *refusedRows) passByUnchanged(ctx context.Context, t trial, ids []int64) {
+	var found []refusal
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
+		if _, passed := r.tried[id]; !passed && r.len()+len(found) < maxRefusedRows {
+			found = append(found, refusal{id: id, cause: t.keptError()})
+		}
+	}
+	if len(found) > 0 {
+		r.add(found)
+		report(ctx, t.queue, found)
+	}
+}
+
+// certain returns the refusals without those of rows that are accepted, or locked, when they are tried again. A code
+// that tells of the state of the server may have told of that. A row that was slow has had its time.
+func (r *refusedRows) certain(ctx context.Context, t trial, found []refusal) []refusal {
+	var doubtful []int64
+	for _, one := range found {
+		if one.doubtful && !one.slow {
+			doubtful = append(doubtful, one.id)
+		}
+	}
+	if len(doubtful) == 0 {
+		return found
+	}
+	again, _, _ := t.run(ctx, doubtful, len(doubtful), searchTimeout)
+	return slices.DeleteFunc(found, func(one refusal) bool {
+		return one.doubtful && !one.slow && !slices.ContainsFunc(again.refused, func(same refusal) bool { return same.id == one.id })
+	})
+}
+
+// noteFutile notes that no row was accepted. As long as that is so, there is a search once a minute at last.
+func (r *refusedRows) noteFutile(found []refusal) {
+	now := time.Now()
+	if r.futile.IsZero() {
+		r.futile = now
+	}
+	r.nextSearch = now.Add(fault.Pause(r.futile))
+	if len(found) > 0 {
+		r.unblamed = found[0].cause
+	}
+}
+
+// claimed notes that a claim has brought messages: the table is all right.
+func (r *refusedRows) claimed() {
+	r.unblamed, r.futile, r.nextSearch, r.leased = nil, time.Time{}, time.Time{}, time.Now()
+}
+
+func report(ctx context.Context, q *queue, found []refusal) {
+	about := sparse.About{Text: "ezq: PostgreSQL refuses to lease a message, which stays in its queue and is passed by; it is tried again", Topic: q.topic}
 	for _, one := range found {
 		if q.quarantined != nil {
 			q.quarantined.Add(1)
 		}
-		about := sparse.About{Text: "ezq: PostgreSQL refuses to lease a message, which stays in its queue and is passed by; it is tried again", Topic: q.topic}
-		sparse.Log(ctx, q.logger, slog.LevelError, about, "topic", q.topic, "queue", q.name, "msg_id", one.ID, "error", q.classify("fetch", cause))
+		sparse.Log(ctx, q.logger, slog.LevelError, about, "topic", q.topic, "queue", q.name, "msg_id", one.id, "error", one.cause)
 	}
-	return true
 }
 
 // retry tries the rows again that claims pass by, if it is time. Those that can be leased, or are not
-// there any more, are passed by no longer.
-func (r *refusedRows) retry(ctx context.Context, q *queue, lease time.Duration) {
+// there any more, are passed by no longer. If there is no time for all, the others come soon.
+func (r *refusedRows) retry(ctx context.Context, t trial) {
 	if r.len() == 0 || time.Now().Before(r.next) {
 		return
 	}
-	still := r.ids()
-	if there, err := rowsThere(ctx, q.pool, q.sql(), still); err == nil {
-		_, accepted := tryToLease(ctx, q.pool, q.sql(), there, lease)
-		still = rowIDs(slices.DeleteFunc(there, func(one Row) bool { return accepted[one.ID] }))
+	r.next = time.Now().Add(fault.Pause(r.since))
+	still, err := rowsThere(ctx, t.queue.pool, t.queue.sql(), r.ids())
+	if err != nil {
+		return
 	}
-	r.set(still)
+	maps.DeleteFunc(r.tried, func(id int64, _ time.Time) bool { return !still[id] })
+	oldest := slices.SortedFunc(maps.Keys(r.tried), func(a, b int64) int { return cmp.Or(r.tried[a].Compare(r.tried[b]), cmp.Compare(a, b)) })
+	known, all, _ := t.run(ctx, oldest, len(oldest), t.timeout)
+	for _, one := range known.refused {
+		r.tried[one.id] = time.Now()
+	}
+	for _, id := range known.accepted {
+		delete(r.tried, id)
+	}
+	if !all {
+		r.next = time.Now().Add(min(fault.Pause(r.since), OperationTimeout))
+	}
 }
 
 // dueRows returns the rows that a claim would lease first, without those to pass by; and the newest id.
-func dueRows(ctx context.Context, db transact.Sender, sql *statement.Set, limit int, passed []int64) (due []Row, newest int64, err error) {
+func dueRows(ctx context.Context, db transact.Sender, sql *statement.Set, limit int, passed []int64) (due []int64, newest int64, err error) {
 	batch := transact.New()
 	batch.Queue(sql.Due, limit, passed).Query(func(rows pgx.Rows) error {
-		var r Row
-		_, err := pgx.ForEachRow(rows, []any{&r.ID, &newest}, func() error {
-			due = append(due, r)
+		var id int64
+		_, err := pgx.ForEachRow(rows, []any{&id, &newest}, func() error {
+			due = append(due, id)
 			return nil
 		})
 		return err
@@ -110,39 +208,9 @@ func dueRows(ctx context.Context, db transact.Sender, sql *statement.Set, limit 
 }
 
 // rowsThere returns the rows that there still are.
-func rowsThere(ctx context.Context, db transact.Sender, sql *statement.Set, all []int64) (there []Row, err error) {
-	found := idSet{}
+func rowsThere(ctx context.Context, db transact.Sender, sql *statement.Set, all []int64) (there idSet, err error) {
+	there = idSet{}
 	batch := transact.New()
-	batch.Queue(sql.There, all).Query(found.collect)
-	err = batch.Run(ctx, db)
-	for id := range found {
-		there = append(there, Row{ID: id})
-	}
-	return there, err
-}
-
-// tryToLease leases rows, and rolls that back. It returns those that PostgreSQL refuses by themselves, and
-// those that it accepts. Of rows that others have locked, and those for which there is no time, it learns nothing.
-func tryToLease(ctx context.Context, db transact.Sender, sql *statement.Set, rows []Row, lease time.Duration) (refused []Row, accepted idSet) {
-	accepted = idSet{}
-	var passing error // that is no refusal: nothing more can be learnt now
-	refused, _ = bisect(rows, screenTimeout, func(part []Row, timeout time.Duration) error {
-		if passing != nil {
-			return nil
-		}
-		touched := idSet{}
-		batch := transact.NewWithTimeout(timeout)
-		batch.Queue(sql.Touch, rowIDs(part), lease.Microseconds()).Query(touched.collect)
-		batch.Queue(transact.CheckSQL)
-		batch.Queue("rollback")
-		err := db.SendBatch(ctx, &batch.Batch).Close()
-		switch {
-		case err == nil:
-			maps.Copy(accepted, touched)
-		case fault.MayBeRetried(err):
-			passing, err = err, nil
-		}
-		return err
-	})
-	return refused, accepted
+	batch.Queue(sql.There, all).Query(there.collect)
+	return there, batch.Run(ctx, db)
 }

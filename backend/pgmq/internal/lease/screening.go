@@ -20,6 +20,9 @@ const (
 	minClaimTimeout = 500 * time.Millisecond
 	maxClaimTimeout = OperationTimeout - time.Second
 
+	// maxLeaseTimeout leaves time for what comes before and after it.
+	maxLeaseTimeout = maxClaimTimeout / 2
+
 	// screenTimeout is how long it is tried to tell those messages apart that are screened together,
 	// and as long how to read them.
 	screenTimeout = 500 * time.Millisecond
@@ -40,6 +43,10 @@ const (
 	// them.
 	lockedFor = 4 * OperationTimeout
 
+	// shortFor is for how long claims bring less than is due before rows are looked for that PostgreSQL
+	// does not lease.
+	shortFor = time.Second
+
 	// maxScreenBatch is how many messages are screened at a time, where most were suspicious.
 	maxScreenBatch = 1000
 )
@@ -52,11 +59,58 @@ type screening struct {
 	batchLimit  int       // how many to screen at a time at least; 0: as many as are asked for
 	limited     bool      // it is that many at most
 	activeUntil time.Time // until when to go on
+	slow        bool      // the last lease took half of its time
 
-	refused refusedRows
+	refused    refusedRows
+	searching  bool          // rows are to be looked for that PostgreSQL does not lease
+	shortSince time.Time     // since when claims bring less than is due
+	shortPause time.Duration // until rows are looked for, then
 }
 
 func (s *screening) claimTimeout() time.Duration { return cmp.Or(s.timeout, minClaimTimeout) }
+
+// leaseTimeout is how long messages may take to be leased that are screened.
+func (s *screening) leaseTimeout() time.Duration { return min(s.claimTimeout(), maxLeaseTimeout) }
+
+// extendTimeout has one message take longer to be leased, and reports whether it can.
+func (s *screening) extendTimeout() bool {
+	if s.leaseTimeout() == maxLeaseTimeout {
+		return false
+	}
+	s.timeout = min(2*s.claimTimeout(), maxLeaseTimeout)
+	return true
+}
+
+// recordLease notes how long messages have taken to be leased. Twice as many could take too long.
+func (s *screening) recordLease(took time.Duration) { s.slow = took > s.leaseTimeout()/2 }
+
+// reduce has no more than n messages screened at a time.
+func (s *screening) reduce(n int) { s.batchLimit, s.limited = n, true }
+
+// search has rows looked for that PostgreSQL does not lease.
+func (s *screening) search() { s.searching = true }
+
+func (s *screening) takeSearch() (due bool) {
+	due, s.searching = s.searching, false
+	return due
+}
+
+// recordClaim notes how many messages a claim has brought, and whether there were more that are due. For a moment,
+// other consumers may have locked those. PostgreSQL does not say if a trigger keeps rows as they are.
+func (s *screening) recordClaim(n int, short bool) {
+	if n > 0 {
+		s.refused.claimed()
+	}
+	switch now := time.Now(); {
+	case !short:
+		s.shortSince, s.shortPause, s.refused.unblamed = time.Time{}, 0, nil
+	case s.shortSince.IsZero():
+		s.shortSince = now
+	case now.Sub(s.shortSince) >= max(s.shortPause, shortFor):
+		s.search()
+		s.shortSince, s.shortPause = now, min(2*max(s.shortPause, shortFor), time.Minute)
+	}
+}
 
 // recordFailure reports whether a claim failed with err because of what it was to read, as it may have if
 // it was reading, or if the client has given up. The next messages are screened then.
@@ -93,13 +147,14 @@ func (s *screening) recordResult(all, suspicious, untried int) {
 	switch {
 	case suspicious > 0:
 		s.timeout, s.activeUntil = minClaimTimeout, time.Now().Add(screeningPeriod)
-	case s.timedOut:
+	case s.timedOut && !s.limited:
 		s.timeout = min(2*s.claimTimeout(), maxClaimTimeout)
 	}
-	s.timedOut, s.active = false, time.Now().Before(s.activeUntil) || s.refused.len() > 0
+	s.timedOut = false
 	switch {
 	case untried > 0:
 		s.batchLimit, s.limited = max(all/4, 1), true
+	case s.limited && s.slow:
 	case s.limited && all == s.batchLimit && all < maxScreenBatch:
 		s.batchLimit = 2 * all
 	case 2*suspicious > all:
@@ -107,6 +162,7 @@ func (s *screening) recordResult(all, suspicious, untried int) {
 	default:
 		s.batchLimit, s.limited = 0, false
 	}
+	s.active = time.Now().Before(s.activeUntil) || s.refused.len() > 0 || s.limited
 }
 
 // OperationTimeout bounds every statement of a subscription.

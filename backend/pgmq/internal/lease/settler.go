@@ -3,6 +3,7 @@ package lease
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,6 +12,7 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // settler stores what becomes of the messages of a queue.
@@ -104,19 +106,24 @@ func (s settler) findMissed(ctx context.Context, all []subscription.Token, found
 
 // release releases what was leased and is not kept.
 func (s settler) release(ctx context.Context, surplus []subscription.Token) {
-	if len(surplus) == 0 {
-		return
-	}
 	released := make([]subscription.Settlement, len(surplus))
 	for i, token := range surplus {
 		released[i] = subscription.Settlement{Token: token, Action: subscription.Release}
 	}
-	batch := transact.New()
-	s.settle(batch, released)
-	if err := batch.Run(ctx, s.queue.pool); err != nil {
-		s.queue.logger.Warn("ezq: messages that there is no room for could not be released, and come back when their leases end",
-			"queue", s.queue.name, "messages", len(surplus), "error", s.queue.classify("settle", err))
+	if failed, err := s.storeReleases(ctx, s.queue.pool, released); len(failed) > 0 {
+		about := sparse.About{Text: "ezq: messages that there is no room for could not be released, and come back when their leases end", Topic: s.queue.topic}
+		sparse.Log(ctx, s.queue.logger, slog.LevelWarn, about, "topic", s.queue.topic, "queue", s.queue.name, "messages", len(failed),
+			"msg_id", failed[0].ID, "error", s.queue.classify("settle", err))
 	}
+}
+
+// storeReleases releases messages, and returns those that it has failed for.
+func (s settler) storeReleases(ctx context.Context, db transact.Sender, released []subscription.Settlement) ([]subscription.Settlement, error) {
+	return storeApart(released, func(part []subscription.Settlement, timeout time.Duration) error {
+		batch := transact.NewWithTimeout(timeout)
+		s.settle(batch, part)
+		return batch.Run(ctx, db)
+	})
 }
 
 // extend extends leases, and returns those that it has found.

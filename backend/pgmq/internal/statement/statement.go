@@ -53,7 +53,7 @@ type Set struct {
 	Exist  string // ids, read counts, read times
 
 	Due   string // limit, ids to pass by: what a claim would lease, and the newest id
-	Touch string // ids, lease in µs: leases without looking at vt
+	Touch string // ids, lease in µs, for how many µs: leases without looking at vt
 	There string // ids
 
 	Hide         string // ids, read counts, read times, delays in µs, headers or null, whether to merge them

@@ -5,28 +5,23 @@
 -- is remembered, in microseconds.
 --
 -- The only row says whether the route is right, which {unchanged} tells, and lists the places of the messages that are
--- stored. Of several with one ID that is the first.
+-- stored. Of several with one ID that is the first. IDs are remembered in their order, so that two transactions do not wait
+-- for each other.
 --
--- IDs are remembered in their order, so that two transactions do not wait for each other. For each one, two that are over
--- are forgotten. The limit is one that PostgreSQL cannot know when it plans, which keeps it from sorting.
---
--- {copies} is, for each queue: , i0 as (insert into pgmq.q_orders (vt, message, headers) select vt, message, headers from r order by n)
+-- {forget} is what forget_ids.sql has, in a transaction that ends at once. {copies} is, for each queue:
+-- , i0 as (insert into pgmq.q_orders (vt, message, headers) select vt, message, headers from r order by n)
 
 with t as materialized (
 	select t.message, t.headers, t.delay, t.at, t.n, decode(nullif(t.id, ''), 'hex') as id,
 		row_number() over (partition by t.id order by t.n) as copy
 	from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $6::text[]) with ordinality as t(message, headers, delay, at, id, n)
 	where {unchanged}),
-over as (
-	delete from {ids} where key = any(array(
-		select key from {ids} where until <= now() and key <> all(array(select id from t where id is not null))
-		order by until limit (select 2 * count(id) from t) for update skip locked))),
 fresh as (
 	insert into {ids} as known (key, until)
-	select id, now() + $7::bigint * interval '1 microsecond' from t where id is not null and copy = 1 order by id
-	on conflict (key) do update set until = excluded.until where known.until <= now()
+	select id, clock_timestamp() + $7::bigint * interval '1 microsecond' from t where id is not null and copy = 1 order by id
+	on conflict (key) do update set until = excluded.until where known.until <= clock_timestamp()
 	returning key),
 r as materialized (
 	select coalesce(at, clock_timestamp() + delay * interval '1 microsecond') as vt, message::jsonb as message, headers::jsonb as headers, n
-	from t where id is null or copy = 1 and id in (select key from fresh) order by n){copies}
+	from t where id is null or copy = 1 and id in (select key from fresh) order by n){forget}{copies}
 select exists (select from t), coalesce((select string_agg(n::text, ',') from r), '')

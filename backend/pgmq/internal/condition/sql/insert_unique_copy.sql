@@ -5,6 +5,6 @@
 ,
 e{i} as materialized (
 	select coalesce(headers->>'ezq_uuid', '{queue}/' || msg_id) as id from {table}
-	where headers ? 'ezq_unique' and headers->>'ezq_unique' = $6 limit (select 1)),
+	where headers ? 'ezq_unique' and left(headers->>'ezq_unique', 400) = $6 limit (select 1)),
 i{i} as (
 	insert into {table} (vt, message, headers) select vt, message, headers from r where not exists (select from e{i}))

@@ -1,9 +1,10 @@
--- Tells which tables have no index of keys, whatever its name is.
+-- Tells which tables have no index of keys, whatever its name is. A key has at most 303 characters; more, which
+-- only another program can have written, would not fit an index.
 --
 -- Parameters: $1 names of tables.
 
 select name from unnest($1::text[]) as name
 where not exists (
 	select from pg_index where indrelid = to_regclass(name) and indisvalid
-		and pg_get_expr(indexprs, indrelid) = '(headers ->> ''ezq_unique''::text)'
+		and pg_get_expr(indexprs, indrelid) = '"left"((headers ->> ''ezq_unique''::text), 400)'
 		and pg_get_expr(indpred, indrelid) = '(headers ? ''ezq_unique''::text)')

@@ -7,10 +7,10 @@
 --
 -- The only row says whether the route is right, which {unchanged} tells, and has the ID of a message that was replaced, or ''.
 --
--- {copies} is what replace_copy.sql has, for each queue, and {found} what it has found.
+-- A message is never due later than the longest time says. {due} is when it would be due by itself. {copies} is what replace_copy.sql has, for each queue, and {found} what it has found.
 
 with r as materialized (
-	select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond') as vt,
+	select case when $7::bigint > 0 then least({due}, clock_timestamp() + $7::bigint * interval '1 microsecond') else {due} end as vt,
 		t.message::jsonb as message, t.headers::jsonb || jsonb_build_object('ezq_unique', $6::text) as headers
 	from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)
 	where {unchanged}){copies}

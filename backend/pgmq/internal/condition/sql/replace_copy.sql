@@ -1,13 +1,14 @@
 -- What replace.sql does for each queue of a topic. $6 is the key, $7 the longest time in microseconds, or 0.
 --
 -- A message that was never leased, and that no transaction has locked, waits. One that is locked is being handled, and stays beside
--- the new one: to wait for its lock would be to wait for its handler.
+-- the new one: to wait for its lock would be to wait for its handler. Of several the newest is replaced. PGMQ before 1.10 has no
+-- last_read_at; there a message that was released uncounted is as one that was never leased.
 
 ,
 e{i} as materialized (
-	select msg_id, enqueued_at, coalesce(headers->>'ezq_uuid', '{queue}/' || msg_id) as id from {table}
-	where headers ? 'ezq_unique' and headers->>'ezq_unique' = $6 and read_ct = 0 and exists (select from r)
-	limit (select 1) for update skip locked),
+	select msg_id, enqueued_at, coalesce(headers->>'ezq_uuid', '{queue}/' || msg_id) as id from {table} q
+	where headers ? 'ezq_unique' and left(headers->>'ezq_unique', 400) = $6 and read_ct = 0 and to_jsonb(q)->>'last_read_at' is null and exists (select from r)
+	order by msg_id desc limit (select 1) for update skip locked),
 u{i} as (
 	update {table} m set message = r.message, headers = r.headers,
 		vt = case when $7::bigint > 0 then least(r.vt, e.enqueued_at + $7::bigint * interval '1 microsecond') else m.vt end

@@ -16,6 +16,6 @@ d as (
 i as (
 	insert into {target} (vt, message, headers)
 	select clock_timestamp(), d.message,
-		case when jsonb_typeof(d.headers) = 'object' then d.headers - array['ezq_failures', 'ezq_done', 'ezq_unknown_since'] else '{}' end || d.added::jsonb
+		case when jsonb_typeof(d.headers) = 'object' then d.headers - array['ezq_failures', 'ezq_done', 'ezq_unknown_since', 'ezq_unique'] else '{}' end || d.added::jsonb
 	from d order by d.msg_id)
 select msg_id from d

@@ -136,11 +136,16 @@ order by vt, msg_id
 limit $1;
 
 -- Touch
-update "pgmq"."q_orders" m
-set vt = date_trunc('milliseconds', clock_timestamp() + $2::bigint * interval '1 microsecond') + case when (m.read_ct > 0 or m.last_read_at is not null) then interval '0' else interval '1 microsecond' end, read_ct = greatest(least(m.read_ct, 2147483646), 0) + 1, last_read_at = clock_timestamp()
-where m.msg_id = any (array(
-	select msg_id from "pgmq"."q_orders" where '"pgmq"."q_orders"'::regclass::oid = 16385::oid and msg_id = any($1::bigint[]) for update skip locked))
-returning msg_id;
+with l as (
+	select msg_id as place from "pgmq"."q_orders"
+	where '"pgmq"."q_orders"'::regclass::oid = 16385::oid and msg_id = any($1::bigint[]) and clock_timestamp() < transaction_timestamp() + $3::bigint * interval '1 microsecond'
+	for update skip locked),
+u as (
+	update "pgmq"."q_orders" m
+	set vt = date_trunc('milliseconds', clock_timestamp() + $2::bigint * interval '1 microsecond') + case when (m.read_ct > 0 or m.last_read_at is not null) then interval '0' else interval '1 microsecond' end, read_ct = greatest(least(m.read_ct, 2147483646), 0) + 1, last_read_at = clock_timestamp()
+	where m.msg_id = any (array(select place from l))
+	returning m.msg_id)
+select (select count(*) from l), (select count(*) from u);
 
 -- There
 select msg_id from "pgmq"."q_orders" where msg_id = any($1::bigint[]);
@@ -251,6 +256,6 @@ d as (
 i as (
 	insert into "pgmq"."q_orders_dead" (vt, message, headers)
 	select clock_timestamp(), d.message,
-		case when jsonb_typeof(d.headers) = 'object' then d.headers - array['ezq_failures', 'ezq_done', 'ezq_unknown_since'] else '{}' end || d.added::jsonb
+		case when jsonb_typeof(d.headers) = 'object' then d.headers - array['ezq_failures', 'ezq_done', 'ezq_unknown_since', 'ezq_unique'] else '{}' end || d.added::jsonb
 	from d order by d.msg_id)
 select msg_id from d

@@ -1,0 +1,10 @@
+-- Forgets two IDs that are over for each one that is published, without waiting for any. In a transaction that does more, it
+-- would keep the IDs of others locked.
+--
+-- The limit is one that PostgreSQL cannot know when it plans, which keeps it from sorting.
+
+,
+over as (
+	delete from {ids} where key = any(array(
+		select key from {ids} where until <= statement_timestamp() and key <> all(array(select id from t where id is not null))
+		order by until limit (select 2 * count(id) from t) for update skip locked)))
