@@ -34,7 +34,8 @@ type Selection struct {
 	// ID is the UUID of the message, as its consumers get it.
 	ID string
 
-	// Key is the Key of the [PublishCondition] on which the message was published.
+	// Key is the Key of the [PublishCondition] on which the message was published. A dead letter
+	// has none.
 	Key string
 
 	// Event is the name of the event: the string _type of a payload that is a JSON object, or

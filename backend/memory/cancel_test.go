@@ -56,10 +56,29 @@ func TestCancel_LeavesWhatMayBeHandled(t *testing.T) {
 		backend.Nack(msg, backend.Redelivery{Delay: time.Hour, Failures: 1})
 		synctest.Wait()
 		require.Equal(t, backend.Cancelled{Busy: 1}, cancel(t, b, backend.Selection{Key: "k"}), "in the pause after a failure")
+		msg = receive(t, in)
+		backend.Nack(msg, backend.Redelivery{Delay: time.Hour, Uncounted: true, Failures: 1})
+		synctest.Wait()
+		require.Equal(t, backend.Taken, requireFound(t, b, backend.Selection{ID: "a"}).State, "one of its deliveries counts")
 		backend.DeadLetter(receive(t, in), backend.DeadLetterTarget{Topic: "topic_dead"})
 		synctest.Wait()
 		require.Equal(t, backend.Cancelled{}, cancel(t, b, backend.Selection{ID: "a"}), "a dead letter")
 		require.Equal(t, 1, b.Size("topic_dead"))
+	})
+}
+
+func TestCancel_DeletesWhatIsSnoozed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		defer func() { _ = b.Close() }()
+		require.NoError(t, b.Publish("topic", message.NewMessage("a", nil)))
+		in, err := b.Subscribe(t.Context(), "topic")
+		require.NoError(t, err)
+		backend.Nack(receive(t, in), backend.Redelivery{Delay: time.Hour, Uncounted: true})
+		synctest.Wait()
+		require.Equal(t, backend.Delayed, requireFound(t, b, backend.Selection{ID: "a"}).State)
+		require.Equal(t, backend.Cancelled{Removed: 1}, cancel(t, b, backend.Selection{ID: "a"}))
 	})
 }
 

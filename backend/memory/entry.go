@@ -2,7 +2,6 @@ package memory
 
 import (
 	"bytes"
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -21,7 +20,6 @@ type entry struct {
 	payload   []byte
 	published time.Time
 	key       string                    // of its condition
-	formerKey string                    // the key that a dead letter had
 	condition *backend.PublishCondition // until it is stored
 
 	visible   time.Time // may be claimed from then on
@@ -65,9 +63,9 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 // isNew reports whether e was never delivered.
 func (e *entry) isNew() bool { return !e.delivered }
 
-// isBusy reports whether e may be leased, or waits after a failure: it has been delivered, and is
-// invisible.
-func (e *entry) isBusy(now time.Time) bool { return !e.isNew() && e.visible.After(now) }
+// isBusy reports whether e may be leased, or waits after a failure: it has a delivery that counts, and
+// is invisible.
+func (e *entry) isBusy(now time.Time) bool { return e.number > 0 && e.visible.After(now) }
 
 // replace makes e the message that other is, in the place of e. It keeps its time if debounce
 // is 0, or else takes that of other, until debounce after it was first stored.
@@ -106,7 +104,7 @@ func (e *entry) lease() subscription.Lease {
 
 // deadLetter returns e as it goes to another topic.
 func (e *entry) deadLetter(target *backend.DeadLetterTarget, now time.Time) *entry {
-	dead := &entry{uuid: e.uuid, metadata: e.metadata, payload: e.payload, formerKey: e.key, published: now, visible: now}
+	dead := &entry{uuid: e.uuid, metadata: e.metadata, payload: e.payload, published: now, visible: now}
 	maps.Copy(dead.metadata, target.Metadata)
 	return dead
 }
@@ -114,7 +112,7 @@ func (e *entry) deadLetter(target *backend.DeadLetterTarget, now time.Time) *ent
 // found returns what is told of e, which lies in the topic of that name.
 func (e *entry) found(place backend.Place, topic string, now time.Time) backend.Found {
 	f := backend.Found{
-		ID: e.uuid, Key: cmp.Or(e.key, e.formerKey), Place: place, Queue: topic, State: e.state(now), PublishedAt: e.published, VisibleAt: e.visible,
+		ID: e.uuid, Key: e.key, Place: place, Queue: topic, State: e.state(now), PublishedAt: e.published, VisibleAt: e.visible,
 		Deliveries: e.number, Failures: e.failures, Size: len(e.payload), Metadata: maps.Clone(e.metadata),
 	}
 	if place == backend.InDeadLetters {
@@ -128,7 +126,7 @@ func (e *entry) found(place backend.Place, topic string, now time.Time) backend.
 
 func (e *entry) state(now time.Time) backend.State {
 	switch {
-	case !e.isNew():
+	case e.number > 0:
 		return backend.Taken
 	case e.visible.After(now):
 		return backend.Delayed

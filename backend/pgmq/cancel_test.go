@@ -64,6 +64,17 @@ func TestCancel_LeavesWhatMayBeHandled(t *testing.T) {
 	requireCount(t, pool, "pgmq.a_t", 1)
 }
 
+func TestCancel_DeletesWhatIsSnoozed(t *testing.T) {
+	t.Parallel()
+	client, _ := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: true}})
+	publish(t, client, "a")
+	backend.Nack(receive(t, subscribe(t, client)), backend.Redelivery{Delay: time.Hour, Uncounted: true})
+	pgtest.Eventually(t, patience, "the message is snoozed", func() bool {
+		return find(t, client, backend.Selection{ID: "a"})[0].State == backend.Delayed
+	})
+	require.Equal(t, backend.Cancelled{Removed: 1}, cancelled(t, client, backend.Selection{ID: "a"}))
+}
+
 func TestCancel_PassesByWhatIsLocked(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})

@@ -29,7 +29,6 @@ const (
 	UniqueKey   = reservedPrefix + "unique"        // of a message with a key: see package condition
 	OriginKey   = reservedPrefix + "queue"         // of a dead letter: where it was,
 	GroupKey    = reservedPrefix + "group"         // and for which group, if for one
-	UniqueKey   = reservedPrefix + "unique"        // the key of a condition, with the topic's own queue before it
 )
 
 const (

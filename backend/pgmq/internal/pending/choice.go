@@ -71,7 +71,7 @@ func (c choice) conditions() [4]string {
 		all[0] = "headers->'ezq_uuid' = to_jsonb($1::text)"
 	}
 	if c.Key != "" {
-		all[1] = "headers ? 'ezq_unique' and headers->>'ezq_unique' = $2::text"
+		all[1] = "headers ? 'ezq_unique' and left(headers->>'ezq_unique', 400) = $2::text"
 	}
 	if c.Event != "" {
 		all[2] = "coalesce(message->'_type', headers->'name') = to_jsonb($3::text)"
@@ -102,7 +102,7 @@ func (c choice) index(t table) string {
 	on := "CREATE INDEX CONCURRENTLY ON " + t.name
 	switch {
 	case c.Key != "":
-		return on + " ((headers->>'ezq_unique')) WHERE headers ? 'ezq_unique'"
+		return on + " (left(headers->>'ezq_unique', 400)) WHERE headers ? 'ezq_unique'"
 	case c.ID != "":
 		return on + " USING hash ((headers->'ezq_uuid'))"
 	case c.Header != "":
