@@ -284,7 +284,7 @@ func ordersDatabase(t *testing.T) string {
 	pool := pgtest.Pool(t, database)
 	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead'), pgmq.create('ezq_schedules')")
 	execute(t, pool, "create table pgmq.ezq_ids (key bytea primary key, until timestamptz not null)")
-	execute(t, pool, "create index on pgmq.q_orders ((headers->>'ezq_unique')) where headers ? 'ezq_unique'")
+	execute(t, pool, "create index on pgmq.q_orders (left(headers->>'ezq_unique', 400)) where headers ? 'ezq_unique'")
 	execute(t, pool, `insert into pgmq.q_orders (vt, message) values (now(), '{}')`)
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
 		values (now(), '{}', '{"ezq_queue":"orders","topic_poisoned":"orders"}')`)
