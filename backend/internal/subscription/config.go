@@ -83,6 +83,9 @@ const (
 	// crash repeats so many messages.
 	maxRefused = 100
 
+	// slowPeriod is for how long, after an outcome that took too long, claims carry none.
+	slowPeriod = time.Minute
+
 	// refusedMin and refusedMax bound the pause before such an ack, or what the store may
 	// accept later, is tried again.
 	refusedMin = 100 * time.Millisecond

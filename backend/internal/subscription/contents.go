@@ -124,9 +124,9 @@ func (c *contents) untilCheck(now time.Time) time.Duration {
 	return wait
 }
 
-// due drops the leases that have ended, and returns those to extend now, which are due before soon,
-// and those to release because they were not received.
-func (c *contents) due(now, soon time.Time) (extend, undelivered []*lease) {
+// due drops the leases that have ended, and returns those to extend now and those to release because
+// they were not received.
+func (c *contents) due(now time.Time) (extend, undelivered []*lease) {
 	for l := range c.all() {
 		switch {
 		case l.phase == settling:
@@ -134,7 +134,7 @@ func (c *contents) due(now, soon time.Time) (extend, undelivered []*lease) {
 			c.lose(l)
 		case l.batch != nil:
 		case now.Before(l.end()):
-			if l.renewAt.Before(soon) && !l.planned {
+			if l.isDue(now) && !l.planned {
 				l.planned = true
 				extend = append(extend, l)
 			}
@@ -191,7 +191,7 @@ func (c *contents) extended(group []*lease, missed Missed, sent time.Time) (lost
 		case !missed:
 			l.extended(sent, c.config.Lease)
 		case retry:
-			l.retryExtension(time.Now())
+			l.retryExtension(time.Now(), l.busyPause())
 		case c.table.contains(l):
 			c.lose(l)
 			lost++

@@ -55,7 +55,7 @@ func (s *fakeStore) lock(b *fakeLockedBatch, limit int) subscription.Claim {
 			claim.Next = m.visible.Sub(now)
 			break
 		}
-		if m.lockedBatch != nil || m.isLocked(b.v.subscriber) || len(claim.Leases) == limit {
+		if m.lockedBatch != nil || m.isLocked(b.v.subscriber) || s.passedBy[m.id] || len(claim.Leases) == limit {
 			continue
 		}
 		claim.Redelivered = claim.Redelivered || m.number > 0 || m.lockedBefore
@@ -124,12 +124,19 @@ func (s *fakeStore) unlock(b *fakeLockedBatch, acked, rest []subscription.Token,
 	for _, token := range rest {
 		m := s.messages[token.ID]
 		m.lockedBatch = nil
+		delete(b.tokens, token.ID)
+		if s.leavesUnchanged(m.id) {
+			s.passedBy[m.id] = true
+			s.record(event{kind: expired, token: token})
+			s.record(event{kind: lockLost, subscriber: b.v.subscriber, token: token})
+			leased = append(leased, subscription.Token{})
+			continue
+		}
 		s.stamp(m)
 		m.number++
 		m.visible = time.Now().Add(d)
 		s.record(event{kind: leasedAfterLock, subscriber: b.v.subscriber, token: m.token(), before: token})
 		leased = append(leased, m.token())
-		delete(b.tokens, token.ID)
 	}
 	for id, token := range b.tokens {
 		s.record(event{kind: settled, subscriber: b.v.subscriber, token: token, action: subscription.Release, result: accepted})

@@ -38,6 +38,8 @@ type fakeStore struct {
 	transient   atomic.Bool                        // whether what it refuses may be accepted another time
 	whole       atomic.Bool                        // whether all else of the batch is refused, too
 	refusesAcks atomic.Bool                        // it refuses all acks
+	unchanged   func(id int64) bool                // which messages it neither leases nor makes visible, and says nothing; nil: none
+	passedBy    map[int64]bool                     // those of them that it has found, and locks no more
 }
 
 // stored is one message, and the lease that it had last.
@@ -194,7 +196,7 @@ func (s *fakeStore) claim(subscriber string, settle []subscription.Settlement, l
 		if m.visible.After(now) || len(claim.Leases) == limit {
 			break
 		}
-		if m.lockedBatch != nil || m.isLocked(subscriber) {
+		if m.lockedBatch != nil || m.isLocked(subscriber) || s.leavesUnchanged(m.id) {
 			continue
 		}
 		s.lease(subscriber, m, d)
@@ -267,6 +269,17 @@ func (s *fakeStore) refuseIf(f func(subscription.Settlement) bool) {
 	s.refused = f
 }
 
+// leaveUnchanged has the store change nothing of the messages for which f returns true, as a trigger does
+// that returns NULL. They can be locked, and removed.
+func (s *fakeStore) leaveUnchanged(f func(id int64) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unchanged, s.passedBy = f, map[int64]bool{}
+	s.signalChange()
+}
+
+func (s *fakeStore) leavesUnchanged(id int64) bool { return s.unchanged != nil && s.unchanged(id) }
+
 var errRefused = errors.New("the store does not take this")
 
 // refuse returns why nothing of a batch is carried out.
@@ -299,7 +312,7 @@ func (s *fakeStore) settleAll(subscriber string, settle []subscription.Settlemen
 		case m.token() != settlement.Token:
 			e.result = fenced
 			missed.Lost = append(missed.Lost, settlement.Token)
-		case m.isLocked(subscriber):
+		case m.isLocked(subscriber), s.leavesUnchanged(m.id) && settlement.Action != subscription.Ack && settlement.Action != subscription.DeadLetter:
 			e.result = blocked
 			missed.Busy = append(missed.Busy, settlement.Token)
 		default:
@@ -339,7 +352,7 @@ func (s *fakeStore) extend(subscriber string, tokens []subscription.Token, d tim
 		case m == nil || m.token() != token:
 			e.result = fenced
 			missed.Lost = append(missed.Lost, token)
-		case m.isLocked(subscriber):
+		case m.isLocked(subscriber), s.leavesUnchanged(m.id):
 			e.result = blocked
 			missed.Busy = append(missed.Busy, token)
 		default:

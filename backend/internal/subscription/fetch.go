@@ -80,7 +80,7 @@ func (f *fetcher) fetch(limit int, lock bool) (Claim, error) {
 		f.config.Counters.fetched(0, err)
 		return Claim{}, err
 	}
-	if lock {
+	if lock && !f.settler.settlements.mayBeSlow() {
 		if claim, ok, err := f.locker.lock(limit); ok {
 			return claim, err
 		}
@@ -95,14 +95,19 @@ func (f *fetcher) fetch(limit int, lock bool) (Claim, error) {
 	return f.claim(limit)
 }
 
-// claim leases messages. It carries settlements along: in the cooldown, before it leases
-// their messages, those that a lost lock has left.
+// claim leases messages. It carries settlements along, unless the store was too slow for some of late. In
+// the cooldown it carries, before it leases their messages, those that a lost lock has left.
 func (f *fetcher) claim(limit int) (Claim, error) {
 	queue := f.settler.settlements
-	batch := queue.take(settleBatch, f.leases.inLockCooldown())
+	var batch []Settlement
+	if f.leases.inLockCooldown() {
+		batch = queue.takeUnleased(settleBatch, true)
+	} else if !queue.mayBeSlow() {
+		batch = queue.take(settleBatch)
+	}
 	timeout := f.config.OperationTimeout
 	if len(batch) > 0 {
-		timeout = f.settler.patience(context.Background())
+		timeout = f.settler.patience()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

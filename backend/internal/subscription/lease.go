@@ -23,8 +23,10 @@ type lease struct {
 	renewAt     time.Time
 	expiresAt   time.Time // by our own clock, at the latest
 	planned     bool      // it is about to be extended
+	retrying    bool      // the last extension has failed; the next is at renewAt, and not before
 	failedAlone bool      // the last extension has failed, which was of this lease only
 	isLeased    bool      // the store has said so; a locked message counts as leased
+	lockLost    bool      // it was locked, and then neither removed nor leased
 
 	extension chan struct{} // closed when the last extension is no longer under way
 }
@@ -72,12 +74,30 @@ func prepare(ls *leases, fetched []Lease, sent time.Time) []*lease {
 func (l *lease) extended(sent time.Time, d time.Duration) {
 	l.renewAt = sent.Add(d / 3)
 	l.expiresAt = sent.Add(d)
-	l.isLeased, l.failedAlone = true, false
+	l.isLeased, l.failedAlone, l.retrying = true, false, false
 }
 
-// retryExtension has the lease extended again soon, and before it runs out.
-func (l *lease) retryExtension(now time.Time) {
-	l.renewAt = now.Add(min(time.Second, l.owner.config.Lease/10))
+// isDue reports whether to extend the lease now, in the same go with others.
+func (l *lease) isDue(now time.Time) bool {
+	if l.retrying {
+		return !now.Before(l.renewAt)
+	}
+	return l.renewAt.Before(now.Add(l.owner.config.Lease / 6))
+}
+
+// busyPause is how long until the lease is extended again, after others had locked the message. Until one
+// that is not leased is, nothing may be fetched.
+func (l *lease) busyPause() time.Duration {
+	if l.isLeased {
+		return time.Second
+	}
+	return cancelTime
+}
+
+// retryExtension has the lease extended again after a pause, and before it runs out.
+func (l *lease) retryExtension(now time.Time, pause time.Duration) {
+	l.retrying = true
+	l.renewAt = now.Add(min(pause, l.owner.config.Lease/10))
 	if l.expiresAt.Before(l.renewAt) {
 		l.renewAt = l.expiresAt
 	}
@@ -106,6 +126,16 @@ func (l *lease) end() time.Time {
 	default:
 		return l.expiresAt
 	}
+}
+
+// extensionFailed plans the next attempt, after one that was of this lease alone, or not.
+func (l *lease) extensionFailed(now time.Time, alone bool) {
+	pause := time.Second
+	if alone && l.phase == ackRefused {
+		pause = refusedMax // nothing of it can be stored, perhaps for ever
+	}
+	l.failedAlone = alone
+	l.retryExtension(now, pause)
 }
 
 // Park implements [backend.Parker]. A message that is parked has no slot.

@@ -232,18 +232,21 @@ func (ls *leases) token(l *lease) (Token, error) {
 }
 
 // settleLocked leaves the settlement of a message to the end of its locked batch, and frees
-// its slot. It reports whether the message is locked.
-func (ls *leases) settleLocked(l *lease, s Settlement) bool {
+// its slot. It reports whether nothing else is to do: the message is locked, or was and was not leased.
+func (ls *leases) settleLocked(l *lease, s *Settlement) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if l.batch == nil {
-		if s.Action == Ack {
-			ls.locks.acked(time.Since(l.since))
-		}
+	s.unleased = l.lockLost
+	switch {
+	case l.batch != nil:
+	case s.Action == Ack:
+		ls.locks.acked(time.Since(l.since))
 		return false
+	default:
+		return !l.isLeased
 	}
 	ls.config.Counters.Unstored.Add(1)
-	l.batch.settlements = append(l.batch.settlements, lockedSettlement{l, s})
+	l.batch.settlements = append(l.batch.settlements, lockedSettlement{l, *s})
 	ls.drop(l)
 	return true
 }
@@ -270,17 +273,18 @@ func (ls *leases) closeBatch(b *lockedBatch) (acked, rest []*lease) {
 	return acked, rest
 }
 
-// batchFinished records that a locked batch has ended at sent, and what it has leased.
-func (ls *leases) batchFinished(b *lockedBatch, rest []*lease, tokens []Token, acked int, sent time.Time) {
+// batchFinished records that a locked batch has ended at sent. It returns the ids of what it could not lease.
+func (ls *leases) batchFinished(b *lockedBatch, rest []*lease, tokens []Token, acked int, sent time.Time) (unleased []int64) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.capacity.throughput.settled(acked, time.Now())
-	for i, l := range rest {
-		l.Token = tokens[i]
-		l.extended(sent, ls.config.Lease)
+	for _, l := range leased(rest, tokens, sent) {
+		unleased = append(unleased, l.ID)
+		ls.lose(l)
 	}
 	b.detach()
 	signal(ls.wakeRenewer)
+	return unleased
 }
 
 // batchLost records that the end of a locked batch has failed. Other consumers may have its
@@ -291,6 +295,7 @@ func (ls *leases) batchLost(b *lockedBatch) {
 	ls.locks.failed(time.Now())
 	ls.locks.finishAll()
 	for _, l := range b.leases {
+		l.lockLost = true
 		ls.lose(l)
 	}
 	b.detach()
@@ -383,10 +388,10 @@ func (ls *leases) untilCheck(now time.Time) time.Duration {
 }
 
 // due is [contents.due], under the mutex.
-func (ls *leases) due(now, soon time.Time) (extend, undelivered []*lease) {
+func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	return ls.contents.due(now, soon)
+	return ls.contents.due(now)
 }
 
 // beginExtension returns those of a group that are still to be extended, and until when that may take
@@ -419,8 +424,7 @@ func (ls *leases) extensionFailed(group []*lease, now time.Time) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for _, l := range group {
-		l.failedAlone = len(group) == 1
-		l.retryExtension(now)
+		l.extensionFailed(now, len(group) == 1)
 	}
 }
 

@@ -3,8 +3,11 @@ package subscription
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // batchLocker locks messages, and ends the locks in time.
@@ -61,11 +64,31 @@ func (bl *batchLocker) leaseAtOnce(ctx context.Context, batch LockedBatch, claim
 		bl.leases.lockFailed()
 		return Claim{}, err
 	}
+	var given []Lease
+	var unleased []int64
 	for i, token := range leased {
+		if token == (Token{}) {
+			unleased = append(unleased, tokens[i].ID)
+			continue
+		}
 		claim.Leases[i].Token = token
+		given = append(given, claim.Leases[i])
 	}
+	bl.logUnleased(unleased)
+	claim.Leases = given
 	bl.leases.add(prepare(bl.leases, claim.Leases, sent))
 	return claim, nil
+}
+
+// logUnleased logs which messages the end of a lock could not lease.
+func (bl *batchLocker) logUnleased(ids []int64) {
+	if len(ids) == 0 {
+		return
+	}
+	about := sparse.About{Text: "ezq: messages cannot be leased; they stay in the store, and may be delivered again", Topic: bl.config.Topic}
+	sparse.Log(context.Background(), bl.config.Logger, slog.LevelError, about,
+		"topic", bl.config.Topic, "messages", len(ids), "ids", firstIDs(ids),
+		"cause", "something in the store keeps them as they are, such as a trigger that returns NULL, a rule or a policy")
 }
 
 // finishInTime ends a lock after LockFor, or before that if it is due.
@@ -92,7 +115,7 @@ func (bl *batchLocker) finish(b *lockedBatch) {
 	_, refused := errors.AsType[*Refusal](err)
 	switch {
 	case refused:
-		bl.leases.batchFinished(b, append(acked, rest...), leased, 0, sent)
+		bl.logUnleased(bl.leases.batchFinished(b, append(acked, rest...), leased, 0, sent))
 	case err != nil:
 		bl.config.Logger.Error("ezq: failed to store acks; messages that were being handled are delivered again",
 			"topic", bl.config.Topic, "messages", len(rest), "error", err)
@@ -100,27 +123,41 @@ func (bl *batchLocker) finish(b *lockedBatch) {
 	default:
 		bl.config.Counters.Acked.Add(int64(len(acked)))
 		bl.config.Counters.Unstored.Add(-int64(len(acked)))
-		bl.leases.batchFinished(b, rest, leased, len(acked), sent)
+		bl.logUnleased(bl.leases.batchFinished(b, rest, leased, len(acked), sent))
 	}
-	bl.storeRest(b, err == nil, err == nil || refused)
+	bl.storeRest(b, err == nil, slowError(ctx, err))
 	close(b.ended)
 	bl.leases.removeBatch(b)
 }
 
 // storeRest has the settlements stored that the end of a lock has not stored: those which
-// came too late, and those which are more than an ack. If the messages are not ours any more,
-// only acks count.
-func (bl *batchLocker) storeRest(b *lockedBatch, stored, ours bool) {
+// came too late, and those which are more than an ack. Of a message that is not ours any more,
+// only an ack counts. If the store was too slow, one of those may be the reason: see [settler.search].
+func (bl *batchLocker) storeRest(b *lockedBatch, stored bool, slow error) {
+	var suspects []Settlement
 	for _, s := range b.settlements {
+		s.Token, s.unleased = s.lease.Token, s.lease.lockLost
 		switch {
 		case stored && s.lease.lockOutcome == lockRemoved:
-		case ours || s.Action == Ack:
-			s.Token = s.lease.Token
-			bl.settler.queueFor(s.Settlement).add(s.Settlement)
-		default: // a nack of a message that other consumers have already
+		case s.unleased && s.Action != Ack: // a nack of a message that other consumers have already
 			bl.config.Counters.Unstored.Add(-1)
+		case s.unleased && slow != nil:
+			suspects = append(suspects, s.Settlement)
+		default:
+			bl.settler.queueFor(s.Settlement).add(s.Settlement)
 		}
 	}
+	if len(suspects) > 0 {
+		bl.settler.search(bl.settler.settlements, suspects, slow)
+	}
+}
+
+// slowError returns err if the store did not answer in time.
+func slowError(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return nil
+	}
+	return err
 }
 
 func tokensOf(leases []*lease) []Token {

@@ -62,6 +62,21 @@ func (b *lockedBatch) close() (acked, rest []*lease) {
 	return acked, rest
 }
 
+// leased gives messages the tokens of the leases that a store was asked for at sent. It returns those
+// that it has not leased.
+func leased(rest []*lease, tokens []Token, sent time.Time) (unleased []*lease) {
+	for i, l := range rest {
+		if l.isLeased = tokens[i] != (Token{}); !l.isLeased {
+			l.lockLost = true
+			unleased = append(unleased, l)
+			continue
+		}
+		l.Token = tokens[i]
+		l.extended(sent, l.owner.config.Lease)
+	}
+	return unleased
+}
+
 // detach has the settlements of all messages stored without b from now on.
 func (b *lockedBatch) detach() {
 	for _, l := range b.leases {

@@ -32,14 +32,19 @@ type outage struct {
 	log     logThrottle
 }
 
-// logThrottle lets through the first of many log records, and then ever fewer.
+// logThrottle lets through the first of many log records, and then ever fewer, until there was none for logMax.
 type logThrottle struct {
 	next  time.Time // when to log again; zero: nothing has been logged
 	pause time.Duration
+	asked time.Time // when there was last something to log
 }
 
 // allows reports whether to log, and if so decides when next.
 func (t *logThrottle) allows(now time.Time) bool {
+	if now.Sub(t.asked) > logMax {
+		*t = logThrottle{}
+	}
+	t.asked = now
 	if now.Before(t.next) {
 		return false
 	}

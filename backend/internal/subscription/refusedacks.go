@@ -83,10 +83,11 @@ func (r *refusedAcks) stored(batch []Settlement) (since time.Time) {
 	return since
 }
 
-// areLeased reports whether the store has extended the lease of each since it was added.
+// areLeased reports whether the store has extended the lease of each since it was added, or cannot
+// extend that one: then it cannot lease that message again, either.
 func (r *refusedAcks) areLeased() bool {
 	for _, l := range r.byID {
-		if !l.isLeased {
+		if !l.isLeased && !l.failedAlone {
 			return false
 		}
 	}

@@ -22,9 +22,7 @@ type renewer struct {
 
 	groups   [][]*lease // to extend, each in one call
 	calls    int        // since there was nothing to extend
-	failed   []*lease   // since that was logged
-	cause    error      // of the last failure
-	loggedAt time.Time
+	failures extensionFailures
 }
 
 // run extends leases until ctx ends.
@@ -34,7 +32,7 @@ func (r *renewer) run(ctx context.Context) {
 			r.calls = 0
 			pause(ctx, r.leases.untilCheck(time.Now()), r.leases.wakeRenewer)
 		}
-		due, undelivered := r.due(time.Now())
+		due, undelivered := r.leases.due(time.Now())
 		for _, l := range undelivered {
 			r.settler.release(l)
 		}
@@ -43,7 +41,7 @@ func (r *renewer) run(ctx context.Context) {
 			group := r.groups[0]
 			r.groups = r.groups[1:]
 			r.extend(ctx, group)
-			r.logFailed()
+			r.failures.log(r.config, len(r.groups) > 0)
 		}
 	}
 }
@@ -93,7 +91,7 @@ func (r *renewer) extend(ctx context.Context, group []*lease) {
 			defer pause(ctx, cancelTime, nil)
 		}
 	default:
-		r.failed, r.cause = append(r.failed, group...), err
+		r.failures.add(group, err)
 		r.leases.extensionFailed(group, sent)
 	}
 	close(extension)
@@ -103,34 +101,4 @@ func (r *renewer) extend(ctx context.Context, group []*lease) {
 func (r *renewer) searchIn(group []*lease) {
 	r.leases.planExtension(group)
 	r.groups = slices.AppendSeq(r.groups, slices.Chunk(group, partSize(len(group))))
-}
-
-// logFailed logs which leases could not be extended, once all have been tried, or after a while.
-func (r *renewer) logFailed() {
-	if len(r.failed) == 0 || len(r.groups) > 0 && time.Since(r.loggedAt) < logMin {
-		return
-	}
-	r.config.Logger.Error("ezq: cannot extend leases; will try again until they run out",
-		"topic", r.config.Topic, "messages", len(r.failed), "ids", firstIDs(r.failed), "error", r.cause)
-	r.failed, r.loggedAt = nil, time.Now()
-}
-
-// due returns the leases to extend now and those to release because they were not received. Leases
-// due within a sixth of a lease are extended in the same go.
-func (r *renewer) due(now time.Time) (extend, undelivered []*lease) {
-	soon := now
-	if len(r.groups) == 0 { // or failed extensions would be tried again at once
-		soon = now.Add(r.config.Lease / 6)
-	}
-	return r.leases.due(now, soon)
-}
-
-// firstIDs returns the first ids of messages, for the log.
-func firstIDs(leases []*lease) []int64 {
-	ids := make([]int64, len(leases))
-	for i, l := range leases {
-		ids[i] = l.ID
-	}
-	slices.Sort(ids)
-	return ids[:min(len(ids), 10)]
 }

@@ -22,7 +22,10 @@ func seedsThatFoundBugs() []int {
 		489, 500, // an extension came after a nack, and undid its delay
 		734, 1538, // a lease was taken for one of the same number that was lost
 		816, 2317, // a message whose lock was lost was locked again, and handed over uncounted a second time
-		123,           // a message whose lock was lost was leased and released, which removes what is left of the lock
+		123,   // a message whose lock was lost was leased and released, which removes what is left of the lock
+		7, 10, // a message that could not be leased after its lock kept its slot for ever
+		18, 20, // fetching stopped again for each of several slow acks
+		29,            // acked messages were left in the store at the end, after slow acks
 		86, 842, 1016, // a handler began after the lease of its event was lost while that waited
 	}
 }

@@ -37,7 +37,7 @@ func newSettler(config Config, store Store, leases *leases) *settler {
 // taken first: once all slots are free, all outcomes are known. With SyncAck the
 // slot is free once the outcome is stored.
 func (s *settler) settle(l *lease, settlement Settlement) {
-	if s.leases.settleLocked(l, settlement) {
+	if s.leases.settleLocked(l, &settlement) {
 		return
 	}
 	settlement.Token = l.Token
@@ -54,7 +54,7 @@ func (s *settler) settle(l *lease, settlement Settlement) {
 func (s *settler) release(l *lease) {
 	defer l.cancel(nil)
 	release := Settlement{Action: Release}
-	if s.leases.releaseLocked(l) || s.leases.settleLocked(l, release) {
+	if s.leases.releaseLocked(l) || s.leases.settleLocked(l, &release) {
 		return
 	}
 	release.Token = l.Token
@@ -76,28 +76,41 @@ func (s *settler) queueFor(settlement Settlement) *settlementQueue {
 }
 
 // run stores the settlements of a queue until ctx ends. They wait for each other for as long
-// as Linger allows, and for as long as the previous batch takes.
+// as Linger allows, and for as long as the previous batch takes. Those of groups may be slow, and have
+// calls of their own.
 func (s *settler) run(ctx context.Context, queue *settlementQueue) {
-	failing, log := backoff{min: retryMin, max: retryMax}, logThrottle{}
-	for ctx.Err() == nil {
-		if pause(ctx, queue.untilDue(), queue.added); ctx.Err() != nil {
-			return
-		}
-		if s.config.Linger > 0 {
+	var groups sync.WaitGroup
+	groups.Go(func() {
+		s.runEach(ctx, func() { pause(ctx, queue.untilGroupDue(), queue.addedGroup) },
+			func(ctx context.Context) error { return s.storeGroup(ctx, queue) })
+	})
+	s.runEach(ctx, func() {
+		if pause(ctx, queue.untilDue(), queue.added); s.config.Linger > 0 {
 			pause(ctx, s.config.Linger, nil)
 		}
-		err := s.storeBatch(context.Background(), queue) // a begun call is finished
+	}, func(ctx context.Context) error { return s.storeUnsuspected(ctx, queue) })
+	groups.Wait()
+}
+
+// runEach stores what there is, again and again, until ctx ends.
+func (s *settler) runEach(ctx context.Context, wait func(), store func(context.Context) error) {
+	failing, log := backoff{min: retryMin, max: retryMax}, logThrottle{}
+	for {
+		if wait(); ctx.Err() != nil {
+			return
+		}
+		sent := time.Now()
+		err := store(context.Background()) // a begun call is finished
 		if err == nil {
 			failing.reset()
-			log = logThrottle{}
 			continue
 		}
-		wait := failing.next()
+		pauseFor := max(failing.next()-time.Since(sent), 0)
 		if log.allows(time.Now()) {
 			s.config.Logger.Error("ezq: failed to store acks; retrying",
-				"topic", s.config.Topic, "retry_in", wait.Round(time.Millisecond).String(), "error", err)
+				"topic", s.config.Topic, "retry_in", pauseFor.Round(time.Millisecond).String(), "error", err)
 		}
-		pause(ctx, wait, nil)
+		pause(ctx, pauseFor, nil)
 	}
 }
 
@@ -117,7 +130,7 @@ func (s *settler) flush() {
 }
 
 func (s *settler) flushQueue(ctx context.Context, queue *settlementQueue) {
-	failing := backoff{min: retryMin, max: retryMax}
+	failing := backoff{min: retryMin, max: 4 * retryMin}
 	var err error
 	for left := queue.len(); left > 0; left = queue.len() {
 		if ctx.Err() != nil {
@@ -127,28 +140,35 @@ func (s *settler) flushQueue(ctx context.Context, queue *settlementQueue) {
 			queue.clear()
 			return
 		}
-		if err = s.storeBatch(ctx, queue); err != nil {
-			pause(ctx, failing.next(), nil)
+		sent := time.Now()
+		if err = cmp.Or(s.storeUnsuspected(ctx, queue), s.storeGroup(ctx, queue)); err != nil {
+			pause(ctx, max(failing.next()-time.Since(sent), 0), nil)
 		} else {
-			pause(ctx, max(queue.untilDue(), 0), nil)
+			pause(ctx, max(sooner(queue.untilDue(), queue.untilGroupDue()), 0), nil)
 		}
 	}
 }
 
-// storeBatch stores one batch of settlements. Of what is sent in groups it stores one group:
-// the others wait for no more than that, and no claim waits for it.
-func (s *settler) storeBatch(ctx context.Context, queue *settlementQueue) error {
-	return cmp.Or(
-		s.storeUnsuspected(ctx, queue),
-		s.send(ctx, queue, queue.takeGroup()),
-		s.send(ctx, queue, queue.takeRefused()),
-	)
+// storeUnsuspected stores one batch of settlements of which nothing is suspected, and one of those that a lost
+// lock has left.
+func (s *settler) storeUnsuspected(ctx context.Context, queue *settlementQueue) error {
+	return cmp.Or(s.storeUnleased(ctx, queue), s.send(ctx, queue, queue.take(settleBatch)))
 }
 
-func (s *settler) storeUnsuspected(ctx context.Context, queue *settlementQueue) error {
+func (s *settler) storeUnleased(ctx context.Context, queue *settlementQueue) error {
 	queue.begin()
 	defer queue.end()
-	return s.send(ctx, queue, queue.take(settleBatch, false))
+	return s.send(ctx, queue, queue.takeUnleased(settleBatch, false))
+}
+
+// storeGroup stores one group of settlements, and then what the store has refused for now. At the end of the
+// subscription, parts of a group that has failed come last.
+func (s *settler) storeGroup(ctx context.Context, queue *settlementQueue) error {
+	_, ends := ctx.Deadline()
+	return cmp.Or(
+		s.send(ctx, queue, queue.takeGroup(!ends)),
+		s.send(ctx, queue, queue.takeRefused()),
+	)
 }
 
 // storeLate stores what lost locks have left, except what the next claim carries: no
@@ -157,18 +177,19 @@ func (s *settler) storeUnsuspected(ctx context.Context, queue *settlementQueue) 
 // are leased. The caller has begun: see [settlementQueue.begin].
 func (s *settler) storeLate() (all bool, err error) {
 	ctx := context.Background()
-	for calls := s.settlements.len() / settleBatch; calls > 0 && err == nil; calls-- {
-		err = s.send(ctx, s.settlements, s.settlements.take(settleBatch, true))
+	for calls := s.settlements.unleased() / settleBatch; calls > 0 && err == nil; calls-- {
+		err = s.send(ctx, s.settlements, s.settlements.takeUnleased(settleBatch, true))
 	}
-	return !s.settlements.exceeds(settleBatch) && s.leases.suspectsAreLeased(), err
+	return s.settlements.unleased() <= settleBatch && s.leases.suspectsAreLeased(), err
 }
 
 func (s *settler) send(ctx context.Context, queue *settlementQueue, batch []Settlement) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, s.patience(ctx))
+	limited, cancel := context.WithTimeout(ctx, s.patienceWith(ctx, queue, batch))
 	defer cancel()
+	sent := time.Now()
 	missed, err := s.store.Settle(limited, batch)
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		return s.handleRefusal(ctx, queue, batch, refusal)
@@ -176,17 +197,30 @@ func (s *settler) send(ctx context.Context, queue *settlementQueue, batch []Sett
 	if err != nil {
 		return s.handleSilence(queue, batch, err, limited.Err() != nil && ctx.Err() == nil)
 	}
+	queue.answered(time.Since(sent))
 	s.stored(queue, batch, missed)
 	return nil
 }
 
 // patience is how long a call that settles may take. Messages acked meanwhile wait for it, and
-// are not leased again: the call must have ended long before those leases do. At the end of
-// the subscription it leaves time for others.
-func (s *settler) patience(ctx context.Context) time.Duration {
-	patience := min(s.config.OperationTimeout, max(s.config.Lease/6, patienceMin))
+// are not leased again: the call must have ended long before those leases do.
+func (s *settler) patience() time.Duration {
+	return min(s.config.OperationTimeout, max(s.config.Lease/6, patienceMin))
+}
+
+// patienceWith is how long the call may take that settles a batch. While some outcomes are slow, each wrong
+// guess costs the time of others, and a call may take less: see [settlementQueue.patience]. Only those that were
+// slow by themselves have all the time, one by one. At the end of the subscription it leaves time for others.
+func (s *settler) patienceWith(ctx context.Context, queue *settlementQueue, batch []Settlement) time.Duration {
+	patience, share := s.patience(), time.Duration(4)
+	if batch[0].group != refusedGroup {
+		patience = queue.patience(patience)
+	}
+	if batch[0].group != 0 {
+		share = 10
+	}
 	if end, ends := ctx.Deadline(); ends {
-		patience = min(patience, time.Until(end)/4)
+		patience = min(patience, time.Until(end)/share)
 	}
 	return patience
 }
@@ -202,12 +236,10 @@ func (s *settler) handleSilence(queue *settlementQueue, batch []Settlement, caus
 		return cause
 	}
 	if len(batch) > 1 {
-		s.leases.suspectAcks(batch, cause)
-		for part := range slices.Chunk(batch, partSize(len(batch))) {
-			queue.addGroup(part, cancelTime)
-		}
+		s.search(queue, batch, cause)
 		return cause
 	}
+	queue.silent(batch[0].group)
 	if batch[0].Action == Ack {
 		batch[0].pause = refusedMax // its lease is extended between the tries: each may lock the message
 		s.keepAcks(queue, batch, &Refusal{Cause: cause})
@@ -216,6 +248,16 @@ func (s *settler) handleSilence(queue *settlementQueue, batch []Settlement, caus
 		s.retryLater(queue, batch, &Refusal{Cause: cause})
 	}
 	return nil
+}
+
+// search has the parts of a batch sent for which the store was too slow because of cause. The tries lock
+// messages: those that are not leased are leased before.
+func (s *settler) search(queue *settlementQueue, batch []Settlement, cause error) {
+	queue.silent(batch[0].group)
+	s.leases.suspectAcks(batch, cause)
+	for part := range slices.Chunk(batch, partSize(len(batch))) {
+		queue.addGroup(part, 4*cancelTime)
+	}
 }
 
 // stored records that the store has carried out a batch, but for what it missed.
@@ -281,7 +323,8 @@ func (s *settler) keepAcks(queue *settlementQueue, acks []Settlement, refusal *R
 		return
 	}
 	if more := s.leases.keepRefused(acks, refusal.Cause); more > 0 {
-		s.config.Logger.Error("ezq: acks are refused or slow; their messages stay leased; retrying",
+		about := sparse.About{Text: "ezq: acks are refused or slow; their messages stay leased; retrying", Topic: s.config.Topic}
+		sparse.Log(context.Background(), s.config.Logger, slog.LevelError, about,
 			"topic", s.config.Topic, "messages", more, "msg_id", acks[0].ID, "error", refusal.Cause)
 	}
 	queue.postponeRefused(acks, refusal.Cause)

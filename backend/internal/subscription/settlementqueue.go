@@ -7,13 +7,17 @@ import (
 
 // settlementQueue is settlements that are not stored yet.
 type settlementQueue struct {
-	added chan struct{} // holds a token when there may be something to store
-	idle  chan struct{} // holds a token while nothing is being stored
+	added      chan struct{} // holds a token when there may be something to store that is of no group,
+	addedGroup chan struct{} // or that is of one
+	idle       chan struct{} // holds a token while nothing is being stored that a lost lock has left
 
 	mu        sync.Mutex
 	queue     []Settlement // in the order in which they came, or came back
 	lastGroup int
-	cause     error // of the last refusal
+	cause     error         // of the last refusal
+	slowAt    time.Time     // when the store was last too slow for some
+	silences  int           // so many calls since the last one that was answered were too slow
+	latency   time.Duration // of that one
 }
 
 // attempt is how a settlement is sent to the store the next time.
@@ -34,18 +38,18 @@ const (
 )
 
 func newSettlementQueue() *settlementQueue {
-	q := &settlementQueue{added: make(chan struct{}, 1), idle: make(chan struct{}, 1)}
+	q := &settlementQueue{added: make(chan struct{}, 1), addedGroup: make(chan struct{}, 1), idle: make(chan struct{}, 1)}
 	q.end()
 	return q
 }
 
-// begin waits until nothing of no group is under way, and keeps others from taking that until
-// end. A claim that carries settlements does without, unless a lock was lost.
+// begin waits until nothing is under way that a lost lock has left, and keeps others from taking that until
+// end.
 func (q *settlementQueue) begin() { <-q.idle }
 
 func (q *settlementQueue) end() { q.idle <- struct{}{} }
 
-// add adds settlements: new ones, and those that could not be stored.
+// add adds settlements: new ones, and those that could not be stored. All are of the same group, or of none.
 func (q *settlementQueue) add(settlements ...Settlement) {
 	if len(settlements) == 0 {
 		return
@@ -53,7 +57,11 @@ func (q *settlementQueue) add(settlements ...Settlement) {
 	q.mu.Lock()
 	q.queue = append(q.queue, settlements...)
 	q.mu.Unlock()
-	signal(q.added)
+	if settlements[0].group == 0 {
+		signal(q.added)
+	} else {
+		signal(q.addedGroup)
+	}
 }
 
 // addGroup adds settlements that are sent together, without others, and not at once.
@@ -118,34 +126,42 @@ func (q *settlementQueue) postponed(otherwise attempt) attempt {
 	return otherwise
 }
 
-// take removes up to n settlements of no group that are due, or with early also those that are not yet.
-func (q *settlementQueue) take(n int, early bool) []Settlement {
+// take removes up to n settlements of no group that are due, and that no lost lock has left.
+func (q *settlementQueue) take(n int) []Settlement {
 	now := time.Now()
-	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && (early || s.isDue(now)) })
+	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && !s.unleased && s.isDue(now) })
 }
 
-// takeGroup removes the group that came last, of those that are due: refused settlements are
-// found sooner in the parts of one batch than in all batches at a time.
-func (q *settlementQueue) takeGroup() []Settlement {
-	newest := q.newestGroup()
-	if newest == 0 {
+// takeUnleased removes up to n settlements of no group that a lost lock has left, and that are due, or with early
+// also those that are not yet.
+func (q *settlementQueue) takeUnleased(n int, early bool) []Settlement {
+	now := time.Now()
+	return q.remove(n, func(s *Settlement) bool { return s.group == 0 && s.unleased && (early || s.isDue(now)) })
+}
+
+// takeGroup removes the group that came last, of those that are due, or else the one that came first.
+// Refused settlements are found sooner in the parts of one batch than in all batches at a time; and most others are
+// stored sooner if the parts of what has failed come last.
+func (q *settlementQueue) takeGroup(last bool) []Settlement {
+	group := q.dueGroup(last)
+	if group == 0 {
 		return nil
 	}
-	return q.remove(settleBatch, func(s *Settlement) bool { return s.group == newest })
+	return q.remove(settleBatch, func(s *Settlement) bool { return s.group == group })
 }
 
-// newestGroup returns the number of the group that came last, of those that are due, or 0 if
+// dueGroup returns the number of the group that came last, or first, of those that are due, or 0 if
 // there is none.
-func (q *settlementQueue) newestGroup() (newest int) {
+func (q *settlementQueue) dueGroup(last bool) (group int) {
 	now := time.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i := range q.queue {
-		if s := &q.queue[i]; s.isDue(now) {
-			newest = max(newest, s.group)
+		if s := &q.queue[i]; s.group > 0 && s.isDue(now) && (group == 0 || last == (s.group > group)) {
+			group = s.group
 		}
 	}
-	return newest
+	return group
 }
 
 // takeRefused removes settlements that the store has refused for the time being, and that are
@@ -155,7 +171,11 @@ func (q *settlementQueue) takeRefused() []Settlement {
 	if q.contains(func(s *Settlement) bool { return s.group > 0 && (s.isDue(now) || s.isSearched()) }) {
 		return nil
 	}
-	return q.remove(settleBatch, func(s *Settlement) bool { return s.group == refusedGroup && s.isDue(now) })
+	n := settleBatch
+	if q.mayBeSlow() {
+		n = 1
+	}
+	return q.remove(n, func(s *Settlement) bool { return s.group == refusedGroup && s.isDue(now) })
 }
 
 func (q *settlementQueue) contains(qualifies func(*Settlement) bool) bool {
@@ -234,8 +254,58 @@ func (q *settlementQueue) messages() int {
 	return len(ids)
 }
 
-// untilDue returns how long until there is something to send, or -1 if there is nothing.
+// silent records that the store was too slow for settlements of a group, or of none.
+func (q *settlementQueue) silent(group int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.slowAt = time.Now()
+	if group != refusedGroup {
+		q.silences++
+	}
+}
+
+// mayBeSlow reports whether the store was too slow for some settlements of late: then it may be for others.
+func (q *settlementQueue) mayBeSlow() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.slowAt.IsZero() && time.Since(q.slowAt) < slowPeriod
+}
+
+// answered records how long a call has taken.
+func (q *settlementQueue) answered(took time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.latency, q.silences = took, 0
+}
+
+// patience returns how long a call may take that may take most: all of that, or, while some settlements are
+// slow, a second, or four times as long as the last call that was answered. It doubles while none is answered.
+func (q *settlementQueue) patience(most time.Duration) time.Duration {
+	if !q.mayBeSlow() {
+		return most
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return min(most, max(patienceMin, 4*q.latency)<<min(max(q.silences-1, 0), 3))
+}
+
+// untilDue returns how long until there is something to send of no group, or -1 if there is nothing.
 func (q *settlementQueue) untilDue() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	wait := time.Duration(-1)
+	for i := range q.queue {
+		if s := &q.queue[i]; s.group == 0 {
+			if wait = sooner(wait, max(time.Until(s.due), 0)); wait == 0 {
+				return 0
+			}
+		}
+	}
+	return wait
+}
+
+// untilGroupDue returns how long until there is a group to send, or -1 if there is none.
+func (q *settlementQueue) untilGroupDue() time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	wait, refused := time.Duration(-1), time.Duration(-1)
@@ -243,13 +313,12 @@ func (q *settlementQueue) untilDue() time.Duration {
 	for i := range q.queue {
 		s := &q.queue[i]
 		until := max(time.Until(s.due), 0)
-		if s.group == refusedGroup {
+		switch {
+		case s.group == refusedGroup:
 			refused = sooner(refused, until)
-			continue
-		}
-		searched = searched || s.isSearched()
-		if wait = sooner(wait, until); wait == 0 {
-			return 0
+		case s.group > 0:
+			searched = searched || s.isSearched()
+			wait = sooner(wait, until)
 		}
 	}
 	if searched { // see takeRefused
@@ -258,17 +327,16 @@ func (q *settlementQueue) untilDue() time.Duration {
 	return sooner(wait, refused)
 }
 
-// exceeds reports whether more is to be stored than one call carries, whether it is due or
+// unleased returns how many settlements there are that a lost lock has left, whether they are due or
 // not. Groups do not count, nor settlements that the store refuses for now: acks, whose
 // messages are leased, and those without an ack.
-func (q *settlementQueue) exceeds(call int) bool {
+func (q *settlementQueue) unleased() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := 0
 	for i := range q.queue {
-		if q.queue[i].group == 0 {
+		if q.queue[i].group == 0 && q.queue[i].unleased {
 			n++
 		}
 	}
-	return n > call
+	return n
 }

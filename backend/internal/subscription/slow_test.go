@@ -53,7 +53,7 @@ func TestSettler_FindsSlowOutcomesWhileOthersCome(t *testing.T) {
 	}{
 		"one of 40 outcomes is slow":   {40, []int64{7}, 20 * time.Second},
 		"one of 500 outcomes is slow":  {500, []int64{7}, 20 * time.Second},
-		"ten of 200 outcomes are slow": {200, everyTwentieth(10), 130 * time.Second},
+		"ten of 200 outcomes are slow": {200, everyTwentieth(10), 30 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, env *environment) {
@@ -236,5 +236,67 @@ func TestSettler_StoresAllSoonAfterSilentOutage(t *testing.T) {
 		for range n/10 - 1 {
 			c.ack(c.receive())
 		}
+	})
+}
+
+// What is slow is known by then, and no claim carries an ack that may be.
+func TestFetch_StopsOnceForSeveralSlowAcks(t *testing.T) {
+	bubble(t, func(t *testing.T, env *environment) {
+		env.config.MaxInFlight, env.config.Linger = 100, time.Millisecond
+		c := env.subscribe()
+		c.slowFor(everyTwentieth(5)...)
+		var waits []time.Duration
+		for range 400 {
+			env.store.publish(1)
+			published := time.Now()
+			c.ack(c.receive())
+			if wait := time.Since(published); wait > 100*time.Millisecond {
+				waits = append(waits, wait)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		require.LessOrEqual(t, len(waits), 1, "%v", waits)
+		time.Sleep(time.Minute)
+		require.Equal(t, everyTwentieth(5), env.store.ids())
+		require.Empty(t, env.store.claimedAgain())
+		c.clearFaults()
+		time.Sleep(6 * operation)
+	})
+}
+
+func TestSyncAck_SlowAcksDelayOthersForSecondsOnly(t *testing.T) {
+	bubble(t, func(t *testing.T, env *environment) {
+		env.config.SyncAck, env.config.MaxInFlight = true, 4
+		c := env.subscribe()
+		c.slowFor(everyTwentieth(3)...)
+		var worst time.Duration
+		for range 1000 {
+			env.store.publish(1)
+			published := time.Now()
+			c.ack(c.receive())
+			worst = max(worst, time.Since(published))
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.Less(t, worst, 2*operation)
+		require.LessOrEqual(t, len(env.store.ids()), 4)
+		c.clearFaults()
+		time.Sleep(6 * operation)
+	})
+}
+
+func TestSettler_StoresAllButManySlowOutcomesAtTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, env *environment) {
+		const n = 300
+		env.config.MaxInFlight, env.config.Linger = n, time.Millisecond
+		env.store.publish(n)
+		c := env.subscribe()
+		c.slowFor(everyTwentieth(10)...)
+		for range n {
+			c.ack(c.receive())
+		}
+		time.Sleep(operation + time.Second) // the search has begun
+		env.subscriptions.Close()
+		c.requireClosed()
+		require.Equal(t, everyTwentieth(10), env.store.ids())
 	})
 }

@@ -185,6 +185,7 @@ type Settlement struct {
 	// of a DeadLetter is stored as ASCII.
 	Bare bool
 
+	unleased bool // its message was locked, and not leased: others may have it
 	attempt
 }
 

@@ -143,7 +143,7 @@ func TestLease_RetryExtension(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := &lease{owner: newLeases(t.Context(), Config{Lease: test.lease}), expiresAt: now.Add(test.left)}
-			l.retryExtension(now)
+			l.retryExtension(now, time.Second)
 			require.Equal(t, test.want, l.renewAt.Sub(now))
 		})
 	}
