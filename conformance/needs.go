@@ -17,12 +17,13 @@ const (
 	needsTransactions
 	needsTicks
 	needsConditions
+	needsSelection
 )
 
 func (n need) names() (names []string) {
 	for i, name := range []string{
 		"Delay", "Redelay", "Attempts", "Progress", "DeadLetter", "Ordered", "Lease", "Drain",
-		"Durable", "Groups", "Transactions", "Ticks", "Conditions",
+		"Durable", "Groups", "Transactions", "Ticks", "Conditions", "Selection",
 	} {
 		if n&(1<<i) != 0 {
 			names = append(names, name)

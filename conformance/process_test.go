@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -40,6 +41,27 @@ func (p *process) Publish(topic string, msgs ...*message.Message) error {
 		return f(p, topic, msgs)
 	}
 	return p.store(topic, msgs...)
+}
+
+func (p *process) Find(ctx context.Context, topic string, s backend.Selection) ([]backend.Found, error) {
+	if f := p.fault.find; f != nil {
+		return f(p, topic, s)
+	}
+	return p.backend.Find(ctx, topic, s)
+}
+
+func (p *process) Cancel(ctx context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
+	if f := p.fault.cancel; f != nil {
+		return f(p, topic, s)
+	}
+	return p.backend.Cancel(ctx, topic, s)
+}
+
+func (p *process) Reschedule(ctx context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
+	if f := p.fault.reschedule; f != nil {
+		return f(p, topic, s, at)
+	}
+	return p.backend.Reschedule(ctx, topic, s, at)
 }
 
 // store is Publish without a fault.

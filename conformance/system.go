@@ -85,6 +85,10 @@ type Promises struct {
 
 	// Transactions: messages can be published in a transaction.
 	Transactions bool
+
+	// Selection: the publisher is a [backend.Finder], a [backend.Canceller] and a
+	// [backend.Rescheduler].
+	Selection bool
 }
 
 // cover reports whether all that a case needs is promised.
@@ -94,7 +98,7 @@ func (p Promises) cover(needed need) bool { return p.set()&needed == needed }
 func (p Promises) set() (n need) {
 	for i, made := range []bool{
 		p.Delay, p.Redelay, p.Attempts, p.Progress, p.DeadLetter, p.Ordered, p.Lease, p.Drain,
-		p.Durable, p.Groups, p.Transactions, p.Schedules, p.Conditions,
+		p.Durable, p.Groups, p.Transactions, p.Schedules, p.Conditions, p.Selection,
 	} {
 		if made {
 			n |= 1 << i

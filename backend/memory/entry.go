@@ -63,6 +63,10 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 // isNew reports whether e was never delivered.
 func (e *entry) isNew() bool { return !e.delivered }
 
+// isBusy reports whether e may be leased, or waits after a failure: it has a delivery that counts, and
+// is invisible.
+func (e *entry) isBusy(now time.Time) bool { return e.number > 0 && e.visible.After(now) }
+
 // replace makes e the message that other is, in the place of e. It keeps its time if debounce
 // is 0, or else takes that of other, until debounce after it was first stored.
 func (e *entry) replace(other *entry, debounce time.Duration) {
@@ -103,6 +107,32 @@ func (e *entry) deadLetter(target *backend.DeadLetterTarget, now time.Time) *ent
 	dead := &entry{uuid: e.uuid, metadata: e.metadata, payload: e.payload, published: now, visible: now}
 	maps.Copy(dead.metadata, target.Metadata)
 	return dead
+}
+
+// found returns what is told of e, which lies in the topic of that name.
+func (e *entry) found(place backend.Place, topic string, now time.Time) backend.Found {
+	f := backend.Found{
+		ID: e.uuid, Key: e.key, Place: place, Queue: topic, State: e.state(now), PublishedAt: e.published, VisibleAt: e.visible,
+		Deliveries: e.number, Failures: e.failures, Size: len(e.payload), Metadata: maps.Clone(e.metadata),
+	}
+	if place == backend.InDeadLetters {
+		f.State = backend.Dead
+	}
+	if len(e.payload) <= backend.MaxFoundPayload {
+		f.Payload = bytes.Clone(e.payload)
+	}
+	return f
+}
+
+func (e *entry) state(now time.Time) backend.State {
+	switch {
+	case e.number > 0:
+		return backend.Taken
+	case e.visible.After(now):
+		return backend.Delayed
+	default:
+		return backend.Waiting
+	}
 }
 
 // entries is a heap: the message to claim next is first.

@@ -45,6 +45,62 @@ func ExampleNew_config() {
 	// <nil>
 }
 
+// A message is found by what it says, and stays where it is.
+func ExampleBroker_Find() {
+	ctx := context.Background()
+	broker := memory.New(nil)
+	msg := message.NewMessage("1", []byte("hello"))
+	msg.Metadata.Set("tenant", "a")
+	backend.SetDelay(msg, time.Hour)
+	_ = broker.Publish("greetings", msg)
+
+	found, err := broker.Find(ctx, "greetings", backend.Selection{Header: "tenant", Value: "a"})
+	fmt.Println(len(found), err)
+	fmt.Println(found[0].ID, found[0].State, string(found[0].Payload))
+	fmt.Println(broker.Close())
+	// Output:
+	// 1 <nil>
+	// 1 delayed hello
+	// <nil>
+}
+
+// A message that waits is cancelled by its key, which is free then.
+func ExampleBroker_Cancel() {
+	ctx := context.Background()
+	broker := memory.New(nil)
+	ctx = backend.WithPublishCondition(ctx, &backend.PublishCondition{Key: "reminder 7"})
+	msg := message.NewMessageWithContext(ctx, "1", []byte("pay"))
+	backend.SetDelay(msg, time.Hour)
+	_ = broker.Publish("reminders", msg)
+
+	cancelled, err := broker.Cancel(ctx, "reminders", backend.Selection{Key: "reminder 7"})
+	fmt.Println(cancelled.Removed, cancelled.Busy, err)
+	fmt.Println(broker.Close())
+	// Output:
+	// 1 0 <nil>
+	// <nil>
+}
+
+// A message that is delayed is due when it is rescheduled to now.
+func ExampleBroker_Reschedule() {
+	ctx := context.Background()
+	broker := memory.New(nil)
+	messages, _ := broker.Subscribe(ctx, "reminders")
+	msg := message.NewMessage("1", []byte("pay"))
+	backend.SetDelay(msg, time.Hour)
+	_ = broker.Publish("reminders", msg)
+
+	rescheduled, err := broker.Reschedule(ctx, "reminders", backend.Selection{ID: "1"}, time.Now())
+	fmt.Println(rescheduled.Moved, rescheduled.Busy, err)
+	due := <-messages
+	fmt.Println(string(due.Payload), due.Ack())
+	fmt.Println(broker.Close())
+	// Output:
+	// 1 0 <nil>
+	// pay true
+	// <nil>
+}
+
 // Two consumers of one topic share its messages, as two processes do on PGMQ.
 func ExampleBroker_Connect() {
 	here := memory.New(nil)

@@ -97,6 +97,9 @@ type Broker struct {
 
 var (
 	_ backend.Backend              = (*Broker)(nil)
+	_ backend.Finder               = (*Broker)(nil)
+	_ backend.Canceller            = (*Broker)(nil)
+	_ backend.Rescheduler          = (*Broker)(nil)
 	_ message.SubscribeInitializer = (*Broker)(nil)
 )
 
@@ -197,6 +200,33 @@ func (b *Broker) SubscribeInitialize(topic string) error {
 	return err
 }
 
+// Find implements [backend.Finder]. A Broker has neither groups nor archives, and looks at
+// everything.
+func (b *Broker) Find(_ context.Context, topic string, s backend.Selection) ([]backend.Found, error) {
+	if err := b.checkSelection("find", topic, s.Check()); err != nil {
+		return nil, err
+	}
+	return b.topics.search(topic, selector(s), cmp.Or(s.Limit, backend.DefaultFindLimit)), nil
+}
+
+// Cancel implements [backend.Canceller].
+func (b *Broker) Cancel(_ context.Context, name string, s backend.Selection) (backend.Cancelled, error) {
+	if err := b.checkSelection("cancel", name, s.CheckWaiting()); err != nil {
+		return backend.Cancelled{}, err
+	}
+	removed, busy := b.topics.change(name, selector(s), (*topic).remove)
+	return backend.Cancelled{Removed: removed, Busy: busy}, nil
+}
+
+// Reschedule implements [backend.Rescheduler].
+func (b *Broker) Reschedule(_ context.Context, name string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
+	if err := b.checkSelection("reschedule", name, cmp.Or(s.CheckWaiting(), backend.CheckRescheduleTime(at))); err != nil {
+		return backend.Rescheduled{}, err
+	}
+	moved, busy := b.topics.change(name, selector(s), func(t *topic, e *entry) { t.moveTo(at, e) })
+	return backend.Rescheduled{Moved: moved, Busy: busy}, nil
+}
+
 // Close ends every subscription and waits for them. Queued messages are lost
 // with b and the Brokers that share them.
 func (b *Broker) Close() error {
@@ -206,14 +236,29 @@ func (b *Broker) Close() error {
 }
 
 func (b *Broker) topic(name string) (*topic, error) {
-	if b.invalid != nil {
-		return nil, b.invalid
-	}
-	if b.closed.Load() {
-		return nil, backend.ErrClosed
-	}
-	if err := backend.CheckTopic(name); err != nil {
-		return nil, fmt.Errorf("memory: topic %.100q: %w", name, err)
+	if err := b.checkTopic(name); err != nil {
+		return nil, err
 	}
 	return b.topics.get(name), nil
+}
+
+func (b *Broker) checkTopic(name string) error {
+	if b.invalid != nil {
+		return b.invalid
+	}
+	if b.closed.Load() {
+		return backend.ErrClosed
+	}
+	if err := backend.CheckTopic(name); err != nil {
+		return fmt.Errorf("memory: topic %.100q: %w", name, err)
+	}
+	return nil
+}
+
+// checkSelection returns why nothing can be selected of a topic, which invalid says of the selection.
+func (b *Broker) checkSelection(op, topic string, invalid error) error {
+	if err := b.checkTopic(topic); err != nil || invalid == nil {
+		return err
+	}
+	return fmt.Errorf("memory: %s in %q: %w", op, excerpt.Of(topic), invalid)
 }

@@ -40,6 +40,44 @@ func (ts *topics) find(name string) *topic {
 	return t
 }
 
+// search returns up to limit of the messages of a topic, and of its dead letters, that s chooses.
+func (ts *topics) search(name string, s selector, limit int) (found []backend.Found) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	now := time.Now()
+	for _, at := range [...]struct {
+		name  string
+		place backend.Place
+	}{{name, backend.InTopic}, {name + "_dead", backend.InDeadLetters}} {
+		if t, ok := ts.byName[at.name]; ok {
+			for _, e := range s.find(t, limit-len(found)) {
+				found = append(found, e.found(at.place, at.name, now))
+			}
+		}
+	}
+	return found
+}
+
+// change does something with the messages of a topic that s chooses and that wait, and counts the others.
+func (ts *topics) change(name string, s selector, do func(*topic, *entry)) (done, busy int) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	t, ok := ts.byName[name]
+	if !ok {
+		return 0, 0
+	}
+	now := time.Now()
+	for _, e := range s.all(t) {
+		if e.isBusy(now) {
+			busy++
+			continue
+		}
+		do(t, e)
+		done++
+	}
+	return done, busy
+}
+
 // topic is the messages of one topic, ordered by when they become visible. A
 // leased message is one that becomes visible when its lease runs out.
 type topic struct {
@@ -215,6 +253,17 @@ func (t *topic) remove(e *entry) {
 func (t *topic) makeVisible(e *entry, at time.Time) {
 	t.setVisible(e, at)
 	t.signal()
+}
+
+// moveTo makes e visible at another time; or at once if that is over, in its place if it is visible already.
+func (t *topic) moveTo(at time.Time, e *entry) {
+	if now := time.Now(); !at.After(now) {
+		at = now
+		if e.visible.Before(now) {
+			at = e.visible
+		}
+	}
+	t.makeVisible(e, at)
 }
 
 func (t *topic) setVisible(e *entry, at time.Time) {

@@ -15,7 +15,6 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
@@ -29,10 +28,14 @@ type Client struct {
 	owned      bool // the pool is closed with the client
 
 	refusedAcks *refusedAcks
+	stored      *storedMessages
 }
 
 var (
 	_ backend.Backend              = (*Client)(nil)
+	_ backend.Finder               = (*Client)(nil)
+	_ backend.Canceller            = (*Client)(nil)
+	_ backend.Rescheduler          = (*Client)(nil)
 	_ message.SubscribeInitializer = (*Client)(nil)
 )
 
@@ -79,10 +82,12 @@ func New(pool *pgxpool.Pool, config *Config) (*Client, error) {
 	}
 	wakeups, catalog := wakeup.NewSignals(), catalog.New()
 	subscriber := newSubscriber(pool, settings.Subscriber, settings.Logger, wakeups, catalog)
+	publisher := newPublisher(pool, pool, settings.Publisher, wakeups, catalog)
 	return &Client{
 		pool:        pool,
-		publisher:   newPublisher(pool, pool, settings.Publisher, wakeups, catalog),
+		publisher:   publisher,
 		subscriber:  subscriber,
+		stored:      newStoredMessages(publisher),
 		refusedAcks: newRefusedAcks(subscriber.logger),
 	}, nil
 }
@@ -295,14 +300,14 @@ func (c *Client) PurgeQueue(ctx context.Context, topic string) (int, error) {
 // All of their payloads are in memory at once. [Client.DeadLetterHeads] needs little,
 // and [Client.ReadDeadLetter] reads a single one.
 func (c *Client) DeadLetters(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
-	return c.listDeadLetters(ctx, topic, limit, fullDeadLetter())
+	return fullDeadLetter().listTopic(ctx, c.publisher, topic, limit)
 }
 
 // DeadLetterHeads returns what DeadLetters does, without the Payload and the Metadata,
 // and with at most 1025 characters of each text. Each dead letter takes some
 // kilobytes, whatever it contains.
 func (c *Client) DeadLetterHeads(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
-	return c.listDeadLetters(ctx, topic, limit, deadLetterHead())
+	return deadLetterHead().listTopic(ctx, c.publisher, topic, limit)
 }
 
 // ReadDeadLetter returns the message with this ID of a dead-letter topic. If it is not
@@ -311,7 +316,7 @@ func (c *Client) DeadLetterHeads(ctx context.Context, topic string, limit int) (
 // then matches [ErrTooLarge]. A limit of 0 is none.
 func (c *Client) ReadDeadLetter(ctx context.Context, topic string, id int64, limit int) (DeadLetter, error) {
 	const op = "read a dead letter"
-	queue, err := c.deadLetterQueue(topic)
+	queue, err := c.publisher.ownQueue(topic)
 	if err != nil {
 		return DeadLetter{}, fault.Classify(op, topic, err)
 	}
@@ -324,7 +329,7 @@ func (c *Client) ReadDeadLetter(ctx context.Context, topic string, id int64, lim
 // at the oldest 10,000, and moves nothing. Those that go somewhere come first, then those
 // whose queue is missing, then strays; of each, first those of which there are most.
 func (c *Client) Origins(ctx context.Context, from string, topics ...string) ([]Origin, error) {
-	queue, selected, err := c.selectDeadLetters(from, topics)
+	queue, selected, err := selectDeadLetters(c.publisher, from, topics)
 	var found []Origin
 	if err == nil {
 		found, err = countOrigins(ctx, c.pool, c.publisher.routes, queue, selected)
@@ -354,7 +359,7 @@ func (c *Client) Origins(ctx context.Context, from string, topics ...string) ([]
 // an error says so.
 func (c *Client) Redrive(ctx context.Context, from string, limit int, topics ...string) (moved int, err error) {
 	const op = "redrive"
-	queue, selected, err := c.selectDeadLetters(from, topics)
+	queue, selected, err := selectDeadLetters(c.publisher, from, topics)
 	if err == nil && limit < 1 {
 		err = invalidLimit(limit)
 	}
@@ -375,12 +380,35 @@ func (c *Client) Redrive(ctx context.Context, from string, limit int, topics ...
 // [ErrStrays] counts them. PurgeQueue, of a Client without a Group, deletes those too.
 func (c *Client) PurgeDeadLetters(ctx context.Context, from string, topics ...string) (deleted int, err error) {
 	const op = "purge dead letters"
-	queue, selected, err := c.selectDeadLetters(from, topics)
+	queue, selected, err := selectDeadLetters(c.publisher, from, topics)
 	if err != nil {
 		return 0, fault.Classify(op, from, err)
 	}
 	deleted, err = purgeDeadLetters(ctx, c.pool, queue, selected)
 	return deleted, deadLetterError(ctx, c.pool, op, from, err)
+}
+
+// Find implements [backend.Finder]: see [backend.Selection]. By Key, an index finds the messages
+// in the queues, if there is one. Otherwise it looks at the newest 100,000 rows of each
+// table, in statements of 10 seconds at most, unless the table has the index that the error names. An
+// Event is found if jsonb can hold its payload.
+//
+// The role needs SELECT on the tables, and on pgmq.topic_bindings. Those that it may not
+// read are left out, and an error names them.
+func (c *Client) Find(ctx context.Context, topic string, s backend.Selection) ([]backend.Found, error) {
+	return c.stored.find(ctx, topic, s)
+}
+
+// Cancel implements [backend.Canceller], with one statement for each queue. What it looks at
+// is bounded as in [Client.Find]. The role needs SELECT, UPDATE and DELETE on the queues.
+func (c *Client) Cancel(ctx context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
+	return c.stored.cancel(ctx, topic, s)
+}
+
+// Reschedule implements [backend.Rescheduler], as Cancel does [backend.Canceller]. The role
+// needs SELECT and UPDATE on the queues.
+func (c *Client) Reschedule(ctx context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
+	return c.stored.reschedule(ctx, topic, s, at)
 }
 
 // Metrics looks at the queue that subscriptions to topic read: the topic's, or
@@ -468,32 +496,4 @@ func (c *Client) consumedQueue(topic string) (string, error) {
 		return "", err
 	}
 	return c.subscriber.queueOf(topic)
-}
-
-// deadLetterQueue returns the queue of a dead-letter topic. It is the topic's own:
-// dead letters are not copied to groups.
-func (c *Client) deadLetterQueue(topic string) (string, error) {
-	if err := c.publisher.checkOpen(); err != nil {
-		return "", err
-	}
-	return queuename.Of(topic)
-}
-
-// selectDeadLetters returns the queue of a dead-letter topic, and which of its dead letters are meant.
-func (c *Client) selectDeadLetters(from string, topics []string) (queue string, selected *origins, err error) {
-	if queue, err = c.deadLetterQueue(from); err != nil {
-		return "", nil, err
-	}
-	selected = newOrigins(c.pool, from, topics)
-	return queue, selected, selected.check(from)
-}
-
-func (c *Client) listDeadLetters(ctx context.Context, topic string, limit int, detail deadLetterDetail) ([]DeadLetter, error) {
-	const op = "list dead letters"
-	queue, err := c.deadLetterQueue(topic)
-	if err != nil {
-		return nil, fault.Classify(op, topic, err)
-	}
-	deadLetters, err := detail.list(ctx, c.pool, queue, limit)
-	return deadLetters, deadLetterError(ctx, c.pool, op, topic, err)
 }

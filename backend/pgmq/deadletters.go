@@ -186,6 +186,17 @@ func invalidLimit(limit int) error {
 	return &Error{Kind: ErrInvalidConfig, Cause: fmt.Errorf("limit is %d", limit), Remedy: "set it to 1 or more"}
 }
 
+// listTopic reads the oldest dead letters of a dead-letter topic.
+func (d deadLetterDetail) listTopic(ctx context.Context, publisher *Publisher, topic string, limit int) ([]DeadLetter, error) {
+	const op = "list dead letters"
+	queue, err := publisher.ownQueue(topic)
+	if err != nil {
+		return nil, fault.Classify(op, topic, err)
+	}
+	deadLetters, err := d.list(ctx, publisher.pool, queue, limit)
+	return deadLetters, deadLetterError(ctx, publisher.pool, op, topic, err)
+}
+
 // list reads the oldest dead letters in queue.
 func (d deadLetterDetail) list(ctx context.Context, pool *pgxpool.Pool, queue string, limit int) ([]DeadLetter, error) {
 	if limit < 1 {

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/middleware"
@@ -107,6 +108,59 @@ func ExampleClient_Redrive() {
 	fmt.Println("moved", moved, err)
 	// from paid, given up by orderPaid: no such order
 	// moved 1 <nil>
+}
+
+// An event is found by its key, its ID, its name or a header, wherever it lies.
+func ExampleClient_Find() {
+	ctx := context.Background()
+	pool, client := openWithPool(ctx)
+	defer pool.Close()
+	defer func() { _ = client.Close() }()
+	_ = ezq.Publish(ctx, client, orderPaid{Order: 7}, ezq.Topic("paid"), ezq.Delay(time.Hour), ezq.Unique("order 7"))
+
+	found, err := client.Find(ctx, "paid", backend.Selection{Key: "order 7"})
+	fmt.Println(len(found), err)
+	for _, f := range found {
+		fmt.Println(f.Place, f.State, string(f.Payload))
+	}
+	// 1 <nil>
+	// topic delayed {"Order":7,"_type":"orderPaid"}
+}
+
+// What waits is cancelled by its key. What is being handled is left alone, and counted.
+func ExampleClient_Cancel() {
+	ctx := context.Background()
+	pool, client := openWithPool(ctx)
+	defer pool.Close()
+	defer func() { _ = client.Close() }()
+	remind := func() (result ezq.PublishResult, err error) {
+		err = ezq.Publish(ctx, client, orderPaid{Order: 7}, ezq.Topic("reminders"), ezq.Delay(time.Hour), ezq.Unique("order 7"), ezq.ResultTo(&result))
+		return result, err
+	}
+	_, _ = remind()
+
+	cancelled, err := client.Cancel(ctx, "reminders", backend.Selection{Key: "order 7"})
+	fmt.Println("removed", cancelled.Removed, "busy", cancelled.Busy, err)
+	result, err := remind()
+	fmt.Println("the key is free:", result.Stored, err)
+	// removed 1 busy 0 <nil>
+	// the key is free: true <nil>
+}
+
+// What waits is moved to another time. Consumers that wait for it are told.
+func ExampleClient_Reschedule() {
+	ctx := context.Background()
+	pool, client := openWithPool(ctx)
+	defer pool.Close()
+	defer func() { _ = client.Close() }()
+	_ = ezq.Publish(ctx, client, orderPaid{Order: 7}, ezq.Topic("reminders"), ezq.Delay(72*time.Hour), ezq.Unique("order 7"))
+
+	rescheduled, err := client.Reschedule(ctx, "reminders", backend.Selection{Key: "order 7"}, time.Now())
+	fmt.Println("moved", rescheduled.Moved, "busy", rescheduled.Busy, err)
+	metrics, _ := client.Metrics(ctx, "reminders")
+	fmt.Println(metrics.Visible, "is due")
+	// moved 1 busy 0 <nil>
+	// 1 is due
 }
 
 // An error says what went wrong, what became of the messages, and what to do.

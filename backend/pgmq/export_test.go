@@ -36,3 +36,8 @@ func LooksAt(queue string) map[string]string {
 	s := statement.New(queue, catalog.Layout{})
 	return map[string]string{"suspicious": s.Suspicious, "minimum size": s.MinimumSize}
 }
+
+// SearchAtMost sets how many rows of a table a search looks at, and for how long.
+func (c *Client) SearchAtMost(rows int, timeout time.Duration) {
+	c.stored.search.MaxRows, c.stored.search.Timeout = rows, timeout
+}

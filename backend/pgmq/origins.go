@@ -107,6 +107,15 @@ func newOrigins(pool *pgxpool.Pool, from string, topics []string) *origins {
 	return &origins{pool: pool, topics: topics, groups: map[string][]string{}}
 }
 
+// selectDeadLetters returns the queue of a dead-letter topic, and which of its dead letters are meant.
+func selectDeadLetters(publisher *Publisher, from string, topics []string) (queue string, selected *origins, err error) {
+	if queue, err = publisher.ownQueue(from); err != nil {
+		return "", nil, err
+	}
+	selected = newOrigins(publisher.pool, from, topics)
+	return queue, selected, selected.check(from)
+}
+
 // check returns an error if no topic is named, or one that cannot be.
 func (o *origins) check(from string) error {
 	for _, topic := range o.topics {

@@ -19,6 +19,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/insert"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
@@ -352,6 +353,15 @@ func (p *Publisher) checkOpen() error {
 		return backend.ErrClosed
 	}
 	return nil
+}
+
+// ownQueue returns the queue of a topic itself, as that of a dead-letter topic is: dead letters are
+// not copied to groups.
+func (p *Publisher) ownQueue(topic string) (string, error) {
+	if err := p.checkOpen(); err != nil {
+		return "", err
+	}
+	return queuename.Of(topic)
 }
 
 // Close makes further calls of Publish fail with [backend.ErrClosed]. It does

@@ -56,7 +56,7 @@ func sqlBlock(t *testing.T, text string) string {
 func documented() map[string]func(t *testing.T, database string) error {
 	return map[string]func(t *testing.T, database string) error{
 		"ezq_owner": own, "ezq_publisher": publishOrder, "ezq_sender": sendOrder, "ezq_scheduler": scheduleOrder, "ezq_consumer": consumeOrders, "ezq_operator": operate,
-		"ezq_monitor": monitor, "ezq_deduplicator": deduplicateOrders,
+		"ezq_monitor": monitor, "ezq_deduplicator": deduplicateOrders, "ezq_support": support,
 	}
 }
 
@@ -258,6 +258,17 @@ func monitor(t *testing.T, database string) error {
 	return errors.Join(listed, measured, dead, watchSessions(t, database, false))
 }
 
+func support(t *testing.T, database string) error {
+	client, err := openAs(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	if err != nil {
+		return err
+	}
+	_, found := client.Find(t.Context(), "orders", backend.Selection{ID: "order 7"})
+	_, cancelled := client.Cancel(t.Context(), "orders", backend.Selection{ID: "orders/1"})
+	_, rescheduled := client.Reschedule(t.Context(), "orders", backend.Selection{ID: "orders/1"}, time.Now())
+	return errors.Join(found, cancelled, rescheduled)
+}
+
 func openAs(t *testing.T, database string, config pgmq.Config) (*pgmq.Client, error) {
 	client, err := pgmq.Open(t.Context(), database, &config)
 	if err == nil {
@@ -273,7 +284,7 @@ func ordersDatabase(t *testing.T) string {
 	pool := pgtest.Pool(t, database)
 	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead'), pgmq.create('ezq_schedules')")
 	execute(t, pool, "create table pgmq.ezq_ids (key bytea primary key, until timestamptz not null)")
-	execute(t, pool, "create index on pgmq.q_orders ((headers->>'ezq_unique')) where headers ? 'ezq_unique'")
+	execute(t, pool, "create index on pgmq.q_orders (left(headers->>'ezq_unique', 400)) where headers ? 'ezq_unique'")
 	execute(t, pool, `insert into pgmq.q_orders (vt, message) values (now(), '{}')`)
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
 		values (now(), '{}', '{"ezq_queue":"orders","topic_poisoned":"orders"}')`)
@@ -435,7 +446,7 @@ func TestDocumentedSQL_RunsAsWritten(t *testing.T) {
 		switch sql := string(block[1]); {
 		case strings.HasPrefix(sql, "create role"):
 		case strings.Contains(sql, " concurrently "):
-			outside = append(outside, sql)
+			outside = append(outside, strings.SplitAfter(sql, ";\n")...)
 		default:
 			run("savepoint s;" + sql + "; rollback to s")
 		}

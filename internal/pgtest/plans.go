@@ -57,6 +57,15 @@ func MakeHistory(tb testing.TB, database string, history []string, partitioned b
 	}
 }
 
+// MakeQueueHistory makes a history of the queue t alone, and of its archive.
+func MakeQueueHistory(tb testing.TB, database string, history []string) {
+	tb.Helper()
+	pool := Pool(tb, database)
+	for _, table := range scannedTables()[:2] {
+		table.applyHistory(tb, pool, history)
+	}
+}
+
 // applyHistory makes the history of the table.
 func (l scannedTable) applyHistory(tb testing.TB, pool *pgxpool.Pool, statements []string) {
 	tb.Helper()

@@ -302,6 +302,7 @@ func isOfOthers(pg *pgconn.PgError) bool {
 func (s Subject) createsNothing() bool {
 	return slices.Contains([]string{
 		"measure", "purge", "purge dead letters", "list dead letters", "read a dead letter", OriginsOp, "redrive", "tune",
+		"find", "cancel", "reschedule",
 	}, s.Op)
 }
 
@@ -383,7 +384,7 @@ func (s Subject) privileges(queue string) string {
 			return "DELETE"
 		}
 		return "INSERT (vt, message, headers)"
-	case "measure", "list dead letters", "read a dead letter", OriginsOp:
+	case "measure", "list dead letters", "read a dead letter", OriginsOp, "find":
 		return "SELECT"
 	}
 	return "SELECT, UPDATE, DELETE"

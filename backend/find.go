@@ -1,0 +1,193 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// Finder finds messages that a topic has stored.
+type Finder interface {
+	// Find returns messages of topic that the selection chooses, without taking or changing
+	// one. It looks at the topic's own queue, the queues of its groups, its dead-letter topic,
+	// which is named after it with _dead behind it, and the archives of all these, in this
+	// order, and stops at the Limit. Of one queue or archive, the newest messages come first.
+	// A topic that has none of them has no messages, which is no error.
+	//
+	// If it does not look at everything, it returns what it has found and a *[TruncatedError].
+	Find(ctx context.Context, topic string, s Selection) ([]Found, error)
+}
+
+// DefaultFindLimit is the Limit of a [Selection] that has none.
+const DefaultFindLimit = 100
+
+// MaxFoundPayload is how many bytes the payload of a message may have that is found. Of a
+// larger one, the [Found] has the Size alone.
+const MaxFoundPayload = 64 << 10
+
+// Selection chooses messages of a topic. A message is chosen if all that is set matches, and
+// something must be set beside the Limit.
+type Selection struct {
+	// ID is the UUID of the message, as its consumers get it.
+	ID string
+
+	// Key is the Key of the [PublishCondition] on which the message was published. A dead letter
+	// has none.
+	Key string
+
+	// Event is the name of the event: the string _type of a payload that is a JSON object, or
+	// if that has no _type, the header name.
+	Event string
+
+	// Header and Value are the name of a header, and its value, which may be empty. Names that
+	// are reserved for ezq are refused.
+	Header, Value string
+
+	// Limit is how many messages to find at most. 0 means [DefaultFindLimit].
+	Limit int
+}
+
+// Check returns a *[RefusedError] if s chooses nothing, or cannot match any message. Backends call
+// it before they look.
+func (s Selection) Check() error {
+	refuse := func(reason, remedy string) error {
+		return &RefusedError{What: "the selection", Reason: reason, Remedy: remedy}
+	}
+	switch {
+	case s.ID == "" && s.Key == "" && s.Event == "" && s.Header == "" && s.Value == "":
+		return refuse("it chooses nothing", "set the ID, the Key, the Event or the Header")
+	case s.Header == "" && s.Value != "":
+		return refuse("it has a Value without a Header", "set the Header, which is the name")
+	case strings.HasPrefix(s.Header, reservedPrefix):
+		return refuse(fmt.Sprintf("the header %.100q is reserved for ezq", s.Header), "use the ID or the Key")
+	case s.Limit < 0:
+		return refuse(fmt.Sprintf("the limit is %d", s.Limit), "set it to 1 or more, or to 0 for the default")
+	}
+	for _, text := range [...]struct{ name, value string }{
+		{"ID", s.ID}, {"Key", s.Key}, {"Event", s.Event}, {"Header", s.Header}, {"Value", s.Value},
+	} {
+		switch {
+		case !isText(text.value):
+			return refuse("the "+text.name+" is not UTF-8 without NUL", "check it: no message has one like that")
+		case len(text.value) > MaxHeaders:
+			return refuse("the "+text.name+" is too long: "+tooLong(len(text.value), MaxHeaders), "check it: no message has one like that")
+		}
+	}
+	return nil
+}
+
+// CheckWaiting is [Selection.Check] for backends that change what waits: it also returns a
+// *[RefusedError] if s chooses by more than ID and Key.
+func (s Selection) CheckWaiting() error {
+	if err := s.Check(); err != nil {
+		return err
+	}
+	if s.Event != "" || s.Header != "" || s.Limit != 0 {
+		return &RefusedError{What: "the selection", Reason: "it has more than an ID and a Key", Remedy: "find the messages first, and then choose each by its ID"}
+	}
+	return nil
+}
+
+// Found is a message that [Finder] has found, as it was at that moment.
+type Found struct {
+	ID  string // as its consumers get it
+	Key string // of its [PublishCondition]; empty if it has none
+
+	Place Place
+	Queue string // the queue, or the one whose archive it is; in memory, the topic
+	State State
+
+	PublishedAt time.Time // when it was stored there
+	VisibleAt   time.Time // when it is due, or was; or when its lease ends
+
+	// Deliveries counts as [Delivery] does, and Failures those that ended with an error of
+	// the handler. A message that is dead or archived keeps no failures.
+	Deliveries, Failures int
+
+	// Payload is nil if it has more bytes than [MaxFoundPayload]. Size is how many it has,
+	// or, if it was left out, about how many.
+	Payload []byte
+	Size    int
+
+	Metadata message.Metadata
+
+	// Err says why the message cannot be read. The Payload and the Metadata are then nil,
+	// and the other fields say what is known.
+	Err error
+}
+
+// Place is where a message lies.
+type Place uint8
+
+const (
+	// InTopic means that the message lies in the topic's own queue.
+	InTopic Place = iota
+
+	// InGroup means that it lies in the queue of one of the topic's groups.
+	InGroup
+
+	// InDeadLetters means that it lies in the topic's dead-letter topic.
+	InDeadLetters
+
+	// InArchive means that it was handled, and lies in the archive of a queue.
+	InArchive
+)
+
+// String returns the name of the place in lower case.
+func (p Place) String() string {
+	names := [...]string{InTopic: "topic", InGroup: "group", InDeadLetters: "dead letters", InArchive: "archive"}
+	if int(p) < len(names) {
+		return names[p]
+	}
+	return fmt.Sprintf("place %d", uint8(p))
+}
+
+// State is what happens to a message, as far as it can be told without taking it.
+type State uint8
+
+const (
+	// Waiting means that the message is due and has not been delivered. A consumer may just
+	// have begun with it: on PGMQ, one that has locked it in a transaction cannot be seen.
+	Waiting State = iota
+
+	// Delayed means that it becomes due at VisibleAt, and has not been delivered, deliveries
+	// that do not count aside.
+	Delayed
+
+	// Taken means that it has been delivered: a consumer handles it, or it is to be delivered
+	// again. Which of the two, backends cannot tell.
+	Taken
+
+	// Dead means that it was dead-lettered.
+	Dead
+
+	// Archived means that it was handled.
+	Archived
+)
+
+// String returns the name of the state in lower case.
+func (s State) String() string {
+	names := [...]string{Waiting: "waiting", Delayed: "delayed", Taken: "taken", Dead: "dead", Archived: "archived"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("state %d", uint8(s))
+}
+
+// TruncatedError says that messages may be missing from what was found or done, because not
+// everything was looked at.
+type TruncatedError struct {
+	Tables []string // what was not looked at as a whole
+	Reason string
+	Remedy string // as the SQL of an index that would help
+}
+
+func (e *TruncatedError) Error() string {
+	return strings.Join(e.Tables, ", ") + ": " + e.Reason + ": " + e.Remedy
+}
+
+// MarshalText returns what Error does.
+func (e *TruncatedError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }

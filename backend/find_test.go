@@ -1,0 +1,40 @@
+package backend_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+func TestSelection_RefusesWhatChoosesNothing(t *testing.T) {
+	t.Parallel()
+	for name, s := range map[string]backend.Selection{
+		"nothing":                  {},
+		"nothing but a limit":      {Limit: 1},
+		"a value without a header": {ID: "a", Value: "b"},
+		"a reserved header":        {Header: "ezq_uuid", Value: "a"},
+		"a negative limit":         {ID: "a", Limit: -1},
+		"an ID with NUL":           {ID: "a\x00"},
+		"a key that is not UTF-8":  {Key: "\xff"},
+		"an endless value":         {Header: "a", Value: strings.Repeat("a", backend.MaxHeaders+1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.ErrorAs(t, s.Check(), new(*backend.RefusedError))
+		})
+	}
+	for _, s := range []backend.Selection{{ID: "a"}, {Key: "k"}, {Event: "E"}, {Header: "h"}, {Header: "h", Value: "v", Limit: 7}} {
+		require.NoError(t, s.Check())
+	}
+}
+
+func TestPlace_And_State_HaveNames(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "dead letters", backend.InDeadLetters.String())
+	require.Equal(t, "place 9", backend.Place(9).String())
+	require.Equal(t, "archived", backend.Archived.String())
+	require.Equal(t, "state 9", backend.State(9).String())
+}

@@ -1,0 +1,55 @@
+package memory
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// selector tells which entries a selection chooses.
+type selector backend.Selection
+
+func (s selector) chooses(e *entry) bool {
+	if s.ID != "" && e.uuid != s.ID || s.Key != "" && e.key != s.Key {
+		return false
+	}
+	if s.Header != "" {
+		if value, ok := e.metadata[s.Header]; !ok || value != s.Value {
+			return false
+		}
+	}
+	return s.Event == "" || eventOf(e) == s.Event
+}
+
+// eventOf returns the name of the event, or "".
+func eventOf(e *entry) string {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(e.payload, &object) == nil {
+		if raw, ok := object["_type"]; ok {
+			var name string
+			_ = json.Unmarshal(raw, &name) // or it is no string, and names nothing
+			return name
+		}
+	}
+	return e.metadata["name"]
+}
+
+// find returns up to limit of the entries of a topic that s chooses, the newest first. The
+// mutex of the topics is held.
+func (s selector) find(t *topic, limit int) []*entry {
+	chosen := s.all(t)
+	slices.SortFunc(chosen, func(a, b *entry) int { return cmp.Compare(b.id, a.id) })
+	return chosen[:min(len(chosen), limit)]
+}
+
+// all returns the entries of a topic that s chooses.
+func (s selector) all(t *topic) (chosen []*entry) {
+	for _, e := range t.entries {
+		if s.chooses(e) {
+			chosen = append(chosen, e)
+		}
+	}
+	return chosen
+}

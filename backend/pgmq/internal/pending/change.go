@@ -1,0 +1,52 @@
+package pending
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+)
+
+// change is a statement for what waits in a table. Its only row says how many messages it has changed, how
+// many that are chosen it has not, and whether the table has more rows than it has looked at.
+type change struct {
+	file       string
+	privileges string
+	arguments  []any              // from $8 on
+	after      func(queue string) // is called where something was changed; or nil
+}
+
+// changed is what a change has done.
+type changed struct{ done, busy int }
+
+// run changes what waits in each queue of topic, one after the other.
+func (c change) run(ctx context.Context, s Search, op, topic string, selection backend.Selection) (total changed, err error) {
+	err = s.each(ctx, op, topic, selection, false, func(chosen choice, t table) (bool, error) {
+		one, truncated, err := c.runOn(ctx, s, chosen, t)
+		total.done, total.busy = total.done+one.done, total.busy+one.busy
+		if one.done > 0 && c.after != nil {
+			c.after(t.queue)
+		}
+		return truncated, err
+	})
+	return total, err
+}
+
+func (c change) runOn(ctx context.Context, s Search, chosen choice, t table) (one changed, truncated bool, err error) {
+	if err := t.check(c.privileges); err != nil {
+		return changed{}, false, err
+	}
+	args := append(chosen.arguments(t, s.MaxRows), c.arguments...)
+	err = s.run(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, chosen.statement(c.file, t), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...).Scan(&one.done, &one.busy, &truncated)
+	})
+	if fault.IsCode(err, "42501") { // insufficient_privilege
+		err = t.denied(c.privileges, fault.WithoutSecrets(err))
+	}
+	if err != nil {
+		return changed{}, false, err // if the reply to the commit was lost, it may be done, and can be repeated
+	}
+	return one, truncated, nil
+}

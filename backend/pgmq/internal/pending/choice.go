@@ -1,0 +1,122 @@
+package pending
+
+import (
+	_ "embed"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+)
+
+// choice is a selection in SQL.
+type choice struct {
+	backend.Selection
+	own string // the topic's own queue, whose name stands before its keys
+}
+
+func newChoice(topic string, s backend.Selection) (choice, error) {
+	own, err := queuename.Of(topic)
+	return choice{s, own}, err
+}
+
+//go:embed sql/matches.sql
+var matchesSQL string
+
+// statement puts names in the place of what is in braces.
+func (c choice) statement(file string, t table, names ...string) string {
+	which, order := c.which(t)
+	with := strings.NewReplacer("{table}", t.name, "{queue}", t.queue, "{known}", t.known(), "{which}", which, "{order}", order)
+	all := append([]string{"{matches}", sqlfile.Text(matchesSQL)}, names...)
+	return with.Replace(strings.NewReplacer(all...).Replace(sqlfile.Text(file)))
+}
+
+// arguments returns the parameters of matches.sql, and others.
+func (c choice) arguments(t table, others ...any) []any {
+	var key string
+	if c.Key != "" {
+		key = c.own + "/" + c.Key
+	}
+	var value *string
+	if c.Header != "" {
+		value = &c.Value
+	}
+	return append([]any{orNull(c.ID), orNull(key), orNull(c.Event), orNull(c.Header), value, c.number(t)}, others...)
+}
+
+func orNull(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// number returns the msg_id of the message of t that has the ID by itself, or nil.
+func (c choice) number(t table) *int64 {
+	number, ok := strings.CutPrefix(c.ID, t.queue+"/")
+	id, err := strconv.ParseInt(number, 10, 64)
+	if !ok || err != nil || codec.DefaultID(t.queue, id) != c.ID {
+		return nil
+	}
+	return &id
+}
+
+// conditions returns what an index can find for each condition of matches.sql that is set, in SQL.
+func (c choice) conditions() [4]string {
+	var all [4]string
+	if c.ID != "" {
+		all[0] = "headers->'ezq_uuid' = to_jsonb($1::text)"
+	}
+	if c.Key != "" {
+		all[1] = "headers ? 'ezq_unique' and left(headers->>'ezq_unique', 400) = $2::text"
+	}
+	if c.Event != "" {
+		all[2] = "coalesce(message->'_type', headers->'name') = to_jsonb($3::text)"
+	}
+	if c.Header != "" {
+		all[3] = "headers->" + quoted(c.Header) + " = to_jsonb($5::text)"
+	}
+	return all
+}
+
+// which returns what is looked at in t, and by which column the newest come first.
+func (c choice) which(t table) (which, order string) {
+	order = "msg_id"
+	if t.place == backend.InArchive {
+		order = "archived_at"
+	}
+	conditions := c.conditions()
+	for _, i := range [...]int{1, 0, 3, 2} {
+		if conditions[i] != "" && t.indexed[i] {
+			return "where " + conditions[i], order
+		}
+	}
+	return "order by " + order + " desc", order
+}
+
+// index returns the SQL of an index with which all of t can be searched.
+func (c choice) index(t table) string {
+	on := "CREATE INDEX CONCURRENTLY ON " + t.name
+	switch {
+	case c.Key != "":
+		return on + " (left(headers->>'ezq_unique', 400)) WHERE headers ? 'ezq_unique'"
+	case c.ID != "":
+		return on + " USING hash ((headers->'ezq_uuid'))"
+	case c.Header != "":
+		return on + fmt.Sprintf(" USING hash ((headers->%s))", quoted(c.Header))
+	default:
+		return on + " USING hash ((coalesce(message->'_type', headers->'name')))"
+	}
+}
+
+// quoted returns text as a constant of SQL, whatever standard_conforming_strings is.
+func quoted(text string) string {
+	literal := "'" + strings.ReplaceAll(text, "'", "''") + "'"
+	if strings.Contains(text, `\`) {
+		return "E" + strings.ReplaceAll(literal, `\`, `\\`)
+	}
+	return literal
+}

@@ -1,0 +1,136 @@
+package pending
+
+import (
+	"bytes"
+	"cmp"
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
+)
+
+//go:embed sql/read.sql
+var readSQL string
+
+// How much text of a message is read. As JSON, a payload has up to six times its bytes.
+const (
+	maxText = 6*backend.MaxFoundPayload + len(`""`)
+	noText  = -1
+)
+
+// headerText is a header in SQL. One that is no string, or is larger than any that ezq writes, counts as
+// empty, and takes no memory.
+func headerText(key string, most int) string {
+	return fmt.Sprintf("case when jsonb_typeof(headers->'%[1]s') = 'string' and octet_length(headers->>'%[1]s') <= %[2]d then headers->>'%[1]s' else '' end", key, most)
+}
+
+// maxKey is the most bytes of a key with the name of a queue before it.
+const maxKey = 64 + backend.MaxID
+
+func readStatement(chosen choice, t table) string {
+	return chosen.statement(readSQL, t, "{enqueued}", statement.Finite("enqueued_at"), "{vt}", statement.Finite("vt"), "{most}", fmt.Sprint(codec.MaxHeaders),
+		"{id}", headerText(codec.UUIDKey, backend.MaxID), "{key}", headerText(codec.UniqueKey, maxKey))
+}
+
+// row is a message as read.sql reads it.
+type row struct {
+	id                int64
+	reads             int32
+	enqueued, visible time.Time
+	later, known      bool
+	uuid, key         string
+	size, headersSize int
+	message, headers  text
+}
+
+// text is in the memory of pgx, until the next row.
+type text []byte
+
+// ScanBytes implements [pgtype.BytesScanner].
+func (t *text) ScanBytes(read []byte) error {
+	*t = read
+	return nil
+}
+
+var _ pgtype.BytesScanner = (*text)(nil)
+
+// scan returns the messages in rows, in the order of ids.
+func scan(rows pgx.Rows, chosen choice, t table, ids []int64) ([]backend.Found, error) {
+	var r row
+	byID := make(map[int64]backend.Found, len(ids))
+	_, err := pgx.ForEachRow(rows, []any{
+		&r.id, &r.reads, &r.enqueued, &r.visible, &r.later, &r.known, &r.uuid, &r.key, &r.size, &r.message, &r.headersSize, &r.headers,
+	}, func() error {
+		byID[r.id] = r.found(chosen, t)
+		return nil
+	})
+	found := make([]backend.Found, 0, len(byID))
+	for _, id := range ids {
+		if one, ok := byID[id]; ok {
+			found = append(found, one)
+		}
+	}
+	return found, err
+}
+
+// found returns the message of a row of t. What it says of itself counts as far as its consumers
+// believe it.
+func (r *row) found(chosen choice, t table) backend.Found {
+	headers := codec.Headers{UUID: r.uuid, Metadata: message.Metadata{}}
+	err := headers.Decode(r.headers)
+	if !r.known {
+		headers.DropForged(t.queue)
+	}
+	f := backend.Found{
+		ID: cmp.Or(headers.UUID, codec.DefaultID(t.queue, r.id)), Place: t.place, Queue: t.queue, State: r.state(t),
+		PublishedAt: r.enqueued, VisibleAt: r.visible, Deliveries: int(r.reads), Failures: headers.Failures, Size: r.size,
+	}
+	f.Key, _ = strings.CutPrefix(r.key, chosen.own+"/")
+	if f.Key == r.key {
+		f.Key = "" // of another topic
+	}
+	if err == nil && r.headersSize > codec.MaxHeaders {
+		err = fmt.Errorf("the headers have %d bytes, and consumers take %d", r.headersSize, codec.MaxHeaders)
+	}
+	if err != nil {
+		f.Err = err
+		return f
+	}
+	f.Metadata = headers.Metadata
+	if r.message == nil {
+		return f
+	}
+	payload, err := codec.DecodePayload(r.message, headers.Encoding)
+	if err != nil {
+		payload = bytes.Clone(r.message) // as consumers get it
+	}
+	f.Size = len(payload)
+	if f.Size <= backend.MaxFoundPayload {
+		f.Payload = slices.Clip(payload)
+	}
+	return f
+}
+
+func (r *row) state(t table) backend.State {
+	switch {
+	case t.place == backend.InArchive:
+		return backend.Archived
+	case t.letters:
+		return backend.Dead
+	case r.reads > 0:
+		return backend.Taken
+	case r.later:
+		return backend.Delayed
+	default:
+		return backend.Waiting
+	}
+}

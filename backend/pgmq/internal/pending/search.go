@@ -1,0 +1,208 @@
+package pending
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+)
+
+// What a search of one table may take.
+const (
+	MaxRows = 100_000
+	Timeout = 10 * time.Second
+)
+
+// Search looks for messages of a topic. Its errors are those of package fault, and several of them are
+// joined: one for what it has not looked at, a [backend.TruncatedError], and one for each table that it cannot search.
+type Search struct {
+	Pool    *pgxpool.Pool
+	MaxRows int // of each table, unless an index finds what is chosen
+	Timeout time.Duration
+}
+
+var (
+	//go:embed sql/search.sql
+	searchSQL string
+	//go:embed sql/cancel.sql
+	cancelSQL string
+	//go:embed sql/reschedule.sql
+	rescheduleSQL string
+)
+
+// Find returns what s chooses of the messages of topic, in all of its queues and archives.
+func (s Search) Find(ctx context.Context, op, topic string, selection backend.Selection) (found []backend.Found, err error) {
+	limit := cmp.Or(selection.Limit, backend.DefaultFindLimit)
+	err = s.each(ctx, op, topic, selection, true, func(chosen choice, t table) (bool, error) {
+		if len(found) >= limit {
+			return false, nil
+		}
+		more, truncated, err := s.find(ctx, chosen, t, limit-len(found))
+		found = append(found, more...)
+		return truncated, err
+	})
+	return found, err
+}
+
+// Cancel deletes what waits of the messages that selection chooses, in the queues of topic.
+func (s Search) Cancel(ctx context.Context, op, topic string, selection backend.Selection) (backend.Cancelled, error) {
+	total, err := change{file: cancelSQL, privileges: "SELECT, UPDATE, DELETE"}.run(ctx, s, op, topic, selection)
+	return backend.Cancelled{Removed: total.done, Busy: total.busy}, err
+}
+
+// Reschedule moves what waits of the messages that selection chooses, in the queues of topic, to another
+// time. It calls wake for each queue where it has moved one.
+func (s Search) Reschedule(ctx context.Context, op, topic string, selection backend.Selection, at time.Time, wake func(queue string)) (backend.Rescheduled, error) {
+	var to *time.Time
+	if at.After(time.Unix(0, 0)) { // an earlier one is over, and perhaps earlier than PostgreSQL can tell
+		to = &at
+	}
+	total, err := change{file: rescheduleSQL, privileges: "SELECT, UPDATE", arguments: []any{to}, after: wake}.run(ctx, s, op, topic, selection)
+	return backend.Rescheduled{Moved: total.done, Busy: total.busy}, err
+}
+
+// each does something with each table of topic, which says whether the table has more rows than it has
+// looked at. It goes on with the next one as far as that makes sense, and says at the end what was left out.
+func (s Search) each(ctx context.Context, op, topic string, selection backend.Selection, all bool, do func(choice, table) (truncated bool, err error)) error {
+	chosen, err := newChoice(topic, selection)
+	if err != nil {
+		return fault.Classify(op, topic, err)
+	}
+	tables, err := listTables(ctx, s.Pool, topic, selection.Header, all)
+	if err != nil {
+		return fault.Classify(op, topic, err)
+	}
+	left := omissions{search: s, chosen: chosen}
+	for _, t := range tables {
+		truncated, err := do(chosen, t)
+		if err = left.add(t, truncated, err); err != nil {
+			return fault.Classify(op, topic, err)
+		}
+	}
+	return left.error(op, topic)
+}
+
+// find returns what is chosen of one table, and whether it has more rows than were looked at.
+func (s Search) find(ctx context.Context, chosen choice, t table, limit int) (found []backend.Found, truncated bool, err error) {
+	if err := t.check("SELECT"); err != nil {
+		return nil, false, err
+	}
+	var ids []int64
+	err = s.run(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, chosen.statement(searchSQL, t),
+			append([]any{pgx.QueryExecModeCacheDescribe}, chosen.arguments(t, s.MaxRows, limit)...)...).Scan(&ids, &truncated)
+	})
+	if err != nil || len(ids) == 0 {
+		return nil, truncated, err
+	}
+	found, err = s.read(ctx, chosen, t, ids)
+	return found, truncated, err
+}
+
+// run runs statements in a transaction that no statement of it keeps for long.
+func (s Search) run(ctx context.Context, do func(tx pgx.Tx) error) error {
+	return transact.Run(ctx, s.Pool, fmt.Sprintf("statement_timeout = %d", max(s.Timeout.Milliseconds(), 1)), do)
+}
+
+// read reads messages of a table. If one of them cannot be read, it reads them one by one, and if that takes
+// long, the others without their text: each of them may take as long as a statement may.
+func (s Search) read(ctx context.Context, chosen choice, t table, ids []int64) ([]backend.Found, error) {
+	found, failed := s.readAll(ctx, chosen, t, ids, maxText)
+	if !fault.IsUnreadable(failed) && !fault.IsDoubtful(failed) {
+		return found, failed
+	}
+	found = nil
+	for start := time.Now(); len(ids) > 0; ids = ids[1:] {
+		var one []backend.Found
+		err := failed
+		if time.Since(start) < s.Timeout {
+			one, err = s.readAll(ctx, chosen, t, ids[:1], maxText)
+		}
+		if fault.IsUnreadable(err) || fault.IsDoubtful(err) {
+			failed = err
+			if one, err = s.readAll(ctx, chosen, t, ids[:1], noText); len(one) == 1 {
+				one[0].Err, one[0].Metadata = fault.Classify("read a message", t.queue, failed), nil
+			}
+		}
+		if err != nil {
+			return found, err
+		}
+		found = append(found, one...)
+	}
+	return found, nil
+}
+
+func (s Search) readAll(ctx context.Context, chosen choice, t table, ids []int64, most int) (found []backend.Found, err error) {
+	err = s.run(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, readStatement(chosen, t),
+			append([]any{pgx.QueryExecModeCacheDescribe}, chosen.arguments(t, ids, most)...)...)
+		if err != nil {
+			return err
+		}
+		found, err = scan(rows, chosen, t, ids)
+		return err
+	})
+	return found, err
+}
+
+// omissions is what was not looked at.
+type omissions struct {
+	search    Search
+	chosen    choice
+	truncated backend.TruncatedError
+	others    []error
+}
+
+// add notes what was left out of t, and returns err if the search cannot go on.
+func (o *omissions) add(t table, truncated bool, err error) error {
+	var known *fault.Error
+	switch {
+	case fault.IsCode(err, "42P01"): // it was dropped meanwhile
+	case fault.IsCode(err, "57014"): // query_canceled
+		o.truncate(t, fmt.Sprintf("a statement took longer than %v", o.search.Timeout))
+	case errors.As(err, &known):
+		o.others = append(o.others, err)
+	case err != nil:
+		return err
+	case truncated:
+		o.truncate(t, fmt.Sprintf("only the newest %d rows were looked at", o.search.MaxRows))
+	}
+	return nil
+}
+
+func (o *omissions) truncate(t table, reason string) {
+	index := o.chosen.index(t)
+	if len(o.truncated.Tables) == 0 {
+		o.truncated.Reason, o.truncated.Remedy = reason, "to look at all of them, let the owner run "+index
+	} else {
+		if !strings.Contains(o.truncated.Reason, reason) {
+			o.truncated.Reason += ", or " + reason
+		}
+		o.truncated.Remedy += "; " + index
+	}
+	o.truncated.Tables = append(o.truncated.Tables, t.name)
+}
+
+func (o *omissions) error(op, topic string) error {
+	var all []error
+	if len(o.truncated.Tables) > 0 {
+		all = append(all, fault.Classify(op, topic, &o.truncated))
+	}
+	for _, err := range o.others {
+		all = append(all, fault.Classify(op, topic, err))
+	}
+	if len(all) == 1 {
+		return all[0]
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,19 @@
+-- Whether a message of the table m is chosen.
+--
+-- Parameters: $1 its ID, $2 its key with the queue of the topic before it, $3 the name of its event, $4 and $5 the name
+-- and the value of a header, each null if it does not matter; $6 the msg_id of the message that has the ID $1 if its headers
+-- give it no other one, or null.
+--
+-- Headers may have been written by any program. Values are compared as jsonb, since the text of a few bytes of it can have
+-- a gigabyte. An ID of the form of those of messages that have none counts if the message was leased before, {known}, as in
+-- the claims of consumers; so does one of 255 bytes at most.
+
+($1::text is null or case
+	when $6::bigint is null then headers->'ezq_uuid' = to_jsonb($1::text)
+	when case when jsonb_typeof(headers->'ezq_uuid') = 'string'
+		then octet_length(headers->>'ezq_uuid') between 1 and 255 and ({known} or headers->>'ezq_uuid' !~ '^{queue}/-?[0-9]+$')
+		else false end then headers->'ezq_uuid' = to_jsonb($1::text)
+	else msg_id = $6::bigint end)
+and ($2::text is null or headers->'ezq_unique' = to_jsonb($2::text))
+and ($3::text is null or coalesce(message->'_type', headers->'name') = to_jsonb($3::text))
+and ($4::text is null or headers->$4::text = to_jsonb($5::text))

@@ -1,0 +1,129 @@
+// Package pending finds, cancels and moves messages that a topic has stored, by what they say.
+package pending
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+)
+
+// table is a queue or an archive that is searched.
+type table struct {
+	name    string
+	queue   string
+	place   backend.Place
+	letters bool // it is the queue of the dead-letter topic, or its archive
+
+	readable bool
+	headers  bool
+	leases   bool    // it has last_read_at
+	indexed  [4]bool // by the conditions, in their order
+}
+
+// deadSuffix is what the name of a dead-letter topic has behind that of its topic.
+const deadSuffix = "_dead"
+
+//go:embed sql/tables.sql
+var tablesSQL string
+
+// listTables returns the queues of a topic that exist, and with all set, those of its dead letters
+// and their archives.
+func listTables(ctx context.Context, pool *pgxpool.Pool, topic, header string, all bool) ([]table, error) {
+	own, err := queuename.Of(topic)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := groupsOf(ctx, pool, topic, own)
+	if err != nil {
+		return nil, err
+	}
+	tables := []table{{name: queuename.Table(own), queue: own, place: backend.InTopic}}
+	for _, group := range groups {
+		tables = append(tables, table{name: queuename.Table(group), queue: group, place: backend.InGroup})
+	}
+	if all {
+		if dead, err := queuename.Of(topic + deadSuffix); err == nil { // a name can be too long
+			tables = append(tables, table{name: queuename.Table(dead), queue: dead, place: backend.InDeadLetters, letters: true})
+		}
+		for _, t := range slices.Clone(tables) {
+			tables = append(tables, table{name: queuename.Archive(t.queue), queue: t.queue, place: backend.InArchive, letters: t.letters})
+		}
+	}
+	return describe(ctx, pool, tables, header)
+}
+
+// groupsOf returns the queues of the groups that are bound to topic.
+func groupsOf(ctx context.Context, pool *pgxpool.Pool, topic, own string) ([]string, error) {
+	layout, err := catalog.Probe(ctx, pool, own)
+	if err != nil || !layout.Groups {
+		return nil, err
+	}
+	bound, err := catalog.Bindings(ctx, pool, topic)
+	if err != nil {
+		return nil, err
+	}
+	isGroup, err := regexp.Compile(queuename.GroupPattern(topic))
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(bound.Queues, func(queue string) bool { return queue == own || !isGroup.MatchString(queue) }), nil
+}
+
+// describe returns those of tables that exist, with what there is to know of them.
+func describe(ctx context.Context, pool *pgxpool.Pool, tables []table, header string) (there []table, err error) {
+	names := make([]string, len(tables))
+	for i, t := range tables {
+		names[i] = t.name
+	}
+	rows, err := pool.Query(ctx, sqlfile.Text(tablesSQL), pgx.QueryExecModeCacheDescribe, names, header)
+	if err != nil {
+		return nil, err
+	}
+	var n int
+	var t table
+	_, err = pgx.ForEachRow(rows, []any{&n, &t.readable, &t.headers, &t.leases, &t.indexed[0], &t.indexed[1], &t.indexed[2], &t.indexed[3]}, func() error {
+		t.name, t.queue, t.place, t.letters = tables[n].name, tables[n].queue, tables[n].place, tables[n].letters
+		there = append(there, t)
+		return nil
+	})
+	return there, err
+}
+
+// check returns why the table cannot be searched, for which these privileges are needed, or nil.
+func (t table) check(privileges string) error {
+	switch {
+	case !t.readable:
+		return t.denied(privileges, fmt.Errorf("the role may not read %s, which was left out", t.name))
+	case !t.headers:
+		return &fault.Error{
+			Kind: fault.ErrTooOld, Cause: fmt.Errorf("%s has no headers, and was left out", t.name),
+			Remedy: fmt.Sprintf("let its owner run ALTER TABLE %s ADD COLUMN headers jsonb", t.name),
+		}
+	}
+	return nil
+}
+
+func (t table) denied(privileges string, cause error) error {
+	return &fault.Error{
+		Kind: fault.ErrPermission, Cause: cause, Remedy: fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", privileges, t.name),
+	}
+}
+
+// known says in SQL that a message of m was leased before.
+func (t table) known() string {
+	if t.place == backend.InArchive || t.letters || !t.leases {
+		return "true"
+	}
+	return "(read_ct > 0 or last_read_at is not null)"
+}

@@ -1,0 +1,232 @@
+package conformance
+
+import (
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+func storedMessages() []Case {
+	return theme("stored messages",
+		promise("a message is found",
+			"A message that waits is found by its ID, its key and a header, if all that is asked for matches, with what it says and when it is due.",
+			needsSelection|needsDelay|needsConditions, messageIsFound),
+		promise("a state is told",
+			"A message that is being handled is found as taken, and as dead in the dead-letter topic that is named after its own.",
+			needsSelection|needsDeadLetter, stateIsTold),
+		promise("what waits is cancelled",
+			"A message that is delayed is not delivered after it was cancelled, by its ID or its key; all others are; and its key is free.",
+			needsSelection|needsDelay|needsConditions, waitingIsCancelled),
+		promise("what is being handled is not cancelled",
+			"A message that is being handled stays, and is counted, at once.",
+			needsSelection, handledIsNotCancelled),
+		promise("what waits is rescheduled",
+			"A message that is delayed is delivered at the time to which it is moved, earlier or later.",
+			needsSelection|needsDelay, waitingIsRescheduled),
+		promise("what is being handled is not rescheduled",
+			"A message that is being handled stays, and is counted, at once.",
+			needsSelection, handledIsNotRescheduled),
+		promise("a selection that chooses nothing is refused",
+			"A selection without a condition is an error, and so is one by header for Cancel and Reschedule; nothing is changed.",
+			needsSelection, emptySelectionIsRefused),
+	)
+}
+
+// selecting is what a publisher can do that promises Selection.
+type selecting interface {
+	backend.Finder
+	backend.Canceller
+	backend.Rescheduler
+}
+
+func selectionOf(p *peer) selecting {
+	s, ok := p.Publisher.(selecting)
+	p.h.require(ok, "the publisher is no backend.Finder, Canceller and Rescheduler")
+	return s
+}
+
+func find(p *peer, topic string, s backend.Selection) (found []backend.Found) {
+	p.h.must("Find", func() (err error) {
+		found, err = selectionOf(p).Find(p.h.ctx, topic, s)
+		return err
+	})
+	return found
+}
+
+func cancel(p *peer, topic string, s backend.Selection) (cancelled backend.Cancelled) {
+	p.h.must("Cancel", func() (err error) {
+		cancelled, err = selectionOf(p).Cancel(p.h.ctx, topic, s)
+		return err
+	})
+	return cancelled
+}
+
+func reschedule(p *peer, topic string, s backend.Selection, at time.Time) (rescheduled backend.Rescheduled) {
+	p.h.must("Reschedule", func() (err error) {
+		rescheduled, err = selectionOf(p).Reschedule(p.h.ctx, topic, s, at)
+		return err
+	})
+	return rescheduled
+}
+
+// requireChanged ends the case unless so many messages were changed, and so many were busy.
+func requireChanged(h *harness, what string, done, busy, wantDone, wantBusy int) {
+	h.require(done == wantDone, "%d messages are said to be %s instead of %d", done, what, wantDone)
+	h.require(busy == wantBusy, "%d messages are said to be busy instead of %d", busy, wantBusy)
+}
+
+// requireCancelled cancels what is selected, and ends the case unless that is one message.
+func requireCancelled(p *peer, topic string, s backend.Selection) {
+	got := cancel(p, topic, s)
+	requireChanged(p.h, "removed", got.Removed, got.Busy, 1, 0)
+}
+
+func requireRescheduled(p *peer, topic string, s backend.Selection, at time.Time) {
+	got := reschedule(p, topic, s, at)
+	requireChanged(p.h, "moved", got.Moved, got.Busy, 1, 0)
+}
+
+// delayed returns a message with a delay.
+func delayed(h *harness, label string, d time.Duration) *message.Message {
+	msg := h.message(label)
+	backend.SetDelay(msg, d)
+	return msg
+}
+
+func messageIsFound(h *harness) {
+	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one.initialize(topic)
+	msg := delayed(h, "a", time.Hour)
+	msg.Metadata.Set("tenant", "x")
+	want := msg.Copy()
+	backend.ClearDelay(want.Metadata)
+	due := time.Now().Add(time.Hour)
+	publishOn(one, topic, msg, &backend.PublishCondition{Key: "k"})
+	one.send(topic, delayed(h, "other", time.Hour))
+	for _, s := range []backend.Selection{
+		{ID: msg.UUID}, {Key: "k"}, {Header: "tenant", Value: "x"}, {ID: msg.UUID, Key: "k", Header: "tenant", Value: "x"},
+	} {
+		found := find(two, topic, s)
+		h.require(len(found) == 1, "%d messages are found instead of one", len(found))
+		f := found[0]
+		h.require(f.Err == nil && f.Place == backend.InTopic && f.State == backend.Delayed, "it is found in the place %q, as %q, with the error %v", f.Place, f.State, f.Err)
+		requireSame(h, &message.Message{UUID: f.ID, Payload: f.Payload, Metadata: f.Metadata}, want)
+		h.require(f.Key == "k", "the key %q is told", f.Key)
+		h.require(f.VisibleAt.Sub(due).Abs() <= tolerance(h)+slack, "it is said to be due %v late", f.VisibleAt.Sub(due))
+	}
+	for _, s := range []backend.Selection{
+		{ID: "another"}, {Key: "K"}, {Header: "tenant", Value: "y"}, {Header: "other", Value: "x"}, {ID: msg.UUID, Key: "K"}, {ID: msg.UUID, Header: "tenant"},
+	} {
+		h.require(len(find(two, topic, s)) == 0, "a message is found that is not asked for")
+	}
+	h.require(len(find(two, h.topic(), backend.Selection{ID: msg.UUID})) == 0, "a message of another topic is found")
+}
+
+func stateIsTold(h *harness) {
+	p, topic := connect(h, Options{}), h.topic()
+	in, deadInbox := p.subscribe(topic), p.subscribe(topic+"_dead")
+	sent := h.message("a")
+	p.send(topic, sent)
+	msg := in.expect("a")
+	requireState(p, topic, sent.UUID, backend.InTopic, backend.Taken)
+	giveUp(h, msg, topic+"_dead")
+	requireState(p, topic, sent.UUID, backend.InDeadLetters, backend.Dead)
+	h.ack(deadInbox.expect("a"))
+}
+
+// requireState ends the case unless the message is found in a place and a state. What consumers do may
+// take its time to be seen.
+func requireState(p *peer, topic, id string, place backend.Place, state backend.State) {
+	deadline := time.Now().Add(p.h.timeout)
+	for {
+		found := find(p, topic, backend.Selection{ID: id})
+		if len(found) == 1 && found[0].Place == place && found[0].State == state {
+			return
+		}
+		p.h.require(time.Now().Before(deadline), "it is not found in the place %q as %q, but so: %v", place, state, found)
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func waitingIsCancelled(h *harness) {
+	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	in := one.subscribe(topic)
+	d := noticeableDelay(h)
+	first, second := delayed(h, "first", d), delayed(h, "second", d)
+	publishOn(one, topic, first, &backend.PublishCondition{Key: "k"})
+	one.send(topic, second, delayed(h, "other", d))
+	requireCancelled(two, topic, backend.Selection{Key: "k"})
+	requireCancelled(two, topic, backend.Selection{ID: second.UUID})
+	again := cancel(two, topic, backend.Selection{ID: second.UUID})
+	requireChanged(h, "removed", again.Removed, again.Busy, 0, 0)
+	third := delayed(h, "third", d)
+	requireOutcome(h, publishOn(one, topic, third, &backend.PublishCondition{Key: "k"}), backend.Stored, third.UUID, "after the message with its key was cancelled")
+	in.ackAll("other", "third")
+	in.none(quietPeriod, "it was cancelled")
+}
+
+func handledIsNotCancelled(h *harness) {
+	p, topic := connect(h, Options{}), h.topic()
+	in := p.subscribe(topic)
+	sent := h.message("a")
+	p.send(topic, sent)
+	msg := in.expect("a")
+	got := cancel(p, topic, backend.Selection{ID: sent.UUID})
+	requireChanged(h, "removed", got.Removed, got.Busy, 0, 1)
+	h.nack(msg)
+	h.ack(in.expect("a"))
+	in.none(quietPeriod, "it was acked")
+}
+
+func waitingIsRescheduled(h *harness) {
+	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	in := one.subscribe(topic)
+	d := noticeableDelay(h)
+	sooner, later := delayed(h, "sooner", time.Hour), delayed(h, "later", time.Hour)
+	now := delayed(h, "now", time.Hour)
+	one.send(topic, sooner, later, now)
+	start := time.Now()
+	requireRescheduled(two, topic, backend.Selection{ID: later.UUID}, start.Add(d))
+	requireRescheduled(two, topic, backend.Selection{ID: sooner.UUID}, start.Add(2*d))
+	requireRescheduled(two, topic, backend.Selection{ID: later.UUID}, start.Add(4*d))
+	requireRescheduled(two, topic, backend.Selection{ID: now.UUID}, time.Time{})
+	h.ack(in.expect("now"))
+	h.ack(in.expect("sooner"))
+	requireDelay(h, time.Since(start), 2*d)
+	h.ack(in.expect("later"))
+	requireDelay(h, time.Since(start), 4*d)
+}
+
+func handledIsNotRescheduled(h *harness) {
+	p, topic := connect(h, Options{}), h.topic()
+	in := p.subscribe(topic)
+	sent := h.message("a")
+	p.send(topic, sent)
+	msg := in.expect("a")
+	got := reschedule(p, topic, backend.Selection{ID: sent.UUID}, time.Time{})
+	requireChanged(h, "moved", got.Moved, got.Busy, 0, 1)
+	in.none(quietPeriod, "it is being handled")
+	h.ack(msg)
+}
+
+func emptySelectionIsRefused(h *harness) {
+	p, topic := connect(h, Options{}), h.topic()
+	in := p.subscribe(topic)
+	refuse := func(what string, do func() error) {
+		err := h.call(what, do)
+		h.requireRefusal(err)
+		h.require(err != nil, "%s accepted a selection that cannot be", what)
+	}
+	s := selectionOf(p)
+	for _, empty := range []backend.Selection{{}, {Limit: 1}, {Value: "x"}, {ID: "a", Limit: -1}, {ID: "\x00"}} {
+		refuse("Find", func() error { _, err := s.Find(h.ctx, topic, empty); return err })
+	}
+	for _, wide := range []backend.Selection{{}, {Event: "E"}, {ID: "a", Header: "tenant"}} {
+		refuse("Cancel", func() error { _, err := s.Cancel(h.ctx, topic, wide); return err })
+		refuse("Reschedule", func() error { _, err := s.Reschedule(h.ctx, topic, wide, time.Now()); return err })
+	}
+	p.publish(topic, "a")
+	h.ack(in.expect("a"))
+}

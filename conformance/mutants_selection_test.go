@@ -1,0 +1,115 @@
+package conformance_test
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// selection is what a broker does otherwise with messages that it has stored. A nil field is no fault.
+type selection struct {
+	find       func(p *process, topic string, s backend.Selection) ([]backend.Found, error)
+	cancel     func(p *process, topic string, s backend.Selection) (backend.Cancelled, error)
+	reschedule func(p *process, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error)
+}
+
+// found returns the flaw of finding something else.
+func found(change func([]backend.Found) []backend.Found) fault {
+	return fault{selection: selection{find: func(p *process, topic string, s backend.Selection) ([]backend.Found, error) {
+		all, err := p.backend.Find(context.Background(), topic, s)
+		return change(all), err
+	}}}
+}
+
+func selectionMutants() []mutant {
+	const (
+		isFound     = "stored messages/a message is found"
+		isTold      = "stored messages/a state is told"
+		isCancelled = "stored messages/what waits is cancelled"
+		isMoved     = "stored messages/what waits is rescheduled"
+	)
+	return []mutant{
+		{
+			name: "nothing is found", breaks: "a message that waits is not found", killedBy: []string{isFound, isTold},
+			fault: found(func([]backend.Found) []backend.Found { return nil }),
+		},
+		{
+			name: "half a match is enough", breaks: "a message is found by its ID that has another key", killedBy: []string{isFound},
+			fault: fault{selection: selection{find: func(p *process, topic string, s backend.Selection) ([]backend.Found, error) {
+				if s.ID != "" {
+					s.Key = ""
+				}
+				return p.backend.Find(context.Background(), topic, s)
+			}}},
+		},
+		{
+			name: "a handled message is found as waiting", breaks: "the state of a message that is being handled is wrong", killedBy: []string{isTold},
+			fault: found(func(all []backend.Found) []backend.Found {
+				for i := range all {
+					if all[i].State == backend.Taken {
+						all[i].State = backend.Waiting
+					}
+				}
+				return all
+			}),
+		},
+		{
+			name: "dead letters are not found", breaks: "a message is not found in the dead-letter topic", killedBy: []string{isTold},
+			fault: found(func(all []backend.Found) []backend.Found {
+				return slices.DeleteFunc(all, func(f backend.Found) bool { return f.Place == backend.InDeadLetters })
+			}),
+		},
+		{
+			name: "a cancelled message is delivered", breaks: "Cancel counts messages, and removes none", killedBy: []string{isCancelled},
+			fault: fault{selection: selection{cancel: func(p *process, topic string, s backend.Selection) (backend.Cancelled, error) {
+				all, err := p.backend.Find(context.Background(), topic, s)
+				return backend.Cancelled{Removed: len(all)}, err
+			}}},
+		},
+		{
+			name: "a handled message counts as cancelled", breaks: "Cancel reports a message as removed that is being handled",
+			killedBy: []string{"stored messages/what is being handled is not cancelled"},
+			fault: fault{selection: selection{cancel: func(p *process, topic string, s backend.Selection) (backend.Cancelled, error) {
+				got, err := p.backend.Cancel(context.Background(), topic, s)
+				return backend.Cancelled{Removed: got.Removed + got.Busy}, err
+			}}},
+		},
+		{
+			name: "a rescheduled message keeps its time", breaks: "Reschedule counts messages, and moves none", killedBy: []string{isMoved},
+			fault: fault{selection: selection{reschedule: func(p *process, topic string, s backend.Selection, _ time.Time) (backend.Rescheduled, error) {
+				all, err := p.backend.Find(context.Background(), topic, s)
+				return backend.Rescheduled{Moved: len(all)}, err
+			}}},
+		},
+		{
+			name: "messages are moved to earlier times only", breaks: "a message that is moved to a later time is delivered sooner", killedBy: []string{isMoved},
+			fault: fault{selection: selection{reschedule: func(p *process, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
+				all, err := p.backend.Find(context.Background(), topic, s)
+				if err == nil && len(all) == 1 && all[0].VisibleAt.Before(at) {
+					at = all[0].VisibleAt
+				}
+				return p.backend.Reschedule(context.Background(), topic, s, at)
+			}}},
+		},
+		{
+			name: "a handled message counts as rescheduled", breaks: "Reschedule reports a message as moved that is being handled",
+			killedBy: []string{"stored messages/what is being handled is not rescheduled"},
+			fault: fault{selection: selection{reschedule: func(p *process, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
+				got, err := p.backend.Reschedule(context.Background(), topic, s, at)
+				return backend.Rescheduled{Moved: got.Moved + got.Busy}, err
+			}}},
+		},
+		{
+			name: "an empty selection finds nothing", breaks: "a selection without a condition is no error",
+			killedBy: []string{"stored messages/a selection that chooses nothing is refused"},
+			fault: fault{selection: selection{find: func(p *process, topic string, s backend.Selection) ([]backend.Found, error) {
+				if s.Check() != nil {
+					return nil, nil
+				}
+				return p.backend.Find(context.Background(), topic, s)
+			}}},
+		},
+	}
+}
