@@ -5,7 +5,7 @@ import "context"
 // Canceller deletes messages that wait.
 type Canceller interface {
 	// Cancel deletes the messages of topic that the selection chooses and that wait: in the
-	// topic's own queue, and in the queues of its groups. It chooses by ID, by Key, or by
+	// topic's own queue, and in the queues of its groups. It chooses by ID, by UniqueKey, or by
 	// both; a Selection that sets anything else is a *[RefusedError].
 	//
 	// A message waits if it is due, or is delayed and has never been delivered, deliveries

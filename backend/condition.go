@@ -10,7 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// PublishCondition is on which condition a message is stored. It stands in the context of
+// PublishCondition is a condition for storing a message. It travels in the context of
 // the message: see [WithPublishCondition]. A backend that promises Conditions decides and
 // stores in one step, whatever is published at once, and reports the result.
 type PublishCondition struct {
@@ -20,13 +20,13 @@ type PublishCondition struct {
 	// the first is stored.
 	Once bool
 
-	// Key asks for the message to be stored unless another one of this key waits, is being
+	// UniqueKey asks for the message to be stored unless another one of this key waits, is being
 	// handled, or is to be handled again. Messages that were published without a condition
 	// have no key. A topic's groups have keys of their own. A message with a key is published
 	// alone.
-	Key string
+	UniqueKey string
 
-	// Replace asks for a message of Key that waits, and has never been delivered, to be
+	// Replace asks for a message of UniqueKey that waits, and has never been delivered, to be
 	// replaced: it gets the UUID, the payload and the metadata of this one. Of several the
 	// newest is replaced. If there is none, this one is stored, also beside one that has been
 	// delivered, whatever has become of that delivery.
@@ -83,23 +83,23 @@ func (o PublishOutcome) String() string {
 func (c *PublishCondition) check(uuid string, messages int) error {
 	what, reason, remedy := "the condition", "", ""
 	switch {
-	case !c.Once && c.Key == "" && !c.Replace:
-		reason, remedy = "it is empty", "set Once or a Key, or leave the condition out"
+	case !c.Once && c.UniqueKey == "" && !c.Replace:
+		reason, remedy = "it is empty", "set Once or a UniqueKey, or leave the condition out"
 	case c.Once && uuid == "":
 		what, reason, remedy = "the UUID", "it is empty", "give the message one, which is stored once"
-	case c.Once && (c.Key != "" || c.Replace):
-		reason, remedy = "Once and Key exclude each other", "choose one: a key lasts until its message is done, an ID for a time"
-	case c.Key != "" && messages > 1:
-		reason, remedy = "a message with a Key is published alone, and these are "+strconv.Itoa(messages), "publish them one by one"
-	case c.Replace && c.Key == "":
-		reason, remedy = "Replace has no Key", "set the Key of the messages that replace each other"
+	case c.Once && (c.UniqueKey != "" || c.Replace):
+		reason, remedy = "Once and UniqueKey exclude each other", "choose one: a key lasts until its message is done, an ID for a time"
+	case c.UniqueKey != "" && messages > 1:
+		reason, remedy = "a message with a UniqueKey is published alone, and these are "+strconv.Itoa(messages), "publish them one by one"
+	case c.Replace && c.UniqueKey == "":
+		reason, remedy = "Replace has no UniqueKey", "set that of the messages that replace each other"
 	case c.Debounce < 0:
 		reason, remedy = fmt.Sprintf("Debounce is negative: %v", c.Debounce), "use 0, or a positive duration"
 	case c.Debounce > 0 && !c.Replace:
 		reason, remedy = "Debounce is for messages that replace each other", "set Replace"
-	case len(c.Key) > MaxID:
-		what, reason, remedy = "the key", tooLong(len(c.Key), MaxID), "use a shorter one, such as a digest of it"
-	case !isText(c.Key):
+	case len(c.UniqueKey) > MaxID:
+		what, reason, remedy = "the key", tooLong(len(c.UniqueKey), MaxID), "use a shorter one, such as a digest of it"
+	case !isText(c.UniqueKey):
 		what, reason, remedy = "the key", "it is not UTF-8 without NUL", "encode it"
 	default:
 		return nil

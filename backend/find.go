@@ -34,9 +34,9 @@ type Selection struct {
 	// ID is the UUID of the message, as its consumers get it.
 	ID string
 
-	// Key is the Key of the [PublishCondition] on which the message was published. A dead letter
-	// has none.
-	Key string
+	// UniqueKey is that of the [PublishCondition] with which the message was published. It is not
+	// the key of ezq.Key, which is the header x-pgmq-group. A dead letter has none.
+	UniqueKey string
 
 	// Event is the name of the event: the string _type of a payload that is a JSON object, or
 	// if that has no _type, the header name.
@@ -57,17 +57,17 @@ func (s Selection) Check() error {
 		return &RefusedError{What: "the selection", Reason: reason, Remedy: remedy}
 	}
 	switch {
-	case s.ID == "" && s.Key == "" && s.Event == "" && s.Header == "" && s.Value == "":
-		return refuse("it chooses nothing", "set the ID, the Key, the Event or the Header")
+	case s.ID == "" && s.UniqueKey == "" && s.Event == "" && s.Header == "" && s.Value == "":
+		return refuse("it chooses nothing", "set the ID, the UniqueKey, the Event or the Header")
 	case s.Header == "" && s.Value != "":
 		return refuse("it has a Value without a Header", "set the Header, which is the name")
 	case strings.HasPrefix(s.Header, reservedPrefix):
-		return refuse(fmt.Sprintf("the header %.100q is reserved for ezq", s.Header), "use the ID or the Key")
+		return refuse(fmt.Sprintf("the header %.100q is reserved for ezq", s.Header), "use the ID or the UniqueKey")
 	case s.Limit < 0:
 		return refuse(fmt.Sprintf("the limit is %d", s.Limit), "set it to 1 or more, or to 0 for the default")
 	}
 	for _, text := range [...]struct{ name, value string }{
-		{"ID", s.ID}, {"Key", s.Key}, {"Event", s.Event}, {"Header", s.Header}, {"Value", s.Value},
+		{"ID", s.ID}, {"UniqueKey", s.UniqueKey}, {"Event", s.Event}, {"Header", s.Header}, {"Value", s.Value},
 	} {
 		switch {
 		case !isText(text.value):
@@ -80,21 +80,21 @@ func (s Selection) Check() error {
 }
 
 // CheckWaiting is [Selection.Check] for backends that change what waits: it also returns a
-// *[RefusedError] if s chooses by more than ID and Key.
+// *[RefusedError] if s chooses by more than ID and UniqueKey.
 func (s Selection) CheckWaiting() error {
 	if err := s.Check(); err != nil {
 		return err
 	}
 	if s.Event != "" || s.Header != "" || s.Limit != 0 {
-		return &RefusedError{What: "the selection", Reason: "it has more than an ID and a Key", Remedy: "find the messages first, and then choose each by its ID"}
+		return &RefusedError{What: "the selection", Reason: "it has more than an ID and a UniqueKey", Remedy: "find the messages first, and then choose each by its ID"}
 	}
 	return nil
 }
 
 // Found is a message that [Finder] has found, as it was at that moment.
 type Found struct {
-	ID  string // as its consumers get it
-	Key string // of its [PublishCondition]; empty if it has none
+	ID        string // as its consumers get it
+	UniqueKey string // of its [PublishCondition]; empty if it has none
 
 	Place Place
 	Queue string // the queue, or the one whose archive it is; in memory, the topic
@@ -132,7 +132,8 @@ const (
 	// InDeadLetters means that it lies in the topic's dead-letter topic.
 	InDeadLetters
 
-	// InArchive means that it was handled, and lies in the archive of a queue.
+	// InArchive means that it lies in the archive of a queue: it was acked, or quarantined. One
+	// that was quarantined has [DeadLetterReason] and no [DeadLetterTopic] in its Metadata.
 	InArchive
 )
 
@@ -157,20 +158,21 @@ const (
 	// that do not count aside.
 	Delayed
 
-	// Taken means that it has been delivered: a consumer handles it, or it is to be delivered
-	// again. Which of the two, backends cannot tell.
-	Taken
+	// Delivered means that it has been delivered at least once. Until VisibleAt it is leased, or
+	// pauses after a failure: backends cannot tell these apart. After that it waits to be
+	// delivered again.
+	Delivered
 
 	// Dead means that it was dead-lettered.
 	Dead
 
-	// Archived means that it was handled.
+	// Archived means that it was acked, or quarantined: see [InArchive].
 	Archived
 )
 
 // String returns the name of the state in lower case.
 func (s State) String() string {
-	names := [...]string{Waiting: "waiting", Delayed: "delayed", Taken: "taken", Dead: "dead", Archived: "archived"}
+	names := [...]string{Waiting: "waiting", Delayed: "delayed", Delivered: "delivered", Dead: "dead", Archived: "archived"}
 	if int(s) < len(names) {
 		return names[s]
 	}

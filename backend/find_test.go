@@ -18,7 +18,7 @@ func TestSelection_RefusesWhatChoosesNothing(t *testing.T) {
 		"a reserved header":        {Header: "ezq_uuid", Value: "a"},
 		"a negative limit":         {ID: "a", Limit: -1},
 		"an ID with NUL":           {ID: "a\x00"},
-		"a key that is not UTF-8":  {Key: "\xff"},
+		"a key that is not UTF-8":  {UniqueKey: "\xff"},
 		"an endless value":         {Header: "a", Value: strings.Repeat("a", backend.MaxHeaders+1)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -26,7 +26,7 @@ func TestSelection_RefusesWhatChoosesNothing(t *testing.T) {
 			require.ErrorAs(t, s.Check(), new(*backend.RefusedError))
 		})
 	}
-	for _, s := range []backend.Selection{{ID: "a"}, {Key: "k"}, {Event: "E"}, {Header: "h"}, {Header: "h", Value: "v", Limit: 7}} {
+	for _, s := range []backend.Selection{{ID: "a"}, {UniqueKey: "k"}, {Event: "E"}, {Header: "h"}, {Header: "h", Value: "v", Limit: 7}} {
 		require.NoError(t, s.Check())
 	}
 }

@@ -141,15 +141,15 @@ func keyIsUnique(h *harness) {
 	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
 	one.initialize(topic)
 	first := h.message("first")
-	requireOutcome(h, publishOn(one, topic, first, &backend.PublishCondition{Key: "k"}), backend.Stored, first.UUID, "with a new key")
+	requireOutcome(h, publishOn(one, topic, first, &backend.PublishCondition{UniqueKey: "k"}), backend.Stored, first.UUID, "with a new key")
 	requireKeyTaken := func(when string) {
 		for _, p := range []*peer{one, two} {
-			requireOutcome(h, publishOn(p, topic, h.message("another"), &backend.PublishCondition{Key: "k"}), backend.Existed, first.UUID, when)
+			requireOutcome(h, publishOn(p, topic, h.message("another"), &backend.PublishCondition{UniqueKey: "k"}), backend.Existed, first.UUID, when)
 		}
 	}
 	requireKeyTaken("while a message with its key waits")
 	different := h.message("different")
-	requireOutcome(h, publishOn(two, topic, different, &backend.PublishCondition{Key: "K"}), backend.Stored, different.UUID, "with another key")
+	requireOutcome(h, publishOn(two, topic, different, &backend.PublishCondition{UniqueKey: "K"}), backend.Stored, different.UUID, "with another key")
 	in := one.subscribe(topic)
 	handled := map[string]*message.Message{}
 	for range 2 {
@@ -169,7 +169,7 @@ func keyIsUnique(h *harness) {
 // publishUntilStored publishes a message with a key until it is stored: a settlement may take its time.
 func publishUntilStored(p *peer, topic, label, key, when string) {
 	deadline := time.Now().Add(p.h.timeout)
-	for publishOn(p, topic, p.h.message(label), &backend.PublishCondition{Key: key}).Outcome != backend.Stored {
+	for publishOn(p, topic, p.h.message(label), &backend.PublishCondition{UniqueKey: key}).Outcome != backend.Stored {
 		p.h.require(time.Now().Before(deadline), "its key is not free %s", when)
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -178,7 +178,7 @@ func publishUntilStored(p *peer, topic, label, key, when string) {
 func keyIsFreeAfterAck(h *harness) {
 	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
-	publishOn(p, topic, h.message("first"), &backend.PublishCondition{Key: "k"})
+	publishOn(p, topic, h.message("first"), &backend.PublishCondition{UniqueKey: "k"})
 	h.ack(in.expect("first"))
 	publishUntilStored(p, topic, "second", "k", "although its message was acked")
 	h.ack(in.expect("second"))
@@ -187,7 +187,7 @@ func keyIsFreeAfterAck(h *harness) {
 func keyIsFreeAfterDeadLetter(h *harness) {
 	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
 	in, deadInbox := p.subscribe(topic), p.subscribe(dead)
-	publishOn(p, topic, h.message("first"), &backend.PublishCondition{Key: "k"})
+	publishOn(p, topic, h.message("first"), &backend.PublishCondition{UniqueKey: "k"})
 	giveUp(h, in.expect("first"), dead)
 	publishUntilStored(p, topic, "second", "k", "although its message was dead-lettered")
 	h.ack(in.expect("second"))
@@ -203,8 +203,8 @@ func waitingIsReplaced(h *harness) {
 	backend.SetDelay(first, d)
 	backend.SetDelay(second, time.Hour)
 	start := time.Now()
-	publishOn(p, topic, first, &backend.PublishCondition{Key: "k", Replace: true})
-	result := publishOn(p, topic, second, &backend.PublishCondition{Key: "k", Replace: true})
+	publishOn(p, topic, first, &backend.PublishCondition{UniqueKey: "k", Replace: true})
+	result := publishOn(p, topic, second, &backend.PublishCondition{UniqueKey: "k", Replace: true})
 	requireOutcome(h, result, backend.Replaced, first.UUID, "while a message with its key waits")
 	got := in.expect("second")
 	requireDelay(h, time.Since(start), d)
@@ -218,9 +218,9 @@ func waitingIsReplaced(h *harness) {
 func handledIsNotReplaced(h *harness) {
 	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
-	publishOn(p, topic, h.message("first"), &backend.PublishCondition{Key: "k", Replace: true})
+	publishOn(p, topic, h.message("first"), &backend.PublishCondition{UniqueKey: "k", Replace: true})
 	first, second := in.expect("first"), h.message("second")
-	result := publishOn(p, topic, second, &backend.PublishCondition{Key: "k", Replace: true})
+	result := publishOn(p, topic, second, &backend.PublishCondition{UniqueKey: "k", Replace: true})
 	requireOutcome(h, result, backend.Stored, second.UUID, "while a message with its key is being handled")
 	h.ack(in.expect("second"))
 	h.ack(first)
@@ -231,7 +231,7 @@ func debounceWaits(h *harness) {
 	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	d := noticeableDelay(h)
-	debounce := &backend.PublishCondition{Key: "k", Replace: true, Debounce: 3 * d}
+	debounce := &backend.PublishCondition{UniqueKey: "k", Replace: true, Debounce: 3 * d}
 	publish := func(label string, delay time.Duration) {
 		msg := h.message(label)
 		backend.SetDelay(msg, delay)
@@ -260,23 +260,23 @@ func impossibleConditionIsRefused(h *harness) {
 	in := p.subscribe(topic)
 	for _, c := range []*backend.PublishCondition{
 		{},
-		{Once: true, Key: "k"},
+		{Once: true, UniqueKey: "k"},
 		{Replace: true},
-		{Key: "k", Debounce: time.Second},
-		{Key: "k", Replace: true, Debounce: -1},
-		{Key: "\x00"},
-		{Key: "\xff"},
+		{UniqueKey: "k", Debounce: time.Second},
+		{UniqueKey: "k", Replace: true, Debounce: -1},
+		{UniqueKey: "\x00"},
+		{UniqueKey: "\xff"},
 	} {
 		msg := h.message("refused")
 		msg.SetContext(backend.WithPublishCondition(h.ctx, c))
-		h.require(!p.trySend(topic, msg), "the condition {Once: %v, Key: %q, Replace: %v, Debounce: %v} was accepted", c.Once, c.Key, c.Replace, c.Debounce)
+		h.require(!p.trySend(topic, msg), "the condition {Once: %v, UniqueKey: %q, Replace: %v, Debounce: %v} was accepted", c.Once, c.UniqueKey, c.Replace, c.Debounce)
 	}
 	nameless := h.message("refused")
 	nameless.UUID = ""
 	nameless.SetContext(backend.WithPublishCondition(h.ctx, &backend.PublishCondition{Once: true}))
 	h.require(!p.trySend(topic, nameless), "a message without an ID was accepted to be stored once")
 	in.none(quietPeriod, "it was refused")
-	publishOn(p, topic, h.message("next"), &backend.PublishCondition{Key: "k"})
+	publishOn(p, topic, h.message("next"), &backend.PublishCondition{UniqueKey: "k"})
 	h.ack(in.expect("next"))
 }
 
@@ -287,7 +287,7 @@ func conditionEndsWithTransaction(h *harness) {
 		once, unique := h.message("once"), h.message("unique")
 		once.UUID = h.id + "-once"
 		once.SetContext(backend.WithPublishCondition(h.ctx, &backend.PublishCondition{Once: true}))
-		unique.SetContext(backend.WithPublishCondition(h.ctx, &backend.PublishCondition{Key: "k"}))
+		unique.SetContext(backend.WithPublishCondition(h.ctx, &backend.PublishCondition{UniqueKey: "k"}))
 		tx := beginTx(p)
 		h.must("Publish in a transaction", func() error { return tx.Publisher.Publish(topic, once) })
 		h.must("Publish in a transaction", func() error { return tx.Publisher.Publish(topic, unique) })
@@ -306,7 +306,7 @@ func conditionEndsWithTransaction(h *harness) {
 	h.require(got["once"] != nil && got["unique"] != nil, "the two messages that were committed did not both come")
 	again := publishOn(p, topic, withID(h, "again", got["once"]), &backend.PublishCondition{Once: true})
 	requireOutcome(h, again, backend.Existed, got["once"].UUID, "after the commit")
-	another := publishOn(p, topic, h.message("another"), &backend.PublishCondition{Key: "k"})
+	another := publishOn(p, topic, h.message("another"), &backend.PublishCondition{UniqueKey: "k"})
 	requireOutcome(h, another, backend.Existed, got["unique"].UUID, "after the commit")
 	h.ack(got["once"])
 	h.ack(got["unique"])

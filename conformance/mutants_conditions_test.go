@@ -28,7 +28,7 @@ func (p *process) storeOn(topic string, msgs []*message.Message, change func(c, 
 	for i, msg := range msgs {
 		copies[i] = msg.CopyWithContext()
 		if c := backend.PublishConditionFromContext(msg.Context()); c != nil {
-			other := &backend.PublishCondition{Once: c.Once, Key: c.Key, Replace: c.Replace, Debounce: c.Debounce}
+			other := &backend.PublishCondition{Once: c.Once, UniqueKey: c.UniqueKey, Replace: c.Replace, Debounce: c.Debounce}
 			change(c, other)
 			copies[i].SetContext(backend.WithPublishCondition(msg.Context(), other))
 		}
@@ -65,7 +65,7 @@ func reportAll(msgs []*message.Message, outcome backend.PublishOutcome) {
 // onceOnly returns the flaw of doing something else with messages that are to be stored once.
 func onceOnly(f func(p *process, topic string, msgs []*message.Message) error) fault {
 	return conditionally(func(p *process, c *backend.PublishCondition, topic string, msgs []*message.Message) error {
-		if !c.Once || c.Key != "" {
+		if !c.Once || c.UniqueKey != "" {
 			return p.store(topic, msgs...)
 		}
 		return f(p, topic, msgs)
@@ -98,7 +98,7 @@ func conditionMutants() []mutant {
 				copies := make([]*message.Message, len(msgs))
 				for i, msg := range msgs {
 					copies[i] = msg.Copy()
-					copies[i].SetContext(backend.WithPublishCondition(msg.Context(), &backend.PublishCondition{Once: c.Once, Key: c.Key, Replace: c.Replace, Debounce: c.Debounce}))
+					copies[i].SetContext(backend.WithPublishCondition(msg.Context(), &backend.PublishCondition{Once: c.Once, UniqueKey: c.UniqueKey, Replace: c.Replace, Debounce: c.Debounce}))
 				}
 				return p.store(topic, copies...)
 			}),
@@ -126,7 +126,7 @@ func conditionMutants() []mutant {
 				if len(msgs) > 1 {
 					return p.store(topic, msgs...)
 				}
-				return p.storeOn(topic, msgs, func(_, other *backend.PublishCondition) { other.Once, other.Key = false, msgs[0].UUID })
+				return p.storeOn(topic, msgs, func(_, other *backend.PublishCondition) { other.Once, other.UniqueKey = false, msgs[0].UUID })
 			}),
 		},
 		{
@@ -161,17 +161,17 @@ func conditionMutants() []mutant {
 			name:     "a unique message replaces what waits",
 			breaks:   "a message with a key takes the place of the one that is there",
 			killedBy: []string{"conditions/a key is unique while its message is pending"},
-			fault:    changed(func(_, other *backend.PublishCondition) { other.Replace = other.Key != "" && !other.Once }),
+			fault:    changed(func(_, other *backend.PublishCondition) { other.Replace = other.UniqueKey != "" && !other.Once }),
 		},
 		{
 			name:     "a key is never free",
 			breaks:   "after the message with a key is done, no other one is stored",
 			killedBy: []string{"conditions/a key is free when its message is done", "conditions/a key is free after a dead letter"},
 			fault: conditionally(func(p *process, c *backend.PublishCondition, topic string, msgs []*message.Message) error {
-				if c.Key == "" || c.Replace {
+				if c.UniqueKey == "" || c.Replace {
 					return p.store(topic, msgs...)
 				}
-				key := topic + " has the key " + c.Key
+				key := topic + " has the key " + c.UniqueKey
 				if p.count(key) > 0 {
 					reportAll(msgs, backend.Existed)
 					return nil
@@ -185,7 +185,7 @@ func conditionMutants() []mutant {
 			breaks:   "a message that replaces another one is delivered when it would be by itself",
 			killedBy: []string{"conditions/what waits is replaced"},
 			fault: changed(func(_, other *backend.PublishCondition) {
-				if other.Replace && other.Key != "" {
+				if other.Replace && other.UniqueKey != "" {
 					other.Debounce = century
 				}
 			}),
@@ -195,7 +195,7 @@ func conditionMutants() []mutant {
 			breaks:   "a message that replaces another one is stored beside it",
 			killedBy: []string{"conditions/what waits is replaced"},
 			fault: conditionally(func(p *process, c *backend.PublishCondition, topic string, msgs []*message.Message) error {
-				if !c.Replace || c.Key == "" {
+				if !c.Replace || c.UniqueKey == "" {
 					return p.store(topic, msgs...)
 				}
 				return p.storeAnyway(topic, msgs, backend.Replaced)
@@ -206,7 +206,7 @@ func conditionMutants() []mutant {
 			breaks:   "a message that would replace one that is being handled is not stored",
 			killedBy: []string{"conditions/what is being handled is not replaced"},
 			fault: changed(func(_, other *backend.PublishCondition) {
-				if other.Key != "" {
+				if other.UniqueKey != "" {
 					other.Replace, other.Debounce = false, 0
 				}
 			}),
@@ -233,7 +233,7 @@ func conditionMutants() []mutant {
 			killedBy: []string{"conditions/a condition that cannot be is refused"},
 			fault: changed(func(_, other *backend.PublishCondition) {
 				if other.Once {
-					other.Key, other.Replace = "", false
+					other.UniqueKey, other.Replace = "", false
 				}
 			}),
 		},

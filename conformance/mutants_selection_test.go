@@ -39,7 +39,7 @@ func selectionMutants() []mutant {
 			name: "half a match is enough", breaks: "a message is found by its ID that has another key", killedBy: []string{isFound},
 			fault: fault{selection: selection{find: func(p *process, topic string, s backend.Selection) ([]backend.Found, error) {
 				if s.ID != "" {
-					s.Key = ""
+					s.UniqueKey = ""
 				}
 				return p.backend.Find(context.Background(), topic, s)
 			}}},
@@ -48,7 +48,7 @@ func selectionMutants() []mutant {
 			name: "a handled message is found as waiting", breaks: "the state of a message that is being handled is wrong", killedBy: []string{isTold},
 			fault: found(func(all []backend.Found) []backend.Found {
 				for i := range all {
-					if all[i].State == backend.Taken {
+					if all[i].State == backend.Delivered {
 						all[i].State = backend.Waiting
 					}
 				}

@@ -51,10 +51,10 @@ func Unique(key string) PublishOption {
 	return condition(key, false, 0)
 }
 
-// Replace puts the event in the place of another one of the topic that was published with this
-// key, waits, and has never been delivered: what was released or snoozed has. The event keeps the time at which the other one
-// was to be delivered, and that has never existed. If there is none, the event is stored: an
-// event that is being handled, or is to be handled again, is never replaced.
+// Replace puts the event in the place of another one of the topic with this key that no
+// consumer has received yet; one that was released or snoozed was received. The event keeps the
+// time at which the other one was to be delivered, which no handler ever sees. If there is none,
+// the event is stored as a new one, also beside one that is being handled or comes again.
 //
 // The rules for keys are those of [Unique].
 func Replace(key string) PublishOption {
@@ -85,7 +85,7 @@ func condition(key string, replace bool, longest time.Duration) PublishOption {
 		case o.condition != nil:
 			return errors.New("Unique, Replace and Debounce exclude each other, and each counts once")
 		}
-		o.condition = &backend.PublishCondition{Key: key, Replace: replace, Debounce: longest} // for this publish alone
+		o.condition = &backend.PublishCondition{UniqueKey: key, Replace: replace, Debounce: longest} // for this publish alone
 		return nil
 	})
 }
@@ -96,8 +96,9 @@ type PublishResult struct {
 	// was there instead. If the publish failed, it is that of the event that was to be stored.
 	ID string
 
-	// Stored reports whether the event is in the topic, as a new one or in the place of another.
-	// It is false if nothing was stored because another one is there, and after an error.
+	// Stored reports whether this publish has stored the event, as a new one or in the place of
+	// another; in a transaction, once that commits. It is false if the ID or the key had it
+	// left out, and after an error, also where the outcome is unknown.
 	Stored bool
 
 	// Replaced is the ID of the event in whose place this one is, or empty.

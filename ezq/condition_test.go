@@ -184,7 +184,7 @@ func TestCondition_IsOfOneEvent(t *testing.T) {
 	t.Parallel()
 	b := memory.New(nil)
 	t.Cleanup(func() { _ = b.Close() })
-	ctx := backend.WithPublishCondition(t.Context(), &backend.PublishCondition{Key: "k"})
+	ctx := backend.WithPublishCondition(t.Context(), &backend.PublishCondition{UniqueKey: "k"})
 	for range 3 {
 		var result ezq.PublishResult
 		require.NoError(t, ezq.Publish(ctx, b, UserDeleted{1}, ezq.ResultTo(&result)))

@@ -24,10 +24,10 @@ func TestCancel_DeletesWhatWaitsAndFreesItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
 		defer func() { _ = b.Close() }()
-		unique := func() *backend.PublishCondition { return &backend.PublishCondition{Key: "k"} }
+		unique := func() *backend.PublishCondition { return &backend.PublishCondition{UniqueKey: "k"} }
 		publishOn(t, b, "a", unique(), time.Hour)
-		require.Equal(t, backend.Cancelled{}, cancel(t, b, backend.Selection{ID: "b", Key: "k"}))
-		require.Equal(t, backend.Cancelled{Removed: 1}, cancel(t, b, backend.Selection{Key: "k"}), "while it is delayed")
+		require.Equal(t, backend.Cancelled{}, cancel(t, b, backend.Selection{ID: "b", UniqueKey: "k"}))
+		require.Equal(t, backend.Cancelled{Removed: 1}, cancel(t, b, backend.Selection{UniqueKey: "k"}), "while it is delayed")
 		require.Zero(t, b.Size("topic"))
 		require.Equal(t, backend.Stored, publishOn(t, b, "b", unique(), 0).Outcome)
 		require.Equal(t, backend.Cancelled{Removed: 1}, cancel(t, b, backend.Selection{ID: "b"}), "while it is due")
@@ -48,18 +48,18 @@ func TestCancel_LeavesWhatMayBeHandled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
 		defer func() { _ = b.Close() }()
-		publishOn(t, b, "a", &backend.PublishCondition{Key: "k"}, 0)
+		publishOn(t, b, "a", &backend.PublishCondition{UniqueKey: "k"}, 0)
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
 		msg := receive(t, in)
-		require.Equal(t, backend.Cancelled{Busy: 1}, cancel(t, b, backend.Selection{Key: "k"}), "while it is handled")
+		require.Equal(t, backend.Cancelled{Busy: 1}, cancel(t, b, backend.Selection{UniqueKey: "k"}), "while it is handled")
 		backend.Nack(msg, backend.Redelivery{Delay: time.Hour, Failures: 1})
 		synctest.Wait()
-		require.Equal(t, backend.Cancelled{Busy: 1}, cancel(t, b, backend.Selection{Key: "k"}), "in the pause after a failure")
+		require.Equal(t, backend.Cancelled{Busy: 1}, cancel(t, b, backend.Selection{UniqueKey: "k"}), "in the pause after a failure")
 		msg = receive(t, in)
 		backend.Nack(msg, backend.Redelivery{Delay: time.Hour, Uncounted: true, Failures: 1})
 		synctest.Wait()
-		require.Equal(t, backend.Taken, requireFound(t, b, backend.Selection{ID: "a"}).State, "one of its deliveries counts")
+		require.Equal(t, backend.Delivered, requireFound(t, b, backend.Selection{ID: "a"}).State, "one of its deliveries counts")
 		backend.DeadLetter(receive(t, in), backend.DeadLetterTarget{Topic: "topic_dead"})
 		synctest.Wait()
 		require.Equal(t, backend.Cancelled{}, cancel(t, b, backend.Selection{ID: "a"}), "a dead letter")
@@ -103,7 +103,7 @@ func TestCancel_ChoosesByIDAndKeyAlone(t *testing.T) {
 	t.Parallel()
 	b := memory.New(nil)
 	t.Cleanup(func() { _ = b.Close() })
-	for _, s := range []backend.Selection{{}, {ID: "a", Event: "E"}, {Key: "k", Header: "h"}, {ID: "a", Limit: 1}} {
+	for _, s := range []backend.Selection{{}, {ID: "a", Event: "E"}, {UniqueKey: "k", Header: "h"}, {ID: "a", Limit: 1}} {
 		_, err := b.Cancel(t.Context(), "topic", s)
 		require.ErrorAs(t, err, new(*backend.RefusedError))
 	}

@@ -69,12 +69,12 @@ func TestUnique_KeyIsFreeWhenItsMessageIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
 		defer func() { require.NoError(t, b.Close()) }()
-		unique := func() *backend.PublishCondition { return &backend.PublishCondition{Key: "k"} }
+		unique := func() *backend.PublishCondition { return &backend.PublishCondition{UniqueKey: "k"} }
 		there := backend.PublishResult{Outcome: backend.Existed, ID: "a"}
 
 		require.Equal(t, backend.PublishResult{ID: "a"}, publishOn(t, b, "a", unique(), 0))
 		require.Equal(t, there, publishOn(t, b, "b", unique(), 0), "while it waits")
-		require.Equal(t, backend.Stored, publishOn(t, b, "x", &backend.PublishCondition{Key: "other"}, 0).Outcome)
+		require.Equal(t, backend.Stored, publishOn(t, b, "x", &backend.PublishCondition{UniqueKey: "other"}, 0).Outcome)
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
 		msg := receive(t, in)
@@ -98,7 +98,7 @@ func TestReplace_TakesThePlaceOfWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
 		defer func() { require.NoError(t, b.Close()) }()
-		replace := func() *backend.PublishCondition { return &backend.PublishCondition{Key: "k", Replace: true} }
+		replace := func() *backend.PublishCondition { return &backend.PublishCondition{UniqueKey: "k", Replace: true} }
 		begin := time.Now()
 		require.Equal(t, backend.Stored, publishOn(t, b, "a", replace(), time.Minute).Outcome)
 		require.Equal(t, backend.PublishResult{Outcome: backend.Replaced, ID: "a"}, publishOn(t, b, "b", replace(), time.Hour))
@@ -127,7 +127,7 @@ func TestDebounce_WaitsUntilItsLongestTime(t *testing.T) {
 		in, err := b.Subscribe(ctx, "topic")
 		require.NoError(t, err)
 		for i := range 10 { // every four seconds, and each asks for five
-			publishOn(t, b, strconv.Itoa(i), &backend.PublishCondition{Key: "k", Replace: true, Debounce: 30 * time.Second}, 5*time.Second)
+			publishOn(t, b, strconv.Itoa(i), &backend.PublishCondition{UniqueKey: "k", Replace: true, Debounce: 30 * time.Second}, 5*time.Second)
 			if i == 7 {
 				break
 			}
@@ -147,13 +147,13 @@ func TestPublish_RefusesConditionsThatCannotBe(t *testing.T) {
 	long := string(make([]byte, backend.MaxID+1))
 	for name, c := range map[string]*backend.PublishCondition{
 		"an empty condition":          {},
-		"an ID and a key":             {Once: true, Key: "k"},
+		"an ID and a key":             {Once: true, UniqueKey: "k"},
 		"a replacement without a key": {Replace: true},
-		"a negative longest time":     {Key: "k", Replace: true, Debounce: -1},
-		"a longest time of nothing":   {Key: "k", Debounce: 1},
-		"a key that is too long":      {Key: long},
-		"a key with NUL":              {Key: "a\x00"},
-		"a key that is not UTF-8":     {Key: "\xff"},
+		"a negative longest time":     {UniqueKey: "k", Replace: true, Debounce: -1},
+		"a longest time of nothing":   {UniqueKey: "k", Debounce: 1},
+		"a key that is too long":      {UniqueKey: long},
+		"a key with NUL":              {UniqueKey: "a\x00"},
+		"a key that is not UTF-8":     {UniqueKey: "\xff"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -112,7 +112,7 @@ func (e *entry) deadLetter(target *backend.DeadLetterTarget, now time.Time) *ent
 // found returns what is told of e, which lies in the topic of that name.
 func (e *entry) found(place backend.Place, topic string, now time.Time) backend.Found {
 	f := backend.Found{
-		ID: e.uuid, Key: e.key, Place: place, Queue: topic, State: e.state(now), PublishedAt: e.published, VisibleAt: e.visible,
+		ID: e.uuid, UniqueKey: e.key, Place: place, Queue: topic, State: e.state(now), PublishedAt: e.published, VisibleAt: e.visible,
 		Deliveries: e.number, Failures: e.failures, Size: len(e.payload), Metadata: maps.Clone(e.metadata),
 	}
 	if place == backend.InDeadLetters {
@@ -127,7 +127,7 @@ func (e *entry) found(place backend.Place, topic string, now time.Time) backend.
 func (e *entry) state(now time.Time) backend.State {
 	switch {
 	case e.number > 0:
-		return backend.Taken
+		return backend.Delivered
 	case e.visible.After(now):
 		return backend.Delayed
 	default:

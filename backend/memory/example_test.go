@@ -68,12 +68,12 @@ func ExampleBroker_Find() {
 func ExampleBroker_Cancel() {
 	ctx := context.Background()
 	broker := memory.New(nil)
-	ctx = backend.WithPublishCondition(ctx, &backend.PublishCondition{Key: "reminder 7"})
+	ctx = backend.WithPublishCondition(ctx, &backend.PublishCondition{UniqueKey: "reminder 7"})
 	msg := message.NewMessageWithContext(ctx, "1", []byte("pay"))
 	backend.SetDelay(msg, time.Hour)
 	_ = broker.Publish("reminders", msg)
 
-	cancelled, err := broker.Cancel(ctx, "reminders", backend.Selection{Key: "reminder 7"})
+	cancelled, err := broker.Cancel(ctx, "reminders", backend.Selection{UniqueKey: "reminder 7"})
 	fmt.Println(cancelled.Removed, cancelled.Busy, err)
 	fmt.Println(broker.Close())
 	// Output:

@@ -12,7 +12,7 @@ import (
 type selector backend.Selection
 
 func (s selector) chooses(e *entry) bool {
-	if s.ID != "" && e.uuid != s.ID || s.Key != "" && e.key != s.Key {
+	if s.ID != "" && e.uuid != s.ID || s.UniqueKey != "" && e.key != s.UniqueKey {
 		return false
 	}
 	if s.Header != "" {

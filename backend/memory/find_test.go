@@ -28,34 +28,34 @@ func TestFind_TellsPlaceAndState(t *testing.T) {
 		b := memory.New(nil)
 		defer func() { _ = b.Close() }()
 		begin := time.Now()
-		publishOn(t, b, "a", &backend.PublishCondition{Key: "k"}, time.Minute)
+		publishOn(t, b, "a", &backend.PublishCondition{UniqueKey: "k"}, time.Minute)
 		require.Equal(t, backend.Found{
-			ID: "a", Key: "k", Queue: "topic", State: backend.Delayed, PublishedAt: begin, VisibleAt: begin.Add(time.Minute),
+			ID: "a", UniqueKey: "k", Queue: "topic", State: backend.Delayed, PublishedAt: begin, VisibleAt: begin.Add(time.Minute),
 			Payload: []byte("a"), Size: 1, Metadata: message.Metadata{},
-		}, requireFound(t, b, backend.Selection{Key: "k"}))
+		}, requireFound(t, b, backend.Selection{UniqueKey: "k"}))
 
 		time.Sleep(time.Minute)
 		require.Equal(t, backend.Waiting, requireFound(t, b, backend.Selection{ID: "a"}).State)
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
 		msg := receive(t, in)
-		taken := requireFound(t, b, backend.Selection{ID: "a", Key: "k"})
-		require.Equal(t, backend.Taken, taken.State, "while it is handled")
+		taken := requireFound(t, b, backend.Selection{ID: "a", UniqueKey: "k"})
+		require.Equal(t, backend.Delivered, taken.State, "while it is handled")
 		require.Equal(t, 1, taken.Deliveries)
 		backend.Nack(msg, backend.Redelivery{Delay: time.Hour, Failures: 1})
 		synctest.Wait()
 		taken = requireFound(t, b, backend.Selection{ID: "a"})
-		require.Equal(t, backend.Taken, taken.State, "while it is to be handled again")
+		require.Equal(t, backend.Delivered, taken.State, "while it is to be handled again")
 		require.Equal(t, 1, taken.Failures)
 		backend.DeadLetter(receive(t, in), backend.DeadLetterTarget{Topic: "topic_dead", Metadata: message.Metadata{"reason_poisoned": "why"}})
 		synctest.Wait()
 		dead := requireFound(t, b, backend.Selection{ID: "a"})
-		require.Empty(t, dead.Key)
+		require.Empty(t, dead.UniqueKey)
 		require.Equal(t, backend.Dead, dead.State)
 		require.Equal(t, backend.InDeadLetters, dead.Place)
 		require.Equal(t, "topic_dead", dead.Queue)
 		require.Equal(t, "why", dead.Metadata["reason_poisoned"])
-		require.Equal(t, backend.Stored, publishOn(t, b, "b", &backend.PublishCondition{Key: "k"}, 0).Outcome, "the key of a dead letter is free")
+		require.Equal(t, backend.Stored, publishOn(t, b, "b", &backend.PublishCondition{UniqueKey: "k"}, 0).Outcome, "the key of a dead letter is free")
 		receive(t, in).Ack()
 	})
 }
@@ -83,7 +83,7 @@ func TestFind_MatchesAllThatIsSet(t *testing.T) {
 		{backend.Selection{Header: "tenant"}, []string{"3"}},
 		{backend.Selection{Header: "other"}, nil},
 		{backend.Selection{Event: "Named"}, []string{"4"}},
-		{backend.Selection{ID: "1", Key: "k"}, nil},
+		{backend.Selection{ID: "1", UniqueKey: "k"}, nil},
 	} {
 		found, err := b.Find(t.Context(), "topic", test.selection)
 		require.NoError(t, err)

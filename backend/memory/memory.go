@@ -159,7 +159,7 @@ func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
 			return fmt.Errorf("memory: publish to %q: %w", excerpt.Of(topic), err)
 		}
 		if conditions != nil && conditions[i] != nil {
-			entries[i].key, entries[i].condition = conditions[i].Key, conditions[i]
+			entries[i].key, entries[i].condition = conditions[i].UniqueKey, conditions[i]
 		}
 	}
 	if len(msgs) > 0 {

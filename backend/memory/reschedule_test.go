@@ -27,13 +27,13 @@ func TestReschedule_MovesWhatWaits(t *testing.T) {
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
 		begin := time.Now()
-		publishOn(t, b, "a", &backend.PublishCondition{Key: "k"}, time.Hour)
-		publishOn(t, b, "b", &backend.PublishCondition{Key: "l"}, time.Hour)
-		publishOn(t, b, "c", &backend.PublishCondition{Key: "m"}, time.Second)
+		publishOn(t, b, "a", &backend.PublishCondition{UniqueKey: "k"}, time.Hour)
+		publishOn(t, b, "b", &backend.PublishCondition{UniqueKey: "l"}, time.Hour)
+		publishOn(t, b, "c", &backend.PublishCondition{UniqueKey: "m"}, time.Second)
 		synctest.Wait()
 		require.Equal(t, backend.Rescheduled{Moved: 1}, reschedule(t, b, backend.Selection{ID: "a"}, begin.Add(time.Minute)), "to an earlier time")
-		require.Equal(t, backend.Rescheduled{Moved: 1}, reschedule(t, b, backend.Selection{Key: "l"}, time.Time{}), "to now")
-		require.Equal(t, backend.Rescheduled{Moved: 1}, reschedule(t, b, backend.Selection{Key: "m"}, begin.Add(time.Hour)), "to a later time")
+		require.Equal(t, backend.Rescheduled{Moved: 1}, reschedule(t, b, backend.Selection{UniqueKey: "l"}, time.Time{}), "to now")
+		require.Equal(t, backend.Rescheduled{Moved: 1}, reschedule(t, b, backend.Selection{UniqueKey: "m"}, begin.Add(time.Hour)), "to a later time")
 		for _, want := range []struct {
 			id string
 			at time.Duration
@@ -54,14 +54,14 @@ func TestReschedule_LeavesWhatMayBeHandled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
 		defer func() { _ = b.Close() }()
-		publishOn(t, b, "a", &backend.PublishCondition{Key: "k"}, 0)
+		publishOn(t, b, "a", &backend.PublishCondition{UniqueKey: "k"}, 0)
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
 		msg := receive(t, in)
-		require.Equal(t, backend.Rescheduled{Busy: 1}, reschedule(t, b, backend.Selection{Key: "k"}, time.Time{}), "while it is handled")
+		require.Equal(t, backend.Rescheduled{Busy: 1}, reschedule(t, b, backend.Selection{UniqueKey: "k"}, time.Time{}), "while it is handled")
 		backend.Nack(msg, backend.Redelivery{Delay: time.Hour, Failures: 1})
 		synctest.Wait()
-		require.Equal(t, backend.Rescheduled{Busy: 1}, reschedule(t, b, backend.Selection{Key: "k"}, time.Time{}), "in the pause after a failure")
+		require.Equal(t, backend.Rescheduled{Busy: 1}, reschedule(t, b, backend.Selection{UniqueKey: "k"}, time.Time{}), "in the pause after a failure")
 		receive(t, in).Ack()
 	})
 }

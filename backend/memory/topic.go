@@ -121,14 +121,14 @@ func (t *topic) storeOn(condition *backend.PublishCondition, e *entry, now time.
 			return backend.PublishResult{Outcome: backend.Existed, ID: e.uuid}
 		}
 	case condition.Replace:
-		if there := t.conditions.find(condition.Key, (*entry).isNew); there != nil {
+		if there := t.conditions.find(condition.UniqueKey, (*entry).isNew); there != nil {
 			replaced := there.uuid
 			there.replace(e, condition.Debounce)
 			t.makeVisible(there, there.visible)
 			return backend.PublishResult{Outcome: backend.Replaced, ID: replaced}
 		}
 	default:
-		if there := t.conditions.find(condition.Key, nil); there != nil {
+		if there := t.conditions.find(condition.UniqueKey, nil); there != nil {
 			return backend.PublishResult{Outcome: backend.Existed, ID: there.uuid}
 		}
 	}

@@ -29,8 +29,8 @@ func TestCancel_DeletesWhatWaitsAndFreesItsKey(t *testing.T) {
 	client, pool := open(t, pgmq.Config{})
 	require.Equal(t, backend.Cancelled{}, cancelled(t, client, backend.Selection{ID: "a"}), "of a topic without a queue")
 	publishOn(t, client, "a", unique("k"), time.Hour)
-	require.Equal(t, backend.Cancelled{}, cancelled(t, client, backend.Selection{ID: "b", Key: "k"}))
-	require.Equal(t, backend.Cancelled{Removed: 1}, cancelled(t, client, backend.Selection{Key: "k"}), "while it is delayed")
+	require.Equal(t, backend.Cancelled{}, cancelled(t, client, backend.Selection{ID: "b", UniqueKey: "k"}))
+	require.Equal(t, backend.Cancelled{Removed: 1}, cancelled(t, client, backend.Selection{UniqueKey: "k"}), "while it is delayed")
 	require.Equal(t, backend.Stored, publishOn(t, client, "b", unique("k"), 0).Outcome)
 	require.Equal(t, backend.Cancelled{Removed: 1}, cancelled(t, client, backend.Selection{ID: "b"}), "while it is due")
 	require.Equal(t, backend.Cancelled{}, cancelled(t, client, backend.Selection{ID: "b"}))
@@ -51,7 +51,7 @@ func TestCancel_LeavesWhatMayBeHandled(t *testing.T) {
 	publishOn(t, client, "a", unique("k"), 0)
 	messages := subscribe(t, client)
 	msg := receive(t, messages)
-	require.Equal(t, backend.Cancelled{Busy: 1}, cancelled(t, client, backend.Selection{Key: "k"}), "while it is handled")
+	require.Equal(t, backend.Cancelled{Busy: 1}, cancelled(t, client, backend.Selection{UniqueKey: "k"}), "while it is handled")
 	backend.Nack(msg, backend.Redelivery{Delay: time.Hour, Failures: 1})
 	pgtest.Eventually(t, patience, "the nack is stored", func() bool {
 		return get[bool](t, pool, "select exists (select from pgmq.q_t where headers ? 'ezq_failures')")
@@ -85,7 +85,7 @@ func TestCancel_PassesByWhatIsLocked(t *testing.T) {
 		require.NoError(t, err)
 		ctx, stop := context.WithTimeout(t.Context(), patience)
 		defer stop()
-		found, err := client.Cancel(ctx, "t", backend.Selection{Key: "k"})
+		found, err := client.Cancel(ctx, "t", backend.Selection{UniqueKey: "k"})
 		require.NoError(t, err)
 		require.Equal(t, backend.Cancelled{Busy: 1}, found, "it does not wait")
 		found, err = client.Cancel(ctx, "t", backend.Selection{ID: "b"})
@@ -93,7 +93,7 @@ func TestCancel_PassesByWhatIsLocked(t *testing.T) {
 		require.Equal(t, backend.Cancelled{Removed: 1, Busy: 1}, found)
 		return nil
 	}))
-	require.Equal(t, backend.Cancelled{Removed: 1}, cancelled(t, client, backend.Selection{Key: "k"}))
+	require.Equal(t, backend.Cancelled{Removed: 1}, cancelled(t, client, backend.Selection{UniqueKey: "k"}))
 	require.Equal(t, "b", get[string](t, pool, "select headers->>'ezq_uuid' from pgmq.q_t"))
 }
 
@@ -108,7 +108,7 @@ func TestCancel_EndsInEachGroup(t *testing.T) {
 	client := openAt(t, database, pgmq.Config{})
 	publishOn(t, client, "a", unique("k"), 0)
 	msg := receive(t, subscribe(t, mail))
-	require.Equal(t, backend.Cancelled{Removed: 1, Busy: 1}, cancelled(t, client, backend.Selection{Key: "k"}))
+	require.Equal(t, backend.Cancelled{Removed: 1, Busy: 1}, cancelled(t, client, backend.Selection{UniqueKey: "k"}))
 	msg.Ack()
 	requireCount(t, pool, "pgmq.q_audit", 1) // which is a topic of its own
 }
@@ -169,7 +169,7 @@ func TestCancel_IsBoundedAndNamesWhatItNeeds(t *testing.T) {
 	found, err := client.Cancel(t.Context(), "t", backend.Selection{ID: "b"})
 	require.ErrorAs(t, err, new(*backend.TruncatedError))
 	require.Equal(t, backend.Cancelled{Removed: 6}, found)
-	require.Equal(t, backend.Cancelled{Removed: 1}, cancelled(t, client, backend.Selection{Key: "k"}), "the index of keys")
+	require.Equal(t, backend.Cancelled{Removed: 1}, cancelled(t, client, backend.Selection{UniqueKey: "k"}), "the index of keys")
 
 	const reading = "grant usage on schema pgmq to {role}; grant select on all tables in schema pgmq to {role};"
 	_, err = openAt(t, pgtest.Role(t, database, reading), pgmq.Config{}).Cancel(t.Context(), "t", backend.Selection{ID: "b"})
@@ -193,5 +193,5 @@ func TestCancel_WorksOnEveryKindOfQueue(t *testing.T) {
 	execute(t, pool, "alter table pgmq.q_t drop column last_read_at")
 	publishOn(t, client, "a", unique("k"), 0)
 	execute(t, pool, "insert into pgmq.q_t (msg_id, vt, message, headers) overriding system value select 101, vt, message, headers from pgmq.q_t")
-	require.Equal(t, backend.Cancelled{Removed: 2}, cancelled(t, client, backend.Selection{Key: "k"}))
+	require.Equal(t, backend.Cancelled{Removed: 2}, cancelled(t, client, backend.Selection{UniqueKey: "k"}))
 }

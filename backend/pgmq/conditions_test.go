@@ -43,10 +43,10 @@ func publishOnTopic(t *testing.T, p message.Publisher, topic, id string, c *back
 
 func once() *backend.PublishCondition { return &backend.PublishCondition{Once: true} }
 
-func unique(key string) *backend.PublishCondition { return &backend.PublishCondition{Key: key} }
+func unique(key string) *backend.PublishCondition { return &backend.PublishCondition{UniqueKey: key} }
 
 func replacing(key string, debounce time.Duration) *backend.PublishCondition {
-	return &backend.PublishCondition{Key: key, Replace: true, Debounce: debounce}
+	return &backend.PublishCondition{UniqueKey: key, Replace: true, Debounce: debounce}
 }
 
 func existed(id string) backend.PublishResult {

@@ -19,7 +19,7 @@ import (
 )
 
 // onceEvents may be more than the gate has time for: go test -run TestOnce_RepeatedUntil -once.events=100000.
-var onceEvents = flag.Int("once.events", 2000, "how many events TestOnce_RepeatedUntilTheOutcomeIsKnown publishes")
+var onceEvents = flag.Int("once.events", 400, "how many events TestOnce_RepeatedUntilTheOutcomeIsKnown publishes")
 
 // Every tenth reply of the server is lost, or half of it, or half of the request.
 func TestOnce_RepeatedUntilTheOutcomeIsKnown(t *testing.T) {

@@ -14,9 +14,9 @@
 //
 // # Topics and queues
 //
-// A topic is a PGMQ queue. A topic whose name is a lower-case identifier of up
-// to 47 letters, digits and underscores is the queue of that name; [QueueName]
-// tells the queue of any other. Queues are created when they are first used,
+// A topic has a PGMQ queue of its own, or one for each group of consumers. A topic
+// whose name is a lower-case identifier of up to 47 letters, digits and underscores
+// has the queue of that name; [QueueName] tells the queue of any other. Queues are created when they are first used,
 // unless NoCreate is set. They are ordinary PGMQ queues: any PGMQ client, and
 // any SQL session, can send to them and read from them.
 //
@@ -24,8 +24,8 @@
 //
 // Publish returns nil when PostgreSQL has committed the messages; all messages
 // of one call are stored, or none. An error that matches [ErrRejected] means
-// that nothing was stored, one that matches [ErrUnknownOutcome] that the answer
-// was lost and they may be. [Client.WithTx] publishes in a transaction of the caller.
+// that nothing was stored; one that matches [ErrUnknownOutcome], that the answer
+// was lost, and they may be stored. [Client.WithTx] publishes in a transaction of the caller.
 //
 // # Delivery
 //

@@ -118,7 +118,7 @@ func ExampleClient_Find() {
 	defer func() { _ = client.Close() }()
 	_ = ezq.Publish(ctx, client, orderPaid{Order: 7}, ezq.Topic("paid"), ezq.Delay(time.Hour), ezq.Unique("order 7"))
 
-	found, err := client.Find(ctx, "paid", backend.Selection{Key: "order 7"})
+	found, err := client.Find(ctx, "paid", backend.Selection{UniqueKey: "order 7"})
 	fmt.Println(len(found), err)
 	for _, f := range found {
 		fmt.Println(f.Place, f.State, string(f.Payload))
@@ -139,7 +139,7 @@ func ExampleClient_Cancel() {
 	}
 	_, _ = remind()
 
-	cancelled, err := client.Cancel(ctx, "reminders", backend.Selection{Key: "order 7"})
+	cancelled, err := client.Cancel(ctx, "reminders", backend.Selection{UniqueKey: "order 7"})
 	fmt.Println("removed", cancelled.Removed, "busy", cancelled.Busy, err)
 	result, err := remind()
 	fmt.Println("the key is free:", result.Stored, err)
@@ -155,7 +155,7 @@ func ExampleClient_Reschedule() {
 	defer func() { _ = client.Close() }()
 	_ = ezq.Publish(ctx, client, orderPaid{Order: 7}, ezq.Topic("reminders"), ezq.Delay(72*time.Hour), ezq.Unique("order 7"))
 
-	rescheduled, err := client.Reschedule(ctx, "reminders", backend.Selection{Key: "order 7"}, time.Now())
+	rescheduled, err := client.Reschedule(ctx, "reminders", backend.Selection{UniqueKey: "order 7"}, time.Now())
 	fmt.Println("moved", rescheduled.Moved, "busy", rescheduled.Busy, err)
 	metrics, _ := client.Metrics(ctx, "reminders")
 	fmt.Println(metrics.Visible, "is due")

@@ -35,20 +35,20 @@ func TestFind_TellsEachPlaceAndState(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, LeaseOnly: true}})
 	publishOn(t, client, "a", unique("k"), time.Hour)
-	found := find(t, client, backend.Selection{Key: "k"})
+	found := find(t, client, backend.Selection{UniqueKey: "k"})
 	require.Len(t, found, 1)
 	require.WithinDuration(t, time.Now().Add(time.Hour), found[0].VisibleAt, time.Minute)
 	require.WithinDuration(t, time.Now(), found[0].PublishedAt, time.Minute)
 	found[0].VisibleAt, found[0].PublishedAt = time.Time{}, time.Time{}
 	require.Equal(t, backend.Found{
-		ID: "a", Key: "k", Queue: "t", State: backend.Delayed, Payload: []byte("a"), Size: 1, Metadata: message.Metadata{},
+		ID: "a", UniqueKey: "k", Queue: "t", State: backend.Delayed, Payload: []byte("a"), Size: 1, Metadata: message.Metadata{},
 	}, found[0])
 
 	execute(t, pool, "update pgmq.q_t set vt = now()")
 	require.Equal(t, []string{"a topic waiting"}, places(find(t, client, backend.Selection{ID: "a"})))
 	messages := subscribe(t, client)
 	msg := receive(t, messages)
-	require.Equal(t, []string{"a topic taken"}, places(find(t, client, backend.Selection{ID: "a", Key: "k"})))
+	require.Equal(t, []string{"a topic taken"}, places(find(t, client, backend.Selection{ID: "a", UniqueKey: "k"})))
 	backend.Nack(msg, backend.Redelivery{Failures: 1})
 	msg = receive(t, messages)
 	found = find(t, client, backend.Selection{ID: "a"})
@@ -63,7 +63,7 @@ func TestFind_TellsEachPlaceAndState(t *testing.T) {
 	pgtest.Eventually(t, patience, "the second message is archived", func() bool {
 		return len(find(t, client, backend.Selection{ID: "b"})) == 1 && find(t, client, backend.Selection{ID: "b"})[0].Place == backend.InArchive
 	})
-	require.Equal(t, []string{"b archive archived"}, places(find(t, client, backend.Selection{Key: "k"})), "a dead letter has no key")
+	require.Equal(t, []string{"b archive archived"}, places(find(t, client, backend.Selection{UniqueKey: "k"})), "a dead letter has no key")
 	require.Equal(t, []string{"a dead letters dead"}, places(find(t, client, backend.Selection{ID: "a"})))
 }
 
@@ -81,9 +81,9 @@ func TestFind_LooksAtGroups(t *testing.T) {
 		queue, err := pgmq.GroupQueueName("t", name)
 		require.NoError(t, err)
 		require.Equal(t, queue, found[i].Queue)
-		require.Equal(t, "k", found[i].Key)
+		require.Equal(t, "k", found[i].UniqueKey)
 	}
-	require.Len(t, find(t, client, backend.Selection{Key: "k"}), 2)
+	require.Len(t, find(t, client, backend.Selection{UniqueKey: "k"}), 2)
 }
 
 func TestFind_OfTopicWithoutQueueIsEmpty(t *testing.T) {
@@ -123,7 +123,7 @@ func TestFind_MatchesAllThatIsSet(t *testing.T) {
 			{backend.Selection{Header: header}, []string{"3"}},
 			{backend.Selection{Header: "other"}, nil},
 			{backend.Selection{Event: "Named"}, []string{"4"}},
-			{backend.Selection{ID: "1", Key: "k"}, nil},
+			{backend.Selection{ID: "1", UniqueKey: "k"}, nil},
 		} {
 			var ids []string
 			for _, f := range find(t, client, test.selection) {
@@ -133,7 +133,7 @@ func TestFind_MatchesAllThatIsSet(t *testing.T) {
 		}
 	}
 	check("without an index")
-	for _, s := range []backend.Selection{{ID: "1"}, {Key: "k"}, {Event: "Paid"}, {Header: header}} {
+	for _, s := range []backend.Selection{{ID: "1"}, {UniqueKey: "k"}, {Event: "Paid"}, {Header: header}} {
 		execute(t, pool, remedyOf(t, client, s))
 	}
 	client.SearchAtMost(4, time.Minute)
@@ -160,7 +160,7 @@ func TestFind_IsBoundedUnlessThereIsAnIndex(t *testing.T) {
 	publishOn(t, client, "a", unique("k"), 0)
 	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) select now(), '{}', jsonb_build_object('ezq_uuid', n::text) from generate_series(1, 200) n`)
 	client.SearchAtMost(50, time.Minute)
-	require.Len(t, find(t, client, backend.Selection{Key: "k"}), 1, "the index of keys")
+	require.Len(t, find(t, client, backend.Selection{UniqueKey: "k"}), 1, "the index of keys")
 
 	found, err := client.Find(t.Context(), "t", backend.Selection{ID: "a"})
 	require.Empty(t, found)
@@ -216,7 +216,7 @@ func TestFind_ReadsHostileRows(t *testing.T) {
 	plain, large, unreadable, headers, digits := found[0], found[1], found[2], found[3], found[4]
 	require.Equal(t, "1", string(plain.Payload))
 	require.Zero(t, plain.Failures, "a message that was never leased has none")
-	require.Empty(t, plain.Key, "of another topic")
+	require.Empty(t, plain.UniqueKey, "of another topic")
 	require.Nil(t, large.Payload)
 	require.Equal(t, 100_000_002, large.Size)
 	require.ErrorContains(t, unreadable.Err, "SQLSTATE")
@@ -282,7 +282,7 @@ func TestFind_WorksOnEveryKindOfQueue(t *testing.T) {
 	partition(t, pool)
 	publishOn(t, client, "a", unique("k"), 0)
 	execute(t, pool, "alter table pgmq.q_t drop column last_read_at; alter table pgmq.a_t drop column headers")
-	found, err := client.Find(t.Context(), "t", backend.Selection{Key: "k"})
+	found, err := client.Find(t.Context(), "t", backend.Selection{UniqueKey: "k"})
 	require.Equal(t, []string{"a topic waiting"}, places(found))
 	require.ErrorIs(t, err, pgmq.ErrTooOld)
 	require.ErrorContains(t, err, `ALTER TABLE "pgmq"."a_t" ADD COLUMN headers jsonb`)
@@ -303,14 +303,14 @@ func TestFind_PlansDoNotDependOnStatistics(t *testing.T) {
 			pgtest.MakeQueueHistory(t, database, history)
 			plans.Forget()
 			client.SearchAtMost(100, time.Minute)
-			for _, s := range []backend.Selection{{ID: "a"}, {Key: "k"}, {ID: "t/7"}, {Header: "h"}, {Event: "E"}} {
+			for _, s := range []backend.Selection{{ID: "a"}, {UniqueKey: "k"}, {ID: "t/7"}, {Header: "h"}, {Event: "E"}} {
 				_, err := client.Find(t.Context(), "t", s)
 				if truncated := new(backend.TruncatedError); errors.As(err, &truncated) {
 					err = nil
 				}
 				plans.RequireFewRows(t, fmt.Sprintf("%+v", s), 100, err)
 			}
-			for _, s := range []backend.Selection{{ID: "t/7"}, {Key: "k"}, {ID: "a"}} {
+			for _, s := range []backend.Selection{{ID: "t/7"}, {UniqueKey: "k"}, {ID: "a"}} {
 				_, err := client.Cancel(t.Context(), "t", s)
 				plans.RequireFewRows(t, fmt.Sprintf("to cancel %+v", s), 100, err)
 				_, err = client.Reschedule(t.Context(), "t", s, time.Time{})

@@ -170,7 +170,7 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 		p = p.withConn(conn)
 	}
 	if tick := backend.ScheduleTickFromContext(ctx); tick != nil {
-		return p.publishOnce(ctx, topic, encoded, tick)
+		return p.publishTick(ctx, topic, encoded, tick)
 	}
 	send := func(ctx context.Context, batch insert.Batch) error { return p.send(ctx, topic, batch) }
 	if p.inTx {
@@ -190,7 +190,7 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 // publishConditional publishes messages of which some have conditions. Where another transaction has published the same ID or
 // key, it waits for the end of that, without a connection that others could use.
 func (p *Publisher) publishConditional(ctx context.Context, topic string, batch insert.Batch, send func(context.Context, insert.Batch) error) error {
-	const shortest, longest = time.Millisecond, 100 * time.Millisecond
+	const shortest, longest = 5 * time.Millisecond, 250 * time.Millisecond
 	var err error
 	if batch.Keyed() != nil { // the lock of a key is of one transaction
 		err = send(ctx, batch)
@@ -220,11 +220,11 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 		if err != nil {
 			return err
 		}
-		insert := p.insert
+		store := p.insert
 		if batch.Conditions != nil {
-			insert = p.insertConditional
+			store = p.insertConditional
 		}
-		stored, err := insert(ctx, to, batch)
+		stored, err := store(ctx, to, batch)
 		if err == nil && stored {
 			return nil
 		}
@@ -320,7 +320,7 @@ func (p *Publisher) insertConditional(ctx context.Context, to *catalog.Route, ba
 func (p *Publisher) run(ctx context.Context, conditional *condition.Insert) (results []backend.PublishResult, err error) {
 	if db, ok := p.db.(transact.RowQueryer); ok && p.inTx {
 		results, err = conditional.Run(ctx, db)
-	} else if db, ok := p.db.(condition.BatchSender); ok && !conditional.Route.Pooled { // a batch would prepare its statements
+	} else if db, ok := p.db.(transact.Sender); ok && !conditional.Route.Pooled { // a batch would prepare its statements
 		results, err = conditional.Try(ctx, db)
 	} else {
 		return results, p.transact(ctx, func(inside *Publisher) error {
@@ -374,13 +374,13 @@ func (p *Publisher) Close() error {
 	return nil
 }
 
-// publishOnce stores a batch and moves the schedule of tick on, in one transaction. The
+// publishTick stores a batch and moves the schedule of tick on, in one transaction. The
 // row of the schedule is locked for as long: a concurrent publish waits, and finds
 // the tick taken; or not, if this transaction fails.
-func (p *Publisher) publishOnce(ctx context.Context, topic string, batch insert.Batch, tick *backend.ScheduleTick) error {
-	result, err := p.tryPublishOnce(ctx, topic, batch, tick)
+func (p *Publisher) publishTick(ctx context.Context, topic string, batch insert.Batch, tick *backend.ScheduleTick) error {
+	result, err := p.tryPublishTick(ctx, topic, batch, tick)
 	if fault.IsCode(err, "42P01") && !p.inTx { // a queue was dropped, and nothing is stored: it is created now
-		result, err = p.tryPublishOnce(ctx, topic, batch, tick)
+		result, err = p.tryPublishTick(ctx, topic, batch, tick)
 	}
 	if err == nil {
 		tick.Report(result)
@@ -388,7 +388,7 @@ func (p *Publisher) publishOnce(ctx context.Context, topic string, batch insert.
 	return scheduleDenied(err)
 }
 
-func (p *Publisher) tryPublishOnce(ctx context.Context, topic string, batch insert.Batch, tick *backend.ScheduleTick) (result backend.TickResult, err error) {
+func (p *Publisher) tryPublishTick(ctx context.Context, topic string, batch insert.Batch, tick *backend.ScheduleTick) (result backend.TickResult, err error) {
 	if err := p.routes.Catalog.Ensure(ctx, p.db, schedulesQueue, p.create); err != nil {
 		return result, err
 	}

@@ -26,7 +26,7 @@ func TestReschedule_MovesWhatWaits(t *testing.T) {
 	publishOn(t, client, "a", unique("k"), time.Hour)
 	before := get[time.Time](t, pool, "select enqueued_at from pgmq.q_t")
 	at := time.Now().Add(2 * time.Hour).Truncate(time.Microsecond)
-	require.Equal(t, backend.Rescheduled{Moved: 1}, rescheduled(t, client, backend.Selection{Key: "k"}, at))
+	require.Equal(t, backend.Rescheduled{Moved: 1}, rescheduled(t, client, backend.Selection{UniqueKey: "k"}, at))
 	require.True(t, at.Equal(get[time.Time](t, pool, "select vt from pgmq.q_t")))
 	require.True(t, before.Equal(get[time.Time](t, pool, "select enqueued_at from pgmq.q_t")))
 	require.Equal(t, existed("a"), publishOn(t, client, "b", unique("k"), 0), "it keeps its key")
@@ -56,10 +56,10 @@ func TestReschedule_WakesConsumers(t *testing.T) {
 	publishOn(t, client, "a", unique("a"), time.Hour)
 	publishOn(t, client, "b", unique("b"), time.Hour)
 	messages := subscribe(t, consumer)
-	require.Equal(t, backend.Rescheduled{Moved: 1}, rescheduled(t, client, backend.Selection{Key: "a"}, time.Time{}))
+	require.Equal(t, backend.Rescheduled{Moved: 1}, rescheduled(t, client, backend.Selection{UniqueKey: "a"}, time.Time{}))
 	requireReceives(t, messages, "a")
 	soon := time.Now().Add(time.Second)
-	require.Equal(t, backend.Rescheduled{Moved: 1}, rescheduled(t, client, backend.Selection{Key: "b"}, soon))
+	require.Equal(t, backend.Rescheduled{Moved: 1}, rescheduled(t, client, backend.Selection{UniqueKey: "b"}, soon))
 	requireReceives(t, messages, "b")
 }
 
@@ -69,7 +69,7 @@ func TestReschedule_LeavesWhatMayBeHandled(t *testing.T) {
 	publishOn(t, client, "a", unique("k"), 0)
 	messages := subscribe(t, client)
 	msg := receive(t, messages)
-	require.Equal(t, backend.Rescheduled{Busy: 1}, rescheduled(t, client, backend.Selection{Key: "k"}, time.Time{}), "while it is handled")
+	require.Equal(t, backend.Rescheduled{Busy: 1}, rescheduled(t, client, backend.Selection{UniqueKey: "k"}, time.Time{}), "while it is handled")
 	backend.Nack(msg, backend.Redelivery{Delay: time.Hour, Failures: 1})
 	pgtest.Eventually(t, patience, "the nack is stored", func() bool {
 		return get[bool](t, pool, "select exists (select from pgmq.q_t where headers ? 'ezq_failures')")
@@ -82,10 +82,10 @@ func TestReschedule_LeavesWhatMayBeHandled(t *testing.T) {
 	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 		_, err := tx.Exec(t.Context(), "select from pgmq.q_t for update")
 		require.NoError(t, err)
-		require.Equal(t, backend.Rescheduled{Busy: 1}, rescheduled(t, client, backend.Selection{Key: "l"}, time.Time{}), "while it is locked")
+		require.Equal(t, backend.Rescheduled{Busy: 1}, rescheduled(t, client, backend.Selection{UniqueKey: "l"}, time.Time{}), "while it is locked")
 		return nil
 	}))
-	require.Equal(t, backend.Rescheduled{Moved: 1}, rescheduled(t, client, backend.Selection{Key: "l"}, time.Time{}))
+	require.Equal(t, backend.Rescheduled{Moved: 1}, rescheduled(t, client, backend.Selection{UniqueKey: "l"}, time.Time{}))
 	requireReceives(t, messages, "c")
 }
 
@@ -102,7 +102,7 @@ func TestReschedule_MovesInEachGroupAndNeedsFewRights(t *testing.T) {
 	require.ErrorIs(t, err, pgmq.ErrPermission)
 	require.ErrorContains(t, err, "GRANT SELECT, UPDATE ON")
 	may := openAt(t, pgtest.Role(t, database, reading, "grant update on all tables in schema pgmq to {role}"), pgmq.Config{})
-	require.Equal(t, backend.Rescheduled{Moved: 2}, rescheduled(t, may, backend.Selection{Key: "k"}, time.Time{}))
+	require.Equal(t, backend.Rescheduled{Moved: 2}, rescheduled(t, may, backend.Selection{UniqueKey: "k"}, time.Time{}))
 	requireReceives(t, subscribe(t, mail), "a")
 	requireReceives(t, subscribe(t, bills), "a")
 }

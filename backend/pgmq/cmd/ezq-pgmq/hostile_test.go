@@ -83,7 +83,7 @@ func TestDead_LoadsNoPayloads(t *testing.T) {
 	_, err := pool.Exec(t.Context(), "select pgmq.create('orders_dead')")
 	require.NoError(t, err)
 	_, err = pool.Exec(t.Context(), `insert into pgmq.q_orders_dead (vt, message, headers)
-		select now(), jsonb_build_object('_type', repeat('y', 5000000), 'x', repeat('x', 5000000)), jsonb_build_object('topic_poisoned', repeat('t', 5000000))
+		select now(), jsonb_build_object('_type', repeat('y', 5000000), 'x', repeat('x', 500000)), jsonb_build_object('topic_poisoned', repeat('t', 5000000))
 		from generate_series(1, 5)`)
 	require.NoError(t, err)
 	var before, after runtime.MemStats
@@ -102,8 +102,8 @@ func TestDead_ShowsNoMoreOfAPayloadThanTheLimit(t *testing.T) {
 	_, err := pool.Exec(t.Context(), `select pgmq.create('orders_dead')`)
 	require.NoError(t, err)
 	_, err = pool.Exec(t.Context(), `insert into pgmq.q_orders_dead (vt, message, headers)
-		select now(), to_jsonb(repeat(U&'\0001', 5000000)), '{"topic_poisoned":"orders"}'
-		union all select now(), '{"small":1}', jsonb_build_object('topic_poisoned', 'orders', 'x', repeat('x', 5000000))
+		select now(), to_jsonb(repeat(U&'\0001', 200000)), '{"topic_poisoned":"orders"}'
+		union all select now(), '{"small":1}', jsonb_build_object('topic_poisoned', 'orders', 'x', repeat('x', 500000))
 		union all select now(), '{"last":1}', '{"topic_poisoned":"orders"}'`)
 	require.NoError(t, err)
 	var before, after runtime.MemStats
@@ -111,12 +111,12 @@ func TestDead_ShowsNoMoreOfAPayloadThanTheLimit(t *testing.T) {
 	code, out, errOut := outputOf(t, database, "dead", "orders", "-payload")
 	runtime.ReadMemStats(&after)
 	require.Zero(t, code, errOut)
-	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20))
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(2<<20))
 	require.Less(t, len(out), 1<<20)
-	require.Contains(t, out, "… its JSON is cut: with its headers it has 30000030 bytes, and the limit is 65536; -payload-limit sets another one")
+	require.Contains(t, out, "… its JSON is cut: with its headers it has 1200030 bytes, and the limit is 65536; -payload-limit sets another one")
 	require.Contains(t, out, `{"small": 1}… its JSON is cut`)
 	require.Contains(t, out, `{"last":1}`)
-	_, out, _ = outputOf(t, database, "dead", "orders", "-payload", "-payload-limit", "40000000")
+	_, out, _ = outputOf(t, database, "dead", "orders", "-payload", "-payload-limit", "2000000")
 	require.NotContains(t, out, "is cut")
 	code, _, errOut = outputOf(t, database, "dead", "orders", "-payload", "-payload-limit=0")
 	require.Equal(t, exitUsage, code)

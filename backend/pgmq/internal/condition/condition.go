@@ -38,16 +38,11 @@ type Insert struct {
 	Window time.Duration // for how long an ID is remembered
 }
 
-// BatchSender is a pool or a connection.
-type BatchSender interface {
-	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
-}
-
 // ErrTaken says that another transaction, which has not ended, has published the same ID or key. Nothing is
 // stored.
 var ErrTaken = errors.New("another transaction, which has not ended, has published the same ID or key, or has locked a table")
 
-// Run stores the messages in a transaction that does more, and waits for others that publish the same. It returns no
+// Run stores the messages in the caller's transaction, and waits for others that publish the same. It returns no
 // results if the route is old: then nothing is stored.
 func (i *Insert) Run(ctx context.Context, tx transact.RowQueryer) ([]backend.PublishResult, error) {
 	if i.Batch.Keyed() != nil {
@@ -72,7 +67,7 @@ func isolationError(isolation string) error {
 }
 
 // Try stores the messages in a transaction of its own, in one round trip. It returns [ErrTaken] where Run waits.
-func (i *Insert) Try(ctx context.Context, db BatchSender) (results []backend.PublishResult, err error) {
+func (i *Insert) Try(ctx context.Context, db transact.Sender) (results []backend.PublishResult, err error) {
 	var transaction transact.Batch
 	transaction.Queue(transact.ReadCommittedSQL)
 	transaction.Queue(settingsSQL)
@@ -123,11 +118,11 @@ const (
 
 // settingsSQL has PostgreSQL plan each statement anew, by index, and wait for others only so long that what waits does not keep
 // connections from those that need not wait.
-const settingsSQL = transact.PlanSQL + ", set_config('plan_cache_mode', 'force_custom_plan', true), set_config('lock_timeout', '100ms', true)"
+const settingsSQL = transact.PlanSQL + ", set_config('plan_cache_mode', 'force_custom_plan', true), set_config('lock_timeout', '20ms', true)"
 
 // key is what the header of the message says: messages of several topics in one queue, which is
 // bound to them, do not share their keys.
-func (i *Insert) key() string { return i.Route.Own + "/" + i.Batch.Keyed().Key }
+func (i *Insert) key() string { return i.Route.Own + "/" + i.Batch.Keyed().UniqueKey }
 
 // CheckIDs returns an error if an ID is of the form that a message without one has in a queue. Its consumers would
 // take it for forged.
@@ -200,8 +195,8 @@ var (
 	replaceCopySQL string
 )
 
-// statement returns the SQL, of which the only row says whether the route is right, and what was found there; alone in a
-// transaction that ends at once, or in one that does more.
+// statement returns the SQL, of which the only row says whether the route is right, and what was found there; in a
+// transaction of its own, or in the caller's.
 func (i *Insert) statement(alone bool) (sql string, args []any) {
 	args = []any{i.Batch.Messages, i.Batch.Headers, i.Batch.Delays, i.Batch.Times, i.Route.Version}
 	keyed := i.Batch.Keyed()

@@ -68,7 +68,7 @@ func (b *Batch) Len() int { return len(b.Messages) }
 
 // Keyed is the condition of a message with a key, which is published alone, or nil.
 func (b *Batch) Keyed() *backend.PublishCondition {
-	if len(b.Conditions) == 1 && b.Conditions[0].Key != "" {
+	if len(b.Conditions) == 1 && b.Conditions[0].UniqueKey != "" {
 		return b.Conditions[0]
 	}
 	return nil

@@ -37,8 +37,8 @@ func (c choice) statement(file string, t table, names ...string) string {
 // arguments returns the parameters of matches.sql, and others.
 func (c choice) arguments(t table, others ...any) []any {
 	var key string
-	if c.Key != "" {
-		key = c.own + "/" + c.Key
+	if c.UniqueKey != "" {
+		key = c.own + "/" + c.UniqueKey
 	}
 	var value *string
 	if c.Header != "" {
@@ -70,7 +70,7 @@ func (c choice) conditions() [4]string {
 	if c.ID != "" {
 		all[0] = "headers->'ezq_uuid' = to_jsonb($1::text)"
 	}
-	if c.Key != "" {
+	if c.UniqueKey != "" {
 		all[1] = "headers ? 'ezq_unique' and left(headers->>'ezq_unique', 400) = $2::text"
 	}
 	if c.Event != "" {
@@ -101,7 +101,7 @@ func (c choice) which(t table) (which, order string) {
 func (c choice) index(t table) string {
 	on := "CREATE INDEX CONCURRENTLY ON " + t.name
 	switch {
-	case c.Key != "":
+	case c.UniqueKey != "":
 		return on + " (left(headers->>'ezq_unique', 400)) WHERE headers ? 'ezq_unique'"
 	case c.ID != "":
 		return on + " USING hash ((headers->'ezq_uuid'))"

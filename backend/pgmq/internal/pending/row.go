@@ -94,9 +94,9 @@ func (r *row) found(chosen choice, t table) backend.Found {
 		ID: cmp.Or(headers.UUID, codec.DefaultID(t.queue, r.id)), Place: t.place, Queue: t.queue, State: r.state(t),
 		PublishedAt: r.enqueued, VisibleAt: r.visible, Deliveries: int(r.reads), Failures: headers.Failures, Size: r.size,
 	}
-	f.Key, _ = strings.CutPrefix(r.key, chosen.own+"/")
-	if f.Key == r.key {
-		f.Key = "" // of another topic
+	f.UniqueKey, _ = strings.CutPrefix(r.key, chosen.own+"/")
+	if f.UniqueKey == r.key {
+		f.UniqueKey = "" // of another topic
 	}
 	if err == nil && r.headersSize > codec.MaxHeaders {
 		err = fmt.Errorf("the headers have %d bytes, and consumers take %d", r.headersSize, codec.MaxHeaders)
@@ -127,7 +127,7 @@ func (r *row) state(t table) backend.State {
 	case t.letters:
 		return backend.Dead
 	case r.reads > 0:
-		return backend.Taken
+		return backend.Delivered
 	case r.later:
 		return backend.Delayed
 	default:

@@ -40,7 +40,7 @@ var (
 	rescheduleSQL string
 )
 
-// Find returns what s chooses of the messages of topic, in all of its queues and archives.
+// Find returns what the selection chooses of the messages of topic, in all of its queues and archives.
 func (s Search) Find(ctx context.Context, op, topic string, selection backend.Selection) (found []backend.Found, err error) {
 	limit := cmp.Or(selection.Limit, backend.DefaultFindLimit)
 	err = s.each(ctx, op, topic, selection, true, func(chosen choice, t table) (bool, error) {

@@ -1,5 +1,5 @@
--- Forgets two IDs that are over for each one that is published, without waiting for any. In a transaction that does more, it
--- would keep the IDs of others locked.
+-- A part of insert_new.sql, and no statement by itself. It forgets two expired IDs for each one that is published, without
+-- waiting for any. In the caller's transaction it would keep the IDs of others locked. {ids} is the table of IDs.
 --
 -- The limit is one that PostgreSQL cannot know when it plans, which keeps it from sorting.
 

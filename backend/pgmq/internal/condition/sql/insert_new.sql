@@ -1,14 +1,14 @@
 -- Publishes messages to the queues of a topic, but for those whose IDs are known.
 --
--- Parameters: $1 messages, $2 headers, $3 delays in microseconds, $4 times or null, $5 the version of the bindings, $6 what
--- the table of IDs has of each ID, in hexadecimal, or '' for a message that is stored in any case, $7 for how long an ID
+-- Parameters: $1 messages, $2 headers, $3 delays in microseconds, $4 times or null, $5 the version of the bindings, $6 the
+-- SHA-256 of the topic and the ID, in hexadecimal, or '' for a message that is stored in any case, $7 for how long an ID
 -- is remembered, in microseconds.
 --
 -- The only row says whether the route is right, which {unchanged} tells, and lists the places of the messages that are
 -- stored. Of several with one ID that is the first. IDs are remembered in their order, so that two transactions do not wait
 -- for each other.
 --
--- {forget} is what forget_ids.sql has, in a transaction that ends at once. {copies} is, for each queue:
+-- {ids} is the table of IDs. {forget} is what forget_ids.sql has, in a transaction of its own. {copies} is, for each queue:
 -- , i0 as (insert into pgmq.q_orders (vt, message, headers) select vt, message, headers from r order by n returning 1), s0 as (select 1 from i0)
 --
 -- {all stored}: otherwise it fails, and no ID is remembered.
