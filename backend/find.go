@@ -11,7 +11,7 @@ import (
 
 // Finder finds messages that a topic has stored.
 type Finder interface {
-	// Find returns messages of topic that the selection chooses, without taking or changing
+	// Find returns messages of topic that the selection chooses, without claiming or changing
 	// one. It looks at the topic's own queue, the queues of its groups, its dead-letter topic,
 	// which is named after it with _dead behind it, and the archives of all these, in this
 	// order, and stops at the Limit. Of one queue or archive, the newest messages come first.
@@ -146,7 +146,7 @@ func (p Place) String() string {
 	return fmt.Sprintf("place %d", uint8(p))
 }
 
-// State is what happens to a message, as far as it can be told without taking it.
+// State is what happens to a message, as far as it can be told without claiming it.
 type State uint8
 
 const (

@@ -182,7 +182,7 @@ func (t *Telemetry) countSent(ctx context.Context, topic string, n int, took tim
 // ObserveRouter reports, whenever metrics are collected, what router knows:
 //
 //	ezq.router.ready       1 if Router.Ready returns nil, otherwise 0
-//	ezq.router.in_flight   messages taken and not settled, those included that wait
+//	ezq.router.in_flight   messages claimed and not settled, those included that wait
 //	ezq.router.paused      1 if the topic is paused, otherwise 0
 //	ezq.router.unknown     deliveries released because no handler takes them
 //	ezq.router.ignored     events acknowledged, as Router.Ignore says

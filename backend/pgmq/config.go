@@ -233,7 +233,7 @@ const (
 	messageMargin = codec.MaxHeaders + codec.NumberGrowth
 )
 
-// checkSizes makes sure that what is published is not put away by the same queue's consumers.
+// checkSizes makes sure that what is published is not quarantined by the same queue's consumers.
 func (c Config) checkSizes() error {
 	payload, limit := int64(min(c.Publisher.MaxPayloadBytes, insert.MaxStatement)), int64(c.Subscriber.MaxMessageBytes) // larger ones cannot be stored
 	needed := maxGrowth*payload + messageMargin

@@ -95,7 +95,7 @@ func TestMaxMessageBytes_WhenRaisedAdmitsQuarantinedMessage(t *testing.T) {
 	msg.Metadata.Set("kind", "invoice")
 	require.NoError(t, client.Publish("t", msg))
 	subscribe(t, small)
-	pgtest.Eventually(t, patience, "it is put away", func() bool { return small.Stats()["t"].Quarantined == 1 })
+	pgtest.Eventually(t, patience, "it is quarantined", func() bool { return small.Stats()["t"].Quarantined == 1 })
 	require.NoError(t, small.Close())
 	execute(t, pool, `with m as (delete from pgmq.a_t where msg_id = 1 and headers ? 'reason_poisoned' returning message, headers)
 		insert into pgmq.q_t (vt, message, headers) select now(), message, headers - '{reason_poisoned,poisoned_at}'::text[] from m`)

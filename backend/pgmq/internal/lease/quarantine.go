@@ -156,7 +156,7 @@ func (q quarantine) logDone(ctx context.Context, messages []unread, done idSet, 
 	}
 }
 
-// count counts a message that has been put away, unless it can perhaps be read the next time.
+// count counts a message that has been quarantined, unless it can perhaps be read the next time.
 func (q quarantine) count(u unread) {
 	if !u.doubtful && q.queue.quarantined != nil {
 		q.queue.quarantined.Add(1)

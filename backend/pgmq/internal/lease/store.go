@@ -74,7 +74,7 @@ func NewStore(config Config) *Store {
 	}
 }
 
-// CountQuarantined has the messages counted that are put away.
+// CountQuarantined has the messages counted that are quarantined.
 func (s *Store) CountQuarantined(counter *atomic.Int64) { s.queue.quarantined = counter }
 
 // QueueName returns the name of the queue.
