@@ -48,11 +48,11 @@ func TestFind_TellsEachPlaceAndState(t *testing.T) {
 	require.Equal(t, []string{"a topic waiting"}, places(find(t, client, backend.Selection{ID: "a"})))
 	messages := subscribe(t, client)
 	msg := receive(t, messages)
-	require.Equal(t, []string{"a topic taken"}, places(find(t, client, backend.Selection{ID: "a", UniqueKey: "k"})))
+	require.Equal(t, []string{"a topic delivered"}, places(find(t, client, backend.Selection{ID: "a", UniqueKey: "k"})))
 	backend.Nack(msg, backend.Redelivery{Failures: 1})
 	msg = receive(t, messages)
 	found = find(t, client, backend.Selection{ID: "a"})
-	require.Equal(t, []string{"a topic taken"}, places(found))
+	require.Equal(t, []string{"a topic delivered"}, places(found))
 	require.Equal(t, []int{2, 1}, []int{found[0].Deliveries, found[0].Failures})
 	require.True(t, backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "t_dead", Metadata: message.Metadata{backend.DeadLetterTopic: "t"}}))
 	pgtest.Eventually(t, patience, "the message is a dead letter", func() bool {

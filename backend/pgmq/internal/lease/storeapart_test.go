@@ -29,10 +29,13 @@ func claimTwenty(t *testing.T) (*Store, *pgxpool.Pool, []subscription.Lease) {
 func TestRelease_OfOneRowThatIsRefusedKeepsNoOther(t *testing.T) {
 	t.Parallel()
 	s, pool, leases := claimTwenty(t)
-	s.settler.release(t.Context(), tokensOf(settlementsOf(leases, subscription.Release)))
-	var visible int
-	require.NoError(t, pool.QueryRow(t.Context(), "select count(*) from pgmq.q_t where vt <= now()").Scan(&visible))
-	require.Equal(t, 19, visible)
+	pgtest.Eventually(t, time.Minute, "the others are released", func() bool { // what a busy machine has no time for is left
+		s.settler.release(t.Context(), tokensOf(settlementsOf(leases, subscription.Release)))
+		var visible int
+		require.NoError(t, pool.QueryRow(t.Context(), "select count(*) from pgmq.q_t where vt <= now()").Scan(&visible))
+		require.LessOrEqual(t, visible, 19)
+		return visible == 19
+	})
 }
 
 func TestForgedHeaders_OfOneRowThatIsRefusedKeepNoOthers(t *testing.T) {
@@ -45,8 +48,11 @@ func TestForgedHeaders_OfOneRowThatIsRefusedKeepNoOthers(t *testing.T) {
 	for _, lease := range leases {
 		forged = append(forged, forgery{token: lease.Token, progress: true})
 	}
-	s.claims.reader.removeForged(t.Context(), s.queue.pool, forged)
-	var left int
-	require.NoError(t, pool.QueryRow(t.Context(), "select count(*) from pgmq.q_t where headers ? 'ezq_failures'").Scan(&left))
-	require.Equal(t, 1, left)
+	pgtest.Eventually(t, time.Minute, "the headers of the others are removed", func() bool { // what a busy machine has no time for is left
+		s.claims.reader.removeForged(t.Context(), s.queue.pool, forged)
+		var left int
+		require.NoError(t, pool.QueryRow(t.Context(), "select count(*) from pgmq.q_t where headers ? 'ezq_failures'").Scan(&left))
+		require.Positive(t, left)
+		return left == 1
+	})
 }
