@@ -38,7 +38,8 @@ type environment struct {
 	subscriptions *subscription.Subscriptions
 	config        subscription.Config
 	logs          *logRecorder
-	handlersWait  bool // what is handed over waits before its handler begins
+	handlersWait  bool    // what is handed over waits before its handler begins
+	kept          []int64 // rows that a trigger keeps as they are
 }
 
 // bubble runs f in virtual time. Afterwards it ends all subscriptions, and fails
@@ -88,7 +89,7 @@ func (env *environment) requireNothingCounted() {
 func (env *environment) requirePromises() {
 	env.t.Helper()
 	h := newHistory(env.store.recorded(), env.config.MaxExtension)
-	h.handlersWait = env.handlersWait
+	h.handlersWait, h.kept = env.handlersWait, env.kept
 	if broken := h.brokenPromises(); len(broken) > 0 {
 		for _, e := range env.store.recorded() {
 			env.t.Log(e)

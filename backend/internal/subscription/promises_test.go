@@ -152,6 +152,9 @@ func (h *history) neverSettled() []string {
 		if d.answered.action == subscription.Nack && d.onlyLocked(d.answered.at) && h.mayBeLost(d, h.closed[d.subscriber]) {
 			return false // another consumer has it already, and decides
 		}
+		if slices.Contains(h.kept, d.token.ID) && d.lockLost.happenedBy(d.answered.at) {
+			return false // its row was never leased, and comes again in any case
+		}
 		deadline, ending := h.deadlines[d.subscriber]
 		if ending && (h.mayBeLost(d, d.answered.at) || !d.answered.at.Before(deadline)) {
 			return false
