@@ -42,7 +42,7 @@ const (
 	minFaults     = 40 // in two minutes
 	minStored     = 30_000
 	restarts      = 20
-	maxOfOneFault = 50 // duplicates: what consumers were handling, 20 each, and had acked in their last 50 ms
+	maxOfOneFault = 100 // duplicates: what consumers were handling, 20 each, and had acked before: more wait to be stored after a slow outcome
 	maxRecovery   = 2 * time.Second
 	patience      = 30 * time.Second
 	consumers     = 3 // of which the last is far
