@@ -103,15 +103,19 @@ func (l *lease) retryExtension(now time.Time, pause time.Duration) {
 	}
 }
 
-// checkAt is when l must be extended, or ends.
+// checkAt is when l must be extended, unless that is planned, or ends.
 func (l *lease) checkAt() time.Time {
 	if l.batch != nil {
 		return l.expiresAt
 	}
-	if end := l.end(); end.Before(l.renewAt) {
+	at := l.renewAt
+	if l.planned {
+		at = l.expiresAt
+	}
+	if end := l.end(); end.Before(at) {
 		return end
 	}
-	return l.renewAt
+	return at
 }
 
 // end is when l is no longer extended: a handler has had it for MaxExtension,

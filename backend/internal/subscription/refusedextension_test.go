@@ -70,6 +70,42 @@ func TestRenewer_LosesOnlyTheLeasesThatCannotBeExtended(t *testing.T) {
 	}
 }
 
+// A call for others has ended as the lease does. The pause after it is for those that it may still have locked.
+func TestRenewer_EndsALeaseInTimeAfterASilentCall(t *testing.T) {
+	bubble(t, func(t *testing.T, env *environment) {
+		env.config.MaxInFlight = 101 // so that it does not claim the message itself, which would end the lease, too
+		env.store.publish(1)
+		c := env.subscribe()
+		begin := time.Now()
+		first := c.receive()
+		c.mu.Lock()
+		c.faultOf = func(call call) fault {
+			switch {
+			case call.method != extending:
+				return fault{}
+			case call.concerns(1):
+				return fault{err: &subscription.Refusal{Cause: errRefused}}
+			default:
+				return fault{wait: hang}
+			}
+		}
+		c.mu.Unlock()
+		time.Sleep(lease/2 + time.Second) // the others are due when the first has less left than a call may take
+		env.store.publish(100)
+		var others []*message.Message
+		for range 100 {
+			others = append(others, c.receive())
+		}
+		requireLost(t, first)
+		require.Equal(t, lease, time.Since(begin))
+		c.clearFaults()
+		c.ack(c.receive())
+		for _, msg := range others {
+			c.ack(msg)
+		}
+	})
+}
+
 func TestRenewer_DoesNotSearchWhileTheStoreIsOutOfOrder(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.store.publish(10)

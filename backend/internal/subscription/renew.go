@@ -22,25 +22,29 @@ type renewer struct {
 
 	groups   [][]*lease // to extend, each in one call
 	calls    int        // since there was nothing to extend
+	notUntil time.Time  // the next of them is extended: the store may have locked it for a call that was given up
 	failures extensionFailures
 }
 
 // run extends leases until ctx ends.
 func (r *renewer) run(ctx context.Context) {
 	for ctx.Err() == nil {
+		now := time.Now()
 		if len(r.groups) == 0 {
 			r.calls = 0
-			pause(ctx, r.leases.untilCheck(time.Now()), r.leases.wakeRenewer)
+			pause(ctx, r.leases.untilCheck(now), r.leases.wakeRenewer)
+		} else if wait := r.notUntil.Sub(now); wait > 0 {
+			pause(ctx, sooner(wait, r.leases.untilCheck(now)), r.leases.wakeRenewer) // leases end meanwhile
 		}
 		due, undelivered := r.leases.due(time.Now())
 		for _, l := range undelivered {
 			r.settler.release(l)
 		}
 		r.plan(due)
-		if len(r.groups) > 0 {
+		if len(r.groups) > 0 && !time.Now().Before(r.notUntil) {
 			group := r.groups[0]
 			r.groups = r.groups[1:]
-			r.extend(ctx, group)
+			r.extend(group)
 			r.failures.log(r.config, len(r.groups) > 0)
 		}
 	}
@@ -67,7 +71,7 @@ func (r *renewer) plan(due []*lease) {
 
 // extend extends the leases of a group in one call. If the store refuses that, or is silent, a few
 // of them may be the reason. They are searched for in parts, so that only they are lost.
-func (r *renewer) extend(ctx context.Context, group []*lease) {
+func (r *renewer) extend(group []*lease) {
 	extension, sent := make(chan struct{}), time.Now()
 	group, deadline := r.leases.beginExtension(group, extension, sent)
 	if len(group) == 0 {
@@ -88,7 +92,7 @@ func (r *renewer) extend(ctx context.Context, group []*lease) {
 	case (refused || silent) && len(group) > 1 && r.calls < maxExtensions:
 		r.searchIn(group)
 		if silent {
-			defer pause(ctx, cancelTime, nil)
+			r.notUntil = time.Now().Add(cancelTime)
 		}
 	default:
 		r.failures.add(group, err)
