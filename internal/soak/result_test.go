@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -128,7 +129,11 @@ func (s *soak) verify() {
 		s.Logf("  %s: %+v", name, *r.Storm.Counts[name])
 	}
 	for cause, n := range r.Faults.AtLeastOnce[plain].Causes {
-		if times := max(r.Faults.ByKind[cause], 1); n > maxOfOneFault*times {
+		most := maxOfOneFault
+		if strings.HasPrefix(cause, "consumer ") {
+			most = maxOfConsumer
+		}
+		if times := max(r.Faults.ByKind[cause], 1); n > most*times {
 			s.Errorf("%d messages were delivered again because of %d times: %s", n, times, cause)
 		}
 	}

@@ -42,7 +42,8 @@ const (
 	minFaults     = 40 // in two minutes
 	minStored     = 30_000
 	restarts      = 20
-	maxOfOneFault = 100 // duplicates: what consumers were handling, 20 each, and had acked before: more wait to be stored after a slow outcome
+	maxOfOneFault = 100 // duplicates, of a fault of the server or the network, which all consumers have
+	maxOfConsumer = 50  // and of a fault of one consumer: what it was handling, 20, and had acked in its last 50 ms
 	maxRecovery   = 2 * time.Second
 	patience      = 30 * time.Second
 	consumers     = 3 // of which the last is far
