@@ -38,8 +38,7 @@ type environment struct {
 	subscriptions *subscription.Subscriptions
 	config        subscription.Config
 	logs          *logRecorder
-	handlersWait  bool    // what is handed over waits before its handler begins
-	kept          []int64 // rows that a trigger keeps as they are
+	handlersWait  bool // what is handed over waits before its handler begins
 }
 
 // bubble runs f in virtual time. Afterwards it ends all subscriptions, and fails
@@ -89,7 +88,7 @@ func (env *environment) requireNothingCounted() {
 func (env *environment) requirePromises() {
 	env.t.Helper()
 	h := newHistory(env.store.recorded(), env.config.MaxExtension)
-	h.handlersWait, h.kept = env.handlersWait, env.kept
+	h.handlersWait = env.handlersWait
 	if broken := h.brokenPromises(); len(broken) > 0 {
 		for _, e := range env.store.recorded() {
 			env.t.Log(e)

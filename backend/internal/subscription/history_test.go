@@ -36,7 +36,6 @@ func promises() map[string]func(*history) []string {
 type history struct {
 	maxExtension time.Duration
 	handlersWait bool        // what is handed over waits before its handler begins
-	kept         []int64     // rows that a trigger keeps as they are
 	deliveries   []*delivery // in the order of their claims
 	byToken      map[subscription.Token]*delivery
 	faults       map[string][]event   // the faults of each subscription, also those of a single message

@@ -54,7 +54,6 @@ func (o *oddRows) run() {
 	if o.rng.IntN(3) == 0 {
 		o.unchanged = o.oddIDs(o.rng.IntN(2 * o.config.MaxInFlight))
 	}
-	o.kept = o.unchanged
 	o.store.leaveUnchanged(func(id int64) bool { return slices.Contains(o.unchanged, id) })
 	view := o.store.viewOf("A")
 	view.polled = true

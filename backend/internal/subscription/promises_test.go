@@ -152,8 +152,9 @@ func (h *history) neverSettled() []string {
 		if d.answered.action == subscription.Nack && d.onlyLocked(d.answered.at) && h.mayBeLost(d, h.closed[d.subscriber]) {
 			return false // another consumer has it already, and decides
 		}
-		if slices.Contains(h.kept, d.token.ID) && d.lockLost.happenedBy(d.answered.at) {
-			return false // its row was never leased, and comes again in any case
+		closed, ended := h.closed[d.subscriber]
+		if ended && d.lockLost.happenedBy(closed) && !d.answered.happenedBy(closed) {
+			return false // the subscription had lost the message, and did not wait for it
 		}
 		deadline, ending := h.deadlines[d.subscriber]
 		if ending && (h.mayBeLost(d, d.answered.at) || !d.answered.at.Before(deadline)) {
