@@ -100,6 +100,7 @@ var (
 	_ backend.Finder               = (*Broker)(nil)
 	_ backend.Canceller            = (*Broker)(nil)
 	_ backend.Rescheduler          = (*Broker)(nil)
+	_ backend.Pauser               = (*Broker)(nil)
 	_ message.SubscribeInitializer = (*Broker)(nil)
 )
 
@@ -225,6 +226,39 @@ func (b *Broker) Reschedule(_ context.Context, name string, s backend.Selection,
 	}
 	moved, busy := b.topics.change(name, selector(s), func(t *topic, e *entry) { t.moveTo(at, e) })
 	return backend.Rescheduled{Moved: moved, Busy: busy}, nil
+}
+
+// Pause implements [backend.Pauser], for all Brokers over the same messages. A Broker has no groups.
+func (b *Broker) Pause(_ context.Context, name string, p backend.Pause) (backend.Paused, error) {
+	t, err := b.topic(name)
+	if err != nil {
+		return backend.Paused{}, err
+	}
+	if err := p.Check(); err != nil {
+		return backend.Paused{}, fmt.Errorf("memory: pause %q: %w", excerpt.Of(name), err)
+	}
+	return t.pauseFor(name, p), nil
+}
+
+// Resume implements [backend.Pauser].
+func (b *Broker) Resume(_ context.Context, name string) (resumed bool, err error) {
+	t, err := b.topic(name)
+	if err != nil {
+		return false, err
+	}
+	return t.resume(), nil
+}
+
+// Pauses implements [backend.Pauser].
+func (b *Broker) Pauses(_ context.Context, name string) ([]backend.Paused, error) {
+	t, err := b.topic(name)
+	if err != nil {
+		return nil, err
+	}
+	if paused, _ := t.Paused(); paused != nil {
+		return []backend.Paused{*paused}, nil
+	}
+	return nil, nil
 }
 
 // Close ends every subscription and waits for them. Queued messages are lost

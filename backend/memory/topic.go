@@ -87,6 +87,7 @@ type topic struct {
 	conditions conditions
 	lastID     int64
 	lastLease  time.Time
+	pause      pause
 	changed    chan struct{} // closed when a message may have become visible; nil if no claim waits
 }
 

@@ -17,7 +17,7 @@ type contents struct {
 	// Each holds a token when its reader should look again: there may be
 	wakeDeliverer chan struct{} // a message and a slot for it,
 	wakeFetcher   chan struct{} // capacity, or permission to lock another batch,
-	wakeSender    chan struct{} // a loss of the message that is being sent,
+	wakeSender    chan struct{} // a loss of the message that is being sent, or a pause,
 	wakeRenewer   chan struct{} // a lease that is due sooner.
 
 	table    table
@@ -25,6 +25,7 @@ type contents struct {
 	capacity capacity
 	locks    lockPolicy
 	rest     restPeriod
+	paused   bool          // nothing more is fetched and handed over
 	drained  chan struct{} // closed when the table is empty; nil until asked for
 }
 

@@ -61,6 +61,10 @@ func (d *deliverer) run(ctx context.Context, stopping <-chan struct{}) {
 				d.settler.release(l)
 			case <-d.leases.wakeSender: // some message is lost, perhaps before this one was sent
 				waiting = d.leases.has(l)
+				if waiting && d.leases.isPaused() {
+					d.settler.release(l)
+					waiting = false
+				}
 			case <-stopping:
 				d.leases.putBack(l)
 				return

@@ -40,6 +40,8 @@ type fakeStore struct {
 	refusesAcks atomic.Bool                        // it refuses all acks
 	unchanged   func(id int64) bool                // which messages it neither leases nor makes visible, and says nothing; nil: none
 	passedBy    map[int64]bool                     // those of them that it has found, and locks no more
+	pause       *backend.Paused                    // nil: the topic is not paused
+	pauseSet    chan struct{}                      // closed, and replaced, when that changes
 }
 
 // stored is one message, and the lease that it had last.
@@ -59,6 +61,7 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{
 		messages: map[int64]*stored{},
 		changed:  make(chan struct{}),
+		pauseSet: make(chan struct{}),
 		tokens:   map[*message.Message]subscription.Token{},
 	}
 }
@@ -168,6 +171,27 @@ func (s *fakeStore) onChange() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.changed
+}
+
+// setPaused pauses the topic, or resumes it.
+func (s *fakeStore) setPaused(paused bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pause = nil
+	s.record(event{kind: topicResumed})
+	if paused {
+		s.pause = &backend.Paused{Topic: "t", By: "a test", Reason: "it has one", Since: time.Now()}
+		s.record(event{kind: topicPaused})
+	}
+	close(s.pauseSet)
+	s.pauseSet = make(chan struct{})
+}
+
+// Paused implements [subscription.Pausable].
+func (s *fakeStore) Paused() (*backend.Paused, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pause, s.pauseSet
 }
 
 func (s *fakeStore) signalChange() {
@@ -379,7 +403,7 @@ type storeView struct {
 	calls          map[method][]*call
 }
 
-var _ subscription.Store = (*storeView)(nil)
+var _ subscription.Pausable = (*storeView)(nil)
 
 func (s *fakeStore) viewOf(subscriber string) *storeView {
 	return &storeView{fakeStore: s, subscriber: subscriber, scriptedFaults: map[method][]fault{}, calls: map[method][]*call{}}

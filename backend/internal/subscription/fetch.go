@@ -51,6 +51,10 @@ func (f *fetcher) run(ctx context.Context) {
 		}
 		failing.reset()
 		f.outage.ended()
+		if f.leases.isPaused() { // since the fetch began
+			f.settler.releaseWaiting()
+			continue
+		}
 		if len(claim.Leases) > 0 {
 			idle.min = f.leases.pollGap()
 			idle.reset()

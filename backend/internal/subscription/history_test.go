@@ -29,6 +29,7 @@ func promises() map[string]func(*history) []string {
 		"what was delivered before is counted first":       (*history).redeliveredUncounted,
 		"a message is delivered uncounted once":            (*history).deliveredUncountedTwice,
 		"what is fetched is handed over in that order":     (*history).deliveredOutOfOrder,
+		"a paused topic hands over nothing":                (*history).deliveredWhilePaused,
 	}
 }
 
@@ -42,6 +43,7 @@ type history struct {
 	deadlines    map[string]time.Time // when it need not wait for answers any more
 	closed       map[string]time.Time // with the router, whose handlers may outlive the subscription
 	lastCall     map[string]time.Time // to the store
+	pauses       []event              // and resumptions of the topic, in their order
 	paused       map[string]bool      // whether it had several subscriptions, which have ended at any time
 	calls        []event              // that the store has carried out
 	handed       []*event             // in their order
@@ -103,6 +105,8 @@ func (h *history) add(e *event) {
 		}
 	case faulty:
 		h.faults[e.subscriber] = append(h.faults[e.subscriber], *e)
+	case topicPaused, topicResumed:
+		h.pauses = append(h.pauses, *e)
 	case paused:
 		h.paused[e.subscriber] = true
 	case patience:

@@ -61,7 +61,7 @@ func (ls *leases) next(ctx context.Context) (*lease, bool) {
 func (ls *leases) tryNext() *lease {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if !ls.capacity.hasSlot() {
+	if ls.paused || !ls.capacity.hasSlot() {
 		return nil
 	}
 	l := ls.table.next()
@@ -69,6 +69,23 @@ func (ls *leases) tryNext() *lease {
 		ls.capacity.slots++
 	}
 	return l
+}
+
+// setPaused has nothing more fetched and handed over, or allows it again.
+func (ls *leases) setPaused(paused bool) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.paused = paused
+	signal(ls.wakeSender)
+	signal(ls.wakeDeliverer)
+	signal(ls.wakeFetcher)
+}
+
+// isPaused reports whether nothing more is to be fetched and handed over.
+func (ls *leases) isPaused() bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.paused
 }
 
 // putBack undoes next at the end, when the slot is not needed any more.
@@ -144,7 +161,10 @@ func (ls *leases) park(l *lease, parked bool) {
 func (ls *leases) toFetch(ctx context.Context) (n int, ok bool) {
 	for ctx.Err() == nil {
 		ls.mu.Lock()
-		n = ls.capacity.toFetch(ls.table.len(), len(ls.table.waiting), ls.capacity.window(ls.locks.maxWait()))
+		n = 0
+		if !ls.paused {
+			n = ls.capacity.toFetch(ls.table.len(), len(ls.table.waiting), ls.capacity.window(ls.locks.maxWait()))
+		}
 		ls.mu.Unlock()
 		if n > 0 {
 			return n, true

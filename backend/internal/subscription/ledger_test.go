@@ -52,6 +52,8 @@ const (
 	removed         kind = "removed"   // others have deleted it
 	faulty          kind = "faulty"    // a call of the subscription began or ended that did not work
 	paused          kind = "paused"    // one of several subscriptions of a router is to end
+	topicPaused     kind = "topic paused"
+	topicResumed    kind = "topic resumed"
 	patience        kind = "patience"  // after delay from now, the subscription need not wait for answers
 	closed          kind = "closed"    // the channel of the subscription
 )

@@ -243,3 +243,18 @@ func (h *history) deliveredOutOfOrder() (found []string) {
 	}
 	return found
 }
+
+// deliveredWhilePaused allows what happens at the very moment of a pause, or of its end.
+func (h *history) deliveredWhilePaused() []string {
+	return h.deliveriesWhere(func(d *delivery) bool {
+		paused := false
+		for i := range h.pauses {
+			if e := &h.pauses[i]; e.at.Before(d.handed.at) {
+				paused = e.kind == topicPaused
+			} else if e.at.Equal(d.handed.at) {
+				return false
+			}
+		}
+		return paused
+	})
+}

@@ -62,6 +62,13 @@ func (s *settler) release(l *lease) {
 	s.leases.remove(l)
 }
 
+// releaseWaiting releases what was fetched and not handed over.
+func (s *settler) releaseWaiting() {
+	for _, l := range s.leases.waiting() {
+		s.release(l)
+	}
+}
+
 func (s *settler) enqueue(settlement Settlement) {
 	s.config.Counters.Unstored.Add(1)
 	s.queueFor(settlement).add(settlement)

@@ -129,6 +129,7 @@ func (sim *simulation) run() {
 	sim.running.Go(sim.interfere)
 	sim.running.Go(sim.lockSome)
 	sim.running.Go(sim.refuseAcks)
+	sim.running.Go(sim.pauseTopic)
 	for slot := range 1 + rng.IntN(3) {
 		sim.running.Go(func() { sim.runConsumers(slot) })
 	}
@@ -255,6 +256,22 @@ func (sim *simulation) refuseAcks() {
 	defer sim.store.refusesAcks.Store(false)
 	for !sim.sleepUnlessCalmed(between(rng, 0, time.Minute)) {
 		sim.store.refusesAcks.Store(!sim.store.refusesAcks.Load())
+	}
+}
+
+// pauseTopic pauses the topic for a while, and again.
+func (sim *simulation) pauseTopic() {
+	rng := sim.rng("pauses")
+	if rng.IntN(3) > 0 {
+		return
+	}
+	defer sim.store.setPaused(false)
+	for !sim.sleepUnlessCalmed(between(rng, 0, time.Minute)) {
+		sim.store.setPaused(true)
+		if sim.sleepUnlessCalmed(between(rng, 0, pick(rng, time.Second, 2*lease))) {
+			return
+		}
+		sim.store.setPaused(false)
 	}
 }
 

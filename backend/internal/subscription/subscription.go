@@ -17,6 +17,7 @@ type subscription struct {
 	deliverer *deliverer
 	renewer   *renewer
 	settler   *settler
+	pauser    *pauser
 }
 
 func newSubscription(ctx context.Context, store Store, config Config) *subscription {
@@ -29,6 +30,7 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 	if locker == nil || config.SyncAck || config.MaxInFlight == 1 {
 		config.LockFor = 0 // a locked message waits for others, and may come after them
 	}
+	pausable, _ := store.(Pausable)
 	leases := newLeases(context.WithoutCancel(ctx), config)
 	settler := newSettler(config, store, leases)
 	return &subscription{
@@ -42,6 +44,7 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 		deliverer: newDeliverer(config, leases, settler),
 		renewer:   &renewer{config: config, store: store, leases: leases, settler: settler},
 		settler:   settler,
+		pauser:    &pauser{config: config, pausable: pausable, leases: leases, settler: settler},
 	}
 }
 
@@ -78,6 +81,10 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 	defer stopSettling()
 
 	var loops sync.WaitGroup
+	if s.pauser.pausable != nil {
+		changed := s.pauser.look() // before the first fetch
+		loops.Go(func() { s.pauser.run(settling, changed) })
+	}
 	loops.Go(func() { s.renewer.run(settling) })
 	loops.Go(func() { s.settler.run(settling, s.settler.settlements) })
 	loops.Go(func() { s.settler.run(settling, s.settler.deadLetters) })
@@ -89,7 +96,7 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 	}()
 
 	s.deliverer.run(fetching, stopping)
-	s.releaseWaiting()
+	s.settler.releaseWaiting()
 	s.drain(ctx, closing, fetched)
 	s.deliverer.abandon()
 	s.fetcher.locker.running.Wait()
@@ -97,13 +104,6 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 	loops.Wait()
 	s.settler.flush()
 	s.leases.clear()
-}
-
-// releaseWaiting releases what was fetched and not handed over.
-func (s *subscription) releaseWaiting() {
-	for _, l := range s.leases.waiting() {
-		s.settler.release(l)
-	}
 }
 
 // drain waits until every message that was handed over is settled or lost. If
@@ -127,7 +127,7 @@ func (s *subscription) drain(ctx context.Context, closing, fetched <-chan struct
 		select {
 		case <-fetched:
 			fetched = nil
-			s.releaseWaiting()
+			s.settler.releaseWaiting()
 			settled = s.leases.empty()
 		case <-settled:
 			return
@@ -142,7 +142,7 @@ func (s *subscription) drain(ctx context.Context, closing, fetched <-chan struct
 				"topic", s.config.Topic, "messages", s.leases.len(), "lease", s.config.Lease.String())
 			if fetched != nil {
 				<-fetched
-				s.releaseWaiting()
+				s.settler.releaseWaiting()
 			}
 			return
 		}

@@ -1,0 +1,85 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Pauser pauses topics for all their consumers, in all processes. The pause is stored with the
+// topic: it outlives the process that asked for it, and consumers that start later keep it too.
+//
+// A Pauser that has a group pauses and resumes only the consumers of that group; any other one,
+// all consumers of the topic.
+type Pauser interface {
+	// Pause has the consumers of topic fetch no more messages until Resume, or until p.For has
+	// passed. Handlers that have begun go on. What was fetched and not handed over is
+	// released. Publishers go on. Control events wait, too.
+	//
+	// Pause returns what holds then. Of two pauses the one that ends later holds: to make one
+	// shorter, Resume first.
+	Pause(ctx context.Context, topic string, p Pause) (Paused, error)
+
+	// Resume ends the pause of topic, whatever has paused it, and reports whether there was one.
+	Resume(ctx context.Context, topic string) (resumed bool, err error)
+
+	// Pauses returns the pauses of topic that hold now: its own, and those of its groups, in
+	// the order of their names. A Pauser that has a group leaves out the other groups.
+	Pauses(ctx context.Context, topic string) ([]Paused, error)
+}
+
+// The longest that a [Pause] may have, in bytes.
+const (
+	MaxPauseBy     = 200
+	MaxPauseReason = 1000
+)
+
+// Pause says who pauses a topic, why, and for how long.
+type Pause struct {
+	// By is the person or the program that pauses the topic. It must not be empty.
+	By string
+
+	// Reason is why. It must not be empty. It is stored as it is, and logged by every consumer.
+	Reason string
+
+	// For is how long. 0 means until Resume.
+	For time.Duration
+}
+
+// Check returns a *[RefusedError] if p cannot be stored. Backends call it before they pause.
+func (p Pause) Check() error {
+	for _, text := range [...]struct {
+		name, value string
+		most        int
+	}{{"By", p.By, MaxPauseBy}, {"Reason", p.Reason, MaxPauseReason}} {
+		what := "Pause." + text.name
+		switch {
+		case strings.TrimSpace(text.value) == "":
+			return &RefusedError{What: what, Reason: "it is empty", Remedy: "say who pauses the topic, and why: all its consumers log it"}
+		case !isText(text.value):
+			return &RefusedError{What: what, Reason: "it is not UTF-8 without NUL", Remedy: "write it as text"}
+		case len(text.value) > text.most:
+			return &RefusedError{What: what, Reason: tooLong(len(text.value), text.most), Remedy: "say it in fewer words"}
+		}
+	}
+	if p.For < 0 {
+		return &RefusedError{What: "Pause.For", Reason: fmt.Sprintf("it is %v", p.For), Remedy: "use a positive duration, or 0 to pause until Resume"}
+	}
+	return nil
+}
+
+// Paused is a pause that holds.
+type Paused struct {
+	Topic  string
+	Group  string // "" if all consumers of the topic are paused
+	By     string
+	Reason string
+	Since  time.Time
+	Until  time.Time // zero: until Resume
+}
+
+// Outlasts reports whether p holds longer than other.
+func (p Paused) Outlasts(other Paused) bool {
+	return !other.Until.IsZero() && (p.Until.IsZero() || p.Until.After(other.Until))
+}
