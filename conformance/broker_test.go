@@ -16,7 +16,7 @@ import (
 const brokerLease = 30 * time.Second // that of the memory backend
 
 func everyPromise() conformance.Promises {
-	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Transactions: true, Selection: true}
+	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Transactions: true, Selection: true, Pauses: true}
 }
 
 // fault is what a broker does otherwise than it should. A nil field is no fault.
@@ -28,6 +28,7 @@ type fault struct {
 	end          func(*process) error
 	join         func(p *process, topic string)
 	begin        func(*transaction, *conformance.Tx)
+	pausing      // how topics are paused
 	selection    // what becomes of messages that are stored
 	interception // what stands between a subscription and its consumer
 }

@@ -197,7 +197,11 @@ func keyIsFreeAfterDeadLetter(h *harness) {
 func waitingIsReplaced(h *harness) {
 	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
-	d := noticeableDelay(h)
+	d := delayBeyond(h, func() {
+		for range 2 {
+			publishOn(p, topic, delayed(h, "rehearsal", time.Hour), &backend.PublishCondition{UniqueKey: "rehearsal", Replace: true})
+		}
+	})
 	first, second := h.message("first"), h.message("second")
 	first.Metadata.Set("of", "the first")
 	backend.SetDelay(first, d)
@@ -230,7 +234,11 @@ func handledIsNotReplaced(h *harness) {
 func debounceWaits(h *harness) {
 	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
-	d := noticeableDelay(h)
+	d := delayBeyond(h, func() {
+		for range 3 {
+			publishOn(p, topic, delayed(h, "rehearsal", time.Hour), &backend.PublishCondition{UniqueKey: "rehearsal", Replace: true})
+		}
+	})
 	debounce := &backend.PublishCondition{UniqueKey: "k", Replace: true, Debounce: 3 * d}
 	publish := func(label string, delay time.Duration) {
 		msg := h.message(label)

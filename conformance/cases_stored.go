@@ -153,7 +153,13 @@ func requireState(p *peer, topic, id string, place backend.Place, state backend.
 func waitingIsCancelled(h *harness) {
 	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
 	in := one.subscribe(topic)
-	d := noticeableDelay(h)
+	d := delayBeyond(h, func() {
+		rehearsal := delayed(h, "rehearsal", time.Hour)
+		publishOn(one, topic, rehearsal, &backend.PublishCondition{UniqueKey: "rehearsal"})
+		one.send(topic, delayed(h, "rehearsal 2", time.Hour))
+		requireCancelled(two, topic, backend.Selection{UniqueKey: "rehearsal"})
+		cancel(two, topic, backend.Selection{ID: rehearsal.UUID})
+	})
 	first, second := delayed(h, "first", d), delayed(h, "second", d)
 	publishOn(one, topic, first, &backend.PublishCondition{UniqueKey: "k"})
 	one.send(topic, second, delayed(h, "other", d))
@@ -183,7 +189,13 @@ func handledIsNotCancelled(h *harness) {
 func waitingIsRescheduled(h *harness) {
 	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
 	in := one.subscribe(topic)
-	d := noticeableDelay(h)
+	d := delayBeyond(h, func() {
+		rehearsal := delayed(h, "rehearsal", time.Hour)
+		one.send(topic, rehearsal)
+		for range 3 {
+			requireRescheduled(two, topic, backend.Selection{ID: rehearsal.UUID}, time.Now().Add(time.Hour))
+		}
+	})
 	sooner, later := delayed(h, "sooner", time.Hour), delayed(h, "later", time.Hour)
 	now := delayed(h, "now", time.Hour)
 	one.send(topic, sooner, later, now)

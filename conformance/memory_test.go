@@ -21,13 +21,13 @@ func everyFeature() backend.Features {
 
 func TestMemory_KeepsItsPromises(t *testing.T) {
 	t.Parallel()
-	conformance.Run(t, openMemory, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true}, conformance.VirtualTime())
+	conformance.Run(t, openMemory, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true}, conformance.VirtualTime())
 }
 
 // Each case about routers holds for one that is attached to a Watermill router, too.
 func TestMemory_KeepsItsPromisesToAttachedRouters(t *testing.T) {
 	t.Parallel()
-	conformance.Run(t, openMemory, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true},
+	conformance.Run(t, openMemory, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true},
 		conformance.VirtualTime(), conformance.Attached(), conformance.Only(aboutRouters))
 }
 

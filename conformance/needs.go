@@ -18,12 +18,13 @@ const (
 	needsTicks
 	needsConditions
 	needsSelection
+	needsPauses
 )
 
 func (n need) names() (names []string) {
 	for i, name := range []string{
 		"Delay", "Redelay", "Attempts", "Progress", "DeadLetter", "Ordered", "Lease", "Drain",
-		"Durable", "Groups", "Transactions", "Ticks", "Conditions", "Selection",
+		"Durable", "Groups", "Transactions", "Ticks", "Conditions", "Selection", "Pauses",
 	} {
 		if n&(1<<i) != 0 {
 			names = append(names, name)

@@ -64,6 +64,27 @@ func (p *process) Reschedule(ctx context.Context, topic string, s backend.Select
 	return p.backend.Reschedule(ctx, topic, s, at)
 }
 
+func (p *process) Pause(ctx context.Context, topic string, wanted backend.Pause) (backend.Paused, error) {
+	if f := p.fault.pause; f != nil {
+		return f(p, topic, wanted)
+	}
+	return p.backend.Pause(ctx, topic, wanted)
+}
+
+func (p *process) Resume(ctx context.Context, topic string) (bool, error) {
+	if f := p.fault.resume; f != nil {
+		return f(p, topic)
+	}
+	return p.backend.Resume(ctx, topic)
+}
+
+func (p *process) Pauses(ctx context.Context, topic string) ([]backend.Paused, error) {
+	if f := p.fault.pauses; f != nil {
+		return f(p, topic)
+	}
+	return p.backend.Pauses(ctx, topic)
+}
+
 // store is Publish without a fault.
 func (p *process) store(topic string, msgs ...*message.Message) error {
 	for _, queue := range p.queuesOf(topic) {

@@ -89,6 +89,9 @@ type Promises struct {
 	// Selection: the publisher is a [backend.Finder], a [backend.Canceller] and a
 	// [backend.Rescheduler].
 	Selection bool
+
+	// Pauses: the publisher is a [backend.Pauser], and its pauses hold for all processes.
+	Pauses bool
 }
 
 // cover reports whether all that a case needs is promised.
@@ -98,7 +101,7 @@ func (p Promises) cover(needed need) bool { return p.set()&needed == needed }
 func (p Promises) set() (n need) {
 	for i, made := range []bool{
 		p.Delay, p.Redelay, p.Attempts, p.Progress, p.DeadLetter, p.Ordered, p.Lease, p.Drain,
-		p.Durable, p.Groups, p.Transactions, p.Schedules, p.Conditions, p.Selection,
+		p.Durable, p.Groups, p.Transactions, p.Schedules, p.Conditions, p.Selection, p.Pauses,
 	} {
 		if made {
 			n |= 1 << i

@@ -15,6 +15,14 @@ func noticeableDelay(h *harness) time.Duration {
 	return max(time.Second, 2*h.promises.DelayResolution)
 }
 
+// delayBeyond returns a noticeable delay in which the steps of a case could be taken ten times: it takes
+// them once, to see how long they take on this machine now.
+func delayBeyond(h *harness, steps func()) time.Duration {
+	start := time.Now()
+	steps()
+	return max(noticeableDelay(h), 10*time.Since(start))
+}
+
 // requireDelay ends the case unless something took about as long as it should.
 func requireDelay(h *harness, took, want time.Duration) {
 	h.require(took >= want-slack-h.promises.DelayResolution, "it came after %v instead of %v", took, want)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/pauses"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
@@ -29,6 +31,7 @@ type Client struct {
 
 	refusedAcks *refusedAcks
 	stored      *storedMessages
+	pauses      pauses.Table
 }
 
 var (
@@ -36,6 +39,7 @@ var (
 	_ backend.Finder               = (*Client)(nil)
 	_ backend.Canceller            = (*Client)(nil)
 	_ backend.Rescheduler          = (*Client)(nil)
+	_ backend.Pauser               = (*Client)(nil)
 	_ message.SubscribeInitializer = (*Client)(nil)
 )
 
@@ -88,6 +92,7 @@ func New(pool *pgxpool.Pool, config *Config) (*Client, error) {
 		publisher:   publisher,
 		subscriber:  subscriber,
 		stored:      newStoredMessages(publisher),
+		pauses:      pauses.Table{Pool: pool, NoCreate: settings.Publisher.NoCreate},
 		refusedAcks: newRefusedAcks(subscriber.logger),
 	}, nil
 }
@@ -411,6 +416,72 @@ func (c *Client) Reschedule(ctx context.Context, topic string, s backend.Selecti
 	return c.stored.reschedule(ctx, topic, s, at)
 }
 
+// Pause implements [backend.Pauser]: for the consumers of the Group, or without one, for all of the
+// topic. Processes that hear notifications stop fetching at once, and others within their PollInterval;
+// one whose listening connection is cut notices that within 15 seconds. Consumers of programs that do
+// not use this package, and those of its versions before 0.2, are not paused.
+//
+// The pause is a row of the table pgmq.ezq_pauses, which is created if it is not there. The role needs
+// SELECT, INSERT, UPDATE and DELETE on it; consumers need SELECT. Those that may not read it log a
+// warning, and are not paused.
+func (c *Client) Pause(ctx context.Context, topic string, p backend.Pause) (backend.Paused, error) {
+	const op = "pause"
+	consumers, err := c.consumers(topic)
+	if err != nil {
+		return backend.Paused{}, fault.Classify(op, topic, err)
+	}
+	if err := p.Check(); err != nil {
+		return backend.Paused{}, fault.Classify(op, topic, &Error{Kind: ErrInvalidConfig, Cause: err})
+	}
+	paused, err := c.pauses.Pause(ctx, consumers, p)
+	if err != nil {
+		return backend.Paused{}, fault.Classify(op, topic, err)
+	}
+	c.subscriber.wakeups.Signal(wakeup.Pauses)
+	return paused, nil
+}
+
+// Resume implements [backend.Pauser]: for the consumers that [Client.Pause] pauses. A client without
+// a Group does not resume a group that was paused by itself. The role needs SELECT and DELETE on
+// pgmq.ezq_pauses.
+func (c *Client) Resume(ctx context.Context, topic string) (resumed bool, err error) {
+	const op = "resume"
+	consumers, err := c.consumers(topic)
+	if err != nil {
+		return false, fault.Classify(op, topic, err)
+	}
+	if resumed, err = c.pauses.Resume(ctx, consumers.Queue); err != nil {
+		return false, fault.Classify(op, topic, err)
+	}
+	c.subscriber.wakeups.Signal(wakeup.Pauses)
+	return resumed, nil
+}
+
+// Pauses implements [backend.Pauser]. The role needs SELECT on pgmq.ezq_pauses.
+func (c *Client) Pauses(ctx context.Context, topic string) ([]backend.Paused, error) {
+	const op = "list pauses"
+	consumers, err := c.consumers(topic)
+	if err != nil {
+		return nil, fault.Classify(op, topic, err)
+	}
+	all, err := c.pauses.List(ctx, topic)
+	if consumers.Group != "" {
+		all = slices.DeleteFunc(all, func(p backend.Paused) bool { return p.Group != "" && p.Group != consumers.Group })
+	}
+	return all, fault.Classify(op, topic, err)
+}
+
+// AllPauses returns the pauses of all topics that hold now, in the order of their names. The role
+// needs SELECT on pgmq.ezq_pauses.
+func (c *Client) AllPauses(ctx context.Context) ([]backend.Paused, error) {
+	err := c.publisher.checkOpen()
+	var all []backend.Paused
+	if err == nil {
+		all, err = c.pauses.List(ctx, "")
+	}
+	return all, fault.Classify("list pauses", "", err)
+}
+
 // Metrics looks at the queue that subscriptions to topic read: the topic's, or
 // that of the Group. It costs about the same however many messages there are: it
 // counts no further than 10,000, where pgmq.metrics reads the whole table. The
@@ -487,6 +558,15 @@ func (c *Client) Close() error {
 		dial.ClosePool(c.pool)
 	}
 	return err
+}
+
+// consumers returns the ones that this client pauses.
+func (c *Client) consumers(topic string) (pauses.Consumers, error) {
+	if err := checkUserTopic(topic); err != nil {
+		return pauses.Consumers{}, err
+	}
+	queue, err := c.consumedQueue(topic)
+	return pauses.Consumers{Topic: topic, Group: c.subscriber.config.Group, Queue: queue}, err
 }
 
 // consumedQueue returns the queue that subscriptions to topic read: the topic's own,

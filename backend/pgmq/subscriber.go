@@ -19,6 +19,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/lease"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/pauses"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
@@ -46,6 +47,7 @@ type Subscriber struct {
 	mu         sync.Mutex
 	ownPool    *pgxpool.Pool    // opened when first needed
 	listener   *wakeup.Listener // likewise; nil with NoListen
+	pauses     *pauses.Watcher  // likewise
 	claimSlots chan struct{}    // a token for each claim at work
 	lockSlots  chan struct{}    // and for each lock
 	closed     bool
@@ -100,6 +102,9 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, s.classify("subscribe", topic, err)
 	}
 	s.listen(store.QueueName())
+	if err := s.watchPauses(ctx, topic, store.QueueName()); err != nil {
+		return nil, s.classify("subscribe", topic, err)
+	}
 	counters := s.counters.of(topic)
 	store.CountQuarantined(&counters.Quarantined)
 	return s.running.Start(ctx, store, subscription.Config{
@@ -173,8 +178,13 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	if err != nil {
 		return nil, err
 	}
+	own, err := queuename.Of(topic)
+	if err != nil {
+		return nil, err
+	}
 	return lease.NewStore(lease.Config{
 		Topic: topic, Queue: queue, Group: s.config.Group, Gone: s.config.queueDropped(queue), Pool: pool, ClaimSlots: s.claimSlots, LockSlots: s.lockSlots,
+		Paused:  func() (*backend.Paused, <-chan struct{}) { return s.pauses.Paused(own, queue) },
 		Wakeups: s.wakeups, DeadLetterTable: s.deadLetterTableOf(queue), MaxMessageBytes: s.config.MaxMessageBytes, MaxBytes: s.config.MaxInFlightBytes, Encoding: layout.Encoding, Logger: s.logger,
 		Examiner: s.examiner, BindingPause: s.bindingPause, Statements: sql,
 		LoadStatements: func(ctx context.Context, was uint32, unbound bool) (*statement.Set, error) {
@@ -389,6 +399,23 @@ func (s *Subscriber) listen(queue string) {
 	}
 }
 
+// watchPauses looks whether the consumers of queue are paused, and follows that.
+func (s *Subscriber) watchPauses(ctx context.Context, topic, queue string) error {
+	own, err := queuename.Of(topic)
+	if err != nil {
+		return err
+	}
+	s.pauses.Watch(ctx, own, queue)
+	return nil
+}
+
+// hears reports whether this subscriber hears notifications.
+func (s *Subscriber) hears() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listener != nil && s.listener.Hears()
+}
+
 // deadLetterTableOf returns where dead letters from a queue go. That queue's owner is trusted
 // with them.
 func (s *Subscriber) deadLetterTableOf(from string) lease.DeadLetterTableFunc {
@@ -443,6 +470,9 @@ func (s *Subscriber) connect() (*pgxpool.Pool, error) {
 			return nil, err
 		}
 		s.ownPool = own
+		s.pauses = pauses.NewWatcher(pauses.WatcherConfig{
+			Pool: own, Interval: s.config.PollInterval, Hears: s.hears, Wakeups: s.wakeups, Logger: s.logger,
+		})
 		if !s.config.NoListen {
 			s.listener = wakeup.NewListener(own.Config(), s.wakeups, s.logger)
 		}
@@ -457,10 +487,13 @@ func (s *Subscriber) connect() (*pgxpool.Pool, error) {
 func (s *Subscriber) Close() error {
 	s.mu.Lock()
 	s.closed = true
-	own, listener := s.ownPool, s.listener
+	own, listener, watcher := s.ownPool, s.listener, s.pauses
 	s.mu.Unlock()
 	s.running.Close()
 	s.examiner.Close()
+	if watcher != nil {
+		watcher.Close()
+	}
 	if listener != nil {
 		listener.Close()
 	}

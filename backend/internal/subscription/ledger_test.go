@@ -54,8 +54,8 @@ const (
 	paused          kind = "paused"    // one of several subscriptions of a router is to end
 	topicPaused     kind = "topic paused"
 	topicResumed    kind = "topic resumed"
-	patience        kind = "patience"  // after delay from now, the subscription need not wait for answers
-	closed          kind = "closed"    // the channel of the subscription
+	patience        kind = "patience" // after delay from now, the subscription need not wait for answers
+	closed          kind = "closed"   // the channel of the subscription
 )
 
 type result string

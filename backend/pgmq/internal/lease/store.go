@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
@@ -24,11 +25,12 @@ type Store struct {
 	deadLetters deadLetterMover
 	claims      *claimer
 	locks       *locker
+	paused      func() (*backend.Paused, <-chan struct{})
 }
 
 var (
-	_ subscription.Store  = (*Store)(nil)
-	_ subscription.Locker = (*Store)(nil)
+	_ subscription.Locker   = (*Store)(nil)
+	_ subscription.Pausable = (*Store)(nil)
 )
 
 // Config is what a store of a queue is made of.
@@ -43,6 +45,7 @@ type Config struct {
 	ClaimSlots chan struct{} // has room for one claim less than pool has connections
 	LockSlots  chan struct{} // and for one lock less than that
 
+	Paused          func() (*backend.Paused, <-chan struct{}) // as [subscription.Pausable] says
 	Wakeups         *wakeup.Signals
 	Examiner        *Examiner
 	DeadLetterTable DeadLetterTableFunc
@@ -68,7 +71,7 @@ func NewStore(config Config) *Store {
 		},
 	}
 	return &Store{
-		queue: of, settler: settles, claims: claims,
+		queue: of, settler: settles, claims: claims, paused: config.Paused,
 		deadLetters: deadLetterMover{queue: of, settler: settles, table: config.DeadLetterTable},
 		locks:       &locker{queue: of, claims: claims, claimSlots: config.ClaimSlots, lockSlots: config.LockSlots},
 	}
@@ -82,6 +85,9 @@ func (s *Store) QueueName() string { return s.queue.name }
 
 // Changed implements [subscription.Store].
 func (s *Store) Changed() <-chan struct{} { return s.claims.watch() }
+
+// Paused implements [subscription.Pausable].
+func (s *Store) Paused() (*backend.Paused, <-chan struct{}) { return s.paused() }
 
 // Settle implements [subscription.Store].
 func (s *Store) Settle(ctx context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {

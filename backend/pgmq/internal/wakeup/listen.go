@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +37,8 @@ type Listener struct {
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
 
+	hears atomic.Bool // a session listens
+
 	mu     sync.Mutex
 	queues map[string]bool
 	more   chan struct{} // holds a token when queues has grown
@@ -62,6 +65,9 @@ func (l *Listener) Add(queue string) {
 	default:
 	}
 }
+
+// Hears reports whether notifications arrive, as far as known.
+func (l *Listener) Hears() bool { return l.hears.Load() }
 
 // Close ends the connection.
 func (l *Listener) Close() {
@@ -124,6 +130,9 @@ func (l *Listener) session(ctx context.Context, undelivered bool) (listened bool
 	if undelivered {
 		l.logger.Info("ezq: notifications arrive again")
 	}
+	l.hears.Store(true)
+	defer l.hears.Store(false)
+	l.wakeups.Signal(Pauses) // there may have been one before this session
 	listening := map[string]bool{}
 	for {
 		if err := l.listen(ctx, conn, listening); err != nil {

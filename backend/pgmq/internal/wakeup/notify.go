@@ -18,6 +18,9 @@ import (
 // (PGMQ 1.11.1: the row is in an unlogged table).
 const Channel = "ezq"
 
+// Pauses is what the channel carries when a pause of some queue has begun or ended. No queue has this name.
+const Pauses = "pgmq.ezq_pauses"
+
 const (
 	// notifyMin and notifyMax bound the pause after a notification. It doubles while
 	// there is something to notify after each pause: a consumer that gets messages all

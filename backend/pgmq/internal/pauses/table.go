@@ -1,0 +1,168 @@
+// Package pauses keeps the pauses of topics in a table, and tells subscriptions of them.
+package pauses
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
+)
+
+// tableName is that of the table, in PGMQ's schema, where those that create queues may create it.
+const tableName = "pgmq.ezq_pauses"
+
+const (
+	createSQL = "create table " + tableName + " (queue text primary key, topic text not null, consumer_group text not null," +
+		" paused_by text not null, reason text not null, since timestamptz not null, until timestamptz)"
+
+	grantOperators = "GRANT SELECT, INSERT, UPDATE, DELETE ON " + tableName + " TO the role"
+	grantConsumers = "GRANT SELECT ON " + tableName + " TO the role"
+)
+
+// maxListed is how many pauses one call lists.
+const maxListed = 10_000
+
+var (
+	//go:embed sql/pause.sql
+	pauseFile string
+	//go:embed sql/resume.sql
+	resumeFile string
+	//go:embed sql/held.sql
+	heldFile string
+)
+
+// text returns the statement in a file, with names in the place of what is in braces.
+func text(file string) string {
+	columns := fmt.Sprintf("queue, topic, consumer_group, left(paused_by, %d), left(reason, %d),"+
+		" case when isfinite(since) then least(since, '9999-01-01') else now() end,"+
+		" case when isfinite(until) then least(until, '9999-01-01') end", backend.MaxPauseBy, backend.MaxPauseReason)
+	return strings.NewReplacer("{table}", tableName, "{channel}", wakeup.Channel, "{name}", wakeup.Pauses, "{columns}", columns).
+		Replace(sqlfile.Text(file))
+}
+
+// row is a pause that holds.
+type row struct {
+	Queue, Topic, Group, By, Reason string
+	Since                           time.Time
+	Until                           *time.Time // nil: until it is resumed
+}
+
+func (r row) paused() backend.Paused {
+	paused := backend.Paused{Topic: r.Topic, Group: r.Group, By: r.By, Reason: r.Reason, Since: r.Since}
+	if r.Until != nil {
+		paused.Until = *r.Until
+	}
+	return paused
+}
+
+// Table is the pauses of a database, for those that pause and resume.
+type Table struct {
+	Pool     *pgxpool.Pool
+	NoCreate bool // it is there, or else nothing can be paused
+}
+
+// Consumers are those that one pause is for: all of a topic, whose own queue it is, or those of a group.
+type Consumers struct{ Topic, Group, Queue string }
+
+// Pause pauses consumers, unless a longer pause holds, and returns what holds then.
+func (t Table) Pause(ctx context.Context, consumers Consumers, p backend.Pause) (backend.Paused, error) {
+	var seconds *float64
+	if p.For > 0 {
+		s := p.For.Seconds()
+		seconds = &s
+	}
+	rows, err := t.query(ctx, pauseFile, consumers.Queue, consumers.Topic, consumers.Group, p.By, p.Reason, seconds)
+	if fault.IsCode(err, "42P01") && !t.NoCreate { // undefined_table
+		if err = t.create(ctx); err == nil {
+			rows, err = t.query(ctx, pauseFile, consumers.Queue, consumers.Topic, consumers.Group, p.By, p.Reason, seconds)
+		}
+	}
+	if err != nil {
+		return backend.Paused{}, explain(err, grantOperators)
+	}
+	return rows[0].paused(), nil
+}
+
+// Resume ends a pause, and reports whether there was one.
+func (t Table) Resume(ctx context.Context, queue string) (resumed bool, err error) {
+	if err := catalog.RequireTrusted(ctx, t.Pool, tableName); err != nil {
+		return false, err
+	}
+	err = t.Pool.QueryRow(ctx, text(resumeFile), pgx.QueryExecModeCacheDescribe, queue).Scan(&resumed)
+	if fault.IsCode(err, "42P01") {
+		return false, nil
+	}
+	return resumed, explain(err, grantOperators)
+}
+
+// List returns the pauses of a topic that hold now, or with "" those of all topics.
+func (t Table) List(ctx context.Context, topic string) ([]backend.Paused, error) {
+	var of *string
+	if topic != "" {
+		of = &topic
+	}
+	rows, err := t.query(ctx, heldFile, nil, of, maxListed)
+	if fault.IsCode(err, "42P01") {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, explain(err, grantConsumers)
+	}
+	all := make([]backend.Paused, len(rows))
+	for i, r := range rows {
+		all[i] = r.paused()
+	}
+	return all, nil
+}
+
+func (t Table) query(ctx context.Context, file string, args ...any) ([]row, error) {
+	if err := catalog.RequireTrusted(ctx, t.Pool, tableName); err != nil {
+		return nil, err
+	}
+	rows, err := t.Pool.Query(ctx, text(file), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[row])
+}
+
+// create creates the table. If another process does so at the same time, that is as good.
+func (t Table) create(ctx context.Context) error {
+	_, err := t.Pool.Exec(ctx, createSQL, pgx.QueryExecModeSimpleProtocol)
+	if fault.IsCode(err, "23505", "42P07", "40P01", "XX000") {
+		return nil
+	}
+	return err
+}
+
+// explain returns err with what is to be done, for which these grants are needed.
+func explain(err error, grants string) error {
+	switch {
+	case fault.IsCode(err, "42P01"): // undefined_table
+		return &fault.Error{
+			Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("there is no table %s, which keeps pauses", tableName),
+			Remedy: "let an administrator run " + createSQL + "; " + grants,
+		}
+	case fault.IsCode(err, "42703", "42P10", "42804", "42883", "42809"): // undefined_column, or others of another type
+		return &fault.Error{
+			Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err),
+			Remedy: "see which role has made " + tableName + ", which has other columns than ezq needs; drop it, and run " + createSQL,
+		}
+	case fault.IsCode(err, "42501"): // insufficient_privilege
+		return &fault.Error{
+			Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err),
+			Remedy: "let an administrator run " + createSQL + ", if there is no such table; then " + grants,
+		}
+	}
+	return err
+}

@@ -1,0 +1,208 @@
+package pauses
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
+)
+
+const (
+	lookTimeout = 5 * time.Second // of one look
+
+	// heardInterval is how long a process that hears notifications goes without a look.
+	heardInterval = 15 * time.Second
+
+	// trustedFor is how long the owner of the table is not looked at again.
+	trustedFor = 5 * time.Minute
+)
+
+// Watcher follows the pauses of the queues that a process consumes. It looks at them when it hears of a
+// change, and at intervals.
+type Watcher struct {
+	config WatcherConfig
+	done   sync.WaitGroup
+
+	looking      sync.Mutex // one look at a time, and what that knows:
+	exists       bool       // the table was there,
+	trustedUntil time.Time  // is of a trusted role, and is not looked at before then,
+	warned       bool       // or cannot be used, which was logged
+
+	mu      sync.Mutex
+	queues  map[string]bool // that are consumed, and the topics' own
+	held    map[string]*backend.Paused
+	changed chan struct{}      // closed, and replaced, when held has changed
+	cancel  context.CancelFunc // ends run; nil before the first Watch
+	closed  bool
+}
+
+// WatcherConfig is what a watcher works with.
+type WatcherConfig struct {
+	Pool     *pgxpool.Pool
+	Interval time.Duration // between two looks of a process that hears no notifications
+	Hears    func() bool   // whether this process hears notifications now
+	Wakeups  *wakeup.Signals
+	Logger   *slog.Logger
+}
+
+// NewWatcher returns a watcher of no queue. Close it.
+func NewWatcher(config WatcherConfig) *Watcher {
+	return &Watcher{config: config, queues: map[string]bool{}, held: map[string]*backend.Paused{}, changed: make(chan struct{})}
+}
+
+// Watch looks whether the consumers of a queue are paused, or all of its topic, whose queue own is, and
+// follows that from now on.
+func (w *Watcher) Watch(ctx context.Context, own, queue string) {
+	w.mu.Lock()
+	w.queues[own], w.queues[queue] = true, true
+	w.mu.Unlock()
+	if err := w.look(ctx); err != nil && ctx.Err() == nil {
+		w.config.Logger.Warn("ezq: cannot look whether the topic is paused; fetching begins", "queue", queue, "error", fault.WithoutSecrets(err))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cancel == nil && !w.closed {
+		ctx, cancel := context.WithCancel(context.Background())
+		w.cancel = cancel
+		w.done.Go(func() { w.run(ctx) })
+	}
+}
+
+// Paused returns the pause that holds for the consumers of queue, whose topic has the queue own, or nil; and
+// a channel that is closed when that may have changed.
+func (w *Watcher) Paused(own, queue string) (*backend.Paused, <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	paused := w.held[own]
+	if of := w.held[queue]; of != nil && (paused == nil || of.Outlasts(*paused)) {
+		paused = of
+	}
+	return paused, w.changed
+}
+
+// Close ends the looking.
+func (w *Watcher) Close() {
+	w.mu.Lock()
+	w.closed = true
+	cancel := w.cancel
+	w.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	w.done.Wait()
+}
+
+func (w *Watcher) run(ctx context.Context) {
+	for {
+		told := w.config.Wakeups.Next(wakeup.Pauses)
+		timer := time.NewTimer(w.untilNext())
+		select {
+		case <-timer.C:
+		case <-told:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return
+		}
+		if err := w.look(ctx); err != nil && ctx.Err() == nil {
+			w.config.Logger.Debug("ezq: cannot look whether topics are paused; what was known goes on", "error", fault.WithoutSecrets(err))
+		}
+	}
+}
+
+// untilNext returns how long until the next look, unless a notification comes first: also when a pause ends.
+func (w *Watcher) untilNext() time.Duration {
+	next := w.config.Interval
+	if w.config.Hears() {
+		next = max(next, heardInterval)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, paused := range w.held {
+		if !paused.Until.IsZero() {
+			next = min(next, max(time.Until(paused.Until), time.Millisecond))
+		}
+	}
+	return next
+}
+
+// look brings held up to date. A table that cannot be used pauses nothing, which is logged.
+func (w *Watcher) look(ctx context.Context) error {
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	found, err := w.find(ctx)
+	if fault.IsCode(err, "42P01") { // undefined_table: it was dropped
+		w.exists, err = false, nil
+	}
+	unusable, isUnusable := errors.AsType[*fault.Error](explain(err, grantConsumers))
+	if isUnusable && !w.warned {
+		w.config.Logger.Warn("ezq: pauses cannot be looked at; no topic counts as paused", "error", unusable)
+	}
+	w.warned = isUnusable
+	if err != nil && !isUnusable {
+		return err
+	}
+	w.set(found)
+	return nil
+}
+
+// find returns the pauses that hold, by queue.
+func (w *Watcher) find(ctx context.Context) (map[string]*backend.Paused, error) {
+	if !w.exists {
+		exists, err := transact.Value[bool](ctx, w.config.Pool, "select to_regclass($1) is not null", tableName)
+		if err != nil || !exists {
+			return nil, err
+		}
+	}
+	if now := time.Now(); now.After(w.trustedUntil) {
+		if err := catalog.RequireTrusted(ctx, w.config.Pool, tableName); err != nil {
+			return nil, err
+		}
+		w.trustedUntil = now.Add(trustedFor)
+	}
+	w.mu.Lock()
+	queues := slices.Collect(maps.Keys(w.queues))
+	w.mu.Unlock()
+	rows, err := w.config.Pool.Query(ctx, text(heldFile), pgx.QueryExecModeCacheDescribe, queues, nil, maxListed)
+	if err != nil {
+		return nil, err
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[row])
+	if err != nil {
+		return nil, err
+	}
+	w.exists = true
+	held := map[string]*backend.Paused{}
+	for _, r := range all {
+		paused := r.paused()
+		held[r.Queue] = &paused
+	}
+	return held, nil
+}
+
+// set replaces what is known, and tells of it if that is something else.
+func (w *Watcher) set(found map[string]*backend.Paused) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if maps.EqualFunc(w.held, found, func(a, b *backend.Paused) bool { return *a == *b }) {
+		return
+	}
+	w.held = found
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
