@@ -19,6 +19,7 @@
 //	Poison         moves final failures to a dead-letter topic
 //	Deduplicate    does not handle again what has been handled
 //	Throttle       limits how often handlers begin
+//	CircuitBreaker pauses the topic while all of its messages fail
 //	Timeout        limits how long a handler takes
 //
 // No policy changes a message or leaves another context on it, none takes a shutdown
@@ -30,6 +31,8 @@
 // Poison may be in any, also with one of them given to the router and the other to a
 // handler. The order decides this:
 //
+//   - CircuitBreaker inside of Retry and Poison, or it sees no failure that they have
+//     taken care of.
 //   - Timeout inside of Throttle, or waiting counts against the limit.
 //   - Timeout inside of Retry, or where retries are in the process all attempts
 //     together have that long.
@@ -50,7 +53,7 @@
 //   - Recoverer: innermost, if at all. It puts the stack into the text of the error,
 //     and so into dead letters.
 //   - CircuitBreaker: while it is open every message fails at once, which counts.
-//     Give Retry enough attempts for an outage.
+//     Give Retry enough attempts for an outage, or take the one of this package.
 //   - RandomFail, RandomPanic, Duplicator: for tests.
 //
 // These are not:

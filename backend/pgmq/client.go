@@ -419,7 +419,7 @@ func (c *Client) Reschedule(ctx context.Context, topic string, s backend.Selecti
 // Pause implements [backend.Pauser]: for the consumers of the Group, or without one, for all of the
 // topic. Processes that hear notifications stop fetching at once, and others within their PollInterval;
 // one whose listening connection is cut notices that within 15 seconds. Consumers of programs that do
-// not use this package, and those of its versions before 0.2, are not paused.
+// not use this package, and those of earlier versions, are not paused.
 //
 // The pause is a row of the table pgmq.ezq_pauses, which is created if it is not there. The role needs
 // SELECT, INSERT, UPDATE and DELETE on it; consumers need SELECT. Those that may not read it log a

@@ -27,6 +27,7 @@ func groupDatabase(t *testing.T) (database, queue string) {
 	require.NoError(t, err)
 	pool := pgtest.Pool(t, database)
 	execute(t, pool, "select pgmq.create('orders_dead')")
+	execute(t, pool, sqlBlock(t, "create table if not exists pgmq.ezq_pauses"))
 	fillGroup(t, pool, queue)
 	return database, queue
 }
@@ -42,6 +43,9 @@ func fillGroup(t *testing.T, pool *pgxpool.Pool, queue string) {
 func consumeAsGroup(t *testing.T, database string) error {
 	client, err := openAs(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mailer", NoCreate: true, Archive: true}})
 	if err != nil {
+		return err
+	}
+	if _, err := client.Pauses(t.Context(), "orders"); err != nil {
 		return err
 	}
 	messages, err := client.Subscribe(t.Context(), "orders")
@@ -69,6 +73,9 @@ func operateGroup(t *testing.T, database string) error {
 	if err != nil {
 		return err
 	}
+	_, paused := client.Pause(t.Context(), "orders", backend.Pause{By: "ada", Reason: "maintenance"})
+	_, pausedLonger := client.Pause(t.Context(), "orders", backend.Pause{By: "ada", Reason: "maintenance"})
+	_, resumed := client.Resume(t.Context(), "orders")
 	_, listed := client.Queues(t.Context())
 	_, measured := client.Metrics(t.Context(), "orders")
 	_, shown := client.DeadLetters(t.Context(), "orders_dead", 1)
@@ -80,7 +87,7 @@ func operateGroup(t *testing.T, database string) error {
 	_, replayed := client.Replay(t.Context(), "orders", pgmq.ReplayFilter{})
 	_, emptied := client.PurgeArchive(t.Context(), "orders", time.Now())
 	name, err := pgmq.GroupQueueName("orders", "mailer")
-	return errors.Join(err, listed, measured, shown, redriven, purged, replayed, emptied, operateBySQL(t, database, name), watchSessions(t, database, true))
+	return errors.Join(err, paused, pausedLonger, resumed, listed, measured, shown, redriven, purged, replayed, emptied, operateBySQL(t, database, name), watchSessions(t, database, true))
 }
 
 func sendToGroup(t *testing.T, database string) error {

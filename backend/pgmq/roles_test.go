@@ -140,6 +140,9 @@ func consumeOrders(t *testing.T, database string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := client.Pauses(t.Context(), "orders"); err != nil { // without, pauses are not kept
+		return err
+	}
 	messages, err := client.Subscribe(t.Context(), "orders")
 	if err != nil {
 		return err
@@ -171,7 +174,10 @@ func operate(t *testing.T, database string) error {
 	_, purged := client.PurgeDeadLetters(t.Context(), "orders_dead")
 	_, replayed := client.Replay(t.Context(), "orders", pgmq.ReplayFilter{})
 	_, emptied := client.PurgeArchive(t.Context(), "orders", time.Now())
-	return errors.Join(listed, measured, shown, redriven, purged, replayed, emptied, operateBySQL(t, database, "orders"), watchSessions(t, database, true))
+	_, paused := client.Pause(t.Context(), "orders", backend.Pause{By: "ada", Reason: "maintenance"})
+	_, pausedLonger := client.Pause(t.Context(), "orders", backend.Pause{By: "ada", Reason: "maintenance"})
+	_, resumed := client.Resume(t.Context(), "orders")
+	return errors.Join(listed, measured, shown, redriven, purged, replayed, emptied, paused, pausedLonger, resumed, operateBySQL(t, database, "orders"), watchSessions(t, database, true))
 }
 
 // operateBySQL runs what the page has an operator run.
@@ -284,6 +290,7 @@ func ordersDatabase(t *testing.T) string {
 	pool := pgtest.Pool(t, database)
 	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead'), pgmq.create('ezq_schedules')")
 	execute(t, pool, "create table pgmq.ezq_ids (key bytea primary key, until timestamptz not null)")
+	execute(t, pool, sqlBlock(t, "create table if not exists pgmq.ezq_pauses"))
 	execute(t, pool, "create index on pgmq.q_orders (left(headers->>'ezq_unique', 400)) where headers ? 'ezq_unique'")
 	execute(t, pool, `insert into pgmq.q_orders (vt, message) values (now(), '{}')`)
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"sync"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 )
@@ -43,6 +44,10 @@ type SubscriptionStats struct {
 	// messages with handlers, and outcomes that are not stored yet. A message that was
 	// delivered again may have several of these.
 	Waiting, InFlight, Unstored int64
+
+	// Paused is the pause that keeps the subscriptions from fetching, as far as this process knows; nil if
+	// there is none: see [Client.Pause].
+	Paused *backend.Paused
 
 	// Failing is why messages cannot be fetched; nil if they can, as far as known.
 	// It is an [*Error].

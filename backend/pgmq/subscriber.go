@@ -409,6 +409,20 @@ func (s *Subscriber) watchPauses(ctx context.Context, topic, queue string) error
 	return nil
 }
 
+// paused returns the pause of the consumers of topic, or nil.
+func (s *Subscriber) paused(topic string) *backend.Paused {
+	s.mu.Lock()
+	watcher := s.pauses
+	s.mu.Unlock()
+	own, invalid := queuename.Of(topic)
+	queue, err := s.queueOf(topic)
+	if watcher == nil || invalid != nil || err != nil {
+		return nil
+	}
+	paused, _ := watcher.Paused(own, queue)
+	return paused
+}
+
 // hears reports whether this subscriber hears notifications.
 func (s *Subscriber) hears() bool {
 	s.mu.Lock()
@@ -509,7 +523,7 @@ func (s *Subscriber) Close() error {
 func (s *Subscriber) Stats() map[string]SubscriptionStats {
 	stats := s.counters.snapshot()
 	for topic, entry := range stats {
-		entry.Group = s.config.Group
+		entry.Group, entry.Paused = s.config.Group, s.paused(topic)
 		stats[topic] = entry
 	}
 	return stats

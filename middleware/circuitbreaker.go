@@ -1,0 +1,265 @@
+package middleware
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// CircuitBreaker stops handling messages while all of them fail, as when a service is down
+// that the handler needs, so that the outage uses up no attempts of those that wait.
+//
+// After Failures failures in a row it is open: it pauses the topic, with the [backend.Pauser],
+// for all its consumers in all processes, and says that it did and why. What this process has
+// received waits meanwhile, with its lease. When the pause is over, one message is handled as a
+// trial. If that succeeds, the others follow. If it fails, the next pause is twice as long, up to
+// MaxPause. To go on sooner, resume the topic, which is noticed within a second.
+//
+// Of the failures, those count that may be the fault of what the handler needs: not
+// [ezq.Permanent], [ezq.Snooze], and the error of a handler that was interrupted. A panic counts.
+//
+// Put it inside of [Retry] and [Poison], so that it sees each attempt. Every handler that is wrapped
+// has a state of its own, and an ezq router wraps one for each topic. In other processes,
+// another CircuitBreaker finds out by itself, at the cost of Failures attempts, but the pause
+// counts for them too.
+type CircuitBreaker struct {
+	// Pauser pauses the topic, as the client of the router does; with one that has a group, the
+	// consumers of that. Nil pauses nothing: each process stops for itself, with what it has
+	// received.
+	Pauser backend.Pauser
+
+	// Failures is how many failures in a row open it. Defaults to 10.
+	Failures int
+
+	// Pause is how long the first pause is. Defaults to 10 seconds.
+	Pause time.Duration
+
+	// MaxPause is the longest pause. Defaults to 5 minutes, or to Pause if that is longer.
+	MaxPause time.Duration
+
+	// Logger receives when it opens and closes. Defaults to the router's logger.
+	Logger *slog.Logger
+}
+
+// Middleware implements [message.HandlerMiddleware]. It panics if a field is negative.
+func (p CircuitBreaker) Middleware(next message.HandlerFunc) message.HandlerFunc {
+	mustNotBeNegative("CircuitBreaker.Failures", p.Failures)
+	mustNotBeNegative("CircuitBreaker.Pause", p.Pause)
+	mustNotBeNegative("CircuitBreaker.MaxPause", p.MaxPause)
+	p.Failures = cmp.Or(p.Failures, 10)
+	p.Pause = cmp.Or(p.Pause, 10*time.Second)
+	p.MaxPause = max(cmp.Or(p.MaxPause, 5*time.Minute), p.Pause)
+	next = recoverPanics(next)
+	c := &circuit{policy: p, changed: make(chan struct{})}
+	return func(msg *message.Message) ([]*message.Message, error) {
+		ctx := msg.Context()
+		trial, err := c.enter(ctx)
+		if err != nil {
+			backend.Release(msg)
+			return nil, err
+		}
+		returned := false
+		defer func() {
+			if !returned { // the handler has ended its goroutine
+				c.undecided(trial)
+			}
+		}()
+		out, err := next(msg)
+		returned = true
+		switch {
+		case err == nil && !backend.Nacked(msg):
+			c.succeeded(ctx, trial)
+		case err == nil, isInterrupted(ctx, err), ezq.IsPermanent(err), isSnooze(err):
+			c.undecided(trial)
+		default:
+			c.failed(ctx, trial, err)
+		}
+		return out, err
+	}
+}
+
+// circuit is the state of a CircuitBreaker around one handler.
+type circuit struct {
+	policy CircuitBreaker
+
+	mu       sync.Mutex
+	failures int           // in a row, while it is closed
+	openings int           // since it was closed; 0: it is closed
+	until    time.Time     // when a trial may begin, if it is not closed
+	trying   bool          // a trial is under way
+	stored   bool          // the topic is paused, until it is resumed or its time is over
+	looked   time.Time     // when that was last looked at
+	changed  chan struct{} // closed, and replaced, when waiting messages should look again
+}
+
+const (
+	lookInterval = time.Second      // between two looks whether the topic was resumed
+	pauseTimeout = 10 * time.Second // of the call that pauses the topic
+)
+
+// enter waits until a message may be handled, and reports whether it is a trial. It fails with the
+// cause of ctx, or when the router stops.
+func (c *circuit) enter(ctx context.Context) (trial bool, err error) {
+	for {
+		wait, look, changed := c.tryEnter(time.Now())
+		switch {
+		case look:
+			c.look(ctx)
+			continue
+		case wait < 0:
+			return false, nil
+		case wait == 0:
+			return true, nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-changed:
+		case <-ezq.StoppingFromContext(ctx):
+			err = ezq.ErrInterrupted
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		if timer.Stop(); err != nil {
+			return false, err
+		}
+	}
+}
+
+// tryEnter returns for how long to wait before the next try: negative if the message can be handled, 0 if
+// it is the trial. look says to look first whether the topic was resumed.
+func (c *circuit) tryEnter(now time.Time) (wait time.Duration, look bool, changed <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	left := c.until.Sub(now)
+	switch {
+	case c.openings == 0:
+		return -1, false, nil
+	case c.trying:
+		return time.Hour, false, c.changed
+	case left <= 0:
+		c.trying = true
+		return 0, false, nil
+	case !c.stored:
+		return left, false, c.changed
+	case now.Sub(c.looked) >= lookInterval:
+		c.looked = now
+		return 0, true, nil
+	}
+	return min(left, c.looked.Add(lookInterval).Sub(now)), false, c.changed
+}
+
+// look sees whether the topic was resumed, and a trial may begin.
+func (c *circuit) look(ctx context.Context) {
+	pauses, err := c.policy.Pauser.Pauses(ctx, topicOf(ctx))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil && len(pauses) == 0 && c.openings > 0 {
+		c.until = time.Time{}
+		c.signal()
+	}
+}
+
+func (c *circuit) signal() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+func (c *circuit) succeeded(ctx context.Context, trial bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if trial {
+		c.trying, c.openings = false, 0
+		c.signal()
+		c.logger(ctx).Info("middleware: a circuit breaker is closed: the trial has succeeded", "topic", topicOf(ctx), "handler", handlerOf(ctx))
+	}
+	c.failures = 0
+}
+
+// undecided ends a trial that has shown nothing. The next message is another one.
+func (c *circuit) undecided(trial bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if trial {
+		c.trying = false
+		c.signal()
+	}
+}
+
+func (c *circuit) failed(ctx context.Context, trial bool, cause error) {
+	if pause, open := c.countFailure(trial); open {
+		c.logger(ctx).Warn("middleware: a circuit breaker is open: its handler has failed again and again",
+			"topic", topicOf(ctx), "handler", handlerOf(ctx), "pause", pause.String(), "error", cause)
+		c.pause(ctx, pause, cause)
+	}
+}
+
+// countFailure reports for how long to pause, if that was one failure too many. What began before the
+// circuit was opened tells nothing new.
+func (c *circuit) countFailure(trial bool) (pause time.Duration, open bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.openings > 0 && !trial {
+		return 0, false
+	}
+	c.failures++
+	if !trial && c.failures < c.policy.Failures {
+		return 0, false
+	}
+	pause = c.policy.Pause
+	for range min(c.openings, 62) {
+		pause = min(2*pause, c.policy.MaxPause)
+	}
+	now := time.Now()
+	c.failures, c.trying, c.stored, c.looked = 0, false, false, now
+	c.openings++
+	c.until = now.Add(pause)
+	c.signal()
+	return pause, true
+}
+
+// pause pauses the topic. If that fails, this process waits all the same.
+func (c *circuit) pause(ctx context.Context, d time.Duration, cause error) {
+	if c.policy.Pauser == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pauseTimeout)
+	defer cancel()
+	host, _ := os.Hostname() // or ""
+	by := strings.TrimSuffix("circuit breaker of "+handlerOf(ctx)+" at "+host, " at ")
+	_, err := c.policy.Pauser.Pause(ctx, topicOf(ctx), backend.Pause{
+		By: textOf(by, backend.MaxPauseBy), Reason: textOf(cause.Error(), backend.MaxPauseReason), For: d,
+	})
+	if err != nil {
+		c.logger(ctx).Error("middleware: a circuit breaker could not pause its topic; this process waits alone", "topic", topicOf(ctx), "error", err)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stored = true
+}
+
+// textOf returns a text that a pause may have: cut, without NUL, in UTF-8, and not empty.
+func textOf(text string, most int) string {
+	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "�")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most-len("…")], "") + "…"
+	}
+	if strings.TrimSpace(text) == "" {
+		return "unknown"
+	}
+	return text
+}
+
+func (c *circuit) logger(ctx context.Context) *slog.Logger {
+	return cmp.Or(c.policy.Logger, ezq.LoggerFromContext(ctx))
+}
