@@ -29,9 +29,11 @@ type Pauser interface {
 	Pauses(ctx context.Context, topic string) ([]Paused, error)
 }
 
-// The longest that a [Pause] may have, in bytes.
 const (
-	MaxPauseBy     = 200
+	// MaxPauseBy is how many bytes By of a [Pause] may have.
+	MaxPauseBy = 200
+
+	// MaxPauseReason is how many bytes its Reason may have.
 	MaxPauseReason = 1000
 )
 

@@ -246,7 +246,7 @@ func (b *Broker) Resume(_ context.Context, name string) (resumed bool, err error
 	if err != nil {
 		return false, err
 	}
-	return t.resume(), nil
+	return t.resume(nil), nil
 }
 
 // Pauses implements [backend.Pauser].

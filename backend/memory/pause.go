@@ -4,10 +4,7 @@ import (
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
-	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
-
-var _ subscription.Pausable = (*topic)(nil)
 
 // pause is that of a topic. The mutex of the topics guards it.
 type pause struct {
@@ -32,47 +29,24 @@ func (p *pause) set(paused *backend.Paused, ended func()) {
 	}
 }
 
-// pauseFor pauses the topic, unless a longer pause holds, and returns what holds then.
-func (t *topic) pauseFor(name string, wanted backend.Pause) backend.Paused {
-	t.parent.mu.Lock()
-	defer t.parent.mu.Unlock()
+// begin has a pause hold that was wanted, unless a longer one holds, and returns what holds then.
+func (p *pause) begin(topic string, wanted backend.Pause, ended func(*backend.Paused)) backend.Paused {
 	now := time.Now()
-	paused := backend.Paused{Topic: name, By: wanted.By, Reason: wanted.Reason, Since: now}
+	paused := backend.Paused{Topic: topic, By: wanted.By, Reason: wanted.Reason, Since: now}
 	if wanted.For > 0 {
 		paused.Until = now.Add(wanted.For)
 	}
-	if held := t.pause.current; held != nil && !paused.Outlasts(*held) {
-		return *held
+	if p.current != nil && !paused.Outlasts(*p.current) {
+		return *p.current
 	}
-	t.pause.set(&paused, func() { t.endPause(&paused) })
+	p.set(&paused, func() { ended(&paused) })
 	return paused
 }
 
-// endPause ends a pause whose time is over, unless it has ended before.
-func (t *topic) endPause(paused *backend.Paused) {
-	t.parent.mu.Lock()
-	defer t.parent.mu.Unlock()
-	if t.pause.current == paused {
-		t.pause.set(nil, nil)
+// change returns the channel that is closed at the next change.
+func (p *pause) change() <-chan struct{} {
+	if p.changed == nil {
+		p.changed = make(chan struct{})
 	}
-}
-
-func (t *topic) resume() (resumed bool) {
-	t.parent.mu.Lock()
-	defer t.parent.mu.Unlock()
-	if t.pause.current == nil {
-		return false
-	}
-	t.pause.set(nil, nil)
-	return true
-}
-
-// Paused implements [subscription.Pausable].
-func (t *topic) Paused() (*backend.Paused, <-chan struct{}) {
-	t.parent.mu.Lock()
-	defer t.parent.mu.Unlock()
-	if t.pause.changed == nil {
-		t.pause.changed = make(chan struct{})
-	}
-	return t.pause.current, t.pause.changed
+	return p.changed
 }

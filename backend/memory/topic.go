@@ -91,7 +91,7 @@ type topic struct {
 	changed    chan struct{} // closed when a message may have become visible; nil if no claim waits
 }
 
-var _ subscription.Store = (*topic)(nil)
+var _ subscription.Pausable = (*topic)(nil)
 
 // publish stores those of entries that their conditions allow. What is to be stored once is
 // remembered for window.
@@ -166,6 +166,31 @@ func (t *topic) Changed() <-chan struct{} {
 		t.changed = make(chan struct{})
 	}
 	return t.changed
+}
+
+// Paused implements [subscription.Pausable].
+func (t *topic) Paused() (*backend.Paused, <-chan struct{}) {
+	t.parent.mu.Lock()
+	defer t.parent.mu.Unlock()
+	return t.pause.current, t.pause.change()
+}
+
+// pauseFor pauses the topic, unless a longer pause holds, and returns what holds then.
+func (t *topic) pauseFor(name string, wanted backend.Pause) backend.Paused {
+	t.parent.mu.Lock()
+	defer t.parent.mu.Unlock()
+	return t.pause.begin(name, wanted, func(paused *backend.Paused) { t.resume(paused) })
+}
+
+// resume ends that pause, or with nil any, and reports whether it held.
+func (t *topic) resume(only *backend.Paused) bool {
+	t.parent.mu.Lock()
+	defer t.parent.mu.Unlock()
+	if t.pause.current == nil || only != nil && t.pause.current != only {
+		return false
+	}
+	t.pause.set(nil, nil)
+	return true
 }
 
 // Claim implements [subscription.Store].

@@ -119,3 +119,31 @@ func archiveDenied(err error, queue string) error {
 			queuename.Archive(queue), queuename.Table(queue)),
 	}
 }
+
+// replay is [Client.Replay].
+func replay(ctx context.Context, p *Publisher, s *Subscriber, topic string, filter ReplayFilter) (replayed int, err error) {
+	const op = "replay"
+	queue, err := s.consumedQueue(topic)
+	if err == nil {
+		err = filter.check()
+	}
+	if err != nil {
+		return 0, fault.Classify(op, topic, err)
+	}
+	replayed, err = filter.replay(ctx, s.pool, queue)
+	if replayed > 0 {
+		p.notify([]string{queue})
+	}
+	return replayed, s.consumerError(ctx, op, topic, err)
+}
+
+// purgeArchiveOf is [Client.PurgeArchive].
+func purgeArchiveOf(ctx context.Context, s *Subscriber, topic string, olderThan time.Time) (deleted int, err error) {
+	const op = "purge the archive"
+	queue, err := s.consumedQueue(topic)
+	if err != nil {
+		return 0, fault.Classify(op, topic, err)
+	}
+	deleted, err = purgeArchive(ctx, s.pool, queue, olderThan)
+	return deleted, s.consumerError(ctx, op, topic, err)
+}

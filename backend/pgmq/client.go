@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -16,7 +14,6 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/pauses"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
@@ -31,7 +28,7 @@ type Client struct {
 
 	refusedAcks *refusedAcks
 	stored      *storedMessages
-	pauses      pauses.Table
+	pauses      *topicPauses
 }
 
 var (
@@ -92,7 +89,7 @@ func New(pool *pgxpool.Pool, config *Config) (*Client, error) {
 		publisher:   publisher,
 		subscriber:  subscriber,
 		stored:      newStoredMessages(publisher),
-		pauses:      pauses.Table{Pool: pool, NoCreate: settings.Publisher.NoCreate},
+		pauses:      newTopicPauses(publisher, subscriber),
 		refusedAcks: newRefusedAcks(subscriber.logger),
 	}, nil
 }
@@ -195,7 +192,7 @@ func (c *Client) TxMiddleware() message.HandlerMiddleware {
 // without which the error matches [errors.ErrUnsupported]. Nil options are those of the
 // defaults.
 func (c *Client) CreateQueue(ctx context.Context, topic string, options *QueueOptions) error {
-	queue, err := c.consumedQueue(topic)
+	queue, err := c.subscriber.consumedQueue(topic)
 	if err == nil {
 		err = createQueue(ctx, c.pool, queue, orZero(options))
 	}
@@ -214,7 +211,7 @@ func (c *Client) CreateQueue(ctx context.Context, topic string, options *QueueOp
 // 5 seconds for transactions that have used the queue: other sessions that need it
 // wait meanwhile.
 func (c *Client) DropQueue(ctx context.Context, topic string) (existed bool, err error) {
-	queue, err := c.consumedQueue(topic)
+	queue, err := c.subscriber.consumedQueue(topic)
 	if err == nil {
 		existed, err = dropQueue(ctx, c.pool, queue)
 		c.publisher.routes.ForgetQueue(topic, queue)
@@ -244,19 +241,7 @@ func (c *Client) Queues(ctx context.Context) ([]QueueInfo, error) {
 // that it has counted are published. The role needs SELECT on the archive and
 // INSERT on the queue.
 func (c *Client) Replay(ctx context.Context, topic string, filter ReplayFilter) (replayed int, err error) {
-	const op = "replay"
-	queue, err := c.consumedQueue(topic)
-	if err == nil {
-		err = filter.check()
-	}
-	if err != nil {
-		return 0, fault.Classify(op, topic, err)
-	}
-	replayed, err = filter.replay(ctx, c.pool, queue)
-	if replayed > 0 {
-		c.publisher.notify([]string{queue})
-	}
-	return replayed, c.subscriber.consumerError(ctx, op, topic, err)
+	return replay(ctx, c.publisher, c.subscriber, topic, filter)
 }
 
 // PurgeArchive deletes the messages that were archived before olderThan, by the
@@ -265,13 +250,7 @@ func (c *Client) Replay(ctx context.Context, topic string, filter ReplayFilter) 
 // keeps, as [Client.PurgeQueue] does.
 // The role needs SELECT, UPDATE and DELETE on the archive.
 func (c *Client) PurgeArchive(ctx context.Context, topic string, olderThan time.Time) (deleted int, err error) {
-	const op = "purge the archive"
-	queue, err := c.consumedQueue(topic)
-	if err != nil {
-		return 0, fault.Classify(op, topic, err)
-	}
-	deleted, err = purgeArchive(ctx, c.pool, queue, olderThan)
-	return deleted, c.subscriber.consumerError(ctx, op, topic, err)
+	return purgeArchiveOf(ctx, c.subscriber, topic, olderThan)
 }
 
 // PurgeQueue deletes the messages that topic has now, also those that are leased
@@ -287,13 +266,7 @@ func (c *Client) PurgeArchive(ctx context.Context, topic string, olderThan time.
 // them. If a trigger or a constraint refuses to delete one message, its batch and all that
 // come after it stay, up to all of the queue, and the error says how many are deleted.
 func (c *Client) PurgeQueue(ctx context.Context, topic string) (int, error) {
-	const op = "purge"
-	queue, err := c.consumedQueue(topic)
-	if err != nil {
-		return 0, fault.Classify(op, topic, err)
-	}
-	deleted, _, err := purge(ctx, c.pool, queue, "true")
-	return deleted, c.subscriber.consumerError(ctx, op, topic, err)
+	return purgeTopic(ctx, c.subscriber, topic)
 }
 
 // DeadLetters returns up to limit of the messages of a dead-letter topic, the
@@ -425,61 +398,25 @@ func (c *Client) Reschedule(ctx context.Context, topic string, s backend.Selecti
 // SELECT, INSERT, UPDATE and DELETE on it; consumers need SELECT. Those that may not read it log a
 // warning, and are not paused.
 func (c *Client) Pause(ctx context.Context, topic string, p backend.Pause) (backend.Paused, error) {
-	const op = "pause"
-	consumers, err := c.consumers(topic)
-	if err != nil {
-		return backend.Paused{}, fault.Classify(op, topic, err)
-	}
-	if err := p.Check(); err != nil {
-		return backend.Paused{}, fault.Classify(op, topic, &Error{Kind: ErrInvalidConfig, Cause: err})
-	}
-	paused, err := c.pauses.Pause(ctx, consumers, p)
-	if err != nil {
-		return backend.Paused{}, fault.Classify(op, topic, err)
-	}
-	c.subscriber.wakeups.Signal(wakeup.Pauses)
-	return paused, nil
+	return c.pauses.pause(ctx, topic, p)
 }
 
 // Resume implements [backend.Pauser]: for the consumers that [Client.Pause] pauses. A client without
 // a Group does not resume a group that was paused by itself. The role needs SELECT and DELETE on
 // pgmq.ezq_pauses.
 func (c *Client) Resume(ctx context.Context, topic string) (resumed bool, err error) {
-	const op = "resume"
-	consumers, err := c.consumers(topic)
-	if err != nil {
-		return false, fault.Classify(op, topic, err)
-	}
-	if resumed, err = c.pauses.Resume(ctx, consumers.Queue); err != nil {
-		return false, fault.Classify(op, topic, err)
-	}
-	c.subscriber.wakeups.Signal(wakeup.Pauses)
-	return resumed, nil
+	return c.pauses.resume(ctx, topic)
 }
 
 // Pauses implements [backend.Pauser]. The role needs SELECT on pgmq.ezq_pauses.
 func (c *Client) Pauses(ctx context.Context, topic string) ([]backend.Paused, error) {
-	const op = "list pauses"
-	consumers, err := c.consumers(topic)
-	if err != nil {
-		return nil, fault.Classify(op, topic, err)
-	}
-	all, err := c.pauses.List(ctx, topic)
-	if consumers.Group != "" {
-		all = slices.DeleteFunc(all, func(p backend.Paused) bool { return p.Group != "" && p.Group != consumers.Group })
-	}
-	return all, fault.Classify(op, topic, err)
+	return c.pauses.list(ctx, topic)
 }
 
 // AllPauses returns the pauses of all topics that hold now, in the order of their names. The role
 // needs SELECT on pgmq.ezq_pauses.
 func (c *Client) AllPauses(ctx context.Context) ([]backend.Paused, error) {
-	err := c.publisher.checkOpen()
-	var all []backend.Paused
-	if err == nil {
-		all, err = c.pauses.List(ctx, "")
-	}
-	return all, fault.Classify("list pauses", "", err)
+	return c.pauses.listAll(ctx)
 }
 
 // Metrics looks at the queue that subscriptions to topic read: the topic's, or
@@ -488,7 +425,7 @@ func (c *Client) AllPauses(ctx context.Context) ([]backend.Paused, error) {
 // role needs SELECT on the queue.
 func (c *Client) Metrics(ctx context.Context, topic string) (QueueMetrics, error) {
 	const op = "measure"
-	queue, err := c.consumedQueue(topic)
+	queue, err := c.subscriber.consumedQueue(topic)
 	if err != nil {
 		return QueueMetrics{}, fault.Classify(op, topic, err)
 	}
@@ -526,7 +463,7 @@ func (c *Client) Stats() map[string]SubscriptionStats { return c.subscriber.Stat
 // The role must own the queue; otherwise it is an error of the kind
 // [ErrPermission]. Nil options are those of the defaults.
 func (c *Client) Tune(ctx context.Context, topic string, options *TuneOptions) error {
-	queue, err := c.consumedQueue(topic)
+	queue, err := c.subscriber.consumedQueue(topic)
 	if err == nil {
 		err = tune(ctx, c.pool, queue, orZero(options))
 	}
@@ -540,14 +477,7 @@ func (c *Client) Tune(ctx context.Context, topic string, options *TuneOptions) e
 // run the code of a role which this one has no reason to trust is refused, and one that could
 // is logged. An error is an [*Error].
 func (c *Client) KeyStore(ctx context.Context, table string) (*KeyStore, error) {
-	name := pgx.Identifier(strings.Split(table, ".")).Sanitize()
-	if err := createKeys(ctx, c.pool, name); err != nil {
-		return nil, fault.Classify("create key store "+name, "", err)
-	}
-	if err := c.subscriber.owners.Check(ctx, c.pool, c.subscriber.logger, []string{name}, ""); err != nil {
-		return nil, fault.Classify("open key store "+name, "", err)
-	}
-	return newKeyStore(c.pool, name), nil
+	return openKeyStore(ctx, c.subscriber, table)
 }
 
 // Close ends all subscriptions as [Subscriber.Close] does, and then closes the
@@ -558,22 +488,4 @@ func (c *Client) Close() error {
 		dial.ClosePool(c.pool)
 	}
 	return err
-}
-
-// consumers returns the ones that this client pauses.
-func (c *Client) consumers(topic string) (pauses.Consumers, error) {
-	if err := checkUserTopic(topic); err != nil {
-		return pauses.Consumers{}, err
-	}
-	queue, err := c.consumedQueue(topic)
-	return pauses.Consumers{Topic: topic, Group: c.subscriber.config.Group, Queue: queue}, err
-}
-
-// consumedQueue returns the queue that subscriptions to topic read: the topic's own,
-// or that of the group.
-func (c *Client) consumedQueue(topic string) (string, error) {
-	if err := c.publisher.checkOpen(); err != nil {
-		return "", err
-	}
-	return c.subscriber.queueOf(topic)
 }

@@ -109,3 +109,15 @@ func digest(key string) []byte {
 	sum := sha256.Sum256([]byte(key))
 	return sum[:]
 }
+
+// openKeyStore is [Client.KeyStore].
+func openKeyStore(ctx context.Context, s *Subscriber, table string) (*KeyStore, error) {
+	name := pgx.Identifier(strings.Split(table, ".")).Sanitize()
+	if err := createKeys(ctx, s.pool, name); err != nil {
+		return nil, fault.Classify("create key store "+name, "", err)
+	}
+	if err := s.owners.Check(ctx, s.pool, s.logger, []string{name}, ""); err != nil {
+		return nil, fault.Classify("open key store "+name, "", err)
+	}
+	return newKeyStore(s.pool, name), nil
+}

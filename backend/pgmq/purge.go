@@ -79,3 +79,14 @@ func purgeDeadLetters(ctx context.Context, pool *pgxpool.Pool, queue string, sel
 	}
 	return deleted, err
 }
+
+// purgeTopic is [Client.PurgeQueue].
+func purgeTopic(ctx context.Context, s *Subscriber, topic string) (int, error) {
+	const op = "purge"
+	queue, err := s.consumedQueue(topic)
+	if err != nil {
+		return 0, fault.Classify(op, topic, err)
+	}
+	deleted, _, err := purge(ctx, s.pool, queue, "true")
+	return deleted, s.consumerError(ctx, op, topic, err)
+}

@@ -261,7 +261,8 @@ func monitor(t *testing.T, database string) error {
 	_, listed := client.Queues(t.Context())
 	_, measured := client.Metrics(t.Context(), "orders")
 	_, dead := client.Metrics(t.Context(), "orders_dead")
-	return errors.Join(listed, measured, dead, watchSessions(t, database, false))
+	_, pauses := client.AllPauses(t.Context())
+	return errors.Join(listed, measured, dead, pauses, watchSessions(t, database, false))
 }
 
 func support(t *testing.T, database string) error {

@@ -158,15 +158,9 @@ func (s *Subscriber) open(ctx context.Context, topic string, declare bool) (*lea
 }
 
 func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (*lease.Store, error) {
-	queue, err := s.queueOf(topic)
+	queue, err := s.consumedQueue(topic)
 	if err != nil {
 		return nil, err
-	}
-	s.mu.Lock()
-	closed := s.closed
-	s.mu.Unlock()
-	if closed {
-		return nil, backend.ErrClosed
 	}
 	pool, err := s.connect()
 	if err != nil {
@@ -174,7 +168,7 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	layout, sql, err := s.prepare(ctx, pool, topic, queue, declare, s.tellMissed)
+	layout, sql, err := s.prepare(ctx, pool, topic, queue, declare, s.missed().tell)
 	if err != nil {
 		return nil, err
 	}
@@ -210,9 +204,6 @@ func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, que
 	return layout, sql, err
 }
 
-// teller logs what a group that was bound a moment ago has missed.
-type teller func(ctx context.Context, db DBTX, topic, own, queue string)
-
 // describe returns how to speak to a queue that was dropped. Publishers create
 // a topic's own. That of a group is prepared as at the start: it gets nothing
 // without its binding, which the drop has undone, or pgmq.unbind_topic, if the
@@ -226,7 +217,7 @@ func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, qu
 		if sql.OID == was && !unbound {
 			return sql, nil // a column was dropped, and it has missed nothing
 		}
-		s.tellOwn(ctx, pool, topic, queue)
+		s.missed().tellOwn(ctx, pool, topic, queue)
 		log := s.logger.With("topic", topic, "group", s.config.Group, "queue", queue)
 		if sql.OID == was {
 			log.Warn("ezq: the queue of the group was unbound from the topic, and gets messages again: what was published meanwhile did not come to it")
@@ -264,6 +255,16 @@ func (s *Subscriber) queueOf(topic string) (string, error) {
 		return queuename.Of(topic)
 	}
 	return queuename.OfGroup(topic, s.config.Group)
+}
+
+// consumedQueue returns the queue that subscriptions to topic read: the topic's own, or that of the group.
+func (s *Subscriber) consumedQueue(topic string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return "", backend.ErrClosed
+	}
+	return s.queueOf(topic)
 }
 
 // lookUpOrCreate looks up the queue, and creates it if that is right.
@@ -339,49 +340,8 @@ func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, par
 	return err
 }
 
-// exists reports whether there is a queue. If not, a group has missed nothing; if that cannot be told,
-// another call says what is wrong.
-func exists(ctx context.Context, db DBTX, queue string) bool {
-	found, err := catalog.Probe(ctx, db, queue)
-	return err == nil && found.Exists()
-}
-
-// tellMissed is for a group that is new, or was unbound.
-func (s *Subscriber) tellMissed(ctx context.Context, db DBTX, topic, own, queue string) {
-	const text = "ezq: the group was not bound to the topic until now: what waits in the topic's own queue was published before, and does not come to the group"
-	n := catalog.CountMissed(ctx, db, topic, own, queue)
-	if n == 0 {
-		s.missing(topic, own, n).Info(text)
-		return
-	}
-	s.missing(topic, own, n).Warn(text, "remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
-}
-
-// tellOwn is for a group whose queue was dropped or unbound, and may have been bound again by its owner. A
-// publisher may have created the topic's own queue meanwhile.
-func (s *Subscriber) tellOwn(ctx context.Context, db DBTX, topic, queue string) {
-	own, err := queuename.Of(topic)
-	if err != nil || !exists(ctx, db, own) {
-		return
-	}
-	s.missing(topic, own, catalog.CountMissed(ctx, db, topic, own, queue)).Warn(
-		"ezq: the topic has a queue of its own, which gets every message, and may have what was published meanwhile",
-		"remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
-}
-
-func moveRemedy(topic string) string {
-	return fmt.Sprintf("if no consumer without a Group reads it: move what the group has missed, as move does,"+
-		" then drop it with DropQueue(ctx, %q) of a client without a Group", topic)
-}
-
-// missing is the logger for the n messages in a topic's own queue that a group has missed.
-func (s *Subscriber) missing(topic, own string, n int) *slog.Logger {
-	logger := s.logger.With("topic", topic, "group", s.config.Group, "queue", own)
-	if n >= 0 {
-		logger = logger.With("waiting", n)
-	}
-	return logger
-}
+// missed tells what the group has missed.
+func (s *Subscriber) missed() missedMessages { return missedMessages{s.config.Group, s.logger} }
 
 // creator creates the queues of this subscriber, unless it must not.
 func (s *Subscriber) creator(pool *pgxpool.Pool) catalog.Creator {

@@ -86,7 +86,7 @@ var pgmqFloors = [][]string{
 	{"fault"},
 	{"codec", "dial"},
 	{"catalog", "insert", "wakeup"},
-	{"condition", "statement"},
+	{"condition", "pauses", "statement"},
 	{"lease", "pending"},
 }
 

@@ -57,6 +57,21 @@ func (c *contents) insert(l *lease) {
 	signal(c.wakeRenewer)
 }
 
+// toFetch returns for how many more messages there is capacity.
+func (c *contents) toFetch() int {
+	if c.paused {
+		return 0
+	}
+	return c.capacity.toFetch(c.table.len(), len(c.table.waiting), c.capacity.window(c.locks.maxWait()))
+}
+
+func (c *contents) setPaused(paused bool) {
+	c.paused = paused
+	signal(c.wakeSender)
+	signal(c.wakeDeliverer)
+	signal(c.wakeFetcher)
+}
+
 // drop removes a lease, and reports whether it was there.
 func (c *contents) drop(l *lease) bool {
 	if !c.table.contains(l) {

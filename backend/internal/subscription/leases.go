@@ -75,10 +75,7 @@ func (ls *leases) tryNext() *lease {
 func (ls *leases) setPaused(paused bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.paused = paused
-	signal(ls.wakeSender)
-	signal(ls.wakeDeliverer)
-	signal(ls.wakeFetcher)
+	ls.contents.setPaused(paused)
 }
 
 // isPaused reports whether nothing more is to be fetched and handed over.
@@ -161,10 +158,7 @@ func (ls *leases) park(l *lease, parked bool) {
 func (ls *leases) toFetch(ctx context.Context) (n int, ok bool) {
 	for ctx.Err() == nil {
 		ls.mu.Lock()
-		n = 0
-		if !ls.paused {
-			n = ls.capacity.toFetch(ls.table.len(), len(ls.table.waiting), ls.capacity.window(ls.locks.maxWait()))
-		}
+		n = ls.contents.toFetch()
 		ls.mu.Unlock()
 		if n > 0 {
 			return n, true

@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"context"
+	"time"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -21,11 +22,12 @@ func (p *pauser) look() (changed <-chan struct{}) {
 	paused, changed := p.pausable.Paused()
 	switch before := p.paused; {
 	case paused != nil && (before == nil || *before != *paused):
-		attributes := []any{"topic", p.config.Topic, "by", paused.By, "reason", paused.Reason}
+		until := "resumed"
 		if !paused.Until.IsZero() {
-			attributes = append(attributes, "until", paused.Until)
+			until = paused.Until.UTC().Format(time.RFC3339)
 		}
-		p.config.Logger.Info("ezq: the topic is paused; nothing is fetched until it is resumed", attributes...)
+		p.config.Logger.Info("ezq: the topic is paused; nothing is fetched until it is resumed",
+			"topic", p.config.Topic, "by", paused.By, "reason", paused.Reason, "until", until)
 	case paused == nil && before != nil:
 		p.config.Logger.Info("ezq: the topic is resumed", "topic", p.config.Topic)
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"os/user"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -20,7 +21,7 @@ import (
 // command is what the arguments ask for.
 type command struct {
 	name    string
-	topic   string   // of the dead letters
+	topic   string   // of the dead letters; of pause and resume, what is paused
 	from    []string // the topics whose dead letters are moved or deleted, if not that one
 	max     int
 	bounded bool // by -max
@@ -31,6 +32,9 @@ type command struct {
 	yes     bool
 	strays  bool
 	timeout time.Duration
+
+	group, by, reason string // of a pause
+	duration          time.Duration
 }
 
 // defaultTimeout is how long a command may take: a server that answers byte by byte, or not at
@@ -45,30 +49,13 @@ func parse(args []string) (c command, err error) {
 	c.name = args[0]
 	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // run reports the error
-	in := ""
-	switch c.name {
-	case "queues":
-	case "dead":
-		flags.IntVar(&c.max, "max", 20, "")
-		flags.BoolVar(&c.payload, "payload", false, "")
-		flags.IntVar(&c.limit, "payload-limit", 64<<10, "")
-	case "redrive":
-		flags.IntVar(&c.max, "max", 10, "")
-		flags.BoolVar(&c.all, "all", false, "")
-		flags.BoolVar(&c.show, "show", false, "")
-		flags.Func("from", "", c.addFrom)
-	case "purge-dead":
-		flags.BoolVar(&c.yes, "yes", false, "")
-		flags.BoolVar(&c.strays, "strays", false, "")
-		flags.Func("from", "", c.addFrom)
-	case "help", "-h", "-help", "--help":
-		return c, flag.ErrHelp
-	default:
-		return c, unknownCommand(c.name)
+	if err := c.defineFlags(flags); err != nil {
+		return c, err
 	}
+	in := ""
 	c.timeout = defaultTimeout
 	flags.Func("timeout", "", c.setLimit)
-	if c.name != "queues" {
+	if c.isAboutDeadLetters() {
 		flags.Func("in", "", func(topic string) error {
 			in = topic
 			return notEmpty(topic)
@@ -85,8 +72,57 @@ func parse(args []string) (c command, err error) {
 		topics = append(topics, flags.Arg(0))
 	}
 	flags.Visit(func(f *flag.Flag) { c.bounded = c.bounded || f.Name == "max" })
-	c.topic = deadLetterTopic(topics, in)
+	if c.isAboutDeadLetters() {
+		c.topic = deadLetterTopic(topics, in)
+	} else if len(topics) > 0 {
+		c.topic = topics[0]
+	}
 	return c, c.check(topics, in)
+}
+
+// defineFlags defines the flags of the command that are not those of all.
+func (c *command) defineFlags(flags *flag.FlagSet) error {
+	switch c.name {
+	case "queues":
+	case "dead":
+		flags.IntVar(&c.max, "max", 20, "")
+		flags.BoolVar(&c.payload, "payload", false, "")
+		flags.IntVar(&c.limit, "payload-limit", 64<<10, "")
+	case "redrive":
+		flags.IntVar(&c.max, "max", 10, "")
+		flags.BoolVar(&c.all, "all", false, "")
+		flags.BoolVar(&c.show, "show", false, "")
+		flags.Func("from", "", c.addFrom)
+	case "purge-dead":
+		flags.BoolVar(&c.yes, "yes", false, "")
+		flags.BoolVar(&c.strays, "strays", false, "")
+		flags.Func("from", "", c.addFrom)
+	case "pause":
+		flags.StringVar(&c.by, "by", userName(), "")
+		flags.StringVar(&c.reason, "reason", "", "")
+		flags.DurationVar(&c.duration, "for", 0, "")
+		flags.StringVar(&c.group, "group", "", "")
+	case "resume":
+		flags.StringVar(&c.group, "group", "", "")
+	case "help", "-h", "-help", "--help":
+		return flag.ErrHelp
+	default:
+		return unknownCommand(c.name)
+	}
+	return nil
+}
+
+// isAboutDeadLetters reports whether the topic that is named is that of dead letters.
+func (c *command) isAboutDeadLetters() bool {
+	return c.name == "dead" || c.name == "redrive" || c.name == "purge-dead"
+}
+
+// userName returns the name of the user of the machine, or "".
+func userName() string {
+	if current, err := user.Current(); err == nil {
+		return current.Username
+	}
+	return ""
 }
 
 func (c *command) addFrom(topic string) error {
@@ -127,6 +163,12 @@ func (c command) check(topics []string, in string) error {
 		return fmt.Errorf("%s takes one topic, not %q", c.name, topics)
 	case len(topics) > 0 && in != "":
 		return fmt.Errorf("a topic and -in exclude each other: leave out %q or -in %q", topics[0], in)
+	case c.name == "pause" && strings.TrimSpace(c.reason) == "":
+		return errors.New("say why with -reason: the consumers of the topic log it")
+	case c.name == "pause" && strings.TrimSpace(c.by) == "":
+		return errors.New("say who pauses the topic with -by: its consumers log it")
+	case c.duration < 0:
+		return fmt.Errorf("-for is %v: set it to more than 0, as in 10m, or leave it out to pause until resume", c.duration)
 	case c.max < 1 && (c.name == "dead" || c.name == "redrive"):
 		return fmt.Errorf("-max is %d: set it to 1 or more", c.max)
 	case c.limit < 1 && c.name == "dead":
@@ -326,7 +368,9 @@ func (c command) run(ctx context.Context, url string, out io.Writer) error {
 	if strings.TrimSpace(url) == "" {
 		return errors.New("EZQ_DATABASE_URL is not set: set it to postgres://user:password@host:5432/database")
 	}
-	client, err := pgmq.Open(ctx, url, &pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
+	client, err := pgmq.Open(ctx, url, &pgmq.Config{
+		Subscriber: pgmq.SubscriberConfig{Group: c.group}, Logger: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		return err
 	}
@@ -338,6 +382,10 @@ func (c command) run(ctx context.Context, url string, out io.Writer) error {
 		return c.listDeadLetters(ctx, client, out)
 	case "redrive":
 		return c.redrive(ctx, client, out)
+	case "pause":
+		return pause(ctx, client, c, out)
+	case "resume":
+		return resume(ctx, client, c, out)
 	default:
 		return c.purge(ctx, client, out)
 	}
@@ -373,7 +421,7 @@ func (command) queues(ctx context.Context, client *pgmq.Client, out io.Writer) e
 	if len(all) == 0 && err == nil {
 		_, _ = fmt.Fprintln(out, "There are no queues in this database.")
 	}
-	return err
+	return errors.Join(err, printPauses(ctx, client, out))
 }
 
 // isAbout reports whether one of the errors that err joins is about a queue.

@@ -1,5 +1,5 @@
 // The command ezq-pgmq is for operators: it shows how the queues of a database are doing, which
-// messages were dead-lettered and why, and redrives them.
+// messages were dead-lettered and why, and redrives them. It pauses and resumes topics.
 //
 //	export EZQ_DATABASE_URL=postgres://user:password@host:5432/database
 //	go run github.com/ezq-go/ezq/backend/pgmq/cmd/ezq-pgmq@latest queues
@@ -30,7 +30,16 @@ func main() {
 const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
 
   ezq-pgmq queues              how many messages wait in each queue, and for how long;
-                               DEAD LETTERS are those of the topic, which its groups share
+                               DEAD LETTERS are those of the topic, which its groups share;
+                               and which topics are paused
+  ezq-pgmq pause TOPIC         stop the consumers of TOPIC, in all processes, until resume;
+                               what they have received goes on, and publishers do
+      -reason TEXT             why, which the consumers log
+      -by NAME                 who, if it is not the user of this machine
+      -for 1h                  for an hour, and not until resume
+      -group GROUP             only the consumers of that group
+  ezq-pgmq resume TOPIC        let them go on
+      -group GROUP             only the consumers of that group
   ezq-pgmq dead TOPIC          the dead letters, with their reasons
       -max N                   show at most N dead letters, the oldest first (20)
       -payload                 with their payloads, each up to 64 KiB

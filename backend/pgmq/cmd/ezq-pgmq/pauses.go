@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+)
+
+// pause pauses the consumers of the topic, or of the group.
+func pause(ctx context.Context, client *pgmq.Client, c command, out io.Writer) error {
+	paused, err := client.Pause(ctx, c.topic, backend.Pause{By: c.by, Reason: c.reason, For: c.duration})
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintln(out, formatPause(paused))
+	if paused.By != c.by || paused.Reason != c.reason {
+		_, _ = fmt.Fprintln(out, "this pause holds, since it ends later; to replace it, resume the topic first")
+	}
+	return nil
+}
+
+// resume ends the pause of the topic, or of the group, and says what is still paused.
+func resume(ctx context.Context, client *pgmq.Client, c command, out io.Writer) error {
+	resumed, err := client.Resume(ctx, c.topic)
+	if err != nil {
+		return err
+	}
+	what := source(c.topic, c.group)
+	if resumed {
+		_, _ = fmt.Fprintf(out, "resumed: %s\n", what)
+	}
+	left, err := client.Pauses(ctx, c.topic)
+	for _, paused := range left {
+		_, _ = fmt.Fprintln(out, formatPause(paused))
+	}
+	switch {
+	case err != nil || resumed:
+		return err
+	case len(left) == 0:
+		_, err = fmt.Fprintf(out, "%s was not paused\n", what)
+		return err
+	case c.group != "":
+		return errors.New("the group was not paused by itself: leave out -group to resume the topic")
+	}
+	return errors.New("the topic was not paused as a whole: name the group with -group")
+}
+
+// printPauses shows all pauses that hold.
+func printPauses(ctx context.Context, client *pgmq.Client, out io.Writer) error {
+	all, err := client.AllPauses(ctx)
+	for _, paused := range all {
+		_, _ = fmt.Fprintln(out, formatPause(paused))
+	}
+	return err
+}
+
+// formatPause is one line, whatever others have written there.
+func formatPause(p backend.Paused) string {
+	until := "until it is resumed"
+	if !p.Until.IsZero() {
+		until = "until " + p.Until.UTC().Format(time.DateTime)
+	}
+	return fmt.Sprintf("paused: %s since %s, %s, by %s: %s",
+		source(p.Topic, p.Group), p.Since.UTC().Format(time.DateTime), until, printable(p.By), printable(p.Reason))
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+func TestPause_StopsTopicUntilResume(t *testing.T) {
+	t.Parallel()
+	database, client := setUp(t)
+	code, out, errOut := outputOf(t, database, "pause", "orders", "-by", "ada", "-reason", "the bank\x1b[31m is down")
+	require.Zero(t, code, errOut)
+	require.Equal(t, `paused: orders since TIME, until it is resumed, by ada: "the bank\x1b[31m is down"`+"\n", out)
+	pauses, err := client.Pauses(t.Context(), "orders")
+	require.NoError(t, err)
+	require.Len(t, pauses, 1)
+
+	code, out, _ = outputOf(t, database, "pause", "orders", "-by", "bob", "-reason", "lunch", "-for", "1h")
+	require.Zero(t, code)
+	require.Contains(t, out, "by ada:")
+	require.Contains(t, out, "this pause holds, since it ends later")
+
+	code, out, _ = outputOf(t, database, "queues")
+	require.Zero(t, code)
+	require.Contains(t, out, "\npaused: orders since TIME, until it is resumed, by ada: ")
+
+	code, out, _ = outputOf(t, database, "resume", "orders")
+	require.Zero(t, code)
+	require.Equal(t, "resumed: orders\n", out)
+	code, out, _ = outputOf(t, database, "resume", "orders")
+	require.Zero(t, code)
+	require.Equal(t, "orders was not paused\n", out)
+	_, out, _ = outputOf(t, database, "queues")
+	require.NotContains(t, out, "paused")
+}
+
+func TestPause_EndsWithItsTime(t *testing.T) {
+	t.Parallel()
+	database, client := setUp(t)
+	code, out, errOut := outputOf(t, database, "pause", "orders", "-reason", "lunch", "-for", "1h")
+	require.Zero(t, code, errOut)
+	require.Regexp(t, `^paused: orders since TIME, until TIME, by \S+: lunch\n$`, out)
+	pauses, err := client.Pauses(t.Context(), "orders")
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now().Add(time.Hour), pauses[0].Until, time.Minute)
+}
+
+func TestResume_SaysWhatStaysPaused(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	group, err := pgmq.Open(t.Context(), database, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mailer"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, group.Close()) })
+	_, err = group.Pause(t.Context(), "orders", backend.Pause{By: "a breaker", Reason: "no mail"})
+	require.NoError(t, err)
+	code, out, errOut := outputOf(t, database, "resume", "orders")
+	require.Equal(t, exitFailed, code)
+	require.Equal(t, "paused: orders (group mailer) since TIME, until it is resumed, by a breaker: no mail\n", out)
+	require.Equal(t, "ezq-pgmq: the topic was not paused as a whole: name the group with -group\n", errOut)
+	code, out, _ = outputOf(t, database, "resume", "orders", "-group", "mailer")
+	require.Zero(t, code)
+	require.Equal(t, "resumed: orders (group mailer)\n", out)
+}
+
+func TestPause_WhenWrongShowsUsage(t *testing.T) {
+	t.Parallel()
+	for text, args := range map[string][]string{
+		"say why with -reason":          {"pause", "orders", "-by", "ada"},
+		"say who pauses the topic":      {"pause", "orders", "-by", " ", "-reason", "r"},
+		"-for is -1s":                   {"pause", "orders", "-reason", "r", "-for", "-1s"},
+		"pause: missing topic":          {"pause", "-reason", "r"},
+		"resume: missing topic":         {"resume"},
+		"flag provided but not defined": {"resume", "orders", "-in", "x"},
+	} {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			code, _, errOut := outputOf(t, "postgres://unused", args...)
+			require.Equal(t, exitUsage, code)
+			require.Contains(t, errOut, text)
+		})
+	}
+}

@@ -1,0 +1,64 @@
+package pgmq
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+)
+
+// teller logs what a group that was bound a moment ago has missed.
+type teller func(ctx context.Context, db DBTX, topic, own, queue string)
+
+// missedMessages tells what a group has missed: messages that were published to a topic while the group was
+// not bound to it.
+type missedMessages struct {
+	group  string
+	logger *slog.Logger
+}
+
+// tell is for a group that is new, or was unbound.
+func (m missedMessages) tell(ctx context.Context, db DBTX, topic, own, queue string) {
+	const text = "ezq: the group was not bound to the topic until now: what waits in the topic's own queue was published before, and does not come to the group"
+	n := catalog.CountMissed(ctx, db, topic, own, queue)
+	if n == 0 {
+		m.missing(topic, own, n).Info(text)
+		return
+	}
+	m.missing(topic, own, n).Warn(text, "remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
+}
+
+// tellOwn is for a group whose queue was dropped or unbound, and may have been bound again by its owner. A
+// publisher may have created the topic's own queue meanwhile.
+func (m missedMessages) tellOwn(ctx context.Context, db DBTX, topic, queue string) {
+	own, err := queuename.Of(topic)
+	if err != nil || !exists(ctx, db, own) {
+		return
+	}
+	m.missing(topic, own, catalog.CountMissed(ctx, db, topic, own, queue)).Warn(
+		"ezq: the topic has a queue of its own, which gets every message, and may have what was published meanwhile",
+		"remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
+}
+
+func moveRemedy(topic string) string {
+	return fmt.Sprintf("if no consumer without a Group reads it: move what the group has missed, as move does,"+
+		" then drop it with DropQueue(ctx, %q) of a client without a Group", topic)
+}
+
+// missing is the logger for the n messages in a topic's own queue that a group has missed.
+func (m missedMessages) missing(topic, own string, n int) *slog.Logger {
+	logger := m.logger.With("topic", topic, "group", m.group, "queue", own)
+	if n >= 0 {
+		logger = logger.With("waiting", n)
+	}
+	return logger
+}
+
+// exists reports whether there is a queue. If not, a group has missed nothing; if that cannot be told,
+// another call says what is wrong.
+func exists(ctx context.Context, db DBTX, queue string) bool {
+	found, err := catalog.Probe(ctx, db, queue)
+	return err == nil && found.Exists()
+}

@@ -1,0 +1,83 @@
+package pgmq
+
+import (
+	"context"
+	"slices"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/pauses"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
+)
+
+// topicPauses pauses the consumers of topics, or if the subscriber has a group, those of the group.
+type topicPauses struct {
+	publisher  *Publisher
+	subscriber *Subscriber
+	table      pauses.Table
+}
+
+func newTopicPauses(publisher *Publisher, subscriber *Subscriber) *topicPauses {
+	return &topicPauses{publisher, subscriber, pauses.Table{Pool: publisher.pool, NoCreate: publisher.config.NoCreate}}
+}
+
+// consumers returns those that are paused with topic.
+func (t *topicPauses) consumers(topic string) (pauses.Consumers, error) {
+	if err := checkUserTopic(topic); err != nil {
+		return pauses.Consumers{}, err
+	}
+	queue, err := t.subscriber.consumedQueue(topic)
+	return pauses.Consumers{Topic: topic, Group: t.subscriber.config.Group, Queue: queue}, err
+}
+
+func (t *topicPauses) pause(ctx context.Context, topic string, p backend.Pause) (backend.Paused, error) {
+	const op = "pause"
+	consumers, err := t.consumers(topic)
+	if err != nil {
+		return backend.Paused{}, fault.Classify(op, topic, err)
+	}
+	if err := p.Check(); err != nil {
+		return backend.Paused{}, fault.Classify(op, topic, &Error{Kind: ErrInvalidConfig, Cause: err})
+	}
+	paused, err := t.table.Pause(ctx, consumers, p)
+	if err != nil {
+		return backend.Paused{}, fault.Classify(op, topic, err)
+	}
+	t.subscriber.wakeups.Signal(wakeup.Pauses)
+	return paused, nil
+}
+
+func (t *topicPauses) resume(ctx context.Context, topic string) (resumed bool, err error) {
+	const op = "resume"
+	consumers, err := t.consumers(topic)
+	if err != nil {
+		return false, fault.Classify(op, topic, err)
+	}
+	if resumed, err = t.table.Resume(ctx, consumers.Queue); err != nil {
+		return false, fault.Classify(op, topic, err)
+	}
+	t.subscriber.wakeups.Signal(wakeup.Pauses)
+	return resumed, nil
+}
+
+func (t *topicPauses) list(ctx context.Context, topic string) ([]backend.Paused, error) {
+	const op = "list pauses"
+	consumers, err := t.consumers(topic)
+	if err != nil {
+		return nil, fault.Classify(op, topic, err)
+	}
+	all, err := t.table.List(ctx, topic)
+	if consumers.Group != "" {
+		all = slices.DeleteFunc(all, func(p backend.Paused) bool { return p.Group != "" && p.Group != consumers.Group })
+	}
+	return all, fault.Classify(op, topic, err)
+}
+
+func (t *topicPauses) listAll(ctx context.Context) ([]backend.Paused, error) {
+	err := t.publisher.checkOpen()
+	var all []backend.Paused
+	if err == nil {
+		all, err = t.table.List(ctx, "")
+	}
+	return all, fault.Classify("list pauses", "", err)
+}
