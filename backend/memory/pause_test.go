@@ -43,7 +43,7 @@ func TestPause_LongerOneHolds(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, pauses, 1)
 		require.Equal(t, "f", pauses[0].By)
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		pauses, err = broker.Pauses(t.Context(), "t")
 		require.NoError(t, err)
 		require.Empty(t, pauses, "its time is over")

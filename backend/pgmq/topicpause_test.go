@@ -15,9 +15,9 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-func pauseT(t *testing.T, client *pgmq.Client, d time.Duration) backend.Paused {
+func pauseT(t *testing.T, client *pgmq.Client) backend.Paused {
 	t.Helper()
-	paused, err := client.Pause(t.Context(), "t", backend.Pause{By: "ada", Reason: "the bank is down", For: d})
+	paused, err := client.Pause(t.Context(), "t", backend.Pause{By: "ada", Reason: "the bank is down"})
 	require.NoError(t, err)
 	return paused
 }
@@ -58,7 +58,7 @@ func TestPauseTopic_IsHeardOfByOtherProcesses(t *testing.T) {
 	t.Cleanup(func() { _ = operator.Close() })
 	messages := subscribe(t, consumer)
 	for range 2 {
-		paused := pauseT(t, operator, 0)
+		paused := pauseT(t, operator)
 		require.WithinDuration(t, time.Now(), paused.Since, time.Minute)
 		requirePaused(t, consumer, true)
 		requireNothingClaimed(t, operator, pool, messages)
@@ -83,7 +83,7 @@ func TestPauseTopic_IsNoticedWithinPollInterval(t *testing.T) {
 	operator, err := pgmq.New(pool, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = operator.Close() })
-	pauseT(t, operator, 0)
+	pauseT(t, operator)
 	requirePaused(t, consumer, true)
 	requireNothingClaimed(t, operator, pool, messages)
 	resumeT(t, operator)
@@ -94,7 +94,7 @@ func TestPauseTopic_EndsByTheServersClock(t *testing.T) {
 	t.Parallel()
 	consumer, pool := open(t, pgmq.Config{})
 	require.NoError(t, consumer.SubscribeInitialize("t"))
-	pauseT(t, consumer, 0)
+	pauseT(t, consumer)
 	execute(t, pool, "update pgmq.ezq_pauses set until = now() + interval '1 second'")
 	messages := subscribe(t, consumer)
 	require.NotNil(t, consumer.Stats()["t"].Paused)
@@ -118,7 +118,7 @@ func TestPauseTopic_OfGroupLeavesOtherGroups(t *testing.T) {
 	}
 	billing, audit, operator := of("billing"), of("audit"), of("")
 	billed, audited := subscribe(t, billing), subscribe(t, audit)
-	pauseT(t, billing, 0)
+	pauseT(t, billing)
 	requirePaused(t, billing, true)
 	publish(t, operator, "1")
 	receive(t, audited).Ack()
@@ -133,7 +133,7 @@ func TestPauseTopic_OfGroupLeavesOtherGroups(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, all)
 
-	pauseT(t, operator, 0)
+	pauseT(t, operator)
 	requirePaused(t, audit, true)
 	publish(t, operator, "2")
 	resumeT(t, billing)
@@ -162,7 +162,7 @@ func TestPauseTopic_WrittenByHandPauses(t *testing.T) {
 			t.Parallel()
 			log := &logRecorder{}
 			client, pool := open(t, pgmq.Config{Logger: log.logger()})
-			pauseT(t, client, 0)
+			pauseT(t, client)
 			execute(t, pool, fmt.Sprintf("update pgmq.ezq_pauses set since = %s, until = %s, paused_by = repeat('a', 100000), reason = e'\\033[2J\\n' || repeat('b', 100000)", test.since, test.until))
 			messages := subscribe(t, client)
 			require.Equal(t, test.holds, client.Stats()["t"].Paused != nil)
@@ -186,13 +186,13 @@ func TestPauseTopic_EndsWithItsTable(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoListen: true, PollInterval: 50 * time.Millisecond}})
 	messages := subscribe(t, client)
-	pauseT(t, client, 0)
+	pauseT(t, client)
 	requirePaused(t, client, true)
 	execute(t, pool, "drop table pgmq.ezq_pauses")
 	requirePaused(t, client, false)
 	publish(t, client, "a")
 	receive(t, messages).Ack()
-	pauseT(t, client, 0) // which creates it again
+	pauseT(t, client) // which creates it again
 	requirePaused(t, client, true)
 }
 

@@ -93,7 +93,7 @@ func TestPause_ThatComesDuringFetchReleasesWhatItBrings(t *testing.T) {
 }
 
 func TestPause_EndsWithSubscription(t *testing.T) {
-	bubble(t, func(t *testing.T, env *environment) {
+	bubble(t, func(_ *testing.T, env *environment) {
 		env.store.publish(1)
 		env.store.setPaused(true)
 		c := env.subscribe()
