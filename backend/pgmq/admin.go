@@ -1,6 +1,7 @@
 package pgmq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -142,7 +143,7 @@ func createQueue(ctx context.Context, pool *pgxpool.Pool, queue string, options 
 		failed := options.create(ctx, pool, queue)
 		// Another client may have been faster, which is as good.
 		if found, err = kindOf(ctx, pool, queue); err != nil {
-			err = createDenied(fault.FirstError(failed, err))
+			err = createDenied(cmp.Or(failed, err))
 		}
 	}
 	if err == nil && found != options.Kind {

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -45,7 +46,7 @@ func CreateWith(db transact.Queryer) Creator {
 			return Layout{}, err
 		}
 		if !found.Exists() {
-			return Layout{}, fault.FirstError(failed, queueNotFound(queue))
+			return Layout{}, cmp.Or(failed, queueNotFound(queue))
 		}
 		return found, nil
 	}

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
@@ -44,7 +45,7 @@ func untrustedTables(ctx context.Context, db transact.Queryer, tables []string, 
 func RequireTrusted(ctx context.Context, db transact.Queryer, tables ...string) error {
 	found, err := untrustedTables(ctx, db, tables, "")
 	for _, table := range found {
-		err = fault.FirstError(err, table.codeError())
+		err = cmp.Or(err, table.codeError())
 	}
 	return err
 }

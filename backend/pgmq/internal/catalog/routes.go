@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -142,7 +143,7 @@ func (r *Route) checkOwners(ctx context.Context, db transact.Queryer, own string
 	}
 	found, err := untrustedTables(ctx, db, tables, vouchingTable)
 	for _, s := range found {
-		err = fault.FirstError(err, s.codeError())
+		err = cmp.Or(err, s.codeError())
 	}
 	return err
 }
@@ -238,7 +239,7 @@ func (r *Route) WhyNotStored(ctx context.Context, db transact.Queryer) error {
 	}
 	unchanged, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
 	if err != nil || !unchanged {
-		return fault.FirstError(err, ErrBindings)
+		return cmp.Or(err, ErrBindings)
 	}
 	return &fault.Error{Cause: errors.New("PostgreSQL accepts the rows, and does not insert them into the table"), Remedy: fault.NotStoredRemedy}
 }

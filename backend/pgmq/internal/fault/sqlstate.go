@@ -97,14 +97,6 @@ func IsCode(err error, codes ...string) bool {
 	return errors.As(err, &pg) && slices.Contains(codes, pg.Code)
 }
 
-// FirstError returns err, or otherwise if that is nil.
-func FirstError(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
-}
-
 // KeptRemedy is what to do about a table that keeps rows which were deleted.
 func KeptRemedy(table string) string {
 	return fmt.Sprintf("look for what keeps rows on %s: a BEFORE DELETE trigger that returns NULL, a rule or a policy", table)

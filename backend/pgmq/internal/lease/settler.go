@@ -152,7 +152,7 @@ func (s settler) extendEach(ctx context.Context, db *pgxpool.Pool, rows []Row, l
 			result.passing, err = err, nil
 			passed = append(passed, part...)
 		case len(part) == 1:
-			result.refusal = fault.FirstError(result.refusal, err)
+			result.refusal = cmp.Or(result.refusal, err)
 		}
 		return err
 	})
