@@ -141,11 +141,7 @@ func (r *Route) checkOwners(ctx context.Context, db transact.Queryer, own string
 	for i, queue := range r.Queues {
 		tables[i] = queuename.Table(queue)
 	}
-	found, err := untrustedTables(ctx, db, tables, vouchingTable)
-	for _, s := range found {
-		err = cmp.Or(err, s.codeError())
-	}
-	return err
+	return RequireTrusted(ctx, db, tables, vouchingTable)
 }
 
 // Forget is for a route that turned out to be wrong.

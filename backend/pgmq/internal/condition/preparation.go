@@ -106,7 +106,7 @@ func (p Preparer) ids(ctx context.Context) error {
 		}
 	}
 	if err == nil {
-		err = catalog.RequireTrusted(ctx, p.DB, idsTable)
+		err = catalog.RequireTrusted(ctx, p.DB, []string{idsTable}, "")
 	}
 	if err == nil {
 		p.Prepared.set(idsTable, time.Now().Add(recheckAfter))
