@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 )
 
@@ -55,7 +56,7 @@ func createKeys(ctx context.Context, pool *pgxpool.Pool, table string) error {
 		if failed := pool.QueryRow(ctx, "select to_regclass($1) is not null", pgx.QueryExecModeCacheDescribe, table).Scan(&there); failed != nil || there {
 			return keysDenied(table, failed)
 		}
-		if _, err = pool.Exec(ctx, createKeysSQL(table), pgx.QueryExecModeSimpleProtocol); err == nil {
+		if _, err = pool.Exec(ctx, catalog.CreateKeysSQL(table), pgx.QueryExecModeSimpleProtocol); err == nil {
 			return nil
 		}
 	}
@@ -63,10 +64,6 @@ func createKeys(ctx context.Context, pool *pgxpool.Pool, table string) error {
 		return &Error{Kind: ErrInvalidConfig, Cause: fault.WithoutSecrets(err), Remedy: `name a schema that exists, as in "app.ezq_seen": the search_path has none`}
 	}
 	return keysDenied(table, err)
-}
-
-func createKeysSQL(table string) string {
-	return "create table " + table + " (key bytea primary key, until timestamptz not null); create index on " + table + " (until)"
 }
 
 // keysDenied returns err, or says which rights to the table a role lacks.
@@ -81,7 +78,7 @@ func keysDenied(table string, err error) error {
 	return &Error{
 		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
 		Remedy: fmt.Sprintf("if the table does not exist, let its owner create it with %s; then run GRANT USAGE ON SCHEMA %s TO the role;"+
-			" GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO the role", createKeysSQL(table), schema, table),
+			" GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO the role", catalog.CreateKeysSQL(table), schema, table),
 	}
 }
 

@@ -25,9 +25,6 @@ import (
 // and the time until which it counts. It is in PGMQ's schema, where those that create queues may create it.
 const idsTable = "pgmq.ezq_ids"
 
-const createIDsSQL = "create table " + idsTable + " (key bytea primary key, until timestamptz not null);" +
-	" create index on " + idsTable + " (until)"
-
 const grantIDs = "GRANT SELECT, INSERT, UPDATE, DELETE ON " + idsTable + " TO the role"
 
 // Prepared is what is known of what conditions need in the database beside the queues: the table of IDs,
@@ -98,10 +95,10 @@ func (p Preparer) ids(ctx context.Context) error {
 		if p.NoCreate || p.Transaction && p.Pool == nil { // a rollback would take it back
 			return errNoIDs()
 		}
-		err = p.create(ctx, createIDsSQL, missingTablesSQL, idsTable)
+		err = p.create(ctx, catalog.CreateKeysSQL(idsTable), missingTablesSQL, idsTable)
 		if fault.IsCode(err, "42501") {
 			err = &fault.Error{
-				Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: "let an administrator run " + createIDsSQL + "; " + grantIDs,
+				Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: "let an administrator run " + catalog.CreateKeysSQL(idsTable) + "; " + grantIDs,
 			}
 		}
 	}
@@ -117,7 +114,7 @@ func (p Preparer) ids(ctx context.Context) error {
 func errNoIDs() error {
 	return &fault.Error{
 		Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("there is no table %s, which remembers IDs", idsTable),
-		Remedy: "let an administrator run " + createIDsSQL,
+		Remedy: "let an administrator run " + catalog.CreateKeysSQL(idsTable),
 	}
 }
 
@@ -216,7 +213,7 @@ func (p Preparer) create(ctx context.Context, statements, missingSQL, table stri
 		if err == nil && len(missing) == 0 {
 			return nil
 		}
-		if !fault.IsCode(failed, "23505", "42P07", "40P01", "XX000") {
+		if !fault.IsConcurrentCreation(failed) {
 			return failed
 		}
 	}
@@ -240,7 +237,7 @@ func Explain(err error, insert *Insert) error {
 	case aboutIDs && fault.IsCode(err, "42703", "42P10"): // undefined_column, invalid_column_reference
 		return &fault.Error{
 			Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err),
-			Remedy: "see who has made " + idsTable + ", which has other columns than ezq needs; drop it, and run " + createIDsSQL,
+			Remedy: "see who has made " + idsTable + ", which has other columns than ezq needs; drop it, and run " + catalog.CreateKeysSQL(idsTable),
 		}
 	case !fault.IsCode(err, "42501"):
 		return err

@@ -91,6 +91,12 @@ func IsDoubtful(err error) bool {
 	return IsCode(err, "53200", "57014", "XX000")
 }
 
+// IsConcurrentCreation reports whether what a statement was to create may be there now: two sessions that create the
+// same at once get in each other's way, also with "if not exists".
+func IsConcurrentCreation(err error) bool {
+	return IsCode(err, "23505", "42P07", "40P01", "XX000") // unique_violation, duplicate_table, deadlock_detected, internal_error
+}
+
 // IsCode reports whether err is what PostgreSQL says with one of these SQLSTATEs.
 func IsCode(err error, codes ...string) bool {
 	var pg *pgconn.PgError
