@@ -12,6 +12,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // KeyStore remembers keys in a table, each for a while: a store for the middleware
@@ -52,8 +53,8 @@ func newKeyStore(pool *pgxpool.Pool, name string) *KeyStore {
 func createKeys(ctx context.Context, pool *pgxpool.Pool, table string) error {
 	var err error
 	for range 2 {
-		var there bool
-		if failed := pool.QueryRow(ctx, "select to_regclass($1) is not null", pgx.QueryExecModeCacheDescribe, table).Scan(&there); failed != nil || there {
+		there, failed := transact.Value[bool](ctx, pool, "select to_regclass($1) is not null", table)
+		if failed != nil || there {
 			return keysDenied(table, failed)
 		}
 		if _, err = pool.Exec(ctx, catalog.CreateKeysSQL(table), pgx.QueryExecModeSimpleProtocol); err == nil {

@@ -242,7 +242,7 @@ func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *catalog.Routes
 			tables = append(tables, queuename.Table(o.Queue))
 		}
 	}
-	missing, err := transact.Collect(ctx, pool, pgx.RowTo[string], "select name from unnest($1::text[]) as name where to_regclass(name) is null", tables)
+	missing, err := transact.Collect(ctx, pool, pgx.RowTo[string], catalog.MissingTablesSQL, tables)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // labelTimeout is how long a subscription waits until it can label its queue. The label is
@@ -60,8 +61,7 @@ func WriteLabel(ctx context.Context, pool *pgxpool.Pool, topic, group, queue str
 	}
 	ctx, cancel := context.WithTimeout(ctx, labelTimeout)
 	defer cancel()
-	var wanted bool
-	err := pool.QueryRow(ctx, labelSQL, queuename.Table(queue)).Scan(&wanted)
+	wanted, err := transact.Value[bool](ctx, pool, labelSQL, queuename.Table(queue))
 	if err == nil && wanted {
 		_, err = pool.Exec(ctx, fmt.Sprintf("comment on table %s is %s", queuename.Table(queue), literal(labelOf(topic, group))))
 	}

@@ -90,12 +90,12 @@ func (p Preparer) ids(ctx context.Context) error {
 	if p.Prepared.has(idsTable) {
 		return nil
 	}
-	missing, err := p.find(ctx, missingTablesSQL, []string{idsTable})
+	missing, err := p.find(ctx, catalog.MissingTablesSQL, []string{idsTable})
 	if err == nil && len(missing) > 0 {
 		if p.NoCreate || p.Transaction && p.Pool == nil { // a rollback would take it back
 			return errNoIDs()
 		}
-		err = p.create(ctx, catalog.CreateKeysSQL(idsTable), missingTablesSQL, idsTable)
+		err = p.create(ctx, catalog.CreateKeysSQL(idsTable), catalog.MissingTablesSQL, idsTable)
 		if fault.IsCode(err, "42501") {
 			err = &fault.Error{
 				Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: "let an administrator run " + catalog.CreateKeysSQL(idsTable) + "; " + grantIDs,
@@ -117,8 +117,6 @@ func errNoIDs() error {
 		Remedy: "let an administrator run " + catalog.CreateKeysSQL(idsTable),
 	}
 }
-
-const missingTablesSQL = "select name from unnest($1::text[]) as name where to_regclass(name) is null"
 
 //go:embed sql/missing_indexes.sql
 var missingIndexesSQL string
