@@ -154,6 +154,23 @@ func remedyOf(t *testing.T, client *pgmq.Client, s backend.Selection) string {
 	return statement
 }
 
+// PostgreSQL refuses to build an index of a partitioned table concurrently.
+func TestFind_NamesAnIndexThatAPartitionedQueueTakes(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	partition(t, pool)
+	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values
+		(now(), '{"_type":"Paid"}', '{"ezq_uuid":"1","ezq_unique":"t/k","kind":"a"}'), (now(), '{}', '{}')`)
+	for _, s := range []backend.Selection{{ID: "1"}, {UniqueKey: "k"}, {Event: "Paid"}, {Header: "kind", Value: "a"}} {
+		index, ok := strings.CutSuffix(remedyOf(t, client, s), ", when no program writes to it")
+		require.True(t, ok, index)
+		execute(t, pool, index)
+		found := find(t, client, s)
+		require.Len(t, found, 1, "%+v", s)
+		require.Equal(t, "1", found[0].ID)
+	}
+}
+
 func TestFind_IsBoundedUnlessThereIsAnIndex(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})

@@ -163,18 +163,14 @@ func (p Preparer) index(ctx context.Context, table string) error {
 	if err != nil {
 		return err
 	}
-	keys := fmt.Sprintf("on %s (left(headers->>'ezq_unique', 400)) where headers ? 'ezq_unique'", table)
-	remedy := "let its owner run CREATE INDEX CONCURRENTLY " + keys
-	if partitioned {
-		remedy = "let its owner run CREATE INDEX " + keys + ", when no program writes to it"
-	}
+	remedy := "let its owner run " + catalog.IndexRemedy(table, catalog.KeysSQL, partitioned)
 	switch {
 	case p.NoCreate, large:
 		return &fault.Error{Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("%s has no index of keys", table), Remedy: remedy}
 	case p.Transaction && p.Pool == nil:
 		return errBusy
 	}
-	err = p.create(ctx, "select set_config('lock_timeout', '100ms', true); create index "+keys, sqlfile.Text(missingIndexesSQL), table)
+	err = p.create(ctx, "select set_config('lock_timeout', '100ms', true); create index on "+table+" "+catalog.KeysSQL, sqlfile.Text(missingIndexesSQL), table)
 	switch {
 	case fault.IsCode(err, "42501"): // insufficient_privilege
 		return &fault.Error{Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err), Remedy: remedy}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
@@ -99,17 +100,16 @@ func (c choice) which(t table) (which, order string) {
 
 // index returns the SQL of an index with which all of t can be searched.
 func (c choice) index(t table) string {
-	on := "CREATE INDEX CONCURRENTLY ON " + t.name
+	on := "USING hash ((coalesce(message->'_type', headers->'name')))"
 	switch {
 	case c.UniqueKey != "":
-		return on + " (left(headers->>'ezq_unique', 400)) WHERE headers ? 'ezq_unique'"
+		on = catalog.KeysSQL
 	case c.ID != "":
-		return on + " USING hash ((headers->'ezq_uuid'))"
+		on = "USING hash ((headers->'ezq_uuid'))"
 	case c.Header != "":
-		return on + fmt.Sprintf(" USING hash ((headers->%s))", quoted(c.Header))
-	default:
-		return on + " USING hash ((coalesce(message->'_type', headers->'name')))"
+		on = fmt.Sprintf("USING hash ((headers->%s))", quoted(c.Header))
 	}
+	return catalog.IndexRemedy(t.name, on, t.partitioned)
 }
 
 // quoted returns text as a constant of SQL, whatever standard_conforming_strings is.

@@ -27,8 +27,10 @@ type table struct {
 
 	readable bool
 	headers  bool
-	leases   bool    // it has last_read_at
-	indexed  [4]bool // by the conditions, in their order
+	leases   bool // it has last_read_at
+
+	partitioned bool
+	indexed     [4]bool // by the conditions, in their order
 }
 
 // deadSuffix is what the name of a dead-letter topic has behind that of its topic.
@@ -92,7 +94,7 @@ func describe(ctx context.Context, pool *pgxpool.Pool, tables []table, header st
 	}
 	var n int
 	var t table
-	_, err = pgx.ForEachRow(rows, []any{&n, &t.readable, &t.headers, &t.leases, &t.indexed[0], &t.indexed[1], &t.indexed[2], &t.indexed[3]}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&n, &t.readable, &t.headers, &t.leases, &t.partitioned, &t.indexed[0], &t.indexed[1], &t.indexed[2], &t.indexed[3]}, func() error {
 		t.name, t.queue, t.place, t.letters = tables[n].name, tables[n].queue, tables[n].place, tables[n].letters
 		there = append(there, t)
 		return nil
