@@ -11,11 +11,11 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 //go:embed sql/read.sql
@@ -49,19 +49,8 @@ type row struct {
 	later, known      bool
 	uuid, key         string
 	size, headersSize int
-	message, headers  text
+	message, headers  transact.Borrowed
 }
-
-// text is in the memory of pgx, until the next row.
-type text []byte
-
-// ScanBytes implements [pgtype.BytesScanner].
-func (t *text) ScanBytes(read []byte) error {
-	*t = read
-	return nil
-}
-
-var _ pgtype.BytesScanner = (*text)(nil)
 
 // scan returns the messages in rows, in the order of ids.
 func scan(rows pgx.Rows, chosen choice, t table, ids []int64) ([]backend.Found, error) {
