@@ -78,7 +78,7 @@ func (c choice) conditions() [4]string {
 		all[2] = "coalesce(message->'_type', headers->'name') = to_jsonb($3::text)"
 	}
 	if c.Header != "" {
-		all[3] = "headers->" + quoted(c.Header) + " = to_jsonb($5::text)"
+		all[3] = "headers->" + sqlfile.Literal(c.Header) + " = to_jsonb($5::text)"
 	}
 	return all
 }
@@ -107,16 +107,7 @@ func (c choice) index(t table) string {
 	case c.ID != "":
 		on = "USING hash ((headers->'ezq_uuid'))"
 	case c.Header != "":
-		on = fmt.Sprintf("USING hash ((headers->%s))", quoted(c.Header))
+		on = fmt.Sprintf("USING hash ((headers->%s))", sqlfile.Literal(c.Header))
 	}
 	return catalog.IndexRemedy(t.name, on, t.partitioned)
-}
-
-// quoted returns text as a constant of SQL, whatever standard_conforming_strings is.
-func quoted(text string) string {
-	literal := "'" + strings.ReplaceAll(text, "'", "''") + "'"
-	if strings.Contains(text, `\`) {
-		return "E" + strings.ReplaceAll(literal, `\`, `\\`)
-	}
-	return literal
 }

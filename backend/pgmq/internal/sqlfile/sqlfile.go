@@ -1,4 +1,5 @@
-// Package sqlfile is for SQL that stands in files of its own, with comments for people who know SQL.
+// Package sqlfile is for SQL that stands in files of its own, with comments for people who know SQL, and for what is
+// written into it.
 package sqlfile
 
 import "strings"
@@ -12,4 +13,13 @@ func Text(file string) string {
 		}
 	}
 	return strings.TrimSpace(sql.String())
+}
+
+// Literal returns text as a constant of SQL, whatever standard_conforming_strings is.
+func Literal(text string) string {
+	literal := "'" + strings.ReplaceAll(text, "'", "''") + "'"
+	if strings.Contains(text, `\`) {
+		return "E" + strings.ReplaceAll(literal, `\`, `\\`)
+	}
+	return literal
 }
