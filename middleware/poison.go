@@ -102,7 +102,7 @@ func (p Poison) deadLetter(ctx context.Context, msg *message.Message, err error,
 	from := topicOf(ctx)
 	to := p.Topic
 	if to == "" && from != "" {
-		to = from + "_dead"
+		to = from + backend.DeadLetterSuffix
 	}
 	if moveErr := p.moveDeadLetter(ctx, msg, to, backend.DeadLetterMetadata(from, handlerOf(ctx), failures, err)); moveErr != nil {
 		return errors.Join(err, fmt.Errorf("middleware: dead letter to %q: %w", to, moveErr))

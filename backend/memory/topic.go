@@ -48,7 +48,7 @@ func (ts *topics) search(name string, s selector, limit int) (found []backend.Fo
 	for _, at := range [...]struct {
 		name  string
 		place backend.Place
-	}{{name, backend.InTopic}, {name + "_dead", backend.InDeadLetters}} {
+	}{{name, backend.InTopic}, {name + backend.DeadLetterSuffix, backend.InDeadLetters}} {
 		if t, ok := ts.byName[at.name]; ok {
 			for _, e := range s.find(t, limit-len(found)) {
 				found = append(found, e.found(at.place, at.name, now))

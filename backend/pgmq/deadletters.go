@@ -252,7 +252,7 @@ func deadLetterError(ctx context.Context, pool *pgxpool.Pool, op, topic string, 
 	if catalog.HasOnlyGroups(ctx, pool, topic, err) {
 		err = &Error{
 			Kind: ErrGroupRequired, Cause: catalog.ErrHasGroups,
-			Remedy: fmt.Sprintf("ask for %q, where the dead letters of all its groups are, or for the topic of its Poison", topic+"_dead"),
+			Remedy: fmt.Sprintf("ask for %q, where the dead letters of all its groups are, or for the topic of its Poison", topic+backend.DeadLetterSuffix),
 		}
 	}
 	return fault.Classify(op, topic, err)

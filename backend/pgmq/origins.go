@@ -98,10 +98,8 @@ type origins struct {
 	groups map[string][]string // the bound queues of groups of a topic, as far as they were asked for
 }
 
-const deadSuffix = "_dead" // as middleware.Poison has it
-
 func newOrigins(pool *pgxpool.Pool, from string, topics []string) *origins {
-	if topic, ok := strings.CutSuffix(from, deadSuffix); ok && topic != "" && len(topics) == 0 {
+	if topic, ok := strings.CutSuffix(from, backend.DeadLetterSuffix); ok && topic != "" && len(topics) == 0 {
 		topics = []string{topic}
 	}
 	return &origins{pool: pool, topics: topics, groups: map[string][]string{}}
@@ -127,7 +125,7 @@ func (o *origins) check(from string) error {
 		return nil
 	}
 	return &Error{
-		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the topic is not named after another one, as %q is", from+deadSuffix),
+		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the topic is not named after another one, as %q is", from+backend.DeadLetterSuffix),
 		Remedy: "ask for that, or name the topics whose dead letters are meant",
 	}
 }

@@ -33,9 +33,6 @@ type table struct {
 	indexed     [4]bool // by the conditions, in their order
 }
 
-// deadSuffix is what the name of a dead-letter topic has behind that of its topic.
-const deadSuffix = "_dead"
-
 //go:embed sql/tables.sql
 var tablesSQL string
 
@@ -55,7 +52,7 @@ func listTables(ctx context.Context, pool *pgxpool.Pool, topic, header string, a
 		tables = append(tables, table{name: queuename.Table(group), queue: group, place: backend.InGroup})
 	}
 	if all {
-		if dead, err := queuename.Of(topic + deadSuffix); err == nil { // a name can be too long
+		if dead, err := queuename.Of(topic + backend.DeadLetterSuffix); err == nil { // a name can be too long
 			tables = append(tables, table{name: queuename.Table(dead), queue: dead, place: backend.InDeadLetters, letters: true})
 		}
 		for _, t := range slices.Clone(tables) {
