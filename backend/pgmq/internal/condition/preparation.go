@@ -224,7 +224,7 @@ func (p Preparer) find(ctx context.Context, sql string, tables []string) ([]stri
 
 // Explain returns err with what is to be done, if it is about the privileges that insert needs, or the table of IDs.
 func Explain(err error, insert *Insert) error {
-	aboutIDs := err != nil && strings.Contains(err.Error(), strings.TrimPrefix(idsTable, "pgmq."))
+	aboutIDs := fault.IsAbout(err, strings.TrimPrefix(idsTable, "pgmq."))
 	switch {
 	case aboutIDs && fault.IsCode(err, "42P01"): // undefined_table
 		return errNoIDs()

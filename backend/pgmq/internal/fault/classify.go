@@ -315,9 +315,9 @@ func (s Subject) grants(pg *pgconn.PgError) string {
 		return fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", s.archivePrivileges(), pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
 	case queue != "":
 		return fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", s.privileges(queue), queuename.Table(queue))
-	case isAbout(pg, "meta") && s.Op == "list queues":
+	case IsAbout(pg, "meta") && s.Op == "list queues":
 		return "let its owner run GRANT SELECT ON pgmq.meta TO the role"
-	case isAbout(pg, "meta"), isAbout(pg, "topic_bindings"):
+	case IsAbout(pg, "meta"), IsAbout(pg, "topic_bindings"):
 		return s.declaration(pg)
 	case s.Queue != "":
 		create := fmt.Sprintf("SELECT pgmq.create('%s')", s.Queue)
@@ -333,7 +333,7 @@ func (s Subject) grants(pg *pgconn.PgError) string {
 // declaration returns what to do if the role may not declare its queue.
 func (s Subject) declaration(pg *pgconn.PgError) string {
 	table, group := "pgmq.meta", ""
-	if isAbout(pg, "topic_bindings") {
+	if IsAbout(pg, "topic_bindings") {
 		table = "pgmq.topic_bindings"
 	}
 	if s.isGroup(s.Queue) || table == "pgmq.topic_bindings" {
@@ -369,9 +369,10 @@ func namesIn(message string) []string {
 	return strings.FieldsFunc(message, func(r rune) bool { return r != '_' && !isLowerOrDigit(r) })
 }
 
-// isAbout reports whether pg names a table of PGMQ's own.
-func isAbout(pg *pgconn.PgError, table string) bool {
-	return pg.TableName == table || slices.Contains(namesIn(pg.Message), table)
+// IsAbout reports whether err is what PostgreSQL says of a table that is not a queue: one of PGMQ's own, or of ezq's.
+func IsAbout(err error, table string) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.TableName == table || slices.Contains(namesIn(pg.Message), table))
 }
 
 // privileges returns what the operation takes on queue.
