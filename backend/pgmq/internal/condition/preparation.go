@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -127,21 +128,17 @@ func (p Preparer) keys(ctx context.Context, tables []string) error {
 	if err != nil {
 		return err
 	}
-	until := map[string]time.Time{}
-	for _, table := range missing {
-		err := p.index(ctx, table)
-		switch {
-		case errors.Is(err, errBusy):
-			until[table] = time.Now().Add(time.Minute)
-		case err != nil:
-			return err
-		}
-	}
 	for _, table := range tables {
-		if until[table].IsZero() {
-			until[table] = time.Now().Add(recheckAfter)
+		pause := recheckAfter
+		if slices.Contains(missing, table) {
+			switch err := p.index(ctx, table); {
+			case errors.Is(err, errBusy):
+				pause = time.Minute
+			case err != nil:
+				return err
+			}
 		}
-		p.Prepared.set(table, until[table])
+		p.Prepared.set(table, time.Now().Add(pause))
 	}
 	return nil
 }
