@@ -321,11 +321,10 @@ func (c *claimer) adapt(ctx context.Context, cause error, width int, lease time.
 // passBy looks for rows that PostgreSQL does not lease, which the next claims pass by. It returns how many it has
 // found, how many messages may be claimed, and whether there are no more.
 func (c *claimer) passBy(ctx context.Context, width int, lease time.Duration) (found, accepted int, all bool) {
-	refused, accepted, all := c.screening.refused.search(ctx, c.trial(ctx, lease), width)
-	if len(refused) > 0 {
+	if found, accepted, all = c.screening.refused.search(ctx, c.trial(ctx, lease), width); found > 0 {
 		c.screening.activate()
 	}
-	return len(refused), accepted, all
+	return found, accepted, all
 }
 
 // trial is how rows are tried: as many as a claim can lease in half of its time.
