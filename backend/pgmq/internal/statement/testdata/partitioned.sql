@@ -39,17 +39,15 @@ from (
 	end as size from m) as m;
 
 -- Lease
-with m as (
-	update "pgmq"."q_orders" m
-	set vt = date_trunc('milliseconds', clock_timestamp() + $2::bigint * interval '1 microsecond') + case when (m.read_ct > 0 or m.last_read_at is not null) then interval '0' else interval '1 microsecond' end, read_ct = greatest(least(m.read_ct, 2147483646), 0) + 1, last_read_at = clock_timestamp()
-	where m.msg_id = any (array(
-		select msg_id from "pgmq"."q_orders"
-		where '"pgmq"."q_orders"'::regclass::oid = 16385::oid and vt <= statement_timestamp() and msg_id <> all($3::bigint[])
-		order by vt, msg_id
-		limit $1
-		for update skip locked))
-	returning m.msg_id, m.read_ct, m.last_read_at as read_at, case when isfinite(m.enqueued_at) then m.enqueued_at else 'epoch' end as enqueued_at, m.vt, m.vt = date_trunc('milliseconds', m.vt) as known)
-select msg_id, read_ct, read_at, known from m;
+update "pgmq"."q_orders" m
+set vt = date_trunc('milliseconds', clock_timestamp() + $2::bigint * interval '1 microsecond') + case when (m.read_ct > 0 or m.last_read_at is not null) then interval '0' else interval '1 microsecond' end, read_ct = greatest(least(m.read_ct, 2147483646), 0) + 1, last_read_at = clock_timestamp()
+where m.msg_id = any (array(
+	select msg_id from "pgmq"."q_orders"
+	where '"pgmq"."q_orders"'::regclass::oid = 16385::oid and vt <= statement_timestamp() and msg_id <> all($3::bigint[])
+	order by vt, msg_id
+	limit $1
+	for update skip locked))
+returning m.msg_id, m.read_ct, m.last_read_at, m.vt = date_trunc('milliseconds', m.vt);
 
 -- Read
 with m as materialized (
