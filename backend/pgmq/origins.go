@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -169,8 +168,7 @@ func (o *origins) groupsOf(ctx context.Context, topic string) ([]string, error) 
 		if err != nil && !errors.Is(err, ErrPermission) { // a role that may not look knows of none
 			return nil, err
 		}
-		isGroup := regexp.MustCompile(queuename.GroupPattern(topic))
-		groups = slices.DeleteFunc(bound.Queues, func(queue string) bool { return !isGroup.MatchString(queue) })
+		groups = bound.Groups(topic)
 	}
 	o.groups[topic] = groups
 	return groups, nil

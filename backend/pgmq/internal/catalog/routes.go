@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -178,11 +177,10 @@ func PublishDenied(topic string, queues []string) error {
 	all := strings.Join(tables, ", ")
 	remedy := fmt.Sprintf("let the owner run GRANT INSERT (vt, message, headers) ON %s TO the role", all)
 	own, _ := queuename.Of(topic)
-	isGroup := regexp.MustCompile(queuename.GroupPattern(topic))
 	if slices.ContainsFunc(queues, func(queue string) bool { return queue != own }) {
 		remedy += fmt.Sprintf("; select * from pgmq.test_routing('%s') shows what is bound", queuename.RoutingKey(topic))
 	}
-	if slices.ContainsFunc(queues, func(queue string) bool { return queue != own && !isGroup.MatchString(queue) }) { // a group would lose its events
+	if slices.ContainsFunc(queues, func(queue string) bool { return queue != own && !queuename.IsGroup(topic, queue) }) { // a group would lose its events
 		remedy += ", and pgmq.unbind_topic unbinds a queue that is no group's"
 	}
 	return &fault.Error{

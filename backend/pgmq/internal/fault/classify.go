@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -247,7 +246,7 @@ func (s Subject) relationOf(pg *pgconn.PgError) (prefix, queue string) {
 	for _, name := range names {
 		for _, prefix := range [...]string{queuename.QueuePrefix, queuename.ArchivePrefix} {
 			queue, ok := strings.CutPrefix(name, prefix)
-			if ok && queue != "" && !strings.HasSuffix(queue, "_seq") && (certain || queue == s.Queue || s.isGroup(queue)) {
+			if ok && queue != "" && !strings.HasSuffix(queue, "_seq") && (certain || queue == s.Queue || queuename.IsGroup(s.Topic, queue)) {
 				return prefix, queue
 			}
 		}
@@ -266,13 +265,13 @@ func (s Subject) missingTable(pg *pgconn.PgError) (kind error, remedy string) {
 	case prefix == queuename.ArchivePrefix:
 		return ErrQueueNotFound, fmt.Sprintf("the archive of the queue is not there; create it with SELECT pgmq.create('%s'), and let its owner run"+
 			" GRANT %s ON %s TO the role", queue, s.archivePrivileges(), pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
-	case s.createsNothing() && (queue == s.Queue || s.isGroup(queue)):
+	case s.createsNothing() && (queue == s.Queue || queuename.IsGroup(s.Topic, queue)):
 		check := "check the topic"
-		if s.isGroup(queue) {
+		if queuename.IsGroup(s.Topic, queue) {
 			check += " and the Group"
 		}
 		return ErrQueueNotFound, check + ": Queues, and ezq-pgmq queues, list the queues that are there"
-	case s.isGroup(queue):
+	case queuename.IsGroup(s.Topic, queue):
 		return ErrQueueNotFound, GroupRemedy
 	case queue != "" && queue != s.Queue:
 		return ErrQueueNotFound, CreateRemedy(queue)
@@ -321,7 +320,7 @@ func (s Subject) grants(pg *pgconn.PgError) string {
 		return s.declaration(pg)
 	case s.Queue != "":
 		create := fmt.Sprintf("SELECT pgmq.create('%s')", s.Queue)
-		if s.isGroup(s.Queue) {
+		if queuename.IsGroup(s.Topic, s.Queue) {
 			create = "SubscribeInitialize of a program that has that Group"
 		}
 		return fmt.Sprintf("if the queue does not exist, create it with %s; then let its owner run GRANT USAGE ON SCHEMA pgmq TO the role;"+
@@ -336,7 +335,7 @@ func (s Subject) declaration(pg *pgconn.PgError) string {
 	if IsAbout(pg, "topic_bindings") {
 		table = "pgmq.topic_bindings"
 	}
-	if s.isGroup(s.Queue) || table == "pgmq.topic_bindings" {
+	if queuename.IsGroup(s.Topic, s.Queue) || table == "pgmq.topic_bindings" {
 		group = " of a program that has the same Group"
 	}
 	return fmt.Sprintf("let the queue be declared by its owner, with SubscribeInitialize%s; or, if this role is to create queues, let an administrator run"+
@@ -352,16 +351,6 @@ func (s Subject) archivePrivileges() string {
 		return "SELECT"
 	}
 	return "SELECT, INSERT"
-}
-
-// isGroup reports whether queue has the name of one of the topic's groups.
-func (s Subject) isGroup(queue string) bool {
-	own, err := queuename.Of(s.Topic)
-	if err != nil || queue == own {
-		return false
-	}
-	isGroup, err := regexp.MatchString(queuename.GroupPattern(s.Topic), queue)
-	return isGroup && err == nil
 }
 
 // namesIn returns the words of a message that may be names.

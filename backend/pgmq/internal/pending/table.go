@@ -5,7 +5,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"regexp"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -69,14 +68,7 @@ func groupsOf(ctx context.Context, pool *pgxpool.Pool, topic, own string) ([]str
 		return nil, err
 	}
 	bound, err := catalog.Bindings(ctx, pool, topic)
-	if err != nil {
-		return nil, err
-	}
-	isGroup, err := regexp.Compile(queuename.GroupPattern(topic))
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(bound.Queues, func(queue string) bool { return queue == own || !isGroup.MatchString(queue) }), nil
+	return bound.Groups(topic), err
 }
 
 // describe returns those of tables that exist, with what there is to know of them.
