@@ -138,25 +138,16 @@ func (s settler) extend(ctx context.Context, db transact.Sender, leases []subscr
 // extendEach extends leases, together if it can, within about a second.
 func (s settler) extendEach(ctx context.Context, db *pgxpool.Pool, rows []Row, lease time.Duration, extended func(part []Row)) (result extension) {
 	result.extended = idSet{}
-	var passed []Row
-	failed, untried := bisect(rows, examineTimeout, func(part []Row, timeout time.Duration) error {
-		if result.passing != nil {
-			passed = append(passed, part...)
-			return nil
-		}
+	result.failed, result.untried, result.passing = bisectReachable(rows, examineTimeout, func(part []Row, timeout time.Duration) error {
 		err := s.extendWithin(ctx, db, part, lease, timeout, result.extended)
 		switch {
 		case err == nil:
 			extended(part)
-		case !fault.IsServerError(err):
-			result.passing, err = err, nil
-			passed = append(passed, part...)
-		case len(part) == 1:
+		case fault.IsServerError(err) && len(part) == 1:
 			result.refusal = cmp.Or(result.refusal, err)
 		}
 		return err
 	})
-	result.failed, result.untried = failed, append(untried, passed...)
 	return result
 }
 
