@@ -87,7 +87,7 @@ var pgmqFloors = [][]string{
 	{"codec", "dial"},
 	{"catalog", "insert", "wakeup"},
 	{"condition", "statement"},
-	{"lease", "pending"},
+	{"lease", "search"},
 }
 
 // floorRules returns the rules that floors of packages below a face stand for.

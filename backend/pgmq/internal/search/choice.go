@@ -1,4 +1,4 @@
-package pending
+package search
 
 import (
 	_ "embed"

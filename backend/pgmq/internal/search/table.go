@@ -1,5 +1,5 @@
-// Package pending finds, cancels and moves messages that a topic has stored, by what they say.
-package pending
+// Package search finds, cancels and moves messages that a topic has stored, by what they say.
+package search
 
 import (
 	"context"
