@@ -168,7 +168,7 @@ func (r *refusedRows) retry(ctx context.Context, t trial) {
 		return
 	}
 	r.next = time.Now().Add(fault.Pause(r.since))
-	still, err := rowsThere(ctx, t.queue.pool, t.queue.sql(), r.ids())
+	still, err := existingRows(ctx, t.queue.pool, t.queue.sql(), r.ids())
 	if err != nil {
 		return
 	}
@@ -200,10 +200,10 @@ func dueRows(ctx context.Context, db transact.Sender, sql *statement.Set, limit 
 	return due, newest, batch.Run(ctx, db)
 }
 
-// rowsThere returns the rows that there still are.
-func rowsThere(ctx context.Context, db transact.Sender, sql *statement.Set, all []int64) (there idSet, err error) {
+// existingRows returns the rows that there still are.
+func existingRows(ctx context.Context, db transact.Sender, sql *statement.Set, all []int64) (there idSet, err error) {
 	there = idSet{}
 	batch := transact.New()
-	batch.Queue(sql.There, all).Query(there.collect)
+	batch.Queue(sql.Existing, all).Query(there.collect)
 	return there, batch.Run(ctx, db)
 }

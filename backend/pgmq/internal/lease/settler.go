@@ -82,7 +82,7 @@ func (s settler) findMissed(ctx context.Context, all []subscription.Token, found
 	var id int64
 	var same bool
 	batch := transact.New()
-	batch.Queue(s.queue.sql().Exist, missing.ids, missing.numbers, missing.times).Query(func(rows pgx.Rows) error {
+	batch.Queue(s.queue.sql().CheckTokens, missing.ids, missing.numbers, missing.times).Query(func(rows pgx.Rows) error {
 		_, err := pgx.ForEachRow(rows, []any{&id, &same}, func() error {
 			valid[id] = same
 			return nil

@@ -88,7 +88,7 @@ func (t trial) tryEach(ctx context.Context, server *pgconn.PgConn, ids []int64, 
 	pipeline := server.StartPipeline(ctx)
 	lease, limit := []byte(strconv.FormatInt(t.lease.Microseconds(), 10)), []byte(strconv.FormatInt(until.Microseconds(), 10))
 	for _, id := range ids {
-		pipeline.SendQueryParams(t.queue.sql().Touch, [][]byte{fmt.Appendf(nil, "{%d}", id), lease, limit}, nil, nil, nil)
+		pipeline.SendQueryParams(t.queue.sql().TryLease, [][]byte{fmt.Appendf(nil, "{%d}", id), lease, limit}, nil, nil, nil)
 		pipeline.SendPipelineSync()
 		pipeline.SendQueryParams("rollback to savepoint untouched", nil, nil, nil, nil)
 		pipeline.SendPipelineSync()
