@@ -1,5 +1,8 @@
 // Package sqlfile is for SQL that stands in files of its own, with comments for people who know SQL, and for what is
 // written into it.
+//
+// Go puts something in the place of what is in braces. {table}, {archive} and {queue} are the table of a queue, its
+// archive and its name. All others are explained in the comments of the file, or in those of its package.
 package sqlfile
 
 import "strings"
