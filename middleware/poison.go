@@ -124,7 +124,7 @@ var (
 	errNoTopic     = errors.New("there is no topic for it: set Poison.Topic")
 	errSameTopic   = errors.New("that is where it comes from: set another Poison.Topic")
 	errNoPublisher = errors.New("the backend does not promise DeadLetter: set Poison.To")
-	errSettled     = errors.New("somebody has acked or nacked the message already")
+	errSettled     = errors.New("the message was acked or nacked already")
 )
 
 func (p Poison) moveDeadLetter(ctx context.Context, msg *message.Message, to string, metadata message.Metadata) error {

@@ -36,7 +36,7 @@ func withLiterals(sql, first, second, third string) string {
 }
 
 // Bind makes sure that queue gets a copy of every message of topic. It reports whether
-// it did not before. A queue that is not in pgmq.meta, because somebody has deleted its row, cannot be
+// it did not before. A queue that is not in pgmq.meta, because its row was deleted, cannot be
 // bound: declare puts it there.
 func Bind(ctx context.Context, db transact.Queryer, topic, own, queue string, declare bool) (fresh bool, err error) {
 	for {

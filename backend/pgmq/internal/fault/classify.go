@@ -188,7 +188,7 @@ const (
 const lockedRemedy = "another transaction has locked it: select pid, relation::regclass, mode from pg_locks shows which, and pg_stat_activity what it does"
 
 // PGMQ's own tables have neither, but for their keys.
-const refusedRemedy = "a constraint or a trigger that somebody has added to the table refuses it: change what is refused, or remove that"
+const refusedRemedy = "a constraint or a trigger that was added to the table refuses it: change what is refused, or remove that"
 
 // NotStoredRemedy is what to do about a table that does not take rows, and refuses none.
 const NotStoredRemedy = "a trigger or a rule on the table that the row goes to keeps it out, or stores it in another table: have it raise an exception instead, or remove it"

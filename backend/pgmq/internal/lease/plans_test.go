@@ -76,7 +76,7 @@ func (w *planChecker) consume(s *Store) {
 	w.plans.RequireFewRows(w.t, "a nack", claimLimit, err)
 	lostAcks := settlementsOf(leases, subscription.Ack)
 	for i := range lostAcks {
-		lostAcks[i].Number++ // somebody else has leased it meanwhile
+		lostAcks[i].Number++ // another consumer has leased it meanwhile
 	}
 	missed, err := s.Settle(w.ctx, lostAcks)
 	w.plans.RequireFewRows(w.t, "settling what was lost", claimLimit, err)

@@ -149,7 +149,7 @@ func (t trial) judge(id int64, counts [][]byte, err error, found *trialResult) {
 }
 
 func (t trial) refusedError(err error) error {
-	return t.rowError(fault.WithoutSecrets(err), "a constraint, a trigger or a policy that somebody has added to the table refuses it: change what is refused, or remove that")
+	return t.rowError(fault.WithoutSecrets(err), "a constraint, a trigger or a policy that was added to the table refuses it: change what is refused, or remove that")
 }
 
 func (t trial) slowError(err error) error {

@@ -14,7 +14,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 )
 
-// What PostgreSQL gets is the same until somebody means to change it, and then testdata shows it.
+// What PostgreSQL gets is the same until it is meant to change, and then testdata shows it.
 func TestStatements_AreStable(t *testing.T) {
 	t.Parallel()
 	marked := []string{"last_read_at timestamptz"}
