@@ -400,6 +400,25 @@ func TestConditions_SayWhatIsMissing(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 2)
 }
 
+func TestConditions_NameTableOfIDsThatIsAnotherOne(t *testing.T) {
+	t.Parallel()
+	for name, columns := range map[string]string{
+		"a table of IDs without a primary key is named":  "key bytea, until timestamptz",
+		"a table of IDs with another key is named":       "id bytea primary key, until timestamptz",
+		"a table of IDs without the time until is named": "key bytea primary key",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, pool := open(t, pgmq.Config{})
+			execute(t, pool, "create table pgmq.ezq_ids ("+columns+")")
+			err := client.Publish("t", conditional(t.Context(), "a", once(), 0))
+			require.ErrorIs(t, err, pgmq.ErrNotPrepared)
+			require.ErrorIs(t, err, pgmq.ErrRejected)
+			require.ErrorContains(t, err, "drop it, and run create table pgmq.ezq_ids")
+		})
+	}
+}
+
 func TestConditions_RecoverFromWhatWasDropped(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})

@@ -225,10 +225,10 @@ func Explain(err error, insert *Insert) error {
 	switch {
 	case aboutIDs && fault.IsCode(err, "42P01"): // undefined_table
 		return errNoIDs()
-	case aboutIDs && fault.IsCode(err, "42703", "42P10"): // undefined_column, invalid_column_reference
+	case aboutIDs && fault.IsCode(err, "42703"), fault.IsConflictWithoutKey(err): // undefined_column
 		return &fault.Error{
 			Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err),
-			Remedy: "see who has made " + idsTable + ", which has other columns than ezq needs; drop it, and run " + catalog.CreateKeysSQL(idsTable),
+			Remedy: "see who has made " + idsTable + ", which has other columns than ezq needs, or no primary key; drop it, and run " + catalog.CreateKeysSQL(idsTable),
 		}
 	case !fault.IsCode(err, "42501"):
 		return err

@@ -79,6 +79,13 @@ func IsTableError(err error) bool {
 	return errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42")
 }
 
+// IsConflictWithoutKey reports whether a table has no key for the ON CONFLICT of a statement of ezq's. PostgreSQL does not
+// say which table: if it is one that a function writes to, it names the function.
+func IsConflictWithoutKey(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "42P10" && pg.Where == ""
+}
+
 // IsUnreadable reports whether PostgreSQL failed because of what is stored: it is
 // larger than PostgreSQL can write or count, damaged, or has no form in the client's encoding.
 func IsUnreadable(err error) bool {
