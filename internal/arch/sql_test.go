@@ -44,8 +44,8 @@ func TestSQL_UnexplainedIsNoticed(t *testing.T) {
 	}
 }
 
-// legendOf returns the comments that explain what is in braces in a file of SQL, besides its own: those of its package, and
-// of all files of SQL of ezq.
+// legendOf returns the comments that explain what is in braces in a file of SQL, besides its own: those of its package,
+// and those of all SQL of ezq.
 func legendOf(t *testing.T, path string) string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(path)), "*.go"))

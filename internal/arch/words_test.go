@@ -58,8 +58,8 @@ func TestWords_RetiredOnesStayAway(t *testing.T) {
 	}
 }
 
-// Of the code, these directories follow docs/style.md in that a subject has a name. Tests, and the names of the conformance
-// suite's promises, do not yet.
+// Of the code, these directories follow docs/style.md in that a subject has a name. Tests, and the names of the
+// conformance suite's promises, do not yet.
 var named = regexp.MustCompile(`^(backend|ezq|middleware|otel|internal)/`)
 
 var nameless = regexp.MustCompile(`\b([Nn]o|[Ss]ome|[Aa]ny|[Ee]very)(body|one)\b|\b[Ww]hoever\b`)

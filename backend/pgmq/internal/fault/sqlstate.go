@@ -79,8 +79,8 @@ func IsTableError(err error) bool {
 	return errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42")
 }
 
-// IsConflictWithoutKey reports whether a table has no key for the ON CONFLICT of a statement of ezq's. PostgreSQL does not
-// say which table: if it is one that a function writes to, it names the function.
+// IsConflictWithoutKey reports whether a table has no key for the ON CONFLICT of a statement of ezq's. PostgreSQL does
+// not say which table: if it is one that a function writes to, it names the function.
 func IsConflictWithoutKey(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && pg.Code == "42P10" && pg.Where == ""

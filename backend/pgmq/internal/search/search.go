@@ -54,7 +54,8 @@ func (s Search) Cancel(ctx context.Context, op, topic string, selection backend.
 	return backend.Cancelled{Removed: total.done, Busy: total.busy}, err
 }
 
-// rescheduleSQL moves messages to the time $8, or if that is null, to now. One that is due already keeps its place then.
+// rescheduleSQL moves messages to the time $8, or if that is null, to now. One that is due already keeps its place
+// then.
 const rescheduleSQL = "update {table} set vt = case when $8::timestamptz > clock_timestamp() then $8::timestamptz else least(vt, clock_timestamp()) end"
 
 // Reschedule moves what waits of the messages that selection chooses, in the queues of topic, to another
