@@ -323,10 +323,11 @@ func (p *Publisher) run(ctx context.Context, conditional *condition.Insert) (res
 	} else if db, ok := p.db.(transact.Sender); ok && !conditional.Route.Pooled { // a batch would prepare its statements
 		results, err = conditional.Try(ctx, db)
 	} else {
-		return results, p.transact(ctx, func(inside *Publisher) error {
+		err = p.transact(ctx, func(inside *Publisher) (err error) {
 			results, err = conditional.TryIn(ctx, inside.db.(pgx.Tx)) //nolint:forcetypeassert // transact passes one
 			return err
 		})
+		return results, err
 	}
 	if err != nil && !errors.Is(err, condition.ErrTaken) {
 		err = &insert.SendError{Cause: err}
