@@ -110,8 +110,12 @@ func (c *PublishCondition) check(uuid string, messages int) error {
 // Report is for backends, which call it before a publish without an error returns.
 func (c *PublishCondition) Report(r PublishResult) { c.result.Store(&r) }
 
-// Result returns what the backend has reported; ok is false if nothing.
+// Result returns what the backend has reported; ok is false if nothing. c may be nil, as it is for
+// a message without a condition: nothing is reported then, and the message is stored.
 func (c *PublishCondition) Result() (r PublishResult, ok bool) {
+	if c == nil {
+		return PublishResult{}, false
+	}
 	if p := c.result.Load(); p != nil {
 		return *p, true
 	}

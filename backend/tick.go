@@ -61,8 +61,12 @@ func ScheduleTickFromContext(ctx context.Context) *ScheduleTick {
 // Report is for backends, which call it before a publish without an error returns.
 func (t *ScheduleTick) Report(r TickResult) { t.result.Store(&r) }
 
-// Result returns what the backend has reported; ok is false if nothing.
+// Result returns what the backend has reported; ok is false if nothing. t may be nil, as it is for
+// a publish without a tick: nothing is reported then, and the messages are stored.
 func (t *ScheduleTick) Result() (r TickResult, ok bool) {
+	if t == nil {
+		return TickResult{}, false
+	}
 	if p := t.result.Load(); p != nil {
 		return *p, true
 	}

@@ -35,10 +35,8 @@ func (p *process) storeOn(topic string, msgs []*message.Message, change func(c, 
 	}
 	err := p.store(topic, copies...)
 	for i, msg := range msgs {
-		if c := backend.PublishConditionFromContext(msg.Context()); c != nil {
-			if result, ok := backend.PublishConditionFromContext(copies[i].Context()).Result(); ok {
-				c.Report(result)
-			}
+		if result, ok := backend.PublishConditionFromContext(copies[i].Context()).Result(); ok {
+			backend.PublishConditionFromContext(msg.Context()).Report(result)
 		}
 	}
 	return err
