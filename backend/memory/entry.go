@@ -19,8 +19,7 @@ type entry struct {
 	metadata  message.Metadata
 	payload   []byte
 	published time.Time
-	key       string                    // of its condition
-	condition *backend.PublishCondition // until it is stored
+	key       string // of its condition
 
 	visible   time.Time // may be claimed from then on
 	number    int       // of the last lease
@@ -74,9 +73,14 @@ func (e *entry) replace(other *entry, debounce time.Duration) {
 	e.failures, e.done, e.unknown = 0, nil, time.Time{}
 	if debounce > 0 {
 		e.visible = other.visible
-		if latest := e.published.Add(debounce); e.visible.After(latest) {
-			e.visible = latest
-		}
+		e.debounce(debounce)
+	}
+}
+
+// debounce makes e visible no later than longest after it was first stored, unless that is 0.
+func (e *entry) debounce(longest time.Duration) {
+	if latest := e.published.Add(longest); longest > 0 && e.visible.After(latest) {
+		e.visible = latest
 	}
 }
 

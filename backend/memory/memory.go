@@ -158,17 +158,15 @@ func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
 		if entries[i], err = newEntry(msg, now); err != nil {
 			return fmt.Errorf("memory: publish to %q: %w", excerpt.Of(topic), err)
 		}
-		if conditions != nil && conditions[i] != nil {
-			entries[i].key, entries[i].condition = conditions[i].UniqueKey, conditions[i]
-		}
 	}
+	p := publication{entries: entries, conditions: conditions, window: b.config.IDWindow}
 	if len(msgs) > 0 {
 		if tick := backend.ScheduleTickFromContext(msgs[0].Context()); tick != nil {
-			t.publishOnce(tick, entries, b.config.IDWindow)
+			t.publishOnce(tick, p)
 			return nil
 		}
 	}
-	t.publish(entries, b.config.IDWindow)
+	t.publish(p)
 	return nil
 }
 
