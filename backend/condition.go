@@ -46,7 +46,7 @@ type PublishResult struct {
 	Outcome PublishOutcome
 
 	// ID is the UUID of the message that was there, of which there is one if the outcome is
-	// not [Stored]. Otherwise it is that of the message itself.
+	// not [PublishStored]. Otherwise it is that of the message itself.
 	ID string
 }
 
@@ -54,28 +54,19 @@ type PublishResult struct {
 type PublishOutcome uint8
 
 const (
-	// Stored means that the message is a new one in the queue.
-	Stored PublishOutcome = iota
+	// PublishStored means that the message is a new one in the queue.
+	PublishStored PublishOutcome = iota
 
-	// Existed means that nothing was stored, because another message is there, or was.
-	Existed
+	// PublishExisted means that nothing was stored, because another message is there, or was.
+	PublishExisted
 
-	// Replaced means that a message that waited is now this one.
-	Replaced
+	// PublishReplaced means that a message that waited is now this one.
+	PublishReplaced
 )
 
 // String returns the name of the outcome in lower case.
 func (o PublishOutcome) String() string {
-	switch o {
-	case Stored:
-		return "stored"
-	case Existed:
-		return "existed"
-	case Replaced:
-		return "replaced"
-	default:
-		return fmt.Sprintf("outcome %d", uint8(o))
-	}
+	return valueName("outcome", o, []string{PublishStored: "stored", PublishExisted: "existed", PublishReplaced: "replaced"})
 }
 
 // check returns a *[RefusedError] if c cannot be kept for a message with the given UUID, of so many

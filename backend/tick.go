@@ -44,6 +44,11 @@ const (
 	TickEarly
 )
 
+// String returns the name of the outcome in lower case.
+func (o TickOutcome) String() string {
+	return valueName("outcome", o, []string{TickPublished: "published", TickTaken: "taken", TickEarly: "early"})
+}
+
 type tickKey struct{}
 
 // WithScheduleTick returns a context that carries t, for the messages of one publish.

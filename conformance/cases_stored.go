@@ -111,7 +111,7 @@ func messageIsFound(h *harness) {
 		found := find(two, topic, s)
 		h.require(len(found) == 1, "%d messages are found instead of one", len(found))
 		f := found[0]
-		h.require(f.Err == nil && f.Place == backend.InTopic && f.State == backend.Delayed, "it is found in the place %q, as %q, with the error %v", f.Place, f.State, f.Err)
+		h.require(f.Err == nil && f.Place == backend.InTopic && f.State == backend.StateDelayed, "it is found in the place %q, as %q, with the error %v", f.Place, f.State, f.Err)
 		requireSame(h, &message.Message{UUID: f.ID, Payload: f.Payload, Metadata: f.Metadata}, want)
 		h.require(f.UniqueKey == "k", "the key %q is told", f.UniqueKey)
 		h.require(f.VisibleAt.Sub(due).Abs() <= tolerance(h)+slack, "it is said to be due %v late", f.VisibleAt.Sub(due))
@@ -130,9 +130,9 @@ func stateIsTold(h *harness) {
 	sent := h.message("a")
 	p.send(topic, sent)
 	msg := in.expect("a")
-	requireState(p, topic, sent.UUID, backend.InTopic, backend.Delivered)
+	requireState(p, topic, sent.UUID, backend.InTopic, backend.StateDelivered)
 	giveUp(h, msg, topic+"_dead")
-	requireState(p, topic, sent.UUID, backend.InDeadLetters, backend.Dead)
+	requireState(p, topic, sent.UUID, backend.InDeadLetters, backend.StateDead)
 	h.ack(deadInbox.expect("a"))
 }
 
@@ -162,7 +162,7 @@ func waitingIsCancelled(h *harness) {
 	again := cancel(two, topic, backend.Selection{ID: second.UUID})
 	requireChanged(h, "removed", again.Removed, again.Busy, 0, 0)
 	third := delayed(h, "third", d)
-	requireOutcome(h, publishOn(one, topic, third, &backend.PublishCondition{UniqueKey: "k"}), backend.Stored, third.UUID, "after the message with its key was cancelled")
+	requireOutcome(h, publishOn(one, topic, third, &backend.PublishCondition{UniqueKey: "k"}), backend.PublishStored, third.UUID, "after the message with its key was cancelled")
 	in.ackAll("other", "third")
 	in.none(quietPeriod, "it was cancelled")
 }

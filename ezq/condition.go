@@ -130,9 +130,9 @@ func resultOf(ctx context.Context, id string, err error) PublishResult {
 		return PublishResult{ID: id}
 	}
 	switch found, _ := backend.PublishConditionFromContext(ctx).Result(); found.Outcome {
-	case backend.Existed:
+	case backend.PublishExisted:
 		return PublishResult{ID: found.ID}
-	case backend.Replaced:
+	case backend.PublishReplaced:
 		return PublishResult{ID: id, Stored: true, Replaced: found.ID}
 	default:
 		return PublishResult{ID: id, Stored: true}

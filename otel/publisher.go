@@ -82,7 +82,7 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 // existed counts the messages of a publish that were not stored, because others were there.
 func existed(msgs []*message.Message) (n int) {
 	for _, msg := range msgs {
-		if result, _ := backend.PublishConditionFromContext(msg.Context()).Result(); result.Outcome == backend.Existed {
+		if result, _ := backend.PublishConditionFromContext(msg.Context()).Result(); result.Outcome == backend.PublishExisted {
 			n++
 		}
 	}

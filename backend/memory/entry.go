@@ -120,7 +120,7 @@ func (e *entry) found(place backend.Place, topic string, now time.Time) backend.
 		Deliveries: e.number, Failures: e.failures, Size: len(e.payload), Metadata: maps.Clone(e.metadata),
 	}
 	if place == backend.InDeadLetters {
-		f.State = backend.Dead
+		f.State = backend.StateDead
 	}
 	if len(e.payload) <= backend.MaxFoundPayload {
 		f.Payload = bytes.Clone(e.payload)
@@ -131,11 +131,11 @@ func (e *entry) found(place backend.Place, topic string, now time.Time) backend.
 func (e *entry) state(now time.Time) backend.State {
 	switch {
 	case e.number > 0:
-		return backend.Delivered
+		return backend.StateDelivered
 	case e.visible.After(now):
-		return backend.Delayed
+		return backend.StateDelayed
 	default:
-		return backend.Waiting
+		return backend.StateWaiting
 	}
 }
 

@@ -122,23 +122,23 @@ func (t *topic) storeOn(condition *backend.PublishCondition, e *entry, window ti
 	switch {
 	case condition.Once:
 		if !t.conditions.remember(e.uuid, e.published, window) {
-			return backend.PublishResult{Outcome: backend.Existed, ID: e.uuid}
+			return backend.PublishResult{Outcome: backend.PublishExisted, ID: e.uuid}
 		}
 	case condition.Replace:
 		if there := t.conditions.find(condition.UniqueKey, (*entry).isNew); there != nil {
 			replaced := there.uuid
 			there.replace(e, condition.Debounce)
 			t.makeVisible(there, there.visible)
-			return backend.PublishResult{Outcome: backend.Replaced, ID: replaced}
+			return backend.PublishResult{Outcome: backend.PublishReplaced, ID: replaced}
 		}
 	default:
 		if there := t.conditions.find(condition.UniqueKey, nil); there != nil {
-			return backend.PublishResult{Outcome: backend.Existed, ID: there.uuid}
+			return backend.PublishResult{Outcome: backend.PublishExisted, ID: there.uuid}
 		}
 	}
 	e.debounce(condition.Debounce)
 	t.add(e)
-	return backend.PublishResult{Outcome: backend.Stored, ID: e.uuid}
+	return backend.PublishResult{Outcome: backend.PublishStored, ID: e.uuid}
 }
 
 func (t *topic) add(added ...*entry) {

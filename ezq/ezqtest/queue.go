@@ -113,11 +113,11 @@ func isStored(msgs []*message.Message) bool {
 func (b *recordingBackend) settleCondition(w *waitingMessage, msg *message.Message) bool {
 	condition := backend.PublishConditionFromContext(msg.Context())
 	switch result, _ := condition.Result(); result.Outcome {
-	case backend.Existed:
+	case backend.PublishExisted:
 		return false
-	case backend.Replaced:
+	case backend.PublishReplaced:
 		b.replace(result.ID, w, condition.Debounce)
-	case backend.Stored:
+	case backend.PublishStored:
 	}
 	return true
 }
