@@ -151,12 +151,7 @@ func keyIsUnique(h *harness) {
 	different := h.message("different")
 	requireOutcome(h, publishOn(two, topic, different, &backend.PublishCondition{UniqueKey: "K"}), backend.PublishStored, different.UUID, "with another key")
 	in := one.subscribe(topic)
-	handled := map[string]*message.Message{}
-	for range 2 {
-		msg := in.receive()
-		handled[h.label(msg)] = msg
-	}
-	h.require(handled["first"] != nil && handled["different"] != nil, "the two messages that were stored did not both come")
+	handled := in.receiveAll("first", "different")
 	requireKeyTaken("while a message with its key is being handled")
 	h.ack(handled["different"])
 	h.nack(handled["first"])
@@ -198,10 +193,8 @@ func waitingIsReplaced(h *harness) {
 	p, topic := connect(h, Options{}), h.topic()
 	in := p.subscribe(topic)
 	d := noticeableDelay(h)
-	first, second := h.message("first"), h.message("second")
+	first, second := h.delayed("first", d), h.delayed("second", time.Hour)
 	first.Metadata.Set("of", "the first")
-	backend.SetDelay(first, d)
-	backend.SetDelay(second, time.Hour)
 	start := time.Now()
 	publishOn(p, topic, first, &backend.PublishCondition{UniqueKey: "k", Replace: true})
 	result := publishOn(p, topic, second, &backend.PublishCondition{UniqueKey: "k", Replace: true})
@@ -233,9 +226,7 @@ func debounceWaits(h *harness) {
 	d := noticeableDelay(h)
 	debounce := &backend.PublishCondition{UniqueKey: "k", Replace: true, Debounce: 3 * d}
 	publish := func(label string, delay time.Duration) {
-		msg := h.message(label)
-		backend.SetDelay(msg, delay)
-		publishOn(p, topic, msg, debounce)
+		publishOn(p, topic, h.delayed(label, delay), debounce)
 	}
 	start := time.Now()
 	publish("first", d)
@@ -298,12 +289,7 @@ func conditionEndsWithTransaction(h *harness) {
 			in.none(quietPeriod, "it was rolled back")
 		}
 	}
-	got := map[string]*message.Message{}
-	for range 2 {
-		msg := in.receive()
-		got[h.label(msg)] = msg
-	}
-	h.require(got["once"] != nil && got["unique"] != nil, "the two messages that were committed did not both come")
+	got := in.receiveAll("once", "unique")
 	again := publishOn(p, topic, withID(h, "again", got["once"]), &backend.PublishCondition{Once: true})
 	requireOutcome(h, again, backend.PublishExisted, got["once"].UUID, "after the commit")
 	another := publishOn(p, topic, h.message("another"), &backend.PublishCondition{UniqueKey: "k"})

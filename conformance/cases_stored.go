@@ -14,7 +14,7 @@ func storedMessages() []Case {
 			"A message that waits is found by its ID, its key and a header, if all that is asked for matches, with what it says and when it is due.",
 			needsSelection|needsDelay|needsConditions, messageIsFound),
 		promise("a state is told",
-			"A message that is being handled is found as taken, and as dead in the dead-letter topic that is named after its own.",
+			"A message that is being handled is found as delivered, and as dead in the dead-letter topic that is named after its own.",
 			needsSelection|needsDeadLetter, stateIsTold),
 		promise("what waits is cancelled",
 			"A message that is delayed is not delivered after it was cancelled, by its ID or its key; all others are; and its key is free.",
@@ -88,23 +88,16 @@ func requireRescheduled(p *peer, topic string, s backend.Selection, at time.Time
 	requireChanged(p.h, "moved", got.Moved, got.Busy, 1, 0)
 }
 
-// delayed returns a message with a delay.
-func delayed(h *harness, label string, d time.Duration) *message.Message {
-	msg := h.message(label)
-	backend.SetDelay(msg, d)
-	return msg
-}
-
 func messageIsFound(h *harness) {
 	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
 	one.initialize(topic)
-	msg := delayed(h, "a", time.Hour)
+	msg := h.delayed("a", time.Hour)
 	msg.Metadata.Set("tenant", "x")
 	want := msg.Copy()
 	backend.ClearDelay(want.Metadata)
 	due := time.Now().Add(time.Hour)
 	publishOn(one, topic, msg, &backend.PublishCondition{UniqueKey: "k"})
-	one.send(topic, delayed(h, "other", time.Hour))
+	one.send(topic, h.delayed("other", time.Hour))
 	for _, s := range []backend.Selection{
 		{ID: msg.UUID}, {UniqueKey: "k"}, {Header: "tenant", Value: "x"}, {ID: msg.UUID, UniqueKey: "k", Header: "tenant", Value: "x"},
 	} {
@@ -154,14 +147,14 @@ func waitingIsCancelled(h *harness) {
 	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
 	in := one.subscribe(topic)
 	d := noticeableDelay(h)
-	first, second := delayed(h, "first", d), delayed(h, "second", d)
+	first, second := h.delayed("first", d), h.delayed("second", d)
 	publishOn(one, topic, first, &backend.PublishCondition{UniqueKey: "k"})
-	one.send(topic, second, delayed(h, "other", d))
+	one.send(topic, second, h.delayed("other", d))
 	requireCancelled(two, topic, backend.Selection{UniqueKey: "k"})
 	requireCancelled(two, topic, backend.Selection{ID: second.UUID})
 	again := cancel(two, topic, backend.Selection{ID: second.UUID})
 	requireChanged(h, "removed", again.Removed, again.Busy, 0, 0)
-	third := delayed(h, "third", d)
+	third := h.delayed("third", d)
 	requireOutcome(h, publishOn(one, topic, third, &backend.PublishCondition{UniqueKey: "k"}), backend.PublishStored, third.UUID, "after the message with its key was cancelled")
 	in.ackAll("other", "third")
 	in.none(quietPeriod, "it was cancelled")
@@ -184,8 +177,8 @@ func waitingIsRescheduled(h *harness) {
 	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
 	in := one.subscribe(topic)
 	d := noticeableDelay(h)
-	sooner, later := delayed(h, "sooner", time.Hour), delayed(h, "later", time.Hour)
-	now := delayed(h, "now", time.Hour)
+	sooner, later := h.delayed("sooner", time.Hour), h.delayed("later", time.Hour)
+	now := h.delayed("now", time.Hour)
 	one.send(topic, sooner, later, now)
 	start := time.Now()
 	requireRescheduled(two, topic, backend.Selection{ID: later.UUID}, start.Add(4*d))

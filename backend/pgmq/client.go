@@ -388,8 +388,8 @@ func (c *Client) PurgeDeadLetters(ctx context.Context, from string, topics ...st
 	return deleted, deadLetterError(ctx, c.pool, op, from, err)
 }
 
-// Find implements [backend.Finder]: see [backend.Selection]. By Key, an index finds the messages
-// in the queues, if there is one. Otherwise it looks at the newest 100,000 rows of each
+// Find implements [backend.Finder]: see [backend.Selection]. By UniqueKey, an index finds the
+// messages in the queues, if there is one. Otherwise it looks at the newest 100,000 rows of each
 // table, in statements of 10 seconds at most, unless the table has the index that the error names. An
 // Event is found if jsonb can hold its payload.
 //
