@@ -71,7 +71,7 @@ func withID(h *harness, label string, of *message.Message) *message.Message {
 }
 
 func idIsStoredOnce(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := one.subscribe(topic)
 	first := h.message("once")
 	results := make(chan backend.PublishResult, 8)
@@ -102,7 +102,7 @@ func idIsStoredOnce(h *harness) {
 }
 
 func batchStoresNewIDs(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	known := h.message("known")
 	publishOn(p, topic, known, &backend.PublishCondition{Once: true})
@@ -126,7 +126,7 @@ func batchStoresNewIDs(h *harness) {
 }
 
 func idCountsInItsTopic(h *harness) {
-	p, topic, other := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, other := connect(h, PeerConfig{}), h.topic(), h.topic()
 	in, otherInbox := p.subscribe(topic), p.subscribe(other)
 	first := h.message("first")
 	publishOn(p, topic, first, &backend.PublishCondition{Once: true})
@@ -138,7 +138,7 @@ func idCountsInItsTopic(h *harness) {
 }
 
 func keyIsUnique(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	one.initialize(topic)
 	first := h.message("first")
 	requireOutcome(h, publishOn(one, topic, first, &backend.PublishCondition{UniqueKey: "k"}), backend.PublishStored, first.UUID, "with a new key")
@@ -171,7 +171,7 @@ func publishUntilStored(p *peer, topic, label, key, when string) {
 }
 
 func keyIsFreeAfterAck(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	publishOn(p, topic, h.message("first"), &backend.PublishCondition{UniqueKey: "k"})
 	h.ack(in.expect("first"))
@@ -180,7 +180,7 @@ func keyIsFreeAfterAck(h *harness) {
 }
 
 func keyIsFreeAfterDeadLetter(h *harness) {
-	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, PeerConfig{}), h.topic(), h.topic()
 	in, deadInbox := p.subscribe(topic), p.subscribe(dead)
 	publishOn(p, topic, h.message("first"), &backend.PublishCondition{UniqueKey: "k"})
 	giveUp(h, in.expect("first"), dead)
@@ -190,7 +190,7 @@ func keyIsFreeAfterDeadLetter(h *harness) {
 }
 
 func waitingIsReplaced(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	d := noticeableDelay(h)
 	first, second := h.delayed("first", d), h.delayed("second", time.Hour)
@@ -209,7 +209,7 @@ func waitingIsReplaced(h *harness) {
 }
 
 func handledIsNotReplaced(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	publishOn(p, topic, h.message("first"), &backend.PublishCondition{UniqueKey: "k", Replace: true})
 	first, second := in.expect("first"), h.message("second")
@@ -221,7 +221,7 @@ func handledIsNotReplaced(h *harness) {
 }
 
 func debounceWaits(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	d := noticeableDelay(h)
 	debounce := &backend.PublishCondition{UniqueKey: "k", Replace: true, Debounce: 3 * d}
@@ -247,7 +247,7 @@ func debounceWaits(h *harness) {
 }
 
 func impossibleConditionIsRefused(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	for _, c := range []*backend.PublishCondition{
 		{},
@@ -272,7 +272,7 @@ func impossibleConditionIsRefused(h *harness) {
 }
 
 func conditionEndsWithTransaction(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	for _, commit := range []bool{false, true} {
 		once, unique := h.message("once"), h.message("unique")

@@ -89,7 +89,7 @@ func requireRescheduled(p *peer, topic string, s backend.Selection, at time.Time
 }
 
 func messageIsFound(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	one.initialize(topic)
 	msg := h.delayed("a", time.Hour)
 	msg.Metadata.Set("tenant", "x")
@@ -118,7 +118,7 @@ func messageIsFound(h *harness) {
 }
 
 func stateIsTold(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in, deadInbox := p.subscribe(topic), p.subscribe(topic+"_dead")
 	sent := h.message("a")
 	p.send(topic, sent)
@@ -144,7 +144,7 @@ func requireState(p *peer, topic, id string, place backend.Place, state backend.
 }
 
 func waitingIsCancelled(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := one.subscribe(topic)
 	d := noticeableDelay(h)
 	first, second := h.delayed("first", d), h.delayed("second", d)
@@ -161,7 +161,7 @@ func waitingIsCancelled(h *harness) {
 }
 
 func handledIsNotCancelled(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	sent := h.message("a")
 	p.send(topic, sent)
@@ -174,7 +174,7 @@ func handledIsNotCancelled(h *harness) {
 }
 
 func waitingIsRescheduled(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := one.subscribe(topic)
 	d := noticeableDelay(h)
 	sooner, later := h.delayed("sooner", time.Hour), h.delayed("later", time.Hour)
@@ -193,7 +193,7 @@ func waitingIsRescheduled(h *harness) {
 }
 
 func handledIsNotRescheduled(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	sent := h.message("a")
 	p.send(topic, sent)
@@ -205,7 +205,7 @@ func handledIsNotRescheduled(h *harness) {
 }
 
 func emptySelectionIsRefused(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	refuse := func(what string, do func() error) {
 		err := h.call(what, do)
