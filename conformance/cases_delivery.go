@@ -28,9 +28,9 @@ func delivery() []Case {
 			"While the messages of one topic are not settled, those of another arrive.",
 			0, slowTopicStallsNoOther),
 		promise("messages wait for their subscriber",
-			"What is published before anybody subscribes, and after the publisher was closed, is delivered.",
+			"What is published before there is a subscriber, and after the publisher was closed, is delivered.",
 			needsDurable, messagesWait),
-		promise("nobody can change what is stored",
+		promise("what is stored cannot be changed",
 			"What the publisher or a consumer does to its message does not change what is delivered next.",
 			needsDurable, storedIsACopy),
 	)

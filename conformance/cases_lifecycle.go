@@ -11,7 +11,7 @@ func lifecycle() []Case {
 			"When Close returns, the channels of the subscriber are closed.",
 			0, closeClosesChannels),
 		promise("Close may be called again",
-			"Close may be called several times, also at once, and with messages that nobody receives.",
+			"Close may be called several times, also at once, and with messages that are not received.",
 			0, closeMayBeRepeated),
 		promise("a closed subscriber refuses",
 			"Subscribe fails after Close.",

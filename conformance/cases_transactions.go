@@ -16,7 +16,7 @@ func transactions() []Case {
 		promise("a transaction is all or nothing",
 			"Messages to several topics in one transaction arrive all, or none.",
 			needsTransactions, allOrNothing),
-		promise("a transaction holds up nobody else",
+		promise("a transaction holds up no other publisher",
 			"While a transaction is open, what others publish arrives.",
 			needsTransactions, openTransactionHoldsUpNobody),
 	)

@@ -68,7 +68,7 @@ func (b Backend) Options() []conformance.Option {
 	return []conformance.Option{conformance.Timeout(b.Timeout), conformance.Parallel(cmp.Or(b.Parallel, 8))}
 }
 
-// unsettled is after how long a foreign Pub/Sub delivers a message again that nobody has
+// unsettled is after how long a foreign Pub/Sub delivers a message again that was not
 // settled, where that can be set: their defaults, of half a minute and more, are longer
 // than a case waits.
 const unsettled = 2 * time.Second

@@ -69,8 +69,8 @@ func openGoChannel(context.Context) (*conformance.System, error) {
 	return &conformance.System{Connect: connect}, nil
 }
 
-// channelHost has a gochannel for as long as anybody uses it. The last to leave closes
-// it; whoever comes after that finds a new one, as after a restart of the program.
+// channelHost has a gochannel for as long as a peer uses it. The last to leave closes
+// it; a peer that comes after that finds a new one, as after a restart of the program.
 type channelHost struct {
 	mu      sync.Mutex
 	channel *gochannel.GoChannel

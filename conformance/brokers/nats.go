@@ -39,7 +39,7 @@ func asDocumented() natsMode {
 
 // repaired is what it takes to lose nothing. Without ManualAck, nats.go acks a message
 // when the callback of watermill-nats returns, and that also returns when it discards a
-// message because the subscription ends, or because nobody acks it in time.
+// message because the subscription ends, or because it is not acked in time.
 func repaired() natsMode {
 	mode := asDocumented()
 	mode.name = "ManualAck, consumers of its own"

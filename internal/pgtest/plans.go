@@ -134,7 +134,7 @@ func (e *Plans) notice(_ *pgconn.PgConn, n *pgconn.Notice) {
 	}
 	found := execution{text: text}
 	if err := json.Unmarshal([]byte(text), &found); err != nil {
-		found = execution{Query: err.Error(), text: text, Plan: plan{Rows: 1e9, Loops: 1}} // fails whoever looks
+		found = execution{Query: err.Error(), text: text, Plan: plan{Rows: 1e9, Loops: 1}} // fails each test that looks
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
