@@ -45,8 +45,9 @@ type PublishCondition struct {
 type PublishResult struct {
 	Outcome PublishOutcome
 
-	// ID is the UUID of the message that was there, of which there is one if the outcome is
-	// not [PublishStored]. Otherwise it is that of the message itself.
+	// ID is the UUID of the message that was there: of the one that kept this one out, or in
+	// whose place it is now. With [PublishStored] there was none, and it is that of the message
+	// itself.
 	ID string
 }
 

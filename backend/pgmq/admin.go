@@ -121,7 +121,7 @@ func dropFailed(err error, queue string) error {
 type QueueInfo struct {
 	Name string // as in [QueueName]; its table is pgmq.q_<Name>
 
-	// Topic and Group are whose messages it holds, as the first subscription has noted
+	// Topic and Group say whose messages it holds, as the first subscription has noted
 	// in a comment on its table. Without that the topic is the name of the queue, or ""
 	// where that was made from another one.
 	Topic, Group string
