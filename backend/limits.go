@@ -30,7 +30,7 @@ const (
 // reservedPrefix begins the names that backends add to the metadata of a message.
 const reservedPrefix = "ezq_"
 
-// RefusedError is what a backend does not take, whatever state it is in, or what package
+// RefusedError says what a backend does not take, whatever state it is in, or what package
 // ezq does not publish.
 type RefusedError struct {
 	What   string // as `header "ezq_uuid"`

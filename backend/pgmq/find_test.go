@@ -41,7 +41,7 @@ func TestFind_TellsEachPlaceAndState(t *testing.T) {
 	require.WithinDuration(t, time.Now(), found[0].PublishedAt, time.Minute)
 	found[0].VisibleAt, found[0].PublishedAt = time.Time{}, time.Time{}
 	require.Equal(t, backend.Found{
-		ID: "a", UniqueKey: "k", Queue: "t", State: backend.Delayed, Payload: []byte("a"), Size: 1, Metadata: message.Metadata{},
+		ID: "a", UniqueKey: "k", Queue: "t", State: backend.StateDelayed, Payload: []byte("a"), Size: 1, Metadata: message.Metadata{},
 	}, found[0])
 
 	execute(t, pool, "update pgmq.q_t set vt = now()")

@@ -110,7 +110,8 @@ func selectDeadLetters(publisher *Publisher, from string, topics []string) (queu
 		return "", nil, err
 	}
 	selected = newOrigins(publisher.pool, from, topics)
-	return queue, selected, selected.check(from)
+	err = selected.check(from)
+	return queue, selected, err
 }
 
 // check returns an error if no topic is named, or one that cannot be.

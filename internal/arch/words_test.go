@@ -27,7 +27,7 @@ var retiredWords = []retired{
 }
 
 // retiredNames are names of the API that have changed.
-var retiredNames = regexp.MustCompile(`\b(MetaFrom|MetasFrom|LoggerFrom|NameOf|StepAside|SetAside|Healthy|DeliveryFrom|ConsumerFrom|TickFrom|InTx|InSQL|NoHold|WithShared|ClearDeadLetter|backend\.Shared|Throttle\.Shared|Throttle_Shared|Disposition\.DeadLetter|Disposition\.Redelivery)\b`)
+var retiredNames = regexp.MustCompile(`\b(MetaFrom|MetasFrom|LoggerFrom|NameOf|StepAside|SetAside|Healthy|DeliveryFrom|ConsumerFrom|TickFrom|InTx|InSQL|NoHold|WithShared|ClearDeadLetter|backend\.Shared|Throttle\.Shared|Throttle_Shared|Disposition\.DeadLetter|Disposition\.Redelivery|conformance\.(Options|Limit|AtOnce)|backend\.(Stored|Existed|Replaced|Waiting|Delayed|Delivered|Dead|Archived))\b`)
 
 // exempt names retired words: the changelog lists them, the style page quotes one.
 var exempt = map[string]bool{"CHANGELOG.md": true, "docs/style.md": true, "internal/arch/words_test.go": true}

@@ -163,7 +163,7 @@ func (c command) listDeadLetters(ctx context.Context, client *pgmq.Client, out i
 	for _, letter := range letters {
 		_, _ = fmt.Fprintln(out, formatDeadLetter(letter))
 		if c.payload && (letter.Err == nil || errors.Is(letter.Err, pgmq.ErrStrays)) {
-			if err := c.printPayload(ctx, client, letter.ID, out); err != nil {
+			if err := c.printPayload(ctx, client, letter.Row, out); err != nil {
 				return err
 			}
 		}
@@ -176,8 +176,8 @@ func (c command) listDeadLetters(ctx context.Context, client *pgmq.Client, out i
 }
 
 // printPayload shows the payload of a dead letter. Of all that are shown, one is in memory.
-func (c command) printPayload(ctx context.Context, client *pgmq.Client, id int64, out io.Writer) error {
-	letter, err := client.ReadDeadLetter(ctx, c.topic, id, c.limit)
+func (c command) printPayload(ctx context.Context, client *pgmq.Client, row int64, out io.Writer) error {
+	letter, err := client.ReadDeadLetter(ctx, c.topic, row, c.limit)
 	text := printable(string(letter.Payload))
 	switch {
 	case ctx.Err() != nil:

@@ -167,18 +167,18 @@ func (i *Insert) scan(row pgx.Row) ([]backend.PublishResult, error) {
 		case found == "":
 			return []backend.PublishResult{{ID: i.Batch.IDs[0]}}, nil
 		case keyed.Replace:
-			return []backend.PublishResult{{Outcome: backend.Replaced, ID: found}}, nil
+			return []backend.PublishResult{{Outcome: backend.PublishReplaced, ID: found}}, nil
 		default:
-			return []backend.PublishResult{{Outcome: backend.Existed, ID: found}}, nil
+			return []backend.PublishResult{{Outcome: backend.PublishExisted, ID: found}}, nil
 		}
 	}
 	results := make([]backend.PublishResult, i.Batch.Len())
 	for n := range results {
-		results[n] = backend.PublishResult{Outcome: backend.Existed, ID: i.Batch.IDs[n]}
+		results[n] = backend.PublishResult{Outcome: backend.PublishExisted, ID: i.Batch.IDs[n]}
 	}
 	for place := range strings.SplitSeq(found, ",") {
 		if n, err := strconv.Atoi(place); err == nil && n >= 1 && n <= len(results) {
-			results[n-1].Outcome = backend.Stored
+			results[n-1].Outcome = backend.PublishStored
 		}
 	}
 	return results, nil

@@ -112,14 +112,14 @@ func (r *row) found(chosen choice, t table) backend.Found {
 func (r *row) state(t table) backend.State {
 	switch {
 	case t.place == backend.InArchive:
-		return backend.Archived
+		return backend.StateArchived
 	case t.letters:
-		return backend.Dead
+		return backend.StateDead
 	case r.reads > 0:
-		return backend.Delivered
+		return backend.StateDelivered
 	case r.later:
-		return backend.Delayed
+		return backend.StateDelayed
 	default:
-		return backend.Waiting
+		return backend.StateWaiting
 	}
 }
