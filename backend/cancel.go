@@ -9,8 +9,8 @@ type Canceller interface {
 	// both; a Selection that sets anything else is a *[RefusedError].
 	//
 	// A message waits if it is due, or is delayed and has never been delivered, deliveries
-	// that do not count aside. Such a one is deleted, also one that a handler has had before:
-	// if that handler is still at it, because its lease has run out, its ack is void. All others
+	// that do not count aside. It is deleted, also if a handler has had it before: if that
+	// handler is still at it, because its lease has run out, its ack is void. All others
 	// stay, and are counted as Busy: one that is leased; one that is to be delivered again after
 	// a pause, which cannot be told from that; and one that a transaction has locked, as that of
 	// a consumer, or of a publisher that replaces it. Cancel waits for no handler. Messages that

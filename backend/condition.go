@@ -45,8 +45,9 @@ type PublishCondition struct {
 type PublishResult struct {
 	Outcome PublishOutcome
 
-	// ID is the UUID of the message that was there, of which there is one if the outcome is
-	// not [Stored]. Otherwise it is that of the message itself.
+	// ID is the UUID of the message that was there: of the one that kept this one out, or in
+	// whose place it is now. With [PublishStored] there was none, and it is that of the message
+	// itself.
 	ID string
 }
 
@@ -54,28 +55,19 @@ type PublishResult struct {
 type PublishOutcome uint8
 
 const (
-	// Stored means that the message is a new one in the queue.
-	Stored PublishOutcome = iota
+	// PublishStored means that the message is a new one in the queue.
+	PublishStored PublishOutcome = iota
 
-	// Existed means that nothing was stored, because another message is there, or was.
-	Existed
+	// PublishExisted means that nothing was stored, because another message is there, or was.
+	PublishExisted
 
-	// Replaced means that a message that waited is now this one.
-	Replaced
+	// PublishReplaced means that a message that waited is now this one.
+	PublishReplaced
 )
 
 // String returns the name of the outcome in lower case.
 func (o PublishOutcome) String() string {
-	switch o {
-	case Stored:
-		return "stored"
-	case Existed:
-		return "existed"
-	case Replaced:
-		return "replaced"
-	default:
-		return fmt.Sprintf("outcome %d", uint8(o))
-	}
+	return valueName("outcome", o, []string{PublishStored: "stored", PublishExisted: "existed", PublishReplaced: "replaced"})
 }
 
 // check returns a *[RefusedError] if c cannot be kept for a message with the given UUID, of so many
@@ -110,8 +102,12 @@ func (c *PublishCondition) check(uuid string, messages int) error {
 // Report is for backends, which call it before a publish without an error returns.
 func (c *PublishCondition) Report(r PublishResult) { c.result.Store(&r) }
 
-// Result returns what the backend has reported; ok is false if nothing.
+// Result returns what the backend has reported; ok is false if nothing. c may be nil, as it is for
+// a message without a condition: nothing is reported then, and the message is stored.
 func (c *PublishCondition) Result() (r PublishResult, ok bool) {
+	if c == nil {
+		return PublishResult{}, false
+	}
 	if p := c.result.Load(); p != nil {
 		return *p, true
 	}

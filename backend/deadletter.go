@@ -20,6 +20,10 @@ const (
 	DeadLetterAt       = "poisoned_at"       // when it was dead-lettered, in RFC 3339
 )
 
+// DeadLetterSuffix is what a dead-letter topic has behind the name of its topic, unless a Poison names another one: the
+// dead letters of "orders" are in "orders_dead".
+const DeadLetterSuffix = "_dead"
+
 // DeadLetterMetadata returns the metadata that explains a dead letter: where the message
 // came from, which handler gave it up, how often it had failed, and the error of the last
 // failure, of which at most 1024 bytes are kept, as valid UTF-8 without NUL.

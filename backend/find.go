@@ -139,44 +139,46 @@ const (
 
 // String returns the name of the place in lower case.
 func (p Place) String() string {
-	names := [...]string{InTopic: "topic", InGroup: "group", InDeadLetters: "dead letters", InArchive: "archive"}
-	if int(p) < len(names) {
-		return names[p]
-	}
-	return fmt.Sprintf("place %d", uint8(p))
+	return valueName("place", p, []string{InTopic: "topic", InGroup: "group", InDeadLetters: "dead letters", InArchive: "archive"})
 }
 
 // State is what happens to a message, as far as it can be told without claiming it.
 type State uint8
 
 const (
-	// Waiting means that the message is due and has not been delivered. A consumer may just
+	// StateWaiting means that the message is due and has not been delivered. A consumer may just
 	// have begun with it: on PGMQ, one that has locked it in a transaction cannot be seen.
-	Waiting State = iota
+	StateWaiting State = iota
 
-	// Delayed means that it becomes due at VisibleAt, and has not been delivered, deliveries
+	// StateDelayed means that it becomes due at VisibleAt, and has not been delivered, deliveries
 	// that do not count aside.
-	Delayed
+	StateDelayed
 
-	// Delivered means that it has been delivered at least once. Until VisibleAt it is leased, or
+	// StateDelivered means that it has been delivered at least once. Until VisibleAt it is leased, or
 	// pauses after a failure: backends cannot tell these apart. After that it waits to be
 	// delivered again.
-	Delivered
+	StateDelivered
 
-	// Dead means that it was dead-lettered.
-	Dead
+	// StateDead means that it was dead-lettered.
+	StateDead
 
-	// Archived means that it was acked, or quarantined: see [InArchive].
-	Archived
+	// StateArchived means that it was acked, or quarantined: see [InArchive].
+	StateArchived
 )
 
 // String returns the name of the state in lower case.
 func (s State) String() string {
-	names := [...]string{Waiting: "waiting", Delayed: "delayed", Delivered: "delivered", Dead: "dead", Archived: "archived"}
-	if int(s) < len(names) {
-		return names[s]
+	return valueName("state", s, []string{
+		StateWaiting: "waiting", StateDelayed: "delayed", StateDelivered: "delivered", StateDead: "dead", StateArchived: "archived",
+	})
+}
+
+// valueName returns the name of a value of its kind, or the kind and its number if it has none.
+func valueName[T ~uint8](kind string, value T, names []string) string {
+	if int(value) < len(names) {
+		return names[value]
 	}
-	return fmt.Sprintf("state %d", uint8(s))
+	return fmt.Sprintf("%s %d", kind, uint8(value))
 }
 
 // TruncatedError says that messages may be missing from what was found or done, because not

@@ -31,10 +31,12 @@ func TestSelection_RefusesWhatChoosesNothing(t *testing.T) {
 	}
 }
 
-func TestPlace_And_State_HaveNames(t *testing.T) {
+func TestString_NamesEachValue(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "dead letters", backend.InDeadLetters.String())
 	require.Equal(t, "place 9", backend.Place(9).String())
-	require.Equal(t, "archived", backend.Archived.String())
+	require.Equal(t, "archived", backend.StateArchived.String())
 	require.Equal(t, "state 9", backend.State(9).String())
+	require.Equal(t, "replaced", backend.PublishReplaced.String())
+	require.Equal(t, "early", backend.TickEarly.String())
 }

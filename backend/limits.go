@@ -11,8 +11,8 @@ import (
 // What every backend of this module takes, and package ezq with any publisher. Programs
 // that do not use ezq may exceed them: docs/wire.md says what becomes of such messages.
 const (
-	// MaxTopic is how many bytes the name of a topic may have, without any "_dead" at its
-	// end, so that each topic can have dead letters.
+	// MaxTopic is how many bytes the name of a topic may have, without any
+	// [DeadLetterSuffix] at its end, so that each topic can have dead letters.
 	MaxTopic = 1024
 
 	// MaxID is how many bytes the UUID of a message may have, and an ID that ezq
@@ -30,7 +30,7 @@ const (
 // reservedPrefix begins the names that backends add to the metadata of a message.
 const reservedPrefix = "ezq_"
 
-// RefusedError is what a backend does not take, whatever state it is in, or what package
+// RefusedError says what a backend does not take, whatever state it is in, or what package
 // ezq does not publish.
 type RefusedError struct {
 	What   string // as `header "ezq_uuid"`
@@ -47,8 +47,8 @@ func (e *RefusedError) MarshalText() ([]byte, error) { return []byte(e.Error()),
 // is not UTF-8 without NUL, or is longer than [MaxTopic].
 func CheckTopic(topic string) error {
 	bare := topic
-	for strings.HasSuffix(bare, deadSuffix) {
-		bare = strings.TrimSuffix(bare, deadSuffix)
+	for strings.HasSuffix(bare, DeadLetterSuffix) {
+		bare = strings.TrimSuffix(bare, DeadLetterSuffix)
 	}
 	reason := ""
 	switch {
@@ -65,9 +65,6 @@ func CheckTopic(topic string) error {
 	}
 	return &RefusedError{What: "the topic", Reason: reason, Remedy: "choose another name"}
 }
-
-// deadSuffix makes the default dead-letter topic of a topic's name.
-const deadSuffix = "_dead"
 
 // CheckHeaders returns a *[RefusedError] if the UUID or the metadata of a message cannot be
 // kept: something is not UTF-8 without NUL, is longer than [MaxID] or [MaxHeaders], or has a

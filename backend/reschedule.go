@@ -8,7 +8,7 @@ import (
 // Rescheduler moves messages that wait to another time.
 type Rescheduler interface {
 	// Reschedule has the messages of topic that the selection chooses, and that wait, delivered
-	// no sooner than at, by the clock of the backend. If that is over, or is the zero Time, they
+	// no sooner than at, by the clock of the backend. If that has passed, or is the zero Time, they
 	// are due at once; one that was due already keeps its place. Consumers are told.
 	//
 	// Which messages those are, and which are counted as Busy, is what [Canceller] says. A

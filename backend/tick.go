@@ -44,6 +44,11 @@ const (
 	TickEarly
 )
 
+// String returns the name of the outcome in lower case.
+func (o TickOutcome) String() string {
+	return valueName("outcome", o, []string{TickPublished: "published", TickTaken: "taken", TickEarly: "early"})
+}
+
 type tickKey struct{}
 
 // WithScheduleTick returns a context that carries t, for the messages of one publish.
@@ -61,8 +66,12 @@ func ScheduleTickFromContext(ctx context.Context) *ScheduleTick {
 // Report is for backends, which call it before a publish without an error returns.
 func (t *ScheduleTick) Report(r TickResult) { t.result.Store(&r) }
 
-// Result returns what the backend has reported; ok is false if nothing.
+// Result returns what the backend has reported; ok is false if nothing. t may be nil, as it is for
+// a publish without a tick: nothing is reported then, and the messages are stored.
 func (t *ScheduleTick) Result() (r TickResult, ok bool) {
+	if t == nil {
+		return TickResult{}, false
+	}
 	if p := t.result.Load(); p != nil {
 		return *p, true
 	}

@@ -57,14 +57,14 @@ func openFaulty(f fault) conformance.Open {
 	}
 }
 
-func (b *broker) connect(o conformance.Options) (*conformance.Peer, error) {
+func (b *broker) connect(c conformance.PeerConfig) (*conformance.Peer, error) {
 	config := memory.Config{
-		MaxInFlight: o.InFlight, MaxExtension: o.Hold, DrainTimeout: o.Drain, Logger: slog.New(slog.DiscardHandler),
+		MaxInFlight: c.MaxInFlight, MaxExtension: c.MaxExtension, DrainTimeout: c.DrainTimeout, Logger: slog.New(slog.DiscardHandler),
 	}
 	if b.fault.config != nil {
 		b.fault.config(&config)
 	}
-	p := &process{broker: b, backend: b.memory.Connect(&config), group: o.Group, closing: make(chan struct{})}
+	p := &process{broker: b, backend: b.memory.Connect(&config), group: c.Group, closing: make(chan struct{})}
 	return &conformance.Peer{Publisher: p, Subscriber: p, Begin: p.begin}, nil
 }
 

@@ -71,7 +71,7 @@ func withID(h *harness, label string, of *message.Message) *message.Message {
 }
 
 func idIsStoredOnce(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := one.subscribe(topic)
 	first := h.message("once")
 	results := make(chan backend.PublishResult, 8)
@@ -88,8 +88,8 @@ func idIsStoredOnce(h *harness) {
 	stored := 0
 	for r := range results {
 		h.require(r.ID == first.UUID, "the ID %q is told instead of %q", r.ID, first.UUID)
-		h.require(r.Outcome != backend.Replaced, "a message was replaced")
-		if r.Outcome == backend.Stored {
+		h.require(r.Outcome != backend.PublishReplaced, "a message was replaced")
+		if r.Outcome == backend.PublishStored {
 			stored++
 		}
 	}
@@ -97,12 +97,12 @@ func idIsStoredOnce(h *harness) {
 	h.ack(in.expect("once"))
 	in.none(quietPeriod, "its ID was known")
 	again := publishOn(two, topic, withID(h, "again", first), &backend.PublishCondition{Once: true})
-	requireOutcome(h, again, backend.Existed, first.UUID, "after the first message was acked")
+	requireOutcome(h, again, backend.PublishExisted, first.UUID, "after the first message was acked")
 	in.none(quietPeriod, "its ID was known")
 }
 
 func batchStoresNewIDs(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	known := h.message("known")
 	publishOn(p, topic, known, &backend.PublishCondition{Once: true})
@@ -116,7 +116,7 @@ func batchStoresNewIDs(h *harness) {
 		msg.SetContext(backend.WithPublishCondition(h.ctx, conditions[len(conditions)-1]))
 	}
 	p.send(topic, batch...)
-	for i, want := range []backend.PublishOutcome{backend.Stored, backend.Existed, backend.Stored, backend.Existed} {
+	for i, want := range []backend.PublishOutcome{backend.PublishStored, backend.PublishExisted, backend.PublishStored, backend.PublishExisted} {
 		result, ok := conditions[i].Result()
 		h.require(ok, "Publish returned without a report on message %d of a batch", i)
 		requireOutcome(h, result, want, batch[i].UUID, "in a batch")
@@ -126,37 +126,32 @@ func batchStoresNewIDs(h *harness) {
 }
 
 func idCountsInItsTopic(h *harness) {
-	p, topic, other := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, other := connect(h, PeerConfig{}), h.topic(), h.topic()
 	in, otherInbox := p.subscribe(topic), p.subscribe(other)
 	first := h.message("first")
 	publishOn(p, topic, first, &backend.PublishCondition{Once: true})
 	elsewhere := publishOn(p, other, withID(h, "elsewhere", first), &backend.PublishCondition{Once: true})
-	requireOutcome(h, elsewhere, backend.Stored, first.UUID, "in another topic")
+	requireOutcome(h, elsewhere, backend.PublishStored, first.UUID, "in another topic")
 	p.send(topic, withID(h, "plain", first))
 	in.ackAll("first", "plain")
 	otherInbox.ackAll("elsewhere")
 }
 
 func keyIsUnique(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	one.initialize(topic)
 	first := h.message("first")
-	requireOutcome(h, publishOn(one, topic, first, &backend.PublishCondition{UniqueKey: "k"}), backend.Stored, first.UUID, "with a new key")
+	requireOutcome(h, publishOn(one, topic, first, &backend.PublishCondition{UniqueKey: "k"}), backend.PublishStored, first.UUID, "with a new key")
 	requireKeyTaken := func(when string) {
 		for _, p := range []*peer{one, two} {
-			requireOutcome(h, publishOn(p, topic, h.message("another"), &backend.PublishCondition{UniqueKey: "k"}), backend.Existed, first.UUID, when)
+			requireOutcome(h, publishOn(p, topic, h.message("another"), &backend.PublishCondition{UniqueKey: "k"}), backend.PublishExisted, first.UUID, when)
 		}
 	}
 	requireKeyTaken("while a message with its key waits")
 	different := h.message("different")
-	requireOutcome(h, publishOn(two, topic, different, &backend.PublishCondition{UniqueKey: "K"}), backend.Stored, different.UUID, "with another key")
+	requireOutcome(h, publishOn(two, topic, different, &backend.PublishCondition{UniqueKey: "K"}), backend.PublishStored, different.UUID, "with another key")
 	in := one.subscribe(topic)
-	handled := map[string]*message.Message{}
-	for range 2 {
-		msg := in.receive()
-		handled[h.label(msg)] = msg
-	}
-	h.require(handled["first"] != nil && handled["different"] != nil, "the two messages that were stored did not both come")
+	handled := in.receiveAll("first", "different")
 	requireKeyTaken("while a message with its key is being handled")
 	h.ack(handled["different"])
 	h.nack(handled["first"])
@@ -169,14 +164,14 @@ func keyIsUnique(h *harness) {
 // publishUntilStored publishes a message with a key until it is stored: a settlement may take its time.
 func publishUntilStored(p *peer, topic, label, key, when string) {
 	deadline := time.Now().Add(p.h.timeout)
-	for publishOn(p, topic, p.h.message(label), &backend.PublishCondition{UniqueKey: key}).Outcome != backend.Stored {
+	for publishOn(p, topic, p.h.message(label), &backend.PublishCondition{UniqueKey: key}).Outcome != backend.PublishStored {
 		p.h.require(time.Now().Before(deadline), "its key is not free %s", when)
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
 func keyIsFreeAfterAck(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	publishOn(p, topic, h.message("first"), &backend.PublishCondition{UniqueKey: "k"})
 	h.ack(in.expect("first"))
@@ -185,7 +180,7 @@ func keyIsFreeAfterAck(h *harness) {
 }
 
 func keyIsFreeAfterDeadLetter(h *harness) {
-	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, PeerConfig{}), h.topic(), h.topic()
 	in, deadInbox := p.subscribe(topic), p.subscribe(dead)
 	publishOn(p, topic, h.message("first"), &backend.PublishCondition{UniqueKey: "k"})
 	giveUp(h, in.expect("first"), dead)
@@ -195,21 +190,19 @@ func keyIsFreeAfterDeadLetter(h *harness) {
 }
 
 func waitingIsReplaced(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	d := delayBeyond(h, func() {
 		for range 2 {
-			publishOn(p, topic, delayed(h, "rehearsal", time.Hour), &backend.PublishCondition{UniqueKey: "rehearsal", Replace: true})
+			publishOn(p, topic, h.delayed("rehearsal", time.Hour), &backend.PublishCondition{UniqueKey: "rehearsal", Replace: true})
 		}
 	})
-	first, second := h.message("first"), h.message("second")
+	first, second := h.delayed("first", d), h.delayed("second", time.Hour)
 	first.Metadata.Set("of", "the first")
-	backend.SetDelay(first, d)
-	backend.SetDelay(second, time.Hour)
 	start := time.Now()
 	publishOn(p, topic, first, &backend.PublishCondition{UniqueKey: "k", Replace: true})
 	result := publishOn(p, topic, second, &backend.PublishCondition{UniqueKey: "k", Replace: true})
-	requireOutcome(h, result, backend.Replaced, first.UUID, "while a message with its key waits")
+	requireOutcome(h, result, backend.PublishReplaced, first.UUID, "while a message with its key waits")
 	got := in.expect("second")
 	requireDelay(h, time.Since(start), d)
 	want := second.Copy()
@@ -220,30 +213,28 @@ func waitingIsReplaced(h *harness) {
 }
 
 func handledIsNotReplaced(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	publishOn(p, topic, h.message("first"), &backend.PublishCondition{UniqueKey: "k", Replace: true})
 	first, second := in.expect("first"), h.message("second")
 	result := publishOn(p, topic, second, &backend.PublishCondition{UniqueKey: "k", Replace: true})
-	requireOutcome(h, result, backend.Stored, second.UUID, "while a message with its key is being handled")
+	requireOutcome(h, result, backend.PublishStored, second.UUID, "while a message with its key is being handled")
 	h.ack(in.expect("second"))
 	h.ack(first)
 	in.none(quietPeriod, "all were acked")
 }
 
 func debounceWaits(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	d := delayBeyond(h, func() {
 		for range 3 {
-			publishOn(p, topic, delayed(h, "rehearsal", time.Hour), &backend.PublishCondition{UniqueKey: "rehearsal", Replace: true})
+			publishOn(p, topic, h.delayed("rehearsal", time.Hour), &backend.PublishCondition{UniqueKey: "rehearsal", Replace: true})
 		}
 	})
 	debounce := &backend.PublishCondition{UniqueKey: "k", Replace: true, Debounce: 3 * d}
 	publish := func(label string, delay time.Duration) {
-		msg := h.message(label)
-		backend.SetDelay(msg, delay)
-		publishOn(p, topic, msg, debounce)
+		publishOn(p, topic, h.delayed(label, delay), debounce)
 	}
 	start := time.Now()
 	publish("first", d)
@@ -264,7 +255,7 @@ func debounceWaits(h *harness) {
 }
 
 func impossibleConditionIsRefused(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	for _, c := range []*backend.PublishCondition{
 		{},
@@ -289,7 +280,7 @@ func impossibleConditionIsRefused(h *harness) {
 }
 
 func conditionEndsWithTransaction(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	for _, commit := range []bool{false, true} {
 		once, unique := h.message("once"), h.message("unique")
@@ -306,16 +297,11 @@ func conditionEndsWithTransaction(h *harness) {
 			in.none(quietPeriod, "it was rolled back")
 		}
 	}
-	got := map[string]*message.Message{}
-	for range 2 {
-		msg := in.receive()
-		got[h.label(msg)] = msg
-	}
-	h.require(got["once"] != nil && got["unique"] != nil, "the two messages that were committed did not both come")
+	got := in.receiveAll("once", "unique")
 	again := publishOn(p, topic, withID(h, "again", got["once"]), &backend.PublishCondition{Once: true})
-	requireOutcome(h, again, backend.Existed, got["once"].UUID, "after the commit")
+	requireOutcome(h, again, backend.PublishExisted, got["once"].UUID, "after the commit")
 	another := publishOn(p, topic, h.message("another"), &backend.PublishCondition{UniqueKey: "k"})
-	requireOutcome(h, another, backend.Existed, got["unique"].UUID, "after the commit")
+	requireOutcome(h, another, backend.PublishExisted, got["unique"].UUID, "after the commit")
 	h.ack(got["once"])
 	h.ack(got["unique"])
 }

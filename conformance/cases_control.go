@@ -22,7 +22,7 @@ func control() []Case {
 }
 
 func endEventEnds(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	handled := make(chan string, 100)
 	p.initialize(topic)
 	publishEvents(p, topic, append(append(visits(numbered(20)...), ezq.EndEvent{}), visits("after")...)...)
@@ -35,12 +35,12 @@ func endEventEnds(h *harness) {
 	}
 	h.require(len(handled) == 20, "the router had handled %d events when it ended, and 20 came before the EndEvent", len(handled))
 	collect(h, handled, numbered(20)...)
-	handleVisits(connect(h, Options{}), topic, ezq.Config{}, report)
+	handleVisits(connect(h, PeerConfig{}), topic, ezq.Config{}, report)
 	collect(h, handled, "after")
 }
 
 func endEventStopsOne(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	handled := make(chan string, 100)
 	report := func(_ context.Context, e visit) error {
 		handled <- e.Label
@@ -62,19 +62,19 @@ func endEventStopsOne(h *harness) {
 	publishEvents(one, topic, visit{"a"})
 	collect(h, handled, "a")
 	going.mustStop()
-	third := handleVisits(connect(h, Options{}), topic, ezq.Config{}, report)
+	third := handleVisits(connect(h, PeerConfig{}), topic, ezq.Config{}, report)
 	h.require(!closedWithin(third.ended, quietPeriod), "the EndEvent ended a router that started later")
 	third.mustStop()
 }
 
 func interruptEventInterrupts(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	handler := newInterruptedHandler()
 	r := handleVisits(p, topic, ezq.Config{DrainTimeout: time.Hour}, handler.handle)
 	publishEvents(p, topic, visit{"a"})
 	next(h, handler.begun, "the event was not handled")
 	publishEvents(p, topic, ezq.InterruptEvent{})
 	handler.requireInterruptedBy(r, ezq.ErrInterrupted)
-	handleVisits(connect(h, Options{}), topic, ezq.Config{}, handler.handle)
+	handleVisits(connect(h, PeerConfig{}), topic, ezq.Config{}, handler.handle)
 	next(h, handler.again, "the event did not come back")
 }

@@ -35,7 +35,7 @@ func giveUp(h *harness, msg *message.Message, topic string) {
 }
 
 func deadLetterMoves(h *harness) {
-	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, PeerConfig{}), h.topic(), h.topic()
 	in, deadInbox := p.subscribe(topic), p.subscribe(dead)
 	sent := h.message("a")
 	sent.Metadata.Set("k", "v")
@@ -50,7 +50,7 @@ func deadLetterMoves(h *harness) {
 }
 
 func deadLetterIsGone(h *harness) {
-	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, PeerConfig{}), h.topic(), h.topic()
 	in, deadInbox := p.subscribe(topic), p.subscribe(dead)
 	p.publish(topic, "a", "b")
 	giveUp(h, in.receive(), dead)
@@ -61,7 +61,7 @@ func deadLetterIsGone(h *harness) {
 }
 
 func deadLetterStartsAnew(h *harness) {
-	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, PeerConfig{}), h.topic(), h.topic()
 	in, deadInbox := p.subscribe(topic), p.subscribe(dead)
 	p.publish(topic, "a")
 	backend.Nack(in.receive(), backend.Redelivery{Failures: 7, Done: []string{"mail"}})
@@ -73,7 +73,7 @@ func deadLetterStartsAnew(h *harness) {
 }
 
 func deadLetterIsAMessage(h *harness) {
-	p, topic, dead, secondDead := connect(h, Options{}), h.topic(), h.topic(), h.topic()
+	p, topic, dead, secondDead := connect(h, PeerConfig{}), h.topic(), h.topic(), h.topic()
 	in, deadInbox, last := p.subscribe(topic), p.subscribe(dead), p.subscribe(secondDead)
 	p.publish(topic, "a")
 	giveUp(h, in.receive(), dead)
@@ -83,7 +83,7 @@ func deadLetterIsAMessage(h *harness) {
 }
 
 func settledStays(h *harness) {
-	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, PeerConfig{}), h.topic(), h.topic()
 	in, deadInbox := p.subscribe(topic), p.subscribe(dead)
 	p.publish(topic, "a")
 	msg := in.receive()

@@ -23,7 +23,7 @@ func delays() []Case {
 }
 
 func delayedWaits(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	d := noticeableDelay(h)
 	for label, ask := range map[string]func(*message.Message){
@@ -42,7 +42,7 @@ func delayedWaits(h *harness) {
 // Backends look at what is due next in windows of some seconds, or remember when the next
 // one is due. Neither may lose what is due later.
 func delaysOutlastALook(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	sooner := max(6*time.Second, noticeableDelay(h))
 	delays := map[string]time.Duration{"sooner": sooner, "later": sooner + noticeableDelay(h)}
@@ -63,7 +63,7 @@ func delaysOutlastALook(h *harness) {
 }
 
 func nackedWaits(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	d := noticeableDelay(h)
 	p.publish(topic, "a")

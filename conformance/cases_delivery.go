@@ -28,16 +28,16 @@ func delivery() []Case {
 			"While the messages of one topic are not settled, those of another arrive.",
 			0, slowTopicStallsNoOther),
 		promise("messages wait for their subscriber",
-			"What is published before anybody subscribes, and after the publisher was closed, is delivered.",
+			"What is published before there is a subscriber, and after the publisher was closed, is delivered.",
 			needsDurable, messagesWait),
-		promise("nobody can change what is stored",
+		promise("what is stored cannot be changed",
 			"What the publisher or a consumer does to its message does not change what is delivered next.",
 			needsDurable, storedIsACopy),
 	)
 }
 
 func arrivesAsPublished(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	sent := h.message("a")
 	sent.Metadata.Set("tenant", "acme")
@@ -49,7 +49,7 @@ func arrivesAsPublished(h *harness) {
 }
 
 func manyArrive(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	var labels []string
 	var publishing sync.WaitGroup
@@ -77,24 +77,24 @@ func manyArrive(h *harness) {
 
 func ackedIsGone(h *harness) {
 	topic := h.topic()
-	first := connect(h, Options{})
+	first := connect(h, PeerConfig{})
 	in := first.subscribe(topic)
 	first.publish(topic, numbered(20)...)
 	in.ackAll(numbered(20)...)
 	in.none(quietPeriod+3*h.system.Lease, "it was acked")
 	first.mustClose()
-	connect(h, Options{}).subscribe(topic).none(quietPeriod, "it was acked before its subscriber was closed")
+	connect(h, PeerConfig{}).subscribe(topic).none(quietPeriod, "it was acked before its subscriber was closed")
 }
 
 func nothingIsPublished(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	p.send(topic)
 	in.none(quietPeriod, "nothing was published")
 }
 
 func topicsAreApart(h *harness) {
-	p, one, two := connect(h, Options{}), h.topic(), h.topic()
+	p, one, two := connect(h, PeerConfig{}), h.topic(), h.topic()
 	first, second := p.subscribe(one), p.subscribe(two)
 	p.publish(one, "one")
 	p.publish(two, "two")
@@ -105,7 +105,7 @@ func topicsAreApart(h *harness) {
 }
 
 func slowTopicStallsNoOther(h *harness) {
-	p, slow, fast := connect(h, Options{}), h.topic(), h.topic()
+	p, slow, fast := connect(h, PeerConfig{}), h.topic(), h.topic()
 	lagging, in := p.subscribe(slow), p.subscribe(fast)
 	p.publish(slow, numbered(20)...)
 	lagging.receive() // and no other
@@ -115,15 +115,15 @@ func slowTopicStallsNoOther(h *harness) {
 
 func messagesWait(h *harness) {
 	topic := h.topic()
-	first := connect(h, Options{})
+	first := connect(h, PeerConfig{})
 	first.initialize(topic)
 	first.publish(topic, numbered(20)...)
 	first.mustClose()
-	connect(h, Options{}).subscribe(topic).ackAll(numbered(20)...)
+	connect(h, PeerConfig{}).subscribe(topic).ackAll(numbered(20)...)
 }
 
 func storedIsACopy(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	p.initialize(topic)
 	sent, want := h.message("a"), h.message("a")
 	sent.Metadata.Set("k", "v")

@@ -11,7 +11,7 @@ func features() []Case {
 }
 
 func saysWhatItPromises(h *harness) {
-	p := connect(h, Options{})
+	p := connect(h, PeerConfig{})
 	for range 2 {
 		requireFeatures(h, "publisher", p.Publisher)
 		requireFeatures(h, "subscriber", p.Subscriber)

@@ -30,7 +30,7 @@ func groups() []Case {
 
 func eachGroupGetsAll(h *harness) {
 	topic := h.topic()
-	one, two := connect(h, Options{Group: "one"}), connect(h, Options{Group: "two"})
+	one, two := connect(h, PeerConfig{Group: "one"}), connect(h, PeerConfig{Group: "two"})
 	first, second := one.subscribe(topic), two.subscribe(topic)
 	one.publish(topic, numbered(20)...)
 	first.ackAll(numbered(20)...)
@@ -39,7 +39,7 @@ func eachGroupGetsAll(h *harness) {
 
 func groupShares(h *harness) {
 	topic := h.topic()
-	one, two := connect(h, Options{Group: "one"}), connect(h, Options{Group: "one"})
+	one, two := connect(h, PeerConfig{Group: "one"}), connect(h, PeerConfig{Group: "one"})
 	ins := [2]*inbox{one.subscribe(topic), two.subscribe(topic)}
 	one.publish(topic, numbered(20)...)
 	came := map[string]bool{}
@@ -55,16 +55,16 @@ func groupShares(h *harness) {
 
 func groupKeepsPlace(h *harness) {
 	topic := h.topic()
-	member := connect(h, Options{Group: "one"})
+	member := connect(h, PeerConfig{Group: "one"})
 	member.subscribe(topic)
 	member.mustClose()
-	connect(h, Options{}).publish(topic, numbered(20)...)
-	connect(h, Options{Group: "one"}).subscribe(topic).ackAll(numbered(20)...)
+	connect(h, PeerConfig{}).publish(topic, numbered(20)...)
+	connect(h, PeerConfig{Group: "one"}).subscribe(topic).ackAll(numbered(20)...)
 }
 
 func nackConcernsGroup(h *harness) {
 	topic := h.topic()
-	one, two := connect(h, Options{Group: "one"}), connect(h, Options{Group: "two"})
+	one, two := connect(h, PeerConfig{Group: "one"}), connect(h, PeerConfig{Group: "two"})
 	first, second := one.subscribe(topic), two.subscribe(topic)
 	one.publish(topic, "a")
 	h.ack(second.expect("a"))
@@ -77,7 +77,7 @@ func nackConcernsGroup(h *harness) {
 
 func slowGroup(h *harness) {
 	topic := h.topic()
-	lagging, other := connect(h, Options{Group: "one"}), connect(h, Options{Group: "two"})
+	lagging, other := connect(h, PeerConfig{Group: "one"}), connect(h, PeerConfig{Group: "two"})
 	lagging.subscribe(topic) // and receives nothing
 	in := other.subscribe(topic)
 	other.publish(topic, "first")
@@ -89,8 +89,8 @@ func slowGroup(h *harness) {
 
 func groupComesLate(h *harness) {
 	topic := h.topic()
-	before := connect(h, Options{Group: "before"}).subscribe(topic)
-	publisher, late := connect(h, Options{}), connect(h, Options{Group: "late"})
+	before := connect(h, PeerConfig{Group: "before"}).subscribe(topic)
+	publisher, late := connect(h, PeerConfig{}), connect(h, PeerConfig{Group: "late"})
 	subscribed, counts := make(chan struct{}), make(chan [2]int, 1)
 	publisher.publish(topic, "0")
 	go func() {

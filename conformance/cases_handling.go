@@ -46,7 +46,7 @@ func handling() []Case {
 }
 
 func handledIsDone(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	handled := make(chan string, 100)
 	r := handleVisits(p, topic, ezq.Config{}, func(_ context.Context, e visit) error {
 		handled <- e.Label
@@ -55,11 +55,11 @@ func handledIsDone(h *harness) {
 	publishEvents(p, topic, visits(numbered(20)...)...)
 	collect(h, handled, numbered(20)...)
 	r.mustStop()
-	connect(h, Options{}).subscribe(topic).none(quietPeriod+2*h.system.Lease, "its event was handled")
+	connect(h, PeerConfig{}).subscribe(topic).none(quietPeriod+2*h.system.Lease, "its event was handled")
 }
 
 func failedIsHandledAgain(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	handled := make(chan string, 100)
 	failed := map[string]bool{}
 	handleVisits(p, topic, ezq.Config{Concurrency: 1}, func(_ context.Context, e visit) error {
@@ -78,7 +78,7 @@ func failedIsHandledAgain(h *harness) {
 }
 
 func failuresAreCounted(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	metas := make(chan ezq.Meta, 100)
 	handleVisits(p, topic, ezq.Config{}, func(ctx context.Context, _ visit) error {
 		metas <- ezq.MetaFromContext(ctx)
@@ -93,7 +93,7 @@ func failuresAreCounted(h *harness) {
 }
 
 func retryAfterWaits(h *harness) {
-	p, topic, d := connect(h, Options{}), h.topic(), noticeableDelay(h)
+	p, topic, d := connect(h, PeerConfig{}), h.topic(), noticeableDelay(h)
 	handled := make(chan time.Time, 100)
 	first := true
 	handleVisits(p, topic, ezq.Config{Concurrency: 1}, func(context.Context, visit) error {
@@ -110,7 +110,7 @@ func retryAfterWaits(h *harness) {
 }
 
 func onlyFailedRunsAgain(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	var steady atomic.Int32
 	runs, late := 0, make(chan int32, 100)
 	startRouter(p, ezq.Config{}, []string{topic}, func(r *ezq.Router) {
@@ -133,7 +133,7 @@ func onlyFailedRunsAgain(h *harness) {
 }
 
 func laterWaits(h *harness) {
-	p, topic, d := connect(h, Options{}), h.topic(), noticeableDelay(h)
+	p, topic, d := connect(h, PeerConfig{}), h.topic(), noticeableDelay(h)
 	handled := make(chan string, 100)
 	handleVisits(p, topic, ezq.Config{}, func(_ context.Context, e visit) error {
 		handled <- e.Label
@@ -148,7 +148,7 @@ func laterWaits(h *harness) {
 }
 
 func slowHandlerHoldsUpNoOther(h *harness) {
-	p, slow, fast := connect(h, Options{}), h.topic(), h.topic()
+	p, slow, fast := connect(h, PeerConfig{}), h.topic(), h.topic()
 	begun, handled, release := make(chan string, 100), make(chan string, 100), make(chan struct{})
 	defer close(release)
 	startRouter(p, ezq.Config{Concurrency: 2}, []string{slow, fast}, func(r *ezq.Router) {
@@ -173,7 +173,7 @@ func slowHandlerHoldsUpNoOther(h *harness) {
 }
 
 func unknownStays(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	handled := make(chan string, 100)
 	r := handleVisits(p, topic, ezq.Config{}, func(_ context.Context, e visit) error {
 		handled <- e.Label
@@ -183,7 +183,7 @@ func unknownStays(h *harness) {
 	collect(h, handled, "a")
 	nothing(h, handled, quietPeriod, "the event %q was handled again") // time enough to be taken
 	r.mustStop()
-	startRouter(connect(h, Options{}), ezq.Config{}, []string{topic}, func(r *ezq.Router) {
+	startRouter(connect(h, PeerConfig{}), ezq.Config{}, []string{topic}, func(r *ezq.Router) {
 		ezq.Handle(r, func(context.Context, unknownEvent) error {
 			handled <- "stranger"
 			return nil
@@ -193,7 +193,7 @@ func unknownStays(h *harness) {
 }
 
 func notBegunIsNotDelivered(h *harness) {
-	p, topic, labels := connect(h, Options{}), h.topic(), numbered(40)
+	p, topic, labels := connect(h, PeerConfig{}), h.topic(), numbered(40)
 	begun, finish := make(chan string, 100), make(chan struct{})
 	r := handleVisits(p, topic, ezq.Config{Concurrency: 2, DrainTimeout: h.timeout}, func(_ context.Context, e visit) error {
 		begun <- e.Label
@@ -211,7 +211,7 @@ func notBegunIsNotDelivered(h *harness) {
 	r.mustStop()
 
 	metas := make(chan ezq.Meta, 100)
-	handleVisits(connect(h, Options{}), topic, ezq.Config{Concurrency: 1}, func(ctx context.Context, e visit) error {
+	handleVisits(connect(h, PeerConfig{}), topic, ezq.Config{Concurrency: 1}, func(ctx context.Context, e visit) error {
 		begun <- e.Label
 		metas <- ezq.MetaFromContext(ctx)
 		return nil
@@ -225,7 +225,7 @@ func notBegunIsNotDelivered(h *harness) {
 }
 
 func publishedWithWork(h *harness) {
-	p, topic, results := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, results := connect(h, PeerConfig{}), h.topic(), h.topic()
 	h.require(p.Begin != nil, "Transactions is promised, and Connect returned a Peer without Begin")
 	in := p.subscribe(results)
 	failed := false

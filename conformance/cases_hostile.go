@@ -39,7 +39,7 @@ func hostile() []Case {
 
 // requireArrivalOrRefusal publishes messages. Each must arrive as it was, or be refused.
 func requireArrivalOrRefusal(h *harness, msgs ...*message.Message) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	for _, sent := range msgs {
 		want := sent.Copy()
@@ -73,7 +73,7 @@ func oddMetadata(h *harness) {
 }
 
 func nilMetadata(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	msg := h.message("a")
 	msg.Metadata = nil
@@ -88,7 +88,7 @@ func oddID(h *harness) {
 }
 
 func refusalIsLocal(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	labels := []string{"before", "after"}
 	p.publish(topic, "before")
@@ -104,7 +104,7 @@ func refusalIsLocal(h *harness) {
 }
 
 func hugeDelay(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	for i, ask := range []func(*message.Message){
 		func(msg *message.Message) { backend.SetDelay(msg, 250*365*24*time.Hour) },
@@ -121,7 +121,7 @@ func hugeDelay(h *harness) {
 }
 
 func delayThatIsNone(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	p.initialize(topic)
 	for _, key := range []string{delay.DelayedForKey, delay.DelayedUntilKey} {
 		msg := h.message("a")
@@ -131,7 +131,7 @@ func delayThatIsNone(h *harness) {
 }
 
 func pastDelay(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	msgs := h.messages("0", "1")
 	msgs[0].Metadata.Set(delay.DelayedForKey, "-1h")

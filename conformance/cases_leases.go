@@ -16,7 +16,7 @@ func leases() []Case {
 			"A message stays with its consumer for several leases, with a living context, and can be acked then.",
 			needsLease, leaseIsRenewed),
 		promise("a message that is held too long is taken away",
-			"The context of a message that is held for longer than Hold ends, with the cause ErrLeaseLost, and not before.",
+			"The context of a message that is held for longer than MaxExtension ends, with the cause ErrLeaseLost, and not before.",
 			needsLease, extensionEnds),
 		promise("what is not heard of comes back",
 			"A message that its consumer does not settle any more is delivered again.",
@@ -34,7 +34,7 @@ func leases() []Case {
 }
 
 func leaseIsRenewed(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	first := one.subscribe(topic)
 	one.publish(topic, "a")
 	msg := first.expect("a")
@@ -48,7 +48,7 @@ func leaseIsRenewed(h *harness) {
 
 func extensionEnds(h *harness) {
 	maxExtension := 2 * h.system.Lease
-	p, topic := connect(h, Options{Hold: maxExtension}), h.topic()
+	p, topic := connect(h, PeerConfig{MaxExtension: maxExtension}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	msg := in.receive()
@@ -85,7 +85,7 @@ func lateNack(h *harness) {
 }
 
 func lossHoldsUpNoOther(h *harness) {
-	p, topic := connect(h, Options{Hold: h.system.Lease}), h.topic()
+	p, topic := connect(h, PeerConfig{MaxExtension: h.system.Lease}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "lost")
 	awaitLoss(h, in.expect("lost"))
@@ -98,7 +98,7 @@ func lossHoldsUpNoOther(h *harness) {
 // It returns both deliveries, and where another one may come. The second delivery is
 // to be settled within a lease.
 func loseMessage(h *harness) (lost, again *message.Message, ins [2]*inbox) {
-	first, other, topic := connect(h, Options{Hold: h.system.Lease}), connect(h, Options{}), h.topic()
+	first, other, topic := connect(h, PeerConfig{MaxExtension: h.system.Lease}), connect(h, PeerConfig{}), h.topic()
 	ins[0] = first.subscribe(topic)
 	first.publish(topic, "a")
 	lost = ins[0].expect("a")

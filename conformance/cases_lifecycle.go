@@ -11,7 +11,7 @@ func lifecycle() []Case {
 			"When Close returns, the channels of the subscriber are closed.",
 			0, closeClosesChannels),
 		promise("Close may be called again",
-			"Close may be called several times, also at once, and with messages that nobody receives.",
+			"Close may be called several times, also at once, and with messages that are not received.",
 			0, closeMayBeRepeated),
 		promise("a closed subscriber refuses",
 			"Subscribe fails after Close.",
@@ -29,7 +29,7 @@ func lifecycle() []Case {
 }
 
 func closeClosesChannels(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	one, two := p.subscribe(topic), p.subscribe(h.topic())
 	p.publish(topic, "a")
 	h.ack(one.expect("a"))
@@ -38,7 +38,7 @@ func closeClosesChannels(h *harness) {
 }
 
 func closeMayBeRepeated(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, numbered(20)...) // which are not received
 	var closing sync.WaitGroup
@@ -55,7 +55,7 @@ func closeMayBeRepeated(h *harness) {
 }
 
 func closedSubscriberRefuses(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	p.mustClose()
 	in.end("Close")
@@ -67,7 +67,7 @@ func closedSubscriberRefuses(h *harness) {
 }
 
 func closedPublisherDoesNotPretend(h *harness) {
-	closed, other, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	closed, other, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := other.subscribe(topic)
 	closed.publish(topic, "before")
 	h.ack(in.expect("before"))
@@ -78,7 +78,7 @@ func closedPublisherDoesNotPretend(h *harness) {
 }
 
 func contextEndsSubscription(h *harness) {
-	p, topic, other := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, other := connect(h, PeerConfig{}), h.topic(), h.topic()
 	ctx, stop := context.WithCancel(h.ctx)
 	defer stop()
 	ending, staying := p.subscribeWith(ctx, topic), p.subscribe(other)
@@ -93,7 +93,7 @@ func contextEndsSubscription(h *harness) {
 
 func nothingRunsOn(h *harness) {
 	for range 5 {
-		p, topic := connect(h, Options{}), h.topic()
+		p, topic := connect(h, PeerConfig{}), h.topic()
 		ctx, stop := context.WithCancel(h.ctx)
 		in := p.subscribeWith(ctx, topic)
 		p.publish(topic, numbered(5)...)

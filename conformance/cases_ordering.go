@@ -17,7 +17,7 @@ func ordering() []Case {
 }
 
 func oneInFlightIsInOrder(h *harness) {
-	p, topic := connect(h, Options{InFlight: 1}), h.topic()
+	p, topic := connect(h, PeerConfig{MaxInFlight: 1}), h.topic()
 	in := p.subscribe(topic)
 	labels := numbered(60)
 	p.publish(topic, labels[:40]...)
@@ -30,7 +30,7 @@ func oneInFlightIsInOrder(h *harness) {
 }
 
 func oneInFlightIsOne(h *harness) {
-	p, topic := connect(h, Options{InFlight: 1}), h.topic()
+	p, topic := connect(h, PeerConfig{MaxInFlight: 1}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "0", "1")
 	first := in.expect("0")
@@ -42,7 +42,7 @@ func oneInFlightIsOne(h *harness) {
 func orderOutlivesSubscription(h *harness) {
 	topic, labels := h.topic(), numbered(30)
 	for start := 0; start < len(labels); start += 10 {
-		p := connect(h, Options{InFlight: 1})
+		p := connect(h, PeerConfig{MaxInFlight: 1})
 		in := p.subscribe(topic)
 		if start == 0 {
 			p.publish(topic, labels...)

@@ -88,7 +88,7 @@ func ackFirst(in *inbox, labels ...string) {
 }
 
 func pausedTopicHandsOverNothing(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := one.subscribe(topic)
 	one.publish(topic, "before")
 	h.ack(in.expect("before"))
@@ -102,7 +102,7 @@ func pausedTopicHandsOverNothing(h *harness) {
 }
 
 func pauseLeavesHandlersAlone(h *harness) {
-	one, two, topic := connect(h, Options{InFlight: 2}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := one.subscribe(topic)
 	one.publish(topic, "handled")
 	msg := in.expect("handled")
@@ -117,18 +117,18 @@ func pauseLeavesHandlersAlone(h *harness) {
 }
 
 func pauseHoldsForLatecomers(h *harness) {
-	one, topic := connect(h, Options{}), h.topic()
+	one, topic := connect(h, PeerConfig{}), h.topic()
 	one.initialize(topic)
 	pauseTopic(one, topic, "a", 0)
 	one.publish(topic, "x")
-	in := connect(h, Options{}).subscribe(topic)
+	in := connect(h, PeerConfig{}).subscribe(topic)
 	in.none(2*quietPeriod, "its topic was paused before it was subscribed to")
 	resumeTopic(one, topic, true)
 	h.ack(in.expect("x"))
 }
 
 func pauseEndsByItself(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	one.initialize(topic)
 	d := noticeableDelay(h)
 	start := time.Now()
@@ -141,7 +141,7 @@ func pauseEndsByItself(h *harness) {
 }
 
 func longerPauseHolds(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	one.initialize(topic)
 	requireHeld := func(got backend.Paused, by string) {
 		h.require(got.By == by && got.Reason == "reason of "+by && got.Topic == topic, "the pause of %q holds, as it says, instead of that of %q", got.By, by)
@@ -163,7 +163,7 @@ func longerPauseHolds(h *harness) {
 }
 
 func silentPauseIsRefused(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	for _, bad := range []backend.Pause{{}, {By: "a"}, {Reason: "r"}, {By: "a", Reason: "r", For: -1}, {By: "a\x00", Reason: "r"}} {
 		err := h.call("Pause", func() error { _, err := pauserOf(p).Pause(h.ctx, topic, bad); return err })

@@ -37,7 +37,7 @@ func payload() []Case {
 // requireArrival publishes messages, one after the other, and ends the case unless each
 // arrives as it was.
 func requireArrival(h *harness, msgs ...*message.Message) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	for _, sent := range msgs {
 		want := sent.Copy()
@@ -101,7 +101,7 @@ func idIsKept(h *harness) {
 	}
 	requireArrival(h, msgs...)
 
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	anonymous := h.message("a")
 	anonymous.UUID = ""

@@ -28,7 +28,7 @@ func redelivery() []Case {
 }
 
 func nackedComesBack(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	sent := h.message("a")
 	sent.Metadata.Set("k", "v")
@@ -44,7 +44,7 @@ func nackedComesBack(h *harness) {
 }
 
 func nackLosesNothing(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, numbered(50)...)
 	h.nack(in.receive())
@@ -53,7 +53,7 @@ func nackLosesNothing(h *harness) {
 }
 
 func deliveriesAreCounted(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	for number := 1; number <= 4; number++ {
@@ -64,7 +64,7 @@ func deliveriesAreCounted(h *harness) {
 }
 
 func recordIsKept(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	first := in.receive()
@@ -76,7 +76,7 @@ func recordIsKept(h *harness) {
 }
 
 func publishingTimeStays(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	start := time.Now()
 	p.publish(topic, "a")

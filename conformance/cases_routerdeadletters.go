@@ -47,7 +47,7 @@ func requireDeadLetter(h *harness, deadLetter *message.Message, topic, reason st
 }
 
 func permanentIsDeadLetter(h *harness) {
-	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, PeerConfig{}), h.topic(), h.topic()
 	deadInbox := p.subscribe(dead)
 	handled := make(chan string, 100)
 	startWithDeadLetters(p, topic, dead, func(_ context.Context, e visit) error {
@@ -65,7 +65,7 @@ func permanentIsDeadLetter(h *harness) {
 }
 
 func retriesEnd(h *harness) {
-	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, PeerConfig{}), h.topic(), h.topic()
 	deadInbox := p.subscribe(dead)
 	handled := make(chan int, 100)
 	startWithDeadLetters(p, topic, dead, func(ctx context.Context, _ visit) error {
@@ -82,7 +82,7 @@ func retriesEnd(h *harness) {
 }
 
 func unhandledIsDeadLetter(h *harness) {
-	p, topic, dead := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, dead := connect(h, PeerConfig{}), h.topic(), h.topic()
 	deadInbox := p.subscribe(dead)
 	handled := make(chan string, 100)
 	startWithDeadLetters(p, topic, dead, func(_ context.Context, e visit) error {

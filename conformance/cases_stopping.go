@@ -16,7 +16,7 @@ func stopping() []Case {
 			"The context of a message lives until the message is settled, and ends then.",
 			0, contextEndsWithMessage),
 		promise("Close ends the contexts",
-			"The context of a message that nobody settles ends with Close.",
+			"The context of a message that is not settled ends with Close.",
 			0, closeEndsContexts),
 		promise("Close loses nothing",
 			"Of many messages, some acked and some in flight whenever a subscriber is closed, each arrives in the end, and none that was acked comes again.",
@@ -25,7 +25,7 @@ func stopping() []Case {
 			"Of many messages, some acked and some in flight whenever the context of a subscription ends, each arrives in the end.",
 			needsDurable, deadlineLosesNothing),
 		promise("what was not handed over goes back",
-			"What a closed subscriber had fetched, and nobody received, arrives elsewhere without undue delay.",
+			"What a closed subscriber had fetched, and its consumer had not received, arrives elsewhere without undue delay.",
 			needsDurable, unreceivedGoesBack),
 		promise("contexts live while their consumer drains",
 			"After Stopping nothing more is handed over, the contexts of messages live on, an ack counts, and the channel is closed after the last one.",
@@ -46,7 +46,7 @@ func stopping() []Case {
 }
 
 func contextEndsWithMessage(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	msg := in.receive()
@@ -56,7 +56,7 @@ func contextEndsWithMessage(h *harness) {
 }
 
 func closeEndsContexts(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	p.publish(topic, "a")
 	msg := in.receive()
@@ -80,12 +80,12 @@ func deadlineLosesNothing(h *harness) {
 // endRepeatedly has subscriptions ended in the middle of their messages, until all have come.
 func endRepeatedly(h *harness, end func(context.CancelFunc, *peer)) {
 	topic, labels := h.topic(), numbered(40)
-	first := connect(h, Options{})
+	first := connect(h, PeerConfig{})
 	first.initialize(topic)
 	first.publish(topic, labels...)
 	missing := setOf(labels)
 	for round := 0; len(missing) > 0; round++ {
-		p := connect(h, Options{})
+		p := connect(h, PeerConfig{})
 		ctx, stop := context.WithCancel(h.ctx)
 		in := p.subscribeWith(ctx, topic)
 		var unsettled []*message.Message
@@ -130,14 +130,14 @@ func untilNext(h *harness, inFlight int) time.Duration {
 
 func unreceivedGoesBack(h *harness) {
 	topic := h.topic()
-	first := connect(h, Options{})
+	first := connect(h, PeerConfig{})
 	in := first.subscribe(topic)
 	first.publish(topic, numbered(20)...)
 	h.ack(in.receive())
 	time.Sleep(quietPeriod) // so the others have been fetched, where that is done ahead
 	start := time.Now()
 	first.mustClose()
-	second := connect(h, Options{}).subscribe(topic)
+	second := connect(h, PeerConfig{}).subscribe(topic)
 	for range 19 {
 		h.ack(second.receive())
 	}
@@ -153,7 +153,7 @@ func subscribeAsConsumer(p *peer, topic string, concurrency int) (in *inbox, sto
 }
 
 func contextsLiveWhileDraining(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in, stop, end := subscribeAsConsumer(p, topic, 2)
 	defer end(nil)
 	p.publish(topic, "0", "1")
@@ -167,7 +167,7 @@ func contextsLiveWhileDraining(h *harness) {
 	requireQuiet(h, in, quietPeriod)
 	h.ack(second)
 	in.end("the last message was settled")
-	other := connect(h, Options{}).subscribe(topic)
+	other := connect(h, PeerConfig{}).subscribe(topic)
 	h.ack(other.expect("late"))
 	other.none(quietPeriod+2*h.system.Lease, "it was acked while its consumer was draining")
 }
@@ -186,7 +186,7 @@ func requireQuiet(h *harness, in *inbox, d time.Duration) {
 }
 
 func consumerDoesNotWait(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in, stop, end := subscribeAsConsumer(p, topic, 1)
 	p.publish(topic, "a")
 	msg := in.receive()
@@ -198,11 +198,11 @@ func consumerDoesNotWait(h *harness) {
 	h.require(errors.Is(cause, reason), "the context ended with the cause %q instead of that of the subscription", cause)
 	h.nack(msg)
 	in.end("its last message was settled")
-	h.ack(connect(h, Options{}).subscribe(topic).expect("a"))
+	h.ack(connect(h, PeerConfig{}).subscribe(topic).expect("a"))
 }
 
 func nackWhileDraining(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in, stop, end := subscribeAsConsumer(p, topic, 1)
 	defer end(nil)
 	p.publish(topic, "a")
@@ -210,11 +210,11 @@ func nackWhileDraining(h *harness) {
 	stop()
 	h.nack(msg)
 	in.end("its last message was settled")
-	h.ack(connect(h, Options{}).subscribe(topic).expect("a"))
+	h.ack(connect(h, PeerConfig{}).subscribe(topic).expect("a"))
 }
 
 func consumerGetsWhatItCanHandle(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in, stop, end := subscribeAsConsumer(p, topic, 2)
 	defer end(nil)
 	p.publish(topic, numbered(10)...)
@@ -229,7 +229,7 @@ func consumerGetsWhatItCanHandle(h *harness) {
 }
 
 func parkedMakesRoom(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in, stop, end := subscribeAsConsumer(p, topic, 1)
 	defer end(nil)
 	p.publish(topic, "0", "1")

@@ -23,7 +23,7 @@ func stoppingRouters() []Case {
 }
 
 func handlersFinish(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	begun, outcome := make(chan struct{}), make(chan error, 100)
 	finish := make(chan struct{})
 	r := handleVisits(p, topic, ezq.Config{DrainTimeout: time.Hour}, func(ctx context.Context, _ visit) error {
@@ -40,25 +40,25 @@ func handlersFinish(h *harness) {
 	err := next(h, outcome, "the handler did not finish")
 	h.require(err == nil, "the context of the handler ended while the router was waiting for it")
 	r.mustStop()
-	connect(h, Options{}).subscribe(topic).none(quietPeriod+2*h.system.Lease, "its handler has finished")
+	connect(h, PeerConfig{}).subscribe(topic).none(quietPeriod+2*h.system.Lease, "its handler has finished")
 }
 
 func slowHandlerIsInterrupted(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	handler := newInterruptedHandler()
 	r := handleVisits(p, topic, ezq.Config{DrainTimeout: 2 * quietPeriod}, handler.handle)
 	publishEvents(p, topic, visit{"a"})
 	next(h, handler.begun, "the event was not handled")
 	r.stop()
 	handler.requireInterruptedBy(r, ezq.ErrDrainTimeout)
-	handleVisits(connect(h, Options{}), topic, ezq.Config{}, handler.handle)
+	handleVisits(connect(h, PeerConfig{}), topic, ezq.Config{}, handler.handle)
 	meta := next(h, handler.again, "the event did not come back")
 	h.require(meta.Failures == 0, "an event that was interrupted has %d failures", meta.Failures)
 }
 
 func stopLosesNothing(h *harness) {
 	topic := h.topic()
-	first := connect(h, Options{})
+	first := connect(h, PeerConfig{})
 	first.initialize(topic)
 	publishEvents(first, topic, visits(numbered(60)...)...)
 	missing := setOf(numbered(60))
@@ -74,7 +74,7 @@ func stopAmongEvents(h *harness, topic string, missing map[string]bool) {
 	const few = 10
 	handled, stopped := make(chan string, few), make(chan struct{})
 	var begun atomic.Int32
-	r := handleVisits(connect(h, Options{}), topic, ezq.Config{Concurrency: 5, DrainTimeout: h.timeout}, func(ctx context.Context, e visit) error {
+	r := handleVisits(connect(h, PeerConfig{}), topic, ezq.Config{Concurrency: 5, DrainTimeout: h.timeout}, func(ctx context.Context, e visit) error {
 		if begun.Add(1) <= few {
 			handled <- e.Label
 			return nil

@@ -14,7 +14,7 @@ func storedMessages() []Case {
 			"A message that waits is found by its ID, its key and a header, if all that is asked for matches, with what it says and when it is due.",
 			needsSelection|needsDelay|needsConditions, messageIsFound),
 		promise("a state is told",
-			"A message that is being handled is found as taken, and as dead in the dead-letter topic that is named after its own.",
+			"A message that is being handled is found as delivered, and as dead in the dead-letter topic that is named after its own.",
 			needsSelection|needsDeadLetter, stateIsTold),
 		promise("what waits is cancelled",
 			"A message that is delayed is not delivered after it was cancelled, by its ID or its key; all others are; and its key is free.",
@@ -88,30 +88,23 @@ func requireRescheduled(p *peer, topic string, s backend.Selection, at time.Time
 	requireChanged(p.h, "moved", got.Moved, got.Busy, 1, 0)
 }
 
-// delayed returns a message with a delay.
-func delayed(h *harness, label string, d time.Duration) *message.Message {
-	msg := h.message(label)
-	backend.SetDelay(msg, d)
-	return msg
-}
-
 func messageIsFound(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	one.initialize(topic)
-	msg := delayed(h, "a", time.Hour)
+	msg := h.delayed("a", time.Hour)
 	msg.Metadata.Set("tenant", "x")
 	want := msg.Copy()
 	backend.ClearDelay(want.Metadata)
 	due := time.Now().Add(time.Hour)
 	publishOn(one, topic, msg, &backend.PublishCondition{UniqueKey: "k"})
-	one.send(topic, delayed(h, "other", time.Hour))
+	one.send(topic, h.delayed("other", time.Hour))
 	for _, s := range []backend.Selection{
 		{ID: msg.UUID}, {UniqueKey: "k"}, {Header: "tenant", Value: "x"}, {ID: msg.UUID, UniqueKey: "k", Header: "tenant", Value: "x"},
 	} {
 		found := find(two, topic, s)
 		h.require(len(found) == 1, "%d messages are found instead of one", len(found))
 		f := found[0]
-		h.require(f.Err == nil && f.Place == backend.InTopic && f.State == backend.Delayed, "it is found in the place %q, as %q, with the error %v", f.Place, f.State, f.Err)
+		h.require(f.Err == nil && f.Place == backend.InTopic && f.State == backend.StateDelayed, "it is found in the place %q, as %q, with the error %v", f.Place, f.State, f.Err)
 		requireSame(h, &message.Message{UUID: f.ID, Payload: f.Payload, Metadata: f.Metadata}, want)
 		h.require(f.UniqueKey == "k", "the key %q is told", f.UniqueKey)
 		h.require(f.VisibleAt.Sub(due).Abs() <= tolerance(h)+slack, "it is said to be due %v late", f.VisibleAt.Sub(due))
@@ -125,14 +118,14 @@ func messageIsFound(h *harness) {
 }
 
 func stateIsTold(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in, deadInbox := p.subscribe(topic), p.subscribe(topic+"_dead")
 	sent := h.message("a")
 	p.send(topic, sent)
 	msg := in.expect("a")
-	requireState(p, topic, sent.UUID, backend.InTopic, backend.Delivered)
+	requireState(p, topic, sent.UUID, backend.InTopic, backend.StateDelivered)
 	giveUp(h, msg, topic+"_dead")
-	requireState(p, topic, sent.UUID, backend.InDeadLetters, backend.Dead)
+	requireState(p, topic, sent.UUID, backend.InDeadLetters, backend.StateDead)
 	h.ack(deadInbox.expect("a"))
 }
 
@@ -151,30 +144,30 @@ func requireState(p *peer, topic, id string, place backend.Place, state backend.
 }
 
 func waitingIsCancelled(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := one.subscribe(topic)
 	d := delayBeyond(h, func() {
-		rehearsal := delayed(h, "rehearsal", time.Hour)
+		rehearsal := h.delayed("rehearsal", time.Hour)
 		publishOn(one, topic, rehearsal, &backend.PublishCondition{UniqueKey: "rehearsal"})
-		one.send(topic, delayed(h, "rehearsal 2", time.Hour))
+		one.send(topic, h.delayed("rehearsal 2", time.Hour))
 		requireCancelled(two, topic, backend.Selection{UniqueKey: "rehearsal"})
 		cancel(two, topic, backend.Selection{ID: rehearsal.UUID})
 	})
-	first, second := delayed(h, "first", d), delayed(h, "second", d)
+	first, second := h.delayed("first", d), h.delayed("second", d)
 	publishOn(one, topic, first, &backend.PublishCondition{UniqueKey: "k"})
-	one.send(topic, second, delayed(h, "other", d))
+	one.send(topic, second, h.delayed("other", d))
 	requireCancelled(two, topic, backend.Selection{UniqueKey: "k"})
 	requireCancelled(two, topic, backend.Selection{ID: second.UUID})
 	again := cancel(two, topic, backend.Selection{ID: second.UUID})
 	requireChanged(h, "removed", again.Removed, again.Busy, 0, 0)
-	third := delayed(h, "third", d)
-	requireOutcome(h, publishOn(one, topic, third, &backend.PublishCondition{UniqueKey: "k"}), backend.Stored, third.UUID, "after the message with its key was cancelled")
+	third := h.delayed("third", d)
+	requireOutcome(h, publishOn(one, topic, third, &backend.PublishCondition{UniqueKey: "k"}), backend.PublishStored, third.UUID, "after the message with its key was cancelled")
 	in.ackAll("other", "third")
 	in.none(quietPeriod, "it was cancelled")
 }
 
 func handledIsNotCancelled(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	sent := h.message("a")
 	p.send(topic, sent)
@@ -187,17 +180,17 @@ func handledIsNotCancelled(h *harness) {
 }
 
 func waitingIsRescheduled(h *harness) {
-	one, two, topic := connect(h, Options{}), connect(h, Options{}), h.topic()
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := one.subscribe(topic)
 	d := delayBeyond(h, func() {
-		rehearsal := delayed(h, "rehearsal", time.Hour)
+		rehearsal := h.delayed("rehearsal", time.Hour)
 		one.send(topic, rehearsal)
 		for range 3 {
 			requireRescheduled(two, topic, backend.Selection{ID: rehearsal.UUID}, time.Now().Add(time.Hour))
 		}
 	})
-	sooner, later := delayed(h, "sooner", time.Hour), delayed(h, "later", time.Hour)
-	now := delayed(h, "now", time.Hour)
+	sooner, later := h.delayed("sooner", time.Hour), h.delayed("later", time.Hour)
+	now := h.delayed("now", time.Hour)
 	one.send(topic, sooner, later, now)
 	start := time.Now()
 	requireRescheduled(two, topic, backend.Selection{ID: later.UUID}, start.Add(4*d))
@@ -212,7 +205,7 @@ func waitingIsRescheduled(h *harness) {
 }
 
 func handledIsNotRescheduled(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	sent := h.message("a")
 	p.send(topic, sent)
@@ -224,7 +217,7 @@ func handledIsNotRescheduled(h *harness) {
 }
 
 func emptySelectionIsRefused(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	refuse := func(what string, do func() error) {
 		err := h.call(what, do)

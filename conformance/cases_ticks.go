@@ -41,7 +41,7 @@ func beginSchedule(p *peer, topic, schedule string) time.Time {
 }
 
 func tickIsStoredOnce(h *harness) {
-	one, two, topic, schedule := connect(h, Options{}), connect(h, Options{}), h.topic(), h.topic()
+	one, two, topic, schedule := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic(), h.topic()
 	in := one.subscribe(topic)
 	at := beginSchedule(one, topic, schedule)
 	time.Sleep(time.Second + slack) // until it is due
@@ -70,7 +70,7 @@ func tickIsStoredOnce(h *harness) {
 }
 
 func tickToComeIsEarly(h *harness) {
-	p, topic, schedule := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, schedule := connect(h, PeerConfig{}), h.topic(), h.topic()
 	in := p.subscribe(topic)
 	at := beginSchedule(p, topic, schedule)
 	early := publishTick(p, topic, schedule, at.Add(time.Hour), "early")
@@ -83,7 +83,7 @@ func tickToComeIsEarly(h *harness) {
 }
 
 func scheduleBeginsNow(h *harness) {
-	p, topic, schedule := connect(h, Options{}), h.topic(), h.topic()
+	p, topic, schedule := connect(h, PeerConfig{}), h.topic(), h.topic()
 	in := p.subscribe(topic)
 	beginSchedule(p, topic, schedule)
 	in.none(quietPeriod, "its tick was past when the schedule began")

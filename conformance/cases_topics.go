@@ -16,7 +16,7 @@ func topics() []Case {
 }
 
 func oddNames(h *harness) {
-	p := connect(h, Options{})
+	p := connect(h, PeerConfig{})
 	for _, name := range []string{
 		"", "-", "a.b", "a/b", "a b", "Ü語😀", "'; DROP TABLE x; --", `"q"`, "*", ">", "#", "%s", "\x00", "\xff",
 		"UPPER", strings.Repeat("x", 300),
@@ -42,7 +42,7 @@ func oddNames(h *harness) {
 }
 
 func alikeNames(h *harness) {
-	p, long := connect(h, Options{}), strings.Repeat("x", 60)
+	p, long := connect(h, PeerConfig{}), strings.Repeat("x", 60)
 	for _, names := range [][2]string{{"a", "A"}, {"a.b", "a_b"}, {"a-b", "a_b"}, {"a/b", "a.b"}, {long + "1", long + "2"}} {
 		for _, pair := range [][2]string{names, {names[1], names[0]}} {
 			prefix := h.topic() // so that no pair sees what another one has left

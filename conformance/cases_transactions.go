@@ -16,7 +16,7 @@ func transactions() []Case {
 		promise("a transaction is all or nothing",
 			"Messages to several topics in one transaction arrive all, or none.",
 			needsTransactions, allOrNothing),
-		promise("a transaction holds up nobody else",
+		promise("a transaction holds up no other publisher",
 			"While a transaction is open, what others publish arrives.",
 			needsTransactions, openTransactionHoldsUpNobody),
 	)
@@ -54,7 +54,7 @@ func publishInTx(h *harness, tx *Tx, topic string, labels ...string) {
 }
 
 func committedArrives(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	tx := beginTx(p)
 	sent := h.message("a")
@@ -68,7 +68,7 @@ func committedArrives(h *harness) {
 }
 
 func uncommittedWaits(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	tx := beginTx(p)
 	publishInTx(h, tx, topic, "a")
@@ -78,7 +78,7 @@ func uncommittedWaits(h *harness) {
 }
 
 func rolledBackIsGone(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	tx := beginTx(p)
 	publishInTx(h, tx, topic, "a")
@@ -89,7 +89,7 @@ func rolledBackIsGone(h *harness) {
 }
 
 func allOrNothing(h *harness) {
-	p, one, two := connect(h, Options{}), h.topic(), h.topic()
+	p, one, two := connect(h, PeerConfig{}), h.topic(), h.topic()
 	first, second := p.subscribe(one), p.subscribe(two)
 	undone := beginTx(p)
 	publishInTx(h, undone, one, "a")
@@ -104,7 +104,7 @@ func allOrNothing(h *harness) {
 }
 
 func openTransactionHoldsUpNobody(h *harness) {
-	p, topic := connect(h, Options{}), h.topic()
+	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
 	tx := beginTx(p)
 	publishInTx(h, tx, topic, "open")

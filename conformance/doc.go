@@ -20,5 +20,5 @@
 // empty file to a backend that passes them.
 //
 // A suite is worth what it notices. This one is tried on backends that are broken on
-// purpose, each in one way: every one of them is found, and no case finds none.
+// purpose, each in one way: each of them is noticed, and each case notices one.
 package conformance

@@ -14,7 +14,7 @@ import (
 func ExampleCheck() {
 	open := func(context.Context) (*conformance.System, error) {
 		channels := gochannel.NewGoChannel(gochannel.Config{Persistent: true}, nil)
-		connect := func(conformance.Options) (*conformance.Peer, error) {
+		connect := func(conformance.PeerConfig) (*conformance.Peer, error) {
 			return &conformance.Peer{Publisher: channels, Subscriber: channels}, nil
 		}
 		return &conformance.System{Connect: connect}, nil

@@ -28,8 +28,8 @@ const arrival = "delivery/what is published arrives"
 func replacing(f func(*conformance.Peer) (*conformance.Peer, error)) conformance.Open {
 	return changing(func(s *conformance.System) *conformance.System {
 		connect := s.Connect
-		s.Connect = func(o conformance.Options) (*conformance.Peer, error) {
-			p, err := connect(o)
+		s.Connect = func(c conformance.PeerConfig) (*conformance.Peer, error) {
+			p, err := connect(c)
 			if err != nil {
 				return nil, err
 			}
@@ -176,8 +176,8 @@ func factoriesOfPeers() []factory {
 			says: "Connect returned a publisher that it had returned before, to the case \"stopping/Close loses nothing\"",
 			on:   "stopping/Close loses nothing",
 			open: changing(func(s *conformance.System) *conformance.System {
-				p, err := s.Connect(conformance.Options{})
-				s.Connect = func(conformance.Options) (*conformance.Peer, error) { return p, err }
+				p, err := s.Connect(conformance.PeerConfig{})
+				s.Connect = func(conformance.PeerConfig) (*conformance.Peer, error) { return p, err }
 				return s
 			}),
 		},
@@ -237,7 +237,7 @@ func TestFactory_WhenBadIsNamed(t *testing.T) {
 			if title == "" {
 				title = arrival
 			}
-			r := conformance.RunCase(t, f.open, everyPromise(), casesByTitle()[title], conformance.Limit(mutantLimit))
+			r := conformance.RunCase(t, f.open, everyPromise(), casesByTitle()[title], conformance.Timeout(mutantLimit))
 			require.Equal(t, conformance.Failed, r.Outcome)
 			require.Equal(t, title, r.Theme+"/"+r.Name)
 			require.Contains(t, r.Failure, f.says)
@@ -269,7 +269,7 @@ func TestFactory_FailingOnceFailsOneCase(t *testing.T) {
 				return openMemory(ctx)
 			}
 			results := conformance.Check(t.Context(), open, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true},
-				conformance.Only(onlyPayload), conformance.Limit(5*time.Second))
+				conformance.Only(onlyPayload), conformance.Timeout(5*time.Second))
 			require.Len(t, results.Failed(), 1)
 			require.Contains(t, results.Failed()[0].Failure, "the factory")
 			require.Equal(t, len(results)-1, results.Count(conformance.Passed))
@@ -287,14 +287,14 @@ func TestFactory_SharingPublisherIsNamed(t *testing.T) {
 			return nil, err
 		}
 		connect := s.Connect
-		s.Connect = func(o conformance.Options) (_ *conformance.Peer, err error) {
-			once.Do(func() { shared, err = connect(o) })
+		s.Connect = func(c conformance.PeerConfig) (_ *conformance.Peer, err error) {
+			once.Do(func() { shared, err = connect(c) })
 			return shared, err
 		}
 		return s, nil
 	}
 	results := conformance.Check(t.Context(), open, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true},
-		conformance.Only(onlyPayload), conformance.AtOnce(1))
+		conformance.Only(onlyPayload), conformance.Parallel(1))
 	require.NotEmpty(t, results.Failed())
 	for _, r := range results.Failed() {
 		require.Contains(t, r.Failure, "it had returned before, to the case")
@@ -312,7 +312,7 @@ func TestCase_HangingInMutexEnds(t *testing.T) {
 		defer held.Unlock()
 		return p, nil
 	})
-	r := conformance.RunCase(t, open, everyPromise(), casesByTitle()[arrival], conformance.Limit(100*time.Millisecond))
+	r := conformance.RunCase(t, open, everyPromise(), casesByTitle()[arrival], conformance.Timeout(100*time.Millisecond))
 	require.Equal(t, conformance.Failed, r.Outcome)
 	require.Contains(t, r.Failure, "the case hangs, and virtual time with it")
 	require.Contains(t, r.Failure, "in Connect")

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
 // How long a case waits for what must happen. What is not promised is tried, too, and
@@ -227,6 +229,13 @@ func (h *harness) topic() string {
 // message returns a message whose payload says which case it belongs to. Any goroutine may call it.
 func (h *harness) message(label string) *message.Message {
 	return message.NewMessage(h.id+"-"+label, []byte(h.id+"-"+label))
+}
+
+// delayed returns a message with a delay. Any goroutine may call it.
+func (h *harness) delayed(label string, d time.Duration) *message.Message {
+	msg := h.message(label)
+	backend.SetDelay(msg, d)
+	return msg
 }
 
 // messages returns one message for each label. Any goroutine may call it.

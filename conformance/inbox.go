@@ -52,6 +52,19 @@ func (in *inbox) expect(label string) *message.Message {
 	return msg
 }
 
+// receiveAll receives the messages with those labels, in any order.
+func (in *inbox) receiveAll(labels ...string) map[string]*message.Message {
+	missing, received := setOf(labels), map[string]*message.Message{}
+	for len(missing) > 0 {
+		msg := in.receive()
+		label := in.h.label(msg)
+		in.h.require(missing[label], "%q came instead of %q", label, anyOf(missing))
+		delete(missing, label)
+		received[label] = msg
+	}
+	return received
+}
+
 // ackAll acks messages until each label has come, and fails if one comes that was
 // acked before. Duplicates of messages that were not acked are no failure.
 func (in *inbox) ackAll(labels ...string) {

@@ -37,11 +37,11 @@ func aboutRouters(c conformance.Case) bool {
 
 func openMemory(context.Context) (*conformance.System, error) {
 	broker := memory.New(nil)
-	connect := func(o conformance.Options) (*conformance.Peer, error) {
+	connect := func(c conformance.PeerConfig) (*conformance.Peer, error) {
 		process := broker.Connect(&memory.Config{
-			MaxInFlight:  o.InFlight,
-			MaxExtension: o.Hold,
-			DrainTimeout: o.Drain,
+			MaxInFlight:  c.MaxInFlight,
+			MaxExtension: c.MaxExtension,
+			DrainTimeout: c.DrainTimeout,
 			Logger:       slog.New(slog.DiscardHandler),
 		})
 		return &conformance.Peer{Publisher: process, Subscriber: process}, nil

@@ -47,7 +47,7 @@ func requireSame(h *harness, got, sent *message.Message) {
 	}
 	for key := range got.Metadata {
 		_, there := sent.Metadata[key]
-		h.require(there, "a message arrived with the metadata %.40q, which nobody published", key)
+		h.require(there, "a message arrived with the metadata %.40q, which was not published", key)
 	}
 }
 

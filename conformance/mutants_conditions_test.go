@@ -35,10 +35,8 @@ func (p *process) storeOn(topic string, msgs []*message.Message, change func(c, 
 	}
 	err := p.store(topic, copies...)
 	for i, msg := range msgs {
-		if c := backend.PublishConditionFromContext(msg.Context()); c != nil {
-			if result, ok := backend.PublishConditionFromContext(copies[i].Context()).Result(); ok {
-				c.Report(result)
-			}
+		if result, ok := backend.PublishConditionFromContext(copies[i].Context()).Result(); ok {
+			backend.PublishConditionFromContext(msg.Context()).Report(result)
 		}
 	}
 	return err
@@ -87,7 +85,7 @@ func conditionMutants() []mutant {
 			breaks:   "what is published on a condition is stored in any case",
 			killedBy: []string{"conditions/an ID is stored once", "conditions/a key is unique while its message is pending", "conditions/a condition that cannot be is refused"},
 			fault: conditionally(func(p *process, _ *backend.PublishCondition, topic string, msgs []*message.Message) error {
-				return p.storeAnyway(topic, msgs, backend.Stored)
+				return p.storeAnyway(topic, msgs, backend.PublishStored)
 			}),
 		},
 		{
@@ -110,12 +108,12 @@ func conditionMutants() []mutant {
 			fault: onceOnly(func(p *process, topic string, msgs []*message.Message) error {
 				known := topic + " has " + msgs[0].UUID
 				if p.count(known) > 0 {
-					reportAll(msgs, backend.Existed)
+					reportAll(msgs, backend.PublishExisted)
 					return nil
 				}
 				stall(time.Millisecond)
 				p.increment(known)
-				return p.storeAnyway(topic, msgs, backend.Stored)
+				return p.storeAnyway(topic, msgs, backend.PublishStored)
 			}),
 		},
 		{
@@ -139,7 +137,7 @@ func conditionMutants() []mutant {
 				}
 				p.increment(msgs[0].UUID)
 				if p.count(msgs[0].UUID) > 1 {
-					reportAll(msgs, backend.Existed)
+					reportAll(msgs, backend.PublishExisted)
 					return nil
 				}
 				return p.store(topic, msgs...)
@@ -151,7 +149,7 @@ func conditionMutants() []mutant {
 			killedBy: []string{"conditions/a batch stores its new IDs"},
 			fault: onceOnly(func(p *process, topic string, msgs []*message.Message) error {
 				if len(msgs) > 1 {
-					reportAll(msgs, backend.Existed)
+					reportAll(msgs, backend.PublishExisted)
 					return nil
 				}
 				return p.store(topic, msgs...)
@@ -173,7 +171,7 @@ func conditionMutants() []mutant {
 				}
 				key := topic + " has the key " + c.UniqueKey
 				if p.count(key) > 0 {
-					reportAll(msgs, backend.Existed)
+					reportAll(msgs, backend.PublishExisted)
 					return nil
 				}
 				p.increment(key)
@@ -198,7 +196,7 @@ func conditionMutants() []mutant {
 				if !c.Replace || c.UniqueKey == "" {
 					return p.store(topic, msgs...)
 				}
-				return p.storeAnyway(topic, msgs, backend.Replaced)
+				return p.storeAnyway(topic, msgs, backend.PublishReplaced)
 			}),
 		},
 		{

@@ -88,13 +88,13 @@ func stopMutants() []mutant {
 			fault: losing(func(d *delivery) <-chan struct{} { return d.ctx.Done() }),
 		},
 		{
-			name:     "what nobody has received is done",
+			name:     "what was not received is done",
 			breaks:   "what is fetched when a subscription ends is lost",
 			killedBy: []string{"stopping/Close loses nothing", "stopping/what was not handed over goes back"},
 			fault:    fault{interception: interception{unreceived: func(d *delivery) { d.msg.Ack() }}},
 		},
 		{
-			name:     "what nobody has received is kept",
+			name:     "what was not received is kept",
 			breaks:   "what is fetched when a subscriber is closed comes when its lease runs out",
 			killedBy: []string{"stopping/what was not handed over goes back"},
 			fault:    fault{interception: interception{unreceived: func(*delivery) {}}},

@@ -126,8 +126,8 @@ func transactionMutants() []mutant {
 		},
 		{
 			name:     "transactions lock",
-			breaks:   "nobody else can publish while a transaction is open",
-			killedBy: []string{"transactions/a transaction holds up nobody else"},
+			breaks:   "no other publisher can publish while a transaction is open",
+			killedBy: []string{"transactions/a transaction holds up no other publisher"},
 			fault: fault{
 				begin: func(t *transaction, tx *conformance.Tx) {
 					lock := t.slot("lock")

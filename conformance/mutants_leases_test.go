@@ -34,7 +34,7 @@ func leaseMutants() []mutant {
 			fault:    fault{config: func(c *memory.Config) { c.MaxExtension = 0 }},
 		},
 		{
-			name:     "nobody is told of a lost lease",
+			name:     "a lost lease is not told",
 			breaks:   "the context of a message ends without the cause ErrLeaseLost",
 			killedBy: []string{"leases/a message that is held too long is taken away"},
 			fault:    withoutCause(),
@@ -50,7 +50,7 @@ func leaseMutants() []mutant {
 		},
 		{
 			name:     "a late ack counts",
-			breaks:   "an ack removes a message that somebody else has",
+			breaks:   "an ack removes a message that another consumer has",
 			killedBy: []string{"leases/a late ack changes nothing"},
 			fault: fault{interception: interception{
 				ack: func(d *delivery) {
@@ -64,7 +64,7 @@ func leaseMutants() []mutant {
 		},
 		{
 			name:     "a late nack counts",
-			breaks:   "a nack makes a message visible that somebody else has",
+			breaks:   "a nack makes a message visible that another consumer has",
 			killedBy: []string{"leases/a late nack changes nothing"},
 			fault: settling(func(d *delivery, v backend.Disposition) {
 				if d.leaseLost() {
@@ -95,7 +95,7 @@ func orderMutants() []mutant {
 		},
 		{
 			name:     "what was fetched goes to the end",
-			breaks:   "what nobody had received when its subscription ended comes after what was published later",
+			breaks:   "what had not been received when its subscription ended comes after what was published later",
 			killedBy: []string{"ordering/the order outlives a subscription"},
 			fault: fault{interception: interception{unreceived: func(d *delivery) {
 				known := backend.DeliveryFromContext(d.msg.Context())

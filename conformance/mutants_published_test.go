@@ -72,8 +72,8 @@ func publishMutants() []mutant {
 			}},
 		},
 		{
-			name:     "nobody waits for a subscriber",
-			breaks:   "what is published before anybody subscribes is dropped",
+			name:     "nothing waits for a subscriber",
+			breaks:   "what is published before there is a subscriber is dropped",
 			killedBy: []string{"delivery/messages wait for their subscriber"},
 			fault: fault{
 				publish: func(p *process, topic string, msgs []*message.Message) error {
@@ -107,7 +107,7 @@ func topicMutants() []mutant {
 	return []mutant{
 		{
 			name:     "every topic gets everything",
-			breaks:   "a message arrives on all topics that anybody has subscribed to",
+			breaks:   "a message arrives on all topics that have a subscription",
 			killedBy: []string{"delivery/topics are apart"},
 			fault: fault{publish: func(p *process, _ string, msgs []*message.Message) (err error) {
 				for _, other := range p.topics() {

@@ -48,8 +48,8 @@ func selectionMutants() []mutant {
 			name: "a handled message is found as waiting", breaks: "the state of a message that is being handled is wrong", killedBy: []string{isTold},
 			fault: found(func(all []backend.Found) []backend.Found {
 				for i := range all {
-					if all[i].State == backend.Delivered {
-						all[i].State = backend.Waiting
+					if all[i].State == backend.StateDelivered {
+						all[i].State = backend.StateWaiting
 					}
 				}
 				return all

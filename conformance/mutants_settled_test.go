@@ -55,7 +55,7 @@ func ackMutants() []mutant {
 		},
 		{
 			name:   "a nack is a dead letter",
-			breaks: "a message that was nacked is moved to a topic that nobody has asked for",
+			breaks: "a message that was nacked is moved to a topic that was not asked for",
 			killedBy: []string{
 				"redelivery/a nacked message comes back", "dead letters/what is settled cannot be given up",
 			},

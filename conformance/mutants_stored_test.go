@@ -72,7 +72,7 @@ func payloadMutants() []mutant {
 		{
 			name:     "the publisher's bytes are stored",
 			breaks:   "the publisher can change what is stored",
-			killedBy: []string{"delivery/nobody can change what is stored"},
+			killedBy: []string{"delivery/what is stored cannot be changed"},
 			fault: fault{
 				publish: func(p *process, topic string, msgs []*message.Message) error {
 					for _, msg := range msgs {
@@ -90,7 +90,7 @@ func payloadMutants() []mutant {
 		{
 			name:     "what comes back is the consumer's",
 			breaks:   "a consumer can change what is delivered next",
-			killedBy: []string{"delivery/nobody can change what is stored"},
+			killedBy: []string{"delivery/what is stored cannot be changed"},
 			fault: fault{interception: interception{deliver: func(d *delivery) bool {
 				if before := d.swapPayload(d.msg.UUID, d.handed.Payload); before != nil {
 					d.handed.Payload = before

@@ -54,7 +54,7 @@ func TestMutant_IsKilledByNamedCases(t *testing.T) {
 				c, ok := cases[title]
 				require.True(t, ok, "there is no case %q", title)
 				start := time.Now()
-				r := conformance.RunCase(t, openFaulty(m.fault), everyPromise(), c, conformance.Limit(mutantLimit))
+				r := conformance.RunCase(t, openFaulty(m.fault), everyPromise(), c, conformance.Timeout(mutantLimit))
 				if r.Outcome == conformance.Failed {
 					t.Logf("%s (%v): %s", title, time.Since(start).Round(time.Millisecond), r.Failure)
 				} else {
@@ -101,7 +101,7 @@ func TestMatrix(t *testing.T) {
 			t.Parallel()
 			for _, c := range conformance.Cases() {
 				start := time.Now()
-				r := conformance.RunCase(t, openFaulty(m.fault), everyPromise(), c, conformance.Limit(mutantLimit))
+				r := conformance.RunCase(t, openFaulty(m.fault), everyPromise(), c, conformance.Timeout(mutantLimit))
 				if r.Outcome == conformance.Failed {
 					t.Logf("%s (%v): %s", c.Title(), time.Since(start).Round(time.Millisecond), r.Failure)
 				}

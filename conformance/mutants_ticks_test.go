@@ -76,7 +76,7 @@ func tickMutants() []mutant {
 		},
 		{
 			name:     "a tick that is to come is taken",
-			breaks:   "what is published for a tick in its time is not stored, because somebody was early",
+			breaks:   "what is published for a tick in its time is not stored, because one process was early",
 			killedBy: []string{"ticks/a tick that is to come is early"},
 			fault: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
 				if tick.At.After(time.Now()) {

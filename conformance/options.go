@@ -10,12 +10,12 @@ type Option func(*settings)
 // than channels, timers and each other. Only [Run] takes it.
 func VirtualTime() Option { return func(s *settings) { s.virtual = true } }
 
-// Limit is how long a case may take before it counts as hanging. Defaults to two
+// Timeout is how long a case may take before it counts as hanging. Defaults to two
 // minutes. A case about what is not promised gets half a minute at most.
-func Limit(d time.Duration) Option { return func(s *settings) { s.limit = d } }
+func Timeout(d time.Duration) Option { return func(s *settings) { s.timeout = d } }
 
-// AtOnce is how many cases run at the same time in real time. Defaults to 8.
-func AtOnce(n int) Option { return func(s *settings) { s.atOnce = n } }
+// Parallel is how many cases run at the same time in real time. Defaults to 8.
+func Parallel(n int) Option { return func(s *settings) { s.parallel = n } }
 
 // Only leaves out every case that keep does not want.
 func Only(keep func(Case) bool) Option { return func(s *settings) { s.keep = keep } }
@@ -28,17 +28,17 @@ func Attached() Option { return func(s *settings) { s.attached = true } }
 // settings is what the options of a run add up to.
 type settings struct {
 	virtual  bool
-	limit    time.Duration
-	atOnce   int
+	timeout  time.Duration
+	parallel int
 	keep     func(Case) bool
 	attached bool
 }
 
 func newSettings(options []Option) settings {
 	s := settings{
-		limit:  2 * time.Minute,
-		atOnce: 8,
-		keep:   func(Case) bool { return true },
+		timeout:  2 * time.Minute,
+		parallel: 8,
+		keep:     func(Case) bool { return true },
 	}
 	for _, option := range options {
 		option(&s)

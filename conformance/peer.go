@@ -23,11 +23,11 @@ type peer struct {
 }
 
 // connect returns a new peer. It is closed with the case, if not before.
-func connect(h *harness, options Options) *peer {
-	options.Drain = cmp.Or(options.Drain, time.Second)
+func connect(h *harness, config PeerConfig) *peer {
+	config.DrainTimeout = cmp.Or(config.DrainTimeout, time.Second)
 	var connected *Peer
 	h.must("Connect", func() (err error) {
-		connected, err = h.system.Connect(options)
+		connected, err = h.system.Connect(config)
 		return err
 	})
 	p := &peer{Peer: connected, h: h}

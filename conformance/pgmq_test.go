@@ -34,8 +34,8 @@ const (
 	longLease = 30 * time.Second
 )
 
-func leaseFor(o conformance.Options) time.Duration {
-	if o.Hold > 0 {
+func leaseFor(c conformance.PeerConfig) time.Duration {
+	if c.MaxExtension > 0 {
 		return pgmqLease
 	}
 	return longLease
@@ -45,21 +45,21 @@ func leaseFor(o conformance.Options) time.Duration {
 // connections, of their own.
 func openPGMQ(database string) conformance.Open {
 	return func(ctx context.Context) (*conformance.System, error) {
-		connect := func(o conformance.Options) (*conformance.Peer, error) {
-			return connectPGMQ(ctx, database, o)
+		connect := func(c conformance.PeerConfig) (*conformance.Peer, error) {
+			return connectPGMQ(ctx, database, c)
 		}
 		return &conformance.System{Connect: connect, Lease: pgmqLease}, nil
 	}
 }
 
-func connectPGMQ(ctx context.Context, database string, o conformance.Options) (*conformance.Peer, error) {
+func connectPGMQ(ctx context.Context, database string, c conformance.PeerConfig) (*conformance.Peer, error) {
 	client, err := pgmq.Open(ctx, database+"&pool_max_conns=2", &pgmq.Config{
 		Subscriber: pgmq.SubscriberConfig{
-			Group:        o.Group,
-			MaxInFlight:  o.InFlight,
-			MaxExtension: o.Hold,
-			DrainTimeout: o.Drain,
-			Lease:        leaseFor(o),
+			Group:        c.Group,
+			MaxInFlight:  c.MaxInFlight,
+			MaxExtension: c.MaxExtension,
+			DrainTimeout: c.DrainTimeout,
+			Lease:        leaseFor(c),
 			MaxConns:     2,
 		},
 		Logger: slog.New(slog.DiscardHandler),

@@ -25,7 +25,7 @@ func newSuite(open Open, promised Promises, options []Option) *suite {
 		environment: environment{
 			open: open, promises: promised, virtual: settings.virtual, attached: settings.attached, owners: newOwners(),
 		},
-		slots: make(chan struct{}, settings.atOnce),
+		slots: make(chan struct{}, settings.parallel),
 	}
 	for _, c := range Cases() {
 		if s.keep(c) {
@@ -72,7 +72,7 @@ func (s *suite) inBubble(t *testing.T, c Case) Result {
 	select {
 	case failure := <-done:
 		return s.result(c, failure, start)
-	case <-time.After(s.limit):
+	case <-time.After(s.timeout):
 		return s.result(c, "the case hangs, and virtual time with it: it is waiting for a mutex or for input and output"+s.locations(c), start)
 	}
 }
@@ -90,12 +90,12 @@ func (s *suite) runCase(ctx context.Context, c Case) string {
 	defer s.harnesses.Delete(c.Title())
 
 	done := make(chan struct{})
-	go labelled(h.id, func() { //nolint:gosec // the suite has its own limit of time
+	go labelled(h.id, func() { //nolint:gosec // the suite has its own timeout
 		defer close(done)
 		h.perform(c.test)
 	})
-	if limit := s.limitOf(h); !closedWithin(done, limit) {
-		h.record("the case was still running after %v%s", limit, h.locations())
+	if timeout := s.timeoutOf(h); !closedWithin(done, timeout) {
+		h.record("the case was still running after %v%s", timeout, h.locations())
 	}
 	labelled(h.id, h.close)
 	cancel()
@@ -105,15 +105,15 @@ func (s *suite) runCase(ctx context.Context, c Case) string {
 	return h.failure()
 }
 
-// limitOf returns how long a case may take.
-func (s *suite) limitOf(h *harness) time.Duration {
+// timeoutOf returns how long a case may take.
+func (s *suite) timeoutOf(h *harness) time.Duration {
 	switch {
 	case s.virtual: // in which waiting costs nothing, and leases may be long
 		return 24 * time.Hour
 	case !h.promised:
-		return min(s.limit, 10*unpromisedTimeout)
+		return min(s.timeout, 10*unpromisedTimeout)
 	}
-	return s.limit
+	return s.timeout
 }
 
 // locations says where the goroutines of a case are that is running.

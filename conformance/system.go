@@ -20,7 +20,7 @@ type System struct {
 	// subscriber of its own, which can be closed without harm to those of other
 	// calls, and which see the messages of those. It is called once or several
 	// times in a case. It is required.
-	Connect func(Options) (*Peer, error)
+	Connect func(PeerConfig) (*Peer, error)
 
 	// Lease is how long a message stays with a consumer that is not heard of any
 	// more. It is required if Lease is promised, and should be as short as the
@@ -32,24 +32,25 @@ type System struct {
 	Close func() error
 }
 
-// Options is what a case asks of a peer. A zero field is the default of the backend.
-type Options struct {
+// PeerConfig is what a case asks of a peer, by the names that the configurations of ezq's own backends
+// have. A zero field is the default of the backend.
+type PeerConfig struct {
 	// Group is the consumer group of the subscriber. Only cases that need Groups
 	// set it.
 	Group string
 
-	// InFlight is how many messages one subscription hands over before one of them
+	// MaxInFlight is how many messages one subscription hands over before one of them
 	// must be settled. Only cases that need Ordered set it, to 1.
-	InFlight int
+	MaxInFlight int
 
-	// Hold is after how long a message is taken away from a handler that is still
-	// at it. Only cases that need Lease set it, to System.Lease or more.
-	Hold time.Duration
+	// MaxExtension is how long a handler may keep a message before it is taken away. Only
+	// cases that need Lease set it, to System.Lease or more.
+	MaxExtension time.Duration
 
-	// Drain is how long a closing subscriber waits for messages that have been
+	// DrainTimeout is how long a closing subscriber waits for messages that have been
 	// handed over. It is always set, from a second to a few, and may be ignored by
 	// a subscriber that does not wait.
-	Drain time.Duration
+	DrainTimeout time.Duration
 }
 
 // Peer is a publisher and a subscriber. They may be one value, which is then closed

@@ -129,13 +129,12 @@ func resultOf(ctx context.Context, id string, err error) PublishResult {
 	if err != nil {
 		return PublishResult{ID: id}
 	}
-	if c := backend.PublishConditionFromContext(ctx); c != nil {
-		switch found, _ := c.Result(); found.Outcome {
-		case backend.Existed:
-			return PublishResult{ID: found.ID}
-		case backend.Replaced:
-			return PublishResult{ID: id, Stored: true, Replaced: found.ID}
-		}
+	switch found, _ := backend.PublishConditionFromContext(ctx).Result(); found.Outcome {
+	case backend.PublishExisted:
+		return PublishResult{ID: found.ID}
+	case backend.PublishReplaced:
+		return PublishResult{ID: id, Stored: true, Replaced: found.ID}
+	default:
+		return PublishResult{ID: id, Stored: true}
 	}
-	return PublishResult{ID: id, Stored: true}
 }

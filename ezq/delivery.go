@@ -329,7 +329,7 @@ func (d *delivery) classifyError(r *result, info *backend.Delivery) {
 	}
 	from, failures := d.topic.name, info.Failures+1
 	r.outcome, r.disposition.Target = deadLettered, &backend.DeadLetterTarget{
-		Topic: from + "_dead", Metadata: backend.DeadLetterMetadata(from, r.route.label(), failures, r.err),
+		Topic: from + backend.DeadLetterSuffix, Metadata: backend.DeadLetterMetadata(from, r.route.label(), failures, r.err),
 	}
 	d.log(slog.LevelError, "ezq: event dead-lettered", *r, failures, "to", r.disposition.Target.Topic)
 }

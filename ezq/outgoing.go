@@ -90,20 +90,17 @@ func (o *outgoing) checkConditions(p message.Publisher, events int) error {
 	return nil
 }
 
-// setConditions gives each message its condition, and returns what waits for the results.
+// setConditions gives each message its condition, or none in the place of the one that its context
+// has from another message.
 func (o *outgoing) setConditions(msgs []*message.Message) {
 	for i, msg := range msgs {
-		var c *backend.PublishCondition
-		switch {
-		case o.ids != nil:
+		c := o.condition
+		if o.ids != nil {
 			msg.UUID, c = o.ids[i], &backend.PublishCondition{Once: true}
-		case o.condition != nil:
-			c = o.condition
-		case backend.PublishConditionFromContext(msg.Context()) == nil:
-			continue
-		default: // ctx is that of a message with a condition, which is not meant for this one
 		}
-		msg.SetContext(backend.WithPublishCondition(msg.Context(), c))
+		if c != backend.PublishConditionFromContext(msg.Context()) {
+			msg.SetContext(backend.WithPublishCondition(msg.Context(), c))
+		}
 	}
 }
 

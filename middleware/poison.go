@@ -102,7 +102,7 @@ func (p Poison) deadLetter(ctx context.Context, msg *message.Message, err error,
 	from := topicOf(ctx)
 	to := p.Topic
 	if to == "" && from != "" {
-		to = from + "_dead"
+		to = from + backend.DeadLetterSuffix
 	}
 	if moveErr := p.moveDeadLetter(ctx, msg, to, backend.DeadLetterMetadata(from, handlerOf(ctx), failures, err)); moveErr != nil {
 		return errors.Join(err, fmt.Errorf("middleware: dead letter to %q: %w", to, moveErr))
@@ -124,7 +124,7 @@ var (
 	errNoTopic     = errors.New("there is no topic for it: set Poison.Topic")
 	errSameTopic   = errors.New("that is where it comes from: set another Poison.Topic")
 	errNoPublisher = errors.New("the backend does not promise DeadLetter: set Poison.To")
-	errSettled     = errors.New("somebody has acked or nacked the message already")
+	errSettled     = errors.New("the message was acked or nacked already")
 )
 
 func (p Poison) moveDeadLetter(ctx context.Context, msg *message.Message, to string, metadata message.Metadata) error {

@@ -112,7 +112,7 @@ func (i *invocation) determineOutcome(msg *message.Message, err error) outcome {
 	case err == nil, errors.Is(cause, backend.ErrInterrupted), isSnooze(err):
 		o.name, o.err = released, nil
 	case i.isFinal(err):
-		o.name, o.topic = deadLettered, i.topic+"_dead" // as middleware.Poison has it
+		o.name, o.topic = deadLettered, i.topic+backend.DeadLetterSuffix
 		o.reason = backend.DeadLetterMetadata(i.topic, i.handler, i.delivery.Failures+1, err)[backend.DeadLetterReason]
 	default:
 		o.name = failed

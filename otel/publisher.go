@@ -82,10 +82,8 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 // existed counts the messages of a publish that were not stored, because others were there.
 func existed(msgs []*message.Message) (n int) {
 	for _, msg := range msgs {
-		if c := backend.PublishConditionFromContext(msg.Context()); c != nil {
-			if result, ok := c.Result(); ok && result.Outcome == backend.Existed {
-				n++
-			}
+		if result, _ := backend.PublishConditionFromContext(msg.Context()).Result(); result.Outcome == backend.PublishExisted {
+			n++
 		}
 	}
 	return n
@@ -94,11 +92,10 @@ func existed(msgs []*message.Message) (n int) {
 // skippedTick reports whether a publish for a tick of a schedule stored nothing, because
 // another process has done it, or the time has not come.
 func skippedTick(ctx context.Context, err error) (why string, ok bool) {
-	tick := backend.ScheduleTickFromContext(ctx)
-	if tick == nil || err != nil {
+	if err != nil {
 		return "", false
 	}
-	switch result, _ := tick.Result(); result.Outcome {
+	switch result, _ := backend.ScheduleTickFromContext(ctx).Result(); result.Outcome {
 	case backend.TickTaken:
 		return "taken", true
 	case backend.TickEarly:

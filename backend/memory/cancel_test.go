@@ -29,7 +29,7 @@ func TestCancel_DeletesWhatWaitsAndFreesItsKey(t *testing.T) {
 		require.Equal(t, backend.Cancelled{}, cancel(t, b, backend.Selection{ID: "b", UniqueKey: "k"}))
 		require.Equal(t, backend.Cancelled{Removed: 1}, cancel(t, b, backend.Selection{UniqueKey: "k"}), "while it is delayed")
 		require.Zero(t, b.Size("topic"))
-		require.Equal(t, backend.Stored, publishOn(t, b, "b", unique(), 0).Outcome)
+		require.Equal(t, backend.PublishStored, publishOn(t, b, "b", unique(), 0).Outcome)
 		require.Equal(t, backend.Cancelled{Removed: 1}, cancel(t, b, backend.Selection{ID: "b"}), "while it is due")
 		require.Equal(t, backend.Cancelled{}, cancel(t, b, backend.Selection{ID: "b"}))
 
@@ -59,7 +59,7 @@ func TestCancel_LeavesWhatMayBeHandled(t *testing.T) {
 		msg = receive(t, in)
 		backend.Nack(msg, backend.Redelivery{Delay: time.Hour, Uncounted: true, Failures: 1})
 		synctest.Wait()
-		require.Equal(t, backend.Delivered, requireFound(t, b, backend.Selection{ID: "a"}).State, "one of its deliveries counts")
+		require.Equal(t, backend.StateDelivered, requireFound(t, b, backend.Selection{ID: "a"}).State, "one of its deliveries counts")
 		backend.DeadLetter(receive(t, in), backend.DeadLetterTarget{Topic: "topic_dead"})
 		synctest.Wait()
 		require.Equal(t, backend.Cancelled{}, cancel(t, b, backend.Selection{ID: "a"}), "a dead letter")
@@ -77,7 +77,7 @@ func TestCancel_DeletesWhatIsSnoozed(t *testing.T) {
 		require.NoError(t, err)
 		backend.Nack(receive(t, in), backend.Redelivery{Delay: time.Hour, Uncounted: true})
 		synctest.Wait()
-		require.Equal(t, backend.Delayed, requireFound(t, b, backend.Selection{ID: "a"}).State)
+		require.Equal(t, backend.StateDelayed, requireFound(t, b, backend.Selection{ID: "a"}).State)
 		require.Equal(t, backend.Cancelled{Removed: 1}, cancel(t, b, backend.Selection{ID: "a"}))
 	})
 }

@@ -39,12 +39,12 @@ func TestOnce_StoresAnIDOncePerWindow(t *testing.T) {
 		once := func() *backend.PublishCondition { return &backend.PublishCondition{Once: true} }
 
 		require.Equal(t, backend.PublishResult{ID: "a"}, publishOn(t, b, "a", once(), 0))
-		require.Equal(t, backend.PublishResult{Outcome: backend.Existed, ID: "a"}, publishOn(t, b, "a", once(), 0))
+		require.Equal(t, backend.PublishResult{Outcome: backend.PublishExisted, ID: "a"}, publishOn(t, b, "a", once(), 0))
 		receive(t, in).Ack()
 		time.Sleep(time.Hour - time.Nanosecond)
-		require.Equal(t, backend.Existed, publishOn(t, b, "a", once(), 0).Outcome, "within the window, and after the first was acked")
+		require.Equal(t, backend.PublishExisted, publishOn(t, b, "a", once(), 0).Outcome, "within the window, and after the first was acked")
 		time.Sleep(time.Nanosecond)
-		require.Equal(t, backend.Stored, publishOn(t, b, "a", once(), 0).Outcome, "after the window")
+		require.Equal(t, backend.PublishStored, publishOn(t, b, "a", once(), 0).Outcome, "after the window")
 		msg := receive(t, in)
 		require.Equal(t, "a", msg.UUID)
 		msg.Ack()
@@ -70,11 +70,11 @@ func TestUnique_KeyIsFreeWhenItsMessageIsDone(t *testing.T) {
 		b := memory.New(nil)
 		defer func() { require.NoError(t, b.Close()) }()
 		unique := func() *backend.PublishCondition { return &backend.PublishCondition{UniqueKey: "k"} }
-		there := backend.PublishResult{Outcome: backend.Existed, ID: "a"}
+		there := backend.PublishResult{Outcome: backend.PublishExisted, ID: "a"}
 
 		require.Equal(t, backend.PublishResult{ID: "a"}, publishOn(t, b, "a", unique(), 0))
 		require.Equal(t, there, publishOn(t, b, "b", unique(), 0), "while it waits")
-		require.Equal(t, backend.Stored, publishOn(t, b, "x", &backend.PublishCondition{UniqueKey: "other"}, 0).Outcome)
+		require.Equal(t, backend.PublishStored, publishOn(t, b, "x", &backend.PublishCondition{UniqueKey: "other"}, 0).Outcome)
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
 		msg := receive(t, in)
@@ -100,8 +100,8 @@ func TestReplace_TakesThePlaceOfWhatWaits(t *testing.T) {
 		defer func() { require.NoError(t, b.Close()) }()
 		replace := func() *backend.PublishCondition { return &backend.PublishCondition{UniqueKey: "k", Replace: true} }
 		begin := time.Now()
-		require.Equal(t, backend.Stored, publishOn(t, b, "a", replace(), time.Minute).Outcome)
-		require.Equal(t, backend.PublishResult{Outcome: backend.Replaced, ID: "a"}, publishOn(t, b, "b", replace(), time.Hour))
+		require.Equal(t, backend.PublishStored, publishOn(t, b, "a", replace(), time.Minute).Outcome)
+		require.Equal(t, backend.PublishResult{Outcome: backend.PublishReplaced, ID: "a"}, publishOn(t, b, "b", replace(), time.Hour))
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
 		msg := receive(t, in)
@@ -109,7 +109,7 @@ func TestReplace_TakesThePlaceOfWhatWaits(t *testing.T) {
 		require.Equal(t, "b", string(msg.Payload))
 		require.Equal(t, time.Minute, time.Since(begin), "the clock of the first one counts")
 
-		require.Equal(t, backend.Stored, publishOn(t, b, "c", replace(), 0).Outcome, "beside one that is being handled")
+		require.Equal(t, backend.PublishStored, publishOn(t, b, "c", replace(), 0).Outcome, "beside one that is being handled")
 		beside := receive(t, in)
 		require.Equal(t, "c", beside.UUID)
 		require.True(t, msg.Ack() && beside.Ack())

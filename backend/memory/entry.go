@@ -19,8 +19,7 @@ type entry struct {
 	metadata  message.Metadata
 	payload   []byte
 	published time.Time
-	key       string                    // of its condition
-	condition *backend.PublishCondition // until it is stored
+	key       string // of its condition
 
 	visible   time.Time // may be claimed from then on
 	number    int       // of the last lease
@@ -74,9 +73,14 @@ func (e *entry) replace(other *entry, debounce time.Duration) {
 	e.failures, e.done, e.unknown = 0, nil, time.Time{}
 	if debounce > 0 {
 		e.visible = other.visible
-		if latest := e.published.Add(debounce); e.visible.After(latest) {
-			e.visible = latest
-		}
+		e.debounce(debounce)
+	}
+}
+
+// debounce makes e visible no later than longest after it was first stored, unless that is 0.
+func (e *entry) debounce(longest time.Duration) {
+	if latest := e.published.Add(longest); longest > 0 && e.visible.After(latest) {
+		e.visible = latest
 	}
 }
 
@@ -116,7 +120,7 @@ func (e *entry) found(place backend.Place, topic string, now time.Time) backend.
 		Deliveries: e.number, Failures: e.failures, Size: len(e.payload), Metadata: maps.Clone(e.metadata),
 	}
 	if place == backend.InDeadLetters {
-		f.State = backend.Dead
+		f.State = backend.StateDead
 	}
 	if len(e.payload) <= backend.MaxFoundPayload {
 		f.Payload = bytes.Clone(e.payload)
@@ -127,11 +131,11 @@ func (e *entry) found(place backend.Place, topic string, now time.Time) backend.
 func (e *entry) state(now time.Time) backend.State {
 	switch {
 	case e.number > 0:
-		return backend.Delivered
+		return backend.StateDelivered
 	case e.visible.After(now):
-		return backend.Delayed
+		return backend.StateDelayed
 	default:
-		return backend.Waiting
+		return backend.StateWaiting
 	}
 }
 

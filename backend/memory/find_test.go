@@ -30,32 +30,32 @@ func TestFind_TellsPlaceAndState(t *testing.T) {
 		begin := time.Now()
 		publishOn(t, b, "a", &backend.PublishCondition{UniqueKey: "k"}, time.Minute)
 		require.Equal(t, backend.Found{
-			ID: "a", UniqueKey: "k", Queue: "topic", State: backend.Delayed, PublishedAt: begin, VisibleAt: begin.Add(time.Minute),
+			ID: "a", UniqueKey: "k", Queue: "topic", State: backend.StateDelayed, PublishedAt: begin, VisibleAt: begin.Add(time.Minute),
 			Payload: []byte("a"), Size: 1, Metadata: message.Metadata{},
 		}, requireFound(t, b, backend.Selection{UniqueKey: "k"}))
 
 		time.Sleep(time.Minute)
-		require.Equal(t, backend.Waiting, requireFound(t, b, backend.Selection{ID: "a"}).State)
+		require.Equal(t, backend.StateWaiting, requireFound(t, b, backend.Selection{ID: "a"}).State)
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
 		msg := receive(t, in)
 		taken := requireFound(t, b, backend.Selection{ID: "a", UniqueKey: "k"})
-		require.Equal(t, backend.Delivered, taken.State, "while it is handled")
+		require.Equal(t, backend.StateDelivered, taken.State, "while it is handled")
 		require.Equal(t, 1, taken.Deliveries)
 		backend.Nack(msg, backend.Redelivery{Delay: time.Hour, Failures: 1})
 		synctest.Wait()
 		taken = requireFound(t, b, backend.Selection{ID: "a"})
-		require.Equal(t, backend.Delivered, taken.State, "while it is to be handled again")
+		require.Equal(t, backend.StateDelivered, taken.State, "while it is to be handled again")
 		require.Equal(t, 1, taken.Failures)
 		backend.DeadLetter(receive(t, in), backend.DeadLetterTarget{Topic: "topic_dead", Metadata: message.Metadata{"reason_poisoned": "why"}})
 		synctest.Wait()
 		dead := requireFound(t, b, backend.Selection{ID: "a"})
 		require.Empty(t, dead.UniqueKey)
-		require.Equal(t, backend.Dead, dead.State)
+		require.Equal(t, backend.StateDead, dead.State)
 		require.Equal(t, backend.InDeadLetters, dead.Place)
 		require.Equal(t, "topic_dead", dead.Queue)
 		require.Equal(t, "why", dead.Metadata["reason_poisoned"])
-		require.Equal(t, backend.Stored, publishOn(t, b, "b", &backend.PublishCondition{UniqueKey: "k"}, 0).Outcome, "the key of a dead letter is free")
+		require.Equal(t, backend.PublishStored, publishOn(t, b, "b", &backend.PublishCondition{UniqueKey: "k"}, 0).Outcome, "the key of a dead letter is free")
 		receive(t, in).Ack()
 	})
 }

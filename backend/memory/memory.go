@@ -36,7 +36,7 @@ type Config struct {
 	MaxInFlight int
 
 	// NackDelay is how long a message stays invisible after a nack that does not
-	// say. Defaults to 0: it is redelivered at once.
+	// say how long. Defaults to 0: it is redelivered at once.
 	NackDelay time.Duration
 
 	// Lease is how long a claimed message is kept from other consumers before the
@@ -142,7 +142,8 @@ func (b *Broker) Features() backend.Features {
 // Publish stores copies of the messages, all of them or, with an error, none.
 // It honours the delays of [backend.SetDelay] and [backend.SetDeliverAt]. A topic
 // exists as soon as it is named. Of the message's context only a [backend.ScheduleTick]
-// and a [backend.PublishCondition] are used. Topics and messages that no backend of this module takes fail with a
+// and a [backend.PublishCondition] are used, either of which may have messages left out.
+// Topics and messages that no backend of this module takes fail with a
 // *[backend.RefusedError]: see [backend.CheckTopic] and [backend.CheckHeaders].
 func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
 	t, err := b.topic(topic)
@@ -159,17 +160,15 @@ func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
 		if entries[i], err = newEntry(msg, now); err != nil {
 			return fmt.Errorf("memory: publish to %q: %w", excerpt.Of(topic), err)
 		}
-		if conditions != nil && conditions[i] != nil {
-			entries[i].key, entries[i].condition = conditions[i].UniqueKey, conditions[i]
-		}
 	}
+	p := publication{entries: entries, conditions: conditions, window: b.config.IDWindow}
 	if len(msgs) > 0 {
 		if tick := backend.ScheduleTickFromContext(msgs[0].Context()); tick != nil {
-			t.publishOnce(tick, entries, b.config.IDWindow)
+			t.publishOnce(tick, p)
 			return nil
 		}
 	}
-	t.publish(entries, b.config.IDWindow)
+	t.publish(p)
 	return nil
 }
 

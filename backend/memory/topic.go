@@ -48,7 +48,7 @@ func (ts *topics) search(name string, s selector, limit int) (found []backend.Fo
 	for _, at := range [...]struct {
 		name  string
 		place backend.Place
-	}{{name, backend.InTopic}, {name + "_dead", backend.InDeadLetters}} {
+	}{{name, backend.InTopic}, {name + backend.DeadLetterSuffix, backend.InDeadLetters}} {
 		if t, ok := ts.byName[at.name]; ok {
 			for _, e := range s.find(t, limit-len(found)) {
 				found = append(found, e.found(at.place, at.name, now))
@@ -93,51 +93,53 @@ type topic struct {
 
 var _ subscription.Pausable = (*topic)(nil)
 
-// publish stores those of entries that their conditions allow. What is to be stored once is
-// remembered for window.
-func (t *topic) publish(entries []*entry, window time.Duration) {
-	t.parent.mu.Lock()
-	defer t.parent.mu.Unlock()
-	t.store(entries, window)
+// publication is what one call publishes.
+type publication struct {
+	entries    []*entry
+	conditions []*backend.PublishCondition // one for each entry, which may be nil; or nil if none has one
+	window     time.Duration               // for which the ID of what is stored once is remembered
 }
 
-func (t *topic) store(entries []*entry, window time.Duration) {
-	now := time.Now()
-	for _, e := range entries {
-		condition := e.condition
-		if condition == nil {
+// publish stores those of the entries that their conditions allow.
+func (t *topic) publish(p publication) {
+	t.parent.mu.Lock()
+	defer t.parent.mu.Unlock()
+	t.store(p)
+}
+
+func (t *topic) store(p publication) {
+	for i, e := range p.entries {
+		if p.conditions == nil || p.conditions[i] == nil {
 			t.add(e)
 			continue
 		}
-		e.condition = nil
-		condition.Report(t.storeOn(condition, e, now, window))
+		p.conditions[i].Report(t.storeOn(p.conditions[i], e, p.window))
 	}
 }
 
 // storeOn stores e if condition allows it.
-func (t *topic) storeOn(condition *backend.PublishCondition, e *entry, now time.Time, window time.Duration) backend.PublishResult {
+func (t *topic) storeOn(condition *backend.PublishCondition, e *entry, window time.Duration) backend.PublishResult {
+	e.key = condition.UniqueKey
 	switch {
 	case condition.Once:
-		if !t.conditions.remember(e.uuid, now, window) {
-			return backend.PublishResult{Outcome: backend.Existed, ID: e.uuid}
+		if !t.conditions.remember(e.uuid, e.published, window) {
+			return backend.PublishResult{Outcome: backend.PublishExisted, ID: e.uuid}
 		}
 	case condition.Replace:
 		if there := t.conditions.find(condition.UniqueKey, (*entry).isNew); there != nil {
 			replaced := there.uuid
 			there.replace(e, condition.Debounce)
 			t.makeVisible(there, there.visible)
-			return backend.PublishResult{Outcome: backend.Replaced, ID: replaced}
+			return backend.PublishResult{Outcome: backend.PublishReplaced, ID: replaced}
 		}
 	default:
 		if there := t.conditions.find(condition.UniqueKey, nil); there != nil {
-			return backend.PublishResult{Outcome: backend.Existed, ID: there.uuid}
+			return backend.PublishResult{Outcome: backend.PublishExisted, ID: there.uuid}
 		}
 	}
-	if latest := now.Add(condition.Debounce); condition.Debounce > 0 && e.visible.After(latest) {
-		e.visible = latest
-	}
+	e.debounce(condition.Debounce)
 	t.add(e)
-	return backend.PublishResult{Outcome: backend.Stored, ID: e.uuid}
+	return backend.PublishResult{Outcome: backend.PublishStored, ID: e.uuid}
 }
 
 func (t *topic) add(added ...*entry) {
@@ -312,8 +314,8 @@ func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Du
 	return missed, nil
 }
 
-// publishOnce publishes entries, unless this tick or a later one was published.
-func (t *topic) publishOnce(tick *backend.ScheduleTick, entries []*entry, window time.Duration) {
+// publishOnce publishes p, unless this tick or a later one was published.
+func (t *topic) publishOnce(tick *backend.ScheduleTick, p publication) {
 	t.parent.mu.Lock()
 	defer t.parent.mu.Unlock()
 	result := backend.TickResult{Now: time.Now()}
@@ -330,7 +332,7 @@ func (t *topic) publishOnce(tick *backend.ScheduleTick, entries []*entry, window
 	default:
 		last = tick.At
 		t.parent.ticks[tick.Schedule] = last
-		t.store(entries, window)
+		t.store(p)
 	}
 	result.Last = last
 	tick.Report(result)

@@ -1,10 +1,11 @@
 package pgmq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -53,34 +54,34 @@ type QueueOptions struct {
 	Kind QueueKind
 
 	// PartitionInterval is how many messages are in a partition: each has those
-	// with so many consecutive ids. Defaults to "10000".
+	// with so many consecutive ids. Defaults to 10,000; the most is 999,999,999.
 	//
-	// A length of time, which PGMQ takes too, is refused. The partitions have no
+	// PGMQ also takes a length of time, and ezq does not: the partitions have no
 	// common index of ids then, and settling a message looks at all of them.
-	PartitionInterval string
+	PartitionInterval int
 
 	// RetentionInterval is how many ids behind the latest a message may be before
-	// its partition is dropped. Defaults to "100000".
-	RetentionInterval string
+	// its partition is dropped. Defaults to 100,000; the most is 999,999,999.
+	RetentionInterval int
 }
+
+// maxInterval keeps the ids of partitions far from the end of a bigint.
+const maxInterval = 999_999_999
 
 func (o *QueueOptions) check() error {
 	for _, interval := range []struct {
 		name      string
-		value     *string
-		byDefault string
+		value     *int
+		byDefault int
 	}{
-		{"PartitionInterval", &o.PartitionInterval, "10000"},
-		{"RetentionInterval", &o.RetentionInterval, "100000"},
+		{"PartitionInterval", &o.PartitionInterval, 10_000},
+		{"RetentionInterval", &o.RetentionInterval, 100_000},
 	} {
-		if *interval.value == "" {
-			*interval.value = interval.byDefault
-		}
-		digits := strings.Trim(*interval.value, "0123456789") == ""
-		if !digits || len(*interval.value) > 9 || strings.Trim(*interval.value, "0") == "" {
+		*interval.value = cmp.Or(*interval.value, interval.byDefault)
+		if *interval.value < 1 || *interval.value > maxInterval {
 			return &Error{
-				Kind: ErrInvalidConfig, Cause: fmt.Errorf("%s is %q", interval.name, *interval.value),
-				Remedy: `set it to a number of messages, like "` + interval.byDefault + `"`,
+				Kind: ErrInvalidConfig, Cause: fmt.Errorf("%s is %d", interval.name, *interval.value),
+				Remedy: fmt.Sprintf("set it to 0 for the default, or to a number of messages up to %d", maxInterval),
 			}
 		}
 	}
@@ -120,7 +121,7 @@ func dropFailed(err error, queue string) error {
 type QueueInfo struct {
 	Name string // as in [QueueName]; its table is pgmq.q_<Name>
 
-	// Topic and Group are whose messages it holds, as the first subscription has noted
+	// Topic and Group say whose messages it holds, as the first subscription has noted
 	// in a comment on its table. Without that the topic is the name of the queue, or ""
 	// where that was made from another one.
 	Topic, Group string
@@ -142,7 +143,7 @@ func createQueue(ctx context.Context, pool *pgxpool.Pool, queue string, options 
 		failed := options.create(ctx, pool, queue)
 		// Another client may have been faster, which is as good.
 		if found, err = kindOf(ctx, pool, queue); err != nil {
-			err = createDenied(fault.FirstError(failed, err))
+			err = createDenied(cmp.Or(failed, err))
 		}
 	}
 	if err == nil && found != options.Kind {
@@ -171,7 +172,7 @@ func (o *QueueOptions) create(ctx context.Context, pool *pgxpool.Pool, queue str
 	}
 	return transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "select pgmq.create_partitioned($1::text, $2::text, $3::text)",
-			pgx.QueryExecModeCacheDescribe, queue, o.PartitionInterval, o.RetentionInterval)
+			pgx.QueryExecModeCacheDescribe, queue, strconv.Itoa(o.PartitionInterval), strconv.Itoa(o.RetentionInterval))
 		if err != nil {
 			return err
 		}

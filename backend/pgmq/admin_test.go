@@ -68,7 +68,7 @@ func TestPartitionedQueue_DeliversAllMessages(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	requirePartman(t, pool)
-	options := pgmq.QueueOptions{Kind: pgmq.Partitioned, PartitionInterval: "10"}
+	options := pgmq.QueueOptions{Kind: pgmq.Partitioned, PartitionInterval: 10}
 	for range 2 {
 		require.NoError(t, client.CreateQueue(t.Context(), "t", &options))
 	}
@@ -121,9 +121,9 @@ func TestCreateQueue_RefusesInvalidPartitionOptions(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrUnsupported)
 	require.ErrorContains(t, err, "CREATE EXTENSION pg_partman")
 	for _, options := range []pgmq.QueueOptions{
-		{Kind: pgmq.Partitioned, PartitionInterval: "1 day"},
-		{Kind: pgmq.Partitioned, RetentionInterval: "-1"},
-		{Kind: pgmq.Partitioned, PartitionInterval: "00"},
+		{Kind: pgmq.Partitioned, PartitionInterval: -1},
+		{Kind: pgmq.Partitioned, RetentionInterval: -1},
+		{Kind: pgmq.Partitioned, PartitionInterval: 1_000_000_000},
 		{Kind: 3},
 	} {
 		require.ErrorIs(t, client.CreateQueue(t.Context(), "t", &options), pgmq.ErrInvalidConfig, options)

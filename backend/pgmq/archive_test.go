@@ -187,7 +187,7 @@ func TestArchive_WorksOnPartitionedQueue(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, archiving())
 	requirePartman(t, pool)
-	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Partitioned, PartitionInterval: "10"}))
+	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Partitioned, PartitionInterval: 10}))
 	messages := subscribe(t, client)
 	for i := range 20 {
 		publish(t, client, fmt.Sprint(i))

@@ -31,7 +31,7 @@ func TestCancel_DeletesWhatWaitsAndFreesItsKey(t *testing.T) {
 	publishOn(t, client, "a", unique("k"), time.Hour)
 	require.Equal(t, backend.Cancelled{}, cancelled(t, client, backend.Selection{ID: "b", UniqueKey: "k"}))
 	require.Equal(t, backend.Cancelled{Removed: 1}, cancelled(t, client, backend.Selection{UniqueKey: "k"}), "while it is delayed")
-	require.Equal(t, backend.Stored, publishOn(t, client, "b", unique("k"), 0).Outcome)
+	require.Equal(t, backend.PublishStored, publishOn(t, client, "b", unique("k"), 0).Outcome)
 	require.Equal(t, backend.Cancelled{Removed: 1}, cancelled(t, client, backend.Selection{ID: "b"}), "while it is due")
 	require.Equal(t, backend.Cancelled{}, cancelled(t, client, backend.Selection{ID: "b"}))
 
@@ -70,7 +70,7 @@ func TestCancel_DeletesWhatIsSnoozed(t *testing.T) {
 	publish(t, client, "a")
 	backend.Nack(receive(t, subscribe(t, client)), backend.Redelivery{Delay: time.Hour, Uncounted: true})
 	pgtest.Eventually(t, patience, "the message is snoozed", func() bool {
-		return find(t, client, backend.Selection{ID: "a"})[0].State == backend.Delayed
+		return find(t, client, backend.Selection{ID: "a"})[0].State == backend.StateDelayed
 	})
 	require.Equal(t, backend.Cancelled{Removed: 1}, cancelled(t, client, backend.Selection{ID: "a"}))
 }

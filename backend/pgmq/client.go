@@ -288,17 +288,17 @@ func (c *Client) DeadLetterHeads(ctx context.Context, topic string, limit int) (
 	return deadLetterHead().listTopic(ctx, c.publisher, topic, limit)
 }
 
-// ReadDeadLetter returns the message with this ID of a dead-letter topic. If it is not
-// there any more, the error matches [pgx.ErrNoRows]. Of a message that is longer than limit bytes when PostgreSQL has written
-// it out, with its headers, only ID and At are read, and that much of its JSON as the Payload; its Err
-// then matches [ErrTooLarge]. A limit of 0 is none.
-func (c *Client) ReadDeadLetter(ctx context.Context, topic string, id int64, limit int) (DeadLetter, error) {
+// ReadDeadLetter returns the message in this Row of a dead-letter topic. If it is not there any
+// more, the error matches [pgx.ErrNoRows]. Of a message that is longer than limit bytes when
+// PostgreSQL has written it out, with its headers, only Row and At are read, and that much of
+// its JSON as the Payload; its Err then matches [ErrTooLarge]. A limit of 0 is none.
+func (c *Client) ReadDeadLetter(ctx context.Context, topic string, row int64, limit int) (DeadLetter, error) {
 	const op = "read a dead letter"
 	queue, err := c.publisher.ownQueue(topic)
 	if err != nil {
 		return DeadLetter{}, fault.Classify(op, topic, err)
 	}
-	deadLetter, err := limitedDeadLetter(limit).read(ctx, c.pool, queue, id)
+	deadLetter, err := limitedDeadLetter(limit).read(ctx, c.pool, queue, row)
 	return deadLetter, deadLetterError(ctx, c.pool, op, topic, err)
 }
 
@@ -366,8 +366,8 @@ func (c *Client) PurgeDeadLetters(ctx context.Context, from string, topics ...st
 	return deleted, deadLetterError(ctx, c.pool, op, from, err)
 }
 
-// Find implements [backend.Finder]: see [backend.Selection]. By Key, an index finds the messages
-// in the queues, if there is one. Otherwise it looks at the newest 100,000 rows of each
+// Find implements [backend.Finder]: see [backend.Selection]. By UniqueKey, an index finds the
+// messages in the queues, if there is one. Otherwise it looks at the newest 100,000 rows of each
 // table, in statements of 10 seconds at most, unless the table has the index that the error names. An
 // Event is found if jsonb can hold its payload.
 //

@@ -50,7 +50,7 @@ func replacing(key string, debounce time.Duration) *backend.PublishCondition {
 }
 
 func existed(id string) backend.PublishResult {
-	return backend.PublishResult{Outcome: backend.Existed, ID: id}
+	return backend.PublishResult{Outcome: backend.PublishExisted, ID: id}
 }
 
 func TestOnce_StoresAnIDOncePerWindow(t *testing.T) {
@@ -80,7 +80,7 @@ func TestOnce_StoresTheNewMessagesOfABatch(t *testing.T) {
 		result, _ := c.Result()
 		outcomes = append(outcomes, result.Outcome)
 	}
-	require.Equal(t, []backend.PublishOutcome{backend.Stored, backend.Existed, backend.Stored, backend.Existed}, outcomes)
+	require.Equal(t, []backend.PublishOutcome{backend.PublishStored, backend.PublishExisted, backend.PublishStored, backend.PublishExisted}, outcomes)
 	require.Equal(t, "b,a,plain,c,plain", get[string](t, pool, "select string_agg(headers->>'ezq_uuid', ',' order by vt, msg_id) from pgmq.q_t"), "in the order of the batch")
 }
 
@@ -130,7 +130,7 @@ func TestUnique_KeyIsFreeWhenItsMessageIsDone(t *testing.T) {
 	client, _ := open(t, pgmq.Config{})
 	require.Equal(t, backend.PublishResult{ID: "a"}, publishOn(t, client, "a", unique("k"), 0))
 	require.Equal(t, existed("a"), publishOn(t, client, "b", unique("k"), 0), "while it waits")
-	require.Equal(t, backend.Stored, publishOn(t, client, "x", unique("other"), 0).Outcome)
+	require.Equal(t, backend.PublishStored, publishOn(t, client, "x", unique("other"), 0).Outcome)
 	messages := subscribe(t, client)
 	msg := receive(t, messages)
 	require.Equal(t, "a", msg.UUID)
@@ -150,16 +150,16 @@ func TestUnique_KeyIsFreeWhenItsMessageIsDone(t *testing.T) {
 func requireStored(t *testing.T, client *pgmq.Client, id, key, when string) {
 	t.Helper()
 	pgtest.Eventually(t, patience, "the key is free "+when, func() bool {
-		return publishOn(t, client, id, unique(key), 0).Outcome == backend.Stored
+		return publishOn(t, client, id, unique(key), 0).Outcome == backend.PublishStored
 	})
 }
 
 func TestReplace_TakesThePlaceOfWhatWaits(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
-	require.Equal(t, backend.Stored, publishOn(t, client, "a", replacing("k", 0), time.Hour).Outcome)
+	require.Equal(t, backend.PublishStored, publishOn(t, client, "a", replacing("k", 0), time.Hour).Outcome)
 	due := get[time.Time](t, pool, "select vt from pgmq.q_t")
-	require.Equal(t, backend.PublishResult{Outcome: backend.Replaced, ID: "a"}, publishOn(t, client, "b", replacing("k", 0), 2*time.Hour))
+	require.Equal(t, backend.PublishResult{Outcome: backend.PublishReplaced, ID: "a"}, publishOn(t, client, "b", replacing("k", 0), 2*time.Hour))
 	require.Equal(t, due, get[time.Time](t, pool, "select vt from pgmq.q_t"), "the clock of the first one counts")
 	execute(t, pool, "update pgmq.q_t set vt = now()")
 	messages := subscribe(t, client)
@@ -167,7 +167,7 @@ func TestReplace_TakesThePlaceOfWhatWaits(t *testing.T) {
 	require.Equal(t, "b", msg.UUID)
 	require.Equal(t, "b", string(msg.Payload))
 
-	require.Equal(t, backend.Stored, publishOn(t, client, "c", replacing("k", 0), 0).Outcome, "beside one that is being handled")
+	require.Equal(t, backend.PublishStored, publishOn(t, client, "c", replacing("k", 0), 0).Outcome, "beside one that is being handled")
 	beside := receive(t, messages)
 	require.Equal(t, "c", beside.UUID)
 	require.True(t, msg.Ack() && beside.Ack())
@@ -184,8 +184,8 @@ func TestReplace_WaitsForNoHandler(t *testing.T) {
 	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
 	_, err = tx.Exec(t.Context(), "select from pgmq.q_t for update")
 	require.NoError(t, err)
-	require.Equal(t, backend.Stored, publishOn(t, client, "b", replacing("k", 0), 0).Outcome)
-	require.Equal(t, backend.Existed, publishOn(t, client, "c", unique("k"), 0).Outcome)
+	require.Equal(t, backend.PublishStored, publishOn(t, client, "b", replacing("k", 0), 0).Outcome)
+	require.Equal(t, backend.PublishExisted, publishOn(t, client, "c", unique("k"), 0).Outcome)
 }
 
 func TestDebounce_WaitsUntilItsLongestTime(t *testing.T) {
@@ -208,11 +208,11 @@ func TestConditions_EndWithTheTransaction(t *testing.T) {
 		tx, err := pool.Begin(t.Context())
 		require.NoError(t, err)
 		publisher := client.WithTx(tx)
-		require.Equal(t, backend.Stored, publishOn(t, publisher, "a", once(), 0).Outcome)
+		require.Equal(t, backend.PublishStored, publishOn(t, publisher, "a", once(), 0).Outcome)
 		require.Equal(t, existed("a"), publishOn(t, publisher, "a", once(), 0))
-		require.Equal(t, backend.Stored, publishOn(t, publisher, "b", unique("k"), 0).Outcome)
+		require.Equal(t, backend.PublishStored, publishOn(t, publisher, "b", unique("k"), 0).Outcome)
 		require.Equal(t, existed("b"), publishOn(t, publisher, "c", unique("k"), 0))
-		require.Equal(t, backend.PublishResult{Outcome: backend.Replaced, ID: "first"}, publishOn(t, publisher, "d", replacing("r", 0), 0))
+		require.Equal(t, backend.PublishResult{Outcome: backend.PublishReplaced, ID: "first"}, publishOn(t, publisher, "d", replacing("r", 0), 0))
 		if commit {
 			require.NoError(t, tx.Commit(t.Context()))
 		} else {
@@ -232,11 +232,11 @@ func TestConditions_EndWithTheTransactionOfDatabaseSQL(t *testing.T) {
 		tx, err := db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		publisher := client.WithSQLTx(tx)
-		require.Equal(t, backend.Stored, publishOn(t, publisher, "a", once(), 0).Outcome)
+		require.Equal(t, backend.PublishStored, publishOn(t, publisher, "a", once(), 0).Outcome)
 		require.Equal(t, existed("a"), publishOn(t, publisher, "a", once(), 0))
-		require.Equal(t, backend.Stored, publishOn(t, publisher, "b", unique("k"), time.Hour).Outcome)
+		require.Equal(t, backend.PublishStored, publishOn(t, publisher, "b", unique("k"), time.Hour).Outcome)
 		require.Equal(t, existed("b"), publishOn(t, publisher, "c", unique("k"), 0))
-		require.Equal(t, backend.PublishResult{Outcome: backend.Replaced, ID: "b"}, publishOn(t, publisher, "d", replacing("k", time.Minute), 0))
+		require.Equal(t, backend.PublishResult{Outcome: backend.PublishReplaced, ID: "b"}, publishOn(t, publisher, "d", replacing("k", time.Minute), 0))
 		if commit {
 			require.NoError(t, tx.Commit())
 		} else {
@@ -263,7 +263,7 @@ func TestConditions_WaitForTheTransactionThatIsFirst(t *testing.T) {
 				tx, err := pool.Begin(t.Context())
 				require.NoError(t, err)
 				defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
-				require.Equal(t, backend.Stored, publishOn(t, client.WithTx(tx), "a", condition(), time.Hour).Outcome)
+				require.Equal(t, backend.PublishStored, publishOn(t, client.WithTx(tx), "a", condition(), time.Hour).Outcome)
 				second, done := condition(), make(chan error, 1)
 				go func() { done <- client.Publish("t", conditional(t.Context(), "a", second, 0)) }()
 				select {
@@ -279,7 +279,7 @@ func TestConditions_WaitForTheTransactionThatIsFirst(t *testing.T) {
 				}
 				require.NoError(t, <-done)
 				result, _ := second.Result()
-				require.Equal(t, commit, result.Outcome != backend.Stored)
+				require.Equal(t, commit, result.Outcome != backend.PublishStored)
 				requireCount(t, pool, "pgmq.q_t", 1)
 			})
 		}
@@ -298,19 +298,19 @@ func TestConditions_CountForEachGroup(t *testing.T) {
 		groups[name] = subscribe(t, openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: name, MaxInFlight: 1}}))
 	}
 	client := openAt(t, database, pgmq.Config{})
-	require.Equal(t, backend.Stored, publishOn(t, client, "a", unique("k"), 0).Outcome)
+	require.Equal(t, backend.PublishStored, publishOn(t, client, "a", unique("k"), 0).Outcome)
 	first, second := receive(t, groups["one"]), receive(t, groups["two"])
 	require.Equal(t, existed("a"), publishOn(t, client, "b", unique("k"), 0), "both groups have it")
 	first.Ack()
 	pgtest.Eventually(t, patience, "the first group gets another one", func() bool {
-		return publishOn(t, client, "c", unique("k"), 0).Outcome == backend.Stored
+		return publishOn(t, client, "c", unique("k"), 0).Outcome == backend.PublishStored
 	})
 	next := receive(t, groups["one"])
 	require.Equal(t, "c", next.UUID)
 	next.Ack()
 	second.Ack()
 
-	require.Equal(t, backend.Stored, publishOn(t, client, "d", once(), 0).Outcome)
+	require.Equal(t, backend.PublishStored, publishOn(t, client, "d", once(), 0).Outcome)
 	require.Equal(t, existed("d"), publishOn(t, client, "d", once(), 0))
 	for name := range groups {
 		msg := receive(t, groups[name])
@@ -338,7 +338,7 @@ func TestConditions_WorkOnEveryKindOfQueue(t *testing.T) {
 	administered := openAt(t, pool.Config().ConnString(), pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
 	err := administered.Publish("parts", conditional(t.Context(), "a", unique("k"), 0))
 	require.ErrorIs(t, err, pgmq.ErrNotPrepared)
-	const remedy = `CREATE INDEX on "pgmq"."q_parts" (left(headers->>'ezq_unique', 400)) where headers ? 'ezq_unique'`
+	const remedy = `CREATE INDEX ON "pgmq"."q_parts" (left(headers->>'ezq_unique', 400)) WHERE headers ? 'ezq_unique'`
 	require.ErrorContains(t, err, remedy)
 	execute(t, pool, remedy)
 	publishOnTopic(t, administered, "parts", "b", unique("other"))
@@ -352,7 +352,7 @@ func requireConditions(t *testing.T, client *pgmq.Client, topic string) {
 		result, _ := c.Result()
 		outcomes = append(outcomes, result.Outcome)
 	}
-	require.Equal(t, []backend.PublishOutcome{backend.Stored, backend.Existed, backend.Stored, backend.Existed, backend.Replaced, backend.Replaced}, outcomes, topic)
+	require.Equal(t, []backend.PublishOutcome{backend.PublishStored, backend.PublishExisted, backend.PublishStored, backend.PublishExisted, backend.PublishReplaced, backend.PublishReplaced}, outcomes, topic)
 }
 
 // Statistics are those of a queue of one message, and so are the plans that a connection may have kept.
@@ -370,8 +370,8 @@ func TestConditions_LookTheKeyUpInAnIndex(t *testing.T) {
 		insert into pgmq.q_t (vt, message, headers) select now(), '{}', jsonb_build_object('ezq_unique', 't/' || i) from generate_series(1, 20000) i`)
 	before := get[int](t, pool, "select coalesce(seq_tup_read, 0) from pg_stat_user_tables where relname = 'q_t'")
 	for i := range 10 {
-		require.Equal(t, backend.Existed, publishOn(t, client, "a", unique(fmt.Sprint(i+1)), 0).Outcome)
-		require.Equal(t, backend.Replaced, publishOn(t, client, "a", replacing(fmt.Sprint(i+100), 0), 0).Outcome)
+		require.Equal(t, backend.PublishExisted, publishOn(t, client, "a", unique(fmt.Sprint(i+1)), 0).Outcome)
+		require.Equal(t, backend.PublishReplaced, publishOn(t, client, "a", replacing(fmt.Sprint(i+100), 0), 0).Outcome)
 	}
 	execute(t, pool, "select pg_stat_force_next_flush()")
 	pgtest.Eventually(t, patience, "the statistics are there", func() bool {
@@ -386,7 +386,7 @@ func TestConditions_SayWhatIsMissing(t *testing.T) {
 	execute(t, pool, "select pgmq.create('t')")
 	for sql, c := range map[string]*backend.PublishCondition{
 		"create table pgmq.ezq_ids": once(),
-		`CREATE INDEX CONCURRENTLY on "pgmq"."q_t" (left(headers->>'ezq_unique', 400)) where headers ? 'ezq_unique'`: unique("k"),
+		`CREATE INDEX CONCURRENTLY ON "pgmq"."q_t" (left(headers->>'ezq_unique', 400)) WHERE headers ? 'ezq_unique'`: unique("k"),
 	} {
 		err := client.Publish("t", conditional(t.Context(), "a", c, 0))
 		require.ErrorIs(t, err, pgmq.ErrNotPrepared)
@@ -394,10 +394,29 @@ func TestConditions_SayWhatIsMissing(t *testing.T) {
 		require.ErrorContains(t, err, sql)
 	}
 	execute(t, pool, `create table pgmq.ezq_ids (key bytea primary key, until timestamptz not null); create index on pgmq.ezq_ids (until)`)
-	execute(t, pool, `CREATE INDEX CONCURRENTLY on "pgmq"."q_t" (left(headers->>'ezq_unique', 400)) where headers ? 'ezq_unique'`)
+	execute(t, pool, `CREATE INDEX CONCURRENTLY ON "pgmq"."q_t" (left(headers->>'ezq_unique', 400)) WHERE headers ? 'ezq_unique'`)
 	publishOn(t, client, "a", once(), 0)
 	publishOn(t, client, "b", unique("k"), 0)
 	requireCount(t, pool, "pgmq.q_t", 2)
+}
+
+func TestConditions_NameTableOfIDsThatIsAnotherOne(t *testing.T) {
+	t.Parallel()
+	for name, columns := range map[string]string{
+		"a table of IDs without a primary key is named":  "key bytea, until timestamptz",
+		"a table of IDs with another key is named":       "id bytea primary key, until timestamptz",
+		"a table of IDs without the time until is named": "key bytea primary key",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, pool := open(t, pgmq.Config{})
+			execute(t, pool, "create table pgmq.ezq_ids ("+columns+")")
+			err := client.Publish("t", conditional(t.Context(), "a", once(), 0))
+			require.ErrorIs(t, err, pgmq.ErrNotPrepared)
+			require.ErrorIs(t, err, pgmq.ErrRejected)
+			require.ErrorContains(t, err, "drop it, and run create table pgmq.ezq_ids")
+		})
+	}
 }
 
 func TestConditions_RecoverFromWhatWasDropped(t *testing.T) {
@@ -405,11 +424,11 @@ func TestConditions_RecoverFromWhatWasDropped(t *testing.T) {
 	client, pool := open(t, pgmq.Config{})
 	publishOn(t, client, "a", once(), 0)
 	execute(t, pool, "drop table pgmq.ezq_ids")
-	require.Equal(t, backend.Stored, publishOn(t, client, "a", once(), 0).Outcome)
+	require.Equal(t, backend.PublishStored, publishOn(t, client, "a", once(), 0).Outcome)
 	execute(t, pool, "select pgmq.drop_queue('t')")
-	require.Equal(t, backend.Stored, publishOn(t, client, "b", unique("k"), 0).Outcome)
+	require.Equal(t, backend.PublishStored, publishOn(t, client, "b", unique("k"), 0).Outcome)
 	execute(t, pool, "select pgmq.drop_queue('t'); select pgmq.create('t')")
-	require.Equal(t, backend.Stored, publishOn(t, client, "b", unique("k"), 0).Outcome)
+	require.Equal(t, backend.PublishStored, publishOn(t, client, "b", unique("k"), 0).Outcome)
 }
 
 // The index cannot be made while the transaction itself writes to the queue.
@@ -419,9 +438,9 @@ func TestUnique_NeedsNoIndexAtFirst(t *testing.T) {
 	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 		publisher := client.WithTx(tx)
 		publish(t, publisher, "plain")
-		require.Equal(t, backend.Stored, publishOn(t, publisher, "a", unique("k"), 0).Outcome)
+		require.Equal(t, backend.PublishStored, publishOn(t, publisher, "a", unique("k"), 0).Outcome)
 		require.Equal(t, existed("a"), publishOn(t, publisher, "b", unique("k"), 0))
-		require.Equal(t, backend.Replaced, publishOn(t, publisher, "c", replacing("k", 0), 0).Outcome)
+		require.Equal(t, backend.PublishReplaced, publishOn(t, publisher, "c", replacing("k", 0), 0).Outcome)
 		return nil
 	}))
 	requireCount(t, pool, "pgmq.q_t", 2)
@@ -478,8 +497,8 @@ func TestConditions_StopNoOtherPublishWhileTheyWait(t *testing.T) {
 	}
 	for i := range 5 {
 		publish(t, client, "plain")
-		require.Equal(t, backend.Stored, publishOn(t, client, fmt.Sprint("other ", i), once(), 0).Outcome)
-		require.Equal(t, backend.Stored, publishOn(t, client, "other", unique(fmt.Sprint("other ", i)), 0).Outcome)
+		require.Equal(t, backend.PublishStored, publishOn(t, client, fmt.Sprint("other ", i), once(), 0).Outcome)
+		require.Equal(t, backend.PublishStored, publishOn(t, client, "other", unique(fmt.Sprint("other ", i)), 0).Outcome)
 	}
 	require.Zero(t, done.Load(), "they did not wait")
 	require.NoError(t, tx.Commit(t.Context()))
@@ -512,7 +531,7 @@ func TestOnce_ForgetsNothingInATransaction(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
 	publishOn(t, client.WithTx(tx), "another", once(), 0)
-	require.Equal(t, backend.Stored, publishOn(t, client, "daily", once(), 0).Outcome)
+	require.Equal(t, backend.PublishStored, publishOn(t, client, "daily", once(), 0).Outcome)
 }
 
 func TestID_OfTheFormOfAGeneratedOneIsRefused(t *testing.T) {
@@ -522,7 +541,7 @@ func TestID_OfTheFormOfAGeneratedOneIsRefused(t *testing.T) {
 	err := client.Publish("t", conditional(t.Context(), "t/7", once(), 0))
 	require.ErrorIs(t, err, pgmq.ErrInvalidMessage)
 	require.ErrorAs(t, err, new(*backend.RefusedError))
-	require.Equal(t, backend.Stored, publishOn(t, client, "orders/7", once(), 0).Outcome)
+	require.Equal(t, backend.PublishStored, publishOn(t, client, "orders/7", once(), 0).Outcome)
 	requireCount(t, pool, "pgmq.q_t", 2)
 }
 
@@ -550,7 +569,7 @@ func TestReplace_LeavesWhatWasDelivered(t *testing.T) {
 		return get[bool](t, pool, "select read_ct = 0 and vt > now() + interval '50 minutes' from pgmq.q_t")
 	})
 	require.Equal(t, backend.PublishResult{ID: "b"}, publishOn(t, client, "b", replacing("k", 0), time.Hour))
-	require.Equal(t, backend.PublishResult{Outcome: backend.Replaced, ID: "b"}, publishOn(t, client, "c", replacing("k", 0), 0), "of two the one that was not delivered")
+	require.Equal(t, backend.PublishResult{Outcome: backend.PublishReplaced, ID: "b"}, publishOn(t, client, "c", replacing("k", 0), 0), "of two the one that was not delivered")
 	requireCount(t, pool, "pgmq.q_t", 2)
 }
 
@@ -609,7 +628,7 @@ func TestOnce_KeepsTheTickOfASchedule(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
 	begun := tryTick(t, client, "nightly", time.Now())
-	for i, want := range []backend.PublishOutcome{backend.Stored, backend.Existed} {
+	for i, want := range []backend.PublishOutcome{backend.PublishStored, backend.PublishExisted} {
 		tick, c := &backend.ScheduleTick{Schedule: "nightly", At: begun.Now.Add(time.Duration(i+1) * time.Microsecond)}, unique("k")
 		msg := conditional(backend.WithScheduleTick(t.Context(), tick), "a", c, 0)
 		require.NoError(t, client.Publish("t", msg))
@@ -643,7 +662,7 @@ func TestConditions_NeedTheirPrivileges(t *testing.T) {
 		require.ErrorAs(t, err, &failed)
 		grant := strings.TrimPrefix(failed.Remedy, "let the owner run ")
 		execute(t, pool, strings.ReplaceAll(grant, "the role", pgx.Identifier{config.User}.Sanitize()))
-		require.Equal(t, backend.Stored, publishOn(t, client, "a", c, 0).Outcome)
+		require.Equal(t, backend.PublishStored, publishOn(t, client, "a", c, 0).Outcome)
 	}
-	require.Equal(t, backend.Replaced, publishOn(t, client, "b", replacing("k", 0), 0).Outcome)
+	require.Equal(t, backend.PublishReplaced, publishOn(t, client, "b", replacing("k", 0), 0).Outcome)
 }

@@ -84,7 +84,7 @@ func TestUnique_LostReplyIsRepeatedWithoutASecondMessage(t *testing.T) {
 		require.ErrorIs(t, <-result, pgmq.ErrUnknownOutcome)
 		_, reported := c.Result()
 		require.False(t, reported)
-		require.NotEqual(t, backend.Stored, publishOn(t, client, "a", c, 0).Outcome, i)
+		require.NotEqual(t, backend.PublishStored, publishOn(t, client, "a", c, 0).Outcome, i)
 		requireCount(t, pool, "pgmq.q_t", 2*(i+1))
 		execute(t, pool, "delete from pgmq.q_t where headers->>'ezq_unique' = 't/k'")
 		publish(t, client, "in its place")

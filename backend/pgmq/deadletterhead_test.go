@@ -26,7 +26,7 @@ func TestDeadLetterHeads_MatchDeadLetters(t *testing.T) {
 	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
 	for i, deadLetter := range deadLetters {
-		read, err := client.ReadDeadLetter(t.Context(), "dead", deadLetter.ID, 0)
+		read, err := client.ReadDeadLetter(t.Context(), "dead", deadLetter.Row, 0)
 		require.NoError(t, err)
 		require.Equal(t, deadLetter, read)
 		deadLetter.Payload, deadLetter.Metadata = nil, nil
@@ -46,13 +46,13 @@ func TestInvalidTime_HidesNoDeadLetterOrQueue(t *testing.T) {
 
 	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
-	require.Equal(t, []string{"m1", "m2", "m3", "m4", "m5"}, uuids(deadLetters))
+	require.Equal(t, []string{"m1", "m2", "m3", "m4", "m5"}, idsOf(deadLetters))
 	heads, err := client.DeadLetterHeads(t.Context(), "dead", 10)
 	require.NoError(t, err)
-	require.Equal(t, uuids(deadLetters), uuids(heads))
+	require.Equal(t, idsOf(deadLetters), idsOf(heads))
 	for _, deadLetter := range deadLetters {
 		require.NoError(t, deadLetter.Err)
-		_, err := client.ReadDeadLetter(t.Context(), "dead", deadLetter.ID, 0)
+		_, err := client.ReadDeadLetter(t.Context(), "dead", deadLetter.Row, 0)
 		require.NoError(t, err)
 	}
 	require.Equal(t, time.Unix(0, 0).UTC(), deadLetters[0].At.UTC())

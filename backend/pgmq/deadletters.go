@@ -27,8 +27,8 @@ import (
 // DeadLetter is a message that was dead-lettered, as it lies in the queue of a
 // dead-letter topic. Fields that the message does not name are zero.
 type DeadLetter struct {
-	ID       int64  // the row in the dead-letter queue
-	UUID     string // the message; it had the same before
+	Row      int64  // PGMQ's msg_id in the dead-letter queue
+	ID       string // that of the message, as its consumers got it
 	Topic    string // where it came from
 	Group    string // the consumer group that dead-lettered it, if it was one
 	Handler  string // which handler dead-lettered it
@@ -44,7 +44,7 @@ type DeadLetter struct {
 	Metadata message.Metadata // the message's own, without what is said above
 
 	// Err says why it cannot be read: it is damaged, or larger than PostgreSQL can write
-	// out. The fields above are then zero, except for ID. Or Err is [ErrStrays]: the
+	// out. The fields above are then zero, except for Row. Or Err is [ErrStrays]: the
 	// message names no topic that it came from, so it is no dead letter, and perhaps an event
 	// that waits to be handled. The fields above then have what there is.
 	Err error
@@ -90,7 +90,7 @@ func limitedDeadLetter(limit int) deadLetterDetail {
 		var beginning *string
 		err := r.Scan(&stored.ID, &stored.PublishedAt, &stored.Message, &stored.Headers, &group, &event, &size, &beginning)
 		if beginning != nil {
-			return DeadLetter{ID: stored.ID, At: stored.PublishedAt, Payload: []byte(*beginning), Err: tooLargeToShow(size, limit)}, err
+			return DeadLetter{Row: stored.ID, At: stored.PublishedAt, Payload: []byte(*beginning), Err: tooLargeToShow(size, limit)}, err
 		}
 		found := newDeadLetter(stored, queue)
 		found.Group, found.Event, found.Err = group, event, strayed(found.Topic)
@@ -115,9 +115,9 @@ func deadLetterHead() deadLetterDetail {
 	}
 	return deadLetterDetail{columns: strings.Join(columns, ", "), scan: func(r pgx.CollectableRow, queue string) (deadLetter DeadLetter, err error) {
 		var failures, at string
-		err = r.Scan(&deadLetter.ID, &deadLetter.At, &deadLetter.Event,
-			&deadLetter.Group, &deadLetter.UUID, &deadLetter.Topic, &deadLetter.Handler, &deadLetter.Reason, &failures, &at)
-		deadLetter.UUID = cmp.Or(deadLetter.UUID, codec.DefaultID(queue, deadLetter.ID))
+		err = r.Scan(&deadLetter.Row, &deadLetter.At, &deadLetter.Event,
+			&deadLetter.Group, &deadLetter.ID, &deadLetter.Topic, &deadLetter.Handler, &deadLetter.Reason, &failures, &at)
+		deadLetter.ID = cmp.Or(deadLetter.ID, codec.DefaultID(queue, deadLetter.Row))
 		deadLetter.setFailures(failures, at)
 		deadLetter.Err = strayed(deadLetter.Topic)
 		return deadLetter, err
@@ -136,8 +136,8 @@ func newDeadLetter(r lease.Row, queue string) DeadLetter {
 	msg := r.Decode(queue) // it was handled, and this is what became of it
 	header := msg.Metadata.Get
 	deadLetter := DeadLetter{
-		ID:       r.ID,
-		UUID:     msg.UUID,
+		Row:      r.ID,
+		ID:       msg.UUID,
 		Topic:    header(backend.DeadLetterTopic),
 		Handler:  header(backend.DeadLetterHandler),
 		Reason:   header(backend.DeadLetterReason),
@@ -214,8 +214,8 @@ func (d deadLetterDetail) query(ctx context.Context, pool *pgxpool.Pool, queue, 
 	return transact.Collect(ctx, pool, func(r pgx.CollectableRow) (DeadLetter, error) { return d.scan(r, queue) }, sql, arg)
 }
 
-func (d deadLetterDetail) read(ctx context.Context, pool *pgxpool.Pool, queue string, id int64) (DeadLetter, error) {
-	found, err := d.query(ctx, pool, queue, "where msg_id = $1", id)
+func (d deadLetterDetail) read(ctx context.Context, pool *pgxpool.Pool, queue string, row int64) (DeadLetter, error) {
+	found, err := d.query(ctx, pool, queue, "where msg_id = $1", row)
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("the dead letter is not there any more: %w", pgx.ErrNoRows)
 	}
@@ -227,18 +227,18 @@ func (d deadLetterDetail) read(ctx context.Context, pool *pgxpool.Pool, queue st
 
 // listSingly reads dead letters of which one cannot be read.
 func (d deadLetterDetail) listSingly(ctx context.Context, pool *pgxpool.Pool, queue string, limit int) ([]DeadLetter, error) {
-	ids, err := transact.Collect(ctx, pool, pgx.RowTo[int64], "select msg_id from "+queuename.Table(queue)+" order by msg_id limit $1", limit)
+	rows, err := transact.Collect(ctx, pool, pgx.RowTo[int64], "select msg_id from "+queuename.Table(queue)+" order by msg_id limit $1", limit)
 	if err != nil {
 		return nil, err
 	}
-	deadLetters := make([]DeadLetter, 0, len(ids))
-	for _, id := range ids {
-		deadLetter, err := d.read(ctx, pool, queue, id)
+	deadLetters := make([]DeadLetter, 0, len(rows))
+	for _, row := range rows {
+		deadLetter, err := d.read(ctx, pool, queue, row)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows): // it was moved meanwhile
 			continue
 		case fault.IsUnreadable(err) || fault.IsDoubtful(err):
-			deadLetter = DeadLetter{ID: id, Err: fault.Classify("read a dead letter", queue, err)}
+			deadLetter = DeadLetter{Row: row, Err: fault.Classify("read a dead letter", queue, err)}
 		case err != nil:
 			return nil, err
 		}
@@ -252,7 +252,7 @@ func deadLetterError(ctx context.Context, pool *pgxpool.Pool, op, topic string, 
 	if catalog.HasOnlyGroups(ctx, pool, topic, err) {
 		err = &Error{
 			Kind: ErrGroupRequired, Cause: catalog.ErrHasGroups,
-			Remedy: fmt.Sprintf("ask for %q, where the dead letters of all its groups are, or for the topic of its Poison", topic+"_dead"),
+			Remedy: fmt.Sprintf("ask for %q, where the dead letters of all its groups are, or for the topic of its Poison", topic+backend.DeadLetterSuffix),
 		}
 	}
 	return fault.Classify(op, topic, err)

@@ -42,11 +42,11 @@ func insertDeadLetters(t *testing.T, pool *pgxpool.Pool, n int) {
 		select now(), '{}', jsonb_build_object('ezq_uuid', 'm' || n, 'topic_poisoned', 't') from generate_series(1, %d) as n`, n))
 }
 
-func uuids(deadLetters []pgmq.DeadLetter) (uuids []string) {
+func idsOf(deadLetters []pgmq.DeadLetter) (ids []string) {
 	for _, deadLetter := range deadLetters {
-		uuids = append(uuids, deadLetter.UUID)
+		ids = append(ids, deadLetter.ID)
 	}
-	return uuids
+	return ids
 }
 
 func TestDeadLetters_NameReasonAndCanBeRedriven(t *testing.T) {
@@ -64,7 +64,7 @@ func TestDeadLetters_NameReasonAndCanBeRedriven(t *testing.T) {
 	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
 	require.Equal(t, []pgmq.DeadLetter{{
-		ID: 1, UUID: "id-1", Topic: "t", Handler: "mail", Reason: "no such user", Failures: 3,
+		Row: 1, ID: "id-1", Topic: "t", Handler: "mail", Reason: "no such user", Failures: 3,
 		At:      time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Payload: []byte("\x00bytes"), Metadata: message.Metadata{"tenant": "a"},
 	}}, deadLetters)
@@ -91,7 +91,7 @@ func TestDeadLetters_ComeOldestFirstUpToLimit(t *testing.T) {
 	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 1")
 	deadLetters, err := client.DeadLetters(t.Context(), "dead", 2)
 	require.NoError(t, err)
-	require.Equal(t, []string{"m1", "m2"}, uuids(deadLetters), "those that are leased are listed too")
+	require.Equal(t, []string{"m1", "m2"}, idsOf(deadLetters), "those that are leased are listed too")
 	for _, limit := range []int{0, -1} {
 		_, err = client.DeadLetters(t.Context(), "dead", limit)
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
@@ -108,7 +108,7 @@ func TestDeadLetters_ListStraysToo(t *testing.T) {
 		(now(), null, null), (now(), '{"a": 1}', '[]'), (now(), '"x"', '{"failures_poisoned":"many","poisoned_at":"now"}')`)
 	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
-	require.Equal(t, []string{"dead/1", "dead/2", "dead/3"}, uuids(deadLetters))
+	require.Equal(t, []string{"dead/1", "dead/2", "dead/3"}, idsOf(deadLetters))
 	require.Equal(t, `{"a":1}`, string(deadLetters[1].Payload))
 	require.WithinRange(t, deadLetters[2].At, time.Now().Add(-time.Minute), time.Now().Add(time.Minute))
 }
@@ -123,10 +123,10 @@ func TestDeadLetters_ListOtherMessagesAsStrays(t *testing.T) {
 	require.NoError(t, err)
 	heads, err := client.DeadLetterHeads(t.Context(), "t", 10)
 	require.NoError(t, err)
-	read, err := client.ReadDeadLetter(t.Context(), "t", deadLetters[0].ID, 0)
+	read, err := client.ReadDeadLetter(t.Context(), "t", deadLetters[0].Row, 0)
 	require.NoError(t, err)
 	for _, found := range [][]pgmq.DeadLetter{deadLetters, heads, {read, deadLetters[1]}} {
-		require.Equal(t, []string{"event", "letter"}, uuids(found))
+		require.Equal(t, []string{"event", "letter"}, idsOf(found))
 		require.ErrorIs(t, found[0].Err, pgmq.ErrStrays)
 		require.NoError(t, found[1].Err)
 	}

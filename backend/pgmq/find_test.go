@@ -41,7 +41,7 @@ func TestFind_TellsEachPlaceAndState(t *testing.T) {
 	require.WithinDuration(t, time.Now(), found[0].PublishedAt, time.Minute)
 	found[0].VisibleAt, found[0].PublishedAt = time.Time{}, time.Time{}
 	require.Equal(t, backend.Found{
-		ID: "a", UniqueKey: "k", Queue: "t", State: backend.Delayed, Payload: []byte("a"), Size: 1, Metadata: message.Metadata{},
+		ID: "a", UniqueKey: "k", Queue: "t", State: backend.StateDelayed, Payload: []byte("a"), Size: 1, Metadata: message.Metadata{},
 	}, found[0])
 
 	execute(t, pool, "update pgmq.q_t set vt = now()")
@@ -152,6 +152,23 @@ func remedyOf(t *testing.T, client *pgmq.Client, s backend.Selection) string {
 	_, statement, ok := strings.Cut(truncated.Remedy, "run ")
 	require.True(t, ok, truncated.Remedy)
 	return statement
+}
+
+// PostgreSQL refuses to build an index of a partitioned table concurrently.
+func TestFind_NamesAnIndexThatAPartitionedQueueTakes(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	partition(t, pool)
+	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values
+		(now(), '{"_type":"Paid"}', '{"ezq_uuid":"1","ezq_unique":"t/k","kind":"a"}'), (now(), '{}', '{}')`)
+	for _, s := range []backend.Selection{{ID: "1"}, {UniqueKey: "k"}, {Event: "Paid"}, {Header: "kind", Value: "a"}} {
+		index, ok := strings.CutSuffix(remedyOf(t, client, s), ", when no program writes to it")
+		require.True(t, ok, index)
+		execute(t, pool, index)
+		found := find(t, client, s)
+		require.Len(t, found, 1, "%+v", s)
+		require.Equal(t, "1", found[0].ID)
+	}
 }
 
 func TestFind_IsBoundedUnlessThereIsAnIndex(t *testing.T) {

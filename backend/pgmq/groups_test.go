@@ -176,7 +176,7 @@ func TestGroup_IsNamedInAdministration(t *testing.T) {
 	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
 	require.NoError(t, err)
 	for _, deadLetter := range deadLetters {
-		require.Equal(t, deadLetter.UUID, deadLetter.Group)
+		require.Equal(t, deadLetter.ID, deadLetter.Group)
 	}
 	queues, err := client.Queues(t.Context())
 	require.NoError(t, err)

@@ -10,7 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // KeyStore remembers keys in a table, each for a while: a store for the middleware
@@ -51,11 +53,11 @@ func newKeyStore(pool *pgxpool.Pool, name string) *KeyStore {
 func createKeys(ctx context.Context, pool *pgxpool.Pool, table string) error {
 	var err error
 	for range 2 {
-		var there bool
-		if failed := pool.QueryRow(ctx, "select to_regclass($1) is not null", pgx.QueryExecModeCacheDescribe, table).Scan(&there); failed != nil || there {
+		there, failed := transact.Value[bool](ctx, pool, "select to_regclass($1) is not null", table)
+		if failed != nil || there {
 			return keysDenied(table, failed)
 		}
-		if _, err = pool.Exec(ctx, createKeysSQL(table), pgx.QueryExecModeSimpleProtocol); err == nil {
+		if _, err = pool.Exec(ctx, catalog.CreateKeysSQL(table), pgx.QueryExecModeSimpleProtocol); err == nil {
 			return nil
 		}
 	}
@@ -63,10 +65,6 @@ func createKeys(ctx context.Context, pool *pgxpool.Pool, table string) error {
 		return &Error{Kind: ErrInvalidConfig, Cause: fault.WithoutSecrets(err), Remedy: `name a schema that exists, as in "app.ezq_seen": the search_path has none`}
 	}
 	return keysDenied(table, err)
-}
-
-func createKeysSQL(table string) string {
-	return "create table " + table + " (key bytea primary key, until timestamptz not null); create index on " + table + " (until)"
 }
 
 // keysDenied returns err, or says which rights to the table a role lacks.
@@ -81,7 +79,7 @@ func keysDenied(table string, err error) error {
 	return &Error{
 		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
 		Remedy: fmt.Sprintf("if the table does not exist, let its owner create it with %s; then run GRANT USAGE ON SCHEMA %s TO the role;"+
-			" GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO the role", createKeysSQL(table), schema, table),
+			" GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO the role", catalog.CreateKeysSQL(table), schema, table),
 	}
 }
 

@@ -26,7 +26,7 @@ const countLimit = 10_000
 type QueueMetrics struct {
 	Queue string // see [QueueName]
 
-	// Topic and Group are whose messages it holds: see [QueueInfo].
+	// Topic and Group say whose messages it holds: see [QueueInfo].
 	Topic, Group string
 
 	// Visible is how many messages wait for a consumer, or are locked by one (see

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -98,10 +97,8 @@ type origins struct {
 	groups map[string][]string // the bound queues of groups of a topic, as far as they were asked for
 }
 
-const deadSuffix = "_dead" // as middleware.Poison has it
-
 func newOrigins(pool *pgxpool.Pool, from string, topics []string) *origins {
-	if topic, ok := strings.CutSuffix(from, deadSuffix); ok && topic != "" && len(topics) == 0 {
+	if topic, ok := strings.CutSuffix(from, backend.DeadLetterSuffix); ok && topic != "" && len(topics) == 0 {
 		topics = []string{topic}
 	}
 	return &origins{pool: pool, topics: topics, groups: map[string][]string{}}
@@ -113,7 +110,8 @@ func selectDeadLetters(publisher *Publisher, from string, topics []string) (queu
 		return "", nil, err
 	}
 	selected = newOrigins(publisher.pool, from, topics)
-	return queue, selected, selected.check(from)
+	err = selected.check(from)
+	return queue, selected, err
 }
 
 // check returns an error if no topic is named, or one that cannot be.
@@ -127,7 +125,7 @@ func (o *origins) check(from string) error {
 		return nil
 	}
 	return &Error{
-		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the topic is not named after another one, as %q is", from+deadSuffix),
+		Kind: ErrInvalidConfig, Cause: fmt.Errorf("the topic is not named after another one, as %q is", from+backend.DeadLetterSuffix),
 		Remedy: "ask for that, or name the topics whose dead letters are meant",
 	}
 }
@@ -171,8 +169,7 @@ func (o *origins) groupsOf(ctx context.Context, topic string) ([]string, error) 
 		if err != nil && !errors.Is(err, ErrPermission) { // a role that may not look knows of none
 			return nil, err
 		}
-		isGroup := regexp.MustCompile(queuename.GroupPattern(topic))
-		groups = slices.DeleteFunc(bound.Queues, func(queue string) bool { return !isGroup.MatchString(queue) })
+		groups = bound.Groups(topic)
 	}
 	o.groups[topic] = groups
 	return groups, nil
@@ -242,7 +239,7 @@ func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *catalog.Routes
 			tables = append(tables, queuename.Table(o.Queue))
 		}
 	}
-	missing, err := transact.Collect(ctx, pool, pgx.RowTo[string], "select name from unnest($1::text[]) as name where to_regclass(name) is null", tables)
+	missing, err := transact.Collect(ctx, pool, pgx.RowTo[string], catalog.MissingTablesSQL, tables)
 	if err != nil {
 		return err
 	}

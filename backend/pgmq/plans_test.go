@@ -19,18 +19,7 @@ const claimLimit = 100
 // see. Each runs as ezq runs it; PostgreSQL says what its plan has read.
 func TestPlans_DoNotDependOnStatistics(t *testing.T) {
 	t.Parallel()
-	for name, history := range pgtest.Histories() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			requirePlans(t, history, false)
-		})
-	}
-	for _, name := range []string{"never analysed", "of an empty old table", "when all was leased"} {
-		t.Run(name+", partitioned", func(t *testing.T) {
-			t.Parallel()
-			requirePlans(t, pgtest.Histories()[name], true)
-		})
-	}
+	pgtest.EachHistory(t, requirePlans)
 }
 
 func requirePlans(t *testing.T, history []string, partitioned bool) {

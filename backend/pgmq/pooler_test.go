@@ -202,7 +202,7 @@ func TestPooler_KeepsConditions(t *testing.T) {
 		publishing.Go(func() {
 			topic := fmt.Sprint("t", publisher)
 			for round := range 10 {
-				for i, want := range []backend.PublishOutcome{backend.Stored, backend.Existed, backend.Stored, backend.Existed, backend.Replaced} {
+				for i, want := range []backend.PublishOutcome{backend.PublishStored, backend.PublishExisted, backend.PublishStored, backend.PublishExisted, backend.PublishReplaced} {
 					key := fmt.Sprint(round)
 					c := []*backend.PublishCondition{once(), once(), unique(key), unique(key), replacing(key, time.Hour)}[i]
 					if err := client.Publish(topic, conditional(t.Context(), key, c, time.Hour)); err != nil {

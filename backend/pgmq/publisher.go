@@ -257,7 +257,7 @@ func (p *Publisher) insert(ctx context.Context, to *catalog.Route, batch insert.
 	args := []any{batch.Messages, batch.Headers, batch.Delays, batch.Times, to.Version}
 	statement := to.Insert
 	switch {
-	case p.inTx && !p.config.NoNotify && p.throttle.Allow(to.Queues[0]):
+	case p.notifiesInTx(to.Queues):
 		statement = to.InsertAndNotify
 		args = append(args, wakeup.Channel)
 	case batch.Len() == 1 && to.InsertOne != "" && !p.inTx:
@@ -294,26 +294,24 @@ func (p *Publisher) insertConditional(ctx context.Context, to *catalog.Route, ba
 	results, err := p.run(ctx, &conditional)
 	if fault.IsCode(err, "42P01") {
 		p.prepared.Forget()
+		if !p.inTx { // what is gone is created, and the batch tried again; a transaction has failed with it
+			return false, err
+		}
 	}
-	if err != nil && (p.inTx || !fault.IsCode(err, "42P01")) { // otherwise it is made, and tried again
-		err = condition.Explain(err, &conditional)
+	if err != nil {
+		return false, condition.Explain(err, &conditional)
 	}
-	if err != nil || results == nil {
-		return false, err
+	if results == nil {
+		return false, nil
 	}
 	if !batch.Report(results) {
 		return true, nil
 	}
 	p.notify(to.Queues)
-	if !p.inTx || p.config.NoNotify || !p.throttle.Allow(to.Queues[0]) {
-		return true, nil
+	if p.notifiesInTx(to.Queues) {
+		_, err = p.db.Exec(ctx, wakeup.NotifySQL, pgx.QueryExecModeCacheDescribe, wakeup.Channel, to.Queues)
 	}
-	for _, queue := range to.Queues {
-		if _, err := p.db.Exec(ctx, "select pg_notify($1::text, $2::text)", pgx.QueryExecModeCacheDescribe, wakeup.Channel, queue); err != nil {
-			return false, err
-		}
-	}
-	return true, nil
+	return err == nil, err
 }
 
 // run runs an insert in the transaction of the publisher, or in one of its own.
@@ -323,15 +321,22 @@ func (p *Publisher) run(ctx context.Context, conditional *condition.Insert) (res
 	} else if db, ok := p.db.(transact.Sender); ok && !conditional.Route.Pooled { // a batch would prepare its statements
 		results, err = conditional.Try(ctx, db)
 	} else {
-		return results, p.transact(ctx, func(inside *Publisher) error {
+		err = p.transact(ctx, func(inside *Publisher) (err error) {
 			results, err = conditional.TryIn(ctx, inside.db.(pgx.Tx)) //nolint:forcetypeassert // transact passes one
 			return err
 		})
+		return results, err
 	}
 	if err != nil && !errors.Is(err, condition.ErrTaken) {
 		err = &insert.SendError{Cause: err}
 	}
 	return results, err
+}
+
+// notifiesInTx reports whether a publish to the queues is to notify in the caller's transaction: of
+// many that follow each other, one does.
+func (p *Publisher) notifiesInTx(queues []string) bool {
+	return p.inTx && !p.config.NoNotify && p.throttle.Allow(queues[0])
 }
 
 // notify wakes the consumers, unless the messages are not visible yet.

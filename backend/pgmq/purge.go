@@ -1,6 +1,7 @@
 package pgmq
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
@@ -62,7 +63,7 @@ func purge(ctx context.Context, pool *pgxpool.Pool, queue, condition string, arg
 			return tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe, after, last}, args...)...).Scan(&matching, &removed, &stay, &after)
 		})
 		if err != nil || matching+stay == 0 {
-			return deleted, left, fault.FirstError(halted(err, deleted, queuename.Table(queue)), keptError(kept, queuename.Table(queue)))
+			return deleted, left, cmp.Or(halted(err, deleted, queuename.Table(queue)), keptError(kept, queuename.Table(queue)))
 		}
 		deleted, kept, left = deleted+removed, kept+matching-removed, left+stay
 	}

@@ -1,6 +1,7 @@
 package pgmq
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -54,7 +55,7 @@ func newRedrive(pool *pgxpool.Pool, publisher *Publisher, from string, selected 
 // run moves up to limit dead letters of a topic, and says which stay.
 func (r *redrive) run(ctx context.Context, topic string, limit int) (moved int, err error) {
 	moved, err = r.moveOldest(ctx, limit)
-	return moved, fault.FirstError(err, r.unmovedError(topic))
+	return moved, cmp.Or(err, r.unmovedError(topic))
 }
 
 // moveOldest goes through the dead letters once, up to the last that was there at the
@@ -124,7 +125,7 @@ func (r *redrive) moveAll(ctx context.Context, all []bundle) (moved int) {
 		n, err := r.moveSome(ctx, b)
 		moved += n
 		if err != nil {
-			r.failed = fault.FirstError(r.failed, err)
+			r.failed = cmp.Or(r.failed, err)
 			r.blocked[b.to.key()] = !fault.IsServerError(err) || r.hasTooManyFailures(err)
 		}
 	}
@@ -153,7 +154,7 @@ func (r *redrive) moveSome(ctx context.Context, b bundle) (moved int, err error)
 	}
 	first, err := r.moveSome(ctx, bundle{b.to, b.ids[:half]})
 	second, failed := r.moveSome(ctx, bundle{b.to, b.ids[half:]})
-	return first + second, fault.FirstError(err, failed)
+	return first + second, cmp.Or(err, failed)
 }
 
 // keep counts dead letters that stay.
@@ -167,7 +168,7 @@ func (r *redrive) keep(b bundle) {
 // keepUndeleted is for dead letters that PostgreSQL was told to delete, and did not.
 func (r *redrive) keepUndeleted(b bundle) {
 	if len(b.ids) > 0 {
-		r.failed = fault.FirstError(r.failed, keptError(len(b.ids), queuename.Table(r.from)))
+		r.failed = cmp.Or(r.failed, keptError(len(b.ids), queuename.Table(r.from)))
 		r.keep(b)
 	}
 }

@@ -32,7 +32,7 @@ type SubscriptionStats struct {
 	// is not permitted, hidden for an hour, once for each time. The archive has the
 	// reasons, and docs/postgres.md what to do then. A message that PostgreSQL does not lease,
 	// because of a constraint, a trigger or a policy, counts each time that it is found, and stays in
-	// its queue. Any of them wants a look.
+	// its queue. Look at each of them.
 	Quarantined int64
 
 	// Expired is how many messages were taken from their handlers: PostgreSQL did not

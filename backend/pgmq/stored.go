@@ -7,17 +7,17 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/pending"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/search"
 )
 
 // storedMessages is what topics have stored.
 type storedMessages struct {
 	publisher *Publisher
-	search    pending.Search
+	search    search.Search
 }
 
 func newStoredMessages(publisher *Publisher) *storedMessages {
-	return &storedMessages{publisher, pending.Search{Pool: publisher.pool, MaxRows: pending.MaxRows, Timeout: pending.Timeout}}
+	return &storedMessages{publisher, search.Search{Pool: publisher.pool, MaxRows: search.MaxRows, Timeout: search.Timeout}}
 }
 
 func (m *storedMessages) find(ctx context.Context, topic string, s backend.Selection) ([]backend.Found, error) {

@@ -329,7 +329,7 @@ func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, par
 	if err != nil {
 		return err
 	}
-	if strings.HasSuffix(topic, deadSuffix) {
+	if strings.HasSuffix(topic, backend.DeadLetterSuffix) {
 		s.logger.Warn("ezq: dead letters are moved to the topic's own queue, and come to no group: read them without a Group",
 			"topic", topic, "group", s.config.Group, "queue", own)
 	}

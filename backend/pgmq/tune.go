@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -28,18 +29,18 @@ type TuneOptions struct {
 	VacuumThreshold   int
 	VacuumScaleFactor float64
 
-	// VacuumCostDelay is how long, in milliseconds, autovacuum pauses each time it
-	// has done its share of work. Defaults to 1; PostgreSQL's is 2, and the most
-	// 100. It applies to the archive, too, whose other settings stay as they are:
-	// its rows do not change.
-	VacuumCostDelay float64
+	// VacuumCostDelay is how long autovacuum pauses each time it has done its share
+	// of work. Defaults to 1 ms; PostgreSQL's is 2 ms, and the most 100 ms. It
+	// applies to the archive, too, whose other settings stay as they are: its rows do
+	// not change.
+	VacuumCostDelay time.Duration
 }
 
 func (o *TuneOptions) withDefaults() error {
 	o.FillFactor = cmp.Or(o.FillFactor, 70)
 	o.VacuumThreshold = cmp.Or(o.VacuumThreshold, 1000)
 	o.VacuumScaleFactor = cmp.Or(o.VacuumScaleFactor, 0.01)
-	o.VacuumCostDelay = cmp.Or(o.VacuumCostDelay, 1)
+	o.VacuumCostDelay = cmp.Or(o.VacuumCostDelay, time.Millisecond)
 	for _, option := range []struct {
 		name               string
 		value, least, most float64
@@ -47,7 +48,6 @@ func (o *TuneOptions) withDefaults() error {
 		{"FillFactor", float64(o.FillFactor), 10, 100},
 		{"VacuumThreshold", float64(o.VacuumThreshold), 1, 1<<31 - 1},
 		{"VacuumScaleFactor", o.VacuumScaleFactor, 0, 100},
-		{"VacuumCostDelay", o.VacuumCostDelay, 0, 100},
 	} {
 		if !(option.value >= option.least && option.value <= option.most) { // NaN is refused too
 			return &Error{
@@ -56,8 +56,17 @@ func (o *TuneOptions) withDefaults() error {
 			}
 		}
 	}
+	if o.VacuumCostDelay < 0 || o.VacuumCostDelay > maxCostDelay {
+		return &Error{
+			Kind: ErrInvalidConfig, Cause: fmt.Errorf("VacuumCostDelay is %v", o.VacuumCostDelay),
+			Remedy: fmt.Sprintf("set it to 0 for the default, or up to %v", maxCostDelay),
+		}
+	}
 	return nil
 }
+
+// maxCostDelay is the most that PostgreSQL takes.
+const maxCostDelay = 100 * time.Millisecond
 
 // A partitioned table has no parameters of its own; its partitions do.
 const tunedSQL = `
@@ -67,7 +76,7 @@ where c.relkind = 'r' and (c.oid = $1::text::regclass
 order by 1`
 
 func tuneTables(ctx context.Context, tx pgx.Tx, queue string, o TuneOptions) error {
-	archive := fmt.Sprintf("autovacuum_vacuum_cost_delay = %v", o.VacuumCostDelay)
+	archive := fmt.Sprintf("autovacuum_vacuum_cost_delay = %v", float64(o.VacuumCostDelay)/float64(time.Millisecond))
 	for _, part := range []struct{ table, parameters string }{
 		{queuename.Table(queue), fmt.Sprintf("fillfactor = %d, autovacuum_vacuum_threshold = %d, autovacuum_vacuum_scale_factor = %v, %s",
 			o.FillFactor, o.VacuumThreshold, o.VacuumScaleFactor, archive)},

@@ -3,6 +3,7 @@ package pgmq_test
 import (
 	"math"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -28,7 +29,7 @@ func TestTune_SetsParametersOnlyOnRequest(t *testing.T) {
 		parameters(t, pool, "q_t"))
 	require.Equal(t, "autovacuum_vacuum_cost_delay=1", parameters(t, pool, "a_t"))
 
-	require.NoError(t, client.Tune(t.Context(), "t", &pgmq.TuneOptions{FillFactor: 90, VacuumCostDelay: 0.5, VacuumThreshold: 7, VacuumScaleFactor: 0.000001}))
+	require.NoError(t, client.Tune(t.Context(), "t", &pgmq.TuneOptions{FillFactor: 90, VacuumCostDelay: 500 * time.Microsecond, VacuumThreshold: 7, VacuumScaleFactor: 0.000001}))
 	require.Equal(t, "fillfactor=90 autovacuum_vacuum_threshold=7 autovacuum_vacuum_scale_factor=1e-06 autovacuum_vacuum_cost_delay=0.5",
 		parameters(t, pool, "q_t"))
 	requireReceives(t, subscribe(t, client), "a")
@@ -50,7 +51,7 @@ func TestTune_ReportsErrors(t *testing.T) {
 	require.ErrorIs(t, client.Tune(t.Context(), "t", nil), pgmq.ErrQueueNotFound)
 	publish(t, client, "a")
 	for _, options := range []pgmq.TuneOptions{
-		{FillFactor: 9}, {FillFactor: 101}, {VacuumThreshold: -1}, {VacuumScaleFactor: math.NaN()}, {VacuumCostDelay: 101},
+		{FillFactor: 9}, {FillFactor: 101}, {VacuumThreshold: -1}, {VacuumScaleFactor: math.NaN()}, {VacuumCostDelay: 101 * time.Millisecond}, {VacuumCostDelay: -1},
 	} {
 		require.ErrorIs(t, client.Tune(t.Context(), "t", &options), pgmq.ErrInvalidConfig, options)
 	}

@@ -21,11 +21,11 @@ type Backend struct {
 	// Without the server the error is a [*MissingError].
 	Start func(ctx context.Context, services Services) (open conformance.Open, stop func() error, err error)
 
-	// Limit is how long one case may take.
-	Limit time.Duration
+	// Timeout is how long one case may take.
+	Timeout time.Duration
 
-	// AtOnce is how many cases may run at the same time, if not as many as usual.
-	AtOnce int
+	// Parallel is how many cases may run at the same time, if not as many as usual.
+	Parallel int
 }
 
 // Title is how tests and tables call the backend.
@@ -65,10 +65,10 @@ func All() []Backend {
 
 // Options returns how the suite is to be run on the backend.
 func (b Backend) Options() []conformance.Option {
-	return []conformance.Option{conformance.Limit(b.Limit), conformance.AtOnce(cmp.Or(b.AtOnce, 8))}
+	return []conformance.Option{conformance.Timeout(b.Timeout), conformance.Parallel(cmp.Or(b.Parallel, 8))}
 }
 
-// unsettled is after how long a foreign Pub/Sub delivers a message again that nobody has
+// unsettled is after how long a foreign Pub/Sub delivers a message again that was not
 // settled, where that can be set: their defaults, of half a minute and more, are longer
 // than a case waits.
 const unsettled = 2 * time.Second

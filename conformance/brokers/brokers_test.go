@@ -67,7 +67,7 @@ func TestKnownFailures_NameExistingBackendsAndCases(t *testing.T) {
 }
 
 // start starts a backend until the test ends. What is missing skips the test, but not
-// in CI, where nobody would notice.
+// in CI, where that would not be noticed.
 func start(t *testing.T, b brokers.Backend) conformance.Open {
 	t.Helper()
 	open, stop, err := b.Start(t.Context(), brokers.FromEnvironment())

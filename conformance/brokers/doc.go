@@ -6,5 +6,5 @@
 // its own; `go run ./report` there writes docs/brokers.md and docs/brokers.json.
 //
 // What a foreign Pub/Sub fails is listed in [Known], with the cause. It is a module of
-// its own, so that nobody who uses ezq depends on the clients of five brokers.
+// its own, so that no program that uses ezq depends on the clients of five brokers.
 package brokers

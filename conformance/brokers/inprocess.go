@@ -26,7 +26,7 @@ func memoryBackend() Backend {
 	return Backend{
 		Name: "memory", Mode: "leases of a second", Module: "github.com/ezq-go/ezq", Ours: true,
 		Promises: conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true},
-		Limit:    time.Minute,
+		Timeout:  time.Minute,
 		Start: func(context.Context, Services) (conformance.Open, func() error, error) {
 			return openMemory, nothing, nil
 		},
@@ -35,12 +35,12 @@ func memoryBackend() Backend {
 
 func openMemory(context.Context) (*conformance.System, error) {
 	broker := memory.New(nil)
-	connect := func(o conformance.Options) (*conformance.Peer, error) {
+	connect := func(c conformance.PeerConfig) (*conformance.Peer, error) {
 		process := broker.Connect(&memory.Config{
 			Lease:        time.Second,
-			MaxInFlight:  o.InFlight,
-			MaxExtension: o.Hold,
-			DrainTimeout: o.Drain,
+			MaxInFlight:  c.MaxInFlight,
+			MaxExtension: c.MaxExtension,
+			DrainTimeout: c.DrainTimeout,
 			Logger:       slog.New(slog.DiscardHandler),
 		})
 		return &conformance.Peer{Publisher: process, Subscriber: process}, nil
@@ -53,7 +53,7 @@ func openMemory(context.Context) (*conformance.System, error) {
 func goChannel() Backend {
 	return Backend{
 		Name: "Watermill gochannel", Mode: "defaults", Module: "github.com/ThreeDotsLabs/watermill",
-		Limit: time.Minute,
+		Timeout: time.Minute,
 		Start: func(context.Context, Services) (conformance.Open, func() error, error) {
 			return openGoChannel, nothing, nil
 		},
@@ -62,15 +62,15 @@ func goChannel() Backend {
 
 func openGoChannel(context.Context) (*conformance.System, error) {
 	host := &channelHost{}
-	connect := func(conformance.Options) (*conformance.Peer, error) {
+	connect := func(conformance.PeerConfig) (*conformance.Peer, error) {
 		peer := host.enter()
 		return &conformance.Peer{Publisher: peer, Subscriber: peer}, nil
 	}
 	return &conformance.System{Connect: connect}, nil
 }
 
-// channelHost has a gochannel for as long as anybody uses it. The last to leave closes
-// it; whoever comes after that finds a new one, as after a restart of the program.
+// channelHost has a gochannel for as long as a peer uses it. The last to leave closes
+// it; a peer that comes after that finds a new one, as after a restart of the program.
 type channelHost struct {
 	mu      sync.Mutex
 	channel *gochannel.GoChannel

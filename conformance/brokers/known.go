@@ -24,7 +24,7 @@ const oneAtATime = "a subscription hands over one message at a time, so the even
 func watermillSQLKnown(ofSchema map[string]string) map[string]string {
 	known := map[string]string{
 		"delivery/nothing is published": "an INSERT without rows is sent to PostgreSQL.",
-		"delivery/nobody can change what is stored": "a nacked message is sent again from the memory of the subscriber, " +
+		"delivery/what is stored cannot be changed": "a nacked message is sent again from the memory of the subscriber, " +
 			"in the same transaction, which stays open for as long as it is nacked (sendMessage in pkg/sql/subscriber.go), " +
 			"not from the table.",
 		"payload/the id is the publisher's": "the column uuid is VARCHAR(36).",
@@ -70,7 +70,7 @@ const openTransaction = "only messages that are older than every open transactio
 func defaultSchemaKnown() map[string]string {
 	return map[string]string{
 		"transactions/a transaction is all or nothing":                openTransaction,
-		"transactions/a transaction holds up nobody else":             openTransaction,
+		"transactions/a transaction holds up no other publisher":      openTransaction,
 		"delivery/a message that waits does not hold up other topics": openTransaction,
 		"groups/a group that lags holds up no other":                  openTransaction,
 		"router/a slow handler holds up no other topic":               openTransaction,
@@ -120,10 +120,10 @@ const forgotten = "the durable consumer is created by nats.go, which deletes it 
 	"ManualAck is missing. TestWatermillNATS_ForgetsAcks in conformance/brokers shows it. The other row has neither."
 
 func rabbitKnown() map[string]string {
-	const redelivered = "a message that comes again has the metadata _watermill_amqp_redelivered, which nobody published " +
+	const redelivered = "a message that comes again has the metadata _watermill_amqp_redelivered, which was not published " +
 		"(pkg/amqp/subscriber.go)."
 	return map[string]string{
-		"delivery/nobody can change what is stored": redelivered,
+		"delivery/what is stored cannot be changed": redelivered,
 		"redelivery/a nacked message comes back":    redelivered,
 		"topics/an odd name works or is refused": "the exchange without a name is the one that RabbitMQ has for publishing to a " +
 			"queue by its name: what is published to the topic \"\" is dropped.",
@@ -133,7 +133,7 @@ func rabbitKnown() map[string]string {
 
 func redisKnown() map[string]string {
 	return map[string]string{
-		"delivery/nobody can change what is stored": "a nacked message is handed over again from the memory of the " +
+		"delivery/what is stored cannot be changed": "a nacked message is handed over again from the memory of the " +
 			"subscriber (the loop ResendLoop in pkg/redisstream/subscriber.go), not from the stream.",
 		"control events/InterruptEvent interrupts": oneAtATime,
 	}

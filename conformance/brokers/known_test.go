@@ -54,7 +54,7 @@ func system(t *testing.T, title string) func() *conformance.Peer {
 			t.Cleanup(func() { require.NoError(t, system.Close()) })
 		}
 		return func() *conformance.Peer {
-			peer, err := system.Connect(conformance.Options{Drain: time.Second})
+			peer, err := system.Connect(conformance.PeerConfig{DrainTimeout: time.Second})
 			require.NoError(t, err)
 			t.Cleanup(func() { _, _ = peer.Subscriber.Close(), peer.Publisher.Close() })
 			return peer

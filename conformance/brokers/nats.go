@@ -39,7 +39,7 @@ func asDocumented() natsMode {
 
 // repaired is what it takes to lose nothing. Without ManualAck, nats.go acks a message
 // when the callback of watermill-nats returns, and that also returns when it discards a
-// message because the subscription ends, or because nobody acks it in time.
+// message because the subscription ends, or because it is not acked in time.
 func repaired() natsMode {
 	mode := asDocumented()
 	mode.name = "ManualAck, consumers of its own"
@@ -55,14 +55,14 @@ func jetStream(mode natsMode) Backend {
 	return Backend{
 		Name: "NATS JetStream", Mode: mode.name, Module: "github.com/ThreeDotsLabs/watermill-nats/v2",
 		Promises: conformance.Promises{Durable: true, Groups: true},
-		Limit:    time.Minute,
+		Timeout:  time.Minute,
 		Start: func(_ context.Context, services Services) (conformance.Open, func() error, error) {
 			if services.NATS == "" {
 				return nil, nil, missing("EZQ_TEST_NATS")
 			}
 			return func(context.Context) (*conformance.System, error) {
-				return &conformance.System{Connect: func(o conformance.Options) (*conformance.Peer, error) {
-					return mode.connect(services.NATS, cmp.Or(o.Group, "ezq"), o.Drain)
+				return &conformance.System{Connect: func(c conformance.PeerConfig) (*conformance.Peer, error) {
+					return mode.connect(services.NATS, cmp.Or(c.Group, "ezq"), c.DrainTimeout)
 				}}, nil
 			}, nothing, nil
 		},

@@ -19,7 +19,7 @@ func pgmqBackend(mode string, install installer, syncAck bool) Backend {
 	return Backend{
 		Name: "PGMQ", Mode: mode, Module: "github.com/ezq-go/ezq", Ours: true,
 		Promises: conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Transactions: true, Selection: true, Pauses: true},
-		Limit:    2 * time.Minute,
+		Timeout:  2 * time.Minute,
 		Start: func(ctx context.Context, services Services) (conformance.Open, func() error, error) {
 			database, stop, err := createDatabase(ctx, services)
 			if err != nil {
@@ -53,8 +53,8 @@ const (
 	longLease = 30 * time.Second
 )
 
-func leaseFor(o conformance.Options) time.Duration {
-	if o.Hold > 0 {
+func leaseFor(c conformance.PeerConfig) time.Duration {
+	if c.MaxExtension > 0 {
 		return pgmqLease
 	}
 	return longLease
@@ -62,14 +62,14 @@ func leaseFor(o conformance.Options) time.Duration {
 
 func openPGMQ(database string, syncAck bool) conformance.Open {
 	return func(ctx context.Context) (*conformance.System, error) {
-		connect := func(o conformance.Options) (*conformance.Peer, error) {
+		connect := func(c conformance.PeerConfig) (*conformance.Peer, error) {
 			client, err := pgmq.Open(ctx, database+"&pool_max_conns=2", &pgmq.Config{
 				Subscriber: pgmq.SubscriberConfig{
-					Group:        o.Group,
-					MaxInFlight:  o.InFlight,
-					MaxExtension: o.Hold,
-					DrainTimeout: o.Drain,
-					Lease:        leaseFor(o),
+					Group:        c.Group,
+					MaxInFlight:  c.MaxInFlight,
+					MaxExtension: c.MaxExtension,
+					DrainTimeout: c.DrainTimeout,
+					Lease:        leaseFor(c),
 					MaxConns:     2,
 					SyncAck:      syncAck,
 				},

@@ -15,14 +15,14 @@ func rabbitMQ() Backend {
 	return Backend{
 		Name: "RabbitMQ", Mode: "durable pub/sub", Module: "github.com/ThreeDotsLabs/watermill-amqp/v3",
 		Promises: conformance.Promises{Durable: true, Groups: true},
-		Limit:    time.Minute,
+		Timeout:  time.Minute,
 		Start: func(_ context.Context, services Services) (conformance.Open, func() error, error) {
 			if services.RabbitMQ == "" {
 				return nil, nil, missing("EZQ_TEST_AMQP")
 			}
 			return func(context.Context) (*conformance.System, error) {
-				return &conformance.System{Connect: func(o conformance.Options) (*conformance.Peer, error) {
-					return ConnectRabbitMQ(services.RabbitMQ, o.Group)
+				return &conformance.System{Connect: func(c conformance.PeerConfig) (*conformance.Peer, error) {
+					return ConnectRabbitMQ(services.RabbitMQ, c.Group)
 				}}, nil
 			}, nothing, nil
 		},

@@ -17,14 +17,14 @@ func redisStreams() Backend {
 	return Backend{
 		Name: "Redis Streams", Mode: "consumer group", Module: "github.com/ThreeDotsLabs/watermill-redisstream",
 		Promises: conformance.Promises{Durable: true, Groups: true},
-		Limit:    time.Minute,
+		Timeout:  time.Minute,
 		Start: func(_ context.Context, services Services) (conformance.Open, func() error, error) {
 			if services.Redis == "" {
 				return nil, nil, missing("EZQ_TEST_REDIS")
 			}
 			return func(context.Context) (*conformance.System, error) {
-				return &conformance.System{Connect: func(o conformance.Options) (*conformance.Peer, error) {
-					return connectRedis(services.Redis, cmp.Or(o.Group, "ezq"))
+				return &conformance.System{Connect: func(c conformance.PeerConfig) (*conformance.Peer, error) {
+					return connectRedis(services.Redis, cmp.Or(c.Group, "ezq"))
 				}}, nil
 			}, nothing, nil
 		},

@@ -30,7 +30,7 @@ func TestRouter_WorksOnEveryDurableBroker(t *testing.T) {
 			open := start(t, b)
 			system, err := open(t.Context())
 			require.NoError(t, err)
-			peer, err := system.Connect(conformance.Options{Drain: time.Second})
+			peer, err := system.Connect(conformance.PeerConfig{DrainTimeout: time.Second})
 			require.NoError(t, err)
 			handleAll(t, peer)
 			require.NoError(t, peer.Subscriber.Close())

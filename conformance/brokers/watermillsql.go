@@ -17,7 +17,7 @@ type sqlSchema struct {
 	messages func() wsql.SchemaAdapter
 	offsets  func() wsql.OffsetsAdapter
 	promises conformance.Promises
-	atOnce   int
+	parallel int
 }
 
 // anyBytes is what its documentation recommends for payloads that are not JSON: by
@@ -28,7 +28,7 @@ func defaultSchema() sqlSchema {
 	return sqlSchema{
 		messages: func() wsql.SchemaAdapter { return wsql.DefaultPostgreSQLSchema{GeneratePayloadType: anyBytes} },
 		offsets:  func() wsql.OffsetsAdapter { return wsql.DefaultPostgreSQLOffsetsAdapter{} },
-		atOnce:   4, // a message that is held in one case holds up the others
+		parallel: 4, // a message that is held in one case holds up the others
 		promises: conformance.Promises{
 			Features: backend.Features{Ordered: true},
 			Durable:  true, Groups: true, Transactions: true,
@@ -49,8 +49,8 @@ func watermillSQL(mode string, schema sqlSchema) Backend {
 	return Backend{
 		Name: "watermill-sql", Mode: mode, Module: "github.com/ThreeDotsLabs/watermill-sql/v4",
 		Promises: schema.promises,
-		Limit:    time.Minute,
-		AtOnce:   schema.atOnce,
+		Timeout:  time.Minute,
+		Parallel: schema.parallel,
 		Start: func(ctx context.Context, services Services) (conformance.Open, func() error, error) {
 			database, drop, err := createDatabase(ctx, services)
 			if err != nil {
@@ -68,14 +68,14 @@ func openWatermillSQL(database string, schema sqlSchema) conformance.Open {
 			return nil, err
 		}
 		system := &conformance.System{Close: func() error { pool.Close(); return nil }}
-		system.Connect = func(o conformance.Options) (*conformance.Peer, error) {
-			return connectWatermillSQL(pool, schema, o)
+		system.Connect = func(c conformance.PeerConfig) (*conformance.Peer, error) {
+			return connectWatermillSQL(pool, schema, c)
 		}
 		return system, nil
 	}
 }
 
-func connectWatermillSQL(pool *pgxpool.Pool, schema sqlSchema, o conformance.Options) (*conformance.Peer, error) {
+func connectWatermillSQL(pool *pgxpool.Pool, schema sqlSchema, c conformance.PeerConfig) (*conformance.Peer, error) {
 	db := wsql.BeginnerFromPgx(pool)
 	publisher, err := wsql.NewPublisher(db, wsql.PublisherConfig{
 		SchemaAdapter: schema.messages(), AutoInitializeSchema: true,
@@ -88,7 +88,7 @@ func connectWatermillSQL(pool *pgxpool.Pool, schema sqlSchema, o conformance.Opt
 		AckDeadline:      &deadline,
 		PollInterval:     50 * time.Millisecond,
 		ResendInterval:   50 * time.Millisecond,
-		ConsumerGroup:    o.Group,
+		ConsumerGroup:    c.Group,
 		SchemaAdapter:    schema.messages(),
 		OffsetsAdapter:   schema.offsets(),
 		InitializeSchema: true,

@@ -72,11 +72,11 @@ type queue interface {
 }
 
 // system is a broker whose processes are opened with open.
-func system(open func(conformance.Options) queue) (*conformance.System, error) {
+func system(open func(conformance.PeerConfig) queue) (*conformance.System, error) {
 	return &conformance.System{
-		Lease: time.Second, // nothing in the process needs one, so it is only what Hold is at least
-		Connect: func(o conformance.Options) (*conformance.Peer, error) {
-			q := open(o)
+		Lease: time.Second, // nothing in the process needs one, so it is only what MaxExtension is at least
+		Connect: func(c conformance.PeerConfig) (*conformance.Peer, error) {
+			q := open(c)
 			return &conformance.Peer{Publisher: q, Subscriber: q}, nil
 		},
 	}, nil
@@ -84,17 +84,17 @@ func system(open func(conformance.Options) queue) (*conformance.System, error) {
 
 func openStep1(context.Context) (*conformance.System, error) {
 	broker := step1.NewBroker()
-	return system(func(_ conformance.Options) queue { return broker.Open() })
+	return system(func(conformance.PeerConfig) queue { return broker.Open() })
 }
 
 func openStep2(context.Context) (*conformance.System, error) {
 	broker := step2.NewBroker()
-	return system(func(o conformance.Options) queue { return broker.Open(step2.Config{InFlight: o.InFlight}) })
+	return system(func(c conformance.PeerConfig) queue { return broker.Open(step2.Config{InFlight: c.MaxInFlight}) })
 }
 
 func openStep3(context.Context) (*conformance.System, error) {
 	broker := step3.NewBroker()
-	return system(func(o conformance.Options) queue {
-		return broker.Open(step3.Config{Group: o.Group, InFlight: o.InFlight, Hold: o.Hold})
+	return system(func(c conformance.PeerConfig) queue {
+		return broker.Open(step3.Config{Group: c.Group, InFlight: c.MaxInFlight, Hold: c.MaxExtension})
 	})
 }

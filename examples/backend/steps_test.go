@@ -103,7 +103,7 @@ func (s step) failure(t *testing.T, c conformance.Case) (failure string) {
 		}
 	}()
 	synctest.Test(t, func(t *testing.T) {
-		results := conformance.Check(t.Context(), s.open, s.promises, conformance.Limit(time.Hour),
+		results := conformance.Check(t.Context(), s.open, s.promises, conformance.Timeout(time.Hour),
 			conformance.Only(func(other conformance.Case) bool { return other.Title() == c.Title() }))
 		failure = results[0].Failure
 	})

@@ -26,7 +26,7 @@ type record struct {
 }
 
 // Events are the events of one type that were published, handled, failed, interrupted,
-// snoozed or dead-lettered, in that order.
+// snoozed or dead-lettered, in the order in which that happened.
 type Events[E any] struct {
 	f      *Flow
 	what   string

@@ -104,11 +104,7 @@ func isStored(msgs []*message.Message) bool {
 	if len(msgs) == 0 {
 		return true
 	}
-	tick := backend.ScheduleTickFromContext(msgs[0].Context())
-	if tick == nil {
-		return true
-	}
-	result, _ := tick.Result()
+	result, _ := backend.ScheduleTickFromContext(msgs[0].Context()).Result()
 	return result.Outcome == backend.TickPublished
 }
 
@@ -116,16 +112,12 @@ func isStored(msgs []*message.Message) bool {
 // there in the place of another one.
 func (b *recordingBackend) settleCondition(w *waitingMessage, msg *message.Message) bool {
 	condition := backend.PublishConditionFromContext(msg.Context())
-	if condition == nil {
-		return true
-	}
-	result, _ := condition.Result()
-	switch result.Outcome {
-	case backend.Existed:
+	switch result, _ := condition.Result(); result.Outcome {
+	case backend.PublishExisted:
 		return false
-	case backend.Replaced:
+	case backend.PublishReplaced:
 		b.replace(result.ID, w, condition.Debounce)
-	case backend.Stored:
+	case backend.PublishStored:
 	}
 	return true
 }

@@ -45,8 +45,8 @@ func Begin(publisher message.Publisher) *Tx { return &Tx{publisher: publisher} }
 
 var errCommitted = errors.New("ezqtest: the transaction has been committed")
 
-// Publish keeps the messages until Commit. After that it returns an error. An [ezq.ResultTo] knows
-// of no other event, since what is there is looked up by Commit.
+// Publish keeps the messages until Commit. After that it returns an error. An [ezq.ResultTo] says
+// that each event is stored: only Commit finds out whether another one is there.
 func (tx *Tx) Publish(topic string, msgs ...*message.Message) error {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()

@@ -87,7 +87,12 @@ var pgmqFloors = [][]string{
 	{"codec", "dial"},
 	{"catalog", "insert", "wakeup"},
 	{"condition", "pauses", "statement"},
-	{"lease", "pending"},
+	{"lease", "search"},
+}
+
+// layerRules returns the rules of all layers, and those that the floors below backend/pgmq stand for.
+func layerRules() []layer {
+	return slices.Concat(layers, floorRules(module+"backend/pgmq", pgmqFloors))
 }
 
 // floorRules returns the rules that floors of packages below a face stand for.
@@ -118,7 +123,7 @@ func TestLayers_AreKeptByEveryPackage(t *testing.T) {
 	if len(imports[module+"backend"]) == 0 {
 		t.Fatal("the packages of the module were not found")
 	}
-	for _, rule := range slices.Concat(layers, floorRules(module+"backend/pgmq", pgmqFloors)) {
+	for _, rule := range layerRules() {
 		t.Run(rule.description, func(t *testing.T) {
 			for _, broken := range rule.check(imports) {
 				t.Error(broken)
@@ -128,7 +133,7 @@ func TestLayers_AreKeptByEveryPackage(t *testing.T) {
 }
 
 func TestLayers_NoticeEveryBreach(t *testing.T) {
-	for _, rule := range slices.Concat(layers, floorRules(module+"backend/pgmq", pgmqFloors)) {
+	for _, rule := range layerRules() {
 		t.Run(rule.description, func(t *testing.T) {
 			for _, forbidden := range rule.violations() {
 				if len(rule.check(forbidden)) == 0 {

@@ -19,7 +19,7 @@ func TestSQL_FileSaysWhatItDoes(t *testing.T) {
 		files++
 		text, err := os.ReadFile(path)
 		if err == nil {
-			for _, complaint := range unexplained(string(text)) {
+			for _, complaint := range unexplained(string(text), legendOf(t, path)) {
 				t.Errorf("%s: %s", path, complaint)
 			}
 		}
@@ -35,15 +35,40 @@ func TestSQL_UnexplainedIsNoticed(t *testing.T) {
 		"select 1":                     "it begins with no comment",
 		"-- Reads one.\nselect $1, $2": "no comment explains $1",
 		"-- Reads one.\n--\n-- Parameter: $1 id.\nselect $1": "",
+		"-- Reads one.\nselect {most}":                       "no comment explains {most}",
+		"-- Reads one.\nselect from {table}":                 "",
 	} {
-		if got := strings.Join(unexplained(text), ", "); !strings.HasPrefix(got, want) || want == "" && got != "" {
+		if got := strings.Join(unexplained(text, "// {table} is the table."), ", "); !strings.HasPrefix(got, want) || want == "" && got != "" {
 			t.Errorf("%q: %q instead of %q", text, got, want)
 		}
 	}
 }
 
-// unexplained returns what the comments of a file of SQL do not say.
-func unexplained(text string) (complaints []string) {
+// legendOf returns the comments that explain what is in braces in a file of SQL, besides its own: those of its package,
+// and those of all SQL of ezq.
+func legendOf(t *testing.T, path string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(path)), "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s is of no package: %v", path, err)
+	}
+	var comments strings.Builder
+	for _, file := range append(files, filepath.Join(root, "backend/pgmq/internal/sqlfile/sqlfile.go")) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, "//") {
+				comments.WriteString(line)
+			}
+		}
+	}
+	return comments.String()
+}
+
+// unexplained returns what neither the comments of a file of SQL nor a legend say.
+func unexplained(text, legend string) (complaints []string) {
 	if !strings.HasPrefix(text, "-- ") {
 		complaints = append(complaints, "it begins with no comment")
 	}
@@ -55,10 +80,14 @@ func unexplained(text string) (complaints []string) {
 			statement.WriteString(line)
 		}
 	}
-	parameters := regexp.MustCompile(`\$\d`).FindAllString(statement.String(), -1)
+	parameters := regexp.MustCompile(`\$\d|\{[a-z. ]+\}`).FindAllString(statement.String(), -1)
 	slices.Sort(parameters)
 	for _, parameter := range slices.Compact(parameters) {
-		if !strings.Contains(comments.String(), parameter) {
+		explained := comments.String()
+		if strings.HasPrefix(parameter, "{") {
+			explained += legend
+		}
+		if !strings.Contains(explained, parameter) {
 			complaints = append(complaints, "no comment explains "+parameter)
 		}
 	}

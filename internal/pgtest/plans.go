@@ -27,6 +27,24 @@ func Histories() map[string][]string {
 	}
 }
 
+// EachHistory runs a test with each of the [Histories], and with some of them on a partitioned queue too.
+func EachHistory(t *testing.T, test func(t *testing.T, history []string, partitioned bool)) {
+	t.Helper()
+	histories := Histories()
+	for name, history := range histories {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, history, false)
+		})
+	}
+	for _, name := range [...]string{"never analysed", "of an empty old table", "when all was leased"} {
+		t.Run(name+", partitioned", func(t *testing.T) {
+			t.Parallel()
+			test(t, histories[name], true)
+		})
+	}
+}
+
 // scannedTable is a table that statements look at, and how it is filled.
 type scannedTable struct{ table, time, lease, fill string }
 
@@ -134,7 +152,7 @@ func (e *Plans) notice(_ *pgconn.PgConn, n *pgconn.Notice) {
 	}
 	found := execution{text: text}
 	if err := json.Unmarshal([]byte(text), &found); err != nil {
-		found = execution{Query: err.Error(), text: text, Plan: plan{Rows: 1e9, Loops: 1}} // fails whoever looks
+		found = execution{Query: err.Error(), text: text, Plan: plan{Rows: 1e9, Loops: 1}} // fails each test that looks
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

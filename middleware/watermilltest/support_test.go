@@ -20,6 +20,9 @@ import (
 	"github.com/ezq-go/ezq/middleware"
 )
 
+// These helpers are those of middleware_test.go in package middleware. They are copied because a
+// test file of another module cannot be imported, and a package for them would be public.
+
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // bubble runs f with a memory queue in virtual time. It fails if f leaves a

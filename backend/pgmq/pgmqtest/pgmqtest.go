@@ -137,8 +137,8 @@ func (c *Client) messages(ctx context.Context, topic, queue string, each func(st
 		return fmt.Errorf("pgmqtest: look into %s: %w", table, err)
 	}
 	for _, deadLetter := range found {
-		if seen, there := now[deadLetter.ID]; there {
-			msg := message.NewMessage(deadLetter.UUID, deadLetter.Payload)
+		if seen, there := now[deadLetter.Row]; there {
+			msg := message.NewMessage(deadLetter.ID, deadLetter.Payload)
 			msg.Metadata = deadLetter.Metadata
 			each(topic, msg, seen.times, seen.wait)
 		}

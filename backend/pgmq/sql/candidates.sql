@@ -1,5 +1,5 @@
 -- The next dead letters that can be moved now, and what their headers say: the queue, the topic and the group that they
--- came from.
+-- came from, which are {origin}, {topic} and {group}.
 --
 -- Parameters: $1 after which id, $2 up to which one, $3 how many.
 --

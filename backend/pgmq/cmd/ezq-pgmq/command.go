@@ -15,6 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
@@ -177,9 +178,9 @@ func (c command) check(topics []string, in string) error {
 		return errors.New("-all and -max exclude each other")
 	case c.strays && len(c.from) > 0:
 		return errors.New("-from and -strays exclude each other: -strays deletes all that is there")
-	case c.name == "purge-dead" && !c.strays && len(c.from) == 0 && !strings.HasSuffix(c.topic, deadSuffix):
+	case c.name == "purge-dead" && !c.strays && len(c.from) == 0 && !strings.HasSuffix(c.topic, backend.DeadLetterSuffix):
 		return fmt.Errorf("-in does not say which topics the dead letters came from: name them with -from, or delete all that is in %s with -strays%s", printable(c.topic), c.caution())
-	case c.name == "redrive" && len(c.from) == 0 && !strings.HasSuffix(c.topic, deadSuffix):
+	case c.name == "redrive" && len(c.from) == 0 && !strings.HasSuffix(c.topic, backend.DeadLetterSuffix):
 		return errors.New("-in does not say which topics the dead letters came from: name them with -from")
 	case c.timeout <= 0:
 		return fmt.Errorf("-timeout is %v: set it to more than 0, as in 10m", c.timeout)
@@ -190,7 +191,7 @@ func (c command) check(topics []string, in string) error {
 // caution says what -strays can cost where the name of the queue does not say that it is one of dead
 // letters.
 func (c command) caution() string {
-	if strings.HasSuffix(c.topic, deadSuffix) {
+	if strings.HasSuffix(c.topic, backend.DeadLetterSuffix) {
 		return ""
 	}
 	return ", also events that wait to be handled, if it is a queue in use"
@@ -204,7 +205,7 @@ func (c command) listDeadLetters(ctx context.Context, client *pgmq.Client, out i
 	for _, letter := range letters {
 		_, _ = fmt.Fprintln(out, formatDeadLetter(letter))
 		if c.payload && (letter.Err == nil || errors.Is(letter.Err, pgmq.ErrStrays)) {
-			if err := c.printPayload(ctx, client, letter.ID, out); err != nil {
+			if err := c.printPayload(ctx, client, letter.Row, out); err != nil {
 				return err
 			}
 		}
@@ -217,8 +218,8 @@ func (c command) listDeadLetters(ctx context.Context, client *pgmq.Client, out i
 }
 
 // printPayload shows the payload of a dead letter. Of all that are shown, one is in memory.
-func (c command) printPayload(ctx context.Context, client *pgmq.Client, id int64, out io.Writer) error {
-	letter, err := client.ReadDeadLetter(ctx, c.topic, id, c.limit)
+func (c command) printPayload(ctx context.Context, client *pgmq.Client, row int64, out io.Writer) error {
+	letter, err := client.ReadDeadLetter(ctx, c.topic, row, c.limit)
 	text := printable(string(letter.Payload))
 	switch {
 	case ctx.Err() != nil:
@@ -293,7 +294,7 @@ func (c command) describeOrigin(o pgmq.Origin) string {
 		return fmt.Sprintf("  %s from %s go to the queue %s", letters, from, printable(o.Queue))
 	case o.Topic == "":
 		return fmt.Sprintf("  %s from %s stay", letters, from)
-	case slices.Contains(c.from, o.Topic) || len(c.from) == 0 && o.Topic+deadSuffix == c.topic:
+	case slices.Contains(c.from, o.Topic) || len(c.from) == 0 && o.Topic+backend.DeadLetterSuffix == c.topic:
 		return fmt.Sprintf("  %s from %s stay: they name the queue %s, which is not its own or its groups'", letters, from, printable(o.Queue))
 	}
 	return fmt.Sprintf("  %s from %s stay: if they may go there, add -from %s", letters, from, shellWord(o.Topic))
@@ -326,7 +327,7 @@ func (c command) purge(ctx context.Context, client *pgmq.Client, out io.Writer) 
 func (c command) topicNames() string {
 	topics := c.from
 	if len(topics) == 0 {
-		topics = []string{strings.TrimSuffix(c.topic, deadSuffix)}
+		topics = []string{strings.TrimSuffix(c.topic, backend.DeadLetterSuffix)}
 	}
 	names := make([]string, len(topics))
 	for i, topic := range topics {
@@ -401,7 +402,7 @@ func (command) queues(ctx context.Context, client *pgmq.Client, out io.Writer) e
 	}
 	for _, q := range all {
 		dead := "-"
-		if name, invalid := pgmq.QueueName(q.Topic + deadSuffix); invalid == nil && q.Topic != "" { // groups share theirs
+		if name, invalid := pgmq.QueueName(q.Topic + backend.DeadLetterSuffix); invalid == nil && q.Topic != "" { // groups share theirs
 			if found, ok := letters[name]; ok {
 				dead = count(found.Visible+found.Invisible, found.VisibleCapped || found.InvisibleCapped)
 			} else if isAbout(err, name) {
@@ -433,11 +434,9 @@ func isAbout(err error, queue string) bool {
 	})
 }
 
-const deadSuffix = "_dead" // as middleware.Poison has it
-
 func deadLetterTopic(topics []string, in string) string {
 	if in != "" || len(topics) == 0 {
 		return in
 	}
-	return strings.TrimSuffix(topics[0], deadSuffix) + deadSuffix
+	return strings.TrimSuffix(topics[0], backend.DeadLetterSuffix) + backend.DeadLetterSuffix
 }

@@ -25,6 +25,16 @@ type TopicBindings struct {
 	Grouped bool     // one of Queues belongs to a group
 }
 
+// Groups returns those of Queues that belong to groups of topic.
+func (b TopicBindings) Groups(topic string) (groups []string) {
+	for _, queue := range b.Queues {
+		if queuename.IsGroup(topic, queue) {
+			groups = append(groups, queue)
+		}
+	}
+	return groups
+}
+
 // bindingsVersion changes whenever a binding comes or goes. It is the sum of their
 // hashes, in which their order does not matter.
 const bindingsVersion = "(select coalesce(sum(hashtextextended(compiled_regex || ' ' || queue_name, 0)), 0)::text from pgmq.topic_bindings)"

@@ -98,6 +98,9 @@ func (c *Catalog) Forget(queue string) {
 	c.mu.Unlock()
 }
 
+// MissingTablesSQL tells which of the tables whose names are $1 do not exist.
+const MissingTablesSQL = "select name from unnest($1::text[]) as name where to_regclass(name) is null"
+
 // CheckInstalled returns an error if PGMQ cannot be used in the database of db.
 func CheckInstalled(ctx context.Context, db transact.Queryer) error {
 	_, err := Probe(ctx, db, "ezq")

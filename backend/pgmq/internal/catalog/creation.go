@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -37,7 +38,7 @@ type Creator func(ctx context.Context, queue string, creation creation) (Layout,
 func CreateWith(db transact.Queryer) Creator {
 	return func(ctx context.Context, queue string, creation creation) (Layout, error) {
 		_, failed := db.Exec(ctx, creation.sql, creation.args...)
-		if failed != nil && !fault.IsCode(failed, "23505", "42P07", "40P01", "XX000") {
+		if failed != nil && !fault.IsConcurrentCreation(failed) {
 			return Layout{}, failed
 		}
 		found, err := Probe(ctx, db, queue)
@@ -45,7 +46,7 @@ func CreateWith(db transact.Queryer) Creator {
 			return Layout{}, err
 		}
 		if !found.Exists() {
-			return Layout{}, fault.FirstError(failed, queueNotFound(queue))
+			return Layout{}, cmp.Or(failed, queueNotFound(queue))
 		}
 		return found, nil
 	}
@@ -63,6 +64,12 @@ func CreateSeparately(pool *pgxpool.Pool) Creator {
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 		return CreateWith(conn)(ctx, queue, creation)
 	}
+}
+
+// CreateKeysSQL creates a table of keys, each with the time until which it counts, and an index that finds those
+// whose time is over.
+func CreateKeysSQL(table string) string {
+	return "create table " + table + " (key bytea primary key, until timestamptz not null); create index on " + table + " (until)"
 }
 
 func queueNotFound(queue string) error {

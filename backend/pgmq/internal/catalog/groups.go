@@ -12,6 +12,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
@@ -31,11 +32,11 @@ const bindSQL = lockTopicSQL + `select pgmq.bind_topic($1::text, queue_name) fro
 // withLiterals puts values in the place of $1, $2 and $3. Several statements take no
 // parameters, and pgx puts in none of its own where the client_encoding is not UTF8.
 func withLiterals(sql, first, second, third string) string {
-	return strings.NewReplacer("$1", literal(first), "$2", literal(second), "$3", literal(third)).Replace(sql)
+	return strings.NewReplacer("$1", sqlfile.Literal(first), "$2", sqlfile.Literal(second), "$3", sqlfile.Literal(third)).Replace(sql)
 }
 
 // Bind makes sure that queue gets a copy of every message of topic. It reports whether
-// it did not before. A queue that is not in pgmq.meta, because somebody has deleted its row, cannot be
+// it did not before. A queue that is not in pgmq.meta, because its row was deleted, cannot be
 // bound: declare puts it there.
 func Bind(ctx context.Context, db transact.Queryer, topic, own, queue string, declare bool) (fresh bool, err error) {
 	for {
@@ -111,7 +112,7 @@ func CountMissed(ctx context.Context, db transact.Queryer, topic, own, queue str
 func MoveMissed(topic, own, queue string) string {
 	return fmt.Sprintf(`with m as (delete from %s where enqueued_at <= (select max(bound_at) from pgmq.topic_bindings where pattern = %s and queue_name = %s)`+
 		` returning vt, message, headers) insert into %s (vt, message, headers) select vt, message, headers from m`,
-		queuename.Table(own), literal(queuename.RoutingKey(topic)), literal(queue), queuename.Table(queue))
+		queuename.Table(own), sqlfile.Literal(queuename.RoutingKey(topic)), sqlfile.Literal(queue), queuename.Table(queue))
 }
 
 // ErrHasGroups says that a topic has groups and no queue of its own.

@@ -3,12 +3,13 @@ package catalog
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // labelTimeout is how long a subscription waits until it can label its queue. The label is
@@ -45,12 +46,6 @@ func ReadLabel(queue, label string) (topic, group string) {
 	return "", ""
 }
 
-// literal returns text as a string constant of SQL, whatever
-// standard_conforming_strings is.
-func literal(text string) string {
-	return "E'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(text) + "'"
-}
-
 // WriteLabel notes, in a comment on the table, whose messages a queue holds whose name does
 // not say it: the queue of a group, or of a topic that cannot be a name. It does so once,
 // if the role may, and leaves any other comment alone.
@@ -60,10 +55,9 @@ func WriteLabel(ctx context.Context, pool *pgxpool.Pool, topic, group, queue str
 	}
 	ctx, cancel := context.WithTimeout(ctx, labelTimeout)
 	defer cancel()
-	var wanted bool
-	err := pool.QueryRow(ctx, labelSQL, queuename.Table(queue)).Scan(&wanted)
+	wanted, err := transact.Value[bool](ctx, pool, labelSQL, queuename.Table(queue))
 	if err == nil && wanted {
-		_, err = pool.Exec(ctx, fmt.Sprintf("comment on table %s is %s", queuename.Table(queue), literal(labelOf(topic, group))))
+		_, err = pool.Exec(ctx, fmt.Sprintf("comment on table %s is %s", queuename.Table(queue), sqlfile.Literal(labelOf(topic, group))))
 	}
 	return err
 }

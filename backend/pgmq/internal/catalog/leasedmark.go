@@ -3,8 +3,6 @@ package catalog
 import (
 	"context"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
@@ -13,8 +11,7 @@ import (
 // one that was leased, and their values.
 func LeasedMarkColumns(ctx context.Context, db transact.RowQueryer, queue string) (columns, values string, err error) {
 	const sql = "select exists (select from pg_attribute where attrelid = to_regclass($1) and attname = 'last_read_at' and not attisdropped)"
-	var can bool
-	err = db.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, queuename.Table(queue)).Scan(&can)
+	can, err := transact.Value[bool](ctx, db, sql, queuename.Table(queue))
 	if err != nil || !can {
 		return "", "", err
 	}

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
@@ -30,8 +31,7 @@ type untrustedTable struct {
 	Of      string
 }
 
-// untrustedTables returns those of tables that can run code of roles which are not trusted. The owner of
-// the table vouching, if that is not "", is trusted as well.
+// untrustedTables returns those of tables that can run code of roles which are not trusted.
 func untrustedTables(ctx context.Context, db transact.Queryer, tables []string, vouchingTable string) ([]untrustedTable, error) {
 	rows, err := db.Query(ctx, sqlfile.Text(untrustedTablesSQL), pgx.QueryExecModeCacheDescribe, tables, vouchingTable)
 	if err != nil {
@@ -40,11 +40,12 @@ func untrustedTables(ctx context.Context, db transact.Queryer, tables []string, 
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[untrustedTable])
 }
 
-// RequireTrusted returns an error if one of tables would run the code of an untrusted role.
-func RequireTrusted(ctx context.Context, db transact.Queryer, tables ...string) error {
-	found, err := untrustedTables(ctx, db, tables, "")
+// RequireTrusted returns an error if one of tables would run the code of an untrusted role. The owner of
+// vouchingTable, if that is not "", is trusted as well.
+func RequireTrusted(ctx context.Context, db transact.Queryer, tables []string, vouchingTable string) error {
+	found, err := untrustedTables(ctx, db, tables, vouchingTable)
 	for _, table := range found {
-		err = fault.FirstError(err, table.codeError())
+		err = cmp.Or(err, table.codeError())
 	}
 	return err
 }

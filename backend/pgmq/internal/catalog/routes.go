@@ -1,11 +1,11 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -140,11 +140,7 @@ func (r *Route) checkOwners(ctx context.Context, db transact.Queryer, own string
 	for i, queue := range r.Queues {
 		tables[i] = queuename.Table(queue)
 	}
-	found, err := untrustedTables(ctx, db, tables, vouchingTable)
-	for _, s := range found {
-		err = fault.FirstError(err, s.codeError())
-	}
-	return err
+	return RequireTrusted(ctx, db, tables, vouchingTable)
 }
 
 // Forget is for a route that turned out to be wrong.
@@ -181,11 +177,10 @@ func PublishDenied(topic string, queues []string) error {
 	all := strings.Join(tables, ", ")
 	remedy := fmt.Sprintf("let the owner run GRANT INSERT (vt, message, headers) ON %s TO the role", all)
 	own, _ := queuename.Of(topic)
-	isGroup := regexp.MustCompile(queuename.GroupPattern(topic))
 	if slices.ContainsFunc(queues, func(queue string) bool { return queue != own }) {
 		remedy += fmt.Sprintf("; select * from pgmq.test_routing('%s') shows what is bound", queuename.RoutingKey(topic))
 	}
-	if slices.ContainsFunc(queues, func(queue string) bool { return queue != own && !isGroup.MatchString(queue) }) { // a group would lose its events
+	if slices.ContainsFunc(queues, func(queue string) bool { return queue != own && !queuename.IsGroup(topic, queue) }) { // a group would lose its events
 		remedy += ", and pgmq.unbind_topic unbinds a queue that is no group's"
 	}
 	return &fault.Error{
@@ -238,7 +233,7 @@ func (r *Route) WhyNotStored(ctx context.Context, db transact.Queryer) error {
 	}
 	unchanged, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
 	if err != nil || !unchanged {
-		return fault.FirstError(err, ErrBindings)
+		return cmp.Or(err, ErrBindings)
 	}
 	return &fault.Error{Cause: errors.New("PostgreSQL accepts the rows, and does not insert them into the table"), Remedy: fault.NotStoredRemedy}
 }

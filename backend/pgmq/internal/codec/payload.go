@@ -18,7 +18,7 @@ import (
 )
 
 // How a payload is stored in the column message is marked in the headers, except
-// for the form that everybody else uses too: the payload as it is, as jsonb.
+// for the form that all other programs use too: the payload as it is, as jsonb.
 const (
 	encodingNative = ""
 	encodingText   = "text"   // a JSON string

@@ -54,8 +54,7 @@ func (i *Insert) Run(ctx context.Context, tx transact.RowQueryer) ([]backend.Pub
 			return nil, isolationError(isolation)
 		}
 	}
-	sql, args := i.statement(false)
-	return i.scan(tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...))
+	return i.store(ctx, tx, false)
 }
 
 func isolationError(isolation string) error {
@@ -94,9 +93,14 @@ func (i *Insert) TryIn(ctx context.Context, tx pgx.Tx) (results []backend.Publis
 			return nil, err
 		}
 	}
-	sql, args := i.statement(true)
-	results, err = i.scan(tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...))
+	results, err = i.store(ctx, tx, true)
 	return i.taken(results, locked, err)
+}
+
+// store runs the statement in a transaction, which may be one of its own.
+func (i *Insert) store(ctx context.Context, tx transact.RowQueryer, alone bool) ([]backend.PublishResult, error) {
+	sql, args := i.statement(alone)
+	return i.scan(tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...))
 }
 
 func (i *Insert) taken(results []backend.PublishResult, locked bool, err error) ([]backend.PublishResult, error) {
@@ -163,18 +167,18 @@ func (i *Insert) scan(row pgx.Row) ([]backend.PublishResult, error) {
 		case found == "":
 			return []backend.PublishResult{{ID: i.Batch.IDs[0]}}, nil
 		case keyed.Replace:
-			return []backend.PublishResult{{Outcome: backend.Replaced, ID: found}}, nil
+			return []backend.PublishResult{{Outcome: backend.PublishReplaced, ID: found}}, nil
 		default:
-			return []backend.PublishResult{{Outcome: backend.Existed, ID: found}}, nil
+			return []backend.PublishResult{{Outcome: backend.PublishExisted, ID: found}}, nil
 		}
 	}
 	results := make([]backend.PublishResult, i.Batch.Len())
 	for n := range results {
-		results[n] = backend.PublishResult{Outcome: backend.Existed, ID: i.Batch.IDs[n]}
+		results[n] = backend.PublishResult{Outcome: backend.PublishExisted, ID: i.Batch.IDs[n]}
 	}
 	for place := range strings.SplitSeq(found, ",") {
 		if n, err := strconv.Atoi(place); err == nil && n >= 1 && n <= len(results) {
-			results[n-1].Outcome = backend.Stored
+			results[n-1].Outcome = backend.PublishStored
 		}
 	}
 	return results, nil

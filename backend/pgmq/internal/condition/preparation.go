@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,9 +25,6 @@ import (
 // idsTable remembers the IDs of messages that are stored once: of each the SHA-256 of it and of its topic,
 // and the time until which it counts. It is in PGMQ's schema, where those that create queues may create it.
 const idsTable = "pgmq.ezq_ids"
-
-const createIDsSQL = "create table " + idsTable + " (key bytea primary key, until timestamptz not null);" +
-	" create index on " + idsTable + " (until)"
 
 const grantIDs = "GRANT SELECT, INSERT, UPDATE, DELETE ON " + idsTable + " TO the role"
 
@@ -93,20 +91,20 @@ func (p Preparer) ids(ctx context.Context) error {
 	if p.Prepared.has(idsTable) {
 		return nil
 	}
-	missing, err := p.find(ctx, missingTablesSQL, []string{idsTable})
+	missing, err := p.find(ctx, catalog.MissingTablesSQL, []string{idsTable})
 	if err == nil && len(missing) > 0 {
 		if p.NoCreate || p.Transaction && p.Pool == nil { // a rollback would take it back
 			return errNoIDs()
 		}
-		err = p.create(ctx, createIDsSQL, missingTablesSQL, idsTable)
+		err = p.create(ctx, catalog.CreateKeysSQL(idsTable), catalog.MissingTablesSQL, idsTable)
 		if fault.IsCode(err, "42501") {
 			err = &fault.Error{
-				Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: "let an administrator run " + createIDsSQL + "; " + grantIDs,
+				Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: "let an administrator run " + catalog.CreateKeysSQL(idsTable) + "; " + grantIDs,
 			}
 		}
 	}
 	if err == nil {
-		err = catalog.RequireTrusted(ctx, p.DB, idsTable)
+		err = catalog.RequireTrusted(ctx, p.DB, []string{idsTable}, "")
 	}
 	if err == nil {
 		p.Prepared.set(idsTable, time.Now().Add(recheckAfter))
@@ -117,11 +115,9 @@ func (p Preparer) ids(ctx context.Context) error {
 func errNoIDs() error {
 	return &fault.Error{
 		Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("there is no table %s, which remembers IDs", idsTable),
-		Remedy: "let an administrator run " + createIDsSQL,
+		Remedy: "let an administrator run " + catalog.CreateKeysSQL(idsTable),
 	}
 }
-
-const missingTablesSQL = "select name from unnest($1::text[]) as name where to_regclass(name) is null"
 
 //go:embed sql/missing_indexes.sql
 var missingIndexesSQL string
@@ -132,21 +128,17 @@ func (p Preparer) keys(ctx context.Context, tables []string) error {
 	if err != nil {
 		return err
 	}
-	until := map[string]time.Time{}
-	for _, table := range missing {
-		err := p.index(ctx, table)
-		switch {
-		case errors.Is(err, errBusy):
-			until[table] = time.Now().Add(time.Minute)
-		case err != nil:
-			return err
-		}
-	}
 	for _, table := range tables {
-		if until[table].IsZero() {
-			until[table] = time.Now().Add(recheckAfter)
+		pause := recheckAfter
+		if slices.Contains(missing, table) {
+			switch err := p.index(ctx, table); {
+			case errors.Is(err, errBusy):
+				pause = time.Minute
+			case err != nil:
+				return err
+			}
 		}
-		p.Prepared.set(table, until[table])
+		p.Prepared.set(table, time.Now().Add(pause))
 	}
 	return nil
 }
@@ -168,18 +160,14 @@ func (p Preparer) index(ctx context.Context, table string) error {
 	if err != nil {
 		return err
 	}
-	keys := fmt.Sprintf("on %s (left(headers->>'ezq_unique', 400)) where headers ? 'ezq_unique'", table)
-	remedy := "let its owner run CREATE INDEX CONCURRENTLY " + keys
-	if partitioned {
-		remedy = "let its owner run CREATE INDEX " + keys + ", when no program writes to it"
-	}
+	remedy := "let its owner run " + catalog.IndexRemedy(table, catalog.KeysSQL, partitioned)
 	switch {
 	case p.NoCreate, large:
 		return &fault.Error{Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("%s has no index of keys", table), Remedy: remedy}
 	case p.Transaction && p.Pool == nil:
 		return errBusy
 	}
-	err = p.create(ctx, "select set_config('lock_timeout', '100ms', true); create index "+keys, sqlfile.Text(missingIndexesSQL), table)
+	err = p.create(ctx, "select set_config('lock_timeout', '100ms', true); create index on "+table+" "+catalog.KeysSQL, sqlfile.Text(missingIndexesSQL), table)
 	switch {
 	case fault.IsCode(err, "42501"): // insufficient_privilege
 		return &fault.Error{Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err), Remedy: remedy}
@@ -216,7 +204,7 @@ func (p Preparer) create(ctx context.Context, statements, missingSQL, table stri
 		if err == nil && len(missing) == 0 {
 			return nil
 		}
-		if !fault.IsCode(failed, "23505", "42P07", "40P01", "XX000") {
+		if !fault.IsConcurrentCreation(failed) {
 			return failed
 		}
 	}
@@ -233,14 +221,14 @@ func (p Preparer) find(ctx context.Context, sql string, tables []string) ([]stri
 
 // Explain returns err with what is to be done, if it is about the privileges that insert needs, or the table of IDs.
 func Explain(err error, insert *Insert) error {
-	aboutIDs := err != nil && strings.Contains(err.Error(), strings.TrimPrefix(idsTable, "pgmq."))
+	aboutIDs := fault.IsAbout(err, strings.TrimPrefix(idsTable, "pgmq."))
 	switch {
 	case aboutIDs && fault.IsCode(err, "42P01"): // undefined_table
 		return errNoIDs()
-	case aboutIDs && fault.IsCode(err, "42703", "42P10"): // undefined_column, invalid_column_reference
+	case aboutIDs && fault.IsCode(err, "42703"), fault.IsConflictWithoutKey(err): // undefined_column
 		return &fault.Error{
 			Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err),
-			Remedy: "see who has made " + idsTable + ", which has other columns than ezq needs; drop it, and run " + createIDsSQL,
+			Remedy: "see who has made " + idsTable + ", which has other columns than ezq needs, or no primary key; drop it, and run " + catalog.CreateKeysSQL(idsTable),
 		}
 	case !fault.IsCode(err, "42501"):
 		return err

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -189,7 +188,7 @@ const (
 const lockedRemedy = "another transaction has locked it: select pid, relation::regclass, mode from pg_locks shows which, and pg_stat_activity what it does"
 
 // PGMQ's own tables have neither, but for their keys.
-const refusedRemedy = "a constraint or a trigger that somebody has added to the table refuses it: change what is refused, or remove that"
+const refusedRemedy = "a constraint or a trigger that was added to the table refuses it: change what is refused, or remove that"
 
 // NotStoredRemedy is what to do about a table that does not take rows, and refuses none.
 const NotStoredRemedy = "a trigger or a rule on the table that the row goes to keeps it out, or stores it in another table: have it raise an exception instead, or remove it"
@@ -247,7 +246,7 @@ func (s Subject) relationOf(pg *pgconn.PgError) (prefix, queue string) {
 	for _, name := range names {
 		for _, prefix := range [...]string{queuename.QueuePrefix, queuename.ArchivePrefix} {
 			queue, ok := strings.CutPrefix(name, prefix)
-			if ok && queue != "" && !strings.HasSuffix(queue, "_seq") && (certain || queue == s.Queue || s.isGroup(queue)) {
+			if ok && queue != "" && !strings.HasSuffix(queue, "_seq") && (certain || queue == s.Queue || queuename.IsGroup(s.Topic, queue)) {
 				return prefix, queue
 			}
 		}
@@ -266,13 +265,13 @@ func (s Subject) missingTable(pg *pgconn.PgError) (kind error, remedy string) {
 	case prefix == queuename.ArchivePrefix:
 		return ErrQueueNotFound, fmt.Sprintf("the archive of the queue is not there; create it with SELECT pgmq.create('%s'), and let its owner run"+
 			" GRANT %s ON %s TO the role", queue, s.archivePrivileges(), pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
-	case s.createsNothing() && (queue == s.Queue || s.isGroup(queue)):
+	case s.createsNothing() && (queue == s.Queue || queuename.IsGroup(s.Topic, queue)):
 		check := "check the topic"
-		if s.isGroup(queue) {
+		if queuename.IsGroup(s.Topic, queue) {
 			check += " and the Group"
 		}
 		return ErrQueueNotFound, check + ": Queues, and ezq-pgmq queues, list the queues that are there"
-	case s.isGroup(queue):
+	case queuename.IsGroup(s.Topic, queue):
 		return ErrQueueNotFound, GroupRemedy
 	case queue != "" && queue != s.Queue:
 		return ErrQueueNotFound, CreateRemedy(queue)
@@ -315,13 +314,13 @@ func (s Subject) grants(pg *pgconn.PgError) string {
 		return fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", s.archivePrivileges(), pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
 	case queue != "":
 		return fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", s.privileges(queue), queuename.Table(queue))
-	case isAbout(pg, "meta") && s.Op == "list queues":
+	case IsAbout(pg, "meta") && s.Op == "list queues":
 		return "let its owner run GRANT SELECT ON pgmq.meta TO the role"
-	case isAbout(pg, "meta"), isAbout(pg, "topic_bindings"):
+	case IsAbout(pg, "meta"), IsAbout(pg, "topic_bindings"):
 		return s.declaration(pg)
 	case s.Queue != "":
 		create := fmt.Sprintf("SELECT pgmq.create('%s')", s.Queue)
-		if s.isGroup(s.Queue) {
+		if queuename.IsGroup(s.Topic, s.Queue) {
 			create = "SubscribeInitialize of a program that has that Group"
 		}
 		return fmt.Sprintf("if the queue does not exist, create it with %s; then let its owner run GRANT USAGE ON SCHEMA pgmq TO the role;"+
@@ -333,10 +332,10 @@ func (s Subject) grants(pg *pgconn.PgError) string {
 // declaration returns what to do if the role may not declare its queue.
 func (s Subject) declaration(pg *pgconn.PgError) string {
 	table, group := "pgmq.meta", ""
-	if isAbout(pg, "topic_bindings") {
+	if IsAbout(pg, "topic_bindings") {
 		table = "pgmq.topic_bindings"
 	}
-	if s.isGroup(s.Queue) || table == "pgmq.topic_bindings" {
+	if queuename.IsGroup(s.Topic, s.Queue) || table == "pgmq.topic_bindings" {
 		group = " of a program that has the same Group"
 	}
 	return fmt.Sprintf("let the queue be declared by its owner, with SubscribeInitialize%s; or, if this role is to create queues, let an administrator run"+
@@ -354,24 +353,15 @@ func (s Subject) archivePrivileges() string {
 	return "SELECT, INSERT"
 }
 
-// isGroup reports whether queue has the name of one of the topic's groups.
-func (s Subject) isGroup(queue string) bool {
-	own, err := queuename.Of(s.Topic)
-	if err != nil || queue == own {
-		return false
-	}
-	isGroup, err := regexp.MatchString(queuename.GroupPattern(s.Topic), queue)
-	return isGroup && err == nil
-}
-
 // namesIn returns the words of a message that may be names.
 func namesIn(message string) []string {
 	return strings.FieldsFunc(message, func(r rune) bool { return r != '_' && !isLowerOrDigit(r) })
 }
 
-// isAbout reports whether pg names a table of PGMQ's own.
-func isAbout(pg *pgconn.PgError, table string) bool {
-	return pg.TableName == table || slices.Contains(namesIn(pg.Message), table)
+// IsAbout reports whether err is what PostgreSQL says of a table that is not a queue: one of PGMQ's own, or of ezq's.
+func IsAbout(err error, table string) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.TableName == table || slices.Contains(namesIn(pg.Message), table))
 }
 
 // privileges returns what the operation takes on queue.

@@ -79,6 +79,13 @@ func IsTableError(err error) bool {
 	return errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42")
 }
 
+// IsConflictWithoutKey reports whether a table has no key for the ON CONFLICT of a statement of ezq's. PostgreSQL does
+// not say which table: if it is one that a function writes to, it names the function.
+func IsConflictWithoutKey(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "42P10" && pg.Where == ""
+}
+
 // IsUnreadable reports whether PostgreSQL failed because of what is stored: it is
 // larger than PostgreSQL can write or count, damaged, or has no form in the client's encoding.
 func IsUnreadable(err error) bool {
@@ -91,18 +98,16 @@ func IsDoubtful(err error) bool {
 	return IsCode(err, "53200", "57014", "XX000")
 }
 
+// IsConcurrentCreation reports whether what a statement was to create may be there now: two sessions that create the
+// same at once get in each other's way, also with "if not exists".
+func IsConcurrentCreation(err error) bool {
+	return IsCode(err, "23505", "42P07", "40P01", "XX000") // unique_violation, duplicate_table, deadlock_detected, internal_error
+}
+
 // IsCode reports whether err is what PostgreSQL says with one of these SQLSTATEs.
 func IsCode(err error, codes ...string) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && slices.Contains(codes, pg.Code)
-}
-
-// FirstError returns err, or otherwise if that is nil.
-func FirstError(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
 }
 
 // KeptRemedy is what to do about a table that keeps rows which were deleted.

@@ -77,7 +77,7 @@ func (b *Batch) Keyed() *backend.PublishCondition {
 // Report tells the conditions what became of their messages, and returns whether a queue has changed.
 func (b *Batch) Report(results []backend.PublishResult) (changed bool) {
 	for i, condition := range b.Conditions {
-		changed = changed || results[i].Outcome != backend.Existed
+		changed = changed || results[i].Outcome != backend.PublishExisted
 		if condition != nil {
 			condition.Report(results[i])
 		}

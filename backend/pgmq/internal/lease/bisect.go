@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
@@ -33,18 +34,29 @@ func bisect[T any](all []T, within time.Duration, try func(part []T, timeout tim
 	return failed, untried
 }
 
+// bisectReachable is bisect that does not try again if the server cannot be reached, and returns why.
+func bisectReachable[T any](all []T, within time.Duration, try func(part []T, timeout time.Duration) error) (failed, untried []T, unreachable error) {
+	var passed []T
+	failed, untried = bisect(all, within, func(part []T, timeout time.Duration) error {
+		if unreachable == nil {
+			err := try(part, timeout)
+			if err == nil || fault.IsServerError(err) {
+				return err
+			}
+			unreachable = err
+		}
+		passed = append(passed, part...)
+		return nil
+	})
+	return failed, append(untried, passed...), unreachable
+}
+
 // storeApart stores all together, or by halves if PostgreSQL refuses some, or takes long. It returns those that are
-// not stored, and why one of them is not. If the server cannot be reached, it does not try again.
+// not stored, and why one of them is not.
 func storeApart[T any](all []T, store func(part []T, timeout time.Duration) error) (failed []T, cause error) {
-	reachable := true
-	failed, untried := bisect(all, screenTimeout, func(part []T, timeout time.Duration) error {
-		if !reachable {
-			return cause
-		}
+	failed, untried, _ := bisectReachable(all, screenTimeout, func(part []T, timeout time.Duration) error {
 		err := store(part, timeout)
-		if err != nil {
-			cause, reachable = err, fault.IsServerError(err)
-		}
+		cause = cmp.Or(err, cause)
 		return err
 	})
 	return append(failed, untried...), cause

@@ -19,7 +19,7 @@ import (
 // claimer claims the messages of a queue. It belongs to the one goroutine that claims and locks.
 type claimer struct {
 	queue       *queue
-	settler     settler
+	writer      writer
 	reader      reader
 	examination *examination
 
@@ -93,7 +93,7 @@ func (c *claimer) claimIfDue(ctx context.Context, settlements []subscription.Set
 	if err = c.screening.refused.unblamed; err != nil && len(settlements) == 0 {
 		return subscription.Claim{}, err // PostgreSQL has given no error
 	}
-	claim.Missed = c.settler.findMissed(ctx, tokensOf(settlements), settled.found)
+	claim.Missed = c.writer.findMissed(ctx, tokensOf(settlements), settled.found)
 	return claim, nil
 }
 
@@ -198,7 +198,7 @@ func (c *claimer) claimNew(ctx context.Context, settlements []subscription.Settl
 	}
 	claim.Leases = result.leases
 	c.reader.removeForged(ctx, c.queue.pool, result.forged)
-	c.settler.release(ctx, result.surplus)
+	c.writer.release(ctx, result.surplus)
 	c.surplus = len(result.surplus) > 0
 	if c.full = len(claim.Leases) == limit; c.surplus {
 		claim.Next = 0
@@ -219,10 +219,10 @@ func (c *claimer) claimNew(ctx context.Context, settlements []subscription.Settl
 // time.
 func (c *claimer) beginClaim(settlements []subscription.Settlement, timeout time.Duration) (*transact.Batch, *settleResult) {
 	if len(settlements) == 0 {
-		return transact.NewWithTimeout(timeout), c.settler.settle(nil, nil)
+		return transact.NewWithTimeout(timeout), c.writer.settle(nil, nil)
 	}
 	batch := transact.New()
-	settled := c.settler.settle(batch, settlements)
+	settled := c.writer.settle(batch, settlements)
 	batch.Queue("select " + transact.StatementTimeoutSQL(timeout))
 	return batch, settled
 }
@@ -321,11 +321,10 @@ func (c *claimer) adapt(ctx context.Context, cause error, width int, lease time.
 // passBy looks for rows that PostgreSQL does not lease, which the next claims pass by. It returns how many it has
 // found, how many messages may be claimed, and whether there are no more.
 func (c *claimer) passBy(ctx context.Context, width int, lease time.Duration) (found, accepted int, all bool) {
-	refused, accepted, all := c.screening.refused.search(ctx, c.trial(ctx, lease), width)
-	if len(refused) > 0 {
+	if found, accepted, all = c.screening.refused.search(ctx, c.trial(ctx, lease), width); found > 0 {
 		c.screening.activate()
 	}
-	return len(refused), accepted, all
+	return found, accepted, all
 }
 
 // trial is how rows are tried: as many as a claim can lease in half of its time.
@@ -359,7 +358,7 @@ func (c *claimer) separate(ctx context.Context, leased []Row, limit int, lease t
 	c.examination.add(ctx, bad, lease)
 	c.reader.removeForged(ctx, c.queue.pool, all.forged)
 	surplus = append(surplus, all.surplus...)
-	c.settler.release(ctx, surplus)
+	c.writer.release(ctx, surplus)
 	return all.leases, len(surplus) > 0
 }
 

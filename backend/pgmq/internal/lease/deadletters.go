@@ -26,9 +26,9 @@ type DeadLetterTableFunc func(ctx context.Context, topic string, lookUp bool) (t
 
 // deadLetterMover moves messages of a queue to another one.
 type deadLetterMover struct {
-	queue   *queue
-	settler settler
-	table   DeadLetterTableFunc
+	queue  *queue
+	writer writer
+	table  DeadLetterTableFunc
 }
 
 // move moves messages to another queue, in a transaction of their own. It takes one round
@@ -46,7 +46,7 @@ func (m deadLetterMover) move(ctx context.Context, settlements []subscription.Se
 		found, err := m.run(ctx, table, settlements)
 		switch {
 		case err == nil:
-			return m.settler.findMissed(ctx, tokensOf(settlements), found), nil
+			return m.writer.findMissed(ctx, tokensOf(settlements), found), nil
 		case fault.IsLockTimeout(err):
 			return subscription.Missed{Busy: tokensOf(settlements)}, nil
 		case m.queue.isDropped(ctx, err):

@@ -19,13 +19,13 @@ type examination struct {
 	queue      *queue
 	suspects   *suspects
 	reader     reader
-	settler    settler
+	writer     writer
 	quarantine quarantine
 	examiner   *Examiner
 }
 
 func newExamination(of *queue, shared *Examiner) *examination {
-	e := &examination{queue: of, suspects: newSuspects(), reader: reader{of}, settler: settler{of}, quarantine: quarantine{of}, examiner: shared}
+	e := &examination{queue: of, suspects: newSuspects(), reader: reader{of}, writer: writer{of}, quarantine: quarantine{of}, examiner: shared}
 	e.suspects.start = func() { e.examiner.start(e.run) }
 	return e
 }
@@ -65,7 +65,7 @@ func (e *examination) run(ctx context.Context) {
 	for _, u := range e.suspects.takeWaiting() {
 		unexamined = append(unexamined, u.row.token())
 	}
-	e.settler.release(rest, unexamined)
+	e.writer.release(rest, unexamined)
 }
 
 // step releases what no claim has taken and what there is no time for, and looks at some of
@@ -115,7 +115,7 @@ func (e *examination) renewed(ctx context.Context, db *pgxpool.Pool, some []susp
 		return nil
 	}
 	from, until := suspectsByID(some), time.Now().Add(some[0].lease)
-	result := e.settler.extendEach(ctx, db, suspectRows(some), some[0].lease, func([]Row) {})
+	result := e.writer.extendEach(ctx, db, suspectRows(some), some[0].lease, func([]Row) {})
 	for _, u := range some {
 		if result.extended[u.row.ID] {
 			u.until = until
@@ -282,7 +282,7 @@ func (e *examination) makeReady(ctx context.Context, db *pgxpool.Pool, leases []
 		e.suspects.addReady(ready, false)
 		e.queue.wakeups.Signal(e.queue.name)
 	}
-	result := e.settler.extendEach(ctx, db, rows, lease, handOver)
+	result := e.writer.extendEach(ctx, db, rows, lease, handOver)
 	for _, r := range result.failed {
 		if time.Until(from[r.ID].until) > lease/2 {
 			handOver([]Row{r})
@@ -313,7 +313,7 @@ func (e *examination) releaseDelayed(ctx context.Context, db *pgxpool.Pool, mess
 		released[i] = subscription.Settlement{Token: m.Token, Action: subscription.Nack, Bare: true}
 		released[i].Disposition.Fallback.Uncounted, released[i].Disposition.Fallback.Delay = true, time.Second
 	}
-	_, _ = e.settler.storeReleases(ctx, db, released) // or they come back when their leases end
+	_, _ = e.writer.storeReleases(ctx, db, released) // or they come back when their leases end
 }
 
 // readTimeout is how long PostgreSQL may take to read one message.

@@ -20,18 +20,7 @@ const claimLimit = 100
 // see. Each runs as ezq runs it; PostgreSQL says what its plan has read.
 func TestPlans_DoNotDependOnStatistics(t *testing.T) {
 	t.Parallel()
-	for name, history := range pgtest.Histories() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			requirePlans(t, history, false)
-		})
-	}
-	for _, name := range []string{"never analysed", "of an empty old table", "when all was leased"} {
-		t.Run(name+", partitioned", func(t *testing.T) {
-			t.Parallel()
-			requirePlans(t, pgtest.Histories()[name], true)
-		})
-	}
+	pgtest.EachHistory(t, requirePlans)
 }
 
 func requirePlans(t *testing.T, history []string, partitioned bool) {
@@ -76,7 +65,7 @@ func (w *planChecker) consume(s *Store) {
 	w.plans.RequireFewRows(w.t, "a nack", claimLimit, err)
 	lostAcks := settlementsOf(leases, subscription.Ack)
 	for i := range lostAcks {
-		lostAcks[i].Number++ // somebody else has leased it meanwhile
+		lostAcks[i].Number++ // another consumer has leased it meanwhile
 	}
 	missed, err := s.Settle(w.ctx, lostAcks)
 	w.plans.RequireFewRows(w.t, "settling what was lost", claimLimit, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
@@ -43,7 +44,6 @@ func (q *queue) isDropped(ctx context.Context, err error) bool {
 	if !fault.IsCode(err, "42P01", "3F000") { // undefined_table, invalid_schema_name
 		return false
 	}
-	var there bool
-	err = q.pool.QueryRow(ctx, "select to_regclass($1) is not null", queuename.Table(q.name)).Scan(&there)
-	return err == nil && !there
+	missing, err := transact.Value[bool](ctx, q.pool, "select to_regclass($1) is null", queuename.Table(q.name))
+	return err == nil && missing
 }

@@ -46,7 +46,7 @@ func (r *Receipt) Ack(ctx context.Context, tx pgx.Tx, token subscription.Token) 
 	}
 	var id int64
 	var same bool
-	err = tx.QueryRow(ctx, r.sql.Exist, pgx.QueryExecModeCacheDescribe, columns.ids, columns.numbers, columns.times).Scan(&id, &same)
+	err = tx.QueryRow(ctx, r.sql.CheckTokens, pgx.QueryExecModeCacheDescribe, columns.ids, columns.numbers, columns.times).Scan(&id, &same)
 	switch {
 	case err == nil && same: // the row is locked by tx now
 		return &fault.Error{Op: "ack", Topic: r.Topic, Cause: fmt.Errorf("message %d: %w", token.ID, ErrKept), Remedy: fault.KeptRemedy(queuename.Table(r.Queue))}

@@ -54,48 +54,45 @@ func (r *refusedRows) ids() []int64 {
 	return slices.AppendSeq(make([]int64, 0, len(r.tried)), maps.Keys(r.tried))
 }
 
-// add adds rows that were found now.
-func (r *refusedRows) add(found []refusal) {
+// passBy has rows passed by that were found now, as far as there is room for them, and returns how many.
+func (r *refusedRows) passBy(ctx context.Context, q *queue, found []refusal) int {
+	found = found[:min(len(found), maxRefusedRows-r.len())]
 	now := time.Now()
-	if len(r.tried) == 0 {
+	if len(r.tried) == 0 && len(found) > 0 {
 		r.tried, r.since, r.next = map[int64]time.Time{}, now, now.Add(fault.Pause(now))
 	}
 	for _, one := range found {
 		r.tried[one.id] = now
 	}
+	report(ctx, q, found)
+	return len(found)
 }
 
 // search looks for rows that PostgreSQL does not lease among those that a claim of up to width messages meets.
 // Claims pass them by from then on. If it accepts none at all, no row is to blame, unless they are few. It returns
-// those that were found, how many others were accepted, and whether none is left to be tried.
-func (r *refusedRows) search(ctx context.Context, t trial, width int) (found []refusal, accepted int, all bool) {
+// how many it has found, how many others were accepted, and whether none is left to be tried.
+func (r *refusedRows) search(ctx context.Context, t trial, width int) (found, accepted int, all bool) {
 	if time.Now().Before(r.nextSearch) || r.len() >= maxRefusedRows {
-		return nil, 0, false
+		return 0, 0, false
 	}
 	r.unblamed = nil
 	due, newest, err := dueRows(ctx, t.queue.pool, t.queue.sql(), width+maxRefusedRows-r.len(), r.ids())
 	if err != nil || len(due) == 0 {
-		return nil, 0, false
+		return 0, 0, false
 	}
 	// A message published after a constraint was added fulfils it; and PostgreSQL updates no message at all, unless it
 	// refuses the statement.
 	sample, _, _ := t.run(ctx, []int64{newest, newest + 1}, 2, t.timeout)
 	if slices.ContainsFunc(sample.refused, func(one refusal) bool { return one.id == newest+1 }) {
 		r.noteFutile(nil)
-		return nil, 0, false
+		return 0, 0, false
 	}
 	known, all, _ := t.run(ctx, due, width, searchTimeout)
 	if len(sample.accepted)+len(known.accepted) == 0 && (!all || !r.areFew(known.refused)) {
 		r.noteFutile(known.refused)
-		return nil, 0, all
+		return 0, 0, all
 	}
-	found = r.certain(ctx, t, known.refused)
-	found = found[:min(len(found), maxRefusedRows-r.len())]
-	if len(found) > 0 {
-		r.add(found)
-		report(ctx, t.queue, found)
-	}
-	return found, len(known.accepted), all
+	return r.passBy(ctx, t.queue, r.certain(ctx, t, known.refused)), len(known.accepted), all
 }
 
 // areFew reports whether the rows are to blame that were refused, although no other was accepted: they
@@ -108,19 +105,15 @@ func (r *refusedRows) areFew(found []refusal) bool {
 	return r.len()+len(found) <= fewRefusedRows && !slices.ContainsFunc(found, func(one refusal) bool { return one.doubtful })
 }
 
-// passByUnchanged has rows passed by that PostgreSQL has not leased, without an error. There is no room for
-// more than maxRefusedRows.
+// passByUnchanged has rows passed by that PostgreSQL has not leased, without an error.
 func (r *refusedRows) passByUnchanged(ctx context.Context, t trial, ids []int64) {
 	var found []refusal
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
-		if _, passed := r.tried[id]; !passed && r.len()+len(found) < maxRefusedRows {
+		if _, passed := r.tried[id]; !passed {
 			found = append(found, refusal{id: id, cause: t.keptError()})
 		}
 	}
-	if len(found) > 0 {
-		r.add(found)
-		report(ctx, t.queue, found)
-	}
+	r.passBy(ctx, t.queue, found)
 }
 
 // certain returns the refusals without those of rows that are accepted, or locked, when they are tried again. A code
@@ -175,7 +168,7 @@ func (r *refusedRows) retry(ctx context.Context, t trial) {
 		return
 	}
 	r.next = time.Now().Add(fault.Pause(r.since))
-	still, err := rowsThere(ctx, t.queue.pool, t.queue.sql(), r.ids())
+	still, err := existingRows(ctx, t.queue.pool, t.queue.sql(), r.ids())
 	if err != nil {
 		return
 	}
@@ -207,10 +200,10 @@ func dueRows(ctx context.Context, db transact.Sender, sql *statement.Set, limit 
 	return due, newest, batch.Run(ctx, db)
 }
 
-// rowsThere returns the rows that there still are.
-func rowsThere(ctx context.Context, db transact.Sender, sql *statement.Set, all []int64) (there idSet, err error) {
+// existingRows returns the rows that there still are.
+func existingRows(ctx context.Context, db transact.Sender, sql *statement.Set, all []int64) (there idSet, err error) {
 	there = idSet{}
 	batch := transact.New()
-	batch.Queue(sql.There, all).Query(there.collect)
+	batch.Queue(sql.Existing, all).Query(there.collect)
 	return there, batch.Run(ctx, db)
 }

@@ -8,12 +8,12 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // Row is a claimed message as it comes from the table.
@@ -23,21 +23,10 @@ type Row struct {
 	ReadAt      time.Time
 	PublishedAt time.Time
 	VisibleAt   time.Time
-	Message     borrowed // null only if another program wrote it
-	Headers     borrowed // null if another program wrote it
-	Known       bool     // it was leased before, or there is nothing to tell it by
+	Message     transact.Borrowed // null only if another program wrote it
+	Headers     transact.Borrowed // null if another program wrote it
+	Known       bool              // it was leased before, or there is nothing to tell it by
 }
-
-// borrowed is text in the memory of pgx, until the next row.
-type borrowed []byte
-
-// ScanBytes implements [pgtype.BytesScanner].
-func (b *borrowed) ScanBytes(text []byte) error {
-	*b = text
-	return nil
-}
-
-var _ pgtype.BytesScanner = (*borrowed)(nil)
 
 // withoutText returns the row without what it says, which is in borrowed memory.
 func (r Row) withoutText() Row {

@@ -21,7 +21,7 @@ import (
 // Store is one queue as the subscription engine sees it.
 type Store struct {
 	queue       *queue
-	settler     settler
+	writer      writer
 	deadLetters deadLetterMover
 	claims      *claimer
 	locks       *locker
@@ -62,17 +62,17 @@ func NewStore(config Config) *Store {
 		maxMessageBytes: config.MaxMessageBytes, maxBytes: config.MaxBytes, encoding: config.Encoding, logger: config.Logger,
 	}
 	of.current.Store(config.Statements)
-	settles := settler{of}
+	writes := writer{of}
 	claims := &claimer{
-		queue: of, settler: settles, reader: reader{of}, examination: newExamination(of, config.Examiner),
+		queue: of, writer: writes, reader: reader{of}, examination: newExamination(of, config.Examiner),
 		gone: config.Gone, bindingPause: config.BindingPause,
 		loadStatements: func(ctx context.Context, unbound bool) (*statement.Set, error) {
 			return config.LoadStatements(ctx, of.sql().OID, unbound)
 		},
 	}
 	return &Store{
-		queue: of, settler: settles, claims: claims, paused: config.Paused,
-		deadLetters: deadLetterMover{queue: of, settler: settles, table: config.DeadLetterTable},
+		queue: of, writer: writes, claims: claims, paused: config.Paused,
+		deadLetters: deadLetterMover{queue: of, writer: writes, table: config.DeadLetterTable},
 		locks:       &locker{queue: of, claims: claims, claimSlots: config.ClaimSlots, lockSlots: config.LockSlots},
 	}
 }
@@ -94,12 +94,12 @@ func (s *Store) Settle(ctx context.Context, settlements []subscription.Settlemen
 	if len(settlements) > 0 && settlements[0].Action == subscription.DeadLetter {
 		return s.deadLetters.move(ctx, settlements)
 	}
-	return s.settler.run(ctx, settlements)
+	return s.writer.run(ctx, settlements)
 }
 
 // Extend implements [subscription.Store].
 func (s *Store) Extend(ctx context.Context, leases []subscription.Token, lease time.Duration) (subscription.Missed, error) {
-	return s.settler.keep(ctx, leases, lease)
+	return s.writer.keep(ctx, leases, lease)
 }
 
 // Lock implements [subscription.Locker].

@@ -30,7 +30,7 @@ func TestRelease_OfOneRowThatIsRefusedKeepsNoOther(t *testing.T) {
 	t.Parallel()
 	s, pool, leases := claimTwenty(t)
 	pgtest.Eventually(t, time.Minute, "the others are released", func() bool { // what a busy machine has no time for is left
-		s.settler.release(t.Context(), tokensOf(settlementsOf(leases, subscription.Release)))
+		s.writer.release(t.Context(), tokensOf(settlementsOf(leases, subscription.Release)))
 		var visible int
 		require.NoError(t, pool.QueryRow(t.Context(), "select count(*) from pgmq.q_t where vt <= now()").Scan(&visible))
 		require.LessOrEqual(t, visible, 19)

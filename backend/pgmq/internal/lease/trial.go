@@ -88,7 +88,7 @@ func (t trial) tryEach(ctx context.Context, server *pgconn.PgConn, ids []int64, 
 	pipeline := server.StartPipeline(ctx)
 	lease, limit := []byte(strconv.FormatInt(t.lease.Microseconds(), 10)), []byte(strconv.FormatInt(until.Microseconds(), 10))
 	for _, id := range ids {
-		pipeline.SendQueryParams(t.queue.sql().Touch, [][]byte{fmt.Appendf(nil, "{%d}", id), lease, limit}, nil, nil, nil)
+		pipeline.SendQueryParams(t.queue.sql().TryLease, [][]byte{fmt.Appendf(nil, "{%d}", id), lease, limit}, nil, nil, nil)
 		pipeline.SendPipelineSync()
 		pipeline.SendQueryParams("rollback to savepoint untouched", nil, nil, nil, nil)
 		pipeline.SendPipelineSync()
@@ -149,7 +149,7 @@ func (t trial) judge(id int64, counts [][]byte, err error, found *trialResult) {
 }
 
 func (t trial) refusedError(err error) error {
-	return t.rowError(fault.WithoutSecrets(err), "a constraint, a trigger or a policy that somebody has added to the table refuses it: change what is refused, or remove that")
+	return t.rowError(fault.WithoutSecrets(err), "a constraint, a trigger or a policy that was added to the table refuses it: change what is refused, or remove that")
 }
 
 func (t trial) slowError(err error) error {

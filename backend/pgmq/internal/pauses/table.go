@@ -15,6 +15,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
@@ -95,10 +96,10 @@ func (t Table) Pause(ctx context.Context, consumers Consumers, p backend.Pause) 
 
 // Resume ends a pause, and reports whether there was one.
 func (t Table) Resume(ctx context.Context, queue string) (resumed bool, err error) {
-	if err := catalog.RequireTrusted(ctx, t.Pool, tableName); err != nil {
+	if err := catalog.RequireTrusted(ctx, t.Pool, []string{tableName}, ""); err != nil {
 		return false, err
 	}
-	err = t.Pool.QueryRow(ctx, text(resumeFile), pgx.QueryExecModeCacheDescribe, queue).Scan(&resumed)
+	resumed, err = transact.Value[bool](ctx, t.Pool, text(resumeFile), queue)
 	if fault.IsCode(err, "42P01") {
 		return false, nil
 	}
@@ -126,7 +127,7 @@ func (t Table) List(ctx context.Context, topic string) ([]backend.Paused, error)
 }
 
 func (t Table) query(ctx context.Context, file string, args ...any) ([]row, error) {
-	if err := catalog.RequireTrusted(ctx, t.Pool, tableName); err != nil {
+	if err := catalog.RequireTrusted(ctx, t.Pool, []string{tableName}, ""); err != nil {
 		return nil, err
 	}
 	rows, err := t.Pool.Query(ctx, text(file), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
@@ -139,7 +140,7 @@ func (t Table) query(ctx context.Context, file string, args ...any) ([]row, erro
 // create creates the table. If another process does so at the same time, that is as good.
 func (t Table) create(ctx context.Context) error {
 	_, err := t.Pool.Exec(ctx, createSQL, pgx.QueryExecModeSimpleProtocol)
-	if fault.IsCode(err, "23505", "42P07", "40P01", "XX000") {
+	if fault.IsConcurrentCreation(err) {
 		return nil
 	}
 	return err

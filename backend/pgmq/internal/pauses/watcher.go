@@ -170,7 +170,7 @@ func (w *Watcher) find(ctx context.Context) (map[string]*backend.Paused, error) 
 		}
 	}
 	if now := time.Now(); now.After(w.trustedUntil) {
-		if err := catalog.RequireTrusted(ctx, w.config.Pool, tableName); err != nil {
+		if err := catalog.RequireTrusted(ctx, w.config.Pool, []string{tableName}, ""); err != nil {
 			return nil, err
 		}
 		w.trustedUntil = now.Add(trustedFor)

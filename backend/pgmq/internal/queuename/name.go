@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -166,6 +167,16 @@ func RoutingKey(topic string) string {
 func GroupPattern(topic string) string {
 	topic = strings.TrimRight(strings.TrimSuffix(readablePrefix(topic+" g"), "g"), "_") // as where the group adds nothing readable
 	return "^" + topic + "[a-z0-9_]*" + hashMark + "[0-9a-f]{" + fmt.Sprint(hashDigits) + "}$"
+}
+
+// IsGroup reports whether queue has the name of one of the groups of topic.
+func IsGroup(topic, queue string) bool {
+	own, err := Of(topic)
+	if err != nil || queue == own {
+		return false
+	}
+	isGroup, err := regexp.MatchString(GroupPattern(topic), queue)
+	return isGroup && err == nil
 }
 
 // Check returns an [*InvalidError] if no queue can have the topic's name.

@@ -1,4 +1,8 @@
-// Package sqlfile is for SQL that stands in files of its own, with comments for people who know SQL.
+// Package sqlfile is for SQL that stands in files of its own, with comments for people who know SQL, and for what is
+// written into it.
+//
+// Go puts something in the place of what is in braces. {table}, {archive} and {queue} are the table of a queue, its
+// archive and its name. All others are explained in the comments of the file, or in those of its package.
 package sqlfile
 
 import "strings"
@@ -12,4 +16,13 @@ func Text(file string) string {
 		}
 	}
 	return strings.TrimSpace(sql.String())
+}
+
+// Literal returns text as a constant of SQL, whatever standard_conforming_strings is.
+func Literal(text string) string {
+	literal := "'" + strings.ReplaceAll(text, "'", "''") + "'"
+	if strings.Contains(text, `\`) {
+		return "E" + strings.ReplaceAll(literal, `\`, `\\`)
+	}
+	return literal
 }

@@ -14,3 +14,10 @@ func TestText_LeavesCommentsOut(t *testing.T) {
 	require.Equal(t, "select '--' -- here it stays\nfrom t\nwhere id = $1", sqlfile.Text(file))
 	require.Empty(t, sqlfile.Text("-- nothing else"))
 }
+
+func TestLiteral_EscapesQuotesAndBackslashes(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"": "''", "a": "'a'", "it's": "'it''s'", `a\b`: `E'a\\b'`, `\'`: `E'\\'''`} {
+		require.Equal(t, want, sqlfile.Literal(text))
+	}
+}

@@ -40,29 +40,29 @@ import (
 //
 // The parameters of settling statements are arrays of the same length.
 type Set struct {
-	OID    uint32 // of the table
-	Claim  string // limit, lease in µs, largest size
-	Lock   string // limit, largest size
-	Lease  string // limit, lease in µs, ids to pass by: claims without reading
-	Read   string // ids, read counts, largest size, read times, whether they were leased before
-	Next   string // ids to pass by
-	Later  string
-	Ack    string // ids, read counts, read times
-	AckOne string // the same, and waits for locked rows
-	Nack   string // ids, read counts, read times, delays in µs or null, headers to merge, reads to take back
-	Extend string // ids, read counts, read times, lease in µs
-	Exist  string // ids, read counts, read times
+	OID         uint32 // of the table
+	Claim       string // limit, lease in µs, largest size
+	Lock        string // limit, largest size
+	Lease       string // limit, lease in µs, ids to pass by: claims without reading
+	Read        string // ids, read counts, largest size, read times, whether they were leased before
+	Next        string // ids to pass by
+	Later       string
+	Ack         string // ids, read counts, read times
+	AckOne      string // the same, and waits for locked rows
+	Nack        string // ids, read counts, read times, delays in µs or null, headers to merge, reads to take back
+	Extend      string // ids, read counts, read times, lease in µs
+	CheckTokens string // ids, read counts, read times
 
-	Due   string // limit, ids to pass by: what a claim would lease, and the newest id
-	Touch string // ids, lease in µs, for how many µs: leases without looking at vt
-	There string // ids
+	Due      string // limit, ids to pass by: what a claim would lease, and the newest id
+	TryLease string // ids, lease in µs, for how many µs: leases without looking at vt
+	Existing string // ids
 
 	Hide         string // ids, read counts, read times, delays in µs, headers or null, whether to merge them
 	MinimumSize  string // ids, largest size
 	Suspicious   string // ids, size
 	RemoveForged string // ids, read counts, read times, whether the id goes as well: removes what only ezq may say
 
-	Share        string // keeps out locks of the whole table, before anything is locked
+	LockTable    string // keeps out locks of the whole table, before anything is locked
 	RemoveLocked string // ids; empty if ack does more than that
 	LeaseLocked  string // ids, lease in µs
 	Release      string // ids
@@ -97,10 +97,10 @@ func New(queue string, layout catalog.Layout) Set {
 	ack := sql("ack")
 	return Set{
 		OID: layout.OID, Claim: sql("claim"), Lock: sql("lock"), Lease: sql("lease"), Read: sql("read"), Next: sql("next"), Later: sql("later"),
-		Ack: ack, AckOne: waitingForLocks(ack), Nack: sql("nack"), Extend: sql("extend"), Exist: sql("exist"), RemoveForged: sql("remove_forged"),
-		Due: sql("due"), Touch: sql("touch"), There: sql("there"),
+		Ack: ack, AckOne: waitingForLocks(ack), Nack: sql("nack"), Extend: sql("extend"), CheckTokens: sql("check_tokens"), RemoveForged: sql("remove_forged"),
+		Due: sql("due"), TryLease: sql("try_lease"), Existing: sql("existing"),
 		Hide: sql("hide"), MinimumSize: sql("minimum_size"), Suspicious: sql("suspicious"),
-		Share: strings.Replace(sql("share"), "{also}", "", 1), RemoveLocked: sql("remove_locked"), LeaseLocked: sql("lease_locked"), Release: sql("release"),
+		LockTable: strings.Replace(sql("lock_table"), "{also}", "", 1), RemoveLocked: sql("remove_locked"), LeaseLocked: sql("lease_locked"), Release: sql("release"),
 		deadLetter: strings.Replace(sql("dead_letter"), "{all stored}", catalog.AllStored("d", "i"), 1), names: layoutNames,
 	}
 }
@@ -174,7 +174,7 @@ func (s Set) Archiving(queue string, columns []string) Set {
 	}
 	archive := queuename.Archive(queue)
 	s.RemoveLocked = "" // deletes
-	s.Share = s.names.Replace(strings.Replace(read("share"), "{also}", ", "+archive, 1))
+	s.LockTable = s.names.Replace(strings.Replace(read("lock_table"), "{also}", ", "+archive, 1))
 	s.Ack = s.names.Replace(strings.NewReplacer(append(also, "{archive}", archive, "{queue}", queue, "{all stored}", catalog.AllStored("d", "s"))...).Replace(read("archive")))
 	s.AckOne = waitingForLocks(s.Ack)
 	return s

@@ -14,7 +14,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 )
 
-// What PostgreSQL gets is the same until somebody means to change it, and then testdata shows it.
+// What PostgreSQL gets is the same until it is meant to change, and then testdata shows it.
 func TestStatements_AreStable(t *testing.T) {
 	t.Parallel()
 	marked := []string{"last_read_at timestamptz"}
@@ -31,7 +31,7 @@ func TestStatements_AreStable(t *testing.T) {
 				common = append(common, "last_read_at")
 			}
 			archiving := New("orders", layout).Archiving("orders", common)
-			requireGolden(t, name+"_archived", textOf(Set{Share: archiving.Share, Ack: archiving.Ack, AckOne: archiving.AckOne}))
+			requireGolden(t, name+"_archived", textOf(Set{LockTable: archiving.LockTable, Ack: archiving.Ack, AckOne: archiving.AckOne}))
 			require.Empty(t, archiving.RemoveLocked)
 		})
 	}

@@ -85,7 +85,8 @@ const PlanSQL = "select set_config('enable_seqscan', 'off', true), set_config('e
 // Value returns the only column of the only row of a query.
 func Value[T any](ctx context.Context, db RowQueryer, sql string, args ...any) (value T, err error) {
 	args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
-	return value, db.QueryRow(ctx, sql, args...).Scan(&value)
+	err = db.QueryRow(ctx, sql, args...).Scan(&value)
+	return value, err
 }
 
 // Collect reads rows in a transaction, which plans as all that look at queues do.

@@ -68,10 +68,12 @@ func (n *Notifier) Notify(queue string) {
 	}
 }
 
-// notifySQL does not wait for the disk, with that lock in its hand: a crash
+// NotifySQL notifies on the channel $1, with the names of the queues $2.
+const NotifySQL = "select pg_notify($1::text, queue) from unnest($2::text[]) as queue"
+
+// hintSQL is NotifySQL that does not wait for the disk, with that lock in its hand: a crash
 // loses only hints.
-const notifySQL = `
-select pg_notify($1, queue) from unnest($2::text[]) as queue, set_config('synchronous_commit', 'off', true)`
+const hintSQL = NotifySQL + ", set_config('synchronous_commit', 'off', true)"
 
 // run notifies until there was nothing to notify for a pause.
 func (n *Notifier) run() {
@@ -83,7 +85,7 @@ func (n *Notifier) run() {
 		ctx, cancel := context.WithTimeout(context.Background(), notifyTimeout)
 		start := time.Now()
 		// It may fail: consumers also look by themselves.
-		_, _ = n.pool.Exec(ctx, notifySQL, pgx.QueryExecModeCacheDescribe, Channel, queues)
+		_, _ = n.pool.Exec(ctx, hintSQL, pgx.QueryExecModeCacheDescribe, Channel, queues)
 		cancel()
 		time.Sleep(min(max(pause, notifyShare*time.Since(start)), notifyMax))
 	}

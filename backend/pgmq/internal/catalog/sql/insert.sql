@@ -1,5 +1,5 @@
--- Publishes messages to a queue, and returns a row if it stores any. It fails if it does not store all: a trigger may
--- return NULL.
+-- Publishes messages to a queue, and returns a row if it stores any. It fails if it does not store all, with {mark} in the
+-- error: a trigger may return NULL.
 --
 -- Parameters: $1 messages, $2 headers, $3 delays in microseconds, $4 times or null, $5 the version of the bindings.
 --

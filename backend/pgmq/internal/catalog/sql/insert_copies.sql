@@ -4,7 +4,7 @@
 -- Parameters: $1 messages, $2 headers, $3 delays in microseconds, $4 times or null, $5 the version of the bindings. $6 the channel to
 -- notify, if {stored} does.
 --
--- {copies} is, for each queue: , i0 as (insert into pgmq.q_orders (vt, message, headers) select vt, message, headers from r returning 1)
+-- {unchanged} is that of insert.sql. {stored} is what is asked once all is stored. {copies} is, for each queue: , i0 as (insert into pgmq.q_orders (vt, message, headers) select vt, message, headers from r returning 1)
 
 with r as materialized (
 	select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond') as vt,

@@ -1,4 +1,4 @@
--- Publishes one message to a queue, as insert.sql does.
+-- Publishes one message to a queue, as insert.sql does; {unchanged} is that of insert.sql.
 --
 -- Parameters: $1 the message, $2 its headers, $3 its delay in microseconds, $4 its time or null, $5 the version of the
 -- bindings.

@@ -8,7 +8,7 @@
 --
 -- {all stored}: otherwise it fails.
 --
--- {copies} is what insert_unique_copy.sql has, for each queue, and {found} what it has found.
+-- {copies} is what insert_unique_copy.sql has, for each queue, and {found} what it has found. {queues} is how many there are.
 
 with r as materialized (
 	select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond') as vt,

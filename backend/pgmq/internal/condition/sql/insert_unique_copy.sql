@@ -1,4 +1,5 @@
--- A part of insert_unique.sql, and no statement by itself: what it does for each queue of a topic. $6 is the key.
+-- A part of insert_unique.sql, and no statement by itself: what it does for each queue of a topic, of which {i}
+-- is the number. $6 is the key.
 --
 -- The limit is one that PostgreSQL cannot know when it plans: whatever it expects of a queue, it uses the index of keys.
 

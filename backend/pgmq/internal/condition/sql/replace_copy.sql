@@ -1,4 +1,5 @@
--- A part of replace.sql, and no statement by itself: what it does for each queue of a topic. $6 is the key, $7 the longest time in microseconds, or 0.
+-- A part of replace.sql, and no statement by itself: what it does for each queue of a topic, of which {i} is the number. $6
+-- is the key, $7 the longest time in microseconds, or 0.
 --
 -- A message that was never leased, and that no transaction has locked, waits. One that is locked is being handled, and stays beside
 -- the new one: to wait for its lock would be to wait for its handler. Of several the newest is replaced. PGMQ before 1.10 has no

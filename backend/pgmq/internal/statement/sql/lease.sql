@@ -2,14 +2,12 @@
 --
 -- Parameters: $1 how many at most, $2 the lease in microseconds, $3 the ids to pass by.
 
-with m as (
-	update {table} m
-	set vt = {end}, read_ct = greatest(least(m.read_ct, 2147483646), 0) + 1{mark}
-	where m.{place} = any (array(
-		select {place} from {table}
-		where {current} and vt <= statement_timestamp() and msg_id <> all($3::bigint[])
-		order by vt, msg_id
-		limit $1
-		for update skip locked))
-	returning m.msg_id, m.read_ct, {read} as read_at, case when isfinite(m.enqueued_at) then m.enqueued_at else 'epoch' end as enqueued_at, m.vt, {known} as known)
-select msg_id, read_ct, read_at, known from m
+update {table} m
+set vt = {end}, read_ct = greatest(least(m.read_ct, 2147483646), 0) + 1{mark}
+where m.{place} = any (array(
+	select {place} from {table}
+	where {current} and vt <= statement_timestamp() and msg_id <> all($3::bigint[])
+	order by vt, msg_id
+	limit $1
+	for update skip locked))
+returning m.msg_id, m.read_ct, {read}, {known}

@@ -39,17 +39,15 @@ from (
 	end as size from m) as m;
 
 -- Lease
-with m as (
-	update "pgmq"."q_orders" m
-	set vt = date_trunc('milliseconds', clock_timestamp() + $2::bigint * interval '1 microsecond') + case when (m.read_ct > 0 or m.last_read_at is not null) then interval '0' else interval '1 microsecond' end, read_ct = greatest(least(m.read_ct, 2147483646), 0) + 1, last_read_at = clock_timestamp()
-	where m.ctid = any (array(
-		select ctid from "pgmq"."q_orders"
-		where '"pgmq"."q_orders"'::regclass::oid = 16385::oid and vt <= statement_timestamp() and msg_id <> all($3::bigint[])
-		order by vt, msg_id
-		limit $1
-		for update skip locked))
-	returning m.msg_id, m.read_ct, m.last_read_at as read_at, case when isfinite(m.enqueued_at) then m.enqueued_at else 'epoch' end as enqueued_at, m.vt, m.vt = date_trunc('milliseconds', m.vt) as known)
-select msg_id, read_ct, read_at, known from m;
+update "pgmq"."q_orders" m
+set vt = date_trunc('milliseconds', clock_timestamp() + $2::bigint * interval '1 microsecond') + case when (m.read_ct > 0 or m.last_read_at is not null) then interval '0' else interval '1 microsecond' end, read_ct = greatest(least(m.read_ct, 2147483646), 0) + 1, last_read_at = clock_timestamp()
+where m.ctid = any (array(
+	select ctid from "pgmq"."q_orders"
+	where '"pgmq"."q_orders"'::regclass::oid = 16385::oid and vt <= statement_timestamp() and msg_id <> all($3::bigint[])
+	order by vt, msg_id
+	limit $1
+	for update skip locked))
+returning m.msg_id, m.read_ct, m.last_read_at, m.vt = date_trunc('milliseconds', m.vt);
 
 -- Read
 with m as materialized (
@@ -124,7 +122,7 @@ l as (
 update "pgmq"."q_orders" m set vt = clock_timestamp() + $4::bigint * interval '1 microsecond'
 from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id;
 
--- Exist
+-- CheckTokens
 select m.msg_id, coalesce(m.read_ct = t.number and case when isfinite(coalesce(m.last_read_at, m.enqueued_at)) then coalesce(m.last_read_at, m.enqueued_at) else 'epoch' end = t.at, false) from "pgmq"."q_orders" m
 join unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) on m.msg_id = t.id
 where m.msg_id = any($1);
@@ -135,7 +133,7 @@ where '"pgmq"."q_orders"'::regclass::oid = 16385::oid and vt <= statement_timest
 order by vt, msg_id
 limit $1;
 
--- Touch
+-- TryLease
 with l as (
 	select ctid as place from "pgmq"."q_orders"
 	where '"pgmq"."q_orders"'::regclass::oid = 16385::oid and msg_id = any($1::bigint[]) and clock_timestamp() < transaction_timestamp() + $3::bigint * interval '1 microsecond'
@@ -147,7 +145,7 @@ u as (
 	returning m.msg_id)
 select (select count(*) from l), (select count(*) from u);
 
--- There
+-- Existing
 select msg_id from "pgmq"."q_orders" where msg_id = any($1::bigint[]);
 
 -- Hide
@@ -228,7 +226,7 @@ update "pgmq"."q_orders" m
 set headers = m.headers - array['ezq_failures', 'ezq_done', 'ezq_unknown_since'] - case when l.named then array['ezq_uuid'] else '{}' end
 from l where m.msg_id = any($1) and m.msg_id = l.msg_id;
 
--- Share
+-- LockTable
 lock table "pgmq"."q_orders" in row exclusive mode;
 
 -- RemoveLocked

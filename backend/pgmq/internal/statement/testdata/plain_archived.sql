@@ -48,7 +48,7 @@ b as (
 s as (select msg_id from a union all select msg_id from b)
 select msg_id from d where case when (select count(*) from d) = all(array[(select count(*) from s)]) then true else (select 'ezq_not_stored' from d limit 1)::boolean end;
 
--- Share
+-- LockTable
 lock table "pgmq"."q_orders", "pgmq"."a_orders" in row exclusive mode;
 
 

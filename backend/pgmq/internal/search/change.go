@@ -1,7 +1,8 @@
-package pending
+package search
 
 import (
 	"context"
+	_ "embed"
 
 	"github.com/jackc/pgx/v5"
 
@@ -9,10 +10,9 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 )
 
-// change is a statement for what waits in a table. Its only row says how many messages it has changed, how
-// many that are chosen it has not, and whether the table has more rows than it has looked at.
+// change is what to do with what waits in a table.
 type change struct {
-	file       string
+	sql        string // which rows it is for, change.sql says
 	privileges string
 	arguments  []any              // from $8 on
 	after      func(queue string) // is called where something was changed; or nil
@@ -34,13 +34,17 @@ func (c change) run(ctx context.Context, s Search, op, topic string, selection b
 	return total, err
 }
 
+//go:embed sql/change.sql
+var changeSQL string
+
+// runOn changes what waits in one table.
 func (c change) runOn(ctx context.Context, s Search, chosen choice, t table) (one changed, truncated bool, err error) {
 	if err := t.check(c.privileges); err != nil {
 		return changed{}, false, err
 	}
 	args := append(chosen.arguments(t, s.MaxRows), c.arguments...)
 	err = s.run(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, chosen.statement(c.file, t), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...).Scan(&one.done, &one.busy, &truncated)
+		return tx.QueryRow(ctx, chosen.statement(changeSQL, t, "{change}", c.sql), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...).Scan(&one.done, &one.busy, &truncated)
 	})
 	if fault.IsCode(err, "42501") { // insufficient_privilege
 		err = t.denied(c.privileges, fault.WithoutSecrets(err))

@@ -1,4 +1,4 @@
-package pending
+package search
 
 import (
 	"cmp"
@@ -31,14 +31,8 @@ type Search struct {
 	Timeout time.Duration
 }
 
-var (
-	//go:embed sql/search.sql
-	searchSQL string
-	//go:embed sql/cancel.sql
-	cancelSQL string
-	//go:embed sql/reschedule.sql
-	rescheduleSQL string
-)
+//go:embed sql/search.sql
+var searchSQL string
 
 // Find returns what the selection chooses of the messages of topic, in all of its queues and archives.
 func (s Search) Find(ctx context.Context, op, topic string, selection backend.Selection) (found []backend.Found, err error) {
@@ -56,9 +50,13 @@ func (s Search) Find(ctx context.Context, op, topic string, selection backend.Se
 
 // Cancel deletes what waits of the messages that selection chooses, in the queues of topic.
 func (s Search) Cancel(ctx context.Context, op, topic string, selection backend.Selection) (backend.Cancelled, error) {
-	total, err := change{file: cancelSQL, privileges: "SELECT, UPDATE, DELETE"}.run(ctx, s, op, topic, selection)
+	total, err := change{sql: "delete from {table}", privileges: "SELECT, UPDATE, DELETE"}.run(ctx, s, op, topic, selection)
 	return backend.Cancelled{Removed: total.done, Busy: total.busy}, err
 }
+
+// rescheduleSQL moves messages to the time $8, or if that is null, to now. One that is due already keeps its place
+// then.
+const rescheduleSQL = "update {table} set vt = case when $8::timestamptz > clock_timestamp() then $8::timestamptz else least(vt, clock_timestamp()) end"
 
 // Reschedule moves what waits of the messages that selection chooses, in the queues of topic, to another
 // time. It calls wake for each queue where it has moved one.
@@ -67,7 +65,7 @@ func (s Search) Reschedule(ctx context.Context, op, topic string, selection back
 	if at.After(time.Unix(0, 0)) { // an earlier one is over, and perhaps earlier than PostgreSQL can tell
 		to = &at
 	}
-	total, err := change{file: rescheduleSQL, privileges: "SELECT, UPDATE", arguments: []any{to}, after: wake}.run(ctx, s, op, topic, selection)
+	total, err := change{sql: rescheduleSQL, privileges: "SELECT, UPDATE", arguments: []any{to}, after: wake}.run(ctx, s, op, topic, selection)
 	return backend.Rescheduled{Moved: total.done, Busy: total.busy}, err
 }
 

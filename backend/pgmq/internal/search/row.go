@@ -1,4 +1,4 @@
-package pending
+package search
 
 import (
 	"bytes"
@@ -11,11 +11,11 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 //go:embed sql/read.sql
@@ -49,19 +49,8 @@ type row struct {
 	later, known      bool
 	uuid, key         string
 	size, headersSize int
-	message, headers  text
+	message, headers  transact.Borrowed
 }
-
-// text is in the memory of pgx, until the next row.
-type text []byte
-
-// ScanBytes implements [pgtype.BytesScanner].
-func (t *text) ScanBytes(read []byte) error {
-	*t = read
-	return nil
-}
-
-var _ pgtype.BytesScanner = (*text)(nil)
 
 // scan returns the messages in rows, in the order of ids.
 func scan(rows pgx.Rows, chosen choice, t table, ids []int64) ([]backend.Found, error) {
@@ -123,14 +112,14 @@ func (r *row) found(chosen choice, t table) backend.Found {
 func (r *row) state(t table) backend.State {
 	switch {
 	case t.place == backend.InArchive:
-		return backend.Archived
+		return backend.StateArchived
 	case t.letters:
-		return backend.Dead
+		return backend.StateDead
 	case r.reads > 0:
-		return backend.Delivered
+		return backend.StateDelivered
 	case r.later:
-		return backend.Delayed
+		return backend.StateDelayed
 	default:
-		return backend.Waiting
+		return backend.StateWaiting
 	}
 }

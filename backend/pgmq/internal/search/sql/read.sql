@@ -3,7 +3,8 @@
 -- Parameters: $1 to $6 those of {matches}, $7 ids, $8 the most bytes of the text of a message, or -1 to read no text.
 --
 -- A text is made once, and its size is known then. One that is too large stays where it is; {most} is the most bytes of
--- headers. A time that is none is 1970.
+-- headers. {enqueued} and {vt} are the times of a message, of which one that is none is 1970. {id} and {key} are what its
+-- headers say of these, or ''. {known} is whether it was leased before.
 
 select msg_id, greatest(read_ct, 0), {enqueued}, {vt}, vt > statement_timestamp(), known, id, key,
 	coalesce(octet_length(message), 0), case when octet_length(message) <= $8::bigint then message end,

@@ -1,4 +1,4 @@
-package pending
+package search
 
 import (
 	_ "embed"
@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
@@ -77,7 +78,7 @@ func (c choice) conditions() [4]string {
 		all[2] = "coalesce(message->'_type', headers->'name') = to_jsonb($3::text)"
 	}
 	if c.Header != "" {
-		all[3] = "headers->" + quoted(c.Header) + " = to_jsonb($5::text)"
+		all[3] = "headers->" + sqlfile.Literal(c.Header) + " = to_jsonb($5::text)"
 	}
 	return all
 }
@@ -99,24 +100,14 @@ func (c choice) which(t table) (which, order string) {
 
 // index returns the SQL of an index with which all of t can be searched.
 func (c choice) index(t table) string {
-	on := "CREATE INDEX CONCURRENTLY ON " + t.name
+	on := "USING hash ((coalesce(message->'_type', headers->'name')))"
 	switch {
 	case c.UniqueKey != "":
-		return on + " (left(headers->>'ezq_unique', 400)) WHERE headers ? 'ezq_unique'"
+		on = catalog.KeysSQL
 	case c.ID != "":
-		return on + " USING hash ((headers->'ezq_uuid'))"
+		on = "USING hash ((headers->'ezq_uuid'))"
 	case c.Header != "":
-		return on + fmt.Sprintf(" USING hash ((headers->%s))", quoted(c.Header))
-	default:
-		return on + " USING hash ((coalesce(message->'_type', headers->'name')))"
+		on = fmt.Sprintf("USING hash ((headers->%s))", sqlfile.Literal(c.Header))
 	}
-}
-
-// quoted returns text as a constant of SQL, whatever standard_conforming_strings is.
-func quoted(text string) string {
-	literal := "'" + strings.ReplaceAll(text, "'", "''") + "'"
-	if strings.Contains(text, `\`) {
-		return "E" + strings.ReplaceAll(literal, `\`, `\\`)
-	}
-	return literal
+	return catalog.IndexRemedy(t.name, on, t.partitioned)
 }

@@ -1,11 +1,10 @@
-// Package pending finds, cancels and moves messages that a topic has stored, by what they say.
-package pending
+// Package search finds, cancels and moves messages that a topic has stored, by what they say.
+package search
 
 import (
 	"context"
 	_ "embed"
 	"fmt"
-	"regexp"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -27,12 +26,11 @@ type table struct {
 
 	readable bool
 	headers  bool
-	leases   bool    // it has last_read_at
-	indexed  [4]bool // by the conditions, in their order
-}
+	leases   bool // it has last_read_at
 
-// deadSuffix is what the name of a dead-letter topic has behind that of its topic.
-const deadSuffix = "_dead"
+	partitioned bool
+	indexed     [4]bool // by the conditions, in their order
+}
 
 //go:embed sql/tables.sql
 var tablesSQL string
@@ -53,7 +51,7 @@ func listTables(ctx context.Context, pool *pgxpool.Pool, topic, header string, a
 		tables = append(tables, table{name: queuename.Table(group), queue: group, place: backend.InGroup})
 	}
 	if all {
-		if dead, err := queuename.Of(topic + deadSuffix); err == nil { // a name can be too long
+		if dead, err := queuename.Of(topic + backend.DeadLetterSuffix); err == nil { // a name can be too long
 			tables = append(tables, table{name: queuename.Table(dead), queue: dead, place: backend.InDeadLetters, letters: true})
 		}
 		for _, t := range slices.Clone(tables) {
@@ -70,14 +68,7 @@ func groupsOf(ctx context.Context, pool *pgxpool.Pool, topic, own string) ([]str
 		return nil, err
 	}
 	bound, err := catalog.Bindings(ctx, pool, topic)
-	if err != nil {
-		return nil, err
-	}
-	isGroup, err := regexp.Compile(queuename.GroupPattern(topic))
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(bound.Queues, func(queue string) bool { return queue == own || !isGroup.MatchString(queue) }), nil
+	return bound.Groups(topic), err
 }
 
 // describe returns those of tables that exist, with what there is to know of them.
@@ -92,7 +83,7 @@ func describe(ctx context.Context, pool *pgxpool.Pool, tables []table, header st
 	}
 	var n int
 	var t table
-	_, err = pgx.ForEachRow(rows, []any{&n, &t.readable, &t.headers, &t.leases, &t.indexed[0], &t.indexed[1], &t.indexed[2], &t.indexed[3]}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&n, &t.readable, &t.headers, &t.leases, &t.partitioned, &t.indexed[0], &t.indexed[1], &t.indexed[2], &t.indexed[3]}, func() error {
 		t.name, t.queue, t.place, t.letters = tables[n].name, tables[n].queue, tables[n].place, tables[n].letters
 		there = append(there, t)
 		return nil

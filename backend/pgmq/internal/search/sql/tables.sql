@@ -3,8 +3,8 @@
 -- Parameters: $1 names of tables, $2 the name of a header.
 --
 -- A row has the place in $1 of a table that exists; whether the role may read all of it; whether it has headers, and
--- last_read_at, which queues have since PGMQ 1.10; and whether there is an index for each of the conditions of matches.sql,
--- in their order: the ID, the key, the event, the header.
+-- last_read_at, which queues have since PGMQ 1.10; whether it is partitioned; and whether there is an index for each of the
+-- conditions of matches.sql, in their order: the ID, the key, the event, the header.
 
 with t as (
 	select n, to_regclass(name) as oid from unnest($1::text[]) with ordinality as t(name, n)),
@@ -15,6 +15,7 @@ i as (
 select (n - 1)::int, has_table_privilege(oid, 'select'),
 	exists (select from pg_attribute where attrelid = oid and attname = 'headers' and not attisdropped),
 	exists (select from pg_attribute where attrelid = oid and attname = 'last_read_at' and not attisdropped),
+	coalesce((select relkind = 'p' from pg_class where pg_class.oid = t.oid), false),
 	exists (select from i where i.n = t.n and predicate is null and expression = '(headers -> ''ezq_uuid''::text)'),
 	exists (select from i where i.n = t.n and predicate = '(headers ? ''ezq_unique''::text)' and expression = '"left"((headers ->> ''ezq_unique''::text), 400)'),
 	exists (select from i where i.n = t.n and predicate is null and expression = 'COALESCE((message -> ''_type''::text), (headers -> ''name''::text))'),

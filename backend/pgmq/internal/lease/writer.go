@@ -16,12 +16,12 @@ import (
 	"github.com/ezq-go/ezq/internal/sparse"
 )
 
-// settler stores what becomes of the messages of a queue.
-type settler struct{ queue *queue }
+// writer stores what becomes of the leased messages of a queue, and extends their leases.
+type writer struct{ queue *queue }
 
 // settle adds the statements for settlements to batch.
-func (s settler) settle(batch *transact.Batch, settlements []subscription.Settlement) *settleResult {
-	sql := s.queue.sql()
+func (w writer) settle(batch *transact.Batch, settlements []subscription.Settlement) *settleResult {
+	sql := w.queue.sql()
 	result := &settleResult{found: make(idSet, len(settlements))}
 	var acks tokenColumns
 	var nacks nackColumns
@@ -29,7 +29,7 @@ func (s settler) settle(batch *transact.Batch, settlements []subscription.Settle
 		if settlement.Action == subscription.Ack {
 			acks.add(settlement.Token)
 		} else {
-			nacks.add(settlement, s.queue.encoding)
+			nacks.add(settlement, w.queue.encoding)
 		}
 	}
 	if len(acks.ids) > 0 {
@@ -50,17 +50,17 @@ func (s settler) settle(batch *transact.Batch, settlements []subscription.Settle
 
 // run stores what becomes of messages, and returns those whose outcome is not stored. The messages
 // of a queue that was dropped are gone.
-func (s settler) run(ctx context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {
+func (w writer) run(ctx context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {
 	batch := transact.New()
-	result := s.settle(batch, settlements)
-	err := batch.Run(ctx, s.queue.pool)
-	if s.queue.isDropped(ctx, err) {
+	result := w.settle(batch, settlements)
+	err := batch.Run(ctx, w.queue.pool)
+	if w.queue.isDropped(ctx, err) {
 		return subscription.Missed{Gone: tokensOf(settlements)}, nil
 	}
 	if err != nil {
-		return subscription.Missed{}, cmp.Or(result.refusal(s.queue, err), s.queue.classify("settle", err))
+		return subscription.Missed{}, cmp.Or(result.refusal(w.queue, err), w.queue.classify("settle", err))
 	}
-	return s.findMissed(ctx, tokensOf(settlements), result.found), nil
+	return w.findMissed(ctx, tokensOf(settlements), result.found), nil
 }
 
 // findMissed returns the tokens of all that were not found, and why they were not. It has to
@@ -68,7 +68,7 @@ func (s settler) run(ctx context.Context, settlements []subscription.Settlement)
 // that another consumer has from one that was deleted beside it.
 //
 // If the second look fails, they count as locked: what may have been is tried again.
-func (s settler) findMissed(ctx context.Context, all []subscription.Token, found idSet) (missed subscription.Missed) {
+func (w writer) findMissed(ctx context.Context, all []subscription.Token, found idSet) (missed subscription.Missed) {
 	var missing tokenColumns
 	for _, token := range all {
 		if !found[token.ID] {
@@ -82,14 +82,14 @@ func (s settler) findMissed(ctx context.Context, all []subscription.Token, found
 	var id int64
 	var same bool
 	batch := transact.New()
-	batch.Queue(s.queue.sql().Exist, missing.ids, missing.numbers, missing.times).Query(func(rows pgx.Rows) error {
+	batch.Queue(w.queue.sql().CheckTokens, missing.ids, missing.numbers, missing.times).Query(func(rows pgx.Rows) error {
 		_, err := pgx.ForEachRow(rows, []any{&id, &same}, func() error {
 			valid[id] = same
 			return nil
 		})
 		return err
 	})
-	err := batch.Run(ctx, s.queue.pool)
+	err := batch.Run(ctx, w.queue.pool)
 	for _, token := range all {
 		same, there := valid[token.ID]
 		switch {
@@ -106,84 +106,75 @@ func (s settler) findMissed(ctx context.Context, all []subscription.Token, found
 }
 
 // release releases what was leased and is not kept.
-func (s settler) release(ctx context.Context, surplus []subscription.Token) {
+func (w writer) release(ctx context.Context, surplus []subscription.Token) {
 	released := make([]subscription.Settlement, len(surplus))
 	for i, token := range surplus {
 		released[i] = subscription.Settlement{Token: token, Action: subscription.Release}
 	}
-	if failed, err := s.storeReleases(ctx, s.queue.pool, released); len(failed) > 0 {
-		about := sparse.About{Text: "ezq: messages that there is no room for could not be released, and come back when their leases end", Topic: s.queue.topic}
-		sparse.Log(ctx, s.queue.logger, slog.LevelWarn, about, "topic", s.queue.topic, "queue", s.queue.name, "messages", len(failed),
-			"msg_id", failed[0].ID, "error", s.queue.classify("settle", err))
+	if failed, err := w.storeReleases(ctx, w.queue.pool, released); len(failed) > 0 {
+		about := sparse.About{Text: "ezq: messages that there is no room for could not be released, and come back when their leases end", Topic: w.queue.topic}
+		sparse.Log(ctx, w.queue.logger, slog.LevelWarn, about, "topic", w.queue.topic, "queue", w.queue.name, "messages", len(failed),
+			"msg_id", failed[0].ID, "error", w.queue.classify("settle", err))
 	}
 }
 
 // storeReleases releases messages, and returns those that it has failed for.
-func (s settler) storeReleases(ctx context.Context, db transact.Sender, released []subscription.Settlement) ([]subscription.Settlement, error) {
+func (w writer) storeReleases(ctx context.Context, db transact.Sender, released []subscription.Settlement) ([]subscription.Settlement, error) {
 	return storeApart(released, func(part []subscription.Settlement, timeout time.Duration) error {
 		batch := transact.NewWithTimeout(timeout)
-		s.settle(batch, part)
+		w.settle(batch, part)
 		return batch.Run(ctx, db)
 	})
 }
 
 // extend extends leases, and returns those that it has found.
-func (s settler) extend(ctx context.Context, db transact.Sender, leases []subscription.Token, lease time.Duration) (idSet, error) {
+func (w writer) extend(ctx context.Context, db transact.Sender, leases []subscription.Token, lease time.Duration) (idSet, error) {
 	columns, found := tokenColumnsOf(leases), make(idSet, len(leases))
 	batch := transact.New()
-	batch.Queue(s.queue.sql().Extend, columns.ids, columns.numbers, columns.times, lease.Microseconds()).Query(found.collect)
+	batch.Queue(w.queue.sql().Extend, columns.ids, columns.numbers, columns.times, lease.Microseconds()).Query(found.collect)
 	return found, batch.Run(ctx, db)
 }
 
 // extendEach extends leases, together if it can, within about a second.
-func (s settler) extendEach(ctx context.Context, db *pgxpool.Pool, rows []Row, lease time.Duration, extended func(part []Row)) (result extension) {
+func (w writer) extendEach(ctx context.Context, db *pgxpool.Pool, rows []Row, lease time.Duration, extended func(part []Row)) (result extension) {
 	result.extended = idSet{}
-	var passed []Row
-	failed, untried := bisect(rows, examineTimeout, func(part []Row, timeout time.Duration) error {
-		if result.passing != nil {
-			passed = append(passed, part...)
-			return nil
-		}
-		err := s.extendWithin(ctx, db, part, lease, timeout, result.extended)
+	result.failed, result.untried, result.passing = bisectReachable(rows, examineTimeout, func(part []Row, timeout time.Duration) error {
+		err := w.extendWithin(ctx, db, part, lease, timeout, result.extended)
 		switch {
 		case err == nil:
 			extended(part)
-		case !fault.IsServerError(err):
-			result.passing, err = err, nil
-			passed = append(passed, part...)
-		case len(part) == 1:
-			result.refusal = fault.FirstError(result.refusal, err)
+		case fault.IsServerError(err) && len(part) == 1:
+			result.refusal = cmp.Or(result.refusal, err)
 		}
 		return err
 	})
-	result.failed, result.untried = failed, append(untried, passed...)
 	return result
 }
 
-func (s settler) extendWithin(ctx context.Context, db *pgxpool.Pool, rows []Row, lease, timeout time.Duration, found idSet) error {
+func (w writer) extendWithin(ctx context.Context, db *pgxpool.Pool, rows []Row, lease, timeout time.Duration, found idSet) error {
 	var columns tokenColumns
 	for _, r := range rows {
 		columns.add(r.token())
 	}
 	batch := transact.NewWithTimeout(timeout)
-	batch.Queue(s.queue.sql().Extend, columns.ids, columns.numbers, columns.times, lease.Microseconds()).Query(found.collect)
+	batch.Queue(w.queue.sql().Extend, columns.ids, columns.numbers, columns.times, lease.Microseconds()).Query(found.collect)
 	return batch.Run(ctx, db)
 }
 
 // keep extends leases, and returns those that are lost. The messages of a queue that was dropped are
 // gone.
-func (s settler) keep(ctx context.Context, leases []subscription.Token, lease time.Duration) (subscription.Missed, error) {
-	extended, err := s.extend(ctx, s.queue.pool, leases, lease)
-	if s.queue.isDropped(ctx, err) {
+func (w writer) keep(ctx context.Context, leases []subscription.Token, lease time.Duration) (subscription.Missed, error) {
+	extended, err := w.extend(ctx, w.queue.pool, leases, lease)
+	if w.queue.isDropped(ctx, err) {
 		return subscription.Missed{Gone: leases}, nil
 	}
 	if fault.IsServerError(err) {
-		return subscription.Missed{}, &subscription.Refusal{Cause: s.queue.classify("extend", err)}
+		return subscription.Missed{}, &subscription.Refusal{Cause: w.queue.classify("extend", err)}
 	}
 	if err != nil {
-		return subscription.Missed{}, s.queue.classify("extend", err)
+		return subscription.Missed{}, w.queue.classify("extend", err)
 	}
-	return s.findMissed(ctx, leases, extended), nil
+	return w.findMissed(ctx, leases, extended), nil
 }
 
 func tokensOf(settlements []subscription.Settlement) []subscription.Token {
