@@ -164,7 +164,7 @@ func (w *Watcher) look(ctx context.Context) error {
 // find returns the pauses that hold, by queue.
 func (w *Watcher) find(ctx context.Context) (map[string]*backend.Paused, error) {
 	if !w.exists {
-		exists, err := transact.Value[bool](ctx, w.config.Pool, "select to_regclass($1) is not null", tableName)
+		exists, err := transact.Value[bool](ctx, w.config.Pool, "select to_regclass($1::text) is not null", tableName)
 		if err != nil || !exists {
 			return nil, err
 		}

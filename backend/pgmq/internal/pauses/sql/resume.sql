@@ -6,6 +6,6 @@
 -- what they hear.
 
 with ended as (
-	delete from {table} where queue = $1 returning until),
-told as (select pg_notify('{channel}', '{name}') from ended)
+	delete from {table} where queue = $1::text returning until),
+told as (select pg_notify('{channel}'::text, '{name}'::text) from ended)
 select exists (select from ended, told where until is null or until > now())
