@@ -22,7 +22,8 @@ func goroutinesOf(id string) (places []string) {
 	var profile strings.Builder
 	_ = pprof.Lookup("goroutine").WriteTo(&profile, 1) // a Builder takes everything
 	mark := fmt.Sprintf("%q:%q", caseLabel, id)
-	for group := range strings.SplitSeq(profile.String(), "\n\n") {
+	_, groups, _ := strings.Cut(profile.String(), "\n") // the first line is of all of them
+	for group := range strings.SplitSeq(groups, "\n\n") {
 		lines := strings.Split(group, "\n")
 		if len(lines) < 2 || !strings.Contains(lines[1], mark) {
 			continue
