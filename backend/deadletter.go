@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -20,21 +21,39 @@ const (
 	DeadLetterAt       = "poisoned_at"       // when it was dead-lettered, in RFC 3339
 )
 
+// ExpiresAt is the metadata that says, in RFC 3339, after which time a message is not to be handled any more, as
+// ezq.Expires sets it. If it is empty, the message does not expire.
+const ExpiresAt = "x-ezq-expires-at"
+
+// ExpiredError is why a message was not handled: it came too late. See [ExpiresAt].
+type ExpiredError struct {
+	At time.Time // when it has expired
+}
+
+func (e *ExpiredError) Error() string {
+	return "ezq: the event expired at " + e.At.UTC().Format(time.RFC3339)
+}
+
 // DeadLetterSuffix is what a dead-letter topic has behind the name of its topic, unless a Poison names another one: the
 // dead letters of "orders" are in "orders_dead".
 const DeadLetterSuffix = "_dead"
 
 // DeadLetterMetadata returns the metadata that explains a dead letter: where the message
 // came from, which handler gave it up, how often it had failed, and the error of the last
-// failure, of which at most 1024 bytes are kept, as valid UTF-8 without NUL.
+// failure, of which at most 1024 bytes are kept, as valid UTF-8 without NUL. After an
+// [ExpiredError] the message expires no more: when it is redriven, it is to be handled.
 func DeadLetterMetadata(topic, handler string, failures int, err error) message.Metadata {
-	return message.Metadata{
+	metadata := message.Metadata{
 		DeadLetterReason:   reason(err.Error()),
 		DeadLetterTopic:    topic,
 		DeadLetterHandler:  handler,
 		DeadLetterFailures: strconv.Itoa(failures),
 		DeadLetterAt:       time.Now().UTC().Format(time.RFC3339),
 	}
+	if _, expired := errors.AsType[*ExpiredError](err); expired {
+		metadata[ExpiresAt] = ""
+	}
+	return metadata
 }
 
 // maxReason is how many bytes of an error's text a dead letter carries.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -23,6 +24,9 @@ func routerDeadLetters() []Case {
 		promise("what cannot be handled is a dead letter",
 			"Events that no handler takes, or that cannot be decoded, are moved as they are, and the others are handled.",
 			needsDurable, unhandledIsDeadLetter),
+		promise("an expired event is a dead letter",
+			"An event that is still in the queue when it expires is not handled, but moved with that reason; others are handled.",
+			needsDurable, expiredIsDeadLetter),
 	)
 }
 
@@ -101,4 +105,25 @@ func unhandledIsDeadLetter(h *harness) {
 	h.require(payloads[`{"_type":"ConformanceVisit","Label":7}`], "an event that cannot be decoded is not among the dead letters as it was")
 	publishEvents(p, topic, visit{"b"})
 	collect(h, handled, "a", "b")
+}
+
+func expiredIsDeadLetter(h *harness) {
+	p, topic, dead := connect(h, PeerConfig{}), h.topic(), h.topic()
+	deadInbox := p.subscribe(dead)
+	p.initialize(topic)
+	const d = 100 * time.Millisecond
+	for label, expiry := range map[string]time.Duration{"late": d, "in time": time.Hour} {
+		h.must("ezq.Publish with an expiry", func() error {
+			return ezq.Publish(h.ctx, p.Publisher, visit{label}, ezq.Topic(topic), ezq.Expires(expiry))
+		})
+	}
+	time.Sleep(2 * d)
+	handled := make(chan string, 100)
+	startWithDeadLetters(p, topic, dead, func(_ context.Context, e visit) error {
+		handled <- e.Label
+		return nil
+	})
+	requireDeadLetter(h, deadInbox.receive(), topic, "expired")
+	collect(h, handled, "in time")
+	nothing(h, handled, quietPeriod, "the event %q was handled")
 }

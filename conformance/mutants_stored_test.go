@@ -119,6 +119,14 @@ func metadataMutants() []mutant {
 			}),
 		},
 		{
+			name:     "only the program's own metadata is kept",
+			breaks:   "metadata whose key begins with x- does not arrive",
+			killedBy: []string{"router and dead letters/an expired event is a dead letter"},
+			fault: storing(func(msg *message.Message) {
+				maps.DeleteFunc(msg.Metadata, func(key, _ string) bool { return strings.HasPrefix(key, "x-") })
+			}),
+		},
+		{
 			name:     "keys are folded",
 			breaks:   "the keys of metadata arrive in lower case",
 			killedBy: []string{"payload/any text in metadata"},

@@ -301,6 +301,8 @@ func (d *delivery) classify(ctx context.Context, rt *route, inv *invocation, msg
 		if r.disposition.Target != nil {
 			r.outcome = deadLettered
 		}
+	case err == nil && inv.dropped:
+		r.outcome = dropped
 	case err == nil, isClosed(msg.Acked()):
 		r.outcome = succeeded
 	case inv.abandoned:
@@ -336,7 +338,10 @@ func (d *delivery) classifyError(r *result, info *backend.Delivery) {
 
 // settle settles the event by what became of it with its handlers.
 func (d *delivery) settle(results []result) {
-	var worst outcome
+	worst := succeeded // if all its handlers have succeeded before
+	if len(results) > 0 {
+		worst = dropped
+	}
 	redelivery := d.info.Unchanged()
 	redelivery.InPlace, redelivery.Uncounted = true, true // unless a handler says otherwise
 	earlier := redelivery.Failures
@@ -375,7 +380,7 @@ func (d *delivery) settle(results []result) {
 // already stays so.
 func (d *delivery) settleAs(outcome outcome, redelivery backend.Redelivery, target *backend.DeadLetterTarget) {
 	switch outcome {
-	case succeeded:
+	case succeeded, dropped:
 		d.msg.Ack()
 	case deadLettered:
 		backend.DeadLetter(d.msg, *target)

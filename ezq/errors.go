@@ -32,6 +32,10 @@ var (
 	ErrInvalidConfig = errors.New("ezq: invalid configuration")
 )
 
+// ExpiredError is why an event is a dead letter that was not handled: it came too late. See
+// [Expires].
+type ExpiredError = backend.ExpiredError
+
 // configError says what is wrong with what a router was given. It matches [ErrInvalidConfig].
 type configError struct {
 	text  string

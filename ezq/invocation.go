@@ -23,6 +23,7 @@ type invocation struct {
 
 	abandoned bool // the router stopped before the handler could begin
 	exited    bool // the handler has ended its goroutine
+	dropped   bool // the event has expired, and is acknowledged without the handler
 }
 
 // slotState says on which slot a handler works.
@@ -47,6 +48,7 @@ func (inv *invocation) copyMeta() Meta {
 	}
 	meta := inv.meta
 	meta.CorrelationID, meta.CausationID = publishableID(inv.headers[correlationHeader]), publishableID(inv.headers[causationHeader])
+	meta.ExpiresAt = expiryOf(inv.headers)
 	meta.Headers = maps.Clone(inv.headers)
 	return meta
 }
@@ -61,6 +63,15 @@ func (inv *invocation) describe(topic string, msg *message.Message, rt *route, e
 	if inv.info != nil {
 		inv.meta.Delivery, inv.meta.Failures, inv.meta.PublishedAt = inv.info.Number, inv.info.Failures, inv.info.PublishedAt
 	}
+}
+
+// expire returns how the handler ends, which is not called, because its event has expired, as err says.
+func (inv *invocation) expire(err error) error {
+	if inv != nil && inv.delivery != nil && inv.delivery.topic.dropExpired {
+		inv.dropped = true
+		return nil
+	}
+	return Permanent(err)
 }
 
 // acquireLimit waits until rt, whose handler is to begin, may handle one event more. It

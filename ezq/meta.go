@@ -24,6 +24,9 @@ type Meta struct {
 	// is the zero Time if the backend does not say.
 	PublishedAt time.Time
 
+	// ExpiresAt is when the event expires, as [Expires] says, or the zero Time.
+	ExpiresAt time.Time
+
 	// CorrelationID ties together all events that followed from one; see
 	// [CorrelationIDFromContext]. [Publish] passes it on. It is "" if there is none.
 	CorrelationID string

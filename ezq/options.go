@@ -76,6 +76,25 @@ func At(t time.Time) PublishOption {
 	})
 }
 
+// Expires gives events a time after which they are worthless: d from now, by the clock of the
+// publisher, and by those of the consumers. An event that comes to a handler later than that is not
+// handled. It becomes a dead letter, with an [ExpiredError] as its reason, or it is acknowledged, if
+// TopicConfig.DropExpired says so. A handler that has begun is not interrupted; a later attempt is
+// not made.
+//
+// d is positive, and longer than the [Delay]. The time is the header "x-ezq-expires-at", which [Meta] has too;
+// one that cannot be read does not count. A dead letter of an event that has expired has it no more:
+// once it is redriven, it is handled.
+func Expires(d time.Duration) PublishOption {
+	return publishOption(func(o *outgoing) error {
+		if d <= 0 {
+			return fmt.Errorf("Expires: %v is not positive: leave it out if the event does not expire", d)
+		}
+		o.expiry = d
+		return nil
+	})
+}
+
 // Header attaches a header, which handlers read from [Meta]. A second one of
 // the same name replaces the first.
 //

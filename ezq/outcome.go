@@ -18,9 +18,10 @@ import (
 type outcome uint8
 
 const (
-	succeeded    outcome = iota
-	deadLettered         // by the router or a middleware
-	released             // it was interrupted, or no handler has begun with it
+	dropped outcome = iota // it has expired: it was acknowledged
+	succeeded
+	deadLettered // by the router or a middleware
+	released     // it was interrupted, or no handler has begun with it
 	failed
 	unknown // without a handler: it was released
 	ignored // without a handler: it was acknowledged

@@ -21,6 +21,7 @@ type outgoing struct {
 	delay   time.Duration
 	delayed bool // also by 0
 	at      time.Time
+	expiry  time.Duration // 0: they do not expire
 	headers []header
 
 	ids       []string
@@ -48,10 +49,21 @@ func (o *outgoing) prepare(ctx context.Context, p message.Publisher, events int,
 	if (o.delay > 0 || !o.at.IsZero()) && !backend.FeaturesOf(p).Delay {
 		return fmt.Errorf("%T cannot delay events: publish with PGMQ or memory, or leave Delay and At out: %w", p, errors.ErrUnsupported)
 	}
-	if err := o.checkConditions(p, events); err != nil {
+	if err := cmp.Or(o.checkExpiry(time.Now()), o.checkConditions(p, events)); err != nil {
 		return err
 	}
 	return contextError(ctx)
+}
+
+// checkExpiry returns an error if the events would expire before they are due.
+func (o *outgoing) checkExpiry(now time.Time) error {
+	if o.expiry == 0 {
+		return nil
+	}
+	if wait := max(o.delay, o.at.Sub(now)); wait >= o.expiry {
+		return fmt.Errorf("the events would expire %v from now, and are due only %v from now", o.expiry, wait.Round(time.Millisecond))
+	}
+	return nil
 }
 
 // message returns a message with payload as o describes it.
@@ -59,6 +71,9 @@ func (o *outgoing) message(ctx context.Context, payload []byte) *message.Message
 	msg := message.NewMessageWithContext(ctx, watermill.NewUUID(), payload)
 	msg.Metadata.Set(contentType, "application/json")
 	setCause(ctx, msg.Metadata)
+	if o.expiry > 0 {
+		msg.Metadata.Set(backend.ExpiresAt, time.Now().Add(o.expiry).UTC().Format(time.RFC3339Nano))
+	}
 	for _, h := range o.headers {
 		msg.Metadata.Set(h.name, h.value)
 	}

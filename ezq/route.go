@@ -68,6 +68,9 @@ func releaseInterrupted(call message.HandlerFunc) message.HandlerFunc {
 		if inv := invocationFrom(ctx); inv != nil && inv.exited {
 			return nil, errGoexit
 		}
+		if err := expired(msg.Metadata); err != nil {
+			return nil, invocationFrom(ctx).expire(err)
+		}
 		out, err := callSafely(call, msg)
 		if err != nil && interrupted(ctx) {
 			release(msg) // the first of ack and nack counts

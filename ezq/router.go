@@ -156,6 +156,7 @@ func (r *Router) buildTopics() (err error) {
 		}
 	}()
 	for name, tp := range r.topics {
+		tp.dropExpired = r.config.Topics[name].DropExpired
 		tp.build(r.concurrency(name), r.middleware, r.ignored[name])
 	}
 	return nil

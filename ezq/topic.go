@@ -25,6 +25,7 @@ type topic struct {
 	unhandled       *route          // fails the events that have no handler
 	unhandledRoutes []*route        // just that one
 	ignored         map[string]bool // the events that Router.Ignore names
+	dropExpired     bool
 	slots           *slots
 	demand          int  // how many events the handlers want at a time
 	singleHandler   bool // there is one handler, control events aside
@@ -165,9 +166,10 @@ func (tp *topic) stats() TopicStats {
 		Released:     tp.counts.outcomes[released].Load(),
 		Unknown:      tp.counts.outcomes[unknown].Load(),
 		Ignored:      tp.counts.outcomes[ignored].Load(),
+		Dropped:      tp.counts.outcomes[dropped].Load(),
 	}
 	s.Claimed = tp.counts.claimed.Load()
-	s.InFlight = s.Claimed - s.Succeeded - s.Failed - s.DeadLettered - s.Released - s.Unknown - s.Ignored
+	s.InFlight = s.Claimed - s.Succeeded - s.Failed - s.DeadLettered - s.Released - s.Unknown - s.Ignored - s.Dropped
 	if at := tp.counts.lastFailure.Load(); at != 0 {
 		s.LastFailure = time.Unix(0, at)
 	}
@@ -185,6 +187,7 @@ type TopicStats struct {
 	Released     int64 // to be delivered again, and has not failed
 	Unknown      int64 // released, since they have no handler: see Config.UnknownFor
 	Ignored      int64 // acknowledged, as [Router.Ignore] says
+	Dropped      int64 // acknowledged, since they have expired: see TopicConfig.DropExpired
 	InFlight     int64 // being handled, or waiting for that
 
 	// LastFailure is when an event failed last. It is the zero Time if none has.

@@ -186,6 +186,7 @@ func (t *Telemetry) countSent(ctx context.Context, topic string, n int, took tim
 //	ezq.router.paused      1 if the topic is paused, otherwise 0
 //	ezq.router.unknown     deliveries released because no handler takes them
 //	ezq.router.ignored     events acknowledged, as Router.Ignore says
+//	ezq.router.dropped     events acknowledged, since they have expired
 //
 // Unregister what it returns before another router of the same topics is observed.
 // It panics if router is nil.
@@ -193,7 +194,7 @@ func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, erro
 	if router == nil {
 		panic("ezqotel: ObserveRouter: the router is nil")
 	}
-	var errs [5]error
+	var errs [6]error
 	var healthy, inFlight, paused metric.Int64ObservableGauge
 	healthy, errs[0] = t.meter.Int64ObservableGauge("ezq.router.ready",
 		metric.WithDescription("Whether the router runs and receives messages."))
@@ -201,11 +202,13 @@ func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, erro
 		metric.WithUnit("{message}"), metric.WithDescription("Messages claimed and not settled, waiting ones included."))
 	paused, errs[2] = t.meter.Int64ObservableGauge("ezq.router.paused",
 		metric.WithDescription("Whether the topic is paused."))
-	var unknown, ignored metric.Int64ObservableCounter
+	var unknown, ignored, dropped metric.Int64ObservableCounter
 	unknown, errs[3] = t.meter.Int64ObservableCounter("ezq.router.unknown",
 		metric.WithUnit("{message}"), metric.WithDescription("Deliveries released because no handler takes them."))
 	ignored, errs[4] = t.meter.Int64ObservableCounter("ezq.router.ignored",
 		metric.WithUnit("{message}"), metric.WithDescription("Messages acknowledged because the router is to ignore them."))
+	dropped, errs[5] = t.meter.Int64ObservableCounter("ezq.router.dropped",
+		metric.WithUnit("{message}"), metric.WithDescription("Messages acknowledged because they have expired."))
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("ezqotel: the meter provider refuses an instrument: %w", err)
 	}
@@ -217,9 +220,10 @@ func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, erro
 			o.ObserveInt64(paused, boolToInt(stats.Paused), at)
 			o.ObserveInt64(unknown, stats.Unknown, at)
 			o.ObserveInt64(ignored, stats.Ignored, at)
+			o.ObserveInt64(dropped, stats.Dropped, at)
 		}
 		return nil
-	}, healthy, inFlight, paused, unknown, ignored)
+	}, healthy, inFlight, paused, unknown, ignored, dropped)
 }
 
 // New returns a Telemetry that reports to the providers of config. It returns an error

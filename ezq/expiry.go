@@ -1,0 +1,30 @@
+package ezq
+
+import (
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// expiryOf returns when the event of msg expires, or the zero Time.
+func expiryOf(headers message.Metadata) time.Time {
+	text := headers[backend.ExpiresAt]
+	if text == "" {
+		return time.Time{}
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return at
+}
+
+// expired returns why the event of msg is not to be handled, or nil.
+func expired(headers message.Metadata) error {
+	if at := expiryOf(headers); !at.IsZero() && !time.Now().Before(at) {
+		return &ExpiredError{At: at}
+	}
+	return nil
+}
