@@ -134,7 +134,7 @@ func TestLockedBatch_OfStoppedProcessDelaysNoSubscription(t *testing.T) {
 	publish(t, client, "next")
 	next := receive(t, messages)
 	next.Ack()
-	if next.UUID == "held" { // the first process was faster than the other: it waits for nothing
+	if next.UUID == "locked" { // the first process was faster than the other: it waits for nothing
 		next = receive(t, messages)
 		next.Ack()
 	}

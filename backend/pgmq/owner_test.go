@@ -165,6 +165,7 @@ func TestOwner_TrustedIsNotLogged(t *testing.T) {
 	}
 	grants := append(grantsOf(t, "ezq_consumer"), grantsOf(t, "ezq_publisher")...)
 	env.execAsOwner(t, "grant all on pgmq.a_orders to public")
+	execute(t, env.pool, sqlBlock(t, "create table if not exists pgmq.ezq_pauses"))
 	use(pgtest.Role(t, env.database, grants...), true)                                          // as a program with NoCreate says,
 	use(pgtest.Role(t, env.database, append(grants, "grant "+env.role+" to {role}")...), false) // or one that is a member,
 	execute(t, env.pool, "alter schema pgmq owner to "+env.role)
