@@ -165,9 +165,16 @@ type SubscriberConfig struct {
 
 	// Archive keeps messages that are acked: they move to the queue's archive,
 	// PGMQ's table pgmq.a_<queue>, from which [Client.Replay] can publish them again.
-	// Nothing leaves the archive by itself: see [Client.PurgeArchive]. An ack costs
-	// about twice as much. Defaults to false: acked messages are deleted.
+	// Nothing leaves the archive by itself, unless ArchiveFor says so: see
+	// [Client.PurgeArchive]. An ack costs about twice as much. Defaults to false: acked
+	// messages are deleted.
 	Archive bool
+
+	// ArchiveFor is how long the archive keeps messages that are acked, at least a minute. After
+	// that, a consumer that has nothing to do deletes them within some minutes, a thousand at a
+	// time; a busy one does so after ten. Messages that were quarantined stay. The role needs SELECT,
+	// UPDATE and DELETE on the archive. It needs Archive. Defaults to 0: for ever.
+	ArchiveFor time.Duration
 
 	// StopWhenDropped ends a subscription whose queue has been dropped: it waits for
 	// what it has handed over, and closes its channel. ezq's Router then stops with an
@@ -281,6 +288,9 @@ func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
 		if *d.value < d.least {
 			return c, invalidConfig(d.name, *d.value, fmt.Sprintf("0 for the default, or at least %v", d.least))
 		}
+	}
+	if c.ArchiveFor != 0 && (c.ArchiveFor < time.Minute || !c.Archive) {
+		return c, invalidConfig("ArchiveFor", c.ArchiveFor, "0 to keep the archive for ever, or at least 1m, with Archive set too")
 	}
 	if c.MaxInFlight < 0 {
 		return c, invalidConfig("MaxInFlight", c.MaxInFlight, "0 for the default, or at least 1")

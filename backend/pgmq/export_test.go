@@ -28,6 +28,9 @@ func (c *Client) LockFor(d time.Duration) { c.subscriber.lockFor = d }
 // LookAtBindingsEvery makes the subscriptions of c look so often whether their group is bound.
 func (c *Client) LookAtBindingsEvery(pause time.Duration) { c.subscriber.bindingPause = pause }
 
+// PruneEvery makes the subscriptions of c prune their archives so often.
+func (c *Client) PruneEvery(interval time.Duration) { c.subscriber.pruneInterval = interval }
+
 // GroupQueueName is the name of the queue of a group.
 func GroupQueueName(topic, group string) (string, error) { return queuename.OfGroup(topic, group) }
 

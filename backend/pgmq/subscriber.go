@@ -42,12 +42,14 @@ type Subscriber struct {
 	owners   catalog.OwnerChecks
 	examiner *lease.Examiner
 
-	bindingPause time.Duration // between two looks whether the group of an idle queue is bound
+	bindingPause  time.Duration // between two looks whether the group of an idle queue is bound
+	pruneInterval time.Duration // between two rounds through archives
 
 	mu         sync.Mutex
 	ownPool    *pgxpool.Pool    // opened when first needed
 	listener   *wakeup.Listener // likewise; nil with NoListen
 	pauses     *pauses.Watcher  // likewise
+	pruner     *archivePruner   // likewise
 	claimSlots chan struct{}    // a token for each claim at work
 	lockSlots  chan struct{}    // and for each lock
 	closed     bool
@@ -77,7 +79,7 @@ func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Log
 		pool: pool, config: config, logger: sparse.New(logger), wakeups: wakeups,
 		catalog: catalog, running: subscription.NewSubscriptions(), pollMin: min(pollMin, config.PollInterval), lockFor: config.lockFor(),
 		claimSlots: make(chan struct{}, config.MaxConns-1), lockSlots: make(chan struct{}, config.MaxConns-2),
-		examiner: lease.NewExaminer(), bindingPause: lease.BindingPause,
+		examiner: lease.NewExaminer(), bindingPause: lease.BindingPause, pruneInterval: pruneInterval,
 	}
 }
 
@@ -102,10 +104,9 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, s.classify("subscribe", topic, err)
 	}
 	s.listen(store.QueueName())
-	if err := s.watchPauses(ctx, topic, store.QueueName()); err != nil {
-		return nil, s.classify("subscribe", topic, err)
-	}
+	s.pauses.Watch(ctx, ownQueue(topic), store.QueueName())
 	counters := s.counters.of(topic)
+	s.pruner.add(store.QueueName(), counters)
 	store.CountQuarantined(&counters.Quarantined)
 	return s.running.Start(ctx, store, subscription.Config{
 		Topic:            topic,
@@ -172,13 +173,9 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	if err != nil {
 		return nil, err
 	}
-	own, err := queuename.Of(topic)
-	if err != nil {
-		return nil, err
-	}
 	return lease.NewStore(lease.Config{
 		Topic: topic, Queue: queue, Group: s.config.Group, Gone: s.config.queueDropped(queue), Pool: pool, ClaimSlots: s.claimSlots, LockSlots: s.lockSlots,
-		Paused:  func() (*backend.Paused, <-chan struct{}) { return s.pauses.Paused(own, queue) },
+		Paused:  func() (*backend.Paused, <-chan struct{}) { return s.pauses.Paused(ownQueue(topic), queue) },
 		Wakeups: s.wakeups, DeadLetterTable: s.deadLetterTableOf(queue), MaxMessageBytes: s.config.MaxMessageBytes, MaxBytes: s.config.MaxInFlightBytes, Encoding: layout.Encoding, Logger: s.logger,
 		Examiner: s.examiner, BindingPause: s.bindingPause, Statements: sql,
 		LoadStatements: func(ctx context.Context, was uint32, unbound bool) (*statement.Set, error) {
@@ -359,27 +356,16 @@ func (s *Subscriber) listen(queue string) {
 	}
 }
 
-// watchPauses looks whether the consumers of queue are paused, and follows that.
-func (s *Subscriber) watchPauses(ctx context.Context, topic, queue string) error {
-	own, err := queuename.Of(topic)
-	if err != nil {
-		return err
-	}
-	s.pauses.Watch(ctx, own, queue)
-	return nil
-}
-
 // paused returns the pause of the consumers of topic, or nil.
 func (s *Subscriber) paused(topic string) *backend.Paused {
 	s.mu.Lock()
 	watcher := s.pauses
 	s.mu.Unlock()
-	own, invalid := queuename.Of(topic)
 	queue, err := s.queueOf(topic)
-	if watcher == nil || invalid != nil || err != nil {
+	if watcher == nil || err != nil {
 		return nil
 	}
-	paused, _ := watcher.Paused(own, queue)
+	paused, _ := watcher.Paused(ownQueue(topic), queue)
 	return paused
 }
 
@@ -447,6 +433,7 @@ func (s *Subscriber) connect() (*pgxpool.Pool, error) {
 		s.pauses = pauses.NewWatcher(pauses.WatcherConfig{
 			Pool: own, Interval: s.config.PollInterval, Hears: s.hears, Wakeups: s.wakeups, Logger: s.logger,
 		})
+		s.pruner = newArchivePruner(own, s.config.ArchiveFor, s.pruneInterval, s.logger)
 		if !s.config.NoListen {
 			s.listener = wakeup.NewListener(own.Config(), s.wakeups, s.logger)
 		}
@@ -461,12 +448,13 @@ func (s *Subscriber) connect() (*pgxpool.Pool, error) {
 func (s *Subscriber) Close() error {
 	s.mu.Lock()
 	s.closed = true
-	own, listener, watcher := s.ownPool, s.listener, s.pauses
+	own, listener, watcher, pruner := s.ownPool, s.listener, s.pauses, s.pruner
 	s.mu.Unlock()
 	s.running.Close()
 	s.examiner.Close()
 	if watcher != nil {
 		watcher.Close()
+		pruner.close()
 	}
 	if listener != nil {
 		listener.Close()

@@ -32,3 +32,9 @@ func checkUserTopic(topic string) error {
 	}
 	return queuename.Check(topic)
 }
+
+// ownQueue returns the name of the topic's own queue, or "" for what cannot be a topic.
+func ownQueue(topic string) string {
+	own, _ := queuename.Of(topic)
+	return own
+}

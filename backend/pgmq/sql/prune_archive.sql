@@ -1,0 +1,21 @@
+-- Deletes the next messages of an archive that were acked long ago. Messages that were quarantined stay, and so do those
+-- that another session has locked. Returns how many it has looked at, how many it has deleted, and where it has come to.
+--
+-- Parameters: $1 and $2 the time and the id of the last one, $3 how long a message is kept, in seconds.
+--
+-- There is an index on archived_at, and in a partitioned archive no other one. {archive} is the archive.
+
+with old as (
+	select msg_id, archived_at, coalesce(headers ? 'reason_poisoned'::text and not headers ? 'topic_poisoned'::text, false) as quarantined
+	from {archive}
+	where (archived_at, msg_id) > ($1::timestamptz, $2::bigint) and archived_at < now() - make_interval(secs => $3::double precision)
+	order by archived_at, msg_id
+	limit 1000
+	for update skip locked),
+d as (
+	delete from {archive}
+	where archived_at = any(array(select archived_at from old where not quarantined))
+		and msg_id = any(array(select msg_id from old where not quarantined))
+	returning 1)
+select (select count(*) from old)::int, (select count(*) from d)::int, archived_at, msg_id
+from old order by archived_at desc, msg_id desc limit 1
