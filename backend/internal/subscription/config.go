@@ -74,7 +74,7 @@ const (
 	// settleBatch is how many outcomes one call to the store carries.
 	settleBatch = 500
 
-	// retryMin and retryMax bound the pause after a call to the store has failed.
+	// retryMin and retryMax bound the wait after a call to the store has failed.
 	// The latter is how long after an outage messages may wait.
 	retryMin = 50 * time.Millisecond
 	retryMax = time.Second
@@ -86,7 +86,7 @@ const (
 	// slowPeriod is for how long, after an outcome that took too long, claims carry none.
 	slowPeriod = time.Minute
 
-	// refusedMin and refusedMax bound the pause before such an ack, or what the store may
+	// refusedMin and refusedMax bound the wait before such an ack, or what the store may
 	// accept later, is tried again.
 	refusedMin = 100 * time.Millisecond
 	refusedMax = 5 * time.Second

@@ -207,7 +207,7 @@ func (c *contents) extended(group []*lease, missed Missed, sent time.Time) (lost
 		case !missed:
 			l.extended(sent, c.config.Lease)
 		case retry:
-			l.retryExtension(time.Now(), l.busyPause())
+			l.retryExtension(time.Now(), l.busyRetry())
 		case c.table.contains(l):
 			c.lose(l)
 			lost++

@@ -33,7 +33,7 @@ func (f *fetcher) run(ctx context.Context) {
 			continue // a lock was lost while there was no capacity
 		}
 		if rest := f.leases.untilRested(); rest > 0 {
-			pause(ctx, rest, nil)
+			waitFor(ctx, rest, nil)
 			continue
 		}
 		changed := f.store.Changed() // before the call, so that no change is missed
@@ -46,7 +46,7 @@ func (f *fetcher) run(ctx context.Context) {
 		if err != nil {
 			wait := failing.next()
 			f.outage.failed(err, wait)
-			pause(ctx, wait, nil)
+			waitFor(ctx, wait, nil)
 			continue
 		}
 		failing.reset()
@@ -62,7 +62,7 @@ func (f *fetcher) run(ctx context.Context) {
 		if len(claim.Leases) == limit {
 			continue
 		}
-		pause(ctx, untilNext(claim, &idle), changed)
+		waitFor(ctx, untilNext(claim, &idle), changed)
 	}
 }
 

@@ -85,19 +85,19 @@ func (l *lease) isDue(now time.Time) bool {
 	return l.renewAt.Before(now.Add(l.owner.config.Lease / 6))
 }
 
-// busyPause is how long until the lease is extended again, after others had locked the message. Until one
+// busyRetry is how long until the lease is extended again, after others had locked the message. Until one
 // that is not leased is, nothing may be fetched.
-func (l *lease) busyPause() time.Duration {
+func (l *lease) busyRetry() time.Duration {
 	if l.isLeased {
 		return time.Second
 	}
 	return cancelTime
 }
 
-// retryExtension has the lease extended again after a pause, and before it runs out.
-func (l *lease) retryExtension(now time.Time, pause time.Duration) {
+// retryExtension has the lease extended again after a wait, and before it runs out.
+func (l *lease) retryExtension(now time.Time, wait time.Duration) {
 	l.retrying = true
-	l.renewAt = now.Add(min(pause, l.owner.config.Lease/10))
+	l.renewAt = now.Add(min(wait, l.owner.config.Lease/10))
 	if l.expiresAt.Before(l.renewAt) {
 		l.renewAt = l.expiresAt
 	}
@@ -134,12 +134,12 @@ func (l *lease) end() time.Time {
 
 // extensionFailed plans the next attempt, after one that was of this lease alone, or not.
 func (l *lease) extensionFailed(now time.Time, alone bool) {
-	pause := time.Second
+	wait := time.Second
 	if alone && l.phase == ackRefused {
-		pause = refusedMax // nothing of it can be stored, perhaps for ever
+		wait = refusedMax // nothing of it can be stored, perhaps for ever
 	}
 	l.failedAlone = alone
-	l.retryExtension(now, pause)
+	l.retryExtension(now, wait)
 }
 
 // Park implements [backend.Parker]. A message that is parked has no slot.

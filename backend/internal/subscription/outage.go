@@ -34,9 +34,9 @@ type outage struct {
 
 // logThrottle lets through the first of many log records, and then ever fewer, until there was none for logMax.
 type logThrottle struct {
-	next  time.Time // when to log again; zero: nothing has been logged
-	pause time.Duration
-	asked time.Time // when there was last something to log
+	next     time.Time // when to log again; zero: nothing has been logged
+	interval time.Duration
+	asked    time.Time // when there was last something to log
 }
 
 // allows reports whether to log, and if so decides when next.
@@ -48,8 +48,8 @@ func (t *logThrottle) allows(now time.Time) bool {
 	if now.Before(t.next) {
 		return false
 	}
-	t.pause = min(max(2*t.pause, logMin), logMax)
-	t.next = now.Add(t.pause)
+	t.interval = min(max(2*t.interval, logMin), logMax)
+	t.next = now.Add(t.interval)
 	return true
 }
 

@@ -42,7 +42,7 @@ func (p *pauser) look() (changed <-chan struct{}) {
 // run looks at every change until ctx ends.
 func (p *pauser) run(ctx context.Context, changed <-chan struct{}) {
 	for {
-		pause(ctx, -1, changed)
+		waitFor(ctx, -1, changed)
 		if ctx.Err() != nil {
 			return
 		}

@@ -32,9 +32,9 @@ func (r *renewer) run(ctx context.Context) {
 		now := time.Now()
 		if len(r.groups) == 0 {
 			r.calls = 0
-			pause(ctx, r.leases.untilCheck(now), r.leases.wakeRenewer)
+			waitFor(ctx, r.leases.untilCheck(now), r.leases.wakeRenewer)
 		} else if wait := r.notUntil.Sub(now); wait > 0 {
-			pause(ctx, sooner(wait, r.leases.untilCheck(now)), r.leases.wakeRenewer) // leases end meanwhile
+			waitFor(ctx, sooner(wait, r.leases.untilCheck(now)), r.leases.wakeRenewer) // leases end meanwhile
 		}
 		due, undelivered := r.leases.due(time.Now())
 		for _, l := range undelivered {

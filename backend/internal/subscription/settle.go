@@ -88,12 +88,12 @@ func (s *settler) queueFor(settlement Settlement) *settlementQueue {
 func (s *settler) run(ctx context.Context, queue *settlementQueue) {
 	var groups sync.WaitGroup
 	groups.Go(func() {
-		s.runEach(ctx, func() { pause(ctx, queue.untilGroupDue(), queue.addedGroup) },
+		s.runEach(ctx, func() { waitFor(ctx, queue.untilGroupDue(), queue.addedGroup) },
 			func(ctx context.Context) error { return s.storeGroup(ctx, queue) })
 	})
 	s.runEach(ctx, func() {
-		if pause(ctx, queue.untilDue(), queue.added); s.config.Linger > 0 {
-			pause(ctx, s.config.Linger, nil)
+		if waitFor(ctx, queue.untilDue(), queue.added); s.config.Linger > 0 {
+			waitFor(ctx, s.config.Linger, nil)
 		}
 	}, func(ctx context.Context) error { return s.storeUnsuspected(ctx, queue) })
 	groups.Wait()
@@ -112,12 +112,12 @@ func (s *settler) runEach(ctx context.Context, wait func(), store func(context.C
 			failing.reset()
 			continue
 		}
-		pauseFor := max(failing.next()-time.Since(sent), 0)
+		retryIn := max(failing.next()-time.Since(sent), 0)
 		if log.allows(time.Now()) {
 			s.config.Logger.Error("ezq: failed to store acks; retrying",
-				"topic", s.config.Topic, "retry_in", pauseFor.Round(time.Millisecond).String(), "error", err)
+				"topic", s.config.Topic, "retry_in", retryIn.Round(time.Millisecond).String(), "error", err)
 		}
-		pause(ctx, pauseFor, nil)
+		waitFor(ctx, retryIn, nil)
 	}
 }
 
@@ -149,9 +149,9 @@ func (s *settler) flushQueue(ctx context.Context, queue *settlementQueue) {
 		}
 		sent := time.Now()
 		if err = cmp.Or(s.storeUnsuspected(ctx, queue), s.storeGroup(ctx, queue)); err != nil {
-			pause(ctx, max(failing.next()-time.Since(sent), 0), nil)
+			waitFor(ctx, max(failing.next()-time.Since(sent), 0), nil)
 		} else {
-			pause(ctx, max(sooner(queue.untilDue(), queue.untilGroupDue()), 0), nil)
+			waitFor(ctx, max(sooner(queue.untilDue(), queue.untilGroupDue()), 0), nil)
 		}
 	}
 }
@@ -248,10 +248,10 @@ func (s *settler) handleSilence(queue *settlementQueue, batch []Settlement, caus
 	}
 	queue.silent(batch[0].group)
 	if batch[0].Action == Ack {
-		batch[0].pause = refusedMax // its lease is extended between the tries: each may lock the message
+		batch[0].wait = refusedMax // its lease is extended between the tries: each may lock the message
 		s.keepAcks(queue, batch, &Refusal{Cause: cause})
 	} else {
-		batch[0].pause = 0 // no time counts in which the store has not refused it
+		batch[0].wait = 0 // no time counts in which the store has not refused it
 		s.retryLater(queue, batch, &Refusal{Cause: cause})
 	}
 	return nil
@@ -313,7 +313,7 @@ func (s *settler) divide(queue *settlementQueue, batch []Settlement, refusal *Re
 		switch {
 		case settlement.Action == Ack:
 			acks = append(acks, settlement)
-		case refusal.Transient && settlement.pause < refusedMax:
+		case refusal.Transient && settlement.wait < refusedMax:
 			later = append(later, settlement)
 		default:
 			s.reduce(settlement, refusal)

@@ -23,14 +23,14 @@ type settlementQueue struct {
 // attempt is how a settlement is sent to the store the next time.
 type attempt struct {
 	due   time.Time     // not before that
-	pause time.Duration // since the last time; zero: it was not postponed
+	wait  time.Duration // since the last time; zero: it was not postponed
 	group int           // only with those of the same group, until it is known which of them the store takes; zero: with any
 }
 
 // refusedGroup is the group of the settlements that the store refuses for now.
 const refusedGroup = -1
 
-// busyMin and busyMax bound the pause before a settlement is tried again whose message was
+// busyMin and busyMax bound the wait before a settlement is tried again whose message was
 // locked.
 const (
 	busyMin = 10 * time.Millisecond
@@ -77,17 +77,17 @@ func (q *settlementQueue) addGroup(settlements []Settlement, after time.Duration
 	q.add(settlements...)
 }
 
-// postpone adds settlements that are tried again after a pause, which grows each time. All
+// postpone adds settlements that are tried again after a wait, which grows each time. All
 // that wait for the same reason are tried together.
-func (q *settlementQueue) postpone(settlements []Settlement, pause backoff) {
+func (q *settlementQueue) postpone(settlements []Settlement, wait backoff) {
 	if len(settlements) == 0 {
 		return
 	}
 	for i := range settlements {
-		pause.last = max(pause.last, settlements[i].pause)
+		wait.last = max(wait.last, settlements[i].wait)
 	}
-	next := attempt{group: settlements[0].group, due: time.Now().Add(pause.next())}
-	next.pause = pause.last
+	next := attempt{group: settlements[0].group, due: time.Now().Add(wait.next())}
+	next.wait = wait.last
 	next = q.postponed(next)
 	for i := range settlements {
 		settlements[i].attempt = next
@@ -193,7 +193,7 @@ func (a *attempt) isDue(now time.Time) bool { return !now.Before(a.due) }
 
 // isSearched reports whether a settlement waits a moment until the search for one that is slow
 // goes on. If others have locked its message for long, it is not waited for.
-func (a *attempt) isSearched() bool { return a.group > 0 && a.pause < busyMax }
+func (a *attempt) isSearched() bool { return a.group > 0 && a.wait < busyMax }
 
 // remove removes up to n of the settlements that qualify, oldest first: those that can be
 // sent together with the one that has been postponed least. Settlements that were never postponed
@@ -204,10 +204,10 @@ func (q *settlementQueue) remove(n int, qualifies func(*Settlement) bool) (batch
 	defer q.mu.Unlock()
 	var first *Settlement
 	for i := range q.queue {
-		if s := &q.queue[i]; qualifies(s) && (first == nil || s.pause < first.pause) {
+		if s := &q.queue[i]; qualifies(s) && (first == nil || s.wait < first.wait) {
 			first = s
 		}
-		if first != nil && first.pause == 0 {
+		if first != nil && first.wait == 0 {
 			break
 		}
 	}

@@ -110,7 +110,7 @@ func (m Missed) lost(batch []Settlement) (late, kept int) {
 	for i := range batch {
 		switch {
 		case !slices.Contains(m.Lost, batch[i].Token):
-		case batch[i].pause > 0:
+		case batch[i].wait > 0:
 			kept++
 		default:
 			late++

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// pause waits for d, or for ever if d is negative, or until woken or ctx ends.
-func pause(ctx context.Context, d time.Duration, woken <-chan struct{}) {
+// waitFor waits for d, or for ever if d is negative, or until woken or ctx ends.
+func waitFor(ctx context.Context, d time.Duration, woken <-chan struct{}) {
 	var elapsed <-chan time.Time
 	if d >= 0 {
 		timer := time.NewTimer(d)
@@ -46,8 +46,8 @@ func closedChannel() <-chan struct{} {
 	return c
 }
 
-// backoff is a growing pause, from min to max, spread by ±20 % so that
-// consumers do not move in step. Where max is 0, the pause is endless (-1).
+// backoff is a growing wait, from min to max, spread by ±20 % so that
+// consumers do not move in step. Where max is 0, the wait is endless (-1).
 type backoff struct {
 	min, max time.Duration
 	last     time.Duration
