@@ -10,6 +10,8 @@
 //	renewer    extends leases before they run out                  renew.go
 //	settler    stores acks and nacks in batches                    settle.go
 //
+// A fifth one, pauseWatcher in pause.go, has nothing fetched and handed over while the topic is paused.
+//
 // The list is [leases]: one mutex, which only its own methods take. What it guards are
 // the [contents], plain structs without a mutex: the table of messages, the capacity,
 // the acks that the store refuses, and the policy of whether to lock messages or to

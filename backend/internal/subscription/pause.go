@@ -7,9 +7,9 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// pauser keeps the subscription from fetching and handing over messages while its topic is paused. What
+// pauseWatcher keeps the subscription from fetching and handing over messages while its topic is paused. What
 // was handed over goes on; what was not is released.
-type pauser struct {
+type pauseWatcher struct {
 	config   Config
 	pausable Pausable // nil: the store cannot be paused
 	leases   *leases
@@ -17,35 +17,36 @@ type pauser struct {
 	paused   *backend.Paused
 }
 
-// look takes over whether the topic is paused, and returns a channel that is closed when that has changed.
-func (p *pauser) look() (changed <-chan struct{}) {
-	paused, changed := p.pausable.Paused()
-	switch before := p.paused; {
+// update has the subscription keep the pause that its topic has now, or none. It returns a channel that is closed
+// when that has changed.
+func (w *pauseWatcher) update() (changed <-chan struct{}) {
+	paused, changed := w.pausable.Paused()
+	switch before := w.paused; {
 	case paused != nil && (before == nil || *before != *paused):
 		until := "resumed"
 		if !paused.Until.IsZero() {
 			until = paused.Until.UTC().Format(time.RFC3339)
 		}
-		p.config.Logger.Info("ezq: the topic is paused; nothing is fetched until it is resumed",
-			"topic", p.config.Topic, "by", paused.By, "reason", paused.Reason, "until", until)
+		w.config.Logger.Info("ezq: the topic is paused; nothing is fetched until it is resumed",
+			"topic", w.config.Topic, "by", paused.By, "reason", paused.Reason, "until", until)
 	case paused == nil && before != nil:
-		p.config.Logger.Info("ezq: the topic is resumed", "topic", p.config.Topic)
+		w.config.Logger.Info("ezq: the topic is resumed", "topic", w.config.Topic)
 	}
-	p.paused = paused
-	p.leases.setPaused(paused != nil)
+	w.paused = paused
+	w.leases.setPaused(paused != nil)
 	if paused != nil {
-		p.settler.releaseWaiting()
+		w.settler.releaseWaiting()
 	}
 	return changed
 }
 
-// run looks at every change until ctx ends.
-func (p *pauser) run(ctx context.Context, changed <-chan struct{}) {
+// run keeps each pause until ctx ends. changed is that of the update before.
+func (w *pauseWatcher) run(ctx context.Context, changed <-chan struct{}) {
 	for {
 		waitFor(ctx, -1, changed)
 		if ctx.Err() != nil {
 			return
 		}
-		changed = p.look()
+		changed = w.update()
 	}
 }

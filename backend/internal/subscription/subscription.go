@@ -17,7 +17,7 @@ type subscription struct {
 	deliverer *deliverer
 	renewer   *renewer
 	settler   *settler
-	pauser    *pauser
+	pauses    *pauseWatcher
 }
 
 func newSubscription(ctx context.Context, store Store, config Config) *subscription {
@@ -44,7 +44,7 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 		deliverer: newDeliverer(config, leases, settler),
 		renewer:   &renewer{config: config, store: store, leases: leases, settler: settler},
 		settler:   settler,
-		pauser:    &pauser{config: config, pausable: pausable, leases: leases, settler: settler},
+		pauses:    &pauseWatcher{config: config, pausable: pausable, leases: leases, settler: settler},
 	}
 }
 
@@ -81,9 +81,9 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 	defer stopSettling()
 
 	var loops sync.WaitGroup
-	if s.pauser.pausable != nil {
-		changed := s.pauser.look() // before the first fetch
-		loops.Go(func() { s.pauser.run(settling, changed) })
+	if s.pauses.pausable != nil {
+		changed := s.pauses.update() // before the first fetch
+		loops.Go(func() { s.pauses.run(settling, changed) })
 	}
 	loops.Go(func() { s.renewer.run(settling) })
 	loops.Go(func() { s.settler.run(settling, s.settler.settlements) })
