@@ -25,11 +25,14 @@ type Locker interface {
 // LockedBatch is messages that are locked. It is not safe for concurrent use.
 type LockedBatch interface {
 	// Finish ends the lock: it removes the acked messages, leases the others of rest,
-	// and releases those that are in neither. It returns the tokens of the leases in
-	// the order of rest. The token of a message that it could not lease is zero: nothing
-	// keeps others from that one, and the store passes it by for a while. All of it happens, or none, after which nothing is locked any
-	// more; if it returns an error, which of the two is unknown. If that is a [*Refusal],
-	// the store refuses to remove what was acked: all of acked and rest are leased then, and
-	// it returns the tokens of both, in that order.
+	// and releases those that are in neither. All of it happens, or none, after which nothing
+	// is locked any more; if it returns an error, which of the two is unknown.
+	//
+	// It returns the tokens of the leases in the order of rest. The token of a message that it
+	// could not lease is zero: nothing keeps others from that one, and the store passes it by
+	// for a while.
+	//
+	// If the error is a [*Refusal], the store refuses to remove what was acked: all of acked
+	// and rest are leased then, and it returns the tokens of both, in that order.
 	Finish(ctx context.Context, acked, rest []Token, lease time.Duration) ([]Token, error)
 }

@@ -6,16 +6,9 @@ import (
 	"time"
 )
 
-const (
-	// slowCall is how long the store may take to answer before the consumer is told that
-	// nothing is fetched: less than OperationTimeout, after which the call has failed.
-	slowCall = 2 * time.Second
-
-	// logMin and logMax bound the time between two log records about one outage. It
-	// doubles with each.
-	logMin = time.Second
-	logMax = time.Minute
-)
+// slowCall is how long the store may take to answer before the consumer is told that
+// nothing is fetched: less than OperationTimeout, after which the call has failed.
+const slowCall = 2 * time.Second
 
 // outage is a time in which nothing can be fetched. It tells the consumer and the log
 // when one begins and when it has ended, and the log now and then while it lasts.
@@ -30,27 +23,6 @@ type outage struct {
 	logged  bool      // the log tells of it
 	last    time.Time // when the last one ended
 	log     logThrottle
-}
-
-// logThrottle lets through the first of many log records, and then ever fewer, until there was none for logMax.
-type logThrottle struct {
-	next     time.Time // when to log again; zero: nothing has been logged
-	interval time.Duration
-	asked    time.Time // when there was last something to log
-}
-
-// allows reports whether to log, and if so decides when next.
-func (t *logThrottle) allows(now time.Time) bool {
-	if now.Sub(t.asked) > logMax {
-		*t = logThrottle{}
-	}
-	t.asked = now
-	if now.Before(t.next) {
-		return false
-	}
-	t.interval = min(max(2*t.interval, logMin), logMax)
-	t.next = now.Add(t.interval)
-	return true
 }
 
 func newOutage(config Config, health func(error)) *outage {
