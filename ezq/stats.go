@@ -1,0 +1,40 @@
+package ezq
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// TopicStats is what a router has done with the events of one topic since it was
+// started. An event counts once for each delivery; control events do not count.
+type TopicStats struct {
+	Claimed      int64 // by this router; the sum of the numbers below
+	Succeeded    int64 // done; also those that a middleware has published as dead letters
+	Failed       int64 // to be delivered again
+	DeadLettered int64 // to be moved by the backend, which counts what it has moved
+	Released     int64 // to be delivered again, and has not failed
+	Unknown      int64 // released, since they have no handler: see Config.UnknownFor
+	Ignored      int64 // acknowledged, as [Router.Ignore] says
+	Dropped      int64 // acknowledged, since they have expired: see TopicConfig.DropExpired
+	InFlight     int64 // being handled, or waiting for that
+
+	// LastFailure is when an event failed last. It is the zero Time if none has.
+	LastFailure time.Time
+
+	// Paused says that nothing is fetched until [Router.Resume].
+	Paused bool
+}
+
+// counts are the numbers of a TopicStats.
+type counts struct {
+	claimed     atomic.Int64
+	outcomes    [ignored + 1]atomic.Int64
+	lastFailure atomic.Int64 // in nanoseconds since 1970; 0: never
+}
+
+func (c *counts) add(o outcome) {
+	c.outcomes[o].Add(1)
+	if o == failed {
+		c.lastFailure.Store(time.Now().UnixNano())
+	}
+}
