@@ -60,7 +60,7 @@ type TopicConfig struct {
 	// Concurrency is how many events of the topic are handled at a time.
 	Concurrency int
 
-	// DropExpired acknowledges events that have expired, where otherwise they become dead
+	// DropExpired acks events that have expired, where otherwise they become dead
 	// letters: see [Expires].
 	DropExpired bool
 }

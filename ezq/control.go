@@ -14,8 +14,8 @@ import (
 // events, lets its handlers finish, and [Router.Run] returns nil. Published
 // after a batch of events, it marks the batch's end.
 //
-// It is acknowledged before it takes effect, so it stops exactly one router,
-// once. Events queued before it are processed first; those that wait for a
+// It is acked before it takes effect, so it stops exactly one router,
+// once. Events queued before it are handled first; those that wait for a
 // delay or a redelivery are not, and stay in the queue. With
 // Config.IgnoreControl a router does not obey it.
 type EndEvent struct {
@@ -58,7 +58,7 @@ type endEventWire struct {
 // interrupts its handlers without waiting for them to finish, releases their
 // events, and [Router.Run] returns [ErrInterrupted].
 //
-// Like [EndEvent] it is acknowledged first and stops exactly one router.
+// Like [EndEvent] it is acked first and stops exactly one router.
 type InterruptEvent struct{}
 
 // EventName implements [Named].

@@ -150,7 +150,7 @@ func (d *delivery) endWithout(outcome outcome) {
 }
 
 // settleUnhandled settles an event that has no handler, unless it is to fail: it
-// acknowledges one that is to be ignored, and releases one that another program may know.
+// acks one that is to be ignored, and releases one that another program may know.
 func (d *delivery) settleUnhandled() bool {
 	if d.routes != nil {
 		return false

@@ -8,7 +8,8 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// expiryOf returns when the event of msg expires, or the zero Time.
+// expiryOf returns when the event with these headers expires. It is the zero Time if they do not say, or if what
+// they say is no time.
 func expiryOf(headers message.Metadata) time.Time {
 	text := headers[backend.ExpiresAt]
 	if text == "" {
@@ -21,7 +22,7 @@ func expiryOf(headers message.Metadata) time.Time {
 	return at
 }
 
-// expired returns why the event of msg is not to be handled, or nil.
+// expired returns why the event with these headers is not to be handled, or nil.
 func expired(headers message.Metadata) error {
 	if at := expiryOf(headers); !at.IsZero() && !time.Now().Before(at) {
 		return &ExpiredError{At: at}

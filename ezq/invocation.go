@@ -23,7 +23,7 @@ type invocation struct {
 
 	abandoned bool // the router stopped before the handler could begin
 	exited    bool // the handler has ended its goroutine
-	dropped   bool // the event has expired, and is acknowledged without the handler
+	dropped   bool // the event has expired, and is acked without the handler
 }
 
 // slotState says on which slot a handler works.
@@ -65,7 +65,8 @@ func (inv *invocation) describe(topic string, msg *message.Message, rt *route, e
 	}
 }
 
-// expire returns how the handler ends, which is not called, because its event has expired, as err says.
+// expire returns the error of an event that has expired, for whose handler it stands in. It is nil if the topic drops
+// such events, and makes the event a dead letter if not.
 func (inv *invocation) expire(err error) error {
 	if inv != nil && inv.delivery != nil && inv.delivery.topic.dropExpired {
 		inv.dropped = true

@@ -18,13 +18,13 @@ import (
 type outcome uint8
 
 const (
-	dropped outcome = iota // it has expired: it was acknowledged
+	dropped outcome = iota // it has expired: it was acked
 	succeeded
 	deadLettered // by the router or a middleware
 	released     // it was interrupted, or no handler has begun with it
 	failed
 	unknown // without a handler: it was released
-	ignored // without a handler: it was acknowledged
+	ignored // without a handler: it was acked
 )
 
 // result is what came of an event with one of its handlers.

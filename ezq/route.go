@@ -28,7 +28,7 @@ type route struct {
 // build makes what handles an event, from the outside in: the router's
 // middleware, the handler's own, the function.
 func (rt *route) build(middleware []message.HandlerMiddleware) {
-	rt.handle = chain(middleware, chain(rt.middleware, releaseInterrupted(rt.call)))
+	rt.handle = chain(middleware, chain(rt.middleware, innermost(rt.call)))
 }
 
 // label is the handler's name, or else that of its event.
@@ -59,10 +59,10 @@ func chain(middleware []message.HandlerMiddleware, h message.HandlerFunc) messag
 	return h
 }
 
-// releaseInterrupted releases the event of a handler that was interrupted. It is the
-// innermost link, so that no middleware, ours or Watermill's, takes a shutdown for a
-// failure.
-func releaseInterrupted(call message.HandlerFunc) message.HandlerFunc {
+// innermost is the innermost link of the middleware, which calls the handler, unless its event has expired. It
+// releases the event of a handler that was interrupted, so that no middleware, ours or Watermill's, takes a
+// shutdown for a failure.
+func innermost(call message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx := msg.Context()
 		if inv := invocationFrom(ctx); inv != nil && inv.exited {

@@ -259,7 +259,7 @@ func (r *Router) Attach(w *message.Router) error {
 	return nil
 }
 
-// Ignore has the router acknowledge the named events of a topic, which have no handler:
+// Ignore has the router ack the named events of a topic, which have no handler:
 // a consumer of a topic that others publish to names what it has no use for. Middleware
 // does not see them; TopicStats.Ignored counts them. It may be called several times.
 //

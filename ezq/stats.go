@@ -14,8 +14,8 @@ type TopicStats struct {
 	DeadLettered int64 // to be moved by the backend, which counts what it has moved
 	Released     int64 // to be delivered again, and has not failed
 	Unknown      int64 // released, since they have no handler: see Config.UnknownFor
-	Ignored      int64 // acknowledged, as [Router.Ignore] says
-	Dropped      int64 // acknowledged, since they have expired: see TopicConfig.DropExpired
+	Ignored      int64 // acked, as [Router.Ignore] says
+	Dropped      int64 // acked, since they have expired: see TopicConfig.DropExpired
 	InFlight     int64 // being handled, or waiting for that
 
 	// LastFailure is when an event failed last. It is the zero Time if none has.
