@@ -113,7 +113,7 @@ func TestExpires_InterruptsNoHandler(t *testing.T) {
 		publishExpiring(t, broker, 1, ezq.Expires(time.Minute))
 		router := newRouter(broker, ezq.Config{})
 		ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
-			time.Sleep(time.Hour)
+			time.Sleep(30 * time.Minute) // less than MaxExtension, which would take the message away
 			return ctx.Err()
 		})
 		runFor(t, router, 2*time.Hour)
