@@ -21,19 +21,6 @@ const (
 	DeadLetterAt       = "poisoned_at"       // when it was dead-lettered, in RFC 3339
 )
 
-// ExpiresAt is the metadata that says, in RFC 3339, after which time a message is not to be handled any more, as
-// ezq.Expires sets it. If it is empty, the message does not expire.
-const ExpiresAt = "x-ezq-expires-at"
-
-// ExpiredError is why a message was not handled: it came too late. See [ExpiresAt].
-type ExpiredError struct {
-	At time.Time // when it has expired
-}
-
-func (e *ExpiredError) Error() string {
-	return "ezq: the event expired at " + e.At.UTC().Format(time.RFC3339)
-}
-
 // DeadLetterSuffix is what a dead-letter topic has behind the name of its topic, unless a Poison names another one: the
 // dead letters of "orders" are in "orders_dead".
 const DeadLetterSuffix = "_dead"

@@ -1,0 +1,16 @@
+package backend
+
+import "time"
+
+// ExpiresAt is the metadata that says, in RFC 3339, from which time on a message is not to be handled any more, as
+// ezq.Expires sets it. If it is empty, the message does not expire.
+const ExpiresAt = "x-ezq-expires-at"
+
+// ExpiredError is why a message was not handled: it came too late. See [ExpiresAt].
+type ExpiredError struct {
+	At time.Time // when it has expired
+}
+
+func (e *ExpiredError) Error() string {
+	return "ezq: the event expired at " + e.At.UTC().Format(time.RFC3339)
+}
