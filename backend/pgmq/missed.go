@@ -9,35 +9,35 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 )
 
-// teller logs what a group that was bound a moment ago has missed.
-type teller func(ctx context.Context, db DBTX, topic, own, queue string)
+// logMissedFunc logs what a group that was bound a moment ago has missed.
+type logMissedFunc func(ctx context.Context, db DBTX, topic, own, queue string)
 
-// missedMessages tells what a group has missed: messages that were published to a topic while the group was
+// missedMessages logs what a group has missed: messages that were published to a topic while the group was
 // not bound to it.
 type missedMessages struct {
 	group  string
 	logger *slog.Logger
 }
 
-// tell is for a group that is new, or was unbound.
-func (m missedMessages) tell(ctx context.Context, db DBTX, topic, own, queue string) {
+// logNew is for a group that is new, or was unbound.
+func (m missedMessages) logNew(ctx context.Context, db DBTX, topic, own, queue string) {
 	const text = "ezq: the group was not bound to the topic until now: what waits in the topic's own queue was published before, and does not come to the group"
 	n := catalog.CountMissed(ctx, db, topic, own, queue)
 	if n == 0 {
-		m.missing(topic, own, n).Info(text)
+		m.loggerFor(topic, own, n).Info(text)
 		return
 	}
-	m.missing(topic, own, n).Warn(text, "remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
+	m.loggerFor(topic, own, n).Warn(text, "remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
 }
 
-// tellOwn is for a group whose queue was dropped or unbound, and may have been bound again by its owner. A
+// logRestored is for a group whose queue was dropped or unbound, and may have been bound again by its owner. A
 // publisher may have created the topic's own queue meanwhile.
-func (m missedMessages) tellOwn(ctx context.Context, db DBTX, topic, queue string) {
+func (m missedMessages) logRestored(ctx context.Context, db DBTX, topic, queue string) {
 	own, err := queuename.Of(topic)
 	if err != nil || !exists(ctx, db, own) {
 		return
 	}
-	m.missing(topic, own, catalog.CountMissed(ctx, db, topic, own, queue)).Warn(
+	m.loggerFor(topic, own, catalog.CountMissed(ctx, db, topic, own, queue)).Warn(
 		"ezq: the topic has a queue of its own, which gets every message, and may have what was published meanwhile",
 		"remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
 }
@@ -47,8 +47,9 @@ func moveRemedy(topic string) string {
 		" then drop it with DropQueue(ctx, %q) of a client without a Group", topic)
 }
 
-// missing is the logger for the n messages in a topic's own queue that a group has missed.
-func (m missedMessages) missing(topic, own string, n int) *slog.Logger {
+// loggerFor returns the logger for n messages in a topic's own queue that a group has missed. A negative n is an
+// unknown number.
+func (m missedMessages) loggerFor(topic, own string, n int) *slog.Logger {
 	logger := m.logger.With("topic", topic, "group", m.group, "queue", own)
 	if n >= 0 {
 		logger = logger.With("waiting", n)

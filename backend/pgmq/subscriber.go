@@ -169,7 +169,7 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	layout, sql, err := s.prepare(ctx, pool, topic, queue, declare, s.missed().tell)
+	layout, sql, err := s.prepare(ctx, pool, topic, queue, declare, s.missed().logNew)
 	if err != nil {
 		return nil, err
 	}
@@ -184,14 +184,14 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	}), nil
 }
 
-// prepare makes sure that queue can be consumed, and returns how to speak to it. If this binds the
-// queue of a group, tell is called, unless it is nil.
-func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool, tell teller) (catalog.Layout, *statement.Set, error) {
+// prepare makes sure that queue can be consumed, and returns its layout and the statements for it. If this binds the
+// queue of a group, logMissed is called, unless it is nil.
+func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, queue string, declare bool, logMissed logMissedFunc) (catalog.Layout, *statement.Set, error) {
 	layout, err := s.lookUpOrCreate(ctx, pool, topic, queue, declare)
 	if err != nil {
 		return layout, nil, err
 	}
-	if err := s.check(ctx, pool, layout, topic, queue, tell); err != nil {
+	if err := s.check(ctx, pool, layout, topic, queue, logMissed); err != nil {
 		return layout, nil, err
 	}
 	if err := catalog.WriteLabel(ctx, pool, topic, s.config.Group, queue); err != nil {
@@ -201,7 +201,7 @@ func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, que
 	return layout, sql, err
 }
 
-// describe returns how to speak to a queue that was dropped. Publishers create
+// describe returns the statements for a queue that was dropped. Publishers create
 // a topic's own. That of a group is prepared as at the start: it gets nothing
 // without its binding, which the drop has undone, or pgmq.unbind_topic, if the
 // queue is the one that it was.
@@ -214,7 +214,7 @@ func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, qu
 		if sql.OID == was && !unbound {
 			return sql, nil // a column was dropped, and it has missed nothing
 		}
-		s.missed().tellOwn(ctx, pool, topic, queue)
+		s.missed().logRestored(ctx, pool, topic, queue)
 		log := s.logger.With("topic", topic, "group", s.config.Group, "queue", queue)
 		if sql.OID == was {
 			log.Warn("ezq: the queue of the group was unbound from the topic, and gets messages again: what was published meanwhile did not come to it")
@@ -233,7 +233,7 @@ func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, qu
 	return s.statements(ctx, pool, queue, layout)
 }
 
-// statements returns how to speak to queue.
+// statements returns the statements for queue, with acks that move messages to its archive if they are kept there.
 func (s *Subscriber) statements(ctx context.Context, db DBTX, queue string, layout catalog.Layout) (*statement.Set, error) {
 	sql := statement.New(queue, layout)
 	if !s.config.Archive {
@@ -297,7 +297,7 @@ func (s *Subscriber) lookUpOrCreate(ctx context.Context, pool *pgxpool.Pool, top
 }
 
 // check makes sure that queue may be consumed, and gets what is published.
-func (s *Subscriber) check(ctx context.Context, db DBTX, layout catalog.Layout, topic, queue string, tell teller) error {
+func (s *Subscriber) check(ctx context.Context, db DBTX, layout catalog.Layout, topic, queue string, logMissed logMissedFunc) error {
 	switch {
 	case layout.ReadOnly:
 		return layout.ReadOnlyError()
@@ -313,15 +313,15 @@ func (s *Subscriber) check(ctx context.Context, db DBTX, layout catalog.Layout, 
 	}
 	switch {
 	case s.config.Group != "":
-		return s.bind(ctx, db, topic, queue, layout.Partitioned, tell)
+		return s.bind(ctx, db, topic, queue, layout.Partitioned, logMissed)
 	case layout.Groups:
 		return catalog.Join(ctx, db, topic, queue)
 	}
 	return nil
 }
 
-// bind makes the group known, and tells what it has missed.
-func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, partitioned bool, tell teller) error {
+// bind makes the group known, and logs what it has missed.
+func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, partitioned bool, logMissed logMissedFunc) error {
 	own, err := queuename.Of(topic)
 	if err != nil {
 		return err
@@ -331,13 +331,13 @@ func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, par
 			"topic", topic, "group", s.config.Group, "queue", own)
 	}
 	fresh, err := catalog.Bind(ctx, db, topic, own, queue, !s.config.NoCreate && !partitioned)
-	if err == nil && fresh && tell != nil && exists(ctx, db, own) {
-		tell(ctx, db, topic, own, queue)
+	if err == nil && fresh && logMissed != nil && exists(ctx, db, own) {
+		logMissed(ctx, db, topic, own, queue)
 	}
 	return err
 }
 
-// missed tells what the group has missed.
+// missed is for the log of what the group has missed.
 func (s *Subscriber) missed() missedMessages { return missedMessages{s.config.Group, s.logger} }
 
 // creator creates the queues of this subscriber, unless it must not.
