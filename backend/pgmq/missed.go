@@ -22,6 +22,9 @@ type missedMessages struct {
 // logNew is for a group that is new, or was unbound.
 func (m missedMessages) logNew(ctx context.Context, db DBTX, topic, own, queue string) {
 	const text = "ezq: the group was not bound to the topic until now: what waits in the topic's own queue was published before, and does not come to the group"
+	if !queueExists(ctx, db, own) {
+		return
+	}
 	n := catalog.CountMissed(ctx, db, topic, own, queue)
 	if n == 0 {
 		m.loggerFor(topic, own, n).Info(text)
@@ -34,7 +37,7 @@ func (m missedMessages) logNew(ctx context.Context, db DBTX, topic, own, queue s
 // publisher may have created the topic's own queue meanwhile.
 func (m missedMessages) logRestored(ctx context.Context, db DBTX, topic, queue string) {
 	own, err := queuename.Of(topic)
-	if err != nil || !exists(ctx, db, own) {
+	if err != nil || !queueExists(ctx, db, own) {
 		return
 	}
 	m.loggerFor(topic, own, catalog.CountMissed(ctx, db, topic, own, queue)).Warn(
@@ -57,9 +60,9 @@ func (m missedMessages) loggerFor(topic, own string, n int) *slog.Logger {
 	return logger
 }
 
-// exists reports whether there is a queue. If not, a group has missed nothing; if that cannot be told,
+// queueExists reports whether there is a queue. If not, a group has missed nothing; if that cannot be told,
 // another call says what is wrong.
-func exists(ctx context.Context, db DBTX, queue string) bool {
+func queueExists(ctx context.Context, db DBTX, queue string) bool {
 	found, err := catalog.Probe(ctx, db, queue)
 	return err == nil && found.Exists()
 }

@@ -104,7 +104,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, s.classify("subscribe", topic, err)
 	}
 	s.listen(store.QueueName())
-	s.pauses.Watch(ctx, ownQueue(topic), store.QueueName())
+	s.pauseWatcher().Watch(ctx, ownQueue(topic), store.QueueName())
 	counters := s.counters.of(topic)
 	s.pruner.add(store.QueueName(), counters)
 	store.CountQuarantined(&counters.Quarantined)
@@ -173,9 +173,10 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	if err != nil {
 		return nil, err
 	}
+	watcher := s.pauseWatcher()
 	return lease.NewStore(lease.Config{
 		Topic: topic, Queue: queue, Group: s.config.Group, Gone: s.config.queueDropped(queue), Pool: pool, ClaimSlots: s.claimSlots, LockSlots: s.lockSlots,
-		Paused:  func() (*backend.Paused, <-chan struct{}) { return s.pauses.Paused(ownQueue(topic), queue) },
+		Paused:  func() (*backend.Paused, <-chan struct{}) { return watcher.Paused(ownQueue(topic), queue) },
 		Wakeups: s.wakeups, DeadLetterTable: s.deadLetterTableOf(queue), MaxMessageBytes: s.config.MaxMessageBytes, MaxBytes: s.config.MaxInFlightBytes, Encoding: layout.Encoding, Logger: s.logger,
 		Examiner: s.examiner, BindingPause: s.bindingPause, Statements: sql,
 		LoadStatements: func(ctx context.Context, was uint32, unbound bool) (*statement.Set, error) {
@@ -331,7 +332,7 @@ func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, par
 			"topic", topic, "group", s.config.Group, "queue", own)
 	}
 	fresh, err := catalog.Bind(ctx, db, topic, own, queue, !s.config.NoCreate && !partitioned)
-	if err == nil && fresh && logMissed != nil && exists(ctx, db, own) {
+	if err == nil && fresh && logMissed != nil {
 		logMissed(ctx, db, topic, own, queue)
 	}
 	return err
@@ -356,11 +357,16 @@ func (s *Subscriber) listen(queue string) {
 	}
 }
 
+// pauseWatcher returns the watcher of pauses. It is nil before the first connection.
+func (s *Subscriber) pauseWatcher() *pauses.Watcher {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pauses
+}
+
 // paused returns the pause of the consumers of topic, or nil.
 func (s *Subscriber) paused(topic string) *backend.Paused {
-	s.mu.Lock()
-	watcher := s.pauses
-	s.mu.Unlock()
+	watcher := s.pauseWatcher()
 	queue, err := s.queueOf(topic)
 	if watcher == nil || err != nil {
 		return nil
