@@ -42,13 +42,22 @@ var (
 	heldFile string
 )
 
-// text returns the statement in a file, with names in the place of what is in braces.
-func text(file string) string {
+// statement returns that in a file, with names in the place of what is in braces.
+func statement(file string) string {
 	columns := fmt.Sprintf("queue, topic, consumer_group, left(paused_by, %d), left(reason, %d),"+
 		" case when isfinite(since) then least(since, '9999-01-01') else now() end,"+
 		" case when isfinite(until) then least(until, '9999-01-01') end", backend.MaxPauseBy, backend.MaxPauseReason)
 	return strings.NewReplacer("{table}", tableName, "{channel}", wakeup.Channel, "{name}", wakeup.Pauses, "{columns}", columns).
 		Replace(sqlfile.Text(file))
+}
+
+// query returns the pauses that the statement in a file returns.
+func query(ctx context.Context, pool *pgxpool.Pool, file string, args ...any) ([]row, error) {
+	rows, err := pool.Query(ctx, statement(file), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[row])
 }
 
 // row is a pause that holds.
@@ -99,7 +108,7 @@ func (t Table) Resume(ctx context.Context, queue string) (resumed bool, err erro
 	if err := catalog.RequireTrusted(ctx, t.Pool, []string{tableName}, ""); err != nil {
 		return false, err
 	}
-	resumed, err = transact.Value[bool](ctx, t.Pool, text(resumeFile), queue)
+	resumed, err = transact.Value[bool](ctx, t.Pool, statement(resumeFile), queue)
 	if fault.IsCode(err, "42P01") {
 		return false, nil
 	}
@@ -126,18 +135,15 @@ func (t Table) List(ctx context.Context, topic string) ([]backend.Paused, error)
 	return all, nil
 }
 
+// query is the function query on a table that is trusted.
 func (t Table) query(ctx context.Context, file string, args ...any) ([]row, error) {
 	if err := catalog.RequireTrusted(ctx, t.Pool, []string{tableName}, ""); err != nil {
 		return nil, err
 	}
-	rows, err := t.Pool.Query(ctx, text(file), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[row])
+	return query(ctx, t.Pool, file, args...)
 }
 
-// create creates the table. If another process does so at the same time, that is as good.
+// create creates the table. It is no error if another process does so at the same time.
 func (t Table) create(ctx context.Context) error {
 	_, err := t.Pool.Exec(ctx, createSQL, pgx.QueryExecModeSimpleProtocol)
 	if fault.IsConcurrentCreation(err) {
@@ -146,7 +152,8 @@ func (t Table) create(ctx context.Context) error {
 	return err
 }
 
-// explain returns err with what is to be done, for which these grants are needed.
+// explain returns err, or if it is about the table, a [*fault.Error] that says what is to be done. These grants are
+// what the statement needs that has failed.
 func explain(err error, grants string) error {
 	switch {
 	case fault.IsCode(err, "42P01"): // undefined_table

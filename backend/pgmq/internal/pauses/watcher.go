@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
@@ -20,38 +19,38 @@ import (
 )
 
 const (
-	lookTimeout = 5 * time.Second // of one look
+	refreshTimeout = 5 * time.Second
 
-	// heardInterval is how long a process that hears notifications goes without a look.
+	// heardInterval is the time between two queries of a process that hears notifications.
 	heardInterval = 15 * time.Second
 
-	// trustedFor is how long the owner of the table is not looked at again.
+	// trustedFor is for how long a table that is trusted is not checked again.
 	trustedFor = 5 * time.Minute
 )
 
-// Watcher follows the pauses of the queues that a process consumes. It looks at them when it hears of a
-// change, and at intervals.
+// Watcher follows the pauses of the queues that a process consumes. It queries them when it hears of a change, and at
+// intervals.
 type Watcher struct {
 	config WatcherConfig
 	done   sync.WaitGroup
 
-	looking      sync.Mutex // one look at a time, and what that knows:
-	exists       bool       // the table was there,
-	trustedUntil time.Time  // is of a trusted role, and is not looked at before then,
-	warned       bool       // or cannot be used, which was logged
+	refreshing   sync.Mutex // one refresh at a time; it guards the next three
+	exists       bool       // the table was there
+	trustedUntil time.Time  // the table is trusted, and is not checked before then
+	warned       bool       // the table cannot be used, and that was logged
 
-	mu      sync.Mutex
-	queues  map[string]bool // that are consumed, and the topics' own
-	held    map[string]*backend.Paused
-	changed chan struct{}      // closed, and replaced, when held has changed
-	cancel  context.CancelFunc // ends run; nil before the first Watch
+	mu      sync.Mutex                 // guards what follows
+	queues  map[string]bool            // that are consumed, and the topics' own
+	held    map[string]*backend.Paused // by queue
+	changed chan struct{}              // closed, and replaced, when held has changed
+	cancel  context.CancelFunc         // ends run; nil before the first Watch
 	closed  bool
 }
 
 // WatcherConfig is what a watcher works with.
 type WatcherConfig struct {
 	Pool     *pgxpool.Pool
-	Interval time.Duration // between two looks of a process that hears no notifications
+	Interval time.Duration // between two queries of a process that hears no notifications
 	Hears    func() bool   // whether this process hears notifications now
 	Wakeups  *wakeup.Signals
 	Logger   *slog.Logger
@@ -62,13 +61,13 @@ func NewWatcher(config WatcherConfig) *Watcher {
 	return &Watcher{config: config, queues: map[string]bool{}, held: map[string]*backend.Paused{}, changed: make(chan struct{})}
 }
 
-// Watch looks whether the consumers of a queue are paused, or all of its topic, whose queue own is, and
+// Watch finds out whether the consumers of a queue are paused, or all of its topic, whose queue own is, and
 // follows that from now on.
 func (w *Watcher) Watch(ctx context.Context, own, queue string) {
 	w.mu.Lock()
 	w.queues[own], w.queues[queue] = true, true
 	w.mu.Unlock()
-	if err := w.look(ctx); err != nil && ctx.Err() == nil {
+	if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
 		w.config.Logger.Warn("ezq: cannot look whether the topic is paused; fetching begins", "queue", queue, "error", fault.WithoutSecrets(err))
 	}
 	w.mu.Lock()
@@ -92,7 +91,7 @@ func (w *Watcher) Paused(own, queue string) (*backend.Paused, <-chan struct{}) {
 	return paused, w.changed
 }
 
-// Close ends the looking.
+// Close ends the queries.
 func (w *Watcher) Close() {
 	w.mu.Lock()
 	w.closed = true
@@ -117,13 +116,13 @@ func (w *Watcher) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := w.look(ctx); err != nil && ctx.Err() == nil {
+		if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
 			w.config.Logger.Debug("ezq: cannot look whether topics are paused; what was known goes on", "error", fault.WithoutSecrets(err))
 		}
 	}
 }
 
-// untilNext returns how long until the next look, unless a notification comes first: also when a pause ends.
+// untilNext returns how long until the next refresh, unless a notification comes first: also when a pause ends.
 func (w *Watcher) untilNext() time.Duration {
 	next := w.config.Interval
 	if w.config.Hears() {
@@ -139,11 +138,11 @@ func (w *Watcher) untilNext() time.Duration {
 	return next
 }
 
-// look brings held up to date. A table that cannot be used pauses nothing, which is logged.
-func (w *Watcher) look(ctx context.Context) error {
-	w.looking.Lock()
-	defer w.looking.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+// refresh brings held up to date. A table that cannot be used pauses nothing, which is logged.
+func (w *Watcher) refresh(ctx context.Context) error {
+	w.refreshing.Lock()
+	defer w.refreshing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	found, err := w.find(ctx)
 	if fault.IsCode(err, "42P01") { // undefined_table: it was dropped
@@ -178,11 +177,7 @@ func (w *Watcher) find(ctx context.Context) (map[string]*backend.Paused, error) 
 	w.mu.Lock()
 	queues := slices.Collect(maps.Keys(w.queues))
 	w.mu.Unlock()
-	rows, err := w.config.Pool.Query(ctx, text(heldFile), pgx.QueryExecModeCacheDescribe, queues, nil, maxListed)
-	if err != nil {
-		return nil, err
-	}
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[row])
+	all, err := query(ctx, w.config.Pool, heldFile, queues, nil, maxListed)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +190,7 @@ func (w *Watcher) find(ctx context.Context) (map[string]*backend.Paused, error) 
 	return held, nil
 }
 
-// set replaces what is known, and tells of it if that is something else.
+// set replaces what is known, and closes changed if that is something else.
 func (w *Watcher) set(found map[string]*backend.Paused) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
