@@ -26,7 +26,7 @@ func (c *Client) Store(ctx context.Context, topic string) (subscription.Store, e
 func (c *Client) LockFor(d time.Duration) { c.subscriber.lockFor = d }
 
 // LookAtBindingsEvery makes the subscriptions of c look so often whether their group is bound.
-func (c *Client) LookAtBindingsEvery(pause time.Duration) { c.subscriber.bindingPause = pause }
+func (c *Client) LookAtBindingsEvery(interval time.Duration) { c.subscriber.bindingInterval = interval }
 
 // PruneEvery makes the subscriptions of c prune their archives so often.
 func (c *Client) PruneEvery(interval time.Duration) { c.subscriber.pruneInterval = interval }

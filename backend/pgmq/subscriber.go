@@ -42,8 +42,8 @@ type Subscriber struct {
 	owners   catalog.OwnerChecks
 	examiner *lease.Examiner
 
-	bindingPause  time.Duration // between two looks whether the group of an idle queue is bound
-	pruneInterval time.Duration // between two rounds through archives
+	bindingInterval time.Duration // between two checks whether the group of an idle queue is bound
+	pruneInterval   time.Duration // between two rounds through archives
 
 	mu         sync.Mutex
 	ownPool    *pgxpool.Pool    // opened when first needed
@@ -79,7 +79,7 @@ func newSubscriber(pool *pgxpool.Pool, config SubscriberConfig, logger *slog.Log
 		pool: pool, config: config, logger: sparse.New(logger), wakeups: wakeups,
 		catalog: catalog, running: subscription.NewSubscriptions(), pollMin: min(pollMin, config.PollInterval), lockFor: config.lockFor(),
 		claimSlots: make(chan struct{}, config.MaxConns-1), lockSlots: make(chan struct{}, config.MaxConns-2),
-		examiner: lease.NewExaminer(), bindingPause: lease.BindingPause, pruneInterval: pruneInterval,
+		examiner: lease.NewExaminer(), bindingInterval: lease.BindingInterval, pruneInterval: pruneInterval,
 	}
 }
 
@@ -178,7 +178,7 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 		Topic: topic, Queue: queue, Group: s.config.Group, Gone: s.config.queueDropped(queue), Pool: pool, ClaimSlots: s.claimSlots, LockSlots: s.lockSlots,
 		Paused:  func() (*backend.Paused, <-chan struct{}) { return watcher.Paused(ownQueue(topic), queue) },
 		Wakeups: s.wakeups, DeadLetterTable: s.deadLetterTableOf(queue), MaxMessageBytes: s.config.MaxMessageBytes, MaxBytes: s.config.MaxInFlightBytes, Encoding: layout.Encoding, Logger: s.logger,
-		Examiner: s.examiner, BindingPause: s.bindingPause, Statements: sql,
+		Examiner: s.examiner, BindingInterval: s.bindingInterval, Statements: sql,
 		LoadStatements: func(ctx context.Context, was uint32, unbound bool) (*statement.Set, error) {
 			return s.describe(ctx, pool, topic, queue, was, unbound)
 		},

@@ -23,21 +23,21 @@ type claimer struct {
 	reader      reader
 	examination *examination
 
-	loadStatements func(ctx context.Context, unbound bool) (*statement.Set, error) // as the queue is now
-	gone           error                                                           // what it means that there is no queue
-	bindingPause   time.Duration                                                   // between two looks whether the group of an idle queue is bound
+	loadStatements  func(ctx context.Context, unbound bool) (*statement.Set, error) // as the queue is now
+	gone            error                                                           // what it means that there is no queue
+	bindingInterval time.Duration                                                   // between two checks whether the group of an idle queue is bound
 
 	unleasable unleasable // what lock transactions could not lease
 
-	changed   <-chan struct{}
-	signalled bool // since the last claim
-	idle      bool // the last claim found nothing
-	full      bool // the last claim found as many messages as it asked for
-	surplus   bool // the last claim found more than there was room for
-	stale     bool // the queue was dropped, and may be another one now; or its group was unbound
-	unbound   bool // its group was
-	screening screening
-	nextLook  time.Time // when to look next whether the group is bound
+	changed          <-chan struct{}
+	signalled        bool // since the last claim
+	idle             bool // the last claim found nothing
+	full             bool // the last claim found as many messages as it asked for
+	surplus          bool // the last claim found more than there was room for
+	stale            bool // the queue was dropped, and may be another one now; or its group was unbound
+	unbound          bool // its group was
+	screening        screening
+	nextBindingCheck time.Time // when to check next whether the group is bound
 }
 
 // refresh is for a queue that was dropped and created anew, perhaps as another kind.
@@ -141,10 +141,10 @@ func (c *claimer) untilDue(ctx context.Context) (next time.Duration, err error) 
 // queue: pgmq.unbind_topic has taken it from its topic. It does not look each time.
 func (c *claimer) isUnbound(ctx context.Context) bool {
 	now := time.Now()
-	if c.queue.group == "" || now.Before(c.nextLook) {
+	if c.queue.group == "" || now.Before(c.nextBindingCheck) {
 		return false
 	}
-	c.nextLook = now.Add(c.bindingPause)
+	c.nextBindingCheck = now.Add(c.bindingInterval)
 	bound, err := catalog.Bindings(ctx, c.queue.pool, c.queue.topic)
 	return err == nil && !slices.Contains(bound.Queues, c.queue.name)
 }
@@ -361,6 +361,3 @@ func (c *claimer) separate(ctx context.Context, leased []Row, limit int, lease t
 	c.writer.release(ctx, surplus)
 	return all.leases, len(surplus) > 0
 }
-
-// BindingPause is how often an idle subscription looks whether its group is bound.
-const BindingPause = 20 * time.Second

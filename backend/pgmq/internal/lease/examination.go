@@ -242,7 +242,7 @@ func (e *examination) examine(ctx context.Context, db *pgxpool.Pool, u suspect) 
 	case err != nil: // not the message's fault: it is tried again, until its lease is about to end
 		u.failed = true
 		e.suspects.requeue(u)
-		await(ctx, nil, unreachablePause)
+		await(ctx, nil, unreachableWait)
 	default:
 		from := suspectsByID([]suspect{u})
 		e.archiveLater(result.tooLarge, from)
@@ -260,8 +260,8 @@ func (e *examination) archiveLater(unreadable []unread, from map[int64]suspect) 
 	}
 }
 
-// unreachablePause is how long a server is left alone that could not be reached.
-const unreachablePause = screenTimeout / 5
+// unreachableWait is how long a server is left alone that could not be reached.
+const unreachableWait = screenTimeout / 5
 
 // makeReady renews the leases of messages that could be read, for the next claim to take them. If it
 // cannot, they wait once more. One whose lease alone cannot be renewed is handed over with what is left of that, if it is
@@ -292,8 +292,8 @@ func (e *examination) makeReady(ctx context.Context, db *pgxpool.Pool, leases []
 	for _, r := range result.untried {
 		e.suspects.requeue(from[r.ID])
 	}
-	if result.passing != nil {
-		await(ctx, nil, unreachablePause)
+	if result.unreachable != nil {
+		await(ctx, nil, unreachableWait)
 	}
 }
 

@@ -6,9 +6,9 @@ package lease
 
 // extension is what has become of leases that were to be extended together.
 type extension struct {
-	extended idSet
-	failed   []Row // by themselves: PostgreSQL refuses it, or takes too long
-	untried  []Row
-	refusal  error // of the first that has failed
-	passing  error // what has nothing to do with the messages: nothing more could be learnt
+	extended    idSet
+	failed      []Row // by themselves: PostgreSQL refuses it, or takes too long
+	untried     []Row
+	refusal     error // of the first that has failed
+	unreachable error // why the server could not be reached for the others; nil if it could
 }

@@ -38,19 +38,19 @@ type lockedBatch struct {
 func nextCount(count int) int { return max(min(count, math.MaxInt32-1), 0) + 1 }
 
 // Finish implements [subscription.LockedBatch].
-func (h *lockedBatch) Finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
-	defer h.release() // which closes the connection if the transaction is still open
-	tokens, err := h.finish(ctx, acked, rest, lease)
-	if err == nil || len(acked) == 0 || !h.isRefused(err) {
-		return tokens, h.noted(err)
+func (b *lockedBatch) Finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
+	defer b.release() // which closes the connection if the transaction is still open
+	tokens, err := b.finish(ctx, acked, rest, lease)
+	if err == nil || len(acked) == 0 || !b.isRefused(err) {
+		return tokens, b.noted(err)
 	}
 	cause := err
 	all := slices.Concat(acked, rest)
-	if _, err := h.conn.Exec(ctx, "rollback to savepoint held"); err != nil {
-		return nil, h.subject.Classify(err)
+	if _, err := b.conn.Exec(ctx, "rollback to savepoint held"); err != nil {
+		return nil, b.subject.Classify(err)
 	}
-	if tokens, err = h.finish(ctx, nil, all, lease); err != nil {
-		return nil, h.noted(err)
+	if tokens, err = b.finish(ctx, nil, all, lease); err != nil {
+		return nil, b.noted(err)
 	}
 	return tokens, &subscription.Refusal{Cause: cause}
 }
@@ -58,37 +58,37 @@ func (h *lockedBatch) Finish(ctx context.Context, acked, rest []subscription.Tok
 // noted returns err, with which the messages could not be leased. If that is because of a
 // row, which PostgreSQL refuses or takes too long for, the next lock transaction would lock it again,
 // and end the same way.
-func (h *lockedBatch) noted(err error) error {
+func (b *lockedBatch) noted(err error) error {
 	if fault.IsServerError(err) || isGivenUp(err) {
-		h.unleasable.addRefused()
+		b.unleasable.addRefused()
 	}
 	return err
 }
 
 // isRefused reports whether the transaction goes on after err, which is PostgreSQL's answer.
-func (h *lockedBatch) isRefused(err error) bool {
+func (b *lockedBatch) isRefused(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && !h.conn.Conn().IsClosed() && h.conn.Conn().PgConn().TxStatus() == 'E'
+	return errors.As(err, &pg) && !b.conn.Conn().IsClosed() && b.conn.Conn().PgConn().TxStatus() == 'E'
 }
 
 // finish removes, leases and releases messages, and commits. A row that a trigger keeps as it is has no
 // token.
-func (h *lockedBatch) finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
+func (b *lockedBatch) finish(ctx context.Context, acked, rest []subscription.Token, lease time.Duration) ([]subscription.Token, error) {
 	var batch pgx.Batch
 	if len(acked) > 0 {
 		batch.Queue("savepoint held") // the locks stay if the rest is refused
 	}
 	switch {
 	case len(acked) == 0:
-	case h.sql.RemoveLocked != "":
-		batch.Queue(h.sql.RemoveLocked, idsOf(acked))
+	case b.sql.RemoveLocked != "":
+		batch.Queue(b.sql.RemoveLocked, idsOf(acked))
 	default:
 		done := tokenColumnsOf(acked)
-		batch.Queue(h.sql.Ack, done.ids, done.numbers, done.times)
+		batch.Queue(b.sql.Ack, done.ids, done.numbers, done.times)
 	}
 	leased := make(map[int64]subscription.Token, len(rest))
 	if len(rest) > 0 {
-		batch.Queue(h.sql.LeaseLocked, idsOf(rest), lease.Microseconds()).Query(func(rows pgx.Rows) error {
+		batch.Queue(b.sql.LeaseLocked, idsOf(rest), lease.Microseconds()).Query(func(rows pgx.Rows) error {
 			var r Row
 			_, err := pgx.ForEachRow(rows, []any{&r.ID, &r.Number, &r.ReadAt}, func() error {
 				leased[r.ID] = r.token()
@@ -97,15 +97,15 @@ func (h *lockedBatch) finish(ctx context.Context, acked, rest []subscription.Tok
 			return err
 		})
 	}
-	if left := h.remaining(acked, rest); len(left) > 0 {
-		batch.Queue(h.sql.Release, left)
+	if left := b.remaining(acked, rest); len(left) > 0 {
+		batch.Queue(b.sql.Release, left)
 	}
 	if len(acked) > 0 {
 		batch.Queue(transact.CheckSQL)
 	}
 	batch.Queue("commit")
-	if err := h.conn.SendBatch(ctx, &batch).Close(); err != nil {
-		return nil, h.subject.Classify(err)
+	if err := b.conn.SendBatch(ctx, &batch).Close(); err != nil {
+		return nil, b.subject.Classify(err)
 	}
 	tokens := make([]subscription.Token, len(rest))
 	var unchanged []int64
@@ -115,21 +115,21 @@ func (h *lockedBatch) finish(ctx context.Context, acked, rest []subscription.Tok
 		}
 	}
 	if len(unchanged) > 0 {
-		h.unleasable.addUnchanged(unchanged)
+		b.unleasable.addUnchanged(unchanged)
 	}
 	return tokens, nil
 }
 
 // remaining returns the ids of the messages that are in none of these.
-func (h *lockedBatch) remaining(acked, rest []subscription.Token) []int64 {
-	if len(acked)+len(rest) == len(h.ids) {
+func (b *lockedBatch) remaining(acked, rest []subscription.Token) []int64 {
+	if len(acked)+len(rest) == len(b.ids) {
 		return nil
 	}
 	not := make(map[int64]bool, len(acked)+len(rest))
 	for _, token := range slices.Concat(acked, rest) {
 		not[token.ID] = true
 	}
-	return slices.DeleteFunc(slices.Clone(h.ids), func(id int64) bool { return not[id] })
+	return slices.DeleteFunc(slices.Clone(b.ids), func(id int64) bool { return not[id] })
 }
 
 func idsOf(tokens []subscription.Token) []int64 {

@@ -46,23 +46,26 @@ func (l *locker) lock(ctx context.Context, limit int, lease time.Duration) (lock
 		release()
 		return nil, claim, true, l.queue.classify("fetch", err)
 	}
-	h := &lockedBatch{subject: fault.Subject{Op: "settle", Topic: l.queue.topic, Queue: l.queue.name}, sql: l.queue.sql(), conn: conn, unleasable: &l.claims.unleasable, release: func() { conn.Release(); release() }}
+	b := &lockedBatch{
+		subject: fault.Subject{Op: "settle", Topic: l.queue.topic, Queue: l.queue.name}, sql: l.queue.sql(), conn: conn,
+		unleasable: &l.claims.unleasable, release: func() { conn.Release(); release() },
+	}
 	claim, err = l.lockRows(ctx, conn, limit, lease)
 	if err == nil && len(claim.Leases) == 0 && !conn.Conn().IsClosed() {
 		_, err = conn.Exec(ctx, "rollback")
 	}
 	if l.claims.screening.active && err == nil {
-		h.release()
+		b.release()
 		return nil, claim, false, nil
 	}
 	if err != nil || len(claim.Leases) == 0 {
-		h.release() // after an error, this ends the transaction with the connection
+		b.release() // after an error, this ends the transaction with the connection
 		return nil, claim, true, l.claims.claimError(ctx, err)
 	}
 	for _, one := range claim.Leases {
-		h.ids = append(h.ids, one.ID)
+		b.ids = append(b.ids, one.ID)
 	}
-	return h, claim, true, nil
+	return b, claim, true, nil
 }
 
 // acquireSlot reports whether there may be another lock now, which release ends. A lock counts

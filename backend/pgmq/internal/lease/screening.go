@@ -164,6 +164,3 @@ func (s *screening) recordResult(all, suspicious, untried int) {
 	}
 	s.active = time.Now().Before(s.activeUntil) || s.refused.len() > 0 || s.limited
 }
-
-// OperationTimeout bounds every statement of a subscription.
-const OperationTimeout = 5 * time.Second

@@ -18,6 +18,12 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
+// OperationTimeout bounds every statement of a subscription.
+const OperationTimeout = 5 * time.Second
+
+// BindingInterval is how often an idle subscription checks whether its group is bound.
+const BindingInterval = 20 * time.Second
+
 // Store is one queue as the subscription engine sees it.
 type Store struct {
 	queue       *queue
@@ -51,7 +57,7 @@ type Config struct {
 	DeadLetterTable DeadLetterTableFunc
 	MaxMessageBytes int           // how large a message may be
 	MaxBytes        int64         // how many one claim keeps
-	BindingPause    time.Duration // between two looks whether the group of an idle queue is bound
+	BindingInterval time.Duration // between two checks whether the group of an idle queue is bound
 	Logger          *slog.Logger
 }
 
@@ -65,7 +71,7 @@ func NewStore(config Config) *Store {
 	writes := writer{of}
 	claims := &claimer{
 		queue: of, writer: writes, reader: reader{of}, examination: newExamination(of, config.Examiner),
-		gone: config.Gone, bindingPause: config.BindingPause,
+		gone: config.Gone, bindingInterval: config.BindingInterval,
 		loadStatements: func(ctx context.Context, unbound bool) (*statement.Set, error) {
 			return config.LoadStatements(ctx, of.sql().OID, unbound)
 		},
@@ -99,7 +105,7 @@ func (s *Store) Settle(ctx context.Context, settlements []subscription.Settlemen
 
 // Extend implements [subscription.Store].
 func (s *Store) Extend(ctx context.Context, leases []subscription.Token, lease time.Duration) (subscription.Missed, error) {
-	return s.writer.keep(ctx, leases, lease)
+	return s.writer.extend(ctx, leases, lease)
 }
 
 // Lock implements [subscription.Locker].

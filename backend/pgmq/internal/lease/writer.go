@@ -127,19 +127,37 @@ func (w writer) storeReleases(ctx context.Context, db transact.Sender, released 
 	})
 }
 
-// extend extends leases, and returns those that it has found.
-func (w writer) extend(ctx context.Context, db transact.Sender, leases []subscription.Token, lease time.Duration) (idSet, error) {
-	columns, found := tokenColumnsOf(leases), make(idSet, len(leases))
+// extend extends leases, and returns those that are lost. The messages of a queue that was dropped are
+// gone.
+func (w writer) extend(ctx context.Context, leases []subscription.Token, lease time.Duration) (subscription.Missed, error) {
+	extended := make(idSet, len(leases))
 	batch := transact.New()
-	batch.Queue(w.queue.sql().Extend, columns.ids, columns.numbers, columns.times, lease.Microseconds()).Query(found.collect)
-	return found, batch.Run(ctx, db)
+	w.queueExtension(batch, tokenColumnsOf(leases), lease, extended)
+	err := batch.Run(ctx, w.queue.pool)
+	if w.queue.isDropped(ctx, err) {
+		return subscription.Missed{Gone: leases}, nil
+	}
+	if fault.IsServerError(err) {
+		return subscription.Missed{}, &subscription.Refusal{Cause: w.queue.classify("extend", err)}
+	}
+	if err != nil {
+		return subscription.Missed{}, w.queue.classify("extend", err)
+	}
+	return w.findMissed(ctx, leases, extended), nil
 }
 
-// extendEach extends leases, together if it can, within about a second.
+// extendEach extends leases, together if it can, within about a second. It calls extended with each part that it has
+// extended.
 func (w writer) extendEach(ctx context.Context, db *pgxpool.Pool, rows []Row, lease time.Duration, extended func(part []Row)) (result extension) {
 	result.extended = idSet{}
-	result.failed, result.untried, result.passing = bisectReachable(rows, examineTimeout, func(part []Row, timeout time.Duration) error {
-		err := w.extendWithin(ctx, db, part, lease, timeout, result.extended)
+	result.failed, result.untried, result.unreachable = bisectReachable(rows, examineTimeout, func(part []Row, timeout time.Duration) error {
+		var columns tokenColumns
+		for _, r := range part {
+			columns.add(r.token())
+		}
+		batch := transact.NewWithTimeout(timeout)
+		w.queueExtension(batch, columns, lease, result.extended)
+		err := batch.Run(ctx, db)
 		switch {
 		case err == nil:
 			extended(part)
@@ -151,30 +169,9 @@ func (w writer) extendEach(ctx context.Context, db *pgxpool.Pool, rows []Row, le
 	return result
 }
 
-func (w writer) extendWithin(ctx context.Context, db *pgxpool.Pool, rows []Row, lease, timeout time.Duration, found idSet) error {
-	var columns tokenColumns
-	for _, r := range rows {
-		columns.add(r.token())
-	}
-	batch := transact.NewWithTimeout(timeout)
+// queueExtension adds the statement that extends leases to batch. It adds those that it has extended to found.
+func (w writer) queueExtension(batch *transact.Batch, columns tokenColumns, lease time.Duration, found idSet) {
 	batch.Queue(w.queue.sql().Extend, columns.ids, columns.numbers, columns.times, lease.Microseconds()).Query(found.collect)
-	return batch.Run(ctx, db)
-}
-
-// keep extends leases, and returns those that are lost. The messages of a queue that was dropped are
-// gone.
-func (w writer) keep(ctx context.Context, leases []subscription.Token, lease time.Duration) (subscription.Missed, error) {
-	extended, err := w.extend(ctx, w.queue.pool, leases, lease)
-	if w.queue.isDropped(ctx, err) {
-		return subscription.Missed{Gone: leases}, nil
-	}
-	if fault.IsServerError(err) {
-		return subscription.Missed{}, &subscription.Refusal{Cause: w.queue.classify("extend", err)}
-	}
-	if err != nil {
-		return subscription.Missed{}, w.queue.classify("extend", err)
-	}
-	return w.findMissed(ctx, leases, extended), nil
 }
 
 func tokensOf(settlements []subscription.Settlement) []subscription.Token {
