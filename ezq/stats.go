@@ -1,9 +1,6 @@
 package ezq
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 // TopicStats is what a router has done with the events of one topic since it was
 // started. An event counts once for each delivery; control events do not count.
@@ -23,18 +20,4 @@ type TopicStats struct {
 
 	// Paused says that nothing is fetched until [Router.Resume].
 	Paused bool
-}
-
-// counts are the numbers of a TopicStats.
-type counts struct {
-	claimed     atomic.Int64
-	outcomes    [ignored + 1]atomic.Int64
-	lastFailure atomic.Int64 // in nanoseconds since 1970; 0: never
-}
-
-func (c *counts) add(o outcome) {
-	c.outcomes[o].Add(1)
-	if o == failed {
-		c.lastFailure.Store(time.Now().UnixNano())
-	}
 }

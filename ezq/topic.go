@@ -175,3 +175,17 @@ func (tp *topic) stats() TopicStats {
 	s.Paused, _ = tp.pause.state()
 	return s
 }
+
+// counts are the numbers of a TopicStats.
+type counts struct {
+	claimed     atomic.Int64
+	outcomes    [ignored + 1]atomic.Int64
+	lastFailure atomic.Int64 // in nanoseconds since 1970; 0: never
+}
+
+func (c *counts) add(o outcome) {
+	c.outcomes[o].Add(1)
+	if o == failed {
+		c.lastFailure.Store(time.Now().UnixNano())
+	}
+}
