@@ -33,9 +33,20 @@ func (m missedMessages) logNew(ctx context.Context, db DBTX, topic, own, queue s
 	m.loggerFor(topic, own, n).Warn(text, "remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
 }
 
-// logRestored is for a group whose queue was dropped or unbound, and may have been bound again by its owner. A
-// publisher may have created the topic's own queue meanwhile.
-func (m missedMessages) logRestored(ctx context.Context, db DBTX, topic, queue string) {
+// logRestored is for a group whose queue was unbound, or else dropped, and gets messages again.
+func (m missedMessages) logRestored(ctx context.Context, db DBTX, topic, queue string, unbound bool) {
+	m.logOwn(ctx, db, topic, queue)
+	logger := m.logger.With("topic", topic, "group", m.group, "queue", queue)
+	if unbound {
+		logger.Warn("ezq: the queue of the group was unbound from the topic, and gets messages again: what was published meanwhile did not come to it")
+	} else {
+		logger.Warn("ezq: the queue of the group was dropped, and gets messages again: what was published meanwhile did not come to it")
+	}
+}
+
+// logOwn logs that the topic's own queue may have what was published meanwhile. A publisher may have created that queue
+// while the group had none, and the owner of the group's queue may have bound it again before.
+func (m missedMessages) logOwn(ctx context.Context, db DBTX, topic, queue string) {
 	own, err := queuename.Of(topic)
 	if err != nil || !queueExists(ctx, db, own) {
 		return

@@ -180,7 +180,7 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 		Wakeups: s.wakeups, DeadLetterTable: s.deadLetterTableOf(queue), MaxMessageBytes: s.config.MaxMessageBytes, MaxBytes: s.config.MaxInFlightBytes, Encoding: layout.Encoding, Logger: s.logger,
 		Examiner: s.examiner, BindingInterval: s.bindingInterval, Statements: sql,
 		LoadStatements: func(ctx context.Context, was uint32, unbound bool) (*statement.Set, error) {
-			return s.describe(ctx, pool, topic, queue, was, unbound)
+			return s.loadStatements(ctx, pool, topic, queue, was, unbound)
 		},
 	}), nil
 }
@@ -202,11 +202,11 @@ func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, que
 	return layout, sql, err
 }
 
-// describe returns the statements for a queue that was dropped. Publishers create
+// loadStatements returns the statements for a queue that was dropped. Publishers create
 // a topic's own. That of a group is prepared as at the start: it gets nothing
 // without its binding, which the drop has undone, or pgmq.unbind_topic, if the
 // queue is the one that it was.
-func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, queue string, was uint32, unbound bool) (*statement.Set, error) {
+func (s *Subscriber) loadStatements(ctx context.Context, pool *pgxpool.Pool, topic, queue string, was uint32, unbound bool) (*statement.Set, error) {
 	if s.config.Group != "" {
 		_, sql, err := s.prepare(ctx, pool, topic, queue, false, nil)
 		if err != nil {
@@ -215,13 +215,7 @@ func (s *Subscriber) describe(ctx context.Context, pool *pgxpool.Pool, topic, qu
 		if sql.OID == was && !unbound {
 			return sql, nil // a column was dropped, and it has missed nothing
 		}
-		s.missed().logRestored(ctx, pool, topic, queue)
-		log := s.logger.With("topic", topic, "group", s.config.Group, "queue", queue)
-		if sql.OID == was {
-			log.Warn("ezq: the queue of the group was unbound from the topic, and gets messages again: what was published meanwhile did not come to it")
-		} else {
-			log.Warn("ezq: the queue of the group was dropped, and gets messages again: what was published meanwhile did not come to it")
-		}
+		s.missed().logRestored(ctx, pool, topic, queue, sql.OID == was)
 		return sql, nil
 	}
 	layout, err := s.catalog.LookUp(ctx, pool, queue, nil)
