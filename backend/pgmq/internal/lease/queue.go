@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -14,6 +15,9 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
+
+// OperationTimeout bounds every statement of a subscription.
+const OperationTimeout = 5 * time.Second
 
 // queue is a queue that is consumed, and what the statements about it need.
 type queue struct {

@@ -18,9 +18,6 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
-// OperationTimeout bounds every statement of a subscription.
-const OperationTimeout = 5 * time.Second
-
 // BindingInterval is how often an idle subscription checks whether its group is bound.
 const BindingInterval = 20 * time.Second
 
