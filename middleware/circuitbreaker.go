@@ -91,39 +91,47 @@ func (p CircuitBreaker) Middleware(next message.HandlerFunc) message.HandlerFunc
 type circuit struct {
 	policy CircuitBreaker
 
-	mu       sync.Mutex
-	failures int           // in a row, while it is closed
-	openings int           // since it was closed; 0: it is closed
-	until    time.Time     // when a trial may begin, if it is not closed
-	trying   bool          // a trial is under way
-	stored   bool          // the topic is paused, until it is resumed or its time is over
-	looked   time.Time     // when that was last looked at
-	changed  chan struct{} // closed, and replaced, when waiting messages should look again
+	mu          sync.Mutex    // guards what follows
+	failures    int           // in a row, while it is closed
+	openings    int           // since it was closed; 0: it is closed
+	until       time.Time     // when a trial may begin, if it is not closed
+	trying      bool          // a trial is under way
+	pausedTopic bool          // this circuit has paused the topic since it was opened
+	checked     time.Time     // when it was last checked whether the topic was resumed
+	changed     chan struct{} // closed, and replaced, when waiting messages should try again
 }
 
 const (
-	lookInterval = time.Second      // between two looks whether the topic was resumed
-	pauseTimeout = 10 * time.Second // of the call that pauses the topic
+	checkInterval = time.Second      // between two checks whether the topic was resumed
+	pauseTimeout  = 10 * time.Second // of the call that pauses the topic
 )
+
+// admission is whether a message may be handled now, and if not, for how long to wait.
+type admission struct {
+	allowed bool
+	trial   bool // it is allowed as the trial
+
+	check   bool            // check whether the topic was resumed, and try again at once
+	wait    time.Duration   // or else, try again after that,
+	changed <-chan struct{} // or when this is closed
+}
 
 // enter waits until a message may be handled, and reports whether it is a trial. It fails with the
 // cause of ctx, or when the router stops.
 func (c *circuit) enter(ctx context.Context) (trial bool, err error) {
 	for {
-		wait, look, changed := c.tryEnter(time.Now())
+		a := c.tryEnter(time.Now())
 		switch {
-		case look:
-			c.look(ctx)
+		case a.allowed:
+			return a.trial, nil
+		case a.check:
+			c.checkResumed(ctx)
 			continue
-		case wait < 0:
-			return false, nil
-		case wait == 0:
-			return true, nil
 		}
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(a.wait)
 		select {
 		case <-timer.C:
-		case <-changed:
+		case <-a.changed:
 		case <-ezq.StoppingFromContext(ctx):
 			err = ezq.ErrInterrupted
 		case <-ctx.Done():
@@ -135,31 +143,29 @@ func (c *circuit) enter(ctx context.Context) (trial bool, err error) {
 	}
 }
 
-// tryEnter returns for how long to wait before the next try: negative if the message can be handled, 0 if
-// it is the trial. look says to look first whether the topic was resumed.
-func (c *circuit) tryEnter(now time.Time) (wait time.Duration, look bool, changed <-chan struct{}) {
+func (c *circuit) tryEnter(now time.Time) admission {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	left := c.until.Sub(now)
 	switch {
 	case c.openings == 0:
-		return -1, false, nil
+		return admission{allowed: true}
 	case c.trying:
-		return time.Hour, false, c.changed
+		return admission{wait: time.Hour, changed: c.changed}
 	case left <= 0:
 		c.trying = true
-		return 0, false, nil
-	case !c.stored:
-		return left, false, c.changed
-	case now.Sub(c.looked) >= lookInterval:
-		c.looked = now
-		return 0, true, nil
+		return admission{allowed: true, trial: true}
+	case !c.pausedTopic:
+		return admission{wait: left, changed: c.changed}
+	case now.Sub(c.checked) >= checkInterval:
+		c.checked = now
+		return admission{check: true}
 	}
-	return min(left, c.looked.Add(lookInterval).Sub(now)), false, c.changed
+	return admission{wait: min(left, c.checked.Add(checkInterval).Sub(now)), changed: c.changed}
 }
 
-// look sees whether the topic was resumed, and a trial may begin.
-func (c *circuit) look(ctx context.Context) {
+// checkResumed lets a trial begin if the topic was resumed.
+func (c *circuit) checkResumed(ctx context.Context) {
 	pauses, err := c.policy.Pauser.Pauses(ctx, topicOf(ctx))
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -169,6 +175,7 @@ func (c *circuit) look(ctx context.Context) {
 	}
 }
 
+// signal has waiting messages try again.
 func (c *circuit) signal() {
 	close(c.changed)
 	c.changed = make(chan struct{})
@@ -220,7 +227,7 @@ func (c *circuit) countFailure(trial bool) (pause time.Duration, open bool) {
 		pause = min(2*pause, c.policy.MaxPause)
 	}
 	now := time.Now()
-	c.failures, c.trying, c.stored, c.looked = 0, false, false, now
+	c.failures, c.trying, c.pausedTopic, c.checked = 0, false, false, now
 	c.openings++
 	c.until = now.Add(pause)
 	c.signal()
@@ -237,7 +244,7 @@ func (c *circuit) pause(ctx context.Context, d time.Duration, cause error) {
 	host, _ := os.Hostname() // or ""
 	by := strings.TrimSuffix("circuit breaker of "+handlerOf(ctx)+" at "+host, " at ")
 	_, err := c.policy.Pauser.Pause(ctx, topicOf(ctx), backend.Pause{
-		By: textOf(by, backend.MaxPauseBy), Reason: textOf(cause.Error(), backend.MaxPauseReason), For: d,
+		By: pauseText(by, backend.MaxPauseBy), Reason: pauseText(cause.Error(), backend.MaxPauseReason), For: d,
 	})
 	if err != nil {
 		c.logger(ctx).Error("middleware: a circuit breaker could not pause its topic; this process waits alone", "topic", topicOf(ctx), "error", err)
@@ -245,11 +252,11 @@ func (c *circuit) pause(ctx context.Context, d time.Duration, cause error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stored = true
+	c.pausedTopic = true
 }
 
-// textOf returns a text that a pause may have: cut, without NUL, in UTF-8, and not empty.
-func textOf(text string, most int) string {
+// pauseText returns text as a pause may have it: cut, without NUL, in UTF-8, and not empty.
+func pauseText(text string, most int) string {
 	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "�")
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most-len("…")], "") + "…"

@@ -37,9 +37,8 @@ func deliveryWithProgress(ctx context.Context) *backend.Delivery {
 	return nil
 }
 
-// nackInterrupted gives msg, whose context ctx has ended, back to its backend with as
-// many failures as it had. An ezq router would do that itself; Watermill's nack
-// counts as a failure.
+// nackInterrupted releases msg, whose context ctx has ended, with as many failures as it
+// had. An ezq router would do that itself; Watermill's nack counts as a failure.
 func nackInterrupted(ctx context.Context, msg *message.Message) {
 	if d := backend.DeliveryFromContext(ctx); d != nil && isInterruption(context.Cause(ctx)) {
 		redelivery := unfailed(d)
@@ -64,8 +63,8 @@ func releaseInterrupted(ctx context.Context, msg *message.Message) {
 }
 
 // nackSnoozed reports whether err says that msg is to come back later, and has not failed.
-// In Watermill's router, which does not know that, msg goes back here, if the backend can
-// wait.
+// In Watermill's router, which does not know that, it releases msg with that delay, if the
+// backend can wait.
 func nackSnoozed(ctx context.Context, msg *message.Message, err error) bool {
 	wait, ok := ezq.SnoozeDelay(err)
 	if d := deliveryWithProgress(ctx); ok && d != nil && !inRouter(ctx) {

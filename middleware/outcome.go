@@ -11,15 +11,15 @@ type outcomeKey struct{}
 
 // watchOutcome returns a context in which the message's outcome is noted.
 func watchOutcome(ctx context.Context) (context.Context, *outcome) {
-	if f, ok := ctx.Value(outcomeKey{}).(*outcome); ok {
-		return ctx, f
+	if o, ok := ctx.Value(outcomeKey{}).(*outcome); ok {
+		return ctx, o
 	}
-	f := &outcome{}
-	return context.WithValue(ctx, outcomeKey{}, f), f
+	o := &outcome{}
+	return context.WithValue(ctx, outcomeKey{}, o), o
 }
 
 func noteDeadLettered(ctx context.Context) {
-	if f, ok := ctx.Value(outcomeKey{}).(*outcome); ok {
-		f.deadLettered = true
+	if o, ok := ctx.Value(outcomeKey{}).(*outcome); ok {
+		o.deadLettered = true
 	}
 }
