@@ -12,7 +12,7 @@ type Canceller interface {
 	// that do not count aside. It is deleted, also if a handler has had it before: if that
 	// handler is still at it, because its lease has run out, its ack is void. All others
 	// stay, and are counted as Busy: one that is leased; one that is to be delivered again after
-	// a pause, which cannot be told from that; and one that a transaction has locked, as that of
+	// a delay, which cannot be told from that; and one that a transaction has locked, as that of
 	// a consumer, or of a publisher that replaces it. Cancel waits for no handler. Messages that
 	// are not committed yet are neither deleted nor counted, and dead letters and archives stay
 	// as they are.

@@ -155,7 +155,7 @@ const (
 	StateDelayed
 
 	// StateDelivered means that it has been delivered at least once. Until VisibleAt it is leased, or
-	// pauses after a failure: backends cannot tell these apart. After that it waits to be
+	// waits after a failure: backends cannot tell these apart. After that it waits to be
 	// delivered again.
 	StateDelivered
 

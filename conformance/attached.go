@@ -33,27 +33,27 @@ type stopLog struct {
 
 var _ slog.Handler = (*stopLog)(nil)
 
-func (r *stopLog) Enabled(context.Context, slog.Level) bool { return true }
-func (r *stopLog) WithAttrs([]slog.Attr) slog.Handler       { return r }
-func (r *stopLog) WithGroup(string) slog.Handler            { return r }
+func (l *stopLog) Enabled(context.Context, slog.Level) bool { return true }
+func (l *stopLog) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *stopLog) WithGroup(string) slog.Handler            { return l }
 
-func (r *stopLog) Handle(_ context.Context, record slog.Record) error {
+func (l *stopLog) Handle(_ context.Context, record slog.Record) error {
 	if record.Message != "ezq: the router has stopped" {
 		return nil
 	}
 	record.Attrs(func(a slog.Attr) bool {
-		r.mu.Lock()
-		defer r.mu.Unlock()
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		if err, ok := a.Value.Any().(error); ok {
-			r.err = err
+			l.err = err
 		}
 		return true
 	})
 	return nil
 }
 
-func (r *stopLog) failure() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.err
+func (l *stopLog) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
 }

@@ -72,8 +72,8 @@ func awaitPause(p *peer, topic string, in *inbox) string {
 	return ""
 }
 
-// ackFirst acks messages in their first delivery, until each label has come.
-func ackFirst(in *inbox, labels ...string) {
+// ackFirstDeliveries acks messages, each in its first delivery, until each label has come.
+func ackFirstDeliveries(in *inbox, labels ...string) {
 	missing := setOf(labels)
 	for len(missing) > 0 {
 		msg := in.receive()
@@ -97,7 +97,7 @@ func pausedTopicHandsOverNothing(h *harness) {
 	two.publish(topic, "x", "y", "z")
 	in.none(2*quietPeriod, "its topic is paused")
 	resumeTopic(two, topic, true)
-	ackFirst(in, held, "x", "y", "z")
+	ackFirstDeliveries(in, held, "x", "y", "z")
 	resumeTopic(two, topic, false)
 }
 
@@ -167,8 +167,8 @@ func silentPauseIsRefused(h *harness) {
 	in := p.subscribe(topic)
 	for _, bad := range []backend.Pause{{}, {By: "a"}, {Reason: "r"}, {By: "a", Reason: "r", For: -1}, {By: "a\x00", Reason: "r"}} {
 		err := h.call("Pause", func() error { _, err := pauserOf(p).Pause(h.ctx, topic, bad); return err })
-		h.requireRefusal(err)
 		h.require(err != nil, "Pause accepted %+v", bad)
+		h.requireRefusal(err)
 	}
 	p.publish(topic, "a", "b")
 	in.ackAll("a", "b")

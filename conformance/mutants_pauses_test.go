@@ -7,14 +7,14 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// pausing is what a broker does otherwise with pauses. A nil field is no fault.
+// pausing is how a broker pauses topics, where that is a fault. A nil field is no fault.
 type pausing struct {
 	pause  func(p *process, topic string, wanted backend.Pause) (backend.Paused, error)
 	resume func(p *process, topic string) (bool, error)
 	pauses func(p *process, topic string) ([]backend.Paused, error)
 }
 
-// pausedAs returns the flaw of pausing in another way.
+// pausedAs returns the fault of a broker that pauses topics in this way.
 func pausedAs(pause func(p *process, topic string, wanted backend.Pause) (backend.Paused, error)) fault {
 	return fault{pausing: pausing{pause: pause}}
 }

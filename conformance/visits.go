@@ -18,9 +18,9 @@ func visits(labels ...string) (events []any) {
 }
 
 // errVisit is the error of a handler that fails on purpose.
-var errVisit = errors.New("no visitors today")
+var errVisit = errors.New("the handler fails on purpose")
 
 // unknownEvent is an event that the handlers of visits do not take.
 type unknownEvent struct{}
 
-func (unknownEvent) EventName() string { return "ConformanceStranger" }
+func (unknownEvent) EventName() string { return "ConformanceUnknown" }

@@ -146,7 +146,7 @@ type SubscriberConfig struct {
 	// does not apply to consumers that say how long they wait, like ezq's Router.
 	DrainTimeout time.Duration
 
-	// PollInterval is the longest pause between two looks at an empty queue. The
+	// PollInterval is the longest time between two looks at an empty queue. The
 	// shortest is 10 milliseconds, or PollInterval if that is less. Notifications
 	// announce ezq's own messages at once; the looks find those of other programs,
 	// and those whose notifications do not arrive. Defaults to 1 second.
