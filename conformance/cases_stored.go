@@ -71,7 +71,7 @@ func reschedule(p *peer, topic string, s backend.Selection, at time.Time) (resch
 	return rescheduled
 }
 
-// requireChanged ends the case unless so many messages were changed, and so many were busy.
+// requireChanged ends the case unless that many messages were changed, and that many were busy.
 func requireChanged(h *harness, what string, done, busy, wantDone, wantBusy int) {
 	h.require(done == wantDone, "%d messages are said to be %s instead of %d", done, what, wantDone)
 	h.require(busy == wantBusy, "%d messages are said to be busy instead of %d", busy, wantBusy)

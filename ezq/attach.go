@@ -59,7 +59,7 @@ func (a *attachedTopic) Close() error {
 func (a *attachedTopic) stop() { a.topicRun.run.fail(nil) }
 
 // handle handles d as soon as its message has passed through the Watermill router. It
-// gets there when it is the turn of its key: a middleware that lets so many through at a
+// gets there when it is the turn of its key: a middleware that lets that many through at a
 // time would otherwise let in those that wait, and not the one that they wait for.
 func (a *attachedTopic) handle(d *delivery) {
 	d.ctx = d.msg.Context()

@@ -81,7 +81,7 @@ func (inv *invocation) acquireLimit(rt *route) bool {
 	return rt.limit == nil || inv.awaitLimit(rt.limit, 1)
 }
 
-// awaitLimit waits for a token of limit, with which the handler of so many events begins.
+// awaitLimit waits for a token of limit, with which the handler of that many events begins.
 // Meanwhile they take up no slot. It returns false if the router stops before that.
 //
 // If no other handler could begin with what comes next, nothing more is fetched then:

@@ -67,7 +67,7 @@ const (
 	maxBackoff = 5 * time.Minute
 )
 
-// backoff is how long an event waits that has failed so many times, the last time
+// backoff is how long an event waits that has failed that many times, the last time
 // with err: as long as the handler asked, or else a second, doubling up to five
 // minutes, and up to a fifth less, so that events that failed together do not
 // come back together.

@@ -29,7 +29,7 @@ type outgoing struct {
 	results   []*PublishResult
 }
 
-// prepare applies opts and makes sure that p can be asked for the result, for so many events.
+// prepare applies opts and makes sure that p can be asked for the result, for that many events.
 // Options after one that is wrong are applied too: it may be the topic, which
 // the error names.
 func (o *outgoing) prepare(ctx context.Context, p message.Publisher, events int, opts []PublishOption) error {
@@ -86,7 +86,7 @@ func (o *outgoing) message(ctx context.Context, payload []byte) *message.Message
 	return msg
 }
 
-// checkConditions returns an error if what o asks for cannot be had for so many events, or not
+// checkConditions returns an error if what o asks for cannot be had for that many events, or not
 // from p.
 func (o *outgoing) checkConditions(p message.Publisher, events int) error {
 	switch {

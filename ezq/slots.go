@@ -19,7 +19,7 @@ type slots struct {
 	recheck    chan struct{} // holds a token when acquire should look again
 }
 
-// newSlots returns n slots for handlers that want so many events at a time.
+// newSlots returns n slots for handlers that want that many events at a time.
 func newSlots(n, demand int) *slots {
 	return &slots{
 		inUse:         make(chan struct{}, n),

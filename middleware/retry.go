@@ -108,7 +108,7 @@ func (p Retry) failed(ctx context.Context, msg *message.Message, state *retrySta
 	return sleep(ctx, wait), err
 }
 
-// wait returns how long a message waits that has failed so many times, the last
+// wait returns how long a message waits that has failed that many times, the last
 // time with err.
 func (p Retry) wait(failures int, err error) time.Duration {
 	if wait, ok := ezq.RetryDelay(err); ok {

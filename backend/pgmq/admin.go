@@ -54,7 +54,7 @@ type QueueOptions struct {
 	Kind QueueKind
 
 	// PartitionInterval is how many messages are in a partition: each has those
-	// with so many consecutive ids. Defaults to 10,000; the most is 999,999,999.
+	// with that many consecutive ids. Defaults to 10,000; the most is 999,999,999.
 	//
 	// PGMQ also takes a length of time, and ezq does not: the partitions have no
 	// common index of ids then, and settling a message looks at all of them.
@@ -141,7 +141,7 @@ func createQueue(ctx context.Context, pool *pgxpool.Pool, queue string, options 
 	found, err := kindOf(ctx, pool, queue)
 	if errors.Is(err, pgx.ErrNoRows) {
 		failed := options.create(ctx, pool, queue)
-		// Another client may have been faster, which is as good.
+		// Another client may have been faster, which is no error.
 		if found, err = kindOf(ctx, pool, queue); err != nil {
 			err = createDenied(cmp.Or(failed, err))
 		}

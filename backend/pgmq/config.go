@@ -93,13 +93,13 @@ type SubscriberConfig struct {
 	MaxInFlight int
 
 	// MaxInFlightBytes bounds the memory of one subscription: it claims nothing while the
-	// messages that it has claimed and not settled have so many bytes or more. A message
+	// messages that it has claimed and not settled have that many bytes or more. A message
 	// counts with its JSON, of which the headers beyond 1 KiB count six times, as a map of
 	// them takes, and with 2 KiB for what it takes beside its text. One message always
 	// comes, however large.
 	//
 	// A claim asks for as many as would fit if all were as large as the largest of the
-	// claim before (1 MiB at first). It keeps no more than so many bytes, and releases the
+	// claim before (1 MiB at first). It keeps no more than that many bytes, and releases the
 	// rest, uncounted. So a subscription has up to twice as many where sizes jump. Defaults
 	// to 128 MiB.
 	MaxInFlightBytes int64

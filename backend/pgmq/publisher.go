@@ -291,7 +291,7 @@ func (p *Publisher) insertConditional(ctx context.Context, to *catalog.Route, ba
 	if err := conditional.CheckIDs(); err != nil {
 		return false, err
 	}
-	results, err := p.run(ctx, &conditional)
+	results, err := p.runConditional(ctx, &conditional)
 	if fault.IsCode(err, "42P01") {
 		p.prepared.Forget()
 		if !p.inTx { // what is gone is created, and the batch tried again; a transaction has failed with it
@@ -314,8 +314,8 @@ func (p *Publisher) insertConditional(ctx context.Context, to *catalog.Route, ba
 	return err == nil, err
 }
 
-// run runs an insert in the transaction of the publisher, or in one of its own.
-func (p *Publisher) run(ctx context.Context, conditional *condition.Insert) (results []backend.PublishResult, err error) {
+// runConditional runs an insert in the transaction of the publisher, or in one of its own.
+func (p *Publisher) runConditional(ctx context.Context, conditional *condition.Insert) (results []backend.PublishResult, err error) {
 	if db, ok := p.db.(transact.RowQueryer); ok && p.inTx {
 		results, err = conditional.Run(ctx, db)
 	} else if db, ok := p.db.(transact.Sender); ok && !conditional.Route.Pooled { // a batch would prepare its statements

@@ -59,7 +59,7 @@ func (r *redrive) run(ctx context.Context, topic string, limit int) (moved int, 
 }
 
 // moveOldest goes through the dead letters once, up to the last that was there at the
-// start: one that is moved may be a dead letter again in no time.
+// start: one that is moved may be a dead letter again at once.
 func (r *redrive) moveOldest(ctx context.Context, limit int) (moved int, err error) {
 	last, err := transact.Value[int64](ctx, r.pool, fmt.Sprintf(lastSQL, queuename.Table(r.from)))
 	if err != nil {

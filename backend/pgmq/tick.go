@@ -38,7 +38,7 @@ func advance(ctx context.Context, db DBTX, tick *backend.ScheduleTick) (backend.
 	id := scheduleID(tick.Schedule)
 	found, err := position(ctx, db, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		// It begins now. Another process may be faster, which is as good.
+		// It begins now. Another process may be faster, which is no error.
 		if err = execute(ctx, db, beginSQL, id, tick.Schedule); err == nil {
 			found, err = position(ctx, db, id)
 		}

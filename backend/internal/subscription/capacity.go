@@ -26,8 +26,8 @@ func newCapacity(config Config) capacity {
 	}
 }
 
-// toFetch returns how many messages to fetch while so many are in the table, and so many of
-// those wait for a slot. It is 0 while enough of them wait. A message should not wait longer
+// toFetch returns how many messages to fetch while there are messages in the table, of which some
+// are waiting for a slot. It is 0 while enough of them wait. A message should not wait longer
 // than window.
 func (c *capacity) toFetch(messages, waiting int, window time.Duration) int {
 	prefetch := c.throughput.prefetch(window, c.maxPrefetch)

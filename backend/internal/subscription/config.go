@@ -19,7 +19,7 @@ type Config struct {
 	MaxInFlight int
 	MaxPrefetch int // messages fetched beyond those; 0: fetch no more than there are slots
 
-	// MaxInFlightBytes ends fetching while messages of so many bytes are fetched and
+	// MaxInFlightBytes ends fetching while messages with this many bytes are fetched and
 	// not settled. 0: no bound. One fetch may exceed it.
 	MaxInFlightBytes int64
 
@@ -80,7 +80,7 @@ const (
 	retryMax = time.Second
 
 	// maxRefused is how many acks the store may refuse before nothing more is fetched. A
-	// crash repeats so many messages.
+	// crash repeats that many messages.
 	maxRefused = 100
 
 	// slowPeriod is for how long, after an outcome that took too long, claims carry none.

@@ -156,7 +156,7 @@ func isUnchanged(d *backend.Delivery, r backend.Redelivery) bool {
 	return r.Uncounted && r.Failures == d.Failures && slices.Equal(r.Done, d.Done) && r.UnknownSince.Equal(d.UnknownSince)
 }
 
-// nackDelay is how long a message waits that had failed so many times before.
+// nackDelay is how long a message waits that had failed that many times before.
 func (d *deliverer) nackDelay(failures int) time.Duration {
 	delay := d.config.NackDelay
 	for ; failures > 0 && delay < d.config.MaxNackDelay; failures-- {

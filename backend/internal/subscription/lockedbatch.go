@@ -13,8 +13,8 @@ type lockedBatch struct {
 	// The mutex of the leases guards what follows.
 
 	leases      []*lease
-	open        int  // so many of them are with consumers, or wait for that
-	openAtEnd   int  // so many may be, for the lock to end
+	open        int  // how many of them are with consumers, or wait for that
+	openAtEnd   int  // the lock ends once no more than this many are
 	closed      bool // the lock is ending
 	settlements []lockedSettlement
 }

@@ -16,7 +16,7 @@ type settlementQueue struct {
 	lastGroup int
 	cause     error         // of the last refusal
 	slowAt    time.Time     // when the store was last too slow for some
-	silences  int           // so many calls since the last one that was answered were too slow
+	silences  int           // calls that were too slow, since the last one that was answered
 	latency   time.Duration // of that one
 }
 

@@ -49,7 +49,7 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 }
 
 // maxInFlight is how many messages may be handed over and not settled, to a consumer that
-// handles so many at a time, or does not say (0).
+// handles concurrency messages at a time, or does not say (0).
 func maxInFlight(config Config, concurrency int) int {
 	most := cmp.Or(config.MaxInFlight, concurrency, defaultInFlight)
 	if concurrency == 0 || concurrency <= most {

@@ -141,7 +141,7 @@ func (s *screening) limitFor(limit int) int {
 	return max(limit, s.batchLimit)
 }
 
-// recordResult notes that so many messages have gone through, how many were suspicious, and for how
+// recordResult notes how many messages have gone through, how many were suspicious, and for how
 // many there was no time.
 func (s *screening) recordResult(all, suspicious, untried int) {
 	switch {
