@@ -45,14 +45,15 @@ type Subscriber struct {
 	bindingInterval time.Duration // between two checks whether the group of an idle queue is bound
 	pruneInterval   time.Duration // between two rounds through archives
 
-	mu         sync.Mutex
-	ownPool    *pgxpool.Pool    // opened when first needed
-	listener   *wakeup.Listener // likewise; nil with NoListen
-	pauses     *pauses.Watcher  // likewise
-	pruner     *archivePruner   // likewise
-	claimSlots chan struct{}    // a token for each claim at work
-	lockSlots  chan struct{}    // and for each lock
-	closed     bool
+	claimSlots chan struct{} // a token for each claim at work
+	lockSlots  chan struct{} // and for each lock
+
+	mu       sync.Mutex       // guards what follows; connect sets all but closed, once
+	ownPool  *pgxpool.Pool    // opened when first needed
+	listener *wakeup.Listener // likewise; nil with NoListen
+	pauses   *pauses.Watcher  // likewise
+	pruner   *archivePruner   // likewise
+	closed   bool
 }
 
 var (
