@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Pauser pauses topics for all their consumers, in all processes. The pause is stored with the
+// Pauser pauses topics for all their consumers, in all processes; Pause of an ezq.Router is for that
+// router alone. The pause is stored with the
 // topic: it outlives the process that asked for it, and consumers that start later keep it too.
 //
 // A Pauser that has a group pauses and resumes only the consumers of that group; any other one,

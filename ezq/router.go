@@ -300,7 +300,8 @@ func (r *Router) validateIgnored() error {
 	return nil
 }
 
-// Pause stops the fetching of a topic's events, until [Router.Resume]. Events that are
+// Pause stops the fetching of a topic's events in this router, until [Router.Resume]. To
+// pause the consumers of all processes, call Pause of the backend: see [backend.Pauser]. Events that are
 // fetched or wait for their turn, also half a batch, are released as if not delivered;
 // handlers that run go on. On a backend that does not promise Drain the subscription
 // stays, and keeps the events it has fetched.

@@ -24,6 +24,9 @@ const (
 	// heardInterval is the time between two queries of a process that hears notifications.
 	heardInterval = 15 * time.Second
 
+	// endInterval is between two looks at a pause that is over by the clock here, and not by that of PostgreSQL.
+	endInterval = 100 * time.Millisecond
+
 	// trustedFor is for how long a table that is trusted is not checked again.
 	trustedFor = 5 * time.Minute
 )
@@ -63,12 +66,12 @@ func NewWatcher(config WatcherConfig) *Watcher {
 
 // Watch finds out whether the consumers of a queue are paused, or all of its topic, whose queue own is, and
 // follows that from now on.
-func (w *Watcher) Watch(ctx context.Context, own, queue string) {
+func (w *Watcher) Watch(ctx context.Context, topic, own, queue string) {
 	w.mu.Lock()
 	w.queues[own], w.queues[queue] = true, true
 	w.mu.Unlock()
 	if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
-		w.config.Logger.Warn("ezq: cannot look whether the topic is paused; fetching begins", "queue", queue, "error", fault.WithoutSecrets(err))
+		w.config.Logger.Warn("ezq: cannot look whether the topic is paused; fetching begins", "topic", topic, "queue", queue, "error", fault.WithoutSecrets(err))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -132,7 +135,7 @@ func (w *Watcher) untilNext() time.Duration {
 	defer w.mu.Unlock()
 	for _, paused := range w.held {
 		if !paused.Until.IsZero() {
-			next = min(next, max(time.Until(paused.Until), time.Millisecond))
+			next = min(next, max(time.Until(paused.Until), endInterval))
 		}
 	}
 	return next
