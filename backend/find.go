@@ -80,8 +80,11 @@ func (s Selection) Check() error {
 }
 
 // CheckWaiting is [Selection.Check] for backends that change what waits: it also returns a
-// *[RefusedError] if s chooses by more than ID and UniqueKey.
+// *[RefusedError] if s has more than an ID and a UniqueKey.
 func (s Selection) CheckWaiting() error {
+	if s == (Selection{}) {
+		return &RefusedError{What: "the selection", Reason: "it chooses nothing", Remedy: "set the ID, the UniqueKey or both"}
+	}
 	if err := s.Check(); err != nil {
 		return err
 	}
