@@ -43,7 +43,7 @@ func outputOf(t *testing.T, database string, args ...string) (code int, out, err
 	t.Helper()
 	var o, c strings.Builder
 	code = run(t.Context(), args, database, &o, &c)
-	text := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`).ReplaceAllString(o.String(), "TIME")
+	text := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC`).ReplaceAllString(o.String(), "TIME")
 	text = regexp.MustCompile(`\b[\d.]+m?s\b`).ReplaceAllString(text, "AGE")
 	return code, regexp.MustCompile(` +`).ReplaceAllString(text, " "), c.String()
 }
