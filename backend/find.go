@@ -158,7 +158,7 @@ const (
 	StateDelayed
 
 	// StateDelivered means that it has been delivered at least once. Until VisibleAt it is leased, or
-	// waits after a failure: backends cannot tell these apart. After that it waits to be
+	// delayed after a failure: backends cannot tell these apart. After that it waits to be
 	// delivered again.
 	StateDelivered
 
