@@ -82,7 +82,7 @@ func run(ctx context.Context, args []string, url string, out, errOut io.Writer) 
 		_, _ = io.WriteString(out, usage)
 		return exitDone
 	case err != nil:
-		_, _ = fmt.Fprintf(errOut, "ezq-pgmq: %v\n\n%s", err, usage)
+		_, _ = fmt.Fprintf(errOut, "%s\nezq-pgmq: %v\n", usage, err) // a terminal shows what comes last
 		return exitUsage
 	}
 	limited, stop := context.WithTimeout(ctx, c.timeout)

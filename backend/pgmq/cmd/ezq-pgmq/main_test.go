@@ -154,6 +154,7 @@ func TestArguments_WhenWrongShowUsage(t *testing.T) {
 		require.Equal(t, exitUsage, code, args)
 		require.Contains(t, errOut, want, args)
 		require.Contains(t, errOut, usage)
+		require.NotContains(t, errOut[strings.Index(errOut, want):], "Flags come after", "a terminal shows what comes last")
 	}
 	for _, args := range [][]string{{"help"}, {"-h"}, {"dead", "-help"}} {
 		code, out, _ := outputOf(t, "", args...)
