@@ -80,8 +80,11 @@ func (s Selection) Check() error {
 }
 
 // CheckWaiting is [Selection.Check] for backends that change what waits: it also returns a
-// *[RefusedError] if s chooses by more than ID and UniqueKey.
+// *[RefusedError] if s has more than an ID and a UniqueKey.
 func (s Selection) CheckWaiting() error {
+	if s == (Selection{}) {
+		return &RefusedError{What: "the selection", Reason: "it chooses nothing", Remedy: "set the ID, the UniqueKey or both"}
+	}
 	if err := s.Check(); err != nil {
 		return err
 	}
@@ -155,7 +158,7 @@ const (
 	StateDelayed
 
 	// StateDelivered means that it has been delivered at least once. Until VisibleAt it is leased, or
-	// waits after a failure: backends cannot tell these apart. After that it waits to be
+	// delayed after a failure: backends cannot tell these apart. After that it waits to be
 	// delivered again.
 	StateDelivered
 

@@ -31,6 +31,16 @@ func TestSelection_RefusesWhatChoosesNothing(t *testing.T) {
 	}
 }
 
+func TestCheckWaiting_AdvisesWhatItTakes(t *testing.T) {
+	t.Parallel()
+	for _, s := range []backend.Selection{{}, {Event: "E"}, {ID: "a", Limit: 1}} {
+		err := s.CheckWaiting()
+		require.ErrorAs(t, err, new(*backend.RefusedError))
+		require.NotContains(t, err.Error(), "set the ID, the UniqueKey, the Event")
+	}
+	require.NoError(t, backend.Selection{ID: "a", UniqueKey: "k"}.CheckWaiting())
+}
+
 func TestString_NamesEachValue(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "dead letters", backend.InDeadLetters.String())

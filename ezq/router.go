@@ -300,9 +300,11 @@ func (r *Router) validateIgnored() error {
 	return nil
 }
 
-// Pause stops the fetching of a topic's events in this router, until [Router.Resume]. To
-// pause the consumers of all processes, call Pause of the backend: see [backend.Pauser]. Events that are
-// fetched or wait for their turn, also half a batch, are released as if not delivered;
+// Pause stops the fetching of a topic's events in this router, until [Router.Resume]. To stop
+// the topic in all processes, use the Pause of the backend: see [backend.Pauser]. A topic that is
+// paused in both ways needs both to be resumed.
+//
+// Events that are fetched or wait for their turn, also half a batch, are released as if not delivered;
 // handlers that run go on. On a backend that does not promise Drain the subscription
 // stays, and keeps the events it has fetched.
 //

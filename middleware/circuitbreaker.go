@@ -18,26 +18,28 @@ import (
 // CircuitBreaker stops handling messages while all of them fail, as when a service is down
 // that the handler needs, so that the outage uses up no attempts of those that wait.
 //
-// After Failures failures in a row it is open: it pauses the topic, with the [backend.Pauser],
-// for all its consumers in all processes, and says that it did and why. What this process has
-// received waits meanwhile, with its lease. When the pause is over, one message is handled as a
-// trial. If that succeeds, the others follow. If it fails, the next pause is twice as long, up to
-// MaxPause. To go on sooner, resume the topic, which is noticed within a second.
+// After Failures failures in a row the circuit is open: it pauses the topic, with the [backend.Pauser],
+// for all its consumers and handlers in all processes, and the pause says why. What this process
+// has received waits meanwhile, with its lease. When the pause is over, and no longer one holds, one
+// message is handled as a trial. If that succeeds, the others follow. If it fails, the next pause is
+// twice as long, up to MaxPause. To go on sooner, resume the topic, which is noticed within a second.
 //
 // Of the failures, those count that may be the fault of what the handler needs: not
 // [ezq.Permanent], [ezq.Snooze], and the error of a handler that was interrupted. A panic counts.
+// An event that has expired decides nothing.
 //
-// Put it inside of [Retry] and [Poison], so that it sees each attempt. Every handler that is wrapped
-// has a state of its own, and an ezq router wraps one for each topic. In other processes,
-// another CircuitBreaker finds out by itself, at the cost of Failures attempts, but the pause
-// counts for them too.
+// Put it inside of [Retry] and [Poison], so that it sees each attempt. Each handler of a router has a
+// state of its own, which a restart forgets. So has each process: the pause holds for all of them, but
+// after it the others find out by themselves, at the cost of Failures attempts each. If one handler of
+// a topic opens its circuit, the other handlers of the topic pause too; if they do not need the same
+// service, give it a topic of its own.
 type CircuitBreaker struct {
-	// Pauser pauses the topic, as the client of the router does; with one that has a group, the
-	// consumers of that. Nil pauses nothing: each process stops for itself, with what it has
+	// Pauser pauses the topic: it is the client of the router. If that has a group, it pauses the
+	// consumers of the group. Nil pauses nothing: each process stops for itself, with what it has
 	// received.
 	Pauser backend.Pauser
 
-	// Failures is how many failures in a row open it. Defaults to 10.
+	// Failures is how many failures in a row open the circuit. Defaults to 10.
 	Failures int
 
 	// Pause is how long the first pause is. Defaults to 10 seconds.
@@ -46,7 +48,8 @@ type CircuitBreaker struct {
 	// MaxPause is the longest pause. Defaults to 5 minutes, or to Pause if that is longer.
 	MaxPause time.Duration
 
-	// Logger receives when it opens and closes. Defaults to the router's logger.
+	// Logger is told when the circuit opens and closes. Defaults to that of the router: see
+	// [ezq.LoggerFromContext].
 	Logger *slog.Logger
 }
 
@@ -67,6 +70,7 @@ func (p CircuitBreaker) Middleware(next message.HandlerFunc) message.HandlerFunc
 			backend.Release(msg)
 			return nil, err
 		}
+		dropped := hasExpired(ctx)
 		returned := false
 		defer func() {
 			if !returned { // the handler has ended its goroutine
@@ -76,7 +80,7 @@ func (p CircuitBreaker) Middleware(next message.HandlerFunc) message.HandlerFunc
 		out, err := next(msg)
 		returned = true
 		switch {
-		case err == nil && !backend.Nacked(msg):
+		case err == nil && !backend.Nacked(msg) && !dropped:
 			c.succeeded(ctx, trial)
 		case err == nil, isInterrupted(ctx, err), ezq.IsPermanent(err), isSnooze(err):
 			c.undecided(trial)
@@ -85,6 +89,12 @@ func (p CircuitBreaker) Middleware(next message.HandlerFunc) message.HandlerFunc
 		}
 		return out, err
 	}
+}
+
+// hasExpired reports whether the event that is handled in ctx has expired, so that its handler is not called.
+func hasExpired(ctx context.Context) bool {
+	at := ezq.MetaFromContext(ctx).ExpiresAt
+	return !at.IsZero() && !time.Now().Before(at)
 }
 
 // circuit is the state of a CircuitBreaker around one handler.
@@ -97,13 +107,15 @@ type circuit struct {
 	until       time.Time     // when a trial may begin, if it is not closed
 	trying      bool          // a trial is under way
 	pausedTopic bool          // this circuit has paused the topic since it was opened
-	checked     time.Time     // when it was last checked whether the topic was resumed
+	group       string        // of that pause, if it is that of a group
+	checking    bool          // the pauses of the topic are being checked
+	checked     time.Time     // when a check began or ended last
 	changed     chan struct{} // closed, and replaced, when waiting messages should try again
 }
 
 const (
-	checkInterval = time.Second      // between two checks whether the topic was resumed
-	pauseTimeout  = 10 * time.Second // of the call that pauses the topic
+	checkInterval = time.Second      // between two checks of the pauses of the topic
+	pauseTimeout  = 10 * time.Second // of a call that pauses the topic, or checks its pauses
 )
 
 // admission is whether a message may be handled now, and if not, for how long to wait.
@@ -111,7 +123,7 @@ type admission struct {
 	allowed bool
 	trial   bool // it is allowed as the trial
 
-	check   bool            // check whether the topic was resumed, and try again at once
+	check   bool            // check the pauses of the topic, and try again at once
 	wait    time.Duration   // or else, try again after that,
 	changed <-chan struct{} // or when this is closed
 }
@@ -125,7 +137,7 @@ func (c *circuit) enter(ctx context.Context) (trial bool, err error) {
 		case a.allowed:
 			return a.trial, nil
 		case a.check:
-			c.checkResumed(ctx)
+			c.checkPauses(ctx)
 			continue
 		}
 		timer := time.NewTimer(a.wait)
@@ -147,31 +159,57 @@ func (c *circuit) tryEnter(now time.Time) admission {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	left := c.until.Sub(now)
+	sinceCheck := now.Sub(c.checked)
 	switch {
 	case c.openings == 0:
 		return admission{allowed: true}
-	case c.trying:
+	case c.trying, c.checking:
 		return admission{wait: time.Hour, changed: c.changed}
+	case c.pausedTopic && (sinceCheck >= checkInterval || left <= 0 && c.checked.Before(c.until)):
+		c.checked, c.checking = now, true
+		return admission{check: true}
 	case left <= 0:
 		c.trying = true
 		return admission{allowed: true, trial: true}
-	case !c.pausedTopic:
-		return admission{wait: left, changed: c.changed}
-	case now.Sub(c.checked) >= checkInterval:
-		c.checked = now
-		return admission{check: true}
+	case c.pausedTopic:
+		return admission{wait: min(left, checkInterval-sinceCheck), changed: c.changed}
 	}
-	return admission{wait: min(left, c.checked.Add(checkInterval).Sub(now)), changed: c.changed}
+	return admission{wait: left, changed: c.changed}
 }
 
-// checkResumed lets a trial begin if the topic was resumed.
-func (c *circuit) checkResumed(ctx context.Context) {
-	pauses, err := c.policy.Pauser.Pauses(ctx, topicOf(ctx))
+// checkPauses lets a trial begin if the topic was resumed, and has it wait if the topic is paused for longer,
+// as an operator does. If the pauses cannot be read, a trial begins when the pause of this circuit is over.
+func (c *circuit) checkPauses(ctx context.Context) {
+	calling, cancel := context.WithTimeout(ctx, pauseTimeout)
+	defer cancel()
+	pauses, err := c.policy.Pauser.Pauses(calling, topicOf(ctx))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err == nil && len(pauses) == 0 && c.openings > 0 {
+	c.checking, c.checked = false, time.Now()
+	if err == nil {
+		c.waitFor(pauses, c.checked)
+	}
+	c.signal()
+}
+
+// waitFor has a trial wait for the longest of the pauses that concern this circuit, and for none if there is none.
+func (c *circuit) waitFor(pauses []backend.Paused, now time.Time) {
+	resumed := true
+	for _, paused := range pauses {
+		if paused.Group != "" && paused.Group != c.group {
+			continue
+		}
+		resumed = false
+		end := paused.Until
+		if end.IsZero() {
+			end = now.Add(2 * checkInterval) // there is another check before that
+		}
+		if end.After(c.until) {
+			c.until = end
+		}
+	}
+	if resumed {
 		c.until = time.Time{}
-		c.signal()
 	}
 }
 
@@ -243,7 +281,7 @@ func (c *circuit) pause(ctx context.Context, d time.Duration, cause error) {
 	defer cancel()
 	host, _ := os.Hostname() // or ""
 	by := strings.TrimSuffix("circuit breaker of "+handlerOf(ctx)+" at "+host, " at ")
-	_, err := c.policy.Pauser.Pause(ctx, topicOf(ctx), backend.Pause{
+	paused, err := c.policy.Pauser.Pause(ctx, topicOf(ctx), backend.Pause{
 		By: pauseText(by, backend.MaxPauseBy), Reason: pauseText(cause.Error(), backend.MaxPauseReason), For: d,
 	})
 	if err != nil {
@@ -252,7 +290,8 @@ func (c *circuit) pause(ctx context.Context, d time.Duration, cause error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pausedTopic = true
+	c.pausedTopic, c.group = true, paused.Group
+	c.signal() // what waits begins to check
 }
 
 // pauseText returns text as a pause may have it: cut, without NUL, in UTF-8, and not empty.

@@ -109,10 +109,10 @@ func TestCircuitBreaker_SavesTheAttemptsOfWhatWaits(t *testing.T) {
 // Two failures, and another one or two: never three in a row.
 func TestCircuitBreaker_CountsFailuresInARow(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
-		handled := 0
+		var handled atomic.Int32
 		router := newRouter(broker, middleware.Retry{}.Middleware, middleware.CircuitBreaker{Pauser: broker, Failures: 3, Logger: quiet()}.Middleware)
 		ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
-			handled++
+			handled.Add(1)
 			switch e.ID % 4 {
 			case 0:
 				return nil
@@ -125,7 +125,7 @@ func TestCircuitBreaker_CountsFailuresInARow(t *testing.T) {
 		}, ezq.Concurrency(1))
 		publishOrders(t, broker, 40)
 		start(t, router)
-		require.Equal(t, 40, handled)
+		require.EqualValues(t, 40, handled.Load())
 		pauses, err := broker.Pauses(t.Context(), "ezq")
 		require.NoError(t, err)
 		require.Empty(t, pauses)
@@ -137,15 +137,142 @@ func TestCircuitBreaker_TriesAgainOnceTheTopicIsResumed(t *testing.T) {
 		var s service
 		publishOrders(t, broker, 20)
 		start(t, newBreakerRouter(broker, middleware.CircuitBreaker{Pauser: broker, Failures: 5, Pause: time.Hour}, &s))
-		require.EqualValues(t, 5, s.calls.Load())
+		failed := s.calls.Load()
 		s.up.Store(true)
 		time.Sleep(10 * time.Minute)
-		require.EqualValues(t, 5, s.calls.Load())
+		require.Equal(t, failed, s.calls.Load())
 		resumed, err := broker.Resume(t.Context(), "ezq")
 		require.NoError(t, err)
 		require.True(t, resumed)
 		time.Sleep(2 * time.Second)
-		require.EqualValues(t, 25, s.calls.Load())
+		require.Equal(t, failed+20, s.calls.Load())
+	})
+}
+
+// slowPauser takes a while, as a server does. Then the topic is resumed.
+type slowPauser struct{ backend.Pauser }
+
+func (slowPauser) Pause(context.Context, string, backend.Pause) (backend.Paused, error) {
+	time.Sleep(time.Second)
+	return backend.Paused{}, nil
+}
+
+func (slowPauser) Pauses(context.Context, string) ([]backend.Paused, error) { return nil, nil }
+
+func TestCircuitBreaker_MessageThatCameBeforeThePauseNoticesItsEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		handle := middleware.CircuitBreaker{Pauser: slowPauser{}, Failures: 1, Pause: time.Hour, Logger: quiet()}.Middleware(failing(errBoom))
+		begin := time.Now()
+		for range 2 {
+			go func() { _, _ = handle(plainMessage(t)) }()
+			synctest.Wait()
+		}
+		synctest.Wait()
+		_, err := handle(plainMessage(t))
+		require.Equal(t, errBoom, err)
+		require.Less(t, time.Since(begin), 10*time.Second)
+	})
+}
+
+// While an operator keeps the topic paused, what waits here is not tried either.
+func TestCircuitBreaker_TrialWaitsForALongerPause(t *testing.T) {
+	for name, length := range map[string]time.Duration{"of an hour": time.Hour, "without an end": 0} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
+				var s service
+				publishOrders(t, broker, 20)
+				start(t, newBreakerRouter(broker, middleware.CircuitBreaker{Pauser: broker, Failures: 5}, &s))
+				_, err := broker.Pause(t.Context(), "ezq", backend.Pause{By: "ada", Reason: "maintenance", For: length})
+				require.NoError(t, err)
+				failed := s.calls.Load()
+				s.up.Store(true)
+				time.Sleep(time.Hour - time.Second)
+				require.Equal(t, failed, s.calls.Load())
+				if length == 0 {
+					_, err = broker.Resume(t.Context(), "ezq")
+					require.NoError(t, err)
+				}
+				time.Sleep(3 * time.Second)
+				require.Equal(t, failed+20, s.calls.Load())
+			})
+		})
+	}
+}
+
+// pauserOfAll pauses all consumers of a topic, of which one group is paused by itself, too.
+type pauserOfAll struct{ *memory.Broker }
+
+func (p pauserOfAll) Pauses(ctx context.Context, topic string) ([]backend.Paused, error) {
+	pauses, err := p.Broker.Pauses(ctx, topic)
+	return append(pauses, backend.Paused{Topic: topic, Group: "audit"}), err
+}
+
+func TestCircuitBreaker_PausesOfGroupsDoNotCountForTheTopic(t *testing.T) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		var s service
+		publishOrders(t, broker, 20)
+		start(t, newBreakerRouter(broker, middleware.CircuitBreaker{Pauser: pauserOfAll{broker}, Failures: 5, Pause: time.Hour}, &s))
+		failed := s.calls.Load()
+		s.up.Store(true)
+		_, err := broker.Resume(t.Context(), "ezq")
+		require.NoError(t, err)
+		time.Sleep(2 * time.Second)
+		require.Equal(t, failed+20, s.calls.Load())
+	})
+}
+
+// blindPauser pauses, and cannot say what is paused.
+type blindPauser struct {
+	*memory.Broker
+	hangs bool
+}
+
+func (p blindPauser) Pauses(ctx context.Context, _ string) ([]backend.Paused, error) {
+	if p.hangs {
+		<-ctx.Done()
+	}
+	return nil, errors.New("no connection")
+}
+
+func TestCircuitBreaker_TriesIfThePausesCannotBeRead(t *testing.T) {
+	for name, hangs := range map[string]bool{"because the server refuses": false, "because the server hangs": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
+				var s service
+				publishOrders(t, broker, 20)
+				start(t, newBreakerRouter(broker, middleware.CircuitBreaker{Pauser: blindPauser{broker, hangs}, Failures: 5}, &s))
+				failed := s.calls.Load()
+				s.up.Store(true)
+				time.Sleep(10*time.Second - 1)
+				require.Equal(t, failed, s.calls.Load())
+				time.Sleep(15 * time.Second) // the call that hangs may take ten
+				require.Equal(t, failed+20, s.calls.Load())
+			})
+		})
+	}
+}
+
+// An event that is dropped unhandled tells nothing about what the handler needs.
+func TestCircuitBreaker_DroppedEventDecidesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet(), Topics: map[string]ezq.TopicConfig{"ezq": {DropExpired: true}}})
+		router.Use(middleware.Retry{}.Middleware, middleware.CircuitBreaker{Pauser: broker, Failures: 5, Logger: quiet()}.Middleware)
+		var calls atomic.Int32
+		ezq.Handle(router, func(context.Context, orderPlaced) error {
+			calls.Add(1)
+			return ezq.RetryAfter(time.Hour, errBoom)
+		}, ezq.Concurrency(1))
+		for i := range 20 {
+			require.NoError(t, ezq.Publish(t.Context(), broker, orderPlaced{i}, ezq.Expires(time.Minute)))
+			require.NoError(t, ezq.Publish(t.Context(), broker, orderPlaced{i}, ezq.Expires(time.Nanosecond)))
+		}
+		time.Sleep(time.Second)
+		start(t, router)
+		require.EqualValues(t, 5, calls.Load(), "failures in a row, with dropped events between them")
+		time.Sleep(2 * time.Minute)
+		require.Less(t, calls.Load(), int32(10), "a trial that was dropped closes nothing")
+		require.Greater(t, router.Stats()["ezq"].Dropped, int64(20))
 	})
 }
 
@@ -164,7 +291,7 @@ func TestCircuitBreaker_WaitEndsWithTheRouter(t *testing.T) {
 		stop()
 		require.NoError(t, <-ran)
 		require.Less(t, time.Since(begin), time.Second)
-		require.EqualValues(t, 5, s.calls.Load())
+		failed := int(s.calls.Load())
 
 		s.up.Store(true)
 		router = newRouter(broker)
@@ -179,7 +306,7 @@ func TestCircuitBreaker_WaitEndsWithTheRouter(t *testing.T) {
 		for _, n := range deliveries {
 			again += n - 1
 		}
-		require.Equal(t, 5, again, "only what was handled counts")
+		require.Equal(t, failed, again, "only what was handled counts")
 	})
 }
 

@@ -12,14 +12,15 @@
 //
 // A policy is a struct whose zero value is ready for use. Its Middleware method is a
 // [message.HandlerMiddleware], so it also works in Watermill's own router, and on
-// any Pub/Sub. There, the work that ezq's backends do durably is done in the process:
+// any Pub/Sub. There, the work that ezq's backends do durably is done in the process.
+// These are the policies:
 //
 //	CorrelationID  one id for all that followed from one cause
 //	Retry          when a failure is final, and how long a message waits until then
 //	Poison         moves final failures to a dead-letter topic
 //	Deduplicate    does not handle again what has been handled
 //	Throttle       limits how often handlers begin
-//	CircuitBreaker pauses the topic while all of its messages fail
+//	CircuitBreaker pauses the topic while all messages of a handler fail
 //	Timeout        limits how long a handler takes
 //
 // No policy changes a message or leaves another context on it, none takes a shutdown
@@ -33,7 +34,7 @@
 //
 //   - CircuitBreaker inside of Retry and Poison, or it sees no failure that they have
 //     taken care of.
-//   - Timeout inside of Throttle, or waiting counts against the limit.
+//   - Timeout inside of Throttle and CircuitBreaker, or waiting counts against the limit.
 //   - Timeout inside of Retry, or where retries are in the process all attempts
 //     together have that long.
 //   - Deduplicate anywhere. Outside of Throttle, duplicates take no turn.

@@ -36,8 +36,8 @@ func bubble(t *testing.T, f func(t *testing.T, broker *memory.Broker)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		broker := memory.New(&memory.Config{Logger: quiet()})
+		t.Cleanup(func() { assert.NoError(t, broker.Close()) }) // after the routers that f has started
 		f(t, broker)
-		require.NoError(t, broker.Close())
 	})
 }
 

@@ -17,8 +17,8 @@ import (
 // time, and its lease is renewed; Concurrency should be small and Per short. If its
 // context ends while it waits, it goes back to the queue, and has not failed.
 //
-// Every handler that is wrapped has a limit of its own, and an ezq router wraps one
-// for each topic. [Throttle.PerProcess] is one limit for all handlers of the process.
+// Each handler that is wrapped has a limit of its own, and a router wraps each of its
+// handlers. [Throttle.PerProcess] is one limit for all handlers of the process.
 // Neither knows about other processes.
 type Throttle struct {
 	// Count is how many handlers may begin in Per. Defaults to 1.
@@ -27,7 +27,7 @@ type Throttle struct {
 	// Per is the time for Count. Defaults to 1 second.
 	Per time.Duration
 
-	// Burst is how many may begin at once after a pause. Defaults to 1: they begin
+	// Burst is how many may begin at once after none did for a while. Defaults to 1: they begin
 	// at even intervals.
 	Burst int
 }

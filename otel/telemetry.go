@@ -183,7 +183,7 @@ func (t *Telemetry) countSent(ctx context.Context, topic string, n int, took tim
 //
 //	ezq.router.ready       1 if Router.Ready returns nil, otherwise 0
 //	ezq.router.in_flight   messages claimed and not settled, those included that wait
-//	ezq.router.paused      1 if the topic is paused, otherwise 0
+//	ezq.router.paused      1 if Router.Pause holds for the topic, otherwise 0
 //	ezq.router.unknown     deliveries released because no handler takes them
 //	ezq.router.ignored     events acknowledged, as Router.Ignore says
 //	ezq.router.dropped     events acknowledged, since they have expired
@@ -201,7 +201,7 @@ func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, erro
 	inFlight, errs[1] = t.meter.Int64ObservableGauge("ezq.router.in_flight",
 		metric.WithUnit("{message}"), metric.WithDescription("Messages claimed and not settled, waiting ones included."))
 	paused, errs[2] = t.meter.Int64ObservableGauge("ezq.router.paused",
-		metric.WithDescription("Whether the topic is paused."))
+		metric.WithDescription("Whether the router has paused the topic."))
 	var unknown, ignored, dropped metric.Int64ObservableCounter
 	unknown, errs[3] = t.meter.Int64ObservableCounter("ezq.router.unknown",
 		metric.WithUnit("{message}"), metric.WithDescription("Deliveries released because no handler takes them."))

@@ -101,6 +101,24 @@ func ExampleBroker_Reschedule() {
 	// <nil>
 }
 
+// While a topic is paused, its messages wait.
+func ExampleBroker_Pause() {
+	ctx := context.Background()
+	broker := memory.New(nil)
+	messages, _ := broker.Subscribe(ctx, "mails")
+	paused, err := broker.Pause(ctx, "mails", backend.Pause{By: "ada", Reason: "the mail server is down"})
+	fmt.Println("paused by", paused.By, err)
+
+	_ = broker.Publish("mails", message.NewMessage("1", nil)) // and nothing comes, until
+	fmt.Println(broker.Resume(ctx, "mails"))
+	msg := <-messages
+	fmt.Println(msg.UUID, msg.Ack(), broker.Close())
+	// Output:
+	// paused by ada <nil>
+	// true <nil>
+	// 1 true <nil>
+}
+
 // Two consumers of one topic share its messages, as two processes do on PGMQ.
 func ExampleBroker_Connect() {
 	here := memory.New(nil)

@@ -265,7 +265,7 @@ func (c *Client) PurgeArchive(ctx context.Context, topic string, olderThan time.
 // Messages that a trigger, a rule or a policy of the table keeps stay: an error counts
 // them. If a trigger or a constraint refuses to delete one message, its batch and all that
 // come after it stay, up to all of the queue, and the error says how many are deleted.
-func (c *Client) PurgeQueue(ctx context.Context, topic string) (int, error) {
+func (c *Client) PurgeQueue(ctx context.Context, topic string) (deleted int, err error) {
 	return purgeTopic(ctx, c.subscriber, topic)
 }
 

@@ -43,8 +43,10 @@
 //
 // [Client.Queues] and [Client.Metrics] tell which queues there are and how they are
 // doing, [Client.DeadLetters] what has been dead-lettered and why, and [Client.Redrive]
-// brings it back. [Client.Tune] is for busy queues. Other methods of [Client] create,
-// empty and drop queues, and replay what SubscriberConfig.Archive keeps.
+// brings it back. [Client.Pause] stops the consumers of a topic in all processes.
+// [Client.Find] tells where a single message is; [Client.Cancel] deletes one that waits, and
+// [Client.Reschedule] gives it another time. [Client.Tune] is for busy queues. Other methods of
+// [Client] create, empty and drop queues, and replay what SubscriberConfig.Archive keeps.
 //
 // # What is needed
 //

@@ -50,7 +50,7 @@ var (
 	// [backend.PublishCondition] needs. The error has the SQL.
 	ErrNotPrepared = fault.ErrNotPrepared
 
-	// ErrInvalidConfig: a configuration or the database URL makes no sense.
+	// ErrInvalidConfig: a configuration, the database URL, or what a call was given makes no sense.
 	ErrInvalidConfig = fault.ErrInvalidConfig
 )
 

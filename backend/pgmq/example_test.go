@@ -163,6 +163,25 @@ func ExampleClient_Reschedule() {
 	// 1 is due
 }
 
+// A pause stops the consumers of a topic in all processes. The longer one of two holds.
+func ExampleClient_Pause() {
+	ctx := context.Background()
+	pool, client := openWithPool(ctx)
+	defer pool.Close()
+	defer func() { _ = client.Close() }()
+
+	const topic = "mails"
+	_, err := client.Pause(ctx, topic, backend.Pause{By: "ada", Reason: "the mail server is down"})
+	fmt.Println("paused", err)
+	held, err := client.Pause(ctx, topic, backend.Pause{By: "bob", Reason: "lunch", For: time.Hour})
+	fmt.Println("by", held.By, "because", held.Reason, err)
+	resumed, err := client.Resume(ctx, topic)
+	fmt.Println("resumed", resumed, err)
+	// paused <nil>
+	// by ada because the mail server is down <nil>
+	// resumed true <nil>
+}
+
 // An error says what went wrong, what became of the messages, and what to do.
 func ExampleError() {
 	ctx := context.Background()

@@ -20,7 +20,7 @@ func TestExamples_PrintPromisedOutput(t *testing.T) {
 	examples := map[string]func(){
 		"Example": Example, "ExampleClient_WithTx": ExampleClient_WithTx, "ExampleClient_TxMiddleware": ExampleClient_TxMiddleware,
 		"ExampleClient_Redrive": ExampleClient_Redrive, "ExampleClient_Find": ExampleClient_Find, "ExampleClient_Cancel": ExampleClient_Cancel, "ExampleClient_Reschedule": ExampleClient_Reschedule,
-		"ExampleError": ExampleError, "ExampleNewSubscriber": ExampleNewSubscriber,
+		"ExampleClient_Pause": ExampleClient_Pause, "ExampleError": ExampleError, "ExampleNewSubscriber": ExampleNewSubscriber,
 	}
 	promised := promisedOutputs(t)
 	require.Len(t, promised, len(examples), "an example is not run")

@@ -90,7 +90,7 @@ func charge(done func() error) func(context.Context, OrderPlaced) error {
 	return func(_ context.Context, order OrderPlaced) error {
 		switch {
 		case order.Amount < 0:
-			return ezq.Permanent(errors.New("nobody can be charged a negative amount"))
+			return ezq.Permanent(errors.New("a negative amount cannot be charged"))
 		case order.ID == 2 && calls.Add(1) <= 2:
 			return errors.New("the bank does not answer")
 		}

@@ -1,5 +1,5 @@
-// Delayed publishes events that nobody sees before it is time. They wait in the
-// queue: a program that is restarted meanwhile misses none.
+// Delayed publishes events that are delivered when it is time, and not before. They wait in
+// the queue: a program that is restarted meanwhile misses none.
 //
 // It runs on the memory backend, or on PGMQ if EZQ_DATABASE_URL is set.
 package main

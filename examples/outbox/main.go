@@ -54,7 +54,7 @@ func run(ctx context.Context, databaseURL string) error {
 	if err := signUp(ctx, pool, client, "ada@example.com"); err != nil {
 		return err
 	}
-	fmt.Println("nobody:", signUp(ctx, pool, client, ""))
+	fmt.Println("without an address:", signUp(ctx, pool, client, ""))
 
 	router := ezq.NewRouter(client, nil)
 	ezq.Handle(router, welcome)

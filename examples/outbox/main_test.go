@@ -10,7 +10,7 @@ func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
 func TestExample_PrintsItsOutput(t *testing.T) {
 	t.Parallel()
-	exampletest.OnPostgreSQL(t, `nobody: a user needs an address
+	exampletest.OnPostgreSQL(t, `without an address: a user needs an address
 welcome, ada@example.com
 `)
 }

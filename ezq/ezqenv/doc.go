@@ -18,7 +18,7 @@
 //	EZQ_HANDLER_TIMEOUT   how long a handler may take     EZQ_CONSUMER_TIMEOUT
 //	EZQ_DRAIN_TIMEOUT     how long handlers may go on     EZQ_CONSUMER_SHUTDOWN_GRACE_PERIOD
 //	                      when the service stops
-//	EZQ_POLL_INTERVAL     the longest pause between       EZQ_CONSUMER_POLL_INTERVAL
+//	EZQ_POLL_INTERVAL     the longest time between        EZQ_CONSUMER_POLL_INTERVAL
 //	                      two looks at an empty queue
 //	EZQ_LEASE             how long the messages of a dead
 //	                      process stay with it

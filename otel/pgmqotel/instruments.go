@@ -16,7 +16,7 @@ type instruments struct {
 	oldestAge                              metric.Float64ObservableGauge
 
 	claimed, settled, quarantined, expired metric.Int64ObservableCounter
-	waiting, unstored, failing             metric.Int64ObservableGauge
+	waiting, unstored, failing, paused     metric.Int64ObservableGauge
 }
 
 // create makes all instruments, and returns them as a list too.
@@ -34,6 +34,7 @@ func (in *instruments) create(meter metric.Meter) ([]metric.Observable, error) {
 		{&in.waiting, "ezq.subscription.waiting", "{message}", "Messages fetched that wait for a handler."},
 		{&in.unstored, "ezq.subscription.unstored", "{message}", "Outcomes that are not stored yet."},
 		{&in.failing, "ezq.subscription.failing", "", "Whether messages cannot be fetched."},
+		{&in.paused, "ezq.subscription.paused", "", "Whether a pause of the topic holds, or of the group."},
 	} {
 		made, err := meter.Int64ObservableGauge(gauge.name, metric.WithUnit(gauge.unit), metric.WithDescription(gauge.description))
 		*gauge.at, all, errs = made, append(all, made), append(errs, err)
@@ -92,10 +93,14 @@ func (in *instruments) observeStats(o metric.Observer, topics map[string]pgmq.Su
 		o.ObserveInt64(in.expired, stats.Expired, at)
 		o.ObserveInt64(in.waiting, stats.Waiting, at)
 		o.ObserveInt64(in.unstored, stats.Unstored, at)
-		var failing int64
-		if stats.Failing != nil {
-			failing = 1
-		}
-		o.ObserveInt64(in.failing, failing, at)
+		o.ObserveInt64(in.failing, boolToInt(stats.Failing != nil), at)
+		o.ObserveInt64(in.paused, boolToInt(stats.Paused != nil), at)
 	}
+}
+
+func boolToInt(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -48,6 +48,7 @@ const queryTimeout = 5 * time.Second
 //	ezq.subscription.waiting      messages fetched that wait for a handler
 //	ezq.subscription.unstored     outcomes that are not stored yet
 //	ezq.subscription.failing      1 if messages cannot be fetched, otherwise 0
+//	ezq.subscription.paused       1 if a pause of the topic, or of the group, holds, otherwise 0
 //
 // Each has the topic as messaging.destination.name; where the client has a Group, that is
 // messaging.consumer.group.name, so that the groups of a topic are apart.

@@ -13,6 +13,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/internal/pgtest"
@@ -95,6 +96,7 @@ func TestTrace_CrossesPostgreSQLWithMeasuredQueue(t *testing.T) {
 	for name, want := range map[string]float64{
 		"ezq.queue.visible": 0, "ezq.queue.invisible": 0, "ezq.subscription.claimed": 3, "ezq.subscription.settled acked": 3,
 		"ezq.subscription.settled lease_lost": 0, "ezq.subscription.expired": 0, "ezq.subscription.quarantined": 0, "ezq.subscription.failing": 0,
+		"ezq.subscription.paused": 0,
 	} {
 		if value, there := got[name]; !there || value != want {
 			t.Errorf("%s is %v, not %v", name, value, want)
@@ -135,6 +137,28 @@ func TestObserve_MeasuresGroupsSeparately(t *testing.T) {
 	}
 	if _, there := got["ezq.subscription.failing of billing"]; !there {
 		t.Errorf("the subscription of the group is not told apart: %v", got)
+	}
+}
+
+func TestObserve_TellsThatATopicIsPaused(t *testing.T) {
+	t.Parallel()
+	client, err := pgmq.Open(t.Context(), pgtest.Database(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	reader := sdkmetric.NewManualReader()
+	if _, err := pgmqotel.Observe(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), client); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Pause(t.Context(), "orders", backend.Pause{By: "ada", Reason: "the bank is down"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Subscribe(t.Context(), "orders"); err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, reader); got["ezq.subscription.paused"] != 1 {
+		t.Errorf("the pause is not told: %v", got)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -26,12 +25,12 @@ func cut(err error) string {
 // formatDeadLetter says of a dead letter what it says itself.
 func formatDeadLetter(deadLetter pgmq.DeadLetter) string {
 	if errors.Is(deadLetter.Err, pgmq.ErrStrays) {
-		return fmt.Sprintf("%d  %s  not a dead letter: it does not say where it came from", deadLetter.Row, deadLetter.At.UTC().Format(time.DateTime))
+		return fmt.Sprintf("%d  %s  not a dead letter: it does not say where it came from", deadLetter.Row, deadLetter.At.UTC().Format(timeFormat))
 	}
 	if deadLetter.Err != nil {
 		return fmt.Sprintf("%d  %s", deadLetter.Row, unreadable(deadLetter.Err))
 	}
-	return fmt.Sprintf("%d  %s  %s: %s, after %s: %s", deadLetter.Row, deadLetter.At.UTC().Format(time.DateTime),
+	return fmt.Sprintf("%d  %s  %s: %s, after %s: %s", deadLetter.Row, deadLetter.At.UTC().Format(timeFormat),
 		source(deadLetter.Topic, deadLetter.Group), printable(cmp.Or(deadLetter.Handler, deadLetter.Event, "no event")), failures(deadLetter.Failures), printable(deadLetter.Reason))
 }
 

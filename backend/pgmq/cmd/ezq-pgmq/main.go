@@ -33,7 +33,7 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
                                DEAD LETTERS are those of the topic, which its groups share;
                                and which topics are paused
   ezq-pgmq pause TOPIC         stop the consumers of TOPIC, in all processes, until resume;
-                               what they have received goes on, and publishers do
+                               handlers that run go on, and so do publishers
       -reason TEXT             why, which the consumers log
       -by NAME                 who, if it is not the user of this machine
       -for 1h                  for an hour, and not until resume
@@ -82,7 +82,7 @@ func run(ctx context.Context, args []string, url string, out, errOut io.Writer) 
 		_, _ = io.WriteString(out, usage)
 		return exitDone
 	case err != nil:
-		_, _ = fmt.Fprintf(errOut, "ezq-pgmq: %v\n\n%s", err, usage)
+		_, _ = fmt.Fprintf(errOut, "%s\nezq-pgmq: %v\n", usage, err) // a terminal shows what comes last
 		return exitUsage
 	}
 	limited, stop := context.WithTimeout(ctx, c.timeout)

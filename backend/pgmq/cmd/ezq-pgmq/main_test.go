@@ -43,7 +43,7 @@ func outputOf(t *testing.T, database string, args ...string) (code int, out, err
 	t.Helper()
 	var o, c strings.Builder
 	code = run(t.Context(), args, database, &o, &c)
-	text := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`).ReplaceAllString(o.String(), "TIME")
+	text := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC`).ReplaceAllString(o.String(), "TIME")
 	text = regexp.MustCompile(`\b[\d.]+m?s\b`).ReplaceAllString(text, "AGE")
 	return code, regexp.MustCompile(` +`).ReplaceAllString(text, " "), c.String()
 }
@@ -154,6 +154,7 @@ func TestArguments_WhenWrongShowUsage(t *testing.T) {
 		require.Equal(t, exitUsage, code, args)
 		require.Contains(t, errOut, want, args)
 		require.Contains(t, errOut, usage)
+		require.NotContains(t, errOut[strings.Index(errOut, want):], "Flags come after", "a terminal shows what comes last")
 	}
 	for _, args := range [][]string{{"help"}, {"-h"}, {"dead", "-help"}} {
 		code, out, _ := outputOf(t, "", args...)

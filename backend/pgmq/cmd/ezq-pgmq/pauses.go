@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
+	"slices"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -21,7 +21,20 @@ func pause(ctx context.Context, client *pgmq.Client, c command, out io.Writer) e
 	if paused.By != c.by || paused.Reason != c.reason {
 		_, _ = fmt.Fprintln(out, "this pause holds, since it ends later; to replace it, resume the topic first")
 	}
+	if !hasQueue(ctx, client, c) {
+		_, _ = fmt.Fprintf(out, "there is no queue of %s yet: see whether the name is right; a consumer that starts later is paused\n", source(c.topic, c.group))
+	}
 	return nil
+}
+
+// hasQueue reports whether the topic, or the group, has a queue, as far as the role may see.
+func hasQueue(ctx context.Context, client *pgmq.Client, c command) bool {
+	_, err := client.Metrics(ctx, c.topic)
+	if !errors.Is(err, pgmq.ErrQueueNotFound) {
+		return true
+	}
+	all, err := client.Queues(ctx)
+	return err != nil || c.group == "" && slices.ContainsFunc(all, func(q pgmq.QueueInfo) bool { return q.Topic == c.topic })
 }
 
 // resume ends the pause of the topic, or of the group, and says what is still paused.
@@ -63,8 +76,8 @@ func printPauses(ctx context.Context, client *pgmq.Client, out io.Writer) error 
 func formatPause(p backend.Paused) string {
 	until := "until it is resumed"
 	if !p.Until.IsZero() {
-		until = "until " + p.Until.UTC().Format(time.DateTime)
+		until = "until " + p.Until.UTC().Format(timeFormat)
 	}
 	return fmt.Sprintf("paused: %s since %s, %s, by %s: %s",
-		source(p.Topic, p.Group), p.Since.UTC().Format(time.DateTime), until, printable(p.By), printable(p.Reason))
+		source(p.Topic, p.Group), p.Since.UTC().Format(timeFormat), until, printable(p.By), printable(p.Reason))
 }

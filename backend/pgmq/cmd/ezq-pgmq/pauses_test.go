@@ -51,6 +51,26 @@ func TestPause_EndsWithItsTime(t *testing.T) {
 	require.WithinDuration(t, time.Now().Add(time.Hour), pauses[0].Until, time.Minute)
 }
 
+func TestPause_OfAnUnknownTopicSaysSo(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	group, err := pgmq.Open(t.Context(), database, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mailer"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, group.Close()) })
+	require.NoError(t, group.SubscribeInitialize("orders"))
+	const doubt = "no queue"
+	for _, known := range [][]string{{"orders"}, {"orders", "-group", "mailer"}} {
+		code, out, errOut := outputOf(t, database, append([]string{"pause", "-by", "ada", "-reason", "r"}, known...)...)
+		require.Zero(t, code, errOut)
+		require.NotContains(t, out, doubt)
+	}
+	for _, unknown := range [][]string{{"oders"}, {"orders", "-group", "mail"}} {
+		code, out, errOut := outputOf(t, database, append([]string{"pause", "-by", "ada", "-reason", "r"}, unknown...)...)
+		require.Zero(t, code, errOut)
+		require.Contains(t, out, doubt)
+	}
+}
+
 func TestResume_SaysWhatStaysPaused(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)

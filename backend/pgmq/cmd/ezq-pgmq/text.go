@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// timeFormat names the zone, since the servers, the operators and their logs may have several.
+const timeFormat = time.DateTime + " UTC"
+
 func orDash(name string) string {
 	if name == "" {
 		return "-"
