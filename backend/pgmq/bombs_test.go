@@ -35,15 +35,17 @@ func TestQuarantine_ThousandBombsDelayNoMessage(t *testing.T) {
 	for name, test := range map[string]struct {
 		message, headers string
 		config           pgmq.SubscriberConfig
-		bombs            int // or 1,000
+		bombs            int  // or 1,000
+		indexed          bool // there is an index of keys
 	}{
 		"numbers with many digits":                        {message: numbers(100, long), config: pgmq.SubscriberConfig{LeaseOnly: true}},
 		"numbers that come while messages are locked":     {message: numbers(100, long)},
 		"numbers for a consumer of one message at a time": {message: numbers(100, "-"+long), config: pgmq.SubscriberConfig{MaxInFlight: 1}},
 		"numbers with many zeros behind the point":        {message: numbers(200, "0."+strings.Repeat("0", 16000))},
 		// Looking at one of these takes tens of milliseconds.
-		"numbers that are short and large": {message: numbers(60_000, "1e399"), bombs: 30},
-		"numbers in the headers":           {message: "'{}'", headers: "select jsonb_build_object('n', (" + numbers(100, long) + "))"},
+		"numbers that are short and large":   {message: numbers(60_000, "1e399"), bombs: 30},
+		"numbers in the headers":             {message: "'{}'", headers: "select jsonb_build_object('n', (" + numbers(100, long) + "))"},
+		"numbers in a key that has an index": {message: "'{}'", headers: keyedBomb(100), indexed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -55,6 +57,10 @@ func TestQuarantine_ThousandBombsDelayNoMessage(t *testing.T) {
 			warmUp(t, client, messages)
 			publish(t, client, "before")
 			receive(t, messages).Ack()
+			if test.indexed {
+				publishOn(t, client, "keyed", unique("k"), 0)
+				receive(t, messages).Ack()
+			}
 			insertBombs(t, pool, bombs, test.message, cmp.Or(test.headers, "null"))
 			publish(t, client, "after")
 			start := time.Now()

@@ -292,7 +292,7 @@ func ordersDatabase(t *testing.T) string {
 	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead'), pgmq.create('ezq_schedules')")
 	execute(t, pool, "create table pgmq.ezq_ids (key bytea primary key, until timestamptz not null)")
 	execute(t, pool, sqlBlock(t, "create table if not exists pgmq.ezq_pauses"))
-	execute(t, pool, "create index on pgmq.q_orders (left(headers->>'ezq_unique', 400)) where headers ? 'ezq_unique'")
+	execute(t, pool, "create index on pgmq.q_orders (left(headers->>'ezq_unique', 400)) where jsonb_typeof(headers->'ezq_unique') = 'string'")
 	execute(t, pool, `insert into pgmq.q_orders (vt, message) values (now(), '{}')`)
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
 		values (now(), '{}', '{"ezq_queue":"orders","topic_poisoned":"orders"}')`)

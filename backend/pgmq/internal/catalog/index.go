@@ -1,14 +1,32 @@
 package catalog
 
+import (
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
 // KeysSQL is what an index of unique keys is on, and which rows it has. A key has at most 303 characters; more, which
-// only another program can have written, would not fit an index.
-const KeysSQL = "(left(headers->>'ezq_unique', 400)) WHERE headers ? 'ezq_unique'"
+// only another program can have written, would not fit an index. What is no string is not in the index: its text could
+// have a gigabyte, and PostgreSQL would write it for each change of the row.
+const KeysSQL = "(left(headers->>'ezq_unique', 400)) WHERE " + IsKeyedSQL
+
+// IsKeyedSQL tells which rows have a key. It stands before what looks at the key, in an index and in a statement:
+// PostgreSQL asks it first.
+const IsKeyedSQL = "jsonb_typeof(headers->'ezq_unique') = 'string'"
+
+// IndexName is the name of an index for a purpose. No queue has a table of such a name, which what PostgreSQL
+// chooses can be. PostgreSQL cuts one that is too long.
+func IndexName(purpose, table string, of ...string) string {
+	words := append([]string{"ezq", purpose, strings.Trim(strings.TrimPrefix(table, `"pgmq".`), `"`)}, of...)
+	return pgx.Identifier{strings.Join(words, "_")}.Sanitize()
+}
 
 // IndexRemedy is what to run for an index of expressions on a table in use. PostgreSQL builds none concurrently on a
 // partitioned table: publishers and consumers wait for it.
-func IndexRemedy(table, expressions string, partitioned bool) string {
+func IndexRemedy(name, table, expressions string, partitioned bool) string {
 	if partitioned {
-		return "CREATE INDEX ON " + table + " " + expressions + ", when no program writes to it"
+		return "CREATE INDEX " + name + " ON " + table + " " + expressions + ", when no program writes to it"
 	}
-	return "CREATE INDEX CONCURRENTLY ON " + table + " " + expressions
+	return "CREATE INDEX CONCURRENTLY " + name + " ON " + table + " " + expressions
 }

@@ -160,19 +160,25 @@ func (p Preparer) index(ctx context.Context, table string) error {
 	if err != nil {
 		return err
 	}
-	remedy := "let its owner run " + catalog.IndexRemedy(table, catalog.KeysSQL, partitioned)
+	name := catalog.IndexName("key", table)
+	remedy := "let its owner run " + catalog.IndexRemedy(name, table, catalog.KeysSQL, partitioned)
 	switch {
 	case p.NoCreate, large:
 		return &fault.Error{Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("%s has no index of keys", table), Remedy: remedy}
 	case p.Transaction && p.Pool == nil:
 		return errBusy
 	}
-	err = p.create(ctx, "select set_config('lock_timeout', '100ms', true); create index on "+table+" "+catalog.KeysSQL, sqlfile.Text(missingIndexesSQL), table)
+	err = p.create(ctx, "select set_config('lock_timeout', '100ms', true); create index "+name+" on "+table+" "+catalog.KeysSQL, sqlfile.Text(missingIndexesSQL), table)
 	switch {
 	case fault.IsCode(err, "42501"): // insufficient_privilege
 		return &fault.Error{Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err), Remedy: remedy}
 	case fault.IsCode(err, "55P03"): // lock_not_available
 		return errBusy
+	case fault.IsCode(err, "42P07"): // duplicate_table
+		return &fault.Error{
+			Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("%s has no index of keys, and what has its name is another one, or was not built to its end", table),
+			Remedy: "see what " + name + " is; if its build has failed, " + remedy + ` after DROP INDEX "pgmq".` + name,
+		}
 	}
 	return err
 }

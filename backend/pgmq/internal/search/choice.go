@@ -72,7 +72,7 @@ func (c choice) conditions() [4]string {
 		all[0] = "headers->'ezq_uuid' = to_jsonb($1::text)"
 	}
 	if c.UniqueKey != "" {
-		all[1] = "headers ? 'ezq_unique' and left(headers->>'ezq_unique', 400) = $2::text"
+		all[1] = catalog.IsKeyedSQL + " and left(headers->>'ezq_unique', 400) = $2::text"
 	}
 	if c.Event != "" {
 		all[2] = "coalesce(message->'_type', headers->'name') = to_jsonb($3::text)"
@@ -100,14 +100,15 @@ func (c choice) which(t table) (which, order string) {
 
 // index returns the SQL of an index with which all of t can be searched.
 func (c choice) index(t table) string {
-	on := "USING hash ((coalesce(message->'_type', headers->'name')))"
+	name, on := catalog.IndexName("event", t.name), "USING hash ((coalesce(message->'_type', headers->'name')))"
 	switch {
 	case c.UniqueKey != "":
-		on = catalog.KeysSQL
+		name, on = catalog.IndexName("key", t.name), catalog.KeysSQL
 	case c.ID != "":
-		on = "USING hash ((headers->'ezq_uuid'))"
+		name, on = catalog.IndexName("id", t.name), "USING hash ((headers->'ezq_uuid'))"
 	case c.Header != "":
+		name = catalog.IndexName("header", t.name, c.Header)
 		on = fmt.Sprintf("USING hash ((headers->%s))", sqlfile.Literal(c.Header))
 	}
-	return catalog.IndexRemedy(t.name, on, t.partitioned)
+	return catalog.IndexRemedy(name, t.name, on, t.partitioned)
 }

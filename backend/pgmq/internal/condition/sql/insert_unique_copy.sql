@@ -6,7 +6,7 @@
 ,
 e{i} as materialized (
 	select coalesce(headers->>'ezq_uuid', '{queue}/' || msg_id) as id from {table}
-	where headers ? 'ezq_unique' and left(headers->>'ezq_unique', 400) = $6 limit (select 1)),
+	where jsonb_typeof(headers->'ezq_unique') = 'string' and left(headers->>'ezq_unique', 400) = $6 limit (select 1)),
 i{i} as (
 	insert into {table} (vt, message, headers) select vt, message, headers from r where not exists (select from e{i}) returning 1),
 s{i} as (select 1 from e{i}, r union all select 1 from i{i})

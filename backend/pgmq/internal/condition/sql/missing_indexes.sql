@@ -7,4 +7,4 @@ select name from unnest($1::text[]) as name
 where not exists (
 	select from pg_index where indrelid = to_regclass(name) and indisvalid
 		and pg_get_expr(indexprs, indrelid) = '"left"((headers ->> ''ezq_unique''::text), 400)'
-		and pg_get_expr(indpred, indrelid) = '(headers ? ''ezq_unique''::text)')
+		and pg_get_expr(indpred, indrelid) = '(jsonb_typeof((headers -> ''ezq_unique''::text)) = ''string''::text)')

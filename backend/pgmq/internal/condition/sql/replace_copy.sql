@@ -8,7 +8,7 @@
 ,
 e{i} as materialized (
 	select msg_id, enqueued_at, coalesce(headers->>'ezq_uuid', '{queue}/' || msg_id) as id from {table} q
-	where headers ? 'ezq_unique' and left(headers->>'ezq_unique', 400) = $6 and read_ct = 0 and to_jsonb(q)->>'last_read_at' is null and exists (select from r)
+	where jsonb_typeof(headers->'ezq_unique') = 'string' and left(headers->>'ezq_unique', 400) = $6 and read_ct = 0 and to_jsonb(q)->>'last_read_at' is null and exists (select from r)
 	order by msg_id desc limit (select 1) for update skip locked),
 u{i} as (
 	update {table} m set message = r.message, headers = r.headers,

@@ -17,7 +17,7 @@ select (n - 1)::int, has_table_privilege(oid, 'select'),
 	exists (select from pg_attribute where attrelid = oid and attname = 'last_read_at' and not attisdropped),
 	coalesce((select relkind = 'p' from pg_class where pg_class.oid = t.oid), false),
 	exists (select from i where i.n = t.n and predicate is null and expression = '(headers -> ''ezq_uuid''::text)'),
-	exists (select from i where i.n = t.n and predicate = '(headers ? ''ezq_unique''::text)' and expression = '"left"((headers ->> ''ezq_unique''::text), 400)'),
+	exists (select from i where i.n = t.n and predicate = '(jsonb_typeof((headers -> ''ezq_unique''::text)) = ''string''::text)' and expression = '"left"((headers ->> ''ezq_unique''::text), 400)'),
 	exists (select from i where i.n = t.n and predicate is null and expression = 'COALESCE((message -> ''_type''::text), (headers -> ''name''::text))'),
 	exists (select from i where i.n = t.n and predicate is null and expression = format('(headers -> %L::text)', $2::text))
 from t where oid is not null
