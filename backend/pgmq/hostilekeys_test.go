@@ -2,6 +2,8 @@ package pgmq_test
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,3 +70,58 @@ func TestUnique_MakesOneIndexBesideAnotherOne(t *testing.T) {
 	require.Equal(t, "ezq_key_q_t,q_t_left_idx", get[string](t, pool, `select string_agg(relname, ',' order by relname)
 		from pg_index join pg_class c on c.oid = indexrelid where indrelid = 'pgmq.q_t'::regclass and indexprs is not null`))
 }
+
+// A row that another program has written says with which ID a publisher is answered.
+func TestUnique_IDOfTheMessageThatIsThereIsBounded(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ id, want string }{
+		"an ID that is as long as it may be": {"to_jsonb(repeat('x', 255))", strings.Repeat("x", 255)},
+		"an ID that is too long":             {"to_jsonb(repeat('x', 256))", "t/1"},
+		"an ID of megabytes":                 {"to_jsonb(repeat('x', 10000000))", "t/1"},
+		"an ID without characters":           {`'""'`, "t/1"},
+		"an ID that is a number":             {"'7'", "t/1"},
+		"an ID of numbers with many digits":  {"(" + numbers(8200, "1e131071") + ")", "t/1"},
+		"an ID that is null":                 {"'null'", "t/1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, pool := open(t, pgmq.Config{})
+			execute(t, pool, "select pgmq.create('t')")
+			insertBombs(t, pool, 1, "'{}'", "select jsonb_build_object('ezq_unique', 't/k', 'ezq_uuid', "+test.id+"::jsonb)")
+			require.Equal(t, existed(test.want), publishOn(t, client, "a", unique("k"), 0))
+			require.Equal(t, backend.PublishResult{Outcome: backend.PublishReplaced, ID: test.want}, publishOn(t, client, "b", replacing("k", 0), 0))
+		})
+	}
+}
+
+// Consumers archive it, so that it is not a message that is pending.
+func TestUnique_MessageWithHeadersThatNoneReceivesHasNoKey(t *testing.T) {
+	t.Parallel()
+	for name, headers := range map[string]string{
+		"headers of megabytes": "jsonb_build_object('ezq_unique', 't/k', 'x', repeat('x', 40000000))",
+		"an ID of megabytes":   "jsonb_build_object('ezq_unique', 't/k', 'ezq_uuid', repeat('x', 40000000))",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, pool := open(t, pgmq.Config{})
+			execute(t, pool, "select pgmq.create('t')")
+			insertBombs(t, pool, 1, "'{}'", "select "+headers)
+			require.Equal(t, backend.PublishResult{ID: "a"}, publishOn(t, client, "a", unique("k"), 0))
+			require.Equal(t, backend.PublishResult{Outcome: backend.PublishReplaced, ID: "a"}, publishOn(t, client, "b", replacing("k", 0), 0))
+		})
+	}
+}
+
+// The largest headers that ezq stores count.
+func TestUnique_MessageWithLargestHeadersHasItsKey(t *testing.T) {
+	t.Parallel()
+	client, _ := open(t, pgmq.Config{})
+	msg := conditional(t.Context(), "a", unique("k"), 0)
+	for i := range 5800 {
+		msg.Metadata.Set(base36(i), "")
+	}
+	require.NoError(t, client.Publish("t", msg))
+	require.Equal(t, existed("a"), publishOn(t, client, "b", unique("k"), 0))
+}
+
+func base36(i int) string { return strconv.FormatInt(int64(i), 36) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -36,6 +37,10 @@ const (
 	// of that at most, and failures and dead letters add some.
 	MaxHeaders = 2 * backend.MaxHeaders
 
+	// MaxStoredHeaders is how many bytes, as PostgreSQL stores them, headers may have that are looked at: those that ezq
+	// writes have no more. It is known without reading them.
+	MaxStoredHeaders = 2 * MaxHeaders
+
 	// SharedHeaders is how many bytes of headers are kept as one text. Of larger ones, a
 	// kept id does not keep all.
 	SharedHeaders = 1 << 10
@@ -48,6 +53,12 @@ const (
 const maxFailures = math.MaxInt32
 
 var errBadHeaders = errors.New("the headers are not JSON")
+
+// HeaderSQL is a header in SQL. One that is no string, or has more bytes than most, counts as empty: it is never written
+// out.
+func HeaderSQL(key string, most int) string {
+	return fmt.Sprintf("case when jsonb_typeof(headers->'%[1]s') = 'string' and octet_length(headers->>'%[1]s') <= %[2]d then headers->>'%[1]s' else '' end", key, most)
+}
 
 // EncodeHeaders returns the text of the jsonb in the column headers.
 //

@@ -227,7 +227,9 @@ func (i *Insert) forRoute(name, file, copyFile string, alone bool) string {
 		for n, queue := range i.Route.Queues {
 			number := strconv.Itoa(n)
 			found[n], stored[n] = "select id from e"+number, "s"+number
-			copies.WriteString(strings.NewReplacer("{i}", number, "{queue}", queue, "{table}", queuename.Table(queue)).Replace(sqlfile.Text(copyFile)))
+			copies.WriteString(strings.NewReplacer(
+				"{i}", number, "{queue}", queue, "{table}", queuename.Table(queue), "{id}", codec.HeaderSQL(codec.UUIDKey, backend.MaxID), "{most}", strconv.Itoa(codec.MaxStoredHeaders),
+			).Replace(sqlfile.Text(copyFile)))
 		}
 		unchanged, forget := i.Route.Unchanged(), ""
 		if alone {

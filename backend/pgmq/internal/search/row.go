@@ -27,18 +27,12 @@ const (
 	noText  = -1
 )
 
-// headerText is a header in SQL. One that is no string, or is larger than any that ezq writes, counts as
-// empty, and takes no memory.
-func headerText(key string, most int) string {
-	return fmt.Sprintf("case when jsonb_typeof(headers->'%[1]s') = 'string' and octet_length(headers->>'%[1]s') <= %[2]d then headers->>'%[1]s' else '' end", key, most)
-}
-
 // maxKey is the most bytes of a key with the name of a queue before it.
 const maxKey = 64 + backend.MaxID
 
 func readStatement(chosen choice, t table) string {
 	return chosen.statement(readSQL, t, "{enqueued}", statement.Finite("enqueued_at"), "{vt}", statement.Finite("vt"), "{most}", fmt.Sprint(codec.MaxHeaders),
-		"{id}", headerText(codec.UUIDKey, backend.MaxID), "{key}", headerText(codec.UniqueKey, maxKey))
+		"{id}", codec.HeaderSQL(codec.UUIDKey, backend.MaxID), "{key}", codec.HeaderSQL(codec.UniqueKey, maxKey))
 }
 
 // row is a message as read.sql reads it.
