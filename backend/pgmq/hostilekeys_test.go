@@ -124,4 +124,18 @@ func TestUnique_MessageWithLargestHeadersHasItsKey(t *testing.T) {
 	require.Equal(t, existed("a"), publishOn(t, client, "b", unique("k"), 0))
 }
 
+// A build keeps all that publish and consume waiting.
+func TestUnique_IndexThatTakesLongIsNotBuilt(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('t')")
+	insertBombs(t, pool, 1, "'{}'", "select jsonb_build_object('x', repeat('x', 50000000))")
+	execute(t, pool, "insert into pgmq.q_t (vt, message, headers) select 'infinity', message, headers from pgmq.q_t, generate_series(1, 150)")
+	require.Equal(t, backend.PublishStored, publishOn(t, client, "a", unique("k"), 0).Outcome)
+	start := time.Now()
+	require.Equal(t, existed("a"), publishOn(t, client, "b", unique("k"), 0))
+	require.Less(t, time.Since(start), time.Second, "it is not tried again soon")
+	require.False(t, get[bool](t, pool, "select to_regclass('pgmq.ezq_key_q_t') is not null"))
+}
+
 func base36(i int) string { return strconv.FormatInt(int64(i), 36) }

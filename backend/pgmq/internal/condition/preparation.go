@@ -134,6 +134,7 @@ func (p Preparer) keys(ctx context.Context, tables []string) error {
 			switch err := p.index(ctx, table); {
 			case errors.Is(err, errBusy):
 				pause = time.Minute
+			case fault.IsCode(err, "57014") && ctx.Err() == nil: // query_canceled: it took too long, as beside headers of megabytes
 			case err != nil:
 				return err
 			}
@@ -146,6 +147,10 @@ func (p Preparer) keys(ctx context.Context, tables []string) error {
 // maxIndexed is how large a queue may be, in bytes, for its index to be built by a publish, which
 // keeps all other publishers and consumers waiting for as long.
 const maxIndexed = 64 << 20
+
+// longestBuild is how long that may take. A queue that is as small as that takes a fraction of it, unless its headers are
+// large; then the queue is searched without the index, which reads no large headers.
+const longestBuild = 3 * time.Second
 
 // errBusy says that an index cannot be made now: other transactions write to the queue, or the one that is
 // published in does. The queue is small enough to do without for a while.
@@ -168,7 +173,7 @@ func (p Preparer) index(ctx context.Context, table string) error {
 	case p.Transaction && p.Pool == nil:
 		return errBusy
 	}
-	err = p.create(ctx, "select set_config('lock_timeout', '100ms', true); create index "+name+" on "+table+" "+catalog.KeysSQL, sqlfile.Text(missingIndexesSQL), table)
+	err = p.create(ctx, "select set_config('lock_timeout', '100ms', true), "+transact.StatementTimeoutSQL(longestBuild)+"; create index "+name+" on "+table+" "+catalog.KeysSQL, sqlfile.Text(missingIndexesSQL), table)
 	switch {
 	case fault.IsCode(err, "42501"): // insufficient_privilege
 		return &fault.Error{Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err), Remedy: remedy}
