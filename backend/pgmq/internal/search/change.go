@@ -23,13 +23,13 @@ type changed struct{ done, busy int }
 
 // run changes what waits in each queue of topic, one after the other.
 func (c change) run(ctx context.Context, s Search, op, topic string, selection backend.Selection) (total changed, err error) {
-	err = s.each(ctx, op, topic, selection, false, func(chosen choice, t table) (bool, error) {
-		one, truncated, err := c.runOn(ctx, s, chosen, t)
+	err = s.each(ctx, op, topic, selection, false, func(chosen choice, t table) (missed, error) {
+		one, left, err := c.runOn(ctx, s, chosen, t)
 		total.done, total.busy = total.done+one.done, total.busy+one.busy
 		if one.done > 0 && c.after != nil {
 			c.after(t.queue)
 		}
-		return truncated, err
+		return left, err
 	})
 	return total, err
 }
@@ -38,19 +38,19 @@ func (c change) run(ctx context.Context, s Search, op, topic string, selection b
 var changeSQL string
 
 // runOn changes what waits in one table.
-func (c change) runOn(ctx context.Context, s Search, chosen choice, t table) (one changed, truncated bool, err error) {
+func (c change) runOn(ctx context.Context, s Search, chosen choice, t table) (one changed, left missed, err error) {
 	if err := t.check(c.privileges); err != nil {
-		return changed{}, false, err
+		return changed{}, missed{}, err
 	}
 	args := append(chosen.arguments(t, s.MaxRows), c.arguments...)
-	err = s.run(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, chosen.statement(changeSQL, t, "{change}", c.sql), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...).Scan(&one.done, &one.busy, &truncated)
+	left.slow, err = s.look(ctx, chosen, func(chosen choice, tx pgx.Tx) error {
+		return tx.QueryRow(ctx, chosen.statement(changeSQL, t, "{change}", c.sql), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...).Scan(&one.done, &one.busy, &left.rest, &left.large)
 	})
 	if fault.IsCode(err, "42501") { // insufficient_privilege
 		err = t.denied(c.privileges, fault.WithoutSecrets(err))
 	}
 	if err != nil {
-		return changed{}, false, err // if the reply to the commit was lost, it may be done, and can be repeated
+		return changed{}, missed{}, err // if the reply to the commit was lost, it may be done, and can be repeated
 	}
-	return one, truncated, nil
+	return one, left, nil
 }

@@ -16,12 +16,13 @@ import (
 // choice is a selection in SQL.
 type choice struct {
 	backend.Selection
-	own string // the topic's own queue, whose name stands before its keys
+	own   string // the topic's own queue, whose name stands before its keys
+	small bool   // only rows that are read fast are looked at
 }
 
 func newChoice(topic string, s backend.Selection) (choice, error) {
 	own, err := queuename.Of(topic)
-	return choice{s, own}, err
+	return choice{Selection: s, own: own}, err
 }
 
 //go:embed sql/matches.sql
@@ -29,8 +30,8 @@ var matchesSQL string
 
 // statement puts names in the place of what is in braces.
 func (c choice) statement(file string, t table, names ...string) string {
-	which, order := c.which(t)
-	with := strings.NewReplacer("{table}", t.name, "{queue}", t.queue, "{known}", t.known(), "{which}", which, "{order}", order)
+	which, small, order := c.which(t)
+	with := strings.NewReplacer("{table}", t.name, "{queue}", t.queue, "{known}", t.known(), "{which}", which, "{small}", small, "{order}", order)
 	all := append([]string{"{matches}", sqlfile.Text(matchesSQL)}, names...)
 	return with.Replace(strings.NewReplacer(all...).Replace(sqlfile.Text(file)))
 }
@@ -83,8 +84,18 @@ func (c choice) conditions() [4]string {
 	return all
 }
 
-// which returns what is looked at in t, and by which column the newest come first.
-func (c choice) which(t table) (which, order string) {
+// which returns what is looked at in t, which rows of that are read, and by which column the newest come first.
+//
+// Any publisher may store rows that take long to read, as 250 MB in 3 MB. Consumers take no such headers. Rows of which only a
+// flood takes long are left out if there is one.
+func (c choice) which(t table) (which, small, order string) {
+	small = fmt.Sprintf("coalesce(pg_column_size(headers), 0) <= %d", codec.MaxStoredHeaders)
+	if c.small {
+		small = readFast("headers")
+		if c.Event != "" {
+			small += " and " + readFast("message")
+		}
+	}
 	order = "msg_id"
 	if t.place == backend.InArchive {
 		order = "archived_at"
@@ -92,10 +103,18 @@ func (c choice) which(t table) (which, order string) {
 	conditions := c.conditions()
 	for _, i := range [...]int{1, 0, 3, 2} {
 		if conditions[i] != "" && t.indexed[i] {
-			return "where " + conditions[i], order
+			if !c.small {
+				small = "true" // they are few
+			}
+			return "where " + conditions[i], small, order
 		}
 	}
-	return "order by " + order + " desc", order
+	return "order by " + order + " desc", small, order
+}
+
+// readFast tells, without reading it, that a column is small, and that reading does not make it larger.
+func readFast(column string) string {
+	return fmt.Sprintf("coalesce(pg_column_size(%[1]s), 0) <= 8192 and pg_column_compression(%[1]s) is null", column)
 }
 
 // index returns the SQL of an index with which all of t can be searched.

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
@@ -37,13 +38,13 @@ var searchSQL string
 // Find returns what the selection chooses of the messages of topic, in all of its queues and archives.
 func (s Search) Find(ctx context.Context, op, topic string, selection backend.Selection) (found []backend.Found, err error) {
 	limit := cmp.Or(selection.Limit, backend.DefaultFindLimit)
-	err = s.each(ctx, op, topic, selection, true, func(chosen choice, t table) (bool, error) {
+	err = s.each(ctx, op, topic, selection, true, func(chosen choice, t table) (missed, error) {
 		if len(found) >= limit {
-			return false, nil
+			return missed{}, nil
 		}
-		more, truncated, err := s.find(ctx, chosen, t, limit-len(found))
+		more, left, err := s.find(ctx, chosen, t, limit-len(found))
 		found = append(found, more...)
-		return truncated, err
+		return left, err
 	})
 	return found, err
 }
@@ -69,9 +70,8 @@ func (s Search) Reschedule(ctx context.Context, op, topic string, selection back
 	return backend.Rescheduled{Moved: total.done, Busy: total.busy}, err
 }
 
-// each does something with each table of topic, which says whether the table has more rows than it has
-// looked at. It goes on with the next one as far as that makes sense, and says at the end what was left out.
-func (s Search) each(ctx context.Context, op, topic string, selection backend.Selection, all bool, do func(choice, table) (truncated bool, err error)) error {
+// each does something with each table of topic, which says what it has not looked at. It goes on with the next one as far as that makes sense, and says at the end what was left out.
+func (s Search) each(ctx context.Context, op, topic string, selection backend.Selection, all bool, do func(choice, table) (missed, error)) error {
 	chosen, err := newChoice(topic, selection)
 	if err != nil {
 		return fault.Classify(op, topic, err)
@@ -82,29 +82,40 @@ func (s Search) each(ctx context.Context, op, topic string, selection backend.Se
 	}
 	left := omissions{search: s, chosen: chosen}
 	for _, t := range tables {
-		truncated, err := do(chosen, t)
-		if err = left.add(t, truncated, err); err != nil {
+		one, err := do(chosen, t)
+		if err = left.add(t, one, err); err != nil {
 			return fault.Classify(op, topic, err)
 		}
 	}
 	return left.error(op, topic)
 }
 
-// find returns what is chosen of one table, and whether it has more rows than were looked at.
-func (s Search) find(ctx context.Context, chosen choice, t table, limit int) (found []backend.Found, truncated bool, err error) {
+// find returns what is chosen of one table, and what was not looked at.
+func (s Search) find(ctx context.Context, chosen choice, t table, limit int) (found []backend.Found, left missed, err error) {
 	if err := t.check("SELECT"); err != nil {
-		return nil, false, err
+		return nil, missed{}, err
 	}
 	var ids []int64
-	err = s.run(ctx, func(tx pgx.Tx) error {
+	left.slow, err = s.look(ctx, chosen, func(chosen choice, tx pgx.Tx) error {
 		return tx.QueryRow(ctx, chosen.statement(searchSQL, t),
-			append([]any{pgx.QueryExecModeCacheDescribe}, chosen.arguments(t, s.MaxRows, limit)...)...).Scan(&ids, &truncated)
+			append([]any{pgx.QueryExecModeCacheDescribe}, chosen.arguments(t, s.MaxRows, limit)...)...).Scan(&ids, &left.rest, &left.large)
 	})
 	if err != nil || len(ids) == 0 {
-		return nil, truncated, err
+		return nil, left, err
 	}
 	found, err = s.read(ctx, chosen, t, ids)
-	return found, truncated, err
+	return found, left, err
+}
+
+// look looks at a table, and if that takes too long, once more at those rows alone that are read fast: rows that are never due
+// must not hide the others for good.
+func (s Search) look(ctx context.Context, chosen choice, do func(chosen choice, tx pgx.Tx) error) (slow bool, err error) {
+	err = s.run(ctx, func(tx pgx.Tx) error { return do(chosen, tx) })
+	if !fault.IsCode(err, "57014") || ctx.Err() != nil { // query_canceled
+		return false, err
+	}
+	chosen.small = true
+	return true, s.run(ctx, func(tx pgx.Tx) error { return do(chosen, tx) })
 }
 
 // run runs statements in a transaction that no statement of it keeps for long.
@@ -153,6 +164,10 @@ func (s Search) readAll(ctx context.Context, chosen choice, t table, ids []int64
 	return found, err
 }
 
+// missed is what was not looked at in a table: rows beyond the first, those that take long to read, and with slow set
+// those too that take longer than the fastest.
+type missed struct{ rest, large, slow bool }
+
 // omissions is what was not looked at.
 type omissions struct {
 	search    Search
@@ -161,21 +176,40 @@ type omissions struct {
 	others    []error
 }
 
-// add notes what was left out of t, and returns err if the search cannot go on.
-func (o *omissions) add(t table, truncated bool, err error) error {
+// add notes what was missed in t, and returns err if the search cannot go on.
+func (o *omissions) add(t table, left missed, err error) error {
 	var known *fault.Error
+	var reasons []string
 	switch {
 	case fault.IsCode(err, "42P01"): // it was dropped meanwhile
 	case fault.IsCode(err, "57014"): // query_canceled
-		o.truncate(t, fmt.Sprintf("a statement took longer than %v", o.search.Timeout))
+		reasons = append(reasons, fmt.Sprintf("a statement took longer than %v", o.search.Timeout))
 	case errors.As(err, &known):
 		o.others = append(o.others, err)
 	case err != nil:
 		return err
-	case truncated:
-		o.truncate(t, fmt.Sprintf("only the newest %d rows were looked at", o.search.MaxRows))
+	default:
+		reasons = o.reasons(left)
+	}
+	if len(reasons) > 0 {
+		o.truncate(t, strings.Join(reasons, ", and "))
 	}
 	return nil
+}
+
+func (o *omissions) reasons(left missed) (reasons []string) {
+	switch {
+	case left.slow && o.chosen.Event != "":
+		reasons = append(reasons, fmt.Sprintf("a statement took longer than %v, and messages with large headers or payloads were left out", o.search.Timeout))
+	case left.slow:
+		reasons = append(reasons, fmt.Sprintf("a statement took longer than %v, and messages with large headers were left out", o.search.Timeout))
+	case left.large:
+		reasons = append(reasons, fmt.Sprintf("messages whose headers take more than %d KiB were left out", codec.MaxStoredHeaders>>10))
+	}
+	if left.rest {
+		reasons = append(reasons, fmt.Sprintf("only the newest %d rows were looked at", o.search.MaxRows))
+	}
+	return reasons
 }
 
 func (o *omissions) truncate(t table, reason string) {

@@ -1,15 +1,15 @@
 -- Changes the messages of a table that are chosen and wait. Returns how many are changed, how many of those that are chosen stay,
--- and whether there is more than it has looked at.
+-- whether there is more than it has looked at, and whether it has left out any for its size.
 --
 -- Parameters: $1 to $6 those of {matches}, which is matches.sql; $7 how many rows to look at, and from $8 on those of {change}.
 --
--- {change} deletes or updates rows of the table. {which} is what it looks at, as in search.sql. A message with a lease, or with a
+-- {change} deletes or updates rows of the table. {small} and {which} are what it looks at, as in search.sql. A message with a lease, or with a
 -- pause after a failure, has been read and is invisible. One that another transaction has locked is passed by: it would be a wait
 -- for a handler. Both are looked at again once they are locked here, since the message may have been leased, or replaced by another
 -- one, in the meantime.
 
 with seen as materialized (
-	select msg_id, ({matches}) is true as chosen from {table} m {which} limit (select $7::bigint + 1)),
+	select msg_id, case when {small} then ({matches}) is true end as chosen from {table} m {which} limit (select $7::bigint + 1)),
 chosen as materialized (
 	select msg_id from seen where chosen union select msg_id from {table} m where msg_id = $6::bigint and {matches}),
 free as materialized (
@@ -18,4 +18,4 @@ free as materialized (
 	for update skip locked),
 changed as ({change} where msg_id = any(array(select msg_id from free)) returning 1)
 select (select count(*) from changed)::int, ((select count(*) from chosen) - (select count(*) from changed))::int,
-	(select count(*) > $7::bigint from seen)
+	(select count(*) > $7::bigint from seen), exists (select from seen where chosen is null)
