@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -136,6 +137,24 @@ func TestUnique_IndexThatTakesLongIsNotBuilt(t *testing.T) {
 	require.Equal(t, existed("a"), publishOn(t, client, "b", unique("k"), 0))
 	require.Less(t, time.Since(start), time.Second, "it is not tried again soon")
 	require.False(t, get[bool](t, pool, "select to_regclass('pgmq.ezq_key_q_t') is not null"))
+}
+
+// PGMQ takes an index for the table of a queue, if that has its name.
+func TestIndexes_TakeNoNameOfQueue(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	publishOn(t, client, "a", unique("k"), 0)
+	publish(t, client, "b") // more than the search below looks at
+	for _, s := range []backend.Selection{{ID: "1"}, {Event: "Paid"}, {Header: "tenant"}, {Header: `other"one`}} {
+		execute(t, pool, remedyOf(t, client, s))
+	}
+	require.Equal(t, "ezq_event_q_t,ezq_header_q_t_other\"one,ezq_header_q_t_tenant,ezq_id_q_t,ezq_key_q_t", get[string](t, pool, `
+		select string_agg(relname, ',' order by relname collate "C")
+		from pg_index join pg_class c on c.oid = indexrelid where indrelid = 'pgmq.q_t'::regclass and indexprs is not null`))
+	for _, topic := range []string{"t_left_idx", "t_expr_idx", "t_expr_idx1", "t_coalesce_idx"} {
+		require.NoError(t, client.Publish(topic, message.NewMessage("a", []byte("{}"))))
+		requireCount(t, pool, "pgmq.q_"+topic, 1)
+	}
 }
 
 func base36(i int) string { return strconv.FormatInt(int64(i), 36) }
