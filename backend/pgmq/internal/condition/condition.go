@@ -38,8 +38,8 @@ type Insert struct {
 	Window time.Duration // for how long an ID is remembered
 }
 
-// ErrTaken says that another transaction, which has not ended, has published the same ID or key. Nothing is
-// stored.
+// ErrTaken says that another transaction, which has not ended, has published the same ID or key, or keeps a publish with an ID from
+// a table. Nothing is stored.
 var ErrTaken = errors.New("another transaction, which has not ended, has published the same ID or key, or has locked a table")
 
 // Run stores the messages in the caller's transaction, and waits for others that publish the same. It returns no
@@ -69,7 +69,7 @@ func isolationError(isolation string) error {
 func (i *Insert) Try(ctx context.Context, db transact.Sender) (results []backend.PublishResult, err error) {
 	var transaction transact.Batch
 	transaction.Queue(transact.ReadCommittedSQL)
-	transaction.Queue(settingsSQL)
+	transaction.Queue(i.settings())
 	locked := true
 	if i.Batch.Keyed() != nil {
 		transaction.Queue(tryLockSQL, i.key()).QueryRow(func(row pgx.Row) error { return row.Scan(&locked) })
@@ -84,7 +84,7 @@ func (i *Insert) Try(ctx context.Context, db transact.Sender) (results []backend
 
 // TryIn is Try in a transaction that was begun for it, statement by statement: a pooler keeps none that is prepared.
 func (i *Insert) TryIn(ctx context.Context, tx pgx.Tx) (results []backend.PublishResult, err error) {
-	if _, err := tx.Exec(ctx, settingsSQL, pgx.QueryExecModeCacheDescribe); err != nil {
+	if _, err := tx.Exec(ctx, i.settings(), pgx.QueryExecModeCacheDescribe); err != nil {
 		return nil, err
 	}
 	locked := true
@@ -104,7 +104,7 @@ func (i *Insert) store(ctx context.Context, tx transact.RowQueryer, alone bool) 
 }
 
 func (i *Insert) taken(results []backend.PublishResult, locked bool, err error) ([]backend.PublishResult, error) {
-	if err == nil && !locked || fault.IsCode(err, "55P03") { // lock_not_available
+	if err == nil && !locked || i.Batch.Keyed() == nil && fault.IsOwnLockTimeout(err, idsName) {
 		return nil, ErrTaken
 	}
 	return results, err
@@ -120,9 +120,25 @@ const (
 	lockedSQL = " and current_setting('ezq.locked', true) = 'true'"
 )
 
-// settingsSQL has PostgreSQL plan each statement anew, by index, and wait for others only so long that what waits does not keep
-// connections from those that need not wait.
-const settingsSQL = transact.PlanSQL + ", set_config('plan_cache_mode', 'force_custom_plan', true), set_config('lock_timeout', '20ms', true)"
+const (
+	// settingsSQL has PostgreSQL plan each statement anew, by index.
+	settingsSQL = transact.PlanSQL + ", set_config('plan_cache_mode', 'force_custom_plan', true)"
+
+	// shortWaitSQL has it wait for others with the same ID only so long that what waits does not keep connections from those
+	// that need not wait. Nothing with a key waits: its lock is only tried.
+	shortWaitSQL = ", set_config('ezq.lock_timeout', current_setting('lock_timeout'), true), set_config('lock_timeout', '20ms', true)"
+
+	// ownWaitSQL restores the setting of the session once all IDs are stored: triggers of the queue have the time that
+	// they have in another publish. It is a condition in that statement, and true.
+	ownWaitSQL = "(select set_config('lock_timeout', case when count(*) >= 0 then current_setting('ezq.lock_timeout') end, true) is not null from fresh)"
+)
+
+func (i *Insert) settings() string {
+	if i.Batch.Keyed() != nil {
+		return settingsSQL
+	}
+	return settingsSQL + shortWaitSQL
+}
 
 // key is what the header of the message says: messages of several topics in one queue, which is
 // bound to them, do not share their keys.
@@ -231,15 +247,16 @@ func (i *Insert) forRoute(name, file, copyFile string, alone bool) string {
 				"{i}", number, "{queue}", queue, "{table}", queuename.Table(queue), "{id}", codec.HeaderSQL(codec.UUIDKey, backend.MaxID), "{most}", strconv.Itoa(codec.MaxStoredHeaders),
 			).Replace(sqlfile.Text(copyFile)))
 		}
-		unchanged, forget := i.Route.Unchanged(), ""
+		unchanged, forget, ownWait := i.Route.Unchanged(), "", "true"
 		if alone {
+			ownWait = ownWaitSQL
 			forget = strings.ReplaceAll(sqlfile.Text(forgetIDsSQL), "{ids}", idsTable)
 			if i.Batch.Keyed() != nil {
 				unchanged += lockedSQL
 			}
 		}
 		return strings.NewReplacer(
-			"{unchanged}", unchanged, "{ids}", idsTable, "{forget}", forget, "{copies}", copies.String(),
+			"{unchanged}", unchanged, "{ids}", idsTable, "{forget}", forget, "{own wait}", ownWait, "{copies}", copies.String(),
 			"{due}", "coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond')",
 			"{found}", strings.Join(found, " union all "), "{queues}", strconv.Itoa(len(found)), "{all stored}", catalog.AllStored("r", stored...),
 		).Replace(sqlfile.Text(file))

@@ -24,7 +24,10 @@ import (
 
 // idsTable remembers the IDs of messages that are stored once: of each the SHA-256 of it and of its topic,
 // and the time until which it counts. It is in PGMQ's schema, where those that create queues may create it.
-const idsTable = "pgmq.ezq_ids"
+const (
+	idsTable = "pgmq." + idsName
+	idsName  = "ezq_ids"
+)
 
 const grantIDs = "GRANT SELECT, INSERT, UPDATE, DELETE ON " + idsTable + " TO the role"
 
@@ -232,7 +235,7 @@ func (p Preparer) find(ctx context.Context, sql string, tables []string) ([]stri
 
 // Explain returns err with what is to be done, if it is about the privileges that insert needs, or the table of IDs.
 func Explain(err error, insert *Insert) error {
-	aboutIDs := fault.IsAbout(err, strings.TrimPrefix(idsTable, "pgmq."))
+	aboutIDs := fault.IsAbout(err, idsName)
 	switch {
 	case aboutIDs && fault.IsCode(err, "42P01"): // undefined_table
 		return errNoIDs()

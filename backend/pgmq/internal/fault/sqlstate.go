@@ -50,6 +50,14 @@ func isStateError(code string) bool {
 // refuses a row can give the same SQLSTATE, and not the name of that function.
 func IsLockTimeout(err error) bool { return isInterrupt(err, "55P03") }
 
+// IsOwnLockTimeout is IsLockTimeout for a wait of the statement itself: for a table, or for what another transaction has written
+// to that one. A trigger or a foreign key has a context of its own, of more lines.
+func IsOwnLockTimeout(err error, table string) bool {
+	var pg *pgconn.PgError
+	return IsLockTimeout(err) && errors.As(err, &pg) &&
+		(pg.Where == "" || strings.Contains(pg.Where, table) && !strings.Contains(pg.Where, "\n"))
+}
+
 // IsStatementTimeout reports whether PostgreSQL itself has ended a statement, as one that took too long. A
 // trigger can give that SQLSTATE, too.
 func IsStatementTimeout(err error) bool { return isInterrupt(err, "57014") }

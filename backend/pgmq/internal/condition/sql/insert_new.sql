@@ -11,7 +11,8 @@
 -- {ids} is the table of IDs. {forget} is what forget_ids.sql has, in a transaction of its own. {copies} is, for each queue:
 -- , i0 as (insert into pgmq.q_orders (vt, message, headers) select vt, message, headers from r order by n returning 1), s0 as (select 1 from i0)
 --
--- {all stored}: otherwise it fails, and no ID is remembered.
+-- {all stored}: otherwise it fails, and no ID is remembered. {own wait} comes before that, which is what has messages stored:
+-- in a transaction of its own, it waits for those with the same IDs only for a moment, and for anything else as the session says.
 
 with t as materialized (
 	select t.message, t.headers, t.delay, t.at, t.n, decode(nullif(t.id, ''), 'hex') as id,
@@ -27,4 +28,4 @@ r as materialized (
 	select coalesce(at, clock_timestamp() + delay * interval '1 microsecond') as vt, message::jsonb as message, headers::jsonb as headers, n
 	from t where id is null or copy = 1 and id in (select key from fresh) order by n){forget}{copies}
 select exists (select from t), coalesce((select string_agg(n::text, ',') from r), '')
-where {all stored}
+where case when {own wait} then {all stored} end
