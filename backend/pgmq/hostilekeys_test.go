@@ -162,4 +162,21 @@ func TestIndexes_TakeNoNameOfQueue(t *testing.T) {
 	}
 }
 
+// What is due never is no message that waits: in its place, the new one would never come.
+func TestReplace_LeavesRowThatIsNeverDue(t *testing.T) {
+	t.Parallel()
+	for name, condition := range map[string]*backend.PublishCondition{
+		"a key that repeats":    replacing("k", 0),
+		"a key that is delayed": replacing("k", time.Minute),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, pool := open(t, pgmq.Config{})
+			execute(t, pool, `select pgmq.create('t'); insert into pgmq.q_t (vt, message, headers) values ('infinity', '{}', '{"ezq_unique":"t/k"}')`)
+			require.Equal(t, backend.PublishResult{ID: "a"}, publishOn(t, client, "a", condition, 0))
+			require.Equal(t, "a", receive(t, subscribe(t, client)).UUID)
+		})
+	}
+}
+
 func base36(i int) string { return strconv.FormatInt(int64(i), 36) }

@@ -1,15 +1,15 @@
 -- A part of replace.sql, and no statement by itself: what it does for each queue of a topic, of which {i} is the number. $6
 -- is the key, $7 the longest time in microseconds, or 0. {id} and {most} are those of insert_unique_copy.sql.
 --
--- A message that was never leased, and that no transaction has locked, waits. One that is locked is being handled, and stays beside
--- the new one: to wait for its lock would be to wait for its handler. Of several the newest is replaced. PGMQ before 1.10 has no
--- last_read_at; there a message that was released uncounted is as one that was never leased.
+-- A message that was never leased, that is due at some time, and that no transaction has locked, waits. One that is locked is
+-- being handled, and stays beside the new one: to wait for its lock would be to wait for its handler. Of several the newest is
+-- replaced. PGMQ before 1.10 has no last_read_at; there a message that was released uncounted is as one that was never leased.
 
 ,
 e{i} as materialized (
 	select msg_id, enqueued_at, coalesce(nullif({id}, ''), '{queue}/' || msg_id) as id from {table} q
 	where pg_column_size(headers) <= {most} and jsonb_typeof(headers->'ezq_unique') = 'string' and left(headers->>'ezq_unique', 400) = $6
-		and read_ct = 0 and to_jsonb(q)->>'last_read_at' is null and exists (select from r)
+		and vt < 'infinity' and read_ct = 0 and to_jsonb(q)->>'last_read_at' is null and exists (select from r)
 	order by msg_id desc limit (select 1) for update skip locked),
 u{i} as (
 	update {table} m set message = r.message, headers = r.headers,
