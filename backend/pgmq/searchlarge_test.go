@@ -42,15 +42,18 @@ func TestFind_LargeRowsHideNoMessage(t *testing.T) {
 	}{
 		"headers that none receives": {
 			100, "'{}'", "jsonb_build_object('x', repeat('x', 50000000))",
-			[]backend.Selection{byID, byEvent, byHeader}, "messages whose headers take more than 256 KiB were left out",
+			[]backend.Selection{byID, byEvent, byHeader},
+			"messages whose headers take more than 256 KiB were left out",
 		},
 		"headers that take long in all": {
 			500, "'{}'", "jsonb_build_object('x', repeat('x', 20000000))",
-			[]backend.Selection{byID, byEvent, byHeader}, "a statement took longer than 1s, and messages with large headers ",
+			[]backend.Selection{byID, byEvent, byHeader},
+			"a statement took longer than 1s, and messages with large headers ",
 		},
 		"payloads that take long in all": {
 			150, "jsonb_build_object('x', repeat('x', 50000000))", "'{}'",
-			[]backend.Selection{byEvent}, "a statement took longer than 1s, and messages with large headers or payloads were left out: to look at all of them",
+			[]backend.Selection{byEvent},
+			"a statement took longer than 1s, and messages with large headers or payloads were left out: to look at all of them",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
