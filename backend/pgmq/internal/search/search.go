@@ -173,31 +173,31 @@ type omissions struct {
 	search    Search
 	chosen    choice
 	truncated backend.TruncatedError
+	indexes   []string // with which all is looked at
+	listings  []string // of what is left out in any case
 	others    []error
 }
 
 // add notes what was missed in t, and returns err if the search cannot go on.
 func (o *omissions) add(t table, left missed, err error) error {
 	var known *fault.Error
-	var reasons []string
 	switch {
 	case fault.IsCode(err, "42P01"): // it was dropped meanwhile
 	case fault.IsCode(err, "57014"): // query_canceled
-		reasons = append(reasons, fmt.Sprintf("a statement took longer than %v", o.search.Timeout))
+		o.indexes = append(o.indexes, o.chosen.index(t))
+		o.truncate(t, fmt.Sprintf("a statement took longer than %v", o.search.Timeout))
 	case errors.As(err, &known):
 		o.others = append(o.others, err)
 	case err != nil:
 		return err
 	default:
-		reasons = o.reasons(left)
-	}
-	if len(reasons) > 0 {
-		o.truncate(t, strings.Join(reasons, ", and "))
+		o.addMissed(t, left)
 	}
 	return nil
 }
 
-func (o *omissions) reasons(left missed) (reasons []string) {
+func (o *omissions) addMissed(t table, left missed) {
+	var reasons []string
 	switch {
 	case left.slow && o.chosen.Event != "":
 		reasons = append(reasons, fmt.Sprintf("a statement took longer than %v, and messages with large headers or payloads were left out", o.search.Timeout))
@@ -205,22 +205,25 @@ func (o *omissions) reasons(left missed) (reasons []string) {
 		reasons = append(reasons, fmt.Sprintf("a statement took longer than %v, and messages with large headers were left out", o.search.Timeout))
 	case left.large:
 		reasons = append(reasons, fmt.Sprintf("messages whose headers take more than %d KiB were left out", codec.MaxStoredHeaders>>10))
+		o.listings = append(o.listings, fmt.Sprintf("select msg_id from %s where pg_column_size(headers) > %d", t.name, codec.MaxStoredHeaders))
 	}
 	if left.rest {
 		reasons = append(reasons, fmt.Sprintf("only the newest %d rows were looked at", o.search.MaxRows))
 	}
-	return reasons
+	if left.slow || left.rest {
+		o.indexes = append(o.indexes, o.chosen.index(t))
+	}
+	if len(reasons) > 0 {
+		o.truncate(t, strings.Join(reasons, ", and "))
+	}
 }
 
 func (o *omissions) truncate(t table, reason string) {
-	index := o.chosen.index(t)
-	if len(o.truncated.Tables) == 0 {
-		o.truncated.Reason, o.truncated.Remedy = reason, "to look at all of them, let the owner run "+index
-	} else {
-		if !strings.Contains(o.truncated.Reason, reason) {
-			o.truncated.Reason += ", or " + reason
-		}
-		o.truncated.Remedy += "; " + index
+	switch {
+	case o.truncated.Reason == "":
+		o.truncated.Reason = reason
+	case !strings.Contains(o.truncated.Reason, reason):
+		o.truncated.Reason += ", or " + reason
 	}
 	o.truncated.Tables = append(o.truncated.Tables, t.name)
 }
@@ -228,6 +231,7 @@ func (o *omissions) truncate(t table, reason string) {
 func (o *omissions) error(op, topic string) error {
 	var all []error
 	if len(o.truncated.Tables) > 0 {
+		o.truncated.Remedy = o.remedy()
 		all = append(all, fault.Classify(op, topic, &o.truncated))
 	}
 	for _, err := range o.others {
@@ -237,4 +241,15 @@ func (o *omissions) error(op, topic string) error {
 		return all[0]
 	}
 	return errors.Join(all...)
+}
+
+func (o *omissions) remedy() string {
+	var remedies []string
+	if len(o.indexes) > 0 {
+		remedies = append(remedies, "to look at all of them, let the owner run "+strings.Join(o.indexes, "; "))
+	}
+	if len(o.listings) > 0 {
+		remedies = append(remedies, "to see those, which no consumer takes, run "+strings.Join(o.listings, "; "))
+	}
+	return strings.Join(remedies, "; ")
 }
