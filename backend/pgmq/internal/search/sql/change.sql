@@ -18,4 +18,4 @@ free as materialized (
 	for update skip locked),
 changed as ({change} where msg_id = any(array(select msg_id from free)) returning 1)
 select (select count(*) from changed)::int, ((select count(*) from chosen) - (select count(*) from changed))::int,
-	(select count(*) > $7::bigint from seen), exists (select from seen where chosen is null)
+	(select count(*) > $7::bigint from seen), (select count(*) filter (where chosen is null) > 0 from seen)

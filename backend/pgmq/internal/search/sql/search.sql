@@ -13,4 +13,4 @@ numbered as (
 select array(
 		select msg_id from (select place, msg_id from seen where chosen union select place, msg_id from numbered) as found
 		order by place desc, msg_id desc limit $8::bigint),
-	(select count(*) > $7::bigint from seen), exists (select from seen where chosen is null)
+	(select count(*) > $7::bigint from seen), (select count(*) filter (where chosen is null) > 0 from seen)
