@@ -28,8 +28,13 @@ const DeadLetterSuffix = "_dead"
 // DeadLetterMetadata returns the metadata that explains a dead letter: where the message
 // came from, which handler gave it up, how often it had failed, and the error of the last
 // failure, of which at most 1024 bytes are kept, as valid UTF-8 without NUL. After an
-// [ExpiredError] the message expires no more: when it is redriven, it is to be handled.
+// [ExpiredError], which is no failure and is not counted, the message expires no more: when it is
+// redriven, it is to be handled.
 func DeadLetterMetadata(topic, handler string, failures int, err error) message.Metadata {
+	_, expired := errors.AsType[*ExpiredError](err)
+	if expired {
+		failures = max(failures-1, 0)
+	}
 	metadata := message.Metadata{
 		DeadLetterReason:   reason(err.Error()),
 		DeadLetterTopic:    topic,
@@ -37,7 +42,7 @@ func DeadLetterMetadata(topic, handler string, failures int, err error) message.
 		DeadLetterFailures: strconv.Itoa(failures),
 		DeadLetterAt:       time.Now().UTC().Format(time.RFC3339),
 	}
-	if _, expired := errors.AsType[*ExpiredError](err); expired {
+	if expired {
 		metadata[ExpiresAt] = ""
 	}
 	return metadata

@@ -54,7 +54,8 @@ func Unique(key string) PublishOption {
 // Replace puts the event in the place of another one of the topic with this key that no
 // consumer has received yet; one that was released or snoozed was received. The event keeps the
 // time at which the other one was to be delivered, which no handler ever sees. If there is none,
-// the event is stored as a new one, also beside one that is being handled or comes again.
+// the event is stored as a new one, also beside one that is being handled or comes again. With
+// [Expires], the time of the other one may be too late for it.
 //
 // The rules for keys are those of [Unique].
 func Replace(key string) PublishOption {
@@ -67,7 +68,7 @@ func Replace(key string) PublishOption {
 //
 //	ezq.Publish(ctx, client, CartChanged{Cart: 7}, ezq.Delay(5*time.Second), ezq.Debounce("cart-7", time.Minute))
 //
-// longest is positive.
+// longest is positive, and there is a Delay or At.
 func Debounce(key string, longest time.Duration) PublishOption {
 	if longest <= 0 {
 		return publishOption(func(*outgoing) error {

@@ -149,6 +149,7 @@ func TestPublish_RefusesOptionsThatCannotBe(t *testing.T) {
 		"a key with NUL":         {1, []ezq.PublishOption{ezq.Unique("\x00")}, "NUL"},
 		"two conditions":         {1, []ezq.PublishOption{ezq.Unique("k"), ezq.Replace("k")}, "exclude each other"},
 		"a key for a batch":      {2, []ezq.PublishOption{ezq.Unique("k")}, "a key is for one event"},
+		"a debounce of no delay": {1, []ezq.PublishOption{ezq.Debounce("k", time.Minute)}, "Debounce needs a Delay or At"},
 		"a longest time of 0":    {1, []ezq.PublishOption{ezq.Debounce("k", 0)}, "use a positive one"},
 		"no room for results":    {2, []ezq.PublishOption{ezq.ResultTo(new(ezq.PublishResult))}, "room for 1 of 2"},
 		"a result that is nil":   {1, []ezq.PublishOption{ezq.ResultTo(nil)}, "a result is nil"},

@@ -49,6 +49,7 @@ func TestExpires_LateEventIsDeadLetter(t *testing.T) {
 		dead := deadOrders(t, broker)
 		require.Len(t, dead, 1)
 		require.Contains(t, dead[0].Metadata[backend.DeadLetterReason], "ezq: the event expired at "+expiry.UTC().Format(time.RFC3339))
+		require.Equal(t, "0", dead[0].Metadata[backend.DeadLetterFailures])
 		require.Empty(t, dead[0].Metadata[backend.ExpiresAt], "once redriven, it is to be handled")
 	})
 }

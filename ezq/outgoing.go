@@ -101,6 +101,8 @@ func (o *outgoing) checkConditions(p message.Publisher, events int) error {
 	case (o.ids != nil || o.condition != nil) && !backend.FeaturesOf(p).Conditions:
 		return fmt.Errorf("%T cannot store events on a condition: publish with PGMQ or memory, or leave ID, Unique, Replace and Debounce out: %w",
 			p, errors.ErrUnsupported)
+	case o.condition != nil && o.condition.Debounce > 0 && o.delay == 0 && o.at.IsZero():
+		return errors.New("Debounce needs a Delay or At: without, the event is due at once, and nothing can replace it")
 	}
 	return nil
 }
