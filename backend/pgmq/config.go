@@ -94,9 +94,10 @@ type SubscriberConfig struct {
 
 	// MaxInFlightBytes bounds the memory of one subscription: it claims nothing while the
 	// messages that it has claimed and not settled have that many bytes or more. A message
-	// counts with its JSON, of which the headers beyond 1 KiB count six times, as a map of
-	// them takes, and with 2 KiB for what it takes beside its text. One message always
-	// comes, however large.
+	// counts with its JSON, with what a map of its headers takes, which for names of two
+	// letters is ten times what they say, and with 6 KiB for all else that it takes while
+	// it is handled. One message always comes, however large. What a handler makes of it, and
+	// the copies of the headers that several handlers of one event get, are not counted.
 	//
 	// A claim asks for as many as would fit if all were as large as the largest of the
 	// claim before (1 MiB at first). It keeps no more than that many bytes, and releases the

@@ -152,9 +152,9 @@ func TestMaxMessageBytes_AdmitsLargeMessageUpToLimit(t *testing.T) {
 
 func TestMaxInFlightBytes_BoundsClaimedMessages(t *testing.T) {
 	t.Parallel()
-	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: 7_500}})
+	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{MaxInFlightBytes: 20_000}})
 	for i := range 9 {
-		require.NoError(t, client.Publish("t", message.NewMessage(fmt.Sprint(i), make([]byte, 800)))) // 1 kB, as base64, and 2 kB beside it
+		require.NoError(t, client.Publish("t", message.NewMessage(fmt.Sprint(i), make([]byte, 800)))) // 1 kB, as base64, and 6 kB beside it
 	}
 	messages := subscribe(t, client)
 	for range 3 {

@@ -41,12 +41,9 @@ const (
 	// writes have no more. It is known without reading them.
 	MaxStoredHeaders = 2 * MaxHeaders
 
-	// SharedHeaders is how many bytes of headers are kept as one text. Of larger ones, a
+	// sharedHeaders is how many bytes of headers are kept as one text. Of larger ones, a
 	// kept id does not keep all.
-	SharedHeaders = 1 << 10
-
-	// HeadersMemoryFactor is by how much more of such a text its map weighs.
-	HeadersMemoryFactor = 5
+	sharedHeaders = 1 << 10
 )
 
 // maxFailures keeps a number that another program wrote harmless.
@@ -111,7 +108,7 @@ type Headers struct {
 // begins an object which is not JSON.
 func (h *Headers) Decode(text []byte) error {
 	r := headerReader{text: text}
-	if len(text) <= SharedHeaders {
+	if len(text) <= sharedHeaders {
 		r.all = string(text)
 	}
 	for r.next() {
@@ -143,6 +140,27 @@ func (h *Headers) DropForged(queue string) (progress, named bool) {
 		h.UUID = ""
 	}
 	return progress, named
+}
+
+// Memory returns how many bytes the headers take beside their text: short ones take more for what
+// they are than for what they say.
+func (h *Headers) Memory() int {
+	const stringHead, rounding = 16, 8 // of a string in a slice; of an allocation of its own
+	return mapMemory(len(h.Metadata)) + stringHead*cap(h.Done) + rounding*(2*len(h.Metadata)+len(h.Done))
+}
+
+// mapMemory returns how many bytes a map of strings takes that has grown to so many entries. Go makes
+// room for 8, and for twice as many when 7 of 8 are taken.
+func mapMemory(entries int) int {
+	const slot = 40 // two strings and a control byte, rounded up as Go's allocator does
+	if entries == 0 {
+		return 0
+	}
+	slots := 8
+	for slots < entries || slots > 8 && slots*7/8 < entries {
+		slots *= 2
+	}
+	return slots * slot
 }
 
 func parseDone(array string) []string {

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend/internal/subscription"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 	"github.com/ezq-go/ezq/internal/sparse"
 )
@@ -44,7 +43,6 @@ func (r reader) scan(rows pgx.Rows, also ...any) (result readResult, err error) 
 		}
 		lease, forged := found.lease(r.queue.topic, r.queue.name, r.queue.sql(), &free[0])
 		free = free[1:]
-		lease.Size = memoryOverhead + int(size) + codec.HeadersMemoryFactor*max(len(found.Headers)-codec.SharedHeaders, 0)
 		result.add(lease, r.queue.maxBytes)
 		if forged.any() {
 			result.forged = append(result.forged, forged)

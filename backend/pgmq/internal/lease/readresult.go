@@ -7,10 +7,10 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// memoryOverhead is how many bytes a message counts beside its text: 1.1 to 1.9 KB of the heap are
-// what there is of each while it is in flight, however small it is, and there is the stack of the
-// goroutine that waits for its outcome.
-const memoryOverhead = 2 << 10
+// memoryOverhead is how many bytes a message counts beside what it says: while it is in flight, 6 KB
+// are what there is of each, however small it is, with the stack of the goroutine that waits for its
+// outcome; and as many again if a router has a handler work on it.
+const memoryOverhead = 6 << 10
 
 // readResult is what a statement has read.
 type readResult struct {

@@ -63,7 +63,8 @@ func (r *Row) lease(topic, queue string, sql *statement.Set, d *delivery) (lease
 	d.PublishedAt = r.PublishedAt
 	d.receipt.Topic, d.receipt.Queue, d.receipt.sql = topic, queue, sql
 	d.Receipt = &d.receipt
-	return subscription.Lease{Token: r.token(), Message: msg, Delivery: &d.Delivery}, forged
+	size := memoryOverhead + len(r.Message) + len(r.Headers) + headers.Memory()
+	return subscription.Lease{Token: r.token(), Message: msg, Delivery: &d.Delivery, Size: size}, forged
 }
 
 // Decode returns the message of a row of queue, which counts as leased before: what its headers say is
