@@ -93,6 +93,39 @@ func TestKey_WhenBusyDelaysNoOtherKey(t *testing.T) {
 	})
 }
 
+// What a flood of one key costs the others: the time that its events take one after the other, but for
+// ten times Config.Concurrency of them, which wait aside.
+func TestKey_FloodDelaysOthersUntilItsRestIsParked(t *testing.T) {
+	const concurrency = 4
+	for flood, want := range map[int]time.Duration{
+		10 * concurrency:  0,
+		100 * concurrency: 90 * concurrency * time.Second,
+	} {
+		t.Run(fmt.Sprintf("%d events", flood), func(t *testing.T) {
+			bubble(t, func(t *testing.T, broker *memory.Broker) {
+				router := newRouter(broker, ezq.Config{Concurrency: concurrency})
+				var others gauge
+				start, last := time.Now(), -1
+				ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
+					assert(t, e.ID == last+1)
+					last = e.ID
+					time.Sleep(time.Second)
+					return nil
+				})
+				ezq.Handle(router, func(context.Context, mailDue) error { others.during(0); return nil })
+				for i := range flood {
+					publishKeyed(t, broker, "of the flood", i)
+				}
+				publish(t, broker, mailDue{1}, mailDue{2}, ezq.EndEvent{Timeout: time.Hour})
+				require.NoError(t, router.Run(t.Context()))
+				require.EqualValues(t, 2, others.total.Load())
+				require.InDelta(t, want.Seconds(), others.lastAfter(start).Seconds(), concurrency)
+				require.Equal(t, flood-1, last)
+			})
+		})
+	}
+}
+
 func TestKey_ReleasesWaitingEventsWhenRouterStops(t *testing.T) {
 	for name, stop := range map[string]func(router *ezq.Router, cancel func()){
 		"the context ends": func(_ *ezq.Router, cancel func()) { cancel() },
