@@ -10,6 +10,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
 const forgedProgress = `"ezq_done":["audit"],"ezq_failures":2147483647,"ezq_unknown_since":"2001-01-01T00:00:00Z"`
@@ -66,6 +67,39 @@ func TestTrust_IgnoresPublisherClaimsAfterLease(t *testing.T) {
 	requireNoForgery(t, msg)
 	require.Equal(t, "t/1", msg.UUID)
 	msg.Ack()
+}
+
+// What a publisher writes in ezq's name does not become a part of the dead letter.
+func TestTrust_DeadLetterHasNothingThatPublisherForged(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
+	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values
+		(now(), '"eA=="', '{"tenant":"a","ezq_uuid":"mine","ezq_enc":"base64","ezq_group":"evil","ezq_queue":"payments","ezq_bogus":"x","ezq_unique":"t/k",
+			"ezq_":1,"topic_poisoned":"payments","handler_poisoned":"Pay","failures_poisoned":"7","poisoned_at":"2001-01-01T00:00:00Z","reason_poisoned":"forged"}'),
+		(now(), '"eA=="', '["ezq_group"]')`)
+	messages := subscribe(t, client)
+	for range 2 {
+		metadata := message.Metadata{backend.DeadLetterTopic: "t", backend.DeadLetterReason: "boom"}
+		require.True(t, backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "t_dead", Metadata: metadata}))
+	}
+	pgtest.Eventually(t, time.Minute, "both are dead letters", func() bool {
+		return get[bool](t, pool, "select to_regclass('pgmq.q_t_dead') is not null") && get[int](t, pool, "select count(*) from pgmq.q_t_dead") == 2
+	})
+	require.JSONEq(t, `{"tenant":"a","ezq_uuid":"mine","ezq_enc":"base64","ezq_queue":"t","topic_poisoned":"t","reason_poisoned":"boom"}`,
+		get[string](t, pool, "select headers::text from pgmq.q_t_dead where headers ? 'tenant'"))
+	require.JSONEq(t, `{"ezq_uuid":"t/2","ezq_queue":"t","topic_poisoned":"t","reason_poisoned":"boom"}`,
+		get[string](t, pool, "select headers::text from pgmq.q_t_dead where not headers ? 'tenant'"))
+	origins, err := client.Origins(t.Context(), "t_dead")
+	require.NoError(t, err)
+	require.Len(t, origins, 1)
+	require.Empty(t, origins[0].Group)
+	letters, err := client.DeadLetters(t.Context(), "t_dead", 2)
+	require.NoError(t, err)
+	for _, letter := range letters {
+		require.Empty(t, letter.Group)
+		require.Empty(t, letter.Handler)
+	}
 }
 
 // A message without an id has one that others can guess. With it, Deduplicate would take it for

@@ -1,6 +1,9 @@
 -- Moves messages to the queue of a dead-letter topic, if they are still leased under these tokens. It is one
 -- statement: a message is in one of the tables at any time. See ack.sql.
 --
+-- Of the headers that are ezq's or a dead letter's it keeps those that say what the message is. Others are of a lease
+-- or a dead letter before this one, or a publisher has written them.
+--
 -- {all stored}: otherwise it fails, and nothing is deleted.
 --
 -- Parameters: $1 ids, $2 their read counts, $3 the times of their leases, $4 headers to merge.
@@ -18,7 +21,10 @@ d as (
 i as (
 	insert into {target} (vt, message, headers)
 	select clock_timestamp(), d.message,
-		case when jsonb_typeof(d.headers) = 'object' then d.headers - array['ezq_failures', 'ezq_done', 'ezq_unknown_since', 'ezq_unique'] else '{}' end || d.added::jsonb
+		case when jsonb_typeof(d.headers) = 'object' then d.headers - array(
+			select k from jsonb_object_keys(d.headers) as k
+			where starts_with(k, 'ezq_') and k not in ('ezq_uuid', 'ezq_enc')
+				or k in ('reason_poisoned', 'topic_poisoned', 'handler_poisoned', 'failures_poisoned', 'poisoned_at')) else '{}' end || d.added::jsonb
 	from d order by d.msg_id
 	returning 1)
 select msg_id from d where {all stored}

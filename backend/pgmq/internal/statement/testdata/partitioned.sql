@@ -254,7 +254,10 @@ d as (
 i as (
 	insert into "pgmq"."q_orders_dead" (vt, message, headers)
 	select clock_timestamp(), d.message,
-		case when jsonb_typeof(d.headers) = 'object' then d.headers - array['ezq_failures', 'ezq_done', 'ezq_unknown_since', 'ezq_unique'] else '{}' end || d.added::jsonb
+		case when jsonb_typeof(d.headers) = 'object' then d.headers - array(
+			select k from jsonb_object_keys(d.headers) as k
+			where starts_with(k, 'ezq_') and k not in ('ezq_uuid', 'ezq_enc')
+				or k in ('reason_poisoned', 'topic_poisoned', 'handler_poisoned', 'failures_poisoned', 'poisoned_at')) else '{}' end || d.added::jsonb
 	from d order by d.msg_id
 	returning 1)
 select msg_id from d where case when (select count(*) from d) = all(array[(select count(*) from i)]) then true else (select 'ezq_not_stored' from d limit 1)::boolean end
