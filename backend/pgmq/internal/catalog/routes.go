@@ -209,13 +209,13 @@ func (r *Route) prepare() {
 	for i, queue := range r.Queues {
 		fmt.Fprintf(&copies, ",\ni%d as (insert into %s (vt, message, headers) select vt, message, headers from r returning 1)", i, queuename.Table(queue))
 		inserts[i] = fmt.Sprintf("i%d", i)
-		notifications[i] = fmt.Sprintf("pg_notify($6, '%s')", queue) // a queue's name has no quotes
+		notifications[i] = fmt.Sprintf("case when has_room then pg_notify($6, '%s') end", queue) // a queue's name has no quotes
 	}
 	statement := func(file string, names ...string) string {
 		return strings.NewReplacer(append(names, "{unchanged}", r.Unchanged())...).Replace(sqlfile.Text(file))
 	}
 	stored := "select 1 from r where " + AllStored("r", inserts...) + " limit 1"
-	notified := "select " + strings.Join(notifications, ", ") + " from (" + stored + ") as stored"
+	notified := "select " + strings.Join(notifications, ", ") + " from (" + stored + ") as stored, (select " + transact.NotificationsHaveRoomSQL + " as has_room) as notifications"
 	r.InsertAndNotify = statement(insertCopiesSQL, "{copies}", copies.String(), "{stored}", notified)
 	if len(r.Queues) != 1 {
 		r.Insert = statement(insertCopiesSQL, "{copies}", copies.String(), "{stored}", stored)

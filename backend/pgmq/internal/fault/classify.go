@@ -158,6 +158,9 @@ func (s Subject) diagnoseServer(pg *pgconn.PgError) (kind error, remedy string) 
 	case "42703": // undefined_column
 		return ErrTooOld, "update PGMQ to 1.5 or later: ALTER EXTENSION pgmq UPDATE"
 	case "54000": // program_limit_exceeded
+		if pg.Routine == "PreCommit_Notify" {
+			return nil, fullNotificationsRemedy
+		}
 		return ErrTooLarge, "store it elsewhere and send a reference"
 	case "22P05": // untranslatable_character
 		return ErrInvalidMessage, "its text needs a database with the encoding UTF8"
@@ -184,6 +187,8 @@ const (
 	ReadOnlyRemedy = "default_transaction_read_only is on, for the server, the database or the role, as providers set it when the disk is full:" +
 		" free space, or set it to off"
 )
+
+const fullNotificationsRemedy = "end the session that listens and stays in a transaction, which PostgreSQL's log names, or set NoNotify"
 
 const lockedRemedy = "another transaction has locked it: select pid, relation::regclass, mode from pg_locks shows which, and pg_stat_activity what it does"
 

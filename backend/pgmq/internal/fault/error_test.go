@@ -325,3 +325,11 @@ func refusedConnection(t *testing.T) error {
 	require.Error(t, err)
 	return err
 }
+
+func TestClassify_NamesRemedyForFullNotifications(t *testing.T) {
+	t.Parallel()
+	var e *Error
+	require.ErrorAs(t, Classify("publish", "orders", &pgconn.PgError{Severity: "ERROR", Code: "54000", Routine: "PreCommit_Notify"}), &e)
+	require.NoError(t, e.Kind)
+	require.Contains(t, e.Remedy, "NoNotify")
+}

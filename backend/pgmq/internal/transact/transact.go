@@ -12,6 +12,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
+// NotificationsHaveRoomSQL is whether PostgreSQL's queue of notifications is less than half full, from where on
+// PostgreSQL itself warns. All databases of a server share it, and any session fills it that listens and stays in a
+// transaction. When it is full, a transaction that has notified fails to commit.
+const NotificationsHaveRoomSQL = "pg_notification_queue_usage() < 0.5::float8"
+
 // Batch is statements that go to the server in one round trip, and take
 // effect together.
 type Batch struct{ pgx.Batch }

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/bounded"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // Channel is where publishers notify, with the name of the queue. PGMQ's own
@@ -69,11 +70,16 @@ func (n *Notifier) Notify(queue string) {
 }
 
 // NotifySQL notifies on the channel $1, with the names of the queues $2.
-const NotifySQL = "select pg_notify($1::text, queue) from unnest($2::text[]) as queue"
+const NotifySQL = notifySQL + ifRoomSQL
+
+const (
+	notifySQL = "select pg_notify($1::text, queue) from unnest($2::text[]) as queue"
+	ifRoomSQL = " where (select " + transact.NotificationsHaveRoomSQL + ")"
+)
 
 // hintSQL is NotifySQL that does not wait for the disk, with that lock in its hand: a crash
 // loses only hints.
-const hintSQL = NotifySQL + ", set_config('synchronous_commit', 'off', true)"
+const hintSQL = notifySQL + ", set_config('synchronous_commit', 'off', true)" + ifRoomSQL
 
 // run notifies until there was nothing to notify for a pause.
 func (n *Notifier) run() {
