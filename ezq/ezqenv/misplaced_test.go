@@ -14,6 +14,8 @@ func misplaced(secret string) []string {
 		"postgres://u:" + secret + "@h/db", "//u:" + secret + "@h/db", "//" + secret + "@h/db", "u:" + secret + "@h:5432/db",
 		"host=h user=u password=" + secret, "host=h user=u PASSWORD = '" + secret + "'", "u password=" + secret,
 		"db?user=u&password=" + secret, "PGPASSWORD=" + secret, "Server=h;Uid=u;Pwd=" + secret, "password: " + secret,
+		"postgres://u:" + secret + "h/db", "postgres://h/db?user=u&pasword=" + secret, "host=h user=u pass=" + secret, "host=h user=u:" + secret + " dbname=db",
+		"user=u:" + secret, "h=1;s=" + secret, "mysql://" + secret,
 	}
 }
 

@@ -45,10 +45,12 @@ func holdsURL(value string) bool {
 	return found && strings.Contains(rest, "@")
 }
 
-// HoldsSettings reports whether text, which is to be a name, looks like connection settings instead, with a
-// password: user:password@host, with or without what a URL has around it, or password=….
+// HoldsSettings reports whether text, which is to be a name, looks like connection settings instead, which may have a
+// password anywhere if they were written wrongly: a URL, user:password@host, host=…, or several of the form key=value.
 func HoldsSettings(text string) bool {
-	return regexp.MustCompile(`(?is)(:|//).*@|(password|passwd|pwd)\s*[=:]`).MatchString(text)
+	return regexp.MustCompile(`(?is)://|(:|//).*@|(password|passwd|pwd)\s*[=:]|` +
+		`\b(host|hostaddr|server|port|dbname|database|user|username|uid|role|pass\w*|secret|service|passfile|ssl\w*)\s*=|` +
+		`\w\s*=.*[\s;&?,]\w+\s*=`).MatchString(text)
 }
 
 // IsUser reports whether text is the name of a role alone, without a password behind a colon.
