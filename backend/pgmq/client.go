@@ -353,7 +353,8 @@ func (c *Client) Redrive(ctx context.Context, from string, limit int, topics ...
 // [Client.PurgeQueue] does.
 //
 // As [Client.Redrive] does, it takes the dead letters of the given topics, and if there are
-// none, those of the topic that from is named after: of "orders" from "orders_dead".
+// none, those of the topic that from is named after: of "orders" from "orders_dead". It deletes
+// those too that Redrive leaves, because they name a queue that is not their topic's.
 // Messages that do not say that they came from one of them stay, and an error of the kind
 // [ErrStrays] counts them. PurgeQueue, of a Client without a Group, deletes those too.
 func (c *Client) PurgeDeadLetters(ctx context.Context, from string, topics ...string) (deleted int, err error) {

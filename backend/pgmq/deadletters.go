@@ -79,7 +79,7 @@ func limitedDeadLetter(limit int) deadLetterDetail {
 	}
 	// PostgreSQL writes them out once, and sends what is asked for.
 	full.also = ", lateral (select message::text as body, headers::text as head offset 0) as written," +
-		" lateral (select octet_length(body) + coalesce(octet_length(head), 0)::bigint as size) as measured"
+		" lateral (select coalesce(octet_length(body), 0)::bigint + coalesce(octet_length(head), 0)::bigint as size) as measured"
 	within := fmt.Sprintf("case when size <= %d then ", limit)
 	full.columns = strings.NewReplacer("message::text", within+"body end", "headers::text", within+"head end").Replace(full.columns) +
 		fmt.Sprintf(", size, case when size > %[1]d then left(body, %[1]d) end", limit)

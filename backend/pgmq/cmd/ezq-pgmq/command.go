@@ -202,11 +202,15 @@ func (c command) listDeadLetters(ctx context.Context, client *pgmq.Client, out i
 	if err != nil {
 		return c.explainError(err)
 	}
+	unread := 0
 	for _, letter := range letters {
 		_, _ = fmt.Fprintln(out, formatDeadLetter(letter))
 		if c.payload && (letter.Err == nil || errors.Is(letter.Err, pgmq.ErrStrays)) {
-			if err := c.printPayload(ctx, client, letter.Row, out); err != nil {
-				return err
+			if !c.printPayload(ctx, client, letter.Row, out) {
+				unread++
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
 		}
 	}
@@ -214,23 +218,29 @@ func (c command) listDeadLetters(ctx context.Context, client *pgmq.Client, out i
 	if err == nil {
 		_, _ = fmt.Fprintf(out, "shown: %d of %s in %s\n", len(letters), left, printable(c.topic))
 	}
+	if err == nil && unread > 0 {
+		err = fmt.Errorf("payloads that cannot be read: %d; the list says why", unread)
+	}
 	return err
 }
 
-// printPayload shows the payload of a dead letter. Of all that are shown, one is in memory.
-func (c command) printPayload(ctx context.Context, client *pgmq.Client, row int64, out io.Writer) error {
+// printPayload shows the payload of a dead letter, and reports whether it could be read. Of all that are shown, one
+// is in memory.
+func (c command) printPayload(ctx context.Context, client *pgmq.Client, row int64, out io.Writer) (ok bool) {
 	letter, err := client.ReadDeadLetter(ctx, c.topic, row, c.limit)
 	text := printable(string(letter.Payload))
 	switch {
 	case ctx.Err() != nil:
-		return err
+		return false
 	case err != nil:
 		text = unreadable(err)
 	case errors.Is(letter.Err, pgmq.ErrTooLarge):
 		text += "… " + cut(letter.Err)
+	case letter.Payload == nil:
+		text = "none: the message is NULL, which another program has written"
 	}
-	_, err = fmt.Fprintf(out, "    %s\n", text)
-	return err
+	_, _ = fmt.Fprintf(out, "    %s\n", text)
+	return err == nil
 }
 
 func (c command) redrive(ctx context.Context, client *pgmq.Client, out io.Writer) error {

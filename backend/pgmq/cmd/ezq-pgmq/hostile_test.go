@@ -63,7 +63,12 @@ func TestDead_ListsOthersBesideUnreadableDeadLetter(t *testing.T) {
 	require.NoError(t, err)
 	for _, args := range [][]string{{"dead", "orders"}, {"dead", "orders", "-payload"}} {
 		code, out, errOut := outputOf(t, database, args...)
-		require.Zero(t, code, errOut)
+		if len(args) == 2 {
+			require.Zero(t, code, errOut)
+		} else {
+			require.Equal(t, exitFailed, code)
+			require.Contains(t, errOut, "payloads that cannot be read: 2")
+		}
 		for _, want := range []string{"1 TIME orders: A, after 0 failures: one", "2 TIME orders: no event, after 0 failures: two", "3 TIME", "4 TIME", "5 TIME orders: Z", "shown: 5 of 5"} {
 			require.Contains(t, out, want)
 		}
@@ -75,6 +80,17 @@ func TestDead_ListsOthersBesideUnreadableDeadLetter(t *testing.T) {
 	require.Contains(t, out, "moved back: 4")
 	require.Contains(t, errOut, "1 messages stay")
 	requireHarmless(t, out+errOut)
+}
+
+func TestDead_SaysThatMessageIsNull(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pgtest.Exec(t, pgtest.Pool(t, database), `select pgmq.create('orders_dead');
+		insert into pgmq.q_orders_dead (vt, message, headers) values (now(), null, '{"topic_poisoned":"orders"}'), (now(), null, null)`)
+	code, out, errOut := outputOf(t, database, "dead", "orders", "-payload")
+	require.Zero(t, code, errOut)
+	require.Equal(t, 2, strings.Count(out, "none: the message is NULL"), out)
+	require.Contains(t, out, "shown: 2 of 2")
 }
 
 func TestDead_LoadsNoPayloads(t *testing.T) {
