@@ -154,8 +154,45 @@ func TestError_KeepsServerReasonForRefusedLogin(t *testing.T) {
 	}
 }
 
+// A server that asks for the password in clear text knows it, and may say it.
+func TestError_HidesPasswordThatServerQuotes(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"28000", "28P01", "08P01", "53300"} {
+		host := answering(t, func(server *pgproto3.Backend) error {
+			server.Send(&pgproto3.AuthenticationCleartextPassword{})
+			if err := server.Flush(); err != nil {
+				return err
+			}
+			if err := server.SetAuthType(pgproto3.AuthTypeCleartextPassword); err != nil {
+				return err
+			}
+			message, err := server.Receive()
+			if err != nil {
+				return err
+			}
+			password := message.(*pgproto3.PasswordMessage).Password //nolint:forcetypeassert // it is what was asked for
+			server.Send(&pgproto3.ErrorResponse{
+				Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: "bad secret " + password + ", go away", Detail: password, Hint: "not " + password, Where: password,
+			})
+			return server.Flush()
+		})
+		err := fault.Classify("open", "", connectionError(t, t.Context(), host))
+		requireSecretFree(t, err)
+		require.ErrorContains(t, err, "bad secret …, go away (SQLSTATE "+code+")")
+	}
+}
+
 // refusing returns the address of a server that answers a login with an error.
 func refusing(t *testing.T, code string) string {
+	t.Helper()
+	return answering(t, func(server *pgproto3.Backend) error {
+		server.Send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: "no entry for you"})
+		return server.Flush()
+	})
+}
+
+// answering returns the address of a server that answers one login.
+func answering(t *testing.T, answer func(server *pgproto3.Backend) error) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -170,8 +207,7 @@ func refusing(t *testing.T, code string) string {
 		if _, err := server.ReceiveStartupMessage(); err != nil {
 			return
 		}
-		server.Send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: "no entry for you"})
-		_ = server.Flush()
+		_ = answer(server)
 	}()
 	return listener.Addr().String()
 }

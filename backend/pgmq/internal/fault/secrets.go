@@ -106,7 +106,31 @@ func withoutParameters(pg *pgconn.PgError, config *pgconn.Config) *pgconn.PgErro
 	if !databaseurl.IsOne(config) || isParameterError(pg) || quotesParameter(pg, config) {
 		return withMessage(pg, "the database URL has a parameter that the server does not take, or not with this value")
 	}
-	return pg
+	return withoutPassword(pg, config.Password)
+}
+
+// withoutPassword returns pg, or what may be shown of it if it quotes the password: a server that asks for it in clear
+// text knows it.
+func withoutPassword(pg *pgconn.PgError, password string) *pgconn.PgError {
+	const shortest = 4 // a shorter one is a part of many words, and what is left of those would show it
+	switch quoted := password != "" && strings.Contains(allText(pg)+pg.Code+pg.Severity+pg.SeverityUnlocalized, password); {
+	case !quoted:
+		return pg
+	case len(password) < shortest:
+		return withMessage(pg, "the login failed")
+	}
+	hidden := strings.NewReplacer(password, "…").Replace
+	return &pgconn.PgError{
+		Severity: hidden(pg.Severity), SeverityUnlocalized: hidden(pg.SeverityUnlocalized), Code: hidden(pg.Code), Message: hidden(pg.Message),
+	}
+}
+
+// allText is what a server says in words, or may.
+func allText(pg *pgconn.PgError) string {
+	return strings.Join([]string{
+		pg.Message, pg.Detail, pg.Hint, pg.Where, pg.InternalQuery, pg.Routine, pg.File,
+		pg.SchemaName, pg.TableName, pg.ColumnName, pg.DataTypeName, pg.ConstraintName,
+	}, "\n")
 }
 
 // withMessage returns pg with another text.
@@ -123,7 +147,7 @@ func isParameterError(pg *pgconn.PgError) bool {
 // quotesParameter reports whether pg names a parameter, as what a pooler says of it does,
 // which has no code of its own. Those that ezq sets itself may be named.
 func quotesParameter(pg *pgconn.PgError, config *pgconn.Config) bool {
-	text := strings.Join([]string{pg.Message, pg.Detail, pg.Hint, pg.Where, pg.InternalQuery, pg.Routine, pg.File}, "\n")
+	text := allText(pg)
 	for name := range config.RuntimeParams {
 		own := name == "client_encoding" || name == "application_name"
 		if !own && regexp.MustCompile(`\b`+regexp.QuoteMeta(name)+`\b`).MatchString(text) {
