@@ -209,7 +209,7 @@ func (r *Route) prepare() {
 	for i, queue := range r.Queues {
 		fmt.Fprintf(&copies, ",\ni%d as (insert into %s (vt, message, headers) select vt, message, headers from r returning 1)", i, queuename.Table(queue))
 		inserts[i] = fmt.Sprintf("i%d", i)
-		notifications[i] = fmt.Sprintf("pg_notify($6, '%s')", queue) // a queue's name has no quotes
+		notifications[i] = fmt.Sprintf("pg_catalog.pg_notify($6, '%s')", queue) // a queue's name has no quotes
 	}
 	statement := func(file string, names ...string) string {
 		return strings.NewReplacer(append(names, "{unchanged}", r.Unchanged())...).Replace(sqlfile.Text(file))
@@ -255,12 +255,12 @@ func (r *Route) Statement(name string, build func() string) string {
 // those that it was made for, and what did not exist still does not. PostgreSQL decides
 // that once for a statement, whatever the number of messages.
 func (r *Route) Unchanged() string {
-	condition := "$5 = '' and to_regclass('pgmq.topic_bindings') is null"
+	condition := "$5 = '' and pg_catalog.to_regclass('pgmq.topic_bindings') is null"
 	if r.Version != "" {
 		condition = bindingsVersion + " = $5"
 	}
 	for _, queue := range r.absent {
-		condition += " and to_regclass('" + queuename.Table(queue) + "') is null" // a queue's name has no quotes
+		condition += " and pg_catalog.to_regclass('" + queuename.Table(queue) + "') is null" // a queue's name has no quotes
 	}
 	return condition
 }

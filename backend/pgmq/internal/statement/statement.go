@@ -112,7 +112,7 @@ func New(queue string, layout catalog.Layout) Set {
 // of the message.
 func namesOf(queue string, layout catalog.Layout) []string {
 	const (
-		end         = "clock_timestamp() + $2::bigint * interval '1 microsecond'"
+		end         = "clock_timestamp() + $2::bigint::double precision * interval '1 microsecond'"
 		knownBefore = "(m.read_ct > 0 or m.last_read_at is not null)"
 	)
 	table := queuename.Table(queue)
@@ -129,8 +129,8 @@ func namesOf(queue string, layout catalog.Layout) []string {
 			"{read}", "m.last_read_at", "{was}", touched,
 			"{mark}", ", last_read_at = clock_timestamp()",
 			"{uncount}", "greatest(m.read_ct, l.uncount) - l.uncount",
-			"{end}", "date_trunc('milliseconds', "+end+") + case when "+knownBefore+" then interval '0' else interval '1 microsecond' end",
-			"{known}", "m.vt = date_trunc('milliseconds', m.vt)", "{held}", knownBefore)
+			"{end}", "pg_catalog.date_trunc('milliseconds', "+end+") + case when "+knownBefore+" then interval '0' else interval '1 microsecond' end",
+			"{known}", "m.vt = pg_catalog.date_trunc('milliseconds', m.vt)", "{held}", knownBefore)
 	} else {
 		names = append(names,
 			"{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "greatest(m.read_ct, 0)",
@@ -145,7 +145,7 @@ func namesOf(queue string, layout catalog.Layout) []string {
 // Finite is a time, or 1970 if it is missing, or infinite, which only another program
 // can have written and no time.Time can hold.
 func Finite(column string) string {
-	return "case when isfinite(" + column + ") then " + column + " else 'epoch' end"
+	return "case when pg_catalog.isfinite(" + column + ") then " + column + " else 'epoch' end"
 }
 
 // ackWait is how long an ack in a handler's transaction waits for a lock. Another consumer that renews
@@ -155,7 +155,7 @@ const ackWait = 3 * time.Second
 // waitingForLocks returns sql with waiting for rows that are locked, in place of passing them by, but not for
 // long: the transaction that waits keeps a connection from others.
 func waitingForLocks(sql string) string {
-	bounded := fmt.Sprintf(" where set_config('lock_timeout', '%d', true) is not null order by id)", ackWait.Milliseconds())
+	bounded := fmt.Sprintf(" where pg_catalog.set_config('lock_timeout', '%d', true) is not null order by id)", ackWait.Milliseconds())
 	return strings.Replace(strings.Replace(sql, " skip locked", "", 1), " order by id)", bounded, 1)
 }
 

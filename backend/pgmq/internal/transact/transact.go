@@ -35,7 +35,7 @@ func NewWithTimeout(timeout time.Duration) *Batch {
 // StatementTimeoutSQL has each of the next statements of a transaction fail that takes longer. The
 // commit does not: PostgreSQL has stopped the clock by then.
 func StatementTimeoutSQL(timeout time.Duration) string {
-	return fmt.Sprintf("set_config('statement_timeout', '%d', true)", max(timeout.Milliseconds(), 1))
+	return fmt.Sprintf("pg_catalog.set_config('statement_timeout', '%d', true)", max(timeout.Milliseconds(), 1))
 }
 
 // CheckSQL has constraints checked that are deferred to the commit. What one refuses would fail
@@ -79,8 +79,8 @@ const ReadCommittedSQL = "begin isolation level read committed"
 //
 // An incremental sort stays: it sorts only the messages of one time by their ids. Without jit
 // no plan is compiled because it is believed to be expensive.
-const PlanSQL = "select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), " +
-	"set_config('enable_sort', 'off', true), set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)"
+const PlanSQL = "select pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_bitmapscan', 'off', true), " +
+	"pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('enable_nestloop', 'off', true), pg_catalog.set_config('jit', 'off', true)"
 
 // Value returns the only column of the only row of a query.
 func Value[T any](ctx context.Context, db RowQueryer, sql string, args ...any) (value T, err error) {

@@ -69,11 +69,11 @@ func (n *Notifier) Notify(queue string) {
 }
 
 // NotifySQL notifies on the channel $1, with the names of the queues $2.
-const NotifySQL = "select pg_notify($1::text, queue) from unnest($2::text[]) as queue"
+const NotifySQL = "select pg_catalog.pg_notify($1::text, queue) from pg_catalog.unnest($2::text[]) as queue"
 
 // hintSQL is NotifySQL that does not wait for the disk, with that lock in its hand: a crash
 // loses only hints.
-const hintSQL = NotifySQL + ", set_config('synchronous_commit', 'off', true)"
+const hintSQL = NotifySQL + ", pg_catalog.set_config('synchronous_commit', 'off', true)"
 
 // run notifies until there was nothing to notify for a pause.
 func (n *Notifier) run() {

@@ -13,36 +13,36 @@
 
 with me as (select oid, rolsuper from pg_roles where rolname = current_user),
 t as (
-	select distinct c.oid, c.relowner, c.relnamespace from unnest($1::text[]) as name
-	join pg_class c on c.oid = to_regclass(name)),
+	select distinct c.oid, c.relowner, c.relnamespace from pg_catalog.unnest($1::text[]) as name
+	join pg_class c on c.oid = pg_catalog.to_regclass(name)::oid),
 trusted as (
 	select r.oid from pg_roles r, me
-	where r.rolsuper or r.oid = me.oid or not me.rolsuper and pg_has_role(r.oid, 'member')
+	where r.rolsuper or r.oid = me.oid or not me.rolsuper and pg_catalog.pg_has_role(r.oid, 'member')
 		or r.oid in (select datdba from pg_database where datname = current_database())
 		or r.oid in (select nspowner from pg_namespace where oid in (select relnamespace from t))
-		or r.oid in (select relowner from pg_class where oid = to_regclass(nullif($2::text, '')))),
+		or r.oid in (select relowner from pg_class where oid = pg_catalog.to_regclass(nullif($2::text, ''))::oid)),
 parts as (
-	select 'pg_constraint'::regclass as class, oid, conrelid as of, false as own from pg_constraint
-	union all select 'pg_attrdef'::regclass, oid, adrelid, false from pg_attrdef
-	union all select 'pg_class'::regclass, indexrelid, indrelid, false from pg_index
-	union all select 'pg_trigger'::regclass, oid, tgrelid, false from pg_trigger where not tgisinternal
-	union all select 'pg_rewrite'::regclass, oid, ev_class, true from pg_rewrite
-	union all select 'pg_policy'::regclass, oid, polrelid, true from pg_policy),
+	select 'pg_constraint'::regclass::oid as class, oid, conrelid as of, false as own from pg_constraint
+	union all select 'pg_attrdef'::regclass::oid, oid, adrelid, false from pg_attrdef
+	union all select 'pg_class'::regclass::oid, indexrelid, indrelid, false from pg_index
+	union all select 'pg_trigger'::regclass::oid, oid, tgrelid, false from pg_trigger where not tgisinternal
+	union all select 'pg_rewrite'::regclass::oid, oid, ev_class, true from pg_rewrite
+	union all select 'pg_policy'::regclass::oid, oid, polrelid, true from pg_policy),
 code as (
 	select t.oid, p.oid::regprocedure::text as what, p.proowner as of from t
 	join parts on parts.of = t.oid
-	join pg_depend d on d.classid = parts.class and d.objid = parts.oid and d.refclassid = 'pg_proc'::regclass
+	join pg_depend d on d.classid = parts.class and d.objid = parts.oid and d.refclassid = 'pg_proc'::regclass::oid
 	join pg_proc p on p.oid = d.refobjid
 	union all select t.oid, c.oid::regclass::text, c.relowner from t
 	join parts on parts.of = t.oid and parts.own
 	join pg_depend d on d.classid = parts.class and d.objid = parts.oid
-		and d.refclassid = 'pg_class'::regclass and d.refobjid <> t.oid
+		and d.refclassid = 'pg_class'::regclass::oid and d.refobjid <> t.oid
 	join pg_class c on c.oid = d.refobjid),
 foreign_code as (
 	select distinct on (oid) oid, what, of from code where of not in (select oid from trusted) order by oid, what),
 checked as (select oid, relowner, relowner in (select oid from trusted) as trusted from t)
-select t.oid::regclass::text, pg_get_userbyid(t.relowner), t.trusted,
+select t.oid::regclass::text, pg_catalog.pg_get_userbyid(t.relowner), t.trusted,
 	f.oid is not null or not t.trusted and exists (select from parts where parts.of = t.oid and parts.own),
-	coalesce(f.what, ''), coalesce(pg_get_userbyid(f.of), '')
+	coalesce(f.what, ''), coalesce(pg_catalog.pg_get_userbyid(f.of), '')
 from checked t left join foreign_code f on f.oid = t.oid
 where not t.trusted or f.oid is not null
