@@ -16,7 +16,7 @@ with r as materialized (
 	limit $4),
 i as (
 	insert into {table} (vt, message, headers{columns})
-	select clock_timestamp(), message, pg_catalog.jsonb_build_object('ezq_uuid', '{queue}/' || msg_id::text) ||
+	select clock_timestamp(), message, pg_catalog.jsonb_build_object('ezq_uuid', {queue}::text || '/' || msg_id::text) ||
 		case when pg_catalog.jsonb_typeof(headers) = 'object' then headers - $5::text[] else '{}' end{values}
 	from r order by archived_at, msg_id
 	returning 1)

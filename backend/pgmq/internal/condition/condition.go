@@ -244,7 +244,7 @@ func (i *Insert) forRoute(name, file, copyFile string, alone bool) string {
 			number := strconv.Itoa(n)
 			found[n], stored[n] = "select id from e"+number, "s"+number
 			copies.WriteString(strings.NewReplacer(
-				"{i}", number, "{queue}", queue, "{table}", queuename.Table(queue), "{id}", codec.HeaderSQL(codec.UUIDKey, backend.MaxID), "{most}", strconv.Itoa(codec.MaxStoredHeaders),
+				"{i}", number, "{queue}", sqlfile.Literal(queue), "{table}", queuename.Table(queue), "{id}", codec.HeaderSQL(codec.UUIDKey, backend.MaxID), "{most}", strconv.Itoa(codec.MaxStoredHeaders),
 			).Replace(sqlfile.Text(copyFile)))
 		}
 		unchanged, forget, ownWait := i.Route.Unchanged(), "", "true"

@@ -31,7 +31,7 @@ var matchesSQL string
 // statement puts names in the place of what is in braces.
 func (c choice) statement(file string, t table, names ...string) string {
 	which, small, order := c.which(t)
-	with := strings.NewReplacer("{table}", t.name, "{queue}", t.queue, "{known}", t.known(), "{which}", which, "{small}", small, "{order}", order)
+	with := strings.NewReplacer("{table}", t.name, "{queue}", sqlfile.Literal(t.queue), "{known}", t.known(), "{which}", which, "{small}", small, "{order}", order)
 	all := append([]string{"{matches}", sqlfile.Text(matchesSQL)}, names...)
 	return with.Replace(strings.NewReplacer(all...).Replace(sqlfile.Text(file)))
 }

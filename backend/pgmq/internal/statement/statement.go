@@ -4,7 +4,7 @@
 // To try a statement in psql, put these in the place of what is in braces:
 //
 //   - {table}, {archive}, {target}: the tables, as in pgmq.q_orders, pgmq.a_orders and
-//     pgmq.q_orders_dead. {queue} is the name of the queue.
+//     pgmq.q_orders_dead. {queue} is the name of the queue, as a string.
 //   - {same}: a message of the table m has the token t. Each lease has another one.
 //   - {read}, {was}: when m was leased last, and the same of one that perhaps was never leased.
 //   - {mark}, {uncount}: note that m is leased now, and take that back.
@@ -118,7 +118,7 @@ func namesOf(queue string, layout catalog.Layout) []string {
 	table := queuename.Table(queue)
 	names := []string{
 		"{table}", table, "{most}", fmt.Sprint(codec.MaxHeaders),
-		"{oid}", "'" + table + "'::regclass::oid", "{current}", fmt.Sprintf("'%s'::regclass::oid = %d::oid", table, layout.OID),
+		"{oid}", sqlfile.Literal(table) + "::regclass::oid", "{current}", fmt.Sprintf("%s::regclass::oid = %d::oid", sqlfile.Literal(table), layout.OID),
 	}
 	if layout.Has("last_read_at timestamptz") {
 		// If it was never leased, this tells it from a message that has its id in the
@@ -175,7 +175,7 @@ func (s Set) Archiving(queue string, columns []string) Set {
 	archive := queuename.Archive(queue)
 	s.RemoveLocked = "" // deletes
 	s.LockTable = s.names.Replace(strings.Replace(read("lock_table"), "{also}", ", "+archive, 1))
-	s.Ack = s.names.Replace(strings.NewReplacer(append(also, "{archive}", archive, "{queue}", queue, "{all stored}", catalog.AllStored("d", "s"))...).Replace(read("archive")))
+	s.Ack = s.names.Replace(strings.NewReplacer(append(also, "{archive}", archive, "{queue}", sqlfile.Literal(queue), "{all stored}", catalog.AllStored("d", "s"))...).Replace(read("archive")))
 	s.AckOne = waitingForLocks(s.Ack)
 	return s
 }

@@ -7,7 +7,7 @@
 
 ,
 e{i} as materialized (
-	select msg_id, enqueued_at, coalesce(nullif({id}, ''), '{queue}/' || msg_id::text) as id from {table} q
+	select msg_id, enqueued_at, coalesce(nullif({id}, ''), {queue}::text || '/' || msg_id::text) as id from {table} q
 	where pg_catalog.pg_column_size(headers) <= {most} and pg_catalog.jsonb_typeof(headers->'ezq_unique'::text) = 'string' and pg_catalog.left(headers->>'ezq_unique'::text, 400) = $6
 		and vt < 'infinity' and read_ct = 0 and pg_catalog.to_jsonb(q)->>'last_read_at'::text is null and exists (select from r)
 	order by msg_id desc limit (select 1) for update skip locked),

@@ -11,7 +11,7 @@
 ($1::text is null or case
 	when $6::bigint is null then headers->'ezq_uuid'::text = pg_catalog.to_jsonb($1::text)
 	when case when pg_catalog.jsonb_typeof(headers->'ezq_uuid'::text) = 'string'
-		then pg_catalog.octet_length(headers->>'ezq_uuid'::text) between 1 and 255 and ({known} or headers->>'ezq_uuid'::text !~ '^{queue}/-?[0-9]+$')
+		then pg_catalog.octet_length(headers->>'ezq_uuid'::text) between 1 and 255 and ({known} or headers->>'ezq_uuid'::text !~ ('^' || {queue}::text || '/-?[0-9]+$'))
 		else false end then headers->'ezq_uuid'::text = pg_catalog.to_jsonb($1::text)
 	else msg_id = $6::bigint end)
 and ($2::text is null or headers->'ezq_unique'::text = pg_catalog.to_jsonb($2::text))

@@ -27,7 +27,7 @@ a as (
 b as (
 	insert into {archive} (msg_id, read_ct, enqueued_at, vt, message, headers{also})
 	select -1 - pg_catalog.floor(random() * 9e18::double precision)::bigint, read_ct, enqueued_at, vt, message,
-		pg_catalog.jsonb_build_object('ezq_uuid', '{queue}/' || msg_id::text) ||
+		pg_catalog.jsonb_build_object('ezq_uuid', {queue}::text || '/' || msg_id::text) ||
 			case when pg_catalog.jsonb_typeof(headers) = 'object' then headers else '{}' end{also}
 	from d where msg_id not in (select msg_id from a)
 	returning msg_id),

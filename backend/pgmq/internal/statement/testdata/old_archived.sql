@@ -16,7 +16,7 @@ a as (
 b as (
 	insert into "pgmq"."a_orders" (msg_id, read_ct, enqueued_at, vt, message, headers)
 	select -1 - pg_catalog.floor(random() * 9e18::double precision)::bigint, read_ct, enqueued_at, vt, message,
-		pg_catalog.jsonb_build_object('ezq_uuid', 'orders/' || msg_id::text) ||
+		pg_catalog.jsonb_build_object('ezq_uuid', 'orders'::text || '/' || msg_id::text) ||
 			case when pg_catalog.jsonb_typeof(headers) = 'object' then headers else '{}' end
 	from d where msg_id not in (select msg_id from a)
 	returning msg_id),
@@ -41,7 +41,7 @@ a as (
 b as (
 	insert into "pgmq"."a_orders" (msg_id, read_ct, enqueued_at, vt, message, headers)
 	select -1 - pg_catalog.floor(random() * 9e18::double precision)::bigint, read_ct, enqueued_at, vt, message,
-		pg_catalog.jsonb_build_object('ezq_uuid', 'orders/' || msg_id::text) ||
+		pg_catalog.jsonb_build_object('ezq_uuid', 'orders'::text || '/' || msg_id::text) ||
 			case when pg_catalog.jsonb_typeof(headers) = 'object' then headers else '{}' end
 	from d where msg_id not in (select msg_id from a)
 	returning msg_id),
