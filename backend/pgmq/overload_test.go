@@ -204,6 +204,7 @@ func (env *overloadedEnv) consumeAll(t *testing.T) {
 	} {
 		topic := env.topic + "_" + strings.ReplaceAll(name, " ", "_")
 		client := env.open(t, pgmq.Config{Subscriber: config})
+		require.NoError(t, client.SubscribeInitialize(topic+"_dead"))
 		messages := env.receiveFrom(t, client, topic)
 		for _, outcome := range []func(*message.Message){
 			func(msg *message.Message) { msg.Ack() },
@@ -247,6 +248,7 @@ func (env *overloadedEnv) consumeAll(t *testing.T) {
 func (env *overloadedEnv) handleDeadLetters(t *testing.T) {
 	client := env.open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true}})
 	messages, dead := env.receiveFrom(t, client, env.topic), env.topic+"_dead"
+	require.NoError(t, client.SubscribeInitialize(dead))
 	for range 3 {
 		require.NoError(t, client.Publish(env.topic, message.NewMessage("x", []byte("{}"))))
 		backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: dead, Metadata: message.Metadata{backend.DeadLetterTopic: env.topic}})
