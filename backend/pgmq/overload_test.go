@@ -110,7 +110,7 @@ func TestStatements_CallNoOverload(t *testing.T) {
 	for name, run := range map[string]func(*overloadedEnv, *testing.T){
 		"publish": (*overloadedEnv).publishAll, "conditions": (*overloadedEnv).publishOnConditions, "consume": (*overloadedEnv).consumeAll, "dead letters": (*overloadedEnv).handleDeadLetters,
 		"stored": (*overloadedEnv).searchStored, "administer": (*overloadedEnv).administer, "keys": (*overloadedEnv).rememberKeys, "groups": (*overloadedEnv).consumeInGroups,
-		"unreadable": (*overloadedEnv).screenUnreadable,
+		"unreadable": (*overloadedEnv).screenUnreadable, "pauses": (*overloadedEnv).pauseTopic,
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := &overloadedEnv{database: database, admin: admin, topic: strings.ReplaceAll(name, " ", "_"), log: &logRecorder{}}
@@ -199,11 +199,12 @@ func (env *overloadedEnv) receiveFrom(t *testing.T, client *pgmq.Client, topic s
 func (env *overloadedEnv) consumeAll(t *testing.T) {
 	for name, config := range map[string]pgmq.SubscriberConfig{
 		"leased": {LeaseOnly: true, Lease: 3 * time.Second, NackDelay: time.Millisecond},
-		"locked": {NackDelay: time.Millisecond}, "archived": {Archive: true, NackDelay: time.Millisecond},
+		"locked": {NackDelay: time.Millisecond}, "archived": {Archive: true, ArchiveFor: time.Hour, NackDelay: time.Millisecond},
 		"archived and leased": {Archive: true, LeaseOnly: true, NackDelay: time.Millisecond},
 	} {
 		topic := env.topic + "_" + strings.ReplaceAll(name, " ", "_")
 		client := env.open(t, pgmq.Config{Subscriber: config})
+		client.PruneEvery(10 * time.Millisecond)
 		require.NoError(t, client.SubscribeInitialize(topic+"_dead"))
 		messages := env.receiveFrom(t, client, topic)
 		for _, outcome := range []func(*message.Message){
@@ -238,6 +239,10 @@ func (env *overloadedEnv) consumeAll(t *testing.T) {
 		}
 		requireCount(t, env.admin, "pgmq.q_"+topic, 0)
 		requireCount(t, env.admin, "pgmq.q_"+topic+"_dead", 1)
+		if config.ArchiveFor > 0 { // it is pruned
+			execute(t, env.admin, "update pgmq.a_"+topic+" set archived_at = now() - interval '2 hours'")
+			requireCount(t, env.admin, "pgmq.a_"+topic, 0)
+		}
 		store, err := client.Store(t.Context(), topic)
 		require.NoError(t, err)
 		_, err = store.Claim(t.Context(), nil, 1, time.Hour)
@@ -356,6 +361,25 @@ func (env *overloadedEnv) consumeInGroups(t *testing.T) {
 	_, err := client.Find(t.Context(), env.topic, backend.Selection{ID: "a"})
 	require.NoError(t, err)
 	env.log = &logRecorder{} // that a new group does not get what was there
+}
+
+func (env *overloadedEnv) pauseTopic(t *testing.T) {
+	client := env.open(t, pgmq.Config{})
+	_ = env.receiveFrom(t, client, env.topic)
+	for range 2 {
+		_, err := client.Pause(t.Context(), env.topic, backend.Pause{For: time.Hour, By: "me", Reason: "because"})
+		require.NoError(t, err)
+	}
+	for _, list := range []func() ([]backend.Paused, error){
+		func() ([]backend.Paused, error) { return client.Pauses(t.Context(), env.topic) }, func() ([]backend.Paused, error) { return client.AllPauses(t.Context()) },
+	} {
+		held, err := list()
+		require.NoError(t, err)
+		require.Len(t, held, 1)
+	}
+	resumed, err := client.Resume(t.Context(), env.topic)
+	require.NoError(t, err)
+	require.True(t, resumed)
 }
 
 // Messages that cannot be read are found one by one, and hidden.

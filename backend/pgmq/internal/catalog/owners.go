@@ -63,8 +63,8 @@ func (s untrustedTable) codeError() error {
 	}
 	return &fault.Error{
 		Kind: fault.ErrPermission, Cause: cause,
-		Remedy: fmt.Sprintf("list what the table has, with SELECT pg_describe_object(classid, objid, 0) FROM pg_depend"+
-			" WHERE refclassid = 'pg_class'::regclass AND refobjid = %s::regclass; see which role has made it, and drop the table,"+
+		Remedy: fmt.Sprintf("list what the table has, with SELECT pg_catalog.pg_describe_object(classid, objid, 0) FROM pg_depend"+
+			" WHERE refclassid = 'pg_class'::regclass::oid AND refobjid = %s::regclass::oid; see which role has made it, and drop the table,"+
 			" or its triggers, rules, policies and functions of that role; only then, if it is to stay, let an administrator run"+
 			" ALTER TABLE … OWNER TO the owner of the schema or of the queue (docs/postgres.md, Roles)", sqlfile.Literal(s.Table)),
 	}
