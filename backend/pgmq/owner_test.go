@@ -158,12 +158,12 @@ func TestQueue_MadeByUntrustedRoleRunsNoCodeAnywhere(t *testing.T) {
 	env.makeFunctions(t)
 	client := openAt(t, env.database, pgmq.Config{})
 	n, turn := 0, 0
-	for place, make := range placesOfCode() {
+	for place, tables := range placesOfCode() {
 		for way, code := range waysToCode() {
 			turn++
-			for _, use := range []string{"publish", "subscribe", "key store"} {
+			for _, use := range []string{"publish", "subscribe", "key store", "dead letter"} {
 				n++
-				if n%3 != turn%3 { // each place and each way with one of the uses, which is another one in each row
+				if n%4 != turn%4 { // each place and each way with one of the uses, which is another one in each row
 					continue
 				}
 				names := []string{"{n}", fmt.Sprint(n), "{t}", fmt.Sprintf("pgmq.q_t%d", n), "{c}", fmt.Sprintf("public.c%d", n), "{k}", "message", "{type}", "jsonb", "{a}", ""}
@@ -174,11 +174,11 @@ func TestQueue_MadeByUntrustedRoleRunsNoCodeAnywhere(t *testing.T) {
 				}
 				if place == "the table" {
 					names[5] = names[3]
-					make = "select"
+					tables = "select"
 				}
-				sql := create + "; " + make + "; " + code
+				sql := create + "; " + tables + "; " + code
 				names[11] = names[5]
-				if strings.Contains(make, "partition by") {
+				if strings.Contains(tables, "partition by") {
 					names[11] = names[3]
 					sql = strings.Replace(sql, "alter table {t} rename", "alter table {t} set schema public; alter table public."+names[3][strings.Index(names[3], ".")+1:]+" rename", 1)
 					if use == "key store" {
@@ -193,6 +193,9 @@ func TestQueue_MadeByUntrustedRoleRunsNoCodeAnywhere(t *testing.T) {
 					err = client.Publish(fmt.Sprintf("t%d", n), message.NewMessage("1", []byte("{}")))
 				case "subscribe":
 					_, err = client.Subscribe(t.Context(), fmt.Sprintf("t%d", n))
+				case "dead letter":
+					env.refuseDeadLetter(t, fmt.Sprintf("t%d", n))
+					continue
 				case "key store":
 					_, err = client.KeyStore(t.Context(), names[3])
 				}
@@ -206,6 +209,21 @@ func TestQueue_MadeByUntrustedRoleRunsNoCodeAnywhere(t *testing.T) {
 	}
 }
 
+// refuseDeadLetter has a message become a dead letter of a topic, whose queue refuses it.
+func (env *untrustedOwnerEnv) refuseDeadLetter(t *testing.T, dead string) {
+	t.Helper()
+	log := &logRecorder{}
+	client := openAt(t, env.database, pgmq.Config{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	require.NoError(t, client.Publish("source_of_"+dead, message.NewMessage("1", []byte("{}"))))
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	messages, err := client.Subscribe(ctx, "source_of_"+dead)
+	require.NoError(t, err)
+	backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: dead})
+	log.requireLogged(t, "belongs to the role "+env.role)
+	env.requireNothingStolen(t)
+}
+
 // What PGMQ and ezq make on a table is no code, also if its owner is not trusted.
 func TestQueue_MadeByUntrustedRoleIsUsedAsItIsMade(t *testing.T) {
 	t.Parallel()
@@ -216,7 +234,7 @@ func TestQueue_MadeByUntrustedRoleIsUsedAsItIsMade(t *testing.T) {
 		"create table public.ezq_seen (key bytea primary key, until timestamptz not null)", "create index on public.ezq_seen (until)",
 		"grant all on public.ezq_seen, pgmq.q_orders, pgmq.a_orders to public")
 	indexes := sqlBlock(t, "using hash ((headers->'ezq_uuid'")
-	for _, create := range strings.Split(strings.ReplaceAll(indexes, "a_orders", "q_orders"), ";") {
+	for create := range strings.SplitSeq(strings.ReplaceAll(indexes, "a_orders", "q_orders"), ";") {
 		env.execAsOwner(t, create)
 	}
 	client := openAt(t, env.database, pgmq.Config{})
