@@ -12,6 +12,8 @@
 -- An expression can hide a call, in a function of PostgreSQL that executes a text, and PostgreSQL notes no dependency then.
 -- So of an untrusted owner all counts that is not known: what PGMQ and ezq make. Of a trusted owner, what depends on a
 -- function, an operator, a type or a relation of a role that is not trusted: that stays when a table gets another owner.
+--
+-- pg_get_expr waits for a table that is locked exclusively, and is asked of untrusted owners' tables only.
 
 with recursive me as (select oid, rolsuper from pg_roles where rolname = current_user),
 named as (
@@ -36,11 +38,11 @@ parts as (
 		select 'pg_constraint'::regclass::oid as class, oid, 0 as subid, contype in ('p', 'u', 'n', 't') as known
 		from pg_constraint where conrelid = t.oid
 		union all select 'pg_constraint'::regclass::oid, oid, 0, false from pg_constraint where confrelid = t.oid
-		union all select 'pg_attrdef'::regclass::oid, oid, 0, pg_catalog.pg_get_expr(adbin, adrelid)
-			~ '^(0|now\(\)|clock_timestamp\(\)|nextval\(''[^'']*''::regclass\))$'
+		union all select 'pg_attrdef'::regclass::oid, oid, 0, case when t.trusted then true else
+			pg_catalog.pg_get_expr(adbin, adrelid) ~ '^(0|now\(\)|clock_timestamp\(\)|nextval\(''[^'']*''::regclass\))$' end
 		from pg_attrdef where adrelid = t.oid
 		union all select 'pg_class'::regclass::oid, indexrelid, 0,
-			case when indpred is null then indexprs is null or indnatts = 1 and pg_catalog.replace(pg_catalog.pg_get_expr(indexprs, indrelid), '"', '')
+			case when t.trusted then true when indpred is null then indexprs is null or indnatts = 1 and pg_catalog.replace(pg_catalog.pg_get_expr(indexprs, indrelid), '"', '')
 					~ '^(\(headers -> ''([^'']|'''')*''::text\)|COALESCE\(\(message -> ''_type''::text\), \(headers -> ''name''::text\)\))$'
 				else indnatts = 1 and pg_catalog.replace(pg_catalog.pg_get_expr(indexprs, indrelid), '"', '') = 'left((headers ->> ''ezq_unique''::text), 400)'
 					and pg_catalog.replace(pg_catalog.pg_get_expr(indpred, indrelid), '"', '') = '(headers ? ''ezq_unique''::text)' end is true
