@@ -45,7 +45,8 @@ parts as (
 			case when t.trusted then true when indpred is null then indexprs is null or indnatts = 1 and pg_catalog.replace(pg_catalog.pg_get_expr(indexprs, indrelid), '"', '')
 					~ '^(\(headers -> ''([^'']|'''')*''::text\)|COALESCE\(\(message -> ''_type''::text\), \(headers -> ''name''::text\)\))$'
 				else indnatts = 1 and pg_catalog.replace(pg_catalog.pg_get_expr(indexprs, indrelid), '"', '') = 'left((headers ->> ''ezq_unique''::text), 400)'
-					and pg_catalog.replace(pg_catalog.pg_get_expr(indpred, indrelid), '"', '') = '(headers ? ''ezq_unique''::text)' end is true
+					and pg_catalog.replace(pg_catalog.pg_get_expr(indpred, indrelid), '"', '') in (
+						'(jsonb_typeof((headers -> ''ezq_unique''::text)) = ''string''::text)', '(headers ? ''ezq_unique''::text)') end is true
 		from pg_index where indrelid = t.oid
 		union all select 'pg_trigger'::regclass::oid, oid, 0, tgqual is null and tgfoid = pg_catalog.to_regprocedure('pgmq.notify_queue_listeners()')::oid
 		from pg_trigger where tgrelid = t.oid and not tgisinternal
