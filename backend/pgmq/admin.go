@@ -164,13 +164,15 @@ func (o *QueueOptions) create(ctx context.Context, pool *pgxpool.Pool, queue str
 	case Plain:
 		return catalog.CreatePlain(ctx, pool, queue)
 	case Unlogged:
-		_, err := pool.Exec(ctx, "select pgmq.create_unlogged($1::text)", pgx.QueryExecModeCacheDescribe, queue)
-		return err
+		return catalog.CreateUnlogged(ctx, pool, queue)
 	}
 	if err := requirePartman(ctx, pool); err != nil {
 		return err
 	}
 	return transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, catalog.OwnPathSQL); err != nil {
+			return err
+		}
 		_, err := tx.Exec(ctx, "select pgmq.create_partitioned($1::text, $2::text, $3::text)",
 			pgx.QueryExecModeCacheDescribe, queue, strconv.Itoa(o.PartitionInterval), strconv.Itoa(o.RetentionInterval))
 		if err != nil {
@@ -196,7 +198,7 @@ func requirePartman(ctx context.Context, pool *pgxpool.Pool) error {
 
 // kindOf returns [pgx.ErrNoRows] if there is no such queue.
 func kindOf(ctx context.Context, pool *pgxpool.Pool, queue string) (QueueKind, error) {
-	kind, err := transact.Value[int32](ctx, pool, "select "+kindSQL+" from pg_class c where c.oid = to_regclass($1)", queuename.Table(queue))
+	kind, err := transact.Value[int32](ctx, pool, "select "+kindSQL+" from pg_class c where c.oid = pg_catalog.to_regclass($1)::oid", queuename.Table(queue))
 	return QueueKind(kind), err //nolint:gosec // 0 to 2
 }
 
@@ -204,6 +206,9 @@ func kindOf(ctx context.Context, pool *pgxpool.Pool, queue string) (QueueKind, e
 func dropQueue(ctx context.Context, pool *pgxpool.Pool, queue string) (existed bool, err error) {
 	if _, err = kindOf(ctx, pool, queue); err == nil {
 		err = transact.Run(ctx, pool, "lock_timeout = '5s'", func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, catalog.OwnPathSQL); err != nil {
+				return err
+			}
 			return tx.QueryRow(ctx, "select pgmq.drop_queue($1::text)", pgx.QueryExecModeCacheDescribe, queue).Scan(&existed)
 		})
 	}
@@ -235,9 +240,9 @@ func listQueues(ctx context.Context, pool *pgxpool.Pool) ([]QueueInfo, error) {
 // without a table (PGMQ 1.11.1). The cast cuts a name as PostgreSQL does.
 func queuesSQL() string {
 	return `
-select distinct on (c.relname) substr(c.relname, 3), ` + kindSQL + `, ` + statement.Finite("m.created_at") + `, coalesce(obj_description(c.oid, 'pg_class'), '')
+select distinct on (c.relname) pg_catalog.substr(c.relname, 3), ` + kindSQL + `, ` + statement.Finite("m.created_at") + `, coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), '')
 from pgmq.meta m
-join pg_class c on c.relname = ('q_' || lower(m.queue_name))::name
-where c.relnamespace = 'pgmq'::regnamespace and c.relkind in ('r', 'p')
+join pg_class c on c.relname = ('q_' || pg_catalog.lower(m.queue_name))::name
+where c.relnamespace = 'pgmq'::regnamespace::oid and c.relkind in ('r', 'p')
 order by c.relname, m.created_at`
 }

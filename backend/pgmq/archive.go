@@ -99,7 +99,7 @@ func purgeArchive(ctx context.Context, pool *pgxpool.Pool, queue string, olderTh
 }
 
 func archiveNames(queue string) *strings.Replacer {
-	return strings.NewReplacer("{archive}", queuename.Archive(queue), "{table}", queuename.Table(queue), "{queue}", queue)
+	return strings.NewReplacer("{archive}", queuename.Archive(queue), "{table}", queuename.Table(queue), "{queue}", sqlfile.Literal(queue))
 }
 
 func timeOr(t time.Time, otherwise pgtype.InfinityModifier) pgtype.Timestamptz {

@@ -338,7 +338,7 @@ func TestConditions_WorkOnEveryKindOfQueue(t *testing.T) {
 	administered := openAt(t, pool.Config().ConnString(), pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
 	err := administered.Publish("parts", conditional(t.Context(), "a", unique("k"), 0))
 	require.ErrorIs(t, err, pgmq.ErrNotPrepared)
-	const remedy = `CREATE INDEX "ezq_key_q_parts" ON "pgmq"."q_parts" (left(headers->>'ezq_unique', 400)) WHERE jsonb_typeof(headers->'ezq_unique') = 'string'`
+	const remedy = `CREATE INDEX "ezq_key_q_parts" ON "pgmq"."q_parts" (pg_catalog.left(headers->>'ezq_unique'::text, 400)) WHERE pg_catalog.jsonb_typeof(headers->'ezq_unique'::text) = 'string'`
 	require.ErrorContains(t, err, remedy)
 	execute(t, pool, remedy)
 	publishOnTopic(t, administered, "parts", "b", unique("other"))
@@ -386,7 +386,7 @@ func TestConditions_SayWhatIsMissing(t *testing.T) {
 	execute(t, pool, "select pgmq.create('t')")
 	for sql, c := range map[string]*backend.PublishCondition{
 		"create table pgmq.ezq_ids": once(),
-		`CREATE INDEX CONCURRENTLY "ezq_key_q_t" ON "pgmq"."q_t" (left(headers->>'ezq_unique', 400)) WHERE jsonb_typeof(headers->'ezq_unique') = 'string'`: unique("k"),
+		`CREATE INDEX CONCURRENTLY "ezq_key_q_t" ON "pgmq"."q_t" (pg_catalog.left(headers->>'ezq_unique'::text, 400)) WHERE pg_catalog.jsonb_typeof(headers->'ezq_unique'::text) = 'string'`: unique("k"),
 	} {
 		err := client.Publish("t", conditional(t.Context(), "a", c, 0))
 		require.ErrorIs(t, err, pgmq.ErrNotPrepared)
@@ -394,7 +394,7 @@ func TestConditions_SayWhatIsMissing(t *testing.T) {
 		require.ErrorContains(t, err, sql)
 	}
 	execute(t, pool, `create table pgmq.ezq_ids (key bytea primary key, until timestamptz not null); create index on pgmq.ezq_ids (until)`)
-	execute(t, pool, `CREATE INDEX CONCURRENTLY "ezq_key_q_t" ON "pgmq"."q_t" (left(headers->>'ezq_unique', 400)) WHERE jsonb_typeof(headers->'ezq_unique') = 'string'`)
+	execute(t, pool, `CREATE INDEX CONCURRENTLY "ezq_key_q_t" ON "pgmq"."q_t" (pg_catalog.left(headers->>'ezq_unique'::text, 400)) WHERE pg_catalog.jsonb_typeof(headers->'ezq_unique'::text) = 'string'`)
 	publishOn(t, client, "a", once(), 0)
 	publishOn(t, client, "b", unique("k"), 0)
 	requireCount(t, pool, "pgmq.q_t", 2)

@@ -79,10 +79,10 @@ func limitedDeadLetter(limit int) deadLetterDetail {
 	}
 	// PostgreSQL writes them out once, and sends what is asked for.
 	full.also = ", lateral (select message::text as body, headers::text as head offset 0) as written," +
-		" lateral (select coalesce(octet_length(body), 0)::bigint + coalesce(octet_length(head), 0)::bigint as size) as measured"
+		" lateral (select coalesce(pg_catalog.octet_length(body), 0)::bigint + coalesce(pg_catalog.octet_length(head), 0)::bigint as size) as measured"
 	within := fmt.Sprintf("case when size <= %d then ", limit)
 	full.columns = strings.NewReplacer("message::text", within+"body end", "headers::text", within+"head end").Replace(full.columns) +
-		fmt.Sprintf(", size, case when size > %[1]d then left(body, %[1]d) end", limit)
+		fmt.Sprintf(", size, case when size > %[1]d then pg_catalog.left(body, %[1]d) end", limit)
 	full.scan = func(r pgx.CollectableRow, queue string) (DeadLetter, error) {
 		var stored lease.Row
 		var group, event string
@@ -127,7 +127,7 @@ func deadLetterHead() deadLetterDetail {
 // eventSQL reads the name of an event, which is in the payload, or under Watermill's name
 // for it in the headers.
 func eventSQL() string {
-	const inPayload = "case when jsonb_typeof(message->'_type') = 'string' then left(message->>'_type', 1025) end"
+	const inPayload = "case when pg_catalog.jsonb_typeof(message->'_type'::text) = 'string' then pg_catalog.left(message->>'_type'::text, 1025) end"
 	return "coalesce(" + inPayload + ", " + headerSQL("name") + ")"
 }
 

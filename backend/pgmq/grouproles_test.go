@@ -144,7 +144,7 @@ func TestGrants_OfGroupApplyToItsQueue(t *testing.T) {
 	}
 }
 
-// The block that docs/postgres.md has for groups grants what the roles need on the queue of a group.
+// The block that docs/postgres.md has for groups grants what the roles need on the queue of a group, and nothing on those of others.
 func TestGrants_OfGroupsAsDocumented(t *testing.T) {
 	t.Parallel()
 	database, queue := groupDatabase(t)
@@ -164,7 +164,23 @@ func TestGrants_OfGroupsAsDocumented(t *testing.T) {
 	for role, use := range usesOfGroup() {
 		require.Error(t, use(t, urls[role]), role)
 	}
+	others := []string{"Mailer", "mailer!", "mailer_h1", "mailer_hack", "mailer_h0123456789abcdef0123", "mailer h", "mail", "x"}
+	for _, name := range others {
+		require.NoError(t, group(t, database, name).SubscribeInitialize("orders"))
+	}
 	execute(t, pool, block)
+	for _, name := range others {
+		other, err := pgmq.GroupQueueName("orders", name)
+		require.NoError(t, err)
+		require.NotEqual(t, queue, other)
+		for _, at := range urls {
+			parsed, err := url.Parse(at)
+			require.NoError(t, err)
+			require.False(t, get[bool](t, pool, "select bool_or(has_table_privilege($1::text, 'pgmq.'||t||$2, p) or has_any_column_privilege($1::text, 'pgmq.q_'||$2, 'insert'))"+
+				" from unnest('{q_,a_}'::text[]) as t, unnest('{select,insert,update,delete}'::text[]) as p", parsed.User.Username(), other), "%s on the queue of %q", at, name)
+		}
+		execute(t, pool, "select pgmq.drop_queue('"+other+"')") // a publisher needs the rights to all
+	}
 	for role, use := range usesOfGroup() {
 		fillGroup(t, pool, queue)
 		require.NoError(t, use(t, urls[role]), role)

@@ -43,7 +43,7 @@ func newKeyStore(pool *pgxpool.Pool, name string) *KeyStore {
 		mark: `with over as (
 			delete from ` + name + ` where key = any(array(
 				select key from ` + name + ` where until <= now() and key <> $1 order by until limit (select 2) for update skip locked)))
-		insert into ` + name + ` (key, until) values ($1, now() + make_interval(secs => $2))
+		insert into ` + name + ` (key, until) values ($1, now() + pg_catalog.make_interval(secs => $2::double precision))
 		on conflict (key) do update set until = excluded.until`,
 	}
 }
@@ -53,7 +53,7 @@ func newKeyStore(pool *pgxpool.Pool, name string) *KeyStore {
 func createKeys(ctx context.Context, pool *pgxpool.Pool, table string) error {
 	var err error
 	for range 2 {
-		there, failed := transact.Value[bool](ctx, pool, "select to_regclass($1) is not null", table)
+		there, failed := transact.Value[bool](ctx, pool, "select pg_catalog.to_regclass($1) is not null", table)
 		if failed != nil || there {
 			return keysDenied(table, failed)
 		}

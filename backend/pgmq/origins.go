@@ -80,7 +80,7 @@ type candidate struct {
 // headerSQL reads a header. A value that is no string, or longer than any topic, names nothing,
 // and takes no memory here.
 func headerSQL(key string) string {
-	return fmt.Sprintf("case when jsonb_typeof(headers->'%[1]s') = 'string' then left(headers->>'%[1]s', %[2]d) else '' end", key, 2*backend.MaxTopic+1)
+	return fmt.Sprintf("case when pg_catalog.jsonb_typeof(headers->'%[1]s'::text) = 'string' then pg_catalog.left(headers->>'%[1]s'::text, %[2]d) else '' end", key, 2*backend.MaxTopic+1)
 }
 
 // destination is where a dead letter goes: to a queue, or if that is empty, to a topic.

@@ -109,6 +109,143 @@ func TestQueue_MadeByUntrustedRoleRunsNoCode(t *testing.T) {
 	env.requireNothingStolen(t)
 }
 
+// placesOfCode are tables that a role can make in the place of {t}, with one that it gives code: {c}.
+func placesOfCode() map[string]string {
+	const partitioned = "alter table {t} rename to template_{n}; create table {t} (like public.template_{n} including defaults) partition by "
+	return map[string]string{
+		"the table":            "create table {c} (like {t})", // which is {t}
+		"its partition":        partitioned + "range ({k}); create table {c} partition of {t} default",
+		"a partition of that":  partitioned + "range ({k}); create table public.mid_{n} partition of {t} default partition by hash ({k}); create table {c} partition of public.mid_{n} for values with (modulus 1, remainder 0)",
+		"a child":              "create table {c} () inherits ({t})",
+		"a child of the child": "create table public.mid_{n} () inherits ({t}); create table {c} () inherits (public.mid_{n})",
+		"a table it inherits":  "create table {c} (like {t}); alter table {t} inherit {c}",
+	}
+}
+
+// waysToCode give {c} code that PostgreSQL runs for whoever uses the table; hidden says that it knows of no function there.
+func waysToCode() map[string]string {
+	const hidden = "query_to_xml('select public.take(''{}'')', true, true, '')"
+	return map[string]string{
+		"a trigger":                       "create trigger t before insert or update or delete on {c} for each row execute function public.steal()",
+		"a hidden condition of a trigger": "create trigger t after insert on {c} for each row when (" + hidden + " is not null) execute function suppress_redundant_updates_trigger()",
+		"a default":                       "alter table {a} add column x boolean; alter table {c} alter x set default public.take('{}')",
+		"a hidden default":                "alter table {a} add column x text; alter table {c} alter x set default " + hidden + "::text",
+		"a constraint":                    "alter table {c} add check (public.take(to_jsonb({k}))) not valid",
+		"a hidden constraint":             "alter table {c} add check (" + hidden + " is not null) not valid",
+		"a hidden policy":                 "create policy p on {c} using (" + hidden + " is not null)",
+		"a hidden rule":                   "create rule r as on insert to {c} do also select " + hidden,
+		"an index":                        "create index on {c} (public.unchanged({k}))",
+		"an operator in an index":         "create index on {c} (({k} operator(public.~~~) {k}))",
+		"a generated column":              "alter table {a} add column x {type} generated always as (public.unchanged({k})) stored",
+		"a domain":                        "alter table {a} add column x public.stealing",
+	}
+}
+
+// makeFunctions gives mallory functions, an operator and a domain that steal.
+func (env *untrustedOwnerEnv) makeFunctions(t *testing.T) {
+	t.Helper()
+	env.execAsOwner(t, "create function public.take(jsonb) returns boolean language plpgsql as $$ begin insert into public.loot values (current_user); return true; end $$",
+		"create function public.unchanged(anyelement) returns anyelement immutable language plpgsql as $$ begin perform public.take('{}'); return $1; end $$",
+		"create function public.both(anyelement, anyelement) returns anyelement immutable language plpgsql as $$ begin perform public.take('{}'); return $1; end $$",
+		"create operator public.~~~ (leftarg = anyelement, rightarg = anyelement, function = public.both)",
+		"create domain public.stealing as text check (query_to_xml('select public.take(''{}'')', true, true, '') is not null)")
+}
+
+// Whatever a role does to a table that it is the first to make, and wherever it puts that, it runs as no other role.
+func TestQueue_MadeByUntrustedRoleRunsNoCodeAnywhere(t *testing.T) {
+	t.Parallel()
+	env := newUntrustedOwnerEnv(t)
+	env.makeFunctions(t)
+	client := openAt(t, env.database, pgmq.Config{})
+	n, turn := 0, 0
+	for place, tables := range placesOfCode() {
+		for way, code := range waysToCode() {
+			turn++
+			for _, use := range []string{"publish", "subscribe", "key store", "dead letter"} {
+				n++
+				if n%4 != turn%4 { // each place and each way with one of the uses, which is another one in each row
+					continue
+				}
+				names := []string{"{n}", fmt.Sprint(n), "{t}", fmt.Sprintf("pgmq.q_t%d", n), "{c}", fmt.Sprintf("public.c%d", n), "{k}", "message", "{type}", "jsonb", "{a}", ""}
+				create := fmt.Sprintf("select pgmq.create('t%d')", n)
+				if use == "key store" {
+					names[3], names[7], names[9] = fmt.Sprintf("public.seen%d", n), "key", "bytea"
+					create = fmt.Sprintf("create table public.seen%d (key bytea, until timestamptz not null)", n)
+				}
+				if place == "the table" {
+					names[5] = names[3]
+					tables = "select"
+				}
+				sql := create + "; " + tables + "; " + code
+				names[11] = names[5]
+				if strings.Contains(tables, "partition by") {
+					names[11] = names[3]
+					sql = strings.Replace(sql, "alter table {t} rename", "alter table {t} set schema public; alter table public."+names[3][strings.Index(names[3], ".")+1:]+" rename", 1)
+					if use == "key store" {
+						sql = strings.Replace(sql, "alter table {t} set schema public; ", "", 1)
+					}
+				}
+				env.execAsOwner(t, strings.NewReplacer(names...).Replace(sql), "delete from public.loot",
+					strings.NewReplacer(names...).Replace("grant all on {t}, {c} to public"))
+				var err error
+				switch use {
+				case "publish":
+					err = client.Publish(fmt.Sprintf("t%d", n), message.NewMessage("1", []byte("{}")))
+				case "subscribe":
+					_, err = client.Subscribe(t.Context(), fmt.Sprintf("t%d", n))
+				case "dead letter":
+					env.refuseDeadLetter(t, fmt.Sprintf("t%d", n))
+					continue
+				case "key store":
+					_, err = client.KeyStore(t.Context(), names[3])
+				}
+				require.ErrorIs(t, err, pgmq.ErrPermission, "%s: %s on %s", use, way, place)
+				requireRefusedAsForeign(t, err, env)
+				listed := strings.ReplaceAll(sqlBlock(t, "pg_describe_object"), "pgmq.q_orders_dead", names[3])
+				require.Positive(t, get[int](t, env.pool, "select count(*) from ("+strings.TrimSuffix(strings.TrimSpace(listed), ";")+") as listed"), "%s on %s is not listed", way, place)
+				env.requireNothingStolen(t)
+			}
+		}
+	}
+}
+
+// refuseDeadLetter has a message become a dead letter of a topic, whose queue refuses it.
+func (env *untrustedOwnerEnv) refuseDeadLetter(t *testing.T, dead string) {
+	t.Helper()
+	log := &logRecorder{}
+	client := openAt(t, env.database, pgmq.Config{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	require.NoError(t, client.Publish("source_of_"+dead, message.NewMessage("1", []byte("{}"))))
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	messages, err := client.Subscribe(ctx, "source_of_"+dead)
+	require.NoError(t, err)
+	backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: dead})
+	log.requireLogged(t, "belongs to the role "+env.role)
+	env.requireNothingStolen(t)
+}
+
+// What PGMQ and ezq make on a table is no code, also if its owner is not trusted.
+func TestQueue_MadeByUntrustedRoleIsUsedAsItIsMade(t *testing.T) {
+	t.Parallel()
+	env := newUntrustedOwnerEnv(t)
+	execute(t, env.pool, "grant all on pgmq.notify_insert_throttle to "+env.role)
+	env.execAsOwner(t, "select pgmq.create('orders')", "select pgmq.create_fifo_index('orders')", "select pgmq.enable_notify_insert('orders')",
+		"create index on pgmq.q_orders (read_ct)",
+		"create table public.ezq_seen (key bytea primary key, until timestamptz not null)", "create index on public.ezq_seen (until)",
+		"grant all on public.ezq_seen, pgmq.q_orders, pgmq.a_orders to public")
+	indexes := sqlBlock(t, "using hash ((headers->'ezq_uuid'")
+	for create := range strings.SplitSeq(strings.ReplaceAll(indexes, "a_orders", "q_orders"), ";") {
+		env.execAsOwner(t, create)
+	}
+	client := openAt(t, env.database, pgmq.Config{})
+	require.NoError(t, client.Publish("orders", message.NewMessage("1", []byte("{}"))))
+	messages, err := client.Subscribe(t.Context(), "orders")
+	require.NoError(t, err)
+	receive(t, messages).Ack()
+	_, err = client.KeyStore(t.Context(), "ezq_seen")
+	require.NoError(t, err)
+}
+
 func TestDeadLetter_AvoidsQueueMadeByUntrustedRole(t *testing.T) {
 	t.Parallel()
 	for _, noCreate := range []bool{false, true} {
@@ -177,8 +314,8 @@ func TestOwner_TrustedIsNotLogged(t *testing.T) {
 func TestQueue_OfTrustedOwnerRunsNoCodeOfUntrustedRole(t *testing.T) {
 	t.Parallel()
 	env := newUntrustedOwnerEnv(t)
-	env.execAsOwner(t, "create function public.take(jsonb) returns boolean language plpgsql as $$ begin insert into public.loot values (current_user); return true; end $$",
-		"create table public.copies (message jsonb)", "grant all on public.copies to public")
+	env.makeFunctions(t)
+	env.execAsOwner(t, "create table public.copies (message jsonb)", "grant all on public.copies to public")
 	for name, code := range map[string]string{
 		"trigger": "create trigger t before insert or update or delete on pgmq.q_orders for each row execute function public.steal()",
 		"condition of a trigger": "create trigger t after insert on pgmq.q_orders for each row when (public.take(new.message))" +
@@ -188,11 +325,16 @@ func TestQueue_OfTrustedOwnerRunsNoCodeOfUntrustedRole(t *testing.T) {
 		"policy":                       "alter table pgmq.q_orders enable row level security; create policy p on pgmq.q_orders using (public.take(message))",
 		"rule":                         "create rule r as on insert to pgmq.q_orders do also select public.take(new.message)",
 		"rule that writes a table":     "create rule r as on insert to pgmq.q_orders do also insert into public.copies values (new.message)",
+		"operator":                     "alter table pgmq.q_orders add check ((message operator(public.~~~) message) is not null)",
+		"domain":                       "alter table pgmq.q_orders add column x public.stealing",
+		"child of the role":            "create table public.child () inherits (pgmq.q_orders); create trigger t before update on public.child for each row execute function public.steal()",
+		"table that refers to it":      "create table public.child (msg_id bigint references pgmq.q_orders on delete cascade); alter table public.child owner to {role}",
+		"hidden, of a child's owner":   "create table public.child () inherits (pgmq.q_orders); alter table public.child add check (query_to_xml('select 1', true, true, '') is not null); alter table public.child owner to {role}",
 		"policy that reads a relation": "create policy p on pgmq.q_orders using (exists (select from public.copies))",
 	} {
 		t.Run(name, func(t *testing.T) {
 			execute(t, env.pool, "select pgmq.create('orders')")
-			defer execute(t, env.pool, "select pgmq.drop_queue('orders')")
+			defer execute(t, env.pool, "drop table if exists public.child; select pgmq.drop_queue('orders')")
 			use := func() error {
 				client := openAt(t, env.database, pgmq.Config{})
 				if err := client.Publish("orders", message.NewMessage("1", []byte("{}"))); err != nil {
@@ -201,7 +343,7 @@ func TestQueue_OfTrustedOwnerRunsNoCodeOfUntrustedRole(t *testing.T) {
 				return client.SubscribeInitialize("orders")
 			}
 			require.NoError(t, use())
-			execute(t, env.pool, code)
+			execute(t, env.pool, strings.ReplaceAll(code, "{role}", env.role))
 			execute(t, env.pool, "delete from public.loot") // a constraint looks at each row when it is added
 			err := use()
 			require.ErrorIs(t, err, pgmq.ErrPermission)

@@ -40,7 +40,7 @@ func quotingCalls() []string {
 		"set_config('statement_timeout', $, true)", "regexp_match('x', '(' || $)", "decode($, 'base64')", "decode($, 'hex')", "decode('', $)",
 		"convert_to('x', $)", "convert_from(convert_to($, 'utf8'), 'latin7')", "has_table_privilege($, 'select')", "has_table_privilege('pgmq.q_t', $)",
 		"nextval($)", "pg_size_bytes($)", "parse_ident($ || '\"')", "make_interval(secs => $::float8)", "format('%' || $, 1)",
-		"pg_read_file($)", "pg_read_file('/' || repeat($, 30))", "lo_import($)", "to_tsquery('(' || $)", "to_tsquery(repeat($, 300))",
+		"pg_read_file($)", "pgmq.validate_routing_key($)", "pgmq.validate_topic_pattern($)", "pg_read_file('/' || repeat($, 30))", "lo_import($)", "to_tsquery('(' || $)", "to_tsquery(repeat($, 300))",
 		"json_populate_record(null::pair, json_build_object('a', $))", "jsonb_set('[1]', array[$], '1')", "query_to_xml($, true, true, '')",
 		"array_position(string_to_array($, ',')::int[], 1)", "(regexp_split_to_array($, ''))[$::int]", "xmlparse(document $)", "chr(left(n, 9)::int)", "n::int", "n::numeric::int",
 	}
@@ -97,8 +97,12 @@ func newQuotingQueue(t *testing.T) (*pgmq.Client, *pgxpool.Pool, *logRecorder) {
 // quotingMessage has the canary among other characters.
 func quotingMessage(random *rand.Rand) *message.Message {
 	characters := []rune("x(y'\"\\{[%:.,; \n\té\u2028-1")
+	forged := []string{" pgmq.create() x", " pgmq.create(text) line 5 at EXECUTE", "\nPL/pgSQL function pgmq.create(text) line 5 at EXECUTE", "\nPL/pgSQL function pgmq.create(text) line 5 at EXECUTE\n"}
 	around := func() string {
 		var text strings.Builder
+		if random.IntN(4) == 0 {
+			text.WriteString(forged[random.IntN(len(forged))])
+		}
 		for range random.IntN(4) {
 			text.WriteRune(characters[random.IntN(len(characters))])
 		}

@@ -71,8 +71,8 @@ const maxCostDelay = 100 * time.Millisecond
 // A partitioned table has no parameters of its own; its partitions do.
 const tunedSQL = `
 select c.relname::text from pg_class c
-where c.relkind = 'r' and (c.oid = $1::text::regclass
-	or c.oid in (select relid from pg_partition_tree($1::text::regclass)))
+where c.relkind = 'r' and (c.oid = $1::text::regclass::oid
+	or c.oid in (select relid::oid from pg_catalog.pg_partition_tree($1::text::regclass)))
 order by 1`
 
 func tuneTables(ctx context.Context, tx pgx.Tx, queue string, o TuneOptions) error {

@@ -118,7 +118,7 @@ func (c *Client) messages(ctx context.Context, topic, queue string, each func(st
 		return err
 	}
 	table := pgx.Identifier{"pgmq", "q_" + queue}.Sanitize()
-	rows, err := c.pool.Query(ctx, "select msg_id, read_ct, (extract(epoch from vt - clock_timestamp()) * 1e6)::bigint from "+table)
+	rows, err := c.pool.Query(ctx, "select msg_id, read_ct, (extract(epoch from vt - clock_timestamp())::double precision * 1e6::double precision)::bigint from "+table)
 	if err != nil {
 		return fmt.Errorf("pgmqtest: look into %s: %w", table, err)
 	}

@@ -14,12 +14,12 @@ select
 		select from {table} where vt <= statement_timestamp() order by vt limit $1) as visible)::int,
 	(select count(*) from (
 		select from {table} where vt > statement_timestamp() order by vt limit $1) as invisible)::int,
-	coalesce((select least(extract(epoch from statement_timestamp() - vt) * 1000000, 9e15)::bigint
+	coalesce((select least(extract(epoch from statement_timestamp() - vt)::double precision * 1000000::double precision, 9e15::double precision)::bigint
 		from {table} where vt <= statement_timestamp() and vt > '-infinity' order by vt limit 1), 0),
 	(select vt from {table} where vt > statement_timestamp() and vt < 'infinity' order by vt limit 1),
 	s.estimate, s.dead, s.vacuumed
 from (
-	select coalesce(sum(pg_stat_get_live_tuples(relid)), 0)::bigint as estimate,
-		coalesce(sum(pg_stat_get_dead_tuples(relid)), 0)::bigint as dead,
-		max(greatest(pg_stat_get_last_vacuum_time(relid), pg_stat_get_last_autovacuum_time(relid))) as vacuumed
-	from (select $2::text::regclass as relid union select relid from pg_partition_tree($2::text::regclass)) as r) as s
+	select coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_live_tuples(relid)), 0)::bigint as estimate,
+		coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_dead_tuples(relid)), 0)::bigint as dead,
+		pg_catalog.max(greatest(pg_catalog.pg_stat_get_last_vacuum_time(relid), pg_catalog.pg_stat_get_last_autovacuum_time(relid))) as vacuumed
+	from (select $2::text::regclass as relid union select relid from pg_catalog.pg_partition_tree($2::text::regclass)) as r) as s

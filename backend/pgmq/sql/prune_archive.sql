@@ -8,7 +8,7 @@
 with old as (
 	select msg_id, archived_at, coalesce(headers ? 'reason_poisoned'::text and not headers ? 'topic_poisoned'::text, false) as quarantined
 	from {archive}
-	where (archived_at, msg_id) > ($1::timestamptz, $2::bigint) and archived_at < now() - make_interval(secs => $3::double precision)
+	where (archived_at, msg_id) > ($1::timestamptz, $2::bigint) and archived_at < now() - pg_catalog.make_interval(secs => $3::double precision)
 	order by archived_at, msg_id
 	limit 1000
 	for update skip locked),

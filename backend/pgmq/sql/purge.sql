@@ -12,5 +12,5 @@ with seen as (
 	limit 1000
 	for update),
 d as (delete from {table} where msg_id = any(array(select msg_id from seen where doomed)) returning 1)
-select count(*) filter (where doomed)::int, (select count(*) from d)::int, count(*) filter (where not doomed)::int, coalesce(max(msg_id), $2)
+select count(*) filter (where doomed)::int, (select count(*) from d)::int, count(*) filter (where not doomed)::int, coalesce(pg_catalog.max(msg_id), $2)
 from seen

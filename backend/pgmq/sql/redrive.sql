@@ -12,7 +12,7 @@
 -- {moves} is, for each queue that gets them, with the columns that mark a message as leased before:
 -- , i0 as (insert into pgmq.q_orders (vt, message, headers, last_read_at) select clock_timestamp(), message, headers, clock_timestamp() from d order by msg_id returning 1)
 
-with t as (select * from unnest($1::bigint[]) as t(id) order by id),
+with t as (select * from pg_catalog.unnest($1::bigint[]) as t(id) order by id),
 due as (
 	select m.msg_id from t cross join lateral (
 		select m.msg_id from {table} m
@@ -20,6 +20,6 @@ due as (
 		for update skip locked) m),
 d as (
 	delete from {table} m where m.msg_id = any(array(select msg_id from due))
-	returning m.msg_id, m.message, jsonb_build_object('ezq_uuid', $3::text || '/' || m.msg_id) || (m.headers - $2::text[]) as headers){moves}
+	returning m.msg_id, m.message, pg_catalog.jsonb_build_object('ezq_uuid', $3::text || '/' || m.msg_id::text) || (m.headers - $2::text[]) as headers){moves}
 select count(*)::int, array(select msg_id from due where msg_id not in (select msg_id from d) order by msg_id)
 from d having {all stored}

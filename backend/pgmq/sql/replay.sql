@@ -11,13 +11,13 @@
 with r as materialized (
 	select msg_id, archived_at, message, headers from {archive}
 	where (archived_at, msg_id) > ($1::timestamptz, $2::bigint) and archived_at < $3::timestamptz
-		and not coalesce(headers ? 'reason_poisoned' and not headers ? 'topic_poisoned', false)
+		and not coalesce(headers ? 'reason_poisoned'::text and not headers ? 'topic_poisoned'::text, false)
 	order by archived_at, msg_id
 	limit $4),
 i as (
 	insert into {table} (vt, message, headers{columns})
-	select clock_timestamp(), message, jsonb_build_object('ezq_uuid', '{queue}/' || msg_id) ||
-		case when jsonb_typeof(headers) = 'object' then headers - $5::text[] else '{}' end{values}
+	select clock_timestamp(), message, pg_catalog.jsonb_build_object('ezq_uuid', {queue}::text || '/' || msg_id::text) ||
+		case when pg_catalog.jsonb_typeof(headers) = 'object' then headers - $5::text[] else '{}' end{values}
 	from r order by archived_at, msg_id
 	returning 1)
 select archived_at, msg_id, (select count(*) from r)::int from r where {all stored} order by archived_at desc, msg_id desc limit 1

@@ -5,4 +5,4 @@
 -- The clock is read when the row is locked, so it is not earlier than the last tick.
 
 with m as materialized (select message from {table} where msg_id = $1 for update)
-select coalesce(message->>'schedule', ''), left(coalesce(message->>'last', ''), 100), clock_timestamp() from m
+select coalesce(message->>'schedule'::text, ''), pg_catalog.left(coalesce(message->>'last'::text, ''), 100), clock_timestamp() from m

@@ -37,11 +37,11 @@ func (b TopicBindings) Groups(topic string) (groups []string) {
 
 // bindingsVersion changes whenever a binding comes or goes. It is the sum of their
 // hashes, in which their order does not matter.
-const bindingsVersion = "(select coalesce(sum(hashtextextended(compiled_regex || ' ' || queue_name, 0)), 0)::text from pgmq.topic_bindings)"
+const bindingsVersion = "(select coalesce(pg_catalog.sum(pg_catalog.hashtextextended(compiled_regex::text || ' ' || queue_name::text, 0)), 0)::text from pgmq.topic_bindings)"
 
 // A binding of a group has the topic as its pattern, and leads to a queue that is named
 // as groups are. Bindings of others make no groups.
-const isGroupSQL = "pattern = $1::text and lower(queue_name) ~ $2::text and lower(queue_name) <> $3::text"
+const isGroupSQL = "pattern::text = $1::text and pg_catalog.lower(queue_name) ~ $2::text and pg_catalog.lower(queue_name) <> $3::text"
 
 // Bindings returns what is bound to topic, as pgmq.send_topic would find it.
 func Bindings(ctx context.Context, db transact.Queryer, topic string) (TopicBindings, error) {

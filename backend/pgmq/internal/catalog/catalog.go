@@ -99,7 +99,7 @@ func (c *Catalog) Forget(queue string) {
 }
 
 // MissingTablesSQL tells which of the tables whose names are $1 do not exist.
-const MissingTablesSQL = "select name from unnest($1::text[]) as name where to_regclass(name) is null"
+const MissingTablesSQL = "select name from pg_catalog.unnest($1::text[]) as name where pg_catalog.to_regclass(name) is null"
 
 // CheckInstalled returns an error if PGMQ cannot be used in the database of db.
 func CheckInstalled(ctx context.Context, db transact.Queryer) error {

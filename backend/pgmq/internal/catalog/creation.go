@@ -5,22 +5,37 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
-// creation is the statement that creates a queue, and its parameters.
-type creation struct {
-	sql  string
-	args []any
+// creation is the statements that create a queue, without parameters.
+type creation struct{ sql string }
+
+func plainCreation(queue string) creation { return creation{createSQL("create", queue)} }
+
+func createSQL(function, queue string) string {
+	return ownPathSQL + "select pgmq." + function + "(" + sqlfile.Literal(queue) + "::text);\n" + formerPathSQL
 }
 
-func plainCreation(queue string) creation {
-	return creation{"select pgmq.create($1::text)", []any{pgx.QueryExecModeCacheDescribe, queue}}
+// OwnPathSQL has names without a schema mean those of PostgreSQL, until the transaction ends. PGMQ's functions have
+// such names, and a role that may create functions in a schema of the search_path would have its own run in their place.
+const OwnPathSQL = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
+
+// ownPathSQL is OwnPathSQL until formerPathSQL, for the caller's transaction.
+const (
+	ownPathSQL    = "select pg_catalog.set_config('ezq.search_path', pg_catalog.current_setting('search_path'), true);\n" + OwnPathSQL + ";\n"
+	formerPathSQL = "select pg_catalog.set_config('search_path', pg_catalog.current_setting('ezq.search_path'), true)"
+)
+
+// CreateUnlogged creates an unlogged queue.
+func CreateUnlogged(ctx context.Context, db transact.Queryer, queue string) error {
+	_, err := db.Exec(ctx, createSQL("create_unlogged", queue))
+	return err
 }
 
 // CreatePlain creates a queue as Publish and Subscribe do.
@@ -37,7 +52,7 @@ type Creator func(ctx context.Context, queue string, creation creation) (Layout,
 // succeed if the queue is there afterwards.
 func CreateWith(db transact.Queryer) Creator {
 	return func(ctx context.Context, queue string, creation creation) (Layout, error) {
-		_, failed := db.Exec(ctx, creation.sql, creation.args...)
+		_, failed := db.Exec(ctx, creation.sql)
 		if failed != nil && !fault.IsConcurrentCreation(failed) {
 			return Layout{}, failed
 		}

@@ -20,14 +20,16 @@ import (
 // lock, so that neither is decided upon what the other was. Nothing else waits for it.
 // It is several statements in one transaction; the second sees what was committed
 // before it had the lock.
-const lockTopicSQL = "select pg_advisory_xact_lock(hashtextextended('ezq ' || $3::text, 0));\n"
+const lockTopicSQL = "select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('ezq ' || $3::text, 0));\n"
 
-const createUnlessGroupedSQL = lockTopicSQL + `select pgmq.create($3::text) where not exists (
-	select from pgmq.topic_bindings where ` + isGroupSQL + ` and to_regclass(format('pgmq.%I', 'q_' || lower(queue_name))) is not null)`
+const createUnlessGroupedSQL = ownPathSQL + lockTopicSQL + `select pgmq.create($3::text) where not exists (
+	select from pgmq.topic_bindings where ` + isGroupSQL + ` and pg_catalog.to_regclass(pg_catalog.format('pgmq.%I', 'q_' || pg_catalog.lower(queue_name))) is not null);
+` + formerPathSQL
 
 // The topic's own queue is bound with the group's, for publishers that use
 // pgmq.send_topic.
-const bindSQL = lockTopicSQL + `select pgmq.bind_topic($1::text, queue_name) from pgmq.meta where queue_name in ($2::text, $3::text)`
+const bindSQL = ownPathSQL + lockTopicSQL + `select pgmq.bind_topic($1::text, queue_name::text) from pgmq.meta where queue_name::text in ($2::text, $3::text);
+` + formerPathSQL
 
 // withLiterals puts values in the place of $1, $2 and $3. Several statements take no
 // parameters, and pgx puts in none of its own where the client_encoding is not UTF8.
@@ -49,7 +51,7 @@ func Bind(ctx context.Context, db transact.Queryer, topic, own, queue string, de
 		}
 		if fresh {
 			declare = false
-			if _, err := db.Exec(ctx, "select pgmq.create($1::text)", pgx.QueryExecModeCacheDescribe, queue); err != nil {
+			if _, err := db.Exec(ctx, plainCreation(queue).sql); err != nil {
 				return false, notInMeta(queue)
 			}
 		}
@@ -92,7 +94,7 @@ func Join(ctx context.Context, db transact.Queryer, topic, own string) error {
 // line needs it.
 const waitingSQL = `
 select count(*) from (select from {table} where enqueued_at <= (
-	select max(bound_at) from pgmq.topic_bindings where pattern = $1::text and queue_name = $2::text) limit 100000) as waiting`
+	select pg_catalog.max(bound_at) from pgmq.topic_bindings where pattern::text = $1::text and queue_name::text = $2::text) limit 100000) as waiting`
 
 // CountMissed returns how many messages are in the own queue of a topic that a new group
 // does not get: at most 100,000, or -1 if that cannot be told.
@@ -110,7 +112,7 @@ func CountMissed(ctx context.Context, db transact.Queryer, topic, own, queue str
 
 // MoveMissed returns the statement that moves what CountMissed counts to the group.
 func MoveMissed(topic, own, queue string) string {
-	return fmt.Sprintf(`with m as (delete from %s where enqueued_at <= (select max(bound_at) from pgmq.topic_bindings where pattern = %s and queue_name = %s)`+
+	return fmt.Sprintf(`with m as (delete from %s where enqueued_at <= (select pg_catalog.max(bound_at) from pgmq.topic_bindings where pattern = %s and queue_name = %s)`+
 		` returning vt, message, headers) insert into %s (vt, message, headers) select vt, message, headers from m`,
 		queuename.Table(own), sqlfile.Literal(queuename.RoutingKey(topic)), sqlfile.Literal(queue), queuename.Table(queue))
 }
@@ -142,7 +144,7 @@ func HasOnlyGroups(ctx context.Context, pool *pgxpool.Pool, topic string, err er
 	if !fault.IsCode(err, "42P01") || invalid != nil {
 		return false
 	}
-	missing, failed := transact.Value[bool](ctx, pool, "select to_regclass($1) is null", queuename.Table(own))
+	missing, failed := transact.Value[bool](ctx, pool, "select pg_catalog.to_regclass($1) is null", queuename.Table(own))
 	if failed != nil || !missing {
 		return false
 	}

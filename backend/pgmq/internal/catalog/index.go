@@ -9,11 +9,11 @@ import (
 // KeysSQL is what an index of unique keys is on, and which rows it has. A key has at most 303 characters; more, which
 // only another program can have written, would not fit an index. What is no string is not in the index: its text could
 // have a gigabyte, and PostgreSQL would write it for each change of the row.
-const KeysSQL = "(left(headers->>'ezq_unique', 400)) WHERE " + IsKeyedSQL
+const KeysSQL = "(pg_catalog.left(headers->>'ezq_unique'::text, 400)) WHERE " + IsKeyedSQL
 
 // IsKeyedSQL tells which rows have a key. It stands before what looks at the key, in an index and in a statement:
 // PostgreSQL asks it first.
-const IsKeyedSQL = "jsonb_typeof(headers->'ezq_unique') = 'string'"
+const IsKeyedSQL = "pg_catalog.jsonb_typeof(headers->'ezq_unique'::text) = 'string'"
 
 // IndexName is the name of an index for a purpose. No queue has a table of such a name, which what PostgreSQL
 // chooses can be. PostgreSQL cuts one that is too long.

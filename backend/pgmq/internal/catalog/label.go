@@ -17,8 +17,8 @@ import (
 const labelTimeout = time.Second
 
 const labelSQL = `
-select obj_description(oid, 'pg_class') is null and pg_has_role(relowner, 'usage')
-from pg_class where oid = $1::text::regclass`
+select pg_catalog.obj_description(oid, 'pg_class') is null and pg_catalog.pg_has_role(relowner, 'usage')
+from pg_class where oid = $1::text::regclass::oid`
 
 const (
 	topicLabel = "ezq: topic %q"

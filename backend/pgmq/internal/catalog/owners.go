@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -27,8 +26,8 @@ type untrustedTable struct {
 	Owner   string
 	Trusted bool   // the owner is trusted, and the code is not
 	Code    bool   // there is such code, of a role that is not trusted either
-	What    string // where Trusted: the function or relation of another role, and that role
-	Of      string
+	What    string // the function or relation of another role, or what is on the table that neither PGMQ nor ezq makes
+	Of      string // that role, or ""
 }
 
 // untrustedTables returns those of tables that can run code of roles which are not trusted.
@@ -56,18 +55,18 @@ func (s untrustedTable) codeError() error {
 	if !s.Code {
 		return nil
 	}
-	cause := fmt.Errorf("the table %s belongs to the role %s, which this one has no reason to trust, and has a trigger, rule, policy or function that would run with the rights of this role",
-		s.Table, s.Owner)
+	cause := fmt.Errorf("the table %s belongs to the role %s, which this one has no reason to trust, and has what neither PGMQ nor ezq makes, and what can run code with the rights of this role: %s",
+		s.Table, s.Owner, s.What)
 	if s.Trusted {
-		cause = fmt.Errorf("the table %s has a trigger, rule, policy, constraint, default or index with %s, which belongs to the role %s,"+
+		cause = fmt.Errorf("the table %s has a trigger, rule, policy, constraint, default, index, column or key of partitions with %s, which belongs to the role %s,"+
 			" which this one has no reason to trust, and would run with the rights of this role", s.Table, s.What, s.Of)
 	}
 	return &fault.Error{
 		Kind: fault.ErrPermission, Cause: cause,
-		Remedy: fmt.Sprintf("list what the table has, with SELECT pg_describe_object(classid, objid, 0) FROM pg_depend"+
-			" WHERE refclassid = 'pg_class'::regclass AND refobjid = '%s'::regclass; see which role has made it, and drop the table,"+
+		Remedy: fmt.Sprintf("list what the table has, with SELECT pg_catalog.pg_describe_object(classid, objid, 0) FROM pg_depend"+
+			" WHERE refclassid = 'pg_class'::regclass::oid AND refobjid = %s::regclass::oid; see which role has made it, and drop the table,"+
 			" or its triggers, rules, policies and functions of that role; only then, if it is to stay, let an administrator run"+
-			" ALTER TABLE … OWNER TO the owner of the schema or of the queue (docs/postgres.md, Roles)", strings.ReplaceAll(s.Table, "'", "''")),
+			" ALTER TABLE … OWNER TO the owner of the schema or of the queue (docs/postgres.md, Roles)", sqlfile.Literal(s.Table)),
 	}
 }
 

@@ -209,7 +209,7 @@ func (r *Route) prepare() {
 	for i, queue := range r.Queues {
 		fmt.Fprintf(&copies, ",\ni%d as (insert into %s (vt, message, headers) select vt, message, headers from r returning 1)", i, queuename.Table(queue))
 		inserts[i] = fmt.Sprintf("i%d", i)
-		notifications[i] = fmt.Sprintf("case when has_room then pg_notify($6, '%s') end", queue) // a queue's name has no quotes
+		notifications[i] = "case when has_room then pg_catalog.pg_notify($6, " + sqlfile.Literal(queue) + ") end"
 	}
 	statement := func(file string, names ...string) string {
 		return strings.NewReplacer(append(names, "{unchanged}", r.Unchanged())...).Replace(sqlfile.Text(file))
@@ -227,7 +227,7 @@ func (r *Route) prepare() {
 
 // WhyNotStored returns why nothing was published by this route.
 func (r *Route) WhyNotStored(ctx context.Context, db transact.Queryer) error {
-	rows, err := db.Query(ctx, "select "+strings.ReplaceAll(r.Unchanged(), "$5", "$1::text"), pgx.QueryExecModeCacheDescribe, r.Version)
+	rows, err := db.Query(ctx, "select "+r.unchanged("$1::text"), pgx.QueryExecModeCacheDescribe, r.Version)
 	if err != nil {
 		return err
 	}
@@ -254,13 +254,16 @@ func (r *Route) Statement(name string, build func() string) string {
 // Unchanged is the condition, in SQL, on which the route is still right: the bindings are
 // those that it was made for, and what did not exist still does not. PostgreSQL decides
 // that once for a statement, whatever the number of messages.
-func (r *Route) Unchanged() string {
-	condition := "$5 = '' and to_regclass('pgmq.topic_bindings') is null"
+func (r *Route) Unchanged() string { return r.unchanged("$5::text") }
+
+// unchanged is Unchanged where the version of the bindings is another parameter.
+func (r *Route) unchanged(version string) string {
+	condition := version + " = '' and pg_catalog.to_regclass('pgmq.topic_bindings') is null"
 	if r.Version != "" {
-		condition = bindingsVersion + " = $5"
+		condition = bindingsVersion + " = " + version
 	}
 	for _, queue := range r.absent {
-		condition += " and to_regclass('" + queuename.Table(queue) + "') is null" // a queue's name has no quotes
+		condition += " and pg_catalog.to_regclass(" + sqlfile.Literal(queuename.Table(queue)) + ") is null"
 	}
 	return condition
 }

@@ -54,7 +54,7 @@ var errBadHeaders = errors.New("the headers are not JSON")
 // HeaderSQL is a header in SQL. One that is no string, or has more bytes than most, counts as empty: it is never written
 // out.
 func HeaderSQL(key string, most int) string {
-	return fmt.Sprintf("case when jsonb_typeof(headers->'%[1]s') = 'string' and octet_length(headers->>'%[1]s') <= %[2]d then headers->>'%[1]s' else '' end", key, most)
+	return fmt.Sprintf("case when pg_catalog.jsonb_typeof(headers->'%[1]s'::text) = 'string' and pg_catalog.octet_length(headers->>'%[1]s'::text) <= %[2]d then headers->>'%[1]s'::text else '' end", key, most)
 }
 
 // EncodeHeaders returns the text of the jsonb in the column headers.

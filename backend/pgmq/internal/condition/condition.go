@@ -112,25 +112,25 @@ func (i *Insert) taken(results []backend.PublishResult, locked bool, err error) 
 
 const (
 	// waitSQL locks a key until the transaction ends. The seed keeps the lock apart from those of other programs.
-	waitSQL = "select pg_advisory_xact_lock(hashtextextended($1::text, 7301942)) is not null, current_setting('transaction_isolation')"
+	waitSQL = "select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::text, 7301942)) is not null, pg_catalog.current_setting('transaction_isolation')"
 
 	// tryLockSQL is waitSQL without waiting: the next statement asks the setting, since it cannot see the result.
-	tryLockSQL = "select set_config('ezq.locked', pg_try_advisory_xact_lock(hashtextextended($1::text, 7301942))::text, true) = 'true'"
+	tryLockSQL = "select pg_catalog.set_config('ezq.locked', pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended($1::text, 7301942))::text, true) = 'true'"
 
-	lockedSQL = " and current_setting('ezq.locked', true) = 'true'"
+	lockedSQL = " and pg_catalog.current_setting('ezq.locked', true) = 'true'"
 )
 
 const (
 	// settingsSQL has PostgreSQL plan each statement anew, by index.
-	settingsSQL = transact.PlanSQL + ", set_config('plan_cache_mode', 'force_custom_plan', true)"
+	settingsSQL = transact.PlanSQL + ", pg_catalog.set_config('plan_cache_mode', 'force_custom_plan', true)"
 
 	// shortWaitSQL has it wait for others with the same ID only so long that what waits does not keep connections from those
 	// that need not wait. Nothing with a key waits: its lock is only tried.
-	shortWaitSQL = ", set_config('ezq.lock_timeout', current_setting('lock_timeout'), true), set_config('lock_timeout', '20ms', true)"
+	shortWaitSQL = ", pg_catalog.set_config('ezq.lock_timeout', pg_catalog.current_setting('lock_timeout'), true), pg_catalog.set_config('lock_timeout', '20ms', true)"
 
 	// ownWaitSQL restores the setting of the session once all IDs are stored: triggers of the queue have the time that
 	// they have in another publish. It is a condition in that statement, and true.
-	ownWaitSQL = "(select set_config('lock_timeout', case when count(*) >= 0 then current_setting('ezq.lock_timeout') end, true) is not null from fresh)"
+	ownWaitSQL = "(select pg_catalog.set_config('lock_timeout', case when count(*) >= 0 then pg_catalog.current_setting('ezq.lock_timeout') end, true) is not null from fresh)"
 )
 
 func (i *Insert) settings() string {
@@ -244,7 +244,7 @@ func (i *Insert) forRoute(name, file, copyFile string, alone bool) string {
 			number := strconv.Itoa(n)
 			found[n], stored[n] = "select id from e"+number, "s"+number
 			copies.WriteString(strings.NewReplacer(
-				"{i}", number, "{queue}", queue, "{table}", queuename.Table(queue), "{id}", codec.HeaderSQL(codec.UUIDKey, backend.MaxID), "{most}", strconv.Itoa(codec.MaxStoredHeaders),
+				"{i}", number, "{queue}", sqlfile.Literal(queue), "{table}", queuename.Table(queue), "{id}", codec.HeaderSQL(codec.UUIDKey, backend.MaxID), "{most}", strconv.Itoa(codec.MaxStoredHeaders),
 			).Replace(sqlfile.Text(copyFile)))
 		}
 		unchanged, forget, ownWait := i.Route.Unchanged(), "", "true"
@@ -257,7 +257,7 @@ func (i *Insert) forRoute(name, file, copyFile string, alone bool) string {
 		}
 		return strings.NewReplacer(
 			"{unchanged}", unchanged, "{ids}", idsTable, "{forget}", forget, "{own wait}", ownWait, "{copies}", copies.String(),
-			"{due}", "coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond')",
+			"{due}", "coalesce(t.at, clock_timestamp() + t.delay::double precision * interval '1 microsecond')",
 			"{found}", strings.Join(found, " union all "), "{queues}", strconv.Itoa(len(found)), "{all stored}", catalog.AllStored("r", stored...),
 		).Replace(sqlfile.Text(file))
 	})

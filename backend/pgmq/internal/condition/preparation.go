@@ -176,7 +176,7 @@ func (p Preparer) index(ctx context.Context, table string) error {
 	case p.Transaction && p.Pool == nil:
 		return errBusy
 	}
-	err = p.create(ctx, "select set_config('lock_timeout', '100ms', true), "+transact.StatementTimeoutSQL(longestBuild)+"; create index "+name+" on "+table+" "+catalog.KeysSQL, sqlfile.Text(missingIndexesSQL), table)
+	err = p.create(ctx, "select pg_catalog.set_config('lock_timeout', '100ms', true), "+transact.StatementTimeoutSQL(longestBuild)+"; create index "+name+" on "+table+" "+catalog.KeysSQL, sqlfile.Text(missingIndexesSQL), table)
 	switch {
 	case fault.IsCode(err, "42501"): // insufficient_privilege
 		return &fault.Error{Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err), Remedy: remedy}
@@ -193,8 +193,8 @@ func (p Preparer) index(ctx context.Context, table string) error {
 
 // sizeSQL tells of a table with its partitions whether it is larger than that, and whether it has any.
 const sizeSQL = `
-select pg_relation_size(c.oid) + coalesce((select sum(pg_relation_size(relid)) from pg_partition_tree(c.oid)), 0) > $2, c.relkind = 'p'
-from pg_class c where c.oid = to_regclass($1::text)`
+select pg_catalog.pg_relation_size(c.oid) + coalesce((select pg_catalog.sum(pg_catalog.pg_relation_size(relid)) from pg_catalog.pg_partition_tree(c.oid))::bigint, 0) > $2::bigint, c.relkind = 'p'
+from pg_class c where c.oid = pg_catalog.to_regclass($1::text)::oid`
 
 // create runs statements that create something. Where another process creates the same, it is enough that
 // it is there afterwards.

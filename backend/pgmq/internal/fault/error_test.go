@@ -110,6 +110,12 @@ func TestError_HidesTextThatMayQuoteAValue(t *testing.T) {
 		"a file cannot be used; PostgreSQL's own text may quote a message, and is in its log": {
 			Code: "58030", Routine: "be_lo_import", Message: `could not read server file "s3cr3t"`,
 		},
+		"syntax_error; PostgreSQL's own text may quote a message, and is in its log": {
+			Code: "42601", Routine: "scanner_yyerror", Message: `syntax error at or near "s3cr3t"`, Where: "invalid type name \"s3cr3t\nPL/pgSQL function pgmq.create(text) line 5 at EXECUTE\"",
+		},
+		"a function failed in line 11 of pgmq.validate_routing_key; PostgreSQL's own text may quote a message, and is in its log": {
+			Code: "P0001", Routine: "exec_stmt_raise", Message: `routing_key cannot be s3cr3t`, Where: "PL/pgSQL function pgmq.validate_routing_key(text) line 11 at RAISE",
+		},
 		"an error; PostgreSQL's own text may quote a message, and is in its log": {Code: "U0001", Routine: "plperl", Message: "s3cr3t", Where: "PL/Perl function"},
 
 		`relation "pgmq.q_t" does not exist`:                          {Code: "42P01", Routine: "parserOpenTable", Message: `relation "pgmq.q_t" does not exist`, Position: 15},

@@ -22,7 +22,7 @@ func shown(pg *pgconn.PgError) *pgconn.PgError {
 	if IsNotStored(pg) {
 		return withMessage(pg, "PostgreSQL accepts the row, and does not insert it into the table")
 	}
-	if isRaised(pg) || !mayQuote(pg) {
+	if isRaised(pg) && !isValidation(pg) || !mayQuote(pg) {
 		return withMessage(pg, pg.Message)
 	}
 	of := ""
@@ -43,6 +43,13 @@ func serverText(pg *pgconn.PgError) string {
 // isRaised reports whether RAISE of PL/pgSQL has written all of pg, the names of tables in it as well.
 func isRaised(pg *pgconn.PgError) bool { return pg.Routine == "exec_stmt_raise" }
 
+// isValidation reports whether a function of PGMQ's has raised pg that checks a routing key or a pattern, and quotes it. A
+// CHECK or a trigger can have it check what a message says.
+func isValidation(pg *pgconn.PgError) bool {
+	innermost, _, _ := strings.Cut(pg.Where, "\n")
+	return strings.Contains(innermost, "pgmq.validate_")
+}
+
 // mayQuote reports whether the text of pg may quote a value. It may if that is not known.
 func mayQuote(pg *pgconn.PgError) bool {
 	if severity(pg) != "ERROR" || len(pg.Code) < 2 {
@@ -61,7 +68,7 @@ func mayQuote(pg *pgconn.PgError) bool {
 		named := pg.Position > 0 || pg.Routine == "" || slices.Contains(routinesOfNames(), pg.Routine)
 		return evaluated && !isPrivilege(pg) || !named
 	}
-	marks := `"'` + "`«»‹›„“”‚‘’「」『』"
+	marks := quotationMarks
 	if pg.Code[:2] != "XX" { // its numbers are those of sizes and of objects
 		marks += "0123456789"
 	}
@@ -81,11 +88,16 @@ func routinesOfNames() []string {
 	}
 }
 
-// isOfPGMQ reports whether a function of PGMQ's that is given names only has failed.
+// isOfPGMQ reports whether a function of PGMQ's that is given names only has failed. PostgreSQL says so in each language with
+// "PL/pgSQL", the function and the number of its line, and without quotation marks; those are around a value that it quotes there.
 func isOfPGMQ(pg *pgconn.PgError) bool {
-	return regexp.MustCompile(`^.* pgmq\.(create|create_unlogged|create_partitioned|drop_queue|bind_topic)\([a-z, ]*\) .*$`).
-		MatchString(outermost(pg))
+	of := outermost(pg)
+	return strings.Contains(of, "PL/pgSQL") && !strings.ContainsAny(of, quotationMarks) &&
+		regexp.MustCompile(`pgmq\.(create|create_unlogged|create_partitioned|drop_queue|bind_topic)\([a-z, ]*\)[^()]*[0-9]`).MatchString(of)
 }
+
+// quotationMarks are those of all languages that PostgreSQL speaks.
+const quotationMarks = `"'` + "`«»‹›„“”‚‘’「」『』"
 
 // functionOf returns which line of which function has failed, or nothing. What is behind it may quote a value.
 func functionOf(pg *pgconn.PgError) string {

@@ -93,7 +93,7 @@ func (l *locker) lockRows(ctx context.Context, conn *pgxpool.Conn, limit int, le
 	batch := transact.New()
 	idle := min(lease.Milliseconds(), math.MaxInt32) // PostgreSQL takes no more
 	batch.Queue(l.queue.sql().LockTable)
-	batch.Queue(fmt.Sprintf("select set_config('idle_in_transaction_session_timeout', '%d', true), ", idle) + transact.StatementTimeoutSQL(l.claims.screening.claimTimeout()))
+	batch.Queue(fmt.Sprintf("select pg_catalog.set_config('idle_in_transaction_session_timeout', '%d', true), ", idle) + transact.StatementTimeoutSQL(l.claims.screening.claimTimeout()))
 	reading := false
 	batch.Queue(l.queue.sql().Lock, limit, l.queue.maxMessageBytes).Query(func(rows pgx.Rows) (err error) {
 		reading = true

@@ -48,6 +48,6 @@ func (q *queue) isDropped(ctx context.Context, err error) bool {
 	if !fault.IsCode(err, "42P01", "3F000") { // undefined_table, invalid_schema_name
 		return false
 	}
-	missing, err := transact.Value[bool](ctx, q.pool, "select to_regclass($1) is null", queuename.Table(q.name))
+	missing, err := transact.Value[bool](ctx, q.pool, "select pg_catalog.to_regclass($1) is null", queuename.Table(q.name))
 	return err == nil && missing
 }

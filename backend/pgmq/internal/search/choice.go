@@ -31,7 +31,7 @@ var matchesSQL string
 // statement puts names in the place of what is in braces.
 func (c choice) statement(file string, t table, names ...string) string {
 	which, small, order := c.which(t)
-	with := strings.NewReplacer("{table}", t.name, "{queue}", t.queue, "{known}", t.known(), "{which}", which, "{small}", small, "{order}", order)
+	with := strings.NewReplacer("{table}", t.name, "{queue}", sqlfile.Literal(t.queue), "{known}", t.known(), "{which}", which, "{small}", small, "{order}", order)
 	all := append([]string{"{matches}", sqlfile.Text(matchesSQL)}, names...)
 	return with.Replace(strings.NewReplacer(all...).Replace(sqlfile.Text(file)))
 }
@@ -70,16 +70,16 @@ func (c choice) number(t table) *int64 {
 func (c choice) conditions() [4]string {
 	var all [4]string
 	if c.ID != "" {
-		all[0] = "headers->'ezq_uuid' = to_jsonb($1::text)"
+		all[0] = "headers->'ezq_uuid'::text = pg_catalog.to_jsonb($1::text)"
 	}
 	if c.UniqueKey != "" {
-		all[1] = catalog.IsKeyedSQL + " and left(headers->>'ezq_unique', 400) = $2::text"
+		all[1] = catalog.IsKeyedSQL + " and pg_catalog.left(headers->>'ezq_unique'::text, 400) = $2::text"
 	}
 	if c.Event != "" {
-		all[2] = "coalesce(message->'_type', headers->'name') = to_jsonb($3::text)"
+		all[2] = "coalesce(message->'_type'::text, headers->'name'::text) = pg_catalog.to_jsonb($3::text)"
 	}
 	if c.Header != "" {
-		all[3] = "headers->" + sqlfile.Literal(c.Header) + " = to_jsonb($5::text)"
+		all[3] = "headers->" + sqlfile.Literal(c.Header) + "::text = pg_catalog.to_jsonb($5::text)"
 	}
 	return all
 }
@@ -89,7 +89,7 @@ func (c choice) conditions() [4]string {
 // Any publisher may store rows that take long to read, as 250 MB in 3 MB. Consumers take no such headers. Rows of which only a
 // flood takes long are left out if there is one.
 func (c choice) which(t table) (which, small, order string) {
-	small = fmt.Sprintf("coalesce(pg_column_size(headers), 0) <= %d", codec.MaxStoredHeaders)
+	small = fmt.Sprintf("coalesce(pg_catalog.pg_column_size(headers), 0) <= %d", codec.MaxStoredHeaders)
 	if c.small {
 		small = readFast("headers")
 		if c.Event != "" {
@@ -114,20 +114,20 @@ func (c choice) which(t table) (which, small, order string) {
 
 // readFast tells, without reading it, that a column is small, and that reading does not make it larger.
 func readFast(column string) string {
-	return fmt.Sprintf("coalesce(pg_column_size(%[1]s), 0) <= 8192 and pg_column_compression(%[1]s) is null", column)
+	return fmt.Sprintf("coalesce(pg_catalog.pg_column_size(%[1]s), 0) <= 8192 and pg_catalog.pg_column_compression(%[1]s) is null", column)
 }
 
 // index returns the SQL of an index with which all of t can be searched.
 func (c choice) index(t table) string {
-	name, on := catalog.IndexName("event", t.name), "USING hash ((coalesce(message->'_type', headers->'name')))"
+	name, on := catalog.IndexName("event", t.name), "USING hash ((coalesce(message->'_type'::text, headers->'name'::text)))"
 	switch {
 	case c.UniqueKey != "":
 		name, on = catalog.IndexName("key", t.name), catalog.KeysSQL
 	case c.ID != "":
-		name, on = catalog.IndexName("id", t.name), "USING hash ((headers->'ezq_uuid'))"
+		name, on = catalog.IndexName("id", t.name), "USING hash ((headers->'ezq_uuid'::text))"
 	case c.Header != "":
 		name = catalog.IndexName("header", t.name, c.Header)
-		on = fmt.Sprintf("USING hash ((headers->%s))", sqlfile.Literal(c.Header))
+		on = fmt.Sprintf("USING hash ((headers->%s::text))", sqlfile.Literal(c.Header))
 	}
 	return catalog.IndexRemedy(name, t.name, on, t.partitioned)
 }

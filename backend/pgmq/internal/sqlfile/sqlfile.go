@@ -2,7 +2,7 @@
 // written into it.
 //
 // Go puts something in the place of what is in braces. {table}, {archive} and {queue} are the table of a queue, its
-// archive and its name. All others are explained in the comments of the file, or in those of its package.
+// archive and its name, which is a string there. All others are explained in the comments of the file, or in those of its package.
 package sqlfile
 
 import "strings"

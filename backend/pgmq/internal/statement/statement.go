@@ -4,7 +4,7 @@
 // To try a statement in psql, put these in the place of what is in braces:
 //
 //   - {table}, {archive}, {target}: the tables, as in pgmq.q_orders, pgmq.a_orders and
-//     pgmq.q_orders_dead. {queue} is the name of the queue.
+//     pgmq.q_orders_dead. {queue} is the name of the queue, as a string.
 //   - {same}: a message of the table m has the token t. Each lease has another one.
 //   - {read}, {was}: when m was leased last, and the same of one that perhaps was never leased.
 //   - {mark}, {uncount}: note that m is leased now, and take that back.
@@ -112,13 +112,13 @@ func New(queue string, layout catalog.Layout) Set {
 // of the message.
 func namesOf(queue string, layout catalog.Layout) []string {
 	const (
-		end         = "clock_timestamp() + $2::bigint * interval '1 microsecond'"
+		end         = "clock_timestamp() + $2::bigint::double precision * interval '1 microsecond'"
 		knownBefore = "(m.read_ct > 0 or m.last_read_at is not null)"
 	)
 	table := queuename.Table(queue)
 	names := []string{
 		"{table}", table, "{most}", fmt.Sprint(codec.MaxHeaders),
-		"{oid}", "'" + table + "'::regclass::oid", "{current}", fmt.Sprintf("'%s'::regclass::oid = %d::oid", table, layout.OID),
+		"{oid}", sqlfile.Literal(table) + "::regclass::oid", "{current}", fmt.Sprintf("%s::regclass::oid = %d::oid", sqlfile.Literal(table), layout.OID),
 	}
 	if layout.Has("last_read_at timestamptz") {
 		// If it was never leased, this tells it from a message that has its id in the
@@ -129,8 +129,8 @@ func namesOf(queue string, layout catalog.Layout) []string {
 			"{read}", "m.last_read_at", "{was}", touched,
 			"{mark}", ", last_read_at = clock_timestamp()",
 			"{uncount}", "greatest(m.read_ct, l.uncount) - l.uncount",
-			"{end}", "date_trunc('milliseconds', "+end+") + case when "+knownBefore+" then interval '0' else interval '1 microsecond' end",
-			"{known}", "m.vt = date_trunc('milliseconds', m.vt)", "{held}", knownBefore)
+			"{end}", "pg_catalog.date_trunc('milliseconds', "+end+") + case when "+knownBefore+" then interval '0' else interval '1 microsecond' end",
+			"{known}", "m.vt = pg_catalog.date_trunc('milliseconds', m.vt)", "{held}", knownBefore)
 	} else {
 		names = append(names,
 			"{same}", "m.read_ct = t.number", "{read}", "now()", "{was}", "now()", "{mark}", "", "{uncount}", "greatest(m.read_ct, 0)",
@@ -145,7 +145,7 @@ func namesOf(queue string, layout catalog.Layout) []string {
 // Finite is a time, or 1970 if it is missing, or infinite, which only another program
 // can have written and no time.Time can hold.
 func Finite(column string) string {
-	return "case when isfinite(" + column + ") then " + column + " else 'epoch' end"
+	return "case when pg_catalog.isfinite(" + column + ") then " + column + " else 'epoch' end"
 }
 
 // ackWait is how long an ack in a handler's transaction waits for a lock. Another consumer that renews
@@ -155,7 +155,7 @@ const ackWait = 3 * time.Second
 // waitingForLocks returns sql with waiting for rows that are locked, in place of passing them by, but not for
 // long: the transaction that waits keeps a connection from others.
 func waitingForLocks(sql string) string {
-	bounded := fmt.Sprintf(" where set_config('lock_timeout', '%d', true) is not null order by id)", ackWait.Milliseconds())
+	bounded := fmt.Sprintf(" where pg_catalog.set_config('lock_timeout', '%d', true) is not null order by id)", ackWait.Milliseconds())
 	return strings.Replace(strings.Replace(sql, " skip locked", "", 1), " order by id)", bounded, 1)
 }
 
@@ -175,7 +175,7 @@ func (s Set) Archiving(queue string, columns []string) Set {
 	archive := queuename.Archive(queue)
 	s.RemoveLocked = "" // deletes
 	s.LockTable = s.names.Replace(strings.Replace(read("lock_table"), "{also}", ", "+archive, 1))
-	s.Ack = s.names.Replace(strings.NewReplacer(append(also, "{archive}", archive, "{queue}", queue, "{all stored}", catalog.AllStored("d", "s"))...).Replace(read("archive")))
+	s.Ack = s.names.Replace(strings.NewReplacer(append(also, "{archive}", archive, "{queue}", sqlfile.Literal(queue), "{all stored}", catalog.AllStored("d", "s"))...).Replace(read("archive")))
 	s.AckOne = waitingForLocks(s.Ack)
 	return s
 }

@@ -15,7 +15,7 @@ import (
 // NotificationsHaveRoomSQL is whether PostgreSQL's queue of notifications is less than half full, from where on
 // PostgreSQL itself warns. All databases of a server share it, and any session fills it that listens and stays in a
 // transaction. When it is full, a transaction that has notified fails to commit.
-const NotificationsHaveRoomSQL = "pg_notification_queue_usage() < 0.5::float8"
+const NotificationsHaveRoomSQL = "pg_catalog.pg_notification_queue_usage() < 0.5::float8"
 
 // Batch is statements that go to the server in one round trip, and take
 // effect together.
@@ -40,7 +40,7 @@ func NewWithTimeout(timeout time.Duration) *Batch {
 // StatementTimeoutSQL has each of the next statements of a transaction fail that takes longer. The
 // commit does not: PostgreSQL has stopped the clock by then.
 func StatementTimeoutSQL(timeout time.Duration) string {
-	return fmt.Sprintf("set_config('statement_timeout', '%d', true)", max(timeout.Milliseconds(), 1))
+	return fmt.Sprintf("pg_catalog.set_config('statement_timeout', '%d', true)", max(timeout.Milliseconds(), 1))
 }
 
 // CheckSQL has constraints checked that are deferred to the commit. What one refuses would fail
@@ -84,8 +84,8 @@ const ReadCommittedSQL = "begin isolation level read committed"
 //
 // An incremental sort stays: it sorts only the messages of one time by their ids. Without jit
 // no plan is compiled because it is believed to be expensive.
-const PlanSQL = "select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), " +
-	"set_config('enable_sort', 'off', true), set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)"
+const PlanSQL = "select pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_bitmapscan', 'off', true), " +
+	"pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('enable_nestloop', 'off', true), pg_catalog.set_config('jit', 'off', true)"
 
 // Value returns the only column of the only row of a query.
 func Value[T any](ctx context.Context, db RowQueryer, sql string, args ...any) (value T, err error) {

@@ -162,7 +162,7 @@ func (l *Listener) selfTest(ctx context.Context, conn *pgx.Conn) error {
 	if _, err := conn.Exec(bounded, "listen "+Channel); err != nil {
 		return err
 	}
-	if _, err := conn.Exec(bounded, "select pg_notify($1, '')", pgx.QueryExecModeExec, Channel); err != nil {
+	if _, err := conn.Exec(bounded, "select pg_catalog.pg_notify($1, '')", pgx.QueryExecModeExec, Channel); err != nil {
 		return err
 	}
 	for {

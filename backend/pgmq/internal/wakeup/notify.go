@@ -73,13 +73,13 @@ func (n *Notifier) Notify(queue string) {
 const NotifySQL = notifySQL + ifRoomSQL
 
 const (
-	notifySQL = "select pg_notify($1::text, queue) from unnest($2::text[]) as queue"
+	notifySQL = "select pg_catalog.pg_notify($1::text, queue) from pg_catalog.unnest($2::text[]) as queue"
 	ifRoomSQL = " where (select " + transact.NotificationsHaveRoomSQL + ")"
 )
 
 // hintSQL is NotifySQL that does not wait for the disk, with that lock in its hand: a crash
 // loses only hints.
-const hintSQL = notifySQL + ", set_config('synchronous_commit', 'off', true)" + ifRoomSQL
+const hintSQL = notifySQL + ", pg_catalog.set_config('synchronous_commit', 'off', true)" + ifRoomSQL
 
 // run notifies until there was nothing to notify for a pause.
 func (n *Notifier) run() {

@@ -4,7 +4,7 @@
 -- Parameters: $1 the table of the queue, $2 its archive.
 
 select array(
-		select attname::text from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped
+		select attname::text from pg_attribute where attrelid = pg_catalog.to_regclass($1)::oid and attnum > 0 and not attisdropped
 		intersect
-		select attname::text from pg_attribute where attrelid = to_regclass($2) and attnum > 0 and not attisdropped),
-	coalesce(has_table_privilege(to_regclass($2), 'select') and has_table_privilege(to_regclass($2), 'insert'), false)
+		select attname::text from pg_attribute where attrelid = pg_catalog.to_regclass($2)::oid and attnum > 0 and not attisdropped),
+	coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass($2), 'select') and pg_catalog.has_table_privilege(pg_catalog.to_regclass($2), 'insert'), false)

@@ -11,10 +11,10 @@
 
 with i as (
 	insert into {table} (vt, message, headers)
-		select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond') as vt,
+		select coalesce(t.at, clock_timestamp() + t.delay::double precision * interval '1 microsecond') as vt,
 			t.message::jsonb as message, t.headers::jsonb as headers
 		from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)
 		where {unchanged}
 	returning 1)
 select n from (select count(*) as n from i) as i
-where n > 0 and case when n = cardinality($1::text[]) then true else ('{mark}' || n)::boolean end
+where n > 0 and case when n = pg_catalog.cardinality($1::text[]) then true else ('{mark}' || n::text)::boolean end

@@ -4,5 +4,5 @@
 -- bindings.
 
 insert into {table} (vt, message, headers)
-	select coalesce($4::timestamptz, clock_timestamp() + $3::bigint * interval '1 microsecond'), $1::text::jsonb, $2::text::jsonb
+	select coalesce($4::timestamptz, clock_timestamp() + $3::bigint::double precision * interval '1 microsecond'), $1::text::jsonb, $2::text::jsonb
 	where {unchanged}

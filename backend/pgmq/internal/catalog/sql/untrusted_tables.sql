@@ -1,5 +1,5 @@
 -- The tables that can have code of others run as the current role: the owner of such a table, whether that is trusted,
--- whether the table would run such code now, and the name and the owner of a function or relation that it runs, or ''.
+-- whether the table would run such code now, what that is, and the owner of the function or relation that it runs, or ''.
 --
 -- Parameters: $1 the tables, $2 a table that vouches for these, or ''.
 --
@@ -7,42 +7,76 @@
 -- table's schema, and of a table that vouches for this one. A superuser is a member of all roles, and does not trust
 -- them for that.
 --
--- Code is what runs when a row is written or read: triggers, rules, policies, and functions in constraints, in defaults
--- and in indexes. What a role that is not trusted has given it, by a function, or by a relation that a rule or a policy
--- uses, stays when a table gets another owner. All rules and policies of an untrusted owner count.
+-- Code is what runs when a row is written or read: triggers, rules, policies, and expressions in constraints, in defaults,
+-- in indexes and in the keys of partitions, on the table and on each that inherits from it, or that it inherits from.
+-- An expression can hide a call, in a function of PostgreSQL that executes a text, and PostgreSQL notes no dependency then.
+-- So of an untrusted owner all counts that is not known: what PGMQ and ezq make. Of a trusted owner, what depends on a
+-- function, an operator, a type or a relation of a role that is not trusted: that stays when a table gets another owner.
+--
+-- pg_get_expr waits for a table that is locked exclusively, and is asked of untrusted owners' tables only.
 
-with me as (select oid, rolsuper from pg_roles where rolname = current_user),
-t as (
-	select distinct c.oid, c.relowner, c.relnamespace from unnest($1::text[]) as name
-	join pg_class c on c.oid = to_regclass(name)),
+with recursive me as (select oid, rolsuper from pg_roles where rolname = current_user),
+named as (
+	select distinct c.oid, c.relnamespace from pg_catalog.unnest($1::text[]) as name
+	join pg_class c on c.oid = pg_catalog.to_regclass(name)::oid),
 trusted as (
 	select r.oid from pg_roles r, me
-	where r.rolsuper or r.oid = me.oid or not me.rolsuper and pg_has_role(r.oid, 'member')
+	where r.rolsuper or r.oid = me.oid or not me.rolsuper and pg_catalog.pg_has_role(r.oid, 'member')
 		or r.oid in (select datdba from pg_database where datname = current_database())
-		or r.oid in (select nspowner from pg_namespace where oid in (select relnamespace from t))
-		or r.oid in (select relowner from pg_class where oid = to_regclass(nullif($2::text, '')))),
+		or r.oid in (select nspowner from pg_namespace where oid in (select relnamespace from named))
+		or r.oid in (select relowner from pg_class where oid = pg_catalog.to_regclass(nullif($2::text, ''))::oid)),
+relatives as (
+	select oid from named
+	union select other.oid from relatives cross join lateral (
+		select inhrelid as oid from pg_inherits where inhparent = relatives.oid
+		union all select inhparent from pg_inherits where inhrelid = relatives.oid) as other),
+t as (
+	select c.oid, c.relowner, c.relowner in (select oid from trusted) as trusted, c.relkind
+	from relatives join pg_class c on c.oid = relatives.oid),
 parts as (
-	select 'pg_constraint'::regclass as class, oid, conrelid as of, false as own from pg_constraint
-	union all select 'pg_attrdef'::regclass, oid, adrelid, false from pg_attrdef
-	union all select 'pg_class'::regclass, indexrelid, indrelid, false from pg_index
-	union all select 'pg_trigger'::regclass, oid, tgrelid, false from pg_trigger where not tgisinternal
-	union all select 'pg_rewrite'::regclass, oid, ev_class, true from pg_rewrite
-	union all select 'pg_policy'::regclass, oid, polrelid, true from pg_policy),
+	select t.oid as of, t.trusted, part.* from t cross join lateral (
+		select 'pg_constraint'::regclass::oid as class, oid, 0 as subid, contype in ('p', 'u', 'n', 't') as known
+		from pg_constraint where conrelid = t.oid
+		union all select 'pg_constraint'::regclass::oid, oid, 0, false from pg_constraint where confrelid = t.oid
+		union all select 'pg_attrdef'::regclass::oid, oid, 0, case when t.trusted then true else
+			pg_catalog.pg_get_expr(adbin, adrelid) ~ '^(0|now\(\)|clock_timestamp\(\)|nextval\(''[^'']*''::regclass\))$' end
+		from pg_attrdef where adrelid = t.oid
+		union all select 'pg_class'::regclass::oid, indexrelid, 0,
+			case when t.trusted then true when indpred is null then indexprs is null or indnatts = 1 and pg_catalog.replace(pg_catalog.pg_get_expr(indexprs, indrelid), '"', '')
+					~ '^(\(headers -> ''([^'']|'''')*''::text\)|COALESCE\(\(message -> ''_type''::text\), \(headers -> ''name''::text\)\))$'
+				else indnatts = 1 and pg_catalog.replace(pg_catalog.pg_get_expr(indexprs, indrelid), '"', '') = 'left((headers ->> ''ezq_unique''::text), 400)'
+					and pg_catalog.replace(pg_catalog.pg_get_expr(indpred, indrelid), '"', '') in (
+						'(jsonb_typeof((headers -> ''ezq_unique''::text)) = ''string''::text)', '(headers ? ''ezq_unique''::text)') end is true
+		from pg_index where indrelid = t.oid
+		union all select 'pg_trigger'::regclass::oid, oid, 0, tgqual is null and tgfoid = pg_catalog.to_regprocedure('pgmq.notify_queue_listeners()')::oid
+		from pg_trigger where tgrelid = t.oid and not tgisinternal
+		union all select 'pg_rewrite'::regclass::oid, oid, 0, false from pg_rewrite where ev_class = t.oid
+		union all select 'pg_policy'::regclass::oid, oid, 0, false from pg_policy where polrelid = t.oid
+		union all select 'pg_class'::regclass::oid, t.oid, 0, t.relkind in ('r', 'p')
+			and not exists (select from pg_partitioned_table where partrelid = t.oid and partexprs is not null)
+		union all select 'pg_class'::regclass::oid, attrelid, attnum, false from pg_attribute join pg_type on pg_type.oid = atttypid
+		where attrelid = t.oid and attnum > 0 and not attisdropped and typnamespace <> 'pg_catalog'::regnamespace::oid) as part),
+uses as (
+	select parts.*, d.refclassid, d.refobjid from parts join pg_depend d on d.classid = parts.class and d.objid = parts.oid
+	where parts.subid = 0 or d.objsubid = parts.subid),
 code as (
-	select t.oid, p.oid::regprocedure::text as what, p.proowner as of from t
-	join parts on parts.of = t.oid
-	join pg_depend d on d.classid = parts.class and d.objid = parts.oid and d.refclassid = 'pg_proc'::regclass
-	join pg_proc p on p.oid = d.refobjid
-	union all select t.oid, c.oid::regclass::text, c.relowner from t
-	join parts on parts.of = t.oid and parts.own
-	join pg_depend d on d.classid = parts.class and d.objid = parts.oid
-		and d.refclassid = 'pg_class'::regclass and d.refobjid <> t.oid
-	join pg_class c on c.oid = d.refobjid),
+	select of, p.oid::regprocedure::text as what, p.proowner as by from uses join pg_proc p on p.oid = refobjid where refclassid = 'pg_proc'::regclass::oid
+	union all select of, o.oid::regoperator::text, p.proowner from uses join pg_operator o on o.oid = refobjid join pg_proc p on p.oid = o.oprcode::oid
+	where refclassid = 'pg_operator'::regclass::oid
+	union all select of, y.oid::regtype::text, y.typowner from uses join pg_type y on y.oid = refobjid where refclassid = 'pg_type'::regclass::oid
+	union all select of, c.oid::regclass::text, c.relowner from uses join pg_class c on c.oid = refobjid
+	where refclassid = 'pg_class'::regclass::oid and refobjid <> of and class in ('pg_rewrite'::regclass::oid, 'pg_policy'::regclass::oid, 'pg_constraint'::regclass::oid)
+	union all select of, conrelid::regclass::text, relowner from parts join pg_constraint c on c.oid = parts.oid join pg_class r on r.oid = conrelid
+	where class = 'pg_constraint'::regclass::oid and confrelid = of),
 foreign_code as (
-	select distinct on (oid) oid, what, of from code where of not in (select oid from trusted) order by oid, what),
-checked as (select oid, relowner, relowner in (select oid from trusted) as trusted from t)
-select t.oid::regclass::text, pg_get_userbyid(t.relowner), t.trusted,
-	f.oid is not null or not t.trusted and exists (select from parts where parts.of = t.oid and parts.own),
-	coalesce(f.what, ''), coalesce(pg_get_userbyid(f.of), '')
-from checked t left join foreign_code f on f.oid = t.oid
-where not t.trusted or f.oid is not null
+	select distinct on (of) of, what, by from code where by not in (select oid from trusted) order by of, what),
+unknown as (
+	select distinct on (of) of, pg_catalog.pg_describe_object(class, oid, subid) as what from parts
+	where not trusted and (not known or exists (
+		select from uses u where u.class = parts.class and u.oid = parts.oid and u.subid = parts.subid and class <> 'pg_trigger'::regclass::oid
+			and u.refclassid in ('pg_proc'::regclass::oid, 'pg_operator'::regclass::oid, 'pg_type'::regclass::oid)))
+	order by of, 2)
+select t.oid::regclass::text, pg_catalog.pg_get_userbyid(t.relowner), t.trusted, f.of is not null or u.of is not null,
+	coalesce(f.what, u.what, ''), coalesce(pg_catalog.pg_get_userbyid(f.by), '')
+from t left join foreign_code f on f.of = t.oid left join unknown u on u.of = t.oid
+where not t.trusted or f.of is not null

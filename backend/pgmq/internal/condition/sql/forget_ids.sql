@@ -7,4 +7,4 @@
 over as (
 	delete from {ids} where key = any(array(
 		select key from {ids} where until <= statement_timestamp() and key <> all(array(select id from t where id is not null))
-		order by until limit (select 2 * count(id) from t) for update skip locked)))
+		order by until limit (select 2 * pg_catalog.count(id) from t) for update skip locked)))

@@ -15,17 +15,17 @@
 -- in a transaction of its own, it waits for those with the same IDs only for a moment, and for anything else as the session says.
 
 with t as materialized (
-	select t.message, t.headers, t.delay, t.at, t.n, decode(nullif(t.id, ''), 'hex') as id,
+	select t.message, t.headers, t.delay, t.at, t.n, pg_catalog.decode(nullif(t.id, ''), 'hex') as id,
 		row_number() over (partition by t.id order by t.n) as copy
 	from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $6::text[]) with ordinality as t(message, headers, delay, at, id, n)
 	where {unchanged}),
 fresh as (
 	insert into {ids} as known (key, until)
-	select id, clock_timestamp() + $7::bigint * interval '1 microsecond' from t where id is not null and copy = 1 order by id
+	select id, clock_timestamp() + $7::bigint::double precision * interval '1 microsecond' from t where id is not null and copy = 1 order by id
 	on conflict (key) do update set until = excluded.until where known.until <= clock_timestamp()
 	returning key),
 r as materialized (
-	select coalesce(at, clock_timestamp() + delay * interval '1 microsecond') as vt, message::jsonb as message, headers::jsonb as headers, n
+	select coalesce(at, clock_timestamp() + delay::double precision * interval '1 microsecond') as vt, message::jsonb as message, headers::jsonb as headers, n
 	from t where id is null or copy = 1 and id in (select key from fresh) order by n){forget}{copies}
-select exists (select from t), coalesce((select string_agg(n::text, ',') from r), '')
+select exists (select from t), coalesce((select pg_catalog.string_agg(n::text, ',') from r), '')
 where case when {own wait} then {all stored} end

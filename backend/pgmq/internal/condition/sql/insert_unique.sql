@@ -11,9 +11,9 @@
 -- {copies} is what insert_unique_copy.sql has, for each queue, and {found} what it has found. {queues} is how many there are.
 
 with r as materialized (
-	select coalesce(t.at, clock_timestamp() + t.delay * interval '1 microsecond') as vt,
-		t.message::jsonb as message, t.headers::jsonb || jsonb_build_object('ezq_unique', $6::text) as headers
+	select coalesce(t.at, clock_timestamp() + t.delay::double precision * interval '1 microsecond') as vt,
+		t.message::jsonb as message, t.headers::jsonb || pg_catalog.jsonb_build_object('ezq_unique', $6::text) as headers
 	from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)
 	where {unchanged}){copies}
-select exists (select from r), coalesce((select min(id) from ({found}) as e having count(*) = {queues}), '')
+select exists (select from r), coalesce((select pg_catalog.min(id) from ({found}) as e having count(*) = {queues}), '')
 where {all stored}

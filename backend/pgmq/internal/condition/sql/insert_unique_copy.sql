@@ -5,8 +5,8 @@
 
 ,
 e{i} as materialized (
-	select coalesce(nullif({id}, ''), '{queue}/' || msg_id) as id from {table}
-	where pg_column_size(headers) <= {most} and jsonb_typeof(headers->'ezq_unique') = 'string' and left(headers->>'ezq_unique', 400) = $6 limit (select 1)),
+	select coalesce(nullif({id}, ''), {queue}::text || '/' || msg_id::text) as id from {table}
+	where pg_catalog.pg_column_size(headers) <= {most} and pg_catalog.jsonb_typeof(headers->'ezq_unique'::text) = 'string' and pg_catalog.left(headers->>'ezq_unique'::text, 400) = $6 limit (select 1)),
 i{i} as (
 	insert into {table} (vt, message, headers) select vt, message, headers from r where not exists (select from e{i}) returning 1),
 s{i} as (select 1 from e{i}, r union all select 1 from i{i})

@@ -3,8 +3,8 @@
 --
 -- Parameters: $1 names of tables.
 
-select name from unnest($1::text[]) as name
+select name from pg_catalog.unnest($1::text[]) as name
 where not exists (
-	select from pg_index where indrelid = to_regclass(name) and indisvalid
-		and pg_get_expr(indexprs, indrelid) = '"left"((headers ->> ''ezq_unique''::text), 400)'
-		and pg_get_expr(indpred, indrelid) = '(jsonb_typeof((headers -> ''ezq_unique''::text)) = ''string''::text)')
+	select from pg_index where indrelid = pg_catalog.to_regclass(name)::oid and indisvalid
+		and pg_catalog.pg_get_expr(indexprs, indrelid) = '"left"((headers ->> ''ezq_unique''::text), 400)'
+		and pg_catalog.pg_get_expr(indpred, indrelid) = '(jsonb_typeof((headers -> ''ezq_unique''::text)) = ''string''::text)')

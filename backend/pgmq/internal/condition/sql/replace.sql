@@ -11,9 +11,9 @@
 -- itself. {copies} is what replace_copy.sql has, for each queue, and {found} what it has found.
 
 with r as materialized (
-	select case when $7::bigint > 0 then least({due}, clock_timestamp() + $7::bigint * interval '1 microsecond') else {due} end as vt,
-		t.message::jsonb as message, t.headers::jsonb || jsonb_build_object('ezq_unique', $6::text) as headers
+	select case when $7::bigint > 0 then least({due}, clock_timestamp() + $7::bigint::double precision * interval '1 microsecond') else {due} end as vt,
+		t.message::jsonb as message, t.headers::jsonb || pg_catalog.jsonb_build_object('ezq_unique', $6::text) as headers
 	from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as t(message, headers, delay, at)
 	where {unchanged}){copies}
-select exists (select from r), coalesce((select min(id) from ({found}) as e), '')
+select exists (select from r), coalesce((select pg_catalog.min(id) from ({found}) as e), '')
 where {all stored}

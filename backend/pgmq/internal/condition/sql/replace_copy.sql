@@ -7,13 +7,13 @@
 
 ,
 e{i} as materialized (
-	select msg_id, enqueued_at, coalesce(nullif({id}, ''), '{queue}/' || msg_id) as id from {table} q
-	where pg_column_size(headers) <= {most} and jsonb_typeof(headers->'ezq_unique') = 'string' and left(headers->>'ezq_unique', 400) = $6
-		and vt < 'infinity' and read_ct = 0 and to_jsonb(q)->>'last_read_at' is null and exists (select from r)
+	select msg_id, enqueued_at, coalesce(nullif({id}, ''), {queue}::text || '/' || msg_id::text) as id from {table} q
+	where pg_catalog.pg_column_size(headers) <= {most} and pg_catalog.jsonb_typeof(headers->'ezq_unique'::text) = 'string' and pg_catalog.left(headers->>'ezq_unique'::text, 400) = $6
+		and vt < 'infinity' and read_ct = 0 and pg_catalog.to_jsonb(q)->>'last_read_at'::text is null and exists (select from r)
 	order by msg_id desc limit (select 1) for update skip locked),
 u{i} as (
 	update {table} m set message = r.message, headers = r.headers,
-		vt = case when $7::bigint > 0 then least(r.vt, e.enqueued_at + $7::bigint * interval '1 microsecond') else m.vt end
+		vt = case when $7::bigint > 0 then least(r.vt, e.enqueued_at + $7::bigint::double precision * interval '1 microsecond') else m.vt end
 	from e{i} e, r where m.msg_id = e.msg_id
 	returning 1),
 i{i} as (

@@ -7,12 +7,12 @@
 
 with wanted as (
 	insert into {table} as held (queue, topic, consumer_group, paused_by, reason, since, until)
-	values ($1::text, $2::text, $3::text, $4::text, $5::text, now(), now() + make_interval(secs => $6::double precision))
+	values ($1::text, $2::text, $3::text, $4::text, $5::text, now(), now() + pg_catalog.make_interval(secs => $6::double precision))
 	on conflict (queue) do update set (topic, consumer_group, paused_by, reason, since, until) = (
 		select excluded.topic, excluded.consumer_group, v.paused_by, v.reason, v.since, v.until
 		from (values (1, held.paused_by, held.reason, held.since, held.until),
 			(2, excluded.paused_by, excluded.reason, excluded.since, excluded.until)) as v(n, paused_by, reason, since, until)
 		order by v.until desc nulls first, n limit 1)
 	returning *),
-told as (select pg_notify('{channel}'::text, '{name}'::text))
+told as (select pg_catalog.pg_notify('{channel}'::text, '{name}'::text))
 select {columns} from wanted, told

@@ -7,5 +7,5 @@
 
 with ended as (
 	delete from {table} where queue = $1::text returning until),
-told as (select pg_notify('{channel}'::text, '{name}'::text) from ended)
+told as (select pg_catalog.pg_notify('{channel}'::text, '{name}'::text) from ended)
 select exists (select from ended, told where until is null or until > now())

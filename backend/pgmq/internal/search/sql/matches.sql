@@ -9,11 +9,11 @@
 -- the claims of consumers; so does one of 255 bytes at most.
 
 ($1::text is null or case
-	when $6::bigint is null then headers->'ezq_uuid' = to_jsonb($1::text)
-	when case when jsonb_typeof(headers->'ezq_uuid') = 'string'
-		then octet_length(headers->>'ezq_uuid') between 1 and 255 and ({known} or headers->>'ezq_uuid' !~ '^{queue}/-?[0-9]+$')
-		else false end then headers->'ezq_uuid' = to_jsonb($1::text)
+	when $6::bigint is null then headers->'ezq_uuid'::text = pg_catalog.to_jsonb($1::text)
+	when case when pg_catalog.jsonb_typeof(headers->'ezq_uuid'::text) = 'string'
+		then pg_catalog.octet_length(headers->>'ezq_uuid'::text) between 1 and 255 and ({known} or headers->>'ezq_uuid'::text !~ ('^' || {queue}::text || '/-?[0-9]+$'))
+		else false end then headers->'ezq_uuid'::text = pg_catalog.to_jsonb($1::text)
 	else msg_id = $6::bigint end)
-and ($2::text is null or headers->'ezq_unique' = to_jsonb($2::text))
-and ($3::text is null or coalesce(message->'_type', headers->'name') = to_jsonb($3::text))
-and ($4::text is null or headers->$4::text = to_jsonb($5::text))
+and ($2::text is null or headers->'ezq_unique'::text = pg_catalog.to_jsonb($2::text))
+and ($3::text is null or coalesce(message->'_type'::text, headers->'name'::text) = pg_catalog.to_jsonb($3::text))
+and ($4::text is null or headers->$4::text = pg_catalog.to_jsonb($5::text))

@@ -7,8 +7,8 @@
 -- headers say of these, or ''. {known} is whether it was leased before.
 
 select msg_id, greatest(read_ct, 0), {enqueued}, {vt}, vt > statement_timestamp(), known, id, key,
-	coalesce(octet_length(message), 0), case when octet_length(message) <= $8::bigint then message end,
-	coalesce(octet_length(headers), 0), case when octet_length(headers) <= {most} then headers end
+	coalesce(pg_catalog.octet_length(message), 0), case when pg_catalog.octet_length(message) <= $8::bigint then message end,
+	coalesce(pg_catalog.octet_length(headers), 0), case when pg_catalog.octet_length(headers) <= {most} then headers end
 from (
 	select msg_id, read_ct, enqueued_at, vt, {known} as known, {id} as id, {key} as key,
 		case when $8::bigint >= 0 then message::text end as message, case when $8::bigint >= 0 then headers::text end as headers

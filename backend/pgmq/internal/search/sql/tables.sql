@@ -7,18 +7,18 @@
 -- conditions of matches.sql, in their order: the ID, the key, the event, the header.
 
 with t as (
-	select n, to_regclass(name) as oid from unnest($1::text[]) with ordinality as t(name, n)),
+	select n, pg_catalog.to_regclass(name)::oid as oid from pg_catalog.unnest($1::text[]) with ordinality as t(name, n)),
 i as (
-	select t.n, pg_get_expr(indexprs, indrelid) as expression, pg_get_expr(indpred, indrelid) as predicate
+	select t.n, pg_catalog.pg_get_expr(indexprs, indrelid) as expression, pg_catalog.pg_get_expr(indpred, indrelid) as predicate
 	from t join pg_index on indrelid = t.oid join pg_class c on c.oid = indexrelid join pg_am a on a.oid = c.relam
 	where indisvalid and indnatts = 1 and indexprs is not null and amname in ('btree', 'hash'))
-select (n - 1)::int, has_table_privilege(oid, 'select'),
+select (n - 1)::int, pg_catalog.has_table_privilege(oid, 'select'),
 	exists (select from pg_attribute where attrelid = oid and attname = 'headers' and not attisdropped),
 	exists (select from pg_attribute where attrelid = oid and attname = 'last_read_at' and not attisdropped),
 	coalesce((select relkind = 'p' from pg_class where pg_class.oid = t.oid), false),
 	exists (select from i where i.n = t.n and predicate is null and expression = '(headers -> ''ezq_uuid''::text)'),
 	exists (select from i where i.n = t.n and predicate = '(jsonb_typeof((headers -> ''ezq_unique''::text)) = ''string''::text)' and expression = '"left"((headers ->> ''ezq_unique''::text), 400)'),
 	exists (select from i where i.n = t.n and predicate is null and expression = 'COALESCE((message -> ''_type''::text), (headers -> ''name''::text))'),
-	exists (select from i where i.n = t.n and predicate is null and expression = format('(headers -> %L::text)', $2::text))
+	exists (select from i where i.n = t.n and predicate is null and expression = pg_catalog.format('(headers -> %L::text)', $2::text))
 from t where oid is not null
 order by n

@@ -26,9 +26,9 @@ a as (
 	returning msg_id),
 b as (
 	insert into {archive} (msg_id, read_ct, enqueued_at, vt, message, headers{also})
-	select -1 - floor(random() * 9e18)::bigint, read_ct, enqueued_at, vt, message,
-		jsonb_build_object('ezq_uuid', '{queue}/' || msg_id) ||
-			case when jsonb_typeof(headers) = 'object' then headers else '{}' end{also}
+	select -1 - pg_catalog.floor(random() * 9e18::double precision)::bigint, read_ct, enqueued_at, vt, message,
+		pg_catalog.jsonb_build_object('ezq_uuid', {queue}::text || '/' || msg_id::text) ||
+			case when pg_catalog.jsonb_typeof(headers) = 'object' then headers else '{}' end{also}
 	from d where msg_id not in (select msg_id from a)
 	returning msg_id),
 s as (select msg_id from a union all select msg_id from b)

@@ -22,11 +22,11 @@ with m as (
 		order by vt, msg_id
 		limit $1
 		for update skip locked))
-	returning m.msg_id, m.read_ct, {read} as read_at, case when isfinite(m.enqueued_at) then m.enqueued_at else 'epoch' end as enqueued_at, m.vt, {known} as known, m.message::text as message, m.headers::text as headers)
+	returning m.msg_id, m.read_ct, {read} as read_at, case when pg_catalog.isfinite(m.enqueued_at) then m.enqueued_at else 'epoch' end as enqueued_at, m.vt, {known} as known, m.message::text as message, m.headers::text as headers)
 select msg_id, read_ct, read_at, enqueued_at, vt,
 	case when size between 0 and $3 then message end, case when size between 0 and $3 then headers end, size, known
 from (
 	select *, case
-		when octet_length(headers) > {most} then -octet_length(headers)::bigint
-		else coalesce(octet_length(message), 0)::bigint + coalesce(octet_length(headers), 0)
+		when pg_catalog.octet_length(headers) > {most} then -pg_catalog.octet_length(headers)::bigint
+		else coalesce(pg_catalog.octet_length(message), 0)::bigint + coalesce(pg_catalog.octet_length(headers), 0)
 	end as size from m) as m

@@ -8,5 +8,5 @@ l as (
 		select m.msg_id from {table} m
 		where m.msg_id = t.id and {same}
 		for update skip locked) m)
-update {table} m set vt = clock_timestamp() + $4::bigint * interval '1 microsecond'
+update {table} m set vt = clock_timestamp() + $4::bigint::double precision * interval '1 microsecond'
 from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id

@@ -14,10 +14,10 @@ l as (
 		where m.msg_id = t.id and {same}
 		for update skip locked) m)
 update {table} m
-set vt = clock_timestamp() + l.delay * interval '1 microsecond',
+set vt = clock_timestamp() + l.delay::double precision * interval '1 microsecond',
 	headers = case
 		when l.headers is null then m.headers
 		when not $6::boolean then l.headers::jsonb
-		when jsonb_typeof(m.headers) = 'object' then m.headers || l.headers::jsonb
+		when pg_catalog.jsonb_typeof(m.headers) = 'object' then m.headers || l.headers::jsonb
 		else l.headers::jsonb end
 from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id

@@ -13,15 +13,15 @@ with l as (
 	limit $1
 	for update skip locked),
 m as materialized (
-	select m.msg_id, m.read_ct, {was} as read_at, case when isfinite(m.enqueued_at) then m.enqueued_at else 'epoch' end as enqueued_at,
-		case when isfinite(m.vt) then m.vt else 'epoch' end as vt, {held} as known, m.message::text as message, m.headers::text as headers
+	select m.msg_id, m.read_ct, {was} as read_at, case when pg_catalog.isfinite(m.enqueued_at) then m.enqueued_at else 'epoch' end as enqueued_at,
+		case when pg_catalog.isfinite(m.vt) then m.vt else 'epoch' end as vt, {held} as known, m.message::text as message, m.headers::text as headers
 	from {table} m
 	where m.{place} = any (array(select {place} from l)) {latest})
 select msg_id, read_ct, read_at, enqueued_at, vt,
 	case when size between 0 and $2 then message end, case when size between 0 and $2 then headers end, size, known,
-	(select bool_or(again) from l)
+	(select pg_catalog.bool_or(again) from l)
 from (
 	select *, case
-		when octet_length(headers) > {most} then -octet_length(headers)::bigint
-		else coalesce(octet_length(message), 0)::bigint + coalesce(octet_length(headers), 0)
+		when pg_catalog.octet_length(headers) > {most} then -pg_catalog.octet_length(headers)::bigint
+		else coalesce(pg_catalog.octet_length(message), 0)::bigint + coalesce(pg_catalog.octet_length(headers), 0)
 	end as size from m) as m

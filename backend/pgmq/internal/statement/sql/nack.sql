@@ -16,11 +16,11 @@ l as (
 		where m.msg_id = t.id and {same}
 		for update skip locked) m)
 update {table} m
-set vt = case when l.delay is null then least(m.enqueued_at, clock_timestamp()) else clock_timestamp() + l.delay * interval '1 microsecond' end,
+set vt = case when l.delay is null then least(m.enqueued_at, clock_timestamp()) else clock_timestamp() + l.delay::double precision * interval '1 microsecond' end,
 	read_ct = {uncount},
 	headers = case
 		when l.headers is null then m.headers
 		when m.headers is null then l.headers::jsonb
-		when jsonb_typeof(m.headers) = 'object' then m.headers - 'ezq_unknown_since' || l.headers::jsonb
+		when pg_catalog.jsonb_typeof(m.headers) = 'object' then m.headers - 'ezq_unknown_since'::text || l.headers::jsonb
 		else m.headers end
 from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id

@@ -6,7 +6,7 @@
 -- Without "materialized", PostgreSQL would write each row out again for each use of its text and of its size.
 
 with m as materialized (
-	select m.msg_id, m.read_ct, t.at as read_at, case when isfinite(m.enqueued_at) then m.enqueued_at else 'epoch' end as enqueued_at, m.vt, t.known,
+	select m.msg_id, m.read_ct, t.at as read_at, case when pg_catalog.isfinite(m.enqueued_at) then m.enqueued_at else 'epoch' end as enqueued_at, m.vt, t.known,
 		m.message::text as message, m.headers::text as headers
 	from {table} m join unnest($1::bigint[], $2::int[], $4::timestamptz[], $5::boolean[]) as t(id, number, at, known)
 		on m.msg_id = t.id and {same}
@@ -15,6 +15,6 @@ select msg_id, read_ct, read_at, enqueued_at, vt,
 	case when size between 0 and $3 then message end, case when size between 0 and $3 then headers end, size, known
 from (
 	select *, case
-		when octet_length(headers) > {most} then -octet_length(headers)::bigint
-		else coalesce(octet_length(message), 0)::bigint + coalesce(octet_length(headers), 0)
+		when pg_catalog.octet_length(headers) > {most} then -pg_catalog.octet_length(headers)::bigint
+		else coalesce(pg_catalog.octet_length(message), 0)::bigint + coalesce(pg_catalog.octet_length(headers), 0)
 	end as size from m) as m

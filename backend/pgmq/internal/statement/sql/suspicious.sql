@@ -9,8 +9,8 @@
 
 select m.msg_id from {table} m
 where m.msg_id = any($1::bigint[]) and case
-	when coalesce(pg_column_size(m.message), 0) + coalesce(pg_column_size(m.headers), 0) > $2 then true
-	else coalesce(jsonb_path_exists(m.message, '$.** ? (@.type() == "number" && (@ >= 1e40 || @ <= -1e40))'), false)
-		or exists (select from (select jsonb_array_elements(jsonb_path_query_array(m.message, '$.** ? (@.type() == "number")')) as n offset 0) as m where scale(n::numeric) > 40)
-		or coalesce(jsonb_path_exists(m.headers, '$.** ? (@.type() == "number" && (@ >= 1e40 || @ <= -1e40))'), false)
-		or exists (select from (select jsonb_array_elements(jsonb_path_query_array(m.headers, '$.** ? (@.type() == "number")')) as n offset 0) as m where scale(n::numeric) > 40) end
+	when coalesce(pg_catalog.pg_column_size(m.message), 0) + coalesce(pg_catalog.pg_column_size(m.headers), 0) > $2 then true
+	else coalesce(pg_catalog.jsonb_path_exists(m.message, '$.** ? (@.type() == "number" && (@ >= 1e40 || @ <= -1e40))'), false)
+		or exists (select from (select pg_catalog.jsonb_array_elements(pg_catalog.jsonb_path_query_array(m.message, '$.** ? (@.type() == "number")')) as n offset 0) as m where pg_catalog.scale(n::numeric) > 40)
+		or coalesce(pg_catalog.jsonb_path_exists(m.headers, '$.** ? (@.type() == "number" && (@ >= 1e40 || @ <= -1e40))'), false)
+		or exists (select from (select pg_catalog.jsonb_array_elements(pg_catalog.jsonb_path_query_array(m.headers, '$.** ? (@.type() == "number")')) as n offset 0) as m where pg_catalog.scale(n::numeric) > 40) end

@@ -6,7 +6,7 @@
 
 with l as (
 	select {place} as place from {table}
-	where {current} and msg_id = any($1::bigint[]) and clock_timestamp() < transaction_timestamp() + $3::bigint * interval '1 microsecond'
+	where {current} and msg_id = any($1::bigint[]) and clock_timestamp() < transaction_timestamp() + $3::bigint::double precision * interval '1 microsecond'
 	for update skip locked),
 u as (
 	update {table} m

@@ -15,16 +15,16 @@ a as (
 	returning msg_id),
 b as (
 	insert into "pgmq"."a_orders" (msg_id, read_ct, enqueued_at, vt, message, headers)
-	select -1 - floor(random() * 9e18)::bigint, read_ct, enqueued_at, vt, message,
-		jsonb_build_object('ezq_uuid', 'orders/' || msg_id) ||
-			case when jsonb_typeof(headers) = 'object' then headers else '{}' end
+	select -1 - pg_catalog.floor(random() * 9e18::double precision)::bigint, read_ct, enqueued_at, vt, message,
+		pg_catalog.jsonb_build_object('ezq_uuid', 'orders'::text || '/' || msg_id::text) ||
+			case when pg_catalog.jsonb_typeof(headers) = 'object' then headers else '{}' end
 	from d where msg_id not in (select msg_id from a)
 	returning msg_id),
 s as (select msg_id from a union all select msg_id from b)
 select msg_id from d where case when (select count(*) from d) = all(array[(select count(*) from s)]) then true else (select 'ezq_not_stored' from d limit 1)::boolean end;
 
 -- AckOne
-with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) where set_config('lock_timeout', '3000', true) is not null order by id),
+with t as (select * from unnest($1::bigint[], $2::int[], $3::timestamptz[]) as t(id, number, at) where pg_catalog.set_config('lock_timeout', '3000', true) is not null order by id),
 l as (
 	select m.msg_id from t cross join lateral (
 		select m.msg_id from "pgmq"."q_orders" m
@@ -40,9 +40,9 @@ a as (
 	returning msg_id),
 b as (
 	insert into "pgmq"."a_orders" (msg_id, read_ct, enqueued_at, vt, message, headers)
-	select -1 - floor(random() * 9e18)::bigint, read_ct, enqueued_at, vt, message,
-		jsonb_build_object('ezq_uuid', 'orders/' || msg_id) ||
-			case when jsonb_typeof(headers) = 'object' then headers else '{}' end
+	select -1 - pg_catalog.floor(random() * 9e18::double precision)::bigint, read_ct, enqueued_at, vt, message,
+		pg_catalog.jsonb_build_object('ezq_uuid', 'orders'::text || '/' || msg_id::text) ||
+			case when pg_catalog.jsonb_typeof(headers) = 'object' then headers else '{}' end
 	from d where msg_id not in (select msg_id from a)
 	returning msg_id),
 s as (select msg_id from a union all select msg_id from b)
