@@ -1,6 +1,3 @@
-// Package lease consumes a queue: its [Store] is what the subscription engine of ezq works on. It claims or
-// locks messages, settles them, and keeps those apart that cannot be read. No statement of it changes a
-// message whose lease another consumer has, and one message that cannot be read or leased stops no other.
 package lease
 
 import (
