@@ -192,9 +192,9 @@ func keyIsFreeAfterDeadLetter(h *harness) {
 func waitingIsReplaced(h *harness) {
 	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
-	d := delayBeyond(h, func() {
+	d := delayBeyond(h, func(label string) {
 		for range 2 {
-			publishOn(p, topic, h.delayed("rehearsal", time.Hour), &backend.PublishCondition{UniqueKey: "rehearsal", Replace: true})
+			publishOn(p, topic, h.delayed(label, time.Hour), &backend.PublishCondition{UniqueKey: label, Replace: true})
 		}
 	})
 	first, second := h.delayed("first", d), h.delayed("second", time.Hour)
@@ -227,9 +227,9 @@ func handledIsNotReplaced(h *harness) {
 func debounceWaits(h *harness) {
 	p, topic := connect(h, PeerConfig{}), h.topic()
 	in := p.subscribe(topic)
-	d := delayBeyond(h, func() {
+	d := delayBeyond(h, func(label string) {
 		for range 3 {
-			publishOn(p, topic, h.delayed("rehearsal", time.Hour), &backend.PublishCondition{UniqueKey: "rehearsal", Replace: true})
+			publishOn(p, topic, h.delayed(label, time.Hour), &backend.PublishCondition{UniqueKey: label, Replace: true})
 		}
 	})
 	debounce := &backend.PublishCondition{UniqueKey: "k", Replace: true, Debounce: 3 * d}

@@ -146,11 +146,11 @@ func requireState(p *peer, topic, id string, place backend.Place, state backend.
 func waitingIsCancelled(h *harness) {
 	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := one.subscribe(topic)
-	d := delayBeyond(h, func() {
-		rehearsal := h.delayed("rehearsal", time.Hour)
-		publishOn(one, topic, rehearsal, &backend.PublishCondition{UniqueKey: "rehearsal"})
-		one.send(topic, h.delayed("rehearsal 2", time.Hour))
-		requireCancelled(two, topic, backend.Selection{UniqueKey: "rehearsal"})
+	d := delayBeyond(h, func(label string) {
+		rehearsal := h.delayed(label, time.Hour)
+		publishOn(one, topic, rehearsal, &backend.PublishCondition{UniqueKey: label})
+		one.send(topic, h.delayed(label+", beside", time.Hour))
+		requireCancelled(two, topic, backend.Selection{UniqueKey: label})
 		cancel(two, topic, backend.Selection{ID: rehearsal.UUID})
 	})
 	first, second := h.delayed("first", d), h.delayed("second", d)
@@ -182,8 +182,8 @@ func handledIsNotCancelled(h *harness) {
 func waitingIsRescheduled(h *harness) {
 	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := one.subscribe(topic)
-	d := delayBeyond(h, func() {
-		rehearsal := h.delayed("rehearsal", time.Hour)
+	d := delayBeyond(h, func(label string) {
+		rehearsal := h.delayed(label, time.Hour)
 		one.send(topic, rehearsal)
 		for range 3 {
 			requireRescheduled(two, topic, backend.Selection{ID: rehearsal.UUID}, time.Now().Add(time.Hour))
