@@ -8,7 +8,7 @@
 
 with seen as materialized (
 	select {order} as place, msg_id, case when {small} then ({matches}) is true end as chosen from {table} m {which} limit (select $7::bigint + 1)),
-numbered as (
+numbered as materialized (
 	select {order} as place, msg_id from {table} m where msg_id = $6::bigint and {matches})
 select array(
 		select msg_id from (select place, msg_id from seen where chosen union select place, msg_id from numbered) as found
