@@ -38,41 +38,32 @@ type archivePruner struct {
 	keep     time.Duration
 	interval time.Duration
 	logger   *slog.Logger
+	cancel   context.CancelFunc
 	done     sync.WaitGroup
 
 	mu     sync.Mutex
 	queues map[string]*subscription.Counters // by queue
-	cancel context.CancelFunc                // ends run; nil before the first queue
-	closed bool
 }
 
+// newArchivePruner returns a pruner of no archive. It prunes nothing where keep is 0. Close it.
 func newArchivePruner(pool *pgxpool.Pool, keep, interval time.Duration, logger *slog.Logger) *archivePruner {
-	return &archivePruner{pool: pool, keep: keep, interval: interval, logger: logger, queues: map[string]*subscription.Counters{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &archivePruner{pool: pool, keep: keep, interval: interval, logger: logger, cancel: cancel, queues: map[string]*subscription.Counters{}}
+	if keep > 0 {
+		p.done.Go(func() { p.run(ctx) })
+	}
+	return p
 }
 
-// add prunes the archive of queue from now on, if that is wanted.
+// add prunes the archive of queue too.
 func (p *archivePruner) add(queue string, counters *subscription.Counters) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.keep == 0 || p.closed {
-		return
-	}
 	p.queues[queue] = counters
-	if p.cancel == nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		p.cancel = cancel
-		p.done.Go(func() { p.run(ctx) })
-	}
 }
 
 func (p *archivePruner) close() {
-	p.mu.Lock()
-	p.closed = true
-	cancel := p.cancel
-	p.mu.Unlock()
-	if cancel != nil {
-		cancel()
-	}
+	p.cancel()
 	p.done.Wait()
 }
 

@@ -109,6 +109,18 @@ func TestPauseTopic_EndsByTheServersClock(t *testing.T) {
 	require.False(t, resumed, "it had ended")
 }
 
+// The process looks at its pauses once an hour, and knows when this one ends, which it has found meanwhile.
+func TestPauseTopic_EndsInTimeForLaterSubscription(t *testing.T) {
+	t.Parallel()
+	consumer, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoListen: true, PollInterval: time.Hour}})
+	_, err := consumer.Subscribe(t.Context(), "other")
+	require.NoError(t, err)
+	pauseT(t, consumer)
+	publish(t, consumer, "a")
+	execute(t, pool, "update pgmq.ezq_pauses set until = now() + interval '1 second'")
+	receive(t, subscribe(t, consumer)).Ack()
+}
+
 func TestPauseTopic_OfGroupLeavesOtherGroups(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)

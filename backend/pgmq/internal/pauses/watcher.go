@@ -35,6 +35,7 @@ const (
 // intervals.
 type Watcher struct {
 	config WatcherConfig
+	cancel context.CancelFunc
 	done   sync.WaitGroup
 
 	refreshing   sync.Mutex // one refresh at a time; it guards the next three
@@ -46,8 +47,6 @@ type Watcher struct {
 	queues  map[string]bool            // that are consumed, and the topics' own
 	held    map[string]*backend.Paused // by queue
 	changed chan struct{}              // closed, and replaced, when held has changed
-	cancel  context.CancelFunc         // ends run; nil before the first Watch
-	closed  bool
 }
 
 // WatcherConfig is what a watcher works with.
@@ -61,6 +60,14 @@ type WatcherConfig struct {
 
 // NewWatcher returns a watcher of no queue. Close it.
 func NewWatcher(config WatcherConfig) *Watcher {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := newWatcher(config)
+	w.cancel = cancel
+	w.done.Go(func() { w.run(ctx) })
+	return w
+}
+
+func newWatcher(config WatcherConfig) *Watcher {
 	return &Watcher{config: config, queues: map[string]bool{}, held: map[string]*backend.Paused{}, changed: make(chan struct{})}
 }
 
@@ -72,13 +79,6 @@ func (w *Watcher) Watch(ctx context.Context, topic, own, queue string) {
 	w.mu.Unlock()
 	if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
 		w.config.Logger.Warn("ezq: cannot look whether the topic is paused; fetching begins", "topic", topic, "queue", queue, "error", fault.WithoutSecrets(err))
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.cancel == nil && !w.closed {
-		ctx, cancel := context.WithCancel(context.Background())
-		w.cancel = cancel
-		w.done.Go(func() { w.run(ctx) })
 	}
 }
 
@@ -96,23 +96,21 @@ func (w *Watcher) Paused(own, queue string) (*backend.Paused, <-chan struct{}) {
 
 // Close ends the queries.
 func (w *Watcher) Close() {
-	w.mu.Lock()
-	w.closed = true
-	cancel := w.cancel
-	w.mu.Unlock()
-	if cancel != nil {
-		cancel()
-	}
+	w.cancel()
 	w.done.Wait()
 }
 
 func (w *Watcher) run(ctx context.Context) {
 	for {
 		told := w.config.Wakeups.Next(wakeup.Pauses)
-		timer := time.NewTimer(w.untilNext())
+		wait, changed := w.untilNext()
+		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-told:
+		case <-changed: // by a Watch: a pause may end sooner
+			timer.Stop()
+			continue
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -125,9 +123,10 @@ func (w *Watcher) run(ctx context.Context) {
 	}
 }
 
-// untilNext returns how long until the next refresh, unless a notification comes first: also when a pause ends.
-func (w *Watcher) untilNext() time.Duration {
-	next := w.config.Interval
+// untilNext returns how long until the next refresh, unless a notification comes first: also when a pause ends; and
+// a channel that is closed when that has changed.
+func (w *Watcher) untilNext() (next time.Duration, changed <-chan struct{}) {
+	next = w.config.Interval
 	if w.config.Hears() {
 		next = max(next, heardInterval)
 	}
@@ -138,7 +137,7 @@ func (w *Watcher) untilNext() time.Duration {
 			next = min(next, max(time.Until(paused.Until), endInterval))
 		}
 	}
-	return next
+	return next, w.changed
 }
 
 // refresh brings held up to date. A table that cannot be used pauses nothing, which is logged.
@@ -165,6 +164,12 @@ func (w *Watcher) refresh(ctx context.Context) error {
 
 // find returns the pauses that hold, by queue.
 func (w *Watcher) find(ctx context.Context) (map[string]*backend.Paused, error) {
+	w.mu.Lock()
+	queues := slices.Collect(maps.Keys(w.queues))
+	w.mu.Unlock()
+	if len(queues) == 0 {
+		return nil, nil
+	}
 	if !w.exists {
 		exists, err := transact.Value[bool](ctx, w.config.Pool, "select to_regclass($1::text) is not null", tableName)
 		if err != nil || !exists {
@@ -177,9 +182,6 @@ func (w *Watcher) find(ctx context.Context) (map[string]*backend.Paused, error) 
 		}
 		w.trustedUntil = now.Add(trustedFor)
 	}
-	w.mu.Lock()
-	queues := slices.Collect(maps.Keys(w.queues))
-	w.mu.Unlock()
 	all, err := query(ctx, w.config.Pool, heldFile, queues, nil, maxListed)
 	if err != nil {
 		return nil, err

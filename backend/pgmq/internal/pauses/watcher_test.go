@@ -10,7 +10,13 @@ import (
 )
 
 func newTestWatcher(hears bool) *Watcher {
-	return NewWatcher(WatcherConfig{Interval: time.Second, Hears: func() bool { return hears }})
+	return newWatcher(WatcherConfig{Interval: time.Second, Hears: func() bool { return hears }})
+}
+
+// wait returns how long w waits before its next refresh.
+func wait(w *Watcher) time.Duration {
+	next, _ := w.untilNext()
+	return next
 }
 
 // The end of a pause is by the clock of PostgreSQL. Where that is behind, the pause holds although it is over here.
@@ -18,18 +24,18 @@ func TestWatcher_DoesNotSpinWhereTheClockOfTheServerIsBehind(t *testing.T) {
 	t.Parallel()
 	w := newTestWatcher(true)
 	w.held["q"] = &backend.Paused{Until: time.Now().Add(-5 * time.Second)}
-	require.Equal(t, endInterval, w.untilNext())
+	require.Equal(t, endInterval, wait(w))
 }
 
 func TestWatcher_QueriesSeldomWhereItHears(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, time.Second, newTestWatcher(false).untilNext())
+	require.Equal(t, time.Second, wait(newTestWatcher(false)))
 	w := newTestWatcher(true)
-	require.Equal(t, heardInterval, w.untilNext())
+	require.Equal(t, heardInterval, wait(w))
 	w.held["q"] = &backend.Paused{Until: time.Now().Add(5 * time.Second)}
-	require.InDelta(t, 5, w.untilNext().Seconds(), 1, "a pause ends")
+	require.InDelta(t, 5, wait(w).Seconds(), 1, "a pause ends")
 	w.held["q"] = &backend.Paused{}
-	require.Equal(t, heardInterval, w.untilNext())
+	require.Equal(t, heardInterval, wait(w))
 }
 
 func TestWatcher_TellsOfEachChange(t *testing.T) {
