@@ -30,47 +30,42 @@ func (t *topicPauses) consumers(topic string) (pauses.Consumers, error) {
 	return pauses.Consumers{Topic: topic, Group: t.subscriber.config.Group, Queue: queue}, err
 }
 
-func (t *topicPauses) pause(ctx context.Context, topic string, p backend.Pause) (backend.Paused, error) {
-	const op = "pause"
+func (t *topicPauses) pause(ctx context.Context, topic string, p backend.Pause) (paused backend.Paused, err error) {
 	consumers, err := t.consumers(topic)
-	if err != nil {
-		return backend.Paused{}, fault.Classify(op, topic, err)
+	if invalid := p.Check(); err == nil && invalid != nil {
+		err = &Error{Kind: ErrInvalidConfig, Cause: invalid}
 	}
-	if err := p.Check(); err != nil {
-		return backend.Paused{}, fault.Classify(op, topic, &Error{Kind: ErrInvalidConfig, Cause: err})
+	if err == nil {
+		paused, err = t.table.Pause(ctx, consumers, p)
 	}
-	paused, err := t.table.Pause(ctx, consumers, p)
-	if err != nil {
-		return backend.Paused{}, fault.Classify(op, topic, err)
-	}
-	t.subscriber.wakeups.Signal(wakeup.Pauses)
-	return paused, nil
+	return paused, t.changed("pause", topic, err)
 }
 
 func (t *topicPauses) resume(ctx context.Context, topic string) (resumed bool, err error) {
-	const op = "resume"
 	consumers, err := t.consumers(topic)
-	if err != nil {
-		return false, fault.Classify(op, topic, err)
+	if err == nil {
+		resumed, err = t.table.Resume(ctx, consumers.Queue)
 	}
-	if resumed, err = t.table.Resume(ctx, consumers.Queue); err != nil {
-		return false, fault.Classify(op, topic, err)
-	}
-	t.subscriber.wakeups.Signal(wakeup.Pauses)
-	return resumed, nil
+	return resumed, t.changed("resume", topic, err)
 }
 
-func (t *topicPauses) list(ctx context.Context, topic string) ([]backend.Paused, error) {
-	const op = "list pauses"
-	consumers, err := t.consumers(topic)
-	if err != nil {
-		return nil, fault.Classify(op, topic, err)
+// changed tells the subscriptions of this process that a pause has begun or ended, unless op has failed with err.
+func (t *topicPauses) changed(op, topic string, err error) error {
+	if err == nil {
+		t.subscriber.wakeups.Signal(wakeup.Pauses)
 	}
-	all, err := t.table.List(ctx, topic)
+	return fault.Classify(op, topic, err)
+}
+
+func (t *topicPauses) list(ctx context.Context, topic string) (all []backend.Paused, err error) {
+	consumers, err := t.consumers(topic)
+	if err == nil {
+		all, err = t.table.List(ctx, topic)
+	}
 	if consumers.Group != "" {
 		all = slices.DeleteFunc(all, func(p backend.Paused) bool { return p.Group != "" && p.Group != consumers.Group })
 	}
-	return all, fault.Classify(op, topic, err)
+	return all, fault.Classify("list pauses", topic, err)
 }
 
 func (t *topicPauses) listAll(ctx context.Context) ([]backend.Paused, error) {
