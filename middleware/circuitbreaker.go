@@ -70,7 +70,7 @@ func (p CircuitBreaker) Middleware(next message.HandlerFunc) message.HandlerFunc
 			backend.Release(msg)
 			return nil, err
 		}
-		dropped := hasExpired(ctx)
+		dropped := hasExpired(msg)
 		returned := false
 		defer func() {
 			if !returned { // the handler has ended its goroutine
@@ -91,9 +91,12 @@ func (p CircuitBreaker) Middleware(next message.HandlerFunc) message.HandlerFunc
 	}
 }
 
-// hasExpired reports whether the event that is handled in ctx has expired, so that its handler is not called.
-func hasExpired(ctx context.Context) bool {
-	at := ezq.MetaFromContext(ctx).ExpiresAt
+// hasExpired reports whether the event of msg has expired, so that its handler is not called.
+func hasExpired(msg *message.Message) bool {
+	if msg.Metadata[backend.ExpiresAt] == "" {
+		return false // MetaFromContext would copy the headers
+	}
+	at := ezq.MetaFromContext(msg.Context()).ExpiresAt
 	return !at.IsZero() && !time.Now().Before(at)
 }
 
