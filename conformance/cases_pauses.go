@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
+
 	"github.com/ezq-go/ezq/backend"
 )
 
@@ -55,13 +57,13 @@ func resumeTopic(p *peer, topic string, want bool) {
 }
 
 // awaitPause publishes one message after the other, and acks them, until one does not come within
-// a quiet period, and returns its label.
-func awaitPause(p *peer, topic string, in *inbox) string {
+// the quiet period, and returns its label.
+func awaitPause(p *peer, topic string, in *inbox, quiet time.Duration) string {
 	end := time.Now().Add(p.h.timeout)
 	for i := 0; time.Now().Before(end); i++ {
 		label := "probe " + strconv.Itoa(i)
 		p.publish(topic, label)
-		msg := in.within(quietPeriod)
+		msg := in.within(quiet)
 		if msg == nil {
 			return label
 		}
@@ -90,10 +92,12 @@ func ackFirstDeliveries(in *inbox, labels ...string) {
 func pausedTopicHandsOverNothing(h *harness) {
 	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := one.subscribe(topic)
-	one.publish(topic, "before")
-	h.ack(in.expect("before"))
+	quiet := quietBeyond(h, func() {
+		one.publish(topic, "before")
+		h.ack(in.expect("before"))
+	})
 	pauseTopic(two, topic, "a", 0)
-	held := awaitPause(one, topic, in)
+	held := awaitPause(one, topic, in, quiet)
 	two.publish(topic, "x", "y", "z")
 	in.none(2*quietPeriod, "its topic is paused")
 	resumeTopic(two, topic, true)
@@ -104,10 +108,13 @@ func pausedTopicHandsOverNothing(h *harness) {
 func pauseLeavesHandlersAlone(h *harness) {
 	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := one.subscribe(topic)
-	one.publish(topic, "handled")
-	msg := in.expect("handled")
+	var msg *message.Message
+	quiet := quietBeyond(h, func() {
+		one.publish(topic, "handled")
+		msg = in.expect("handled")
+	})
 	pauseTopic(two, topic, "a", 0)
-	held := awaitPause(one, topic, in)
+	held := awaitPause(one, topic, in, quiet)
 	h.require(msg.Context().Err() == nil, "the context of a message ended with the pause")
 	h.ack(msg)
 	in.none(quietPeriod, "its topic is paused")

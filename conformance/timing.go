@@ -10,20 +10,32 @@ const quietPeriod = 250 * time.Millisecond
 // machines, and round.
 const slack = 100 * time.Millisecond
 
+// longestRehearsed is the longest time that a case waits because its steps take long on this machine.
+const longestRehearsed = 10 * time.Second
+
 // noticeableDelay is one that the backend can keep apart from none.
 func noticeableDelay(h *harness) time.Duration {
 	return max(time.Second, 2*h.promises.DelayResolution)
 }
 
-// delayBeyond returns a noticeable delay in which the steps of a case could be taken ten times, or which is
-// longest: it takes them twice, the second time to see how long they take on this machine now. The case
+// delayBeyond returns a noticeable delay in which the steps of a case could be taken ten times, up to
+// longestRehearsed: it takes them twice, the second time to see how long they take on this machine now. The case
 // waits longer for what must happen after such delays. The steps are given a label that they have not had.
 func delayBeyond(h *harness, steps func(label string)) time.Duration {
-	const longest = 10 * time.Second
 	steps("rehearsal 1") // connects, and creates what there is to create
 	start := time.Now()
 	steps("rehearsal 2")
-	d := max(noticeableDelay(h), min(10*time.Since(start), longest))
+	d := max(noticeableDelay(h), min(10*time.Since(start), longestRehearsed))
+	h.timeout += 6 * d
+	return d
+}
+
+// quietBeyond returns a quiet period in which the steps of a case could be taken ten times, for a case that fails
+// if something comes after it. It takes them, to see how long they take on this machine now.
+func quietBeyond(h *harness, steps func()) time.Duration {
+	start := time.Now()
+	steps()
+	d := max(quietPeriod, min(10*time.Since(start), longestRehearsed))
 	h.timeout += 6 * d
 	return d
 }
