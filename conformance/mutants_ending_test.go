@@ -109,7 +109,10 @@ func lifecycleMutants() []mutant {
 			breaks:   "Close returns while channels are open",
 			killedBy: []string{"lifecycle/Close closes the channels"},
 			fault: fault{end: func(p *process) error {
-				go func() { _ = p.stop() }()
+				go func() {
+					stall(time.Second) // longer than the goroutine of the case may be kept from its next step
+					_ = p.stop()
+				}()
 				return nil
 			}},
 		},
