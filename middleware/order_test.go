@@ -79,7 +79,7 @@ func TestRetryAndPoison_WorkInEitherOrderInProcess(t *testing.T) {
 	for i := range placements(nil, nil) {
 		var dead recorder
 		place := placements(
-			middleware.Retry{Attempts: 3, Initial: time.Microsecond}.Middleware,
+			middleware.Retry{Attempts: 3, Delay: time.Microsecond}.Middleware,
 			middleware.Poison{To: &dead, Logger: quiet()}.Middleware,
 		)[i]
 		t.Run(place.name, func(t *testing.T) {

@@ -57,7 +57,7 @@ func run(ctx context.Context, on, url, topic string) error {
 
 	router := ezq.NewRouter(subscriber, &ezq.Config{Concurrency: 1})
 	router.Use(
-		middleware.Retry{Attempts: 5, Initial: 10 * time.Millisecond}.Middleware,
+		middleware.Retry{Attempts: 5, Delay: 10 * time.Millisecond}.Middleware,
 		middleware.Poison{To: publisher, Topic: topic + "_dead"}.Middleware,
 	)
 	var settled atomic.Int32

@@ -23,7 +23,7 @@ func ExampleDeliver() {
 	var t tb // in a test: its *testing.T
 	send := func(context.Context, mailWanted) error { return errors.New("no such address") }
 	policy := ezq.Use(
-		middleware.Retry{Attempts: 5, Initial: time.Minute}.Middleware,
+		middleware.Retry{Attempts: 5, Delay: time.Minute}.Middleware,
 		middleware.Poison{}.Middleware)
 
 	for _, failures := range []int{0, 4} {
