@@ -94,7 +94,7 @@ func TestLog_ShowsNoPasswordOrPayload(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env := newSecretEnv(t)
-			t.Cleanup(func() { env.requireNoSecret(t) }) // what Close says too
+			t.Cleanup(func() { env.assertNoSecret(t) }) // what Close says too
 			provoke(t, env)
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -36,7 +37,7 @@ func newUntrustedOwnerEnv(t *testing.T) *untrustedOwnerEnv {
 	var err error
 	env.mallory, err = pgx.Connect(t.Context(), url)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, env.mallory.Close(context.WithoutCancel(t.Context()))) })
+	t.Cleanup(func() { assert.NoError(t, env.mallory.Close(context.WithoutCancel(t.Context()))) })
 	env.role = env.mallory.Config().User
 	env.execAsOwner(t, "create table public.loot (who text)", "grant all on public.loot to public",
 		"create function public.steal() returns trigger language plpgsql as $$ begin insert into public.loot values (current_user); return coalesce(new, old); end $$")

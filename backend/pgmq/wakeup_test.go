@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -109,7 +110,7 @@ func TestSubscription_WhenIdleAsksUnderTwicePerSecond(t *testing.T) {
 	t.Cleanup(pool.Close)
 	client, err := pgmq.New(pool, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{PollInterval: 100 * time.Millisecond}})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	subscribe(t, client)
 	requireListening(t, pool)
 	before, start := statements.Load(), time.Now()

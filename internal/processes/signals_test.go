@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -25,7 +26,7 @@ func begin(t *testing.T, jobs ...string) (database string, pool *pgxpool.Pool, c
 	database = pgtest.Database(t)
 	client, err := pgmq.Open(t.Context(), database, &pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	for _, does := range jobs {
 		require.NoError(t, ezq.Publish(t.Context(), client, job{does}))
 	}
