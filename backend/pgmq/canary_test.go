@@ -119,7 +119,7 @@ func wrongPassword(t *testing.T, env *secretEnv) {
 	execute(t, env.pool, fmt.Sprintf("alter role %s password 'another'", env.role))
 	_, err := pgmq.Open(t.Context(), env.url, env.config())
 	if err == nil {
-		t.Skip("EZQ_TEST_DATABASE is a server that lets everybody in without a password")
+		t.Skip("EZQ_TEST_DATABASE is a server that wants no password")
 	}
 	require.ErrorIs(t, err, pgmq.ErrAuthentication)
 	requireConfidential(t, err)

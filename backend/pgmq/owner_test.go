@@ -20,7 +20,7 @@ import (
 )
 
 // untrustedOwnerEnv is a database in which mallory, who may create tables, has written a function that
-// steals with the rights of whoever runs it.
+// steals with the rights of the role that runs it.
 type untrustedOwnerEnv struct {
 	database string
 	pool     *pgxpool.Pool
@@ -123,7 +123,7 @@ func placesOfCode() map[string]string {
 	}
 }
 
-// waysToCode give {c} code that PostgreSQL runs for whoever uses the table; hidden says that it knows of no function there.
+// waysToCode give {c} code that PostgreSQL runs for a role that uses the table; hidden says that it knows of no function there.
 func waysToCode() map[string]string {
 	const hidden = "query_to_xml('select public.take(''{}'')', true, true, '')"
 	return map[string]string{
@@ -307,7 +307,7 @@ func TestOwner_TrustedIsNotLogged(t *testing.T) {
 	use(pgtest.Role(t, env.database, grants...), true)                                          // as a program with NoCreate says,
 	use(pgtest.Role(t, env.database, append(grants, "grant "+env.role+" to {role}")...), false) // or one that is a member,
 	execute(t, env.pool, "alter schema pgmq owner to "+env.role)
-	use(pgtest.Role(t, env.database, grants...), false) // or whoever owns the schema
+	use(pgtest.Role(t, env.database, grants...), false) // or the owner of the schema
 	require.Empty(t, log.String())
 }
 

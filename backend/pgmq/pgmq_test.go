@@ -301,7 +301,7 @@ func TestWithTx_PublishesOnCommitOnly(t *testing.T) {
 		tx, err := pool.Begin(t.Context())
 		require.NoError(t, err)
 		publish(t, client.WithTx(tx), fmt.Sprint("committed: ", commit))
-		require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_t"), "nobody sees it yet")
+		require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_t"), "no other session sees it yet")
 		if commit {
 			require.NoError(t, tx.Commit(t.Context()))
 		} else {

@@ -238,7 +238,7 @@ func TestPooler_LogsOnceThatSubscriberPolls(t *testing.T) {
 	require.Contains(t, logged.all()[0], "looking for messages at intervals")
 }
 
-// A statement that only concerns its session would concern everybody's.
+// A statement that only concerns its session would concern that of every client.
 func TestPooler_SessionsStayUnchanged(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.Database(t)

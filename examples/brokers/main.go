@@ -99,7 +99,7 @@ func charge(done func() error) func(context.Context, OrderPlaced) error {
 	}
 }
 
-// prepare makes the broker keep what is published before anybody subscribes.
+// prepare makes the broker keep what is published before a consumer subscribes.
 func prepare(subscriber message.Subscriber, topics ...string) error {
 	initializer, ok := subscriber.(message.SubscribeInitializer)
 	if !ok {

@@ -27,7 +27,7 @@ func ExampleDeliver() {
 		middleware.Poison{}.Middleware)
 
 	for _, failures := range []int{0, 4} {
-		outcome := ezqtest.Deliver(t, send, mailWanted{To: "nobody"}, ezqtest.Delivery{
+		outcome := ezqtest.Deliver(t, send, mailWanted{To: "nowhere"}, ezqtest.Delivery{
 			Failures: failures,
 			Options:  []ezq.HandleOption{policy},
 		})

@@ -81,7 +81,7 @@ func TestDrainTimeout_NamesHangingHandlerAndKeepsLease(t *testing.T) {
 	require.Regexp(t, `^ezq: handlers did not finish in time; still running: job .* on "ezq"\n$`, c.errors.String())
 	var leased int
 	require.NoError(t, pool.QueryRow(t.Context(), "select count(*) from pgmq.q_ezq where vt > clock_timestamp() + interval '50 minutes'").Scan(&leased))
-	require.Equal(t, 1, leased, "nobody else may run what still runs")
+	require.Equal(t, 1, leased, "no other process may run what still runs")
 }
 
 func TestSignal_SecondEndsProcessAtOnce(t *testing.T) {
