@@ -46,7 +46,7 @@ var (
 func statement(file string) string {
 	columns := fmt.Sprintf("queue, topic, consumer_group, left(paused_by, %d), left(reason, %d),"+
 		" case when isfinite(since) then least(since, '9999-01-01') else now() end,"+
-		" case when isfinite(until) then least(until, '9999-01-01') end", backend.MaxPauseBy, backend.MaxPauseReason)
+		" case when isfinite(until) then least(until, '9999-01-01') end", backend.MaxPauseAuthor, backend.MaxPauseReason)
 	return strings.NewReplacer("{table}", tableName, "{channel}", wakeup.Channel, "{name}", wakeup.Pauses, "{columns}", columns).
 		Replace(sqlfile.Text(file))
 }
