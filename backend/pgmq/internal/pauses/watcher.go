@@ -150,7 +150,7 @@ func (w *Watcher) refresh(ctx context.Context) error {
 	if fault.IsCode(err, "42P01") { // undefined_table: it was dropped
 		w.exists, err = false, nil
 	}
-	unusable, isUnusable := errors.AsType[*fault.Error](explain(err, grantConsumers))
+	unusable, isUnusable := errors.AsType[*fault.Error](ownTable(consumerRights).Explain(err))
 	if isUnusable && !w.warned {
 		w.config.Logger.Warn("ezq: pauses cannot be looked at; no topic counts as paused", "error", unusable)
 	}
@@ -171,7 +171,7 @@ func (w *Watcher) find(ctx context.Context) (map[string]*backend.Paused, error) 
 		return nil, nil
 	}
 	if !w.exists {
-		exists, err := transact.Value[bool](ctx, w.config.Pool, "select to_regclass($1::text) is not null", tableName)
+		exists, err := transact.Value[bool](ctx, w.config.Pool, "select pg_catalog.to_regclass($1::text) is not null", tableName)
 		if err != nil || !exists {
 			return nil, err
 		}
