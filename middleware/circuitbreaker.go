@@ -245,7 +245,7 @@ func (c *circuit) undecided(trial bool) {
 
 func (c *circuit) failed(ctx context.Context, trial bool, cause error) {
 	if pause, open := c.countFailure(trial); open {
-		c.logger(ctx).Warn("middleware: a circuit breaker is open: its handler has failed again and again",
+		c.logger(ctx).Warn("middleware: a circuit breaker is open: its handler has failed too often in a row",
 			"topic", topicOf(ctx), "handler", handlerOf(ctx), "pause", pause.String(), "error", cause)
 		c.pause(ctx, pause, cause)
 	}

@@ -231,7 +231,7 @@ func TestPauseTopic_ThatCannotBeReadStopsNoConsumer(t *testing.T) {
 			messages, err := client.Subscribe(t.Context(), "orders")
 			require.NoError(t, err)
 			receive(t, messages).Ack()
-			log.requireLogged(t, "pauses cannot be looked at; no topic counts as paused")
+			log.requireLogged(t, "pauses cannot be read; no topic counts as paused")
 			log.requireLogged(t, test.says)
 			_, err = client.Pause(t.Context(), "orders", backend.Pause{By: "a", Reason: "b"})
 			var failed *pgmq.Error

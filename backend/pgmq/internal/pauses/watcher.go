@@ -78,7 +78,7 @@ func (w *Watcher) Watch(ctx context.Context, topic, own, queue string) {
 	w.queues[own], w.queues[queue] = true, true
 	w.mu.Unlock()
 	if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
-		w.config.Logger.Warn("ezq: cannot look whether the topic is paused; fetching begins", "topic", topic, "queue", queue, "error", fault.WithoutSecrets(err))
+		w.config.Logger.Warn("ezq: cannot find out whether the topic is paused; fetching begins", "topic", topic, "queue", queue, "error", fault.WithoutSecrets(err))
 	}
 }
 
@@ -118,7 +118,7 @@ func (w *Watcher) run(ctx context.Context) {
 			return
 		}
 		if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
-			w.config.Logger.Debug("ezq: cannot look whether topics are paused; what was known goes on", "error", fault.WithoutSecrets(err))
+			w.config.Logger.Debug("ezq: cannot find out whether topics are paused; the known pauses hold", "error", fault.WithoutSecrets(err))
 		}
 	}
 }
@@ -152,7 +152,7 @@ func (w *Watcher) refresh(ctx context.Context) error {
 	}
 	unusable, isUnusable := errors.AsType[*fault.Error](ownTable(consumerRights).Explain(err))
 	if isUnusable && !w.warned {
-		w.config.Logger.Warn("ezq: pauses cannot be looked at; no topic counts as paused", "error", unusable)
+		w.config.Logger.Warn("ezq: pauses cannot be read; no topic counts as paused", "error", unusable)
 	}
 	w.warned = isUnusable
 	if err != nil && !isUnusable {
