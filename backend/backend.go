@@ -20,7 +20,7 @@ type Backend interface {
 	Features() Features
 }
 
-// Features lists promises that differ between backends. The zero value
+// Features lists promises of Publish and Subscribe that differ between backends. The zero value
 // promises nothing beyond at-least-once delivery: it is the value of every
 // Watermill Pub/Sub that does not say otherwise.
 type Features struct {

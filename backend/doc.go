@@ -6,6 +6,13 @@
 // more than that: it says which promises it keeps, so that ezq can use them
 // and can refuse a request which the backend would otherwise ignore.
 //
+// # What a backend promises
+//
+// What Publish and Subscribe do beyond Watermill's contract is in [Features]. What a backend can do
+// beside them is an interface, and to have its methods is the promise: [Finder], [Canceller] and
+// [Rescheduler] for messages that are stored, [Pauser] for topics. There is no feature for these,
+// because a decorator passes Features on and not the methods.
+//
 // # What travels beside a message
 //
 // A decorator can hide an optional method, but neither metadata nor a context.

@@ -31,8 +31,8 @@ type Pauser interface {
 }
 
 const (
-	// MaxPauseBy is how many bytes By of a [Pause] may have.
-	MaxPauseBy = 200
+	// MaxPauseAuthor is how many bytes By of a [Pause] may have.
+	MaxPauseAuthor = 200
 
 	// MaxPauseReason is how many bytes its Reason may have.
 	MaxPauseReason = 1000
@@ -55,7 +55,7 @@ func (p Pause) Check() error {
 	for _, text := range [...]struct {
 		name, value string
 		most        int
-	}{{"By", p.By, MaxPauseBy}, {"Reason", p.Reason, MaxPauseReason}} {
+	}{{"By", p.By, MaxPauseAuthor}, {"Reason", p.Reason, MaxPauseReason}} {
 		what := "Pause." + text.name
 		switch {
 		case strings.TrimSpace(text.value) == "":

@@ -17,7 +17,7 @@ func TestPause_BadOnesAreRefused(t *testing.T) {
 	for name, spoil := range map[string]func(*backend.Pause){
 		"no author":              func(p *backend.Pause) { p.By = "" },
 		"a blank author":         func(p *backend.Pause) { p.By = " \n" },
-		"a long author":          func(p *backend.Pause) { p.By = strings.Repeat("a", backend.MaxPauseBy+1) },
+		"a long author":          func(p *backend.Pause) { p.By = strings.Repeat("a", backend.MaxPauseAuthor+1) },
 		"no reason":              func(p *backend.Pause) { p.Reason = "" },
 		"a reason with NUL":      func(p *backend.Pause) { p.Reason = "a\x00" },
 		"a reason that is bytes": func(p *backend.Pause) { p.Reason = "\xff" },

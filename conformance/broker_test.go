@@ -22,6 +22,7 @@ func everyPromise() conformance.Promises {
 // fault is what a broker does otherwise than it should. A nil field is no fault.
 type fault struct {
 	features     func(*backend.Features)
+	hidden       bool // the publisher's methods beside those of a backend
 	config       func(*memory.Config)
 	publish      func(p *process, topic string, msgs []*message.Message) error
 	subscribe    func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error)
@@ -65,7 +66,11 @@ func (b *broker) connect(c conformance.PeerConfig) (*conformance.Peer, error) {
 		b.fault.config(&config)
 	}
 	p := &process{broker: b, backend: b.memory.Connect(&config), group: c.Group, closing: make(chan struct{})}
-	return &conformance.Peer{Publisher: p, Subscriber: p, Begin: p.begin}, nil
+	peer := &conformance.Peer{Publisher: p, Subscriber: p, Begin: p.begin}
+	if b.fault.hidden {
+		peer.Publisher = struct{ backend.Backend }{p}
+	}
+	return peer, nil
 }
 
 // increment counts how often something has happened, this time included.

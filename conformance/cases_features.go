@@ -5,7 +5,7 @@ import "github.com/ezq-go/ezq/backend"
 func features() []Case {
 	return theme("features",
 		promise("a backend says what it promises",
-			"A publisher or a subscriber that has a Features method returns what is promised here, each time.",
+			"A publisher or a subscriber that has a Features method returns what is promised here, each time; the publisher has the methods for Selection and Pauses if these are promised, and else has not.",
 			0, saysWhatItPromises),
 	)
 }
@@ -15,6 +15,7 @@ func saysWhatItPromises(h *harness) {
 	for range 2 {
 		requireFeatures(h, "publisher", p.Publisher)
 		requireFeatures(h, "subscriber", p.Subscriber)
+		requireMethods(h, p.Publisher)
 		p.initialize(h.topic())
 	}
 }
@@ -24,4 +25,12 @@ func requireFeatures(h *harness, what string, half any) {
 		h.require(featured.Features() == h.promises.Features,
 			"the %s says that its features are %+v, and %+v are promised", what, featured.Features(), h.promises.Features)
 	}
+}
+
+func requireMethods(h *harness, publisher any) {
+	_, selects := publisher.(selecting)
+	h.require(selects == h.promises.Selection,
+		"that the publisher is a backend.Finder, Canceller and Rescheduler is %v, and that Selection is promised is %v", selects, h.promises.Selection)
+	_, pauses := publisher.(backend.Pauser)
+	h.require(pauses == h.promises.Pauses, "that the publisher is a backend.Pauser is %v, and that Pauses is promised is %v", pauses, h.promises.Pauses)
 }

@@ -34,7 +34,7 @@ func routerDeadLetters() []Case {
 func startWithDeadLetters(p *peer, topic, dead string, handler func(context.Context, visit) error) {
 	startRouter(p, ezq.Config{UnknownFor: 1}, []string{topic}, func(r *ezq.Router) {
 		r.Use(
-			middleware.Retry{Attempts: 3, Initial: 1, Max: 1}.Middleware,
+			middleware.Retry{Attempts: 3, Delay: 1, MaxDelay: 1}.Middleware,
 			middleware.Poison{Topic: dead, To: p.Publisher, Logger: slog.New(slog.DiscardHandler)}.Middleware,
 		)
 		ezq.Handle(r, handler, ezq.Topic(topic))

@@ -11,13 +11,13 @@ func ticks() []Case {
 	return theme("ticks",
 		promise("a tick is stored once",
 			"Of several processes that publish for the same tick, also at once, one stores its messages; the others store nothing, and are told so.",
-			needsTicks, tickIsStoredOnce),
+			needsSchedules, tickIsStoredOnce),
 		promise("a tick that is to come is early",
 			"What is published for a tick whose time has not come is not stored, and its time still comes.",
-			needsTicks, tickToComeIsEarly),
+			needsSchedules, tickToComeIsEarly),
 		promise("a schedule begins when it is first seen",
 			"A tick that is past when its schedule is first seen counts as taken: nothing is stored.",
-			needsTicks, scheduleBeginsNow),
+			needsSchedules, scheduleBeginsNow),
 	)
 }
 

@@ -85,7 +85,7 @@ func factoriesOfSystems() []factory {
 		},
 		{
 			does: "ends its goroutine, as FailNow does",
-			says: "does it call FailNow or SkipNow?",
+			says: "it ended its goroutine, as FailNow and SkipNow do",
 			open: func(context.Context) (*conformance.System, error) {
 				runtime.Goexit()
 				return nil, nil //nolint:nilnil // never reached

@@ -85,7 +85,7 @@ func (h *harness) perform(test func(*harness)) {
 		case r != nil:
 			h.record("panic: %v%s", r, firstFrame(string(debug.Stack()), "panic("))
 		case !finished:
-			h.record("the goroutine of the case was ended while it was in %s: does the factory call FailNow or SkipNow?", h.currentStep())
+			h.record("the goroutine of the case was ended while it was in %s: the factory must not call FailNow or SkipNow", h.currentStep())
 		}
 	}()
 	h.openSystem()
@@ -141,7 +141,7 @@ func (h *harness) close() {
 var (
 	errPanic = errors.New("panic")
 	errStuck = errors.New("it did not return")
-	errEnded = errors.New("it ended its goroutine: does it call FailNow or SkipNow?")
+	errEnded = errors.New("it ended its goroutine, as FailNow and SkipNow do")
 )
 
 // call calls the backend, which must not take longer than the timeout. Any goroutine may call it.

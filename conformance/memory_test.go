@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/conformance"
@@ -47,4 +49,22 @@ func openMemory(context.Context) (*conformance.System, error) {
 		return &conformance.Peer{Publisher: process, Subscriber: process}, nil
 	}
 	return &conformance.System{Connect: connect, Lease: 30 * time.Second}, nil
+}
+
+func TestPromises_WithoutWhatTheBackendHasFail(t *testing.T) {
+	t.Parallel()
+	for promise, drop := range map[string]func(*conformance.Promises){
+		"Delay":     func(p *conformance.Promises) { p.Delay = false },
+		"Selection": func(p *conformance.Promises) { p.Selection = false },
+		"Pauses":    func(p *conformance.Promises) { p.Pauses = false },
+	} {
+		t.Run(promise+" is not promised of a backend that has it", func(t *testing.T) {
+			t.Parallel()
+			promised := conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true}
+			drop(&promised)
+			r := conformance.RunCase(t, openMemory, promised, casesByTitle()["features/a backend says what it promises"])
+			require.Equal(t, conformance.Failed, r.Outcome)
+			require.Contains(t, r.Failure, "promised")
+		})
+	}
 }

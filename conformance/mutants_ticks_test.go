@@ -120,5 +120,11 @@ func featureMutants() []mutant {
 			killedBy: []string{"features/a backend says what it promises"},
 			fault:    fault{features: func(f *backend.Features) { f.Redelay = false }},
 		},
+		{
+			name:     "a decorator hides methods",
+			breaks:   "the publisher has a backend's methods, and none of those for stored messages and pauses",
+			killedBy: []string{"features/a backend says what it promises"},
+			fault:    fault{hidden: true},
+		},
 	}
 }

@@ -15,20 +15,45 @@ const (
 	needsDurable
 	needsGroups
 	needsTransactions
-	needsTicks
+	needsSchedules
 	needsConditions
 	needsSelection
 	needsPauses
 )
 
 func (n need) names() (names []string) {
-	for i, name := range []string{
-		"Delay", "Redelay", "Attempts", "Progress", "DeadLetter", "Ordered", "Lease", "Drain",
-		"Durable", "Groups", "Transactions", "Ticks", "Conditions", "Selection", "Pauses",
-	} {
-		if n&(1<<i) != 0 {
-			names = append(names, name)
+	for _, row := range promisesOf(Promises{}) {
+		if n&row.need != 0 {
+			names = append(names, row.name)
 		}
 	}
 	return names
+}
+
+// promised is a need with its name, which is that of the field of [Promises].
+type promised struct {
+	need need
+	name string
+	made bool
+}
+
+// promisesOf returns all promises, and which of them p makes.
+func promisesOf(p Promises) []promised {
+	return []promised{
+		{needsDelay, "Delay", p.Delay},
+		{needsRedelay, "Redelay", p.Redelay},
+		{needsAttempts, "Attempts", p.Attempts},
+		{needsProgress, "Progress", p.Progress},
+		{needsDeadLetter, "DeadLetter", p.DeadLetter},
+		{needsOrdered, "Ordered", p.Ordered},
+		{needsLease, "Lease", p.Lease},
+		{needsDrain, "Drain", p.Drain},
+		{needsDurable, "Durable", p.Durable},
+		{needsGroups, "Groups", p.Groups},
+		{needsTransactions, "Transactions", p.Transactions},
+		{needsSchedules, "Schedules", p.Schedules},
+		{needsConditions, "Conditions", p.Conditions},
+		{needsSelection, "Selection", p.Selection},
+		{needsPauses, "Pauses", p.Pauses},
+	}
 }

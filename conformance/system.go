@@ -71,10 +71,10 @@ type Tx struct {
 	Rollback  func() error
 }
 
-// Promises is what a backend is held to.
+// Promises is what a backend is held to. What it says itself must be the same: with its Features
+// method, if it has one, and with the methods that it has for Selection and Pauses.
 type Promises struct {
-	// Features is what the backend's own Features method says, if it has one: a
-	// difference is a failure.
+	// Features is what the backend's own Features method says, if it has one.
 	backend.Features
 
 	// Durable: messages wait for a subscriber, and outlive the subscriber, or the
@@ -91,22 +91,16 @@ type Promises struct {
 	// [backend.Rescheduler].
 	Selection bool
 
-	// Pauses: the publisher is a [backend.Pauser], and its pauses hold for all processes.
+	// Pauses: the publisher is a [backend.Pauser]; its pauses hold for all processes.
 	Pauses bool
 }
 
 // cover reports whether all that a case needs is promised.
-func (p Promises) cover(needed need) bool { return p.set()&needed == needed }
-
-// set returns the promises as a set.
-func (p Promises) set() (n need) {
-	for i, made := range []bool{
-		p.Delay, p.Redelay, p.Attempts, p.Progress, p.DeadLetter, p.Ordered, p.Lease, p.Drain,
-		p.Durable, p.Groups, p.Transactions, p.Schedules, p.Conditions, p.Selection, p.Pauses,
-	} {
-		if made {
-			n |= 1 << i
+func (p Promises) cover(needed need) bool {
+	for _, row := range promisesOf(p) {
+		if needed&row.need != 0 && !row.made {
+			return false
 		}
 	}
-	return n
+	return true
 }

@@ -115,7 +115,7 @@ func TestDeadLetter_WithoutMiddlewareTakesUnhandledEvents(t *testing.T) {
 		name, payload string
 		log           string
 	}{
-		{"an unknown event", `{"_type":"Nobody"}`, `no handler for event \"Nobody\" on topic \"ezq\"`},
+		{"an unknown event", `{"_type":"Unheard"}`, `no handler for event \"Unheard\" on topic \"ezq\"`},
 		{"a payload of another shape", `{"_type":"OrderPlaced","ID":"seven"}`, "decode OrderPlaced"},
 		{"a payload that is not JSON", "\x00\xff", "decode OrderPlaced"},
 		{"an empty payload", "", "decode OrderPlaced"},

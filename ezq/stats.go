@@ -18,7 +18,7 @@ type TopicStats struct {
 	// LastFailure is when an event failed last. It is the zero Time if none has.
 	LastFailure time.Time
 
-	// Paused says that nothing is fetched until [Router.Resume]. It does not tell about a pause of
-	// the backend, for which the backend has statistics of its own.
+	// Paused says that this router fetches nothing until [Router.Resume]. Of a pause of the topic, see
+	// [backend.Pauser], the backend has statistics of its own, such as pgmq.SubscriptionStats.
 	Paused bool
 }

@@ -245,7 +245,7 @@ func (c *circuit) undecided(trial bool) {
 
 func (c *circuit) failed(ctx context.Context, trial bool, cause error) {
 	if pause, open := c.countFailure(trial); open {
-		c.logger(ctx).Warn("middleware: a circuit breaker is open: its handler has failed again and again",
+		c.logger(ctx).Warn("middleware: a circuit breaker is open: its handler has failed too often in a row",
 			"topic", topicOf(ctx), "handler", handlerOf(ctx), "pause", pause.String(), "error", cause)
 		c.pause(ctx, pause, cause)
 	}
@@ -285,7 +285,7 @@ func (c *circuit) pause(ctx context.Context, d time.Duration, cause error) {
 	host, _ := os.Hostname() // or ""
 	by := strings.TrimSuffix("circuit breaker of "+handlerOf(ctx)+" at "+host, " at ")
 	paused, err := c.policy.Pauser.Pause(ctx, topicOf(ctx), backend.Pause{
-		By: pauseText(by, backend.MaxPauseBy), Reason: pauseText(cause.Error(), backend.MaxPauseReason), For: d,
+		By: pauseText(by, backend.MaxPauseAuthor), Reason: pauseText(cause.Error(), backend.MaxPauseReason), For: d,
 	})
 	if err != nil {
 		c.logger(ctx).Error("middleware: a circuit breaker could not pause its topic; this process waits alone", "topic", topicOf(ctx), "error", err)

@@ -406,7 +406,7 @@ func ExampleCircuitBreaker() {
 	router := ezq.NewRouter(client, nil)
 	breaker := middleware.CircuitBreaker{Pauser: client, Failures: 3, Pause: 10 * time.Millisecond, Logger: quiet()}
 	router.Use(
-		middleware.Retry{Initial: time.Millisecond}.Middleware,
+		middleware.Retry{Delay: time.Millisecond}.Middleware,
 		breaker.Middleware, // inside of Retry
 	)
 	calls := 0

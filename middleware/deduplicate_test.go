@@ -261,7 +261,7 @@ func TestDeduplicate_RemembersSuccessAfterContextEnd(t *testing.T) {
 	require.EqualValues(t, 1, calls.Load())
 }
 
-// Not parallel: the heap is everybody's.
+// Not parallel: the heap is that of all tests.
 //
 //nolint:paralleltest // see above
 func TestMemoryStore_LongKeysTakeNoMoreMemory(t *testing.T) {

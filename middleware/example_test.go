@@ -25,7 +25,7 @@ func Example() {
 	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
 	router.Use(
 		middleware.CorrelationID{}.Middleware,
-		middleware.Retry{Attempts: 3, Initial: time.Millisecond}.Middleware,
+		middleware.Retry{Attempts: 3, Delay: time.Millisecond}.Middleware,
 		middleware.Poison{Logger: quiet()}.Middleware,
 		middleware.Timeout{After: time.Second}.Middleware,
 	)
@@ -51,7 +51,7 @@ func Example() {
 func ExampleRetry() {
 	broker := memory.New(nil)
 	router := ezq.NewRouter(broker, &ezq.Config{Logger: quiet()})
-	router.Use(middleware.Retry{Initial: time.Millisecond}.Middleware)
+	router.Use(middleware.Retry{Delay: time.Millisecond}.Middleware)
 	ezq.Handle(router, func(ctx context.Context, e InvoicePaid) error {
 		if failures := ezq.MetaFromContext(ctx).Failures; failures < 2 {
 			fmt.Println("failure", failures+1)
@@ -109,7 +109,7 @@ func ExamplePoison_Middleware() {
 	router, _ := message.NewRouter(message.RouterConfig{}, nil)
 	router.AddMiddleware(
 		middleware.Poison{To: queue, Logger: quiet()}.Middleware,
-		middleware.Retry{Attempts: 2, Initial: time.Millisecond}.Middleware,
+		middleware.Retry{Attempts: 2, Delay: time.Millisecond}.Middleware,
 	)
 	router.AddConsumerHandler("ledger", "invoices", queue, func(*message.Message) error {
 		fmt.Println("handled")

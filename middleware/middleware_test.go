@@ -122,7 +122,7 @@ func (r *recorder) Close() error { return nil }
 func newGoChannel(t *testing.T) *gochannel.GoChannel {
 	t.Helper()
 	queue := gochannel.NewGoChannel(gochannel.Config{Persistent: true}, nil)
-	t.Cleanup(func() { require.NoError(t, queue.Close()) })
+	t.Cleanup(func() { assert.NoError(t, queue.Close()) })
 	return queue
 }
 
@@ -137,8 +137,8 @@ func startWatermillRouter(t *testing.T, subscriber message.Subscriber, handler m
 	go func() { ended <- router.Run(t.Context()) }()
 	<-router.Running()
 	t.Cleanup(func() {
-		require.NoError(t, router.Close())
-		require.NoError(t, <-ended)
+		assert.NoError(t, router.Close())
+		assert.NoError(t, <-ended)
 	})
 }
 
@@ -146,8 +146,8 @@ func TestPolicies_PanicOnWiringMistake(t *testing.T) {
 	t.Parallel()
 	for name, policy := range map[string]message.HandlerMiddleware{
 		"Retry.Attempts":       middleware.Retry{Attempts: -1}.Middleware,
-		"Retry.Initial":        middleware.Retry{Initial: -1}.Middleware,
-		"Retry.Max":            middleware.Retry{Max: -1}.Middleware,
+		"Retry.Delay":          middleware.Retry{Delay: -1}.Middleware,
+		"Retry.MaxDelay":       middleware.Retry{MaxDelay: -1}.Middleware,
 		"Poison.MaxDeliveries": middleware.Poison{MaxDeliveries: -1}.Middleware,
 		"Timeout.After":        middleware.Timeout{After: -1}.Middleware,
 		"Throttle.Count":       middleware.Throttle{Count: -1}.Middleware,
@@ -170,7 +170,7 @@ func TestPolicies_PanicOnWiringMistake(t *testing.T) {
 func policies() map[string]message.HandlerMiddleware {
 	return map[string]message.HandlerMiddleware{
 		"CorrelationID": middleware.CorrelationID{}.Middleware,
-		"Retry":         middleware.Retry{Initial: time.Nanosecond, Attempts: 2}.Middleware,
+		"Retry":         middleware.Retry{Delay: time.Nanosecond, Attempts: 2}.Middleware,
 		"Poison":        middleware.Poison{Topic: "dead", To: &recorder{}, Logger: quiet()}.Middleware,
 		"Deduplicate":   middleware.Deduplicate{Logger: quiet()}.Middleware,
 		"Throttle":      middleware.Throttle{}.Middleware,

@@ -79,7 +79,7 @@ func TestRetryAndPoison_WorkInEitherOrderInProcess(t *testing.T) {
 	for i := range placements(nil, nil) {
 		var dead recorder
 		place := placements(
-			middleware.Retry{Attempts: 3, Initial: time.Microsecond}.Middleware,
+			middleware.Retry{Attempts: 3, Delay: time.Microsecond}.Middleware,
 			middleware.Poison{To: &dead, Logger: quiet()}.Middleware,
 		)[i]
 		t.Run(place.name, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestPoison_OfHandlerReplacesThatOfRouter(t *testing.T) {
 		ezq.Handle(router, func(context.Context, orderPlaced) error { return errBoom },
 			ezq.Use(middleware.Poison{Topic: "bad_orders", Logger: quiet()}.Middleware))
 		publish(t, broker, orderPlaced{1})
-		require.NoError(t, broker.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"Nobody"}`))))
+		require.NoError(t, broker.Publish("ezq", message.NewMessage("1", []byte(`{"_type":"Unheard"}`))))
 		run(t, router, time.Hour)
 		require.Len(t, drain(t, broker, "bad_orders"), 1)
 		require.Len(t, drain(t, broker, "ezq_dead"), 1, "what no handler takes is for the router's")

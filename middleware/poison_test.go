@@ -68,7 +68,7 @@ func TestPoison_WithoutRetryTakesOnlyPermanentErrors(t *testing.T) {
 
 func TestPoison_TakesUnknownAndUndecodableEventsAtOnce(t *testing.T) {
 	for _, test := range []struct{ name, payload, reason string }{
-		{"an unknown event", `{"_type":"Nobody"}`, `no handler for event "Nobody"`},
+		{"an unknown event", `{"_type":"Unheard"}`, `no handler for event "Unheard"`},
 		{"a payload of another shape", `{"_type":"OrderPlaced","ID":"seven"}`, "decode OrderPlaced"},
 		{"a payload that is not JSON", "\x00\xff", "decode OrderPlaced"},
 		{"an empty payload", "", "decode OrderPlaced"},

@@ -14,7 +14,7 @@ import (
 )
 
 // Retry decides when a failure is final, and until then how long its message
-// waits. The wait starts at Initial, doubles with each failure up to Max, and is
+// waits. The wait starts at Delay, doubles with each failure up to MaxDelay, and is
 // up to a fifth shorter, so that messages that failed together do not come back
 // together. The zero value is ready for use.
 //
@@ -46,24 +46,24 @@ type Retry struct {
 	// failure final.
 	Attempts int
 
-	// Initial is how long a message waits after its first failure. Defaults to 1
+	// Delay is how long a message waits after its first failure. Defaults to 1
 	// second.
-	Initial time.Duration
+	Delay time.Duration
 
-	// Max is the longest wait. Defaults to 5 minutes, or to Initial if that is
+	// MaxDelay is the longest wait. Defaults to 5 minutes, or to Delay if that is
 	// longer.
-	Max time.Duration
+	MaxDelay time.Duration
 }
 
 // Middleware implements [message.HandlerMiddleware]. It panics if a field is
 // negative.
 func (p Retry) Middleware(next message.HandlerFunc) message.HandlerFunc {
 	mustNotBeNegative("Retry.Attempts", p.Attempts)
-	mustNotBeNegative("Retry.Initial", p.Initial)
-	mustNotBeNegative("Retry.Max", p.Max)
+	mustNotBeNegative("Retry.Delay", p.Delay)
+	mustNotBeNegative("Retry.MaxDelay", p.MaxDelay)
 	p.Attempts = cmp.Or(p.Attempts, 10)
-	p.Initial = cmp.Or(p.Initial, time.Second)
-	p.Max = cmp.Or(p.Max, max(5*time.Minute, p.Initial))
+	p.Delay = cmp.Or(p.Delay, time.Second)
+	p.MaxDelay = cmp.Or(p.MaxDelay, max(5*time.Minute, p.Delay))
 	next = recoverPanics(next)
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx := msg.Context()
@@ -114,9 +114,9 @@ func (p Retry) wait(failures int, err error) time.Duration {
 	if wait, ok := ezq.RetryDelay(err); ok {
 		return wait
 	}
-	wait := p.Max
-	if doublings := max(failures-1, 0); doublings < bits.LeadingZeros64(uint64(p.Initial)) { //nolint:gosec // Initial is positive; further doublings overflow
-		wait = min(p.Initial<<doublings, p.Max)
+	wait := p.MaxDelay
+	if doublings := max(failures-1, 0); doublings < bits.LeadingZeros64(uint64(p.Delay)) { //nolint:gosec // Delay is positive; further doublings overflow
+		wait = min(p.Delay<<doublings, p.MaxDelay)
 	}
 	return wait - rand.N(wait/5+1) //nolint:gosec // chance only spreads load, and may be guessed
 }

@@ -29,7 +29,7 @@ func TestRetry_IsDurableOnCountingBackend(t *testing.T) {
 		var at []time.Duration
 		for range 3 { // each attempt by another process, as it were
 			ctx, stop := context.WithCancel(t.Context())
-			router := newRouter(broker, middleware.Retry{Attempts: 3, Initial: time.Minute}.Middleware)
+			router := newRouter(broker, middleware.Retry{Attempts: 3, Delay: time.Minute}.Middleware)
 			ezq.Handle(router, func(ctx context.Context, _ orderPlaced) error {
 				assert.Equal(t, len(at), ezq.MetaFromContext(ctx).Failures)
 				at = append(at, time.Since(start))
@@ -127,7 +127,7 @@ func TestRetry_RunsInProcessOnForeignBackend(t *testing.T) {
 		var waits []time.Duration
 		last := time.Now()
 		msg := plainMessage(t)
-		_, err := middleware.Retry{Attempts: 5, Max: 3 * time.Second}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
+		_, err := middleware.Retry{Attempts: 5, MaxDelay: 3 * time.Second}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
 			require.NoError(t, msg.Context().Err(), "each attempt has a living context")
 			waits = append(waits, time.Since(last))
 			last = time.Now()
@@ -171,7 +171,7 @@ func TestRetry_InProcessEndsWithContext(t *testing.T) {
 		msg := plainMessage(t)
 		msg.SetContext(ctx)
 		start := time.Now()
-		_, err := middleware.Retry{Initial: time.Minute}.Middleware(func(*message.Message) ([]*message.Message, error) {
+		_, err := middleware.Retry{Delay: time.Minute}.Middleware(func(*message.Message) ([]*message.Message, error) {
 			calls++
 			return nil, errBoom
 		})(msg)
@@ -185,7 +185,7 @@ func TestRetry_InProcessDelaysNoStoppingRouter(t *testing.T) {
 	t.Parallel()
 	queue := newGoChannel(t)
 	ctx, stop := context.WithCancel(t.Context())
-	router := newRouter(queue, middleware.Retry{Initial: time.Hour}.Middleware)
+	router := newRouter(queue, middleware.Retry{Delay: time.Hour}.Middleware)
 	ezq.Handle(router, func(context.Context, orderPlaced) error { stop(); return errBoom })
 	publish(t, queue, orderPlaced{1})
 	require.NoError(t, router.Run(ctx))
@@ -315,7 +315,7 @@ func TestRetry_WaitsDoNotOverflow(t *testing.T) {
 	for _, initial := range []time.Duration{0, 1, time.Millisecond, time.Hour, math.MaxInt64} {
 		for _, failures := range []int{-1, 0, 1, 30, 62, 63, 64, 310, math.MaxInt - 2} {
 			for _, longest := range []time.Duration{0, time.Minute, math.MaxInt64} {
-				policy := middleware.Retry{Attempts: math.MaxInt, Initial: initial, Max: longest}
+				policy := middleware.Retry{Attempts: math.MaxInt, Delay: initial, MaxDelay: longest}
 				_, err := policy.Middleware(failing(errBoom))(received(t, &backend.Delivery{Failures: failures}))
 				wait, ok := ezq.RetryDelay(err)
 				require.True(t, ok, "%+v after %d failures: %v", policy, failures, err)

@@ -66,7 +66,7 @@ func TestWatermillRouter_RunsPoliciesOnForeignBackend(t *testing.T) {
 
 // watermillPolicies is all of them.
 func watermillPolicies(dead message.Publisher, poisonFirst bool) []message.HandlerMiddleware {
-	retry := middleware.Retry{Attempts: 3, Initial: time.Microsecond}.Middleware
+	retry := middleware.Retry{Attempts: 3, Delay: time.Microsecond}.Middleware
 	poison := middleware.Poison{To: dead, Logger: quiet()}.Middleware
 	if poisonFirst {
 		retry, poison = poison, retry
@@ -80,12 +80,12 @@ func watermillPolicies(dead message.Publisher, poisonFirst bool) []message.Handl
 func TestWatermillRouter_RunsPoliciesOnOurBackend(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(&memory.Config{Logger: quiet()})
-	t.Cleanup(func() { require.NoError(t, broker.Close()) })
+	t.Cleanup(func() { assert.NoError(t, broker.Close()) })
 	deliveries := make(chan *backend.Delivery, 10)
 	startWatermillRouter(t, broker, func(msg *message.Message) error {
 		deliveries <- backend.DeliveryFromContext(msg.Context())
 		return errBoom
-	}, middleware.Poison{Logger: quiet()}.Middleware, middleware.Retry{Attempts: 3, Initial: 10 * time.Millisecond}.Middleware)
+	}, middleware.Poison{Logger: quiet()}.Middleware, middleware.Retry{Attempts: 3, Delay: 10 * time.Millisecond}.Middleware)
 
 	start := time.Now()
 	require.NoError(t, broker.Publish("orders", message.NewMessage("1", []byte("payload"))))
@@ -118,7 +118,7 @@ func TestWatermillRouter_NackCarriesDelay(t *testing.T) {
 			t.Parallel()
 			d := &backend.Delivery{Number: 3, Failures: 2, Done: []string{"one"}}
 			msg := received(t, d)
-			_, err := middleware.Retry{Initial: 10 * time.Second}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
+			_, err := middleware.Retry{Delay: 10 * time.Second}.Middleware(func(msg *message.Message) ([]*message.Message, error) {
 				msg.SetContext(context.Background()) // a middleware that leaves another context behind
 				return nil, test.err
 			})(msg)

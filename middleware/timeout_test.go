@@ -60,7 +60,7 @@ func TestTimeout_LeavesOtherOutcomesAlone(t *testing.T) {
 		cancel()
 		ended.SetContext(ctx)
 		_, err = handle(waiting)(ended)
-		require.Equal(t, context.Canceled, err, "somebody else has ended the context")
+		require.Equal(t, context.Canceled, err, "the caller has ended the context")
 
 		_, err = handle(func(msg *message.Message) ([]*message.Message, error) {
 			<-msg.Context().Done()

@@ -79,7 +79,7 @@ func TestTelemetry_ShowsNoPayload(t *testing.T) {
 				}
 				_ = h.Publisher(brokenPublisher{}).Publish("orders", msg)
 			}
-			time.Sleep(25 * time.Hour) // what nobody knows fails after a day
+			time.Sleep(25 * time.Hour) // an unknown event fails after a day
 		})
 		h.requireDocumented()
 		spans, metrics := h.exported()
@@ -99,7 +99,7 @@ func TestTelemetry_ShowsNoPayload(t *testing.T) {
 	})
 }
 
-// The documentation lists all attributes, so that nobody has to guess what leaves the process.
+// The documentation lists all attributes, so that readers need not guess what leaves the process.
 func (h *harness) requireDocumented() {
 	h.t.Helper()
 	documentation, err := os.ReadFile("doc.go")

@@ -210,38 +210,38 @@ func (b *Broker) Find(_ context.Context, topic string, s backend.Selection) ([]b
 }
 
 // Cancel implements [backend.Canceller].
-func (b *Broker) Cancel(_ context.Context, name string, s backend.Selection) (backend.Cancelled, error) {
-	if err := b.checkSelection("cancel", name, s.CheckWaiting()); err != nil {
+func (b *Broker) Cancel(_ context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
+	if err := b.checkSelection("cancel", topic, s.CheckWaiting()); err != nil {
 		return backend.Cancelled{}, err
 	}
-	removed, busy := b.topics.change(name, selector(s), (*topic).remove)
+	removed, busy := b.topics.cancel(topic, selector(s))
 	return backend.Cancelled{Removed: removed, Busy: busy}, nil
 }
 
 // Reschedule implements [backend.Rescheduler].
-func (b *Broker) Reschedule(_ context.Context, name string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
-	if err := b.checkSelection("reschedule", name, cmp.Or(s.CheckWaiting(), backend.CheckRescheduleTime(at))); err != nil {
+func (b *Broker) Reschedule(_ context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
+	if err := b.checkSelection("reschedule", topic, cmp.Or(s.CheckWaiting(), backend.CheckRescheduleTime(at))); err != nil {
 		return backend.Rescheduled{}, err
 	}
-	moved, busy := b.topics.change(name, selector(s), func(t *topic, e *entry) { t.moveTo(at, e) })
+	moved, busy := b.topics.reschedule(topic, selector(s), at)
 	return backend.Rescheduled{Moved: moved, Busy: busy}, nil
 }
 
 // Pause implements [backend.Pauser], for all Brokers over the same messages. A Broker has no groups.
-func (b *Broker) Pause(_ context.Context, name string, p backend.Pause) (backend.Paused, error) {
-	t, err := b.topic(name)
+func (b *Broker) Pause(_ context.Context, topic string, p backend.Pause) (backend.Paused, error) {
+	t, err := b.topic(topic)
 	if err != nil {
 		return backend.Paused{}, err
 	}
 	if err := p.Check(); err != nil {
-		return backend.Paused{}, fmt.Errorf("memory: pause %q: %w", excerpt.Of(name), err)
+		return backend.Paused{}, fmt.Errorf("memory: pause %q: %w", excerpt.Of(topic), err)
 	}
-	return t.pauseFor(name, p), nil
+	return t.pauseFor(topic, p), nil
 }
 
 // Resume implements [backend.Pauser].
-func (b *Broker) Resume(_ context.Context, name string) (resumed bool, err error) {
-	t, err := b.topic(name)
+func (b *Broker) Resume(_ context.Context, topic string) (resumed bool, err error) {
+	t, err := b.topic(topic)
 	if err != nil {
 		return false, err
 	}
@@ -249,8 +249,8 @@ func (b *Broker) Resume(_ context.Context, name string) (resumed bool, err error
 }
 
 // Pauses implements [backend.Pauser].
-func (b *Broker) Pauses(_ context.Context, name string) ([]backend.Paused, error) {
-	t, err := b.topic(name)
+func (b *Broker) Pauses(_ context.Context, topic string) ([]backend.Paused, error) {
+	t, err := b.topic(topic)
 	if err != nil {
 		return nil, err
 	}

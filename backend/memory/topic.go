@@ -58,6 +58,16 @@ func (ts *topics) search(name string, s selector, limit int) (found []backend.Fo
 	return found
 }
 
+// cancel deletes the messages of a topic that s chooses and that wait, and counts the others.
+func (ts *topics) cancel(name string, s selector) (removed, busy int) {
+	return ts.change(name, s, (*topic).remove)
+}
+
+// reschedule moves the messages of a topic that s chooses and that wait, and counts the others.
+func (ts *topics) reschedule(name string, s selector, at time.Time) (moved, busy int) {
+	return ts.change(name, s, func(t *topic, e *entry) { t.moveTo(at, e) })
+}
+
 // change does something with the messages of a topic that s chooses and that wait, and counts the others.
 func (ts *topics) change(name string, s selector, do func(*topic, *entry)) (done, busy int) {
 	ts.mu.Lock()

@@ -90,7 +90,7 @@ func TestArchive_IgnoresAckAfterLostLease(t *testing.T) {
 	client, pool := open(t, archiving())
 	publish(t, client, "a")
 	msg := receive(t, subscribe(t, client))
-	execute(t, pool, "update pgmq.q_t set read_ct = read_ct + 1, vt = now() + interval '1 hour'") // somebody else has it
+	execute(t, pool, "update pgmq.q_t set read_ct = read_ct + 1, vt = now() + interval '1 hour'") // another consumer has it
 	msg.Ack()
 	require.NoError(t, client.Close())
 	requireCount(t, pool, "pgmq.q_t", 1)

@@ -39,7 +39,7 @@ func withPassword(t *testing.T, database, password string) string {
 	return u.String()
 }
 
-// closedPort returns an address at which nobody listens.
+// closedPort returns an address at which no server listens.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -108,7 +108,7 @@ func TestOpen_HidesWrongPassword(t *testing.T) {
 	database := withPassword(t, pgtest.Role(t, pgtest.Database(t)), canary)
 	_, err := pgmq.Open(t.Context(), database, nil)
 	if errors.Is(err, pgmq.ErrPermission) {
-		t.Skip("EZQ_TEST_DATABASE is a server that lets everybody in without a password")
+		t.Skip("EZQ_TEST_DATABASE is a server that wants no password")
 	}
 	require.ErrorIs(t, err, pgmq.ErrAuthentication)
 	require.ErrorContains(t, err, "check user and password")
@@ -226,7 +226,7 @@ func TestPublish_RecreatesDroppedQueue(t *testing.T) {
 // unreachablePool returns a pool that connects to nothing.
 func unreachablePool(t *testing.T) *pgxpool.Pool {
 	t.Helper()
-	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
+	pool, err := pgxpool.New(t.Context(), "postgres://ada@127.0.0.1:1/none")
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	return pool

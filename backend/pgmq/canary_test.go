@@ -94,7 +94,7 @@ func TestLog_ShowsNoPasswordOrPayload(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env := newSecretEnv(t)
-			t.Cleanup(func() { env.requireNoSecret(t) }) // what Close says too
+			t.Cleanup(func() { env.assertNoSecret(t) }) // what Close says too
 			provoke(t, env)
 		})
 	}
@@ -119,7 +119,7 @@ func wrongPassword(t *testing.T, env *secretEnv) {
 	execute(t, env.pool, fmt.Sprintf("alter role %s password 'another'", env.role))
 	_, err := pgmq.Open(t.Context(), env.url, env.config())
 	if err == nil {
-		t.Skip("EZQ_TEST_DATABASE is a server that lets everybody in without a password")
+		t.Skip("EZQ_TEST_DATABASE is a server that wants no password")
 	}
 	require.ErrorIs(t, err, pgmq.ErrAuthentication)
 	requireConfidential(t, err)

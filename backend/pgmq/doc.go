@@ -41,12 +41,20 @@
 //
 // # Operation
 //
-// [Client.Queues] and [Client.Metrics] tell which queues there are and how they are
-// doing, [Client.DeadLetters] what has been dead-lettered and why, and [Client.Redrive]
-// brings it back. [Client.Pause] stops the consumers of a topic in all processes.
-// [Client.Find] tells where a single message is; [Client.Cancel] deletes one that waits, and
-// [Client.Reschedule] gives it another time. [Client.Tune] is for busy queues. Other methods of
-// [Client] create, empty and drop queues, and replay what SubscriberConfig.Archive keeps.
+// The operations of a [Client] have one form: a context, the topic if there is one, what is chosen there, and how.
+// What is chosen is a value, options are a pointer, and nil options are the defaults. An operation on one queue takes
+// that of the Group, if the Client has one. The comment of each says which privileges it needs.
+//
+//   - Queues: [Client.Queues], [Client.Metrics] and [Client.AllMetrics] tell how they are doing, [Client.Stats] what this
+//     process does with them. [Client.CreateQueue], [Client.Tune], [Client.PurgeQueue] and [Client.DropQueue] change one.
+//   - Consumers: [Client.Pause] stops those of a topic in all processes, [Client.Resume] lets them go on, and
+//     [Client.Pauses] and [Client.AllPauses] tell who has paused what, and why.
+//   - Single messages: [Client.Find] tells where they are, [Client.Cancel] deletes what waits, and [Client.Reschedule]
+//     gives it another time.
+//   - Dead letters: [Client.DeadLetters] tells what failed and why, [Client.Redrive] brings it back, which
+//     [Client.Origins] shows before, and [Client.PurgeDeadLetters] deletes it.
+//   - Archives, which SubscriberConfig.Archive fills: [Client.Replay] publishes from one again, and
+//     [Client.PurgeArchive] empties it.
 //
 // # What is needed
 //

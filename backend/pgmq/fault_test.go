@@ -111,7 +111,7 @@ func TestLease_EndsHandlerFirstInBlackhole(t *testing.T) {
 	ended := time.Now()
 	require.ErrorIs(t, context.Cause(msg.Context()), backend.ErrLeaseLost)
 	const lateness = 100 * time.Millisecond // of a busy machine's scheduler
-	require.WithinRange(t, ended, time.Time{}, get[time.Time](t, pool, "select vt from pgmq.q_t").Add(lateness), "nobody else can have it yet")
+	require.WithinRange(t, ended, time.Time{}, get[time.Time](t, pool, "select vt from pgmq.q_t").Add(lateness), "no other consumer can have it yet")
 	pgtest.Eventually(t, patience, "its lease runs out", func() bool {
 		return get[bool](t, pool, "select vt < clock_timestamp() from pgmq.q_t")
 	})

@@ -45,7 +45,7 @@ func TestGroup_GetsEveryMessageOnce(t *testing.T) {
 	for _, client := range []*pgmq.Client{mail, bills} {
 		requireReceives(t, subscribe(t, client), "a", "b", "in a transaction", "by PGMQ")
 	}
-	require.False(t, get[bool](t, pool, "select to_regclass('pgmq.q_t') is not null"), "nobody fills a queue that nobody reads")
+	require.False(t, get[bool](t, pool, "select to_regclass('pgmq.q_t') is not null"), "no queue is filled that no consumer reads")
 }
 
 func TestGroup_SeparatesTopicNamedLikeOthersQueue(t *testing.T) {

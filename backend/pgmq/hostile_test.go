@@ -277,7 +277,7 @@ func TestRouter_CopesWithForeignMessages(t *testing.T) {
 	require.NoError(t, router.Run(ctx))
 }
 
-// Whoever may insert may write any time.
+// A role that may insert may write any time.
 func TestInvalidTime_StopsNoMessage(t *testing.T) {
 	t.Parallel()
 	for name, warm := range map[string]bool{"the messages are leased": false, "the messages are locked": true} {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // KeyStore remembers keys in a table, each for a while: a store for the middleware
@@ -48,24 +47,16 @@ func newKeyStore(pool *pgxpool.Pool, name string) *KeyStore {
 	}
 }
 
-// createKeys creates the table if it is not there. Two that do so at once get in each
-// other's way, also with "if not exists"; the one that was too late looks again.
+// createKeys creates the table if it is not there.
 func createKeys(ctx context.Context, pool *pgxpool.Pool, table string) error {
-	var err error
-	for range 2 {
-		there, failed := transact.Value[bool](ctx, pool, "select pg_catalog.to_regclass($1) is not null", table)
-		if failed != nil || there {
-			return keysDenied(table, failed)
-		}
-		if _, err = pool.Exec(ctx, catalog.CreateKeysSQL(table), pgx.QueryExecModeSimpleProtocol); err == nil {
-			return nil
-		}
-	}
+	err := keysTable(table).Ensure(ctx, pool)
 	if fault.IsCode(err, "3F000") { // invalid_schema_name
 		return &Error{Kind: ErrInvalidConfig, Cause: fault.WithoutSecrets(err), Remedy: `name a schema that exists, as in "app.ezq_seen": the search_path has none`}
 	}
 	return keysDenied(table, err)
 }
+
+func keysTable(name string) catalog.OwnTable { return catalog.KeysTable(name, "remembers keys") }
 
 // keysDenied returns err, or says which rights to the table a role lacks.
 func keysDenied(table string, err error) error {
@@ -76,10 +67,11 @@ func keysDenied(table string, err error) error {
 	if !qualified {
 		schema = "…"
 	}
+	keys := keysTable(table)
 	return &Error{
 		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
-		Remedy: fmt.Sprintf("if the table does not exist, let its owner create it with %s; then run GRANT USAGE ON SCHEMA %s TO the role;"+
-			" GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO the role", catalog.CreateKeysSQL(table), schema, table),
+		Remedy: fmt.Sprintf("if the table does not exist, let its owner create it with %s; then run GRANT USAGE ON SCHEMA %s TO the role; %s",
+			keys.Create, schema, keys.Grants),
 	}
 }
 

@@ -23,7 +23,7 @@ func TestLease_IsExtendedWhileHandlerRuns(t *testing.T) {
 		return get[time.Time](t, pool, "select vt from pgmq.q_t").After(first.Add(2 * time.Second))
 	})
 	require.NoError(t, msg.Context().Err())
-	require.Equal(t, 1, get[int](t, pool, "select read_ct from pgmq.q_t"), "nobody else had it")
+	require.Equal(t, 1, get[int](t, pool, "select read_ct from pgmq.q_t"), "no other consumer had it")
 	msg.Ack()
 	requireCount(t, pool, "pgmq.q_t", 0)
 }

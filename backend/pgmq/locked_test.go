@@ -16,7 +16,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// lockRow keeps everybody else from a message until the transaction ends.
+// lockRow keeps all other sessions from a message until the transaction ends.
 func lockRow(t *testing.T, pool *pgxpool.Pool, id int64) pgx.Tx {
 	t.Helper()
 	tx, err := pool.Begin(t.Context())

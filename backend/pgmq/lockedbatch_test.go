@@ -100,7 +100,7 @@ func TestLockedBatch_LostConnectionFreesMessagesAtOnce(t *testing.T) {
 	owner := openAt(t, pool.Config().ConnString(), pgmq.Config{})
 	others := subscribe(t, owner)
 	again := receive(t, others)
-	require.Equal(t, 1, delivery(again).Number, "nobody has leased it before")
+	require.Equal(t, 1, delivery(again).Number, "no consumer has leased it before")
 	acked.Ack()
 	lost.Nack()
 	again.Ack()
@@ -171,7 +171,7 @@ func TestLock_DelaysOthersOnlyWhileLocked(t *testing.T) {
 }
 
 // Handlers succeed, fail, are slow, and use transactions, in two processes' worth of consumers.
-// Meanwhile nobody waits for a lock while he has others, so nobody waits for long. The lock to
+// Meanwhile no session waits for a lock while it has others, so none waits for long. The lock to
 // make a table larger ("extend") is not kept until the transaction ends.
 func TestLockedBatch_CausesNoLongLockWaits(t *testing.T) {
 	t.Parallel()

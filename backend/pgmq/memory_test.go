@@ -15,7 +15,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// Not parallel: the heap is everybody's.
+// Not parallel: the heap is that of all tests.
 //
 //nolint:paralleltest // see above
 func TestMemory_ThousandMessagesStayUnder20MB(t *testing.T) {
@@ -36,7 +36,7 @@ func TestMemory_ThousandMessagesStayUnder20MB(t *testing.T) {
 	t.Logf("%d bytes for each of 1,000 messages in flight", held/1000)
 }
 
-// Not parallel: the heap is everybody's.
+// Not parallel: the heap is that of all tests.
 //
 //nolint:paralleltest // see above
 func TestMemory_StaysUnderTwiceMaxInFlightBytes(t *testing.T) {
@@ -81,7 +81,7 @@ func TestMemory_StaysUnderTwiceMaxInFlightBytes(t *testing.T) {
 }
 
 // Each takes more memory for what it is than for what it says.
-// Not parallel: the heap is everybody's.
+// Not parallel: the heap is that of all tests.
 //
 //nolint:paralleltest // see above
 func TestMemory_OfSmallMessagesIsBounded(t *testing.T) {
@@ -114,7 +114,7 @@ func TestMemory_OfSmallMessagesIsBounded(t *testing.T) {
 	}
 }
 
-// Not parallel: the heap is everybody's.
+// Not parallel: the heap is that of all tests.
 //
 //nolint:paralleltest // see above
 func TestMemory_OfLargeMessagesAfterSmallIsBounded(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
@@ -20,7 +21,7 @@ func openMeasured(tb testing.TB) (*Client, *pgxpool.Pool) {
 	pool := pgtest.Pool(tb, pgtest.Database(tb))
 	client, err := New(pool, &Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(tb, err)
-	tb.Cleanup(func() { require.NoError(tb, client.Close()) })
+	tb.Cleanup(func() { assert.NoError(tb, client.Close()) })
 	pgtest.Exec(tb, pool, "select pgmq.create('t')")
 	return client, pool
 }
@@ -132,7 +133,7 @@ func TestAllMetrics_IncludeQueuesOfGroups(t *testing.T) {
 	pgtest.Exec(t, pool, "select pgmq.create('Upper')") // its table is in lower case
 	grouped, err := New(pool, &Config{Subscriber: SubscriberConfig{Group: "g"}, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, grouped.Close()) })
+	t.Cleanup(func() { assert.NoError(t, grouped.Close()) })
 	require.NoError(t, grouped.SubscribeInitialize("t"))
 
 	all, err := client.AllMetrics(t.Context())

@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -47,7 +48,7 @@ func TestNotify_IsLeftOutWhileServersQueueIsHalfFull(t *testing.T) {
 			pool := pgtest.Pool(t, database)
 			listener, err := pgx.Connect(t.Context(), database)
 			require.NoError(t, err)
-			t.Cleanup(func() { require.NoError(t, listener.Close(t.Context())) })
+			t.Cleanup(func() { assert.NoError(t, listener.Close(t.Context())) })
 			_, err = listener.Exec(t.Context(), "listen ezq")
 			require.NoError(t, err)
 			execute(t, pool, "alter function pg_catalog.pg_notification_queue_usage() rename to pg_notification_queue_usage_in_truth")

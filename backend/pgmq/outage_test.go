@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -67,7 +68,7 @@ func runLogged(t *testing.T, database string) (router *ezq.Router, log func() st
 	go func() { ended <- router.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
-		require.NoError(t, <-ended)
+		assert.NoError(t, <-ended)
 	})
 	pgtest.Eventually(t, patience, "the router is healthy", func() bool { return router.Ready() == nil })
 	return router, out.String

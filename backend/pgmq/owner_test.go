@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -19,7 +20,7 @@ import (
 )
 
 // untrustedOwnerEnv is a database in which mallory, who may create tables, has written a function that
-// steals with the rights of whoever runs it.
+// steals with the rights of the role that runs it.
 type untrustedOwnerEnv struct {
 	database string
 	pool     *pgxpool.Pool
@@ -36,7 +37,7 @@ func newUntrustedOwnerEnv(t *testing.T) *untrustedOwnerEnv {
 	var err error
 	env.mallory, err = pgx.Connect(t.Context(), url)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, env.mallory.Close(context.WithoutCancel(t.Context()))) })
+	t.Cleanup(func() { assert.NoError(t, env.mallory.Close(context.WithoutCancel(t.Context()))) })
 	env.role = env.mallory.Config().User
 	env.execAsOwner(t, "create table public.loot (who text)", "grant all on public.loot to public",
 		"create function public.steal() returns trigger language plpgsql as $$ begin insert into public.loot values (current_user); return coalesce(new, old); end $$")
@@ -122,7 +123,7 @@ func placesOfCode() map[string]string {
 	}
 }
 
-// waysToCode give {c} code that PostgreSQL runs for whoever uses the table; hidden says that it knows of no function there.
+// waysToCode give {c} code that PostgreSQL runs for a role that uses the table; hidden says that it knows of no function there.
 func waysToCode() map[string]string {
 	const hidden = "query_to_xml('select public.take(''{}'')', true, true, '')"
 	return map[string]string{
@@ -306,7 +307,7 @@ func TestOwner_TrustedIsNotLogged(t *testing.T) {
 	use(pgtest.Role(t, env.database, grants...), true)                                          // as a program with NoCreate says,
 	use(pgtest.Role(t, env.database, append(grants, "grant "+env.role+" to {role}")...), false) // or one that is a member,
 	execute(t, env.pool, "alter schema pgmq owner to "+env.role)
-	use(pgtest.Role(t, env.database, grants...), false) // or whoever owns the schema
+	use(pgtest.Role(t, env.database, grants...), false) // or the owner of the schema
 	require.Empty(t, log.String())
 }
 

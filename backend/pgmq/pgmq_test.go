@@ -9,6 +9,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -37,7 +38,7 @@ func openAt(t *testing.T, database string, config pgmq.Config) *pgmq.Client {
 	}
 	client, err := pgmq.Open(t.Context(), database, &config)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	return client
 }
 
@@ -300,7 +301,7 @@ func TestWithTx_PublishesOnCommitOnly(t *testing.T) {
 		tx, err := pool.Begin(t.Context())
 		require.NoError(t, err)
 		publish(t, client.WithTx(tx), fmt.Sprint("committed: ", commit))
-		require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_t"), "nobody sees it yet")
+		require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_t"), "no other session sees it yet")
 		if commit {
 			require.NoError(t, tx.Commit(t.Context()))
 		} else {

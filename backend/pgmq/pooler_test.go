@@ -24,6 +24,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -40,7 +41,7 @@ func throughPooler(t *testing.T, database string) string {
 	program := findPooler(t)
 	dir, err := os.MkdirTemp("/tmp", "ezq-pgbouncer.*") //nolint:usetesting // the pooler's user has no way into TempDir
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
 	u, err := url.Parse(database)
 	require.NoError(t, err)
 	server := u.Host
@@ -186,7 +187,7 @@ func TestPooler_LetsTransactionPublish(t *testing.T) {
 
 	db, err := sql.Open("pgx", database+"&default_query_exec_mode=exec")
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	t.Cleanup(func() { assert.NoError(t, db.Close()) })
 	tx, err := db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	require.NoError(t, client.WithSQLTx(tx).Publish("t", message.NewMessage("b", nil)))
@@ -237,7 +238,7 @@ func TestPooler_LogsOnceThatSubscriberPolls(t *testing.T) {
 	require.Contains(t, logged.all()[0], "looking for messages at intervals")
 }
 
-// A statement that only concerns its session would concern everybody's.
+// A statement that only concerns its session would concern that of every client.
 func TestPooler_SessionsStayUnchanged(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.Database(t)

@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -198,7 +199,7 @@ func TestSubscription_StartsWhileQueueIsDropped(t *testing.T) {
 	kept := archiving()
 	client, err := pgmq.New(pool, &kept)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	require.NoError(t, client.SubscribeInitialize("t"))
 	requireCount(t, admin, "pgmq.q_t", 0)
 }

@@ -39,7 +39,7 @@ func (r *refusedAcks) delay(queue string) time.Duration {
 	if _, known := r.since[queue]; !known {
 		bounded.Set(r.since, queue, time.Now())
 	}
-	wait := fault.Pause(r.since[queue])
+	wait := fault.RetryDelay(r.since[queue])
 	return wait - rand.N(wait/5) //nolint:gosec // chance only spreads load, and may be guessed
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -279,7 +280,7 @@ func support(t *testing.T, database string) error {
 func openAs(t *testing.T, database string, config pgmq.Config) (*pgmq.Client, error) {
 	client, err := pgmq.Open(t.Context(), database, &config)
 	if err == nil {
-		t.Cleanup(func() { require.NoError(t, client.Close()) })
+		t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	}
 	return client, err
 }

@@ -75,7 +75,7 @@ func TestError_HidesUnparsableURL(t *testing.T) {
 	}
 }
 
-// connectionRefused returns what pgx says about a port at which nobody listens.
+// connectionRefused returns what pgx says about a port at which no server listens.
 func connectionRefused(t *testing.T) error {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -119,7 +119,7 @@ func TestPublish_IsRejectedOnLockTimeout(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
 
-// lockTable makes everybody wait who uses the queue t.
+// lockTable makes all sessions wait that use the queue t.
 func lockTable(t *testing.T, pool *pgxpool.Pool) (release func()) {
 	t.Helper()
 	tx, err := pool.Begin(t.Context())

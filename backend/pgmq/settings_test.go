@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -127,7 +128,7 @@ func TestError_HidesInvalidURLOfPool(t *testing.T) {
 
 	client, err := pgmq.New(pool, nil)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	_, listed := client.Queues(t.Context())
 	_, subscribed := client.Subscribe(t.Context(), "t")
 	for _, err := range []error{listed, subscribed, client.Publish("t", message.NewMessage("1", nil))} {

@@ -45,9 +45,9 @@ type SubscriptionStats struct {
 	// delivered again may have several of these.
 	Waiting, InFlight, Unstored int64
 
-	// Paused is the pause that keeps the subscriptions from fetching, as far as this process knows; nil if
-	// there is none: see [Client.Pause].
-	Paused *backend.Paused
+	// TopicPause is the pause of the topic, or of the group, that keeps the subscriptions from fetching, as
+	// far as this process knows; nil if there is none: see [Client.Pause].
+	TopicPause *backend.Paused
 
 	// Failing is why messages cannot be fetched; nil if they can, as far as known.
 	// It is an [*Error].

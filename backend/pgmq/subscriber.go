@@ -472,7 +472,7 @@ func (s *Subscriber) Close() error {
 func (s *Subscriber) Stats() map[string]SubscriptionStats {
 	stats := s.counters.snapshot()
 	for topic, entry := range stats {
-		entry.Group, entry.Paused = s.config.Group, s.paused(topic)
+		entry.Group, entry.TopicPause = s.config.Group, s.paused(topic)
 		stats[topic] = entry
 	}
 	return stats

@@ -33,7 +33,7 @@ func resumeT(t *testing.T, client *pgmq.Client) {
 func requirePaused(t *testing.T, client *pgmq.Client, want bool) {
 	t.Helper()
 	pgtest.Eventually(t, patience, fmt.Sprintf("that t is paused is %v", want), func() bool {
-		return (client.Stats()["t"].Paused != nil) == want
+		return (client.Stats()["t"].TopicPause != nil) == want
 	})
 }
 
@@ -62,7 +62,7 @@ func TestPauseTopic_IsHeardOfByOtherProcesses(t *testing.T) {
 		require.WithinDuration(t, time.Now(), paused.Since, time.Minute)
 		requirePaused(t, consumer, true)
 		requireNothingClaimed(t, operator, pool, messages)
-		require.Equal(t, "ada", consumer.Stats()["t"].Paused.By)
+		require.Equal(t, "ada", consumer.Stats()["t"].TopicPause.By)
 		all, err := operator.AllPauses(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, []backend.Paused{paused}, all)
@@ -97,7 +97,7 @@ func TestPauseTopic_EndsByTheServersClock(t *testing.T) {
 	pauseT(t, consumer)
 	execute(t, pool, "update pgmq.ezq_pauses set until = now() + interval '1 second'")
 	messages := subscribe(t, consumer)
-	require.NotNil(t, consumer.Stats()["t"].Paused)
+	require.NotNil(t, consumer.Stats()["t"].TopicPause)
 	publish(t, consumer, "a")
 	receive(t, messages).Ack()
 	require.True(t, get[bool](t, pool, "select until <= now() from pgmq.ezq_pauses"))
@@ -177,15 +177,15 @@ func TestPauseTopic_WrittenByHandPauses(t *testing.T) {
 			pauseT(t, client)
 			execute(t, pool, fmt.Sprintf("update pgmq.ezq_pauses set since = %s, until = %s, paused_by = repeat('a', 100000), reason = e'\\033[2J\\n' || repeat('b', 100000)", test.since, test.until))
 			messages := subscribe(t, client)
-			require.Equal(t, test.holds, client.Stats()["t"].Paused != nil)
+			require.Equal(t, test.holds, client.Stats()["t"].TopicPause != nil)
 			if !test.holds {
 				publish(t, client, "a")
 				receive(t, messages).Ack()
 				return
 			}
 			requireNothingClaimed(t, client, pool, messages)
-			paused := client.Stats()["t"].Paused
-			require.Len(t, paused.By, backend.MaxPauseBy)
+			paused := client.Stats()["t"].TopicPause
+			require.Len(t, paused.By, backend.MaxPauseAuthor)
 			require.LessOrEqual(t, len(paused.Reason), backend.MaxPauseReason)
 			require.NotContains(t, log.String(), strings.Repeat("b", backend.MaxPauseReason+1))
 			resumeT(t, client)
@@ -231,7 +231,7 @@ func TestPauseTopic_ThatCannotBeReadStopsNoConsumer(t *testing.T) {
 			messages, err := client.Subscribe(t.Context(), "orders")
 			require.NoError(t, err)
 			receive(t, messages).Ack()
-			log.requireLogged(t, "pauses cannot be looked at; no topic counts as paused")
+			log.requireLogged(t, "pauses cannot be read; no topic counts as paused")
 			log.requireLogged(t, test.says)
 			_, err = client.Pause(t.Context(), "orders", backend.Pause{By: "a", Reason: "b"})
 			var failed *pgmq.Error

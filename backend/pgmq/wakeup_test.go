@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -23,10 +24,10 @@ func openWithoutPolling(t *testing.T, database string) *pgmq.Client {
 	return client
 }
 
-// requireListening waits until somebody listens for messages of the topic t.
+// requireListening waits until a session listens for messages of the topic t.
 func requireListening(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
-	pgtest.Eventually(t, patience, "somebody listens", func() bool {
+	pgtest.Eventually(t, patience, "a session listens", func() bool {
 		return get[int](t, pool, `select count(*) from pg_stat_activity
 			where datname = current_database() and state = 'idle'
 			and (query ilike 'listen "pgmq.q_t%' or query = '-- ping')`) > 0
@@ -69,7 +70,7 @@ func TestListener_RecoversFromCutConnection(t *testing.T) {
 	requireListening(t, pool)
 	execute(t, pool, `select pg_terminate_backend(pid) from pg_stat_activity
 		where datname = current_database() and (query ilike 'listen%' or query = '-- ping')`)
-	execute(t, pool, "select pgmq.send('t', '1')") // nobody hears of this one
+	execute(t, pool, "select pgmq.send('t', '1')") // no consumer is notified of this one
 	receive(t, messages).Ack()                     // but the subscription looks when it listens again
 	requireListening(t, pool)
 	publish(t, openAt(t, database, pgmq.Config{}), "a")
@@ -109,7 +110,7 @@ func TestSubscription_WhenIdleAsksUnderTwicePerSecond(t *testing.T) {
 	t.Cleanup(pool.Close)
 	client, err := pgmq.New(pool, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{PollInterval: 100 * time.Millisecond}})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	subscribe(t, client)
 	requireListening(t, pool)
 	before, start := statements.Load(), time.Now()

@@ -74,7 +74,7 @@ const (
 	Leased  Obstruction = "leased"  // messages that other consumers are handling
 )
 
-// Obstructor can put messages that nobody may have yet before all others.
+// Obstructor can put messages that no consumer may have yet before all others.
 type Obstructor interface {
 	Obstruct(ctx context.Context, what Obstruction, n int) error
 }

@@ -169,7 +169,7 @@ func awaitEmpty(ctx context.Context, b *testbed) error {
 }
 
 // pin opens a transaction that keeps the server from forgetting dead rows, as a backup does, or a
-// session that somebody has left open.
+// session that was left open.
 func pin(ctx context.Context, b *testbed) (release func(), err error) {
 	tx, err := b.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
 	if err != nil {

@@ -34,7 +34,7 @@ type Lab struct {
 const connections = 32
 
 // NewLab prepares a server, whose database at url has PGMQ and becomes the template of all others:
-// nobody else may use it.
+// no other program may use it.
 func NewLab(ctx context.Context, url string, scale Scale) (*Lab, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -105,7 +105,7 @@ func (l *Lab) open(ctx context.Context, c contender.Contender, options testbedOp
 	return b, nil
 }
 
-// Run lets everybody do the work, round by round. In each round all take their turn, in another
+// Run has all contenders do the work, round by round. In each round all take their turn, in another
 // order than in the round before, so that what drifts meets all alike. It reports to progress.
 func (l *Lab) Run(ctx context.Context, works []Work, progress io.Writer) ([]result.Work, error) {
 	byName := make(map[string]contender.Contender)

@@ -35,11 +35,11 @@ func TestContender_DoesEveryTaskItEnters(t *testing.T) {
 	for _, c := range contender.All() {
 		contenders[c.Name] = c
 	}
-	everyone := map[string]bool{"publish-32": true, "drain": true, "in-process": true}
+	all := map[string]bool{"publish-32": true, "drain": true, "in-process": true}
 	for _, w := range All(tiny()) {
 		for _, e := range w.Entrants {
-			// Everyone does some of the work, and all of the work is done by one: the rest is the same.
-			if !everyone[w.Name] && e.Name != w.Reference {
+			// All contenders do some of the work, and all of the work is done by one: the rest is the same.
+			if !all[w.Name] && e.Name != w.Reference {
 				continue
 			}
 			t.Run(w.Name+"/"+e.Name, func(t *testing.T) {

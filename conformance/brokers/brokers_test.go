@@ -6,6 +6,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/conformance"
@@ -79,6 +80,6 @@ func start(t *testing.T, b brokers.Backend) conformance.Open {
 		t.Skip(absent)
 	}
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, stop()) })
+	t.Cleanup(func() { assert.NoError(t, stop()) })
 	return open
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/conformance"
@@ -51,7 +52,7 @@ func system(t *testing.T, title string) func() *conformance.Peer {
 		system, err := start(t, b)(t.Context())
 		require.NoError(t, err)
 		if system.Close != nil {
-			t.Cleanup(func() { require.NoError(t, system.Close()) })
+			t.Cleanup(func() { assert.NoError(t, system.Close()) })
 		}
 		return func() *conformance.Peer {
 			peer, err := system.Connect(conformance.PeerConfig{DrainTimeout: time.Second})

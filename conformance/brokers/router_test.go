@@ -59,7 +59,7 @@ func handleAll(t *testing.T, peer *conformance.Peer) {
 	}
 	router := ezq.NewRouter(peer.Subscriber, &ezq.Config{Concurrency: 1})
 	router.Use(
-		middleware.Retry{Attempts: 5, Initial: 10 * time.Millisecond}.Middleware,
+		middleware.Retry{Attempts: 5, Delay: 10 * time.Millisecond}.Middleware,
 		middleware.Poison{To: peer.Publisher, Topic: dead}.Middleware,
 	)
 	ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {

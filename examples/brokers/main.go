@@ -57,7 +57,7 @@ func run(ctx context.Context, on, url, topic string) error {
 
 	router := ezq.NewRouter(subscriber, &ezq.Config{Concurrency: 1})
 	router.Use(
-		middleware.Retry{Attempts: 5, Initial: 10 * time.Millisecond}.Middleware,
+		middleware.Retry{Attempts: 5, Delay: 10 * time.Millisecond}.Middleware,
 		middleware.Poison{To: publisher, Topic: topic + "_dead"}.Middleware,
 	)
 	var settled atomic.Int32
@@ -99,7 +99,7 @@ func charge(done func() error) func(context.Context, OrderPlaced) error {
 	}
 }
 
-// prepare makes the broker keep what is published before anybody subscribes.
+// prepare makes the broker keep what is published before a consumer subscribes.
 func prepare(subscriber message.Subscriber, topics ...string) error {
 	initializer, ok := subscriber.(message.SubscribeInitializer)
 	if !ok {

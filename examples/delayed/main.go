@@ -15,7 +15,7 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
-// Reminder reminds somebody.
+// Reminder reminds a user.
 type Reminder struct {
 	Of   string
 	Last bool

@@ -34,7 +34,7 @@ func trade(ctx context.Context, client backend.Backend, telemetry *ezqotel.Telem
 	router := ezq.NewRouter(client, nil)
 	router.Use(
 		telemetry.Middleware, // first, so that it sees what the others decide
-		middleware.Retry{Attempts: 2, Initial: 10 * time.Millisecond}.Middleware,
+		middleware.Retry{Attempts: 2, Delay: 10 * time.Millisecond}.Middleware,
 		middleware.Poison{}.Middleware,
 	)
 	if _, err := telemetry.ObserveRouter(router); err != nil {

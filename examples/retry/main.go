@@ -38,7 +38,7 @@ func run(ctx context.Context, databaseURL string) error {
 
 	router := ezq.NewRouter(client, nil)
 	router.Use(
-		middleware.Retry{Attempts: 3, Initial: 20 * time.Millisecond}.Middleware,
+		middleware.Retry{Attempts: 3, Delay: 20 * time.Millisecond}.Middleware,
 		middleware.Poison{}.Middleware,
 	)
 	ezq.Handle(router, charger(client))

@@ -98,7 +98,7 @@ func TestError_NamesVariableContainingWholeURL(t *testing.T) {
 	}
 }
 
-// A log would have lines then that nobody has written.
+// A log would have lines then that no program has written.
 func TestSettings_PrintInOneLine(t *testing.T) {
 	t.Parallel()
 	const odd = "mail\nEZQ_LEASE=1s \"x\""

@@ -23,11 +23,11 @@ func ExampleDeliver() {
 	var t tb // in a test: its *testing.T
 	send := func(context.Context, mailWanted) error { return errors.New("no such address") }
 	policy := ezq.Use(
-		middleware.Retry{Attempts: 5, Initial: time.Minute}.Middleware,
+		middleware.Retry{Attempts: 5, Delay: time.Minute}.Middleware,
 		middleware.Poison{}.Middleware)
 
 	for _, failures := range []int{0, 4} {
-		outcome := ezqtest.Deliver(t, send, mailWanted{To: "nobody"}, ezqtest.Delivery{
+		outcome := ezqtest.Deliver(t, send, mailWanted{To: "nowhere"}, ezqtest.Delivery{
 			Failures: failures,
 			Options:  []ezq.HandleOption{policy},
 		})

@@ -49,7 +49,7 @@ func TestMail_WhenUnsendableBecomesDeadLetter(t *testing.T) {
 	send := func(context.Context, mailWanted) error { return errors.New("no such address") }
 	policy := ezq.Use(middleware.Retry{Attempts: 5}.Middleware, middleware.Poison{}.Middleware)
 
-	outcome := ezqtest.Deliver(t, send, mailWanted{To: "nobody"}, ezqtest.Delivery{
+	outcome := ezqtest.Deliver(t, send, mailWanted{To: "nowhere"}, ezqtest.Delivery{
 		Failures: 4,
 		Options:  []ezq.HandleOption{policy},
 	})

@@ -30,7 +30,7 @@ var quiet = ezq.Config{Logger: slog.New(slog.DiscardHandler)}
 // billing is a program as its authors write it.
 func billing(client backend.Backend) *ezq.Router {
 	router := ezq.NewRouter(client, &quiet)
-	router.Use(middleware.Retry{Attempts: 3, Initial: time.Hour, Max: time.Hour}.Middleware, middleware.Poison{}.Middleware)
+	router.Use(middleware.Retry{Attempts: 3, Delay: time.Hour, MaxDelay: time.Hour}.Middleware, middleware.Poison{}.Middleware)
 	ezq.Handle(router, func(ctx context.Context, e orderPaid) error {
 		switch {
 		case e.Order < 0:

@@ -84,7 +84,7 @@ func (e *endings) learn(d *declared) (news bool) {
 	return news
 }
 
-// breaches returns a line for each call that ends a test on a goroutine that is not the test's.
+// breaches returns a line for each call that ends a test on a goroutine that is not the test's, or in a cleanup.
 func (e *endings) breaches() []string {
 	found := map[string]bool{}
 	for _, d := range e.functions {
@@ -134,12 +134,12 @@ func (e *endings) argumentsElsewhere(d *declared, call *ast.CallExpr) (values []
 }
 
 // starters are functions of other modules, and those of ezq that keep a handler, that run what they
-// are given on other goroutines.
+// are given on other goroutines; and Cleanup, which runs it when the test is over.
 var starters = []string{
 	"ezq.Handle", "ezq.HandleBatch", "router.Handle", "router.Use", "router.AddHandler", "router.AddConsumerHandler",
 	"router.AddNoPublisherHandler", "router.AddMiddleware", "mux.HandleFunc", "http.HandlerFunc", "group.Go",
 	"time.AfterFunc", "b.RunParallel", "require.Eventually", "require.Eventuallyf", "require.Never", "require.Neverf",
-	"assert.Eventually", "assert.Eventuallyf", "assert.Never", "assert.Neverf",
+	"assert.Eventually", "assert.Eventuallyf", "assert.Never", "assert.Neverf", "t.Cleanup",
 }
 
 // exactly lists the packages of which the name counts: others have functions that are called alike.
@@ -302,7 +302,7 @@ func (d *declared) local(variable ast.Expr) (function *ast.FuncLit) {
 
 func (d *declared) describe(function ast.Expr) string {
 	of, name := calledName(function)
-	return fmt.Sprintf("%s:%d: %s ends a goroutine that is not the test's: report with Errorf, or call it before",
+	return fmt.Sprintf("%s:%d: %s ends a goroutine that is not the test's, or a cleanup: report with Errorf, or call it before",
 		d.source.name, d.source.line(function.Pos()), strings.TrimPrefix(of+"."+name, "."))
 }
 

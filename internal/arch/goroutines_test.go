@@ -7,7 +7,8 @@ import (
 )
 
 // FailNow, and all that calls it, ends the goroutine that it runs on. On another one than the
-// test's it leaves a handler without an outcome, and the test waits until its time is over.
+// test's it leaves a handler without an outcome, and the test waits until its time is over. In a
+// cleanup it leaves undone what the cleanup has still to release.
 func TestTests_EndOnTheirOwnGoroutine(t *testing.T) {
 	for _, breach := range newEndings(readSources(t)).breaches() {
 		t.Error(breach)
@@ -17,6 +18,7 @@ func TestTests_EndOnTheirOwnGoroutine(t *testing.T) {
 func TestEndings_AreSeen(t *testing.T) {
 	for name, text := range map[string]string{
 		"in a goroutine":                   `func f() { go func() { require.True(t, ok) }() }`,
+		"in a cleanup":                     `func f() { t.Cleanup(func() { require.True(t, ok) }) }`,
 		"in a goroutine that is given t":   `func f() { go func(t *testing.T) { require.True(t, ok) }(t) }`,
 		"in a handler":                     `func f() { ezq.Handle(r, func(context.Context, E) error { require.True(t, ok); return nil }) }`,
 		"in a middleware":                  `func f() { router.Use(func(next H) H { return func(m M) { require.True(t, ok) } }) }`,
@@ -75,7 +77,7 @@ func TestEndings_OnGoroutineOfTestAreFine(t *testing.T) {
 		"the test's own":               `func f() { require.True(t, ok) }`,
 		"a subtest's":                  `func f() { go func() { t.Run("", func(t *testing.T) { require.True(t, ok) }) }() }`,
 		"that of a stand-in for one":   `func (r *recorder) run(f func(testing.TB)) { go f(r) }; func f() { r.run(func(tb testing.TB) { tb.FailNow() }) }`,
-		"a cleanup's":                  `func f() { t.Cleanup(func() { require.True(t, ok) }) }`,
+		"one that sets up a cleanup":   `func f() { t.Cleanup(func() { assert.True(t, ok) }); require.True(t, ok) }`,
 		"that of a helper it calls":    `func run(h func()) { h() }; func f() { run(func() { require.True(t, ok) }) }`,
 		"that of testify's own":        `func f() { go func() { check(func(c *assert.CollectT) { require.True(c, ok) }) }() }`,
 		"a program's":                  `func f() { go func() { log.Fatal("") }() }`,

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Whoever has the output of the script open is still there.
+// A process that has the output of the script open is still there.
 func TestScripts_EndCommandWhenKilled(t *testing.T) {
 	t.Parallel()
 	needBash(t)

@@ -38,7 +38,7 @@ func TestSnippets_NoticeCompileError(t *testing.T) {
 		"a wrong argument":          "err = ezq.Publish(ctx, 7, UserCreated{})",
 		"a field that is not there": "config := ezq.Config{Workers: 3}",
 		"what is no Go":             "ezq.Handle(router, …)",
-		"an unknown name":           "nobody.Run(ctx)",
+		"an unknown name":           "unknown.Run(ctx)",
 		"a wrong declaration":       "type Bad struct{ At time.Tme }",
 		"a wrong program":           "package main\n\nfunc main() { undefined() }\n",
 		"an unused import":          "package main\n\nimport \"os\"\n\nfunc main() {}\n",

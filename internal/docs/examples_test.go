@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A program that nobody finds, or that nobody runs, is no example.
+// A program that readers cannot find, or that no test runs, is no example.
 func TestExamples_AreListedAndTested(t *testing.T) {
 	t.Parallel()
 	page := pageNamed(t, "examples/README.md")

@@ -7,6 +7,7 @@ package pgtest
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -62,7 +63,9 @@ func EmptyDatabase(tb testing.TB, options ...string) string {
 
 	execute(tb.Context(), tb, server, "create database "+quoted+" "+strings.Join(options, " "))
 	tb.Cleanup(func() {
-		execute(context.Background(), tb, server, "drop database "+quoted+" with (force)")
+		if err := tryExecute(context.Background(), server, "drop database "+quoted+" with (force)"); err != nil {
+			tb.Error(err)
+		}
 	})
 	return changeURL(tb, server, func(u *url.URL) { u.Path = "/" + name })
 }
@@ -100,7 +103,9 @@ func Role(tb testing.TB, database string, grants ...string) string {
 
 	execute(tb.Context(), tb, database, "create role "+quoted+" login password '"+password+"'")
 	tb.Cleanup(func() {
-		execute(context.Background(), tb, database, "drop owned by "+quoted+" cascade; drop role "+quoted)
+		if err := tryExecute(context.Background(), database, "drop owned by "+quoted+" cascade; drop role "+quoted); err != nil {
+			tb.Error(err)
+		}
 	})
 	for _, grant := range grants {
 		execute(tb.Context(), tb, database, strings.ReplaceAll(grant, "{role}", quoted))
@@ -163,13 +168,23 @@ func extensionAvailable(tb testing.TB, database string) (available bool) {
 // execute runs SQL, which may be many statements, on a connection of its own.
 func execute(ctx context.Context, tb testing.TB, database, sql string) {
 	tb.Helper()
+	if err := tryExecute(ctx, database, sql); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func tryExecute(ctx context.Context, database, sql string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	conn := connect(ctx, tb, database)
+	conn, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return fmt.Errorf("connecting to the test server: %w", err)
+	}
 	defer func() { _ = conn.Close(ctx) }()
 	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
-		tb.Fatalf("%.200s: %v", sql, err)
+		return fmt.Errorf("%.200s: %w", sql, err)
 	}
+	return nil
 }
 
 func connect(ctx context.Context, tb testing.TB, database string) *pgx.Conn {

@@ -63,7 +63,7 @@ func (s service) main() error {
 	}
 	router := ezq.NewRouter(client, &ezq.Config{Concurrency: s.Concurrency, DrainTimeout: s.DrainTimeout, Logger: logger})
 	router.Use(
-		middleware.Retry{Attempts: attempts, Initial: 20 * time.Millisecond, Max: 50 * time.Millisecond}.Middleware,
+		middleware.Retry{Attempts: attempts, Delay: 20 * time.Millisecond, MaxDelay: 50 * time.Millisecond}.Middleware,
 		middleware.Poison{MaxDeliveries: s.MaxDeliveries, Logger: logger}.Middleware,
 	)
 	ezq.Handle(router, work)

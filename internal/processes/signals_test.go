@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -25,7 +26,7 @@ func begin(t *testing.T, jobs ...string) (database string, pool *pgxpool.Pool, c
 	database = pgtest.Database(t)
 	client, err := pgmq.Open(t.Context(), database, &pgmq.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	for _, does := range jobs {
 		require.NoError(t, ezq.Publish(t.Context(), client, job{does}))
 	}
@@ -80,7 +81,7 @@ func TestDrainTimeout_NamesHangingHandlerAndKeepsLease(t *testing.T) {
 	require.Regexp(t, `^ezq: handlers did not finish in time; still running: job .* on "ezq"\n$`, c.errors.String())
 	var leased int
 	require.NoError(t, pool.QueryRow(t.Context(), "select count(*) from pgmq.q_ezq where vt > clock_timestamp() + interval '50 minutes'").Scan(&leased))
-	require.Equal(t, 1, leased, "nobody else may run what still runs")
+	require.Equal(t, 1, leased, "no other process may run what still runs")
 }
 
 func TestSignal_SecondEndsProcessAtOnce(t *testing.T) {

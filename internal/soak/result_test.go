@@ -57,7 +57,7 @@ type incident struct {
 	At       float64 `json:"at_s"`
 	Lasted   float64 `json:"lasted_s"`
 	Recovery float64 `json:"recovery_s"`
-	Late     float64 `json:"machine_late_s"` // by how much the machine kept everybody waiting
+	Late     float64 `json:"machine_late_s"` // by how much the machine kept all processes waiting
 
 	recovery, late time.Duration
 }
@@ -164,7 +164,7 @@ func (s *soak) verifyDeliveries(phase string, a deliveryReport) {
 			s.Errorf("%s: %s: %s", phase, topic, wrong)
 		}
 		if removed := topic == purged || slices.Contains(loose(), topic); report.Removed > 0 && !removed {
-			s.Errorf("%s: %s: messages were removed, and nobody does that", phase, topic)
+			s.Errorf("%s: %s: messages were removed, and no part of the soak does that", phase, topic)
 		}
 	}
 	for what, e := range map[string]effects{"effects": a.Effects, "dead letters": a.Letters} {

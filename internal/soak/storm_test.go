@@ -159,7 +159,7 @@ func (w *storm) perform(a act) {
 }
 
 // with runs f in a session of its own. It waits for locks no longer than a careful administrator
-// does, because everybody who comes after it waits, too.
+// does, because all sessions that come after it wait, too.
 func (h *session) with(f func(*session) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

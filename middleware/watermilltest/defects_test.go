@@ -50,7 +50,7 @@ func TestRetry_WaitIgnoresObservers(t *testing.T) {
 func TestRetry_OccupiesNoSlotWhileWaiting(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		router := ezq.NewRouter(broker, &ezq.Config{Concurrency: 1, Logger: quiet()})
-		router.Use(middleware.Retry{Initial: time.Hour}.Middleware)
+		router.Use(middleware.Retry{Delay: time.Hour}.Middleware)
 		start := time.Now()
 		ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
 			assert.Zero(t, time.Since(start))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -138,7 +139,7 @@ func (r *recorder) len() int {
 func newGoChannel(t *testing.T) *gochannel.GoChannel {
 	t.Helper()
 	queue := gochannel.NewGoChannel(gochannel.Config{Persistent: true}, nil)
-	t.Cleanup(func() { require.NoError(t, queue.Close()) })
+	t.Cleanup(func() { assert.NoError(t, queue.Close()) })
 	return queue
 }
 
@@ -146,7 +147,7 @@ func newGoChannel(t *testing.T) *gochannel.GoChannel {
 func policies() map[string]message.HandlerMiddleware {
 	return map[string]message.HandlerMiddleware{
 		"CorrelationID": middleware.CorrelationID{}.Middleware,
-		"Retry":         middleware.Retry{Initial: time.Nanosecond, Attempts: 2}.Middleware,
+		"Retry":         middleware.Retry{Delay: time.Nanosecond, Attempts: 2}.Middleware,
 		"Poison":        middleware.Poison{Topic: "dead", To: &recorder{}, Logger: quiet()}.Middleware,
 		"Deduplicate":   middleware.Deduplicate{Logger: quiet()}.Middleware,
 		"Throttle":      middleware.Throttle{}.Middleware,

@@ -94,7 +94,7 @@ func (in *instruments) observeStats(o metric.Observer, topics map[string]pgmq.Su
 		o.ObserveInt64(in.waiting, stats.Waiting, at)
 		o.ObserveInt64(in.unstored, stats.Unstored, at)
 		o.ObserveInt64(in.failing, boolToInt(stats.Failing != nil), at)
-		o.ObserveInt64(in.paused, boolToInt(stats.Paused != nil), at)
+		o.ObserveInt64(in.paused, boolToInt(stats.TopicPause != nil), at)
 	}
 }
 

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Part of the scripts: what is ours on a machine with other users, and who runs a server.
 
-# is_ours says that a directory or a file is no link, and belongs to whoever runs this. Others
+# is_ours says that a directory or a file is no link, and belongs to the user who runs this. Others
 # cannot put something else in its place then: /tmp lets them remove only what is theirs.
 is_ours() { [ -O "$1" ] && [ ! -L "$1" ]; }
 
@@ -23,7 +23,7 @@ cache_directory() {
 	echo "${XDG_CACHE_HOME:-${HOME:-$own}/.cache}/ezq"
 }
 
-# as_user runs a program in the place of this shell, as root in the name of somebody with fewer
+# as_user runs a program in the place of this shell, as root in the name of a user with fewer
 # rights.
 as_user() {
 	local user=$1

@@ -56,8 +56,8 @@ begin() {
 	"$@"
 }
 
-# outlive ends the command if this script was killed with SIGKILL. It reads from a pipe that nobody
-# else writes to, which ends with the script, and is in a process group of its own, which a signal to
+# outlive ends the command if this script was killed with SIGKILL. It reads from a pipe that no
+# other process writes to, which ends with the script, and is in a process group of its own, which a signal to
 # that of the script does not reach.
 outlive() {
 	local told

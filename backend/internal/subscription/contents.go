@@ -155,7 +155,7 @@ func (c *contents) due(now time.Time) (extend, undelivered []*lease) {
 				extend = append(extend, l)
 			}
 		case l.phase == delivered:
-			c.config.Logger.Error("ezq: message is being handled for too long; its lease is not extended any more",
+			c.config.Logger.Error("ezq: a message has been handled for too long; its lease is not extended any more",
 				"topic", c.config.Topic, "id", excerpt.Of(l.Message.UUID), "limit", c.config.MaxExtension.String())
 			c.lose(l)
 		default:

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -52,7 +53,7 @@ func bubble(t *testing.T, f func(t *testing.T, env *environment)) {
 			env.subscriptions.Close()
 			synctest.Wait()
 			env.requirePromises()
-			env.requireNothingCounted()
+			env.assertNothingCounted()
 		})
 		f(t, env)
 	})
@@ -76,13 +77,13 @@ func newEnvironment(t *testing.T) *environment {
 	}
 }
 
-// requireNothingCounted requires that no message is counted. All subscriptions must have ended.
-func (env *environment) requireNothingCounted() {
+// assertNothingCounted asserts that no message is counted. All subscriptions must have ended.
+func (env *environment) assertNothingCounted() {
 	env.t.Helper()
 	counters := env.config.Counters
-	require.Zero(env.t, counters.Waiting.Load(), "waiting")
-	require.Zero(env.t, counters.InFlight.Load(), "in flight")
-	require.Zero(env.t, counters.Unstored.Load(), "unstored")
+	assert.Zero(env.t, counters.Waiting.Load(), "waiting")
+	assert.Zero(env.t, counters.InFlight.Load(), "in flight")
+	assert.Zero(env.t, counters.Unstored.Load(), "unstored")
 }
 
 func (env *environment) requirePromises() {

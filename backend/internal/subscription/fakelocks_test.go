@@ -23,7 +23,7 @@ type fakeLockedBatch struct {
 	broken bool
 }
 
-var errBroken = errors.New("the connection is lost, and its locks are")
+var errBroken = errors.New("the connection is lost, and its locks with it")
 
 // Lock implements [subscription.Locker].
 func (v *storeView) Lock(ctx context.Context, limit int, _ time.Duration) (batch subscription.LockedBatch, claim subscription.Claim, ok bool, err error) {

@@ -66,7 +66,7 @@ func (o *oddRows) run() {
 	o.subscriptions.Close()
 	o.running.Wait()
 	o.requireFlow(end)
-	o.requireNothingCounted()
+	o.assertNothingCounted()
 }
 
 func (o *oddRows) handleAll() {

@@ -166,7 +166,7 @@ func (sim *simulation) finish() {
 		sim.t.Errorf("messages %v are never settled", sim.store.ids())
 	}
 	sim.requireEachSettledOnce()
-	sim.requireNothingCounted()
+	sim.assertNothingCounted()
 }
 
 // requireEachSettledOnce checks that every message was acked or became a dead letter once,

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
@@ -25,7 +26,7 @@ func setUp(t *testing.T) (database string, client *pgmq.Client) {
 	database = pgtest.Database(t)
 	client, err := pgmq.Open(t.Context(), database, nil)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 1, Logger: slog.New(slog.DiscardHandler)})
 	router.Use(middleware.Poison{Logger: slog.New(slog.DiscardHandler)}.Middleware)
 	ezq.Handle(router, func(context.Context, OrderPaid) error {
@@ -225,7 +226,7 @@ func TestQueues_ShowsGroupsWithSharedDeadLetters(t *testing.T) {
 	open := func(group string) *pgmq.Client {
 		client, err := pgmq.Open(t.Context(), database, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
 		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, client.Close()) })
+		t.Cleanup(func() { assert.NoError(t, client.Close()) })
 		require.NoError(t, client.SubscribeInitialize("orders"))
 		return client
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -56,7 +57,7 @@ func TestPause_OfAnUnknownTopicSaysSo(t *testing.T) {
 	database := pgtest.Database(t)
 	group, err := pgmq.Open(t.Context(), database, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mailer"}})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, group.Close()) })
+	t.Cleanup(func() { assert.NoError(t, group.Close()) })
 	require.NoError(t, group.SubscribeInitialize("orders"))
 	const doubt = "no queue"
 	for _, known := range [][]string{{"orders"}, {"orders", "-group", "mailer"}} {
@@ -76,7 +77,7 @@ func TestResume_SaysWhatStaysPaused(t *testing.T) {
 	database := pgtest.Database(t)
 	group, err := pgmq.Open(t.Context(), database, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mailer"}})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, group.Close()) })
+	t.Cleanup(func() { assert.NoError(t, group.Close()) })
 	_, err = group.Pause(t.Context(), "orders", backend.Pause{By: "a breaker", Reason: "no mail"})
 	require.NoError(t, err)
 	code, out, errOut := outputOf(t, database, "resume", "orders")

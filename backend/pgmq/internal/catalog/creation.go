@@ -81,12 +81,6 @@ func CreateSeparately(pool *pgxpool.Pool) Creator {
 	}
 }
 
-// CreateKeysSQL creates a table of keys, each with the time until which it counts, and an index that finds those
-// whose time is over.
-func CreateKeysSQL(table string) string {
-	return "create table " + table + " (key bytea primary key, until timestamptz not null); create index on " + table + " (until)"
-}
-
 func queueNotFound(queue string) error {
 	return &fault.Error{
 		Kind: fault.ErrQueueNotFound, Cause: fmt.Errorf("there is no queue %q", queue),

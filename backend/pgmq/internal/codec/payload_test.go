@@ -229,7 +229,7 @@ func FuzzForeignPayload(f *testing.F) {
 	})
 }
 
-// PostgreSQL writes whole values; whoever stands between need not.
+// PostgreSQL writes whole values; a proxy between them may cut one off.
 func TestJSON_TruncatedIsNotReadBeyondEnd(t *testing.T) {
 	t.Parallel()
 	const whole = `{"key \" \\": "value of more than eight bytes \\ \" ", "b": [1, "\""]}`

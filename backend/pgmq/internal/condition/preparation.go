@@ -29,7 +29,7 @@ const (
 	idsName  = "ezq_ids"
 )
 
-const grantIDs = "GRANT SELECT, INSERT, UPDATE, DELETE ON " + idsTable + " TO the role"
+func ids() catalog.OwnTable { return catalog.KeysTable(idsTable, "remembers IDs") }
 
 // Prepared is what is known of what conditions need in the database beside the queues: the table of IDs,
 // and an index of keys for each queue. Its methods may be called concurrently.
@@ -94,16 +94,14 @@ func (p Preparer) ids(ctx context.Context) error {
 	if p.Prepared.has(idsTable) {
 		return nil
 	}
-	missing, err := p.find(ctx, catalog.MissingTablesSQL, []string{idsTable})
+	missing, err := catalog.Missing(ctx, p.DB, catalog.MissingTablesSQL, idsTable)
 	if err == nil && len(missing) > 0 {
 		if p.NoCreate || p.Transaction && p.Pool == nil { // a rollback would take it back
-			return errNoIDs()
+			return ids().NotThere()
 		}
-		err = p.create(ctx, catalog.CreateKeysSQL(idsTable), catalog.MissingTablesSQL, idsTable)
+		err = p.create(ctx, func(db transact.Queryer) error { return ids().Ensure(ctx, db) })
 		if fault.IsCode(err, "42501") {
-			err = &fault.Error{
-				Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: "let an administrator run " + catalog.CreateKeysSQL(idsTable) + "; " + grantIDs,
-			}
+			err = ids().Explain(err)
 		}
 	}
 	if err == nil {
@@ -115,19 +113,12 @@ func (p Preparer) ids(ctx context.Context) error {
 	return err
 }
 
-func errNoIDs() error {
-	return &fault.Error{
-		Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("there is no table %s, which remembers IDs", idsTable),
-		Remedy: "let an administrator run " + catalog.CreateKeysSQL(idsTable),
-	}
-}
-
 //go:embed sql/missing_indexes.sql
 var missingIndexesSQL string
 
 // keys makes sure that each table of a queue has an index of keys.
 func (p Preparer) keys(ctx context.Context, tables []string) error {
-	missing, err := p.find(ctx, sqlfile.Text(missingIndexesSQL), tables)
+	missing, err := catalog.Missing(ctx, p.DB, sqlfile.Text(missingIndexesSQL), tables...)
 	if err != nil {
 		return err
 	}
@@ -176,7 +167,10 @@ func (p Preparer) index(ctx context.Context, table string) error {
 	case p.Transaction && p.Pool == nil:
 		return errBusy
 	}
-	err = p.create(ctx, "select pg_catalog.set_config('lock_timeout', '100ms', true), "+transact.StatementTimeoutSQL(longestBuild)+"; create index "+name+" on "+table+" "+catalog.KeysSQL, sqlfile.Text(missingIndexesSQL), table)
+	create := "select pg_catalog.set_config('lock_timeout', '100ms', true), " + transact.StatementTimeoutSQL(longestBuild) + "; create index " + name + " on " + table + " " + catalog.KeysSQL
+	err = p.create(ctx, func(db transact.Queryer) error {
+		return catalog.Ensure(ctx, db, table, sqlfile.Text(missingIndexesSQL), create)
+	})
 	switch {
 	case fault.IsCode(err, "42501"): // insufficient_privilege
 		return &fault.Error{Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err), Remedy: remedy}
@@ -196,67 +190,43 @@ const sizeSQL = `
 select pg_catalog.pg_relation_size(c.oid) + coalesce((select pg_catalog.sum(pg_catalog.pg_relation_size(relid)) from pg_catalog.pg_partition_tree(c.oid))::bigint, 0) > $2::bigint, c.relkind = 'p'
 from pg_class c where c.oid = pg_catalog.to_regclass($1::text)::oid`
 
-// create runs statements that create something. Where another process creates the same, it is enough that
-// it is there afterwards.
-func (p Preparer) create(ctx context.Context, statements, missingSQL, table string) error {
-	db := p.DB
-	if p.Pool != nil {
-		conn, err := dial.Connect(ctx, p.Pool.Config())
-		if err != nil {
-			return err
-		}
-		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-		db = conn
+// create has something created, on a connection of its own if there is a pool, so that it is there whatever becomes of a
+// transaction.
+func (p Preparer) create(ctx context.Context, create func(transact.Queryer) error) error {
+	if p.Pool == nil {
+		return create(p.DB)
 	}
-	const attempts = 3
-	var failed error
-	for range attempts {
-		if _, failed = db.Exec(ctx, statements, pgx.QueryExecModeSimpleProtocol); failed == nil {
-			return nil
-		}
-		missing, err := p.find(ctx, missingSQL, []string{table})
-		if err == nil && len(missing) == 0 {
-			return nil
-		}
-		if !fault.IsConcurrentCreation(failed) {
-			return failed
-		}
-	}
-	return failed
-}
-
-func (p Preparer) find(ctx context.Context, sql string, tables []string) ([]string, error) {
-	rows, err := p.DB.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, tables)
+	conn, err := dial.Connect(ctx, p.Pool.Config())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return create(conn)
 }
 
 // Explain returns err with what is to be done, if it is about the privileges that insert needs, or the table of IDs.
 func Explain(err error, insert *Insert) error {
 	aboutIDs := fault.IsAbout(err, idsName)
 	switch {
-	case aboutIDs && fault.IsCode(err, "42P01"): // undefined_table
-		return errNoIDs()
-	case aboutIDs && fault.IsCode(err, "42703"), fault.IsConflictWithoutKey(err): // undefined_column
-		return &fault.Error{
-			Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err),
-			Remedy: "see who has made " + idsTable + ", which has other columns than ezq needs, or no primary key; drop it, and run " + catalog.CreateKeysSQL(idsTable),
+	case !fault.IsCode(err, "42501"): // insufficient_privilege
+		if aboutIDs || fault.IsConflictWithoutKey(err) {
+			return ids().Explain(err)
 		}
-	case !fault.IsCode(err, "42501"):
 		return err
+	case aboutIDs:
+		return denied(err, ids().Grants)
 	}
-	grants := []string{grantIDs}
-	if !aboutIDs {
-		privileges := "INSERT (vt, message, headers)"
-		if insert.Batch.Keyed() != nil {
-			privileges = "SELECT, INSERT (vt, message, headers), UPDATE (vt, message, headers)"
-		}
-		grants = nil
-		for _, queue := range insert.Route.Queues {
-			grants = append(grants, fmt.Sprintf("GRANT %s ON %s TO the role", privileges, queuename.Table(queue)))
-		}
+	privileges := "INSERT (vt, message, headers)"
+	if insert.Batch.Keyed() != nil {
+		privileges = "SELECT, INSERT (vt, message, headers), UPDATE (vt, message, headers)"
 	}
-	return &fault.Error{Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: "let the owner run " + strings.Join(grants, "; ")}
+	var grants []string
+	for _, queue := range insert.Route.Queues {
+		grants = append(grants, fmt.Sprintf("GRANT %s ON %s TO the role", privileges, queuename.Table(queue)))
+	}
+	return denied(err, strings.Join(grants, "; "))
+}
+
+func denied(err error, grants string) error {
+	return &fault.Error{Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: "let the owner run " + grants}
 }

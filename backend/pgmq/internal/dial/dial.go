@@ -27,7 +27,7 @@ func OpenPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
 	if strings.TrimSpace(url) == "" && !environmentConnects() {
 		return nil, &fault.Error{
 			Op: "open", Kind: fault.ErrInvalidConfig,
-			Cause:  errors.New("the database URL is empty, and no PGHOST, PGSERVICE or the like is set: is a variable missing?"),
+			Cause:  errors.New("the database URL is empty, and no PGHOST, PGSERVICE or the like is set"),
 			Remedy: "write it as postgres://user:password@host:5432/database?sslmode=verify-full",
 		}
 	}

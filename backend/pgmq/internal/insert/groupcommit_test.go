@@ -197,7 +197,7 @@ func TestGroupCommit_ReturnsWhenContextEnds(t *testing.T) {
 			var sent *SendError
 			err := commits.Write(written, "q", oneRow("written"), log.write)
 			if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &sent) {
-				t.Error("somebody is writing it, but the error is", err)
+				t.Error("the leader is writing it, but the error is", err)
 			}
 		})
 		calls.Wait()

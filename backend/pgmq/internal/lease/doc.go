@@ -13,27 +13,27 @@
 //	quarantine    Where does one go that cannot?
 //	refusedRows   Which rows does PostgreSQL not lease at all, as a trial has shown?
 //
-// The way of a message through them:
+// The way of a message through them, with the code of each step at the right:
 //
-//	claim: lease and read                                       claimer.claimNew
+//	claim: lease and read                                                  claimer.claimNew
 //	  │
 //	  ├── it succeeds ────────────────────────────────────────► handed over
 //	  │
 //	  │ it fails, or takes longer than claims may
 //	  ▼
-//	screen: lease without reading, and look                     claimer.screen
+//	screen: lease without reading, and look                                claimer.screen, screening
 //	  │
 //	  ├── harmless ───────────────────────────────────────────► handed over
 //	  │
-//	  ├── suspicious ──► suspect: leased, and examined beside the claims
+//	  ├── suspicious ──► suspect: leased, and read beside the claims       suspects, examination
 //	  │                    │
 //	  │                    ├── can be read ───────────────────► handed over, with the next claim
 //	  │                    ├── no time, or no memory ─────────► hidden for 2 s, then 4 s … an hour
-//	  │                    └── cannot be read, or too large ──► the archive, or hidden for an hour
+//	  │                    └── cannot be read, or too large ──► the archive, or hidden for an hour: quarantine
 //	  │
 //	  │ PostgreSQL refuses the lease itself, keeps the row as it is, or takes too long for it
 //	  ▼
-//	trial: the UPDATE of each row alone, and rolled back        refusedRows.search
+//	trial: the UPDATE of each row alone, and rolled back                   refusedRows.search
 //	  │
 //	  ├── accepted ───────────────────────────────────────────► claimed by the next claim
 //	  └── refused, kept or slow ──────────────────────────────► passed by, and tried again from time to time

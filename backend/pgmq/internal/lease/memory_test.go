@@ -16,7 +16,7 @@ import (
 )
 
 // Whatever a message consists of, it takes no more than twice of what it counts.
-// Not parallel: the heap is everybody's.
+// Not parallel: the heap is that of all tests.
 //
 //nolint:paralleltest // see above
 func TestSize_IsWhatMessageTakes(t *testing.T) {

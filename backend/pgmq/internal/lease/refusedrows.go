@@ -59,7 +59,7 @@ func (r *refusedRows) passBy(ctx context.Context, q *queue, found []refusal) int
 	found = found[:min(len(found), maxRefusedRows-r.len())]
 	now := time.Now()
 	if len(r.tried) == 0 && len(found) > 0 {
-		r.tried, r.since, r.next = map[int64]time.Time{}, now, now.Add(fault.Pause(now))
+		r.tried, r.since, r.next = map[int64]time.Time{}, now, now.Add(fault.RetryDelay(now))
 	}
 	for _, one := range found {
 		r.tried[one.id] = now
@@ -140,7 +140,7 @@ func (r *refusedRows) noteFutile(found []refusal) {
 	if r.futile.IsZero() {
 		r.futile = now
 	}
-	r.nextSearch = now.Add(fault.Pause(r.futile))
+	r.nextSearch = now.Add(fault.RetryDelay(r.futile))
 	if len(found) > 0 {
 		r.unblamed = found[0].cause
 	}
@@ -167,7 +167,7 @@ func (r *refusedRows) retry(ctx context.Context, t trial) {
 	if r.len() == 0 || time.Now().Before(r.next) {
 		return
 	}
-	r.next = time.Now().Add(fault.Pause(r.since))
+	r.next = time.Now().Add(fault.RetryDelay(r.since))
 	still, err := existingRows(ctx, t.queue.pool, t.queue.sql(), r.ids())
 	if err != nil {
 		return
@@ -182,7 +182,7 @@ func (r *refusedRows) retry(ctx context.Context, t trial) {
 		delete(r.tried, id)
 	}
 	if !all {
-		r.next = time.Now().Add(min(fault.Pause(r.since), OperationTimeout))
+		r.next = time.Now().Add(min(fault.RetryDelay(r.since), OperationTimeout))
 	}
 }
 

@@ -22,13 +22,22 @@ import (
 // tableName is that of the table, in PGMQ's schema, where those that create queues may create it.
 const tableName = "pgmq.ezq_pauses"
 
+// What roles may do with the table: those that pause, and those that only look.
 const (
-	createSQL = "create table " + tableName + " (queue text primary key, topic text not null, consumer_group text not null," +
-		" paused_by text not null, reason text not null, since timestamptz not null, until timestamptz)"
-
-	grantOperators = "GRANT SELECT, INSERT, UPDATE, DELETE ON " + tableName + " TO the role"
-	grantConsumers = "GRANT SELECT ON " + tableName + " TO the role"
+	operatorRights = "SELECT, INSERT, UPDATE, DELETE"
+	consumerRights = "SELECT"
 )
+
+// ownTable is the table for a role with these privileges.
+func ownTable(privileges string) catalog.OwnTable {
+	return catalog.OwnTable{
+		Name: tableName,
+		Create: "create table " + tableName + " (queue text primary key, topic text not null, consumer_group text not null," +
+			" paused_by text not null, reason text not null, since timestamptz not null, until timestamptz)",
+		Purpose: "keeps pauses",
+		Grants:  "GRANT " + privileges + " ON " + tableName + " TO the role",
+	}
+}
 
 // maxListed is how many pauses one call lists.
 const maxListed = 10_000
@@ -46,7 +55,7 @@ var (
 func statement(file string) string {
 	columns := fmt.Sprintf("queue, topic, consumer_group, left(paused_by, %d), left(reason, %d),"+
 		" case when isfinite(since) then least(since, '9999-01-01') else now() end,"+
-		" case when isfinite(until) then least(until, '9999-01-01') end", backend.MaxPauseBy, backend.MaxPauseReason)
+		" case when isfinite(until) then least(until, '9999-01-01') end", backend.MaxPauseAuthor, backend.MaxPauseReason)
 	return strings.NewReplacer("{table}", tableName, "{channel}", wakeup.Channel, "{name}", wakeup.Pauses, "{columns}", columns).
 		Replace(sqlfile.Text(file))
 }
@@ -93,12 +102,12 @@ func (t Table) Pause(ctx context.Context, consumers Consumers, p backend.Pause) 
 	}
 	rows, err := t.query(ctx, pauseFile, consumers.Queue, consumers.Topic, consumers.Group, p.By, p.Reason, seconds)
 	if fault.IsCode(err, "42P01") && !t.NoCreate { // undefined_table
-		if err = t.create(ctx); err == nil {
+		if err = ownTable(operatorRights).Ensure(ctx, t.Pool); err == nil {
 			rows, err = t.query(ctx, pauseFile, consumers.Queue, consumers.Topic, consumers.Group, p.By, p.Reason, seconds)
 		}
 	}
 	if err != nil {
-		return backend.Paused{}, explain(err, grantOperators)
+		return backend.Paused{}, ownTable(operatorRights).Explain(err)
 	}
 	return rows[0].paused(), nil
 }
@@ -112,7 +121,7 @@ func (t Table) Resume(ctx context.Context, queue string) (resumed bool, err erro
 	if fault.IsCode(err, "42P01") {
 		return false, nil
 	}
-	return resumed, explain(err, grantOperators)
+	return resumed, ownTable(operatorRights).Explain(err)
 }
 
 // List returns the pauses of a topic that hold now, or with "" those of all topics.
@@ -126,7 +135,7 @@ func (t Table) List(ctx context.Context, topic string) ([]backend.Paused, error)
 		return nil, nil
 	}
 	if err != nil {
-		return nil, explain(err, grantConsumers)
+		return nil, ownTable(consumerRights).Explain(err)
 	}
 	all := make([]backend.Paused, len(rows))
 	for i, r := range rows {
@@ -141,36 +150,4 @@ func (t Table) query(ctx context.Context, file string, args ...any) ([]row, erro
 		return nil, err
 	}
 	return query(ctx, t.Pool, file, args...)
-}
-
-// create creates the table. It is no error if another process does so at the same time.
-func (t Table) create(ctx context.Context) error {
-	_, err := t.Pool.Exec(ctx, createSQL, pgx.QueryExecModeSimpleProtocol)
-	if fault.IsConcurrentCreation(err) {
-		return nil
-	}
-	return err
-}
-
-// explain returns err, or if it is about the table, a [*fault.Error] that says what is to be done. These grants are
-// what the statement needs that has failed.
-func explain(err error, grants string) error {
-	switch {
-	case fault.IsCode(err, "42P01"): // undefined_table
-		return &fault.Error{
-			Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("there is no table %s, which keeps pauses", tableName),
-			Remedy: "let an administrator run " + createSQL + "; " + grants,
-		}
-	case fault.IsCode(err, "42703", "42P10", "42804", "42883", "42809"): // undefined_column, or others of another type
-		return &fault.Error{
-			Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err),
-			Remedy: "see which role has made " + tableName + ", which has other columns than ezq needs; drop it, and run " + createSQL,
-		}
-	case fault.IsCode(err, "42501"): // insufficient_privilege
-		return &fault.Error{
-			Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err),
-			Remedy: "let an administrator run " + createSQL + ", if there is no such table; then " + grants,
-		}
-	}
-	return err
 }

@@ -78,7 +78,7 @@ func (w *Watcher) Watch(ctx context.Context, topic, own, queue string) {
 	w.queues[own], w.queues[queue] = true, true
 	w.mu.Unlock()
 	if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
-		w.config.Logger.Warn("ezq: cannot look whether the topic is paused; fetching begins", "topic", topic, "queue", queue, "error", fault.WithoutSecrets(err))
+		w.config.Logger.Warn("ezq: cannot find out whether the topic is paused; fetching begins", "topic", topic, "queue", queue, "error", fault.WithoutSecrets(err))
 	}
 }
 
@@ -118,7 +118,7 @@ func (w *Watcher) run(ctx context.Context) {
 			return
 		}
 		if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
-			w.config.Logger.Debug("ezq: cannot look whether topics are paused; what was known goes on", "error", fault.WithoutSecrets(err))
+			w.config.Logger.Debug("ezq: cannot find out whether topics are paused; the known pauses hold", "error", fault.WithoutSecrets(err))
 		}
 	}
 }
@@ -150,9 +150,9 @@ func (w *Watcher) refresh(ctx context.Context) error {
 	if fault.IsCode(err, "42P01") { // undefined_table: it was dropped
 		w.exists, err = false, nil
 	}
-	unusable, isUnusable := errors.AsType[*fault.Error](explain(err, grantConsumers))
+	unusable, isUnusable := errors.AsType[*fault.Error](ownTable(consumerRights).Explain(err))
 	if isUnusable && !w.warned {
-		w.config.Logger.Warn("ezq: pauses cannot be looked at; no topic counts as paused", "error", unusable)
+		w.config.Logger.Warn("ezq: pauses cannot be read; no topic counts as paused", "error", unusable)
 	}
 	w.warned = isUnusable
 	if err != nil && !isUnusable {
@@ -171,7 +171,7 @@ func (w *Watcher) find(ctx context.Context) (map[string]*backend.Paused, error) 
 		return nil, nil
 	}
 	if !w.exists {
-		exists, err := transact.Value[bool](ctx, w.config.Pool, "select to_regclass($1::text) is not null", tableName)
+		exists, err := transact.Value[bool](ctx, w.config.Pool, "select pg_catalog.to_regclass($1::text) is not null", tableName)
 		if err != nil || !exists {
 			return nil, err
 		}
