@@ -66,14 +66,11 @@ func (s Selection) Check() error {
 	case s.Limit < 0:
 		return refuse(fmt.Sprintf("the limit is %d", s.Limit), "set it to 1 or more, or to 0 for the default")
 	}
-	for _, text := range [...]struct{ name, value string }{
+	for _, text := range [...]selectedText{
 		{"ID", s.ID}, {"UniqueKey", s.UniqueKey}, {"Event", s.Event}, {"Header", s.Header}, {"Value", s.Value},
 	} {
-		switch {
-		case !isText(text.value):
-			return refuse("the "+text.name+" is not UTF-8 without NUL", "check it: no message has one like that")
-		case len(text.value) > MaxHeaders:
-			return refuse("the "+text.name+" is too long: "+tooLong(len(text.value), MaxHeaders), "check it: no message has one like that")
+		if reason := text.unmatchable(); reason != "" {
+			return refuse(reason, "check it: no message has one like that")
 		}
 	}
 	return nil
@@ -92,6 +89,20 @@ func (s Selection) CheckWaiting() error {
 		return &RefusedError{What: "the selection", Reason: "it has more than an ID and a UniqueKey", Remedy: "find the messages first, and then choose each by its ID"}
 	}
 	return nil
+}
+
+// selectedText is a text of a selection.
+type selectedText struct{ name, value string }
+
+// unmatchable returns why no message can have the text, or "".
+func (t selectedText) unmatchable() string {
+	switch {
+	case !isText(t.value):
+		return "the " + t.name + " is not UTF-8 without NUL"
+	case len(t.value) > MaxHeaders:
+		return "the " + t.name + " is too long: " + tooLong(len(t.value), MaxHeaders)
+	}
+	return ""
 }
 
 // Found is a message that [Finder] has found, as it was at that moment.

@@ -16,7 +16,7 @@ import (
 const brokerLease = 30 * time.Second // that of the memory backend
 
 func everyPromise() conformance.Promises {
-	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Transactions: true, Selection: true, Pauses: true}
+	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Transactions: true, Selection: true, Pauses: true, DeadLetterStore: true}
 }
 
 // fault is what a broker does otherwise than it should. A nil field is no fault.
@@ -30,6 +30,7 @@ type fault struct {
 	join         func(p *process, topic string)
 	begin        func(*transaction, *conformance.Tx)
 	pausing      // how topics are paused
+	letterStore  // what becomes of dead letters
 	selection    // what becomes of messages that are stored
 	interception // what stands between a subscription and its consumer
 }

@@ -23,13 +23,13 @@ func everyFeature() backend.Features {
 
 func TestMemory_KeepsItsPromises(t *testing.T) {
 	t.Parallel()
-	conformance.Run(t, openMemory, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true}, conformance.VirtualTime())
+	conformance.Run(t, openMemory, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true, DeadLetterStore: true}, conformance.VirtualTime())
 }
 
 // Each case about routers holds for one that is attached to a Watermill router, too.
 func TestMemory_KeepsItsPromisesToAttachedRouters(t *testing.T) {
 	t.Parallel()
-	conformance.Run(t, openMemory, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true},
+	conformance.Run(t, openMemory, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true, DeadLetterStore: true},
 		conformance.VirtualTime(), conformance.Attached(), conformance.Only(aboutRouters))
 }
 
@@ -54,13 +54,14 @@ func openMemory(context.Context) (*conformance.System, error) {
 func TestPromises_WithoutWhatTheBackendHasFail(t *testing.T) {
 	t.Parallel()
 	for promise, drop := range map[string]func(*conformance.Promises){
-		"Delay":     func(p *conformance.Promises) { p.Delay = false },
-		"Selection": func(p *conformance.Promises) { p.Selection = false },
-		"Pauses":    func(p *conformance.Promises) { p.Pauses = false },
+		"Delay":           func(p *conformance.Promises) { p.Delay = false },
+		"Selection":       func(p *conformance.Promises) { p.Selection = false },
+		"Pauses":          func(p *conformance.Promises) { p.Pauses = false },
+		"DeadLetterStore": func(p *conformance.Promises) { p.DeadLetterStore = false },
 	} {
 		t.Run(promise+" is not promised of a backend that has it", func(t *testing.T) {
 			t.Parallel()
-			promised := conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true}
+			promised := conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true, DeadLetterStore: true}
 			drop(&promised)
 			r := conformance.RunCase(t, openMemory, promised, casesByTitle()["features/a backend says what it promises"])
 			require.Equal(t, conformance.Failed, r.Outcome)

@@ -19,6 +19,7 @@ const (
 	needsConditions
 	needsSelection
 	needsPauses
+	needsDeadLetterStore
 )
 
 func (n need) names() (names []string) {
@@ -55,5 +56,6 @@ func promisesOf(p Promises) []promised {
 		{needsConditions, "Conditions", p.Conditions},
 		{needsSelection, "Selection", p.Selection},
 		{needsPauses, "Pauses", p.Pauses},
+		{needsDeadLetterStore, "DeadLetterStore", p.DeadLetterStore},
 	}
 }

@@ -85,6 +85,41 @@ func (p *process) Pauses(ctx context.Context, topic string) ([]backend.Paused, e
 	return p.backend.Pauses(ctx, topic)
 }
 
+func (p *process) DeadLetters(ctx context.Context, from string, s backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {
+	if f := p.fault.list; f != nil {
+		return f(p, from, s)
+	}
+	return p.backend.DeadLetters(ctx, from, s)
+}
+
+func (p *process) CountDeadLetters(ctx context.Context, from string, s backend.DeadLetterSelection) ([]backend.DeadLetterCount, error) {
+	if f := p.fault.count; f != nil {
+		return f(p, from, s)
+	}
+	return p.backend.CountDeadLetters(ctx, from, s)
+}
+
+func (p *process) Redrive(ctx context.Context, from string, s backend.DeadLetterSelection) (backend.Redriven, error) {
+	if f := p.fault.redrive; f != nil {
+		return f(p, from, s)
+	}
+	return p.backend.Redrive(ctx, from, s)
+}
+
+func (p *process) PurgeDeadLetters(ctx context.Context, from string, s backend.DeadLetterSelection) (backend.Purged, error) {
+	if f := p.fault.purge; f != nil {
+		return f(p, from, s)
+	}
+	return p.backend.PurgeDeadLetters(ctx, from, s)
+}
+
+func (p *process) EditDeadLetter(ctx context.Context, from string, e backend.DeadLetterEdit) error {
+	if f := p.fault.edit; f != nil {
+		return f(p, from, e)
+	}
+	return p.backend.EditDeadLetter(ctx, from, e)
+}
+
 // store is Publish without a fault.
 func (p *process) store(topic string, msgs ...*message.Message) error {
 	for _, queue := range p.queuesOf(topic) {

@@ -72,7 +72,7 @@ type Tx struct {
 }
 
 // Promises is what a backend is held to. What it says itself must be the same: with its Features
-// method, if it has one, and with the methods that it has for Selection and Pauses.
+// method, if it has one, and with the methods that it has for Selection, Pauses and DeadLetterStore.
 type Promises struct {
 	// Features is what the backend's own Features method says, if it has one.
 	backend.Features
@@ -93,6 +93,9 @@ type Promises struct {
 
 	// Pauses: the publisher is a [backend.Pauser]; its pauses hold for all processes.
 	Pauses bool
+
+	// DeadLetterStore: the publisher is a [backend.DeadLetterStore]; it also makes dead letters, as with the feature DeadLetter.
+	DeadLetterStore bool
 }
 
 // cover reports whether all that a case needs is promised.

@@ -45,6 +45,41 @@ func ExampleNew_config() {
 	// <nil>
 }
 
+// Dead letters are counted, one is corrected, and goes back to its topic.
+func ExampleBroker_EditDeadLetter() {
+	ctx := context.Background()
+	broker := memory.New(nil)
+	for _, amount := range []string{`{"amount":"7"}`, `{"amount":"8"}`} {
+		dead := message.NewMessage("order "+amount, []byte(amount))
+		dead.Metadata = backend.DeadLetterMetadata("orders", "charge", 5, fmt.Errorf("%s is no number", amount))
+		_ = broker.Publish("orders_dead", dead) // a Poison does so
+	}
+
+	counts, _ := broker.CountDeadLetters(ctx, "orders_dead", backend.DeadLetterSelection{})
+	for _, count := range counts {
+		fmt.Println(count.Letters, count.Handler, count.Reason)
+	}
+	s := backend.DeadLetterSelection{Reason: counts[0].Reason, Limit: 1}
+	letters, _ := broker.DeadLetters(ctx, "orders_dead", s)
+	fmt.Println(broker.EditDeadLetter(ctx, "orders_dead", backend.DeadLetterEdit{
+		Row: letters[0].Row, Version: letters[0].Version(), Payload: []byte(`{"amount":7}`), By: "ada",
+	}))
+	done, err := broker.Redrive(ctx, "orders_dead", s)
+	fmt.Println(done.Moved, done.Busy, err)
+
+	messages, _ := broker.Subscribe(ctx, "orders")
+	msg := <-messages
+	fmt.Println(string(msg.Payload), "edited by", msg.Metadata[backend.EditedBy])
+	msg.Ack()
+	fmt.Println(broker.Close())
+	// Output:
+	// 2 charge {"amount":"#"} is no number
+	// <nil>
+	// 1 0 <nil>
+	// {"amount":7} edited by ada
+	// <nil>
+}
+
 // A message is found by what it says, and stays where it is.
 func ExampleBroker_Find() {
 	ctx := context.Background()

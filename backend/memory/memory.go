@@ -101,6 +101,7 @@ var (
 	_ backend.Canceller            = (*Broker)(nil)
 	_ backend.Rescheduler          = (*Broker)(nil)
 	_ backend.Pauser               = (*Broker)(nil)
+	_ backend.DeadLetterStore      = (*Broker)(nil)
 	_ message.SubscribeInitializer = (*Broker)(nil)
 )
 
@@ -260,6 +261,62 @@ func (b *Broker) Pauses(_ context.Context, topic string) ([]backend.Paused, erro
 	return nil, nil
 }
 
+// DeadLetters implements [backend.DeadLetterStore].
+func (b *Broker) DeadLetters(_ context.Context, from string, s backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {
+	if err := b.checkSelection("list dead letters", from, s.Check()); err != nil {
+		return nil, err
+	}
+	return newDeadLetterSelector(s).list(b.topics, from, cmp.Or(s.Limit, backend.DefaultFindLimit)), nil
+}
+
+// CountDeadLetters implements [backend.DeadLetterStore].
+func (b *Broker) CountDeadLetters(_ context.Context, from string, s backend.DeadLetterSelection) ([]backend.DeadLetterCount, error) {
+	if err := b.checkSelection("count dead letters", from, s.Check()); err != nil {
+		return nil, err
+	}
+	return newDeadLetterSelector(s).count(b.topics, from, cmp.Or(s.Limit, backend.DefaultFindLimit)), nil
+}
+
+// Redrive implements [backend.DeadLetterStore].
+func (b *Broker) Redrive(_ context.Context, from string, s backend.DeadLetterSelection) (done backend.Redriven, err error) {
+	err = b.changeDeadLetters("redrive", from, s, func(selected deadLetterSelector, origins []string) (err error) {
+		done.Moved, done.Busy, err = selected.redrive(b.topics, from, origins)
+		return err
+	})
+	return done, err
+}
+
+// PurgeDeadLetters implements [backend.DeadLetterStore].
+func (b *Broker) PurgeDeadLetters(_ context.Context, from string, s backend.DeadLetterSelection) (done backend.Purged, err error) {
+	err = b.changeDeadLetters("purge dead letters", from, s, func(selected deadLetterSelector, origins []string) (err error) {
+		done.Removed, err = selected.purge(b.topics, from, origins)
+		return err
+	})
+	return done, err
+}
+
+// EditDeadLetter implements [backend.DeadLetterStore].
+func (b *Broker) EditDeadLetter(_ context.Context, from string, e backend.DeadLetterEdit) error {
+	const op = "edit a dead letter"
+	if err := b.checkSelection(op, from, e.Check()); err != nil {
+		return err
+	}
+	return b.explain(op, from, editDeadLetter(b.topics, from, e))
+}
+
+// changeDeadLetters does something with dead letters that are selected.
+func (b *Broker) changeDeadLetters(op, from string, s backend.DeadLetterSelection, change func(selected deadLetterSelector, origins []string) error) error {
+	if err := b.checkSelection(op, from, s.Check()); err != nil {
+		return err
+	}
+	selected := newDeadLetterSelector(s)
+	origins, err := selected.origins(from)
+	if err == nil {
+		err = change(selected, origins)
+	}
+	return b.explain(op, from, err)
+}
+
 // Close ends every subscription and waits for them. Queued messages are lost
 // with b and the Brokers that share them.
 func (b *Broker) Close() error {
@@ -293,5 +350,13 @@ func (b *Broker) checkSelection(op, topic string, invalid error) error {
 	if err := b.checkTopic(topic); err != nil || invalid == nil {
 		return err
 	}
-	return fmt.Errorf("memory: %s in %q: %w", op, excerpt.Of(topic), invalid)
+	return b.explain(op, topic, invalid)
+}
+
+// explain returns err, with which op has failed on a topic.
+func (*Broker) explain(op, topic string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("memory: %s in %q: %w", op, excerpt.Of(topic), err)
 }

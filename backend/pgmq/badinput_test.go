@@ -133,10 +133,10 @@ func TestTopic_RunsNoSQL(t *testing.T) {
 			require.Equal(t, name, msg.UUID)
 			backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: name + "_dead", Metadata: message.Metadata{backend.DeadLetterReason: name, backend.DeadLetterTopic: name}})
 			pgtest.Eventually(t, patience, "a dead letter", func() bool {
-				letters, err := plain.DeadLetters(t.Context(), name+"_dead", 10)
+				letters, err := plain.DeadLetters(t.Context(), name+"_dead", backend.DeadLetterSelection{Limit: 10})
 				return err == nil && len(letters) > 0
 			})
-			_, err = client.Redrive(t.Context(), name+"_dead", 10, name)
+			_, err = redrive(t.Context(), client, name+"_dead", 10, name)
 			require.NoError(t, err)
 			receive(t, messages).Ack()
 			_, err = client.Metrics(t.Context(), name)

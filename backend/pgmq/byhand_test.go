@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
@@ -18,10 +19,10 @@ func TestSQLByHand_TakesAnyHeaders(t *testing.T) {
 			execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead')")
 			execute(t, pool, "insert into pgmq.q_orders (msg_id, vt, message, headers) overriding system value values (42, now(), '{}', "+headers+")")
 			execute(t, pool, sqlBlock(t, `"by hand"`))
-			origins, err := client.Origins(t.Context(), "orders_dead")
+			origins, err := client.Origins(t.Context(), "orders_dead", backend.DeadLetterSelection{})
 			require.NoError(t, err)
 			require.Equal(t, []pgmq.Origin{{Topic: "orders", Queue: "orders", Letters: 1}}, origins)
-			moved, err := client.Redrive(t.Context(), "orders_dead", 1)
+			moved, err := redrive(t.Context(), client, "orders_dead", 1)
 			require.NoError(t, err)
 			require.Equal(t, 1, moved)
 

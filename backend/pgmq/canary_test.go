@@ -208,7 +208,7 @@ func quoted(t *testing.T, env *secretEnv) {
 	env.requireLogged(t, "was moved to the archive")
 	execute(t, env.pool, "select pgmq.send('dead', '\""+unreadableText+confidential+"\"')")
 	client := openAt(t, env.url, *env.config())
-	deadLetters, err := client.DeadLetters(t.Context(), "dead", 1)
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", backend.DeadLetterSelection{Limit: 1})
 	require.NoError(t, err)
 	requireConfidential(t, deadLetters[0].Err)
 	pg, ok := errors.AsType[*pgconn.PgError](deadLetters[0].Err)

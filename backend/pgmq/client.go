@@ -29,6 +29,7 @@ type Client struct {
 	refusedAcks *refusedAcks
 	stored      *storedMessages
 	pauses      *topicPauses
+	letters     *deadLetterStore
 }
 
 var (
@@ -37,6 +38,7 @@ var (
 	_ backend.Canceller            = (*Client)(nil)
 	_ backend.Rescheduler          = (*Client)(nil)
 	_ backend.Pauser               = (*Client)(nil)
+	_ backend.DeadLetterStore      = (*Client)(nil)
 	_ message.SubscribeInitializer = (*Client)(nil)
 )
 
@@ -89,6 +91,7 @@ func New(pool *pgxpool.Pool, config *Config) (*Client, error) {
 		publisher:   publisher,
 		subscriber:  subscriber,
 		stored:      newStoredMessages(publisher),
+		letters:     newDeadLetterStore(publisher),
 		pauses:      newTopicPauses(publisher, subscriber),
 		refusedAcks: newRefusedAcks(subscriber.logger),
 	}, nil
@@ -269,102 +272,68 @@ func (c *Client) PurgeQueue(ctx context.Context, topic string) (deleted int, err
 	return purgeTopic(ctx, c.subscriber, topic)
 }
 
-// DeadLetters returns up to limit of the messages of a dead-letter topic, the
-// oldest first. It reads them and nothing else: they stay where they are, as
-// visible as they were. Those that a consumer of the topic has leased are among
-// them. One that cannot be read has an Err, and does not hide the others.
-// A message that is no dead letter has one, too: see DeadLetter.Err.
+// DeadLetters implements [backend.DeadLetterStore]. Those that a consumer of the topic has leased are among them. Looking takes
+// no lease, and stops at 100,000 rows, and each statement of it after 10 seconds: rows that take long to read are left out then. The
+// Err of a message that is no dead letter matches [ErrStrays]. The role needs SELECT on the dead-letter queue.
 //
 // All of their payloads are in memory at once. [Client.DeadLetterHeads] needs little,
 // and [Client.ReadDeadLetter] reads a single one.
-func (c *Client) DeadLetters(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
-	return fullDeadLetter().listTopic(ctx, c.publisher, topic, limit)
+func (c *Client) DeadLetters(ctx context.Context, from string, s backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {
+	return c.letters.list(ctx, from, s, fullDeadLetter())
 }
 
 // DeadLetterHeads returns what DeadLetters does, without the Payload and the Metadata,
-// and with at most 1025 characters of each text. Each dead letter takes some
+// and with at most 2049 characters of each text. Each dead letter takes some
 // kilobytes, whatever it contains.
-func (c *Client) DeadLetterHeads(ctx context.Context, topic string, limit int) ([]DeadLetter, error) {
-	return deadLetterHead().listTopic(ctx, c.publisher, topic, limit)
+func (c *Client) DeadLetterHeads(ctx context.Context, from string, s backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {
+	return c.letters.list(ctx, from, s, deadLetterHead())
 }
 
 // ReadDeadLetter returns the message in this Row of a dead-letter topic. If it is not there any
 // more, the error matches [pgx.ErrNoRows]. Of a message that is longer than limit bytes when
 // PostgreSQL has written it out, with its headers, only Row and At are read, and that much of
 // its JSON as the Payload; its Err then matches [ErrTooLarge]. A limit of 0 is none.
-func (c *Client) ReadDeadLetter(ctx context.Context, topic string, row int64, limit int) (DeadLetter, error) {
-	const op = "read a dead letter"
-	queue, err := c.publisher.ownQueue(topic)
-	if err != nil {
-		return DeadLetter{}, fault.Classify(op, topic, err)
-	}
-	deadLetter, err := limitedDeadLetter(limit).read(ctx, c.pool, queue, row)
-	return deadLetter, deadLetterError(ctx, c.pool, op, topic, err)
+func (c *Client) ReadDeadLetter(ctx context.Context, from string, row int64, limit int) (backend.FoundDeadLetter, error) {
+	return c.letters.readOne(ctx, from, row, limit)
+}
+
+// CountDeadLetters implements [backend.DeadLetterStore]. It looks as DeadLetters does.
+func (c *Client) CountDeadLetters(ctx context.Context, from string, s backend.DeadLetterSelection) ([]backend.DeadLetterCount, error) {
+	return c.letters.count(ctx, from, s)
 }
 
 // Origins says what [Client.Redrive] would do with the dead letters that could be moved
-// now, if it was called with the same topics: where they go, and what stays. It looks
+// now, if it was called with the same selection: where they go, and what stays. It looks
 // at the oldest 10,000, and moves nothing. Those that go somewhere come first, then those
 // whose queue is missing, then strays; of each, first those of which there are most.
-func (c *Client) Origins(ctx context.Context, from string, topics ...string) ([]Origin, error) {
-	queue, selected, err := selectDeadLetters(c.publisher, from, topics)
-	var found []Origin
-	if err == nil {
-		found, err = countOrigins(ctx, c.pool, c.publisher.routes, queue, selected)
-	}
-	return found, fault.Classify(fault.OriginsOp, from, err)
+func (c *Client) Origins(ctx context.Context, from string, s backend.DeadLetterSelection) ([]Origin, error) {
+	return c.letters.origins(ctx, from, s)
 }
 
-// Redrive moves up to limit dead letters in the topic from back to where they
-// came from, the oldest first, and returns how many it has moved. They keep their
-// ids, lose what the dead-letter topic has added, and begin with no failures.
-//
-// It moves the dead letters of the given topics, and if there are none, those of the
-// topic that from is named after: of "orders" from "orders_dead". Each goes to the
-// queue that it was in, which is the topic's own or that of one of its groups. If it
-// does not say which, as one that Watermill's PoisonQueue has written, it is published
+// Redrive implements [backend.DeadLetterStore]. Each dead letter goes to the queue that it was in, which is the topic's own or that of one of
+// its groups. If it does not say which, as one that Watermill's PoisonQueue has written, it is published
 // to its topic anew, to all of that topic's groups. No queue is created.
 //
 // Each role that may insert into the queue of from can forge the origin of a dead letter.
 // So a dead letter of another topic stays, as does one that names a queue which is not
 // its topic's, and a message that says no origin: an error of the kind [ErrStrays] counts
-// these, and [Client.Origins] shows them.
-//
-// A dead letter is in one of its queues at any time, whatever happens, and
-// concurrent calls do not move it twice. Calling Redrive again continues after an
-// error. Dead letters that a consumer of the topic has leased, and those that are
-// delayed, stay, as do those whose queue cannot be filled: the rest is moved, and
-// an error says so.
-func (c *Client) Redrive(ctx context.Context, from string, limit int, topics ...string) (moved int, err error) {
-	const op = "redrive"
-	queue, selected, err := selectDeadLetters(c.publisher, from, topics)
-	if err == nil && limit < 1 {
-		err = invalidLimit(limit)
-	}
-	if err != nil {
-		return 0, fault.Classify(op, from, err)
-	}
-	moved, err = newRedrive(c.pool, c.publisher, queue, selected).run(ctx, from, limit)
-	return moved, fault.Classify(op, from, err)
+// these, and [Client.Origins] shows them. Those whose queue cannot be filled stay, the rest is moved, and an error says so. The role
+// needs SELECT, UPDATE and DELETE on the dead-letter queue, and INSERT on the queues.
+func (c *Client) Redrive(ctx context.Context, from string, s backend.DeadLetterSelection) (backend.Redriven, error) {
+	return c.letters.redrive(ctx, from, s)
 }
 
-// PurgeDeadLetters deletes the dead letters that the topic from has now, also those
-// that a consumer of it has leased, and returns how many. It does so in batches, as
-// [Client.PurgeQueue] does.
-//
-// As [Client.Redrive] does, it takes the dead letters of the given topics, and if there are
-// none, those of the topic that from is named after: of "orders" from "orders_dead". It deletes
-// those too that Redrive leaves, because they name a queue that is not their topic's.
-// Messages that do not say that they came from one of them stay, and an error of the kind
-// [ErrStrays] counts them. PurgeQueue, of a Client without a Group, deletes those too.
-func (c *Client) PurgeDeadLetters(ctx context.Context, from string, topics ...string) (deleted int, err error) {
-	const op = "purge dead letters"
-	queue, selected, err := selectDeadLetters(c.publisher, from, topics)
-	if err != nil {
-		return 0, fault.Classify(op, from, err)
-	}
-	deleted, err = purgeDeadLetters(ctx, c.pool, queue, selected)
-	return deleted, deadLetterError(ctx, c.pool, op, from, err)
+// PurgeDeadLetters implements [backend.DeadLetterStore]. It deletes in batches, as [Client.PurgeQueue] does, and those too that Redrive
+// leaves, because they name a queue that is not their topic's. Messages that do not say that they came from one of the topics stay,
+// and an error of the kind [ErrStrays] counts them. The role needs SELECT, UPDATE and DELETE on the dead-letter queue.
+func (c *Client) PurgeDeadLetters(ctx context.Context, from string, s backend.DeadLetterSelection) (backend.Purged, error) {
+	return c.letters.purge(ctx, from, s)
+}
+
+// EditDeadLetter implements [backend.DeadLetterStore]. It reads dead letters of up to 64 MiB. The role needs SELECT and UPDATE on the
+// dead-letter queue.
+func (c *Client) EditDeadLetter(ctx context.Context, from string, e backend.DeadLetterEdit) error {
+	return c.letters.edit(ctx, from, e)
 }
 
 // Find implements [backend.Finder]: see [backend.Selection]. By UniqueKey, an index finds the

@@ -177,6 +177,13 @@ type SubscriberConfig struct {
 	// UPDATE and DELETE on the archive. It needs Archive. Defaults to 0: for ever.
 	ArchiveFor time.Duration
 
+	// DeadLettersFor is how long a dead letter is kept that the consumers of this topic, or of this Group, have dead-lettered, at
+	// least a minute. After that, a consumer that has nothing to do deletes it within some minutes, as those of the archive with
+	// ArchiveFor. It is about the dead-letter topic that is named after the topic with _dead behind it, and not about one that only a
+	// Poison names. A dead letter that is leased or locked stays for now, and those of other topics and groups stay. The role
+	// needs SELECT, UPDATE and DELETE on the dead-letter queue. Defaults to 0: for ever.
+	DeadLettersFor time.Duration
+
 	// StopWhenDropped ends a subscription whose queue has been dropped: it waits for
 	// what it has handed over, and closes its channel. ezq's Router then stops with an
 	// ezq.SubscriptionError. Defaults to false: the subscription logs it, and goes on
@@ -292,6 +299,9 @@ func (c SubscriberConfig) withDefaults() (SubscriberConfig, error) {
 	}
 	if c.ArchiveFor != 0 && (c.ArchiveFor < time.Minute || !c.Archive) {
 		return c, invalidConfig("ArchiveFor", c.ArchiveFor, "0 to keep the archive for ever, or at least 1m, with Archive set too")
+	}
+	if c.DeadLettersFor != 0 && c.DeadLettersFor < time.Minute {
+		return c, invalidConfig("DeadLettersFor", c.DeadLettersFor, "0 to keep dead letters for ever, or at least 1m")
 	}
 	if c.MaxInFlight < 0 {
 		return c, invalidConfig("MaxInFlight", c.MaxInFlight, "0 for the default, or at least 1")

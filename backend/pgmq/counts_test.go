@@ -108,7 +108,7 @@ func TestNegativeID_IsPurgedAndRedriven(t *testing.T) {
 	require.NoError(t, client.SubscribeInitialize("t_dead"))
 	execute(t, pool, `insert into pgmq.q_t_dead (msg_id, vt, message, headers) overriding system value
 		values (-5, now(), '{}', '{"topic_poisoned":"t"}'), (9223372036854775807, now(), '{}', '{"topic_poisoned":"t"}')`)
-	moved, err := client.Redrive(t.Context(), "t_dead", 10)
+	moved, err := redrive(t.Context(), client, "t_dead", 10)
 	require.NoError(t, err)
 	require.Equal(t, 2, moved)
 	execute(t, pool, `insert into pgmq.q_t (msg_id, vt, message) overriding system value values (-7, now(), '{}')`)

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
@@ -18,12 +19,12 @@ func TestDeadLetterHeads_MatchDeadLetters(t *testing.T) {
 		(now(), '{"_type":"Paid"}', '{"ezq_uuid":"u","topic_poisoned":"t","ezq_group":"g","handler_poisoned":"h","reason_poisoned":"r",
 			"failures_poisoned":"3","poisoned_at":"2026-01-02T03:04:05Z","tenant":"a"}'),
 		(now(), '[1]', '{"name":"Old"}'), (now(), '{"_type":7}', '[]'), (now(), null, null)`)
-	heads, err := client.DeadLetterHeads(t.Context(), "dead", 10)
+	heads, err := client.DeadLetterHeads(t.Context(), "dead", backend.DeadLetterSelection{Limit: 10})
 	require.NoError(t, err)
 	require.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), heads[0].At.UTC())
 	require.Equal(t, "Paid", heads[0].Event)
 	require.Equal(t, "Old", heads[1].Event)
-	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", backend.DeadLetterSelection{Limit: 10})
 	require.NoError(t, err)
 	for i, deadLetter := range deadLetters {
 		read, err := client.ReadDeadLetter(t.Context(), "dead", deadLetter.Row, 0)
@@ -44,10 +45,10 @@ func TestInvalidTime_HidesNoDeadLetterOrQueue(t *testing.T) {
 	execute(t, pool, "select pgmq.create('other'), pgmq.create('third')")
 	execute(t, pool, "update pgmq.meta set created_at = case queue_name when 'dead' then 'infinity' else '-infinity' end::timestamptz where queue_name <> 'third'")
 
-	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", backend.DeadLetterSelection{Limit: 10})
 	require.NoError(t, err)
 	require.Equal(t, []string{"m1", "m2", "m3", "m4", "m5"}, idsOf(deadLetters))
-	heads, err := client.DeadLetterHeads(t.Context(), "dead", 10)
+	heads, err := client.DeadLetterHeads(t.Context(), "dead", backend.DeadLetterSelection{Limit: 10})
 	require.NoError(t, err)
 	require.Equal(t, idsOf(deadLetters), idsOf(heads))
 	for _, deadLetter := range deadLetters {

@@ -5,16 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/internal/deadletters"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
@@ -24,43 +23,17 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
-// DeadLetter is a message that was dead-lettered, as it lies in the queue of a
-// dead-letter topic. Fields that the message does not name are zero.
-type DeadLetter struct {
-	Row      int64  // PGMQ's msg_id in the dead-letter queue
-	ID       string // that of the message, as its consumers got it
-	Topic    string // where it came from
-	Group    string // the consumer group that dead-lettered it, if it was one
-	Handler  string // which handler dead-lettered it
-	Reason   string // the error of the last failure
-	Failures int    // how often it had failed
-	Event    string // the name of the event, if it has one
-
-	// At is when it was dead-lettered, or, if it does not say, when it was stored here: 1970 if
-	// that was set to infinity.
-	At time.Time
-
-	Payload  []byte
-	Metadata message.Metadata // the message's own, without what is said above
-
-	// Err says why it cannot be read: it is damaged, or larger than PostgreSQL can write
-	// out. The fields above are then zero, except for Row. Or Err is [ErrStrays]: the
-	// message names no topic that it came from, so it is no dead letter, and perhaps an event
-	// that waits to be handled. The fields above then have what there is.
-	Err error
-}
-
 // deadLetterDetail is how much is read of dead letters.
 type deadLetterDetail struct {
 	columns string
 	also    string // what they are read from beside the table
-	scan    func(r pgx.CollectableRow, queue string) (DeadLetter, error)
+	scan    func(r pgx.CollectableRow, queue string) (backend.FoundDeadLetter, error)
 }
 
 func fullDeadLetter() deadLetterDetail {
 	return deadLetterDetail{
 		columns: "msg_id, " + statement.Finite("enqueued_at") + ", message::text, headers::text, " + headerSQL(codec.GroupKey) + ", " + eventSQL(),
-		scan: func(r pgx.CollectableRow, queue string) (DeadLetter, error) {
+		scan: func(r pgx.CollectableRow, queue string) (backend.FoundDeadLetter, error) {
 			var stored lease.Row
 			var group, event string
 			err := r.Scan(&stored.ID, &stored.PublishedAt, &stored.Message, &stored.Headers, &group, &event)
@@ -83,14 +56,14 @@ func limitedDeadLetter(limit int) deadLetterDetail {
 	within := fmt.Sprintf("case when size <= %d then ", limit)
 	full.columns = strings.NewReplacer("message::text", within+"body end", "headers::text", within+"head end").Replace(full.columns) +
 		fmt.Sprintf(", size, case when size > %[1]d then pg_catalog.left(body, %[1]d) end", limit)
-	full.scan = func(r pgx.CollectableRow, queue string) (DeadLetter, error) {
+	full.scan = func(r pgx.CollectableRow, queue string) (backend.FoundDeadLetter, error) {
 		var stored lease.Row
 		var group, event string
 		var size int64
 		var beginning *string
 		err := r.Scan(&stored.ID, &stored.PublishedAt, &stored.Message, &stored.Headers, &group, &event, &size, &beginning)
 		if beginning != nil {
-			return DeadLetter{Row: stored.ID, At: stored.PublishedAt, Payload: []byte(*beginning), Err: tooLargeToShow(size, limit)}, err
+			return backend.FoundDeadLetter{Row: stored.ID, At: stored.PublishedAt, Payload: []byte(*beginning), Err: tooLargeToShow(size, limit)}, err
 		}
 		found := newDeadLetter(stored, queue)
 		found.Group, found.Event, found.Err = group, event, strayed(found.Topic)
@@ -113,12 +86,12 @@ func deadLetterHead() deadLetterDetail {
 	} {
 		columns = append(columns, headerSQL(key))
 	}
-	return deadLetterDetail{columns: strings.Join(columns, ", "), scan: func(r pgx.CollectableRow, queue string) (deadLetter DeadLetter, err error) {
+	return deadLetterDetail{columns: strings.Join(columns, ", "), scan: func(r pgx.CollectableRow, queue string) (deadLetter backend.FoundDeadLetter, err error) {
 		var failures, at string
 		err = r.Scan(&deadLetter.Row, &deadLetter.At, &deadLetter.Event,
 			&deadLetter.Group, &deadLetter.ID, &deadLetter.Topic, &deadLetter.Handler, &deadLetter.Reason, &failures, &at)
 		deadLetter.ID = cmp.Or(deadLetter.ID, codec.DefaultID(queue, deadLetter.Row))
-		deadLetter.setFailures(failures, at)
+		setFailures(&deadLetter, failures, at)
 		deadLetter.Err = strayed(deadLetter.Topic)
 		return deadLetter, err
 	}}
@@ -132,10 +105,10 @@ func eventSQL() string {
 }
 
 // newDeadLetter returns the dead letter in a row of queue.
-func newDeadLetter(r lease.Row, queue string) DeadLetter {
+func newDeadLetter(r lease.Row, queue string) backend.FoundDeadLetter {
 	msg := r.Decode(queue) // it was handled, and this is what became of it
 	header := msg.Metadata.Get
-	deadLetter := DeadLetter{
+	deadLetter := backend.FoundDeadLetter{
 		Row:      r.ID,
 		ID:       msg.UUID,
 		Topic:    header(backend.DeadLetterTopic),
@@ -145,20 +118,11 @@ func newDeadLetter(r lease.Row, queue string) DeadLetter {
 		Payload:  msg.Payload,
 		Metadata: msg.Metadata,
 	}
-	deadLetter.setFailures(header(backend.DeadLetterFailures), header(backend.DeadLetterAt))
-	clearDeadLetter(deadLetter.Metadata)
+	setFailures(&deadLetter, header(backend.DeadLetterFailures), header(backend.DeadLetterAt))
+	for _, key := range deadletters.Keys() {
+		delete(deadLetter.Metadata, key)
+	}
 	return deadLetter
-}
-
-// clearDeadLetter removes what the metadata of a dead letter has beside the message's own.
-func clearDeadLetter(metadata message.Metadata) {
-	maps.DeleteFunc(metadata, func(key, _ string) bool {
-		switch key {
-		case backend.DeadLetterReason, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterFailures, backend.DeadLetterAt:
-			return true
-		}
-		return false
-	})
 }
 
 // strayed returns the Err of a message that is no dead letter, for the topic that it says it came from.
@@ -173,7 +137,7 @@ func strayed(topic string) error {
 }
 
 // setFailures reads what headers say of failures, as far as it makes sense.
-func (d *DeadLetter) setFailures(failures, at string) {
+func setFailures(d *backend.FoundDeadLetter, failures, at string) {
 	if n, err := strconv.Atoi(failures); err == nil {
 		d.Failures = n
 	}
@@ -182,63 +146,63 @@ func (d *DeadLetter) setFailures(failures, at string) {
 	}
 }
 
-func invalidLimit(limit int) error {
-	return &Error{Kind: ErrInvalidConfig, Cause: fmt.Errorf("limit is %d", limit), Remedy: "set it to 1 or more"}
-}
-
-// listTopic reads the oldest dead letters of a dead-letter topic.
-func (d deadLetterDetail) listTopic(ctx context.Context, publisher *Publisher, topic string, limit int) ([]DeadLetter, error) {
-	const op = "list dead letters"
-	queue, err := publisher.ownQueue(topic)
-	if err != nil {
-		return nil, fault.Classify(op, topic, err)
+// list reads the dead letters of these ids in queue, in their order.
+func (d deadLetterDetail) list(ctx context.Context, pool *pgxpool.Pool, queue string, ids []int64) ([]backend.FoundDeadLetter, error) {
+	if len(ids) == 0 {
+		return nil, nil
 	}
-	deadLetters, err := d.list(ctx, publisher.pool, queue, limit)
-	return deadLetters, deadLetterError(ctx, publisher.pool, op, topic, err)
-}
-
-// list reads the oldest dead letters in queue.
-func (d deadLetterDetail) list(ctx context.Context, pool *pgxpool.Pool, queue string, limit int) ([]DeadLetter, error) {
-	if limit < 1 {
-		return nil, invalidLimit(limit)
-	}
-	deadLetters, err := d.query(ctx, pool, queue, "order by msg_id limit $1", limit)
+	deadLetters, err := d.query(ctx, pool, queue, "where msg_id = any($1::bigint[]) order by msg_id", ids)
 	if fault.IsUnreadable(err) || fault.IsDoubtful(err) {
-		deadLetters, err = d.listSingly(ctx, pool, queue, limit)
+		deadLetters, err = d.listSingly(ctx, pool, queue, ids)
 	}
 	return deadLetters, err
 }
 
-func (d deadLetterDetail) query(ctx context.Context, pool *pgxpool.Pool, queue, which string, arg any) ([]DeadLetter, error) {
-	sql := "select " + d.columns + " from " + queuename.Table(queue) + d.also + " " + which
-	return transact.Collect(ctx, pool, func(r pgx.CollectableRow) (DeadLetter, error) { return d.scan(r, queue) }, sql, arg)
+func (d deadLetterDetail) query(ctx context.Context, pool *pgxpool.Pool, queue, which string, arg any) (found []backend.FoundDeadLetter, err error) {
+	err = transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
+		found, err = d.queryIn(ctx, tx, queue, which, arg)
+		return err
+	})
+	return found, err
 }
 
-func (d deadLetterDetail) read(ctx context.Context, pool *pgxpool.Pool, queue string, row int64) (DeadLetter, error) {
-	found, err := d.query(ctx, pool, queue, "where msg_id = $1", row)
+func (d deadLetterDetail) queryIn(ctx context.Context, tx pgx.Tx, queue, which string, arg any) ([]backend.FoundDeadLetter, error) {
+	rows, err := tx.Query(ctx, "select "+d.columns+" from "+queuename.Table(queue)+d.also+" "+which, pgx.QueryExecModeCacheDescribe, arg)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (backend.FoundDeadLetter, error) { return d.scan(r, queue) })
+}
+
+func (d deadLetterDetail) read(ctx context.Context, pool *pgxpool.Pool, queue string, row int64) (found backend.FoundDeadLetter, err error) {
+	err = transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
+		found, err = d.readIn(ctx, tx, queue, row)
+		return err
+	})
+	return found, err
+}
+
+func (d deadLetterDetail) readIn(ctx context.Context, tx pgx.Tx, queue string, row int64) (backend.FoundDeadLetter, error) {
+	found, err := d.queryIn(ctx, tx, queue, "where msg_id = $1", row)
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("the dead letter is not there any more: %w", pgx.ErrNoRows)
 	}
 	if err != nil {
-		return DeadLetter{}, err
+		return backend.FoundDeadLetter{}, err
 	}
 	return found[0], nil
 }
 
 // listSingly reads dead letters of which one cannot be read.
-func (d deadLetterDetail) listSingly(ctx context.Context, pool *pgxpool.Pool, queue string, limit int) ([]DeadLetter, error) {
-	rows, err := transact.Collect(ctx, pool, pgx.RowTo[int64], "select msg_id from "+queuename.Table(queue)+" order by msg_id limit $1", limit)
-	if err != nil {
-		return nil, err
-	}
-	deadLetters := make([]DeadLetter, 0, len(rows))
-	for _, row := range rows {
+func (d deadLetterDetail) listSingly(ctx context.Context, pool *pgxpool.Pool, queue string, ids []int64) ([]backend.FoundDeadLetter, error) {
+	deadLetters := make([]backend.FoundDeadLetter, 0, len(ids))
+	for _, row := range ids {
 		deadLetter, err := d.read(ctx, pool, queue, row)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows): // it was moved meanwhile
 			continue
 		case fault.IsUnreadable(err) || fault.IsDoubtful(err):
-			deadLetter = DeadLetter{Row: row, Err: fault.Classify("read a dead letter", queue, err)}
+			deadLetter = backend.FoundDeadLetter{Row: row, Err: fault.Classify("read a dead letter", queue, err)}
 		case err != nil:
 			return nil, err
 		}

@@ -42,7 +42,19 @@ func insertDeadLetters(t *testing.T, pool *pgxpool.Pool, n int) {
 		select now(), '{}', jsonb_build_object('ezq_uuid', 'm' || n, 'topic_poisoned', 't') from generate_series(1, %d) as n`, n))
 }
 
-func idsOf(deadLetters []pgmq.DeadLetter) (ids []string) {
+// redrive moves up to limit dead letters back, and returns how many.
+func redrive(ctx context.Context, client *pgmq.Client, from string, limit int, topics ...string) (int, error) {
+	done, err := client.Redrive(ctx, from, backend.DeadLetterSelection{Topics: topics, Limit: limit})
+	return done.Moved, err
+}
+
+// purgeDeadLetters deletes dead letters, and returns how many.
+func purgeDeadLetters(ctx context.Context, client *pgmq.Client, from string, topics ...string) (int, error) {
+	done, err := client.PurgeDeadLetters(ctx, from, backend.DeadLetterSelection{Topics: topics})
+	return done.Removed, err
+}
+
+func idsOf(deadLetters []backend.FoundDeadLetter) (ids []string) {
 	for _, deadLetter := range deadLetters {
 		ids = append(ids, deadLetter.ID)
 	}
@@ -61,16 +73,16 @@ func TestDeadLetters_NameReasonAndCanBeRedriven(t *testing.T) {
 	deadLetterMessage(t, receive(t, messages), "t")
 	requireDeadLetter(t, pool)
 
-	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", backend.DeadLetterSelection{Limit: 10})
 	require.NoError(t, err)
-	require.Equal(t, []pgmq.DeadLetter{{
+	require.Equal(t, []backend.FoundDeadLetter{{
 		Row: 1, ID: "id-1", Topic: "t", Handler: "mail", Reason: "no such user", Failures: 3,
 		At:      time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Payload: []byte("\x00bytes"), Metadata: message.Metadata{"tenant": "a"},
 	}}, deadLetters)
 	require.Zero(t, get[int](t, pool, "select read_ct from pgmq.q_dead"), "looking is not receiving")
 
-	moved, err := client.Redrive(t.Context(), "dead", 10, "t")
+	moved, err := redrive(t.Context(), client, "dead", 10, "t")
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 	back := receive(t, messages)
@@ -89,15 +101,13 @@ func TestDeadLetters_ComeOldestFirstUpToLimit(t *testing.T) {
 	client, pool := open(t, pgmq.Config{})
 	insertDeadLetters(t, pool, 3)
 	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 1")
-	deadLetters, err := client.DeadLetters(t.Context(), "dead", 2)
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", backend.DeadLetterSelection{Limit: 2})
 	require.NoError(t, err)
 	require.Equal(t, []string{"m1", "m2"}, idsOf(deadLetters), "those that are leased are listed too")
-	for _, limit := range []int{0, -1} {
-		_, err = client.DeadLetters(t.Context(), "dead", limit)
-		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
-		_, err = client.Redrive(t.Context(), "dead", limit, "t")
-		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
-	}
+	_, err = client.DeadLetters(t.Context(), "dead", backend.DeadLetterSelection{Limit: -1})
+	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+	_, err = redrive(t.Context(), client, "dead", -1, "t")
+	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 }
 
 func TestDeadLetters_ListStraysToo(t *testing.T) {
@@ -106,7 +116,7 @@ func TestDeadLetters_ListStraysToo(t *testing.T) {
 	execute(t, pool, `select pgmq.create('dead')`)
 	execute(t, pool, `insert into pgmq.q_dead (vt, message, headers) values
 		(now(), null, null), (now(), '{"a": 1}', '[]'), (now(), '"x"', '{"failures_poisoned":"many","poisoned_at":"now"}')`)
-	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", backend.DeadLetterSelection{Limit: 10})
 	require.NoError(t, err)
 	require.Equal(t, []string{"dead/1", "dead/2", "dead/3"}, idsOf(deadLetters))
 	require.Equal(t, `{"a":1}`, string(deadLetters[1].Payload))
@@ -119,13 +129,13 @@ func TestDeadLetters_ListOtherMessagesAsStrays(t *testing.T) {
 	client, pool := open(t, pgmq.Config{})
 	publish(t, client, "event")
 	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values (now(), '{}', '{"ezq_uuid":"letter","topic_poisoned":"t"}')`)
-	deadLetters, err := client.DeadLetters(t.Context(), "t", 10)
+	deadLetters, err := client.DeadLetters(t.Context(), "t", backend.DeadLetterSelection{Limit: 10})
 	require.NoError(t, err)
-	heads, err := client.DeadLetterHeads(t.Context(), "t", 10)
+	heads, err := client.DeadLetterHeads(t.Context(), "t", backend.DeadLetterSelection{Limit: 10})
 	require.NoError(t, err)
 	read, err := client.ReadDeadLetter(t.Context(), "t", deadLetters[0].Row, 0)
 	require.NoError(t, err)
-	for _, found := range [][]pgmq.DeadLetter{deadLetters, heads, {read, deadLetters[1]}} {
+	for _, found := range [][]backend.FoundDeadLetter{deadLetters, heads, {read, deadLetters[1]}} {
 		require.Equal(t, []string{"event", "letter"}, idsOf(found))
 		require.ErrorIs(t, found[0].Err, pgmq.ErrStrays)
 		require.NoError(t, found[1].Err)
@@ -138,7 +148,7 @@ func TestRedrive_StopsAtLimit(t *testing.T) {
 	insertDeadLetters(t, pool, 2500)
 	execute(t, pool, "select pgmq.create('t')")
 	for _, want := range []int{1, 1001, 1498, 0} {
-		moved, err := client.Redrive(t.Context(), "dead", max(want, 1), "t")
+		moved, err := redrive(t.Context(), client, "dead", max(want, 1), "t")
 		require.NoError(t, err)
 		require.Equal(t, want, moved)
 	}
@@ -153,7 +163,7 @@ func TestRedrive_LeavesLeasedMessagesAndStrays(t *testing.T) {
 	execute(t, pool, "select pgmq.create('t')")
 	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 2")
 	execute(t, pool, "update pgmq.q_dead set headers = null where msg_id = 1")
-	moved, err := client.Redrive(t.Context(), "dead", math.MaxInt, "t")
+	moved, err := redrive(t.Context(), client, "dead", math.MaxInt, "t")
 	require.Equal(t, 1, moved)
 	require.ErrorIs(t, err, pgmq.ErrStrays)
 	require.ErrorContains(t, err, "1 messages stay")
@@ -174,7 +184,7 @@ func TestRedrive_MovesEachDeadLetterOnceConcurrently(t *testing.T) {
 	for range 4 {
 		client := openAt(t, database, pgmq.Config{})
 		all.Go(func() {
-			moved, err := client.Redrive(t.Context(), "dead", math.MaxInt, "t")
+			moved, err := redrive(t.Context(), client, "dead", math.MaxInt, "t")
 			mu.Lock()
 			defer mu.Unlock()
 			total += moved
@@ -201,7 +211,7 @@ func TestRedrive_ReturnsDeadLetterToOwnGroup(t *testing.T) {
 	pool := pgtest.Pool(t, database)
 	requireDeadLetter(t, pool)
 
-	moved, err := bills.Redrive(t.Context(), "dead", 1, "t")
+	moved, err := redrive(t.Context(), bills, "dead", 1, "t")
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 	requireReceives(t, deadLetters, "a")
@@ -225,7 +235,7 @@ func TestRedrive_SendsWatermillDeadLetterToAllGroups(t *testing.T) {
 	require.NoError(t, mail.SubscribeInitialize("t"))
 	require.NoError(t, bills.SubscribeInitialize("t"))
 	insertDeadLetters(t, pgtest.Pool(t, database), 1)
-	moved, err := mail.Redrive(t.Context(), "dead", 1, "t")
+	moved, err := redrive(t.Context(), mail, "dead", 1, "t")
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 	requireReceives(t, subscribe(t, mail), "m1")
@@ -241,14 +251,14 @@ func TestRedrive_CreatesNoQueue(t *testing.T) {
 		func() { publish(t, client, "known"); execute(t, pool, "select pgmq.drop_queue('t')") }, // behind its back
 	} {
 		before()
-		moved, err := client.Redrive(t.Context(), "dead", 1, "t")
+		moved, err := redrive(t.Context(), client, "dead", 1, "t")
 		require.Zero(t, moved)
 		require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 		require.ErrorContains(t, err, "create its queue")
 		requireCount(t, pool, "pgmq.q_dead", 1)
 	}
 	execute(t, pool, "select pgmq.create('t')")
-	moved, err := client.Redrive(t.Context(), "dead", 1, "t")
+	moved, err := redrive(t.Context(), client, "dead", 1, "t")
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 	requireCount(t, pool, "pgmq.q_t", 1)
@@ -262,7 +272,7 @@ func TestRedrive_MissingOriginDelaysNoOther(t *testing.T) {
 	execute(t, pool, `update pgmq.q_dead set headers = headers || '{"topic_poisoned":"gone"}' where msg_id = 1`)
 	execute(t, pool, "select pgmq.create('t')")
 	client := openAt(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
-	moved, err := client.Redrive(t.Context(), "dead", 10, "t", "gone")
+	moved, err := redrive(t.Context(), client, "dead", 10, "t", "gone")
 	require.Equal(t, 1, moved)
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 	require.ErrorContains(t, err, `"gone"`)
@@ -271,20 +281,20 @@ func TestRedrive_MissingOriginDelaysNoOther(t *testing.T) {
 func TestDeadLetters_OfMissingQueueAreAnError(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
-	_, err := client.DeadLetters(t.Context(), "dead", 1)
+	_, err := client.DeadLetters(t.Context(), "dead", backend.DeadLetterSelection{Limit: 1})
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
-	_, err = client.Redrive(t.Context(), "dead", 1, "t")
+	_, err = redrive(t.Context(), client, "dead", 1, "t")
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
-	_, err = client.PurgeDeadLetters(t.Context(), "dead", "t")
+	_, err = purgeDeadLetters(t.Context(), client, "dead", "t")
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
-	_, err = client.PurgeDeadLetters(t.Context(), "\x00")
+	_, err = purgeDeadLetters(t.Context(), client, "\x00")
 	require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
 
 	ended, stop := context.WithCancel(t.Context())
 	stop()
-	_, err = client.Redrive(ended, "dead", 1, "t")
+	_, err = redrive(ended, client, "dead", 1, "t")
 	require.ErrorIs(t, err, context.Canceled)
 	require.NoError(t, client.Close())
-	_, err = client.Redrive(t.Context(), "dead", 1, "t")
+	_, err = redrive(t.Context(), client, "dead", 1, "t")
 	require.ErrorIs(t, err, backend.ErrClosed)
 }

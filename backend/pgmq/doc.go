@@ -51,8 +51,9 @@
 //     [Client.Pauses] and [Client.AllPauses] tell who has paused what, and why.
 //   - Single messages: [Client.Find] tells where they are, [Client.Cancel] deletes what waits, and [Client.Reschedule]
 //     gives it another time.
-//   - Dead letters: [Client.DeadLetters] tells what failed and why, [Client.Redrive] brings it back, which
-//     [Client.Origins] shows before, and [Client.PurgeDeadLetters] deletes it.
+//   - Dead letters: [Client.DeadLetters] tells what failed and why, [Client.CountDeadLetters] how often,
+//     [Client.EditDeadLetter] corrects one, [Client.Redrive] brings them back, which [Client.Origins] shows before, and
+//     [Client.PurgeDeadLetters] deletes them.
 //   - Archives, which SubscriberConfig.Archive fills: [Client.Replay] publishes from one again, and
 //     [Client.PurgeArchive] empties it.
 //

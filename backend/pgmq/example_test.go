@@ -100,12 +100,12 @@ func ExampleClient_Redrive() {
 	_ = ezq.PublishBatch(ctx, client, []any{orderPaid{Order: 7}, ezq.EndEvent{}}, ezq.Topic("paid"))
 	_ = router.Run(ctx)
 
-	deadLetters, _ := client.DeadLetters(ctx, "paid_dead", 10)
+	deadLetters, _ := client.DeadLetters(ctx, "paid_dead", backend.DeadLetterSelection{Limit: 10})
 	for _, deadLetter := range deadLetters {
 		fmt.Printf("from %s, given up by %s: %s\n", deadLetter.Topic, deadLetter.Handler, deadLetter.Reason)
 	}
-	moved, err := client.Redrive(ctx, "paid_dead", 10)
-	fmt.Println("moved", moved, err)
+	redriven, err := client.Redrive(ctx, "paid_dead", backend.DeadLetterSelection{Handler: "orderPaid"})
+	fmt.Println("moved", redriven.Moved, err)
 	// from paid, given up by orderPaid: no such order
 	// moved 1 <nil>
 }

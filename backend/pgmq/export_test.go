@@ -44,3 +44,8 @@ func LooksAt(queue string) map[string]string {
 func (c *Client) SearchAtMost(rows int, timeout time.Duration) {
 	c.stored.search.MaxRows, c.stored.search.Timeout = rows, timeout
 }
+
+// LookAtMost sets how many dead letters a list or a count looks at, and for how long a statement does.
+func (c *Client) LookAtMost(rows int, timeout time.Duration) {
+	c.letters.maxRows, c.letters.timeout = rows, timeout
+}

@@ -38,7 +38,7 @@ func TestGroup_OnDeadLetterTopicIsWarned(t *testing.T) {
 			publish(t, app, "2")
 			giveUpTo(t, receive(t, messages), "t_dead", "t")
 			requireCount(t, pool, "pgmq.q_t_dead", 2)
-			moved, err := app.Redrive(t.Context(), "t_dead", 10)
+			moved, err := redrive(t.Context(), app, "t_dead", 10)
 			require.NoError(t, err)
 			require.Equal(t, 2, moved)
 			requireReceives(t, messages, "1", "2")

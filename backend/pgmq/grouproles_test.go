@@ -78,12 +78,12 @@ func operateGroup(t *testing.T, database string) error {
 	_, resumed := client.Resume(t.Context(), "orders")
 	_, listed := client.Queues(t.Context())
 	_, measured := client.Metrics(t.Context(), "orders")
-	_, shown := client.DeadLetters(t.Context(), "orders_dead", 1)
-	moved, redriven := client.Redrive(t.Context(), "orders_dead", 1)
+	_, shown := client.DeadLetters(t.Context(), "orders_dead", backend.DeadLetterSelection{Limit: 1})
+	moved, redriven := redrive(t.Context(), client, "orders_dead", 1)
 	if redriven == nil && moved != 1 {
 		redriven = errors.New("nothing was moved")
 	}
-	_, purged := client.PurgeDeadLetters(t.Context(), "orders_dead")
+	_, purged := purgeDeadLetters(t.Context(), client, "orders_dead")
 	_, replayed := client.Replay(t.Context(), "orders", pgmq.ReplayFilter{})
 	_, emptied := client.PurgeArchive(t.Context(), "orders", time.Now())
 	name, err := pgmq.GroupQueueName("orders", "mailer")

@@ -173,7 +173,7 @@ func TestGroup_IsNamedInAdministration(t *testing.T) {
 	pgtest.Eventually(t, patience, "there are two dead letters", func() bool {
 		return get[int](t, pool, "select count(*) from pgmq.q_dead") == 2
 	})
-	deadLetters, err := client.DeadLetters(t.Context(), "dead", 10)
+	deadLetters, err := client.DeadLetters(t.Context(), "dead", backend.DeadLetterSelection{Limit: 10})
 	require.NoError(t, err)
 	for _, deadLetter := range deadLetters {
 		require.Equal(t, deadLetter.ID, deadLetter.Group)
@@ -189,7 +189,7 @@ func TestGroup_IsNamedInAdministration(t *testing.T) {
 	}
 	require.Equal(t, map[string]bool{"billing": true, odd: true}, groups)
 
-	moved, err := client.Redrive(t.Context(), "dead", 10, "orders")
+	moved, err := redrive(t.Context(), client, "dead", 10, "orders")
 	require.NoError(t, err)
 	require.Equal(t, 2, moved)
 	for _, q := range queues {

@@ -106,7 +106,7 @@ func TestRedrive_ThatATriggerKeepsOutIsNotLost(t *testing.T) {
 	insertDeadLetters(t, pool, 30)
 	execute(t, pool, "select pgmq.create('t'); update pgmq.q_dead set headers = headers || '{\"ezq_uuid\":\"odd\"}' where msg_id = 1")
 	keepOut(t, pool, "q_t", "elsewhere")
-	moved, err := client.Redrive(t.Context(), "dead", 100, "t")
+	moved, err := redrive(t.Context(), client, "dead", 100, "t")
 	require.Equal(t, 29, moved)
 	require.ErrorContains(t, err, "dead letters that stay: 1; the first has the ID 1")
 	require.ErrorContains(t, err, keptRemedy)
@@ -123,12 +123,12 @@ func TestRedrive_OfLetterThatATriggerKeepsSaysSo(t *testing.T) {
 	execute(t, pool, `select pgmq.create('t');
 		create function keep() returns trigger language plpgsql as 'begin if old.msg_id = 7 then return null; end if; return old; end';
 		create trigger keep before delete on pgmq.q_dead for each row execute function keep()`)
-	moved, err := client.Redrive(t.Context(), "dead", 100, "t")
+	moved, err := redrive(t.Context(), client, "dead", 100, "t")
 	require.Equal(t, 29, moved)
 	require.ErrorContains(t, err, "PostgreSQL was told to delete them, and returned no error; dead letters that stay: 1; the first has the ID 7")
 	require.ErrorContains(t, err, "a BEFORE DELETE trigger that returns NULL")
 	requireCount(t, pool, "pgmq.q_t", 29)
-	moved, err = client.Redrive(t.Context(), "dead", 100, "t")
+	moved, err = redrive(t.Context(), client, "dead", 100, "t")
 	require.Zero(t, moved)
 	require.Error(t, err)
 }

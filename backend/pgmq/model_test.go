@@ -47,7 +47,7 @@ func (m *modelEnv) subject(t *rapid.T) model.Subject {
 			m.execute(t, fmt.Sprintf("update pgmq.q_%s set vt = clock_timestamp() where headers->>'ezq_uuid' = '%s'", topic, uuid))
 		},
 		Purge:   func(topic string) int { return count(t)(m.client.PurgeQueue(t.Context(), topic)) },
-		Redrive: func(limit int) int { return count(t)(m.client.Redrive(t.Context(), "t_dead", limit)) },
+		Redrive: func(limit int) int { return count(t)(redrive(t.Context(), m.client, "t_dead", limit)) },
 	}
 }
 

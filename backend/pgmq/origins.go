@@ -3,10 +3,8 @@ package pgmq
 import (
 	"cmp"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -17,12 +15,8 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
-
-//go:embed sql/candidates.sql
-var candidatesSQL string
 
 // Origin is where some of the messages of a dead-letter topic say that they came from,
 // and what [Client.Redrive] does about them.
@@ -71,10 +65,20 @@ func compareOrigins(a, b Origin) int {
 	return cmp.Or(rank(a)-rank(b), b.Letters-a.Letters, strings.Compare(a.Topic+"\x00"+a.Group+"\x00"+a.Queue, b.Topic+"\x00"+b.Group+"\x00"+b.Queue))
 }
 
-// candidate is a dead letter that was visible a moment ago, and what it says of itself.
+// candidate is a dead letter, and what it says of where it came from.
 type candidate struct {
 	id                  int64
 	queue, topic, group string
+}
+
+// originTexts are what is read of a candidate.
+func originTexts() []string {
+	return []string{headerSQL(codec.OriginKey), headerSQL(backend.DeadLetterTopic), headerSQL(codec.GroupKey)}
+}
+
+// newCandidate returns a message of which the originTexts were read.
+func newCandidate(s seen) candidate {
+	return candidate{id: s.id, queue: s.texts[0], topic: s.texts[1], group: s.texts[2]}
 }
 
 // headerSQL reads a header. A value that is no string, or longer than any topic, names nothing,
@@ -104,23 +108,8 @@ func newOrigins(pool *pgxpool.Pool, from string, topics []string) *origins {
 	return &origins{pool: pool, topics: topics, groups: map[string][]string{}}
 }
 
-// selectDeadLetters returns the queue of a dead-letter topic, and which of its dead letters are meant.
-func selectDeadLetters(publisher *Publisher, from string, topics []string) (queue string, selected *origins, err error) {
-	if queue, err = publisher.ownQueue(from); err != nil {
-		return "", nil, err
-	}
-	selected = newOrigins(publisher.pool, from, topics)
-	err = selected.check(from)
-	return queue, selected, err
-}
-
-// check returns an error if no topic is named, or one that cannot be.
+// check returns an error if no topic is named.
 func (o *origins) check(from string) error {
-	for _, topic := range o.topics {
-		if err := queuename.Check(topic); err != nil {
-			return err
-		}
-	}
 	if len(o.topics) > 0 {
 		return nil
 	}
@@ -187,25 +176,32 @@ func (o *origins) topicNames() string {
 	return strings.Join(quoted, " or ")
 }
 
-// countOrigins counts the dead letters in queue by what selected says about them.
-func countOrigins(ctx context.Context, pool *pgxpool.Pool, routes *catalog.Routes, queue string, selected *origins) ([]Origin, error) {
-	last, err := transact.Value[int64](ctx, pool, fmt.Sprintf(lastSQL, queuename.Table(queue)))
+// countOrigins counts the dead letters that are chosen by what selected says about them.
+func countOrigins(ctx context.Context, routes *catalog.Routes, look *deadLetterLook, selected *origins) ([]Origin, error) {
+	pool := look.pool
+	look.texts = originTexts()
+	last, err := transact.Value[int64](ctx, pool, fmt.Sprintf(lastSQL, queuename.Table(look.queue)))
 	if err != nil {
 		return nil, err
 	}
 	counts, capped := map[Origin]int{}, false
-	for after, n := int64(math.MinInt64), 0; !capped; {
-		found, err := candidates(ctx, pool, queue, after, last, min(redriveBatch, originsLimit+1-n))
+	for after, n := look.after(), 0; !capped; {
+		found, err := look.next(ctx, after, last, min(lookBatch, originsLimit+1-n))
 		if err != nil {
 			return nil, err
 		}
 		if len(found) == 0 {
 			break
 		}
+		after = found[len(found)-1].id
 		if n += len(found); n > originsLimit {
 			capped, found = true, found[:len(found)-1]
 		}
-		for _, c := range found {
+		for _, one := range found {
+			if !one.isChosen() || !one.due {
+				continue
+			}
+			c := newCandidate(one)
 			to, err := selected.destination(ctx, c)
 			if err != nil {
 				return nil, err
@@ -215,7 +211,6 @@ func countOrigins(ctx context.Context, pool *pgxpool.Pool, routes *catalog.Route
 				origin = Origin{Stray: true}
 			}
 			counts[origin]++
-			after = c.id
 		}
 	}
 	all := make([]Origin, 0, len(counts))
@@ -258,15 +253,4 @@ func markMissing(ctx context.Context, pool *pgxpool.Pool, routes *catalog.Routes
 		}
 	}
 	return nil
-}
-
-// candidates returns up to limit of the next dead letters in a queue that can be moved now.
-func candidates(ctx context.Context, pool *pgxpool.Pool, queue string, after, last int64, limit int) ([]candidate, error) {
-	sql := strings.NewReplacer("{table}", queuename.Table(queue), "{origin}", headerSQL(codec.OriginKey), "{topic}", headerSQL(backend.DeadLetterTopic),
-		"{group}", headerSQL(codec.GroupKey)).Replace(sqlfile.Text(candidatesSQL))
-	scan := func(r pgx.CollectableRow) (c candidate, err error) {
-		err = r.Scan(&c.id, &c.queue, &c.topic, &c.group)
-		return c, err
-	}
-	return transact.Collect(ctx, pool, scan, sql, after, last, limit)
 }

@@ -2,6 +2,7 @@ package pgmq_test
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -261,8 +262,42 @@ func (env *overloadedEnv) consumeAll(t *testing.T) {
 	}
 }
 
+// selectDeadLetters selects by all that a selection may have, and edits a dead letter.
+func (env *overloadedEnv) selectDeadLetters(t *testing.T, client *pgmq.Client, letter backend.FoundDeadLetter) {
+	t.Helper()
+	dead, hour := env.topic+"_dead", time.Hour
+	require.NoError(t, client.EditDeadLetter(t.Context(), dead, backend.DeadLetterEdit{
+		Row: letter.Row, Version: backend.FoundDeadLetter{Payload: []byte("{}")}.Version(), Payload: []byte("[]"), By: "ada",
+	}))
+	for _, s := range []backend.DeadLetterSelection{
+		{Rows: []int64{letter.Row}, ID: "x", Topics: []string{env.topic}, From: time.Now().Add(-hour), To: time.Now().Add(hour), Header: backend.EditedBy, Value: "ada"},
+		{ID: dead + "/17"},
+		{Group: "g"},
+		{Handler: "h"},
+		{Event: "E"},
+		{Reason: "r #"},
+		{After: letter.Row},
+	} {
+		found, err := client.DeadLetters(t.Context(), dead, s)
+		require.NoError(t, err)
+		require.Equal(t, len(s.Rows), len(found))
+		counts, err := client.CountDeadLetters(t.Context(), dead, s)
+		require.NoError(t, err)
+		require.Equal(t, len(s.Rows), len(counts))
+		if len(s.Rows) == 0 {
+			done, err := client.Redrive(t.Context(), dead, s)
+			require.NoError(t, err)
+			require.Zero(t, done)
+			purged, err := client.PurgeDeadLetters(t.Context(), dead, s)
+			require.NoError(t, err)
+			require.Zero(t, purged)
+		}
+	}
+}
+
 func (env *overloadedEnv) handleDeadLetters(t *testing.T) {
-	client := env.open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true}})
+	client := env.open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, DeadLettersFor: time.Hour}})
+	client.PruneEvery(10 * time.Millisecond)
 	messages, dead := env.receiveFrom(t, client, env.topic), env.topic+"_dead"
 	require.NoError(t, client.SubscribeInitialize(dead))
 	for range 3 {
@@ -270,21 +305,22 @@ func (env *overloadedEnv) handleDeadLetters(t *testing.T) {
 		backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: dead, Metadata: message.Metadata{backend.DeadLetterTopic: env.topic}})
 	}
 	requireCount(t, env.admin, "pgmq.q_"+dead, 3)
-	_, err := client.DeadLetters(t.Context(), dead, 10)
+	_, err := client.DeadLetters(t.Context(), dead, backend.DeadLetterSelection{Limit: 10})
 	require.NoError(t, err)
-	letters, err := client.DeadLetterHeads(t.Context(), dead, 10)
+	letters, err := client.DeadLetterHeads(t.Context(), dead, backend.DeadLetterSelection{Limit: 10})
 	require.NoError(t, err)
 	require.Len(t, letters, 3)
 	_, err = client.ReadDeadLetter(t.Context(), dead, letters[0].Row, 1000)
 	require.NoError(t, err)
-	origins, err := client.Origins(t.Context(), dead)
+	origins, err := client.Origins(t.Context(), dead, backend.DeadLetterSelection{})
 	require.NoError(t, err)
 	require.Len(t, origins, 1)
-	moved, err := client.Redrive(t.Context(), dead, 1, env.topic)
+	env.selectDeadLetters(t, client, letters[2])
+	moved, err := redrive(t.Context(), client, dead, 1, env.topic)
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 	receive(t, messages).Ack()
-	deleted, err := client.PurgeDeadLetters(t.Context(), dead)
+	deleted, err := purgeDeadLetters(t.Context(), client, dead)
 	require.NoError(t, err)
 	require.Equal(t, 2, deleted)
 	requireCount(t, env.admin, "pgmq.q_"+env.topic, 0)
@@ -296,6 +332,8 @@ func (env *overloadedEnv) handleDeadLetters(t *testing.T) {
 	deleted, err = client.PurgeArchive(t.Context(), env.topic, time.Now().Add(time.Hour))
 	require.NoError(t, err)
 	require.Positive(t, deleted)
+	execute(t, env.admin, fmt.Sprintf(`insert into pgmq.q_%s (enqueued_at, vt, message, headers) values (now() - interval '2 hours', now(), '1', '{"topic_poisoned":"%s"}')`, dead, env.topic))
+	requireCount(t, env.admin, "pgmq.q_"+dead, 0)
 }
 
 func (env *overloadedEnv) searchStored(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
@@ -48,37 +47,24 @@ func keptError(kept int, table string) error {
 	}
 }
 
-// purge deletes what the condition holds for, of which args are the parameters from $3 on,
-// and counts what it leaves.
-func purge(ctx context.Context, pool *pgxpool.Pool, queue, condition string, args ...any) (deleted, left int, err error) {
+// purge deletes all that queue has now.
+func purge(ctx context.Context, pool *pgxpool.Pool, queue string) (deleted int, err error) {
 	last, err := transact.Value[int64](ctx, pool, fmt.Sprintf(lastSQL, queuename.Table(queue)))
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	sql := strings.NewReplacer("{table}", queuename.Table(queue), "{condition}", condition).Replace(sqlfile.Text(purgeSQL))
+	sql := strings.ReplaceAll(sqlfile.Text(purgeSQL), "{table}", queuename.Table(queue))
 	kept := 0 // of what was to go
 	for after := int64(math.MinInt64); ; {
-		var matching, removed, stay int
+		var doomed, removed int
 		err := transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
-			return tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe, after, last}, args...)...).Scan(&matching, &removed, &stay, &after)
+			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, last).Scan(&doomed, &removed, &after)
 		})
-		if err != nil || matching+stay == 0 {
-			return deleted, left, cmp.Or(halted(err, deleted, queuename.Table(queue)), keptError(kept, queuename.Table(queue)))
+		if err != nil || doomed == 0 {
+			return deleted, cmp.Or(halted(err, deleted, queuename.Table(queue)), keptError(kept, queuename.Table(queue)))
 		}
-		deleted, kept, left = deleted+removed, kept+matching-removed, left+stay
+		deleted, kept = deleted+removed, kept+doomed-removed
 	}
-}
-
-// purgeDeadLetters deletes the dead letters that are of the topics selected.
-func purgeDeadLetters(ctx context.Context, pool *pgxpool.Pool, queue string, selected *origins) (deleted int, err error) {
-	deleted, left, err := purge(ctx, pool, queue, headerSQL(backend.DeadLetterTopic)+" = any($3::text[])", selected.topics)
-	if err == nil && left > 0 {
-		err = &Error{
-			Kind: ErrStrays, Cause: fmt.Errorf("%d messages stay: they are not dead letters of %s", left, selected.topicNames()),
-			Remedy: "DeadLetters shows what they say; name the topics whose dead letters are to be deleted, or delete all that is there with PurgeQueue",
-		}
-	}
-	return deleted, err
 }
 
 // purgeTopic is [Client.PurgeQueue].
@@ -88,6 +74,6 @@ func purgeTopic(ctx context.Context, s *Subscriber, topic string) (int, error) {
 	if err != nil {
 		return 0, fault.Classify(op, topic, err)
 	}
-	deleted, _, err := purge(ctx, s.pool, queue, "true")
+	deleted, err := purge(ctx, s.pool, queue)
 	return deleted, s.consumerError(ctx, op, topic, err)
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
@@ -13,7 +14,7 @@ func TestPurgeDeadLetters_DeletesAll(t *testing.T) {
 	client, pool := open(t, pgmq.Config{})
 	insertDeadLetters(t, pool, 2001)
 	execute(t, pool, "update pgmq.q_dead set vt = vt + interval '1 hour' where msg_id = 7")
-	deleted, err := client.PurgeDeadLetters(t.Context(), "dead", "t")
+	deleted, err := purgeDeadLetters(t.Context(), client, "dead", "t")
 	require.NoError(t, err)
 	require.Equal(t, 2001, deleted)
 	requireCount(t, pool, "pgmq.q_dead", 0)
@@ -37,12 +38,12 @@ func TestPurgeDeadLetters_LeavesStrays(t *testing.T) {
 	insert(strays[1])
 	insert(`{"topic_poisoned":"orders","ezq_queue":"payments"}`)
 
-	deleted, err := client.PurgeDeadLetters(t.Context(), "orders_dead")
+	deleted, err := purgeDeadLetters(t.Context(), client, "orders_dead")
 	require.Equal(t, 1501, deleted)
 	require.ErrorIs(t, err, pgmq.ErrStrays)
 	require.ErrorContains(t, err, `9 messages stay: they are not dead letters of "orders"`)
 	requireCount(t, pool, "pgmq.q_orders_dead", len(strays)+2)
-	deleted, err = client.PurgeDeadLetters(t.Context(), "orders_dead", "payments", "orders")
+	deleted, err = purgeDeadLetters(t.Context(), client, "orders_dead", "payments", "orders")
 	require.Equal(t, 1, deleted)
 	require.ErrorContains(t, err, `8 messages stay: they are not dead letters of "payments" or "orders"`)
 }
@@ -51,12 +52,12 @@ func TestPurgeDeadLetters_RefusesLiveQueue(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders'), pgmq.send('orders', '{}')")
-	_, err := client.PurgeDeadLetters(t.Context(), "orders")
+	_, err := purgeDeadLetters(t.Context(), client, "orders")
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 	require.ErrorContains(t, err, `the topic is not named after another one, as "orders_dead" is; ask for that, or name the topics whose dead letters are meant`)
-	_, err = client.PurgeDeadLetters(t.Context(), "orders", "")
+	_, err = purgeDeadLetters(t.Context(), client, "orders", "")
 	require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
-	deleted, err := client.PurgeDeadLetters(t.Context(), "orders", "orders")
+	deleted, err := purgeDeadLetters(t.Context(), client, "orders", "orders")
 	require.ErrorIs(t, err, pgmq.ErrStrays)
 	require.Zero(t, deleted)
 	requireCount(t, pool, "pgmq.q_orders", 1)
@@ -66,8 +67,8 @@ func TestRedrive_RefusesLiveTopic(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('orders'), pgmq.create('orders_dead')")
-	_, redriven := client.Redrive(t.Context(), "orders", 10)
-	_, seen := client.Origins(t.Context(), "orders")
+	_, redriven := redrive(t.Context(), client, "orders", 10)
+	_, seen := client.Origins(t.Context(), "orders", backend.DeadLetterSelection{})
 	for _, err := range []error{redriven, seen} {
 		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 		require.ErrorContains(t, err, `as "orders_dead" is; ask for that`)

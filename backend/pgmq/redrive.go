@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/internal/deadletters"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
@@ -24,21 +25,16 @@ import (
 //go:embed sql/redrive.sql
 var redriveSQL string
 
-// How many dead letters are looked at, and moved at most, in one transaction: few where few
-// are to be moved, and not so few that strays among them make it many transactions.
-const (
-	redriveBatch    = 1000
-	redriveMinBatch = 100
-)
-
 // redrive is one call of Redrive.
 type redrive struct {
 	pool    *pgxpool.Pool
 	routes  *catalog.Routes
 	notify  func(queues []string) // wakes their consumers
 	from    string
+	look    *deadLetterLook
 	origins *origins
 
+	busy          int             // dead letters that are leased, delayed or locked
 	strays        int             // messages that stay
 	blocked       map[string]bool // the destinations that cannot be filled
 	failed        error           // why not; the first
@@ -48,14 +44,21 @@ type redrive struct {
 	failuresInRow int             // dead letters for one place that failed alone since the last move
 }
 
-func newRedrive(pool *pgxpool.Pool, publisher *Publisher, from string, selected *origins) *redrive {
-	return &redrive{pool: pool, routes: publisher.routes, notify: publisher.notify, from: from, origins: selected, blocked: map[string]bool{}}
+func newRedrive(publisher *Publisher, look *deadLetterLook, selected *origins) *redrive {
+	look.texts = originTexts()
+	return &redrive{
+		pool: publisher.pool, routes: publisher.routes, notify: publisher.notify, from: look.queue, look: look, origins: selected, blocked: map[string]bool{},
+	}
 }
 
-// run moves up to limit dead letters of a topic, and says which stay.
-func (r *redrive) run(ctx context.Context, topic string, limit int) (moved int, err error) {
-	moved, err = r.moveOldest(ctx, limit)
-	return moved, cmp.Or(err, r.unmovedError(topic))
+// run moves the dead letters of a topic that are chosen, and says which stay.
+func (r *redrive) run(ctx context.Context, topic string) (backend.Redriven, error) {
+	limit := r.look.chosen.Limit
+	if limit == 0 {
+		limit = math.MaxInt
+	}
+	moved, err := r.moveOldest(ctx, limit)
+	return backend.Redriven{Moved: moved, Busy: r.busy}, cmp.Or(err, r.unmovedError(topic), r.look.leftOut(nil, 0))
 }
 
 // moveOldest goes through the dead letters once, up to the last that was there at the
@@ -65,8 +68,8 @@ func (r *redrive) moveOldest(ctx context.Context, limit int) (moved int, err err
 	if err != nil {
 		return 0, err
 	}
-	for after := int64(math.MinInt64); moved < limit; {
-		found, err := candidates(ctx, r.pool, r.from, after, last, min(max(limit-moved, redriveMinBatch), redriveBatch))
+	for after := r.look.after(); moved < limit; {
+		found, err := r.look.next(ctx, after, last, min(max(limit-moved, lookMinBatch), lookBatch))
 		if err != nil || len(found) == 0 {
 			return moved, err
 		}
@@ -88,22 +91,30 @@ type bundle struct {
 
 // choose returns up to limit of found that may be moved, those for one place together,
 // and the last that it has looked at. It counts the others.
-func (r *redrive) choose(ctx context.Context, found []candidate, limit int) (chosen []bundle, last int64, err error) {
+func (r *redrive) choose(ctx context.Context, found []seen, limit int) (chosen []bundle, last int64, err error) {
 	at := map[string]int{}
-	for _, c := range found {
+	for _, one := range found {
 		if limit == 0 {
 			break
 		}
-		last = c.id
-		to, err := r.origins.destination(ctx, c)
-		if err != nil {
-			return nil, 0, err
-		}
-		if to.stray() {
-			r.strays++
+		last = one.id
+		if !one.isChosen() {
 			continue
 		}
-		if r.blocked[to.key()] {
+		c := newCandidate(one)
+		to, err := r.origins.destination(ctx, c)
+		switch {
+		case err != nil:
+			return nil, 0, err
+		case !one.due:
+			if !to.stray() {
+				r.busy++
+			}
+			continue
+		case to.stray():
+			r.strays++
+			continue
+		case r.blocked[to.key()]:
 			r.keep(bundle{to, []int64{c.id}})
 			continue
 		}
@@ -186,19 +197,20 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 			return 0, err
 		}
 		var undeleted []int64
+		var busy int
 		err = transact.Run(ctx, r.pool, "", func(tx pgx.Tx) error {
-			sql, err := newRedriveSQL(ctx, tx, r.from, to.Queues)
+			sql, err := newRedriveSQL(ctx, tx, r.look, to.Queues)
 			if err != nil {
 				return err
 			}
-			return tx.QueryRow(ctx, sql,
-				pgx.QueryExecModeCacheDescribe, b.ids, deadLetterKeys(), r.from).Scan(&moved, &undeleted)
+			return tx.QueryRow(ctx, sql, r.look.arguments(b.ids, deadLetterKeys(), r.from)...).Scan(&moved, &undeleted, &busy)
 		})
 		switch {
 		case err == nil:
 			if moved > 0 {
 				r.notify(to.Queues)
 			}
+			r.busy += busy
 			r.keepUndeleted(bundle{b.to, undeleted})
 			return moved, nil
 		case again && fault.IsCode(err, "42P01"):
@@ -236,11 +248,7 @@ func (r *redrive) route(ctx context.Context, to destination) (found *catalog.Rou
 // deadLetterKeys is the headers that a dead letter has got as such, or that count
 // what is to begin anew.
 func deadLetterKeys() []string {
-	return []string{
-		codec.OriginKey, codec.GroupKey, codec.FailuresKey, codec.DoneKey, codec.UnknownKey, codec.UniqueKey,
-		backend.DeadLetterReason, backend.DeadLetterTopic, backend.DeadLetterHandler,
-		backend.DeadLetterFailures, backend.DeadLetterAt,
-	}
+	return append(deadletters.Keys(), codec.OriginKey, codec.GroupKey, codec.FailuresKey, codec.DoneKey, codec.UnknownKey, codec.UniqueKey)
 }
 
 func (r *redrive) denied(err error, to *catalog.Route) error {
@@ -286,7 +294,7 @@ func (r *redrive) refused(from string) error {
 }
 
 // newRedriveSQL returns the statement that moves dead letters between tables.
-func newRedriveSQL(ctx context.Context, db transact.RowQueryer, from string, to []string) (string, error) {
+func newRedriveSQL(ctx context.Context, db transact.RowQueryer, look *deadLetterLook, to []string) (string, error) {
 	var moves strings.Builder
 	var inserts []string
 	for i, queue := range to {
@@ -300,5 +308,5 @@ i%d as (
 	select clock_timestamp(), message, headers%s from d order by msg_id returning 1)`, i, queuename.Table(queue), columns, values)
 		inserts = append(inserts, fmt.Sprintf("i%d", i))
 	}
-	return strings.NewReplacer("{table}", queuename.Table(from), "{moves}", moves.String(), "{all stored}", catalog.AllStored("d", inserts...)).Replace(sqlfile.Text(redriveSQL)), nil
+	return strings.NewReplacer("{table}", queuename.Table(look.queue), "{matches}", look.matches(), "{moves}", moves.String(), "{all stored}", catalog.AllStored("d", inserts...)).Replace(sqlfile.Text(redriveSQL)), nil
 }

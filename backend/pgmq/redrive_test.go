@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
@@ -55,7 +56,7 @@ func TestRedrive_RefusesForgedOrigin(t *testing.T) {
 	}
 	queues := get[int](t, pool, "select count(*) from pgmq.meta")
 
-	moved, err := client.Redrive(t.Context(), "orders_dead", 100)
+	moved, err := redrive(t.Context(), client, "orders_dead", 100)
 	require.Equal(t, 2, moved)
 	require.ErrorIs(t, err, pgmq.ErrStrays)
 	require.ErrorContains(t, err, fmt.Sprintf("%d messages stay", len(lies)))
@@ -71,11 +72,11 @@ func TestRedrive_MovesOtherTopicOnRequest(t *testing.T) {
 	execute(t, pool, "select pgmq.create('orders_dead'), pgmq.create('payments'), pgmq.create('orders')")
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers) values
 		(now(), '{}', '{"topic_poisoned":"payments","ezq_queue":"payments"}'), (now(), '{}', '{"topic_poisoned":"orders"}')`)
-	moved, err := client.Redrive(t.Context(), "orders_dead", 100, "payments")
+	moved, err := redrive(t.Context(), client, "orders_dead", 100, "payments")
 	require.Equal(t, 1, moved)
 	require.ErrorContains(t, err, `not dead letters of "payments"`)
 	requireCount(t, pool, "pgmq.q_payments", 1)
-	moved, err = client.Redrive(t.Context(), "orders_dead", 100)
+	moved, err = redrive(t.Context(), client, "orders_dead", 100)
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 }
@@ -87,7 +88,7 @@ func TestOrigins_PreviewRedrive(t *testing.T) {
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
 		select now(), '{}', h::jsonb from unnest(array['{"topic_poisoned":"orders","ezq_queue":"orders"}',
 			'{"topic_poisoned":"orders","ezq_queue":"orders"}', '{"topic_poisoned":"orders"}', '{"topic_poisoned":"orders","ezq_queue":"payments"}', '{}']) as h`)
-	found, err := client.Origins(t.Context(), "orders_dead")
+	found, err := client.Origins(t.Context(), "orders_dead", backend.DeadLetterSelection{})
 	require.NoError(t, err)
 	require.Equal(t, []pgmq.Origin{
 		{Topic: "orders", Queue: "orders", Letters: 2},
@@ -99,7 +100,7 @@ func TestOrigins_PreviewRedrive(t *testing.T) {
 
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
 		select now(), '{}', jsonb_build_object('topic_poisoned', 't' || n) from generate_series(1, 3000) as n`)
-	found, err = client.Origins(t.Context(), "orders_dead", "nothing")
+	found, err = client.Origins(t.Context(), "orders_dead", backend.DeadLetterSelection{Topics: []string{"nothing"}})
 	require.NoError(t, err)
 	require.Less(t, len(found), 150, "what strays say takes no memory")
 	sum := 0
@@ -125,19 +126,19 @@ func TestOrigins_NameMissingQueues(t *testing.T) {
 		{Topic: "orders", Group: "mail", Queue: name, Letters: 1, Missing: true},
 		{Stray: true, Letters: 1},
 	}
-	found, err := client.Origins(t.Context(), "orders_dead")
+	found, err := client.Origins(t.Context(), "orders_dead", backend.DeadLetterSelection{})
 	require.NoError(t, err)
 	require.Equal(t, origins, found)
-	moved, err := client.Redrive(t.Context(), "orders_dead", 10)
+	moved, err := redrive(t.Context(), client, "orders_dead", 10)
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 	require.Zero(t, moved)
 
 	execute(t, pool, "select pgmq.create('orders')")
-	found, err = client.Origins(t.Context(), "orders_dead")
+	found, err = client.Origins(t.Context(), "orders_dead", backend.DeadLetterSelection{})
 	require.NoError(t, err)
 	origins[0].Missing, origins[1].Missing = false, false
 	require.Equal(t, origins, found)
-	moved, err = client.Redrive(t.Context(), "orders_dead", 10)
+	moved, err = redrive(t.Context(), client, "orders_dead", 10)
 	require.Equal(t, 3, moved)
 	require.ErrorContains(t, err, "if the topic is still in use, let a program subscribe to it with the group of that queue, and redrive again")
 }
@@ -147,11 +148,11 @@ func TestOrigins_MarkCappedCounts(t *testing.T) {
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, "select pgmq.create('t')")
 	insertDeadLetters(t, pool, 10_000)
-	found, err := client.Origins(t.Context(), "dead", "t")
+	found, err := client.Origins(t.Context(), "dead", backend.DeadLetterSelection{Topics: []string{"t"}})
 	require.NoError(t, err)
 	require.Equal(t, []pgmq.Origin{{Topic: "t", Letters: 10_000}}, found)
 	execute(t, pool, `insert into pgmq.q_dead (vt, message) values (now(), '{}')`)
-	found, err = client.Origins(t.Context(), "dead", "t")
+	found, err = client.Origins(t.Context(), "dead", backend.DeadLetterSelection{Topics: []string{"t"}})
 	require.NoError(t, err)
 	require.Equal(t, []pgmq.Origin{{Topic: "t", Letters: 10_000, LettersCapped: true}}, found)
 }
@@ -165,7 +166,7 @@ func TestRedrive_AcceptsGroupQueueWithoutGroupHeader(t *testing.T) {
 	of := get[string](t, pool, "select queue_name from pgmq.topic_bindings where queue_name <> 't'")
 	execute(t, pool, "select pgmq.create('t_dead')")
 	execute(t, pool, `insert into pgmq.q_t_dead (vt, message, headers) values (now(), '{}', '{"topic_poisoned":"t","ezq_queue":"`+of+`"}')`)
-	moved, err := mail.Redrive(t.Context(), "t_dead", 10)
+	moved, err := redrive(t.Context(), mail, "t_dead", 10)
 	require.NoError(t, err)
 	require.Equal(t, 1, moved)
 	requireCount(t, pool, "pgmq.q_"+of, 1)
@@ -177,7 +178,7 @@ func TestRedrive_RefusedDeadLetterDelaysNoOther(t *testing.T) {
 	insertDeadLetters(t, pool, 5)
 	execute(t, pool, "select pgmq.create('t')")
 	execute(t, pool, `alter table pgmq.q_t add check (headers->>'ezq_uuid' <> 'm3')`)
-	moved, err := client.Redrive(t.Context(), "dead", 100, "t")
+	moved, err := redrive(t.Context(), client, "dead", 100, "t")
 	require.Equal(t, 4, moved)
 	require.ErrorContains(t, err, "check constraint")
 	requireCount(t, pool, "pgmq.q_dead", 1)
@@ -191,7 +192,7 @@ func TestRedrive_LimitsTriesOnRefusingQueue(t *testing.T) {
 		create function refuse() returns trigger language plpgsql as $$ begin
 			perform nextval('tries'); raise 'not now' using errcode = '40001'; end $$;
 		create trigger refuse before insert on pgmq.q_t for each statement execute function refuse()`)
-	moved, err := client.Redrive(t.Context(), "dead", 1000, "t")
+	moved, err := redrive(t.Context(), client, "dead", 1000, "t")
 	require.Zero(t, moved)
 	require.ErrorContains(t, err, "not now")
 	require.Less(t, get[int](t, pool, "select last_value::int from tries"), 60, "it is not asked for each letter")
@@ -204,13 +205,13 @@ func TestRedrive_NamesRefusingQueueAndCountsRest(t *testing.T) {
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers) select now(), to_jsonb(n), '{"topic_poisoned":"orders","ezq_queue":"orders"}'
 		from generate_series(1, 2000) as n`)
 	execute(t, pool, "alter table pgmq.q_orders add constraint small check (message::int % 500 <> 7)")
-	moved, err := client.Redrive(t.Context(), "orders_dead", 2000)
+	moved, err := redrive(t.Context(), client, "orders_dead", 2000)
 	require.Equal(t, 1996, moved)
 	require.ErrorContains(t, err, `dead letters that stay: 4; the first has the ID 7 and goes to "pgmq"."q_orders"`)
 	require.ErrorContains(t, err, "added to the table")
 
 	execute(t, pool, "drop table pgmq.q_orders")
-	moved, err = client.Redrive(t.Context(), "orders_dead", 2000)
+	moved, err = redrive(t.Context(), client, "orders_dead", 2000)
 	require.Zero(t, moved)
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 	require.ErrorContains(t, err, `dead letters that stay: 4; the first has the ID 7`)

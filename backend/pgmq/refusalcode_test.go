@@ -112,7 +112,7 @@ func TestRedrive_RefusedWithAnyCodeStopsNoOther(t *testing.T) {
 			insertDeadLetters(t, pool, 30)
 			execute(t, pool, "select pgmq.create('t'); update pgmq.q_dead set headers = headers || '{\"ezq_uuid\":\"odd\"}' where msg_id = 1")
 			execute(t, pool, refusing(code, "insert", "q_t"))
-			moved, err := client.Redrive(t.Context(), "dead", 100, "t")
+			moved, err := redrive(t.Context(), client, "dead", 100, "t")
 			require.Equal(t, 29, moved)
 			require.ErrorContains(t, err, "not this one")
 			require.ErrorContains(t, err, `dead letters that stay: 1; the first has the ID 1 and goes to the queues of "t"`)

@@ -75,9 +75,9 @@ func TestRemedy_AsksForGroupOfGroupedTopic(t *testing.T) {
 	_, measured := client.Metrics(t.Context(), "t")
 	_, purged := client.PurgeQueue(t.Context(), "t")
 	_, replayed := client.Replay(t.Context(), "t", pgmq.ReplayFilter{})
-	_, listed := client.DeadLetters(t.Context(), "t", 1)
+	_, listed := client.DeadLetters(t.Context(), "t", backend.DeadLetterSelection{Limit: 1})
 	_, read := client.ReadDeadLetter(t.Context(), "t", 1, 0)
-	_, emptied := client.PurgeDeadLetters(t.Context(), "t", "t")
+	_, emptied := purgeDeadLetters(t.Context(), client, "t", "t")
 	for remedy, failures := range map[string][]error{
 		"set SubscriberConfig.Group to one of them": {measured, purged, replayed}, `ask for "t_dead"`: {listed, read, emptied},
 	} {
@@ -132,11 +132,11 @@ func failuresOf(t *testing.T, client *pgmq.Client, topic string) map[string]erro
 	t.Helper()
 	_, measured := client.Metrics(t.Context(), topic)
 	_, purged := client.PurgeQueue(t.Context(), topic)
-	_, listed := client.DeadLetters(t.Context(), topic, 1)
+	_, listed := client.DeadLetters(t.Context(), topic, backend.DeadLetterSelection{Limit: 1})
 	_, read := client.ReadDeadLetter(t.Context(), topic, 1, 0)
-	_, emptied := client.PurgeDeadLetters(t.Context(), topic, "t")
-	_, redriven := client.Redrive(t.Context(), topic, 1, "t")
-	_, shown := client.Origins(t.Context(), topic, "t")
+	_, emptied := purgeDeadLetters(t.Context(), client, topic, "t")
+	_, redriven := redrive(t.Context(), client, topic, 1, "t")
+	_, shown := client.Origins(t.Context(), topic, backend.DeadLetterSelection{Topics: []string{"t"}})
 	return map[string]error{
 		"measured": measured, "purged": purged, "listed": listed, "read": read, "emptied": emptied, "redriven": redriven, "shown": shown,
 		"tuned": client.Tune(t.Context(), topic, nil),

@@ -170,15 +170,20 @@ func operate(t *testing.T, database string) error {
 	}
 	_, listed := client.Queues(t.Context())
 	_, measured := client.Metrics(t.Context(), "orders")
-	_, shown := client.DeadLetters(t.Context(), "orders_dead", 1)
-	_, redriven := client.Redrive(t.Context(), "orders_dead", 1)
-	_, purged := client.PurgeDeadLetters(t.Context(), "orders_dead")
+	letters, shown := client.DeadLetters(t.Context(), "orders_dead", backend.DeadLetterSelection{Limit: 1})
+	_, counted := client.CountDeadLetters(t.Context(), "orders_dead", backend.DeadLetterSelection{})
+	edited := shown
+	if edited == nil {
+		edited = client.EditDeadLetter(t.Context(), "orders_dead", backend.DeadLetterEdit{Row: letters[0].Row, Version: letters[0].Version(), Payload: []byte("1"), By: "ada"})
+	}
+	_, redriven := redrive(t.Context(), client, "orders_dead", 1)
+	_, purged := purgeDeadLetters(t.Context(), client, "orders_dead")
 	_, replayed := client.Replay(t.Context(), "orders", pgmq.ReplayFilter{})
 	_, emptied := client.PurgeArchive(t.Context(), "orders", time.Now())
 	_, paused := client.Pause(t.Context(), "orders", backend.Pause{By: "ada", Reason: "maintenance"})
 	_, pausedLonger := client.Pause(t.Context(), "orders", backend.Pause{By: "ada", Reason: "maintenance"})
 	_, resumed := client.Resume(t.Context(), "orders")
-	return errors.Join(listed, measured, shown, redriven, purged, replayed, emptied, paused, pausedLonger, resumed, operateBySQL(t, database, "orders"), watchSessions(t, database, true))
+	return errors.Join(listed, measured, shown, counted, edited, redriven, purged, replayed, emptied, paused, pausedLonger, resumed, operateBySQL(t, database, "orders"), watchSessions(t, database, true))
 }
 
 // operateBySQL runs what the page has an operator run.

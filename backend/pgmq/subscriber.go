@@ -52,7 +52,7 @@ type Subscriber struct {
 	ownPool  *pgxpool.Pool    // opened when first needed
 	listener *wakeup.Listener // likewise; nil with NoListen
 	pauses   *pauses.Watcher  // likewise
-	pruner   *archivePruner   // likewise
+	pruner   *pruner          // likewise
 	closed   bool
 }
 
@@ -107,7 +107,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	s.listen(store.QueueName())
 	s.pauseWatcher().Watch(ctx, topic, ownQueue(topic), store.QueueName())
 	counters := s.counters.of(topic)
-	s.pruner.add(store.QueueName(), counters)
+	s.pruner.add(topic, store.QueueName(), counters)
 	store.CountQuarantined(&counters.Quarantined)
 	return s.running.Start(ctx, store, subscription.Config{
 		Topic:            topic,
@@ -434,7 +434,7 @@ func (s *Subscriber) connect() (*pgxpool.Pool, error) {
 		s.pauses = pauses.NewWatcher(pauses.WatcherConfig{
 			Pool: own, Interval: s.config.PollInterval, Hears: s.hears, Wakeups: s.wakeups, Logger: s.logger,
 		})
-		s.pruner = newArchivePruner(own, s.config.ArchiveFor, s.pruneInterval, s.logger)
+		s.pruner = newPruner(own, s.config, s.pruneInterval, s.logger)
 		if !s.config.NoListen {
 			s.listener = wakeup.NewListener(own.Config(), s.wakeups, s.logger)
 		}

@@ -90,11 +90,11 @@ func TestTrust_DeadLetterHasNothingThatPublisherForged(t *testing.T) {
 		get[string](t, pool, "select headers::text from pgmq.q_t_dead where headers ? 'tenant'"))
 	require.JSONEq(t, `{"ezq_uuid":"t/2","ezq_queue":"t","topic_poisoned":"t","reason_poisoned":"boom"}`,
 		get[string](t, pool, "select headers::text from pgmq.q_t_dead where not headers ? 'tenant'"))
-	origins, err := client.Origins(t.Context(), "t_dead")
+	origins, err := client.Origins(t.Context(), "t_dead", backend.DeadLetterSelection{})
 	require.NoError(t, err)
 	require.Len(t, origins, 1)
 	require.Empty(t, origins[0].Group)
-	letters, err := client.DeadLetters(t.Context(), "t_dead", 2)
+	letters, err := client.DeadLetters(t.Context(), "t_dead", backend.DeadLetterSelection{Limit: 2})
 	require.NoError(t, err)
 	for _, letter := range letters {
 		require.Empty(t, letter.Group)
@@ -141,7 +141,7 @@ func TestMessageID_GeneratedIsKept(t *testing.T) {
 		require.Equal(t, "t/1", msg.UUID)
 		backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "dead", Metadata: message.Metadata{backend.DeadLetterTopic: "t"}})
 		requireCount(t, pool, "pgmq.q_dead", 1)
-		moved, err := client.Redrive(t.Context(), "dead", 1, "t")
+		moved, err := redrive(t.Context(), client, "dead", 1, "t")
 		require.NoError(t, err)
 		require.Equal(t, 1, moved)
 	}

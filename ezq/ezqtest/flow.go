@@ -98,6 +98,28 @@ func (f *Flow) Publish(event any, opts ...ezq.PublishOption) {
 	}
 }
 
+// Redrive publishes a dead letter to the topic that it came from, as a redrive brings it back: with its ID, its payload and its own
+// metadata, and with no failures. So what has failed in production is handled by the router of the flow. If the dead letter cannot be read, or
+// names no topic that the router subscribes to, the test fails.
+func (f *Flow) Redrive(d backend.FoundDeadLetter) {
+	f.tb.Helper()
+	switch {
+	case d.Err != nil:
+		f.tb.Fatalf("ezqtest: the dead letter cannot be read: %v", d.Err)
+	case d.Topic == "":
+		f.tb.Fatalf("ezqtest: the dead letter names no topic that it came from")
+	case !f.backend.isSubscribed(d.Topic):
+		f.tb.Fatalf("ezqtest: the dead letter came from the topic %q, to which the router does not subscribe", d.Topic)
+	}
+	msg := message.NewMessageWithContext(f.ctx, d.ID, message.Payload(d.Payload))
+	for name, value := range d.Metadata {
+		msg.Metadata.Set(name, value)
+	}
+	if err := f.backend.Publish(d.Topic, msg); err != nil {
+		f.tb.Fatalf("ezqtest: %v", err)
+	}
+}
+
 // Settle waits until the router has nothing to do: all events that could be handled have
 // been handled, and so have the events that were published meanwhile. Other events wait for
 // their delay or for a retry: see [Flow.Advance]. If the router has stopped, Settle returns

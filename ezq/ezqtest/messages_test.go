@@ -47,6 +47,18 @@ func TestFailure_DescribesActualEvents(t *testing.T) {
 		body func(f *Flow)
 		want string
 	}{
+		"a dead letter that was cut": {
+			func(f *Flow) { f.Redrive(backend.FoundDeadLetter{Topic: "ezq", Err: errors.New("it is cut")}) },
+			"ezqtest: the dead letter cannot be read: it is cut",
+		},
+		"a stray": {
+			func(f *Flow) { f.Redrive(backend.FoundDeadLetter{}) },
+			"ezqtest: the dead letter names no topic that it came from",
+		},
+		"a dead letter of another program": {
+			func(f *Flow) { f.Redrive(backend.FoundDeadLetter{Topic: "orders"}) },
+			`ezqtest: the dead letter came from the topic "orders", to which the router does not subscribe`,
+		},
 		"no event was published": {
 			func(f *Flow) { Published[paid](f).Times(1) },
 			`ezqtest: paid: published 0 times, want 1

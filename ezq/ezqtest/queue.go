@@ -166,6 +166,13 @@ func (b *recordingBackend) Subscribe(ctx context.Context, topic string) (<-chan 
 	return to, nil
 }
 
+// isSubscribed reports whether topic has, or had, a subscription.
+func (b *recordingBackend) isSubscribed(topic string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.subscribed[topic]
+}
+
 // busy returns what there is to do now, or "", and what is closed when that changes.
 func (b *recordingBackend) busy() (what string, changed <-chan struct{}) {
 	b.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/internal/ledger"
 )
@@ -307,7 +308,7 @@ func actsOnDeadLetters() []act {
 		{name: "many dead letters at once", do: func(h *session) error { return h.burst(failing, fails, 0) }},
 		{name: "dead letters redriven", do: func(h *session) error {
 			h.atEnd(h.ledger(failing).BeginFor("redriven", isDeadLetter))
-			_, err := h.client.Redrive(h.ctx, deadLetters, 1000)
+			_, err := h.client.Redrive(h.ctx, deadLetters, backend.DeadLetterSelection{Limit: 1000})
 			return h.ofClient(err)
 		}},
 	}

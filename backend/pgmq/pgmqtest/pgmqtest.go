@@ -30,6 +30,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
@@ -113,7 +114,7 @@ func (c *Client) Messages(ctx context.Context, each func(topic string, msg *mess
 
 // messages is Messages for one topic.
 func (c *Client) messages(ctx context.Context, topic, queue string, each func(string, *message.Message, int, time.Duration)) error {
-	found, err := c.DeadLetters(ctx, topic, math.MaxInt32) // any message may be read as one
+	found, err := c.DeadLetters(ctx, topic, backend.DeadLetterSelection{Limit: math.MaxInt32}) // any message may be read as one
 	if err != nil {
 		return err
 	}

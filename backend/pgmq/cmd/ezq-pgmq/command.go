@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -33,6 +33,11 @@ type command struct {
 	yes     bool
 	strays  bool
 	timeout time.Duration
+
+	selection backend.DeadLetterSelection // which dead letters, the topics and the limit aside
+	counts    bool                        // and list none
+	json      bool
+	file      string // of an edit
 
 	group, by, reason string // of a pause
 	duration          time.Duration
@@ -89,15 +94,25 @@ func (c *command) defineFlags(flags *flag.FlagSet) error {
 		flags.IntVar(&c.max, "max", 20, "")
 		flags.BoolVar(&c.payload, "payload", false, "")
 		flags.IntVar(&c.limit, "payload-limit", 64<<10, "")
+		flags.BoolVar(&c.counts, "count", false, "")
+		flags.BoolVar(&c.json, "json", false, "")
+		flags.Int64Var(&c.selection.After, "after", 0, "")
+		flags.Func("from", "", c.addFrom)
+		c.defineSelection(flags)
 	case "redrive":
 		flags.IntVar(&c.max, "max", 10, "")
 		flags.BoolVar(&c.all, "all", false, "")
 		flags.BoolVar(&c.show, "show", false, "")
 		flags.Func("from", "", c.addFrom)
+		c.defineSelection(flags)
 	case "purge-dead":
 		flags.BoolVar(&c.yes, "yes", false, "")
 		flags.BoolVar(&c.strays, "strays", false, "")
 		flags.Func("from", "", c.addFrom)
+		c.defineSelection(flags)
+	case "edit-dead":
+		flags.StringVar(&c.by, "by", userName(), "")
+		flags.StringVar(&c.file, "file", "", "")
 	case "pause":
 		flags.StringVar(&c.by, "by", userName(), "")
 		flags.StringVar(&c.reason, "reason", "", "")
@@ -113,9 +128,60 @@ func (c *command) defineFlags(flags *flag.FlagSet) error {
 	return nil
 }
 
+// defineSelection defines the flags that select dead letters.
+func (c *command) defineSelection(flags *flag.FlagSet) {
+	s := &c.selection
+	flags.StringVar(&s.ID, "id", "", "")
+	flags.StringVar(&s.Handler, "handler", "", "")
+	flags.StringVar(&s.Reason, "reason", "", "")
+	flags.StringVar(&s.Event, "event", "", "")
+	flags.StringVar(&s.Group, "group", "", "")
+	flags.Func("row", "", func(text string) error {
+		row, err := strconv.ParseInt(text, 10, 64)
+		s.Rows = append(s.Rows, row)
+		return err
+	})
+	flags.Func("header", "", func(text string) (err error) {
+		var ok bool
+		if s.Header, s.Value, ok = strings.Cut(text, "="); !ok || s.Header == "" {
+			err = errors.New("write it with its value, as in tenant=a")
+		}
+		return err
+	})
+	flags.Func("older", "", func(text string) (err error) {
+		s.To, err = parseAge(text)
+		return err
+	})
+	flags.Func("newer", "", func(text string) (err error) {
+		s.From, err = parseAge(text)
+		return err
+	})
+}
+
+// isSelective reports whether not all dead letters of the topics are meant.
+func (c *command) isSelective() bool {
+	s := c.selection
+	return len(s.Rows) > 0 || s.ID+s.Handler+s.Reason+s.Event+s.Group+s.Header != "" || !s.From.IsZero() || !s.To.IsZero()
+}
+
+// selected returns which dead letters are meant, with a limit.
+func (c *command) selected(limit int) backend.DeadLetterSelection {
+	s := c.selection
+	s.Topics, s.Limit = c.from, limit
+	return s
+}
+
+// topics returns those whose dead letters are moved or deleted.
+func (c *command) topics() []string {
+	if len(c.from) > 0 {
+		return c.from
+	}
+	return []string{strings.TrimSuffix(c.topic, backend.DeadLetterSuffix)}
+}
+
 // isAboutDeadLetters reports whether the topic that is named is that of dead letters.
 func (c *command) isAboutDeadLetters() bool {
-	return c.name == "dead" || c.name == "redrive" || c.name == "purge-dead"
+	return c.name == "dead" || c.name == "redrive" || c.name == "purge-dead" || c.name == "edit-dead"
 }
 
 // userName returns the name of the user of the machine, or "".
@@ -176,6 +242,12 @@ func (c command) check(topics []string, in string) error {
 		return fmt.Errorf("-payload-limit is %d: set it to 1 or more", c.limit)
 	case c.all && c.bounded:
 		return errors.New("-all and -max exclude each other")
+	case c.name == "edit-dead" && c.file == "":
+		return errors.New("name the file with the dead letter with -file: ezq-pgmq dead -json has written it, and its payload is edited")
+	case c.counts && (c.json || c.payload):
+		return errors.New("-count excludes -json and -payload")
+	case c.strays && c.isSelective():
+		return errors.New("-strays deletes all that is there: leave out what selects dead letters")
 	case c.strays && len(c.from) > 0:
 		return errors.New("-from and -strays exclude each other: -strays deletes all that is there")
 	case c.name == "purge-dead" && !c.strays && len(c.from) == 0 && !strings.HasSuffix(c.topic, backend.DeadLetterSuffix):
@@ -197,54 +269,9 @@ func (c command) caution() string {
 	return ", also events that wait to be handled, if it is a queue in use"
 }
 
-func (c command) listDeadLetters(ctx context.Context, client *pgmq.Client, out io.Writer) error {
-	letters, err := client.DeadLetterHeads(ctx, c.topic, c.max)
-	if err != nil {
-		return c.explainError(err)
-	}
-	unread := 0
-	for _, letter := range letters {
-		_, _ = fmt.Fprintln(out, formatDeadLetter(letter))
-		if c.payload && (letter.Err == nil || errors.Is(letter.Err, pgmq.ErrStrays)) {
-			if !c.printPayload(ctx, client, letter.Row, out) {
-				unread++
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-		}
-	}
-	left, err := c.remaining(ctx, client)
-	if err == nil {
-		_, _ = fmt.Fprintf(out, "shown: %d of %s in %s\n", len(letters), left, printable(c.topic))
-	}
-	if err == nil && unread > 0 {
-		err = fmt.Errorf("payloads that cannot be read: %d; the list says why", unread)
-	}
-	return err
-}
-
-// printPayload shows the payload of a dead letter, and reports whether it could be read. Of all that are shown, one
-// is in memory.
-func (c command) printPayload(ctx context.Context, client *pgmq.Client, row int64, out io.Writer) (ok bool) {
-	letter, err := client.ReadDeadLetter(ctx, c.topic, row, c.limit)
-	text := printable(string(letter.Payload))
-	switch {
-	case ctx.Err() != nil:
-		return false
-	case err != nil:
-		text = unreadable(err)
-	case errors.Is(letter.Err, pgmq.ErrTooLarge):
-		text += "… " + cut(letter.Err)
-	case letter.Payload == nil:
-		text = "none: the message is NULL, which another program has written"
-	}
-	_, _ = fmt.Fprintf(out, "    %s\n", text)
-	return err == nil
-}
-
 func (c command) redrive(ctx context.Context, client *pgmq.Client, out io.Writer) error {
-	origins, err := client.Origins(ctx, c.topic, c.from...)
+	chosen := c.selected(0)
+	origins, err := client.Origins(ctx, c.topic, chosen)
 	if err != nil {
 		return c.explainError(err)
 	}
@@ -257,18 +284,20 @@ func (c command) redrive(ctx context.Context, client *pgmq.Client, out io.Writer
 	case c.show:
 		return nil
 	}
-	if c.all {
-		c.max = math.MaxInt
+	if !c.all {
+		chosen.Limit = c.max
 	}
-	moved, err := client.Redrive(ctx, c.topic, c.max, c.from...)
-	_, _ = fmt.Fprintf(out, "moved back: %d\n", moved)
+	done, err := client.Redrive(ctx, c.topic, chosen)
+	_, _ = fmt.Fprintf(out, "moved back: %d\n", done.Moved)
 	if err != nil {
 		return c.explainStrays(err) // a queue that is not there is one of those that dead letters go to
 	}
 	left, err := c.remaining(ctx, client)
 	switch {
 	case err != nil || left == "0":
-	case moved < c.max: // it has moved all that it could
+	case c.isSelective():
+		_, _ = fmt.Fprintf(out, "left in %s: %s, of which %d were chosen, and are leased, delayed or locked\n", printable(c.topic), left, done.Busy)
+	case c.all || done.Moved < c.max: // it has moved all that it could
 		_, _ = fmt.Fprintf(out, "left in %s: %s, which are leased, delayed or new: redrive again when they are due\n", printable(c.topic), left)
 	default:
 		_, _ = fmt.Fprintf(out, "left in %s: %s; if the others succeed now, move these with -all\n", printable(c.topic), left)
@@ -312,33 +341,44 @@ func (c command) describeOrigin(o pgmq.Origin) string {
 
 func (c command) purge(ctx context.Context, client *pgmq.Client, out io.Writer) error {
 	if !c.yes {
-		left, err := c.remaining(ctx, client)
+		return c.cautionPurge(ctx, client)
+	}
+	if c.strays {
+		deleted, err := client.PurgeQueue(ctx, c.topic)
+		_, _ = fmt.Fprintf(out, "deleted: %d\n", deleted)
+		return c.explainError(err)
+	}
+	done, err := client.PurgeDeadLetters(ctx, c.topic, c.selected(0))
+	_, _ = fmt.Fprintf(out, "deleted: %d\n", done.Removed)
+	if done.Busy > 0 {
+		_, _ = fmt.Fprintf(out, "left, since they are locked: %d\n", done.Busy)
+	}
+	return c.explainError(err)
+}
+
+// cautionPurge says what would be deleted.
+func (c command) cautionPurge(ctx context.Context, client *pgmq.Client) error {
+	left, err := c.remaining(ctx, client)
+	if err != nil {
+		return c.explainError(err)
+	}
+	doomed, after := "of which the dead letters of "+c.topicNames(), ""
+	switch {
+	case c.strays:
+		doomed, after = "and all of them", c.caution()
+	case c.isSelective():
+		n, err := countSelected(ctx, client, c)
 		if err != nil {
 			return c.explainError(err)
 		}
-		doomed, after := "of which the dead letters of "+c.topicNames(), ""
-		if c.strays {
-			doomed = "and all of them"
-			after = c.caution()
-		}
-		return fmt.Errorf("%s has %s messages, %s would be deleted for good%s: add -yes", printable(c.topic), left, doomed, after)
+		doomed = fmt.Sprintf("of which %d are chosen, and", n)
 	}
-	deleted, err := 0, error(nil)
-	if c.strays {
-		deleted, err = client.PurgeQueue(ctx, c.topic)
-	} else {
-		deleted, err = client.PurgeDeadLetters(ctx, c.topic, c.from...)
-	}
-	_, _ = fmt.Fprintf(out, "deleted: %d\n", deleted)
-	return c.explainError(err)
+	return fmt.Errorf("%s has %s messages, %s would be deleted for good%s: add -yes", printable(c.topic), left, doomed, after)
 }
 
 // topicNames names the topics whose dead letters are meant.
 func (c command) topicNames() string {
-	topics := c.from
-	if len(topics) == 0 {
-		topics = []string{strings.TrimSuffix(c.topic, backend.DeadLetterSuffix)}
-	}
+	topics := c.topics()
 	names := make([]string, len(topics))
 	for i, topic := range topics {
 		names[i] = printable(topic)
@@ -390,11 +430,13 @@ func (c command) run(ctx context.Context, url string, out io.Writer) error {
 	case "queues":
 		return c.queues(ctx, client, out)
 	case "dead":
-		return c.listDeadLetters(ctx, client, out)
+		return listDeadLetters(ctx, client, c, out)
 	case "redrive":
 		return c.redrive(ctx, client, out)
 	case "pause":
 		return pause(ctx, client, c, out)
+	case "edit-dead":
+		return editDeadLetter(ctx, client, c, out)
 	case "resume":
 		return resume(ctx, client, c, out)
 	default:

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
@@ -23,7 +24,7 @@ func cut(err error) string {
 }
 
 // formatDeadLetter says of a dead letter what it says itself.
-func formatDeadLetter(deadLetter pgmq.DeadLetter) string {
+func formatDeadLetter(deadLetter backend.FoundDeadLetter) string {
 	if errors.Is(deadLetter.Err, pgmq.ErrStrays) {
 		return fmt.Sprintf("%d  %s  not a dead letter: it does not say where it came from", deadLetter.Row, deadLetter.At.UTC().Format(timeFormat))
 	}

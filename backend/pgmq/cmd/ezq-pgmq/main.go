@@ -42,8 +42,13 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
       -group GROUP             only the consumers of that group
   ezq-pgmq dead TOPIC          the dead letters, with their reasons
       -max N                   show at most N dead letters, the oldest first (20)
+      -after ROW               those behind that one
       -payload                 with their payloads, each up to 64 KiB
       -payload-limit N         up to N bytes
+      -json                    as JSON, with all that they have: for edit-dead, and for tests
+                               with ezqtest
+      -count                   how many there are of each topic, handler, event and reason, in
+                               which a # stands for a number
   ezq-pgmq redrive TOPIC       move dead letters back to where they came from: to the
                                queue of TOPIC, or those of its groups
       -max N                   at most N, the oldest first (10)
@@ -54,6 +59,15 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
       -yes                     really delete them; without -yes they are only counted
       -from TOPIC              those that came from TOPIC instead; may be given several times
       -strays                  all that is there, whatever it is
+  ezq-pgmq edit-dead TOPIC     replace the payload of a dead letter; redrive it afterwards
+      -file FILE               what dead -json has shown, with another "payload"
+      -by NAME                 who, if it is not the user of this machine: the event keeps that
+
+dead, redrive and purge-dead take all dead letters, or those for which all of these match:
+      -row N                   those rows, as dead shows them; may be given several times
+      -id ID  -handler NAME  -event NAME  -group GROUP  -header NAME=VALUE
+      -reason TEXT             a part of the reason, in which a # stands for a number too
+      -older 24h  -newer 1h    those that were dead-lettered before then, or since
 
 The dead letters of TOPIC are in TOPIC_dead; TOPIC_dead itself may be named too. If they are
 somewhere else, as middleware.Poison{Topic: "elsewhere"} says, name that with -in elsewhere in

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/internal/pgtest"
@@ -87,6 +88,7 @@ func TestDead_ShowsReasons(t *testing.T) {
 2 TIME orders: charge, after 1 failure: "card \x1b[31mdeclined"
  {"Order":N,"_type":"OrderPaid"}
 shown: 2 of 3 in orders_dead
+for the next ones, add -after 2
 `, anyOrder.ReplaceAllString(out, `"Order":N`))
 	_, again, _ := outputOf(t, database, "dead", "-in=orders_dead", "-payload", "-max=2")
 	require.Equal(t, out, again)
@@ -250,7 +252,7 @@ func TestQueues_ShowsGroupsWithSharedDeadLetters(t *testing.T) {
 
 func TestDead_ShowsEventOfUnhandledDeadLetter(t *testing.T) {
 	t.Parallel()
-	for want, deadLetter := range map[string]pgmq.DeadLetter{
+	for want, deadLetter := range map[string]backend.FoundDeadLetter{
 		"orders: OrderLost, after": {Topic: "orders", Event: "OrderLost"},
 		"orders: no event, after":  {Topic: "orders"},
 		"orders: charge, after":    {Topic: "orders", Handler: "charge", Event: "OrderPaid"},

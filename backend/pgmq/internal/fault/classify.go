@@ -305,7 +305,8 @@ func isOfOthers(pg *pgconn.PgError) bool {
 // misspelled topic is not to be created.
 func (s Subject) createsNothing() bool {
 	return slices.Contains([]string{
-		"measure", "purge", "purge dead letters", "list dead letters", "read a dead letter", OriginsOp, "redrive", "tune",
+		"measure", "purge", "purge dead letters", "list dead letters", "count dead letters", "read a dead letter",
+		"edit a dead letter", OriginsOp, "redrive", "tune",
 		"find", "cancel", "reschedule",
 	}, s.Op)
 }
@@ -379,7 +380,9 @@ func (s Subject) privileges(queue string) string {
 			return "DELETE"
 		}
 		return "INSERT (vt, message, headers)"
-	case "measure", "list dead letters", "read a dead letter", OriginsOp, "find":
+	case "edit a dead letter":
+		return "SELECT, UPDATE"
+	case "measure", "list dead letters", "count dead letters", "read a dead letter", OriginsOp, "find":
 		return "SELECT"
 	}
 	return "SELECT, UPDATE, DELETE"
