@@ -76,4 +76,5 @@
 //	dead_lettered   dead-lettered
 //	released        not begun or interrupted; will be delivered again
 //	lease_lost      another consumer may have it
+//	cancelled       removed while it was handled; see ezq.ErrCancelled
 package ezqotel

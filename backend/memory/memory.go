@@ -218,6 +218,14 @@ func (b *Broker) Cancel(_ context.Context, topic string, s backend.Selection) (b
 	return backend.Cancelled{Removed: removed, Busy: busy}, nil
 }
 
+// CancelRunning implements [backend.Canceller]. Handlers hear of it at once, and nothing is ever Busy.
+func (b *Broker) CancelRunning(_ context.Context, name string, s backend.Selection) (backend.Cancelled, error) {
+	if err := b.checkSelection("cancel", name, s.CheckWaiting()); err != nil {
+		return backend.Cancelled{}, err
+	}
+	return b.topics.cancelRunning(name, selector(s)), nil
+}
+
 // Reschedule implements [backend.Rescheduler].
 func (b *Broker) Reschedule(_ context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
 	if err := b.checkSelection("reschedule", topic, cmp.Or(s.CheckWaiting(), backend.CheckRescheduleTime(at))); err != nil {

@@ -88,6 +88,30 @@ func (ts *topics) change(name string, s selector, do func(*topic, *entry)) (done
 	return done, busy
 }
 
+// cancelRunning removes the messages of a topic that s chooses, those that are leased too.
+func (ts *topics) cancelRunning(name string, s selector) (cancelled backend.Cancelled) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	t, ok := ts.byName[name]
+	if !ok {
+		return cancelled
+	}
+	now := time.Now()
+	for _, e := range s.all(t) {
+		if e.isBusy(now) {
+			cancelled.Stopped++
+		} else {
+			cancelled.Removed++
+		}
+		t.remove(e)
+	}
+	if cancelled.Stopped > 0 && t.removed != nil {
+		close(t.removed)
+		t.removed = nil
+	}
+	return cancelled
+}
+
 // topic is the messages of one topic, ordered by when they become visible. A
 // leased message is one that becomes visible when its lease runs out.
 type topic struct {
@@ -99,9 +123,13 @@ type topic struct {
 	lastLease  time.Time
 	pause      pause
 	changed    chan struct{} // closed when a message may have become visible; nil if no claim waits
+	removed    chan struct{} // closed when a leased message was removed; nil if no subscription waits for that
 }
 
-var _ subscription.Pausable = (*topic)(nil)
+var (
+	_ subscription.Pausable  = (*topic)(nil)
+	_ subscription.Removable = (*topic)(nil)
+)
 
 // publication is what one call publishes.
 type publication struct {
@@ -185,6 +213,16 @@ func (t *topic) Paused() (*backend.Paused, <-chan struct{}) {
 	t.parent.mu.Lock()
 	defer t.parent.mu.Unlock()
 	return t.pause.current, t.pause.change()
+}
+
+// Removed implements [subscription.Removable].
+func (t *topic) Removed() <-chan struct{} {
+	t.parent.mu.Lock()
+	defer t.parent.mu.Unlock()
+	if t.removed == nil {
+		t.removed = make(chan struct{})
+	}
+	return t.removed
 }
 
 // pauseFor pauses the topic, unless a longer pause holds, and returns what holds then.
@@ -313,13 +351,16 @@ func (t *topic) setVisible(e *entry, at time.Time) {
 func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Duration) (missed subscription.Missed, err error) {
 	t.parent.mu.Lock()
 	defer t.parent.mu.Unlock()
-	until := time.Now().Add(d)
+	missed.Now = time.Now()
 	for _, token := range tokens {
-		if e, ok := t.byID[token.ID]; ok && e.isLeasedBy(token) {
-			t.setVisible(e, until)
-			continue
+		switch e, ok := t.byID[token.ID]; {
+		case !ok:
+			missed.Gone = append(missed.Gone, token)
+		case e.isLeasedBy(token):
+			t.setVisible(e, missed.Now.Add(d))
+		default:
+			missed.Lost = append(missed.Lost, token)
 		}
-		missed.Lost = append(missed.Lost, token)
 	}
 	return missed, nil
 }

@@ -384,6 +384,13 @@ func (c *Client) Cancel(ctx context.Context, topic string, s backend.Selection) 
 	return c.stored.cancel(ctx, topic, s)
 }
 
+// CancelRunning implements [backend.Canceller], as Cancel does, with the same privileges. A process that
+// hears notifications tells its handlers within a second, and any other one when it extends their leases next: within a third of its
+// SubscriberConfig.Lease, unless NoNotify is set here.
+func (c *Client) CancelRunning(ctx context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
+	return c.stored.cancelRunning(ctx, topic, s)
+}
+
 // Reschedule implements [backend.Rescheduler], as Cancel does [backend.Canceller]. The role
 // needs SELECT and UPDATE on the queues.
 func (c *Client) Reschedule(ctx context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
