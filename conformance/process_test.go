@@ -57,6 +57,13 @@ func (p *process) Cancel(ctx context.Context, topic string, s backend.Selection)
 	return p.backend.Cancel(ctx, topic, s)
 }
 
+func (p *process) CancelRunning(ctx context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
+	if f := p.fault.cancelRunning; f != nil {
+		return f(p, topic, s)
+	}
+	return p.backend.CancelRunning(ctx, topic, s)
+}
+
 func (p *process) Reschedule(ctx context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
 	if f := p.fault.reschedule; f != nil {
 		return f(p, topic, s, at)
