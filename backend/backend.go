@@ -56,7 +56,7 @@ type Features struct {
 	Drain bool
 
 	// Schedules: a publish with a [ScheduleTick] in its context stores its messages once for that
-	// tick, whichever process attempts it.
+	// tick, whichever process attempts it. The backend itself is a [Scheduler]; a decorator need not be.
 	Schedules bool
 
 	// Conditions: a message with a [PublishCondition] in its context is stored on that

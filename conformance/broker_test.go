@@ -29,6 +29,7 @@ type fault struct {
 	end          func(*process) error
 	join         func(p *process, topic string)
 	begin        func(*transaction, *conformance.Tx)
+	schedules    func(*process) backend.Schedules
 	pausing      // how topics are paused
 	selection    // what becomes of messages that are stored
 	interception // what stands between a subscription and its consumer

@@ -71,6 +71,13 @@ func (p *process) Reschedule(ctx context.Context, topic string, s backend.Select
 	return p.backend.Reschedule(ctx, topic, s, at)
 }
 
+func (p *process) Schedules() backend.Schedules {
+	if f := p.fault.schedules; f != nil {
+		return f(p)
+	}
+	return p.backend.Schedules()
+}
+
 func (p *process) Pause(ctx context.Context, topic string, wanted backend.Pause) (backend.Paused, error) {
 	if f := p.fault.pause; f != nil {
 		return f(p, topic, wanted)

@@ -101,6 +101,7 @@ var (
 	_ backend.Canceller            = (*Broker)(nil)
 	_ backend.Rescheduler          = (*Broker)(nil)
 	_ backend.Pauser               = (*Broker)(nil)
+	_ backend.Scheduler            = (*Broker)(nil)
 	_ message.SubscribeInitializer = (*Broker)(nil)
 )
 
@@ -268,6 +269,9 @@ func (b *Broker) Pauses(_ context.Context, topic string) ([]backend.Paused, erro
 	return nil, nil
 }
 
+// Schedules implements [backend.Scheduler], for all Brokers over the same messages.
+func (b *Broker) Schedules() backend.Schedules { return schedules{b} }
+
 // Close ends every subscription and waits for them. Queued messages are lost
 // with b and the Brokers that share them.
 func (b *Broker) Close() error {
@@ -283,12 +287,16 @@ func (b *Broker) topic(name string) (*topic, error) {
 	return b.topics.get(name), nil
 }
 
-func (b *Broker) checkTopic(name string) error {
-	if b.invalid != nil {
-		return b.invalid
-	}
-	if b.closed.Load() {
+func (b *Broker) checkOpen() error {
+	if b.invalid == nil && b.closed.Load() {
 		return backend.ErrClosed
+	}
+	return b.invalid
+}
+
+func (b *Broker) checkTopic(name string) error {
+	if err := b.checkOpen(); err != nil {
+		return err
 	}
 	if err := backend.CheckTopic(name); err != nil {
 		return fmt.Errorf("memory: topic %.100q: %w", name, err)

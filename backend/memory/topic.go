@@ -18,11 +18,11 @@ import (
 type topics struct {
 	mu     sync.Mutex
 	byName map[string]*topic
-	ticks  map[string]time.Time // the last one of each schedule
+	ticks  map[string]*schedule // by name
 }
 
 func newTopics() *topics {
-	return &topics{byName: map[string]*topic{}, ticks: map[string]time.Time{}}
+	return &topics{byName: map[string]*topic{}, ticks: map[string]*schedule{}}
 }
 
 func (ts *topics) get(name string) *topic {
@@ -110,6 +110,29 @@ func (ts *topics) cancelRunning(name string, s selector) (cancelled backend.Canc
 		t.removed = nil
 	}
 	return cancelled
+}
+
+// take takes tick for its schedule, if its time has come and it is not taken.
+func (ts *topics) take(tick *backend.ScheduleTick) backend.TickResult {
+	result := backend.TickResult{Now: time.Now()}
+	s, known := ts.ticks[tick.Schedule]
+	if !known {
+		s = &schedule{last: result.Now, next: tick.Next}
+		ts.ticks[tick.Schedule] = s
+	}
+	switch {
+	case tick.At.After(result.Now):
+		result.Outcome = backend.TickEarly
+	case !tick.At.After(s.last):
+		result.Outcome = backend.TickTaken
+	default:
+		s.last, s.next = tick.At, tick.Next
+		if s.pauseAt(result.Now) != nil {
+			result.Outcome = backend.TickPaused
+		}
+	}
+	result.Last = s.last
+	return result
 }
 
 // topic is the messages of one topic, ordered by when they become visible. A
@@ -369,22 +392,9 @@ func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Du
 func (t *topic) publishOnce(tick *backend.ScheduleTick, p publication) {
 	t.parent.mu.Lock()
 	defer t.parent.mu.Unlock()
-	result := backend.TickResult{Now: time.Now()}
-	last, known := t.parent.ticks[tick.Schedule]
-	if !known {
-		last = result.Now
-		t.parent.ticks[tick.Schedule] = last
-	}
-	switch {
-	case tick.At.After(result.Now):
-		result.Outcome = backend.TickEarly
-	case !tick.At.After(last):
-		result.Outcome = backend.TickTaken
-	default:
-		last = tick.At
-		t.parent.ticks[tick.Schedule] = last
+	result := t.parent.take(tick)
+	if result.Outcome == backend.TickPublished {
 		t.store(p)
 	}
-	result.Last = last
 	tick.Report(result)
 }

@@ -384,9 +384,8 @@ func (c *Client) Cancel(ctx context.Context, topic string, s backend.Selection) 
 	return c.stored.cancel(ctx, topic, s)
 }
 
-// CancelRunning implements [backend.Canceller], as Cancel does, with the same privileges. A process that
-// hears notifications tells its handlers within a second, and any other one when it extends their leases next: within a third of its
-// SubscriberConfig.Lease, unless NoNotify is set here.
+// CancelRunning implements [backend.Canceller], with the privileges of Cancel. Processes that hear
+// notifications tell their handlers within a second, and others within a third of their Lease.
 func (c *Client) CancelRunning(ctx context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
 	return c.stored.cancelRunning(ctx, topic, s)
 }
@@ -421,8 +420,10 @@ func (c *Client) Pauses(ctx context.Context, topic string) ([]backend.Paused, er
 	return c.pauses.list(ctx, topic)
 }
 
-// AllPauses returns the pauses of all topics that hold now, in the order of their names. The role
-// needs SELECT on pgmq.ezq_pauses.
+// Schedules implements [backend.Scheduler]. It needs SELECT, and to pause UPDATE, on pgmq.q_ezq_schedules.
+func (c *Client) Schedules() backend.Schedules { return schedules{c.publisher} }
+
+// AllPauses returns the pauses of all topics that hold now, in the order of their names, as Pauses does.
 func (c *Client) AllPauses(ctx context.Context) ([]backend.Paused, error) {
 	return c.pauses.listAll(ctx)
 }
