@@ -56,7 +56,7 @@ type Features struct {
 	Drain bool
 
 	// Schedules: a publish with a [ScheduleTick] in its context stores its messages once for that
-	// tick, whichever process attempts it.
+	// tick, whichever process attempts it. The backend itself is a [Scheduler]; a decorator need not be.
 	Schedules bool
 
 	// Conditions: a message with a [PublishCondition] in its context is stored on that
@@ -88,4 +88,17 @@ var (
 	// ErrLeaseLost is the cause with which the context of a message ends when
 	// another consumer may receive it: the lease ran out, or was taken away.
 	ErrLeaseLost = errors.New("ezq: lease lost")
+
+	// ErrCancelled is the cause with which the context of a message ends when the message was
+	// removed although its consumer had it: with [Canceller].CancelRunning, or by an operator in
+	// another way, such as a purge of its queue. It does not come back, and an ack or nack from now
+	// on changes nothing. It matches ErrLeaseLost, too.
+	ErrCancelled error = cancelledError{}
 )
+
+type cancelledError struct{}
+
+func (cancelledError) Error() string { return "ezq: cancelled" }
+
+// Unwrap has the error match ErrLeaseLost: the lease of a message that is gone is lost.
+func (cancelledError) Unwrap() error { return ErrLeaseLost }

@@ -72,6 +72,15 @@ func (p Pause) Check() error {
 	return nil
 }
 
+// Since returns the pause that p asks for at a time.
+func (p Pause) Since(now time.Time) Paused {
+	paused := Paused{By: p.By, Reason: p.Reason, Since: now}
+	if p.For > 0 {
+		paused.Until = now.Add(p.For)
+	}
+	return paused
+}
+
 // Paused is a pause that holds.
 type Paused struct {
 	Topic  string
@@ -81,6 +90,9 @@ type Paused struct {
 	Since  time.Time
 	Until  time.Time // zero: until Resume
 }
+
+// HoldsAt reports whether p has not ended at a time.
+func (p Paused) HoldsAt(now time.Time) bool { return p.Until.IsZero() || now.Before(p.Until) }
 
 // Outlasts reports whether p holds longer than other.
 func (p Paused) Outlasts(other Paused) bool {

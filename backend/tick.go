@@ -12,6 +12,7 @@ import (
 type ScheduleTick struct {
 	Schedule string    // its name, the same in all processes
 	At       time.Time // with microseconds at the finest
+	Next     time.Time // the tick to come after now and At, for those who list schedules; zero: none is known
 
 	result atomic.Pointer[TickResult]
 }
@@ -42,11 +43,14 @@ const (
 
 	// TickEarly means that nothing was stored. The time has not come.
 	TickEarly
+
+	// TickPaused means that nothing was stored, and the tick is taken: the schedule is paused.
+	TickPaused
 )
 
 // String returns the name of the outcome in lower case.
 func (o TickOutcome) String() string {
-	return valueName("outcome", o, []string{TickPublished: "published", TickTaken: "taken", TickEarly: "early"})
+	return valueName("outcome", o, []string{TickPublished: "published", TickTaken: "taken", TickEarly: "early", TickPaused: "paused"})
 }
 
 type tickKey struct{}

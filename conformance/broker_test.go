@@ -29,6 +29,7 @@ type fault struct {
 	end          func(*process) error
 	join         func(p *process, topic string)
 	begin        func(*transaction, *conformance.Tx)
+	schedules    func(*process) backend.Schedules
 	pausing      // how topics are paused
 	letterStore  // what becomes of dead letters
 	selection    // what becomes of messages that are stored

@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -22,6 +24,12 @@ func storedMessages() []Case {
 		promise("what is being handled is not cancelled",
 			"A message that is being handled stays, and is counted, at once.",
 			needsSelection, handledIsNotCancelled),
+		promise("what is being handled is stopped",
+			"The context of a message that is cancelled with CancelRunning while another process has it ends, with the cause ErrCancelled; it is delivered no more, and others are.",
+			needsSelection, handledIsStopped),
+		promise("a cancel tells what it has found",
+			"CancelRunning counts what waits as removed, what is being handled as stopped, and nothing of what was acked or cancelled before.",
+			needsSelection|needsDelay, cancelTellsWhatItFinds),
 		promise("what waits is rescheduled",
 			"A message that is delayed is delivered at the time to which it is moved, earlier or later.",
 			needsSelection|needsDelay, waitingIsRescheduled),
@@ -29,7 +37,7 @@ func storedMessages() []Case {
 			"A message that is being handled stays, and is counted, at once.",
 			needsSelection, handledIsNotRescheduled),
 		promise("a selection that chooses nothing is refused",
-			"A selection without a condition is an error, and so is one by header for Cancel and Reschedule; nothing is changed.",
+			"A selection without a condition is an error, and so is one by header for Cancel, CancelRunning and Reschedule; nothing is changed.",
 			needsSelection, emptySelectionIsRefused),
 	)
 }
@@ -179,6 +187,64 @@ func handledIsNotCancelled(h *harness) {
 	in.none(quietPeriod, "it was acked")
 }
 
+// requireStopped cancels what is selected, and ends the case unless it finds what is wanted.
+func requireStopped(p *peer, topic string, s backend.Selection, want backend.Cancelled, when string) {
+	var got backend.Cancelled
+	p.h.must("CancelRunning", func() (err error) {
+		got, err = selectionOf(p).CancelRunning(p.h.ctx, topic, s)
+		return err
+	})
+	p.h.require(got == want, "CancelRunning found %+v instead of %+v %s", got, want, when)
+}
+
+func handledIsStopped(h *harness) {
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
+	in := one.subscribe(topic)
+	sent, other := h.message("a"), h.message("b")
+	one.send(topic, sent, other)
+	received := in.receiveAll("a", "b")
+	requireStopped(two, topic, backend.Selection{ID: sent.UUID}, backend.Cancelled{Stopped: 1}, "while it was being handled")
+	awaitContextEnd(h, received["a"], "it was cancelled")
+	cause := context.Cause(received["a"].Context())
+	h.require(errors.Is(cause, backend.ErrCancelled), "the context ended with the cause %q instead of ErrCancelled", cause)
+	h.nack(received["a"])
+	in.none(quietPeriod, "it was cancelled")
+	h.require(received["b"].Context().Err() == nil, "the context of a message ended with that of another one, which was cancelled")
+	h.nack(received["b"])
+	h.ack(in.expect("b"))
+	in.none(quietPeriod, "it was cancelled or acked")
+}
+
+// awaitStoredAck waits until a message that was acked is gone, or archived.
+func awaitStoredAck(p *peer, topic, id string) {
+	for deadline := time.Now().Add(p.h.timeout); ; time.Sleep(10 * time.Millisecond) {
+		found := find(p, topic, backend.Selection{ID: id})
+		if len(found) == 0 || found[0].State == backend.StateArchived {
+			return
+		}
+		p.h.require(time.Now().Before(deadline), "a message that was acked is still found as %q", found[0].State)
+	}
+}
+
+func cancelTellsWhatItFinds(h *harness) {
+	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
+	in := one.subscribe(topic)
+	waiting, handled, done := h.delayed("waiting", time.Hour), h.message("handled"), h.message("done")
+	one.send(topic, waiting, handled, done)
+	received := in.receiveAll("handled", "done")
+	h.ack(received["done"])
+	awaitStoredAck(two, topic, done.UUID)
+	requireStopped(two, topic, backend.Selection{ID: done.UUID}, backend.Cancelled{}, "when it was acked")
+	for _, want := range []backend.Cancelled{{Removed: 1}, {}} {
+		requireStopped(two, topic, backend.Selection{ID: waiting.UUID}, want, "while it waited, or after that")
+	}
+	for _, want := range []backend.Cancelled{{Stopped: 1}, {}} {
+		requireStopped(two, topic, backend.Selection{ID: handled.UUID}, want, "while it was being handled, or after that")
+	}
+	h.nack(received["handled"])
+	in.none(quietPeriod, "it was acked or cancelled")
+}
+
 func waitingIsRescheduled(h *harness) {
 	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	in := one.subscribe(topic)
@@ -230,6 +296,7 @@ func emptySelectionIsRefused(h *harness) {
 	}
 	for _, wide := range []backend.Selection{{}, {Event: "E"}, {ID: "a", Header: "tenant"}} {
 		refuse("Cancel", func() error { _, err := s.Cancel(h.ctx, topic, wide); return err })
+		refuse("CancelRunning", func() error { _, err := s.CancelRunning(h.ctx, topic, wide); return err })
 		refuse("Reschedule", func() error { _, err := s.Reschedule(h.ctx, topic, wide, time.Now()); return err })
 	}
 	p.publish(topic, "a")

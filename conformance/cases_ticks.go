@@ -18,6 +18,15 @@ func ticks() []Case {
 		promise("a schedule begins when it is first seen",
 			"A tick that is past when its schedule is first seen counts as taken: nothing is stored.",
 			needsSchedules, scheduleBeginsNow),
+		promise("a paused schedule stores nothing",
+			"While a schedule is paused, no process stores what is published for its ticks, and these are taken; when it is resumed, the next tick is stored, and only that.",
+			needsSchedules, pausedScheduleStoresNothing),
+		promise("schedules are listed",
+			"A schedule is listed to other processes with its last tick, the one to come, and its pause, which is the longer one of two.",
+			needsSchedules, schedulesAreListed),
+		promise("what cannot be paused is refused",
+			"To pause a schedule that is not known, or without an author or a reason, is an error, and pauses nothing.",
+			needsSchedules, unknownScheduleIsRefused),
 	)
 }
 
@@ -87,4 +96,120 @@ func scheduleBeginsNow(h *harness) {
 	in := p.subscribe(topic)
 	beginSchedule(p, topic, schedule)
 	in.none(quietPeriod, "its tick was past when the schedule began")
+}
+
+// schedulesOf returns the schedules of a publisher that promises ticks.
+func schedulesOf(p *peer) backend.Schedules {
+	scheduler, ok := p.Publisher.(backend.Scheduler)
+	p.h.require(ok, "the publisher is no backend.Scheduler")
+	return scheduler.Schedules()
+}
+
+func pauseSchedule(p *peer, schedule, by string, d time.Duration) (paused backend.Paused) {
+	p.h.must("Schedules.Pause", func() (err error) {
+		paused, err = schedulesOf(p).Pause(p.h.ctx, schedule, backend.Pause{By: by, Reason: "reason of " + by, For: d})
+		return err
+	})
+	return paused
+}
+
+func resumeSchedule(p *peer, schedule string, want bool) {
+	var resumed bool
+	p.h.must("Schedules.Resume", func() (err error) {
+		resumed, err = schedulesOf(p).Resume(p.h.ctx, schedule)
+		return err
+	})
+	p.h.require(resumed == want, "Schedules.Resume reports %v instead of %v", resumed, want)
+}
+
+// listed returns what is told of a schedule. There may be others, of other cases.
+func listed(p *peer, schedule string) backend.ScheduleState {
+	var all []backend.ScheduleState
+	p.h.must("Schedules.List", func() (err error) {
+		all, err = schedulesOf(p).List(p.h.ctx)
+		return err
+	})
+	for _, one := range all {
+		if one.Name == schedule {
+			return one
+		}
+	}
+	p.h.fail("of %d schedules that are listed, none is the one that was published for", len(all))
+	return backend.ScheduleState{}
+}
+
+func pausedScheduleStoresNothing(h *harness) {
+	one, two, topic, schedule := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic(), h.topic()
+	in := one.subscribe(topic)
+	first := beginSchedule(one, topic, schedule)
+	pauseSchedule(two, schedule, "a", 0)
+	time.Sleep(time.Second + 2*slack) // until the ticks are due
+	passed := publishTick(one, topic, schedule, first, "in the pause")
+	h.require(passed.Outcome == backend.TickPaused, "a tick of a paused schedule has the outcome %q", passed.Outcome)
+	h.require(passed.Last.Equal(first), "the last tick is said to be %v instead of %v", passed.Last, first)
+	resumeSchedule(one, schedule, true)
+	resumeSchedule(two, schedule, false)
+	again := publishTick(two, topic, schedule, first, "in the pause, again")
+	h.require(again.Outcome == backend.TickTaken, "a tick that has passed in a pause has the outcome %q", again.Outcome)
+	next := publishTick(two, topic, schedule, first.Add(time.Millisecond), "next")
+	h.require(next.Outcome == backend.TickPublished, "the tick after the pause has the outcome %q", next.Outcome)
+	h.ack(in.expect("next"))
+	in.none(quietPeriod, "its tick has passed in the pause")
+}
+
+func schedulesAreListed(h *harness) {
+	one, two, topic, schedule := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic(), h.topic()
+	one.initialize(topic)
+	begun := beginSchedule(one, topic, schedule)
+	requireTime := func(what string, got, want time.Time) {
+		h.require(got.Equal(want), "%s is said to be %v instead of %v", what, got, want)
+	}
+	time.Sleep(time.Second + slack)
+	tick := &backend.ScheduleTick{Schedule: schedule, At: begun, Next: begun.Add(time.Hour)}
+	msg := h.message("a")
+	msg.SetContext(backend.WithScheduleTick(h.ctx, tick))
+	one.send(topic, msg)
+	got := listed(two, schedule)
+	requireTime("the last tick", got.Last, begun)
+	requireTime("the next tick", got.Next, tick.Next)
+	h.require(got.Paused == nil, "a schedule that is not paused is listed as paused")
+	for _, step := range []struct {
+		by   string
+		d    time.Duration
+		want string
+	}{{"first", time.Hour, "first"}, {"shorter", time.Minute, "first"}, {"endless", 0, "endless"}, {"last", time.Hour, "endless"}} {
+		paused := pauseSchedule(two, schedule, step.by, step.d)
+		h.require(paused.By == step.want, "the pause of %q holds, as it says, instead of that of %q", paused.By, step.want)
+		told := listed(one, schedule).Paused
+		h.require(told != nil, "a paused schedule is not listed as paused")
+		h.require(told.By == step.want && told.Reason == "reason of "+step.want && told.Until.Equal(paused.Until),
+			"the pause %+v is listed instead of that of %q", *told, step.want)
+	}
+	resumeSchedule(two, schedule, true)
+	h.require(listed(one, schedule).Paused == nil, "a schedule that was resumed is listed as paused")
+	pauseSchedule(one, schedule, "brief", time.Millisecond)
+	time.Sleep(slack)
+	h.require(listed(two, schedule).Paused == nil, "a schedule whose pause is over is listed as paused")
+}
+
+func unknownScheduleIsRefused(h *harness) {
+	p, topic, schedule := connect(h, PeerConfig{}), h.topic(), h.topic()
+	in := p.subscribe(topic)
+	at := beginSchedule(p, topic, schedule)
+	good := backend.Pause{By: "a", Reason: "r"}
+	for _, bad := range []struct {
+		schedule string
+		pause    backend.Pause
+	}{{h.topic(), good}, {schedule, backend.Pause{By: "a"}}, {schedule, backend.Pause{Reason: "r"}}, {schedule, backend.Pause{By: "a", Reason: "r", For: -1}}} {
+		err := h.call("Schedules.Pause", func() error {
+			_, err := schedulesOf(p).Pause(h.ctx, bad.schedule, bad.pause)
+			return err
+		})
+		h.require(err != nil, "Schedules.Pause accepted the pause %+v of the schedule %q", bad.pause, bad.schedule)
+		h.requireRefusal(err)
+	}
+	time.Sleep(time.Second + slack)
+	due := publishTick(p, topic, schedule, at, "due")
+	h.require(due.Outcome == backend.TickPublished, "a tick has the outcome %q after a pause was refused", due.Outcome)
+	h.ack(in.expect("due"))
 }

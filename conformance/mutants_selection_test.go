@@ -10,9 +10,10 @@ import (
 
 // selection is what a broker does otherwise with messages that it has stored. A nil field is no fault.
 type selection struct {
-	find       func(p *process, topic string, s backend.Selection) ([]backend.Found, error)
-	cancel     func(p *process, topic string, s backend.Selection) (backend.Cancelled, error)
-	reschedule func(p *process, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error)
+	find          func(p *process, topic string, s backend.Selection) ([]backend.Found, error)
+	cancel        func(p *process, topic string, s backend.Selection) (backend.Cancelled, error)
+	cancelRunning func(p *process, topic string, s backend.Selection) (backend.Cancelled, error)
+	reschedule    func(p *process, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error)
 }
 
 // found returns the flaw of finding something else.
@@ -23,11 +24,21 @@ func found(change func([]backend.Found) []backend.Found) fault {
 	}}}
 }
 
+// stopping returns the fault of a broker that tells something else of what it has cancelled with CancelRunning.
+func stopping(told func(backend.Cancelled) backend.Cancelled) fault {
+	return fault{selection: selection{cancelRunning: func(p *process, topic string, s backend.Selection) (backend.Cancelled, error) {
+		got, err := p.backend.CancelRunning(context.Background(), topic, s)
+		return told(got), err
+	}}}
+}
+
 func selectionMutants() []mutant {
 	const (
 		isFound     = "stored messages/a message is found"
 		isTold      = "stored messages/a state is told"
 		isCancelled = "stored messages/what waits is cancelled"
+		isStopped   = "stored messages/what is being handled is stopped"
+		isCounted   = "stored messages/a cancel tells what it has found"
 		isMoved     = "stored messages/what waits is rescheduled"
 	)
 	return []mutant{
@@ -75,6 +86,30 @@ func selectionMutants() []mutant {
 				got, err := p.backend.Cancel(context.Background(), topic, s)
 				return backend.Cancelled{Removed: got.Removed + got.Busy}, err
 			}}},
+		},
+		{
+			name: "a stopped message is delivered again", breaks: "CancelRunning counts a message that is being handled, and removes none", killedBy: []string{isStopped, isCounted},
+			fault: fault{selection: selection{cancelRunning: func(p *process, topic string, s backend.Selection) (backend.Cancelled, error) {
+				got, err := p.backend.Cancel(context.Background(), topic, s)
+				return backend.Cancelled{Removed: got.Removed, Stopped: got.Busy}, err
+			}}},
+		},
+		{
+			name: "a handler is not told why", breaks: "the context of a message that is cancelled ends without the cause ErrCancelled",
+			killedBy: []string{isStopped}, fault: withoutCause(),
+		},
+		{
+			name: "what was stopped counts as removed", breaks: "CancelRunning does not tell what waits from what is being handled", killedBy: []string{isStopped, isCounted},
+			fault: stopping(func(c backend.Cancelled) backend.Cancelled { return backend.Cancelled{Removed: c.Removed + c.Stopped} }),
+		},
+		{
+			name: "what is gone counts as stopped", breaks: "CancelRunning counts a message that is not there any more", killedBy: []string{isCounted},
+			fault: stopping(func(c backend.Cancelled) backend.Cancelled {
+				if c == (backend.Cancelled{}) {
+					c.Stopped = 1
+				}
+				return c
+			}),
 		},
 		{
 			name: "a rescheduled message keeps its time", breaks: "Reschedule counts messages, and moves none", killedBy: []string{isMoved},

@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"context"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -34,8 +35,79 @@ func (p *process) storeFor(tick *backend.ScheduleTick, at time.Time, topic strin
 	return err
 }
 
+// faultySchedules is schedules with a fault. A nil field is no fault.
+type faultySchedules struct {
+	backend.Schedules
+	list  func() ([]backend.ScheduleState, error)
+	pause func(schedule string, p backend.Pause) (backend.Paused, error)
+}
+
+func (s faultySchedules) List(ctx context.Context) ([]backend.ScheduleState, error) {
+	if s.list != nil {
+		return s.list()
+	}
+	return s.Schedules.List(ctx)
+}
+
+func (s faultySchedules) Pause(ctx context.Context, schedule string, p backend.Pause) (backend.Paused, error) {
+	if s.pause != nil {
+		return s.pause(schedule, p)
+	}
+	return s.Schedules.Pause(ctx, schedule, p)
+}
+
 func tickMutants() []mutant {
+	const (
+		isPaused  = "ticks/a paused schedule stores nothing"
+		isListed  = "ticks/schedules are listed"
+		isRefused = "ticks/what cannot be paused is refused"
+	)
 	return []mutant{
+		{
+			name: "a paused schedule goes on", breaks: "Pause says that it holds, and the ticks of the schedule are stored", killedBy: []string{isPaused, isListed},
+			fault: fault{schedules: func(p *process) backend.Schedules {
+				return faultySchedules{Schedules: p.backend.Schedules(), pause: func(_ string, wanted backend.Pause) (backend.Paused, error) {
+					return wanted.Since(time.Now()), wanted.Check()
+				}}
+			}},
+		},
+		{
+			name: "a pause is made up for", breaks: "a tick that has passed in a pause is stored when the schedule is resumed", killedBy: []string{isPaused},
+			fault: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
+				all, err := p.backend.Schedules().List(context.Background())
+				for _, one := range all {
+					if one.Name == tick.Schedule && one.Paused != nil {
+						tick.Report(backend.TickResult{Outcome: backend.TickPaused, Now: time.Now(), Last: tick.At})
+						return err
+					}
+				}
+				return p.storeFor(tick, tick.At, topic, copies)
+			}),
+		},
+		{
+			name: "the next tick is not told", breaks: "a schedule is listed without the tick to come", killedBy: []string{isListed},
+			fault: fault{schedules: func(p *process) backend.Schedules {
+				return faultySchedules{Schedules: p.backend.Schedules(), list: func() ([]backend.ScheduleState, error) {
+					all, err := p.backend.Schedules().List(context.Background())
+					for i := range all {
+						all[i].Next = time.Time{}
+					}
+					return all, err
+				}}
+			}},
+		},
+		{
+			name: "an unknown schedule is paused", breaks: "a schedule that no program has can be paused", killedBy: []string{isRefused},
+			fault: fault{schedules: func(p *process) backend.Schedules {
+				return faultySchedules{Schedules: p.backend.Schedules(), pause: func(schedule string, wanted backend.Pause) (backend.Paused, error) {
+					paused, err := p.backend.Schedules().Pause(context.Background(), schedule, wanted)
+					if err != nil && wanted.Check() == nil {
+						return wanted.Since(time.Now()), nil
+					}
+					return paused, err
+				}}
+			}},
+		},
 		{
 			name:     "ticks are ignored",
 			breaks:   "whatever is published for a tick is stored, however often",

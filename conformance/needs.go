@@ -1,7 +1,7 @@
 package conformance
 
 // need is the promises that a case is about, as a set.
-type need uint16
+type need uint32
 
 const (
 	needsDelay need = 1 << iota

@@ -57,11 +57,25 @@ func (p *process) Cancel(ctx context.Context, topic string, s backend.Selection)
 	return p.backend.Cancel(ctx, topic, s)
 }
 
+func (p *process) CancelRunning(ctx context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
+	if f := p.fault.cancelRunning; f != nil {
+		return f(p, topic, s)
+	}
+	return p.backend.CancelRunning(ctx, topic, s)
+}
+
 func (p *process) Reschedule(ctx context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
 	if f := p.fault.reschedule; f != nil {
 		return f(p, topic, s, at)
 	}
 	return p.backend.Reschedule(ctx, topic, s, at)
+}
+
+func (p *process) Schedules() backend.Schedules {
+	if f := p.fault.schedules; f != nil {
+		return f(p)
+	}
+	return p.backend.Schedules()
 }
 
 func (p *process) Pause(ctx context.Context, topic string, wanted backend.Pause) (backend.Paused, error) {

@@ -25,8 +25,8 @@ import (
 // that cannot be decoded fails on its own and is in no batch.
 //
 // [MetasFromContext] describes the events. The context of a batch ends with the cause
-// [ErrInterrupted], not when the lease of one of its events is lost; what fn returns
-// about such an event changes nothing. Middleware wraps each event, from before it
+// [ErrInterrupted], not when the lease of one of its events is lost, or one of them is cancelled; what
+// fn returns about such an event changes nothing. An event that is cancelled before fn is called is in no batch. Middleware wraps each event, from before it
 // joins a batch until its outcome is known, so that what decides about one event,
 // as the Retry and the Poison of package middleware do, decides about one.
 //

@@ -371,6 +371,9 @@ func (d *delivery) settle(results []result) {
 	if d.routes != nil && (worst != released || !redelivery.InPlace || !redelivery.Uncounted) {
 		redelivery.UnknownSince = time.Time{} // a handler has begun with it
 	}
+	if worst >= released && errors.Is(context.Cause(d.ctx), ErrCancelled) { // so nothing comes back
+		worst = cancelled
+	}
 	d.ticket.end()
 	d.topic.counts.add(worst)
 	d.settleAs(worst, redelivery, target)
@@ -387,6 +390,8 @@ func (d *delivery) settleAs(outcome outcome, redelivery backend.Redelivery, targ
 	case released, failed:
 		d.awaitDelay(redelivery.Delay)
 		backend.Nack(d.msg, redelivery)
+	case cancelled:
+		d.msg.Nack() // which changes nothing: it tells the backend that its handler has ended
 	}
 }
 

@@ -21,6 +21,13 @@ var (
 	// consumer may receive its event. The handler's result then changes nothing.
 	ErrLeaseLost = backend.ErrLeaseLost
 
+	// ErrCancelled is the cause with which a handler's context ends when its event was
+	// cancelled: with the CancelRunning of a [backend.Canceller], or by an operator who
+	// removed it in another way, such as a purge of the queue. The event is gone. It is
+	// neither delivered again nor dead-lettered, whatever the handler returns. It matches
+	// ErrLeaseLost, too. The context of a batch does not end with it.
+	ErrCancelled = backend.ErrCancelled
+
 	// ErrDrainTimeout is returned by [Router.Run] when handlers were still busy
 	// after Config.DrainTimeout and had to be interrupted.
 	ErrDrainTimeout = errors.New("ezq: handlers did not finish in time")

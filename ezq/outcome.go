@@ -23,8 +23,9 @@ const (
 	deadLettered // by the router or a middleware
 	released     // it was interrupted, or no handler has begun with it
 	failed
-	unknown // without a handler: it was released
-	ignored // without a handler: it was acked
+	unknown   // without a handler: it was released
+	ignored   // without a handler: it was acked
+	cancelled // its event was cancelled while it was handled: it is gone
 )
 
 // result is what came of an event with one of its handlers.
@@ -56,10 +57,10 @@ func sharedDelivery(info *backend.Delivery) *backend.Delivery {
 }
 
 // interrupted reports whether the context of an event ended because its consumer
-// no longer counts: it has stopped, or lost the event.
+// no longer counts: it has stopped, or lost the event, or the event was cancelled.
 func interrupted(ctx context.Context) bool {
 	cause := context.Cause(ctx)
-	return errors.Is(cause, ErrInterrupted) || errors.Is(cause, ErrLeaseLost)
+	return errors.Is(cause, ErrInterrupted) || errors.Is(cause, ErrLeaseLost) // which ErrCancelled matches
 }
 
 const (

@@ -166,9 +166,10 @@ func (tp *topic) stats() TopicStats {
 		Unknown:      tp.counts.outcomes[unknown].Load(),
 		Ignored:      tp.counts.outcomes[ignored].Load(),
 		Dropped:      tp.counts.outcomes[dropped].Load(),
+		Cancelled:    tp.counts.outcomes[cancelled].Load(),
 	}
 	s.Claimed = tp.counts.claimed.Load()
-	s.InFlight = s.Claimed - s.Succeeded - s.Failed - s.DeadLettered - s.Released - s.Unknown - s.Ignored - s.Dropped
+	s.InFlight = s.Claimed - s.Succeeded - s.Failed - s.DeadLettered - s.Released - s.Unknown - s.Ignored - s.Dropped - s.Cancelled
 	if at := tp.counts.lastFailure.Load(); at != 0 {
 		s.LastFailure = time.Unix(0, at)
 	}
@@ -179,7 +180,7 @@ func (tp *topic) stats() TopicStats {
 // counts are the numbers of a TopicStats.
 type counts struct {
 	claimed     atomic.Int64
-	outcomes    [ignored + 1]atomic.Int64
+	outcomes    [cancelled + 1]atomic.Int64
 	lastFailure atomic.Int64 // in nanoseconds since 1970; 0: never
 }
 

@@ -192,7 +192,7 @@ func TestRetry_InProcessDelaysNoStoppingRouter(t *testing.T) {
 }
 
 func TestRetry_CountsNoInterruption(t *testing.T) {
-	for _, cause := range []error{ezq.ErrInterrupted, ezq.ErrLeaseLost} {
+	for _, cause := range []error{ezq.ErrInterrupted, ezq.ErrLeaseLost, ezq.ErrCancelled} {
 		for name, disposition := range map[string]error{
 			"an error": errBoom, "a permanent error": ezq.Permanent(errBoom), "RetryAfter": ezq.RetryAfter(time.Hour, errBoom),
 		} {

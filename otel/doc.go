@@ -46,7 +46,7 @@
 //	ezq.failures                        how many of those before it have failed
 //	ezq.outcome                         what became of the message; see below
 //	ezq.existed                         how many of the published messages were not stored: others were there
-//	ezq.tick                            that a publish for a tick of a schedule stored nothing: taken, early
+//	ezq.tick                            that a publish for a tick of a schedule stored nothing: taken, early, paused
 //	ezq.batch.failed                    how many messages of a batch have failed
 //	ezq.retry.delay                     in how many seconds it is tried again
 //	ezq.dead_letter.topic               where it is if it was dead-lettered
@@ -76,4 +76,5 @@
 //	dead_lettered   dead-lettered
 //	released        not begun or interrupted; will be delivered again
 //	lease_lost      another consumer may have it
+//	cancelled       removed while it was handled; see ezq.ErrCancelled
 package ezqotel

@@ -22,6 +22,7 @@ const (
 	deadLettered = "dead_lettered"
 	released     = "released"
 	leaseLost    = "lease_lost"
+	cancelled    = "cancelled"
 )
 
 type outcome struct {

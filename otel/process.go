@@ -107,6 +107,8 @@ func (i *invocation) determineOutcome(msg *message.Message, err error) outcome {
 		o.name, o.topic, o.reason = deadLettered, *i.deadLetter.topic.Load(), msg.Metadata.Get(backend.DeadLetterReason)
 	case err == nil && !nacked:
 		o.name = succeeded
+	case errors.Is(cause, backend.ErrCancelled):
+		o.name, o.err = cancelled, nil
 	case errors.Is(cause, backend.ErrLeaseLost), errors.Is(err, backend.ErrLeaseLost):
 		o.name, o.err = leaseLost, cmp.Or(err, backend.ErrLeaseLost)
 	case err == nil, errors.Is(cause, backend.ErrInterrupted), isSnooze(err):

@@ -90,7 +90,7 @@ func existed(msgs []*message.Message) (n int) {
 }
 
 // skippedTick reports whether a publish for a tick of a schedule stored nothing, because
-// another process has done it, or the time has not come.
+// another process has done it, the time has not come, or the schedule is paused.
 func skippedTick(ctx context.Context, err error) (why string, ok bool) {
 	if err != nil {
 		return "", false
@@ -100,6 +100,8 @@ func skippedTick(ctx context.Context, err error) (why string, ok bool) {
 		return "taken", true
 	case backend.TickEarly:
 		return "early", true
+	case backend.TickPaused:
+		return "paused", true
 	default:
 		return "", false
 	}

@@ -251,6 +251,33 @@ func TestTrace_ShowsLostLease(t *testing.T) {
 	})
 }
 
+func TestTrace_ShowsCancelledMessage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h, broker := newHarness(t), newBroker(t, memory.Config{Logger: quiet()})
+		h.run(broker, func(r *ezq.Router) {
+			ezq.Handle(r, func(ctx context.Context, _ Ordered) error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+		}, func(ctx context.Context, p message.Publisher) {
+			if err := ezq.Publish(ctx, p, Ordered{1}, ezq.ID("a")); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Minute)
+			cancelled, err := broker.CancelRunning(ctx, ezq.DefaultTopic, backend.Selection{ID: "a"})
+			if err != nil || cancelled.Stopped != 1 {
+				t.Errorf("%+v, %v", cancelled, err)
+			}
+			time.Sleep(time.Minute)
+		})
+		span := h.span("process ezq", outcome("cancelled"))
+		if span.Status().Code == codes.Error || len(span.Events()) != 0 {
+			t.Errorf("status %v, events %v", span.Status(), span.Events())
+		}
+	})
+}
+
 func TestMiddleware_PanicEndsSpanAndContinues(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

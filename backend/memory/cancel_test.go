@@ -1,6 +1,7 @@
 package memory_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,4 +108,61 @@ func TestCancel_ChoosesByIDAndKeyAlone(t *testing.T) {
 		_, err := b.Cancel(t.Context(), "topic", s)
 		require.ErrorAs(t, err, new(*backend.RefusedError))
 	}
+}
+
+func cancelRunning(t *testing.T, b *memory.Broker, s backend.Selection) backend.Cancelled {
+	t.Helper()
+	cancelled, err := b.CancelRunning(t.Context(), "topic", s)
+	require.NoError(t, err)
+	return cancelled
+}
+
+func TestCancelRunning_StopsWhatIsHandled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		defer func() { _ = b.Close() }()
+		publishOn(t, b, "a", &backend.PublishCondition{UniqueKey: "k"}, 0)
+		publishOn(t, b, "b", &backend.PublishCondition{UniqueKey: "b"}, 0)
+		in, err := b.Connect(nil).Subscribe(t.Context(), "topic")
+		require.NoError(t, err)
+		a, other := receive(t, in), receive(t, in)
+		start := time.Now()
+		require.Equal(t, backend.Cancelled{Stopped: 1}, cancelRunning(t, b, backend.Selection{UniqueKey: "k"}))
+		<-a.Context().Done()
+		require.ErrorIs(t, context.Cause(a.Context()), backend.ErrCancelled)
+		require.Zero(t, time.Since(start))
+		require.Equal(t, backend.PublishStored, publishOn(t, b, "c", &backend.PublishCondition{UniqueKey: "k"}, time.Hour).Outcome, "its key is free")
+		backend.Nack(a, backend.Redelivery{Failures: 1})
+		synctest.Wait()
+		require.NoError(t, other.Context().Err())
+		require.True(t, other.Ack())
+		synctest.Wait()
+		require.Equal(t, 1, b.Size("topic"), "that with the key")
+	})
+}
+
+func TestCancelRunning_TellsWhatItFinds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		defer func() { _ = b.Close() }()
+		require.Equal(t, backend.Cancelled{}, cancelRunning(t, b, backend.Selection{ID: "a"}), "of a topic without messages")
+		publishOn(t, b, "a", &backend.PublishCondition{UniqueKey: "a"}, time.Hour)
+		require.Equal(t, backend.Cancelled{Removed: 1}, cancelRunning(t, b, backend.Selection{ID: "a"}), "it waits")
+		require.Equal(t, backend.Cancelled{}, cancelRunning(t, b, backend.Selection{ID: "a"}), "it is gone")
+
+		in, err := b.Subscribe(t.Context(), "topic")
+		require.NoError(t, err)
+		publishOn(t, b, "b", &backend.PublishCondition{UniqueKey: "b"}, 0)
+		backend.Nack(receive(t, in), backend.Redelivery{Delay: time.Hour, Failures: 1})
+		synctest.Wait()
+		require.Equal(t, backend.Cancelled{Stopped: 1}, cancelRunning(t, b, backend.Selection{ID: "b"}), "it is to be delivered again")
+		publishOn(t, b, "c", &backend.PublishCondition{UniqueKey: "c"}, 0)
+		require.True(t, receive(t, in).Ack())
+		synctest.Wait()
+		require.Equal(t, backend.Cancelled{}, cancelRunning(t, b, backend.Selection{ID: "c"}), "it is done")
+		_, err = b.CancelRunning(t.Context(), "topic", backend.Selection{})
+		require.ErrorAs(t, err, new(*backend.RefusedError))
+	})
 }

@@ -102,6 +102,7 @@ var (
 	_ backend.Rescheduler          = (*Broker)(nil)
 	_ backend.Pauser               = (*Broker)(nil)
 	_ backend.DeadLetterStore      = (*Broker)(nil)
+	_ backend.Scheduler            = (*Broker)(nil)
 	_ message.SubscribeInitializer = (*Broker)(nil)
 )
 
@@ -219,6 +220,14 @@ func (b *Broker) Cancel(_ context.Context, topic string, s backend.Selection) (b
 	return backend.Cancelled{Removed: removed, Busy: busy}, nil
 }
 
+// CancelRunning implements [backend.Canceller]. Handlers hear of it at once, and nothing is ever Busy.
+func (b *Broker) CancelRunning(_ context.Context, name string, s backend.Selection) (backend.Cancelled, error) {
+	if err := b.checkSelection("cancel", name, s.CheckWaiting()); err != nil {
+		return backend.Cancelled{}, err
+	}
+	return b.topics.cancelRunning(name, selector(s)), nil
+}
+
 // Reschedule implements [backend.Rescheduler].
 func (b *Broker) Reschedule(_ context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
 	if err := b.checkSelection("reschedule", topic, cmp.Or(s.CheckWaiting(), backend.CheckRescheduleTime(at))); err != nil {
@@ -317,6 +326,9 @@ func (b *Broker) changeDeadLetters(op, from string, s backend.DeadLetterSelectio
 	return b.explain(op, from, err)
 }
 
+// Schedules implements [backend.Scheduler], for all Brokers over the same messages.
+func (b *Broker) Schedules() backend.Schedules { return schedules{b} }
+
 // Close ends every subscription and waits for them. Queued messages are lost
 // with b and the Brokers that share them.
 func (b *Broker) Close() error {
@@ -332,12 +344,16 @@ func (b *Broker) topic(name string) (*topic, error) {
 	return b.topics.get(name), nil
 }
 
-func (b *Broker) checkTopic(name string) error {
-	if b.invalid != nil {
-		return b.invalid
-	}
-	if b.closed.Load() {
+func (b *Broker) checkOpen() error {
+	if b.invalid == nil && b.closed.Load() {
 		return backend.ErrClosed
+	}
+	return b.invalid
+}
+
+func (b *Broker) checkTopic(name string) error {
+	if err := b.checkOpen(); err != nil {
+		return err
 	}
 	if err := backend.CheckTopic(name); err != nil {
 		return fmt.Errorf("memory: topic %.100q: %w", name, err)

@@ -32,10 +32,8 @@ func (p *pause) set(paused *backend.Paused, ended func()) {
 // begin has a pause hold that was wanted, unless a longer one holds, and returns what holds then.
 func (p *pause) begin(topic string, wanted backend.Pause, ended func(*backend.Paused)) backend.Paused {
 	now := time.Now()
-	paused := backend.Paused{Topic: topic, By: wanted.By, Reason: wanted.Reason, Since: now}
-	if wanted.For > 0 {
-		paused.Until = now.Add(wanted.For)
-	}
+	paused := wanted.Since(now)
+	paused.Topic = topic
 	if p.current != nil && !paused.Outlasts(*p.current) {
 		return *p.current
 	}

@@ -18,11 +18,11 @@ import (
 type topics struct {
 	mu     sync.Mutex
 	byName map[string]*topic
-	ticks  map[string]time.Time // the last one of each schedule
+	ticks  map[string]*schedule // by name
 }
 
 func newTopics() *topics {
-	return &topics{byName: map[string]*topic{}, ticks: map[string]time.Time{}}
+	return &topics{byName: map[string]*topic{}, ticks: map[string]*schedule{}}
 }
 
 func (ts *topics) get(name string) *topic {
@@ -88,6 +88,53 @@ func (ts *topics) change(name string, s selector, do func(*topic, *entry)) (done
 	return done, busy
 }
 
+// cancelRunning removes the messages of a topic that s chooses, those that are leased too.
+func (ts *topics) cancelRunning(name string, s selector) (cancelled backend.Cancelled) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	t, ok := ts.byName[name]
+	if !ok {
+		return cancelled
+	}
+	now := time.Now()
+	for _, e := range s.all(t) {
+		if e.isBusy(now) {
+			cancelled.Stopped++
+		} else {
+			cancelled.Removed++
+		}
+		t.remove(e)
+	}
+	if cancelled.Stopped > 0 && t.removed != nil {
+		close(t.removed)
+		t.removed = nil
+	}
+	return cancelled
+}
+
+// take takes tick for its schedule, if its time has come and it is not taken.
+func (ts *topics) take(tick *backend.ScheduleTick) backend.TickResult {
+	result := backend.TickResult{Now: time.Now()}
+	s, known := ts.ticks[tick.Schedule]
+	if !known {
+		s = &schedule{last: result.Now, next: tick.Next}
+		ts.ticks[tick.Schedule] = s
+	}
+	switch {
+	case tick.At.After(result.Now):
+		result.Outcome = backend.TickEarly
+	case !tick.At.After(s.last):
+		result.Outcome = backend.TickTaken
+	default:
+		s.last, s.next = tick.At, tick.Next
+		if s.pauseAt(result.Now) != nil {
+			result.Outcome = backend.TickPaused
+		}
+	}
+	result.Last = s.last
+	return result
+}
+
 // topic is the messages of one topic, ordered by when they become visible. A
 // leased message is one that becomes visible when its lease runs out.
 type topic struct {
@@ -99,9 +146,13 @@ type topic struct {
 	lastLease  time.Time
 	pause      pause
 	changed    chan struct{} // closed when a message may have become visible; nil if no claim waits
+	removed    chan struct{} // closed when a leased message was removed; nil if no subscription waits for that
 }
 
-var _ subscription.Pausable = (*topic)(nil)
+var (
+	_ subscription.Pausable  = (*topic)(nil)
+	_ subscription.Removable = (*topic)(nil)
+)
 
 // publication is what one call publishes.
 type publication struct {
@@ -185,6 +236,16 @@ func (t *topic) Paused() (*backend.Paused, <-chan struct{}) {
 	t.parent.mu.Lock()
 	defer t.parent.mu.Unlock()
 	return t.pause.current, t.pause.change()
+}
+
+// Removed implements [subscription.Removable].
+func (t *topic) Removed() <-chan struct{} {
+	t.parent.mu.Lock()
+	defer t.parent.mu.Unlock()
+	if t.removed == nil {
+		t.removed = make(chan struct{})
+	}
+	return t.removed
 }
 
 // pauseFor pauses the topic, unless a longer pause holds, and returns what holds then.
@@ -313,13 +374,16 @@ func (t *topic) setVisible(e *entry, at time.Time) {
 func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Duration) (missed subscription.Missed, err error) {
 	t.parent.mu.Lock()
 	defer t.parent.mu.Unlock()
-	until := time.Now().Add(d)
+	missed.Now = time.Now()
 	for _, token := range tokens {
-		if e, ok := t.byID[token.ID]; ok && e.isLeasedBy(token) {
-			t.setVisible(e, until)
-			continue
+		switch e, ok := t.byID[token.ID]; {
+		case !ok:
+			missed.Gone = append(missed.Gone, token)
+		case e.isLeasedBy(token):
+			t.setVisible(e, missed.Now.Add(d))
+		default:
+			missed.Lost = append(missed.Lost, token)
 		}
-		missed.Lost = append(missed.Lost, token)
 	}
 	return missed, nil
 }
@@ -328,22 +392,9 @@ func (t *topic) Extend(_ context.Context, tokens []subscription.Token, d time.Du
 func (t *topic) publishOnce(tick *backend.ScheduleTick, p publication) {
 	t.parent.mu.Lock()
 	defer t.parent.mu.Unlock()
-	result := backend.TickResult{Now: time.Now()}
-	last, known := t.parent.ticks[tick.Schedule]
-	if !known {
-		last = result.Now
-		t.parent.ticks[tick.Schedule] = last
-	}
-	switch {
-	case tick.At.After(result.Now):
-		result.Outcome = backend.TickEarly
-	case !tick.At.After(last):
-		result.Outcome = backend.TickTaken
-	default:
-		last = tick.At
-		t.parent.ticks[tick.Schedule] = last
+	result := t.parent.take(tick)
+	if result.Outcome == backend.TickPublished {
 		t.store(p)
 	}
-	result.Last = last
 	tick.Report(result)
 }

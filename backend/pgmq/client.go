@@ -353,6 +353,12 @@ func (c *Client) Cancel(ctx context.Context, topic string, s backend.Selection) 
 	return c.stored.cancel(ctx, topic, s)
 }
 
+// CancelRunning implements [backend.Canceller], with the privileges of Cancel. Processes that hear
+// notifications tell their handlers within a second, and others within a third of their Lease.
+func (c *Client) CancelRunning(ctx context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
+	return c.stored.cancelRunning(ctx, topic, s)
+}
+
 // Reschedule implements [backend.Rescheduler], as Cancel does [backend.Canceller]. The role
 // needs SELECT and UPDATE on the queues.
 func (c *Client) Reschedule(ctx context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
@@ -383,8 +389,10 @@ func (c *Client) Pauses(ctx context.Context, topic string) ([]backend.Paused, er
 	return c.pauses.list(ctx, topic)
 }
 
-// AllPauses returns the pauses of all topics that hold now, in the order of their names. The role
-// needs SELECT on pgmq.ezq_pauses.
+// Schedules implements [backend.Scheduler]. It needs SELECT, and to pause UPDATE, on pgmq.q_ezq_schedules.
+func (c *Client) Schedules() backend.Schedules { return schedules{c.publisher} }
+
+// AllPauses returns the pauses of all topics that hold now, in the order of their names, as Pauses does.
 func (c *Client) AllPauses(ctx context.Context) ([]backend.Paused, error) {
 	return c.pauses.listAll(ctx)
 }

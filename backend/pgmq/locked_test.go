@@ -62,7 +62,12 @@ func TestStore_LockedRowDelaysOnlyItself(t *testing.T) {
 		"the row of a release is locked":       {pgmq.SubscriberConfig{}, settling(subscription.Release)},
 		"the row of a dead letter is locked":   {pgmq.SubscriberConfig{}, settling(subscription.DeadLetter)},
 		"the row of an extension is locked": {pgmq.SubscriberConfig{}, func(ctx context.Context, store subscription.Store, tokens []subscription.Token) (subscription.Missed, error) {
-			return store.Extend(ctx, tokens, time.Hour)
+			missed, err := store.Extend(ctx, tokens, time.Hour)
+			if since := time.Since(missed.Now).Abs(); since > time.Minute {
+				t.Errorf("the clock of the store is said to be off by %v", since)
+			}
+			missed.Now = time.Time{}
+			return missed, err
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -390,7 +390,7 @@ func (p *Publisher) publishTick(ctx context.Context, topic string, batch insert.
 	if err == nil {
 		tick.Report(result)
 	}
-	return scheduleDenied(err)
+	return scheduleDenied(err, "SELECT, INSERT, UPDATE")
 }
 
 func (p *Publisher) tryPublishTick(ctx context.Context, topic string, batch insert.Batch, tick *backend.ScheduleTick) (result backend.TickResult, err error) {

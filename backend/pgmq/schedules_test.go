@@ -73,3 +73,79 @@ func TestSchedule_ContinuesInAnyTimeZone(t *testing.T) {
 		require.Equal(t, backend.TickTaken, tryTick(t, client, "nightly", at).Outcome, zone)
 	}
 }
+
+func TestSchedules_OfAnotherProcessArePaused(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	program, operator := openAt(t, database, pgmq.Config{}), openAt(t, database, pgmq.Config{})
+	schedules := operator.Schedules()
+	all, err := schedules.List(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, all, "there is no queue for them")
+	audit := backend.Pause{By: "ada", Reason: "audit", For: time.Hour}
+	_, err = schedules.Pause(t.Context(), "nightly", audit)
+	require.ErrorAs(t, err, new(*backend.RefusedError))
+	require.ErrorContains(t, err, `the schedule "nightly"`)
+
+	begun := tryTick(t, program, "nightly", time.Now())
+	tryTick(t, program, "hourly", time.Now())
+	paused, err := schedules.Pause(t.Context(), "nightly", audit)
+	require.NoError(t, err)
+	require.Equal(t, time.Hour, paused.Until.Sub(paused.Since))
+	require.Equal(t, backend.TickPaused, tryTick(t, program, "nightly", begun.Now.Add(time.Microsecond)).Outcome)
+	require.Zero(t, countStored(t, program))
+	all, err = schedules.List(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 2)
+	require.Equal(t, "hourly", all[0].Name)
+	require.Nil(t, all[0].Paused)
+	require.Equal(t, "ada", all[1].Paused.By)
+	require.WithinDuration(t, paused.Until, all[1].Paused.Until, time.Millisecond)
+	_, err = schedules.Pause(t.Context(), "daily", audit)
+	require.ErrorAs(t, err, new(*backend.RefusedError))
+	resumed, err := schedules.Resume(t.Context(), "nightly")
+	require.NoError(t, err)
+	require.True(t, resumed)
+	require.Equal(t, backend.TickPublished, tryTick(t, program, "nightly", begun.Now.Add(time.Millisecond)).Outcome)
+}
+
+// Other programs with schedules may write whatever they like.
+func TestSchedules_ListNonsense(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	begun := tryTick(t, client, "nightly", time.Now())
+	tryTick(t, client, "hourly", time.Now())
+	execute(t, pool, `update pgmq.q_ezq_schedules set message = message || '{"next": 7, "last": [], "paused": {"by": 1e131071, "until": "never"}}' where message->>'schedule' = 'hourly'`)
+	execute(t, pool, `update pgmq.q_ezq_schedules set message = message || '{"paused": "for ever", "next": "294276-12-31T00:00:00+00:00"}' where message->>'schedule' = 'nightly'`)
+	execute(t, pool, `insert into pgmq.q_ezq_schedules (msg_id, vt, message) overriding system value values (-1, now(), '"x"'), (-2, now(), null)`)
+	all, err := client.Schedules().List(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 2)
+	require.Len(t, all[0].Paused.By, backend.MaxPauseAuthor)
+	require.True(t, all[0].Paused.Until.IsZero(), "an end that is no time")
+	require.Nil(t, all[1].Paused)
+	require.Zero(t, all[1].Next)
+	require.Equal(t, backend.TickPublished, tryTick(t, client, "nightly", begun.Now.Add(time.Microsecond)).Outcome)
+}
+
+func TestSchedules_NeedFewRights(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	tryTick(t, openAt(t, database, pgmq.Config{}), "nightly", time.Now())
+	const reading = "grant usage on schema pgmq to {role}; grant select (msg_id, message) on pgmq.q_ezq_schedules to {role}"
+	reader := openAt(t, pgtest.Role(t, database, reading), pgmq.Config{}).Schedules()
+	all, err := reader.List(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	_, err = reader.Pause(t.Context(), "nightly", backend.Pause{By: "ada", Reason: "audit"})
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+	require.ErrorContains(t, err, `GRANT SELECT (msg_id, message), UPDATE (message) ON "pgmq"."q_ezq_schedules" TO the role`)
+	_, err = openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}"), pgmq.Config{}).Schedules().List(t.Context())
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+	writer := openAt(t, pgtest.Role(t, database, reading, "grant update (message) on pgmq.q_ezq_schedules to {role}"), pgmq.Config{}).Schedules()
+	_, err = writer.Pause(t.Context(), "nightly", backend.Pause{By: "ada", Reason: "audit"})
+	require.NoError(t, err)
+	resumed, err := writer.Resume(t.Context(), "nightly")
+	require.NoError(t, err)
+	require.True(t, resumed)
+}

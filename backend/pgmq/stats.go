@@ -40,6 +40,10 @@ type SubscriptionStats struct {
 	// were being handled for MaxExtension. Many of them mean that work is done twice.
 	Expired int64
 
+	// Cancelled is how many messages were removed while consumers had them, with valid leases: see
+	// [Client.CancelRunning].
+	Cancelled int64
+
 	// How many there are now: messages that are claimed and wait to be received,
 	// messages with handlers, and outcomes that are not stored yet. A message that was
 	// delivered again may have several of these.
@@ -87,7 +91,7 @@ func statsOf(topic string, c *subscription.Counters) SubscriptionStats {
 	s := SubscriptionStats{
 		Claimed: c.Claimed.Load(),
 		Acked:   c.Acked.Load(), Nacked: c.Nacked.Load(), DeadLettered: c.DeadLettered.Load(), Released: c.Released.Load(),
-		LeaseLost: c.Lost.Load(), Gone: c.Gone.Load(), Quarantined: c.Quarantined.Load(), Expired: c.LeasesLost.Load(),
+		LeaseLost: c.Lost.Load(), Gone: c.Gone.Load(), Quarantined: c.Quarantined.Load(), Expired: c.LeasesLost.Load(), Cancelled: c.Cancelled.Load(),
 		Waiting: c.Waiting.Load(), InFlight: c.InFlight.Load(), Unstored: c.Unstored.Load(),
 	}
 	if err := c.Failing.Load(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/search"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
 // storedMessages is what topics have stored.
@@ -34,6 +35,14 @@ func (m *storedMessages) cancel(ctx context.Context, topic string, s backend.Sel
 		return backend.Cancelled{}, fault.Classify(op, topic, err)
 	}
 	return m.search.Cancel(ctx, op, topic, s)
+}
+
+func (m *storedMessages) cancelRunning(ctx context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
+	const op = "cancel"
+	if err := m.check(topic, s.CheckWaiting()); err != nil {
+		return backend.Cancelled{}, fault.Classify(op, topic, err)
+	}
+	return m.search.CancelRunning(ctx, op, topic, s, func(queue string) { m.publisher.notify([]string{wakeup.Removals(queue)}) })
 }
 
 func (m *storedMessages) reschedule(ctx context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {

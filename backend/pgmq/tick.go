@@ -39,7 +39,7 @@ func advance(ctx context.Context, db DBTX, tick *backend.ScheduleTick) (backend.
 	found, err := position(ctx, db, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		// It begins now. Another process may be faster, which is no error.
-		if err = execute(ctx, db, beginSQL, id, tick.Schedule); err == nil {
+		if err = execute(ctx, db, beginSQL, id, tick.Schedule, orNull(tick.Next)); err == nil {
 			found, err = position(ctx, db, id)
 		}
 	}
@@ -58,9 +58,19 @@ func advance(ctx context.Context, db DBTX, tick *backend.ScheduleTick) (backend.
 		result.Outcome = backend.TickTaken
 	default:
 		result.Last = tick.At
-		err = execute(ctx, db, advanceSQL, id, tick.At)
+		if found.paused() != nil {
+			result.Outcome = backend.TickPaused
+		}
+		err = execute(ctx, db, advanceSQL, id, tick.At, orNull(tick.Next))
 	}
 	return result, err
+}
+
+func orNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
 
 // scheduleID is a number that PGMQ never gives a message: a negative one.
@@ -72,8 +82,38 @@ func scheduleID(schedule string) int64 {
 // schedulePosition is what is stored of a schedule. Any role that may write into the queue may
 // have written it: it is read as text, since a failed cast to a time would quote it.
 type schedulePosition struct {
-	Schedule, Last string
-	Now            time.Time
+	Schedule, Last, Next     string
+	IsPaused                 bool
+	By, Reason, Since, Until string // of the pause
+	Now                      time.Time
+}
+
+// scheduleColumns returns a schedulePosition without the name, in SQL.
+func scheduleColumns() string {
+	return fmt.Sprintf("pg_catalog.left(coalesce(message->>'last'::text, ''), 100), pg_catalog.left(coalesce(message->>'next'::text, ''), 100),"+
+		" coalesce(pg_catalog.jsonb_typeof(message->'paused'::text) = 'object'::text, false),"+
+		" pg_catalog.left(coalesce(message->'paused'::text->>'by'::text, ''), %d), pg_catalog.left(coalesce(message->'paused'::text->>'reason'::text, ''), %d),"+
+		" pg_catalog.left(coalesce(message->'paused'::text->>'since'::text, ''), 100), pg_catalog.left(coalesce(message->'paused'::text->>'until'::text, ''), 100),"+
+		" clock_timestamp()", backend.MaxPauseAuthor, backend.MaxPauseReason)
+}
+
+// paused returns the pause that holds, or nil. One whose end is no time has none.
+func (p schedulePosition) paused() *backend.Paused {
+	paused := backend.Paused{By: p.By, Reason: p.Reason, Since: timeOf(p.Since), Until: timeOf(p.Until)}
+	if !p.IsPaused || !paused.HoldsAt(p.Now) {
+		return nil
+	}
+	return &paused
+}
+
+func (p schedulePosition) state() backend.ScheduleState {
+	return backend.ScheduleState{Name: p.Schedule, Last: timeOf(p.Last), Next: timeOf(p.Next), Paused: p.paused()}
+}
+
+// timeOf returns the time that a text is, or the zero Time.
+func timeOf(text string) time.Time {
+	at, _ := time.Parse(time.RFC3339, text)
+	return at
 }
 
 // maxAhead is how far ahead of the clock of the server the last tick may be, which steps back
@@ -115,15 +155,16 @@ func execute(ctx context.Context, db DBTX, sql string, args ...any) error {
 }
 
 func inSchedules(sql string) string {
-	return strings.ReplaceAll(sqlfile.Text(sql), "{table}", queuename.Table(schedulesQueue))
+	return strings.NewReplacer("{table}", queuename.Table(schedulesQueue), "{columns}", scheduleColumns()).Replace(sqlfile.Text(sql))
 }
 
-func scheduleDenied(err error) error {
+// scheduleDenied returns err, or if the role lacks one of the privileges, an error that says so.
+func scheduleDenied(err error, privileges string) error {
 	if !fault.IsCode(err, "42501") {
 		return err
 	}
 	return &Error{
 		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
-		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, INSERT, UPDATE ON %s TO the role, besides what publishing needs", queuename.Table(schedulesQueue)),
+		Remedy: fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", privileges, queuename.Table(schedulesQueue)),
 	}
 }

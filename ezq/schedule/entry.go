@@ -20,7 +20,8 @@ type entry struct {
 	event     any
 	opts      []ezq.PublishOption
 
-	last     time.Time // the latest tick that was published, by any process
+	last     time.Time // the latest tick that was taken, by any process
+	paused   bool      // the last tick passed in a pause
 	failures int       // since the last success
 }
 
@@ -69,8 +70,8 @@ func (e *entry) catchUp(ctx context.Context) (pause time.Duration) {
 // it returns how long to wait.
 func (e *entry) tryPublish(ctx context.Context, at time.Time) (pause time.Duration, done bool) {
 	ctx = context.WithoutCancel(ctx) // a stop must not leave it open whether the event was stored
-	tick := &backend.ScheduleTick{Schedule: e.name, At: at}
-	if err := e.publish(backend.WithScheduleTick(ctx, tick), e.timetable.publisher, at); err != nil {
+	tick := &backend.ScheduleTick{Schedule: e.name, At: at, Next: e.nextFromNow(at)}
+	if err := e.publish(backend.WithScheduleTick(ctx, tick), e.timetable.publisher, at, ""); err != nil {
 		e.failures++
 		pause = min(firstRetry<<min(e.failures-1, 10), maxRetry)
 		pause -= rand.N(pause / 5) //nolint:gosec // chance only spreads load, and may be guessed
@@ -83,6 +84,14 @@ func (e *entry) tryPublish(ctx context.Context, at time.Time) (pause time.Durati
 	if result.Outcome == backend.TickEarly {
 		return max(at.Sub(result.Now), time.Millisecond), false
 	}
+	if paused := result.Outcome == backend.TickPaused; paused != e.paused {
+		e.paused = paused
+		text := "schedule: the schedule is not paused any more"
+		if paused {
+			text = "schedule: the schedule is paused; its ticks pass until it is resumed"
+		}
+		e.timetable.config.Logger.InfoContext(ctx, text, "schedule", e.name, "tick", at)
+	}
 	e.last = at
 	if last := result.Last; result.Outcome == backend.TickTaken && last.After(at) {
 		e.last = last
@@ -91,13 +100,18 @@ func (e *entry) tryPublish(ctx context.Context, at time.Time) (pause time.Durati
 }
 
 const (
-	scheduleHeader = "schedule"
-	tickHeader     = "tick"
+	scheduleHeader  = "schedule"
+	tickHeader      = "tick"
+	triggeredHeader = "triggered_by"
 )
 
-func (e *entry) publish(ctx context.Context, p message.Publisher, at time.Time) error {
+// publish publishes the event of a tick, or if triggeredBy is not "", one that was triggered.
+func (e *entry) publish(ctx context.Context, p message.Publisher, at time.Time, triggeredBy string) error {
 	opts := append(slices.Clip(e.opts),
 		ezq.Header(scheduleHeader, e.name), ezq.Header(tickHeader, at.UTC().Format(time.RFC3339Nano)))
+	if triggeredBy != "" {
+		opts = append(opts, ezq.Header(triggeredHeader, triggeredBy))
+	}
 	return ezq.Publish(ctx, p, e.event, opts...)
 }
 
@@ -105,6 +119,10 @@ func (e *entry) publish(ctx context.Context, p message.Publisher, at time.Time) 
 type Tick struct {
 	Schedule string    // the name given to [Timetable.Add]
 	At       time.Time // in UTC
+
+	// TriggeredBy is what [Timetable.Trigger] was given; At is then when it was called. It is "" for
+	// an event that was published at its time.
+	TriggeredBy string
 }
 
 // TickFromContext returns the tick of the event that is being handled in ctx. ok is false
@@ -113,7 +131,7 @@ func TickFromContext(ctx context.Context) (tick Tick, ok bool) {
 	headers := ezq.MetaFromContext(ctx).Headers
 	at, err := time.Parse(time.RFC3339Nano, headers[tickHeader])
 	if name := headers[scheduleHeader]; name != "" && err == nil {
-		return Tick{Schedule: name, At: at}, true
+		return Tick{Schedule: name, At: at, TriggeredBy: headers[triggeredHeader]}, true
 	}
 	return Tick{}, false
 }
@@ -137,6 +155,14 @@ func (e *entry) next(t time.Time) time.Time {
 		return next
 	}
 	return time.Time{}
+}
+
+// nextFromNow returns the tick to come after t and now, or the zero Time if there is none.
+func (e *entry) nextFromNow(t time.Time) time.Time {
+	if now := time.Now(); now.After(t) {
+		t = now
+	}
+	return e.next(t)
 }
 
 // startingPoint returns a time before now, so that the ticks that may have been missed lie in

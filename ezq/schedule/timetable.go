@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -101,7 +102,7 @@ func (t *Timetable) check(e *entry) error {
 	if next := e.schedule.Next(now); !next.After(now) {
 		return fmt.Errorf("the tick after %v is %v: Next must return a later time", now, next)
 	}
-	return e.publish(context.Background(), dryRun{}, now)
+	return e.publish(context.Background(), dryRun{}, now, "")
 }
 
 // dryRun is a publisher that stores nothing. It refuses the options that no schedule may
@@ -122,6 +123,24 @@ func (dryRun) Publish(_ string, msgs ...*message.Message) error {
 }
 
 func (dryRun) Close() error { return nil }
+
+// Trigger publishes the event of a schedule now, once, in addition to its ticks: the schedule neither moves on nor has to run,
+// and may be paused. The event is like that of a tick at this moment, and [Tick].TriggeredBy is by, the person or the program
+// that triggers it, which must not be empty. Trigger may be called before Run, and meanwhile from any goroutine. If its error leaves it
+// open whether the event was stored, a second call may store a second one.
+func (t *Timetable) Trigger(ctx context.Context, name, by string) error {
+	at := slices.IndexFunc(t.entries, func(e *entry) bool { return e.name == name })
+	switch {
+	case at < 0:
+		return fmt.Errorf("schedule: Trigger %.60q: this timetable has no schedule of that name: Add it before", name)
+	case strings.TrimSpace(by) == "":
+		return fmt.Errorf("schedule: Trigger %.60q: by is empty: say who triggers it", name)
+	}
+	if err := t.entries[at].publish(ctx, t.publisher, time.Now().Truncate(time.Microsecond), by); err != nil {
+		return fmt.Errorf("schedule: Trigger %.60q: %w", name, err)
+	}
+	return nil
+}
 
 // Run publishes until ctx ends, and returns nil. It finishes a publish that has begun,
 // which takes up to 30 seconds if the backend does not answer. If an event cannot be

@@ -15,8 +15,8 @@ type instruments struct {
 	visible, invisible, estimate, deadRows metric.Int64ObservableGauge
 	oldestAge                              metric.Float64ObservableGauge
 
-	claimed, settled, quarantined, expired metric.Int64ObservableCounter
-	waiting, unstored, failing, paused     metric.Int64ObservableGauge
+	claimed, settled, quarantined, expired, cancelled metric.Int64ObservableCounter
+	waiting, unstored, failing, paused                metric.Int64ObservableGauge
 }
 
 // create makes all instruments, and returns them as a list too.
@@ -47,6 +47,7 @@ func (in *instruments) create(meter metric.Meter) ([]metric.Observable, error) {
 		{&in.settled, "ezq.subscription.settled", "Outcomes stored."},
 		{&in.quarantined, "ezq.subscription.quarantined", "Messages that cannot be read or are too large, and were put away."},
 		{&in.expired, "ezq.subscription.expired", "Messages taken from their handlers, whose lease was lost."},
+		{&in.cancelled, "ezq.subscription.cancelled", "Messages removed while consumers had them."},
 	} {
 		made, err := meter.Int64ObservableCounter(counter.name, metric.WithUnit("{message}"), metric.WithDescription(counter.description))
 		*counter.at, all, errs = made, append(all, made), append(errs, err)
@@ -91,6 +92,7 @@ func (in *instruments) observeStats(o metric.Observer, topics map[string]pgmq.Su
 		}
 		o.ObserveInt64(in.quarantined, stats.Quarantined, at)
 		o.ObserveInt64(in.expired, stats.Expired, at)
+		o.ObserveInt64(in.cancelled, stats.Cancelled, at)
 		o.ObserveInt64(in.waiting, stats.Waiting, at)
 		o.ObserveInt64(in.unstored, stats.Unstored, at)
 		o.ObserveInt64(in.failing, boolToInt(stats.Failing != nil), at)

@@ -45,6 +45,7 @@ const queryTimeout = 5 * time.Second
 //	                              dead_lettered, released, lease_lost, gone
 //	ezq.subscription.quarantined  messages that cannot be read or are too large, and were put away
 //	ezq.subscription.expired      messages taken from their handlers, whose lease was lost
+//	ezq.subscription.cancelled    messages removed while consumers had them, as with Client.CancelRunning
 //	ezq.subscription.waiting      messages fetched that wait for a handler
 //	ezq.subscription.unstored     outcomes that are not stored yet
 //	ezq.subscription.failing      1 if messages cannot be fetched, otherwise 0

@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"iter"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,8 @@ type contents struct {
 	wakeFetcher   chan struct{} // capacity, or permission to lock another batch,
 	wakeSender    chan struct{} // a loss of the message that is being sent, or a pause,
 	wakeRenewer   chan struct{} // a lease that is due sooner.
+
+	removed atomic.Bool // messages may have been removed: all leases are extended now
 
 	table    table
 	refused  refusedAcks
@@ -113,6 +116,14 @@ func (c *contents) lose(l *lease) {
 	}
 }
 
+// cancel drops a message that was removed although it is leased.
+func (c *contents) cancel(l *lease) {
+	c.drop(l)
+	c.config.Counters.Cancelled.Add(1)
+	l.cancel(backend.ErrCancelled)
+	signal(c.wakeSender)
+}
+
 // all returns all messages that are leased or locked, those that are done and whose acks are refused
 // among them. Each may be removed when it comes.
 func (c *contents) all() iter.Seq[*lease] {
@@ -140,9 +151,10 @@ func (c *contents) untilCheck(now time.Time) time.Duration {
 	return wait
 }
 
-// due drops the leases that have ended, and returns those to extend now and those to release because
-// they were not received.
+// due drops the leases that have ended, and returns those to extend now, which are all if messages may have been
+// removed, and those to release because they were not received.
 func (c *contents) due(now time.Time) (extend, undelivered []*lease) {
+	all := c.removed.Swap(false)
 	for l := range c.all() {
 		switch {
 		case l.phase == settling:
@@ -150,7 +162,7 @@ func (c *contents) due(now time.Time) (extend, undelivered []*lease) {
 			c.lose(l)
 		case l.batch != nil:
 		case now.Before(l.end()):
-			if l.isDue(now) && !l.planned {
+			if (all || l.isDue(now)) && !l.planned {
 				l.planned = true
 				extend = append(extend, l)
 			}
@@ -198,16 +210,20 @@ func (c *contents) extensionDeadline(group []*lease, sent time.Time) time.Time {
 }
 
 // extended records that the leases of a group were extended at sent, except those that were missed,
-// and returns how many are lost that were not settled in the meantime. A message that
+// and returns how many are lost that were not settled in the meantime, and which were cancelled. A message that
 // others have locked keeps the lease that it has, and is tried again before that ends.
-func (c *contents) extended(group []*lease, missed Missed, sent time.Time) (lost int) {
+func (c *contents) extended(group []*lease, missed Missed, sent time.Time) (lost int, cancelled []*lease) {
 	retryable := missed.retryable()
 	for _, l := range group {
-		switch retry, missed := retryable[l.Token]; {
-		case !missed:
+		switch retry, isMissed := retryable[l.Token]; {
+		case !isMissed:
 			l.extended(sent, c.config.Lease)
+			l.grantedAt = missed.Now
 		case retry:
 			l.retryExtension(time.Now(), l.busyRetry())
+		case c.table.contains(l) && l.wasValid(missed.Now) && slices.Contains(missed.Gone, l.Token):
+			c.cancel(l)
+			cancelled = append(cancelled, l)
 		case c.table.contains(l):
 			c.lose(l)
 			lost++
@@ -215,5 +231,5 @@ func (c *contents) extended(group []*lease, missed Missed, sent time.Time) (lost
 			c.lose(l) // it is settled, or its ack is refused
 		}
 	}
-	return lost
+	return lost, cancelled
 }

@@ -15,7 +15,8 @@ type Counters struct {
 
 	Quarantined atomic.Int64 // by the store
 
-	LeasesLost atomic.Int64 // before the message was settled
+	// Before the message was settled: its lease was lost; it was removed although its lease was valid.
+	LeasesLost, Cancelled atomic.Int64
 
 	// How many there are now of messages that wait for a slot, of messages that were
 	// handed over, and of outcomes that are not stored.

@@ -10,7 +10,8 @@
 //	renewer    extends leases before they run out                  renew.go
 //	settler    stores acks and nacks in batches                    settle.go
 //
-// A fifth one, pauseWatcher in pause.go, has nothing fetched and handed over while the topic is paused.
+// Two more watch the store, if it can tell: pauseWatcher in pause.go has nothing fetched and handed over while the topic
+// is paused, and removalWatcher in removal.go has all leases extended when messages may have been removed.
 //
 // The list is [leases]: one mutex, which only its own methods take. What it guards are
 // the [contents], plain structs without a mutex: the table of messages, the capacity,

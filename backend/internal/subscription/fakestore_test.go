@@ -42,6 +42,11 @@ type fakeStore struct {
 	passedBy    map[int64]bool                     // those of them that it has found, and locks no more
 	pause       *backend.Paused                    // nil: the topic is not paused
 	pauseSet    chan struct{}                      // closed, and replaced, when that changes
+
+	cancelled     map[int64]bool // what cancel has removed
+	removals      chan struct{}  // closed, and replaced, when that changes
+	hidesRemovals atomic.Bool    // and is not
+	ahead         time.Duration  // of the clock of the subscriptions
 }
 
 // stored is one message, and the lease that it had last.
@@ -62,7 +67,8 @@ func newFakeStore() *fakeStore {
 		messages: map[int64]*stored{},
 		changed:  make(chan struct{}),
 		pauseSet: make(chan struct{}),
-		tokens:   map[*message.Message]subscription.Token{},
+		removals: make(chan struct{}), cancelled: map[int64]bool{},
+		tokens: map[*message.Message]subscription.Token{},
 	}
 }
 
@@ -120,6 +126,32 @@ func (s *fakeStore) remove(id int64) {
 		s.record(event{kind: removed, token: m.token()})
 		delete(s.messages, id)
 	}
+}
+
+// cancel deletes a message that may be leased, and tells of it.
+func (s *fakeStore) cancel(id int64) {
+	s.remove(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancelled[id] = true
+	if !s.hidesRemovals.Load() {
+		close(s.removals)
+		s.removals = make(chan struct{})
+	}
+}
+
+// Removed implements [subscription.Removable].
+func (s *fakeStore) Removed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.removals
+}
+
+// setAhead sets the clock of the store ahead of that of the subscriptions.
+func (s *fakeStore) setAhead(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead = d
 }
 
 // lockFor keeps all subscriptions from a message for d, unless one has locked it. Its lease
@@ -370,9 +402,13 @@ func (s *fakeStore) apply(m *stored, settlement subscription.Settlement) {
 func (s *fakeStore) extend(subscriber string, tokens []subscription.Token, d time.Duration) (missed subscription.Missed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	missed.Now = time.Now().Add(s.ahead)
 	for _, token := range tokens {
 		e := event{kind: extended, subscriber: subscriber, token: token, result: accepted}
 		switch m := s.messages[token.ID]; {
+		case m == nil && s.cancelled[token.ID]:
+			e.result = gone
+			missed.Gone = append(missed.Gone, token)
 		case m == nil || m.token() != token:
 			e.result = fenced
 			missed.Lost = append(missed.Lost, token)
@@ -403,7 +439,10 @@ type storeView struct {
 	calls          map[method][]*call
 }
 
-var _ subscription.Pausable = (*storeView)(nil)
+var (
+	_ subscription.Pausable  = (*storeView)(nil)
+	_ subscription.Removable = (*storeView)(nil)
+)
 
 func (s *fakeStore) viewOf(subscriber string) *storeView {
 	return &storeView{fakeStore: s, subscriber: subscriber, scriptedFaults: map[method][]fault{}, calls: map[method][]*call{}}

@@ -22,6 +22,7 @@ type lease struct {
 	since       time.Time // when the phase began
 	renewAt     time.Time
 	expiresAt   time.Time // by our own clock, at the latest
+	grantedAt   time.Time // by the clock of the store: when it was leased or extended last
 	planned     bool      // it is about to be extended
 	retrying    bool      // the last extension has failed; the next is at renewAt, and not before
 	failedAlone bool      // the last extension has failed, which was of this lease only
@@ -62,7 +63,7 @@ func prepare(ls *leases, fetched []Lease, sent time.Time) []*lease {
 			ctx, cancel := context.WithCancelCause(backend.WithDelivery(ls.parent, f.Delivery))
 			f.Message.SetContext(ctx)
 			f.Delivery.Parker = l
-			l.Lease, l.cancel, l.owner, l.since = f, cancel, ls, sent
+			l.Lease, l.cancel, l.owner, l.since, l.grantedAt = f, cancel, ls, sent, f.At
 			l.extended(sent, ls.config.Lease)
 			all = append(all, l)
 		}
@@ -75,6 +76,12 @@ func (l *lease) extended(sent time.Time, d time.Duration) {
 	l.renewAt = sent.Add(d / 3)
 	l.expiresAt = sent.Add(d)
 	l.isLeased, l.failedAlone, l.retrying = true, false, false
+}
+
+// wasValid reports whether the lease had not ended at a time by the clock of the store. Our own clock cannot tell: it may
+// have stood still, as that of a suspended host does.
+func (l *lease) wasValid(now time.Time) bool {
+	return !now.IsZero() && now.Before(l.grantedAt.Add(l.owner.config.Lease))
 }
 
 // isDue reports whether to extend the lease now, in the same go with others.

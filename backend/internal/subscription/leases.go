@@ -427,7 +427,7 @@ func (ls *leases) planExtension(group []*lease) {
 }
 
 // extended is [contents.extended], under the mutex.
-func (ls *leases) extended(group []*lease, missed Missed, sent time.Time) (lost int) {
+func (ls *leases) extended(group []*lease, missed Missed, sent time.Time) (lost int, cancelled []*lease) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return ls.contents.extended(group, missed, sent)

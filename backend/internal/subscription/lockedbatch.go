@@ -71,7 +71,7 @@ func leased(rest []*lease, tokens []Token, sent time.Time) (unleased []*lease) {
 			unleased = append(unleased, l)
 			continue
 		}
-		l.Token = tokens[i]
+		l.Token, l.grantedAt = tokens[i], tokens[i].At
 		l.extended(sent, l.owner.config.Lease)
 	}
 	return unleased

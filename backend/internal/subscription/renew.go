@@ -3,8 +3,12 @@ package subscription
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/ezq-go/ezq/internal/excerpt"
+	"github.com/ezq-go/ezq/internal/sparse"
 )
 
 // renewer keeps the leases of all messages that a subscription has: one call to the store
@@ -13,7 +17,8 @@ import (
 // Three things end a lease before its message is settled: the store says that another
 // consumer has the message; the store cannot be reached until the lease has run out by our
 // own clock; or the message has been handled for longer than MaxExtension. The message's
-// context then ends with backend.ErrLeaseLost.
+// context then ends with backend.ErrLeaseLost. If the message was removed although its lease
+// was valid, it ends with backend.ErrCancelled.
 type renewer struct {
 	config  Config
 	store   Store
@@ -85,10 +90,12 @@ func (r *renewer) extend(group []*lease) {
 	_, refused := errors.AsType[*Refusal](err)
 	switch {
 	case err == nil:
-		if n := r.leases.extended(group, missed, sent); n > 0 {
+		lost, cancelled := r.leases.extended(group, missed, sent)
+		if lost > 0 {
 			r.config.Logger.Warn("ezq: leases were lost; other consumers have the messages, or they were removed",
-				"topic", r.config.Topic, "messages", n, "removed", len(missed.Gone))
+				"topic", r.config.Topic, "messages", lost, "removed", len(missed.Gone)-len(cancelled))
 		}
+		r.logCancelled(cancelled)
 	case (refused || silent) && len(group) > 1 && r.calls < maxExtensions:
 		r.searchIn(group)
 		if silent {
@@ -99,6 +106,13 @@ func (r *renewer) extend(group []*lease) {
 		r.leases.extensionFailed(group, sent)
 	}
 	close(extension)
+}
+
+func (r *renewer) logCancelled(cancelled []*lease) {
+	about := sparse.About{Text: "ezq: a message was cancelled while a consumer had it", Topic: r.config.Topic}
+	for _, l := range cancelled {
+		sparse.Log(context.Background(), r.config.Logger, slog.LevelInfo, about, "topic", r.config.Topic, "id", excerpt.Of(l.Message.UUID))
+	}
 }
 
 // searchIn has the parts of a group extended.

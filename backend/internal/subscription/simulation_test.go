@@ -230,7 +230,11 @@ func (sim *simulation) interfere() {
 		}
 		switch id := pick(rng, ids...); rng.IntN(5) {
 		case 0:
-			sim.store.remove(id)
+			if n%2 == 0 {
+				sim.store.cancel(id)
+			} else {
+				sim.store.remove(id)
+			}
 		case 1, 2:
 			sim.store.expire(id)
 		default:

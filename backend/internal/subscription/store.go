@@ -86,6 +86,10 @@ type Missed struct {
 	Lost []Token // another consumer has the message, or has had it since
 	Gone []Token // it is not there any more: settled before, or removed by others
 	Busy []Token // it was locked at that moment; the token may be accepted soon
+
+	// Now is when the store began to extend leases, by its own clock, if it tells. A message that
+	// is Gone although its lease had not ended then was removed by others than its consumers.
+	Now time.Time
 }
 
 // split returns the settlements of batch that are to be tried again, and the others.

@@ -18,6 +18,7 @@ type subscription struct {
 	renewer   *renewer
 	settler   *settler
 	pauses    *pauseWatcher
+	removals  *removalWatcher
 }
 
 func newSubscription(ctx context.Context, store Store, config Config) *subscription {
@@ -31,6 +32,7 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 		config.LockFor = 0 // a locked message waits for others, and may come after them
 	}
 	pausable, _ := store.(Pausable)
+	removable, _ := store.(Removable)
 	leases := newLeases(context.WithoutCancel(ctx), config)
 	settler := newSettler(config, store, leases)
 	return &subscription{
@@ -45,6 +47,7 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 		renewer:   &renewer{config: config, store: store, leases: leases, settler: settler},
 		settler:   settler,
 		pauses:    &pauseWatcher{config: config, pausable: pausable, leases: leases, settler: settler},
+		removals:  &removalWatcher{store: removable, leases: leases},
 	}
 }
 
@@ -84,6 +87,10 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 	if s.pauses.pausable != nil {
 		changed := s.pauses.update() // before the first fetch
 		loops.Go(func() { s.pauses.run(settling, changed) })
+	}
+	if s.removals.store != nil {
+		removed := s.removals.store.Removed() // before the first fetch
+		loops.Go(func() { s.removals.run(settling, removed) })
 	}
 	loops.Go(func() { s.renewer.run(settling) })
 	loops.Go(func() { s.settler.run(settling, s.settler.settlements) })

@@ -1,8 +1,8 @@
--- How far a schedule has come, and the time. The row is locked.
+-- How far a schedule has come, its pause, and the time. The row is locked.
 --
 -- Parameter: $1 the id of the schedule.
 --
--- The clock is read when the row is locked, so it is not earlier than the last tick.
+-- The clock is read when the row is locked, so it is not earlier than the last tick. {columns} is what is told of a schedule.
 
 with m as materialized (select message from {table} where msg_id = $1 for update)
-select coalesce(message->>'schedule'::text, ''), pg_catalog.left(coalesce(message->>'last'::text, ''), 100), clock_timestamp() from m
+select coalesce(message->>'schedule'::text, ''), {columns} from m

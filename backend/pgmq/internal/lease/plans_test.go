@@ -60,7 +60,7 @@ func (w *planChecker) consume(s *Store) {
 	leases = claim(settlementsOf(leases, subscription.DeadLetter)...)
 	lost, err := s.Extend(w.ctx, tokensOf(settlementsOf(leases, subscription.Ack)), time.Minute)
 	w.plans.RequireFewRows(w.t, "extending", claimLimit, err)
-	require.Empty(w.t, lost)
+	require.Equal(w.t, subscription.Missed{Now: lost.Now}, lost)
 	_, err = s.Settle(w.ctx, settlementsOf(leases, subscription.Nack))
 	w.plans.RequireFewRows(w.t, "a nack", claimLimit, err)
 	lostAcks := settlementsOf(leases, subscription.Ack)

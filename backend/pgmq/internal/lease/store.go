@@ -29,8 +29,9 @@ type Store struct {
 }
 
 var (
-	_ subscription.Locker   = (*Store)(nil)
-	_ subscription.Pausable = (*Store)(nil)
+	_ subscription.Locker    = (*Store)(nil)
+	_ subscription.Pausable  = (*Store)(nil)
+	_ subscription.Removable = (*Store)(nil)
 )
 
 // Config is what a store of a queue is made of.
@@ -88,6 +89,9 @@ func (s *Store) Changed() <-chan struct{} { return s.claims.watch() }
 
 // Paused implements [subscription.Pausable].
 func (s *Store) Paused() (*backend.Paused, <-chan struct{}) { return s.paused() }
+
+// Removed implements [subscription.Removable].
+func (s *Store) Removed() <-chan struct{} { return s.queue.wakeups.Next(wakeup.Removals(s.queue.name)) }
 
 // Settle implements [subscription.Store].
 func (s *Store) Settle(ctx context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {

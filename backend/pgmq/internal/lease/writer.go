@@ -131,7 +131,9 @@ func (w writer) storeReleases(ctx context.Context, db transact.Sender, released 
 // gone.
 func (w writer) extend(ctx context.Context, leases []subscription.Token, lease time.Duration) (subscription.Missed, error) {
 	extended := make(idSet, len(leases))
+	var now time.Time
 	batch := transact.New()
+	batch.Queue("select pg_catalog.clock_timestamp()").QueryRow(func(row pgx.Row) error { return row.Scan(&now) })
 	w.queueExtension(batch, tokenColumnsOf(leases), lease, extended)
 	err := batch.Run(ctx, w.queue.pool)
 	if w.queue.isDropped(ctx, err) {
@@ -143,7 +145,9 @@ func (w writer) extend(ctx context.Context, leases []subscription.Token, lease t
 	if err != nil {
 		return subscription.Missed{}, w.queue.classify("extend", err)
 	}
-	return w.findMissed(ctx, leases, extended), nil
+	missed := w.findMissed(ctx, leases, extended)
+	missed.Now = now
+	return missed, nil
 }
 
 // extendEach extends leases, together if it can, within about a second. It calls extended with each part that it has

@@ -3,6 +3,7 @@ package search
 import (
 	"context"
 	_ "embed"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,20 +15,25 @@ import (
 type change struct {
 	sql        string // which rows it is for, change.sql says
 	privileges string
-	arguments  []any              // from $8 on
-	after      func(queue string) // is called where something was changed; or nil
+	arguments  []any // from $8 on
+	running    bool  // it is also for what consumers may have
+	after      func(queue string, done changed)
 }
 
-// changed is what a change has done.
-type changed struct{ done, busy int }
+// changed is what a change has done: to messages that waited, and to those that consumers may have; and how many stay.
+type changed struct{ waiting, running, busy int }
+
+func (c changed) plus(other changed) changed {
+	return changed{c.waiting + other.waiting, c.running + other.running, c.busy + other.busy}
+}
 
 // run changes what waits in each queue of topic, one after the other.
 func (c change) run(ctx context.Context, s Search, op, topic string, selection backend.Selection) (total changed, err error) {
 	err = s.each(ctx, op, topic, selection, false, func(chosen choice, t table) (missed, error) {
 		one, left, err := c.runOn(ctx, s, chosen, t)
-		total.done, total.busy = total.done+one.done, total.busy+one.busy
-		if one.done > 0 && c.after != nil {
-			c.after(t.queue)
+		total = total.plus(one)
+		if c.after != nil {
+			c.after(t.queue, one)
 		}
 		return left, err
 	})
@@ -44,7 +50,8 @@ func (c change) runOn(ctx context.Context, s Search, chosen choice, t table) (on
 	}
 	args := append(chosen.arguments(t, s.MaxRows), c.arguments...)
 	left.slow, err = s.look(ctx, chosen, func(chosen choice, tx pgx.Tx) error {
-		return tx.QueryRow(ctx, chosen.statement(changeSQL, t, "{change}", c.sql), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...).Scan(&one.done, &one.busy, &left.rest, &left.large)
+		return tx.QueryRow(ctx, chosen.statement(changeSQL, t, "{change}", c.sql, "{running}", strconv.FormatBool(c.running)), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...).
+			Scan(&one.waiting, &one.running, &one.busy, &left.rest, &left.large)
 	})
 	if fault.IsCode(err, "42501") { // insufficient_privilege
 		err = t.denied(c.privileges, fault.WithoutSecrets(err))

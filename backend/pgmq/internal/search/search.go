@@ -51,8 +51,49 @@ func (s Search) Find(ctx context.Context, op, topic string, selection backend.Se
 
 // Cancel deletes what waits of the messages that selection chooses, in the queues of topic.
 func (s Search) Cancel(ctx context.Context, op, topic string, selection backend.Selection) (backend.Cancelled, error) {
-	total, err := change{sql: "delete from {table}", privileges: "SELECT, UPDATE, DELETE"}.run(ctx, s, op, topic, selection)
-	return backend.Cancelled{Removed: total.done, Busy: total.busy}, err
+	total, err := change{sql: deleteSQL, privileges: deletePrivileges}.run(ctx, s, op, topic, selection)
+	return backend.Cancelled{Removed: total.waiting, Busy: total.busy}, err
+}
+
+const (
+	deleteSQL        = "delete from {table}"
+	deletePrivileges = "SELECT, UPDATE, DELETE"
+)
+
+// How long to try again to delete what is locked, and how often: consumers lock what they have fetched for a moment.
+const (
+	lockPatience = 2 * time.Second
+	lockInterval = 50 * time.Millisecond
+)
+
+// CancelRunning deletes the messages that selection chooses, in the queues of topic, also those that consumers have. It calls stop for
+// each queue where it has deleted one of these.
+func (s Search) CancelRunning(ctx context.Context, op, topic string, selection backend.Selection, stop func(queue string)) (backend.Cancelled, error) {
+	c := change{sql: deleteSQL, privileges: deletePrivileges, running: true, after: func(queue string, done changed) {
+		if done.running > 0 {
+			stop(queue)
+		}
+	}}
+	var total changed
+	for begin := time.Now(); ; {
+		one, err := c.run(ctx, s, op, topic, selection)
+		total = changed{total.waiting + one.waiting, total.running + one.running, one.busy}
+		if err != nil || one.busy == 0 || time.Since(begin) > lockPatience || !wait(ctx, lockInterval) {
+			return backend.Cancelled{Removed: total.waiting, Stopped: total.running, Busy: total.busy}, err
+		}
+	}
+}
+
+// wait reports whether d has passed before ctx has ended.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // rescheduleSQL moves messages to the time $8, or if that is null, to now. One that is due already keeps its place
@@ -66,8 +107,12 @@ func (s Search) Reschedule(ctx context.Context, op, topic string, selection back
 	if at.After(time.Unix(0, 0)) { // an earlier one is over, and perhaps earlier than PostgreSQL can tell
 		to = &at
 	}
-	total, err := change{sql: rescheduleSQL, privileges: "SELECT, UPDATE", arguments: []any{to}, after: wake}.run(ctx, s, op, topic, selection)
-	return backend.Rescheduled{Moved: total.done, Busy: total.busy}, err
+	total, err := change{sql: rescheduleSQL, privileges: "SELECT, UPDATE", arguments: []any{to}, after: func(queue string, done changed) {
+		if done.waiting > 0 {
+			wake(queue)
+		}
+	}}.run(ctx, s, op, topic, selection)
+	return backend.Rescheduled{Moved: total.waiting, Busy: total.busy}, err
 }
 
 // each does something with each table of topic, which says what it has not looked at. It goes on with the next one as far as that makes sense, and says at the end what was left out.

@@ -22,6 +22,9 @@ const Channel = "ezq"
 // Pauses is what the channel carries when a pause of some queue has begun or ended. No queue has this name.
 const Pauses = "pgmq.ezq_pauses"
 
+// Removals is what the channel carries when messages of queue were removed that consumers had. No queue has this name.
+func Removals(queue string) string { return "pgmq.ezq_removals " + queue }
+
 const (
 	// notifyMin and notifyMax bound the pause after a notification. It doubles while
 	// there is something to notify after each pause: a consumer that gets messages all
