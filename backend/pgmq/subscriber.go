@@ -377,8 +377,8 @@ func (s *Subscriber) hears() bool {
 	return s.listener != nil && s.listener.Hears()
 }
 
-// deadLetterTableOf returns where dead letters from a queue go. That queue's owner is trusted
-// with them.
+// deadLetterTableOf returns where dead letters from a queue go. If an administrator has created that queue, its owner
+// is trusted with them.
 func (s *Subscriber) deadLetterTableOf(from string) lease.DeadLetterTableFunc {
 	return func(ctx context.Context, topic string, lookUp bool) (string, error) {
 		queue, err := queuename.Of(topic)
@@ -396,7 +396,7 @@ func (s *Subscriber) deadLetterTableOf(from string) lease.DeadLetterTableFunc {
 		if err != nil {
 			return "", err
 		}
-		if err := s.owners.Check(ctx, pool, s.logger, []string{table}, queuename.Table(from)); err != nil {
+		if err := s.owners.Check(ctx, pool, s.logger, []string{table}, catalog.VouchingTable(s.config.NoCreate, from)); err != nil {
 			return "", fault.Classify("dead-letter", topic, err)
 		}
 		s.owners.Trust(from, queue)
