@@ -234,7 +234,7 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 		}
 		if fault.IsCode(err, "42501") {
 			p.routes.Forget(topic, to)
-			if batch.Conditions == nil {
+			if batch.Conditions == nil && !fault.IsAbout(err, fault.ThrottleTable) {
 				err = catalog.PublishDenied(topic, to.Queues)
 			}
 			return err
