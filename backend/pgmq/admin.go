@@ -204,6 +204,9 @@ func kindOf(ctx context.Context, pool *pgxpool.Pool, queue string) (QueueKind, e
 
 // dropQueue deletes a queue, and reports whether there was one.
 func dropQueue(ctx context.Context, pool *pgxpool.Pool, queue string) (existed bool, err error) {
+	if _, err := catalog.Probe(ctx, pool, "ezq"); err != nil { // is the function PGMQ's?
+		return false, err
+	}
 	if _, err = kindOf(ctx, pool, queue); err == nil {
 		err = transact.Run(ctx, pool, "lock_timeout = '5s'", func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, catalog.OwnPathSQL); err != nil {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 )
 
@@ -15,8 +16,9 @@ type logMissedFunc func(ctx context.Context, db DBTX, topic, own, queue string)
 // missedMessages logs what a group has missed: messages that were published to a topic while the group was
 // not bound to it.
 type missedMessages struct {
-	group  string
-	logger *slog.Logger
+	group        string
+	administered bool // an administrator has created the group's queue, and vouches for the owner of that
+	logger       *slog.Logger
 }
 
 // logNew is for a group that is new, or was unbound.
@@ -25,12 +27,12 @@ func (m missedMessages) logNew(ctx context.Context, db DBTX, topic, own, queue s
 	if !queueExists(ctx, db, own) {
 		return
 	}
-	n := catalog.CountMissed(ctx, db, topic, own, queue)
+	n, remedy := m.look(ctx, db, topic, own, queue)
 	if n == 0 {
 		m.loggerFor(topic, own, n).Info(text)
 		return
 	}
-	m.loggerFor(topic, own, n).Warn(text, "remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
+	m.loggerFor(topic, own, n).Warn(text, remedy...)
 }
 
 // logRestored is for a group whose queue was unbound, or else dropped, and gets messages again.
@@ -51,9 +53,17 @@ func (m missedMessages) logOwn(ctx context.Context, db DBTX, topic, queue string
 	if err != nil || !queueExists(ctx, db, own) {
 		return
 	}
-	m.loggerFor(topic, own, catalog.CountMissed(ctx, db, topic, own, queue)).Warn(
-		"ezq: the topic has a queue of its own, which gets every message, and may have what was published meanwhile",
-		"remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue))
+	n, remedy := m.look(ctx, db, topic, own, queue)
+	m.loggerFor(topic, own, n).Warn("ezq: the topic has a queue of its own, which gets every message, and may have what was published meanwhile", remedy...)
+}
+
+// look returns how many messages in a topic's own queue a group has missed, and attributes that say what to do. If that
+// queue would run the code of an untrusted role, the number is unknown, and to move the messages would run it too.
+func (m missedMessages) look(ctx context.Context, db DBTX, topic, own, queue string) (n int, remedy []any) {
+	if err := catalog.RequireTrusted(ctx, db, []string{queuename.Table(own)}, catalog.VouchingTable(m.administered, queue)); err != nil {
+		return -1, []any{"error", fault.Classify("count what the group has missed", topic, err)}
+	}
+	return catalog.CountMissed(ctx, db, topic, own, queue), []any{"remedy", moveRemedy(topic), "move", catalog.MoveMissed(topic, own, queue)}
 }
 
 func moveRemedy(topic string) string {

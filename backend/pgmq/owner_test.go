@@ -60,7 +60,7 @@ func (env *untrustedOwnerEnv) queue(t *testing.T, name string) {
 
 func (env *untrustedOwnerEnv) requireNothingStolen(t *testing.T) {
 	t.Helper()
-	requireCount(t, env.pool, "public.loot", 0)
+	require.Empty(t, get[string](t, env.pool, "select coalesce(string_agg(distinct who, ', '), '') from public.loot"), "code ran as these roles")
 }
 
 func requireRefusedAsForeign(t *testing.T, err error, env *untrustedOwnerEnv) {
@@ -110,127 +110,11 @@ func TestQueue_MadeByUntrustedRoleRunsNoCode(t *testing.T) {
 	env.requireNothingStolen(t)
 }
 
-// placesOfCode are tables that a role can make in the place of {t}, with one that it gives code: {c}.
-func placesOfCode() map[string]string {
-	const partitioned = "alter table {t} rename to template_{n}; create table {t} (like public.template_{n} including defaults) partition by "
-	return map[string]string{
-		"the table":            "create table {c} (like {t})", // which is {t}
-		"its partition":        partitioned + "range ({k}); create table {c} partition of {t} default",
-		"a partition of that":  partitioned + "range ({k}); create table public.mid_{n} partition of {t} default partition by hash ({k}); create table {c} partition of public.mid_{n} for values with (modulus 1, remainder 0)",
-		"a child":              "create table {c} () inherits ({t})",
-		"a child of the child": "create table public.mid_{n} () inherits ({t}); create table {c} () inherits (public.mid_{n})",
-		"a table it inherits":  "create table {c} (like {t}); alter table {t} inherit {c}",
-	}
-}
-
-// waysToCode give {c} code that PostgreSQL runs for a role that uses the table; hidden says that it knows of no function there.
-func waysToCode() map[string]string {
-	const hidden = "query_to_xml('select public.take(''{}'')', true, true, '')"
-	return map[string]string{
-		"a trigger":                       "create trigger t before insert or update or delete on {c} for each row execute function public.steal()",
-		"a hidden condition of a trigger": "create trigger t after insert on {c} for each row when (" + hidden + " is not null) execute function suppress_redundant_updates_trigger()",
-		"a default":                       "alter table {a} add column x boolean; alter table {c} alter x set default public.take('{}')",
-		"a hidden default":                "alter table {a} add column x text; alter table {c} alter x set default " + hidden + "::text",
-		"a constraint":                    "alter table {c} add check (public.take(to_jsonb({k}))) not valid",
-		"a hidden constraint":             "alter table {c} add check (" + hidden + " is not null) not valid",
-		"a hidden policy":                 "create policy p on {c} using (" + hidden + " is not null)",
-		"a hidden rule":                   "create rule r as on insert to {c} do also select " + hidden,
-		"an index":                        "create index on {c} (public.unchanged({k}))",
-		"an operator in an index":         "create index on {c} (({k} operator(public.~~~) {k}))",
-		"a generated column":              "alter table {a} add column x {type} generated always as (public.unchanged({k})) stored",
-		"a domain":                        "alter table {a} add column x public.stealing",
-	}
-}
-
-// makeFunctions gives mallory functions, an operator and a domain that steal.
-func (env *untrustedOwnerEnv) makeFunctions(t *testing.T) {
-	t.Helper()
-	env.execAsOwner(t, "create function public.take(jsonb) returns boolean language plpgsql as $$ begin insert into public.loot values (current_user); return true; end $$",
-		"create function public.unchanged(anyelement) returns anyelement immutable language plpgsql as $$ begin perform public.take('{}'); return $1; end $$",
-		"create function public.both(anyelement, anyelement) returns anyelement immutable language plpgsql as $$ begin perform public.take('{}'); return $1; end $$",
-		"create operator public.~~~ (leftarg = anyelement, rightarg = anyelement, function = public.both)",
-		"create domain public.stealing as text check (query_to_xml('select public.take(''{}'')', true, true, '') is not null)")
-}
-
-// Whatever a role does to a table that it is the first to make, and wherever it puts that, it runs as no other role.
-func TestQueue_MadeByUntrustedRoleRunsNoCodeAnywhere(t *testing.T) {
-	t.Parallel()
-	env := newUntrustedOwnerEnv(t)
-	env.makeFunctions(t)
-	client := openAt(t, env.database, pgmq.Config{})
-	n, turn := 0, 0
-	for place, tables := range placesOfCode() {
-		for way, code := range waysToCode() {
-			turn++
-			for _, use := range []string{"publish", "subscribe", "key store", "dead letter"} {
-				n++
-				if n%4 != turn%4 { // each place and each way with one of the uses, which is another one in each row
-					continue
-				}
-				names := []string{"{n}", fmt.Sprint(n), "{t}", fmt.Sprintf("pgmq.q_t%d", n), "{c}", fmt.Sprintf("public.c%d", n), "{k}", "message", "{type}", "jsonb", "{a}", ""}
-				create := fmt.Sprintf("select pgmq.create('t%d')", n)
-				if use == "key store" {
-					names[3], names[7], names[9] = fmt.Sprintf("public.seen%d", n), "key", "bytea"
-					create = fmt.Sprintf("create table public.seen%d (key bytea, until timestamptz not null)", n)
-				}
-				if place == "the table" {
-					names[5] = names[3]
-					tables = "select"
-				}
-				sql := create + "; " + tables + "; " + code
-				names[11] = names[5]
-				if strings.Contains(tables, "partition by") {
-					names[11] = names[3]
-					sql = strings.Replace(sql, "alter table {t} rename", "alter table {t} set schema public; alter table public."+names[3][strings.Index(names[3], ".")+1:]+" rename", 1)
-					if use == "key store" {
-						sql = strings.Replace(sql, "alter table {t} set schema public; ", "", 1)
-					}
-				}
-				env.execAsOwner(t, strings.NewReplacer(names...).Replace(sql), "delete from public.loot",
-					strings.NewReplacer(names...).Replace("grant all on {t}, {c} to public"))
-				var err error
-				switch use {
-				case "publish":
-					err = client.Publish(fmt.Sprintf("t%d", n), message.NewMessage("1", []byte("{}")))
-				case "subscribe":
-					_, err = client.Subscribe(t.Context(), fmt.Sprintf("t%d", n))
-				case "dead letter":
-					env.refuseDeadLetter(t, fmt.Sprintf("t%d", n))
-					continue
-				case "key store":
-					_, err = client.KeyStore(t.Context(), names[3])
-				}
-				require.ErrorIs(t, err, pgmq.ErrPermission, "%s: %s on %s", use, way, place)
-				requireRefusedAsForeign(t, err, env)
-				listed := strings.ReplaceAll(sqlBlock(t, "pg_describe_object"), "pgmq.q_orders_dead", names[3])
-				require.Positive(t, get[int](t, env.pool, "select count(*) from ("+strings.TrimSuffix(strings.TrimSpace(listed), ";")+") as listed"), "%s on %s is not listed", way, place)
-				env.requireNothingStolen(t)
-			}
-		}
-	}
-}
-
-// refuseDeadLetter has a message become a dead letter of a topic, whose queue refuses it.
-func (env *untrustedOwnerEnv) refuseDeadLetter(t *testing.T, dead string) {
-	t.Helper()
-	log := &logRecorder{}
-	client := openAt(t, env.database, pgmq.Config{Logger: slog.New(slog.NewTextHandler(log, nil))})
-	require.NoError(t, client.Publish("source_of_"+dead, message.NewMessage("1", []byte("{}"))))
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	messages, err := client.Subscribe(ctx, "source_of_"+dead)
-	require.NoError(t, err)
-	backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: dead})
-	log.requireLogged(t, "belongs to the role "+env.role)
-	env.requireNothingStolen(t)
-}
-
 // What PGMQ and ezq make on a table is no code, also if its owner is not trusted.
 func TestQueue_MadeByUntrustedRoleIsUsedAsItIsMade(t *testing.T) {
 	t.Parallel()
 	env := newUntrustedOwnerEnv(t)
-	execute(t, env.pool, "grant all on pgmq.notify_insert_throttle to "+env.role)
-	env.execAsOwner(t, "select pgmq.create('orders')", "select pgmq.create_fifo_index('orders')", "select pgmq.enable_notify_insert('orders')",
+	env.execAsOwner(t, "select pgmq.create('orders')", "select pgmq.create_fifo_index('orders')",
 		"create index on pgmq.q_orders (read_ct)",
 		"create table public.ezq_seen (key bytea primary key, until timestamptz not null)", "create index on public.ezq_seen (until)",
 		"grant all on public.ezq_seen, pgmq.q_orders, pgmq.a_orders to public")
@@ -385,4 +269,54 @@ func TestOwner_RemedyRunsNoCode(t *testing.T) {
 	execute(t, env.pool, "drop trigger t on pgmq.q_orders")
 	require.NoError(t, publish())
 	env.requireNothingStolen(t)
+}
+
+// A queue without code is used, whichever role has made it. That role does not vouch for another queue of its own.
+func TestDeadLetter_OwnerOfQueueWithoutCodeVouchesForNone(t *testing.T) {
+	t.Parallel()
+	env := newUntrustedOwnerEnv(t)
+	env.execAsOwner(t, "select pgmq.create('orders')", "grant all on pgmq.q_orders, pgmq.a_orders to public")
+	env.queue(t, "orders_dead")
+	log := &logRecorder{}
+	client := openAt(t, env.database, pgmq.Config{Logger: log.logger()})
+	require.NoError(t, client.Publish("orders", message.NewMessage("1", []byte("{}"))))
+	messages, err := client.Subscribe(t.Context(), "orders")
+	require.NoError(t, err)
+	backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: "orders_dead"})
+	pgtest.Eventually(t, patience, "an outcome", func() bool {
+		return strings.Contains(log.String(), "a dead letter cannot be moved") || get[int](t, env.pool, "select count(*) from pgmq.q_orders") == 0
+	})
+	env.requireNothingStolen(t)
+}
+
+// PGMQ's trigger calls functions and operators by names without a schema: the role that makes it may have made those too.
+func TestQueue_MadeByUntrustedRoleNotifiesNot(t *testing.T) {
+	t.Parallel()
+	env := newUntrustedOwnerEnv(t)
+	execute(t, env.pool, "grant all on pgmq.notify_insert_throttle to public")
+	env.execAsOwner(t, "select pgmq.create('orders')", "select pgmq.enable_notify_insert('orders')", "grant all on pgmq.q_orders to public",
+		"create function public.equals(varchar, text) returns boolean language plpgsql as $$ begin insert into public.loot values (current_user); return true; end $$",
+		"create operator public.= (leftarg = varchar, rightarg = text, function = public.equals)")
+	client := openAt(t, env.database, pgmq.Config{})
+	requireRefusedAsForeign(t, client.Publish("orders", message.NewMessage("1", []byte("{}"))), env)
+	env.requireNothingStolen(t)
+	execute(t, env.pool, "alter table pgmq.q_orders owner to current_user; drop operator public.= (varchar, text)")
+	require.NoError(t, client.Publish("orders", message.NewMessage("1", []byte("{}"))), "an administrator vouches for the trigger")
+}
+
+// A key store without a schema is looked for in the search_path, where a role may have made a schema with the name of this role.
+func TestKeyStore_InSchemaMadeByUntrustedRoleRunsNoCode(t *testing.T) {
+	t.Parallel()
+	env := newUntrustedOwnerEnv(t)
+	url := pgtest.Role(t, env.database, "grant all on schema public to {role}")
+	program := roleOf(t, url)
+	execute(t, env.pool, "create schema "+program+" authorization "+env.role)
+	env.execAsOwner(t, "grant all on schema "+program+" to public", "create table "+program+".ezq_seen (key bytea primary key, until timestamptz not null)",
+		"grant all on "+program+".ezq_seen to public", "create trigger t before insert on "+program+".ezq_seen for each row execute function public.steal()")
+	execute(t, env.pool, "grant usage on schema pgmq to "+program)
+	client := openAt(t, url, pgmq.Config{})
+	_, err := client.KeyStore(t.Context(), "ezq_seen")
+	requireRefusedAsForeign(t, err, env)
+	_, err = client.KeyStore(t.Context(), program+".ezq_seen")
+	require.NoError(t, err, "a schema that is named is that of a role which is trusted")
 }

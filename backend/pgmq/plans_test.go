@@ -76,10 +76,15 @@ func (w *planChecker) administer(client *Client, keys *KeyStore) {
 	_, err = client.PurgeQueue(w.ctx, "t")
 	w.plans.RequireFewRows(w.t, "PurgeQueue", 1000, err)
 
-	tick := backend.ScheduleTick{Schedule: "s", At: time.Now()}
-	msg := message.NewMessage("1", nil)
-	msg.SetContext(backend.WithScheduleTick(w.ctx, &tick))
-	w.plans.RequireFewRows(w.t, "a tick", 1, client.Publish("t", msg))
+	tick := func() error {
+		tick := backend.ScheduleTick{Schedule: "s", At: time.Now()}
+		return client.Publish("t", message.NewMessageWithContext(backend.WithScheduleTick(w.ctx, &tick), "1", nil))
+	}
+	for range 2 { // the first one begins the schedule, the second one publishes; they look for code on the queues
+		require.NoError(w.t, tick())
+	}
+	w.plans.Forget()
+	w.plans.RequireFewRows(w.t, "a tick", 1, tick())
 	_, err = keys.Seen(w.ctx, "k")
 	w.plans.RequireFewRows(w.t, "KeyStore.Seen", 1, err)
 	w.plans.RequireFewRows(w.t, "KeyStore.Mark", 2, keys.Mark(w.ctx, "k", time.Hour))

@@ -234,7 +234,7 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 		}
 		if fault.IsCode(err, "42501") {
 			p.routes.Forget(topic, to)
-			if batch.Conditions == nil {
+			if batch.Conditions == nil && !fault.IsAbout(err, fault.ThrottleTable) {
 				err = catalog.PublishDenied(topic, to.Queues)
 			}
 			return err
@@ -394,7 +394,7 @@ func (p *Publisher) publishTick(ctx context.Context, topic string, batch insert.
 }
 
 func (p *Publisher) tryPublishTick(ctx context.Context, topic string, batch insert.Batch, tick *backend.ScheduleTick) (result backend.TickResult, err error) {
-	if err := p.routes.Catalog.Ensure(ctx, p.db, schedulesQueue, p.create); err != nil {
+	if err := p.routes.Catalog.EnsureTrusted(ctx, p.db, schedulesQueue, p.create, catalog.VouchingTable(p.create == nil, ownQueue(topic))); err != nil {
 		return result, err
 	}
 	err = p.transact(ctx, func(inside *Publisher) (err error) {

@@ -2,6 +2,7 @@ package pgmq_test
 
 import (
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -188,4 +189,23 @@ func TestDeadLetter_WhenRefusedNamesTable(t *testing.T) {
 			require.NotContains(t, log.String(), "pgmq.create")
 		})
 	}
+}
+
+// The trigger of pgmq.enable_notify_insert writes with the rights of the publisher, who lacks those to another table than the queue.
+func TestPublish_NamesGrantOfTheTriggerThatNotifies(t *testing.T) {
+	t.Parallel()
+	database := ordersDatabase(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "select pgmq.enable_notify_insert('orders')")
+	url := pgtest.Role(t, database, grantsOf(t, "ezq_publisher")...)
+	client := openAt(t, url, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	err := client.Publish("orders", message.NewMessage("1", []byte("{}")))
+	var refused *pgmq.Error
+	require.ErrorAs(t, err, &refused)
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+	require.NotContains(t, refused.Remedy, "INSERT")
+	grant := refused.Remedy[strings.Index(refused.Remedy, "GRANT "):]
+	grant = grant[:strings.Index(grant, " the role")] + " " + roleOf(t, url)
+	execute(t, pool, grant)
+	require.NoError(t, client.Publish("orders", message.NewMessage("1", []byte("{}"))), grant)
 }

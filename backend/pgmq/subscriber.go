@@ -223,6 +223,9 @@ func (s *Subscriber) loadStatements(ctx context.Context, pool *pgxpool.Pool, top
 	if errors.Is(err, ErrQueueNotFound) {
 		return nil, s.config.queueDropped(queue)
 	}
+	if err == nil {
+		err = s.checkOwners(ctx, pool, queue) // another role may have created it
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -302,10 +305,8 @@ func (s *Subscriber) check(ctx context.Context, db DBTX, layout catalog.Layout, 
 	case s.config.Group != "" && !layout.Groups:
 		return catalog.GroupsUnsupported()
 	}
-	if !s.config.NoCreate { // else an administrator has created it
-		if err := s.owners.Check(ctx, db, s.logger, []string{queuename.Table(queue), queuename.Archive(queue)}, ""); err != nil {
-			return err
-		}
+	if err := s.checkOwners(ctx, db, queue); err != nil {
+		return err
 	}
 	switch {
 	case s.config.Group != "":
@@ -314,6 +315,14 @@ func (s *Subscriber) check(ctx context.Context, db DBTX, layout catalog.Layout, 
 		return catalog.Join(ctx, db, topic, queue)
 	}
 	return nil
+}
+
+// checkOwners returns an error if queue or its archive would run the code of an untrusted role.
+func (s *Subscriber) checkOwners(ctx context.Context, db DBTX, queue string) error {
+	if s.config.NoCreate {
+		return nil // an administrator has created it
+	}
+	return s.owners.Check(ctx, db, s.logger, []string{queuename.Table(queue), queuename.Archive(queue)}, "")
 }
 
 // bind makes the group known, and logs what it has missed.
@@ -334,7 +343,9 @@ func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, par
 }
 
 // missed is for the log of what the group has missed.
-func (s *Subscriber) missed() missedMessages { return missedMessages{s.config.Group, s.logger} }
+func (s *Subscriber) missed() missedMessages {
+	return missedMessages{s.config.Group, s.config.NoCreate, s.logger}
+}
 
 // creator creates the queues of this subscriber, unless it must not.
 func (s *Subscriber) creator(pool *pgxpool.Pool) catalog.Creator {
@@ -377,8 +388,8 @@ func (s *Subscriber) hears() bool {
 	return s.listener != nil && s.listener.Hears()
 }
 
-// deadLetterTableOf returns where dead letters from a queue go. That queue's owner is trusted
-// with them.
+// deadLetterTableOf returns where dead letters from a queue go. If an administrator has created that queue, its owner
+// is trusted with them.
 func (s *Subscriber) deadLetterTableOf(from string) lease.DeadLetterTableFunc {
 	return func(ctx context.Context, topic string, lookUp bool) (string, error) {
 		queue, err := queuename.Of(topic)
@@ -396,7 +407,7 @@ func (s *Subscriber) deadLetterTableOf(from string) lease.DeadLetterTableFunc {
 		if err != nil {
 			return "", err
 		}
-		if err := s.owners.Check(ctx, pool, s.logger, []string{table}, queuename.Table(from)); err != nil {
+		if err := s.owners.Check(ctx, pool, s.logger, []string{table}, catalog.VouchingTable(s.config.NoCreate, from)); err != nil {
 			return "", fault.Classify("dead-letter", topic, err)
 		}
 		s.owners.Trust(from, queue)

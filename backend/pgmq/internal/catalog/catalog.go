@@ -10,6 +10,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/bounded"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
@@ -20,11 +21,12 @@ import (
 type Catalog struct {
 	mu    sync.Mutex
 	known map[string]struct{}
+	safe  map[string]struct{} // those of them that ran no code of an untrusted role when that was looked for
 }
 
 // New returns a catalog that knows no queue.
 func New() *Catalog {
-	return &Catalog{known: map[string]struct{}{}}
+	return &Catalog{known: map[string]struct{}{}, safe: map[string]struct{}{}}
 }
 
 // Ensure makes sure that queue exists, as far as known.
@@ -34,6 +36,27 @@ func (c *Catalog) Ensure(ctx context.Context, db transact.Queryer, queue string,
 	}
 	_, err := c.LookUp(ctx, db, queue, create)
 	return err
+}
+
+// EnsureTrusted is Ensure for a queue to which no route leads. It is an error if that would run the code of an
+// untrusted role. The owner of vouchingTable, if that is not "", is trusted as well.
+func (c *Catalog) EnsureTrusted(ctx context.Context, db transact.Queryer, queue string, create Creator, vouchingTable string) error {
+	c.mu.Lock()
+	_, safe := c.safe[queue]
+	c.mu.Unlock()
+	if safe {
+		return nil
+	}
+	if err := c.Ensure(ctx, db, queue, create); err != nil {
+		return err
+	}
+	if err := RequireTrusted(ctx, db, []string{queuename.Table(queue)}, vouchingTable); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	bounded.Set(c.safe, queue, struct{}{})
+	return nil
 }
 
 // Knows reports whether queue was there when it was last looked at.
@@ -95,6 +118,7 @@ func (c *Catalog) remember(queue string) {
 func (c *Catalog) Forget(queue string) {
 	c.mu.Lock()
 	delete(c.known, queue)
+	delete(c.safe, queue)
 	c.mu.Unlock()
 }
 

@@ -97,7 +97,7 @@ select count(*) from (select from {table} where enqueued_at <= (
 	select pg_catalog.max(bound_at) from pgmq.topic_bindings where pattern::text = $1::text and queue_name::text = $2::text) limit 100000) as waiting`
 
 // CountMissed returns how many messages are in the own queue of a topic that a new group
-// does not get: at most 100,000, or -1 if that cannot be told.
+// does not get: at most 100,000, or -1 if that cannot be told. The own queue has to be trusted.
 func CountMissed(ctx context.Context, db transact.Queryer, topic, own, queue string) int {
 	rows, err := db.Query(ctx, strings.ReplaceAll(waitingSQL, "{table}", queuename.Table(own)), pgx.QueryExecModeCacheDescribe, queuename.RoutingKey(topic), queue)
 	if err != nil {
@@ -144,8 +144,8 @@ func HasOnlyGroups(ctx context.Context, pool *pgxpool.Pool, topic string, err er
 	if !fault.IsCode(err, "42P01") || invalid != nil {
 		return false
 	}
-	missing, failed := transact.Value[bool](ctx, pool, "select pg_catalog.to_regclass($1) is null", queuename.Table(own))
-	if failed != nil || !missing {
+	found, failed := Probe(ctx, pool, own)
+	if failed != nil || found.Exists() || !found.Groups {
 		return false
 	}
 	bound, failed := Bindings(ctx, pool, topic)

@@ -37,13 +37,15 @@ type Layout struct {
 	ReadOnly    bool
 	Standby     bool
 	Backend     uint32
+	Untrusted   string         // a table or function of PGMQ that another role may have made; "" if there is none
+	Owner       string         // that role
 	Pooled      bool           `db:"-"` // a pooler is in between
 	Encoding    codec.Encoding `db:"-"` // of the database
 }
 
 // Probe returns what there is of PGMQ and of queue. It is an error if that cannot be used.
 func Probe(ctx context.Context, db transact.Queryer, queue string) (Layout, error) {
-	rows, err := db.Query(ctx, sqlfile.Text(probeSQL), pgx.QueryExecModeCacheDescribe, queuename.Table(queue))
+	rows, err := db.Query(ctx, withTrustedRoles(probeSQL), pgx.QueryExecModeCacheDescribe, queuename.Table(queue))
 	if err != nil {
 		return Layout{}, err
 	}
@@ -69,6 +71,9 @@ func (l Layout) check() error {
 			Remedy: "run CREATE EXTENSION pgmq in this database, or install PGMQ's SQL; docs: https://github.com/pgmq/pgmq",
 		}
 	}
+	if l.Untrusted != "" {
+		return l.untrustedError()
+	}
 	if l.Exists() && !l.isQueue() {
 		return &fault.Error{
 			Kind: fault.ErrNotAQueue, Cause: fmt.Errorf("it has the columns %s", strings.Join(l.Columns, ", ")),
@@ -82,6 +87,19 @@ func (l Layout) check() error {
 		}
 	}
 	return nil
+}
+
+// untrustedError is why a PGMQ is not used of which another role has made a part.
+func (l Layout) untrustedError() error {
+	kind, name, _ := strings.Cut(l.Untrusted, " ")
+	return &fault.Error{
+		Kind: fault.ErrPermission,
+		Cause: fmt.Errorf("the %s, which should be PGMQ's own, belongs to the role %s, which this one has no reason to trust, or is no table",
+			l.Untrusted, l.Owner),
+		Remedy: fmt.Sprintf("see which role has made it, with SELECT pg_catalog.pg_describe_object(classid, objid, 0) FROM pg_depend WHERE refobjid = %s::%s::oid, and drop it;"+
+			" only if an administrator has made it, and nothing depends on it that another role has made, run ALTER %s %s OWNER TO the owner of the schema pgmq (docs/postgres.md, Roles)",
+			sqlfile.Literal(name), map[string]string{"table": "regclass", "function": "regprocedure"}[kind], strings.ToUpper(kind), name),
+	}
 }
 
 // Exists reports whether there is anything in the place of the queue.

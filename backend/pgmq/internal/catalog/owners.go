@@ -6,18 +6,29 @@ import (
 	_ "embed"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/bounded"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
-//go:embed sql/untrusted_tables.sql
-var untrustedTablesSQL string
+var (
+	//go:embed sql/trusted_roles.sql
+	trustedRolesSQL string
+	//go:embed sql/untrusted_tables.sql
+	untrustedTablesSQL string
+)
+
+// withTrustedRoles returns the statement in a file that begins with the roles that the current one trusts.
+func withTrustedRoles(file string) string {
+	return strings.Replace(sqlfile.Text(file), "{trusted roles}", sqlfile.Text(trustedRolesSQL), 1)
+}
 
 // untrustedTable is a table that ezq uses and that can have code run as each role that uses it: its
 // owner, or the code that it has now, belongs to a role that this one has no reason to trust.
@@ -32,11 +43,20 @@ type untrustedTable struct {
 
 // untrustedTables returns those of tables that can run code of roles which are not trusted.
 func untrustedTables(ctx context.Context, db transact.Queryer, tables []string, vouchingTable string) ([]untrustedTable, error) {
-	rows, err := db.Query(ctx, sqlfile.Text(untrustedTablesSQL), pgx.QueryExecModeCacheDescribe, tables, vouchingTable)
+	rows, err := db.Query(ctx, withTrustedRoles(untrustedTablesSQL), pgx.QueryExecModeCacheDescribe, tables, vouchingTable)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[untrustedTable])
+}
+
+// VouchingTable returns the table whose owner vouches for other tables, "" for none. It is that of queue if an
+// administrator creates the queues: any other role can have made a queue that runs no code, to vouch for one that does.
+func VouchingTable(administered bool, queue string) string {
+	if !administered {
+		return ""
+	}
+	return queuename.Table(queue)
 }
 
 // RequireTrusted returns an error if one of tables would run the code of an untrusted role. The owner of

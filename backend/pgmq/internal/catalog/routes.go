@@ -129,18 +129,14 @@ func (rs *Routes) lookUpOnce(ctx context.Context, db transact.Queryer, topic, ow
 // Where an administrator creates the queues, the owner of the topic's own queue
 // is trusted.
 func (r *Route) checkOwners(ctx context.Context, db transact.Queryer, own string, administered bool) error {
-	vouchingTable := ""
-	switch {
-	case administered && !slices.Contains(r.Queues, own):
+	if administered && !slices.Contains(r.Queues, own) {
 		return nil
-	case administered:
-		vouchingTable = queuename.Table(own)
 	}
 	tables := make([]string, len(r.Queues))
 	for i, queue := range r.Queues {
 		tables[i] = queuename.Table(queue)
 	}
-	return RequireTrusted(ctx, db, tables, vouchingTable)
+	return RequireTrusted(ctx, db, tables, VouchingTable(administered, own))
 }
 
 // Forget is for a route that turned out to be wrong.

@@ -320,6 +320,9 @@ func (s Subject) grants(pg *pgconn.PgError) string {
 		return fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", s.archivePrivileges(), pgx.Identifier{"pgmq", prefix + queue}.Sanitize())
 	case queue != "":
 		return fmt.Sprintf("let its owner run GRANT %s ON %s TO the role", s.privileges(queue), queuename.Table(queue))
+	case IsAbout(pg, ThrottleTable):
+		return "let its owner run GRANT SELECT, UPDATE ON pgmq." + ThrottleTable + " TO the role, as which the trigger of pgmq.enable_notify_insert runs;" +
+			" or, since ezq does without that trigger, let the owner of the queue run SELECT pgmq.disable_notify_insert of it"
 	case IsAbout(pg, "meta") && s.Op == "list queues":
 		return "let its owner run GRANT SELECT ON pgmq.meta TO the role"
 	case IsAbout(pg, "meta"), IsAbout(pg, "topic_bindings"):
@@ -363,6 +366,9 @@ func (s Subject) archivePrivileges() string {
 func namesIn(message string) []string {
 	return strings.FieldsFunc(message, func(r rune) bool { return r != '_' && !isLowerOrDigit(r) })
 }
+
+// ThrottleTable is the table in the schema pgmq that the trigger of pgmq.enable_notify_insert writes to.
+const ThrottleTable = "notify_insert_throttle"
 
 // IsAbout reports whether err is what PostgreSQL says of a table that is not a queue: one of PGMQ's own, or of ezq's.
 func IsAbout(err error, table string) bool {

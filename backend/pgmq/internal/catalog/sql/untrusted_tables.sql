@@ -3,28 +3,28 @@
 --
 -- Parameters: $1 the tables, $2 a table that vouches for these, or ''.
 --
--- The current role trusts itself, the roles it is a member of, superusers, and the owners of the database, of the
--- table's schema, and of a table that vouches for this one. A superuser is a member of all roles, and does not trust
--- them for that.
+-- {trusted roles} is trusted_roles.sql. Trusted are also the owner of the table's schema, unless a setting has chosen that
+-- schema, and of a table that vouches for this one. The search_path can lead to a schema that an untrusted role has given
+-- the name of the current one.
 --
 -- Code is what runs when a row is written or read: triggers, rules, policies, and expressions in constraints, in defaults,
 -- in indexes and in the keys of partitions, on the table and on each that inherits from it, or that it inherits from.
--- An expression can hide a call, in a function of PostgreSQL that executes a text, and PostgreSQL notes no dependency then.
--- So of an untrusted owner all counts that is not known: what PGMQ and ezq make. Of a trusted owner, what depends on a
--- function, an operator, a type or a relation of a role that is not trusted: that stays when a table gets another owner.
+-- An expression can hide a call, in a function of PostgreSQL that executes a text, and PostgreSQL notes no dependency
+-- then. So of an untrusted owner all counts that is not known: what PGMQ and ezq make. PGMQ's own trigger is known of a
+-- trusted owner only: it has functions and operators without a schema, which the role that made it may have made too.
+-- Of a trusted owner, what depends on a function, an operator, a type or a relation of a role that is not trusted: that
+-- stays when a table gets another owner.
 --
 -- pg_get_expr waits for a table that is locked exclusively, and is asked of untrusted owners' tables only.
 
-with recursive me as (select oid, rolsuper from pg_roles where rolname = current_user),
+{trusted roles},
 named as (
-	select distinct c.oid, c.relnamespace from pg_catalog.unnest($1::text[]) as name
+	select distinct c.oid, case when pg_catalog.strpos(name, '.') > 0 then c.relnamespace end as schema from pg_catalog.unnest($1::text[]) as name
 	join pg_class c on c.oid = pg_catalog.to_regclass(name)::oid),
 trusted as (
-	select r.oid from pg_roles r, me
-	where r.rolsuper or r.oid = me.oid or not me.rolsuper and pg_catalog.pg_has_role(r.oid, 'member')
-		or r.oid in (select datdba from pg_database where datname = current_database())
-		or r.oid in (select nspowner from pg_namespace where oid in (select relnamespace from named))
-		or r.oid in (select relowner from pg_class where oid = pg_catalog.to_regclass(nullif($2::text, ''))::oid)),
+	select oid from trusted_roles
+	union select nspowner from pg_namespace where oid in (select schema from named)
+	union select relowner from pg_class where oid = pg_catalog.to_regclass(nullif($2::text, ''))::oid),
 relatives as (
 	select oid from named
 	union select other.oid from relatives cross join lateral (
@@ -48,7 +48,7 @@ parts as (
 					and pg_catalog.replace(pg_catalog.pg_get_expr(indpred, indrelid), '"', '') in (
 						'(jsonb_typeof((headers -> ''ezq_unique''::text)) = ''string''::text)', '(headers ? ''ezq_unique''::text)') end is true
 		from pg_index where indrelid = t.oid
-		union all select 'pg_trigger'::regclass::oid, oid, 0, tgqual is null and tgfoid = pg_catalog.to_regprocedure('pgmq.notify_queue_listeners()')::oid
+		union all select 'pg_trigger'::regclass::oid, oid, 0, t.trusted and tgqual is null and tgfoid = pg_catalog.to_regprocedure('pgmq.notify_queue_listeners()')::oid
 		from pg_trigger where tgrelid = t.oid and not tgisinternal
 		union all select 'pg_rewrite'::regclass::oid, oid, 0, false from pg_rewrite where ev_class = t.oid
 		union all select 'pg_policy'::regclass::oid, oid, 0, false from pg_policy where polrelid = t.oid
