@@ -82,7 +82,7 @@ func (p *archivePruner) run(ctx context.Context) {
 			leftOut[queue] = 0
 			if err := p.prune(ctx, queue); err != nil && ctx.Err() == nil {
 				about := sparse.About{Text: "ezq: the archive cannot be pruned", Topic: queue}
-				sparse.Log(ctx, p.logger, slog.LevelWarn, about, "queue", queue, "error", fault.Classify("prune the archive", "", archiveDenied(err, queue)))
+				sparse.Log(ctx, p.logger, slog.LevelWarn, about, "queue", queue, "error", fault.Classify("prune the archive", "", err))
 			}
 		}
 	}

@@ -31,7 +31,7 @@ func TestRemedy_NamesQueueOfGroup(t *testing.T) {
 	}
 
 	_, err := client.Metrics(t.Context(), "t")
-	require.Equal(t, `let its owner run GRANT SELECT ON "pgmq"."q_`+own+`" TO the role`, remedyOf(err))
+	require.Equal(t, `let its owner run GRANT SELECT (vt) ON "pgmq"."q_`+own+`" TO the role`, remedyOf(err))
 	_, err = client.PurgeQueue(t.Context(), "t")
 	require.Equal(t, `let its owner run GRANT SELECT, UPDATE, DELETE ON "pgmq"."q_`+own+`" TO the role`, remedyOf(err))
 

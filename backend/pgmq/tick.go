@@ -124,6 +124,6 @@ func scheduleDenied(err error) error {
 	}
 	return &Error{
 		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
-		Remedy: fmt.Sprintf("let its owner run GRANT SELECT, INSERT, UPDATE ON %s TO the role, besides what publishing needs", queuename.Table(schedulesQueue)),
+		Remedy: fmt.Sprintf("let its owner run GRANT SELECT (msg_id, message), INSERT (msg_id, vt, message), UPDATE (message) ON %s TO the role, besides what publishing needs", queuename.Table(schedulesQueue)),
 	}
 }

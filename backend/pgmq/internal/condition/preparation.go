@@ -217,8 +217,11 @@ func Explain(err error, insert *Insert) error {
 		return denied(err, ids().Grants)
 	}
 	privileges := "INSERT (vt, message, headers)"
-	if insert.Batch.Keyed() != nil {
+	switch keyed := insert.Batch.Keyed(); {
+	case keyed != nil && keyed.Replace:
 		privileges = "SELECT, INSERT (vt, message, headers), UPDATE (vt, message, headers)"
+	case keyed != nil:
+		privileges = "SELECT, INSERT (vt, message, headers)"
 	}
 	var grants []string
 	for _, queue := range insert.Route.Queues {

@@ -51,7 +51,7 @@ func (s Search) Find(ctx context.Context, op, topic string, selection backend.Se
 
 // Cancel deletes what waits of the messages that selection chooses, in the queues of topic.
 func (s Search) Cancel(ctx context.Context, op, topic string, selection backend.Selection) (backend.Cancelled, error) {
-	total, err := change{sql: "delete from {table}", privileges: "SELECT, UPDATE, DELETE"}.run(ctx, s, op, topic, selection)
+	total, err := change{sql: "delete from {table}", privileges: "SELECT, UPDATE (vt), DELETE"}.run(ctx, s, op, topic, selection)
 	return backend.Cancelled{Removed: total.done, Busy: total.busy}, err
 }
 
@@ -66,7 +66,7 @@ func (s Search) Reschedule(ctx context.Context, op, topic string, selection back
 	if at.After(time.Unix(0, 0)) { // an earlier one is over, and perhaps earlier than PostgreSQL can tell
 		to = &at
 	}
-	total, err := change{sql: rescheduleSQL, privileges: "SELECT, UPDATE", arguments: []any{to}, after: wake}.run(ctx, s, op, topic, selection)
+	total, err := change{sql: rescheduleSQL, privileges: "SELECT, UPDATE (vt)", arguments: []any{to}, after: wake}.run(ctx, s, op, topic, selection)
 	return backend.Rescheduled{Moved: total.done, Busy: total.busy}, err
 }
 
