@@ -137,11 +137,17 @@ func TestKeyStore_NamesRightsThatRoleLacks(t *testing.T) {
 
 	execute(t, pool, create)
 	execute(t, pool, "grant usage on schema app to public")
+	for _, missing := range []string{"select", "insert", "update", "delete"} {
+		execute(t, pool, `grant select, insert, update, delete on app.ezq_seen to public; revoke `+missing+` on app.ezq_seen from public`)
+		_, err = client.KeyStore(t.Context(), "app.ezq_seen")
+		requireNames(err, rights)
+	}
+	execute(t, pool, `grant select, insert, update, delete on app.ezq_seen to public`)
 	store, err := client.KeyStore(t.Context(), "app.ezq_seen")
 	require.NoError(t, err)
+	require.NoError(t, store.Mark(t.Context(), "key", time.Minute))
+	execute(t, pool, `revoke all on app.ezq_seen from public`)
 	_, err = store.Seen(t.Context(), "key")
 	requireNames(err, rights)
 	requireNames(store.Mark(t.Context(), "key", time.Minute), rights)
-	execute(t, pool, `grant select, insert, update, delete on app.ezq_seen to public`)
-	require.NoError(t, store.Mark(t.Context(), "key", time.Minute))
 }
