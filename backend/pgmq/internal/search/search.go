@@ -76,7 +76,7 @@ func (s Search) each(ctx context.Context, op, topic string, selection backend.Se
 	if err != nil {
 		return fault.Classify(op, topic, err)
 	}
-	tables, err := listTables(ctx, s.Pool, topic, selection.Header, all)
+	tables, err := listTables(ctx, s.Pool, topic, chosen, all)
 	if err != nil {
 		return fault.Classify(op, topic, err)
 	}
@@ -184,7 +184,7 @@ func (o *omissions) add(t table, left missed, err error) error {
 	switch {
 	case fault.IsCode(err, "42P01"): // it was dropped meanwhile
 	case fault.IsCode(err, "57014"): // query_canceled
-		o.indexes = append(o.indexes, o.chosen.index(t))
+		o.indexes = append(o.indexes, o.chosen.remedy(t))
 		o.truncate(t, fmt.Sprintf("a statement took longer than %v", o.search.Timeout))
 	case errors.As(err, &known):
 		o.others = append(o.others, err)
@@ -211,7 +211,7 @@ func (o *omissions) addMissed(t table, left missed) {
 		reasons = append(reasons, fmt.Sprintf("only the newest %d rows were looked at", o.search.MaxRows))
 	}
 	if left.slow || left.rest {
-		o.indexes = append(o.indexes, o.chosen.index(t))
+		o.indexes = append(o.indexes, o.chosen.remedy(t))
 	}
 	if len(reasons) > 0 {
 		o.truncate(t, strings.Join(reasons, ", and "))
