@@ -185,7 +185,8 @@ func (c *Client) TxMiddleware() message.HandlerMiddleware {
 
 // CreateQueue creates the queue that subscriptions to topic read: the topic's, or
 // that of the Group. If it exists and is of that kind, it does nothing. A queue of
-// another kind is an error of the kind [ErrInvalidConfig]; it stays as it is.
+// another kind is an error of the kind [ErrInvalidConfig]; it stays as it is. That of a Group is
+// not bound to the topic: [Subscriber.SubscribeInitialize] does that, when publishers may insert there.
 //
 // The role needs what pgmq.create needs: CREATE on the schema pgmq, and SELECT and
 // INSERT on pgmq.meta. A partitioned queue also needs the extension pg_partman,

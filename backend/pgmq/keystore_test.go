@@ -2,6 +2,7 @@ package pgmq_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"strings"
 	"sync"
@@ -111,6 +112,25 @@ func TestKeyStore_DeduplicatesAcrossRouters(t *testing.T) {
 		require.NoError(t, router.Run(t.Context()))
 	}
 	require.EqualValues(t, 1, handled.Load())
+}
+
+// An ID that is not generated is as good as a name: SECURITY.md lists what that costs.
+func TestDeduplicate_DropsEventWhoseIDAnotherPublisherHasTaken(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	client := openAt(t, database, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize(ezq.DefaultTopic))
+	other := pgtest.Pool(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant insert (vt, message, headers) on pgmq.q_ezq to {role}"))
+	execute(t, other, `insert into pgmq.q_ezq (vt, message, headers) values (now(), '{"_type":"UserCreated","Email":"other"}', '{"ezq_uuid":"order-7-paid"}')`)
+	var handled []string
+	router := newRouter(client, ezq.Config{Concurrency: 1})
+	router.Use(middleware.Deduplicate{Store: keyStore(t, client)}.Middleware)
+	ezq.Handle(router, func(_ context.Context, e userCreated) error { handled = append(handled, e.Email); return nil })
+	require.NoError(t, ezq.Publish(t.Context(), client, userCreated{Email: "guessed"}, ezq.ID("order-7-paid")))
+	require.NoError(t, ezq.Publish(t.Context(), client, userCreated{Email: "not guessed"}, ezq.ID("order-8-paid-"+rand.Text())))
+	require.NoError(t, ezq.Publish(t.Context(), client, ezq.EndEvent{}))
+	require.NoError(t, router.Run(t.Context()))
+	require.Equal(t, []string{"other", "not guessed"}, handled)
 }
 
 func TestKeyStore_NamesRightsThatRoleLacks(t *testing.T) {
