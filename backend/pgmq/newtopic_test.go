@@ -59,10 +59,10 @@ func publishers(t *testing.T, urls map[string]string) (stop func() int) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var published atomic.Int64
 	var running sync.WaitGroup
-	run := func(role string, publish func() error) {
+	run := func(role string, send func() error) {
 		running.Go(func() {
 			for ctx.Err() == nil {
-				if err := publish(); err != nil {
+				if err := send(); err != nil {
 					t.Errorf("%s: %v", role, err)
 					return
 				}

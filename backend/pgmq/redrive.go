@@ -247,12 +247,12 @@ func (r *redrive) denied(ctx context.Context, err error, to *catalog.Route) erro
 	if !fault.IsCode(err, "42501") {
 		return err
 	}
-	remedy := fmt.Sprintf("let their owner run GRANT SELECT, UPDATE, DELETE ON %s TO the role", queuename.Table(r.from))
+	grants := []string{fmt.Sprintf("GRANT SELECT, UPDATE, DELETE ON %s TO the role", queuename.Table(r.from))}
 	for _, queue := range to.Queues {
-		columns, _, _ := catalog.LeasedMarkColumns(ctx, r.pool, queue)
-		remedy += fmt.Sprintf("; GRANT INSERT (vt, message, headers%s) ON %s TO the role", columns, queuename.Table(queue))
+		columns, _, _ := catalog.LeasedMarkColumns(ctx, r.pool, queue) // or those of all queues
+		grants = append(grants, fmt.Sprintf("GRANT INSERT (vt, message, headers%s) ON %s TO the role", columns, queuename.Table(queue)))
 	}
-	return &Error{Kind: ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: remedy}
+	return &Error{Kind: ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: "let their owner run " + strings.Join(grants, "; ")}
 }
 
 // unmovedError returns an error if there are messages that could not be moved.
