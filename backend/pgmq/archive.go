@@ -50,11 +50,11 @@ func (f ReplayFilter) check() error {
 func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue string) (replayed int, err error) {
 	until, err := transact.Value[time.Time](ctx, pool, "select least($1::timestamptz, clock_timestamp())", timeOr(f.To, pgtype.Infinity))
 	if err != nil {
-		return 0, archiveDenied(err, queue)
+		return 0, err
 	}
 	columns, values, err := catalog.LeasedMarkColumns(ctx, pool, queue)
 	if err != nil {
-		return 0, archiveDenied(err, queue)
+		return 0, err
 	}
 	sql := strings.NewReplacer("{columns}", columns, "{values}", values, "{all stored}", catalog.AllStored("r", "i")).Replace(archiveNames(queue).Replace(sqlfile.Text(replaySQL)))
 	limit := f.Limit
@@ -72,7 +72,7 @@ func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue stri
 			break
 		}
 		if err != nil {
-			return replayed, archiveDenied(err, queue)
+			return replayed, replayDenied(err, queue, columns)
 		}
 		replayed += n
 	}
@@ -92,7 +92,7 @@ func purgeArchive(ctx context.Context, pool *pgxpool.Pool, queue string, olderTh
 			return deleted, keptError(kept, queuename.Archive(queue))
 		}
 		if err != nil {
-			return deleted, archiveDenied(err, queue)
+			return deleted, err
 		}
 		deleted, kept = deleted+removed, kept+n-removed
 	}
@@ -109,14 +109,16 @@ func timeOr(t time.Time, otherwise pgtype.InfinityModifier) pgtype.Timestamptz {
 	return pgtype.Timestamptz{Time: t, Valid: true}
 }
 
-func archiveDenied(err error, queue string) error {
+// replayDenied returns err, or says which rights to the archive and to the queue a role lacks. columns are those of
+// [catalog.LeasedMarkColumns].
+func replayDenied(err error, queue, columns string) error {
 	if !fault.IsCode(err, "42501") {
 		return err
 	}
 	return &Error{
 		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
-		Remedy: fmt.Sprintf("let their owner run GRANT SELECT, UPDATE, DELETE ON %s TO the role; GRANT INSERT ON %s TO the role",
-			queuename.Archive(queue), queuename.Table(queue)),
+		Remedy: fmt.Sprintf("let their owner run GRANT SELECT ON %s TO the role; GRANT INSERT (vt, message, headers%s) ON %s TO the role",
+			queuename.Archive(queue), columns, queuename.Table(queue)),
 	}
 }
 

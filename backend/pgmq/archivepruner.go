@@ -28,7 +28,7 @@ type archivePruner struct {
 
 func (p *archivePruner) job() pruneJob {
 	return pruneJob{failed: "ezq: the archive cannot be pruned", prune: func(ctx context.Context) error {
-		return fault.Classify("prune the archive", "", archiveDenied(p.prune(ctx), p.queue))
+		return fault.Classify("prune the archive", "", p.prune(ctx))
 	}}
 }
 

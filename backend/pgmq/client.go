@@ -188,7 +188,8 @@ func (c *Client) TxMiddleware() message.HandlerMiddleware {
 
 // CreateQueue creates the queue that subscriptions to topic read: the topic's, or
 // that of the Group. If it exists and is of that kind, it does nothing. A queue of
-// another kind is an error of the kind [ErrInvalidConfig]; it stays as it is.
+// another kind is an error of the kind [ErrInvalidConfig]; it stays as it is. That of a Group is
+// not bound to the topic: [Subscriber.SubscribeInitialize] does that, when publishers may insert there.
 //
 // The role needs what pgmq.create needs: CREATE on the schema pgmq, and SELECT and
 // INSERT on pgmq.meta. A partitioned queue also needs the extension pg_partman,
@@ -242,7 +243,7 @@ func (c *Client) Queues(ctx context.Context) ([]QueueInfo, error) {
 // It replays the archive of the queue that subscriptions to topic read, the
 // topic's or that of the Group, into that queue, in batches: if it fails, those
 // that it has counted are published. The role needs SELECT on the archive and
-// INSERT on the queue.
+// INSERT (vt, message, headers, last_read_at) on the queue.
 func (c *Client) Replay(ctx context.Context, topic string, filter ReplayFilter) (replayed int, err error) {
 	return replay(ctx, c.publisher, c.subscriber, topic, filter)
 }
@@ -348,7 +349,7 @@ func (c *Client) Find(ctx context.Context, topic string, s backend.Selection) ([
 }
 
 // Cancel implements [backend.Canceller], with one statement for each queue. What it looks at
-// is bounded as in [Client.Find]. The role needs SELECT, UPDATE and DELETE on the queues.
+// is bounded as in [Client.Find]. The role needs SELECT, UPDATE (vt) and DELETE on the queues.
 func (c *Client) Cancel(ctx context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
 	return c.stored.cancel(ctx, topic, s)
 }
@@ -360,7 +361,7 @@ func (c *Client) CancelRunning(ctx context.Context, topic string, s backend.Sele
 }
 
 // Reschedule implements [backend.Rescheduler], as Cancel does [backend.Canceller]. The role
-// needs SELECT and UPDATE on the queues.
+// needs SELECT and UPDATE (vt) on the queues.
 func (c *Client) Reschedule(ctx context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
 	return c.stored.reschedule(ctx, topic, s, at)
 }
@@ -371,7 +372,7 @@ func (c *Client) Reschedule(ctx context.Context, topic string, s backend.Selecti
 // not use this package, and those of earlier versions, are not paused.
 //
 // The pause is a row of the table pgmq.ezq_pauses, which is created if it is not there. The role needs
-// SELECT, INSERT, UPDATE and DELETE on it; consumers need SELECT. Those that may not read it log a
+// SELECT, INSERT and UPDATE on it; consumers need SELECT. Those that may not read it log a
 // warning, and are not paused.
 func (c *Client) Pause(ctx context.Context, topic string, p backend.Pause) (backend.Paused, error) {
 	return c.pauses.pause(ctx, topic, p)
@@ -400,7 +401,7 @@ func (c *Client) AllPauses(ctx context.Context) ([]backend.Paused, error) {
 // Metrics looks at the queue that subscriptions to topic read: the topic's, or
 // that of the Group. It costs about the same however many messages there are: it
 // counts no further than 10,000, where pgmq.metrics reads the whole table. The
-// role needs SELECT on the queue.
+// role needs SELECT (vt) on the queue.
 func (c *Client) Metrics(ctx context.Context, topic string) (QueueMetrics, error) {
 	const op = "measure"
 	queue, err := c.subscriber.consumedQueue(topic)
@@ -413,7 +414,8 @@ func (c *Client) Metrics(ctx context.Context, topic string) (QueueMetrics, error
 
 // AllMetrics looks at every queue of the database as [Client.Metrics] does,
 // whichever role created it, in the order of their names: those of groups and of
-// dead letters too. The role needs SELECT on pgmq.meta and on the queues. Those that
+// dead letters too. The role needs SELECT on pgmq.meta, and SELECT (vt) on the queues. Those that
+// have no row in pgmq.meta, as after a restore of the schema alone, are missing, and an error says so. Those that
 // it cannot look at are missing, and an error says so: also those that another
 // transaction has locked as a whole, for which it waits 500 ms each.
 func (c *Client) AllMetrics(ctx context.Context) ([]QueueMetrics, error) {
@@ -450,7 +452,7 @@ func (c *Client) Tune(ctx context.Context, topic string, options *TuneOptions) e
 
 // KeyStore returns a store of keys in the named table, such as "app.ezq_seen". It creates
 // the table if that is not there, which needs the right to; a table that is there needs
-// SELECT, INSERT, UPDATE and DELETE. Name the schema: of a name without one, the first schema
+// SELECT, INSERT, UPDATE and DELETE, without which it is refused. Name the schema: of a name without one, the first schema
 // of the search_path decides, where others may have made a table of that name. One that would
 // run the code of a role which this one has no reason to trust is refused, and one that could
 // is logged. An error is an [*Error].

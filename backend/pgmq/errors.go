@@ -47,7 +47,7 @@ var (
 	ErrTooLarge = fault.ErrTooLarge
 
 	// ErrNotPrepared: a queue lacks the index of keys, or the database the table of IDs, that a
-	// [backend.PublishCondition] needs. The error has the SQL.
+	// [backend.PublishCondition] needs; or there is no table of pauses. The error has the SQL.
 	ErrNotPrepared = fault.ErrNotPrepared
 
 	// ErrInvalidConfig: a configuration, the database URL, or what a call was given makes no sense.

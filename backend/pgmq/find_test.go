@@ -171,6 +171,21 @@ func TestFind_NamesAnIndexThatAPartitionedQueueTakes(t *testing.T) {
 	}
 }
 
+func TestFind_RemedyReplacesIndexWhoseBuildWasInterrupted(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	execute(t, pool, `select pgmq.create('t'); insert into pgmq.q_t (vt, message, headers) values
+		(now(), '{"_type":"Paid"}', '{"ezq_uuid":"1","ezq_unique":"t/k","a long name of a header, which PostgreSQL cuts":"a"}'), (now(), '{}', '{}')`)
+	for _, s := range []backend.Selection{{ID: "1"}, {UniqueKey: "k"}, {Event: "Paid"}, {Header: "a long name of a header, which PostgreSQL cuts", Value: "a"}} {
+		execute(t, pool, remedyOf(t, client, s))
+		execute(t, pool, `update pg_index set indisvalid = false where indexrelid in (select oid from pg_class where starts_with(relname, 'ezq_'))`)
+		for statement := range strings.SplitSeq(remedyOf(t, client, s), "; ") {
+			execute(t, pool, statement)
+		}
+		require.Len(t, find(t, client, s), 1, "%+v", s)
+	}
+}
+
 func TestFind_IsBoundedUnlessThereIsAnIndex(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -26,7 +27,8 @@ func groupDatabase(t *testing.T) (database, queue string) {
 	queue, err := pgmq.GroupQueueName("orders", "mailer")
 	require.NoError(t, err)
 	pool := pgtest.Pool(t, database)
-	execute(t, pool, "select pgmq.create('orders_dead')")
+	execute(t, pool, "select pgmq.create('orders_dead'), pgmq.create('ezq_schedules')")
+	execute(t, pool, "create table pgmq.ezq_ids (key bytea primary key, until timestamptz not null)")
 	execute(t, pool, sqlBlock(t, "create table if not exists pgmq.ezq_pauses"))
 	fillGroup(t, pool, queue)
 	return database, queue
@@ -77,7 +79,9 @@ func operateGroup(t *testing.T, database string) error {
 	_, pausedLonger := client.Pause(t.Context(), "orders", backend.Pause{By: "ada", Reason: "maintenance"})
 	_, resumed := client.Resume(t.Context(), "orders")
 	_, listed := client.Queues(t.Context())
-	_, measured := client.Metrics(t.Context(), "orders")
+	_, measured := client.AllMetrics(t.Context())
+	_, found := client.Find(t.Context(), "orders", byID())
+	_, cancelled := client.Cancel(t.Context(), "orders", byID())
 	_, shown := client.DeadLetters(t.Context(), "orders_dead", backend.DeadLetterSelection{Limit: 1})
 	moved, redriven := redrive(t.Context(), client, "orders_dead", 1)
 	if redriven == nil && moved != 1 {
@@ -87,7 +91,7 @@ func operateGroup(t *testing.T, database string) error {
 	_, replayed := client.Replay(t.Context(), "orders", pgmq.ReplayFilter{})
 	_, emptied := client.PurgeArchive(t.Context(), "orders", time.Now())
 	name, err := pgmq.GroupQueueName("orders", "mailer")
-	return errors.Join(err, paused, pausedLonger, resumed, listed, measured, shown, redriven, purged, replayed, emptied, operateBySQL(t, database, name), watchSessions(t, database, true))
+	return errors.Join(err, paused, pausedLonger, resumed, listed, measured, found, cancelled, shown, redriven, purged, replayed, emptied, operateBySQL(t, database, name), watchSessions(t, database, true))
 }
 
 func sendToGroup(t *testing.T, database string) error {
@@ -102,6 +106,7 @@ func sendToGroup(t *testing.T, database string) error {
 func usesOfGroup() map[string]func(*testing.T, string) error {
 	return map[string]func(*testing.T, string) error{
 		"ezq_consumer": consumeAsGroup, "ezq_operator": operateGroup, "ezq_publisher": publishOrder, "ezq_sender": sendToGroup,
+		"ezq_scheduler": scheduleOrder, "ezq_deduplicator": deduplicateOrders, "ezq_monitor": monitor, "ezq_support": support,
 	}
 }
 
@@ -131,12 +136,14 @@ func TestGrants_OfGroupApplyToItsQueue(t *testing.T) {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
 			database, queue := groupDatabase(t)
+			execute(t, pgtest.Pool(t, database), indexOfKeys(queue))
 			require.NoError(t, use(t, pgtest.Role(t, database, onGroup(grants, queue)...)))
 		})
 		for i, grant := range grants {
 			t.Run(role+" without "+grant, func(t *testing.T) {
 				t.Parallel()
 				database, queue := groupDatabase(t)
+				execute(t, pgtest.Pool(t, database), indexOfKeys(queue))
 				without := slices.Delete(slices.Clone(grants), i, i+1)
 				require.Error(t, use(t, pgtest.Role(t, database, onGroup(without, queue)...)))
 			})
@@ -144,23 +151,39 @@ func TestGrants_OfGroupApplyToItsQueue(t *testing.T) {
 	}
 }
 
+func indexOfKeys(queue string) string {
+	return "create index on pgmq.q_" + queue + " (left(headers->>'ezq_unique', 400)) where jsonb_typeof(headers->'ezq_unique') = 'string'"
+}
+
+// rolesWithout creates the roles that use a topic, with their documented grants but for those on the tables given, and
+// returns the URL of each.
+func rolesWithout(t *testing.T, database string, tables *regexp.Regexp) map[string]string {
+	t.Helper()
+	urls := map[string]string{}
+	for role := range usesOfGroup() {
+		urls[role] = pgtest.Role(t, database, slices.DeleteFunc(groupGrantsOf(t, role), tables.MatchString)...)
+	}
+	return urls
+}
+
+// forRoles puts the names of roles in the place of those that the page has.
+func forRoles(t *testing.T, sql string, urls map[string]string) string {
+	t.Helper()
+	for role, at := range urls {
+		parsed, err := url.Parse(at)
+		require.NoError(t, err)
+		sql = strings.ReplaceAll(sql, role, parsed.User.Username())
+	}
+	return sql
+}
+
 // The block that docs/postgres.md has for groups grants what the roles need on the queue of a group, and nothing on those of others.
 func TestGrants_OfGroupsAsDocumented(t *testing.T) {
 	t.Parallel()
 	database, queue := groupDatabase(t)
 	pool := pgtest.Pool(t, database)
-	_, block, _ := strings.Cut(sqlBlock(t, "do $$ declare queue text"), "do $$")
-	block = "do $$" + block
-	urls := map[string]string{}
-	for role := range usesOfGroup() {
-		grants := slices.DeleteFunc(groupGrantsOf(t, role), func(grant string) bool {
-			return strings.Contains(grant, "q_orders ") || strings.Contains(grant, "a_orders ")
-		})
-		urls[role] = pgtest.Role(t, database, grants...)
-		parsed, err := url.Parse(urls[role])
-		require.NoError(t, err)
-		block = strings.ReplaceAll(block, role, parsed.User.Username())
-	}
+	urls := rolesWithout(t, database, regexp.MustCompile(`[qa]_orders `))
+	block := forRoles(t, sqlBlock(t, "do $$ declare queue text"), urls)
 	for role, use := range usesOfGroup() {
 		require.Error(t, use(t, urls[role]), role)
 	}

@@ -57,9 +57,38 @@ func TestUnique_NamesIndexThatIsInTheWay(t *testing.T) {
 	execute(t, pool, "select pgmq.create('t'); create index ezq_key_q_t on pgmq.q_t (enqueued_at)")
 	err := client.Publish("t", conditional(t.Context(), "a", unique("k"), 0))
 	require.ErrorIs(t, err, pgmq.ErrNotPrepared)
-	require.ErrorContains(t, err, `DROP INDEX "pgmq"."ezq_key_q_t"`)
+	require.ErrorContains(t, err, `DROP INDEX CONCURRENTLY "pgmq"."ezq_key_q_t"`)
 	execute(t, pool, "drop index pgmq.ezq_key_q_t")
 	publishOn(t, client, "a", unique("k"), 0)
+}
+
+// An administrator builds the index of a large queue concurrently, which may be interrupted.
+func TestUnique_RemedyReplacesIndexWhoseBuildWasInterrupted(t *testing.T) {
+	t.Parallel()
+	for name, large := range map[string]bool{"of a publisher that creates nothing": false, "of a large queue": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: !large}})
+			execute(t, pool, "select pgmq.create('t')")
+			if large {
+				execute(t, pool, "insert into pgmq.q_t (vt, message) select 'infinity', to_jsonb(repeat(md5(random()::text), 60)) from generate_series(1, 40000)")
+			}
+			publishing := func() error { return client.Publish("t", conditional(t.Context(), "a", unique("k"), 0)) }
+			err := publishing()
+			require.ErrorIs(t, err, pgmq.ErrNotPrepared)
+			require.NotContains(t, err.Error(), "DROP")
+			_, create, _ := strings.Cut(err.Error(), "run ")
+			execute(t, pool, create)
+			execute(t, pool, `update pg_index set indisvalid = false where indexrelid = 'pgmq.ezq_key_q_t'::regclass`)
+			err = publishing()
+			require.ErrorIs(t, err, pgmq.ErrNotPrepared)
+			_, remedy, _ := strings.Cut(err.Error(), "run ")
+			for statement := range strings.SplitSeq(remedy, "; ") {
+				execute(t, pool, statement)
+			}
+			require.NoError(t, publishing())
+		})
+	}
 }
 
 func TestUnique_MakesOneIndexBesideAnotherOne(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 // KeyStore remembers keys in a table, each for a while: a store for the middleware
@@ -75,6 +76,22 @@ func keysDenied(table string, err error) error {
 	}
 }
 
+// requireKeyRights returns an error if the role may not do with the table what a store does. Otherwise each event would
+// fail of which the store is asked.
+func requireKeyRights(ctx context.Context, pool *pgxpool.Pool, table string) error {
+	allowed, err := transact.Value[bool](ctx, pool, keyRightsSQL, table)
+	if err != nil || allowed {
+		return keysDenied(table, err)
+	}
+	return &Error{
+		Kind: ErrPermission, Cause: fmt.Errorf("the role may not read and change %s", table), Remedy: "let its owner run " + keysTable(table).Grants,
+	}
+}
+
+const keyRightsSQL = `
+select pg_catalog.bool_and(pg_catalog.has_table_privilege(pg_catalog.to_regclass($1::text)::oid, privilege))
+from pg_catalog.unnest('{select,insert,update,delete}'::text[]) as privilege`
+
 // Seen reports whether key was marked and still counts.
 func (s *KeyStore) Seen(ctx context.Context, key string) (seen bool, err error) {
 	conn, err := acquire(ctx, s.pool)
@@ -106,7 +123,11 @@ func openKeyStore(ctx context.Context, s *Subscriber, table string) (*KeyStore, 
 	if err := createKeys(ctx, s.pool, name); err != nil {
 		return nil, fault.Classify("create key store "+name, "", err)
 	}
-	if err := s.owners.Check(ctx, s.pool, s.logger, []string{name}, ""); err != nil {
+	err := s.owners.Check(ctx, s.pool, s.logger, []string{name}, "")
+	if err == nil {
+		err = requireKeyRights(ctx, s.pool, name)
+	}
+	if err != nil {
 		return nil, fault.Classify("open key store "+name, "", err)
 	}
 	return newKeyStore(s.pool, name), nil

@@ -2,6 +2,7 @@ package pgmq_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"strings"
 	"sync"
@@ -113,6 +114,25 @@ func TestKeyStore_DeduplicatesAcrossRouters(t *testing.T) {
 	require.EqualValues(t, 1, handled.Load())
 }
 
+// An ID that is not generated is as good as a name: SECURITY.md lists what that costs.
+func TestDeduplicate_DropsEventWhoseIDAnotherPublisherHasTaken(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	client := openAt(t, database, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize(ezq.DefaultTopic))
+	other := pgtest.Pool(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant insert (vt, message, headers) on pgmq.q_ezq to {role}"))
+	execute(t, other, `insert into pgmq.q_ezq (vt, message, headers) values (now(), '{"_type":"UserCreated","Email":"other"}', '{"ezq_uuid":"order-7-paid"}')`)
+	var handled []string
+	router := newRouter(client, ezq.Config{Concurrency: 1})
+	router.Use(middleware.Deduplicate{Store: keyStore(t, client)}.Middleware)
+	ezq.Handle(router, func(_ context.Context, e userCreated) error { handled = append(handled, e.Email); return nil })
+	require.NoError(t, ezq.Publish(t.Context(), client, userCreated{Email: "guessed"}, ezq.ID("order-7-paid")))
+	require.NoError(t, ezq.Publish(t.Context(), client, userCreated{Email: "not guessed"}, ezq.ID("order-8-paid-"+rand.Text())))
+	require.NoError(t, ezq.Publish(t.Context(), client, ezq.EndEvent{}))
+	require.NoError(t, router.Run(t.Context()))
+	require.Equal(t, []string{"other", "not guessed"}, handled)
+}
+
 func TestKeyStore_NamesRightsThatRoleLacks(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
@@ -137,11 +157,17 @@ func TestKeyStore_NamesRightsThatRoleLacks(t *testing.T) {
 
 	execute(t, pool, create)
 	execute(t, pool, "grant usage on schema app to public")
+	for _, missing := range []string{"select", "insert", "update", "delete"} {
+		execute(t, pool, `grant select, insert, update, delete on app.ezq_seen to public; revoke `+missing+` on app.ezq_seen from public`)
+		_, err = client.KeyStore(t.Context(), "app.ezq_seen")
+		requireNames(err, rights)
+	}
+	execute(t, pool, `grant select, insert, update, delete on app.ezq_seen to public`)
 	store, err := client.KeyStore(t.Context(), "app.ezq_seen")
 	require.NoError(t, err)
+	require.NoError(t, store.Mark(t.Context(), "key", time.Minute))
+	execute(t, pool, `revoke all on app.ezq_seen from public`)
 	_, err = store.Seen(t.Context(), "key")
 	requireNames(err, rights)
 	requireNames(store.Mark(t.Context(), "key", time.Minute), rights)
-	execute(t, pool, `grant select, insert, update, delete on app.ezq_seen to public`)
-	require.NoError(t, store.Mark(t.Context(), "key", time.Minute))
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,6 +89,35 @@ func measure(ctx context.Context, pool *pgxpool.Pool, queue QueueInfo, setting s
 	return found, nil
 }
 
+//go:embed sql/unlisted.sql
+var unlistedSQL string
+
+// unlistedError returns an error if there are tables of queues that pgmq.meta does not list, as after a restore of the
+// schema alone.
+func unlistedError(ctx context.Context, pool *pgxpool.Pool) error {
+	names, err := transact.Value[[]string](ctx, pool, sqlfile.Text(unlistedSQL))
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	const most = 3
+	shown := make([]string, 0, most+1)
+	for _, name := range names[:min(len(names), most)] {
+		shown = append(shown, strconv.Quote(name))
+	}
+	create := fmt.Sprintf("SELECT pgmq.create(%s)", sqlfile.Literal(names[0]))
+	if len(names) > 1 {
+		create += " and so on"
+	}
+	if len(names) > most {
+		shown = append(shown, "…")
+	}
+	return &Error{
+		Cause: fmt.Errorf("%d tables of queues have no row in pgmq.meta, and are not listed: %s", len(names), strings.Join(shown, ", ")),
+		Remedy: "restore the rows of pgmq.meta, which a dump of the schema alone leaves out; or let their owner run " + create +
+			", which adds the row and leaves the messages",
+	}
+}
+
 // measureAll looks at queues, without waiting long for those that are locked.
 func measureAll(ctx context.Context, pool *pgxpool.Pool, queues []QueueInfo) ([]QueueMetrics, error) {
 	var all []QueueMetrics
@@ -99,6 +130,9 @@ func measureAll(ctx context.Context, pool *pgxpool.Pool, queues []QueueInfo) ([]
 		default:
 			all = append(all, found)
 		}
+	}
+	if err := unlistedError(ctx, pool); err != nil {
+		failures = append(failures, fault.Classify("list queues", "", err))
 	}
 	return all, errors.Join(failures...)
 }

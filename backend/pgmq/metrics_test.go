@@ -155,6 +155,28 @@ func TestAllMetrics_NameUnmeasurableQueueBesideOthers(t *testing.T) {
 	require.ErrorContains(t, err, `"secret"`)
 }
 
+// As after pg_restore of the schema alone.
+func TestAllMetrics_NameQueuesThatPGMQDoesNotList(t *testing.T) {
+	t.Parallel()
+	client, pool := openMeasured(t)
+	for _, name := range []string{"a", "b", "c", "d"} {
+		pgtest.Exec(t, pool, "select pgmq.create('"+name+"')")
+	}
+	pgtest.Exec(t, pool, "create table pgmq.q_other (id int); create index on pgmq.q_other (id)")
+	_, err := client.AllMetrics(t.Context())
+	require.NoError(t, err)
+	pgtest.Exec(t, pool, "delete from pgmq.meta where queue_name <> 't'")
+	all, err := client.AllMetrics(t.Context())
+	require.Len(t, all, 1)
+	require.EqualError(t, err, `pgmq: list queues: 4 tables of queues have no row in pgmq.meta, and are not listed: "a", "b", "c", …;`+
+		` restore the rows of pgmq.meta, which a dump of the schema alone leaves out; or let their owner run SELECT pgmq.create('a') and so on, which adds the row and leaves the messages`)
+	for _, name := range []string{"a", "b", "c", "d"} {
+		pgtest.Exec(t, pool, "select pgmq.create('"+name+"')")
+	}
+	_, err = client.AllMetrics(t.Context())
+	require.NoError(t, err)
+}
+
 func TestAllMetrics_LockedQueueHidesNoOther(t *testing.T) {
 	t.Parallel()
 	client, pool := openMeasured(t)

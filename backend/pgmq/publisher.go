@@ -390,7 +390,7 @@ func (p *Publisher) publishTick(ctx context.Context, topic string, batch insert.
 	if err == nil {
 		tick.Report(result)
 	}
-	return scheduleDenied(err, "SELECT, INSERT, UPDATE")
+	return scheduleDenied(err, "SELECT (msg_id, message), INSERT (msg_id, vt, message), UPDATE (message)")
 }
 
 func (p *Publisher) tryPublishTick(ctx context.Context, topic string, batch insert.Batch, tick *backend.ScheduleTick) (result backend.TickResult, err error) {

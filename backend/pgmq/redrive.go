@@ -219,7 +219,7 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 				r.routes.Catalog.Forget(queue)
 			}
 		default:
-			return 0, r.denied(err, to)
+			return 0, r.denied(ctx, err, to)
 		}
 	}
 }
@@ -251,19 +251,16 @@ func deadLetterKeys() []string {
 	return append(deadletters.Keys(), codec.OriginKey, codec.GroupKey, codec.FailuresKey, codec.DoneKey, codec.UnknownKey, codec.UniqueKey)
 }
 
-func (r *redrive) denied(err error, to *catalog.Route) error {
+func (r *redrive) denied(ctx context.Context, err error, to *catalog.Route) error {
 	if !fault.IsCode(err, "42501") {
 		return err
 	}
-	tables := make([]string, len(to.Queues))
-	for i, queue := range to.Queues {
-		tables[i] = queuename.Table(queue)
+	grants := []string{fmt.Sprintf("GRANT SELECT, UPDATE, DELETE ON %s TO the role", queuename.Table(r.from))}
+	for _, queue := range to.Queues {
+		columns, _, _ := catalog.LeasedMarkColumns(ctx, r.pool, queue) // or those of all queues
+		grants = append(grants, fmt.Sprintf("GRANT INSERT (vt, message, headers%s) ON %s TO the role", columns, queuename.Table(queue)))
 	}
-	return &Error{
-		Kind: ErrPermission, Cause: fault.WithoutSecrets(err),
-		Remedy: fmt.Sprintf("let their owner run GRANT SELECT, UPDATE, DELETE ON %s TO the role; GRANT INSERT ON %s TO the role",
-			queuename.Table(r.from), strings.Join(tables, ", ")),
-	}
+	return &Error{Kind: ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: "let their owner run " + strings.Join(grants, "; ")}
 }
 
 // unmovedError returns an error if there are messages that could not be moved.
@@ -289,7 +286,7 @@ func (r *redrive) refused(from string) error {
 		place = queuename.Table(r.to.queue)
 	}
 	e, _ := errors.AsType[*Error](fault.Classify("redrive", from, r.failed)) // a copy
-	e.Cause = fmt.Errorf("%w; dead letters that stay: %d; the first has the ID %d and goes to %s", e.Cause, r.kept, r.first, place)
+	e.Cause = fmt.Errorf("%w; dead letters that stay: %d; the first is the row %d and goes to %s", e.Cause, r.kept, r.first, place)
 	return e
 }
 

@@ -207,12 +207,12 @@ func TestRedrive_NamesRefusingQueueAndCountsRest(t *testing.T) {
 	execute(t, pool, "alter table pgmq.q_orders add constraint small check (message::int % 500 <> 7)")
 	moved, err := redrive(t.Context(), client, "orders_dead", 2000)
 	require.Equal(t, 1996, moved)
-	require.ErrorContains(t, err, `dead letters that stay: 4; the first has the ID 7 and goes to "pgmq"."q_orders"`)
+	require.ErrorContains(t, err, `dead letters that stay: 4; the first is the row 7 and goes to "pgmq"."q_orders"`)
 	require.ErrorContains(t, err, "added to the table")
 
 	execute(t, pool, "drop table pgmq.q_orders")
 	moved, err = redrive(t.Context(), client, "orders_dead", 2000)
 	require.Zero(t, moved)
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
-	require.ErrorContains(t, err, `dead letters that stay: 4; the first has the ID 7`)
+	require.ErrorContains(t, err, `dead letters that stay: 4; the first is the row 7`)
 }

@@ -115,7 +115,7 @@ func TestRedrive_RefusedWithAnyCodeStopsNoOther(t *testing.T) {
 			moved, err := redrive(t.Context(), client, "dead", 100, "t")
 			require.Equal(t, 29, moved)
 			require.ErrorContains(t, err, "not this one")
-			require.ErrorContains(t, err, `dead letters that stay: 1; the first has the ID 1 and goes to the queues of "t"`)
+			require.ErrorContains(t, err, `dead letters that stay: 1; the first is the row 1 and goes to the queues of "t"`)
 			requireCount(t, pool, "pgmq.q_dead", 1)
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
@@ -32,7 +33,7 @@ func TestRemedy_NamesQueueOfGroup(t *testing.T) {
 	}
 
 	_, err := client.Metrics(t.Context(), "t")
-	require.Equal(t, `let its owner run GRANT SELECT ON "pgmq"."q_`+own+`" TO the role`, remedyOf(err))
+	require.Equal(t, `let its owner run GRANT SELECT (vt) ON "pgmq"."q_`+own+`" TO the role`, remedyOf(err))
 	_, err = client.PurgeQueue(t.Context(), "t")
 	require.Equal(t, `let its owner run GRANT SELECT, UPDATE, DELETE ON "pgmq"."q_`+own+`" TO the role`, remedyOf(err))
 
@@ -88,6 +89,29 @@ func TestRemedy_AsksForGroupOfGroupedTopic(t *testing.T) {
 			require.NotContains(t, err.Error(), "pgmq.create")
 		}
 	}
+}
+
+// A consumer needs no right to pgmq.meta: that it lacks one is not what is wrong.
+func TestRemedy_SaysThatGroupIsNotBound(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	require.NoError(t, group(t, database, "g").SubscribeInitialize("t"))
+	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select, update, delete on all tables in schema pgmq to {role}",
+		"revoke all on pgmq.meta from {role}")
+	log := &logRecorder{}
+	client := openAt(t, role, pgmq.Config{Logger: log.logger(), Subscriber: pgmq.SubscriberConfig{Group: "g", NoCreate: true}})
+	client.LookAtBindingsEvery(10 * time.Millisecond)
+	messages := subscribe(t, client)
+	execute(t, pgtest.Pool(t, database), "delete from pgmq.topic_bindings")
+	log.requireLogged(t, "is not bound to the topic, so what is published does not come to it, and the role may not bind it: permission denied for table meta")
+	_, err := group(t, role, "g").Subscribe(t.Context(), "t")
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+	require.ErrorContains(t, err, "is not bound to the topic")
+	require.ErrorContains(t, err, "let its owner bind it, with SubscribeInitialize")
+
+	require.NoError(t, group(t, database, "g").SubscribeInitialize("t"))
+	publish(t, openAt(t, database, pgmq.Config{}), "1")
+	receive(t, messages).Ack()
 }
 
 // To unbind the queue of a group costs it its events.

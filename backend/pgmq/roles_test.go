@@ -30,7 +30,7 @@ func grantsOf(t *testing.T, role string) (grants []string) {
 	text, err := os.ReadFile(operations)
 	require.NoError(t, err)
 	for line := range strings.SplitSeq(string(text), "\n") {
-		if strings.HasPrefix(line, "grant ") && strings.HasSuffix(line, " to "+role+";") {
+		if strings.HasPrefix(line, "grant ") && strings.HasSuffix(line, " to "+role+";") && !strings.Contains(line, "q_audit") {
 			grants = append(grants, strings.TrimSuffix(line, role+";")+"{role}")
 		}
 	}
@@ -169,7 +169,9 @@ func operate(t *testing.T, database string) error {
 		return err
 	}
 	_, listed := client.Queues(t.Context())
-	_, measured := client.Metrics(t.Context(), "orders")
+	_, measured := client.AllMetrics(t.Context())
+	_, found := client.Find(t.Context(), "orders", byID())
+	_, cancelled := client.Cancel(t.Context(), "orders", byID())
 	letters, shown := client.DeadLetters(t.Context(), "orders_dead", backend.DeadLetterSelection{Limit: 1})
 	_, counted := client.CountDeadLetters(t.Context(), "orders_dead", backend.DeadLetterSelection{})
 	edited := shown
@@ -183,7 +185,7 @@ func operate(t *testing.T, database string) error {
 	_, paused := client.Pause(t.Context(), "orders", backend.Pause{By: "ada", Reason: "maintenance"})
 	_, pausedLonger := client.Pause(t.Context(), "orders", backend.Pause{By: "ada", Reason: "maintenance"})
 	_, resumed := client.Resume(t.Context(), "orders")
-	return errors.Join(listed, measured, shown, counted, edited, redriven, purged, replayed, emptied, paused, pausedLonger, resumed, operateBySQL(t, database, "orders"), watchSessions(t, database, true))
+	return errors.Join(listed, measured, found, cancelled, shown, counted, edited, redriven, purged, replayed, emptied, paused, pausedLonger, resumed, operateBySQL(t, database, "orders"), watchSessions(t, database, true))
 }
 
 // operateBySQL runs what the page has an operator run.
@@ -197,8 +199,7 @@ func operateBySQL(t *testing.T, database, queue string) error {
 		"as last_claim", "as deliveries", `"by hand"`, "as leased_for", "set vt = now(), read_ct = read_ct + 1", "order by msg_id limit 10000",
 		"from pgmq.q_orders_dead group by", "from pgmq.a_orders where archived_at", "insert into pgmq.q_orders (vt", "select queue_name, bound_at",
 	} {
-		sql, _, _ := strings.Cut(sqlBlock(t, text), "\ndo $$")
-		sql = regexp.MustCompile(`\b([qa])_orders\b`).ReplaceAllString(sql, "${1}_"+queue)
+		sql := regexp.MustCompile(`\b([qa])_orders\b`).ReplaceAllString(sqlBlock(t, text), "${1}_"+queue)
 		if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
 			return fmt.Errorf("%s: %w", sql, err)
 		}
@@ -265,10 +266,9 @@ func monitor(t *testing.T, database string) error {
 		return err
 	}
 	_, listed := client.Queues(t.Context())
-	_, measured := client.Metrics(t.Context(), "orders")
-	_, dead := client.Metrics(t.Context(), "orders_dead")
+	_, measured := client.AllMetrics(t.Context())
 	_, pauses := client.AllPauses(t.Context())
-	return errors.Join(listed, measured, dead, pauses, watchSessions(t, database, false))
+	return errors.Join(listed, measured, pauses, watchSessions(t, database, false))
 }
 
 func support(t *testing.T, database string) error {

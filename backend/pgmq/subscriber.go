@@ -135,6 +135,10 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 // if there is none, and binds that of a Group. Messages published from then on wait for
 // them. Without a Group it also does so for a topic that has groups, where Subscribe
 // returns [ErrGroupRequired].
+//
+// From the binding on, publishers need INSERT on the queue of the group: without it, no publish to the
+// topic succeeds. If they have grants on single queues, create the queue with [Client.CreateQueue], which binds
+// nothing, grant, and bind it then.
 func (s *Subscriber) SubscribeInitialize(topic string) error {
 	_, err := s.open(context.Background(), topic, true)
 	return s.classify("subscribe", topic, err)

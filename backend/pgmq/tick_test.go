@@ -169,7 +169,7 @@ func TestSchedule_NamesMissingGrant(t *testing.T) {
 	err := client.Publish("reports", msg)
 	if e := (*pgmq.Error)(nil); !errors.As(err, &e) || !errors.Is(err, pgmq.ErrPermission) || !errors.Is(err, pgmq.ErrRejected) {
 		t.Errorf("the error is %v", err)
-	} else if want := "let its owner run GRANT SELECT, INSERT, UPDATE ON "; len(e.Remedy) < len(want) || e.Remedy[:len(want)] != want {
+	} else if want := "let its owner run GRANT SELECT (msg_id, message), INSERT (msg_id, vt, message), UPDATE (message) ON "; len(e.Remedy) < len(want) || e.Remedy[:len(want)] != want {
 		t.Errorf("the remedy is %q", e.Remedy)
 	}
 }

@@ -117,8 +117,7 @@ func (bl *batchLocker) finish(b *lockedBatch) {
 	case refused:
 		bl.logUnleased(bl.leases.batchFinished(b, append(acked, rest...), leased, 0, sent))
 	case err != nil:
-		bl.config.Logger.Error("ezq: failed to store acks; messages that were being handled are delivered again",
-			"topic", bl.config.Topic, "messages", len(rest), "error", err)
+		bl.logLost(len(rest), err)
 		bl.leases.batchLost(b)
 	default:
 		bl.config.Counters.Acked.Add(int64(len(acked)))
@@ -128,6 +127,17 @@ func (bl *batchLocker) finish(b *lockedBatch) {
 	bl.storeRest(b, err == nil, slowError(ctx, err))
 	close(b.ended)
 	bl.leases.removeBatch(b)
+}
+
+// logLost logs that a lock has failed to end, with which messages are lost that were being handled. Acks are
+// stored later.
+func (bl *batchLocker) logLost(messages int, err error) {
+	if messages == 0 {
+		bl.config.Logger.Error("ezq: failed to store acks; retrying", "topic", bl.config.Topic, "error", err)
+		return
+	}
+	bl.config.Logger.Error("ezq: failed to store acks; messages that were being handled are delivered again",
+		"topic", bl.config.Topic, "messages", messages, "error", err)
 }
 
 // storeRest has the settlements stored that the end of a lock has not stored: those which

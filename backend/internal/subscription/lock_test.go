@@ -151,6 +151,7 @@ func TestLockedBatch_WhenBrokenIsLost(t *testing.T) {
 				time.Sleep(2 * lease)
 				require.Empty(t, env.store.ids())
 				require.Equal(t, 1, env.logs.count("messages that were being handled are delivered again"))
+				require.Zero(t, env.logs.count("messages=0"))
 			})
 		})
 	}
@@ -166,6 +167,8 @@ func TestAck_OutlivesLockedBatch(t *testing.T) {
 		c.ack(msg)
 		time.Sleep(time.Second)
 		require.Empty(t, env.store.ids())
+		require.Equal(t, 1, env.logs.count("failed to store acks; retrying"))
+		require.Zero(t, env.logs.count("delivered again"), "no message was being handled")
 	})
 }
 

@@ -30,7 +30,7 @@ func (w *pauseWatcher) update() (changed <-chan struct{}) {
 		w.config.Logger.Info("ezq: the topic is paused; nothing is fetched until it is resumed",
 			"topic", w.config.Topic, "by", paused.By, "reason", paused.Reason, "until", until)
 	case paused == nil && before != nil:
-		w.config.Logger.Info("ezq: the topic is resumed", "topic", w.config.Topic)
+		w.config.Logger.Info("ezq: no pause of the topic is known any more; fetching goes on", "topic", w.config.Topic)
 	}
 	w.paused = paused
 	w.leases.setPaused(paused != nil)

@@ -64,6 +64,6 @@ func bindingsDenied(err error) error {
 	return &fault.Error{
 		Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err),
 		Remedy: "let its owner run GRANT SELECT ON pgmq.topic_bindings TO the role, which tells the groups of a topic," +
-			" besides GRANT INSERT on the queues to publish to, or SELECT, UPDATE, DELETE on those to consume",
+			" besides GRANT INSERT (vt, message, headers) on the queues to publish to, or SELECT, UPDATE, DELETE on those to consume",
 	}
 }

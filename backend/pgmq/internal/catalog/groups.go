@@ -57,8 +57,22 @@ func Bind(ctx context.Context, db transact.Queryer, topic, own, queue string, de
 		}
 		fresh = true
 		if _, err := db.Exec(ctx, withLiterals(bindSQL, queuename.RoutingKey(topic), queue, own)); err != nil {
-			return false, err
+			return false, bindDenied(err, queue)
 		}
+	}
+}
+
+// bindDenied returns err, or says that the group has no binding and the role may not make it.
+func bindDenied(err error, queue string) error {
+	if !fault.IsCode(err, "42501") {
+		return err
+	}
+	return &fault.Error{
+		Kind: fault.ErrPermission,
+		Cause: fmt.Errorf("the queue %q of the group is not bound to the topic, so what is published does not come to it, and the role may not bind it: %w",
+			queue, fault.WithoutSecrets(err)),
+		Remedy: "let its owner bind it, with SubscribeInitialize of a program that has the same Group, once publishers may insert into it; or, if this role is to bind it," +
+			" let an administrator run GRANT SELECT ON pgmq.meta TO the role; GRANT SELECT, INSERT ON pgmq.topic_bindings TO the role",
 	}
 }
 

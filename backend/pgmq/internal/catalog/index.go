@@ -22,11 +22,26 @@ func IndexName(purpose, table string, of ...string) string {
 	return pgx.Identifier{strings.Join(words, "_")}.Sanitize()
 }
 
-// IndexRemedy is what to run for an index of expressions on a table in use. PostgreSQL builds none concurrently on a
-// partitioned table: publishers and consumers wait for it.
-func IndexRemedy(name, table, expressions string, partitioned bool) string {
-	if partitioned {
-		return "CREATE INDEX " + name + " ON " + table + " " + expressions + ", when no program writes to it"
-	}
-	return "CREATE INDEX CONCURRENTLY " + name + " ON " + table + " " + expressions
+// Index is an index of expressions on a table in use.
+type Index struct {
+	Name, Table, Expressions string
+	Partitioned              bool // the table is
+	Taken                    bool // another index has the name, or one whose build was interrupted
 }
+
+// Remedy is what to run for the index. PostgreSQL builds none concurrently on a partitioned table: publishers and
+// consumers wait for it.
+func (i Index) Remedy() string {
+	concurrently, when := "CONCURRENTLY ", ""
+	if i.Partitioned {
+		concurrently, when = "", ", when no program writes to it"
+	}
+	create := "CREATE INDEX " + concurrently + i.Name + " ON " + i.Table + " " + i.Expressions + when
+	if i.Taken {
+		return "DROP INDEX " + concurrently + QualifiedIndex(i.Name) + "; " + create
+	}
+	return create
+}
+
+// QualifiedIndex is a name that [IndexName] returns, with the schema of the queues.
+func QualifiedIndex(name string) string { return `"pgmq".` + name }

@@ -151,23 +151,25 @@ const longestBuild = 3 * time.Second
 var errBusy = errors.New("pgmq: the queue is in use")
 
 func (p Preparer) index(ctx context.Context, table string) error {
-	var large, partitioned bool
-	rows, err := p.DB.Query(ctx, sizeSQL, pgx.QueryExecModeCacheDescribe, table, int64(maxIndexed))
+	var large bool
+	index := catalog.Index{Name: catalog.IndexName("key", table), Table: table, Expressions: catalog.KeysSQL}
+	rows, err := p.DB.Query(ctx, sizeSQL, pgx.QueryExecModeCacheDescribe, table, int64(maxIndexed), catalog.QualifiedIndex(index.Name))
 	if err == nil {
-		_, err = pgx.ForEachRow(rows, []any{&large, &partitioned}, func() error { return nil })
+		_, err = pgx.ForEachRow(rows, []any{&large, &index.Partitioned, &index.Taken}, func() error { return nil })
 	}
 	if err != nil {
 		return err
 	}
-	name := catalog.IndexName("key", table)
-	remedy := "let its owner run " + catalog.IndexRemedy(name, table, catalog.KeysSQL, partitioned)
+	remedy := "let its owner run " + index.Remedy()
 	switch {
+	case index.Taken && (p.NoCreate || large):
+		return p.taken(ctx, table, remedy)
 	case p.NoCreate, large:
 		return &fault.Error{Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("%s has no index of keys", table), Remedy: remedy}
 	case p.Transaction && p.Pool == nil:
 		return errBusy
 	}
-	create := "select pg_catalog.set_config('lock_timeout', '100ms', true), " + transact.StatementTimeoutSQL(longestBuild) + "; create index " + name + " on " + table + " " + catalog.KeysSQL
+	create := "select pg_catalog.set_config('lock_timeout', '100ms', true), " + transact.StatementTimeoutSQL(longestBuild) + "; create index " + index.Name + " on " + table + " " + index.Expressions
 	err = p.create(ctx, func(db transact.Queryer) error {
 		return catalog.Ensure(ctx, db, table, sqlfile.Text(missingIndexesSQL), create)
 	})
@@ -177,17 +179,30 @@ func (p Preparer) index(ctx context.Context, table string) error {
 	case fault.IsCode(err, "55P03"): // lock_not_available
 		return errBusy
 	case fault.IsCode(err, "42P07"): // duplicate_table
-		return &fault.Error{
-			Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("%s has no index of keys, and what has its name is another one, or was not built to its end", table),
-			Remedy: "see what " + name + " is; if its build has failed, " + remedy + ` after DROP INDEX "pgmq".` + name,
-		}
+		return p.taken(ctx, table, remedy)
 	}
 	return err
 }
 
-// sizeSQL tells of a table with its partitions whether it is larger than that, and whether it has any.
+// taken returns what to do about an index that has the name of that of a table, and is another one; or nil if another
+// process has built the index just now.
+func (p Preparer) taken(ctx context.Context, table, remedy string) error {
+	missing, err := catalog.Missing(ctx, p.DB, sqlfile.Text(missingIndexesSQL), table)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	return &fault.Error{
+		Kind:   fault.ErrNotPrepared,
+		Cause:  fmt.Errorf("%s has no index of keys, and what has its name is another one, or was not built to its end", table),
+		Remedy: "if no session builds it, which pg_stat_progress_create_index shows, " + remedy,
+	}
+}
+
+// sizeSQL tells of a table with its partitions whether it is larger than that, and whether it has any; and whether the name
+// of its index is taken.
 const sizeSQL = `
-select pg_catalog.pg_relation_size(c.oid) + coalesce((select pg_catalog.sum(pg_catalog.pg_relation_size(relid)) from pg_catalog.pg_partition_tree(c.oid))::bigint, 0) > $2::bigint, c.relkind = 'p'
+select pg_catalog.pg_relation_size(c.oid) + coalesce((select pg_catalog.sum(pg_catalog.pg_relation_size(relid)) from pg_catalog.pg_partition_tree(c.oid))::bigint, 0) > $2::bigint, c.relkind = 'p',
+	pg_catalog.to_regclass($3::text) is not null
 from pg_class c where c.oid = pg_catalog.to_regclass($1::text)::oid`
 
 // create has something created, on a connection of its own if there is a pool, so that it is there whatever becomes of a
@@ -217,8 +232,11 @@ func Explain(err error, insert *Insert) error {
 		return denied(err, ids().Grants)
 	}
 	privileges := "INSERT (vt, message, headers)"
-	if insert.Batch.Keyed() != nil {
+	switch keyed := insert.Batch.Keyed(); {
+	case keyed != nil && keyed.Replace:
 		privileges = "SELECT, INSERT (vt, message, headers), UPDATE (vt, message, headers)"
+	case keyed != nil:
+		privileges = "SELECT, INSERT (vt, message, headers)"
 	}
 	var grants []string
 	for _, queue := range insert.Route.Queues {

@@ -327,7 +327,7 @@ func (s Subject) grants(pg *pgconn.PgError) string {
 		return "let its owner run GRANT SELECT ON pgmq.meta TO the role"
 	case IsAbout(pg, "meta"), IsAbout(pg, "topic_bindings"):
 		return s.declaration(pg)
-	case s.Queue != "":
+	case s.Queue != "" && s.Op != "replay" && s.Op != "purge the archive": // which look at the archive first
 		create := fmt.Sprintf("SELECT pgmq.create('%s')", s.Queue)
 		if queuename.IsGroup(s.Topic, s.Queue) {
 			create = "SubscribeInitialize of a program that has that Group"
@@ -354,7 +354,7 @@ func (s Subject) declaration(pg *pgconn.PgError) string {
 // archivePrivileges returns what the operation takes on the archive.
 func (s Subject) archivePrivileges() string {
 	switch s.Op {
-	case "purge the archive":
+	case "purge the archive", "prune the archive":
 		return "SELECT, UPDATE, DELETE"
 	case "replay":
 		return "SELECT"
@@ -388,7 +388,9 @@ func (s Subject) privileges(queue string) string {
 		return "INSERT (vt, message, headers)"
 	case "edit a dead letter":
 		return "SELECT, UPDATE"
-	case "measure", "list dead letters", "count dead letters", "read a dead letter", OriginsOp, "find":
+	case "measure":
+		return "SELECT (vt)"
+	case "list dead letters", "count dead letters", "read a dead letter", OriginsOp, "find":
 		return "SELECT"
 	}
 	return "SELECT, UPDATE, DELETE"

@@ -25,7 +25,7 @@ var (
 	ErrInvalidMessage = errors.New("pgmq: invalid message")
 	ErrStrays         = errors.New("pgmq: there are strays")
 	ErrTooLarge       = errors.New("pgmq: message too large")
-	ErrNotPrepared    = errors.New("pgmq: not prepared for conditions")
+	ErrNotPrepared    = errors.New("pgmq: the database is not prepared")
 	ErrInvalidConfig  = errors.New("pgmq: invalid configuration")
 	ErrRejected       = errors.New("pgmq: nothing was stored")
 	ErrUnknownOutcome = errors.New("pgmq: it is unknown whether anything was stored")

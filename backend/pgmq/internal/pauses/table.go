@@ -22,9 +22,10 @@ import (
 // tableName is that of the table, in PGMQ's schema, where those that create queues may create it.
 const tableName = "pgmq.ezq_pauses"
 
-// What roles may do with the table: those that pause, and those that only look.
+// What roles may do with the table: those that pause, those that resume, and those that only look.
 const (
-	operatorRights = "SELECT, INSERT, UPDATE, DELETE"
+	pauseRights    = "SELECT, INSERT, UPDATE"
+	resumeRights   = "SELECT, DELETE"
 	consumerRights = "SELECT"
 )
 
@@ -102,12 +103,12 @@ func (t Table) Pause(ctx context.Context, consumers Consumers, p backend.Pause) 
 	}
 	rows, err := t.query(ctx, pauseFile, consumers.Queue, consumers.Topic, consumers.Group, p.By, p.Reason, seconds)
 	if fault.IsCode(err, "42P01") && !t.NoCreate { // undefined_table
-		if err = ownTable(operatorRights).Ensure(ctx, t.Pool); err == nil {
+		if err = ownTable(pauseRights).Ensure(ctx, t.Pool); err == nil {
 			rows, err = t.query(ctx, pauseFile, consumers.Queue, consumers.Topic, consumers.Group, p.By, p.Reason, seconds)
 		}
 	}
 	if err != nil {
-		return backend.Paused{}, ownTable(operatorRights).Explain(err)
+		return backend.Paused{}, ownTable(pauseRights).Explain(err)
 	}
 	return rows[0].paused(), nil
 }
@@ -121,7 +122,7 @@ func (t Table) Resume(ctx context.Context, queue string) (resumed bool, err erro
 	if fault.IsCode(err, "42P01") {
 		return false, nil
 	}
-	return resumed, ownTable(operatorRights).Explain(err)
+	return resumed, ownTable(resumeRights).Explain(err)
 }
 
 // List returns the pauses of a topic that hold now, or with "" those of all topics.

@@ -117,17 +117,27 @@ func readFast(column string) string {
 	return fmt.Sprintf("coalesce(pg_catalog.pg_column_size(%[1]s), 0) <= 8192 and pg_catalog.pg_column_compression(%[1]s) is null", column)
 }
 
-// index returns the SQL of an index with which all of t can be searched.
-func (c choice) index(t table) string {
-	name, on := catalog.IndexName("event", t.name), "USING hash ((coalesce(message->'_type'::text, headers->'name'::text)))"
+// index returns an index with which all of a table can be searched, and for which of the conditions of matches.sql it is.
+func (c choice) index(table string) (index catalog.Index, condition int) {
+	index = catalog.Index{Table: table}
 	switch {
 	case c.UniqueKey != "":
-		name, on = catalog.IndexName("key", t.name), catalog.KeysSQL
+		index.Name, index.Expressions, condition = catalog.IndexName("key", table), catalog.KeysSQL, 1
 	case c.ID != "":
-		name, on = catalog.IndexName("id", t.name), "USING hash ((headers->'ezq_uuid'::text))"
+		index.Name, index.Expressions, condition = catalog.IndexName("id", table), "USING hash ((headers->'ezq_uuid'::text))", 0
 	case c.Header != "":
-		name = catalog.IndexName("header", t.name, c.Header)
-		on = fmt.Sprintf("USING hash ((headers->%s::text))", sqlfile.Literal(c.Header))
+		index.Name, condition = catalog.IndexName("header", table, c.Header), 3
+		index.Expressions = fmt.Sprintf("USING hash ((headers->%s::text))", sqlfile.Literal(c.Header))
+	default:
+		index.Name, condition = catalog.IndexName("event", table), 2
+		index.Expressions = "USING hash ((coalesce(message->'_type'::text, headers->'name'::text)))"
 	}
-	return catalog.IndexRemedy(name, t.name, on, t.partitioned)
+	return index, condition
+}
+
+// remedy returns the SQL with which all of t can be searched.
+func (c choice) remedy(t table) string {
+	index, condition := c.index(t.name)
+	index.Partitioned, index.Taken = t.partitioned, t.taken && !t.indexed[condition]
+	return index.Remedy()
 }

@@ -57,7 +57,7 @@ func (s Search) Cancel(ctx context.Context, op, topic string, selection backend.
 
 const (
 	deleteSQL        = "delete from {table}"
-	deletePrivileges = "SELECT, UPDATE, DELETE"
+	deletePrivileges = "SELECT, UPDATE (vt), DELETE"
 )
 
 // How long to try again to delete what is locked, and how often: consumers lock what they have fetched for a moment.
@@ -107,7 +107,7 @@ func (s Search) Reschedule(ctx context.Context, op, topic string, selection back
 	if at.After(time.Unix(0, 0)) { // an earlier one is over, and perhaps earlier than PostgreSQL can tell
 		to = &at
 	}
-	total, err := change{sql: rescheduleSQL, privileges: "SELECT, UPDATE", arguments: []any{to}, after: func(queue string, done changed) {
+	total, err := change{sql: rescheduleSQL, privileges: "SELECT, UPDATE (vt)", arguments: []any{to}, after: func(queue string, done changed) {
 		if done.waiting > 0 {
 			wake(queue)
 		}
@@ -121,7 +121,7 @@ func (s Search) each(ctx context.Context, op, topic string, selection backend.Se
 	if err != nil {
 		return fault.Classify(op, topic, err)
 	}
-	tables, err := listTables(ctx, s.Pool, topic, selection.Header, all)
+	tables, err := listTables(ctx, s.Pool, topic, chosen, all)
 	if err != nil {
 		return fault.Classify(op, topic, err)
 	}
@@ -229,7 +229,7 @@ func (o *omissions) add(t table, left missed, err error) error {
 	switch {
 	case fault.IsCode(err, "42P01"): // it was dropped meanwhile
 	case fault.IsCode(err, "57014"): // query_canceled
-		o.indexes = append(o.indexes, o.chosen.index(t))
+		o.indexes = append(o.indexes, o.chosen.remedy(t))
 		o.truncate(t, fmt.Sprintf("a statement took longer than %v", o.search.Timeout))
 	case errors.As(err, &known):
 		o.others = append(o.others, err)
@@ -256,7 +256,7 @@ func (o *omissions) addMissed(t table, left missed) {
 		reasons = append(reasons, fmt.Sprintf("only the newest %d rows were looked at", o.search.MaxRows))
 	}
 	if left.slow || left.rest {
-		o.indexes = append(o.indexes, o.chosen.index(t))
+		o.indexes = append(o.indexes, o.chosen.remedy(t))
 	}
 	if len(reasons) > 0 {
 		o.truncate(t, strings.Join(reasons, ", and "))

@@ -30,6 +30,7 @@ type table struct {
 
 	partitioned bool
 	indexed     [4]bool // by the conditions, in their order
+	taken       bool    // there is something that has the name of the index with which all of it can be searched
 }
 
 //go:embed sql/tables.sql
@@ -37,7 +38,7 @@ var tablesSQL string
 
 // listTables returns the queues of a topic that exist, and with all set, those of its dead letters
 // and their archives.
-func listTables(ctx context.Context, pool *pgxpool.Pool, topic, header string, all bool) ([]table, error) {
+func listTables(ctx context.Context, pool *pgxpool.Pool, topic string, chosen choice, all bool) ([]table, error) {
 	own, err := queuename.Of(topic)
 	if err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func listTables(ctx context.Context, pool *pgxpool.Pool, topic, header string, a
 			tables = append(tables, table{name: queuename.Archive(t.queue), queue: t.queue, place: backend.InArchive, letters: t.letters})
 		}
 	}
-	return describe(ctx, pool, tables, header)
+	return describe(ctx, pool, tables, chosen)
 }
 
 // groupsOf returns the queues of the groups that are bound to topic.
@@ -72,18 +73,19 @@ func groupsOf(ctx context.Context, pool *pgxpool.Pool, topic, own string) ([]str
 }
 
 // describe returns those of tables that exist, with what there is to know of them.
-func describe(ctx context.Context, pool *pgxpool.Pool, tables []table, header string) (there []table, err error) {
-	names := make([]string, len(tables))
+func describe(ctx context.Context, pool *pgxpool.Pool, tables []table, chosen choice) (there []table, err error) {
+	names, indexes := make([]string, len(tables)), make([]string, len(tables))
 	for i, t := range tables {
-		names[i] = t.name
+		index, _ := chosen.index(t.name)
+		names[i], indexes[i] = t.name, catalog.QualifiedIndex(index.Name)
 	}
-	rows, err := pool.Query(ctx, sqlfile.Text(tablesSQL), pgx.QueryExecModeCacheDescribe, names, header)
+	rows, err := pool.Query(ctx, sqlfile.Text(tablesSQL), pgx.QueryExecModeCacheDescribe, names, chosen.Header, indexes)
 	if err != nil {
 		return nil, err
 	}
 	var n int
 	var t table
-	_, err = pgx.ForEachRow(rows, []any{&n, &t.readable, &t.headers, &t.leases, &t.partitioned, &t.indexed[0], &t.indexed[1], &t.indexed[2], &t.indexed[3]}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&n, &t.readable, &t.headers, &t.leases, &t.partitioned, &t.indexed[0], &t.indexed[1], &t.indexed[2], &t.indexed[3], &t.taken}, func() error {
 		t.name, t.queue, t.place, t.letters = tables[n].name, tables[n].queue, tables[n].place, tables[n].letters
 		there = append(there, t)
 		return nil
