@@ -221,11 +221,11 @@ func (b *Broker) Cancel(_ context.Context, topic string, s backend.Selection) (b
 }
 
 // CancelRunning implements [backend.Canceller]. Handlers hear of it at once, and nothing is ever Busy.
-func (b *Broker) CancelRunning(_ context.Context, name string, s backend.Selection) (backend.Cancelled, error) {
-	if err := b.checkSelection("cancel", name, s.CheckWaiting()); err != nil {
+func (b *Broker) CancelRunning(_ context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
+	if err := b.checkSelection("cancel", topic, s.CheckWaiting()); err != nil {
 		return backend.Cancelled{}, err
 	}
-	return b.topics.cancelRunning(name, selector(s)), nil
+	return b.topics.cancelRunning(topic, selector(s)), nil
 }
 
 // Reschedule implements [backend.Rescheduler].

@@ -2,8 +2,10 @@ package schedule_test
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,12 +51,16 @@ func TestPauseSchedule_IsLoggedOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		go func() { _ = timetable.Run(t.Context()) }()
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = timetable.Run(ctx) })
 		time.Sleep(90 * time.Second)
 		if _, err := e.broker.Schedules().Pause(t.Context(), "report", backend.Pause{By: "ada", Reason: "audit", For: time.Hour}); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(2 * time.Hour)
+		stop()
+		running.Wait()
 		for _, text := range []string{"the schedule is paused", "is not paused any more"} {
 			if n := strings.Count(log.String(), text); n != 1 {
 				t.Errorf("%d records say that %s", n, text)
