@@ -21,6 +21,10 @@ type missedMessages struct {
 	logger       *slog.Logger
 }
 
+func missedBy(config SubscriberConfig, logger *slog.Logger) missedMessages {
+	return missedMessages{config.Group, config.NoCreate, logger}
+}
+
 // logNew is for a group that is new, or was unbound.
 func (m missedMessages) logNew(ctx context.Context, db DBTX, topic, own, queue string) {
 	const text = "ezq: the group was not bound to the topic until now: what waits in the topic's own queue was published before, and does not come to the group"

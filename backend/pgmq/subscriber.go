@@ -174,7 +174,7 @@ func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	layout, sql, err := s.prepare(ctx, pool, topic, queue, declare, s.missed().logNew)
+	layout, sql, err := s.prepare(ctx, pool, topic, queue, declare, missedBy(s.config, s.logger).logNew)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ func (s *Subscriber) loadStatements(ctx context.Context, pool *pgxpool.Pool, top
 		if sql.OID == was && !unbound {
 			return sql, nil // a column was dropped, and it has missed nothing
 		}
-		s.missed().logRestored(ctx, pool, topic, queue, sql.OID == was)
+		missedBy(s.config, s.logger).logRestored(ctx, pool, topic, queue, sql.OID == was)
 		return sql, nil
 	}
 	layout, err := s.catalog.LookUp(ctx, pool, queue, nil)
@@ -344,11 +344,6 @@ func (s *Subscriber) bind(ctx context.Context, db DBTX, topic, queue string, par
 		logMissed(ctx, db, topic, own, queue)
 	}
 	return err
-}
-
-// missed is for the log of what the group has missed.
-func (s *Subscriber) missed() missedMessages {
-	return missedMessages{s.config.Group, s.config.NoCreate, s.logger}
 }
 
 // creator creates the queues of this subscriber, unless it must not.
