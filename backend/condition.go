@@ -29,7 +29,8 @@ type PublishCondition struct {
 	// Replace asks for a message of UniqueKey that waits, and has never been delivered, to be
 	// replaced: it gets the UUID, the payload and the metadata of this one. Of several the
 	// newest is replaced. If there is none, this one is stored, also beside one that has been
-	// delivered, whatever has become of that delivery.
+	// delivered, whatever has become of that delivery, and beside one that is due later than
+	// this one by itself and in more than [MaxReplaceWait].
 	Replace bool
 
 	// Debounce, with Replace, is the longest time from the moment at which the message that is
@@ -40,6 +41,11 @@ type PublishCondition struct {
 
 	result atomic.Pointer[PublishResult]
 }
+
+// MaxReplaceWait is how long a message may still have to wait that another one replaces, with
+// Replace, whose own time is earlier. The program that wrote it may have meant it to come never,
+// and so would what is in its place.
+const MaxReplaceWait = 366 * 24 * time.Hour
 
 // PublishResult is what became of a message that was published on a condition.
 type PublishResult struct {

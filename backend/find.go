@@ -146,8 +146,7 @@ const (
 	// InDeadLetters means that it lies in the topic's dead-letter topic.
 	InDeadLetters
 
-	// InArchive means that it lies in the archive of a queue: it was acked, or quarantined. One
-	// that was quarantined has [DeadLetterReason] and no [DeadLetterTopic] in its Metadata.
+	// InArchive means that it lies in the archive of a queue: it was acked, or quarantined.
 	InArchive
 )
 
@@ -176,14 +175,19 @@ const (
 	// StateDead means that it was dead-lettered.
 	StateDead
 
-	// StateArchived means that it was acked, or quarantined: see [InArchive].
+	// StateArchived means that it was acked.
 	StateArchived
+
+	// StateQuarantined means that its consumers could not read it, or that it was too large for
+	// them. The Metadata has the [DeadLetterReason], if it can be read.
+	StateQuarantined
 )
 
 // String returns the name of the state in lower case.
 func (s State) String() string {
 	return valueName("state", s, []string{
 		StateWaiting: "waiting", StateDelayed: "delayed", StateDelivered: "delivered", StateDead: "dead", StateArchived: "archived",
+		StateQuarantined: "quarantined",
 	})
 }
 

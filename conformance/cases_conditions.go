@@ -32,6 +32,9 @@ func conditions() []Case {
 		promise("what waits is replaced",
 			"A message that waits is replaced by one with its key: that one is delivered, alone, with its ID, its payload and its metadata, when the first was due.",
 			needsConditions|needsDelay, waitingIsReplaced),
+		promise("what waits for years is not replaced",
+			"A message that is due in more than backend.MaxReplaceWait is not replaced by one that is due sooner: that one is stored, and delivered. One that is due as late replaces it.",
+			needsConditions|needsDelay, waitingForYearsIsNotReplaced),
 		promise("what is being handled is not replaced",
 			"A message that is being handled is not replaced: the new one is stored, and delivered too.",
 			needsConditions, handledIsNotReplaced),
@@ -210,6 +213,19 @@ func waitingIsReplaced(h *harness) {
 	requireSame(h, got, want)
 	h.ack(got)
 	in.none(quietPeriod, "it was replaced")
+}
+
+func waitingForYearsIsNotReplaced(h *harness) {
+	p, topic := connect(h, PeerConfig{}), h.topic()
+	in := p.subscribe(topic)
+	const years = 2 * backend.MaxReplaceWait
+	replace := func() *backend.PublishCondition { return &backend.PublishCondition{UniqueKey: "k", Replace: true} }
+	first, late, second := h.delayed("first", years), h.delayed("late", years+time.Hour), h.message("second")
+	publishOn(p, topic, first, replace())
+	requireOutcome(h, publishOn(p, topic, late, replace()), backend.PublishReplaced, first.UUID, "while a message waits that is due as late")
+	requireOutcome(h, publishOn(p, topic, second, replace()), backend.PublishStored, second.UUID, "while a message waits that is due in years")
+	h.ack(in.expect("second"))
+	in.none(quietPeriod, "the other one is due in years")
 }
 
 func handledIsNotReplaced(h *harness) {

@@ -200,6 +200,23 @@ func conditionMutants() []mutant {
 			}),
 		},
 		{
+			name:     "what waits for years is replaced",
+			breaks:   "a message that replaces another one is due when that is, however late",
+			killedBy: []string{"conditions/what waits for years is not replaced"},
+			fault: conditionally(func(p *process, c *backend.PublishCondition, topic string, msgs []*message.Message) error {
+				late := topic + " has a late message of " + c.UniqueKey
+				d, _, err := backend.DelayOf(msgs[0])
+				switch {
+				case err == nil && d > backend.MaxReplaceWait:
+					p.increment(late)
+				case c.Replace && p.count(late) > 0:
+					reportAll(msgs, backend.PublishReplaced)
+					return nil
+				}
+				return p.store(topic, msgs...)
+			}),
+		},
+		{
 			name:     "nothing replaces what is being handled",
 			breaks:   "a message that would replace one that is being handled is not stored",
 			killedBy: []string{"conditions/what is being handled is not replaced"},

@@ -54,8 +54,10 @@ func Unique(key string) PublishOption {
 // Replace puts the event in the place of another one of the topic with this key that no
 // consumer has received yet; one that was released or snoozed was received. The event keeps the
 // time at which the other one was to be delivered, which no handler ever sees. If there is none,
-// the event is stored as a new one, also beside one that is being handled or comes again. With
-// [Expires], the time of the other one may be too late for it.
+// the event is stored as a new one, also beside one that is being handled or comes again, and
+// beside one that is due later than the event by itself and in more than
+// [backend.MaxReplaceWait], a year. With [Expires], the time of the other one may be too late
+// for it.
 //
 // The rules for keys are those of [Unique].
 func Replace(key string) PublishOption {

@@ -59,8 +59,12 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 	return e, nil
 }
 
-// isNew reports whether e was never delivered.
-func (e *entry) isNew() bool { return !e.delivered }
+// replaces reports whether e, which is new, may take the place of other: that was never delivered, and
+// does not wait for years.
+func (e *entry) replaces(other *entry) bool {
+	latest := e.published.Add(backend.MaxReplaceWait)
+	return !other.delivered && (!other.visible.After(latest) || !other.visible.After(e.visible))
+}
 
 // isBusy reports whether e may be leased, or waits after a failure: it has a delivery that counts, and
 // is invisible.

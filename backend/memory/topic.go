@@ -187,7 +187,8 @@ func (t *topic) storeOn(condition *backend.PublishCondition, e *entry, window ti
 			return backend.PublishResult{Outcome: backend.PublishExisted, ID: e.uuid}
 		}
 	case condition.Replace:
-		if there := t.conditions.find(condition.UniqueKey, (*entry).isNew); there != nil {
+		e.debounce(condition.Debounce)
+		if there := t.conditions.find(condition.UniqueKey, e.replaces); there != nil {
 			replaced := there.uuid
 			there.replace(e, condition.Debounce)
 			t.makeVisible(there, there.visible)

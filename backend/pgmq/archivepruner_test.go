@@ -17,7 +17,7 @@ insert into pgmq.a_t (msg_id, enqueued_at, archived_at, vt, message, headers)
 	select n, now(), now() - interval '3 days', now(), '"old"', '{"tenant":"a"}' from generate_series(1000, 3499) as n;
 insert into pgmq.a_t (msg_id, enqueued_at, archived_at, vt, message, headers)
 	values (5000, now(), now() - interval '1 minute', now(), '"new"', null),
-		(5001, now(), now() - interval '3 days', now(), '"quarantined"', '{"reason_poisoned":"it is huge"}'),
+		(5001, now(), now() - interval '3 days', 'infinity', '"quarantined"', '{"reason_poisoned":"it is huge"}'),
 		(5002, now(), now() - interval '3 days', now(), '"a handled dead letter"', '{"reason_poisoned":"r","topic_poisoned":"t"}'),
 		(5003, now(), now() - interval '3 days', now(), '"headers that are no object"', '[1]'),
 		(5004, now(), 'infinity', now(), '"for ever"', null)`
@@ -60,6 +60,23 @@ func TestArchiveFor_WaitsForBusyConsumer(t *testing.T) {
 	require.Greater(t, time.Since(start), 3*time.Second, "ten rounds are left out")
 	msg.Ack()
 	requireCount(t, pool, "pgmq.a_t", 4)
+}
+
+// A trigger of the owner's refuses some, among many others.
+func TestArchiveFor_WhatDoesNotGoKeepsNoOthers(t *testing.T) {
+	t.Parallel()
+	database, log := pgtest.Database(t), &logRecorder{}
+	pool := pgtest.Pool(t, database)
+	client := pruning(t, database, pgmq.SubscriberConfig{}, log)
+	require.NoError(t, client.SubscribeInitialize("t"))
+	execute(t, pool, archiveOld)
+	execute(t, pool, `create function refuse() returns trigger language plpgsql as $$ begin raise exception 'it is kept by law'; end $$`)
+	execute(t, pool, `create trigger refuse before delete on pgmq.a_t for each row when (old.msg_id in (1000, 1700, 5003)) execute function refuse()`)
+	subscribe(t, client)
+	requireCount(t, pool, "pgmq.a_t", 6)
+	require.Equal(t, []int64{1000, 1700, 5000, 5001, 5003, 5004}, get[[]int64](t, pool, "select array_agg(msg_id order by msg_id) from pgmq.a_t"))
+	log.requireLogged(t, "the message 1000 stays")
+	log.requireLogged(t, "it is kept by law")
 }
 
 // What cannot be pruned is said, and stops no consumer.

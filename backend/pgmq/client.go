@@ -385,7 +385,8 @@ func (c *Client) Resume(ctx context.Context, topic string) (resumed bool, err er
 	return c.pauses.resume(ctx, topic)
 }
 
-// Pauses implements [backend.Pauser]. The role needs SELECT on pgmq.ezq_pauses.
+// Pauses implements [backend.Pauser]. The role needs SELECT on pgmq.ezq_pauses. If there are more than 10,000, the
+// first ones come with a [*backend.TruncatedError].
 func (c *Client) Pauses(ctx context.Context, topic string) ([]backend.Paused, error) {
 	return c.pauses.list(ctx, topic)
 }

@@ -191,19 +191,35 @@ func TestIndexes_TakeNoNameOfQueue(t *testing.T) {
 	}
 }
 
-// What is due never is no message that waits: in its place, the new one would never come.
+// In the place of a row that is due never, or in a hundred thousand years, the event would be lost.
 func TestReplace_LeavesRowThatIsNeverDue(t *testing.T) {
 	t.Parallel()
-	for name, condition := range map[string]*backend.PublishCondition{
-		"a key that repeats":    replacing("k", 0),
-		"a key that is delayed": replacing("k", time.Minute),
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, vt := range []string{"'infinity'", "'294276-12-31 23:59:59.999999Z'", "'10000-01-01'", "'9999-12-31'", "now() + interval '367 days'"} {
+		for name, condition := range map[string]*backend.PublishCondition{
+			"a key that repeats":    replacing("k", 0),
+			"a key that is delayed": replacing("k", time.Minute),
+		} {
+			t.Run(name+" behind a row due at "+vt, func(t *testing.T) {
+				t.Parallel()
+				client, pool := open(t, pgmq.Config{})
+				execute(t, pool, `select pgmq.create('t'); insert into pgmq.q_t (vt, message, headers) values (`+vt+`, '{}', '{"ezq_unique":"t/k"}')`)
+				require.Equal(t, backend.PublishResult{ID: "a"}, publishOn(t, client, "a", condition, 0))
+				require.Equal(t, "a", receive(t, subscribe(t, client)).UUID)
+			})
+		}
+	}
+}
+
+// The times of a row that a role with INSERT on the whole table has written are no time to count from.
+func TestDebounce_TakesNoTimeFromTheRowBeyondItsOwn(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"'infinity'", "'294276-12-31 23:59:59.999999Z'", "'-infinity'", "'4713-01-01 BC'", "now() + interval '1 year'"} {
+		t.Run("a row that was stored at "+at, func(t *testing.T) {
 			t.Parallel()
 			client, pool := open(t, pgmq.Config{})
-			execute(t, pool, `select pgmq.create('t'); insert into pgmq.q_t (vt, message, headers) values ('infinity', '{}', '{"ezq_unique":"t/k"}')`)
-			require.Equal(t, backend.PublishResult{ID: "a"}, publishOn(t, client, "a", condition, 0))
-			require.Equal(t, "a", receive(t, subscribe(t, client)).UUID)
+			execute(t, pool, `select pgmq.create('t'); insert into pgmq.q_t (vt, enqueued_at, message, headers) values (now() + interval '1 hour', `+at+`, '{}', '{"ezq_unique":"t/k"}')`)
+			require.Equal(t, backend.PublishReplaced, publishOn(t, client, "a", replacing("k", time.Minute), time.Hour).Outcome)
+			require.True(t, get[bool](t, pool, "select vt <= now() + interval '1 minute' from pgmq.q_t"), "it waits longer than its longest time")
 		})
 	}
 }

@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	rowsFor  = flag.Duration("rows.d", 2*time.Second, "how long TestHostileRows_StopNoGoodMessage writes rows")
+	rowsFor  = flag.Duration("rows.d", 2*time.Second, "how long the tests of TestHostileRows write rows")
 	rowsSeed = flag.Uint64("rows.seed", 0, "what decides which rows; 0 for another one each time")
 )
 
@@ -37,7 +37,8 @@ func (g rowGenerator) time() string {
 	if g.IntN(3) == 0 {
 		return fmt.Sprintf("now() + interval '%d seconds'", g.IntN(7200)-3600)
 	}
-	return g.oneOf("now()", "now()", "now()", "'-infinity'", "'infinity'", "'4713-01-01 BC'", "'290000-01-01'", "'epoch'", "now() + interval '1 second'")
+	return g.oneOf("now()", "now()", "now()", "'-infinity'", "'infinity'", "'4713-01-01 BC'", "'290000-01-01'", "'epoch'", "now() + interval '1 second'",
+		"'294276-12-31 23:59:59.999999Z'", "'4714-11-24 00:00:00Z BC'", "'9999-12-31'", "'10000-01-01'", "now() + interval '365 days'", "now() + interval '367 days'")
 }
 
 func (g rowGenerator) count() string {
@@ -89,11 +90,14 @@ func (g rowGenerator) headers() string {
 	}
 	var members []string
 	for _, key := range []string{
-		"ezq_uuid", "ezq_enc", "ezq_failures", "ezq_done", "ezq_unknown_since", "ezq_queue", "ezq_group", "reason_poisoned", "topic_poisoned",
-		"failures_poisoned", "poisoned_at", "content-type", "correlation_id", "x-pgmq-group", "name", "_watermill_delayed_until",
+		"ezq_uuid", "ezq_enc", "ezq_failures", "ezq_done", "ezq_unknown_since", "ezq_queue", "ezq_group", "ezq_unique", "reason_poisoned", "topic_poisoned",
+		"handler_poisoned", "failures_poisoned", "poisoned_at", "content-type", "correlation_id", "x-pgmq-group", "name", "_watermill_delayed_until",
 	} {
-		if g.IntN(3) == 0 {
+		if g.IntN(3) == 0 || key == "ezq_unique" && g.IntN(2) == 0 {
 			value := g.oneOf(`"t/7"`, `"text"`, `"base64"`, "2147483647", "-1", "1e300", `["a",null]`, `"2999-01-01T00:00:00Z"`, `"EZQEndEvent"`)
+			if key == "ezq_unique" {
+				value = g.oneOf(`"t/k0"`, `"t/k1"`, `"t/k2"`)
+			}
 			if g.IntN(4) == 0 {
 				value = g.json(2)
 			}
@@ -110,6 +114,9 @@ func (g rowGenerator) write(ctx context.Context, pool *pgxpool.Pool) (n int64) {
 		copies += g.IntN(4)
 	}
 	row := fmt.Sprintf("(%s, %s, %s, %s, %s, $1::text::jsonb, $2::text::jsonb)", id, g.count(), g.time(), g.time(), g.oneOf("null", "null", g.time()))
+	if g.IntN(2) == 0 { // as a publisher may, with the documented grants
+		row = fmt.Sprintf("(default, default, %s, default, default, $1::text::jsonb, $2::text::jsonb)", g.time())
+	}
 	rows := strings.TrimSuffix(strings.Repeat(row+",", copies), ",")
 	var message, headers *string
 	if g.IntN(10) > 0 {

@@ -105,7 +105,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, s.classify("subscribe", topic, err)
 	}
 	s.listen(store.QueueName())
-	s.pauseWatcher().Watch(ctx, topic, ownQueue(topic), store.QueueName())
+	s.pauseWatcher().Watch(ctx, ownQueue(topic), pauses.Consumers{Topic: topic, Group: s.config.Group, Queue: store.QueueName()})
 	counters := s.counters.of(topic)
 	s.pruner.add(topic, store.QueueName(), counters)
 	store.CountQuarantined(&counters.Quarantined)

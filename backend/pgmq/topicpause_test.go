@@ -1,6 +1,7 @@
 package pgmq_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -302,4 +303,82 @@ func TestPauseTopic_ManyAtOnceAgree(t *testing.T) {
 	for range 8 {
 		require.NoError(t, <-results)
 	}
+}
+
+// Any role that may pause can write 500 MB there by hand, in 5 MB, and any name.
+func TestPauseTopic_LargeTextsWrittenByHandHideNothing(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	require.NoError(t, client.SubscribeInitialize("t"))
+	_, err := client.Pause(t.Context(), "other", backend.Pause{By: "ada", Reason: "the bank is down"})
+	require.NoError(t, err)
+	const large = "repeat('x', 100000000)"
+	execute(t, pool, "insert into pgmq.ezq_pauses values ('t', "+large+", "+large+", "+large+", "+large+", now()), ('u', "+large+", '', 'by', "+large+", now())")
+	subscribe(t, client)
+	paused := client.Stats()["t"].TopicPause
+	require.NotNil(t, paused)
+	require.Equal(t, "t", paused.Topic)
+	require.Empty(t, paused.Group)
+	require.LessOrEqual(t, len(paused.By), backend.MaxPauseAuthor)
+	require.LessOrEqual(t, len(paused.Reason), backend.MaxPauseReason)
+
+	all, err := client.AllPauses(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 3)
+	for _, paused := range all {
+		require.Less(t, len(paused.Topic+paused.Group+paused.By+paused.Reason), 3000)
+	}
+	require.Contains(t, []string{all[0].Topic, all[1].Topic, all[2].Topic}, "other")
+	all, err = client.Pauses(t.Context(), "t")
+	require.NoError(t, err)
+	require.Len(t, all, 1, "it pauses the queue, whatever topic it names")
+	require.Equal(t, "t", all[0].Topic)
+}
+
+func TestPauses_SayWhatTheyLeaveOut(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	pauseT(t, client)
+	execute(t, pool, "insert into pgmq.ezq_pauses select 'q' || n, 'q' || n, '', 'by', 'reason', now() from generate_series(1, 10000) as n")
+	all, err := client.AllPauses(t.Context())
+	var truncated *backend.TruncatedError
+	require.ErrorAs(t, err, &truncated)
+	require.ErrorContains(t, err, "only the first 10000 pauses")
+	require.Len(t, all, 10_000)
+	all, err = client.Pauses(t.Context(), "t")
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+}
+
+// An operator may lock it, by hand or with an ALTER TABLE.
+func TestSubscribe_WaitsNoTimeForLockedPauses(t *testing.T) {
+	t.Parallel()
+	log := &logRecorder{}
+	client, pool := open(t, pgmq.Config{Logger: log.logger()})
+	const topics = 10
+	for i := range topics {
+		require.NoError(t, client.SubscribeInitialize(fmt.Sprint("t", i)))
+	}
+	pauseT(t, client)
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), "lock table pgmq.ezq_pauses")
+	require.NoError(t, err)
+	start, subscribed := time.Now(), make(chan error)
+	for i := range topics {
+		go func() {
+			_, err := client.Subscribe(t.Context(), fmt.Sprint("t", i))
+			subscribed <- err
+		}()
+	}
+	for range topics {
+		require.NoError(t, <-subscribed)
+	}
+	require.Less(t, time.Since(start), 4*time.Second)
+	log.requireLogged(t, "cannot find out whether the topic is paused; fetching begins")
+	require.NoError(t, tx.Rollback(t.Context()))
+	_, err = client.Subscribe(t.Context(), "t")
+	require.NoError(t, err)
+	requirePaused(t, client, true)
 }

@@ -60,7 +60,7 @@ func (t *topicPauses) changed(op, topic string, err error) error {
 func (t *topicPauses) list(ctx context.Context, topic string) (all []backend.Paused, err error) {
 	consumers, err := t.consumers(topic)
 	if err == nil {
-		all, err = t.table.List(ctx, topic)
+		all, err = t.table.List(ctx, topic, pauses.Consumers{Topic: topic, Queue: ownQueue(topic)}, consumers)
 	}
 	if consumers.Group != "" {
 		all = slices.DeleteFunc(all, func(p backend.Paused) bool { return p.Group != "" && p.Group != consumers.Group })
@@ -72,7 +72,7 @@ func (t *topicPauses) listAll(ctx context.Context) ([]backend.Paused, error) {
 	err := t.publisher.checkOpen()
 	var all []backend.Paused
 	if err == nil {
-		all, err = t.table.List(ctx, "")
+		all, err = t.table.ListAll(ctx)
 	}
 	return all, fault.Classify("list pauses", "", err)
 }

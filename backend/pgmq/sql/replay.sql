@@ -4,14 +4,14 @@
 --
 -- Parameters: $1 and $2 the time and the id of the last one, $3 before which time, $4 how many, $5 headers to remove.
 --
--- Messages that consumers put there as unreadable have a reason and no topic, and are passed by. Headers that are not an
+-- Messages that consumers have put there as unreadable have the time infinity, and are passed by. Headers that are not an
 -- object are not ezq's and mean nothing to PGMQ. {columns} and {values} mark the messages as leased before, where the
 -- queue has a column for that.
 
 with r as materialized (
 	select msg_id, archived_at, message, headers from {archive}
 	where (archived_at, msg_id) > ($1::timestamptz, $2::bigint) and archived_at < $3::timestamptz
-		and not coalesce(headers ? 'reason_poisoned'::text and not headers ? 'topic_poisoned'::text, false)
+		and vt < 'infinity'
 	order by archived_at, msg_id
 	limit $4),
 i as (

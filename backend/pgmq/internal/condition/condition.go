@@ -245,6 +245,7 @@ func (i *Insert) forRoute(name, file, copyFile string, alone bool) string {
 			found[n], stored[n] = "select id from e"+number, "s"+number
 			copies.WriteString(strings.NewReplacer(
 				"{i}", number, "{queue}", sqlfile.Literal(queue), "{table}", queuename.Table(queue), "{id}", codec.HeaderSQL(codec.UUIDKey, backend.MaxID), "{most}", strconv.Itoa(codec.MaxStoredHeaders),
+				"{wait}", strconv.FormatInt(backend.MaxReplaceWait.Microseconds(), 10),
 			).Replace(sqlfile.Text(copyFile)))
 		}
 		unchanged, forget, ownWait := i.Route.Unchanged(), "", "true"

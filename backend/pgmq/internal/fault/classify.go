@@ -213,7 +213,8 @@ func otherRemedy(code string) string {
 	case "55P03": // lock_not_available
 		return "look in pg_stat_activity for the transaction that has locked it, and end that"
 	case "57014": // query_canceled
-		return "look in pg_stat_activity for what waits for a lock, or is busy with a message that takes long to write out; and at statement_timeout"
+		return "look in pg_stat_activity for what waits for a lock, is busy with a message that takes long to write out, or has been in a transaction" +
+			" for long, of which uncommitted and dead rows are read first; and at statement_timeout"
 	case "P0001": // raise_exception
 		return refusedRemedy
 	}

@@ -217,6 +217,7 @@ func TestSQLSTATE_DecidesKindAndRemedy(t *testing.T) {
 		{"40001", "publish", "orders", nil, "repeat the transaction"},
 		{"53100", "publish", "orders", nil, "disk space"},
 		{"57014", "publish", "orders", nil, "statement_timeout"},
+		{"57014", "fetch", "orders", nil, "uncommitted and dead rows are read first"},
 		{"XX000", "publish", "orders", nil, ""},
 	} {
 		t.Run(c.code+" on "+c.op, func(t *testing.T) {

@@ -57,8 +57,8 @@ func (q quarantine) steps(ctx context.Context) []quarantineStep {
 	if err != nil {
 		return []quarantineStep{{merge: true, denied: err}, {denied: err}, {withoutReason: true, denied: err}}
 	}
-	archive := q.queue.sql().Archiving(q.queue.name, columns)
-	return []quarantineStep{{archive: archive.Ack, merge: true}, {archive: archive.Ack}, {merge: true}, {}, hideOnly()}
+	archive := q.queue.sql().Archiving(q.queue.name, columns).Quarantine
+	return []quarantineStep{{archive: archive, merge: true}, {archive: archive}, {merge: true}, {}, hideOnly()}
 }
 
 // try puts messages away, together if it can. It ends with the first lock, and returns those that

@@ -5,6 +5,8 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +45,9 @@ func ownTable(privileges string) catalog.OwnTable {
 // maxListed is how many pauses one call lists.
 const maxListed = 10_000
 
+// maxTopic is how many bytes the topic of a queue may have, and is more than a group's name may have.
+const maxTopic = 1024 + len(backend.DeadLetterSuffix)
+
 var (
 	//go:embed sql/pause.sql
 	pauseFile string
@@ -54,16 +59,25 @@ var (
 
 // statement returns that in a file, with names in the place of what is in braces.
 func statement(file string) string {
-	columns := fmt.Sprintf("queue, topic, consumer_group, left(paused_by, %d), left(reason, %d),"+
-		" case when isfinite(since) then least(since, '9999-01-01') else now() end,"+
-		" case when isfinite(until) then least(until, '9999-01-01') end", backend.MaxPauseAuthor, backend.MaxPauseReason)
-	return strings.NewReplacer("{table}", tableName, "{channel}", wakeup.Channel, "{name}", wakeup.Pauses, "{columns}", columns).
+	topic, group := shown("topic", maxTopic), shown("consumer_group", maxTopic)
+	columns := strings.Join([]string{
+		shown("queue", maxTopic), topic, group, shown("paused_by", backend.MaxPauseAuthor), shown("reason", backend.MaxPauseReason),
+		"case when pg_catalog.isfinite(since) then least(since, '9999-01-01') else now() end",
+		"case when pg_catalog.isfinite(until) then least(until, '9999-01-01') end",
+	}, ", ")
+	return strings.NewReplacer("{table}", tableName, "{channel}", wakeup.Channel, "{name}", wakeup.Pauses, "{columns}", columns, "{topic}", topic, "{group}", group).
 		Replace(sqlfile.Text(file))
 }
 
+// shown is the first characters of a column, or if it has megabytes, a text that says so. What is stored in 8 KiB takes no
+// time to read.
+func shown(column string, most int) string {
+	return fmt.Sprintf("case when pg_catalog.pg_column_size(%[1]s) <= 8192 then pg_catalog.left(%[1]s, %[2]d) else '(too large to show)' end", column, most)
+}
+
 // query returns the pauses that the statement in a file returns.
-func query(ctx context.Context, pool *pgxpool.Pool, file string, args ...any) ([]row, error) {
-	rows, err := pool.Query(ctx, statement(file), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
+func query(ctx context.Context, db transact.Queryer, file string, args ...any) ([]row, error) {
+	rows, err := db.Query(ctx, statement(file), append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +89,14 @@ type row struct {
 	Queue, Topic, Group, By, Reason string
 	Since                           time.Time
 	Until                           *time.Time // nil: until it is resumed
+}
+
+// of returns the pause. If it is that of the queue of known consumers, it is theirs, whatever topic it names.
+func (r row) of(known map[string]Consumers) backend.Paused {
+	if c, ok := known[r.Queue]; ok {
+		r.Topic, r.Group = c.Topic, c.Group
+	}
+	return r.paused()
 }
 
 func (r row) paused() backend.Paused {
@@ -125,24 +147,49 @@ func (t Table) Resume(ctx context.Context, queue string) (resumed bool, err erro
 	return resumed, ownTable(resumeRights).Explain(err)
 }
 
-// List returns the pauses of a topic that hold now, or with "" those of all topics.
-func (t Table) List(ctx context.Context, topic string) ([]backend.Paused, error) {
+// ListAll returns all pauses that hold now. If there are more than it lists, it returns a [*backend.TruncatedError]
+// too.
+func (t Table) ListAll(ctx context.Context) ([]backend.Paused, error) {
+	return t.list(ctx, "", nil)
+}
+
+// List is ListAll for the pauses of a topic: those that name it, and those of the queues of consumers, whatever
+// these name.
+func (t Table) List(ctx context.Context, topic string, consumers ...Consumers) ([]backend.Paused, error) {
+	return t.list(ctx, topic, consumers)
+}
+
+func (t Table) list(ctx context.Context, topic string, consumers []Consumers) ([]backend.Paused, error) {
 	var of *string
 	if topic != "" {
 		of = &topic
 	}
-	rows, err := t.query(ctx, heldFile, nil, of, maxListed)
+	byQueue := map[string]Consumers{}
+	for _, c := range consumers {
+		byQueue[c.Queue] = c
+	}
+	rows, err := t.query(ctx, heldFile, queuesOf(byQueue), of, maxListed+1)
 	if fault.IsCode(err, "42P01") {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, ownTable(consumerRights).Explain(err)
 	}
+	if len(rows) > maxListed {
+		rows, err = rows[:maxListed], &backend.TruncatedError{
+			Tables: []string{tableName}, Reason: fmt.Sprintf("only the first %d pauses were looked at", maxListed), Remedy: "list those of one topic, or delete those that are no longer wanted",
+		}
+	}
 	all := make([]backend.Paused, len(rows))
 	for i, r := range rows {
-		all[i] = r.paused()
+		all[i] = r.of(byQueue)
 	}
-	return all, nil
+	return all, err
+}
+
+// queuesOf returns the names of queues, or nil if there are none.
+func queuesOf(byQueue map[string]Consumers) []string {
+	return slices.Collect(maps.Keys(byQueue))
 }
 
 // query is the function query on a table that is trusted.

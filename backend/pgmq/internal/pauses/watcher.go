@@ -5,10 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
@@ -21,6 +21,9 @@ import (
 const (
 	refreshTimeout = 5 * time.Second
 
+	// lockTimeout is for how long a refresh waits for a table that is locked. Subscriptions wait for it.
+	lockTimeout = "100ms"
+
 	// heardInterval is the time between two queries of a process that hears notifications.
 	heardInterval = 15 * time.Second
 
@@ -32,22 +35,32 @@ const (
 )
 
 // Watcher follows the pauses of the queues that a process consumes. It queries them when it hears of a change, and at
-// intervals.
+// intervals: each time for all that wait for it.
 type Watcher struct {
 	config WatcherConfig
 	cancel context.CancelFunc
-	done   sync.WaitGroup
+	asked  chan struct{} // holds a token when next was asked for
+	ended  chan struct{} // closed when no more refreshes come
 
-	refreshing   sync.Mutex // one refresh at a time; it guards the next three
-	exists       bool       // the table was there
-	trustedUntil time.Time  // the table is trusted, and is not checked before then
-	warned       bool       // the table cannot be used, and that was logged
+	// These are for the goroutine that refreshes.
+	exists       bool      // the table was there
+	trustedUntil time.Time // the table is trusted, and is not checked before then
+	warned       bool      // the table cannot be used, and that was logged
 
 	mu      sync.Mutex                 // guards what follows
-	queues  map[string]bool            // that are consumed, and the topics' own
+	next    *refresh                   // that has not begun
+	queues  map[string]Consumers       // that are consumed, and the topics' own
 	held    map[string]*backend.Paused // by queue
 	changed chan struct{}              // closed, and replaced, when held has changed
 }
+
+// refresh is one query, for which many may wait.
+type refresh struct {
+	done chan struct{} // closed when it has ended
+	err  error
+}
+
+func newRefresh() *refresh { return &refresh{done: make(chan struct{})} }
 
 // WatcherConfig is what a watcher works with.
 type WatcherConfig struct {
@@ -63,22 +76,36 @@ func NewWatcher(config WatcherConfig) *Watcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := newWatcher(config)
 	w.cancel = cancel
-	w.done.Go(func() { w.run(ctx) })
+	go w.run(ctx)
 	return w
 }
 
 func newWatcher(config WatcherConfig) *Watcher {
-	return &Watcher{config: config, queues: map[string]bool{}, held: map[string]*backend.Paused{}, changed: make(chan struct{})}
+	return &Watcher{
+		config: config, asked: make(chan struct{}, 1), ended: make(chan struct{}), next: newRefresh(),
+		queues: map[string]Consumers{}, held: map[string]*backend.Paused{}, changed: make(chan struct{}),
+	}
 }
 
-// Watch finds out whether the consumers of a queue are paused, or all of its topic, whose queue own is, and
-// follows that from now on.
-func (w *Watcher) Watch(ctx context.Context, topic, own, queue string) {
+// Watch finds out whether consumers are paused, or all of their topic, whose queue own is, and follows that from now
+// on. It waits for a query that begins after the call, and not beyond ctx.
+func (w *Watcher) Watch(ctx context.Context, own string, consumers Consumers) {
 	w.mu.Lock()
-	w.queues[own], w.queues[queue] = true, true
+	w.queues[own] = Consumers{Topic: consumers.Topic, Queue: own}
+	w.queues[consumers.Queue] = consumers
+	next := w.next
 	w.mu.Unlock()
-	if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
-		w.config.Logger.Warn("ezq: cannot find out whether the topic is paused; fetching begins", "topic", topic, "queue", queue, "error", fault.WithoutSecrets(err))
+	select {
+	case w.asked <- struct{}{}:
+	default:
+	}
+	select {
+	case <-next.done:
+		if next.err != nil {
+			w.config.Logger.Warn("ezq: cannot find out whether the topic is paused; fetching begins", "topic", consumers.Topic, "queue", consumers.Queue, "error", fault.WithoutSecrets(next.err))
+		}
+	case <-ctx.Done():
+	case <-w.ended:
 	}
 }
 
@@ -97,36 +124,51 @@ func (w *Watcher) Paused(own, queue string) (*backend.Paused, <-chan struct{}) {
 // Close ends the queries.
 func (w *Watcher) Close() {
 	w.cancel()
-	w.done.Wait()
+	<-w.ended
 }
 
+// run refreshes until ctx ends.
 func (w *Watcher) run(ctx context.Context) {
-	for {
-		told := w.config.Wakeups.Next(wakeup.Pauses)
-		wait, changed := w.untilNext()
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-told:
-		case <-changed: // by a Watch: a pause may end sooner
-			timer.Stop()
-			continue
-		case <-ctx.Done():
-		}
-		timer.Stop()
+	defer close(w.ended)
+	for told := w.config.Wakeups.Next(wakeup.Pauses); w.wait(ctx, told); {
+		told = w.config.Wakeups.Next(wakeup.Pauses) // before the query, so that no change is missed
+		begun := w.begin()
+		begun.err = w.refresh(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
-			w.config.Logger.Debug("ezq: cannot find out whether topics are paused; the known pauses hold", "error", fault.WithoutSecrets(err))
+		close(begun.done)
+		if begun.err != nil {
+			w.config.Logger.Debug("ezq: cannot find out whether topics are paused; the known pauses hold", "error", fault.WithoutSecrets(begun.err))
 		}
 	}
 }
 
-// untilNext returns how long until the next refresh, unless a notification comes first: also when a pause ends; and
-// a channel that is closed when that has changed.
-func (w *Watcher) untilNext() (next time.Duration, changed <-chan struct{}) {
-	next = w.config.Interval
+// wait waits until it is time to refresh, and reports whether ctx lives.
+func (w *Watcher) wait(ctx context.Context, told <-chan struct{}) bool {
+	timer := time.NewTimer(w.untilNext())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-w.asked:
+	case <-told:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// begin returns the refresh that all wait for who have asked until now. Later ones wait for the next.
+func (w *Watcher) begin() *refresh {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	begun := w.next
+	w.next = newRefresh()
+	return begun
+}
+
+// untilNext returns how long until the next refresh, unless a notification comes first: also when a pause ends.
+func (w *Watcher) untilNext() time.Duration {
+	next := w.config.Interval
 	if w.config.Hears() {
 		next = max(next, heardInterval)
 	}
@@ -137,13 +179,11 @@ func (w *Watcher) untilNext() (next time.Duration, changed <-chan struct{}) {
 			next = min(next, max(time.Until(paused.Until), endInterval))
 		}
 	}
-	return next, w.changed
+	return next
 }
 
 // refresh brings held up to date. A table that cannot be used pauses nothing, which is logged.
 func (w *Watcher) refresh(ctx context.Context) error {
-	w.refreshing.Lock()
-	defer w.refreshing.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	found, err := w.find(ctx)
@@ -165,7 +205,7 @@ func (w *Watcher) refresh(ctx context.Context) error {
 // find returns the pauses that hold, by queue.
 func (w *Watcher) find(ctx context.Context) (map[string]*backend.Paused, error) {
 	w.mu.Lock()
-	queues := slices.Collect(maps.Keys(w.queues))
+	queues := maps.Clone(w.queues)
 	w.mu.Unlock()
 	if len(queues) == 0 {
 		return nil, nil
@@ -182,17 +222,26 @@ func (w *Watcher) find(ctx context.Context) (map[string]*backend.Paused, error) 
 		}
 		w.trustedUntil = now.Add(trustedFor)
 	}
-	all, err := query(ctx, w.config.Pool, heldFile, queues, nil, maxListed)
+	all, err := w.query(ctx, queues)
 	if err != nil {
 		return nil, err
 	}
 	w.exists = true
 	held := map[string]*backend.Paused{}
 	for _, r := range all {
-		paused := r.paused()
+		paused := r.of(queues)
 		held[r.Queue] = &paused
 	}
 	return held, nil
+}
+
+// query returns the pauses of queues. It does not wait for long for a table that is locked.
+func (w *Watcher) query(ctx context.Context, queues map[string]Consumers) (all []row, err error) {
+	err = transact.Run(ctx, w.config.Pool, "lock_timeout = '"+lockTimeout+"'", func(tx pgx.Tx) error {
+		all, err = query(ctx, tx, heldFile, queuesOf(queues), nil, maxListed)
+		return err
+	})
+	return all, err
 }
 
 // set replaces what is known, and closes changed if that is something else.

@@ -13,29 +13,23 @@ func newTestWatcher(hears bool) *Watcher {
 	return newWatcher(WatcherConfig{Interval: time.Second, Hears: func() bool { return hears }})
 }
 
-// wait returns how long w waits before its next refresh.
-func wait(w *Watcher) time.Duration {
-	next, _ := w.untilNext()
-	return next
-}
-
 // The end of a pause is by the clock of PostgreSQL. Where that is behind, the pause holds although it is over here.
 func TestWatcher_DoesNotSpinWhereTheClockOfTheServerIsBehind(t *testing.T) {
 	t.Parallel()
 	w := newTestWatcher(true)
 	w.held["q"] = &backend.Paused{Until: time.Now().Add(-5 * time.Second)}
-	require.Equal(t, endInterval, wait(w))
+	require.Equal(t, endInterval, w.untilNext())
 }
 
 func TestWatcher_QueriesSeldomWhereItHears(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, time.Second, wait(newTestWatcher(false)))
+	require.Equal(t, time.Second, newTestWatcher(false).untilNext())
 	w := newTestWatcher(true)
-	require.Equal(t, heardInterval, wait(w))
+	require.Equal(t, heardInterval, w.untilNext())
 	w.held["q"] = &backend.Paused{Until: time.Now().Add(5 * time.Second)}
-	require.InDelta(t, 5, wait(w).Seconds(), 1, "a pause ends")
+	require.InDelta(t, 5, w.untilNext().Seconds(), 1, "a pause ends")
 	w.held["q"] = &backend.Paused{}
-	require.Equal(t, heardInterval, wait(w))
+	require.Equal(t, heardInterval, w.untilNext())
 }
 
 func TestWatcher_TellsOfEachChange(t *testing.T) {

@@ -86,6 +86,9 @@ func (c choice) conditions() [4]string {
 
 // which returns what is looked at in t, which rows of that are read, and by which column the newest come first.
 //
+// What an index finds is sorted too: any publisher may store any number of rows that it finds. PostgreSQL must not read all
+// of t in that order instead.
+//
 // Any publisher may store rows that take long to read, as 250 MB in 3 MB. Consumers take no such headers. Rows of which only a
 // flood takes long are left out if there is one.
 func (c choice) which(t table) (which, small, order string) {
@@ -106,10 +109,20 @@ func (c choice) which(t table) (which, small, order string) {
 			if !c.small {
 				small = "true" // they are few
 			}
-			return "where " + conditions[i], small, order
+			return fmt.Sprintf("(select * from %s where %s offset 0) as m order by %s desc, msg_id desc", t.name, conditions[i], order), small, order
 		}
 	}
-	return "order by " + order + " desc", small, order
+	return t.name + " m order by " + order + " desc", small, order
+}
+
+// isIndexed reports whether all of t that is chosen can be found by an index.
+func (c choice) isIndexed(t table) bool {
+	for i, condition := range c.conditions() {
+		if condition != "" && t.indexed[i] {
+			return true
+		}
+	}
+	return false
 }
 
 // readFast tells, without reading it, that a column is small, and that reading does not make it larger.

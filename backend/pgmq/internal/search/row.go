@@ -40,7 +40,8 @@ type row struct {
 	id                int64
 	reads             int32
 	enqueued, visible time.Time
-	later, known      bool
+	later, never      bool
+	known             bool
 	uuid, key         string
 	size, headersSize int
 	message, headers  transact.Borrowed
@@ -51,7 +52,7 @@ func scan(rows pgx.Rows, chosen choice, t table, ids []int64) ([]backend.Found, 
 	var r row
 	byID := make(map[int64]backend.Found, len(ids))
 	_, err := pgx.ForEachRow(rows, []any{
-		&r.id, &r.reads, &r.enqueued, &r.visible, &r.later, &r.known, &r.uuid, &r.key, &r.size, &r.message, &r.headersSize, &r.headers,
+		&r.id, &r.reads, &r.enqueued, &r.visible, &r.later, &r.never, &r.known, &r.uuid, &r.key, &r.size, &r.message, &r.headersSize, &r.headers,
 	}, func() error {
 		byID[r.id] = r.found(chosen, t)
 		return nil
@@ -105,6 +106,8 @@ func (r *row) found(chosen choice, t table) backend.Found {
 
 func (r *row) state(t table) backend.State {
 	switch {
+	case t.place == backend.InArchive && r.never:
+		return backend.StateQuarantined
 	case t.place == backend.InArchive:
 		return backend.StateArchived
 	case t.letters:

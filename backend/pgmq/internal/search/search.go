@@ -219,6 +219,7 @@ type omissions struct {
 	chosen    choice
 	truncated backend.TruncatedError
 	indexes   []string // with which all is looked at
+	floods    []string // tables in which an index finds more than is looked at
 	listings  []string // of what is left out in any case
 	others    []error
 }
@@ -229,7 +230,7 @@ func (o *omissions) add(t table, left missed, err error) error {
 	switch {
 	case fault.IsCode(err, "42P01"): // it was dropped meanwhile
 	case fault.IsCode(err, "57014"): // query_canceled
-		o.indexes = append(o.indexes, o.chosen.remedy(t))
+		o.tooMany(t)
 		o.truncate(t, fmt.Sprintf("a statement took longer than %v", o.search.Timeout))
 	case errors.As(err, &known):
 		o.others = append(o.others, err)
@@ -252,14 +253,26 @@ func (o *omissions) addMissed(t table, left missed) {
 		reasons = append(reasons, fmt.Sprintf("messages whose headers take more than %d KiB were left out", codec.MaxStoredHeaders>>10))
 		o.listings = append(o.listings, fmt.Sprintf("select msg_id from %s where pg_column_size(headers) > %d", t.name, codec.MaxStoredHeaders))
 	}
-	if left.rest {
+	switch {
+	case left.rest && o.chosen.isIndexed(t):
+		reasons = append(reasons, fmt.Sprintf("only the newest %d of the rows that have it were looked at", o.search.MaxRows))
+	case left.rest:
 		reasons = append(reasons, fmt.Sprintf("only the newest %d rows were looked at", o.search.MaxRows))
 	}
 	if left.slow || left.rest {
-		o.indexes = append(o.indexes, o.chosen.remedy(t))
+		o.tooMany(t)
 	}
 	if len(reasons) > 0 {
 		o.truncate(t, strings.Join(reasons, ", and "))
+	}
+}
+
+// tooMany notes that t has more than is looked at, also by an index, if there is one.
+func (o *omissions) tooMany(t table) {
+	if o.chosen.isIndexed(t) {
+		o.floods = append(o.floods, t.name)
+	} else {
+		o.indexes = append(o.indexes, o.chosen.remedy(t))
 	}
 }
 
@@ -292,6 +305,9 @@ func (o *omissions) remedy() string {
 	var remedies []string
 	if len(o.indexes) > 0 {
 		remedies = append(remedies, "to look at all of them, let the owner run "+strings.Join(o.indexes, "; "))
+	}
+	if len(o.floods) > 0 {
+		remedies = append(remedies, "see which publisher has stored so many rows that are alike, or so large ones, in "+strings.Join(o.floods, ", ")+", and delete those")
 	}
 	if len(o.listings) > 0 {
 		remedies = append(remedies, "to see those, which no consumer takes, run "+strings.Join(o.listings, "; "))

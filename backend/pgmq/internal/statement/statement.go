@@ -67,6 +67,8 @@ type Set struct {
 	LeaseLocked  string // ids, lease in µs
 	Release      string // ids
 
+	Quarantine string // as Ack, of messages that are not handled; only if acks move messages to the archive
+
 	deadLetter string
 	names      *strings.Replacer // of what is in braces
 }
@@ -175,7 +177,8 @@ func (s Set) Archiving(queue string, columns []string) Set {
 	archive := queuename.Archive(queue)
 	s.RemoveLocked = "" // deletes
 	s.LockTable = s.names.Replace(strings.Replace(read("lock_table"), "{also}", ", "+archive, 1))
-	s.Ack = s.names.Replace(strings.NewReplacer(append(also, "{archive}", archive, "{queue}", sqlfile.Literal(queue), "{all stored}", catalog.AllStored("d", "s"))...).Replace(read("archive")))
+	archived := s.names.Replace(strings.NewReplacer(append(also, "{archive}", archive, "{queue}", sqlfile.Literal(queue), "{all stored}", catalog.AllStored("d", "s"))...).Replace(read("archive")))
+	s.Ack, s.Quarantine = strings.ReplaceAll(archived, "{vt}", "vt"), strings.ReplaceAll(archived, "{vt}", "'infinity'::timestamptz")
 	s.AckOne = waitingForLocks(s.Ack)
 	return s
 }

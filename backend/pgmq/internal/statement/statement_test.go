@@ -31,7 +31,7 @@ func TestStatements_AreStable(t *testing.T) {
 				common = append(common, "last_read_at")
 			}
 			archiving := New("orders", layout).Archiving("orders", common)
-			requireGolden(t, name+"_archived", textOf(Set{LockTable: archiving.LockTable, Ack: archiving.Ack, AckOne: archiving.AckOne}))
+			requireGolden(t, name+"_archived", textOf(Set{LockTable: archiving.LockTable, Ack: archiving.Ack, AckOne: archiving.AckOne, Quarantine: archiving.Quarantine}))
 			require.Empty(t, archiving.RemoveLocked)
 		})
 	}

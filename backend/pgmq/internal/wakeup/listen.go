@@ -41,7 +41,8 @@ type Listener struct {
 
 	mu     sync.Mutex
 	queues map[string]bool
-	more   chan struct{} // holds a token when queues has grown
+	gates  map[string]*gate // by queue; one for pauses
+	more   chan struct{}    // holds a token when queues has grown
 }
 
 // NewListener returns a listener that connects as pool does. Close it.
@@ -49,8 +50,9 @@ func NewListener(pool *pgxpool.Config, wakeups *Signals, logger *slog.Logger) *L
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &Listener{
 		pool: pool, wakeups: wakeups, logger: logger, cancel: cancel,
-		queues: map[string]bool{}, more: make(chan struct{}, 1),
+		queues: map[string]bool{}, gates: map[string]*gate{}, more: make(chan struct{}, 1),
 	}
+	l.gates[Pauses] = l.gate(Pauses)
 	l.done.Go(func() { l.run(ctx) })
 	return l
 }
@@ -58,7 +60,9 @@ func NewListener(pool *pgxpool.Config, wakeups *Signals, logger *slog.Logger) *L
 // Add listens for queue too.
 func (l *Listener) Add(queue string) {
 	l.mu.Lock()
-	l.queues[queue] = true
+	if !l.queues[queue] {
+		l.queues[queue], l.gates[queue] = true, l.gate(queue)
+	}
 	l.mu.Unlock()
 	select {
 	case l.more <- struct{}{}:
@@ -143,8 +147,22 @@ func (l *Listener) session(ctx context.Context, undelivered bool) (listened bool
 			return true, err
 		}
 		if notification != nil {
-			l.wakeups.Signal(notifiedQueue(notification))
+			l.hear(notifiedQueue(notification))
 		}
+	}
+}
+
+func (l *Listener) gate(queue string) *gate {
+	return &gate{pass: func() { l.wakeups.Signal(queue) }}
+}
+
+// hear passes on a notification of queue, if that is one of those to listen for: a payload can be any text.
+func (l *Listener) hear(queue string) {
+	l.mu.Lock()
+	gate := l.gates[queue]
+	l.mu.Unlock()
+	if gate != nil {
+		gate.heard()
 	}
 }
 

@@ -10,7 +10,7 @@
 -- one, in the meantime.
 
 with seen as materialized (
-	select msg_id, case when {small} then ({matches}) is true end as chosen from {table} m {which} limit (select $7::bigint + 1)),
+	select msg_id, case when {small} then ({matches}) is true end as chosen from {which} limit (select $7::bigint + 1)),
 chosen as materialized (
 	select msg_id from seen where chosen union select msg_id from {table} m where msg_id = $6::bigint and {matches}),
 free as materialized (

@@ -4,9 +4,9 @@
 --
 -- A text is made once, and its size is known then. One that is too large stays where it is; {most} is the most bytes of
 -- headers. {enqueued} and {vt} are the times of a message, of which one that is none is 1970. {id} and {key} are what its
--- headers say of these, or ''. {known} is whether it was leased before.
+-- headers say of these, or ''. {known} is whether it was leased before. In an archive, infinity tells that it was quarantined.
 
-select msg_id, greatest(read_ct, 0), {enqueued}, {vt}, vt > statement_timestamp(), known, id, key,
+select msg_id, greatest(read_ct, 0), {enqueued}, {vt}, vt > statement_timestamp(), vt = 'infinity', known, id, key,
 	coalesce(pg_catalog.octet_length(message), 0), case when pg_catalog.octet_length(message) <= $8::bigint then message end,
 	coalesce(pg_catalog.octet_length(headers), 0), case when pg_catalog.octet_length(headers) <= {most} then headers end
 from (

@@ -3,11 +3,11 @@
 --
 -- Parameters: $1 to $6 those of {matches}, which is matches.sql; $7 how many rows to look at, $8 how many to find.
 --
--- {small} tells which rows it reads, {which} is what it looks at: the newest, by {order}, or what an index finds. The limit is one that PostgreSQL cannot know when
--- it plans: whatever it expects of the table, it uses that index. The message that has the ID by its number is looked at in any case.
+-- {small} tells which rows it reads, {which} is what it looks at: the newest, by {order}, or the newest of what an index finds. The limit
+-- is one that PostgreSQL cannot know when it plans: whatever it expects of the table, it uses that index. The message that has the ID by its number is looked at in any case.
 
 with seen as materialized (
-	select {order} as place, msg_id, case when {small} then ({matches}) is true end as chosen from {table} m {which} limit (select $7::bigint + 1)),
+	select {order} as place, msg_id, case when {small} then ({matches}) is true end as chosen from {which} limit (select $7::bigint + 1)),
 numbered as materialized (
 	select {order} as place, msg_id from {table} m where msg_id = $6::bigint and {matches})
 select array(
