@@ -186,7 +186,7 @@ func (t *Telemetry) countSent(ctx context.Context, topic string, n int, took tim
 //	ezq.router.paused      1 if Router.Pause holds for the topic, otherwise 0
 //	ezq.router.unknown     deliveries released because no handler takes them
 //	ezq.router.ignored     events acknowledged, as Router.Ignore says
-//	ezq.router.dropped     events acknowledged, since they have expired
+//	ezq.router.dropped     events acked, since they have expired
 //
 // Unregister what it returns before another router of the same topics is observed.
 // It panics if router is nil.
@@ -206,9 +206,9 @@ func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, erro
 	unknown, errs[3] = t.meter.Int64ObservableCounter("ezq.router.unknown",
 		metric.WithUnit("{message}"), metric.WithDescription("Deliveries released because no handler takes them."))
 	ignored, errs[4] = t.meter.Int64ObservableCounter("ezq.router.ignored",
-		metric.WithUnit("{message}"), metric.WithDescription("Messages acknowledged because the router is to ignore them."))
+		metric.WithUnit("{message}"), metric.WithDescription("Messages acked because the router is to ignore them."))
 	dropped, errs[5] = t.meter.Int64ObservableCounter("ezq.router.dropped",
-		metric.WithUnit("{message}"), metric.WithDescription("Messages acknowledged because they have expired."))
+		metric.WithUnit("{message}"), metric.WithDescription("Messages acked because they have expired."))
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("ezqotel: the meter provider refuses an instrument: %w", err)
 	}

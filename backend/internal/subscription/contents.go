@@ -55,7 +55,7 @@ func (c *contents) insert(l *lease) {
 	c.refused.remove(l.ID)
 	c.table.insert(l)
 	c.capacity.add(l)
-	c.config.Counters.Waiting.Add(1)
+	c.config.Counters.Prefetched.Add(1)
 	signal(c.wakeDeliverer)
 	signal(c.wakeRenewer)
 }
@@ -98,7 +98,7 @@ func (c *contents) drop(l *lease) bool {
 // counterOf returns the counter of the messages in a phase.
 func (c *contents) counterOf(p phase) *atomic.Int64 {
 	if p < delivered {
-		return &c.config.Counters.Waiting
+		return &c.config.Counters.Prefetched
 	}
 	return &c.config.Counters.InFlight
 }

@@ -133,7 +133,7 @@ func (d *deliverer) nack(l *lease) Settlement {
 		if disposition.Fallback.InPlace && isUnchanged(l.Delivery, disposition.Fallback) {
 			settlement.Action = Release
 		}
-		settlement.Disposition = disposition
+		settlement.Disposition, settlement.unfailed = disposition, disposition.Fallback.Failures <= l.Delivery.Failures
 		return settlement
 	}
 	if disposition.Target != nil {

@@ -101,7 +101,7 @@ func (ls *leases) handedOver(l *lease) {
 	l.phase, l.since = delivered, time.Now()
 	if ls.table.contains(l) { // not lost meanwhile
 		ls.config.Counters.InFlight.Add(1) // first, so that the sum of both never leaves l out
-		ls.config.Counters.Waiting.Add(-1)
+		ls.config.Counters.Prefetched.Add(-1)
 	}
 	ls.rest.received(l.since)
 	if l.end().Before(l.renewAt) {

@@ -114,7 +114,7 @@ func (s *settler) runEach(ctx context.Context, wait func(), store func(context.C
 		}
 		retryIn := max(failing.next()-time.Since(sent), 0)
 		if log.allows(time.Now()) {
-			s.config.Logger.Error("ezq: failed to store acks; retrying",
+			s.config.Logger.Error("ezq: cannot store outcomes; will try again",
 				"topic", s.config.Topic, "retry_in", retryIn.Round(time.Millisecond).String(), "error", err)
 		}
 		waitFor(ctx, retryIn, nil)

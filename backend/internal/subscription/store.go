@@ -190,6 +190,7 @@ type Settlement struct {
 	Bare bool
 
 	unleased bool // its message was locked, and not leased: others may have it
+	unfailed bool // it is a Nack that counts no failure
 	attempt
 }
 
