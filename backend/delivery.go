@@ -120,10 +120,10 @@ func WithExclusive(ctx context.Context, exclusive bool) context.Context {
 	return context.WithValue(ctx, exclusiveKey{}, exclusive)
 }
 
-// Exclusive reports whether the handler that ctx is for decides about its message alone,
+// ExclusiveFromContext reports whether the handler that ctx is for decides about its message alone,
 // as [WithExclusive] says; without that it does. Where it does not, code that settles a
 // message on its own, such as a transaction around its handler, must not do so.
-func Exclusive(ctx context.Context) bool {
+func ExclusiveFromContext(ctx context.Context) bool {
 	exclusive, ok := ctx.Value(exclusiveKey{}).(bool)
 	return exclusive || !ok
 }
