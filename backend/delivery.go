@@ -61,7 +61,7 @@ func (d *Delivery) Unchanged() Redelivery {
 
 // Disposition is what becomes of a message that was nacked.
 type Disposition struct {
-	// Target, of a message that was given up, is where it is stored as a dead letter. If it
+	// Target, of a message that has failed for good, is where it is stored as a dead letter. If it
 	// is nil, the message comes back.
 	Target *DeadLetterTarget
 
