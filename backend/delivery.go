@@ -192,7 +192,7 @@ type Parker interface {
 // Park tells the backend of the message that ctx belongs to whether its consumer has
 // parked it, and so has capacity for another message. A backend that limits how many
 // it hands over then hands over that one; other backends ignore it. The lease of a
-// parked message is renewed like any other.
+// parked message is extended like any other.
 func Park(ctx context.Context, parked bool) {
 	if d := DeliveryFromContext(ctx); d != nil && d.Parker != nil {
 		d.Parker.Park(parked)

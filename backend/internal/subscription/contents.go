@@ -19,7 +19,7 @@ type contents struct {
 	wakeDeliverer chan struct{} // a message and a slot for it,
 	wakeFetcher   chan struct{} // capacity, or permission to lock another batch,
 	wakeSender    chan struct{} // a loss of the message that is being sent, or a pause,
-	wakeRenewer   chan struct{} // a lease that is due sooner.
+	wakeExtender  chan struct{} // a lease that is due sooner.
 
 	removed atomic.Bool // messages may have been removed: all leases are extended now
 
@@ -38,7 +38,7 @@ func newContents(config Config) contents {
 		wakeDeliverer: make(chan struct{}, 1),
 		wakeFetcher:   make(chan struct{}, 1),
 		wakeSender:    make(chan struct{}, 1),
-		wakeRenewer:   make(chan struct{}, 1),
+		wakeExtender:  make(chan struct{}, 1),
 		table:         newTable(),
 		refused:       newRefusedAcks(),
 		capacity:      newCapacity(config),
@@ -57,7 +57,7 @@ func (c *contents) insert(l *lease) {
 	c.capacity.add(l)
 	c.config.Counters.Prefetched.Add(1)
 	signal(c.wakeDeliverer)
-	signal(c.wakeRenewer)
+	signal(c.wakeExtender)
 }
 
 // toFetch returns for how many more messages there is capacity.

@@ -20,11 +20,11 @@ type lease struct {
 	phase       phase
 	parked      bool      // delivered, but waiting with the consumer
 	since       time.Time // when the phase began
-	renewAt     time.Time
+	extendAt    time.Time
 	expiresAt   time.Time // by our own clock, at the latest
 	grantedAt   time.Time // by the clock of the store: when it was leased or extended last
 	planned     bool      // it is about to be extended
-	retrying    bool      // the last extension has failed; the next is at renewAt, and not before
+	retrying    bool      // the last extension has failed; the next is at extendAt, and not before
 	failedAlone bool      // the last extension has failed, which was of this lease only
 	isLeased    bool      // the store has said so; a locked message counts as leased
 	lockLost    bool      // it was locked, and then neither removed nor leased
@@ -73,7 +73,7 @@ func prepare(ls *leases, fetched []Lease, sent time.Time) []*lease {
 
 // extended records that the store was asked at sent to lease for d, and did.
 func (l *lease) extended(sent time.Time, d time.Duration) {
-	l.renewAt = sent.Add(d / 3)
+	l.extendAt = sent.Add(d / 3)
 	l.expiresAt = sent.Add(d)
 	l.isLeased, l.failedAlone, l.retrying = true, false, false
 }
@@ -87,9 +87,9 @@ func (l *lease) wasValid(now time.Time) bool {
 // isDue reports whether to extend the lease now, in the same go with others.
 func (l *lease) isDue(now time.Time) bool {
 	if l.retrying {
-		return !now.Before(l.renewAt)
+		return !now.Before(l.extendAt)
 	}
-	return l.renewAt.Before(now.Add(l.owner.config.Lease / 6))
+	return l.extendAt.Before(now.Add(l.owner.config.Lease / 6))
 }
 
 // busyRetry is how long until the lease is extended again, after others had locked the message. Until one
@@ -104,9 +104,9 @@ func (l *lease) busyRetry() time.Duration {
 // retryExtension has the lease extended again after a wait, and before it runs out.
 func (l *lease) retryExtension(now time.Time, wait time.Duration) {
 	l.retrying = true
-	l.renewAt = now.Add(min(wait, l.owner.config.Lease/10))
-	if l.expiresAt.Before(l.renewAt) {
-		l.renewAt = l.expiresAt
+	l.extendAt = now.Add(min(wait, l.owner.config.Lease/10))
+	if l.expiresAt.Before(l.extendAt) {
+		l.extendAt = l.expiresAt
 	}
 }
 
@@ -115,7 +115,7 @@ func (l *lease) checkAt() time.Time {
 	if l.batch != nil {
 		return l.expiresAt
 	}
-	at := l.renewAt
+	at := l.extendAt
 	if l.planned {
 		at = l.expiresAt
 	}

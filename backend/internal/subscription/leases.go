@@ -104,8 +104,8 @@ func (ls *leases) handedOver(l *lease) {
 		ls.config.Counters.Prefetched.Add(-1)
 	}
 	ls.rest.received(l.since)
-	if l.end().Before(l.renewAt) {
-		signal(ls.wakeRenewer)
+	if l.end().Before(l.extendAt) {
+		signal(ls.wakeExtender)
 	}
 }
 
@@ -297,7 +297,7 @@ func (ls *leases) batchFinished(b *lockedBatch, rest []*lease, tokens []Token, a
 		ls.lose(l)
 	}
 	b.detach()
-	signal(ls.wakeRenewer)
+	signal(ls.wakeExtender)
 	return unleased
 }
 
@@ -350,7 +350,7 @@ func (ls *leases) suspectAcks(batch []Settlement, cause error) {
 		}
 	}
 	ls.refused.cause = cause
-	signal(ls.wakeRenewer)
+	signal(ls.wakeExtender)
 }
 
 // keepRefused goes on leasing messages that are done, and whose acks the store refuses
@@ -368,7 +368,7 @@ func (ls *leases) keepRefused(acks []Settlement, cause error) (more int) {
 		}
 	}
 	ls.refused.cause = cause
-	signal(ls.wakeRenewer)
+	signal(ls.wakeExtender)
 	return more
 }
 

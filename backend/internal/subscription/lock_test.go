@@ -71,7 +71,7 @@ func TestLockedBatch_LeasesMessagesNotAckedSoon(t *testing.T) {
 		require.Len(t, c.callsOf(finishing)[0].tokens, 1)
 		require.Len(t, c.callsOf(finishing)[0].rest, 1)
 		time.Sleep(10 * lease)
-		require.NoError(t, slow.Context().Err(), "its lease is renewed")
+		require.NoError(t, slow.Context().Err(), "its lease is extended")
 		require.NotEmpty(t, c.callsOf(extending))
 		c.ack(slow)
 		time.Sleep(time.Second)

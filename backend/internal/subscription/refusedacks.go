@@ -119,6 +119,6 @@ func (r *refusedAcks) tooMany() error {
 func newRefusedAck(owner *leases, token Token, phase phase, now time.Time) *lease {
 	return &lease{
 		Lease: Lease{Token: token}, owner: owner, cancel: func(error) {},
-		phase: phase, renewAt: now, expiresAt: now.Add(owner.config.Lease),
+		phase: phase, extendAt: now, expiresAt: now.Add(owner.config.Lease),
 	}
 }

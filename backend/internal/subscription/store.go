@@ -24,8 +24,8 @@ type Store interface {
 	// or may be, the fault of what was to be stored.
 	Settle(ctx context.Context, settle []Settlement) (Missed, error)
 
-	// Extend renews the leases of tokens to end after lease from now, and returns
-	// those which it could not renew. Nor does it wait for messages that are locked. An error is
+	// Extend extends the leases of tokens to end after lease from now, and returns
+	// those which it could not extend. Nor does it wait for messages that are locked. An error is
 	// a [*Refusal] if it may be the fault of some of the messages.
 	Extend(ctx context.Context, tokens []Token, lease time.Duration) (Missed, error)
 

@@ -112,18 +112,18 @@ func TestLease_CheckAt(t *testing.T) {
 	for name, test := range map[string]struct {
 		phase  phase
 		locked bool
-		renew  time.Duration // after start
+		extend time.Duration // after start
 		want   time.Duration
 	}{
-		"a lease is checked when it is to be renewed":                  {phase: delivered, renew: 10 * time.Second, want: 10 * time.Second},
-		"a lease is checked when its message has waited for a lease":   {phase: waiting, renew: 40 * time.Second, want: 30 * time.Second},
-		"a lease is checked when it has been handled for MaxExtension": {phase: delivered, renew: 70 * time.Second, want: time.Minute},
-		"a lease that is being sent is checked when it runs out":       {phase: sending, renew: 70 * time.Second, want: 50 * time.Second},
-		"a locked lease is checked when it runs out":                   {phase: delivered, locked: true, renew: 10 * time.Second, want: 50 * time.Second},
+		"a lease is checked when it is to be extended":                 {phase: delivered, extend: 10 * time.Second, want: 10 * time.Second},
+		"a lease is checked when its message has waited for a lease":   {phase: waiting, extend: 40 * time.Second, want: 30 * time.Second},
+		"a lease is checked when it has been handled for MaxExtension": {phase: delivered, extend: 70 * time.Second, want: time.Minute},
+		"a lease that is being sent is checked when it runs out":       {phase: sending, extend: 70 * time.Second, want: 50 * time.Second},
+		"a locked lease is checked when it runs out":                   {phase: delivered, locked: true, extend: 10 * time.Second, want: 50 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := &lease{owner: owner, phase: test.phase, since: start, renewAt: start.Add(test.renew), expiresAt: start.Add(50 * time.Second)}
+			l := &lease{owner: owner, phase: test.phase, since: start, extendAt: start.Add(test.extend), expiresAt: start.Add(50 * time.Second)}
 			if test.locked {
 				l.batch = newTestBatch()
 			}
@@ -144,7 +144,7 @@ func TestLease_RetryExtension(t *testing.T) {
 			t.Parallel()
 			l := &lease{owner: newLeases(t.Context(), Config{Lease: test.lease}), expiresAt: now.Add(test.left)}
 			l.retryExtension(now, time.Second)
-			require.Equal(t, test.want, l.renewAt.Sub(now))
+			require.Equal(t, test.want, l.extendAt.Sub(now))
 		})
 	}
 }
