@@ -40,7 +40,7 @@ func Run(t *testing.T, build func(client backend.Backend) *ezq.Router, body func
 }
 
 // RunOn is [Run] on another backend and in real time. It does not close the backend.
-// [Flow.Wait] fails the test after 30 seconds. [Flow.Advance] waits in real time, unless
+// [Flow.AwaitIdle] fails the test after 30 seconds. [Flow.Advance] waits in real time, unless
 // the backend has a method Forward(context.Context, time.Duration) error that lets time
 // pass for its messages, as that of backend/pgmq/pgmqtest does. No other test may use the
 // topics of the router.
@@ -120,9 +120,9 @@ func (f *Flow) Redrive(d backend.FoundDeadLetter) {
 	}
 }
 
-// Wait returns when the router has nothing to do: all events that could be handled have
+// AwaitIdle returns when the router has nothing to do: all events that could be handled have
 // been handled, and so have the events that were published meanwhile. Other events wait for
-// their delay or for a retry: see [Flow.Advance]. If the router has stopped, Wait returns
+// their delay or for a retry: see [Flow.Advance]. If the router has stopped, AwaitIdle returns
 // at once.
 //
 // Messages that were not published with the backend of the flow, but in a transaction for
@@ -130,11 +130,11 @@ func (f *Flow) Redrive(d backend.FoundDeadLetter) {
 //
 //	Messages(context.Context, func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error
 //
-// that lists its stored messages, as that of backend/pgmq/pgmqtest does. Wait sees all
+// that lists its stored messages, as that of backend/pgmq/pgmqtest does. AwaitIdle sees all
 // messages that were committed before the call, and may see later ones.
 //
-// Wait fails the test if it takes longer than a day of virtual time.
-func (f *Flow) Wait() {
+// AwaitIdle fails the test if it takes longer than a day of virtual time.
+func (f *Flow) AwaitIdle() {
 	f.tb.Helper()
 	timeout := time.NewTimer(f.timeout)
 	defer timeout.Stop()
@@ -162,7 +162,7 @@ func (f *Flow) Wait() {
 }
 
 // Advance lets d pass, with all deliveries that are due in it, and then waits as
-// [Flow.Wait] does.
+// [Flow.AwaitIdle] does.
 func (f *Flow) Advance(d time.Duration) {
 	f.tb.Helper()
 	if on, ok := f.backend.Backend.(forwarder); ok {
@@ -172,14 +172,14 @@ func (f *Flow) Advance(d time.Duration) {
 	passed := time.NewTimer(d)
 	defer passed.Stop()
 	<-passed.C
-	f.Wait()
+	f.AwaitIdle()
 }
 
 // forward goes from one message that becomes visible to the next, since what follows
 // from it may be due before the end.
 func (f *Flow) forward(on forwarder, d time.Duration) {
 	f.tb.Helper()
-	f.Wait()
+	f.AwaitIdle()
 	for end := false; !end; {
 		step := f.backend.untilNext()
 		if end = step >= d; end {
@@ -190,7 +190,7 @@ func (f *Flow) forward(on forwarder, d time.Duration) {
 		}
 		f.backend.forward(step)
 		d -= step
-		f.Wait()
+		f.AwaitIdle()
 	}
 }
 

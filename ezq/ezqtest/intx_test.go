@@ -42,7 +42,7 @@ func TestTxMiddleware_AppliesEffectOnceDespiteDisturbance(t *testing.T) {
 			ezqtest.RunOn(t, queue, build, func(f *ezqtest.Flow) {
 				disturb(f, 1)
 				f.Publish(orderPaid{100})
-				f.Wait()
+				f.AwaitIdle()
 			})
 			var balance int
 			require.NoError(t, pool.QueryRow(t.Context(), "select balance from account").Scan(&balance))

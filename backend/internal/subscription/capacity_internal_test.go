@@ -89,8 +89,8 @@ func TestCapacity_ObservesLastFetchWithMessages(t *testing.T) {
 func TestCapacity_CountsSlotsAndBytes(t *testing.T) {
 	t.Parallel()
 	c := newCapacity(Config{MaxInFlight: 1})
-	waits, sent, parked := &lease{}, &lease{phase: sending}, &lease{phase: delivered, parked: true}
-	for _, l := range []*lease{waits, sent, parked} {
+	waits, sent, parked := &held{}, &held{phase: sending}, &held{phase: delivered, parked: true}
+	for _, l := range []*held{waits, sent, parked} {
 		l.Size = 10
 		c.add(l)
 	}

@@ -25,9 +25,9 @@ type extender struct {
 	leases  *leases
 	settler *settler
 
-	groups   [][]*lease // to extend, each in one call
-	calls    int        // since there was nothing to extend
-	notUntil time.Time  // the next of them is extended: the store may have locked it for a call that was given up
+	groups   [][]*held // to extend, each in one call
+	calls    int       // since there was nothing to extend
+	notUntil time.Time // the next of them is extended: the store may have locked it for a call that was given up
 	failures extensionFailures
 }
 
@@ -57,8 +57,8 @@ func (e *extender) run(ctx context.Context) {
 
 // plan has leases extended: first those of which nothing is suspected, and last those that could
 // not be extended by themselves.
-func (e *extender) plan(due []*lease) {
-	var first, last []*lease
+func (e *extender) plan(due []*held) {
+	var first, last []*held
 	for _, l := range due {
 		if l.failedAlone {
 			last = append(last, l)
@@ -76,7 +76,7 @@ func (e *extender) plan(due []*lease) {
 
 // extend extends the leases of a group in one call. If the store refuses that, or is silent, a few
 // of them may be the reason. They are searched for in parts, so that only they are lost.
-func (e *extender) extend(group []*lease) {
+func (e *extender) extend(group []*held) {
 	extension, sent := make(chan struct{}), time.Now()
 	group, deadline := e.leases.beginExtension(group, extension, sent)
 	if len(group) == 0 {
@@ -108,7 +108,7 @@ func (e *extender) extend(group []*lease) {
 	close(extension)
 }
 
-func (e *extender) logCancelled(cancelled []*lease) {
+func (e *extender) logCancelled(cancelled []*held) {
 	about := sparse.About{Text: "ezq: a message was cancelled while a consumer had it", Topic: e.config.Topic}
 	for _, l := range cancelled {
 		sparse.Log(context.Background(), e.config.Logger, slog.LevelInfo, about, "topic", e.config.Topic, "id", excerpt.Of(l.Message.UUID))
@@ -116,7 +116,7 @@ func (e *extender) logCancelled(cancelled []*lease) {
 }
 
 // searchIn has the parts of a group extended.
-func (e *extender) searchIn(group []*lease) {
+func (e *extender) searchIn(group []*held) {
 	e.leases.planExtension(group)
 	e.groups = slices.AppendSeq(e.groups, slices.Chunk(group, partSize(len(group))))
 }

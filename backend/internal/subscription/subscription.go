@@ -40,7 +40,7 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 		leases: leases,
 		fetcher: &fetcher{
 			config: config, store: store, leases: leases, settler: settler,
-			locker: &batchLocker{config: config, locker: locker, leases: leases, settler: settler},
+			locker: &batchLocker{config: config, locker: locker, leases: leases, batches: lockedBatches{leases}, settler: settler},
 			outage: newOutage(config, consumer.Health),
 		},
 		deliverer: newDeliverer(config, leases, settler),

@@ -9,13 +9,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func newTestLease(id int64) *lease { return &lease{Lease: Lease{Token: Token{ID: id, Number: 1}}} }
+func newTestLease(id int64) *held { return &held{Lease: Lease{Token: Token{ID: id, Number: 1}}} }
 
 func TestTable_HandsOutOldestMessageFirst(t *testing.T) {
 	t.Parallel()
 	table := newTable()
 	first, second, third := newTestLease(3), newTestLease(1), newTestLease(2)
-	for _, l := range []*lease{first, second, third} {
+	for _, l := range []*held{first, second, third} {
 		table.insert(l)
 	}
 	require.Same(t, first, table.next())
@@ -43,7 +43,7 @@ func TestTable_FindsLeaseByLatestToken(t *testing.T) {
 	require.False(t, table.contains(old))
 	require.True(t, table.contains(latest))
 	require.Nil(t, table.find(Token{ID: 2}))
-	require.Equal(t, []*lease{latest}, slices.Collect(table.all()))
+	require.Equal(t, []*held{latest}, slices.Collect(table.all()))
 }
 
 func TestRefusedAcks(t *testing.T) {
@@ -123,7 +123,7 @@ func TestLease_CheckAt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := &lease{owner: owner, phase: test.phase, since: start, extendAt: start.Add(test.extend), expiresAt: start.Add(50 * time.Second)}
+			l := &held{owner: owner, phase: test.phase, since: start, extendAt: start.Add(test.extend), expiresAt: start.Add(50 * time.Second)}
 			if test.locked {
 				l.batch = newTestBatch()
 			}
@@ -142,7 +142,7 @@ func TestLease_RetryExtension(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := &lease{owner: newLeases(t.Context(), Config{Lease: test.lease}), expiresAt: now.Add(test.left)}
+			l := &held{owner: newLeases(t.Context(), Config{Lease: test.lease}), expiresAt: now.Add(test.left)}
 			l.retryExtension(now, time.Second)
 			require.Equal(t, test.want, l.extendAt.Sub(now))
 		})
