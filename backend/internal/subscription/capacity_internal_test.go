@@ -110,7 +110,7 @@ func TestCapacity_CountsSlotsAndBytes(t *testing.T) {
 	require.Equal(t, []int{0, 0}, []int{c.slots, c.parked})
 }
 
-func TestThroughput(t *testing.T) {
+func TestThroughput_IsMovingMean(t *testing.T) {
 	t.Parallel()
 	start := time.Unix(0, 0)
 	var r throughput
@@ -128,7 +128,7 @@ func TestThroughput(t *testing.T) {
 	require.Equal(t, time.Second, r.gap(10*time.Second), "at least a tenth")
 }
 
-func TestRestPeriod(t *testing.T) {
+func TestRestPeriod_FollowsUnreceivedMessages(t *testing.T) {
 	t.Parallel()
 	const lease = 30 * time.Second
 	now := time.Unix(1e9, 0)

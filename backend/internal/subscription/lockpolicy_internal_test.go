@@ -106,7 +106,7 @@ func TestLockPolicy_MaxWait(t *testing.T) {
 	require.Equal(t, tryLockFor/2, p.maxWait())
 }
 
-func TestLockHeuristic(t *testing.T) {
+func TestLockHeuristic_LocksWhereAcksComeSoon(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		soon    []bool

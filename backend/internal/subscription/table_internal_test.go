@@ -46,7 +46,7 @@ func TestTable_FindsLeaseByLatestToken(t *testing.T) {
 	require.Equal(t, []*held{latest}, slices.Collect(table.all()))
 }
 
-func TestRefusedAcks(t *testing.T) {
+func TestRefusedAcks_CountUntilStored(t *testing.T) {
 	t.Parallel()
 	owner := newLeases(t.Context(), Config{})
 	refuse := func(r *refusedAcks, id int64, phase phase) bool {
