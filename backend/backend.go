@@ -45,7 +45,7 @@ type Features struct {
 	// the order of their publishing, as long as none of them is nacked.
 	Ordered bool
 
-	// Lease: a message is with one consumer at a time. The lease is renewed
+	// Lease: a message is with one consumer at a time. The lease is extended
 	// while the message is being handled; if it is lost, the context of the
 	// message ends with the cause [ErrLeaseLost], and a later ack or nack
 	// changes nothing for the consumer that has the message then.

@@ -61,7 +61,7 @@ func (d *Delivery) Unchanged() Redelivery {
 
 // Disposition is what becomes of a message that was nacked.
 type Disposition struct {
-	// Target, of a message that was given up, is where it is stored as a dead letter. If it
+	// Target, of a message that has failed for good, is where it is stored as a dead letter. If it
 	// is nil, the message comes back.
 	Target *DeadLetterTarget
 
@@ -120,10 +120,10 @@ func WithExclusive(ctx context.Context, exclusive bool) context.Context {
 	return context.WithValue(ctx, exclusiveKey{}, exclusive)
 }
 
-// Exclusive reports whether the handler that ctx is for decides about its message alone,
+// ExclusiveFromContext reports whether the handler that ctx is for decides about its message alone,
 // as [WithExclusive] says; without that it does. Where it does not, code that settles a
 // message on its own, such as a transaction around its handler, must not do so.
-func Exclusive(ctx context.Context) bool {
+func ExclusiveFromContext(ctx context.Context) bool {
 	exclusive, ok := ctx.Value(exclusiveKey{}).(bool)
 	return exclusive || !ok
 }
@@ -192,7 +192,7 @@ type Parker interface {
 // Park tells the backend of the message that ctx belongs to whether its consumer has
 // parked it, and so has capacity for another message. A backend that limits how many
 // it hands over then hands over that one; other backends ignore it. The lease of a
-// parked message is renewed like any other.
+// parked message is extended like any other.
 func Park(ctx context.Context, parked bool) {
 	if d := DeliveryFromContext(ctx); d != nil && d.Parker != nil {
 		d.Parker.Park(parked)

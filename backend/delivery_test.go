@@ -100,8 +100,8 @@ func TestNacked_TellsNackFromAck(t *testing.T) {
 func TestExclusive_IsTrueUnlessSaidOtherwise(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	require.True(t, backend.Exclusive(ctx))
+	require.True(t, backend.ExclusiveFromContext(ctx))
 	several := backend.WithExclusive(ctx, false)
-	require.False(t, backend.Exclusive(several))
-	require.True(t, backend.Exclusive(backend.WithExclusive(several, true)))
+	require.False(t, backend.ExclusiveFromContext(several))
+	require.True(t, backend.ExclusiveFromContext(backend.WithExclusive(several, true)))
 }

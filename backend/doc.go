@@ -39,7 +39,7 @@
 //
 //	backend.exclusiveKey           the router, before the middleware of   pgmq.TxMiddleware, before the handler
 //	  backend.WithExclusive        one of several handlers, or a batch
-//	  backend.Exclusive
+//	  backend.ExclusiveFromContext
 //
 //	backend.tickKey                schedule.Timetable, before a publish   the backend, while it publishes. It answers
 //	  backend.WithScheduleTick                                            with ScheduleTick.Report, which the timetable

@@ -28,7 +28,7 @@ func TestDeadLetterReason_FitsAnyBackend(t *testing.T) {
 	}
 }
 
-func FuzzAReasonCanBeStoredAnywhere(f *testing.F) {
+func FuzzDeadLetterReason_CanBeStoredAnywhere(f *testing.F) {
 	f.Add("boom")
 	f.Add(strings.Repeat("\xff", 1100))
 	f.Add(strings.Repeat("a", 1022) + "€\x00")

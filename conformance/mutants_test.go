@@ -91,8 +91,8 @@ func TestMutant_HasUniqueName(t *testing.T) {
 	}
 }
 
-// TestMatrix says for each mutant which cases notice it.
-func TestMatrix(t *testing.T) {
+// TestMutant_IsListedWithCasesThatNotice lists for each mutant which cases notice it.
+func TestMutant_IsListedWithCasesThatNotice(t *testing.T) {
 	t.Parallel()
 	if !*matrix {
 		t.Skip("it tries every case on every mutant: run it with -matrix")

@@ -43,7 +43,7 @@ type PeerConfig struct {
 	// must be settled. Only cases that need Ordered set it, to 1.
 	MaxInFlight int
 
-	// MaxExtension is how long a handler may keep a message before it is taken away. Only
+	// MaxExtension is how long a handler may keep a message before its lease is lost. Only
 	// cases that need Lease set it, to System.Lease or more.
 	MaxExtension time.Duration
 

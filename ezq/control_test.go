@@ -58,7 +58,7 @@ func TestEndEvent_NegativeTimeoutIsNotPublished(t *testing.T) {
 	require.ErrorContains(t, err, "the timeout -1s is negative")
 }
 
-func FuzzTimeoutsSurviveTheJourney(f *testing.F) {
+func FuzzTimeout_SurvivesJourney(f *testing.F) {
 	for _, d := range []time.Duration{0, 1, time.Second, time.Second + 1, 10 * time.Second, 1e18 + 1, math.MaxInt64} {
 		f.Add(int64(d), "10.0")
 	}

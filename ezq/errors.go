@@ -34,8 +34,10 @@ var (
 
 	// ErrInvalidConfig is matched by what [Router.Run], [Router.Attach] and [Router.Ready]
 	// return because of what the router was given: no subscriber, a [Config] that is out of
-	// range or names a topic without handlers, or a middleware that panics when the router
-	// starts. Nothing was subscribed to, and no other Run would succeed.
+	// range or names a topic without handlers, an event for [Router.Ignore] that is not unknown,
+	// or a middleware that panics when the router starts. Nothing was subscribed to. Run and
+	// Attach may be called again when the handlers that were missing have been added; every
+	// other mistake needs a new router.
 	ErrInvalidConfig = errors.New("ezq: invalid configuration")
 )
 

@@ -111,7 +111,7 @@ func TestEventName_PanicsOnUnnamedType(t *testing.T) {
 	}
 }
 
-func FuzzEveryAdmittedNameTravels(f *testing.F) {
+func FuzzEventName_TravelsIfAdmitted(f *testing.F) {
 	for _, name := range []string{"UserCreated", "", "user.created", `a"b\c`, "ä\u2028\U0001F600", "<&>", "\x7f", "\xff"} {
 		f.Add(name)
 	}

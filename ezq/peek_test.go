@@ -91,7 +91,7 @@ func TestPeek_DoesNotAllocate(t *testing.T) {
 	}))
 }
 
-func FuzzPeekAgreesWithEncodingJSON(f *testing.F) {
+func FuzzPeek_AgreesWithEncodingJSON(f *testing.F) {
 	for _, wire := range append(slices.Collect(maps.Keys(namedTexts)), namelessTexts...) {
 		if len(wire) < 1000 { // longer ones slow the fuzzer down
 			f.Add([]byte(wire))

@@ -26,7 +26,8 @@ type Router struct {
 	ignored    map[string]map[string]bool // events, by topic
 	invalid    error                      // of what NewRouter was given
 	started    atomic.Bool
-	running    atomic.Pointer[run] // the only one
+	unstarted  atomic.Pointer[error] // why the last start has failed
+	running    atomic.Pointer[run]   // the only one
 }
 
 // NewRouter returns a router that fetches its events from subscriber, which is a
@@ -125,7 +126,27 @@ var (
 	errNoHandlers = errors.New("ezq: the router has no handlers: add one with Handle")
 )
 
+// start begins the only run, or keeps the reason for Ready why it cannot. A router whose middleware has panicked
+// here is used up: its handlers are half built.
 func (r *Router) start() error {
+	if r.started.Load() {
+		return cmp.Or(r.startFailure(), errStarted)
+	}
+	err := r.tryStart()
+	if err != nil {
+		r.unstarted.Store(&err)
+	}
+	return err
+}
+
+func (r *Router) startFailure() error {
+	if err := r.unstarted.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (r *Router) tryStart() error {
 	if r.invalid != nil {
 		return r.invalid
 	}
@@ -164,6 +185,7 @@ func (r *Router) buildTopics() (err error) {
 
 // newRun makes the only run of r.
 func (r *Router) newRun(ctx context.Context) *run {
+	r.unstarted.Store(nil)
 	rn := newRun(ctx, r.subscriber, r.features, r.config)
 	r.running.Store(rn)
 	return rn
@@ -289,11 +311,11 @@ func (r *Router) validateIgnored() error {
 	for topic, events := range r.ignored {
 		tp := r.topics[topic]
 		if tp == nil {
-			return fmt.Errorf("ezq: Ignore: topic %q has no handler: check the name", topic)
+			return &configError{text: fmt.Sprintf("Ignore: topic %q has no handler: check the name", topic)}
 		}
 		for event := range events {
 			if tp.events[event] != nil {
-				return fmt.Errorf("ezq: Ignore has event %q on topic %q, which has a handler: remove one of the two", event, topic)
+				return &configError{text: fmt.Sprintf("Ignore has event %q on topic %q, which has a handler: remove one of the two", event, topic)}
 			}
 		}
 	}
@@ -341,8 +363,9 @@ func (r *Router) Stats() map[string]TopicStats {
 // Ready returns nil while the router runs and receives the events of all topics
 // that are not paused. Otherwise its error says what is wrong: the router has not
 // been started, is not subscribed yet, is stopping, or has stopped; a
-// [SubscriptionError] if that is why. If the router cannot start at all, it matches
-// [ErrInvalidConfig]. It may be called at any time.
+// [SubscriptionError] if that is why. If Run or Attach could not begin because of what
+// the router was given, it is their error, until one of them begins. What NewRouter has found
+// shows before that. Both match [ErrInvalidConfig]. It may be called at any time.
 //
 // When a topic's events cannot be fetched, for example because the database is down, the
 // error wraps the reason, within 5 seconds, until they can be fetched again. Backends
@@ -355,7 +378,7 @@ func (r *Router) Ready() error {
 	case r.invalid != nil:
 		return r.invalid
 	case rn == nil:
-		return errNotStarted
+		return cmp.Or(r.startFailure(), errNotStarted)
 	}
 	if rn.life.fetching.Err() != nil {
 		if lost, ok := errors.AsType[*SubscriptionError](rn.life.reason(0).err); ok {

@@ -115,7 +115,7 @@ func TestShared_ReportsWhetherHandlerDecidesAlone(t *testing.T) {
 			bubble(t, func(t *testing.T, broker *memory.Broker) {
 				router := newRouter(broker, ezq.Config{})
 				var seen []bool
-				test.handle(router, func(ctx context.Context) { seen = append(seen, backend.Exclusive(ctx)) })
+				test.handle(router, func(ctx context.Context) { seen = append(seen, backend.ExclusiveFromContext(ctx)) })
 				publish(t, broker, orderPlaced{1})
 				runFor(t, router, time.Minute)
 				require.Equal(t, []bool{test.exclusive}, seen)

@@ -71,7 +71,7 @@ func TestRun_StopsAsDocumented(t *testing.T) {
 			wantAfter: 20 * second, wantErr: ezq.ErrDrainTimeout, wantInterrupted: true, wantReleased: true,
 		},
 		{
-			name: "a handler may take longer than its lease lasts, for the lease is renewed", config: drain(hour),
+			name: "a handler may take longer than its lease lasts, for the lease is extended", config: drain(hour),
 			stops: []trigger{cancelled}, handlerTime: hour / 2,
 			wantAfter: hour / 2,
 		},

@@ -27,7 +27,7 @@ func TestTopicOf_IsReadable(t *testing.T) {
 	}
 }
 
-func FuzzTopicOf(f *testing.F) {
+func FuzzTopicOf_IsThatOfOneID(f *testing.F) {
 	f.Add("acme", "acme_dead")
 	f.Add("dead", "")
 	f.Add("\xdead", "_dead")

@@ -227,7 +227,7 @@ func TestWireForm_AcceptsObjectOfMarshaler(t *testing.T) {
 	require.Equal(t, `{"_type":"emptyMarshaler"}`, string(wire))
 }
 
-func FuzzEventsSurviveTheJourney(f *testing.F) {
+func FuzzEvent_SurvivesJourney(f *testing.F) {
 	type Traveller struct {
 		Text   string
 		Int    int64

@@ -217,13 +217,7 @@ func TestUse_CallsMiddlewareOnceMoreThanThereAreHandlers(t *testing.T) {
 func TestRun_ReturnsPanicOfMiddleware(t *testing.T) {
 	t.Parallel()
 	router := router(ezq.Config{})
-	calls := 0
-	router.Use(func(next message.HandlerFunc) message.HandlerFunc {
-		if calls++; calls > 1 {
-			panic("registered twice")
-		}
-		return next
-	})
+	router.Use(panicsAtSecondCall())
 	handle(router)
 	err := router.Run(t.Context())
 	require.EqualError(t, err, "ezq: a middleware panicked when it was called again: registered twice: "+
@@ -275,6 +269,72 @@ func TestRouter_RunsOnce(t *testing.T) {
 		})
 		require.PanicsWithValue(t, "ezq: Use: the router has been started: call Use before Run, or make a new router", func() { router.Use() })
 	})
+}
+
+// A start that has failed is what Ready tells of, until another one succeeds.
+func TestReady_TellsWhyRouterHasNotStarted(t *testing.T) {
+	t.Parallel()
+	addLater := func(r *ezq.Router) { handle(r, ezq.Topic("mail")) }
+	for name, test := range map[string]struct {
+		config  ezq.Config
+		mistake func(r *ezq.Router)
+		mend    func(r *ezq.Router) // nil if that is not possible
+		want    string
+	}{
+		"a configured topic has no handler": {
+			config: ezq.Config{Topics: map[string]ezq.TopicConfig{"mail": {Concurrency: 1}}},
+			mend:   addLater, want: `ezq: Config.Topics: topic "mail" has no handler: check the name`,
+		},
+		"an ignored topic has no handler": {
+			mistake: func(r *ezq.Router) { r.Ignore("mail", "Sent") },
+			mend:    addLater, want: `ezq: Ignore: topic "mail" has no handler: check the name`,
+		},
+		"an ignored event has a handler": {
+			mistake: func(r *ezq.Router) { r.Ignore("ezq", "OrderPlaced") },
+			want:    `ezq: Ignore has event "OrderPlaced" on topic "ezq", which has a handler: remove one of the two`,
+		},
+		"a middleware panics at the start": {
+			mistake: func(r *ezq.Router) { r.Use(panicsAtSecondCall()) },
+			want: "ezq: a middleware panicked when it was called again: registered twice: " +
+				"it is called by Use and for each handler, so let it begin nothing that can be begun only once",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			broker := memory.New(nil)
+			router := ezq.NewRouter(broker, &test.config)
+			handle(router)
+			if test.mistake != nil {
+				test.mistake(router)
+			}
+			require.EqualError(t, router.Ready(), "ezq: the router has not been started")
+			w, err := message.NewRouter(message.RouterConfig{}, nil)
+			require.NoError(t, err)
+			for _, err := range []error{router.Run(t.Context()), router.Ready(), router.Attach(w), router.Ready(), router.Run(t.Context())} {
+				require.EqualError(t, err, test.want)
+				require.ErrorIs(t, err, ezq.ErrInvalidConfig)
+			}
+			if test.mend == nil {
+				return
+			}
+			test.mend(router)
+			require.ErrorIs(t, router.Ready(), ezq.ErrInvalidConfig, "until it is started")
+			publish(t, broker, ezq.EndEvent{})
+			require.NoError(t, router.Run(t.Context()))
+			require.EqualError(t, router.Ready(), "ezq: the router has stopped")
+		})
+	}
+}
+
+// panicsAtSecondCall returns a middleware that can be given to Use and to no handler.
+func panicsAtSecondCall() message.HandlerMiddleware {
+	calls := 0
+	return func(next message.HandlerFunc) message.HandlerFunc {
+		if calls++; calls > 1 {
+			panic("registered twice")
+		}
+		return next
+	}
 }
 
 func TestConfig_RefusesTopicWithoutHandlers(t *testing.T) {

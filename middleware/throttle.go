@@ -14,7 +14,7 @@ import (
 // each second.
 //
 // A waiting message occupies a place among those that the router handles at a
-// time, and its lease is renewed; Concurrency should be small and Per short. If its
+// time, and its lease is extended; Concurrency should be small and Per short. If its
 // context ends while it waits, it goes back to the queue, and has not failed.
 //
 // Each handler that is wrapped has a limit of its own, and a router wraps each of its

@@ -64,7 +64,7 @@ func TestZeroValue_IsReadyForUse(t *testing.T) {
 	})
 }
 
-// Watermill's router neither acks nor nacks it, and with a lease that is renewed it
+// Watermill's router neither acks nor nacks it, and with a lease that is extended it
 // would be stuck for ever.
 func TestRetry_CountsGoexitAsFailure(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {

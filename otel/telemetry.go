@@ -185,18 +185,18 @@ func (t *Telemetry) countSent(ctx context.Context, topic string, n int, took tim
 //	ezq.router.in_flight   messages claimed and not settled, those included that wait
 //	ezq.router.paused      1 if Router.Pause holds for the topic, otherwise 0
 //	ezq.router.unknown     deliveries released because no handler takes them
-//	ezq.router.ignored     events acknowledged, as Router.Ignore says
-//	ezq.router.dropped     events acknowledged, since they have expired
+//	ezq.router.ignored     events acked, as Router.Ignore says
+//	ezq.router.dropped     events acked, since they have expired
 //
 // Unregister what it returns before another router of the same topics is observed.
-// It panics if router is nil.
+// It returns an error if router is nil, or the meter provider refuses an instrument.
 func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, error) {
 	if router == nil {
-		panic("ezqotel: ObserveRouter: the router is nil")
+		return nil, errors.New("ezqotel: ObserveRouter: the router is nil: pass what ezq.NewRouter returns")
 	}
 	var errs [6]error
-	var healthy, inFlight, paused metric.Int64ObservableGauge
-	healthy, errs[0] = t.meter.Int64ObservableGauge("ezq.router.ready",
+	var ready, inFlight, paused metric.Int64ObservableGauge
+	ready, errs[0] = t.meter.Int64ObservableGauge("ezq.router.ready",
 		metric.WithDescription("Whether the router runs and receives messages."))
 	inFlight, errs[1] = t.meter.Int64ObservableGauge("ezq.router.in_flight",
 		metric.WithUnit("{message}"), metric.WithDescription("Messages claimed and not settled, waiting ones included."))
@@ -206,14 +206,14 @@ func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, erro
 	unknown, errs[3] = t.meter.Int64ObservableCounter("ezq.router.unknown",
 		metric.WithUnit("{message}"), metric.WithDescription("Deliveries released because no handler takes them."))
 	ignored, errs[4] = t.meter.Int64ObservableCounter("ezq.router.ignored",
-		metric.WithUnit("{message}"), metric.WithDescription("Messages acknowledged because the router is to ignore them."))
+		metric.WithUnit("{message}"), metric.WithDescription("Messages acked because the router is to ignore them."))
 	dropped, errs[5] = t.meter.Int64ObservableCounter("ezq.router.dropped",
-		metric.WithUnit("{message}"), metric.WithDescription("Messages acknowledged because they have expired."))
+		metric.WithUnit("{message}"), metric.WithDescription("Messages acked because they have expired."))
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("ezqotel: the meter provider refuses an instrument: %w", err)
 	}
 	return t.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		o.ObserveInt64(healthy, boolToInt(router.Ready() == nil))
+		o.ObserveInt64(ready, boolToInt(router.Ready() == nil))
 		for topic, stats := range router.Stats() {
 			at := metric.WithAttributes(semconv.MessagingDestinationName(topic))
 			o.ObserveInt64(inFlight, stats.InFlight, at)
@@ -223,7 +223,7 @@ func (t *Telemetry) ObserveRouter(router *ezq.Router) (metric.Registration, erro
 			o.ObserveInt64(dropped, stats.Dropped, at)
 		}
 		return nil
-	}, healthy, inFlight, paused, unknown, ignored, dropped)
+	}, ready, inFlight, paused, unknown, ignored, dropped)
 }
 
 // New returns a Telemetry that reports to the providers of config. It returns an error

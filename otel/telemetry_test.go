@@ -174,6 +174,14 @@ func TestNew_NamesMissingProvider(t *testing.T) {
 	}
 }
 
+func TestObserveRouter_RefusesNilRouter(t *testing.T) {
+	t.Parallel()
+	_, err := newHarness(t).ObserveRouter(nil)
+	if err == nil || err.Error() != "ezqotel: ObserveRouter: the router is nil: pass what ezq.NewRouter returns" {
+		t.Error(err)
+	}
+}
+
 func TestPublisher_KeepsFeaturesOfWrapped(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(nil)

@@ -92,7 +92,7 @@ func TestCancel_AcksNothingThatWasCancelled(t *testing.T) {
 		in, err := b.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
 		msg := receive(t, in)
-		b.Expire("topic", "a")
+		b.EndLease("topic", "a")
 		require.Equal(t, backend.Cancelled{Removed: 1}, cancel(t, b, backend.Selection{ID: "a"}), "its lease has run out")
 		msg.Ack()
 		synctest.Wait()

@@ -9,8 +9,8 @@ import (
 // Store is what the subscriptions to a topic use.
 func (b *Broker) Store(name string) subscription.Store { return b.topics.get(name) }
 
-// Expire ends the lease, or the delay, of a message.
-func (b *Broker) Expire(name, uuid string) {
+// EndLease ends the lease, or the delay, of a message.
+func (b *Broker) EndLease(name, uuid string) {
 	t := b.topics.get(name)
 	b.topics.mu.Lock()
 	defer b.topics.mu.Unlock()

@@ -40,7 +40,7 @@ type Config struct {
 	NackDelay time.Duration
 
 	// Lease is how long a claimed message is kept from other consumers before the
-	// lease is renewed, which happens as long as its handler runs. Defaults to
+	// lease is extended, which happens as long as its handler runs. Defaults to
 	// 30 seconds. There is a reason to change it only where a test waits for one in
 	// real time.
 	Lease time.Duration

@@ -13,6 +13,6 @@ func TestBroker_MatchesModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		broker := memory.New(nil)
-		model.Check(t, model.Subject{Publisher: broker, Store: broker.Store, Expire: broker.Expire})
+		model.Check(t, model.Subject{Publisher: broker, Store: broker.Store, EndLease: broker.EndLease})
 	})
 }

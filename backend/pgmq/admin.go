@@ -22,27 +22,27 @@ import (
 type QueueKind uint8
 
 const (
-	// Plain messages survive a crash of the server, and are on its standbys.
-	Plain QueueKind = iota
+	// QueuePlain: the messages survive a crash of the server, and are on its standbys.
+	QueuePlain QueueKind = iota
 
-	// Unlogged messages are lost in a crash, and when a standby takes over.
+	// QueueUnlogged: the messages are lost in a crash, and when a standby takes over.
 	// Publishing writes no WAL. The archive is logged all the same.
-	Unlogged
+	QueueUnlogged
 
-	// Partitioned messages are in tables of PartitionInterval each, of which
+	// QueuePartitioned: the messages are in tables of PartitionInterval each, of which
 	// pg_partman drops the old ones. It also drops unhandled messages: use it
 	// for messages that are worthless after a while.
-	Partitioned
+	QueuePartitioned
 )
 
 // String returns the name of the kind in lower case.
 func (k QueueKind) String() string {
 	switch k {
-	case Plain:
+	case QueuePlain:
 		return "plain"
-	case Unlogged:
+	case QueueUnlogged:
 		return "unlogged"
-	case Partitioned:
+	case QueuePartitioned:
 		return "partitioned"
 	}
 	return fmt.Sprintf("QueueKind(%d)", uint8(k))
@@ -85,8 +85,8 @@ func (o *QueueOptions) check() error {
 			}
 		}
 	}
-	if o.Kind > Partitioned {
-		return &Error{Kind: ErrInvalidConfig, Cause: fmt.Errorf("the Kind is %v", o.Kind), Remedy: "set it to Plain, Unlogged or Partitioned"}
+	if o.Kind > QueuePartitioned {
+		return &Error{Kind: ErrInvalidConfig, Cause: fmt.Errorf("the Kind is %v", o.Kind), Remedy: "set it to QueuePlain, QueueUnlogged or QueuePartitioned"}
 	}
 	return nil
 }
@@ -161,9 +161,9 @@ func createQueue(ctx context.Context, pool *pgxpool.Pool, queue string, options 
 // not create: without it, each claim sorts all messages.
 func (o *QueueOptions) create(ctx context.Context, pool *pgxpool.Pool, queue string) error {
 	switch o.Kind {
-	case Plain:
+	case QueuePlain:
 		return catalog.CreatePlain(ctx, pool, queue)
-	case Unlogged:
+	case QueueUnlogged:
 		return catalog.CreateUnlogged(ctx, pool, queue)
 	}
 	if err := requirePartman(ctx, pool); err != nil {

@@ -18,12 +18,12 @@ import (
 func TestCreateQueue_CreatesRequestedKindOnce(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
-	for topic, kind := range map[string]pgmq.QueueKind{"t": pgmq.Plain, "fast": pgmq.Unlogged} {
+	for topic, kind := range map[string]pgmq.QueueKind{"t": pgmq.QueuePlain, "fast": pgmq.QueueUnlogged} {
 		for range 2 {
 			require.NoError(t, client.CreateQueue(t.Context(), topic, &pgmq.QueueOptions{Kind: kind}))
 		}
 	}
-	err := client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Unlogged})
+	err := client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.QueueUnlogged})
 	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
 	require.ErrorContains(t, err, `the queue "t" exists, and is plain`)
 
@@ -47,7 +47,7 @@ func TestCreateQueue_ToleratesConcurrentUnloggedCreation(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			if err := client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Unlogged}); err != nil {
+			if err := client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.QueueUnlogged}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -68,7 +68,7 @@ func TestPartitionedQueue_DeliversAllMessages(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	requirePartman(t, pool)
-	options := pgmq.QueueOptions{Kind: pgmq.Partitioned, PartitionInterval: 10}
+	options := pgmq.QueueOptions{Kind: pgmq.QueuePartitioned, PartitionInterval: 10}
 	for range 2 {
 		require.NoError(t, client.CreateQueue(t.Context(), "t", &options))
 	}
@@ -92,7 +92,7 @@ func TestPartitionedQueue_ClaimUsesIndex(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	requirePartman(t, pool)
-	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Partitioned}))
+	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.QueuePartitioned}))
 	execute(t, pool, "insert into pgmq.q_t (vt, message) select now() + interval '1 day', '{}' from generate_series(1, 30000)")
 	execute(t, pool, "analyze pgmq.q_t")
 	plan := explain(t, pool, "select msg_id from pgmq.q_t where vt <= statement_timestamp() order by vt, msg_id limit 10 for update skip locked")
@@ -117,13 +117,13 @@ func explain(t *testing.T, pool *pgxpool.Pool, sql string) (plan string) {
 func TestCreateQueue_RefusesInvalidPartitionOptions(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})
-	err := client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Partitioned})
+	err := client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.QueuePartitioned})
 	require.ErrorIs(t, err, errors.ErrUnsupported)
 	require.ErrorContains(t, err, "CREATE EXTENSION pg_partman")
 	for _, options := range []pgmq.QueueOptions{
-		{Kind: pgmq.Partitioned, PartitionInterval: -1},
-		{Kind: pgmq.Partitioned, RetentionInterval: -1},
-		{Kind: pgmq.Partitioned, PartitionInterval: 1_000_000_000},
+		{Kind: pgmq.QueuePartitioned, PartitionInterval: -1},
+		{Kind: pgmq.QueuePartitioned, RetentionInterval: -1},
+		{Kind: pgmq.QueuePartitioned, PartitionInterval: 1_000_000_000},
 		{Kind: 3},
 	} {
 		require.ErrorIs(t, client.CreateQueue(t.Context(), "t", &options), pgmq.ErrInvalidConfig, options)

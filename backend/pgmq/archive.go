@@ -79,14 +79,14 @@ func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue stri
 	return replayed, nil
 }
 
-// purgeArchive deletes what was archived before olderThan.
-func purgeArchive(ctx context.Context, pool *pgxpool.Pool, queue string, olderThan time.Time) (deleted int, err error) {
+// purgeArchive deletes what was archived before that time.
+func purgeArchive(ctx context.Context, pool *pgxpool.Pool, queue string, before time.Time) (deleted int, err error) {
 	sql := archiveNames(queue).Replace(sqlfile.Text(purgeArchiveSQL))
 	after, id, kept := timeOr(time.Time{}, pgtype.NegativeInfinity), int64(math.MinInt64), 0
 	for {
 		var n, removed int
 		err := transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
-			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, id, olderThan).Scan(&n, &removed, &after, &id)
+			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, id, before).Scan(&n, &removed, &after, &id)
 		})
 		if errors.Is(err, pgx.ErrNoRows) {
 			return deleted, keptError(kept, queuename.Archive(queue))
@@ -140,12 +140,12 @@ func replay(ctx context.Context, p *Publisher, s *Subscriber, topic string, filt
 }
 
 // purgeArchiveOf is [Client.PurgeArchive].
-func purgeArchiveOf(ctx context.Context, s *Subscriber, topic string, olderThan time.Time) (deleted int, err error) {
+func purgeArchiveOf(ctx context.Context, s *Subscriber, topic string, before time.Time) (deleted int, err error) {
 	const op = "purge the archive"
 	queue, err := s.consumedQueue(topic)
 	if err != nil {
 		return 0, fault.Classify(op, topic, err)
 	}
-	deleted, err = purgeArchive(ctx, s.pool, queue, olderThan)
+	deleted, err = purgeArchive(ctx, s.pool, queue, before)
 	return deleted, s.consumerError(ctx, op, topic, err)
 }

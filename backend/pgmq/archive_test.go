@@ -70,7 +70,7 @@ func TestReplay_KeepsIDOfForeignMessage(t *testing.T) {
 func TestArchive_KeepsAllWhenIDsRestart(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, archiving())
-	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Unlogged}))
+	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.QueueUnlogged}))
 	messages := subscribe(t, client)
 	for _, round := range []string{"before ", "after ", "after another "} {
 		publish(t, client, round+"1", round+"2")
@@ -187,7 +187,7 @@ func TestArchive_WorksOnPartitionedQueue(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, archiving())
 	requirePartman(t, pool)
-	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Partitioned, PartitionInterval: 10}))
+	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.QueuePartitioned, PartitionInterval: 10}))
 	messages := subscribe(t, client)
 	for i := range 20 {
 		publish(t, client, fmt.Sprint(i))

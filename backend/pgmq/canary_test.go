@@ -149,7 +149,7 @@ func serverAway(t *testing.T, env *secretEnv) {
 	proxy.ResetAll()
 	first.Ack()
 	requireConfidential(t, client.Publish("t", secretMessage()))
-	env.requireLogged(t, "failed to store acks")
+	env.requireLogged(t, "cannot store outcomes")
 	env.requireLogged(t, "cannot fetch messages")
 	<-second.Context().Done()
 	requireConfidential(t, context.Cause(second.Context()))

@@ -248,13 +248,13 @@ func (c *Client) Replay(ctx context.Context, topic string, filter ReplayFilter) 
 	return replay(ctx, c.publisher, c.subscriber, topic, filter)
 }
 
-// PurgeArchive deletes the messages that were archived before olderThan, by the
+// PurgeArchive deletes the messages that were archived before that time, by the
 // clock of PostgreSQL, from the archive of the queue that subscriptions to topic
 // read, and returns how many. It does so in batches, and an error counts what the table
 // keeps, as [Client.PurgeQueue] does.
 // The role needs SELECT, UPDATE and DELETE on the archive.
-func (c *Client) PurgeArchive(ctx context.Context, topic string, olderThan time.Time) (deleted int, err error) {
-	return purgeArchiveOf(ctx, c.subscriber, topic, olderThan)
+func (c *Client) PurgeArchive(ctx context.Context, topic string, before time.Time) (deleted int, err error) {
+	return purgeArchiveOf(ctx, c.subscriber, topic, before)
 }
 
 // PurgeQueue deletes the messages that topic has now, also those that are leased
@@ -291,11 +291,11 @@ func (c *Client) DeadLetterHeads(ctx context.Context, from string, s backend.Dea
 }
 
 // ReadDeadLetter returns the message in this Row of a dead-letter topic. If it is not there any
-// more, the error matches [pgx.ErrNoRows]. Of a message that is longer than limit bytes when
+// more, the error matches [pgx.ErrNoRows]. Of a message that is longer than maxBytes when
 // PostgreSQL has written it out, with its headers, only Row and At are read, and that much of
-// its JSON as the Payload; its Err then matches [ErrTooLarge]. A limit of 0 is none.
-func (c *Client) ReadDeadLetter(ctx context.Context, from string, row int64, limit int) (backend.FoundDeadLetter, error) {
-	return c.letters.readOne(ctx, from, row, limit)
+// its JSON as the Payload; its Err then matches [ErrTooLarge]. A maxBytes of 0 is no limit.
+func (c *Client) ReadDeadLetter(ctx context.Context, from string, row int64, maxBytes int) (backend.FoundDeadLetter, error) {
+	return c.letters.readOne(ctx, from, row, maxBytes)
 }
 
 // CountDeadLetters implements [backend.DeadLetterStore]. It looks as DeadLetters does.

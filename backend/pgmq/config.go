@@ -76,12 +76,12 @@ type SubscriberConfig struct {
 	Group string
 
 	// Lease is how long a message stays with a consumer that is not heard of any
-	// more. While the consumer lives, leases are renewed at a third of that.
+	// more. While the consumer lives, leases are extended at a third of that.
 	// Defaults to 30 seconds; the least is 1 second.
 	Lease time.Duration
 
 	// MaxExtension is how long a handler may keep a message. After that its
-	// context ends with [backend.ErrLeaseLost] and the lease is not renewed any
+	// context ends with [backend.ErrLeaseLost] and the lease is not extended any
 	// more. Defaults to 1 hour.
 	MaxExtension time.Duration
 
@@ -160,8 +160,8 @@ type SubscriberConfig struct {
 
 	// MaxConns is how many connections the subscriptions share. They are not
 	// taken from the pool of the application, which therefore cannot keep leases
-	// from being renewed. Defaults to 4; the least is 2, of which one is kept
-	// for settling and renewing.
+	// from being extended. Defaults to 4; the least is 2, of which one is kept
+	// for settling and extending.
 	MaxConns int
 
 	// Archive keeps messages that are acked: they move to the queue's archive,

@@ -30,7 +30,7 @@
 // # Delivery
 //
 // Delivery is at least once. A message is leased to one consumer, whose lease is
-// renewed for as long as the message is being handled. Acks, nacks and renewals
+// extended for as long as the message is being handled. Acks, nacks and extensions
 // carry the proof of their lease and change nothing once another consumer has
 // the message. Acks are stored in batches, within milliseconds: a consumer that
 // is killed may see the last messages that it acked once more.

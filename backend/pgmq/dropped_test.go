@@ -68,5 +68,5 @@ func TestLease_EndsSoonAfterQueueIsDropped(t *testing.T) {
 	execute(t, pool, "select pgmq.drop_queue('t')")
 	<-held.Context().Done()
 	require.ErrorIs(t, context.Cause(held.Context()), backend.ErrLeaseLost)
-	require.EqualValues(t, 1, client.Stats()["t"].Expired)
+	require.EqualValues(t, 1, client.Stats()["t"].LeasesLost)
 }

@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	"crypto/sha256"
+	_ "embed"
 	"fmt"
 	"strings"
 	"time"
@@ -12,8 +13,12 @@ import (
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
+
+//go:embed sql/mark_key.sql
+var markKeySQL string
 
 // KeyStore remembers keys in a table, each for a while: a store for the middleware
 // Deduplicate that all processes share and that a restart does not empty. Create it
@@ -37,14 +42,8 @@ func newKeyStore(pool *pgxpool.Pool, name string) *KeyStore {
 	return &KeyStore{
 		pool:  pool,
 		table: name,
-		// Whatever PostgreSQL expects, it is to look at one key, and at two that are over: "is
-		// true" keeps it from the index of times, and a limit that it cannot know from sorting.
-		seen: "select exists (select from " + name + " where key = $1 and (until > now()) is true)",
-		mark: `with over as (
-			delete from ` + name + ` where key = any(array(
-				select key from ` + name + ` where until <= now() and key <> $1 order by until limit (select 2) for update skip locked)))
-		insert into ` + name + ` (key, until) values ($1, now() + pg_catalog.make_interval(secs => $2::double precision))
-		on conflict (key) do update set until = excluded.until`,
+		seen:  "select exists (select from " + name + " where key = $1 and (until > now()) is true)", // "is true" keeps PostgreSQL from the index of times
+		mark:  strings.ReplaceAll(sqlfile.Text(markKeySQL), "{keys}", name),
 	}
 }
 

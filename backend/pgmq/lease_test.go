@@ -19,7 +19,7 @@ func TestLease_IsExtendedWhileHandlerRuns(t *testing.T) {
 	messages := subscribe(t, client)
 	msg := receive(t, messages)
 	first := get[time.Time](t, pool, "select vt from pgmq.q_t")
-	pgtest.Eventually(t, patience, "renewed far beyond the first lease", func() bool {
+	pgtest.Eventually(t, patience, "extended far beyond the first lease", func() bool {
 		return get[time.Time](t, pool, "select vt from pgmq.q_t").After(first.Add(2 * time.Second))
 	})
 	require.NoError(t, msg.Context().Err())

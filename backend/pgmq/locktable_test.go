@@ -45,7 +45,7 @@ func TestLockedBatch_FinishesDespiteTableLock(t *testing.T) {
 			msg.Ack()
 			require.NoError(t, <-done)
 			requireCount(t, pool, "pgmq.q_t", 0)
-			require.Zero(t, client.Stats()["t"].LeaseLost)
+			require.Zero(t, client.Stats()["t"].TooLate)
 			require.Zero(t, get[int](t, pool, "select deadlocks from pg_stat_database where datname = current_database()"))
 		})
 	}

@@ -43,7 +43,7 @@ func (m *modelEnv) subject(t *rapid.T) model.Subject {
 	return model.Subject{
 		Publisher: m.client,
 		Store:     func(topic string) subscription.Store { return stores[topic] },
-		Expire: func(topic, uuid string) {
+		EndLease: func(topic, uuid string) {
 			m.execute(t, fmt.Sprintf("update pgmq.q_%s set vt = clock_timestamp() where headers->>'ezq_uuid' = '%s'", topic, uuid))
 		},
 		Purge:   func(topic string) int { return count(t)(m.client.PurgeQueue(t.Context(), topic)) },

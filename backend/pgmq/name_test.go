@@ -92,7 +92,7 @@ func TestTableName_IsQuoted(t *testing.T) {
 	}
 }
 
-func FuzzQueueName(f *testing.F) {
+func FuzzQueueName_IsValidAndOfOneTopic(f *testing.F) {
 	for _, topic := range []string{"orders", "Orders", "orders_pkey", "a_h0123456789abcdef0123", "_", "7", "ü", ""} {
 		f.Add(topic, "orders.created")
 	}
@@ -121,7 +121,7 @@ func FuzzQueueName(f *testing.F) {
 
 // Two topics share nothing: no queue, no groups, no routing key, and no dead letters. The
 // dead letters of a topic are a topic too, "orders_dead" of "orders", by promise.
-func FuzzTopicsShareNothing(f *testing.F) {
+func FuzzTopics_ShareNothing(f *testing.F) {
 	f.Add("müller & söhne", "m_ller_s_hne_h5381e28da7b3c8212019", "billing", "mallory")
 	f.Add("orders.eu", "orders_eu", "", "eu")
 	f.Add("orders_h0123456789abcdef0123", "orders_h0123456789abcdef0_hdcf5e592db21099c7a09", "a", "a")

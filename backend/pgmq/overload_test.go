@@ -364,7 +364,7 @@ func (env *overloadedEnv) searchStored(t *testing.T) {
 func (env *overloadedEnv) administer(t *testing.T) {
 	client := env.open(t, pgmq.Config{})
 	require.NoError(t, client.CreateQueue(t.Context(), env.topic, nil))
-	require.NoError(t, client.CreateQueue(t.Context(), env.topic+"_unlogged", &pgmq.QueueOptions{Kind: pgmq.Unlogged}))
+	require.NoError(t, client.CreateQueue(t.Context(), env.topic+"_unlogged", &pgmq.QueueOptions{Kind: pgmq.QueueUnlogged}))
 	require.NoError(t, client.Tune(t.Context(), env.topic, nil))
 	require.NoError(t, client.Publish(env.topic, message.NewMessage("x", nil)))
 	_, err := client.Queues(t.Context())

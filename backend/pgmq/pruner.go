@@ -84,7 +84,7 @@ func (p *pruner) run(ctx context.Context) {
 		queues := maps.Clone(p.queues)
 		p.mu.Unlock()
 		for queue, pruned := range queues {
-			if pruned.counters.Waiting.Load()+pruned.counters.InFlight.Load() > 0 && leftOut[queue] < pruneAtLatest {
+			if pruned.counters.Prefetched.Load()+pruned.counters.InFlight.Load() > 0 && leftOut[queue] < pruneAtLatest {
 				leftOut[queue]++
 				continue
 			}

@@ -167,9 +167,9 @@ func TestError_HidesUnencodedPassword(t *testing.T) {
 	}
 }
 
-// FuzzNoErrorShowsAPassword has a password with anything before and after what is looked for.
+// FuzzError_ShowsNoPassword has a password with anything before and after what is looked for.
 // An = is left out: what is behind "?user=" is no password any more, by any reading.
-func FuzzNoErrorShowsAPassword(f *testing.F) {
+func FuzzError_ShowsNoPassword(f *testing.F) {
 	for _, around := range [][2]string{{"", ""}, {"a@", ""}, {"@", ",b"}, {"@", ":1,b"}, {"@b,", "@"}, {"1/", "/x"}, {"%40", "%2f"}} {
 		f.Add(around[0], around[1], "db:1", "shop")
 	}

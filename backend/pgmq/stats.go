@@ -16,16 +16,17 @@ type SubscriptionStats struct {
 
 	Claimed int64 // messages leased or locked
 
-	// Outcomes that were stored: messages that were acked, also by [Client.TxMiddleware]; that
-	// will be delivered again; that became dead letters; and that were released because the
-	// subscription ended, or no consumer received them.
+	// Outcomes that were stored. Acked messages include those of [Client.TxMiddleware]. Nacked
+	// ones have failed, and will be delivered again. DeadLettered ones became dead letters. Released
+	// ones will be delivered again, and no failure was counted: they were not received, or not
+	// begun, or their handlers were interrupted or returned a snooze, or no handler knew them.
 	Acked, Nacked, DeadLettered, Released int64
 
-	// Outcomes that changed nothing. LeaseLost counts messages that were settled
+	// Outcomes that changed nothing. TooLate counts messages that were settled
 	// when another consumer had them, or had had them since. Gone counts messages
 	// that were not there any more: another session deleted them, or they had
 	// been settled before, and the answer of PostgreSQL was lost.
-	LeaseLost, Gone int64
+	TooLate, Gone int64
 
 	// Quarantined counts messages that no consumer got, because they cannot be read or are
 	// larger than MaxMessageBytes: they were moved to the archive of their queue, or, where that
@@ -35,19 +36,21 @@ type SubscriptionStats struct {
 	// its queue. Look at each of them.
 	Quarantined int64
 
-	// Expired is how many messages were taken from their handlers: PostgreSQL did not
-	// answer for as long as a lease lasts, another consumer has claimed them, or they
+	// LeasesLost is how many messages lost their lease while a handler had them: PostgreSQL
+	// did not answer for as long as a lease lasts, another consumer has claimed them, or they
 	// were being handled for MaxExtension. Many of them mean that work is done twice.
-	Expired int64
+	LeasesLost int64
 
 	// Cancelled is how many messages were removed while consumers had them, with valid leases: see
 	// [Client.CancelRunning].
 	Cancelled int64
 
-	// How many there are now: messages that are claimed and wait to be received,
-	// messages with handlers, and outcomes that are not stored yet. A message that was
-	// delivered again may have several of these.
-	Waiting, InFlight, Unstored int64
+	// How many there are now. Prefetched messages are claimed, and no consumer has received
+	// them. InFlight ones were handed over, and are not settled, or their acks are refused; InFlight of
+	// ezq's TopicStats is those of them that handlers have or that are parked, without control
+	// events, and with those that have lost their lease. Unstored outcomes are not stored
+	// yet. A message that was delivered again may have several of these.
+	Prefetched, InFlight, Unstored int64
 
 	// TopicPause is the pause of the topic, or of the group, that keeps the subscriptions from fetching, as
 	// far as this process knows; nil if there is none: see [Client.Pause].
@@ -91,8 +94,8 @@ func statsOf(topic string, c *subscription.Counters) SubscriptionStats {
 	s := SubscriptionStats{
 		Claimed: c.Claimed.Load(),
 		Acked:   c.Acked.Load(), Nacked: c.Nacked.Load(), DeadLettered: c.DeadLettered.Load(), Released: c.Released.Load(),
-		LeaseLost: c.Lost.Load(), Gone: c.Gone.Load(), Quarantined: c.Quarantined.Load(), Expired: c.LeasesLost.Load(), Cancelled: c.Cancelled.Load(),
-		Waiting: c.Waiting.Load(), InFlight: c.InFlight.Load(), Unstored: c.Unstored.Load(),
+		TooLate: c.TooLate.Load(), Gone: c.Gone.Load(), Quarantined: c.Quarantined.Load(), LeasesLost: c.LeasesLost.Load(), Cancelled: c.Cancelled.Load(),
+		Prefetched: c.Prefetched.Load(), InFlight: c.InFlight.Load(), Unstored: c.Unstored.Load(),
 	}
 	if err := c.Failing.Load(); err != nil {
 		s.Failing = fault.Classify("fetch", topic, *err)

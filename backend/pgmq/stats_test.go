@@ -34,7 +34,7 @@ func TestStats_CountOutcomes(t *testing.T) {
 			msg.Ack()
 		}
 	}
-	want := pgmq.SubscriptionStats{Claimed: 6, Acked: 1, Nacked: 1, DeadLettered: 1, LeaseLost: 1, Gone: 1, InFlight: 1}
+	want := pgmq.SubscriptionStats{Claimed: 6, Acked: 1, Nacked: 1, DeadLettered: 1, TooLate: 1, Gone: 1, InFlight: 1}
 	pgtest.Eventually(t, patience, "all outcomes are stored", func() bool { return client.Stats()["t"] == want })
 	require.NoError(t, client.Close())
 	want.InFlight = 0 // it has been abandoned

@@ -39,7 +39,7 @@ func TestTune_ReachesPartitions(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	requirePartman(t, pool)
-	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.Partitioned}))
+	require.NoError(t, client.CreateQueue(t.Context(), "t", &pgmq.QueueOptions{Kind: pgmq.QueuePartitioned}))
 	require.NoError(t, client.Tune(t.Context(), "t", nil))
 	require.Contains(t, parameters(t, pool, "q_t_p0"), "fillfactor=70")
 }

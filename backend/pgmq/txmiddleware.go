@@ -80,7 +80,7 @@ type txHandler struct {
 
 func (h txHandler) handle(msg *message.Message) (out []*message.Message, err error) {
 	outer := msg.Context()
-	if !backend.Exclusive(outer) {
+	if !backend.ExclusiveFromContext(outer) {
 		return nil, errNotExclusive
 	}
 	delivery := backend.DeliveryFromContext(outer)

@@ -47,7 +47,7 @@ func TestLockedBatch_PassesByRowsThatATriggerKeeps(t *testing.T) {
 	requireCount(t, pool, "pgmq.q_t", bad)
 	pgtest.Eventually(t, patience, "no slot is taken", func() bool {
 		s := client.Stats()["t"]
-		return s.InFlight == 0 && s.Waiting == 0 && s.Unstored == 0
+		return s.InFlight == 0 && s.Prefetched == 0 && s.Unstored == 0
 	})
 	require.Positive(t, client.Stats()["t"].Quarantined)
 	require.Contains(t, log.String(), "trigger that returns NULL")

@@ -45,7 +45,7 @@ func pgmqContenders() []Contender {
 	return contenders
 }
 
-// Hand-written SQL on PGMQ's tables: the least that the work can cost. It renews no leases, fences
+// Hand-written SQL on PGMQ's tables: the least that the work can cost. It extends no leases, fences
 // no acks, and knows no failures.
 func floorContenders() []Contender {
 	var contenders []Contender

@@ -48,7 +48,7 @@ const acksOfABatch = "up to 100 messages are fetched in one transaction, and the
 
 // lostBatch is shown by TestWatermillQueueSchema_LosesFetchedMessages.
 const lostBatch = "the whole batch is marked as acked as soon as its first message is, also those that were never handed over " +
-	"(AckMessageQuery in pkg/sql/queue_offsets_adapter_postgresql.go takes all rows of the batch): they are lost when the " +
+	"(AckMessageQuery in pkg/sql/queue_offsets_adapter_postgresql.go takes all rows of the batch). They are lost when the " +
 	"subscription ends, or when a message is not acked within AckDeadline. " +
 	"TestWatermillQueueSchema_LosesFetchedMessages in conformance/brokers shows it."
 
@@ -116,7 +116,7 @@ func forgottenKnown() map[string]string {
 
 // forgotten is shown by TestWatermillNATS_ForgetsAcks.
 const forgotten = "the durable consumer is created by nats.go, which deletes it with the subscription that has created it, so " +
-	"the next one gets everything again; and nats.go acks what is discarded at the end of a subscription, since the option " +
+	"the next one gets everything again. And nats.go acks what is discarded at the end of a subscription, since the option " +
 	"ManualAck is missing. TestWatermillNATS_ForgetsAcks in conformance/brokers shows it. The other row has neither."
 
 func rabbitKnown() map[string]string {

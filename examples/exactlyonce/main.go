@@ -1,4 +1,4 @@
-// Exactlyonce handles an event in a transaction that also acknowledges it: however
+// Exactlyonce handles an event in a transaction that also acks it: however
 // often the event is delivered, its effect on the database happens once.
 //
 // It needs PGMQ, at EZQ_DATABASE_URL, and creates the table ezq_example_account there.

@@ -47,7 +47,7 @@ func TestDashboard_QueriesExistingMetrics(t *testing.T) {
 }
 
 // minor metrics are for looking closer, not for a dashboard.
-var minor = map[string]bool{"ezq_subscription_claimed": true, "ezq_subscription_waiting": true, "ezq_subscription_unstored": true}
+var minor = map[string]bool{"ezq_subscription_claimed": true, "ezq_subscription_prefetched": true, "ezq_subscription_unstored": true}
 
 var (
 	metricNames = regexp.MustCompile(`\b(ezq_(message|process|queue|router|subscription)|messaging_(client|process))_\w+\b`)

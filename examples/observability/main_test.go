@@ -51,7 +51,7 @@ func report(t *testing.T, databaseURL string) (spans []span, rest string) {
 func TestTelemetry_ReachesOutputAndPrometheus(t *testing.T) {
 	t.Parallel()
 	for name, database := range map[string]func(testing.TB, ...string) string{
-		"in memory": func(testing.TB, ...string) string { return "" }, "on PGMQ": pgtest.Database,
+		"telemetry of a program in memory arrives": func(testing.TB, ...string) string { return "" }, "telemetry of a program on PGMQ arrives": pgtest.Database,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -18,14 +18,14 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// on runs a test on both backends.
-func on(t *testing.T, test func(t *testing.T, client backend.Backend)) {
+// on runs a test on both backends. Its promise is the name of what it runs, without the backend.
+func on(t *testing.T, promise string, test func(t *testing.T, client backend.Backend)) {
 	t.Helper()
-	t.Run("in memory", func(t *testing.T) {
+	t.Run(promise+" in memory", func(t *testing.T) {
 		t.Parallel()
 		test(t, memory.New(nil))
 	})
-	t.Run("on PGMQ", func(t *testing.T) {
+	t.Run(promise+" on PGMQ", func(t *testing.T) {
 		t.Parallel()
 		client, err := pgmq.Open(t.Context(), pgtest.Database(t), nil)
 		if err != nil {
@@ -63,7 +63,7 @@ func expect(t *testing.T, registry *prometheus.Registry) {
 
 func TestWatermillMetrics_WorkInOurRouter(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, client backend.Backend) {
+	on(t, "Watermill's metrics count in ezq's router", func(t *testing.T, client backend.Backend) {
 		defer client.Close()
 		registry := prometheus.NewRegistry()
 		builder := metrics.NewPrometheusMetricsBuilder(registry, "", "")
@@ -94,7 +94,7 @@ func TestWatermillMetrics_WorkInOurRouter(t *testing.T) {
 
 func TestWatermillMetrics_WorkOnOurBackends(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, client backend.Backend) {
+	on(t, "Watermill's router counts", func(t *testing.T, client backend.Backend) {
 		registry := prometheus.NewRegistry()
 		router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
 		if err != nil {

@@ -1,5 +1,5 @@
 // Service is a whole service: it takes orders over HTTP, stores each with its event in
-// one transaction, and handles the events beside that. It says whether it is healthy,
+// one transaction, and handles the events beside that. It says whether it is ready,
 // counts what it does, and stops as its supervisor wants.
 //
 // It needs PGMQ, at EZQ_DATABASE_URL, and creates the table ezq_example_orders there.

@@ -56,7 +56,7 @@ func TestRead_ReadsEveryVariable(t *testing.T) {
 	})
 	want := ezqenv.Settings{
 		DatabaseURL: got.DatabaseURL, Topic: "orders", Group: "mail",
-		Concurrency: 20, Connections: 3, HandlerTimeout: 90 * time.Second, DrainTimeout: 20 * time.Second,
+		Concurrency: 20, MaxConns: 3, HandlerTimeout: 90 * time.Second, DrainTimeout: 20 * time.Second,
 		PollInterval: 250 * time.Millisecond, Lease: 45 * time.Second, LogLevel: slog.LevelDebug,
 	}
 	if got != want {

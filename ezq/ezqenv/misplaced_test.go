@@ -75,9 +75,9 @@ func TestError_ShowsNoValue(t *testing.T) {
 	}
 }
 
-// FuzzConnectionSettingsAreNeverShown gives them, with anything around the password and behind it, to the variables of
+// FuzzSettings_ShowNoConnectionSettings gives them, with anything around the password and behind it, to the variables of
 // names, and to those of numbers.
-func FuzzConnectionSettingsAreNeverShown(f *testing.F) {
+func FuzzSettings_ShowNoConnectionSettings(f *testing.F) {
 	for _, around := range [][2]string{{"", ""}, {"a:", ""}, {"", "@b"}, {"'", "'"}, {"/", "/"}, {" ", "\n"}, {"%40", "ß"}, {"\x00", "="}} {
 		f.Add(around[0], around[1], "h:5432/db")
 	}

@@ -42,7 +42,7 @@ func Read(lookup func(variable string) (value string, ok bool)) (Settings, error
 		Topic:       r.topic("topic", "EZQ_TOPIC", "EZQ_DEFAULT_QUEUE_NAME"),
 		Group:       r.topic("group", "EZQ_GROUP"),
 		Concurrency: r.number(1, maxConcurrency, "EZQ_CONCURRENCY", "EZQ_CONSUMER_CONCURRENT_HANDLERS"),
-		Connections: r.number(2, math.MaxInt32, "EZQ_CONNECTIONS"),
+		MaxConns:    r.number(2, math.MaxInt32, "EZQ_CONNECTIONS"),
 
 		HandlerTimeout: r.duration(time.Millisecond, "EZQ_HANDLER_TIMEOUT", "EZQ_CONSUMER_TIMEOUT"),
 		DrainTimeout:   r.duration(time.Millisecond, "EZQ_DRAIN_TIMEOUT", "EZQ_CONSUMER_SHUTDOWN_GRACE_PERIOD"),

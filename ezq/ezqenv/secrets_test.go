@@ -53,7 +53,7 @@ func TestError_HidesPossibleSecret(t *testing.T) {
 	}
 }
 
-func FuzzNoErrorShowsAURL(f *testing.F) {
+func FuzzError_ShowsNoURL(f *testing.F) {
 	f.Add("postgres", "bob", "", "h", "/x")
 	f.Add("", "", "a@", "", "")
 	f.Fuzz(func(t *testing.T, scheme, user, before, host, rest string) {

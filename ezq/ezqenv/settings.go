@@ -34,11 +34,11 @@ type Settings struct {
 	Concurrency  int
 	DrainTimeout time.Duration
 
-	// Group, Lease and PollInterval are those of [Settings.PGMQ]; Connections is its MaxConns.
+	// Group, Lease, PollInterval and MaxConns are those of [Settings.PGMQ].
 	Group        string
 	Lease        time.Duration
 	PollInterval time.Duration
-	Connections  int
+	MaxConns     int
 }
 
 // Router returns the configuration for [ezq.NewRouter].
@@ -50,7 +50,7 @@ func (s Settings) Router() *ezq.Config {
 // settings, too: it counts for subscriptions without a router.
 func (s Settings) PGMQ() *pgmq.Config {
 	return &pgmq.Config{Subscriber: pgmq.SubscriberConfig{
-		Group: s.Group, Lease: s.Lease, PollInterval: s.PollInterval, MaxConns: s.Connections, DrainTimeout: s.DrainTimeout,
+		Group: s.Group, Lease: s.Lease, PollInterval: s.PollInterval, MaxConns: s.MaxConns, DrainTimeout: s.DrainTimeout,
 	}}
 }
 
@@ -65,7 +65,7 @@ func (s Settings) attrs() (attrs []slog.Attr) {
 	add(true, slog.String("EZQ_TOPIC", cmp.Or(s.Topic, ezq.DefaultTopic)))
 	add(s.Group != "", slog.String("EZQ_GROUP", s.Group))
 	add(s.Concurrency != 0, slog.Int("EZQ_CONCURRENCY", s.Concurrency))
-	add(s.Connections != 0, slog.Int("EZQ_CONNECTIONS", s.Connections))
+	add(s.MaxConns != 0, slog.Int("EZQ_CONNECTIONS", s.MaxConns))
 	add(s.HandlerTimeout != 0, slog.String("EZQ_HANDLER_TIMEOUT", s.HandlerTimeout.String()))
 	add(s.DrainTimeout != 0, slog.String("EZQ_DRAIN_TIMEOUT", s.DrainTimeout.String()))
 	add(s.PollInterval != 0, slog.String("EZQ_POLL_INTERVAL", s.PollInterval.String()))

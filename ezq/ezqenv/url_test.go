@@ -141,9 +141,9 @@ func TestDatabaseURL_HidesUnencodedPassword(t *testing.T) {
 	}
 }
 
-// FuzzNothingPrintsASecret has a password with anything before and after what is looked for.
+// FuzzDatabaseURL_PrintsNoSecret has a password with anything before and after what is looked for.
 // An = is left out: what is behind "?user=" is no password any more, by any reading.
-func FuzzNothingPrintsASecret(f *testing.F) {
+func FuzzDatabaseURL_PrintsNoSecret(f *testing.F) {
 	for _, around := range [][2]string{{"", ""}, {"a@", ""}, {"", "@b"}, {"@", ",b"}, {"1/", "/x"}, {"@b,", "@"}, {"[", "]"}, {"%40", "%2f"}, {"1,2@", ":3"}} {
 		f.Add(around[0], around[1], "db:1", "shop")
 	}

@@ -27,7 +27,7 @@ func TestFlow_KnowsWhatConditionsStore(t *testing.T) {
 		}
 		for range 2 {
 			publish(10, ezq.ID("id"))
-			f.Settle()
+			f.AwaitIdle()
 		}
 		ezqtest.Published[orderPaid](f).Equal(orderPaid{0}, orderPaid{10})
 		ezqtest.Handled[orderPaid](f).Equal(orderPaid{10})

@@ -25,7 +25,7 @@ func TestSignUp_WithSpacesIsHandled(t *testing.T) {
 	letter := ezqtest.ReadDeadLetter(t, "testdata/deadletter.json") // as ezq-pgmq dead ezq -row 17 -json has shown it
 	ezqtest.Run(t, accounts, func(f *ezqtest.Flow) {
 		f.Redrive(letter)
-		f.Settle()
+		f.AwaitIdle()
 		ezqtest.Handled[signedUp](f).Times(1)
 		ezqtest.DeadLettered[signedUp](f).Times(0)
 	})
@@ -52,7 +52,7 @@ func TestFlow_RedriveDeliversAsARedriveDoes(t *testing.T) {
 	}
 	ezqtest.Run(t, build, func(f *ezqtest.Flow) {
 		f.Redrive(letter)
-		f.Settle()
+		f.AwaitIdle()
 		ezqtest.DeadLettered[signedUp](f).Equal(signedUp{Email: "Ada@Example.com "})
 	})
 }

@@ -6,7 +6,7 @@
 //	func TestAnOrderThatIsPaidIsInvoiced(t *testing.T) {
 //		ezqtest.Run(t, billing.NewRouter, func(f *ezqtest.Flow) {
 //			f.Publish(OrderPaid{Order: 7})
-//			f.Settle()
+//			f.AwaitIdle()
 //			ezqtest.Published[InvoiceCreated](f).Equal(InvoiceCreated{Order: 7})
 //
 //			f.Advance(72 * time.Hour)

@@ -35,7 +35,7 @@ type Events[E any] struct {
 
 // Published returns the events that were published with the backend of the flow. Events
 // that were published in another way are included if they have reached the router, or if
-// [Flow.Settle] has found them in the backend.
+// [Flow.AwaitIdle] has found them in the backend.
 func Published[E any](f *Flow) Events[E] { return eventsOf[E](f, published) }
 
 // Handled returns the events that were handled with success, once for each call of a

@@ -35,7 +35,7 @@ func TestSignUp_IsFollowedByReminder(t *testing.T) {
 	t.Parallel()
 	ezqtest.Run(t, accounts, func(f *ezqtest.Flow) {
 		f.Publish(signedUp{Email: "ada@example.com"})
-		f.Settle()
+		f.AwaitIdle()
 		ezqtest.Handled[mailWanted](f).Equal(mailWanted{To: "ada@example.com"})
 
 		f.Advance(72 * time.Hour)

@@ -49,7 +49,7 @@ func billing(client backend.Backend) *ezq.Router {
 
 func checkBilling(f *ezqtest.Flow) {
 	f.Publish(orderPaid{2})
-	f.Settle()
+	f.AwaitIdle()
 	ezqtest.Published[invoiceCreated](f).Equal(invoiceCreated{2})
 	ezqtest.Handled[invoiceCreated](f).Equal(invoiceCreated{2})
 	ezqtest.Handled[reminderDue](f).Times(0)
@@ -57,7 +57,7 @@ func checkBilling(f *ezqtest.Flow) {
 	ezqtest.Handled[reminderDue](f).Times(1)
 
 	f.Publish(orderPaid{-1})
-	f.Settle()
+	f.AwaitIdle()
 	ezqtest.Failed[orderPaid](f).Times(1)
 	f.Advance(3 * time.Hour)
 	ezqtest.Failed[orderPaid](f).Times(3)
@@ -112,12 +112,12 @@ func TestFlow_RepeatsDisturbedDeliveries(t *testing.T) {
 	}{
 		"a duplicated delivery":          {(*ezqtest.Flow).Duplicate, 2, 0, 0},
 		"a delivery that crashes":        {(*ezqtest.Flow).Crash, 1, 1, 0},
-		"a delivery whose lease expires": {(*ezqtest.Flow).Expire, 1, 0, 1},
+		"a delivery whose lease expires": {(*ezqtest.Flow).LoseLease, 1, 0, 1},
 	} {
 		body := func(f *ezqtest.Flow) {
 			test.disturb(f, 1)
 			f.Publish(orderPaid{2})
-			f.Settle()
+			f.AwaitIdle()
 			ezqtest.Handled[orderPaid](f).Times(test.handled)
 			ezqtest.Failed[orderPaid](f).Times(test.failed)
 			ezqtest.Interrupted[orderPaid](f).Times(test.interrupted)
@@ -128,13 +128,13 @@ func TestFlow_RepeatsDisturbedDeliveries(t *testing.T) {
 	}
 }
 
-func TestSettle_ReturnsWhenRouterHasStopped(t *testing.T) {
+func TestAwaitIdle_ReturnsWhenRouterHasStopped(t *testing.T) {
 	t.Parallel()
 	ezqtest.Run(t, billing, func(f *ezqtest.Flow) {
 		f.Publish(ezq.EndEvent{})
-		f.Settle()
+		f.AwaitIdle()
 		f.Publish(orderPaid{2})
-		f.Settle()
+		f.AwaitIdle()
 		ezqtest.Handled[orderPaid](f).Times(0)
 	})
 }

@@ -40,7 +40,7 @@ func Run(t *testing.T, build func(client backend.Backend) *ezq.Router, body func
 }
 
 // RunOn is [Run] on another backend and in real time. It does not close the backend.
-// [Flow.Settle] fails the test after 30 seconds. [Flow.Advance] waits in real time, unless
+// [Flow.AwaitIdle] fails the test after 30 seconds. [Flow.Advance] waits in real time, unless
 // the backend has a method Forward(context.Context, time.Duration) error that lets time
 // pass for its messages, as that of backend/pgmq/pgmqtest does. No other test may use the
 // topics of the router.
@@ -120,9 +120,9 @@ func (f *Flow) Redrive(d backend.FoundDeadLetter) {
 	}
 }
 
-// Settle waits until the router has nothing to do: all events that could be handled have
+// AwaitIdle returns when the router has nothing to do: all events that could be handled have
 // been handled, and so have the events that were published meanwhile. Other events wait for
-// their delay or for a retry: see [Flow.Advance]. If the router has stopped, Settle returns
+// their delay or for a retry: see [Flow.Advance]. If the router has stopped, AwaitIdle returns
 // at once.
 //
 // Messages that were not published with the backend of the flow, but in a transaction for
@@ -130,11 +130,11 @@ func (f *Flow) Redrive(d backend.FoundDeadLetter) {
 //
 //	Messages(context.Context, func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error
 //
-// that lists its stored messages, as that of backend/pgmq/pgmqtest does. Settle sees all
+// that lists its stored messages, as that of backend/pgmq/pgmqtest does. AwaitIdle sees all
 // messages that were committed before the call, and may see later ones.
 //
-// Settle fails the test if it takes longer than a day of virtual time.
-func (f *Flow) Settle() {
+// AwaitIdle fails the test if it takes longer than a day of virtual time.
+func (f *Flow) AwaitIdle() {
 	f.tb.Helper()
 	timeout := time.NewTimer(f.timeout)
 	defer timeout.Stop()
@@ -156,13 +156,13 @@ func (f *Flow) Settle() {
 		case <-f.stopped:
 			return
 		case <-timeout.C:
-			f.tb.Fatalf("ezqtest: not settled after %v: %s%s", f.timeout, busy, f.backend.history())
+			f.tb.Fatalf("ezqtest: still busy after %v: %s%s", f.timeout, busy, f.backend.history())
 		}
 	}
 }
 
 // Advance lets d pass, with all deliveries that are due in it, and then waits as
-// [Flow.Settle] does.
+// [Flow.AwaitIdle] does.
 func (f *Flow) Advance(d time.Duration) {
 	f.tb.Helper()
 	if on, ok := f.backend.Backend.(forwarder); ok {
@@ -172,14 +172,14 @@ func (f *Flow) Advance(d time.Duration) {
 	passed := time.NewTimer(d)
 	defer passed.Stop()
 	<-passed.C
-	f.Settle()
+	f.AwaitIdle()
 }
 
 // forward goes from one message that becomes visible to the next, since what follows
 // from it may be due before the end.
 func (f *Flow) forward(on forwarder, d time.Duration) {
 	f.tb.Helper()
-	f.Settle()
+	f.AwaitIdle()
 	for end := false; !end; {
 		step := f.backend.untilNext()
 		if end = step >= d; end {
@@ -190,7 +190,7 @@ func (f *Flow) forward(on forwarder, d time.Duration) {
 		}
 		f.backend.forward(step)
 		d -= step
-		f.Settle()
+		f.AwaitIdle()
 	}
 }
 
@@ -203,9 +203,9 @@ func (f *Flow) Duplicate(n int) { f.backend.scheduleFaults(duplicate, n) }
 // the handler.
 func (f *Flow) Crash(n int) { f.backend.scheduleFaults(crash, n) }
 
-// Expire takes away the leases of the next n deliveries when their handlers begin: their
+// LoseLease takes away the leases of the next n deliveries when their handlers begin: their
 // contexts end with the cause [ezq.ErrLeaseLost], and the events are delivered again.
-func (f *Flow) Expire(n int) { f.backend.scheduleFaults(lease, n) }
+func (f *Flow) LoseLease(n int) { f.backend.scheduleFaults(lease, n) }
 
 // publishTo publishes event on the only topic, unless it names another.
 func (f *Flow) publishTo(topics []string, event any) {

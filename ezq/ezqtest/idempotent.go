@@ -73,7 +73,7 @@ func observe[S any](t *testing.T, build func(backend.Backend) (*ezq.Router, func
 		for i, event := range events {
 			before := f.backend.handlersCalled()
 			f.publishTo(topics, event)
-			f.Settle()
+			f.AwaitIdle()
 			if problem == "" && f.backend.handlersCalled() == before {
 				problem = fmt.Sprintf("ezqtest: event %d of %d reached no handler; the router has handlers on %q: name another topic with ezqtest.Event%s",
 					i+1, len(events), topics, f.backend.history())

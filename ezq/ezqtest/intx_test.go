@@ -19,7 +19,7 @@ func TestTxMiddleware_AppliesEffectOnceDespiteDisturbance(t *testing.T) {
 	for name, disturb := range map[string]func(*ezqtest.Flow, int){
 		"a duplicated delivery":          (*ezqtest.Flow).Duplicate,
 		"a delivery that crashes":        (*ezqtest.Flow).Crash,
-		"a delivery whose lease expires": (*ezqtest.Flow).Expire,
+		"a delivery whose lease expires": (*ezqtest.Flow).LoseLease,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -42,7 +42,7 @@ func TestTxMiddleware_AppliesEffectOnceDespiteDisturbance(t *testing.T) {
 			ezqtest.RunOn(t, queue, build, func(f *ezqtest.Flow) {
 				disturb(f, 1)
 				f.Publish(orderPaid{100})
-				f.Settle()
+				f.AwaitIdle()
 			})
 			var balance int
 			require.NoError(t, pool.QueryRow(t.Context(), "select balance from account").Scan(&balance))

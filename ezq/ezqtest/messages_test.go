@@ -65,7 +65,7 @@ func TestFailure_DescribesActualEvents(t *testing.T) {
 No event was published or handled.`,
 		},
 		"too few events": {
-			func(f *Flow) { f.Publish(paid{7}); f.Settle(); Handled[mailed](f).One() },
+			func(f *Flow) { f.Publish(paid{7}); f.AwaitIdle(); Handled[mailed](f).One() },
 			`ezqtest: mailed: handled 0 times, want 1
 History:
 	published     {"_type":"paid","Order":7} on topic "ezq"
@@ -76,7 +76,7 @@ History:
 	waits         mailed on topic "mail", on which the router has no handlers`,
 		},
 		"a handler that fails": {
-			func(f *Flow) { f.Publish(paid{13}); f.Settle(); Handled[paid](f).Times(2) },
+			func(f *Flow) { f.Publish(paid{13}); f.AwaitIdle(); Handled[paid](f).Times(2) },
 			`ezqtest: paid: handled 0 times, want 2
 History:
 	published     {"_type":"paid","Order":13} on topic "ezq"
@@ -84,7 +84,7 @@ History:
 	waits         paid on topic "ezq"`,
 		},
 		"another event": {
-			func(f *Flow) { f.Publish(paid{7}); f.Settle(); Published[paid](f).Equal(paid{8}) },
+			func(f *Flow) { f.Publish(paid{7}); f.AwaitIdle(); Published[paid](f).Equal(paid{8}) },
 			`ezqtest: paid: published event 1 differs
 	want {Order:8}
 	got  {Order:7}
@@ -104,8 +104,8 @@ History:
 No event was published or handled.`,
 		},
 		"a handler that hangs": {
-			func(f *Flow) { f.Publish(paid{99}); f.Settle() },
-			`ezqtest: not settled after 30m0s: paid on topic "ezq" is being handled
+			func(f *Flow) { f.Publish(paid{99}); f.AwaitIdle() },
+			`ezqtest: still busy after 30m0s: paid on topic "ezq" is being handled
 History:
 	published     {"_type":"paid","Order":99} on topic "ezq"
 	waits         paid on topic "ezq"

@@ -48,12 +48,12 @@ func ordering(t *testing.T, shop transact) func(f *ezqtest.Flow) {
 	return func(f *ezqtest.Flow) {
 		for n := range 10 {
 			require.NoError(t, shop.order(f.Context(), n))
-			f.Settle()
+			f.AwaitIdle()
 			ezqtest.Published[orderPaid](f).Times(n + 1)
 			ezqtest.Handled[orderPaid](f).Times(n + 1)
 		}
 		require.Error(t, shop.order(f.Context(), 13))
-		f.Settle()
+		f.AwaitIdle()
 		ezqtest.Handled[orderPaid](f).Times(10)
 		ezqtest.Published[reminderDue](f).Times(10)
 	}
@@ -123,7 +123,7 @@ func TestPublished_IgnoresScheduleCheckWithoutTick(t *testing.T) {
 		stopped := make(chan error)
 		go func() { stopped <- timetable.Run(ctx) }()
 		f.Advance(30 * time.Minute)
-		f.Settle()
+		f.AwaitIdle()
 		before := len(ezqtest.Published[reminderDue](f).All()) // whether an hour has begun meanwhile
 		require.LessOrEqual(t, before, 1)
 		f.Advance(72 * time.Hour)

@@ -121,7 +121,7 @@ func TestCron_RefusesWrongExpressionWithReason(t *testing.T) {
 	}
 }
 
-func FuzzCronNeverPanics(f *testing.F) {
+func FuzzCron_NeverPanics(f *testing.F) {
 	for _, seed := range []string{"30 2 * * *", "TZ=0", "@daily", "*/0 * * * *", "1-5/2,7 * L * 5#3", "0 0 31 2 *"} {
 		f.Add(seed)
 	}

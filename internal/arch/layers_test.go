@@ -1,7 +1,9 @@
 package arch
 
 import (
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -151,6 +153,26 @@ func TestLayers_HaveFloorForEveryPackageOfPGMQ(t *testing.T) {
 	for pkg := range listPackages(t) {
 		if name, ok := strings.CutPrefix(pkg, below); ok && !slices.Contains(known, name) {
 			t.Errorf("%s is on no floor", pkg)
+		}
+	}
+}
+
+var floorRow = regexp.MustCompile("(?m)^\\| (\\d+) \\| `(\\w+)` \\|")
+
+// What a reader of the design sees is what is checked.
+func TestLayers_AreThoseOfTheDesign(t *testing.T) {
+	shown := make([][]string, len(pgmqFloors))
+	for _, row := range floorRow.FindAllStringSubmatch(readPages(t)["docs/design.md"], -1) {
+		floor, err := strconv.Atoi(row[1])
+		if err != nil || floor < 1 || floor > len(shown) {
+			t.Errorf("docs/design.md has %s on floor %s, which is not there", row[2], row[1])
+			continue
+		}
+		shown[floor-1] = append(shown[floor-1], row[2])
+	}
+	for i, floor := range pgmqFloors {
+		if slices.Sort(shown[i]); !slices.Equal(shown[i], floor) {
+			t.Errorf("docs/design.md has %q on floor %d, which has %q", shown[i], i+1, floor)
 		}
 	}
 }

@@ -32,6 +32,21 @@ func TestDocumentation_NamesExistingTests(t *testing.T) {
 	}
 }
 
+// The name of a test is a sentence: its subject, and what is promised of it. Those of Watermill's own suite have its names.
+func TestTests_HaveSubjectAndPromiseInTheirNames(t *testing.T) {
+	sentence := regexp.MustCompile(`^(Test|Fuzz)[A-Z]\w*_[A-Z]\w*$|^TestMain$|^TestWatermill[A-Z][a-z]+$`)
+	for _, file := range readSources(t) {
+		for _, function := range file.functions() {
+			name := function.Name.Name
+			if file.isTest() && function.Recv == nil && testFunction.MatchString(name) && !sentence.MatchString(name) {
+				t.Errorf("%s: %s says no promise: name it Subject_Promise", fromRoot(t, file.name), name)
+			}
+		}
+	}
+}
+
+var testFunction = regexp.MustCompile(`^(Test|Fuzz)[A-Z]`)
+
 // readPages returns the Markdown files of the repository, by their names.
 func readPages(t *testing.T) map[string]string {
 	t.Helper()

@@ -1,6 +1,10 @@
 package arch
 
 import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,7 +23,9 @@ var retiredWords = []retired{
 	{`fates?`, "outcome"},
 	{`keepers?`, "parker or leaser"},
 	{`gives? back|gave back|given back|giving back`, "release"},
-	{`(puts?|sets?|steps?|stepped|setting|putting) (a message )?aside`, "park, or hide"},
+	{`(puts?|sets?|steps?|stepped|setting|putting) (\w+ ){0,3}aside`, "park, or hide"},
+	{`(puts?|putting) (\w+ ){0,3}away`, "quarantine"},
+	{`acknowledg(e|es|ed|ing|ements?)`, "ack"},
 	{`takers?`, "consumer"},
 	{`mistrusts?|habits?`, "lock policy"},
 	{`turn(s|ed)? away`, "release"},
@@ -27,7 +33,7 @@ var retiredWords = []retired{
 }
 
 // retiredNames are names of the API that have changed.
-var retiredNames = regexp.MustCompile(`\b(MetaFrom|MetasFrom|LoggerFrom|NameOf|StepAside|SetAside|Healthy|DeliveryFrom|ConsumerFrom|TickFrom|InTx|InSQL|NoHold|WithShared|ClearDeadLetter|backend\.Shared|Throttle\.Shared|Throttle_Shared|Disposition\.DeadLetter|Disposition\.Redelivery|conformance\.(Options|Limit|AtOnce)|backend\.(Stored|Existed|Replaced|Waiting|Delayed|Delivered|Dead|Archived))\b`)
+var retiredNames = regexp.MustCompile(`\b(MetaFrom|MetasFrom|LoggerFrom|NameOf|StepAside|SetAside|Healthy|DeliveryFrom|ConsumerFrom|TickFrom|InTx|InSQL|NoHold|WithShared|ClearDeadLetter|backend\.Shared|Throttle\.Shared|Throttle_Shared|Disposition\.DeadLetter|Disposition\.Redelivery|conformance\.(Options|Limit|AtOnce)|backend\.Exclusive|pgmq\.(Plain|Unlogged|Partitioned)|SubscriptionStats\.(Expired|LeaseLost|Waiting)|Flow\.(Settle|Expire)|Settings\.Connections|ezq[._]subscription[._](expired|waiting)(_total)?|backend\.(Stored|Existed|Replaced|Waiting|Delayed|Delivered|Dead|Archived))\b`)
 
 // exempt names retired words: the changelog lists them, the style page quotes one.
 var exempt = map[string]bool{"CHANGELOG.md": true, "docs/style.md": true, "internal/arch/words_test.go": true}
@@ -75,6 +81,18 @@ func TestWords_SubjectHasAName(t *testing.T) {
 	}
 }
 
+func TestWords_AreReadWhereverTheyStand(t *testing.T) {
+	texts := readTexts(t)
+	for _, name := range []string{
+		"ezq/router.go", "README.md", "docs/migrating/river.md", "otel/grafana.json", "docs/images/message.svg", "Makefile",
+		"scripts/pgmq", "scripts/lib/install.bash", "backend/pgmq/sql/metrics.sql",
+	} {
+		if texts[name] == "" {
+			t.Errorf("%s is not read", name)
+		}
+	}
+}
+
 func TestWords_AreFoundInIdentifiers(t *testing.T) {
 	for line, want := range map[string]string{
 		"func (k *task) giveBack() {":       "func (k *task) give back() {",
@@ -89,7 +107,7 @@ func TestWords_AreFoundInIdentifiers(t *testing.T) {
 }
 
 // stems are in every line with a retired word. To look for them first is quick.
-var stems = []string{"verdict", "fate", "keeper", "back", "aside", "taker", "mistrust", "habit", "away", "sit"}
+var stems = []string{"verdict", "fate", "keeper", "back", "aside", "taker", "mistrust", "habit", "away", "sit", "acknowledg"}
 
 func suspicious(line string) bool {
 	lower := strings.ToLower(line)
@@ -103,12 +121,30 @@ func separated(line string) string {
 	return strings.ToLower(strings.ReplaceAll(inner.ReplaceAllString(line, "$1 $2"), "_", " "))
 }
 
-// readTexts returns the Go and Markdown files of the repository, by their names.
+// read is the kinds of files that have words in them. A script has no extension.
+var read = []string{".go", ".md", ".json", ".sql", ".svg", ".bash", ".yml", ""}
+
+// readTexts returns the texts of the repository, by their names.
 func readTexts(t *testing.T) map[string]string {
 	t.Helper()
-	texts := readPages(t)
-	for _, file := range readSources(t) {
-		texts[fromRoot(t, file.name)] = file.text
+	texts := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && path != root && strings.HasPrefix(entry.Name(), "."):
+			return filepath.SkipDir
+		case !entry.Type().IsRegular() || !slices.Contains(read, filepath.Ext(path)):
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if bytes.IndexByte(text, 0) < 0 { // a program that was built is no text
+			texts[fromRoot(t, path)] = string(text)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return texts
 }

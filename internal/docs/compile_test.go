@@ -49,19 +49,6 @@ func TestSnippets_NoticeCompileError(t *testing.T) {
 	}
 }
 
-func TestSnippets_JoinProgramAndImports(t *testing.T) {
-	t.Parallel()
-	const imports = "```go\npackage main\n\nimport \"os\"\n```\n"
-	one := parsePage("page.md", "```go\nfunc main() { os.Exit(0) }\n```\n"+imports).goBlocks()
-	if len(one) != 1 || loadPackages(t).compile(one[0]) != nil {
-		t.Errorf("they are not: %+v", one)
-	}
-	unused := parsePage("page.md", "```go\nfunc main() {}\n```\n"+imports).goBlocks()
-	if len(unused) != 1 || loadPackages(t).compile(unused[0]) == nil {
-		t.Errorf("an unused import is not noticed: %+v", unused)
-	}
-}
-
 // compile type-checks a snippet: a program, or a fragment, whose imports may be left out.
 func (k *packageIndex) compile(b block) error {
 	k.mu.Lock()

@@ -84,28 +84,10 @@ func (p page) blocks() (blocks []block, prose []string) {
 	return blocks, prose
 }
 
-// goBlocks returns the Go of the page. A block of nothing but a package clause and imports is the
-// beginning of the page's program, which then stands above it without them: the two become one.
-func (p page) goBlocks() (found []block) {
+// goBlocks returns the Go of the page.
+func (p page) goBlocks() []block {
 	blocks, _ := p.blocks()
-	head, program := -1, -1
-	for _, b := range blocks {
-		if b.language != "go" {
-			continue
-		}
-		switch {
-		case b.whole() && !strings.Contains(b.text, "\nfunc "):
-			head = len(found)
-		case !b.whole() && strings.Contains(b.text, "func main() {"):
-			program = len(found)
-		}
-		found = append(found, b)
-	}
-	if head >= 0 && program >= 0 {
-		found[head].text += "\n" + found[program].text
-		found = slices.Delete(found, program, program+1)
-	}
-	return found
+	return slices.DeleteFunc(blocks, func(b block) bool { return b.language != "go" })
 }
 
 var codeSpan = regexp.MustCompile("`[^`]+`")

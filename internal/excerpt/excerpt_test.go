@@ -17,7 +17,7 @@ func TestOf_KeepsShortText(t *testing.T) {
 	}
 }
 
-func FuzzExcerpt(f *testing.F) {
+func FuzzExcerpt_CutsNoCharacterInHalf(f *testing.F) {
 	f.Add(strings.Repeat("ü", 80))
 	f.Add(strings.Repeat("x", 96) + "😀x")
 	f.Add(strings.Repeat("\x80", 200))

@@ -40,7 +40,7 @@ func TestPlain_EndsAtFirstOtherByte(t *testing.T) {
 	}
 }
 
-func FuzzPlain(f *testing.F) {
+func FuzzPlain_AgreesWithLookAtEachByte(f *testing.F) {
 	f.Add([]byte("plain text\x80\xff\" and more"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		require.Equal(t, plainOneByOne(text), jsonscan.Plain(text))

@@ -49,7 +49,7 @@ func TestScanner_MayRefuseStringsAndNumbers(t *testing.T) {
 	}
 }
 
-func FuzzTheGrammarIsThatOfEncodingJSON(f *testing.F) {
+func FuzzScanner_HasGrammarOfEncodingJSON(f *testing.F) {
 	for _, text := range texts {
 		if len(text) < 1000 { // longer ones slow the fuzzer down
 			f.Add([]byte(text))

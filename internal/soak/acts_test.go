@@ -202,7 +202,7 @@ func revoked(h *session) error {
 }
 
 // tableLocked does what an index does that takes long to build, or an ALTER TABLE behind a query
-// that does. Leases run out meanwhile, because nothing can renew them.
+// that does. Leases run out meanwhile, because nothing can extend them.
 func tableLocked(h *session) error {
 	return h.inTx(func() error {
 		if err := h.exec("lock table pgmq.q_" + shaken + " in share mode"); err != nil {

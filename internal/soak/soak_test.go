@@ -30,7 +30,7 @@ import (
 )
 
 var (
-	duration = flag.Duration("soak.d", 0, "how long TestSoak lasts, without the restarts at its end; it is skipped if 0")
+	duration = flag.Duration("soak.d", 0, "how long TestSoak_KeepsPromisesUnderFaults lasts, without the restarts at its end; it is skipped if 0")
 	seed     = flag.Uint64("soak.seed", 0, "of the schedule; 0: a random one")
 	output   = flag.String("soak.json", "", "the file to write the result to")
 	acting   = flag.String("soak.storm", ".", "the acts of the storm whose names match this regular expression; ^$: none")
@@ -82,7 +82,7 @@ type soak struct {
 
 func (s *soak) ledger(topic string) *ledger.Ledger { return s.ledgers[topic].Load() }
 
-func TestSoak(t *testing.T) {
+func TestSoak_KeepsPromisesUnderFaults(t *testing.T) {
 	if *duration == 0 {
 		t.Skip("it takes as long as it is told; run it with: make soak D=2m")
 	}

@@ -15,8 +15,8 @@ type instruments struct {
 	visible, invisible, estimate, deadRows metric.Int64ObservableGauge
 	oldestAge                              metric.Float64ObservableGauge
 
-	claimed, settled, quarantined, expired, cancelled metric.Int64ObservableCounter
-	waiting, unstored, failing, paused                metric.Int64ObservableGauge
+	claimed, settled, quarantined, leasesLost, cancelled metric.Int64ObservableCounter
+	prefetched, unstored, failing, paused                metric.Int64ObservableGauge
 }
 
 // create makes all instruments, and returns them as a list too.
@@ -31,7 +31,7 @@ func (in *instruments) create(meter metric.Meter) ([]metric.Observable, error) {
 		{&in.invisible, "ezq.queue.invisible", "{message}", "Messages that are leased, delayed, or wait for a retry, counted up to 10,000."},
 		{&in.estimate, "ezq.queue.estimate", "{message}", "About how many messages there are."},
 		{&in.deadRows, "ezq.queue.dead_rows", "{row}", "Rows that VACUUM has to remove."},
-		{&in.waiting, "ezq.subscription.waiting", "{message}", "Messages fetched that wait for a handler."},
+		{&in.prefetched, "ezq.subscription.prefetched", "{message}", "Messages claimed that no consumer has received yet."},
 		{&in.unstored, "ezq.subscription.unstored", "{message}", "Outcomes that are not stored yet."},
 		{&in.failing, "ezq.subscription.failing", "", "Whether messages cannot be fetched."},
 		{&in.paused, "ezq.subscription.paused", "", "Whether a pause of the topic holds, or of the group."},
@@ -43,10 +43,10 @@ func (in *instruments) create(meter metric.Meter) ([]metric.Observable, error) {
 		at                *metric.Int64ObservableCounter
 		name, description string
 	}{
-		{&in.claimed, "ezq.subscription.claimed", "Messages fetched."},
+		{&in.claimed, "ezq.subscription.claimed", "Messages claimed."},
 		{&in.settled, "ezq.subscription.settled", "Outcomes stored."},
-		{&in.quarantined, "ezq.subscription.quarantined", "Messages that cannot be read or are too large, and were put away."},
-		{&in.expired, "ezq.subscription.expired", "Messages taken from their handlers, whose lease was lost."},
+		{&in.quarantined, "ezq.subscription.quarantined", "Messages that cannot be read or are too large, and were quarantined."},
+		{&in.leasesLost, "ezq.subscription.leases_lost", "Messages that lost their lease while a handler had them."},
 		{&in.cancelled, "ezq.subscription.cancelled", "Messages removed while consumers had them."},
 	} {
 		made, err := meter.Int64ObservableCounter(counter.name, metric.WithUnit("{message}"), metric.WithDescription(counter.description))
@@ -86,14 +86,14 @@ func (in *instruments) observeStats(o metric.Observer, topics map[string]pgmq.Su
 		o.ObserveInt64(in.claimed, stats.Claimed, at)
 		for settlement, n := range map[string]int64{
 			"acked": stats.Acked, "nacked": stats.Nacked, "dead_lettered": stats.DeadLettered,
-			"released": stats.Released, "lease_lost": stats.LeaseLost, "gone": stats.Gone,
+			"released": stats.Released, "too_late": stats.TooLate, "gone": stats.Gone,
 		} {
 			o.ObserveInt64(in.settled, n, metric.WithAttributes(append(slices.Clip(whose), attribute.String("ezq.settlement", settlement))...))
 		}
 		o.ObserveInt64(in.quarantined, stats.Quarantined, at)
-		o.ObserveInt64(in.expired, stats.Expired, at)
+		o.ObserveInt64(in.leasesLost, stats.LeasesLost, at)
 		o.ObserveInt64(in.cancelled, stats.Cancelled, at)
-		o.ObserveInt64(in.waiting, stats.Waiting, at)
+		o.ObserveInt64(in.prefetched, stats.Prefetched, at)
 		o.ObserveInt64(in.unstored, stats.Unstored, at)
 		o.ObserveInt64(in.failing, boolToInt(stats.Failing != nil), at)
 		o.ObserveInt64(in.paused, boolToInt(stats.TopicPause != nil), at)

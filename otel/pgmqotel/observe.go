@@ -40,17 +40,18 @@ const queryTimeout = 5 * time.Second
 //
 // and what the subscriptions of this client have done, on all topics:
 //
-//	ezq.subscription.claimed      messages fetched
-//	ezq.subscription.settled      outcomes stored, by ezq.settlement: acked, nacked,
-//	                              dead_lettered, released, lease_lost, gone
-//	ezq.subscription.quarantined  messages that cannot be read or are too large, and were put away
-//	ezq.subscription.expired      messages taken from their handlers, whose lease was lost
+//	ezq.subscription.claimed      messages claimed
+//	ezq.subscription.settled      outcomes, by ezq.settlement: acked, nacked (which counts a failure),
+//	                              dead_lettered, released; too_late and gone have changed nothing
+//	ezq.subscription.quarantined  messages that cannot be read or are too large, and were quarantined
+//	ezq.subscription.leases_lost  messages that lost their lease while a handler had them
 //	ezq.subscription.cancelled    messages removed while consumers had them, as with Client.CancelRunning
-//	ezq.subscription.waiting      messages fetched that wait for a handler
+//	ezq.subscription.prefetched   messages claimed that no consumer has received yet
 //	ezq.subscription.unstored     outcomes that are not stored yet
 //	ezq.subscription.failing      1 if messages cannot be fetched, otherwise 0
 //	ezq.subscription.paused       1 if a pause of the topic, or of the group, holds, otherwise 0
 //
+// [pgmq.SubscriptionStats] says more about each.
 // Each has the topic as messaging.destination.name; where the client has a Group, that is
 // messaging.consumer.group.name, so that the groups of a topic are apart.
 //

@@ -95,7 +95,7 @@ func TestTrace_CrossesPostgreSQLWithMeasuredQueue(t *testing.T) {
 	got := collect(t, reader)
 	for name, want := range map[string]float64{
 		"ezq.queue.visible": 0, "ezq.queue.invisible": 0, "ezq.subscription.claimed": 3, "ezq.subscription.settled acked": 3,
-		"ezq.subscription.settled lease_lost": 0, "ezq.subscription.expired": 0, "ezq.subscription.quarantined": 0, "ezq.subscription.failing": 0,
+		"ezq.subscription.settled too_late": 0, "ezq.subscription.leases_lost": 0, "ezq.subscription.quarantined": 0, "ezq.subscription.failing": 0,
 		"ezq.subscription.paused": 0,
 	} {
 		if value, there := got[name]; !there || value != want {

@@ -30,8 +30,8 @@ type Subject struct {
 	// Store returns the store of a topic, always the same.
 	Store func(topic string) subscription.Store
 
-	// Expire lets the lease, or the delay, of the message of that UUID end now.
-	Expire func(topic, uuid string)
+	// EndLease lets the lease, or the delay, of the message of that UUID end now.
+	EndLease func(topic, uuid string)
 
 	// Purge removes all messages of the topic, and returns how many. If it is nil,
 	// it is not checked.
@@ -267,7 +267,7 @@ func (c *check) expire(t *rapid.T) {
 		t.Skip("every message is visible")
 	}
 	uuid := rapid.SampledFrom(hidden).Draw(t, "message")
-	c.subject.Expire(name, uuid)
+	c.subject.EndLease(name, uuid)
 	q.setVisible(q.messages[uuid], true)
 }
 

@@ -76,10 +76,10 @@ func (c *capacity) observeSizes(fetched []Lease, took time.Duration) {
 func (c *capacity) hasSlot() bool { return c.slots < c.maxInFlight }
 
 // add counts a message that was fetched.
-func (c *capacity) add(l *lease) { c.bytes += int64(l.Size) }
+func (c *capacity) add(l *held) { c.bytes += int64(l.Size) }
 
 // remove counts a message no longer, and frees its slot.
-func (c *capacity) remove(l *lease) {
+func (c *capacity) remove(l *held) {
 	c.bytes -= int64(l.Size)
 	switch {
 	case l.phase == waiting:

@@ -89,8 +89,8 @@ func TestCapacity_ObservesLastFetchWithMessages(t *testing.T) {
 func TestCapacity_CountsSlotsAndBytes(t *testing.T) {
 	t.Parallel()
 	c := newCapacity(Config{MaxInFlight: 1})
-	waits, sent, parked := &lease{}, &lease{phase: sending}, &lease{phase: delivered, parked: true}
-	for _, l := range []*lease{waits, sent, parked} {
+	waits, sent, parked := &held{}, &held{phase: sending}, &held{phase: delivered, parked: true}
+	for _, l := range []*held{waits, sent, parked} {
 		l.Size = 10
 		c.add(l)
 	}
@@ -110,7 +110,7 @@ func TestCapacity_CountsSlotsAndBytes(t *testing.T) {
 	require.Equal(t, []int{0, 0}, []int{c.slots, c.parked})
 }
 
-func TestThroughput(t *testing.T) {
+func TestThroughput_IsMovingMean(t *testing.T) {
 	t.Parallel()
 	start := time.Unix(0, 0)
 	var r throughput
@@ -128,7 +128,7 @@ func TestThroughput(t *testing.T) {
 	require.Equal(t, time.Second, r.gap(10*time.Second), "at least a tenth")
 }
 
-func TestRestPeriod(t *testing.T) {
+func TestRestPeriod_FollowsUnreceivedMessages(t *testing.T) {
 	t.Parallel()
 	const lease = 30 * time.Second
 	now := time.Unix(1e9, 0)

@@ -19,7 +19,7 @@ type contents struct {
 	wakeDeliverer chan struct{} // a message and a slot for it,
 	wakeFetcher   chan struct{} // capacity, or permission to lock another batch,
 	wakeSender    chan struct{} // a loss of the message that is being sent, or a pause,
-	wakeRenewer   chan struct{} // a lease that is due sooner.
+	wakeExtender  chan struct{} // a lease that is due sooner.
 
 	removed atomic.Bool // messages may have been removed: all leases are extended now
 
@@ -38,7 +38,7 @@ func newContents(config Config) contents {
 		wakeDeliverer: make(chan struct{}, 1),
 		wakeFetcher:   make(chan struct{}, 1),
 		wakeSender:    make(chan struct{}, 1),
-		wakeRenewer:   make(chan struct{}, 1),
+		wakeExtender:  make(chan struct{}, 1),
 		table:         newTable(),
 		refused:       newRefusedAcks(),
 		capacity:      newCapacity(config),
@@ -48,16 +48,16 @@ func newContents(config Config) contents {
 }
 
 // insert adds a message that the store has just given: an older lease of it is lost.
-func (c *contents) insert(l *lease) {
+func (c *contents) insert(l *held) {
 	if old := c.table.byID[l.ID]; old != nil {
 		c.lose(old) // the store says that it had run out
 	}
 	c.refused.remove(l.ID)
 	c.table.insert(l)
 	c.capacity.add(l)
-	c.config.Counters.Waiting.Add(1)
+	c.config.Counters.Prefetched.Add(1)
 	signal(c.wakeDeliverer)
-	signal(c.wakeRenewer)
+	signal(c.wakeExtender)
 }
 
 // toFetch returns for how many more messages there is capacity.
@@ -76,7 +76,7 @@ func (c *contents) setPaused(paused bool) {
 }
 
 // drop removes a lease, and reports whether it was there.
-func (c *contents) drop(l *lease) bool {
+func (c *contents) drop(l *held) bool {
 	if !c.table.contains(l) {
 		return false
 	}
@@ -98,13 +98,13 @@ func (c *contents) drop(l *lease) bool {
 // counterOf returns the counter of the messages in a phase.
 func (c *contents) counterOf(p phase) *atomic.Int64 {
 	if p < delivered {
-		return &c.config.Counters.Waiting
+		return &c.config.Counters.Prefetched
 	}
 	return &c.config.Counters.InFlight
 }
 
 // lose drops a lease that another consumer may get, or has got.
-func (c *contents) lose(l *lease) {
+func (c *contents) lose(l *held) {
 	if c.refused.contains(l) {
 		c.refused.remove(l.ID)
 		return
@@ -117,7 +117,7 @@ func (c *contents) lose(l *lease) {
 }
 
 // cancel drops a message that was removed although it is leased.
-func (c *contents) cancel(l *lease) {
+func (c *contents) cancel(l *held) {
 	c.drop(l)
 	c.config.Counters.Cancelled.Add(1)
 	l.cancel(backend.ErrCancelled)
@@ -126,9 +126,9 @@ func (c *contents) cancel(l *lease) {
 
 // all returns all messages that are leased or locked, those that are done and whose acks are refused
 // among them. Each may be removed when it comes.
-func (c *contents) all() iter.Seq[*lease] {
-	return func(yield func(*lease) bool) {
-		for _, all := range []iter.Seq[*lease]{c.table.all(), c.refused.all()} {
+func (c *contents) all() iter.Seq[*held] {
+	return func(yield func(*held) bool) {
+		for _, all := range []iter.Seq[*held]{c.table.all(), c.refused.all()} {
 			for l := range all {
 				if !yield(l) {
 					return
@@ -153,7 +153,7 @@ func (c *contents) untilCheck(now time.Time) time.Duration {
 
 // due drops the leases that have ended, and returns those to extend now, which are all if messages may have been
 // removed, and those to release because they were not received.
-func (c *contents) due(now time.Time) (extend, undelivered []*lease) {
+func (c *contents) due(now time.Time) (extend, undelivered []*held) {
 	all := c.removed.Swap(false)
 	for l := range c.all() {
 		switch {
@@ -181,7 +181,7 @@ func (c *contents) due(now time.Time) (extend, undelivered []*lease) {
 
 // beginExtension returns those of a group that are still to be extended, and notes that extension is
 // closed when that is no longer under way.
-func (c *contents) beginExtension(group []*lease, extension chan struct{}, now time.Time) (live []*lease) {
+func (c *contents) beginExtension(group []*held, extension chan struct{}, now time.Time) (live []*held) {
 	for _, l := range group {
 		l.planned = false
 		if l.phase != settling && now.Before(l.expiresAt) && (c.table.contains(l) || c.refused.contains(l)) {
@@ -195,7 +195,7 @@ func (c *contents) beginExtension(group []*lease, extension chan struct{}, now t
 // extensionDeadline returns until when a call may take that extends the leases of a group: a quarter
 // of the time that they have left, so that all parts have their turn. It ends before any lease does,
 // or the context of that message would outlive it.
-func (c *contents) extensionDeadline(group []*lease, sent time.Time) time.Time {
+func (c *contents) extensionDeadline(group []*held, sent time.Time) time.Time {
 	patience := c.config.OperationTimeout
 	for _, l := range group {
 		patience = min(patience, l.expiresAt.Sub(sent)/4)
@@ -212,7 +212,7 @@ func (c *contents) extensionDeadline(group []*lease, sent time.Time) time.Time {
 // extended records that the leases of a group were extended at sent, except those that were missed,
 // and returns how many are lost that were not settled in the meantime, and which were cancelled. A message that
 // others have locked keeps the lease that it has, and is tried again before that ends.
-func (c *contents) extended(group []*lease, missed Missed, sent time.Time) (lost int, cancelled []*lease) {
+func (c *contents) extended(group []*held, missed Missed, sent time.Time) (lost int, cancelled []*held) {
 	retryable := missed.retryable()
 	for _, l := range group {
 		switch retry, isMissed := retryable[l.Token]; {

@@ -7,11 +7,11 @@ import "sync/atomic"
 type Counters struct {
 	Claimed atomic.Int64 // leases and locks
 
-	// Outcomes that were stored.
+	// Outcomes that were stored. Nacked are those that count a failure; a nack that does not is Released.
 	Acked, Nacked, DeadLettered, Released atomic.Int64
 
 	// Outcomes that have changed nothing: see [Missed].
-	Lost, Gone atomic.Int64
+	TooLate, Gone atomic.Int64
 
 	Quarantined atomic.Int64 // by the store
 
@@ -20,7 +20,7 @@ type Counters struct {
 
 	// How many there are now of messages that wait for a slot, of messages that were
 	// handed over, and of outcomes that are not stored.
-	Waiting, InFlight, Unstored atomic.Int64
+	Prefetched, InFlight, Unstored atomic.Int64
 
 	// Failing is why the last fetch failed; nil if it did not.
 	Failing atomic.Pointer[error]
@@ -29,24 +29,24 @@ type Counters struct {
 // settled counts outcomes that the store has been given.
 func (c *Counters) settled(batch []Settlement, missed Missed) {
 	c.Unstored.Add(-int64(len(batch) - len(missed.Busy)))
-	c.Lost.Add(int64(len(missed.Lost)))
+	c.TooLate.Add(int64(len(missed.Lost)))
 	c.Gone.Add(int64(len(missed.Gone)))
 	retryable := missed.retryable()
 	for _, settlement := range batch {
 		if _, missed := retryable[settlement.Token]; !missed {
-			c.of(settlement.Action).Add(1)
+			c.of(&settlement).Add(1)
 		}
 	}
 }
 
-func (c *Counters) of(action Action) *atomic.Int64 {
-	switch action {
-	case Ack:
+func (c *Counters) of(settlement *Settlement) *atomic.Int64 {
+	switch {
+	case settlement.Action == Ack:
 		return &c.Acked
-	case Nack:
-		return &c.Nacked
-	case DeadLetter:
+	case settlement.Action == DeadLetter:
 		return &c.DeadLettered
+	case settlement.Action == Nack && !settlement.unfailed:
+		return &c.Nacked
 	default:
 		return &c.Released
 	}

@@ -20,7 +20,7 @@ type deliverer struct {
 	out     chan *message.Message
 
 	watchers  sync.WaitGroup // one for each message handed over, or more
-	toWatch   chan *lease    // to watchers that are idle
+	toWatch   chan *held     // to watchers that are idle
 	abandoned chan struct{}  // closed when acks are not waited for any more
 }
 
@@ -30,7 +30,7 @@ func newDeliverer(config Config, leases *leases, settler *settler) *deliverer {
 		leases:    leases,
 		settler:   settler,
 		out:       make(chan *message.Message),
-		toWatch:   make(chan *lease),
+		toWatch:   make(chan *held),
 		abandoned: make(chan struct{}),
 	}
 }
@@ -77,7 +77,7 @@ func (d *deliverer) run(ctx context.Context, stopping <-chan struct{}) {
 }
 
 // handToWatcher has a goroutine wait for the outcome of a message: an idle one, or a new one.
-func (d *deliverer) handToWatcher(l *lease) {
+func (d *deliverer) handToWatcher(l *held) {
 	select {
 	case d.toWatch <- l:
 	default:
@@ -87,7 +87,7 @@ func (d *deliverer) handToWatcher(l *lease) {
 }
 
 // watchAll waits for the outcome of l, and of one message after the other.
-func (d *deliverer) watchAll(l *lease) {
+func (d *deliverer) watchAll(l *held) {
 	defer d.watchers.Done()
 	for ok := true; ok; l, ok = <-d.toWatch {
 		d.watch(l)
@@ -98,7 +98,7 @@ func (d *deliverer) watchAll(l *lease) {
 //
 // A message whose context has ended may still be acked: its handler may have
 // been just about to finish. The store decides whether the ack comes too late.
-func (d *deliverer) watch(l *lease) {
+func (d *deliverer) watch(l *held) {
 	defer l.cancel(nil) // Watermill: the context ends with ack and nack
 	msg := l.Message
 	select {
@@ -124,7 +124,7 @@ func (d *deliverer) watch(l *lease) {
 // if that leaves the message as it was; or else it is redelivered after the delay in its
 // metadata; or else after NackDelay and more. A nack without a disposition is a failure, as
 // is a dead letter that cannot be moved.
-func (d *deliverer) nack(l *lease) Settlement {
+func (d *deliverer) nack(l *held) Settlement {
 	settlement := Settlement{Action: Nack, UUID: l.Message.UUID}
 	disposition, ok := l.Delivery.Disposition()
 	if ok && disposition.Target == nil {
@@ -133,7 +133,7 @@ func (d *deliverer) nack(l *lease) Settlement {
 		if disposition.Fallback.InPlace && isUnchanged(l.Delivery, disposition.Fallback) {
 			settlement.Action = Release
 		}
-		settlement.Disposition = disposition
+		settlement.Disposition, settlement.unfailed = disposition, disposition.Fallback.Failures <= l.Delivery.Failures
 		return settlement
 	}
 	if disposition.Target != nil {

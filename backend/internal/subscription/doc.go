@@ -1,13 +1,13 @@
 // Package subscription is the engine beneath the subscriptions of ezq's own
 // backends. It turns a [Store], which can lease messages, into a Watermill
-// subscription: it fetches ahead, hands over, renews leases, stores outcomes
+// subscription: it fetches ahead, hands over, extends leases, stores outcomes
 // in batches, and ends without losing or needlessly repeating anything.
 //
 // One subscription is four loops around a list of leases:
 //
 //	fetcher    claims or locks messages while there is capacity    fetch.go
 //	deliverer  sends them to the channel, in order                 deliver.go
-//	renewer    extends leases before they run out                  renew.go
+//	extender    extends leases before they run out                  extend.go
 //	settler    stores acks and nacks in batches                    settle.go
 //
 // Two more watch the store, if it can tell: pauseWatcher in pause.go has nothing fetched and handed over while the topic

@@ -81,7 +81,7 @@ func newEnvironment(t *testing.T) *environment {
 func (env *environment) assertNothingCounted() {
 	env.t.Helper()
 	counters := env.config.Counters
-	assert.Zero(env.t, counters.Waiting.Load(), "waiting")
+	assert.Zero(env.t, counters.Prefetched.Load(), "prefetched")
 	assert.Zero(env.t, counters.InFlight.Load(), "in flight")
 	assert.Zero(env.t, counters.Unstored.Load(), "unstored")
 }

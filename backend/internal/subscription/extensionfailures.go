@@ -15,7 +15,7 @@ type extensionFailures struct {
 }
 
 // add notes that leases could not be extended.
-func (f *extensionFailures) add(group []*lease, cause error) {
+func (f *extensionFailures) add(group []*held, cause error) {
 	now := time.Now()
 	if len(f.ids) == 0 {
 		f.ids, f.since = map[int64]struct{}{}, now

@@ -26,7 +26,7 @@ func TestHeartbeat_ExtendsLeasesTogether(t *testing.T) {
 			require.Empty(t, env.logs.lines, "there is nothing to report")
 		})
 	})
-	t.Run("one call renews all leases of a claim, after a third of a lease", func(t *testing.T) {
+	t.Run("one call extends all leases of a claim, after a third of a lease", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			env.store.publish(5)
 			c := env.subscribe()
@@ -40,7 +40,7 @@ func TestHeartbeat_ExtendsLeasesTogether(t *testing.T) {
 			}
 		})
 	})
-	t.Run("a heartbeat renews what is due, and what will be due within a sixth of a lease", func(t *testing.T) {
+	t.Run("a heartbeat extends what is due, and what will be due within a sixth of a lease", func(t *testing.T) {
 		bubble(t, func(t *testing.T, env *environment) {
 			c := env.subscribe()
 			for _, pause := range []time.Duration{lease/6 - time.Second, time.Second, 0} {

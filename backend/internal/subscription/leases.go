@@ -15,7 +15,7 @@ type leases struct {
 	parent context.Context // of every message's context; it does not end
 
 	mu       sync.Mutex // of the contents, and of each lease
-	contents            // whose own methods do not lock: outside of this file they are not called
+	contents            // whose own methods do not lock: only this file and lockedbatches.go call them
 }
 
 func newLeases(parent context.Context, config Config) *leases {
@@ -23,7 +23,7 @@ func newLeases(parent context.Context, config Config) *leases {
 }
 
 // add adds messages that were leased.
-func (ls *leases) add(all []*lease) {
+func (ls *leases) add(all []*held) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for _, l := range all {
@@ -31,20 +31,8 @@ func (ls *leases) add(all []*lease) {
 	}
 }
 
-// addBatch adds messages that were locked.
-func (ls *leases) addBatch(b *lockedBatch) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	ls.locks.add(b)
-	for _, l := range b.leases {
-		l.batch = b
-		b.open++
-		ls.insert(l)
-	}
-}
-
 // next waits for a message and a slot for it.
-func (ls *leases) next(ctx context.Context) (*lease, bool) {
+func (ls *leases) next(ctx context.Context) (*held, bool) {
 	for ctx.Err() == nil {
 		if l := ls.tryNext(); l != nil {
 			signal(ls.wakeFetcher)
@@ -58,7 +46,7 @@ func (ls *leases) next(ctx context.Context) (*lease, bool) {
 	return nil, false
 }
 
-func (ls *leases) tryNext() *lease {
+func (ls *leases) tryNext() *held {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.paused || !ls.capacity.hasSlot() {
@@ -86,7 +74,7 @@ func (ls *leases) isPaused() bool {
 }
 
 // putBack undoes next at the end, when the slot is not needed any more.
-func (ls *leases) putBack(l *lease) {
+func (ls *leases) putBack(l *held) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.table.contains(l) { // not lost meanwhile
@@ -95,17 +83,17 @@ func (ls *leases) putBack(l *lease) {
 }
 
 // handedOver records that the consumer has received l.
-func (ls *leases) handedOver(l *lease) {
+func (ls *leases) handedOver(l *held) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	l.phase, l.since = delivered, time.Now()
 	if ls.table.contains(l) { // not lost meanwhile
 		ls.config.Counters.InFlight.Add(1) // first, so that the sum of both never leaves l out
-		ls.config.Counters.Waiting.Add(-1)
+		ls.config.Counters.Prefetched.Add(-1)
 	}
 	ls.rest.received(l.since)
-	if l.end().Before(l.renewAt) {
-		signal(ls.wakeRenewer)
+	if l.end().Before(l.extendAt) {
+		signal(ls.wakeExtender)
 	}
 }
 
@@ -124,7 +112,7 @@ func (ls *leases) untilRested() time.Duration {
 }
 
 // has reports whether l is neither settled nor lost.
-func (ls *leases) has(l *lease) bool {
+func (ls *leases) has(l *held) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return ls.table.contains(l)
@@ -132,14 +120,14 @@ func (ls *leases) has(l *lease) bool {
 
 // remove removes a lease, which frees its slot. It does nothing if the lease is
 // lost already.
-func (ls *leases) remove(l *lease) {
+func (ls *leases) remove(l *held) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.drop(l)
 }
 
 // park implements [backend.Parker] for l.
-func (ls *leases) park(l *lease, parked bool) {
+func (ls *leases) park(l *held, parked bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if l.parked == parked || !ls.table.contains(l) {
@@ -216,16 +204,9 @@ func (ls *leases) inLockCooldown() bool {
 	return ls.locks.inCooldown(time.Now())
 }
 
-// lockFailed records that a lock has failed just now.
-func (ls *leases) lockFailed() {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	ls.locks.failed(time.Now())
-}
-
 // leaseOnly has all further messages leased at once, and returns the locked batch of l,
 // which ends now, or nil.
-func (ls *leases) leaseOnly(l *lease) *lockedBatch {
+func (ls *leases) leaseOnly(l *held) *lockedBatch {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.locks.leaseOnly = true
@@ -236,7 +217,7 @@ func (ls *leases) leaseOnly(l *lease) *lockedBatch {
 }
 
 // token returns the token of a lease that is not lost.
-func (ls *leases) token(l *lease) (Token, error) {
+func (ls *leases) token(l *held) (Token, error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if !ls.table.contains(l) {
@@ -247,7 +228,7 @@ func (ls *leases) token(l *lease) (Token, error) {
 
 // settleLocked leaves the settlement of a message to the end of its locked batch, and frees
 // its slot. It reports whether nothing else is to do: the message is locked, or was and was not leased.
-func (ls *leases) settleLocked(l *lease, s *Settlement) bool {
+func (ls *leases) settleLocked(l *held, s *Settlement) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	s.unleased = l.lockLost
@@ -266,7 +247,7 @@ func (ls *leases) settleLocked(l *lease, s *Settlement) bool {
 }
 
 // releaseLocked has the end of its locked batch release l. It reports whether it will.
-func (ls *leases) releaseLocked(l *lease) bool {
+func (ls *leases) releaseLocked(l *held) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if l.batch == nil || l.batch.closed {
@@ -276,51 +257,6 @@ func (ls *leases) releaseLocked(l *lease) bool {
 	ls.config.Counters.Released.Add(1)
 	ls.drop(l)
 	return true
-}
-
-// closeBatch returns what a locked batch ends with. Settlements from now on are late.
-func (ls *leases) closeBatch(b *lockedBatch) (acked, rest []*lease) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	acked, rest = b.close()
-	ls.locks.heuristic.batchEnded(len(acked), len(rest))
-	return acked, rest
-}
-
-// batchFinished records that a locked batch has ended at sent. It returns the ids of what it could not lease.
-func (ls *leases) batchFinished(b *lockedBatch, rest []*lease, tokens []Token, acked int, sent time.Time) (unleased []int64) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	ls.capacity.throughput.settled(acked, time.Now())
-	for _, l := range leased(rest, tokens, sent) {
-		unleased = append(unleased, l.ID)
-		ls.lose(l)
-	}
-	b.detach()
-	signal(ls.wakeRenewer)
-	return unleased
-}
-
-// batchLost records that the end of a locked batch has failed. Other consumers may have its
-// messages. The same fault may break the other one, too.
-func (ls *leases) batchLost(b *lockedBatch) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	ls.locks.failed(time.Now())
-	ls.locks.finishAll()
-	for _, l := range b.leases {
-		l.lockLost = true
-		ls.lose(l)
-	}
-	b.detach()
-}
-
-// removeBatch allows another locked batch. What b leaves to be stored is known by then.
-func (ls *leases) removeBatch(b *lockedBatch) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	ls.locks.remove(b)
-	signal(ls.wakeFetcher)
 }
 
 // stored records that settlements have been stored, or that they never will be.
@@ -350,7 +286,7 @@ func (ls *leases) suspectAcks(batch []Settlement, cause error) {
 		}
 	}
 	ls.refused.cause = cause
-	signal(ls.wakeRenewer)
+	signal(ls.wakeExtender)
 }
 
 // keepRefused goes on leasing messages that are done, and whose acks the store refuses
@@ -368,7 +304,7 @@ func (ls *leases) keepRefused(acks []Settlement, cause error) (more int) {
 		}
 	}
 	ls.refused.cause = cause
-	signal(ls.wakeRenewer)
+	signal(ls.wakeExtender)
 	return more
 }
 
@@ -402,7 +338,7 @@ func (ls *leases) untilCheck(now time.Time) time.Duration {
 }
 
 // due is [contents.due], under the mutex.
-func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
+func (ls *leases) due(now time.Time) (extend, undelivered []*held) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return ls.contents.due(now)
@@ -410,7 +346,7 @@ func (ls *leases) due(now time.Time) (extend, undelivered []*lease) {
 
 // beginExtension returns those of a group that are still to be extended, and until when that may take
 // which begins at sent. While extension is open, it is under way.
-func (ls *leases) beginExtension(group []*lease, extension chan struct{}, sent time.Time) (live []*lease, deadline time.Time) {
+func (ls *leases) beginExtension(group []*held, extension chan struct{}, sent time.Time) (live []*held, deadline time.Time) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	live = ls.contents.beginExtension(group, extension, sent)
@@ -418,7 +354,7 @@ func (ls *leases) beginExtension(group []*lease, extension chan struct{}, sent t
 }
 
 // planExtension notes that the leases of a group are about to be extended.
-func (ls *leases) planExtension(group []*lease) {
+func (ls *leases) planExtension(group []*held) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for _, l := range group {
@@ -427,14 +363,14 @@ func (ls *leases) planExtension(group []*lease) {
 }
 
 // extended is [contents.extended], under the mutex.
-func (ls *leases) extended(group []*lease, missed Missed, sent time.Time) (lost int, cancelled []*lease) {
+func (ls *leases) extended(group []*held, missed Missed, sent time.Time) (lost int, cancelled []*held) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return ls.contents.extended(group, missed, sent)
 }
 
 // extensionFailed plans the next attempt.
-func (ls *leases) extensionFailed(group []*lease, now time.Time) {
+func (ls *leases) extensionFailed(group []*held, now time.Time) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for _, l := range group {
@@ -444,7 +380,7 @@ func (ls *leases) extensionFailed(group []*lease, now time.Time) {
 
 // stopExtending has l extended no more, and waits for the extension that is under way: if
 // it came after a nack, it would undo its delay.
-func (ls *leases) stopExtending(l *lease) {
+func (ls *leases) stopExtending(l *held) {
 	ls.mu.Lock()
 	l.phase = settling
 	extension := l.extension
@@ -455,7 +391,7 @@ func (ls *leases) stopExtending(l *lease) {
 }
 
 // waiting returns the messages that wait for a slot, or to be leased before that.
-func (ls *leases) waiting() []*lease {
+func (ls *leases) waiting() []*held {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return slices.Clone(ls.table.waiting)

@@ -46,7 +46,7 @@ const (
 	answered        kind = "answered"  // the consumer acked or nacked it
 	ended           kind = "ended"     // its context did
 	settled         kind = "settled"   // the store was asked to settle it
-	extended        kind = "extended"  // the store was asked to renew its lease
+	extended        kind = "extended"  // the store was asked to extend its lease
 	expired         kind = "expired"   // the store has taken the lease away
 	lockLost        kind = "lock lost" // its subscription learns that its lock is lost
 	removed         kind = "removed"   // others have deleted it

@@ -15,6 +15,7 @@ type batchLocker struct {
 	config  Config
 	locker  Locker
 	leases  *leases
+	batches lockedBatches
 	settler *settler
 	running sync.WaitGroup // one for each locked batch
 }
@@ -34,7 +35,7 @@ func (bl *batchLocker) lock(limit int) (claim Claim, ok bool, err error) {
 	}
 	bl.config.Counters.fetched(len(claim.Leases), err)
 	if err != nil {
-		bl.leases.lockFailed()
+		bl.batches.lockFailed()
 	}
 	if err != nil || batch == nil {
 		return claim, true, err
@@ -46,7 +47,7 @@ func (bl *batchLocker) lock(limit int) (claim Claim, ok bool, err error) {
 	}
 	b := newLockedBatch(batch, sent)
 	b.leases = prepare(bl.leases, claim.Leases, sent)
-	bl.leases.addBatch(b)
+	bl.batches.add(b)
 	bl.running.Go(func() { bl.finishInTime(b) })
 	return claim, true, nil
 }
@@ -61,7 +62,7 @@ func (bl *batchLocker) leaseAtOnce(ctx context.Context, batch LockedBatch, claim
 	leased, err := batch.Finish(ctx, nil, tokens, bl.config.Lease)
 	if err != nil {
 		bl.config.Counters.fetched(0, err)
-		bl.leases.lockFailed()
+		bl.batches.lockFailed()
 		return Claim{}, err
 	}
 	var given []Lease
@@ -107,7 +108,7 @@ func (bl *batchLocker) finishInTime(b *lockedBatch) {
 // those of leased messages: each counts unless another consumer has claimed its message
 // since. The other messages are lost.
 func (bl *batchLocker) finish(b *lockedBatch) {
-	acked, rest := bl.leases.closeBatch(b)
+	acked, rest := bl.batches.close(b)
 	ctx, cancel := context.WithTimeout(context.Background(), bl.config.OperationTimeout)
 	defer cancel()
 	sent := time.Now()
@@ -115,28 +116,28 @@ func (bl *batchLocker) finish(b *lockedBatch) {
 	_, refused := errors.AsType[*Refusal](err)
 	switch {
 	case refused:
-		bl.logUnleased(bl.leases.batchFinished(b, append(acked, rest...), leased, 0, sent))
+		bl.logUnleased(bl.batches.finished(b, append(acked, rest...), leased, 0, sent))
 	case err != nil:
 		bl.logLost(len(rest), err)
-		bl.leases.batchLost(b)
+		bl.batches.lost(b)
 	default:
 		bl.config.Counters.Acked.Add(int64(len(acked)))
 		bl.config.Counters.Unstored.Add(-int64(len(acked)))
-		bl.logUnleased(bl.leases.batchFinished(b, rest, leased, len(acked), sent))
+		bl.logUnleased(bl.batches.finished(b, rest, leased, len(acked), sent))
 	}
 	bl.storeRest(b, err == nil, slowError(ctx, err))
 	close(b.ended)
-	bl.leases.removeBatch(b)
+	bl.batches.remove(b)
 }
 
 // logLost logs that a lock has failed to end, with which messages are lost that were being handled. Acks are
 // stored later.
 func (bl *batchLocker) logLost(messages int, err error) {
 	if messages == 0 {
-		bl.config.Logger.Error("ezq: failed to store acks; retrying", "topic", bl.config.Topic, "error", err)
+		bl.config.Logger.Error("ezq: cannot store outcomes; will try again", "topic", bl.config.Topic, "error", err)
 		return
 	}
-	bl.config.Logger.Error("ezq: failed to store acks; messages that were being handled are delivered again",
+	bl.config.Logger.Error("ezq: cannot store outcomes; messages that were being handled are delivered again",
 		"topic", bl.config.Topic, "messages", messages, "error", err)
 }
 
@@ -170,7 +171,7 @@ func slowError(ctx context.Context, err error) error {
 	return err
 }
 
-func tokensOf(leases []*lease) []Token {
+func tokensOf(leases []*held) []Token {
 	tokens := make([]Token, len(leases))
 	for i, l := range leases {
 		tokens[i] = l.Token

@@ -71,7 +71,7 @@ func TestLockedBatch_LeasesMessagesNotAckedSoon(t *testing.T) {
 		require.Len(t, c.callsOf(finishing)[0].tokens, 1)
 		require.Len(t, c.callsOf(finishing)[0].rest, 1)
 		time.Sleep(10 * lease)
-		require.NoError(t, slow.Context().Err(), "its lease is renewed")
+		require.NoError(t, slow.Context().Err(), "its lease is extended")
 		require.NotEmpty(t, c.callsOf(extending))
 		c.ack(slow)
 		time.Sleep(time.Second)
@@ -167,7 +167,7 @@ func TestAck_OutlivesLockedBatch(t *testing.T) {
 		c.ack(msg)
 		time.Sleep(time.Second)
 		require.Empty(t, env.store.ids())
-		require.Equal(t, 1, env.logs.count("failed to store acks; retrying"))
+		require.Equal(t, 1, env.logs.count("cannot store outcomes; will try again"))
 		require.Zero(t, env.logs.count("delivered again"), "no message was being handled")
 	})
 }

@@ -12,7 +12,7 @@ type lockedBatch struct {
 
 	// The mutex of the leases guards what follows.
 
-	leases      []*lease
+	leases      []*held
 	open        int  // how many of them are with consumers, or wait for that
 	openAtEnd   int  // the lock ends once no more than this many are
 	closed      bool // the lock is ending
@@ -21,7 +21,7 @@ type lockedBatch struct {
 
 // lockedSettlement is how a locked message is settled.
 type lockedSettlement struct {
-	lease *lease
+	lease *held
 	Settlement
 }
 
@@ -45,9 +45,9 @@ func (b *lockedBatch) closeOne() {
 
 // close returns what the lock ends with: the messages that were acked, and those that are
 // to be leased.
-func (b *lockedBatch) close() (acked, rest []*lease) {
+func (b *lockedBatch) close() (acked, rest []*held) {
 	b.closed = true
-	acked = make([]*lease, 0, len(b.settlements))
+	acked = make([]*held, 0, len(b.settlements))
 	for _, s := range b.settlements {
 		if s.Action == Ack && s.lease.lockOutcome == lockLeased {
 			s.lease.lockOutcome = lockRemoved
@@ -64,7 +64,7 @@ func (b *lockedBatch) close() (acked, rest []*lease) {
 
 // leased gives messages the tokens of the leases that a store was asked for at sent. It returns those
 // that it has not leased.
-func leased(rest []*lease, tokens []Token, sent time.Time) (unleased []*lease) {
+func leased(rest []*held, tokens []Token, sent time.Time) (unleased []*held) {
 	for i, l := range rest {
 		if l.isLeased = tokens[i] != (Token{}); !l.isLeased {
 			l.lockLost = true

@@ -18,8 +18,8 @@ type Locker interface {
 	// The tokens of the leases are those which the messages had before: they stand for
 	// a message that has not been leased since.
 	//
-	// A store that does not hear of the subscription for about lease releases the messages.
-	Lock(ctx context.Context, limit int, lease time.Duration) (batch LockedBatch, claim Claim, ok bool, err error)
+	// A store that does not hear of the subscription for about leaseFor releases the messages.
+	Lock(ctx context.Context, limit int, leaseFor time.Duration) (batch LockedBatch, claim Claim, ok bool, err error)
 }
 
 // LockedBatch is messages that are locked. It is not safe for concurrent use.
@@ -34,5 +34,5 @@ type LockedBatch interface {
 	//
 	// If the error is a [*Refusal], the store refuses to remove what was acked: all of acked
 	// and rest are leased then, and it returns the tokens of both, in that order.
-	Finish(ctx context.Context, acked, rest []Token, lease time.Duration) ([]Token, error)
+	Finish(ctx context.Context, acked, rest []Token, leaseFor time.Duration) ([]Token, error)
 }

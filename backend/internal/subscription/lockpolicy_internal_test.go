@@ -13,7 +13,7 @@ func newTestBatch(sizes ...int) *lockedBatch {
 	b := newLockedBatch(nil, time.Time{})
 	for _, size := range sizes {
 		for range size {
-			l := &lease{phase: delivered, batch: b}
+			l := &held{phase: delivered, batch: b}
 			b.leases = append(b.leases, l)
 			b.open++
 		}
@@ -106,7 +106,7 @@ func TestLockPolicy_MaxWait(t *testing.T) {
 	require.Equal(t, tryLockFor/2, p.maxWait())
 }
 
-func TestLockHeuristic(t *testing.T) {
+func TestLockHeuristic_LocksWhereAcksComeSoon(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		soon    []bool
@@ -159,9 +159,9 @@ func TestLockedBatch_Close(t *testing.T) {
 	released.lockOutcome = lockReleased
 	removed, rest := b.close()
 	require.True(t, b.closed)
-	require.Equal(t, []*lease{acked}, removed)
+	require.Equal(t, []*held{acked}, removed)
 	require.Equal(t, lockRemoved, acked.lockOutcome)
-	require.Equal(t, []*lease{nacked, open}, rest)
+	require.Equal(t, []*held{nacked, open}, rest)
 	b.detach()
 	for _, l := range b.leases {
 		require.Nil(t, l.batch)

@@ -84,3 +84,31 @@ func TestDeadLetter_WhenUnmovableIsFailure(t *testing.T) {
 		require.Equal(t, backend.Redelivery{Delay: 3 * time.Second, Failures: 1}, settled[0].Disposition.Fallback)
 	})
 }
+
+func TestNack_CountsAsReleasedUnlessItCountsFailure(t *testing.T) {
+	for name, test := range map[string]struct {
+		redelivery       backend.Redelivery
+		nacked, released int64
+	}{
+		"a failure is nacked":                       {backend.Redelivery{Delay: time.Hour, Failures: 1}, 1, 0},
+		"a snooze is released":                      {backend.Redelivery{Delay: time.Hour, Uncounted: true}, 0, 1},
+		"an unknown event is released":              {backend.Redelivery{Delay: time.Hour, Uncounted: true, UnknownSince: time.Unix(1, 0)}, 0, 1},
+		"an event that was interrupted is released": {backend.Redelivery{InPlace: true}, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, env *environment) {
+				env.store.publish(1)
+				c := env.subscribe()
+				msg := c.receive()
+				c.record(event{
+					kind: answered, subscriber: c.subscriber, token: c.tokenOf(msg),
+					action: subscription.Nack, delay: test.redelivery.Delay, failures: test.redelivery.Failures,
+				})
+				backend.Nack(msg, test.redelivery)
+				time.Sleep(time.Second)
+				require.Equal(t, test.nacked, env.config.Counters.Nacked.Load())
+				require.Equal(t, test.released, env.config.Counters.Released.Load())
+			})
+		})
+	}
+}

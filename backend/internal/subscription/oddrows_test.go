@@ -12,7 +12,7 @@ import (
 
 // A store that takes too long for the outcomes of some messages, or refuses them, or leaves their rows as they are:
 // the others must flow, none of them may be handled twice, and at any end all of their outcomes are stored.
-func TestOddRowsSimulation(t *testing.T) {
+func TestOddRows_HoldUpNoOthersInSimulation(t *testing.T) {
 	t.Parallel()
 	simulate(t, func(t *testing.T, seed int) {
 		sim := newSimulation(t, seed)

@@ -18,11 +18,11 @@ func TestPause_ReleasesWhatWasNotHandedOver(t *testing.T) {
 		c := env.subscribe()
 		first := c.receive()
 		synctest.Wait()
-		require.Greater(t, env.config.Counters.Waiting.Load(), int64(1))
+		require.Greater(t, env.config.Counters.Prefetched.Load(), int64(1))
 
 		env.store.setPaused(true)
 		synctest.Wait()
-		require.Zero(t, env.config.Counters.Waiting.Load())
+		require.Zero(t, env.config.Counters.Prefetched.Load())
 		require.NoError(t, first.Context().Err(), "its handler goes on")
 		c.ack(first)
 		time.Sleep(time.Hour)

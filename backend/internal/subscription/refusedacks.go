@@ -10,19 +10,19 @@ import (
 // leased, without slots: each of them would be handled again for as long as its ack is
 // refused. It has no mutex: that of its [leases] guards it.
 type refusedAcks struct {
-	byID  map[int64]*lease
+	byID  map[int64]*held
 	cause error     // of the last refusal
 	since time.Time // when the first was refused, of those that are left; zero: none was
 }
 
-func newRefusedAcks() refusedAcks { return refusedAcks{byID: map[int64]*lease{}} }
+func newRefusedAcks() refusedAcks { return refusedAcks{byID: map[int64]*held{}} }
 
 func (r *refusedAcks) len() int { return len(r.byID) }
 
-func (r *refusedAcks) contains(l *lease) bool { return r.byID[l.ID] == l }
+func (r *refusedAcks) contains(l *held) bool { return r.byID[l.ID] == l }
 
 // find returns the lease that a token stands for, or nil.
-func (r *refusedAcks) find(token Token) *lease {
+func (r *refusedAcks) find(token Token) *held {
 	if l := r.byID[token.ID]; l != nil && l.Token == token {
 		return l
 	}
@@ -30,8 +30,8 @@ func (r *refusedAcks) find(token Token) *lease {
 }
 
 // all returns the messages in any order. Each may be removed when it comes.
-func (r *refusedAcks) all() iter.Seq[*lease] {
-	return func(yield func(*lease) bool) {
+func (r *refusedAcks) all() iter.Seq[*held] {
+	return func(yield func(*held) bool) {
 		for _, l := range r.byID {
 			if !yield(l) {
 				return
@@ -41,7 +41,7 @@ func (r *refusedAcks) all() iter.Seq[*lease] {
 }
 
 // add keeps the message of l, or advances its phase. It reports whether that is new.
-func (r *refusedAcks) add(l *lease) bool {
+func (r *refusedAcks) add(l *held) bool {
 	if l.phase == ackRefused && r.since.IsZero() {
 		r.since = time.Now()
 	}
@@ -116,9 +116,9 @@ func (r *refusedAcks) tooMany() error {
 }
 
 // newRefusedAck returns a lease without a message, for one that is done. It is extended at once.
-func newRefusedAck(owner *leases, token Token, phase phase, now time.Time) *lease {
-	return &lease{
+func newRefusedAck(owner *leases, token Token, phase phase, now time.Time) *held {
+	return &held{
 		Lease: Lease{Token: token}, owner: owner, cancel: func(error) {},
-		phase: phase, renewAt: now, expiresAt: now.Add(owner.config.Lease),
+		phase: phase, extendAt: now, expiresAt: now.Add(owner.config.Lease),
 	}
 }

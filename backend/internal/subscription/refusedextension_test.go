@@ -24,7 +24,7 @@ func (v *storeView) extendsBadly(f fault, ids ...int64) {
 }
 
 // A trigger may refuse to write a row, or sleep.
-func TestRenewer_LosesOnlyTheLeasesThatCannotBeExtended(t *testing.T) {
+func TestExtender_LosesOnlyTheLeasesThatCannotBeExtended(t *testing.T) {
 	refused := fault{err: &subscription.Refusal{Cause: errRefused}}
 	for name, test := range map[string]struct {
 		lease time.Duration
@@ -71,7 +71,7 @@ func TestRenewer_LosesOnlyTheLeasesThatCannotBeExtended(t *testing.T) {
 }
 
 // A call for others has ended as the lease does. The pause after it is for those that it may still have locked.
-func TestRenewer_EndsALeaseInTimeAfterASilentCall(t *testing.T) {
+func TestExtender_EndsALeaseInTimeAfterASilentCall(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.config.MaxInFlight = 101 // so that it does not claim the message itself, which would end the lease, too
 		env.store.publish(1)
@@ -106,7 +106,7 @@ func TestRenewer_EndsALeaseInTimeAfterASilentCall(t *testing.T) {
 	})
 }
 
-func TestRenewer_DoesNotSearchWhileTheStoreIsOutOfOrder(t *testing.T) {
+func TestExtender_DoesNotSearchWhileTheStoreIsOutOfOrder(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.store.publish(10)
 		c := env.subscribe()

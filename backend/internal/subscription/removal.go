@@ -24,7 +24,7 @@ func (w *removalWatcher) run(ctx context.Context, removed <-chan struct{}) {
 		}
 		removed = w.store.Removed() // before the look, so that none is missed
 		w.leases.removed.Store(true)
-		signal(w.leases.wakeRenewer)
+		signal(w.leases.wakeExtender)
 		waitFor(ctx, removalInterval, nil)
 	}
 }

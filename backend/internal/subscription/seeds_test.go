@@ -26,7 +26,7 @@ func seedsThatFoundBugs() []int {
 		7, 10, // a message that could not be leased after its lock kept its slot for ever
 		18, 20, // fetching stopped again for each of several slow acks
 		29,            // acked messages were left in the store at the end, after slow acks
-		961,           // a lease ended too late, while the renewer paused after a silent call
+		961,           // a lease ended too late, while the extender paused after a silent call
 		86, 842, 1016, // a handler began after the lease of its event was lost while that waited
 	}
 }

@@ -36,7 +36,7 @@ func newSettler(config Config, store Store, leases *leases) *settler {
 // settle takes the outcome of a message and frees its slot. The outcome is
 // taken first: once all slots are free, all outcomes are known. With SyncAck the
 // slot is free once the outcome is stored.
-func (s *settler) settle(l *lease, settlement Settlement) {
+func (s *settler) settle(l *held, settlement Settlement) {
 	if s.leases.settleLocked(l, &settlement) {
 		return
 	}
@@ -51,7 +51,7 @@ func (s *settler) settle(l *lease, settlement Settlement) {
 }
 
 // release releases a message that was never handed over.
-func (s *settler) release(l *lease) {
+func (s *settler) release(l *held) {
 	defer l.cancel(nil)
 	release := Settlement{Action: Release}
 	if s.leases.releaseLocked(l) || s.leases.settleLocked(l, &release) {
@@ -114,7 +114,7 @@ func (s *settler) runEach(ctx context.Context, wait func(), store func(context.C
 		}
 		retryIn := max(failing.next()-time.Since(sent), 0)
 		if log.allows(time.Now()) {
-			s.config.Logger.Error("ezq: failed to store acks; retrying",
+			s.config.Logger.Error("ezq: cannot store outcomes; will try again",
 				"topic", s.config.Topic, "retry_in", retryIn.Round(time.Millisecond).String(), "error", err)
 		}
 		waitFor(ctx, retryIn, nil)

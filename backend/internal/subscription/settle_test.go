@@ -107,7 +107,7 @@ func TestOutcome_IsRepeatedUntilStored(t *testing.T) {
 			c.ack(last)
 			time.Sleep(5 * time.Second)
 			require.Equal(t, []int64{1, 2, 3, 4}, env.store.ids())
-			require.InDelta(t, 3, env.logs.count("failed to store acks"), 1, "at once, and after 1 and 2 seconds more")
+			require.InDelta(t, 3, env.logs.count("cannot store outcomes"), 1, "at once, and after 1 and 2 seconds more")
 			c.clearFaults()
 			again := c.receive()
 			require.Equal(t, []int64{2}, env.store.ids())

@@ -20,7 +20,7 @@ import (
 // router ends in time, and has the store settle what its handlers have answered: acks for what
 // they have succeeded with and for nothing else, one failure more for what has failed,
 // a dead letter for what has failed for good, no failure for what was interrupted.
-func TestRouterSimulation(t *testing.T) {
+func TestRouter_KeepsPromisesInSimulation(t *testing.T) {
 	t.Parallel()
 	simulate(t, func(t *testing.T, seed int) {
 		sim := &routerSimulation{newSimulation(t, seed)}

@@ -20,7 +20,7 @@ import (
 // succeed, fail, hang and are late, a store that does whatever a store may do.
 // When all of it is over, every message must be settled, and the ledger must not
 // show a broken promise.
-func TestSimulation(t *testing.T) {
+func TestSubscription_KeepsPromisesInSimulation(t *testing.T) {
 	t.Parallel()
 	var locked, leased, broken atomic.Int64
 	t.Cleanup(func() {

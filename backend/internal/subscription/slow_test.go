@@ -204,7 +204,7 @@ func TestSettler_DelaysLaterAcksByOneSlowTry(t *testing.T) {
 		}
 		c.requireNone()
 		require.Equal(t, 1, env.logs.count("acks are refused or slow"))
-		require.LessOrEqual(t, env.logs.count("failed to store acks"), 1, "while it was looked for")
+		require.LessOrEqual(t, env.logs.count("cannot store outcomes"), 1, "while it was looked for")
 		c.clearFaults()
 		time.Sleep(3 * operation)
 		require.Empty(t, env.store.ids())

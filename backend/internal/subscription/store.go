@@ -15,7 +15,7 @@ import (
 type Store interface {
 	// Claim carries out settle, of which none is a DeadLetter, as Settle does, and then
 	// leases up to limit visible messages. If it returns an error, any part of it may have happened.
-	Claim(ctx context.Context, settle []Settlement, limit int, lease time.Duration) (Claim, error)
+	Claim(ctx context.Context, settle []Settlement, limit int, leaseFor time.Duration) (Claim, error)
 
 	// Settle carries out each settlement whose token is still the latest of its
 	// message, and returns the others. It waits for no message that others have locked.
@@ -24,10 +24,10 @@ type Store interface {
 	// or may be, the fault of what was to be stored.
 	Settle(ctx context.Context, settle []Settlement) (Missed, error)
 
-	// Extend renews the leases of tokens to end after lease from now, and returns
-	// those which it could not renew. Nor does it wait for messages that are locked. An error is
+	// Extend extends the leases of tokens to end after leaseFor from now, and returns
+	// those which it could not extend. Nor does it wait for messages that are locked. An error is
 	// a [*Refusal] if it may be the fault of some of the messages.
-	Extend(ctx context.Context, tokens []Token, lease time.Duration) (Missed, error)
+	Extend(ctx context.Context, tokens []Token, leaseFor time.Duration) (Missed, error)
 
 	// Changed returns a channel that is closed when a message may have become
 	// visible since the call. It is a hint; nil means that there are none.
@@ -190,6 +190,7 @@ type Settlement struct {
 	Bare bool
 
 	unleased bool // its message was locked, and not leased: others may have it
+	unfailed bool // it is a Nack that counts no failure
 	attempt
 }
 

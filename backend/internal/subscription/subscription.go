@@ -15,7 +15,7 @@ type subscription struct {
 	leases    *leases
 	fetcher   *fetcher
 	deliverer *deliverer
-	renewer   *renewer
+	extender  *extender
 	settler   *settler
 	pauses    *pauseWatcher
 	removals  *removalWatcher
@@ -40,11 +40,11 @@ func newSubscription(ctx context.Context, store Store, config Config) *subscript
 		leases: leases,
 		fetcher: &fetcher{
 			config: config, store: store, leases: leases, settler: settler,
-			locker: &batchLocker{config: config, locker: locker, leases: leases, settler: settler},
+			locker: &batchLocker{config: config, locker: locker, leases: leases, batches: lockedBatches{leases}, settler: settler},
 			outage: newOutage(config, consumer.Health),
 		},
 		deliverer: newDeliverer(config, leases, settler),
-		renewer:   &renewer{config: config, store: store, leases: leases, settler: settler},
+		extender:  &extender{config: config, store: store, leases: leases, settler: settler},
 		settler:   settler,
 		pauses:    &pauseWatcher{config: config, pausable: pausable, leases: leases, settler: settler},
 		removals:  &removalWatcher{store: removable, leases: leases},
@@ -92,7 +92,7 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 		removed := s.removals.store.Removed() // before the first fetch
 		loops.Go(func() { s.removals.run(settling, removed) })
 	}
-	loops.Go(func() { s.renewer.run(settling) })
+	loops.Go(func() { s.extender.run(settling) })
 	loops.Go(func() { s.settler.run(settling, s.settler.settlements) })
 	loops.Go(func() { s.settler.run(settling, s.settler.deadLetters) })
 	fetched := make(chan struct{})

@@ -8,19 +8,19 @@ import (
 // table is the messages that a subscription has fetched and that are neither settled
 // nor lost. It has no mutex: that of its [leases] guards it.
 type table struct {
-	byID    map[int64]*lease
-	waiting []*lease // those that wait for a slot, oldest fetch first
+	byID    map[int64]*held
+	waiting []*held // those that wait for a slot, oldest fetch first
 }
 
-func newTable() table { return table{byID: map[int64]*lease{}} }
+func newTable() table { return table{byID: map[int64]*held{}} }
 
 func (t *table) len() int { return len(t.byID) }
 
 // contains reports whether l itself is there, and not only its message.
-func (t *table) contains(l *lease) bool { return t.byID[l.ID] == l }
+func (t *table) contains(l *held) bool { return t.byID[l.ID] == l }
 
 // find returns the lease that a token stands for, or nil.
-func (t *table) find(token Token) *lease {
+func (t *table) find(token Token) *held {
 	if l := t.byID[token.ID]; l != nil && l.Token == token {
 		return l
 	}
@@ -28,8 +28,8 @@ func (t *table) find(token Token) *lease {
 }
 
 // all returns the messages in any order. Each may be removed when it comes.
-func (t *table) all() iter.Seq[*lease] {
-	return func(yield func(*lease) bool) {
+func (t *table) all() iter.Seq[*held] {
+	return func(yield func(*held) bool) {
 		for _, l := range t.byID {
 			if !yield(l) {
 				return
@@ -38,22 +38,22 @@ func (t *table) all() iter.Seq[*lease] {
 	}
 }
 
-func (t *table) insert(l *lease) {
+func (t *table) insert(l *held) {
 	t.byID[l.ID] = l
 	if l.phase == waiting {
 		t.waiting = append(t.waiting, l)
 	}
 }
 
-func (t *table) remove(l *lease) {
+func (t *table) remove(l *held) {
 	delete(t.byID, l.ID)
 	if l.phase == waiting {
-		t.waiting = slices.DeleteFunc(t.waiting, func(x *lease) bool { return x == l })
+		t.waiting = slices.DeleteFunc(t.waiting, func(x *held) bool { return x == l })
 	}
 }
 
 // next takes the message that has waited longest, to be sent to the channel.
-func (t *table) next() *lease {
+func (t *table) next() *held {
 	if len(t.waiting) == 0 {
 		return nil
 	}
@@ -65,7 +65,7 @@ func (t *table) next() *lease {
 }
 
 // putBack undoes next.
-func (t *table) putBack(l *lease) {
+func (t *table) putBack(l *held) {
 	l.phase = waiting
 	t.waiting = slices.Insert(t.waiting, 0, l)
 }

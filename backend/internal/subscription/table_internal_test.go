@@ -9,13 +9,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func newTestLease(id int64) *lease { return &lease{Lease: Lease{Token: Token{ID: id, Number: 1}}} }
+func newTestLease(id int64) *held { return &held{Lease: Lease{Token: Token{ID: id, Number: 1}}} }
 
 func TestTable_HandsOutOldestMessageFirst(t *testing.T) {
 	t.Parallel()
 	table := newTable()
 	first, second, third := newTestLease(3), newTestLease(1), newTestLease(2)
-	for _, l := range []*lease{first, second, third} {
+	for _, l := range []*held{first, second, third} {
 		table.insert(l)
 	}
 	require.Same(t, first, table.next())
@@ -43,10 +43,10 @@ func TestTable_FindsLeaseByLatestToken(t *testing.T) {
 	require.False(t, table.contains(old))
 	require.True(t, table.contains(latest))
 	require.Nil(t, table.find(Token{ID: 2}))
-	require.Equal(t, []*lease{latest}, slices.Collect(table.all()))
+	require.Equal(t, []*held{latest}, slices.Collect(table.all()))
 }
 
-func TestRefusedAcks(t *testing.T) {
+func TestRefusedAcks_CountUntilStored(t *testing.T) {
 	t.Parallel()
 	owner := newLeases(t.Context(), Config{})
 	refuse := func(r *refusedAcks, id int64, phase phase) bool {
@@ -112,18 +112,18 @@ func TestLease_CheckAt(t *testing.T) {
 	for name, test := range map[string]struct {
 		phase  phase
 		locked bool
-		renew  time.Duration // after start
+		extend time.Duration // after start
 		want   time.Duration
 	}{
-		"a lease is checked when it is to be renewed":                  {phase: delivered, renew: 10 * time.Second, want: 10 * time.Second},
-		"a lease is checked when its message has waited for a lease":   {phase: waiting, renew: 40 * time.Second, want: 30 * time.Second},
-		"a lease is checked when it has been handled for MaxExtension": {phase: delivered, renew: 70 * time.Second, want: time.Minute},
-		"a lease that is being sent is checked when it runs out":       {phase: sending, renew: 70 * time.Second, want: 50 * time.Second},
-		"a locked lease is checked when it runs out":                   {phase: delivered, locked: true, renew: 10 * time.Second, want: 50 * time.Second},
+		"a lease is checked when it is to be extended":                 {phase: delivered, extend: 10 * time.Second, want: 10 * time.Second},
+		"a lease is checked when its message has waited for a lease":   {phase: waiting, extend: 40 * time.Second, want: 30 * time.Second},
+		"a lease is checked when it has been handled for MaxExtension": {phase: delivered, extend: 70 * time.Second, want: time.Minute},
+		"a lease that is being sent is checked when it runs out":       {phase: sending, extend: 70 * time.Second, want: 50 * time.Second},
+		"a locked lease is checked when it runs out":                   {phase: delivered, locked: true, extend: 10 * time.Second, want: 50 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := &lease{owner: owner, phase: test.phase, since: start, renewAt: start.Add(test.renew), expiresAt: start.Add(50 * time.Second)}
+			l := &held{owner: owner, phase: test.phase, since: start, extendAt: start.Add(test.extend), expiresAt: start.Add(50 * time.Second)}
 			if test.locked {
 				l.batch = newTestBatch()
 			}
@@ -142,9 +142,9 @@ func TestLease_RetryExtension(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := &lease{owner: newLeases(t.Context(), Config{Lease: test.lease}), expiresAt: now.Add(test.left)}
+			l := &held{owner: newLeases(t.Context(), Config{Lease: test.lease}), expiresAt: now.Add(test.left)}
 			l.retryExtension(now, time.Second)
-			require.Equal(t, test.want, l.renewAt.Sub(now))
+			require.Equal(t, test.want, l.extendAt.Sub(now))
 		})
 	}
 }

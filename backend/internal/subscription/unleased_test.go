@@ -71,8 +71,8 @@ func TestRedelivery_ThatCannotBeLeasedDelaysNoOther(t *testing.T) {
 	})
 }
 
-// Each claim wakes the renewer.
-func TestRenewer_TriesAFailedExtensionOnceASecond(t *testing.T) {
+// Each claim wakes the extender.
+func TestExtender_TriesAFailedExtensionOnceASecond(t *testing.T) {
 	bubble(t, func(t *testing.T, env *environment) {
 		env.store.publish(1)
 		c := env.subscribe()

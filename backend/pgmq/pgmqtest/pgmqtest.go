@@ -162,7 +162,7 @@ func (c *Client) awaitIdle(ctx context.Context) error {
 
 func (c *Client) busy() bool {
 	for _, topic := range c.Stats() {
-		if topic.Waiting+topic.InFlight+topic.Unstored > 0 {
+		if topic.Prefetched+topic.InFlight+topic.Unstored > 0 {
 			return true
 		}
 	}

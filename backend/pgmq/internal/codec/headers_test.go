@@ -117,7 +117,7 @@ func TestHeaders_RefuseInvalidJSON(t *testing.T) {
 	}
 }
 
-func FuzzHeaders(f *testing.F) {
+func FuzzHeaders_SurviveEncoding(f *testing.F) {
 	f.Add("id", "key", "value", "other", "\n\"\\", "text")
 	f.Add("", "", "", "ezq_uuid", "", "")
 	f.Add("\x00", "\xff", "ü", "a", "\u2028<", "base64")
@@ -143,7 +143,7 @@ func FuzzHeaders(f *testing.F) {
 	})
 }
 
-func FuzzForeignHeaders(f *testing.F) {
+func FuzzHeaders_HaveNoReservedKeyOfOthers(f *testing.F) {
 	for _, text := range []string{
 		`{"a": "b", "n": 1, "o": {"a": [1]}, "ezq_failures": 3}`, `null`, `[]`, `{"a`, `{"a":[{]}`, `{"ezq_failures":nan}`, `{"a":"\ud83d"}`,
 	} {

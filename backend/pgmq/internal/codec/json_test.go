@@ -83,7 +83,7 @@ func TestJSON_WhenInvalidDoesNotFit(t *testing.T) {
 	}
 }
 
-func FuzzFitsJSONB(f *testing.F) {
+func FuzzFitsJSONB_AcceptsOnlyWhatPostgreSQLHolds(f *testing.F) {
 	for _, text := range jsonbFits() {
 		f.Add([]byte(text))
 	}

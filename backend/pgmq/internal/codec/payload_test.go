@@ -191,7 +191,7 @@ func exact(t *testing.T, value any) any {
 	return value
 }
 
-func FuzzPayload(f *testing.F) {
+func FuzzPayload_SurvivesEncoding(f *testing.F) {
 	for _, text := range jsonbFits() {
 		f.Add([]byte(text), "application/json")
 	}
@@ -217,7 +217,7 @@ func FuzzPayload(f *testing.F) {
 	})
 }
 
-func FuzzForeignPayload(f *testing.F) {
+func FuzzPayload_OfOthersIsReadAsStored(f *testing.F) {
 	f.Add([]byte(`{"a": 1}`), "")
 	f.Add([]byte(`"a\`), "text")
 	f.Add([]byte(`"YQ=="`), "base64")

@@ -33,7 +33,7 @@ func TestUnquote_RefusesInvalidEscape(t *testing.T) {
 	}
 }
 
-func FuzzQuote(f *testing.F) {
+func FuzzQuote_IsUndoneByUnquote(f *testing.F) {
 	f.Add("text")
 	f.Add("\x00\x1f\"\\/\u2028<ü😀")
 	f.Add(strings.Repeat("\n", 100))

@@ -336,8 +336,8 @@ func (c *claimer) trial(ctx context.Context, lease time.Duration) trial {
 	return t
 }
 
-// separate returns up to limit of the messages, as far as they can be read, puts the
-// suspicious ones aside, and releases the others, if there are more. Those that there was no time
+// separate returns up to limit of the messages, as far as they can be read, leaves the
+// suspicious ones to their examination, and releases the others, if there are more. Those that there was no time
 // for are released, too, with all that comes after the first of them.
 func (c *claimer) separate(ctx context.Context, leased []Row, limit int, lease time.Duration) (leases []subscription.Lease, more bool) {
 	if len(leased) == 0 {

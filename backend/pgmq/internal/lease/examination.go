@@ -73,7 +73,7 @@ func (e *examination) run(ctx context.Context) {
 func (e *examination) step(ctx context.Context, own *pgxpool.Pool, capacity int64, examine bool) bool {
 	e.releaseDelayed(ctx, own, e.suspects.takeExpired())
 	e.quarantine.hide(ctx, own, outOfTime(e.suspects.takeLate()))
-	e.renew(ctx, own, e.suspects.takeOverdue())
+	e.extend(ctx, own, e.suspects.takeOverdue())
 	if !examine {
 		return true
 	}
@@ -103,14 +103,14 @@ func (e *examination) archive(ctx context.Context, db *pgxpool.Pool, some []susp
 	e.suspects.pauseArchiving(some[0].lease)
 }
 
-// renew renews the leases of messages that wait. It forgets those that other consumers have taken.
-func (e *examination) renew(ctx context.Context, db *pgxpool.Pool, some []suspect) {
-	e.suspects.requeue(e.renewed(ctx, db, some)...)
+// extend extends the leases of messages that wait. It forgets those that other consumers have taken.
+func (e *examination) extend(ctx context.Context, db *pgxpool.Pool, some []suspect) {
+	e.suspects.requeue(e.extended(ctx, db, some)...)
 }
 
-// renewed renews leases, and returns what was not taken away. What cannot be renewed by itself comes back when
+// extended extends leases, and returns what was not taken away. What cannot be extended by itself comes back when
 // its lease ends.
-func (e *examination) renewed(ctx context.Context, db *pgxpool.Pool, some []suspect) (still []suspect) {
+func (e *examination) extended(ctx context.Context, db *pgxpool.Pool, some []suspect) (still []suspect) {
 	if len(some) == 0 {
 		return nil
 	}
@@ -217,7 +217,7 @@ func (e *examination) examine(ctx context.Context, db *pgxpool.Pool, u suspect) 
 	if u.slow {
 		timeout = min(readTimeout*time.Duration(max(u.row.Number, 1)), max(u.lease/2, readTimeout))
 		if time.Until(u.until) < 3*u.lease/4 {
-			still := e.renewed(ctx, db, []suspect{u})
+			still := e.extended(ctx, db, []suspect{u})
 			if len(still) == 0 {
 				return
 			}
@@ -263,8 +263,8 @@ func (e *examination) archiveLater(unreadable []unread, from map[int64]suspect) 
 // unreachableWait is how long a server is left alone that could not be reached.
 const unreachableWait = screenTimeout / 5
 
-// makeReady renews the leases of messages that could be read, for the next claim to take them. If it
-// cannot, they wait once more. One whose lease alone cannot be renewed is handed over with what is left of that, if it is
+// makeReady extends the leases of messages that could be read, for the next claim to take them. If it
+// cannot, they wait once more. One whose lease alone cannot be extended is handed over with what is left of that, if it is
 // more than half.
 func (e *examination) makeReady(ctx context.Context, db *pgxpool.Pool, leases []subscription.Lease, from map[int64]suspect, lease time.Duration) {
 	if len(leases) == 0 {

@@ -38,7 +38,7 @@ func (q quarantine) hide(ctx context.Context, db *pgxpool.Pool, doubtful []unrea
 	q.try(ctx, db, doubtful, []quarantineStep{hideOnly()})
 }
 
-// quarantineStep is one way to put messages away.
+// quarantineStep is one way to quarantine messages.
 type quarantineStep struct {
 	archive       string // the statement that moves them; "" if they stay
 	merge         bool   // the reason is added to their headers, or else replaces them
@@ -61,7 +61,7 @@ func (q quarantine) steps(ctx context.Context) []quarantineStep {
 	return []quarantineStep{{archive: archive, merge: true}, {archive: archive}, {merge: true}, {}, hideOnly()}
 }
 
-// try puts messages away, together if it can. It ends with the first lock, and returns those that
+// try quarantines messages, together if it can. It ends with the first lock, and returns those that
 // are left then.
 func (q quarantine) try(ctx context.Context, db *pgxpool.Pool, messages []unread, steps []quarantineStep) (locked []unread) {
 	if len(messages) == 0 || len(steps) == 0 {
@@ -105,7 +105,7 @@ func otherSteps(steps []quarantineStep) []quarantineStep {
 	return steps[len(steps)-1:]
 }
 
-// run puts messages away, and returns those that it has found under their tokens.
+// run quarantines messages, and returns those that it has found under their tokens.
 func (q quarantine) run(ctx context.Context, db *pgxpool.Pool, messages []unread, step quarantineStep) (found idSet, err error) {
 	var t tokenColumns
 	delays, reasons := make([]int64, len(messages)), make([]*string, len(messages))

@@ -74,12 +74,12 @@ func TestQuarantine_ExtendsLeaseWhileArchiveWaits(t *testing.T) {
 		taken := Row{ID: l.ID, Number: int32(l.Number), ReadAt: l.At}
 		suspects.requeue(suspect{unread: unread{row: taken, cause: errors.New("too large")}, lease: time.Hour, until: time.Now().Add(time.Minute)})
 	}
-	s.claims.examination.renew(t.Context(), pool, suspects.takeOverdue())
+	s.claims.examination.extend(t.Context(), pool, suspects.takeOverdue())
 	require.Empty(t, suspects.takeOverdue())
 	require.Len(t, suspects.takeWaiting(), 1)
-	var renewed string
-	require.NoError(t, pool.QueryRow(t.Context(), "select message::text from pgmq.q_t where vt > now() + interval '50 minutes' and read_ct = 1").Scan(&renewed))
-	require.Equal(t, "1", renewed)
+	var extended string
+	require.NoError(t, pool.QueryRow(t.Context(), "select message::text from pgmq.q_t where vt > now() + interval '50 minutes' and read_ct = 1").Scan(&extended))
+	require.Equal(t, "1", extended)
 }
 
 func TestScreening_GivesSlowServerMoreTime(t *testing.T) {

@@ -33,7 +33,7 @@ func (r *Receipt) Settled() bool { return r.committed.Load() }
 func (r *Receipt) Commit() { r.committed.Store(true) }
 
 // Ack removes the message in tx, if its lease is still valid. It waits for a
-// session that is about to renew or take the lease.
+// session that is about to extend or take the lease.
 func (r *Receipt) Ack(ctx context.Context, tx pgx.Tx, token subscription.Token) error {
 	var columns tokenColumns
 	columns.add(token)

@@ -196,7 +196,7 @@ func (q *suspects) takeMatching(n int, matches func(suspect) bool) (removed []su
 }
 
 // takeLate returns those that there is no time to read any more. It forgets those whose leases have
-// ended: they are claimed again. One that was sized stays, to be renewed, if there is time for no
+// ended: they are claimed again. One that was sized stays, to be extended, if there is time for no
 // other: so however long it takes to size messages, and to read them, some are read.
 func (q *suspects) takeLate() (late []unread) {
 	q.mu.Lock()

@@ -102,7 +102,7 @@ func TestQuarantine_ReadsMeasuredMessageDespiteSlowOthers(t *testing.T) {
 		q.requeue(some...)
 		time.Sleep(900 * time.Millisecond)
 		require.Equal(t, []unread{{row: Row{ID: 1}}, {row: Row{ID: 3}}}, q.takeLate())
-		require.Equal(t, []Row{{ID: 2}}, suspectRows(q.takeOverdue()), "its lease is to be renewed")
+		require.Equal(t, []Row{{ID: 2}}, suspectRows(q.takeOverdue()), "its lease is to be extended")
 
 		q.add([]unread{{row: Row{ID: 3, Number: 2}}, {row: Row{ID: 1, Number: 2}}}, time.Second)
 		time.Sleep(300 * time.Millisecond)

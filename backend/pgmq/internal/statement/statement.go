@@ -150,7 +150,7 @@ func Finite(column string) string {
 	return "case when pg_catalog.isfinite(" + column + ") then " + column + " else 'epoch' end"
 }
 
-// ackWait is how long an ack in a handler's transaction waits for a lock. Another consumer that renews
+// ackWait is how long an ack in a handler's transaction waits for a lock. Another consumer that extends
 // the lease, or takes it away, has the row for milliseconds.
 const ackWait = 3 * time.Second
 

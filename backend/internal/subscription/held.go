@@ -8,9 +8,9 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// lease is a message that this subscription has leased or locked. The mutex of its
+// held is a message that this subscription has leased or locked. The mutex of its
 // owner guards what is below it.
-type lease struct {
+type held struct {
 	Lease                          // its token is final once batch is nil
 	cancel context.CancelCauseFunc // of the message's context
 	owner  *leases
@@ -20,11 +20,11 @@ type lease struct {
 	phase       phase
 	parked      bool      // delivered, but waiting with the consumer
 	since       time.Time // when the phase began
-	renewAt     time.Time
+	extendAt    time.Time
 	expiresAt   time.Time // by our own clock, at the latest
 	grantedAt   time.Time // by the clock of the store: when it was leased or extended last
 	planned     bool      // it is about to be extended
-	retrying    bool      // the last extension has failed; the next is at renewAt, and not before
+	retrying    bool      // the last extension has failed; the next is at extendAt, and not before
 	failedAlone bool      // the last extension has failed, which was of this lease only
 	isLeased    bool      // the store has said so; a locked message counts as leased
 	lockLost    bool      // it was locked, and then neither removed nor leased
@@ -53,11 +53,11 @@ const (
 )
 
 // prepare returns a lease for each message that was asked for at sent.
-func prepare(ls *leases, fetched []Lease, sent time.Time) []*lease {
+func prepare(ls *leases, fetched []Lease, sent time.Time) []*held {
 	const together = 16 // leases in one allocation; they are freed together, so not too many
-	all := make([]*lease, 0, len(fetched))
+	all := make([]*held, 0, len(fetched))
 	for some := range slices.Chunk(fetched, together) {
-		block := make([]lease, len(some))
+		block := make([]held, len(some))
 		for i, f := range some {
 			l := &block[i]
 			ctx, cancel := context.WithCancelCause(backend.WithDelivery(ls.parent, f.Delivery))
@@ -72,29 +72,29 @@ func prepare(ls *leases, fetched []Lease, sent time.Time) []*lease {
 }
 
 // extended records that the store was asked at sent to lease for d, and did.
-func (l *lease) extended(sent time.Time, d time.Duration) {
-	l.renewAt = sent.Add(d / 3)
+func (l *held) extended(sent time.Time, d time.Duration) {
+	l.extendAt = sent.Add(d / 3)
 	l.expiresAt = sent.Add(d)
 	l.isLeased, l.failedAlone, l.retrying = true, false, false
 }
 
 // wasValid reports whether the lease had not ended at a time by the clock of the store. Our own clock cannot tell: it may
 // have stood still, as that of a suspended host does.
-func (l *lease) wasValid(now time.Time) bool {
+func (l *held) wasValid(now time.Time) bool {
 	return !now.IsZero() && now.Before(l.grantedAt.Add(l.owner.config.Lease))
 }
 
 // isDue reports whether to extend the lease now, in the same go with others.
-func (l *lease) isDue(now time.Time) bool {
+func (l *held) isDue(now time.Time) bool {
 	if l.retrying {
-		return !now.Before(l.renewAt)
+		return !now.Before(l.extendAt)
 	}
-	return l.renewAt.Before(now.Add(l.owner.config.Lease / 6))
+	return l.extendAt.Before(now.Add(l.owner.config.Lease / 6))
 }
 
 // busyRetry is how long until the lease is extended again, after others had locked the message. Until one
 // that is not leased is, nothing may be fetched.
-func (l *lease) busyRetry() time.Duration {
+func (l *held) busyRetry() time.Duration {
 	if l.isLeased {
 		return time.Second
 	}
@@ -102,20 +102,20 @@ func (l *lease) busyRetry() time.Duration {
 }
 
 // retryExtension has the lease extended again after a wait, and before it runs out.
-func (l *lease) retryExtension(now time.Time, wait time.Duration) {
+func (l *held) retryExtension(now time.Time, wait time.Duration) {
 	l.retrying = true
-	l.renewAt = now.Add(min(wait, l.owner.config.Lease/10))
-	if l.expiresAt.Before(l.renewAt) {
-		l.renewAt = l.expiresAt
+	l.extendAt = now.Add(min(wait, l.owner.config.Lease/10))
+	if l.expiresAt.Before(l.extendAt) {
+		l.extendAt = l.expiresAt
 	}
 }
 
 // checkAt is when l must be extended, unless that is planned, or ends.
-func (l *lease) checkAt() time.Time {
+func (l *held) checkAt() time.Time {
 	if l.batch != nil {
 		return l.expiresAt
 	}
-	at := l.renewAt
+	at := l.extendAt
 	if l.planned {
 		at = l.expiresAt
 	}
@@ -128,7 +128,7 @@ func (l *lease) checkAt() time.Time {
 // end is when l is no longer extended: a handler has had it for MaxExtension,
 // or it has waited for a slot for as long as a lease lasts. The deliverer watches what
 // waits to be received: only one of them can know that it was not.
-func (l *lease) end() time.Time {
+func (l *held) end() time.Time {
 	switch l.phase {
 	case waiting:
 		return l.since.Add(l.owner.config.Lease)
@@ -140,7 +140,7 @@ func (l *lease) end() time.Time {
 }
 
 // extensionFailed plans the next attempt, after one that was of this lease alone, or not.
-func (l *lease) extensionFailed(now time.Time, alone bool) {
+func (l *held) extensionFailed(now time.Time, alone bool) {
 	wait := time.Second
 	if alone && l.phase == ackRefused {
 		wait = refusedMax // nothing of it can be stored, perhaps for ever
@@ -150,10 +150,10 @@ func (l *lease) extensionFailed(now time.Time, alone bool) {
 }
 
 // Park implements [backend.Parker]. A message that is parked has no slot.
-func (l *lease) Park(parked bool) { l.owner.park(l, parked) }
+func (l *held) Park(parked bool) { l.owner.park(l, parked) }
 
 // EnsureLease implements [Leaser].
-func (l *lease) EnsureLease(ctx context.Context) (Token, error) {
+func (l *held) EnsureLease(ctx context.Context) (Token, error) {
 	if b := l.owner.leaseOnly(l); b != nil {
 		select {
 		case <-b.ended:
@@ -165,6 +165,6 @@ func (l *lease) EnsureLease(ctx context.Context) (Token, error) {
 }
 
 var (
-	_ backend.Parker = (*lease)(nil)
-	_ Leaser         = (*lease)(nil)
+	_ backend.Parker = (*held)(nil)
+	_ Leaser         = (*held)(nil)
 )
