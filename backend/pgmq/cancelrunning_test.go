@@ -61,7 +61,7 @@ func TestCancelRunning_IsHeardOfByOtherProcesses(t *testing.T) {
 			require.Equal(t, backend.Cancelled{}, cancelRunning(t, operator, "t"), "it is gone")
 			stats := consumer.Stats()["t"]
 			require.EqualValues(t, 1, stats.Cancelled)
-			require.Zero(t, stats.Expired)
+			require.Zero(t, stats.LeasesLost)
 			require.Contains(t, log.String(), "ezq: a message was cancelled while a consumer had it")
 		})
 	}

@@ -337,7 +337,7 @@ func TestPGMQ_FunctionsOfUntrustedRoleAreNotCalled(t *testing.T) {
 			env.execAsOwner(t, "create function pgmq."+signature+" returns "+result+" language plpgsql as $$ begin insert into public.loot values (current_user); return null; end $$")
 			requireRefusedAsForeign(t, client.Publish("orders", message.NewMessage("1", []byte("{}"))), env)
 			require.Error(t, grouped.SubscribeInitialize("orders"))
-			require.Error(t, client.CreateQueue(t.Context(), "unlogged", &pgmq.QueueOptions{Kind: pgmq.Unlogged}))
+			require.Error(t, client.CreateQueue(t.Context(), "unlogged", &pgmq.QueueOptions{Kind: pgmq.QueueUnlogged}))
 			_, err := client.DropQueue(t.Context(), "orders")
 			requireRefusedAsForeign(t, err, env)
 			env.requireNothingStolen(t)
