@@ -12,9 +12,9 @@ import (
 
 func leases() []Case {
 	return theme("leases",
-		promise("a lease is renewed",
+		promise("a lease is extended",
 			"A message stays with its consumer for several leases, with a living context, and can be acked then.",
-			needsLease, leaseIsRenewed),
+			needsLease, leaseIsExtended),
 		promise("a message that is held too long is taken away",
 			"The context of a message that is held for longer than MaxExtension ends, with the cause ErrLeaseLost, and not before.",
 			needsLease, extensionEnds),
@@ -33,7 +33,7 @@ func leases() []Case {
 	)
 }
 
-func leaseIsRenewed(h *harness) {
+func leaseIsExtended(h *harness) {
 	one, two, topic := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic()
 	first := one.subscribe(topic)
 	one.publish(topic, "a")

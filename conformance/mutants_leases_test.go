@@ -22,13 +22,13 @@ func hiding(d *delivery) bool {
 func leaseMutants() []mutant {
 	return []mutant{
 		{
-			name:     "leases are not renewed",
+			name:     "leases are not extended",
 			breaks:   "a message is taken away from a consumer that is still at it after one lease",
-			killedBy: []string{"leases/a lease is renewed"},
+			killedBy: []string{"leases/a lease is extended"},
 			fault:    fault{config: func(c *memory.Config) { c.MaxExtension = brokerLease }},
 		},
 		{
-			name:     "leases are renewed for ever",
+			name:     "leases are extended for ever",
 			breaks:   "a message is never taken away from a consumer that keeps it",
 			killedBy: []string{"leases/a message that is held too long is taken away", "leases/what is not heard of comes back"},
 			fault:    fault{config: func(c *memory.Config) { c.MaxExtension = 0 }},
@@ -133,7 +133,7 @@ func contextMutants() []mutant {
 		{
 			name:     "contexts end too soon",
 			breaks:   "the context of a message ends before the message is settled",
-			killedBy: []string{"stopping/a context ends with its message", "leases/a lease is renewed"},
+			killedBy: []string{"stopping/a context ends with its message", "leases/a lease is extended"},
 			fault: fault{interception: interception{deliver: func(d *delivery) bool {
 				ctx, cancel := context.WithTimeout(d.handed.Context(), 100*time.Millisecond)
 				context.AfterFunc(ctx, cancel)

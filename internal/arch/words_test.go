@@ -29,6 +29,7 @@ var retiredWords = []retired{
 	{`takers?`, "consumer"},
 	{`mistrusts?|habits?`, "lock policy"},
 	{`turn(s|ed)? away`, "release"},
+	{`renew(s|ed|als?|ing)?`, "extend"},
 	{`sits? down|come back with a seat`, "reacquire"},
 }
 
