@@ -2,6 +2,7 @@ package ezq_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,12 +61,12 @@ func TestExpires_LateEventIsDroppedIfTopicSaysSo(t *testing.T) {
 		publishExpiring(t, broker, 2)
 		time.Sleep(time.Hour)
 		router := newRouter(broker, ezq.Config{Topics: map[string]ezq.TopicConfig{"ezq": {DropExpired: true}}})
-		handled := 0
+		var handled atomic.Int64
 		for _, name := range []string{"a", "b"} {
-			ezq.Handle(router, func(context.Context, orderPlaced) error { handled++; return nil }, ezq.Concurrency(1), ezq.Name(name))
+			ezq.Handle(router, func(context.Context, orderPlaced) error { handled.Add(1); return nil }, ezq.Concurrency(1), ezq.Name(name))
 		}
 		runFor(t, router, time.Second)
-		require.Equal(t, 2, handled)
+		require.EqualValues(t, 2, handled.Load())
 		stats := router.Stats()["ezq"]
 		require.EqualValues(t, 1, stats.Dropped)
 		require.EqualValues(t, 1, stats.Succeeded)

@@ -18,10 +18,12 @@ func TestGate_PassesFewOfMany(t *testing.T) {
 			g.heard()
 			time.Sleep(100 * time.Microsecond)
 		}
+		synctest.Wait()
 		require.InDelta(t, 10*time.Second/notifyMax, passed, 10)
 		before := passed
 		g.heard()
 		time.Sleep(notifyMax)
+		synctest.Wait()
 		require.Greater(t, passed, before, "the last one is passed on")
 	})
 }
@@ -35,6 +37,7 @@ func TestGate_PassesOnAtOnceWhatComesSeldom(t *testing.T) {
 			g.heard()
 			require.Equal(t, i+1, passed)
 			time.Sleep(2 * notifyMin)
+			synctest.Wait()
 		}
 	})
 }

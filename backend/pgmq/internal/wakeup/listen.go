@@ -41,7 +41,7 @@ type Listener struct {
 
 	mu     sync.Mutex
 	queues map[string]bool
-	gates  map[string]*gate // by queue; one for pauses
+	gates  map[string]*gate // by what is notified: a queue, its removals, pauses
 	more   chan struct{}    // holds a token when queues has grown
 }
 
@@ -62,6 +62,7 @@ func (l *Listener) Add(queue string) {
 	l.mu.Lock()
 	if !l.queues[queue] {
 		l.queues[queue], l.gates[queue] = true, l.gate(queue)
+		l.gates[Removals(queue)] = l.gate(Removals(queue))
 	}
 	l.mu.Unlock()
 	select {
@@ -152,14 +153,14 @@ func (l *Listener) session(ctx context.Context, undelivered bool) (listened bool
 	}
 }
 
-func (l *Listener) gate(queue string) *gate {
-	return &gate{pass: func() { l.wakeups.Signal(queue) }}
+func (l *Listener) gate(notified string) *gate {
+	return &gate{pass: func() { l.wakeups.Signal(notified) }}
 }
 
-// hear passes on a notification of queue, if that is one of those to listen for: a payload can be any text.
-func (l *Listener) hear(queue string) {
+// hear passes on a notification, if it is one of those to listen for: a payload can be any text.
+func (l *Listener) hear(notified string) {
 	l.mu.Lock()
-	gate := l.gates[queue]
+	gate := l.gates[notified]
 	l.mu.Unlock()
 	if gate != nil {
 		gate.heard()
