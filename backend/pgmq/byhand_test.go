@@ -28,8 +28,8 @@ func TestSQLByHand_TakesAnyHeaders(t *testing.T) {
 
 			execute(t, pool, "insert into pgmq.a_orders (msg_id, vt, message, headers) values (42, now(), '{}', "+headers+")")
 			execute(t, pool, sqlBlock(t, "insert into pgmq.q_orders (vt"))
-			requireCount(t, pool, "pgmq.a_orders", 1) // it has no reason
-			execute(t, pool, `update pgmq.a_orders set headers = '{"reason_poisoned":"unreadable"}', vt = 'infinity'`)
+			requireCount(t, pool, "pgmq.a_orders", 1) // it was not quarantined
+			execute(t, pool, `update pgmq.a_orders set vt = 'infinity', headers = '{"reason_poisoned":"unreadable"}'`)
 			execute(t, pool, sqlBlock(t, "insert into pgmq.q_orders (vt"))
 			requireCount(t, pool, "pgmq.q_orders", 2)
 			require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_orders where headers::text like '%poisoned%'"))

@@ -41,7 +41,7 @@ type Listener struct {
 
 	mu     sync.Mutex
 	queues map[string]bool
-	gates  map[string]*gate // by what is notified: a queue, its removals, pauses
+	gates  map[string]*gate // by what the channel carries
 	more   chan struct{}    // holds a token when queues has grown
 }
 
@@ -61,8 +61,10 @@ func NewListener(pool *pgxpool.Config, wakeups *Signals, logger *slog.Logger) *L
 func (l *Listener) Add(queue string) {
 	l.mu.Lock()
 	if !l.queues[queue] {
-		l.queues[queue], l.gates[queue] = true, l.gate(queue)
-		l.gates[Removals(queue)] = l.gate(Removals(queue))
+		l.queues[queue] = true
+		for _, payload := range [...]string{queue, Removals(queue)} {
+			l.gates[payload] = l.gate(payload)
+		}
 	}
 	l.mu.Unlock()
 	select {
@@ -153,14 +155,14 @@ func (l *Listener) session(ctx context.Context, undelivered bool) (listened bool
 	}
 }
 
-func (l *Listener) gate(notified string) *gate {
-	return &gate{pass: func() { l.wakeups.Signal(notified) }}
+func (l *Listener) gate(payload string) *gate {
+	return &gate{pass: func() { l.wakeups.Signal(payload) }}
 }
 
-// hear passes on a notification, if it is one of those to listen for: a payload can be any text.
-func (l *Listener) hear(notified string) {
+// hear passes on a notification, if it is one that this process waits for: a payload can be any text.
+func (l *Listener) hear(payload string) {
 	l.mu.Lock()
-	gate := l.gates[notified]
+	gate := l.gates[payload]
 	l.mu.Unlock()
 	if gate != nil {
 		gate.heard()
