@@ -13,7 +13,7 @@ import (
 // Any role that may log in can notify in a loop.
 func TestListener_FloodOfNotificationsCausesFewQueries(t *testing.T) {
 	t.Parallel()
-	for name, payload := range map[string]string{"of a queue": "t", "of pauses": "pgmq.ezq_pauses", "of nothing": "x"} {
+	for name, payload := range map[string]string{"of a queue": "t", "of removals": "pgmq.ezq_removals t", "of pauses": "pgmq.ezq_pauses", "of nothing": "x"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Database(t)

@@ -41,7 +41,7 @@ type Listener struct {
 
 	mu     sync.Mutex
 	queues map[string]bool
-	gates  map[string]*gate // by queue; one for pauses
+	gates  map[string]*gate // of each queue, by its name and by that of its removals; one for pauses
 	more   chan struct{}    // holds a token when queues has grown
 }
 
@@ -61,7 +61,10 @@ func NewListener(pool *pgxpool.Config, wakeups *Signals, logger *slog.Logger) *L
 func (l *Listener) Add(queue string) {
 	l.mu.Lock()
 	if !l.queues[queue] {
-		l.queues[queue], l.gates[queue] = true, l.gate(queue)
+		l.queues[queue] = true
+		for _, heard := range []string{queue, Removals(queue)} {
+			l.gates[heard] = l.gate(heard)
+		}
 	}
 	l.mu.Unlock()
 	select {
