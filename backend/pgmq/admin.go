@@ -22,14 +22,14 @@ import (
 type QueueKind uint8
 
 const (
-	// QueuePlain: the messages survive a crash of the server, and are on its standbys.
+	// QueuePlain queues keep their messages in a crash of the server, and on its standbys.
 	QueuePlain QueueKind = iota
 
-	// QueueUnlogged: the messages are lost in a crash, and when a standby takes over.
+	// QueueUnlogged queues lose their messages in a crash, and when a standby takes over.
 	// Publishing writes no WAL. The archive is logged all the same.
 	QueueUnlogged
 
-	// QueuePartitioned: the messages are in tables of PartitionInterval each, of which
+	// QueuePartitioned queues have their messages in tables of PartitionInterval each, of which
 	// pg_partman drops the old ones. It also drops unhandled messages: use it
 	// for messages that are worthless after a while.
 	QueuePartitioned
