@@ -15,7 +15,8 @@ type Scheduler interface {
 // Schedules lists and pauses schedules, in all processes: see [ScheduleTick]. Its methods may be called
 // concurrently.
 type Schedules interface {
-	// List returns the schedules that the backend knows, in the order of their names.
+	// List returns the schedules that the backend knows, in the order of their names. If it does not list
+	// all, it returns the first ones and a *[TruncatedError].
 	List(ctx context.Context) ([]ScheduleState, error)
 
 	// Pause has nothing published for the ticks of a schedule until Resume, or until p.For has passed.

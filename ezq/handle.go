@@ -11,7 +11,7 @@ import (
 //
 // fn is called concurrently, as far as Config.Concurrency allows. Its context
 // carries [Meta], stays alive while the router drains, and ends with the cause
-// [ErrInterrupted] or [ErrLeaseLost]. What fn returns decides what becomes of
+// [ErrInterrupted], [ErrLeaseLost] or [ErrCancelled]. What fn returns decides what becomes of
 // the event: see Delivery, in the overview of this package.
 //
 // A handler of [EndEvent] or [InterruptEvent] observes it: fn is called as the

@@ -76,8 +76,7 @@ func (p *archivePruner) step(ctx context.Context, after archivePlace, limit int)
 	sql := archiveNames(p.queue).Replace(sqlfile.Text(pruneArchiveSQL))
 	limited, cancel := context.WithTimeout(ctx, 2*pruneTimeout)
 	defer cancel()
-	settings := fmt.Sprintf("lock_timeout = '1s'; set local statement_timeout = %d", pruneTimeout.Milliseconds())
-	err = transact.Run(limited, p.pool, settings, func(tx pgx.Tx) error {
+	err = transact.Run(limited, p.pool, pruneSettings, func(tx pgx.Tx) error {
 		return tx.QueryRow(limited, sql, pgx.QueryExecModeCacheDescribe, after.at, after.id, p.keep.Seconds(), limit).Scan(new(int), new(int), &next.at, &next.id)
 	})
 	return next, err

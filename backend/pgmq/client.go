@@ -304,8 +304,8 @@ func (c *Client) CountDeadLetters(ctx context.Context, from string, s backend.De
 }
 
 // Origins says what [Client.Redrive] would do with the dead letters that could be moved
-// now, if it was called with the same selection: where they go, and what stays. It looks
-// at the oldest 10,000, and moves nothing. Those that go somewhere come first, then those
+// now, if it was called with the same selection, the Limit aside: where they go, and what
+// stays. It looks at the oldest 10,000, and moves nothing. Those that go somewhere come first, then those
 // whose queue is missing, then strays; of each, first those of which there are most.
 func (c *Client) Origins(ctx context.Context, from string, s backend.DeadLetterSelection) ([]Origin, error) {
 	return c.letters.origins(ctx, from, s)
@@ -331,8 +331,8 @@ func (c *Client) PurgeDeadLetters(ctx context.Context, from string, s backend.De
 	return c.letters.purge(ctx, from, s)
 }
 
-// EditDeadLetter implements [backend.DeadLetterStore]. It reads dead letters of up to 64 MiB. The role needs SELECT and UPDATE on the
-// dead-letter queue.
+// EditDeadLetter implements [backend.DeadLetterStore]. It reads dead letters of up to 64 MiB. A payload of more than
+// MaxPayloadBytes is refused with [ErrTooLarge]. The role needs SELECT and UPDATE on the dead-letter queue.
 func (c *Client) EditDeadLetter(ctx context.Context, from string, e backend.DeadLetterEdit) error {
 	return c.letters.edit(ctx, from, e)
 }
@@ -391,7 +391,8 @@ func (c *Client) Pauses(ctx context.Context, topic string) ([]backend.Paused, er
 	return c.pauses.list(ctx, topic)
 }
 
-// Schedules implements [backend.Scheduler]. It needs SELECT, and to pause UPDATE, on pgmq.q_ezq_schedules.
+// Schedules implements [backend.Scheduler]. The role needs SELECT (msg_id, message) on pgmq.q_ezq_schedules, and to
+// pause and resume UPDATE (message). If there are more than 10,000, the first ones come with a [*backend.TruncatedError].
 func (c *Client) Schedules() backend.Schedules { return schedules{c.publisher} }
 
 // AllPauses returns the pauses of all topics that hold now, in the order of their names, as Pauses does.

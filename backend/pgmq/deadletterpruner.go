@@ -86,8 +86,7 @@ func (p *deadLetterPruner) step(ctx context.Context, queue string) (old int, err
 func (p *deadLetterPruner) delete(ctx context.Context, queue, small string) (old int, err error) {
 	sql := strings.NewReplacer("{table}", queuename.Table(queue), "{small}", small).Replace(sqlfile.Text(pruneDeadLettersSQL))
 	var looked int
-	setting := fmt.Sprintf("lock_timeout = '1s'; set local statement_timeout = %d", pruneTimeout.Milliseconds())
-	err = transact.Run(ctx, p.pool, setting, func(tx pgx.Tx) error {
+	err = transact.Run(ctx, p.pool, pruneSettings, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, p.after, p.topic, textOrNull(p.group), p.keep.Seconds()).Scan(&looked, &old, &p.after)
 	})
 	return old, err

@@ -163,7 +163,11 @@ func (d *deadLetterStore) edit(ctx context.Context, from string, e backend.DeadL
 
 func (d *deadLetterStore) checkEdit(e backend.DeadLetterEdit) error {
 	if err := e.Check(); err != nil {
-		return &Error{Kind: ErrInvalidMessage, Cause: err}
+		kind := ErrInvalidMessage
+		if e.Payload = []byte("null"); e.Check() != nil { // it is not the payload that is refused
+			kind = ErrInvalidConfig
+		}
+		return &Error{Kind: kind, Cause: err}
 	}
 	if size, limit := len(e.Payload), d.publisher.config.MaxPayloadBytes; size > limit {
 		return &Error{

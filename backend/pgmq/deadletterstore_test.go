@@ -228,6 +228,27 @@ func TestEditDeadLetter_KeptRowIsSaid(t *testing.T) {
 	require.ErrorContains(t, err, "look for a trigger, a rule or a policy on")
 }
 
+func TestEditDeadLetter_WithoutAuthorOrVersionIsInvalidConfig(t *testing.T) {
+	t.Parallel()
+	client, pool := openLetters(t)
+	insertLetter(t, pool, `1`, `{}`)
+	for _, edit := range []backend.DeadLetterEdit{
+		{Row: 1, Version: "v", Payload: []byte("2")}, {Row: 1, By: "ada", Payload: []byte("2")}, {Row: 1, By: "ada", Payload: []byte("{")},
+	} {
+		err := client.EditDeadLetter(t.Context(), "t_dead", edit)
+		require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+		require.NotErrorIs(t, err, pgmq.ErrInvalidMessage)
+	}
+}
+
+func TestEditDeadLetter_WithTooLargePayloadIsRefused(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{Publisher: pgmq.PublisherConfig{MaxPayloadBytes: 10}})
+	execute(t, pool, "select pgmq.create('t_dead')")
+	err := client.EditDeadLetter(t.Context(), "t_dead", backend.DeadLetterEdit{Row: 1, Version: "v", Payload: []byte(`"0123456789"`), By: "ada"})
+	require.ErrorIs(t, err, pgmq.ErrTooLarge)
+}
+
 func TestEditDeadLetter_OfUnreadableIsRefused(t *testing.T) {
 	t.Parallel()
 	client, pool := openLetters(t)

@@ -43,15 +43,18 @@
 //
 // The operations of a [Client] have one form: a context, the topic if there is one, what is chosen there, and how.
 // What is chosen is a value, options are a pointer, and nil options are the defaults. An operation on one queue takes
-// that of the Group, if the Client has one. The comment of each says which privileges it needs.
+// that of the Group, if the Client has one; those about dead letters do not, since groups share them. The comment of
+// each says which privileges it needs.
 //
 //   - Queues: [Client.Queues], [Client.Metrics] and [Client.AllMetrics] tell how they are doing, [Client.Stats] what this
 //     process does with them. [Client.CreateQueue], [Client.Tune], [Client.PurgeQueue] and [Client.DropQueue] change one.
 //   - Consumers: [Client.Pause] stops those of a topic in all processes, [Client.Resume] lets them go on, and
 //     [Client.Pauses] and [Client.AllPauses] tell who has paused what, and why.
-//   - Single messages: [Client.Find] tells where they are, [Client.Cancel] deletes what waits, and [Client.Reschedule]
-//     gives it another time.
-//   - Dead letters: [Client.DeadLetters] tells what failed and why, [Client.CountDeadLetters] how often,
+//   - Single messages: [Client.Find] tells where they are, [Client.Cancel] deletes what waits, [Client.CancelRunning]
+//     also what is being handled, and [Client.Reschedule] gives it another time.
+//   - Schedules: [Client.Schedules] lists, pauses and resumes those of all programs.
+//   - Dead letters: [Client.DeadLetters] tells what failed and why, [Client.CountDeadLetters] how often.
+//     [Client.DeadLetterHeads] lists them without their payloads, and [Client.ReadDeadLetter] reads one.
 //     [Client.EditDeadLetter] corrects one, [Client.Redrive] brings them back, which [Client.Origins] shows before, and
 //     [Client.PurgeDeadLetters] deletes them.
 //   - Archives, which SubscriberConfig.Archive fills: [Client.Replay] publishes from one again, and

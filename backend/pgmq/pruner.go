@@ -18,6 +18,9 @@ const (
 	pruneAtLatest = 10                     // rounds that are left out because the consumer is busy
 	prunePause    = 100 * time.Millisecond // between two steps, of 1000 messages at most
 	pruneTimeout  = 10 * time.Second       // of one step
+
+	// pruneSettings are those of its transaction, whose statements take as long as pruneTimeout at most.
+	pruneSettings = "lock_timeout = '1s'; set local statement_timeout = '10s'"
 )
 
 // pruner deletes what the queues that a subscriber consumes have kept for long enough: in small steps, and when their

@@ -185,7 +185,11 @@ func operate(t *testing.T, database string) error {
 	_, paused := client.Pause(t.Context(), "orders", backend.Pause{By: "ada", Reason: "maintenance"})
 	_, pausedLonger := client.Pause(t.Context(), "orders", backend.Pause{By: "ada", Reason: "maintenance"})
 	_, resumed := client.Resume(t.Context(), "orders")
-	return errors.Join(listed, measured, found, cancelled, shown, counted, edited, redriven, purged, replayed, emptied, paused, pausedLonger, resumed, operateBySQL(t, database, "orders"), watchSessions(t, database, true))
+	schedules := client.Schedules()
+	_, listedSchedules := schedules.List(t.Context())
+	_, pausedSchedule := schedules.Pause(t.Context(), "weekly", backend.Pause{By: "ada", Reason: "maintenance"})
+	_, resumedSchedule := schedules.Resume(t.Context(), "weekly")
+	return errors.Join(listedSchedules, pausedSchedule, resumedSchedule, listed, measured, found, cancelled, shown, counted, edited, redriven, purged, replayed, emptied, paused, pausedLonger, resumed, operateBySQL(t, database, "orders"), watchSessions(t, database, true))
 }
 
 // operateBySQL runs what the page has an operator run.
@@ -300,6 +304,8 @@ func ordersDatabase(t *testing.T) string {
 	execute(t, pool, sqlBlock(t, "create table if not exists pgmq.ezq_pauses"))
 	execute(t, pool, "create index on pgmq.q_orders (left(headers->>'ezq_unique', 400)) where jsonb_typeof(headers->'ezq_unique') = 'string'")
 	execute(t, pool, `insert into pgmq.q_orders (vt, message) values (now(), '{}')`)
+	begin := backend.WithScheduleTick(t.Context(), &backend.ScheduleTick{Schedule: "weekly", At: time.Now()}) // publishes nothing yet
+	require.NoError(t, openAt(t, database, pgmq.Config{}).Publish("orders", message.NewMessageWithContext(begin, "1", []byte("{}"))))
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
 		values (now(), '{}', '{"ezq_queue":"orders","topic_poisoned":"orders"}')`)
 	return database

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -35,7 +36,7 @@ func (s schedules) List(ctx context.Context) ([]backend.ScheduleState, error) {
 	err := s.check(ctx)
 	if err == nil {
 		var rows pgx.Rows
-		if rows, err = s.publisher.pool.Query(ctx, inSchedules(listSchedulesSQL), pgx.QueryExecModeCacheDescribe, maxSchedules); err == nil {
+		if rows, err = s.publisher.pool.Query(ctx, inSchedules(listSchedulesSQL), pgx.QueryExecModeCacheDescribe, maxSchedules+1); err == nil {
 			found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[schedulePosition])
 		}
 	}
@@ -43,13 +44,19 @@ func (s schedules) List(ctx context.Context) ([]backend.ScheduleState, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fault.Classify("list schedules", "", scheduleDenied(err, "SELECT (msg_id, message)"))
+		return nil, fault.Classify(listSchedulesOp, "", scheduleDenied(err, "SELECT (msg_id, message)"))
+	}
+	if len(found) > maxSchedules {
+		found, err = found[:maxSchedules], &backend.TruncatedError{
+			Tables: []string{queuename.Table(schedulesQueue)}, Reason: fmt.Sprintf("only the first %d schedules were looked at", maxSchedules),
+			Remedy: "delete the rows of those that no program has any more",
+		}
 	}
 	all := make([]backend.ScheduleState, len(found))
 	for i, one := range found {
 		all[i] = one.state()
 	}
-	return all, nil
+	return all, fault.Classify(listSchedulesOp, "", err)
 }
 
 func (s schedules) Pause(ctx context.Context, name string, p backend.Pause) (paused backend.Paused, err error) {
@@ -70,7 +77,10 @@ func (s schedules) Pause(ctx context.Context, name string, p backend.Pause) (pau
 	return paused, fault.Classify(pauseScheduleOp, "", err)
 }
 
-const pauseScheduleOp = "pause a schedule"
+const (
+	listSchedulesOp = "list schedules"
+	pauseScheduleOp = "pause a schedule"
+)
 
 func (s schedules) Resume(ctx context.Context, name string) (resumed bool, err error) {
 	err = s.change(ctx, name, func(found schedulePosition) (*backend.Paused, bool) {
@@ -127,6 +137,6 @@ func pauseText(paused *backend.Paused) *string {
 	if paused == nil {
 		return nil
 	}
-	text, _ := json.Marshal(storedPause{paused.By, paused.Reason, paused.Since, orNull(paused.Until)}) // cannot fail: years end at 9999
+	text, _ := json.Marshal(storedPause{paused.By, paused.Reason, paused.Since, timeOrNull(paused.Until)}) // cannot fail: years end at 9999
 	return new(string(text))
 }

@@ -74,6 +74,19 @@ func TestSchedule_ContinuesInAnyTimeZone(t *testing.T) {
 	}
 }
 
+func TestSchedules_SayWhatTheyLeaveOut(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	tryTick(t, client, "nightly", time.Now())
+	execute(t, pool, `insert into pgmq.q_ezq_schedules (msg_id, vt, message) overriding system value
+		select -n, 'infinity', jsonb_build_object('schedule', 's' || n, 'last', now()) from generate_series(1, 10000) as n`)
+	all, err := client.Schedules().List(t.Context())
+	require.ErrorAs(t, err, new(*backend.TruncatedError))
+	require.ErrorContains(t, err, "only the first 10000 schedules")
+	require.Len(t, all, 10_000)
+	require.Equal(t, "nightly", all[0].Name)
+}
+
 func TestSchedules_OfAnotherProcessArePaused(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)

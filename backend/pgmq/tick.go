@@ -39,7 +39,7 @@ func advance(ctx context.Context, db DBTX, tick *backend.ScheduleTick) (backend.
 	found, err := position(ctx, db, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		// It begins now. Another process may be faster, which is no error.
-		if err = execute(ctx, db, beginSQL, id, tick.Schedule, orNull(tick.Next)); err == nil {
+		if err = execute(ctx, db, beginSQL, id, tick.Schedule, timeOrNull(tick.Next)); err == nil {
 			found, err = position(ctx, db, id)
 		}
 	}
@@ -61,16 +61,9 @@ func advance(ctx context.Context, db DBTX, tick *backend.ScheduleTick) (backend.
 		if found.paused() != nil {
 			result.Outcome = backend.TickPaused
 		}
-		err = execute(ctx, db, advanceSQL, id, tick.At, orNull(tick.Next))
+		err = execute(ctx, db, advanceSQL, id, tick.At, timeOrNull(tick.Next))
 	}
 	return result, err
-}
-
-func orNull(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
 }
 
 // scheduleID is a number that PGMQ never gives a message: a negative one.

@@ -128,6 +128,31 @@ func TestFlow_RepeatsDisturbedDeliveries(t *testing.T) {
 	}
 }
 
+func TestSnoozed_ListsEventsThatWerePutOff(t *testing.T) {
+	t.Parallel()
+	snoozing := func(client backend.Backend) *ezq.Router {
+		router := ezq.NewRouter(client, &quiet)
+		calls := 0
+		ezq.Handle(router, func(_ context.Context, e orderPaid) error {
+			if calls++; calls == 1 {
+				return ezq.Snooze(time.Hour)
+			}
+			return nil
+		})
+		return router
+	}
+	ezqtest.Run(t, snoozing, func(f *ezqtest.Flow) {
+		f.Publish(orderPaid{1})
+		f.AwaitIdle()
+		ezqtest.Snoozed[orderPaid](f).Equal(orderPaid{1})
+		ezqtest.Failed[orderPaid](f).Times(0)
+		ezqtest.Handled[orderPaid](f).Times(0)
+		f.Advance(time.Hour)
+		ezqtest.Handled[orderPaid](f).Equal(orderPaid{1})
+		ezqtest.Snoozed[orderPaid](f).Times(1)
+	})
+}
+
 func TestAwaitIdle_ReturnsWhenRouterHasStopped(t *testing.T) {
 	t.Parallel()
 	ezqtest.Run(t, billing, func(f *ezqtest.Flow) {

@@ -7,7 +7,7 @@
 //
 //	fetcher    claims or locks messages while there is capacity    fetch.go
 //	deliverer  sends them to the channel, in order                 deliver.go
-//	extender    extends leases before they run out                  extend.go
+//	extender   extends leases before they run out                  extend.go
 //	settler    stores acks and nacks in batches                    settle.go
 //
 // Two more watch the store, if it can tell: pauseWatcher in pause.go has nothing fetched and handed over while the topic

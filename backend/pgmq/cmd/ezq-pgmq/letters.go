@@ -168,7 +168,7 @@ func editDeadLetter(ctx context.Context, client *pgmq.Client, c command, out io.
 		return fmt.Errorf("%s: %w: it must be one dead letter, as ezq-pgmq dead -json writes it", printable(c.file), err)
 	}
 	if len(doc.Payload) == 0 || doc.Version == "" {
-		return fmt.Errorf(`%s: it has no "payload", or no "version": it must be one dead letter, as ezq-pgmq dead -json writes it`, printable(c.file))
+		return fmt.Errorf(`%s: it has no "payload", or no "version": it must be one dead letter, as ezq-pgmq dead -json writes it; if it was cut, show it again with a larger -payload-limit`, printable(c.file))
 	}
 	var payload bytes.Buffer
 	if err := json.Compact(&payload, doc.Payload); err != nil {

@@ -1,5 +1,5 @@
 // The command ezq-pgmq is for operators: it shows how the queues of a database are doing, which
-// messages were dead-lettered and why, and redrives them. It pauses and resumes topics.
+// messages were dead-lettered and why, and redrives, edits and deletes these. It pauses and resumes topics.
 //
 //	export EZQ_DATABASE_URL=postgres://user:password@host:5432/database
 //	go run github.com/ezq-go/ezq/backend/pgmq/cmd/ezq-pgmq@latest queues
@@ -45,10 +45,11 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
       -after ROW               those behind that one
       -payload                 with their payloads, each up to 64 KiB
       -payload-limit N         up to N bytes
-      -json                    as JSON, with all that they have: for edit-dead, and for tests
-                               with ezqtest
+      -json                    as JSON, with all that they have if that is no more than
+                               -payload-limit: for edit-dead, and for tests with ezqtest
       -count                   how many there are of each topic, handler, event and reason, in
                                which a # stands for a number
+      -from TOPIC              only those that came from TOPIC; may be given several times
   ezq-pgmq redrive TOPIC       move dead letters back to where they came from: to the
                                queue of TOPIC, or those of its groups
       -max N                   at most N, the oldest first (10)
