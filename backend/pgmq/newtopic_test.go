@@ -43,6 +43,7 @@ func TestGrants_OfTopicAsDocumented(t *testing.T) {
 	owner, pool := ownerOf(t, database), pgtest.Pool(t, database)
 	urls := rolesWithout(t, database, regexp.MustCompile(`[qa]_orders(_dead)? `))
 	addTopic(t, owner, urls)
+	beginSchedule(t, database)
 	for role, use := range documented() {
 		if urls[role] == "" { // the owner
 			continue

@@ -53,7 +53,7 @@ func sqlBlock(t *testing.T, text string) string {
 }
 
 // documented is what docs/postgres.md says that roles can do, with queues "orders"
-// and "orders_dead" that exist and have a message each, and "ezq_schedules".
+// and "orders_dead" that exist and have a message each, and "ezq_schedules" with a schedule.
 func documented() map[string]func(t *testing.T, database string) error {
 	return map[string]func(t *testing.T, database string) error{
 		"ezq_owner": own, "ezq_publisher": publishOrder, "ezq_sender": sendOrder, "ezq_scheduler": scheduleOrder, "ezq_consumer": consumeOrders, "ezq_operator": operate,
@@ -304,11 +304,17 @@ func ordersDatabase(t *testing.T) string {
 	execute(t, pool, sqlBlock(t, "create table if not exists pgmq.ezq_pauses"))
 	execute(t, pool, "create index on pgmq.q_orders (left(headers->>'ezq_unique', 400)) where jsonb_typeof(headers->'ezq_unique') = 'string'")
 	execute(t, pool, `insert into pgmq.q_orders (vt, message) values (now(), '{}')`)
-	begin := backend.WithScheduleTick(t.Context(), &backend.ScheduleTick{Schedule: "weekly", At: time.Now()}) // publishes nothing yet
-	require.NoError(t, openAt(t, database, pgmq.Config{}).Publish("orders", message.NewMessageWithContext(begin, "1", []byte("{}"))))
+	beginSchedule(t, database)
 	execute(t, pool, `insert into pgmq.q_orders_dead (vt, message, headers)
 		values (now(), '{}', '{"ezq_queue":"orders","topic_poisoned":"orders"}')`)
 	return database
+}
+
+// beginSchedule makes the schedule known that operators pause, and publishes nothing.
+func beginSchedule(t *testing.T, database string) {
+	t.Helper()
+	begin := backend.WithScheduleTick(t.Context(), &backend.ScheduleTick{Schedule: "weekly", At: time.Now()})
+	require.NoError(t, openAt(t, database, pgmq.Config{}).Publish("orders", message.NewMessageWithContext(begin, "1", []byte("{}"))))
 }
 
 func TestGrants_DocumentedSuffice(t *testing.T) {
