@@ -133,7 +133,7 @@ func TestSnoozed_ListsEventsThatWerePutOff(t *testing.T) {
 	snoozing := func(client backend.Backend) *ezq.Router {
 		router := ezq.NewRouter(client, &quiet)
 		calls := 0
-		ezq.Handle(router, func(_ context.Context, e orderPaid) error {
+		ezq.Handle(router, func(_ context.Context, _ orderPaid) error {
 			if calls++; calls == 1 {
 				return ezq.Snooze(time.Hour)
 			}
