@@ -122,14 +122,9 @@ func (s DeadLetterSelection) Check() error {
 			return err
 		}
 	}
-	for _, text := range [...]selectedText{
-		{"ID", s.ID}, {"Group", s.Group}, {"Handler", s.Handler}, {"Event", s.Event}, {"Reason", s.Reason}, {"Header", s.Header}, {"Value", s.Value},
-	} {
-		if reason := text.unmatchable(); reason != "" {
-			return refuse(reason, "check it: no message has one like that")
-		}
-	}
-	return nil
+	return checkSelected(refuse,
+		selectedText{"ID", s.ID}, selectedText{"Group", s.Group}, selectedText{"Handler", s.Handler}, selectedText{"Event", s.Event},
+		selectedText{"Reason", s.Reason}, selectedText{"Header", s.Header}, selectedText{"Value", s.Value})
 }
 
 // DeadLetterCount is how many dead letters say the same of themselves.

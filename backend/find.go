@@ -66,14 +66,9 @@ func (s Selection) Check() error {
 	case s.Limit < 0:
 		return refuse(fmt.Sprintf("the limit is %d", s.Limit), "set it to 1 or more, or to 0 for the default")
 	}
-	for _, text := range [...]selectedText{
-		{"ID", s.ID}, {"UniqueKey", s.UniqueKey}, {"Event", s.Event}, {"Header", s.Header}, {"Value", s.Value},
-	} {
-		if reason := text.unmatchable(); reason != "" {
-			return refuse(reason, "check it: no message has one like that")
-		}
-	}
-	return nil
+	return checkSelected(refuse,
+		selectedText{"ID", s.ID}, selectedText{"UniqueKey", s.UniqueKey}, selectedText{"Event", s.Event},
+		selectedText{"Header", s.Header}, selectedText{"Value", s.Value})
 }
 
 // CheckWaiting is [Selection.Check] for backends that change what waits: it also returns a
@@ -103,6 +98,16 @@ func (t selectedText) unmatchable() string {
 		return "the " + t.name + " is too long: " + tooLong(len(t.value), MaxHeaders)
 	}
 	return ""
+}
+
+// checkSelected refuses the first of the texts that no message can have.
+func checkSelected(refuse func(reason, remedy string) error, texts ...selectedText) error {
+	for _, text := range texts {
+		if reason := text.unmatchable(); reason != "" {
+			return refuse(reason, "check it: no message has one like that")
+		}
+	}
+	return nil
 }
 
 // Found is a message that [Finder] has found, as it was at that moment.
