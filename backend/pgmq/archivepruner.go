@@ -59,7 +59,7 @@ func (p *archivePruner) prune(ctx context.Context) (stays error) {
 				stays = err
 			}
 		}
-		if !wait(ctx, prunePause) {
+		if !transact.Wait(ctx, prunePause) {
 			return nil
 		}
 	}
@@ -76,7 +76,7 @@ func (p *archivePruner) step(ctx context.Context, after archivePlace, limit int)
 	sql := archiveNames(p.queue).Replace(sqlfile.Text(pruneArchiveSQL))
 	limited, cancel := context.WithTimeout(ctx, 2*pruneTimeout)
 	defer cancel()
-	err = transact.Run(limited, p.pool, pruneSettings, func(tx pgx.Tx) error {
+	err = transact.Run(limited, p.pool, pruneSettings(), func(tx pgx.Tx) error {
 		return tx.QueryRow(limited, sql, pgx.QueryExecModeCacheDescribe, after.at, after.id, p.keep.Seconds(), limit).Scan(new(int), new(int), &next.at, &next.id)
 	})
 	return next, err

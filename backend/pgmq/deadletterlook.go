@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -75,16 +74,9 @@ func (l *deadLetterLook) arguments(others ...any) []any {
 		reason = new(deadletters.Expression(s.Reason))
 	}
 	return append([]any{
-		pgx.QueryExecModeCacheDescribe, textOrNull(s.ID), l.number(), textOrNull(s.Handler), reason, textOrNull(s.Event), textOrNull(s.Group),
-		textOrNull(s.Header), value, timeOrNull(s.From), timeOrNull(s.To), l.only,
+		pgx.QueryExecModeCacheDescribe, sqlfile.OrNull(s.ID), codec.DefaultIDOf(s.ID, l.queue), sqlfile.OrNull(s.Handler), reason, sqlfile.OrNull(s.Event), sqlfile.OrNull(s.Group),
+		sqlfile.OrNull(s.Header), value, timeOrNull(s.From), timeOrNull(s.To), l.only,
 	}, others...)
-}
-
-func textOrNull(text string) *string {
-	if text == "" {
-		return nil
-	}
-	return &text
 }
 
 func timeOrNull(t time.Time) *time.Time {
@@ -92,16 +84,6 @@ func timeOrNull(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
-}
-
-// number returns the msg_id of the message that has the ID by itself, or nil.
-func (l *deadLetterLook) number() *int64 {
-	number, ok := strings.CutPrefix(l.chosen.ID, l.queue+"/")
-	id, err := strconv.ParseInt(number, 10, 64)
-	if !ok || err != nil || codec.DefaultID(l.queue, id) != l.chosen.ID {
-		return nil
-	}
-	return &id
 }
 
 // after returns the id after which to begin.
@@ -155,18 +137,13 @@ func (l *deadLetterLook) small() string {
 	s := l.chosen
 	switch {
 	case l.slow && s.Event != "":
-		return readFast("headers") + " and " + readFast("message")
+		return statement.IsReadFast("headers") + " and " + statement.IsReadFast("message")
 	case l.slow:
-		return readFast("headers")
+		return statement.IsReadFast("headers")
 	case len(s.Rows) > 0, len(l.texts) == 0 && s.ID+s.Handler+s.Reason+s.Event+s.Group+s.Header == "" && len(l.only) == 0:
 		return "true" // they are named, or their headers do not matter
 	}
-	return fmt.Sprintf("coalesce(pg_catalog.pg_column_size(headers), 0) <= %d", codec.MaxStoredHeaders)
-}
-
-// readFast tells, without reading it, that a column is small, and that reading does not make it larger.
-func readFast(column string) string {
-	return fmt.Sprintf("coalesce(pg_catalog.pg_column_size(%[1]s), 0) <= 8192 and pg_catalog.pg_column_compression(%[1]s) is null", column)
+	return statement.HeadersAreSmall()
 }
 
 // leftOut returns an error if not everything was looked at: if the look has ended at a message before the last, or rows were left out.

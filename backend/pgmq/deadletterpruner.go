@@ -3,7 +3,6 @@ package pgmq
 import (
 	"context"
 	_ "embed"
-	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -12,10 +11,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
@@ -64,7 +63,7 @@ func (p *deadLetterPruner) prune(ctx context.Context) error {
 			p.after = math.MinInt64
 			return nil
 		}
-		if !wait(ctx, prunePause) {
+		if !transact.Wait(ctx, prunePause) {
 			return nil
 		}
 	}
@@ -73,9 +72,7 @@ func (p *deadLetterPruner) prune(ctx context.Context) error {
 
 // step looks at the next dead letters, and returns how many of them are old.
 func (p *deadLetterPruner) step(ctx context.Context, queue string) (old int, err error) {
-	for _, small := range [...]string{
-		fmt.Sprintf("coalesce(pg_catalog.pg_column_size(headers), 0) <= %d", codec.MaxStoredHeaders), readFast("headers"),
-	} {
+	for _, small := range [...]string{statement.HeadersAreSmall(), statement.IsReadFast("headers")} {
 		if old, err = p.delete(ctx, queue, small); !fault.IsCode(err, "57014") { // query_canceled
 			break
 		}
@@ -86,8 +83,8 @@ func (p *deadLetterPruner) step(ctx context.Context, queue string) (old int, err
 func (p *deadLetterPruner) delete(ctx context.Context, queue, small string) (old int, err error) {
 	sql := strings.NewReplacer("{table}", queuename.Table(queue), "{small}", small).Replace(sqlfile.Text(pruneDeadLettersSQL))
 	var looked int
-	err = transact.Run(ctx, p.pool, pruneSettings, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, p.after, p.topic, textOrNull(p.group), p.keep.Seconds()).Scan(&looked, &old, &p.after)
+	err = transact.Run(ctx, p.pool, pruneSettings(), func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, p.after, p.topic, sqlfile.OrNull(p.group), p.keep.Seconds()).Scan(&looked, &old, &p.after)
 	})
 	return old, err
 }

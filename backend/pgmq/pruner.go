@@ -2,6 +2,7 @@ package pgmq
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend/internal/subscription"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 	"github.com/ezq-go/ezq/internal/sparse"
 )
 
@@ -18,10 +20,12 @@ const (
 	pruneAtLatest = 10                     // rounds that are left out because the consumer is busy
 	prunePause    = 100 * time.Millisecond // between two steps, of 1000 messages at most
 	pruneTimeout  = 10 * time.Second       // of one step
-
-	// pruneSettings are those of its transaction, whose statements take as long as pruneTimeout at most.
-	pruneSettings = "lock_timeout = '1s'; set local statement_timeout = '10s'"
 )
+
+// pruneSettings are those of the transaction of a step.
+func pruneSettings() string {
+	return fmt.Sprintf("lock_timeout = '1s'; set local statement_timeout = %d", pruneTimeout.Milliseconds())
+}
 
 // pruner deletes what the queues that a subscriber consumes have kept for long enough: in small steps, and when their
 // consumers have nothing to do.
@@ -82,7 +86,7 @@ func (p *pruner) close() {
 // run does the jobs of each queue once in an interval, unless its consumer is busy, until ctx ends.
 func (p *pruner) run(ctx context.Context) {
 	leftOut := map[string]int{}
-	for wait(ctx, p.interval) {
+	for transact.Wait(ctx, p.interval) {
 		p.mu.Lock()
 		queues := maps.Clone(p.queues)
 		p.mu.Unlock()
@@ -99,15 +103,4 @@ func (p *pruner) run(ctx context.Context) {
 			}
 		}
 	}
-}
-
-// wait waits for d, and reports whether ctx lives.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return ctx.Err() == nil
 }

@@ -249,18 +249,25 @@ func (a *arrivals) waiting() int {
 	return len(a.published)
 }
 
-// Whatever is in a row: it stops no other message, and is accounted for itself.
-func TestHostileRows_StopNoGoodMessage(t *testing.T) {
-	t.Parallel()
+// seedOfRows returns the seed that was asked for, or a random one, which is logged if the test fails.
+func seedOfRows(t *testing.T) uint64 {
+	t.Helper()
 	seed := *rowsSeed
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("-rows.seed=%d", seed)
 		}
-	}()
+	})
+	return seed
+}
+
+// Whatever is in a row: it stops no other message, and is accounted for itself.
+func TestHostileRows_StopNoGoodMessage(t *testing.T) {
+	t.Parallel()
+	seed := seedOfRows(t)
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
 	config := func(leaseOnly bool) pgmq.Config {

@@ -3,7 +3,6 @@ package pgmq_test
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -56,16 +55,7 @@ func (g rowGenerator) requireFindable(t *testing.T, client *pgmq.Client, key str
 // Whatever is in rows of a queue: it decides nothing for the events of others, nor what an archive keeps, loses and replays.
 func TestHostileRows_DecideNothingForOthers(t *testing.T) {
 	t.Parallel()
-	seed := *rowsSeed
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	defer func() {
-		if t.Failed() {
-			t.Logf("-rows.seed=%d", seed)
-		}
-	}()
-	g, database := newRowGenerator(seed, 1), pgtest.Database(t)
+	g, database := newRowGenerator(seedOfRows(t), 1), pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
 	client := openAt(t, database, pgmq.Config{
 		Publisher: pgmq.PublisherConfig{MaxPayloadBytes: 10_000}, Subscriber: pgmq.SubscriberConfig{Archive: true, MaxMessageBytes: 1 << 20},

@@ -275,6 +275,16 @@ func (r *headerReader) other() (string, bool) {
 // DefaultID is the id of a message that has none.
 func DefaultID(queue string, id int64) string { return queue + "/" + strconv.FormatInt(id, 10) }
 
+// DefaultIDOf returns the msg_id of the message of queue whose [DefaultID] uuid is, or nil if it is that of none.
+func DefaultIDOf(uuid, queue string) *int64 {
+	number, ok := strings.CutPrefix(uuid, queue+"/")
+	id, err := strconv.ParseInt(number, 10, 64)
+	if !ok || err != nil || DefaultID(queue, id) != uuid {
+		return nil
+	}
+	return &id
+}
+
 // IsDefaultID reports whether uuid is, or can become, the id of a message of queue that has none.
 func IsDefaultID(uuid, queue string) bool {
 	number, ok := strings.CutPrefix(uuid, queue+"/")

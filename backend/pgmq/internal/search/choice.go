@@ -3,7 +3,6 @@ package search
 import (
 	_ "embed"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/ezq-go/ezq/backend"
@@ -11,6 +10,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
 )
 
 // choice is a selection in SQL.
@@ -46,24 +46,9 @@ func (c choice) arguments(t table, others ...any) []any {
 	if c.Header != "" {
 		value = &c.Value
 	}
-	return append([]any{orNull(c.ID), orNull(key), orNull(c.Event), orNull(c.Header), value, c.number(t)}, others...)
-}
-
-func orNull(text string) *string {
-	if text == "" {
-		return nil
-	}
-	return &text
-}
-
-// number returns the msg_id of the message of t that has the ID by itself, or nil.
-func (c choice) number(t table) *int64 {
-	number, ok := strings.CutPrefix(c.ID, t.queue+"/")
-	id, err := strconv.ParseInt(number, 10, 64)
-	if !ok || err != nil || codec.DefaultID(t.queue, id) != c.ID {
-		return nil
-	}
-	return &id
+	return append([]any{
+		sqlfile.OrNull(c.ID), sqlfile.OrNull(key), sqlfile.OrNull(c.Event), sqlfile.OrNull(c.Header), value, codec.DefaultIDOf(c.ID, t.queue),
+	}, others...)
 }
 
 // conditions returns what an index can find for each condition of matches.sql that is set, in SQL.
@@ -92,42 +77,36 @@ func (c choice) conditions() [4]string {
 // Any publisher may store rows that take long to read, as 250 MB in 3 MB. Consumers take no such headers. Rows of which only a
 // flood takes long are left out if there is one.
 func (c choice) which(t table) (which, small, order string) {
-	small = fmt.Sprintf("coalesce(pg_catalog.pg_column_size(headers), 0) <= %d", codec.MaxStoredHeaders)
+	small = statement.HeadersAreSmall()
 	if c.small {
-		small = readFast("headers")
+		small = statement.IsReadFast("headers")
 		if c.Event != "" {
-			small += " and " + readFast("message")
+			small += " and " + statement.IsReadFast("message")
 		}
 	}
 	order = "msg_id"
 	if t.place == backend.InArchive {
 		order = "archived_at"
 	}
+	condition, ok := c.indexed(t)
+	if !ok {
+		return t.name + " m order by " + order + " desc", small, order
+	}
+	if !c.small {
+		small = "true" // they are few
+	}
+	return fmt.Sprintf("(select * from %s where %s offset 0) as m order by %s desc, msg_id desc", t.name, condition, order), small, order
+}
+
+// indexed returns the condition for which t has an index, with which all of it that is chosen can be found.
+func (c choice) indexed(t table) (condition string, ok bool) {
 	conditions := c.conditions()
-	for _, i := range [...]int{1, 0, 3, 2} {
+	for _, i := range [...]int{1, 0, 3, 2} { // the most selective first
 		if conditions[i] != "" && t.indexed[i] {
-			if !c.small {
-				small = "true" // they are few
-			}
-			return fmt.Sprintf("(select * from %s where %s offset 0) as m order by %s desc, msg_id desc", t.name, conditions[i], order), small, order
+			return conditions[i], true
 		}
 	}
-	return t.name + " m order by " + order + " desc", small, order
-}
-
-// isIndexed reports whether all of t that is chosen can be found by an index.
-func (c choice) isIndexed(t table) bool {
-	for i, condition := range c.conditions() {
-		if condition != "" && t.indexed[i] {
-			return true
-		}
-	}
-	return false
-}
-
-// readFast tells, without reading it, that a column is small, and that reading does not make it larger.
-func readFast(column string) string {
-	return fmt.Sprintf("coalesce(pg_catalog.pg_column_size(%[1]s), 0) <= 8192 and pg_catalog.pg_column_compression(%[1]s) is null", column)
+	return "", false
 }
 
 // index returns an index with which all of a table can be searched, and for which of the conditions of matches.sql it is.

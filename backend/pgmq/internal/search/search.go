@@ -77,22 +77,11 @@ func (s Search) CancelRunning(ctx context.Context, op, topic string, selection b
 	var total changed
 	for begin := time.Now(); ; {
 		one, err := c.run(ctx, s, op, topic, selection)
-		total = changed{total.waiting + one.waiting, total.running + one.running, one.busy}
-		if err != nil || one.busy == 0 || time.Since(begin) > lockPatience || !wait(ctx, lockInterval) {
+		total = total.plus(one)
+		total.busy = one.busy
+		if err != nil || one.busy == 0 || time.Since(begin) > lockPatience || !transact.Wait(ctx, lockInterval) {
 			return backend.Cancelled{Removed: total.waiting, Stopped: total.running, Busy: total.busy}, err
 		}
-	}
-}
-
-// wait reports whether d has passed before ctx has ended.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -253,8 +242,8 @@ func (o *omissions) addMissed(t table, left missed) {
 		reasons = append(reasons, fmt.Sprintf("messages whose headers take more than %d KiB were left out", codec.MaxStoredHeaders>>10))
 		o.listings = append(o.listings, fmt.Sprintf("select msg_id from %s where pg_column_size(headers) > %d", t.name, codec.MaxStoredHeaders))
 	}
-	switch {
-	case left.rest && o.chosen.isIndexed(t):
+	switch _, indexed := o.chosen.indexed(t); {
+	case left.rest && indexed:
 		reasons = append(reasons, fmt.Sprintf("only the newest %d of the rows that have it were looked at", o.search.MaxRows))
 	case left.rest:
 		reasons = append(reasons, fmt.Sprintf("only the newest %d rows were looked at", o.search.MaxRows))
@@ -269,7 +258,7 @@ func (o *omissions) addMissed(t table, left missed) {
 
 // tooMany notes that t has more than is looked at, also by an index, if there is one.
 func (o *omissions) tooMany(t table) {
-	if o.chosen.isIndexed(t) {
+	if _, ok := o.chosen.indexed(t); ok {
 		o.floods = append(o.floods, t.name)
 	} else {
 		o.indexes = append(o.indexes, o.chosen.remedy(t))

@@ -18,6 +18,14 @@ func Text(file string) string {
 	return strings.TrimSpace(sql.String())
 }
 
+// OrNull returns a parameter that is NULL if text is empty.
+func OrNull(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
 // Literal returns text as a constant of SQL, whatever standard_conforming_strings is.
 func Literal(text string) string {
 	literal := "'" + strings.ReplaceAll(text, "'", "''") + "'"

@@ -68,6 +68,17 @@ func Run(ctx context.Context, pool *pgxpool.Pool, setting string, run func(tx pg
 	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin}, run)
 }
 
+// Wait waits for d between two transactions, and reports whether ctx lives.
+func Wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
 // ReadCommittedSQL begins a transaction. A role or a database may have another default, under which consumers
 // that compete for messages would fail with 40001.
 const ReadCommittedSQL = "begin isolation level read committed"
