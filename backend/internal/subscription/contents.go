@@ -2,7 +2,6 @@ package subscription
 
 import (
 	"iter"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -213,15 +212,15 @@ func (c *contents) extensionDeadline(group []*held, sent time.Time) time.Time {
 // and returns how many are lost that were not settled in the meantime, and which were cancelled. A message that
 // others have locked keeps the lease that it has, and is tried again before that ends.
 func (c *contents) extended(group []*held, missed Missed, sent time.Time) (lost int, cancelled []*held) {
-	retryable := missed.retryable()
+	kinds := missed.kinds()
 	for _, l := range group {
-		switch retry, isMissed := retryable[l.Token]; {
-		case !isMissed:
+		switch kind := kinds[l.Token]; {
+		case kind == notMissed:
 			l.extended(sent, c.config.Lease)
 			l.grantedAt = missed.Now
-		case retry:
+		case kind == missedBusy:
 			l.retryExtension(time.Now(), l.busyRetry())
-		case c.table.contains(l) && l.wasValid(missed.Now) && slices.Contains(missed.Gone, l.Token):
+		case kind == missedGone && c.table.contains(l) && l.wasValid(missed.Now):
 			c.cancel(l)
 			cancelled = append(cancelled, l)
 		case c.table.contains(l):

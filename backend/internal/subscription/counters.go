@@ -31,9 +31,9 @@ func (c *Counters) settled(batch []Settlement, missed Missed) {
 	c.Unstored.Add(-int64(len(batch) - len(missed.Busy)))
 	c.TooLate.Add(int64(len(missed.Lost)))
 	c.Gone.Add(int64(len(missed.Gone)))
-	retryable := missed.retryable()
+	kinds := missed.kinds()
 	for _, settlement := range batch {
-		if _, missed := retryable[settlement.Token]; !missed {
+		if kinds[settlement.Token] == notMissed {
 			c.of(&settlement).Add(1)
 		}
 	}

@@ -2,7 +2,6 @@ package subscription
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -97,9 +96,9 @@ func (m Missed) split(batch []Settlement) (retry, done []Settlement) {
 	if len(m.Busy) == 0 {
 		return nil, batch
 	}
-	retryable := m.retryable()
+	kinds := m.kinds()
 	for _, settlement := range batch {
-		if retryable[settlement.Token] {
+		if kinds[settlement.Token] == missedBusy {
 			retry = append(retry, settlement)
 		} else {
 			done = append(done, settlement)
@@ -111,9 +110,10 @@ func (m Missed) split(batch []Settlement) (retry, done []Settlement) {
 // lost counts the settlements of batch whose leases are lost: those that came late, and those
 // that were tried before, in time, and could change nothing.
 func (m Missed) lost(batch []Settlement) (late, kept int) {
+	kinds := m.kinds()
 	for i := range batch {
 		switch {
-		case !slices.Contains(m.Lost, batch[i].Token):
+		case kinds[batch[i].Token] != missedLost:
 		case batch[i].wait > 0:
 			kept++
 		default:
@@ -123,22 +123,28 @@ func (m Missed) lost(batch []Settlement) (late, kept int) {
 	return late, kept
 }
 
-// retryable returns the tokens that were missed, and for each whether to try it again.
-func (m Missed) retryable() map[Token]bool {
+// missedKind is which of the lists of a [Missed] has a token.
+type missedKind int
+
+const (
+	notMissed missedKind = iota
+	missedLost
+	missedGone
+	missedBusy
+)
+
+// kinds returns the kind of each token that was missed.
+func (m Missed) kinds() map[Token]missedKind {
 	if len(m.Lost)+len(m.Gone)+len(m.Busy) == 0 {
 		return nil
 	}
-	retryable := map[Token]bool{}
-	for _, token := range m.Lost {
-		retryable[token] = false
+	kinds := map[Token]missedKind{}
+	for kind, tokens := range [...][]Token{missedLost: m.Lost, missedGone: m.Gone, missedBusy: m.Busy} {
+		for _, token := range tokens {
+			kinds[token] = missedKind(kind)
+		}
 	}
-	for _, token := range m.Gone {
-		retryable[token] = false
-	}
-	for _, token := range m.Busy {
-		retryable[token] = true
-	}
-	return retryable
+	return kinds
 }
 
 // Refusal is why a store has carried out nothing of a batch: it refuses some of it for
