@@ -53,44 +53,44 @@ func storedDeadLetters() []Case {
 	)
 }
 
-// graveyard is a topic with dead letters.
-type graveyard struct {
+// deadLetterCase is a case about a topic with dead letters.
+type deadLetterCase struct {
 	*harness
 	p           *peer
 	topic, dead string
 	in          *inbox // of the topic
-	buried      int
+	letters     int
 }
 
-func newGraveyard(h *harness) *graveyard {
-	g := &graveyard{harness: h, p: connect(h, PeerConfig{}), topic: h.topic()}
+func newDeadLetterCase(h *harness) *deadLetterCase {
+	g := &deadLetterCase{harness: h, p: connect(h, PeerConfig{}), topic: h.topic()}
 	g.dead = g.topic + backend.DeadLetterSuffix
 	g.p.initialize(g.dead)
 	g.in = g.p.subscribe(g.topic)
 	return g
 }
 
-func (g *graveyard) store() backend.DeadLetterStore {
+func (g *deadLetterCase) store() backend.DeadLetterStore {
 	store, ok := g.p.Publisher.(backend.DeadLetterStore)
 	g.require(ok, "the publisher is no backend.DeadLetterStore")
 	return store
 }
 
-// bury publishes a message, gives it up, and waits until it is a dead letter.
-func (g *graveyard) bury(msg *message.Message, handler, reason string) {
+// deadLetter publishes a message, dead-letters it, and waits until it is a dead letter.
+func (g *deadLetterCase) deadLetter(msg *message.Message, handler, reason string) {
 	g.p.send(g.topic, msg)
-	g.giveUp(g.in.receive(), handler, reason)
+	g.deadLetterReceived(g.in.receive(), handler, reason)
 }
 
-// giveUp makes a message that was received a dead letter, and waits until it is one.
-func (g *graveyard) giveUp(msg *message.Message, handler, reason string) {
+// deadLetterReceived makes a message that was received a dead letter, and waits until it is one.
+func (g *deadLetterCase) deadLetterReceived(msg *message.Message, handler, reason string) {
 	g.require(backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: g.dead, Metadata: backend.DeadLetterMetadata(g.topic, handler, 3, errors.New(reason))}),
 		"DeadLetter returned false for a message that was not settled")
-	g.buried++
-	g.awaitLetters(g.buried)
+	g.letters++
+	g.awaitLetters(g.letters)
 }
 
-func (g *graveyard) awaitLetters(n int) {
+func (g *deadLetterCase) awaitLetters(n int) {
 	deadline := time.Now().Add(g.timeout)
 	for len(g.list(backend.DeadLetterSelection{Limit: n + 1})) != n {
 		g.require(time.Now().Before(deadline), "there are not %d dead letters %v later", n, g.timeout)
@@ -98,7 +98,7 @@ func (g *graveyard) awaitLetters(n int) {
 	}
 }
 
-func (g *graveyard) list(s backend.DeadLetterSelection) (found []backend.FoundDeadLetter) {
+func (g *deadLetterCase) list(s backend.DeadLetterSelection) (found []backend.FoundDeadLetter) {
 	g.must("DeadLetters", func() (err error) {
 		found, err = g.store().DeadLetters(g.ctx, g.dead, s)
 		return err
@@ -106,7 +106,7 @@ func (g *graveyard) list(s backend.DeadLetterSelection) (found []backend.FoundDe
 	return found
 }
 
-func (g *graveyard) redrive(s backend.DeadLetterSelection) (done backend.Redriven) {
+func (g *deadLetterCase) redrive(s backend.DeadLetterSelection) (done backend.Redriven) {
 	g.must("Redrive", func() (err error) {
 		done, err = g.store().Redrive(g.ctx, g.dead, s)
 		return err
@@ -114,7 +114,7 @@ func (g *graveyard) redrive(s backend.DeadLetterSelection) (done backend.Redrive
 	return done
 }
 
-func (g *graveyard) purge(s backend.DeadLetterSelection) (done backend.Purged) {
+func (g *deadLetterCase) purge(s backend.DeadLetterSelection) (done backend.Purged) {
 	g.must("PurgeDeadLetters", func() (err error) {
 		done, err = g.store().PurgeDeadLetters(g.ctx, g.dead, s)
 		return err
@@ -122,12 +122,12 @@ func (g *graveyard) purge(s backend.DeadLetterSelection) (done backend.Purged) {
 	return done
 }
 
-func (g *graveyard) edit(e backend.DeadLetterEdit) error {
+func (g *deadLetterCase) edit(e backend.DeadLetterEdit) error {
 	return g.call("EditDeadLetter", func() error { return g.store().EditDeadLetter(g.ctx, g.dead, e) })
 }
 
 // requireListed ends the case unless a selection chooses the messages of these labels.
-func (g *graveyard) requireListed(what string, s backend.DeadLetterSelection, labels ...string) {
+func (g *deadLetterCase) requireListed(what string, s backend.DeadLetterSelection, labels ...string) {
 	var got []string
 	for _, letter := range g.list(s) {
 		got = append(got, g.label(message.NewMessage(letter.ID, letter.Payload)))
@@ -136,19 +136,19 @@ func (g *graveyard) requireListed(what string, s backend.DeadLetterSelection, la
 }
 
 // named is a message of an event with a tenant.
-func (g *graveyard) named(label, event, tenant string) *message.Message {
+func (g *deadLetterCase) named(label, event, tenant string) *message.Message {
 	msg := g.message(label)
 	msg.Metadata = message.Metadata{"name": event, "tenant": tenant}
 	return msg
 }
 
 func deadLettersAreListed(h *harness) {
-	g := newGraveyard(h)
+	g := newDeadLetterCase(h)
 	sent := g.named("a", "Paid", "x")
 	want := sent.Copy()
-	g.bury(sent, "mail", "no such user")
-	g.bury(h.message("b"), "mail", "no such user")
-	g.bury(h.message("c"), "mail", "no such user")
+	g.deadLetter(sent, "mail", "no such user")
+	g.deadLetter(h.message("b"), "mail", "no such user")
+	g.deadLetter(h.message("c"), "mail", "no such user")
 	first := g.list(backend.DeadLetterSelection{Limit: 1})
 	h.require(len(first) == 1, "%d dead letters are listed instead of one", len(first))
 	d := first[0]
@@ -161,9 +161,9 @@ func deadLettersAreListed(h *harness) {
 }
 
 func selectionChoosesDeadLetters(h *harness) {
-	g := newGraveyard(h)
-	g.bury(g.named("a", "Paid", "x"), "mail", "order 17: declined")
-	g.bury(g.named("b", "Sent", "y"), "audit", "timeout (1)")
+	g := newDeadLetterCase(h)
+	g.deadLetter(g.named("a", "Paid", "x"), "mail", "order 17: declined")
+	g.deadLetter(g.named("b", "Sent", "y"), "audit", "timeout (1)")
 	rows := g.list(backend.DeadLetterSelection{})
 	a := h.message("a").UUID
 	for what, s := range map[string]backend.DeadLetterSelection{
@@ -187,10 +187,10 @@ func selectionChoosesDeadLetters(h *harness) {
 }
 
 func deadLettersAreCounted(h *harness) {
-	g := newGraveyard(h)
-	g.bury(g.named("a", "Paid", "x"), "mail", "order 17: declined")
-	g.bury(g.named("b", "Paid", "x"), "mail", "order 4711: declined")
-	g.bury(g.named("c", "Paid", "x"), "audit", "timeout")
+	g := newDeadLetterCase(h)
+	g.deadLetter(g.named("a", "Paid", "x"), "mail", "order 17: declined")
+	g.deadLetter(g.named("b", "Paid", "x"), "mail", "order 4711: declined")
+	g.deadLetter(g.named("c", "Paid", "x"), "audit", "timeout")
 	count := func(s backend.DeadLetterSelection) (counts []backend.DeadLetterCount) {
 		h.must("CountDeadLetters", func() (err error) {
 			counts, err = g.store().CountDeadLetters(h.ctx, g.dead, s)
@@ -213,12 +213,12 @@ func deadLettersAreCounted(h *harness) {
 }
 
 func redriveMovesWhatIsChosen(h *harness) {
-	g := newGraveyard(h)
+	g := newDeadLetterCase(h)
 	sent := g.named("b", "Paid", "x")
 	want := sent.Copy()
-	g.bury(h.message("a"), "mail", "r")
-	g.bury(sent, "mail", "r")
-	g.bury(h.message("c"), "mail", "r")
+	g.deadLetter(h.message("a"), "mail", "r")
+	g.deadLetter(sent, "mail", "r")
+	g.deadLetter(h.message("c"), "mail", "r")
 	done := g.redrive(backend.DeadLetterSelection{ID: sent.UUID})
 	requireChanged(h, "moved", done.Moved, done.Busy, 1, 0)
 	back := g.in.receive()
@@ -238,9 +238,9 @@ func redriveMovesWhatIsChosen(h *harness) {
 
 func redrivesMoveOnce(h *harness) {
 	const letters, calls = 12, 4
-	g := newGraveyard(h)
+	g := newDeadLetterCase(h)
 	for _, label := range numbered(letters) {
-		g.bury(h.message(label), "mail", "r")
+		g.deadLetter(h.message(label), "mail", "r")
 	}
 	moved := make(chan int, calls)
 	for range calls {
@@ -260,12 +260,12 @@ func redrivesMoveOnce(h *harness) {
 }
 
 func conditionHoldsNoRedriveBack(h *harness) {
-	g := newGraveyard(h)
+	g := newDeadLetterCase(h)
 	once, first, second := h.message("once"), h.message("first"), h.message("second")
 	publishOn(g.p, g.topic, once, &backend.PublishCondition{Once: true})
-	g.giveUp(g.in.receive(), "mail", "r")
+	g.deadLetterReceived(g.in.receive(), "mail", "r")
 	publishOn(g.p, g.topic, first, &backend.PublishCondition{UniqueKey: "k"})
-	g.giveUp(g.in.receive(), "mail", "r")
+	g.deadLetterReceived(g.in.receive(), "mail", "r")
 	publishUntilStored(g.p, g.topic, "second", "k", "after the first one was dead-lettered")
 	done := g.redrive(backend.DeadLetterSelection{})
 	requireChanged(h, "moved", done.Moved, done.Busy, 2, 0)
@@ -273,8 +273,8 @@ func conditionHoldsNoRedriveBack(h *harness) {
 }
 
 func leasedDeadLetterIsBusy(h *harness) {
-	g := newGraveyard(h)
-	g.bury(h.message("a"), "mail", "r")
+	g := newDeadLetterCase(h)
+	g.deadLetter(h.message("a"), "mail", "r")
 	letter := g.list(backend.DeadLetterSelection{})[0]
 	held := g.p.subscribe(g.dead).expect("a")
 	done := g.redrive(backend.DeadLetterSelection{})
@@ -288,11 +288,11 @@ func leasedDeadLetterIsBusy(h *harness) {
 }
 
 func purgeDeletesWhatIsChosen(h *harness) {
-	g := newGraveyard(h)
-	g.bury(h.message("a"), "mail", "order 1 declined")
-	g.bury(h.message("b"), "mail", "timeout")
-	g.bury(h.message("c"), "mail", "order 2 declined")
-	g.bury(h.message("d"), "mail", "order 3 declined")
+	g := newDeadLetterCase(h)
+	g.deadLetter(h.message("a"), "mail", "order 1 declined")
+	g.deadLetter(h.message("b"), "mail", "timeout")
+	g.deadLetter(h.message("c"), "mail", "order 2 declined")
+	g.deadLetter(h.message("d"), "mail", "order 3 declined")
 	done := g.purge(backend.DeadLetterSelection{Reason: "order # declined", Limit: 2})
 	requireChanged(h, "deleted", done.Removed, done.Busy, 2, 0)
 	g.requireListed("what stays", backend.DeadLetterSelection{}, "b", "d")
@@ -300,7 +300,7 @@ func purgeDeletesWhatIsChosen(h *harness) {
 }
 
 func strayStays(h *harness) {
-	g := newGraveyard(h)
+	g := newDeadLetterCase(h)
 	g.p.publish(g.dead, "stray")
 	g.awaitLetters(1)
 	letter := g.list(backend.DeadLetterSelection{})[0]
@@ -324,9 +324,9 @@ func strayStays(h *harness) {
 }
 
 func editReplacesPayload(h *harness) {
-	g := newGraveyard(h)
+	g := newDeadLetterCase(h)
 	sent := g.named("a", "Paid", "x")
-	g.bury(sent, "mail", "r")
+	g.deadLetter(sent, "mail", "r")
 	letter := g.list(backend.DeadLetterSelection{})[0]
 	const payload = `{"order":7}`
 	h.must("EditDeadLetter", func() error {
@@ -357,8 +357,8 @@ func sameJSON(got []byte, want string) bool {
 }
 
 func staleEditIsRefused(h *harness) {
-	g := newGraveyard(h)
-	g.bury(h.message("a"), "mail", "r")
+	g := newDeadLetterCase(h)
+	g.deadLetter(h.message("a"), "mail", "r")
 	letter := g.list(backend.DeadLetterSelection{})[0]
 	edit := backend.DeadLetterEdit{Row: letter.Row, Version: letter.Version(), Payload: []byte(`1`), By: "ada"}
 	refuse := func(what string, bad backend.DeadLetterEdit) {
@@ -384,8 +384,8 @@ func staleEditIsRefused(h *harness) {
 }
 
 func impossibleDeadLettersAreRefused(h *harness) {
-	g := newGraveyard(h)
-	g.bury(h.message("a"), "mail", "r")
+	g := newDeadLetterCase(h)
+	g.deadLetter(h.message("a"), "mail", "r")
 	for _, s := range []backend.DeadLetterSelection{
 		{Limit: -1}, {Value: "x"}, {Header: "ezq_uuid", Value: "x"}, {ID: "\x00"}, {From: time.Now(), To: time.Now().Add(-time.Hour)}, {Topics: []string{""}},
 	} {
