@@ -13,17 +13,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 //go:embed sql/prune_archive.sql
 var pruneArchiveSQL string
-
-const (
-	pruneLimit = 1000 // messages that a step looks at
-	pruneLeft  = 20   // messages that do not go, and after which a round ends
-)
 
 // archivePruner deletes what was acked long ago from the archive of a queue.
 type archivePruner struct {
@@ -33,36 +29,15 @@ type archivePruner struct {
 }
 
 func (p *archivePruner) job() pruneJob {
+	start := archivePlace{at: timeOr(time.Time{}, pgtype.NegativeInfinity), id: math.MinInt64}
+	walk := &pruneWalk[archivePlace]{table: p, start: start, last: start}
 	return pruneJob{failed: "ezq: the archive cannot be pruned", prune: func(ctx context.Context) error {
-		return fault.Classify("prune the archive", "", p.prune(ctx))
+		there, err := exists(ctx, p.pool, queuename.Archive(p.queue))
+		if there {
+			err = walk.round(ctx)
+		}
+		return fault.Classify("prune the archive", "", err)
 	}}
-}
-
-// prune goes once through what was archived too long ago. What takes too long together, or is refused, it
-// deletes in smaller steps; a message that alone does not go stays, and keeps no others.
-func (p *archivePruner) prune(ctx context.Context) (stays error) {
-	place, limit := archivePlace{at: timeOr(time.Time{}, pgtype.NegativeInfinity), id: math.MinInt64}, pruneLimit
-	for left := 0; ; {
-		next, err := p.step(ctx, place, limit)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows):
-			return stays
-		case err == nil:
-			place, limit = next, min(10*limit, pruneLimit)
-		case !fault.IsStatementTimeout(err) && fault.MayBeRetried(err), left == pruneLeft:
-			return err
-		case limit > 1:
-			limit /= 10
-		default:
-			left++
-			if place, err = p.passBy(ctx, place, err); stays == nil {
-				stays = err
-			}
-		}
-		if !transact.Wait(ctx, prunePause) {
-			return nil
-		}
-	}
 }
 
 // archivePlace is how far a round through an archive has come: the last message that it has looked at.
@@ -71,19 +46,19 @@ type archivePlace struct {
 	id int64
 }
 
-// step deletes what is old enough of the next messages, up to limit.
-func (p *archivePruner) step(ctx context.Context, after archivePlace, limit int) (next archivePlace, err error) {
+func (p *archivePruner) step(ctx context.Context, after archivePlace, limit int) (next archivePlace, more bool, err error) {
 	sql := archiveNames(p.queue).Replace(sqlfile.Text(pruneArchiveSQL))
 	limited, cancel := context.WithTimeout(ctx, 2*pruneTimeout)
 	defer cancel()
 	err = transact.Run(limited, p.pool, pruneSettings(), func(tx pgx.Tx) error {
 		return tx.QueryRow(limited, sql, pgx.QueryExecModeCacheDescribe, after.at, after.id, p.keep.Seconds(), limit).Scan(new(int), new(int), &next.at, &next.id)
 	})
-	return next, err
+	if errors.Is(err, pgx.ErrNoRows) {
+		return after, false, nil
+	}
+	return next, true, err
 }
 
-// passBy returns the place of the message behind after, and an error that says that it stays, and why: cause. If it
-// is not found, the place is the same, and so is the error.
 func (p *archivePruner) passBy(ctx context.Context, after archivePlace, cause error) (next archivePlace, stays error) {
 	const sql = "select archived_at, msg_id from {archive} where (archived_at, msg_id) > ($1::timestamptz, $2::bigint) and vt < 'infinity' order by archived_at, msg_id limit 1"
 	limited, cancel := context.WithTimeout(ctx, pruneTimeout)

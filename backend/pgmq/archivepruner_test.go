@@ -79,6 +79,42 @@ func TestArchiveFor_WhatDoesNotGoKeepsNoOthers(t *testing.T) {
 	log.requireLogged(t, "it is kept by law")
 }
 
+// However many they are, and whatever code their trigger gives.
+func TestPruning_PassesByManyThatDoNotGo(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "select pgmq.create('t'), pgmq.create('t_dead')")
+	execute(t, pool, `insert into pgmq.a_t (msg_id, enqueued_at, archived_at, vt, message)
+		select n, now(), now() - interval '3 days', now(), to_jsonb(n) from generate_series(1, 50) as n`)
+	execute(t, pool, `insert into pgmq.q_t_dead (enqueued_at, vt, message, headers)
+		select now() - interval '2 days', now(), to_jsonb(n), '{"topic_poisoned":"t"}' from generate_series(1, 50) as n`)
+	execute(t, pool, `create function refuse() returns trigger language plpgsql as $$ begin raise insufficient_privilege using message = 'it is kept by law'; end $$`)
+	for _, table := range []string{"a_t", "q_t_dead"} {
+		execute(t, pool, "create trigger refuse before delete on pgmq."+table+" for each row when (old.msg_id < 45) execute function refuse()")
+	}
+	subscribe(t, pruning(t, database, pgmq.SubscriberConfig{DeadLettersFor: 24 * time.Hour}, &logRecorder{}))
+	requireCount(t, pool, "pgmq.a_t", 44)
+	requireCount(t, pool, "pgmq.q_t_dead", 44)
+}
+
+// What is not there is nothing to prune.
+func TestPruning_OfDroppedQueueIsSilent(t *testing.T) {
+	t.Parallel()
+	database, log := pgtest.Database(t), &logRecorder{}
+	pool := pgtest.Pool(t, database)
+	client := pruning(t, database, pgmq.SubscriberConfig{StopWhenDropped: true}, log)
+	messages := subscribe(t, client)
+	_, err := client.Subscribe(t.Context(), "other")
+	require.NoError(t, err)
+	execute(t, pool, "select pgmq.drop_queue('t')")
+	for range messages { // until it ends
+	}
+	execute(t, pool, "insert into pgmq.a_other (msg_id, enqueued_at, archived_at, vt, message) select n, now(), now() - interval '3 days', now(), '1' from generate_series(1, 3000) as n")
+	requireCount(t, pool, "pgmq.a_other", 0)
+	require.NotContains(t, log.String(), "cannot be pruned")
+}
+
 // What cannot be pruned is said, and stops no consumer.
 func TestArchiveFor_WithoutPrivilegeIsLogged(t *testing.T) {
 	t.Parallel()

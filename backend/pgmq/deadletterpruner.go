@@ -3,6 +3,7 @@ package pgmq
 import (
 	"context"
 	_ "embed"
+	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
@@ -30,61 +32,65 @@ type deadLetterPruner struct {
 	pool         *pgxpool.Pool
 	topic, group string
 	keep         time.Duration
-
-	after int64 // where the next round begins
-}
-
-func newDeadLetterPruner(pool *pgxpool.Pool, topic, group string, keep time.Duration) *deadLetterPruner {
-	return &deadLetterPruner{pool: pool, topic: topic, group: group, keep: keep, after: math.MinInt64}
+	vouching     string // the table whose owner is trusted with the dead letters too, or ""
+	queue        string // of the dead letters
+	slow         bool   // a statement of this round took too long, and now only rows are read that are read fast
 }
 
 func (p *deadLetterPruner) job() pruneJob {
+	walk := &pruneWalk[int64]{table: p, start: math.MinInt64, last: math.MinInt64, steps: pruneSteps}
 	return pruneJob{failed: "ezq: the dead letters cannot be pruned", prune: func(ctx context.Context) error {
-		err := p.prune(ctx)
-		if fault.IsCode(err, "42P01") { // there were no dead letters yet
-			return nil
-		}
-		return fault.Classify("prune dead letters", p.topic+backend.DeadLetterSuffix, err)
+		return fault.Classify("prune dead letters", p.topic+backend.DeadLetterSuffix, p.prune(ctx, walk))
 	}}
 }
 
-// prune goes through the oldest dead letters, up to those that are not old enough.
-func (p *deadLetterPruner) prune(ctx context.Context) error {
-	queue, err := queuename.Of(p.topic + backend.DeadLetterSuffix)
-	if err != nil {
+// prune goes through the oldest dead letters, up to those that are not old enough. Any role that may create tables may have made
+// theirs, before there is one.
+func (p *deadLetterPruner) prune(ctx context.Context, walk *pruneWalk[int64]) (err error) {
+	if p.queue, err = queuename.Of(p.topic + backend.DeadLetterSuffix); err != nil {
 		return nil //nolint:nilerr // a name that is too long has no dead letters
 	}
-	for range pruneSteps {
-		old, err := p.step(ctx, queue)
-		if err != nil {
-			return err
-		}
-		if old == 0 {
-			p.after = math.MinInt64
-			return nil
-		}
-		if !transact.Wait(ctx, prunePause) {
-			return nil
-		}
+	table := queuename.Table(p.queue)
+	if there, err := exists(ctx, p.pool, table); !there {
+		return err
 	}
-	return nil
+	if err := catalog.RequireTrusted(ctx, p.pool, []string{table}, p.vouching); err != nil {
+		return err
+	}
+	p.slow = false
+	return walk.round(ctx)
 }
 
-// step looks at the next dead letters, and returns how many of them are old.
-func (p *deadLetterPruner) step(ctx context.Context, queue string) (old int, err error) {
-	for _, small := range [...]string{statement.HeadersAreSmall(), statement.IsReadFast("headers")} {
-		if old, err = p.delete(ctx, queue, small); !fault.IsCode(err, "57014") { // query_canceled
-			break
-		}
+func (p *deadLetterPruner) step(ctx context.Context, after int64, limit int) (next int64, more bool, err error) {
+	next, looked, old, err := p.delete(ctx, after, limit)
+	if fault.IsStatementTimeout(err) && !p.slow {
+		p.slow = true
+		next, looked, old, err = p.delete(ctx, after, limit)
 	}
-	return old, err
+	return next, old > 0 || limit < pruneLimit && looked == limit, err // of few, none need be old
 }
 
-func (p *deadLetterPruner) delete(ctx context.Context, queue, small string) (old int, err error) {
-	sql := strings.NewReplacer("{table}", queuename.Table(queue), "{small}", small).Replace(sqlfile.Text(pruneDeadLettersSQL))
-	var looked int
-	err = transact.Run(ctx, p.pool, pruneSettings(), func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, p.after, p.topic, sqlfile.OrNull(p.group), p.keep.Seconds()).Scan(&looked, &old, &p.after)
+// delete looks at the next dead letters, and returns up to which one, how many they are, and how many of them are old.
+func (p *deadLetterPruner) delete(ctx context.Context, after int64, limit int) (next int64, looked, old int, err error) {
+	small := statement.HeadersAreSmall()
+	if p.slow {
+		small = statement.IsReadFast("headers")
+	}
+	sql := strings.NewReplacer("{table}", queuename.Table(p.queue), "{small}", small).Replace(sqlfile.Text(pruneDeadLettersSQL))
+	limited, cancel := context.WithTimeout(ctx, 2*pruneTimeout)
+	defer cancel()
+	err = transact.Run(limited, p.pool, pruneSettings(), func(tx pgx.Tx) error {
+		return tx.QueryRow(limited, sql, pgx.QueryExecModeCacheDescribe, after, p.topic, sqlfile.OrNull(p.group), p.keep.Seconds(), limit).Scan(&looked, &old, &next)
 	})
-	return old, err
+	return next, looked, old, err
+}
+
+func (p *deadLetterPruner) passBy(ctx context.Context, after int64, cause error) (next int64, stays error) {
+	limited, cancel := context.WithTimeout(ctx, pruneTimeout)
+	defer cancel()
+	next, err := transact.Value[int64](limited, p.pool, "select msg_id from "+queuename.Table(p.queue)+" where msg_id > $1 order by msg_id limit 1", after)
+	if err != nil {
+		return after, cause
+	}
+	return next, fmt.Errorf("the dead letter %d stays: %w", next, cause)
 }

@@ -113,3 +113,19 @@ func TestDeadLettersFor_RefusesWhatMeansNothing(t *testing.T) {
 		require.ErrorContains(t, err, "DeadLettersFor")
 	}
 }
+
+// What a trigger refuses to delete, or takes too long for, keeps no other dead letter.
+func TestDeadLettersFor_WhatDoesNotGoKeepsNoOthers(t *testing.T) {
+	t.Parallel()
+	database, log := pgtest.Database(t), &logRecorder{}
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "select pgmq.create('t_dead')")
+	execute(t, pool, `insert into pgmq.q_t_dead (enqueued_at, vt, message, headers)
+		select now() - interval '2 days', now(), to_jsonb(n), '{"topic_poisoned":"t"}' from generate_series(1, 1200) as n`)
+	execute(t, pool, `create function keep() returns trigger language plpgsql as $$ begin raise exception 'this one is kept'; end $$;
+		create trigger keep before delete on pgmq.q_t_dead for each row when (old.message in ('7', '1100')) execute function keep()`)
+	subscribe(t, letterPruning(t, database, pgmq.SubscriberConfig{}, log))
+	requireCount(t, pool, "pgmq.q_t_dead", 2)
+	log.requireLogged(t, "the dead letter 7 stays")
+	log.requireLogged(t, "this one is kept")
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend/internal/subscription"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 	"github.com/ezq-go/ezq/internal/sparse"
 )
@@ -71,7 +72,10 @@ func (p *pruner) add(topic, queue string, counters *subscription.Counters) {
 		jobs = append(jobs, archive.job())
 	}
 	if keep := p.config.DeadLettersFor; keep > 0 {
-		jobs = append(jobs, newDeadLetterPruner(p.pool, topic, p.config.Group, keep).job())
+		letters := &deadLetterPruner{
+			pool: p.pool, topic: topic, group: p.config.Group, keep: keep, vouching: catalog.VouchingTable(p.config.NoCreate, queue),
+		}
+		jobs = append(jobs, letters.job())
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -101,8 +101,9 @@ func usesOfTables() map[string]useOfTable {
 	archive, own, bound := queue("t{n}"), queue("t{n}"), queue("b{n}")
 	archive.table = "pgmq.a_t{n}"
 	own.untouched = true
-	dead := queue("t{n}").with((*tricked).deadLetter)
-	dead.logged = true
+	dead, pruned := queue("t{n}").with((*tricked).deadLetter), queue("t{n}_dead").with((*tricked).pruneDeadLetters)
+	dead.logged, pruned.logged = true, true
+	pruned.create = "select pgmq.create('t{n}_dead'); insert into pgmq.q_t{n}_dead (enqueued_at, vt, message, headers) values (now() - interval '2 days', now(), '{}', '{\"topic_poisoned\":\"t{n}\"}')"
 	bound.create += "; select pgmq.bind_topic('t{n}', 'b{n}')"
 	return map[string]useOfTable{
 		"publish":           queue("t{n}").with((*tricked).publish),
@@ -116,6 +117,7 @@ func usesOfTables() map[string]useOfTable {
 		"group":             queue("{group}").with((*tricked).subscribeGroup),
 		"beside a group":    own.with((*tricked).subscribeGroup),
 		"dead letter":       dead,
+		"pruned":            pruned,
 		"pause":             table("pgmq.ezq_pauses", "queue text, topic text, consumer_group text, paused_by text, reason text, since timestamptz, until timestamptz", "queue", "text").with((*tricked).pause),
 		"key store":         table("public.seen{n}", "key bytea, until timestamptz not null", "key", "bytea").with((*tricked).openKeyStore),
 		"bindings of PGMQ":  ofPGMQ("topic_bindings", "pattern text, queue_name text, bound_at timestamptz default now(), compiled_regex text"),
@@ -258,6 +260,17 @@ func (v *tricked) deadLetter(n int) error {
 	require.NoError(v, err)
 	backend.DeadLetter(receive(v.T, messages), backend.DeadLetterTarget{Topic: topicOf(n)})
 	v.log.requireLogged(v.T, "a dead letter cannot be moved")
+	return nil
+}
+
+// pruneDeadLetters has the consumers of a topic delete its old dead letters.
+func (v *tricked) pruneDeadLetters(n int) error {
+	require.NoError(v, v.client.Close())
+	v.client = v.open(pgmq.SubscriberConfig{DeadLettersFor: 24 * time.Hour})
+	v.client.PruneEvery(10 * time.Millisecond)
+	_, err := v.client.Subscribe(v.Context(), topicOf(n))
+	require.NoError(v, err)
+	v.log.requireLogged(v.T, "the dead letters cannot be pruned")
 	return nil
 }
 

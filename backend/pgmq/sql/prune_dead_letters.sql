@@ -2,7 +2,7 @@
 -- looked at, how many of those are old, and where it has come to.
 --
 -- Parameters: $1 after which id, $2 the topic that they came from, $3 the group of the consumer, or null, $4 how long a dead letter
--- is kept, in seconds.
+-- is kept, in seconds, $5 how many to look at.
 --
 -- One that is leased or locked stays for now. {small} is which rows are read: those that take long to read hide no others.
 
@@ -10,7 +10,7 @@ with seen as materialized (
 	select msg_id, (enqueued_at < now() - pg_catalog.make_interval(secs => $4::double precision)) is true as old,
 		case when {small} then (headers->'topic_poisoned'::text = pg_catalog.to_jsonb($2::text)
 			and case when $3::text is null then not headers ? 'ezq_group'::text else headers->'ezq_group'::text = pg_catalog.to_jsonb($3::text) end) is true end as ours
-	from {table} where msg_id > $1 order by msg_id limit 1000),
+	from {table} where msg_id > $1 order by msg_id limit $5::bigint),
 doomed as (
 	select msg_id from {table}
 	where msg_id = any(array(select msg_id from seen where old and ours)) and (vt <= statement_timestamp()) is true
