@@ -287,7 +287,7 @@ func (c *Client) DeadLetters(ctx context.Context, from string, s backend.DeadLet
 // and with at most 2049 characters of each text. Each dead letter takes some
 // kilobytes, whatever it contains.
 func (c *Client) DeadLetterHeads(ctx context.Context, from string, s backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {
-	return c.letters.list(ctx, from, s, deadLetterHead())
+	return c.letters.list(ctx, from, s, headOfDeadLetter())
 }
 
 // ReadDeadLetter returns the message in this Row of a dead-letter topic. If it is not there any

@@ -18,12 +18,16 @@ func TestDeadLetterHeads_MatchDeadLetters(t *testing.T) {
 	execute(t, pool, `insert into pgmq.q_dead (vt, message, headers) values
 		(now(), '{"_type":"Paid"}', '{"ezq_uuid":"u","topic_poisoned":"t","ezq_group":"g","handler_poisoned":"h","reason_poisoned":"r",
 			"failures_poisoned":"3","poisoned_at":"2026-01-02T03:04:05Z","tenant":"a"}'),
-		(now(), '[1]', '{"name":"Old"}'), (now(), '{"_type":7}', '[]'), (now(), null, null)`)
+		(now(), '[1]', '{"name":"Old"}'), (now(), '{"_type":7}', '[]'), (now(), null, null),
+		(now(), '{}', '{"topic_poisoned":5,"handler_poisoned":{},"failures_poisoned":7,"poisoned_at":true}'),
+		(now(), '{}', jsonb_build_object('topic_poisoned', 't', 'ezq_uuid', repeat('x', 256), 'reason_poisoned', repeat('y', 3000)))`)
 	heads, err := client.DeadLetterHeads(t.Context(), "dead", backend.DeadLetterSelection{Limit: 10})
 	require.NoError(t, err)
 	require.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), heads[0].At.UTC())
 	require.Equal(t, "Paid", heads[0].Event)
 	require.Equal(t, "Old", heads[1].Event)
+	require.ErrorIs(t, heads[4].Err, pgmq.ErrStrays, "no Redrive takes it for a dead letter either")
+	require.Equal(t, "dead/6", heads[5].ID, "as consumers get it")
 	deadLetters, err := client.DeadLetters(t.Context(), "dead", backend.DeadLetterSelection{Limit: 10})
 	require.NoError(t, err)
 	for i, deadLetter := range deadLetters {

@@ -32,14 +32,12 @@ type deadLetterDetail struct {
 
 func fullDeadLetter() deadLetterDetail {
 	return deadLetterDetail{
-		columns: "msg_id, " + statement.Finite("enqueued_at") + ", message::text, headers::text, " + headerSQL(codec.GroupKey) + ", " + eventSQL(),
+		columns: headColumns() + ", message::text, headers::text",
 		scan: func(r pgx.CollectableRow, queue string) (backend.FoundDeadLetter, error) {
+			var head deadLetterHead
 			var stored lease.Row
-			var group, event string
-			err := r.Scan(&stored.ID, &stored.PublishedAt, &stored.Message, &stored.Headers, &group, &event)
-			found := newDeadLetter(stored, queue)
-			found.Group, found.Event, found.Err = group, event, strayed(found.Topic)
-			return found, err
+			err := r.Scan(append(head.fields(), &stored.Message, &stored.Headers)...)
+			return head.with(stored, queue), err
 		},
 	}
 }
@@ -57,17 +55,17 @@ func limitedDeadLetter(limit int) deadLetterDetail {
 	full.columns = strings.NewReplacer("message::text", within+"body end", "headers::text", within+"head end").Replace(full.columns) +
 		fmt.Sprintf(", size, case when size > %[1]d then pg_catalog.left(body, %[1]d) end", limit)
 	full.scan = func(r pgx.CollectableRow, queue string) (backend.FoundDeadLetter, error) {
+		var head deadLetterHead
 		var stored lease.Row
-		var group, event string
 		var size int64
 		var beginning *string
-		err := r.Scan(&stored.ID, &stored.PublishedAt, &stored.Message, &stored.Headers, &group, &event, &size, &beginning)
+		err := r.Scan(append(head.fields(), &stored.Message, &stored.Headers, &size, &beginning)...)
 		if beginning != nil {
-			return backend.FoundDeadLetter{Row: stored.ID, At: stored.PublishedAt, Payload: []byte(*beginning), Err: tooLargeToShow(size, limit)}, err
+			found := head.found(queue)
+			found.Payload, found.Err = []byte(*beginning), tooLargeToShow(size, limit)
+			return found, err
 		}
-		found := newDeadLetter(stored, queue)
-		found.Group, found.Event, found.Err = group, event, strayed(found.Topic)
-		return found, err
+		return head.with(stored, queue), err
 	}
 	return full
 }
@@ -79,22 +77,59 @@ func tooLargeToShow(size int64, limit int) error {
 	}
 }
 
-func deadLetterHead() deadLetterDetail {
-	columns := []string{"msg_id", statement.Finite("enqueued_at"), eventSQL()}
+func headOfDeadLetter() deadLetterDetail {
+	return deadLetterDetail{columns: headColumns(), scan: func(r pgx.CollectableRow, queue string) (backend.FoundDeadLetter, error) {
+		var head deadLetterHead
+		err := r.Scan(head.fields()...)
+		return head.found(queue), err
+	}}
+}
+
+// deadLetterHead is what a dead letter says of itself. A value that is no string says nothing, as for a selection.
+type deadLetterHead struct {
+	row                                                              int64
+	stored                                                           time.Time
+	event, id, group, topic, handler, reason, failures, deadLettered string
+}
+
+// headColumns are the fields of a deadLetterHead in SQL.
+func headColumns() string {
+	columns := []string{"msg_id", statement.Finite("enqueued_at"), eventSQL(), codec.HeaderSQL(codec.UUIDKey, backend.MaxID)}
 	for _, key := range [...]string{
-		codec.GroupKey, codec.UUIDKey, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterReason, backend.DeadLetterFailures, backend.DeadLetterAt,
+		codec.GroupKey, backend.DeadLetterTopic, backend.DeadLetterHandler, backend.DeadLetterReason, backend.DeadLetterFailures, backend.DeadLetterAt,
 	} {
 		columns = append(columns, headerSQL(key))
 	}
-	return deadLetterDetail{columns: strings.Join(columns, ", "), scan: func(r pgx.CollectableRow, queue string) (deadLetter backend.FoundDeadLetter, err error) {
-		var failures, at string
-		err = r.Scan(&deadLetter.Row, &deadLetter.At, &deadLetter.Event,
-			&deadLetter.Group, &deadLetter.ID, &deadLetter.Topic, &deadLetter.Handler, &deadLetter.Reason, &failures, &at)
-		deadLetter.ID = cmp.Or(deadLetter.ID, codec.DefaultID(queue, deadLetter.Row))
-		setFailures(&deadLetter, failures, at)
-		deadLetter.Err = strayed(deadLetter.Topic)
-		return deadLetter, err
-	}}
+	return strings.Join(columns, ", ")
+}
+
+func (h *deadLetterHead) fields() []any {
+	return []any{&h.row, &h.stored, &h.event, &h.id, &h.group, &h.topic, &h.handler, &h.reason, &h.failures, &h.deadLettered}
+}
+
+// found returns the dead letter in a row of queue, without its payload and its metadata.
+func (h *deadLetterHead) found(queue string) backend.FoundDeadLetter {
+	d := backend.FoundDeadLetter{
+		Row: h.row, ID: cmp.Or(h.id, codec.DefaultID(queue, h.row)), Topic: h.topic, Group: h.group, Handler: h.handler, Event: h.event, Reason: h.reason,
+		At: h.stored, Err: strayed(h.topic),
+	}
+	if n, err := strconv.Atoi(h.failures); err == nil {
+		d.Failures = n
+	}
+	if at, err := time.Parse(time.RFC3339, h.deadLettered); err == nil {
+		d.At = at
+	}
+	return d
+}
+
+// with returns the dead letter with what is stored there.
+func (h *deadLetterHead) with(stored lease.Row, queue string) backend.FoundDeadLetter {
+	d, msg := h.found(queue), stored.Decode(queue)
+	d.Payload, d.Metadata = msg.Payload, msg.Metadata
+	for _, key := range deadletters.Keys() {
+		delete(d.Metadata, key)
+	}
+	return d
 }
 
 // eventSQL reads the name of an event, which is in the payload, or under Watermill's name
@@ -102,27 +137,6 @@ func deadLetterHead() deadLetterDetail {
 func eventSQL() string {
 	const inPayload = "case when pg_catalog.jsonb_typeof(message->'_type'::text) = 'string' then pg_catalog.left(message->>'_type'::text, 1025) end"
 	return "coalesce(" + inPayload + ", " + headerSQL("name") + ")"
-}
-
-// newDeadLetter returns the dead letter in a row of queue.
-func newDeadLetter(r lease.Row, queue string) backend.FoundDeadLetter {
-	msg := r.Decode(queue) // it was handled, and this is what became of it
-	header := msg.Metadata.Get
-	deadLetter := backend.FoundDeadLetter{
-		Row:      r.ID,
-		ID:       msg.UUID,
-		Topic:    header(backend.DeadLetterTopic),
-		Handler:  header(backend.DeadLetterHandler),
-		Reason:   header(backend.DeadLetterReason),
-		At:       r.PublishedAt,
-		Payload:  msg.Payload,
-		Metadata: msg.Metadata,
-	}
-	setFailures(&deadLetter, header(backend.DeadLetterFailures), header(backend.DeadLetterAt))
-	for _, key := range deadletters.Keys() {
-		delete(deadLetter.Metadata, key)
-	}
-	return deadLetter
 }
 
 // strayed returns the Err of a message that is no dead letter, for the topic that it says it came from.
@@ -133,16 +147,6 @@ func strayed(topic string) error {
 	return &Error{
 		Op: "read a dead letter", Kind: ErrStrays, Cause: errors.New("the message names no topic that it came from, as dead letters do"),
 		Remedy: "check the topic: its dead letters are in the topic of its Poison, which is named after it with _dead behind it, or as you have named it",
-	}
-}
-
-// setFailures reads what headers say of failures, as far as it makes sense.
-func setFailures(d *backend.FoundDeadLetter, failures, at string) {
-	if n, err := strconv.Atoi(failures); err == nil {
-		d.Failures = n
-	}
-	if at, err := time.Parse(time.RFC3339, at); err == nil {
-		d.At = at
 	}
 }
 

@@ -320,3 +320,17 @@ func TestKeyStore_InSchemaMadeByUntrustedRoleRunsNoCode(t *testing.T) {
 	_, err = client.KeyStore(t.Context(), program+".ezq_seen")
 	require.NoError(t, err, "a schema that is named is that of a role which is trusted")
 }
+
+// What publishes ticks, and what lists and pauses schedules, trust the same tables, whichever queue the events go to.
+func TestSchedules_TrustNoMoreThanTheirPublisher(t *testing.T) {
+	t.Parallel()
+	env := newUntrustedOwnerEnv(t)
+	env.execAsOwner(t, "select pgmq.create('reports')", "grant all on pgmq.q_reports to public")
+	env.queue(t, "ezq_schedules")
+	execute(t, env.pool, "grant select on pgmq.topic_bindings to public")
+	client := openAt(t, pgtest.Role(t, env.database, "grant usage on schema pgmq to {role}"), pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	requireRefusedAsForeign(t, publishTick(t, client, "nightly", time.Now()), env)
+	_, err := client.Schedules().List(t.Context())
+	requireRefusedAsForeign(t, err, env)
+	env.requireNothingStolen(t)
+}

@@ -394,7 +394,7 @@ func (p *Publisher) publishTick(ctx context.Context, topic string, batch insert.
 }
 
 func (p *Publisher) tryPublishTick(ctx context.Context, topic string, batch insert.Batch, tick *backend.ScheduleTick) (result backend.TickResult, err error) {
-	if err := p.routes.Catalog.EnsureTrusted(ctx, p.db, schedulesQueue, p.create, catalog.VouchingTable(p.create == nil, ownQueue(topic))); err != nil {
+	if err := p.routes.Catalog.EnsureTrusted(ctx, p.db, schedulesQueue, p.create); err != nil {
 		return result, err
 	}
 	err = p.transact(ctx, func(inside *Publisher) (err error) {

@@ -6,14 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
 var (
@@ -35,10 +39,8 @@ func (s schedules) List(ctx context.Context) ([]backend.ScheduleState, error) {
 	var found []schedulePosition
 	err := s.check(ctx)
 	if err == nil {
-		var rows pgx.Rows
-		if rows, err = s.publisher.pool.Query(ctx, inSchedules(listSchedulesSQL), pgx.QueryExecModeCacheDescribe, maxSchedules+1); err == nil {
-			found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[schedulePosition])
-		}
+		sql := strings.ReplaceAll(inSchedules(listSchedulesSQL), "{most}", strconv.Itoa(codec.MaxStoredHeaders))
+		found, err = transact.Collect(ctx, s.publisher.pool, pgx.RowToStructByPos[schedulePosition], sql, maxSchedules+1)
 	}
 	if fault.IsCode(err, "42P01") { // undefined_table
 		return nil, nil

@@ -81,13 +81,25 @@ type schedulePosition struct {
 	Now                      time.Time
 }
 
+// maxScheduleName is how many characters of a name are read, which is more than any has.
+const maxScheduleName = 1 << 17
+
 // scheduleColumns returns a schedulePosition without the name, in SQL.
 func scheduleColumns() string {
-	return fmt.Sprintf("pg_catalog.left(coalesce(message->>'last'::text, ''), 100), pg_catalog.left(coalesce(message->>'next'::text, ''), 100),"+
-		" coalesce(pg_catalog.jsonb_typeof(message->'paused'::text) = 'object'::text, false),"+
-		" pg_catalog.left(coalesce(message->'paused'::text->>'by'::text, ''), %d), pg_catalog.left(coalesce(message->'paused'::text->>'reason'::text, ''), %d),"+
-		" pg_catalog.left(coalesce(message->'paused'::text->>'since'::text, ''), 100), pg_catalog.left(coalesce(message->'paused'::text->>'until'::text, ''), 100),"+
-		" clock_timestamp()", backend.MaxPauseAuthor, backend.MaxPauseReason)
+	const maxTime = 100
+	return strings.Join([]string{
+		scheduleText("message->'last'::text", maxTime), scheduleText("message->'next'::text", maxTime),
+		"coalesce(pg_catalog.jsonb_typeof(message->'paused'::text) = 'object'::text, false)",
+		scheduleText("message->'paused'::text->'by'::text", backend.MaxPauseAuthor), scheduleText("message->'paused'::text->'reason'::text", backend.MaxPauseReason),
+		scheduleText("message->'paused'::text->'since'::text", maxTime), scheduleText("message->'paused'::text->'until'::text", maxTime),
+		"clock_timestamp()",
+	}, ", ")
+}
+
+// scheduleText reads up to most characters of a string in a message. Anything else is none: the text of a few bytes of jsonb can
+// have a gigabyte.
+func scheduleText(value string, most int) string {
+	return fmt.Sprintf("case when pg_catalog.jsonb_typeof(%[1]s) = 'string'::text then pg_catalog.left(%[1]s#>>'{}'::text[], %[2]d) else ''::text end", value, most)
 }
 
 // paused returns the pause that holds, or nil. One whose end is no time has none.
@@ -148,7 +160,7 @@ func execute(ctx context.Context, db DBTX, sql string, args ...any) error {
 }
 
 func inSchedules(sql string) string {
-	return strings.NewReplacer("{table}", queuename.Table(schedulesQueue), "{columns}", scheduleColumns()).Replace(sqlfile.Text(sql))
+	return strings.NewReplacer("{table}", queuename.Table(schedulesQueue), "{columns}", scheduleColumns(), "{name}", scheduleText("message->'schedule'::text", maxScheduleName)).Replace(sqlfile.Text(sql))
 }
 
 // scheduleDenied returns err, or if the role lacks one of the privileges, an error that says so.

@@ -1,6 +1,9 @@
 -- What is known of the schedules.
 --
--- Parameter: $1 how many at most. {columns} is what is told of a schedule.
+-- Parameter: $1 how many at most. {name} and {columns} are what is told of a schedule.
+--
+-- Any role that may write there may have written anything. A name that is no string is none, and so is one of megabytes.
 
-select pg_catalog.left(message->>'schedule'::text, 1000), {columns}
-from {table} where msg_id < 0::bigint and message->>'schedule'::text <> ''::text order by message->>'schedule'::text limit $1::bigint
+select {name}, {columns}
+from {table} where msg_id < 0::bigint and case when pg_catalog.pg_column_size(message) <= {most} then {name} <> ''::text else false end
+order by 1 limit $1::bigint

@@ -39,8 +39,8 @@ func (c *Catalog) Ensure(ctx context.Context, db transact.Queryer, queue string,
 }
 
 // EnsureTrusted is Ensure for a queue to which no route leads. It is an error if that would run the code of an
-// untrusted role. The owner of vouchingTable, if that is not "", is trusted as well.
-func (c *Catalog) EnsureTrusted(ctx context.Context, db transact.Queryer, queue string, create Creator, vouchingTable string) error {
+// untrusted role.
+func (c *Catalog) EnsureTrusted(ctx context.Context, db transact.Queryer, queue string, create Creator) error {
 	c.mu.Lock()
 	_, safe := c.safe[queue]
 	c.mu.Unlock()
@@ -50,7 +50,7 @@ func (c *Catalog) EnsureTrusted(ctx context.Context, db transact.Queryer, queue 
 	if err := c.Ensure(ctx, db, queue, create); err != nil {
 		return err
 	}
-	if err := RequireTrusted(ctx, db, []string{queuename.Table(queue)}, vouchingTable); err != nil {
+	if err := RequireTrusted(ctx, db, []string{queuename.Table(queue)}, ""); err != nil {
 		return err
 	}
 	c.mu.Lock()
