@@ -35,7 +35,11 @@ type deadLetterPruner struct {
 	vouching     string // the table whose owner is trusted with the dead letters too, or ""
 	queue        string // of the dead letters
 	slow         bool   // a statement of this round took too long, and now only rows are read that are read fast
+	trustedUntil time.Time
 }
+
+// lettersTrustedFor is for how long a table of dead letters that is trusted is not checked again.
+const lettersTrustedFor = 5 * time.Minute
 
 func (p *deadLetterPruner) job() pruneJob {
 	walk := &pruneWalk[int64]{table: p, start: math.MinInt64, last: math.MinInt64, steps: pruneSteps}
@@ -52,10 +56,14 @@ func (p *deadLetterPruner) prune(ctx context.Context, walk *pruneWalk[int64]) (e
 	}
 	table := queuename.Table(p.queue)
 	if there, err := exists(ctx, p.pool, table); !there {
+		p.trustedUntil = time.Time{}
 		return err
 	}
-	if err := catalog.RequireTrusted(ctx, p.pool, []string{table}, p.vouching); err != nil {
-		return err
+	if now := time.Now(); now.After(p.trustedUntil) {
+		if err := catalog.RequireTrusted(ctx, p.pool, []string{table}, p.vouching); err != nil {
+			return err
+		}
+		p.trustedUntil = now.Add(lettersTrustedFor)
 	}
 	p.slow = false
 	return walk.round(ctx)
