@@ -33,6 +33,8 @@ import (
 // after it the others find out by themselves, at the cost of Failures attempts each. If one handler of
 // a topic opens its circuit, the other handlers of the topic pause too; if they do not need the same
 // service, give it a topic of its own.
+//
+// Events that fail by themselves open it too, and a publisher can send those on purpose: return [ezq.Permanent] for them.
 type CircuitBreaker struct {
 	// Pauser pauses the topic: it is the client of the router. If that has a group, it pauses the
 	// consumers of the group. Nil pauses nothing: each process stops for itself, with what it has

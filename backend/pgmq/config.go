@@ -150,7 +150,9 @@ type SubscriberConfig struct {
 	// PollInterval is the longest time between two looks at an empty queue. The
 	// shortest is 10 milliseconds, or PollInterval if that is less. Notifications
 	// announce ezq's own messages at once; the looks find those of other programs,
-	// and those whose notifications do not arrive. Defaults to 1 second.
+	// and those whose notifications do not arrive. Of the transactions of a process that publish to a queue
+	// within 50 milliseconds, one notifies: if another commits later, or that one rolls back, a look finds
+	// what was published. Defaults to 1 second.
 	PollInterval time.Duration
 
 	// NoListen does without the connection that listens for notifications. Behind
