@@ -186,6 +186,9 @@ func TestPauseTopic_WrittenByHandPauses(t *testing.T) {
 			}
 			requireNothingClaimed(t, client, pool, messages)
 			paused := client.Stats()["t"].TopicPause
+			pauses, err := client.Pauses(t.Context(), "t")
+			require.NoError(t, err)
+			require.Equal(t, *paused, pauses[0], "one that changes with each look is logged with each look")
 			require.Len(t, paused.By, backend.MaxPauseAuthor)
 			require.LessOrEqual(t, len(paused.Reason), backend.MaxPauseReason)
 			require.NotContains(t, log.String(), strings.Repeat("b", backend.MaxPauseReason+1))

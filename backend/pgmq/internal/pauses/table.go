@@ -62,7 +62,7 @@ func statement(file string) string {
 	topic, group := shown("topic", maxTopic), shown("consumer_group", maxTopic)
 	columns := strings.Join([]string{
 		shown("queue", maxTopic), topic, group, shown("paused_by", backend.MaxPauseAuthor), shown("reason", backend.MaxPauseReason),
-		"case when pg_catalog.isfinite(since) then least(since, '9999-01-01') else now() end",
+		"case when pg_catalog.isfinite(since) then least(since, '9999-01-01') else 'epoch' end",
 		"case when pg_catalog.isfinite(until) then least(until, '9999-01-01') end",
 	}, ", ")
 	return strings.NewReplacer("{table}", tableName, "{channel}", wakeup.Channel, "{name}", wakeup.Pauses, "{columns}", columns, "{topic}", topic, "{group}", group).
