@@ -2,6 +2,7 @@ package pgmq_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,6 +34,28 @@ func TestSQLByHand_TakesAnyHeaders(t *testing.T) {
 			execute(t, pool, sqlBlock(t, "insert into pgmq.q_orders (vt"))
 			requireCount(t, pool, "pgmq.q_orders", 2)
 			require.Zero(t, get[int](t, pool, "select count(*) from pgmq.q_orders where headers::text like '%poisoned%'"))
+		})
+	}
+}
+
+// What is not kept of a message would have it come back for ever: headers that are no object mean nothing, and make room.
+func TestProgress_IsKeptWhateverTheHeadersWere(t *testing.T) {
+	t.Parallel()
+	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, headers := range []string{`null`, `'null'`, `'5'`, `'"x"'`, `'[1]'`, `'{}'`} {
+		t.Run(headers, func(t *testing.T) {
+			t.Parallel()
+			client, pool := open(t, pgmq.Config{})
+			messages := subscribe(t, client)
+			execute(t, pool, "insert into pgmq.q_t (vt, message, headers) values (now(), '{}', "+headers+")")
+			backend.Nack(receive(t, messages), backend.Redelivery{Uncounted: true, UnknownSince: since})
+			msg := receive(t, messages)
+			require.WithinDuration(t, since, delivery(msg).UnknownSince, 0)
+			backend.Nack(msg, backend.Redelivery{Failures: 1, Done: []string{"h"}})
+			msg = receive(t, messages)
+			require.Equal(t, 1, delivery(msg).Failures)
+			require.Equal(t, []string{"h"}, delivery(msg).Done)
+			msg.Ack()
 		})
 	}
 }

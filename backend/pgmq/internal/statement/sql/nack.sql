@@ -5,7 +5,8 @@
 -- $5 headers to merge, or null, $6 how many reads to take back.
 --
 -- A message without a delay is released to its place, before those published after it, and not to one still to
--- come, where it would be invisible. Headers that are not an object are not ezq's and stay as they are.
+-- come, where it would be invisible. Headers that are not an object mean nothing, and are replaced: a message whose failures
+-- are not kept would come back for ever.
 
 with t as (
 	select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::bigint[], $5::text[], $6::int[])
@@ -20,7 +21,6 @@ set vt = case when l.delay is null then least(m.enqueued_at, clock_timestamp()) 
 	read_ct = {uncount},
 	headers = case
 		when l.headers is null then m.headers
-		when m.headers is null then l.headers::jsonb
 		when pg_catalog.jsonb_typeof(m.headers) = 'object' then m.headers - 'ezq_unknown_since'::text || l.headers::jsonb
-		else m.headers end
+		else l.headers::jsonb end
 from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id

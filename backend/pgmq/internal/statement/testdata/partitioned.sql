@@ -107,9 +107,8 @@ set vt = case when l.delay is null then least(m.enqueued_at, clock_timestamp()) 
 	read_ct = greatest(m.read_ct, l.uncount) - l.uncount,
 	headers = case
 		when l.headers is null then m.headers
-		when m.headers is null then l.headers::jsonb
 		when pg_catalog.jsonb_typeof(m.headers) = 'object' then m.headers - 'ezq_unknown_since'::text || l.headers::jsonb
-		else m.headers end
+		else l.headers::jsonb end
 from l where m.msg_id = any($1) and m.msg_id = l.msg_id returning m.msg_id;
 
 -- Extend
