@@ -34,7 +34,7 @@ type deadLetterPruner struct {
 	keep         time.Duration
 	vouching     string // the table whose owner is trusted with the dead letters too, or ""
 	queue        string // of the dead letters
-	slow         bool   // a statement of this round took too long, and now only rows are read that are read fast
+	slow         bool   // the last statement took too long, and the next one reads only rows that are read fast
 	trustedUntil time.Time
 }
 
@@ -65,7 +65,6 @@ func (p *deadLetterPruner) prune(ctx context.Context, walk *pruneWalk[int64]) (e
 		}
 		p.trustedUntil = now.Add(lettersTrustedFor)
 	}
-	p.slow = false
 	return walk.round(ctx)
 }
 
@@ -74,6 +73,9 @@ func (p *deadLetterPruner) step(ctx context.Context, after int64, limit int) (ne
 	if fault.IsStatementTimeout(err) && !p.slow {
 		p.slow = true
 		next, looked, old, err = p.delete(ctx, after, limit)
+	}
+	if err == nil {
+		p.slow = false
 	}
 	return next, old > 0 || limit < pruneLimit && looked == limit, err // of few, none need be old
 }
@@ -96,6 +98,7 @@ func (p *deadLetterPruner) delete(ctx context.Context, after int64, limit int) (
 func (p *deadLetterPruner) passBy(ctx context.Context, after int64, cause error) (next int64, stays error) {
 	limited, cancel := context.WithTimeout(ctx, pruneTimeout)
 	defer cancel()
+	p.slow = false // that was the one
 	next, err := transact.Value[int64](limited, p.pool, "select msg_id from "+queuename.Table(p.queue)+" where msg_id > $1 order by msg_id limit 1", after)
 	if err != nil {
 		return after, cause

@@ -122,6 +122,7 @@ func TestDeadLettersFor_WhatDoesNotGoKeepsNoOthers(t *testing.T) {
 	execute(t, pool, "select pgmq.create('t_dead')")
 	execute(t, pool, `insert into pgmq.q_t_dead (enqueued_at, vt, message, headers)
 		select now() - interval '2 days', now(), to_jsonb(n), '{"topic_poisoned":"t"}' from generate_series(1, 1200) as n`)
+	execute(t, pool, `update pgmq.q_t_dead set headers = headers || jsonb_build_object('x', repeat('x', 5000)) where msg_id in (8, 9, 1101)`)
 	execute(t, pool, `create function keep() returns trigger language plpgsql as $$ begin raise exception 'this one is kept'; end $$;
 		create trigger keep before delete on pgmq.q_t_dead for each row when (old.message in ('7', '1100')) execute function keep()`)
 	subscribe(t, letterPruning(t, database, pgmq.SubscriberConfig{}, log))
