@@ -36,6 +36,7 @@ type pruneWalk[P any] struct {
 // round goes on to the end, or until too much does not go: the next round goes on behind that.
 func (w *pruneWalk[P]) round(ctx context.Context) (stays error) {
 	limit, left := pruneLimit, 0
+	suspected := 0 // of the next messages, among which is one that does not go
 	for steps := w.steps; ; {
 		next, more, err := w.table.step(ctx, w.last, limit)
 		switch {
@@ -43,12 +44,16 @@ func (w *pruneWalk[P]) round(ctx context.Context) (stays error) {
 			w.last = w.start
 			return stays
 		case err == nil:
-			w.last, limit = next, min(10*limit, pruneLimit)
+			w.last = next
+			if suspected -= limit; suspected <= 0 { // before, a larger step would fail again, and may take long
+				limit = min(10*limit, pruneLimit)
+			}
 		case !mayBeOfOneRow(err):
 			return err
 		case limit > 1:
-			limit /= 10
+			suspected, limit = limit, limit/10
 		default:
+			suspected = 0
 			if w.last, err = w.table.passBy(ctx, w.last, err); stays == nil {
 				stays = err
 			}
