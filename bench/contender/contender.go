@@ -36,7 +36,7 @@ type Env struct {
 }
 
 // Queue is what every contender can do. It may also be a [Publisher], a [BatchPublisher], a
-// [Consumer] and an [Obstructor].
+// [ConditionalPublisher], a [Consumer] and an [Obstructor].
 type Queue interface {
 	// Waiting counts the messages that are stored and not acked. It may be called in the middle
 	// of anything, by any process.
@@ -58,6 +58,22 @@ type Publisher interface {
 type BatchPublisher interface {
 	PublishBatch(ctx context.Context, messages []Message) error
 }
+
+// ConditionalPublisher publishes one message per call, if its condition holds. It is called
+// concurrently.
+type ConditionalPublisher interface {
+	PublishOn(ctx context.Context, m Message, condition Condition, key string) error
+}
+
+// Condition is what becomes of a message whose key another one has.
+type Condition string
+
+// The conditions.
+const (
+	Once    Condition = "once"    // it is not stored, whatever has become of the other one
+	Unique  Condition = "unique"  // it is not stored while the other one waits or is handled
+	Replace Condition = "replace" // it takes the place of the other one
+)
 
 // Consumer calls handle for every message until stop is called. A message is acked after handle
 // has returned; stop returns when all acks are stored.

@@ -86,6 +86,12 @@ func (q *ezqRouter) Publish(ctx context.Context, m Message) error {
 	return ezq.Publish(ctx, q.client, Event{m.ID, m.Text}, ezq.Topic(q.env.Topic))
 }
 
+// PublishOn implements [ConditionalPublisher].
+func (q *ezqRouter) PublishOn(ctx context.Context, m Message, condition Condition, key string) error {
+	option := map[Condition]func(string) ezq.PublishOption{Once: ezq.ID, Unique: ezq.Unique, Replace: ezq.Replace}[condition]
+	return ezq.Publish(ctx, q.client, Event{m.ID, m.Text}, ezq.Topic(q.env.Topic), option(key))
+}
+
 // PublishBatch implements [BatchPublisher].
 func (q *ezqRouter) PublishBatch(ctx context.Context, messages []Message) error {
 	events := make([]Event, len(messages))

@@ -26,6 +26,13 @@ func (Event) EventName() string { return eventName }
 // Kind implements [river.JobArgs].
 func (Event) Kind() string { return eventName }
 
+// keyedEvent is an Event of which River stores one for each key.
+type keyedEvent struct {
+	Event
+
+	Key string `river:"unique"`
+}
+
 const (
 	eventName = "Benchmark"
 	before    = `{"_type":"` + eventName + `","ID":`

@@ -2,6 +2,7 @@ package contender
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -65,6 +66,17 @@ func (q *riverQueue) options() *river.InsertOpts { return &river.InsertOpts{Queu
 // Publish implements [Publisher].
 func (q *riverQueue) Publish(ctx context.Context, m Message) error {
 	_, err := q.inserter.Insert(ctx, Event{m.ID, m.Text}, q.options())
+	return err
+}
+
+// PublishOn implements [ConditionalPublisher]. River has unique jobs only.
+func (q *riverQueue) PublishOn(ctx context.Context, m Message, condition Condition, key string) error {
+	if condition != Unique {
+		return errors.ErrUnsupported
+	}
+	options := q.options()
+	options.UniqueOpts = river.UniqueOpts{ByArgs: true}
+	_, err := q.inserter.Insert(ctx, keyedEvent{Event{m.ID, m.Text}, key}, options)
 	return err
 }
 

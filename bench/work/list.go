@@ -84,7 +84,7 @@ func each(names, titles []string, tasks []task) []Entrant {
 // All returns all work.
 func All(scale Scale) []Work {
 	var all []Work
-	for _, group := range [][]Work{publishing(), draining(scale), handling(scale), waiting(), standing(scale), stale(scale), inProcess(scale)} {
+	for _, group := range [][]Work{publishing(), onCondition(), draining(scale), handling(scale), waiting(), standing(scale), stale(scale), inProcess(scale)} {
 		all = append(all, group...)
 	}
 	return all
@@ -118,6 +118,36 @@ func publishing() []Work {
 		Metric: result.Rate, Reference: ezqChannel + ": 256 B",
 		Entrants: each([]string{ezqChannel, wsqlQueue, riverPlain, pgmq100, floor100}, sizes, tasks),
 	})
+}
+
+// onCondition shows what a condition costs beside a plain publish, and beside River's unique jobs.
+func onCondition() []Work {
+	var all []Work
+	for _, goroutines := range []int{1, 8} {
+		plain := publish{goroutines: goroutines, size: 256}
+		on := func(condition contender.Condition, sharing int) publish {
+			p := plain
+			p.condition, p.sharing = condition, sharing
+			return p
+		}
+		all = append(all, Work{
+			Name:   fmt.Sprintf("condition-%d", goroutines),
+			Title:  fmt.Sprintf("Publish one message of 256 bytes per call on a condition, from %d goroutines", goroutines),
+			Metric: result.Rate, Reference: ezqRouted + ": plain",
+			Entrants: []Entrant{
+				{ezqRouted + ": plain", ezqRouted, plain},
+				{ezqRouted + ": ID", ezqRouted, on(contender.Once, 1)},
+				{ezqRouted + ": ID, nine in ten exist", ezqRouted, on(contender.Once, 10)},
+				{ezqRouted + ": unique", ezqRouted, on(contender.Unique, 1)},
+				{ezqRouted + ": unique, nine in ten exist", ezqRouted, on(contender.Unique, 10)},
+				{ezqRouted + ": replace, nine in ten exist", ezqRouted, on(contender.Replace, 10)},
+				{riverPlain + ": plain", riverPlain, plain},
+				{riverPlain + ": unique", riverPlain, on(contender.Unique, 1)},
+				{riverPlain + ": unique, nine in ten exist", riverPlain, on(contender.Unique, 10)},
+			},
+		})
+	}
+	return all
 }
 
 // several lets 1, 2 and 4 consumers drain a queue.

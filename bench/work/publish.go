@@ -19,6 +19,9 @@ type publish struct {
 	goroutines int
 	batch      int // 0: single messages
 	size       int
+
+	condition contender.Condition // "": none
+	sharing   int                 // with a condition: how many messages have the same key
 }
 
 var errCannot = errors.New("it cannot do this work")
@@ -52,7 +55,11 @@ func (p publish) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Va
 		return nil, err
 	}
 	perCall := int64(max(p.batch, 1))
-	if err := audit(ctx, b.queue, int(ids.Load()*perCall)); err != nil {
+	published := int(ids.Load() * perCall)
+	if p.condition != "" {
+		published = (published + p.sharing - 1) / p.sharing
+	}
+	if err := audit(ctx, b.queue, published); err != nil {
 		return nil, err
 	}
 	return perMessage(cost, float64((ids.Load()-warm)*perCall)), nil
@@ -61,6 +68,15 @@ func (p publish) run(ctx context.Context, lab *Lab, c contender.Contender) (_ Va
 // sender returns what makes one call, given its number.
 func (p publish) sender(ctx context.Context, b *testbed) (func(call int) error, error) {
 	maker := contender.NewMaker(p.size)
+	if p.condition != "" {
+		publisher, ok := b.queue.(contender.ConditionalPublisher)
+		if !ok {
+			return nil, errCannot
+		}
+		return func(call int) error {
+			return publisher.PublishOn(ctx, maker.Make(call), p.condition, fmt.Sprint("key ", call/p.sharing))
+		}, nil
+	}
 	if p.batch == 0 {
 		publisher, ok := b.queue.(contender.Publisher)
 		if !ok {
