@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
@@ -269,76 +267,6 @@ func (c command) caution() string {
 	return ", also events that wait to be handled, if it is a queue in use"
 }
 
-func (c command) redrive(ctx context.Context, client *pgmq.Client, out io.Writer) error {
-	chosen := c.selected(0)
-	origins, err := client.Origins(ctx, c.topic, chosen)
-	if err != nil {
-		return c.explainError(err)
-	}
-	for _, origin := range origins {
-		_, _ = fmt.Fprintln(out, c.describeOrigin(origin))
-	}
-	switch {
-	case c.show && len(origins) == 0:
-		return c.reportNothing(ctx, client, out)
-	case c.show:
-		return nil
-	}
-	if !c.all {
-		chosen.Limit = c.max
-	}
-	done, err := client.Redrive(ctx, c.topic, chosen)
-	_, _ = fmt.Fprintf(out, "moved back: %d\n", done.Moved)
-	if err != nil {
-		return c.explainStrays(err) // a queue that is not there is one of those that dead letters go to
-	}
-	left, err := c.remaining(ctx, client)
-	switch {
-	case err != nil || left == "0":
-	case c.isSelective():
-		_, _ = fmt.Fprintf(out, "left in %s: %s, of which %d were chosen, and are leased, delayed or locked\n", printable(c.topic), left, done.Busy)
-	case c.all || done.Moved < c.max: // it has moved all that it could
-		_, _ = fmt.Fprintf(out, "left in %s: %s, which are leased, delayed or new: redrive again when they are due\n", printable(c.topic), left)
-	default:
-		_, _ = fmt.Fprintf(out, "left in %s: %s; if the others succeed now, move these with -all\n", printable(c.topic), left)
-	}
-	return err
-}
-
-func (c command) reportNothing(ctx context.Context, client *pgmq.Client, out io.Writer) error {
-	left, err := c.remaining(ctx, client)
-	if err != nil {
-		return c.explainError(err)
-	}
-	later := ""
-	if left != "0" {
-		later = ": " + left + " are leased or delayed"
-	}
-	_, err = fmt.Fprintf(out, "there is nothing in %s that could be moved now%s\n", printable(c.topic), later)
-	return err
-}
-
-// describeOrigin says what redrive does with the dead letters of an origin.
-func (c command) describeOrigin(o pgmq.Origin) string {
-	from := source(cmp.Or(o.Topic, "no topic, or one of many others"), o.Group)
-	letters := count(o.Letters, o.LettersCapped)
-	switch {
-	case o.Missing && o.Queue == "":
-		return fmt.Sprintf("  %s from %s stay until the topic has a queue: they do not say which", letters, from)
-	case o.Missing:
-		return fmt.Sprintf("  %s from %s stay until there is the queue %s, which does not exist", letters, from, printable(o.Queue))
-	case !o.Stray && o.Queue == "":
-		return fmt.Sprintf("  %s from %s go to all queues of the topic: they do not say which", letters, from)
-	case !o.Stray:
-		return fmt.Sprintf("  %s from %s go to the queue %s", letters, from, printable(o.Queue))
-	case o.Topic == "":
-		return fmt.Sprintf("  %s from %s stay", letters, from)
-	case slices.Contains(c.from, o.Topic) || len(c.from) == 0 && o.Topic+backend.DeadLetterSuffix == c.topic:
-		return fmt.Sprintf("  %s from %s stay: they name the queue %s, which is not its own or its groups'", letters, from, printable(o.Queue))
-	}
-	return fmt.Sprintf("  %s from %s stay: if they may go there, add -from %s", letters, from, shellWord(o.Topic))
-}
-
 func (c command) purge(ctx context.Context, client *pgmq.Client, out io.Writer) error {
 	if !c.yes {
 		return c.cautionPurge(ctx, client)
@@ -428,11 +356,11 @@ func (c command) run(ctx context.Context, url string, out io.Writer) error {
 	defer func() { _ = client.Close() }() // there is nothing in it
 	switch c.name {
 	case "queues":
-		return c.queues(ctx, client, out)
+		return listQueues(ctx, client, out)
 	case "dead":
 		return listDeadLetters(ctx, client, c, out)
 	case "redrive":
-		return c.redrive(ctx, client, out)
+		return redrive(ctx, client, c, out)
 	case "pause":
 		return pause(ctx, client, c, out)
 	case "edit-dead":
@@ -442,48 +370,6 @@ func (c command) run(ctx context.Context, url string, out io.Writer) error {
 	default:
 		return c.purge(ctx, client, out)
 	}
-}
-
-func (command) queues(ctx context.Context, client *pgmq.Client, out io.Writer) error {
-	all, err := client.AllMetrics(ctx)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "TOPIC\tGROUP\tQUEUE\tWAITING\tOLDEST\tLEASED OR DELAYED\tDEAD LETTERS")
-	letters := map[string]pgmq.QueueMetrics{} // by their own queue
-	for _, q := range all {
-		letters[q.Queue] = q
-	}
-	for _, q := range all {
-		dead := "-"
-		if name, invalid := pgmq.QueueName(q.Topic + backend.DeadLetterSuffix); invalid == nil && q.Topic != "" { // groups share theirs
-			if found, ok := letters[name]; ok {
-				dead = count(found.Visible+found.Invisible, found.VisibleCapped || found.InvisibleCapped)
-			} else if isAbout(err, name) {
-				dead = "?"
-			}
-		}
-		oldest := "-"
-		if q.Visible > 0 {
-			oldest = rounded(q.OldestVisible).String()
-		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			orDash(q.Topic), orDash(q.Group), printable(q.Queue), count(q.Visible, q.VisibleCapped), oldest, count(q.Invisible, q.InvisibleCapped), dead)
-	}
-	if failed := table.Flush(); failed != nil {
-		return failed
-	}
-	if len(all) == 0 && err == nil {
-		_, _ = fmt.Fprintln(out, "There are no queues in this database.")
-	}
-	return errors.Join(err, printPauses(ctx, client, out))
-}
-
-// isAbout reports whether one of the errors that err joins is about a queue.
-func isAbout(err error, queue string) bool {
-	joined, ok := err.(interface{ Unwrap() []error })
-	return ok && slices.ContainsFunc(joined.Unwrap(), func(err error) bool {
-		about, ok := errors.AsType[*pgmq.Error](err)
-		return ok && about.Topic == queue
-	})
 }
 
 func deadLetterTopic(topics []string, in string) string {
