@@ -20,7 +20,7 @@ import (
 // command is what the arguments ask for.
 type command struct {
 	name    string
-	topic   string   // of the dead letters; of pause and resume, what is paused
+	topic   string   // that of the dead letters; or what is paused; or the name of a schedule
 	from    []string // the topics whose dead letters are moved or deleted, if not that one
 	max     int
 	bounded bool // by -max
@@ -39,6 +39,11 @@ type command struct {
 
 	group, by, reason string // of a pause
 	duration          time.Duration
+
+	single  backend.Selection // which messages to find, cancel or reschedule
+	running bool              // cancel those that are being handled, too
+	at      time.Time         // to which they are rescheduled
+	delay   *time.Duration    // or after which
 }
 
 // defaultTimeout is how long a command may take: a server that answers byte by byte, or not at
@@ -87,7 +92,7 @@ func parse(args []string) (c command, err error) {
 // defineFlags defines the flags of the command that are not those of all.
 func (c *command) defineFlags(flags *flag.FlagSet) error {
 	switch c.name {
-	case "queues":
+	case "queues", "schedules", "resume-schedule":
 	case "dead":
 		flags.IntVar(&c.max, "max", 20, "")
 		flags.BoolVar(&c.payload, "payload", false, "")
@@ -111,13 +116,17 @@ func (c *command) defineFlags(flags *flag.FlagSet) error {
 	case "edit-dead":
 		flags.StringVar(&c.by, "by", userName(), "")
 		flags.StringVar(&c.file, "file", "", "")
-	case "pause":
+	case "pause", "pause-schedule":
 		flags.StringVar(&c.by, "by", userName(), "")
 		flags.StringVar(&c.reason, "reason", "", "")
 		flags.DurationVar(&c.duration, "for", 0, "")
-		flags.StringVar(&c.group, "group", "", "")
+		if c.name == "pause" {
+			flags.StringVar(&c.group, "group", "", "")
+		}
 	case "resume":
 		flags.StringVar(&c.group, "group", "", "")
+	case "find", "cancel", "reschedule":
+		c.defineSingle(flags)
 	case "help", "-h", "-help", "--help":
 		return flag.ErrHelp
 	default:
@@ -139,13 +148,7 @@ func (c *command) defineSelection(flags *flag.FlagSet) {
 		s.Rows = append(s.Rows, row)
 		return err
 	})
-	flags.Func("header", "", func(text string) (err error) {
-		var ok bool
-		if s.Header, s.Value, ok = strings.Cut(text, "="); !ok || s.Header == "" {
-			err = errors.New("write it with its value, as in tenant=a")
-		}
-		return err
-	})
+	flags.Func("header", "", headerFlag(&s.Header, &s.Value))
 	flags.Func("older", "", func(text string) (err error) {
 		s.To, err = parseAge(text)
 		return err
@@ -154,6 +157,46 @@ func (c *command) defineSelection(flags *flag.FlagSet) {
 		s.From, err = parseAge(text)
 		return err
 	})
+}
+
+// defineSingle defines the flags that select single messages, and say what becomes of them.
+func (c *command) defineSingle(flags *flag.FlagSet) {
+	flags.StringVar(&c.single.ID, "id", "", "")
+	flags.StringVar(&c.single.UniqueKey, "key", "", "")
+	switch c.name {
+	case "find":
+		flags.StringVar(&c.single.Event, "event", "", "")
+		flags.Func("header", "", headerFlag(&c.single.Header, &c.single.Value))
+		flags.IntVar(&c.max, "max", 20, "")
+		flags.BoolVar(&c.payload, "payload", false, "")
+	case "cancel":
+		flags.BoolVar(&c.running, "running", false, "")
+	case "reschedule":
+		flags.Func("at", "", func(text string) (err error) {
+			if c.at, err = time.Parse(time.RFC3339, text); err != nil {
+				err = errors.New("write it as in 2027-01-31T09:00:00Z")
+			}
+			return err
+		})
+		flags.Func("delay", "", func(text string) error {
+			delay, err := time.ParseDuration(text)
+			if c.delay = &delay; err != nil || delay < 0 {
+				return errors.New("write it with its unit, as in 90m, or 0s for at once")
+			}
+			return nil
+		})
+	}
+}
+
+// headerFlag returns what reads a header and its value.
+func headerFlag(name, value *string) func(string) error {
+	return func(text string) error {
+		var ok bool
+		if *name, *value, ok = strings.Cut(text, "="); !ok || *name == "" {
+			return errors.New("write it with its value, as in tenant=a")
+		}
+		return nil
+	}
 }
 
 // isSelective reports whether not all dead letters of the topics are meant.
@@ -216,26 +259,65 @@ func unknownCommand(name string) error {
 	return fmt.Errorf("unknown command %q", name)
 }
 
+// isAboutAll reports whether the command shows all that there is.
+func (c *command) isAboutAll() bool { return c.name == "queues" || c.name == "schedules" }
+
+// isPause reports whether the command says who pauses something, and why.
+func (c *command) isPause() bool { return c.name == "pause" || c.name == "pause-schedule" }
+
+// argument is what the command is about.
+func (c *command) argument() string {
+	if strings.HasSuffix(c.name, "-schedule") {
+		return "schedule"
+	}
+	return "topic"
+}
+
 func (c command) check(topics []string, in string) error {
 	switch {
-	case c.name == "queues" && len(topics) > 0:
-		return fmt.Errorf("queues shows all queues, and takes no %q", topics[0])
-	case c.name != "queues" && len(topics) == 0 && in == "":
-		return fmt.Errorf("%s: missing topic", c.name)
+	case c.isAboutAll() && len(topics) > 0:
+		return fmt.Errorf("%s shows all %s, and takes no %q", c.name, c.name, topics[0])
+	case !c.isAboutAll() && len(topics) == 0 && in == "":
+		return fmt.Errorf("%s: missing %s", c.name, c.argument())
 	case slices.Contains(topics, ""):
-		return fmt.Errorf("%s: missing topic: the argument is empty", c.name)
+		return fmt.Errorf("%s: missing %s: the argument is empty", c.name, c.argument())
 	case len(topics) > 1:
-		return fmt.Errorf("%s takes one topic, not %q", c.name, topics)
+		return fmt.Errorf("%s takes one %s, not %q", c.name, c.argument(), topics)
 	case len(topics) > 0 && in != "":
 		return fmt.Errorf("a topic and -in exclude each other: leave out %q or -in %q", topics[0], in)
-	case c.name == "pause" && strings.TrimSpace(c.reason) == "":
-		return errors.New("say why with -reason: the consumers of the topic log it")
-	case c.name == "pause" && strings.TrimSpace(c.by) == "":
-		return errors.New("say who pauses the topic with -by: its consumers log it")
+	case c.isPause() && strings.TrimSpace(c.reason) == "":
+		return errors.New("say why with -reason: it is logged where the pause holds")
+	case c.isPause() && strings.TrimSpace(c.by) == "":
+		return errors.New("say who pauses with -by: it is logged where the pause holds")
 	case c.duration < 0:
 		return fmt.Errorf("-for is %v: set it to more than 0, as in 10m, or leave it out to pause until resume", c.duration)
-	case c.max < 1 && (c.name == "dead" || c.name == "redrive"):
+	case c.max < 1 && (c.name == "dead" || c.name == "redrive" || c.name == "find"):
 		return fmt.Errorf("-max is %d: set it to 1 or more", c.max)
+	case c.timeout <= 0:
+		return fmt.Errorf("-timeout is %v: set it to more than 0, as in 10m", c.timeout)
+	case c.isAboutDeadLetters():
+		return c.checkDeadLetters()
+	}
+	return c.checkSingle()
+}
+
+// checkSingle checks what selects single messages.
+func (c command) checkSingle() error {
+	chosen := c.single.ID+c.single.UniqueKey != ""
+	switch {
+	case c.name == "find" && !chosen && c.single.Event+c.single.Header == "":
+		return errors.New("find: say which messages, with -id, -key, -event or -header")
+	case (c.name == "cancel" || c.name == "reschedule") && !chosen:
+		return fmt.Errorf("%s: say which message, with -id or -key: find shows its ID", c.name)
+	case c.name == "reschedule" && c.at.IsZero() == (c.delay == nil):
+		return errors.New("reschedule: say when, with either -at or -delay")
+	}
+	return nil
+}
+
+// checkDeadLetters checks what selects dead letters, and says what becomes of them.
+func (c command) checkDeadLetters() error {
+	switch {
 	case c.limit < 1 && c.name == "dead":
 		return fmt.Errorf("-payload-limit is %d: set it to 1 or more", c.limit)
 	case c.all && c.bounded:
@@ -252,8 +334,6 @@ func (c command) check(topics []string, in string) error {
 		return fmt.Errorf("-in does not say which topics the dead letters came from: name them with -from, or delete all that is in %s with -strays%s", printable(c.topic), c.caution())
 	case c.name == "redrive" && len(c.from) == 0 && !strings.HasSuffix(c.topic, backend.DeadLetterSuffix):
 		return errors.New("-in does not say which topics the dead letters came from: name them with -from")
-	case c.timeout <= 0:
-		return fmt.Errorf("-timeout is %v: set it to more than 0, as in 10m", c.timeout)
 	}
 	return nil
 }
@@ -265,43 +345,6 @@ func (c command) caution() string {
 		return ""
 	}
 	return ", also events that wait to be handled, if it is a queue in use"
-}
-
-func (c command) purge(ctx context.Context, client *pgmq.Client, out io.Writer) error {
-	if !c.yes {
-		return c.cautionPurge(ctx, client)
-	}
-	if c.strays {
-		deleted, err := client.PurgeQueue(ctx, c.topic)
-		_, _ = fmt.Fprintf(out, "deleted: %d\n", deleted)
-		return c.explainError(err)
-	}
-	done, err := client.PurgeDeadLetters(ctx, c.topic, c.selected(0))
-	_, _ = fmt.Fprintf(out, "deleted: %d\n", done.Removed)
-	if done.Busy > 0 {
-		_, _ = fmt.Fprintf(out, "left, since they are locked: %d\n", done.Busy)
-	}
-	return c.explainError(err)
-}
-
-// cautionPurge says what would be deleted.
-func (c command) cautionPurge(ctx context.Context, client *pgmq.Client) error {
-	left, err := c.remaining(ctx, client)
-	if err != nil {
-		return c.explainError(err)
-	}
-	doomed, after := "of which the dead letters of "+c.topicNames(), ""
-	switch {
-	case c.strays:
-		doomed, after = "and all of them", c.caution()
-	case c.isSelective():
-		n, err := countSelected(ctx, client, c)
-		if err != nil {
-			return c.explainError(err)
-		}
-		doomed = fmt.Sprintf("of which %d are chosen, and", n)
-	}
-	return fmt.Errorf("%s has %s messages, %s would be deleted for good%s: add -yes", printable(c.topic), left, doomed, after)
 }
 
 // topicNames names the topics whose dead letters are meant.
@@ -354,22 +397,29 @@ func (c command) run(ctx context.Context, url string, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = client.Close() }() // there is nothing in it
+	return c.do(ctx, client, out)
+}
+
+func (c command) do(ctx context.Context, client *pgmq.Client, out io.Writer) error {
 	switch c.name {
 	case "queues":
 		return listQueues(ctx, client, out)
-	case "dead":
-		return listDeadLetters(ctx, client, c, out)
-	case "redrive":
-		return redrive(ctx, client, c, out)
-	case "pause":
-		return pause(ctx, client, c, out)
-	case "edit-dead":
-		return editDeadLetter(ctx, client, c, out)
-	case "resume":
-		return resume(ctx, client, c, out)
-	default:
-		return c.purge(ctx, client, out)
+	case "schedules":
+		return listSchedules(ctx, client, out)
 	}
+	return map[string]func(context.Context, *pgmq.Client, command, io.Writer) error{
+		"dead":            listDeadLetters,
+		"redrive":         redrive,
+		"purge-dead":      purge,
+		"edit-dead":       editDeadLetter,
+		"pause":           pause,
+		"resume":          resume,
+		"find":            findMessages,
+		"cancel":          cancelMessages,
+		"reschedule":      rescheduleMessages,
+		"pause-schedule":  pauseSchedule,
+		"resume-schedule": resumeSchedule,
+	}[c.name](ctx, client, c, out)
 }
 
 func deadLetterTopic(topics []string, in string) string {

@@ -152,17 +152,47 @@ func TestArguments_WhenWrongShowUsage(t *testing.T) {
 		"purge-dead a -yes -all":       "flag provided but not defined: -all",
 		"purge-dead -yes -in=a b c":    "takes one topic",
 		"purge-dead a -from b -strays": "-from and -strays exclude each other",
+		"schedules report":             "schedules shows all schedules, and takes no \"report\"",
+		"pause-schedule -reason r":     "pause-schedule: missing schedule",
+		"pause-schedule report":        "say why with -reason",
+		"resume-schedule a b":          "resume-schedule takes one schedule",
+		"find orders":                  "find: say which messages, with -id, -key, -event or -header",
+		"find orders -header x":        "write it with its value, as in tenant=a",
+		"find orders -id a -max 0":     "-max is 0: set it to 1 or more",
+		"cancel orders":                "cancel: say which message, with -id or -key: find shows its ID",
+		"cancel orders -event E":       "flag provided but not defined: -event",
+		"reschedule orders -id a":      "reschedule: say when, with either -at or -delay",
+		"reschedule a -id b -at 9:00":  "write it as in 2027-01-31T09:00:00Z",
+		"reschedule a -id b -delay -1": "write it with its unit, as in 90m, or 0s for at once",
 	} {
 		code, _, errOut := outputOf(t, "", strings.Fields(args)...)
 		require.Equal(t, exitUsage, code, args)
 		require.Contains(t, errOut, want, args)
-		require.Contains(t, errOut, usage)
+		require.Contains(t, errOut, usageOf(strings.Fields(args + " -")[0]))
 		require.NotContains(t, errOut[strings.Index(errOut, want):], "Flags come after", "a terminal shows what comes last")
 	}
-	for _, args := range [][]string{{"help"}, {"-h"}, {"dead", "-help"}} {
+	for _, args := range [][]string{{"help"}, {"-h"}} {
 		code, out, _ := outputOf(t, "", args...)
 		require.Zero(t, code, args)
 		require.Contains(t, out, "redrive TOPIC")
+	}
+}
+
+// A mistake at 3 a.m. must not be answered with three pages.
+func TestUsage_OfACommandIsAboutThatAlone(t *testing.T) {
+	t.Parallel()
+	all := regexp.MustCompile(`(?m)^  ezq-pgmq (\S+)`).FindAllStringSubmatch(usage, -1)
+	require.Len(t, all, 13)
+	for _, found := range all {
+		name := found[1]
+		code, out, _ := outputOf(t, "", name, "-help")
+		require.Zero(t, code, name)
+		require.Equal(t, 1, strings.Count(out, "\n ezq-pgmq ")+strings.Count(out, "ezq-pgmq "+name), out)
+		require.LessOrEqual(t, strings.Count(out, "\n"), 25, name)
+		require.Equal(t, (&command{name: name}).isAboutDeadLetters(), strings.Contains(out, "-older 24h"), name)
+		code, _, errOut := outputOf(t, "postgres://unused", name, "-nonsense")
+		require.Equal(t, exitUsage, code, name)
+		require.NotContains(t, errOut, "unknown command", name)
 	}
 }
 

@@ -17,7 +17,7 @@ func pause(ctx context.Context, client *pgmq.Client, c command, out io.Writer) e
 	if err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintln(out, formatPause(paused))
+	_, _ = fmt.Fprintln(out, formatPause(source(paused.Topic, paused.Group), paused))
 	if paused.By != c.by || paused.Reason != c.reason {
 		_, _ = fmt.Fprintln(out, "this pause holds, since it ends later; to replace it, resume the topic first")
 	}
@@ -49,7 +49,7 @@ func resume(ctx context.Context, client *pgmq.Client, c command, out io.Writer) 
 	}
 	left, err := client.Pauses(ctx, c.topic)
 	for _, paused := range left {
-		_, _ = fmt.Fprintln(out, formatPause(paused))
+		_, _ = fmt.Fprintln(out, formatPause(source(paused.Topic, paused.Group), paused))
 	}
 	switch {
 	case err != nil || resumed:
@@ -67,17 +67,17 @@ func resume(ctx context.Context, client *pgmq.Client, c command, out io.Writer) 
 func printPauses(ctx context.Context, client *pgmq.Client, out io.Writer) error {
 	all, err := client.AllPauses(ctx)
 	for _, paused := range all {
-		_, _ = fmt.Fprintln(out, formatPause(paused))
+		_, _ = fmt.Fprintln(out, formatPause(source(paused.Topic, paused.Group), paused))
 	}
 	return err
 }
 
-// formatPause is one line, whatever others have written there.
-func formatPause(p backend.Paused) string {
+// formatPause is one line about what is paused, whatever others have written there.
+func formatPause(what string, p backend.Paused) string {
 	until := "until it is resumed"
 	if !p.Until.IsZero() {
 		until = "until " + p.Until.UTC().Format(timeFormat)
 	}
 	return fmt.Sprintf("paused: %s since %s, %s, by %s: %s",
-		source(p.Topic, p.Group), p.Since.UTC().Format(timeFormat), until, printable(p.By), printable(p.Reason))
+		what, p.Since.UTC().Format(timeFormat), until, printable(p.By), printable(p.Reason))
 }

@@ -93,7 +93,7 @@ func TestPause_WhenWrongShowsUsage(t *testing.T) {
 	t.Parallel()
 	for text, args := range map[string][]string{
 		"say why with -reason":          {"pause", "orders", "-by", "ada"},
-		"say who pauses the topic":      {"pause", "orders", "-by", " ", "-reason", "r"},
+		"say who pauses with -by":       {"pause", "orders", "-by", " ", "-reason", "r"},
 		"-for is -1s":                   {"pause", "orders", "-reason", "r", "-for", "-1s"},
 		"pause: missing topic":          {"pause", "-reason", "r"},
 		"resume: missing topic":         {"resume"},

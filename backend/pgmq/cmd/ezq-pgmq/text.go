@@ -30,6 +30,13 @@ func failures(n int) string {
 	return fmt.Sprintf("%d failures", n)
 }
 
+func deliveries(n int) string {
+	if n == 1 {
+		return "1 delivery"
+	}
+	return fmt.Sprintf("%d deliveries", n)
+}
+
 // rounded is as exact as an operator needs to decide what to do.
 func rounded(d time.Duration) time.Duration {
 	if d > time.Minute {
