@@ -39,7 +39,7 @@ type topicOption string
 
 func (t topicOption) applyToPublish(o *outgoing) error {
 	if o.topic = string(t); o.topic == "" {
-		return errors.New("the topic is empty")
+		return fmt.Errorf("the topic is empty: name one, or leave Topic out for %q", DefaultTopic)
 	}
 	return nil
 }

@@ -34,7 +34,11 @@ type outgoing struct {
 // the error names.
 func (o *outgoing) prepare(ctx context.Context, p message.Publisher, events int, opts []PublishOption) error {
 	var invalid error
-	for _, opt := range opts {
+	for i, opt := range opts {
+		if opt == nil {
+			invalid = cmp.Or(invalid, fmt.Errorf("option %d of %d is nil: leave it out", i+1, len(opts)))
+			continue
+		}
 		invalid = cmp.Or(invalid, opt.applyToPublish(o))
 	}
 	switch {

@@ -129,7 +129,8 @@ func TestDelay_IsUnsupportedOnPlainPublisher(t *testing.T) {
 func TestPublish_WithInvalidOptionSendsNothing(t *testing.T) {
 	t.Parallel()
 	for why, opts := range map[string][]ezq.PublishOption{
-		`to "": the topic is empty`:                                                                 {ezq.Topic("")},
+		`to "": the topic is empty: name one, or leave Topic out for "ezq"`:                         {ezq.Topic("")},
+		`to "users": option 2 of 2 is nil: leave it out`:                                            {ezq.Topic("users"), nil},
 		`to "users": the delay -1ns is negative`:                                                    {ezq.Topic("users"), ezq.Delay(-1)},
 		`Delay and At exclude each other`:                                                           {ezq.Delay(0), ezq.At(time.Unix(1, 0))},
 		`At: the time is zero`:                                                                      {ezq.At(time.Time{})},

@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	_ "embed"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -118,7 +121,13 @@ func digest(key string) []byte {
 
 // openKeyStore is [Client.KeyStore].
 func openKeyStore(ctx context.Context, s *Subscriber, table string) (*KeyStore, error) {
-	name := pgx.Identifier(strings.Split(table, ".")).Sanitize()
+	parts := strings.Split(table, ".")
+	if len(parts) > 2 || slices.Contains(parts, "") || !utf8.ValidString(table) || strings.Contains(table, "\x00") {
+		return nil, fault.Classify("create key store", "", &Error{
+			Kind: ErrInvalidConfig, Cause: errors.New("the name of the table is empty, has more than two parts, or is not UTF-8 without NUL"), Remedy: `name a schema and a table, as in "app.ezq_seen"`,
+		})
+	}
+	name := pgx.Identifier(parts).Sanitize()
 	if err := createKeys(ctx, s.pool, name); err != nil {
 		return nil, fault.Classify("create key store "+name, "", err)
 	}

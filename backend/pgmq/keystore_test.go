@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -91,8 +92,11 @@ func TestKeyStore_NamesCauseOfFailedCreation(t *testing.T) {
 	client, _ := open(t, pgmq.Config{})
 	_, err := client.KeyStore(t.Context(), "nowhere.seen")
 	require.ErrorContains(t, err, `create key store "nowhere"."seen"`)
-	_, err = client.KeyStore(t.Context(), "")
-	require.Error(t, err)
+	for _, name := range []string{"", "app.", ".seen", "a.b.c", "seen\x00", "app.\xff"} {
+		_, err = client.KeyStore(t.Context(), name)
+		require.ErrorIs(t, err, pgmq.ErrInvalidConfig, name)
+		require.ErrorContains(t, err, `name a schema and a table, as in "app.ezq_seen"`, name)
+	}
 }
 
 // The event is published twice under one id of the program's own, and handled once,
@@ -170,4 +174,27 @@ func TestKeyStore_NamesRightsThatRoleLacks(t *testing.T) {
 	_, err = store.Seen(t.Context(), "key")
 	requireNames(err, rights)
 	requireNames(store.Mark(t.Context(), "key", time.Minute), rights)
+}
+
+func TestKeyStore_NeedsDocumentedRights(t *testing.T) {
+	t.Parallel()
+	block := sqlBlock(t, "create table if not exists app.ezq_seen")
+	grants := regexp.MustCompile(`(?m)^grant .*$`).FindAllString(block, -1)
+	require.Len(t, grants, 2)
+	for missing := -1; missing < len(grants); missing++ {
+		database := pgtest.Database(t)
+		execute(t, pgtest.Pool(t, database), regexp.MustCompile(`(?m)^grant .*$`).ReplaceAllString(block, ""))
+		all := []string{"grant usage on schema pgmq to {role}"}
+		for i, grant := range grants {
+			if i != missing {
+				all = append(all, strings.Replace(grant, "to ezq_consumer", "to {role}", 1))
+			}
+		}
+		err := rememberKey(t.Context(), openAt(t, pgtest.Role(t, database, all...), pgmq.Config{}))
+		if missing < 0 {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, pgmq.ErrPermission, grants[missing])
+		}
+	}
 }

@@ -246,6 +246,29 @@ func TestPauseTopic_ThatCannotBeReadStopsNoConsumer(t *testing.T) {
 	}
 }
 
+func TestCircuitBreaker_NeedsDocumentedRights(t *testing.T) {
+	t.Parallel()
+	pause := func(database string, grants []string) error {
+		client := openAt(t, pgtest.Role(t, database, grants...), pgmq.Config{Subscriber: pgmq.SubscriberConfig{NoCreate: true}})
+		for range 2 { // the second one outlasts the first
+			if _, err := client.Pause(t.Context(), "orders", backend.Pause{By: "a breaker", Reason: "an outage", For: time.Minute}); err != nil {
+				return err
+			}
+		}
+		_, err := client.Pauses(t.Context(), "orders")
+		return err
+	}
+	database := ordersDatabase(t)
+	grants := grantsOf(t, "ezq_consumer")
+	require.ErrorIs(t, pause(database, grants), pgmq.ErrPermission)
+	documented := strings.Replace(sqlBlock(t, "grant insert, update on pgmq.ezq_pauses"), "ezq_consumer;", "{role}", 1)
+	require.NoError(t, pause(database, append(grants, documented)))
+	for _, one := range []string{"insert", "update"} {
+		without := append(grants, strings.Replace(documented, "insert, update", one, 1)) //nolint:gocritic // of each its own
+		require.ErrorIs(t, pause(database, without), pgmq.ErrPermission, one)
+	}
+}
+
 // A role that may create tables could otherwise pause the queues of all others, or run code as they.
 func TestPauseTopic_InTableOfUntrustedRoleIsIgnored(t *testing.T) {
 	t.Parallel()

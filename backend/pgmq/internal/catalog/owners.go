@@ -129,7 +129,7 @@ func (c *OwnerChecks) Check(ctx context.Context, db transact.Queryer, logger *sl
 		}
 		if c.firstSeen(s) {
 			logger.Warn("ezq: a table belongs to a role that this one has no reason to trust, and that can have code run with the rights of"+
-				" this one: let both have one owner, or set NoCreate if a trusted administrator creates the queues", "table", s.Table, "owner", s.Owner)
+				" this one: let both have one owner, or, of a queue that a trusted administrator has created, set NoCreate", "table", s.Table, "owner", s.Owner)
 		}
 	}
 	return nil

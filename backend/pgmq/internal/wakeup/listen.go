@@ -104,6 +104,9 @@ func (l *Listener) run(ctx context.Context) {
 		if listened {
 			wait = relistenMin
 		}
+		if ctx.Err() != nil {
+			return
+		}
 		longest := relistenMax
 		if undelivered = !listened && (undelivered || errors.Is(err, errNotifyNotDelivered)); undelivered {
 			longest = relistenUndelivered
