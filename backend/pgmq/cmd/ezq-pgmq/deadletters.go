@@ -31,7 +31,7 @@ func formatDeadLetter(deadLetter backend.FoundDeadLetter) string {
 	if deadLetter.Err != nil {
 		return fmt.Sprintf("%d  %s", deadLetter.Row, unreadable(deadLetter.Err))
 	}
-	return fmt.Sprintf("%d  %s  %s: %s, after %s: %s", deadLetter.Row, deadLetter.At.UTC().Format(timeFormat),
+	return fmt.Sprintf("%d  %s  %s  %s: %s, after %s: %s", deadLetter.Row, deadLetter.At.UTC().Format(timeFormat), printable(deadLetter.ID),
 		source(deadLetter.Topic, deadLetter.Group), printable(cmp.Or(deadLetter.Handler, deadLetter.Event, "no event")), failures(deadLetter.Failures), printable(deadLetter.Reason))
 }
 

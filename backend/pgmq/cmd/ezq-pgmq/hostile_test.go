@@ -69,7 +69,7 @@ func TestDead_ListsOthersBesideUnreadableDeadLetter(t *testing.T) {
 			require.Equal(t, exitFailed, code)
 			require.Contains(t, errOut, "payloads that cannot be read: 2")
 		}
-		for _, want := range []string{"1 TIME orders: A, after 0 failures: one", "2 TIME orders: no event, after 0 failures: two", "3 TIME", "4 TIME", "5 TIME orders: Z", "shown: 5 of 5"} {
+		for _, want := range []string{"1 TIME orders_dead/1 orders: A, after 0 failures: one", "2 TIME orders_dead/2 orders: no event, after 0 failures: two", "3 TIME", "4 TIME", "5 TIME orders_dead/5 orders: Z", "shown: 5 of 5"} {
 			require.Contains(t, out, want)
 		}
 		requireHarmless(t, out)

@@ -37,7 +37,7 @@ func TestDead_SelectsAndCounts(t *testing.T) {
 	} {
 		code, out, errOut := outputOf(t, database, append([]string{"dead", "orders"}, args...)...)
 		require.Zero(t, code, errOut)
-		require.Contains(t, out, "4 TIME orders (group g): mail, after 0 failures: order 17: timeout\nshown: 1 of 5 in orders_dead\n", "%v", args)
+		require.Contains(t, out, "4 TIME u orders (group g): mail, after 0 failures: order 17: timeout\nshown: 1 of 5 in orders_dead\n", "%v", args)
 	}
 	_, out, _ = outputOf(t, database, "dead", "orders", "-older", "1h")
 	require.Equal(t, "shown: 0 of 5 in orders_dead\n", out)
@@ -45,7 +45,7 @@ func TestDead_SelectsAndCounts(t *testing.T) {
 	require.Contains(t, out, "for the next ones, add -after 3\n")
 
 	_, out, _ = outputOf(t, database, "redrive", "orders", "-row", "2")
-	require.Equal(t, " 1 from orders go to the queue orders\nmoved back: 1\nleft in orders_dead: 4, of which 0 were chosen, and are leased, delayed or locked\n", out)
+	require.Equal(t, " 1 from orders go to the queue orders\nmoved back: 1\nleft in orders_dead: 4, none of which was chosen\n", out)
 	_, _, errOut := outputOf(t, database, "purge-dead", "orders", "-handler", "mail")
 	require.Equal(t, "ezq-pgmq: orders_dead has 4 messages, of which 2 are chosen, and would be deleted for good: add -yes\n", errOut)
 	_, out, _ = outputOf(t, database, "purge-dead", "orders", "-handler", "mail", "-yes")

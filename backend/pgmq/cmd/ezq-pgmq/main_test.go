@@ -46,6 +46,7 @@ func outputOf(t *testing.T, database string, args ...string) (code int, out, err
 	var o, c strings.Builder
 	code = run(t.Context(), args, database, &o, &c)
 	text := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC`).ReplaceAllString(o.String(), "TIME")
+	text = regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`).ReplaceAllString(text, "UUID")
 	text = regexp.MustCompile(`\b[\d.]+m?s\b`).ReplaceAllString(text, "AGE")
 	return code, regexp.MustCompile(` +`).ReplaceAllString(text, " "), c.String()
 }
@@ -83,9 +84,9 @@ func TestDead_ShowsReasons(t *testing.T) {
 	database, _ := setUp(t)
 	_, out, _ := outputOf(t, database, "dead", "orders", "-max", "2", "-payload")
 	anyOrder := regexp.MustCompile(`"Order":[123]`) // they were dead-lettered at about the same time
-	require.Equal(t, `1 TIME orders: charge, after 1 failure: "card \x1b[31mdeclined"
+	require.Equal(t, `1 TIME UUID orders: charge, after 1 failure: "card \x1b[31mdeclined"
  {"Order":N,"_type":"OrderPaid"}
-2 TIME orders: charge, after 1 failure: "card \x1b[31mdeclined"
+2 TIME UUID orders: charge, after 1 failure: "card \x1b[31mdeclined"
  {"Order":N,"_type":"OrderPaid"}
 shown: 2 of 3 in orders_dead
 for the next ones, add -after 2

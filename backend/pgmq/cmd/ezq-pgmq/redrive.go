@@ -38,6 +38,10 @@ func redrive(ctx context.Context, client *pgmq.Client, c command, out io.Writer)
 	left, err := c.remaining(ctx, client)
 	switch {
 	case err != nil || left == "0":
+	case c.isSelective() && !c.all && done.Moved == c.max:
+		_, _ = fmt.Fprintf(out, "left in %s: %s; if those that were moved succeed now, move the others that were chosen with -all\n", printable(c.topic), left)
+	case c.isSelective() && done.Busy == 0:
+		_, _ = fmt.Fprintf(out, "left in %s: %s, none of which was chosen\n", printable(c.topic), left)
 	case c.isSelective():
 		_, _ = fmt.Fprintf(out, "left in %s: %s, of which %d were chosen, and are leased, delayed or locked\n", printable(c.topic), left, done.Busy)
 	case c.all || done.Moved < c.max: // it has moved all that it could

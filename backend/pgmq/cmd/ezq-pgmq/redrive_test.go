@@ -28,6 +28,16 @@ func TestRedrive_SuggestsFlagsForRemainingDeadLetters(t *testing.T) {
 	require.NotContains(t, errOut, "Origins")
 }
 
+func TestRedrive_OfASelectionTellsWhatTheLimitLeaves(t *testing.T) {
+	t.Parallel()
+	database, _ := setUp(t)
+	insertFrom(t, database, "orders", 1)
+	_, out, _ := outputOf(t, database, "redrive", "orders", "-handler", "charge", "-max", "2")
+	require.Contains(t, out, "moved back: 2\nleft in orders_dead: 2; if those that were moved succeed now, move the others that were chosen with -all\n")
+	_, out, _ = outputOf(t, database, "redrive", "orders", "-handler", "charge", "-max", "2")
+	require.Contains(t, out, "moved back: 1\nleft in orders_dead: 1, none of which was chosen\n")
+}
+
 func TestRedrive_MarksCappedCounts(t *testing.T) {
 	t.Parallel()
 	database, _ := setUp(t)
