@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -333,6 +334,7 @@ func (d *delivery) classifyError(r *result, info *backend.Delivery) {
 	r.outcome, r.disposition.Target = deadLettered, &backend.DeadLetterTarget{
 		Topic: from + backend.DeadLetterSuffix, Metadata: backend.DeadLetterMetadata(from, r.route.label(), failures, r.err),
 	}
+	failures, _ = strconv.Atoi(r.disposition.Target.Metadata[backend.DeadLetterFailures]) // an event that has expired has not failed
 	d.log(slog.LevelError, "ezq: event dead-lettered", *r, failures, "to", r.disposition.Target.Topic)
 }
 

@@ -35,7 +35,7 @@ func TestExpires_LateEventIsDeadLetter(t *testing.T) {
 		publishExpiring(t, broker, 3)
 		expiry := time.Now().Add(time.Minute)
 		time.Sleep(time.Minute)
-		router := newRouter(broker, ezq.Config{})
+		router, log := newLoggingRouter(broker)
 		var handled []int
 		var metas []ezq.Meta
 		ezq.Handle(router, func(ctx context.Context, e orderPlaced) error {
@@ -51,6 +51,7 @@ func TestExpires_LateEventIsDeadLetter(t *testing.T) {
 		require.Len(t, dead, 1)
 		require.Contains(t, dead[0].Metadata[backend.DeadLetterReason], "ezq: the event expired at "+expiry.UTC().Format(time.RFC3339))
 		require.Equal(t, "0", dead[0].Metadata[backend.DeadLetterFailures])
+		require.Contains(t, log.String(), " failures=0 ", "the log says the same")
 		require.Empty(t, dead[0].Metadata[backend.ExpiresAt], "once redriven, it is to be handled")
 	})
 }

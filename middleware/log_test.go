@@ -49,6 +49,17 @@ func TestLog_OnlyFinalFailureIsError(t *testing.T) {
 	})
 }
 
+func TestLog_SaysWhatTheDeadLetterOfAnExpiredEventSays(t *testing.T) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		require.NoError(t, ezq.Publish(t.Context(), broker, orderPlaced{1}, ezq.Expires(time.Nanosecond)))
+		time.Sleep(time.Second)
+		records := logOf(t, broker, func() error { return nil }, middleware.Poison{}.Middleware)
+		require.Len(t, records, 1)
+		require.Equal(t, "middleware: message dead-lettered", records[0]["msg"])
+		require.EqualValues(t, 0, records[0]["failures"])
+	})
+}
+
 func TestLog_PermanentFailureWithoutPoisonIsError(t *testing.T) {
 	bubble(t, func(t *testing.T, broker *memory.Broker) {
 		publish(t, broker, orderPlaced{1})

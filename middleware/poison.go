@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -104,10 +105,12 @@ func (p Poison) deadLetter(ctx context.Context, msg *message.Message, err error,
 	if to == "" && from != "" {
 		to = from + backend.DeadLetterSuffix
 	}
-	if moveErr := p.moveDeadLetter(ctx, msg, to, backend.DeadLetterMetadata(from, handlerOf(ctx), failures, err)); moveErr != nil {
+	metadata := backend.DeadLetterMetadata(from, handlerOf(ctx), failures, err)
+	if moveErr := p.moveDeadLetter(ctx, msg, to, metadata); moveErr != nil {
 		return errors.Join(err, fmt.Errorf("middleware: dead letter to %q: %w", to, moveErr))
 	}
 	noteDeadLettered(ctx)
+	failures, _ = strconv.Atoi(metadata[backend.DeadLetterFailures]) // an event that has expired has not failed
 	attrs := []any{
 		"event", excerpt.Of(eventOf(ctx, msg)), "id", excerpt.Of(msg.UUID), "topic", from, "to", to,
 		"handler", handlerOf(ctx), "failures", failures, "error", err,

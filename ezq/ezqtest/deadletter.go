@@ -18,7 +18,7 @@ func ReadDeadLetter(tb testing.TB, file string) backend.FoundDeadLetter {
 	}
 	var d backend.FoundDeadLetter
 	if err := json.Unmarshal(text, &d); err != nil {
-		tb.Fatalf("ezqtest: %s is no dead letter as JSON: %v", file, err)
+		tb.Fatalf("ezqtest: %s is not one dead letter as JSON, as ezq-pgmq dead TOPIC -row N -json shows it: %v", file, err)
 	}
 	return d
 }

@@ -104,8 +104,15 @@ func rescheduleMessages(ctx context.Context, client *pgmq.Client, c command, out
 
 // explainNone says that a topic which has nothing of what was asked for may be a wrong name.
 func (c command) explainNone(ctx context.Context, client *pgmq.Client, n int, err error) error {
-	if n > 0 || err != nil || hasQueue(ctx, client, c) {
+	if n > 0 || err != nil {
 		return err
+	}
+	found, hidden := hasQueue(ctx, client, c)
+	switch {
+	case found:
+		return nil
+	case hidden != nil:
+		return fmt.Errorf("there is no queue of %s, unless it is that of a group: see whether the name is right; the role may not list queues: %w", printable(c.topic), hidden)
 	}
 	return fmt.Errorf("there is no queue of %s: see whether the name is right: run %q", printable(c.topic), "ezq-pgmq queues")
 }

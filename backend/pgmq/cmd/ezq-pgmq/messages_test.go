@@ -41,6 +41,16 @@ found: 1
 	require.Equal(t, "found: 0\n", out)
 }
 
+func TestMessages_SayThatGroupsCannotBeSeen(t *testing.T) {
+	t.Parallel()
+	database, _ := setUp(t)
+	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}; grant select on pgmq.topic_bindings to {role}")
+	code, _, errOut := outputOf(t, role, "find", "oders", "-id", "order 7")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errOut, "ezq-pgmq: there is no queue of oders, unless it is that of a group: see whether the name is right; the role may not list queues: ")
+	require.Contains(t, errOut, "GRANT SELECT ON pgmq.meta")
+}
+
 // "found: 0" would be read as an answer.
 func TestMessages_OfATopicWithoutQueueAreAnError(t *testing.T) {
 	t.Parallel()

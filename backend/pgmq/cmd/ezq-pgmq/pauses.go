@@ -21,20 +21,21 @@ func pause(ctx context.Context, client *pgmq.Client, c command, out io.Writer) e
 	if paused.By != c.by || paused.Reason != c.reason {
 		_, _ = fmt.Fprintln(out, "this pause holds, since it ends later; to replace it, resume the topic first")
 	}
-	if !hasQueue(ctx, client, c) {
+	if found, err := hasQueue(ctx, client, c); !found && err == nil {
 		_, _ = fmt.Fprintf(out, "there is no queue of %s yet: see whether the name is right; a consumer that starts later is paused\n", source(c.topic, c.group))
 	}
 	return nil
 }
 
-// hasQueue reports whether the topic, or the group, has a queue, as far as the role may see.
-func hasQueue(ctx context.Context, client *pgmq.Client, c command) bool {
+// hasQueue reports whether the topic, or the group, has a queue. It returns an error if the role may not see whether
+// a topic without one has groups.
+func hasQueue(ctx context.Context, client *pgmq.Client, c command) (bool, error) {
 	_, err := client.Metrics(ctx, c.topic)
 	if !errors.Is(err, pgmq.ErrQueueNotFound) {
-		return true
+		return true, nil
 	}
 	all, err := client.Queues(ctx)
-	return err != nil || c.group == "" && slices.ContainsFunc(all, func(q pgmq.QueueInfo) bool { return q.Topic == c.topic })
+	return c.group == "" && slices.ContainsFunc(all, func(q pgmq.QueueInfo) bool { return q.Topic == c.topic }), err
 }
 
 // resume ends the pause of the topic, or of the group, and says what is still paused.
