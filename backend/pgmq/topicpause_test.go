@@ -264,7 +264,7 @@ func TestCircuitBreaker_NeedsDocumentedRights(t *testing.T) {
 	documented := strings.Replace(sqlBlock(t, "grant insert, update on pgmq.ezq_pauses"), "ezq_consumer;", "{role}", 1)
 	require.NoError(t, pause(database, append(grants, documented)))
 	for _, one := range []string{"insert", "update"} {
-		without := append(grants, strings.Replace(documented, "insert, update", one, 1)) //nolint:gocritic // of each its own
+		without := append(grants, strings.Replace(documented, "insert, update", one, 1))
 		require.ErrorIs(t, pause(database, without), pgmq.ErrPermission, one)
 	}
 }

@@ -26,7 +26,7 @@ func findMessages(ctx context.Context, client *pgmq.Client, c command, out io.Wr
 	if len(found) == c.max {
 		_, _ = fmt.Fprintln(out, "there may be more: -max shows more")
 	}
-	return c.explainNone(ctx, client, len(found), err)
+	return explainNone(ctx, client, c, len(found), err)
 }
 
 // formatFound is one line, whatever the message says.
@@ -85,7 +85,7 @@ func cancelMessages(ctx context.Context, client *pgmq.Client, c command, out io.
 		}
 		return errors.Join(err, busy)
 	}
-	return c.explainNone(ctx, client, done.Removed+done.Stopped, err)
+	return explainNone(ctx, client, c, done.Removed+done.Stopped, err)
 }
 
 // rescheduleMessages gives the messages that c selects another time.
@@ -99,11 +99,11 @@ func rescheduleMessages(ctx context.Context, client *pgmq.Client, c command, out
 	if done.Busy > 0 {
 		return errors.Join(err, fmt.Errorf("not moved: %d, which a consumer has, or which failed before and come again", done.Busy))
 	}
-	return c.explainNone(ctx, client, done.Moved, err)
+	return explainNone(ctx, client, c, done.Moved, err)
 }
 
 // explainNone says that a topic which has nothing of what was asked for may be a wrong name.
-func (c command) explainNone(ctx context.Context, client *pgmq.Client, n int, err error) error {
+func explainNone(ctx context.Context, client *pgmq.Client, c command, n int, err error) error {
 	if n > 0 || err != nil {
 		return err
 	}

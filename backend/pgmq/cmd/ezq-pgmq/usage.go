@@ -7,7 +7,8 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
 
   ezq-pgmq queues              how many messages wait in each queue, and for how long;
                                DEAD LETTERS are those of the topic, which its groups share;
-                               and which topics are paused
+                               and which topics are paused; in the queue ezq_schedules are the
+                               schedules, which no consumer takes
   ezq-pgmq find TOPIC          single messages, wherever they are: in a queue, among the dead
                                letters or in the archive; all that is given must match
       -id ID                   as a consumer gets it
