@@ -121,8 +121,8 @@ func dropFailed(err error, queue string) error {
 type QueueInfo struct {
 	Name string // as in [QueueName]; its table is pgmq.q_<Name>
 
-	// Topic and Group say whose messages it holds, as the first subscription has noted
-	// in a comment on its table. Without that the topic is the name of the queue, or ""
+	// Topic and Group say whose messages it holds, as the publish that has created it, or the
+	// first subscription, has noted in a comment on its table. Without that the topic is the name of the queue, or ""
 	// where that was made from another one.
 	Topic, Group string
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -209,4 +210,38 @@ func TestQueueComment_OfOthersIsKept(t *testing.T) {
 	execute(t, pool, "comment on table pgmq.q_"+name+" is 'mine'")
 	require.NoError(t, client.SubscribeInitialize("Orders"))
 	require.Equal(t, "mine", get[string](t, pool, "select obj_description('pgmq.q_"+name+"'::regclass)"))
+}
+
+// An operator looks for the topic of a queue when events wait in it that no consumer has asked for yet, and of dead letters,
+// which none subscribes to.
+func TestQueues_NameTheTopicBeforeItIsSubscribedTo(t *testing.T) {
+	t.Parallel()
+	client, _ := open(t, pgmq.Config{})
+	topics := []string{"Orders", "Orders" + backend.DeadLetterSuffix, "Payments"}
+	require.NoError(t, client.Publish(topics[0], message.NewMessage("1", []byte("{}"))))
+	messages, err := client.Subscribe(t.Context(), topics[0])
+	require.NoError(t, err)
+	backend.DeadLetter(receive(t, messages), backend.DeadLetterTarget{Topic: topics[1]})
+	pgtest.Eventually(t, patience, "a dead letter", func() bool {
+		letters, err := client.DeadLetters(t.Context(), topics[1], backend.DeadLetterSelection{})
+		return err == nil && len(letters) == 1
+	})
+	pool := pgtest.Pool(t, pgtest.Database(t))
+	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		inside, err := pgmq.NewPublisher(tx, nil)
+		require.NoError(t, err)
+		return inside.Publish("Payments", message.NewMessage("1", []byte("{}")))
+	}))
+	all, err := client.Queues(t.Context())
+	require.NoError(t, err)
+	other, err := pgmq.New(pool, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, other.Close()) })
+	others, err := other.Queues(t.Context())
+	require.NoError(t, err)
+	var named []string
+	for _, queue := range append(all, others...) {
+		named = append(named, queue.Topic)
+	}
+	require.ElementsMatch(t, topics, named)
 }

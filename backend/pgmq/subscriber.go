@@ -200,9 +200,7 @@ func (s *Subscriber) prepare(ctx context.Context, pool *pgxpool.Pool, topic, que
 	if err := s.check(ctx, pool, layout, topic, queue, logMissed); err != nil {
 		return layout, nil, err
 	}
-	if err := catalog.WriteLabel(ctx, pool, topic, s.config.Group, queue); err != nil {
-		s.logger.Debug("ezq: the queue could not be labelled", "topic", topic, "queue", queue, "error", fault.WithoutSecrets(err))
-	}
+	catalog.WriteLabel(ctx, pool, s.logger, topic, s.config.Group, queue)
 	sql, err := s.statements(ctx, pool, queue, layout)
 	return layout, sql, err
 }
@@ -426,6 +424,7 @@ func (s *Subscriber) openDeadLetterTable(ctx context.Context, pool *pgxpool.Pool
 			Remedy: fmt.Sprintf("let its owner run GRANT INSERT (vt, message, headers) ON %s TO the role", queuename.Table(queue)),
 		}
 	}
+	catalog.WriteLabel(ctx, pool, s.logger, topic, "", queue) // no subscription does
 	return queuename.Table(queue), nil
 }
 

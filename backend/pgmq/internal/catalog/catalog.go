@@ -97,6 +97,7 @@ func (c *Catalog) CreateOwn(ctx context.Context, topic, own string, create Creat
 	if grouping {
 		creation = creationUnlessGrouped(topic, own)
 	}
+	creation.topic = topic
 	found, err := create(ctx, own, creation)
 	if grouping && errors.Is(err, fault.ErrQueueNotFound) {
 		return Layout{}, ErrHasGroups

@@ -13,10 +13,10 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
-// creation is the statements that create a queue, without parameters.
-type creation struct{ sql string }
+// creation is the statements that create a queue, without parameters, and the topic of the queue, if it is known.
+type creation struct{ sql, topic string }
 
-func plainCreation(queue string) creation { return creation{createSQL("create", queue)} }
+func plainCreation(queue string) creation { return creation{sql: createSQL("create", queue)} }
 
 func createSQL(function, queue string) string {
 	return ownPathSQL + "select pgmq." + function + "(" + sqlfile.Literal(queue) + "::text);\n" + formerPathSQL
@@ -62,6 +62,9 @@ func CreateWith(db transact.Queryer) Creator {
 		}
 		if !found.Exists() {
 			return Layout{}, cmp.Or(failed, queueNotFound(queue))
+		}
+		if creation.topic != "" {
+			_ = writeLabel(ctx, db, creation.topic, "", queue) // for people: nothing fails for want of it
 		}
 		return found, nil
 	}

@@ -3,10 +3,13 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
@@ -48,16 +51,26 @@ func ReadLabel(queue, label string) (topic, group string) {
 
 // WriteLabel notes, in a comment on the table, whose messages a queue holds whose name does
 // not say it: the queue of a group, or of a topic that cannot be a name. It does so once,
-// if the role may, and leaves any other comment alone.
-func WriteLabel(ctx context.Context, pool *pgxpool.Pool, topic, group, queue string) error {
+// if the role may, and leaves any other comment alone. Nothing fails for want of a label.
+func WriteLabel(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger, topic, group, queue string) {
+	ctx, cancel := context.WithTimeout(ctx, labelTimeout)
+	defer cancel()
+	if err := writeLabel(ctx, pool, topic, group, queue); err != nil {
+		logger.Debug("ezq: the queue could not be labelled", "topic", topic, "queue", queue, "error", fault.WithoutSecrets(err))
+	}
+}
+
+func writeLabel(ctx context.Context, db transact.Queryer, topic, group, queue string) error {
 	if queue == topic {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, labelTimeout)
-	defer cancel()
-	wanted, err := transact.Value[bool](ctx, pool, labelSQL, queuename.Table(queue))
+	rows, err := db.Query(ctx, labelSQL, pgx.QueryExecModeCacheDescribe, queuename.Table(queue))
+	if err != nil {
+		return err
+	}
+	wanted, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
 	if err == nil && wanted {
-		_, err = pool.Exec(ctx, fmt.Sprintf("comment on table %s is %s", queuename.Table(queue), sqlfile.Literal(labelOf(topic, group))))
+		_, err = db.Exec(ctx, fmt.Sprintf("comment on table %s is %s", queuename.Table(queue), sqlfile.Literal(labelOf(topic, group))))
 	}
 	return err
 }
