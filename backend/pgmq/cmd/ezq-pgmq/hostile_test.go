@@ -82,6 +82,30 @@ func TestDead_ListsOthersBesideUnreadableDeadLetter(t *testing.T) {
 	requireHarmless(t, out+errOut)
 }
 
+func TestFind_ShowsNothingThatATerminalObeys(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	_, err := pool.Exec(t.Context(), "select pgmq.create('orders'), pgmq.create('orders_dead')")
+	require.NoError(t, err)
+	_, err = pool.Exec(t.Context(), hostile)
+	require.NoError(t, err)
+	_, err = pool.Exec(t.Context(), `insert into pgmq.q_orders (vt, message, headers) values
+		('infinity', '{"_type":"A","x":"\u001b[2J\u202e"}', '{"ezq_uuid":"\u001b]0;x\u0007","tenant":"a","ezq_unique":"orders/\u001b[2J"}'),
+		('-infinity', '["unreadable"]', '{"name":"A","tenant":"a"}'),
+		(now(), null, '{"name":"A","tenant":"a"}')`)
+	require.NoError(t, err)
+	for _, args := range [][]string{{"-event", "A"}, {"-header", "tenant=a"}, {"-event", "A", "-payload"}} {
+		_, out, errOut := outputOf(t, database, append([]string{"find", "orders"}, args...)...)
+		require.Contains(t, out, `"\x1b]0;x\a" in orders: `)
+		require.NotContains(t, out, "found: 0")
+		require.NotContains(t, out, "1970", "infinity is no date")
+		require.Regexp(t, `"\\x1b]0;x\\a" in orders: delayed, published TIME, never due, after`, out)
+		require.Equal(t, len(args) == 3, strings.Contains(out, "none: the message is NULL"), out)
+		requireHarmless(t, out+errOut)
+	}
+}
+
 func TestDead_SaysThatMessageIsNull(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)

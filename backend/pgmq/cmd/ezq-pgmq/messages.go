@@ -18,7 +18,7 @@ func findMessages(ctx context.Context, client *pgmq.Client, c command, out io.Wr
 	found, err := client.Find(ctx, c.topic, chosen)
 	for _, f := range found {
 		_, _ = fmt.Fprintln(out, formatFound(f))
-		if c.payload {
+		if c.payload && f.Err == nil {
 			_, _ = fmt.Fprintf(out, "    %s\n", payloadOf(f))
 		}
 	}
@@ -31,14 +31,13 @@ func findMessages(ctx context.Context, client *pgmq.Client, c command, out io.Wr
 
 // formatFound is one line, whatever the message says.
 func formatFound(f backend.Found) string {
-	due := "due"
-	if f.State == backend.StateDelivered {
-		due = "leased or to be tried again at"
-	}
-	what := fmt.Sprintf("%s, published %s, %s %s, after %s and %s", f.State,
-		f.PublishedAt.UTC().Format(timeFormat), due, f.VisibleAt.UTC().Format(timeFormat), deliveries(f.Deliveries), failures(f.Failures))
-	if f.State == backend.StateDead || f.State == backend.StateArchived || f.State == backend.StateQuarantined { // their time to come is of no use
+	what := fmt.Sprintf("%s, published %s, %s, after %s and %s", f.State,
+		f.PublishedAt.UTC().Format(timeFormat), dueOf(f), deliveries(f.Deliveries), failures(f.Failures))
+	switch f.State { // of the others, the time at which they are due says nothing
+	case backend.StateDead:
 		what = fmt.Sprintf("%s since %s", f.State, f.PublishedAt.UTC().Format(timeFormat))
+	case backend.StateArchived, backend.StateQuarantined:
+		what = fmt.Sprintf("%s, published %s", f.State, f.PublishedAt.UTC().Format(timeFormat))
 	}
 	if f.UniqueKey != "" {
 		what += ", key " + printable(f.UniqueKey)
@@ -47,6 +46,20 @@ func formatFound(f backend.Found) string {
 		what += "; " + unreadable(f.Err)
 	}
 	return fmt.Sprintf("%s  in %s: %s", printable(f.ID), placeOf(f), what)
+}
+
+// dueOf says when a message is due. For infinity, which another program has written, Find has 1970.
+func dueOf(f backend.Found) string {
+	at := f.VisibleAt.UTC().Format(timeFormat)
+	switch {
+	case f.VisibleAt.Unix() == 0 && f.State == backend.StateWaiting:
+		return "due since ever"
+	case f.VisibleAt.Unix() == 0:
+		return "never due"
+	case f.State == backend.StateDelivered:
+		return "leased or to be tried again at " + at
+	}
+	return "due " + at
 }
 
 func placeOf(f backend.Found) string {
@@ -61,7 +74,10 @@ func placeOf(f backend.Found) string {
 }
 
 func payloadOf(f backend.Found) string {
-	if f.Payload == nil && f.Err == nil {
+	switch {
+	case len(f.Payload) == 0 && f.Size == 0:
+		return "none: the message is NULL, which another program has written"
+	case f.Payload == nil:
 		return fmt.Sprintf("its payload has about %d bytes, and is not shown", f.Size)
 	}
 	return printable(string(f.Payload))
