@@ -260,13 +260,18 @@ func TestCircuitBreaker_NeedsDocumentedRights(t *testing.T) {
 	}
 	database := ordersDatabase(t)
 	grants := grantsOf(t, "ezq_consumer")
-	require.ErrorIs(t, pause(database, grants), pgmq.ErrPermission)
+	missing := pause(database, grants)
+	require.ErrorIs(t, missing, pgmq.ErrPermission)
+	require.ErrorContains(t, missing, "; let its owner run GRANT SELECT, INSERT, UPDATE ON pgmq.ezq_pauses TO the role", "the table is there")
+	require.NotContains(t, missing.Error(), "create table")
 	documented := strings.Replace(sqlBlock(t, "grant insert, update on pgmq.ezq_pauses"), "ezq_consumer;", "{role}", 1)
 	require.NoError(t, pause(database, append(grants, documented)))
 	for _, one := range []string{"insert", "update"} {
 		without := append(grants, strings.Replace(documented, "insert, update", one, 1))
 		require.ErrorIs(t, pause(database, without), pgmq.ErrPermission, one)
 	}
+	execute(t, pgtest.Pool(t, database), "drop table pgmq.ezq_pauses")
+	require.ErrorContains(t, pause(database, []string{"grant usage on schema pgmq to {role}"}), "let the owner of the queues run create table pgmq.ezq_pauses")
 }
 
 // A role that may create tables could otherwise pause the queues of all others, or run code as they.

@@ -2,9 +2,12 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
@@ -38,7 +41,7 @@ func (t OwnTable) Ensure(ctx context.Context, db transact.Queryer) error {
 func (t OwnTable) NotThere() error {
 	return &fault.Error{
 		Kind: fault.ErrNotPrepared, Cause: fmt.Errorf("there is no table %s, which %s", t.Name, t.Purpose),
-		Remedy: "let an administrator run " + t.Create + "; " + t.Grants,
+		Remedy: "let the owner of the queues run " + t.Create + "; " + t.Grants,
 	}
 }
 
@@ -52,13 +55,23 @@ func (t OwnTable) Explain(err error) error {
 			Kind: fault.ErrNotPrepared, Cause: fault.WithoutSecrets(err),
 			Remedy: "see which role has made " + t.Name + ", which has other columns than ezq needs, or no primary key; drop it, and run " + t.Create,
 		}
-	case fault.IsCode(err, "42501"): // insufficient_privilege
+	case fault.IsCode(err, "42501") && t.isIn(err): // insufficient_privilege
+		return &fault.Error{Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err), Remedy: "let its owner run " + t.Grants}
+	case fault.IsCode(err, "42501"): // of the schema, in which it would have been created
 		return &fault.Error{
 			Kind: fault.ErrPermission, Cause: fault.WithoutSecrets(err),
-			Remedy: "let an administrator run " + t.Create + ", if there is no such table; then " + t.Grants,
+			Remedy: "let the owner of the queues run " + t.Create + ", if there is no such table; then " + t.Grants,
 		}
 	}
 	return err
+}
+
+// isIn reports whether PostgreSQL names the table in its message, whose other words depend on lc_messages. So the
+// table is there.
+func (t OwnTable) isIn(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	_, name, _ := strings.Cut(t.Name, ".")
+	return ok && name != "" && strings.Contains(pg.Message, name)
 }
 
 // Ensure runs statements that create something, unless what is to be created is there: missingSQL selects name if it
