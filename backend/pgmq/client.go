@@ -400,6 +400,24 @@ func (c *Client) AllPauses(ctx context.Context) ([]backend.Paused, error) {
 	return c.pauses.listAll(ctx)
 }
 
+// Check looks for what endangers the queues of the database: what slows them down, stops them, or loses
+// events. It returns what it has found, the most severe first, and nothing about a healthy database. Each kind has a
+// section in docs/operate.md, and of each kind at most 20 findings are told, and the number of the others. An error says why it
+// could not look, and what it has found by then comes with it.
+//
+// It writes nothing, takes no lease, and looks with short statements, each for 5 seconds at most and at no more than a thousand
+// messages of a queue. A program can call it when it starts, and a test can require that nothing is found. What the role may not
+// see is a finding with the ID not-checked; pg_monitor lets it see the sessions of others. With NoCreate the owners of
+// queues are trusted, and it does not look for tables with code of other roles.
+func (c *Client) Check(ctx context.Context) ([]Finding, error) {
+	err := c.publisher.checkOpen()
+	var found []Finding
+	if err == nil {
+		found, err = check(ctx, c.pool, c.publisher.create == nil)
+	}
+	return found, fault.Classify("check", "", err)
+}
+
 // Metrics looks at the queue that subscriptions to topic read: the topic's, or
 // that of the Group. It costs about the same however many messages there are: it
 // counts no further than 10,000, where pgmq.metrics reads the whole table. The

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
@@ -67,6 +68,23 @@ func RequireTrusted(ctx context.Context, db transact.Queryer, tables []string, v
 		err = cmp.Or(err, table.codeError())
 	}
 	return err
+}
+
+// Refused returns, by table, why those of tables are not used that would run the code of an untrusted role.
+func Refused(ctx context.Context, db transact.Queryer, tables []string) (map[string]error, error) {
+	refused := map[string]error{}
+	for some := range slices.Chunk(tables, 100) {
+		found, err := untrustedTables(ctx, db, some, "")
+		if err != nil {
+			return refused, err
+		}
+		for _, table := range found {
+			if err := table.codeError(); err != nil {
+				refused[table.Table] = err
+			}
+		}
+	}
+	return refused, nil
 }
 
 // codeError returns why the table is not used, or nil. The remedy makes the table trusted only once

@@ -74,8 +74,12 @@ func (e *Error) Error() string {
 	if e.Remedy != "" {
 		line.WriteString("; " + e.Remedy)
 	}
-	return strings.Map(visible, line.String())
+	return Visible(line.String())
 }
+
+// Visible returns text with a space for each character that can change a terminal, begin a new line, or show
+// text in another order.
+func Visible(text string) string { return strings.Map(visible, text) }
 
 // visible returns r, or a space for what can change a terminal, begin a new line, or show
 // text in another order: servers and names may be untrusted.

@@ -1,0 +1,187 @@
+package pgmq
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/hazard"
+)
+
+// Severity is how urgent a [Finding] is. A larger one is more urgent.
+type Severity int
+
+const (
+	// SeverityNote is something that can be meant, and that one who wonders should know.
+	SeverityNote = Severity(hazard.Note)
+
+	// SeverityWarning is something that costs time or space, or will.
+	SeverityWarning = Severity(hazard.Warning)
+
+	// SeverityFailure is something by which events are stopped or lost, or will be.
+	SeverityFailure = Severity(hazard.Failure)
+)
+
+// String returns "note", "warning" or "failure".
+func (s Severity) String() string {
+	switch s {
+	case SeverityNote:
+		return "note"
+	case SeverityWarning:
+		return "warning"
+	case SeverityFailure:
+		return "failure"
+	}
+	return fmt.Sprintf("severity %d", int(s))
+}
+
+// MarshalText implements [encoding.TextMarshaler].
+func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Finding is something that endangers queues: see [Client.Check].
+type Finding struct {
+	// ID is the kind of the hazard, as in "missing-index". It stays the same in later versions.
+	// docs/operate.md has a section for each.
+	ID string `json:"id"`
+
+	Severity Severity `json:"severity"`
+
+	// Object is what has the hazard: the name of a queue, or a kind and a name, as in "session 4711". It is
+	// empty where Seen counts further findings of this ID.
+	Object string `json:"object"`
+
+	// Seen is what was found, with figures. It can have names in it that other programs chose, without control characters.
+	Seen string `json:"seen"`
+
+	// Remedy is what to do, and SQL, if it is not empty, a statement for that. Read it before you
+	// run it: it may end a session, or need rights that this role lacks.
+	Remedy string `json:"remedy"`
+	SQL    string `json:"sql,omitempty"`
+}
+
+// notChecked is the ID of a finding about a hazard that could not be looked for.
+const notChecked = "not-checked"
+
+// checkup looks for hazards on one connection.
+type checkup struct {
+	conn         *pgxpool.Conn
+	administered bool // the owners of queues are trusted, whoever they are
+	findings     []Finding
+}
+
+func (c *checkup) add(id string, severity Severity, remedy string, found ...hazard.Found) {
+	for _, f := range found {
+		finding := Finding{ID: id, Severity: severity, Object: fault.Visible(f.Object), Seen: fault.Visible(f.Seen), Remedy: remedy}
+		if f.SQL == fault.Visible(f.SQL) { // otherwise it would be about something else
+			finding.SQL = f.SQL
+		}
+		c.findings = append(c.findings, finding)
+	}
+}
+
+// cannot notes that a hazard was not looked for, or not everywhere. It returns the error if there is no use in going on.
+func (c *checkup) cannot(ctx context.Context, id string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil || c.conn.Conn().IsClosed():
+		return err
+	case fault.IsCode(err, "42501"):
+		c.add(notChecked, SeverityNote, "let a role look that may: the one that owns the queues, or ezq_monitor of docs/postgres.md", hazard.Found{Object: id, Seen: fault.Classify("check", "", err).Error()})
+	case fault.IsCode(err, "57014"):
+		c.add(notChecked, SeverityNote, "look at a quiet time: each hazard is looked for during 5 seconds", hazard.Found{Object: id, Seen: "it took too long"})
+	case fault.IsCode(err, "55P03"):
+		c.add(notChecked, SeverityNote, "look again when the session is done that keeps a table locked", hazard.Found{Object: id, Seen: "it was locked"})
+	default:
+		return err
+	}
+	return nil
+}
+
+// check looks for all hazards. What it has found comes with an error.
+func check(ctx context.Context, pool *pgxpool.Pool, administered bool) ([]Finding, error) {
+	conn, err := acquire(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	c := &checkup{conn: conn, administered: administered}
+	err = c.run(ctx)
+	slices.SortStableFunc(c.findings, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	return c.findings, err
+}
+
+func (c *checkup) run(ctx context.Context) error {
+	if err := catalog.CheckInstalled(ctx, c.conn); err != nil {
+		e := (*Error)(nil)
+		if !errors.As(err, &e) || !errors.Is(e.Kind, ErrNotInstalled) && !errors.Is(e.Kind, ErrTooOld) {
+			return err
+		}
+		c.add("not-installed", SeverityFailure, e.Remedy, hazard.Found{Object: "database", Seen: e.Cause.Error()})
+		return nil
+	}
+	if err := c.session(ctx); err != nil {
+		return err
+	}
+	queues, err := hazard.Readable(ctx, c.conn)
+	if err := c.cannot(ctx, "queues", err); err != nil {
+		return err
+	}
+	for _, h := range hazard.All() {
+		found, err := h.Look(ctx, c.conn, queues)
+		c.add(h.ID, Severity(h.Severity), h.Remedy, found...)
+		if err := c.cannot(ctx, h.ID, err); err != nil {
+			return err
+		}
+	}
+	if c.administered {
+		return nil
+	}
+	return c.cannot(ctx, "untrusted-table", c.owners(ctx))
+}
+
+// maxSkew is how far the clocks of this machine and of PostgreSQL may be apart.
+const maxSkew = 5 * time.Second
+
+// session looks at what only a connection can tell.
+func (c *checkup) session(ctx context.Context) error {
+	var now time.Time
+	var process uint32
+	before := time.Now()
+	if err := c.conn.QueryRow(ctx, "select pg_catalog.clock_timestamp(), pg_backend_pid()").Scan(&now, &process); err != nil {
+		return err
+	}
+	if skew := max(before.Sub(now), now.Sub(time.Now())); skew > maxSkew {
+		c.add("clock-skew", SeverityWarning, "synchronise the clocks: backend.SetDeliverAt and schedules take times of this machine for those of PostgreSQL",
+			hazard.Found{Object: "server", Seen: fmt.Sprintf("its clock is %v from that of this machine", skew.Round(time.Second))})
+	}
+	if dial.IsBehindPooler(c.conn.Conn(), process) {
+		c.add("pooler", SeverityNote, "give consumers a URL that leads to PostgreSQL itself, or to a pooler in session mode, if events are to arrive sooner than the PollInterval",
+			hazard.Found{Object: "session", Seen: "a pooler is in between, which in transaction mode delivers no notifications"})
+	}
+	return nil
+}
+
+// owners looks for tables that would run code of roles that this one does not trust.
+func (c *checkup) owners(ctx context.Context) error {
+	tables, err := hazard.Tables(ctx, c.conn)
+	if err != nil {
+		return err
+	}
+	refused, err := catalog.Refused(ctx, c.conn, tables)
+	for _, table := range slices.Sorted(maps.Keys(refused)) {
+		if e := (*Error)(nil); errors.As(refused[table], &e) {
+			c.add("untrusted-table", SeverityFailure, e.Remedy, hazard.Found{Object: "table " + table, Seen: e.Cause.Error()})
+		}
+	}
+	return err
+}
