@@ -47,10 +47,21 @@ func (s Severity) String() string {
 // MarshalText implements [encoding.TextMarshaler].
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (s *Severity) UnmarshalText(text []byte) error {
+	for _, known := range []Severity{SeverityNote, SeverityWarning, SeverityFailure} {
+		if string(text) == known.String() {
+			*s = known
+			return nil
+		}
+	}
+	return fmt.Errorf("pgmq: there is no severity %q: write note, warning or failure", text)
+}
+
 // Finding is something that endangers queues: see [Client.Check].
 type Finding struct {
 	// ID is the kind of the hazard, as in "missing-index". It stays the same in later versions.
-	// docs/operate.md has a section for each.
+	// docs/doctor.md has a section for each.
 	ID string `json:"id"`
 
 	Severity Severity `json:"severity"`
@@ -74,7 +85,7 @@ const notChecked = "not-checked"
 // checkup looks for hazards on one connection.
 type checkup struct {
 	conn         *pgxpool.Conn
-	administered bool // the owners of queues are trusted, whoever they are
+	administered bool // the owners of queues are trusted
 	findings     []Finding
 }
 
@@ -96,7 +107,7 @@ func (c *checkup) cannot(ctx context.Context, id string, err error) error {
 	case ctx.Err() != nil || c.conn.Conn().IsClosed():
 		return err
 	case fault.IsCode(err, "42501"):
-		c.add(notChecked, SeverityNote, "let a role look that may: the one that owns the queues, or ezq_monitor of docs/postgres.md", hazard.Found{Object: id, Seen: fault.Classify("check", "", err).Error()})
+		c.add(notChecked, SeverityNote, "let a role look that may: the owner of the queues, or ezq_monitor of docs/postgres.md", hazard.Found{Object: id, Seen: fault.Classify("check", "", err).Error()})
 	case fault.IsCode(err, "57014"):
 		c.add(notChecked, SeverityNote, "look at a quiet time: each hazard is looked for during 5 seconds", hazard.Found{Object: id, Seen: "it took too long"})
 	case fault.IsCode(err, "55P03"):
@@ -132,9 +143,13 @@ func (c *checkup) run(ctx context.Context) error {
 	if err := c.session(ctx); err != nil {
 		return err
 	}
-	queues, err := hazard.Readable(ctx, c.conn)
+	queues, others, err := hazard.Queues(ctx, c.conn)
 	if err := c.cannot(ctx, "queues", err); err != nil {
 		return err
+	}
+	if len(others) > 0 {
+		c.add(notChecked, SeverityNote, "grant the role select (msg_id, read_ct, vt, last_read_at) on them, if they have these columns and no row security",
+			hazard.Found{Object: "events", Seen: fmt.Sprintf("those of %d queues cannot be looked at, %s among them", len(others), others[0])})
 	}
 	for _, h := range hazard.All() {
 		found, err := h.Look(ctx, c.conn, queues)
@@ -160,7 +175,7 @@ func (c *checkup) session(ctx context.Context) error {
 	if err := c.conn.QueryRow(ctx, "select pg_catalog.clock_timestamp(), pg_backend_pid()").Scan(&now, &process); err != nil {
 		return err
 	}
-	if skew := max(before.Sub(now), now.Sub(time.Now())); skew > maxSkew {
+	if skew := max(before.Sub(now), time.Until(now)); skew > maxSkew {
 		c.add("clock-skew", SeverityWarning, "synchronise the clocks: backend.SetDeliverAt and schedules take times of this machine for those of PostgreSQL",
 			hazard.Found{Object: "server", Seen: fmt.Sprintf("its clock is %v from that of this machine", skew.Round(time.Second))})
 	}

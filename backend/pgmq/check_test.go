@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/hazard"
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
@@ -119,6 +121,7 @@ func TestCheck_SaysWhatTheRoleMayNotSee(t *testing.T) {
 	}
 	require.Contains(t, ids, "missing-index orders")
 	require.Contains(t, ids["not-checked meta-mismatch"], "ezq_monitor")
+	require.Contains(t, ids["not-checked events"], "grant the role select")
 }
 
 func TestCheck_NamesPooler(t *testing.T) {
@@ -164,4 +167,26 @@ func TestCheck_OfManyQueuesIsShort(t *testing.T) {
 	start := time.Now()
 	require.Empty(t, findings(t, openAt(t, database, pgmq.Config{})))
 	t.Log("it took", time.Since(start).Round(time.Millisecond))
+}
+
+// Each kind has a section in docs/doctor.md, with the severity that it has.
+func TestCheck_IsDocumented(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/doctor.md")
+	require.NoError(t, err)
+	severity, documented := "", map[string]string{}
+	for line := range strings.Lines(string(page)) {
+		if title, ok := strings.CutPrefix(line, "## "); ok {
+			severity = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(title), "s"))
+		} else if id, ok := strings.CutPrefix(line, "### "); ok {
+			documented[strings.TrimSpace(id)] = severity
+		}
+	}
+	want := map[string]string{ // those that SQL alone does not find
+		"not-installed": "failure", "untrusted-table": "failure", "clock-skew": "warning", "pooler": "note", "not-checked": "note",
+	}
+	for _, h := range hazard.All() {
+		want[h.ID] = pgmq.Severity(h.Severity).String()
+	}
+	require.Equal(t, want, documented)
 }

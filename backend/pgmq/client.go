@@ -402,7 +402,7 @@ func (c *Client) AllPauses(ctx context.Context) ([]backend.Paused, error) {
 
 // Check looks for what endangers the queues of the database: what slows them down, stops them, or loses
 // events. It returns what it has found, the most severe first, and nothing about a healthy database. Each kind has a
-// section in docs/operate.md, and of each kind at most 20 findings are told, and the number of the others. An error says why it
+// section in docs/doctor.md, and of each kind at most 20 findings are told, and the number of the others. An error says why it
 // could not look, and what it has found by then comes with it.
 //
 // It writes nothing, takes no lease, and looks with short statements, each for 5 seconds at most and at no more than a thousand

@@ -48,6 +48,7 @@
 //
 //   - Queues: [Client.Queues], [Client.Metrics] and [Client.AllMetrics] tell how they are doing, [Client.Stats] what this
 //     process does with them. [Client.CreateQueue], [Client.Tune], [Client.PurgeQueue] and [Client.DropQueue] change one.
+//   - Hazards: [Client.Check] tells what endangers the queues, and what to do.
 //   - Consumers: [Client.Pause] stops those of a topic in all processes, [Client.Resume] lets them go on, and
 //     [Client.Pauses] and [Client.AllPauses] tell who has paused what, and why.
 //   - Single messages: [Client.Find] tells where they are, [Client.Cancel] deletes what waits, [Client.CancelRunning]

@@ -110,6 +110,28 @@ func ExampleClient_Redrive() {
 	// moved 1 <nil>
 }
 
+// A queue has lost an index, and is found before its claims are slow.
+func ExampleClient_Check() {
+	ctx := context.Background()
+	pool, client := openWithPool(ctx)
+	defer pool.Close()
+	defer func() { _ = client.Close() }()
+	_ = client.CreateQueue(ctx, "paid", nil)
+	_, _ = pool.Exec(ctx, "drop index pgmq.q_paid_vt_idx")
+
+	found, err := client.Check(ctx)
+	for _, f := range found {
+		if f.Object == "paid" {
+			fmt.Printf("%v: %s: %s\n%s\n%s\n", f.Severity, f.ID, f.Seen, f.Remedy, f.SQL)
+		}
+	}
+	fmt.Println(err)
+	// warning: missing-index: no index begins with vt
+	// create it: each claim reads the whole table
+	// create index concurrently on pgmq.q_paid (vt)
+	// <nil>
+}
+
 // An event is found by its key, its ID, its name or a header, wherever it lies.
 func ExampleClient_Find() {
 	ctx := context.Background()

@@ -19,7 +19,7 @@ import (
 func TestExamples_PrintPromisedOutput(t *testing.T) {
 	examples := map[string]func(){
 		"Example": Example, "ExampleClient_WithTx": ExampleClient_WithTx, "ExampleClient_TxMiddleware": ExampleClient_TxMiddleware,
-		"ExampleClient_Redrive": ExampleClient_Redrive, "ExampleClient_Find": ExampleClient_Find, "ExampleClient_Cancel": ExampleClient_Cancel, "ExampleClient_Reschedule": ExampleClient_Reschedule,
+		"ExampleClient_Redrive": ExampleClient_Redrive, "ExampleClient_Check": ExampleClient_Check, "ExampleClient_Find": ExampleClient_Find, "ExampleClient_Cancel": ExampleClient_Cancel, "ExampleClient_Reschedule": ExampleClient_Reschedule,
 		"ExampleClient_Pause": ExampleClient_Pause, "ExampleError": ExampleError, "ExampleNewSubscriber": ExampleNewSubscriber,
 	}
 	promised := promisedOutputs(t)

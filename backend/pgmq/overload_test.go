@@ -373,6 +373,8 @@ func (env *overloadedEnv) administer(t *testing.T) {
 	require.NoError(t, err)
 	_, err = client.AllMetrics(t.Context())
 	require.NoError(t, err)
+	_, err = client.Check(t.Context())
+	require.NoError(t, err)
 	purged, err := client.PurgeQueue(t.Context(), env.topic)
 	require.NoError(t, err)
 	require.Equal(t, 1, purged)

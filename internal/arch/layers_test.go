@@ -86,7 +86,7 @@ var layers = []layer{
 var pgmqFloors = [][]string{
 	{"bounded", "queuename", "sqlfile", "transact"},
 	{"fault"},
-	{"codec", "dial"},
+	{"codec", "dial", "hazard"},
 	{"catalog", "insert", "wakeup"},
 	{"condition", "pauses", "statement"},
 	{"lease", "search"},

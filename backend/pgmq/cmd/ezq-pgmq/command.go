@@ -44,6 +44,8 @@ type command struct {
 	running bool              // cancel those that are being handled, too
 	at      time.Time         // to which they are rescheduled
 	delay   *time.Duration    // or after which
+
+	fail pgmq.Severity // of the doctor: from which on its exit code is 1
 }
 
 // defaultTimeout is how long a command may take: a server that answers byte by byte, or not at
@@ -93,6 +95,9 @@ func parse(args []string) (c command, err error) {
 func (c *command) defineFlags(flags *flag.FlagSet) error {
 	switch c.name {
 	case "queues", "schedules", "resume-schedule":
+	case "doctor":
+		flags.BoolVar(&c.json, "json", false, "")
+		flags.TextVar(&c.fail, "fail", pgmq.SeverityFailure, "")
 	case "dead":
 		flags.IntVar(&c.max, "max", 20, "")
 		flags.BoolVar(&c.payload, "payload", false, "")
@@ -260,7 +265,7 @@ func unknownCommand(name string) error {
 }
 
 // isAboutAll reports whether the command shows all that there is.
-func (c *command) isAboutAll() bool { return c.name == "queues" || c.name == "schedules" }
+func (c *command) isAboutAll() bool { return c.name == "queues" || c.name == "schedules" || c.name == "doctor" }
 
 // isPause reports whether the command says who pauses something, and why.
 func (c *command) isPause() bool { return c.name == "pause" || c.name == "pause-schedule" }
@@ -276,7 +281,7 @@ func (c *command) argument() string {
 func (c command) check(topics []string, in string) error {
 	switch {
 	case c.isAboutAll() && len(topics) > 0:
-		return fmt.Errorf("%s shows all %s, and takes no %q", c.name, c.name, topics[0])
+		return fmt.Errorf("%s is about all that there is, and takes no %q", c.name, topics[0])
 	case !c.isAboutAll() && len(topics) == 0 && in == "":
 		return fmt.Errorf("%s: missing %s", c.name, c.argument())
 	case slices.Contains(topics, ""):
@@ -408,6 +413,7 @@ func (c command) do(ctx context.Context, client *pgmq.Client, out io.Writer) err
 		return listSchedules(ctx, client, out)
 	}
 	return map[string]func(context.Context, *pgmq.Client, command, io.Writer) error{
+		"doctor":          examine,
 		"dead":            listDeadLetters,
 		"redrive":         redrive,
 		"purge-dead":      purge,

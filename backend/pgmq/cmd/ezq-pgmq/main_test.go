@@ -148,7 +148,7 @@ func TestArguments_WhenWrongShowUsage(t *testing.T) {
 		"redrive a -all -max 2":        "-all and -max exclude each other",
 		"redrive -max=10 -all -in b":   "-all and -max exclude each other",
 		"redrive a -yes":               "flag provided but not defined: -yes",
-		"queues orders":                "queues shows all queues",
+		"queues orders":                "queues is about all that there is",
 		"queues -max 3":                "flag provided but not defined: -max",
 		"purge-dead a -yes -all":       "flag provided but not defined: -all",
 		"purge-dead -yes -in=a b c":    "takes one topic",

@@ -9,6 +9,10 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
                                DEAD LETTERS are those of the topic, which its groups share;
                                and which topics are paused; in the queue ezq_schedules are the
                                schedules, which no consumer takes
+  ezq-pgmq doctor              what slows the queues down, stops them, or loses events, and
+                               what to do; docs/doctor.md has more on each
+      -json                    as JSON
+      -fail warning            exit with 1 from that severity on: note, warning, failure (failure)
   ezq-pgmq find TOPIC          single messages, wherever they are: in a queue, among the dead
                                letters or in the archive; all that is given must match
       -id ID                   as a consumer gets it

@@ -93,27 +93,40 @@ func run(ctx context.Context, conn *pgxpool.Conn, sql string, scan func(pgx.Coll
 	})
 }
 
-// Readable returns the queues that can be read without running code of their owners.
-func Readable(ctx context.Context, conn *pgxpool.Conn) ([]string, error) {
-	return names(ctx, conn, "readable")
+// Queues returns the queues whose events can be looked at, without running code of their owners, and the others.
+func Queues(ctx context.Context, conn *pgxpool.Conn) (readable, others []string, err error) {
+	sql, err := statement("readable", "")
+	if err != nil {
+		return nil, nil, err
+	}
+	err = run(ctx, conn, sql, func(row pgx.CollectableRow) error {
+		var queue string
+		var ok bool
+		if err := row.Scan(&queue, &ok); err != nil {
+			return err
+		}
+		if ok {
+			readable = append(readable, queue)
+		} else {
+			others = append(others, queue)
+		}
+		return nil
+	})
+	return readable, others, err
 }
 
 // Tables returns the tables of queues and archives, and those of ezq.
-func Tables(ctx context.Context, conn *pgxpool.Conn) ([]string, error) {
-	return names(ctx, conn, "tables")
-}
-
-func names(ctx context.Context, conn *pgxpool.Conn, file string) (all []string, err error) {
-	sql, err := statement(file, "")
+func Tables(ctx context.Context, conn *pgxpool.Conn) (tables []string, err error) {
+	sql, err := statement("tables", "")
 	if err != nil {
 		return nil, err
 	}
 	err = run(ctx, conn, sql, func(row pgx.CollectableRow) error {
-		name, err := pgx.RowTo[string](row)
-		all = append(all, name)
+		table, err := pgx.RowTo[string](row)
+		tables = append(tables, table)
 		return err
 	})
-	return all, err
+	return tables, err
 }
 
 // Look returns the signs of h. Some may come with an error. queues are those that can be read.

@@ -122,7 +122,7 @@ func TestHazard_IsFoundUntilItIsRemedied(t *testing.T) {
 				return
 			}
 			for _, f := range found {
-				for _, sql := range strings.Split(f.SQL, ";") { // each for itself: VACUUM runs in no transaction
+				for sql := range strings.SplitSeq(f.SQL, ";") { // each for itself: VACUUM runs in no transaction
 					pgtest.Exec(t, pool, sql)
 				}
 			}
@@ -251,7 +251,7 @@ func hazardOf(t *testing.T, id string) hazard.Hazard {
 func look(t *testing.T, pool *pgxpool.Pool, h hazard.Hazard) (found []hazard.Found) {
 	t.Helper()
 	require.NoError(t, pool.AcquireFunc(t.Context(), func(conn *pgxpool.Conn) error {
-		queues, err := hazard.Readable(t.Context(), conn)
+		queues, _, err := hazard.Queues(t.Context(), conn)
 		if err == nil {
 			found, err = h.Look(t.Context(), conn, queues)
 		}

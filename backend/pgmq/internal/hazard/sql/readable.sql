@@ -1,10 +1,10 @@
--- The queues that can be read without running code of their owners. A policy or a rule is such code.
+-- The queues, each with whether what the statements about single queues read can be read, without running code of its owner. A
+-- policy or a rule is such code.
 --
 -- {queues} is queues.sql.
 
 with {queues}
-select queue from queues
-where not relrowsecurity and not exists (select from pg_rewrite where ev_class = queues.oid)
-	and exists (select from pg_attribute where attrelid = queues.oid and attname = 'vt' and atttypid = 'timestamptz'::regtype)
-	and has_table_privilege(queues.oid, 'select')
-order by queue
+select queue, not relrowsecurity and not exists (select from pg_rewrite where ev_class = queues.oid) and not exists (
+		select from unnest('{msg_id,read_ct,vt,last_read_at}'::text[]) as name left join pg_attribute on attrelid = queues.oid and attname = name and not attisdropped
+		where attname is null or not has_column_privilege(queues.oid, attname, 'select'))
+from queues order by queue
