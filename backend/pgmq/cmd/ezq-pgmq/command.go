@@ -265,7 +265,9 @@ func unknownCommand(name string) error {
 }
 
 // isAboutAll reports whether the command shows all that there is.
-func (c *command) isAboutAll() bool { return c.name == "queues" || c.name == "schedules" || c.name == "doctor" }
+func (c *command) isAboutAll() bool {
+	return c.name == "queues" || c.name == "schedules" || c.name == "doctor"
+}
 
 // isPause reports whether the command says who pauses something, and why.
 func (c *command) isPause() bool { return c.name == "pause" || c.name == "pause-schedule" }

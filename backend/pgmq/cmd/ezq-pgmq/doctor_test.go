@@ -38,7 +38,7 @@ func TestDoctor_RefusesWrongArguments(t *testing.T) {
 	t.Parallel()
 	for want, args := range map[string][]string{
 		"doctor is about all that there is, and takes no \"orders\"": {"doctor", "orders"},
-		"there is no severity":                                {"doctor", "-fail", "fatal"},
+		"there is no severity": {"doctor", "-fail", "fatal"},
 	} {
 		code, _, errOut := outputOf(t, "unused", args...)
 		require.Equal(t, exitUsage, code)
