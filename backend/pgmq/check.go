@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
@@ -85,7 +86,8 @@ const notChecked = "not-checked"
 // checkup looks for hazards on one connection.
 type checkup struct {
 	conn         *pgxpool.Conn
-	administered bool // the owners of queues are trusted
+	administered bool             // the owners of queues are trusted
+	now          func() time.Time // of this machine
 	findings     []Finding
 }
 
@@ -104,7 +106,7 @@ func (c *checkup) cannot(ctx context.Context, id string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil || c.conn.Conn().IsClosed():
+	case ctx.Err() != nil || c.conn.Conn().IsClosed() || !errors.As(err, new(*pgconn.PgError)):
 		return err
 	case fault.IsCode(err, "42501"):
 		c.add(notChecked, SeverityNote, "let a role look that may: the owner of the queues, or ezq_monitor of docs/postgres.md", hazard.Found{Object: id, Seen: fault.Classify("check", "", err).Error()})
@@ -113,19 +115,19 @@ func (c *checkup) cannot(ctx context.Context, id string, err error) error {
 	case fault.IsCode(err, "55P03"):
 		c.add(notChecked, SeverityNote, "look again when the session is done that keeps a table locked", hazard.Found{Object: id, Seen: "it was locked"})
 	default:
-		return err
+		c.add(notChecked, SeverityNote, "see whether the tables of the schema pgmq are as PGMQ makes them", hazard.Found{Object: id, Seen: fault.Classify("check", "", err).Error()})
 	}
 	return nil
 }
 
 // check looks for all hazards. What it has found comes with an error.
-func check(ctx context.Context, pool *pgxpool.Pool, administered bool) ([]Finding, error) {
+func check(ctx context.Context, pool *pgxpool.Pool, administered bool, now func() time.Time) ([]Finding, error) {
 	conn, err := acquire(ctx, pool)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Release()
-	c := &checkup{conn: conn, administered: administered}
+	c := &checkup{conn: conn, administered: administered, now: now}
 	err = c.run(ctx)
 	slices.SortStableFunc(c.findings, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	return c.findings, err
@@ -171,11 +173,11 @@ const maxSkew = 5 * time.Second
 func (c *checkup) session(ctx context.Context) error {
 	var now time.Time
 	var process uint32
-	before := time.Now()
+	before := c.now()
 	if err := c.conn.QueryRow(ctx, "select pg_catalog.clock_timestamp(), pg_backend_pid()").Scan(&now, &process); err != nil {
 		return err
 	}
-	if skew := max(before.Sub(now), time.Until(now)); skew > maxSkew {
+	if skew := max(before.Sub(now), now.Sub(c.now())); skew > maxSkew {
 		c.add("clock-skew", SeverityWarning, "synchronise the clocks: backend.SetDeliverAt and schedules take times of this machine for those of PostgreSQL",
 			hazard.Found{Object: "server", Seen: fmt.Sprintf("its clock is %v from that of this machine", skew.Round(time.Second))})
 	}

@@ -124,6 +124,40 @@ func TestCheck_SaysWhatTheRoleMayNotSee(t *testing.T) {
 	require.Contains(t, ids["not-checked events"], "grant the role select")
 }
 
+func TestCheck_ComparesClocks(t *testing.T) {
+	t.Parallel()
+	client := openAt(t, pgtest.Database(t), pgmq.Config{})
+	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
+		found, err := client.CheckAt(t.Context(), func() time.Time { return time.Now().Add(skew) })
+		require.NoError(t, err)
+		require.True(t, slices.ContainsFunc(found, func(f pgmq.Finding) bool {
+			return f.ID == "clock-skew" && (strings.Contains(f.Seen, "1h0m") || strings.Contains(f.Seen, "59m5"))
+		}), found)
+	}
+}
+
+// A table that is not as PGMQ makes it hides no hazard of another.
+func TestCheck_OfOddTableHidesNoOther(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "select pgmq.create('a'), pgmq.create('b'), pgmq.create('z')")
+	execute(t, pool, "insert into pgmq.q_z (vt, read_ct) values (now(), 99); alter table pgmq.q_a alter vt type text")
+	execute(t, pool, "create index on pgmq.q_b ((read_ct / 0)) where read_ct < 0")
+	locking, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, locking.Rollback(t.Context())) }()
+	_, err = locking.Exec(t.Context(), "lock table pgmq.q_b in access exclusive mode")
+	require.NoError(t, err)
+	kinds := map[string]string{}
+	for _, f := range findings(t, openAt(t, database, pgmq.Config{})) {
+		kinds[f.ID+" "+f.Object] = f.Seen
+	}
+	require.Contains(t, kinds, "many-deliveries z")
+	require.Contains(t, kinds["not-checked many-deliveries"], "locked")
+	require.Contains(t, kinds["not-checked events"], "a among them")
+}
+
 func TestCheck_NamesPooler(t *testing.T) {
 	t.Parallel()
 	client, err := pgmq.New(pgtest.Pool(t, throughPooler(t, pgtest.Database(t))), nil)

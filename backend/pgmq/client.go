@@ -413,7 +413,7 @@ func (c *Client) Check(ctx context.Context) ([]Finding, error) {
 	err := c.publisher.checkOpen()
 	var found []Finding
 	if err == nil {
-		found, err = check(ctx, c.pool, c.publisher.create == nil)
+		found, err = check(ctx, c.pool, c.publisher.create == nil, time.Now)
 	}
 	return found, fault.Classify("check", "", err)
 }

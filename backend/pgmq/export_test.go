@@ -40,6 +40,11 @@ func LooksAt(queue string) map[string]string {
 	return map[string]string{"suspicious": s.Suspicious, "minimum size": s.MinimumSize}
 }
 
+// CheckAt is Check on a machine with that clock.
+func (c *Client) CheckAt(ctx context.Context, now func() time.Time) ([]Finding, error) {
+	return check(ctx, c.pool, false, now)
+}
+
 // SearchAtMost sets how many rows of a table a search looks at, and for how long.
 func (c *Client) SearchAtMost(rows int, timeout time.Duration) {
 	c.stored.search.MaxRows, c.stored.search.Timeout = rows, timeout

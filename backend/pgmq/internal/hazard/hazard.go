@@ -10,8 +10,11 @@ package hazard
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -56,6 +59,9 @@ const (
 	mostTold    = 20
 	mostCounted = 1000
 )
+
+// patience is how long single queues are looked for one by one, because the statement about several failed.
+const patience = 15 * time.Second
 
 // beginSQL begins the transaction of a statement.
 const beginSQL = "begin isolation level read committed read only; set local search_path = pg_catalog, pg_temp; " +
@@ -143,13 +149,12 @@ func (h Hazard) Look(ctx context.Context, conn *pgxpool.Conn, queues []string) (
 		}
 		return signs.told(), err
 	}
-	const together = 100 // a statement about all of a thousand takes long to plan
-	for len(queues) > 0 && err == nil {
-		some := queues[:min(together, len(queues))]
-		queues = queues[len(some):]
-		err = run(ctx, conn, forEach(sql, some), signs.add)
+	var errs []error
+	end := time.Now().Add(patience)
+	for some := range slices.Chunk(queues, 100) { // a statement about all of a thousand takes long to plan
+		errs = append(errs, signs.lookAt(ctx, conn, sql, some, end))
 	}
-	return signs.told(), err
+	return signs.told(), errors.Join(errs...)
 }
 
 // forEach returns a statement about queues, from one about {table} and {queue}.
@@ -169,17 +174,38 @@ type signs struct {
 	more int
 }
 
+// lookAt adds the signs of queues. One for which the statement fails, or takes long, hides none of another, as long as there is time.
+func (s *signs) lookAt(ctx context.Context, conn *pgxpool.Conn, sql string, queues []string, end time.Time) error {
+	var found signs
+	err := run(ctx, conn, forEach(sql, queues), found.add)
+	switch {
+	case err == nil:
+		for _, f := range found.all {
+			s.keep(f)
+		}
+		s.more += found.more
+		return nil
+	case len(queues) == 1 || time.Now().After(end) || conn.Conn().IsClosed():
+		return err
+	}
+	half := len(queues) / 2
+	return errors.Join(s.lookAt(ctx, conn, sql, queues[:half], end), s.lookAt(ctx, conn, sql, queues[half:], end))
+}
+
 func (s *signs) add(row pgx.CollectableRow) error {
 	found, err := pgx.RowToStructByPos[Found](row)
-	switch {
-	case err != nil:
-		return err
-	case len(s.all) == mostTold:
+	if err == nil {
+		s.keep(found)
+	}
+	return err
+}
+
+func (s *signs) keep(found Found) {
+	if len(s.all) == mostTold {
 		s.more++
-	default:
+	} else {
 		s.all = append(s.all, found)
 	}
-	return nil
 }
 
 func (s *signs) told() []Found {

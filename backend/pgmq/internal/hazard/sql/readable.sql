@@ -5,6 +5,7 @@
 
 with {queues}
 select queue, not relrowsecurity and not exists (select from pg_rewrite where ev_class = queues.oid) and not exists (
-		select from unnest('{msg_id,read_ct,vt,last_read_at}'::text[]) as name left join pg_attribute on attrelid = queues.oid and attname = name and not attisdropped
+		select from (values ('msg_id', 'bigint'::regtype), ('read_ct', 'integer'), ('vt', 'timestamptz'), ('last_read_at', 'timestamptz')) as wanted(name, type)
+		left join pg_attribute on attrelid = queues.oid and attname = name and atttypid = type and not attisdropped
 		where attname is null or not has_column_privilege(queues.oid, attname, 'select'))
 from queues order by queue
