@@ -83,6 +83,9 @@ type Finding struct {
 // notChecked is the ID of a finding about a hazard that could not be looked for.
 const notChecked = "not-checked"
 
+// grantsRemedy is for what the role may not see.
+const grantsRemedy = "let the owner of the queues look, or give the role the grants of docs/doctor.md"
+
 // checkup looks for hazards on one connection.
 type checkup struct {
 	conn         *pgxpool.Conn
@@ -109,7 +112,7 @@ func (c *checkup) cannot(ctx context.Context, id string, err error) error {
 	case ctx.Err() != nil || c.conn.Conn().IsClosed() || !errors.As(err, new(*pgconn.PgError)):
 		return err
 	case fault.IsCode(err, "42501"):
-		c.add(notChecked, SeverityNote, "let a role look that may: the owner of the queues, or ezq_monitor of docs/postgres.md", hazard.Found{Object: id, Seen: fault.Classify("check", "", err).Error()})
+		c.add(notChecked, SeverityNote, grantsRemedy, hazard.Found{Object: id, Seen: "the role lacks a privilege"})
 	case fault.IsCode(err, "57014"):
 		c.add(notChecked, SeverityNote, "look at a quiet time: each hazard is looked for during 5 seconds", hazard.Found{Object: id, Seen: "it took too long"})
 	case fault.IsCode(err, "55P03"):
@@ -150,8 +153,8 @@ func (c *checkup) run(ctx context.Context) error {
 		return err
 	}
 	if len(others) > 0 {
-		c.add(notChecked, SeverityNote, "grant the role select (msg_id, read_ct, vt, last_read_at) on them, if they have these columns and no row security",
-			hazard.Found{Object: "events", Seen: fmt.Sprintf("those of %d queues cannot be looked at, %s among them", len(others), others[0])})
+		c.add(notChecked, SeverityNote, grantsRemedy,
+			hazard.Found{Object: "events", Seen: fmt.Sprintf("those of %d queues may not be read, or have other columns or row security, %s among them", len(others), others[0])})
 	}
 	for _, h := range hazard.All() {
 		found, err := h.Look(ctx, c.conn, queues)
@@ -173,9 +176,14 @@ const maxSkew = 5 * time.Second
 func (c *checkup) session(ctx context.Context) error {
 	var now time.Time
 	var process uint32
+	var seesSessions bool
 	before := c.now()
-	if err := c.conn.QueryRow(ctx, "select pg_catalog.clock_timestamp(), pg_backend_pid()").Scan(&now, &process); err != nil {
+	const sql = "select pg_catalog.clock_timestamp(), pg_backend_pid(), pg_catalog.pg_has_role(current_user, 'pg_read_all_stats'::name, 'usage'::text)"
+	if err := c.conn.QueryRow(ctx, sql).Scan(&now, &process, &seesSessions); err != nil {
 		return err
+	}
+	if !seesSessions {
+		c.add(notChecked, SeverityNote, grantsRemedy, hazard.Found{Object: "sessions", Seen: "those of other roles are hidden"})
 	}
 	if skew := max(before.Sub(now), now.Sub(c.now())); skew > maxSkew {
 		c.add("clock-skew", SeverityWarning, "synchronise the clocks: backend.SetDeliverAt and schedules take times of this machine for those of PostgreSQL",

@@ -26,7 +26,9 @@ const (
 	wsql    = "watermill-sql "
 )
 
-func targets() []target {
+func targets() []target { return append(publishTargets(), consumeTargets()...) }
+
+func publishTargets() []target {
 	rate := result.Rate
 	return []target{
 		{"publish-32", rate, channel, wsql + "default schema, default", 2},
@@ -47,6 +49,12 @@ func targets() []target {
 		{"condition-8", rate, router + ": ID", router + ": plain", 0.8},
 		{"condition-8", rate, router + ": unique", router + ": plain", 0.8},
 		{"condition-8", rate, router + ": unique", "River, default: unique", 2},
+	}
+}
+
+func consumeTargets() []target {
+	rate := result.Rate
+	return []target{
 		{"drain", rate, channel, floor, 0.9},
 		{"drain", rate, channel, wsql + "queue schema, default", 1.05},
 		{"drain", rate, channel, wsql + "queue schema, default", 1.5},

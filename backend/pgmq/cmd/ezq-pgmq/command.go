@@ -413,9 +413,10 @@ func (c command) do(ctx context.Context, client *pgmq.Client, out io.Writer) err
 		return listQueues(ctx, client, out)
 	case "schedules":
 		return listSchedules(ctx, client, out)
+	case "doctor":
+		return examine(ctx, client, c.json, c.fail, out)
 	}
 	return map[string]func(context.Context, *pgmq.Client, command, io.Writer) error{
-		"doctor":          examine,
 		"dead":            listDeadLetters,
 		"redrive":         redrive,
 		"purge-dead":      purge,

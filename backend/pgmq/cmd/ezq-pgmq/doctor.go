@@ -9,10 +9,10 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq"
 )
 
-// examine shows what endangers the queues. It returns an error if something is as severe as -fail says.
-func examine(ctx context.Context, client *pgmq.Client, c command, out io.Writer) error {
+// examine shows what endangers the queues. It returns an error if something is that severe.
+func examine(ctx context.Context, client *pgmq.Client, asJSON bool, severity pgmq.Severity, out io.Writer) error {
 	found, err := client.Check(ctx)
-	if c.json {
+	if asJSON {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
 		if failed := encoder.Encode(append([]pgmq.Finding{}, found...)); failed != nil { // never null
@@ -28,12 +28,12 @@ func examine(ctx context.Context, client *pgmq.Client, c command, out io.Writer)
 	}
 	severe := 0
 	for _, f := range found {
-		if f.Severity >= c.fail {
+		if f.Severity >= severity {
 			severe++
 		}
 	}
 	if err == nil && severe > 0 {
-		err = fmt.Errorf("findings with the severity %v or more: %d", c.fail, severe)
+		err = fmt.Errorf("findings with the severity %v or more: %d", severity, severe)
 	}
 	return err
 }
