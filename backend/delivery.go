@@ -32,6 +32,10 @@ type Delivery struct {
 	// It is the zero Time if the backend does not know.
 	PublishedAt time.Time
 
+	// PublishedTo is the topic that the message was published to, if the subscription is to a pattern: see
+	// [MatchesPattern]. It is "" for any other, and if the message does not say it, since another program has stored it.
+	PublishedTo string
+
 	// DeadLetters says that the backend promises DeadLetter.
 	DeadLetters bool
 

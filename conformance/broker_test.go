@@ -16,7 +16,7 @@ import (
 const brokerLease = 30 * time.Second // that of the memory backend
 
 func everyPromise() conformance.Promises {
-	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Transactions: true, Selection: true, Pauses: true, DeadLetterStore: true}
+	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Transactions: true, Selection: true, Pauses: true, DeadLetterStore: true}
 }
 
 // fault is what a broker does otherwise than it should. A nil field is no fault.
@@ -28,6 +28,9 @@ type fault struct {
 	subscribe    func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error)
 	end          func(*process) error
 	join         func(p *process, topic string)
+	accepts      func(p *process, topic string) bool         // what it subscribes to
+	matches      func(pattern, topic string) bool            // instead of backend.MatchesPattern
+	says         func(pattern, topic string) string          // what a message by a pattern says
 	begin        func(*transaction, *conformance.Tx)
 	schedules    func(*process) backend.Schedules
 	pausing      // how topics are paused
@@ -123,13 +126,24 @@ func (b *broker) removeGroup(group string) {
 func (b *broker) queuesOf(topic string) (queues []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for group := range b.groups[topic] {
-		queues = append(queues, queueOf(topic, group))
+	for subscribed, groups := range b.groups {
+		if subscribed == topic || backend.IsPattern(subscribed) && b.matchesPattern(subscribed, topic) {
+			for group := range groups {
+				queues = append(queues, queueOf(subscribed, group))
+			}
+		}
 	}
 	if len(queues) == 0 {
 		queues = []string{topic}
 	}
 	return queues
+}
+
+func (b *broker) matchesPattern(pattern, topic string) bool {
+	if f := b.fault.matches; f != nil {
+		return f(pattern, topic)
+	}
+	return backend.MatchesPattern(pattern, topic)
 }
 
 // topics returns those that have had a subscriber.

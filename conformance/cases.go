@@ -5,7 +5,7 @@ import "slices"
 // Cases returns the whole suite, theme by theme.
 func Cases() []Case {
 	return slices.Concat(
-		delivery(), payload(), topics(), redelivery(), delays(), ordering(), leases(), groups(),
+		delivery(), payload(), topics(), redelivery(), delays(), ordering(), leases(), groups(), patterns(),
 		transactions(), deadLetters(), ticks(), conditions(), storedMessages(), storedDeadLetters(), pauses(), lifecycle(), stopping(), hostile(), features(),
 		handling(), routerDeadLetters(), control(), stoppingRouters(),
 	)

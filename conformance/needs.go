@@ -14,6 +14,7 @@ const (
 	needsDrain
 	needsDurable
 	needsGroups
+	needsPatterns
 	needsTransactions
 	needsSchedules
 	needsConditions
@@ -51,6 +52,7 @@ func promisesOf(p Promises) []promised {
 		{needsDrain, "Drain", p.Drain},
 		{needsDurable, "Durable", p.Durable},
 		{needsGroups, "Groups", p.Groups},
+		{needsPatterns, "Patterns", p.Patterns},
 		{needsTransactions, "Transactions", p.Transactions},
 		{needsSchedules, "Schedules", p.Schedules},
 		{needsConditions, "Conditions", p.Conditions},

@@ -84,6 +84,10 @@ type Promises struct {
 	// Groups: each group of consumers gets a copy of every message.
 	Groups bool
 
+	// Patterns: a group that subscribes to a pattern gets a copy of each message that is published to a topic which the
+	// pattern matches, as [backend.MatchesPattern] says. It is for backends that promise Groups.
+	Patterns bool
+
 	// Transactions: messages can be published in a transaction.
 	Transactions bool
 

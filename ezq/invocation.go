@@ -1,6 +1,7 @@
 package ezq
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -56,12 +57,13 @@ func (inv *invocation) copyMeta() Meta {
 // describe fills in what is known about msg, which rt handles as event.
 func (inv *invocation) describe(topic string, msg *message.Message, rt *route, event string) {
 	inv.headers = msg.Metadata
-	inv.meta.ID, inv.meta.Topic, inv.meta.Event, inv.meta.Handler = msg.UUID, topic, event, rt.label()
+	inv.meta.ID, inv.meta.Topic, inv.meta.PublishedTo, inv.meta.Event, inv.meta.Handler = msg.UUID, topic, topic, event, rt.label()
 	if len(rt.events) > 0 {
 		inv.meta.Event = rt.events[0]
 	}
 	if inv.info != nil {
 		inv.meta.Delivery, inv.meta.Failures, inv.meta.PublishedAt = inv.info.Number, inv.info.Failures, inv.info.PublishedAt
+		inv.meta.PublishedTo = cmp.Or(inv.info.PublishedTo, topic)
 	}
 }
 

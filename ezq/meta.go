@@ -6,7 +6,13 @@ import "time"
 type Meta struct {
 	ID    string // the same for every delivery of the event
 	Event string // the name that the event's handler is for
+
+	// Topic is what the router subscribes to: a topic, or a pattern of topics.
 	Topic string
+
+	// PublishedTo is the topic that the event was published to. It is another one than Topic only where that is a
+	// pattern; there it is Topic, too, if the event does not say, since another program has stored it.
+	PublishedTo string
 
 	// Handler is the [Name] of the handler, or else that of its event.
 	Handler string

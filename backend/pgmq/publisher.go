@@ -148,7 +148,7 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 }
 
 func (p *Publisher) publish(topic string, msgs []*message.Message) error {
-	if err := checkUserTopic(topic); err != nil {
+	if err := checkPublishTopic(topic); err != nil {
 		return err
 	}
 	encoded, err := insert.Encode(msgs, p.config.MaxPayloadBytes)
@@ -235,7 +235,7 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 		if fault.IsCode(err, "42501") {
 			p.routes.Forget(topic, to)
 			if batch.Conditions == nil && !fault.IsAbout(err, fault.ThrottleTable) {
-				err = catalog.PublishDenied(topic, to.Queues)
+				err = to.Denied(topic)
 			}
 			return err
 		}

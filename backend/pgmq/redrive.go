@@ -199,7 +199,7 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 		var undeleted []int64
 		var busy int
 		err = transact.Run(ctx, r.pool, "", func(tx pgx.Tx) error {
-			sql, err := newRedriveSQL(ctx, tx, r.look, to.Queues)
+			sql, err := newRedriveSQL(ctx, tx, r.look, to)
 			if err != nil {
 				return err
 			}
@@ -291,10 +291,10 @@ func (r *redrive) refused(from string) error {
 }
 
 // newRedriveSQL returns the statement that moves dead letters between tables.
-func newRedriveSQL(ctx context.Context, db transact.RowQueryer, look *deadLetterLook, to []string) (string, error) {
+func newRedriveSQL(ctx context.Context, db transact.RowQueryer, look *deadLetterLook, to *catalog.Route) (string, error) {
 	var moves strings.Builder
 	var inserts []string
-	for i, queue := range to {
+	for i, queue := range to.Queues {
 		columns, values, err := catalog.LeasedMarkColumns(ctx, db, queue)
 		if err != nil {
 			return "", err
@@ -302,7 +302,7 @@ func newRedriveSQL(ctx context.Context, db transact.RowQueryer, look *deadLetter
 		fmt.Fprintf(&moves, `,
 i%d as (
 	insert into %s (vt, message, headers%s)
-	select clock_timestamp(), message, headers%s from d order by msg_id returning 1)`, i, queuename.Table(queue), columns, values)
+	select clock_timestamp(), message, headers%s%s from d order by msg_id returning 1)`, i, queuename.Table(queue), columns, to.AddedHeaders(queue), values)
 		inserts = append(inserts, fmt.Sprintf("i%d", i))
 	}
 	return strings.NewReplacer("{table}", queuename.Table(look.queue), "{matches}", look.matches(), "{moves}", moves.String(), "{all stored}", catalog.AllStored("d", inserts...)).Replace(sqlfile.Text(redriveSQL)), nil

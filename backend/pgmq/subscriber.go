@@ -165,6 +165,9 @@ func (s *Subscriber) open(ctx context.Context, topic string, declare bool) (*lea
 
 func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (*lease.Store, error) {
 	queue, err := s.consumedQueue(topic)
+	if err == nil {
+		err = checkSubscribed(topic, s.config.Group)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,9 @@ package pgmq
 
 import (
 	"errors"
+	"strings"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 )
@@ -31,6 +33,37 @@ func checkUserTopic(topic string) error {
 		return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: errors.New("its queue has what is known about schedules"), Remedy: "choose another name"}
 	}
 	return queuename.Check(topic)
+}
+
+// checkPublishTopic is checkUserTopic for publishing.
+func checkPublishTopic(topic string) error {
+	if err := checkUserTopic(topic); err != nil {
+		return err
+	}
+	return invalidTopic(topic, backend.CheckPublishTopic(topic))
+}
+
+// invalidTopic returns the [*Error] for a [*backend.RefusedError], or nil.
+func invalidTopic(topic string, err error) error {
+	refused, ok := errors.AsType[*backend.RefusedError](err)
+	if !ok {
+		return nil
+	}
+	return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: queuename.InvalidTopic(topic, refused), Remedy: refused.Remedy}
+}
+
+// checkSubscribed returns an error if consumers cannot subscribe to topic: a group, or, where that is "", consumers without one.
+func checkSubscribed(topic, group string) error {
+	switch {
+	case group == "" && backend.IsPattern(topic):
+		return &Error{
+			Kind: ErrGroupRequired, Cause: errors.New("it is a pattern, and a topic's own queue gets the events of that topic only"),
+			Remedy: "set SubscriberConfig.Group, for a queue that gets those of each topic which the pattern matches",
+		}
+	case group != "" && strings.ContainsAny(topic, "*#") && !strings.HasSuffix(topic, backend.DeadLetterSuffix):
+		return invalidTopic(topic, backend.CheckPattern(topic))
+	}
+	return nil
 }
 
 // ownQueue returns the name of the topic's own queue, or "" for what cannot be a topic.

@@ -3,10 +3,12 @@ package catalog
 import (
 	"context"
 	_ "embed"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
@@ -23,12 +25,21 @@ type TopicBindings struct {
 	Absent  []string // that do not, of which the bindings are left over
 	Denied  []string // of Queues, those that the role may not publish to
 	Grouped bool     // one of Queues belongs to a group
+
+	// Patterned are queues of groups that take a pattern which the topic matches, or is.
+	Patterned []string
 }
 
-// Groups returns those of Queues that belong to groups of topic.
+// Include reports whether queue, which is that of a group of topic, gets all that the group is to get.
+func (b TopicBindings) Include(topic, queue string) bool {
+	return slices.Contains(b.Queues, queue) && (!backend.IsPattern(topic) || slices.Contains(b.Patterned, queue))
+}
+
+// Groups returns those of Queues that belong to groups of topic, or of that pattern. The groups of a pattern that
+// the topic matches are those of another name.
 func (b TopicBindings) Groups(topic string) (groups []string) {
 	for _, queue := range b.Queues {
-		if queuename.IsGroup(topic, queue) {
+		if queuename.IsGroup(topic, queue) && (backend.IsPattern(topic) || !slices.Contains(b.Patterned, queue)) {
 			groups = append(groups, queue)
 		}
 	}
@@ -49,7 +60,8 @@ func Bindings(ctx context.Context, db transact.Queryer, topic string) (TopicBind
 	if err != nil {
 		return TopicBindings{}, err
 	}
-	rows, err := db.Query(ctx, strings.NewReplacer("{version}", bindingsVersion, "{is group}", isGroupSQL).Replace(sqlfile.Text(bindingsSQL)), pgx.QueryExecModeCacheDescribe, queuename.RoutingKey(topic), queuename.GroupPattern(topic), own)
+	rows, err := db.Query(ctx, strings.NewReplacer("{version}", bindingsVersion, "{is group}", isGroupSQL).Replace(sqlfile.Text(bindingsSQL)), pgx.QueryExecModeCacheDescribe,
+		queuename.RoutingKey(topic), queuename.GroupPattern(topic), own, queuename.ForPatterns(topic))
 	if err != nil {
 		return TopicBindings{}, bindingsDenied(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
@@ -30,6 +31,20 @@ const createUnlessGroupedSQL = ownPathSQL + lockTopicSQL + `select pgmq.create($
 // pgmq.send_topic.
 const bindSQL = ownPathSQL + lockTopicSQL + `select pgmq.bind_topic($1::text, queue_name::text) from pgmq.meta where queue_name::text in ($2::text, $3::text);
 ` + formerPathSQL
+
+// A group that takes a pattern is bound by that as well as by the name: see bindings.sql.
+const bindPatternSQL = ownPathSQL + lockTopicSQL + `select pgmq.bind_topic($1::text, queue_name::text) from pgmq.meta where queue_name::text = $2::text;
+select pgmq.bind_topic({pattern}::text, queue_name::text) from pgmq.meta where queue_name::text = $2::text;
+` + formerPathSQL
+
+// bindingSQL returns the statements that bind the queue of a group to topic.
+func bindingSQL(topic, own, queue string) string {
+	sql := bindSQL
+	if backend.IsPattern(topic) {
+		sql = strings.ReplaceAll(bindPatternSQL, "{pattern}", sqlfile.Literal(topic))
+	}
+	return withLiterals(sql, queuename.RoutingKey(topic), queue, own)
+}
 
 // withLiterals puts values in the place of $1, $2 and $3. Several statements take no
 // parameters, and pgx puts in none of its own where the client_encoding is not UTF8.
@@ -56,7 +71,7 @@ func Bind(ctx context.Context, db transact.Queryer, topic, own, queue string, de
 			}
 		}
 		fresh = true
-		if _, err := db.Exec(ctx, withLiterals(bindSQL, queuename.RoutingKey(topic), queue, own)); err != nil {
+		if _, err := db.Exec(ctx, bindingSQL(topic, own, queue)); err != nil {
 			return false, bindDenied(err, queue)
 		}
 	}
@@ -79,7 +94,7 @@ func bindDenied(err error, queue string) error {
 // IsBound reports whether queue gets a copy of every message of topic.
 func IsBound(ctx context.Context, db transact.Queryer, topic, queue string) (bool, error) {
 	bound, err := Bindings(ctx, db, topic)
-	return err == nil && slices.Contains(bound.Queues, queue), err
+	return err == nil && bound.Include(topic, queue), err
 }
 
 // notInMeta is why the queue of a group cannot be bound to its topic.

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/bounded"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
@@ -33,6 +34,9 @@ type Route struct {
 	InsertAndNotify string   // the same, channel
 	Pooled          bool     // through a pooler, where nothing can stay prepared
 	Own             string   // the topic's own queue, whether it exists or not
+
+	patterned []string // those of Queues whose messages have to say the topic
+	topic     string   // what they say
 
 	mu     sync.Mutex
 	others map[string]string // statements that other packages make for the route
@@ -99,6 +103,7 @@ func (rs *Routes) lookUpOnce(ctx context.Context, db transact.Queryer, topic, ow
 			return nil, err
 		}
 		found.Queues, found.absent, found.Version = bound.Queues, bound.Absent, bound.Version
+		found.patterned, found.topic = bound.Patterned, codec.EscapeTopic(topic)
 	}
 	switch {
 	case slices.Contains(found.Queues, own):
@@ -116,7 +121,7 @@ func (rs *Routes) lookUpOnce(ctx context.Context, db transact.Queryer, topic, ow
 		found.Queues = append(found.Queues, own)
 	}
 	if len(bound.Denied) > 0 {
-		return nil, PublishDenied(topic, bound.Denied)
+		return nil, found.denied(topic, bound.Denied)
 	}
 	if err := found.checkOwners(ctx, db, own, create == nil); err != nil {
 		return nil, err
@@ -163,20 +168,24 @@ func (rs *Routes) ForgetQueue(topic, queue string) {
 	rs.Catalog.Forget(queue)
 }
 
-// PublishDenied names all queues that get the messages of a topic and that the role
-// may, or perhaps may, not insert into.
-func PublishDenied(topic string, queues []string) error {
+// Denied returns the error for a role that may not insert into one of the queues, or perhaps may not.
+func (r *Route) Denied(topic string) error { return r.denied(topic, r.Queues) }
+
+// denied names all queues that get the messages of a topic and that the role may, or perhaps may, not insert into.
+func (r *Route) denied(topic string, queues []string) error {
 	tables := make([]string, len(queues))
 	for i, queue := range queues {
 		tables[i] = queuename.Table(queue)
 	}
 	all := strings.Join(tables, ", ")
 	remedy := fmt.Sprintf("let the owner run GRANT INSERT (vt, message, headers) ON %s TO the role", all)
-	own, _ := queuename.Of(topic)
-	if slices.ContainsFunc(queues, func(queue string) bool { return queue != own }) {
+	if slices.ContainsFunc(queues, func(queue string) bool { return queue != r.Own }) {
 		remedy += fmt.Sprintf("; select * from pgmq.test_routing('%s') shows what is bound", queuename.RoutingKey(topic))
 	}
-	if slices.ContainsFunc(queues, func(queue string) bool { return queue != own && !queuename.IsGroup(topic, queue) }) { // a group would lose its events
+	isForeign := func(queue string) bool {
+		return queue != r.Own && !queuename.IsGroup(topic, queue) && !slices.Contains(r.patterned, queue)
+	}
+	if slices.ContainsFunc(queues, isForeign) { // a group would lose its events
 		remedy += ", and pgmq.unbind_topic unbinds a queue that is no group's"
 	}
 	return &fault.Error{
@@ -203,7 +212,7 @@ func (r *Route) prepare() {
 	inserts := make([]string, len(r.Queues))
 	notifications := make([]string, len(r.Queues))
 	for i, queue := range r.Queues {
-		fmt.Fprintf(&copies, ",\ni%d as (insert into %s (vt, message, headers) select vt, message, headers from r returning 1)", i, queuename.Table(queue))
+		fmt.Fprintf(&copies, ",\ni%d as (insert into %s (vt, message, headers) select vt, message, headers%s from r returning 1)", i, queuename.Table(queue), r.AddedHeaders(queue))
 		inserts[i] = fmt.Sprintf("i%d", i)
 		notifications[i] = "case when has_room then pg_catalog.pg_notify($6, " + sqlfile.Literal(queue) + ") end"
 	}
@@ -213,12 +222,21 @@ func (r *Route) prepare() {
 	stored := "select 1 from r where " + AllStored("r", inserts...) + " limit 1"
 	notified := "select " + strings.Join(notifications, ", ") + " from (" + stored + ") as stored, (select " + transact.NotificationsHaveRoomSQL + " as has_room) as notifications"
 	r.InsertAndNotify = statement(insertCopiesSQL, "{copies}", copies.String(), "{stored}", notified)
-	if len(r.Queues) != 1 {
+	if len(r.Queues) != 1 || len(r.patterned) > 0 {
 		r.Insert = statement(insertCopiesSQL, "{copies}", copies.String(), "{stored}", stored)
 		return
 	}
 	table := queuename.Table(r.Queues[0])
 	r.Insert, r.InsertOne = statement(insertSQL, "{table}", table, "{mark}", fault.NotStoredMark), statement(insertOneSQL, "{table}", table)
+}
+
+// AddedHeaders returns what queue gets, in SQL, behind the column headers of a message: the copies for a group that takes a pattern say
+// their topic.
+func (r *Route) AddedHeaders(queue string) string {
+	if !slices.Contains(r.patterned, queue) {
+		return ""
+	}
+	return " || pg_catalog.jsonb_build_object('" + codec.TopicKey + "', " + sqlfile.Literal(r.topic) + "::text)"
 }
 
 // WhyNotStored returns why nothing was published by this route.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ const (
 	UniqueKey   = reservedPrefix + "unique"        // of a message with a key: see package condition
 	OriginKey   = reservedPrefix + "queue"         // of a dead letter: where it was,
 	GroupKey    = reservedPrefix + "group"         // and for which group, if for one
+	TopicKey    = reservedPrefix + "topic"         // of a copy for a group that takes a pattern: see EscapeTopic
 )
 
 const (
@@ -97,6 +99,7 @@ type Headers struct {
 	Failures int
 	Done     []string
 	Unknown  time.Time
+	Topic    string // as EscapeTopic has it
 }
 
 // Decode reads what EncodeHeaders has written, and what others have: text is the
@@ -125,9 +128,27 @@ func (h *Headers) Decode(text []byte) error {
 			h.Done = parseDone(r.value)
 		case r.key == UnknownKey && r.isString:
 			h.Unknown, _ = time.Parse(time.RFC3339, r.value) // or another program wrote it
+		case r.key == TopicKey && r.isString:
+			h.Topic = r.value
 		}
 	}
 	return r.err
+}
+
+// EscapeTopic returns what a message says of the topic that it was published to, which any encoding of PostgreSQL
+// has, and which needs no escape in JSON.
+func EscapeTopic(topic string) string { return url.PathEscape(topic) }
+
+// PublishedTo returns the topic that the message was published to, if it says one that pattern matches.
+func (h *Headers) PublishedTo(pattern string) string {
+	if h.Topic == "" || !backend.IsPattern(pattern) {
+		return ""
+	}
+	topic, err := url.PathUnescape(h.Topic)
+	if err != nil || backend.CheckTopic(topic) != nil || !backend.MatchesPattern(pattern, topic) {
+		return "" // another program wrote it
+	}
+	return topic
 }
 
 // DropForged forgets what only ezq may say of a message in queue: what was done with it, and an id that

@@ -222,7 +222,7 @@ func (i *Insert) statement(alone bool) (sql string, args []any) {
 	keyed := i.Batch.Keyed()
 	switch {
 	case keyed == nil:
-		const copySQL = ",\ni{i} as (insert into {table} (vt, message, headers) select vt, message, headers from r order by n returning 1),\ns{i} as (select 1 from i{i})"
+		const copySQL = ",\ni{i} as (insert into {table} (vt, message, headers) select vt, message, headers{added} from r order by n returning 1),\ns{i} as (select 1 from i{i})"
 		return i.forRoute("insert_new", insertNewSQL, copySQL, alone), append(args, i.digests(), i.Window.Microseconds())
 	case keyed.Replace:
 		debounce := keyed.Debounce.Microseconds()
@@ -244,7 +244,7 @@ func (i *Insert) forRoute(name, file, copyFile string, alone bool) string {
 			number := strconv.Itoa(n)
 			found[n], stored[n] = "select id from e"+number, "s"+number
 			copies.WriteString(strings.NewReplacer(
-				"{i}", number, "{queue}", sqlfile.Literal(queue), "{table}", queuename.Table(queue), "{id}", codec.HeaderSQL(codec.UUIDKey, backend.MaxID), "{most}", strconv.Itoa(codec.MaxStoredHeaders),
+				"{i}", number, "{queue}", sqlfile.Literal(queue), "{added}", i.Route.AddedHeaders(queue), "{table}", queuename.Table(queue), "{id}", codec.HeaderSQL(codec.UUIDKey, backend.MaxID), "{most}", strconv.Itoa(codec.MaxStoredHeaders),
 				"{wait}", strconv.FormatInt(backend.MaxReplaceWait.Microseconds(), 10),
 			).Replace(sqlfile.Text(copyFile)))
 		}

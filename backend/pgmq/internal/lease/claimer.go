@@ -146,7 +146,7 @@ func (c *claimer) isUnbound(ctx context.Context) bool {
 	}
 	c.nextBindingCheck = now.Add(c.bindingInterval)
 	bound, err := catalog.Bindings(ctx, c.queue.pool, c.queue.topic)
-	return err == nil && !slices.Contains(bound.Queues, c.queue.name)
+	return err == nil && !bound.Include(c.queue.topic, c.queue.name)
 }
 
 // claim claims messages. A suspect that could be read comes first. It

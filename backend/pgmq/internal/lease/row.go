@@ -60,7 +60,7 @@ func (r *Row) lease(topic, queue string, sql *statement.Set, d *delivery) (lease
 	d.Number = int(r.Number)
 	d.DeadLetters, d.Progress = true, true
 	d.Failures, d.Done, d.UnknownSince = headers.Failures, headers.Done, headers.Unknown
-	d.PublishedAt = r.PublishedAt
+	d.PublishedAt, d.PublishedTo = r.PublishedAt, headers.PublishedTo(topic)
 	d.receipt.Topic, d.receipt.Queue, d.receipt.sql = topic, queue, sql
 	d.Receipt = &d.receipt
 	size := memoryOverhead + len(r.Message) + len(r.Headers) + headers.Memory()

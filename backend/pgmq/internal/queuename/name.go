@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -163,6 +164,24 @@ func RoutingKey(topic string) string {
 	return queue
 }
 
+// ForPatterns returns topic as the patterns of groups are compared with it: with ? for each character that no pattern
+// has, so that any encoding of PostgreSQL has it. What is itself a pattern stays as it is. The topic of dead letters,
+// which come to no group, is nil.
+func ForPatterns(topic string) *string {
+	if backend.IsPattern(topic) {
+		return &topic
+	}
+	if strings.HasSuffix(topic, backend.DeadLetterSuffix) {
+		return nil
+	}
+	return new(strings.Map(func(c rune) rune {
+		if c < utf8.RuneSelf && (isLower(byte(c)|0x20) || isDigit(byte(c)) || c == '.' || c == '_' || c == '-') {
+			return c
+		}
+		return '?'
+	}, topic))
+}
+
 // GroupPattern returns a regular expression for the names that OfGroup gives.
 func GroupPattern(topic string) string {
 	topic = strings.TrimRight(strings.TrimSuffix(readablePrefix(topic+" g"), "g"), "_") // as where the group adds nothing readable
@@ -180,8 +199,11 @@ func IsGroup(topic, queue string) bool {
 }
 
 // Check returns an [*InvalidError] if no queue can have the topic's name.
-func Check(topic string) error {
-	if refused, ok := errors.AsType[*backend.RefusedError](backend.CheckTopic(topic)); ok {
+func Check(topic string) error { return InvalidTopic(topic, backend.CheckTopic(topic)) }
+
+// InvalidTopic returns the [*InvalidError] for a *[backend.RefusedError], or nil.
+func InvalidTopic(topic string, err error) error {
+	if refused, ok := errors.AsType[*backend.RefusedError](err); ok {
 		return &InvalidError{Topic: topic, refused: refused}
 	}
 	return nil

@@ -1,0 +1,267 @@
+package pgmq_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/internal/pgtest"
+)
+
+// publishTo publishes a message to each topic, with the topic as its UUID.
+func publishTo(t *testing.T, publisher message.Publisher, topics ...string) {
+	t.Helper()
+	for _, topic := range topics {
+		msg := message.NewMessage(topic, nil)
+		msg.Metadata.Set("by", "publishTo")
+		require.NoError(t, publisher.Publish(topic, msg))
+	}
+}
+
+// requireFrom receives the messages that publishTo has published, and acks them.
+func requireFrom(t *testing.T, messages <-chan *message.Message, topics ...string) {
+	t.Helper()
+	for _, topic := range topics {
+		msg := receive(t, messages)
+		require.Equal(t, topic, msg.UUID)
+		require.Equal(t, topic, backend.DeliveryFromContext(msg.Context()).PublishedTo)
+		msg.Ack()
+	}
+}
+
+func TestPattern_GroupGetsTopicsAsTheyAreWritten(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	star, hash := group(t, database, "star"), group(t, database, "hash")
+	stars, hashes := subscribeTo(t, star, "orders.*"), subscribeTo(t, hash, "orders.#")
+	publisher := openAt(t, database, pgmq.Config{})
+	require.NoError(t, publisher.SubscribeInitialize("orders")) // as for any topic that no group takes
+	publishTo(t, publisher, "orders", "orders.eu", "orders.größe 日本'\\", "orders.eu.paid", "ordersx", "orders.C#", "Orders.eu")
+	requireFrom(t, stars, "orders.eu", "orders.größe 日本'\\", "orders.C#")
+	requireFrom(t, hashes, "orders.eu", "orders.größe 日本'\\", "orders.eu.paid", "orders.C#")
+
+	pool := pgtest.Pool(t, database)
+	require.Equal(t, 5, get[int](t, pool, "select count(*)::int from pgmq.meta"), "those of the groups, and of orders, ordersx and Orders.eu; no queue is filled that no consumer reads")
+}
+
+func TestPattern_CoversWhatComesLaterAndTakesNothingAway(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	publisher := openAt(t, database, pgmq.Config{})
+	plain, exact := openAt(t, database, pgmq.Config{}), group(t, database, "exact")
+	plains, exacts := subscribeTo(t, plain, "t.plain"), subscribeTo(t, exact, "t.exact")
+	publishTo(t, publisher, "t.plain", "t.exact")
+	all := subscribeTo(t, group(t, database, "all"), "t.*")
+	publishTo(t, publisher, "t.plain", "t.exact", "t.new") // although it knew of the others only
+	requireReceives(t, plains, "t.plain", "t.plain")
+	requireReceives(t, exacts, "t.exact", "t.exact")
+	requireFrom(t, all, "t.plain", "t.exact", "t.new")
+}
+
+func TestPattern_ReachesEachWayOfPublishing(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	client := group(t, database, "g")
+	messages := subscribeTo(t, client, "t.*")
+	publisher := openAt(t, database, pgmq.Config{})
+	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		return publisher.WithTx(tx).Publish("t.a", message.NewMessage("t.a", nil))
+	}))
+	requireFrom(t, messages, "t.a")
+
+	on := func(topic string, condition *backend.PublishCondition) backend.PublishResult {
+		msg := message.NewMessage(topic, nil)
+		msg.SetContext(backend.WithPublishCondition(t.Context(), condition))
+		require.NoError(t, publisher.Publish(topic, msg))
+		result, ok := condition.Result()
+		require.True(t, ok)
+		return result
+	}
+	on("t.once", &backend.PublishCondition{Once: true})
+	require.Equal(t, backend.PublishExisted, on("t.once", &backend.PublishCondition{Once: true}).Outcome)
+	requireFrom(t, messages, "t.once")
+
+	require.NoError(t, client.Close())
+	on("t.b", &backend.PublishCondition{UniqueKey: "k"})
+	on("t.c", &backend.PublishCondition{UniqueKey: "k"}) // keys are of their topics
+	require.Equal(t, backend.PublishReplaced, on("t.b", &backend.PublishCondition{UniqueKey: "k", Replace: true}).Outcome)
+	messages = subscribeTo(t, group(t, database, "g"), "t.*")
+	requireFrom(t, messages, "t.b", "t.c")
+
+	execute(t, pool, `select pgmq.send_topic('t.d', '"by PGMQ"', '{"ezq_uuid":"by PGMQ"}', 0)`)
+	msg := receive(t, messages)
+	require.Equal(t, "by PGMQ", msg.UUID)
+	require.Empty(t, backend.DeliveryFromContext(msg.Context()).PublishedTo, "PGMQ's own functions do not say it")
+	msg.Ack()
+}
+
+func TestPattern_IsRefusedWhereItWouldGetNothing(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	plain, grouped := openAt(t, database, pgmq.Config{}), group(t, database, "g")
+	for _, pattern := range []string{"orders.*", "#", "**", "a.#.b"} {
+		_, err := plain.Subscribe(t.Context(), pattern)
+		require.ErrorIs(t, err, pgmq.ErrGroupRequired)
+		require.ErrorContains(t, err, "SubscriberConfig.Group")
+		require.ErrorIs(t, plain.SubscribeInitialize(pattern), pgmq.ErrGroupRequired)
+		err = plain.Publish(pattern, message.NewMessage("1", nil))
+		require.ErrorIs(t, err, pgmq.ErrRejected)
+		require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
+		require.ErrorContains(t, err, "publish to a topic that the pattern matches")
+	}
+	for _, pattern := range []string{"**", "a.#b", "orders*", "größe.*", "*."} {
+		_, err := grouped.Subscribe(t.Context(), pattern)
+		require.ErrorIs(t, err, pgmq.ErrInvalidTopic, pattern)
+		refused := (*backend.RefusedError)(nil)
+		require.ErrorAs(t, err, &refused)
+		require.ErrorContains(t, err, `"orders.*"`)
+	}
+	_, err := grouped.Subscribe(t.Context(), "")
+	require.ErrorIs(t, err, pgmq.ErrInvalidTopic)
+	require.Equal(t, 0, get[int](t, pgtest.Pool(t, database), "select count(*)::int from pgmq.meta"))
+
+	execute(t, pgtest.Pool(t, database), "alter table pgmq.topic_bindings rename to not_yet")
+	_, err = group(t, database, "g").Subscribe(t.Context(), "orders.*")
+	require.ErrorIs(t, err, pgmq.ErrTooOld)
+	require.ErrorContains(t, err, "1.11")
+}
+
+func TestPattern_MakesTopicsGrouped(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	all := subscribeTo(t, group(t, database, "all"), "#")
+	strict := openAt(t, database, pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	publishTo(t, strict, "t") // although it has no queue, and may not create one
+	requireFrom(t, all, "t")
+	plain := openAt(t, database, pgmq.Config{})
+	_, err := plain.Subscribe(t.Context(), "t")
+	require.ErrorIs(t, err, pgmq.ErrGroupRequired)
+	require.NoError(t, plain.SubscribeInitialize("t"))
+	publishTo(t, strict, "t")
+	requireReceives(t, subscribeTo(t, plain, "t"), "t")
+	requireFrom(t, all, "t")
+	require.NoError(t, func() error { _, err := plain.Subscribe(t.Context(), "t_dead"); return err }(), "dead letters come to no group")
+}
+
+func TestPattern_DeadLettersGoBackToItsGroup(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	client, other := group(t, database, "g"), group(t, database, "other")
+	messages, others := subscribeTo(t, client, "t.*"), subscribeTo(t, other, "t.a")
+	publishTo(t, client, "t.a")
+	requireReceives(t, others, "t.a")
+	msg := receive(t, messages)
+	require.True(t, backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "t.*_dead", Metadata: message.Metadata{
+		backend.DeadLetterTopic: "t.*", backend.DeadLetterReason: "no",
+	}}))
+	var letters []backend.FoundDeadLetter
+	pgtest.Eventually(t, patience, "a dead letter", func() bool {
+		found, err := client.DeadLetters(t.Context(), "t.*_dead", backend.DeadLetterSelection{})
+		letters = found
+		return err == nil && len(found) == 1
+	})
+	require.Equal(t, "g", letters[0].Group)
+	done, err := openAt(t, database, pgmq.Config{}).Redrive(t.Context(), "t.*_dead", backend.DeadLetterSelection{})
+	require.NoError(t, err)
+	require.Equal(t, 1, done.Moved)
+	requireFrom(t, messages, "t.a")
+}
+
+func TestPattern_NeedsItsOwnNameForWhatIsStored(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	client, audit := group(t, database, "g"), group(t, database, "t a")
+	require.NoError(t, client.SubscribeInitialize("t.*"))
+	require.NoError(t, audit.SubscribeInitialize("#")) // its queue is named like that of a group of t
+	require.NoError(t, client.SubscribeInitialize("t.a"))
+	publishTo(t, client, "t.a", "t.b")
+	count := func(topic string) int {
+		found, err := client.Find(t.Context(), topic, backend.Selection{Header: "by", Value: "publishTo"})
+		require.NoError(t, err)
+		return len(found)
+	}
+	require.Equal(t, 1, count("t.a"), "the copy of its own group")
+	require.Equal(t, 2, count("t.*"))
+	require.Equal(t, 2, count("#"))
+	require.Equal(t, 0, count("t"))
+	cancelled, err := client.Cancel(t.Context(), "t.*", backend.Selection{ID: "t.b"})
+	require.NoError(t, err)
+	require.Equal(t, 1, cancelled.Removed)
+	require.Equal(t, 1, count("t.*"))
+	require.Equal(t, 2, count("#"))
+	_, err = client.PurgeQueue(t.Context(), "t.*")
+	require.NoError(t, err)
+	require.Equal(t, 0, count("t.*"))
+}
+
+func TestPattern_PauseIsThatOfItsGroup(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	client := group(t, database, "g")
+	messages := subscribeTo(t, client, "t.*")
+	_, err := client.Pause(t.Context(), "t.*", backend.Pause{By: "a test", Reason: "a test"})
+	require.NoError(t, err)
+	pgtest.Eventually(t, patience, "the pause", func() bool { return client.Stats()["t.*"].TopicPause != nil })
+	publishTo(t, client, "t.a")
+	resumed, err := client.Resume(t.Context(), "t.*")
+	require.NoError(t, err)
+	require.True(t, resumed)
+	requireFrom(t, messages, "t.a")
+	require.Equal(t, "g", client.Stats()["t.*"].Group)
+}
+
+func TestPattern_IsBoundAgainWhenUnbound(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	client := group(t, database, "g")
+	require.NoError(t, client.SubscribeInitialize("t.*"))
+	bindings := func() int { return get[int](t, pool, "select count(*)::int from pgmq.topic_bindings") }
+	require.Equal(t, 2, bindings())
+	for _, one := range []string{"pattern = 't.*'", "pattern <> 't.*'", "true"} {
+		execute(t, pool, "delete from pgmq.topic_bindings where "+one)
+		require.NoError(t, client.SubscribeInitialize("t.*"))
+		require.Equal(t, 2, bindings(), one)
+	}
+	publishTo(t, client, "t.a")
+	requireFrom(t, subscribeTo(t, client, "t.*"), "t.a")
+}
+
+func TestPattern_IgnoresForeignOnes(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "select pgmq.create('audit'); select pgmq.bind_topic('orders.#', 'audit')")
+	client := openAt(t, database, pgmq.Config{})
+	publishTo(t, client, "orders.eu", "orders.größe")
+	requireReceives(t, subscribeTo(t, client, "orders.eu"), "orders.eu")
+	requireReceives(t, subscribeTo(t, client, "orders.größe"), "orders.größe")
+	require.Equal(t, 1, get[int](t, pool, "select count(*)::int from pgmq.q_audit where not headers ? 'ezq_topic'"), "as pgmq.send_topic would find it")
+}
+
+func TestPattern_TopicIsNotBelievedUnlessItMatches(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	client := group(t, database, "g")
+	require.NoError(t, client.SubscribeInitialize("t.*"))
+	name, err := pgmq.GroupQueueName("t.*", "g")
+	require.NoError(t, err)
+	pool := pgtest.Pool(t, database)
+	for _, topic := range []string{`"billing"`, `"t.%zz"`, `"t.%00"`, `1`, `"t.a"`} {
+		_, err := pool.Exec(context.WithoutCancel(t.Context()), "insert into pgmq.q_"+name+" (vt, message, headers) values (clock_timestamp(), '1', jsonb_build_object('ezq_topic', $1::jsonb))", topic)
+		require.NoError(t, err)
+	}
+	messages := subscribeTo(t, client, "t.*")
+	for _, want := range []string{"", "", "", "", "t.a"} {
+		msg := receive(t, messages)
+		require.Equal(t, want, backend.DeliveryFromContext(msg.Context()).PublishedTo)
+		require.Empty(t, msg.Metadata)
+		msg.Ack()
+	}
+}
