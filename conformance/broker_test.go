@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,9 +29,8 @@ type fault struct {
 	subscribe    func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error)
 	end          func(*process) error
 	join         func(p *process, topic string)
-	accepts      func(p *process, topic string) bool         // what it subscribes to
-	matches      func(pattern, topic string) bool            // instead of backend.MatchesPattern
-	says         func(pattern, topic string) string          // what a message by a pattern says
+	matches      func(pattern, topic string) bool // instead of backend.MatchesPattern
+	lenient      bool                             // no pattern is refused
 	begin        func(*transaction, *conformance.Tx)
 	schedules    func(*process) backend.Schedules
 	pausing      // how topics are paused
@@ -160,7 +160,23 @@ func queueOf(topic, group string) string {
 	if group == "" {
 		return topic
 	}
-	return topic + "\x01" + group
+	if backend.IsPattern(topic) {
+		topic = strings.NewReplacer("*", star, "#", hash).Replace(topic)
+	}
+	return topic + groupMark + group
+}
+
+// In the name of a queue, groupMark is between a topic and a group, and star and hash are what a pattern has, which is no topic.
+const (
+	groupMark = "\x01"
+	star      = "\x02"
+	hash      = "\x03"
+)
+
+// subscribedOf returns the topic, or the pattern, whose messages a queue has.
+func subscribedOf(queue string) string {
+	topic, _, _ := strings.Cut(queue, groupMark)
+	return strings.NewReplacer(star, "*", hash, "#").Replace(topic)
 }
 
 // swapPayload remembers a payload, and returns the one that was kept for the id before.

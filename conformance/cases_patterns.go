@@ -40,7 +40,7 @@ func patterns() []Case {
 // publishEach publishes a message to each topic, which its label is.
 func publishEach(h *harness, p *peer, topics ...string) {
 	for _, topic := range topics {
-		p.send(topic, message.NewMessage(topic, []byte(h.id+"-"+topic)))
+		p.send(topic, message.NewMessage(h.id+topic[:min(len(topic), 100)], []byte(h.id+"-"+topic)))
 	}
 }
 

@@ -24,7 +24,7 @@ func mutants() []mutant {
 	return slices.Concat(
 		payloadMutants(), metadataMutants(), identityMutants(), publishMutants(), topicMutants(), ackMutants(), recordMutants(),
 		delayMutants(), leaseMutants(), orderMutants(), contextMutants(), stopMutants(), lifecycleMutants(),
-		groupMutants(), transactionMutants(), deadLetterMutants(), tickMutants(), conditionMutants(), selectionMutants(), letterStoreMutants(), pauseMutants(), featureMutants(),
+		groupMutants(), patternMutants(), transactionMutants(), deadLetterMutants(), tickMutants(), conditionMutants(), selectionMutants(), letterStoreMutants(), pauseMutants(), featureMutants(),
 	)
 }
 

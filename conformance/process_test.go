@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,6 +40,9 @@ func (p *process) Features() backend.Features {
 func (p *process) Publish(topic string, msgs ...*message.Message) error {
 	if f := p.fault.publish; f != nil {
 		return f(p, topic, msgs)
+	}
+	if err := backend.CheckPublishTopic(topic); err != nil && !p.fault.lenient {
+		return err
 	}
 	return p.store(topic, msgs...)
 }
@@ -137,20 +141,54 @@ func (p *process) EditDeadLetter(ctx context.Context, from string, e backend.Dea
 // store is Publish without a fault.
 func (p *process) store(topic string, msgs ...*message.Message) error {
 	for _, queue := range p.queuesOf(topic) {
-		if err := p.backend.Publish(queue, msgs...); err != nil {
+		if err := p.backend.Publish(queue, p.copiesFor(queue, topic, msgs)...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// topicHeader is the metadata in which a message that comes by a pattern says its topic.
+const topicHeader = "conformance_topic"
+
+// copiesFor returns what a queue gets of messages that are published to topic.
+func (p *process) copiesFor(queue, topic string, msgs []*message.Message) []*message.Message {
+	if !backend.IsPattern(subscribedOf(queue)) {
+		return msgs
+	}
+	copies := make([]*message.Message, len(msgs))
+	for i, msg := range msgs {
+		copies[i] = msg.Copy()
+		copies[i].SetContext(msg.Context())
+		copies[i].Metadata.Set(topicHeader, topic)
+	}
+	return copies
+}
+
+// checkSubscribed returns an error if consumers cannot subscribe to topic.
+func (p *process) checkSubscribed(topic string) error {
+	switch {
+	case p.fault.lenient:
+	case p.group == "" && backend.IsPattern(topic):
+		return errNoGroup
+	case p.group != "" && strings.ContainsAny(topic, "*#"):
+		return backend.CheckPattern(topic)
+	}
+	return nil
+}
+
+var errNoGroup = errors.New("a pattern needs a group")
+
 func (p *process) SubscribeInitialize(topic string) error {
+	if err := p.checkSubscribed(topic); err != nil {
+		return err
+	}
 	if f := p.fault.join; f != nil {
 		f(p, topic)
 	} else {
 		p.addGroup(topic, p.group)
 	}
-	return p.backend.SubscribeInitialize(topic)
+	return p.backend.SubscribeInitialize(queueOf(topic, p.group))
 }
 
 func (p *process) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
@@ -165,7 +203,7 @@ func (p *process) start(ctx context.Context, topic string) (<-chan *message.Mess
 	p.starting.Lock()
 	defer p.starting.Unlock()
 	messages, err := p.backend.Subscribe(ctx, queueOf(topic, p.group))
-	if err != nil || p.fault.isEmpty() {
+	if err != nil || p.fault.isEmpty() && !backend.IsPattern(topic) {
 		return messages, err
 	}
 	r := newRelay(ctx, p, topic, messages)

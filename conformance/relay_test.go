@@ -88,6 +88,9 @@ func newDelivery(r *relay, msg *message.Message) *delivery {
 		info: deliverycopy.Of(backend.DeliveryFromContext(msg.Context())), done: make(chan struct{}),
 	}
 	d.handed.SetContext(backend.WithDelivery(msg.Context(), d.info))
+	if d.info.PublishedTo = d.handed.Metadata.Get(topicHeader); d.info.PublishedTo != "" {
+		delete(d.handed.Metadata, topicHeader)
+	}
 	return d
 }
 

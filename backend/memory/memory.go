@@ -14,6 +14,7 @@ package memory
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -149,6 +150,9 @@ func (b *Broker) Features() backend.Features {
 // *[backend.RefusedError]: see [backend.CheckTopic] and [backend.CheckHeaders].
 func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
 	t, err := b.topic(topic)
+	if err == nil && backend.IsPattern(topic) {
+		err = b.explain("publish", topic, backend.CheckPublishTopic(topic))
+	}
 	if err != nil {
 		return err
 	}
@@ -177,9 +181,9 @@ func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
 // Subscribe starts a subscription, which competes with all others of the same
 // topic. It ends with ctx or with Close: it then takes no more messages, waits
 // up to Config.DrainTimeout for those that it has handed over, and closes the
-// channel.
+// channel. A Broker has no groups, and so takes no patterns: see [backend.IsPattern].
 func (b *Broker) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	t, err := b.topic(topic)
+	t, err := b.subscribed(topic)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +202,7 @@ func (b *Broker) Subscribe(ctx context.Context, topic string) (<-chan *message.M
 // SubscribeInitialize implements [message.SubscribeInitializer]. There is
 // nothing to initialize.
 func (b *Broker) SubscribeInitialize(topic string) error {
-	_, err := b.topic(topic)
+	_, err := b.subscribed(topic)
 	return err
 }
 
@@ -340,6 +344,18 @@ func (b *Broker) Close() error {
 func (b *Broker) topic(name string) (*topic, error) {
 	if err := b.checkTopic(name); err != nil {
 		return nil, err
+	}
+	return b.topics.get(name), nil
+}
+
+// subscribed is topic for consumers.
+func (b *Broker) subscribed(name string) (*topic, error) {
+	if err := b.checkTopic(name); err != nil {
+		return nil, err
+	}
+	if backend.IsPattern(name) {
+		return nil, fmt.Errorf("memory: subscribe to %q: it is a pattern, which groups subscribe to, and a Broker has none: %w; test with backend/pgmq, or subscribe to a topic",
+			excerpt.Of(name), errors.ErrUnsupported)
 	}
 	return b.topics.get(name), nil
 }
