@@ -3,6 +3,7 @@ package pgmq_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
@@ -173,7 +174,7 @@ func TestPattern_DeadLettersGoBackToItsGroup(t *testing.T) {
 	requireFrom(t, messages, "t.a")
 }
 
-func TestPattern_NeedsItsOwnNameForWhatIsStored(t *testing.T) {
+func TestPattern_MessagesAreFoundByTopicAndByPattern(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	client, audit := group(t, database, "g"), group(t, database, "t a")
@@ -186,18 +187,29 @@ func TestPattern_NeedsItsOwnNameForWhatIsStored(t *testing.T) {
 		require.NoError(t, err)
 		return len(found)
 	}
-	require.Equal(t, 1, count("t.a"), "the copy of its own group")
+	require.Equal(t, 3, count("t.a"), "the copies of its own group, and of those that take it by a pattern")
+	require.Equal(t, 2, count("t.b"))
 	require.Equal(t, 2, count("t.*"))
 	require.Equal(t, 2, count("#"))
 	require.Equal(t, 0, count("t"))
 	cancelled, err := client.Cancel(t.Context(), "t.*", backend.Selection{ID: "t.b"})
 	require.NoError(t, err)
-	require.Equal(t, 1, cancelled.Removed)
+	require.Equal(t, backend.Cancelled{Removed: 1}, cancelled)
 	require.Equal(t, 1, count("t.*"))
-	require.Equal(t, 2, count("#"))
+	require.Equal(t, 1, count("t.b"))
+	cancelled, err = client.Cancel(t.Context(), "t.b", backend.Selection{ID: "t.b"})
+	require.NoError(t, err)
+	require.Equal(t, backend.Cancelled{Removed: 1}, cancelled)
+	require.Equal(t, 1, count("#"))
+	moved, err := client.Reschedule(t.Context(), "t.a", backend.Selection{ID: "t.a"}, time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, 3, moved.Moved)
 	_, err = client.PurgeQueue(t.Context(), "t.*")
 	require.NoError(t, err)
 	require.Equal(t, 0, count("t.*"))
+	_, err = client.Find(t.Context(), "t.*", backend.Selection{UniqueKey: "k"})
+	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+	require.ErrorContains(t, err, "ask for the topic that the message was published to")
 }
 
 func TestPattern_PauseIsThatOfItsGroup(t *testing.T) {
@@ -230,7 +242,13 @@ func TestPattern_IsBoundAgainWhenUnbound(t *testing.T) {
 		require.Equal(t, 2, bindings(), one)
 	}
 	publishTo(t, client, "t.a")
-	requireFrom(t, subscribeTo(t, client, "t.*"), "t.a")
+	client.LookAtBindingsEvery(time.Millisecond)
+	messages := subscribeTo(t, client, "t.*")
+	requireFrom(t, messages, "t.a")
+	execute(t, pool, "delete from pgmq.topic_bindings where pattern = 't.*'")
+	pgtest.Eventually(t, patience, "its consumer binds it again", func() bool { return bindings() == 2 })
+	publishTo(t, client, "t.a")
+	requireFrom(t, messages, "t.a")
 }
 
 func TestPattern_IgnoresForeignOnes(t *testing.T) {
@@ -243,6 +261,32 @@ func TestPattern_IgnoresForeignOnes(t *testing.T) {
 	requireReceives(t, subscribeTo(t, client, "orders.eu"), "orders.eu")
 	requireReceives(t, subscribeTo(t, client, "orders.größe"), "orders.größe")
 	require.Equal(t, 1, get[int](t, pool, "select count(*)::int from pgmq.q_audit where not headers ? 'ezq_topic'"), "as pgmq.send_topic would find it")
+}
+
+func TestPattern_NamesMissingGrants(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	require.NoError(t, openAt(t, database, pgmq.Config{}).SubscribeInitialize("t.a"))
+	_, err := group(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant create on schema pgmq to {role}",
+		"grant select, insert on pgmq.meta to {role}", "grant select on pgmq.topic_bindings to {role}"), "g").Subscribe(t.Context(), "t.*")
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+	require.ErrorContains(t, err, "GRANT SELECT, INSERT ON pgmq.topic_bindings TO the role")
+
+	require.NoError(t, group(t, database, "g").SubscribeInitialize("t.*"))
+	name, err := pgmq.GroupQueueName("t.*", "g")
+	require.NoError(t, err)
+	own, err := pgmq.QueueName("t.a")
+	require.NoError(t, err)
+	publisher := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}", "grant select on pgmq.topic_bindings to {role}",
+		"grant insert on pgmq.q_"+own+" to {role}"), pgmq.Config{})
+	err = publisher.Publish("t.a", message.NewMessage("1", nil))
+	require.ErrorIs(t, err, pgmq.ErrPermission)
+	require.ErrorIs(t, err, pgmq.ErrRejected)
+	require.ErrorContains(t, err, `GRANT INSERT (vt, message, headers) ON "pgmq"."q_`+name+`" TO`)
+	require.NotContains(t, err.Error(), "unbind", "it is a group's")
+	execute(t, pgtest.Pool(t, database), "grant insert (vt, message, headers) on pgmq.q_"+name+" to public")
+	publishTo(t, publisher, "t.a")
+	requireFrom(t, subscribeTo(t, group(t, database, "g"), "t.*"), "t.a")
 }
 
 func TestPattern_TopicIsNotBelievedUnlessItMatches(t *testing.T) {

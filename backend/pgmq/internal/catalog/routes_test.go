@@ -15,6 +15,7 @@ func TestRoute_StatementsAreStable(t *testing.T) {
 	for name, route := range map[string]*Route{
 		"own_queue":  {Queues: []string{"orders"}},
 		"two_groups": {Queues: []string{"orders.billing", "orders.mailer"}, absent: []string{"orders"}, Version: "a version"},
+		"a_pattern":  {Queues: []string{"orders.audit", "orders.eu"}, patterned: []string{"orders.audit"}, topic: "orders.eu", Version: "a version"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

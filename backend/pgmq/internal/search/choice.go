@@ -2,12 +2,14 @@ package search
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
@@ -21,6 +23,12 @@ type choice struct {
 }
 
 func newChoice(topic string, s backend.Selection) (choice, error) {
+	if s.UniqueKey != "" && backend.IsPattern(topic) {
+		return choice{}, &fault.Error{
+			Kind: fault.ErrInvalidConfig, Cause: errors.New("it is a pattern, and unique keys are those of single topics"),
+			Remedy: "ask for the topic that the message was published to, which includes the groups that take it by a pattern",
+		}
+	}
 	own, err := queuename.Of(topic)
 	return choice{Selection: s, own: own}, err
 }
@@ -32,7 +40,11 @@ var matchesSQL string
 func (c choice) statement(file string, t table, names ...string) string {
 	which, small, order := c.which(t)
 	with := strings.NewReplacer("{table}", t.name, "{queue}", sqlfile.Literal(t.queue), "{known}", t.known(), "{which}", which, "{small}", small, "{order}", order)
-	all := append([]string{"{matches}", sqlfile.Text(matchesSQL)}, names...)
+	says := "true"
+	if t.says != "" {
+		says = "headers->'" + codec.TopicKey + "'::text = pg_catalog.to_jsonb(" + sqlfile.Literal(t.says) + "::text)"
+	}
+	all := append([]string{"{matches}", strings.ReplaceAll(sqlfile.Text(matchesSQL), "{says}", says)}, names...)
 	return with.Replace(strings.NewReplacer(all...).Replace(sqlfile.Text(file)))
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
@@ -22,7 +23,8 @@ type table struct {
 	name    string
 	queue   string
 	place   backend.Place
-	letters bool // it is the queue of the dead-letter topic, or its archive
+	letters bool   // it is the queue of the dead-letter topic, or its archive
+	says    string // which of its messages are of the topic: those that say so, as codec.EscapeTopic has it; "" for all
 
 	readable bool
 	headers  bool
@@ -43,33 +45,38 @@ func listTables(ctx context.Context, pool *pgxpool.Pool, topic string, chosen ch
 	if err != nil {
 		return nil, err
 	}
-	groups, err := groupsOf(ctx, pool, topic, own)
+	bound, err := bindings(ctx, pool, topic, own)
 	if err != nil {
 		return nil, err
 	}
 	tables := []table{{name: queuename.Table(own), queue: own, place: backend.InTopic}}
+	groups := bound.Groups(topic)
 	for _, group := range groups {
 		tables = append(tables, table{name: queuename.Table(group), queue: group, place: backend.InGroup})
+	}
+	for _, group := range bound.Patterned {
+		if !slices.Contains(groups, group) {
+			tables = append(tables, table{name: queuename.Table(group), queue: group, place: backend.InGroup, says: codec.EscapeTopic(topic)})
+		}
 	}
 	if all {
 		if dead, err := queuename.Of(topic + backend.DeadLetterSuffix); err == nil { // a name can be too long
 			tables = append(tables, table{name: queuename.Table(dead), queue: dead, place: backend.InDeadLetters, letters: true})
 		}
 		for _, t := range slices.Clone(tables) {
-			tables = append(tables, table{name: queuename.Archive(t.queue), queue: t.queue, place: backend.InArchive, letters: t.letters})
+			tables = append(tables, table{name: queuename.Archive(t.queue), queue: t.queue, place: backend.InArchive, letters: t.letters, says: t.says})
 		}
 	}
 	return describe(ctx, pool, tables, chosen)
 }
 
-// groupsOf returns the queues of the groups that are bound to topic.
-func groupsOf(ctx context.Context, pool *pgxpool.Pool, topic, own string) ([]string, error) {
+// bindings returns what topic is bound to.
+func bindings(ctx context.Context, pool *pgxpool.Pool, topic, own string) (catalog.TopicBindings, error) {
 	layout, err := catalog.Probe(ctx, pool, own)
 	if err != nil || !layout.Groups {
-		return nil, err
+		return catalog.TopicBindings{}, err
 	}
-	bound, err := catalog.Bindings(ctx, pool, topic)
-	return bound.Groups(topic), err
+	return catalog.Bindings(ctx, pool, topic)
 }
 
 // describe returns those of tables that exist, with what there is to know of them.
@@ -86,7 +93,7 @@ func describe(ctx context.Context, pool *pgxpool.Pool, tables []table, chosen ch
 	var n int
 	var t table
 	_, err = pgx.ForEachRow(rows, []any{&n, &t.readable, &t.headers, &t.leases, &t.partitioned, &t.indexed[0], &t.indexed[1], &t.indexed[2], &t.indexed[3], &t.taken}, func() error {
-		t.name, t.queue, t.place, t.letters = tables[n].name, tables[n].queue, tables[n].place, tables[n].letters
+		t.name, t.queue, t.place, t.letters, t.says = tables[n].name, tables[n].queue, tables[n].place, tables[n].letters, tables[n].says
 		there = append(there, t)
 		return nil
 	})

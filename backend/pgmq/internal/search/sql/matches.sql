@@ -7,6 +7,8 @@
 -- Headers may have been written by any program. Values are compared as jsonb, since the text of a few bytes of it can have
 -- a gigabyte. An ID of the form of those of messages that have none counts if the message was leased before, {known}, as in
 -- the claims of consumers; so does one of 255 bytes at most.
+--
+-- {says} is whether a message is one of the topic: the queue of a group that takes a pattern has those of several.
 
 ($1::text is null or case
 	when $6::bigint is null then headers->'ezq_uuid'::text = pg_catalog.to_jsonb($1::text)
@@ -17,3 +19,4 @@
 and ($2::text is null or headers->'ezq_unique'::text = pg_catalog.to_jsonb($2::text))
 and ($3::text is null or coalesce(message->'_type'::text, headers->'name'::text) = pg_catalog.to_jsonb($3::text))
 and ($4::text is null or headers->$4::text = pg_catalog.to_jsonb($5::text))
+and {says}

@@ -238,7 +238,7 @@ i as (
 	select clock_timestamp(), d.message,
 		case when pg_catalog.jsonb_typeof(d.headers) = 'object' then d.headers - array(
 			select k from pg_catalog.jsonb_object_keys(d.headers) as k
-			where pg_catalog.starts_with(k, 'ezq_') and k not in ('ezq_uuid', 'ezq_enc')
+			where pg_catalog.starts_with(k, 'ezq_') and k not in ('ezq_uuid', 'ezq_enc', 'ezq_topic')
 				or k in ('reason_poisoned', 'topic_poisoned', 'handler_poisoned', 'failures_poisoned', 'poisoned_at')) else '{}' end || d.added::jsonb
 	from d order by d.msg_id
 	returning 1)
