@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,8 +29,8 @@ const steps = 6
 type deployment struct{ base, comes, when string }
 
 func deployments() (all []deployment) {
-	for _, base := range []string{"nothing", "own", "group"} {
-		for _, comes := range []string{"own", "group", "binding", "wildcard"} {
+	for _, base := range []string{"nothing", "own", "group", "pattern"} {
+		for _, comes := range []string{"own", "group", "pattern", "binding", "wildcard"} {
 			for _, when := range []string{"before", "after", "while"} {
 				if base != comes {
 					all = append(all, deployment{base, comes, when})
@@ -108,7 +109,7 @@ type deploymentEnv struct {
 func (env *deploymentEnv) check(topic string, d deployment) {
 	env.t.Helper()
 	env.install(topic, d.base)
-	from := map[string]int{"own": steps, "group": steps, "audit": steps} // which steps must be there
+	from := map[string]int{"own": steps, "group": steps, "pattern": steps, "audit": steps} // which steps must be there
 	from[d.base] = 0
 	came := env.run(topic, d)
 	for _, queue := range []string{d.comes, "audit"} {
@@ -116,10 +117,11 @@ func (env *deploymentEnv) check(topic string, d deployment) {
 			from[queue] = min(from[queue], came)
 		}
 	}
-	if d.base != "group" && (d.comes != "group" || d.when != "before") {
+	isGroup := func(what string) bool { return what == "group" || what == "pattern" }
+	if !isGroup(d.base) && (!isGroup(d.comes) || d.when != "before") {
 		from["own"] = 0 // the topic had no groups when it was first published to
 	}
-	for _, queue := range []string{"own", "group", "audit"} {
+	for _, queue := range []string{"own", "group", "pattern", "audit"} {
 		env.requireSteps(topic, queue, from[queue])
 	}
 }
@@ -162,16 +164,21 @@ func (env *deploymentEnv) install(topic, what string) {
 		assert.NoError(env.t, env.plain.SubscribeInitialize(topic))
 	case "group":
 		assert.NoError(env.t, env.grouped.SubscribeInitialize(topic))
+	case "pattern":
+		assert.NoError(env.t, env.grouped.SubscribeInitialize(patternOf(topic)))
 	case "binding", "wildcard":
 		audit := env.nameOf(topic, "audit")
 		pattern := topic
 		if what == "wildcard" {
-			pattern = topic[:len(topic)-len("created")] + "*"
+			pattern = patternOf(topic)
 		}
 		_, err := env.pool.Exec(env.t.Context(), fmt.Sprintf("select pgmq.create('%[1]s'); select pgmq.bind_topic('%[2]s', '%[1]s')", audit, pattern))
 		assert.NoError(env.t, err)
 	}
 }
+
+// patternOf returns a pattern that topic matches, and no other one does.
+func patternOf(topic string) string { return strings.TrimSuffix(topic, "created") + "*" }
 
 func (env *deploymentEnv) nameOf(topic, queue string) string {
 	own, err := pgmq.QueueName(topic)
@@ -179,7 +186,10 @@ func (env *deploymentEnv) nameOf(topic, queue string) string {
 	switch queue {
 	case "own":
 		return own
-	case "group":
+	case "group", "pattern":
+		if queue == "pattern" {
+			topic = patternOf(topic)
+		}
 		name, err := pgmq.GroupQueueName(topic, "g")
 		assert.NoError(env.t, err)
 		return name

@@ -120,3 +120,28 @@ func BenchmarkPublishOnCondition(b *testing.B) {
 	}
 	require.NoError(b, publisher.Close())
 }
+
+// What the groups of other topics cost: those that take a pattern, and those that take one topic. None of them gets the message.
+func BenchmarkPublishBesideGroups(b *testing.B) {
+	for _, groups := range []struct {
+		count int
+		topic string
+	}{{0, ""}, {100, "other%d"}, {100, "other%d.*"}, {1000, "other%d.*"}} {
+		b.Run(fmt.Sprintf("%d groups of %s", groups.count, groups.topic), func(b *testing.B) {
+			pool := pgtest.Pool(b, pgtest.Database(b))
+			publisher, err := pgmq.NewPublisher(pool, nil)
+			require.NoError(b, err)
+			subscriber, err := pgmq.NewSubscriber(pool, &pgmq.SubscriberConfig{Group: "g"}, nil)
+			require.NoError(b, err)
+			for i := range groups.count {
+				require.NoError(b, subscriber.SubscribeInitialize(fmt.Sprintf(groups.topic, i)))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				require.NoError(b, publisher.Publish("t.eu", message.NewMessage("4a3e1f0c-6d0b-4b6e-9d57-0a1f6c7f2b11", []byte(`{"_type":"Benchmark"}`))))
+			}
+			require.NoError(b, subscriber.Close())
+			require.NoError(b, publisher.Close())
+		})
+	}
+}

@@ -1,4 +1,5 @@
-// Fanout gives each of two services a copy of every event, by the names of their groups.
+// Fanout gives each of two services a copy of every event, by the names of their groups, and a third one those of several
+// topics, by a pattern.
 //
 // It needs PGMQ 1.11 or later, at EZQ_DATABASE_URL.
 package main
@@ -17,7 +18,16 @@ import (
 // OrderPaid is of interest to several services.
 type OrderPaid struct{ Number int }
 
-const orders = "orders"
+// OrderRefunded is of interest to one that takes whatever happens to orders.
+type OrderRefunded struct{ Number int }
+
+const (
+	paid     = "orders.paid"
+	refunded = "orders.refunded"
+	anything = "orders.*"
+)
+
+var services = []struct{ group, topic string }{{"billing", paid}, {"shipping", paid}, {"audit", anything}}
 
 func main() {
 	if err := run(context.Background(), os.Getenv("EZQ_DATABASE_URL")); err != nil {
@@ -36,38 +46,44 @@ func run(ctx context.Context, databaseURL string) error {
 	defer shop.Close()
 
 	// Usually these are different programs. A group gets what is published once it is known.
-	var services []*pgmq.Client
-	groups := []string{"billing", "shipping"}
-	for _, group := range groups {
-		client, err := pgmq.Open(ctx, databaseURL, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
+	var clients []*pgmq.Client
+	for _, service := range services {
+		client, err := pgmq.Open(ctx, databaseURL, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: service.group}})
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		if err := client.SubscribeInitialize(orders); err != nil {
+		if err := client.SubscribeInitialize(service.topic); err != nil {
 			return err
 		}
-		services = append(services, client)
+		clients = append(clients, client)
 	}
 
-	// A control event is an event: each group gets its copy.
-	events := []any{OrderPaid{Number: 1}, OrderPaid{Number: 2}, ezq.EndEvent{}}
-	if err := ezq.PublishBatch(ctx, shop, events, ezq.Topic(orders)); err != nil {
+	if err := ezq.Publish(ctx, shop, OrderRefunded{Number: 1}, ezq.Topic(refunded)); err != nil {
 		return err
 	}
-	for i, client := range services {
-		if err := serve(ctx, groups[i], client); err != nil {
+	// A control event is an event: each group gets its copy.
+	events := []any{OrderPaid{Number: 1}, OrderPaid{Number: 2}, ezq.EndEvent{}}
+	if err := ezq.PublishBatch(ctx, shop, events, ezq.Topic(paid)); err != nil {
+		return err
+	}
+	for i, client := range clients {
+		if err := serve(ctx, services[i].group, services[i].topic, client); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func serve(ctx context.Context, group string, client *pgmq.Client) error {
+func serve(ctx context.Context, group, topic string, client *pgmq.Client) error {
 	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 1})
-	ezq.Handle(router, func(_ context.Context, e OrderPaid) error {
-		fmt.Println(group, "has order", e.Number)
+	show := func(ctx context.Context, number int) error {
+		fmt.Printf("%s has order %d (%s)\n", group, number, ezq.MetaFromContext(ctx).PublishedTo)
 		return nil
-	}, ezq.Topic(orders))
+	}
+	ezq.Handle(router, func(ctx context.Context, e OrderPaid) error { return show(ctx, e.Number) }, ezq.Topic(topic))
+	if topic == anything {
+		ezq.Handle(router, func(ctx context.Context, e OrderRefunded) error { return show(ctx, e.Number) }, ezq.Topic(topic))
+	}
 	return router.Run(ctx)
 }
