@@ -42,6 +42,9 @@ func handling() []Case {
 		promise("an event is published with the work",
 			"An event that a handler publishes in a transaction exists if that is committed, and not if it is rolled back.",
 			needsDurable|needsTransactions, publishedWithWork),
+		promise("a handler knows the topic",
+			"A handler whose group takes a pattern knows the topic of each event, also when it is handled again; any other handler has that of its router.",
+			needsDurable|needsGroups|needsPatterns|needsProgress, handlerKnowsTopic),
 	)
 }
 
@@ -89,6 +92,34 @@ func failuresAreCounted(h *harness) {
 		meta := next(h, metas, "the event was not handled again")
 		h.require(meta.Failures == n, "the handler was told of %d failures instead of %d", meta.Failures, n)
 		h.require(meta.Delivery == n+1, "the handler was told of delivery %d instead of %d", meta.Delivery, n+1)
+	}
+}
+
+func handlerKnowsTopic(h *harness) {
+	p, plain, topic := connect(h, PeerConfig{Group: "one"}), connect(h, PeerConfig{}), h.topic()
+	metas := make(chan ezq.Meta, 100)
+	handler := func(ctx context.Context, _ visit) error {
+		meta := ezq.MetaFromContext(ctx)
+		metas <- meta
+		if meta.Failures == 0 {
+			return ezq.RetryAfter(0, errVisit)
+		}
+		return nil
+	}
+	handleVisits(p, topic+".*", ezq.Config{}, handler)
+	for _, published := range [...]string{topic + ".eu", topic + ".größe"} {
+		publishEvents(p, published, visit{"a"})
+		for range 2 {
+			meta := next(h, metas, "the event was not handled")
+			h.require(meta.PublishedTo == published && meta.Topic == topic+".*", "an event of %q says that it was published to %q, and came by %q", published, meta.PublishedTo, meta.Topic)
+		}
+	}
+	own := h.topic()
+	handleVisits(plain, own, ezq.Config{}, handler)
+	publishEvents(p, own, visit{"a"})
+	for range 2 {
+		meta := next(h, metas, "the event was not handled")
+		h.require(meta.PublishedTo == own && meta.Topic == own, "an event of %q says that it was published to %q, and came by %q", own, meta.PublishedTo, meta.Topic)
 	}
 }
 

@@ -48,7 +48,7 @@ func patternMutants() []mutant {
 		{
 			name:     "a message says the pattern",
 			breaks:   "what comes by a pattern says that, and not its topic",
-			killedBy: []string{"patterns/a message says its topic"},
+			killedBy: []string{"patterns/a message says its topic", "router/a handler knows the topic"},
 			fault: fault{interception: interception{deliver: func(d *delivery) bool {
 				if d.info.PublishedTo != "" {
 					d.info.PublishedTo = d.topic
@@ -59,7 +59,7 @@ func patternMutants() []mutant {
 		{
 			name:     "a message says its topic once",
 			breaks:   "a message that was nacked does not say its topic any more",
-			killedBy: []string{"patterns/a message says its topic"},
+			killedBy: []string{"patterns/a message says its topic", "router/a handler knows the topic"},
 			fault: fault{interception: interception{deliver: func(d *delivery) bool {
 				if d.info.Number > 1 {
 					d.info.PublishedTo = ""

@@ -1,6 +1,7 @@
 package memory_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -54,4 +55,28 @@ func TestPublish_RefusesNilMessage(t *testing.T) {
 	var refused *backend.RefusedError
 	require.ErrorAs(t, err, &refused)
 	require.EqualError(t, err, `memory: publish to "t": the message: it is nil: publish what message.NewMessage returns`)
+}
+
+func TestBroker_TakesNoPatterns(t *testing.T) {
+	t.Parallel()
+	broker := memory.New(nil)
+	for _, pattern := range []string{"orders.*", "#", "a.**.b"} {
+		_, err := broker.Subscribe(t.Context(), pattern)
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		require.ErrorContains(t, err, "a Broker has none")
+		require.ErrorIs(t, broker.SubscribeInitialize(pattern), errors.ErrUnsupported)
+		err = broker.Publish(pattern, message.NewMessage("", nil))
+		refused := (*backend.RefusedError)(nil)
+		require.ErrorAs(t, err, &refused)
+		require.ErrorContains(t, err, "publish to a topic that the pattern matches")
+	}
+	for _, topic := range []string{"C#", "orders.*_dead"} {
+		messages, err := broker.Subscribe(t.Context(), topic)
+		require.NoError(t, err)
+		require.NoError(t, broker.Publish(topic, message.NewMessage(topic, nil)))
+		msg := <-messages
+		require.Equal(t, topic, msg.UUID)
+		msg.Ack()
+	}
+	require.NoError(t, broker.Close())
 }
