@@ -32,7 +32,8 @@ type Option interface {
 }
 
 // Topic sends events to, or receives them from, the named topic instead of
-// [DefaultTopic]. The backend defines which names are valid; none is empty.
+// [DefaultTopic]. The backend defines which names are valid; none is empty. A handler's may be a pattern of topics, if
+// the backend takes those: [Meta].PublishedTo is then the topic of the event.
 func Topic(name string) Option { return topicOption(name) }
 
 type topicOption string

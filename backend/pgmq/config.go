@@ -71,6 +71,10 @@ type SubscriberConfig struct {
 	// Dead letters are not published but moved, to the own queue of their topic, and come to
 	// no group. A program that reads them has no Group.
 	//
+	// With a Group, Subscribe also takes a pattern in the place of a topic, such as "orders.*": see
+	// [backend.CheckPattern] and [backend.MatchesPattern]. The group then gets the messages of every topic that the
+	// pattern matches, and [backend.Delivery].PublishedTo says which one it was. Such a topic has a group.
+	//
 	// A binding that others make (pgmq.bind_topic) copies messages to another queue. It
 	// is no group, and takes nothing away from the consumers of the topic.
 	Group string

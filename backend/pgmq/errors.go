@@ -25,7 +25,7 @@ var (
 	ErrQueueNotFound = fault.ErrQueueNotFound
 
 	// ErrGroupRequired: the topic has groups and no queue of its own, and the consumer
-	// has no group. See SubscriberConfig.Group.
+	// has no group; or it is a pattern, which only a group can subscribe to. See SubscriberConfig.Group.
 	ErrGroupRequired = fault.ErrGroupRequired
 
 	// ErrNotAQueue: in place of the topic's queue there is something else.

@@ -2,6 +2,7 @@ package pgmq_test
 
 import (
 	"context"
+	"regexp"
 	"testing"
 	"time"
 
@@ -307,5 +308,33 @@ func TestPattern_TopicIsNotBelievedUnlessItMatches(t *testing.T) {
 		require.Equal(t, want, backend.DeliveryFromContext(msg.Context()).PublishedTo)
 		require.Empty(t, msg.Metadata)
 		msg.Ack()
+	}
+}
+
+// The block that docs/postgres.md has for patterns grants what a publisher and a consumer need.
+func TestPattern_AddedAsDocumentedFailsNoPublish(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	owner := ownerOf(t, database)
+	urls := rolesWithout(t, database, regexp.MustCompile(`[qa]_orders(_dead)? `))
+	block := forRoles(t, sqlBlock(t, "convert_to('orders.*', 'UTF8')"), urls)
+	others := []string{"Mailer", "mailer 2"}
+	for _, name := range others {
+		require.NoError(t, group(t, owner, name).CreateQueue(t.Context(), "orders.*", nil))
+	}
+	mailer := group(t, owner, "mailer")
+	require.NoError(t, mailer.CreateQueue(t.Context(), "orders.*", nil))
+	publisher := openAt(t, urls["ezq_publisher"], pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}})
+	require.ErrorIs(t, publisher.Publish("orders.eu", message.NewMessage("1", nil)), pgmq.ErrQueueNotFound, "nothing takes it yet")
+	execute(t, pgtest.Pool(t, owner), block)
+	require.NoError(t, mailer.SubscribeInitialize("orders.*"))
+	publishTo(t, publisher, "orders.eu")
+	consumer := openAt(t, urls["ezq_consumer"], pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "mailer", NoCreate: true}})
+	requireFrom(t, subscribeTo(t, consumer, "orders.*"), "orders.eu")
+	for _, name := range others {
+		require.NoError(t, group(t, owner, name).SubscribeInitialize("orders.*"))
+		require.ErrorIs(t, publisher.Publish("orders.eu", message.NewMessage("2", nil)), pgmq.ErrPermission, "the block is for one group")
+		_, err := group(t, owner, name).DropQueue(t.Context(), "orders.*")
+		require.NoError(t, err)
 	}
 }

@@ -1,6 +1,7 @@
 package pgmq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -165,10 +166,7 @@ func (s *Subscriber) open(ctx context.Context, topic string, declare bool) (*lea
 
 func (s *Subscriber) openOnce(ctx context.Context, topic string, declare bool) (*lease.Store, error) {
 	queue, err := s.consumedQueue(topic)
-	if err == nil {
-		err = checkSubscribed(topic, s.config.Group)
-	}
-	if err != nil {
+	if err = cmp.Or(err, checkSubscribed(topic, s.config.Group)); err != nil {
 		return nil, err
 	}
 	pool, err := s.connect()

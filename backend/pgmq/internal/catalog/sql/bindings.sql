@@ -8,19 +8,20 @@
 --
 -- A group that takes a pattern is bound twice: as the group of a topic of that name, whose routing key ends with a part of the
 -- SHA-256 of the pattern, and by the pattern. Its pattern is compared with the topic as it is written. Other patterns are compared
--- with the routing key, and make no group.
+-- with the routing key, and make no group. Only patterns are compared as regular expressions, each of which PostgreSQL compiles.
 
 with t as (
-	select pattern, queue_name, compiled_regex, {is group} as grouped, case when pattern::text ~ '[*#]'::text then
-		(queue_name::text, '_h'::text || pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pattern::text, 'UTF8')), 'hex'), 20))
-			in (select queue_name::text, pg_catalog.right(pattern::text, 22) from pgmq.topic_bindings)
-		else false end as patterned
+	select pattern::text, queue_name, compiled_regex::text, {is group} as grouped, pattern::text ~ '[*#]'::text as wild,
+		case when pattern::text ~ '[*#]'::text then
+			(queue_name::text, '_h'::text || pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pattern::text, 'UTF8')), 'hex'), 20))
+				in (select queue_name::text, pg_catalog.right(pattern::text, 22) from pgmq.topic_bindings)
+			else false end as patterned
 	from pgmq.topic_bindings),
 b as (
 	select pg_catalog.lower(queue_name) as queue, pg_catalog.to_regclass(pg_catalog.format('pgmq.%I', 'q_' || pg_catalog.lower(queue_name))) as found,
 		pg_catalog.bool_or(grouped or patterned) as grouped, pg_catalog.bool_or(patterned) as patterned
-	from t where case when not patterned then $1::text ~ compiled_regex::text when $4::text ~ '[*#]'::text then pattern::text = $4::text
-		else $4::text ~ compiled_regex::text end group by 1, 2)
+	from t where case when not wild then pattern = $1::text when not patterned then $1::text ~ compiled_regex
+		when $4::text ~ '[*#]'::text then pattern = $4::text else $4::text ~ compiled_regex end group by 1, 2)
 select {version},
 	array(select queue from b where found is not null order by 1),
 	array(select queue from b where found is null order by 1),
