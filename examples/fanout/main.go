@@ -27,8 +27,6 @@ const (
 	anything = "orders.*"
 )
 
-var services = []struct{ group, topic string }{{"billing", paid}, {"shipping", paid}, {"audit", anything}}
-
 func main() {
 	if err := run(context.Background(), os.Getenv("EZQ_DATABASE_URL")); err != nil {
 		log.Fatal(err)
@@ -46,6 +44,7 @@ func run(ctx context.Context, databaseURL string) error {
 	defer shop.Close()
 
 	// Usually these are different programs. A group gets what is published once it is known.
+	services := []struct{ group, topic string }{{"billing", paid}, {"shipping", paid}, {"audit", anything}}
 	var clients []*pgmq.Client
 	for _, service := range services {
 		client, err := pgmq.Open(ctx, databaseURL, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: service.group}})
@@ -78,8 +77,8 @@ func run(ctx context.Context, databaseURL string) error {
 func serve(ctx context.Context, group, topic string, client *pgmq.Client) error {
 	router := ezq.NewRouter(client, &ezq.Config{Concurrency: 1})
 	show := func(ctx context.Context, number int) error {
-		fmt.Printf("%s has order %d (%s)\n", group, number, ezq.MetaFromContext(ctx).PublishedTo)
-		return nil
+		_, err := fmt.Printf("%s has order %d (%s)\n", group, number, ezq.MetaFromContext(ctx).PublishedTo)
+		return err
 	}
 	ezq.Handle(router, func(ctx context.Context, e OrderPaid) error { return show(ctx, e.Number) }, ezq.Topic(topic))
 	if topic == anything {

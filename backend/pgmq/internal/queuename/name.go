@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -154,8 +153,7 @@ func OfGroup(topic, group string) (string, error) {
 func RoutingKey(topic string) string {
 	valid := len(topic) <= 255 && !strings.HasPrefix(topic, ".") && !strings.HasSuffix(topic, ".") && !strings.Contains(topic, "..")
 	for i := range len(topic) {
-		c := topic[i]
-		valid = valid && (isLower(c|0x20) || isDigit(c) || c == '.' || c == '_' || c == '-')
+		valid = valid && isInRoutingKey(topic[i])
 	}
 	if valid && !isHashed(topic) {
 		return topic
@@ -164,7 +162,12 @@ func RoutingKey(topic string) string {
 	return queue
 }
 
-// ForPatterns returns topic as the patterns of groups are compared with it: with ? for each character that no pattern
+// isInRoutingKey reports whether a routing key of PGMQ, and a pattern, may have the byte.
+func isInRoutingKey(c byte) bool {
+	return isLower(c|0x20) || isDigit(c) || c == '.' || c == '_' || c == '-'
+}
+
+// ForPatterns returns topic as the patterns of groups are compared with it: with ? for each byte that no pattern
 // has, so that any encoding of PostgreSQL has it. What is itself a pattern stays as it is. The topic of dead letters,
 // which come to no group, is nil.
 func ForPatterns(topic string) *string {
@@ -174,12 +177,13 @@ func ForPatterns(topic string) *string {
 	if strings.HasSuffix(topic, backend.DeadLetterSuffix) {
 		return nil
 	}
-	return new(strings.Map(func(c rune) rune {
-		if c < utf8.RuneSelf && (isLower(byte(c)|0x20) || isDigit(byte(c)) || c == '.' || c == '_' || c == '-') {
-			return c
+	text := []byte(topic)
+	for i, c := range text {
+		if !isInRoutingKey(c) {
+			text[i] = '?'
 		}
-		return '?'
-	}, topic))
+	}
+	return new(string(text))
 }
 
 // GroupPattern returns a regular expression for the names that OfGroup gives.

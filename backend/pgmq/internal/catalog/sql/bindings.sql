@@ -1,7 +1,7 @@
 -- What a topic is bound to, as pgmq.send_topic would find it: see the type TopicBindings, which has the same order.
 --
 -- Parameters: $1 the routing key, $2 a regular expression for the names of the queues of the topic's groups, $3 the
--- topic's own queue, $4 the topic as it is written, with ? for each character that no pattern has; a pattern itself, which
+-- topic's own queue, $4 the topic as it is written, with ? for each byte that no pattern has; a pattern itself, which
 -- is what groups subscribe to, and which others do not match; or null for the topic of dead letters.
 --
 -- {version} changes whenever a binding comes or goes. {is group} is whether a binding is that of a group.
