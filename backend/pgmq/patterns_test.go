@@ -103,6 +103,25 @@ func TestPattern_ReachesEachWayOfPublishing(t *testing.T) {
 	msg.Ack()
 }
 
+func TestPattern_WorksInAnyDatabase(t *testing.T) {
+	t.Parallel()
+	for name, with := range map[string]string{"the encoding is LATIN1": latin1, "the encoding is SQL_ASCII": sqlASCII} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database := pgtest.Database(t, with)
+			pool := pgtest.Pool(t, database)
+			execute(t, pool, "select pgmq.create('x'); insert into pgmq.topic_bindings (pattern, queue_name) values ('é.*', 'x'), ('(.*', 'x')") // past PGMQ's own check
+			client := group(t, database, "g")
+			messages := subscribeTo(t, client, "t.*")
+			require.NoError(t, client.Publish("t.漢", message.NewMessage("1", nil)))
+			require.NoError(t, client.Publish("漢.t", message.NewMessage("2", nil)))
+			msg := receive(t, messages)
+			require.Equal(t, "t.漢", backend.DeliveryFromContext(msg.Context()).PublishedTo)
+			msg.Ack()
+		})
+	}
+}
+
 func TestPattern_IsRefusedWhereItWouldGetNothing(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
@@ -227,6 +246,12 @@ func TestPattern_PauseIsThatOfItsGroup(t *testing.T) {
 	require.True(t, resumed)
 	requireFrom(t, messages, "t.a")
 	require.Equal(t, "g", client.Stats()["t.*"].Group)
+	queues, err := client.Queues(t.Context())
+	require.NoError(t, err)
+	require.Len(t, queues, 1)
+	require.Equal(t, [2]string{"t.*", "g"}, [2]string{queues[0].Topic, queues[0].Group})
+	_, err = client.Metrics(t.Context(), "t.*")
+	require.NoError(t, err)
 }
 
 func TestPattern_IsBoundAgainWhenUnbound(t *testing.T) {

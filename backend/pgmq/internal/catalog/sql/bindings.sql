@@ -8,11 +8,11 @@
 --
 -- A group that takes a pattern is bound twice: as the group of a topic of that name, whose routing key ends with a part of the
 -- SHA-256 of the pattern, and by the pattern. Its pattern is compared with the topic as it is written. Other patterns are compared
--- with the routing key, and make no group. Only patterns are compared as regular expressions, each of which PostgreSQL compiles.
+-- with the routing key, and make no group; one that PGMQ would refuse is not encoded, which could fail. Only patterns are compared as regular expressions, each of which PostgreSQL compiles.
 
 with t as (
 	select pattern::text, queue_name, compiled_regex::text, {is group} as grouped, pattern::text ~ '[*#]'::text as wild,
-		case when pattern::text ~ '[*#]'::text then
+		case when pattern::text ~ '^[A-Za-z0-9._*#-]*[*#][A-Za-z0-9._*#-]*$'::text then
 			(queue_name::text, '_h'::text || pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pattern::text, 'UTF8')), 'hex'), 20))
 				in (select queue_name::text, pg_catalog.right(pattern::text, 22) from pgmq.topic_bindings)
 			else false end as patterned
