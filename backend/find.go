@@ -119,6 +119,7 @@ type Found struct {
 	Queue string // the queue, or the one whose archive it is; in memory, the topic
 	State State
 
+	PublishedTo string    // that of [Delivery]: the topic, if this is a copy for a group that takes a pattern
 	PublishedAt time.Time // when it was stored there
 	VisibleAt   time.Time // when it is due, or was; or when its lease ends
 

@@ -18,12 +18,15 @@ import (
 type FoundDeadLetter struct {
 	Row      int64  // its place in that topic: on PGMQ, the msg_id
 	ID       string // that of the message, as its consumers got it
-	Topic    string // where it came from
+	Topic    string // where it came from: what its consumers had subscribed to
 	Group    string // the consumer group that dead-lettered it, if it was one
 	Handler  string // which handler dead-lettered it
 	Reason   string // the error of the last failure
 	Failures int    // how often it had failed
 	Event    string // the name of the event, if it has one
+
+	// PublishedTo is that of [Delivery]: the topic of the event, if Topic is a pattern.
+	PublishedTo string
 
 	// At is when it was dead-lettered, or, if it does not say, when it was stored here: 1970 if
 	// that is no time.
@@ -48,6 +51,7 @@ type deadLetterJSON struct {
 	Row      int64             `json:"row"`
 	ID       string            `json:"id"`
 	Topic    string            `json:"topic"`
+	Sent     string            `json:"published_to,omitempty"`
 	Group    string            `json:"group,omitempty"`
 	Handler  string            `json:"handler,omitempty"`
 	Event    string            `json:"event,omitempty"`
@@ -65,7 +69,7 @@ type deadLetterJSON struct {
 // is base64.
 func (d FoundDeadLetter) MarshalJSON() ([]byte, error) {
 	doc := deadLetterJSON{
-		Row: d.Row, ID: d.ID, Topic: d.Topic, Group: d.Group, Handler: d.Handler, Event: d.Event, Reason: d.Reason,
+		Row: d.Row, ID: d.ID, Topic: d.Topic, Sent: d.PublishedTo, Group: d.Group, Handler: d.Handler, Event: d.Event, Reason: d.Reason,
 		Failures: d.Failures, At: d.At, Metadata: d.Metadata, Version: d.Version(),
 	}
 	if json.Valid(d.Payload) && utf8.Valid(d.Payload) {
@@ -87,7 +91,7 @@ func (d *FoundDeadLetter) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	*d = FoundDeadLetter{
-		Row: doc.Row, ID: doc.ID, Topic: doc.Topic, Group: doc.Group, Handler: doc.Handler, Event: doc.Event, Reason: doc.Reason,
+		Row: doc.Row, ID: doc.ID, Topic: doc.Topic, PublishedTo: doc.Sent, Group: doc.Group, Handler: doc.Handler, Event: doc.Event, Reason: doc.Reason,
 		Failures: doc.Failures, At: doc.At, Metadata: doc.Metadata, Payload: doc.Base64,
 	}
 	if doc.Payload != nil {

@@ -90,6 +90,7 @@ type deadLetterHead struct {
 	row                                                              int64
 	stored                                                           time.Time
 	event, id, group, topic, handler, reason, failures, deadLettered string
+	publishedTo                                                      string // as codec.EscapeTopic has it
 }
 
 // headColumns are the fields of a deadLetterHead in SQL.
@@ -100,18 +101,19 @@ func headColumns() string {
 	} {
 		columns = append(columns, headerSQL(key))
 	}
+	columns = append(columns, codec.HeaderSQL(codec.TopicKey, 3*2*backend.MaxTopic))
 	return strings.Join(columns, ", ")
 }
 
 func (h *deadLetterHead) fields() []any {
-	return []any{&h.row, &h.stored, &h.event, &h.id, &h.group, &h.topic, &h.handler, &h.reason, &h.failures, &h.deadLettered}
+	return []any{&h.row, &h.stored, &h.event, &h.id, &h.group, &h.topic, &h.handler, &h.reason, &h.failures, &h.deadLettered, &h.publishedTo}
 }
 
 // found returns the dead letter in a row of queue, without its payload and its metadata.
 func (h *deadLetterHead) found(queue string) backend.FoundDeadLetter {
 	d := backend.FoundDeadLetter{
 		Row: h.row, ID: cmp.Or(h.id, codec.DefaultID(queue, h.row)), Topic: h.topic, Group: h.group, Handler: h.handler, Event: h.event, Reason: h.reason,
-		At: h.stored, Err: strayed(h.topic),
+		PublishedTo: (&codec.Headers{Topic: h.publishedTo}).PublishedTo(h.topic), At: h.stored, Err: strayed(h.topic),
 	}
 	if n, err := strconv.Atoi(h.failures); err == nil {
 		d.Failures = n

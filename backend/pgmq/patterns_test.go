@@ -2,6 +2,7 @@ package pgmq_test
 
 import (
 	"context"
+	"encoding/json"
 	"regexp"
 	"testing"
 	"time"
@@ -188,6 +189,13 @@ func TestPattern_DeadLettersGoBackToItsGroup(t *testing.T) {
 		return err == nil && len(found) == 1
 	})
 	require.Equal(t, "g", letters[0].Group)
+	require.Equal(t, "t.*", letters[0].Topic)
+	require.Equal(t, "t.a", letters[0].PublishedTo)
+	text, err := json.Marshal(letters[0])
+	require.NoError(t, err)
+	var again backend.FoundDeadLetter
+	require.NoError(t, json.Unmarshal(text, &again))
+	require.Equal(t, "t.a", again.PublishedTo)
 	done, err := openAt(t, database, pgmq.Config{}).Redrive(t.Context(), "t.*_dead", backend.DeadLetterSelection{})
 	require.NoError(t, err)
 	require.Equal(t, 1, done.Moved)
@@ -202,9 +210,16 @@ func TestPattern_MessagesAreFoundByTopicAndByPattern(t *testing.T) {
 	require.NoError(t, audit.SubscribeInitialize("#")) // its queue is named like that of a group of t
 	require.NoError(t, client.SubscribeInitialize("t.a"))
 	publishTo(t, client, "t.a", "t.b")
+	exact, err := pgmq.GroupQueueName("t.a", "g")
+	require.NoError(t, err)
 	count := func(topic string) int {
 		found, err := client.Find(t.Context(), topic, backend.Selection{Header: "by", Value: "publishTo"})
 		require.NoError(t, err)
+		for _, one := range found {
+			if own := topic == "t.a" && one.Queue == exact; !own {
+				require.Equal(t, one.ID, one.PublishedTo)
+			}
+		}
 		return len(found)
 	}
 	require.Equal(t, 3, count("t.a"), "the copies of its own group, and of those that take it by a pattern")

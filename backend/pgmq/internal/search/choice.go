@@ -18,6 +18,7 @@ import (
 // choice is a selection in SQL.
 type choice struct {
 	backend.Selection
+	topic string
 	own   string // the topic's own queue, whose name stands before its keys
 	small bool   // only rows that are read fast are looked at
 }
@@ -30,7 +31,7 @@ func newChoice(topic string, s backend.Selection) (choice, error) {
 		}
 	}
 	own, err := queuename.Of(topic)
-	return choice{Selection: s, own: own}, err
+	return choice{Selection: s, topic: topic, own: own}, err
 }
 
 //go:embed sql/matches.sql

@@ -78,6 +78,9 @@ func (r *row) found(chosen choice, t table) backend.Found {
 		ID: cmp.Or(headers.UUID, codec.DefaultID(t.queue, r.id)), Place: t.place, Queue: t.queue, State: r.state(t),
 		PublishedAt: r.enqueued, VisibleAt: r.visible, Deliveries: int(r.reads), Failures: headers.Failures, Size: r.size,
 	}
+	if f.PublishedTo = headers.PublishedTo(chosen.topic); t.says != "" {
+		f.PublishedTo = chosen.topic // which it was chosen by
+	}
 	f.UniqueKey, _ = strings.CutPrefix(r.key, chosen.own+"/")
 	if f.UniqueKey == r.key {
 		f.UniqueKey = "" // of another topic
