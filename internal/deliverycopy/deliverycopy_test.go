@@ -18,7 +18,7 @@ func (parker) Park(bool) {}
 func TestCopy_HasEachFieldAndNoDisposition(t *testing.T) {
 	t.Parallel()
 	original := &backend.Delivery{
-		Number: 3, Failures: 2, Done: []string{"one"}, UnknownSince: time.Now(), PublishedAt: time.Now(),
+		Number: 3, Failures: 2, Done: []string{"one"}, UnknownSince: time.Now(), PublishedAt: time.Now(), PublishedTo: "orders.eu",
 		DeadLetters: true, Progress: true, Parker: parker{}, Receipt: "proof",
 	}
 	msg := message.NewMessage("id", nil)
