@@ -84,6 +84,10 @@ type DeadLetterSelection struct {
 	// the header x-pgmq-group.
 	Header, Value string
 
+	// Field and Equals are the path to a field of the payload, and its value: see [Selection].
+	Field  string
+	Equals any
+
 	// From and To choose those that were dead-lettered at From or later, and before To, by the clock of the
 	// backend. The zero Time does not limit.
 	From, To time.Time
@@ -121,6 +125,9 @@ func (s DeadLetterSelection) Check() error {
 		if err := CheckTopic(topic); err != nil {
 			return err
 		}
+	}
+	if _, err := newBodyField(s.Field, s.Equals, refuse); err != nil {
+		return err
 	}
 	return checkSelected(refuse,
 		selectedText{"ID", s.ID}, selectedText{"Group", s.Group}, selectedText{"Handler", s.Handler}, selectedText{"Event", s.Event},

@@ -46,6 +46,14 @@ type Selection struct {
 	// are reserved for ezq are refused.
 	Header, Value string
 
+	// Field is the path to a field of a payload that is a JSON object: names of members with points between them, as in
+	// "order.id", at most 16. A member whose name has a point cannot be chosen, nor one of an array.
+	//
+	// Equals is the value that the field must have, as encoding/json encodes it: a string, a number or a bool. They are
+	// compared as JSON, so 1 equals 1.0 and not "1". A payload that the backend does not hold as JSON has no fields.
+	Field  string
+	Equals any
+
 	// Limit is how many messages to find at most. 0 means [DefaultFindLimit].
 	Limit int
 }
@@ -57,8 +65,8 @@ func (s Selection) Check() error {
 		return &RefusedError{What: "the selection", Reason: reason, Remedy: remedy}
 	}
 	switch {
-	case s.ID == "" && s.UniqueKey == "" && s.Event == "" && s.Header == "" && s.Value == "":
-		return refuse("it chooses nothing", "set the ID, the UniqueKey, the Event or the Header")
+	case s.choosesNothing():
+		return refuse("it chooses nothing", "set the ID, the UniqueKey, the Event, the Header or the Field")
 	case s.Header == "" && s.Value != "":
 		return refuse("it has a Value without a Header", "set the Header, which is the name")
 	case strings.HasPrefix(s.Header, reservedPrefix):
@@ -66,21 +74,29 @@ func (s Selection) Check() error {
 	case s.Limit < 0:
 		return refuse(fmt.Sprintf("the limit is %d", s.Limit), "set it to 1 or more, or to 0 for the default")
 	}
+	if _, err := newBodyField(s.Field, s.Equals, refuse); err != nil {
+		return err
+	}
 	return checkSelected(refuse,
 		selectedText{"ID", s.ID}, selectedText{"UniqueKey", s.UniqueKey}, selectedText{"Event", s.Event},
 		selectedText{"Header", s.Header}, selectedText{"Value", s.Value})
 }
 
+// choosesNothing reports whether nothing is set, the Limit aside.
+func (s Selection) choosesNothing() bool {
+	return s.ID+s.UniqueKey+s.Event+s.Header+s.Value+s.Field == "" && s.Equals == nil
+}
+
 // CheckWaiting is [Selection.Check] for backends that change what waits: it also returns a
 // *[RefusedError] if s has more than an ID and a UniqueKey.
 func (s Selection) CheckWaiting() error {
-	if s == (Selection{}) {
+	if s.choosesNothing() && s.Limit == 0 {
 		return &RefusedError{What: "the selection", Reason: "it chooses nothing", Remedy: "set the ID, the UniqueKey or both"}
 	}
 	if err := s.Check(); err != nil {
 		return err
 	}
-	if s.Event != "" || s.Header != "" || s.Limit != 0 {
+	if s.Event != "" || s.Header != "" || s.Field != "" || s.Limit != 0 {
 		return &RefusedError{What: "the selection", Reason: "it has more than an ID and a UniqueKey", Remedy: "find the messages first, and then choose each by its ID"}
 	}
 	return nil

@@ -53,6 +53,7 @@ func letterStoreMutants() []mutant {
 	const (
 		isListed   = "stored dead letters/dead letters are listed"
 		isChosen   = "stored dead letters/a selection chooses dead letters"
+		hasField   = "stored dead letters/a field of the body chooses dead letters"
 		isCounted  = "stored dead letters/dead letters are counted"
 		isMoved    = "stored dead letters/a redrive moves what is chosen"
 		movesOnce  = "stored dead letters/redrives move a letter once"
@@ -72,6 +73,10 @@ func letterStoreMutants() []mutant {
 		{
 			name: "all dead letters are listed", breaks: "a part of a selection does not count", killedBy: []string{isChosen},
 			fault: lettersAs(func(s *backend.DeadLetterSelection) { s.Handler = "" }),
+		},
+		{
+			name: "all dead letters have the field", breaks: "a field of the body does not count", killedBy: []string{hasField},
+			fault: lettersAs(func(s *backend.DeadLetterSelection) { s.Field, s.Equals = "", nil }),
 		},
 		{
 			name: "the latest dead letter is the first", breaks: "dead letters are listed in another order", killedBy: []string{isListed, isChosen},

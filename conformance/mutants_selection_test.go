@@ -2,7 +2,10 @@ package conformance_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
@@ -24,6 +27,20 @@ func found(change func([]backend.Found) []backend.Found) fault {
 	}}}
 }
 
+// fieldsAs returns the flaw of looking for other fields than are asked for.
+func fieldsAs(change func(backend.Selection) []backend.Selection) fault {
+	return fault{selection: selection{find: func(p *process, topic string, s backend.Selection) (all []backend.Found, err error) {
+		if s.Field == "" || s.Check() != nil {
+			return p.backend.Find(context.Background(), topic, s)
+		}
+		for _, one := range change(s) {
+			found, failed := p.backend.Find(context.Background(), topic, one)
+			all, err = append(all, found...), errors.Join(err, failed)
+		}
+		return all, err
+	}}}
+}
+
 // stopping returns the fault of a broker that tells something else of what it has cancelled with CancelRunning.
 func stopping(told func(backend.Cancelled) backend.Cancelled) fault {
 	return fault{selection: selection{cancelRunning: func(p *process, topic string, s backend.Selection) (backend.Cancelled, error) {
@@ -35,6 +52,7 @@ func stopping(told func(backend.Cancelled) backend.Cancelled) fault {
 func selectionMutants() []mutant {
 	const (
 		isFound     = "stored messages/a message is found"
+		hasField    = "stored messages/a field of the body is found"
 		isTold      = "stored messages/a state is told"
 		isCancelled = "stored messages/what waits is cancelled"
 		isStopped   = "stored messages/what is being handled is stopped"
@@ -54,6 +72,21 @@ func selectionMutants() []mutant {
 				}
 				return p.backend.Find(context.Background(), topic, s)
 			}}},
+		},
+		{
+			name: "a field is compared as text", breaks: "a message is found by a number that has it as text", killedBy: []string{hasField},
+			fault: fieldsAs(func(s backend.Selection) []backend.Selection {
+				other := s
+				other.Equals = fmt.Sprint(s.Equals)
+				return []backend.Selection{s, other}
+			}),
+		},
+		{
+			name: "a field is looked for in the outermost object", breaks: "of a path, only the last name counts", killedBy: []string{hasField},
+			fault: fieldsAs(func(s backend.Selection) []backend.Selection {
+				s.Field = s.Field[strings.LastIndex(s.Field, ".")+1:]
+				return []backend.Selection{s}
+			}),
 		},
 		{
 			name: "a handled message is found as waiting", breaks: "the state of a message that is being handled is wrong", killedBy: []string{isTold},

@@ -23,10 +23,14 @@ var errStray = errors.New("memory: the message names no topic that it came from,
 type deadLetterSelector struct {
 	backend.DeadLetterSelection
 	reason *regexp.Regexp // or nil
+	said   selector       // by what the message says of itself
 }
 
 func newDeadLetterSelector(s backend.DeadLetterSelection) deadLetterSelector {
-	selected := deadLetterSelector{DeadLetterSelection: s}
+	selected := deadLetterSelector{
+		DeadLetterSelection: s,
+		said:                newSelector(backend.Selection{ID: s.ID, Event: s.Event, Header: s.Header, Value: s.Value, Field: s.Field, Equals: s.Equals}),
+	}
 	if s.Reason != "" {
 		selected.reason = regexp.MustCompile(deadletters.Expression(s.Reason)) // of text that is quoted
 	}
@@ -42,7 +46,7 @@ func (s deadLetterSelector) chooses(e *entry) bool {
 		e.published.Before(s.From), !s.To.IsZero() && !e.published.Before(s.To):
 		return false
 	}
-	return selector{ID: s.ID, Event: s.Event, Header: s.Header, Value: s.Value}.chooses(e)
+	return s.said.chooses(e)
 }
 
 // all returns the entries of a topic that s chooses, the oldest first.

@@ -84,18 +84,25 @@ func ExampleBroker_EditDeadLetter() {
 func ExampleBroker_Find() {
 	ctx := context.Background()
 	broker := memory.New(nil)
-	msg := message.NewMessage("1", []byte("hello"))
+	msg := message.NewMessage("1", []byte(`{"to":{"name":"Ada","age":36}}`))
 	msg.Metadata.Set("tenant", "a")
 	backend.SetDelay(msg, time.Hour)
 	_ = broker.Publish("greetings", msg)
 
-	found, err := broker.Find(ctx, "greetings", backend.Selection{Header: "tenant", Value: "a"})
-	fmt.Println(len(found), err)
-	fmt.Println(found[0].ID, found[0].State, string(found[0].Payload))
+	for _, s := range []backend.Selection{{Header: "tenant", Value: "a"}, {Field: "to.age", Equals: 36}, {Field: "to.age", Equals: "36"}} {
+		found, err := broker.Find(ctx, "greetings", s)
+		fmt.Println(len(found), err)
+		for _, f := range found {
+			fmt.Println(f.ID, f.State, string(f.Payload))
+		}
+	}
 	fmt.Println(broker.Close())
 	// Output:
 	// 1 <nil>
-	// 1 delayed hello
+	// 1 delayed {"to":{"name":"Ada","age":36}}
+	// 1 <nil>
+	// 1 delayed {"to":{"name":"Ada","age":36}}
+	// 0 <nil>
 	// <nil>
 }
 

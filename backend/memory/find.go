@@ -9,7 +9,15 @@ import (
 )
 
 // selector tells which entries a selection chooses.
-type selector backend.Selection
+type selector struct {
+	backend.Selection
+	field *field // or nil
+}
+
+// newSelector returns the selector of a selection that was checked.
+func newSelector(s backend.Selection) selector {
+	return selector{s, newField(s.Field, s.Equals)}
+}
 
 func (s selector) chooses(e *entry) bool {
 	if s.ID != "" && e.uuid != s.ID || s.UniqueKey != "" && e.key != s.UniqueKey {
@@ -20,7 +28,7 @@ func (s selector) chooses(e *entry) bool {
 			return false
 		}
 	}
-	return s.Event == "" || eventOf(e) == s.Event
+	return (s.Event == "" || eventOf(e) == s.Event) && s.field.isIn(e.payload)
 }
 
 // eventOf returns the name of the event, or "".

@@ -65,7 +65,7 @@ func TestFind_MatchesAllThatIsSet(t *testing.T) {
 	b := memory.New(nil)
 	t.Cleanup(func() { _ = b.Close() })
 	for _, m := range []struct{ id, payload, tenant string }{
-		{"1", `{"_type":"Paid","_other":1}`, "a"}, {"2", `{"_type":"Paid"}`, "b"}, {"3", `{"_type":7}`, ""}, {"4", "text", "a"},
+		{"1", `{"_type":"Paid","order":{"id":7}}`, "a"}, {"2", `{"_type":"Paid"}`, "b"}, {"3", `{"_type":7}`, ""}, {"4", "text", "a"},
 	} {
 		msg := message.NewMessage(m.id, []byte(m.payload))
 		msg.Metadata.Set("tenant", m.tenant)
@@ -84,6 +84,9 @@ func TestFind_MatchesAllThatIsSet(t *testing.T) {
 		{backend.Selection{Header: "other"}, nil},
 		{backend.Selection{Event: "Named"}, []string{"4"}},
 		{backend.Selection{ID: "1", UniqueKey: "k"}, nil},
+		{backend.Selection{Field: "order.id", Equals: 7}, []string{"1"}},
+		{backend.Selection{Field: "_type", Equals: "Paid", Header: "tenant", Value: "b"}, []string{"2"}},
+		{backend.Selection{Field: "order.id", Equals: "7"}, nil},
 	} {
 		found, err := b.Find(t.Context(), "topic", test.selection)
 		require.NoError(t, err)

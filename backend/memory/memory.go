@@ -212,7 +212,7 @@ func (b *Broker) Find(_ context.Context, topic string, s backend.Selection) ([]b
 	if err := b.checkSelection("find", topic, s.Check()); err != nil {
 		return nil, err
 	}
-	return b.topics.search(topic, selector(s), cmp.Or(s.Limit, backend.DefaultFindLimit)), nil
+	return b.topics.search(topic, newSelector(s), cmp.Or(s.Limit, backend.DefaultFindLimit)), nil
 }
 
 // Cancel implements [backend.Canceller].
@@ -220,7 +220,7 @@ func (b *Broker) Cancel(_ context.Context, topic string, s backend.Selection) (b
 	if err := b.checkSelection("cancel", topic, s.CheckWaiting()); err != nil {
 		return backend.Cancelled{}, err
 	}
-	removed, busy := b.topics.cancel(topic, selector(s))
+	removed, busy := b.topics.cancel(topic, newSelector(s))
 	return backend.Cancelled{Removed: removed, Busy: busy}, nil
 }
 
@@ -229,7 +229,7 @@ func (b *Broker) CancelRunning(_ context.Context, topic string, s backend.Select
 	if err := b.checkSelection("cancel", topic, s.CheckWaiting()); err != nil {
 		return backend.Cancelled{}, err
 	}
-	return b.topics.cancelRunning(topic, selector(s)), nil
+	return b.topics.cancelRunning(topic, newSelector(s)), nil
 }
 
 // Reschedule implements [backend.Rescheduler].
@@ -237,7 +237,7 @@ func (b *Broker) Reschedule(_ context.Context, topic string, s backend.Selection
 	if err := b.checkSelection("reschedule", topic, cmp.Or(s.CheckWaiting(), backend.CheckRescheduleTime(at))); err != nil {
 		return backend.Rescheduled{}, err
 	}
-	moved, busy := b.topics.reschedule(topic, selector(s), at)
+	moved, busy := b.topics.reschedule(topic, newSelector(s), at)
 	return backend.Rescheduled{Moved: moved, Busy: busy}, nil
 }
 

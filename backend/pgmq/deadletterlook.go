@@ -17,6 +17,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/search"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
@@ -41,8 +42,9 @@ type deadLetterLook struct {
 	pool    *pgxpool.Pool
 	queue   string
 	chosen  backend.DeadLetterSelection
-	only    []string // the topics that they may have come from, if that is looked at here
-	texts   []string // what to read of those that are chosen, in SQL
+	field   search.BodyField // of chosen
+	only    []string         // the topics that they may have come from, if that is looked at here
+	texts   []string         // what to read of those that are chosen, in SQL
 	timeout time.Duration
 
 	slow  bool // a statement took too long, and now only rows are read that are read fast
@@ -61,7 +63,9 @@ type seen struct {
 func (s seen) isChosen() bool { return s.chosen != nil && *s.chosen }
 
 // matches returns the condition for a message, of which arguments are the parameters.
-func (*deadLetterLook) matches() string { return sqlfile.Text(deadLetterMatchesSQL) }
+func (l *deadLetterLook) matches() string {
+	return strings.ReplaceAll(sqlfile.Text(deadLetterMatchesSQL), "{field}", l.field.SQL(12))
+}
 
 // arguments returns the parameters of dead_letter_matches.sql, and others.
 func (l *deadLetterLook) arguments(others ...any) []any {
@@ -75,7 +79,7 @@ func (l *deadLetterLook) arguments(others ...any) []any {
 	}
 	return append([]any{
 		pgx.QueryExecModeCacheDescribe, sqlfile.OrNull(s.ID), codec.DefaultIDOf(s.ID, l.queue), sqlfile.OrNull(s.Handler), reason, sqlfile.OrNull(s.Event), sqlfile.OrNull(s.Group),
-		sqlfile.OrNull(s.Header), value, timeOrNull(s.From), timeOrNull(s.To), l.only,
+		sqlfile.OrNull(s.Header), value, timeOrNull(s.From), timeOrNull(s.To), l.only, l.field.Path, l.field.Value(),
 	}, others...)
 }
 
@@ -109,7 +113,7 @@ func (l *deadLetterLook) next(ctx context.Context, after, last int64, limit int)
 func (l *deadLetterLook) look(ctx context.Context, after, last int64, limit int) (found []seen, err error) {
 	args, rows := l.arguments(after, last, limit), ""
 	if len(l.chosen.Rows) > 0 {
-		args, rows = append(args, l.chosen.Rows), " and msg_id = any($15::bigint[])"
+		args, rows = append(args, l.chosen.Rows), " and msg_id = any($17::bigint[])"
 	}
 	sql := strings.NewReplacer("{table}", queuename.Table(l.queue), "{matches}", l.matches(), "{small}", l.small(), "{rows}", rows,
 		"{enqueued}", statement.Finite("enqueued_at"), "{texts}", strings.Join(l.texts, ", ")).Replace(sqlfile.Text(deadLettersSQL))
@@ -136,11 +140,11 @@ func (l *deadLetterLook) run(ctx context.Context, run func(tx pgx.Tx) error) err
 func (l *deadLetterLook) small() string {
 	s := l.chosen
 	switch {
-	case l.slow && s.Event != "":
+	case l.slow && s.Event+s.Field != "":
 		return statement.IsReadFast("headers") + " and " + statement.IsReadFast("message")
 	case l.slow:
 		return statement.IsReadFast("headers")
-	case len(s.Rows) > 0, len(l.texts) == 0 && s.ID+s.Handler+s.Reason+s.Event+s.Group+s.Header == "" && len(l.only) == 0:
+	case len(s.Rows) > 0, len(l.texts) == 0 && s.ID+s.Handler+s.Reason+s.Event+s.Group+s.Header+s.Field == "" && len(l.only) == 0:
 		return "true" // they are named, or their headers do not matter
 	}
 	return statement.HeadersAreSmall()

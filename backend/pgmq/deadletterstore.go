@@ -43,7 +43,8 @@ func (d *deadLetterStore) look(from string, s backend.DeadLetterSelection) (*dea
 	if err := s.Check(); err != nil {
 		return nil, &Error{Kind: ErrInvalidConfig, Cause: err}
 	}
-	return &deadLetterLook{pool: d.publisher.pool, queue: queue, chosen: s, timeout: d.timeout}, nil
+	field, err := search.NewBodyField(s.Field, s.Equals)
+	return &deadLetterLook{pool: d.publisher.pool, queue: queue, chosen: s, field: field, timeout: d.timeout}, err
 }
 
 // lookAtOrigins is look for dead letters that are moved or deleted, and returns which of those that are chosen are meant.

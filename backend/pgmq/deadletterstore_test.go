@@ -262,3 +262,25 @@ func TestEditDeadLetter_OfUnreadableIsRefused(t *testing.T) {
 	err = client.EditDeadLetter(t.Context(), "nowhere_dead", backend.DeadLetterEdit{Row: 1, Version: "v", Payload: []byte("2"), By: "ada"})
 	require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 }
+
+func TestDeadLetters_AreChosenByFieldOfBody(t *testing.T) {
+	t.Parallel()
+	client, pool := openLetters(t)
+	for id, body := range []string{`{"order":{"id":7}}`, `{"order":{"id":"7"}}`, `[7]`, `{"order":{"id":8}}`, `{"order":{"id":7.0}}`} {
+		insertLetter(t, pool, body, fmt.Sprintf(`{"ezq_uuid":"%d"}`, id))
+	}
+	s := backend.DeadLetterSelection{Field: "order.id", Equals: 7}
+	require.Equal(t, []string{"0", "4"}, listed(t, client, s))
+	counts, err := client.CountDeadLetters(t.Context(), "t_dead", s)
+	require.NoError(t, err)
+	require.Equal(t, 2, counts[0].Letters)
+	moved, err := client.Redrive(t.Context(), "t_dead", s)
+	require.NoError(t, err)
+	require.Equal(t, backend.Redriven{Moved: 2}, moved)
+	purged, err := client.PurgeDeadLetters(t.Context(), "t_dead", backend.DeadLetterSelection{Field: "order.id", Equals: "7"})
+	require.NoError(t, err)
+	require.Equal(t, backend.Purged{Removed: 1}, purged)
+	require.Equal(t, []string{"2", "3"}, listed(t, client, backend.DeadLetterSelection{}))
+	_, err = client.Redrive(t.Context(), "t_dead", backend.DeadLetterSelection{Field: "order..id", Equals: 7})
+	require.ErrorIs(t, err, pgmq.ErrInvalidConfig)
+}

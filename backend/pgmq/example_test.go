@@ -132,7 +132,7 @@ func ExampleClient_Check() {
 	// <nil>
 }
 
-// An event is found by its key, its ID, its name or a header, wherever it lies.
+// An event is found by its key, its ID, its name, a header or a field of its body, wherever it lies.
 func ExampleClient_Find() {
 	ctx := context.Background()
 	pool, client := openWithPool(ctx)
@@ -140,13 +140,18 @@ func ExampleClient_Find() {
 	defer func() { _ = client.Close() }()
 	_ = ezq.Publish(ctx, client, orderPaid{Order: 7}, ezq.Topic("paid"), ezq.Delay(time.Hour), ezq.Unique("order 7"))
 
-	found, err := client.Find(ctx, "paid", backend.Selection{UniqueKey: "order 7"})
-	fmt.Println(len(found), err)
-	for _, f := range found {
-		fmt.Println(f.Place, f.State, string(f.Payload))
+	for _, s := range []backend.Selection{{UniqueKey: "order 7"}, {Field: "Order", Equals: 7}, {Field: "Order", Equals: "7"}} {
+		found, err := client.Find(ctx, "paid", s)
+		fmt.Println(len(found), err)
+		for _, f := range found {
+			fmt.Println(f.Place, f.State, string(f.Payload))
+		}
 	}
 	// 1 <nil>
 	// topic delayed {"Order":7,"_type":"orderPaid"}
+	// 1 <nil>
+	// topic delayed {"Order":7,"_type":"orderPaid"}
+	// 0 <nil>
 }
 
 // What waits is cancelled by its key. What is being handled is left alone, and counted.

@@ -1,6 +1,7 @@
 package pgmq_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -104,13 +105,13 @@ func TestFind_MatchesAllThatIsSet(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	for _, m := range []struct{ id, payload, tenant string }{
-		{"1", `{"_type":"Paid","_other":1}`, "a"}, {"2", `{"_type":"Paid"}`, "b"}, {"3", `{"_type":7}`, ""}, {"4", "text", "a"},
+		{"1", `{"_type":"Paid","order":{"i'd\\":7}}`, "a"}, {"2", `{"_type":"Paid","order":{"i'd\\":"7"}}`, "b"}, {"3", `{"_type":7,"order":{"i'd\\":70e-1}}`, ""}, {"4", "text", "a"},
 	} {
 		msg := message.NewMessage(m.id, []byte(m.payload))
 		msg.Metadata = message.Metadata{"ten'ant\\": m.tenant, "name": "Named", "content-type": "application/json"}
 		require.NoError(t, client.Publish("t", msg))
 	}
-	const header = `ten'ant\`
+	const header, field = `ten'ant\`, `order.i'd\`
 	check := func(when string) {
 		for _, test := range []struct {
 			selection backend.Selection
@@ -124,6 +125,11 @@ func TestFind_MatchesAllThatIsSet(t *testing.T) {
 			{backend.Selection{Header: "other"}, nil},
 			{backend.Selection{Event: "Named"}, []string{"4"}},
 			{backend.Selection{ID: "1", UniqueKey: "k"}, nil},
+			{backend.Selection{Field: field, Equals: 7}, []string{"3", "1"}},
+			{backend.Selection{Field: field, Equals: "7"}, []string{"2"}},
+			{backend.Selection{Field: field, Equals: 7, Event: "Paid"}, []string{"1"}},
+			{backend.Selection{Field: field, Equals: true}, nil},
+			{backend.Selection{Field: "order", Equals: 7}, nil},
 		} {
 			var ids []string
 			for _, f := range find(t, client, test.selection) {
@@ -133,7 +139,7 @@ func TestFind_MatchesAllThatIsSet(t *testing.T) {
 		}
 	}
 	check("without an index")
-	for _, s := range []backend.Selection{{ID: "1"}, {UniqueKey: "k"}, {Event: "Paid"}, {Header: header}} {
+	for _, s := range []backend.Selection{{ID: "1"}, {UniqueKey: "k"}, {Event: "Paid"}, {Header: header}, {Field: field, Equals: 7}} {
 		execute(t, pool, remedyOf(t, client, s))
 	}
 	client.SearchAtMost(4, time.Minute)
@@ -160,8 +166,8 @@ func TestFind_NamesAnIndexThatAPartitionedQueueTakes(t *testing.T) {
 	client, pool := open(t, pgmq.Config{})
 	partition(t, pool)
 	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values
-		(now(), '{"_type":"Paid"}', '{"ezq_uuid":"1","ezq_unique":"t/k","kind":"a"}'), (now(), '{}', '{}')`)
-	for _, s := range []backend.Selection{{ID: "1"}, {UniqueKey: "k"}, {Event: "Paid"}, {Header: "kind", Value: "a"}} {
+		(now(), '{"_type":"Paid","order":{"id":7}}', '{"ezq_uuid":"1","ezq_unique":"t/k","kind":"a"}'), (now(), '{}', '{}')`)
+	for _, s := range []backend.Selection{{ID: "1"}, {UniqueKey: "k"}, {Event: "Paid"}, {Header: "kind", Value: "a"}, {Field: "order.id", Equals: 7}} {
 		index, ok := strings.CutSuffix(remedyOf(t, client, s), ", when no program writes to it")
 		require.True(t, ok, index)
 		execute(t, pool, index)
@@ -175,8 +181,8 @@ func TestFind_RemedyReplacesIndexWhoseBuildWasInterrupted(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
 	execute(t, pool, `select pgmq.create('t'); insert into pgmq.q_t (vt, message, headers) values
-		(now(), '{"_type":"Paid"}', '{"ezq_uuid":"1","ezq_unique":"t/k","a long name of a header, which PostgreSQL cuts":"a"}'), (now(), '{}', '{}')`)
-	for _, s := range []backend.Selection{{ID: "1"}, {UniqueKey: "k"}, {Event: "Paid"}, {Header: "a long name of a header, which PostgreSQL cuts", Value: "a"}} {
+		(now(), '{"_type":"Paid","order":{"id":7}}', '{"ezq_uuid":"1","ezq_unique":"t/k","a long name of a header, which PostgreSQL cuts":"a"}'), (now(), '{}', '{}')`)
+	for _, s := range []backend.Selection{{ID: "1"}, {UniqueKey: "k"}, {Event: "Paid"}, {Header: "a long name of a header, which PostgreSQL cuts", Value: "a"}, {Field: "order.id", Equals: 7}} {
 		execute(t, pool, remedyOf(t, client, s))
 		execute(t, pool, `update pg_index set indisvalid = false where indexrelid in (select oid from pg_class where starts_with(relname, 'ezq_'))`)
 		for statement := range strings.SplitSeq(remedyOf(t, client, s), "; ") {
@@ -335,7 +341,7 @@ func TestFind_PlansDoNotDependOnStatistics(t *testing.T) {
 			pgtest.MakeQueueHistory(t, database, history)
 			plans.Forget()
 			client.SearchAtMost(100, time.Minute)
-			for _, s := range []backend.Selection{{ID: "a"}, {UniqueKey: "k"}, {ID: "t/7"}, {Header: "h"}, {Event: "E"}} {
+			for _, s := range []backend.Selection{{ID: "a"}, {UniqueKey: "k"}, {ID: "t/7"}, {Header: "h"}, {Event: "E"}, {Field: "order.id", Equals: 7}} {
 				_, err := client.Find(t.Context(), "t", s)
 				if truncated := new(backend.TruncatedError); errors.As(err, &truncated) {
 					err = nil
@@ -349,5 +355,25 @@ func TestFind_PlansDoNotDependOnStatistics(t *testing.T) {
 				plans.RequireFewRows(t, fmt.Sprintf("to reschedule %+v", s), 100, err)
 			}
 		})
+	}
+}
+
+// A body of any program is looked into, as far as a path leads through objects.
+func TestFind_LooksIntoHostileBodies(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	execute(t, pool, `select pgmq.create('t'); insert into pgmq.q_t (vt, message, headers) select now(), message::jsonb, '{"ezq_uuid":"other"}' from unnest(array[
+		'null', '7', '"order"', '[{"order":{"id":7}}]', '{"order":7}', '{"order":[{"id":7}]}', '{"order":{"ID":7}}', '{"order":{"id":[7]}}', '{"order":{"id":null}}', '{"order.id":7}',
+		'{"0":[7]}', '{"order":{"id":{"id":7}}}', '{"order":{"id":7.01}}', '{"order":{"id":1e131071}}', '{"order":{"id":"7"}}']) as t(message)`)
+	execute(t, pool, `insert into pgmq.q_t (vt) values (now())`)
+	insertBombs(t, pool, 1, numbers(100, "1e131071"), `'{}'`)
+	insertBombs(t, pool, 1, `select jsonb_build_object('order', jsonb_build_object('id', repeat('x', 100000000)))`, `'{}'`)
+	insertBombs(t, pool, 1, `select (repeat('{"order":', 500) || '7' || repeat('}', 500))::jsonb`, `'{}'`)
+	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) values (now(), '{"order":{"id":7.00}}', '{"ezq_uuid":"it"}')`)
+	for _, s := range []backend.Selection{{Field: "order.id", Equals: 7}, {Field: "order.id", Equals: json.Number("70e-1")}} {
+		require.Equal(t, []string{"it topic waiting"}, places(find(t, client, s)))
+	}
+	for _, s := range []backend.Selection{{Field: "0.0", Equals: 7}, {Field: "order.id.0", Equals: 7}, {Field: `order"->'id`, Equals: 7}, {Field: "' or true --", Equals: "' or true --"}} {
+		require.Empty(t, find(t, client, s), "%+v", s)
 	}
 }

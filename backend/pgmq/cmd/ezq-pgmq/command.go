@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -154,6 +155,7 @@ func (c *command) defineSelection(flags *flag.FlagSet) {
 		return err
 	})
 	flags.Func("header", "", headerFlag(&s.Header, &s.Value))
+	flags.Func("field", "", fieldFlag(&s.Field, &s.Equals))
 	flags.Func("older", "", func(text string) (err error) {
 		s.To, err = parseAge(text)
 		return err
@@ -172,6 +174,7 @@ func (c *command) defineSingle(flags *flag.FlagSet) {
 	case "find":
 		flags.StringVar(&c.single.Event, "event", "", "")
 		flags.Func("header", "", headerFlag(&c.single.Header, &c.single.Value))
+		flags.Func("field", "", fieldFlag(&c.single.Field, &c.single.Equals))
 		flags.IntVar(&c.max, "max", 20, "")
 		flags.BoolVar(&c.payload, "payload", false, "")
 	case "cancel":
@@ -204,10 +207,25 @@ func headerFlag(name, value *string) func(string) error {
 	}
 }
 
+// fieldFlag returns what reads the path to a field and its value, which is JSON, or else a text.
+func fieldFlag(path *string, value *any) func(string) error {
+	return func(text string) error {
+		name, written, ok := strings.Cut(text, "=")
+		if !ok || name == "" {
+			return errors.New("write it with its value, as in order.id=7")
+		}
+		*path, *value = name, written
+		if raw := json.RawMessage(written); json.Valid(raw) {
+			*value = raw
+		}
+		return nil
+	}
+}
+
 // isSelective reports whether not all dead letters of the topics are meant.
 func (c *command) isSelective() bool {
 	s := c.selection
-	return len(s.Rows) > 0 || s.ID+s.Handler+s.Reason+s.Event+s.Group+s.Header != "" || !s.From.IsZero() || !s.To.IsZero()
+	return len(s.Rows) > 0 || s.ID+s.Handler+s.Reason+s.Event+s.Group+s.Header+s.Field != "" || !s.From.IsZero() || !s.To.IsZero()
 }
 
 // selected returns which dead letters are meant, with a limit.
@@ -312,8 +330,8 @@ func (c command) check(topics []string, in string) error {
 func (c command) checkSingle() error {
 	chosen := c.single.ID+c.single.UniqueKey != ""
 	switch {
-	case c.name == "find" && !chosen && c.single.Event+c.single.Header == "":
-		return errors.New("find: say which messages, with -id, -key, -event or -header")
+	case c.name == "find" && !chosen && c.single.Event+c.single.Header+c.single.Field == "":
+		return errors.New("find: say which messages, with -id, -key, -event, -header or -field")
 	case (c.name == "cancel" || c.name == "reschedule") && !chosen:
 		return fmt.Errorf("%s: say which message, with -id or -key: find shows its ID", c.name)
 	case c.name == "reschedule" && c.at.IsZero() == (c.delay == nil):

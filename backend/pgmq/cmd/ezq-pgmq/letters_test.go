@@ -17,7 +17,7 @@ import (
 func TestDead_SelectsAndCounts(t *testing.T) {
 	t.Parallel()
 	database, _ := setUp(t)
-	_, err := pgtest.Pool(t, database).Exec(t.Context(), `insert into pgmq.q_orders_dead (vt, message, headers) values (now(), '{}',
+	_, err := pgtest.Pool(t, database).Exec(t.Context(), `insert into pgmq.q_orders_dead (vt, message, headers) values (now(), '{"order":{"id":17,"by":"ada"}}',
 		'{"ezq_uuid":"u","topic_poisoned":"orders","handler_poisoned":"mail","reason_poisoned":"order 17: timeout","tenant":"a","ezq_group":"g"}'),
 		(now(), '{}', '{"topic_poisoned":"orders","handler_poisoned":"mail","reason_poisoned":"order 4: timeout"}')`)
 	require.NoError(t, err)
@@ -32,6 +32,9 @@ func TestDead_SelectsAndCounts(t *testing.T) {
 		{"-handler", "mail", "-group", "g"},
 		{"-reason", "17: time"},
 		{"-reason", "order #", "-header", "tenant=a"},
+		{"-field", "order.id=17"},
+		{"-field", "order.by=ada"},
+		{"-field", `order.by="ada"`},
 		{"-after", "3", "-max", "1"},
 		{"-newer", "1h", "-id", "u", "-from", "orders"},
 	} {
@@ -39,8 +42,15 @@ func TestDead_SelectsAndCounts(t *testing.T) {
 		require.Zero(t, code, errOut)
 		require.Contains(t, out, "4 TIME u orders (group g): mail, after 0 failures: order 17: timeout\nshown: 1 of 5 in orders_dead\n", "%v", args)
 	}
-	_, out, _ = outputOf(t, database, "dead", "orders", "-older", "1h")
-	require.Equal(t, "shown: 0 of 5 in orders_dead\n", out)
+	for _, args := range [][]string{{"-older", "1h"}, {"-field", `order.id="17"`}} {
+		_, out, _ = outputOf(t, database, append([]string{"dead", "orders"}, args...)...)
+		require.Equal(t, "shown: 0 of 5 in orders_dead\n", out)
+	}
+	for _, field := range []string{"order.id", "=7", "order.id=[7]"} {
+		code, _, errOut := outputOf(t, database, "dead", "orders", "-field", field)
+		require.NotZero(t, code, field)
+		require.Regexp(t, "as in order.id=7|a string, a number or a bool", errOut)
+	}
 	_, out, _ = outputOf(t, database, "dead", "orders", "-max", "3")
 	require.Contains(t, out, "for the next ones, add -after 3\n")
 

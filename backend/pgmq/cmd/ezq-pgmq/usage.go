@@ -18,6 +18,7 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
       -id ID                   as a consumer gets it
       -key KEY                 that of ezq.Unique, Replace or Debounce
       -event NAME  -header NAME=VALUE
+      -field PATH=VALUE        a field of the payload, as in order.id=7; 7 is a number and "7" a text
       -max N                   show at most N messages (20)
       -payload                 with their payloads
   ezq-pgmq cancel TOPIC        delete single messages that wait, in the queue and those of groups
@@ -70,6 +71,7 @@ const usage = `ezq-pgmq shows and repairs the queues of a PostgreSQL database.
 dead, redrive and purge-dead take all dead letters, or those for which all of these match:
       -row N                   those rows, as dead shows them; may be given several times
       -id ID  -handler NAME  -event NAME  -group GROUP  -header NAME=VALUE
+      -field PATH=VALUE        a field of the payload, as find takes it
       -reason TEXT             a part of the reason, in which a # stands for a number too
       -older 24h  -newer 1h    those that were dead-lettered before then, or since
 

@@ -15,7 +15,7 @@ import (
 type change struct {
 	sql        string // which rows it is for, change.sql says
 	privileges string
-	arguments  []any // from $8 on
+	arguments  []any // from $10 on
 	running    bool  // it is also for what consumers may have
 	after      func(queue string, done changed)
 }

@@ -20,7 +20,8 @@ type choice struct {
 	backend.Selection
 	topic string
 	own   string // the topic's own queue, whose name stands before its keys
-	small bool   // only rows that are read fast are looked at
+	field BodyField
+	small bool // only rows that are read fast are looked at
 }
 
 func newChoice(topic string, s backend.Selection) (choice, error) {
@@ -31,8 +32,15 @@ func newChoice(topic string, s backend.Selection) (choice, error) {
 		}
 	}
 	own, err := queuename.Of(topic)
-	return choice{Selection: s, topic: topic, own: own}, err
+	if err != nil {
+		return choice{}, err
+	}
+	field, err := NewBodyField(s.Field, s.Equals)
+	return choice{Selection: s, topic: topic, own: own, field: field}, err
 }
+
+// readsMessages reports whether it matters what the payload of a message says.
+func (c choice) readsMessages() bool { return c.Event != "" || c.field.isSet() }
 
 //go:embed sql/matches.sql
 var matchesSQL string
@@ -40,12 +48,13 @@ var matchesSQL string
 // statement puts names in the place of what is in braces.
 func (c choice) statement(file string, t table, names ...string) string {
 	which, small, order := c.which(t)
-	with := strings.NewReplacer("{table}", t.name, "{queue}", sqlfile.Literal(t.queue), "{known}", t.known(), "{which}", which, "{small}", small, "{order}", order)
 	says := "true"
 	if t.says != "" {
 		says = "headers->'" + codec.TopicKey + "'::text = pg_catalog.to_jsonb(" + sqlfile.Literal(t.says) + "::text)"
 	}
-	all := append([]string{"{matches}", strings.ReplaceAll(sqlfile.Text(matchesSQL), "{says}", says)}, names...)
+	with := strings.NewReplacer("{table}", t.name, "{queue}", sqlfile.Literal(t.queue), "{known}", t.known(), "{which}", which, "{small}", small, "{order}", order,
+		"{says}", says, "{field}", c.field.SQL(7))
+	all := append([]string{"{matches}", sqlfile.Text(matchesSQL)}, names...)
 	return with.Replace(strings.NewReplacer(all...).Replace(sqlfile.Text(file)))
 }
 
@@ -61,12 +70,13 @@ func (c choice) arguments(t table, others ...any) []any {
 	}
 	return append([]any{
 		sqlfile.OrNull(c.ID), sqlfile.OrNull(key), sqlfile.OrNull(c.Event), sqlfile.OrNull(c.Header), value, codec.DefaultIDOf(c.ID, t.queue),
+		c.field.Path, c.field.Value(),
 	}, others...)
 }
 
 // conditions returns what an index can find for each condition of matches.sql that is set, in SQL.
-func (c choice) conditions() [4]string {
-	var all [4]string
+func (c choice) conditions() [5]string {
+	var all [5]string
 	if c.ID != "" {
 		all[0] = "headers->'ezq_uuid'::text = pg_catalog.to_jsonb($1::text)"
 	}
@@ -78,6 +88,9 @@ func (c choice) conditions() [4]string {
 	}
 	if c.Header != "" {
 		all[3] = "headers->" + sqlfile.Literal(c.Header) + "::text = pg_catalog.to_jsonb($5::text)"
+	}
+	if c.field.isSet() {
+		all[4] = c.field.constant() + " = $8::jsonb"
 	}
 	return all
 }
@@ -93,7 +106,7 @@ func (c choice) which(t table) (which, small, order string) {
 	small = statement.HeadersAreSmall()
 	if c.small {
 		small = statement.IsReadFast("headers")
-		if c.Event != "" {
+		if c.readsMessages() {
 			small += " and " + statement.IsReadFast("message")
 		}
 	}
@@ -114,7 +127,7 @@ func (c choice) which(t table) (which, small, order string) {
 // indexed returns the condition for which t has an index, with which all of it that is chosen can be found.
 func (c choice) indexed(t table) (condition string, ok bool) {
 	conditions := c.conditions()
-	for _, i := range [...]int{1, 0, 3, 2} { // the most selective first
+	for _, i := range [...]int{1, 0, 4, 3, 2} { // the most selective first
 		if conditions[i] != "" && t.indexed[i] {
 			return conditions[i], true
 		}
@@ -130,6 +143,9 @@ func (c choice) index(table string) (index catalog.Index, condition int) {
 		index.Name, index.Expressions, condition = catalog.IndexName("key", table), catalog.KeysSQL, 1
 	case c.ID != "":
 		index.Name, index.Expressions, condition = catalog.IndexName("id", table), "USING hash ((headers->'ezq_uuid'::text))", 0
+	case c.field.isSet():
+		index.Name, condition = catalog.IndexName("field", table, c.field.Path...), 4
+		index.Expressions = "USING hash ((" + c.field.constant() + "))"
 	case c.Header != "":
 		index.Name, condition = catalog.IndexName("header", table, c.Header), 3
 		index.Expressions = fmt.Sprintf("USING hash ((headers->%s::text))", sqlfile.Literal(c.Header))

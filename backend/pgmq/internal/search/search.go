@@ -85,9 +85,9 @@ func (s Search) CancelRunning(ctx context.Context, op, topic string, selection b
 	}
 }
 
-// rescheduleSQL moves messages to the time $8, or if that is null, to now. One that is due already keeps its place
+// rescheduleSQL moves messages to the time $10, or if that is null, to now. One that is due already keeps its place
 // then.
-const rescheduleSQL = "update {table} set vt = case when $8::timestamptz > clock_timestamp() then $8::timestamptz else least(vt, clock_timestamp()) end"
+const rescheduleSQL = "update {table} set vt = case when $10::timestamptz > clock_timestamp() then $10::timestamptz else least(vt, clock_timestamp()) end"
 
 // Reschedule moves what waits of the messages that selection chooses, in the queues of topic, to another
 // time. It calls wake for each queue where it has moved one.
@@ -234,7 +234,7 @@ func (o *omissions) add(t table, left missed, err error) error {
 func (o *omissions) addMissed(t table, left missed) {
 	var reasons []string
 	switch {
-	case left.slow && o.chosen.Event != "":
+	case left.slow && o.chosen.readsMessages():
 		reasons = append(reasons, fmt.Sprintf("a statement took longer than %v, and messages with large headers or payloads were left out", o.search.Timeout))
 	case left.slow:
 		reasons = append(reasons, fmt.Sprintf("a statement took longer than %v, and messages with large headers were left out", o.search.Timeout))

@@ -31,7 +31,7 @@ type table struct {
 	leases   bool // it has last_read_at
 
 	partitioned bool
-	indexed     [4]bool // by the conditions, in their order
+	indexed     [5]bool // by the conditions, in their order
 	taken       bool    // there is something that has the name of the index with which all of it can be searched
 }
 
@@ -86,13 +86,13 @@ func describe(ctx context.Context, pool *pgxpool.Pool, tables []table, chosen ch
 		index, _ := chosen.index(t.name)
 		names[i], indexes[i] = t.name, catalog.QualifiedIndex(index.Name)
 	}
-	rows, err := pool.Query(ctx, sqlfile.Text(tablesSQL), pgx.QueryExecModeCacheDescribe, names, chosen.Header, indexes)
+	rows, err := pool.Query(ctx, sqlfile.Text(tablesSQL), pgx.QueryExecModeCacheDescribe, names, chosen.Header, indexes, chosen.field.written())
 	if err != nil {
 		return nil, err
 	}
 	var n int
 	var t table
-	_, err = pgx.ForEachRow(rows, []any{&n, &t.readable, &t.headers, &t.leases, &t.partitioned, &t.indexed[0], &t.indexed[1], &t.indexed[2], &t.indexed[3], &t.taken}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&n, &t.readable, &t.headers, &t.leases, &t.partitioned, &t.indexed[0], &t.indexed[1], &t.indexed[2], &t.indexed[3], &t.indexed[4], &t.taken}, func() error {
 		t.name, t.queue, t.place, t.letters, t.says = tables[n].name, tables[n].queue, tables[n].place, tables[n].letters, tables[n].says
 		there = append(there, t)
 		return nil

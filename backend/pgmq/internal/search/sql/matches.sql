@@ -2,7 +2,8 @@
 --
 -- Parameters: $1 its ID, $2 its key with the queue of the topic before it, $3 the name of its event, $4 and $5 the name
 -- and the value of a header, each null if it does not matter; $6 the msg_id of the message that has the ID $1 if its headers
--- give it no other one, or null.
+-- give it no other one, or null; $7 the names of members that lead to a field of its payload, and $8 the value of that. {field} is
+-- that field of the column message: each step takes a member of an object, and none of an array.
 --
 -- Headers may have been written by any program. Values are compared as jsonb, since the text of a few bytes of it can have
 -- a gigabyte. An ID of the form of those of messages that have none counts if the message was leased before, {known}, as in
@@ -20,3 +21,4 @@ and ($2::text is null or headers->'ezq_unique'::text = pg_catalog.to_jsonb($2::t
 and ($3::text is null or coalesce(message->'_type'::text, headers->'name'::text) = pg_catalog.to_jsonb($3::text))
 and ($4::text is null or headers->$4::text = pg_catalog.to_jsonb($5::text))
 and {says}
+and ($7::text[] is null or {field} = $8::jsonb)
