@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
+
 	"github.com/ezq-go/ezq/backend"
 )
 
@@ -53,6 +55,7 @@ func selectionMutants() []mutant {
 	const (
 		isFound     = "stored messages/a message is found"
 		hasField    = "stored messages/a field of the body is found"
+		isATree     = "stored messages/a correlation is a tree"
 		isTold      = "stored messages/a state is told"
 		isCancelled = "stored messages/what waits is cancelled"
 		isStopped   = "stored messages/what is being handled is stopped"
@@ -86,6 +89,27 @@ func selectionMutants() []mutant {
 			fault: fieldsAs(func(s backend.Selection) []backend.Selection {
 				s.Field = s.Field[strings.LastIndex(s.Field, ".")+1:]
 				return []backend.Selection{s}
+			}),
+		},
+		{
+			name: "of several messages with a header one is found", breaks: "a search by header ends at the first message", killedBy: []string{isATree},
+			fault: fault{selection: selection{find: func(p *process, topic string, s backend.Selection) ([]backend.Found, error) {
+				all, err := p.backend.Find(context.Background(), topic, s)
+				if s.Header != "" {
+					all = all[:min(len(all), 1)]
+				}
+				return all, err
+			}}},
+		},
+		{
+			name: "a dead letter is found without its own headers", breaks: "of a dead letter, Find tells no header that it had before", killedBy: []string{isATree},
+			fault: found(func(all []backend.Found) []backend.Found {
+				for i, f := range all {
+					if f.State == backend.StateDead {
+						all[i].Metadata = message.Metadata{backend.DeadLetterReason: f.Metadata[backend.DeadLetterReason]}
+					}
+				}
+				return all
 			}),
 		},
 		{

@@ -1,0 +1,187 @@
+package ezq_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// store publishes an event that is never due and says where it comes from, as a program without ezq may.
+func store(t *testing.T, b *memory.Broker, topic, id, correlation, cause string) {
+	t.Helper()
+	msg := message.NewMessage(id, []byte(`{"_type":"E"}`))
+	for header, value := range map[string]string{"correlation_id": correlation, "causation_id": cause} {
+		if value != "" {
+			msg.Metadata.Set(header, value)
+		}
+	}
+	backend.SetDelay(msg, time.Hour)
+	require.NoError(t, b.Publish(topic, msg))
+}
+
+func newBroker(t *testing.T) *memory.Broker {
+	t.Helper()
+	b := memory.New(nil)
+	t.Cleanup(func() { _ = b.Close() })
+	return b
+}
+
+func treeOf(t *testing.T, f backend.Finder, id string, topics ...string) string {
+	t.Helper()
+	tree, err := ezq.FindTree(t.Context(), f, id, topics...)
+	require.NoError(t, err)
+	return tree.String()
+}
+
+func TestFindTree_IsThatOfEachOfItsEvents(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	store(t, b, "orders", "order", "", "")
+	store(t, b, "orders", "paid", "order", "order")
+	store(t, b, "mails", "receipt", "order", "paid")
+	store(t, b, "mails", "thanks", "order", "gone")
+	store(t, b, "mails", "other", "another", "order")
+	const want = `E order on orders: delayed
+  E paid on orders: delayed
+    E receipt on mails: delayed
+E thanks on mails: delayed; its cause gone is gone
+`
+	for _, id := range []string{"order", "paid", "receipt", "thanks", "gone"} {
+		require.Equal(t, want, treeOf(t, b, id, "orders", "mails", "none", "orders"), id)
+	}
+	require.Equal(t, "E receipt on mails: delayed; its cause paid is gone\nE thanks on mails: delayed; its cause gone is gone\n", treeOf(t, b, "receipt", "mails"))
+	require.Empty(t, treeOf(t, b, "unknown", "orders"))
+	require.Empty(t, treeOf(t, b, "order"), "it is not in the default topic")
+}
+
+func TestFindTree_HasEventsOfRequest(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	ctx := ezq.WithCorrelationID(t.Context(), "request 7")
+	require.NoError(t, ezq.Publish(ctx, b, orderPlaced{}, ezq.ID("a"), ezq.Delay(time.Hour)))
+	require.NoError(t, ezq.Publish(ctx, b, orderPlaced{}, ezq.ID("b\n"), ezq.Delay(time.Hour)))
+	name := ezq.EventName[orderPlaced]()
+	require.Equal(t, name+" a on ezq: delayed\n"+name+` "b\n" on ezq: delayed`+"\n", treeOf(t, b, "request 7"))
+	require.Equal(t, treeOf(t, b, "request 7"), treeOf(t, b, "a"))
+}
+
+// Any publisher may write any headers: they hide no event, and nothing goes round in circles.
+func TestFindTree_ForgedCausesHideNoEvent(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	store(t, b, "t", "order", "", "")
+	store(t, b, "t", "self", "order", "self")
+	store(t, b, "t", "one", "order", "three")
+	store(t, b, "t", "two", "order", "one")
+	store(t, b, "t", "three", "order", "two")
+	store(t, b, "t", "beside", "order", "two")
+	store(t, b, "t", "order", "forged", "three")
+	store(t, b, "t", "victim", "forged", "order")
+	require.Equal(t, `E order on t: delayed
+  E victim on t: delayed
+E self on t: delayed; its cause self leads back to it
+E one on t: delayed; its cause three leads back to it
+  E two on t: delayed
+    E three on t: delayed
+      E order on t: delayed
+    E beside on t: delayed
+`, treeOf(t, b, "order", "t"))
+}
+
+func TestFindTree_HasEachEventOnceWhateverItsCauses(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		b := newBroker(t)
+		n := 1 + random.IntN(12)
+		for i := range n {
+			store(t, b, "t", fmt.Sprint("e", i), "c", fmt.Sprint("e", random.IntN(n+1)))
+		}
+		tree, err := ezq.FindTree(t.Context(), b, "c", "t")
+		require.NoError(t, err)
+		seen := map[string]int{}
+		var visit func(cause *ezq.TreeEvent, events []*ezq.TreeEvent)
+		visit = func(cause *ezq.TreeEvent, events []*ezq.TreeEvent) {
+			for _, e := range events {
+				seen[e.ID]++
+				require.Len(t, e.Found, 1)
+				if cause != nil {
+					require.Equal(t, cause.ID, e.CausationID)
+				} else {
+					require.True(t, e.CauseGone != e.CauseLoops, "%+v", e)
+					require.Equal(t, e.CauseGone, e.CausationID == fmt.Sprint("e", n))
+				}
+				visit(e, e.Children)
+			}
+		}
+		visit(nil, tree.Roots)
+		require.Len(t, seen, n, "seed %d", seed)
+		for id, times := range seen {
+			require.Equal(t, 1, times, id)
+		}
+	}
+}
+
+func TestFindTree_IsBounded(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	store(t, b, "t", "order", "", "")
+	for range ezq.MaxTree {
+		store(t, b, "t", message.NewMessage("", nil).UUID+"flood", "order", "order")
+	}
+	tree, err := ezq.FindTree(t.Context(), b, "order", "t", "u")
+	truncated, ok := errors.AsType[*backend.TruncatedError](err)
+	require.True(t, ok, err)
+	require.Contains(t, truncated.Reason, "more than 1000 messages")
+	require.Equal(t, "order", tree.Roots[0].ID, "many others take not its room")
+	require.Len(t, tree.Roots, 1)
+	require.Len(t, tree.Roots[0].Children[0].Found, ezq.MaxTree-1, "they have one ID")
+
+	for i := range 9 {
+		store(t, b, "u", "x", fmt.Sprint("forged ", i), "")
+	}
+	tree, err = ezq.FindTree(t.Context(), b, "x", "u")
+	require.ErrorContains(t, err, "events of 10 correlations have the ID, and 8 were looked at")
+	require.Len(t, tree.CorrelationIDs, 8)
+	require.Len(t, tree.Roots[0].Found, 9)
+	_, err = ezq.FindTree(t.Context(), b, "")
+	require.ErrorContains(t, err, "there is no ID")
+}
+
+// partial is a Finder that fails for a topic, and returns what it has found.
+type partial struct {
+	backend.Finder
+	topic string
+	err   error
+}
+
+func (p partial) Find(ctx context.Context, topic string, s backend.Selection) ([]backend.Found, error) {
+	found, err := p.Finder.Find(ctx, topic, s)
+	if topic == p.topic {
+		err = p.err
+	}
+	return found, err
+}
+
+func TestFindTree_ReturnsWhatIsThereWithTheErrors(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	store(t, b, "a", "order", "", "")
+	store(t, b, "b", "paid", "order", "order")
+	failed := errors.New("no SELECT on b")
+	tree, err := ezq.FindTree(t.Context(), partial{b, "b", failed}, "order", "a", "b")
+	require.ErrorIs(t, err, failed)
+	require.Equal(t, 1, strings.Count(err.Error(), failed.Error()))
+	require.Equal(t, "E order on a: delayed\n  E paid on b: delayed\n", tree.String())
+}
