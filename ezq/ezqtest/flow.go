@@ -42,8 +42,9 @@ func Run(t *testing.T, build func(client backend.Backend) *ezq.Router, body func
 // RunOn is [Run] on another backend and in real time. It does not close the backend.
 // [Flow.AwaitIdle] fails the test after 30 seconds. [Flow.Advance] waits in real time, unless
 // the backend has a method Forward(context.Context, time.Duration) error that lets time
-// pass for its messages, as that of backend/pgmq/pgmqtest does. No other test may use the
-// topics of the router.
+// pass for its messages, as that of backend/pgmq/pgmqtest does, though not for pauses. No other test may use the
+// topics of the router. A client that can do some of what backends may do besides, and not all, returns
+// errors that match [errors.ErrUnsupported] for the rest.
 func RunOn(t *testing.T, on backend.Backend, build func(client backend.Backend) *ezq.Router, body func(f *Flow)) {
 	t.Helper()
 	run(t, on, 30*time.Second, build, body)
@@ -55,7 +56,7 @@ func run(tb testing.TB, on backend.Backend, timeout time.Duration, build func(ba
 	f := &Flow{
 		tb: tb, ctx: ctx, timeout: timeout, backend: newRecordingBackend(on), stopped: make(chan struct{}),
 	}
-	router := build(f.backend)
+	router := build(f.backend.client())
 	router.Use(f.backend.watch)
 	go func() {
 		defer close(f.stopped)

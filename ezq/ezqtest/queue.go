@@ -25,7 +25,8 @@ type recordingBackend struct {
 	changed    chan struct{}   // closed, and replaced, with each change
 	subscribed map[string]bool // topics with a subscription
 	waiting    []*waitingMessage
-	known      map[messageKey]bool // what has been seen so far
+	paused     map[string]backend.Paused // by their topics
+	known      map[messageKey]bool       // what has been seen so far
 	records    []record
 	faults     []fault // for the deliveries to come
 	begun      int     // deliveries
@@ -39,13 +40,62 @@ type waitingMessage struct {
 	first            time.Time // when it was published, or the first of those that it has replaced
 	visible          time.Time
 	handled          bool
+	gone             bool // it was cancelled while it was being handled
 }
 
 // messageKey is where a message is.
 type messageKey struct{ topic, id string }
 
 func newRecordingBackend(on backend.Backend) *recordingBackend {
-	return &recordingBackend{Backend: on, changed: make(chan struct{}), subscribed: map[string]bool{}, known: map[messageKey]bool{}}
+	return &recordingBackend{Backend: on, changed: make(chan struct{}), subscribed: map[string]bool{}, paused: map[string]backend.Paused{}, known: map[messageKey]bool{}}
+}
+
+// client returns the backend as the program gets it.
+func (b *recordingBackend) client() backend.Backend {
+	if isSteerable(b.Backend) {
+		return steered{b}
+	}
+	return b
+}
+
+// topicsOf returns a topic, and all others where a message with the ID waits or is handled.
+func (b *recordingBackend) topicsOf(id, topic string) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	topics := []string{topic}
+	for _, w := range b.waiting {
+		if w.id == id && !slices.Contains(topics, w.topic) {
+			topics = append(topics, w.topic)
+		}
+	}
+	return topics
+}
+
+// note notes what a backend has of the messages with an ID, which may have been deleted or moved.
+func (b *recordingBackend) note(topic, id string, found []backend.Found) {
+	b.update(func() {
+		there := slices.DeleteFunc(slices.Clone(b.waiting), func(w *waitingMessage) bool { return w.topic != topic || w.id != id })
+		for _, w := range there {
+			switch {
+			case len(found) == 0 && w.handled:
+				w.gone = true
+			case len(found) == 0:
+				b.remove(w)
+			case !w.handled && found[0].State != backend.StateDelivered:
+				w.visible = found[0].VisibleAt
+			}
+		}
+		if len(there) == 0 && len(found) > 0 {
+			msg := &message.Message{UUID: id, Payload: found[0].Payload, Metadata: found[0].Metadata}
+			b.addWaiting(topic, msg, found[0].VisibleAt)
+		}
+	})
+}
+
+// isPaused reports whether nothing of a topic is delivered now.
+func (b *recordingBackend) isPaused(topic string, now time.Time) bool {
+	p, paused := b.paused[topic]
+	return paused && p.HoldsAt(now)
 }
 
 // addWaiting notes that a message is in the queue.
@@ -182,7 +232,7 @@ func (b *recordingBackend) busy() (what string, changed <-chan struct{}) {
 		switch {
 		case w.handled:
 			return fmt.Sprintf("%s on topic %q is being handled", w.event, w.topic), b.changed
-		case !w.visible.After(now) && b.subscribed[w.topic]:
+		case !w.visible.After(now) && b.subscribed[w.topic] && !b.isPaused(w.topic, now):
 			return fmt.Sprintf("%s on topic %q waits to be handled", w.event, w.topic), b.changed
 		}
 	}
@@ -283,6 +333,9 @@ func (b *recordingBackend) settle(d *delivery, w *waitingMessage, msg *message.M
 	case d.committed():
 		b.update(func() { b.remove(w) })
 		msg.Ack()
+	case b.isGone(w):
+		b.update(func() { b.remove(w) })
+		msg.Nack() // which changes nothing
 	case fault(d.fault.Load()) != none: // the outcome is lost
 		b.update(func() { w.handled, w.visible = false, time.Time{} })
 		backend.Nack(msg, backend.DeliveryFromContext(msg.Context()).Unchanged())
@@ -303,6 +356,12 @@ func (b *recordingBackend) settle(d *delivery, w *waitingMessage, msg *message.M
 		b.update(func() { w.handled, w.visible = false, time.Time{} })
 		msg.Nack()
 	}
+}
+
+func (b *recordingBackend) isGone(w *waitingMessage) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return w.gone
 }
 
 func (b *recordingBackend) remove(w *waitingMessage) {
