@@ -7,7 +7,9 @@ import (
 )
 
 // Store is what the subscriptions to a topic use.
-func (b *Broker) Store(name string) subscription.Store { return b.topics.get(name) }
+func (b *Broker) Store(name string) subscription.Store {
+	return consumedTopic{topic: b.topics.get(name)}
+}
 
 // EndLease ends the lease, or the delay, of a message.
 func (b *Broker) EndLease(name, uuid string) {

@@ -60,6 +60,11 @@ type Config struct {
 	// [backend.PublishCondition]. Defaults to 24 hours.
 	IDWindow time.Duration
 
+	// DeadLettersFor is how long a dead letter is kept that the consumers of this Broker have dead-lettered, in the topic
+	// that is named after theirs with _dead behind it. It is then deleted, also after Close; one that is leased or
+	// delayed stays until it is not. Those in topics that only a Poison names stay. Defaults to 0: for ever.
+	DeadLettersFor time.Duration
+
 	// Logger receives the records that no call returns. Defaults to
 	// [slog.Default].
 	Logger *slog.Logger
@@ -78,6 +83,7 @@ func (c Config) validate() error {
 		{"MaxExtension", c.MaxExtension},
 		{"DrainTimeout", c.DrainTimeout},
 		{"IDWindow", c.IDWindow},
+		{"DeadLettersFor", c.DeadLettersFor},
 	} {
 		if d.value < 0 {
 			return fmt.Errorf("memory: Config.%s is %v: use a positive duration, or 0 for the default", d.name, d.value)
@@ -187,7 +193,8 @@ func (b *Broker) Subscribe(ctx context.Context, topic string) (<-chan *message.M
 	if err != nil {
 		return nil, err
 	}
-	return b.subscriptions.Start(ctx, t, subscription.Config{
+	store := consumedTopic{t, retention{topic, b.config.DeadLettersFor}}
+	return b.subscriptions.Start(ctx, store, subscription.Config{
 		Topic:            topic,
 		Lease:            b.config.Lease,
 		MaxExtension:     b.config.MaxExtension,

@@ -150,8 +150,9 @@ type topic struct {
 }
 
 var (
-	_ subscription.Pausable  = (*topic)(nil)
-	_ subscription.Removable = (*topic)(nil)
+	_ subscription.Store     = consumedTopic{}
+	_ subscription.Pausable  = consumedTopic{}
+	_ subscription.Removable = consumedTopic{}
 )
 
 // publication is what one call publishes.
@@ -267,11 +268,10 @@ func (t *topic) resume(only *backend.Paused) bool {
 	return true
 }
 
-// Claim implements [subscription.Store].
-func (t *topic) Claim(_ context.Context, settlements []subscription.Settlement, limit int, d time.Duration) (subscription.Claim, error) {
+func (t *topic) claim(settlements []subscription.Settlement, limit int, d time.Duration, r retention) subscription.Claim {
 	t.parent.mu.Lock()
 	defer t.parent.mu.Unlock()
-	claim := subscription.Claim{Missed: t.settle(settlements), Next: -1}
+	claim := subscription.Claim{Missed: t.settle(settlements, r), Next: -1}
 	now := time.Now()
 	for len(claim.Leases) < limit && len(t.entries) > 0 && !t.entries[0].visible.After(now) {
 		e := t.entries[0]
@@ -285,7 +285,7 @@ func (t *topic) Claim(_ context.Context, settlements []subscription.Settlement, 
 	if len(t.entries) > 0 {
 		claim.Next = max(t.entries[0].visible.Sub(now), 0)
 	}
-	return claim, nil
+	return claim
 }
 
 // nextLeaseTime returns a time that no lease has been given before: with the number
@@ -298,14 +298,7 @@ func (t *topic) nextLeaseTime(now time.Time) time.Time {
 	return now
 }
 
-// Settle implements [subscription.Store].
-func (t *topic) Settle(_ context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {
-	t.parent.mu.Lock()
-	defer t.parent.mu.Unlock()
-	return t.settle(settlements), nil
-}
-
-func (t *topic) settle(settlements []subscription.Settlement) (missed subscription.Missed) {
+func (t *topic) settle(settlements []subscription.Settlement, r retention) (missed subscription.Missed) {
 	now := time.Now()
 	for _, s := range settlements {
 		e, ok := t.byID[s.ID]
@@ -334,7 +327,9 @@ func (t *topic) settle(settlements []subscription.Settlement) (missed subscripti
 			t.makeVisible(e, now.Add(s.Disposition.Fallback.Delay))
 		case subscription.DeadLetter:
 			t.remove(e)
-			t.parent.find(s.Disposition.Target.Topic).add(e.deadLetter(s.Disposition.Target, now))
+			dead, in := e.deadLetter(s.Disposition.Target, now), t.parent.find(s.Disposition.Target.Topic)
+			in.add(dead)
+			r.limit(dead, in, s.Disposition.Target.Topic)
 		case subscription.Release:
 			e.number--
 			t.makeVisible(e, e.published)
@@ -347,6 +342,19 @@ func (t *topic) remove(e *entry) {
 	heap.Remove(&t.entries, e.index)
 	delete(t.byID, e.id)
 	t.conditions.remove(e)
+}
+
+// expire deletes a dead letter that is still there. One that is leased or delayed stays until it is not.
+func (t *topic) expire(dead *entry) {
+	t.parent.mu.Lock()
+	defer t.parent.mu.Unlock()
+	switch left := time.Until(dead.visible); {
+	case t.byID[dead.id] != dead: // it was redriven, acked or purged
+	case left > 0:
+		time.AfterFunc(left, func() { t.expire(dead) })
+	default:
+		t.remove(dead)
+	}
 }
 
 // makeVisible ends a lease: the message becomes visible at the given time.

@@ -29,6 +29,10 @@ type Flow struct {
 // once. build gets the Broker, for the handlers to publish with. Run stops the router when
 // body returns, and fails the test if the router returns an error.
 //
+// The Broker that build gets is one that the flow watches. It can do what a Broker can, with interfaces as
+// [backend.Canceller], [backend.Pauser] and [backend.DeadLetterStore], and the flow knows afterwards what waits. The
+// events of a topic that is paused are not waited for.
+//
 // In a bubble nothing may wait for anything outside of it, such as a server, and body
 // cannot call t.Run or t.Parallel.
 func Run(t *testing.T, build func(client backend.Backend) *ezq.Router, body func(f *Flow)) {
