@@ -286,20 +286,17 @@ func cutLoops(events []*TreeEvent, causes []int) {
 // eventsOf returns the events of messages, the earliest first. The copies of an event in several groups are one, if all say
 // the same cause.
 func eventsOf(topics []string, messages []*treeMessage) (events []*TreeEvent) {
-	type identity struct {
-		topic     int
-		id, cause string
-	}
+	type identity struct{ topic, id, cause string }
 	slices.Reverse(messages) // of one topic and time, the newest was found first
 	slices.SortStableFunc(messages, func(a, b *treeMessage) int {
 		return cmp.Or(a.PublishedAt.Compare(b.PublishedAt), cmp.Compare(a.topic, b.topic), cmp.Compare(min(len(a.cause()), 1), min(len(b.cause()), 1)))
 	})
 	known := map[identity]*TreeEvent{}
 	for _, m := range messages {
-		id := identity{m.topic, m.ID, m.cause()}
+		id := identity{cmp.Or(m.PublishedTo, topics[m.topic]), m.ID, m.cause()}
 		e := known[id]
 		if e == nil {
-			e = &TreeEvent{ID: m.ID, Topic: topics[m.topic], CausationID: m.cause()}
+			e = &TreeEvent{ID: m.ID, Topic: id.topic, CausationID: m.cause()}
 			known[id] = e
 			events = append(events, e)
 		}
