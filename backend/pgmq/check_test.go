@@ -1,6 +1,7 @@
 package pgmq_test
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -188,6 +189,53 @@ func TestCheck_OfOddTableHidesNoOther(t *testing.T) {
 	require.Contains(t, kinds, "many-deliveries z")
 	require.Contains(t, kinds["not-checked many-deliveries"], "locked")
 	require.Contains(t, kinds["not-checked events"], "a among them")
+}
+
+// Expressions of an index, a constraint or statistics are run by the planner, and those of a view by the reader. And a table that is
+// locked keeps no one waiting.
+func TestCheck_RunsNoCodeOfUntrustedRoles(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	execute(t, pool, "create schema hostile; grant usage on schema hostile to public; select pgmq.create('orders'); insert into pgmq.q_orders (vt, read_ct) values (now(), 99)")
+	stranger := pgtest.Pool(t, pgtest.Role(t, database, "grant usage, create on schema pgmq to {role}", "grant create on schema hostile to {role}"))
+	execute(t, stranger, `create function hostile.run(role text) returns boolean immutable language plpgsql as
+		'begin if current_user <> role then raise exception using errcode = ''57014'', message = ''it was run''; end if; return true; end'`)
+	const columns = "(msg_id bigint, read_ct int, enqueued_at timestamptz, last_read_at timestamptz, vt timestamptz not null, message jsonb, headers jsonb)"
+	for _, sql := range []string{
+		"create table pgmq.q_index " + columns, "create index on pgmq.q_index (vt) where hostile.run('%s')",
+		"create table pgmq.q_statistics " + columns, "create statistics hostile.s on hostile.run('%s'), vt from pgmq.q_statistics",
+		"create table pgmq.q_parent " + columns, "create table pgmq.child (check (hostile.run('%s'))) inherits (pgmq.q_parent)",
+		"create view pgmq.ezq_pauses as select 'a' as queue, 'b' as paused_by, 'c' as reason, now() as since, null::timestamptz as until where hostile.run('%s')",
+		"create table pgmq.q_locked " + columns, "create index on pgmq.q_locked ((msg_id + 1))",
+	} {
+		execute(t, stranger, strings.ReplaceAll(sql, "%s", stranger.Config().ConnConfig.User))
+	}
+	locking, err := stranger.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, locking.Rollback(context.Background())) }()
+	_, err = locking.Exec(t.Context(), "lock table pgmq.q_locked in access exclusive mode")
+	require.NoError(t, err)
+
+	for _, trusting := range []bool{false, true} {
+		client, err := pgmq.New(pool, &pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: trusting}, Subscriber: pgmq.SubscriberConfig{NoCreate: trusting}})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		found, err := client.Check(ctx)
+		cancel()
+		require.NoError(t, err)
+		kinds := map[string]string{}
+		for _, f := range found {
+			require.NotContains(t, f.Seen, "took too long", f.Object)
+			kinds[f.ID+" "+f.Object] = f.Seen
+		}
+		require.Contains(t, kinds, "many-deliveries orders")
+		require.Contains(t, kinds["not-checked paused-topic"], "pgmq.ezq_pauses")
+		require.Contains(t, kinds["not-checked events"], "those of 4 queues")
+		require.Contains(t, kinds["not-checked untrusted-table"], "locked")
+		_, told := kinds["untrusted-table table pgmq.q_index"]
+		require.Equal(t, !trusting, told)
+	}
 }
 
 func TestCheck_NamesPooler(t *testing.T) {

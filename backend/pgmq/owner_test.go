@@ -210,6 +210,7 @@ func TestQueue_OfTrustedOwnerRunsNoCodeOfUntrustedRole(t *testing.T) {
 		"policy":                       "alter table pgmq.q_orders enable row level security; create policy p on pgmq.q_orders using (public.take(message))",
 		"rule":                         "create rule r as on insert to pgmq.q_orders do also select public.take(new.message)",
 		"rule that writes a table":     "create rule r as on insert to pgmq.q_orders do also insert into public.copies values (new.message)",
+		"statistics":                   "create statistics public.s on (public.unchanged(message)) from pgmq.q_orders",
 		"operator":                     "alter table pgmq.q_orders add check ((message operator(public.~~~) message) is not null)",
 		"domain":                       "alter table pgmq.q_orders add column x public.stealing",
 		"child of the role":            "create table public.child () inherits (pgmq.q_orders); create trigger t before update on public.child for each row execute function public.steal()",

@@ -47,6 +47,7 @@ func waysToCode() map[string]string {
 		aPolicy:                           "alter table {c} enable row level security; create policy p on {c} using (" + hidden + " is not null)",
 		"a hidden rule":                   "create rule r as on insert to {c} do also select " + hidden,
 		"an index":                        "create index on {c} (public.unchanged({k}))",
+		"statistics":                      "create statistics public.statistics_{n} on (public.unchanged({k})) from {c}",
 		"an operator in an index":         "create index on {c} (({k} operator(public.~~~) {k}))",
 		"a generated column":              "alter table {a} add column x {type} generated always as (public.unchanged({k})) stored",
 		"a domain":                        "alter table {a} add column x public.stealing",

@@ -96,7 +96,7 @@ func (s untrustedTable) codeError() error {
 	cause := fmt.Errorf("the table %s belongs to the role %s, which this one has no reason to trust, and has what neither PGMQ nor ezq makes, and what can run code with the rights of this role: %s",
 		s.Table, s.Owner, s.What)
 	if s.Trusted {
-		cause = fmt.Errorf("the table %s has a trigger, rule, policy, constraint, default, index, column or key of partitions with %s, which belongs to the role %s,"+
+		cause = fmt.Errorf("the table %s has a trigger, rule, policy, constraint, default, index, statistics, column or key of partitions with %s, which belongs to the role %s,"+
 			" which this one has no reason to trust, and would run with the rights of this role", s.Table, s.What, s.Of)
 	}
 	return &fault.Error{

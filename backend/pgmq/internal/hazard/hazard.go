@@ -47,8 +47,10 @@ type Hazard struct {
 	// Threshold is how much of it is too much, in SQL.
 	Threshold string
 
-	perQueue bool   // its statement is about one queue
-	needs    string // a table without which it cannot be
+	// Needs is a table besides those of queues that it reads, and without which it cannot be. Others may have made that.
+	Needs string
+
+	perQueue bool // its statement is about one queue
 }
 
 // Found is a sign of a hazard.
@@ -82,36 +84,42 @@ func statement(file, threshold string) (string, error) {
 	return strings.NewReplacer("{queues}", sqlfile.Text(string(queues)), "{threshold}", threshold).Replace(sqlfile.Text(string(text))), nil
 }
 
-// run calls scan for the rows of a statement.
-func run(ctx context.Context, conn *pgxpool.Conn, sql string, scan func(pgx.CollectableRow) error) error {
-	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: beginSQL}, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, sql, pgx.QueryExecModeCacheDescribe)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			if err := scan(rows); err != nil {
-				return err
-			}
-		}
-		return rows.Err()
-	})
+func begin(ctx context.Context, conn *pgxpool.Conn, do func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: beginSQL}, do)
 }
 
-// Queues returns the queues whose events can be looked at, without running code of their owners, and the others.
-func Queues(ctx context.Context, conn *pgxpool.Conn) (readable, others []string, err error) {
+// run calls scan for the rows of a statement.
+func run(ctx context.Context, conn *pgxpool.Conn, sql string, scan func(pgx.CollectableRow) error) error {
+	return begin(ctx, conn, func(tx pgx.Tx) error { return query(ctx, tx, sql, scan) })
+}
+
+func query(ctx context.Context, tx pgx.Tx, sql string, scan func(pgx.CollectableRow) error) error {
+	rows, err := tx.Query(ctx, sql, pgx.QueryExecModeCacheDescribe)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// Queues returns the queues whose events can be looked at, and the others. mayRead has the tables that run no code of their owners.
+func Queues(ctx context.Context, conn *pgxpool.Conn, mayRead map[string]bool) (readable, others []string, err error) {
 	sql, err := statement("readable", "")
 	if err != nil {
 		return nil, nil, err
 	}
 	err = run(ctx, conn, sql, func(row pgx.CollectableRow) error {
-		var queue string
+		var queue, table string
 		var ok bool
-		if err := row.Scan(&queue, &ok); err != nil {
+		if err := row.Scan(&queue, &table, &ok); err != nil {
 			return err
 		}
-		if ok {
+		if ok && mayRead[table] {
 			readable = append(readable, queue)
 		} else {
 			others = append(others, queue)
@@ -121,7 +129,7 @@ func Queues(ctx context.Context, conn *pgxpool.Conn) (readable, others []string,
 	return readable, others, err
 }
 
-// Tables returns the tables of queues and archives, and those of ezq.
+// Tables returns the tables of queues and archives, and those of ezq. Their names are quoted where they have to be.
 func Tables(ctx context.Context, conn *pgxpool.Conn) (tables []string, err error) {
 	sql, err := statement("tables", "")
 	if err != nil {
@@ -144,17 +152,48 @@ func (h Hazard) Look(ctx context.Context, conn *pgxpool.Conn, queues []string) (
 	var signs signs
 	if !h.perQueue {
 		err = run(ctx, conn, fmt.Sprintf("select * from (%s) as found(object, seen, sql) limit %d", sql, mostCounted+1), signs.add)
-		if h.needs != "" && fault.IsCode(err, "42P01") {
+		if h.Needs != "" && fault.IsCode(err, "42P01") {
 			err = nil
 		}
 		return signs.told(), err
 	}
-	var errs []error
+	_, err = Split(ctx, conn, queues, func(tx pgx.Tx, some []string) error {
+		var found []Found
+		err := query(ctx, tx, forEach(sql, some), func(row pgx.CollectableRow) error {
+			f, err := pgx.RowToStructByPos[Found](row)
+			found = append(found, f)
+			return err
+		})
+		if err == nil { // otherwise it is looked for again
+			for _, f := range found {
+				signs.keep(f)
+			}
+		}
+		return err
+	})
+	return signs.told(), err
+}
+
+// Split calls do for some of all at a time, in a transaction as that of a hazard. If that fails, it does so for fewer, as long as
+// there is time: one that is locked, or slow, hides no other. It returns those for which it fails.
+func Split(ctx context.Context, conn *pgxpool.Conn, all []string, do func(tx pgx.Tx, some []string) error) (failed []string, err error) {
 	end := time.Now().Add(patience)
-	for some := range slices.Chunk(queues, 100) { // a statement about all of a thousand takes long to plan
-		errs = append(errs, signs.lookAt(ctx, conn, sql, some, end))
+	var try func(some []string)
+	try = func(some []string) {
+		fails := begin(ctx, conn, func(tx pgx.Tx) error { return do(tx, some) })
+		switch {
+		case fails == nil:
+		case len(some) == 1 || time.Now().After(end) || ctx.Err() != nil || conn.Conn().IsClosed():
+			failed, err = append(failed, some...), errors.Join(err, fails)
+		default:
+			try(some[:len(some)/2])
+			try(some[len(some)/2:])
+		}
 	}
-	return signs.told(), errors.Join(errs...)
+	for some := range slices.Chunk(all, 100) { // a statement about all of a thousand takes long to plan
+		try(some)
+	}
+	return failed, err
 }
 
 // forEach returns a statement about queues, from one about {table} and {queue}.
@@ -172,24 +211,6 @@ func forEach(sql string, queues []string) string {
 type signs struct {
 	all  []Found
 	more int
-}
-
-// lookAt adds the signs of queues. One for which the statement fails, or takes long, hides none of another, as long as there is time.
-func (s *signs) lookAt(ctx context.Context, conn *pgxpool.Conn, sql string, queues []string, end time.Time) error {
-	var found signs
-	err := run(ctx, conn, forEach(sql, queues), found.add)
-	switch {
-	case err == nil:
-		for _, f := range found.all {
-			s.keep(f)
-		}
-		s.more += found.more
-		return nil
-	case len(queues) == 1 || time.Now().After(end) || conn.Conn().IsClosed():
-		return err
-	}
-	half := len(queues) / 2
-	return errors.Join(s.lookAt(ctx, conn, sql, queues[:half], end), s.lookAt(ctx, conn, sql, queues[half:], end))
 }
 
 func (s *signs) add(row pgx.CollectableRow) error {

@@ -251,7 +251,13 @@ func hazardOf(t *testing.T, id string) hazard.Hazard {
 func look(t *testing.T, pool *pgxpool.Pool, h hazard.Hazard) (found []hazard.Found) {
 	t.Helper()
 	require.NoError(t, pool.AcquireFunc(t.Context(), func(conn *pgxpool.Conn) error {
-		queues, _, err := hazard.Queues(t.Context(), conn)
+		tables, err := hazard.Tables(t.Context(), conn)
+		require.NoError(t, err)
+		mayRead := map[string]bool{}
+		for _, table := range tables {
+			mayRead[table] = true
+		}
+		queues, _, err := hazard.Queues(t.Context(), conn, mayRead)
 		if err == nil {
 			found, err = h.Look(t.Context(), conn, queues)
 		}

@@ -39,8 +39,8 @@ func warnings() []Hazard {
 		{ID: "notify-trigger", Severity: Warning, Remedy: "remove it, unless other programs listen to it: ezq notifies outside of the publisher's commit"},
 		{ID: "timeouts", Severity: Warning, Remedy: "reset it for this role: ezq bounds its own statements, and the setting ends these, or handlers in transactions"},
 		{ID: "not-dumped", Severity: Warning, Remedy: "take the table out of the extension, which leaves it as it is: pg_dump leaves out the rows of members"},
-		{ID: "meta-mismatch", Severity: Warning, needs: "pgmq.meta", Remedy: "create what is missing; existing tables and events stay as they are"},
-		{ID: "capital-letters", Severity: Warning, needs: "pgmq.meta", Remedy: "move its events to a queue with a name in small letters before PGMQ is updated to 1.10"},
+		{ID: "meta-mismatch", Severity: Warning, Needs: "pgmq.meta", Remedy: "create what is missing; existing tables and events stay as they are"},
+		{ID: "capital-letters", Severity: Warning, Needs: "pgmq.meta", Remedy: "move its events to a queue with a name in small letters before PGMQ is updated to 1.10"},
 		{ID: "old-queue", Severity: Warning, Remedy: "add the column, as PGMQ's update does"},
 		{ID: "row-security", Severity: Warning, Remedy: "switch it off, or see that its policies let consumers see all rows"},
 		{ID: "encoding", Severity: Warning, Remedy: "use a database with the encoding UTF8"},
@@ -49,8 +49,8 @@ func warnings() []Hazard {
 
 func notes() []Hazard {
 	return []Hazard{
-		{ID: "paused-topic", Severity: Note, needs: "pgmq.ezq_pauses", Remedy: "resume it with Client.Resume when the reason is gone"},
-		{ID: "own-queue-beside-groups", Severity: Note, needs: "pgmq.topic_bindings", Remedy: "if no consumer without a group reads it, drop the topic's own queue"},
+		{ID: "paused-topic", Severity: Note, Needs: "pgmq.ezq_pauses", Remedy: "resume it with Client.Resume when the reason is gone"},
+		{ID: "own-queue-beside-groups", Severity: Note, Needs: "pgmq.topic_bindings", Remedy: "if no consumer without a group reads it, drop the topic's own queue"},
 		{ID: "long-lease", Severity: Note, perQueue: true, Remedy: "if a consumer died that had leased them, make them visible; if they were snoozed, leave them"},
 		{ID: "unlogged-queue", Severity: Note, Remedy: "leave it if its events may be lost in a crash"},
 		{ID: "stale-statistics", Severity: Note, Threshold: "10000", Remedy: "analyze it after a bulk load, for pgmq.read and queries of your own"},

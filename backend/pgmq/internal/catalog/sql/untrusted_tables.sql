@@ -8,7 +8,7 @@
 -- the name of the current one.
 --
 -- Code is what runs when a row is written or read: triggers, rules, policies, and expressions in constraints, in defaults,
--- in indexes and in the keys of partitions, on the table and on each that inherits from it, or that it inherits from.
+-- in indexes, in statistics (which the planner evaluates) and in the keys of partitions, on the table and on each that inherits from it, or that it inherits from.
 -- An expression can hide a call, in a function of PostgreSQL that executes a text, and PostgreSQL notes no dependency
 -- then. So of an untrusted owner all counts that is not known: what PGMQ and ezq make. PGMQ's own trigger is known of a
 -- trusted owner only: it has functions and operators without a schema, which the role that made it may have made too.
@@ -55,6 +55,7 @@ parts as (
 		from pg_trigger where tgrelid = t.oid and not tgisinternal
 		union all select 'pg_rewrite'::regclass::oid, oid, 0, false from pg_rewrite where ev_class = t.oid
 		union all select 'pg_policy'::regclass::oid, oid, 0, false from pg_policy where polrelid = t.oid
+		union all select 'pg_statistic_ext'::regclass::oid, oid, 0, stxexprs is null from pg_statistic_ext where stxrelid = t.oid
 		union all select 'pg_class'::regclass::oid, t.oid, 0, t.relkind in ('r', 'p')
 			and not exists (select from pg_partitioned_table where partrelid = t.oid and partexprs is not null)
 		union all select 'pg_class'::regclass::oid, attrelid, attnum, false from pg_attribute join pg_type on pg_type.oid = atttypid
