@@ -3,6 +3,7 @@ package hazard_test
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,7 @@ func TestHazard_IsFoundUntilItIsRemedied(t *testing.T) {
 				return
 			}
 			for _, f := range found {
+				require.NotRegexp(t, `(^|[^.\w])(setval|clock_timestamp|pg_\w+)\(`, f.SQL, "a function of the public schema could be meant")
 				for sql := range strings.SplitSeq(f.SQL, ";") { // each for itself: VACUUM runs in no transaction
 					pgtest.Exec(t, pool, sql)
 				}
@@ -154,12 +156,16 @@ func TestHazard_OfServer(t *testing.T) {
 	}
 
 	pgtest.Exec(t, pool, "select pg_create_physical_replication_slot('standby', true)")
+	pgtest.Exec(t, pool, "select pg_create_physical_replication_slot('unused')")
+	require.Len(t, found("replication-slot", ""), 1)
 	require.Equal(t, "slot standby", found("replication-slot", "")[0].Object)
+	require.Empty(t, found("replication-slot", "")[0].SQL, "its reader may come back, and would miss what was dropped")
 
 	pgtest.Exec(t, pool, "begin; select pgmq.send('orders', '{}'); prepare transaction 'forgotten'")
 	require.Empty(t, found("prepared-transaction", ""))
 	require.Equal(t, "transaction forgotten", found("prepared-transaction", "interval '0'")[0].Object)
-	pgtest.Exec(t, pool, found("prepared-transaction", "interval '0'")[0].SQL)
+	require.Empty(t, found("prepared-transaction", "interval '0'")[0].SQL, "which of both would lose nothing is not known")
+	pgtest.Exec(t, pool, "rollback prepared 'forgotten'")
 	require.Empty(t, found("prepared-transaction", "interval '0'"))
 
 	_, err := connect(t, server.URL(), "listen x").Exec(t.Context(), "begin")
@@ -173,6 +179,15 @@ func TestHazard_OfServer(t *testing.T) {
 	pgtest.Exec(t, pool, "update pg_class set relfrozenxid = ((pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 4294967296 - 400000000) % 4294967296)::text::xid where relname = 'q_orders'")
 	require.Equal(t, "table pgmq.q_orders", found("wraparound", "")[0].Object)
 	pgtest.Exec(t, pool, found("wraparound", "")[0].SQL)
+	require.Empty(t, found("wraparound", ""))
+	const old = "((pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 4294967296 - 400000000) % 4294967296)::text::xid"
+	pgtest.Exec(t, pool, "update pg_class set relfrozenxid = "+old+" where oid = (select reltoastrelid from pg_class where oid = 'pgmq.q_orders'::regclass)")
+	require.Equal(t, "table pgmq.q_orders", found("wraparound", "")[0].Object)
+	pgtest.Exec(t, pool, found("wraparound", "")[0].SQL)
+	require.Empty(t, found("wraparound", ""))
+	pgtest.Exec(t, pool, "update pg_database set datfrozenxid = "+old+" where datname = 'template1'")
+	require.Equal(t, "database template1", found("wraparound", "")[0].Object)
+	pgtest.Exec(t, pool, "update pg_database set datfrozenxid = (select d.datfrozenxid from pg_database d where d.datname = 'template0') where datname = 'template1'")
 	require.Empty(t, found("wraparound", ""))
 
 	for range 16 {
@@ -198,6 +213,66 @@ func TestHazard_OfRole(t *testing.T) {
 	require.Len(t, found, 1)
 	require.Equal(t, "statement_timeout is 1000 ms", found[0].Seen)
 	require.Empty(t, look(t, pgtest.Pool(t, database), hazardOf(t, "timeouts")))
+}
+
+// What is set for the database, or for the server, is remedied for the role. The server of the tests is not durable.
+func TestHazard_OfDatabase(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.Database(t))
+	pgtest.Exec(t, pool, "do $$ begin execute format('alter database %I set statement_timeout = 2000', current_database()); end $$")
+	pool.Reset()
+	for _, id := range []string{"timeouts", "durability"} {
+		session := func() []hazard.Found {
+			return slices.DeleteFunc(look(t, pool, hazardOf(t, id)), func(f hazard.Found) bool { return f.Object == "server" })
+		}
+		require.Len(t, session(), 1)
+		pgtest.Exec(t, pool, session()[0].SQL)
+		pool.Reset()
+		require.Empty(t, session())
+	}
+}
+
+// What looks like a hazard, and is none.
+func TestHazard_IsNotSeenInHealthyDatabase(t *testing.T) {
+	t.Parallel()
+	for id, sql := range map[string]string{
+		"not-consumed": `select pgmq.create('umlaut_dead_h0123456789abcdef0123'), pgmq.create('long_h0123456789abcdef0123');
+			comment on table pgmq.q_long_h0123456789abcdef0123 is 'ezq: topic "a long one, cut_dead"';
+			insert into pgmq.q_umlaut_dead_h0123456789abcdef0123 (vt) values (now() - interval '2 days'); insert into pgmq.q_long_h0123456789abcdef0123 (vt) values (now() - interval '2 days')`,
+		"partitions-run-out": causes()["partitions-run-out"].sql + `; create table pgmq.q_orders_2 partition of pgmq.q_orders for values from (10) to (maxvalue);
+			create table pgmq.q_a (id bigint, vt timestamptz) partition by range (id); create table pgmq.q_a_1 partition of pgmq.q_a for values from (1) to (10)`,
+		"default-partition": causes()["default-partition"].sql + "; delete from pgmq.q_orders",
+		"index-bloat": "insert into pgmq.q_orders (vt) select now() from generate_series(1, 2000); analyze pgmq.q_orders",
+	} {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			pool := pgtest.Pool(t, pgtest.Database(t))
+			pgtest.Exec(t, pool, "select pgmq.create('orders')")
+			pgtest.Exec(t, pool, sql)
+			h := hazardOf(t, id)
+			if id == "index-bloat" { // as after a failover
+				h.Threshold = "16384"
+				pgtest.Eventually(t, time.Minute, "the rows are counted", func() (counted bool) {
+					require.NoError(t, pool.QueryRow(t.Context(), "select pg_stat_get_live_tuples('pgmq.q_orders'::regclass) = 2000").Scan(&counted))
+					return counted
+				})
+				pgtest.Exec(t, pool, "select pg_stat_reset_single_table_counters('pgmq.q_orders'::regclass)")
+			}
+			pgtest.Eventually(t, 10*time.Second, "the statistics of PostgreSQL come later", func() bool { return len(look(t, pool, h)) == 0 })
+		})
+	}
+}
+
+// A session that has written keeps dead rows between its statements too, when it has no snapshot.
+func TestHazard_OldSnapshotOfWriter(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	pool := pgtest.Pool(t, database)
+	pgtest.Exec(t, pool, "select pgmq.create('orders')")
+	connect(t, database, "begin; insert into pgmq.q_orders (vt) values (now())")
+	h := hazardOf(t, "old-snapshot")
+	h.Threshold = "interval '0'"
+	require.NotEmpty(t, look(t, pool, h))
 }
 
 func TestHazard_OfEncoding(t *testing.T) {

@@ -12,12 +12,12 @@ func All() []Hazard {
 func failures() []Hazard {
 	return []Hazard{
 		{ID: "read-only", Severity: Failure, Remedy: "connect to the primary, or to a pooler that leads there; publishing and consuming both write"},
-		{ID: "autovacuum-off", Severity: Failure, Remedy: "switch it on: dead rows slow every claim down until VACUUM removes them"},
-		{ID: "wraparound", Severity: Failure, Remedy: "end what keeps VACUUM from freezing (old-snapshot, replication-slot, prepared-transaction), then vacuum"},
+		{ID: "autovacuum-off", Severity: Failure, Remedy: "switch it on: dead rows slow every claim down until VACUUM removes them; a setting of the server takes effect with select pg_catalog.pg_reload_conf()"},
+		{ID: "wraparound", Severity: Failure, Remedy: "end what keeps VACUUM from freezing (old-snapshot, replication-slot, prepared-transaction), then vacuum, a database with vacuumdb --freeze"},
 		{ID: "sequence-behind", Severity: Failure, perQueue: true, Remedy: "move the sequence on: until then publishes fail, or reuse the ids of other events"},
 		{ID: "default-partition", Severity: Failure, Remedy: "move the rows into partitions of their own with partman.partition_data_proc, then run pg_partman's maintenance"},
 		{ID: "partitions-run-out", Severity: Failure, Remedy: "run pg_partman's maintenance, and see why it does not run by itself"},
-		{ID: "durability", Severity: Failure, Remedy: "switch it on, unless events may be lost in a crash"},
+		{ID: "durability", Severity: Failure, Remedy: "switch it on, unless events may be lost in a crash; a setting of the server takes effect with select pg_catalog.pg_reload_conf()"},
 		{ID: "notification-queue", Severity: Failure, Threshold: "0.1", Remedy: "end the session that listens and stays in a transaction: PostgreSQL's log names it from half full on"},
 		{ID: "connections", Severity: Failure, Remedy: "lower pool_max_conns and SubscriberConfig.MaxConns, put a pooler in front, or raise the limit"},
 	}
@@ -27,8 +27,8 @@ func warnings() []Hazard {
 	return []Hazard{
 		{ID: "old-snapshot", Severity: Warning, Threshold: "interval '5 minutes'", Remedy: "end the session, or move its reports to a standby: VACUUM keeps all rows that died since"},
 		{ID: "idle-in-transaction", Severity: Warning, Threshold: "interval '1 minute'", Remedy: "end the session, and set idle_in_transaction_session_timeout for its role"},
-		{ID: "replication-slot", Severity: Warning, Remedy: "start its reader, or drop the slot: the server keeps WAL and dead rows for it"},
-		{ID: "prepared-transaction", Severity: Warning, Threshold: "interval '1 minute'", Remedy: "commit it or roll it back: it keeps locks and dead rows"},
+		{ID: "replication-slot", Severity: Warning, Remedy: "start its reader, or, if none is to come, drop the slot with pg_catalog.pg_drop_replication_slot: the server keeps WAL and dead rows for it"},
+		{ID: "prepared-transaction", Severity: Warning, Threshold: "interval '1 minute'", Remedy: "let its transaction manager end it, or, if that is gone, COMMIT PREPARED or ROLLBACK PREPARED, which loses its events: it keeps locks and dead rows"},
 		{ID: "dead-rows", Severity: Warning, Threshold: "10000", Remedy: "see what keeps VACUUM from them (old-snapshot, replication-slot, prepared-transaction); vacuum the table, and tune it with Client.Tune"},
 		{ID: "missing-index", Severity: Warning, Remedy: "create it: each claim reads the whole table"},
 		{ID: "invalid-index", Severity: Warning, Remedy: "drop it, and create it again: writes keep it up, and nothing uses it"},
@@ -37,7 +37,7 @@ func warnings() []Hazard {
 		{ID: "many-deliveries", Severity: Warning, perQueue: true, Remedy: "see why they fail, and limit retries with middleware.Retry and middleware.Poison"},
 		{ID: "large-archive", Severity: Warning, Threshold: "1073741824", Remedy: "set SubscriberConfig.ArchiveFor, or delete old events with Client.PurgeArchive"},
 		{ID: "notify-trigger", Severity: Warning, Remedy: "remove it, unless other programs listen to it: ezq notifies outside of the publisher's commit"},
-		{ID: "timeouts", Severity: Warning, Remedy: "reset it for this role: ezq bounds its own statements, and the setting ends these, or handlers in transactions"},
+		{ID: "timeouts", Severity: Warning, Remedy: "switch it off for this role: ezq bounds its own statements, and the setting ends these, or handlers in transactions"},
 		{ID: "not-dumped", Severity: Warning, Remedy: "take the table out of the extension, which leaves it as it is: pg_dump leaves out the rows of members"},
 		{ID: "meta-mismatch", Severity: Warning, Needs: "pgmq.meta", Remedy: "create what is missing; existing tables and events stay as they are"},
 		{ID: "capital-letters", Severity: Warning, Needs: "pgmq.meta", Remedy: "move its events to a queue with a name in small letters before PGMQ is updated to 1.10"},

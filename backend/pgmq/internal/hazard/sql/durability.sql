@@ -2,6 +2,6 @@
 -- database can have of their own.
 select 'server', name || ' is off', format('alter system set %s = on', name)
 from pg_settings where name in ('fsync', 'full_page_writes') and setting = 'off'
-union all select 'session', 'synchronous_commit is off', format('alter role %I reset synchronous_commit', current_user)
+union all select 'session', 'synchronous_commit is off', format('alter role %I in database %I set synchronous_commit = on', current_user, current_database())
 from pg_settings where name = 'synchronous_commit' and reset_val = 'off'
 order by 1, 2

@@ -2,7 +2,7 @@
 --
 -- {table} and {table name} are that of the queue, as an identifier and as a string.
 
-select format('the highest msg_id is %s, and the next one would be %s', highest, coalesce(used, 0) + 1), format('select setval(%L, %s)', sequence, highest)
+select format('the highest msg_id is %s, and the next one would be %s', highest, coalesce(used, 0) + 1), format('select pg_catalog.setval(%L, %s)', sequence, highest)
 from (select (select msg_id from {table} order by msg_id desc limit 1) as highest, pg_get_serial_sequence({table name}, 'msg_id') as sequence) as q
 cross join lateral (select pg_sequence_last_value(to_regclass(sequence)) as used) as ids
 where sequence is not null and highest > coalesce(used, 0)
