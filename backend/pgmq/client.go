@@ -407,8 +407,9 @@ func (c *Client) AllPauses(ctx context.Context) ([]backend.Paused, error) {
 //
 // It writes nothing, takes no lease, and looks with short statements, each for 5 seconds at most and at no more than a thousand
 // messages of a queue. A program can call it when it starts, and a test can require that nothing is found. What the role may not
-// see is a finding with the ID not-checked; pg_monitor lets it see the sessions of others. With NoCreate the owners of
-// queues are trusted, and it does not look for tables with code of other roles.
+// see is a finding with the ID not-checked; pg_monitor lets it see the sessions of others. It reads no table
+// that would run code of a role which this one has no reason to trust. With NoCreate the owners of queues are trusted, and it does
+// not tell of such tables.
 func (c *Client) Check(ctx context.Context) ([]Finding, error) {
 	err := c.publisher.checkOpen()
 	var found []Finding

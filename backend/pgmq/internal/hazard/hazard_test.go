@@ -242,7 +242,7 @@ func TestHazard_IsNotSeenInHealthyDatabase(t *testing.T) {
 		"partitions-run-out": causes()["partitions-run-out"].sql + `; create table pgmq.q_orders_2 partition of pgmq.q_orders for values from (10) to (maxvalue);
 			create table pgmq.q_a (id bigint, vt timestamptz) partition by range (id); create table pgmq.q_a_1 partition of pgmq.q_a for values from (1) to (10)`,
 		"default-partition": causes()["default-partition"].sql + "; delete from pgmq.q_orders",
-		"index-bloat": "insert into pgmq.q_orders (vt) select now() from generate_series(1, 2000); analyze pgmq.q_orders",
+		"index-bloat":       "insert into pgmq.q_orders (vt) select now() from generate_series(1, 2000); analyze pgmq.q_orders",
 	} {
 		t.Run(id, func(t *testing.T) {
 			t.Parallel()
@@ -273,6 +273,19 @@ func TestHazard_OldSnapshotOfWriter(t *testing.T) {
 	h := hazardOf(t, "old-snapshot")
 	h.Threshold = "interval '0'"
 	require.NotEmpty(t, look(t, pool, h))
+}
+
+// PGMQ's function would list another queue, or one of another kind.
+func TestHazard_MetaMismatchOfOtherKinds(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.Database(t))
+	pgtest.Exec(t, pool, `create table pgmq."q_Bills" (vt timestamptz); create unlogged table pgmq.q_notes (vt timestamptz); create table pgmq.q_parts (vt timestamptz) partition by range (vt);
+		insert into pgmq.meta (queue_name, is_partitioned, is_unlogged) values ('gone', false, true), ('lost', true, false)`)
+	remedies := map[string]string{}
+	for _, f := range look(t, pool, hazardOf(t, "meta-mismatch")) {
+		remedies[f.Object] = f.SQL
+	}
+	require.Equal(t, map[string]string{"Bills": "", "parts": "", "lost": "", "notes": "select pgmq.create_unlogged('notes')", "gone": "select pgmq.create_unlogged('gone')"}, remedies)
 }
 
 func TestHazard_OfEncoding(t *testing.T) {
