@@ -161,8 +161,10 @@ func (c *checkup) run(ctx context.Context) error {
 		return err
 	}
 	if len(others) > 0 {
-		c.add(notChecked, SeverityNote, grantsRemedy, hazard.Found{Object: "events",
-			Seen: fmt.Sprintf("those of %d queues may not be read, or have other columns, row security or code of their owners, %s among them", len(others), others[0])})
+		c.add(notChecked, SeverityNote, grantsRemedy, hazard.Found{
+			Object: "events",
+			Seen:   fmt.Sprintf("those of %d queues may not be read, or have other columns, row security or code of their owners, %s among them", len(others), others[0]),
+		})
 	}
 	for _, h := range hazard.All() {
 		if read, known := c.mayRead[h.Needs]; h.Needs != "" && !read {
