@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long tests wait for what must happen.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // open returns a queue on a database of its own, and a pool on that database to
 // look and interfere from outside.

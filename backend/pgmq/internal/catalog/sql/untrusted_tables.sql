@@ -46,7 +46,7 @@ parts as (
 		from pg_attrdef where adrelid = t.oid
 		union all select 'pg_class'::regclass::oid, indexrelid, 0,
 			case when t.trusted then true when indpred is null then indexprs is null or indnatts = 1 and pg_catalog.replace(pg_catalog.pg_get_expr(indexprs, indrelid), '"', '')
-					~ '^(\(headers -> ''([^'']|'''')*''::text\)|COALESCE\(\(message -> ''_type''::text\), \(headers -> ''name''::text\)\))$'
+					~ '^(\(headers -> ''([^'']|'''')*''::text\)|\(+message( -> ''([^'']|'''')*''::text\))+|COALESCE\(\(message -> ''_type''::text\), \(headers -> ''name''::text\)\))$'
 				else indnatts = 1 and pg_catalog.replace(pg_catalog.pg_get_expr(indexprs, indrelid), '"', '') = 'left((headers ->> ''ezq_unique''::text), 400)'
 					and pg_catalog.replace(pg_catalog.pg_get_expr(indpred, indrelid), '"', '') in (
 						'(jsonb_typeof((headers -> ''ezq_unique''::text)) = ''string''::text)', '(headers ? ''ezq_unique''::text)') end is true
