@@ -42,7 +42,8 @@ type Deduplicate struct {
 
 	// Key says what makes two messages the same. A message whose key is "" is
 	// always handled; one with an error fails with it. Defaults to the topic and the
-	// UUID of the message, and to "" if it has no UUID.
+	// UUID of the message, and to "" if it has no UUID. With a pattern of topics, that is the
+	// topic that the message was published to, besides the pattern.
 	Key func(msg *message.Message) (string, error)
 
 	// Handler tells handlers that share a Store apart. Defaults to the name that
@@ -170,7 +171,11 @@ func topicAndUUID(msg *message.Message) (string, error) {
 	if msg.UUID == "" {
 		return "", nil
 	}
-	return strconv.Quote(topicOf(msg.Context())) + " " + msg.UUID, nil
+	key := strconv.Quote(topicOf(msg.Context())) + " " + msg.UUID
+	if d := backend.DeliveryFromContext(msg.Context()); d != nil && d.PublishedTo != "" {
+		key = strconv.Quote(d.PublishedTo) + key
+	}
+	return key, nil
 }
 
 // keyLocks are the keys whose messages are being handled.

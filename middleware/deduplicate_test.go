@@ -75,6 +75,22 @@ func TestDeduplicate_UsesCustomKey(t *testing.T) {
 	require.EqualValues(t, 4, calls.Load())
 }
 
+func TestDeduplicate_DistinguishesTopicsOfPattern(t *testing.T) {
+	t.Parallel()
+	handler, calls := counting()
+	handle := deduplicate().Middleware(handler)
+	for _, delivery := range []*backend.Delivery{nil, {}, {PublishedTo: "orders.eu"}, {PublishedTo: "orders.us"}, {PublishedTo: "orders.eu"}} {
+		msg := plainMessage(t)
+		msg.UUID = "1"
+		if delivery != nil {
+			msg.SetContext(backend.WithDelivery(msg.Context(), delivery))
+		}
+		_, err := handle(msg)
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 3, calls.Load(), "what has no topic, and one of each topic")
+}
+
 func TestDeduplicate_DistinguishesMessagesWithoutID(t *testing.T) {
 	t.Parallel()
 	handler, calls := counting()
