@@ -201,8 +201,16 @@ func (s *treeSearch) correlations(id string, messages []*treeMessage) (others []
 	return others
 }
 
+// copyOf is what tells the copy for a group that takes a pattern, which may be found by the pattern and by its topic.
+type copyOf struct {
+	treePlace
+	publishedTo string
+	publishedAt int64
+}
+
 // find returns what is chosen of all topics, and one message more than the tree has room for if there is one.
 func (s *treeSearch) find(ctx context.Context, selection backend.Selection) (all []*treeMessage) {
+	copies := map[copyOf]int{} // by which topic they were found first
 	for i, topic := range s.topics {
 		selection.Limit = MaxTree + 1 - min(len(s.messages)+len(all), MaxTree)
 		found, err := s.finder.Find(ctx, topic, selection)
@@ -210,7 +218,16 @@ func (s *treeSearch) find(ctx context.Context, selection backend.Selection) (all
 			s.errs = append(s.errs, err)
 		}
 		for _, f := range found {
-			all = append(all, &treeMessage{f, i})
+			m := &treeMessage{f, i}
+			if f.PublishedTo != "" {
+				one := copyOf{m.place(), f.PublishedTo, f.PublishedAt.UnixMicro()}
+				one.topic = 0
+				if first, known := copies[one]; known && first != i {
+					continue
+				}
+				copies[one] = i
+			}
+			all = append(all, m)
 		}
 	}
 	return all

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -65,4 +66,23 @@ func TestFindTree_IsBoundedUnlessThereIsAnIndex(t *testing.T) {
 	tree, err = ezq.FindTree(t.Context(), client, "order", "t")
 	require.NoError(t, err)
 	require.Equal(t, "Paid paid on t: waiting\n", tree.String())
+}
+
+func TestFindTree_HasCopyOnceThoughPatternAndTopicFindIt(t *testing.T) {
+	t.Parallel()
+	client := group(t, pgtest.Database(t), "g")
+	require.NoError(t, client.SubscribeInitialize("t.*"))
+	queue, err := pgmq.GroupQueueName("t.*", "g")
+	require.NoError(t, err)
+	for range 2 { // and one that is there twice is told twice
+		msg := message.NewMessage("x", nil)
+		msg.Metadata.Set("correlation_id", "x")
+		require.NoError(t, client.Publish("t.a", msg))
+	}
+	tree, err := ezq.FindTree(t.Context(), client, "x", "t.a", "t.*")
+	require.NoError(t, err)
+	require.Len(t, tree.Roots, 1)
+	require.Equal(t, "t.a", tree.Roots[0].Topic)
+	require.Len(t, tree.Roots[0].Found, 2)
+	require.Equal(t, queue, tree.Roots[0].Found[0].Queue)
 }
