@@ -192,6 +192,19 @@ func TestFind_RemedyReplacesIndexWhoseBuildWasInterrupted(t *testing.T) {
 	}
 }
 
+func TestFind_RemedyIsForAnyName(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	execute(t, pool, `select pgmq.create('t'); insert into pgmq.q_t (vt, message, headers) select now(), '{}', '{}' from generate_series(1, 2)`)
+	for _, name := range []string{`a\b`, `\'`, "a'b", "$8", "{table}", "größe\n", `a"b`} {
+		for _, s := range []backend.Selection{{Field: "x." + name, Equals: 7}, {Header: name, Value: "7"}} {
+			execute(t, pool, remedyOf(t, client, s))
+			_, err := client.Find(t.Context(), "t", s)
+			require.NoError(t, err, "%q", name)
+		}
+	}
+}
+
 func TestFind_IsBoundedUnlessThereIsAnIndex(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})

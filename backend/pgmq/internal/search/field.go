@@ -50,12 +50,19 @@ func (f BodyField) constant() string {
 }
 
 // written returns the field as PostgreSQL writes an index of it, or "".
-func (f BodyField) written() (sql string) {
-	if f.isSet() {
-		sql = "message"
+func (f BodyField) written() string {
+	if !f.isSet() {
+		return ""
 	}
-	for _, name := range f.Path {
-		sql = "(" + sql + " -> " + sqlfile.Literal(name) + "::text)"
+	return writtenMember("message", f.Path...)
+}
+
+// writtenMember returns a member of a column as PostgreSQL writes an index of it: with no E before a name, and one \ for each,
+// as standard_conforming_strings, which PGMQ requires, has them.
+func writtenMember(column string, path ...string) string {
+	sql := column
+	for _, name := range path {
+		sql = "(" + sql + " -> '" + strings.ReplaceAll(name, "'", "''") + "'::text)"
 	}
 	return sql
 }

@@ -86,7 +86,7 @@ func describe(ctx context.Context, pool *pgxpool.Pool, tables []table, chosen ch
 		index, _ := chosen.index(t.name)
 		names[i], indexes[i] = t.name, catalog.QualifiedIndex(index.Name)
 	}
-	rows, err := pool.Query(ctx, sqlfile.Text(tablesSQL), pgx.QueryExecModeCacheDescribe, names, chosen.Header, indexes, chosen.field.written())
+	rows, err := pool.Query(ctx, sqlfile.Text(tablesSQL), pgx.QueryExecModeCacheDescribe, names, writtenMember("headers", chosen.Header), indexes, chosen.field.written())
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,7 @@
 -- Tells about tables which of them may be searched, and how.
 --
--- Parameters: $1 names of tables, $2 the name of a header, $3 the name of an index for each table, $4 the field of a payload as PostgreSQL writes
--- it in an index.
+-- Parameters: $1 names of tables, $2 a header and $4 the field of a payload, each as PostgreSQL writes it in an index, $3 the
+-- name of an index for each table.
 --
 -- A row has the place in $1 of a table that exists; whether the role may read all of it; whether it has headers, and
 -- last_read_at, which queues have since PGMQ 1.10; whether it is partitioned; whether there is an index for each of the
@@ -22,7 +22,7 @@ select (n - 1)::int, pg_catalog.has_table_privilege(oid, 'select'),
 	exists (select from i where i.n = t.n and predicate is null and expression = '(headers -> ''ezq_uuid''::text)'),
 	exists (select from i where i.n = t.n and predicate = '(jsonb_typeof((headers -> ''ezq_unique''::text)) = ''string''::text)' and expression = '"left"((headers ->> ''ezq_unique''::text), 400)'),
 	exists (select from i where i.n = t.n and predicate is null and expression = 'COALESCE((message -> ''_type''::text), (headers -> ''name''::text))'),
-	exists (select from i where i.n = t.n and predicate is null and expression = pg_catalog.format('(headers -> %L::text)', $2::text)),
+	exists (select from i where i.n = t.n and predicate is null and expression = $2::text),
 	exists (select from i where i.n = t.n and predicate is null and expression = $4::text),
 	taken
 from t where oid is not null
