@@ -24,7 +24,25 @@ func pause(ctx context.Context, client *pgmq.Client, c command, out io.Writer) e
 	if found, err := hasQueue(ctx, client, c); !found && err == nil {
 		_, _ = fmt.Fprintf(out, "there is no queue of %s yet: see whether the name is right; a consumer that starts later is paused\n", source(c.topic, c.group))
 	}
+	for _, pattern := range patternsOf(ctx, client, c) {
+		_, _ = fmt.Fprintf(out, "not paused: groups that take %s by the pattern %s: that is paused by itself\n", printable(c.topic), printable(pattern))
+	}
 	return nil
+}
+
+// patternsOf returns the patterns by which groups take the topic, as far as the role may see them.
+func patternsOf(ctx context.Context, client *pgmq.Client, c command) (patterns []string) {
+	if c.group != "" || backend.IsPattern(c.topic) {
+		return nil
+	}
+	all, _ := client.Queues(ctx)
+	for _, q := range all {
+		if q.Group != "" && backend.IsPattern(q.Topic) && backend.MatchesPattern(q.Topic, c.topic) {
+			patterns = append(patterns, q.Topic)
+		}
+	}
+	slices.Sort(patterns)
+	return slices.Compact(patterns)
 }
 
 // hasQueue reports whether the topic, or the group, has a queue. It returns an error if the role may not see whether

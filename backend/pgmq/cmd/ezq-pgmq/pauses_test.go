@@ -72,6 +72,24 @@ func TestPause_OfAnUnknownTopicSaysSo(t *testing.T) {
 	}
 }
 
+func TestPause_NamesPatternsThatGoOn(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	group, err := pgmq.Open(t.Context(), database, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "audit"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, group.Close()) })
+	for _, topic := range []string{"orders.*", "#", "#.us", "orders.eu"} {
+		require.NoError(t, group.SubscribeInitialize(topic))
+	}
+	_, out, _ := outputOf(t, database, "pause", "orders.eu", "-by", "ada", "-reason", "lunch")
+	require.Equal(t, `paused: orders.eu since TIME, until it is resumed, by ada: lunch
+not paused: groups that take orders.eu by the pattern #: that is paused by itself
+not paused: groups that take orders.eu by the pattern orders.*: that is paused by itself
+`, out)
+	_, out, _ = outputOf(t, database, "pause", "orders.*", "-by", "ada", "-reason", "lunch")
+	require.Equal(t, "paused: orders.* since TIME, until it is resumed, by ada: lunch\n", out)
+}
+
 func TestResume_SaysWhatStaysPaused(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
