@@ -54,6 +54,9 @@ func newBodyField(field string, equals any, refuse func(reason, remedy string) e
 	if err != nil {
 		return nil, refuse(fmt.Sprintf("the Equals cannot be encoded: %.200v", err), "set it to a string, a number or a bool")
 	}
+	if text := ""; value[0] == '"' && json.Unmarshal(value, &text) == nil {
+		value, _ = json.Marshal(text) // a json.RawMessage can have half of a surrogate pair, which no text has
+	}
 	return &BodyField{Path: path, JSON: string(value)}, checkFieldValue(value, refuse)
 }
 

@@ -63,7 +63,7 @@ func TestBodyField_IsEncodedLikeAnEvent(t *testing.T) {
 	t.Parallel()
 	type orderID int64
 	for want, equals := range map[string]any{
-		`7`: orderID(7), `"7"`: "7", `true`: true, `0.5`: 0.5, `1.50`: json.Number("1.50"), `"2026-01-02T03:04:05Z"`: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		`7`: orderID(7), `"7"`: "7", `true`: true, `0.5`: 0.5, `1.50`: json.Number("1.50"), "\"\ufffd\"": json.RawMessage(`"\ud83d"`), `"2026-01-02T03:04:05Z"`: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 	} {
 		field, err := backend.NewBodyField("order.id", equals)
 		require.NoError(t, err)
