@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // The pages that follow docs/style.md in what a test can see of it. Others join them when they do.
@@ -28,10 +29,12 @@ var styled = []string{
 	"docs/observability.md",
 	"docs/brokers.md",
 	"docs/conformance.md",
+	"docs/doctor.md",
 }
 
 const (
 	longestSentence = 35  // words
+	longestLine     = 120 // characters
 	longestReadme   = 170 // lines
 	longestProgram  = 20  // lines below its imports
 )
@@ -47,14 +50,15 @@ func TestProse_FollowsTheStylePage(t *testing.T) {
 
 func TestProse_BreachOfTheStyleIsNoticed(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("word ", longestSentence+1) + "."
-	for _, text := range []string{"Nobody waits.", strings.Repeat("word ", 20) + "word: " + strings.Repeat("word ", 16) + "word.", "Whoever has it, acks it.", "## Who acks?", "| a | " + long + " |", "- " + long, long} {
+	long := strings.Repeat("it ", longestSentence+1) + "."
+	for _, text := range []string{"Nobody waits.", strings.Repeat("it ", 20) + "it: " + strings.Repeat("it ", 16) + "it.", "Whoever has it, acks it.", "## Who acks?", "| a | " + long + " |", "- " + long, long, strings.Repeat("It acks. ", 14)} {
 		if len(parsePage("page.md", text).unstylish()) != 1 {
 			t.Errorf("not noticed: %s", text)
 		}
 	}
 	fine := []string{
-		"It acks.\n\n```sh\nwho?\n```", "The page quotes *nobody* and `who?`.", strings.Repeat("It acks. ", 20),
+		"It acks.\n\n```sh\nwho?\n```", "The page quotes *nobody* and `who?`.", strings.Repeat("It acks.\n", 20), "| " + strings.Repeat("It acks. ", 20) + " |",
+		"```sh\n" + strings.Repeat("ack ", 40) + "\n```", "[it](https://example.com/" + strings.Repeat("a", longestLine) + ")",
 		"<!-- cases: written by a test -->\nwho?\n<!-- end -->",
 	}
 	for _, text := range fine {
@@ -84,8 +88,8 @@ var (
 	item     = regexp.MustCompile(`^\s*([-*]|\d+\.)\s`)
 )
 
-// unstylish lists the sentences that are too long, vague about their subject, or questions. The cells of a
-// table are sentences of their own. In a table "instead of | write" the first column is exempt.
+// unstylish lists the sentences that are too long, vague about their subject, or questions, and the lines that are too
+// long. The cells of a table are sentences of their own. In a table "instead of | write" the first column is exempt.
 func (p page) unstylish() (complaints []string) {
 	for _, text := range p.passages() {
 		text = quoted.ReplaceAllString(text, "it")
@@ -96,6 +100,22 @@ func (p page) unstylish() (complaints []string) {
 		}
 		if found := vague.FindString(text); found != "" {
 			complaints = append(complaints, fmt.Sprintf("%s: %q in: %s", p.name, found, text))
+		}
+	}
+	return append(complaints, p.longLines()...)
+}
+
+// longLines lists the lines of prose that could be broken and are too long, unless a command has written them.
+func (p page) longLines() (complaints []string) {
+	_, prose := p.blocks()
+	generated := p.name == "docs/brokers.md"
+	for _, line := range prose {
+		if strings.HasPrefix(line, "<!--") {
+			generated = !strings.Contains(line, "end")
+		}
+		breakable := strings.Contains(item.ReplaceAllString(line, ""), " ") && !strings.HasPrefix(line, "|") && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "![")
+		if n := utf8.RuneCountInString(strings.TrimSpace(line)); n > longestLine && breakable && !generated {
+			complaints = append(complaints, fmt.Sprintf("%s: a line of %d characters: %s", p.name, n, line))
 		}
 	}
 	return complaints
