@@ -48,28 +48,28 @@ func (d FoundDeadLetter) Version() string {
 
 // deadLetterJSON is a dead letter as JSON.
 type deadLetterJSON struct {
-	Row      int64             `json:"row"`
-	ID       string            `json:"id"`
-	Topic    string            `json:"topic"`
-	Sent     string            `json:"published_to,omitempty"`
-	Group    string            `json:"group,omitempty"`
-	Handler  string            `json:"handler,omitempty"`
-	Event    string            `json:"event,omitempty"`
-	Reason   string            `json:"reason,omitempty"`
-	Failures int               `json:"failures"`
-	At       time.Time         `json:"at"`
-	Metadata map[string]string `json:"metadata,omitempty"`
-	Version  string            `json:"version"`
-	Payload  json.RawMessage   `json:"payload,omitempty"`
-	Base64   []byte            `json:"payload_base64,omitempty"`
-	Err      string            `json:"error,omitempty"`
+	Row         int64             `json:"row"`
+	ID          string            `json:"id"`
+	Topic       string            `json:"topic"`
+	PublishedTo string            `json:"published_to,omitempty"`
+	Group       string            `json:"group,omitempty"`
+	Handler     string            `json:"handler,omitempty"`
+	Event       string            `json:"event,omitempty"`
+	Reason      string            `json:"reason,omitempty"`
+	Failures    int               `json:"failures"`
+	At          time.Time         `json:"at"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
+	Version     string            `json:"version"`
+	Payload     json.RawMessage   `json:"payload,omitempty"`
+	Base64      []byte            `json:"payload_base64,omitempty"`
+	Err         string            `json:"error,omitempty"`
 }
 
 // MarshalJSON writes d with its [FoundDeadLetter.Version]. A payload that is JSON stands there as it is; any other one
 // is base64.
 func (d FoundDeadLetter) MarshalJSON() ([]byte, error) {
 	doc := deadLetterJSON{
-		Row: d.Row, ID: d.ID, Topic: d.Topic, Sent: d.PublishedTo, Group: d.Group, Handler: d.Handler, Event: d.Event, Reason: d.Reason,
+		Row: d.Row, ID: d.ID, Topic: d.Topic, PublishedTo: d.PublishedTo, Group: d.Group, Handler: d.Handler, Event: d.Event, Reason: d.Reason,
 		Failures: d.Failures, At: d.At, Metadata: d.Metadata, Version: d.Version(),
 	}
 	if json.Valid(d.Payload) && utf8.Valid(d.Payload) {
@@ -91,7 +91,7 @@ func (d *FoundDeadLetter) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	*d = FoundDeadLetter{
-		Row: doc.Row, ID: doc.ID, Topic: doc.Topic, PublishedTo: doc.Sent, Group: doc.Group, Handler: doc.Handler, Event: doc.Event, Reason: doc.Reason,
+		Row: doc.Row, ID: doc.ID, Topic: doc.Topic, PublishedTo: doc.PublishedTo, Group: doc.Group, Handler: doc.Handler, Event: doc.Event, Reason: doc.Reason,
 		Failures: doc.Failures, At: doc.At, Metadata: doc.Metadata, Payload: doc.Base64,
 	}
 	if doc.Payload != nil {

@@ -8,8 +8,9 @@ const MaxPattern = 255
 // wildcards are what a pattern has in the place of text.
 const wildcards = "*#"
 
-// IsPattern reports whether topic is a pattern, or one gone wrong, and so the name of no topic: one of its segments, which dots
-// divide, consists of nothing but the wildcards * and #, as in "orders.*" and "#". "C#" is the name of a topic, and so is that of the dead letters of a pattern, such as "orders.*_dead".
+// IsPattern reports whether topic is a pattern, or is like one that [CheckPattern] refuses, and so is the name of no topic:
+// one of its segments, which dots divide, consists of nothing but the wildcards * and #, as in "orders.*", "#" and "**".
+// "C#" is the name of a topic, and so is that of the dead letters of a pattern, such as "orders.*_dead".
 func IsPattern(topic string) bool {
 	if !strings.ContainsAny(topic, wildcards) || strings.HasSuffix(topic, DeadLetterSuffix) {
 		return false
@@ -22,17 +23,16 @@ func IsPattern(topic string) bool {
 	return false
 }
 
-// CheckPattern returns a *[RefusedError] if a group cannot subscribe to pattern. It can if a wildcard, * or #, is a segment by itself, each
-// other segment has letters of ASCII, digits, _ and - only, and all of it has at most [MaxPattern] bytes. PGMQ takes these, too.
+// CheckPattern returns a *[RefusedError] if a group cannot subscribe to pattern. It can if a wildcard, * or #, is a
+// segment by itself, each other segment has letters of ASCII, digits, _ and - only, and all of it has at most [MaxPattern]
+// bytes and does not end with [DeadLetterSuffix]. PGMQ takes these, too.
 func CheckPattern(pattern string) error {
-	if pattern == "" || len(pattern) > MaxPattern {
-		reason := "it is empty"
-		if pattern != "" {
-			reason = tooLong(len(pattern), MaxPattern)
-		}
-		return refusedPattern(reason)
-	}
-	if strings.HasSuffix(pattern, DeadLetterSuffix) {
+	switch {
+	case pattern == "":
+		return refusedPattern("it is empty")
+	case len(pattern) > MaxPattern:
+		return refusedPattern(tooLong(len(pattern), MaxPattern))
+	case strings.HasSuffix(pattern, DeadLetterSuffix):
 		return refusedPattern("dead letters come to no group")
 	}
 	matches := false
@@ -76,16 +76,16 @@ func CheckPublishTopic(topic string) error {
 	return CheckTopic(topic)
 }
 
-// MatchesPattern reports whether a message that is published to topic comes to the groups that have subscribed to pattern. The * is
-// one segment, and the # is any text, dots included, also none: "orders.#" matches "orders.eu.paid", and not "orders". This is PGMQ's meaning, not AMQP's.
-// The topic counts as it is written, whatever characters it has. The dead letters of a topic, whose name ends with
-// [DeadLetterSuffix], come to no group.
+// MatchesPattern reports whether a message that is published to topic comes to the groups that have subscribed to
+// pattern, which [CheckPattern] accepts. The * is one segment, and the # is any text, dots included, also none: "orders.#"
+// matches "orders.eu.paid", and not "orders". This is PGMQ's meaning, not AMQP's. The topic counts as it is written,
+// whatever characters it has. The dead letters of a topic, whose name ends with [DeadLetterSuffix], come to no group.
 func MatchesPattern(pattern, topic string) bool {
 	return !strings.HasSuffix(topic, DeadLetterSuffix) && matches(pattern, topic)
 }
 
-// matches looks for what stands before, between and behind the # of pattern, each as far left as it can be: what a * takes ends
-// with its segment, so to go further right wins nothing.
+// matches looks for what stands before, between and behind the # of pattern, each as far left as it can be: what a *
+// takes ends with its segment, so to go further right wins nothing.
 func matches(pattern, topic string) bool {
 	texts := strings.Split(pattern, "#")
 	last := len(texts) - 1
