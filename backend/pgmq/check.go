@@ -23,7 +23,7 @@ import (
 type Severity int
 
 const (
-	// SeverityNote is something that can be meant, and that one who wonders should know.
+	// SeverityNote is something that may be intended, and that explains what may surprise.
 	SeverityNote = Severity(hazard.Note)
 
 	// SeverityWarning is something that costs time or space, or will.
@@ -72,11 +72,12 @@ type Finding struct {
 	// empty where Seen counts further findings of this ID.
 	Object string `json:"object"`
 
-	// Seen is what was found, with figures. It can have names in it that other programs chose, without control characters.
+	// Seen is what was found, with figures. It can have names in it that other programs chose, without control
+	// characters.
 	Seen string `json:"seen"`
 
-	// Remedy is what to do, and SQL, if it is not empty, a statement for that. Read it before you
-	// run it: it may end a session, or need rights that this role lacks.
+	// Remedy is what to do, and SQL, if it is not empty, a statement for that. Read it before
+	// you run it: it may end a session, or need rights that this role lacks.
 	Remedy string `json:"remedy"`
 	SQL    string `json:"sql,omitempty"`
 }
@@ -143,8 +144,8 @@ func check(ctx context.Context, pool *pgxpool.Pool, administered bool, now func(
 
 func (c *checkup) run(ctx context.Context) error {
 	if err := catalog.CheckInstalled(ctx, c.conn); err != nil {
-		e := (*Error)(nil)
-		if !errors.As(err, &e) || !errors.Is(e.Kind, ErrNotInstalled) && !errors.Is(e.Kind, ErrTooOld) {
+		e, ok := errors.AsType[*Error](err)
+		if !ok || !errors.Is(e.Kind, ErrNotInstalled) && !errors.Is(e.Kind, ErrTooOld) {
 			return err
 		}
 		c.add("not-installed", SeverityFailure, e.Remedy, hazard.Found{Object: "database", Seen: e.Cause.Error()})
@@ -239,7 +240,7 @@ func (c *checkup) untrusted(ctx context.Context) error {
 		return err
 	})
 	for _, table := range slices.Sorted(maps.Keys(refused)) {
-		if e := (*Error)(nil); errors.As(refused[table], &e) && !c.administered {
+		if e, ok := errors.AsType[*Error](refused[table]); ok && !c.administered {
 			c.add("untrusted-table", SeverityFailure, e.Remedy, hazard.Found{Object: "table " + table, Seen: e.Cause.Error()})
 		}
 	}

@@ -402,14 +402,14 @@ func (c *Client) AllPauses(ctx context.Context) ([]backend.Paused, error) {
 
 // Check looks for what endangers the queues of the database: what slows them down, stops them, or loses
 // events. It returns what it has found, the most severe first, and nothing about a healthy database. Each kind has a
-// section in docs/doctor.md, and of each kind at most 20 findings are told, and the number of the others. An error says why it
-// could not look, and what it has found by then comes with it.
+// section in docs/doctor.md. Of each kind there are at most 20 findings, and one that counts the others. An error says why
+// it could not look, and what it has found by then comes with it.
 //
-// It writes nothing, takes no lease, and looks with short statements, each for 5 seconds at most and at no more than a thousand
-// messages of a queue. A program can call it when it starts, and a test can require that nothing is found. What the role may not
-// see is a finding with the ID not-checked; pg_monitor lets it see the sessions of others. It reads no table
-// that would run code of a role which this one has no reason to trust. With NoCreate the owners of queues are trusted, and it does
-// not tell of such tables.
+// It writes nothing, takes no lease, and looks with short statements, each for 5 seconds at most and at no more than a
+// thousand messages of a queue. A program can call it when it starts, and a test can require that nothing is found. What
+// the role may not see is a finding with the ID not-checked: docs/doctor.md has the grants. It reads no table that would
+// run code of a role which this one has no reason to trust. With NoCreate the owners of queues are trusted, and such
+// tables are no finding.
 func (c *Client) Check(ctx context.Context) ([]Finding, error) {
 	err := c.publisher.checkOpen()
 	var found []Finding

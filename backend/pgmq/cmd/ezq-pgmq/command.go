@@ -66,7 +66,7 @@ func parse(args []string) (c command, err error) {
 	}
 	in := ""
 	c.timeout = defaultTimeout
-	flags.Func("timeout", "", c.setLimit)
+	flags.Func("timeout", "", c.setTimeout)
 	if c.isAboutDeadLetters() {
 		flags.Func("in", "", func(topic string) error {
 			in = topic
@@ -261,7 +261,7 @@ func (c *command) addFrom(topic string) error {
 	return notEmpty(topic)
 }
 
-func (c *command) setLimit(text string) (err error) {
+func (c *command) setTimeout(text string) (err error) {
 	if c.timeout, err = time.ParseDuration(text); err != nil {
 		return errors.New("write it with its unit, as in 10m or 90s")
 	}

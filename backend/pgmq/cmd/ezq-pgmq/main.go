@@ -1,6 +1,6 @@
 // The command ezq-pgmq is for operators: it shows how the queues of a database are doing, which
-// messages were dead-lettered and why, and redrives, edits and deletes these. It finds, cancels and reschedules single
-// messages, and pauses and resumes topics and schedules.
+// messages were dead-lettered and why, and redrives, edits and deletes these. It looks for what endangers the queues,
+// finds, cancels and reschedules single messages, and pauses and resumes topics and schedules.
 //
 //	export EZQ_DATABASE_URL=postgres://user:password@host:5432/database
 //	go run github.com/ezq-go/ezq/backend/pgmq/cmd/ezq-pgmq@latest queues

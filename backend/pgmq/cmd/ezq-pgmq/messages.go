@@ -53,7 +53,7 @@ func dueOf(f backend.Found) string {
 	at := f.VisibleAt.UTC().Format(timeFormat)
 	switch {
 	case f.VisibleAt.Unix() == 0 && f.State == backend.StateWaiting:
-		return "due since ever"
+		return "always due"
 	case f.VisibleAt.Unix() == 0:
 		return "never due"
 	case f.State == backend.StateDelivered:

@@ -1,10 +1,12 @@
 // Package hazard looks for what endangers the queues of a database: a file of SQL for each hazard, and what to do.
 //
 // Each statement runs in a read-only transaction of its own that is short, and in which no name leads to anything but
-// PostgreSQL's own functions and tables. So they name these without a schema. A row of a statement is what it has found: the
-// object, what was seen of it, and SQL that is a remedy or helps with it, or ”. A statement about one queue leaves the object out.
+// PostgreSQL's own functions and tables. So they name these without a schema. A row of a statement is what it has found:
+// the object, what was seen of it, and SQL that is a remedy or helps with it, which may be empty. A statement about one
+// queue leaves the object out.
 //
-// {queues} is queues.sql, {table name} the table of a queue as a string, and {threshold} how much of it is too much.
+// In a statement, {queues} stands for queues.sql, {threshold} for how much is too much, and, in one about one queue,
+// {queue} for its name, {table} for its table, and {table name} for that as a string.
 package hazard
 
 import (
@@ -28,7 +30,7 @@ import (
 type Severity int
 
 const (
-	// Note is something that can be meant, and that one who wonders should know.
+	// Note is something that may be intended, and that explains what may surprise.
 	Note Severity = iota + 1
 
 	// Warning is something that costs time or space, or will.
@@ -53,16 +55,16 @@ type Hazard struct {
 	perQueue bool // its statement is about one queue
 }
 
-// Found is a sign of a hazard.
+// Found is a sign of a hazard. One without an Object counts those that are left out.
 type Found struct{ Object, Seen, SQL string }
 
-// At most so many signs of a hazard are told; what is left out is counted up to a thousand.
+// Of a hazard, Look returns so many signs, and counts no more than these in all.
 const (
-	mostTold    = 20
-	mostCounted = 1000
+	mostReturned = 20
+	mostCounted  = 1000
 )
 
-// patience is how long single queues are looked for one by one, because the statement about several failed.
+// patience is how long queues are looked at in smaller and smaller parts, because the statement about all of them failed.
 const patience = 15 * time.Second
 
 // beginSQL begins the transaction of a statement.
@@ -143,7 +145,8 @@ func Tables(ctx context.Context, conn *pgxpool.Conn) (tables []string, err error
 	return tables, err
 }
 
-// Look returns the signs of h. Some may come with an error. queues are those that can be read.
+// Look returns the signs of h, at most 20 and one that counts the others. Some may come with an error. queues are those
+// that can be read.
 func (h Hazard) Look(ctx context.Context, conn *pgxpool.Conn, queues []string) ([]Found, error) {
 	sql, err := statement(h.ID, h.Threshold)
 	if err != nil {
@@ -155,7 +158,7 @@ func (h Hazard) Look(ctx context.Context, conn *pgxpool.Conn, queues []string) (
 		if h.Needs != "" && fault.IsCode(err, "42P01") {
 			err = nil
 		}
-		return signs.told(), err
+		return signs.found(), err
 	}
 	_, err = Split(ctx, conn, queues, func(tx pgx.Tx, some []string) error {
 		var found []Found
@@ -171,7 +174,7 @@ func (h Hazard) Look(ctx context.Context, conn *pgxpool.Conn, queues []string) (
 		}
 		return err
 	})
-	return signs.told(), err
+	return signs.found(), err
 }
 
 // Split calls do for some of all at a time, in a transaction as that of a hazard. If that fails, it does so for fewer, as long as
@@ -222,17 +225,17 @@ func (s *signs) add(row pgx.CollectableRow) error {
 }
 
 func (s *signs) keep(found Found) {
-	if len(s.all) == mostTold {
+	if len(s.all) == mostReturned {
 		s.more++
 	} else {
 		s.all = append(s.all, found)
 	}
 }
 
-func (s *signs) told() []Found {
+func (s *signs) found() []Found {
 	switch {
-	case s.more > mostCounted-mostTold:
-		return append(s.all, Found{Seen: fmt.Sprintf("and more than %d others", mostCounted-mostTold)})
+	case s.more > mostCounted-mostReturned:
+		return append(s.all, Found{Seen: fmt.Sprintf("and more than %d others", mostCounted-mostReturned)})
 	case s.more > 0:
 		return append(s.all, Found{Seen: fmt.Sprintf("and %d others", s.more)})
 	}

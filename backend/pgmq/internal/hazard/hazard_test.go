@@ -69,9 +69,9 @@ func causes() map[string]cause {
 
 // Hazards that are not those of one database, and the tests that cause them.
 var elsewhere = map[string]string{
-	"read-only": "TestHazard_OfServer", "durability": "TestHazard_OfServer", "wraparound": "TestHazard_OfServer", "replication-slot": "TestHazard_OfServer",
-	"prepared-transaction": "TestHazard_OfServer", "notification-queue": "TestHazard_OfServer", "connections": "TestHazard_OfServer",
-	"timeouts": "TestHazard_OfRole", "encoding": "TestHazard_OfEncoding",
+	"read-only": "TestHazard_OfServerIsFound", "durability": "TestHazard_OfServerIsFound", "wraparound": "TestHazard_OfServerIsFound", "replication-slot": "TestHazard_OfServerIsFound",
+	"prepared-transaction": "TestHazard_OfServerIsFound", "notification-queue": "TestHazard_OfServerIsFound", "connections": "TestHazard_OfServerIsFound",
+	"timeouts": "TestHazard_OfRoleIsFound", "encoding": "TestHazard_OfEncodingIsFound",
 }
 
 func TestHazard_IsCausedByATest(t *testing.T) {
@@ -138,7 +138,7 @@ func TestHazard_IsFoundUntilItIsRemedied(t *testing.T) {
 }
 
 // What other sessions of the server would see, or what it has to be started for.
-func TestHazard_OfServer(t *testing.T) {
+func TestHazard_OfServerIsFound(t *testing.T) {
 	t.Parallel()
 	server := cluster.Start(t, "fsync = on", "full_page_writes = on", "max_prepared_transactions = 2", "max_connections = 20", "autovacuum = off")
 	pool := pgtest.Pool(t, server.URL())
@@ -205,7 +205,7 @@ func TestHazard_OfServer(t *testing.T) {
 	require.NotEmpty(t, found("read-only", ""))
 }
 
-func TestHazard_OfRole(t *testing.T) {
+func TestHazard_OfRoleIsFound(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	role := pgtest.Role(t, database, "alter role {role} set statement_timeout = '1s'", "alter role {role} set idle_in_transaction_session_timeout = '10min'")
@@ -288,13 +288,13 @@ func TestHazard_MetaMismatchOfOtherKinds(t *testing.T) {
 	require.Equal(t, map[string]string{"Bills": "", "parts": "", "lost": "", "notes": "select pgmq.create_unlogged('notes')", "gone": "select pgmq.create_unlogged('gone')"}, remedies)
 }
 
-func TestHazard_OfEncoding(t *testing.T) {
+func TestHazard_OfEncodingIsFound(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t, pgtest.Database(t, "encoding 'LATIN1' locale 'C' template template0"))
 	require.Contains(t, look(t, pool, hazardOf(t, "encoding"))[0].Seen, "LATIN1")
 }
 
-// A thousand queues with a hazard are told as twenty, and the number of the others.
+// Of many queues with a hazard twenty are returned, and the number of the others.
 func TestHazard_OfManyQueuesIsCut(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t, pgtest.Database(t))
