@@ -166,7 +166,7 @@ func (s *treeSearch) run(ctx context.Context, id string) *Tree {
 	named := s.find(ctx, backend.Selection{ID: id})
 	correlated := s.find(ctx, correlatedBy(id))
 	from := named
-	if len(named)+len(correlated)+len(s.errs) == 0 { // it is gone: those say it that it has caused
+	if len(named)+len(correlated)+len(s.errs) == 0 { // it is gone, and what it has caused says its correlation
 		from = s.find(ctx, backend.Selection{Header: causationHeader, Value: id})
 	}
 	others := s.correlations(id, from)
@@ -174,13 +174,14 @@ func (s *treeSearch) run(ctx context.Context, id string) *Tree {
 		named = append(named, s.find(ctx, backend.Selection{ID: other})...)
 	}
 	all := append([]string{id}, others...)
-	s.add(slices.DeleteFunc(slices.Clone(named), func(m *treeMessage) bool { return slices.Contains(all, m.Metadata[correlationHeader]) })) // before many others take the room
+	// What only its ID leads to comes first: no search by correlation finds it once many others have taken the room.
+	s.add(slices.DeleteFunc(slices.Clone(named), func(m *treeMessage) bool { return slices.Contains(all, m.Metadata[correlationHeader]) }))
 	s.add(correlated)
 	for _, other := range others {
 		s.add(s.find(ctx, correlatedBy(other)))
 	}
 	s.add(slices.DeleteFunc(named, func(m *treeMessage) bool { return s.places[m.place()] }))
-	return &Tree{CorrelationIDs: all, Roots: grow(s.topics, s.messages)}
+	return &Tree{CorrelationIDs: all, Roots: rootsOf(s.topics, s.messages)}
 }
 
 func correlatedBy(id string) backend.Selection {
@@ -251,8 +252,8 @@ func (s *treeSearch) leaveOut(reason, remedy string) {
 	s.errs = append(s.errs, &backend.TruncatedError{Tables: s.topics, Reason: reason, Remedy: remedy})
 }
 
-// grow returns the roots of the tree of messages.
-func grow(topics []string, messages []*treeMessage) []*TreeEvent {
+// rootsOf returns the roots of the tree of messages.
+func rootsOf(topics []string, messages []*treeMessage) []*TreeEvent {
 	events := eventsOf(topics, messages)
 	byID := map[string]int{} // of several with one ID, the earliest
 	for i, e := range slices.Backward(events) {

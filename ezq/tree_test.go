@@ -138,13 +138,13 @@ func TestFindTree_IsBounded(t *testing.T) {
 	b := newBroker(t)
 	store(t, b, "t", "order", "", "")
 	for range ezq.MaxTree {
-		store(t, b, "t", message.NewMessage("", nil).UUID+"flood", "order", "order")
+		store(t, b, "t", "flood", "order", "order")
 	}
 	tree, err := ezq.FindTree(t.Context(), b, "order", "t", "u")
 	truncated, ok := errors.AsType[*backend.TruncatedError](err)
 	require.True(t, ok, err)
 	require.Contains(t, truncated.Reason, "more than 1000 messages")
-	require.Equal(t, "order", tree.Roots[0].ID, "many others take not its room")
+	require.Equal(t, "order", tree.Roots[0].ID, "many others do not take its room")
 	require.Len(t, tree.Roots, 1)
 	require.Len(t, tree.Roots[0].Children[0].Found, ezq.MaxTree-1, "they have one ID")
 
