@@ -8,9 +8,9 @@ const MaxPattern = 255
 // wildcards are what a pattern has in the place of text.
 const wildcards = "*#"
 
-// IsPattern reports whether topic is a pattern, or is like one that [CheckPattern] refuses, and so is the name of no topic:
-// one of its segments, which dots divide, consists of nothing but the wildcards * and #, as in "orders.*", "#" and "**".
-// "C#" is the name of a topic, and so is that of the dead letters of a pattern, such as "orders.*_dead".
+// IsPattern reports whether topic is a pattern, or is like one that [CheckPattern] refuses, and so is the name of no
+// topic: one of its segments, which dots divide, consists of nothing but the wildcards * and #, as in "orders.*", "#"
+// and "**". "C#" is the name of a topic, and so is that of the dead letters of a pattern, such as "orders.*_dead".
 func IsPattern(topic string) bool {
 	if !strings.ContainsAny(topic, wildcards) || strings.HasSuffix(topic, DeadLetterSuffix) {
 		return false

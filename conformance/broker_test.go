@@ -166,7 +166,8 @@ func queueOf(topic, group string) string {
 	return topic + groupMark + group
 }
 
-// In the name of a queue, groupMark is between a topic and a group, and star and hash are what a pattern has, which is no topic.
+// In the name of a queue, groupMark is between a topic and a group, and star and hash are what a pattern has, which is
+// no topic.
 const (
 	groupMark = "\x01"
 	star      = "\x02"

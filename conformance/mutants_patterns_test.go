@@ -103,7 +103,8 @@ func patternMutants() []mutant {
 	}
 }
 
-// publishByFirstPatterns publishes to the queues that a process has found when it published first, and to those of the topic itself.
+// publishByFirstPatterns publishes to the queues that a process has found when it published first, and to those of the
+// topic itself.
 func publishByFirstPatterns() func(p *process, topic string, msgs []*message.Message) error {
 	var known sync.Map
 	return func(p *process, topic string, msgs []*message.Message) error {

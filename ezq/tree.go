@@ -37,8 +37,8 @@ type TreeEvent struct {
 	// CausationID is the ID of the event in whose handler it was published, or "".
 	CausationID string
 
-	// CauseGone says that no event of the tree has the CausationID: its cause was handled and is not archived, or its topic
-	// was not asked for. It is a root.
+	// CauseGone says that no event of the tree has the CausationID: its cause was handled and is not archived, or its
+	// topic was not asked for. It is a root.
 	CauseGone bool
 
 	// CauseLoops says that its causes lead back to it, which only headers do that were written by hand. It is a root.
@@ -56,8 +56,8 @@ type TreeEvent struct {
 // events, or the correlation id, as [WithCorrelationID] sets it. An event that was acked and not archived is gone, and is
 // not in the tree; those that it has caused are. What was published in a batch handler says no cause: it is in no tree.
 //
-// Each message that is found is in the tree once, whatever its headers say. There are [MaxTree] at most. If there are more, or
-// finder has not looked at everything, FindTree returns what there is and an error that wraps a
+// Each message that is found is in the tree once, whatever its headers say. There are [MaxTree] at most. If there are
+// more, or finder has not looked at everything, FindTree returns what there is and an error that wraps a
 // *[backend.TruncatedError]; so it does with all other errors of finder. That there are no events is no error.
 //
 // On PGMQ, finder looks at the newest 100,000 rows of each table, unless it has an index of the header correlation_id.
@@ -301,8 +301,8 @@ func cutLoops(events []*TreeEvent, causes []int) {
 	}
 }
 
-// eventsOf returns the events of messages, the earliest first. The copies of an event in several groups are one, if all say
-// the same cause.
+// eventsOf returns the events of messages, the earliest first. The copies of an event in several groups are one, if all
+// say the same cause.
 func eventsOf(topics []string, messages []*treeMessage) (events []*TreeEvent) {
 	type identity struct{ topic, id, cause string }
 	slices.Reverse(messages) // of one topic and time, the newest was found first

@@ -70,7 +70,8 @@ func hasNoNUL(written []byte) bool {
 	return !bytes.Contains(written, []byte(`\u0000`)) || json.Unmarshal(written, &text) == nil && !strings.Contains(text, "\x00")
 }
 
-// jsonValue is a string, a number or a boolean, in the one form that all of its texts have. What is none of these is of no kind.
+// jsonValue is a string, a number or a boolean, in the one form that all of its texts have. What is none of these is of
+// no kind.
 type jsonValue struct {
 	kind   byte
 	text   string // of a string, its characters; of a number, its digits without zeros at the ends

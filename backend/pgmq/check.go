@@ -110,8 +110,8 @@ func (c *checkup) add(id string, severity Severity, remedy string, found ...haza
 	}
 }
 
-// cannot notes that a hazard was not looked for, or not everywhere. It returns the error if there is no use in going on.
-func (c *checkup) cannot(ctx context.Context, id string, err error) error {
+// noteUnchecked notes that a hazard was not looked for, or not everywhere. It returns the error if there is no use in going on.
+func (c *checkup) noteUnchecked(ctx context.Context, id string, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -158,7 +158,7 @@ func (c *checkup) run(ctx context.Context) error {
 		return err
 	}
 	queues, others, err := hazard.Queues(ctx, c.conn, c.mayRead)
-	if err := c.cannot(ctx, "queues", err); err != nil {
+	if err := c.noteUnchecked(ctx, "queues", err); err != nil {
 		return err
 	}
 	if len(others) > 0 {
@@ -176,7 +176,7 @@ func (c *checkup) run(ctx context.Context) error {
 		}
 		found, err := h.Look(ctx, c.conn, queues)
 		c.add(h.ID, Severity(h.Severity), h.Remedy, found...)
-		if err := c.cannot(ctx, h.ID, err); err != nil {
+		if err := c.noteUnchecked(ctx, h.ID, err); err != nil {
 			return err
 		}
 	}
@@ -215,7 +215,7 @@ func (c *checkup) untrusted(ctx context.Context) error {
 	c.mayRead = map[string]bool{"pgmq.meta": true, "pgmq.topic_bindings": true} // whose owners are known from CheckInstalled
 	tables, err := hazard.Tables(ctx, c.conn)
 	if err != nil {
-		return c.cannot(ctx, "untrusted-table", err)
+		return c.noteUnchecked(ctx, "untrusted-table", err)
 	}
 	for _, table := range tables {
 		c.mayRead[table] = false
@@ -244,5 +244,5 @@ func (c *checkup) untrusted(ctx context.Context) error {
 			c.add("untrusted-table", SeverityFailure, e.Remedy, hazard.Found{Object: "table " + table, Seen: e.Cause.Error()})
 		}
 	}
-	return c.cannot(ctx, "untrusted-table", err)
+	return c.noteUnchecked(ctx, "untrusted-table", err)
 }

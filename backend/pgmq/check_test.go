@@ -21,8 +21,8 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-// findings returns what Check finds of the database of the test: what other tests do to the server does not count, nor that its
-// durability is switched off.
+// findings returns what Check finds of the database of the test: what other tests do to the server does not count, nor
+// that its durability is switched off.
 func findings(t *testing.T, client *pgmq.Client) []pgmq.Finding {
 	t.Helper()
 	found, err := client.Check(t.Context())
@@ -263,7 +263,8 @@ func TestCheck_ShowsHostileNames(t *testing.T) {
 	}
 }
 
-// checkedQueues and checkedEvents may be more than the gate has time for: go test -run TestCheck_Of -check.queues=1000 -check.events=10000000.
+// checkedQueues and checkedEvents may be more than the gate has time for: go test -run TestCheck_Of -check.queues=1000
+// -check.events=10000000.
 var (
 	checkedQueues = flag.Int("check.queues", 100, "how many queues TestCheck_OfManyQueuesIsShort has")
 	checkedEvents = flag.Int("check.events", 100_000, "how many events are in one of them")

@@ -337,10 +337,10 @@ func (c *Client) EditDeadLetter(ctx context.Context, from string, e backend.Dead
 	return c.letters.edit(ctx, from, e)
 }
 
-// Find implements [backend.Finder]: see [backend.Selection]. By UniqueKey, an index finds the
-// messages in the queues, if there is one. Otherwise it looks at the newest 100,000 rows of each
-// table, in statements of 10 seconds at most, unless the table has the index that the error names. It leaves
-// out messages with large headers if those take longer, and says so. An Event and a Field are found if jsonb can hold the payload.
+// Find implements [backend.Finder]: see [backend.Selection]. By UniqueKey, an index finds the messages in the queues,
+// if there is one. Otherwise it looks at the newest 100,000 rows of each table, in statements of 10 seconds at most,
+// unless the table has the index that the error names. It leaves out messages with large headers if those take longer,
+// and says so. An Event and a Field are found if jsonb can hold the payload.
 //
 // The role needs SELECT on the tables, and on pgmq.topic_bindings. Those that it may not
 // read are left out, and an error names them.

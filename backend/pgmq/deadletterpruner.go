@@ -48,8 +48,8 @@ func (p *deadLetterPruner) job() pruneJob {
 	}}
 }
 
-// prune goes through the oldest dead letters, up to those that are not old enough. Any role that may create tables may have made
-// theirs, before there is one.
+// prune goes through the oldest dead letters, up to those that are not old enough. Any role that may create tables may
+// have made theirs, before there is one.
 func (p *deadLetterPruner) prune(ctx context.Context, walk *pruneWalk[int64]) (err error) {
 	if p.queue, err = queuename.Of(p.topic + backend.DeadLetterSuffix); err != nil {
 		return nil //nolint:nilerr // a name that is too long has no dead letters

@@ -101,7 +101,8 @@ func headColumns() string {
 	} {
 		columns = append(columns, headerSQL(key))
 	}
-	columns = append(columns, codec.HeaderSQL(codec.TopicKey, 3*2*backend.MaxTopic))
+	const longestTopic = 3 * 2 * backend.MaxTopic // with any "_dead" at its end, and each byte escaped as three
+	columns = append(columns, codec.HeaderSQL(codec.TopicKey, longestTopic))
 	return strings.Join(columns, ", ")
 }
 

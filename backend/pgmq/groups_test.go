@@ -212,8 +212,8 @@ func TestQueueComment_OfOthersIsKept(t *testing.T) {
 	require.Equal(t, "mine", get[string](t, pool, "select obj_description('pgmq.q_"+name+"'::regclass)"))
 }
 
-// An operator looks for the topic of a queue when events wait in it that no consumer has asked for yet, and of dead letters,
-// which none subscribes to.
+// An operator looks for the topic of a queue when events wait in it that no consumer has asked for yet, and of dead
+// letters, which none subscribes to.
 func TestQueues_NameTheTopicBeforeItIsSubscribedTo(t *testing.T) {
 	t.Parallel()
 	client, _ := open(t, pgmq.Config{})

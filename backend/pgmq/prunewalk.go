@@ -17,7 +17,8 @@ const (
 
 // pruneTable is what a walk deletes from. P is a place in it: of the last message that was looked at.
 type pruneTable[P any] interface {
-	// step deletes what is to go of the next messages, up to limit, and returns where it has come to; more is false at the end.
+	// step deletes what is to go of the next messages, up to limit, and returns where it has come to; more is false at
+	// the end.
 	step(ctx context.Context, after P, limit int) (next P, more bool, err error)
 
 	// passBy returns the place of the message behind after, and an error that says that it stays, and why: cause. If it

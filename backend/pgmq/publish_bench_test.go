@@ -121,7 +121,8 @@ func BenchmarkPublishOnCondition(b *testing.B) {
 	require.NoError(b, publisher.Close())
 }
 
-// What the groups of other topics cost: those that take a pattern, and those that take one topic. None of them gets the message.
+// What the groups of other topics cost: those that take a pattern, and those that take one topic. None of them gets the
+// message.
 func BenchmarkPublishBesideGroups(b *testing.B) {
 	for _, groups := range []struct {
 		count int

@@ -96,8 +96,8 @@ func scheduleColumns() string {
 	}, ", ")
 }
 
-// scheduleText reads up to most characters of a string in a message. Anything else is none: the text of a few bytes of jsonb can
-// have a gigabyte.
+// scheduleText reads up to most characters of a string in a message. Anything else is none: the text of a few bytes of
+// jsonb can have a gigabyte.
 func scheduleText(value string, most int) string {
 	return fmt.Sprintf("case when pg_catalog.jsonb_typeof(%[1]s) = 'string'::text then pg_catalog.left(%[1]s#>>'{}'::text[], %[2]d) else ''::text end", value, most)
 }

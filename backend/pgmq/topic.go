@@ -52,7 +52,8 @@ func invalidTopic(topic string, err error) error {
 	return &Error{Topic: topic, Kind: ErrInvalidTopic, Cause: queuename.InvalidTopic(topic, refused), Remedy: refused.Remedy}
 }
 
-// checkSubscribed returns an error if consumers cannot subscribe to topic: a group, or, where that is "", consumers without one.
+// checkSubscribed returns an error if consumers cannot subscribe to topic: a group, or, where that is "", consumers
+// without one.
 func checkSubscribed(topic, group string) error {
 	switch {
 	case group == "" && backend.IsPattern(topic):

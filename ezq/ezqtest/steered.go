@@ -14,8 +14,8 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// steered is a recordingBackend with all that a backend may be able to do besides. It passes that on to the backend, and notes what
-// waits afterwards. What the backend cannot do is an error that matches [errors.ErrUnsupported].
+// steered is a recordingBackend with all that a backend may be able to do besides. It passes that on to the backend,
+// and notes what waits afterwards. What the backend cannot do is an error that matches [errors.ErrUnsupported].
 type steered struct{ *recordingBackend }
 
 var (

@@ -125,9 +125,9 @@ type Tick struct {
 	TriggeredBy string
 }
 
-// TickFromContext returns the tick of the event that is being handled in ctx. ok is false
-// if the event was not published by a [Timetable]. It reads headers of the event, which any publisher to the topic can write: of
-// publishers that you do not trust, it proves nothing.
+// TickFromContext returns the tick of the event that is being handled in ctx. ok is false if the event was not
+// published by a [Timetable]. It reads headers of the event, which any publisher to the topic can write: of publishers
+// that you do not trust, it proves nothing.
 func TickFromContext(ctx context.Context) (tick Tick, ok bool) {
 	headers := ezq.MetaFromContext(ctx).Headers
 	at, err := time.Parse(time.RFC3339Nano, headers[tickHeader])

@@ -1,10 +1,10 @@
 -- Whether a dead letter m is chosen.
 --
--- Parameters: $1 its ID, $2 the msg_id of the message that has this ID if its headers give it no other one, $3 its handler,
--- $4 a regular expression that its reason matches, $5 the name of its event, $6 its group, $7 and $8 the name and the
--- value of a header, $9 and $10 from and until when it was stored here, $11 the topics that it may have come from, $12 the names
--- of members that lead to a field of its payload, and $13 the value of that; each null if it does not matter. {field} is as in the
--- search for single messages.
+-- Parameters: $1 its ID, $2 the msg_id of the message that has this ID if its headers give it no other one, $3 its
+-- handler, $4 a regular expression that its reason matches, $5 the name of its event, $6 its group, $7 and $8 the name
+-- and the value of a header, $9 and $10 from and until when it was stored here, $11 the topics that it may have come
+-- from, $12 the names of members that lead to a field of its payload, and $13 the value of that; each null if it does
+-- not matter. {field} is as in the search for single messages.
 --
 -- Headers may have been written by any program. Values are compared as jsonb, since the text of a few bytes of it can have
 -- a gigabyte. Of a reason, ezq keeps 1024 bytes.

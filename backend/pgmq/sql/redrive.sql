@@ -1,8 +1,8 @@
 -- Moves dead letters to where they came from. Returns how many, those that are not deleted though they are due, since a
 -- trigger may return NULL, and how many of the others are still there.
 --
--- Parameters: $1 to $13 those of {matches}, which is dead_letter_matches.sql; $14 ids, $15 headers to remove, $16 the name of the queue that
--- they are in, from which the id is made of a message that has none.
+-- Parameters: $1 to $13 those of {matches}, which is dead_letter_matches.sql; $14 ids, $15 headers to remove, $16 the
+-- name of the queue that they are in, from which the id is made of a message that has none.
 --
 -- They are locked, and looked at again once they are: another call may have moved them, a consumer may have leased them, an
 -- edit may have changed them. The session that has locked them settles them.

@@ -1,7 +1,7 @@
 -- What is known of the schedules.
 --
--- Parameter: $1 how many at most. {name} and {columns} are what is told of a schedule, and {most} is how many bytes its message takes at
--- most, as PostgreSQL stores it.
+-- Parameter: $1 how many at most. {name} and {columns} are what is told of a schedule, and {most} is how many bytes its
+-- message takes at most, as PostgreSQL stores it.
 --
 -- Any role that may write there may have written anything. A name that is no string is none, and so is one of megabytes.
 

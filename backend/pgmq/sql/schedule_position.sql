@@ -2,7 +2,8 @@
 --
 -- Parameter: $1 the id of the schedule.
 --
--- The clock is read when the row is locked, so it is not earlier than the last tick. {name} and {columns} are what is told of a schedule.
+-- The clock is read when the row is locked, so it is not earlier than the last tick. {name} and {columns} are what is
+-- told of a schedule.
 
 with m as materialized (select message from {table} where msg_id = $1 for update)
 select {name}, {columns} from m

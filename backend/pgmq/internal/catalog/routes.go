@@ -230,8 +230,8 @@ func (r *Route) prepare() {
 	r.Insert, r.InsertOne = statement(insertSQL, "{table}", table, "{mark}", fault.NotStoredMark), statement(insertOneSQL, "{table}", table)
 }
 
-// AddedHeaders returns what queue gets, in SQL, behind the column headers of a message: the copies for a group that takes a pattern say
-// their topic.
+// AddedHeaders returns what queue gets, in SQL, behind the column headers of a message: the copies for a group that
+// takes a pattern say their topic.
 func (r *Route) AddedHeaders(queue string) string {
 	if !slices.Contains(r.patterned, queue) {
 		return ""

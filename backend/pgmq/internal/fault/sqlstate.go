@@ -67,8 +67,8 @@ func isInterrupt(err error, code string) bool {
 	return errors.As(err, &pg) && pg.Code == code && pg.Routine == "ProcessInterrupts"
 }
 
-// IsRaised reports whether a statement has failed in a function that PostgreSQL has run for it, as that of a trigger is: which can
-// give any SQLSTATE. A wait for a lock counts as none.
+// IsRaised reports whether a statement has failed in a function that PostgreSQL has run for it, as that of a trigger
+// is: which can give any SQLSTATE. A wait for a lock counts as none.
 func IsRaised(err error) bool {
 	var pg *pgconn.PgError
 	return IsServerError(err) && errors.As(err, &pg) && pg.Where != "" && !IsLockTimeout(err)

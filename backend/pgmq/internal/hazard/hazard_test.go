@@ -88,7 +88,8 @@ func TestHazard_IsCausedByATest(t *testing.T) {
 	require.Len(t, files, len(hazard.All())+3, "of which three are parts, or list names")
 }
 
-// Each hazard is not found in a healthy database, is found once it is caused, and is gone when the remedy has been applied.
+// Each hazard is not found in a healthy database, is found once it is caused, and is gone when the remedy has been
+// applied.
 func TestHazard_IsFoundUntilItIsRemedied(t *testing.T) {
 	t.Parallel()
 	for _, h := range hazard.All() {

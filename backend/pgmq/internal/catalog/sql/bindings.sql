@@ -6,9 +6,10 @@
 --
 -- {version} changes whenever a binding comes or goes. {is group} is whether a binding is that of a group.
 --
--- A group that takes a pattern is bound twice: as the group of a topic of that name, whose routing key ends with a part of the
--- SHA-256 of the pattern, and by the pattern. Its pattern is compared with the topic as it is written. Other patterns are compared
--- with the routing key, and make no group; one that PGMQ would refuse is not encoded, which could fail. Only patterns are compared as regular expressions, each of which PostgreSQL compiles.
+-- A group that takes a pattern is bound twice: as the group of a topic of that name, whose routing key ends with a part
+-- of the SHA-256 of the pattern, and by the pattern. Its pattern is compared with the topic as it is written. Other
+-- patterns are compared with the routing key, and make no group; one that PGMQ would refuse is not encoded, which could
+-- fail. Only patterns are compared as regular expressions, each of which PostgreSQL compiles.
 
 with t as (
 	select pattern::text, queue_name, compiled_regex::text, {is group} as grouped, pattern::text ~ '[*#]'::text as wild,

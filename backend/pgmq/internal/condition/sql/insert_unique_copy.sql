@@ -1,6 +1,6 @@
--- A part of insert_unique.sql, and no statement by itself: what it does for each queue of a topic, of which {i}
--- is the number, and {added} what the headers get. $6 is the key. {id} is the ID that its headers say, or ''; {most} is how many bytes
--- of headers are looked at.
+-- A part of insert_unique.sql, and no statement by itself: what it does for each queue of a topic, of which {i} is the
+-- number, and {added} what the headers get. $6 is the key. {id} is the ID that its headers say, or ''; {most} is how
+-- many bytes of headers are looked at.
 --
 -- The limit is one that PostgreSQL cannot know when it plans: whatever it expects of a queue, it uses the index of keys.
 

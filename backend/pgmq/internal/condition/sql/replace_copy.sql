@@ -1,6 +1,7 @@
--- A part of replace.sql, and no statement by itself: what it does for each queue of a topic, of which {i} is the number, and {added} what
--- the headers get. $6 is the key, $7 the longest time in microseconds, or 0. {id} and {most} are those of insert_unique_copy.sql, {wait}
--- is how long in microseconds a message may still have to wait, unless the new one waits as long by itself.
+-- A part of replace.sql, and no statement by itself: what it does for each queue of a topic, of which {i} is the
+-- number, and {added} what the headers get. $6 is the key, $7 the longest time in microseconds, or 0. {id} and {most}
+-- are those of insert_unique_copy.sql, {wait} is how long in microseconds a message may still have to wait, unless the
+-- new one waits as long by itself.
 --
 -- A message that was never leased, that is due soon enough, and that no transaction has locked, waits. One that is due never, or
 -- in a hundred thousand years, another program has written: what is put in its place is lost. One that is locked is being handled,

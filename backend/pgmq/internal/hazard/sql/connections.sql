@@ -1,4 +1,5 @@
--- Connections that are nearly used up: of the server, of the database and of the role. Those that are reserved for superusers do not count.
+-- Connections that are nearly used up: of the server, of the database and of the role. Those that are reserved for
+-- superusers do not count.
 with used as (
 	select count(*) as all, count(*) filter (where datname = current_database()) as database, count(*) filter (where usename = current_user) as role
 	from pg_stat_activity where backend_type = 'client backend'),

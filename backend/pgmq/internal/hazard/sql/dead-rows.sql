@@ -1,5 +1,5 @@
--- Queues in which VACUUM does not keep up: dead rows are more than {threshold} and a fifth of the others, which autovacuum waits for
--- by default, and none has been there for ten minutes.
+-- Queues in which VACUUM does not keep up: dead rows are more than {threshold} and a fifth of the others, which
+-- autovacuum waits for by default, and none has been there for ten minutes.
 --
 -- {queues} is queues.sql.
 

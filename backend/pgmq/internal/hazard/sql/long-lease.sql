@@ -1,5 +1,5 @@
--- Messages that were delivered, and are not due for 12 hours. A consumer other than ezq's may have leased them for so long and
--- died; or they are to be retried then, or were snoozed. It looks at a thousand that are that late.
+-- Messages that were delivered, and are not due for 12 hours. A consumer other than ezq's may have leased them for so
+-- long and died; or they are to be retried then, or were snoozed. It looks at a thousand that are that late.
 --
 -- {table} is that of the queue.
 

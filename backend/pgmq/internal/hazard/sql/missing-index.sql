@@ -1,5 +1,5 @@
--- Queues without a valid index that begins with vt, as partitioned queues are that other tools have created: each claim reads
--- the whole table.
+-- Queues without a valid index that begins with vt, as partitioned queues are that other tools have created: each claim
+-- reads the whole table.
 --
 -- {queues} is queues.sql.
 

@@ -1,4 +1,5 @@
--- Queues with the trigger of pgmq.enable_notify_insert, which has publishers wait for each other's commits. ezq notifies without it.
+-- Queues with the trigger of pgmq.enable_notify_insert, which has publishers wait for each other's commits. ezq
+-- notifies without it.
 --
 -- {queues} is queues.sql.
 

@@ -1,4 +1,5 @@
--- Queues from before PGMQ 1.10: they lack a column that tells whether a lease is still held, and PGMQ 1.10's own functions fail on them.
+-- Queues from before PGMQ 1.10: they lack a column that tells whether a lease is still held, and PGMQ 1.10's own
+-- functions fail on them.
 --
 -- {queues} is queues.sql.
 

@@ -1,4 +1,5 @@
--- Queues that have changed a lot since ANALYZE looked at them. That misleads pgmq.read and queries of one's own, and not ezq.
+-- Queues that have changed a lot since ANALYZE looked at them. That misleads pgmq.read and queries of one's own, and
+-- not ezq.
 --
 -- {queues} is queues.sql.
 

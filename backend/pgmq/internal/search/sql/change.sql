@@ -2,7 +2,8 @@
 -- waited are changed, how many of the others, how many of those that are chosen stay, whether there is more than it has looked at,
 -- and whether it has left out any for its size.
 --
--- Parameters: $1 to $8 those of {matches}, which is matches.sql, $6 among them; $9 how many rows to look at, and from $10 on those of {change}.
+-- Parameters: $1 to $8 those of {matches}, which is matches.sql, $6 among them; $9 how many rows to look at, and from
+-- $10 on those of {change}.
 --
 -- {change} deletes or updates rows of the table. {running} is true or false. {small} and {which} are what it looks at, as in search.sql. A message with a lease, or with a
 -- pause after a failure, has been read and is invisible. One that another transaction has locked is passed by: it would be a wait

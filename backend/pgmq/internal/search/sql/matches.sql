@@ -1,9 +1,9 @@
 -- Whether a message of the table m is chosen.
 --
 -- Parameters: $1 its ID, $2 its key with the queue of the topic before it, $3 the name of its event, $4 and $5 the name
--- and the value of a header, each null if it does not matter; $6 the msg_id of the message that has the ID $1 if its headers
--- give it no other one, or null; $7 the names of members that lead to a field of its payload, and $8 the value of that. {field} is
--- that field of the column message: each step takes a member of an object, and none of an array.
+-- and the value of a header, each null if it does not matter; $6 the msg_id of the message that has the ID $1 if its
+-- headers give it no other one, or null; $7 the names of members that lead to a field of its payload, and $8 the value
+-- of that. {field} is that field of the column message: each step takes a member of an object, and none of an array.
 --
 -- Headers may have been written by any program. Values are compared as jsonb, since the text of a few bytes of it can have
 -- a gigabyte. An ID of the form of those of messages that have none counts if the message was leased before, {known}, as in

@@ -1,7 +1,8 @@
 -- Finds the messages of a table that are chosen, the newest first, and tells whether there is more than it has looked at, and
 -- whether it has left out any for its size.
 --
--- Parameters: $1 to $8 those of {matches}, which is matches.sql, $6 among them; $9 how many rows to look at, $10 how many to find.
+-- Parameters: $1 to $8 those of {matches}, which is matches.sql, $6 among them; $9 how many rows to look at, $10 how
+-- many to find.
 --
 -- {small} tells which rows it reads, {which} is what it looks at: the newest, by {order}, or the newest of what an index finds. The limit
 -- is one that PostgreSQL cannot know when it plans: whatever it expects of the table, it uses that index. The message that has the ID by its number is looked at in any case.

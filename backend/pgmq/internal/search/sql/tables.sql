@@ -1,12 +1,12 @@
 -- Tells about tables which of them may be searched, and how.
 --
--- Parameters: $1 names of tables, $2 a header and $4 the field of a payload, each as PostgreSQL writes it in an index, $3 the
--- name of an index for each table.
+-- Parameters: $1 names of tables, $2 a header and $4 the field of a payload, each as PostgreSQL writes it in an index,
+-- $3 the name of an index for each table.
 --
 -- A row has the place in $1 of a table that exists; whether the role may read all of it; whether it has headers, and
 -- last_read_at, which queues have since PGMQ 1.10; whether it is partitioned; whether there is an index for each of the
--- conditions of matches.sql, in their order: the ID, the key, the event, the header, the field; and whether there is anything that has
--- the name of the index.
+-- conditions of matches.sql, in their order: the ID, the key, the event, the header, the field; and whether there is
+-- anything that has the name of the index.
 
 with t as (
 	select n, pg_catalog.to_regclass(name)::oid as oid, pg_catalog.to_regclass(index) is not null as taken

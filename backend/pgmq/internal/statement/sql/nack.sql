@@ -4,8 +4,8 @@
 -- Parameters: $1 ids, $2 their read counts, $3 the times of their leases, $4 delays in microseconds, or null,
 -- $5 headers to merge, or null, $6 how many reads to take back.
 --
--- A message without a delay is released to its place, before those published after it, and not to one still to
--- come, where it would be invisible. Headers that are not an object mean nothing, and are replaced: a message whose failures
+-- A message without a delay is released to its place, before those published after it, and not to one still to come,
+-- where it would be invisible. Headers that are not an object mean nothing, and are replaced: a message whose failures
 -- are not kept would come back for ever.
 
 with t as (
