@@ -166,7 +166,7 @@ func (s *treeSearch) run(ctx context.Context, id string) *Tree {
 	named := s.find(ctx, backend.Selection{ID: id})
 	correlated := s.find(ctx, correlatedBy(id))
 	from := named
-	if len(named)+len(correlated)+len(s.errs) == 0 { // it is gone, and what it has caused says its correlation
+	if len(named)+len(correlated) == 0 { // it is gone, and what it has caused says its correlation
 		from = s.find(ctx, backend.Selection{Header: causationHeader, Value: id})
 	}
 	others := s.correlations(id, from)

@@ -185,3 +185,14 @@ func TestFindTree_ReturnsWhatIsThereWithTheErrors(t *testing.T) {
 	require.Equal(t, 1, strings.Count(err.Error(), failed.Error()))
 	require.Equal(t, "E order on a: delayed\n  E paid on b: delayed\n", tree.String())
 }
+
+func TestFindTree_OfGoneEventIsFoundInSpiteOfErrors(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	store(t, b, "a", "order", "", "")
+	store(t, b, "a", "receipt", "order", "gone")
+	failed := errors.New("no SELECT on the archive of b")
+	tree, err := ezq.FindTree(t.Context(), partial{b, "b", failed}, "gone", "a", "b")
+	require.ErrorIs(t, err, failed)
+	require.Equal(t, "E order on a: delayed\nE receipt on a: delayed; its cause gone is gone\n", tree.String())
+}
