@@ -83,3 +83,15 @@ func ExampleFeaturesOf() {
 	// true
 	// true
 }
+
+// The * is one segment of a topic, and the # is any text.
+func ExampleMatchesPattern() {
+	for _, topic := range []string{"orders", "orders.eu", "orders.eu.paid", "orders.eu_dead"} {
+		fmt.Println(topic, backend.MatchesPattern("orders.*", topic), backend.MatchesPattern("orders.#", topic))
+	}
+	// Output:
+	// orders false false
+	// orders.eu true true
+	// orders.eu.paid false true
+	// orders.eu_dead false false
+}
