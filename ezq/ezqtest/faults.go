@@ -1,5 +1,10 @@
 package ezqtest
 
+import (
+	"context"
+	"runtime"
+)
+
 // fault is what goes wrong with a delivery. In each case its outcome is lost, so that the
 // event is delivered again, and no failure is counted.
 type fault int32
@@ -20,5 +25,13 @@ func (what fault) describe() string {
 		return "crashes and is repeated"
 	default:
 		return "loses its lease and is repeated"
+	}
+}
+
+// crashIfInjected ends the handler of ctx, as the end of its process would, if a crash of
+// its delivery is injected.
+func crashIfInjected(ctx context.Context) {
+	if d := deliveryFrom(ctx); d != nil && d.fault.Load() == int32(crash) {
+		runtime.Goexit()
 	}
 }

@@ -46,8 +46,8 @@ func Run(t *testing.T, build func(client backend.Backend) *ezq.Router, body func
 // RunOn is [Run] on another backend and in real time. It does not close the backend.
 // [Flow.AwaitIdle] fails the test after 30 seconds. [Flow.Advance] waits in real time, unless
 // the backend has a method Forward(context.Context, time.Duration) error that lets time
-// pass for its messages, as that of backend/pgmq/pgmqtest does, though not for pauses. No other test may use the
-// topics of the router. A client that can do some of what backends may do besides, and not all, returns
+// pass for its messages, as that of backend/pgmq/pgmqtest does, though not for pauses. A pause holds once the consumers
+// have heard of it, which the Stats of a pgmq.Client tell. No other test may use the topics of the router. A client that can do some of what backends may do besides, and not all, returns
 // errors that match [errors.ErrUnsupported] for the rest.
 func RunOn(t *testing.T, on backend.Backend, build func(client backend.Backend) *ezq.Router, body func(f *Flow)) {
 	t.Helper()
@@ -241,3 +241,18 @@ func (f *Flow) discover() (underWay bool) {
 	}
 	return underWay
 }
+
+// forwarder is a backend that can let time pass for its messages.
+type forwarder interface {
+	Forward(ctx context.Context, d time.Duration) error
+}
+
+// lister is a backend that can tell what is stored in it, whichever way it came there.
+type lister interface {
+	// Messages calls each with every message in the database: the topic that it is on,
+	// how often it has been delivered, and how long until it is visible.
+	Messages(ctx context.Context, each func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error
+}
+
+// pollInterval is how often a backend is asked while a message is on its way from there.
+const pollInterval = 5 * time.Millisecond

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +26,7 @@ type recordingBackend struct {
 	waiting    []*waitingMessage
 	paused     map[string]backend.Paused // by their topics
 	known      map[messageKey]bool       // what has been seen so far
+	deliveries map[messageKey]int        // how many have begun or ended
 	records    []record
 	faults     []fault // for the deliveries to come
 	begun      int     // deliveries
@@ -47,7 +47,10 @@ type waitingMessage struct {
 type messageKey struct{ topic, id string }
 
 func newRecordingBackend(on backend.Backend) *recordingBackend {
-	return &recordingBackend{Backend: on, changed: make(chan struct{}), subscribed: map[string]bool{}, paused: map[string]backend.Paused{}, known: map[messageKey]bool{}}
+	return &recordingBackend{
+		Backend: on, changed: make(chan struct{}), subscribed: map[string]bool{}, paused: map[string]backend.Paused{}, known: map[messageKey]bool{},
+		deliveries: map[messageKey]int{},
+	}
 }
 
 // client returns the backend as the program gets it.
@@ -71,23 +74,37 @@ func (b *recordingBackend) topicsOf(id, topic string) []string {
 	return topics
 }
 
-// note notes what a backend has of the messages with an ID, which may have been deleted or moved.
-func (b *recordingBackend) note(topic, id string, found []backend.Found) {
+// deliveriesOf returns how many deliveries of the messages with an ID have begun or ended.
+func (b *recordingBackend) deliveriesOf(topic, id string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.deliveries[messageKey{topic, id}]
+}
+
+// note notes what a backend has of the messages with an ID, which may have been deleted or moved. If a delivery has
+// begun or ended since it was found, it may not be there any more, and the delivery says what became of it.
+func (b *recordingBackend) note(topic, id string, found []backend.Found, deliveries int) {
 	b.update(func() {
+		if len(found) > 0 && b.deliveries[messageKey{topic, id}] != deliveries {
+			return
+		}
 		there := slices.DeleteFunc(slices.Clone(b.waiting), func(w *waitingMessage) bool { return w.topic != topic || w.id != id })
+		visible := time.Time{} // of one that is on its way
+		if len(found) > 0 && found[0].State != backend.StateDelivered {
+			visible = found[0].VisibleAt
+		}
 		for _, w := range there {
 			switch {
 			case len(found) == 0 && w.handled:
 				w.gone = true
 			case len(found) == 0:
 				b.remove(w)
-			case !w.handled && found[0].State != backend.StateDelivered:
-				w.visible = found[0].VisibleAt
+			case !w.handled && (deliveries == 0 || !visible.IsZero()): // else it waits for a retry, as its delivery has said
+				w.visible = visible
 			}
 		}
 		if len(there) == 0 && len(found) > 0 {
-			msg := &message.Message{UUID: id, Payload: found[0].Payload, Metadata: found[0].Metadata}
-			b.addWaiting(topic, msg, found[0].VisibleAt)
+			b.addWaiting(topic, &message.Message{UUID: id, Payload: found[0].Payload, Metadata: found[0].Metadata}, visible)
 		}
 	})
 }
@@ -191,14 +208,6 @@ func (b *recordingBackend) replace(id string, w *waitingMessage, debounce time.D
 	b.remove(there)
 }
 
-// crashIfInjected ends the handler of ctx, as the end of its process would, if a crash of
-// its delivery is injected.
-func crashIfInjected(ctx context.Context) {
-	if d := deliveryFrom(ctx); d != nil && d.fault.Load() == int32(crash) {
-		runtime.Goexit()
-	}
-}
-
 // Subscribe implements [message.Subscriber].
 func (b *recordingBackend) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	from, err := b.Backend.Subscribe(ctx, topic)
@@ -249,6 +258,7 @@ func (b *recordingBackend) update(what func()) {
 
 // startHandling marks a message as being handled, one that came from elsewhere too.
 func (b *recordingBackend) startHandling(topic string, msg *message.Message) (w *waitingMessage) {
+	b.deliveries[messageKey{topic, msg.UUID}]++
 	for _, w = range b.waiting {
 		if w.topic == topic && w.id == msg.UUID && !w.handled {
 			w.handled = true
@@ -324,6 +334,7 @@ func (b *recordingBackend) deliver(topic string, msg *message.Message) *message.
 // settle tells the backend what became of a delivery, after it has been noted: the
 // message may come again at once.
 func (b *recordingBackend) settle(d *delivery, w *waitingMessage, msg *message.Message, acked bool) {
+	b.update(func() { b.deliveries[messageKey{w.topic, w.id}]++ })
 	var disposition backend.Disposition
 	said := false
 	if d.info != nil {
@@ -482,18 +493,3 @@ func (b *recordingBackend) discover(topic string, msg *message.Message, deliveri
 }
 
 func nameOf(msg *message.Message) string { return ezq.Marshaler{}.NameFromMessage(msg) }
-
-// forwarder is a backend that can let time pass for its messages.
-type forwarder interface {
-	Forward(ctx context.Context, d time.Duration) error
-}
-
-// lister is a backend that can tell what is stored in it, whichever way it came there.
-type lister interface {
-	// Messages calls each with every message in the database: the topic that it is on,
-	// how often it has been delivered, and how long until it is visible.
-	Messages(ctx context.Context, each func(topic string, msg *message.Message, deliveries int, wait time.Duration)) error
-}
-
-// pollInterval is how often a backend is asked while a message is on its way from there.
-const pollInterval = 5 * time.Millisecond

@@ -237,12 +237,13 @@ func lettersOf(ctx context.Context, store backend.DeadLetterStore, from string, 
 func (s steered) look(ctx context.Context, topic string, ids []string) {
 	for _, id := range ids {
 		for _, at := range s.topicsOf(id, topic) {
+			deliveries := s.deliveriesOf(at, id)
 			found, err := s.Find(ctx, at, backend.Selection{ID: id})
 			if err != nil {
 				continue // and the rest is noted when it is delivered
 			}
 			found = slices.DeleteFunc(found, func(f backend.Found) bool { return f.Place != backend.InTopic && f.Place != backend.InGroup })
-			s.note(at, id, found)
+			s.note(at, id, found, deliveries)
 		}
 	}
 }

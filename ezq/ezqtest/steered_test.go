@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/backend/pgmq/pgmqtest"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/ezq/ezqtest"
@@ -32,7 +33,7 @@ func steeredBilling(client *backend.Backend) func(backend.Backend) *ezq.Router {
 	}
 }
 
-func checkSteering(t *testing.T, f *ezqtest.Flow, client backend.Backend) {
+func checkSteering(t *testing.T, f *ezqtest.Flow, client backend.Backend, isPaused func() bool) {
 	t.Helper()
 	ctx := f.Context()
 	steered, ok := client.(steerable)
@@ -51,6 +52,7 @@ func checkSteering(t *testing.T, f *ezqtest.Flow, client backend.Backend) {
 
 	_, err = steered.Pause(ctx, ezq.DefaultTopic, backend.Pause{By: "ada", Reason: "maintenance"})
 	require.NoError(t, err)
+	pgtest.Eventually(t, 30*time.Second, "the consumers know of the pause", isPaused)
 	f.Publish(reminderDue{3}, ezq.ID("three"), ezq.Delay(time.Minute))
 	f.Advance(time.Hour) // and what is paused is not waited for
 	ezqtest.Handled[reminderDue](f).Equal(reminderDue{2})
@@ -68,7 +70,7 @@ func checkSteering(t *testing.T, f *ezqtest.Flow, client backend.Backend) {
 	require.NoError(t, err)
 }
 
-func checkSteeringOfDeadLetters(t *testing.T, f *ezqtest.Flow, client backend.Backend) {
+func checkSteeringOfDeadLetters(t *testing.T, f *ezqtest.Flow, client backend.Backend, _ func() bool) {
 	t.Helper()
 	ctx, from := f.Context(), ezq.DefaultTopic+backend.DeadLetterSuffix
 	store, ok := client.(backend.DeadLetterStore)
@@ -99,16 +101,18 @@ func checkSteeringOfDeadLetters(t *testing.T, f *ezqtest.Flow, client backend.Ba
 // Whatever the backend of a program can do, the one that a flow gives it can do too, and the flow knows what waits then.
 func TestRun_ClientCanBeSteered(t *testing.T) {
 	t.Parallel()
-	for name, check := range map[string]func(*testing.T, *ezqtest.Flow, backend.Backend){"events": checkSteering, "dead letters": checkSteeringOfDeadLetters} {
+	for name, check := range map[string]func(*testing.T, *ezqtest.Flow, backend.Backend, func() bool){"events": checkSteering, "dead letters": checkSteeringOfDeadLetters} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var client backend.Backend
-			ezqtest.Run(t, steeredBilling(&client), func(f *ezqtest.Flow) { check(t, f, client) })
+			ezqtest.Run(t, steeredBilling(&client), func(f *ezqtest.Flow) { check(t, f, client, func() bool { return true }) })
 		})
 		t.Run(name+" on PGMQ", func(t *testing.T) {
 			t.Parallel()
 			var client backend.Backend
-			ezqtest.RunOn(t, pgmqtest.Open(t, pgtest.Database(t), nil), steeredBilling(&client), func(f *ezqtest.Flow) { check(t, f, client) })
+			on := pgmqtest.Open(t, pgtest.Database(t), nil)
+			isPaused := func() bool { return on.Stats()[ezq.DefaultTopic].TopicPause != nil }
+			ezqtest.RunOn(t, on, steeredBilling(&client), func(f *ezqtest.Flow) { check(t, f, client, isPaused) })
 		})
 	}
 }
@@ -137,5 +141,76 @@ func TestRun_KnowsThatAnEventWasStopped(t *testing.T) {
 		require.Equal(t, backend.Cancelled{Stopped: 1}, cancelled)
 		f.Advance(time.Hour)
 		require.Empty(t, begun)
+	})
+}
+
+// lateFinder finds a message as it was when it had been rescheduled, and returns when it has been handled.
+type lateFinder struct {
+	*memory.Broker
+
+	before *[]backend.Found
+}
+
+func (l lateFinder) Find(ctx context.Context, topic string, chosen backend.Selection) ([]backend.Found, error) {
+	if *l.before == nil {
+		found, err := l.Broker.Find(ctx, topic, chosen)
+		*l.before = found
+		return found, err
+	}
+	for {
+		if found, err := l.Broker.Find(ctx, topic, chosen); err != nil || len(found) == 0 {
+			(*l.before)[0].State, (*l.before)[0].VisibleAt = backend.StateWaiting, time.Now()
+			return *l.before, err
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func TestRun_WhatWasHandledMeanwhileDoesNotWait(t *testing.T) {
+	t.Parallel()
+	var client backend.Backend
+	on := lateFinder{memory.New(nil), new([]backend.Found)}
+	ezqtest.RunOn(t, on, steeredBilling(&client), func(f *ezqtest.Flow) {
+		f.Publish(reminderDue{1}, ezq.Unique("one"), ezq.Delay(time.Hour))
+		rescheduler, ok := client.(backend.Rescheduler)
+		require.True(t, ok)
+		_, err := rescheduler.Reschedule(f.Context(), ezq.DefaultTopic, backend.Selection{UniqueKey: "one"}, time.Time{})
+		require.NoError(t, err)
+		f.AwaitIdle()
+		ezqtest.Handled[reminderDue](f).Equal(reminderDue{1})
+	})
+}
+
+// slowRescheduler says that a message is on its way to a consumer, where it comes a little later.
+type slowRescheduler struct{ *memory.Broker }
+
+func (s slowRescheduler) Reschedule(ctx context.Context, topic string, chosen backend.Selection, at time.Time) (backend.Rescheduled, error) {
+	time.AfterFunc(100*time.Millisecond, func() { _, _ = s.Broker.Reschedule(ctx, topic, chosen, at) })
+	return backend.Rescheduled{Moved: 1}, nil
+}
+
+func (s slowRescheduler) Find(ctx context.Context, topic string, chosen backend.Selection) ([]backend.Found, error) {
+	found, err := s.Broker.Find(ctx, topic, chosen)
+	for i := range found {
+		found[i].State, found[i].VisibleAt = backend.StateDelivered, time.Now().Add(time.Hour)
+	}
+	return found, err
+}
+
+func TestRun_WaitsForWhatIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	var client backend.Backend
+	ezqtest.RunOn(t, slowRescheduler{memory.New(nil)}, steeredBilling(&client), func(f *ezqtest.Flow) {
+		f.Publish(reminderDue{1}, ezq.Unique("one"), ezq.Delay(time.Hour))
+		rescheduler, ok := client.(backend.Rescheduler)
+		require.True(t, ok)
+		_, err := rescheduler.Reschedule(f.Context(), ezq.DefaultTopic, backend.Selection{UniqueKey: "one"}, time.Time{})
+		require.NoError(t, err)
+		f.AwaitIdle()
+		ezqtest.Handled[reminderDue](f).Equal(reminderDue{1})
 	})
 }
