@@ -32,9 +32,10 @@ func (p *archivePruner) job() pruneJob {
 	start := archivePlace{at: timeOr(time.Time{}, pgtype.NegativeInfinity), id: math.MinInt64}
 	walk := &pruneWalk[archivePlace]{table: p, start: start, last: start}
 	return pruneJob{failed: "ezq: the archive cannot be pruned", prune: func(ctx context.Context) error {
-		there, err := exists(ctx, p.pool, queuename.Archive(p.queue))
+		table := queuename.Archive(p.queue)
+		there, err := exists(ctx, p.pool, table)
 		if there {
-			err = walk.round(ctx)
+			err = unlessDropped(ctx, p.pool, table, walk.round(ctx))
 		}
 		return fault.Classify("prune the archive", "", err)
 	}}

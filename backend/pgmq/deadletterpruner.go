@@ -65,7 +65,7 @@ func (p *deadLetterPruner) prune(ctx context.Context, walk *pruneWalk[int64]) (e
 		}
 		p.trustedUntil = now.Add(lettersTrustedFor)
 	}
-	return walk.round(ctx)
+	return unlessDropped(ctx, p.pool, table, walk.round(ctx))
 }
 
 func (p *deadLetterPruner) step(ctx context.Context, after int64, limit int) (next int64, more bool, err error) {

@@ -72,6 +72,18 @@ func mayBeOfOneRow(err error) bool {
 	return fault.IsStatementTimeout(err) || !fault.MayBeRetried(err) || fault.IsRaised(err)
 }
 
+// unlessDropped returns err, or nil if a round failed because its table was dropped meanwhile. A function of a trigger may
+// miss another table.
+func unlessDropped(ctx context.Context, pool *pgxpool.Pool, table string, err error) error {
+	if !fault.IsCode(err, "42P01") {
+		return err
+	}
+	if there, unknown := exists(ctx, pool, table); there || unknown != nil {
+		return err
+	}
+	return nil
+}
+
 // exists reports whether there is a table, which has no message otherwise.
 func exists(ctx context.Context, pool *pgxpool.Pool, table string) (bool, error) {
 	missing, err := catalog.Missing(ctx, pool, catalog.MissingTablesSQL, table)
