@@ -1,8 +1,8 @@
 package pgmq_test
 
 import (
-	"errors"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
