@@ -17,10 +17,7 @@ func pause(ctx context.Context, client *pgmq.Client, c command, out io.Writer) e
 	if err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintln(out, formatPause(source(paused.Topic, paused.Group), paused))
-	if paused.By != c.by || paused.Reason != c.reason {
-		_, _ = fmt.Fprintln(out, "this pause holds, since it ends later; to replace it, resume the topic first")
-	}
+	printPaused(out, c, source(paused.Topic, paused.Group), paused)
 	if found, err := hasQueue(ctx, client, c); !found && err == nil {
 		_, _ = fmt.Fprintf(out, "there is no queue of %s yet: see whether the name is right; a consumer that starts later is paused\n", source(c.topic, c.group))
 	}
@@ -28,6 +25,14 @@ func pause(ctx context.Context, client *pgmq.Client, c command, out io.Writer) e
 		_, _ = fmt.Fprintf(out, "not paused: groups that take %s by the pattern %s: that is paused by itself\n", printable(c.topic), printable(pattern))
 	}
 	return nil
+}
+
+// printPaused shows the pause that holds now. It can be another than that which was asked for.
+func printPaused(out io.Writer, c command, what string, paused backend.Paused) {
+	_, _ = fmt.Fprintln(out, formatPause(what, paused))
+	if paused.By != c.by || paused.Reason != c.reason {
+		_, _ = fmt.Fprintf(out, "this pause holds, since it ends later; to replace it, resume the %s first\n", c.argument())
+	}
 }
 
 // patternsOf returns the patterns by which groups take the topic, as far as the role may see them.

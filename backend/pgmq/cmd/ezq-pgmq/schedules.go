@@ -40,14 +40,10 @@ func listSchedules(ctx context.Context, client *pgmq.Client, out io.Writer) erro
 // pauseSchedule has nothing published for the ticks of a schedule.
 func pauseSchedule(ctx context.Context, client *pgmq.Client, c command, out io.Writer) error {
 	paused, err := client.Schedules().Pause(ctx, c.topic, backend.Pause{By: c.by, Reason: c.reason, For: c.duration})
-	if err != nil {
-		return err
+	if err == nil {
+		printPaused(out, c, printable(c.topic), paused)
 	}
-	_, _ = fmt.Fprintln(out, formatPause(printable(c.topic), paused))
-	if paused.By != c.by || paused.Reason != c.reason {
-		_, _ = fmt.Fprintln(out, "this pause holds, since it ends later; to replace it, resume the schedule first")
-	}
-	return nil
+	return err
 }
 
 func resumeSchedule(ctx context.Context, client *pgmq.Client, c command, out io.Writer) error {
