@@ -112,21 +112,28 @@ func (c *checkup) add(id string, severity Severity, remedy string, found ...haza
 
 // noteUnchecked notes that a hazard was not looked for, or not everywhere. It returns the error if there is no use in going on.
 func (c *checkup) noteUnchecked(ctx context.Context, id string, err error) error {
+	var seen, remedy string
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil || c.conn.Conn().IsClosed() || !errors.As(err, new(*pgconn.PgError)):
 		return err
 	case fault.IsCode(err, "42501"):
-		c.add(notChecked, SeverityNote, grantsRemedy, hazard.Found{Object: id, Seen: "the role lacks a privilege"})
+		seen, remedy = "the role lacks a privilege", grantsRemedy
 	case fault.IsCode(err, "57014"):
-		c.add(notChecked, SeverityNote, "look at a quiet time: each hazard is looked for during 5 seconds", hazard.Found{Object: id, Seen: "it took too long"})
+		seen, remedy = "it took too long", "look at a quiet time: each hazard is looked for during 5 seconds"
 	case fault.IsCode(err, "55P03"):
-		c.add(notChecked, SeverityNote, "look again when the session is done that keeps a table locked", hazard.Found{Object: id, Seen: "it was locked"})
+		seen, remedy = "it was locked", "look again when the session is done that keeps a table locked"
 	default:
-		c.add(notChecked, SeverityNote, "see whether the tables of the schema pgmq are as PGMQ makes them", hazard.Found{Object: id, Seen: fault.Classify("check", "", err).Error()})
+		seen, remedy = fault.Classify("check", "", err).Error(), "see whether the tables of the schema pgmq are as PGMQ makes them"
 	}
+	c.unchecked(id, seen, remedy)
 	return nil
+}
+
+// unchecked notes what was not looked at, and why.
+func (c *checkup) unchecked(object, seen, remedy string) {
+	c.add(notChecked, SeverityNote, remedy, hazard.Found{Object: object, Seen: seen})
 }
 
 // check looks for all hazards. What it has found comes with an error.
@@ -162,15 +169,12 @@ func (c *checkup) run(ctx context.Context) error {
 		return err
 	}
 	if len(others) > 0 {
-		c.add(notChecked, SeverityNote, grantsRemedy, hazard.Found{
-			Object: "events",
-			Seen:   fmt.Sprintf("those of %d queues may not be read, or have other columns, row security or code of their owners, %s among them", len(others), others[0]),
-		})
+		c.unchecked("events", fmt.Sprintf("those of %d queues may not be read, or have other columns, row security or code of their owners, %s among them", len(others), others[0]), grantsRemedy)
 	}
 	for _, h := range hazard.All() {
 		if read, known := c.mayRead[h.Needs]; h.Needs != "" && !read {
 			if known {
-				c.add(notChecked, SeverityNote, trustRemedy, hazard.Found{Object: h.ID, Seen: "the table " + h.Needs + " may run code of others"})
+				c.unchecked(h.ID, "the table "+h.Needs+" may run code of others", trustRemedy)
 			}
 			continue
 		}
@@ -197,7 +201,7 @@ func (c *checkup) session(ctx context.Context) error {
 		return err
 	}
 	if !seesSessions {
-		c.add(notChecked, SeverityNote, grantsRemedy, hazard.Found{Object: "sessions", Seen: "those of other roles are hidden"})
+		c.unchecked("sessions", "those of other roles are hidden", grantsRemedy)
 	}
 	if skew := max(before.Sub(now), now.Sub(c.now())); skew > maxSkew {
 		c.add("clock-skew", SeverityWarning, "synchronise the clocks: backend.SetDeliverAt and schedules take times of this machine for those of PostgreSQL",
@@ -222,22 +226,21 @@ func (c *checkup) untrusted(ctx context.Context) error {
 	}
 	refused := map[string]error{}
 	_, err = hazard.Split(ctx, c.conn, tables, func(tx pgx.Tx, some []string) error {
-		found, err := catalog.Refused(ctx, tx, some)
-		if err == nil && len(found) == 0 {
-			for _, table := range some {
-				c.mayRead[table] = true
-			}
-			return nil
+		together, err := catalog.Refused(ctx, tx, some)
+		if err != nil {
+			return err
 		}
-		for _, table := range some { // the code can be that of a partition or a child, of which it is not told whose that is
-			if err != nil {
-				return err
+		for _, table := range some {
+			found := together
+			if len(together) > 0 { // the code can be that of a partition or a child, of which it is not told whose that is
+				if found, err = catalog.Refused(ctx, tx, []string{table}); err != nil {
+					return err
+				}
 			}
-			found, err = catalog.Refused(ctx, tx, []string{table})
 			maps.Copy(refused, found)
-			c.mayRead[table] = err == nil && len(found) == 0
+			c.mayRead[table] = len(found) == 0
 		}
-		return err
+		return nil
 	})
 	for _, table := range slices.Sorted(maps.Keys(refused)) {
 		if e, ok := errors.AsType[*Error](refused[table]); ok && !c.administered {

@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 
@@ -72,19 +71,14 @@ func RequireTrusted(ctx context.Context, db transact.Queryer, tables []string, v
 
 // Refused returns, by table, why those of tables are not used that would run the code of an untrusted role.
 func Refused(ctx context.Context, db transact.Queryer, tables []string) (map[string]error, error) {
+	found, err := untrustedTables(ctx, db, tables, "")
 	refused := map[string]error{}
-	for some := range slices.Chunk(tables, 100) {
-		found, err := untrustedTables(ctx, db, some, "")
-		if err != nil {
-			return refused, err
-		}
-		for _, table := range found {
-			if err := table.codeError(); err != nil {
-				refused[table.Table] = err
-			}
+	for _, table := range found {
+		if why := table.codeError(); why != nil {
+			refused[table.Table] = why
 		}
 	}
-	return refused, nil
+	return refused, err
 }
 
 // codeError returns why the table is not used, or nil. The remedy makes the table trusted only once
