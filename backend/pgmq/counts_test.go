@@ -28,21 +28,23 @@ func TestReadCount_WhenInvalidStopsNoOtherMessage(t *testing.T) {
 				from unnest(array[2147483647, 2147483646, -1, -2147483648]) as c`)
 			publish(t, client, "good")
 			want := map[string]int{"2147483647": math.MaxInt32, "2147483646": math.MaxInt32, "-1": 1, "-2147483648": 1, "good": 1}
-			for range len(want) {
+			for acked := 0; acked < 5; { // one that was nacked may come again before another has come
 				msg := receive(t, messages)
-				require.Equal(t, want[msg.UUID], delivery(msg).Number, msg.UUID)
-				if delete(want, msg.UUID); msg.UUID == "good" {
-					msg.Ack()
+				number, first := want[msg.UUID]
+				if !first {
+					require.Positive(t, delivery(msg).Number, msg.UUID)
 				} else {
+					require.Equal(t, number, delivery(msg).Number, msg.UUID)
+				}
+				delete(want, msg.UUID)
+				if first && msg.UUID != "good" {
 					msg.Nack()
+				} else {
+					msg.Ack()
+					acked++
 				}
 			}
 			require.Empty(t, want)
-			for range 4 {
-				msg := receive(t, messages)
-				require.Positive(t, delivery(msg).Number, msg.UUID)
-				msg.Ack()
-			}
 			requireCount(t, pool, "pgmq.q_t", 0)
 			require.NoError(t, client.Stats()["t"].Failing)
 		})
