@@ -1,0 +1,104 @@
+// Package command is the command line of ezq: a cobra.Command for each of its commands, and what they share.
+//
+// A command has a constructor, as newQueues is, which takes the session of the run. It defines its flags, and gives
+// itself a task with session.runs or session.runsOn:
+//
+//	func newQueues(s *session) *cobra.Command {
+//		cmd := &cobra.Command{Use: "queues", Short: "…", Args: none()}
+//		asJSON := jsonFlag(cmd)
+//		s.runs(cmd, func(ctx context.Context, _ []string) error {
+//			client, err := s.client(ctx)
+//			…
+//		})
+//		return cmd
+//	}
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ezq-go/ezq/cmd/ezq/internal/terminal"
+)
+
+// Exit codes of all commands.
+const (
+	exitDone    = 0
+	exitFailed  = 1 // something was not done
+	exitUsage   = 2 // it was called wrongly
+	exitTimeout = 3 // it ended after --timeout
+)
+
+// Process is what a command has of its process.
+type Process struct {
+	In       io.Reader
+	Out, Err io.Writer
+	// Lookup returns an environment variable, as os.LookupEnv does.
+	Lookup func(name string) (value string, ok bool)
+}
+
+// Run does what args say, and returns the exit code. Errors are lines in p.Err that begin with "ezq: ".
+func Run(ctx context.Context, args []string, p Process) int {
+	s := newSession(p)
+	return execute(ctx, newRoot(s), s, args)
+}
+
+func execute(ctx context.Context, root *cobra.Command, s *session, args []string) int {
+	defer s.close()
+	root.SetArgs(args)
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitDone
+	}
+	done, ok := errors.AsType[*taskError](err)
+	if !ok || errors.As(done.err, new(*usageError)) { // cobra's own errors are about the arguments, too
+		_, _ = io.WriteString(s.Err, cmd.UsageString()+"\n") // a terminal shows what comes last
+		printError(s.Err, err)
+		return exitUsage
+	}
+	printError(s.Err, done.err)
+	if done.timedOut {
+		_, _ = fmt.Fprintf(s.Err, "ezq: it ended after %v: if the server is healthy, allow more time, as with --timeout 10m\n", s.timeout)
+		return exitTimeout
+	}
+	return exitFailed
+}
+
+// printError gives each of several failures a line.
+func printError(w io.Writer, err error) {
+	for text := range strings.Lines(err.Error()) {
+		if line := terminal.SingleLine(text); line != "" {
+			_, _ = fmt.Fprintf(w, "ezq: %s\n", line)
+		}
+	}
+}
+
+func newRoot(s *session) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ezq",
+		Short: "Install, see and steer the queues of a PostgreSQL database",
+		Long: `ezq installs PGMQ and what ezq adds to it, shows what is in the queues of a database, and repairs it.
+
+The database is that of EZQ_DATABASE_URL, as in postgres://user:password@host:5432/database, or else that of libpq's
+variables: PGHOST, PGDATABASE, PGUSER, PGPASSWORD, PGSERVICE and the others. There is no flag for it: arguments are in
+the list of processes, which all users of a machine can read, with the password.
+
+A command exits with 0 if all was done, with 1 if something was not, with the reason, with 2 if it was called wrongly,
+and with 3 if it ended after --timeout. What it has done by then stays done.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().Var(newDuration(&s.timeout), "timeout",
+		"how long the command may take (default 1m; none for those that go on until they are stopped)")
+	asGroup(root)
+	root.AddCommand(newVersion(s))
+	return root
+}

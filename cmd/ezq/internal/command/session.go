@@ -1,0 +1,142 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/cmd/ezq/internal/connection"
+	"github.com/ezq-go/ezq/cmd/ezq/internal/terminal"
+)
+
+// defaultTimeout is how long a command may take: a server that answers byte by byte, or not at
+// all, shall not keep it.
+const defaultTimeout = time.Minute
+
+// session is one run of the command.
+type session struct {
+	Process
+	style   terminal.Style // of Out
+	timeout time.Duration  // 0 is that of the command
+
+	opened []func()
+}
+
+func newSession(p Process) *session {
+	return &session{Process: p, style: terminal.StyleOf(p.Out, p.Lookup)}
+}
+
+// task is what a command does, until ctx ends.
+type task func(ctx context.Context, args []string) error
+
+// runs gives cmd a task that is done soon.
+func (s *session) runs(cmd *cobra.Command, t task) { s.runsWithin(cmd, defaultTimeout, t) }
+
+// runsOn gives cmd a task that goes on until the process is told to end, which is no failure, or until --timeout if that
+// is given.
+func (s *session) runsOn(cmd *cobra.Command, t task) {
+	s.runsWithin(cmd, 0, func(ctx context.Context, args []string) error {
+		err := t(ctx, args)
+		if cmd.Context().Err() != nil {
+			return nil
+		}
+		return err
+	})
+}
+
+func (s *session) runsWithin(cmd *cobra.Command, timeout time.Duration, t task) {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx, stop := cmd.Context(), func() {}
+		if s.timeout == 0 {
+			s.timeout = timeout
+		}
+		if s.timeout > 0 {
+			ctx, stop = context.WithTimeout(ctx, s.timeout)
+		}
+		defer stop()
+		if err := t(ctx, args); err != nil {
+			return &taskError{err: err, timedOut: ctx.Err() != nil && cmd.Context().Err() == nil}
+		}
+		return nil
+	}
+}
+
+// taskError is what a task has failed with: all other errors are about the arguments.
+type taskError struct {
+	err      error
+	timedOut bool
+}
+
+func (e *taskError) Error() string { return e.err.Error() }
+
+func (e *taskError) Unwrap() error { return e.err }
+
+// client connects to the database, and checks that PGMQ is there. The session closes it.
+func (s *session) client(ctx context.Context) (*pgmq.Client, error) { return s.groupClient(ctx, "") }
+
+// groupClient is client for the queues of a group of consumers.
+func (s *session) groupClient(ctx context.Context, group string) (*pgmq.Client, error) {
+	url, err := connection.URL(s.Lookup)
+	if err != nil {
+		return nil, err
+	}
+	client, err := pgmq.Open(ctx, url, &pgmq.Config{
+		Subscriber: pgmq.SubscriberConfig{Group: group}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.opened = append(s.opened, func() { _ = client.Close() }) // there is nothing in it
+	return client, nil
+}
+
+// pool returns connections to the database, whether PGMQ is there or not. The session closes it.
+func (s *session) pool(ctx context.Context) (*pgxpool.Pool, error) {
+	url, err := connection.URL(s.Lookup)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := connection.Open(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	s.opened = append(s.opened, func() { connection.Close(pool) })
+	return pool, nil
+}
+
+func (s *session) close() {
+	for _, closes := range s.opened {
+		closes()
+	}
+	s.opened = nil
+}
+
+// printf writes to Out. What others may have written, as names and errors, goes through terminal.Printable or
+// terminal.SingleLine before.
+func (s *session) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.Out, format, args...) }
+
+// printLine writes v to Out, as JSON in one line, of which a terminal obeys nothing.
+func (s *session) printLine(v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	s.printf("%s\n", terminal.JSON(text))
+	return nil
+}
+
+// printJSON writes v to Out, as JSON with a field in each line.
+func (s *session) printJSON(v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	s.printf("%s\n", terminal.JSON(text))
+	return nil
+}
