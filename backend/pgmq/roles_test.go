@@ -20,23 +20,45 @@ import (
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/pgtest"
+	"github.com/ezq-go/ezq/internal/schema"
 )
 
 const operations = "../../docs/postgres.md"
 
-// grantsOf returns the grants that docs/postgres.md gives a role.
+// dutyOf is what the roles of docs/postgres.md are for.
+var dutyOf = map[string]schema.Duty{
+	"ezq_owner": schema.Own, "ezq_publisher": schema.Publish, "ezq_sender": schema.Send, "ezq_scheduler": schema.Schedule,
+	"ezq_deduplicator": schema.Condition, "ezq_consumer": schema.Consume, "ezq_operator": schema.Operate,
+	"ezq_monitor": schema.Monitor, "ezq_support": schema.Support,
+}
+
+// grantsOf returns the grants of a role for the topic "orders", as `ezq grants` prints them.
 func grantsOf(t *testing.T, role string) (grants []string) {
 	t.Helper()
+	require.Contains(t, dutyOf, role)
+	for _, grant := range schema.Grants(dutyOf[role], schema.Topic{Queues: []string{"orders"}, Dead: "orders_dead"}) {
+		grants = append(grants, strings.TrimSuffix(grant.SQL("{role}"), ";"))
+	}
+	return grants
+}
+
+// What the page shows is what the command prints.
+func TestGrants_PageShowsThoseOfTheCommand(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(operations)
 	require.NoError(t, err)
 	optional := regexp.MustCompile(`q_audit|\bapp\b|insert, update on pgmq.ezq_pauses`) // of what has tests of its own
-	for line := range strings.SplitSeq(string(text), "\n") {
-		if strings.HasPrefix(line, "grant ") && strings.HasSuffix(line, " to "+role+";") && !optional.MatchString(line) {
-			grants = append(grants, strings.TrimSuffix(line, role+";")+"{role}")
+	for role := range dutyOf {
+		var shown []string
+		for line := range strings.SplitSeq(string(text), "\n") {
+			if strings.HasPrefix(line, "grant ") && strings.HasSuffix(line, " to "+role+";") && !optional.MatchString(line) {
+				shown = append(shown, strings.TrimSuffix(line, role+";")+"{role}")
+			}
 		}
+		require.Equal(t, grantsOf(t, role), shown, role)
 	}
-	require.NotEmpty(t, grants, role)
-	return grants
+	breaker := schema.Grants(schema.Break, schema.Topic{})
+	require.Contains(t, string(text), breaker[0].SQL("ezq_consumer"))
 }
 
 // sqlBlock returns the block of SQL in docs/postgres.md that contains a text.

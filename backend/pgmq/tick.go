@@ -16,6 +16,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/internal/schema"
 )
 
 var (
@@ -30,7 +31,7 @@ var (
 // schedulesQueue has one message for each schedule, which says how far it has come.
 // It is a queue so that there is no table that PGMQ does not know. No consumer
 // receives those messages: they become visible in a hundred years.
-const schedulesQueue = "ezq_schedules"
+const schedulesQueue = schema.Schedules
 
 // advance takes tick for its schedule, if its time has come and it is not
 // taken.

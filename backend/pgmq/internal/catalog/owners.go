@@ -16,18 +16,15 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+	"github.com/ezq-go/ezq/internal/schema"
 )
 
-var (
-	//go:embed sql/trusted_roles.sql
-	trustedRolesSQL string
-	//go:embed sql/untrusted_tables.sql
-	untrustedTablesSQL string
-)
+//go:embed sql/untrusted_tables.sql
+var untrustedTablesSQL string
 
 // withTrustedRoles returns the statement in a file that begins with the roles that the current one trusts.
 func withTrustedRoles(file string) string {
-	return strings.Replace(sqlfile.Text(file), "{trusted roles}", sqlfile.Text(trustedRolesSQL), 1)
+	return strings.Replace(sqlfile.Text(file), "{trusted roles}", sqlfile.Text(schema.TrustedRolesSQL()), 1)
 }
 
 // untrustedTable is a table that ezq uses and that can have code run as each role that uses it: its

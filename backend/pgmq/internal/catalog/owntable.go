@@ -11,6 +11,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+	"github.com/ezq-go/ezq/internal/schema"
 )
 
 // OwnTable is a table of ezq's own, beside those of the queues. It is created when it is first needed.
@@ -26,7 +27,7 @@ type OwnTable struct {
 func KeysTable(name, purpose string) OwnTable {
 	return OwnTable{
 		Name:    name,
-		Create:  "create table " + name + " (key bytea primary key, until timestamptz not null); create index on " + name + " (until)",
+		Create:  schema.KeysTableSQL(name),
 		Purpose: purpose,
 		Grants:  "GRANT SELECT, INSERT, UPDATE, DELETE ON " + name + " TO the role",
 	}

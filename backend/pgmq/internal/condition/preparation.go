@@ -20,12 +20,13 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+	"github.com/ezq-go/ezq/internal/schema"
 )
 
 // idsTable remembers the IDs of messages that are stored once: of each the SHA-256 of it and of its topic,
 // and the time until which it counts. It is in PGMQ's schema, where those that create queues may create it.
 const (
-	idsTable = "pgmq." + idsName
+	idsTable = schema.IDsTable
 	idsName  = "ezq_ids"
 )
 
@@ -152,7 +153,7 @@ var errBusy = errors.New("pgmq: the queue is in use")
 
 func (p Preparer) index(ctx context.Context, table string) error {
 	var large bool
-	index := catalog.Index{Name: catalog.IndexName("key", table), Table: table, Expressions: catalog.KeysSQL}
+	index := catalog.Index{Name: schema.KeyIndex().Name(table), Table: table, Expressions: schema.KeysSQL}
 	rows, err := p.DB.Query(ctx, sizeSQL, pgx.QueryExecModeCacheDescribe, table, int64(maxIndexed), catalog.QualifiedIndex(index.Name))
 	if err == nil {
 		_, err = pgx.ForEachRow(rows, []any{&large, &index.Partitioned, &index.Taken}, func() error { return nil })

@@ -19,10 +19,11 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
+	"github.com/ezq-go/ezq/internal/schema"
 )
 
 // tableName is that of the table, in PGMQ's schema, where those that create queues may create it.
-const tableName = "pgmq.ezq_pauses"
+const tableName = schema.PausesTable
 
 // What roles may do with the table: those that pause, those that resume, and those that only look.
 const (
@@ -34,9 +35,8 @@ const (
 // ownTable is the table for a role with these privileges.
 func ownTable(privileges string) catalog.OwnTable {
 	return catalog.OwnTable{
-		Name: tableName,
-		Create: "create table " + tableName + " (queue text primary key, topic text not null, consumer_group text not null," +
-			" paused_by text not null, reason text not null, since timestamptz not null, until timestamptz)",
+		Name:    tableName,
+		Create:  schema.PausesTableSQL(),
 		Purpose: "keeps pauses",
 		Grants:  "GRANT " + privileges + " ON " + tableName + " TO the role",
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
+	"github.com/ezq-go/ezq/internal/schema"
 )
 
 // choice is a selection in SQL.
@@ -81,7 +82,7 @@ func (c choice) conditions() [5]string {
 		all[0] = "headers->'ezq_uuid'::text = pg_catalog.to_jsonb($1::text)"
 	}
 	if c.UniqueKey != "" {
-		all[1] = catalog.IsKeyedSQL + " and pg_catalog.left(headers->>'ezq_unique'::text, 400) = $2::text"
+		all[1] = schema.IsKeyedSQL + " and pg_catalog.left(headers->>'ezq_unique'::text, 400) = $2::text"
 	}
 	if c.Event != "" {
 		all[2] = "coalesce(message->'_type'::text, headers->'name'::text) = pg_catalog.to_jsonb($3::text)"
@@ -90,7 +91,7 @@ func (c choice) conditions() [5]string {
 		all[3] = "headers->" + sqlfile.Literal(c.Header) + "::text = pg_catalog.to_jsonb($5::text)"
 	}
 	if c.field.isSet() {
-		all[4] = c.field.constant() + " = $8::jsonb"
+		all[4] = schema.FieldSQL(c.field.Path) + " = $8::jsonb"
 	}
 	return all
 }
@@ -137,23 +138,20 @@ func (c choice) indexed(t table) (condition string, ok bool) {
 
 // index returns an index with which all of a table can be searched, and for which of the conditions of matches.sql it is.
 func (c choice) index(table string) (index catalog.Index, condition int) {
-	index = catalog.Index{Table: table}
+	var by schema.Index
 	switch {
 	case c.UniqueKey != "":
-		index.Name, index.Expressions, condition = catalog.IndexName("key", table), catalog.KeysSQL, 1
+		by, condition = schema.KeyIndex(), 1
 	case c.ID != "":
-		index.Name, index.Expressions, condition = catalog.IndexName("id", table), "USING hash ((headers->'ezq_uuid'::text))", 0
+		by, condition = schema.IDIndex(), 0
 	case c.field.isSet():
-		index.Name, condition = catalog.IndexName("field", table, c.field.Path...), 4
-		index.Expressions = "USING hash ((" + c.field.constant() + "))"
+		by, condition = schema.FieldIndex(c.field.Path...), 4
 	case c.Header != "":
-		index.Name, condition = catalog.IndexName("header", table, c.Header), 3
-		index.Expressions = fmt.Sprintf("USING hash ((headers->%s::text))", sqlfile.Literal(c.Header))
+		by, condition = schema.HeaderIndex(c.Header), 3
 	default:
-		index.Name, condition = catalog.IndexName("event", table), 2
-		index.Expressions = "USING hash ((coalesce(message->'_type'::text, headers->'name'::text)))"
+		by, condition = schema.EventIndex(), 2
 	}
-	return index, condition
+	return catalog.Index{Table: table, Name: by.Name(table), Expressions: by.Expressions}, condition
 }
 
 // remedy returns the SQL with which all of t can be searched.

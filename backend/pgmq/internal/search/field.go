@@ -39,16 +39,6 @@ func (f BodyField) SQL(parameter int) string {
 	return sql.String()
 }
 
-// constant returns the field without a parameter, as an index of it has it.
-func (f BodyField) constant() string {
-	var sql strings.Builder
-	sql.WriteString("message")
-	for _, name := range f.Path {
-		sql.WriteString("->" + sqlfile.Literal(name) + "::text")
-	}
-	return sql.String()
-}
-
 // written returns the field as PostgreSQL writes an index of it, or "".
 func (f BodyField) written() string {
 	if !f.isSet() {

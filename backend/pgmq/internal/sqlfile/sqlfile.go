@@ -5,7 +5,11 @@
 // archive and its name, which is a string there. All others are explained in the comments of the file, or in those of its package.
 package sqlfile
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/ezq-go/ezq/internal/schema"
+)
 
 // Text returns the statement in a file, without its comments, which are lines that begin with --.
 func Text(file string) string {
@@ -27,10 +31,4 @@ func OrNull(text string) *string {
 }
 
 // Literal returns text as a constant of SQL, whatever standard_conforming_strings is.
-func Literal(text string) string {
-	literal := "'" + strings.ReplaceAll(text, "'", "''") + "'"
-	if strings.Contains(text, `\`) {
-		return "E" + strings.ReplaceAll(literal, `\`, `\\`)
-	}
-	return literal
-}
+func Literal(text string) string { return schema.Literal(text) }
