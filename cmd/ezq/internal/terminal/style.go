@@ -5,9 +5,9 @@ import (
 	"io/fs"
 )
 
-// Is reports whether what is written to w appears on a terminal.
-func Is(w io.Writer) bool {
-	file, ok := w.(interface{ Stat() (fs.FileInfo, error) })
+// Is reports whether stream, which is written to or read from, is a terminal.
+func Is(stream any) bool {
+	file, ok := stream.(interface{ Stat() (fs.FileInfo, error) })
 	if !ok {
 		return false
 	}
