@@ -6,7 +6,6 @@ import (
 
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
 )
 
@@ -30,9 +29,6 @@ func (c *Client) LookAtBindingsEvery(interval time.Duration) { c.subscriber.bind
 
 // PruneEvery makes the subscriptions of c prune their archives so often.
 func (c *Client) PruneEvery(interval time.Duration) { c.subscriber.pruneInterval = interval }
-
-// GroupQueueName is the name of the queue of a group.
-func GroupQueueName(topic, group string) (string, error) { return queuename.OfGroup(topic, group) }
 
 // LooksAt is the SQL that looks at messages of queue before they are read.
 func LooksAt(queue string) map[string]string {

@@ -26,6 +26,16 @@ func QueueName(topic string) (string, error) {
 	return queue, fault.Classify("", "", err)
 }
 
+// GroupQueueName returns the name of the PGMQ queue in which a group gets its copies of the messages of topic, which may
+// be a pattern: see SubscriberConfig.Group. It begins with a readable part of both names, and ends with "_h" and 20
+// hexadecimal digits of a SHA-256 of them. It is never that of a topic, nor that of another group.
+//
+// An error matches [ErrInvalidTopic]: the topic or the group is what [QueueName] refuses.
+func GroupQueueName(topic, group string) (string, error) {
+	queue, err := queuename.OfGroup(topic, group)
+	return queue, fault.Classify("", "", err)
+}
+
 // checkUserTopic is for publishing and subscribing: the queue of the schedules has other
 // messages, which other code must not receive or add to.
 func checkUserTopic(topic string) error {

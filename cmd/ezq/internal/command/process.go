@@ -99,6 +99,6 @@ and with 3 if it ended after --timeout. What it has done by then stays done.`,
 	root.PersistentFlags().Var(newDuration(&s.timeout), "timeout",
 		"how long the command may take (default 1m; none for those that go on until they are stopped)")
 	asGroup(root)
-	root.AddCommand(newInstall(s), newUpgrade(s), newVersion(s))
+	root.AddCommand(newInstall(s), newUpgrade(s), newGrants(s), newVersion(s))
 	return root
 }

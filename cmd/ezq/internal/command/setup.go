@@ -98,8 +98,8 @@ func (c *consent) showPlan(ctx context.Context, s *session) setup.Confirm {
 	}
 }
 
-// setUp returns a setup for the database. A server that cannot be reached is an error with what to do.
-func (s *session) setUp(ctx context.Context, source official.Source, plain bool) (*setup.Setup, error) {
+// newSetup returns a setup for the database. A server that cannot be reached is an error with what to do.
+func newSetup(ctx context.Context, s *session, source official.Source, plain bool) (*setup.Setup, error) {
 	url, err := connection.URL(s.Lookup)
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func (s *session) setUp(ctx context.Context, source official.Source, plain bool)
 }
 
 // finish says what became of a plan.
-func (s *session) finish(p setup.Plan, err error, done string) error {
+func finish(s *session, p setup.Plan, err error, done string) error {
 	switch {
 	case errors.Is(err, errDryRun):
 		return nil
@@ -146,12 +146,12 @@ All of it is one transaction: it is done as a whole, or not at all. Two that run
 	agreed.define(cmd.Flags())
 	plain := cmd.Flags().Bool("plain", false, "install PGMQ as plain SQL, also where the server has the extension")
 	s.runsWithin(cmd, setupTimeout, func(ctx context.Context, _ []string) error {
-		up, err := s.setUp(ctx, from.source(s), *plain)
+		up, err := newSetup(ctx, s, from.source(s), *plain)
 		if err != nil {
 			return err
 		}
 		p, err := up.Install(ctx, agreed.showPlan(ctx, s))
-		return s.finish(p, err, "done; next: ezq init creates the queues of a service")
+		return finish(s, p, err, "done; next: ezq init creates the queues of a service")
 	})
 	return cmd
 }
@@ -170,12 +170,12 @@ version. All of it is one transaction.
 	from.define(cmd.Flags())
 	agreed.define(cmd.Flags())
 	s.runsWithin(cmd, setupTimeout, func(ctx context.Context, _ []string) error {
-		up, err := s.setUp(ctx, from.source(s), false)
+		up, err := newSetup(ctx, s, from.source(s), false)
 		if err != nil {
 			return err
 		}
 		p, err := up.Upgrade(ctx, agreed.showPlan(ctx, s))
-		return s.finish(p, err, "done")
+		return finish(s, p, err, "done")
 	})
 	return cmd
 }

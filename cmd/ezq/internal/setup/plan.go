@@ -26,8 +26,14 @@ type Plan struct {
 // oldestServer is the oldest PostgreSQL that PGMQ takes.
 const oldestServer = 140000
 
+// planner plans what is to be done where this is the state.
+type planner struct {
+	State
+	way way
+}
+
 // check returns why nothing can be installed there at all.
-func (s State) check() error {
+func (s planner) check() error {
 	switch {
 	case s.Server < oldestServer:
 		return fmt.Errorf("the server is PostgreSQL %d.%d, and PGMQ needs 14 or later: update PostgreSQL", s.Server/10000, s.Server%10000)
@@ -53,13 +59,13 @@ type way struct {
 }
 
 // installPGMQ returns the step that installs PGMQ, or none if it is there.
-func (s State) installPGMQ(w way) ([]Step, error) {
+func (s planner) installPGMQ() ([]Step, error) {
 	switch {
 	case s.Installed && s.Version() == "0":
 		return nil, fmt.Errorf("PGMQ is there, and older than %s, which ezq needs: update it by hand, with the scripts of https://github.com/pgmq/pgmq", official.Oldest)
 	case s.Installed:
 		return nil, nil
-	case s.Available != "" && !w.sql:
+	case s.Available != "" && !s.way.sql:
 		return s.createExtension()
 	case s.Owner == "" && !s.MayCreate, s.Owner != "" && !s.Owns:
 		return nil, fmt.Errorf("the role %q may not create the schema pgmq in the database %q: connect as the owner of the database,"+
@@ -68,7 +74,7 @@ func (s State) installPGMQ(w way) ([]Step, error) {
 		return nil, fmt.Errorf("the schema pgmq has %s, and no function pgmq.create: PGMQ was installed or removed in part."+
 			" See what is to be kept, drop the rest, and try again", strings.Join(s.Things[:min(5, len(s.Things))], ", "))
 	}
-	bundle, err := w.bundle()
+	bundle, err := s.way.bundle()
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +85,7 @@ func (s State) installPGMQ(w way) ([]Step, error) {
 	return []Step{{"install PGMQ " + version + " as plain SQL, in the schema pgmq", ownPath + bundle.Install}}, nil
 }
 
-func (s State) createExtension() ([]Step, error) {
+func (s planner) createExtension() ([]Step, error) {
 	switch {
 	case official.Older(s.Available, official.Oldest):
 		return nil, fmt.Errorf("the server has the extension pgmq %s, and ezq needs %s or later: update the server's package of it,"+
@@ -99,7 +105,7 @@ func (s State) createExtension() ([]Step, error) {
 const ownPath = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);\n"
 
 // installOwn returns the steps that make what ezq adds, as far as it is missing.
-func (s State) installOwn() (steps []Step, err error) {
+func (s planner) installOwn() (steps []Step, err error) {
 	for _, table := range []struct {
 		name    string
 		there   []string
@@ -140,11 +146,12 @@ func schedulesStep() Step {
 }
 
 // planInstall is all that is missing.
-func planInstall(s State, w way) (p Plan, err error) {
+func planInstall(state State, w way) (p Plan, err error) {
+	s := planner{state, w}
 	if err := s.check(); err != nil {
 		return p, err
 	}
-	if p.Steps, err = s.installPGMQ(w); err != nil {
+	if p.Steps, err = s.installPGMQ(); err != nil {
 		return p, err
 	}
 	own, err := s.installOwn()
@@ -156,7 +163,8 @@ func planInstall(s State, w way) (p Plan, err error) {
 }
 
 // planUpgrade is planInstall for a database that has PGMQ, and updates that.
-func planUpgrade(s State, w way) (p Plan, err error) {
+func planUpgrade(state State, w way) (p Plan, err error) {
+	s := planner{state, w}
 	if err := s.check(); err != nil {
 		return p, err
 	}
@@ -166,7 +174,7 @@ func planUpgrade(s State, w way) (p Plan, err error) {
 	if s.Extension != "" {
 		p, err = s.updateExtension()
 	} else {
-		p, err = s.updateSQL(w)
+		p, err = s.updateSQL()
 	}
 	if err != nil {
 		return p, err
@@ -176,7 +184,7 @@ func planUpgrade(s State, w way) (p Plan, err error) {
 	return p, err
 }
 
-func (s State) updateExtension() (p Plan, err error) {
+func (s planner) updateExtension() (p Plan, err error) {
 	switch {
 	case s.Available == "" || !official.Older(s.Extension, s.Available):
 		p.Notes = append(p.Notes, fmt.Sprintf("the extension pgmq is %s, and the server has no later one: it stays", s.Extension))
@@ -189,7 +197,7 @@ func (s State) updateExtension() (p Plan, err error) {
 }
 
 // updateSQL runs the scripts of PGMQ from the version that is there to that of the bundle.
-func (s State) updateSQL(w way) (p Plan, err error) {
+func (s planner) updateSQL() (p Plan, err error) {
 	from := s.Version()
 	if from == "0" {
 		return p, fmt.Errorf("PGMQ is older than %s: update it by hand, with the scripts of https://github.com/pgmq/pgmq", official.Oldest)
@@ -198,7 +206,7 @@ func (s State) updateSQL(w way) (p Plan, err error) {
 		p.Notes = append(p.Notes, "PGMQ is "+s.atLeast()+", installed as plain SQL, and this ezq has no later one: it stays")
 		return p, nil
 	}
-	bundle, err := w.bundle()
+	bundle, err := s.way.bundle()
 	if err != nil {
 		return p, err
 	}

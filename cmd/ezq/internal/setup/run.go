@@ -73,7 +73,7 @@ func (s *Setup) run(ctx context.Context, confirm Confirm, updates bool, plan fun
 		if len(done.Steps) > 0 && !slices.Equal(titles(done), titles(shown)) {
 			return errors.New("the database was changed meanwhile, and something else is to be done than was shown: run the command again")
 		}
-		return done.run(ctx, tx)
+		return runSteps(ctx, tx, done.Steps)
 	})
 	return done, explain(err)
 }
@@ -90,9 +90,9 @@ func titles(p Plan) (all []string) {
 	return all
 }
 
-// run runs the steps in a transaction, and looks whether PGMQ is there then.
-func (p Plan) run(ctx context.Context, tx pgx.Tx) error {
-	for _, step := range p.Steps {
+// runSteps runs steps in a transaction, and looks whether PGMQ is there then.
+func runSteps(ctx context.Context, tx pgx.Tx, steps []Step) error {
+	for _, step := range steps {
 		if _, err := tx.Conn().PgConn().Exec(ctx, step.SQL).ReadAll(); err != nil {
 			return fmt.Errorf("%s: %w", step.Title, err)
 		}
