@@ -100,6 +100,7 @@ type Broker struct {
 	topics        *topics
 	subscriptions *subscription.Subscriptions
 	closed        atomic.Bool
+	inspector
 }
 
 var (
@@ -137,7 +138,9 @@ func newBroker(overrides *Config, topics *topics) *Broker {
 	config.DrainTimeout = cmp.Or(config.DrainTimeout, 10*time.Second)
 	config.IDWindow = cmp.Or(config.IDWindow, 24*time.Hour)
 	config.Logger = cmp.Or(config.Logger, slog.Default())
-	return &Broker{config: config, invalid: invalid, topics: topics, subscriptions: subscription.NewSubscriptions()}
+	b := &Broker{config: config, invalid: invalid, topics: topics, subscriptions: subscription.NewSubscriptions()}
+	b.inspector = inspector{b}
+	return b
 }
 
 // Features implements [backend.Backend]: a Broker keeps every promise.

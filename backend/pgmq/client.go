@@ -30,6 +30,7 @@ type Client struct {
 	stored      *storedMessages
 	pauses      *topicPauses
 	letters     *deadLetterStore
+	*inspector
 }
 
 var (
@@ -86,14 +87,16 @@ func New(pool *pgxpool.Pool, config *Config) (*Client, error) {
 	wakeups, catalog := wakeup.NewSignals(), catalog.New()
 	subscriber := newSubscriber(pool, settings.Subscriber, settings.Logger, wakeups, catalog)
 	publisher := newPublisher(pool, pool, settings.Publisher, wakeups, catalog)
+	stored, pauses := newStoredMessages(publisher), newTopicPauses(publisher, subscriber)
 	return &Client{
 		pool:        pool,
 		publisher:   publisher,
 		subscriber:  subscriber,
-		stored:      newStoredMessages(publisher),
+		stored:      stored,
 		letters:     newDeadLetterStore(publisher),
-		pauses:      newTopicPauses(publisher, subscriber),
+		pauses:      pauses,
 		refusedAcks: newRefusedAcks(subscriber.logger),
+		inspector:   newInspector(stored, pauses),
 	}, nil
 }
 
@@ -394,11 +397,6 @@ func (c *Client) Pauses(ctx context.Context, topic string) ([]backend.Paused, er
 // Schedules implements [backend.Scheduler]. The role needs SELECT (msg_id, message) on pgmq.q_ezq_schedules, and to
 // pause and resume UPDATE (message). If there are more than 10,000, the first ones come with a [*backend.TruncatedError].
 func (c *Client) Schedules() backend.Schedules { return schedules{c.publisher} }
-
-// AllPauses returns the pauses of all topics that hold now, in the order of their names, as Pauses does.
-func (c *Client) AllPauses(ctx context.Context) ([]backend.Paused, error) {
-	return c.pauses.listAll(ctx)
-}
 
 // Check looks for what endangers the queues of the database: what slows them down, stops them, or loses
 // events. It returns what it has found, the most severe first, and nothing about a healthy database. Each kind has a

@@ -57,36 +57,62 @@ type QueueMetrics struct {
 	Estimate int64
 	DeadRows int64
 
+	// Inserted and Deleted are how many rows were ever inserted and deleted, by the same statistics: the difference of two moments is what
+	// came and went between them.
+	Inserted, Deleted int64
+
 	// VacuumedAt is when a VACUUM last ended. The zero Time if none has since the
 	// statistics began. Many DeadRows long after it mean that it cannot keep up,
 	// or that an old transaction keeps it from removing them.
 	VacuumedAt time.Time
 }
 
+// metricsStatement returns the statement that looks at a queue.
+func metricsStatement(queue string) string {
+	table := queuename.Table(queue)
+	return strings.NewReplacer("{table}", table, "{relation}", sqlfile.Literal(table)+"::text").Replace(sqlfile.Text(metricsSQL))
+}
+
+// measurement is a row of metrics.sql.
+type measurement struct {
+	visible, invisible, lag           int64
+	due, vacuumed                     *time.Time
+	estimate, dead, inserted, deleted int64
+}
+
+// targets are what a row is scanned to.
+func (m *measurement) targets() []any {
+	return []any{&m.visible, &m.invisible, &m.lag, &m.due, &m.estimate, &m.dead, &m.inserted, &m.deleted, &m.vacuumed}
+}
+
+// of returns the metrics of the queue that was looked at.
+func (m *measurement) of(queue QueueInfo) QueueMetrics {
+	found := QueueMetrics{
+		Queue: queue.Name, Topic: queue.Topic, Group: queue.Group,
+		Visible: int(min(m.visible, countLimit)), VisibleCapped: m.visible > countLimit,
+		Invisible: int(min(m.invisible, countLimit)), InvisibleCapped: m.invisible > countLimit,
+		OldestVisible: time.Duration(m.lag) * time.Microsecond,
+		Estimate:      m.estimate, DeadRows: m.dead, Inserted: m.inserted, Deleted: m.deleted,
+	}
+	if m.due != nil {
+		found.NextDue = *m.due
+	}
+	if m.vacuumed != nil {
+		found.VacuumedAt = *m.vacuumed
+	}
+	return found
+}
+
 // measure looks at a queue. Its transaction has a setting, or none: "".
 func measure(ctx context.Context, pool *pgxpool.Pool, queue QueueInfo, setting string) (QueueMetrics, error) {
-	table := queuename.Table(queue.Name)
-	sql := strings.ReplaceAll(sqlfile.Text(metricsSQL), "{table}", table)
-	found := QueueMetrics{Queue: queue.Name, Topic: queue.Topic, Group: queue.Group}
-	var lag int64
-	var due, vacuumed *time.Time
+	var found measurement
 	err := transact.Run(ctx, pool, setting, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, countLimit+1, table).Scan(
-			&found.Visible, &found.Invisible, &lag, &due, &found.Estimate, &found.DeadRows, &vacuumed)
+		return tx.QueryRow(ctx, metricsStatement(queue.Name), pgx.QueryExecModeCacheDescribe, countLimit+1).Scan(found.targets()...)
 	})
 	if err != nil {
 		return QueueMetrics{}, err
 	}
-	found.VisibleCapped, found.InvisibleCapped = found.Visible > countLimit, found.Invisible > countLimit
-	found.Visible, found.Invisible = min(found.Visible, countLimit), min(found.Invisible, countLimit)
-	found.OldestVisible = time.Duration(lag) * time.Microsecond
-	if due != nil {
-		found.NextDue = *due
-	}
-	if vacuumed != nil {
-		found.VacuumedAt = *vacuumed
-	}
-	return found, nil
+	return found.of(queue), nil
 }
 
 //go:embed sql/unlisted.sql

@@ -50,6 +50,16 @@ func (w *planChecker) administer(client *Client, keys *KeyStore) {
 	w.t.Helper()
 	_, err := client.Metrics(w.ctx, "t")
 	w.plans.RequireFewRows(w.t, "Metrics", countLimit, err)
+	_, err = client.QueueStates(w.ctx) // which looks for code on the queues
+	require.NoError(w.t, err)
+	w.plans.Forget()
+	_, err = client.QueueStates(w.ctx)
+	w.plans.RequireFewRows(w.t, "QueueStates", countLimit, err)
+	_, err = client.Peek(w.ctx, "t", backend.Peek{Limit: claimLimit}) // which looks at the catalog
+	require.NoError(w.t, err)
+	w.plans.Forget()
+	_, err = client.Peek(w.ctx, "t", backend.Peek{Limit: claimLimit})
+	w.plans.RequireFewRows(w.t, "Peek", claimLimit, err)
 	pgtest.Exec(w.t, client.pool, "delete from pgmq.q_t where vt > now()") // Redrive goes by ids, and walks past each that is not due
 	w.plans.Forget()
 	deadLetters, err := client.DeadLetters(w.ctx, "t", backend.DeadLetterSelection{Limit: claimLimit})

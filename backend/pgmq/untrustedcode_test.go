@@ -114,6 +114,7 @@ func usesOfTables() map[string]useOfTable {
 		"publish to group":  queue("{group}").with((*tricked).publishToGroup),
 		"tick":              queue("ezq_schedules").with((*tricked).publishTick),
 		"subscribe":         queue("t{n}").with((*tricked).subscribe),
+		"peek":              queue("t{n}").with((*tricked).peek),
 		"archive":           archive.with((*tricked).subscribe),
 		"group":             queue("{group}").with((*tricked).subscribeGroup),
 		"beside a group":    own.with((*tricked).subscribeGroup),
@@ -242,6 +243,21 @@ func (v *tricked) subscribe(n int) error {
 	ctx, stop := context.WithCancel(v.Context())
 	defer stop()
 	_, err := v.client.Subscribe(ctx, topicOf(n))
+	return err
+}
+
+func namesOf(states []backend.QueueState) (names []string) {
+	for _, s := range states {
+		names = append(names, s.Queue)
+	}
+	return names
+}
+
+// peek looks at the messages of a queue, and at the states of all.
+func (v *tricked) peek(n int) error {
+	states, _ := v.client.QueueStates(v.Context()) // the error is about the queue, if that is a table
+	require.NotContains(v, namesOf(states), topicOf(n))
+	_, err := v.client.Peek(v.Context(), topicOf(n), backend.Peek{})
 	return err
 }
 

@@ -1,6 +1,6 @@
 -- How a queue is doing: see the type QueueMetrics.
 --
--- Parameters: $1 how far to count, $2 the table.
+-- Parameters: $1 how far to count. {relation} is the name of the {table}, as a string.
 --
 -- The order keeps all of it on the index of vt. Without it, PostgreSQL may take the limit for a reason to scan the table,
 -- and not find so many in it.
@@ -17,9 +17,10 @@ select
 	coalesce((select least(extract(epoch from statement_timestamp() - vt)::double precision * 1000000::double precision, 9e15::double precision)::bigint
 		from {table} where vt <= statement_timestamp() and vt > '-infinity' order by vt limit 1), 0),
 	(select vt from {table} where vt > statement_timestamp() and vt < 'infinity' order by vt limit 1),
-	s.estimate, s.dead, s.vacuumed
+	s.estimate, s.dead, s.inserted, s.deleted, s.vacuumed
 from (
 	select coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_live_tuples(relid)), 0)::bigint as estimate,
 		coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_dead_tuples(relid)), 0)::bigint as dead,
+		coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_tuples_inserted(relid)), 0)::bigint as inserted, coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_tuples_deleted(relid)), 0)::bigint as deleted,
 		pg_catalog.max(greatest(pg_catalog.pg_stat_get_last_vacuum_time(relid), pg_catalog.pg_stat_get_last_autovacuum_time(relid))) as vacuumed
-	from (select $2::text::regclass as relid union select relid from pg_catalog.pg_partition_tree($2::text::regclass)) as r) as s
+	from (select {relation}::regclass as relid union select relid from pg_catalog.pg_partition_tree({relation}::regclass)) as r) as s

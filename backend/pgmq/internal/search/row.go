@@ -47,23 +47,17 @@ type row struct {
 	message, headers  transact.Borrowed
 }
 
-// scan returns the messages in rows, in the order of ids.
-func scan(rows pgx.Rows, chosen choice, t table, ids []int64) ([]backend.Found, error) {
+// scan returns the messages in rows by their ids.
+func scan(rows pgx.Rows, chosen choice, t table) (map[int64]backend.Found, error) {
 	var r row
-	byID := make(map[int64]backend.Found, len(ids))
+	byID := map[int64]backend.Found{}
 	_, err := pgx.ForEachRow(rows, []any{
 		&r.id, &r.reads, &r.enqueued, &r.visible, &r.later, &r.never, &r.known, &r.uuid, &r.key, &r.size, &r.message, &r.headersSize, &r.headers,
 	}, func() error {
 		byID[r.id] = r.found(chosen, t)
 		return nil
 	})
-	found := make([]backend.Found, 0, len(byID))
-	for _, id := range ids {
-		if one, ok := byID[id]; ok {
-			found = append(found, one)
-		}
-	}
-	return found, err
+	return byID, err
 }
 
 // found returns the message of a row of t. What it says of itself counts as far as its consumers

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -137,7 +138,12 @@ func (s Search) find(ctx context.Context, chosen choice, t table, limit int) (fo
 	if err != nil || len(ids) == 0 {
 		return nil, left, err
 	}
-	found, err = s.read(ctx, chosen, t, ids)
+	read, err := s.read(ctx, chosen, t, ids, maxText)
+	for _, id := range ids {
+		if one, ok := read[id]; ok {
+			found = append(found, one)
+		}
+	}
 	return found, left, err
 }
 
@@ -157,42 +163,44 @@ func (s Search) run(ctx context.Context, do func(tx pgx.Tx) error) error {
 	return transact.Run(ctx, s.Pool, fmt.Sprintf("statement_timeout = %d", max(s.Timeout.Milliseconds(), 1)), do)
 }
 
-// read reads messages of a table. If one of them cannot be read, it reads them one by one, and if that takes
+// read reads messages of a table, and most bytes of their text. If one of them cannot be read, it reads them one by one, and if that takes
 // long, the others without their text: each of them may take as long as a statement may.
-func (s Search) read(ctx context.Context, chosen choice, t table, ids []int64) ([]backend.Found, error) {
-	found, failed := s.readAll(ctx, chosen, t, ids, maxText)
+func (s Search) read(ctx context.Context, chosen choice, t table, ids []int64, most int) (map[int64]backend.Found, error) {
+	found, failed := s.readAll(ctx, chosen, t, ids, most)
 	if !fault.IsUnreadable(failed) && !fault.IsDoubtful(failed) {
 		return found, failed
 	}
-	found = nil
+	found = map[int64]backend.Found{}
 	for start := time.Now(); len(ids) > 0; ids = ids[1:] {
-		var one []backend.Found
+		var one map[int64]backend.Found
 		err := failed
 		if time.Since(start) < s.Timeout {
-			one, err = s.readAll(ctx, chosen, t, ids[:1], maxText)
+			one, err = s.readAll(ctx, chosen, t, ids[:1], most)
 		}
 		if fault.IsUnreadable(err) || fault.IsDoubtful(err) {
 			failed = err
-			if one, err = s.readAll(ctx, chosen, t, ids[:1], noText); len(one) == 1 {
-				one[0].Err, one[0].Metadata = fault.Classify("read a message", t.queue, failed), nil
+			one, err = s.readAll(ctx, chosen, t, ids[:1], noText)
+			for id, f := range one {
+				f.Err, f.Metadata = fault.Classify("read a message", t.queue, failed), nil
+				one[id] = f
 			}
 		}
 		if err != nil {
 			return found, err
 		}
-		found = append(found, one...)
+		maps.Copy(found, one)
 	}
 	return found, nil
 }
 
-func (s Search) readAll(ctx context.Context, chosen choice, t table, ids []int64, most int) (found []backend.Found, err error) {
+func (s Search) readAll(ctx context.Context, chosen choice, t table, ids []int64, most int) (found map[int64]backend.Found, err error) {
 	err = s.run(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, readStatement(chosen, t),
 			append([]any{pgx.QueryExecModeCacheDescribe}, chosen.arguments(t, ids, most)...)...)
 		if err != nil {
 			return err
 		}
-		found, err = scan(rows, chosen, t, ids)
+		found, err = scan(rows, chosen, t)
 		return err
 	})
 	return found, err
