@@ -124,7 +124,7 @@ func (i *inspector) Peek(ctx context.Context, topic string, p backend.Peek) ([]b
 	if err != nil {
 		return nil, fault.Classify(op, topic, err)
 	}
-	found, err := i.stored.search.Peek(ctx, topic, p)
+	found, err := search.Peek(ctx, i.stored.search, topic, p)
 	return found, fault.Classify(op, topic, err)
 }
 

@@ -36,32 +36,37 @@ func PeekedQueue(topic, group string) (string, error) {
 	return queuename.OfGroup(topic, group)
 }
 
+// peek looks at the messages of one table.
+type peek struct {
+	search Search
+	chosen choice
+	table  table
+}
+
 // Peek returns the messages of a queue that are due next, behind a place.
-func (s Search) Peek(ctx context.Context, topic string, p backend.Peek) ([]backend.Peeked, error) {
+func Peek(ctx context.Context, search Search, topic string, p backend.Peek) ([]backend.Peeked, error) {
 	chosen, err := newChoice(topic, backend.Selection{})
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.peekedTable(ctx, topic, p.Group, chosen)
+	t, err := peekedTable(ctx, search, topic, p.Group, chosen)
+	if err == nil && t.name != "" {
+		err = t.check("SELECT")
+	}
 	if err != nil || t.name == "" {
 		return nil, err
 	}
-	if err := t.check("SELECT"); err != nil {
-		return nil, err
-	}
-	places, err := s.peekPlaces(ctx, t, p)
-	found, failed := s.readPeeked(ctx, chosen, t, places)
-	if failed != nil || err == nil {
-		err = failed
-	}
-	if fault.IsCode(err, "42P01") { // it was dropped meanwhile
+	one := peek{search, chosen, t}
+	places, left := one.places(ctx, p)
+	found, err := one.read(ctx, places)
+	if err = cmp.Or(err, left); fault.IsCode(err, "42P01") { // it was dropped meanwhile
 		return nil, nil
 	}
 	return found, err
 }
 
 // peekedTable returns the table of a queue, or one without a name.
-func (s Search) peekedTable(ctx context.Context, topic, group string, chosen choice) (table, error) {
+func peekedTable(ctx context.Context, s Search, topic, group string, chosen choice) (table, error) {
 	queue, err := PeekedQueue(topic, group)
 	if err != nil {
 		return table{}, err
@@ -80,16 +85,16 @@ func (s Search) peekedTable(ctx context.Context, topic, group string, chosen cho
 	return there[0], nil
 }
 
-// peekPlaces returns the places of messages. If there are fewer than were asked for, although rows were left out, an error says so.
-func (s Search) peekPlaces(ctx context.Context, t table, p backend.Peek) (places []backend.PeekPlace, err error) {
+// places returns the places of messages. If there are fewer than were asked for, although rows were left out, an error says so.
+func (k peek) places(ctx context.Context, p backend.Peek) (places []backend.PeekPlace, err error) {
 	after, err := backend.ParsePeekPlace(p.After)
 	if err != nil {
 		return nil, err
 	}
 	limit := cmp.Or(p.Limit, backend.DefaultPeekLimit)
 	left := false
-	err = s.run(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, strings.ReplaceAll(sqlfile.Text(peekSQL), "{table}", t.name), pgx.QueryExecModeCacheDescribe,
+	err = k.search.run(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, strings.ReplaceAll(sqlfile.Text(peekSQL), "{table}", k.table.name), pgx.QueryExecModeCacheDescribe,
 			timeOf(after.Due), after.Row, maxPeekRows, limit)
 		if err != nil {
 			return err
@@ -101,22 +106,22 @@ func (s Search) peekPlaces(ctx context.Context, t table, p backend.Peek) (places
 			return p, err
 		})
 		if err == nil && len(places) < limit {
-			err = tx.QueryRow(ctx, fmt.Sprintf("select count(*) = $2::bigint from (select from %s where vt >= $1::timestamptz order by vt limit $2::bigint) as seen", t.name),
+			err = tx.QueryRow(ctx, fmt.Sprintf("select count(*) = $2::bigint from (select from %s where vt >= $1::timestamptz order by vt limit $2::bigint) as seen", k.table.name),
 				pgx.QueryExecModeCacheDescribe, timeOf(after.Due), maxPeekRows).Scan(&left)
 		}
 		return err
 	})
 	if err == nil && left {
 		err = &backend.TruncatedError{
-			Tables: []string{t.name}, Reason: fmt.Sprintf("%d messages or more are due at one time, and no more were looked at", maxPeekRows),
+			Tables: []string{k.table.name}, Reason: fmt.Sprintf("%d messages or more are due at one time, and no more were looked at", maxPeekRows),
 			Remedy: "look for those behind them by their IDs",
 		}
 	}
 	return places, err
 }
 
-// readPeeked reads the messages at places, a few at a time, and no more payloads than a peek returns.
-func (s Search) readPeeked(ctx context.Context, chosen choice, t table, places []backend.PeekPlace) (found []backend.Peeked, err error) {
+// read reads the messages at places, a few at a time, and no more payloads than a peek returns.
+func (k peek) read(ctx context.Context, places []backend.PeekPlace) (found []backend.Peeked, err error) {
 	room := backend.MaxPeekPayloads
 	for some := range slices.Chunk(places, peekBatch) {
 		ids := make([]int64, len(some))
@@ -127,7 +132,7 @@ func (s Search) readPeeked(ctx context.Context, chosen choice, t table, places [
 		if room <= 0 {
 			most = 0
 		}
-		read, err := s.read(ctx, chosen, t, ids, most)
+		read, err := k.search.read(ctx, k.chosen, k.table, ids, most)
 		for _, p := range some {
 			one, ok := read[p.Row]
 			if !ok {
