@@ -81,6 +81,11 @@ var (
 	// ErrClosed is returned by a backend that has been closed.
 	ErrClosed = errors.New("ezq: backend is closed")
 
+	// ErrGroupRequired is returned by the Subscribe of a consumer without a group if the topic has groups and no queue of
+	// its own, where what was published before would be missing; and if it is a pattern, which only a group can
+	// subscribe to: see [IsPattern].
+	ErrGroupRequired = errors.New("ezq: the consumers of this topic have groups")
+
 	// ErrInterrupted is the cause with which the context of a message ends
 	// when its consumer stops waiting for it.
 	ErrInterrupted = errors.New("ezq: interrupted")

@@ -23,14 +23,19 @@ func everyFeature() backend.Features {
 
 func TestMemory_KeepsItsPromises(t *testing.T) {
 	t.Parallel()
-	conformance.Run(t, openMemory, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true, DeadLetterStore: true}, conformance.VirtualTime())
+	conformance.Run(t, openMemory, memoryPromises(), conformance.VirtualTime())
 }
 
 // Each case about routers holds for one that is attached to a Watermill router, too.
 func TestMemory_KeepsItsPromisesToAttachedRouters(t *testing.T) {
 	t.Parallel()
-	conformance.Run(t, openMemory, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true, DeadLetterStore: true},
+	conformance.Run(t, openMemory, memoryPromises(),
 		conformance.VirtualTime(), conformance.Attached(), conformance.Only(aboutRouters))
+}
+
+// memoryPromises are all but Transactions, which end with the process.
+func memoryPromises() conformance.Promises {
+	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Selection: true, Pauses: true, DeadLetterStore: true}
 }
 
 func aboutRouters(c conformance.Case) bool {
@@ -44,6 +49,7 @@ func openMemory(context.Context) (*conformance.System, error) {
 			MaxInFlight:  c.MaxInFlight,
 			MaxExtension: c.MaxExtension,
 			DrainTimeout: c.DrainTimeout,
+			Group:        c.Group,
 			Logger:       slog.New(slog.DiscardHandler),
 		})
 		return &conformance.Peer{Publisher: process, Subscriber: process}, nil
@@ -61,7 +67,7 @@ func TestPromises_WithoutWhatTheBackendHasFail(t *testing.T) {
 	} {
 		t.Run(promise+" is not promised of a backend that has it", func(t *testing.T) {
 			t.Parallel()
-			promised := conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true, DeadLetterStore: true}
+			promised := memoryPromises()
 			drop(&promised)
 			r := conformance.RunCase(t, openMemory, promised, casesByTitle()["features/a backend says what it promises"])
 			require.Equal(t, conformance.Failed, r.Outcome)

@@ -5,61 +5,64 @@ import (
 	"time"
 )
 
-// conditions is what a topic remembers to decide on which condition a message is stored. The
-// mutex of its topics guards it.
-type conditions struct {
-	onceUntil map[string]time.Time // by the IDs of messages that are stored once
-	onceOrder []string             // of those, as they came
-	byKey     map[string][]*entry  // of those that are stored
+// rememberedIDs are those of messages of a topic that are stored once. The mutex of its topics guards them.
+type rememberedIDs struct {
+	until map[string]time.Time
+	order []string // as they came
 }
 
-func newConditions() conditions {
-	return conditions{onceUntil: map[string]time.Time{}, byKey: map[string][]*entry{}}
-}
+func newRememberedIDs() rememberedIDs { return rememberedIDs{until: map[string]time.Time{}} }
 
 // remember reports whether id is new within its window, which begins now if it is.
-func (c *conditions) remember(id string, now time.Time, window time.Duration) bool {
-	c.forget(now)
-	if until, ok := c.onceUntil[id]; ok && now.Before(until) {
+func (r *rememberedIDs) remember(id string, now time.Time, window time.Duration) bool {
+	r.forget(now)
+	if until, ok := r.until[id]; ok && now.Before(until) {
 		return false
 	}
-	if _, ok := c.onceUntil[id]; !ok {
-		c.onceOrder = append(c.onceOrder, id)
+	if _, ok := r.until[id]; !ok {
+		r.order = append(r.order, id)
 	}
-	c.onceUntil[id] = now.Add(window)
+	r.until[id] = now.Add(window)
 	return true
 }
 
 // forget removes the IDs whose windows have ended, the oldest first. One whose window is
 // longer than those of later ones keeps these for as long.
-func (c *conditions) forget(now time.Time) {
-	for len(c.onceOrder) > 0 && !now.Before(c.onceUntil[c.onceOrder[0]]) {
-		delete(c.onceUntil, c.onceOrder[0])
-		c.onceOrder = c.onceOrder[1:]
+func (r *rememberedIDs) forget(now time.Time) {
+	for len(r.order) > 0 && !now.Before(r.until[r.order[0]]) {
+		delete(r.until, r.order[0])
+		r.order = r.order[1:]
 	}
 }
 
-func (c *conditions) add(e *entry) {
+// key is that of a condition. Of two topics that a group takes by one pattern, each has keys of its own.
+type key struct{ publishedTo, text string }
+
+// keys are the entries of a queue that have one. The mutex of its topics guards them.
+type keys map[key][]*entry
+
+func (ks keys) add(e *entry) {
 	if e.key != "" {
-		c.byKey[e.key] = append(c.byKey[e.key], e)
+		ks[e.uniqueKey()] = append(ks[e.uniqueKey()], e)
 	}
 }
 
-func (c *conditions) remove(e *entry) {
+func (ks keys) remove(e *entry) {
 	if e.key == "" {
 		return
 	}
-	c.byKey[e.key] = slices.DeleteFunc(c.byKey[e.key], func(other *entry) bool { return other == e })
-	if len(c.byKey[e.key]) == 0 {
-		delete(c.byKey, e.key)
+	k := e.uniqueKey()
+	ks[k] = slices.DeleteFunc(ks[k], func(other *entry) bool { return other == e })
+	if len(ks[k]) == 0 {
+		delete(ks, k)
 	}
 }
 
-// find returns the newest entry with the key that accept takes, which takes all if it is nil; or nil.
-func (c *conditions) find(key string, accept func(*entry) bool) *entry {
-	for _, e := range slices.Backward(c.byKey[key]) {
-		if accept == nil || accept(e) {
-			return e
+// find returns the newest entry with the key of e that accept takes, which takes all if it is nil; or nil.
+func (ks keys) find(e *entry, accept func(*entry) bool) *entry {
+	for _, other := range slices.Backward(ks[e.uniqueKey()]) {
+		if accept == nil || accept(other) {
+			return other
 		}
 	}
 	return nil

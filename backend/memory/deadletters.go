@@ -37,11 +37,11 @@ func newDeadLetterSelector(s backend.DeadLetterSelection) deadLetterSelector {
 	return selected
 }
 
-// chooses reports whether e is chosen, the Topics aside. Entries have no group: no Group chooses one.
+// chooses reports whether e is chosen, the Topics aside.
 func (s deadLetterSelector) chooses(e *entry) bool {
 	handler, reason := e.metadata[backend.DeadLetterHandler], e.metadata[backend.DeadLetterReason]
 	switch {
-	case e.id <= s.After || len(s.Rows) > 0 && !slices.Contains(s.Rows, e.id), s.Group != "",
+	case e.id <= s.After || len(s.Rows) > 0 && !slices.Contains(s.Rows, e.id), s.Group != "" && e.group() != s.Group,
 		s.Handler != "" && handler != s.Handler, s.reason != nil && !s.reason.MatchString(reason),
 		e.published.Before(s.From), !s.To.IsZero() && !e.published.Before(s.To):
 		return false
@@ -50,8 +50,8 @@ func (s deadLetterSelector) chooses(e *entry) bool {
 }
 
 // all returns the entries of a topic that s chooses, the oldest first.
-func (s deadLetterSelector) all(t *topic) (chosen []*entry) {
-	for _, e := range t.entries {
+func (s deadLetterSelector) all(q *queue) (chosen []*entry) {
+	for _, e := range q.entries {
 		if s.chooses(e) {
 			chosen = append(chosen, e)
 		}
@@ -61,8 +61,8 @@ func (s deadLetterSelector) all(t *topic) (chosen []*entry) {
 }
 
 // listed returns those of the entries that s chooses that came from one of the Topics, if there are any.
-func (s deadLetterSelector) listed(t *topic) []*entry {
-	return slices.DeleteFunc(s.all(t), func(e *entry) bool {
+func (s deadLetterSelector) listed(q *queue) []*entry {
+	return slices.DeleteFunc(s.all(q), func(e *entry) bool {
 		return len(s.Topics) > 0 && !slices.Contains(s.Topics, e.metadata[backend.DeadLetterTopic])
 	})
 }
@@ -81,13 +81,13 @@ func (s deadLetterSelector) origins(from string) ([]string, error) {
 
 // each does something with up to Limit of the dead letters of from that are chosen and came from one of the topics, and counts those
 // for which it returns false. What else is chosen is in the error.
-func (s deadLetterSelector) each(t *topic, topics []string, do func(*entry) bool) (done, busy int, err error) {
+func (s deadLetterSelector) each(q *queue, topics []string, do func(*entry) bool) (done, busy int, err error) {
 	strays := 0
-	for _, e := range s.all(t) {
+	for _, e := range s.all(q) {
 		switch {
 		case s.Limit > 0 && done == s.Limit:
 			return done, busy, nil
-		case !slices.Contains(topics, e.metadata[backend.DeadLetterTopic]):
+		case isStray(q.parent, e, topics):
 			strays++
 		case do(e):
 			done++
@@ -96,16 +96,29 @@ func (s deadLetterSelector) each(t *topic, topics []string, do func(*entry) bool
 		}
 	}
 	if strays > 0 {
-		err = fmt.Errorf("%d messages stay: they are not dead letters of %q: name the Topics whose dead letters are meant", strays, topics)
+		err = fmt.Errorf("%d messages stay: they are not dead letters of %q, or came from another topic than they say: name the Topics whose dead letters are meant", strays, topics)
 	}
 	return done, busy, err
+}
+
+// isStray reports whether a message is no dead letter of the topics, or there is no place that it could go back to.
+func isStray(ts *topics, e *entry, topics []string) bool {
+	topic := e.metadata[backend.DeadLetterTopic]
+	switch {
+	case !slices.Contains(topics, topic):
+		return true
+	case e.origin != nil:
+		return e.origin.topic.name != topic
+	default:
+		return backend.IsPattern(topic) && len(ts.find(topic).bound) == 0
+	}
 }
 
 // list returns up to limit of the dead letters in a topic that s chooses.
 func (s deadLetterSelector) list(ts *topics, from string, limit int) []backend.FoundDeadLetter {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	chosen := s.listed(ts.find(from))
+	chosen := s.listed(ts.find(from).own)
 	found := make([]backend.FoundDeadLetter, 0, min(limit, len(chosen)))
 	for _, e := range chosen[:cap(found)] {
 		found = append(found, foundDeadLetter(e))
@@ -118,7 +131,7 @@ func (s deadLetterSelector) count(ts *topics, from string, limit int) []backend.
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	counts := deadletters.NewCounts()
-	for _, e := range s.listed(ts.find(from)) {
+	for _, e := range s.listed(ts.find(from).own) {
 		counts.Add(foundDeadLetter(e), e.published)
 	}
 	return counts.Most(limit)
@@ -128,13 +141,18 @@ func (s deadLetterSelector) count(ts *topics, from string, limit int) []backend.
 func (s deadLetterSelector) redrive(ts *topics, from string, origins []string) (moved, busy int, err error) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	t, now := ts.find(from), time.Now()
-	return s.each(t, origins, func(e *entry) bool {
+	q, now := ts.find(from).own, time.Now()
+	return s.each(q, origins, func(e *entry) bool {
 		if e.visible.After(now) {
 			return false
 		}
-		t.remove(e)
-		ts.find(e.metadata[backend.DeadLetterTopic]).add(redriven(e, now))
+		q.remove(e)
+		again := redriven(e, now)
+		if e.origin == nil {
+			ts.find(e.metadata[backend.DeadLetterTopic]).store(publication{entries: []*entry{again}})
+		} else {
+			e.origin.add(again)
+		}
 		return true
 	})
 }
@@ -143,9 +161,9 @@ func (s deadLetterSelector) redrive(ts *topics, from string, origins []string) (
 func (s deadLetterSelector) purge(ts *topics, from string, origins []string) (removed int, err error) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	t := ts.find(from)
-	removed, _, err = s.each(t, origins, func(e *entry) bool {
-		t.remove(e)
+	q := ts.find(from).own
+	removed, _, err = s.each(q, origins, func(e *entry) bool {
+		q.remove(e)
 		return true
 	})
 	return removed, err
@@ -155,7 +173,7 @@ func (s deadLetterSelector) purge(ts *topics, from string, origins []string) (re
 func editDeadLetter(ts *topics, from string, edit backend.DeadLetterEdit) error {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	e, ok := ts.find(from).byID[edit.Row]
+	e, ok := ts.find(from).own.byID[edit.Row]
 	conflict := &backend.EditConflictError{Row: edit.Row}
 	now := time.Now()
 	switch {
@@ -186,6 +204,10 @@ func foundDeadLetter(e *entry) backend.FoundDeadLetter {
 		Row: e.id, ID: e.uuid, Topic: header(backend.DeadLetterTopic), Handler: header(backend.DeadLetterHandler), Reason: header(backend.DeadLetterReason),
 		Event: eventOf(e), At: e.published, Payload: bytes.Clone(e.payload), Metadata: ownMetadata(e),
 	}
+	d.Group = e.group()
+	if backend.IsPattern(d.Topic) {
+		d.PublishedTo = e.publishedTo
+	}
 	d.Failures, _ = strconv.Atoi(header(backend.DeadLetterFailures)) // 0 if it does not say
 	if at, err := time.Parse(time.RFC3339, header(backend.DeadLetterAt)); err == nil {
 		d.At = at
@@ -207,5 +229,5 @@ func ownMetadata(e *entry) map[string]string {
 
 // redriven returns e as it goes back to its topic.
 func redriven(e *entry, now time.Time) *entry {
-	return &entry{uuid: e.uuid, metadata: ownMetadata(e), payload: e.payload, published: now, visible: now}
+	return &entry{uuid: e.uuid, metadata: ownMetadata(e), payload: e.payload, published: now, visible: now, publishedTo: e.publishedTo}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// entry is one stored message. Its topic's mutex guards it.
+// entry is one stored message. The mutex of its topics guards it.
 type entry struct {
 	id        int64
 	uuid      string
@@ -20,6 +20,9 @@ type entry struct {
 	payload   []byte
 	published time.Time
 	key       string // of its condition
+
+	publishedTo string // the topic, of a copy for a group that takes a pattern
+	origin      *queue // of a dead letter: where its consumers had it; nil if another one has published it
 
 	visible   time.Time // may be claimed from then on
 	number    int       // of the last lease
@@ -59,6 +62,27 @@ func newEntry(msg *message.Message, now time.Time) (*entry, error) {
 	return e, nil
 }
 
+// copyFor returns the copy of e, which is published to a topic, that the queue of a group gets.
+func (e *entry) copyFor(q *queue, topic string) *entry {
+	other := *e
+	other.metadata = maps.Clone(e.metadata)
+	if q.topic.name != topic {
+		other.publishedTo = topic
+	}
+	return &other
+}
+
+// uniqueKey returns the key of e in its queue.
+func (e *entry) uniqueKey() key { return key{e.publishedTo, e.key} }
+
+// group returns the group that has dead-lettered e, or "".
+func (e *entry) group() string {
+	if e.origin == nil {
+		return ""
+	}
+	return e.origin.group
+}
+
 // replaces reports whether e, which is new, may take the place of other: that was never delivered, and
 // does not wait for years.
 func (e *entry) replaces(other *entry) bool {
@@ -92,10 +116,11 @@ func (e *entry) isLeasedBy(token subscription.Token) bool {
 	return e.number == token.Number && e.leased.Equal(token.At)
 }
 
-func (e *entry) lease() subscription.Lease {
+// lease returns e for a consumer. saysTopic is whether it says what it was published to.
+func (e *entry) lease(saysTopic bool) subscription.Lease {
 	msg := message.NewMessage(e.uuid, bytes.Clone(e.payload))
 	maps.Copy(msg.Metadata, e.metadata)
-	return subscription.Lease{
+	lease := subscription.Lease{
 		Token:   subscription.Token{ID: e.id, Number: e.number, At: e.leased},
 		Message: msg,
 		Delivery: &backend.Delivery{
@@ -108,22 +133,34 @@ func (e *entry) lease() subscription.Lease {
 			PublishedAt:  e.published,
 		},
 	}
+	if saysTopic {
+		lease.Delivery.PublishedTo = e.publishedTo
+	}
+	return lease
 }
 
-// deadLetter returns e as it goes to another topic.
-func (e *entry) deadLetter(target *backend.DeadLetterTarget, now time.Time) *entry {
-	dead := &entry{uuid: e.uuid, metadata: e.metadata, payload: e.payload, published: now, visible: now}
+// deadLetter returns e as it goes from a queue to another topic.
+func (e *entry) deadLetter(from *queue, target *backend.DeadLetterTarget, now time.Time) *entry {
+	dead := &entry{
+		uuid: e.uuid, metadata: e.metadata, payload: e.payload, published: now, visible: now, publishedTo: e.publishedTo, origin: from,
+	}
 	maps.Copy(dead.metadata, target.Metadata)
 	return dead
 }
 
-// found returns what is told of e, which lies in the topic of that name.
-func (e *entry) found(place backend.Place, topic string, now time.Time) backend.Found {
+// found returns what is told of e, which lies in a place of the topic, or the pattern, that was asked for.
+func (e *entry) found(p place, asked string, now time.Time) backend.Found {
 	f := backend.Found{
-		ID: e.uuid, UniqueKey: e.key, Place: place, Queue: topic, State: e.state(now), PublishedAt: e.published, VisibleAt: e.visible,
+		ID: e.uuid, UniqueKey: e.key, Place: p.at, Queue: p.label(), State: e.state(now), PublishedAt: e.published, VisibleAt: e.visible,
 		Deliveries: e.number, Failures: e.failures, Size: len(e.payload), Metadata: maps.Clone(e.metadata),
 	}
-	if place == backend.InDeadLetters {
+	if backend.IsPattern(asked) {
+		f.UniqueKey = "" // of another topic
+	}
+	if p.says != "" || backend.IsPattern(asked) {
+		f.PublishedTo = e.publishedTo
+	}
+	if p.at == backend.InDeadLetters {
 		f.State = backend.StateDead
 	}
 	if len(e.payload) <= backend.MaxFoundPayload {

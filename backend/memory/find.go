@@ -44,18 +44,18 @@ func eventOf(e *entry) string {
 	return e.metadata["name"]
 }
 
-// find returns up to limit of the entries of a topic that s chooses, the newest first. The
+// find returns up to limit of the entries in a place that s chooses, the newest first. The
 // mutex of the topics is held.
-func (s selector) find(t *topic, limit int) []*entry {
-	chosen := s.all(t)
+func (s selector) find(p place, limit int) []*entry {
+	chosen := s.all(p)
 	slices.SortFunc(chosen, func(a, b *entry) int { return cmp.Compare(b.id, a.id) })
 	return chosen[:min(len(chosen), limit)]
 }
 
-// all returns the entries of a topic that s chooses.
-func (s selector) all(t *topic) (chosen []*entry) {
-	for _, e := range t.entries {
-		if s.chooses(e) {
+// all returns the entries in a place that s chooses.
+func (s selector) all(p place) (chosen []*entry) {
+	for _, e := range p.entries {
+		if (p.says == "" || e.publishedTo == p.says) && s.chooses(e) {
 			chosen = append(chosen, e)
 		}
 	}

@@ -1,7 +1,6 @@
 package memory_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
@@ -57,14 +56,14 @@ func TestPublish_RefusesNilMessage(t *testing.T) {
 	require.EqualError(t, err, `memory: publish to "t": the message: it is nil: publish what message.NewMessage returns`)
 }
 
-func TestBroker_TakesNoPatterns(t *testing.T) {
+func TestBroker_WithoutAGroupTakesNoPatterns(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(nil)
 	for _, pattern := range []string{"orders.*", "#", "a.**.b"} {
 		_, err := broker.Subscribe(t.Context(), pattern)
-		require.ErrorIs(t, err, errors.ErrUnsupported)
-		require.ErrorContains(t, err, "a Broker has none")
-		require.ErrorIs(t, broker.SubscribeInitialize(pattern), errors.ErrUnsupported)
+		require.ErrorIs(t, err, backend.ErrGroupRequired)
+		require.ErrorContains(t, err, "set Config.Group")
+		require.ErrorIs(t, broker.SubscribeInitialize(pattern), backend.ErrGroupRequired)
 		err = broker.Publish(pattern, message.NewMessage("", nil))
 		refused := (*backend.RefusedError)(nil)
 		require.ErrorAs(t, err, &refused)

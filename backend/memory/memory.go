@@ -2,7 +2,7 @@
 // for examples, and wherever losing events on exit is fine.
 //
 // It is a queue, not a channel. A message goes to one of the consumers of its
-// topic and stays in the queue, leased, until it is acked. It comes back if it
+// topic, or of each group of it, and stays in the queue, leased, until it is acked. It comes back if it
 // is nacked, after the delay that the nack asks for, and if its handler takes
 // too long. Deliveries and failures are counted. This is the behaviour of
 // backend/pgmq, by the same engine, so a handler that works here works there.
@@ -29,6 +29,29 @@ import (
 
 // Config adjusts a [Broker]. The zero value is what [New] uses.
 type Config struct {
+	// Group names the consumers that share the messages of a topic. Each group gets a copy of every message that is published
+	// after the group's first Subscribe or SubscribeInitialize; consumers of one group compete. Defaults to no group: the
+	// consumers of the topic's own queue.
+	//
+	// The consumers of a topic should all have groups, or none. Mixing them loses nothing silently:
+	//
+	//   - A topic's own queue, once it exists, gets every message of the topic. It exists from the first publish on if the
+	//     topic has no groups by then, or else from the first subscription without a Group. A group that comes later gets what is published from then on, and its
+	//     first Subscribe logs how many messages wait in the own queue, which do not come to the group.
+	//   - A topic whose groups were there first has no queue of its own, and a consumer without a Group is refused with
+	//     [backend.ErrGroupRequired]. To have both, declare that: SubscribeInitialize of a Broker without a Group creates the
+	//     queue, which gets what is published from then on.
+	//
+	// Dead letters are not published but moved, to the own queue of their topic, and come to no group. A program that reads
+	// them has no Group.
+	//
+	// With a Group, Subscribe also takes a pattern in the place of a topic, such as "orders.*": see [backend.CheckPattern]
+	// and [backend.MatchesPattern]. The group then gets the messages of every topic that the pattern matches, and
+	// [backend.Delivery].PublishedTo says which one it was. Such a topic has a group.
+	//
+	// A group lasts as long as the messages do. Other groups are those of other Brokers: see Connect.
+	Group string
+
 	// MaxInFlight is how many messages one subscription hands over before one
 	// of them must be settled. Defaults to what the consumer says that it handles at a
 	// time, as ezq's Router does with its Concurrency, or else to 100. Where both are
@@ -71,6 +94,10 @@ type Config struct {
 }
 
 func (c Config) validate() error {
+	if refused, ok := errors.AsType[*backend.RefusedError](backend.CheckTopic(c.Group)); ok && c.Group != "" {
+		return fmt.Errorf("memory: Config.Group is %q: %s: use at most %d bytes of UTF-8 without NUL, or leave it empty for no group",
+			excerpt.Of(c.Group), refused.Reason, backend.MaxTopic)
+	}
 	if c.MaxInFlight < 0 {
 		return fmt.Errorf("memory: Config.MaxInFlight is %d: use a positive number, or 0 for the default", c.MaxInFlight)
 	}
@@ -115,14 +142,14 @@ var (
 )
 
 // New returns an empty broker. A nil config is that of the defaults. If a number or a
-// duration in config is negative, the methods that publish and subscribe return an error
-// that says which.
+// duration in config is negative, or no group can have the name of its Group, the methods that publish and subscribe
+// return an error that says which.
 func New(config *Config) *Broker {
 	return newBroker(config, newTopics())
 }
 
 // Connect returns another broker over the same messages, as a second process has
-// it: with a configuration, as for [New], with subscriptions, and with an end of its own.
+// it: with a configuration, as for [New], of another Group perhaps, with subscriptions, and with an end of its own.
 func (b *Broker) Connect(config *Config) *Broker {
 	return newBroker(config, b.topics)
 }
@@ -158,7 +185,7 @@ func (b *Broker) Features() backend.Features {
 // Topics and messages that no backend of this module takes fail with a
 // *[backend.RefusedError]: see [backend.CheckTopic] and [backend.CheckHeaders].
 func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
-	t, err := b.topic(topic)
+	err := b.checkTopic(topic)
 	if err == nil && backend.IsPattern(topic) {
 		err = b.explain("publish", topic, backend.CheckPublishTopic(topic))
 	}
@@ -179,24 +206,24 @@ func (b *Broker) Publish(topic string, msgs ...*message.Message) error {
 	p := publication{entries: entries, conditions: conditions, window: b.config.IDWindow}
 	if len(msgs) > 0 {
 		if tick := backend.ScheduleTickFromContext(msgs[0].Context()); tick != nil {
-			t.publishOnce(tick, p)
+			b.topics.publishOnce(tick, topic, p)
 			return nil
 		}
 	}
-	t.publish(p)
+	b.topics.publish(topic, p)
 	return nil
 }
 
 // Subscribe starts a subscription, which competes with all others of the same
-// topic. It ends with ctx or with Close: it then takes no more messages, waits
+// topic and Group. It ends with ctx or with Close: it then takes no more messages, waits
 // up to Config.DrainTimeout for those that it has handed over, and closes the
-// channel. A Broker has no groups, and so takes no patterns: see [backend.IsPattern].
+// channel. A pattern needs a Group, and so does a topic that has groups and no queue of its own: see Config.Group.
 func (b *Broker) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	t, err := b.subscribed(topic)
+	q, err := b.subscribed(topic, false)
 	if err != nil {
 		return nil, err
 	}
-	store := consumedTopic{t, retention{topic, b.config.DeadLettersFor}}
+	store := consumedQueue{q, retention{topic, b.config.DeadLettersFor}}
 	return b.subscriptions.Start(ctx, store, subscription.Config{
 		Topic:            topic,
 		Lease:            b.config.Lease,
@@ -209,17 +236,18 @@ func (b *Broker) Subscribe(ctx context.Context, topic string) (<-chan *message.M
 	})
 }
 
-// SubscribeInitialize implements [message.SubscribeInitializer]. There is
-// nothing to initialize.
+// SubscribeInitialize implements [message.SubscribeInitializer]: it declares that topic has these consumers. Messages published
+// from then on wait for them. Without a Group it also does so for a topic that has groups, where Subscribe returns
+// [backend.ErrGroupRequired].
 func (b *Broker) SubscribeInitialize(topic string) error {
-	_, err := b.subscribed(topic)
+	_, err := b.subscribed(topic, true)
 	return err
 }
 
-// Find implements [backend.Finder]. A Broker has neither groups nor archives, and looks at
-// everything.
+// Find implements [backend.Finder]. A Broker has no archives, and looks at everything. The Queue of what is found is the topic, or that
+// of [GroupQueue]. All groups are looked at, whatever the Group of the Broker.
 func (b *Broker) Find(_ context.Context, topic string, s backend.Selection) ([]backend.Found, error) {
-	if err := b.checkSelection("find", topic, s.Check()); err != nil {
+	if err := b.checkSelection("find", topic, cmp.Or(s.Check(), checkKey(topic, s))); err != nil {
 		return nil, err
 	}
 	return b.topics.search(topic, newSelector(s), cmp.Or(s.Limit, backend.DefaultFindLimit)), nil
@@ -227,7 +255,7 @@ func (b *Broker) Find(_ context.Context, topic string, s backend.Selection) ([]b
 
 // Cancel implements [backend.Canceller].
 func (b *Broker) Cancel(_ context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
-	if err := b.checkSelection("cancel", topic, s.CheckWaiting()); err != nil {
+	if err := b.checkSelection("cancel", topic, cmp.Or(s.CheckWaiting(), checkKey(topic, s))); err != nil {
 		return backend.Cancelled{}, err
 	}
 	removed, busy := b.topics.cancel(topic, newSelector(s))
@@ -236,7 +264,7 @@ func (b *Broker) Cancel(_ context.Context, topic string, s backend.Selection) (b
 
 // CancelRunning implements [backend.Canceller]. Handlers hear of it at once, and nothing is ever Busy.
 func (b *Broker) CancelRunning(_ context.Context, topic string, s backend.Selection) (backend.Cancelled, error) {
-	if err := b.checkSelection("cancel", topic, s.CheckWaiting()); err != nil {
+	if err := b.checkSelection("cancel", topic, cmp.Or(s.CheckWaiting(), checkKey(topic, s))); err != nil {
 		return backend.Cancelled{}, err
 	}
 	return b.topics.cancelRunning(topic, newSelector(s)), nil
@@ -244,44 +272,41 @@ func (b *Broker) CancelRunning(_ context.Context, topic string, s backend.Select
 
 // Reschedule implements [backend.Rescheduler].
 func (b *Broker) Reschedule(_ context.Context, topic string, s backend.Selection, at time.Time) (backend.Rescheduled, error) {
-	if err := b.checkSelection("reschedule", topic, cmp.Or(s.CheckWaiting(), backend.CheckRescheduleTime(at))); err != nil {
+	if err := b.checkSelection("reschedule", topic, cmp.Or(s.CheckWaiting(), checkKey(topic, s), backend.CheckRescheduleTime(at))); err != nil {
 		return backend.Rescheduled{}, err
 	}
 	moved, busy := b.topics.reschedule(topic, newSelector(s), at)
 	return backend.Rescheduled{Moved: moved, Busy: busy}, nil
 }
 
-// Pause implements [backend.Pauser], for all Brokers over the same messages. A Broker has no groups.
+// Pause implements [backend.Pauser], for all Brokers over the same messages: with a Group, for the consumers of that group, and
+// otherwise for all consumers of the topic.
 func (b *Broker) Pause(_ context.Context, topic string, p backend.Pause) (backend.Paused, error) {
-	t, err := b.topic(topic)
+	q, err := b.consumers(topic)
 	if err != nil {
 		return backend.Paused{}, err
 	}
 	if err := p.Check(); err != nil {
 		return backend.Paused{}, fmt.Errorf("memory: pause %q: %w", excerpt.Of(topic), err)
 	}
-	return t.pauseFor(topic, p), nil
+	return q.pauseFor(p), nil
 }
 
 // Resume implements [backend.Pauser].
 func (b *Broker) Resume(_ context.Context, topic string) (resumed bool, err error) {
-	t, err := b.topic(topic)
+	q, err := b.consumers(topic)
 	if err != nil {
 		return false, err
 	}
-	return t.resume(nil), nil
+	return q.resume(nil), nil
 }
 
 // Pauses implements [backend.Pauser].
 func (b *Broker) Pauses(_ context.Context, topic string) ([]backend.Paused, error) {
-	t, err := b.topic(topic)
-	if err != nil {
+	if err := b.checkTopic(topic); err != nil {
 		return nil, err
 	}
-	if paused, _ := t.Paused(); paused != nil {
-		return []backend.Paused{*paused}, nil
-	}
-	return nil, nil
+	return b.topics.pauses(topic, b.config.Group), nil
 }
 
 // DeadLetters implements [backend.DeadLetterStore].
@@ -351,23 +376,29 @@ func (b *Broker) Close() error {
 	return nil
 }
 
-func (b *Broker) topic(name string) (*topic, error) {
-	if err := b.checkTopic(name); err != nil {
+// consumers returns the queue of the consumers of a topic: its own, or that of the Group.
+func (b *Broker) consumers(topic string) (*queue, error) {
+	if err := b.checkTopic(topic); err != nil {
 		return nil, err
 	}
-	return b.topics.get(name), nil
+	return b.topics.get(topic, b.config.Group), nil
 }
 
-// subscribed is topic for consumers.
-func (b *Broker) subscribed(name string) (*topic, error) {
-	if err := b.checkTopic(name); err != nil {
+// subscribed is consumers for those that begin to consume. To declare the queue is to have it whatever the topic has.
+func (b *Broker) subscribed(topic string, declare bool) (q *queue, err error) {
+	if err := b.checkTopic(topic); err != nil {
 		return nil, err
 	}
-	if backend.IsPattern(name) {
-		return nil, fmt.Errorf("memory: subscribe to %q: it is a pattern, which groups subscribe to, and a Broker has none: %w; test with backend/pgmq, or subscribe to a topic",
-			excerpt.Of(name), errors.ErrUnsupported)
+	if err := checkSubscribed(topic, b.config.Group); err != nil {
+		return nil, b.explain("subscribe", topic, err)
 	}
-	return b.topics.get(name), nil
+	if b.config.Group == "" {
+		q, err = b.topics.subscribe(topic, declare)
+		return q, b.explain("subscribe", topic, err)
+	}
+	q, missed := b.topics.join(topic, b.config.Group)
+	logJoined(b.config.Logger, topic, b.config.Group, missed)
+	return q, nil
 }
 
 func (b *Broker) checkOpen() error {
@@ -397,8 +428,13 @@ func (b *Broker) checkSelection(op, topic string, invalid error) error {
 
 // explain returns err, with which op has failed on a topic.
 func (*Broker) explain(op, topic string, err error) error {
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
+	case op == "subscribe":
+		op += " to"
+	default:
+		op += " in"
 	}
-	return fmt.Errorf("memory: %s in %q: %w", op, excerpt.Of(topic), err)
+	return fmt.Errorf("memory: %s %q: %w", op, excerpt.Of(topic), err)
 }

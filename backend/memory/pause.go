@@ -6,10 +6,10 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// pause is that of a topic. The mutex of the topics guards it.
+// pause is that of the consumers of a queue; that of a topic's own queue is also for the consumers of its groups. The mutex
+// of the topics guards it.
 type pause struct {
-	current *backend.Paused // nil: the topic is not paused
-	changed chan struct{}   // closed at a change; nil if no subscription waits for one
+	current *backend.Paused // nil: they are not paused
 	end     *time.Timer     // of current; nil if it has no end
 }
 
@@ -23,28 +23,4 @@ func (p *pause) set(paused *backend.Paused, ended func()) {
 	if paused != nil && !paused.Until.IsZero() {
 		p.end = time.AfterFunc(time.Until(paused.Until), ended)
 	}
-	if p.changed != nil {
-		close(p.changed)
-		p.changed = nil
-	}
-}
-
-// begin has a pause hold that was wanted, unless a longer one holds, and returns what holds then.
-func (p *pause) begin(topic string, wanted backend.Pause, ended func(*backend.Paused)) backend.Paused {
-	now := time.Now()
-	paused := wanted.Since(now)
-	paused.Topic = topic
-	if p.current != nil && !paused.Outlasts(*p.current) {
-		return *p.current
-	}
-	p.set(&paused, func() { ended(&paused) })
-	return paused
-}
-
-// change returns the channel that is closed at the next change.
-func (p *pause) change() <-chan struct{} {
-	if p.changed == nil {
-		p.changed = make(chan struct{})
-	}
-	return p.changed
 }

@@ -8,32 +8,32 @@ import (
 	"github.com/ezq-go/ezq/backend/internal/subscription"
 )
 
-// retention is how long the dead letters of a topic are kept. The zero value keeps them for ever.
+// retention is how long the dead letters of a topic, or of one of its groups, are kept. The zero value keeps them for ever.
 type retention struct {
 	topic string
 	keep  time.Duration
 }
 
-// limit deletes a dead letter when its time is over, if it is one of the topic. The mutex of the topics is held.
-func (r retention) limit(dead *entry, in *topic, name string) {
+// limit deletes a dead letter when its time is over, if it is one of the topic, or of the pattern. The mutex of the topics is held.
+func (r retention) limit(dead *entry, in *queue, name string) {
 	if r.keep > 0 && name == r.topic+backend.DeadLetterSuffix && dead.metadata[backend.DeadLetterTopic] == r.topic {
 		time.AfterFunc(r.keep, func() { in.expire(dead) })
 	}
 }
 
-// consumedTopic is a topic for the consumers of a Broker, which keeps their dead letters for so long.
-type consumedTopic struct {
-	*topic
+// consumedQueue is a queue for the consumers of a Broker, which keeps their dead letters for so long.
+type consumedQueue struct {
+	*queue
 	retention retention
 }
 
 // Claim implements [subscription.Store].
-func (c consumedTopic) Claim(_ context.Context, settlements []subscription.Settlement, limit int, d time.Duration) (subscription.Claim, error) {
+func (c consumedQueue) Claim(_ context.Context, settlements []subscription.Settlement, limit int, d time.Duration) (subscription.Claim, error) {
 	return c.claim(settlements, limit, d, c.retention), nil
 }
 
 // Settle implements [subscription.Store].
-func (c consumedTopic) Settle(_ context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {
+func (c consumedQueue) Settle(_ context.Context, settlements []subscription.Settlement) (subscription.Missed, error) {
 	c.parent.mu.Lock()
 	defer c.parent.mu.Unlock()
 	return c.settle(settlements, c.retention), nil

@@ -11,21 +11,6 @@ import (
 	"github.com/ezq-go/ezq/internal/excerpt"
 )
 
-// schedule is what is known of one. The mutex of the topics guards it.
-type schedule struct {
-	last, next time.Time
-	paused     *backend.Paused // which may have ended
-}
-
-// pauseAt returns a copy of the pause that holds, or nil.
-func (s *schedule) pauseAt(now time.Time) *backend.Paused {
-	if s.paused == nil || !s.paused.HoldsAt(now) {
-		return nil
-	}
-	paused := *s.paused
-	return &paused
-}
-
 // schedules implements [backend.Schedules].
 type schedules struct{ broker *Broker }
 

@@ -26,6 +26,7 @@ var (
 
 	// ErrGroupRequired: the topic has groups and no queue of its own, and the consumer
 	// has no group; or it is a pattern, which only a group can subscribe to. See SubscriberConfig.Group.
+	// It is [backend.ErrGroupRequired].
 	ErrGroupRequired = fault.ErrGroupRequired
 
 	// ErrNotAQueue: in place of the topic's queue there is something else.

@@ -25,7 +25,7 @@ func everyFeature() backend.Features {
 func memoryBackend() Backend {
 	return Backend{
 		Name: "memory", Mode: "leases of a second", Module: "github.com/ezq-go/ezq", Ours: true,
-		Promises: conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true, DeadLetterStore: true},
+		Promises: conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Selection: true, Pauses: true, DeadLetterStore: true},
 		Timeout:  time.Minute,
 		Start: func(context.Context, Services) (conformance.Open, func() error, error) {
 			return openMemory, nothing, nil
@@ -41,6 +41,7 @@ func openMemory(context.Context) (*conformance.System, error) {
 			MaxInFlight:  c.MaxInFlight,
 			MaxExtension: c.MaxExtension,
 			DrainTimeout: c.DrainTimeout,
+			Group:        c.Group,
 			Logger:       slog.New(slog.DiscardHandler),
 		})
 		return &conformance.Peer{Publisher: process, Subscriber: process}, nil

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+
+	"github.com/ezq-go/ezq/backend"
 )
 
 // What went wrong, and what became of the messages of a publish that failed: package pgmq says what
@@ -19,7 +21,7 @@ var (
 	ErrTooOld         = errors.New("pgmq: PGMQ is too old")
 	ErrPermission     = errors.New("pgmq: permission denied")
 	ErrQueueNotFound  = errors.New("pgmq: queue does not exist")
-	ErrGroupRequired  = errors.New("pgmq: the consumers of this topic have groups")
+	ErrGroupRequired  = backend.ErrGroupRequired
 	ErrNotAQueue      = errors.New("pgmq: table is not a queue of PGMQ")
 	ErrInvalidTopic   = errors.New("pgmq: invalid topic")
 	ErrInvalidMessage = errors.New("pgmq: invalid message")
@@ -139,10 +141,10 @@ func (e *Error) Unwrap() []error {
 	return all
 }
 
-// withoutPrefix returns the text of an error of this package without its first word,
+// withoutPrefix returns the text of an error of this package, or of package backend, without its first word,
 // which the line it goes into has already.
 func withoutPrefix(err error) string {
-	return strings.TrimPrefix(err.Error(), "pgmq: ")
+	return strings.TrimPrefix(strings.TrimPrefix(err.Error(), "pgmq: "), "ezq: ")
 }
 
 // causeText leaves out what is said elsewhere in the line, or to machines.
