@@ -132,7 +132,7 @@ type Found struct {
 	UniqueKey string // of its [PublishCondition]; empty if it has none
 
 	Place Place
-	Queue string // the queue, or the one whose archive it is; in memory, the topic
+	Queue string // the queue, or the one whose archive it is; in memory, that of memory.GroupQueue
 	State State
 
 	PublishedTo string    // that of [Delivery]: the topic, if this is a copy for a group that takes a pattern
