@@ -32,7 +32,7 @@ type Inspector interface {
 
 // QueueState is how a queue was doing at one moment, by the clock of the backend.
 type QueueState struct {
-	Queue string // its name; in memory, that of the topic
+	Queue string // its name; in memory, that of memory.GroupQueue
 
 	// Topic and Group say whose messages it holds, as far as the backend knows. The topic of dead letters has a name with
 	// [DeadLetterSuffix] at its end.

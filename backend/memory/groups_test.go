@@ -419,3 +419,34 @@ func TestGroup_DeadLettersForIsThatOfItsConsumers(t *testing.T) {
 		require.Equal(t, []string{"t.a"}, deadLetters(t, plain, "t.*_dead"))
 	})
 }
+
+func TestGroup_IsInspected(t *testing.T) {
+	groups(t, func(t *testing.T, plain *memory.Broker, group func(string) *memory.Broker) {
+		for topic, b := range map[string]*memory.Broker{"t.a": group("g"), "t.*": group("h")} {
+			require.NoError(t, b.SubscribeInitialize(topic))
+		}
+		_, err := group("later").Pause(t.Context(), "t.a", backend.Pause{By: "a test", Reason: "a test"})
+		require.NoError(t, err)
+		publishTo(t, plain, "t.a", "t.b")
+		states, err := plain.QueueStates(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []backend.QueueState{
+			{Queue: `t.*, group "h"`, Topic: "t.*", Group: "h", Waiting: 2, Added: 2}, {Queue: `t.a, group "g"`, Topic: "t.a", Group: "g", Waiting: 1, Added: 1},
+		}, states)
+		bindings, err := plain.Bindings(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []backend.Binding{{Topic: "t.*", Group: "h", Queue: `t.*, group "h"`}, {Topic: "t.a", Group: "g", Queue: `t.a, group "g"`}}, bindings)
+		pauses, err := plain.AllPauses(t.Context())
+		require.NoError(t, err)
+		require.Len(t, pauses, 1)
+		require.Equal(t, "later", pauses[0].Group)
+		peeked, err := plain.Peek(t.Context(), "t.*", backend.Peek{Group: "h"})
+		require.NoError(t, err)
+		require.Len(t, peeked, 2)
+		require.Equal(t, "t.b", peeked[1].PublishedTo)
+		require.Equal(t, backend.InGroup, peeked[1].Place)
+		peeked, err = plain.Peek(t.Context(), "t.a", backend.Peek{Group: "none"})
+		require.NoError(t, err)
+		require.Empty(t, peeked)
+	})
+}

@@ -25,9 +25,12 @@ func (i inspector) QueueStates(context.Context) ([]backend.QueueState, error) {
 	return statesOf(i.broker.topics, time.Now()), nil
 }
 
-// Bindings implements [backend.Inspector]. A Broker has none.
+// Bindings implements [backend.Inspector]: those of all groups.
 func (i inspector) Bindings(context.Context) ([]backend.Binding, error) {
-	return nil, i.broker.checkOpen()
+	if err := i.broker.checkOpen(); err != nil {
+		return nil, err
+	}
+	return bindingsOf(i.broker.topics), nil
 }
 
 // AllPauses implements [backend.Inspector].
@@ -47,25 +50,49 @@ func (i inspector) Peek(_ context.Context, topic string, p backend.Peek) ([]back
 	if err != nil {
 		return nil, fmt.Errorf("memory: peek in %q: %w", excerpt.Of(topic), err)
 	}
-	return peek(i.broker.topics, topic, after, cmp.Or(p.Limit, backend.DefaultPeekLimit)), nil
+	return peek(i.broker.topics, topic, p.Group, after, cmp.Or(p.Limit, backend.DefaultPeekLimit)), nil
 }
 
-// statesOf returns the states of all topics, in the order of their names.
+// allQueues returns the queues of all topics and groups, in the order of their names. The mutex of the topics is held.
+func allQueues(ts *topics) (all []*queue) {
+	for _, t := range ts.byName {
+		all = append(all, t.queues()...)
+	}
+	slices.SortFunc(all, func(a, b *queue) int {
+		return cmp.Or(cmp.Compare(a.topic.name, b.topic.name), cmp.Compare(a.group, b.group))
+	})
+	return all
+}
+
+// statesOf returns the states of all queues that are there.
 func statesOf(ts *topics, now time.Time) []backend.QueueState {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	states := make([]backend.QueueState, 0, len(ts.byName))
-	for name, t := range ts.byName {
-		states = append(states, stateOf(t, name, now))
+	for _, q := range allQueues(ts) {
+		if q.there {
+			states = append(states, stateOf(q, now))
+		}
 	}
-	slices.SortFunc(states, func(a, b backend.QueueState) int { return cmp.Compare(a.Topic, b.Topic) })
 	return states
 }
 
-// stateOf returns the state of the topic of that name.
-func stateOf(t *topic, name string, now time.Time) backend.QueueState {
-	s := backend.QueueState{Queue: name, Topic: name, Added: t.lastID, Removed: t.lastID - int64(len(t.entries))}
-	for _, e := range t.entries {
+// bindingsOf returns the bindings of all groups.
+func bindingsOf(ts *topics) (all []backend.Binding) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, q := range allQueues(ts) {
+		if q.there && q.group != "" {
+			all = append(all, backend.Binding{Topic: q.topic.name, Group: q.group, Queue: q.label()})
+		}
+	}
+	return all
+}
+
+// stateOf returns the state of a queue.
+func stateOf(q *queue, now time.Time) backend.QueueState {
+	s := backend.QueueState{Queue: q.label(), Topic: q.topic.name, Group: q.group, Added: q.lastID, Removed: q.lastID - int64(len(q.entries))}
+	for _, e := range q.entries {
 		if !e.visible.After(now) {
 			s.Waiting++
 			s.Oldest = max(s.Oldest, now.Sub(e.visible))
@@ -81,35 +108,39 @@ func stateOf(t *topic, name string, now time.Time) backend.QueueState {
 	return s
 }
 
-// pausesOf returns the pauses that hold, in the order of their topics.
+// pausesOf returns the pauses that hold.
 func pausesOf(ts *topics) (all []backend.Paused) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	for _, t := range ts.byName {
-		if t.pause.current != nil {
-			all = append(all, *t.pause.current)
+	for _, q := range allQueues(ts) {
+		if q.pause.current != nil {
+			all = append(all, *q.pause.current)
 		}
 	}
-	slices.SortFunc(all, func(a, b backend.Paused) int { return cmp.Compare(a.Topic, b.Topic) })
 	return all
 }
 
-// peek returns up to limit of the messages of a topic, in the order in which they are due, behind a place.
-func peek(ts *topics, name string, after backend.PeekPlace, limit int) []backend.Peeked {
+// peek returns up to limit of the messages of a topic's own queue, or of that of a group, in the order in which they are due, behind a
+// place.
+func peek(ts *topics, name, group string, after backend.PeekPlace, limit int) []backend.Peeked {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	t, ok := ts.byName[name]
-	if !ok {
+	queues := allQueues(ts)
+	at := slices.IndexFunc(queues, func(q *queue) bool { return q.topic.name == name && q.group == group })
+	if at < 0 {
 		return nil
 	}
-	place, now := backend.InTopic, time.Now()
-	if strings.HasSuffix(name, backend.DeadLetterSuffix) {
-		place = backend.InDeadLetters
+	in, now := place{queue: queues[at]}, time.Now()
+	switch {
+	case group != "":
+		in.at = backend.InGroup
+	case strings.HasSuffix(name, backend.DeadLetterSuffix):
+		in.at = backend.InDeadLetters
 	}
 	var found []backend.Peeked
 	room := backend.MaxPeekPayloads
-	for _, e := range behind(t, after, limit) {
-		f := e.found(place, name, now)
+	for _, e := range behind(in.queue, after, limit) {
+		f := e.found(in, name, now)
 		if room -= len(f.Payload); room < 0 {
 			f.Payload = nil
 		}
@@ -119,9 +150,9 @@ func peek(ts *topics, name string, after backend.PeekPlace, limit int) []backend
 }
 
 // behind returns up to limit entries behind a place, in their order.
-func behind(t *topic, after backend.PeekPlace, limit int) []*entry {
+func behind(q *queue, after backend.PeekPlace, limit int) []*entry {
 	var all []*entry
-	for _, e := range t.entries {
+	for _, e := range q.entries {
 		if p := placeOf(e); p.Due > after.Due || p.Due == after.Due && p.Row > after.Row {
 			all = append(all, e)
 		}
