@@ -2,6 +2,7 @@ package browser
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"sync"
 	"testing"
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 		if ctx, err := chromium(); err == nil {
 			ending, stop := context.WithTimeout(ctx, time.Minute)
 			if err := chromedp.Cancel(ending); err != nil {
-				println("browser: the browser did not end:", err.Error())
+				fmt.Fprintln(os.Stderr, "browser: the browser did not end:", err)
 				code = max(code, 1)
 			}
 			stop()

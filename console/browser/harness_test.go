@@ -45,7 +45,7 @@ func TestTab_NoticesWhatIsWrong(t *testing.T) {
 					http.NotFound(w, r)
 					return
 				}
-				fmt.Fprint(w, `<!doctype html><link rel="icon" href="data:,"><title>page</title>`, c.page)
+				_, _ = fmt.Fprint(w, `<!doctype html><link rel="icon" href="data:,"><title>page</title>`, c.page)
 			}))
 			t.Cleanup(server.Close)
 			b := openTab(t, server.URL)

@@ -57,7 +57,10 @@ func (s *Shop) Broker() *memory.Broker { return s.broker }
 // Run keeps the shop open until ctx ends, and then closes its broker. It is called once. It keeps a bounded
 // number of events, however long it runs.
 func (s *Shop) Run(ctx context.Context) error {
-	defer s.broker.Close()
+	return errors.Join(s.run(ctx), s.broker.Close())
+}
+
+func (s *Shop) run(ctx context.Context) error {
 	if err := s.open(ctx); err != nil {
 		return err
 	}
