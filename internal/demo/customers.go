@@ -8,17 +8,24 @@ import (
 	"time"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/ezq"
 )
 
+// customers are those of the shop, and its suppliers.
+type customers struct {
+	broker *memory.Broker
+	seed   uint64
+}
+
 // takeOrders publishes what the customers and the suppliers of the shop do, until ctx ends.
-func (s *Shop) takeOrders(ctx context.Context) error {
+func (c customers) takeOrders(ctx context.Context) error {
 	for order := 1; ; order++ {
-		if err := s.takeOrder(ctx, order); err != nil {
+		if err := c.takeOrder(ctx, order); err != nil {
 			return untilEnd(ctx, err)
 		}
 		if order == wave {
-			if err := errors.Join(s.takeImports(ctx), s.pauseInvoices(ctx)); err != nil {
+			if err := errors.Join(c.takeImports(ctx), c.pauseInvoices(ctx)); err != nil {
 				return untilEnd(ctx, err)
 			}
 		}
@@ -37,24 +44,24 @@ func untilEnd(ctx context.Context, err error) error {
 }
 
 // takeOrder publishes an order, and a cart that its customer has left.
-func (s *Shop) takeOrder(ctx context.Context, number int) error {
-	o := s.order(number)
+func (c customers) takeOrder(ctx context.Context, number int) error {
+	o := c.order(number)
 	options := []ezq.PublishOption{
 		ezq.Topic(Orders), ezq.ID(fmt.Sprint("order-", number)), ezq.Key(o.Customer), ezq.Header("shop", "tea"),
 	}
 	if number <= wave && number%29 == 0 { // these wait for those before them
 		options = append(options, ezq.Expires(10*time.Millisecond))
 	}
-	if err := ezq.Publish(ctx, s.broker, o, options...); err != nil {
+	if err := ezq.Publish(ctx, c.broker, o, options...); err != nil {
 		return err
 	}
 	cart := CartLeft{Customer: o.Customer, Item: o.Item}
-	return ezq.Publish(ctx, s.broker, cart, ezq.Topic(Emails), ezq.Delay(time.Hour), ezq.Debounce("cart of "+o.Customer, 2*time.Hour))
+	return ezq.Publish(ctx, c.broker, cart, ezq.Topic(Emails), ezq.Delay(time.Hour), ezq.Debounce("cart of "+o.Customer, 2*time.Hour))
 }
 
 // order returns the order of a number. It depends on that and on the seed alone. What is wrong with it can be repaired.
-func (s *Shop) order(number int) OrderPlaced {
-	chance := rand.New(rand.NewPCG(s.seed, uint64(number))) //nolint:gosec // it is to be the same each time
+func (c customers) order(number int) OrderPlaced {
+	chance := rand.New(rand.NewPCG(c.seed, uint64(number))) //nolint:gosec // it is to be the same each time
 	o := OrderPlaced{
 		Order: number, Customer: pick(chance, "ada", "alan", "barbara", "edsger", "grace", "ken", "margaret", "tony"),
 		Item:     pick(chance, "Assam", "Darjeeling", "Earl Grey", "Gyokuro", "Lapsang Souchong", "Pu-erh", "Sencha"),
@@ -77,9 +84,9 @@ func (s *Shop) order(number int) OrderPlaced {
 
 func pick(chance *rand.Rand, from ...string) string { return from[chance.IntN(len(from))] }
 
-func (s *Shop) takeImports(ctx context.Context) error {
+func (c customers) takeImports(ctx context.Context) error {
 	for _, supplier := range []string{"Assam", "Darjeeling", "Uji", "Wuyi"} {
-		err := ezq.Publish(ctx, s.broker, ImportWanted{Supplier: supplier}, ezq.Topic(Imports), ezq.ID("import-"+supplier))
+		err := ezq.Publish(ctx, c.broker, ImportWanted{Supplier: supplier}, ezq.Topic(Imports), ezq.ID("import-"+supplier))
 		if err != nil {
 			return err
 		}
@@ -88,8 +95,8 @@ func (s *Shop) takeImports(ctx context.Context) error {
 }
 
 // pauseInvoices waits until the schedule is known, as it is once the timetable runs.
-func (s *Shop) pauseInvoices(ctx context.Context) error {
-	schedules := s.broker.Schedules()
+func (c customers) pauseInvoices(ctx context.Context) error {
+	schedules := c.broker.Schedules()
 	for {
 		_, err := schedules.Pause(ctx, "invoices", backend.Pause{By: "ada", Reason: "the new tax rates are not in yet"})
 		if err == nil {

@@ -72,7 +72,7 @@ func (s *Shop) run(ctx context.Context) error {
 	defer stop()
 	failed := make([]error, 3)
 	var running sync.WaitGroup
-	for i, run := range []func(context.Context) error{s.router().Run, timetable.Run, s.takeOrders} {
+	for i, run := range []func(context.Context) error{s.router().Run, timetable.Run, customers{s.broker, s.seed}.takeOrders} {
 		running.Go(func() {
 			defer stop()
 			failed[i] = run(ctx)
