@@ -138,14 +138,14 @@ func TestRemedy_SuggestsCheckingMisspelledTopic(t *testing.T) {
 	failures := failuresOf(t, client, "nosuch")
 	for _, err := range failures {
 		require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
-		require.ErrorContains(t, err, "; check the topic: Queues, and ezq-pgmq queues, list the queues that are there")
+		require.ErrorContains(t, err, "; check the topic: Queues, and ezq queues, list the queues that are there")
 		require.NotContains(t, err.Error(), "reate")
 	}
 	for name, err := range failuresOf(t, group(t, database, "g"), "nosuch") {
 		require.ErrorIs(t, err, pgmq.ErrQueueNotFound)
 		require.NotContains(t, err.Error(), "reate")
 		if name == "measured" || name == "purged" || name == "tuned" {
-			require.ErrorContains(t, err, "; check the topic and the Group: Queues, and ezq-pgmq queues, list the queues that are there")
+			require.ErrorContains(t, err, "; check the topic and the Group: Queues, and ezq queues, list the queues that are there")
 		}
 	}
 	config := pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: true}}

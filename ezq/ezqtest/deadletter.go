@@ -8,7 +8,7 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// ReadDeadLetter reads a dead letter from a file that has it as JSON: as "ezq-pgmq dead TOPIC -row N -json"
+// ReadDeadLetter reads a dead letter from a file that has it as JSON: as "ezq dead show TOPIC --row N"
 // shows it, or as json.Marshal writes a [backend.FoundDeadLetter]. If it cannot, the test fails.
 func ReadDeadLetter(tb testing.TB, file string) backend.FoundDeadLetter {
 	tb.Helper()
@@ -18,7 +18,7 @@ func ReadDeadLetter(tb testing.TB, file string) backend.FoundDeadLetter {
 	}
 	var d backend.FoundDeadLetter
 	if err := json.Unmarshal(text, &d); err != nil {
-		tb.Fatalf("ezqtest: %s is not one dead letter as JSON, as ezq-pgmq dead TOPIC -row N -json shows it: %v", file, err)
+		tb.Fatalf("ezqtest: %s is not one dead letter as JSON, as ezq dead show TOPIC --row N shows it: %v", file, err)
 	}
 	return d
 }

@@ -22,7 +22,7 @@ import (
 // What has failed at night is a test the next morning.
 func TestSignUp_WithSpacesIsHandled(t *testing.T) {
 	t.Parallel()
-	letter := ezqtest.ReadDeadLetter(t, "testdata/deadletter.json") // as ezq-pgmq dead ezq -row 17 -json has shown it
+	letter := ezqtest.ReadDeadLetter(t, "testdata/deadletter.json") // as ezq dead show ezq --row 17 has shown it
 	ezqtest.Run(t, accounts, func(f *ezqtest.Flow) {
 		f.Redrive(letter)
 		f.AwaitIdle()

@@ -276,7 +276,7 @@ func (s Subject) missingTable(pg *pgconn.PgError) (kind error, remedy string) {
 		if queuename.IsGroup(s.Topic, queue) {
 			check += " and the Group"
 		}
-		return ErrQueueNotFound, check + ": Queues, and ezq-pgmq queues, list the queues that are there"
+		return ErrQueueNotFound, check + ": Queues, and ezq queues, list the queues that are there"
 	case queuename.IsGroup(s.Topic, queue):
 		return ErrQueueNotFound, GroupRemedy
 	case queue != "" && queue != s.Queue:

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,6 +35,9 @@ func asGroup(cmd *cobra.Command) {
 
 func unknownCommand(cmd *cobra.Command, name string) error {
 	suggestion := ""
+	if cmd.Name() == "dead" {
+		suggestion = fmt.Sprintf(": dead letters of a topic are listed by %q", cmd.CommandPath()+" list "+name)
+	}
 	if like := cmd.SuggestionsFor(name); len(like) > 0 {
 		suggestion = fmt.Sprintf(": did you mean %q?", cmd.CommandPath()+" "+like[0])
 	}
@@ -99,4 +103,58 @@ func newDuration(d *time.Duration) *funcValue {
 		*d = given
 		return nil
 	}}
+}
+
+// noneOrCommand is none for a command that has commands of its own, too.
+func noneOrCommand() cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknownCommand(cmd, args[0])
+		}
+		return nil
+	}
+}
+
+// jsonLinesFlag defines --json for a list that may be long: each item is a line.
+func jsonLinesFlag(cmd *cobra.Command, item string) *bool {
+	return cmd.Flags().Bool("json", false, "print JSON, a line for each "+item)
+}
+
+// headerFlag defines -H, --header for a header and its value.
+func headerFlag(cmd *cobra.Command, name, value *string, usage string) {
+	cmd.Flags().VarP(&funcValue{kind: "name=value", reads: func(text string) (err error) {
+		*name, *value, err = readHeader(text)
+		return err
+	}}, "header", "H", usage)
+}
+
+func readHeader(text string) (name, value string, err error) {
+	name, value, ok := strings.Cut(text, "=")
+	if !ok || name == "" {
+		return "", "", errors.New("write it with its value, as in tenant=a")
+	}
+	return name, value, nil
+}
+
+// fieldFlag defines --field for the path to a field and its value, which is JSON, or else a text.
+func fieldFlag(cmd *cobra.Command, path *string, value *any) {
+	cmd.Flags().Var(&funcValue{kind: "path=value", reads: func(text string) error {
+		name, written, ok := strings.Cut(text, "=")
+		if !ok || name == "" {
+			return errors.New("write it with its value, as in order.id=7")
+		}
+		*path, *value = name, written
+		if raw := json.RawMessage(written); json.Valid(raw) {
+			*value = raw
+		}
+		return nil
+	}}, "field", "a field of the payload, as in order.id=7; 7 is a number and '\"7\"' a text")
+}
+
+// checkMax checks --max.
+func checkMax(n int) error {
+	if n < 1 {
+		return wrong("--max is %d: set it to 1 or more", n)
+	}
+	return nil
 }

@@ -34,14 +34,6 @@ const (
 	exitTimeout = 3 // it ended after --timeout
 )
 
-// Process is what a command has of its process.
-type Process struct {
-	In       io.Reader
-	Out, Err io.Writer
-	// Lookup returns an environment variable, as os.LookupEnv does.
-	Lookup func(name string) (value string, ok bool)
-}
-
 // Run does what args say, and returns the exit code. Errors are lines in p.Err that begin with "ezq: ".
 func Run(ctx context.Context, args []string, p Process) int {
 	s := newSession(p)
@@ -82,7 +74,7 @@ func printError(w io.Writer, err error) {
 }
 
 func newRoot(s *session) *cobra.Command {
-	root := &cobra.Command{
+	root := &cobra.Command{ //nolint:gosec // the password in the URL is an example
 		Use:   "ezq",
 		Short: "Install, see and steer the queues of a PostgreSQL database",
 		Long: `ezq installs PGMQ and what ezq adds to it, shows what is in the queues of a database, and repairs it.
@@ -99,6 +91,11 @@ and with 3 if it ended after --timeout. What it has done by then stays done.`,
 	root.PersistentFlags().Var(newDuration(&s.timeout), "timeout",
 		"how long the command may take (default 1m; none for those that go on until they are stopped)")
 	asGroup(root)
-	root.AddCommand(newInstall(s), newUpgrade(s), newGrants(s), newVersion(s))
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 116"))
+	root.AddCommand(
+		newInstall(s), newUpgrade(s), newGrants(s),
+		newQueues(s), newPublish(s), newFind(s), newCancel(s), newReschedule(s),
+		newDead(s), newPause(s), newResume(s), newSchedules(s), newDoctor(s), newVersion(s),
+	)
 	return root
 }

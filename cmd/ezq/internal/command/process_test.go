@@ -46,7 +46,7 @@ func TestVersion_IsPrinted(t *testing.T) {
 }
 
 // runTask runs a command that has this task, and returns its exit code, and what it has written to Err.
-func runTask(t *testing.T, ctx context.Context, args []string, long bool, tasks task) (code int, errOut string) { //nolint:revive // as usual
+func runTask(t *testing.T, ctx context.Context, args []string, long bool, tasks task) (code int, errOut string) {
 	t.Helper()
 	var e strings.Builder
 	s := newSession(Process{Out: &strings.Builder{}, Err: &e, Lookup: lookupIn(nil)})
@@ -110,11 +110,11 @@ func TestTimeout_IsAMinuteUnlessTheCommandGoesOn(t *testing.T) {
 func TestDatabase_IsNamedWhereNoVariableSaysWhere(t *testing.T) {
 	t.Parallel()
 	for variables, want := range map[string]string{
-		"":                                   `^EZQ_DATABASE_URL is not set, and no PGHOST, PGSERVICE or the like: set it to postgres://`,
-		"EZQ_DATABASE_URL= ":                 `^EZQ_DATABASE_URL is not set`,
+		"":                   `^EZQ_DATABASE_URL is not set, and no PGHOST, PGSERVICE or the like: set it to postgres://`,
+		"EZQ_DATABASE_URL= ": `^EZQ_DATABASE_URL is not set`,
 		"EZQ_DATABASE_URL=postgress://u:hunter2@h:5432/db?sslmode=disable": `^ezqenv: EZQ_DATABASE_URL .*: set it to postgres://`,
 		"EZQ_DATABASE_URL=postgres://u:hunter2@127.0.0.1:1/db":             `no connection to PostgreSQL`,
-		"EZQ_QUEUE_PORT=x":                   `^ezqenv: EZQ_QUEUE_PORT is not a number`,
+		"EZQ_QUEUE_PORT=x": `^ezqenv: EZQ_QUEUE_PORT is not a number`,
 	} {
 		name, value, _ := strings.Cut(variables, "=")
 		s := newSession(Process{Lookup: lookupIn(map[string]string{name: value, "EZQ_LEASE": "that is for services"})})

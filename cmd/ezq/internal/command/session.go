@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -14,6 +16,14 @@ import (
 	"github.com/ezq-go/ezq/cmd/ezq/internal/connection"
 	"github.com/ezq-go/ezq/cmd/ezq/internal/terminal"
 )
+
+// Process is what a command has of its process.
+type Process struct {
+	In       io.Reader
+	Out, Err io.Writer
+	// Lookup returns an environment variable, as os.LookupEnv does.
+	Lookup func(name string) (value string, ok bool)
+}
 
 // defaultTimeout is how long a command may take: a server that answers byte by byte, or not at
 // all, shall not keep it.
@@ -25,7 +35,8 @@ type session struct {
 	style   terminal.Style // of Out
 	timeout time.Duration  // 0 is that of the command
 
-	opened []func()
+	mu     sync.Mutex
+	opened []func() // what closes it
 }
 
 func newSession(p Process) *session {
@@ -82,17 +93,21 @@ func (s *session) client(ctx context.Context) (*pgmq.Client, error) { return s.g
 
 // groupClient is client for the queues of a group of consumers.
 func (s *session) groupClient(ctx context.Context, group string) (*pgmq.Client, error) {
+	return s.open(ctx, &pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: group}})
+}
+
+// open is client with a configuration, but for the Logger, which is silent.
+func (s *session) open(ctx context.Context, config *pgmq.Config) (*pgmq.Client, error) {
+	config.Logger = slog.New(slog.DiscardHandler)
 	url, err := connection.URL(s.Lookup)
 	if err != nil {
 		return nil, err
 	}
-	client, err := pgmq.Open(ctx, url, &pgmq.Config{
-		Subscriber: pgmq.SubscriberConfig{Group: group}, Logger: slog.New(slog.DiscardHandler),
-	})
+	client, err := pgmq.Open(ctx, url, config)
 	if err != nil {
 		return nil, err
 	}
-	s.opened = append(s.opened, func() { _ = client.Close() }) // there is nothing in it
+	s.closeLater(func() { _ = client.Close() }) // there is nothing in it
 	return client, nil
 }
 
@@ -106,11 +121,19 @@ func (s *session) pool(ctx context.Context) (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.opened = append(s.opened, func() { connection.Close(pool) })
+	s.closeLater(func() { connection.Close(pool) })
 	return pool, nil
 }
 
+func (s *session) closeLater(closes func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opened = append(s.opened, closes)
+}
+
 func (s *session) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, closes := range s.opened {
 		closes()
 	}

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bytes"
@@ -61,9 +61,9 @@ func TestDead_ListsOthersBesideUnreadableDeadLetter(t *testing.T) {
 	require.NoError(t, err)
 	_, err = pool.Exec(t.Context(), hostile)
 	require.NoError(t, err)
-	for _, args := range [][]string{{"dead", "orders"}, {"dead", "orders", "-payload"}} {
+	for _, args := range [][]string{{"dead", "list", "orders"}, {"dead", "list", "orders", "--payload"}} {
 		code, out, errOut := outputOf(t, database, args...)
-		if len(args) == 2 {
+		if len(args) == 3 {
 			require.Zero(t, code, errOut)
 		} else {
 			require.Equal(t, exitFailed, code)
@@ -73,9 +73,9 @@ func TestDead_ListsOthersBesideUnreadableDeadLetter(t *testing.T) {
 			require.Contains(t, out, want)
 		}
 		requireHarmless(t, out)
-		require.Equal(t, len(args) == 3, strings.Contains(out, "cannot be read"), out)
+		require.Equal(t, len(args) == 4, strings.Contains(out, "cannot be read"), out)
 	}
-	code, out, errOut := outputOf(t, database, "redrive", "orders")
+	code, out, errOut := outputOf(t, database, "dead", "redrive", "orders")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, out, "moved back: 4")
 	require.Contains(t, errOut, "1 messages stay")
@@ -95,7 +95,7 @@ func TestFind_ShowsNothingThatATerminalObeys(t *testing.T) {
 		('-infinity', '["unreadable"]', '{"name":"A","tenant":"a"}'),
 		(now(), null, '{"name":"A","tenant":"a"}')`)
 	require.NoError(t, err)
-	for _, args := range [][]string{{"-event", "A"}, {"-header", "tenant=a"}, {"-event", "A", "-payload"}} {
+	for _, args := range [][]string{{"--event", "A"}, {"--header", "tenant=a"}, {"--event", "A", "--payload"}} {
 		_, out, errOut := outputOf(t, database, append([]string{"find", "orders"}, args...)...)
 		require.Contains(t, out, `"\x1b]0;x\a" in orders: `)
 		require.NotContains(t, out, "found: 0")
@@ -111,7 +111,7 @@ func TestDead_SaysThatMessageIsNull(t *testing.T) {
 	database := pgtest.Database(t)
 	pgtest.Exec(t, pgtest.Pool(t, database), `select pgmq.create('orders_dead');
 		insert into pgmq.q_orders_dead (vt, message, headers) values (now(), null, '{"topic_poisoned":"orders"}'), (now(), null, null)`)
-	code, out, errOut := outputOf(t, database, "dead", "orders", "-payload")
+	code, out, errOut := outputOf(t, database, "dead", "list", "orders", "--payload")
 	require.Zero(t, code, errOut)
 	require.Equal(t, 2, strings.Count(out, "none: the message is NULL"), out)
 	require.Contains(t, out, "shown: 2 of 2")
@@ -128,7 +128,7 @@ func TestDead_LoadsNoPayloads(t *testing.T) {
 	require.NoError(t, err)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	code, out, errOut := outputOf(t, database, "dead", "orders")
+	code, out, errOut := outputOf(t, database, "dead", "list", "orders")
 	runtime.ReadMemStats(&after)
 	require.Zero(t, code, errOut)
 	require.Contains(t, out, "shown: 5 of 5")
@@ -148,19 +148,19 @@ func TestDead_ShowsNoMoreOfAPayloadThanTheLimit(t *testing.T) {
 	require.NoError(t, err)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	code, out, errOut := outputOf(t, database, "dead", "orders", "-payload")
+	code, out, errOut := outputOf(t, database, "dead", "list", "orders", "--payload")
 	runtime.ReadMemStats(&after)
 	require.Zero(t, code, errOut)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(2<<20))
 	require.Less(t, len(out), 1<<20)
-	require.Contains(t, out, "… its JSON is cut: with its headers it has 1200030 bytes, and the limit is 65536; -payload-limit sets another one")
+	require.Contains(t, out, "… its JSON is cut: with its headers it has 1200030 bytes, and the limit is 65536; --payload-limit sets another one")
 	require.Contains(t, out, `{"small": 1}… its JSON is cut`)
 	require.Contains(t, out, `{"last":1}`)
-	_, out, _ = outputOf(t, database, "dead", "orders", "-payload", "-payload-limit", "2000000")
+	_, out, _ = outputOf(t, database, "dead", "list", "orders", "--payload", "--payload-limit", "2000000")
 	require.NotContains(t, out, "is cut")
-	code, _, errOut = outputOf(t, database, "dead", "orders", "-payload", "-payload-limit=0")
+	code, _, errOut = outputOf(t, database, "dead", "list", "orders", "--payload", "--payload-limit=0")
 	require.Equal(t, exitUsage, code)
-	require.Contains(t, errOut, "-payload-limit is 0: set it to 1 or more")
+	require.Contains(t, errOut, "--payload-limit is 0: set it to 1 or more")
 }
 
 // serve answers each login as answer does.
@@ -219,7 +219,9 @@ func TestTimeout_EndsCommandOnDrippingServer(t *testing.T) {
 	ended := make(chan int, 1)
 	var errOut bytes.Buffer
 	go func() {
-		ended <- run(context.Background(), []string{"queues", "-timeout", "500ms"}, url, io.Discard, &errOut)
+		ended <- Run(context.Background(), []string{"queues", "--timeout", "500ms"}, Process{
+			Out: io.Discard, Err: &errOut, Lookup: lookupIn(map[string]string{"EZQ_DATABASE_URL": url}),
+		})
 	}()
 	select {
 	case code := <-ended:

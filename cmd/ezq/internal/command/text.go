@@ -1,18 +1,29 @@
-package main
+package command
 
 import (
 	"fmt"
 	"time"
+
+	"github.com/ezq-go/ezq/cmd/ezq/internal/terminal"
 )
 
 // timeFormat names the zone, since the servers, the operators and their logs may have several.
 const timeFormat = time.DateTime + " UTC"
 
+func timeText(t time.Time) string { return t.UTC().Format(timeFormat) }
+
+func timeOrDash(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return timeText(t)
+}
+
 func orDash(name string) string {
 	if name == "" {
 		return "-"
 	}
-	return printable(name)
+	return terminal.Printable(name)
 }
 
 // count says that it was not counted to the end.
@@ -44,3 +55,13 @@ func rounded(d time.Duration) time.Duration {
 	}
 	return d.Round(time.Millisecond)
 }
+
+// source names a topic, and a group of its consumers.
+func source(topic, group string) string {
+	if group == "" {
+		return terminal.Printable(topic)
+	}
+	return terminal.Printable(topic) + " (group " + terminal.Printable(group) + ")"
+}
+
+func unreadable(err error) string { return "cannot be read: " + terminal.SingleLine(err.Error()) }

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"encoding/json"
@@ -24,7 +24,7 @@ func TestDoctor_ShowsFindings(t *testing.T) {
  orders_dead: no index begins with vt
  create index concurrently on pgmq.q_orders_dead (vt);
 `)
-	code, out, _ := outputOf(t, database, "doctor", "-json", "-fail", "note")
+	code, out, _ := outputOf(t, database, "doctor", "--json", "--fail", "note")
 	require.Equal(t, exitFailed, code)
 	var found []pgmq.Finding
 	require.NoError(t, json.Unmarshal([]byte(out), &found))
@@ -37,8 +37,8 @@ func TestDoctor_ShowsFindings(t *testing.T) {
 func TestDoctor_RefusesWrongArguments(t *testing.T) {
 	t.Parallel()
 	for want, args := range map[string][]string{
-		"doctor is about all that there is, and takes no \"orders\"": {"doctor", "orders"},
-		"there is no severity": {"doctor", "-fail", "fatal"},
+		"doctor takes no \"orders\"": {"doctor", "orders"},
+		"there is no severity":       {"doctor", "--fail", "fatal"},
 	} {
 		code, _, errOut := outputOf(t, "unused", args...)
 		require.Equal(t, exitUsage, code)

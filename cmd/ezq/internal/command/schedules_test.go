@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -41,25 +41,25 @@ func TestSchedules_ArePausedAndResumed(t *testing.T) {
 	require.Zero(t, code, errOut)
 	require.Equal(t, "SCHEDULE LAST NEXT\n\"report\\x1b\" TIME TIME\n", out)
 
-	code, out, errOut = outputOf(t, database, "pause-schedule", "report\x1b", "-by", "ada", "-reason", "audit", "-for", "1h")
+	code, out, errOut = outputOf(t, database, "schedules", "pause", "report\x1b", "--by", "ada", "--reason", "audit", "--for", "1h")
 	require.Zero(t, code, errOut)
 	require.Equal(t, "paused: \"report\\x1b\" since TIME, until TIME, by ada: audit\n", out)
-	_, out, _ = outputOf(t, database, "pause-schedule", "report\x1b", "-by", "bob", "-reason", "lunch", "-for", "1m")
+	_, out, _ = outputOf(t, database, "schedules", "pause", "report\x1b", "--by", "bob", "--reason", "lunch", "--for", "1m")
 	require.Contains(t, out, "by ada: audit\nthis pause holds, since it ends later; to replace it, resume the schedule first\n")
 	_, out, _ = outputOf(t, database, "schedules")
 	require.Contains(t, out, "\npaused: \"report\\x1b\" since TIME, until TIME, by ada: audit\n")
 
-	code, out, errOut = outputOf(t, database, "resume-schedule", "report\x1b")
+	code, out, errOut = outputOf(t, database, "schedules", "resume", "report\x1b")
 	require.Zero(t, code, errOut)
 	require.Equal(t, "resumed: \"report\\x1b\"; the ticks of the pause are not made up for\n", out)
-	_, out, _ = outputOf(t, database, "resume-schedule", "report\x1b")
+	_, out, _ = outputOf(t, database, "schedules", "resume", "report\x1b")
 	require.Equal(t, "\"report\\x1b\" was not paused\n", out)
 }
 
 func TestSchedules_UnknownOneIsNamed(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	for _, args := range [][]string{{"pause-schedule", "repotr", "-reason", "audit"}, {"resume-schedule", "repotr"}} {
+	for _, args := range [][]string{{"schedules", "pause", "repotr", "--reason", "audit"}, {"schedules", "resume", "repotr"}} {
 		code, _, errOut := outputOf(t, database, args...)
 		require.Equal(t, exitFailed, code, args)
 		require.Contains(t, errOut, `"repotr"`)

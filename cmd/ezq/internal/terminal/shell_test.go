@@ -1,7 +1,8 @@
-package main
+package terminal
 
 import (
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,9 +24,9 @@ func TestHint_QuotesArgumentForShell(t *testing.T) {
 		"a\u202eb\u00a0c":     `$'a\xe2\x80\xaeb\xc2\xa0c'`,
 		"a\xff\xfeb":          `$'a\xff\xfeb'`,
 	} {
-		got := shellWord(argument)
+		got := ShellWord(argument)
 		require.Equal(t, want, got)
-		requireHarmless(t, got)
+		require.Negative(t, strings.IndexFunc(got, isHidden), "%q", got)
 		bash, err := exec.LookPath("bash")
 		if err != nil {
 			t.Log("there is no bash to ask")
@@ -35,14 +36,4 @@ func TestHint_QuotesArgumentForShell(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, argument, string(out), got)
 	}
-}
-
-func TestHint_QuotesForeignTopicForShell(t *testing.T) {
-	t.Parallel()
-	database, _ := setUp(t)
-	insertFrom(t, database, "tenant_acme\u009b", 1)
-	_, out, _ := outputOf(t, database, "redrive", "orders", "-show")
-	require.Contains(t, out, ` 1 from "tenant_acme\u009b" stay: if they may go there, add -from $'tenant_acme\xc2\x9b'`+"\n")
-	_, out, _ = outputOf(t, database, "redrive", "orders", "-show", "-from", "tenant_acme\u009b")
-	require.Contains(t, out, ` 1 from "tenant_acme\u009b" stay until the topic has a queue`)
 }

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"testing"
@@ -15,14 +15,14 @@ import (
 func TestPause_StopsTopicUntilResume(t *testing.T) {
 	t.Parallel()
 	database, client := setUp(t)
-	code, out, errOut := outputOf(t, database, "pause", "orders", "-by", "ada", "-reason", "the bank\x1b[31m is down")
+	code, out, errOut := outputOf(t, database, "pause", "orders", "--by", "ada", "--reason", "the bank\x1b[31m is down")
 	require.Zero(t, code, errOut)
 	require.Equal(t, `paused: orders since TIME, until it is resumed, by ada: "the bank\x1b[31m is down"`+"\n", out)
 	pauses, err := client.Pauses(t.Context(), "orders")
 	require.NoError(t, err)
 	require.Len(t, pauses, 1)
 
-	code, out, _ = outputOf(t, database, "pause", "orders", "-by", "bob", "-reason", "lunch", "-for", "1h")
+	code, out, _ = outputOf(t, database, "pause", "orders", "--by", "bob", "--reason", "lunch", "--for", "1h")
 	require.Zero(t, code)
 	require.Contains(t, out, "by ada:")
 	require.Contains(t, out, "this pause holds, since it ends later")
@@ -44,7 +44,7 @@ func TestPause_StopsTopicUntilResume(t *testing.T) {
 func TestPause_EndsWithItsTime(t *testing.T) {
 	t.Parallel()
 	database, client := setUp(t)
-	code, out, errOut := outputOf(t, database, "pause", "orders", "-reason", "lunch", "-for", "1h")
+	code, out, errOut := outputOf(t, database, "pause", "orders", "--reason", "lunch", "--for", "1h")
 	require.Zero(t, code, errOut)
 	require.Regexp(t, `^paused: orders since TIME, until TIME, by \S+: lunch\n$`, out)
 	pauses, err := client.Pauses(t.Context(), "orders")
@@ -60,13 +60,13 @@ func TestPause_OfAnUnknownTopicSaysSo(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, group.Close()) })
 	require.NoError(t, group.SubscribeInitialize("orders"))
 	const doubt = "no queue"
-	for _, known := range [][]string{{"orders"}, {"orders", "-group", "mailer"}} {
-		code, out, errOut := outputOf(t, database, append([]string{"pause", "-by", "ada", "-reason", "r"}, known...)...)
+	for _, known := range [][]string{{"orders"}, {"orders", "--group", "mailer"}} {
+		code, out, errOut := outputOf(t, database, append([]string{"pause", "--by", "ada", "--reason", "r"}, known...)...)
 		require.Zero(t, code, errOut)
 		require.NotContains(t, out, doubt)
 	}
-	for _, unknown := range [][]string{{"oders"}, {"orders", "-group", "mail"}} {
-		code, out, errOut := outputOf(t, database, append([]string{"pause", "-by", "ada", "-reason", "r"}, unknown...)...)
+	for _, unknown := range [][]string{{"oders"}, {"orders", "--group", "mail"}} {
+		code, out, errOut := outputOf(t, database, append([]string{"pause", "--by", "ada", "--reason", "r"}, unknown...)...)
 		require.Zero(t, code, errOut)
 		require.Contains(t, out, doubt)
 	}
@@ -81,12 +81,12 @@ func TestPause_NamesPatternsThatGoOn(t *testing.T) {
 	for _, topic := range []string{"orders.*", "#", "#.us", "orders.eu"} {
 		require.NoError(t, group.SubscribeInitialize(topic))
 	}
-	_, out, _ := outputOf(t, database, "pause", "orders.eu", "-by", "ada", "-reason", "lunch")
+	_, out, _ := outputOf(t, database, "pause", "orders.eu", "--by", "ada", "--reason", "lunch")
 	require.Equal(t, `paused: orders.eu since TIME, until it is resumed, by ada: lunch
 not paused: groups that take orders.eu by the pattern #: that is paused by itself
 not paused: groups that take orders.eu by the pattern orders.*: that is paused by itself
 `, out)
-	_, out, _ = outputOf(t, database, "pause", "orders.*", "-by", "ada", "-reason", "lunch")
+	_, out, _ = outputOf(t, database, "pause", "orders.*", "--by", "ada", "--reason", "lunch")
 	require.Equal(t, "paused: orders.* since TIME, until it is resumed, by ada: lunch\n", out)
 }
 
@@ -101,8 +101,8 @@ func TestResume_SaysWhatStaysPaused(t *testing.T) {
 	code, out, errOut := outputOf(t, database, "resume", "orders")
 	require.Equal(t, exitFailed, code)
 	require.Equal(t, "paused: orders (group mailer) since TIME, until it is resumed, by a breaker: no mail\n", out)
-	require.Equal(t, "ezq-pgmq: the topic was not paused as a whole: name the group with -group\n", errOut)
-	code, out, _ = outputOf(t, database, "resume", "orders", "-group", "mailer")
+	require.Equal(t, "ezq: the topic was not paused as a whole: name the group with --group\n", errOut)
+	code, out, _ = outputOf(t, database, "resume", "orders", "--group", "mailer")
 	require.Zero(t, code)
 	require.Equal(t, "resumed: orders (group mailer)\n", out)
 }
@@ -110,12 +110,12 @@ func TestResume_SaysWhatStaysPaused(t *testing.T) {
 func TestPause_WhenWrongShowsUsage(t *testing.T) {
 	t.Parallel()
 	for text, args := range map[string][]string{
-		"say why with -reason":          {"pause", "orders", "-by", "ada"},
-		"say who pauses with -by":       {"pause", "orders", "-by", " ", "-reason", "r"},
-		"-for is -1s":                   {"pause", "orders", "-reason", "r", "-for", "-1s"},
-		"pause: missing topic":          {"pause", "-reason", "r"},
-		"resume: missing topic":         {"resume"},
-		"flag provided but not defined": {"resume", "orders", "-in", "x"},
+		"say why with --reason":    {"pause", "orders", "--by", "ada"},
+		"say who pauses with --by": {"pause", "orders", "--by", " ", "--reason", "r"},
+		"set it to more than 0":    {"pause", "orders", "--reason", "r", "--for", "-1s"},
+		"pause: missing topic":     {"pause", "--reason", "r"},
+		"resume: missing topic":    {"resume"},
+		"unknown flag: --in":       {"resume", "orders", "--in", "x"},
 	} {
 		t.Run(text, func(t *testing.T) {
 			t.Parallel()

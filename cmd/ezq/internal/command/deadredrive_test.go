@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"testing"
@@ -20,11 +20,11 @@ func TestRedrive_SuggestsFlagsForRemainingDeadLetters(t *testing.T) {
 	t.Parallel()
 	database, _ := setUp(t)
 	insertFrom(t, database, "payments", 1)
-	code, out, errOut := outputOf(t, database, "redrive", "orders")
+	code, out, errOut := outputOf(t, database, "dead", "redrive", "orders")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, out, "moved back: 3")
 	require.Contains(t, errOut, "1 messages stay")
-	require.Contains(t, errOut, "; -show shows what they say, and -from takes those of another topic\n")
+	require.Contains(t, errOut, "; --dry-run shows what they say, and --from takes those of another topic\n")
 	require.NotContains(t, errOut, "Origins")
 }
 
@@ -32,9 +32,9 @@ func TestRedrive_OfASelectionTellsWhatTheLimitLeaves(t *testing.T) {
 	t.Parallel()
 	database, _ := setUp(t)
 	insertFrom(t, database, "orders", 1)
-	_, out, _ := outputOf(t, database, "redrive", "orders", "-handler", "charge", "-max", "2")
-	require.Contains(t, out, "moved back: 2\nleft in orders_dead: 2; if those that were moved succeed now, move the others that were chosen with -all\n")
-	_, out, _ = outputOf(t, database, "redrive", "orders", "-handler", "charge", "-max", "2")
+	_, out, _ := outputOf(t, database, "dead", "redrive", "orders", "--handler", "charge", "--max", "2")
+	require.Contains(t, out, "moved back: 2\nleft in orders_dead: 2; if those that were moved succeed now, move the others that were chosen with --all\n")
+	_, out, _ = outputOf(t, database, "dead", "redrive", "orders", "--handler", "charge", "--max", "2")
 	require.Contains(t, out, "moved back: 1\nleft in orders_dead: 1, none of which was chosen\n")
 }
 
@@ -42,12 +42,12 @@ func TestRedrive_MarksCappedCounts(t *testing.T) {
 	t.Parallel()
 	database, _ := setUp(t)
 	insertFrom(t, database, "orders", 9_997)
-	_, out, _ := outputOf(t, database, "redrive", "orders", "-show")
+	_, out, _ := outputOf(t, database, "dead", "redrive", "orders", "--dry-run")
 	require.Contains(t, out, " 9997 from orders go to all queues")
 	insertFrom(t, database, "payments", 1)
-	_, out, _ = outputOf(t, database, "redrive", "orders", "-show")
+	_, out, _ = outputOf(t, database, "dead", "redrive", "orders", "--dry-run")
 	require.Equal(t, " 9997 or more from orders go to all queues of the topic: they do not say which\n 3 or more from orders go to the queue orders\n", out)
-	_, out, _ = outputOf(t, database, "redrive", "orders", "-show", "-from", "x")
+	_, out, _ = outputOf(t, database, "dead", "redrive", "orders", "--dry-run", "--from", "x")
 	require.Contains(t, out, " 9997 or more from orders stay")
 }
 
@@ -57,10 +57,10 @@ func TestRedrive_ReportsDeadLetterOfDroppedQueue(t *testing.T) {
 	_, err := pgtest.Pool(t, database).Exec(t.Context(), "select pgmq.drop_queue('orders')")
 	require.NoError(t, err)
 	insertFrom(t, database, "orders", 1)
-	_, out, _ := outputOf(t, database, "redrive", "orders", "-show")
+	_, out, _ := outputOf(t, database, "dead", "redrive", "orders", "--dry-run")
 	require.Equal(t, " 3 from orders stay until there is the queue orders, which does not exist\n"+
 		" 1 from orders stay until the topic has a queue: they do not say which\n", out)
-	code, out, errOut := outputOf(t, database, "redrive", "orders")
+	code, out, errOut := outputOf(t, database, "dead", "redrive", "orders")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, out, "moved back: 0")
 	require.Contains(t, errOut, "create its queue with Client.CreateQueue or pgmq.create, and redrive again")
